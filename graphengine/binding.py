@@ -1,0 +1,100 @@
+"""Checks the values a caller supplies against the declared inputs, and gives symbolic sizes their numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from graphengine.errors import InputError, did_you_mean
+from graphengine.graph import Graph
+from graphengine.shapes import ArrayType, dtype_name, shape_text, size_value, solve_size, symbols_of
+
+
+def bind_inputs(graph: Graph, given: Mapping[str, Any], needed: Iterable[str] | None = None) -> dict[str, Any]:
+    """The given inputs as arrays of the declared dtypes; all of `needed` (default: every input) must be there.
+
+    Raises
+    ------
+    InputError
+        GE401 missing, GE402 unknown, GE403 wrong shape, GE404 wrong dtype, GE405 sizes that disagree.
+    """
+    for name in given:
+        if name not in graph.inputs:
+            hint = did_you_mean(name, graph.inputs, "inputs")
+            raise InputError(f"graph '{graph.name}' has no input '{name}'", code="GE402", hint=hint)
+    missing = [name for name in (graph.inputs if needed is None else needed) if name not in given]
+    if missing:
+        shapes = ", ".join(f"'{name}' {graph.types[name]}" for name in missing)
+        raise InputError(f"input {shapes} is missing", code="GE401")
+    arrays = {name: as_input(name, value, graph.types[name]) for name, value in given.items()}
+    bind_sizes({name: np.shape(array) for name, array in arrays.items()}, graph.types)
+    return arrays
+
+
+def as_input(name: str, value: Any, declared: ArrayType) -> Any:
+    """A value as an array of the declared dtype, without a copy where it has it already.
+
+    Raises
+    ------
+    InputError
+        GE404 if it is not an array of numbers, or conversion would change its kind.
+    """
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise InputError(f"input '{name}' is not a regular array of numbers: {error}", code="GE404") from None
+    if array.dtype == declared.dtype:
+        return array
+    empty = array.size == 0 and array.dtype == np.float64
+    if not (empty or array.dtype.kind in "biuf") or not (
+        empty or np.can_cast(array.dtype, declared.dtype, "same_kind")
+    ):
+        message = f"input '{name}' must be {dtype_name(declared.dtype)}, it is {array.dtype}"
+        raise InputError(message, code="GE404")
+    return array.astype(declared.dtype)
+
+
+def bind_sizes(shapes: Mapping[str, tuple[int, ...]], types: Mapping[str, ArrayType]) -> dict[str, int]:
+    """The numbers that the symbols in the declared shapes stand for, given actual shapes.
+
+    Raises
+    ------
+    InputError
+        GE403 or GE405, naming the input, the dimension and both sizes.
+    """
+    bindings: dict[str, int] = {}
+    origin: dict[str, str] = {}
+    for name, shape in shapes.items():
+        declared = types[name].shape
+        if len(shape) != len(declared):
+            message = f"input '{name}' has shape {shape_text(shape)}, declared is {shape_text(declared)}"
+            raise InputError(message)
+    places = [
+        (name, axis, size, actual)
+        for name, shape in shapes.items()
+        for axis, (size, actual) in enumerate(zip(types[name].shape, shape, strict=True))
+    ]
+    # a symbol on its own gives itself a number, a product with one open symbol then gives that one its number
+    for name, axis, size, actual in sorted(places, key=lambda place: len(symbols_of([place[2]]))):
+        solved = solve_size(size, actual, bindings) if isinstance(size, str) else None
+        if solved:
+            bindings[solved[0]] = solved[1]
+            origin[solved[0]] = name
+        elif size_value(size, bindings) != actual:
+            raise _disagreement(name, axis, size, actual, bindings, origin)
+    return bindings
+
+
+def _disagreement(
+    name: str, axis: int, size: Any, actual: int, bindings: Mapping[str, int], origin: Mapping[str, str]
+) -> InputError:
+    got = f"input '{name}' has size {actual} in dimension {axis}"
+    expected = size_value(size, bindings)
+    if isinstance(size, int):
+        return InputError(f"{got}, declared is {size}")
+    if expected is None:
+        return InputError(f"{got}, which '{size}' cannot be", code="GE405")
+    others = ", ".join(dict.fromkeys(f"'{origin[symbol]}'" for symbol in symbols_of([size])))
+    return InputError(f"{got} ({size}), but input {others} makes {size} {expected}", code="GE405")

@@ -1,0 +1,190 @@
+"""Every error this package raises on purpose, and the one form in which an error is told.
+
+A `Problem` is one finding: a stable code, a sentence, and the place. An exception carries one or more of
+them, because all independent problems of a file are reported in one run.
+
+    GraphEngineError
+    ├── InvalidModelError      a file or a graph is wrong
+    ├── UnsupportedError       the format has it, this version does not run it yet
+    ├── RegistrationError      a node class breaks the node contract (also a TypeError)
+    ├── InputError             values handed to a model do not fit it (also a ValueError)
+    ├── ExecutionError         a node failed while it ran
+    ├── DifferentiationError   a gradient was asked for that does not exist
+    ├── DataError              a data source is missing or wrong
+    ├── TrainingError          a training cannot start
+    │   └── DivergenceError    a training left the finite numbers
+    └── UsageError             a command line or a call asks for something that is not there
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any
+
+CODES = {
+    "GE101": "a file cannot be read or written",
+    "GE102": "a file is not JSON",
+    "GE103": "a file is larger than the limit",
+    "GE104": "a file is not a graphengine model of a known format version",
+    "GE105": "an opset is unknown or not imported",
+    "GE110": "an unknown key",
+    "GE111": "a missing key",
+    "GE112": "a value of the wrong type or out of range",
+    "GE201": "an id is used twice",
+    "GE210": "a reference to something that is not defined",
+    "GE211": "an unknown op",
+    "GE212": "a node has too many, too few or wrongly named inputs",
+    "GE213": "a node's attributes do not fit its op",
+    "GE214": "nodes form a cycle",
+    "GE301": "shapes or dtypes do not fit an op",
+    "GE302": "a value does not have the declared shape or dtype",
+    "GE303": "the loss is not a scalar of floating-point dtype",
+    "GE401": "an input is missing",
+    "GE402": "an input, parameter or output of that name does not exist",
+    "GE403": "an input does not have the declared shape",
+    "GE404": "an input does not have the declared dtype",
+    "GE405": "a symbolic size has two values",
+    "GE410": "a node failed while it ran",
+    "GE411": "a gradient does not exist",
+    "GE501": "a data source is missing or cannot be read",
+    "GE502": "a column or array is missing",
+    "GE503": "a data value is missing or not a number",
+    "GE504": "a path leaves the model's folder or is not a plain file",
+    "GE505": "data columns do not fit together or with the model",
+    "GE601": "a training diverged",
+    "GE602": "a training cannot start",
+    "GE701": "a node class breaks the node contract",
+    "GE702": "an op of that name is registered already",
+    "GE801": "a wrong command line",
+    "GE802": "a plugin cannot be loaded",
+    "GE900": "part of the format that this version does not run yet",
+}
+"""Stable codes: the meaning of a code never changes, a code is never used again for something else."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One finding about a file, a graph or a call.
+
+    `pointer` is a JSON Pointer (RFC 6901) into the file, `line` and `column` count from 1.
+    """
+
+    code: str
+    message: str
+    hint: str | None = None
+    pointer: str | None = None
+    node: str | None = None
+    file: str | None = None
+    line: int | None = None
+    column: int | None = None
+
+    def __str__(self) -> str:
+        place = ":".join(str(part) for part in (self.file, self.line, self.column) if part is not None)
+        pointer = f" ({self.pointer})" if self.pointer else ""
+        hint = f"; {self.hint}" if self.hint else ""
+        return f"{place}: " * bool(place) + f"{self.code}: {self.message}{pointer}{hint}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """The finding as a JSON object, for machines."""
+        fields = ("code", "message", "hint", "pointer", "node", "file", "line", "column")
+        return {field: getattr(self, field) for field in fields}
+
+
+class GraphEngineError(Exception):
+    """Base of all errors; `problems` holds one or more findings, `str()` prints one line for each.
+
+    Made from one finding, `SomeError("message", code="GE210", hint=...)`, or from several, `SomeError(problems)`.
+    """
+
+    default_code = "GE112"
+
+    def __init__(self, problems: str | Iterable[Problem], *, code: str | None = None, **place: Any) -> None:
+        if isinstance(problems, str):
+            problems = [Problem(code or self.default_code, problems, **place)]
+        self.problems: tuple[Problem, ...] = tuple(problems)
+        super().__init__("\n".join(map(str, self.problems)))
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self.problems))
+
+    def located(self, **place: Any) -> GraphEngineError:
+        """The same error with a place (`file`, `pointer`, ...) put into findings that have none."""
+        self.problems = tuple(
+            replace(problem, **{key: value for key, value in place.items() if getattr(problem, key) is None})
+            for problem in self.problems
+        )
+        return self
+
+
+class InvalidModelError(GraphEngineError):
+    """A file or a graph is wrong; nothing was run."""
+
+
+class UnsupportedError(GraphEngineError):
+    """The file is right, but this version does not run a part of it yet."""
+
+    default_code = "GE900"
+
+
+class RegistrationError(GraphEngineError, TypeError):
+    """A node class breaks the node contract."""
+
+    default_code = "GE701"
+
+
+class InputError(GraphEngineError, ValueError):
+    """Values handed to a model do not fit its declarations."""
+
+    default_code = "GE403"
+
+
+class ExecutionError(GraphEngineError):
+    """A node failed while it ran; the message names node, op and shapes."""
+
+    default_code = "GE410"
+
+
+class DifferentiationError(GraphEngineError):
+    """A gradient was asked for that does not exist."""
+
+    default_code = "GE411"
+
+
+class DataError(GraphEngineError):
+    """A data source is missing or wrong."""
+
+    default_code = "GE501"
+
+
+class TrainingError(GraphEngineError):
+    """A training cannot start."""
+
+    default_code = "GE602"
+
+
+class DivergenceError(TrainingError):
+    """A training left the finite numbers; `iteration` and `epoch` (from 1) say when."""
+
+    default_code = "GE601"
+
+    def __init__(self, message: str, *, iteration: int, epoch: int, **place: Any) -> None:
+        super().__init__(message, **place)
+        self.iteration, self.epoch = iteration, epoch
+
+
+class UsageError(GraphEngineError):
+    """A command line or a call asks for something that is not there."""
+
+    default_code = "GE801"
+
+
+def did_you_mean(word: str, possible: Iterable[str], what: str = "") -> str:
+    """A hint: the nearest possible name if one is near, else the possible names."""
+    names = list(possible)
+    near = difflib.get_close_matches(word, names, n=1)
+    if near:
+        return f"did you mean '{near[0]}'?"
+    shown = ", ".join(names[:12]) + (", ..." if len(names) > 12 else "")
+    return f"{what or 'possible'}: {shown or 'none'}"

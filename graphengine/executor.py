@@ -1,0 +1,276 @@
+"""The reference executor: a loop forward and a loop backward over the sorted nodes.
+
+Every value of the graph has a slot, an index into a list; the steps are the nodes with their operands as slots, made
+once for each graph. What part of the steps a request needs is decided before anything runs and remembered. An executor
+never changes while it runs: any number of threads may share one, each with its own list of values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+
+from graphengine.errors import DifferentiationError, ExecutionError
+from graphengine.graph import Graph, GraphNode
+from graphengine.registry import OPS
+from graphengine.shapes import is_differentiable, shape_text
+
+Slots: TypeAlias = list[Any]
+
+
+class Step(NamedTuple):
+    """A node with its operands and results as slots."""
+
+    node: GraphNode
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+
+
+class BackwardStep(NamedTuple):
+    """A step on the path between the loss and the wanted values; `needs` says which inputs are on it."""
+
+    step: Step
+    needs: tuple[bool, ...]
+    saved: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ForwardSchedule:
+    """The steps a request needs, and after each the slots that nobody needs any more."""
+
+    steps: tuple[Step, ...]
+    releases: tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class BackwardSchedule:
+    """The steps of a backward pass, last node first, and the slots of the values it reads."""
+
+    steps: tuple[BackwardStep, ...]
+    reads: frozenset[int]
+
+
+class Executor:
+    """Runs one graph with the `forward` and `backward` of its node classes."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.slot_of: dict[str, int] = {name: slot for slot, name in enumerate(graph.types)}
+        self._empty: Slots = [None] * len(self.slot_of)
+        self.steps = tuple(self._step(node) for node in graph.nodes)
+        self._forward: dict[Any, ForwardSchedule] = {}
+        self._backward: dict[Any, BackwardSchedule] = {}
+
+    def _step(self, node: GraphNode) -> Step:
+        inputs = tuple(self._operand_slot(operand) for operand in node.inputs)
+        return Step(node, inputs, tuple(self.slot_of[name] for name in node.outputs))
+
+    def _operand_slot(self, operand: Any) -> int:
+        """The slot of a value; a literal gets one of its own, filled from the start."""
+        if type(operand) is str:
+            return self.slot_of[operand]
+        self._empty.append(operand)
+        return len(self._empty) - 1
+
+    def forward(self, values: Mapping[str, Any], schedule: ForwardSchedule | None = None) -> Slots:
+        """Compute values from those given for inputs, parameters and state; all of them without a schedule.
+
+        Raises
+        ------
+        ExecutionError
+            GE410 if a node fails, naming the node, its op and the shapes it got.
+        """
+        slots = list(self._empty)
+        for name, value in values.items():
+            slots[self.slot_of[name]] = value
+        schedule = schedule or ForwardSchedule(self.steps, ((),) * len(self.steps))
+        with np.errstate(all="ignore"):
+            for step, released in zip(schedule.steps, schedule.releases, strict=True):
+                arguments = [slots[slot] for slot in step.inputs]
+                try:
+                    results = step.node.node.forward(*arguments)
+                except Exception as error:  # noqa: BLE001: node code is anyone's; context is added here, once
+                    raise _failed(step.node, "forward", arguments, error) from error
+                if len(step.outputs) == 1:
+                    slots[step.outputs[0]] = results
+                else:
+                    for slot, result in zip(step.outputs, results, strict=True):
+                        slots[slot] = result
+                for slot in released:
+                    slots[slot] = None
+        return slots
+
+    def backward(self, slots: Slots, of: str, wrt: Sequence[str]) -> dict[str, Any]:
+        """Gradients of the scalar `of` toward the values `wrt`, from the values of a forward pass.
+
+        Raises
+        ------
+        DifferentiationError
+            GE411 if a node on the path has no `backward`.
+        ExecutionError
+            GE410 if a node fails.
+        """
+        gradients: dict[int, Any] = {self.slot_of[of]: np.ones_like(slots[self.slot_of[of]])[()]}
+        wanted = {self.slot_of[name] for name in wrt}
+        with np.errstate(all="ignore"):
+            for backward_step in self.backward_schedule(of, wrt).steps:
+                step = backward_step.step
+                incoming = [gradients.get(slot) for slot in step.outputs]
+                for slot, gradient in zip(step.inputs, _call_backward(backward_step, slots, incoming), strict=True):
+                    if gradient is not None:
+                        gradients[slot] = gradients[slot] + gradient if slot in gradients else gradient
+                for slot in step.outputs:
+                    if slot not in wanted:
+                        gradients.pop(slot, None)
+        return {name: self._gradient(gradients, slots, name) for name in wrt}
+
+    def _gradient(self, gradients: dict[int, Any], slots: Slots, name: str) -> Any:
+        slot = self.slot_of[name]
+        return gradients[slot] if slot in gradients else np.zeros_like(slots[slot])[()]
+
+    def forward_schedule(self, targets: Iterable[str], keep: Iterable[int] = ()) -> ForwardSchedule:
+        """The steps that `targets` depend on, dropping each value after its last use unless its slot is in `keep`."""
+        key = (frozenset(self.slot_of[name] for name in targets), frozenset(keep))
+        if key not in self._forward:
+            self._forward[key] = self._plan_forward(*key)
+        return self._forward[key]
+
+    def inputs_of(self, targets: Iterable[str]) -> list[str]:
+        """The declared inputs that these values depend on."""
+        targets = set(targets)
+        read = targets.union(*[step.node.inputs for step in self.forward_schedule(targets).steps])
+        return [name for name in self.graph.inputs if name in read]
+
+    def _plan_forward(self, targets: frozenset[int], keep: frozenset[int]) -> ForwardSchedule:
+        needed, steps = set(targets), []
+        for step in reversed(self.steps):
+            if not needed.isdisjoint(step.outputs):
+                needed.update(step.inputs)
+                steps.append(step)
+        live, releases = set(targets | keep), []
+        for step in steps:  # from the last to the first: what is not live behind a step dies at it
+            releases.append(tuple({*step.inputs, *step.outputs} - live))
+            live.update(step.inputs, step.outputs)
+        return ForwardSchedule(tuple(reversed(steps)), tuple(reversed(releases)))
+
+    def backward_schedule(self, of: str, wrt: Sequence[str]) -> BackwardSchedule:
+        """The steps on the paths from `wrt` to `of`, last first, decided before anything runs."""
+        key = (of, tuple(wrt))
+        if key not in self._backward:
+            self._backward[key] = self._plan_backward(of, wrt)
+        return self._backward[key]
+
+    def _plan_backward(self, of: str, wrt: Sequence[str]) -> BackwardSchedule:
+        active = differentiable_toward(self.graph, wrt)
+        reached, steps, reads = {of}, [], set()
+        for step in reversed(self.steps):
+            needs = tuple(operand in active for operand in step.node.inputs)
+            if reached.isdisjoint(step.node.outputs) or not any(needs):
+                continue
+            saved = OPS[step.node.op].signature.saved
+            if saved is None:
+                raise not_differentiable(step.node, of, [name for name in step.node.inputs if name in active])
+            reached.update(name for name, need in zip(step.node.inputs, needs, strict=True) if need)  # type: ignore[misc]
+            steps.append(BackwardStep(step, needs, saved))
+            reads.update(_saved_slots(step, saved, needs))
+        return BackwardSchedule(tuple(steps), frozenset(reads))
+
+
+def differentiable_toward(graph: Graph, wrt: Iterable[str]) -> set[Any]:
+    """The values that depend on one of `wrt` through floating-point values, `wrt` included."""
+    active: set[Any] = set(wrt)
+    for node in graph.nodes:
+        if not active.isdisjoint(node.inputs):
+            active.update(name for name in node.outputs if is_differentiable(graph.types[name].dtype))
+    return active
+
+
+def not_differentiable(node: GraphNode, of: str, toward: Sequence[Any]) -> DifferentiationError:
+    """The error that names the node in the way."""
+    return DifferentiationError(
+        f"node '{node.id}' ({node.op}) has no backward, so '{of}' has no gradient toward "
+        f"{', '.join(map(repr, toward))}",
+        node=node.id,
+    )
+
+
+def _saved_slots(step: Step, saved: tuple[str, ...], needs: tuple[bool, ...]) -> set[int]:
+    """The slots whose values a backward pass reads: what `backward` names, and the shapes of the inputs it reaches."""
+    signature = OPS[step.node.op].signature
+    named = {signature.input_name(index).partition("[")[0]: slot for index, slot in enumerate(step.inputs)}
+    slots = {slot for index, slot in enumerate(step.inputs) if signature.input_name(index).partition("[")[0] in saved}
+    slots |= {slot for slot, need in zip(step.inputs, needs, strict=True) if need}
+    several = len(step.outputs) > 1
+    if several or not named.keys() >= set(saved) - {"grad", "needs"}:
+        slots.update(step.outputs)
+    return slots
+
+
+def _call_backward(backward_step: BackwardStep, slots: Slots, incoming: list[Any]) -> list[Any]:
+    """One gradient for each input of a step, None off the path, in the shape and dtype of the input."""
+    (node, inputs, outputs), needs, saved = backward_step
+    values, results = [slots[slot] for slot in inputs], [slots[slot] for slot in outputs]
+    arguments = backward_arguments(node, values, results, incoming, needs)
+    try:
+        gradients = node.node.backward(*[arguments[name] for name in saved])
+    except Exception as error:  # noqa: BLE001: node code is anyone's; context is added here, once
+        raise _failed(node, "backward", incoming, error) from error
+    gradients = gradients if isinstance(gradients, tuple) else (gradients,)
+    if len(gradients) != len(inputs):
+        raise _failed(node, "backward", incoming, f"gave {len(gradients)} gradients for {len(inputs)} inputs")
+    return [
+        like(gradient, value) if need and gradient is not None else None
+        for gradient, value, need in zip(gradients, values, needs, strict=True)
+    ]
+
+
+def backward_arguments(
+    node: GraphNode,
+    values: Sequence[Any],
+    results: Sequence[Any],
+    incoming: Sequence[Any],
+    needs: tuple[bool, ...],
+) -> dict[str, Any]:
+    """Everything a `backward` may ask for, by name."""
+    signature = OPS[node.op].signature
+    arguments: dict[str, Any] = {"needs": needs, **dict(zip(signature.inputs, values, strict=False))}
+    if signature.variadic:
+        arguments[signature.inputs[-1]] = tuple(values[len(signature.inputs) - 1 :])
+    if len(signature.outputs) == 1:
+        return {**arguments, "grad": incoming[0], "out": results[0]}
+    for name, result, gradient in zip(signature.outputs, results, incoming, strict=True):
+        arguments[name] = result
+        arguments[f"grad_{name}"] = np.zeros_like(result) if gradient is None else gradient
+    return arguments
+
+
+def like(gradient: Any, value: Any) -> Any:
+    """A gradient in the shape and dtype of its value: broadcasting is undone here, for all ops.
+
+    A value that was broadcast was used several times, and the gradients of all uses add up.
+    """
+    shape, dtype = np.shape(value), np.asarray(value).dtype
+    if np.shape(gradient) != shape:
+        gradient = sum_to(gradient, shape)
+    return gradient if getattr(gradient, "dtype", None) == dtype else np.asarray(gradient, dtype)[()]
+
+
+def sum_to(x: Any, shape: tuple[int, ...]) -> Any:
+    """Sum an array over the axes that broadcasting from `shape` added or stretched; broadcast a smaller one."""
+    extra = np.ndim(x) - len(shape)
+    if extra > 0:
+        x = np.sum(x, axis=tuple(range(extra)))
+    stretched = tuple(axis for axis, size in enumerate(np.shape(x)[::-1], 1) if shape[-axis] == 1 != size)
+    if stretched:
+        x = np.sum(x, axis=tuple(-axis for axis in stretched), keepdims=True)
+    return x if np.shape(x) == shape else np.broadcast_to(x, shape)
+
+
+def _failed(node: GraphNode, method: str, arguments: Sequence[Any], reason: Exception | str) -> ExecutionError:
+    shapes = ", ".join(shape_text(np.shape(argument)) for argument in arguments)
+    why = reason if isinstance(reason, str) else f"{type(reason).__name__}: {reason}"
+    where = "" if method == "forward" else f" {method}"
+    return ExecutionError(f"node '{node.id}' ({node.op}){where}: {why} (shapes {shapes})", node=node.id)

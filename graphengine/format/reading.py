@@ -1,0 +1,262 @@
+"""From bytes to a document: orjson parses, pydantic checks, every finding gets its place in the file."""
+
+from __future__ import annotations
+
+import gc
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from types import UnionType
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
+
+import orjson
+from pydantic import BaseModel, ValidationError
+from typing_extensions import is_typeddict
+
+from graphengine.errors import InvalidModelError, Problem, did_you_mean
+from graphengine.format.documents import FORMAT, FORMAT_VERSION, FUNCTION_FORMAT, FunctionFile, ModelDocument
+from graphengine.format.positions import find_positions, make_pointer
+
+MAX_BYTES = 64 * 2**20
+
+DocumentType = TypeVar("DocumentType", bound=BaseModel)
+
+
+@contextmanager
+def paused_garbage_collection() -> Iterator[None]:
+    """Parsing makes millions of objects and no garbage; the collector would triple its time."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+class Source:
+    """The text of a file, kept to give findings their line and column."""
+
+    def __init__(self, data: bytes, name: str | None = None) -> None:
+        self.data, self.name = data, name
+
+    def locate(self, problems: Iterable[Problem]) -> InvalidModelError:
+        """An error with the problems, each with file, line and column."""
+        found = list(problems)
+        positions = find_positions(self.data.decode(), {problem.pointer or "" for problem in found})
+        return InvalidModelError(
+            replace(problem, file=self.name, line=line, column=column)
+            for problem in found
+            for line, column in [positions[problem.pointer or ""]]
+        )
+
+
+def read_model(path: str | Path) -> tuple[ModelDocument, Source]:
+    """Read a model file and check its form.
+
+    Raises
+    ------
+    InvalidModelError
+        With all problems of form that the file has.
+    """
+    return parse_model(read_bytes(path), str(path))
+
+
+def read_bytes(path: str | Path) -> bytes:
+    """The content of a file, at most `MAX_BYTES`.
+
+    Raises
+    ------
+    InvalidModelError
+        GE101 if the file cannot be read, GE103 if it is larger.
+    """
+    try:
+        with Path(path).open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise InvalidModelError(
+            f"cannot read the file: {error.strerror or error}", code="GE101", file=str(path)
+        ) from error
+    if len(data) > MAX_BYTES:
+        raise InvalidModelError(f"the file is larger than {MAX_BYTES // 2**20} MiB", code="GE103", file=str(path))
+    return data
+
+
+def parse_model(data: bytes, name: str | None = None) -> tuple[ModelDocument, Source]:
+    """The document in the bytes of a model file; `name` stands for the file in messages.
+
+    Raises
+    ------
+    InvalidModelError
+        With all problems of form.
+    """
+    return parse_document(data, ModelDocument, FORMAT, name)
+
+
+def parse_function(data: bytes, name: str | None = None) -> tuple[FunctionFile, Source]:
+    """The document in the bytes of a function file, such as an update rule; raises as `parse_model`."""
+    return parse_document(data, FunctionFile, FUNCTION_FORMAT, name)
+
+
+def parse_document(
+    data: bytes, document: type[DocumentType], expected: str, name: str | None
+) -> tuple[DocumentType, Source]:
+    """The document of one kind in the bytes of a file."""
+    source = Source(data, name)
+    with paused_garbage_collection():
+        raw = parse_json(data, name)
+        _check_format(raw, source, expected)
+        try:
+            return document.model_validate(raw), source
+        except ValidationError as error:
+            raise source.locate(problems_of(error, raw, document)) from None
+
+
+def parse_json(data: bytes, name: str | None = None) -> Any:
+    """What orjson reads, or a located GE102."""
+    try:
+        return orjson.loads(data)
+    except orjson.JSONDecodeError as error:
+        place = {"line": error.lineno, "column": error.colno} if data else {"line": 1, "column": 1}
+        reason = error.msg if data else "the file is empty"
+        raise InvalidModelError(f"not JSON: {reason}", code="GE102", file=name, **place) from None
+
+
+def _check_format(raw: Any, source: Source, expected: str) -> None:
+    """Say of a file of another kind or version just that, and not a hundred things about its keys."""
+    if not isinstance(raw, dict) or raw.get("format") != expected:
+        got = raw.get("format") if isinstance(raw, dict) else type(raw).__name__
+        hint = f'the file must be an object with "format": "{expected}", "format_version": {FORMAT_VERSION}'
+        pointer = "/format" if isinstance(raw, dict) and "format" in raw else ""
+        problem = Problem("GE104", f"not a {expected} file: format is {_shown(got)}", hint, pointer)
+        raise source.locate([problem])
+    version = raw.get("format_version")
+    if type(version) is int and version > FORMAT_VERSION:
+        message = f"format version {version} is newer than this version of graphengine, which reads {FORMAT_VERSION}"
+        raise source.locate([Problem("GE104", message, "upgrade graphengine", "/format_version")])
+
+
+_TYPE_NAMES = {
+    "string_type": "a string",
+    "float_type": "a number",
+    "int_type": "an integer",
+    "bool_type": "true or false",
+    "list_type": "an array",
+    "dict_type": "an object",
+    "model_type": "an object",
+    "model_attributes_type": "an object",
+    "none_required": "null",
+}
+
+
+def problems_of(error: ValidationError, raw: Any, document: type[BaseModel]) -> list[Problem]:
+    """Pydantic's findings in the format's words, one for each place.
+
+    Of a union pydantic reports every member. A member that failed at its very type says nothing where another
+    one got further.
+    """
+    places: dict[str, list[Any]] = {}
+    for detail in error.errors(include_url=False):
+        places.setdefault(make_pointer(_path(detail["loc"], raw)), []).append(detail)
+    found = []
+    for pointer, details in places.items():
+        telling = [detail for detail in details if detail["type"] not in _TYPE_NAMES]
+        if telling:
+            found.append(_problem(telling[0], pointer, raw, document))
+        elif not any(other.startswith(f"{pointer}/") for other in places):
+            expected = dict.fromkeys(_TYPE_NAMES[detail["type"]] for detail in details)
+            if "a number" in expected:
+                expected.pop("an integer", None)
+            message = f"must be {' or '.join(expected)}, not {_shown(details[0]['input'])}"
+            found.append(Problem("GE112", message, None, pointer))
+    return found
+
+
+def _problem(detail: Any, pointer: str, raw: Any, document: type[BaseModel]) -> Problem:
+    kind, got, path = detail["type"], detail["input"], _path(detail["loc"], raw)
+    if kind == "missing":
+        return Problem("GE111", f"key '{detail['loc'][-1]}' is missing", None, pointer)
+    if kind == "union_tag_not_found":
+        return Problem("GE111", "key 'type' is missing", None, pointer)
+    if kind == "extra_forbidden":
+        hint = did_you_mean(str(path[-1]), _known_keys(document, path[:-1], raw), "possible keys")
+        return Problem("GE110", f"unknown key '{path[-1]}'", hint, pointer)
+    if kind in ("union_tag_invalid", "literal_error"):
+        tag = kind == "union_tag_invalid"
+        got = got["type"] if tag else got
+        possible = re.findall(r"'([^']*)'", str(detail["ctx"]["expected_tags" if tag else "expected"]))
+        return Problem(
+            "GE112",
+            f"{_shown(got)} is not possible here",
+            did_you_mean(str(got), possible),
+            pointer + "/type" * tag,
+        )
+    if kind == "string_pattern_mismatch":
+        return Problem("GE112", _pattern_message(path, got), None, pointer)
+    message = detail["msg"].replace("Input should be", "must be").replace("Value error, ", "")
+    return Problem("GE112", f"{message}, not {_shown(got)}", None, pointer)
+
+
+def _pattern_message(path: Sequence[str | int], got: Any) -> str:
+    if "shape" in path:
+        return f'a size is an integer, a symbol such as "N" or a product such as "2*N", not {_shown(got)}'
+    return f"{_shown(got)} is not a name: letters, digits and _ . - /, a letter or _ first"
+
+
+def _path(loc: tuple[str | int, ...], raw: Any) -> list[str | int]:
+    """The part of pydantic's location that is in the file: tags of unions are left out."""
+    path: list[str | int] = []
+    for part in loc:
+        inside = part in raw if isinstance(raw, dict) else isinstance(raw, list) and isinstance(part, int)
+        if inside:
+            raw = raw[part]
+            path.append(part)
+    return path
+
+
+def _known_keys(document: Any, path: Sequence[str | int], raw: Any) -> list[str]:
+    """The keys possible where an unknown one stands, found by walking the annotations along the path."""
+    places = _members(document)
+    for part in path:
+        raw = raw[part]
+        places = [inner for place in places for inner in _members(_inside(place, part))]
+        kind = raw.get("type") if isinstance(raw, dict) else None
+        places = [place for place in places if kind in get_args(_fields(place).get("type"))] or places
+    return list(dict.fromkeys(key for place in places for key in _fields(place)))
+
+
+def _members(annotation: Any) -> list[Any]:
+    """What a value may be: the members of a union, through Annotated."""
+    members, pending = [], [annotation]
+    while pending:
+        current = pending.pop()
+        if get_origin(current) in (Annotated, Union, UnionType):
+            arguments = get_args(current)
+            pending.extend(arguments[:1] if get_origin(current) is Annotated else arguments)
+        else:
+            members.append(current)
+    return members
+
+
+def _inside(place: Any, part: str | int) -> Any:
+    """What stands at one key or index: the annotation of a field, or of the elements of a list or dictionary."""
+    return _fields(place).get(part) or (get_args(place) or (None,))[-1]
+
+
+def _fields(document: Any) -> dict[Any, Any]:
+    """The keys of a document class or typed dictionary, as the file writes them, with their annotations."""
+    if isinstance(document, type) and issubclass(document, BaseModel):
+        return {field.alias or name: field.annotation for name, field in document.model_fields.items()}
+    return get_type_hints(document) if is_typeddict(document) else {}
+
+
+def _shown(value: Any) -> str:
+    """A value from a file, short and escaped, for a message."""
+    try:
+        text = orjson.dumps(value).decode()
+    except TypeError:
+        text = repr(value)
+    text = text if text.isprintable() else ascii(text)
+    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -1,0 +1,166 @@
+"""From a document to bytes, in one canonical form, and from bytes to a file, all or nothing.
+
+The canonical form keeps the order of the file's own lists and objects, writes the keys of the format in the format's
+order, leaves out what has its default, and puts on one line what fits on one line.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+
+from graphengine.errors import GraphEngineError
+from graphengine.format.documents import ModelDocument, encode_number
+
+LINE_WIDTH = 110
+
+
+def dump_model(document: ModelDocument) -> bytes:
+    """The canonical bytes of a model document."""
+    return dump_json(model_as_dict(document))
+
+
+def model_as_dict(document: ModelDocument) -> dict[str, Any]:
+    """A model document as JSON values, without what has its default."""
+    values = document.model_dump(exclude_defaults=True, by_alias=True)
+    always = {"format": document.format, "format_version": document.format_version}
+    order = [field.alias or name for name, field in ModelDocument.model_fields.items()]
+    values |= always
+    return {key: values[key] for key in order if key in values}
+
+
+def dump_json(value: Any) -> bytes:
+    """JSON for people: what fits on a line is on one line, numbers are wrapped, two spaces a level."""
+    return "".join([*_render(value, ""), "\n"]).encode()
+
+
+def _render(value: Any, indent: str) -> Iterator[str]:
+    line = _on_one_line(value)
+    if len(indent) + len(line) <= LINE_WIDTH or not isinstance(value, (dict, list, tuple)) or not value:
+        yield line
+        return
+    deeper = indent + "  "
+    if isinstance(value, dict):
+        yield "{"
+        for count, (key, item) in enumerate(value.items()):
+            yield f"{',' * (count > 0)}\n{deeper}{_atom(key)}: "
+            yield from _render(item, deeper)
+        yield f"\n{indent}}}"
+    else:
+        yield f"[\n{deeper}"
+        yield from _elements(value, deeper)
+        yield f"\n{indent}]"
+
+
+def _elements(values: Any, indent: str) -> Iterator[str]:
+    """Elements of an array: numbers side by side up to the line's width, anything else one a line."""
+    room = 0
+    for count, item in enumerate(values):
+        text = _atom(item) if not isinstance(item, (dict, list, tuple)) else None
+        fits = text is not None and len(text) + 2 <= room
+        if count:
+            yield ", " if fits else f",\n{indent}"
+        if not fits:
+            room = LINE_WIDTH - len(indent)
+        room -= len(text or "") + 2
+        if text is None:
+            yield from _render(item, indent)
+            room = 0
+        else:
+            yield text
+
+
+def _on_one_line(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{" + ", ".join([f"{_atom(key)}: {_on_one_line(item)}" for key, item in value.items()]) + "}"
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join([_on_one_line(item) for item in value]) + "]"
+    return _atom(value)
+
+
+def _atom(value: Any) -> str:
+    return orjson.dumps(value).decode()
+
+
+def encode_array(value: Any) -> Any:
+    """An array as nested lists of JSON values; non-finite numbers become the format's strings."""
+    array = np.asarray(value)
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        shown = np.array([encode_number(number) for number in array.ravel().tolist()], dtype=object)
+        return shown.reshape(array.shape).tolist()
+    return array.tolist()
+
+
+def fingerprint(document: ModelDocument) -> str:
+    """A sha256 of what a model means: formatting, order of nodes and keys, and descriptions do not count."""
+    values = model_as_dict(document)
+    for key in ("$schema", "description", "metadata", "name"):
+        values.pop(key, None)
+    values["nodes"] = sorted(values["nodes"], key=lambda node: node["id"])
+    values["functions"] = {
+        name: function | {"nodes": sorted(function["nodes"], key=lambda node: node["id"])}
+        for name, function in values.get("functions", {}).items()
+    }
+    sections = ("inputs", "parameters", "state", "functions", "nodes")
+    named = [item for key in sections for item in _items(values.get(key, []))]
+    for item in named:
+        item.pop("description", None)
+    return hashlib.sha256(orjson.dumps(values, option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+
+def _items(section: Any) -> list[dict[str, Any]]:
+    return list(section.values()) if isinstance(section, dict) else section
+
+
+def write_bytes(path: str | Path, data: bytes) -> None:
+    """Write a file as a whole: at no time is there half a file, and an old one stays until the new one is safe.
+
+    Raises
+    ------
+    GraphEngineError
+        GE101 if the file cannot be written; an old file is then untouched.
+    """
+    path = Path(path)
+    temporary = None
+    try:
+        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).chmod(_mode_of(path))
+        Path(temporary).replace(path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        if temporary:
+            Path(temporary).unlink(missing_ok=True)
+        raise GraphEngineError(
+            f"cannot write the file: {error.strerror or error}", code="GE101", file=str(path)
+        ) from error
+
+
+def _mode_of(path: Path) -> int:
+    """The permissions the file has, or those a new file would get."""
+    try:
+        return path.stat().st_mode & 0o777
+    except FileNotFoundError:
+        mask = os.umask(0)
+        os.umask(mask)
+        return 0o666 & ~mask
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the new name itself durable, where the system lets a folder be synced."""
+    if hasattr(os, "O_DIRECTORY"):
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

@@ -1,0 +1,229 @@
+"""A graph: immutable, every reference resolved, topologically sorted, the type of every value known.
+
+One class serves the model's graph, its gradient and its training step; each can be saved as a model file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from operator import itemgetter
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, NamedTuple, TypeAlias, cast
+
+import numpy as np
+
+from graphengine.errors import InvalidModelError, Problem, UsageError, did_you_mean
+from graphengine.format.documents import (
+    InputDocument,
+    ModelDocument,
+    NodeDocument,
+    ParameterDocument,
+    StateDocument,
+)
+from graphengine.format.writing import dump_model, write_bytes
+from graphengine.node import Node
+from graphengine.registry import OPS
+from graphengine.shapes import ArrayType
+
+Operand: TypeAlias = str | int | float | None
+"""What a node's input is: the name of a value, a literal number, or None for an omitted optional input."""
+
+
+class GraphNode(NamedTuple):
+    """One node of a graph: an op with its attributes (`node`), applied to operands."""
+
+    id: str
+    op: str
+    node: Node
+    inputs: tuple[Operand, ...]
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Names of the values it gives: its id, and `id:port` for further ones."""
+        return (self.id, *(f"{self.id}:{port}" for port in self.node.outputs[1:]))
+
+    def as_document(self) -> NodeDocument:
+        """The node as a model file writes it; omitted optional inputs make the inputs an object by name."""
+        signature = OPS[self.op].signature
+        inputs = self.inputs[: _given(self.inputs)]
+        document: Any = {"id": self.id, "op": self.op, "inputs": list(inputs)}
+        if None in inputs:
+            named = {signature.input_name(i): operand for i, operand in enumerate(inputs) if operand is not None}
+            document["inputs"] = named
+        attributes = self.node.model_dump(mode="json", exclude_defaults=True)
+        if attributes:
+            document["attributes"] = attributes
+        return cast("NodeDocument", document)
+
+
+def _given(inputs: tuple[Operand, ...]) -> int:
+    """How many inputs there are when trailing omitted ones are left away."""
+    return max((index + 1 for index, operand in enumerate(inputs) if operand is not None), default=0)
+
+
+class Graph:
+    """Nodes in topological order, the values they read, and the public outputs.
+
+    `header` is the document whose declarations (name, dtype, inputs, parameters, state) the graph has; its own nodes
+    and outputs do not count. `inputs`, `parameters` and `state` map names to documents, `outputs` maps public names
+    to values, `types` maps every value to its `ArrayType`.
+
+    Raises
+    ------
+    InvalidModelError
+        GE214 for cycles, GE301 for shapes and dtypes that do not fit.
+    """
+
+    def __init__(self, header: ModelDocument, nodes: Iterable[GraphNode], outputs: Mapping[str, str]) -> None:
+        self.header = header
+        self.name = header.name
+        self.inputs: Mapping[str, InputDocument] = MappingProxyType(header.inputs)
+        self.parameters: Mapping[str, ParameterDocument] = MappingProxyType(header.parameters)
+        self.state: Mapping[str, StateDocument] = MappingProxyType(header.state)
+        self.outputs: Mapping[str, str] = MappingProxyType(dict(outputs))
+        self.nodes: tuple[GraphNode, ...] = topologically_sorted(list(nodes))
+        self.types: Mapping[str, ArrayType] = MappingProxyType(self._infer())
+
+    def __repr__(self) -> str:
+        return f"<Graph '{self.name}': {self.summary}>"
+
+    @property
+    def summary(self) -> str:
+        """The size of the graph in words."""
+        parts = {
+            "input": self.inputs,
+            "parameter": self.parameters,
+            "node": self.nodes,
+            "output": self.outputs,
+        }
+        return ", ".join(f"{len(part)} {word}{'s' * (len(part) != 1)}" for word, part in parts.items())
+
+    @property
+    def sources(self) -> Mapping[str, InputDocument | ParameterDocument | StateDocument]:
+        """All values that no node computes."""
+        return {**self.inputs, **self.parameters, **self.state}
+
+    @property
+    def trainable(self) -> tuple[str, ...]:
+        """Names of the parameters that are trained."""
+        return tuple(name for name, parameter in self.parameters.items() if parameter.trainable)
+
+    def value_name(self, name: str) -> str:
+        """The value that a public output name or a value's own name stands for.
+
+        Raises
+        ------
+        UsageError
+            GE402 if there is none.
+        """
+        value = self.outputs.get(name, name)
+        if value not in self.types:
+            hint = did_you_mean(name, [*self.outputs, *self.types])
+            raise UsageError(f"graph '{self.name}' has no value '{name}'", code="GE402", hint=hint)
+        return value
+
+    def derive(self, nodes: Iterable[GraphNode], outputs: Mapping[str, str], **declarations: Any) -> Graph:
+        """A graph with other nodes and outputs and, where given, other declarations, on the same header."""
+        header = self.header.model_copy(update={**declarations, "data": {}, "training": None})
+        return Graph(header, nodes, outputs)
+
+    def as_document(self) -> ModelDocument:
+        """The graph as a model document, which loads again as this graph."""
+        nodes = [node.as_document() for node in self.nodes]
+        return self.header.model_copy(update={"nodes": nodes, "outputs": dict(self.outputs)})
+
+    def save(self, path: str | Path) -> None:
+        """Write the graph as a model file."""
+        write_bytes(path, dump_model(self.as_document()))
+
+    def _infer(self) -> dict[str, ArrayType]:
+        types = {name: declared_type(source, self.header) for name, source in self.sources.items()}
+        known: dict[Any, tuple[ArrayType, ...]] = {}
+        problems: list[Problem] = []
+        for node in self.nodes:
+            given = tuple([types.get(ref) if type(ref) is str else literal_type(ref) for ref in node.inputs])
+            if any(kind is None and ref is not None for kind, ref in zip(given, node.inputs, strict=True)):
+                continue  # what it reads failed, and that is reported there
+            key = (id(node.node), given)
+            try:
+                results = known.get(key) or known.setdefault(key, infer(node.node, given))
+            except ValueError as error:
+                problems.append(Problem("GE301", f"node '{node.id}' ({node.op}): {error}", node=node.id))
+                continue
+            types.update(zip(node.outputs, results, strict=True) if len(results) > 1 else [(node.id, results[0])])
+        if problems:
+            raise InvalidModelError(problems)
+        return types
+
+
+def infer(node: Node, types: tuple[ArrayType | None, ...]) -> tuple[ArrayType, ...]:
+    """The types of a node's results.
+
+    Raises
+    ------
+    ValueError
+        If the types do not fit the op, or if its results are not what its class declares.
+    """
+    result = node.infer(*types)
+    results = (result,) if isinstance(result, ArrayType) else tuple(result)
+    if len(results) != len(node.outputs):
+        raise ValueError(f"it gives {len(results)} outputs and declares {len(node.outputs)}: {node.outputs}")
+    return results
+
+
+def literal_type(operand: Any) -> ArrayType | None:
+    """The type of a literal number; None for an omitted input."""
+    return None if operand is None else ArrayType((), type(operand))
+
+
+def declared_type(source: InputDocument | ParameterDocument | StateDocument, header: ModelDocument) -> ArrayType:
+    """The type that a declaration in the file gives a value."""
+    return ArrayType(tuple(source.shape), np.dtype(source.dtype or header.dtype))
+
+
+def topologically_sorted(nodes: list[GraphNode]) -> tuple[GraphNode, ...]:
+    """The nodes, each behind those it reads; the same order whatever the order they come in.
+
+    Raises
+    ------
+    InvalidModelError
+        GE214, naming the nodes on a short cycle of each group of nodes that form cycles.
+    """
+    import networkx as nx  # the slowest import of all, needed only here
+
+    nodes = sorted(nodes, key=itemgetter(0))
+    position = {node.id: index for index, node in enumerate(nodes)}
+    graph = nx.DiGraph()
+    graph.add_nodes_from(range(len(nodes)))
+    graph.add_edges_from(_edges(nodes, position))
+    try:
+        return tuple([nodes[index] for index in nx.topological_sort(graph)])
+    except nx.NetworkXUnfeasible:
+        raise InvalidModelError(_cycle_problems(graph, nodes)) from None
+
+
+def _edges(nodes: list[GraphNode], position: Mapping[Any, int]) -> Iterator[tuple[int, int]]:
+    for index, (_, _, _, operands) in enumerate(nodes):
+        for operand in operands:
+            if operand in position:
+                yield position[operand], index
+            elif type(operand) is str and ":" in operand:
+                yield position[operand.partition(":")[0]], index
+
+
+def _cycle_problems(graph: Any, nodes: list[GraphNode]) -> list[Problem]:
+    import networkx as nx
+
+    problems = []
+    for group in nx.strongly_connected_components(graph):
+        start = min(group)
+        if len(group) == 1 and not graph.has_edge(start, start):
+            continue
+        back = nx.shortest_path(graph.subgraph(group), target=start)
+        successors = [index for index in graph.successors(start) if index in group]
+        cycle = [start, *min((back[index] for index in successors), key=len)]
+        names = [nodes[index].id for index in cycle]
+        shown = names if len(names) <= 12 else [*names[:6], f"... {len(names) - 11} more ...", *names[-5:]]
+        problems.append(Problem("GE214", f"nodes form a cycle: {' -> '.join(shown)}", node=names[0]))
+    return problems

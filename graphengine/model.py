@@ -1,0 +1,379 @@
+"""What a user holds: a `Model` is a graph with values for its parameters, a `Run` is one evaluation of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+from pydantic import ValidationError
+
+from graphengine.binding import bind_inputs
+from graphengine.errors import (
+    DifferentiationError,
+    GraphEngineError,
+    InputError,
+    InvalidModelError,
+    Problem,
+    TrainingError,
+    UsageError,
+    did_you_mean,
+)
+from graphengine.executor import Executor, Slots
+from graphengine.format.documents import ModelDocument, TrainingDocument
+from graphengine.format.reading import Source, parse_model, problems_of, read_model
+from graphengine.format.writing import dump_model, encode_array, fingerprint, write_bytes
+from graphengine.graph import Graph
+from graphengine.resolve import build_graph, dangling_references, loss_problems, unsupported_parts
+from graphengine.shapes import is_differentiable
+from graphengine.training import History, Iteration, Trainer, UpdateRule
+from graphengine.training.data import given_data, load_data
+from graphengine.training.rules import find_rule
+from graphengine.values import decode_array, initial_value
+
+
+class Model:
+    """A graph and the current values of its parameters and state.
+
+    Made by `graphengine.load` from a file, or by `Model.from_dict` from the same content as Python objects. `graph`
+    is the checked graph, `document` what the file says, `path` where it lies (None if it did not come from a file).
+
+    Raises
+    ------
+    InvalidModelError
+        With all independent problems, each with its place.
+    UnsupportedError
+        If the file uses a part of the format that this version does not run.
+    """
+
+    def __init__(self, document: ModelDocument, source: Source | None = None, path: Path | None = None) -> None:
+        self.document, self.path = document, path
+        self.graph = build_graph(document, source)
+        self.values: dict[str, Any] = {}
+        problems = [*self._initialize(), *_optimizer_problems(document, self.graph)]
+        if problems:
+            raise source.locate(problems) if source else InvalidModelError(problems)
+        self.executor = Executor(self.graph)
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any], path: str | Path | None = None) -> Model:
+        """A model from the content of a model file as Python objects; `path` says where its data lies."""
+        document, source = parse_model(orjson.dumps(content), str(path) if path else None)
+        return cls(document, source, Path(path) if path else None)
+
+    def __repr__(self) -> str:
+        return f"<Model '{self.graph.name}': {self.graph.summary}>"
+
+    def _initialize(self) -> Iterator[Problem]:
+        for section, sources in (("parameters", self.graph.parameters), ("state", self.graph.state)):
+            for name, source in sources.items():
+                try:
+                    value = initial_value(name, source, np.dtype(self.graph.types[name].dtype))
+                    self.values[name] = value[()]
+                except ValueError as error:
+                    what = "value" if source.value is not None else "shape"
+                    yield Problem("GE302", f"{section} '{name}': {error}", None, f"/{section}/{name}/{what}")
+
+    @property
+    def parameters(self) -> Parameters:
+        """The current values of the parameters, by name; assigning one checks its shape and dtype."""
+        return Parameters(self)
+
+    @property
+    def fingerprint(self) -> str:
+        """A sha256 of what the file means: formatting, order of nodes, names and descriptions do not count."""
+        return fingerprint(self.document)
+
+    def forward(self, inputs: Mapping[str, Any] | None = None, /, **named: Any) -> Run:
+        """Evaluate the whole graph. Inputs are given by name, as keywords or as one mapping.
+
+        Raises
+        ------
+        InputError
+            If an input is missing, unknown, or not of the declared shape and dtype.
+        ExecutionError
+            If a node fails.
+        """
+        bound = bind_inputs(self.graph, {**(inputs or {}), **named})
+        return Run(self.executor, self.executor.forward({**self.values, **bound}))
+
+    def predict(
+        self,
+        inputs: Mapping[str, Any] | None = None,
+        /,
+        *,
+        outputs: Iterable[str] | None = None,
+        **named: Any,
+    ) -> dict[str, Any]:
+        """The asked outputs by public name; only what they depend on runs, and only those inputs are needed.
+
+        Without `outputs`, all outputs that can be computed from the given inputs.
+
+        Raises
+        ------
+        InputError
+            If an input is missing, unknown, or not of the declared shape and dtype.
+        UsageError
+            GE402 if there is no such output.
+        """
+        given = {**(inputs or {}), **named}
+        asked = self._computable(given) if outputs is None else list(outputs)
+        for name in asked:
+            if name not in self.graph.outputs:
+                hint = did_you_mean(name, self.graph.outputs, "outputs")
+                raise UsageError(f"model '{self.graph.name}' has no output '{name}'", code="GE402", hint=hint)
+        targets = {name: self.graph.outputs[name] for name in asked}
+        bound = bind_inputs(self.graph, given, self.executor.inputs_of(targets.values()))
+        slots = self.executor.forward({**self.values, **bound}, self.executor.forward_schedule(targets.values()))
+        return {name: _array(slots[self.executor.slot_of[value]]) for name, value in targets.items()}
+
+    def _computable(self, given: Mapping[str, Any]) -> list[str]:
+        needs = {name: self.executor.inputs_of([value]) for name, value in self.graph.outputs.items()}
+        ready = [name for name, inputs in needs.items() if all(item in given for item in inputs)]
+        if not ready:
+            shown = "; ".join(f"'{name}' needs {', '.join(map(repr, inputs))}" for name, inputs in needs.items())
+            raise InputError(f"no output can be computed from the given inputs: {shown}", code="GE401")
+        return ready
+
+    def train(self, data: str | Mapping[str, Any] | None = None, **overrides: Any) -> History:
+        """Train as the file's training section says, and return the history.
+
+        `data` is the name of a data source of the file or a mapping from inputs to arrays. Keywords replace keys of the
+        training section; `learning_rate` replaces that of the optimizer.
+
+        Raises
+        ------
+        TrainingError
+            If a training cannot start.
+        DivergenceError
+            If it leaves the finite numbers; the parameters keep their last finite values.
+        DataError
+            If the data cannot be read or does not fit.
+        """
+        trainer = self.trainer(data, **overrides)
+        for _ in trainer.iterate():
+            pass
+        return trainer.history
+
+    def iterate(self, data: str | Mapping[str, Any] | None = None, **overrides: Any) -> Iterator[Iteration]:
+        """The training of `train` as a generator, one row after each update; it may be left at any time."""
+        return self.trainer(data, **overrides).iterate()
+
+    def trainer(self, data: str | Mapping[str, Any] | None = None, **overrides: Any) -> Trainer:
+        """The training that `train` runs: its data loaded, nothing computed yet."""
+        training = self._training(overrides)
+        arrays = given_data(data, self.graph) if isinstance(data, Mapping) else self.load_data(data or training.data)
+        for name in self.executor.inputs_of([self.graph.value_name(training.loss)]):
+            if name not in arrays:
+                raise InputError(f"the data has no values for input '{name}'", code="GE401")
+        return Trainer(self.executor, self.values, training, arrays)
+
+    def load_data(self, name: str | None = None) -> dict[str, Any]:
+        """The arrays of a data source of the file, by input; without a name, of its only one.
+
+        Raises
+        ------
+        DataError
+            If it cannot be read.
+        """
+        sources = self.document.data
+        if name is None and len(sources) == 1:
+            name = next(iter(sources))
+        if name is None or name not in sources:
+            hint = did_you_mean(name, sources, "data sources") if name else "name one of: " + ", ".join(sources)
+            what = f"has no data source '{name}'" if name else "does not say which data to use"
+            raise TrainingError(f"model '{self.graph.name}' {what}", hint=hint if sources else "pass data={...}")
+        return load_data(sources[name], self.graph, self.path.parent if self.path else None)
+
+    def _training(self, overrides: Mapping[str, Any]) -> TrainingDocument:
+        """The training section with keys replaced, checked again as the file's own was."""
+        section: dict[str, Any] = {}
+        if self.document.training:
+            section = self.document.training.model_dump(exclude_defaults=True)
+        section = {**section, **overrides}
+        optimizer = dict(section.get("optimizer") or {"type": "sgd"})
+        if "learning_rate" in section:
+            optimizer["learning_rate"] = section.pop("learning_rate")
+        if "loss" not in section:
+            hint = "add one, or pass loss=..., data=..., learning_rate=..., epochs=..."
+            raise TrainingError(f"model '{self.graph.name}' has no training section", hint=hint)
+        section["optimizer"] = optimizer
+        try:
+            training = TrainingDocument.model_validate(section)
+        except ValidationError as error:
+            raise TrainingError(problems_of(error, section, TrainingDocument)) from None
+        changed = self.document.model_copy(update={"training": training})
+        problems = [
+            *dangling_references(changed, self.graph.types),
+            *unsupported_parts(changed),
+            *_optimizer_problems(changed, self.graph),
+        ]
+        if problems := problems or list(loss_problems(changed, self.graph)):
+            raise TrainingError(problems)
+        return training
+
+    def as_document(self) -> ModelDocument:
+        """The model as its file would say it: the same document, with the current values."""
+        parameters = {
+            name: parameter.model_copy(update={"value": encode_array(self.values[name])})
+            for name, parameter in self.document.parameters.items()
+        }
+        return self.document.model_copy(update={"parameters": parameters})
+
+    def save(self, path: str | Path) -> None:
+        """Write the model with its current values: the same file, with values. Whole or not at all.
+
+        Raises
+        ------
+        GraphEngineError
+            GE101 if the file cannot be written.
+        """
+        write_bytes(path, dump_model(self.as_document()))
+
+
+class Parameters(MutableMapping[str, Any]):
+    """The parameters of a model by name. Values come as read-only arrays; assigning checks shape and dtype."""
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+
+    def __getitem__(self, name: str) -> np.ndarray[Any, Any]:
+        return _array(self._model.values[self._known(name)])
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        kind = self._model.graph.types[self._known(name)]
+        try:
+            array = decode_array(value, np.dtype(kind.dtype))
+        except ValueError as error:
+            raise InputError(f"parameter '{name}': {error}", code="GE404") from None
+        if array.shape != kind.shape:
+            raise InputError(f"parameter '{name}' has shape {kind.shape}, not {array.shape}")
+        self._model.values[name] = array[()]
+
+    def __delitem__(self, name: str) -> None:
+        raise TypeError("parameters belong to the graph and cannot be deleted")
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._model.graph.parameters)
+
+    def __len__(self) -> int:
+        return len(self._model.graph.parameters)
+
+    def __repr__(self) -> str:
+        return repr(dict(self))
+
+    def _known(self, name: str) -> str:
+        if name not in self._model.graph.parameters:
+            hint = did_you_mean(name, self._model.graph.parameters, "parameters")
+            raise KeyError(f"no parameter '{name}'; {hint}")
+        return name
+
+
+class Run:
+    """One evaluation of a graph, with all its values. `run["loss"]` is a public output."""
+
+    def __init__(self, executor: Executor, slots: Slots) -> None:
+        self._executor, self._slots = executor, slots
+        self.graph: Graph = executor.graph
+
+    def __getitem__(self, output: str) -> np.ndarray[Any, Any]:
+        if output not in self.graph.outputs:
+            hint = did_you_mean(output, self.graph.outputs, "outputs")
+            raise KeyError(f"no output '{output}'; {hint}")
+        return self.value(self.graph.outputs[output])
+
+    def __repr__(self) -> str:
+        return f"<Run of '{self.graph.name}': {', '.join(self.graph.outputs)}>"
+
+    @property
+    def outputs(self) -> dict[str, np.ndarray[Any, Any]]:
+        """All public outputs."""
+        return {name: self[name] for name in self.graph.outputs}
+
+    def value(self, name: str) -> np.ndarray[Any, Any]:
+        """Any value of the graph: an input, a parameter, a node by its id.
+
+        Raises
+        ------
+        UsageError
+            GE402 if there is none of that name.
+        """
+        if name not in self._executor.slot_of:
+            raise UsageError(
+                f"graph '{self.graph.name}' has no value '{name}'",
+                code="GE402",
+                hint=did_you_mean(name, self.graph.types),
+            )
+        return _array(self._slots[self._executor.slot_of[name]])
+
+    def backward(
+        self, of: str | None = None, wrt: str | Sequence[str] | None = None
+    ) -> dict[str, np.ndarray[Any, Any]]:
+        """Gradients of a scalar toward values, by name.
+
+        `of` is an output or a value (default: the loss of the training section, or the only output); `wrt` are values
+        of any kind (default: the trainable parameters). A value that `of` does not depend on has the gradient zero.
+
+        Raises
+        ------
+        DifferentiationError
+            GE411 if `of` is not a floating-point scalar or a node on the way has no gradient.
+        """
+        target = self.graph.value_name(of or self._default_loss())
+        names = [wrt] if isinstance(wrt, str) else list(self.graph.trainable if wrt is None else wrt)
+        wanted = {name: self.graph.value_name(name) for name in names}
+        kind, value = self.graph.types[target], self.value(target)
+        if value.shape != () or not is_differentiable(kind.dtype):
+            raise DifferentiationError(f"only a floating-point scalar has a gradient; '{target}' is {kind}")
+        for name in wanted.values():
+            if not is_differentiable(self.graph.types[name].dtype):
+                raise DifferentiationError(f"there is no gradient toward '{name}', which is {self.graph.types[name]}")
+        gradients = self._executor.backward(self._slots, target, list(wanted.values()))
+        return {name: _array(gradients[value]) for name, value in wanted.items()}
+
+    def _default_loss(self) -> str:
+        training = self.graph.header.training
+        if training:
+            return training.loss
+        if len(self.graph.outputs) == 1:
+            return next(iter(self.graph.outputs))
+        raise UsageError(
+            "say of which value: the model has no training section",
+            hint=f"outputs: {', '.join(self.graph.outputs)}",
+        )
+
+
+def load(path: str | Path) -> Model:
+    """Load a model file.
+
+    Raises
+    ------
+    InvalidModelError
+        With all independent problems, each with file, line, column and JSON Pointer.
+    UnsupportedError
+        If the file uses a part of the format that this version does not run.
+    """
+    document, source = read_model(path)
+    return Model(document, source, Path(path))
+
+
+def _array(value: Any) -> np.ndarray[Any, Any]:
+    """A value as a read-only array that shares no memory a caller could change."""
+    view = np.asarray(value).view()
+    view.flags.writeable = False
+    return view
+
+
+def _optimizer_problems(document: ModelDocument, graph: Graph) -> Iterator[Problem]:
+    """What is wrong with the optimizer of a training section, found by making its rule."""
+    if document.training is None:
+        return
+    optimizer = document.training.optimizer
+    try:
+        rule = find_rule(optimizer.type)
+        for name in graph.trainable[:1]:
+            UpdateRule(rule, optimizer.attributes, graph.types[name])
+    except GraphEngineError as error:
+        yield from error.problems

@@ -1,0 +1,205 @@
+"""The node contract: what a class must be to serve as an op.
+
+A node class is a frozen pydantic model whose fields are the op's attributes. It defines `forward`, usually `backward`,
+in plain NumPy, and holds no state: what belongs to the graph (id, inputs) is not on it, so
+`Mean(axis=0).forward(x)` works alone. `inspect_class` reads a class once, at registration, and refuses what breaks
+the contract with a message that says how to write it.
+"""
+
+from __future__ import annotations
+
+import dis
+import inspect
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import CodeType
+from typing import Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict, model_validator
+
+from graphengine.errors import RegistrationError
+from graphengine.inference import probed
+
+RESERVED = frozenset({"id", "op", "inputs", "outputs", "grad", "needs", "out"})
+
+
+class Node(BaseModel):
+    """Base of all node classes. Subclass it, define `forward` and `backward`, and register the class.
+
+    - The parameter names of `forward` are the input names: `*xs` for any number, a default of None for optional.
+    - `forward` returns one array, or a tuple when the class declares `outputs = ("values", "indices")`.
+    - `backward` asks by name for what it uses: `grad` (`grad_<output>` with several outputs), any input, `out` (or the
+      output names), `needs` (a tuple of bool: which inputs need a gradient).
+    - `backward` returns one gradient for each input, in order, None where there is none. It may leave a gradient in
+      the broadcast shape: the engine sums it to the shape of the input.
+    - `infer(*types)` tells the types of the results before anything runs; without one the class is probed.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    outputs: ClassVar[tuple[str, ...]] = ("out",)
+    infer: ClassVar[Any] = probed
+    forward: ClassVar[Any]
+    backward: ClassVar[Any] = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _sequences_as_tuples(cls, fields: Any) -> Any:
+        """Attributes are hashable: a JSON array becomes a tuple, at every depth pydantic will accept."""
+        return {name: _frozen(value) for name, value in fields.items()} if isinstance(fields, dict) else fields
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(_frozen(item) for item in value) if isinstance(value, list) else value
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """What the engine must know of a node class to call it."""
+
+    inputs: tuple[str, ...]
+    """Input names in order; with `variadic` the last one stands for any number."""
+    required: int
+    """How many of the inputs have no default."""
+    variadic: bool
+    outputs: tuple[str, ...]
+    saved: tuple[str, ...] | None
+    """What `backward` asks for, in its own order; None if the op has no `backward`."""
+
+    def accepts(self, count: int) -> bool:
+        """Whether a node may have this number of inputs."""
+        return count >= self.required and (self.variadic or count <= len(self.inputs))
+
+    def input_name(self, position: int) -> str:
+        """The name of the input at a position; those of a variadic input are counted: xs[0], xs[1]."""
+        last = len(self.inputs) - 1
+        if self.variadic and position >= last:
+            return f"{self.inputs[last]}[{position - last}]"
+        return self.inputs[position]
+
+    def arity(self) -> str:
+        """How many inputs the op takes, in words: "2 inputs (x, y)"."""
+        names = ", ".join(
+            f"*{name}" if self.variadic and name == self.inputs[-1] else name + "=None" * (index >= self.required)
+            for index, name in enumerate(self.inputs)
+        )
+        least, most = self.required, len(self.inputs)
+        count = f"{least} or more" if self.variadic else str(most) if least == most else f"{least} to {most}"
+        return f"{count} input{'s' * (count != '1')} ({names})"
+
+
+def inspect_class(cls: type[Node]) -> Signature:
+    """Read the signature of a node class.
+
+    Raises
+    ------
+    RegistrationError
+        If the class breaks the node contract.
+    """
+    if not (isinstance(cls, type) and issubclass(cls, Node)):
+        raise RegistrationError(f"{cls!r} is not a subclass of graphengine.Node")
+    if not hasattr(cls, "forward"):
+        raise RegistrationError(f"{cls.__name__} has no forward method; write: def forward(self, x): return ...")
+    inputs, required, variadic = _inputs_of(cls)
+    _refuse_clashes(cls, inputs)
+    signature = Signature(inputs, required, variadic, _outputs_of(cls, inputs), None)
+    _refuse_state(cls, inputs)
+    if cls.backward is None:
+        return signature
+    return Signature(inputs, required, variadic, signature.outputs, _saved_by(cls, signature))
+
+
+def _inputs_of(cls: type[Node]) -> tuple[tuple[str, ...], int, bool]:
+    names: list[str] = []
+    required, variadic = 0, False
+    for parameter in _parameters(cls, "forward"):
+        if parameter.kind in (parameter.KEYWORD_ONLY, parameter.VAR_KEYWORD):
+            raise RegistrationError(
+                f"{cls.__name__}.forward: {parameter} is not an input; inputs are positional, attributes are fields"
+            )
+        variadic = parameter.kind is parameter.VAR_POSITIONAL
+        if parameter.default not in (parameter.empty, None):
+            raise RegistrationError(
+                f"{cls.__name__}.forward: {parameter} has a default other than None; "
+                f"make it a field of the class: {parameter.name}: float = {parameter.default!r}"
+            )
+        required += parameter.default is parameter.empty and not variadic
+        names.append(parameter.name)
+    return tuple(names), required, variadic
+
+
+def _parameters(cls: type[Node], method: str) -> list[inspect.Parameter]:
+    function = inspect.getattr_static(cls, method)
+    if not inspect.isfunction(function):
+        raise RegistrationError(f"{cls.__name__}.{method} must be a plain method: def {method}(self, ...)")
+    return list(inspect.signature(function).parameters.values())[1:]
+
+
+def _refuse_clashes(cls: type[Node], inputs: tuple[str, ...]) -> None:
+    for name in inputs:
+        if name in RESERVED or name.startswith("grad_"):
+            raise RegistrationError(
+                f"{cls.__name__}.forward: an input cannot be named '{name}'; it has a meaning in backward"
+            )
+    for name in cls.model_fields:
+        if name in RESERVED or name in inputs:
+            owner = "the graph or the contract" if name in RESERVED else "an input"
+            raise RegistrationError(f"{cls.__name__}: an attribute cannot be named '{name}', which belongs to {owner}")
+
+
+def _outputs_of(cls: type[Node], inputs: tuple[str, ...]) -> tuple[str, ...]:
+    outputs = cls.outputs
+    if not (
+        isinstance(outputs, tuple)
+        and outputs
+        and all(isinstance(name, str) and name.isidentifier() for name in outputs)
+    ):
+        raise RegistrationError(
+            f'{cls.__name__}: outputs must be a tuple of names such as ("values", "indices"), not {outputs!r}'
+        )
+    if len(set(outputs)) < len(outputs) or set(outputs) & set(inputs):
+        raise RegistrationError(f"{cls.__name__}: the names of inputs {inputs} and outputs {outputs} must differ")
+    return outputs
+
+
+def _saved_by(cls: type[Node], signature: Signature) -> tuple[str, ...]:
+    several = len(signature.outputs) > 1
+    gradients = tuple(f"grad_{name}" for name in signature.outputs) if several else ("grad",)
+    allowed = (*gradients, *signature.inputs, *(signature.outputs if several else ("out",)), "needs")
+    asked = _parameters(cls, "backward")
+    for parameter in asked:
+        if parameter.name not in allowed or parameter.kind is not parameter.POSITIONAL_OR_KEYWORD:
+            raise RegistrationError(
+                f"{cls.__name__}.backward cannot ask for '{parameter}'; it may ask for {', '.join(allowed)}"
+            )
+    return tuple(parameter.name for parameter in asked)
+
+
+def _refuse_state(cls: type[Node], inputs: tuple[str, ...]) -> None:
+    stored = [name for method in ("forward", "backward") for name in _stores(getattr(cls, method))]
+    if not stored:
+        return
+    wanted = [name for name in inputs if name in {re.sub(r"^_+|_+$", "", attribute) for attribute in stored}]
+    signature = ", ".join(["self", "grad", *(wanted or inputs)])
+    raise RegistrationError(
+        f"{cls.__name__} stores self.{stored[0]}; a node holds no state, because one instance serves any number of "
+        f"graphs and threads. backward asks by name for what it uses: def backward({signature})"
+    )
+
+
+def _stores(method: Any) -> Iterator[str]:
+    """Names of the attributes that a method sets on self, read from its bytecode (which a REPL has, too)."""
+    codes: list[CodeType] = [method.__code__] if inspect.isfunction(method) else []
+    for code in codes:
+        codes.extend(constant for constant in code.co_consts if isinstance(constant, CodeType))
+        this = codes[0].co_varnames[:1]
+        previous: Any = None
+        for instruction in dis.get_instructions(code):
+            loaded = previous.argval if previous is not None else None
+            on_self = (loaded[-1:] if isinstance(loaded, tuple) else (loaded,)) == this
+            if on_self and instruction.opname == "STORE_ATTR":
+                yield instruction.argval
+            if instruction.argval == "__setattr__" or (on_self and instruction.argval == "__dict__"):
+                yield "..."
+            previous = instruction

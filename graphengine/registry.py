@@ -1,0 +1,125 @@
+"""The table of ops: the only place where an op's name in a file gets its meaning.
+
+`register` enters a node class under a name; a name with a dot ("acme.cube") belongs to the domain before the dot,
+one without to the domain "core".
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from graphengine.errors import RegistrationError
+from graphengine.node import Node, Signature, inspect_class
+
+CORE = "core"
+OPSET_VERSION = 1
+
+NodeClass = TypeVar("NodeClass", bound=type[Node])
+
+
+@dataclass(frozen=True, slots=True)
+class Op:
+    """A registered node class with what is known of it."""
+
+    name: str
+    cls: type[Node]
+    signature: Signature
+
+    @property
+    def domain(self) -> str:
+        """The part of the name before the dot; "core" for a name without one."""
+        return self.name.rpartition(".")[0] or CORE
+
+    @property
+    def summary(self) -> str:
+        """The first paragraph of the class docstring, on one line."""
+        return " ".join((self.cls.__doc__ or "").split("\n\n")[0].split())
+
+    @property
+    def formula(self) -> str:
+        """What the docstring says the result is, "z = x * y"."""
+        return _written(r"\bz = .+?(?=[;,.]?$|; |, where)", self.summary)
+
+    @property
+    def partial_derivatives(self) -> str:
+        """What the docstring says of the partial derivatives, "dz/dx = y, dz/dy = x"."""
+        return _written(r"\bdz/d\w+ = .+?(?=\.?$)", self.summary)
+
+
+def _written(pattern: str, text: str) -> str:
+    found = re.search(pattern, text)
+    return found[0] if found else ""
+
+
+class Registry(Mapping[str, Op]):
+    """Ops by name. Reading is free for all threads; entering an op happens while a program starts."""
+
+    def __init__(self) -> None:
+        self._ops: dict[str, Op] = {}
+
+    def __getitem__(self, name: str) -> Op:
+        return self._ops[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._ops)
+
+    def __len__(self) -> int:
+        return len(self._ops)
+
+    def enter(self, name: str, cls: type[Node], *, replace: bool = False) -> None:
+        """Check a node class and enter it; see `register`."""
+        if not re.fullmatch(r"[a-z_]\w*(\.[a-z_]\w*)*", name):
+            raise RegistrationError(
+                f"'{name}' is not a name for an op; use lower_snake_case, a domain before a dot: 'acme.cube'"
+            )
+        if name in self._ops and not replace:
+            taken = self._ops[name].cls
+            raise RegistrationError(
+                f"op '{name}' is registered already, by {taken.__module__}.{taken.__qualname__}",
+                code="GE702",
+                hint="pass replace=True to replace it",
+            )
+        self._ops[name] = Op(name, cls, inspect_class(cls))
+
+    def remove(self, name: str) -> None:
+        """Take an op out again: for tests and interactive work."""
+        del self._ops[name]
+
+
+OPS = Registry()
+
+
+def register(name: str, *, replace: bool = False) -> Callable[[NodeClass], NodeClass]:
+    """Register a node class under a name; used as a decorator, `@register("acme.cube")`.
+
+    Raises
+    ------
+    RegistrationError
+        If the class breaks the node contract, or if the name is taken and `replace` is false.
+    """
+
+    def decorate(cls: NodeClass) -> NodeClass:
+        OPS.enter(name, cls, replace=replace)
+        return cls
+
+    return decorate
+
+
+def describe(op: Op) -> dict[str, Any]:
+    """An op as a JSON object: signature, attributes, formula, derivatives."""
+    return {
+        "op": op.name,
+        "domain": op.domain,
+        "summary": op.summary,
+        "inputs": list(op.signature.inputs),
+        "required": op.signature.required,
+        "variadic": op.signature.variadic,
+        "outputs": list(op.signature.outputs),
+        "attributes": op.cls.model_json_schema().get("properties", {}),
+        "formula": op.formula,
+        "partial_derivatives": op.partial_derivatives,
+        "differentiable": op.signature.saved is not None,
+    }

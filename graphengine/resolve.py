@@ -1,0 +1,294 @@
+"""From a document to a graph: every name in the file gets its meaning, or a problem with its place.
+
+Names mean something only through the tables of this package (ops, update rules, data types); nothing in a file is
+ever imported or evaluated.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import orjson
+from pydantic import ValidationError
+
+from graphengine.errors import InvalidModelError, Problem, UnsupportedError, did_you_mean
+from graphengine.format.documents import ExternalValue, ModelDocument, NodeDocument, TrainingDocument
+from graphengine.format.positions import make_pointer
+from graphengine.format.reading import Source, problems_of
+from graphengine.graph import Graph, GraphNode, Operand
+from graphengine.node import Node
+from graphengine.registry import CORE, OPS, OPSET_VERSION, Op
+from graphengine.shapes import is_differentiable
+
+
+def build_graph(document: ModelDocument, source: Source | None = None) -> Graph:
+    """The graph of a model document.
+
+    Raises
+    ------
+    InvalidModelError
+        With all independent problems, located if `source` is given.
+    UnsupportedError
+        GE900 if the file uses a part of the format that this version does not run.
+    """
+    try:
+        resolver = Resolver(document)
+        nodes = resolver.nodes()
+        problems = [*resolver.problems, *dangling_references(document, resolver.values)]
+        try:
+            graph = Graph(document, nodes, document.outputs)
+        except InvalidModelError as error:
+            cycles_or_types = [_with_pointer(problem, document) for problem in error.problems]
+            raise InvalidModelError(_relevant(problems, cycles_or_types)) from None
+        problems += loss_problems(document, graph)
+        if problems:
+            raise InvalidModelError(problems)
+    except InvalidModelError as error:
+        raise source.locate(error.problems) if source else error from None
+    unsupported = list(unsupported_parts(document))
+    if unsupported:
+        located = source.locate(unsupported).problems if source else unsupported
+        raise UnsupportedError(located)
+    return graph
+
+
+def _relevant(problems: list[Problem], found: list[Problem]) -> list[Problem]:
+    """Type errors are told only of a graph that is otherwise whole: its types may be wrong because its names are."""
+    return problems + [problem for problem in found if problem.code == "GE214" or not problems]
+
+
+class Resolver:
+    """One walk over the nodes of a document that gives each its class, its attributes and its operands."""
+
+    def __init__(self, document: ModelDocument) -> None:
+        self.document = document
+        self.problems: list[Problem] = []
+        self.values: dict[str, None] = {}
+        self._instances: dict[tuple[str, bytes], Node] = {}
+        self._check_imports()
+        for section in ("inputs", "parameters", "state"):
+            for name in getattr(document, section):
+                self._define(name, f"/{section}/{name}", None)
+        for index, spec in enumerate(document.nodes):
+            self._define(spec["id"], f"/nodes/{index}/id", spec["id"])
+            for port in self._ports(spec):
+                self.values[f"{spec['id']}:{port}"] = None
+
+    def nodes(self) -> list[GraphNode]:
+        """The nodes that could be resolved; `problems` says why the others could not."""
+        resolved = []
+        for index, spec in enumerate(self.document.nodes):
+            op = OPS.get(spec["op"])
+            if op is None:
+                self._unknown_op(index, spec)
+                continue
+            node = self._instance(index, spec, op)
+            operands = self._operands(index, spec, op)
+            if node is not None and operands is not None:
+                resolved.append(GraphNode(spec["id"], spec["op"], node, operands))
+        return resolved
+
+    def _add(self, code: str, message: str, pointer: str, node: str | None = None, hint: str | None = None) -> None:
+        prefix = f"node '{node}': " if node else ""
+        self.problems.append(Problem(code, prefix + message, hint, pointer, node))
+
+    def _define(self, name: str, pointer: str, node: str | None) -> None:
+        if name in self.values:
+            self._add(
+                "GE201",
+                f"id '{name}' is used twice",
+                pointer,
+                node,
+                "ids, inputs, parameters and state share one namespace",
+            )
+        self.values[name] = None
+
+    @staticmethod
+    def _ports(spec: NodeDocument) -> tuple[str, ...]:
+        op = OPS.get(spec["op"])
+        return op.signature.outputs[1:] if op else ()
+
+    def _check_imports(self) -> None:
+        for domain, version in self.document.opset_imports.items():
+            if domain == CORE and version > OPSET_VERSION:
+                message = f"opset {version} of '{domain}' is newer than the one of this version, {OPSET_VERSION}"
+                self._add("GE105", message, make_pointer(("opset_imports", domain)), hint="upgrade graphengine")
+
+    def _unknown_op(self, index: int, spec: NodeDocument) -> None:
+        hint = did_you_mean(spec["op"], OPS, "known ops")
+        domain = spec["op"].rpartition(".")[0]
+        if domain and not any(op.domain == domain for op in OPS.values()):
+            hint = f"no op of the domain '{domain}' is registered; name the module that registers it with --plugin"
+        self._add("GE211", f"op '{spec['op']}' is not known", f"/nodes/{index}/op", spec["id"], hint)
+
+    def _instance(self, index: int, spec: NodeDocument, op: Op) -> Node | None:
+        """The node instance for the attributes of a node; equal ones share one, because nodes hold no state."""
+        attributes = spec.get("attributes", {})
+        key = (op.name, orjson.dumps(attributes, option=orjson.OPT_SORT_KEYS) if attributes else b"")
+        if key in self._instances:
+            return self._instances[key]
+        if op.domain not in self.document.opset_imports:
+            message = f"op '{op.name}' belongs to the opset '{op.domain}', which the file does not import"
+            self._add("GE105", message, f"/nodes/{index}/op", spec["id"], f'add "{op.domain}": 1 to opset_imports')
+        try:
+            node = op.cls.model_validate(attributes)
+        except ValidationError as error:
+            for problem in problems_of(error, attributes, op.cls):
+                pointer = f"/nodes/{index}" + ("/attributes" + (problem.pointer or "") if attributes else "")
+                self._add(
+                    "GE213",
+                    f"attribute of op '{op.name}': {problem.message}",
+                    pointer,
+                    spec["id"],
+                    problem.hint,
+                )
+            return None
+        return self._instances.setdefault(key, node)
+
+    def _operands(self, index: int, spec: NodeDocument, op: Op) -> tuple[Operand, ...] | None:
+        inputs = spec["inputs"]
+        ordered = inputs if isinstance(inputs, list) else self._ordered(index, spec, op)
+        if ordered is None:
+            return None
+        signature = op.signature
+        if not signature.accepts(len(ordered)):
+            message = f"op '{op.name}' takes {signature.arity()}, not {len(ordered)}"
+            self._add("GE212", message, f"/nodes/{index}/inputs", spec["id"])
+            return None
+        undefined = [ref for ref in ordered if ref not in self.values and type(ref) is str]
+        if undefined:
+            self._undefined(index, spec)
+            return None
+        missing = len(signature.inputs) - len(ordered) - signature.variadic
+        return (*ordered, *[None] * missing) if missing > 0 else tuple(ordered)
+
+    def _ordered(self, index: int, spec: NodeDocument, op: Op) -> list[Any] | None:
+        """Inputs given by argument name, in the op's order, None for omitted ones."""
+        named: dict[str, Any] = spec["inputs"]  # type: ignore[assignment]
+        signature, pointer = op.signature, f"/nodes/{index}/inputs"
+        names = list(signature.inputs)
+        if signature.variadic:
+            names[-1:] = [name for name in named if re.fullmatch(rf"{names[-1]}\[\d+\]", name)]
+        wrong = [name for name in named if name not in names]
+        lacking = [name for name in names[: signature.required] if name not in named]
+        for name in wrong:
+            hint = did_you_mean(name, names, "its inputs")
+            self._add(
+                "GE212",
+                f"op '{op.name}' has no input '{name}'",
+                make_pointer(("nodes", index, "inputs", name)),
+                spec["id"],
+                hint,
+            )
+        if lacking:
+            self._add(
+                "GE212",
+                f"op '{op.name}' needs the input {', '.join(map(repr, lacking))}",
+                pointer,
+                spec["id"],
+            )
+        return None if wrong or lacking else [named.get(name) for name in names]
+
+    def _undefined(self, index: int, spec: NodeDocument) -> None:
+        inputs = spec["inputs"]
+        for place, ref in enumerate(inputs) if isinstance(inputs, list) else inputs.items():
+            if isinstance(ref, str) and ref not in self.values:
+                pointer = make_pointer(("nodes", index, "inputs", place))
+                self._add(
+                    "GE210",
+                    f"input '{ref}' is not defined",
+                    pointer,
+                    spec["id"],
+                    did_you_mean(ref, self.values, "defined"),
+                )
+
+
+def dangling_references(document: ModelDocument, values: Iterable[str]) -> Iterator[Problem]:
+    """References outside the nodes that lead nowhere."""
+    values = list(values)
+    public = [*document.outputs, *values]
+    for name, possible, what, *path in _references(document):
+        choice = {"value": values, "public": public, "input": document.inputs, "data": document.data}[possible]
+        if name not in choice:
+            hint = did_you_mean(name, choice, "defined")
+            yield Problem("GE210", f"{what} '{name}' is not defined", hint, make_pointer(path))
+
+
+def _references(document: ModelDocument) -> Iterator[tuple[str, ...]]:
+    """Each reference outside the nodes: the name, what it may name, what it is, its path in the file."""
+    for name, value in document.outputs.items():
+        yield value, "value", f"output '{name}': value", "outputs", name
+    for name, state in document.state.items():
+        if state.update is not None:
+            yield state.update, "value", f"state '{name}': update", "state", name, "update"
+    for name, data in document.data.items():
+        for key in ("values", "columns", "arrays", "paths", "keys"):
+            for target in getattr(data, key, None) or {}:
+                yield target, "input", f"data '{name}': input", "data", name, key, target
+    training = document.training
+    if training:
+        yield training.loss, "public", "loss", "training", "loss"
+        for name, metric in training.metrics.items():
+            yield metric, "public", f"metric '{name}': value", "training", "metrics", name
+        if training.data is not None:
+            yield training.data, "data", "data source", "training", "data"
+
+
+def loss_problems(document: ModelDocument, graph: Graph) -> Iterator[Problem]:
+    """A loss that is defined but no floating-point scalar."""
+    if not document.training or graph.outputs.get(document.training.loss, document.training.loss) not in graph.types:
+        return
+    name = document.training.loss
+    kind = graph.types[graph.value_name(name)]
+    if kind.shape != () or not is_differentiable(kind.dtype):
+        hint = "reduce it with a node of op 'mean' or 'sum'" if kind.shape else None
+        yield Problem(
+            "GE303",
+            f"the loss '{name}' must be a floating-point scalar, it is {kind}",
+            hint,
+            "/training/loss",
+        )
+
+
+def _with_pointer(problem: Problem, document: ModelDocument) -> Problem:
+    index = next(index for index, spec in enumerate(document.nodes) if spec["id"] == problem.node)
+    return replace(problem, pointer=f"/nodes/{index}")
+
+
+_TRAINING_NOT_YET = (
+    "accumulate",
+    "gradient_clipping",
+    "validation",
+    "early_stopping",
+    "checkpoint",
+    "metrics",
+    "max_seconds",
+)
+
+
+def unsupported_parts(document: ModelDocument) -> Iterator[Problem]:
+    """What the format has and this version does not run: said clearly, never ignored."""
+    for what, *path in _not_yet(document):
+        message = f"{what} not supported yet by this version of graphengine"
+        yield Problem("GE900", message, None, make_pointer(path))
+
+
+def _not_yet(document: ModelDocument) -> Iterator[tuple[str, ...]]:
+    for section, verb in (("functions", "are"), ("state", "is")):
+        if getattr(document, section):
+            yield f"'{section}' {verb}", section
+    for name, parameter in document.parameters.items():
+        if isinstance(parameter.value, ExternalValue):
+            yield "a value in an external file is", "parameters", name, "value"
+    for name, data in document.data.items():
+        if data.type not in ("inline", "csv", "npz"):
+            yield f"data of type '{data.type}' is", "data", name, "type"
+    training = document.training
+    for key in _TRAINING_NOT_YET if training else ():
+        if getattr(training, key) != TrainingDocument.model_fields[key].get_default():
+            yield f"'{key}' is", "training", key
+    if training and not isinstance(training.optimizer.learning_rate, (int, float)):
+        yield "a learning-rate schedule is", "training", "optimizer", "learning_rate"

@@ -1,0 +1,121 @@
+"""Values of parameters and state: from a file's nested lists to arrays, and from an initializer's recipe.
+
+A random initial value is a pure function of the initializer's seed and the value's name, so that adding a parameter
+never changes another one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from typing import Any, assert_never
+
+import numpy as np
+
+from graphengine.format.documents import (
+    NON_FINITE,
+    ConstantInitializer,
+    NormalInitializer,
+    OnesInitializer,
+    ParameterDocument,
+    ScaledInitializer,
+    StateDocument,
+    UniformInitializer,
+    ZerosInitializer,
+)
+
+MAX_BYTES = 2**30
+
+
+def decode_array(value: Any, dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
+    """The array that a number or nested lists of a file stand for; "NaN" and "Infinity" are understood.
+
+    Raises
+    ------
+    ValueError
+        If the lists are ragged, or hold something that is not a number of a kind that fits `dtype`.
+    """
+    try:
+        array = np.asarray(value)
+        if array.dtype.kind == "U":
+            cells = np.array(value, dtype=object)
+            numbers = [NON_FINITE[cell] if isinstance(cell, str) else cell for cell in cells.ravel().tolist()]
+            array = np.array(numbers).reshape(cells.shape)
+    except KeyError as error:
+        raise ValueError(f"{error} is not a number") from None
+    except ValueError as error:
+        raise ValueError(f"not a regular array of numbers: {error}") from None
+    if array.size == 0:
+        return np.zeros(array.shape, dtype)
+    both_integers = array.dtype.kind in "iu" and dtype.kind in "iu"  # whether each fits is checked below
+    if array.dtype.kind not in "biuf" or not (both_integers or np.can_cast(array.dtype, dtype, "same_kind")):
+        raise ValueError(f"values of dtype {array.dtype} do not fit dtype {dtype}")
+    converted = array.astype(dtype)
+    if dtype.kind in "iu" and not np.array_equal(converted, array):
+        raise ValueError(f"values do not fit dtype {dtype}")
+    return converted
+
+
+def initial_value(name: str, source: ParameterDocument | StateDocument, dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
+    """The value a parameter or a state starts from: the one in the file, else what its initializer makes.
+
+    Raises
+    ------
+    ValueError
+        If the value in the file does not have the declared shape, or the shape has symbols or is too large.
+    """
+    symbolic = [size for size in source.shape if not isinstance(size, int)]
+    if symbolic:
+        raise ValueError(f"its sizes must be integers, not {symbolic[0]!r}")
+    shape: tuple[int, ...] = tuple(source.shape)  # type: ignore[arg-type]
+    if math.prod(shape) * dtype.itemsize > MAX_BYTES:
+        raise ValueError(f"shape {shape} takes more than {MAX_BYTES // 2**30} GiB")
+    if source.value is None:
+        return _initialize(name, source, shape).astype(dtype)
+    value = decode_array(source.value, dtype)
+    if value.shape != shape:
+        raise ValueError(f"the value has shape {value.shape}, declared is {shape}")
+    return value
+
+
+def _initialize(name: str, source: ParameterDocument | StateDocument, shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
+    recipe = source.initializer
+    match recipe:
+        case ConstantInitializer():
+            return np.full(shape, recipe.value)
+        case ZerosInitializer():
+            return np.zeros(shape)
+        case OnesInitializer():
+            return np.ones(shape)
+        case UniformInitializer():
+            return _random(name, recipe.seed).uniform(recipe.low, recipe.high, shape)
+        case NormalInitializer():
+            return _random(name, recipe.seed).normal(recipe.mean, recipe.std, shape)
+        case ScaledInitializer():
+            return _scaled(name, recipe, shape)
+        case _:
+            assert_never(recipe)
+
+
+def _scaled(name: str, recipe: ScaledInitializer, shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
+    """Glorot and Bengio 2010, He et al. 2015; weights are (fan_in, fan_out), kernels (out, in, height, width)."""
+    if len(shape) < 2:
+        fan_in = fan_out = math.prod(shape)
+    elif len(shape) == 2:
+        fan_in, fan_out = shape
+    else:
+        receptive = math.prod(shape[2:])
+        fan_in, fan_out = shape[1] * receptive, shape[0] * receptive
+    fan = fan_in if recipe.type.startswith("he") else (fan_in + fan_out) / 2
+    variance = (2 if recipe.type.startswith("he") else 1) / max(fan, 1)
+    generator = _random(name, recipe.seed)
+    if recipe.type.endswith("normal"):
+        return generator.normal(0.0, math.sqrt(variance), shape)
+    limit = math.sqrt(3 * variance)
+    return generator.uniform(-limit, limit, shape)
+
+
+def _random(name: str, seed: int) -> np.random.Generator:
+    """A generator for one value: Philox, keyed by the seed and the name."""
+    digest = hashlib.sha256(f"{seed}/{name}".encode()).digest()
+    return np.random.Generator(np.random.Philox(key=int.from_bytes(digest[:16], "little")))
