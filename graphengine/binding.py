@@ -46,14 +46,21 @@ def as_input(name: str, value: Any, declared: ArrayType) -> Any:
     except ValueError as error:
         raise InputError(f"input '{name}' is not a regular array of numbers: {error}", code="GE404") from None
     if array.dtype == declared.dtype:
-        return array
+        return _read_only(array)
     empty = array.size == 0 and array.dtype == np.float64
     if not (empty or array.dtype.kind in "biuf") or not (
-        empty or np.can_cast(array.dtype, declared.dtype, "same_kind")
+        empty or np.can_cast(array.dtype, declared.array_dtype, "same_kind")
     ):
         message = f"input '{name}' must be {dtype_name(declared.dtype)}, it is {array.dtype}"
         raise InputError(message, code="GE404")
-    return array.astype(declared.dtype)
+    return array.astype(declared.array_dtype)
+
+
+def _read_only(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """A view that no node can change the caller's data through."""
+    view = array.view()
+    view.flags.writeable = False
+    return view
 
 
 def bind_sizes(shapes: Mapping[str, tuple[int, ...]], types: Mapping[str, ArrayType]) -> dict[str, int]:

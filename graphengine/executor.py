@@ -15,8 +15,8 @@ import numpy as np
 
 from graphengine.errors import DifferentiationError, ExecutionError
 from graphengine.graph import Graph, GraphNode
-from graphengine.registry import OPS
-from graphengine.shapes import is_differentiable, shape_text
+from graphengine.nodes.shaping import like
+from graphengine.shapes import shape_text
 
 Slots: TypeAlias = list[Any]
 
@@ -34,7 +34,6 @@ class BackwardStep(NamedTuple):
 
     step: Step
     needs: tuple[bool, ...]
-    saved: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +91,7 @@ class Executor:
                 arguments = [slots[slot] for slot in step.inputs]
                 try:
                     results = step.node.node.forward(*arguments)
-                except Exception as error:  # noqa: BLE001: node code is anyone's; context is added here, once
+                except Exception as error:
                     raise _failed(step.node, "forward", arguments, error) from error
                 if len(step.outputs) == 1:
                     slots[step.outputs[0]] = results
@@ -170,11 +169,11 @@ class Executor:
             needs = tuple(operand in active for operand in step.node.inputs)
             if reached.isdisjoint(step.node.outputs) or not any(needs):
                 continue
-            saved = OPS[step.node.op].signature.saved
+            saved = step.node.node.signature.saved
             if saved is None:
                 raise not_differentiable(step.node, of, [name for name in step.node.inputs if name in active])
             reached.update(name for name, need in zip(step.node.inputs, needs, strict=True) if need)  # type: ignore[misc]
-            steps.append(BackwardStep(step, needs, saved))
+            steps.append(BackwardStep(step, needs))
             reads.update(_saved_slots(step, saved, needs))
         return BackwardSchedule(tuple(steps), frozenset(reads))
 
@@ -184,7 +183,7 @@ def differentiable_toward(graph: Graph, wrt: Iterable[str]) -> set[Any]:
     active: set[Any] = set(wrt)
     for node in graph.nodes:
         if not active.isdisjoint(node.inputs):
-            active.update(name for name in node.outputs if is_differentiable(graph.types[name].dtype))
+            active.update(name for name in node.outputs if graph.types[name].is_differentiable)
     return active
 
 
@@ -199,7 +198,7 @@ def not_differentiable(node: GraphNode, of: str, toward: Sequence[Any]) -> Diffe
 
 def _saved_slots(step: Step, saved: tuple[str, ...], needs: tuple[bool, ...]) -> set[int]:
     """The slots whose values a backward pass reads: what `backward` names, and the shapes of the inputs it reaches."""
-    signature = OPS[step.node.op].signature
+    signature = step.node.node.signature
     named = {signature.input_name(index).partition("[")[0]: slot for index, slot in enumerate(step.inputs)}
     slots = {slot for index, slot in enumerate(step.inputs) if signature.input_name(index).partition("[")[0] in saved}
     slots |= {slot for slot, need in zip(step.inputs, needs, strict=True) if need}
@@ -211,66 +210,20 @@ def _saved_slots(step: Step, saved: tuple[str, ...], needs: tuple[bool, ...]) ->
 
 def _call_backward(backward_step: BackwardStep, slots: Slots, incoming: list[Any]) -> list[Any]:
     """One gradient for each input of a step, None off the path, in the shape and dtype of the input."""
-    (node, inputs, outputs), needs, saved = backward_step
+    node, inputs, outputs = backward_step.step
     values, results = [slots[slot] for slot in inputs], [slots[slot] for slot in outputs]
-    arguments = backward_arguments(node, values, results, incoming, needs)
+    signature = node.node.signature
     try:
-        gradients = node.node.backward(*[arguments[name] for name in saved])
-    except Exception as error:  # noqa: BLE001: node code is anyone's; context is added here, once
+        gradients = signature.gradients(node.node, incoming, values, results, backward_step.needs)
+    except Exception as error:
         raise _failed(node, "backward", incoming, error) from error
-    gradients = gradients if isinstance(gradients, tuple) else (gradients,)
-    if len(gradients) != len(inputs):
-        raise _failed(node, "backward", incoming, f"gave {len(gradients)} gradients for {len(inputs)} inputs")
     return [
-        like(gradient, value) if need and gradient is not None else None
-        for gradient, value, need in zip(gradients, values, needs, strict=True)
+        None if gradient is None else like(gradient, value) for gradient, value in zip(gradients, values, strict=True)
     ]
 
 
-def backward_arguments(
-    node: GraphNode,
-    values: Sequence[Any],
-    results: Sequence[Any],
-    incoming: Sequence[Any],
-    needs: tuple[bool, ...],
-) -> dict[str, Any]:
-    """Everything a `backward` may ask for, by name."""
-    signature = OPS[node.op].signature
-    arguments: dict[str, Any] = {"needs": needs, **dict(zip(signature.inputs, values, strict=False))}
-    if signature.variadic:
-        arguments[signature.inputs[-1]] = tuple(values[len(signature.inputs) - 1 :])
-    if len(signature.outputs) == 1:
-        return {**arguments, "grad": incoming[0], "out": results[0]}
-    for name, result, gradient in zip(signature.outputs, results, incoming, strict=True):
-        arguments[name] = result
-        arguments[f"grad_{name}"] = np.zeros_like(result) if gradient is None else gradient
-    return arguments
-
-
-def like(gradient: Any, value: Any) -> Any:
-    """A gradient in the shape and dtype of its value: broadcasting is undone here, for all ops.
-
-    A value that was broadcast was used several times, and the gradients of all uses add up.
-    """
-    shape, dtype = np.shape(value), np.asarray(value).dtype
-    if np.shape(gradient) != shape:
-        gradient = sum_to(gradient, shape)
-    return gradient if getattr(gradient, "dtype", None) == dtype else np.asarray(gradient, dtype)[()]
-
-
-def sum_to(x: Any, shape: tuple[int, ...]) -> Any:
-    """Sum an array over the axes that broadcasting from `shape` added or stretched; broadcast a smaller one."""
-    extra = np.ndim(x) - len(shape)
-    if extra > 0:
-        x = np.sum(x, axis=tuple(range(extra)))
-    stretched = tuple(axis for axis, size in enumerate(np.shape(x)[::-1], 1) if shape[-axis] == 1 != size)
-    if stretched:
-        x = np.sum(x, axis=tuple(-axis for axis in stretched), keepdims=True)
-    return x if np.shape(x) == shape else np.broadcast_to(x, shape)
-
-
-def _failed(node: GraphNode, method: str, arguments: Sequence[Any], reason: Exception | str) -> ExecutionError:
+def _failed(node: GraphNode, method: str, arguments: Sequence[Any], reason: Exception) -> ExecutionError:
     shapes = ", ".join(shape_text(np.shape(argument)) for argument in arguments)
-    why = reason if isinstance(reason, str) else f"{type(reason).__name__}: {reason}"
+    why = str(reason) if isinstance(reason, ValueError) else f"{type(reason).__name__}: {reason}"
     where = "" if method == "forward" else f" {method}"
     return ExecutionError(f"node '{node.id}' ({node.op}){where}: {why} (shapes {shapes})", node=node.id)

@@ -6,6 +6,7 @@ One class serves the model's graph, its gradient and its training step; each can
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from copy import copy
 from operator import itemgetter
 from pathlib import Path
 from types import MappingProxyType
@@ -23,8 +24,8 @@ from graphengine.format.documents import (
 )
 from graphengine.format.writing import dump_model, write_bytes
 from graphengine.node import Node
-from graphengine.registry import OPS
-from graphengine.shapes import ArrayType
+from graphengine.registry import OPSET_VERSION, domain_of
+from graphengine.shapes import PYTHON_NUMBERS, ArrayType, size_value
 
 Operand: TypeAlias = str | int | float | None
 """What a node's input is: the name of a value, a literal number, or None for an omitted optional input."""
@@ -41,11 +42,17 @@ class GraphNode(NamedTuple):
     @property
     def outputs(self) -> tuple[str, ...]:
         """Names of the values it gives: its id, and `id:port` for further ones."""
-        return (self.id, *(f"{self.id}:{port}" for port in self.node.outputs[1:]))
+        ports = self.node.outputs
+        return (self.id,) if len(ports) == 1 else (self.id, *[f"{self.id}:{port}" for port in ports[1:]])
+
+    @property
+    def is_core(self) -> bool:
+        """Whether the op is one of this package, whose meaning the compiler knows, and not one of a user's."""
+        return type(self.node).__module__.startswith("graphengine.nodes.")
 
     def as_document(self) -> NodeDocument:
         """The node as a model file writes it; omitted optional inputs make the inputs an object by name."""
-        signature = OPS[self.op].signature
+        signature = self.node.signature
         inputs = self.inputs[: _given(self.inputs)]
         document: Any = {"id": self.id, "op": self.op, "inputs": list(inputs)}
         if None in inputs:
@@ -67,7 +74,8 @@ class Graph:
 
     `header` is the document whose declarations (name, dtype, inputs, parameters, state) the graph has; its own nodes
     and outputs do not count. `inputs`, `parameters` and `state` map names to documents, `outputs` maps public names
-    to values, `types` maps every value to its `ArrayType`.
+    to values, `types` maps every value to its `ArrayType`. A transformation that keeps the nodes sorted and knows their
+    types hands the types over, and nothing is sorted or inferred again.
 
     Raises
     ------
@@ -75,15 +83,21 @@ class Graph:
         GE214 for cycles, GE301 for shapes and dtypes that do not fit.
     """
 
-    def __init__(self, header: ModelDocument, nodes: Iterable[GraphNode], outputs: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        header: ModelDocument,
+        nodes: Iterable[GraphNode],
+        outputs: Mapping[str, str],
+        types: Mapping[str, ArrayType] | None = None,
+    ) -> None:
         self.header = header
         self.name = header.name
         self.inputs: Mapping[str, InputDocument] = MappingProxyType(header.inputs)
         self.parameters: Mapping[str, ParameterDocument] = MappingProxyType(header.parameters)
         self.state: Mapping[str, StateDocument] = MappingProxyType(header.state)
         self.outputs: Mapping[str, str] = MappingProxyType(dict(outputs))
-        self.nodes: tuple[GraphNode, ...] = topologically_sorted(list(nodes))
-        self.types: Mapping[str, ArrayType] = MappingProxyType(self._infer())
+        self.nodes: tuple[GraphNode, ...] = tuple(nodes) if types else topologically_sorted(list(nodes))
+        self.types: Mapping[str, ArrayType] = MappingProxyType(dict(types) if types else self._infer())
 
     def __repr__(self) -> str:
         return f"<Graph '{self.name}': {self.summary}>"
@@ -123,15 +137,36 @@ class Graph:
             raise UsageError(f"graph '{self.name}' has no value '{name}'", code="GE402", hint=hint)
         return value
 
-    def derive(self, nodes: Iterable[GraphNode], outputs: Mapping[str, str], **declarations: Any) -> Graph:
+    def derive(
+        self,
+        nodes: Iterable[GraphNode],
+        outputs: Mapping[str, str],
+        types: Mapping[str, ArrayType] | None = None,
+        **declarations: Any,
+    ) -> Graph:
         """A graph with other nodes and outputs and, where given, other declarations, on the same header."""
         header = self.header.model_copy(update={**declarations, "data": {}, "training": None})
-        return Graph(header, nodes, outputs)
+        return Graph(header, nodes, outputs, types)
+
+    def with_sizes(self, sizes: Mapping[str, int]) -> Graph:
+        """The graph for given numbers of its symbolic sizes: every shape that follows from them is known."""
+        inputs = {
+            name: source.model_copy(update={"shape": [size_value(size, sizes) or 0 for size in source.shape]})
+            for name, source in self.inputs.items()
+        }
+        graph = copy(self)
+        graph.header = self.header.model_copy(update={"inputs": inputs})
+        graph.inputs = MappingProxyType(inputs)
+        graph.types = MappingProxyType(graph._infer())
+        return graph
 
     def as_document(self) -> ModelDocument:
         """The graph as a model document, which loads again as this graph."""
         nodes = [node.as_document() for node in self.nodes]
-        return self.header.model_copy(update={"nodes": nodes, "outputs": dict(self.outputs)})
+        declared = self.header.opset_imports
+        further = {domain_of(op) for op in {node.op for node in self.nodes}} - declared.keys()
+        imports = {**declared, **dict.fromkeys(sorted(further), OPSET_VERSION)}
+        return self.header.model_copy(update={"nodes": nodes, "outputs": dict(self.outputs), "opset_imports": imports})
 
     def save(self, path: str | Path) -> None:
         """Write the graph as a model file."""
@@ -157,6 +192,19 @@ class Graph:
         return types
 
 
+def reachable(nodes: Iterable[GraphNode], targets: Iterable[str]) -> list[GraphNode]:
+    """The nodes that the target values depend on, in the order they come in (any order)."""
+    producers = {name: node for node in nodes for name in node.outputs}
+    found: dict[str, GraphNode] = {}
+    pending = [producers[name] for name in targets if name in producers]
+    while pending:
+        node = pending.pop()
+        if node.id not in found:
+            found[node.id] = node
+            pending.extend([producers[ref] for ref in node.inputs if ref in producers])
+    return [node for node in nodes if node.id in found]
+
+
 def infer(node: Node, types: tuple[ArrayType | None, ...]) -> tuple[ArrayType, ...]:
     """The types of a node's results.
 
@@ -174,7 +222,7 @@ def infer(node: Node, types: tuple[ArrayType | None, ...]) -> tuple[ArrayType, .
 
 def literal_type(operand: Any) -> ArrayType | None:
     """The type of a literal number; None for an omitted input."""
-    return None if operand is None else ArrayType((), type(operand))
+    return None if operand is None else PYTHON_NUMBERS[type(operand)]
 
 
 def declared_type(source: InputDocument | ParameterDocument | StateDocument, header: ModelDocument) -> ArrayType:

@@ -16,6 +16,7 @@ import numpy as np
 
 from graphengine.shapes import (
     ArrayType,
+    PythonNumber,
     Shape,
     Size,
     broadcast_shapes,
@@ -43,6 +44,33 @@ def reduction(node: Any, x: ArrayType) -> ArrayType:
     shape = [size for axis, size in enumerate(sizes) if node.keepdims or axis not in reduced]
     result = _forward(node, [ArrayType((1,) * len(x.shape), x.dtype)], {})
     return ArrayType(tuple(shape), type_of(result).dtype)
+
+
+def along_axis(node: Any, x: ArrayType) -> ArrayType:
+    """Keep the shape; the op works along the attribute `axis`, which must exist."""
+    normalized_axes(node.axis, len(x.shape))
+    result = _forward(node, [ArrayType((1,) * len(x.shape), x.dtype)], {})
+    return ArrayType(x.shape, type_of(result).dtype)
+
+
+def target_shape(node: Any, sizes: ArrayType | None) -> Shape:
+    """The shape an op is asked for: its attribute `shape`, or the content of its input `sizes`.
+
+    Raises
+    ------
+    ValueError
+        If it has none of the two, or both.
+    """
+    if (node.shape is None) == (sizes is None):
+        raise ValueError("give either the attribute 'shape' or the input 'sizes'")
+    if sizes is None:
+        return tuple(node.shape)
+    if sizes.content is not None:
+        return sizes.content
+    length = sizes.shape[0] if len(sizes.shape) == 1 else None
+    if not isinstance(length, int):
+        raise ValueError(f"the input 'sizes' must be a vector of known length, not {sizes}")
+    return (None,) * length
 
 
 def normalized_axes(axis: int | tuple[int, ...] | None, rank: int) -> tuple[int, ...]:
@@ -84,14 +112,14 @@ def _forward(node: Any, types: Any, bindings: dict[str, int]) -> Any:
     try:
         with np.errstate(all="ignore"):
             return node.forward(*arguments)
-    except Exception as error:  # noqa: BLE001: forward is anyone's code; what it raises is the reason
+    except Exception as error:
         shapes = " and ".join(shape_text(kind.shape) for kind in types if kind)
         raise ValueError(f"it does not take shapes {shapes}: {error}") from error
 
 
 def _ones(kind: ArrayType, bindings: dict[str, int]) -> Any:
-    if not isinstance(kind.dtype, np.dtype):
-        return kind.dtype(1)
+    if isinstance(kind.dtype, PythonNumber):
+        return 1 if kind.dtype is PythonNumber.INT else 1.0
     return np.ones([size_value(size, bindings) for size in kind.shape], kind.dtype)
 
 

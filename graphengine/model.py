@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
+from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +12,10 @@ import numpy as np
 import orjson
 from pydantic import ValidationError
 
+from graphengine.autodiff import check_differentiable, gradient
 from graphengine.binding import bind_inputs
+from graphengine.compile.cache import PlanCache
 from graphengine.errors import (
-    DifferentiationError,
     GraphEngineError,
     InputError,
     InvalidModelError,
@@ -22,15 +25,16 @@ from graphengine.errors import (
     did_you_mean,
 )
 from graphengine.executor import Executor, Slots
-from graphengine.format.documents import ModelDocument, TrainingDocument
-from graphengine.format.reading import Source, parse_model, problems_of, read_model
+from graphengine.format.documents import FunctionFile, ModelDocument, TrainingDocument
+from graphengine.format.reading import Source, parse_model, paused_garbage_collection, problems_of, read_model
 from graphengine.format.writing import dump_model, encode_array, fingerprint, write_bytes
 from graphengine.graph import Graph
 from graphengine.resolve import build_graph, dangling_references, loss_problems, unsupported_parts
-from graphengine.shapes import is_differentiable
-from graphengine.training import History, Iteration, Trainer, UpdateRule
-from graphengine.training.data import given_data, load_data
-from graphengine.training.rules import find_rule
+from graphengine.shapes import ArrayType
+from graphengine.training import History, Iteration, Trainer
+from graphengine.training.data import given_data, load_data, require_finite
+from graphengine.training.rules import attribute_problems, given_rule, named_rule
+from graphengine.training.step import Step, step_graph
 from graphengine.values import decode_array, initial_value
 
 
@@ -39,6 +43,7 @@ class Model:
 
     Made by `graphengine.load` from a file, or by `Model.from_dict` from the same content as Python objects. `graph`
     is the checked graph, `document` what the file says, `path` where it lies (None if it did not come from a file).
+    `update_rule`, a rule file, stands in for the rule that the training section names.
 
     Raises
     ------
@@ -48,33 +53,71 @@ class Model:
         If the file uses a part of the format that this version does not run.
     """
 
-    def __init__(self, document: ModelDocument, source: Source | None = None, path: Path | None = None) -> None:
+    def __init__(
+        self,
+        document: ModelDocument,
+        source: Source | None = None,
+        path: Path | None = None,
+        update_rule: str | Path | FunctionFile | None = None,
+    ) -> None:
         self.document, self.path = document, path
         self.graph = build_graph(document, source)
         self.values: dict[str, Any] = {}
-        problems = [*self._initialize(), *_optimizer_problems(document, self.graph)]
+        self._given_rule = None if update_rule is None else given_rule(update_rule)
+        problems = [*self._initialize(), *self._optimizer_problems()]
         if problems:
             raise source.locate(problems) if source else InvalidModelError(problems)
-        self.executor = Executor(self.graph)
+        self.plans = PlanCache()
 
     @classmethod
-    def from_dict(cls, content: Mapping[str, Any], path: str | Path | None = None) -> Model:
+    def from_dict(
+        cls,
+        content: Mapping[str, Any],
+        path: str | Path | None = None,
+        *,
+        update_rule: str | Path | FunctionFile | None = None,
+    ) -> Model:
         """A model from the content of a model file as Python objects; `path` says where its data lies."""
-        document, source = parse_model(orjson.dumps(content), str(path) if path else None)
-        return cls(document, source, Path(path) if path else None)
+        with paused_garbage_collection():
+            document, source = parse_model(orjson.dumps(content), str(path) if path else None)
+            return cls(document, source, Path(path) if path else None, update_rule)
 
     def __repr__(self) -> str:
         return f"<Model '{self.graph.name}': {self.graph.summary}>"
+
+    @cached_property
+    def executor(self) -> Executor:
+        """The reference executor of the graph, made when it is first needed."""
+        return Executor(self.graph)
 
     def _initialize(self) -> Iterator[Problem]:
         for section, sources in (("parameters", self.graph.parameters), ("state", self.graph.state)):
             for name, source in sources.items():
                 try:
-                    value = initial_value(name, source, np.dtype(self.graph.types[name].dtype))
+                    value = initial_value(name, source, self.graph.types[name].array_dtype)
                     self.values[name] = value[()]
                 except ValueError as error:
                     what = "value" if source.value is not None else "shape"
                     yield Problem("GE302", f"{section} '{name}': {error}", None, f"/{section}/{name}/{what}")
+
+    def _optimizer_problems(self) -> list[Problem]:
+        """What is wrong with the optimizer of the training section and its rule."""
+        rule, attributes = self._given_rule, {}
+        try:
+            if self.document.training:
+                attributes = self.document.training.optimizer.attributes
+                rule = rule or named_rule(self.document.training.optimizer.type, self.document.functions)
+        except GraphEngineError as error:
+            return list(error.problems)
+        if rule is None:
+            return []
+        wrong = attribute_problems(rule.function, attributes) if self.document.training else []
+        return wrong + rule.problems(attributes, self._trainable_kinds())
+
+    def _trainable_kinds(self) -> list[ArrayType]:
+        """The types of the trainable parameters, each once."""
+        kinds = dict.fromkeys(self.graph.types[name] for name in self.graph.trainable)
+        return [kind for kind in kinds if all(isinstance(size, int) for size in kind.shape)]
 
     @property
     def parameters(self) -> Parameters:
@@ -96,8 +139,7 @@ class Model:
         ExecutionError
             If a node fails.
         """
-        bound = bind_inputs(self.graph, {**(inputs or {}), **named})
-        return Run(self.executor, self.executor.forward({**self.values, **bound}))
+        return Run(self, bind_inputs(self.graph, {**(inputs or {}), **named}))
 
     def predict(
         self,
@@ -126,8 +168,14 @@ class Model:
                 raise UsageError(f"model '{self.graph.name}' has no output '{name}'", code="GE402", hint=hint)
         targets = {name: self.graph.outputs[name] for name in asked}
         bound = bind_inputs(self.graph, given, self.executor.inputs_of(targets.values()))
+        plan = self.plans.get(("outputs", *asked), lambda: self._with_outputs(targets), bound)
+        if plan:
+            return {name: _array(value) for name, value in plan.run({**self.values, **bound}).items()}
         slots = self.executor.forward({**self.values, **bound}, self.executor.forward_schedule(targets.values()))
         return {name: _array(slots[self.executor.slot_of[value]]) for name, value in targets.items()}
+
+    def _with_outputs(self, outputs: Mapping[str, str]) -> Graph:
+        return self.graph.derive(self.graph.nodes, outputs, self.graph.types)
 
     def _computable(self, given: Mapping[str, Any]) -> list[str]:
         needs = {name: self.executor.inputs_of([value]) for name, value in self.graph.outputs.items()}
@@ -141,7 +189,7 @@ class Model:
         """Train as the file's training section says, and return the history.
 
         `data` is the name of a data source of the file or a mapping from inputs to arrays. Keywords replace keys of the
-        training section; `learning_rate` replaces that of the optimizer.
+        training section; `learning_rate` replaces that of the optimizer, `update_rule` (a rule file) its rule.
 
         Raises
         ------
@@ -153,7 +201,7 @@ class Model:
             If the data cannot be read or does not fit.
         """
         trainer = self.trainer(data, **overrides)
-        for _ in trainer.iterate():
+        for _ in trainer.chunks():
             pass
         return trainer.history
 
@@ -161,14 +209,63 @@ class Model:
         """The training of `train` as a generator, one row after each update; it may be left at any time."""
         return self.trainer(data, **overrides).iterate()
 
-    def trainer(self, data: str | Mapping[str, Any] | None = None, **overrides: Any) -> Trainer:
+    def trainer(
+        self,
+        data: str | Mapping[str, Any] | None = None,
+        *,
+        update_rule: str | Path | FunctionFile | None = None,
+        **overrides: Any,
+    ) -> Trainer:
         """The training that `train` runs: its data loaded, nothing computed yet."""
-        training = self._training(overrides)
+        training, rule = self._training(overrides, update_rule)
         arrays = given_data(data, self.graph) if isinstance(data, Mapping) else self.load_data(data or training.data)
-        for name in self.executor.inputs_of([self.graph.value_name(training.loss)]):
+        needed = self.executor.inputs_of([self.graph.value_name(training.loss)])
+        for name in needed:
             if name not in arrays:
                 raise InputError(f"the data has no values for input '{name}'", code="GE401")
-        return Trainer(self.executor, self.values, training, arrays)
+        require_finite({name: arrays[name] for name in needed})
+        return Trainer(self.graph, self.values, training, arrays, rule)
+
+    def gradient(self, of: str | None = None, wrt: Sequence[str] | None = None) -> Graph:
+        """The graph of the gradients that `Run.backward` gives, with the current values of the parameters.
+
+        Raises
+        ------
+        DifferentiationError
+            GE411 if there is no such gradient.
+        UsageError
+            GE801 if it is not said of what or toward what, and does not follow.
+        """
+        names = list(dict.fromkeys(self.graph.trainable if wrt is None else wrt))
+        if not names:
+            raise UsageError(f"say toward which values: model '{self.graph.name}' has no trainable parameter")
+        return self._with_values(gradient(self.graph, of=of or self.default_loss(), wrt=names))
+
+    def training_step(self, *, update_rule: str | Path | FunctionFile | None = None, **overrides: Any) -> Step:
+        """The graph of one iteration of `train`, with the current values; nothing is run and no data needed.
+
+        Raises
+        ------
+        TrainingError
+            If the model cannot be trained.
+        """
+        step = step_graph(self.graph, *self._training(overrides, update_rule))
+        return replace(step, graph=self._with_values(step.graph))
+
+    def default_loss(self) -> str:
+        """The loss of the training section, or the only output.
+
+        Raises
+        ------
+        UsageError
+            GE801 if there is neither.
+        """
+        if self.document.training:
+            return self.document.training.loss
+        if len(self.graph.outputs) == 1:
+            return next(iter(self.graph.outputs))
+        hint = f"outputs: {', '.join(self.graph.outputs)}"
+        raise UsageError("say of which value: the model has no training section", hint=hint)
 
     def load_data(self, name: str | None = None) -> dict[str, Any]:
         """The arrays of a data source of the file, by input; without a name, of its only one.
@@ -187,8 +284,24 @@ class Model:
             raise TrainingError(f"model '{self.graph.name}' {what}", hint=hint if sources else "pass data={...}")
         return load_data(sources[name], self.graph, self.path.parent if self.path else None)
 
-    def _training(self, overrides: Mapping[str, Any]) -> TrainingDocument:
-        """The training section with keys replaced, checked again as the file's own was."""
+    def _training(
+        self, overrides: Mapping[str, Any], update_rule: str | Path | FunctionFile | None
+    ) -> tuple[TrainingDocument, FunctionFile]:
+        """The training section with keys replaced, checked again as the file's own was, and its update rule."""
+        training = self._training_section(overrides)
+        given = self._given_rule if update_rule is None else given_rule(update_rule)
+        try:
+            rule = given or named_rule(training.optimizer.type, self.document.functions)
+        except GraphEngineError as error:
+            raise TrainingError(error.problems) from None
+        attributes = training.optimizer.attributes
+        if problems := attribute_problems(rule.function, attributes):
+            raise TrainingError(problems)
+        if problems := rule.problems(attributes, self._trainable_kinds()):
+            raise InvalidModelError(problems)
+        return training, rule.function
+
+    def _training_section(self, overrides: Mapping[str, Any]) -> TrainingDocument:
         section: dict[str, Any] = {}
         if self.document.training:
             section = self.document.training.model_dump(exclude_defaults=True)
@@ -203,24 +316,33 @@ class Model:
         try:
             training = TrainingDocument.model_validate(section)
         except ValidationError as error:
-            raise TrainingError(problems_of(error, section, TrainingDocument)) from None
+            found = problems_of(error, section, TrainingDocument)
+            raise TrainingError(replace(each, pointer=f"/training{each.pointer or ''}") for each in found) from None
         changed = self.document.model_copy(update={"training": training})
-        problems = [
-            *dangling_references(changed, self.graph.types),
-            *unsupported_parts(changed),
-            *_optimizer_problems(changed, self.graph),
-        ]
+        problems = [*dangling_references(changed, self.graph.types), *unsupported_parts(changed)]
         if problems := problems or list(loss_problems(changed, self.graph)):
             raise TrainingError(problems)
         return training
 
     def as_document(self) -> ModelDocument:
         """The model as its file would say it: the same document, with the current values."""
-        parameters = {
-            name: parameter.model_copy(update={"value": encode_array(self.values[name])})
-            for name, parameter in self.document.parameters.items()
+        return self.document.model_copy(update=self._valued(self.document))
+
+    def _with_values(self, graph: Graph) -> Graph:
+        """A graph made from the model's, with the model's current values."""
+        return graph.derive(graph.nodes, graph.outputs, graph.types, **self._valued(graph.header))
+
+    def _valued(self, document: ModelDocument) -> dict[str, Any]:
+        """The declarations of parameters and state in a document, with the current values of those the model has."""
+        return {
+            section: {
+                name: source.model_copy(update={"value": encode_array(self.values[name])})
+                if name in self.values
+                else source
+                for name, source in getattr(document, section).items()
+            }
+            for section in ("parameters", "state")
         }
-        return self.document.model_copy(update={"parameters": parameters})
 
     def save(self, path: str | Path) -> None:
         """Write the model with its current values: the same file, with values. Whole or not at all.
@@ -245,7 +367,7 @@ class Parameters(MutableMapping[str, Any]):
     def __setitem__(self, name: str, value: Any) -> None:
         kind = self._model.graph.types[self._known(name)]
         try:
-            array = decode_array(value, np.dtype(kind.dtype))
+            array = decode_array(value, kind.array_dtype)
         except ValueError as error:
             raise InputError(f"parameter '{name}': {error}", code="GE404") from None
         if array.shape != kind.shape:
@@ -272,17 +394,30 @@ class Parameters(MutableMapping[str, Any]):
 
 
 class Run:
-    """One evaluation of a graph, with all its values. `run["loss"]` is a public output."""
+    """One evaluation of a graph. `run["loss"]` is a public output.
 
-    def __init__(self, executor: Executor, slots: Slots) -> None:
-        self._executor, self._slots = executor, slots
-        self.graph: Graph = executor.graph
+    What is asked for is computed when it is asked for, from the inputs, parameters and state at the time of the call.
+    """
+
+    def __init__(self, model: Model, inputs: Mapping[str, Any]) -> None:
+        self.graph: Graph = model.graph
+        self._model, self._inputs = model, inputs
+        self._values = {**model.values, **inputs}
+        self._slots: Slots | None = None
+        self._outputs: dict[str, Any] = {}
+        self._plan = model.plans.get("forward", lambda: self.graph, inputs)
+        if self._plan is None:
+            self._all_slots()
 
     def __getitem__(self, output: str) -> np.ndarray[Any, Any]:
         if output not in self.graph.outputs:
             hint = did_you_mean(output, self.graph.outputs, "outputs")
             raise KeyError(f"no output '{output}'; {hint}")
-        return self.value(self.graph.outputs[output])
+        if self._slots is not None:
+            return self.value(self.graph.outputs[output])
+        if not self._outputs and self._plan is not None:
+            self._outputs = self._plan.run(self._values)
+        return _array(self._outputs[output])
 
     def __repr__(self) -> str:
         return f"<Run of '{self.graph.name}': {', '.join(self.graph.outputs)}>"
@@ -300,13 +435,10 @@ class Run:
         UsageError
             GE402 if there is none of that name.
         """
-        if name not in self._executor.slot_of:
-            raise UsageError(
-                f"graph '{self.graph.name}' has no value '{name}'",
-                code="GE402",
-                hint=did_you_mean(name, self.graph.types),
-            )
-        return _array(self._slots[self._executor.slot_of[name]])
+        if name not in self.graph.types:
+            hint = did_you_mean(name, self.graph.types)
+            raise UsageError(f"graph '{self.graph.name}' has no value '{name}'", code="GE402", hint=hint)
+        return _array(self._all_slots()[self._model.executor.slot_of[name]])
 
     def backward(
         self, of: str | None = None, wrt: str | Sequence[str] | None = None
@@ -321,32 +453,32 @@ class Run:
         DifferentiationError
             GE411 if `of` is not a floating-point scalar or a node on the way has no gradient.
         """
-        target = self.graph.value_name(of or self._default_loss())
+        of = of or self._model.default_loss()
+        target = self.graph.value_name(of)
         names = [wrt] if isinstance(wrt, str) else list(self.graph.trainable if wrt is None else wrt)
-        wanted = {name: self.graph.value_name(name) for name in names}
-        kind, value = self.graph.types[target], self.value(target)
-        if value.shape != () or not is_differentiable(kind.dtype):
-            raise DifferentiationError(f"only a floating-point scalar has a gradient; '{target}' is {kind}")
-        for name in wanted.values():
-            if not is_differentiable(self.graph.types[name].dtype):
-                raise DifferentiationError(f"there is no gradient toward '{name}', which is {self.graph.types[name]}")
-        gradients = self._executor.backward(self._slots, target, list(wanted.values()))
-        return {name: _array(gradients[value]) for name, value in wanted.items()}
-
-    def _default_loss(self) -> str:
-        training = self.graph.header.training
-        if training:
-            return training.loss
-        if len(self.graph.outputs) == 1:
-            return next(iter(self.graph.outputs))
-        raise UsageError(
-            "say of which value: the model has no training section",
-            hint=f"outputs: {', '.join(self.graph.outputs)}",
+        wanted = [self.graph.value_name(name) for name in names]
+        check_differentiable(self.graph, target, wanted)
+        plan = self._model.plans.get(
+            ("backward", of, *names),
+            lambda: gradient(self.graph, of=of, wrt=names, also=self.graph.outputs),
+            self._inputs,
         )
+        if plan:
+            results = plan.run(self._values)
+            self._outputs = {name: results.pop(name) for name in self.graph.outputs}
+            return dict(zip(names, map(_array, results.values()), strict=True))
+        gradients = self._model.executor.backward(self._all_slots(), target, wanted)
+        return {name: _array(gradients[value]) for name, value in zip(names, wanted, strict=True)}
+
+    def _all_slots(self) -> Slots:
+        """Every value of the graph, by the reference executor."""
+        if self._slots is None:
+            self._slots = self._model.executor.forward(self._values)
+        return self._slots
 
 
-def load(path: str | Path) -> Model:
-    """Load a model file.
+def load(path: str | Path, *, update_rule: str | Path | FunctionFile | None = None) -> Model:
+    """Load a model file; `update_rule`, a rule file, stands in for the rule that its training section names.
 
     Raises
     ------
@@ -355,8 +487,9 @@ def load(path: str | Path) -> Model:
     UnsupportedError
         If the file uses a part of the format that this version does not run.
     """
-    document, source = read_model(path)
-    return Model(document, source, Path(path))
+    with paused_garbage_collection():
+        document, source = read_model(path)
+        return Model(document, source, Path(path), update_rule)
 
 
 def _array(value: Any) -> np.ndarray[Any, Any]:
@@ -364,16 +497,3 @@ def _array(value: Any) -> np.ndarray[Any, Any]:
     view = np.asarray(value).view()
     view.flags.writeable = False
     return view
-
-
-def _optimizer_problems(document: ModelDocument, graph: Graph) -> Iterator[Problem]:
-    """What is wrong with the optimizer of a training section, found by making its rule."""
-    if document.training is None:
-        return
-    optimizer = document.training.optimizer
-    try:
-        rule = find_rule(optimizer.type)
-        for name in graph.trainable[:1]:
-            UpdateRule(rule, optimizer.attributes, graph.types[name])
-    except GraphEngineError as error:
-        yield from error.problems

@@ -11,17 +11,19 @@ from __future__ import annotations
 import dis
 import inspect
 import re
-from collections.abc import Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from types import CodeType
 from typing import Any, ClassVar
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, model_validator
 
 from graphengine.errors import RegistrationError
 from graphengine.inference import probed
 
-RESERVED = frozenset({"id", "op", "inputs", "outputs", "grad", "needs", "out"})
+RESERVED = frozenset({"id", "op", "inputs", "outputs", "signature", "grad", "needs", "out"})
 
 
 class Node(BaseModel):
@@ -39,15 +41,34 @@ class Node(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     outputs: ClassVar[tuple[str, ...]] = ("out",)
+    signature: ClassVar[Signature]
+    """What the engine read of the class when it was registered."""
     infer: ClassVar[Any] = probed
     forward: ClassVar[Any]
     backward: ClassVar[Any] = None
+
+    def __call__(self, *inputs: Any) -> Any:
+        """Apply the op: to arrays by calling `forward`, to values that are being recorded by recording it."""
+        for value in inputs:
+            if isinstance(value, Recorded):
+                return value.record(self, inputs)
+        return self.forward(*inputs)
 
     @model_validator(mode="before")
     @classmethod
     def _sequences_as_tuples(cls, fields: Any) -> Any:
         """Attributes are hashable: a JSON array becomes a tuple, at every depth pydantic will accept."""
         return {name: _frozen(value) for name, value in fields.items()} if isinstance(fields, dict) else fields
+
+
+class Recorded(ABC):
+    """Base of what stands for an array while code is recorded as a graph."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def record(self, node: Node, inputs: tuple[Any, ...]) -> Any:
+        """Record the application of an op and give what stands for its result."""
 
 
 def _frozen(value: Any) -> Any:
@@ -77,6 +98,42 @@ class Signature:
         if self.variadic and position >= last:
             return f"{self.inputs[last]}[{position - last}]"
         return self.inputs[position]
+
+    def named(
+        self, incoming: Sequence[Any], inputs: Sequence[Any], results: Sequence[Any], needs: tuple[bool, ...]
+    ) -> dict[str, Any]:
+        """Everything `backward` may ask for, by name; an output without a gradient has the gradient zero."""
+        values: dict[str, Any] = {"needs": needs, **dict(zip(self.inputs, inputs, strict=False))}
+        if self.variadic:
+            values[self.inputs[-1]] = tuple(inputs[len(self.inputs) - 1 :])
+        if len(self.outputs) == 1:
+            return {**values, "grad": incoming[0], "out": results[0]}
+        for name, result, gradient in zip(self.outputs, results, incoming, strict=True):
+            values[name] = result
+            values[f"grad_{name}"] = np.zeros_like(result) if gradient is None else gradient
+        return values
+
+    def gradients(
+        self,
+        node: Node,
+        incoming: Sequence[Any],
+        inputs: Sequence[Any],
+        results: Sequence[Any],
+        needs: tuple[bool, ...],
+    ) -> tuple[Any, ...]:
+        """What `backward` gives: one gradient for each input, None where there is none or none is needed.
+
+        Raises
+        ------
+        ValueError
+            If it gives another number of gradients.
+        """
+        values = self.named(incoming, inputs, results, needs)
+        given = node.backward(*[values[name] for name in self.saved or ()])
+        gradients = given if isinstance(given, tuple) else (given,)
+        if len(gradients) != len(inputs):
+            raise ValueError(f"it gives {len(gradients)} gradients for {len(inputs)} inputs")
+        return tuple(gradient if need else None for gradient, need in zip(gradients, needs, strict=True))
 
     def arity(self) -> str:
         """How many inputs the op takes, in words: "2 inputs (x, y)"."""
@@ -189,17 +246,15 @@ def _refuse_state(cls: type[Node], inputs: tuple[str, ...]) -> None:
 
 
 def _stores(method: Any) -> Iterator[str]:
-    """Names of the attributes that a method sets on self, read from its bytecode (which a REPL has, too)."""
+    """Names of the attributes that a method sets, read from its bytecode (which a REPL has, too).
+
+    Only what arrays have (`y.shape = ...`) may be set: anything else could be the node itself under another name.
+    """
     codes: list[CodeType] = [method.__code__] if inspect.isfunction(method) else []
     for code in codes:
         codes.extend(constant for constant in code.co_consts if isinstance(constant, CodeType))
-        this = codes[0].co_varnames[:1]
-        previous: Any = None
         for instruction in dis.get_instructions(code):
-            loaded = previous.argval if previous is not None else None
-            on_self = (loaded[-1:] if isinstance(loaded, tuple) else (loaded,)) == this
-            if on_self and instruction.opname == "STORE_ATTR":
+            if instruction.opname == "STORE_ATTR" and not hasattr(np.ndarray, instruction.argval):
                 yield instruction.argval
-            if instruction.argval == "__setattr__" or (on_self and instruction.argval == "__dict__"):
+            elif instruction.argval in ("setattr", "vars", "__setattr__", "__dict__"):
                 yield "..."
-            previous = instruction

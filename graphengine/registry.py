@@ -20,6 +20,11 @@ OPSET_VERSION = 1
 NodeClass = TypeVar("NodeClass", bound=type[Node])
 
 
+def domain_of(name: str) -> str:
+    """The part of an op's name before the last dot; "core" for a name without one."""
+    return name.rpartition(".")[0] or CORE
+
+
 @dataclass(frozen=True, slots=True)
 class Op:
     """A registered node class with what is known of it."""
@@ -27,11 +32,13 @@ class Op:
     name: str
     cls: type[Node]
     signature: Signature
+    numpy: Callable[..., Any] | None = None
+    """The NumPy function that does the same, so that code which calls it can be recorded as this op."""
 
     @property
     def domain(self) -> str:
-        """The part of the name before the dot; "core" for a name without one."""
-        return self.name.rpartition(".")[0] or CORE
+        """The domain of the name."""
+        return domain_of(self.name)
 
     @property
     def summary(self) -> str:
@@ -59,6 +66,8 @@ class Registry(Mapping[str, Op]):
 
     def __init__(self) -> None:
         self._ops: dict[str, Op] = {}
+        self._by_function: dict[Any, Op] = {}
+        self._by_class: dict[type[Node], Op] = {}
 
     def __getitem__(self, name: str) -> Op:
         return self._ops[name]
@@ -69,7 +78,17 @@ class Registry(Mapping[str, Op]):
     def __len__(self) -> int:
         return len(self._ops)
 
-    def enter(self, name: str, cls: type[Node], *, replace: bool = False) -> None:
+    def of_function(self, function: Any) -> Op | None:
+        """The op that does what a NumPy function does."""
+        return self._by_function.get(function)
+
+    def of_class(self, cls: type[Node]) -> Op | None:
+        """The op that a node class was registered as last."""
+        return self._by_class.get(cls)
+
+    def enter(
+        self, name: str, cls: type[Node], *, replace: bool = False, numpy: Callable[..., Any] | None = None
+    ) -> None:
         """Check a node class and enter it; see `register`."""
         if not re.fullmatch(r"[a-z_]\w*(\.[a-z_]\w*)*", name):
             raise RegistrationError(
@@ -82,18 +101,28 @@ class Registry(Mapping[str, Op]):
                 code="GE702",
                 hint="pass replace=True to replace it",
             )
-        self._ops[name] = Op(name, cls, inspect_class(cls))
+        cls.signature = inspect_class(cls)
+        op = Op(name, cls, cls.signature, numpy)
+        self._ops[name] = self._by_class[cls] = op
+        if numpy is not None:
+            self._by_function[numpy] = op
 
     def remove(self, name: str) -> None:
         """Take an op out again: for tests and interactive work."""
-        del self._ops[name]
+        op = self._ops.pop(name)
+        self._by_class.pop(op.cls, None)
+        self._by_function.pop(op.numpy, None)
 
 
 OPS = Registry()
 
 
-def register(name: str, *, replace: bool = False) -> Callable[[NodeClass], NodeClass]:
+def register(
+    name: str, *, replace: bool = False, numpy: Callable[..., Any] | None = None
+) -> Callable[[NodeClass], NodeClass]:
     """Register a node class under a name; used as a decorator, `@register("acme.cube")`.
+
+    `numpy` is the NumPy function that does the same as the op: a `backward` that calls it is recorded as this op.
 
     Raises
     ------
@@ -102,7 +131,7 @@ def register(name: str, *, replace: bool = False) -> Callable[[NodeClass], NodeC
     """
 
     def decorate(cls: NodeClass) -> NodeClass:
-        OPS.enter(name, cls, replace=replace)
+        OPS.enter(name, cls, replace=replace, numpy=numpy)
         return cls
 
     return decorate

@@ -14,6 +14,7 @@ from typing import Any
 import orjson
 from pydantic import ValidationError
 
+import graphengine.nodes  # noqa: F401 - registers the ops that files name
 from graphengine.errors import InvalidModelError, Problem, UnsupportedError, did_you_mean
 from graphengine.format.documents import ExternalValue, ModelDocument, NodeDocument, TrainingDocument
 from graphengine.format.positions import make_pointer
@@ -21,7 +22,6 @@ from graphengine.format.reading import Source, problems_of
 from graphengine.graph import Graph, GraphNode, Operand
 from graphengine.node import Node
 from graphengine.registry import CORE, OPS, OPSET_VERSION, Op
-from graphengine.shapes import is_differentiable
 
 
 def build_graph(document: ModelDocument, source: Source | None = None) -> Graph:
@@ -57,7 +57,8 @@ def build_graph(document: ModelDocument, source: Source | None = None) -> Graph:
 
 def _relevant(problems: list[Problem], found: list[Problem]) -> list[Problem]:
     """Type errors are told only of a graph that is otherwise whole: its types may be wrong because its names are."""
-    return problems + [problem for problem in found if problem.code == "GE214" or not problems]
+    doubled = any(problem.code == "GE201" for problem in problems)
+    return problems + [problem for problem in found if not problems or (problem.code == "GE214" and not doubled)]
 
 
 class Resolver:
@@ -243,7 +244,7 @@ def loss_problems(document: ModelDocument, graph: Graph) -> Iterator[Problem]:
         return
     name = document.training.loss
     kind = graph.types[graph.value_name(name)]
-    if kind.shape != () or not is_differentiable(kind.dtype):
+    if kind.shape != () or not kind.is_differentiable:
         hint = "reduce it with a node of op 'mean' or 'sum'" if kind.shape else None
         yield Problem(
             "GE303",
@@ -260,7 +261,6 @@ def _with_pointer(problem: Problem, document: ModelDocument) -> Problem:
 
 _TRAINING_NOT_YET = (
     "accumulate",
-    "gradient_clipping",
     "validation",
     "early_stopping",
     "checkpoint",
@@ -277,9 +277,10 @@ def unsupported_parts(document: ModelDocument) -> Iterator[Problem]:
 
 
 def _not_yet(document: ModelDocument) -> Iterator[tuple[str, ...]]:
-    for section, verb in (("functions", "are"), ("state", "is")):
-        if getattr(document, section):
-            yield f"'{section}' {verb}", section
+    rule = document.training.optimizer.type if document.training else None
+    for name in document.functions:
+        if name != rule:
+            yield f"function '{name}' is", "functions", name
     for name, parameter in document.parameters.items():
         if isinstance(parameter.value, ExternalValue):
             yield "a value in an external file is", "parameters", name, "value"

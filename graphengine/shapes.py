@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from enum import Enum
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -33,36 +34,53 @@ DTYPES = (
 )
 
 
+class PythonNumber(Enum):
+    """The dtype of a Python number, which in NumPy's promotion does not widen its partners (NEP 50)."""
+
+    INT = "int"
+    FLOAT = "float"
+
+
 class ArrayType(NamedTuple):
     """Shape and dtype of a value.
 
-    `dtype` is a NumPy dtype, or the Python type `int` or `float` for a Python number, which takes part in
-    NumPy's promotion without widening its partners (NEP 50). `content` holds the sizes of a value that is itself a
-    shape or a size, so that shapes stay known through graphs that compute with them.
+    `dtype` is a NumPy dtype, or a `PythonNumber` for a literal or a size. `content` holds the sizes of a value that is
+    itself a shape or a size, so that shapes stay known through graphs that compute with them.
     """
 
     shape: Shape
-    dtype: np.dtype[Any] | type[int] | type[float]
+    dtype: np.dtype[Any] | PythonNumber
     content: Shape | None = None
 
     def __str__(self) -> str:
         return f"{dtype_name(self.dtype)}{shape_text(self.shape)}"
 
+    @property
+    def array_dtype(self) -> np.dtype[Any]:
+        """The dtype of the array that NumPy makes of such a value."""
+        if isinstance(self.dtype, PythonNumber):
+            return np.dtype(np.int64 if self.dtype is PythonNumber.INT else np.float64)
+        return self.dtype
 
-def dtype_name(dtype: np.dtype[Any] | type) -> str:
-    """The name of a dtype as a model file writes it; a Python number's type is named by itself."""
-    return dtype.name if isinstance(dtype, np.dtype) else dtype.__name__
+    @property
+    def is_differentiable(self) -> bool:
+        """Whether gradients flow through such a value: floating-point numbers only."""
+        return self.array_dtype.kind == "f"
 
 
-def is_differentiable(dtype: np.dtype[Any] | type) -> bool:
-    """Whether gradients flow through values of this dtype: floating-point numbers only."""
-    return dtype is float or (isinstance(dtype, np.dtype) and dtype.kind == "f")
+PYTHON_NUMBERS = {int: ArrayType((), PythonNumber.INT), float: ArrayType((), PythonNumber.FLOAT)}
+"""The types of Python numbers, by class."""
+
+
+def dtype_name(dtype: np.dtype[Any] | PythonNumber) -> str:
+    """The name of a dtype as a model file writes it; a Python number's is that of its type."""
+    return dtype.value if isinstance(dtype, PythonNumber) else dtype.name
 
 
 def type_of(value: Any) -> ArrayType:
     """The type of a value that is there: an array, a NumPy scalar or a Python number."""
-    if type(value) in (int, float):
-        return ArrayType((), type(value))
+    if type(value) in PYTHON_NUMBERS:
+        return PYTHON_NUMBERS[type(value)]
     array = np.asarray(value)
     return ArrayType(array.shape, array.dtype)
 

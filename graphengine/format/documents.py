@@ -144,13 +144,16 @@ class ExternalValue(Document):
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 
+StoredValue: TypeAlias = Annotated[ExternalValue | Values, Field(union_mode="left_to_right")]
+
+
 class ParameterDocument(Document):
     """A value that is learned: its recipe (`initializer`) and, once trained, its state (`value`)."""
 
     shape: ShapeField
     dtype: DType | None = None
     initializer: Initializer
-    value: Values | ExternalValue | None = None
+    value: StoredValue | None = None
     trainable: bool = True
     learning_rate_multiplier: NonNegative = 1.0
     weight_decay_multiplier: NonNegative = 1.0
@@ -164,7 +167,7 @@ class StateDocument(Document):
     dtype: DType | None = None
     initializer: Initializer
     update: Reference | None = None
-    value: Values | ExternalValue | None = None
+    value: StoredValue | None = None
     description: str | None = None
 
 

@@ -26,7 +26,10 @@ DocumentType = TypeVar("DocumentType", bound=BaseModel)
 
 @contextmanager
 def paused_garbage_collection() -> Iterator[None]:
-    """Parsing makes millions of objects and no garbage; the collector would triple its time."""
+    """Parsing and building make millions of objects and no garbage; the collector would triple their time.
+
+    What is there at the end is young, and the first collection afterwards looks at all of it once.
+    """
     enabled = gc.isenabled()
     gc.disable()
     try:
@@ -43,11 +46,11 @@ class Source:
         self.data, self.name = data, name
 
     def locate(self, problems: Iterable[Problem]) -> InvalidModelError:
-        """An error with the problems, each with file, line and column."""
+        """An error with the problems, each with file, line and column; those of another file have them already."""
         found = list(problems)
         positions = find_positions(self.data.decode(), {problem.pointer or "" for problem in found})
         return InvalidModelError(
-            replace(problem, file=self.name, line=line, column=column)
+            replace(problem, file=self.name, line=line, column=column) if problem.line is None else problem
             for problem in found
             for line, column in [positions[problem.pointer or ""]]
         )
@@ -132,8 +135,10 @@ def _check_format(raw: Any, source: Source, expected: str) -> None:
         pointer = "/format" if isinstance(raw, dict) and "format" in raw else ""
         problem = Problem("GE104", f"not a {expected} file: format is {_shown(got)}", hint, pointer)
         raise source.locate([problem])
-    version = raw.get("format_version")
-    if type(version) is int and version > FORMAT_VERSION:
+    version = raw.get("format_version", FORMAT_VERSION)
+    if type(version) is not int:
+        raise source.locate([Problem("GE112", f"must be an integer, not {_shown(version)}", None, "/format_version")])
+    if version > FORMAT_VERSION:
         message = f"format version {version} is newer than this version of graphengine, which reads {FORMAT_VERSION}"
         raise source.locate([Problem("GE104", message, "upgrade graphengine", "/format_version")])
 
@@ -144,6 +149,7 @@ _TYPE_NAMES = {
     "int_type": "an integer",
     "bool_type": "true or false",
     "list_type": "an array",
+    "tuple_type": "an array",
     "dict_type": "an object",
     "model_type": "an object",
     "model_attributes_type": "an object",
@@ -186,7 +192,8 @@ def _problem(detail: Any, pointer: str, raw: Any, document: type[BaseModel]) -> 
     if kind in ("union_tag_invalid", "literal_error"):
         tag = kind == "union_tag_invalid"
         got = got["type"] if tag else got
-        possible = re.findall(r"'([^']*)'", str(detail["ctx"]["expected_tags" if tag else "expected"]))
+        expected = str(detail["ctx"]["expected_tags" if tag else "expected"])
+        possible = re.findall(r"'([^']*)'", expected) or [expected]
         return Problem(
             "GE112",
             f"{_shown(got)} is not possible here",

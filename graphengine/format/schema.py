@@ -19,10 +19,9 @@ def model_schema(rules: Mapping[str, FunctionFile]) -> dict[str, Any]:
     node["properties"]["op"] = {"enum": sorted(OPS), "type": "string"}
     node["allOf"] = [_if_type(name, "op", _op_schema(OPS[name])) for name in sorted(OPS)]
     optimizer = definitions["OptimizerDocument"]
-    optimizer["properties"]["type"] = {"enum": sorted(rules), "type": "string"}
+    # a rule may also be a function of the model: the enumeration is what an editor proposes, not all that is possible
+    optimizer["properties"]["type"] = {"anyOf": [{"enum": sorted(rules)}, {"type": "string"}]}
     optimizer["allOf"] = [_if_type(name, "type", _rule_schema(rule)) for name, rule in sorted(rules.items())]
-    optimizer.pop("additionalProperties", None)
-    optimizer["unevaluatedProperties"] = False
     return {"$schema": DIALECT, **schema}
 
 
@@ -54,4 +53,5 @@ def _rule_schema(rule: FunctionFile) -> dict[str, Any]:
         name: {"type": "number", "default": attribute.default, "description": attribute.description or ""}
         for name, attribute in rule.attributes.items()
     }
-    return {"description": rule.description or rule.name, "properties": {"type": {}, "learning_rate": {}, **properties}}
+    known = {"type": True, "learning_rate": True, **properties}
+    return {"description": rule.description or rule.name, "properties": known, "additionalProperties": False}

@@ -112,6 +112,8 @@ def fingerprint(document: ModelDocument) -> str:
     named = [item for key in sections for item in _items(values.get(key, []))]
     for item in named:
         item.pop("description", None)
+        if not item.get("attributes", True):
+            item.pop("attributes")
     return hashlib.sha256(orjson.dumps(values, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
 

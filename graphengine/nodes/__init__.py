@@ -1,5 +1,32 @@
-"""The op set: one module for each family, every op a node class in plain NumPy."""
+"""The op set: one module for each family, every op a node class in plain NumPy.
 
-from graphengine.nodes import arithmetic, reductions
+The set is closed under differentiation: what a `backward` calls is an op of the set, too. An op that does what a NumPy
+function does says so when it is registered (`numpy=np.subtract`); one that NumPy has not is called as a node,
+`OneHot(depth=10)(targets)`.
+"""
 
-__all__ = ["arithmetic", "reductions"]
+from graphengine.nodes import (
+    activations,
+    arithmetic,
+    comparison,
+    constants,
+    elementary,
+    linear,
+    losses,
+    opaque,
+    reductions,
+    shaping,
+)
+
+__all__ = [
+    "activations",
+    "arithmetic",
+    "comparison",
+    "constants",
+    "elementary",
+    "linear",
+    "losses",
+    "opaque",
+    "reductions",
+    "shaping",
+]

@@ -1,11 +1,13 @@
 """Elementwise arithmetic. Inputs broadcast; the engine sums a gradient back to the shape of its input."""
 
+import numpy as np
+
 from graphengine.inference import elementwise
 from graphengine.node import Node
 from graphengine.registry import register
 
 
-@register("add")
+@register("add", numpy=np.add)
 class Add(Node):
     """Sum, z = x + y; dz/dx = 1, dz/dy = 1."""
 
@@ -18,7 +20,7 @@ class Add(Node):
         return grad, grad
 
 
-@register("sub")
+@register("sub", numpy=np.subtract)
 class Sub(Node):
     """Difference, z = x - y; dz/dx = 1, dz/dy = -1."""
 
@@ -31,7 +33,7 @@ class Sub(Node):
         return grad, -grad
 
 
-@register("mul")
+@register("mul", numpy=np.multiply)
 class Mul(Node):
     """Product, z = x * y; dz/dx = y, dz/dy = x."""
 
@@ -44,21 +46,20 @@ class Mul(Node):
         return grad * y, grad * x
 
 
-@register("div")
+@register("div", numpy=np.divide)
 class Div(Node):
     """Quotient, z = x / y; dz/dx = 1 / y, dz/dy = -x / y**2."""
 
     infer = elementwise
 
     def forward(self, x, y):
-        return x / y
+        return np.divide(x, y)
 
     def backward(self, grad, y, out):
-        dx = grad / y
-        return dx, -dx * out
+        return grad / y, -grad * out / y
 
 
-@register("neg")
+@register("neg", numpy=np.negative)
 class Neg(Node):
     """Negative, z = -x; dz/dx = -1."""
 
@@ -71,14 +72,97 @@ class Neg(Node):
         return -grad
 
 
-@register("square")
+@register("abs", numpy=np.abs)
+class Abs(Node):
+    """Absolute value, z = abs(x); dz/dx = sign(x)."""
+
+    infer = elementwise
+
+    def forward(self, x):
+        return np.abs(x)
+
+    def backward(self, grad, x):
+        return grad * np.sign(x)
+
+
+@register("sign", numpy=np.sign)
+class Sign(Node):
+    """Sign (-1, 0 or 1), z = sign(x); dz/dx = 0."""
+
+    infer = elementwise
+
+    def forward(self, x):
+        return np.sign(x)
+
+    def backward(self, grad):
+        return np.zeros_like(grad)
+
+
+@register("square", numpy=np.square)
 class Square(Node):
     """Square, z = x * x; dz/dx = 2 * x."""
 
     infer = elementwise
 
     def forward(self, x):
-        return x * x
+        return np.square(x)
 
     def backward(self, grad, x):
         return 2 * x * grad
+
+
+@register("sqrt", numpy=np.sqrt)
+class Sqrt(Node):
+    """Square root, z = sqrt(x); dz/dx = 1 / (2 * sqrt(x))."""
+
+    infer = elementwise
+
+    def forward(self, x):
+        return np.sqrt(x)
+
+    def backward(self, grad, out):
+        return grad / (2 * out)
+
+
+@register("pow", numpy=np.power)
+class Pow(Node):
+    """Power, z = x ** y; dz/dx = y * x ** (y - 1), dz/dy = x ** y * log(x).
+
+    Where y is 0 the derivative toward x is 0, and where x is 0 and y is not negative that toward y is 0, as in PyTorch.
+    """
+
+    infer = elementwise
+
+    def forward(self, x, y):
+        return np.power(x, y)
+
+    def backward(self, grad, x, y, out, needs):
+        dx = np.where(y == 0, 0, grad * y * np.power(x, y - 1)) if needs[0] else None
+        dy = np.where(np.logical_and(x == 0, y >= 0), 0, grad * out * np.log(x)) if needs[1] else None
+        return dx, dy
+
+
+@register("maximum", numpy=np.maximum)
+class Maximum(Node):
+    """Larger value, z = maximum(x, y); dz/dx = (x > y), dz/dy = (x < y), half each where they are equal."""
+
+    infer = elementwise
+
+    def forward(self, x, y):
+        return np.maximum(x, y)
+
+    def backward(self, grad, x, y):
+        return np.where(x == y, grad / 2, grad * (x > y)), np.where(x == y, grad / 2, grad * (x < y))
+
+
+@register("minimum", numpy=np.minimum)
+class Minimum(Node):
+    """Smaller value, z = minimum(x, y); dz/dx = (x < y), dz/dy = (x > y), half each where they are equal."""
+
+    infer = elementwise
+
+    def forward(self, x, y):
+        return np.minimum(x, y)
+
+    def backward(self, grad, x, y):
+        return np.where(x == y, grad / 2, grad * (x < y)), np.where(x == y, grad / 2, grad * (x > y))

@@ -9,7 +9,7 @@ from graphengine.node import Node
 from graphengine.registry import register
 
 
-@register("sum")
+@register("sum", numpy=np.sum)
 class Sum(Node):
     """Sum of the values, z = x1 + ... + xn; dz/dxi = 1."""
 
@@ -39,15 +39,32 @@ class Mean(Node):
         return np.broadcast_to(kept(grad, x, self) / count(x, self.axis), x.shape)
 
 
+@register("max", numpy=np.max)
+class Max(Node):
+    """Largest value, z = max(x1, ..., xn); dz/dxi = 1 where xi is the largest, shared evenly where several are."""
+
+    infer = reduction
+    axis: int | tuple[int, ...] | None = None
+    keepdims: bool = False
+
+    def forward(self, x):
+        return np.max(x, axis=self.axis, keepdims=self.keepdims)
+
+    def backward(self, grad, x, out):
+        largest = x == kept(out, x, self)
+        ties = np.sum(np.where(largest, np.ones_like(x), 0), axis=self.axis, keepdims=True)
+        return np.where(largest, kept(grad, x, self) / ties, 0)
+
+
 def count(x, axis):
     """How many values of x go into one value of a reduction over `axis`."""
     if axis is None:
-        return x.size
-    return math.prod(x.shape[number] for number in normalized_axes(axis, x.ndim))
+        return np.size(x)
+    return math.prod(np.shape(x)[number] for number in normalized_axes(axis, np.ndim(x)))
 
 
-def kept(grad, x, node):
-    """The gradient of a reduction with the reduced axes back, as size 1, so that it broadcasts against x."""
+def kept(value, x, node):
+    """The result of a reduction of x with the reduced axes back, as size 1, so that it broadcasts against x."""
     if node.axis is None or node.keepdims:
-        return grad
-    return np.expand_dims(grad, normalized_axes(node.axis, x.ndim))
+        return value
+    return np.expand_dims(value, normalized_axes(node.axis, x.ndim))

@@ -6,7 +6,9 @@ numbers. It comes from the raw stream of NumPy's Philox generator, which NumPy k
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import itertools
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,35 @@ from graphengine.binding import bind_sizes
 from graphengine.errors import DataError
 from graphengine.graph import Graph
 from graphengine.shapes import shape_text
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Consecutive batches of one size: `count` batches of `size` samples out of `arrays`, in order."""
+
+    count: int
+    size: int
+    arrays: Mapping[str, Any]
+    whole: Mapping[str, Any]
+    single: bool
+
+    def batch(self, index: int) -> dict[str, Any]:
+        """One batch, by input."""
+        start = index * self.size
+        if self.single:
+            return {**{name: array[index] for name, array in self.arrays.items()}, **self.whole}
+        return {**{name: array[start : start + self.size] for name, array in self.arrays.items()}, **self.whole}
+
+    def column(self, name: str, start: int, stop: int) -> Iterable[Any]:
+        """One input of the batches from `start` to `stop`; double scalars as Python floats."""
+        if name in self.whole:
+            return itertools.repeat(self.whole[name], stop - start)
+        array = self.arrays[name]
+        if self.single:
+            part: Any = array[start:stop]
+            values: Iterable[Any] = part.tolist() if part.ndim == 1 and part.dtype == np.float64 else part
+            return values
+        return (array[index * self.size : (index + 1) * self.size] for index in range(start, stop))
 
 
 class Batches:
@@ -68,19 +99,23 @@ class Batches:
             raise DataError("the data has no samples", code="GE505")
         return samples
 
-    def epoch(self, number: int) -> Iterator[tuple[int, dict[str, Any]]]:
-        """The batches of one epoch (from 1): how many samples each has, and its arrays by input."""
-        batched, single = self._batched, self._single
+    def epoch(self, number: int) -> list[Segment]:
+        """The batches of one epoch (from 1), in groups of one size: the full ones, then a smaller last one."""
+        arrays = {**self._batched, **self._single}
         if self._shuffle:
             order = epoch_order(self._seed, number, self.samples)
-            batched = {name: array[order] for name, array in batched.items()}
-            single = {name: array[order] for name, array in single.items()}
-        for index in range(self.per_epoch):
-            start = index * self.batch_size
-            stop = min(start + self.batch_size, self.samples)
-            batch = {name: array[start:stop] for name, array in batched.items()}
-            batch |= {name: array[index] for name, array in single.items()}
-            yield stop - start, {**batch, **self._whole}
+            arrays = {name: array[order] for name, array in arrays.items()}
+        full, rest = divmod(self.samples, self.batch_size)
+        segments = [Segment(full, self.batch_size, arrays, self._whole, single=bool(self._single))]
+        if full < self.per_epoch:
+            tail = {name: array[self.samples - rest :] for name, array in arrays.items()}
+            segments.append(Segment(1, rest, tail, self._whole, single=False))
+        return segments
+
+    @property
+    def is_constant(self) -> bool:
+        """Whether every iteration sees the same batch."""
+        return self.per_epoch == 1 and self.batch_size == self.samples and not self._shuffle
 
     def whole(self) -> dict[str, Any] | None:
         """All samples as one batch, None if an input takes one sample at a time."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -48,7 +47,7 @@ def _inline(document: InlineData, graph: Graph) -> dict[str, Any]:
     arrays = {}
     for name, values in document.values.items():
         try:
-            arrays[name] = decode_array(values, np.dtype(graph.types[name].dtype))
+            arrays[name] = decode_array(values, graph.types[name].array_dtype)
         except ValueError as error:
             raise DataError(f"inline data for input '{name}': {error}", code="GE503") from None
     return arrays
@@ -105,7 +104,7 @@ def _number(cell: str, path: Path, line: int, column: str) -> float:
 
 def _as_declared(array: np.ndarray[Any, Any], name: str, graph: Graph, path: Path) -> np.ndarray[Any, Any]:
     """Numbers of a text file in the dtype of their input; integers must be whole."""
-    dtype = np.dtype(graph.types[name].dtype)
+    dtype = graph.types[name].array_dtype
     converted = array.astype(dtype)
     if dtype.kind != "f" and not np.array_equal(converted, array):
         raise DataError(f"{path}: values for input '{name}' do not fit its dtype {dtype}", code="GE503")
@@ -114,7 +113,7 @@ def _as_declared(array: np.ndarray[Any, Any], name: str, graph: Graph, path: Pat
 
 def _npz(document: NpzData, graph: Graph, path: Path) -> dict[str, Any]:
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             names = document.arrays or {name: name for name in graph.inputs}
             for name, array in names.items():
                 if array not in archive:
@@ -124,7 +123,9 @@ def _npz(document: NpzData, graph: Graph, path: Path) -> dict[str, Any]:
             return {name: as_input(name, archive[array], graph.types[name]) for name, array in names.items()}
     except InputError as error:
         raise DataError(f"{path}: {error.problems[0].message}", code="GE505") from None
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
+    except DataError:
+        raise
+    except Exception as error:  # zip, zlib, NumPy: a broken archive raises all kinds of errors
         raise DataError(f"{path}: cannot be read as an .npz archive: {error}") from error
 
 
@@ -132,6 +133,25 @@ def given_data(data: Mapping[str, Any], graph: Graph) -> dict[str, Any]:
     """Arrays a caller hands over instead of a declared source."""
     _require_inputs(data, graph)
     return {name: as_input(name, values, graph.types[name]) for name, values in data.items()}
+
+
+def require_finite(arrays: Mapping[str, Any]) -> None:
+    """Refuse data that no training could come back from.
+
+    Raises
+    ------
+    DataError
+        GE503 with the input and the first row, from 1, that has a NaN or an infinite number.
+    """
+    for name, array in arrays.items():
+        if np.asarray(array).dtype.kind != "f" or np.isfinite(array).all():
+            continue
+        place = np.argwhere(~np.isfinite(array))[0]
+        row = f" in row {place[0] + 1}" if len(place) else ""
+        number = np.asarray(array)[tuple(place)]
+        raise DataError(
+            f"the data for input '{name}' has the value {number}{row}; training needs finite numbers", code="GE503"
+        )
 
 
 def _require_inputs(names: Iterable[str], graph: Graph) -> None:

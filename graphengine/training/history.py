@@ -1,15 +1,15 @@
 """What happened in a training: one row an iteration, one an epoch, in bounded memory.
 
-Once a history has `CAPACITY` iterations it keeps every second one, then every fourth, and so on; the first and the
-last iteration are always there. A training of any length therefore takes a fixed amount of memory.
+Once a history has `CAPACITY` rows it keeps every second one, then every fourth, and so on; the first and the last row
+are always there. A training of any length therefore takes a fixed amount of memory.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-CAPACITY = 4096
+CAPACITY = 2048
 
 
 class Iteration(NamedTuple):
@@ -26,60 +26,114 @@ class Epoch(NamedTuple):
     """One pass over the data: `loss` is the mean over its samples, each measured before its update."""
 
     epoch: int
-    iterations: int
     loss: float
 
 
-class Thinned(list[Any]):
-    """A list that halves itself when it is full: it keeps rows 0, stride, 2 * stride, ... and always the last one."""
+class Thinned:
+    """Keeps rows 0, stride, 2 * stride, ... of all rows it is given, and the last one; doubles the stride when full."""
 
     def __init__(self) -> None:
-        super().__init__()
         self.seen = 0
         self.stride = 1
+        self._rows: list[Any] = []
+        self._last: Any = None
 
-    def add(self, row: Any) -> None:
-        """Append a row; drop every second one when there are too many."""
-        if self and (self.seen - 1) % self.stride:
-            self.pop()  # the last row was kept only for being last
-        self.append(row)
-        self.seen += 1
-        if len(self) >= CAPACITY and (self.seen - 1) % self.stride == 0:
+    def flags(self, count: int) -> list[bool]:
+        """For the next `count` rows, whether each is kept; the last one always is."""
+        first = -self.seen % self.stride
+        flags = [False] * count
+        flags[first :: self.stride] = [True] * len(range(first, count, self.stride))
+        flags[-1] = True
+        return flags
+
+    def extend(self, rows: Sequence[Any], count: int) -> None:
+        """Add `count` rows, of which those are given that `flags` keeps."""
+        self.seen += count
+        self._last = rows[-1]
+        self._rows += rows[:-1] if (self.seen - 1) % self.stride else rows
+        while len(self._rows) > CAPACITY:
+            self._rows = self._rows[::2]
             self.stride *= 2
-            self[:] = [kept for index, kept in enumerate(self) if index % 2 == 0 or index == len(self) - 1]
+
+    def __iter__(self) -> Iterator[tuple[int, Any]]:
+        """The kept rows with their numbers, from 0."""
+        for place, row in enumerate(self._rows):
+            yield place * self.stride, row
+        if self.seen and (self.seen - 1) % self.stride:
+            yield self.seen - 1, self._last
 
 
 class History:
-    """The record of a training: `iterations` and `epochs` are lists of rows; iterate it for the iterations."""
+    """The record of a training; iterate it for its iterations.
 
-    def __init__(self) -> None:
-        self.iterations: Thinned = Thinned()
-        self.epochs: Thinned = Thinned()
+    `per_epoch` is the number of iterations an epoch has, `names` are the parameters that the rows record.
+    """
+
+    def __init__(self, per_epoch: int = 1, names: Sequence[str] = ()) -> None:
+        self._per_epoch, self._names = per_epoch, tuple(names)
+        self._iterations, self._epochs = Thinned(), Thinned()
+
+    def flags(self, count: int) -> list[bool]:
+        """For the next `count` iterations, whether each is to be recorded."""
+        return self._iterations.flags(count)
+
+    def extend(self, rows: Sequence[tuple[Any, ...]], count: int) -> None:
+        """Add `count` iterations; the flagged ones as raw rows: loss, gradient norm, recorded parameters."""
+        self._iterations.extend(rows, count)
+
+    def add_epochs(self, losses: Sequence[float], count: int) -> None:
+        """Add `count` completed epochs by the mean losses of those that are kept."""
+        self._epochs.extend(losses, count)
+
+    @property
+    def iterations(self) -> list[Iteration]:
+        """The recorded iterations, in order."""
+        return [self._iteration(index, row) for index, row in self._iterations]
+
+    @property
+    def epochs(self) -> list[Epoch]:
+        """The recorded epochs, in order."""
+        return [Epoch(index + 1, loss) for index, loss in self._epochs]
+
+    def _iteration(self, index: int, row: tuple[Any, ...]) -> Iteration:
+        loss, norm, *parameters = row
+        named = dict(zip(self._names, parameters, strict=True)) if self._names else None
+        return Iteration(index // self._per_epoch + 1, index + 1, loss, norm, named)
+
+    @property
+    def last(self) -> Iteration:
+        """The last iteration."""
+        return self._iteration(self._iterations.seen - 1, self._iterations._last)
 
     def __iter__(self) -> Iterator[Iteration]:
         return iter(self.iterations)
 
     def __len__(self) -> int:
         """The number of iterations trained, thinned or not."""
-        return self.iterations.seen
+        return self._iterations.seen
 
     def __repr__(self) -> str:
-        if not self.iterations:
+        if not len(self):
             return "<History: nothing trained>"
-        size = f"{len(self)} iterations, {self.epochs.seen} epochs"
+        size = f"{len(self)} iterations, {self.epochs_trained} epochs"
         return f"<History: {size}, loss {self.first_loss:.6g} -> {self.last_loss:.6g}>"
+
+    @property
+    def epochs_trained(self) -> int:
+        """The number of completed epochs, thinned or not."""
+        return self._epochs.seen
 
     @property
     def losses(self) -> list[float]:
         """The loss of each recorded iteration."""
-        return [row.loss for row in self.iterations]
+        return [row[0] for _, row in self._iterations]
 
     @property
     def first_loss(self) -> float:
         """The loss before the first update."""
-        return float(self.iterations[0].loss)
+        return self.losses[0]
 
     @property
     def last_loss(self) -> float:
         """The loss before the last update."""
-        return float(self.iterations[-1].loss)
+        return self.losses[-1]

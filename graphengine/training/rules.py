@@ -7,16 +7,21 @@ shipped ones lie in the folder `rules` beside this module.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from functools import cache
 from importlib import resources
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
-import numpy as np
-
-from graphengine.errors import InvalidModelError, Problem, did_you_mean
+from graphengine.binding import bind_sizes
+from graphengine.errors import GraphEngineError, InvalidModelError, Problem, did_you_mean
 from graphengine.executor import Executor
 from graphengine.format.documents import (
+    FUNCTION_FORMAT,
+    FunctionDocument,
     FunctionFile,
     FunctionInputDocument,
     InputDocument,
@@ -24,12 +29,34 @@ from graphengine.format.documents import (
     NodeDocument,
     StateDocument,
 )
-from graphengine.format.reading import parse_function
+from graphengine.format.positions import make_pointer
+from graphengine.format.reading import Source, parse_function, read_bytes
+from graphengine.graph import Graph
 from graphengine.resolve import build_graph
-from graphengine.shapes import ArrayType, dtype_name
-from graphengine.values import initial_value
+from graphengine.shapes import ArrayType, dtype_name, size_value
+from graphengine.values import MAX_BYTES, initial_value
 
 ARGUMENTS = ("parameter", "gradient", "learning_rate", "iteration")
+SCALARS = ("learning_rate", "iteration")
+
+
+class WrittenRule(NamedTuple):
+    """A rule and where it is written: in a file of its own (`source`), or in the model file at `pointer`."""
+
+    function: FunctionFile
+    source: Source | None = None
+    pointer: str = ""
+
+    def problems(self, attributes: Mapping[str, Any], kinds: Iterable[ArrayType]) -> list[Problem]:
+        """What is wrong with the rule for parameters of these types, each with its place in the file; not attributes.
+
+        The rules of this package are tested for all types, and are not looked at again.
+        """
+        if shipped_rules().get(self.function.name) is self.function:
+            return []
+        checks = (checked_graph(self.function, attributes, kind)[1] for kind in kinds)
+        found = [replace(each, pointer=self.pointer + (each.pointer or "")) for each in next(filter(None, checks), [])]
+        return list(self.source.locate(found).problems) if self.source else found
 
 
 @cache
@@ -40,14 +67,18 @@ def shipped_rules() -> dict[str, FunctionFile]:
     return {file.name.removesuffix(".json"): parse_function(file.read_bytes(), file.name)[0] for file in files}
 
 
-def find_rule(name: str) -> FunctionFile:
-    """The shipped rule of that name.
+def find_rule(name: str, functions: Mapping[str, FunctionDocument] | None = None) -> FunctionFile:
+    """The rule of that name: a function of the model, or a shipped one.
 
     Raises
     ------
     InvalidModelError
         GE210 if there is none.
     """
+    if functions and name in functions:
+        content = functions[name].model_dump(exclude_defaults=True)
+        header = {"format": FUNCTION_FORMAT, "format_version": 1, "opset_imports": {"core": 1}, "name": name}
+        return FunctionFile.model_validate({**header, **content})
     rules = shipped_rules()
     if name not in rules:
         hint = did_you_mean(name, rules, "update rules")
@@ -57,80 +88,228 @@ def find_rule(name: str) -> FunctionFile:
     return rules[name]
 
 
+def named_rule(name: str, functions: Mapping[str, FunctionDocument]) -> WrittenRule:
+    """The rule that an optimizer names, with its place; raises as `find_rule`."""
+    pointer = make_pointer(("functions", name)) if name in functions else ""
+    return WrittenRule(find_rule(name, functions), pointer=pointer)
+
+
+def given_rule(rule: str | Path | FunctionFile) -> WrittenRule:
+    """The rule that a caller hands over: a file, or what was read from one.
+
+    Raises
+    ------
+    InvalidModelError
+        With all problems of form that the file has.
+    """
+    if isinstance(rule, FunctionFile):
+        return WrittenRule(rule)
+    return WrittenRule(*parse_function(read_bytes(rule), str(rule)))
+
+
 class UpdateRule:
     """A rule with its attributes, ready for parameters of one type.
 
     Raises
     ------
     InvalidModelError
-        GE110 for an unknown attribute, GE111 for a missing one, GE112 for one that is not a number.
+        GE110 for an unknown attribute, GE111 for a missing one, GE112 for one that is not a number; else with all
+        problems of the rule itself, with pointers into the rule.
     """
 
     def __init__(self, rule: FunctionFile, attributes: Mapping[str, Any], kind: ArrayType) -> None:
-        self.slots = {name: document for name, document in rule.inputs.items() if document.initializer is not None}
-        self.kind = kind
-        self.executor = Executor(build_graph(_as_model(rule, _complete(rule, attributes), kind)))
+        graph, problems = checked_graph(rule, attributes, kind)
+        problems = attribute_problems(rule, attributes) or problems
+        if problems or graph is None:
+            raise InvalidModelError(problems)
+        self.slots, self.kind, self.graph = slots_of(rule), kind, graph
 
     def initial_slots(self) -> dict[str, Any]:
         """The slots of one parameter before its first update."""
-        dtype = np.dtype(self.kind.dtype)
         return {
-            name: initial_value(name, StateDocument(shape=_shape(slot, self.kind), initializer=slot.initializer), dtype)
-            for name, slot in self.slots.items()
-            if slot.initializer
+            name: initial_value(name, self.slot_document(name), self.graph.types[name].array_dtype)
+            for name in self.slots
         }
+
+    def slot_document(self, name: str) -> StateDocument:
+        """The declaration of a slot as state of a graph."""
+        slot, declared = self.slots[name], self.graph.inputs[name]
+        assert slot.initializer is not None
+        return StateDocument(shape=declared.shape, dtype=declared.dtype, initializer=slot.initializer)
 
     def update(
         self, parameter: Any, gradient: Any, learning_rate: float, iteration: int, slots: Mapping[str, Any]
     ) -> tuple[Any, dict[str, Any]]:
         """The new parameter and the new slots; values in, values out."""
-        scalar = np.dtype(self.kind.dtype).type
+        scalar = self.kind.array_dtype.type
         values = dict(zip(ARGUMENTS, (parameter, gradient, scalar(learning_rate), scalar(iteration)), strict=True))
-        computed = self.executor.forward({**values, **slots})
-        outputs = self.executor.graph.outputs
-        new = {name: computed[self.executor.slot_of[value]] for name, value in outputs.items()}
+        executor = Executor(self.graph)
+        given = {name: value for name, value in {**values, **slots}.items() if name in self.graph.inputs}
+        computed = executor.forward(given)
+        new = {name: computed[executor.slot_of[value]] for name, value in self.graph.outputs.items()}
         return new.pop("parameter"), new
 
 
-def _shape(document: FunctionInputDocument, kind: ArrayType) -> Any:
-    """The shape a rule's input declares, else the parameter's."""
-    return list(kind.shape) if document.shape is None else document.shape
+def slots_of(rule: FunctionFile) -> dict[str, FunctionInputDocument]:
+    """The inputs that the rule keeps from one iteration to the next."""
+    return {name: document for name, document in rule.inputs.items() if document.initializer is not None}
 
 
-def _complete(rule: FunctionFile, attributes: Mapping[str, Any]) -> dict[str, float]:
-    """The attributes of a rule with defaults filled in."""
+# ---------------------------------------------------------------- what may be wrong
+
+
+def attribute_problems(rule: FunctionFile, attributes: Mapping[str, Any]) -> list[Problem]:
+    """What is wrong with the attributes that an optimizer gives a rule; pointers into the model file."""
     problems = []
     for name, value in attributes.items():
-        pointer = f"/training/optimizer/{name}"
+        pointer = make_pointer(("training", "optimizer", name))
         if name not in rule.attributes:
             hint = did_you_mean(name, rule.attributes, f"attributes of '{rule.name}'")
             problems.append(Problem("GE110", f"unknown key '{name}'", hint, pointer))
-        elif type(value) not in (int, float):
-            problems.append(Problem("GE112", f"must be a number, not {value!r}", None, pointer))
-    values = {name: attributes.get(name, document.default) for name, document in rule.attributes.items()}
-    for name, value in values.items():
-        if value is None:
+        elif not _is_number(value):
+            problems.append(Problem("GE112", f"must be a finite number, not {value!r:.60}", None, pointer))
+    for name, document in rule.attributes.items():
+        if document.default is None and name not in attributes:
             message = f"update rule '{rule.name}' needs the attribute '{name}'"
             problems.append(Problem("GE111", message, None, "/training/optimizer"))
-    if problems:
-        raise InvalidModelError(problems)
-    return values
+    return problems
 
 
-def _as_model(rule: FunctionFile, attributes: Mapping[str, float], kind: ArrayType) -> ModelDocument:
-    """The rule as a model whose inputs have the parameter's type; attributes become literals."""
-    dtype: Any = dtype_name(kind.dtype)
-    inputs = {name: InputDocument(shape=_shape(document, kind), dtype=dtype) for name, document in rule.inputs.items()}
-    return ModelDocument(
+def checked_graph(
+    rule: FunctionFile, attributes: Mapping[str, Any], kind: ArrayType
+) -> tuple[Graph | None, list[Problem]]:
+    """The graph of a rule for parameters of one type, and what is wrong with the rule; pointers into the rule."""
+    graph, shapes = None, list(_shape_problems(rule, kind))
+    problems = [*_input_problems(rule), *_output_problems(rule), *_attribute_problems(rule), *shapes]
+    if rule.outputs and not shapes:
+        try:
+            graph = _build(rule, attributes, kind)
+            problems += _type_problems(rule, graph, kind)
+        except GraphEngineError as error:
+            problems += error.problems
+    prefix = f"update rule '{rule.name}': "
+    return graph, [replace(problem, message=prefix + problem.message) for problem in problems]
+
+
+def _input_problems(rule: FunctionFile) -> Iterator[Problem]:
+    """Inputs that nothing gives a value."""
+    for name, document in rule.inputs.items():
+        pointer = make_pointer(("inputs", name))
+        if name in ARGUMENTS and document.initializer:
+            yield Problem("GE112", f"input '{name}' is given to the rule and has no initializer", None, pointer)
+        elif name not in ARGUMENTS and not document.initializer:
+            hint = f"{did_you_mean(name, ARGUMENTS, 'inputs')}; a slot has an initializer"
+            yield Problem("GE210", f"nothing gives input '{name}' a value", hint, pointer)
+
+
+def _output_problems(rule: FunctionFile) -> Iterator[Problem]:
+    """Outputs that replace nothing, and what no output replaces."""
+    replaced = ["parameter", *(name for name in slots_of(rule) if name not in ARGUMENTS)]
+    for name in replaced:
+        if name not in rule.outputs:
+            yield Problem("GE111", f"output '{name}' is missing: nothing says what replaces it", None, "/outputs")
+    for name in rule.outputs:
+        if name not in replaced:
+            message = f"output '{name}' is neither the parameter nor a slot"
+            hint = did_you_mean(name, replaced, "parameter and slots")
+            yield Problem("GE210", message, hint, make_pointer(("outputs", name)))
+
+
+def _attribute_problems(rule: FunctionFile) -> Iterator[Problem]:
+    """Attributes that a node could not name, or whose default is not a number."""
+    taken = {*rule.inputs, *(node["id"] for node in rule.nodes)}
+    for name, attribute in rule.attributes.items():
+        if name in taken:
+            message = f"attribute '{name}' has the name of a node or an input"
+            yield Problem("GE201", message, None, make_pointer(("attributes", name)))
+        if attribute.default is not None and not _is_number(attribute.default):
+            message = f"the default of attribute '{name}' must be a finite number, not {attribute.default!r:.60}"
+            yield Problem("GE112", message, None, make_pointer(("attributes", name, "default")))
+
+
+def _shape_problems(rule: FunctionFile, kind: ArrayType) -> Iterator[Problem]:
+    """Declared shapes that what the rule is given does not have, and shapes of slots that are not known."""
+    for name in ARGUMENTS:
+        document, given = rule.inputs.get(name), () if name in SCALARS else kind.shape
+        if document is None or document.shape is None:
+            continue
+        try:
+            bind_sizes({name: given}, {name: ArrayType(tuple(document.shape), kind.dtype)})  # type: ignore[dict-item]
+        except GraphEngineError as error:
+            yield Problem("GE302", error.problems[0].message, None, make_pointer(("inputs", name, "shape")))
+    sizes = _sizes(rule, kind)
+    for name, slot in slots_of(rule).items():
+        unknown = [size for size in slot.shape or () if size_value(size, sizes) is None]
+        if unknown:
+            message = f"the size {unknown[0]!r} of slot '{name}' is not one of the parameter"
+            yield Problem("GE302", message, None, make_pointer(("inputs", name, "shape")))
+        elif 8 * math.prod(size_value(size, sizes) or 0 for size in slot.shape or ()) > MAX_BYTES:
+            message = f"slot '{name}' takes more than {MAX_BYTES // 2**30} GiB"
+            yield Problem("GE302", message, None, make_pointer(("inputs", name, "shape")))
+
+
+def _type_problems(rule: FunctionFile, graph: Graph, kind: ArrayType) -> Iterator[Problem]:
+    """Outputs that cannot replace what they are to replace."""
+    for name, value in graph.outputs.items():
+        expected = kind if name == "parameter" else graph.types.get(name)
+        got = graph.types[value]
+        if expected and (got.shape, got.array_dtype) != (expected.shape, expected.array_dtype):
+            what = "the parameter" if name == "parameter" else "its slot"
+            pointer = make_pointer(("outputs", name))
+            yield Problem("GE302", f"output '{name}' is {got}, {what} is {expected}", None, pointer)
+
+
+def _is_number(value: Any) -> bool:
+    """A finite number, of a size that a float can have."""
+    return isinstance(value, (int, float)) and type(value) is not bool and abs(value) <= sys.float_info.max
+
+
+# ---------------------------------------------------------------- from a rule to a graph
+
+
+def _build(rule: FunctionFile, attributes: Mapping[str, Any], kind: ArrayType) -> Graph:
+    """The rule as a graph whose inputs have the types that the parameter gives them; attributes become literals."""
+    sizes = _sizes(rule, kind)
+    inputs = {name: _declared(name, document, kind, sizes) for name, document in rule.inputs.items()}
+    numbers = {name: _plain(attributes.get(name, each.default)) for name, each in rule.attributes.items()}
+    document = ModelDocument(
         format="graphengine.model",
         format_version=1,
         opset_imports=rule.opset_imports,
         name=rule.name,
-        dtype=dtype,
+        dtype=dtype_name(kind.dtype),
         inputs=inputs,
-        nodes=[_substituted(node, attributes) for node in rule.nodes],
+        nodes=[_substituted(node, numbers) for node in rule.nodes],
         outputs=rule.outputs,
     )
+    return build_graph(document)
+
+
+def _sizes(rule: FunctionFile, kind: ArrayType) -> dict[str, int]:
+    """The numbers of the symbols in the shapes that a rule declares for parameter and gradient, where they fit."""
+    declared = {name: rule.inputs[name].shape for name in ("parameter", "gradient") if name in rule.inputs}
+    types = {name: ArrayType(tuple(shape), kind.dtype) for name, shape in declared.items() if shape is not None}
+    try:
+        return bind_sizes(dict.fromkeys(types, kind.shape), types)  # type: ignore[arg-type]
+    except GraphEngineError:
+        return {}
+
+
+def _declared(name: str, document: FunctionInputDocument, kind: ArrayType, sizes: Mapping[str, int]) -> InputDocument:
+    """An input of a rule with its type: a slot's own or the parameter's; the two rates are scalars."""
+    if name in ARGUMENTS or document.shape is None or document.initializer is None:
+        shape = () if name in SCALARS else kind.shape
+    else:
+        shape = tuple(size_value(size, sizes) for size in document.shape)
+    dtype: Any = (None if name in ARGUMENTS else document.dtype) or dtype_name(kind.dtype)
+    return InputDocument(shape=list(shape), dtype=dtype)  # type: ignore[arg-type]
+
+
+def _plain(value: Any) -> int | float:
+    """A number as the literal of a graph; for what is none, which is told elsewhere, any."""
+    if not _is_number(value):
+        return 1.0
+    return int(value) if isinstance(value, int) else float(value)
 
 
 def _substituted(node: NodeDocument, attributes: Mapping[str, float]) -> NodeDocument:

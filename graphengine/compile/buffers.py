@@ -1,0 +1,89 @@
+"""Which array a result is written into: a buffer shared by values that do not live at the same time.
+
+At the last use of an input an elementwise result takes over its buffer. What leaves the plan is never in a buffer; a
+value that is carried to the next round is written over what it replaces, if nothing reads that later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from graphengine.compile.lowering import Instruction
+
+
+@dataclass
+class Buffers:
+    """`kinds` are shape and dtype of each buffer; `of` and `in_place` say where instructions, by number, write."""
+
+    kinds: list[tuple[Any, Any]] = field(default_factory=list)
+    of: dict[int, int] = field(default_factory=dict)
+    in_place: dict[int, str] = field(default_factory=dict)
+
+
+def assign_buffers(
+    instructions: Sequence[Instruction],
+    outputs: Mapping[str, str],
+    carried: Mapping[str, str],
+    lasting: Iterable[str] = (),
+) -> Buffers:
+    """Give each writing instruction its buffer; that of a `lasting` value is not shared."""
+    lasting = set(lasting)
+    base = _bases(instructions)
+    last = {
+        base.get(operand, operand): index
+        for index, instruction in enumerate(instructions)
+        for operand in instruction.inputs
+    }
+    replaces = {outputs[name]: source for name, source in carried.items()}
+    # a source that is itself an output keeps what it holds until the end of the round
+    escaping = {base.get(value, value) for value in outputs.values()}
+    pool = _Pool()
+    for index, instruction in enumerate(instructions):
+        read = dict.fromkeys(base.get(operand, operand) for operand in instruction.inputs)
+        dying = [name for name in read if last[name] == index and name not in lasting]
+        source = replaces.get(instruction.output)
+        if source in read and source not in escaping and instruction.elementwise and last[source] == index:
+            pool.buffers.in_place[index] = str(source)
+        elif instruction.writes and instruction.output not in escaping:
+            if instruction.elementwise:
+                pool.release(dying)
+            pool.take(index, instruction)
+        pool.release(dying)
+        if instruction.output not in last and instruction.output not in lasting:
+            pool.release([instruction.output])
+    return pool.buffers
+
+
+class _Pool:
+    """The buffers that are free, by kind, and those that are held, by value."""
+
+    def __init__(self) -> None:
+        self.buffers = Buffers()
+        self._free: dict[Any, list[int]] = {}
+        self._held: dict[Any, int] = {}
+
+    def take(self, index: int, instruction: Instruction) -> None:
+        kind = (instruction.kind.shape, instruction.kind.dtype)
+        free = self._free.get(kind)
+        if not free:
+            free = [len(self.buffers.kinds)]
+            self.buffers.kinds.append(kind)
+        self.buffers.of[index] = self._held[instruction.output] = free.pop()
+
+    def release(self, names: Iterable[Any]) -> None:
+        for name in names:
+            if name in self._held:
+                buffer = self._held.pop(name)
+                self._free.setdefault(self.buffers.kinds[buffer], []).append(buffer)
+
+
+def _bases(instructions: Sequence[Instruction]) -> dict[Any, str]:
+    """For each value that shares another's memory, that other one."""
+    base: dict[Any, str] = {}
+    for instruction in instructions:
+        if instruction.aliases and isinstance(instruction.inputs[0], str):
+            source = instruction.inputs[0]
+            base[instruction.output] = base.get(source, source)
+    return base

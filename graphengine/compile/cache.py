@@ -1,0 +1,51 @@
+"""Plans that are kept: one for each purpose and each set of input shapes, as many as fit.
+
+Making a plan pays from its second use on, so the first use of a purpose gets none and is left to the reference
+executor, whose results are the same to the last bit.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Mapping
+from threading import Lock
+from typing import Any
+
+import numpy as np
+
+from graphengine.binding import bind_sizes
+from graphengine.compile.plan import Plan
+from graphengine.graph import Graph
+
+CAPACITY = 32
+
+
+class PlanCache:
+    """The plans of one model, shared by all threads that use it; the one not used for longest goes first."""
+
+    def __init__(self) -> None:
+        self._plans: OrderedDict[Hashable, Plan | None] = OrderedDict()
+        self._lock = Lock()
+
+    def get(self, purpose: Hashable, make: Callable[[], Graph], inputs: Mapping[str, Any]) -> Plan | None:
+        """The plan of the graph that `make` gives, for inputs of these shapes; None at its first use."""
+        shapes = {name: np.shape(value) for name, value in inputs.items()}
+        key = (purpose, tuple(shapes.items()))
+        with self._lock:
+            if key not in self._plans:
+                self._remember(key, None)
+                return None
+            plan = self._plans[key] or self._compile(make(), shapes)
+            self._remember(key, plan)
+            return plan
+
+    def _remember(self, key: Hashable, plan: Plan | None) -> None:
+        self._plans[key] = plan
+        self._plans.move_to_end(key)
+        if len(self._plans) > CAPACITY:
+            self._plans.popitem(last=False)
+
+    @staticmethod
+    def _compile(graph: Graph, shapes: Mapping[str, tuple[int, ...]]) -> Plan:
+        known = {name: shape for name, shape in shapes.items() if name in graph.inputs}
+        return Plan(graph.with_sizes(bind_sizes(known, graph.types)))

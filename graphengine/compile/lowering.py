@@ -1,0 +1,300 @@
+"""From an optimised graph of known shapes to a list of instructions: NumPy calls on slots.
+
+Floating-point scalars become Python floats where Python's operator gives the same bits as NumPy's; division by zero
+and roots of negative numbers, which Python refuses, go through NumPy. An op that has a NumPy ufunc as its counterpart
+writes into a buffer; any other calls the node's own `forward`.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from graphengine.graph import Graph, GraphNode, Operand
+from graphengine.inference import elementwise, normalized_axes
+from graphengine.registry import OPS
+from graphengine.shapes import ArrayType, PythonNumber
+
+
+class Instruction(NamedTuple):
+    """One call: `function(*inputs)`, with a buffer as one more argument if `writes`.
+
+    `text`, with {0}, {1} for the inputs, is the same as an expression, where Python has one. `aliases` is true where
+    the result shares the memory of its first input. `elementwise` means that the buffer may be that of an input, `sums`
+    that the result for vectors is the sum of the results for their parts.
+    """
+
+    function: Callable[..., Any]
+    inputs: tuple[Operand, ...]
+    output: str
+    kind: ArrayType
+    text: str | None = None
+    writes: bool = False
+    aliases: bool = False
+    elementwise: bool = False
+    sums: bool = False
+
+
+def safe_divide(x: float, y: float) -> float:
+    """x / y as NumPy divides: infinite or NaN for y = 0."""
+    return x / y if y else float(np.divide(x, y))
+
+
+def safe_sqrt(x: float) -> float:
+    """The square root as NumPy has it: NaN for a negative number."""
+    return math.sqrt(x) if x >= 0 else math.nan
+
+
+def choose(condition: Any, x: float, y: float) -> float:
+    """x if the condition holds, else y."""
+    return x if condition else y
+
+
+SCALAR: Mapping[str, tuple[str, Callable[..., Any]]] = {
+    "add": ("{0} + {1}", operator.add),
+    "sub": ("{0} - {1}", operator.sub),
+    "mul": ("{0} * {1}", operator.mul),
+    "div": ("({0} / {1} if {1} else safe_divide({0}, {1}))", safe_divide),
+    "neg": ("-{0}", operator.neg),
+    "abs": ("abs({0})", abs),
+    "square": ("{0} * {0}", lambda x: x * x),
+    "sqrt": ("safe_sqrt({0})", safe_sqrt),
+    "equal": ("{0} == {1}", operator.eq),
+    "not_equal": ("{0} != {1}", operator.ne),
+    "less": ("{0} < {1}", operator.lt),
+    "less_equal": ("{0} <= {1}", operator.le),
+    "greater": ("{0} > {1}", operator.gt),
+    "greater_equal": ("{0} >= {1}", operator.ge),
+    "where": ("({1} if {0} else {2})", choose),
+    "sum": ("{0}", operator.pos),
+    "sum_to": ("{0}", operator.pos),
+    "transpose": ("{0}", operator.pos),
+}
+"""Ops on Python floats that give NumPy's bits, as an expression and as a function."""
+
+
+def is_float(kind: ArrayType | None) -> bool:
+    """Whether a plan holds the value as a Python float."""
+    return kind is not None and kind.shape == () and (kind.dtype == np.float64 or kind.dtype is PythonNumber.FLOAT)
+
+
+def lower(graph: Graph) -> list[Instruction]:
+    """The instructions of a graph whose shapes are all known, in its order."""
+    instructions: list[Instruction] = []
+    for node in graph.nodes:
+        if len(node.outputs) > 1:
+            instructions += _several_outputs(node, graph)
+        elif node.op != "constant":
+            instructions.append(_lower_node(node, graph))
+    return instructions
+
+
+def constants(graph: Graph) -> dict[str, Any]:
+    """The values of the constant nodes."""
+    values = {node.id: node.node.forward() for node in graph.nodes if node.op == "constant"}
+    return {name: float(value) if is_float(graph.types[name]) else value for name, value in values.items()}
+
+
+def _several_outputs(node: GraphNode, graph: Graph) -> list[Instruction]:
+    """A call that gives a tuple, and one instruction for each of its items."""
+    whole = f"{node.id}:*"
+    call = Instruction(node.node.forward, node.inputs, whole, graph.types[node.id])
+    items = [
+        Instruction(operator.itemgetter(index), (whole,), name, graph.types[name], aliases=True)
+        for index, name in enumerate(node.outputs)
+    ]
+    return [call, *items]
+
+
+def _lower_node(node: GraphNode, graph: Graph) -> Instruction:
+    kind = graph.types[node.id]
+    kinds = [graph.types.get(operand) if isinstance(operand, str) else None for operand in node.inputs]
+    values = [graph_kind for graph_kind in kinds if graph_kind is not None]
+    if not node.is_core or any(None in of.shape for of in [kind, *values]):
+        return Instruction(_typed(node.node.forward, kinds, kind), node.inputs, node.id, kind)
+    if node.op in SCALAR and all(_is_plain(value) for value in values) and (is_float(kind) or kind.dtype == np.bool_):
+        text, function = SCALAR[node.op]
+        inputs = tuple(_as_float(operand) for operand in node.inputs if operand is not None)
+        return Instruction(function, inputs, node.id, kind, text)
+    lowered = _SPECIAL.get(node.op, _by_ufunc)(node, graph, kind)
+    return lowered or Instruction(_typed(node.node.forward, kinds, kind), node.inputs, node.id, kind)
+
+
+def _is_plain(kind: ArrayType) -> bool:
+    """A Python float or a truth value."""
+    return is_float(kind) or (kind.shape == () and kind.dtype == np.bool_)
+
+
+def _as_float(operand: Operand) -> Operand:
+    return float(operand) if type(operand) is int else operand
+
+
+def _by_ufunc(node: GraphNode, graph: Graph, kind: ArrayType) -> Instruction | None:
+    """A ufunc that writes into a buffer; of scalars, one that gives a Python float."""
+    function = OPS[node.op].numpy
+    if not isinstance(function, np.ufunc) or _mixed(node, graph):
+        return None
+    if kind.shape == ():
+        return Instruction(_typed(function, (), kind), node.inputs, node.id, kind)
+    if function in (np.maximum, np.minimum):
+        function = _with_out(function)
+    same = type(node.node).infer is elementwise
+    return Instruction(function, node.inputs, node.id, kind, writes=True, elementwise=same)
+
+
+def _with_out(function: np.ufunc) -> Callable[..., Any]:
+    """A ufunc that does not take its output by position."""
+    return lambda x, y, out: function(x, y, out=out)
+
+
+def _mixed(node: GraphNode, graph: Graph) -> bool:
+    """Whether a double scalar, which the plan holds as a Python float, meets values that it must widen."""
+    kinds = [graph.types[operand] for operand in node.inputs if isinstance(operand, str)]
+    strong = any(is_float(kind) and kind.dtype is not PythonNumber.FLOAT for kind in kinds)
+    return strong and any(kind.dtype in (np.float32, np.float16) for kind in kinds)
+
+
+def _typed(function: Callable[..., Any], kinds: Any, kind: ArrayType) -> Callable[..., Any]:
+    """A call that gets double scalars as NumPy scalars and gives one as a Python float."""
+    if len(kinds) == 1 and isinstance(function, np.ufunc) and is_float(kind):
+        return lambda x: float(function(x))
+    places = [index for index, of in enumerate(kinds) if of is not None and of.shape == () and of.dtype == np.float64]
+    if not places:
+        return (lambda *values: float(function(*values))) if is_float(kind) else function
+
+    def call(*values: Any) -> Any:
+        arguments = list(values)
+        for place in places:
+            arguments[place] = np.float64(arguments[place])
+        result = function(*arguments)
+        return float(result) if is_float(kind) else result
+
+    return call
+
+
+# ---------------------------------------------------------------- ops that NumPy has as something other than a ufunc
+
+
+def _reduction(node: GraphNode, graph: Graph, kind: ArrayType) -> Instruction | None:
+    x = graph.types[node.inputs[0]]  # type: ignore[index]
+    axes = normalized_axes(node.node.axis, len(x.shape))  # type: ignore[attr-defined]
+    reduce = {"sum": np.add.reduce, "max": np.maximum.reduce}[node.op]
+    return _reduce(node, kind, reduce, axes if len(axes) != 1 else axes[0], node.node.keepdims)  # type: ignore[attr-defined]
+
+
+def _reduce(node: GraphNode, kind: ArrayType, reduce: Any, axes: Any, keepdims: bool) -> Instruction:
+    if kind.shape == ():
+        if is_float(kind):
+            sums = reduce is np.add.reduce
+            return Instruction(lambda x: float(reduce(x, axes)), node.inputs[:1], node.id, kind, sums=sums)
+        return Instruction(lambda x: reduce(x, axes), node.inputs[:1], node.id, kind)
+
+    def call(x: Any, out: Any) -> Any:
+        return reduce(x, axes, None, out, keepdims)
+
+    return Instruction(call, node.inputs[:1], node.id, kind, writes=True)
+
+
+def _sum_to(node: GraphNode, graph: Graph, kind: ArrayType) -> Instruction | None:
+    """One reduction where one does; the general case is the node's own."""
+    x = graph.types[node.inputs[0]]  # type: ignore[index]
+    extra = len(x.shape) - len(kind.shape)
+    if node.inputs[1] is not None or x.shape[extra:] != kind.shape:
+        return None
+    return _reduce(node, kind, np.add.reduce, tuple(range(extra)), False)
+
+
+def _reshape(node: GraphNode, graph: Graph, kind: ArrayType) -> Instruction | None:
+    if len(node.inputs) > 1 and node.inputs[1] is not None:
+        return None
+    shape = kind.shape
+    if is_float(kind):
+        return Instruction(lambda x: float(np.asarray(x).reshape(())), node.inputs[:1], node.id, kind)
+    return Instruction(lambda x: np.asarray(x).reshape(shape), node.inputs[:1], node.id, kind, aliases=True)
+
+
+def _transpose(node: GraphNode, graph: Graph, kind: ArrayType) -> Instruction:
+    axes = node.node.axes  # type: ignore[attr-defined]
+    return Instruction(lambda x: x.transpose(axes), node.inputs, node.id, kind, aliases=True)
+
+
+def _broadcast_to(node: GraphNode, graph: Graph, kind: ArrayType) -> Instruction | None:
+    if node.inputs[1] is not None:
+        return None
+    shape: Any = kind.shape
+    return Instruction(lambda x: np.broadcast_to(x, shape), node.inputs[:1], node.id, kind, aliases=True)
+
+
+def _cast(node: GraphNode, graph: Graph, kind: ArrayType) -> Instruction | None:
+    if kind.shape == ():
+        return None
+
+    dtype = kind.array_dtype
+
+    def call(x: Any, out: Any) -> Any:
+        if out is None:
+            return x.astype(dtype)
+        np.copyto(out, x, casting="unsafe")
+        return out
+
+    return Instruction(call, node.inputs, node.id, kind, writes=True)
+
+
+def _matmul(node: GraphNode, graph: Graph, kind: ArrayType) -> Instruction | None:
+    """Two vectors go through numpy.dot, which has less to decide; the rest is a ufunc."""
+    x, y = (graph.types[operand] for operand in node.inputs)  # type: ignore[index]
+    if len(x.shape) == len(y.shape) == 1 and is_float(kind):
+        return Instruction(dot, node.inputs, node.id, kind, "dot({0}, {1})", sums=True)
+    return _by_ufunc(node, graph, kind)
+
+
+def _one_hot(node: GraphNode, graph: Graph, kind: ArrayType) -> Instruction:
+    """A comparison with the possible indices, made once, that writes numbers instead of truth values."""
+    indices = np.arange(node.node.depth)  # type: ignore[attr-defined]
+    shape: Any = kind.shape
+    dtype = kind.array_dtype
+
+    def call(targets: Any, out: Any) -> Any:
+        result = np.empty(shape, dtype) if out is None else out
+        return np.equal(np.asarray(targets)[..., None], indices, out=result)
+
+    return Instruction(call, node.inputs, node.id, kind, writes=True)
+
+
+def _take_along_axis(node: GraphNode, graph: Graph, kind: ArrayType) -> Instruction:
+    """Indexing with the row numbers made once."""
+    size: Any = graph.types[node.inputs[0]].shape[-1]  # type: ignore[index]
+    shape: Any = kind.shape
+    rows = np.arange(math.prod(shape[:-1]))[:, None]
+
+    def call(x: Any, indices: Any) -> Any:
+        return x.reshape(-1, size)[rows, indices.reshape(-1, shape[-1])].reshape(shape)
+
+    return Instruction(call, node.inputs, node.id, kind)
+
+
+def dot(x: Any, y: Any) -> float:
+    """The dot product of two vectors."""
+    return float(np.dot(x, y))
+
+
+NAMES = {"safe_divide": safe_divide, "safe_sqrt": safe_sqrt, "dot": dot}
+"""The functions that the texts of instructions name."""
+
+_SPECIAL: Mapping[str, Callable[[GraphNode, Graph, ArrayType], Instruction | None]] = {
+    "sum": _reduction,
+    "max": _reduction,
+    "sum_to": _sum_to,
+    "reshape": _reshape,
+    "expand_dims": _reshape,
+    "transpose": _transpose,
+    "broadcast_to": _broadcast_to,
+    "cast": _cast,
+    "matmul": _matmul,
+    "one_hot": _one_hot,
+    "take_along_axis": _take_along_axis,
+}

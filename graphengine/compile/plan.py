@@ -1,0 +1,196 @@
+"""A plan: a graph lowered once for given shapes and dtypes, run without dispatch any number of times.
+
+A short plan is one generated Python function, a long one a flat list of steps over slots, because Python's compiler is
+slow on long functions. A plan may be used by many threads: each run takes a workspace (the buffers) of its own.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from graphengine.compile.buffers import assign_buffers
+from graphengine.compile.lowering import Instruction, constants, is_float, lower
+from graphengine.compile.passes import optimize
+from graphengine.compile.text import PlanText, assign_slots, slot_key
+from graphengine.compile.tiles import tile
+from graphengine.graph import Graph
+
+LONGEST_FUNCTION = 400
+"""Instructions up to which a plan becomes one function: Python takes about 20 microseconds to compile a line."""
+
+
+class FlatStep(NamedTuple):
+    """One call on slots; -1 for an operand that is not there. `others` are operands beyond the third."""
+
+    function: Callable[..., Any]
+    one: int
+    two: int
+    three: int
+    result: int
+    others: tuple[int, ...]
+
+
+class Plan:
+    """Runs a graph whose shapes are known: `run(values)` gives its outputs by public name.
+
+    `carried` maps outputs to the parameters or state they replace in the next round of `loop`. With `exact` the results
+    are, bit for bit, those of the reference executor; without, sums may be reordered (`passes.factor_sums`).
+    """
+
+    def __init__(self, graph: Graph, *, exact: bool = True, carried: Mapping[str, str] | None = None) -> None:
+        self.carried = dict(carried or {})
+        graph = optimize(graph, exact=exact)
+        self.outputs = dict(graph.outputs)
+        used = {operand for node in graph.nodes for operand in node.inputs}.union(
+            self.outputs.values(), self.carried.values()
+        )
+        self.sources = tuple(name for name in graph.sources if name in used)
+        self.floats = frozenset(name for name in self.sources if is_float(graph.types[name]))
+        updates = {self.outputs[name] for name in self.carried}
+        instructions = lower(graph)
+        if not exact:
+            instructions = tile(instructions, graph.types, set(self.outputs.values()))
+        self.instructions = tuple(_updates_last(instructions, updates))
+        self._buffers = assign_buffers(self.instructions, self.outputs, self.carried)
+        self._slots, self._fixed = assign_slots(self.sources, constants(graph), self.instructions)
+        self.text = PlanText(self.instructions, self._buffers, self._slots, self._fixed)
+        self.is_function = len(self.instructions) <= LONGEST_FUNCTION
+        self._workspaces: deque[list[Any]] = deque()
+        self._loops: dict[Any, Callable[..., Any]] = {}
+
+    def __str__(self) -> str:
+        """The plan as Python text, each instruction a line."""
+        return self.text.function(self.sources, list(self.outputs.values()))
+
+    def run(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Compute the outputs from values for inputs, parameters and state."""
+        with self._workspace() as workspace:
+            results = self._function(self._given(self.sources, values), workspace)
+        return dict(zip(self.outputs, results, strict=True))
+
+    def loop(
+        self,
+        batches: Iterable[tuple[Any, ...]],
+        values: Mapping[str, Any],
+        fed: Sequence[str],
+        recorded: Sequence[str],
+        record: Callable[[tuple[Any, ...]], None],
+    ) -> tuple[dict[str, Any], float]:
+        """Run once for each batch, feeding `carried` outputs back.
+
+        `batches` are tuples of a flag and values for the sources `fed`; after a round with the flag set `record` gets
+        a tuple of the outputs `recorded`. Arrays in `values` that are carried are written over. Gives the last carried
+        values by source, and the sum of the first of `recorded` over all rounds.
+        """
+        key = (tuple(fed), tuple(recorded))
+        if key not in self._loops:
+            self._loops[key] = self._make_loop(*key)
+        kept = [name for name in self.sources if name not in fed]
+        with self._workspace() as workspace:
+            new, total = self._loops[key](batches, self._given(kept, values), workspace, record)
+        return dict(zip(self.carried.values(), new, strict=True)), total
+
+    def _given(self, names: Iterable[str], values: Mapping[str, Any]) -> list[Any]:
+        """Values as the plan holds them: double scalars as Python floats."""
+        return [float(values[name]) if name in self.floats else values[name] for name in names]
+
+    @contextmanager
+    def _workspace(self) -> Iterator[list[Any]]:
+        """Buffers that no other run uses meanwhile, with NumPy's floating-point warnings off."""
+        try:
+            workspace = self._workspaces.pop()
+        except IndexError:
+            workspace = [np.empty(shape, dtype) for shape, dtype in self._buffers.kinds]
+        try:
+            with np.errstate(all="ignore"):
+                yield workspace
+        finally:
+            self._workspaces.append(workspace)
+
+    # ------------------------------------------------------------ as a function
+
+    @cached_property
+    def _function(self) -> Callable[..., list[Any]]:
+        if self.is_function:
+            return self.text.compile(str(self), "run")
+        return self._run_flat
+
+    def _make_loop(self, fed: Sequence[str], recorded: Sequence[str]) -> Callable[..., Any]:
+        if not self.is_function:
+            return self._flat_loop(fed, recorded)
+        kept = [name for name in self.sources if name not in fed]
+        carried = [(self.outputs[name], source) for name, source in self.carried.items()]
+        text = self.text.loop(kept, fed, carried, [self.outputs[name] for name in recorded])
+        return self.text.compile(text, "loop")
+
+    # ------------------------------------------------------------ as a flat list of steps
+
+    @cached_property
+    def _steps(self) -> list[FlatStep]:
+        steps = []
+        for index, instruction in enumerate(self.instructions):
+            slots = [self._slots[slot_key(operand)] for operand in instruction.inputs]
+            if index in self._buffers.in_place:
+                slots.append(self._slots[self._buffers.in_place[index]])
+            elif index in self._buffers.of:
+                slots.append(len(self._slots) + self._buffers.of[index])
+            elif instruction.writes:
+                slots.append(self._slots[slot_key(None)])
+            one, two, three = (*slots, -1, -1, -1)[:3]
+            result = self._slots[instruction.output]
+            steps.append(FlatStep(instruction.function, one, two, three, result, tuple(slots[3:])))
+        return steps
+
+    def _run_flat(self, given: Sequence[Any], workspace: Sequence[Any]) -> list[Any]:
+        slots: list[Any] = [None] * len(self._slots)
+        slots[: len(given)] = given
+        for slot, value in self._fixed.items():
+            slots[slot] = value
+        slots += workspace
+        for function, one, two, three, result, others in self._steps:
+            if three < 0:
+                if two < 0:
+                    slots[result] = function(slots[one]) if one >= 0 else function()
+                else:
+                    slots[result] = function(slots[one], slots[two])
+            elif not others:
+                slots[result] = function(slots[one], slots[two], slots[three])
+            else:
+                rest = [slots[other] for other in others]
+                slots[result] = function(slots[one], slots[two], slots[three], *rest)
+        return [slots[self._slots[value]] for value in self.outputs.values()]
+
+    def _flat_loop(self, fed: Sequence[str], recorded: Sequence[str]) -> Callable[..., Any]:
+        """The loop of a plan that is too long for one function."""
+        kept = [name for name in self.sources if name not in fed]
+
+        def loop(batches: Any, given: Any, workspace: Any, record: Any) -> tuple[list[Any], float]:
+            values, total = dict(zip(kept, given, strict=True)), 0.0
+            for keep, *batch in batches:
+                values.update(zip(fed, batch, strict=True))
+                results = self._run_flat([values[name] for name in self.sources], workspace)
+                outputs = dict(zip(self.outputs, results, strict=True))
+                values.update({source: outputs[name] for name, source in self.carried.items()})
+                total += outputs[recorded[0]]
+                if keep:
+                    record(tuple([_copied(outputs[name]) for name in recorded]))
+            return [values[source] for source in self.carried.values()], total
+
+        return loop
+
+
+def _copied(value: Any) -> Any:
+    return np.copy(value) if np.ndim(value) else value
+
+
+def _updates_last(instructions: list[Instruction], updates: set[str]) -> list[Instruction]:
+    """Replacements of carried values come last, so that they can be written over what they replace."""
+    read = {operand for instruction in instructions for operand in instruction.inputs}
+    late = {each.output for each in instructions if each.output in updates and each.output not in read}
+    return sorted(instructions, key=lambda each: each.output in late)

@@ -1,0 +1,164 @@
+"""Long vectors in pieces that fit the cache: elementwise chains and the sums at their end run tile by tile.
+
+A chain of ufuncs over vectors that do not fit the cache reads and writes main memory once for each call. Cut into tiles
+it does so once in all. Tiles are fixed by the length, and partial sums are added in the order of the tiles: the bits
+do not depend on how many threads share the work.
+"""
+
+from __future__ import annotations
+
+import operator
+import os
+from collections import deque
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from graphengine.compile.buffers import assign_buffers
+from graphengine.compile.lowering import Instruction, dot
+from graphengine.compile.text import PlanText, assign_slots
+from graphengine.graph import Operand
+from graphengine.shapes import ArrayType
+
+TILE = 65_536
+LINE = 8_192
+"""A dot product of at most this length is computed by one thread of the BLAS library."""
+SHORTEST = 8 * TILE
+THREADS = min(os.cpu_count() or 1, 4)
+
+
+def tile(instructions: Sequence[Instruction], kinds: Mapping[str, ArrayType], outputs: set[str]) -> list[Instruction]:
+    """Instructions with those over the longest vectors gathered into regions that run tile by tile."""
+    length = max((_length(each.kind) for each in instructions), default=0)
+    if length < SHORTEST:
+        return list(instructions)
+    known = {**kinds, **{each.output: each.kind for each in instructions}}
+    eligible = {each.output for each in instructions if _is_tileable(each, length, known)}
+    levels = _levels(instructions, eligible, known)
+    read = {operand for each in instructions if each.output not in eligible for operand in each.inputs} | outputs
+    ordered: list[Instruction] = []
+    for level in range(max(levels.values()) + 1):
+        here = [each for each in instructions if levels[each.output] == level]
+        ordered += [each for each in here if each.output not in eligible]
+        region = [each for each in here if each.output in eligible]
+        if region:
+            later = {operand for each in instructions if levels[each.output] > level for operand in each.inputs}
+            ordered += _region_instructions(region, length, known, read | later, level)
+    return ordered
+
+
+def _length(kind: ArrayType) -> int:
+    return kind.shape[0] if len(kind.shape) == 1 and isinstance(kind.shape[0], int) else 0
+
+
+def _is_tileable(instruction: Instruction, length: int, kinds: Mapping[str, ArrayType]) -> bool:
+    """Whether an instruction is elementwise over vectors of the length, or sums one up."""
+    shapes = [kinds[operand].shape for operand in instruction.inputs if isinstance(operand, str)]
+    if any(shape not in ((), (length,)) for shape in shapes):
+        return False
+    if instruction.sums:
+        return all(shape == (length,) for shape in shapes)
+    return instruction.elementwise and instruction.kind.shape == (length,)
+
+
+def _levels(instructions: Sequence[Instruction], eligible: set[str], kinds: Mapping[str, ArrayType]) -> dict[str, int]:
+    """How many regions must have run before each instruction: a sum is there once its whole region is."""
+    levels: dict[str, int] = {}
+    ready: dict[Operand, int] = {}
+    for each in instructions:
+        inside = each.output in eligible
+        levels[each.output] = max(
+            (levels[of] if inside and kinds[of].shape != () else ready[of] for of in each.inputs if of in ready),  # type: ignore[index]
+            default=0,
+        )
+        ready[each.output] = levels[each.output] + inside
+    return levels
+
+
+def _region_instructions(
+    region: list[Instruction], length: int, kinds: Mapping[str, ArrayType], read: set[Any], level: int
+) -> list[Instruction]:
+    """One call for a region, and one instruction for each of its results."""
+    made = {each.output for each in region}
+    inputs = tuple(dict.fromkeys(of for each in region for of in each.inputs if of not in made))
+    sums = [each.output for each in region if each.sums]
+    arrays = [each.output for each in region if not each.sums and each.output in read]
+    vectors = [isinstance(of, str) and kinds[of].shape == (length,) for of in inputs]
+    whole = f"*{level}"
+    call = Region(region, inputs, vectors, length, sums, arrays)
+    results = [
+        Instruction(operator.itemgetter(place), (whole,), name, kinds[name])
+        for place, name in enumerate([*sums, *arrays])
+    ]
+    return [Instruction(call, inputs, whole, ArrayType((len(results),), np.dtype(object))), *results]
+
+
+class Region:
+    """Computes sums and arrays of a region from its operands, tile by tile."""
+
+    def __init__(
+        self,
+        region: list[Instruction],
+        inputs: Sequence[Operand],
+        vectors: Sequence[bool],
+        length: int,
+        sums: list[str],
+        arrays: list[str],
+    ) -> None:
+        small = [each._replace(kind=each.kind._replace(shape=(TILE,) * len(each.kind.shape))) for each in region]
+        small = [each._replace(function=dot_in_lines, text=None) if each.function is dot else each for each in small]
+        names = {f"result{place}": name for place, name in enumerate([*sums, *arrays])}
+        buffers = assign_buffers(small, {name: value for name, value in names.items() if value in sums}, {}, arrays)
+        sources = [of for of in inputs if isinstance(of, str)]
+        slots, fixed = assign_slots(sources, {}, small)
+        text = PlanText(small, buffers, slots, fixed)
+        self._given = [place for place, of in enumerate(inputs) if isinstance(of, str)]
+        self._vectors = [vectors[place] for place in self._given]
+        self._function = text.compile(
+            text.function([of for of in inputs if isinstance(of, str)], [*sums, *arrays]), "run"
+        )
+        self._kinds, self._length, self._sums = buffers.kinds, length, len(sums)
+        self._array_dtypes = [each.kind.array_dtype for each in region if each.output in arrays]
+        self._workspaces: deque[list[Any]] = deque()
+
+    def __call__(self, *operands: Any) -> list[Any]:
+        """The sums, then the arrays."""
+        given = [operands[place] for place in self._given]
+        arrays = [np.empty(self._length, dtype) for dtype in self._array_dtypes]
+        starts = range(0, self._length, TILE)
+
+        def run(start: int) -> list[float]:
+            return self._run_tile(given, arrays, start)
+
+        partials = list(_threads().map(run, starts)) if THREADS > 1 else [run(start) for start in starts]
+        return [*(sum(column) for column in zip(*partials, strict=True)), *arrays]
+
+    def _run_tile(self, given: list[Any], arrays: list[Any], start: int) -> list[float]:
+        stop = min(start + TILE, self._length)
+        try:
+            buffers = self._workspaces.pop()
+        except IndexError:
+            buffers = [np.empty(shape, dtype) for shape, dtype in self._kinds]
+        cut = buffers if stop - start == TILE else [buffer[: stop - start] for buffer in buffers]
+        values = [value[start:stop] if vector else value for value, vector in zip(given, self._vectors, strict=True)]
+        with np.errstate(all="ignore"):
+            results = self._function(values, cut)
+        for array, part in zip(arrays, results[self._sums :], strict=True):
+            array[start:stop] = part
+        self._workspaces.append(buffers)
+        return results[: self._sums]  # type: ignore[no-any-return]
+
+
+def dot_in_lines(x: Any, y: Any) -> float:
+    """A dot product that leaves the BLAS library nothing to share among threads of its own."""
+    whole = len(x) // LINE * LINE
+    total = float(np.vecdot(x[:whole].reshape(-1, LINE), y[:whole].reshape(-1, LINE)).sum()) if whole else 0.0
+    return total + float(np.dot(x[whole:], y[whole:]))
+
+
+@cache
+def _threads() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(THREADS, "graphengine-tile")

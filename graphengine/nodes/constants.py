@@ -1,0 +1,27 @@
+"""Constants: a number as a node, with a dtype of its own."""
+
+import math
+from typing import Literal
+
+import numpy as np
+
+from graphengine.node import Node
+from graphengine.registry import register
+from graphengine.shapes import ArrayType
+
+
+@register("constant")
+class Constant(Node):
+    """The scalar `value` in `dtype`. Unlike a literal it takes part in NumPy's promotion with its dtype."""
+
+    value: float | Literal["NaN", "Infinity", "-Infinity"]
+    dtype: str = "float64"
+
+    def infer(self):
+        return ArrayType((), np.dtype(self.dtype))
+
+    def forward(self):
+        return np.dtype(self.dtype).type(NON_FINITE.get(self.value, self.value))
+
+
+NON_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}

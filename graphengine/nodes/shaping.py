@@ -1,0 +1,268 @@
+"""Ops that change or tell a shape.
+
+Where a result's shape is asked for, it is the attribute `shape` or, when sizes are only known at run time, the input
+`sizes`: a vector of integers, such as the result of the op `shape`.
+"""
+
+from typing import Any, Literal
+
+import numpy as np
+
+from graphengine.inference import elementwise, normalized_axes, target_shape
+from graphengine.node import Node
+from graphengine.registry import register
+from graphengine.shapes import ArrayType, PythonNumber, broadcast_shapes, dtype_name, factors, product, shape_text
+
+
+@register("shape", numpy=np.shape)
+class Shape(Node):
+    """The shape of x as a vector of integers."""
+
+    def infer(self, x):
+        return ArrayType((len(x.shape),), np.dtype(np.int64), x.shape)
+
+    def forward(self, x):
+        return np.array(np.shape(x), np.int64)
+
+
+@register("size", numpy=np.size)
+class Size(Node):
+    """The number of values in x or, given `axis`, along that axis: a Python integer."""
+
+    axis: int | None = None
+
+    def infer(self, x):
+        sizes = x.shape if self.axis is None else (x.shape[normalized_axes(self.axis, len(x.shape))[0]],)
+        return ArrayType((), PythonNumber.INT, (product(sizes),))
+
+    def forward(self, x):
+        return np.size(x, self.axis)
+
+
+@register("reshape", numpy=np.reshape)
+class Reshape(Node):
+    """The values of x in another shape of the same size; one size may be -1, which follows from the others."""
+
+    shape: tuple[int, ...] | None = None
+
+    def infer(self, x, sizes=None):
+        return ArrayType(reshaped(x.shape, target_shape(self, sizes)), x.dtype)
+
+    def forward(self, x, sizes=None):
+        return np.reshape(x, self.shape if sizes is None else tuple(sizes))
+
+    def backward(self, grad, x):
+        return np.reshape(grad, x.shape), None
+
+
+@register("broadcast_to", numpy=np.broadcast_to)
+class BroadcastTo(Node):
+    """x repeated along new axes and axes of size 1, by NumPy's broadcasting; a view, nothing is copied."""
+
+    shape: tuple[int, ...] | None = None
+
+    def infer(self, x, sizes=None):
+        target = target_shape(self, sizes)
+        if broadcast_shapes([x.shape, target]) != target and None not in target:
+            raise ValueError(f"shape {shape_text(x.shape)} does not broadcast to {shape_text(target)}")
+        return ArrayType(target, x.array_dtype)
+
+    def forward(self, x, sizes=None):
+        return np.broadcast_to(x, self.shape if sizes is None else tuple(sizes))
+
+    def backward(self, grad):
+        return grad, None
+
+
+@register("sum_to")
+class SumTo(Node):
+    """x summed over the axes that broadcasting from a shape to that of x would add or stretch."""
+
+    shape: tuple[int, ...] | None = None
+
+    def infer(self, x, sizes=None):
+        target = target_shape(self, sizes)
+        if broadcast_shapes([x.shape, target]) != x.shape and None not in (*target, *x.shape):
+            raise ValueError(f"shape {shape_text(target)} does not broadcast to {shape_text(x.shape)}")
+        return ArrayType(target, x.dtype)
+
+    def forward(self, x, sizes=None):
+        return sum_to(x, self.shape if sizes is None else tuple(sizes))
+
+    def backward(self, grad, x):
+        return np.broadcast_to(grad, x.shape), None
+
+
+@register("transpose", numpy=np.transpose)
+class Transpose(Node):
+    """x with its axes permuted; without `axes`, reversed."""
+
+    axes: tuple[int, ...] | None = None
+
+    def infer(self, x):
+        rank = len(x.shape)
+        axes = range(rank)[::-1] if self.axes is None else normalized_axes(self.axes, rank)
+        if len(axes) != rank:
+            raise ValueError(f"axes {self.axes} do not name each of {rank} dimensions once")
+        return ArrayType(tuple(x.shape[axis] for axis in axes), x.dtype)
+
+    def forward(self, x):
+        return np.transpose(x, self.axes)
+
+    def backward(self, grad):
+        if self.axes is None:
+            return np.transpose(grad)
+        places = normalized_axes(self.axes, len(self.axes))
+        return np.transpose(grad, tuple(places.index(axis) for axis in range(len(places))))
+
+
+@register("expand_dims", numpy=np.expand_dims)
+class ExpandDims(Node):
+    """x with new axes of size 1 at the places `axis` of the result."""
+
+    axis: int | tuple[int, ...]
+
+    def infer(self, x):
+        count = 1 if isinstance(self.axis, int) else len(self.axis)
+        axes = normalized_axes(self.axis, len(x.shape) + count)
+        sizes = iter(x.shape)
+        return ArrayType(tuple(1 if axis in axes else next(sizes) for axis in range(len(x.shape) + count)), x.dtype)
+
+    def forward(self, x):
+        return np.expand_dims(x, self.axis)
+
+    def backward(self, grad, x):
+        return np.reshape(grad, x.shape)
+
+
+@register("take_along_axis", numpy=np.take_along_axis)
+class TakeAlongAxis(Node):
+    """Values of x at integer positions along its last axis, z[..., j] = x[..., indices[..., j]]."""
+
+    axis: Literal[-1] = -1
+
+    def infer(self, x, indices):
+        if not x.shape or x.shape[:-1] != indices.shape[:-1] or indices.array_dtype.kind not in "iu":
+            raise ValueError(f"indices {indices} do not select along the last axis of {x}")
+        return ArrayType(indices.shape, x.dtype)
+
+    def forward(self, x, indices):
+        return np.take_along_axis(x, indices, axis=self.axis)
+
+    def backward(self, grad, x, indices):
+        hot = OneHot(depth=x.shape[-1], dtype=x.dtype.name)(indices)
+        return np.sum(np.expand_dims(grad, -1) * hot, axis=-2), None
+
+
+@register("one_hot")
+class OneHot(Node):
+    """A new last axis of size `depth`, 1 where its index equals the target and 0 elsewhere, in `dtype`."""
+
+    depth: int
+    dtype: str = "float64"
+
+    def infer(self, targets):
+        if targets.array_dtype.kind not in "iu":
+            raise ValueError(f"targets must be integers, not {dtype_name(targets.dtype)}")
+        return ArrayType((*targets.shape, self.depth), np.dtype(self.dtype))
+
+    def forward(self, targets):
+        return np.equal(np.expand_dims(targets, -1), np.arange(self.depth)).astype(self.dtype)
+
+
+@register("cast")
+class Cast(Node):
+    """x in another dtype, by its NumPy name."""
+
+    dtype: str
+
+    def infer(self, x):
+        return ArrayType(x.shape, np.dtype(self.dtype))
+
+    def forward(self, x):
+        return np.asarray(x).astype(self.dtype)[()]
+
+    def backward(self, grad):
+        return grad
+
+
+@register("zeros_like", numpy=np.zeros_like)
+class ZerosLike(Node):
+    """Zeros in the shape and dtype of x."""
+
+    infer = elementwise
+
+    def forward(self, x):
+        return np.zeros_like(x)[()]
+
+    def backward(self, grad):
+        return np.zeros_like(grad)
+
+
+@register("ones_like", numpy=np.ones_like)
+class OnesLike(Node):
+    """Ones in the shape and dtype of x."""
+
+    infer = elementwise
+
+    def forward(self, x):
+        return np.ones_like(x)[()]
+
+    def backward(self, grad):
+        return np.zeros_like(grad)
+
+
+def reshaped(shape, target):
+    """The shape that a reshape of `shape` to `target` gives, its -1 resolved where the sizes allow."""
+    if -1 not in target:
+        if None not in (product(shape), product(target)) and product(shape) != product(target):
+            raise ValueError(f"shape {shape_text(shape)} cannot be reshaped to {shape_text(target)}")
+        return target
+    rest = product(size for size in target if size != -1)
+    total = product(shape)
+    missing = total // rest if isinstance(total, int) and isinstance(rest, int) and rest else None
+    if missing is not None and missing * rest != total:
+        raise ValueError(f"shape {shape_text(shape)} cannot be reshaped to {shape_text(target)}")
+    if isinstance(total, str) and rest is not None:
+        missing = quotient(total, rest)
+    return tuple(missing if size == -1 else size for size in target)
+
+
+def quotient(total, rest):
+    """The size that times `rest` is `total`, None if the symbols do not divide."""
+    left, right = list(shape_factors(total)), shape_factors(rest)
+    for factor in right[1:]:
+        if factor not in left:
+            return None
+        left.remove(factor)
+    return None if left[0] % right[0] else product([left[0] // right[0], *left[1:]])
+
+
+def shape_factors(size):
+    """A size as a list: its coefficient, then its symbols."""
+    coefficient, symbols = factors(size)
+    return [coefficient, *symbols]
+
+
+def sum_to(x: Any, shape: tuple[int, ...]) -> Any:
+    """Sum an array over the axes that broadcasting from `shape` added or stretched; broadcast a smaller one."""
+    extra = np.ndim(x) - len(shape)
+    if extra > 0:
+        x = np.sum(x, axis=tuple(range(extra)))
+    stretched = tuple(axis for axis, size in enumerate(np.shape(x)[::-1], 1) if shape[-axis] == 1 != size)
+    if stretched:
+        x = np.sum(x, axis=tuple(-axis for axis in stretched), keepdims=True)
+    return x if np.shape(x) == shape else np.broadcast_to(x, shape)
+
+
+def like(gradient: Any, value: Any) -> Any:
+    """A gradient in the shape and dtype of its value: broadcasting is undone here, for all ops.
+
+    A value that was broadcast was used several times, and the gradients of all uses add up.
+    """
+    if type(gradient) is type(value) is np.float64:
+        return gradient
+    shape, dtype = np.shape(value), np.asarray(value).dtype
+    if np.shape(gradient) != shape:
+        gradient = sum_to(gradient, shape)
+    return gradient if getattr(gradient, "dtype", None) == dtype else np.asarray(gradient, dtype)[()]

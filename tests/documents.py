@@ -1,0 +1,97 @@
+"""Model files as Python objects, short enough to stand in a test."""
+
+from pathlib import Path
+
+import numpy as np
+import orjson
+import pytest
+
+import graphengine as ge
+
+MODELS = Path(__file__).parent.parent / "models"
+SHIPPED = sorted(MODELS.glob("*.json"))
+
+
+def document(nodes, outputs=None, *, inputs=None, parameters=None, **sections):
+    """The content of a model file.
+
+    `nodes` maps ids to (op, inputs) or (op, inputs, attributes), `inputs` maps names to shapes or declarations,
+    `parameters` names to values or declarations. Without `outputs` the last node is the output "out".
+    """
+    return {
+        "format": "graphengine.model",
+        "format_version": 1,
+        "opset_imports": {"core": 1},
+        "name": "test",
+        "inputs": {name: shape if isinstance(shape, dict) else {"shape": shape} for name, shape in _items(inputs)},
+        "parameters": {
+            name: value if isinstance(value, dict) else parameter(value) for name, value in _items(parameters)
+        },
+        "nodes": [node(name, *spec) for name, spec in nodes.items()],
+        "outputs": {"out": list(nodes)[-1]} if outputs is None else outputs,
+        **sections,
+    }
+
+
+def _items(mapping):
+    return (mapping or {}).items()
+
+
+def node(name, op, inputs, attributes=None):
+    return {"id": name, "op": op, "inputs": inputs, **({"attributes": attributes} if attributes else {})}
+
+
+def parameter(value, **keys):
+    """A parameter declaration with the shape of a value and the value itself."""
+    array = np.asarray(value)
+    return {
+        "shape": list(array.shape),
+        "initializer": {"type": "zeros"},
+        "value": array.tolist(),
+        **keys,
+    }
+
+
+def linreg(*, shape=("N",), theta=0.0, **sections):
+    """Linear regression without a bias term; a scalar shape gives the single-sample form, which has no mean."""
+    nodes = {"y_hat": ("mul", ["theta", "x"]), "error": ("sub", ["y", "y_hat"])}
+    if shape:
+        nodes |= {"sq": ("square", ["error"]), "loss": ("mean", ["sq"])}
+    else:
+        nodes |= {"loss": ("square", ["error"])}
+    inputs = {"x": list(shape), "y": list(shape)}
+    outputs = {"prediction": "y_hat", "loss": "loss"}
+    return document(nodes, outputs, inputs=inputs, parameters={"theta": theta}, **sections)
+
+
+def training(**keys):
+    """A training section with a rate of 0.1 and one epoch, with keys replaced."""
+    rate = keys.pop("learning_rate", 0.1)
+    return {"loss": "loss", "optimizer": {"type": "sgd", "learning_rate": rate}, "epochs": 1, **keys}
+
+
+def model(*args, **keys):
+    return ge.Model.from_dict(document(*args, **keys))
+
+
+def write(path, content):
+    path.write_bytes(orjson.dumps(content, option=orjson.OPT_INDENT_2))
+    return path
+
+
+def problems_of(content):
+    """The problems that loading finds, all of them."""
+    with pytest.raises(ge.errors.GraphEngineError) as caught:
+        ge.Model.from_dict(content)
+    return caught.value.problems
+
+
+def problem_of(content):
+    """The one problem that loading finds."""
+    found = problems_of(content)
+    assert len(found) == 1, [str(problem) for problem in found]
+    return found[0]
+
+
+def codes_of(content):
+    return [problem.code for problem in problems_of(content)]

@@ -1,0 +1,282 @@
+"""Laws that hold for every op and every row of samples; an op needs no test of its own for them."""
+
+import itertools
+import re
+
+import numpy as np
+import pytest
+from documents import document
+from samples import IN_WORDS, NOT_ANALYTIC, SAMPLES, WIDENING, values
+
+import graphengine as ge
+from graphengine.graph import infer
+from graphengine.inference import elementwise, reduction
+from graphengine.registry import OPS
+from graphengine.shapes import ArrayType, size_value, type_of
+
+SYMBOLS = {2: "M", 3: "N", 4: "K"}
+BINDINGS = {symbol: size for size, symbol in SYMBOLS.items()}
+
+
+def _label(name, attributes, arrays):
+    shapes = "-".join("x".join(map(str, np.shape(array))) or "scalar" for array in arrays)
+    settings = ",".join(f"{key}={value}" for key, value in attributes.items())
+    return f"{name}({settings}):{shapes}"
+
+
+ROWS = [
+    pytest.param(name, attributes, arrays, id=_label(name, attributes, arrays))
+    for name, rows in SAMPLES.items()
+    for attributes, arrays in rows
+]
+every_row = pytest.mark.parametrize(("name", "attributes", "arrays"), ROWS)
+DIFFERENTIABLE = [row for row in ROWS if OPS[row.values[0]].signature.saved is not None]
+every_row_of_open_dtype = pytest.mark.parametrize(
+    ("name", "attributes", "arrays"), [row for row in ROWS if "dtype" not in OPS[row.values[0]].cls.model_fields]
+)
+every_row_of_open_sizes = pytest.mark.parametrize(
+    ("name", "attributes", "arrays"), [row for row in ROWS if "shape" not in OPS[row.values[0]].cls.model_fields]
+)
+every_row_without_sizes = pytest.mark.parametrize(
+    ("name", "attributes", "arrays"),
+    [row for row in ROWS if "shape" not in OPS[row.values[0]].cls.model_fields or "shape" in row.values[1]],
+)
+every_differentiable_row = pytest.mark.parametrize(("name", "attributes", "arrays"), DIFFERENTIABLE)
+RULES = {name: vars(OPS[name].cls).get("infer") for name in SAMPLES}
+ELEMENTWISE = sorted(name for name, rule in RULES.items() if rule is elementwise and name not in IN_WORDS)
+NUMERIC = sorted(name for name, rule in RULES.items() if rule in (elementwise, reduction) and name not in IN_WORDS)
+
+
+def instance(name, attributes):
+    return OPS[name].cls.model_validate(attributes)
+
+
+def in_single_precision(array):
+    """A floating-point array as float32, any other as it is."""
+    return np.asarray(array, np.float32) if array.dtype.kind == "f" else array
+
+
+def results_of(name, attributes, arrays):
+    """The outputs of one call, as a tuple."""
+    with np.errstate(all="ignore"):
+        results = instance(name, attributes).forward(*arrays)
+    return results if isinstance(results, tuple) else (results,)
+
+
+def has_values(row):
+    """Whether the results are numbers: the mean of nothing is not, and has no slope."""
+    return all(np.isfinite(result).all() for result in results_of(*row.values))
+
+
+def weights_of(results):
+    return [values(np.shape(result), seed).astype(np.asarray(result).dtype) for seed, result in enumerate(results, 5)]
+
+
+def run_of(name, attributes, arrays):
+    """A run of the graph sum(weight * output) over the outputs of one node, and the names of its float inputs."""
+    weights = weights_of(results_of(name, attributes, arrays))
+    names = [OPS[name].signature.input_name(index) for index in range(len(arrays))]
+    given = {f"x{index}": array for index, array in enumerate(arrays) if array is not None}
+    given |= {f"w{index}": weight for index, weight in enumerate(weights)}
+    references = {key: f"x{index}" for index, key in enumerate(names) if arrays[index] is not None}
+    inputs = references if len(references) < len(arrays) else list(references.values())
+    nodes = {"z": (name, inputs, attributes)}
+    for index, port in enumerate(OPS[name].signature.outputs):
+        nodes[f"p{index}"] = ("mul", [f"z:{port}" if index else "z", f"w{index}"])
+        nodes[f"s{index}"] = ("sum", [f"p{index}"])
+        nodes[f"loss{index}"] = ("add", [f"loss{index - 1}" if index else 0.0, f"s{index}"])
+    shapes = {key: {"shape": list(np.shape(array)), "dtype": str(array.dtype)} for key, array in given.items()}
+    run = ge.Model.from_dict(document(nodes, inputs=shapes)).forward(given)
+    return run, [key for key in references.values() if given[key].dtype.kind == "f"]
+
+
+def gradients_of(name, attributes, arrays, wrt=None):
+    run, differentiable = run_of(name, attributes, arrays)
+    return run.backward(of="out", wrt=differentiable if wrt is None else wrt)
+
+
+def projection(name, attributes, arrays, weights):
+    """The scalar sum(weight * output), computed without the engine."""
+    with np.errstate(all="ignore"):
+        results = instance(name, attributes).forward(*arrays)
+    results = results if isinstance(results, tuple) else (results,)
+    return sum(np.sum(weight * result) for weight, result in zip(weights, results, strict=True))
+
+
+def shifted(arrays, directions, step):
+    return [array + step * directions[index] if index in directions else array for index, array in enumerate(arrays)]
+
+
+def directions_of(arrays):
+    kinds = {index: array for index, array in enumerate(arrays) if array is not None and array.dtype.kind == "f"}
+    return {index: values(np.shape(array), 11 + index) for index, array in kinds.items()}
+
+
+def directional(gradients, directions):
+    return sum(np.sum(gradients[f"x{index}"] * direction) for index, direction in directions.items())
+
+
+every_slope = pytest.mark.parametrize(("name", "attributes", "arrays"), list(filter(has_values, DIFFERENTIABLE)))
+every_analytic_slope = pytest.mark.parametrize(
+    ("name", "attributes", "arrays"),
+    [row for row in DIFFERENTIABLE if has_values(row) and row.values[0] not in NOT_ANALYTIC],
+)
+
+
+def test_every_registered_core_op_has_samples_and_every_sample_an_op():
+    assert set(SAMPLES) <= set(OPS)
+    assert {name for name, op in OPS.items() if op.domain == "core"} - set(SAMPLES) == set()
+
+
+def test_every_op_has_a_row_with_more_than_one_value():
+    for name, rows in SAMPLES.items():
+        sizes = [np.size(array) for _, arrays in rows for array in arrays]
+        assert max(sizes) > 1 if OPS[name].signature.inputs else not sizes
+
+
+@every_slope
+def test_gradient_is_the_slope_of_central_differences(name, attributes, arrays):
+    directions, weights = directions_of(arrays), weights_of(results_of(name, attributes, arrays))
+    step = 1e-5
+    above = projection(name, attributes, shifted(arrays, directions, step), weights)
+    below = projection(name, attributes, shifted(arrays, directions, -step), weights)
+    gradient = directional(gradients_of(name, attributes, arrays), directions)
+    np.testing.assert_allclose(gradient, (above - below) / (2 * step), rtol=1e-7, atol=1e-8)
+
+
+@every_analytic_slope
+def test_gradient_is_the_slope_of_a_complex_step(name, attributes, arrays):
+    directions, weights = directions_of(arrays), weights_of(results_of(name, attributes, arrays))
+    step = 1e-30
+    slope = projection(name, attributes, shifted(arrays, directions, 1j * step), weights).imag / step
+    gradient = directional(gradients_of(name, attributes, arrays), directions)
+    np.testing.assert_allclose(gradient, slope, rtol=1e-12, atol=1e-13)
+
+
+@every_differentiable_row
+def test_gradient_has_the_shape_of_its_input(name, attributes, arrays):
+    gradients = gradients_of(name, attributes, arrays)
+    assert gradients
+    assert {key: array.shape for key, array in gradients.items()} == {
+        key: np.shape(arrays[int(key[1:])]) for key in gradients
+    }
+
+
+@every_differentiable_row
+def test_inputs_may_be_read_only_and_stay_as_they_are(name, attributes, arrays):
+    guarded = [array.copy() for array in arrays]
+    for array in guarded:
+        array.flags.writeable = False
+    gradients_of(name, attributes, guarded)
+    for array, before in zip(guarded, arrays, strict=True):
+        np.testing.assert_array_equal(array, before)
+
+
+@every_differentiable_row
+def test_every_subset_of_the_wanted_gradients_equals_all_of_them(name, attributes, arrays):
+    run, differentiable = run_of(name, attributes, arrays)
+    every = run.backward(of="out", wrt=differentiable)
+    for count in range(1, len(differentiable)):
+        for subset in itertools.combinations(differentiable, count):
+            for key, gradient in run.backward(of="out", wrt=subset).items():
+                np.testing.assert_array_equal(gradient, every[key])
+
+
+@every_row_of_open_dtype
+def test_float32_stays_float32_forward(name, attributes, arrays):
+    results = results_of(name, attributes, [in_single_precision(array) for array in arrays])
+    in_double = results_of(name, attributes, arrays)
+    expected = [
+        np.float32 if np.asarray(result).dtype == np.float64 else np.asarray(result).dtype for result in in_double
+    ]
+    assert [np.asarray(result).dtype for result in results] == expected
+
+
+@every_differentiable_row
+def test_float32_stays_float32_backward(name, attributes, arrays):
+    singles = [in_single_precision(array)[()] for array in arrays]
+    results = results_of(name, attributes, singles)
+    asked = arguments_of(OPS[name].signature, singles, results)
+    with np.errstate(all="ignore"):
+        gradients = instance(name, attributes).backward(*asked)
+    gradients = gradients if isinstance(gradients, tuple) else (gradients,)
+    signature = OPS[name].signature
+    assert len(gradients) == (len(arrays) if signature.variadic else len(signature.inputs))
+    if "dtype" not in OPS[name].cls.model_fields and name not in WIDENING:
+        assert {gradient.dtype for gradient in gradients if gradient is not None} == {np.dtype(np.float32)}
+
+
+def arguments_of(signature, arrays, results):
+    """What `backward` asks for, in its order."""
+    known = dict(zip(signature.inputs, arrays, strict=False)) | {"needs": (True,) * len(arrays)}
+    if signature.variadic:
+        known[signature.inputs[-1]] = tuple(arrays[len(signature.inputs) - 1 :])
+    several = len(results) > 1
+    for port, result, weight in zip(signature.outputs, results, weights_of(results), strict=True):
+        known |= {port: result, f"grad_{port}" if several else "grad": weight[()]}
+    return [known[asked] for asked in signature.saved]
+
+
+@every_row_without_sizes
+def test_inferred_types_are_the_real_ones(name, attributes, arrays):
+    for given in (arrays, [in_single_precision(array) for array in arrays]):
+        inferred = infer(instance(name, attributes), tuple(map(type_of, given)))
+        real = [type_of(result) for result in results_of(name, attributes, given)]
+        assert [(kind.shape, kind.dtype) for kind in inferred] == [(kind.shape, kind.dtype) for kind in real]
+
+
+@every_row_of_open_sizes
+def test_inferred_symbolic_sizes_stand_for_the_real_ones(name, attributes, arrays):
+    types = [ArrayType(tuple(SYMBOLS.get(size, size) for size in array.shape), array.dtype) for array in arrays]
+    inferred = infer(instance(name, attributes), tuple(types))
+    real = [np.shape(result) for result in results_of(name, attributes, arrays)]
+    assert [tuple(size_value(size, BINDINGS) for size in kind.shape) for kind in inferred] == real
+
+
+@pytest.mark.parametrize("name", ELEMENTWISE)
+def test_the_formula_in_the_docstring_is_what_forward_computes(name):
+    formula = OPS[name].formula.removeprefix("z = ")
+    for attributes, arrays in SAMPLES[name]:
+        expected = eval(formula, dict(vars(np)), _environment(name, attributes, arrays))
+        np.testing.assert_allclose(results_of(name, attributes, arrays)[0], expected, rtol=1e-14)
+
+
+@pytest.mark.parametrize("name", ELEMENTWISE)
+def test_the_partial_derivatives_in_the_docstring_are_what_backward_computes(name):
+    partials = re.findall(r"dz/d(\w+) = (.+?)(?=, dz/|$)", OPS[name].partial_derivatives)
+    assert [argument for argument, _ in partials] == list(OPS[name].signature.inputs)
+    equal_shapes = [row for row in SAMPLES[name] if len({np.shape(array) for array in row[1]}) == 1]
+    assert equal_shapes
+    for attributes, arrays in equal_shapes:
+        (weights,) = weights_of(results_of(name, attributes, arrays))
+        gradients = gradients_of(name, attributes, arrays)
+        for index, (_, formula) in enumerate(partials):
+            slope = eval(formula, dict(vars(np)), _environment(name, attributes, arrays))
+            np.testing.assert_allclose(gradients[f"x{index}"], weights * slope, rtol=1e-13)
+
+
+def _environment(name, attributes, arrays):
+    (z,) = results_of(name, attributes, arrays)
+    return {
+        **instance(name, attributes).model_dump(),
+        "z": z,
+        **dict(zip(OPS[name].signature.inputs, arrays, strict=False)),
+    }
+
+
+@every_row
+def test_extreme_values_pass_through_a_graph_without_exception_or_warning(name, attributes, arrays):
+    for special in (np.nan, np.inf, -np.inf, 0.0, 1e308):
+        extreme = [np.full_like(array, special) if array.dtype.kind == "f" else array for array in arrays]
+        run, differentiable = run_of(name, attributes, extreme)
+        if OPS[name].signature.saved is not None:
+            assert set(run.backward(of="out", wrt=differentiable)) == set(differentiable)
+
+
+@pytest.mark.parametrize("name", NUMERIC)
+def test_nan_in_any_input_reaches_the_result(name):
+    attributes, arrays = next(row for row in SAMPLES[name] if all(array.shape == (3,) for array in row[1]))
+    for index in range(len(arrays)):
+        spoiled = [array.copy() for array in arrays]
+        spoiled[index][0] = np.nan
+        assert np.isnan(run_of(name, attributes, spoiled)[0].value("z").ravel()[0])

@@ -1,0 +1,642 @@
+"""The node contract: what a class may be, what registration refuses, and that what it accepts works in a graph."""
+
+import typing
+
+import numpy as np
+import pytest
+from documents import document, model, problem_of
+from pydantic import ValidationError
+
+import graphengine as ge
+from graphengine.graph import infer
+from graphengine.inference import elementwise
+from graphengine.nodes.arithmetic import Add, Mul
+from graphengine.nodes.reductions import Mean
+from graphengine.registry import OPS, describe
+from graphengine.shapes import ArrayType
+
+
+class TopTwo(ge.Node):
+    """The two largest values and their places."""
+
+    outputs = ("values", "indices")
+
+    def forward(self, x):
+        indices = np.argsort(-x, kind="stable")[:2]
+        return x[indices], indices
+
+    def backward(self, grad_values, x, indices):
+        gradient = np.zeros_like(x)
+        gradient[indices] = grad_values
+        return gradient
+
+
+class Total(ge.Node):
+    """Sum of any number of values."""
+
+    def forward(self, *xs):
+        return sum(xs[1:], start=xs[0])
+
+    def backward(self, grad, xs):
+        return (grad,) * len(xs)
+
+
+class Affine(ge.Node):
+    """z = scale * x + bias, the bias optional."""
+
+    scale: float = 1.0
+
+    def forward(self, x, bias=None):
+        return self.scale * x if bias is None else self.scale * x + bias
+
+    def backward(self, grad, bias):
+        return self.scale * grad, None if bias is None else grad
+
+
+def refused(forward=None, backward=None, **namespace):
+    """The message of the error that registering a class of these methods raises."""
+    methods = {"forward": forward, "backward": backward}
+    namespace |= {name: method for name, method in methods.items() if method is not None}
+    cls = type(ge.Node)("Custom", (ge.Node,), {"__module__": __name__, "__qualname__": "Custom", **namespace})
+    with pytest.raises(ge.errors.RegistrationError) as caught:
+        ge.register("custom")(cls)
+    assert "custom" not in OPS
+    assert caught.value.problems[0].code == "GE701"
+    return str(caught.value)
+
+
+def double(self, x):
+    return 2 * x
+
+
+# ---------------------------------------------------------------- a class of one's own
+
+
+def test_a_dozen_lines_add_an_op_that_works_through_a_json_graph():
+    @ge.register("cube")
+    class Cube(ge.Node):
+        """Cube, z = x**3; dz/dx = 3 * x**2."""
+
+        def forward(self, x):
+            return x**3
+
+        def backward(self, grad, x):
+            return 3 * x**2 * grad
+
+    run = model({"z": ("cube", ["x"]), "loss": ("sum", ["z"])}, parameters={"x": [1.0, -2.0]}).forward()
+    np.testing.assert_array_equal(run.value("z"), [1.0, -8.0])
+    np.testing.assert_array_equal(run.backward()["x"], [3.0, 12.0])
+
+
+def test_register_gives_the_class_back():
+    assert ge.register("total")(Total) is Total
+
+
+def test_a_node_works_alone():
+    assert Mean(axis=0).forward(np.array([[1.0, 2.0], [3.0, 4.0]])).tolist() == [2.0, 3.0]
+    assert Mul().backward(2.0, 3.0, 5.0) == (10.0, 6.0)
+
+
+def test_an_op_of_a_domain_needs_its_import():
+    ge.register("acme.total")(Total)
+    content = document({"z": ("acme.total", ["a"])}, parameters={"a": 1.0})
+    found = problem_of(content)
+    assert (found.code, found.pointer) == ("GE105", "/nodes/0/op")
+    assert '"acme": 1' in found.hint
+    content["opset_imports"]["acme"] = 1
+    assert ge.Model.from_dict(content).forward()["out"] == 1.0
+
+
+# ---------------------------------------------------------------- names
+
+
+@pytest.mark.parametrize("name", ["Cube", "cube!", "1cube", "acme.", ".cube", "a b", "", "acme.Cube", "cube\n"])
+def test_a_name_that_is_not_lower_snake_case_is_refused(name):
+    with pytest.raises(ge.errors.RegistrationError, match="is not a name for an op"):
+        ge.register(name)(Total)
+
+
+def test_a_second_registration_of_a_name_is_refused():
+    with pytest.raises(
+        ge.errors.RegistrationError, match=r"'mul' is registered already, by .*arithmetic\.Mul"
+    ) as caught:
+        ge.register("mul")(Total)
+    assert caught.value.problems[0].code == "GE702"
+    assert "replace=True" in caught.value.problems[0].hint
+    assert OPS["mul"].cls is Mul
+
+
+def test_a_second_registration_with_replace_replaces():
+    ge.register("add", replace=True)(Total)
+    assert OPS["add"].cls is Total
+    assert model({"z": ("add", [1, 2, 3])}).forward()["out"] == 6
+
+
+def test_an_op_that_was_removed_is_not_known():
+    ge.register("total")(Total)
+    OPS.remove("total")
+    assert problem_of(document({"z": ("total", [1])})).code == "GE211"
+
+
+# ---------------------------------------------------------------- what backward may ask for
+
+
+@pytest.mark.parametrize(
+    ("asked", "allowed"),
+    [("y", "grad, x, out, needs"), ("gradient", "grad, x, out, needs"), ("z", "grad, x, out, needs")],
+)
+def test_backward_may_not_ask_for_an_unknown_name(asked, allowed):
+    def backward(self, grad, wrong):
+        return grad
+
+    backward.__signature__ = _signature("self", "grad", asked)
+    assert f"cannot ask for '{asked}'; it may ask for {allowed}" in refused(double, backward)
+
+
+def test_the_refusal_is_a_type_error():
+    def backward(self, grad, y):
+        return grad
+
+    with pytest.raises(TypeError):
+        ge.register("custom")(type(ge.Node)("Custom", (ge.Node,), {"forward": double, "backward": backward}))
+
+
+def test_with_several_outputs_backward_may_ask_for_their_names_and_not_for_grad():
+    def backward(self, grad):
+        return grad
+
+    message = refused(double, backward, outputs=("values", "indices"), __annotations__={})
+    assert "it may ask for grad_values, grad_indices, x, values, indices, needs" in message
+
+
+def test_backward_may_not_take_a_variable_number_of_arguments():
+    def backward(self, *xs):
+        return xs
+
+    assert "cannot ask for '*xs'" in refused(double, backward)
+
+
+def _signature(*names):
+    import inspect
+
+    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    return inspect.Signature([inspect.Parameter(name, kind) for name in names])
+
+
+def test_backward_gets_by_name_what_it_asks_for_in_any_order():
+    seen = {}
+
+    @ge.register("witness")
+    class Witness(ge.Node):
+        def forward(self, x, y):
+            return x * y
+
+        def backward(self, needs, out, y, grad, x):
+            seen.update(needs=needs, out=out, y=y, grad=grad, x=x)
+            return grad * y, grad * x
+
+    run = model({"z": ("witness", ["a", "b"])}, inputs={"b": []}, parameters={"a": 3.0}).forward(b=5.0)
+    assert run.backward()["a"] == 5.0
+    assert seen == {"needs": (True, False), "out": 15.0, "y": 5.0, "grad": 1.0, "x": 3.0}
+
+
+# ---------------------------------------------------------------- what forward may be
+
+
+def test_an_input_cannot_have_a_default_other_than_none():
+    def forward(self, x, power=2):
+        return x**power
+
+    assert "make it a field of the class: power: float = 2" in refused(forward)
+
+
+def test_an_input_cannot_be_keyword_only():
+    def forward(self, x, *, power):
+        return x**power
+
+    assert "power is not an input; inputs are positional, attributes are fields" in refused(forward)
+
+
+def test_forward_cannot_take_any_keywords():
+    def forward(self, x, **options):
+        return x
+
+    assert "**options is not an input" in refused(forward)
+
+
+@pytest.mark.parametrize("name", ["grad", "needs", "out", "id", "op", "inputs", "outputs", "grad_x"])
+def test_an_input_cannot_have_a_reserved_name(name):
+    def forward(self, x):
+        return x
+
+    forward.__signature__ = _signature("self", name)
+    assert f"an input cannot be named '{name}'" in refused(forward)
+
+
+def test_an_attribute_cannot_have_the_name_of_an_input():
+    assert "an attribute cannot be named 'x'" in refused(double, x=1.0, __annotations__={"x": float})
+
+
+def test_an_attribute_cannot_have_a_reserved_name():
+    assert "an attribute cannot be named 'needs'" in refused(double, needs=1.0, __annotations__={"needs": float})
+
+
+def test_a_class_without_forward_is_refused():
+    assert "has no forward method" in refused()
+
+
+def test_a_static_forward_is_refused():
+    assert "forward must be a plain method" in refused(staticmethod(lambda x: x))
+
+
+@pytest.mark.parametrize("cls", [int, object, 3, double])
+def test_what_is_not_a_node_class_is_refused(cls):
+    with pytest.raises(ge.errors.RegistrationError, match=r"is not a subclass of graphengine\.Node"):
+        ge.register("custom")(cls)
+
+
+@pytest.mark.parametrize(
+    "outputs", [(), ["values"], "values", ("a", 1), ("not a name",), ("values", "values"), ("x", "y")]
+)
+def test_outputs_must_be_a_tuple_of_different_names(outputs):
+    refused(double, outputs=outputs, __annotations__={"outputs": typing.ClassVar[tuple]})
+
+
+# ---------------------------------------------------------------- no state
+
+
+def _plain(self, x):
+    self.x = x
+    return x
+
+
+def _underscore(self, x):
+    self._x = x
+    return x
+
+
+def _tuple_assignment(self, x):
+    self.x, rest = x, 0
+    return x + rest
+
+
+def _loop_variable(self, x):
+    for self.x in (x,):
+        pass
+    return x
+
+
+def _object_setattr(self, x):
+    object.__setattr__(self, "x", x)
+    return x
+
+
+def _dictionary(self, x):
+    self.__dict__["x"] = x
+    return x
+
+
+def _nested(self, x):
+    def keep():
+        self.x = x
+
+    keep()
+    return x
+
+
+def _other_name_for_self(node, x):
+    node.x = x
+    return x
+
+
+STORING = [
+    _plain,
+    _underscore,
+    _tuple_assignment,
+    _loop_variable,
+    _object_setattr,
+    _dictionary,
+    _nested,
+    _other_name_for_self,
+]
+
+
+@pytest.mark.parametrize("forward", STORING, ids=lambda method: method.__name__)
+def test_a_class_that_stores_state_in_forward_is_refused(forward):
+    assert "a node holds no state" in refused(forward)
+
+
+def test_a_class_that_stores_state_in_backward_is_refused():
+    def backward(self, grad):
+        self.grad = grad
+        return grad
+
+    assert "stores self.grad" in refused(double, backward)
+
+
+def test_the_message_holds_the_rewritten_signature():
+    def forward(self, x, y):
+        self.x, self._y = x, y
+        return x * y
+
+    def backward(self, grad):
+        return grad * self._y, grad * self.x
+
+    assert "def backward(self, grad, x, y)" in refused(forward, backward)
+
+
+def test_the_rewritten_signature_asks_only_for_what_was_stored():
+    def forward(self, x, y):
+        self._y = y
+        return x * y
+
+    message = refused(forward)
+    assert "stores self._y" in message
+    assert "def backward(self, grad, y)" in message
+
+
+def test_setting_an_attribute_of_something_else_is_allowed():
+    class Scratch(ge.Node):
+        def forward(self, x):
+            y = np.array(x)
+            y.shape = (-1,)
+            return y.sum()
+
+    assert ge.register("scratch")(Scratch) is Scratch
+
+
+# ---------------------------------------------------------------- attributes
+
+
+def test_a_node_is_frozen():
+    with pytest.raises(ValidationError, match="frozen"):
+        Mean().axis = 1
+
+
+def test_equal_attributes_make_equal_nodes_that_hash_the_same():
+    assert Mean(axis=(0, 1)) == Mean(axis=[0, 1])
+    assert hash(Mean(axis=(0, 1))) == hash(Mean(axis=[0, 1]))
+
+
+@pytest.mark.parametrize(
+    ("attributes", "pointer", "said"),
+    [
+        ({"axes": 0}, "/nodes/0/attributes/axes", "unknown key 'axes'; did you mean 'axis'?"),
+        ({"axis": "0"}, "/nodes/0/attributes/axis", 'must be an integer or an array, not "0"'),
+        ({"axis": 0.5}, "/nodes/0/attributes/axis", "not 0.5"),
+        ({"axis": [0, "1"]}, "/nodes/0/attributes/axis/1", 'must be an integer, not "1"'),
+        ({"keepdims": 1}, "/nodes/0/attributes/keepdims", "must be true or false, not 1"),
+    ],
+)
+def test_attributes_are_validated_by_the_fields_of_the_class(attributes, pointer, said):
+    content = document({"m": ("mean", ["x"], attributes)}, inputs={"x": ["N"]})
+    found = problem_of(content)
+    assert (found.code, found.node) == ("GE213", "m")
+    assert found.pointer == pointer
+    assert said in f"{found.message}; {found.hint}"
+
+
+def test_a_missing_attribute_is_named():
+    class Power(ge.Node):
+        exponent: float
+
+        def forward(self, x):
+            return x**self.exponent
+
+    ge.register("power")(Power)
+    found = problem_of(document({"z": ("power", [2.0])}))
+    assert (found.code, found.pointer) == ("GE213", "/nodes/0")
+    assert "'exponent' is missing" in found.message
+    assert model({"z": ("power", [2.0], {"exponent": 3.0})}).forward()["out"] == 8.0
+
+
+# ---------------------------------------------------------------- variadic, optional, several outputs
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_a_variadic_op_takes_any_number_of_inputs(count):
+    ge.register("total")(Total)
+    names = [f"p{index}" for index in range(count)]
+    run = model({"z": ("total", names)}, parameters=dict.fromkeys(names, 2.0)).forward()
+    assert run["out"] == 2.0 * count
+    assert run.backward() == dict.fromkeys(names, 1.0)
+
+
+def test_variadic_inputs_have_counted_names():
+    ge.register("total")(Total)
+    assert OPS["total"].signature.input_name(2) == "xs[2]"
+    run = model({"z": ("total", {"xs[0]": "a", "xs[1]": 2.0})}, parameters={"a": 1.0}).forward()
+    assert run["out"] == 3.0
+
+
+def test_a_value_used_twice_in_a_variadic_op_gets_the_sum_of_both_gradients():
+    ge.register("total")(Total)
+    assert model({"z": ("total", ["a", "a", "b"])}, parameters={"a": 1.0, "b": 1.0}).forward().backward() == {
+        "a": 2.0,
+        "b": 1.0,
+    }
+
+
+@pytest.mark.parametrize("inputs", [["x"], {"x": "x"}])
+def test_an_optional_input_may_be_left_out(inputs):
+    ge.register("affine")(Affine)
+    run = model({"z": ("affine", inputs, {"scale": 3.0})}, parameters={"x": 2.0, "b": 1.0}).forward()
+    assert run["out"] == 6.0
+    assert run.backward() == {"x": 3.0, "b": 0.0}
+
+
+@pytest.mark.parametrize("inputs", [["x", "b"], {"bias": "b", "x": "x"}])
+def test_an_optional_input_may_be_given(inputs):
+    ge.register("affine")(Affine)
+    run = model({"z": ("affine", inputs, {"scale": 3.0})}, parameters={"x": 2.0, "b": 1.0}).forward()
+    assert run["out"] == 7.0
+    assert run.backward() == {"x": 3.0, "b": 1.0}
+
+
+def test_an_optional_input_before_a_given_one_survives_saving(tmp_path):
+    @ge.register("clipped")
+    class Clipped(ge.Node):
+        def forward(self, x, low=None, high=None):
+            return np.clip(x, low, high)
+
+    first = model({"z": ("clipped", {"x": 5.0, "high": 3.0})})
+    first.graph.save(tmp_path / "graph.json")
+    assert ge.load(tmp_path / "graph.json").forward()["out"] == first.forward()["out"] == 3.0
+
+
+def test_further_outputs_are_references_with_a_port():
+    ge.register("top_two")(TopTwo)
+    nodes = {"top": ("top_two", ["x"]), "loss": ("sum", ["top"]), "where": ("mul", ["top:indices", 1])}
+    outputs = {"loss": "loss", "best": "top", "places": "top:indices", "again": "where"}
+    run = model(nodes, outputs, parameters={"x": [1.0, 4.0, 2.0, 3.0]}).forward()
+    assert run["best"].tolist() == [4.0, 3.0]
+    assert run["places"].tolist() == run["again"].tolist() == run.value("top:indices").tolist() == [1, 3]
+    assert run.backward(of="loss")["x"].tolist() == [0.0, 1.0, 0.0, 1.0]
+
+
+def test_an_output_without_a_gradient_hands_zeros_to_backward():
+    @ge.register("both")
+    class Both(ge.Node):
+        outputs = ("once", "twice")
+
+        def forward(self, x):
+            return x, 2 * x
+
+        def backward(self, grad_once, grad_twice):
+            return grad_once + 2 * grad_twice
+
+    nodes = {"b": ("both", ["x"]), "second": ("sum", ["b:twice"]), "all": ("add", ["b", "b:twice"])}
+    run = model(nodes, {"second": "second", "all": "all"}, parameters={"x": 5.0}).forward()
+    assert run.backward(of="second") == {"x": 2.0}
+    assert run.backward(of="b") == {"x": 1.0}
+    assert run.backward(of="all") == {"x": 3.0}
+
+
+def test_a_port_that_the_op_does_not_have_is_undefined():
+    ge.register("top_two")(TopTwo)
+    content = document({"t": ("top_two", ["x"]), "z": ("neg", ["t:indizes"])}, parameters={"x": [1.0, 2.0, 3.0]})
+    found = problem_of(content)
+    assert (found.code, found.hint) == ("GE210", "did you mean 't:indices'?")
+
+
+# ---------------------------------------------------------------- when node code is wrong
+
+
+def failing(**methods):
+    ge.register("custom")(type(ge.Node)("Custom", (ge.Node,), {"infer": elementwise, **methods}))
+    return model({"z": ("custom", ["a"])}, parameters={"a": 1.0})
+
+
+def test_a_wrong_number_of_gradients_is_an_execution_error_that_names_the_node():
+    run = failing(forward=lambda self, x: x, backward=lambda self, grad: (grad, grad)).forward()
+    with pytest.raises(ge.errors.ExecutionError, match=r"node 'z' \(custom\) backward: .*2 gradients for 1 input"):
+        run.backward()
+
+
+def test_an_exception_in_backward_names_node_op_and_shapes():
+    run = failing(forward=lambda self, x: x, backward=lambda self, grad: 1 / 0).forward()
+    with pytest.raises(ge.errors.ExecutionError, match=r"node 'z' \(custom\) backward: ZeroDivisionError.*shapes \(\)"):
+        run.backward()
+
+
+def test_an_exception_in_forward_names_node_op_and_shapes():
+    class Fussy(ge.Node):
+        infer = elementwise
+
+        def forward(self, x):
+            if np.size(x) != 1:
+                raise LookupError("too many")
+            return x
+
+    ge.register("fussy")(Fussy)
+    graph = model({"z": ("fussy", ["x"])}, inputs={"x": ["N"]})
+    with pytest.raises(
+        ge.errors.ExecutionError, match=r"node 'z' \(fussy\): LookupError: too many \(shapes \(2,\)\)"
+    ) as caught:
+        graph.forward(x=[1.0, 2.0])
+    assert caught.value.problems[0].node == "z"
+    assert isinstance(caught.value.__cause__, LookupError)
+
+
+# ---------------------------------------------------------------- types of a class without `infer`
+
+FLOAT = np.dtype(np.float64)
+
+
+@pytest.mark.parametrize(
+    ("forward", "given", "expected"),
+    [
+        (lambda self, x: x.T, ("M", "N"), ("N", "M")),
+        (lambda self, x: x.ravel(), ("M", "N"), ("M*N",)),
+        (lambda self, x: np.concatenate([x, x]), ("N", 4), ("2*N", 4)),
+        (lambda self, x: x.sum(0), ("M", 7), (7,)),
+        (lambda self, x: x.sum(), ("M", "N"), ()),
+        (lambda self, x: x @ x.T, ("N", "M"), ("N", "N")),
+        (lambda self, x: x[:2], (5,), (2,)),
+        (lambda self, x: x[1:], ("N",), (None,)),
+    ],
+)
+def test_a_class_without_infer_is_probed_with_symbolic_sizes(forward, given, expected):
+    node = type(ge.Node)("Custom", (ge.Node,), {"forward": forward})()
+    (kind,) = infer(node, (ArrayType(given, FLOAT),))
+    assert (kind.shape, kind.dtype) == (expected, FLOAT)
+
+
+def test_probing_tells_the_dtype_of_each_output():
+    kinds = infer(TopTwo(), (ArrayType(("N",), np.dtype(np.float32)),))
+    assert [(kind.shape, kind.dtype) for kind in kinds] == [((2,), np.float32), ((2,), np.int64)]
+
+
+def test_a_rank_that_depends_on_a_size_cannot_be_probed():
+    node = type(ge.Node)("Custom", (ge.Node,), {"forward": lambda self, x: np.zeros((1,) * x.size)})()
+    with pytest.raises(ValueError, match="needs an `infer` method"):
+        infer(node, (ArrayType(("N",), FLOAT),))
+
+
+def test_a_class_that_declares_more_outputs_than_it_gives_is_told_so():
+    class Half(ge.Node):
+        outputs = ("first", "second")
+
+        def forward(self, x):
+            return (x,)
+
+    ge.register("half")(Half)
+    found = problem_of(document({"z": ("half", [1.0])}))
+    assert found.code == "GE301"
+    assert "gives 1 outputs and declares 2" in found.message
+
+
+def test_shapes_that_a_probed_forward_refuses_are_reported_before_anything_runs():
+    ge.register("total")(Total)
+    found = problem_of(document({"z": ("total", ["a", "b"])}, inputs={"a": [3], "b": [4]}))
+    assert (found.code, found.node, found.pointer) == ("GE301", "z", "/nodes/0")
+    assert "(3,) and (4,)" in found.message
+
+
+# ---------------------------------------------------------------- the table
+
+
+def test_an_op_describes_itself_from_its_docstring_and_fields():
+    told = describe(OPS["div"])
+    assert told["formula"] == "z = x / y"
+    assert told["partial_derivatives"] == "dz/dx = 1 / y, dz/dy = -x / y**2"
+    assert (told["inputs"], told["domain"], told["differentiable"]) == (["x", "y"], "core", True)
+    assert set(describe(OPS["mean"])["attributes"]) == {"axis", "keepdims"}
+
+
+def test_an_op_without_backward_describes_itself_as_not_differentiable():
+    ge.register("floor_of")(type(ge.Node)("Floor", (ge.Node,), {"forward": lambda self, x: np.floor(x)}))
+    assert describe(OPS["floor_of"])["differentiable"] is False
+
+
+@pytest.mark.parametrize(("cls", "arity"), [(Add, "2 inputs (x, y)"), (Total, "0 or more inputs (*xs)")])
+def test_arity_in_words(cls, arity):
+    ge.register("custom")(cls)
+    assert OPS["custom"].signature.arity() == arity
+
+
+def test_arity_in_words_tells_optional_inputs():
+    ge.register("affine")(Affine)
+    assert OPS["affine"].signature.arity() == "1 to 2 inputs (x, bias=None)"
+
+
+def test_state_is_refused_under_whatever_name():
+    class Sneaky(ge.Node):
+        def forward(self, x):
+            me = self
+            me._x = x
+            return x
+
+    class Augmented(ge.Node):
+        def forward(self, x):
+            self._x += x
+            return x
+
+    class BySetattr(ge.Node):
+        def forward(self, x):
+            setattr(self, "_x", x)  # noqa: B010 - what is to be refused
+            return x
+
+    for cls in (Sneaky, Augmented, BySetattr):
+        with pytest.raises(ge.errors.RegistrationError, match="holds no state"):
+            ge.register("stateful")(cls)

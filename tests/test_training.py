@@ -1,0 +1,789 @@
+"""Training: published results, iterations and epochs, data sources, batches, divergence, history."""
+
+import contextlib
+import math
+from fractions import Fraction
+
+import numpy as np
+import orjson
+import pytest
+from documents import MODELS, document, linreg, parameter, training, write
+
+import graphengine as ge
+from graphengine.training.batches import epoch_order
+from graphengine.training.history import CAPACITY
+
+X = np.arange(1.0, 11.0)
+DATA = {"x": X, "y": 3 * X}
+
+
+def regression(theta=0.0, **keys):
+    return ge.Model.from_dict(linreg(theta=theta, training=training(learning_rate=0.001, **keys)))
+
+
+def single(theta=2.0, **keys):
+    return ge.Model.from_dict(linreg(shape=(), theta=theta, training=training(**{"batch_size": 1, **keys})))
+
+
+# ---------------------------------------------------------------- published results
+
+
+def test_hubbles_constant_of_1929():
+    model = ge.load(MODELS / "linreg.json")
+    assert model.parameters["theta"] == 0.0
+    model.train()
+    assert model.parameters["theta"] == pytest.approx(float(Fraction(2502739000, 5903559)), rel=1e-12)
+    loss = model.forward(model.load_data())["loss"]
+    assert loss == pytest.approx(1206402.6379629644 / 24, rel=1e-12)
+
+
+@pytest.mark.parametrize(("name", "certified"), [("noint1", Fraction(251, 121)), ("noint2", Fraction(8, 11))])
+def test_the_nist_regressions_without_intercept_to_13_digits(name, certified):
+    model = ge.load(MODELS / f"{name}.json")
+    model.train()
+    assert model.parameters["theta"] == pytest.approx(float(certified), rel=1e-13)
+    assert f"{model.parameters['theta']:.13g}" == f"{float(certified):.13g}"
+
+
+def test_the_first_step_of_hubbles_regression_is_the_formula():
+    model = ge.load(MODELS / "linreg.json")
+    data = model.load_data()
+    assert len(data["x"]) == 24
+    (row,) = model.train(epochs=1)
+    assert row.loss == pytest.approx(np.mean(data["y"] ** 2), rel=1e-14)
+    assert row.parameters["theta"] == pytest.approx(0.1 * 2 * np.mean(data["x"] * data["y"]), rel=1e-14)
+
+
+# ---------------------------------------------------------------- the four cases of the lesson
+
+
+@pytest.mark.parametrize("x", [1.5, -1.5])
+@pytest.mark.parametrize("above", [1.0, -1.0])
+def test_a_single_sample_moves_theta_toward_the_better_fit(x, above):
+    theta = 2.0
+    y = theta * x + above
+    model = single(theta)
+    gradient = model.forward(x=x, y=y).backward()["theta"]
+    assert gradient == pytest.approx(-2 * x * (y - theta * x), rel=1e-14)
+    (row,) = model.train({"x": [x], "y": [y]})
+    moved = float(model.parameters["theta"])
+    assert moved == row.parameters["theta"] == pytest.approx(theta + 2 * 0.1 * x * above, rel=1e-14)
+    assert math.copysign(1.0, moved - theta) == math.copysign(1.0, x * above)
+    assert abs(y - moved * x) < abs(y - theta * x)
+
+
+def test_the_single_sample_model_has_all_four_cases_and_learns():
+    model = ge.load(MODELS / "linreg_single_sample.json")
+    data, theta = model.load_data(), model.parameters["theta"]
+    assert {(x > 0, y > theta * x) for x, y in zip(data["x"], data["y"], strict=True)} == {
+        (True, True),
+        (True, False),
+        (False, True),
+        (False, False),
+    }
+    history = model.train()
+    assert len(history) == 50 * 6
+    assert history.epochs[-1].loss < history.epochs[0].loss
+    assert model.parameters["theta"] == pytest.approx(3, abs=0.05)
+
+
+# ---------------------------------------------------------------- iterations and epochs
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "drop_last", "per_epoch"),
+    [
+        (None, False, 1),
+        (1, False, 10),
+        (3, False, 4),
+        (3, True, 3),
+        (5, True, 2),
+        (10, False, 1),
+        (11, False, 1),
+        (None, True, 1),
+    ],
+)
+def test_iterations_of_an_epoch(batch_size, drop_last, per_epoch):
+    history = regression().train(DATA, batch_size=batch_size, drop_last=drop_last, epochs=2)
+    assert [(row.epoch, row.iteration) for row in history] == [
+        (1 + index // per_epoch, 1 + index) for index in range(2 * per_epoch)
+    ]
+    assert [row.epoch for row in history.epochs] == [1, 2]
+
+
+def batches_of(trainer, epoch):
+    """The batches of one epoch, each a mapping from inputs to arrays."""
+    segments = trainer.batches.epoch(epoch)
+    return [segment.batch(index) for segment in segments for index in range(segment.count)]
+
+
+def test_every_sample_is_used_once_an_epoch_with_the_last_batch_smaller():
+    batches = batches_of(regression().trainer(DATA, batch_size=4), 1)
+    assert [len(batch["x"]) for batch in batches] == [4, 4, 2]
+    assert np.concatenate([batch["x"] for batch in batches]).tolist() == X.tolist()
+
+
+def test_drop_last_leaves_the_smaller_batch_out():
+    assert [len(batch["x"]) for batch in batches_of(regression().trainer(DATA, batch_size=4, drop_last=True), 1)] == [
+        4,
+        4,
+    ]
+
+
+def test_the_loss_of_an_epoch_is_the_mean_over_its_samples():
+    history = regression().train(DATA, batch_size=4)
+    expected = sum(size * row.loss for size, row in zip((4, 4, 2), history, strict=True)) / 10
+    assert history.epochs[0].loss == pytest.approx(expected, rel=1e-14)
+
+
+@pytest.mark.parametrize(
+    ("limits", "iterations"),
+    [
+        ({"epochs": 3}, 12),
+        ({"epochs": 3, "max_iterations": 5}, 5),
+        ({"epochs": 1, "max_iterations": 50}, 4),
+        ({"epochs": None, "max_iterations": 9}, 9),
+    ],
+)
+def test_whichever_limit_comes_first_stops(limits, iterations):
+    assert len(regression().train(DATA, batch_size=3, **limits)) == iterations
+
+
+def test_an_update_is_the_rule_of_gradient_descent():
+    model = regression(theta=1.0)
+    gradient = model.forward(DATA).backward()["theta"]
+    (row,) = model.train(DATA)
+    assert model.parameters["theta"] == 1.0 - 0.001 * gradient
+    assert row.gradient_norm == pytest.approx(abs(gradient), rel=1e-14)
+    assert row.loss == np.mean((DATA["y"] - X) ** 2)
+
+
+def test_batch_size_one_is_the_stochastic_gradient_of_each_sample():
+    theta = 0.5
+    for x, y in zip(X, DATA["y"], strict=True):
+        theta -= 0.001 * -2 * x * (y - theta * x)
+    model = regression(theta=0.5)
+    model.train(DATA, batch_size=1)
+    assert model.parameters["theta"] == pytest.approx(theta, rel=1e-13)
+
+
+def test_a_parameter_that_is_not_trainable_stays():
+    content = document(
+        {"h": ("mul", ["a", "b"]), "e": ("sub", ["h", "x"]), "loss": ("square", ["e"])},
+        inputs={"x": []},
+        parameters={"a": 2.0, "b": parameter(3.0, trainable=False)},
+        training=training(batch_size=1),
+    )
+    model = ge.Model.from_dict(content)
+    model.train({"x": [1.0]})
+    assert model.parameters["b"] == 3.0
+    assert model.parameters["a"] != 2.0
+
+
+def test_a_learning_rate_multiplier_scales_the_rate_of_its_parameter():
+    content = document(
+        {"s": ("add", ["a", "b"]), "loss": ("square", ["s"])},
+        parameters={"a": 1.0, "b": parameter(1.0, learning_rate_multiplier=0.5)},
+        training=training(),
+    )
+    model = ge.Model.from_dict(content)
+    model.train({})
+    assert model.parameters == {"a": pytest.approx(1 - 0.1 * 4), "b": pytest.approx(1 - 0.05 * 4)}
+
+
+def test_data_without_a_sample_axis_is_the_same_in_every_batch():
+    content = document(
+        {"e": ("sub", ["p", "target"]), "w": ("mul", ["e", "x"]), "sq": ("square", ["w"]), "loss": ("mean", ["sq"])},
+        inputs={"target": [], "x": ["N"]},
+        parameters={"p": 0.0},
+        training=training(),
+    )
+    data = {"target": 3.0, "x": [1.0, 2.0, 3.0]}
+    batches = batches_of(ge.Model.from_dict(content).trainer(data, batch_size=2), 1)
+    assert [(float(batch["target"]), batch["x"].tolist()) for batch in batches] == [(3.0, [1.0, 2.0]), (3.0, [3.0])]
+
+
+def test_float32_models_stay_float32():
+    content = linreg(shape=("N",), training=training(learning_rate=0.001, epochs=200), dtype="float32")
+    model = ge.Model.from_dict(content)
+    model.train(DATA)
+    assert model.parameters["theta"].dtype == np.float32
+    assert model.parameters["theta"] == pytest.approx(3.0, rel=1e-6)
+    assert model.forward(DATA).value("sq").dtype == np.float32
+
+
+# ---------------------------------------------------------------- the order of samples
+
+
+def test_the_order_of_an_epoch_is_a_permutation():
+    assert sorted(epoch_order(7, 1, 1000)) == list(range(1000))
+
+
+def test_the_order_is_a_pure_function_of_seed_and_epoch():
+    np.testing.assert_array_equal(epoch_order(7, 3, 100), epoch_order(7, 3, 100))
+    assert not np.array_equal(epoch_order(7, 3, 100), epoch_order(7, 4, 100))
+    assert not np.array_equal(epoch_order(7, 3, 100), epoch_order(8, 3, 100))
+
+
+def test_the_order_stays_the_same_for_ever():
+    assert epoch_order(0, 1, 8).tolist() == [7, 4, 2, 6, 5, 0, 1, 3]
+
+
+def test_every_permutation_is_about_as_likely():
+    first = np.array([epoch_order(0, epoch, 4)[0] for epoch in range(1, 2001)])
+    np.testing.assert_allclose(np.bincount(first) / 2000, 0.25, atol=0.04)
+
+
+def test_shuffled_batches_keep_samples_together_and_differ_between_epochs():
+    trainer = regression().trainer(DATA, shuffle=True, batch_size=10)
+    (first,), (second,), (again,) = [batches_of(trainer, epoch) for epoch in (1, 2, 1)]
+    assert first["x"].tolist() == X[epoch_order(0, 1, 10)].tolist() == again["x"].tolist()
+    assert first["y"].tolist() == (3 * first["x"]).tolist()
+    assert first["x"].tolist() != second["x"].tolist()
+
+
+def test_a_shuffled_training_is_the_same_over_runs_and_another_with_another_seed():
+    def losses(seed):
+        return regression().train(DATA, shuffle=True, seed=seed, batch_size=3, epochs=3).losses
+
+    assert losses(1) == losses(1) != losses(2)
+
+
+def test_without_shuffle_samples_come_in_order():
+    assert batches_of(regression().trainer(DATA, batch_size=3), 5)[0]["x"].tolist() == [1.0, 2.0, 3.0]
+
+
+# ---------------------------------------------------------------- overrides
+
+
+def test_keywords_replace_keys_of_the_training_section_for_one_call():
+    model = regression(epochs=3)
+    assert len(model.train(DATA, epochs=1)) == 1
+    assert len(model.train(DATA)) == 3
+    assert model.document.training.epochs == 3
+
+
+def test_the_learning_rate_is_replaced_in_the_optimizer():
+    model = regression()
+    (row,) = model.train(DATA, learning_rate=0.0)
+    assert row.parameters["theta"] == 0.0
+
+
+def test_another_loss_may_be_trained():
+    content = linreg(training=training(learning_rate=0.001))
+    content["nodes"].append({"id": "total", "op": "sum", "inputs": ["sq"]})
+    content["outputs"]["total"] = "total"
+    history = ge.Model.from_dict(content).train(DATA, loss="total")
+    assert history.first_loss == np.sum(DATA["y"] ** 2)
+
+
+def test_a_model_without_a_training_section_is_trained_by_keywords_alone():
+    model = ge.Model.from_dict(linreg())
+    model.train(DATA, loss="loss", learning_rate=0.01, epochs=50)
+    assert model.parameters["theta"] == pytest.approx(3.0, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("keys", "code", "said"),
+    [
+        ({"epoch": 1}, "GE110", "did you mean 'epochs'?"),
+        ({"epochs": 0}, "GE112", "greater than or equal to 1"),
+        ({"batch_size": 0}, "GE112", "greater than or equal to 1"),
+        ({"learning_rate": -1.0}, "GE112", "greater than or equal to 0"),
+        ({"learning_rate": "0.1"}, "GE112", 'not "0.1"'),
+        ({"loss": "lost"}, "GE210", "did you mean 'loss'?"),
+        ({"loss": "prediction"}, "GE303", "must be a floating-point scalar"),
+        ({"optimizer": {"type": "sdg", "learning_rate": 0.1}}, "GE210", "sgd"),
+        ({"metrics": {"mse": "loss"}}, "GE900", "not supported yet"),
+        ({"epochs": None}, "GE602", "nothing says when to stop"),
+        ({"batch_size": 20, "data": DATA, "drop_last": True}, None, None),
+    ],
+)
+def test_wrong_overrides_are_a_training_error(keys, code, said):
+    model = regression()
+    keys = {"data": DATA, **keys}
+    if code is None:
+        assert len(model.train(**keys)) == 1
+        return
+    with pytest.raises(ge.errors.TrainingError) as caught:
+        model.train(**keys)
+    assert caught.value.problems[0].code == code
+    assert said in str(caught.value)
+
+
+def test_a_model_without_a_training_section_says_what_to_pass():
+    with pytest.raises(ge.errors.TrainingError, match=r"no training section; .*loss=.*data="):
+        ge.Model.from_dict(linreg()).train(DATA)
+
+
+def test_a_model_without_a_trainable_parameter_cannot_be_trained():
+    content = linreg(training=training())
+    content["parameters"]["theta"]["trainable"] = False
+    with pytest.raises(ge.errors.TrainingError, match=r"GE602: .*no trainable parameter"):
+        ge.Model.from_dict(content).train(DATA)
+
+
+# ---------------------------------------------------------------- iterate
+
+
+def test_iterate_gives_a_row_after_each_update():
+    model = regression()
+    for row in model.iterate(DATA, batch_size=5, epochs=2):
+        assert row.parameters["theta"] == model.parameters["theta"]
+    assert (row.epoch, row.iteration) == (2, 4)
+
+
+def test_iterate_may_be_left_at_any_time():
+    model, whole = regression(), regression()
+    for row in model.iterate(DATA, batch_size=1, epochs=100):
+        if row.iteration == 3:
+            break
+    whole.train(DATA, batch_size=1, max_iterations=3)
+    assert model.parameters["theta"] == whole.parameters["theta"]
+
+
+def test_iterate_is_the_loop_of_train():
+    assert [row.loss for row in regression().iterate(DATA, batch_size=3)] == regression().train(
+        DATA, batch_size=3
+    ).losses
+
+
+# ---------------------------------------------------------------- divergence
+
+
+def test_noint1_diverges_above_its_critical_rate_and_says_when_what_and_how_to_go_on():
+    model = ge.load(MODELS / "noint1.json")
+    with pytest.raises(ge.errors.DivergenceError) as caught:
+        model.train(learning_rate=1.5 / 4235, epochs=100_000)
+    error, (found,) = caught.value, caught.value.problems
+    assert found.code == "GE601"
+    assert error.iteration == error.epoch > 1
+    assert f"iteration {error.iteration} (epoch {error.epoch})" in found.message
+    assert "node 'loss' (mean) became non-finite first" in found.message
+    assert "smaller learning rate" in found.hint
+    assert np.isfinite(model.parameters["theta"])
+
+
+def test_noint1_converges_just_below_and_diverges_just_above_its_critical_rate():
+    below, above = (ge.load(MODELS / "noint1.json") for _ in range(2))
+    assert below.train(learning_rate=0.99 / 4235, epochs=1000).last_loss < 12
+    history = above.train(learning_rate=1.01 / 4235)
+    assert history.last_loss > history.first_loss
+
+
+def test_divergence_in_one_step_names_the_parameter():
+    model = regression(theta=1.0)
+    with pytest.raises(
+        ge.errors.DivergenceError, match=r"iteration 1 \(epoch 1\): .*'theta.* became non-finite first"
+    ) as caught:
+        model.train(DATA, learning_rate=1e308)
+    assert (caught.value.iteration, caught.value.epoch) == (1, 1)
+    assert model.parameters["theta"] == 1.0
+
+
+def test_divergence_of_a_gradient_names_it():
+    content = document(
+        {"q": ("div", [0, "p"]), "loss": ("add", ["q", 1.0])}, parameters={"p": 1e-200}, training=training()
+    )
+    content["nodes"][0]["inputs"] = [1, "p"]
+    with pytest.raises(ge.errors.DivergenceError, match=r"iteration 1 \(epoch 1\): .*p' .*became non-finite first"):
+        ge.Model.from_dict(content).train({})
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_data_that_is_not_finite_is_refused_with_input_and_row(value):
+    model = regression()
+    with pytest.raises(ge.errors.DataError, match=rf"GE503: .*'y' has the value {value} in row 2") as caught:
+        model.train({"x": [1.0, 2.0], "y": [1.0, value]})
+    assert caught.value.problems[0].code == "GE503"
+    assert model.parameters["theta"] == 0.0
+
+
+def test_inline_and_csv_data_that_is_not_finite_is_refused(tmp_path):
+    sources = {
+        "inline": {"type": "inline", "values": {"x": [1, "NaN"], "y": [1, 2]}},
+        "csv": {"type": "csv", "path": "t.csv"},
+    }
+    (tmp_path / "t.csv").write_text("x,y\n1,2\n2,nan\n")
+    content = linreg(data=sources, training=training())
+    for source, name in (("inline", "x"), ("csv", "y")):
+        model = ge.Model.from_dict(content, tmp_path / "m.json")
+        with pytest.raises(ge.errors.DataError, match=f"'{name}' has the value nan in row 2"):
+            model.train(source)
+
+
+def test_inputs_that_the_loss_does_not_need_and_integers_may_be_anything():
+    content = linreg(training=training())
+    content["inputs"]["z"] = {"shape": ["N"]}
+    content["inputs"]["k"] = {"shape": ["N"], "dtype": "int64"}
+    content["nodes"] += [
+        {"id": "w", "op": "mul", "inputs": ["z", 2]},
+        {"id": "j", "op": "mul", "inputs": ["k", 2]},
+    ]
+    data = {name: DATA[name][:2] for name in DATA} | {"z": [np.nan, 1.0], "k": [1, 2]}
+    assert len(ge.Model.from_dict(content).train(data)) == 1
+
+
+def test_a_wrong_override_points_into_the_training_section():
+    for keys, pointer in (
+        ({"epochs": 0}, "/training/epochs"),
+        ({"epoch": 1}, "/training/epoch"),
+        ({"learning_rate": -1.0}, "/training/optimizer/learning_rate"),
+    ):
+        with pytest.raises(ge.errors.TrainingError) as caught:
+            regression().train(DATA, **keys)
+        assert caught.value.problems[0].pointer == pointer
+
+
+def test_no_update_is_made_when_one_of_the_parameters_diverges():
+    content = document(
+        {"q": ("square", ["a"]), "r": ("mul", [1e200, "b"]), "t": ("mul", [1e200, "r"]), "loss": ("add", ["q", "t"])},
+        parameters={"a": 1.0, "b": 0.0},
+        training=training(),
+    )
+    model = ge.Model.from_dict(content)
+    with pytest.raises(ge.errors.DivergenceError, match=r"iteration 1 \(epoch 1\): .*b' .*became non-finite first"):
+        model.train({})
+    assert dict(model.parameters) == {"a": 1.0, "b": 0.0}
+
+
+# ---------------------------------------------------------------- history
+
+
+def test_the_history_counts_all_iterations_and_tells_first_and_last_loss():
+    history = regression().train(DATA, epochs=5)
+    assert len(history) == 5
+    assert history.first_loss == history.losses[0] > history.last_loss == history.losses[-1]
+    assert (
+        repr(history) == f"<History: 5 iterations, 5 epochs, loss {history.first_loss:.6g} -> {history.last_loss:.6g}>"
+    )
+
+
+def test_a_history_of_nothing_says_so():
+    assert repr(ge.History()) == "<History: nothing trained>"
+
+
+@pytest.mark.parametrize("count", [1, 2, CAPACITY - 1, CAPACITY, CAPACITY + 1, 2 * CAPACITY + 3])
+def test_a_history_is_bounded_and_keeps_first_last_and_every_stride(count):
+    history = regression(theta=3.0).train(DATA, epochs=count)
+    kept = [row.iteration for row in history]
+    stride = kept[1] - kept[0] if count > 2 else 1
+    assert len(history) == count
+    assert kept == sorted({*range(1, count + 1, stride), count})
+    assert min(count, CAPACITY // 2) <= len(kept) <= CAPACITY + 1
+    assert [row.epoch for row in history.epochs] == kept
+
+
+def test_parameters_are_recorded_only_when_small():
+    def recorded(size):
+        content = document(
+            {"sq": ("square", ["p"]), "loss": ("mean", ["sq"])}, parameters={"p": [1.0] * size}, training=training()
+        )
+        (row,) = ge.Model.from_dict(content).train({})
+        return row.parameters
+
+    assert recorded(16)["p"].shape == (16,)
+    assert recorded(17) is None
+
+
+def test_recorded_parameters_are_those_of_their_iteration():
+    history = regression().train(DATA, epochs=3)
+    thetas = [float(row.parameters["theta"]) for row in history]
+    assert len(set(thetas)) == 3
+    assert thetas == sorted(thetas)
+
+
+# ---------------------------------------------------------------- data sources
+
+
+def saved(tmp_path, source, **keys):
+    """A regression in a folder, with one data source and a training section that uses it."""
+    content = linreg(data={"train": source}, training=training(learning_rate=0.001, data="train"), **keys)
+    return ge.load(write(tmp_path / "model.json", content))
+
+
+def csv_model(tmp_path, text, columns=None, **keys):
+    data = text.encode() if isinstance(text, str) else text
+    (tmp_path / "d.csv").write_bytes(data)
+    return saved(tmp_path, {"type": "csv", "path": "d.csv", **({"columns": columns} if columns else {})}, **keys)
+
+
+def lists(arrays):
+    return {name: array.tolist() for name, array in arrays.items()}
+
+
+EXPECTED = {"x": [1.0, 2.0], "y": [3.0, 4.0]}
+
+
+def test_inline_data(tmp_path):
+    assert lists(saved(tmp_path, {"type": "inline", "values": EXPECTED}).load_data()) == EXPECTED
+
+
+@pytest.mark.parametrize(
+    ("text", "columns"),
+    [
+        ("x,y\n1,3\n2,4\n", None),
+        ("y,other,x\n3,a,1\n4,b,2", None),
+        ("a,b\n1,3\n2,4\n", {"x": "a", "y": "b"}),
+        ("\ufeffx,y\r\n1.0,3e0\r\n\r\n2,+4\r\n", None),
+        ('"x","y"\n"1","3"\n 2 ,4\n', None),
+    ],
+)
+def test_csv_data(tmp_path, text, columns):
+    assert lists(csv_model(tmp_path, text, columns).load_data()) == EXPECTED
+
+
+def test_a_list_of_columns_makes_a_matrix(tmp_path):
+    (tmp_path / "d.csv").write_text("a,b,y\n1,2,3\n4,5,6\n")
+    content = document(
+        {"e": ("sub", ["x", "y"])},
+        inputs={"x": ["N", 2], "y": ["N"]},
+        data={"d": {"type": "csv", "path": "d.csv", "columns": {"x": ["b", "a"], "y": "y"}}},
+    )
+    content["nodes"] = [{"id": "e", "op": "neg", "inputs": ["x"]}]
+    data = ge.load(write(tmp_path / "m.json", content)).load_data()
+    assert lists(data) == {"x": [[2.0, 1.0], [5.0, 4.0]], "y": [3.0, 6.0]}
+
+
+@pytest.mark.parametrize("arrays", [None, {"x": "a", "y": "b"}])
+def test_npz_data(tmp_path, arrays):
+    names = arrays or {"x": "x", "y": "y"}
+    np.savez(tmp_path / "d.npz", **{names[key]: value for key, value in EXPECTED.items()})
+    source = {"type": "npz", "path": "d.npz", **({"arrays": arrays} if arrays else {})}
+    assert lists(saved(tmp_path, source).load_data()) == EXPECTED
+
+
+def test_data_in_a_subfolder(tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "d.csv").write_text("x,y\n1,3\n2,4\n")
+    assert lists(saved(tmp_path, {"type": "csv", "path": "data/d.csv"}).load_data()) == EXPECTED
+
+
+def test_training_on_declared_data(tmp_path):
+    model = csv_model(tmp_path, "x,y\n1,3\n2,6\n")
+    assert model.train().first_loss == (9 + 36) / 2
+
+
+def refused(model, *arguments, **keys):
+    """The one problem of a DataError that loading or training raises."""
+    with pytest.raises(ge.errors.DataError) as caught:
+        model.train(*arguments, **keys)
+    (found,) = caught.value.problems
+    return found
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "said"),
+    [
+        ("x,z\n1,3\n", "GE502", "no column 'y' for input 'y'"),
+        ("x,y\n1,\n", "GE503", "d.csv:2: column 'y' is empty"),
+        ("x,y\n1,2\n  ,2\n", "GE503", "d.csv:3: column 'x' is empty"),
+        ("x,y\n1,2\n3,four\n", "GE503", "d.csv:3: column 'y' is not a number: 'four'"),
+        ("x,y\n1,2\n3\n", "GE503", "d.csv:3: the row has 1 cells, the header has 2"),
+        ("x,y\n1,2,3\n", "GE503", "d.csv:2: the row has 3 cells, the header has 2"),
+        ("x,y\n", "GE501", "no rows below its header"),
+        ("", "GE501", "no rows below its header"),
+        (b"x,y\n1,\xff\n", "GE501", "cannot be read as CSV"),
+        ('x,y\n1,"2\n', "GE501", "cannot be read as CSV"),
+    ],
+)
+def test_wrong_csv_is_told_with_file_row_and_column(tmp_path, text, code, said):
+    found = refused(csv_model(tmp_path, text))
+    assert found.code == code
+    assert said in found.message
+    assert "d.csv" in found.message
+
+
+def test_a_misspelt_column_gets_the_one_that_was_meant(tmp_path):
+    found = refused(csv_model(tmp_path, "distance,speed\n1,2\n", {"x": "distanze", "y": "speed"}))
+    assert (found.code, found.hint) == ("GE502", "did you mean 'distance'?")
+
+
+def test_integers_of_a_csv_must_be_whole(tmp_path):
+    (tmp_path / "d.csv").write_text("x\n1.5\n")
+    content = document(
+        {"z": ("neg", ["x"])},
+        inputs={"x": {"shape": ["N"], "dtype": "int64"}},
+        data={"d": {"type": "csv", "path": "d.csv"}},
+    )
+    with pytest.raises(ge.errors.DataError, match=r"GE503: .*'x' do not fit its dtype int64"):
+        ge.load(write(tmp_path / "m.json", content)).load_data()
+
+
+@pytest.mark.parametrize(
+    ("values", "code", "said"),
+    [
+        ({"x": [1.0, 2.0], "y": [1.0]}, "GE505", "different numbers of samples: 'x' 2, 'y' 1"),
+        ({"x": [], "y": []}, "GE505", "the data has no samples"),
+        ({"x": [[1.0]], "y": [1.0]}, "GE505", "data for input 'x' has shape (1, 1), declared is (N,)"),
+        ({"x": ["one"], "y": [1.0]}, "GE503", "inline data for input 'x': 'one' is not a number"),
+        ({"x": [1.0, [2.0]], "y": [1.0]}, "GE503", "inline data for input 'x': not a regular array"),
+    ],
+)
+def test_wrong_inline_data_is_told(tmp_path, values, code, said):
+    found = refused(saved(tmp_path, {"type": "inline", "values": values}))
+    assert found.code == code
+    assert said in found.message
+
+
+def test_a_model_that_takes_one_sample_at_a_time_says_to_set_the_batch_size():
+    found = refused(single(batch_size=None), {"x": [1.0, 2.0], "y": [1.0, 2.0]})
+    assert (found.code, found.message) == ("GE505", "input 'x' takes one sample at a time (its shape is ())")
+    assert "batch_size" in found.hint
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/etc/passwd",
+        "../d.csv",
+        "data/../../d.csv",
+        "data/../d.csv",
+        "data\\d.csv",
+        "..\\d.csv",
+        "C:/d.csv",
+        "~/d.csv",
+        "",
+        ".",
+        "..",
+        "d.csv\u0000",
+        "d\n.csv",
+        "file:///etc/passwd",
+    ],
+)
+def test_a_path_that_is_not_plain_and_relative_is_refused(tmp_path, path):
+    (tmp_path / "d.csv").write_text("x,y\n1,2\n")
+    (tmp_path / "inner" / "data").mkdir(parents=True)
+    found = refused(saved(tmp_path / "inner", {"type": "csv", "path": path}))
+    assert found.code == "GE504"
+
+
+def test_a_symbolic_link_to_a_file_is_refused(tmp_path):
+    (tmp_path / "real.csv").write_text("x,y\n1,2\n")
+    (tmp_path / "d.csv").symlink_to(tmp_path / "real.csv")
+    found = refused(saved(tmp_path, {"type": "csv", "path": "d.csv"}))
+    assert found.code == "GE504"
+    assert "symbolic link" in found.message
+
+
+def test_a_symbolic_link_to_a_folder_is_refused(tmp_path):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "real" / "d.csv").write_text("x,y\n1,2\n")
+    (tmp_path / "data").symlink_to(tmp_path / "real")
+    assert refused(saved(tmp_path, {"type": "csv", "path": "data/d.csv"})).code == "GE504"
+
+
+def test_a_folder_is_not_a_data_file(tmp_path):
+    (tmp_path / "d.csv").mkdir()
+    found = refused(saved(tmp_path, {"type": "csv", "path": "d.csv"}))
+    assert (found.code, found.message) == ("GE504", "path 'd.csv' is not a plain file")
+
+
+@pytest.mark.parametrize("kind", ["csv", "npz"])
+def test_a_data_file_that_is_not_there_is_named(tmp_path, kind):
+    found = refused(saved(tmp_path, {"type": kind, "path": "gone/d.csv"}))
+    assert found.code == "GE501"
+    assert "cannot read 'gone/d.csv'" in found.message
+
+
+def archive_bytes(path):
+    np.savez_compressed(path, x=np.arange(500.0), y=np.arange(500.0))
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize("content", [b"not a zip", b"", b"PK\x03\x04broken", b"\x93NUMPY\x01\x00"])
+def test_a_broken_npz_is_refused(tmp_path, content):
+    (tmp_path / "d.npz").write_bytes(content)
+    found = refused(saved(tmp_path, {"type": "npz", "path": "d.npz"}))
+    assert found.code == "GE501"
+    assert "cannot be read as an .npz archive" in found.message
+
+
+def test_a_damaged_npz_is_read_or_refused_and_nothing_else(tmp_path):
+    whole = archive_bytes(tmp_path / "d.npz")
+    model = saved(tmp_path, {"type": "npz", "path": "d.npz"})
+    for place in range(0, len(whole), 13):
+        (tmp_path / "d.npz").write_bytes(whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :])
+        with contextlib.suppress(ge.errors.DataError):  # most damage is refused, some is not seen
+            assert set(model.load_data()) == {"x", "y"}
+
+
+def test_a_single_array_is_no_archive(tmp_path):
+    with (tmp_path / "d.npz").open("wb") as file:
+        np.save(file, X)
+    assert refused(saved(tmp_path, {"type": "npz", "path": "d.npz"})).code == "GE501"
+
+
+@pytest.mark.parametrize(
+    ("arrays", "code", "said"),
+    [
+        ({"x": [1.0]}, "GE502", "no array 'y' for input 'y'"),
+        ({"x": ["a"], "y": [1.0]}, "GE505", "input 'x' must be float64"),
+    ],
+)
+def test_wrong_arrays_of_an_npz_are_named(tmp_path, arrays, code, said):
+    np.savez(tmp_path / "d.npz", **arrays)
+    found = refused(saved(tmp_path, {"type": "npz", "path": "d.npz"}))
+    assert found.code == code
+    assert said in found.message
+
+
+def test_pickled_objects_in_an_npz_are_refused(tmp_path):
+    np.savez(tmp_path / "d.npz", x=np.array([{}, []], dtype=object), y=[1.0])
+    assert refused(saved(tmp_path, {"type": "npz", "path": "d.npz"})).code == "GE501"
+
+
+def test_a_model_that_is_no_file_has_no_folder_for_data():
+    content = linreg(data={"d": {"type": "csv", "path": "d.csv"}}, training=training())
+    found = refused(ge.Model.from_dict(content))
+    assert found.code == "GE501"
+    assert "not loaded from a file" in found.message
+
+
+def test_from_dict_with_a_path_finds_data_beside_it(tmp_path):
+    (tmp_path / "d.csv").write_text("x,y\n1,3\n2,4\n")
+    content = linreg(data={"d": {"type": "csv", "path": "d.csv"}})
+    assert lists(ge.Model.from_dict(content, tmp_path / "model.json").load_data()) == EXPECTED
+
+
+def test_the_data_to_use_must_be_named_when_there_are_several():
+    data = {name: {"type": "inline", "values": EXPECTED} for name in ("first", "second")}
+    model = ge.Model.from_dict(linreg(data=data, training=training(learning_rate=0.001)))
+    with pytest.raises(ge.errors.TrainingError, match="does not say which data to use; name one of: first, second"):
+        model.train()
+    with pytest.raises(ge.errors.TrainingError, match="no data source 'frist'; did you mean 'first'"):
+        model.train("frist")
+    assert len(model.train("second")) == 1
+
+
+@pytest.mark.parametrize(
+    ("data", "code", "said"),
+    [
+        ({"x": [1.0]}, "GE401", "the data has no values for input 'y'"),
+        ({"x": [1.0], "Y": [1.0]}, "GE402", "no input 'Y'"),
+        ({"x": [1.0], "y": ["a"]}, "GE404", "input 'y' must be float64"),
+    ],
+)
+def test_wrong_arrays_of_a_caller_are_an_input_error(data, code, said):
+    with pytest.raises(ge.errors.InputError) as caught:
+        regression().train(data)
+    assert caught.value.problems[0].code == code
+    assert said in str(caught.value)
+
+
+def test_the_shipped_data_are_the_published_ones():
+    hubble = ge.load(MODELS / "linreg.json").load_data()
+    assert (hubble["x"][0], hubble["y"][0], hubble["x"][-1], hubble["y"][-1]) == (0.032, 170.0, 2.0, 1090.0)
+    assert ge.load(MODELS / "noint1.json").load_data()["y"].tolist() == [float(y) for y in range(130, 141)]
+    assert lists(ge.load(MODELS / "noint2.json").load_data()) == {"x": [4.0, 5.0, 6.0], "y": [3.0, 4.0, 4.0]}
+
+
+def test_a_trained_model_is_saved_with_its_values_and_goes_on_from_there(tmp_path):
+    first = regression()
+    first.train(DATA, epochs=3)
+    first.save(tmp_path / "m.json")
+    again = ge.load(tmp_path / "m.json")
+    first.train(DATA, epochs=2)
+    again.train(DATA, epochs=2)
+    assert again.parameters["theta"] == first.parameters["theta"]
+    assert orjson.loads((tmp_path / "m.json").read_bytes())["parameters"]["theta"]["value"] != 0.0
