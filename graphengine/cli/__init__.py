@@ -1,0 +1,16 @@
+"""The command line: parse, call, print; what a command does is done by the layers below.
+
+Only typer is imported before it is known which command runs: the engine, rich and all they need are imported in the
+functions that use them, so that `graphengine --help` and the completion of a shell answer at once.
+"""
+
+from __future__ import annotations
+
+
+def main() -> None:
+    """The command line, as the script `graphengine` and as `python -m graphengine`."""
+    from graphengine.cli.app import app
+    from graphengine.cli.output import make_streams_forgiving
+
+    make_streams_forgiving()
+    app()

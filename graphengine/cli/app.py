@@ -1,0 +1,75 @@
+"""The commands as one typer application.
+
+A command is a function in the module of its theme; it becomes one by standing in the list below. Errors are told in
+one place, by the group, and never by a command.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from graphengine.cli.deriving import grad, step
+from graphengine.cli.failures import stopped_quietly, told
+from graphengine.cli.inspecting import ops, schema, show, validate
+from graphengine.cli.predicting import predict
+from graphengine.cli.running import run
+
+COMMANDS = (validate, show, grad, step, ops, schema)
+
+
+class Commands(TyperGroup):
+    """The group of all commands. Every error leaves in the one form of this package, never as a traceback."""
+
+    def main(self, args: Sequence[str] | None = None, prog_name: str | None = None, *rest: Any, **extra: Any) -> Any:
+        """Run the command that the arguments name, and leave the process with its exit code."""
+        arguments = sys.argv[1:] if args is None else list(args)
+        with told(arguments):
+            code = super().main(arguments, prog_name, *rest, **{**extra, "standalone_mode": False})
+        sys.exit(code)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run a command; typer would give an interruption and a closed pipe exit codes of its own, without a word."""
+        with stopped_quietly():
+            return super().invoke(ctx)
+
+
+app = typer.Typer(
+    cls=Commands,
+    help="A model is a JSON file: check it, look at it, train it, ask it for predictions.",
+    rich_markup_mode=None,  # plain help: rich takes longer to import than everything else that help needs
+    pretty_exceptions_enable=False,
+    invoke_without_command=True,
+)
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        from graphengine import __version__
+
+        typer.echo(f"graphengine {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def start(
+    context: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Options of no command; without a command, say which there are."""
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help(), err=True)
+        raise typer.Exit(2)
+
+
+app.command("run")(run)
+app.command("train", help="Train MODEL as its training section says.")(run)
+app.command("predict")(predict)
+for command in COMMANDS:
+    app.command()(command)

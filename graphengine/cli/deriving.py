@@ -1,0 +1,141 @@
+"""`grad` and `step`: the graphs that are made from a model's, to read, to save and to run.
+
+What is printed for machines and what `-o` writes are the same bytes: a model file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TypeAlias
+
+import typer
+
+from graphengine.cli.opening import open_changed
+from graphengine.cli.options import ModelName, OutputFormat, Plugins, Settings, UpdateRuleFile
+from graphengine.cli.output import Format, array_text, print_line
+from graphengine.errors import UsageError
+
+if TYPE_CHECKING:
+    from graphengine.graph import Graph, GraphNode
+    from graphengine.model import Model
+
+MAX_WIDTH = 88
+"""A line may be longer; the types then stand behind it and not in one column."""
+
+Output: TypeAlias = Annotated[
+    Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write it as a model file instead of printing it.")
+]
+
+
+def grad(
+    file: ModelName,
+    of: Annotated[str | None, typer.Option(metavar="NAME", help="Default: the loss, or the only output.")] = None,
+    wrt: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Default: the trainable parameters. May be repeated.")
+    ] = None,
+    output: Output = None,
+    settings: Settings = None,
+    output_format: OutputFormat = Format.text,
+    plugins: Plugins = None,
+) -> None:
+    """Show the gradient of a scalar of MODEL: a graph that can be read, saved, run and differentiated again."""
+    model = _open(file, plugins, settings)
+    graph = model.gradient(of, wrt or None)
+    _hand_over(graph, {"forward": _ids(model), "gradient": _ids(graph)}, output, output_format)
+
+
+def step(
+    file: ModelName,
+    output: Output = None,
+    update_rule: UpdateRuleFile = None,
+    settings: Settings = None,
+    output_format: OutputFormat = Format.text,
+    plugins: Plugins = None,
+) -> None:
+    """Show one iteration of the training of MODEL as a graph: forward, gradient, clipping and update."""
+    from graphengine.graph import reachable
+    from graphengine.training.step import GRADIENT_NORM
+
+    model = _open(file, plugins, settings, update_rule)
+    graph = model.training_step().graph
+    gradient = {node.id for node in reachable(graph.nodes, [graph.outputs[GRADIENT_NORM]])}
+    parts = {"forward": _ids(model), "gradient and its norm": gradient, "update": _ids(graph)}
+    _hand_over(graph, parts, output, output_format)
+
+
+def _open(file: str, plugins: list[str] | None, settings: list[str] | None, update_rule: Path | None = None) -> Model:
+    """The model, whose inputs get no values here."""
+    model, given = open_changed(file, plugins, settings or [], update_rule)
+    if given:
+        raise UsageError(f"nothing is run here, so input '{next(iter(given))}' takes no value")
+    return model
+
+
+def _ids(source: Model | Graph) -> set[str]:
+    from graphengine.model import Model
+
+    return {node.id for node in (source.graph if isinstance(source, Model) else source).nodes}
+
+
+def _hand_over(graph: Graph, parts: dict[str, set[str]], output: Path | None, output_format: Format) -> None:
+    from graphengine.format.writing import dump_model
+
+    if output is not None:
+        graph.save(output)
+        typer.echo(f"graph written to {output}", err=True)
+    elif output_format is Format.json:
+        typer.echo(dump_model(graph.as_document()), nl=False)
+    else:
+        _print_graph(graph, parts)
+
+
+def _print_graph(graph: Graph, parts: dict[str, set[str]]) -> None:
+    """A graph as lines of `id = op(inputs)  type`, each node in the first part that has it."""
+    print_line(graph.header.description or graph.name)
+    lines = {"given": list(_sources(graph))} | {title: [] for title in parts}
+    for node in in_reading_order(graph):
+        title = next(title for title, ids in parts.items() if node.id in ids)
+        lines[title] += [(f"{', '.join(node.outputs)} = {_call(node)}", str(graph.types[node.id]))]
+    lines["outputs"] = [
+        (f"{name} = {value}" if name != value else name, str(graph.types[value]))
+        for name, value in graph.outputs.items()
+    ]
+    width = min(MAX_WIDTH, max(len(text) for section in lines.values() for text, _ in section))
+    for title, section in lines.items():
+        if section:
+            print_line(f"{title}:")
+        for text, kind in section:
+            print_line(f"  {text:<{width}}  {kind}")
+
+
+def _sources(graph: Graph) -> Iterator[tuple[str, str]]:
+    """The values that no node computes; a parameter with its value."""
+    for name, source in graph.sources.items():
+        value = getattr(source, "value", None)
+        yield name if value is None else f"{name} = {array_text(value)}", str(graph.types[name])
+
+
+def _call(node: GraphNode) -> str:
+    """A node as Python writes a call: `mean(sq, axis=0)`."""
+    document = node.as_document()
+    inputs = document["inputs"]
+    named = inputs if isinstance(inputs, dict) else {}
+    operands = [] if named else list(map(str, inputs))
+    attributes = {**named, **document.get("attributes", {})}
+    return f"{node.op}({', '.join([*operands, *(f'{name}={value}' for name, value in attributes.items())])})"
+
+
+def in_reading_order(graph: Graph) -> Iterable[GraphNode]:
+    """The nodes, each behind those it reads and as near to them as can be: the order in which one would derive it."""
+    producers = {name: node for node in graph.nodes for name in node.outputs}
+    ordered: dict[str, GraphNode] = {}
+    pending = [*(producers[value] for value in reversed(list(graph.outputs.values())) if value in producers)]
+    while pending:
+        node = pending[-1]
+        waiting = [producers[ref] for ref in node.inputs if ref in producers and producers[ref].id not in ordered]
+        if waiting and node.id not in ordered:
+            pending += reversed(waiting)
+        else:
+            ordered.setdefault(pending.pop().id, node)
+    return ordered.values()

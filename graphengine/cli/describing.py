@@ -1,0 +1,127 @@
+"""What there is to say of a model's graph, as JSON values, and the same as tables.
+
+The tables are made from the JSON, so that people and machines are told the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from graphengine.cli.output import array_text, print_line, print_table
+
+if TYPE_CHECKING:
+    from graphengine.graph import GraphNode
+    from graphengine.model import Model
+    from graphengine.shapes import ArrayType
+
+
+def describe_model(model: Model) -> dict[str, Any]:
+    """Inputs, parameters, nodes in the order they run, and outputs, each with its type."""
+    graph = model.graph
+    return {
+        "model": graph.name,
+        "description": graph.header.description,
+        "summary": graph.summary,
+        "fingerprint": model.fingerprint,
+        "inputs": [
+            {"name": name, **_type(graph.types[name]), "description": source.description}
+            for name, source in graph.inputs.items()
+        ],
+        "parameters": [_parameter(model, name) for name in graph.parameters],
+        "nodes": [_node(node, graph.types) for node in graph.nodes],
+        "outputs": [
+            {"name": name, "value": value, **_type(graph.types[value])} for name, value in graph.outputs.items()
+        ],
+    }
+
+
+def _type(kind: ArrayType) -> dict[str, Any]:
+    from graphengine.shapes import dtype_name
+
+    return {"dtype": dtype_name(kind.dtype), "shape": list(kind.shape)}
+
+
+def _parameter(model: Model, name: str) -> dict[str, Any]:
+    """A parameter; its value only where the file has one, because otherwise the initializer says it all."""
+    from graphengine.format.writing import encode_array
+
+    parameter = model.graph.parameters[name]
+    return {
+        "name": name,
+        **_type(model.graph.types[name]),
+        "trainable": parameter.trainable,
+        "initializer": parameter.initializer.model_dump(),
+        "value": None if parameter.value is None else encode_array(model.values[name]),
+        "description": parameter.description,
+    }
+
+
+def _node(node: GraphNode, types: Mapping[str, ArrayType]) -> dict[str, Any]:
+    document = node.as_document()
+    return {
+        "id": node.id,
+        "op": node.op,
+        "inputs": document["inputs"],
+        "attributes": document.get("attributes", {}),
+        "outputs": [{"name": name, **_type(types[name])} for name in node.outputs],
+    }
+
+
+def print_model(description: Mapping[str, Any]) -> None:
+    """A description by `describe_model`, as tables."""
+    print_line(f"{description['model']}: {description['summary']}")
+    if description["description"]:
+        print_line(description["description"])
+    for title, (columns, row) in _TABLES.items():
+        rows = [cells for item in description[title] for cells in row(item)]
+        if rows:
+            print_table(title, columns, rows)
+
+
+def _input_row(item: Mapping[str, Any]) -> Iterator[list[Any]]:
+    yield [item["name"], _type_text(item), item["description"] or ""]
+
+
+def _parameter_row(item: Mapping[str, Any]) -> Iterator[list[Any]]:
+    recipe = dict(item["initializer"])
+    kind = recipe.pop("type")
+    made = f"{kind}({', '.join(f'{key}={value}' for key, value in recipe.items())})"
+    value = made if item["value"] is None else array_text(item["value"])
+    yield [
+        item["name"],
+        _type_text(item),
+        "yes" if item["trainable"] else "no",
+        value,
+        item["description"] or "",
+    ]
+
+
+def _node_row(item: Mapping[str, Any]) -> Iterator[list[Any]]:
+    inputs, attributes = item["inputs"], item["attributes"]
+    read = _pairs(inputs) if isinstance(inputs, dict) else ", ".join(map(str, inputs))
+    yield [item["id"], item["op"], read, _pairs(attributes), _type_text(item["outputs"][0])]
+    for output in item["outputs"][1:]:
+        yield [output["name"], "", "", "", _type_text(output)]
+
+
+def _output_row(item: Mapping[str, Any]) -> Iterator[list[Any]]:
+    yield [item["name"], item["value"], _type_text(item)]
+
+
+_TABLES: dict[str, Any] = {
+    "inputs": (["name", "type", "description"], _input_row),
+    "parameters": (["name", "type", "trainable", "value", "description"], _parameter_row),
+    "nodes": (["id", "op", "inputs", "attributes", "type"], _node_row),
+    "outputs": (["name", "value", "type"], _output_row),
+}
+
+
+def _pairs(values: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key}={value}" for key, value in values.items())
+
+
+def _type_text(item: Mapping[str, Any]) -> str:
+    from graphengine.shapes import shape_text
+
+    return f"{item['dtype']}{shape_text(item['shape'])}"

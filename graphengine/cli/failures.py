@@ -1,0 +1,104 @@
+"""What a user sees when a command fails: a line for each problem on stderr, or one JSON object on stdout.
+
+Exit codes: 1 the work failed, 2 bad input or usage, 130 interrupted, 141 the reader of a pipe went away.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import typer
+
+from graphengine.cli.output import escaped, print_json
+from graphengine.errors import (
+    DataError,
+    DivergenceError,
+    GraphEngineError,
+    InputError,
+    InvalidModelError,
+    Problem,
+    RegistrationError,
+    TrainingError,
+    UnsupportedError,
+    UsageError,
+)
+
+WORK_FAILED, BAD_INPUT, INTERRUPTED, PIPE_CLOSED = 1, 2, 130, 141
+
+_BAD_INPUT = (
+    InvalidModelError,
+    UnsupportedError,
+    RegistrationError,
+    InputError,
+    DataError,
+    TrainingError,
+    UsageError,
+)
+
+# The base of all errors that typer finds in a command line. It has no public name in all versions of typer: it is
+# click's, or that of the copy of click within typer.
+_CommandLineError: Any = typer.BadParameter.__mro__[1]
+
+
+def exit_code(error: GraphEngineError) -> int:
+    """2 if the user has to change what was given, 1 if it was right and the work failed."""
+    if isinstance(error, DivergenceError):
+        return WORK_FAILED
+    return BAD_INPUT if isinstance(error, _BAD_INPUT) else WORK_FAILED
+
+
+@contextmanager
+def told(arguments: Sequence[str]) -> Iterator[None]:
+    """Tell errors as the command line asks for, which is known even if the command line itself is wrong."""
+    try:
+        yield
+    except GraphEngineError as error:
+        _tell(error.problems, arguments)
+        raise SystemExit(exit_code(error)) from None
+    except _CommandLineError as error:
+        _tell([_usage_problem(error)], arguments)
+        raise SystemExit(BAD_INPUT) from None
+
+
+@contextmanager
+def stopped_quietly() -> Iterator[None]:
+    """End on Ctrl-C with one line, and without a word when nobody reads the output any more (`... | head`)."""
+    try:
+        yield
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        typer.echo("error: interrupted", err=True)
+        raise typer.Exit(INTERRUPTED) from None
+    except BrokenPipeError:
+        # what is still in the buffer would fail again when Python exits
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(PIPE_CLOSED) from None
+
+
+def print_problems(problems: Iterable[Problem]) -> None:
+    """One line for each problem on stderr."""
+    for problem in problems:
+        typer.echo(f"error: {escaped(str(problem))}", err=True)
+
+
+def _tell(problems: Iterable[Problem], arguments: Sequence[str]) -> None:
+    if not _wants_json(arguments):
+        print_problems(problems)
+        return
+    verdict = {"valid": False} if "validate" in arguments[:1] else {}
+    print_json({**verdict, "errors": [problem.as_dict() for problem in problems]})
+
+
+def _wants_json(arguments: Sequence[str]) -> bool:
+    pairs = zip(arguments, [*arguments[1:], ""], strict=True)
+    return "--format=json" in arguments or ("--format", "json") in pairs
+
+
+def _usage_problem(error: Any) -> Problem:
+    message = error.format_message().rstrip(".")
+    command = error.ctx.command_path if error.ctx else "graphengine"
+    return Problem("GE801", message[:1].lower() + message[1:], hint=f"see '{command} --help'")

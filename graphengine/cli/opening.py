@@ -1,0 +1,108 @@
+"""From what the command line says to a model: a path or the name of a shipped model, settings, plugins."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from graphengine.cli.plugins import load_plugins
+from graphengine.cli.values import apply_settings
+from graphengine.errors import GraphEngineError, InputError, UsageError, did_you_mean
+
+if TYPE_CHECKING:
+    from graphengine.model import Model
+
+
+def shipped_models() -> dict[str, Path]:
+    """The models that come with the package, by name.
+
+    They lie inside an installed package, and beside the package in a checkout.
+    """
+    package = Path(__file__).parents[1]
+    folders = [folder for folder in (package / "models", package.parent / "models") if folder.is_dir()]
+    return {path.stem: path for folder in folders[:1] for path in sorted(folder.glob("*.json"))}
+
+
+def find_model(name: str) -> Path:
+    """The file that is meant by a path or by the name of a shipped model; a file in reach comes first.
+
+    Raises
+    ------
+    UsageError
+        GE101 if there is neither.
+    """
+    path, shipped = Path(name), shipped_models()
+    if path.exists():
+        return path
+    if name in shipped:
+        return shipped[name]
+    hint = did_you_mean(path.stem, shipped, "shipped models")
+    raise UsageError(f"no such file, and no shipped model of that name: '{name}'", code="GE101", hint=hint)
+
+
+def open_model(name: str, plugins: Iterable[str] | None = None, update_rule: Path | None = None) -> Model:
+    """Load a model as it is; a file with an update rule stands in for the one that its training names."""
+    from graphengine.model import load
+
+    load_plugins(plugins)
+    return load(find_model(name), update_rule=update_rule)
+
+
+def open_changed(
+    name: str, plugins: Iterable[str] | None, settings: list[str], update_rule: Path | None = None
+) -> tuple[Model, dict[str, Any]]:
+    """Load a model whose document is changed by `--set`, and the values of inputs that were set."""
+    if not settings:
+        return open_model(name, plugins, update_rule), {}
+    from graphengine.format.reading import parse_json, read_bytes
+    from graphengine.model import Model
+
+    load_plugins(plugins)
+    path = find_model(name)
+    content = parse_json(read_bytes(path), str(path))
+    inputs = apply_settings(content, settings)
+    try:
+        return Model.from_dict(content, path, update_rule=update_rule), inputs
+    except GraphEngineError as error:
+        # the positions are those in the changed text, which nobody has seen
+        error.problems = tuple(
+            replace(problem, line=None, column=None) if problem.file == str(path) else problem
+            for problem in error.problems
+        )
+        raise
+
+
+def decoded(model: Model, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values of inputs from a command line as arrays; "NaN" and "Infinity" are understood as in a file.
+
+    Raises
+    ------
+    InputError
+        GE404 for what is not an array of numbers, GE402 for an unknown input.
+    """
+    from graphengine.values import decode_array
+
+    check_inputs(model, values)
+    arrays = {}
+    for name, value in values.items():
+        try:
+            arrays[name] = decode_array(value, model.graph.types[name].array_dtype)
+        except ValueError as error:
+            raise InputError(f"input '{name}': {error}", code="GE404") from None
+    return arrays
+
+
+def check_inputs(model: Model, names: Iterable[str]) -> None:
+    """Refuse names that are no inputs of the model.
+
+    Raises
+    ------
+    InputError
+        GE402 with the nearest name.
+    """
+    for name in names:
+        if name not in model.graph.inputs:
+            hint = did_you_mean(name, model.graph.inputs, "inputs")
+            raise InputError(f"model '{model.graph.name}' has no input '{name}'", code="GE402", hint=hint)

@@ -1,0 +1,125 @@
+"""What is printed, and how: JSON for machines; for people aligned text in a pipe and tables by rich on a terminal.
+
+A model file is hostile input, and a terminal obeys control characters: text from a file passes through `escaped`.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from enum import StrEnum
+from io import TextIOWrapper
+from typing import Any
+
+import typer
+
+MAX_INLINE = 8
+"""An array of at most this many numbers is printed as it is, a larger one by its range."""
+
+MAX_TABLE = 5000
+"""A table with more rows is printed as aligned text on a terminal, too: rich takes its time."""
+
+
+class Format(StrEnum):
+    """For whom a command prints: people or machines."""
+
+    text = "text"
+    json = "json"
+
+
+class TableFormat(StrEnum):
+    """How predictions are printed."""
+
+    table = "table"
+    csv = "csv"
+    json = "json"
+
+
+def make_streams_forgiving() -> None:
+    """Print what the terminal's encoding does not have as an escape instead of failing."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def escaped(text: str) -> str:
+    """Text on one line, with control, bidirectional and invisible characters as escapes."""
+    if text.isprintable():
+        return text
+    return "".join([char if char.isprintable() else char.encode("unicode_escape").decode() for char in text])
+
+
+def print_line(text: str) -> None:
+    """One line of text on stdout, escaped."""
+    typer.echo(escaped(text))
+
+
+def print_json(value: Any) -> None:
+    """One JSON object on stdout, on one line."""
+    import orjson
+
+    try:
+        typer.echo(orjson.dumps(value))
+    except TypeError:  # a file name that is not UTF-8: Python has surrogates for its bytes, and JSON escapes for those
+        typer.echo(json.dumps(value))
+
+
+def json_values(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Arrays by name as JSON values."""
+    from graphengine.format.writing import encode_array
+
+    return {name: encode_array(value) for name, value in values.items()}
+
+
+def print_values(title: str, values: Mapping[str, Any]) -> None:
+    """Named arrays, one a line, under a title; nothing if there are none."""
+    if not values:
+        return
+    typer.echo(f"{title}:")
+    width = max(map(len, values))
+    for name, value in values.items():
+        print_line(f"  {name:<{width}}  {array_text(value)}")
+
+
+def array_text(value: Any) -> str:
+    """A small array as it is, a large one by shape, least, mean and greatest value."""
+    import numpy as np
+
+    from graphengine.shapes import type_of
+
+    array = np.asarray(value)
+    if array.size <= MAX_INLINE:
+        return str(array.tolist())
+    with np.errstate(all="ignore"):
+        least, mean, greatest = np.min(array), np.mean(array), np.max(array)
+    return f"{type_of(array)}: min {least:.6g}, mean {mean:.6g}, max {greatest:.6g}"
+
+
+def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """A table: drawn by rich on a terminal, else columns of plain text, of any width, that tools can read."""
+    cells = [[escaped(str(cell)) for cell in row] for row in rows]
+    if sys.stdout.isatty() and len(cells) <= MAX_TABLE:
+        _draw_table(title, columns, cells)
+    else:
+        _write_table(title, columns, cells)
+
+
+def _draw_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(*columns, title=title or None, title_justify="left")
+    for row in rows:
+        table.add_row(*map(Text, row))  # not markup: "[red]" in a description is just that
+    Console().print(table)
+
+
+def _write_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    lines = [columns, *rows]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    if title:
+        typer.echo(f"{title}:")
+    for line in lines:
+        typer.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())

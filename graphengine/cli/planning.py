@@ -1,0 +1,132 @@
+"""`show --plan`: the code that the engine makes of a model's graph and of its training step.
+
+The code is printed and never run here. Names from the file stand in comments beside it, and nowhere in it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from graphengine.cli.output import array_text, print_line
+from graphengine.errors import GraphEngineError, UsageError, did_you_mean
+
+if TYPE_CHECKING:
+    from graphengine.compile import Plan
+    from graphengine.graph import Graph
+    from graphengine.model import Model
+
+
+def describe_plans(model: Model, sizes: Mapping[str, Any]) -> dict[str, Any]:
+    """The plan of the forward graph and, if there is a training section, that of one iteration.
+
+    Raises
+    ------
+    UsageError
+        GE801 for sizes that are not known, GE402 for sizes that are none.
+    """
+    from graphengine.compile import Plan
+
+    _check_sizes(model.graph, sizes)
+    whole, batch = _sizes_of_data(model)
+    forward = {**whole, **sizes}
+    plans = {"forward": _described(Plan(_with_sizes(model.graph, forward)), forward)}
+    if model.document.training:
+        step, iteration = model.training_step(), {**batch, **sizes}
+        plan = Plan(_with_sizes(step.graph, iteration), exact=False, carried=step.carried)
+        plans["training step"] = _described(plan, iteration)
+    return {"model": model.graph.name, "plans": plans}
+
+
+def print_plans(description: Mapping[str, Any]) -> None:
+    """A description by `describe_plans` as Python text, what each name stands for in comments."""
+    for title, plan in description["plans"].items():
+        given = ", ".join(f"{name}={size}" for name, size in plan["sizes"].items())
+        print_line(f"# {title} of {description['model']}{f' for {given}' if given else ''}")
+        for name, meaning in plan["names"].items():
+            print_line(f"# {name} = {meaning}")
+        for line in plan["code"].splitlines():
+            print_line(line)
+
+
+def _check_sizes(graph: Graph, sizes: Mapping[str, Any]) -> None:
+    known = _symbols(graph)
+    for name, size in sizes.items():
+        if name not in known:
+            hint = did_you_mean(name, known, "sizes")
+            raise UsageError(f"model '{graph.name}' has no size '{name}'", code="GE402", hint=hint)
+        if type(size) is not int or size < 0:
+            raise UsageError(f"--size {name}: a size is an integer from 0, not {size!r}")
+
+
+def _symbols(graph: Graph) -> list[str]:
+    from graphengine.shapes import symbols_of
+
+    shapes = (graph.types[name].shape for name in graph.inputs)
+    return list(dict.fromkeys(symbol for shape in shapes for symbol in symbols_of(shape)))
+
+
+def _with_sizes(graph: Graph, sizes: Mapping[str, int]) -> Graph:
+    """The graph for given sizes, all of which must be there."""
+    lacking = [symbol for symbol in _symbols(graph) if symbol not in sizes]
+    if lacking:
+        hint = f"give them with {' '.join(f'--size {symbol}=24' for symbol in lacking)}"
+        raise UsageError(f"a plan needs numbers for the sizes {', '.join(lacking)}, and no data has them", hint=hint)
+    return graph.with_sizes(sizes)
+
+
+def _sizes_of_data(model: Model) -> tuple[dict[str, int], dict[str, int]]:
+    """The sizes in the training data as a whole and in a batch of it, as far as it can be read."""
+    training = model.document.training
+    try:
+        batches = model.trainer().batches if training else None
+        arrays = batches.whole() if batches else model.load_data()
+    except GraphEngineError:
+        return {}, {}
+    batch = batches.epoch(1)[0].batch(0) if batches else {}
+    return _sizes_in(model, arrays or {}), _sizes_in(model, batch)
+
+
+def _sizes_in(model: Model, arrays: Mapping[str, Any]) -> dict[str, int]:
+    import numpy as np
+
+    from graphengine.binding import bind_sizes
+
+    return bind_sizes({name: np.shape(array) for name, array in arrays.items()}, model.graph.types)
+
+
+def _described(plan: Plan, sizes: Mapping[str, int]) -> dict[str, Any]:
+    code = str(plan)
+    used = set(re.findall(r"\b[sfb]\d+\b", code))
+    names = {name: meaning for name, meaning in _names(plan) if name in used}
+    return {"sizes": dict(sizes), "names": names, "code": code}
+
+
+def _names(plan: Plan) -> Iterator[tuple[str, str]]:
+    """What each name in the code stands for: slots, functions, buffers."""
+    from graphengine.shapes import ArrayType
+
+    results: dict[str, list[str]] = {}
+    for output, value in plan.outputs.items():
+        results.setdefault(value, []).append(output)
+    for value, slot in plan.text.slots.items():
+        name = value if isinstance(value, str) else str(value[1])
+        known = f" = {array_text(plan.text.fixed[slot])}" if name == value and slot in plan.text.fixed else ""
+        yield f"s{slot}", name + known + (f" (output {', '.join(results[name])})" if name in results else "")
+    for index, instruction in enumerate(plan.instructions):
+        yield f"f{index}", f"{_function_name(instruction.function)}, {instruction.kind}"
+    for index, (shape, dtype) in enumerate(plan.text.buffers.kinds):
+        yield f"b{index}", f"buffer {ArrayType(shape, dtype)}"
+
+
+def _function_name(function: Any) -> str:
+    """The name of what an instruction calls: NumPy's, a node class, or the helper that calls it."""
+    import numpy as np
+
+    if isinstance(function, np.ufunc):
+        return f"numpy.{function.__name__}"
+    owner = getattr(function, "__self__", None)
+    if owner is not None:
+        return f"{type(owner).__name__}.{function.__name__}"
+    return str(getattr(function, "__qualname__", type(function).__name__)).partition(".")[0].strip("_")

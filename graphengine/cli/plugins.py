@@ -1,0 +1,79 @@
+"""Plugins: modules with `@register`, named on the command line and never by a file.
+
+A plugin is a file (`my_nodes.py`), an installed entry point of the group `graphengine.nodes`, or a module that can
+be imported (`acme.nodes`).
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import traceback
+from collections.abc import Iterable
+from pathlib import Path
+
+from graphengine.errors import UsageError
+
+GROUP = "graphengine.nodes"
+
+
+def load_plugins(names: Iterable[str] | None) -> None:
+    """Register the shipped ops, then those of plugins.
+
+    Raises
+    ------
+    UsageError
+        GE802 if a plugin is not there or fails while it is loaded.
+    """
+    importlib.import_module("graphengine.nodes")
+    for name in names or ():
+        if name.endswith(".py"):
+            _load_file(Path(name))
+        else:
+            _load_installed(name)
+
+
+def _load_file(path: Path) -> None:
+    """Run a file as a module under a name that no other module has; a file that is loaded already is left alone."""
+    import hashlib
+    from importlib.util import module_from_spec, spec_from_file_location
+
+    name = f"graphengine_plugin_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:16]}"
+    spec = spec_from_file_location(name, path)
+    if name in sys.modules or spec is None or spec.loader is None:
+        return
+    module = sys.modules[name] = module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        del sys.modules[name]
+        raise _failed(str(path), error, _line_in(path, error)) from error
+
+
+def _load_installed(name: str) -> None:
+    from importlib.metadata import entry_points
+
+    installed = entry_points(group=GROUP)
+    try:
+        if name in installed.names:
+            installed[name].load()
+        else:
+            importlib.import_module(name)
+    except Exception as error:
+        shown = f"; installed: {', '.join(sorted(installed.names))}" if installed else ""
+        hint = f"a plugin is a .py file, a module, or an entry point of the group '{GROUP}'{shown}"
+        raise _failed(name, error, hint=hint) from error
+
+
+def _failed(name: str, error: Exception, line: int | None = None, hint: str | None = None) -> UsageError:
+    reason = error.strerror if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
+    place = {"file": name, "line": line} if line else {}
+    return UsageError(f"plugin '{name}' cannot be loaded: {reason}", code="GE802", hint=hint, **place)
+
+
+def _line_in(path: Path, error: Exception) -> int | None:
+    """The line of the plugin's own text that failed."""
+    if isinstance(error, SyntaxError):
+        return error.lineno
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename) == path]
+    return lines[-1] if lines else None

@@ -1,0 +1,127 @@
+"""`run` and `train`: do what a model file declares, and tell how it ended."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from graphengine.cli.opening import decoded, open_changed
+from graphengine.cli.options import Inputs, ModelName, OutputFormat, Plugins, Settings, UpdateRuleFile
+from graphengine.cli.output import Format, json_values, print_json, print_line, print_values
+from graphengine.cli.progress import train
+from graphengine.cli.values import named_values
+from graphengine.errors import UsageError
+
+if TYPE_CHECKING:
+    from graphengine.model import Model
+    from graphengine.training import History, Trainer
+
+OVERRIDES = ("learning_rate", "epochs", "batch_size", "max_iterations", "seed", "shuffle")
+
+
+def run(
+    context: typer.Context,
+    model: ModelName,
+    inputs: Inputs = None,
+    settings: Settings = None,
+    save: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the model with its final values.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="In place of the file's.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="In place of the file's.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="In place of the file's.")] = None,
+    max_iterations: Annotated[int | None, typer.Option(help="In place of the file's.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of the shuffling, in place of the file's.")] = None,
+    shuffle: Annotated[bool | None, typer.Option("--shuffle/--no-shuffle", help="In place of the file's.")] = None,
+    update_rule: UpdateRuleFile = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print errors only.")] = False,
+    output_format: OutputFormat = Format.text,
+    plugins: Plugins = None,
+) -> None:
+    """Train MODEL, or evaluate it if it declares no training.
+
+    Inputs given with --input are the values to evaluate, or the data to train on in place of the file's.
+    """
+    _check_folder(save)
+    opened, given = open_changed(model, plugins, settings or [], update_rule)
+    given = decoded(opened, {**given, **named_values("--input", inputs or [])})
+    overrides = {name: context.params[name] for name in OVERRIDES if context.params[name] is not None}
+    history, outputs = None, {}
+    if context.info_name == "train" or opened.document.training or overrides or update_rule:
+        trainer = opened.trainer(given or None, **overrides)
+        train(trainer, quiet=quiet)
+        history, outputs = trainer.history, _outputs_on_data(opened, trainer)
+    else:
+        outputs = _evaluate(opened, given)
+    if save:
+        opened.save(save)
+    _report(opened, history, outputs, save, output_format, quiet=quiet)
+
+
+def _check_folder(save: Path | None) -> None:
+    """Find out before a long training that its result could not be written."""
+    if save and not save.parent.is_dir():
+        raise UsageError(f"--save {save}: there is no folder '{save.parent}'", code="GE101")
+
+
+def _evaluate(model: Model, given: Mapping[str, Any]) -> dict[str, Any]:
+    """All outputs, for the given inputs or, if none are given, for the file's only data source."""
+    if not given and model.graph.inputs and len(model.document.data) == 1:
+        given = model.load_data()
+    return model.forward(given).outputs
+
+
+def _outputs_on_data(model: Model, trainer: Trainer) -> dict[str, Any]:
+    """The outputs of the trained model on the data it was trained on, if that can be fed as a whole."""
+    data = trainer.batches.whole()
+    if data is None:
+        return {}
+    needs = {name: model.executor.inputs_of([value]) for name, value in model.graph.outputs.items()}
+    return model.predict(data, outputs=[name for name in needs if set(needs[name]) <= data.keys()])
+
+
+def _report(
+    model: Model,
+    history: History | None,
+    outputs: Mapping[str, Any],
+    save: Path | None,
+    output_format: Format,
+    *,
+    quiet: bool,
+) -> None:
+    if output_format is Format.json:
+        saved = {"saved": str(save)} if save else {}
+        print_json({**_as_json(model, history, outputs), **saved})
+    elif not quiet:
+        _print_end(model, history, outputs)
+        if save:
+            print_line(f"saved to {save}")
+
+
+def _as_json(model: Model, history: History | None, outputs: Mapping[str, Any]) -> dict[str, Any]:
+    first, last = (history.first_loss, history.last_loss) if history else (None, None)
+    return {
+        "model": model.graph.name,
+        "iterations": len(history) if history else 0,
+        "epochs": history.epochs_trained if history else 0,
+        "loss": {"first": first, "last": last},
+        "parameters": json_values(model.parameters),
+        "outputs": json_values(outputs),
+    }
+
+
+def _print_end(model: Model, history: History | None, outputs: Mapping[str, Any]) -> None:
+    if history is None:
+        print_line(f"{model.graph.name}: {model.graph.summary}")
+        print_values("outputs", outputs)
+        return
+    iterations, epochs = _counted(len(history), "iteration"), _counted(history.epochs_trained, "epoch")
+    print_line(f"{model.graph.name}: {iterations}, {epochs}")
+    print_line(f"loss: {history.first_loss:.10g} -> {history.last_loss:.10g}")
+    print_values("parameters", model.parameters)
+    print_values("outputs", {name: value for name, value in outputs.items() if value.shape == ()})
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'s' * (number != 1)}"

@@ -1,0 +1,987 @@
+"""The command line: what each option does, each exit code, what machines and what people get."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+import graphengine
+from graphengine.cli import app as application
+from graphengine.cli.opening import find_model, shipped_models
+from graphengine.cli.output import array_text, escaped, make_streams_forgiving, print_line
+from graphengine.compile import Plan
+from graphengine.errors import DivergenceError, ExecutionError, InputError, UsageError
+from graphengine.format.schema import model_schema
+from graphengine.format.writing import dump_model
+from graphengine.registry import OPS
+from graphengine.training.rules import shipped_rules
+
+ROOT = Path(__file__).parents[1]
+MODELS = ROOT / "models"
+LINREG = str(MODELS / "linreg.json")
+HUBBLE = str(MODELS / "data" / "hubble_1929.csv")
+THETA = 2502739000 / 5903559
+
+PLUGIN = """
+import graphengine as ge
+
+@ge.register("test_cli.cube")
+class Cube(ge.Node):
+    '''Cube, z = x**3; dz/dx = 3 * x**2.'''
+
+    def forward(self, x):
+        return x**3
+
+    def backward(self, grad, x):
+        return 3 * x**2 * grad
+"""
+
+
+def cli(*arguments, code=0):
+    """Run a command in this process; what it printed."""
+    result = CliRunner().invoke(application.app, [str(argument) for argument in arguments], catch_exceptions=False)
+    assert result.exit_code == code, result.output
+    return result
+
+
+def cli_json(*arguments, code=0):
+    result = cli(*arguments, "--format", "json", code=code)
+    assert result.stderr == ""
+    return json.loads(result.stdout)
+
+
+def process(*arguments, cwd=ROOT, **options):
+    """Run `python -m graphengine` as users do."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-W", "error", "-m", "graphengine", *map(str, arguments)]
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False, **options)
+
+
+def write(path, content):
+    path.write_text(json.dumps(content))
+    return path
+
+
+def model(**changes):
+    """A small model without training: z = x * theta."""
+    content = {
+        "format": "graphengine.model",
+        "format_version": 1,
+        "opset_imports": {"core": 1},
+        "name": "small",
+        "inputs": {"x": {"shape": ["N"]}},
+        "parameters": {"theta": {"shape": [], "initializer": {"type": "constant", "value": 2.0}}},
+        "nodes": [{"id": "z", "op": "mul", "inputs": ["x", "theta"]}],
+        "outputs": {"z": "z"},
+    }
+    return {**content, **changes}
+
+
+@pytest.fixture
+def small(tmp_path):
+    return write(tmp_path / "small.json", model())
+
+
+@pytest.fixture
+def plugin(tmp_path):
+    path = tmp_path / "cube_nodes.py"
+    path.write_text(PLUGIN)
+    return path
+
+
+# ---------------------------------------------------------------- as a process
+
+
+def test_the_first_command_of_the_readme():
+    done = process("run", "models/linreg.json")
+    assert done.returncode == 0
+    assert done.stderr == ""
+    lines = done.stdout.splitlines()
+    assert lines[0] == "linreg: 100 iterations, 100 epochs"
+    assert lines[1] == "loss: 271309.375 -> 50266.77658"
+    name, value = lines[3].split()
+    assert (lines[2], name) == ("parameters:", "theta")
+    assert float(value) == pytest.approx(THETA, rel=1e-9)
+
+
+def test_a_shipped_model_by_name_from_another_folder(tmp_path):
+    done = process("run", "linreg", "--format", "json", "--epochs", 300, cwd=tmp_path)
+    assert json.loads(done.stdout)["parameters"]["theta"] == pytest.approx(THETA, rel=1e-12)
+
+
+def test_a_divergence_exits_with_1_without_a_traceback_and_saves_nothing(tmp_path):
+    done = process("run", "noint1", "--learning-rate", 1.0, "--save", tmp_path / "never.json", cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr.startswith("error: GE601: training diverged at iteration ")
+    assert "became non-finite first; a smaller learning rate may help" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_ctrl_c_ends_with_one_line(tmp_path):
+    (tmp_path / "interrupted.py").write_text("raise KeyboardInterrupt")
+    done = process("ops", "--plugin", tmp_path / "interrupted.py")
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "error: interrupted\n")
+
+
+def test_a_reader_that_goes_away_is_no_error():
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "graphengine", "schema"]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
+        running.stdout.close()
+        assert running.stderr.read() == b""
+    assert running.returncode == 141
+
+
+def test_an_encoding_without_the_letters_is_no_error(monkeypatch):
+    sent = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(sent, encoding="latin-1"))
+    make_streams_forgiving()
+    print_line("slope θ")
+    sys.stdout.flush()
+    assert sent.getvalue() == b"slope \\u03b8\n"
+
+
+def test_help_imports_no_rich_and_no_networkx():
+    code = (
+        "import sys; sys.argv = ['graphengine', '--help']\n"
+        "from graphengine.cli import main\n"
+        "try: main()\n"
+        "except SystemExit as end: assert not end.code\n"
+        "assert not {'rich', 'networkx'} & set(sys.modules), sorted(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+
+
+def on_terminal(*arguments, cwd=ROOT):
+    """What a terminal of 120 columns is sent."""
+    pty = pytest.importorskip("pty")
+    ours, theirs = pty.openpty()
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TERM": "xterm", "COLUMNS": "120"}
+    command = [sys.executable, "-m", "graphengine", *map(str, arguments)]
+    with subprocess.Popen(command, cwd=cwd, env=environment, stdout=theirs, stderr=theirs) as running:
+        os.close(theirs)
+        received = b""
+        while chunk := _read(ours):
+            received += chunk
+    os.close(ours)
+    return SimpleNamespace(code=running.returncode, text=received.decode())
+
+
+def _read(handle):
+    try:
+        return os.read(handle, 65536)
+    except OSError:  # the other end is closed
+        return b""
+
+
+def test_a_terminal_gets_a_progress_bar():
+    shown = on_terminal("run", "linreg", "--epochs", 2000)
+    assert shown.code == 0
+    assert "training" in shown.text
+    assert "/2000" in shown.text
+
+
+def test_a_terminal_gets_tables_and_no_markup_or_control_characters(tmp_path):
+    hostile = {"x": {"shape": ["N"], "description": "[bold]\x1b[2J\u202e\n!"}}
+    shown = on_terminal("show", write(tmp_path / "m.json", model(inputs=hostile, name="a\x07")))
+    assert shown.code == 0
+    assert "┏━" in shown.text
+    assert "[bold]\\x1b[2J\\u202e\\n!" in shown.text
+    assert not [part for part in ("\x1b[2J", "\u202e", "\x07") if part in shown.text]
+
+
+# ---------------------------------------------------------------- run and train
+
+
+def test_run_prints_one_json_object_for_machines():
+    told = cli_json("run", LINREG, "--epochs", 2)
+    assert told.keys() == {"model", "iterations", "epochs", "loss", "parameters", "outputs"}
+    assert (told["model"], told["iterations"], told["epochs"]) == ("linreg", 2, 2)
+    assert told["loss"] == {"first": 271309.375, "last": pytest.approx(175939.155518631)}
+    assert told["outputs"]["prediction"][0] == pytest.approx(0.032 * told["parameters"]["theta"])
+    assert told["outputs"]["loss"] < told["loss"]["last"]
+
+
+def test_train_is_run_with_a_training_section(small):
+    assert cli_json("train", LINREG) == cli_json("run", LINREG)
+    error = cli_json("train", small, code=2)["errors"][0]
+    assert (error["code"], error["message"]) == ("GE602", "model 'small' has no training section")
+
+
+@pytest.mark.parametrize(
+    ("options", "iterations", "epochs"),
+    [
+        (["--epochs", 3], 3, 3),
+        (["--max-iterations", 7], 7, 7),
+        (["--epochs", 2, "--batch-size", 10], 6, 2),
+        (["--epochs", 2, "--batch-size", 1], 48, 2),
+        (["--max-iterations", 4, "--batch-size", 10], 4, 1),
+        (["--set", "training.epochs=5"], 5, 5),
+        (["--set", "/training/epochs=6"], 6, 6),
+        (["--set", "training.batch_size=12", "--epochs", 1], 2, 1),
+    ],
+)
+def test_limits_and_batches(options, iterations, epochs):
+    told = cli_json("run", LINREG, *options)
+    assert (told["iterations"], told["epochs"]) == (iterations, epochs)
+
+
+def test_learning_rate_shuffle_and_seed_change_the_training():
+    once = ("run", LINREG, "--epochs", 1, "--batch-size", 1)
+    results = [
+        cli_json(*once, *options)["parameters"]["theta"]
+        for options in ([], ["--learning-rate", 0.01], ["--shuffle"], ["--shuffle", "--seed", 1], ["--no-shuffle"])
+    ]
+    assert len(set(results)) == 4
+    assert results[0] == results[4]
+
+
+def test_given_inputs_are_the_data_to_train_on():
+    told = cli_json("run", LINREG, "--input", "x=[1,2]", "--input", "y=[3,6]")
+    assert told["parameters"]["theta"] == pytest.approx(3)
+    assert told["outputs"]["prediction"] == pytest.approx([3, 6])
+    error = cli_json("run", LINREG, "--input", "x=[1,2]", code=2)["errors"][0]
+    assert (error["code"], error["message"]) == ("GE401", "the data has no values for input 'y'")
+
+
+def test_one_sample_at_a_time_leaves_no_outputs():
+    told = cli_json("run", MODELS / "linreg_single_sample.json")
+    assert (told["iterations"], told["epochs"], told["outputs"]) == (300, 50, {})
+
+
+def test_a_model_without_training_is_evaluated(small):
+    told = cli_json("run", small, "--input", "x=[1,2]")
+    empty = {"iterations": 0, "epochs": 0, "loss": {"first": None, "last": None}}
+    assert told == {"model": "small", **empty, "parameters": {"theta": 2.0}, "outputs": {"z": [2.0, 4.0]}}
+    text = cli("run", small, "--set", "inputs.x=[1,2]").stdout
+    assert text == "small: 1 input, 1 parameter, 1 node, 1 output\noutputs:\n  z  [2.0, 4.0]\n"
+
+
+def test_a_model_without_training_is_evaluated_on_its_only_data(tmp_path):
+    data = {"d": {"type": "inline", "values": {"x": [5]}}}
+    path = write(tmp_path / "m.json", model(data=data))
+    assert cli_json("run", path)["outputs"] == {"z": [10.0]}
+    assert cli_json("run", path, "--input", "x=[6]")["outputs"] == {"z": [12.0]}
+
+
+def test_numbers_that_are_not_finite_are_strings(small):
+    told = cli_json("run", small, "--input", 'x=["NaN", "Infinity", "-Infinity", 1]')
+    assert told["outputs"]["z"] == ["NaN", "Infinity", "-Infinity", 2.0]
+
+
+def test_overrides_need_a_training_section(small):
+    assert cli_json("run", small, "--epochs", 3, code=2)["errors"][0]["code"] == "GE602"
+
+
+def test_an_override_is_checked_like_the_file():
+    (error,) = cli_json("run", LINREG, "--epochs", 0, code=2)["errors"]
+    assert "must be greater than or equal to 1" in error["message"]
+    assert error["pointer"] == "/training/epochs"
+
+
+def test_save_writes_a_model_that_loads_with_its_values(tmp_path):
+    saved = tmp_path / "trained.json"
+    told = cli_json("run", LINREG, "--save", saved)
+    assert told["saved"] == str(saved)
+    assert graphengine.load(saved).parameters["theta"] == told["parameters"]["theta"]
+    assert cli("run", LINREG, "--save", saved).stdout.endswith(f"saved to {saved}\n")
+
+
+def test_save_into_a_folder_that_is_not_there_fails_before_the_training(tmp_path):
+    error = cli_json("run", LINREG, "--save", tmp_path / "no" / "x.json", "--max-iterations", 10**9, code=2)["errors"]
+    assert error[0]["code"] == "GE101"
+
+
+def test_quiet_prints_nothing():
+    assert cli("run", LINREG, "--quiet").output == ""
+
+
+# ---------------------------------------------------------------- --set
+
+
+@pytest.mark.parametrize(
+    ("setting", "theta"),
+    [
+        ("parameters.theta.initializer.value=1", 1.0),
+        ("parameters.theta.value=-3", -3.0),
+        ("/parameters/theta/value=0.5", 0.5),
+        ('parameters.theta={"shape": [], "initializer": {"type": "ones"}}', 1.0),
+        ("parameters.theta.initializer.type=ones", None),
+    ],
+)
+def test_set_changes_the_document_before_it_is_checked(small, setting, theta):
+    if theta is None:  # 'ones' has no value
+        assert cli_json("run", small, "--set", setting, code=2)["errors"][0]["code"] == "GE110"
+    else:
+        told = cli_json("run", small, "--input", "x=[1]", "--set", setting)
+        assert told["parameters"]["theta"] == theta
+
+
+@pytest.mark.parametrize("place", ["nodes.z.op=add", "nodes.0.op=add", "/nodes/0/op=add", "/nodes/z/op=add"])
+def test_set_reaches_nodes_by_index_and_by_id(small, place):
+    assert cli_json("run", small, "--input", "x=[1]", "--set", place)["outputs"] == {"z": [3.0]}
+
+
+def test_set_tells_the_declaration_of_an_input_from_its_value(small):
+    told = cli_json("run", small, "--set", 'inputs.x={"shape": []}', "--set", "inputs.x=4")
+    assert told["outputs"] == {"z": 8.0}
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("training.epochs", "--set takes NAME=VALUE, not 'training.epochs'"),
+        ("=1", "--set takes NAME=VALUE, not '=1'"),
+        ("dtype=[1", "--set: '[1' is not JSON"),
+        ("dtype.x=1", "--set dtype.x: there is no 'x' inside a value that is neither object nor array"),
+        ("nodes.zz.op=add", "--set nodes.zz.op: there is no element 'zz'; did you mean 'z'?"),
+        ("outputs.z=1", "GE112"),
+        ("traning.epochs=1", "unknown key 'traning' (/traning); did you mean 'training'?"),
+        ("nodes.z.inputs.0=y", "GE210"),
+    ],
+)
+def test_a_wrong_set_is_told(tmp_path, setting, message):
+    path = write(tmp_path / "m.json", model(dtype="float64"))
+    error = cli("run", path, "--set", setting, code=2).stderr
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def test_positions_in_text_that_nobody_has_seen_are_not_told(small):
+    error = cli_json("run", small, "--set", "nodes.z.inputs.0=y", code=2)["errors"][0]
+    assert (error["file"], error["line"], error["column"]) == (str(small), None, None)
+    assert (error["pointer"], error["node"]) == ("/nodes/0/inputs/0", "z")
+
+
+def test_set_does_not_hide_what_is_wrong_with_the_text(tmp_path):
+    (tmp_path / "m.json").write_text("{\n  x")
+    error = cli_json("run", tmp_path / "m.json", "--set", "dtype=float32", code=2)["errors"][0]
+    assert (error["code"], error["line"]) == ("GE102", 2)
+
+
+# ---------------------------------------------------------------- predict
+
+
+def test_predict_needs_only_what_the_outputs_need():
+    saved = ("--set", "parameters.theta.value=2")
+    assert cli_json("predict", LINREG, *saved, "--input", "x=[1,2]") == {"outputs": {"prediction": [2.0, 4.0]}}
+    both = cli_json("predict", LINREG, *saved, "--input", "x=[1,2]", "--input", "y=[2,5]")
+    assert both == {"outputs": {"prediction": [2.0, 4.0], "loss": 0.5}}
+    one = cli_json("predict", LINREG, *saved, "--input", "x=[1,2]", "--input", "y=[2,5]", "--output", "loss")
+    assert one == {"outputs": {"loss": 0.5}}
+
+
+def test_predict_prints_csv_in_a_pipe_and_a_table_where_asked():
+    asked = ("predict", LINREG, "--set", "parameters.theta.value=2", "--input", "x=[1,2.5]", "--input", "y=[2,5]")
+    assert cli(*asked).stdout == "prediction,loss\n2.0,0.0\n5.0,0.0\n"
+    assert cli(*asked, "--format", "csv").stdout == cli(*asked).stdout
+    assert cli(*asked, "--format", "table").stdout == "prediction  loss\n2.0         0.0\n5.0         0.0\n"
+
+
+def test_predict_from_csv_by_name_and_by_mapping(tmp_path):
+    table = tmp_path / "t.csv"
+    table.write_text("x,velocity\n1,10\n2,20\n")
+    asked = ("predict", LINREG, "--set", "parameters.theta.value=2", "--csv", table)
+    assert cli_json(*asked) == {"outputs": {"prediction": [2.0, 4.0]}}
+    assert cli_json(*asked, "--columns", "x=velocity") == {"outputs": {"prediction": [20.0, 40.0]}}
+    assert cli_json(*asked, "--columns", "y=velocity")["outputs"].keys() == {"prediction", "loss"}
+    assert cli_json(*asked, "--columns", "y=velocity", "--output", "prediction")["outputs"].keys() == {"prediction"}
+
+
+def test_predict_from_the_hubble_table():
+    asked = (
+        "predict",
+        "linreg",
+        "--csv",
+        HUBBLE,
+        "--columns",
+        "x=distance_mpc",
+        "--set",
+        f"parameters.theta.value={THETA}",
+    )
+    rows = list(csv.reader(cli(*asked).stdout.splitlines()))
+    assert rows[0] == ["prediction"]
+    assert len(rows) == 25
+    assert float(rows[1][0]) == pytest.approx(THETA * 0.032)
+
+
+def test_predict_several_columns_make_a_matrix(tmp_path):
+    path = write(tmp_path / "m.json", model(inputs={"x": {"shape": ["N", 2]}}))
+    (tmp_path / "t.csv").write_text('a,"b,c"\n1,2\n3,4\n')
+    told = cli_json("predict", path, "--csv", tmp_path / "t.csv", "--columns", 'x=["a", "b,c"]')
+    assert told == {"outputs": {"z": [[2.0, 4.0], [6.0, 8.0]]}}
+    shown = cli("predict", path, "--csv", tmp_path / "t.csv", "--columns", 'x=["a", "b,c"]').stdout
+    assert shown == "z[0],z[1]\n2.0,4.0\n6.0,8.0\n"
+    (tmp_path / "u.csv").write_text("a,b\n1,2\n")
+    assert cli_json("predict", path, "--csv", tmp_path / "u.csv", "--columns", "x=a,b") == {
+        "outputs": {"z": [[2.0, 4.0]]}
+    }
+
+
+def test_predict_a_row_at_a_time_where_an_input_is_one_sample(tmp_path):
+    (tmp_path / "t.csv").write_text("x\n1\n-2\n")
+    told = cli_json("predict", "linreg_single_sample", "--csv", tmp_path / "t.csv")
+    assert told == {"outputs": {"prediction": [2.0, -4.0]}}
+
+
+@pytest.mark.parametrize(
+    ("options", "code"),
+    [
+        ([], "GE401"),
+        (["--input", "z=[1]"], "GE402"),
+        (["--input", "x=[[1]]"], "GE403"),
+        (["--input", "x=[[1],[2,3]]"], "GE404"),
+        (["--input", "x=word"], "GE404"),
+        (["--input", "x=[1"], "GE801"),
+        (["--input", "x"], "GE801"),
+        (["--input", "x=[1]", "--output", "predicton"], "GE402"),
+        (["--csv", "nowhere.csv"], "GE501"),
+        (["--csv", HUBBLE], "GE502"),
+        (["--csv", HUBBLE, "--columns", "x=distance"], "GE502"),
+        (["--csv", HUBBLE, "--columns", "x=object"], "GE503"),
+        (["--csv", HUBBLE, "--columns", "z=distance_mpc"], "GE402"),
+        (["--csv", HUBBLE, "--columns", "x=distance_mpc", "--output", "predicton"], "GE402"),
+    ],
+)
+def test_a_wrong_input_to_predict_is_told(options, code):
+    error = cli_json("predict", LINREG, *options, code=2)["errors"][0]
+    assert error["code"] == code
+
+
+def test_outputs_of_different_lengths_make_no_table(tmp_path):
+    inputs = {"x": {"shape": ["N"]}, "w": {"shape": ["M"]}}
+    nodes = [{"id": "z", "op": "mul", "inputs": ["x", 2]}, {"id": "v", "op": "mul", "inputs": ["w", 2]}]
+    path = write(tmp_path / "m.json", model(inputs=inputs, nodes=nodes, outputs={"z": "z", "v": "v"}, parameters={}))
+    asked = ("predict", path, "--input", "x=[1]", "--input", "w=[1,2]")
+    assert "outputs with different numbers of rows make no table: 'z' 1, 'v' 2" in cli(*asked, code=2).stderr
+    assert cli_json(*asked) == {"outputs": {"z": [2.0], "v": [2.0, 4.0]}}
+
+
+# ---------------------------------------------------------------- validate, show, ops, schema
+
+
+def test_validate_says_what_is_there(small):
+    summary = "valid: 2 inputs, 1 parameter, 4 nodes, 2 outputs"
+    assert cli("validate", LINREG).stdout == f"{LINREG}: {summary}\n"
+    assert len(cli("validate", LINREG, small, "noint1").stdout.splitlines()) == 3
+    assert cli_json("validate", LINREG, small) == {"valid": True, "errors": []}
+
+
+def test_validate_tells_all_errors_of_all_files(tmp_path, small):
+    nodes = [{"id": "z", "op": "mull", "inputs": ["x", "theta"]}, {"id": "w", "op": "mul", "inputs": ["x", "thta"]}]
+    bad = write(tmp_path / "bad.json", model(nodes=nodes))
+    result = cli("validate", bad, small, tmp_path / "none.json", code=2)
+    lines = result.stderr.splitlines()
+    assert len(lines) == 3
+    assert lines[0].startswith(f"error: {bad}:1:")
+    assert "GE211: " in lines[0]
+    assert lines[1].endswith("did you mean 'theta'?")
+    assert "no such file" in lines[2]
+    assert result.stdout == f"{small}: valid: 1 input, 1 parameter, 1 node, 1 output\n"
+    told = cli_json("validate", bad, small, code=2)
+    assert told["valid"] is False
+    assert [error["code"] for error in told["errors"]] == ["GE211", "GE210"]
+    assert told["errors"][0].keys() >= {"code", "message", "pointer", "line", "column", "node", "file"}
+    assert (told["errors"][1]["pointer"], told["errors"][1]["node"]) == ("/nodes/1/inputs/1", "w")
+
+
+def test_validate_with_a_wrong_command_line_is_not_valid():
+    told = cli_json("validate", LINREG, "--plugin", "no.such.module", code=2)
+    assert told["valid"] is False
+    assert told["errors"][0]["code"] == "GE802"
+
+
+def test_control_characters_of_a_file_never_reach_a_terminal(tmp_path):
+    path = write(tmp_path / "m.json", model(**{"k\x1b[2J\u202e\u2028": 1}))
+    error = cli("validate", path, code=2).stderr
+    assert error.count("\n") == 1
+    assert error.rstrip("\n").isprintable()
+    path = write(tmp_path / "n.json", model(description="a\x1b]0;title\x07\u2066\nb", name="n\u200b"))
+    for command in ("show", "run"):
+        shown = cli(command, path, *(["--input", "x=[1]"] if command == "run" else [])).stdout
+        assert all(line.isprintable() for line in shown.split("\n"))
+        assert "n\\u200b: 1 input" in shown
+
+
+def test_show_tells_nodes_in_the_order_they_run(tmp_path):
+    content = json.loads(Path(LINREG).read_text())
+    content["nodes"].reverse()
+    content["parameters"]["theta"]["value"] = 3.5
+    told = cli_json("show", write(tmp_path / "m.json", content))
+    assert [node["id"] for node in told["nodes"]] == ["y_hat", "error", "sq", "loss"]
+    assert told["nodes"][3] == {
+        "id": "loss",
+        "op": "mean",
+        "inputs": ["sq"],
+        "attributes": {},
+        "outputs": [{"name": "loss", "dtype": "float64", "shape": []}],
+    }
+    assert told["inputs"][0] == {"name": "x", "dtype": "float64", "shape": ["N"], "description": "distance in Mpc"}
+    assert told["parameters"][0]["value"] == 3.5
+    assert told["parameters"][0]["initializer"] == {"type": "constant", "value": 0.0}
+    assert told["outputs"][1] == {"name": "loss", "value": "loss", "dtype": "float64", "shape": []}
+
+
+def test_show_prints_tables(tmp_path):
+    nodes = [
+        {"id": "z", "op": "mul", "inputs": {"x": "x", "y": 2}},
+        {"id": "s", "op": "sum", "inputs": ["z"], "attributes": {"axis": 0}},
+    ]
+    frozen = {"theta": {"shape": [2], "trainable": False, "value": [1, 2], "initializer": {"type": "zeros"}}}
+    shown = cli("show", write(tmp_path / "m.json", model(nodes=nodes, parameters=frozen))).stdout
+    lines = [line.split() for line in shown.splitlines()]
+    assert ["theta", "float64(2,)", "no", "[1.0,", "2.0]"] in lines
+    assert ["z", "mul", "x,", "2", "float64(N,)"] in lines
+    assert ["s", "sum", "z", "axis=0", "float64()"] in lines
+    assert "constant(value=0.0)" in cli("show", LINREG).stdout
+
+
+# ---------------------------------------------------------------- show --plan
+
+
+def test_show_plan_prints_the_code_for_the_sizes_of_the_data():
+    lines = cli("show", "--plan", LINREG).stdout.splitlines()
+    assert lines[0] == "# forward of linreg for N=24"
+    assert "# training step of linreg for N=24" in lines
+    assert lines.count("def run(given, buffers):") == 2
+    assert "# s0 = x" in lines
+    assert any(line.endswith("= theta/new_parameter (output new_theta)") for line in lines)
+    told = cli_json("show", "--plan", LINREG)
+    assert told["model"] == "linreg"
+    assert told["plans"].keys() == {"forward", "training step"}
+    plan = told["plans"]["forward"]
+    assert plan["sizes"] == {"N": 24}
+    assert plan["code"] == str(Plan(graphengine.load(LINREG).graph.with_sizes({"N": 24})))
+    assert set(re.findall(r"\b[sfb]\d+\b", plan["code"])) == plan["names"].keys()
+
+
+def test_show_plan_takes_sizes(small):
+    lines = cli("show", "--plan", LINREG, "--size", "N=7").stdout.splitlines()
+    assert lines[0] == "# forward of linreg for N=7"
+    assert cli_json("show", "--plan", small, "--size", "N=3")["plans"]["forward"]["sizes"] == {"N": 3}
+    assert cli_json("show", "--plan", "linreg_single_sample")["plans"]["training step"]["sizes"] == {}
+
+
+def test_show_plan_of_a_batch(tmp_path):
+    content = json.loads(Path(LINREG).read_text())
+    content["training"]["batch_size"] = 10
+    content["data"]["train"]["path"] = "t.csv"
+    (tmp_path / "t.csv").write_text(Path(HUBBLE).read_text())
+    told = cli_json("show", "--plan", write(tmp_path / "m.json", content))["plans"]
+    assert [plan["sizes"] for plan in told.values()] == [{"N": 24}, {"N": 10}]
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "message"),
+    [
+        (["--plan"], "GE801", "a plan needs numbers for the sizes N, and no data has them"),
+        (["--plan", "--size", "M=3"], "GE402", "has no size 'M'"),
+        (["--plan", "--size", "N=-1"], "GE801", "a size is an integer from 0, not -1"),
+        (["--plan", "--size", "N=1.5"], "GE801", "not 1.5"),
+        (["--plan", "--size", "N"], "GE801", "--size takes NAME=VALUE"),
+        (["--size", "N=3"], "GE801", "--size is a size for --plan"),
+    ],
+)
+def test_a_wrong_size_is_told(small, options, code, message):
+    (error,) = cli_json("show", small, *options, code=2)["errors"]
+    assert error["code"] == code
+    assert message in error["message"]
+
+
+def test_show_plan_puts_no_text_of_a_file_into_code(tmp_path):
+    content = model(outputs={"import": "z"}, name="n\nimport os\x1b[2J")
+    shown = cli("show", "--plan", write(tmp_path / "m.json", content), "--size", "N=2").stdout
+    assert shown.startswith("# forward of n\\nimport os\\x1b[2J for N=2\n")
+    assert [line for line in shown.splitlines() if "import" in line and not line.startswith("#")] == []
+    code = cli_json("show", "--plan", tmp_path / "m.json", "--size", "N=2")["plans"]["forward"]["code"]
+    assert "import" not in code
+
+
+# ---------------------------------------------------------------- grad and step
+
+
+def same_bits(given, expected):
+    return np.asarray(given).tobytes() == np.asarray(expected).tobytes() and np.shape(given) == np.shape(expected)
+
+
+def test_grad_prints_the_chain_rule():
+    shown = cli("grad", "linreg_single_sample").stdout
+    assert [line.rsplit("  ", 1)[0].strip() for line in shown.splitlines()] == [
+        "gradient of loss toward theta of linreg_single_sample",
+        "given:",
+        "x",
+        "y",
+        "theta = 2.0",
+        "forward:",
+        "y_hat = mul(theta, x)",
+        "error = sub(y, y_hat)",
+        "loss = square(error)",
+        "gradient:",
+        "d_loss.1 = mul(2, error)",
+        "d_loss = ones_like(loss)",
+        "d_error = mul(d_loss.1, d_loss)",
+        "d_y_hat = neg(d_error)",
+        "d_theta = mul(d_y_hat, x)",
+        "outputs:",
+        "d_loss/d_theta = d_theta",
+    ]
+    assert "float64(N,)" in cli("grad", LINREG).stdout
+
+
+@pytest.mark.parametrize("name", sorted(shipped_models()))
+def test_a_saved_gradient_runs_and_equals_backward_bit_for_bit(tmp_path, name):
+    trained, path = tmp_path / "trained.json", tmp_path / "grad.json"
+    loaded = graphengine.load(shipped_models()[name])
+    loaded.train(epochs=3)
+    loaded.save(trained)
+    assert cli("grad", trained, "-o", path).stdout == ""
+    assert cli("grad", trained, "--format", "json").stdout.encode() == path.read_bytes()
+    gradient = graphengine.load(path)
+    assert dump_model(gradient.as_document()) == path.read_bytes()
+    assert gradient.parameters["theta"] == loaded.parameters["theta"]
+    data = loaded.load_data()
+    if not loaded.graph.types["x"].shape:
+        data = {key: value[1] for key, value in data.items()}
+    expected = loaded.forward(data).backward()["theta"]
+    assert same_bits(gradient.forward(data)["d_loss/d_theta"], expected)
+    inputs = [f"--input={key}={json.dumps(np.asarray(value).tolist())}" for key, value in data.items()]
+    assert same_bits(cli_json("run", path, *inputs)["outputs"]["d_loss/d_theta"], expected)
+
+
+def test_grad_of_what_and_toward_what(tmp_path):
+    told = cli_json("grad", LINREG, "--of", "loss", "--wrt", "x", "--wrt", "theta", "--wrt", "x")
+    assert list(told["outputs"]) == ["d_loss/d_x", "d_loss/d_theta"]
+    assert told["description"] == "gradient of loss toward x, theta of linreg"
+    assert not {"metadata", "training", "data", "$schema"} & told.keys()
+    cli("grad", LINREG, "-o", tmp_path / "first.json")
+    second = json.loads(cli("grad", tmp_path / "first.json", "--format", "json").stdout)
+    assert list(second["outputs"]) == ["d_d_loss/d_theta/d_theta"]
+    cli("grad", tmp_path / "first.json", "-o", tmp_path / "second.json")
+    run = cli_json("run", tmp_path / "second.json", "--input", "x=[1,2]", "--input", "y=[0,0]")
+    assert run["outputs"] == {"d_d_loss/d_theta/d_theta": 5.0}
+
+
+def test_grad_takes_the_only_output_and_settings(tmp_path):
+    nodes = [{"id": "z", "op": "square", "inputs": ["theta"]}]
+    path = write(tmp_path / "m.json", model(inputs={}, nodes=nodes))
+    assert cli_json("grad", path)["outputs"] == {"d_z/d_theta": "d_theta"}
+    assert cli_json("grad", path, "--set", "parameters.theta.value=5")["parameters"]["theta"]["value"] == 5.0
+
+
+@pytest.mark.parametrize(
+    ("command", "options", "code", "message"),
+    [
+        ("grad", ["--of", "lost"], "GE402", "has no value 'lost'"),
+        ("grad", ["--of", "y_hat"], "GE411", "only a floating-point scalar has a gradient"),
+        ("grad", ["--wrt", "thta"], "GE402", "has no value 'thta'"),
+        ("grad", ["--set", "inputs.x=[1]"], "GE801", "nothing is run here, so input 'x' takes no value"),
+        ("step", ["--set", "training.optimizer.type=adm"], "GE210", "update rule 'adm' is not defined"),
+        ("step", ["--set", "parameters.theta.trainable=false"], "GE602", "has no trainable parameter"),
+        ("grad", ["--set", "parameters.theta.trainable=false"], "GE801", "say toward which values"),
+        ("step", ["--set", "training=null"], "GE602", "has no training section"),
+        ("grad", ["--set", "training=null"], "GE801", "say of which value"),
+    ],
+)
+def test_a_gradient_or_step_that_is_not_there_is_told(command, options, code, message):
+    expected = 1 if code == "GE411" else 2
+    (error,) = cli_json(command, LINREG, *options, code=expected)["errors"]
+    assert error["code"] == code
+    assert message in error["message"]
+
+
+def test_a_graph_that_cannot_be_written_is_told(tmp_path):
+    assert cli("grad", LINREG, "-o", tmp_path / "no" / "g.json", code=1).stderr.startswith("error: ")
+
+
+def test_step_runs_and_equals_an_iteration(tmp_path):
+    path = tmp_path / "step.json"
+    assert cli("step", LINREG, "-o", path).stderr == f"graph written to {path}\n"
+    content = json.loads(path.read_text())
+    assert "training" not in content
+    assert (
+        content["description"] == "one training step of linreg: loss, gradient and the update of each parameter by sgd"
+    )
+    data = graphengine.load(LINREG).load_data()
+    inputs = [f"--input={name}={json.dumps(value.tolist())}" for name, value in data.items()]
+    rates = ("--input", "learning_rate=0.1", "--input", "iteration=1")
+    outputs = cli_json("run", path, *inputs, *rates)["outputs"]
+    (row,) = graphengine.load(LINREG).train(epochs=1)
+    assert outputs["loss"] == row.loss
+    assert outputs["new_theta"] == pytest.approx(row.parameters["theta"], rel=1e-14)
+
+
+def test_step_shows_clipping_and_the_rule():
+    settings = (
+        "--set",
+        "training.optimizer.type=adam",
+        "--set",
+        'training.gradient_clipping={"type":"value","limit":1}',
+    )
+    told = cli_json("step", LINREG, *settings)
+    assert list(told["state"]) == ["theta/first_moment", "theta/second_moment"]
+    assert list(told["outputs"])[2:] == ["new_theta", "new_theta/first_moment", "new_theta/second_moment"]
+    assert any(node["op"] == "minimum" for node in told["nodes"])
+    lines = [line.strip() for line in cli("step", LINREG, *settings).stdout.splitlines()]
+    assert lines.index("forward:") < lines.index("gradient and its norm:") < lines.index("update:")
+    assert any(line.startswith("theta/root = sqrt(theta/corrected_second_moment)") for line in lines)
+
+
+def test_a_graph_of_a_model_with_functions_and_a_plugin_loads_again(tmp_path, plugin):
+    content = model(
+        opset_imports={"test_cli": 1},
+        inputs={},
+        nodes=[{"id": "z", "op": "test_cli.cube", "inputs": ["theta"]}],
+        functions={"mine": RULE},
+        training={"loss": "z", "optimizer": {"type": "mine", "learning_rate": 0.1}, "epochs": 1},
+    )
+    path, option = write(tmp_path / "m.json", content), ("--plugin", plugin)
+    for command in ("grad", "step"):
+        cli(command, path, *option, "-o", tmp_path / "derived.json")
+        assert cli_json("validate", tmp_path / "derived.json", *option)["valid"]
+
+
+# ---------------------------------------------------------------- --update-rule
+
+RULE = {
+    "inputs": {"parameter": {}, "gradient": {}},
+    "nodes": [{"id": "new", "op": "sub", "inputs": ["parameter", "gradient"]}],
+    "outputs": {"parameter": "new"},
+}
+RULE_FILE = {
+    "format": "graphengine.function",
+    "format_version": 1,
+    "opset_imports": {"core": 1},
+    "name": "plain",
+    **RULE,
+}
+
+
+def test_an_update_rule_in_a_file(tmp_path, small):
+    rule = write(tmp_path / "plain.json", RULE_FILE)
+    options = ("--update-rule", rule, "--epochs", 1)
+    told = cli_json("run", LINREG, *options)
+    by_rate_one = cli_json("run", LINREG, "--learning-rate", 1, "--epochs", 1)
+    assert told["parameters"] == by_rate_one["parameters"]
+    assert cli_json("train", LINREG, *options) == told
+    named = ("--set", "training.optimizer.type=plain")  # a name that only the file gives a meaning
+    assert cli_json("run", LINREG, *options, *named)["parameters"] == told["parameters"]
+    assert cli("run", LINREG, *named, code=2).stderr.startswith("error: ")
+    step = cli_json("step", LINREG, "--update-rule", rule)
+    assert step["description"].endswith("by plain")
+    assert cli_json("run", small, "--update-rule", rule, code=2)["errors"][0]["code"] == "GE602"
+
+
+def test_a_wrong_update_rule_is_told_with_its_place(tmp_path):
+    rule = write(tmp_path / "plain.json", RULE_FILE | {"outputs": {"parameter": "new", "velocity": "new"}})
+    for settings in ((), ("--set", "training.epochs=3")):
+        (error,) = cli_json("run", LINREG, "--update-rule", rule, *settings, code=2)["errors"]
+        assert (error["code"], error["pointer"]) == ("GE210", "/outputs/velocity")
+        assert (error["file"], error["line"]) == (str(rule), 1)
+        assert error["column"] > 1
+    (error,) = cli_json("run", LINREG, "--update-rule", tmp_path / "none.json", code=2)["errors"]
+    assert (error["code"], error["file"]) == ("GE101", str(tmp_path / "none.json"))
+    (error,) = cli_json("step", LINREG, "--update-rule", LINREG, code=2)["errors"]
+    assert error["code"] == "GE104"
+
+
+def test_data_that_is_not_finite_is_bad_input():
+    (error,) = cli_json("run", LINREG, "--input", "x=[1,2]", "--input", 'y=[1,"NaN"]', code=2)["errors"]
+    assert error["code"] == "GE503"
+    assert error["message"] == "the data for input 'y' has the value nan in row 2; training needs finite numbers"
+
+
+def test_ops_tells_formulas_and_derivatives():
+    rows = {line.split()[0]: line for line in cli("ops").stdout.splitlines()}
+    assert rows.keys() == {"op", *OPS}
+    assert "z = x * y" in rows["mul"]
+    assert "dz/dx = y, dz/dy = x" in rows["mul"]
+    assert "axis: int | tuple[int, ...] | None = None, keepdims: bool = False" in rows["mean"]
+    told = cli_json("ops")
+    assert [op["op"] for op in told["ops"]] == sorted(OPS)
+
+
+def test_ops_tells_one_op_in_detail():
+    text = cli("ops", "div").stdout
+    assert "2 inputs (x, y)" in text
+    assert "uses grad, y, out" in text
+    told = cli_json("ops", "div")
+    assert (told["op"], told["inputs"], told["differentiable"]) == ("div", ["x", "y"], True)
+    error = cli_json("ops", "mull", code=2)["errors"][0]
+    assert (error["code"], error["hint"]) == ("GE211", "did you mean 'mul'?")
+
+
+def test_schema_is_printed_or_written(tmp_path):
+    printed = cli("schema", "--format", "json").stdout
+    assert printed.endswith("}\n")
+    assert json.loads(printed) == json.loads(json.dumps(model_schema(shipped_rules())))
+    path = tmp_path / "s.json"
+    assert cli("schema", "-o", path).stdout == ""
+    assert path.read_text() == printed
+    assert cli("schema", "-o", tmp_path / "no" / "s.json", code=1).stderr.startswith("error: ")
+
+
+# ---------------------------------------------------------------- plugins
+
+
+def test_a_plugin_file_registers_nodes_for_every_command(tmp_path, plugin):
+    nodes = [{"id": "z", "op": "test_cli.cube", "inputs": ["x"]}]
+    path = write(tmp_path / "m.json", model(nodes=nodes, opset_imports={"core": 1, "test_cli": 1}))
+    error = cli_json("validate", path, code=2)["errors"][0]
+    assert error["code"] == "GE211"
+    assert "--plugin" in error["hint"]
+    option = ("--plugin", plugin)
+    assert cli_json("run", path, "--input", "x=[3]", *option)["outputs"] == {"z": [27.0]}
+    assert cli_json("predict", path, "--input", "x=[2]", *option)["outputs"] == {"z": [8.0]}
+    assert cli_json("validate", path, *option, *option)["valid"]
+    assert cli_json("show", path, *option)["nodes"][0]["op"] == "test_cli.cube"
+    assert "z = x**3" in cli("ops", *option).stdout
+    assert "test_cli.cube" in cli("schema", *option).stdout
+
+
+def test_a_plugin_module_and_an_entry_point(tmp_path, monkeypatch):
+    (tmp_path / "test_cli_module.py").write_text(PLUGIN)
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "acme-1.0.dist-info").mkdir()
+    (tmp_path / "acme-1.0.dist-info" / "METADATA").write_text("Name: acme\nVersion: 1.0\n")
+    entry_points = "[graphengine.nodes]\nacme = test_cli_module\n"
+    (tmp_path / "acme-1.0.dist-info" / "entry_points.txt").write_text(entry_points)
+    for name in ("test_cli_module", "acme"):
+        try:
+            assert "test_cli.cube" in cli("ops", "--plugin", name).stdout
+        finally:
+            OPS.remove("test_cli.cube")
+            del sys.modules["test_cli_module"]
+    assert "installed: acme" in cli("ops", "--plugin", "acmee", code=2).stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("1 +", ":1: GE802: plugin '{path}' cannot be loaded: SyntaxError: "),
+        ("\nimport no_such_module", ":2: GE802: plugin '{path}' cannot be loaded: ModuleNotFoundError: "),
+        ("raise SystemError('no')", ":1: GE802: plugin '{path}' cannot be loaded: SystemError: no"),
+        (PLUGIN.replace("test_cli.cube", "mul"), "op 'mul' is registered already"),
+        (None, "cannot be loaded: No such file or directory"),
+    ],
+)
+def test_a_plugin_that_cannot_be_loaded_is_told(tmp_path, text, message):
+    path = tmp_path / "broken.py"
+    if text is not None:
+        path.write_text(text)
+    error = cli("ops", "--plugin", path, code=2).stderr
+    assert message.format(path=path) in error
+    assert "Traceback" not in error
+    assert cli_json("ops", "--plugin", path, code=2)["errors"][0]["code"] == "GE802"
+
+
+# ---------------------------------------------------------------- the command line itself
+
+
+def test_help_and_version():
+    shown = cli("--help").stdout
+    for command in ("run", "train", "predict", "validate", "show", "grad", "step", "ops", "schema"):
+        assert f"\n  {command} " in shown
+        assert "--format" in cli(command, "--help").stdout
+    assert cli("--version").stdout == f"graphengine {graphengine.__version__}\n"
+    assert "Commands:" in cli(code=2).stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["valdate", "x"], "no such command 'valdate'. Did you mean 'validate'?"),
+        (["run", LINREG, "--epoch", "1"], "no such option"),
+        (["run", LINREG, "--epochs", "many"], "invalid value for '--epochs'"),
+        (["run", LINREG, "--format", "xml"], "invalid value for '--format'"),
+        (["run"], "missing argument 'MODEL'"),
+    ],
+)
+def test_a_wrong_command_line_is_one_line(arguments, message):
+    error = cli(*arguments, code=2).stderr
+    assert error.startswith(f"error: GE801: {message}")
+    assert error.count("\n") == 1
+    assert "--help'" in error
+
+
+def test_a_wrong_command_line_is_told_as_json_too():
+    for option in (["--format", "json"], ["--format=json"]):
+        result = cli("run", LINREG, "--epochs", "many", *option, code=2)
+        assert json.loads(result.stdout)["errors"][0]["code"] == "GE801"
+        assert result.stderr == ""
+
+
+def test_a_model_that_is_not_there():
+    error = cli_json("show", "lingreg", code=2)["errors"][0]
+    assert (error["code"], error["hint"]) == ("GE101", "did you mean 'linreg'?")
+    assert error["message"] == "no such file, and no shipped model of that name: 'lingreg'"
+    assert "shipped models: linreg" in cli("show", "models/q.json", code=2).stderr
+    assert "Is a directory" in cli("show", MODELS, code=2).stderr
+
+
+def test_a_file_name_that_is_not_utf8():
+    name = os.fsdecode(b"\xff.json")
+    assert cli_json("show", name, code=2)["errors"][0]["message"].endswith(f"'{name}'")
+    assert cli("show", name, code=2).stderr.isascii()
+
+
+def test_a_file_in_reach_comes_before_a_shipped_model(tmp_path, monkeypatch):
+    assert find_model("linreg") == MODELS / "linreg.json"
+    assert shipped_models().keys() == {path.stem for path in MODELS.glob("*.json")}
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "linreg", model())
+    assert cli_json("show", "linreg")["model"] == "small"
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (ExecutionError("a node failed"), 1),
+        (DivergenceError("diverged", iteration=1, epoch=1), 1),
+        (InputError("wrong shape"), 2),
+        (UsageError("no such output"), 2),
+    ],
+)
+def test_exit_codes_tell_failed_work_from_bad_input(monkeypatch, error, code):
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr(graphengine.Model, "predict", fail)
+    cli("predict", LINREG, "--input", "x=[1]", code=code)
+
+
+def test_a_node_that_fails_exits_with_1(tmp_path, plugin):
+    plugin.write_text(PLUGIN.replace("return x**3", "return x**3 if x.ndim == 0 or x.size != 4 else 1 // 0"))
+    nodes = [{"id": "z", "op": "test_cli.cube", "inputs": ["x"]}]
+    path = write(tmp_path / "m.json", model(nodes=nodes, opset_imports={"core": 1, "test_cli": 1}))
+    error = cli_json("run", path, "--input", "x=[1,2,3,4]", "--plugin", plugin, code=1)["errors"][0]
+    assert (error["code"], error["node"]) == ("GE410", "z")
+
+
+# ---------------------------------------------------------------- small parts
+
+
+def test_large_arrays_are_told_by_their_range():
+    assert array_text(np.arange(3.0)) == "[0.0, 1.0, 2.0]"
+    assert array_text(np.float64(1.5)) == "1.5"
+    assert array_text(np.arange(9.0).reshape(3, 3)) == "float64(3, 3): min 0, mean 4, max 8"
+    assert array_text(np.array([np.nan] * 9)) == "float64(9,): min nan, mean nan, max nan"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"), [("plain θ", "plain θ"), ("a\nb", "a\\nb"), ("\x1b[1m", "\\x1b[1m"), ("\ud800", "\\ud800")]
+)
+def test_escaped(text, shown):
+    assert escaped(text) == shown
