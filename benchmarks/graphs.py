@@ -1,0 +1,97 @@
+"""The graphs of the benchmarks as model files: what graphengine loads, nothing but JSON values."""
+
+from __future__ import annotations
+
+from typing import Any
+
+Json = dict[str, Any]
+
+HEAD: Json = {"format": "graphengine.model", "format_version": 1, "opset_imports": {"core": 1}}
+
+
+def node(identifier: str, op: str, *inputs: str) -> Json:
+    """One node."""
+    return {"id": identifier, "op": op, "inputs": list(inputs)}
+
+
+def parameter(*shape: int) -> Json:
+    """A parameter that starts from zeros; the benchmarks assign its value."""
+    return {"shape": list(shape), "initializer": {"type": "zeros"}}
+
+
+def linear_regression(*, single: bool) -> Json:
+    """loss = (y - theta*x)^2 of one sample, or its mean over N."""
+    shape = [] if single else ["N"]
+    nodes = [node("y_hat", "mul", "theta", "x"), node("error", "sub", "y", "y_hat"), node("sq", "square", "error")]
+    if not single:
+        nodes.append(node("loss", "mean", "sq"))
+    return {
+        **HEAD,
+        "name": "linreg",
+        "inputs": {"x": {"shape": shape}, "y": {"shape": shape}},
+        "parameters": {"theta": parameter()},
+        "nodes": nodes,
+        "outputs": {"loss": nodes[-1]["id"]},
+    }
+
+
+def perceptron(sizes: tuple[int, int, int]) -> Json:
+    """A classifier with one hidden layer: matmul, add, relu, matmul, add, softmax cross-entropy; float32."""
+    inputs, hidden, classes = sizes
+    return {
+        **HEAD,
+        "name": "mlp",
+        "dtype": "float32",
+        "inputs": {"x": {"shape": ["N", inputs]}, "labels": {"shape": ["N"], "dtype": "int64"}},
+        "parameters": {
+            "w1": parameter(inputs, hidden),
+            "b1": parameter(hidden),
+            "w2": parameter(hidden, classes),
+            "b2": parameter(classes),
+        },
+        "nodes": [
+            node("xw1", "matmul", "x", "w1"),
+            node("z1", "add", "xw1", "b1"),
+            node("h", "relu", "z1"),
+            node("hw2", "matmul", "h", "w2"),
+            node("logits", "add", "hw2", "b2"),
+            node("loss", "softmax_cross_entropy", "logits", "labels"),
+        ],
+        "outputs": {"logits": "logits", "loss": "loss"},
+    }
+
+
+def scalar_chain(count: int) -> Json:
+    """v -> v * theta -> v + theta -> sin(v), again and again: `count` scalar nodes, one parameter."""
+    nodes, value = [], "x"
+    for index in range(count):
+        op = ("mul", "add", "sin")[index % 3]
+        operands = (value,) if op == "sin" else (value, "theta")
+        value = f"n{index:07}"
+        nodes.append(node(value, op, *operands))
+    return {
+        **HEAD,
+        "name": "chain",
+        "inputs": {"x": {"shape": []}},
+        "parameters": {"theta": parameter()},
+        "nodes": nodes,
+        "outputs": {"out": value},
+    }
+
+
+def elementwise_graph(count: int) -> Json:
+    """Add, sub, mul and neg over arrays of size N; a node reads the one before and an earlier one or theta."""
+    nodes = []
+    for index in range(count):
+        op = ("add", "sub", "mul", "neg")[index % 4]
+        before = f"n{index - 1:07}" if index else "x"
+        earlier = f"n{index - 9:07}" if index >= 9 and index % 3 else "theta"
+        nodes.append(node(f"n{index:07}", op, *((before,) if op == "neg" else (before, earlier))))
+    return {
+        **HEAD,
+        "name": "elementwise",
+        "inputs": {"x": {"shape": ["N"]}},
+        "parameters": {"theta": parameter()},
+        "nodes": nodes,
+        "outputs": {"out": nodes[-1]["id"]},
+    }
