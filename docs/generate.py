@@ -1,0 +1,91 @@
+"""Writes the pages that follow from the code: `python docs/generate.py` makes docs/ops.md from the registry."""
+
+import json
+import sys
+from pathlib import Path
+
+import graphengine.nodes
+from graphengine.registry import OPS
+
+INTRODUCTION = """\
+# Ops
+
+<!-- made by docs/generate.py from the node classes; do not edit -->
+
+What a node of a model file can be. `graphengine ops` prints the same list, `graphengine ops NAME` one op in detail.
+
+x and y are the inputs, z is the result, xi one element of x. The `backward` of a node multiplies the gradient that
+arrives, dz, by the partial derivatives; where inputs were broadcast, the engine sums it back to the shape of the input.
+An input in brackets is optional, `*` marks any number of inputs. An attribute without a default must be given.
+"""
+
+
+def ops_page():
+    """The page as text: a table for each family of ops, then what the classes say beyond a formula."""
+    families = {}
+    for op in sorted(OPS.values(), key=lambda op: op.name):
+        if op.cls.__module__.startswith(graphengine.nodes.__name__):
+            families.setdefault(op.cls.__module__, []).append(op)
+    return "\n".join([INTRODUCTION, *(_family(module, ops) for module, ops in sorted(families.items()))])
+
+
+def _family(module, ops):
+    title = module.rpartition(".")[2].replace("_", " ").capitalize()
+    rows = ["| op | inputs | result | partial derivatives | attributes |", "|---|---|---|---|---|", *map(_row, ops)]
+    remarks = [f"- `{op.name}`: {text}" for op in ops if (text := _joined(op.cls.__doc__.split("\n\n")[1:]))]
+    parts = [f"## {title}", _joined([sys.modules[module].__doc__]), "\n".join(rows), "\n".join(remarks)]
+    return "\n\n".join(filter(None, parts)) + "\n"
+
+
+def _row(op):
+    result = _code(op.formula) or op.summary.rstrip(".")
+    fields = op.cls.model_json_schema().get("properties", {})
+    attributes = "<br>".join(_attribute(name, field) for name, field in fields.items())
+    cells = [_code(op.name), ", ".join(_inputs(op)), result, _derivatives(op), attributes]
+    return "| " + " | ".join([cell.replace("|", "\\|") for cell in cells]) + " |"
+
+
+def _inputs(op):
+    """The names of the inputs, optional ones in brackets."""
+    *_, last = names = op.signature.inputs or ("",)
+    for index, name in enumerate(names):
+        if op.signature.variadic and name == last:
+            yield f"*{name}"
+        else:
+            yield f"[{name}]" if index >= op.signature.required and name else name
+
+
+def _derivatives(op):
+    if op.signature.saved is None:
+        return "none"
+    return _code(op.partial_derivatives) or "by its `backward`"
+
+
+def _attribute(name, field):
+    """An attribute as its JSON Schema says it."""
+    default = f" = {json.dumps(field['default'])}" if "default" in field else ""
+    return f"`{name}{default}` ({_kind(field)})"
+
+
+def _kind(field):
+    """The type of an attribute in the words of JSON."""
+    if "anyOf" in field:
+        return " or ".join(dict.fromkeys(map(_kind, field["anyOf"])))
+    if "enum" in field or "const" in field:
+        return ", ".join(_code(json.dumps(value)) for value in field.get("enum", [field.get("const")]))
+    if field.get("type") == "array":
+        return f"array of {_kind(field['items'])}s"
+    return field.get("type", "any")
+
+
+def _code(text):
+    return f"`{text}`" if text else ""
+
+
+def _joined(paragraphs):
+    """Paragraphs of a docstring on one line."""
+    return " ".join(" ".join(paragraphs).split())
+
+
+if __name__ == "__main__":
+    Path(__file__).with_name("ops.md").write_text(ops_page(), encoding="utf-8")

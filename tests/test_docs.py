@@ -1,0 +1,244 @@
+"""The prose keeps its word: code blocks are run, printed output is compared, tables and links are checked.
+
+A page is read from top to bottom in one temporary folder that has `models/` in it:
+
+- a `python` block is executed, in one namespace for the page; what it prints stands in a `text` block right below;
+- a `console` block shows commands, `$ graphengine ...`, with their output; a failing one shows its error;
+- a `json` block that is a model or an update rule is loaded, unless it is called "wrong";
+- a block with a file name (```json my_model.json) is also written to that file;
+- a line `...` in an output stands for any lines, and numbers agree to nine digits.
+"""
+
+import contextlib
+import importlib.util
+import io
+import itertools
+import json
+import math
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from test_layers import ORDER, PACKAGE
+
+import graphengine as ge
+from graphengine.format.documents import FORMAT, FUNCTION_FORMAT, FunctionFile, ModelDocument
+from graphengine.format.reading import parse_function
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
+LINKED = [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", ROOT / "benchmarks" / "README.md"]
+
+FENCE = re.compile(r"^```(\w*) *(\S*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\[[^\]]+\]\(([^)\s]+)\)")
+NUMBER = re.compile(r"-?(?:\d+\.\d*|\.\d+|\d+)(?:e[+-]?\d+)?")
+
+
+class Block(NamedTuple):
+    language: str
+    file: str
+    text: str
+    line: int
+
+
+def blocks_of(page):
+    text = page.read_text(encoding="utf-8")
+    return [Block(*found.groups(), text.count("\n", 0, found.start()) + 1) for found in FENCE.finditer(text)]
+
+
+def names(pages):
+    return pytest.mark.parametrize("page", pages, ids=[str(page.relative_to(ROOT)) for page in pages])
+
+
+# ---------------------------------------------------------------- what pages say is run
+
+
+@names(PAGES)
+def test_the_page_does_what_it_says(page, tmp_path, monkeypatch):
+    shutil.copytree(ROOT / "models", tmp_path / "models")
+    monkeypatch.chdir(tmp_path)
+    namespace, blocks = {"__name__": page.stem}, blocks_of(page)
+    for block, below in itertools.zip_longest(blocks, blocks[1:]):
+        place = f"{page.name}:{block.line}"
+        if block.file:
+            Path(block.file).write_text(block.text, encoding="utf-8")
+        printed = RUNNERS.get(block.language, nothing)(block, namespace, place)
+        if block.language in ("python", "bash"):
+            shown = below.text if below and below.language == "text" else ""
+            if shown or block.language == "python":
+                assert_shown(shown, printed, place)
+
+
+def nothing(block, namespace, place):
+    return ""
+
+
+def run_python(block, namespace, place):
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        exec(compile(block.text, place, "exec"), namespace)
+    return printed.getvalue()
+
+
+def run_console(block, namespace, place):
+    first, *commands = re.split(r"^\$ ", block.text, flags=re.MULTILINE)
+    assert not first, f"{place}: a console block begins with a command"
+    for text in commands:
+        command, shown = text.split("\n", 1)
+        result = run_command(command)
+        assert_shown(shown, result.stdout, f"{place}: {command}")
+        assert (result.returncode != 0) == ("error: " in shown), f"{place}: {command}: exit code {result.returncode}"
+
+
+def run_bash(block, namespace, place):
+    """Of the commands for a shell only one that runs graphengine is run here; the rest is installing and testing."""
+    *_, last = block.text.strip().split(" && ")
+    return run_command(last).stdout if " -m graphengine " in last else ""
+
+
+def run_command(command):
+    words = shlex.split(command)
+    start = max(index for index, word in enumerate(words) if word == "graphengine")
+    paths = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    return subprocess.run(
+        [sys.executable, "-m", *words[start:]],
+        check=False,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env={**os.environ, "PYTHONPATH": paths},
+    )
+
+
+def load_json(block, namespace, place):
+    content = json.loads(block.text)
+    if block.file.startswith("wrong"):
+        with pytest.raises(ge.errors.InvalidModelError):
+            ge.Model.from_dict(content)
+    elif content.get("format") == FORMAT:
+        ge.Model.from_dict(content)
+    elif content.get("format") == FUNCTION_FORMAT:
+        parse_function(block.text.encode())
+
+
+RUNNERS = {"python": run_python, "console": run_console, "bash": run_bash, "json": load_json}
+
+
+def assert_shown(shown, printed, place):
+    """The lines between dots are found in what was printed, in order: the first at its start, the last at its end."""
+    expected, got = shown.strip().splitlines(), printed.strip().splitlines()
+    position, pending = 0, []
+    anchored = True
+    for line in [*expected, None]:
+        if line is not None and line.strip() != "...":
+            pending.append(line)
+            continue
+        last = len(got) - len(pending)
+        starts = [position] if anchored else range(position, last + 1)
+        starts = [start for start in starts if line is not None or start == last]
+        found = next((start for start in starts if same_lines(pending, got[start : start + len(pending)])), None)
+        assert found is not None, f"{place}: the page shows\n{shown}\nand it is\n{printed}"
+        position, pending, anchored = found + len(pending), [], False
+
+
+def same_lines(expected, got):
+    return len(expected) == len(got) and all(map(same_line, expected, got))
+
+
+def same_line(expected, got):
+    numbers = NUMBER.findall(expected), NUMBER.findall(got)
+    if NUMBER.sub("0", expected.rstrip()) != NUMBER.sub("0", got.rstrip()):
+        return False
+    return all(math.isclose(float(here), float(there), rel_tol=1e-9) for here, there in zip(*numbers, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("shown", "printed"),
+    [("a 1.5", "a 1.6"), ("a", "a\nb"), ("a\n...\nc", "a\nb\nd"), ("...\na 1\n...", "a 2"), ("x", ""), ("", "x")],
+)
+def test_a_difference_in_the_output_is_noticed(shown, printed):
+    with pytest.raises(AssertionError):
+        assert_shown(shown, printed, "page:1")
+
+
+@pytest.mark.parametrize(
+    ("shown", "printed"),
+    [("a 1.5", "a 1.50000000001\n"), ("a\n...", "a\nb\nc"), ("a\n...\nc", "a\nb\nc"), ("a\n  ...\nc", "a\nc")],
+)
+def test_dots_and_last_digits_are_no_difference(shown, printed):
+    assert_shown(shown, printed, "page:1")
+
+
+# ---------------------------------------------------------------- what pages say is complete and leads somewhere
+
+
+def generator():
+    spec = importlib.util.spec_from_file_location("generate", DOCS / "generate.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_table_of_ops_is_that_of_the_registry():
+    assert (DOCS / "ops.md").read_text(encoding="utf-8") == generator().ops_page(), "run: python docs/generate.py"
+
+
+def keys_of(document):
+    """All keys that a file of this kind may have, at any depth."""
+    schema = document.model_json_schema()
+    return {key for part in (schema, *schema["$defs"].values()) for key in part.get("properties", {})}
+
+
+@pytest.mark.parametrize("key", sorted(keys_of(ModelDocument) | keys_of(FunctionFile)))
+def test_every_key_of_a_file_is_described(key):
+    assert re.search(rf'[`"]{re.escape(key)}["`]', (DOCS / "format.md").read_text(encoding="utf-8"))
+
+
+def test_the_layers_are_those_that_the_imports_have():
+    (layers,) = [block.text for block in blocks_of(DOCS / "design.md") if "errors.py" in block.text]
+    told = re.findall(r"(\w+)(?:\.py|/)", re.sub(r"  .*", "", layers, flags=re.MULTILINE))
+    real = [name for layer in ORDER for name in layer if (PACKAGE / name).exists() or (PACKAGE / f"{name}.py").exists()]
+    assert told == real
+
+
+def test_the_readme_shows_the_shipped_model():
+    (shown,) = [block.text for block in blocks_of(ROOT / "README.md") if '"format_version"' in block.text]
+    shipped = ge.load(ROOT / "models" / "linreg.json")
+    assert ge.Model.from_dict(json.loads(shown)).fingerprint == shipped.fingerprint
+
+
+@names([page for page in LINKED if page.exists()])
+def test_links_lead_somewhere(page):
+    for target in LINK.findall(page.read_text(encoding="utf-8")):
+        path, _, anchor = target.partition("#")
+        if "://" in path:
+            continue
+        linked = (page.parent / path).resolve() if path else page
+        assert linked.exists(), f"{page.name}: {target}"
+        assert not anchor or anchor in anchors_of(linked), f"{page.name}: {target}"
+
+
+def anchors_of(page):
+    titles = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return [re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles]
+
+
+def test_every_page_is_linked_from_the_readme():
+    linked = {(ROOT / target).resolve() for target in LINK.findall((ROOT / "README.md").read_text(encoding="utf-8"))}
+    assert {page for page in PAGES if page.parent == DOCS} <= linked
+
+
+def test_the_two_commands_of_the_readme_are_those_that_are_tested():
+    commands = [block.text.strip() for block in blocks_of(ROOT / "README.md") if block.language == "bash"]
+    assert len(commands) == 2
+    script = (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()
+    assert [line.strip() for line in script if line.strip().startswith("python3 -m venv .venv && ")] == commands
+    contributing = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    assert commands[1] in contributing
