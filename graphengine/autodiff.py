@@ -98,7 +98,7 @@ class Symbol(NDArrayOperatorsMixin, Recorded):
             return getattr(args[0], attribute)
         return self.recorder.call(function, args, kwargs)
 
-    def _refuse(self, *_: Any) -> NoReturn:
+    def _refuse(self, *_: Any, **__: Any) -> NoReturn:
         raise UnrecordableError(f"the value of '{self.name}' is not known while a graph is made")
 
     __bool__ = __len__ = __iter__ = __float__ = __int__ = __index__ = __array__ = __getitem__ = _refuse

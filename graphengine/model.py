@@ -67,7 +67,7 @@ class Model:
         problems = [*self._initialize(), *self._optimizer_problems()]
         if problems:
             raise source.locate(problems) if source else InvalidModelError(problems)
-        self.plans = PlanCache()
+        self.plans = PlanCache(self.graph)
 
     @classmethod
     def from_dict(

@@ -1,7 +1,7 @@
 """Plans that are kept: one for each purpose and each set of input shapes, as many as fit.
 
-Making a plan pays from its second use on, so the first use of a purpose gets none and is left to the reference
-executor, whose results are the same to the last bit.
+Making a plan pays from the second use on, for graphs of thousands of nodes later; the uses before get none and are
+left to the reference executor, whose results are the same to the last bit.
 """
 
 from __future__ import annotations
@@ -18,28 +18,30 @@ from graphengine.compile.plan import Plan
 from graphengine.graph import Graph
 
 CAPACITY = 32
+NODES_PER_USE = 1000
+"""A plan of this many nodes takes about as long to make as it saves in one use."""
 
 
 class PlanCache:
     """The plans of one model, shared by all threads that use it; the one not used for longest goes first."""
 
-    def __init__(self) -> None:
-        self._plans: OrderedDict[Hashable, Plan | None] = OrderedDict()
+    def __init__(self, graph: Graph) -> None:
+        self._patience = 1 + len(graph.nodes) // NODES_PER_USE
+        self._plans: OrderedDict[Hashable, Plan | int] = OrderedDict()
         self._lock = Lock()
 
     def get(self, purpose: Hashable, make: Callable[[], Graph], inputs: Mapping[str, Any]) -> Plan | None:
-        """The plan of the graph that `make` gives, for inputs of these shapes; None at its first use."""
+        """The plan of the graph that `make` gives, for inputs of these shapes; None at its first uses."""
         shapes = {name: np.shape(value) for name, value in inputs.items()}
         key = (purpose, tuple(shapes.items()))
         with self._lock:
-            if key not in self._plans:
-                self._remember(key, None)
-                return None
-            plan = self._plans[key] or self._compile(make(), shapes)
+            plan = self._plans.get(key, 0)
+            if isinstance(plan, int):
+                plan = plan + 1 if plan < self._patience else self._compile(make(), shapes)
             self._remember(key, plan)
-            return plan
+            return None if isinstance(plan, int) else plan
 
-    def _remember(self, key: Hashable, plan: Plan | None) -> None:
+    def _remember(self, key: Hashable, plan: Plan | int) -> None:
         self._plans[key] = plan
         self._plans.move_to_end(key)
         if len(self._plans) > CAPACITY:

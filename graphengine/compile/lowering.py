@@ -248,7 +248,7 @@ def _matmul(node: GraphNode, graph: Graph, kind: ArrayType) -> Instruction | Non
     """Two vectors go through numpy.dot, which has less to decide; the rest is a ufunc."""
     x, y = (graph.types[operand] for operand in node.inputs)  # type: ignore[index]
     if len(x.shape) == len(y.shape) == 1 and is_float(kind):
-        return Instruction(dot, node.inputs, node.id, kind, "dot({0}, {1})", sums=True)
+        return Instruction(dot, node.inputs, node.id, kind, "float(dot({0}, {1}))", sums=True)
     return _by_ufunc(node, graph, kind)
 
 
@@ -282,7 +282,7 @@ def dot(x: Any, y: Any) -> float:
     return float(np.dot(x, y))
 
 
-NAMES = {"safe_divide": safe_divide, "safe_sqrt": safe_sqrt, "dot": dot}
+NAMES = {"safe_divide": safe_divide, "safe_sqrt": safe_sqrt, "dot": np.dot}
 """The functions that the texts of instructions name."""
 
 _SPECIAL: Mapping[str, Callable[[GraphNode, Graph, ArrayType], Instruction | None]] = {

@@ -1,7 +1,8 @@
 """A plan: a graph lowered once for given shapes and dtypes, run without dispatch any number of times.
 
-A short plan is one generated Python function, a long one a flat list of steps over slots, because Python's compiler is
-slow on long functions. A plan may be used by many threads: each run takes a workspace (the buffers) of its own.
+A short plan is one generated Python function. A long one is a flat list of steps over slots until it has run often
+enough to be worth the time that Python takes to compile it. A plan may be used by many threads: each run takes a
+workspace (the buffers) of its own.
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ from graphengine.compile.tiles import tile
 from graphengine.graph import Graph
 
 LONGEST_FUNCTION = 400
-"""Instructions up to which a plan becomes one function: Python takes about 20 microseconds to compile a line."""
+"""Instructions up to which a plan is one function from the start: Python compiles a line in about 20 microseconds."""
+WORTH_COMPILING = 64
+"""Rounds after which a longer plan becomes one function, too: about what compiling costs, for a graph of any length."""
 
 
 class FlatStep(NamedTuple):
@@ -60,9 +63,14 @@ class Plan:
         self._buffers = assign_buffers(self.instructions, self.outputs, self.carried)
         self._slots, self._fixed = assign_slots(self.sources, constants(graph), self.instructions)
         self.text = PlanText(self.instructions, self._buffers, self._slots, self._fixed)
-        self.is_function = len(self.instructions) <= LONGEST_FUNCTION
+        self._flat_rounds = 0
         self._workspaces: deque[list[Any]] = deque()
         self._loops: dict[Any, Callable[..., Any]] = {}
+
+    @property
+    def is_function(self) -> bool:
+        """Whether the plan runs as one generated function, and not as a flat list of steps."""
+        return len(self.instructions) <= LONGEST_FUNCTION or self._flat_rounds >= WORTH_COMPILING
 
     def __str__(self) -> str:
         """The plan as Python text, each instruction a line."""
@@ -71,7 +79,8 @@ class Plan:
     def run(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Compute the outputs from values for inputs, parameters and state."""
         with self._workspace() as workspace:
-            results = self._function(self._given(self.sources, values), workspace)
+            run = self._function if self.is_function else self._run_flat
+            results = run(self._given(self.sources, values), workspace)
         return dict(zip(self.outputs, results, strict=True))
 
     def loop(
@@ -88,9 +97,9 @@ class Plan:
         a tuple of the outputs `recorded`. Arrays in `values` that are carried are written over. Gives the last carried
         values by source, and the sum of the first of `recorded` over all rounds.
         """
-        key = (tuple(fed), tuple(recorded))
+        key = (tuple(fed), tuple(recorded), self.is_function)
         if key not in self._loops:
-            self._loops[key] = self._make_loop(*key)
+            self._loops[key] = self._make_loop(fed, recorded)
         kept = [name for name in self.sources if name not in fed]
         with self._workspace() as workspace:
             new, total = self._loops[key](batches, self._given(kept, values), workspace, record)
@@ -117,9 +126,7 @@ class Plan:
 
     @cached_property
     def _function(self) -> Callable[..., list[Any]]:
-        if self.is_function:
-            return self.text.compile(str(self), "run")
-        return self._run_flat
+        return self.text.compile(str(self), "run")
 
     def _make_loop(self, fed: Sequence[str], recorded: Sequence[str]) -> Callable[..., Any]:
         if not self.is_function:
@@ -148,6 +155,7 @@ class Plan:
         return steps
 
     def _run_flat(self, given: Sequence[Any], workspace: Sequence[Any]) -> list[Any]:
+        self._flat_rounds += 1
         slots: list[Any] = [None] * len(self._slots)
         slots[: len(given)] = given
         for slot, value in self._fixed.items():

@@ -1,0 +1,204 @@
+"""The gradient as a graph: what it says, that it stays generic, and that it is differentiated again."""
+
+import numpy as np
+import pytest
+from documents import SHIPPED, document
+from samples import SAMPLES
+
+import graphengine as ge
+from graphengine.autodiff import gradient
+from graphengine.executor import Executor
+from graphengine.format.documents import InputDocument
+from graphengine.graph import GraphNode
+from graphengine.registry import OPS
+
+RNG = np.random.default_rng(1)
+
+
+def evaluate(graph, values):
+    executor = Executor(graph)
+    slots = executor.forward({name: value for name, value in values.items() if name in graph.sources})
+    return {name: slots[executor.slot_of[value]] for name, value in graph.outputs.items()}
+
+
+# ---------------------------------------------------------------- the regression
+
+
+def test_the_gradient_of_the_regression_reads_like_the_chain_rule():
+    graph = gradient(ge.load("models/linreg.json").graph, of="loss", wrt=["theta"])
+    assert dict(graph.outputs) == {"d_loss/d_theta": "d_theta"}
+    lines = {node.id: (node.op, node.inputs) for node in graph.nodes}
+    assert lines["d_error"] == ("mul", ("d_sq.1", "d_sq"))
+    assert lines["d_sq.1"] == ("mul", (2, "error"))
+    assert lines["d_y_hat"] == ("neg", ("d_error",))
+    assert lines["d_y_hat.1"] == ("mul", ("d_y_hat", "x"))
+    assert not [name for name in lines if name in ("d_x", "d_y")]
+
+
+@pytest.mark.parametrize("size", [1, 2, 24])
+def test_one_gradient_graph_serves_every_size(size):
+    graph = gradient(ge.load("models/linreg.json").graph)
+    x, y, theta = RNG.normal(size=size), RNG.normal(size=size), 1.5
+    found = evaluate(graph, {"x": x, "y": y, "theta": np.float64(theta)})["d_loss/d_theta"]
+    assert found == pytest.approx(np.mean(-2 * x * (y - theta * x)), rel=1e-13)
+
+
+def test_the_second_derivative_of_the_regression_is_twice_the_mean_square():
+    first = gradient(ge.load("models/linreg.json").graph)
+    second = gradient(first, of="d_loss/d_theta", wrt="theta")
+    x, y = RNG.normal(size=9), RNG.normal(size=9)
+    found = evaluate(second, {"x": x, "y": y, "theta": np.float64(0.3)})
+    assert found["d_d_loss/d_theta/d_theta"] == pytest.approx(2 * np.mean(x * x), rel=1e-13)
+
+
+def test_only_what_is_asked_for_is_in_the_graph():
+    model = ge.load("models/linreg.json")
+    assert set(gradient(model.graph, wrt="theta").outputs) == {"d_loss/d_theta"}
+    both = gradient(model.graph, wrt=["theta", "x"])
+    assert set(both.outputs) == {"d_loss/d_theta", "d_loss/d_x"}
+    assert set(gradient(model.graph, also=["loss"]).outputs) == {"loss", "d_loss/d_theta"}
+
+
+def test_a_value_the_loss_does_not_depend_on_has_the_gradient_zero():
+    content = document({"loss": ("square", ["a"])}, {"loss": "loss"}, parameters={"a": 2.0, "b": [1.0, 2.0]})
+    graph = gradient(ge.Model.from_dict(content).graph)
+    values = evaluate(graph, {"a": np.float64(2.0), "b": np.array([1.0, 2.0])})
+    assert values["d_loss/d_a"] == 4
+    assert values["d_loss/d_b"].tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_a_saved_gradient_graph_is_a_model_with_the_same_bits(path, tmp_path):
+    model = ge.load(path)
+    data = model.load_data()
+    if model.document.training.batch_size == 1:
+        data = {name: values[0] for name, values in data.items()}
+    model.gradient().save(tmp_path / "gradient.json")
+    saved = ge.load(tmp_path / "gradient.json")
+    inputs = {name: values for name, values in data.items() if name in saved.graph.inputs}
+    for _ in range(2):  # by the reference executor, then by the plan
+        expected = model.forward(data).backward()
+        found = saved.forward(inputs)
+        assert {name: found[f"d_loss/d_{name}"].tobytes() for name in expected} == {
+            name: value.tobytes() for name, value in expected.items()
+        }
+
+
+# ---------------------------------------------------------------- what cannot be recorded
+
+
+class Branching(ge.Node):
+    """Looks at values: z = x * x where the sum is positive, else x."""
+
+    def forward(self, x):
+        return x * x if x.sum() > 0 else x + 0
+
+    def backward(self, grad, x):
+        return 2 * x * grad if float(np.sum(x)) > 0 else grad
+
+
+def branching_model():
+    ge.register("branching")(Branching)
+    content = document(
+        {"z": ("branching", ["w"]), "loss": ("sum", ["z"])},
+        {"loss": "loss"},
+        parameters={"w": [3.0, -1.0]},
+    )
+    return ge.Model.from_dict(content)
+
+
+def test_a_backward_that_looks_at_values_is_one_opaque_node_that_names_its_op():
+    model = branching_model()
+    graph = gradient(model.graph)
+    (opaque,) = [node for node in graph.nodes if node.op == "opaque_backward"]
+    assert opaque.node.of == "branching"
+    values = {"w": np.array([3.0, -1.0])}
+    assert evaluate(graph, values)["d_loss/d_w"].tolist() == [6, -2]
+    for _ in range(3):
+        assert model.forward().backward()["w"].tolist() == [6, -2]
+
+
+def test_there_is_no_second_derivative_through_an_opaque_node():
+    first = gradient(branching_model().graph)
+    nodes = [*first.nodes, GraphNode("total", "sum", OPS["sum"].cls(), (first.outputs["d_loss/d_w"],))]
+    with pytest.raises(ge.errors.DifferentiationError, match=r"opaque_backward\) has no backward"):
+        gradient(first.derive(nodes, {"total": "total"}), of="total", wrt="w")
+
+
+@pytest.mark.parametrize(
+    "use", [bool, len, iter, float, int, np.array, lambda symbol: symbol[0], lambda symbol: np.cumprod(symbol)]
+)
+def test_what_needs_a_value_is_refused_while_recording(use):
+    seen = []
+
+    @ge.register("using")
+    class Using(ge.Node):
+        def forward(self, x):
+            return x * 1.0
+
+        def backward(self, grad, x):
+            try:
+                use(x)
+            except Exception as error:
+                seen.append(type(error).__name__)
+                raise
+            return grad
+
+    content = document({"z": ("using", ["w"]), "loss": ("sum", ["z"])}, {"loss": "loss"}, parameters={"w": [1.0, 2.0]})
+    graph = gradient(ge.Model.from_dict(content).graph)
+    assert seen == ["UnrecordableError"]
+    assert "opaque_backward" in [node.op for node in graph.nodes]
+
+
+# ---------------------------------------------------------------- second derivatives of every op
+
+ROWS = [
+    pytest.param(op, attributes, arrays, id=f"{op}-{index}")
+    for op, rows in SAMPLES.items()
+    for index, (attributes, arrays) in enumerate(rows)
+    if op != "opaque_backward" and all(np.size(array) for array in arrays)
+]
+
+
+@pytest.mark.parametrize(("op", "attributes", "arrays"), ROWS)
+def test_the_gradient_of_the_gradient_is_the_slope_of_the_gradient(op, attributes, arrays):
+    names = [f"x{index}" for index in range(len(arrays))]
+    values = {name: np.asarray(array) for name, array in zip(names, arrays, strict=True)}
+    inputs = {name: {"shape": list(array.shape), "dtype": array.dtype.name} for name, array in values.items()}
+    nodes = {"z": (op, names, attributes), "bent": ("tanh", ["z"]), "loss": ("sum", ["bent"])}
+    try:
+        model = ge.Model.from_dict(document(nodes, {"loss": "loss"}, inputs=inputs))
+    except ge.errors.InvalidModelError:
+        return  # its result has no tangent hyperbolic: shapes, truth values
+    graph = model.graph
+    tied = op in ("maximum", "minimum") and np.equal(*arrays).any()  # the slope jumps where both are equal
+    if graph.types["z"].dtype != np.float64 or tied:
+        return
+    for name in names:
+        if graph.types[name].is_differentiable:
+            check_second_derivative(gradient(graph, "loss", name), name, values)
+
+
+def check_second_derivative(first, name, values):
+    """d/dx of the projection v . d_loss/dx, in a random direction u, against central differences."""
+    shape = values[name].shape
+    v, u = RNG.normal(size=shape), RNG.normal(size=shape)
+    nodes = [
+        *first.nodes,
+        GraphNode("projected", "mul", OPS["mul"].cls(), (first.outputs[f"d_loss/d_{name}"], "v")),
+        GraphNode("total", "sum", OPS["sum"].cls(), ("projected",)),
+    ]
+    inputs = {**first.inputs, "v": InputDocument(shape=list(shape))}
+    if name not in inputs:
+        return  # the gradient is the same everywhere
+    projected = first.derive(nodes, {"total": "total"}, inputs=inputs)
+    second = gradient(projected, "total", name)
+
+    def slope(step):
+        moved = {**values, name: values[name] + step * u, "v": v}
+        return float(evaluate(projected, moved)["total"])
+
+    found = float(np.sum(evaluate(second, {**values, "v": v})[f"d_total/d_{name}"] * u))
+    h = 1e-5
+    expected = (slope(h) - slope(-h)) / (2 * h)
+    assert found == pytest.approx(expected, rel=1e-6, abs=1e-7)
