@@ -293,6 +293,7 @@ def require_ops(*names: str) -> None:
     SkipContenderError
         Naming the missing ones.
     """
+    import graphengine.nodes  # noqa: F401 - registers the ops
     from graphengine.registry import OPS
 
     missing = [name for name in names if name not in OPS]

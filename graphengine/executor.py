@@ -62,6 +62,7 @@ class Executor:
         self.steps = tuple(self._step(node) for node in graph.nodes)
         self._forward: dict[Any, ForwardSchedule] = {}
         self._backward: dict[Any, BackwardSchedule] = {}
+        self._inputs: dict[frozenset[str], list[str]] = {}
 
     def _step(self, node: GraphNode) -> Step:
         inputs = tuple(self._operand_slot(operand) for operand in node.inputs)
@@ -139,9 +140,11 @@ class Executor:
 
     def inputs_of(self, targets: Iterable[str]) -> list[str]:
         """The declared inputs that these values depend on."""
-        targets = set(targets)
-        read = targets.union(*[step.node.inputs for step in self.forward_schedule(targets).steps])
-        return [name for name in self.graph.inputs if name in read]
+        key = frozenset(targets)
+        if key not in self._inputs:
+            read = key.union(*[step.node.inputs for step in self.forward_schedule(key).steps])
+            self._inputs[key] = [name for name in self.graph.inputs if name in read]
+        return self._inputs[key]
 
     def _plan_forward(self, targets: frozenset[int], keep: frozenset[int]) -> ForwardSchedule:
         needed, steps = set(targets), []

@@ -178,15 +178,20 @@ class Graph:
         problems: list[Problem] = []
         for node in self.nodes:
             given = tuple([types.get(ref) if type(ref) is str else literal_type(ref) for ref in node.inputs])
-            if any(kind is None and ref is not None for kind, ref in zip(given, node.inputs, strict=True)):
+            if None in given and any(
+                kind is None for kind, ref in zip(given, node.inputs, strict=True) if ref is not None
+            ):
                 continue  # what it reads failed, and that is reported there
             key = (id(node.node), given)
-            try:
-                results = known.get(key) or known.setdefault(key, infer(node.node, given))
-            except ValueError as error:
-                problems.append(Problem("GE301", f"node '{node.id}' ({node.op}): {error}", node=node.id))
-                continue
-            types.update(zip(node.outputs, results, strict=True) if len(results) > 1 else [(node.id, results[0])])
+            if key not in known:
+                try:
+                    known[key] = infer(node.node, given)
+                except ValueError as error:
+                    problems.append(Problem("GE301", f"node '{node.id}' ({node.op}): {error}", node=node.id))
+                    continue
+            types[node.id], *others = known[key]
+            if others:
+                types.update(zip(node.outputs[1:], others, strict=True))
         if problems:
             raise InvalidModelError(problems)
         return types

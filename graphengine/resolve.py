@@ -69,20 +69,24 @@ class Resolver:
         self.problems: list[Problem] = []
         self.values: dict[str, None] = {}
         self._instances: dict[tuple[str, bytes], Node] = {}
+        self._ops = dict(OPS)
         self._check_imports()
         for section in ("inputs", "parameters", "state"):
             for name in getattr(document, section):
                 self._define(name, f"/{section}/{name}", None)
         for index, spec in enumerate(document.nodes):
-            self._define(spec["id"], f"/nodes/{index}/id", spec["id"])
-            for port in self._ports(spec):
-                self.values[f"{spec['id']}:{port}"] = None
+            if spec["id"] in self.values:
+                self._define(spec["id"], f"/nodes/{index}/id", spec["id"])
+            self.values[spec["id"]] = None
+            op = self._ops.get(spec["op"])
+            if op and len(op.signature.outputs) > 1:
+                self.values.update(dict.fromkeys(f"{spec['id']}:{port}" for port in op.signature.outputs[1:]))
 
     def nodes(self) -> list[GraphNode]:
         """The nodes that could be resolved; `problems` says why the others could not."""
         resolved = []
         for index, spec in enumerate(self.document.nodes):
-            op = OPS.get(spec["op"])
+            op = self._ops.get(spec["op"])
             if op is None:
                 self._unknown_op(index, spec)
                 continue
@@ -106,11 +110,6 @@ class Resolver:
                 "ids, inputs, parameters and state share one namespace",
             )
         self.values[name] = None
-
-    @staticmethod
-    def _ports(spec: NodeDocument) -> tuple[str, ...]:
-        op = OPS.get(spec["op"])
-        return op.signature.outputs[1:] if op else ()
 
     def _check_imports(self) -> None:
         for domain, version in self.document.opset_imports.items():
