@@ -70,7 +70,7 @@ SCALAR: Mapping[str, tuple[str, Callable[..., Any]]] = {
     "greater": ("{0} > {1}", operator.gt),
     "greater_equal": ("{0} >= {1}", operator.ge),
     "where": ("({1} if {0} else {2})", choose),
-    "sum": ("{0}", operator.pos),
+    "sum": ("{0} + 0.0", lambda x: x + 0.0),  # NumPy starts from 0, which makes -0.0 positive
     "sum_to": ("{0}", operator.pos),
     "transpose": ("{0}", operator.pos),
 }
