@@ -91,8 +91,8 @@ def test_any_order_of_the_nodes_gives_the_same_bits(graph, shuffler: random.Rand
     one, two = first.forward(values), second.forward(values)
     for name in content["outputs"]:
         assert one[name].tobytes() == two[name].tobytes()
-    for name, gradient in one.backward(of="loss", wrt=list(values)).items():
-        assert gradient.tobytes() == two.backward(of="loss", wrt=list(values))[name].tobytes()
+    for name, slope in one.backward(of="loss", wrt=list(values)).items():
+        assert slope.tobytes() == two.backward(of="loss", wrt=list(values))[name].tobytes()
 
 
 @few
