@@ -8,7 +8,6 @@ do not depend on how many threads share the work.
 from __future__ import annotations
 
 import operator
-import os
 from collections import deque
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -27,7 +26,8 @@ TILE = 65_536
 LINE = 8_192
 """A dot product of at most this length is computed by one thread of the BLAS library."""
 SHORTEST = 8 * TILE
-THREADS = min(os.cpu_count() or 1, 4)
+THREADS = 1
+"""Threads that share the tiles: one, because on two cores the second one lost more to the interpreter's lock than it won."""
 
 
 def tile(instructions: Sequence[Instruction], kinds: Mapping[str, ArrayType], outputs: set[str]) -> list[Instruction]:
@@ -129,26 +129,35 @@ class Region:
         given = [operands[place] for place in self._given]
         arrays = [np.empty(self._length, dtype) for dtype in self._array_dtypes]
         starts = range(0, self._length, TILE)
+        share = -(-len(starts) // THREADS)  # each thread has one run of tiles: handing them out singly costs too much
+        shares = [starts[first : first + share] for first in range(0, len(starts), share)]
 
-        def run(start: int) -> list[float]:
-            return self._run_tile(given, arrays, start)
+        def run(tiles: range) -> list[list[float]]:
+            return self._run_tiles(given, arrays, tiles)
 
-        partials = list(_threads().map(run, starts)) if THREADS > 1 else [run(start) for start in starts]
+        done = _threads().map(run, shares) if len(shares) > 1 else map(run, shares)
+        partials = [partial for part in done for partial in part]
         return [*(sum(column) for column in zip(*partials, strict=True)), *arrays]
 
-    def _run_tile(self, given: list[Any], arrays: list[Any], start: int) -> list[float]:
-        stop = min(start + TILE, self._length)
+    def _run_tiles(self, given: list[Any], arrays: list[Any], starts: range) -> list[list[float]]:
+        """The partial sums of some tiles; their parts of the arrays are written."""
         try:
             buffers = self._workspaces.pop()
         except IndexError:
             buffers = [np.empty(shape, dtype) for shape, dtype in self._kinds]
-        cut = buffers if stop - start == TILE else [buffer[: stop - start] for buffer in buffers]
-        values = [value[start:stop] if vector else value for value, vector in zip(given, self._vectors, strict=True)]
         with np.errstate(all="ignore"):
-            results = self._function(values, cut)
+            partials = [self._run_tile(given, arrays, start, buffers) for start in starts]
+        self._workspaces.append(buffers)
+        return partials
+
+    def _run_tile(self, given: list[Any], arrays: list[Any], start: int, buffers: list[Any]) -> list[float]:
+        stop = min(start + TILE, self._length)
+        if stop - start < TILE:
+            buffers = [buffer[: stop - start] for buffer in buffers]
+        values = [value[start:stop] if vector else value for value, vector in zip(given, self._vectors, strict=True)]
+        results = self._function(values, buffers)
         for array, part in zip(arrays, results[self._sums :], strict=True):
             array[start:stop] = part
-        self._workspaces.append(buffers)
         return results[: self._sums]  # type: ignore[no-any-return]
 
 
