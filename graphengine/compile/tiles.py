@@ -27,7 +27,7 @@ LINE = 8_192
 """A dot product of at most this length is computed by one thread of the BLAS library."""
 SHORTEST = 8 * TILE
 THREADS = 1
-"""Threads that share the tiles: one, because on two cores the second one lost more to the interpreter's lock than it won."""
+"""Threads that share the tiles: one, because on two cores a second one lost more to Python's lock than it won."""
 
 
 def tile(instructions: Sequence[Instruction], kinds: Mapping[str, ArrayType], outputs: set[str]) -> list[Instruction]:
