@@ -88,6 +88,11 @@ class Signature:
     saved: tuple[str, ...] | None
     """What `backward` asks for, in its own order; None if the op has no `backward`."""
 
+    @property
+    def key(self) -> int | None:
+        """The position of an optional input `key`, which makes an op a random one; None for any other op."""
+        return self.inputs.index("key") if "key" in self.inputs[self.required :] else None
+
     def accepts(self, count: int) -> bool:
         """Whether a node may have this number of inputs."""
         return count >= self.required and (self.variadic or count <= len(self.inputs))

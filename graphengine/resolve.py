@@ -20,6 +20,7 @@ from graphengine.format.documents import ExternalValue, ModelDocument, NodeDocum
 from graphengine.format.positions import make_pointer
 from graphengine.format.reading import Source, problems_of
 from graphengine.graph import Graph, GraphNode, Operand
+from graphengine.mode import with_keys
 from graphengine.node import Node
 from graphengine.registry import CORE, OPS, OPSET_VERSION, Op
 
@@ -94,7 +95,8 @@ class Resolver:
             operands = self._operands(index, spec, op)
             if node is not None and operands is not None:
                 resolved.append(GraphNode(spec["id"], spec["op"], node, operands))
-        return resolved
+        random = any(node.signature.key is not None for node in self._instances.values())
+        return with_keys(resolved, self.values) if random else resolved
 
     def _add(self, code: str, message: str, pointer: str, node: str | None = None, hint: str | None = None) -> None:
         prefix = f"node '{node}': " if node else ""

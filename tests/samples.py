@@ -205,6 +205,7 @@ SAMPLES = {
         ({"depth": 4}, (np.array([[0, 3], [1, 2]]),)),
     ],
     "cast": [({"dtype": "float64"}, (values((3,)),)), ({"dtype": "float64"}, (values((2, 3)),))],
+    "random_key": [({"stream": "a"}, ()), ({"stream": "a", "seed": 3}, (np.array(5),))],
     "softmax": shaped(SOFTMAXES),
     "softmax_cross_entropy": [
         ({}, (values((2, 3)), LABELS)),
@@ -222,6 +223,9 @@ NOT_ANALYTIC = frozenset({"abs", "sign", "max", "maximum", "minimum", "relu", "s
 
 WIDENING = frozenset({"max"})
 """Ops whose backward gives float64 for float32: the executor converts it back, at the cost of the wider computation."""
+
+OF_SCALARS = frozenset({"random_key"})
+"""Ops whose inputs are single numbers."""
 
 IN_WORDS = frozenset(
     {"sign", "equal", "not_equal", "less", "less_equal", "greater", "greater_equal", "logical_and", "where"}

@@ -23,6 +23,7 @@ ORDER = [
     ("autodiff",),
     ("executor",),
     ("values", "binding"),
+    ("mode",),
     ("graph",),
     ("format",),
     ("nodes",),

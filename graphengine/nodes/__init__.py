@@ -14,6 +14,7 @@ from graphengine.nodes import (
     linear,
     losses,
     opaque,
+    random,
     reductions,
     shaping,
 )
@@ -27,6 +28,7 @@ __all__ = [
     "linear",
     "losses",
     "opaque",
+    "random",
     "reductions",
     "shaping",
 ]

@@ -15,6 +15,7 @@ from graphengine.autodiff import Recorder, pruned, record_backward
 from graphengine.errors import InvalidModelError, Problem, TrainingError
 from graphengine.format.documents import ClippingDocument, FunctionFile, InputDocument, TrainingDocument
 from graphengine.graph import Graph, Operand, declared_type
+from graphengine.mode import in_training_mode, with_iteration
 from graphengine.shapes import ArrayType
 from graphengine.training.rules import UpdateRule
 
@@ -46,7 +47,7 @@ def step_graph(graph: Graph, training: TrainingDocument, rule: FunctionFile) -> 
     if not graph.trainable:
         raise TrainingError(f"model '{graph.name}' has no trainable parameter")
     rules = {name: UpdateRule(rule, training.optimizer.attributes, graph.types[name]) for name in graph.trainable}
-    whole = _with_declarations(graph, rules)
+    whole = with_iteration(_with_declarations(in_training_mode(graph), rules), ITERATION, training.seed)
     recorder = Recorder(whole)
     gradients = {
         name: recorder.filled("zeros_like", name) if gradient is None else gradient
@@ -81,7 +82,7 @@ def _with_declarations(graph: Graph, rules: Mapping[str, UpdateRule]) -> Graph:
     """
     inputs = {
         LEARNING_RATE: InputDocument(shape=[], description="the learning rate of this iteration"),
-        ITERATION: InputDocument(shape=[], description="the number of this iteration, from 1"),
+        ITERATION: InputDocument(shape=[], dtype="float64", description="the number of this iteration, from 1"),
     }
     slots: dict[str, Any] = {}
     for name, rule in rules.items():
