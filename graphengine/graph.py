@@ -173,25 +173,28 @@ class Graph:
         write_bytes(path, dump_model(self.as_document()))
 
     def _infer(self) -> dict[str, ArrayType]:
+        """The types of all values; nodes of one instance on operands of the same types are inferred once."""
         types = {name: declared_type(source, self.header) for name, source in self.sources.items()}
         known: dict[Any, tuple[ArrayType, ...]] = {}
         problems: list[Problem] = []
-        for node in self.nodes:
-            given = tuple([types.get(ref) if type(ref) is str else literal_type(ref) for ref in node.inputs])
-            if None in given and any(
-                kind is None for kind, ref in zip(given, node.inputs, strict=True) if ref is not None
-            ):
-                continue  # what it reads failed, and that is reported there
-            key = (id(node.node), given)
-            if key not in known:
+        for graph_node in self.nodes:
+            name, op, node, operands = graph_node
+            given = tuple([types.get(operand) for operand in operands])  # type: ignore[arg-type]
+            if None in given:
+                given = tuple([_operand_type(operand, types) for operand in operands])
+                if any(kind is None and operand is not None for kind, operand in zip(given, operands, strict=True)):
+                    continue  # what it reads failed, and that is reported there
+            key = (id(node), given)
+            results = known.get(key)
+            if results is None:
                 try:
-                    known[key] = infer(node.node, given)
+                    results = known[key] = infer(node, given)
                 except ValueError as error:
-                    problems.append(Problem("GE301", f"node '{node.id}' ({node.op}): {error}", node=node.id))
+                    problems.append(Problem("GE301", f"node '{name}' ({op}): {error}", node=name))
                     continue
-            types[node.id], *others = known[key]
-            if others:
-                types.update(zip(node.outputs[1:], others, strict=True))
+            types[name] = results[0]
+            if len(results) > 1:
+                types.update(zip(graph_node.outputs, results, strict=True))
         if problems:
             raise InvalidModelError(problems)
         return types
@@ -225,6 +228,10 @@ def infer(node: Node, types: tuple[ArrayType | None, ...]) -> tuple[ArrayType, .
     return results
 
 
+def _operand_type(operand: Operand, types: Mapping[str, ArrayType]) -> ArrayType | None:
+    return types.get(operand) if isinstance(operand, str) else literal_type(operand)
+
+
 def literal_type(operand: Any) -> ArrayType | None:
     """The type of a literal number; None for an omitted input."""
     return None if operand is None else PYTHON_NUMBERS[type(operand)]
@@ -246,7 +253,7 @@ def topologically_sorted(nodes: list[GraphNode]) -> tuple[GraphNode, ...]:
     import networkx as nx  # the slowest import of all, needed only here
 
     nodes = sorted(nodes, key=itemgetter(0))
-    position = {node.id: index for index, node in enumerate(nodes)}
+    position: dict[Any, int] = {node[0]: index for index, node in enumerate(nodes)}
     graph = nx.DiGraph()
     graph.add_nodes_from(range(len(nodes)))
     graph.add_edges_from(_edges(nodes, position))

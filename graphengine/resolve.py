@@ -6,8 +6,9 @@ ever imported or evaluated.
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -74,44 +75,72 @@ class Resolver:
         self._check_imports()
         for section in ("inputs", "parameters", "state"):
             for name in getattr(document, section):
-                self._define(name, f"/{section}/{name}", None)
-        for index, spec in enumerate(document.nodes):
-            if spec["id"] in self.values:
-                self._define(spec["id"], f"/nodes/{index}/id", spec["id"])
-            self.values[spec["id"]] = None
-            op = self._ops.get(spec["op"])
-            if op and len(op.signature.outputs) > 1:
-                self.values.update(dict.fromkeys(f"{spec['id']}:{port}" for port in op.signature.outputs[1:]))
+                self._define(name, f"/{section}/{name}")
+        self._define_nodes(document.nodes)
+
+    def _define_nodes(self, specs: list[NodeDocument]) -> None:
+        """Enter the ids of the nodes and the names of their further outputs."""
+        expected = len(self.values) + len(specs)
+        self.values.update(dict.fromkeys([spec["id"] for spec in specs]))
+        if len(self.values) < expected:
+            self._report_doubled(specs)
+        ports = {name: op.signature.outputs[1:] for name, op in self._ops.items() if len(op.signature.outputs) > 1}
+        several = [spec for spec in specs if spec["op"] in ports]
+        self.values.update(dict.fromkeys(f"{spec['id']}:{port}" for spec in several for port in ports[spec["op"]]))
+
+    def _report_doubled(self, specs: list[NodeDocument]) -> None:
+        seen = {name for section in ("inputs", "parameters", "state") for name in getattr(self.document, section)}
+        for index, spec in enumerate(specs):
+            if spec["id"] in seen:
+                self._doubled(spec["id"], f"/nodes/{index}/id", spec["id"])
+            seen.add(spec["id"])
 
     def nodes(self) -> list[GraphNode]:
-        """The nodes that could be resolved; `problems` says why the others could not."""
-        resolved = []
+        """The nodes that could be resolved; `problems` says why the others could not.
+
+        Most nodes are like one before them: the same op on as many operands, without attributes. Of such a node only
+        the references are looked at.
+        """
+        resolved: list[GraphNode] = []
+        alike: dict[tuple[str, int], Node] = {}
+        values = self.values
         for index, spec in enumerate(self.document.nodes):
-            op = self._ops.get(spec["op"])
-            if op is None:
-                self._unknown_op(index, spec)
+            op, inputs = spec["op"], spec["inputs"]
+            plain = type(inputs) is list and "attributes" not in spec
+            node = alike.get((op, len(inputs))) if plain else None
+            if node is not None and not [ref for ref in inputs if ref not in values]:
+                resolved.append(GraphNode(spec["id"], op, node, tuple(inputs)))
                 continue
-            node = self._instance(index, spec, op)
-            operands = self._operands(index, spec, op)
-            if node is not None and operands is not None:
-                resolved.append(GraphNode(spec["id"], spec["op"], node, operands))
+            found = self._resolve(index, spec)
+            if found is None:
+                continue
+            resolved.append(found)
+            if plain and len(found.inputs) == len(inputs):
+                alike[op, len(inputs)] = found.node
         random = any(node.signature.key is not None for node in self._instances.values())
         return with_keys(resolved, self.values) if random else resolved
+
+    def _resolve(self, index: int, spec: NodeDocument) -> GraphNode | None:
+        op = self._ops.get(spec["op"])
+        if op is None:
+            self._unknown_op(index, spec)
+            return None
+        node = self._instance(index, spec, op)
+        operands = self._operands(index, spec, op)
+        return None if node is None or operands is None else GraphNode(spec["id"], spec["op"], node, operands)
 
     def _add(self, code: str, message: str, pointer: str, node: str | None = None, hint: str | None = None) -> None:
         prefix = f"node '{node}': " if node else ""
         self.problems.append(Problem(code, prefix + message, hint, pointer, node))
 
-    def _define(self, name: str, pointer: str, node: str | None) -> None:
+    def _define(self, name: str, pointer: str) -> None:
         if name in self.values:
-            self._add(
-                "GE201",
-                f"id '{name}' is used twice",
-                pointer,
-                node,
-                "ids, inputs, parameters and state share one namespace",
-            )
+            self._doubled(name, pointer)
         self.values[name] = None
+
+    def _doubled(self, name: str, pointer: str, node: str | None = None) -> None:
+        hint = "ids, inputs, parameters and state share one namespace"
+        self._add("GE201", f"id '{name}' is used twice", pointer, node, hint)
 
     def _check_imports(self) -> None:
         for domain, version in self.document.opset_imports.items():
@@ -208,14 +237,17 @@ class Resolver:
                 )
 
 
-def dangling_references(document: ModelDocument, values: Iterable[str]) -> Iterator[Problem]:
+def dangling_references(document: ModelDocument, values: Collection[str]) -> Iterator[Problem]:
     """References outside the nodes that lead nowhere."""
-    values = list(values)
-    public = [*document.outputs, *values]
+    choices: Mapping[str, tuple[Collection[str], ...]] = {
+        "value": (values,),
+        "public": (document.outputs, values),
+        "input": (document.inputs,),
+        "data": (document.data,),
+    }
     for name, possible, what, *path in _references(document):
-        choice = {"value": values, "public": public, "input": document.inputs, "data": document.data}[possible]
-        if name not in choice:
-            hint = did_you_mean(name, choice, "defined")
+        if not any(name in choice for choice in choices[possible]):
+            hint = did_you_mean(name, itertools.chain(*choices[possible]), "defined")
             yield Problem("GE210", f"{what} '{name}' is not defined", hint, make_pointer(path))
 
 

@@ -28,7 +28,8 @@ DocumentType = TypeVar("DocumentType", bound=BaseModel)
 def paused_garbage_collection() -> Iterator[None]:
     """Parsing and building make millions of objects and no garbage; the collector would triple their time.
 
-    What is there at the end is young, and the first collection afterwards looks at all of it once.
+    What is there at the end would be young, and the next collection would look at all of it. To freeze and unfreeze
+    calls it old without a look; where a caller has frozen objects, those must stay so.
     """
     enabled = gc.isenabled()
     gc.disable()
@@ -36,6 +37,9 @@ def paused_garbage_collection() -> Iterator[None]:
         yield
     finally:
         if enabled:
+            if not gc.get_freeze_count():
+                gc.freeze()
+                gc.unfreeze()
             gc.enable()
 
 
