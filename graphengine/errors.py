@@ -59,6 +59,7 @@ CODES = {
     "GE702": "an op of that name is registered already",
     "GE801": "a wrong command line",
     "GE802": "a plugin cannot be loaded",
+    "GE803": "an optional package is not installed",
     "GE900": "part of the format that this version does not run yet",
 }
 """Stable codes: the meaning of a code never changes, a code is never used again for something else."""

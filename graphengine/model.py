@@ -32,7 +32,7 @@ from graphengine.graph import Graph
 from graphengine.resolve import build_graph, dangling_references, loss_problems, unsupported_parts
 from graphengine.shapes import ArrayType
 from graphengine.training import History, Iteration, Trainer
-from graphengine.training.data import given_data, load_data, require_finite
+from graphengine.training.data import Arrays, given_data, load_data, require_finite
 from graphengine.training.rules import attribute_problems, given_rule, named_rule
 from graphengine.training.step import Step, step_graph
 from graphengine.values import decode_array, initial_value
@@ -185,10 +185,11 @@ class Model:
             raise InputError(f"no output can be computed from the given inputs: {shown}", code="GE401")
         return ready
 
-    def train(self, data: str | Mapping[str, Any] | None = None, **overrides: Any) -> History:
+    def train(self, data: Any = None, **overrides: Any) -> History:
         """Train as the file's training section says, and return the history.
 
-        `data` is the name of a data source of the file or a mapping from inputs to arrays. Keywords replace keys of the
+        `data` is the name of a data source of the file, a mapping from inputs to arrays, or a table with a column for
+        each input (a frame of pandas or polars, a table of Arrow). Keywords replace keys of the
         training section; `learning_rate` replaces that of the optimizer, `update_rule` (a rule file) its rule.
 
         Raises
@@ -205,26 +206,30 @@ class Model:
             pass
         return trainer.history
 
-    def iterate(self, data: str | Mapping[str, Any] | None = None, **overrides: Any) -> Iterator[Iteration]:
+    def iterate(self, data: Any = None, **overrides: Any) -> Iterator[Iteration]:
         """The training of `train` as a generator, one row after each update; it may be left at any time."""
         return self.trainer(data, **overrides).iterate()
 
     def trainer(
         self,
-        data: str | Mapping[str, Any] | None = None,
+        data: Any = None,
         *,
         update_rule: str | Path | FunctionFile | None = None,
         **overrides: Any,
     ) -> Trainer:
         """The training that `train` runs: its data loaded, nothing computed yet."""
         training, rule = self._training(overrides, update_rule)
-        arrays = given_data(data, self.graph) if isinstance(data, Mapping) else self.load_data(data or training.data)
+        arrays = self._arrays(training.data if data is None else data)
         needed = self.executor.inputs_of([self.graph.value_name(training.loss)])
         for name in needed:
             if name not in arrays:
                 raise InputError(f"the data has no values for input '{name}'", code="GE401")
         require_finite({name: arrays[name] for name in needed})
         return Trainer(self.graph, self.values, training, arrays, rule)
+
+    def _arrays(self, data: Any) -> Arrays:
+        """Arrays by input, of a data source that is named or of what a caller hands over."""
+        return self.load_data(data) if data is None or isinstance(data, str) else given_data(data, self.graph)
 
     def gradient(self, of: str | None = None, wrt: Sequence[str] | None = None) -> Graph:
         """The graph of the gradients that `Run.backward` gives, with the current values of the parameters.
@@ -267,7 +272,7 @@ class Model:
         hint = f"outputs: {', '.join(self.graph.outputs)}"
         raise UsageError("say of which value: the model has no training section", hint=hint)
 
-    def load_data(self, name: str | None = None) -> dict[str, Any]:
+    def load_data(self, name: str | None = None) -> Arrays:
         """The arrays of a data source of the file, by input; without a name, of its only one.
 
         Raises

@@ -317,9 +317,6 @@ def _not_yet(document: ModelDocument) -> Iterator[tuple[str, ...]]:
     for name, parameter in document.parameters.items():
         if isinstance(parameter.value, ExternalValue):
             yield "a value in an external file is", "parameters", name, "value"
-    for name, data in document.data.items():
-        if data.type not in ("inline", "csv", "npz"):
-            yield f"data of type '{data.type}' is", "data", name, "type"
     training = document.training
     for key in _TRAINING_NOT_YET if training else ():
         if getattr(training, key) != TrainingDocument.model_fields[key].get_default():

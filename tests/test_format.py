@@ -334,10 +334,6 @@ SCHEDULE = {"type": "constant", "learning_rate": 0.1}
     [
         (("functions",), FUNCTIONS, "/functions/f"),
         (("parameters", "theta", "value"), EXTERNAL, "/parameters/theta/value"),
-        (("data", "more"), {"type": "npy", "paths": {"x": "x.npy"}}, "/data/more/type"),
-        (("data", "more"), {"type": "jsonl", "path": "x.jsonl"}, "/data/more/type"),
-        (("data", "more"), {"type": "parquet", "path": "x.parquet"}, "/data/more/type"),
-        (("data", "more"), {"type": "arrow", "path": "x.arrow"}, "/data/more/type"),
         (("training", "optimizer", "learning_rate"), SCHEDULE, "/training/optimizer/learning_rate"),
         (("training", "accumulate"), 2, "/training/accumulate"),
         (("training", "validation"), {"fraction": 0.2}, "/training/validation"),

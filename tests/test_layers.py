@@ -31,6 +31,7 @@ ORDER = [
     ("node",),
     ("inference",),
     ("shapes",),
+    ("extras",),
     ("errors",),
 ]
 """The layers from the top; a module may import from its own layer and from those below."""

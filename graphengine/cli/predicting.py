@@ -72,7 +72,7 @@ def _read_columns(
     outputs: Sequence[str],
 ) -> dict[str, Any]:
     """The inputs in a CSV file: those that the asked outputs need, else those it has a column for."""
-    from graphengine.training.data import read_csv
+    from graphengine.training.data.text import read_csv
 
     check_inputs(model, columns)
     graph = model.graph

@@ -7,7 +7,8 @@ numbers. It comes from the raw stream of NumPy's Philox generator, which NumPy k
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,7 @@ from graphengine.binding import bind_sizes
 from graphengine.errors import DataError
 from graphengine.graph import Graph
 from graphengine.shapes import shape_text
+from graphengine.training.data.stored import Stored
 
 
 @dataclass(frozen=True)
@@ -99,18 +101,41 @@ class Batches:
             raise DataError("the data has no samples", code="GE505")
         return samples
 
-    def epoch(self, number: int) -> list[Segment]:
-        """The batches of one epoch (from 1), in groups of one size: the full ones, then a smaller last one."""
-        arrays = {**self._batched, **self._single}
-        if self._shuffle:
-            order = epoch_order(self._seed, number, self.samples)
-            arrays = {name: array[order] for name, array in arrays.items()}
-        full, rest = divmod(self.samples, self.batch_size)
-        segments = [Segment(full, self.batch_size, arrays, self._whole, single=bool(self._single))]
-        if full < self.per_epoch:
-            tail = {name: array[self.samples - rest :] for name, array in arrays.items()}
-            segments.append(Segment(1, rest, tail, self._whole, single=False))
-        return segments
+    def epoch(self, number: int, first: int = 0) -> Iterator[Segment]:
+        """The batches of one epoch (from 1), from batch `first` on, in groups of one size; the smaller last one alone.
+
+        What is in memory is one group; what is stored is read block by block, the next one while one is trained on.
+        """
+        order = epoch_order(self._seed, number, self.samples) if self._shuffle else None
+        segments = self._segments(order, first)
+        return _read_ahead(segments) if self.is_stored else segments
+
+    def _segments(self, order: np.ndarray[Any, np.dtype[np.intp]] | None, first: int) -> Iterator[Segment]:
+        size, full = self.batch_size, self.samples // self.batch_size
+        for start in range(first, full, self._batches_per_block):
+            stop = min(start + self._batches_per_block, full)
+            rows = self._rows(order, start * size, stop * size)
+            yield Segment(stop - start, size, rows, self._whole, single=bool(self._single))
+        if max(full, first) < self.per_epoch:
+            tail = self._rows(order, full * size, self.samples)
+            yield Segment(1, self.samples - full * size, tail, self._whole, single=False)
+
+    def _rows(self, order: np.ndarray[Any, np.dtype[np.intp]] | None, start: int, stop: int) -> dict[str, Any]:
+        """Samples of all inputs, by their places in the order of the epoch."""
+        chosen = slice(start, stop) if order is None else order[start:stop]
+        return {name: array[chosen] for name, array in {**self._batched, **self._single}.items()}
+
+    @property
+    def is_stored(self) -> bool:
+        """Whether part of the data stays on disk."""
+        return any(isinstance(array, Stored) for array in {**self._batched, **self._single}.values())
+
+    @property
+    def _batches_per_block(self) -> int:
+        """How many batches are read at once."""
+        arrays = {**self._batched, **self._single}.values()
+        rows = [array.rows_per_block for array in arrays if isinstance(array, Stored)]
+        return max(1, min([*rows, self.samples]) // self.batch_size)
 
     @property
     def is_constant(self) -> bool:
@@ -118,8 +143,17 @@ class Batches:
         return self.per_epoch == 1 and self.batch_size == self.samples and not self._shuffle
 
     def whole(self) -> dict[str, Any] | None:
-        """All samples as one batch, None if an input takes one sample at a time."""
-        return None if self._single else {**self._batched, **self._whole}
+        """All samples as one batch, None if an input takes one sample at a time or the data stays on disk."""
+        return None if self._single or self.is_stored else {**self._batched, **self._whole}
+
+
+def _read_ahead(segments: Iterator[Segment]) -> Iterator[Segment]:
+    """The same segments, each read by another thread while the one before it is in use."""
+    with ThreadPoolExecutor(1) as pool:
+        coming = pool.submit(next, segments, None)
+        while segment := coming.result():
+            coming = pool.submit(next, segments, None)
+            yield segment
 
 
 def epoch_order(seed: int, epoch: int, samples: int) -> np.ndarray[Any, np.dtype[np.intp]]:

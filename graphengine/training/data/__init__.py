@@ -1,0 +1,149 @@
+"""Data sources: from a declaration in the file, or from what a caller hands over, to one array for each input.
+
+Each kind of file has a reader in a module of this package. What is large stays on disk (`stored`) and is read in blocks
+while it is trained on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from graphengine.binding import as_input
+from graphengine.errors import DataError, InputError, did_you_mean
+from graphengine.format.documents import (
+    ColumnarData,
+    CsvData,
+    DataDocument,
+    InlineData,
+    JsonlData,
+    NpyData,
+    NpzData,
+)
+from graphengine.format.paths import confined
+from graphengine.graph import Graph
+from graphengine.shapes import dtype_name
+from graphengine.training.data.arrays import read_npy, read_npz
+from graphengine.training.data.columnar import read_columnar
+from graphengine.training.data.stored import Stored, blocks
+from graphengine.training.data.text import read_csv, read_jsonl
+from graphengine.values import decode_array
+
+Arrays: TypeAlias = dict[str, np.ndarray[Any, Any] | Stored]
+
+
+def load_data(document: DataDocument, graph: Graph, folder: Path | None) -> Arrays:
+    """The arrays of a data source, by input.
+
+    Raises
+    ------
+    DataError
+        GE501 to GE505, naming the file and, where there is one, row and column.
+    """
+    match document:
+        case InlineData():
+            return _inline(document, graph)
+        case CsvData():
+            return read_csv(_file(folder, document.path), _wanted(document.columns, graph), graph)
+        case JsonlData():
+            return read_jsonl(_file(folder, document.path), _wanted(document.keys, graph), graph)
+        case NpzData():
+            return read_npz(_file(folder, document.path), _wanted(document.arrays, graph), graph)
+        case NpyData():
+            return {name: read_npy(_file(folder, path), name, graph) for name, path in document.paths.items()}
+        case ColumnarData():
+            path = _file(folder, document.path)
+            return read_columnar(path, document.type, _wanted(document.columns, graph), graph)
+
+
+def _wanted(names: Mapping[str, Any] | None, graph: Graph) -> Mapping[str, Any]:
+    """What a source has for each input; where the file does not say, all inputs under their own names."""
+    return names or {name: name for name in graph.inputs}
+
+
+def _file(folder: Path | None, name: str) -> Path:
+    if folder is None:
+        raise DataError(f"the model was not loaded from a file, so there is no folder to look for '{name}' in")
+    return confined(folder, name)
+
+
+def _inline(document: InlineData, graph: Graph) -> Arrays:
+    arrays: Arrays = {}
+    for name, values in document.values.items():
+        try:
+            arrays[name] = decode_array(values, graph.types[name].array_dtype)
+        except ValueError as error:
+            raise DataError(f"inline data for input '{name}': {error}", code="GE503") from None
+    return arrays
+
+
+def given_data(data: Any, graph: Graph) -> Arrays:
+    """What a caller hands over instead of a declared source: arrays by input, or a table with a column for each.
+
+    A table is whatever gives a column for a name: a frame of pandas or polars, a table of Arrow. Columns that are no
+    inputs are left alone.
+
+    Raises
+    ------
+    InputError
+        GE401 if a table lacks a column, GE402 if a mapping has a name that is no input, GE404 for what is no number.
+    """
+    if isinstance(data, Mapping):
+        _require_inputs(data, graph)
+        return {name: as_input(name, values, graph.types[name]) for name, values in data.items()}
+    return {name: as_input(name, column, graph.types[name]) for name, column in _columns(data, graph)}
+
+
+def _columns(table: Any, graph: Graph) -> Iterator[tuple[str, Any]]:
+    for name in graph.inputs:
+        try:
+            column = table[name]
+        except Exception as error:  # each library of tables has an error of its own for a missing column
+            what = type(table).__name__
+            message = f"the {what} has no column for input '{name}'"
+            raise InputError(message, code="GE401", hint="pass a mapping: data={input: values}") from error
+        yield name, column
+
+
+def require_finite(arrays: Mapping[str, Any]) -> None:
+    """Refuse data that no training could come back from.
+
+    Raises
+    ------
+    DataError
+        GE503 with the input and the first row, from 1, that has a NaN or an infinite number.
+    """
+    for name, array in arrays.items():
+        done = 0
+        for block in blocks(array):
+            if block.dtype.kind == "f" and not np.isfinite(block).all():
+                place = np.argwhere(~np.isfinite(block))[0]
+                row = f" in row {done + place[0] + 1}" if len(place) else ""
+                raise DataError(
+                    f"the data for input '{name}' has the value {block[tuple(place)]}{row}; "
+                    "training needs finite numbers",
+                    code="GE503",
+                )
+            done += len(block) if block.ndim else 0
+
+
+def data_hash(arrays: Mapping[str, Any]) -> str:
+    """A sha256 of what was trained on: names, dtypes, shapes and numbers, however they were stored."""
+    digest = hashlib.sha256()
+    for name in sorted(arrays):
+        array = arrays[name]
+        digest.update(f"{name} {dtype_name(array.dtype)} {list(np.shape(array))}\n".encode())
+        for block in blocks(array):
+            digest.update(np.ascontiguousarray(block).data)
+    return digest.hexdigest()
+
+
+def _require_inputs(names: Iterable[str], graph: Graph) -> None:
+    for name in names:
+        if name not in graph.inputs:
+            hint = did_you_mean(name, graph.inputs, "inputs")
+            raise InputError(f"graph '{graph.name}' has no input '{name}'", code="GE402", hint=hint)

@@ -1,0 +1,623 @@
+"""Data sources: what each kind of file gives, what is refused and where; a caller's arrays and tables; data on disk."""
+
+import contextlib
+import subprocess
+import sys
+
+import numpy as np
+import pandas
+import polars
+import pyarrow.ipc
+import pyarrow.parquet
+import pytest
+from documents import MODELS, document, linreg, training, write
+
+import graphengine as ge
+from graphengine.training.data import data_hash
+from graphengine.training.data.stored import Stored
+
+X = np.arange(1.0, 11.0)
+DATA = {"x": X, "y": 3 * X}
+EXPECTED = {"x": [1.0, 2.0], "y": [3.0, 4.0]}
+
+
+def regression(**keys):
+    return ge.Model.from_dict(linreg(training=training(learning_rate=0.001, **keys)))
+
+
+def saved(tmp_path, source, **keys):
+    """A regression in a folder, with one data source and a training section that uses it."""
+    content = linreg(data={"train": source}, training=training(learning_rate=0.001, data="train"), **keys)
+    return ge.load(write(tmp_path / "model.json", content))
+
+
+def csv_model(tmp_path, text, columns=None, **keys):
+    data = text.encode() if isinstance(text, str) else text
+    (tmp_path / "d.csv").write_bytes(data)
+    return saved(tmp_path, {"type": "csv", "path": "d.csv", **({"columns": columns} if columns else {})}, **keys)
+
+
+def lists(arrays):
+    return {name: array.tolist() for name, array in arrays.items()}
+
+
+def test_inline_data(tmp_path):
+    assert lists(saved(tmp_path, {"type": "inline", "values": EXPECTED}).load_data()) == EXPECTED
+
+
+@pytest.mark.parametrize(
+    ("text", "columns"),
+    [
+        ("x,y\n1,3\n2,4\n", None),
+        ("y,other,x\n3,a,1\n4,b,2", None),
+        ("a,b\n1,3\n2,4\n", {"x": "a", "y": "b"}),
+        ("\ufeffx,y\r\n1.0,3e0\r\n\r\n2,+4\r\n", None),
+        ('"x","y"\n"1","3"\n 2 ,4\n', None),
+    ],
+)
+def test_csv_data(tmp_path, text, columns):
+    assert lists(csv_model(tmp_path, text, columns).load_data()) == EXPECTED
+
+
+def test_a_list_of_columns_makes_a_matrix(tmp_path):
+    (tmp_path / "d.csv").write_text("a,b,y\n1,2,3\n4,5,6\n")
+    content = document(
+        {"e": ("sub", ["x", "y"])},
+        inputs={"x": ["N", 2], "y": ["N"]},
+        data={"d": {"type": "csv", "path": "d.csv", "columns": {"x": ["b", "a"], "y": "y"}}},
+    )
+    content["nodes"] = [{"id": "e", "op": "neg", "inputs": ["x"]}]
+    data = ge.load(write(tmp_path / "m.json", content)).load_data()
+    assert lists(data) == {"x": [[2.0, 1.0], [5.0, 4.0]], "y": [3.0, 6.0]}
+
+
+@pytest.mark.parametrize("arrays", [None, {"x": "a", "y": "b"}])
+def test_npz_data(tmp_path, arrays):
+    names = arrays or {"x": "x", "y": "y"}
+    np.savez(tmp_path / "d.npz", **{names[key]: value for key, value in EXPECTED.items()})
+    source = {"type": "npz", "path": "d.npz", **({"arrays": arrays} if arrays else {})}
+    assert lists(saved(tmp_path, source).load_data()) == EXPECTED
+
+
+def test_data_in_a_subfolder(tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "d.csv").write_text("x,y\n1,3\n2,4\n")
+    assert lists(saved(tmp_path, {"type": "csv", "path": "data/d.csv"}).load_data()) == EXPECTED
+
+
+def test_training_on_declared_data(tmp_path):
+    model = csv_model(tmp_path, "x,y\n1,3\n2,6\n")
+    assert model.train().first_loss == (9 + 36) / 2
+
+
+def refused(model, *arguments, **keys):
+    """The one problem of a DataError that loading or training raises."""
+    with pytest.raises(ge.errors.DataError) as caught:
+        model.train(*arguments, **keys)
+    (found,) = caught.value.problems
+    return found
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "said"),
+    [
+        ("x,z\n1,3\n", "GE502", "no column 'y' for input 'y'"),
+        ("x,y\n1,\n", "GE503", "d.csv:2: column 'y' is empty"),
+        ("x,y\n1,2\n  ,2\n", "GE503", "d.csv:3: column 'x' is empty"),
+        ("x,y\n1,2\n3,four\n", "GE503", "d.csv:3: column 'y' is not a number: 'four'"),
+        ("x,y\n1,2\n3\n", "GE503", "d.csv:3: the row has 1 cells, the header has 2"),
+        ("x,y\n1,2,3\n", "GE503", "d.csv:2: the row has 3 cells, the header has 2"),
+        ("x,y\n", "GE501", "no rows below its header"),
+        ("", "GE501", "no rows below its header"),
+        (b"x,y\n1,\xff\n", "GE501", "cannot be read as CSV"),
+        ('x,y\n1,"2\n', "GE501", "cannot be read as CSV"),
+    ],
+)
+def test_wrong_csv_is_told_with_file_row_and_column(tmp_path, text, code, said):
+    found = refused(csv_model(tmp_path, text))
+    assert found.code == code
+    assert said in found.message
+    assert "d.csv" in found.message
+
+
+def test_a_misspelt_column_gets_the_one_that_was_meant(tmp_path):
+    found = refused(csv_model(tmp_path, "distance,speed\n1,2\n", {"x": "distanze", "y": "speed"}))
+    assert (found.code, found.hint) == ("GE502", "did you mean 'distance'?")
+
+
+def test_integers_of_a_csv_must_be_whole(tmp_path):
+    (tmp_path / "d.csv").write_text("x\n1.5\n")
+    content = document(
+        {"z": ("neg", ["x"])},
+        inputs={"x": {"shape": ["N"], "dtype": "int64"}},
+        data={"d": {"type": "csv", "path": "d.csv"}},
+    )
+    with pytest.raises(ge.errors.DataError, match=r"GE503: .*d.csv:2: column 'x' is not an integer of dtype int64"):
+        ge.load(write(tmp_path / "m.json", content)).load_data()
+
+
+@pytest.mark.parametrize(
+    ("values", "code", "said"),
+    [
+        ({"x": [1.0, 2.0], "y": [1.0]}, "GE505", "different numbers of samples: 'x' 2, 'y' 1"),
+        ({"x": [], "y": []}, "GE505", "the data has no samples"),
+        ({"x": [[1.0]], "y": [1.0]}, "GE505", "data for input 'x' has shape (1, 1), declared is (N,)"),
+        ({"x": ["one"], "y": [1.0]}, "GE503", "inline data for input 'x': 'one' is not a number"),
+        ({"x": [1.0, [2.0]], "y": [1.0]}, "GE503", "inline data for input 'x': not a regular array"),
+    ],
+)
+def test_wrong_inline_data_is_told(tmp_path, values, code, said):
+    found = refused(saved(tmp_path, {"type": "inline", "values": values}))
+    assert found.code == code
+    assert said in found.message
+
+
+def test_a_model_that_takes_one_sample_at_a_time_says_to_set_the_batch_size():
+    found = refused(ge.Model.from_dict(linreg(shape=(), training=training())), {"x": [1.0, 2.0], "y": [1.0, 2.0]})
+    assert (found.code, found.message) == ("GE505", "input 'x' takes one sample at a time (its shape is ())")
+    assert "batch_size" in found.hint
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/etc/passwd",
+        "../d.csv",
+        "data/../../d.csv",
+        "data/../d.csv",
+        "data\\d.csv",
+        "..\\d.csv",
+        "C:/d.csv",
+        "~/d.csv",
+        "",
+        ".",
+        "..",
+        "d.csv\u0000",
+        "d\n.csv",
+        "file:///etc/passwd",
+    ],
+)
+def test_a_path_that_is_not_plain_and_relative_is_refused(tmp_path, path):
+    (tmp_path / "d.csv").write_text("x,y\n1,2\n")
+    (tmp_path / "inner" / "data").mkdir(parents=True)
+    found = refused(saved(tmp_path / "inner", {"type": "csv", "path": path}))
+    assert found.code == "GE504"
+
+
+def test_a_symbolic_link_to_a_file_is_refused(tmp_path):
+    (tmp_path / "real.csv").write_text("x,y\n1,2\n")
+    (tmp_path / "d.csv").symlink_to(tmp_path / "real.csv")
+    found = refused(saved(tmp_path, {"type": "csv", "path": "d.csv"}))
+    assert found.code == "GE504"
+    assert "symbolic link" in found.message
+
+
+def test_a_symbolic_link_to_a_folder_is_refused(tmp_path):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "real" / "d.csv").write_text("x,y\n1,2\n")
+    (tmp_path / "data").symlink_to(tmp_path / "real")
+    assert refused(saved(tmp_path, {"type": "csv", "path": "data/d.csv"})).code == "GE504"
+
+
+def test_a_folder_is_not_a_data_file(tmp_path):
+    (tmp_path / "d.csv").mkdir()
+    found = refused(saved(tmp_path, {"type": "csv", "path": "d.csv"}))
+    assert (found.code, found.message) == ("GE504", "path 'd.csv' is not a plain file")
+
+
+@pytest.mark.parametrize("kind", ["csv", "npz"])
+def test_a_data_file_that_is_not_there_is_named(tmp_path, kind):
+    found = refused(saved(tmp_path, {"type": kind, "path": "gone/d.csv"}))
+    assert found.code == "GE501"
+    assert "cannot read 'gone/d.csv'" in found.message
+
+
+def archive_bytes(path):
+    np.savez_compressed(path, x=np.arange(500.0), y=np.arange(500.0))
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize("content", [b"not a zip", b"", b"PK\x03\x04broken", b"\x93NUMPY\x01\x00"])
+def test_a_broken_npz_is_refused(tmp_path, content):
+    (tmp_path / "d.npz").write_bytes(content)
+    found = refused(saved(tmp_path, {"type": "npz", "path": "d.npz"}))
+    assert found.code == "GE501"
+    assert "cannot be read as an .npz archive" in found.message
+
+
+def test_a_damaged_npz_is_read_or_refused_and_nothing_else(tmp_path):
+    whole = archive_bytes(tmp_path / "d.npz")
+    model = saved(tmp_path, {"type": "npz", "path": "d.npz"})
+    for place in range(0, len(whole), 13):
+        (tmp_path / "d.npz").write_bytes(whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :])
+        with contextlib.suppress(ge.errors.DataError):  # most damage is refused, some is not seen
+            assert set(model.load_data()) == {"x", "y"}
+
+
+def test_a_single_array_is_no_archive(tmp_path):
+    with (tmp_path / "d.npz").open("wb") as file:
+        np.save(file, X)
+    assert refused(saved(tmp_path, {"type": "npz", "path": "d.npz"})).code == "GE501"
+
+
+@pytest.mark.parametrize(
+    ("arrays", "code", "said"),
+    [
+        ({"x": [1.0]}, "GE502", "no array 'y' for input 'y'"),
+        ({"x": ["a"], "y": [1.0]}, "GE505", "input 'x' must be float64"),
+    ],
+)
+def test_wrong_arrays_of_an_npz_are_named(tmp_path, arrays, code, said):
+    np.savez(tmp_path / "d.npz", **arrays)
+    found = refused(saved(tmp_path, {"type": "npz", "path": "d.npz"}))
+    assert found.code == code
+    assert said in found.message
+
+
+def test_pickled_objects_in_an_npz_are_refused(tmp_path):
+    np.savez(tmp_path / "d.npz", x=np.array([{}, []], dtype=object), y=[1.0])
+    assert refused(saved(tmp_path, {"type": "npz", "path": "d.npz"})).code == "GE501"
+
+
+def test_a_model_that_is_no_file_has_no_folder_for_data():
+    content = linreg(data={"d": {"type": "csv", "path": "d.csv"}}, training=training())
+    found = refused(ge.Model.from_dict(content))
+    assert found.code == "GE501"
+    assert "not loaded from a file" in found.message
+
+
+def test_from_dict_with_a_path_finds_data_beside_it(tmp_path):
+    (tmp_path / "d.csv").write_text("x,y\n1,3\n2,4\n")
+    content = linreg(data={"d": {"type": "csv", "path": "d.csv"}})
+    assert lists(ge.Model.from_dict(content, tmp_path / "model.json").load_data()) == EXPECTED
+
+
+def test_the_data_to_use_must_be_named_when_there_are_several():
+    data = {name: {"type": "inline", "values": EXPECTED} for name in ("first", "second")}
+    model = ge.Model.from_dict(linreg(data=data, training=training(learning_rate=0.001)))
+    with pytest.raises(ge.errors.TrainingError, match="does not say which data to use; name one of: first, second"):
+        model.train()
+    with pytest.raises(ge.errors.TrainingError, match="no data source 'frist'; did you mean 'first'"):
+        model.train("frist")
+    assert len(model.train("second")) == 1
+
+
+@pytest.mark.parametrize(
+    ("data", "code", "said"),
+    [
+        ({"x": [1.0]}, "GE401", "the data has no values for input 'y'"),
+        ({"x": [1.0], "Y": [1.0]}, "GE402", "no input 'Y'"),
+        ({"x": [1.0], "y": ["a"]}, "GE404", "input 'y' must be float64"),
+    ],
+)
+def test_wrong_arrays_of_a_caller_are_an_input_error(data, code, said):
+    with pytest.raises(ge.errors.InputError) as caught:
+        regression().train(data)
+    assert caught.value.problems[0].code == code
+    assert said in str(caught.value)
+
+
+def test_the_shipped_data_are_the_published_ones():
+    hubble = ge.load(MODELS / "linreg.json").load_data()
+    assert (hubble["x"][0], hubble["y"][0], hubble["x"][-1], hubble["y"][-1]) == (0.032, 170.0, 2.0, 1090.0)
+    assert ge.load(MODELS / "noint1.json").load_data()["y"].tolist() == [float(y) for y in range(130, 141)]
+    assert lists(ge.load(MODELS / "noint2.json").load_data()) == {"x": [4.0, 5.0, 6.0], "y": [3.0, 4.0, 4.0]}
+
+
+# ---------------------------------------------------------------- types of numbers in text
+
+TYPED = {"f": {"shape": ["N"]}, "i": {"shape": ["N"], "dtype": "int64"}, "b": {"shape": ["N"], "dtype": "bool"}}
+
+
+def typed(tmp_path, source, inputs=TYPED):
+    """A model with inputs of several dtypes and one data source."""
+    nodes = {f"minus_{name}": ("cast", [name], {"dtype": "float64"}) for name in inputs}
+    return ge.load(write(tmp_path / "m.json", document(nodes, inputs=inputs, data={"d": source})))
+
+
+def test_cells_of_a_csv_are_read_as_the_dtype_of_their_input(tmp_path):
+    (tmp_path / "d.csv").write_text("f,i,b\n1.5,9007199254740993,true\n-2e3,-3.0,0\n")
+    data = typed(tmp_path, {"type": "csv", "path": "d.csv"}).load_data()
+    assert lists(data) == {"f": [1.5, -2000.0], "i": [9007199254740993, -3], "b": [True, False]}
+    assert {name: array.dtype.name for name, array in data.items()} == {"f": "float64", "i": "int64", "b": "bool"}
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ("1_000,1,1", "column 'f' is not a number: '1_000'"),
+        ("1,1e400,1", "column 'i' is not an integer of dtype int64: '1e400'"),
+        ("1,99999999999999999999,1", "column 'i' is not an integer of dtype int64"),
+        ("1,1,2", "column 'b' is not true or false: '2'"),
+        ("1,1,", "column 'b' is empty"),
+    ],
+)
+def test_a_cell_that_its_input_cannot_hold_is_told_with_row_and_column(tmp_path, row, said):
+    (tmp_path / "d.csv").write_text(f"f,i,b\n1,1,1\n{row}\n")
+    found = load_refused(typed(tmp_path, {"type": "csv", "path": "d.csv"}))
+    assert found.code == "GE503"
+    assert f"d.csv:3: {said}" in found.message
+
+
+def load_refused(model):
+    """The one problem of a DataError that loading data raises."""
+    with pytest.raises(ge.errors.DataError) as caught:
+        model.load_data()
+    (found,) = caught.value.problems
+    return found
+
+
+# ---------------------------------------------------------------- JSON lines
+
+
+@pytest.mark.parametrize("keys", [None, {"f": "F", "i": "i", "b": "b"}])
+def test_jsonl_data(tmp_path, keys):
+    first = (keys or {"f": "f"})["f"]
+    lines = [
+        f'{{"{first}": 1.5, "i": 9007199254740993, "b": true, "other": null}}',
+        "",
+        f'{{"b": false, "{first}": 2, "i": 3}}',
+    ]
+    (tmp_path / "d.jsonl").write_text("\n".join(lines))
+    data = typed(tmp_path, {"type": "jsonl", "path": "d.jsonl", **({"keys": keys} if keys else {})}).load_data()
+    assert lists(data) == {"f": [1.5, 2.0], "i": [9007199254740993, 3], "b": [True, False]}
+
+
+def test_arrays_in_json_lines_make_a_matrix(tmp_path):
+    (tmp_path / "d.jsonl").write_text('{"x": [1, 2]}\n{"x": [3, 4]}\n')
+    data = typed(tmp_path, {"type": "jsonl", "path": "d.jsonl"}, {"x": {"shape": ["N", 2]}}).load_data()
+    assert lists(data) == {"x": [[1.0, 2.0], [3.0, 4.0]]}
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "said"),
+    [
+        ('{"f": 1}\n{"g": 2}', "GE503", "d.jsonl:2: key 'f' is missing"),
+        ('{"f": 1}\n\n{"f": null}', "GE503", "d.jsonl:3: key 'f' is missing"),
+        ('{"f": 1}\n{"f": "two"}', "GE503", "d.jsonl:2: key 'f' is not a number"),
+        ('{"f": 1}\n{"f": [2]}', "GE503", "d.jsonl:2: key 'f' has shape (1,), in the first row ()"),
+        ('{"f": 1}\n[2]', "GE503", "d.jsonl:2: the line is not a JSON object"),
+        ('{"f": 1}\n{"f": ', "GE501", "d.jsonl:2: the line is not JSON"),
+        ('{"F": 1}', "GE502", "no key 'f' for input 'f'"),
+        ("\n", "GE501", "the file has no rows"),
+    ],
+)
+def test_wrong_json_lines_are_told_with_row_and_key(tmp_path, text, code, said):
+    (tmp_path / "d.jsonl").write_text(text)
+    found = load_refused(typed(tmp_path, {"type": "jsonl", "path": "d.jsonl"}, {"f": {"shape": ["N"]}}))
+    assert found.code == code
+    assert said in found.message
+
+
+# ---------------------------------------------------------------- npy, Parquet, Arrow
+
+TABLE = {"x": [1.0, 2.0, 3.0], "y": [3.0, 6.0, 9.0]}
+
+
+def npy_model(tmp_path, arrays, **sections):
+    for name, array in arrays.items():
+        np.save(tmp_path / f"{name}.npy", array)
+    source = {"type": "npy", "paths": {name: f"{name}.npy" for name in arrays}}
+    content = linreg(data={"d": source}, training=training(data="d", learning_rate=0.001), **sections)
+    return ge.load(write(tmp_path / "m.json", content))
+
+
+def columnar_model(tmp_path, kind, table, **keys):
+    """A regression on a table of Arrow that is written in one of its file formats."""
+    path = tmp_path / f"d.{kind}"
+    if kind == "parquet":
+        pyarrow.parquet.write_table(table, path, row_group_size=2)
+    else:
+        make = pyarrow.ipc.new_file if kind == "arrow" else pyarrow.ipc.new_stream
+        with make(str(path), table.schema) as writer:
+            writer.write_table(table, max_chunksize=2)
+    source = {"type": "parquet" if kind == "parquet" else "arrow", "path": path.name, **keys}
+    content = linreg(data={"d": source}, training=training(data="d", learning_rate=0.001))
+    return ge.load(write(tmp_path / "m.json", content))
+
+
+def test_npy_data(tmp_path):
+    assert lists(npy_model(tmp_path, TABLE).load_data()) == TABLE
+
+
+def test_an_npy_file_in_fortran_order_is_read(tmp_path):
+    x = np.asfortranarray(np.arange(6.0).reshape(3, 2))
+    np.save(tmp_path / "x.npy", x)
+    source = {"type": "npy", "paths": {"x": "x.npy"}}
+    assert lists(typed(tmp_path, source, {"x": {"shape": ["N", 2]}}).load_data()) == {"x": x.tolist()}
+
+
+@pytest.mark.parametrize(
+    ("content", "code", "said"),
+    [
+        (b"", "GE501", "cannot be read as an .npy file"),
+        (b"\x93NUMPY\x01\x00v\x00{'descr'", "GE501", "cannot be read as an .npy file"),
+        (np.array(["a", "b"]), "GE505", "input 'x' must be float64"),
+        (np.array([{}], dtype=object), "GE501", "cannot be read as an .npy file"),
+    ],
+)
+def test_a_wrong_npy_file_is_refused(tmp_path, content, code, said):
+    model = npy_model(tmp_path, TABLE)
+    if isinstance(content, bytes):
+        (tmp_path / "x.npy").write_bytes(content)
+    else:
+        np.save(tmp_path / "x.npy", content)
+    found = load_refused(model)
+    assert found.code == code
+    assert said in found.message
+
+
+@pytest.mark.parametrize("kind", ["parquet", "arrow", "stream"])
+def test_columns_of_parquet_and_arrow(tmp_path, kind):
+    table = pyarrow.table({**TABLE, "other": ["a", "b", "c"]})
+    assert lists(columnar_model(tmp_path, kind, table).load_data()) == TABLE
+
+
+def test_several_columns_of_a_parquet_file_make_a_matrix(tmp_path):
+    pyarrow.parquet.write_table(pyarrow.table({"a": [1, 2], "b": [0.5, 1.5]}), tmp_path / "d.parquet")
+    source = {"type": "parquet", "path": "d.parquet", "columns": {"x": ["b", "a"]}}
+    assert lists(typed(tmp_path, source, {"x": {"shape": ["N", 2]}}).load_data()) == {"x": [[0.5, 1.0], [1.5, 2.0]]}
+
+
+@pytest.mark.parametrize("kind", ["parquet", "arrow"])
+@pytest.mark.parametrize(
+    ("change", "code", "said"),
+    [
+        ({"y": [1.0, 2.0, None]}, "GE503", "column 'y' has no value in row 3"),
+        ({"y": ["a", "b", "c"]}, "GE503", "column 'y' does not hold numbers, but string"),
+        ({"y": None, "Y": [1, 2, 3]}, "GE502", "no column 'y' for input 'y'"),
+    ],
+)
+def test_wrong_columns_are_told_with_their_row(tmp_path, kind, change, code, said):
+    table = pyarrow.table({name: values for name, values in {**TABLE, **change}.items() if values})
+    found = load_refused(columnar_model(tmp_path, kind, table))
+    assert found.code == code
+    assert said in found.message
+
+
+@pytest.mark.parametrize("kind", ["parquet", "arrow"])
+def test_a_broken_columnar_file_is_refused(tmp_path, kind):
+    model = columnar_model(tmp_path, kind, pyarrow.table(TABLE))
+    (tmp_path / f"d.{kind}").write_bytes(b"PAR1 broken")
+    found = load_refused(model)
+    assert (found.code, f"cannot be read as {kind}" in found.message) == ("GE501", True)
+
+
+def test_without_pyarrow_the_message_says_what_to_install(tmp_path, monkeypatch):
+    model = columnar_model(tmp_path, "parquet", pyarrow.table(TABLE))
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(ge.errors.UsageError, match=r"GE803: .*'pyarrow'.*pip install 'graphengine\[data\]'"):
+        model.load_data()
+
+
+# ---------------------------------------------------------------- tables of a caller
+
+
+@pytest.mark.parametrize("make", [pandas.DataFrame, polars.DataFrame, pyarrow.table, dict])
+def test_training_on_a_table_is_training_on_its_columns(make):
+    model, expected = regression(epochs=3), regression(epochs=3)
+    other = {} if make is dict else {"other": ["a", "b", "c"]}
+    model.train(make({**TABLE, **other}))
+    expected.train({name: np.array(values) for name, values in TABLE.items()})
+    assert model.parameters["theta"] == expected.parameters["theta"]
+
+
+@pytest.mark.parametrize("make", [pandas.DataFrame, polars.DataFrame, pyarrow.table])
+def test_a_table_without_a_column_is_told(make):
+    with pytest.raises(ge.errors.InputError, match=r"GE401: the .* has no column for input 'y'"):
+        regression().train(make({"x": [1.0]}))
+
+
+@pytest.mark.parametrize("make", [pandas.DataFrame, polars.DataFrame])
+def test_a_missing_value_in_a_table_is_told_with_its_row(make):
+    found = refused(regression(), make({"x": [1.0, 2.0], "y": [1.0, None]}))
+    assert (found.code, "'y' has the value nan in row 2" in found.message) == ("GE503", True)
+
+
+# ---------------------------------------------------------------- data that stays on disk
+
+
+@pytest.fixture
+def tiny_memory(monkeypatch):
+    """Arrays of more than 100 bytes stay on disk and are read 200 bytes at a time."""
+    for module in ("stored", "arrays"):
+        monkeypatch.setattr(f"graphengine.training.data.{module}.IN_MEMORY_BYTES", 100)
+    monkeypatch.setattr("graphengine.training.data.stored.BLOCK_BYTES", 200)
+
+
+N = 123
+LARGE = {"x": np.linspace(0.1, 2, N), "y": np.linspace(0.1, 2, N) * 3 + 1}
+
+
+def large_model(tmp_path, kind, **sections):
+    if kind == "npy":
+        return npy_model(tmp_path, LARGE, **sections)
+    return columnar_model(tmp_path, kind, pyarrow.table(LARGE), **sections)
+
+
+@pytest.mark.parametrize("kind", ["npy", "parquet"])
+@pytest.mark.parametrize(
+    "keys", [{"batch_size": 4}, {"batch_size": 7, "shuffle": True}, {"batch_size": 50, "shuffle": True}, {}]
+)
+def test_training_from_disk_gives_the_bits_of_training_in_memory(tmp_path, tiny_memory, kind, keys):
+    model, expected = large_model(tmp_path, kind), regression()
+    trainer = model.trainer(epochs=3, learning_rate=0.05, **keys)
+    assert trainer.batches.is_stored
+    for _ in trainer.chunks():
+        pass
+    history = expected.train(LARGE, epochs=3, learning_rate=0.05, **keys)
+    assert trainer.history.losses == history.losses
+    assert model.parameters["theta"] == expected.parameters["theta"]
+
+
+def test_an_epoch_can_begin_at_any_batch(tmp_path, tiny_memory):
+    for model, data in ((large_model(tmp_path, "npy"), None), (regression(), LARGE)):
+        batches = model.trainer(data, batch_size=10, shuffle=True).batches
+        whole = [s.batch(i)["x"].tolist() for s in batches.epoch(2) for i in range(s.count)]
+        for first in (0, 5, 12, 13):
+            part = [s.batch(i)["x"].tolist() for s in batches.epoch(2, first) for i in range(s.count)]
+            assert part == whole[first:]
+
+
+def test_numbers_on_disk_take_the_dtype_of_their_input(tmp_path, tiny_memory):
+    data = npy_model(tmp_path, {name: array.astype(np.float32) for name, array in LARGE.items()}).load_data()
+    assert isinstance(data["x"], Stored)
+    assert data["x"][3:5].dtype == np.float64
+    np.testing.assert_array_equal(np.asarray(data["x"]), LARGE["x"].astype(np.float32))
+
+
+def test_a_large_npy_file_that_ends_early_or_does_not_fit_is_refused(tmp_path, tiny_memory):
+    model = npy_model(tmp_path, LARGE)
+    (tmp_path / "x.npy").write_bytes((tmp_path / "x.npy").read_bytes()[:-1])
+    assert "ends before its array" in load_refused(model).message
+    assert load_refused(npy_model(tmp_path, {"x": LARGE["x"] + 1j, "y": LARGE["y"]})).code == "GE505"
+
+
+def test_a_value_on_disk_that_is_not_finite_is_told_with_its_row(tmp_path, tiny_memory):
+    y = LARGE["y"].copy()
+    y[77] = np.inf
+    assert "'y' has the value inf in row 78" in refused(npy_model(tmp_path, {**LARGE, "y": y})).message
+
+
+def test_the_hash_of_data_does_not_depend_on_where_it_lies(tmp_path, tiny_memory):
+    in_memory = data_hash(LARGE)
+    assert data_hash(large_model(tmp_path, "npy").load_data()) == in_memory
+    assert data_hash(large_model(tmp_path, "parquet").load_data()) == in_memory
+    assert data_hash({**LARGE, "y": LARGE["y"] + 1}) != in_memory
+    assert data_hash({"x": LARGE["y"], "y": LARGE["x"]}) != in_memory
+
+
+STREAMING = """
+import resource, sys
+import graphengine as ge
+from graphengine.training.data import stored, arrays
+
+allowed = int(sys.argv[2])
+stored.IN_MEMORY_BYTES = arrays.IN_MEMORY_BYTES = allowed // 4
+stored.BLOCK_BYTES = allowed // 64
+model = ge.load(sys.argv[1])
+model.train({"x": [[0.0] * 64] * 64, "y": [0.0] * 64}, max_iterations=1)  # what is imported late is in memory now
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+model.train(epochs=1)
+unit = 1 if sys.platform == "darwin" else 1024
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * unit)
+"""
+
+
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_training_on_five_times_the_allowed_memory_stays_within_it(tmp_path, shuffle):
+    allowed = 16 * 2**20
+    rows = 5 * allowed // (65 * 8)
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).normal(size=(rows, 64)))
+    np.save(tmp_path / "y.npy", np.ones(rows))
+    content = document(
+        {"p": ("matmul", ["x", "w"]), "e": ("sub", ["p", "y"]), "s": ("square", ["e"]), "loss": ("mean", ["s"])},
+        inputs={"x": ["N", 64], "y": ["N"]},
+        parameters={"w": [0.0] * 64},
+        data={"d": {"type": "npy", "paths": {"x": "x.npy", "y": "y.npy"}}},
+        training=training(data="d", learning_rate=0.01, batch_size=64, shuffle=shuffle),
+    )
+    path = write(tmp_path / "m.json", content)
+    command = [sys.executable, "-c", STREAMING, str(path), str(allowed)]
+    peak = int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    assert peak < allowed
