@@ -144,7 +144,10 @@ class Pow(Node):
 
 @register("maximum", numpy=np.maximum)
 class Maximum(Node):
-    """Larger value, z = maximum(x, y); dz/dx = (x > y), dz/dy = (x < y), half each where they are equal."""
+    """Larger value, z = maximum(x, y); dz/dx = (x > y), dz/dy = (x < y).
+
+    Where both are equal each gets half the gradient.
+    """
 
     infer = elementwise
 
@@ -157,7 +160,10 @@ class Maximum(Node):
 
 @register("minimum", numpy=np.minimum)
 class Minimum(Node):
-    """Smaller value, z = minimum(x, y); dz/dx = (x < y), dz/dy = (x > y), half each where they are equal."""
+    """Smaller value, z = minimum(x, y); dz/dx = (x < y), dz/dy = (x > y).
+
+    Where both are equal each gets half the gradient.
+    """
 
     infer = elementwise
 
