@@ -6,7 +6,8 @@ from samples.table import Samples
 
 
 def random_key(iteration=0, *, stream, seed=0):
-    return np.array([int(sha256(f"{seed}/{stream}".encode()).hexdigest()[:16], 16), int(iteration)], np.uint64)
+    digest = sha256(f"{seed}/{stream}".encode()).digest()
+    return np.array([np.frombuffer(digest, "<u8")[0], iteration], np.uint64)
 
 
 TABLE = {
