@@ -291,6 +291,26 @@ def test_results_are_not_overwritten_by_the_next_run():
     assert (first == 1).all()
 
 
+def test_a_view_that_a_node_gives_is_not_overwritten_while_it_is_read():
+    @ge.register("reversed")
+    class Reversed(ge.Node):
+        outputs = ("first", "second")
+
+        def forward(self, x, y):
+            return x[::-1], y[::-1]
+
+    nodes = [
+        {"id": "a", "op": "exp", "inputs": ["x"]},
+        {"id": "b", "op": "reversed", "inputs": ["x", "a"]},
+        {"id": "c", "op": "sin", "inputs": ["b:second"]},
+        {"id": "d", "op": "mul", "inputs": ["c", "b:second"]},
+        {"id": "e", "op": "sum", "inputs": ["d"]},
+    ]
+    graph = graph_of(nodes, {"e": "e"}, x=[4])
+    values = {"x": RNG.normal(size=4)}
+    assert Plan(graph).run(values) == reference(graph, values)
+
+
 def test_many_threads_share_a_plan():
     model = ge.load("models/linreg.json")
     plan = Plan(gradient(model.graph).with_sizes({"N": 1000}))

@@ -30,18 +30,19 @@ def assign_buffers(
 ) -> Buffers:
     """Give each writing instruction its buffer; that of a `lasting` value is not shared."""
     lasting = set(lasting)
-    base = _bases(instructions)
+    memory = _memory(instructions)
     last = {
-        base.get(operand, operand): index
+        owner: index
         for index, instruction in enumerate(instructions)
         for operand in instruction.inputs
+        for owner in memory.get(operand, (operand,))
     }
     replaces = {outputs[name]: source for name, source in carried.items()}
     # a source that is itself an output keeps what it holds until the end of the round
-    escaping = {base.get(value, value) for value in outputs.values()}
+    escaping = {owner for value in outputs.values() for owner in memory.get(value, (value,))}
     pool = _Pool()
     for index, instruction in enumerate(instructions):
-        read = dict.fromkeys(base.get(operand, operand) for operand in instruction.inputs)
+        read = dict.fromkeys(owner for operand in instruction.inputs for owner in memory.get(operand, (operand,)))
         dying = [name for name in read if last[name] == index and name not in lasting]
         source = replaces.get(instruction.output)
         if source in read and source not in escaping and instruction.elementwise and last[source] == index:
@@ -79,11 +80,11 @@ class _Pool:
                 self._free.setdefault(self.buffers.kinds[buffer], []).append(buffer)
 
 
-def _bases(instructions: Sequence[Instruction]) -> dict[Any, str]:
-    """For each value that shares another's memory, that other one."""
-    base: dict[Any, str] = {}
+def _memory(instructions: Sequence[Instruction]) -> dict[Any, tuple[str, ...]]:
+    """For each value that may share the memory of others, those others."""
+    memory: dict[Any, tuple[str, ...]] = {}
     for instruction in instructions:
-        if instruction.aliases and isinstance(instruction.inputs[0], str):
-            source = instruction.inputs[0]
-            base[instruction.output] = base.get(source, source)
-    return base
+        if instruction.aliases:
+            owners = [memory.get(operand, (operand,)) for operand in instruction.inputs if isinstance(operand, str)]
+            memory[instruction.output] = tuple(dict.fromkeys(owner for each in owners for owner in each))
+    return memory

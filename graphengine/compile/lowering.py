@@ -24,7 +24,7 @@ class Instruction(NamedTuple):
     """One call: `function(*inputs)`, with a buffer as one more argument if `writes`.
 
     `text`, with {0}, {1} for the inputs, is the same as an expression, where Python has one. `aliases` is true where
-    the result shares the memory of its first input. `elementwise` means that the buffer may be that of an input, `sums`
+    the result may share the memory of an input. `elementwise` means that the buffer may be that of an input, `sums`
     that the result for vectors is the sum of the results for their parts.
     """
 
@@ -102,7 +102,7 @@ def constants(graph: Graph) -> dict[str, Any]:
 def _several_outputs(node: GraphNode, graph: Graph) -> list[Instruction]:
     """A call that gives a tuple, and one instruction for each of its items."""
     whole = f"{node.id}:*"
-    call = Instruction(node.node.forward, node.inputs, whole, graph.types[node.id])
+    call = Instruction(node.node.forward, node.inputs, whole, graph.types[node.id], aliases=True)
     items = [
         Instruction(operator.itemgetter(index), (whole,), name, graph.types[name], aliases=True)
         for index, name in enumerate(node.outputs)
@@ -115,13 +115,18 @@ def _lower_node(node: GraphNode, graph: Graph) -> Instruction:
     kinds = [graph.types.get(operand) if isinstance(operand, str) else None for operand in node.inputs]
     values = [graph_kind for graph_kind in kinds if graph_kind is not None]
     if not node.is_core or any(None in of.shape for of in [kind, *values]):
-        return Instruction(_typed(node.node.forward, kinds, kind), node.inputs, node.id, kind)
+        return _call(node, kinds, kind)
     if node.op in SCALAR and all(_is_plain(value) for value in values) and (is_float(kind) or kind.dtype == np.bool_):
         text, function = SCALAR[node.op]
         inputs = tuple(_as_float(operand) for operand in node.inputs if operand is not None)
         return Instruction(function, inputs, node.id, kind, text)
     lowered = _SPECIAL.get(node.op, _by_ufunc)(node, graph, kind)
-    return lowered or Instruction(_typed(node.node.forward, kinds, kind), node.inputs, node.id, kind)
+    return lowered or _call(node, kinds, kind)
+
+
+def _call(node: GraphNode, kinds: Any, kind: ArrayType) -> Instruction:
+    """A call of the node's own `forward`, which may give a view of an input."""
+    return Instruction(_typed(node.node.forward, kinds, kind), node.inputs, node.id, kind, aliases=not is_float(kind))
 
 
 def _is_plain(kind: ArrayType) -> bool:
