@@ -243,6 +243,19 @@ def test_an_op_that_a_user_replaced_is_not_mistaken_for_the_shipped_one():
 # ---------------------------------------------------------------- plan
 
 
+@pytest.mark.parametrize("op", ["sin", "cos", "sqrt"])
+@pytest.mark.parametrize("longest", [0, 400])
+def test_a_scalar_function_gives_the_bits_of_numpys_in_its_whole_domain(op, longest, monkeypatch):
+    monkeypatch.setattr(plan_module, "LONGEST_FUNCTION", longest)
+    plan = Plan(graph_of([{"id": "a", "op": op, "inputs": ["x"]}], {"a": "a"}, x=[]))
+    numbers = np.concatenate([SPECIAL, [np.nan], RNG.normal(size=300), 10.0 ** RNG.uniform(-300, 300, 300)])
+    with np.errstate(invalid="ignore"):
+        expected = getattr(np, op)(numbers)
+    found = np.array([plan.run({"x": number})["a"] for number in numbers])
+    assert (np.isnan(found) == np.isnan(expected)).all()  # a NaN's own bits are not promised
+    assert same_bits(found[~np.isnan(found)], expected[~np.isnan(found)])
+
+
 def test_a_long_plan_is_flat_and_gives_the_same(monkeypatch):
     model = ge.load("models/linreg.json")
     graph = gradient(model.graph).with_sizes({"N": 24})

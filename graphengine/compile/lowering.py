@@ -49,6 +49,25 @@ def safe_sqrt(x: float) -> float:
     return math.sqrt(x) if x >= 0 else math.nan
 
 
+def safe_sin(x: float) -> float:
+    """The sine as NumPy has it: NaN for infinity."""
+    return math.sin(x) if math.isfinite(x) else math.nan
+
+
+def safe_cos(x: float) -> float:
+    """The cosine as NumPy has it: NaN for infinity."""
+    return math.cos(x) if math.isfinite(x) else math.nan
+
+
+def gives_same_bits(function: Callable[[float], float], ufunc: np.ufunc) -> bool:
+    """Whether a function on floats gives what a ufunc gives, bit for bit, judged by two thousand numbers.
+
+    Python calls the C library, and NumPy may have a routine of its own. Where it has, a rounding in several differs.
+    """
+    samples = np.concatenate([np.linspace(-20, 20, 1001), np.geomspace(1e-300, 1e300, 1001)])
+    return np.array_equal(ufunc(samples), np.array([function(x) for x in samples.tolist()]))
+
+
 def choose(condition: Any, x: float, y: float) -> float:
     """x if the condition holds, else y."""
     return x if condition else y
@@ -73,6 +92,8 @@ SCALAR: Mapping[str, tuple[str, Callable[..., Any]]] = {
     "sum": ("{0} + 0.0", lambda x: x + 0.0),  # NumPy starts from 0, which makes -0.0 positive
     "sum_to": ("{0}", operator.pos),
     "transpose": ("{0}", operator.pos),
+    **({"sin": ("(sin({0}) if -inf < {0} < inf else nan)", safe_sin)} if gives_same_bits(math.sin, np.sin) else {}),
+    **({"cos": ("(cos({0}) if -inf < {0} < inf else nan)", safe_cos)} if gives_same_bits(math.cos, np.cos) else {}),
 }
 """Ops on Python floats that give NumPy's bits, as an expression and as a function."""
 
@@ -287,7 +308,15 @@ def dot(x: Any, y: Any) -> float:
     return float(np.dot(x, y))
 
 
-NAMES = {"safe_divide": safe_divide, "safe_sqrt": safe_sqrt, "dot": np.dot}
+NAMES: Mapping[str, Any] = {
+    "safe_divide": safe_divide,
+    "safe_sqrt": safe_sqrt,
+    "dot": np.dot,
+    "sin": math.sin,
+    "cos": math.cos,
+    "inf": math.inf,
+    "nan": math.nan,
+}
 """The functions that the texts of instructions name."""
 
 _SPECIAL: Mapping[str, Callable[[GraphNode, Graph, ArrayType], Instruction | None]] = {

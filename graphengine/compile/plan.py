@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -28,15 +28,10 @@ WORTH_COMPILING = 64
 """Rounds after which a longer plan becomes one function, too: about what compiling costs, for a graph of any length."""
 
 
-class FlatStep(NamedTuple):
-    """One call on slots; -1 for an operand that is not there. `others` are operands beyond the third."""
-
-    function: Callable[..., Any]
-    one: int
-    two: int
-    three: int
-    result: int
-    others: tuple[int, ...]
+FlatStep: TypeAlias = tuple[Callable[..., Any], Any, int | None, int]
+"""A call on slots: a function, its two operands, its result. One operand has None beside it; none, three or more are
+a tuple with `MANY`. Plain tuples, because Python unpacks no others as fast."""
+MANY = -1
 
 
 class Plan:
@@ -140,7 +135,7 @@ class Plan:
 
     @cached_property
     def _steps(self) -> list[FlatStep]:
-        steps = []
+        steps: list[FlatStep] = []
         for index, instruction in enumerate(self.instructions):
             slots = [self._slots[slot_key(operand)] for operand in instruction.inputs]
             if index in self._buffers.in_place:
@@ -149,9 +144,8 @@ class Plan:
                 slots.append(len(self._slots) + self._buffers.of[index])
             elif instruction.writes:
                 slots.append(self._slots[slot_key(None)])
-            one, two, three = (*slots, -1, -1, -1)[:3]
-            result = self._slots[instruction.output]
-            steps.append(FlatStep(instruction.function, one, two, three, result, tuple(slots[3:])))
+            one, two = slots if len(slots) == 2 else (slots[0], None) if len(slots) == 1 else (tuple(slots), MANY)
+            steps.append((instruction.function, one, two, self._slots[instruction.output]))
         return steps
 
     def _run_flat(self, given: Sequence[Any], workspace: Sequence[Any]) -> list[Any]:
@@ -161,17 +155,13 @@ class Plan:
         for slot, value in self._fixed.items():
             slots[slot] = value
         slots += workspace
-        for function, one, two, three, result, others in self._steps:
-            if three < 0:
-                if two < 0:
-                    slots[result] = function(slots[one]) if one >= 0 else function()
-                else:
-                    slots[result] = function(slots[one], slots[two])
-            elif not others:
-                slots[result] = function(slots[one], slots[two], slots[three])
+        for function, one, two, result in self._steps:
+            if two is None:
+                slots[result] = function(slots[one])
+            elif two < 0:
+                slots[result] = function(*[slots[slot] for slot in one])
             else:
-                rest = [slots[other] for other in others]
-                slots[result] = function(slots[one], slots[two], slots[three], *rest)
+                slots[result] = function(slots[one], slots[two])
         return [slots[self._slots[value]] for value in self.outputs.values()]
 
     def _flat_loop(self, fed: Sequence[str], recorded: Sequence[str]) -> Callable[..., Any]:
