@@ -7,7 +7,7 @@ never changes while it runs: any number of threads may share one, each with its 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
 
@@ -34,6 +34,9 @@ class BackwardStep(NamedTuple):
 
     step: Step
     needs: tuple[bool, ...]
+
+
+Observer: TypeAlias = Callable[[BackwardStep, Sequence[Any], Sequence[Any]], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +106,10 @@ class Executor:
                     slots[slot] = None
         return slots
 
-    def backward(self, slots: Slots, of: str, wrt: Sequence[str]) -> dict[str, Any]:
+    def backward(self, slots: Slots, of: str, wrt: Sequence[str], see: Observer | None = None) -> dict[str, Any]:
         """Gradients of the scalar `of` toward the values `wrt`, from the values of a forward pass.
+
+        `see` is called at each step with what arrives at its node and what each of its inputs gets.
 
         Raises
         ------
@@ -119,7 +124,10 @@ class Executor:
             for backward_step in self.backward_schedule(of, wrt).steps:
                 step = backward_step.step
                 incoming = [gradients.get(slot) for slot in step.outputs]
-                for slot, gradient in zip(step.inputs, _call_backward(backward_step, slots, incoming), strict=True):
+                given = _call_backward(backward_step, slots, incoming)
+                if see:
+                    see(backward_step, incoming, given)
+                for slot, gradient in zip(step.inputs, given, strict=True):
                     if gradient is not None:
                         gradients[slot] = gradients[slot] + gradient if slot in gradients else gradient
                 for slot in step.outputs:

@@ -19,13 +19,14 @@ from typer.testing import CliRunner
 import graphengine
 from graphengine.cli import app as application
 from graphengine.cli.opening import find_model, shipped_models
-from graphengine.cli.output import array_text, escaped, make_streams_forgiving, print_line
+from graphengine.cli.output import array_text, make_streams_forgiving, print_line
 from graphengine.compile import Plan
 from graphengine.errors import DivergenceError, ExecutionError, InputError, UsageError
 from graphengine.format.schema import model_schema
 from graphengine.format.writing import dump_model
 from graphengine.registry import OPS
 from graphengine.training.rules import shipped_rules
+from graphengine.view.escaping import escaped
 
 ROOT = Path(__file__).parents[1]
 MODELS = ROOT / "models"

@@ -18,8 +18,9 @@ from graphengine.cli.failures import stopped_quietly, told
 from graphengine.cli.inspecting import ops, schema, show, validate
 from graphengine.cli.predicting import predict
 from graphengine.cli.running import run
+from graphengine.cli.tracing import trace
 
-COMMANDS = (validate, show, grad, step, ops, schema)
+COMMANDS = (validate, show, trace, grad, step, ops, schema)
 
 
 class Commands(TyperGroup):

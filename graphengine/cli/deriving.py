@@ -92,11 +92,13 @@ def _hand_over(graph: Graph, parts: dict[str, set[str]], output: Path | None, ou
 
 def _print_graph(graph: Graph, parts: dict[str, set[str]]) -> None:
     """A graph as lines of `id = op(inputs)  type`, each node in the first part that has it."""
+    from graphengine.view.formulas import call
+
     print_line(graph.header.description or graph.name)
     lines = {"given": list(_sources(graph))} | {title: [] for title in parts}
     for node in in_reading_order(graph):
         title = next(title for title, ids in parts.items() if node.id in ids)
-        lines[title] += [(f"{', '.join(node.outputs)} = {_call(node)}", str(graph.types[node.id]))]
+        lines[title] += [(f"{', '.join(node.outputs)} = {call(node)}", str(graph.types[node.id]))]
     lines["outputs"] = [
         (f"{name} = {value}" if name != value else name, str(graph.types[value]))
         for name, value in graph.outputs.items()
@@ -114,16 +116,6 @@ def _sources(graph: Graph) -> Iterator[tuple[str, str]]:
     for name, source in graph.sources.items():
         value = getattr(source, "value", None)
         yield name if value is None else f"{name} = {array_text(value)}", str(graph.types[name])
-
-
-def _call(node: GraphNode) -> str:
-    """A node as Python writes a call: `mean(sq, axis=0)`."""
-    document = node.as_document()
-    inputs = document["inputs"]
-    named = inputs if isinstance(inputs, dict) else {}
-    operands = [] if named else list(map(str, inputs))
-    attributes = {**named, **document.get("attributes", {})}
-    return f"{node.op}({', '.join([*operands, *(f'{name}={value}' for name, value in attributes.items())])})"
 
 
 def in_reading_order(graph: Graph) -> Iterable[GraphNode]:

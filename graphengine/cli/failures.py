@@ -13,7 +13,7 @@ from typing import Any
 
 import typer
 
-from graphengine.cli.output import escaped, print_json
+from graphengine.cli.output import print_json
 from graphengine.errors import (
     DataError,
     DivergenceError,
@@ -26,6 +26,7 @@ from graphengine.errors import (
     UnsupportedError,
     UsageError,
 )
+from graphengine.view.escaping import escaped
 
 WORK_FAILED, BAD_INPUT, INTERRUPTED, PIPE_CLOSED = 1, 2, 130, 141
 

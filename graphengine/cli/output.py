@@ -14,6 +14,8 @@ from typing import Any
 
 import typer
 
+from graphengine.view.escaping import escaped
+
 MAX_INLINE = 8
 """An array of at most this many numbers is printed as it is, a larger one by its range."""
 
@@ -41,13 +43,6 @@ def make_streams_forgiving() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-
-
-def escaped(text: str) -> str:
-    """Text on one line, with control, bidirectional and invisible characters as escapes."""
-    if text.isprintable():
-        return text
-    return "".join([char if char.isprintable() else char.encode("unicode_escape").decode() for char in text])
 
 
 def print_line(text: str) -> None:

@@ -88,6 +88,11 @@ class Trainer:
         by_epochs = (self.training.epochs or math.inf) * self.batches.per_epoch
         return int(min(by_epochs, self.training.max_iterations or math.inf))
 
+    @property
+    def carried(self) -> dict[str, Any]:
+        """What the next iteration starts from: parameters, state and what the update rule keeps, by name; copies."""
+        return {name: np.array(value)[()] for name, value in self._carried.items()}
+
     def iterate(self) -> Iterator[Iteration]:
         """Train, giving a row after each update, with the model's values those after it.
 

@@ -1,0 +1,58 @@
+"""`trace`: every step of one evaluation, forward, backward and update, with its numbers."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from graphengine.cli.opening import decoded, open_changed
+from graphengine.cli.options import Inputs, ModelName, Plugins, Settings
+from graphengine.cli.output import print_json
+from graphengine.cli.values import named_values
+
+
+class TraceFormat(StrEnum):
+    """How a trace is printed."""
+
+    text = "text"
+    markdown = "markdown"
+    json = "json"
+
+
+def trace(
+    file: ModelName,
+    inputs: Inputs = None,
+    sample: Annotated[
+        int | None, typer.Option(metavar="NUMBER", help="Take one sample of the model's data, counted from 1.")
+    ] = None,
+    iteration: Annotated[
+        int | None,
+        typer.Option(metavar="NUMBER", help="Take what this iteration of the training starts from; from 1."),
+    ] = None,
+    of: Annotated[str | None, typer.Option(metavar="NAME", help="Default: the loss, or the only output.")] = None,
+    wrt: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Default: the trainable parameters. May be repeated.")
+    ] = None,
+    settings: Settings = None,
+    output_format: Annotated[TraceFormat, typer.Option("--format", help="For people or for machines.")] = (
+        TraceFormat.text
+    ),
+    plugins: Plugins = None,
+) -> None:
+    """Show every step of one evaluation of MODEL with its numbers: forward, backward, and the update of the training.
+
+    Without --input or --sample it takes the first batch of the training.
+    """
+    from graphengine.view.report import markdown_report, text_report
+    from graphengine.view.tracing import as_json, trace_model
+
+    model, given = open_changed(file, plugins, settings or [])
+    given = decoded(model, {**given, **named_values("--input", inputs or [])})
+    traced = trace_model(model, given, sample=sample, iteration=iteration, of=of, wrt=wrt or None)
+    if output_format is TraceFormat.json:
+        print_json(as_json(traced))
+    else:
+        report = text_report if output_format is TraceFormat.text else markdown_report
+        typer.echo(report(traced), nl=False)
