@@ -156,6 +156,8 @@ class Recorder:
         operands, fixed = self._operands(op, inputs)
         if not isinstance(node, Node):
             node = self.instance(op, {**node, **fixed})
+        elif fixed:
+            node = self.instance(op, {**node.model_dump(), **fixed})
         return self.emit(op, node, operands, self._fresh())
 
     def instance(self, op: str, attributes: Mapping[str, Any]) -> Node:

@@ -244,7 +244,8 @@ def test_float32_stays_float32_backward(name, attributes, arrays):
 
 
 def arguments_of(signature, arrays, results):
-    """What `backward` asks for, in its order."""
+    """What `backward` asks for, in its order; None for an optional input that is not there."""
+    arrays = [*arrays, *[None] * (len(signature.inputs) - len(arrays))]
     known = dict(zip(signature.inputs, arrays, strict=False)) | {"needs": (True,) * len(arrays)}
     if signature.variadic:
         known[signature.inputs[-1]] = tuple(arrays[len(signature.inputs) - 1 :])

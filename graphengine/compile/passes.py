@@ -44,7 +44,7 @@ def expand(graph: Graph) -> Graph:
 
 def _expand_node(recorder: Recorder, node: GraphNode, replaced: dict[Any, Any]) -> bool:
     """Record the `forward` of one node; False, with nothing recorded, if it is a primitive."""
-    if len(node.outputs) > 1 or node.op in ("shape", "size", "constant") or None in node.inputs:
+    if node.op in ("shape", "size", "constant"):
         return False
     recorder.enter(node.id)
     before = len(recorder.nodes)
@@ -54,13 +54,18 @@ def _expand_node(recorder: Recorder, node: GraphNode, replaced: dict[Any, Any]) 
         recorder.forget(before)
         return False
     recorded = recorder.nodes[before:]
-    kind = recorder.graph.types.get(node.id) or recorder.types[node.id]
+    results = result if isinstance(result, tuple) else (result,)
+    kinds = [recorder.types[name] for name in node.outputs]
     itself = len(recorded) == 1 and recorded[0].op == node.op
-    if not isinstance(result, Symbol) or itself or result.type[:2] != kind[:2]:
+    if itself or [_recorded_type(each) for each in results] != [kind[:2] for kind in kinds]:
         recorder.forget(before)
         return False
-    replaced[node.id] = result.name
+    replaced.update(zip(node.outputs, [each.name for each in results], strict=True))
     return True
+
+
+def _recorded_type(result: Any) -> Any:
+    return result.type[:2] if isinstance(result, Symbol) else None
 
 
 # ---------------------------------------------------------------- rules

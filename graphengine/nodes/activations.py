@@ -1,4 +1,8 @@
-"""Activation functions, in forms that neither overflow nor lose digits for large arguments."""
+"""Activation functions, in forms that neither overflow nor lose digits for large arguments.
+
+Names, attributes and their defaults are those of PyTorch. Where a function has a kink, its derivative there is that of
+the left side.
+"""
 
 import numpy as np
 
@@ -20,6 +24,125 @@ class Relu(Node):
         return grad * (x > 0)
 
 
+@register("leaky_relu")
+class LeakyRelu(Node):
+    """Leaky rectified linear unit, z = where(x > 0, x, negative_slope * x); dz/dx = where(x > 0, 1, negative_slope)."""
+
+    infer = elementwise
+    negative_slope: float = 0.01
+
+    def forward(self, x):
+        return np.where(x > 0, x, self.negative_slope * x)
+
+    def backward(self, grad, x):
+        return np.where(x > 0, grad, self.negative_slope * grad)
+
+
+@register("prelu")
+class Prelu(Node):
+    """Learned slope, z = where(x > 0, x, slope * x); dz/dx = where(x > 0, 1, slope), dz/dslope = where(x > 0, 0, x).
+
+    The slope broadcasts against x by NumPy's rules; one for each channel of an image has the shape (C, 1, 1). He et
+    al., Delving Deep into Rectifiers, 2015.
+    """
+
+    infer = elementwise
+
+    def forward(self, x, slope):
+        return np.where(x > 0, x, slope * x)
+
+    def backward(self, grad, x, slope):
+        return np.where(x > 0, grad, slope * grad), np.where(x > 0, 0, grad * x)
+
+
+@register("elu")
+class Elu(Node):
+    """Exponential linear unit, z = where(x > 0, x, alpha * expm1(x)); dz/dx = where(x > 0, 1, z + alpha).
+
+    Clevert et al., Fast and Accurate Deep Network Learning by Exponential Linear Units, 2016.
+    """
+
+    infer = elementwise
+    alpha: float = 1.0
+
+    def forward(self, x):
+        return np.where(x > 0, x, self.alpha * np.expm1(np.minimum(x, 0)))
+
+    def backward(self, grad, x, out):
+        return np.where(x > 0, grad, grad * (out + self.alpha))
+
+
+@register("selu")
+class Selu(Node):
+    """Scaled exponential linear unit: s * x where x > 0, else s * a * expm1(x).
+
+    The derivative is s where x > 0, else z + s * a. With a = 1.6732632423543772 and s = 1.0507009873554805 values of
+    mean 0 and variance 1 keep both. Klambauer et al., Self-Normalizing Neural Networks, 2017.
+    """
+
+    infer = elementwise
+
+    def forward(self, x):
+        return SELU_SCALE * np.where(x > 0, x, SELU_ALPHA * np.expm1(np.minimum(x, 0)))
+
+    def backward(self, grad, x, out):
+        return np.where(x > 0, SELU_SCALE * grad, grad * (out + SELU_SCALE * SELU_ALPHA))
+
+
+SELU_ALPHA, SELU_SCALE = 1.6732632423543772, 1.0507009873554805
+
+
+@register("celu")
+class Celu(Node):
+    """Smooth elu, z = where(x > 0, x, alpha * expm1(x / alpha)); dz/dx = where(x > 0, 1, z / alpha + 1).
+
+    Barron, Continuously Differentiable Exponential Linear Units, 2017.
+    """
+
+    infer = elementwise
+    alpha: float = 1.0
+
+    def forward(self, x):
+        return np.where(x > 0, x, self.alpha * np.expm1(np.minimum(x, 0) / self.alpha))
+
+    def backward(self, grad, x, out):
+        return np.where(x > 0, grad, grad * (out / self.alpha + 1))
+
+
+@register("silu")
+class Silu(Node):
+    """Sigmoid linear unit, also named swish, z = x / (1 + exp(-x)); dz/dx = (1 + z * exp(-x)) / (1 + exp(-x)).
+
+    Elfwing et al., Sigmoid-Weighted Linear Units, 2018.
+    """
+
+    infer = elementwise
+
+    def forward(self, x):
+        return x * Sigmoid().forward(x)
+
+    def backward(self, grad, x, out):
+        sigmoid = Sigmoid()(x)
+        return grad * (sigmoid + out * (1 - sigmoid))
+
+
+@register("mish")
+class Mish(Node):
+    """Mish, z = x * tanh(log1p(exp(x))); dz/dx = z / x + x * (1 - square(z / x)) / (1 + exp(-x)).
+
+    Misra, Mish: A Self Regularized Non-Monotonic Activation Function, 2020.
+    """
+
+    infer = elementwise
+
+    def forward(self, x):
+        return x * np.tanh(Softplus().forward(x))
+
+    def backward(self, grad, x):
+        t = np.tanh(Softplus()(x))
+        return grad * (t + x * (1 - np.square(t)) * Sigmoid()(x))
+
+
 @register("sigmoid")
 class Sigmoid(Node):
     """Logistic function, z = 1 / (1 + exp(-x)); dz/dx = z * (1 - z)."""
@@ -34,11 +157,58 @@ class Sigmoid(Node):
         return grad * out * (1 - out)
 
 
+@register("hard_sigmoid")
+class HardSigmoid(Node):
+    """Sigmoid in straight pieces, z = clip(alpha * x + beta, 0, 1); dz/dx = where(abs(z - 0.5) < 0.5, alpha, 0).
+
+    The default of alpha is that of PyTorch and Keras, 1/6; ONNX's is 0.2.
+    """
+
+    infer = elementwise
+    alpha: float = 1 / 6
+    beta: float = 0.5
+
+    def forward(self, x):
+        return np.maximum(0, np.minimum(1, self.alpha * x + self.beta))
+
+    def backward(self, grad, out):
+        return np.where(np.logical_and(out > 0, out < 1), self.alpha * grad, 0)
+
+
+@register("softplus")
+class Softplus(Node):
+    """Smooth version of relu, z = log1p(exp(x)); dz/dx = 1 / (1 + exp(-x)).
+
+    Computed as maximum(x, 0) + log1p(exp(-abs(x))), so nothing overflows.
+    """
+
+    infer = elementwise
+
+    def forward(self, x):
+        return np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x)))
+
+    def backward(self, grad, x):
+        return grad * Sigmoid()(x)
+
+
+@register("softsign")
+class Softsign(Node):
+    """Softsign, z = x / (1 + abs(x)); dz/dx = 1 / square(1 + abs(x))."""
+
+    infer = elementwise
+
+    def forward(self, x):
+        return x / (1 + np.abs(x))
+
+    def backward(self, grad, x):
+        return grad / np.square(1 + np.abs(x))
+
+
 @register("softmax")
 class Softmax(Node):
     """Softmax over one axis, zi = exp(xi) / (exp(x1) + ... + exp(xn)).
 
-    With dz the gradient of z: dx = z * (dz - sum(z * dz)).
+    With dz the gradient of z: dx = z * (dz - sum(z * dz)). Computed from x - max(x), so nothing overflows.
     """
 
     infer = along_axis
@@ -50,3 +220,21 @@ class Softmax(Node):
 
     def backward(self, grad, out):
         return out * (grad - np.sum(out * grad, axis=self.axis, keepdims=True))
+
+
+@register("log_softmax")
+class LogSoftmax(Node):
+    """Logarithm of softmax over one axis, zi = xi - log(exp(x1) + ... + exp(xn)).
+
+    With dz the gradient of z: dx = dz - exp(z) * sum(dz). Computed from x - max(x), so nothing overflows.
+    """
+
+    infer = along_axis
+    axis: int = -1
+
+    def forward(self, x):
+        shifted = x - np.max(x, axis=self.axis, keepdims=True)
+        return shifted - np.log(np.sum(np.exp(shifted), axis=self.axis, keepdims=True))
+
+    def backward(self, grad, out):
+        return grad - np.exp(out) * np.sum(grad, axis=self.axis, keepdims=True)

@@ -1,46 +1,266 @@
-"""Loss functions."""
+"""Loss functions. `reduction` says what becomes of the losses: "mean", "sum", or "none" for one loss each.
 
-from typing import Literal
+Names and meanings are those of PyTorch; classes lie on the last axis. Predictions and targets must have equal shapes:
+(N, 1) against (N,), which NumPy would broadcast to (N, N), is an error.
+"""
+
+from typing import Literal, TypeAlias
 
 import numpy as np
 
+from graphengine.inference import elementwise
 from graphengine.node import Node
-from graphengine.nodes.activations import Softmax
+from graphengine.nodes.activations import LogSoftmax, Sigmoid, Softmax
 from graphengine.nodes.shaping import OneHot
 from graphengine.registry import register
-from graphengine.shapes import ArrayType, dtype_name, shape_text
+from graphengine.shapes import ArrayType, shape_text
+
+Reduction: TypeAlias = Literal["none", "mean", "sum"]
+
+
+def paired(node, prediction, target):
+    """Rule for shapes: prediction and target have one shape, and so have the losses before they are reduced."""
+    if prediction.shape != target.shape:
+        shapes = f"{shape_text(prediction.shape)} and {shape_text(target.shape)}"
+        raise ValueError(f"prediction and target must have the same shape, not {shapes}")
+    return elementwise(node, prediction, target)._replace(shape=prediction.shape if node.reduction == "none" else ())
+
+
+@register("mse")
+class MeanSquaredError(Node):
+    """Squared error, (prediction - target)**2 for each value."""
+
+    infer = paired
+    reduction: Reduction = "mean"
+
+    def forward(self, prediction, target):
+        return reduced(np.square(prediction - target), self.reduction)
+
+    def backward(self, grad, prediction, target):
+        slope = shared(grad, self.reduction, prediction) * 2 * (prediction - target)
+        return slope, -slope
+
+
+@register("mae")
+class MeanAbsoluteError(Node):
+    """Absolute error, abs(prediction - target) for each value; its derivative where they are equal is 0."""
+
+    infer = paired
+    reduction: Reduction = "mean"
+
+    def forward(self, prediction, target):
+        return reduced(np.abs(prediction - target), self.reduction)
+
+    def backward(self, grad, prediction, target):
+        slope = shared(grad, self.reduction, prediction) * np.sign(prediction - target)
+        return slope, -slope
+
+
+@register("huber")
+class Huber(Node):
+    """Huber loss of errors e = prediction - target: e**2 / 2 up to abs(e) = delta, then delta * (abs(e) - delta / 2).
+
+    Huber, Robust Estimation of a Location Parameter, 1964.
+    """
+
+    infer = paired
+    reduction: Reduction = "mean"
+    delta: float = 1.0
+
+    def forward(self, prediction, target):
+        size = np.abs(prediction - target)
+        near = np.minimum(size, self.delta)
+        return reduced(near * (size - near / 2), self.reduction)
+
+    def backward(self, grad, prediction, target):
+        near = np.maximum(-self.delta, np.minimum(self.delta, prediction - target))
+        slope = shared(grad, self.reduction, prediction) * near
+        return slope, -slope
+
+
+@register("hinge")
+class Hinge(Node):
+    """Hinge loss of targets -1 and 1, maximum(0, 1 - target * prediction) for each value."""
+
+    infer = paired
+    reduction: Reduction = "mean"
+
+    def forward(self, prediction, target):
+        return reduced(np.maximum(0, 1 - prediction * in_dtype_of(prediction, target)), self.reduction)
+
+    def backward(self, grad, prediction, target):
+        target = in_dtype_of(prediction, target)
+        slope = np.where(prediction * target < 1, -shared(grad, self.reduction, prediction), 0)
+        return slope * target, slope * prediction
+
+
+@register("binary_cross_entropy")
+class BinaryCrossEntropy(Node):
+    """Cross-entropy of targets in [0, 1] and sigmoid(logits), log(1 + exp(x)) - target * x for each logit x.
+
+    Computed as maximum(x, 0) - target * x + log1p(exp(-abs(x))), so nothing overflows.
+    """
+
+    infer = paired
+    reduction: Reduction = "mean"
+
+    def forward(self, logits, targets):
+        softplus = np.maximum(logits, 0) + np.log1p(np.exp(-np.abs(logits)))
+        return reduced(softplus - logits * in_dtype_of(logits, targets), self.reduction)
+
+    def backward(self, grad, logits, targets):
+        grad = shared(grad, self.reduction, logits)
+        return grad * (Sigmoid()(logits) - in_dtype_of(logits, targets)), -grad * logits
+
+
+@register("kl_divergence")
+class KullbackLeiblerDivergence(Node):
+    """Divergence of targets from a prediction in logarithms, target * (log(target) - x) for each value, 0 for target 0.
+
+    The divergence of distributions is its sum over their axis; "mean" is over all values, as in PyTorch.
+    """
+
+    infer = paired
+    reduction: Reduction = "mean"
+
+    def forward(self, log_probabilities, targets):
+        surplus = targets * (np.log(targets) - log_probabilities)
+        return reduced(np.where(targets == 0, 0, surplus), self.reduction)
+
+    def backward(self, grad, log_probabilities, targets, needs):
+        grad = shared(grad, self.reduction, targets)
+        return -grad * targets, grad * (np.log(targets) + 1 - log_probabilities) if needs[1] else None
+
+
+@register("negative_log_likelihood")
+class NegativeLogLikelihood(Node):
+    """Minus the logarithm of the probability of the target, for each sample; see softmax_cross_entropy."""
+
+    reduction: Reduction = "mean"
+    ignore_index: int | None = None
+
+    def infer(self, log_probabilities, targets, weights=None):
+        return classified(self, log_probabilities, targets, weights)
+
+    def forward(self, log_probabilities, targets, weights=None):
+        return likelihood(self, log_probabilities, targets, weights)
+
+    def backward(self, grad, log_probabilities, targets, weights, out, needs):
+        shares = class_shares(self, log_probabilities, targets, weights)
+        grad = per_sample(self, grad, shares, targets, weights)
+        return -grad * shares, *toward_shares(self, grad, log_probabilities, targets, weights, out, needs)
 
 
 @register("softmax_cross_entropy")
 class SoftmaxCrossEntropy(Node):
-    """Negative log-likelihood of integer targets under softmax(logits) over the last axis.
+    """Cross-entropy of targets and softmax(logits): log(exp(x1) + ... + exp(xn)) - x[target] for each sample.
 
-    For one sample z = log(exp(x1) + ... + exp(xn)) - x[target], and dz/dx = softmax(x) - one_hot(target). Computed
-    from the shifted logits x - max(x), so nothing overflows. `reduction` is "mean", "sum" or "none" over samples.
+    The derivative toward the logits is softmax(x) - one_hot(target). Targets are classes as integers or, in the shape
+    of the logits, probabilities (one-hot vectors). `weights` holds a weight for each class; samples of the class
+    `ignore_index` do not count. "mean" divides by the weights of the samples, or by the number of samples where targets
+    are probabilities. Computed from x - max(x), so nothing overflows.
     """
 
-    reduction: Literal["none", "mean", "sum"] = "mean"
+    reduction: Reduction = "mean"
+    ignore_index: int | None = None
 
-    def infer(self, logits, targets):
-        if not logits.shape or logits.shape[:-1] != targets.shape:
-            logits_shape, targets_shape = shape_text(logits.shape), shape_text(targets.shape)
-            raise ValueError(f"logits {logits_shape} need targets {shape_text(logits.shape[:-1])}, not {targets_shape}")
-        if targets.array_dtype.kind not in "iu":
-            raise ValueError(f"targets must be integers, not {dtype_name(targets.dtype)}")
-        return ArrayType(targets.shape if self.reduction == "none" else (), logits.dtype)
+    def infer(self, logits, targets, weights=None):
+        return classified(self, logits, targets, weights)
 
-    def forward(self, logits, targets):
-        shifted = logits - np.max(logits, axis=-1, keepdims=True)
-        chosen = np.take_along_axis(shifted, np.expand_dims(targets, -1), axis=-1)
-        losses = np.log(np.sum(np.exp(shifted), axis=-1)) - np.reshape(chosen, targets.shape)
-        if self.reduction == "none":
-            return losses
-        return np.sum(losses) if self.reduction == "sum" else np.sum(losses) / targets.size
+    def forward(self, logits, targets, weights=None):
+        return likelihood(self, LogSoftmax().forward(logits), targets, weights)
 
-    def backward(self, grad, logits, targets):
-        if self.reduction == "mean":
-            grad = grad / targets.size
-        if self.reduction == "none":
-            grad = np.expand_dims(grad, -1)
-        hot = OneHot(depth=logits.shape[-1], dtype=logits.dtype.name)(targets)
-        return grad * (Softmax()(logits) - hot), None
+    def backward(self, grad, logits, targets, weights, out, needs):
+        shares = class_shares(self, logits, targets, weights)
+        grad = per_sample(self, grad, shares, targets, weights)
+        total = 1 if counts_alike(self, targets, weights) else np.sum(shares, axis=-1, keepdims=True)
+        logits_gradient = grad * (Softmax()(logits) * total - shares)
+        log_probabilities = LogSoftmax()(logits) if needs[1] or needs[2] else None
+        return logits_gradient, *toward_shares(self, grad, log_probabilities, targets, weights, out, needs)
+
+
+def reduced(losses, reduction):
+    """The losses, their sum or their mean."""
+    if reduction == "none":
+        return losses
+    return np.sum(losses) if reduction == "sum" else np.sum(losses) / losses.size
+
+
+def shared(grad, reduction, prediction):
+    """The part of the gradient that each loss gets."""
+    return grad / prediction.size if reduction == "mean" else grad
+
+
+def in_dtype_of(prediction, target):
+    """Labels in the dtype of what they are compared with: integers must not widen single precision."""
+    return target if target.dtype == prediction.dtype else target.astype(prediction.dtype)
+
+
+# ---------------------------------------------------------------- classes
+
+
+def classified(node, x, targets, weights):
+    """The type of a loss of classes."""
+    by_index = is_index(targets)
+    wanted = x.shape[:-1] if by_index else x.shape
+    if not x.shape or wanted != targets.shape:
+        shapes = f"{shape_text(x.shape)} and {shape_text(targets.shape)}"
+        raise ValueError(f"targets are integers without the last axis, or of the same shape, not {shapes}")
+    if weights is not None and weights.shape != x.shape[-1:]:
+        raise ValueError(f"weights must have shape {shape_text(x.shape[-1:])}, not {shape_text(weights.shape)}")
+    if node.ignore_index is not None and not by_index:
+        raise ValueError("ignore_index needs targets that are integers")
+    dtypes = [kind.array_dtype for kind in (x, weights) if kind is not None] + [targets.array_dtype] * (not by_index)
+    return ArrayType(x.shape[:-1] if node.reduction == "none" else (), np.result_type(*dtypes))
+
+
+def is_index(targets):
+    """Whether targets are classes and not probabilities."""
+    return getattr(targets, "array_dtype", targets.dtype).kind in "iu"
+
+
+def counts_alike(node, targets, weights):
+    """Whether each sample has the weight 1."""
+    return is_index(targets) and weights is None and node.ignore_index is None
+
+
+def likelihood(node, log_probabilities, targets, weights):
+    """Minus the sum of log-probabilities, each times the share of its class, for each sample; reduced."""
+    if counts_alike(node, targets, weights):
+        chosen = np.take_along_axis(log_probabilities, np.expand_dims(targets, -1), axis=-1)
+        return reduced(-np.reshape(chosen, targets.shape), node.reduction)
+    shares = class_shares(node, log_probabilities, targets, weights)
+    losses = -np.sum(np.where(shares == 0, 0, shares * log_probabilities), axis=-1)
+    if node.reduction == "mean" and is_index(targets):
+        return np.sum(losses) / np.sum(shares)
+    return reduced(losses, node.reduction)
+
+
+def class_shares(node, x, targets, weights):
+    """What each class counts in each sample, in the shape of x."""
+    shares = OneHot(depth=x.shape[-1], dtype=x.dtype.name)(targets) if is_index(targets) else targets
+    if node.ignore_index is not None:
+        shares = np.where(np.expand_dims(targets == node.ignore_index, -1), 0, shares)
+    return shares if weights is None else shares * weights
+
+
+def per_sample(node, grad, shares, targets, weights):
+    """The gradient of each sample's loss, so that it broadcasts against the shares."""
+    if node.reduction == "none":
+        return np.expand_dims(grad, -1)
+    if node.reduction == "sum":
+        return grad
+    if is_index(targets) and not counts_alike(node, targets, weights):
+        return grad / np.sum(shares)
+    return grad / (targets.size if is_index(targets) else np.sum(np.ones_like(targets)) / targets.shape[-1])
+
+
+def toward_shares(node, grad, log_probabilities, targets, weights, out, needs):
+    """The gradients toward targets and weights, which make the shares."""
+    slope = None
+    if needs[1] or needs[2]:
+        averages = node.reduction == "mean" and is_index(targets)
+        slope = -grad * (log_probabilities + out if averages else log_probabilities)
+    plain = class_shares(node, log_probabilities, targets, None) if slope is not None else None
+    dt = (slope if weights is None else slope * weights) if needs[1] else None
+    return dt, slope * plain if needs[2] else None
