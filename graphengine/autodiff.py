@@ -286,9 +286,9 @@ def _split_arguments(
     op: Op, function: Any, args: Sequence[Any], kwargs: Mapping[str, Any]
 ) -> tuple[list[Any], dict[str, Any]]:
     """The arguments of a NumPy call as the inputs and the attributes of an op, which bear NumPy's names."""
-    count = len(op.signature.inputs)
     if isinstance(function, np.ufunc):
         return list(args), {}
+    count = 1 if op.signature.variadic else len(op.signature.inputs)
     names = list(inspect.signature(function).parameters) if len(args) > count or kwargs else []
     given = {**dict(zip(names[count:], args[count:], strict=False)), **kwargs}
     inputs = [*args[:count], *(given.pop(name) for name in names[len(args) : count] if name in given)]
@@ -296,7 +296,9 @@ def _split_arguments(
     unknown = attributes.keys() - op.cls.model_fields.keys()
     if unknown:
         raise UnrecordableError(f"op '{op.name}' has no attribute {', '.join(sorted(unknown))}")
-    return inputs, attributes
+    if op.signature.variadic:  # numpy.stack((x, y), axis) has all arrays in one argument
+        (inputs,) = inputs
+    return list(inputs), attributes
 
 
 def gradient(

@@ -114,6 +114,18 @@ def product(sizes: Iterable[Size]) -> Size:
     return "*".join([str(coefficient)] * (coefficient != 1) + sorted(symbols))
 
 
+def total(sizes: Iterable[Size]) -> Size:
+    """The sum of sizes; None if it is neither a number nor a multiple of one product of symbols."""
+    given = [size for size in sizes if size != 0]
+    if None in given:
+        return None
+    parts = [factors(size) for size in given if size is not None]
+    symbols = parts[0][1] if parts else []
+    if any(names != symbols for _, names in parts):
+        return None
+    return product([sum(coefficient for coefficient, _ in parts), *symbols])
+
+
 def size_value(size: Size, bindings: Mapping[str, int]) -> int | None:
     """The number a size stands for, None where a symbol has no value yet."""
     if size is None or isinstance(size, int):

@@ -150,6 +150,33 @@ def test_what_needs_a_value_is_refused_while_recording(use):
     assert "opaque_backward" in [node.op for node in graph.nodes]
 
 
+@pytest.mark.parametrize(
+    ("call", "ops"),
+    [
+        (lambda g, x: np.concatenate((g, x))[:0], None),
+        (lambda g, x: np.sum(np.concatenate((g, x), axis=0)) * g, ["concat", "sum", "mul"]),
+        (lambda g, x: np.sum(np.stack([g, x], 1), axis=1), ["stack", "sum"]),
+        (lambda g, x: np.take(np.pad(g, ((1, 1),)), 1, axis=0) * x, ["pad", "gather", "mul"]),
+        (lambda g, x: np.take(g, 1) * x, None),
+    ],
+)
+def test_numpy_calls_are_recorded_as_they_are_written_or_not_at_all(call, ops):
+    @ge.register("calling")
+    class Calling(ge.Node):
+        def forward(self, x):
+            return x * 1.0
+
+        def backward(self, grad, x):
+            return call(grad, x)
+
+    content = document(
+        {"z": ("calling", ["w"]), "loss": ("sum", ["z"])}, {"loss": "loss"}, parameters={"w": [1.0, 2.0]}
+    )
+    graph = gradient(ge.Model.from_dict(content).graph)
+    recorded = [node.op for node in graph.nodes if node.id.startswith(("d_z.", "d_w"))]
+    assert recorded == (ops or ["opaque_backward"])
+
+
 # ---------------------------------------------------------------- second derivatives of every op
 
 ROWS = [

@@ -291,8 +291,10 @@ def _one_hot(node: GraphNode, graph: Graph, kind: ArrayType) -> Instruction:
     return Instruction(call, node.inputs, node.id, kind, writes=True)
 
 
-def _take_along_axis(node: GraphNode, graph: Graph, kind: ArrayType) -> Instruction:
-    """Indexing with the row numbers made once."""
+def _take_along_axis(node: GraphNode, graph: Graph, kind: ArrayType) -> Instruction | None:
+    """Indexing along the last axis with the row numbers made once."""
+    if node.node.axis not in (-1, len(kind.shape) - 1):  # type: ignore[attr-defined]
+        return None
     size: Any = graph.types[node.inputs[0]].shape[-1]  # type: ignore[index]
     shape: Any = kind.shape
     rows = np.arange(math.prod(shape[:-1]))[:, None]

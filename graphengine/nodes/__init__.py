@@ -16,6 +16,7 @@ from graphengine.nodes import (
     opaque,
     random,
     reductions,
+    selection,
     shaping,
 )
 
@@ -30,5 +31,6 @@ __all__ = [
     "opaque",
     "random",
     "reductions",
+    "selection",
     "shaping",
 ]

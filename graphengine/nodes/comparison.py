@@ -77,6 +77,16 @@ class LogicalAnd(Node):
         return np.logical_and(x, y)
 
 
+@register("isfinite", numpy=np.isfinite)
+class IsFinite(Node):
+    """Whether numbers are neither infinite nor NaN."""
+
+    infer = elementwise
+
+    def forward(self, x):
+        return np.isfinite(x)
+
+
 @register("where", numpy=np.where)
 class Where(Node):
     """Choice, z = x where the condition holds, else y; dz/dx = condition, dz/dy = not condition."""

@@ -11,7 +11,7 @@ import numpy as np
 from graphengine.inference import elementwise
 from graphengine.node import Node
 from graphengine.nodes.activations import LogSoftmax, Sigmoid, Softmax
-from graphengine.nodes.shaping import OneHot
+from graphengine.nodes.selection import OneHot
 from graphengine.registry import register
 from graphengine.shapes import ArrayType, shape_text
 

@@ -4,14 +4,14 @@ Where a result's shape is asked for, it is the attribute `shape` or, when sizes 
 `sizes`: a vector of integers, such as the result of the op `shape`.
 """
 
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from graphengine.inference import elementwise, normalized_axes, target_shape
 from graphengine.node import Node
 from graphengine.registry import register
-from graphengine.shapes import ArrayType, PythonNumber, broadcast_shapes, dtype_name, factors, product, shape_text
+from graphengine.shapes import ArrayType, PythonNumber, broadcast_shapes, factors, product, shape_text
 
 
 @register("shape", numpy=np.shape)
@@ -133,41 +133,6 @@ class ExpandDims(Node):
 
     def backward(self, grad, x):
         return np.reshape(grad, x.shape)
-
-
-@register("take_along_axis", numpy=np.take_along_axis)
-class TakeAlongAxis(Node):
-    """Values of x at integer positions along its last axis, z[..., j] = x[..., indices[..., j]]."""
-
-    axis: Literal[-1] = -1
-
-    def infer(self, x, indices):
-        if not x.shape or x.shape[:-1] != indices.shape[:-1] or indices.array_dtype.kind not in "iu":
-            raise ValueError(f"indices {indices} do not select along the last axis of {x}")
-        return ArrayType(indices.shape, x.dtype)
-
-    def forward(self, x, indices):
-        return np.take_along_axis(x, indices, axis=self.axis)
-
-    def backward(self, grad, x, indices):
-        hot = OneHot(depth=x.shape[-1], dtype=x.dtype.name)(indices)
-        return np.sum(np.expand_dims(grad, -1) * hot, axis=-2), None
-
-
-@register("one_hot")
-class OneHot(Node):
-    """A new last axis of size `depth`, 1 where its index equals the target and 0 elsewhere, in `dtype`."""
-
-    depth: int
-    dtype: str = "float64"
-
-    def infer(self, targets):
-        if targets.array_dtype.kind not in "iu":
-            raise ValueError(f"targets must be integers, not {dtype_name(targets.dtype)}")
-        return ArrayType((*targets.shape, self.depth), np.dtype(self.dtype))
-
-    def forward(self, targets):
-        return np.equal(np.expand_dims(targets, -1), np.arange(self.depth)).astype(self.dtype)
 
 
 @register("cast")

@@ -1,8 +1,9 @@
+import math
 import operator
 
 import numpy as np
 
-from samples.arrays import PAIRS, binary, booleans, values
+from samples.arrays import PAIRS, binary, booleans, unary, values
 from samples.table import Samples, by_element
 
 CHOICES = [((), (), ()), ((3,), (3,), (3,)), ((3,), (), (2, 3)), ((2, 1), (3,), (1, 1)), ((), (2, 3), (3,))]
@@ -10,6 +11,8 @@ CHOSEN = [({}, (booleans(first), values(second), values(third, 1))) for first, s
 COMPARED = [*binary(), ({}, (np.array([1.0, 2.0, 3.0]), np.array([1.0, 3.0, 2.0])))]
 """Pairs that are partly equal, partly less, partly greater."""
 JOINED = [({}, (booleans(first), np.asarray(values(second, 1) > 0))) for first, second in PAIRS]
+
+NUMBERS = [*unary(), ({}, (np.array([1.0, np.inf, -np.inf, np.nan]),))]
 
 TABLE = {
     "equal": Samples(COMPARED, by_element(operator.eq), formula=False),
@@ -19,5 +22,6 @@ TABLE = {
     "greater": Samples(COMPARED, by_element(operator.gt), formula=False),
     "greater_equal": Samples(COMPARED, by_element(operator.ge), formula=False),
     "logical_and": Samples(JOINED, by_element(lambda x, y: x and y), formula=False),
+    "isfinite": Samples(NUMBERS, by_element(math.isfinite), formula=False),
     "where": Samples(CHOSEN, by_element(lambda condition, x, y: x if condition else y), formula=False),
 }

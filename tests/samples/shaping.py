@@ -40,15 +40,6 @@ NEW_AXES = [
     ({"axis": [0, 2]}, (2, 3)),
     ({"axis": [-1, 0]}, (3,)),
 ]
-HOT = [
-    ({"depth": 3}, (integers(2, 0),)),
-    ({"depth": 3}, (np.array(1),)),
-    ({"depth": 4}, (np.array([[0, 3], [1, 2]]),)),
-]
-TAKEN = [
-    ({"axis": -1}, (values((2, 3)), np.array([[2, 0], [1, 1]]))),
-    ({"axis": -1}, (values((3,)), integers(2, 2, 0, 1))),
-]
 
 
 def wanted(sizes, shape):
@@ -84,8 +75,6 @@ TABLE = {
         lambda x, axes=None: np.moveaxis(x, range(x.ndim)[::-1] if axes is None else axes, range(x.ndim)),
     ),
     "expand_dims": Samples(shaped(NEW_AXES), lambda x, axis: np.expand_dims(x, axis)),
-    "take_along_axis": Samples(TAKEN, lambda x, indices, axis: np.take_along_axis(x, indices, axis)),
-    "one_hot": Samples(HOT, lambda targets, depth: np.eye(depth)[targets]),
     "cast": Samples(
         shaped([({"dtype": "float64"}, (3,)), ({"dtype": "float64"}, (2, 3))]), lambda x, dtype: x, analytic=False
     ),

@@ -1,0 +1,282 @@
+"""Parts of arrays: selecting them, putting them together, adding to them.
+
+Selecting and adding are each other's gradients: what `slice`, `gather` and `take_along_axis` take out of an array,
+`slice_add`, `index_add` and `scatter_add` add back at the same places. Indices are integers, negative ones count from
+the end.
+"""
+
+import itertools
+from typing import Annotated
+
+import numpy as np
+from pydantic import Field
+
+from graphengine.inference import normalized_axes
+from graphengine.node import Node
+from graphengine.registry import register
+from graphengine.shapes import ArrayType, broadcast_shapes, dtype_name, shape_text, total
+
+Width = Annotated[int, Field(ge=0)]
+
+
+@register("slice")
+class Slice(Node):
+    """Every `step`-th part of x from `start` to before `stop` along one axis, z = x[start:stop:step].
+
+    As Python slices: None is the end in the direction of the step, and what lies outside of x is left out. A view.
+    """
+
+    start: int | None = None
+    stop: int | None = None
+    step: int = 1
+    axis: int = 0
+
+    def infer(self, x):
+        return ArrayType(sliced(x.shape, self), x.dtype)
+
+    def forward(self, x):
+        return x[place(self, x.ndim)]
+
+    def backward(self, grad, x):
+        return SliceAdd(**self.model_dump())(np.zeros_like(x), grad)
+
+
+@register("slice_add")
+class SliceAdd(Node):
+    """x with `updates` added where the op `slice` with the same attributes selects."""
+
+    start: int | None = None
+    stop: int | None = None
+    step: int = 1
+    axis: int = 0
+
+    def infer(self, x, updates):
+        return added(x, updates, sliced(x.shape, self))
+
+    def forward(self, x, updates):
+        z = np.array(x, np.result_type(x, updates))
+        z[place(self, x.ndim)] += updates
+        return z
+
+    def backward(self, grad):
+        return grad, Slice(**self.model_dump())(grad)
+
+
+@register("gather", numpy=np.take)
+class Gather(Node):
+    """Parts of x by their indices along one axis, as `numpy.take`: z[i] = x[indices[i]] for the first axis.
+
+    The axis is replaced by the axes of the indices: (4, 2, 3) with indices (5, 6) along axis 1 gives (4, 5, 6, 3).
+    """
+
+    axis: int
+
+    def infer(self, x, indices):
+        axis = selecting_axis(self, x, indices)
+        return ArrayType((*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :]), x.dtype)
+
+    def forward(self, x, indices):
+        return np.take(x, indices, axis=self.axis)
+
+    def backward(self, grad, x, indices):
+        return IndexAdd(axis=self.axis)(np.zeros_like(x), indices, grad), None
+
+
+@register("index_add")
+class IndexAdd(Node):
+    """x with `updates` added at indices along one axis, once for each time an index occurs: the gradient of `gather`.
+
+    The shape of the updates is that of the result of `gather`. Called `index_add` in PyTorch, too.
+    """
+
+    axis: int
+
+    def infer(self, x, indices, updates):
+        axis = selecting_axis(self, x, indices)
+        return added(x, updates, (*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :]))
+
+    def forward(self, x, indices, updates):
+        z = np.array(x, np.result_type(x, updates))
+        np.add.at(z, (*[slice(None)] * (self.axis % x.ndim), indices), updates)
+        return z
+
+    def backward(self, grad, indices):
+        return grad, None, np.take(grad, indices, axis=self.axis)
+
+
+@register("take_along_axis", numpy=np.take_along_axis)
+class TakeAlongAxis(Node):
+    """Values of x by their indices along one axis, z[i, j] = x[i, indices[i, j]] for the last of two axes.
+
+    Indices have the shape of x but along the axis. Called GatherElements in ONNX, gather in PyTorch.
+    """
+
+    axis: int = -1
+
+    def infer(self, x, indices):
+        return ArrayType(along(self, x, indices), x.dtype)
+
+    def forward(self, x, indices):
+        return np.take_along_axis(x, indices, axis=self.axis)
+
+    def backward(self, grad, x, indices):
+        return ScatterAdd(axis=self.axis)(np.zeros_like(x), indices, grad), None
+
+
+@register("scatter_add")
+class ScatterAdd(Node):
+    """x with `updates` added at indices along one axis: z = x, then z[i, indices[i, j]] += updates[i, j].
+
+    Indices and updates have the shape of x but along the axis. Called ScatterElements in ONNX, scatter_add in PyTorch.
+    """
+
+    axis: int = -1
+
+    def infer(self, x, indices, updates):
+        return added(x, updates, along(self, x, indices))
+
+    def forward(self, x, indices, updates):
+        z = np.array(x, np.result_type(x, updates))
+        places = [*np.ogrid[tuple(map(slice, indices.shape))]]
+        places[self.axis] = indices
+        np.add.at(z, tuple(places), updates)
+        return z
+
+    def backward(self, grad, indices):
+        return grad, None, np.take_along_axis(grad, indices, axis=self.axis)
+
+
+@register("one_hot")
+class OneHot(Node):
+    """A new last axis of size `depth`, 1 where its index equals the target and 0 elsewhere, in `dtype`."""
+
+    depth: int
+    dtype: str = "float64"
+
+    def infer(self, targets):
+        if targets.array_dtype.kind not in "iu":
+            raise ValueError(f"targets must be integers, not {dtype_name(targets.dtype)}")
+        return ArrayType((*targets.shape, self.depth), np.dtype(self.dtype))
+
+    def forward(self, targets):
+        return np.equal(np.expand_dims(targets, -1), np.arange(self.depth)).astype(self.dtype)
+
+
+@register("concat", numpy=np.concatenate)
+class Concat(Node):
+    """Arrays one behind the other along an axis they have; the other sizes are equal."""
+
+    axis: int = 0
+
+    def infer(self, x, *xs):
+        xs = (x, *xs)
+        (axis,) = normalized_axes(self.axis, min(len(x.shape) for x in xs))
+        others, dtype = together(xs, [(*x.shape[:axis], *x.shape[axis + 1 :]) for x in xs])
+        return ArrayType((*others[:axis], total(x.shape[axis] for x in xs), *others[axis:]), dtype)
+
+    def forward(self, x, *xs):
+        return np.concatenate((x, *xs), axis=self.axis)
+
+    def backward(self, grad, x, xs):
+        sizes = [each.shape[self.axis] for each in (x, *xs)]
+        ends = zip(sizes, itertools.accumulate(sizes), strict=True)
+        return tuple(Slice(start=end - size, stop=end, axis=self.axis)(grad) for size, end in ends)
+
+
+@register("stack", numpy=np.stack)
+class Stack(Node):
+    """Arrays of one shape along a new axis, which is the axis `axis` of the result."""
+
+    axis: int = 0
+
+    def infer(self, x, *xs):
+        xs = (x, *xs)
+        shape, dtype = together(xs, [x.shape for x in xs])
+        (axis,) = normalized_axes(self.axis, len(shape) + 1)
+        return ArrayType((*shape[:axis], len(xs), *shape[axis:]), dtype)
+
+    def forward(self, x, *xs):
+        return np.stack((x, *xs), axis=self.axis)
+
+    def backward(self, grad, needs):
+        parts = enumerate(needs)
+        return tuple(np.take(grad, index, axis=self.axis) if need else None for index, need in parts)
+
+
+@register("pad", numpy=np.pad)
+class Pad(Node):
+    """x with `pad_width` = [[before, after], ...] further places along each axis, filled with `constant_values`."""
+
+    pad_width: tuple[tuple[Width, Width], ...]
+    constant_values: float = 0.0
+
+    def infer(self, x):
+        if len(self.pad_width) != len(x.shape):
+            raise ValueError(f"pad_width {self.pad_width} must have a pair for each of {len(x.shape)} axes")
+        sizes = zip(x.shape, self.pad_width, strict=True)
+        return ArrayType(tuple(total((size, *widths)) for size, widths in sizes), x.dtype)
+
+    def forward(self, x):
+        sizes = list(zip(x.shape, self.pad_width, strict=True))
+        z = np.full([before + size + after for size, (before, after) in sizes], self.constant_values, x.dtype)
+        z[tuple(slice(before, before + size) for size, (before, _) in sizes)] = x
+        return z
+
+    def backward(self, grad):
+        for axis, (before, after) in enumerate(self.pad_width):
+            if before or after:
+                grad = Slice(start=before, stop=-after or None, axis=axis)(grad)
+        return grad
+
+
+def place(node, rank):
+    """The index of what a slice selects in an array of `rank` dimensions."""
+    return (*[slice(None)] * (node.axis % rank), slice(node.start, node.stop, node.step))
+
+
+def sliced(shape, node):
+    """The shape that a slice of `shape` has; a symbolic size stays known only where all of it is taken."""
+    if not node.step:
+        raise ValueError("the step of a slice must not be 0")
+    (axis,) = normalized_axes(node.axis, len(shape))
+    size, whole = shape[axis], node.stop is None and not node.start and node.step == 1
+    if isinstance(size, int):
+        size = len(range(*slice(node.start, node.stop, node.step).indices(size)))
+    elif not whole:
+        size = None
+    return (*shape[:axis], size, *shape[axis + 1 :])
+
+
+def selecting_axis(node, x, indices):
+    """The axis of x along which integers select."""
+    if indices.array_dtype.kind not in "iu":
+        raise ValueError(f"indices must be integers, not {dtype_name(indices.dtype)}")
+    return normalized_axes(node.axis, len(x.shape))[0]
+
+
+def along(node, x, indices):
+    """The shape of indices that have that of x but along an axis."""
+    axis = selecting_axis(node, x, indices)
+    if not agree((*x.shape[:axis], None, *x.shape[axis + 1 :]), indices.shape):
+        shapes = f"{shape_text(indices.shape)} and {shape_text(x.shape)}"
+        raise ValueError(f"the shapes of indices and x may differ on axis {axis} only, not {shapes}")
+    return indices.shape
+
+
+def added(x, updates, expected):
+    """The type of x with updates added, which must have the shape of what they are added to."""
+    if not agree(updates.shape, expected):
+        raise ValueError(f"updates must have the shape {shape_text(expected)}, not {shape_text(updates.shape)}")
+    return ArrayType(x.shape, np.result_type(x.array_dtype, updates.array_dtype))
+
+
+def together(xs, shapes):
+    """The shape and the dtype that arrays have in common, by those of their shapes that must be equal."""
+    if not all(agree(shapes[0], shape) for shape in shapes):
+        raise ValueError(f"shapes {' and '.join(shape_text(x.shape) for x in xs)} do not fit together")
+    return broadcast_shapes(shapes), np.result_type(*[x.array_dtype for x in xs])
+
+
+def agree(first, second):
+    """Whether shapes are equal, as far as sizes are known."""
+    return len(first) == len(second) and all(a == b or None in (a, b) for a, b in zip(first, second, strict=True))
