@@ -17,7 +17,8 @@ from types import MethodType
 from typing import Any
 
 STAGES = {
-    "orjson": ["graphengine.format.reading:parse_json"],
+    "orjson": ["graphengine.format.strict:orjson.loads"],
+    "strict JSON": ["graphengine.format.reading:read_json"],
     "pydantic": ["graphengine.format.documents:ModelDocument.model_validate"],
     "resolve": ["graphengine.resolve:Resolver.__init__", "graphengine.resolve:Resolver.nodes"],
     "sort (networkx)": ["graphengine.graph:topologically_sorted"],

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import orjson
 from pydantic import ValidationError
 
 from graphengine.autodiff import check_differentiable, gradient
@@ -26,9 +25,10 @@ from graphengine.errors import (
 )
 from graphengine.executor import Executor, Slots
 from graphengine.format.documents import FunctionFile, ModelDocument, TrainingDocument
-from graphengine.format.reading import Source, parse_model, paused_garbage_collection, problems_of, read_model
+from graphengine.format.reading import Source, as_json, parse_model, paused_garbage_collection, problems_of, read_model
 from graphengine.format.writing import dump_model, encode_array, fingerprint, write_bytes
 from graphengine.graph import Graph
+from graphengine.limits import DEFAULT, Limits
 from graphengine.resolve import build_graph, dangling_references, loss_problems, unsupported_parts
 from graphengine.shapes import ArrayType
 from graphengine.training import History, Iteration, Trainer
@@ -59,8 +59,9 @@ class Model:
         source: Source | None = None,
         path: Path | None = None,
         update_rule: str | Path | FunctionFile | None = None,
+        limits: Limits = DEFAULT,
     ) -> None:
-        self.document, self.path = document, path
+        self.document, self.path, self.limits = document, path, limits
         self.graph = build_graph(document, source)
         self.values: dict[str, Any] = {}
         self._given_rule = None if update_rule is None else given_rule(update_rule)
@@ -76,11 +77,12 @@ class Model:
         path: str | Path | None = None,
         *,
         update_rule: str | Path | FunctionFile | None = None,
+        limits: Limits = DEFAULT,
     ) -> Model:
         """A model from the content of a model file as Python objects; `path` says where its data lies."""
         with paused_garbage_collection():
-            document, source = parse_model(orjson.dumps(content), str(path) if path else None)
-            return cls(document, source, Path(path) if path else None, update_rule)
+            document, source = parse_model(as_json(content), str(path) if path else None, limits)
+            return cls(document, source, Path(path) if path else None, update_rule, limits)
 
     def __repr__(self) -> str:
         return f"<Model '{self.graph.name}': {self.graph.summary}>"
@@ -482,8 +484,10 @@ class Run:
         return self._slots
 
 
-def load(path: str | Path, *, update_rule: str | Path | FunctionFile | None = None) -> Model:
+def load(path: str | Path, *, update_rule: str | Path | FunctionFile | None = None, limits: Limits = DEFAULT) -> Model:
     """Load a model file; `update_rule`, a rule file, stands in for the rule that its training section names.
+
+    `limits` says how much the file may ask for.
 
     Raises
     ------
@@ -493,8 +497,8 @@ def load(path: str | Path, *, update_rule: str | Path | FunctionFile | None = No
         If the file uses a part of the format that this version does not run.
     """
     with paused_garbage_collection():
-        document, source = read_model(path)
-        return Model(document, source, Path(path), update_rule)
+        document, source = read_model(path, limits)
+        return Model(document, source, Path(path), update_rule, limits)
 
 
 def _array(value: Any) -> np.ndarray[Any, Any]:

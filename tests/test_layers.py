@@ -30,7 +30,7 @@ ORDER = [
     ("registry",),
     ("node",),
     ("inference",),
-    ("shapes",),
+    ("shapes", "limits"),
     ("extras",),
     ("errors",),
 ]

@@ -56,7 +56,8 @@ def open_changed(
     """Load a model whose document is changed by `--set`, and the values of inputs that were set."""
     if not settings:
         return open_model(name, plugins, update_rule), {}
-    from graphengine.format.reading import parse_json, read_bytes
+    from graphengine.format.reading import read_bytes
+    from graphengine.format.strict import parse_json
     from graphengine.model import Model
 
     load_plugins(plugins)

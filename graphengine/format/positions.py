@@ -1,12 +1,21 @@
-"""Line and column of a JSON Pointer in a file. Runs only once something is wrong, so it may be plain Python."""
+"""Line and column of a JSON Pointer in a file. Runs only once something is wrong.
+
+Only the containers on the way to a wanted place are read here; all other values are skipped by the scanner of Python's
+`json`, which is written in C.
+"""
 
 from __future__ import annotations
 
 import json
 import re
+from bisect import bisect_right
 from collections.abc import Iterable
+from typing import Any
 
-_TOKEN = re.compile(r'[ \t\r\n]*(?:("[^"\\]*(?:\\.[^"\\]*)*")|([\[\]{}:,])|([^\s\[\]{}:,"]+))')
+_SPACE = re.compile(r"[ \t\r\n]*")
+_NO_SPACE = frozenset('[]{},:"')
+_DECODER: Any = json.JSONDecoder(strict=False, parse_int=str, parse_float=str)
+_SCAN = _DECODER.scan_once
 
 
 def find_positions(text: str, pointers: Iterable[str]) -> dict[str, tuple[int, int]]:
@@ -17,7 +26,8 @@ def find_positions(text: str, pointers: Iterable[str]) -> dict[str, tuple[int, i
     wanted = set(pointers)
     ancestors = {pointer[:cut] for pointer in wanted for cut in _cuts(pointer)}
     offsets = _offsets(text, ancestors)
-    return {pointer: _line_and_column(text, offsets[_nearest(pointer, offsets)]) for pointer in wanted}
+    lines = LineStarts(text)
+    return {pointer: lines.place(offsets[_nearest(pointer, offsets)]) for pointer in wanted}
 
 
 def _cuts(pointer: str) -> list[int]:
@@ -29,34 +39,37 @@ def _nearest(pointer: str, offsets: dict[str, int]) -> str:
 
 
 def _offsets(text: str, wanted: set[str]) -> dict[str, int]:
-    """Offsets of the values at the wanted pointers, in one walk over the tokens with a stack of its own."""
+    """Offsets of the values at the wanted pointers; of a key that stands twice, that of the value that counts."""
     found: dict[str, int] = {}
-    stack: list[tuple[str, bool]] = []  # pointer of each open container, and whether it is an object
-    counts: list[int] = []
-    pointer, expects_key = "", False
-    for token in _TOKEN.finditer(text):
-        string, mark, _ = token.groups()
-        start = token.start(token.lastindex or 0)
-        if mark in ("}", "]"):
-            stack.pop()
-            counts.pop()
-        elif mark == ",":
-            counts[-1] += 1
-            expects_key = stack[-1][1]
-            pointer = f"{stack[-1][0]}/{counts[-1]}"
-        elif mark == ":":
-            expects_key = False
-        elif expects_key and string:
-            pointer = f"{stack[-1][0]}/{_escaped(json.loads(string))}"
+    stack: list[tuple[str, str, int]] = []  # pointer of each open container, what closes it, members before this one
+    pointer, place = "", _behind_space(text, 0)
+    while True:
+        if pointer in wanted:
+            found[pointer] = place
+        if pointer in wanted and text[place] in "[{":
+            stack.append((pointer, "}" if text[place] == "{" else "]", 0))
+            place = _behind_space(text, place + 1)
         else:
-            if pointer in wanted:
-                found[pointer] = start
-            if mark:
-                stack.append((pointer, mark == "{"))
-                counts.append(0)
-                expects_key = mark == "{"
-                pointer = f"{pointer}/0"
-    return found
+            place = _behind_space(text, _SCAN(text, place)[1])
+        while stack and text[place] == stack[-1][1]:
+            stack.pop()
+            place = _behind_space(text, place + 1)
+        if not stack:
+            return found
+        container, closing, count = stack[-1]
+        if text[place] == ",":
+            count += 1
+            stack[-1] = (container, closing, count)
+            place = _behind_space(text, place + 1)
+        key: str | int = count
+        if closing == "}":
+            key, place = _SCAN(text, place)
+            place = _behind_space(text, _behind_space(text, place) + 1)  # the colon
+        pointer = container + make_pointer([key])
+
+
+def _behind_space(text: str, place: int) -> int:
+    return place if text[place : place + 1] in _NO_SPACE else _SPACE.match(text, place).end()  # type: ignore[union-attr]
 
 
 def _escaped(key: str) -> str:
@@ -65,8 +78,16 @@ def _escaped(key: str) -> str:
 
 def make_pointer(parts: Iterable[str | int]) -> str:
     """A JSON Pointer from keys and indices."""
-    return "".join(f"/{_escaped(str(part))}" for part in parts)
+    return "".join([f"/{_escaped(str(part))}" for part in parts])
 
 
-def _line_and_column(text: str, offset: int) -> tuple[int, int]:
-    return text.count("\n", 0, offset) + 1, offset - text.rfind("\n", 0, offset)
+class LineStarts:
+    """Where the lines of a text begin."""
+
+    def __init__(self, text: str) -> None:
+        self._offsets = [0, *(found.end() for found in re.finditer("\n", text))]
+
+    def place(self, offset: int) -> tuple[int, int]:
+        """Line and column of an offset, both from 1."""
+        line = bisect_right(self._offsets, offset)
+        return line, offset - self._offsets[line - 1] + 1

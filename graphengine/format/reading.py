@@ -18,8 +18,8 @@ from typing_extensions import is_typeddict
 from graphengine.errors import InvalidModelError, Problem, did_you_mean
 from graphengine.format.documents import FORMAT, FORMAT_VERSION, FUNCTION_FORMAT, FunctionFile, ModelDocument
 from graphengine.format.positions import find_positions, make_pointer
-
-MAX_BYTES = 64 * 2**20
+from graphengine.format.strict import BOM, read_json
+from graphengine.limits import DEFAULT, Limits
 
 DocumentType = TypeVar("DocumentType", bound=BaseModel)
 
@@ -52,15 +52,21 @@ class Source:
     def locate(self, problems: Iterable[Problem]) -> InvalidModelError:
         """An error with the problems, each with file, line and column; those of another file have them already."""
         found = list(problems)
-        positions = find_positions(self.data.decode(), {problem.pointer or "" for problem in found})
+        unplaced = {problem.pointer or "" for problem in found if problem.line is None}
+        positions = find_positions(self.text, unplaced) if unplaced else {}
         return InvalidModelError(
             replace(problem, file=self.name, line=line, column=column) if problem.line is None else problem
             for problem in found
-            for line, column in [positions[problem.pointer or ""]]
+            for line, column in [positions.get(problem.pointer or "", (1, 1))]
         )
 
+    @property
+    def text(self) -> str:
+        """The file as text, without a byte order mark."""
+        return self.data.removeprefix(BOM).decode()
 
-def read_model(path: str | Path) -> tuple[ModelDocument, Source]:
+
+def read_model(path: str | Path, limits: Limits = DEFAULT) -> tuple[ModelDocument, Source]:
     """Read a model file and check its form.
 
     Raises
@@ -68,30 +74,29 @@ def read_model(path: str | Path) -> tuple[ModelDocument, Source]:
     InvalidModelError
         With all problems of form that the file has.
     """
-    return parse_model(read_bytes(path), str(path))
+    return parse_model(read_bytes(path, limits), str(path), limits)
 
 
-def read_bytes(path: str | Path) -> bytes:
-    """The content of a file, at most `MAX_BYTES`.
+def read_bytes(path: str | Path, limits: Limits = DEFAULT) -> bytes:
+    """The content of a file.
 
     Raises
     ------
     InvalidModelError
-        GE101 if the file cannot be read, GE103 if it is larger.
+        GE101 if the file cannot be read, GE103 if it is larger than `limits.file_bytes`.
     """
     try:
         with Path(path).open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise InvalidModelError(
-            f"cannot read the file: {error.strerror or error}", code="GE101", file=str(path)
-        ) from error
-    if len(data) > MAX_BYTES:
-        raise InvalidModelError(f"the file is larger than {MAX_BYTES // 2**20} MiB", code="GE103", file=str(path))
+            data = file.read(limits.file_bytes + 1)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InvalidModelError(f"cannot read the file: {reason}", code="GE101", file=str(path)) from error
+    if len(data) > limits.file_bytes:
+        raise InvalidModelError(f"the file is larger than {_size(limits.file_bytes)}", code="GE103", file=str(path))
     return data
 
 
-def parse_model(data: bytes, name: str | None = None) -> tuple[ModelDocument, Source]:
+def parse_model(data: bytes, name: str | None = None, limits: Limits = DEFAULT) -> tuple[ModelDocument, Source]:
     """The document in the bytes of a model file; `name` stands for the file in messages.
 
     Raises
@@ -99,36 +104,53 @@ def parse_model(data: bytes, name: str | None = None) -> tuple[ModelDocument, So
     InvalidModelError
         With all problems of form.
     """
-    return parse_document(data, ModelDocument, FORMAT, name)
+    return parse_document(data, ModelDocument, FORMAT, name, limits)
 
 
-def parse_function(data: bytes, name: str | None = None) -> tuple[FunctionFile, Source]:
+def as_json(content: Any) -> bytes:
+    """Python objects as the bytes of a file.
+
+    Raises
+    ------
+    InvalidModelError
+        GE112 for what JSON does not have.
+    """
+    try:
+        return orjson.dumps(content)
+    except TypeError as error:
+        raise InvalidModelError(f"the content cannot be written as JSON: {error}", code="GE112") from None
+
+
+def parse_function(data: bytes, name: str | None = None, limits: Limits = DEFAULT) -> tuple[FunctionFile, Source]:
     """The document in the bytes of a function file, such as an update rule; raises as `parse_model`."""
-    return parse_document(data, FunctionFile, FUNCTION_FORMAT, name)
+    return parse_document(data, FunctionFile, FUNCTION_FORMAT, name, limits)
 
 
 def parse_document(
-    data: bytes, document: type[DocumentType], expected: str, name: str | None
+    data: bytes, document: type[DocumentType], expected: str, name: str | None, limits: Limits = DEFAULT
 ) -> tuple[DocumentType, Source]:
     """The document of one kind in the bytes of a file."""
-    source = Source(data, name)
     with paused_garbage_collection():
-        raw = parse_json(data, name)
+        raw, problems = read_json(data, name, limits)
+        source = Source(data, name)
         _check_format(raw, source, expected)
+        _check_count(raw, source, limits)
         try:
-            return document.model_validate(raw), source
+            checked = document.model_validate(raw)
         except ValidationError as error:
-            raise source.locate(problems_of(error, raw, document)) from None
+            told = {problem.pointer for problem in problems}
+            problems += [each for each in problems_of(error, raw, document) if each.pointer not in told]
+        if problems:
+            raise source.locate(problems)
+        return checked, source
 
 
-def parse_json(data: bytes, name: str | None = None) -> Any:
-    """What orjson reads, or a located GE102."""
-    try:
-        return orjson.loads(data)
-    except orjson.JSONDecodeError as error:
-        place = {"line": error.lineno, "column": error.colno} if data else {"line": 1, "column": 1}
-        reason = error.msg if data else "the file is empty"
-        raise InvalidModelError(f"not JSON: {reason}", code="GE102", file=name, **place) from None
+def _check_count(raw: dict[str, Any], source: Source, limits: Limits) -> None:
+    """Refuse more nodes than the limit before anything is made for each."""
+    nodes = raw.get("nodes")
+    if isinstance(nodes, list) and len(nodes) > limits.nodes:
+        message = f"the file has {len(nodes):,} nodes, the limit is {limits.nodes:,}"
+        raise source.locate([Problem("GE132", message, None, "/nodes")])
 
 
 def _check_format(raw: Any, source: Source, expected: str) -> None:
@@ -261,6 +283,11 @@ def _fields(document: Any) -> dict[Any, Any]:
     if isinstance(document, type) and issubclass(document, BaseModel):
         return {field.alias or name: field.annotation for name, field in document.model_fields.items()}
     return get_type_hints(document) if is_typeddict(document) else {}
+
+
+def _size(count: int) -> str:
+    """A number of bytes for people."""
+    return f"{count / 2**20:g} MiB"
 
 
 def _shown(value: Any) -> str:

@@ -1,0 +1,30 @@
+"""How much a file may ask for: what is beyond is refused before memory is taken for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Upper bounds of what one model may be; `load(path, limits=Limits(array_bytes=2**33))` replaces some.
+
+    A model file is hostile input: each bound is checked before what it bounds is made.
+    """
+
+    file_bytes: int = 64 * 2**20
+    """The size of a JSON file."""
+    depth: int = 64
+    """How deep arrays and objects of a file are nested."""
+    values: int = 10_000_000
+    """Values in a file: numbers, strings, arrays, objects."""
+    nodes: int = 1_000_000
+    """Nodes of a graph, those of inlined functions included."""
+    array_bytes: int = 2**30
+    """Bytes of all values of a graph together: inputs, parameters, state and the results of nodes."""
+    function_depth: int = 100
+    """How deep functions call each other."""
+
+
+DEFAULT = Limits()
+"""The limits that hold where a caller gives none."""
