@@ -73,6 +73,8 @@ def _kind(field):
         return " or ".join(dict.fromkeys(map(_kind, field["anyOf"])))
     if "enum" in field or "const" in field:
         return ", ".join(_code(json.dumps(value)) for value in field.get("enum", [field.get("const")]))
+    if "prefixItems" in field:
+        return f"array of {' and '.join(map(_kind, field['prefixItems']))}"
     if field.get("type") == "array":
         return f"array of {_kind(field['items'])}s"
     return field.get("type", "any")
