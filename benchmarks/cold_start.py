@@ -39,8 +39,9 @@ def run(options: Options) -> list[Table]:
 
 
 def start_process(arguments: list[str]) -> subprocess.CompletedProcess[str]:
-    """Run Python with these arguments in the root of the repository."""
+    """Run Python with these arguments in the root of the repository, from compiled modules as an installed package."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
     command = [sys.executable, *arguments]
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
 

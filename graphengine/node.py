@@ -6,8 +6,7 @@ in plain NumPy, and holds no state: what belongs to the graph (id, inputs) is no
 the contract with a message that says how to write it.
 """
 
-from __future__ import annotations
-
+# without postponed annotations: pydantic would evaluate those of Node again for each of its subclasses
 import dis
 import inspect
 import re
@@ -18,7 +17,7 @@ from types import CodeType
 from typing import Any, ClassVar
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, PydanticUndefinedAnnotation, PydanticUserError, model_validator
 
 from graphengine.errors import RegistrationError
 from graphengine.inference import probed
@@ -38,10 +37,10 @@ class Node(BaseModel):
     - `infer(*types)` tells the types of the results before anything runs; without one the class is probed.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, defer_build=True)
 
     outputs: ClassVar[tuple[str, ...]] = ("out",)
-    signature: ClassVar[Signature]
+    signature: ClassVar["Signature"]
     """What the engine read of the class when it was registered."""
     infer: ClassVar[Any] = probed
     forward: ClassVar[Any]
@@ -120,7 +119,7 @@ class Signature:
 
     def gradients(
         self,
-        node: Node,
+        node: "Node",
         incoming: Sequence[Any],
         inputs: Sequence[Any],
         results: Sequence[Any],
@@ -163,6 +162,7 @@ def inspect_class(cls: type[Node]) -> Signature:
         raise RegistrationError(f"{cls!r} is not a subclass of graphengine.Node")
     if not hasattr(cls, "forward"):
         raise RegistrationError(f"{cls.__name__} has no forward method; write: def forward(self, x): return ...")
+    _complete(cls)
     inputs, required, variadic = _inputs_of(cls)
     _refuse_clashes(cls, inputs)
     signature = Signature(inputs, required, variadic, _outputs_of(cls, inputs), None)
@@ -170,6 +170,17 @@ def inspect_class(cls: type[Node]) -> Signature:
     if cls.backward is None:
         return signature
     return Signature(inputs, required, variadic, signature.outputs, _saved_by(cls, signature))
+
+
+def _complete(cls: type[Node]) -> None:
+    """Let pydantic read the fields; those of the shipped classes, which are tested, are read when they are needed."""
+    if cls.__module__.startswith("graphengine."):
+        return
+    try:
+        cls.model_rebuild()
+    except (PydanticUserError, PydanticUndefinedAnnotation) as error:
+        reason = str(error).splitlines()[0]
+        raise RegistrationError(f"{cls.__name__}: a field has a type that a file cannot hold: {reason}") from error
 
 
 def _inputs_of(cls: type[Node]) -> tuple[tuple[str, ...], int, bool]:
@@ -258,8 +269,12 @@ def _stores(method: Any) -> Iterator[str]:
     codes: list[CodeType] = [method.__code__] if inspect.isfunction(method) else []
     for code in codes:
         codes.extend(constant for constant in code.co_consts if isinstance(constant, CodeType))
-        for instruction in dis.get_instructions(code):
-            if instruction.opname == "STORE_ATTR" and not hasattr(np.ndarray, instruction.argval):
-                yield instruction.argval
-            elif instruction.argval in ("setattr", "vars", "__setattr__", "__dict__"):
-                yield "..."
+        if not _WRITERS.isdisjoint((*code.co_names, *code.co_consts)):
+            yield "..."
+        if dis.opmap["STORE_ATTR"] in code.co_code[::2]:  # to take apart every method would make starting slow
+            for instruction in dis.get_instructions(code):
+                if instruction.opname == "STORE_ATTR" and not hasattr(np.ndarray, instruction.argval):
+                    yield instruction.argval
+
+
+_WRITERS = frozenset({"setattr", "vars", "__setattr__", "__dict__"})

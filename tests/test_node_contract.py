@@ -116,6 +116,14 @@ def test_a_name_that_is_not_lower_snake_case_is_refused(name):
         ge.register(name)(Total)
 
 
+@pytest.mark.parametrize("annotation", [np.ndarray, "Undefined"])
+def test_a_field_of_a_type_that_a_file_cannot_hold_is_refused(annotation):
+    body = {"__annotations__": {"weights": annotation}, "__module__": __name__, "forward": lambda self, x: x}
+    with pytest.raises(ge.errors.RegistrationError, match="Bad: a field has a type that a file cannot hold"):
+        ge.register("bad")(type(ge.Node)("Bad", (ge.Node,), body))
+    assert "bad" not in OPS
+
+
 def test_a_second_registration_of_a_name_is_refused():
     with pytest.raises(
         ge.errors.RegistrationError, match=r"'mul' is registered already, by .*arithmetic\.Mul"

@@ -26,7 +26,7 @@ FORMAT = "graphengine.model"
 FUNCTION_FORMAT = "graphengine.function"
 FORMAT_VERSION = 1
 
-STRICT = ConfigDict(extra="forbid", strict=True, frozen=True)
+STRICT = ConfigDict(extra="forbid", strict=True, frozen=True, defer_build=True)
 
 NON_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
