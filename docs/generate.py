@@ -76,6 +76,8 @@ def _kind(field):
     if "prefixItems" in field:
         return f"array of {' and '.join(map(_kind, field['prefixItems']))}"
     if field.get("type") == "array":
+        if "prefixItems" in field:
+            return f"array of {', '.join(map(_kind, field['prefixItems']))}"
         return f"array of {_kind(field['items'])}s"
     return field.get("type", "any")
 
