@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from graphengine.registry import OPS
 
@@ -94,3 +95,29 @@ def test_labels_of_another_dtype_do_not_widen_single_precision(name, label):
     node = op(name)
     assert node.forward(logits, labels).dtype == np.float32
     assert node.backward(np.float32(1), logits, labels)[0].dtype == np.float32
+
+
+@pytest.mark.parametrize("name", ["inv", "cholesky", "solve"])
+def test_a_matrix_without_a_result_spoils_only_itself(name):
+    stack = np.array([np.zeros((2, 2)), 4 * np.eye(2)])
+    right = [np.ones((2, 2, 1))] * (name == "solve")
+    refused, accepted = op(name).forward(stack, *right)
+    assert np.isnan(refused).all()
+    np.testing.assert_array_equal(accepted, op(name).forward(stack[1], *[each[1] for each in right]))
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize(("name", "distribution"), [("uniform", "uniform"), ("normal", "norm")])
+def test_random_numbers_have_their_distribution_and_differ_between_keys(name, distribution, dtype):
+    node = op(name, shape=(100_001,), dtype=dtype)
+    first, second = (node.forward(np.array([7, key], np.uint64)) for key in range(2))
+    for numbers in (first, second):
+        assert stats.kstest(numbers.astype(float), distribution).pvalue > 0.01
+    assert abs(np.corrcoef(first, second)[0, 1]) < 0.01
+    assert first.dtype == dtype
+
+
+@pytest.mark.parametrize("p", [0, 0.1, 1])
+def test_a_bernoulli_draws_ones_with_its_probability(p):
+    ones = op("bernoulli", p=p, shape=(100_000,)).forward(np.array([7, 0], np.uint64))
+    assert abs(ones.mean() - p) < 4 * np.sqrt(p * (1 - p) / 100_000) + 1e-15

@@ -1,4 +1,4 @@
-"""Linear algebra."""
+"""Linear algebra, on matrices in the last two axes: stacks of them are worked on one by one."""
 
 import numpy as np
 
@@ -48,3 +48,175 @@ class Matmul(Node):
 def swapped(x):
     """x with its last two axes swapped."""
     return np.transpose(x, (*range(x.ndim - 2), x.ndim - 1, x.ndim - 2))
+
+
+@register("trace", numpy=np.linalg.trace)
+class Trace(Node):
+    """Sum of the diagonal of each matrix, z = x11 + ... + xnn; dz/dx = eye(n)."""
+
+    def infer(self, x):
+        return ArrayType(_matrices(x)[:-2], x.array_dtype)
+
+    def forward(self, x):
+        return np.linalg.trace(x)
+
+    def backward(self, grad, x):
+        return np.expand_dims(grad, (-2, -1)) * EyeLike()(x)
+
+
+@register("det", numpy=np.linalg.det)
+class Det(Node):
+    """Determinant of each matrix, z = det(x).
+
+    With dz the gradient of z: dx = dz * z * inv(x).T (Jacobi's formula), NaN where x is singular.
+    """
+
+    def infer(self, x):
+        return ArrayType(_matrices(x, square=True)[:-2], _inexact(x))
+
+    def forward(self, x):
+        return np.linalg.det(x)
+
+    def backward(self, grad, x, out):
+        return np.expand_dims(grad * out, (-2, -1)) * swapped(Inv()(x))
+
+
+@register("inv", numpy=np.linalg.inv)
+class Inv(Node):
+    """Inverse of each matrix, z = inv(x); NaN where x is singular.
+
+    With dz the gradient of z: dx = -z.T @ dz @ z.T.
+    """
+
+    def infer(self, x):
+        return ArrayType(_matrices(x, square=True), _inexact(x))
+
+    def forward(self, x):
+        return nan_where_refused(np.linalg.inv, "(n,n)->(n,n)", x)
+
+    def backward(self, grad, out):
+        return -np.matmul(np.matmul(swapped(out), grad), swapped(out))
+
+
+@register("solve", numpy=np.linalg.solve)
+class Solve(Node):
+    """Solution z of x @ z = y for matrices x and a vector y, or stacks of matrices y; NaN where x is singular.
+
+    With dz the gradient of z: dy = solve(x.T, dz), dx = -dy @ z.T.
+    """
+
+    def infer(self, x, y):
+        size = _matrices(x, square=True)[-1]
+        rows = y.shape if len(y.shape) == 1 else y.shape[-2:]
+        if not rows or (rows[0] != size and None not in (rows[0], size)):
+            raise ValueError(f"{size} equations do not fit a right-hand side of shape {shape_text(y.shape)}")
+        leading = broadcast_shapes([x.shape[:-2], y.shape[: -len(rows)]])
+        return ArrayType((*leading, *rows), np.result_type(_inexact(x), _inexact(y)))
+
+    def forward(self, x, y):
+        return nan_where_refused(np.linalg.solve, "(n,n),(n)->(n)" if y.ndim == 1 else "(n,n),(n,m)->(n,m)", x, y)
+
+    def backward(self, grad, x, y, out):
+        vector = y.ndim == 1
+        dz, z = (np.expand_dims(grad, -1), np.expand_dims(out, -1)) if vector else (grad, out)
+        dy = Solve()(swapped(x), dz)
+        return -np.matmul(dy, swapped(z)), np.reshape(dy, grad.shape) if vector else dy
+
+
+@register("cholesky", numpy=np.linalg.cholesky)
+class Cholesky(Node):
+    """Lower triangular z with x = z @ z.T for symmetric, positive definite x; NaN where x is not positive definite.
+
+    Only the lower triangle of x is read, so the gradient of the upper one is 0. Murray, Differentiation of the Cholesky
+    decomposition, 2016, section 3.1.
+    """
+
+    def infer(self, x):
+        return ArrayType(_matrices(x, square=True), _inexact(x))
+
+    def forward(self, x):
+        return nan_where_refused(np.linalg.cholesky, "(n,n)->(n,n)", x)
+
+    def backward(self, grad, out):
+        upper = swapped(out)
+        inner = Solve()(upper, with_half_diagonal(np.matmul(upper, grad)))
+        outer = Solve()(upper, swapped(inner))
+        return with_half_diagonal(outer + swapped(outer))
+
+
+@register("tril", numpy=np.tril)
+class Tril(Node):
+    """The lower triangle of each matrix: x on and below the diagonal number k (0 is the main one), 0 above."""
+
+    k: int = 0
+
+    def infer(self, x):
+        return ArrayType(_matrices(x), x.array_dtype)
+
+    def forward(self, x):
+        return np.tril(x, self.k)
+
+    def backward(self, grad):
+        return np.tril(grad, self.k)
+
+
+@register("triu", numpy=np.triu)
+class Triu(Node):
+    """The upper triangle of each matrix: x on and above the diagonal number k (0 is the main one), 0 below."""
+
+    k: int = 0
+
+    def infer(self, x):
+        return ArrayType(_matrices(x), x.array_dtype)
+
+    def forward(self, x):
+        return np.triu(x, self.k)
+
+    def backward(self, grad):
+        return np.triu(grad, self.k)
+
+
+@register("eye_like")
+class EyeLike(Node):
+    """Matrices with 1 on the diagonal and 0 elsewhere, in the shape and dtype of x."""
+
+    def infer(self, x):
+        return ArrayType(_matrices(x), x.array_dtype)
+
+    def forward(self, x):
+        return np.broadcast_to(np.eye(*x.shape[-2:], dtype=x.dtype), x.shape)
+
+    def backward(self, grad):
+        return np.zeros_like(grad)
+
+
+def with_half_diagonal(x):
+    """The lower triangle of each matrix, with half of the diagonal."""
+    return (np.tril(x) + np.tril(x, -1)) / 2
+
+
+def nan_where_refused(function, signature, *arrays):
+    """What a function of matrices gives, NaN for those it refuses: NumPy refuses a whole stack for one of them."""
+
+    def one(*matrices):
+        try:
+            return function(*matrices)
+        except np.linalg.LinAlgError:
+            return matrices[-1] * np.nan
+
+    try:
+        return function(*arrays)
+    except np.linalg.LinAlgError:
+        return np.vectorize(one, signature=signature)(*arrays)
+
+
+def _matrices(x, *, square=False):
+    """The shape of what must be matrices."""
+    if len(x.shape) < 2 or (square and x.shape[-1] != x.shape[-2]):
+        raise ValueError(f"it takes {'square ' * square}matrices, not shape {shape_text(x.shape)}")
+    return x.shape
+
+
+def _inexact(x):
+    """The dtype that NumPy's linear algebra computes in."""
+    return x.array_dtype if x.array_dtype.kind == "f" else np.dtype(np.float64)

@@ -1,19 +1,26 @@
 """Random numbers as pure functions of a key.
 
 A key is a vector of two uint64 numbers. An op that takes one as its optional input `key` draws the same numbers
-whenever it gets the same key; where a file leaves the key out, the engine supplies a node of op `random_key`.
+whenever it gets the same key; where a file leaves the key out, the engine supplies a node of op `random_key`. The bits
+are those of the counter-based generator Philox4x64 (Salmon et al., Parallel Random Numbers: As Easy as 1, 2, 3, 2011),
+which NumPy keeps for ever; floating-point numbers are made of them here.
 """
 
+import math
 from functools import cache
 from hashlib import sha256
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
 from pydantic import Field
 
+from graphengine.inference import target_shape
 from graphengine.node import Node
 from graphengine.registry import register
 from graphengine.shapes import ArrayType
+
+Probability = Annotated[float, Field(ge=0, le=1)]
+Precision = Literal["float64", "float32"]
 
 
 @register("random_key")
@@ -35,6 +42,82 @@ class RandomKey(Node):
 
     def forward(self, iteration=None):
         return np.array([stream_number(self.seed or 0, self.stream), int(iteration or 0)], np.uint64)
+
+
+def drawn(node, key=None, sizes=None):
+    """Rule for shapes: what is asked for, by the attribute `shape` or the input `sizes`."""
+    if key is not None and (key.shape, key.dtype) != ((2,), np.uint64):
+        raise ValueError(f"a key is of type uint64(2,), not {key}")
+    return ArrayType(target_shape(node, sizes), np.dtype(node.dtype))
+
+
+@register("uniform")
+class Uniform(Node):
+    """Random numbers, uniform from `low` up to but without `high`."""
+
+    infer = drawn
+    low: float = 0.0
+    high: float = 1.0
+    shape: tuple[int, ...] | None = None
+    dtype: Precision = "float64"
+
+    def forward(self, key=None, sizes=None):
+        shape = self.shape if sizes is None else tuple(sizes)
+        numbers = fractions(key, math.prod(shape), self.dtype).reshape(shape)
+        return self.low + (self.high - self.low) * numbers
+
+
+@register("normal")
+class Normal(Node):
+    """Random numbers, normally distributed with the given mean and standard deviation.
+
+    By the method of Box and Muller (A Note on the Generation of Random Normal Deviates, 1958).
+    """
+
+    infer = drawn
+    mean: float = 0.0
+    std: Annotated[float, Field(ge=0)] = 1.0
+    shape: tuple[int, ...] | None = None
+    dtype: Precision = "float64"
+
+    def forward(self, key=None, sizes=None):
+        shape = self.shape if sizes is None else tuple(sizes)
+        count = math.prod(shape)
+        first, second = fractions(key, count + count % 2, self.dtype).reshape(2, -1)
+        radius, angle = np.sqrt(-2 * np.log1p(-first)), 2 * math.pi * second
+        numbers = np.concatenate([radius * np.cos(angle), radius * np.sin(angle)])[:count].reshape(shape)
+        return self.mean + self.std * numbers
+
+
+@register("bernoulli")
+class Bernoulli(Node):
+    """Random ones, each with probability p, else zeros; p is rounded to a multiple of 2**-32."""
+
+    infer = drawn
+    p: Probability = 0.5
+    shape: tuple[int, ...] | None = None
+    dtype: str = "float64"
+
+    def forward(self, key=None, sizes=None):
+        shape = self.shape if sizes is None else tuple(sizes)
+        ones = words(key, math.prod(shape), "u4") < round(self.p * 2**32)
+        return ones.reshape(shape).astype(self.dtype)[()]
+
+
+def words(key, count, kind):
+    """`count` random integers of 32 or 64 bits ("u4", "u8"): the stream of the key from its beginning."""
+    if key is None:
+        raise ValueError("a random op needs a key, a vector of two uint64 numbers")
+    whole = -(-count * np.dtype(kind).itemsize // 8)
+    stream = np.random.Philox(key=key).random_raw(whole)
+    return stream.astype("<u8", copy=False).view(f"<{kind}")[:count]
+
+
+def fractions(key, count, dtype):
+    """`count` random numbers in [0, 1), each multiple of 2**-53 (in single precision 2**-24) equally likely."""
+    if dtype == "float64":
+        return (words(key, count, "u8") >> 11) * 2.0**-53
+    return (words(key, count, "u4") >> 8).astype(np.float32) * 2.0**-24
 
 
 @cache

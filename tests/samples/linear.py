@@ -1,6 +1,7 @@
 import numpy as np
+from scipy import linalg
 
-from samples.arrays import values
+from samples.arrays import shaped, values
 from samples.table import Samples
 
 MATRICES = [
@@ -27,6 +28,53 @@ def matmul(x, y):
     return np.squeeze(result, axis=(-2,) * (x.ndim == 1) + (-1,) * (y.ndim == 1))
 
 
+def regular(shape, seed=0):
+    """Matrices that are far from singular."""
+    return values(shape, seed) + 3 * np.eye(shape[-1])
+
+
+def positive_definite(shape):
+    return np.matmul(regular(shape), np.swapaxes(regular(shape), -1, -2))
+
+
+def each_matrix(function):
+    """An oracle for stacks of matrices from a function of one."""
+
+    def oracle(x, *rest, **attributes):
+        if x.ndim == 2:
+            return function(x, *rest, **attributes)
+        return np.stack([oracle(part, *rest, **attributes) for part in x])
+
+    return oracle
+
+
+def solve(x, y):
+    if x.ndim == 2 and y.ndim <= 2:
+        return linalg.solve(x, y)
+    return np.stack([solve(x[i] if x.ndim > 2 else x, y[i] if y.ndim > 2 else y) for i in range(max(len(x), len(y)))])
+
+
+def offsets(x):
+    """How far below the diagonal each value of a matrix lies."""
+    return np.subtract.outer(*map(np.arange, x.shape))
+
+
+SQUARE = [(2, 2), (3, 3), (4, 3, 3)]
+EQUATIONS = [((3, 3), (3,)), ((3, 3), (3, 2)), ((4, 3, 3), (4, 3, 2)), ((4, 3, 3), (3,)), ((3, 3), (4, 3, 2))]
+TRIANGLES = [({}, (3, 3)), ({"k": -1}, (4, 2, 3)), ({"k": 1}, (3, 2))]
+
 TABLE = {
     "matmul": Samples([({}, (values(first), values(second, 1))) for first, second in MATRICES], matmul),
+    "trace": Samples(shaped([({}, (3, 3)), ({}, (4, 2, 3))]), each_matrix(lambda x: sum(np.diag(x)))),
+    "det": Samples([({}, (regular(shape),)) for shape in SQUARE], each_matrix(linalg.det)),
+    "inv": Samples([({}, (regular(shape),)) for shape in SQUARE], each_matrix(linalg.inv)),
+    "solve": Samples([({}, (regular(left), values(right, 1))) for left, right in EQUATIONS], solve),
+    "cholesky": Samples(
+        [({}, (positive_definite(shape),)) for shape in SQUARE],
+        each_matrix(lambda x: linalg.cholesky(x, lower=True)),
+        analytic=False,
+    ),
+    "tril": Samples(shaped(TRIANGLES), each_matrix(lambda x, k=0: x * (offsets(x) >= -k))),
+    "triu": Samples(shaped(TRIANGLES), each_matrix(lambda x, k=0: x * (offsets(x) <= -k))),
+    "eye_like": Samples(shaped([({}, (3, 3)), ({}, (4, 2, 3))]), each_matrix(lambda x: np.eye(*x.shape))),
 }
