@@ -9,31 +9,28 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import ValidationError
 
 from graphengine.autodiff import check_differentiable, gradient
 from graphengine.binding import bind_inputs
 from graphengine.compile.cache import PlanCache
 from graphengine.errors import (
-    GraphEngineError,
     InputError,
     InvalidModelError,
     Problem,
-    TrainingError,
     UsageError,
     did_you_mean,
 )
 from graphengine.executor import Executor, Slots
-from graphengine.format.documents import FunctionFile, ModelDocument, TrainingDocument
-from graphengine.format.reading import Source, as_json, parse_model, paused_garbage_collection, problems_of, read_model
+from graphengine.format.documents import ModelDocument
+from graphengine.format.reading import Source, as_json, parse_model, paused_garbage_collection, read_model
 from graphengine.format.writing import dump_model, encode_array, fingerprint, write_bytes
 from graphengine.graph import Graph
 from graphengine.limits import DEFAULT, Limits
-from graphengine.resolve import build_graph, dangling_references, loss_problems, unsupported_parts
-from graphengine.shapes import ArrayType
-from graphengine.training import History, Iteration, Trainer
-from graphengine.training.data import Arrays, given_data, load_data, require_finite
-from graphengine.training.rules import attribute_problems, given_rule, named_rule
+from graphengine.resolve import build_graph
+from graphengine.training import Fit, History, Iteration, Solver, Trainer
+from graphengine.training.data import Arrays
+from graphengine.training.declaration import Declaration, RuleSource
+from graphengine.training.statistics import fit_of
 from graphengine.training.step import Step, step_graph
 from graphengine.values import decode_array, initial_value
 
@@ -58,14 +55,14 @@ class Model:
         document: ModelDocument,
         source: Source | None = None,
         path: Path | None = None,
-        update_rule: str | Path | FunctionFile | None = None,
+        update_rule: RuleSource = None,
         limits: Limits = DEFAULT,
     ) -> None:
         self.document, self.path, self.limits = document, path, limits
         self.graph = build_graph(document, source)
         self.values: dict[str, Any] = {}
-        self._given_rule = None if update_rule is None else given_rule(update_rule)
-        problems = [*self._initialize(), *self._optimizer_problems()]
+        self._declared = Declaration(document, self.graph, path.parent if path else None, update_rule)
+        problems = [*self._initialize(), *self._declared.optimizer_problems()]
         if problems:
             raise source.locate(problems) if source else InvalidModelError(problems)
         self.plans = PlanCache(self.graph)
@@ -76,7 +73,7 @@ class Model:
         content: Mapping[str, Any],
         path: str | Path | None = None,
         *,
-        update_rule: str | Path | FunctionFile | None = None,
+        update_rule: RuleSource = None,
         limits: Limits = DEFAULT,
     ) -> Model:
         """A model from the content of a model file as Python objects; `path` says where its data lies."""
@@ -101,25 +98,6 @@ class Model:
                 except ValueError as error:
                     what = "value" if source.value is not None else "shape"
                     yield Problem("GE302", f"{section} '{name}': {error}", None, f"/{section}/{name}/{what}")
-
-    def _optimizer_problems(self) -> list[Problem]:
-        """What is wrong with the optimizer of the training section and its rule."""
-        rule, attributes = self._given_rule, {}
-        try:
-            if self.document.training:
-                attributes = self.document.training.optimizer.attributes
-                rule = rule or named_rule(self.document.training.optimizer.type, self.document.functions)
-        except GraphEngineError as error:
-            return list(error.problems)
-        if rule is None:
-            return []
-        wrong = attribute_problems(rule.function, attributes) if self.document.training else []
-        return wrong + rule.problems(attributes, self._trainable_kinds())
-
-    def _trainable_kinds(self) -> list[ArrayType]:
-        """The types of the trainable parameters, each once."""
-        kinds = dict.fromkeys(self.graph.types[name] for name in self.graph.trainable)
-        return [kind for kind in kinds if all(isinstance(size, int) for size in kind.shape)]
 
     @property
     def parameters(self) -> Parameters:
@@ -216,22 +194,31 @@ class Model:
         self,
         data: Any = None,
         *,
-        update_rule: str | Path | FunctionFile | None = None,
+        update_rule: RuleSource = None,
         **overrides: Any,
-    ) -> Trainer:
+    ) -> Trainer | Solver:
         """The training that `train` runs: its data loaded, nothing computed yet."""
-        training, rule = self._training(overrides, update_rule)
-        arrays = self._arrays(training.data if data is None else data)
-        needed = self.executor.inputs_of([self.graph.value_name(training.loss)])
-        for name in needed:
-            if name not in arrays:
-                raise InputError(f"the data has no values for input '{name}'", code="GE401")
-        require_finite({name: arrays[name] for name in needed})
-        return Trainer(self.graph, self.values, training, arrays, rule)
+        return self._declared.trainer(self.values, data, overrides, update_rule)
 
-    def _arrays(self, data: Any) -> Arrays:
-        """Arrays by input, of a data source that is named or of what a caller hands over."""
-        return self.load_data(data) if data is None or isinstance(data, str) else given_data(data, self.graph)
+    def fit(self, data: Any = None, *, residual: str | None = None, max_iterations: int | None = None) -> Fit:
+        """Fit the trainable parameters by nonlinear least squares, and tell how well they are known.
+
+        `residual` is the value whose sum of squares is made least; by default the one that the training section names,
+        or the value whose squares its loss sums up. `data` is as for `train`.
+
+        Raises
+        ------
+        TrainingError
+            If there is no such residual, or the fit cannot start.
+        DivergenceError
+            If the residuals are not finite at the start.
+        UsageError
+            GE803 if SciPy is not installed.
+        """
+        solver = self._declared.least_squares(self.values, data, residual, max_iterations)
+        for _ in solver.chunks():
+            pass
+        return fit_of(solver)
 
     def gradient(self, of: str | None = None, wrt: Sequence[str] | None = None) -> Graph:
         """The graph of the gradients that `Run.backward` gives, with the current values of the parameters.
@@ -248,7 +235,7 @@ class Model:
             raise UsageError(f"say toward which values: model '{self.graph.name}' has no trainable parameter")
         return self._with_values(gradient(self.graph, of=of or self.default_loss(), wrt=names))
 
-    def training_step(self, *, update_rule: str | Path | FunctionFile | None = None, **overrides: Any) -> Step:
+    def training_step(self, *, update_rule: RuleSource = None, **overrides: Any) -> Step:
         """The graph of one iteration of `train`, with the current values; nothing is run and no data needed.
 
         Raises
@@ -256,7 +243,8 @@ class Model:
         TrainingError
             If the model cannot be trained.
         """
-        step = step_graph(self.graph, *self._training(overrides, update_rule))
+        training = self._declared.section(overrides)
+        step = step_graph(self.graph, training, self._declared.rule(training, update_rule))
         return replace(step, graph=self._with_values(step.graph))
 
     def default_loss(self) -> str:
@@ -282,54 +270,7 @@ class Model:
         DataError
             If it cannot be read.
         """
-        sources = self.document.data
-        if name is None and len(sources) == 1:
-            name = next(iter(sources))
-        if name is None or name not in sources:
-            hint = did_you_mean(name, sources, "data sources") if name else "name one of: " + ", ".join(sources)
-            what = f"has no data source '{name}'" if name else "does not say which data to use"
-            raise TrainingError(f"model '{self.graph.name}' {what}", hint=hint if sources else "pass data={...}")
-        return load_data(sources[name], self.graph, self.path.parent if self.path else None)
-
-    def _training(
-        self, overrides: Mapping[str, Any], update_rule: str | Path | FunctionFile | None
-    ) -> tuple[TrainingDocument, FunctionFile]:
-        """The training section with keys replaced, checked again as the file's own was, and its update rule."""
-        training = self._training_section(overrides)
-        given = self._given_rule if update_rule is None else given_rule(update_rule)
-        try:
-            rule = given or named_rule(training.optimizer.type, self.document.functions)
-        except GraphEngineError as error:
-            raise TrainingError(error.problems) from None
-        attributes = training.optimizer.attributes
-        if problems := attribute_problems(rule.function, attributes):
-            raise TrainingError(problems)
-        if problems := rule.problems(attributes, self._trainable_kinds()):
-            raise InvalidModelError(problems)
-        return training, rule.function
-
-    def _training_section(self, overrides: Mapping[str, Any]) -> TrainingDocument:
-        section: dict[str, Any] = {}
-        if self.document.training:
-            section = self.document.training.model_dump(exclude_defaults=True)
-        section = {**section, **overrides}
-        optimizer = dict(section.get("optimizer") or {"type": "sgd"})
-        if "learning_rate" in section:
-            optimizer["learning_rate"] = section.pop("learning_rate")
-        if "loss" not in section:
-            hint = "add one, or pass loss=..., data=..., learning_rate=..., epochs=..."
-            raise TrainingError(f"model '{self.graph.name}' has no training section", hint=hint)
-        section["optimizer"] = optimizer
-        try:
-            training = TrainingDocument.model_validate(section)
-        except ValidationError as error:
-            found = problems_of(error, section, TrainingDocument)
-            raise TrainingError(replace(each, pointer=f"/training{each.pointer or ''}") for each in found) from None
-        changed = self.document.model_copy(update={"training": training})
-        problems = [*dangling_references(changed, self.graph.types), *unsupported_parts(changed)]
-        if problems := problems or list(loss_problems(changed, self.graph)):
-            raise TrainingError(problems)
-        return training
+        return self._declared.source(name)
 
     def as_document(self) -> ModelDocument:
         """The model as its file would say it: the same document, with the current values."""
@@ -484,7 +425,7 @@ class Run:
         return self._slots
 
 
-def load(path: str | Path, *, update_rule: str | Path | FunctionFile | None = None, limits: Limits = DEFAULT) -> Model:
+def load(path: str | Path, *, update_rule: RuleSource = None, limits: Limits = DEFAULT) -> Model:
     """Load a model file; `update_rule`, a rule file, stands in for the rule that its training section names.
 
     `limits` says how much the file may ask for.

@@ -17,7 +17,13 @@ from pydantic import ValidationError
 
 import graphengine.nodes  # noqa: F401 - registers the ops that files name
 from graphengine.errors import InvalidModelError, Problem, UnsupportedError, did_you_mean
-from graphengine.format.documents import ExternalValue, ModelDocument, NodeDocument, TrainingDocument
+from graphengine.format.documents import (
+    ExternalValue,
+    ModelDocument,
+    NodeDocument,
+    ScheduleDocument,
+    TrainingDocument,
+)
 from graphengine.format.positions import make_pointer
 from graphengine.format.reading import Source, problems_of
 from graphengine.graph import Graph, GraphNode, Operand
@@ -321,5 +327,5 @@ def _not_yet(document: ModelDocument) -> Iterator[tuple[str, ...]]:
     for key in _TRAINING_NOT_YET if training else ():
         if getattr(training, key) != TrainingDocument.model_fields[key].get_default():
             yield f"'{key}' is", "training", key
-    if training and not isinstance(training.optimizer.learning_rate, (int, float)):
+    if training and isinstance(training.optimizer.learning_rate, ScheduleDocument):
         yield "a learning-rate schedule is", "training", "optimizer", "learning_rate"

@@ -6,10 +6,10 @@ import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from graphengine.training import Trainer
+    from graphengine.training import Solver, Trainer
 
 
-def train(trainer: Trainer, *, quiet: bool) -> None:
+def train(trainer: Trainer | Solver, *, quiet: bool) -> None:
     """Run a training to its end, with a bar on stderr if that is a terminal."""
     if sys.stderr.isatty() and not quiet:
         _train_with_bar(trainer)
@@ -18,7 +18,7 @@ def train(trainer: Trainer, *, quiet: bool) -> None:
         pass
 
 
-def _train_with_bar(trainer: Trainer) -> None:
+def _train_with_bar(trainer: Trainer | Solver) -> None:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 

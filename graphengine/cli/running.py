@@ -17,7 +17,7 @@ from graphengine.errors import UsageError
 
 if TYPE_CHECKING:
     from graphengine.model import Model
-    from graphengine.training import History, Trainer
+    from graphengine.training import History, Solver, Trainer
 
 OVERRIDES = ("learning_rate", "epochs", "batch_size", "max_iterations", "seed", "shuffle")
 
@@ -43,7 +43,7 @@ def run(
 
     Inputs given with --input are the values to evaluate, or the data to train on in place of the file's.
     """
-    _check_folder(save)
+    check_folder(save)
     opened, given = open_changed(model, plugins, settings or [], update_rule)
     given = decoded(opened, {**given, **named_values("--input", inputs or [])})
     overrides = {name: context.params[name] for name in OVERRIDES if context.params[name] is not None}
@@ -59,7 +59,7 @@ def run(
     _report(opened, history, outputs, save, output_format, quiet=quiet)
 
 
-def _check_folder(save: Path | None) -> None:
+def check_folder(save: Path | None) -> None:
     """Find out before a long training that its result could not be written."""
     if save and not save.parent.is_dir():
         raise UsageError(f"--save {save}: there is no folder '{save.parent}'", code="GE101")
@@ -72,7 +72,7 @@ def _evaluate(model: Model, given: Mapping[str, Any]) -> dict[str, Any]:
     return model.forward(given).outputs
 
 
-def _outputs_on_data(model: Model, trainer: Trainer) -> dict[str, Any]:
+def _outputs_on_data(model: Model, trainer: Trainer | Solver) -> dict[str, Any]:
     """The outputs of the trained model on the data it was trained on, if that can be fed as a whole."""
     data = trainer.batches.whole()
     if data is None:
@@ -116,12 +116,13 @@ def _print_end(model: Model, history: History | None, outputs: Mapping[str, Any]
         print_line(f"{model.graph.name}: {model.graph.summary}")
         print_values("outputs", outputs)
         return
-    iterations, epochs = _counted(len(history), "iteration"), _counted(history.epochs_trained, "epoch")
+    iterations, epochs = counted(len(history), "iteration"), counted(history.epochs_trained, "epoch")
     print_line(f"{model.graph.name}: {iterations}, {epochs}")
     print_line(f"loss: {history.first_loss:.10g} -> {history.last_loss:.10g}")
     print_values("parameters", model.parameters)
     print_values("outputs", {name: value for name, value in outputs.items() if value.shape == ()})
 
 
-def _counted(number: int, what: str) -> str:
+def counted(number: int, what: str) -> str:
+    """A number of things, in words."""
     return f"{number} {what}{'s' * (number != 1)}"

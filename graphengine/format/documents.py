@@ -364,13 +364,22 @@ Schedule: TypeAlias = Annotated[
 ]
 
 
+SOLVERS = ("least_squares", "lbfgs", "trust-constr")
+"""What an optimizer may be besides an update rule: a solver, which needs no learning rate."""
+
+
 class OptimizerDocument(BaseModel):
-    """An update rule by name, its learning rate, and the rule's own attributes, which the rule checks."""
+    """An update rule by name, its learning rate, and the rule's own attributes, which the rule checks; or a solver."""
 
     model_config = ConfigDict(extra="allow", strict=True, frozen=True)
 
     type: str
-    learning_rate: NonNegative | Schedule
+    learning_rate: NonNegative | Schedule | None = None
+
+    @property
+    def is_solver(self) -> bool:
+        """Whether a solver is named, and no update rule."""
+        return self.type in SOLVERS
 
     @property
     def attributes(self) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from graphengine.format.documents import FunctionFile, ModelDocument
+from graphengine.format.documents import SOLVERS, FunctionFile, ModelDocument
 from graphengine.registry import OPS, Op
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -20,8 +20,9 @@ def model_schema(rules: Mapping[str, FunctionFile]) -> dict[str, Any]:
     node["allOf"] = [_if_type(name, "op", _op_schema(OPS[name])) for name in sorted(OPS)]
     optimizer = definitions["OptimizerDocument"]
     # a rule may also be a function of the model: the enumeration is what an editor proposes, not all that is possible
-    optimizer["properties"]["type"] = {"anyOf": [{"enum": sorted(rules)}, {"type": "string"}]}
+    optimizer["properties"]["type"] = {"anyOf": [{"enum": sorted([*rules, *SOLVERS])}, {"type": "string"}]}
     optimizer["allOf"] = [_if_type(name, "type", _rule_schema(rule)) for name, rule in sorted(rules.items())]
+    optimizer["allOf"] += [_if_type(name, "type", _solver_schema(name)) for name in SOLVERS]
     return {"$schema": DIALECT, **schema}
 
 
@@ -54,4 +55,15 @@ def _rule_schema(rule: FunctionFile) -> dict[str, Any]:
         for name, attribute in rule.attributes.items()
     }
     known = {"type": True, "learning_rate": True, **properties}
-    return {"description": rule.description or rule.name, "properties": known, "additionalProperties": False}
+    return {
+        "description": rule.description or rule.name,
+        "properties": known,
+        "required": ["learning_rate"],
+        "additionalProperties": False,
+    }
+
+
+def _solver_schema(name: str) -> dict[str, Any]:
+    """The keys of an optimizer that is a solver."""
+    own = {"residual": {"type": "string"}} if name == "least_squares" else {}
+    return {"properties": {"type": True, **own}, "required": list(own), "additionalProperties": False}

@@ -10,6 +10,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 CAPACITY = 2048
+SMALL = 16
+"""Parameters with at most this many numbers in all are recorded in each row."""
 
 
 class Iteration(NamedTuple):

@@ -23,12 +23,10 @@ from graphengine.executor import Executor
 from graphengine.format.documents import FunctionFile, TrainingDocument
 from graphengine.graph import Graph
 from graphengine.training.batches import Batches, Segment
-from graphengine.training.history import History, Iteration
+from graphengine.training.history import SMALL, History, Iteration
 from graphengine.training.step import GRADIENT_NORM, ITERATION, LEARNING_RATE, step_graph
 from graphengine.values import initial_value
 
-SMALL = 16
-"""Parameters with at most this many numbers in all are recorded in the history."""
 CHUNK_SECONDS = 0.1
 """About how long a chunk takes, so that progress shows and an interrupt is heard."""
 

@@ -21,12 +21,14 @@ from graphengine.errors import GraphEngineError, InvalidModelError, Problem, did
 from graphengine.executor import Executor
 from graphengine.format.documents import (
     FUNCTION_FORMAT,
+    SOLVERS,
     FunctionDocument,
     FunctionFile,
     FunctionInputDocument,
     InputDocument,
     ModelDocument,
     NodeDocument,
+    OptimizerDocument,
     StateDocument,
 )
 from graphengine.format.positions import make_pointer
@@ -81,7 +83,7 @@ def find_rule(name: str, functions: Mapping[str, FunctionDocument] | None = None
         return FunctionFile.model_validate({**header, **content})
     rules = shipped_rules()
     if name not in rules:
-        hint = did_you_mean(name, rules, "update rules")
+        hint = did_you_mean(name, [*rules, *SOLVERS], "update rules and solvers")
         raise InvalidModelError(
             [Problem("GE210", f"update rule '{name}' is not defined", hint, "/training/optimizer/type")]
         )
@@ -156,6 +158,12 @@ def slots_of(rule: FunctionFile) -> dict[str, FunctionInputDocument]:
 
 
 # ---------------------------------------------------------------- what may be wrong
+
+
+def optimizer_problems(rule: FunctionFile, optimizer: OptimizerDocument) -> list[Problem]:
+    """What an optimizer that names a rule lacks, or says and the rule does not understand; pointers into the model."""
+    missing = [Problem("GE111", "key 'learning_rate' is missing", None, "/training/optimizer")]
+    return missing * (optimizer.learning_rate is None) + attribute_problems(rule, optimizer.attributes)
 
 
 def attribute_problems(rule: FunctionFile, attributes: Mapping[str, Any]) -> list[Problem]:

@@ -1,0 +1,83 @@
+"""`fit`: nonlinear least squares, with standard errors and R2."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from graphengine.cli.opening import decoded, open_changed
+from graphengine.cli.options import Inputs, ModelName, OutputFormat, Plugins, Settings
+from graphengine.cli.output import Format, array_text, json_values, print_json, print_line
+from graphengine.cli.running import check_folder, counted
+from graphengine.cli.values import named_values
+
+if TYPE_CHECKING:
+    from graphengine.training import Fit
+
+
+def fit(
+    model: ModelName,
+    inputs: Inputs = None,
+    settings: Settings = None,
+    save: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the model with its fitted values.")] = None,
+    residual: Annotated[
+        str | None, typer.Option(metavar="VALUE", help="The value whose sum of squares is made least.")
+    ] = None,
+    max_iterations: Annotated[int | None, typer.Option(min=1, help="Stop after so many steps.")] = None,
+    output_format: OutputFormat = Format.text,
+    plugins: Plugins = None,
+) -> None:
+    """Fit the parameters of MODEL by least squares, and tell how well the data determine them.
+
+    Inputs given with --input are the data, in place of the file's. Without --residual it is the one that the training
+    section names, or the value whose squares its loss sums up.
+    """
+    check_folder(save)
+    opened, given = open_changed(model, plugins, settings or [])
+    given = decoded(opened, {**given, **named_values("--input", inputs or [])})
+    found = opened.fit(given or None, residual=residual, max_iterations=max_iterations)
+    if save:
+        opened.save(save)
+    if output_format is Format.json:
+        print_json({"model": opened.graph.name, **_as_json(found), **({"saved": str(save)} if save else {})})
+        return
+    for line in _lines(opened.graph.name, found):
+        print_line(line)
+    if save:
+        print_line(f"saved to {save}")
+
+
+def _as_json(fit: Fit) -> dict[str, Any]:
+    numbers = {
+        name: None if value != value else value  # NaN: the data do not determine it
+        for name, value in (("residual_standard_deviation", fit.residual_standard_deviation), ("r2", fit.r2))
+    }
+    return {
+        "iterations": len(fit.history),
+        "converged": fit.converged,
+        "parameters": json_values(fit.parameters),
+        "standard_errors": json_values(fit.standard_errors),
+        "observations": fit.observations,
+        "degrees_of_freedom": fit.degrees_of_freedom,
+        "residual_sum_of_squares": fit.residual_sum_of_squares,
+        **numbers,
+        "r2_is_centred": fit.r2_is_centred,
+    }
+
+
+def _lines(name: str, fit: Fit) -> Iterator[str]:
+    yield f"{name}: {counted(len(fit.history), 'iteration')}, {'' if fit.converged else 'not '}converged"
+    yield f"{counted(fit.observations, 'observation')}, {fit.degrees_of_freedom} degrees of freedom"
+    yield f"residual sum of squares: {fit.residual_sum_of_squares:.10g}"
+    yield f"residual standard deviation: {fit.residual_standard_deviation:.10g}"
+    if fit.r2 is not None:
+        yield f"R2{'' if fit.r2_is_centred else ' (uncentred)'}: {fit.r2:.10g}"
+    yield "parameters and standard errors:"
+    width = max(map(len, fit.parameters))
+    shown = {each: array_text(value) for each, value in fit.parameters.items()}
+    column = max(map(len, shown.values()))
+    for each, value in shown.items():
+        yield f"  {each:<{width}}  {value:<{column}}  {array_text(fit.standard_errors[each])}"

@@ -1,0 +1,203 @@
+"""What a file declares about training, with what a caller overrides: checked, completed, and turned into a training.
+
+Nothing is computed here. A `Declaration` finds the section, the update rule or solver and the data, and says what is
+wrong with them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from graphengine.errors import (
+    GraphEngineError,
+    InputError,
+    InvalidModelError,
+    Problem,
+    TrainingError,
+    did_you_mean,
+)
+from graphengine.executor import Executor
+from graphengine.format.documents import FunctionFile, ModelDocument, TrainingDocument
+from graphengine.format.reading import problems_of
+from graphengine.graph import Graph
+from graphengine.resolve import dangling_references, loss_problems, unsupported_parts
+from graphengine.shapes import ArrayType
+from graphengine.training.data import Arrays, given_data, load_data, require_finite
+from graphengine.training.loop import Trainer
+from graphengine.training.rules import given_rule, named_rule, optimizer_problems
+from graphengine.training.solvers import Solver, solver_problems
+from graphengine.training.statistics import SUM_OF_SQUARES, squared_residual, with_sum_of_squares
+
+RuleSource = str | Path | FunctionFile | None
+
+
+class Declaration:
+    """The training that a document declares for a graph; data lies in `folder`, `update_rule` replaces the file's.
+
+    Raises
+    ------
+    InvalidModelError
+        If the file of the update rule is wrong.
+    """
+
+    def __init__(
+        self, document: ModelDocument, graph: Graph, folder: Path | None = None, update_rule: RuleSource = None
+    ) -> None:
+        self.document, self.graph, self.folder = document, graph, folder
+        self._given_rule = None if update_rule is None else given_rule(update_rule)
+
+    def optimizer_problems(self) -> list[Problem]:
+        """What is wrong with the optimizer of the training section and its rule."""
+        training, rule = self.document.training, self._given_rule
+        if training and training.optimizer.is_solver and rule is None:
+            return solver_problems(training, self.graph)
+        try:
+            if training:
+                rule = rule or named_rule(training.optimizer.type, self.document.functions)
+        except GraphEngineError as error:
+            return list(error.problems)
+        if rule is None:
+            return []
+        wrong = optimizer_problems(rule.function, training.optimizer) if training else []
+        return wrong + rule.problems(training.optimizer.attributes if training else {}, self._trainable_kinds())
+
+    def _trainable_kinds(self) -> list[ArrayType]:
+        """The types of the trainable parameters, each once."""
+        kinds = dict.fromkeys(self.graph.types[name] for name in self.graph.trainable)
+        return [kind for kind in kinds if all(isinstance(size, int) for size in kind.shape)]
+
+    # ------------------------------------------------------------ section and rule
+
+    def section(self, overrides: Mapping[str, Any]) -> TrainingDocument:
+        """The training section with keys replaced, checked again as the file's own was.
+
+        Raises
+        ------
+        TrainingError
+            With all that is wrong, or if there is no section and the keys make none.
+        """
+        section: dict[str, Any] = {}
+        if self.document.training:
+            section = self.document.training.model_dump(exclude_defaults=True)
+        section = {**section, **overrides}
+        optimizer = dict(section.get("optimizer") or {"type": "sgd"})
+        if "learning_rate" in section:
+            optimizer["learning_rate"] = section.pop("learning_rate")
+        if "loss" not in section:
+            hint = "add one, or pass loss=..., data=..., learning_rate=..., epochs=..."
+            raise TrainingError(f"model '{self.graph.name}' has no training section", hint=hint)
+        section["optimizer"] = optimizer
+        try:
+            training = TrainingDocument.model_validate(section)
+        except ValidationError as error:
+            found = problems_of(error, section, TrainingDocument)
+            raise TrainingError(replace(each, pointer=f"/training{each.pointer or ''}") for each in found) from None
+        changed = self.document.model_copy(update={"training": training})
+        problems = [*dangling_references(changed, self.graph.types), *unsupported_parts(changed)]
+        if problems := problems or list(loss_problems(changed, self.graph)):
+            raise TrainingError(problems)
+        return training
+
+    def rule(self, training: TrainingDocument, update_rule: RuleSource = None) -> FunctionFile:
+        """The update rule of a training, checked with the attributes that the optimizer gives it.
+
+        Raises
+        ------
+        TrainingError
+            If there is none, or it does not fit the optimizer.
+        InvalidModelError
+            If the rule itself is wrong.
+        """
+        given = self._given_rule if update_rule is None else given_rule(update_rule)
+        if given is None and training.optimizer.is_solver:
+            raise TrainingError(f"'{training.optimizer.type}' is a solver: it has no update rule, and no training step")
+        try:
+            rule = given or named_rule(training.optimizer.type, self.document.functions)
+        except GraphEngineError as error:
+            raise TrainingError(error.problems) from None
+        if problems := optimizer_problems(rule.function, training.optimizer):
+            raise TrainingError(problems)
+        if problems := rule.problems(training.optimizer.attributes, self._trainable_kinds()):
+            raise InvalidModelError(problems)
+        return rule.function
+
+    # ------------------------------------------------------------ data
+
+    def source(self, name: str | None = None) -> Arrays:
+        """The arrays of a data source of the file, by input; without a name, of its only one.
+
+        Raises
+        ------
+        DataError
+            If it cannot be read.
+        TrainingError
+            If there is no such source.
+        """
+        sources = self.document.data
+        if name is None and len(sources) == 1:
+            name = next(iter(sources))
+        if name is None or name not in sources:
+            hint = did_you_mean(name, sources, "data sources") if name else "name one of: " + ", ".join(sources)
+            what = f"has no data source '{name}'" if name else "does not say which data to use"
+            raise TrainingError(f"model '{self.graph.name}' {what}", hint=hint if sources else "pass data={...}")
+        return load_data(sources[name], self.graph, self.folder)
+
+    def _data(self, data: Any, training: TrainingDocument, graph: Graph | None = None) -> Arrays:
+        """What to train on: a named source or what a caller hands over, finite where the loss needs it."""
+        data, graph = training.data if data is None else data, graph or self.graph
+        named = data is None or isinstance(data, str)
+        arrays = self.source(data) if named else given_data(data, graph)
+        needed = Executor(graph).inputs_of([graph.value_name(training.loss)])
+        for name in needed:
+            if name not in arrays:
+                raise InputError(f"the data has no values for input '{name}'", code="GE401")
+        require_finite({name: arrays[name] for name in needed})
+        return arrays
+
+    # ------------------------------------------------------------ trainings
+
+    def trainer(
+        self, values: dict[str, Any], data: Any, overrides: Mapping[str, Any], update_rule: RuleSource = None
+    ) -> Trainer | Solver:
+        """The training of `values`, ready to run; raises as `section` and `rule`."""
+        training = self.section(overrides)
+        if training.optimizer.is_solver and update_rule is None and self._given_rule is None:
+            return self._solver(self.graph, values, data, training)
+        rule = self.rule(training, update_rule)
+        return Trainer(self.graph, values, training, self._data(data, training), rule)
+
+    def least_squares(
+        self, values: dict[str, Any], data: Any, residual: str | None, max_iterations: int | None
+    ) -> Solver:
+        """A least-squares fit of `values`, whatever the file declares besides.
+
+        Raises
+        ------
+        TrainingError
+            If neither the caller nor the file says what the residual is.
+        """
+        section = self.document.training
+        if residual is None and section:
+            named = section.optimizer.attributes.get("residual") if section.optimizer.is_solver else None
+            residual = named or squared_residual(self.graph, self.graph.value_name(section.loss))
+        if residual is None:
+            hint = "name the value whose squares are to be summed up"
+            raise TrainingError(f"model '{self.graph.name}' does not say what its residual is", hint=hint)
+        keys = {
+            "loss": section.loss if section else SUM_OF_SQUARES,
+            "data": section.data if section else None,
+            "optimizer": {"type": "least_squares", "residual": residual},
+            "max_iterations": max_iterations,
+        }
+        graph = self.graph if section else with_sum_of_squares(self.graph, self.graph.value_name(residual))
+        return self._solver(graph, values, data, TrainingDocument.model_validate(keys))
+
+    def _solver(self, graph: Graph, values: dict[str, Any], data: Any, training: TrainingDocument) -> Solver:
+        if problems := solver_problems(training, graph):
+            raise TrainingError(problems)
+        return Solver(graph, values, training, self._data(data, training, graph))

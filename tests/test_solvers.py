@@ -1,0 +1,289 @@
+"""Solvers of SciPy and least-squares fits: certified values, derivatives, what is refused."""
+
+import sys
+
+import numpy as np
+import pytest
+from documents import MODELS, document, linreg, parameter
+from documents import model as make
+from test_cli import cli, cli_json
+
+import graphengine as ge
+from graphengine.training.objective import Objective, Residuals
+
+NIST = ["misra1a", "chwirut2", "lanczos3", "thurber", "mgh09", "eckerle4", "boxbod"]
+LINE = {"x": np.array([1.0, 2.0, 4.0, 7.0]), "y": np.array([2.0, 3.5, 9.0, 13.0])}
+
+
+def digits(got, certified):
+    """The number of digits in which a result agrees, at most 11: NIST's LRE."""
+    return min(11.0, -np.log10(max(abs(got - certified) / abs(certified), 1e-16)))
+
+
+# ---------------------------------------------------------------- certified values
+
+
+@pytest.mark.parametrize("start", ["first", "second"])
+@pytest.mark.parametrize("name", NIST)
+def test_the_nist_problem_is_solved_to_8_digits_from_both_starts(name, start):
+    model = ge.load(MODELS / f"{name}.json")
+    certified = model.document.metadata["certified"]
+    if start == "second":
+        for parameter_, value in model.document.metadata["second_start"].items():
+            model.parameters[parameter_] = value
+    fit = model.fit()
+    assert fit.converged
+    for got, expected in (
+        (fit.parameters, certified["parameters"]),
+        (fit.standard_errors, certified["standard_errors"]),
+        ({"": fit.residual_sum_of_squares}, {"": certified["residual_sum_of_squares"]}),
+        ({"": fit.residual_standard_deviation}, {"": certified["residual_standard_deviation"]}),
+    ):
+        assert min(digits(got[key], value) for key, value in expected.items()) >= 8
+
+
+@pytest.mark.parametrize(
+    ("name", "standard_error", "r2", "deviation"),
+    [
+        ("noint1", 0.165289256198347e-01, 0.999365492298663, 3.56753034006338),
+        ("noint2", 0.420827318078432e-01, 0.993348115299335, 0.369274472937998),
+    ],
+)
+def test_the_statistics_of_the_nist_regressions_without_intercept(name, standard_error, r2, deviation):
+    fit = ge.load(MODELS / f"{name}.json").fit()
+    assert fit.standard_errors["theta"] == pytest.approx(standard_error, rel=1e-13)
+    assert fit.r2 == pytest.approx(r2, rel=1e-13)
+    assert fit.residual_standard_deviation == pytest.approx(deviation, rel=1e-13)
+    assert not fit.r2_is_centred
+
+
+def line_with_intercept(**parameters):
+    nodes = {"bx": ("mul", ["b", "x"]), "line": ("add", ["a", "bx"]), "error": ("sub", ["y", "line"])}
+    nodes |= {"sq": ("square", ["error"]), "loss": ("mean", ["sq"])}
+    return make(nodes, inputs={"x": ["N"], "y": ["N"]}, parameters={"a": 0.0, "b": 0.0, **parameters})
+
+
+def test_a_line_with_an_intercept_has_the_statistics_of_the_textbook():
+    fit = line_with_intercept().fit(LINE, residual="error")
+    (slope, intercept), covariance = np.polyfit(LINE["x"], LINE["y"], 1, cov="unscaled")
+    errors = LINE["y"] - intercept - slope * LINE["x"]
+    assert fit.parameters == {"a": pytest.approx(intercept, rel=1e-12), "b": pytest.approx(slope, rel=1e-12)}
+    assert fit.r2 == pytest.approx(np.corrcoef(LINE["x"], LINE["y"])[0, 1] ** 2, rel=1e-12)
+    assert fit.r2_is_centred
+    assert fit.degrees_of_freedom == 2
+    deviation = np.sqrt(errors @ errors / 2)
+    assert fit.standard_errors["b"] == pytest.approx(deviation * np.sqrt(covariance[0, 0]), rel=1e-12)
+    assert fit.standard_errors["a"] == pytest.approx(deviation * np.sqrt(covariance[1, 1]), rel=1e-12)
+
+
+def test_parameters_that_are_matrices_are_fitted_as_numpy_solves_them():
+    random = np.random.default_rng(0)
+    x, y = random.normal(size=(20, 3)), random.normal(size=(20, 2))
+    nodes = {"p": ("matmul", ["x", "w"]), "e": ("sub", ["p", "y"]), "s": ("square", ["e"]), "loss": ("sum", ["s"])}
+    model = make(nodes, inputs={"x": ["N", 3], "y": ["N", 2]}, parameters={"w": [[0.0] * 2] * 3})
+    fit = model.fit({"x": x, "y": y}, residual="e")
+    np.testing.assert_allclose(fit.parameters["w"], np.linalg.lstsq(x, y, rcond=None)[0], rtol=1e-12)
+    assert fit.standard_errors["w"].shape == (3, 2)
+    assert fit.observations == 40
+
+
+def test_parameters_that_the_data_do_not_determine_have_no_standard_errors():
+    content = {"ab": ("add", ["a", "b"]), "error": ("sub", ["y", "ab"]), "sq": ("square", ["error"])}
+    model = make(content | {"loss": ("sum", ["sq"])}, inputs={"y": ["N"]}, parameters={"a": 0.0, "b": 1.0})
+    fit = model.fit({"y": [1.0, 2.0, 6.0]}, residual="error")
+    assert fit.parameters["a"] + fit.parameters["b"] == pytest.approx(3.0, rel=1e-14)
+    assert np.isnan([*fit.standard_errors.values()]).all()
+
+
+def test_the_residual_is_found_in_a_loss_that_sums_squares_up():
+    fit = ge.load(MODELS / "linreg.json").fit()
+    assert fit.parameters["theta"] == pytest.approx(2502739000 / 5903559, rel=1e-14)
+    model = make({"e": ("exp", ["p"])}, parameters={"p": 1.0})
+    with pytest.raises(ge.errors.TrainingError, match="does not say what its residual is"):
+        model.fit({})
+
+
+# ---------------------------------------------------------------- derivatives
+
+
+def saturation(branching=False):
+    """Residuals y - b1*(1 - exp(-b2*x)); `branching` puts a node on the way that has no second derivative."""
+    nodes = {"bx": ("mul", ["b2", "x"]), "n": ("neg", ["bx"]), "e": ("exp", ["n"]), "o": ("sub", [1, "e"])}
+    nodes |= {"h": ("test.looks", ["o"]) if branching else ("neg", ["n"])} if branching else {}
+    nodes |= {"p": ("mul", ["b1", "h" if branching else "o"]), "r": ("sub", ["y", "p"])}
+    nodes |= {"s": ("square", ["r"]), "loss": ("sum", ["s"])}
+    content = document(nodes, inputs={"x": ["N"], "y": ["N"]}, parameters={"b1": 2.0, "b2": 0.5})
+    content["opset_imports"] = {"core": 1, "test": 1}
+    return ge.Model.from_dict(content)
+
+
+def register_looks():
+    @ge.register("test.looks")
+    class Looks(ge.Node):
+        """The identity, z = x, with a backward that cannot be recorded."""
+
+        def forward(self, x):
+            return x * 1.0
+
+        def backward(self, grad, x):
+            return grad if float(np.sum(x)) != 12345.0 else -grad
+
+
+def jacobian(model):
+    objective = Objective(model.graph, model.values, LINE, "loss")
+    return Residuals(objective, "r"), objective, objective.vector(model.values)
+
+
+@pytest.mark.parametrize("branching", [False, True])
+def test_the_jacobian_is_exact_with_and_without_second_derivatives(branching):
+    register_looks()
+    residuals, _, x = jacobian(saturation(branching))
+    decay = np.exp(-0.5 * LINE["x"])
+    np.testing.assert_allclose(
+        residuals.jacobian(x), np.stack([-(1 - decay), -2.0 * LINE["x"] * decay], axis=1), rtol=1e-15
+    )
+
+
+def test_the_product_with_the_hessian_is_the_difference_of_gradients():
+    _, objective, x = jacobian(saturation())
+    for direction in np.eye(2):
+        step = 1e-6 * direction
+        expected = (objective(x + step)[1] - objective(x - step)[1]) / 2e-6
+        np.testing.assert_allclose(objective.hessian_product(x, direction), expected, rtol=1e-7)
+
+
+def test_values_of_the_same_gradient_get_each_their_own_column():
+    nodes = {"ab": ("add", ["a", "b"]), "r": ("sub", ["y", "ab"]), "s": ("square", ["r"]), "loss": ("sum", ["s"])}
+    model = make(nodes, inputs={"y": ["N"]}, parameters={"a": 0.0, "b": 1.0})
+    objective = Objective(model.graph, model.values, {"y": np.ones(3)}, "loss")
+    np.testing.assert_array_equal(Residuals(objective, "r").jacobian(objective.vector(model.values)), -np.ones((3, 2)))
+
+
+# ---------------------------------------------------------------- minimisers and the history
+
+
+def rosenbrock(**optimizer):
+    nodes = {
+        "aa": ("square", ["a"]),
+        "d": ("sub", ["b", "aa"]),
+        "dd": ("square", ["d"]),
+        "steep": ("mul", [100, "dd"]),
+        "e": ("sub", [1, "a"]),
+        "ee": ("square", ["e"]),
+        "loss": ("add", ["steep", "ee"]),
+    }
+    section = {"loss": "loss", "optimizer": optimizer}
+    return make(nodes, {"loss": "loss"}, parameters={"a": -1.2, "b": 1.0}, training=section)
+
+
+@pytest.mark.parametrize("method", ["lbfgs", "trust-constr"])
+def test_a_minimiser_finds_the_bottom_of_rosenbrocks_valley(method):
+    model = rosenbrock(type=method)
+    history = model.train({})
+    assert dict(model.parameters) == {"a": pytest.approx(1, abs=1e-9), "b": pytest.approx(1, abs=1e-9)}
+    assert history.first_loss == pytest.approx(24.2, rel=1e-14)
+    assert history.last_loss < 1e-8
+    assert len(history) == history.epochs_trained > 5
+    assert [row.iteration for row in history] == list(range(1, len(history) + 1))
+    assert {name: float(value) for name, value in history.last.parameters.items()} == dict(model.parameters)
+    assert history.iterations[0].gradient_norm == pytest.approx(np.hypot(-215.6, -88.0), rel=1e-12)
+
+
+@pytest.mark.parametrize("method", ["lbfgs", "trust-constr"])
+def test_max_iterations_stops_a_minimiser(method):
+    assert len(rosenbrock(type=method).train({}, max_iterations=4)) == 4
+
+
+def test_max_iterations_stops_a_fit_before_it_converges():
+    fit = ge.load(MODELS / "thurber.json").fit(max_iterations=3)
+    assert (len(fit.history), fit.converged) == (3, False)
+
+
+def test_a_fit_that_starts_at_its_solution_has_one_row():
+    model = line_with_intercept(a=1.0, b=2.0)
+    fit = model.fit({"x": [1.0, 2.0, 3.0], "y": [3.0, 5.0, 7.0]}, residual="error")
+    assert (len(fit.history), fit.history.last_loss) == (1, 0.0)
+
+
+def test_a_parameter_that_is_not_trainable_is_not_fitted():
+    fit = line_with_intercept(a=parameter(1.0, trainable=False)).fit(LINE, residual="error")
+    assert fit.parameters == {"b": pytest.approx(LINE["x"] @ (LINE["y"] - 1) / (LINE["x"] @ LINE["x"]), rel=1e-13)}
+
+
+# ---------------------------------------------------------------- what is refused
+
+LEAST = {"type": "least_squares", "residual": "error"}
+
+
+@pytest.mark.parametrize(
+    ("section", "code", "pointer"),
+    [
+        ({"optimizer": {"type": "least_squares"}}, "GE111", "/training/optimizer"),
+        ({"optimizer": {**LEAST, "residual": "eror"}}, "GE210", "/training/optimizer/residual"),
+        ({"optimizer": {**LEAST, "residual": 1}}, "GE210", "/training/optimizer/residual"),
+        ({"optimizer": {**LEAST, "residual": "flags"}}, "GE303", "/training/optimizer/residual"),
+        ({"optimizer": {**LEAST, "momentum": 0.9}}, "GE110", "/training/optimizer/momentum"),
+        ({"optimizer": {"type": "lbfgs", "learning_rate": 0.1}}, "GE110", "/training/optimizer/learning_rate"),
+        ({"optimizer": {"type": "lbfgs"}, "batch_size": 10}, "GE112", "/training/batch_size"),
+        ({"optimizer": {"type": "lbfgs"}, "epochs": 10}, "GE112", "/training/epochs"),
+        ({"optimizer": {"type": "sgd"}}, "GE111", "/training/optimizer"),
+    ],
+)
+def test_what_a_solver_does_not_understand_is_told_with_its_place(section, code, pointer):
+    content = linreg(training={"loss": "loss", **section})
+    content["nodes"].append({"id": "flags", "op": "greater", "inputs": ["x", 0]})
+    with pytest.raises(ge.errors.InvalidModelError) as caught:
+        ge.Model.from_dict(content)
+    (problem,) = caught.value.problems
+    assert (problem.code, problem.pointer) == (code, pointer)
+
+
+def test_a_loss_that_is_not_finite_at_the_start_is_a_divergence():
+    model = make({"q": ("log", ["p"]), "loss": ("square", ["q"])}, {"loss": "loss"}, parameters={"p": -1.0})
+    with pytest.raises(ge.errors.DivergenceError, match="not finite at the start"):
+        model.train({}, loss="loss", optimizer={"type": "lbfgs"})
+
+
+def test_a_loss_with_state_needs_an_update_rule():
+    content = document({"s": ("square", ["p"]), "loss": ("add", ["s", "count"])}, parameters={"p": 1.0})
+    content["state"] = {"count": {"shape": [], "initializer": {"type": "zeros"}, "update": "loss"}}
+    with pytest.raises(ge.errors.TrainingError, match=r"depends on the parameters alone, and 'count' does not"):
+        ge.Model.from_dict(content).train({}, loss="loss", optimizer={"type": "lbfgs"})
+
+
+def test_a_solver_has_no_training_step():
+    with pytest.raises(ge.errors.TrainingError, match="is a solver"):
+        ge.load(MODELS / "misra1a.json").training_step()
+
+
+def test_without_scipy_the_message_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "scipy", None)
+    monkeypatch.setitem(sys.modules, "scipy.optimize", None)
+    with pytest.raises(ge.errors.UsageError, match=r"GE803: .*'scipy'.*pip install 'graphengine\[fit\]'"):
+        ge.load(MODELS / "misra1a.json").train()
+
+
+# ---------------------------------------------------------------- the command
+
+
+def test_fit_tells_machines_all_and_saves(tmp_path):
+    told = cli_json("fit", "misra1a", "--save", tmp_path / "m.json")
+    assert told["parameters"] == {"b1": pytest.approx(238.94212918), "b2": pytest.approx(0.00055015643181)}
+    assert told["standard_errors"] == {"b1": pytest.approx(2.7070075241), "b2": pytest.approx(7.2668688436e-6)}
+    assert (told["observations"], told["degrees_of_freedom"], told["converged"]) == (14, 12, True)
+    assert (told["r2_is_centred"], told["iterations"]) == (False, pytest.approx(11, abs=5))
+    assert dict(ge.load(tmp_path / "m.json").parameters) == told["parameters"]
+
+
+def test_fit_takes_data_and_a_residual_from_the_command_line():
+    text = cli("fit", "linreg", "--input", "x=[1, 2]", "--input", "y=[2, 4.5]", "--residual", "error").stdout
+    assert "theta  2.2" in text
+    assert "R2 (uncentred): 0.9" in text
+    assert cli_json("fit", "linreg", "--residual", "eror", code=2)["errors"][0]["code"] == "GE210"
+    assert not cli_json("fit", "thurber", "--max-iterations", "2")["converged"]
+
+
+def test_train_runs_a_solver():
+    told = cli_json("train", "boxbod")
+    assert told["parameters"]["b1"] == pytest.approx(213.80940889, rel=1e-10)
+    assert told["loss"]["last"] == pytest.approx(1168.0088766, rel=1e-10)
