@@ -19,6 +19,7 @@ from graphengine.executor import Executor
 from graphengine.graph import GraphNode, reachable
 from graphengine.mode import in_training_mode, with_iteration
 from graphengine.model import Model
+from graphengine.training import Solver
 from graphengine.training.batches import Batches
 from graphengine.training.step import GRADIENT_NORM, ITERATION, LEARNING_RATE
 from graphengine.view.summary import Value
@@ -42,8 +43,12 @@ class Iterations:
     def __init__(self, model: Model, data: Any = None, **overrides: Any) -> None:
         self.model = copy(model)
         self.model.values = dict(model.values)
-        self.trainer = self.model.trainer(data, **overrides)
-        self.step = self.trainer.step
+        trainer = self.model.trainer(data, **overrides)
+        if isinstance(trainer, Solver):
+            raise UsageError(
+                f"'{trainer.training.optimizer.type}' is a solver: its iterations have no update rule to show"
+            )
+        self.trainer, self.step = trainer, trainer.step
 
     def __iter__(self) -> Iterator[Moment]:
         """Train; each moment is that before its update.

@@ -39,9 +39,11 @@ def trace_model(
     given = bind_inputs(model.graph, inputs or {}, ())
     if sample is not None:
         given = {**one_sample(model.load_data(_data_name(model)), model, sample), **given}
-    if model.document.training is None and iteration is not None:
+    training = model.document.training
+    if training is None and iteration is not None:
         raise UsageError("an iteration is one of a training, and the model has no training section")
-    if model.document.training is None or (iteration is None and given and (of or wrt or not _has_loss(model, given))):
+    has_updates = training is not None and (iteration is not None or not training.optimizer.is_solver)
+    if not has_updates or (iteration is None and given and (of or wrt or not _has_loss(model, given))):
         return _plain(model, given or _all_data(model), of, wrt)
     iterations, moment = _moment(model, given, iteration)
     if of or wrt:
