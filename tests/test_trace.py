@@ -350,6 +350,6 @@ def test_an_iteration_without_a_training_is_an_error(tmp_path):
 def test_a_training_by_a_solver_is_traced_without_an_update():
     traced = trace_model(ge.load(MODELS / "misra1a.json"))
     assert traced.training is None
-    assert {gradient.value for gradient in traced.gradients} == {"b1", "b2"}
+    assert {"b1", "b2"} <= {gradient.value for gradient in traced.gradients}
     with pytest.raises(ge.errors.UsageError, match="'least_squares' is a solver"):
         trace_model(ge.load(MODELS / "misra1a.json"), iteration=1)
