@@ -174,7 +174,11 @@ class Recorder:
         names = OPS[op].signature.inputs
         for position, value in enumerate(inputs):
             if position < len(names) and names[position] == "sizes" and isinstance(value, tuple):
-                if any(isinstance(size, Symbol) for size in value):
+                symbolic = sum(isinstance(size, Symbol) for size in value)
+                if symbolic == 1 and op == "reshape" and not isinstance(value, SymbolicShape):
+                    fixed["shape"] = tuple(-1 if isinstance(size, Symbol) else int(size) for size in value)
+                    operands.append(None)
+                elif symbolic:
                     operands.append(self._shape_operand(value))
                 else:
                     fixed["shape"] = tuple(map(int, value))

@@ -1,6 +1,7 @@
 """Laws that hold for every op and every row of samples; an op needs no test of its own for them."""
 
 import itertools
+import math
 import re
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from documents import document
 from samples import FAMILIES, SAMPLES, TABLE
 from samples.arrays import values
+from samples.table import by_element
 
 import graphengine as ge
 from graphengine.graph import infer
@@ -45,7 +47,8 @@ every_row_without_sizes = pytest.mark.parametrize(
 every_differentiable_row = pytest.mark.parametrize(("name", "attributes", "arrays"), DIFFERENTIABLE)
 RULES = {name: vars(OPS[name].cls).get("infer") for name in SAMPLES}
 ELEMENTWISE = sorted(name for name, rule in RULES.items() if rule is elementwise and TABLE[name].formula)
-NUMERIC = sorted(name for name, rule in RULES.items() if rule in (elementwise, reduction) and TABLE[name].formula)
+FUNCTIONS = {**vars(np), "erf": by_element(math.erf)}
+"""What formulas in docstrings may call."""
 
 
 def instance(name, attributes):
@@ -130,10 +133,17 @@ def directional(gradients, directions):
     return sum(np.sum(gradients[f"x{index}"] * direction) for index, direction in directions.items())
 
 
-every_slope = pytest.mark.parametrize(("name", "attributes", "arrays"), list(filter(has_values, DIFFERENTIABLE)))
+SLOPES = [row for row in DIFFERENTIABLE if TABLE[row.values[0]].slope and has_values(row)]
+NUMERIC = sorted(
+    name
+    for name, rule in RULES.items()
+    if rule in (elementwise, reduction)
+    and TABLE[name].formula
+    and np.asarray(results_of(name, *SAMPLES[name][0])[0]).dtype.kind == "f"
+)
+every_slope = pytest.mark.parametrize(("name", "attributes", "arrays"), SLOPES)
 every_analytic_slope = pytest.mark.parametrize(
-    ("name", "attributes", "arrays"),
-    [row for row in DIFFERENTIABLE if has_values(row) and TABLE[row.values[0]].analytic],
+    ("name", "attributes", "arrays"), [row for row in SLOPES if TABLE[row.values[0]].analytic]
 )
 
 
@@ -240,7 +250,7 @@ def test_float32_stays_float32_backward(name, attributes, arrays):
     signature = OPS[name].signature
     assert len(gradients) == (len(arrays) if signature.variadic else len(signature.inputs))
     if "dtype" not in OPS[name].cls.model_fields and not TABLE[name].widens:
-        assert {gradient.dtype for gradient in gradients if gradient is not None} == {np.dtype(np.float32)}
+        assert {gradient.dtype for gradient in gradients if gradient is not None} <= {np.dtype(np.float32)}
 
 
 def arguments_of(signature, arrays, results):
@@ -278,7 +288,7 @@ def test_inferred_symbolic_sizes_stand_for_the_real_ones(name, attributes, array
 def test_the_formula_in_the_docstring_is_what_forward_computes(name):
     formula = OPS[name].formula.removeprefix("z = ")
     for attributes, arrays in SAMPLES[name]:
-        expected = eval(formula, dict(vars(np)), _environment(name, attributes, arrays))
+        expected = eval(formula, dict(FUNCTIONS), _environment(name, attributes, arrays))
         np.testing.assert_allclose(results_of(name, attributes, arrays)[0], expected, rtol=1e-14)
 
 
@@ -292,7 +302,7 @@ def test_the_partial_derivatives_in_the_docstring_are_what_backward_computes(nam
         (weights,) = weights_of(results_of(name, attributes, arrays))
         gradients = gradients_of(name, attributes, arrays)
         for index, (_, formula) in enumerate(partials):
-            slope = eval(formula, dict(vars(np)), _environment(name, attributes, arrays))
+            slope = eval(formula, dict(FUNCTIONS), _environment(name, attributes, arrays))
             np.testing.assert_allclose(gradients[f"x{index}"], weights * slope, rtol=1e-13)
 
 

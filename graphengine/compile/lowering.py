@@ -205,10 +205,20 @@ def _typed(function: Callable[..., Any], kinds: Any, kind: ArrayType) -> Callabl
 # ---------------------------------------------------------------- ops that NumPy has as something other than a ufunc
 
 
+REDUCE = {
+    "sum": np.add.reduce,
+    "prod": np.multiply.reduce,
+    "max": np.maximum.reduce,
+    "min": np.minimum.reduce,
+    "any": np.logical_or.reduce,
+    "all": np.logical_and.reduce,
+}
+
+
 def _reduction(node: GraphNode, graph: Graph, kind: ArrayType) -> Instruction | None:
     x = graph.types[node.inputs[0]]  # type: ignore[index]
     axes = normalized_axes(node.node.axis, len(x.shape))  # type: ignore[attr-defined]
-    reduce = {"sum": np.add.reduce, "max": np.maximum.reduce}[node.op]
+    reduce = REDUCE[node.op]
     return _reduce(node, kind, reduce, axes if len(axes) != 1 else axes[0], node.node.keepdims)  # type: ignore[attr-defined]
 
 
@@ -322,11 +332,11 @@ NAMES: Mapping[str, Any] = {
 """The functions that the texts of instructions name."""
 
 _SPECIAL: Mapping[str, Callable[[GraphNode, Graph, ArrayType], Instruction | None]] = {
-    "sum": _reduction,
-    "max": _reduction,
+    **dict.fromkeys(REDUCE, _reduction),
     "sum_to": _sum_to,
     "reshape": _reshape,
     "expand_dims": _reshape,
+    "squeeze": _reshape,
     "transpose": _transpose,
     "broadcast_to": _broadcast_to,
     "cast": _cast,

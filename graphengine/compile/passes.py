@@ -138,7 +138,7 @@ def identities(rewriter: Rewriter, node: GraphNode) -> GraphNode | Operand:
         return _same_type(rewriter, node, operand)
     if node.op == "sub" and _is_number(rewriter, node.inputs[1], 0):
         return _same_type(rewriter, node, operand)
-    if node.op in ("broadcast_to", "reshape", "sum_to", "cast"):
+    if node.op in ("broadcast_to", "reshape", "sum_to", "cast", "stop_gradient"):
         return _same_type(rewriter, node, operand)
     producer = rewriter.producer(operand)
     if node.op == "neg" and producer and producer.op == "neg":

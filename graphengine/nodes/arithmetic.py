@@ -59,6 +59,22 @@ class Div(Node):
         return grad / y, -grad * out / y
 
 
+@register("reciprocal", numpy=np.reciprocal)
+class Reciprocal(Node):
+    """Reciprocal, z = 1 / x; dz/dx = -1 / x**2.
+
+    Of integers it is an integer, as in NumPy.
+    """
+
+    infer = elementwise
+
+    def forward(self, x):
+        return np.reciprocal(x)
+
+    def backward(self, grad, out):
+        return -grad * np.square(out)
+
+
 @register("neg", numpy=np.negative)
 class Neg(Node):
     """Negative, z = -x; dz/dx = -1."""
@@ -124,6 +140,19 @@ class Sqrt(Node):
         return grad / (2 * out)
 
 
+@register("rsqrt")
+class RSqrt(Node):
+    """Reciprocal square root, z = 1 / sqrt(x); dz/dx = -1 / (2 * x * sqrt(x))."""
+
+    infer = elementwise
+
+    def forward(self, x):
+        return 1 / np.sqrt(x)
+
+    def backward(self, grad, x, out):
+        return -grad * out / (2 * x)
+
+
 @register("pow", numpy=np.power)
 class Pow(Node):
     """Power, z = x ** y; dz/dx = y * x ** (y - 1), dz/dy = x ** y * log(x).
@@ -140,6 +169,58 @@ class Pow(Node):
         dx = np.where(y == 0, 0, grad * y * np.power(x, y - 1)) if needs[0] else None
         dy = np.where(np.logical_and(x == 0, y >= 0), 0, grad * out * np.log(x)) if needs[1] else None
         return dx, dy
+
+
+@register("mod", numpy=np.mod)
+class Mod(Node):
+    """Remainder with the sign of y, z = mod(x, y); dz/dx = 1, dz/dy = -floor(x / y)."""
+
+    infer = elementwise
+
+    def forward(self, x, y):
+        return np.mod(x, y)
+
+    def backward(self, grad, x, y):
+        return grad, -grad * np.floor(x / y)
+
+
+@register("floor", numpy=np.floor)
+class Floor(Node):
+    """Largest integer that is not larger, z = floor(x); dz/dx = 0."""
+
+    infer = elementwise
+
+    def forward(self, x):
+        return np.floor(x)
+
+    def backward(self, grad):
+        return np.zeros_like(grad)
+
+
+@register("ceil", numpy=np.ceil)
+class Ceil(Node):
+    """Smallest integer that is not smaller, z = ceil(x); dz/dx = 0."""
+
+    infer = elementwise
+
+    def forward(self, x):
+        return np.ceil(x)
+
+    def backward(self, grad):
+        return np.zeros_like(grad)
+
+
+@register("round", numpy=np.round)
+class Round(Node):
+    """Nearest integer, of two the even one, z = round(x); dz/dx = 0."""
+
+    infer = elementwise
+
+    def forward(self, x):
+        return np.round(x)
+
+    def backward(self, grad):
+        return np.zeros_like(grad)
 
 
 @register("maximum", numpy=np.maximum)
@@ -172,3 +253,41 @@ class Minimum(Node):
 
     def backward(self, grad, x, y):
         return np.where(x == y, grad / 2, grad * (x < y)), np.where(x == y, grad / 2, grad * (x > y))
+
+
+@register("clip", numpy=np.clip)
+class Clip(Node):
+    """x between two limits, each of them optional, z = minimum(maximum(x, min), max).
+
+    As in PyTorch, x gets the gradient where it lies between the limits or on one; a limit gets it where x is beyond.
+    """
+
+    def infer(self, x, min=None, max=None):
+        if min is None and max is None:
+            raise ValueError("give it one limit or both: min, max")
+        return elementwise(self, x, min, max)
+
+    def forward(self, x, min=None, max=None):
+        raised = x if min is None else np.maximum(x, min)
+        return raised if max is None else np.minimum(raised, max)
+
+    def backward(self, grad, x, min, max):
+        raised = x if min is None else np.maximum(x, min)
+        inside = grad if max is None else np.where(raised <= max, grad, 0)
+        dmax = None if max is None else np.where(raised > max, grad, 0)
+        if min is None:
+            return inside, None, dmax
+        return np.where(x >= min, inside, 0), np.where(x < min, inside, 0), dmax
+
+
+@register("add_n")
+class AddN(Node):
+    """Sum of any number of arrays, which broadcast, z = x + y + ...; the derivative toward each is 1."""
+
+    infer = elementwise
+
+    def forward(self, x, *xs):
+        return sum(xs, start=x)
+
+    def backward(self, grad, needs):
+        return (grad,) * len(needs)

@@ -77,6 +77,26 @@ class LogicalAnd(Node):
         return np.logical_and(x, y)
 
 
+@register("logical_or", numpy=np.logical_or)
+class LogicalOr(Node):
+    """Disjunction as a truth value, z = x or y."""
+
+    infer = elementwise
+
+    def forward(self, x, y):
+        return np.logical_or(x, y)
+
+
+@register("logical_not", numpy=np.logical_not)
+class LogicalNot(Node):
+    """Negation as a truth value, z = not x."""
+
+    infer = elementwise
+
+    def forward(self, x):
+        return np.logical_not(x)
+
+
 @register("isfinite", numpy=np.isfinite)
 class IsFinite(Node):
     """Whether numbers are neither infinite nor NaN."""
@@ -98,3 +118,16 @@ class Where(Node):
 
     def backward(self, grad, condition):
         return None, np.where(condition, grad, 0), np.where(condition, 0, grad)
+
+
+@register("stop_gradient")
+class StopGradient(Node):
+    """z = x, but no gradient flows back: x counts as a constant."""
+
+    infer = elementwise
+
+    def forward(self, x):
+        return x
+
+    def backward(self):
+        return None

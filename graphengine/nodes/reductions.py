@@ -1,10 +1,11 @@
 """Reductions over `axis`: an integer, several, or None for all; `keepdims` keeps reduced axes as size 1."""
 
 import math
+from typing import Literal
 
 import numpy as np
 
-from graphengine.inference import normalized_axes, reduction
+from graphengine.inference import along_axis, normalized_axes, reduction
 from graphengine.node import Node
 from graphengine.registry import register
 
@@ -24,7 +25,7 @@ class Sum(Node):
         return np.broadcast_to(kept(grad, x, self), x.shape)
 
 
-@register("mean")
+@register("mean", numpy=np.mean)
 class Mean(Node):
     """Arithmetic mean, z = (x1 + ... + xn) / n; dz/dxi = 1/n."""
 
@@ -37,6 +38,31 @@ class Mean(Node):
 
     def backward(self, grad, x):
         return np.broadcast_to(kept(grad, x, self) / count(x, self.axis), x.shape)
+
+
+@register("prod", numpy=np.prod)
+class Prod(Node):
+    """Product of the values, z = x1 * ... * xn; dz/dxi is the product of the others.
+
+    Zeros are taken out of the product of the others and multiplied back, so first and second derivatives are right
+    where values are 0, too.
+    """
+
+    infer = reduction
+    axis: int | tuple[int, ...] | None = None
+    keepdims: bool = False
+
+    def forward(self, x):
+        return np.prod(x, axis=self.axis, keepdims=self.keepdims)
+
+    def backward(self, grad, x):
+        zero = x == 0
+        nonzero = np.where(zero, 1, x)
+        zeros = np.where(zero, x, 0)
+        others = np.sum(zero, axis=self.axis, keepdims=True) - zero
+        single = np.sum(zeros, axis=self.axis, keepdims=True) - zeros
+        product = np.prod(nonzero, axis=self.axis, keepdims=True) / nonzero
+        return kept(grad, x, self) * product * np.where(others == 0, 1, np.where(others == 1, single, 0))
 
 
 @register("max", numpy=np.max)
@@ -69,6 +95,132 @@ class Min(Node):
         return shared(grad, x, out, self)
 
 
+@register("argmax", numpy=np.argmax)
+class ArgMax(Node):
+    """Index of the largest value, the first of several, along `axis` or, without one, in the flattened array."""
+
+    infer = reduction
+    axis: int | None = None
+    keepdims: bool = False
+
+    def forward(self, x):
+        return np.argmax(x, axis=self.axis, keepdims=self.keepdims)
+
+
+@register("argmin", numpy=np.argmin)
+class ArgMin(Node):
+    """Index of the smallest value, the first of several, along `axis` or, without one, in the flattened array."""
+
+    infer = reduction
+    axis: int | None = None
+    keepdims: bool = False
+
+    def forward(self, x):
+        return np.argmin(x, axis=self.axis, keepdims=self.keepdims)
+
+
+@register("var", numpy=np.var)
+class Var(Node):
+    """Variance, z = ((x1 - m)**2 + ... + (xn - m)**2) / (n - ddof) with the mean m; dz/dxi = 2 * (xi - m) / (n - ddof).
+
+    `ddof` is 0 for the variance of the values themselves, 1 for the unbiased estimate from a sample.
+    """
+
+    infer = reduction
+    axis: int | tuple[int, ...] | None = None
+    keepdims: bool = False
+    ddof: float = 0
+
+    def forward(self, x):
+        squares = np.square(centered(x, self))
+        return np.sum(squares, axis=self.axis, keepdims=self.keepdims) / (count(x, self.axis) - self.ddof)
+
+    def backward(self, grad, x):
+        return kept(grad, x, self) * 2 * centered(x, self) / (count(x, self.axis) - self.ddof)
+
+
+@register("std", numpy=np.std)
+class Std(Node):
+    """Standard deviation, the square root of the variance; dz/dxi = (xi - m) / ((n - ddof) * z) with the mean m.
+
+    Where all values are equal the derivative is 0, as in PyTorch. `ddof` as for `var`.
+    """
+
+    infer = reduction
+    axis: int | tuple[int, ...] | None = None
+    keepdims: bool = False
+    ddof: float = 0
+
+    def forward(self, x):
+        squares = np.square(centered(x, self))
+        return np.sqrt(np.sum(squares, axis=self.axis, keepdims=self.keepdims) / (count(x, self.axis) - self.ddof))
+
+    def backward(self, grad, x, out):
+        scale = (count(x, self.axis) - self.ddof) * np.where(out == 0, 1, out)
+        return kept(grad / scale, x, self) * centered(x, self)
+
+
+@register("norm")
+class Norm(Node):
+    """Length: for `ord` 2 z = sqrt(x1**2 + ... + xn**2), dz/dxi = xi / z, for 1 the sum of abs(xi), dz/dxi = sign(xi).
+
+    Where all values are 0 the derivative is 0, as in PyTorch.
+    """
+
+    infer = reduction
+    axis: int | tuple[int, ...] | None = None
+    keepdims: bool = False
+    ord: Literal[1, 2] = 2
+
+    def forward(self, x):
+        if self.ord == 1:
+            return np.sum(np.abs(x), axis=self.axis, keepdims=self.keepdims)
+        return np.sqrt(np.sum(np.square(x), axis=self.axis, keepdims=self.keepdims))
+
+    def backward(self, grad, x, out):
+        if self.ord == 1:
+            return kept(grad, x, self) * np.sign(x)
+        return kept(grad / np.where(out == 0, 1, out), x, self) * x
+
+
+@register("cumsum", numpy=np.cumsum)
+class CumSum(Node):
+    """Running sum along an axis, zi = x1 + ... + xi."""
+
+    infer = along_axis
+    axis: int
+
+    def forward(self, x):
+        return np.cumsum(x, axis=self.axis)
+
+    def backward(self, grad):
+        return np.flip(np.cumsum(np.flip(grad, axis=self.axis), axis=self.axis), axis=self.axis)
+
+
+@register("any", numpy=np.any)
+class Any(Node):
+    """Whether any of the values is true (a number: not 0)."""
+
+    infer = reduction
+    axis: int | tuple[int, ...] | None = None
+    keepdims: bool = False
+
+    def forward(self, x):
+        return np.any(x, axis=self.axis, keepdims=self.keepdims)
+
+
+@register("all", numpy=np.all)
+class All(Node):
+    """Whether all of the values are true (numbers: not 0)."""
+
+    infer = reduction
+    axis: int | tuple[int, ...] | None = None
+    keepdims: bool = False
+
+    def forward(self, x):
+        return np.all(x, axis=self.axis, keepdims=self.keepdims)
+
+
 @register("logsumexp")
 class LogSumExp(Node):
     """Logarithm of a sum of exponentials, z = log(exp(x1) + ... + exp(xn)); dz/dxi = exp(xi - z).
@@ -89,6 +241,11 @@ class LogSumExp(Node):
     def backward(self, grad, x, out):
         z = kept(out, x, self)
         return kept(grad, x, self) * np.exp(x - np.where(np.isfinite(z), z, 0))
+
+
+def centered(x, node):
+    """x less its mean over the axes of a reduction."""
+    return x - np.sum(x, axis=node.axis, keepdims=True) / count(x, node.axis)
 
 
 def shared(grad, x, out, node):

@@ -4,9 +4,11 @@ Where a result's shape is asked for, it is the attribute `shape` or, when sizes 
 `sizes`: a vector of integers, such as the result of the op `shape`.
 """
 
-from typing import Any
+import math
+from typing import Annotated, Any
 
 import numpy as np
+from pydantic import Field
 
 from graphengine.inference import elementwise, normalized_axes, target_shape
 from graphengine.node import Node
@@ -53,6 +55,46 @@ class Reshape(Node):
 
     def backward(self, grad, x):
         return np.reshape(grad, x.shape), None
+
+
+@register("flatten")
+class Flatten(Node):
+    """x with its axes from `axis` on joined to one, which is a vector for 0; the values of a sample for 1.
+
+    Unlike in ONNX the axes before `axis` stay as they are.
+    """
+
+    axis: int = 0
+
+    def infer(self, x):
+        axis = flattened_from(self, len(x.shape))
+        return ArrayType((*x.shape[:axis], product(x.shape[axis:])), x.dtype)
+
+    def forward(self, x):
+        axis = flattened_from(self, np.ndim(x))
+        return np.reshape(x, (*np.shape(x)[:axis], math.prod(np.shape(x)[axis:])))
+
+    def backward(self, grad, x):
+        return np.reshape(grad, x.shape)
+
+
+@register("squeeze", numpy=np.squeeze)
+class Squeeze(Node):
+    """x without axes of size 1. They must be named, because which symbolic sizes are 1 is not known."""
+
+    axis: int | tuple[int, ...]
+
+    def infer(self, x):
+        axes = normalized_axes(self.axis, len(x.shape))
+        if any(x.shape[axis] not in (1, None) for axis in axes):
+            raise ValueError(f"axis {self.axis} of shape {shape_text(x.shape)} is not of size 1")
+        return ArrayType(tuple(size for axis, size in enumerate(x.shape) if axis not in axes), x.dtype)
+
+    def forward(self, x):
+        return np.squeeze(x, axis=self.axis)
+
+    def backward(self, grad, x):
+        return np.reshape(grad, x.shape)
 
 
 @register("broadcast_to", numpy=np.broadcast_to)
@@ -135,6 +177,42 @@ class ExpandDims(Node):
         return np.reshape(grad, x.shape)
 
 
+@register("flip", numpy=np.flip)
+class Flip(Node):
+    """x in reverse order along the axes `axis`, all of them without one."""
+
+    axis: int | tuple[int, ...] | None = None
+
+    def infer(self, x):
+        normalized_axes(self.axis, len(x.shape))
+        return ArrayType(x.shape, x.dtype)
+
+    def forward(self, x):
+        return np.flip(x, axis=self.axis)
+
+    def backward(self, grad):
+        return np.flip(grad, axis=self.axis)
+
+
+@register("tile", numpy=np.tile)
+class Tile(Node):
+    """x repeated `reps` times along each axis, as `numpy.tile`; missing axes or numbers are added in front as 1."""
+
+    reps: tuple[Annotated[int, Field(ge=0)], ...]
+
+    def infer(self, x):
+        sizes = zip(*tiles(self, x.shape), strict=True)
+        return ArrayType(tuple(product(pair) for pair in sizes), x.dtype)
+
+    def forward(self, x):
+        return np.tile(x, self.reps)
+
+    def backward(self, grad, x):
+        pairs = list(zip(*tiles(self, x.shape), strict=True))
+        copies = np.reshape(grad, tuple(size for pair in pairs for size in pair))
+        return np.reshape(np.sum(copies, axis=tuple(range(0, 2 * len(pairs), 2))), x.shape)
+
+
 @register("cast")
 class Cast(Node):
     """x in another dtype, by its NumPy name."""
@@ -175,6 +253,17 @@ class OnesLike(Node):
 
     def backward(self, grad):
         return np.zeros_like(grad)
+
+
+def flattened_from(node, rank):
+    """The first of the axes that are joined; a scalar is a vector of one value."""
+    return normalized_axes(node.axis, max(rank, 1))[0]
+
+
+def tiles(node, shape):
+    """How often, and what is repeated, axis by axis."""
+    rank = max(len(shape), len(node.reps))
+    return (*[1] * (rank - len(node.reps)), *node.reps), (*[1] * (rank - len(shape)), *shape)
 
 
 def reshaped(shape, target):

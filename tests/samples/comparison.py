@@ -3,7 +3,7 @@ import operator
 
 import numpy as np
 
-from samples.arrays import PAIRS, binary, booleans, unary, values
+from samples.arrays import PAIRS, SHAPES, binary, booleans, unary, values
 from samples.table import Samples, by_element
 
 CHOICES = [((), (), ()), ((3,), (3,), (3,)), ((3,), (), (2, 3)), ((2, 1), (3,), (1, 1)), ((), (2, 3), (3,))]
@@ -22,6 +22,9 @@ TABLE = {
     "greater": Samples(COMPARED, by_element(operator.gt), formula=False),
     "greater_equal": Samples(COMPARED, by_element(operator.ge), formula=False),
     "logical_and": Samples(JOINED, by_element(lambda x, y: x and y), formula=False),
+    "logical_or": Samples(JOINED, by_element(lambda x, y: x or y), formula=False),
+    "logical_not": Samples([({}, (booleans(shape),)) for shape in SHAPES], by_element(operator.not_), formula=False),
     "isfinite": Samples(NUMBERS, by_element(math.isfinite), formula=False),
     "where": Samples(CHOSEN, by_element(lambda condition, x, y: x if condition else y), formula=False),
+    "stop_gradient": Samples(unary(), lambda x: x, formula=False, slope=False),
 }

@@ -55,6 +55,29 @@ def sum_to(x, sizes=None, shape=None):
     return x
 
 
+def flatten(x, axis=0):
+    """The values in order, dealt out to one vector for each place along the axes in front."""
+    first = axis % max(x.ndim, 1)
+    joined = np.empty((*x.shape[:first], int(np.prod(x.shape[first:]))))
+    for place in np.ndindex(x.shape[:first]):
+        joined[place] = list(x[place].flat)
+    return joined
+
+
+def by_axis(x, axis, named, other):
+    """An index: one thing for the axes that are named, all of them by None, another for the rest."""
+    axes = range(x.ndim) if axis is None else np.atleast_1d(axis) % x.ndim
+    return tuple(named if number in axes else other for number in range(x.ndim))
+
+
+def tile(x, reps):
+    """Copies put together, one axis after the other."""
+    x = x[(None,) * max(0, len(reps) - x.ndim)]
+    for axis, count in zip(range(-len(reps), 0), reps, strict=True):
+        x = np.concatenate([x] * count, axis) if count else np.take(x, [], axis)
+    return x
+
+
 TABLE = {
     "shape": Samples(unary(), lambda x: list(np.shape(x))),
     "size": Samples(
@@ -75,6 +98,30 @@ TABLE = {
         lambda x, axes=None: np.moveaxis(x, range(x.ndim)[::-1] if axes is None else axes, range(x.ndim)),
     ),
     "expand_dims": Samples(shaped(NEW_AXES), lambda x, axis: np.expand_dims(x, axis)),
+    "flatten": Samples(
+        shaped([({}, ()), ({}, (2, 3)), ({"axis": 1}, (4, 2, 3)), ({"axis": -1}, (2, 3)), ({"axis": 1}, (2, 3, 0))]),
+        flatten,
+    ),
+    "squeeze": Samples(
+        shaped([({"axis": 0}, (1,)), ({"axis": [0, -1]}, (1, 3, 1)), ({"axis": 1}, (0, 1))]),
+        lambda x, axis: x[by_axis(x, axis, 0, slice(None))],
+    ),
+    "flip": Samples(
+        shaped([({}, (2, 3)), ({"axis": 0}, (3,)), ({"axis": -1}, (2, 3)), ({"axis": [0, 2]}, (4, 2, 3))]),
+        lambda x, axis=None: x[by_axis(x, axis, slice(None, None, -1), slice(None))],
+    ),
+    "tile": Samples(
+        shaped(
+            [
+                ({"reps": [2]}, ()),
+                ({"reps": [3]}, (2,)),
+                ({"reps": [2, 1, 3]}, (2, 3)),
+                ({"reps": [2]}, (2, 3)),
+                ({"reps": [0, 2]}, (3,)),
+            ]
+        ),
+        tile,
+    ),
     "cast": Samples(
         shaped([({"dtype": "float64"}, (3,)), ({"dtype": "float64"}, (2, 3))]), lambda x, dtype: x, analytic=False
     ),

@@ -20,6 +20,8 @@ class Samples:
     """`oracle(*arrays, **attributes)`: the same result by other means than the op's own `forward`."""
     analytic: bool = True
     """Whether a complex step gives the slope: the op is an analytic function, and its code takes complex numbers."""
+    slope: bool = True
+    """Whether `backward` gives the slope of `forward`."""
     formula: bool = True
     """Whether the docstring of an elementwise op writes result and partial derivatives as formulas of Python."""
     widens: bool = False

@@ -1,0 +1,131 @@
+"""Facts about single ops that no law covers: their edges, their size in lines, what they refuse."""
+
+import ast
+import inspect
+import statistics
+import textwrap
+
+import numpy as np
+import pytest
+from documents import document, model, problem_of
+from samples import SAMPLES
+from scipy import special
+
+from graphengine.nodes.special import erf
+from graphengine.registry import OPS
+
+
+def forward(op, *inputs, **attributes):
+    return OPS[op].cls(**attributes)(*inputs)
+
+
+def gradients(op, *arrays, **attributes):
+    """The gradients of the sum of an op's result toward all its inputs."""
+    names = [f"x{index}" for index in range(len(arrays))]
+    nodes = {"z": (op, names, attributes), "loss": ("sum", ["z"])}
+    content = model(nodes, {"loss": "loss"}, parameters=dict(zip(names, arrays, strict=True)))
+    return list(content.forward().backward().values())
+
+
+def lines_of_code(cls):
+    """The lines of a class without its docstring and without blank ones."""
+    source = textwrap.dedent(inspect.getsource(cls))
+    docstring = ast.parse(source).body[0].body[0]
+    kept = source.splitlines()
+    del kept[docstring.lineno - 1 : docstring.end_lineno]
+    return sum(bool(line.strip()) for line in kept)
+
+
+def test_the_median_op_costs_at_most_8_lines():
+    sizes = {name: lines_of_code(OPS[name].cls) for name in SAMPLES}
+    assert statistics.median(sizes.values()) <= 8
+
+
+def test_erf_has_a_relative_error_of_at_most_1e_15_everywhere():
+    x = np.concatenate([np.linspace(-7, 7, 20_001), np.logspace(-307, 0, 2_000)])
+    np.testing.assert_allclose(erf(x), special.erf(x), rtol=1e-15, atol=0)
+    assert np.signbit(erf(-0.0))
+    assert np.isnan(erf(np.nan))
+
+
+def test_halves_are_rounded_to_even_numbers():
+    assert forward("round", np.array([0.5, 1.5, -2.5])).tolist() == [0, 2, -2]
+
+
+@pytest.mark.parametrize("x", [-3.0, -1.0, 0.5, 2.0, 4.0])
+def test_a_clip_with_one_limit_is_a_maximum_or_a_minimum(x):
+    nodes = {"low": ("clip", ["x", -1]), "high": ("clip", {"x": "x", "max": 2.0}), "z": ("mul", ["low", "high"])}
+    run = model(nodes, parameters={"x": x}).forward()
+    assert run["out"] == max(x, -1) * min(x, 2)
+    slope = (x >= -1) * min(x, 2) + (x <= 2) * max(x, -1)
+    assert run.backward(of="out")["x"] == slope
+
+
+def test_a_clip_needs_a_limit():
+    problem = problem_of(document({"z": ("clip", ["x"])}, inputs={"x": ["N"]}))
+    assert "one limit or both" in problem.message
+
+
+@pytest.mark.parametrize("op", ["std", "norm"])
+def test_where_there_is_no_spread_the_derivative_is_zero_and_not_nan(op):
+    (slope,) = gradients(op, np.zeros(3))
+    assert slope.tolist() == [0, 0, 0]
+
+
+def test_the_derivative_of_the_angle_neither_overflows_nor_vanishes():
+    dy, dx = gradients("arctan2", np.array([3e200, 3e-200]), np.array([4e200, 4e-200]))
+    np.testing.assert_allclose(dy, [4 / 25 * 1e-200, 4 / 25 * 1e200], rtol=1e-14)
+    np.testing.assert_allclose(dx, [-3 / 25 * 1e-200, -3 / 25 * 1e200], rtol=1e-14)
+
+
+def test_the_derivative_of_the_inverse_hyperbolic_sine_does_not_overflow():
+    (slope,) = gradients("arcsinh", np.array([1e200, -1e300]))
+    np.testing.assert_allclose(slope, [1e-200, 1e-300], rtol=1e-12)
+
+
+def test_logsumexp_of_extreme_numbers_is_finite_and_of_nothing_minus_infinity():
+    assert forward("logsumexp", np.array([1000.0, 1000.0])) == 1000 + np.log(2)
+    assert forward("logsumexp", np.array([-1000.0, -1000.0])) == -1000 + np.log(2)
+    (slope,) = gradients("logsumexp", np.array([1000.0, -1000.0]))
+    assert slope.tolist() == [1, 0]
+
+
+def test_an_index_that_occurs_twice_adds_twice():
+    x, indices, updates = np.zeros(3), np.array([2, 0, 2, -1]), np.array([1.0, 2.0, 3.0, 4.0])
+    assert forward("index_add", x, indices, updates, axis=0).tolist() == [2, 0, 8]
+    assert forward("scatter_add", x, indices, updates, axis=0).tolist() == [2, 0, 8]
+    assert x.tolist() == [0, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("nodes", "inputs", "reason"),
+    [
+        ({"z": ("concat", ["a", "b"])}, {"a": [2, 3], "b": [2, 4]}, "do not fit together"),
+        ({"z": ("concat", ["a", "b"])}, {"a": ["N", 3], "b": ["N"]}, "do not fit together"),
+        ({"z": ("stack", ["a", "b"])}, {"a": [2], "b": ["N"]}, "do not fit together"),
+        ({"z": ("slice", ["a"], {"step": 0})}, {"a": [3]}, "must not be 0"),
+        ({"z": ("slice", ["a"], {"axis": 1})}, {"a": [3]}, "axis 1 is out of range"),
+        ({"z": ("gather", ["a", "b"], {"axis": 0})}, {"a": [3], "b": [2]}, "indices must be integers"),
+        ({"z": ("squeeze", ["a"], {"axis": 0})}, {"a": ["N"]}, "not of size 1"),
+        ({"z": ("pad", ["a"], {"pad_width": [[1, 1]]})}, {"a": [2, 2]}, "a pair for each of 2 axes"),
+        ({"z": ("tile", ["a"], {"reps": [-1]})}, {"a": [2]}, "greater than or equal to 0"),
+    ],
+)
+def test_what_does_not_fit_is_refused_before_anything_runs(nodes, inputs, reason):
+    assert reason in problem_of(document(nodes, inputs=inputs)).message
+
+
+def test_sizes_that_are_sums_of_symbols_are_known_when_the_plan_is_made():
+    nodes = {
+        "both": ("concat", ["a", "b"]),
+        "middle": ("slice", ["both"], {"start": 1, "stop": -1}),
+        "wide": ("pad", ["middle"], {"pad_width": [[2, 0]]}),
+        "sq": ("square", ["wide"]),
+        "loss": ("sum", ["sq"]),
+    }
+    graph = model(nodes, {"loss": "loss"}, inputs={"a": ["N"], "b": ["M"]})
+    a, b = np.array([1.0, 2.0]), np.array([3.0, 4.0, 5.0])
+    for _ in range(3):
+        run = graph.forward(a=a, b=b)
+        assert run["loss"] == 4 + 9 + 16
+        assert [each.tolist() for each in run.backward(wrt=["a", "b"]).values()] == [[0, 4], [6, 8, 0]]
