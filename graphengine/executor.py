@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 
 from graphengine.errors import DifferentiationError, ExecutionError
-from graphengine.graph import Graph, GraphNode
+from graphengine.graph import Graph, GraphNode, Operand
 from graphengine.nodes.shaping import like
 from graphengine.shapes import shape_text
 
@@ -47,14 +47,6 @@ class ForwardSchedule:
     releases: tuple[tuple[int, ...], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class BackwardSchedule:
-    """The steps of a backward pass, last node first, and the slots of the values it reads."""
-
-    steps: tuple[BackwardStep, ...]
-    reads: frozenset[int]
-
-
 class Executor:
     """Runs one graph with the `forward` and `backward` of its node classes."""
 
@@ -64,17 +56,16 @@ class Executor:
         self._empty: Slots = [None] * len(self.slot_of)
         self.steps = tuple(self._step(node) for node in graph.nodes)
         self._forward: dict[Any, ForwardSchedule] = {}
-        self._backward: dict[Any, BackwardSchedule] = {}
+        self._backward: dict[Any, tuple[BackwardStep, ...]] = {}
         self._inputs: dict[frozenset[str], list[str]] = {}
 
     def _step(self, node: GraphNode) -> Step:
-        inputs = tuple(self._operand_slot(operand) for operand in node.inputs)
-        return Step(node, inputs, tuple(self.slot_of[name] for name in node.outputs))
+        slot_of = self.slot_of
+        inputs = tuple([slot_of[ref] if type(ref) is str else self._literal_slot(ref) for ref in node.inputs])
+        return Step(node, inputs, tuple([slot_of[name] for name in node.outputs]))
 
-    def _operand_slot(self, operand: Any) -> int:
-        """The slot of a value; a literal gets one of its own, filled from the start."""
-        if type(operand) is str:
-            return self.slot_of[operand]
+    def _literal_slot(self, operand: Operand) -> int:
+        """A slot for a literal, filled from the start."""
         self._empty.append(operand)
         return len(self._empty) - 1
 
@@ -121,7 +112,7 @@ class Executor:
         gradients: dict[int, Any] = {self.slot_of[of]: np.ones_like(slots[self.slot_of[of]])[()]}
         wanted = {self.slot_of[name] for name in wrt}
         with np.errstate(all="ignore"):
-            for backward_step in self.backward_schedule(of, wrt).steps:
+            for backward_step in self.backward_schedule(of, wrt):
                 step = backward_step.step
                 incoming = [gradients.get(slot) for slot in step.outputs]
                 given = _call_backward(backward_step, slots, incoming)
@@ -139,11 +130,11 @@ class Executor:
         slot = self.slot_of[name]
         return gradients[slot] if slot in gradients else np.zeros_like(slots[slot])[()]
 
-    def forward_schedule(self, targets: Iterable[str], keep: Iterable[int] = ()) -> ForwardSchedule:
-        """The steps that `targets` depend on, dropping each value after its last use unless its slot is in `keep`."""
-        key = (frozenset(self.slot_of[name] for name in targets), frozenset(keep))
+    def forward_schedule(self, targets: Iterable[str]) -> ForwardSchedule:
+        """The steps that `targets` depend on, dropping each value after its last use."""
+        key = frozenset(self.slot_of[name] for name in targets)
         if key not in self._forward:
-            self._forward[key] = self._plan_forward(*key)
+            self._forward[key] = self._plan_forward(key)
         return self._forward[key]
 
     def inputs_of(self, targets: Iterable[str]) -> list[str]:
@@ -154,39 +145,40 @@ class Executor:
             self._inputs[key] = [name for name in self.graph.inputs if name in read]
         return self._inputs[key]
 
-    def _plan_forward(self, targets: frozenset[int], keep: frozenset[int]) -> ForwardSchedule:
+    def _plan_forward(self, targets: frozenset[int]) -> ForwardSchedule:
         needed, steps = set(targets), []
         for step in reversed(self.steps):
             if not needed.isdisjoint(step.outputs):
                 needed.update(step.inputs)
                 steps.append(step)
-        live, releases = set(targets | keep), []
+        live, releases = set(targets), []
         for step in steps:  # from the last to the first: what is not live behind a step dies at it
             releases.append(tuple({*step.inputs, *step.outputs} - live))
             live.update(step.inputs, step.outputs)
         return ForwardSchedule(tuple(reversed(steps)), tuple(reversed(releases)))
 
-    def backward_schedule(self, of: str, wrt: Sequence[str]) -> BackwardSchedule:
+    def backward_schedule(self, of: str, wrt: Sequence[str]) -> tuple[BackwardStep, ...]:
         """The steps on the paths from `wrt` to `of`, last first, decided before anything runs."""
         key = (of, tuple(wrt))
         if key not in self._backward:
             self._backward[key] = self._plan_backward(of, wrt)
         return self._backward[key]
 
-    def _plan_backward(self, of: str, wrt: Sequence[str]) -> BackwardSchedule:
+    def _plan_backward(self, of: str, wrt: Sequence[str]) -> tuple[BackwardStep, ...]:
         active = differentiable_toward(self.graph, wrt)
-        reached, steps, reads = {of}, [], set()
+        reached, steps = {of}, []
         for step in reversed(self.steps):
-            needs = tuple(operand in active for operand in step.node.inputs)
-            if reached.isdisjoint(step.node.outputs) or not any(needs):
+            node = step.node
+            if reached.isdisjoint(node.outputs):
                 continue
-            saved = step.node.node.signature.saved
-            if saved is None:
-                raise not_differentiable(step.node, of, [name for name in step.node.inputs if name in active])
-            reached.update(name for name, need in zip(step.node.inputs, needs, strict=True) if need)  # type: ignore[misc]
-            steps.append(BackwardStep(step, needs))
-            reads.update(_saved_slots(step, saved, needs))
-        return BackwardSchedule(tuple(steps), frozenset(reads))
+            needs = tuple([operand in active for operand in node.inputs])
+            if True in needs:
+                toward = [operand for operand in node.inputs if operand in active]
+                if node.node.signature.saved is None:
+                    raise not_differentiable(node, of, toward)
+                reached.update(toward)  # type: ignore[arg-type]
+                steps.append(BackwardStep(step, needs))
+        return tuple(steps)
 
 
 def differentiable_toward(graph: Graph, wrt: Iterable[str]) -> set[Any]:
@@ -205,18 +197,6 @@ def not_differentiable(node: GraphNode, of: str, toward: Sequence[Any]) -> Diffe
         f"{', '.join(map(repr, toward))}",
         node=node.id,
     )
-
-
-def _saved_slots(step: Step, saved: tuple[str, ...], needs: tuple[bool, ...]) -> set[int]:
-    """The slots whose values a backward pass reads: what `backward` names, and the shapes of the inputs it reaches."""
-    signature = step.node.node.signature
-    named = {signature.input_name(index).partition("[")[0]: slot for index, slot in enumerate(step.inputs)}
-    slots = {slot for index, slot in enumerate(step.inputs) if signature.input_name(index).partition("[")[0] in saved}
-    slots |= {slot for slot, need in zip(step.inputs, needs, strict=True) if need}
-    several = len(step.outputs) > 1
-    if several or not named.keys() >= set(saved) - {"grad", "needs"}:
-        slots.update(step.outputs)
-    return slots
 
 
 def _call_backward(backward_step: BackwardStep, slots: Slots, incoming: list[Any]) -> list[Any]:

@@ -5,7 +5,7 @@ One class serves the model's graph, its gradient and its training step; each can
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from operator import itemgetter
 from pathlib import Path
@@ -200,17 +200,16 @@ class Graph:
         return types
 
 
-def reachable(nodes: Iterable[GraphNode], targets: Iterable[str]) -> list[GraphNode]:
-    """The nodes that the target values depend on, in the order they come in (any order)."""
-    producers = {name: node for node in nodes for name in node.outputs}
-    found: dict[str, GraphNode] = {}
-    pending = [producers[name] for name in targets if name in producers]
-    while pending:
-        node = pending.pop()
-        if node.id not in found:
-            found[node.id] = node
-            pending.extend([producers[ref] for ref in node.inputs if ref in producers])
-    return [node for node in nodes if node.id in found]
+def reachable(nodes: Sequence[GraphNode], targets: Iterable[str]) -> list[GraphNode]:
+    """The nodes that the target values depend on; `nodes` are sorted, and the result is."""
+    needed: set[Operand] = set(targets)
+    found = []
+    for node in reversed(nodes):
+        if node.id in needed or not needed.isdisjoint(node.outputs):
+            found.append(node)
+            needed.update(node.inputs)
+    found.reverse()
+    return found
 
 
 def infer(node: Node, types: tuple[ArrayType | None, ...]) -> tuple[ArrayType, ...]:
@@ -261,6 +260,8 @@ def topologically_sorted(nodes: list[GraphNode]) -> tuple[GraphNode, ...]:
         return tuple([nodes[index] for index in nx.topological_sort(graph)])
     except nx.NetworkXUnfeasible:
         raise InvalidModelError(_cycle_problems(graph, nodes)) from None
+    finally:
+        graph.clear()  # its views refer to it in a circle, and would keep it until the collector comes
 
 
 def _edges(nodes: list[GraphNode], position: Mapping[Any, int]) -> Iterator[tuple[int, int]]:

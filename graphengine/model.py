@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from graphengine import collector
 from graphengine.autodiff import check_differentiable, gradient
 from graphengine.binding import bind_inputs
 from graphengine.compile.cache import PlanCache
@@ -22,7 +23,7 @@ from graphengine.errors import (
 )
 from graphengine.executor import Executor, Slots
 from graphengine.format.documents import ModelDocument
-from graphengine.format.reading import Source, as_json, parse_model, paused_garbage_collection, read_model
+from graphengine.format.reading import Source, as_json, parse_model, read_model
 from graphengine.format.writing import dump_model, encode_array, fingerprint, write_bytes
 from graphengine.graph import Graph
 from graphengine.limits import DEFAULT, Limits
@@ -77,7 +78,7 @@ class Model:
         limits: Limits = DEFAULT,
     ) -> Model:
         """A model from the content of a model file as Python objects; `path` says where its data lies."""
-        with paused_garbage_collection():
+        with collector.paused():
             document, source = parse_model(as_json(content), str(path) if path else None, limits)
             return cls(document, source, Path(path) if path else None, update_rule, limits)
 
@@ -437,7 +438,7 @@ def load(path: str | Path, *, update_rule: RuleSource = None, limits: Limits = D
     UnsupportedError
         If the file uses a part of the format that this version does not run.
     """
-    with paused_garbage_collection():
+    with collector.paused():
         document, source = read_model(path, limits)
         return Model(document, source, Path(path), update_rule, limits)
 

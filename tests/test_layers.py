@@ -21,7 +21,7 @@ ORDER = [
     ("resolve",),
     ("compile",),
     ("autodiff",),
-    ("executor",),
+    ("executor", "recording"),
     ("values", "binding"),
     ("mode",),
     ("graph",),
@@ -31,7 +31,7 @@ ORDER = [
     ("node",),
     ("inference",),
     ("shapes", "limits"),
-    ("extras",),
+    ("extras", "collector"),
     ("errors",),
 ]
 """The layers from the top; a module may import from its own layer and from those below."""

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from graphengine.autodiff import Recorder, Symbol
 from graphengine.compile.rewriting import Rewriter
 from graphengine.graph import Graph, GraphNode, Operand, reachable
 from graphengine.inference import elementwise
+from graphengine.recording import Recorder, Symbol
 from graphengine.shapes import ArrayType, PythonNumber, Shape, broadcast_shapes, product
 
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import gc
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import UnionType
@@ -15,6 +13,7 @@ import orjson
 from pydantic import BaseModel, ValidationError
 from typing_extensions import is_typeddict
 
+from graphengine import collector
 from graphengine.errors import InvalidModelError, Problem, did_you_mean
 from graphengine.format.documents import FORMAT, FORMAT_VERSION, FUNCTION_FORMAT, FunctionFile, ModelDocument
 from graphengine.format.positions import find_positions, make_pointer
@@ -22,25 +21,6 @@ from graphengine.format.strict import BOM, read_json
 from graphengine.limits import DEFAULT, Limits
 
 DocumentType = TypeVar("DocumentType", bound=BaseModel)
-
-
-@contextmanager
-def paused_garbage_collection() -> Iterator[None]:
-    """Parsing and building make millions of objects and no garbage; the collector would triple their time.
-
-    What is there at the end would be young, and the next collection would look at all of it. To freeze and unfreeze
-    calls it old without a look; where a caller has frozen objects, those must stay so.
-    """
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            if not gc.get_freeze_count():
-                gc.freeze()
-                gc.unfreeze()
-            gc.enable()
 
 
 class Source:
@@ -130,7 +110,7 @@ def parse_document(
     data: bytes, document: type[DocumentType], expected: str, name: str | None, limits: Limits = DEFAULT
 ) -> tuple[DocumentType, Source]:
     """The document of one kind in the bytes of a file."""
-    with paused_garbage_collection():
+    with collector.paused():
         raw, problems = read_json(data, name, limits)
         source = Source(data, name)
         _check_format(raw, source, expected)

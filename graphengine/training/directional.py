@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from graphengine.autodiff import Recorder, gradient, pruned
+from graphengine.autodiff import gradient, pruned
 from graphengine.format.documents import InputDocument
 from graphengine.graph import Graph
+from graphengine.recording import Recorder
 from graphengine.shapes import dtype_name
 
 WEIGHTED = "weighted"

@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from graphengine.autodiff import Recorder, pruned
+from graphengine.autodiff import pruned
 from graphengine.compile import Plan
 from graphengine.executor import differentiable_toward
 from graphengine.graph import Graph
+from graphengine.recording import Recorder
 from graphengine.training.history import History
 from graphengine.training.least_squares import EPSILON, scaled
 from graphengine.training.objective import Vector

@@ -11,11 +11,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from graphengine.autodiff import Recorder, pruned, record_backward
+from graphengine.autodiff import pruned, record_backward
 from graphengine.errors import InvalidModelError, Problem, TrainingError
 from graphengine.format.documents import ClippingDocument, FunctionFile, InputDocument, TrainingDocument
 from graphengine.graph import Graph, Operand, declared_type
 from graphengine.mode import in_training_mode, with_iteration
+from graphengine.recording import Recorder
 from graphengine.shapes import ArrayType
 from graphengine.training.rules import UpdateRule
 
