@@ -1,3 +1,7 @@
+import os
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # a worker for each core is enough: more threads wait for each other
+
 import pytest
 
 from graphengine import nodes  # noqa: F401 (registers the ops)

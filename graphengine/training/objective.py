@@ -32,6 +32,7 @@ class Objective:
         self.directions = [_free(f"{name}/direction", self.graph) for name in self.names]
         self._alone = self.graph.derive(self.graph.nodes, {"loss": loss}, self.graph.types)
         self._gradient = Plan(gradient(self._alone, of="loss", wrt=self.names, also=["loss"]))
+        self._known: tuple[Vector, tuple[float, Vector]] | None = None
 
     def vector(self, values: Mapping[str, Any]) -> Vector:
         """The trainable parameters among `values` as one vector."""
@@ -53,9 +54,11 @@ class Objective:
         return list(plan.run({**self._fixed, **self.split(x), **more}).values())
 
     def __call__(self, x: Vector) -> tuple[float, Vector]:
-        """Loss and gradient at a point."""
-        loss, *gradients = self.run(self._gradient, x)
-        return float(loss), _flat(gradients)
+        """Loss and gradient at a point; the last point is remembered, because a solver and its history both ask."""
+        if self._known is None or not np.array_equal(self._known[0], x):
+            loss, *gradients = self.run(self._gradient, x)
+            self._known = np.array(x), (float(loss), _flat(gradients))
+        return self._known[1]
 
     def along(self, direction: Vector) -> dict[str, Any]:
         """A direction as the inputs of a graph that has one for each parameter."""

@@ -1,0 +1,41 @@
+"""The gallery: every shipped model that learns from real data, held to the reference result it names."""
+
+import numpy as np
+import pytest
+from documents import MODELS
+
+import graphengine as ge
+
+
+def trained(name, **overrides):
+    """A shipped model after its training, with its outputs on the data it was trained on."""
+    model = ge.load(MODELS / f"{name}.json")
+    model.train(**overrides)
+    return model, model.predict(model.load_data(model.document.training.data))
+
+
+@pytest.mark.parametrize(("name", "accuracy"), [("softmax_digits", 0.98497), ("softmax_iris", 0.97333)])
+def test_softmax_regression_reaches_the_reference_minimum(name, accuracy):
+    model, outputs = trained(name)
+    assert outputs["loss"] == pytest.approx(model.document.metadata["minimum"], rel=1e-9)
+    assert outputs["accuracy"] == pytest.approx(accuracy, abs=1e-5)
+
+
+def test_logistic_regression_is_what_iteratively_reweighted_least_squares_gives():
+    model, outputs = trained("logistic_iris")
+    data = model.load_data()
+    x, y = np.column_stack([data["x"], np.ones(150)]), data["y"] == 2
+    theta = np.zeros(5)
+    for _ in range(30):  # Newton's method
+        chance = 1 / (1 + np.exp(-x @ theta))
+        theta += np.linalg.solve(x.T @ (x * (chance * (1 - chance))[:, None]), x.T @ (y - chance))
+    chance = 1 / (1 + np.exp(-x @ theta))
+    minimum = -np.mean(np.where(y, np.log(chance), np.log(1 - chance)))
+    assert outputs["loss"] == pytest.approx(minimum, rel=1e-9)
+    np.testing.assert_allclose(model.parameters["w"], theta[:4], rtol=1e-4)
+
+
+def test_polynomial_regression_has_the_certified_values():
+    model = ge.load(MODELS / "polynomial.json")
+    certified = model.document.metadata["certified"]["parameters"]
+    assert model.fit().parameters == pytest.approx(certified, rel=1e-9)
