@@ -49,6 +49,8 @@ CODES = {
     "GE212": "a node has too many, too few or wrongly named inputs",
     "GE213": "a node's attributes do not fit its op",
     "GE214": "nodes form a cycle",
+    "GE215": "functions call each other in a cycle",
+    "GE216": "functions would become too large a graph",
     "GE301": "shapes or dtypes do not fit an op",
     "GE302": "a value does not have the declared shape or dtype",
     "GE303": "the loss is not a scalar of floating-point dtype",

@@ -75,7 +75,8 @@ class Graph:
     `header` is the document whose declarations (name, dtype, inputs, parameters, state) the graph has; its own nodes
     and outputs do not count. `inputs`, `parameters` and `state` map names to documents, `outputs` maps public names
     to values, `types` maps every value to its `ArrayType`. A transformation that keeps the nodes sorted and knows their
-    types hands the types over, and nothing is sorted or inferred again.
+    types hands the types over, and nothing is sorted or inferred again. `aliases` are further names of values: results
+    of inlined calls as the file names them.
 
     Raises
     ------
@@ -89,6 +90,7 @@ class Graph:
         nodes: Iterable[GraphNode],
         outputs: Mapping[str, str],
         types: Mapping[str, ArrayType] | None = None,
+        aliases: Mapping[str, str] | None = None,
     ) -> None:
         self.header = header
         self.name = header.name
@@ -96,6 +98,7 @@ class Graph:
         self.parameters: Mapping[str, ParameterDocument] = MappingProxyType(header.parameters)
         self.state: Mapping[str, StateDocument] = MappingProxyType(header.state)
         self.outputs: Mapping[str, str] = MappingProxyType(dict(outputs))
+        self.aliases: Mapping[str, str] = MappingProxyType(dict(aliases or {}))
         self.nodes: tuple[GraphNode, ...] = tuple(nodes) if types else topologically_sorted(list(nodes))
         self.types: Mapping[str, ArrayType] = MappingProxyType(dict(types) if types else self._infer())
 
@@ -124,18 +127,22 @@ class Graph:
         return tuple(name for name, parameter in self.parameters.items() if parameter.trainable)
 
     def value_name(self, name: str) -> str:
-        """The value that a public output name or a value's own name stands for.
+        """The value that a public output name, an alias or a value's own name stands for.
 
         Raises
         ------
         UsageError
             GE402 if there is none.
         """
-        value = self.outputs.get(name, name)
+        value = self.meaning(name)
         if value not in self.types:
-            hint = did_you_mean(name, [*self.outputs, *self.types])
+            hint = did_you_mean(name, [*self.outputs, *self.aliases, *self.types])
             raise UsageError(f"graph '{self.name}' has no value '{name}'", code="GE402", hint=hint)
         return value
+
+    def meaning(self, name: str) -> str:
+        """The value that a public output name or an alias stands for; any other name stands for itself."""
+        return self.outputs.get(name, self.aliases.get(name, name))
 
     def derive(
         self,
@@ -173,31 +180,39 @@ class Graph:
         write_bytes(path, dump_model(self.as_document()))
 
     def _infer(self) -> dict[str, ArrayType]:
-        """The types of all values; nodes of one instance on operands of the same types are inferred once."""
-        types = {name: declared_type(source, self.header) for name, source in self.sources.items()}
-        known: dict[Any, tuple[ArrayType, ...]] = {}
-        problems: list[Problem] = []
-        for graph_node in self.nodes:
-            name, op, node, operands = graph_node
-            given = tuple([types.get(operand) for operand in operands])  # type: ignore[arg-type]
-            if None in given:
-                given = tuple([_operand_type(operand, types) for operand in operands])
-                if any(kind is None and operand is not None for kind, operand in zip(given, operands, strict=True)):
-                    continue  # what it reads failed, and that is reported there
-            key = (id(node), given)
-            results = known.get(key)
-            if results is None:
-                try:
-                    results = known[key] = infer(node, given)
-                except ValueError as error:
-                    problems.append(Problem("GE301", f"node '{name}' ({op}): {error}", node=name))
-                    continue
-            types[name] = results[0]
-            if len(results) > 1:
-                types.update(zip(graph_node.outputs, results, strict=True))
+        types = declared_types(self.header)
+        problems = infer_types(self.nodes, types)
         if problems:
             raise InvalidModelError(problems)
         return types
+
+
+def infer_types(nodes: Iterable[GraphNode], types: dict[str, ArrayType]) -> list[Problem]:
+    """Add the types of what sorted nodes give to `types`; the problems are GE301, one for each node that does not fit.
+
+    Nodes of one instance on operands of the same types are inferred once.
+    """
+    known: dict[Any, tuple[ArrayType, ...]] = {}
+    problems: list[Problem] = []
+    for graph_node in nodes:
+        name, op, node, operands = graph_node
+        given = tuple([types.get(operand) for operand in operands])  # type: ignore[arg-type]
+        if None in given:
+            given = tuple([_operand_type(operand, types) for operand in operands])
+            if any(kind is None and operand is not None for kind, operand in zip(given, operands, strict=True)):
+                continue  # what it reads failed, and that is reported there
+        key = (id(node), given)
+        results = known.get(key)
+        if results is None:
+            try:
+                results = known[key] = infer(node, given)
+            except ValueError as error:
+                problems.append(Problem("GE301", f"node '{name}' ({op}): {error}", node=name))
+                continue
+        types[name] = results[0]
+        if len(results) > 1:
+            types.update(zip(graph_node.outputs, results, strict=True))
+    return problems
 
 
 def reachable(nodes: Sequence[GraphNode], targets: Iterable[str]) -> list[GraphNode]:
@@ -239,6 +254,12 @@ def literal_type(operand: Any) -> ArrayType | None:
 def declared_type(source: InputDocument | ParameterDocument | StateDocument, header: ModelDocument) -> ArrayType:
     """The type that a declaration in the file gives a value."""
     return ArrayType(tuple(source.shape), np.dtype(source.dtype or header.dtype))
+
+
+def declared_types(header: ModelDocument) -> dict[str, ArrayType]:
+    """The types of the values that no node computes."""
+    sections = (header.inputs, header.parameters, header.state)
+    return {name: declared_type(source, header) for section in sections for name, source in section.items()}
 
 
 def topologically_sorted(nodes: list[GraphNode]) -> tuple[GraphNode, ...]:

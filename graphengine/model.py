@@ -13,6 +13,7 @@ import numpy as np
 from graphengine import collector
 from graphengine.autodiff import check_differentiable, gradient
 from graphengine.binding import bind_inputs
+from graphengine.building import build_graph
 from graphengine.compile.cache import PlanCache
 from graphengine.errors import (
     InputError,
@@ -27,7 +28,6 @@ from graphengine.format.reading import Source, as_json, parse_model, read_model
 from graphengine.format.writing import dump_model, encode_array, fingerprint, write_bytes
 from graphengine.graph import Graph
 from graphengine.limits import DEFAULT, Limits
-from graphengine.resolve import build_graph
 from graphengine.training import Fit, History, Iteration, Solver, Trainer
 from graphengine.training.data import Arrays
 from graphengine.training.declaration import Declaration, RuleSource
@@ -384,10 +384,11 @@ class Run:
         UsageError
             GE402 if there is none of that name.
         """
-        if name not in self.graph.types:
+        value = self.graph.aliases.get(name, name)
+        if value not in self.graph.types:
             hint = did_you_mean(name, self.graph.types)
             raise UsageError(f"graph '{self.graph.name}' has no value '{name}'", code="GE402", hint=hint)
-        return _array(self._all_slots()[self._model.executor.slot_of[name]])
+        return _array(self._all_slots()[self._model.executor.slot_of[value]])
 
     def backward(
         self, of: str | None = None, wrt: str | Sequence[str] | None = None

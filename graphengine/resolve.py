@@ -1,4 +1,4 @@
-"""From a document to a graph: every name in the file gets its meaning, or a problem with its place.
+"""From the names in a document to what they mean, or a problem with its place.
 
 Names mean something only through the tables of this package (ops, update rules, data types); nothing in a file is
 ever imported or evaluated.
@@ -9,14 +9,13 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import replace
 from typing import Any
 
 import orjson
 from pydantic import ValidationError
 
 import graphengine.nodes  # noqa: F401 - registers the ops that files name
-from graphengine.errors import InvalidModelError, Problem, UnsupportedError, did_you_mean
+from graphengine.errors import Problem, did_you_mean
 from graphengine.format.documents import (
     ExternalValue,
     ModelDocument,
@@ -25,59 +24,25 @@ from graphengine.format.documents import (
     TrainingDocument,
 )
 from graphengine.format.positions import make_pointer
-from graphengine.format.reading import Source, problems_of
+from graphengine.format.reading import problems_of
+from graphengine.functions import DOMAIN, VERSION, Call, Function, Table, shipped_functions
 from graphengine.graph import Graph, GraphNode, Operand
-from graphengine.mode import with_keys
 from graphengine.node import Node
-from graphengine.registry import CORE, OPS, OPSET_VERSION, Op
-
-
-def build_graph(document: ModelDocument, source: Source | None = None) -> Graph:
-    """The graph of a model document.
-
-    Raises
-    ------
-    InvalidModelError
-        With all independent problems, located if `source` is given.
-    UnsupportedError
-        GE900 if the file uses a part of the format that this version does not run.
-    """
-    try:
-        resolver = Resolver(document)
-        nodes = resolver.nodes()
-        problems = [*resolver.problems, *dangling_references(document, resolver.values)]
-        try:
-            graph = Graph(document, nodes, document.outputs)
-        except InvalidModelError as error:
-            cycles_or_types = [_with_pointer(problem, document) for problem in error.problems]
-            raise InvalidModelError(_relevant(problems, cycles_or_types)) from None
-        problems += loss_problems(document, graph)
-        if problems:
-            raise InvalidModelError(problems)
-    except InvalidModelError as error:
-        raise source.locate(error.problems) if source else error from None
-    unsupported = list(unsupported_parts(document))
-    if unsupported:
-        located = source.locate(unsupported).problems if source else unsupported
-        raise UnsupportedError(located)
-    return graph
-
-
-def _relevant(problems: list[Problem], found: list[Problem]) -> list[Problem]:
-    """Type errors are told only of a graph that is otherwise whole: its types may be wrong because its names are."""
-    doubled = any(problem.code == "GE201" for problem in problems)
-    return problems + [problem for problem in found if not problems or (problem.code == "GE214" and not doubled)]
+from graphengine.registry import CORE, OPS, OPSET_VERSION, Op, domain_of
 
 
 class Resolver:
-    """One walk over the nodes of a document that gives each its class, its attributes and its operands."""
+    """One walk over the nodes of a document that gives each its class, its attributes and its operands.
 
-    def __init__(self, document: ModelDocument) -> None:
+    A node that calls one of `functions` gets a `Call` in the place of the instance of a class.
+    """
+
+    def __init__(self, document: ModelDocument, functions: Table) -> None:
         self.document = document
         self.problems: list[Problem] = []
         self.values: dict[str, None] = {}
         self._instances: dict[tuple[str, bytes], Node] = {}
-        self._ops = dict(OPS)
+        self._ops: dict[str, Op | Function] = {**OPS, **functions}
         self._check_imports()
         for section in ("inputs", "parameters", "state"):
             for name in getattr(document, section):
@@ -123,17 +88,39 @@ class Resolver:
             resolved.append(found)
             if plain and len(found.inputs) == len(inputs):
                 alike[op, len(inputs)] = found.node
-        random = any(node.signature.key is not None for node in self._instances.values())
-        return with_keys(resolved, self.values) if random else resolved
+        return resolved
+
+    @property
+    def takes_keys(self) -> bool:
+        """Whether there is a random op among the nodes."""
+        return any(node.signature.key is not None for node in self._instances.values())
 
     def _resolve(self, index: int, spec: NodeDocument) -> GraphNode | None:
         op = self._ops.get(spec["op"])
         if op is None:
             self._unknown_op(index, spec)
             return None
-        node = self._instance(index, spec, op)
+        node = self._call(index, spec, op) if isinstance(op, Function) else self._instance(index, spec, op)
         operands = self._operands(index, spec, op)
         return None if node is None or operands is None else GraphNode(spec["id"], spec["op"], node, operands)
+
+    def _call(self, index: int, spec: NodeDocument, function: Function) -> Any:
+        """The call of a function with all its attributes."""
+        attributes, wrong = spec.get("attributes", {}), len(self.problems)
+        where = f"attribute of function '{function.name}': "
+        for name, value in attributes.items():
+            pointer = make_pointer(("nodes", index, "attributes", name))
+            if name not in function.document.attributes:
+                hint = did_you_mean(name, function.document.attributes, "attributes")
+                self._add("GE213", f"{where}unknown key '{name}'", pointer, spec["id"], hint)
+            elif not function.may_be(name, value):
+                self._add("GE213", f"{where}'{name}' must be a finite number, not {value!r:.60}", pointer, spec["id"])
+        for name in function.document.attributes.keys() - attributes.keys() - function.defaults.keys():
+            self._add("GE213", f"{where}'{name}' is missing", f"/nodes/{index}", spec["id"])
+        if function.slots:
+            message = f"'{function.name}' is an update rule: its input '{function.slots[0]}' has an initializer"
+            self._add("GE212", message, f"/nodes/{index}/op", spec["id"], "an update rule cannot be called")
+        return Call(function, {**function.defaults, **attributes}) if len(self.problems) == wrong else None
 
     def _add(self, code: str, message: str, pointer: str, node: str | None = None, hint: str | None = None) -> None:
         prefix = f"node '{node}': " if node else ""
@@ -150,16 +137,27 @@ class Resolver:
 
     def _check_imports(self) -> None:
         for domain, version in self.document.opset_imports.items():
-            if domain == CORE and version > OPSET_VERSION:
-                message = f"opset {version} of '{domain}' is newer than the one of this version, {OPSET_VERSION}"
+            known = {CORE: OPSET_VERSION, DOMAIN: VERSION}.get(domain, version)
+            if version > known:
+                message = f"opset {version} of '{domain}' is newer than the one of this version, {known}"
                 self._add("GE105", message, make_pointer(("opset_imports", domain)), hint="upgrade graphengine")
 
     def _unknown_op(self, index: int, spec: NodeDocument) -> None:
-        hint = did_you_mean(spec["op"], OPS, "known ops")
-        domain = spec["op"].rpartition(".")[0]
-        if domain and not any(op.domain == domain for op in OPS.values()):
-            hint = f"no op of the domain '{domain}' is registered; name the module that registers it with --plugin"
-        self._add("GE211", f"op '{spec['op']}' is not known", f"/nodes/{index}/op", spec["id"], hint)
+        name, pointer = spec["op"], f"/nodes/{index}/op"
+        domain = domain_of(name)
+        if domain == DOMAIN and domain not in self.document.opset_imports and name in shipped_functions():
+            self._not_imported(index, spec, domain)
+            return
+        known = {**self._ops, **(shipped_functions() if domain == DOMAIN else {})}
+        hint = did_you_mean(name, known, "known ops")
+        if not any(op.domain == domain for op in known.values()):
+            near = f"{hint} " if hint.startswith("did you mean") else ""
+            hint = f"{near}no op of the domain '{domain}' is registered; name the module that does it with --plugin"
+        self._add("GE211", f"op '{name}' is not known", pointer, spec["id"], hint)
+
+    def _not_imported(self, index: int, spec: NodeDocument, domain: str) -> None:
+        message = f"op '{spec['op']}' belongs to the opset '{domain}', which the file does not import"
+        self._add("GE105", message, f"/nodes/{index}/op", spec["id"], f'add "{domain}": 1 to opset_imports')
 
     def _instance(self, index: int, spec: NodeDocument, op: Op) -> Node | None:
         """The node instance for the attributes of a node; equal ones share one, because nodes hold no state."""
@@ -168,8 +166,7 @@ class Resolver:
         if key in self._instances:
             return self._instances[key]
         if op.domain not in self.document.opset_imports:
-            message = f"op '{op.name}' belongs to the opset '{op.domain}', which the file does not import"
-            self._add("GE105", message, f"/nodes/{index}/op", spec["id"], f'add "{op.domain}": 1 to opset_imports')
+            self._not_imported(index, spec, op.domain)
         try:
             node = op.cls.model_validate(attributes)
         except ValidationError as error:
@@ -185,7 +182,7 @@ class Resolver:
             return None
         return self._instances.setdefault(key, node)
 
-    def _operands(self, index: int, spec: NodeDocument, op: Op) -> tuple[Operand, ...] | None:
+    def _operands(self, index: int, spec: NodeDocument, op: Op | Function) -> tuple[Operand, ...] | None:
         inputs = spec["inputs"]
         ordered = inputs if isinstance(inputs, list) else self._ordered(index, spec, op)
         if ordered is None:
@@ -202,7 +199,7 @@ class Resolver:
         missing = len(signature.inputs) - len(ordered) - signature.variadic
         return (*ordered, *[None] * missing) if missing > 0 else tuple(ordered)
 
-    def _ordered(self, index: int, spec: NodeDocument, op: Op) -> list[Any] | None:
+    def _ordered(self, index: int, spec: NodeDocument, op: Op | Function) -> list[Any] | None:
         """Inputs given by argument name, in the op's order, None for omitted ones."""
         named: dict[str, Any] = spec["inputs"]  # type: ignore[assignment]
         signature, pointer = op.signature, f"/nodes/{index}/inputs"
@@ -279,10 +276,10 @@ def _references(document: ModelDocument) -> Iterator[tuple[str, ...]]:
 
 def loss_problems(document: ModelDocument, graph: Graph) -> Iterator[Problem]:
     """A loss that is defined but no floating-point scalar."""
-    if not document.training or graph.outputs.get(document.training.loss, document.training.loss) not in graph.types:
+    name = document.training.loss if document.training else ""
+    kind = graph.types.get(graph.meaning(name))
+    if kind is None:
         return
-    name = document.training.loss
-    kind = graph.types[graph.value_name(name)]
     if kind.shape != () or not kind.is_differentiable:
         hint = "reduce it with a node of op 'mean' or 'sum'" if kind.shape else None
         yield Problem(
@@ -291,11 +288,6 @@ def loss_problems(document: ModelDocument, graph: Graph) -> Iterator[Problem]:
             hint,
             "/training/loss",
         )
-
-
-def _with_pointer(problem: Problem, document: ModelDocument) -> Problem:
-    index = next(index for index, spec in enumerate(document.nodes) if spec["id"] == problem.node)
-    return replace(problem, pointer=f"/nodes/{index}")
 
 
 _TRAINING_NOT_YET = (
@@ -316,10 +308,6 @@ def unsupported_parts(document: ModelDocument) -> Iterator[Problem]:
 
 
 def _not_yet(document: ModelDocument) -> Iterator[tuple[str, ...]]:
-    rule = document.training.optimizer.type if document.training else None
-    for name in document.functions:
-        if name != rule:
-            yield f"function '{name}' is", "functions", name
     for name, parameter in document.parameters.items():
         if isinstance(parameter.value, ExternalValue):
             yield "a value in an external file is", "parameters", name, "value"

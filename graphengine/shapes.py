@@ -153,6 +153,35 @@ def solve_size(size: str, actual: int, bindings: Mapping[str, int]) -> tuple[str
     return unknown[0], actual // known
 
 
+def mismatch(declared: Mapping[str, Shape], given: Mapping[str, Shape]) -> str | None:
+    """Why shapes are not the declared ones, a symbol of which stands for one size; None if they are.
+
+    The given sizes may themselves be symbolic, and what is not known fits.
+    """
+    for name, shape in declared.items():
+        if len(shape) != len(given[name]):
+            return f"input '{name}' has shape {shape_text(given[name])}, declared is {shape_text(shape)}"
+    bound: dict[str, Size] = {}
+    origin: dict[str, str] = {}
+    places = [
+        (name, axis, size, got)
+        for name, shape in declared.items()
+        for axis, (size, got) in enumerate(zip(shape, given[name], strict=True))
+        if got is not None
+    ]
+    # a symbol on its own gives itself a size, which a product then has to have
+    for name, axis, size, got in sorted(places, key=lambda place: symbols_of([place[2]]) != [place[2]]):
+        coefficient, symbols = factors(size) if isinstance(size, str) else (1, [])
+        if [size] == symbols and size not in bound:
+            bound[size], origin[size] = got, name  # type: ignore[index]
+        expected = size if not symbols else product([coefficient, *(bound.get(symbol) for symbol in symbols)])
+        if expected is not None and expected != got:
+            others = ", ".join(dict.fromkeys(f"'{origin[symbol]}'" for symbol in symbols))
+            because = f" ({size}), but input {others} makes {size} {expected}" if symbols else f", declared is {size}"
+            return f"input '{name}' has size {got} in dimension {axis}{because}"
+    return None
+
+
 def broadcast_shapes(shapes: Sequence[Shape]) -> Shape:
     """The shape NumPy broadcasting gives, for symbolic sizes too.
 

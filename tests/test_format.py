@@ -16,6 +16,7 @@ import graphengine as ge
 from graphengine.format import dump_model, fingerprint, parse_model
 from graphengine.format.schema import model_schema
 from graphengine.format.writing import dump_json, write_bytes
+from graphengine.functions import shipped_functions
 from graphengine.limits import Limits
 from graphengine.training.rules import shipped_rules
 
@@ -308,7 +309,6 @@ def test_control_characters_of_a_file_do_not_reach_the_message(text):
 
 # ---------------------------------------------------------------- not supported yet
 
-FUNCTIONS = {"f": {"inputs": {"x": {}}, "nodes": [], "outputs": {"y": "x"}}}
 EXTERNAL = {"file": "theta.safetensors", "tensor": "theta", "sha256": DIGEST}
 SCHEDULE = {"type": "constant", "learning_rate": 0.1}
 
@@ -316,7 +316,6 @@ SCHEDULE = {"type": "constant", "learning_rate": 0.1}
 @pytest.mark.parametrize(
     ("path", "value", "pointer"),
     [
-        (("functions",), FUNCTIONS, "/functions/f"),
         (("parameters", "theta", "value"), EXTERNAL, "/parameters/theta/value"),
         (("training", "optimizer", "learning_rate"), SCHEDULE, "/training/optimizer/learning_rate"),
         (("training", "accumulate"), 2, "/training/accumulate"),
@@ -574,7 +573,8 @@ VALIDATOR = jsonschema.Draft202012Validator(json.loads(SCHEMA_FILE.read_bytes())
 
 
 def test_the_schema_file_is_what_the_registry_says():
-    expected = orjson.dumps(model_schema(shipped_rules()), option=orjson.OPT_INDENT_2) + b"\n"
+    functions = {name: function.document for name, function in shipped_functions().items()}
+    expected = orjson.dumps(model_schema(shipped_rules(), functions), option=orjson.OPT_INDENT_2) + b"\n"
     assert SCHEMA_FILE.read_bytes() == expected, "the schema drifted: write it again with `graphengine schema`"
 
 
@@ -592,6 +592,18 @@ def test_a_saved_model_is_valid_under_the_schema(content, tmp_path):
     model = ge.Model.from_dict(content)
     model.save(tmp_path / "m.json")
     VALIDATOR.validate(json.loads((tmp_path / "m.json").read_bytes()))
+
+
+def test_calls_and_references_to_attributes_are_valid_under_the_schema():
+    nodes = [{"id": "s", "op": "sum", "inputs": ["x"], "attributes": {"axis": {"attribute": "axis"}}}]
+    own = {"inputs": {"x": {}}, "attributes": {"axis": {}}, "nodes": nodes, "outputs": {"s": "s"}}
+    content = document({"z": ("own", ["x"], {"axis": 0})}, inputs={"x": ["N", "M"]}, functions={"own": own})
+    VALIDATOR.validate(content)
+    ge.Model.from_dict(content)
+    shipped = document({"z": ("nn.dense", ["x", "w", "b"])}, opset_imports={"core": 1, "nn": 1})
+    VALIDATOR.validate(shipped)
+    assert not VALIDATOR.is_valid(changed(shipped, "nodes", 0, "inputs", value=["x"]))
+    assert not VALIDATOR.is_valid(changed(shipped, "nodes", 0, "op", value="nn.dens"))
 
 
 @pytest.mark.parametrize(

@@ -150,10 +150,14 @@ def schema(
 
     from graphengine.format.schema import model_schema
     from graphengine.format.writing import write_bytes
+    from graphengine.functions import shipped_functions
     from graphengine.training.rules import shipped_rules
 
     load_plugins(plugins)
-    data = orjson.dumps(model_schema(shipped_rules()), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+    functions = {name: function.document for name, function in shipped_functions().items()}
+    data = orjson.dumps(
+        model_schema(shipped_rules(), functions), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
+    )
     if output is None:
         typer.echo(data, nl=False)
     else:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from functools import cache
+from importlib import resources
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -104,6 +106,14 @@ def as_json(content: Any) -> bytes:
 def parse_function(data: bytes, name: str | None = None, limits: Limits = DEFAULT) -> tuple[FunctionFile, Source]:
     """The document in the bytes of a function file, such as an update rule; raises as `parse_model`."""
     return parse_document(data, FunctionFile, FUNCTION_FORMAT, name, limits)
+
+
+@cache
+def shipped_files(package: str, folder: str) -> dict[str, FunctionFile]:
+    """The function files that lie in a folder of this package, by name."""
+    found = (file for file in (resources.files(package) / folder).iterdir() if file.name.endswith(".json"))
+    files = sorted(found, key=lambda file: file.name)
+    return {file.name.removesuffix(".json"): parse_function(file.read_bytes(), file.name)[0] for file in files}
 
 
 def parse_document(

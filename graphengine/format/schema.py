@@ -5,25 +5,44 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from graphengine.format.documents import SOLVERS, FunctionFile, ModelDocument
+from graphengine.format.documents import SOLVERS, FunctionDocument, FunctionFile, ModelDocument
+from graphengine.node import Signature
 from graphengine.registry import OPS, Op
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
-def model_schema(rules: Mapping[str, FunctionFile]) -> dict[str, Any]:
-    """The JSON Schema (2020-12) of a model file: the documents, each op's inputs and attributes, each update rule."""
+def model_schema(rules: Mapping[str, FunctionFile], functions: Mapping[str, FunctionDocument]) -> dict[str, Any]:
+    """The JSON Schema (2020-12) of a model file: the documents, each op's inputs and attributes, each update rule.
+
+    `functions` are those that every file can call; a file may also have its own.
+    """
     schema = ModelDocument.model_json_schema()
     definitions = schema["$defs"]
-    node = definitions["NodeDocument"]
-    node["properties"]["op"] = {"enum": sorted(OPS), "type": "string"}
-    node["allOf"] = [_if_type(name, "op", _op_schema(OPS[name])) for name in sorted(OPS)]
+    called = [_if_type(name, "op", _function_schema(each)) for name, each in sorted(functions.items())]
+    ops = [_if_type(name, "op", _op_schema(OPS[name])) for name in sorted(OPS)]
+    definitions["NodeDocument"]["allOf"] = ops + called
+    definitions["AttributeReference"] = ATTRIBUTE_REFERENCE
+    known = {"properties": {"nodes": {"items": {"properties": {"op": {"enum": sorted([*OPS, *functions])}}}}}}
+    schema |= {"if": {"required": ["functions"]}, "then": True, "else": known}
     optimizer = definitions["OptimizerDocument"]
     # a rule may also be a function of the model: the enumeration is what an editor proposes, not all that is possible
     optimizer["properties"]["type"] = {"anyOf": [{"enum": sorted([*rules, *SOLVERS])}, {"type": "string"}]}
     optimizer["allOf"] = [_if_type(name, "type", _rule_schema(rule)) for name, rule in sorted(rules.items())]
     optimizer["allOf"] += [_if_type(name, "type", _solver_schema(name)) for name in SOLVERS]
     return {"$schema": DIALECT, **schema}
+
+
+_REFERENCE = {
+    "type": "object",
+    "properties": {"attribute": {"type": "string"}},
+    "required": ["attribute"],
+    "additionalProperties": False,
+}
+ATTRIBUTE_REFERENCE = {
+    "description": "In a function: the value of one of its attributes, or an array with such values",
+    "anyOf": [_REFERENCE, {"type": "array", "contains": _REFERENCE}],
+}
 
 
 def _if_type(name: str, key: str, then: dict[str, Any]) -> dict[str, Any]:
@@ -33,19 +52,43 @@ def _if_type(name: str, key: str, then: dict[str, Any]) -> dict[str, Any]:
 
 def _op_schema(op: Op) -> dict[str, Any]:
     """What a node of this op may have: its attributes, and its inputs by count or by name."""
-    signature = op.signature
+    fields = op.cls.model_json_schema()
+    attributes = {name: _or_reference(field) for name, field in fields.get("properties", {}).items()}
+    further: dict[str, Any] = {key: fields[key] for key in ("required", "$defs") if key in fields}
+    return {"description": op.summary, **_call_schema(op.signature, attributes, further)}
+
+
+def _function_schema(function: FunctionDocument) -> dict[str, Any]:
+    """What a node that calls this function may have."""
+    inputs = tuple(function.inputs)
+    attributes = {
+        name: {"description": each.description or "", **({} if each.default is None else {"default": each.default})}
+        for name, each in function.attributes.items()
+    }
+    required = [name for name, each in function.attributes.items() if each.default is None]
+    signature = Signature(inputs, len(inputs), False, tuple(function.outputs), None)
+    call = _call_schema(signature, attributes, {"required": required} if required else {})
+    return {"description": function.description or "", **call}
+
+
+def _or_reference(field: dict[str, Any]) -> dict[str, Any]:
+    """A field, or what stands for its value in a function; what tells an editor about the field stays in front."""
+    told: dict[str, Any] = {key: field[key] for key in ("title", "description", "default") if key in field}
+    checked = {key: value for key, value in field.items() if key not in told}
+    return {**told, "anyOf": [checked, {"$ref": "#/$defs/AttributeReference"}]} if checked else field
+
+
+def _call_schema(signature: Signature, attributes: dict[str, Any], further: dict[str, Any]) -> dict[str, Any]:
     ordered: dict[str, Any] = {"type": "array", "minItems": signature.required}
     named: dict[str, Any] = {"type": "object", "required": list(signature.inputs[: signature.required])}
     if not signature.variadic:
         ordered["maxItems"] = len(signature.inputs)
         named |= {"properties": dict.fromkeys(signature.inputs, True), "additionalProperties": False}
-    fields = op.cls.model_json_schema()
-    attributes = {"type": "object", "properties": fields.get("properties", {}), "additionalProperties": False}
-    attributes |= {key: fields[key] for key in ("required", "$defs") if key in fields}
-    then: dict[str, Any] = {"properties": {"attributes": attributes, "inputs": {"anyOf": [ordered, named]}}}
-    if "required" in fields:
+    fields = {"type": "object", "properties": attributes, "additionalProperties": False, **further}
+    then: dict[str, Any] = {"properties": {"attributes": fields, "inputs": {"anyOf": [ordered, named]}}}
+    if "required" in further:
         then["required"] = ["attributes"]
-    return {"description": op.summary, **then}
+    return then
 
 
 def _rule_schema(rule: FunctionFile) -> dict[str, Any]:

@@ -98,7 +98,8 @@ class Declaration:
             found = problems_of(error, section, TrainingDocument)
             raise TrainingError(replace(each, pointer=f"/training{each.pointer or ''}") for each in found) from None
         changed = self.document.model_copy(update={"training": training})
-        problems = [*dangling_references(changed, self.graph.types), *unsupported_parts(changed)]
+        values = {**self.graph.types, **self.graph.aliases}
+        problems = [*dangling_references(changed, values), *unsupported_parts(changed)]
         if problems := problems or list(loss_problems(changed, self.graph)):
             raise TrainingError(problems)
         return training

@@ -8,15 +8,13 @@ shipped ones lie in the folder `rules` beside this module.
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
-from functools import cache
-from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from graphengine.binding import bind_sizes
+from graphengine.building import build_graph
 from graphengine.errors import GraphEngineError, InvalidModelError, Problem, did_you_mean
 from graphengine.executor import Executor
 from graphengine.format.documents import (
@@ -27,14 +25,13 @@ from graphengine.format.documents import (
     FunctionInputDocument,
     InputDocument,
     ModelDocument,
-    NodeDocument,
     OptimizerDocument,
     StateDocument,
 )
 from graphengine.format.positions import make_pointer
-from graphengine.format.reading import Source, parse_function, read_bytes
+from graphengine.format.reading import Source, parse_function, read_bytes, shipped_files
+from graphengine.functions import declaration_problems, is_number, substituted
 from graphengine.graph import Graph
-from graphengine.resolve import build_graph
 from graphengine.shapes import ArrayType, dtype_name, size_value
 from graphengine.values import MAX_BYTES, initial_value
 
@@ -61,12 +58,9 @@ class WrittenRule(NamedTuple):
         return list(self.source.locate(found).problems) if self.source else found
 
 
-@cache
-def shipped_rules() -> dict[str, FunctionFile]:
+def shipped_rules() -> Mapping[str, FunctionFile]:
     """The rules that come with the package, by name."""
-    folder = resources.files("graphengine.training") / "rules"
-    files = sorted((file for file in folder.iterdir() if file.name.endswith(".json")), key=lambda file: file.name)
-    return {file.name.removesuffix(".json"): parse_function(file.read_bytes(), file.name)[0] for file in files}
+    return shipped_files("graphengine.training", "rules")
 
 
 def find_rule(name: str, functions: Mapping[str, FunctionDocument] | None = None) -> FunctionFile:
@@ -174,7 +168,7 @@ def attribute_problems(rule: FunctionFile, attributes: Mapping[str, Any]) -> lis
         if name not in rule.attributes:
             hint = did_you_mean(name, rule.attributes, f"attributes of '{rule.name}'")
             problems.append(Problem("GE110", f"unknown key '{name}'", hint, pointer))
-        elif not _is_number(value):
+        elif not is_number(value):
             problems.append(Problem("GE112", f"must be a finite number, not {value!r:.60}", None, pointer))
     for name, document in rule.attributes.items():
         if document.default is None and name not in attributes:
@@ -225,12 +219,9 @@ def _output_problems(rule: FunctionFile) -> Iterator[Problem]:
 
 def _attribute_problems(rule: FunctionFile) -> Iterator[Problem]:
     """Attributes that a node could not name, or whose default is not a number."""
-    taken = {*rule.inputs, *(node["id"] for node in rule.nodes)}
+    yield from declaration_problems(rule)
     for name, attribute in rule.attributes.items():
-        if name in taken:
-            message = f"attribute '{name}' has the name of a node or an input"
-            yield Problem("GE201", message, None, make_pointer(("attributes", name)))
-        if attribute.default is not None and not _is_number(attribute.default):
+        if attribute.default is not None and not is_number(attribute.default):
             message = f"the default of attribute '{name}' must be a finite number, not {attribute.default!r:.60}"
             yield Problem("GE112", message, None, make_pointer(("attributes", name, "default")))
 
@@ -267,11 +258,6 @@ def _type_problems(rule: FunctionFile, graph: Graph, kind: ArrayType) -> Iterato
             yield Problem("GE302", f"output '{name}' is {got}, {what} is {expected}", None, pointer)
 
 
-def _is_number(value: Any) -> bool:
-    """A finite number, of a size that a float can have."""
-    return isinstance(value, (int, float)) and type(value) is not bool and abs(value) <= sys.float_info.max
-
-
 # ---------------------------------------------------------------- from a rule to a graph
 
 
@@ -287,7 +273,7 @@ def _build(rule: FunctionFile, attributes: Mapping[str, Any], kind: ArrayType) -
         name=rule.name,
         dtype=dtype_name(kind.dtype),
         inputs=inputs,
-        nodes=[_substituted(node, numbers) for node in rule.nodes],
+        nodes=[substituted(node, numbers) for node in rule.nodes],
         outputs=rule.outputs,
     )
     return build_graph(document)
@@ -315,15 +301,6 @@ def _declared(name: str, document: FunctionInputDocument, kind: ArrayType, sizes
 
 def _plain(value: Any) -> int | float:
     """A number as the literal of a graph; for what is none, which is told elsewhere, any."""
-    if not _is_number(value):
+    if not is_number(value):
         return 1.0
     return int(value) if isinstance(value, int) else float(value)
-
-
-def _substituted(node: NodeDocument, attributes: Mapping[str, float]) -> NodeDocument:
-    inputs: Any = node["inputs"]
-    if isinstance(inputs, dict):
-        replaced: Any = {name: attributes.get(ref, ref) for name, ref in inputs.items()}
-    else:
-        replaced = [attributes.get(ref, ref) for ref in inputs]
-    return {**node, "inputs": replaced}

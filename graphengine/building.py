@@ -1,0 +1,105 @@
+"""From a document to a graph: names get their meaning, calls of functions become nodes, random ops get keys."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from graphengine.errors import InvalidModelError, Problem, UnsupportedError
+from graphengine.format.documents import ModelDocument
+from graphengine.format.reading import Source
+from graphengine.functions import Call, Table, expansion_problems, functions_in
+from graphengine.graph import Graph, GraphNode, declared_types, infer_types, topologically_sorted
+from graphengine.inlining import Inlining, function_problems
+from graphengine.mode import with_keys
+from graphengine.resolve import Resolver, dangling_references, loss_problems, unsupported_parts
+
+
+def build_graph(document: ModelDocument, source: Source | None = None) -> Graph:
+    """The graph of a model document.
+
+    Raises
+    ------
+    InvalidModelError
+        With all independent problems, located if `source` is given.
+    UnsupportedError
+        GE900 if the file uses a part of the format that this version does not run.
+    """
+    try:
+        graph = _checked(document)
+    except InvalidModelError as error:
+        raise source.locate(error.problems) if source else error from None
+    unsupported = list(unsupported_parts(document))
+    if unsupported:
+        located = source.locate(unsupported).problems if source else unsupported
+        raise UnsupportedError(located)
+    return graph
+
+
+def _checked(document: ModelDocument) -> Graph:
+    """The graph, or an error with all problems."""
+    table = functions_in(document)
+    resolver = Resolver(document, table)
+    nodes = resolver.nodes()
+    problems = [*resolver.problems, *dangling_references(document, resolver.values)]
+    if table:
+        problems += [*_function_problems(document, table), *expansion_problems(document, table)]
+        if any(isinstance(node.node, Call) for node in nodes):
+            if problems:
+                raise InvalidModelError(problems)
+            return _inlined(document, resolver, nodes, table)
+    try:
+        keyed = with_keys(nodes, resolver.values) if resolver.takes_keys else nodes
+        graph = Graph(document, keyed, document.outputs)
+    except InvalidModelError as error:
+        cycles_or_types = [_with_pointer(problem, document) for problem in error.problems]
+        raise InvalidModelError(_relevant(problems, cycles_or_types)) from None
+    problems += loss_problems(document, graph)
+    if problems:
+        raise InvalidModelError(problems)
+    return graph
+
+
+def _function_problems(document: ModelDocument, table: Table) -> Iterator[Problem]:
+    """What is wrong with the functions of the file; its update rule is told where the optimizer is checked."""
+    rule = document.training.optimizer.type if document.training else None
+    for name in document.functions:
+        if name != rule:
+            yield from function_problems(table[name], table)
+
+
+def _inlined(document: ModelDocument, resolver: Resolver, calling: list[GraphNode], table: Table) -> Graph:
+    """The graph of a document that calls functions and in which nothing is wrong yet."""
+    inlining = Inlining(calling, table)
+    problems = inlining.problems or list(inlining.doubled(resolver.values))
+    if problems:
+        raise InvalidModelError(problems)
+    taken = {*resolver.values, *(node.id for node in inlining.nodes)}
+    header = inlining.renamed(document)
+    types = declared_types(header)
+    try:
+        nodes = topologically_sorted(with_keys(inlining.nodes, taken))
+        problems = inlining.type_problems(types, infer_types(nodes, types))
+    except InvalidModelError as error:
+        problems = [inlining.told(problem) for problem in error.problems]
+    if problems:
+        raise InvalidModelError(_with_pointer(problem, document) for problem in problems)
+    graph = Graph(header, nodes, header.outputs, types, inlining.aliases)
+    problems = list(loss_problems(header, graph))
+    if problems:
+        raise InvalidModelError(problems)
+    return graph
+
+
+def _relevant(problems: list[Problem], found: list[Problem]) -> list[Problem]:
+    """Type errors are told only of a graph that is otherwise whole: its types may be wrong because its names are."""
+    doubled = any(problem.code == "GE201" for problem in problems)
+    return problems + [problem for problem in found if not problems or (problem.code == "GE214" and not doubled)]
+
+
+def _with_pointer(problem: Problem, document: ModelDocument) -> Problem:
+    """A problem of a node of the file with its place."""
+    if problem.pointer is not None:
+        return problem
+    index = next(index for index, spec in enumerate(document.nodes) if spec["id"] == problem.node)
+    return replace(problem, pointer=f"/nodes/{index}")

@@ -1,0 +1,301 @@
+"""Inlining: each call of a function is replaced by the nodes of the function, their ids in the scope of the call.
+
+The node `product` of a function that the node `hidden` calls becomes `hidden/product`; the node that gives the
+function's first output becomes `hidden` itself. Nothing recurses: calls within calls are a list that grows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import orjson
+
+from graphengine.errors import Problem, did_you_mean
+from graphengine.format.documents import InputDocument, ModelDocument
+from graphengine.format.positions import make_pointer
+from graphengine.functions import (
+    Call,
+    Function,
+    Table,
+    attributes_named,
+    callable_in,
+    declaration_problems,
+    substituted,
+)
+from graphengine.graph import GraphNode, Operand, literal_type
+from graphengine.resolve import Resolver
+from graphengine.shapes import ArrayType, dtype_name, mismatch
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """One call on its way into the graph.
+
+    `node` is the id of the node that calls, in the file or in the function that the `parent` calls; `path` is the scope
+    of the nodes it becomes, and `ident` the id of the one that gives its first output.
+    """
+
+    node: str
+    path: str
+    ident: str
+    call: Call
+    operands: tuple[Operand, ...]
+    parent: Frame | None = None
+
+    def id_of(self, node: str) -> str:
+        """The id that a node of the function gets."""
+        return self.ident if node == self.call.function.lead else f"{self.path}/{node}"
+
+    @property
+    def trace(self) -> list[Frame]:
+        """The calls that lead here, the one in the file's own nodes first."""
+        frames: list[Frame] = [self]
+        while frames[-1].parent:
+            frames.append(frames[-1].parent)
+        return frames[::-1]
+
+    def __str__(self) -> str:
+        """The calls that lead here, as a message tells them."""
+        return ", ".join(f"call '{frame.node}' of '{frame.call.function.name}'" for frame in self.trace)
+
+
+class Inlining:
+    """The nodes of a file with all calls inlined, and what is wrong with the calls.
+
+    `aliases` maps names of results that a file can use ("cell:state") to values of the graph ("cell/new_state").
+    """
+
+    def __init__(self, nodes: Sequence[GraphNode], table: Table) -> None:
+        self.table, self._called_from = table, nodes
+        self.problems: list[Problem] = []
+        self.aliases: dict[str, str] = {}
+        self.nodes: list[GraphNode] = []
+        self._frames: list[Frame] = []
+        self._bodies: dict[tuple[Function, bytes], list[GraphNode]] = {}
+        self._inline(nodes)
+
+    def _inline(self, nodes: Sequence[GraphNode]) -> None:
+        for node in nodes:
+            if isinstance(node.node, Call):
+                results = self._results(node.id, node.id, node.node.function)
+                self.aliases.update({name: value for name, value in results.items() if name != value})
+        for node in nodes:
+            self._place(node, node.id, node.id, self.aliases)
+        for frame in self._frames:  # it grows: a function may call others
+            names = self._names(frame)
+            for node in self._body(frame):
+                self._place(node, f"{frame.path}/{node.id}", frame.id_of(node.id), names, frame)
+
+    def _place(
+        self, node: GraphNode, path: str, ident: str, names: Mapping[Any, Any], parent: Frame | None = None
+    ) -> None:
+        """Put a node into the graph, or a call among the frames, with its operands under the names of the graph."""
+        operands = tuple([names.get(operand, operand) for operand in node.inputs])
+        if isinstance(node.node, Call):
+            self._frames.append(Frame(node.id, path, ident, node.node, operands, parent))
+        else:
+            self.nodes.append(GraphNode(ident, node.op, node.node, operands))
+
+    def renamed(self, document: ModelDocument) -> ModelDocument:
+        """The document of the graph: it names values of the graph where the file names results of calls."""
+        names = self.aliases
+        changed: dict[str, Any] = {
+            "functions": {},
+            "outputs": {name: names.get(value, value) for name, value in document.outputs.items()},
+            "state": {
+                name: state.model_copy(update={"update": names.get(state.update or "", state.update)})
+                for name, state in document.state.items()
+            },
+        }
+        return document.model_copy(update=changed)
+
+    def _names(self, frame: Frame) -> dict[str, Operand]:
+        """What the names in a function stand for in one call: its inputs, and the results of its nodes."""
+        function = frame.call.function
+        names: dict[str, Operand] = dict(zip(function.signature.inputs, frame.operands, strict=True))
+        for node in self._body(frame):
+            ident = frame.id_of(node.id)
+            if isinstance(node.node, Call):
+                results = self._results(ident, f"{frame.path}/{node.id}", node.node.function)
+                names.update({f"{node.id}{name.removeprefix(ident)}": value for name, value in results.items()})
+            else:
+                names[node.id] = ident
+                names.update({f"{node.id}:{port}": f"{ident}:{port}" for port in node.outputs[1:]})
+        return names
+
+    def _results(self, ident: str, path: str, function: Function) -> dict[str, str]:
+        """The values that a call gives, by the names that refer to them."""
+        first, *others = function.signature.outputs
+        values = {ident: self._value(ident, path, function, first)}
+        return values | {f"{ident}:{port}": self._value(ident, path, function, port) for port in others}
+
+    def _value(self, ident: str, path: str, function: Function, port: str) -> str:
+        """The value that one output of a call is, followed through calls within the call."""
+        while True:
+            node, _, inner = function.document.outputs[port].partition(":")
+            ident, path = ident if node == function.lead else f"{path}/{node}", f"{path}/{node}"
+            callee = callable_in(function, self.table).get(function.ops[node])
+            if callee is None:
+                return f"{ident}:{inner}" if inner else ident
+            function, port = callee, inner or callee.signature.outputs[0]
+
+    def _body(self, frame: Frame) -> list[GraphNode]:
+        """The nodes of a function for the attributes of a call; equal attributes give the same ones."""
+        function, attributes = frame.call.function, frame.call.attributes
+        key = (function, orjson.dumps(attributes, option=orjson.OPT_SORT_KEYS))
+        if key not in self._bodies:
+            nodes, problems = resolved_body(function, attributes, self.table)
+            self._bodies[key] = nodes
+            self.problems += [self._called(frame, problem) for problem in problems]
+        return self._bodies[key]
+
+    # ------------------------------------------------------------ what is wrong
+
+    def doubled(self, taken: Iterable[str]) -> Iterator[Problem]:
+        """Ids of inlined nodes that something else has already."""
+        calls = {frame.node for frame in self._frames if frame.parent is None}
+        seen = set(taken) - calls
+        for frame in self._frames:
+            for node in self._body(frame):
+                ident = frame.id_of(node.id)
+                if isinstance(node.node, Call):
+                    continue
+                if ident in seen:
+                    message = f"{frame}, node '{node.id}': the id '{ident}' is used twice"
+                    yield Problem("GE201", message, "rename a node of the file", self._place_of(frame), frame.path)
+                seen.add(ident)
+
+    def type_problems(self, types: Mapping[str, ArrayType], found: Iterable[Problem]) -> list[Problem]:
+        """What is wrong with operands of calls and, where these are as declared, what was found inside.
+
+        The same inside the same function is told once.
+        """
+        problems: dict[Frame, Problem] = {}
+        for frame in self._frames:
+            reason = _misfit(frame, types) if problems.keys().isdisjoint(frame.trace) else None
+            if reason:
+                problems[frame] = Problem("GE301", f"{frame}: {reason}", None, self._place_of(frame), frame.path)
+        inner: dict[Any, Problem] = {}
+        for problem in found:
+            within = self._origins[problem.node][0] if problem.node in self._origins else None
+            told = self.told(problem)
+            if within is None or problems.keys().isdisjoint(within.trace):
+                inner.setdefault((told.pointer, told.message.removeprefix(str(within))), told)
+        return [*problems.values(), *inner.values()]
+
+    def told(self, problem: Problem) -> Problem:
+        """A problem of an inlined node as one of the function's node, to which calls have led; any other as it is."""
+        if problem.node not in self._origins:
+            return problem
+        frame, node = self._origins[problem.node]
+        function = frame.call.function
+        pointer = make_pointer(("nodes", list(function.ops).index(node)))
+        message = problem.message.removeprefix(f"node '{problem.node}'")
+        return self._called(frame, replace(problem, message=f"node '{node}'{message}", pointer=pointer))
+
+    def _called(self, frame: Frame, problem: Problem) -> Problem:
+        """A problem in a function as one of a call; of a function that is in no file, the place is that of the call."""
+        function = frame.call.function
+        within = make_pointer(("functions", function.name)) + (problem.pointer or "")
+        pointer = self._place_of(frame) if function.domain else within
+        return replace(problem, message=f"{frame}, {problem.message}", pointer=pointer)
+
+    def _place_of(self, frame: Frame) -> str:
+        """The pointer to the innermost node of the file that leads to a call."""
+        place = ""
+        for caller in frame.trace:
+            if caller.parent is None:
+                place = make_pointer(("nodes", self._index[caller.node]))
+            elif caller.parent.call.function.domain is None:
+                function = caller.parent.call.function
+                index = list(function.ops).index(caller.node)
+                place = make_pointer(("functions", function.name, "nodes", index))
+        return place
+
+    @cached_property
+    def _index(self) -> Mapping[str, int]:
+        return {node.id: index for index, node in enumerate(self._called_from)}
+
+    @cached_property
+    def _origins(self) -> Mapping[str | None, tuple[Frame, str]]:
+        """The call that each inlined node is from, and its id in the function."""
+        return {
+            frame.id_of(node.id): (frame, node.id)
+            for frame in self._frames
+            for node in self._body(frame)
+            if not isinstance(node.node, Call)
+        }
+
+
+def _misfit(frame: Frame, types: Mapping[str, ArrayType]) -> str | None:
+    """Why the operands of a call do not have the declared shapes and dtypes; None if they have or are not known."""
+    declared = frame.call.function.document.inputs
+    kinds = [types.get(ref) if isinstance(ref, str) else literal_type(ref) for ref in frame.operands]
+    given = {name: kind for name, kind in zip(declared, kinds, strict=True) if kind is not None}
+    for name, kind in given.items():
+        dtype = declared[name].dtype
+        if dtype is not None and isinstance(kind.dtype, np.dtype) and kind.dtype != dtype:
+            return f"input '{name}' must be {dtype}, it is {dtype_name(kind.dtype)}"
+    shapes = {name: tuple(each.shape) for name, each in declared.items() if each.shape is not None and name in given}
+    return mismatch(shapes, {name: given[name].shape for name in shapes})
+
+
+def function_problems(function: Function, table: Table) -> list[Problem]:
+    """What is wrong with a function of the file whatever its attributes are; pointers into the file."""
+    document = function.document
+    found = [*declaration_problems(document), *_output_problems(function), *_default_problems(function)]
+    if document.outputs:
+        known = {name: value for name, value in function.defaults.items() if function.may_be(name, value)}
+        attributes = {**dict.fromkeys(document.attributes.keys() - known.keys(), 1.0), **known}
+        unsure = {node["id"] for node in document.nodes if any(name not in known for name, _ in attributes_named(node))}
+        _, problems = resolved_body(function, attributes, table)
+        found += [each for each in problems if each.code != "GE213" or each.node not in unsure]
+    pointer, prefix = make_pointer(("functions", function.name)), f"function '{function.name}': "
+    return [replace(each, pointer=pointer + (each.pointer or ""), message=prefix + each.message) for each in found]
+
+
+def _output_problems(function: Function) -> Iterator[Problem]:
+    """Outputs that are not the value of a node; whether a node has the port is told where its op is known."""
+    if not function.document.outputs:
+        yield Problem("GE111", "it has no output", None, "/outputs")
+    for name, value in function.document.outputs.items():
+        if value.partition(":")[0] not in function.ops:
+            hint = did_you_mean(value, function.ops, "nodes")
+            message = f"output '{name}': no node gives the value '{value}'"
+            yield Problem("GE210", message, hint, make_pointer(("outputs", name)))
+
+
+def _default_problems(function: Function) -> Iterator[Problem]:
+    for name, value in function.defaults.items():
+        if not function.may_be(name, value):
+            message = f"attribute '{name}' is an input of a node, so its default must be a finite number"
+            yield Problem("GE112", message, None, make_pointer(("attributes", name, "default")))
+
+
+def resolved_body(
+    function: Function, attributes: Mapping[str, Any], table: Table
+) -> tuple[list[GraphNode], list[Problem]]:
+    """The nodes of a function for given attributes, and what is wrong with them; pointers into the function."""
+    document = function.document
+    content = ModelDocument.model_construct(
+        format="graphengine.model",
+        format_version=1,
+        opset_imports=dict(function.imports),
+        name=function.name,
+        inputs={name: InputDocument(shape=[]) for name in document.inputs},
+        nodes=[substituted(node, attributes) for node in document.nodes],
+        outputs=document.outputs,
+    )
+    resolver = Resolver(content, callable_in(function, table))
+    nodes = resolver.nodes()
+    dangling = (
+        Problem("GE210", f"output '{name}': value '{value}' is not defined", None, make_pointer(("outputs", name)))
+        for name, value in document.outputs.items()
+        if ":" in value and value not in resolver.values
+    )
+    problems = [each for each in resolver.problems if each.code != "GE105" or each.node is not None]
+    return nodes, [*problems, *dangling]

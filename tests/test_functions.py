@@ -1,0 +1,448 @@
+"""Functions: calls become nodes in the scope of the call, and what is wrong is told with the calls that lead to it."""
+
+import copy
+import itertools
+import json
+
+import numpy as np
+import pytest
+from documents import codes_of, document, model, problem_of, problems_of, training, write
+
+import graphengine as ge
+from graphengine.format import dump_model
+from graphengine.functions import MAX_DEPTH, MAX_NODES
+
+
+def function(nodes, outputs, *inputs, **sections):
+    """A function whose inputs are names, or (name, declaration)."""
+    declared = dict(each if isinstance(each, tuple) else (each, {}) for each in inputs)
+    specs = document(nodes)["nodes"]
+    return {"inputs": declared, "nodes": specs, "outputs": outputs, **sections}
+
+
+SCALED = function(
+    {
+        "product": ("mul", ["factor", "x"]),
+        "total": ("sum", ["product"], {"axis": {"attribute": "axis"}}),
+    },
+    {"total": "total", "scaled": "product"},
+    "x",
+    attributes={"factor": {"default": 2}, "axis": {}},
+)
+LAYER = function(
+    {"affine": ("affine", ["x", "w"]), "out": ("relu", ["affine"])}, {"out": "out"}, "x", ("w", {"shape": ["I", "O"]})
+)
+AFFINE = function({"product": ("matmul", ["x", "w"])}, {"out": "product"}, "x", ("w", {"shape": ["I", "O"]}))
+
+
+def calls(nodes, functions, **sections):
+    return document(nodes, functions=functions, inputs={"x": ["N", 3]}, **sections)
+
+
+def scaled(attributes=None, **sections):
+    nodes = {"s": ("scaled", ["x"], {"axis": 0, **(attributes or {})}), "loss": ("mean", ["s"])}
+    return calls(nodes, {"scaled": copy.deepcopy(SCALED)}, **sections)
+
+
+def layers(*sizes):
+    """A chain of layers, each a function that calls a function."""
+    weights = {f"w{index}": np.ones(shape) for index, shape in enumerate(itertools.pairwise(sizes))}
+    nodes = {f"l{index}": ("layer", [f"l{index - 1}" if index else "x", f"w{index}"]) for index in range(len(weights))}
+    functions = {"layer": copy.deepcopy(LAYER), "affine": copy.deepcopy(AFFINE)}
+    return calls(nodes, functions, parameters=weights)
+
+
+def nodes_of(content):
+    return {node.id: (node.op, node.inputs) for node in ge.Model.from_dict(content).graph.nodes}
+
+
+# ---------------------------------------------------------------- what a call becomes
+
+
+def test_nodes_are_in_the_scope_of_the_call_and_the_first_output_is_the_call_itself():
+    assert nodes_of(scaled()) == {
+        "s/product": ("mul", (2, "x")),
+        "s": ("sum", ("s/product",)),
+        "loss": ("mean", ("s",)),
+    }
+
+
+def test_calls_within_calls_are_scopes_within_scopes():
+    found = nodes_of(layers(3, 4, 2))
+    assert found == {
+        "l0/affine": ("matmul", ("x", "w0")),
+        "l0": ("relu", ("l0/affine",)),
+        "l1/affine": ("matmul", ("l0", "w1")),
+        "l1": ("relu", ("l1/affine",)),
+    }
+
+
+def test_a_call_computes_what_its_nodes_compute():
+    x = np.arange(6.0).reshape(2, 3) - 2
+    run = ge.Model.from_dict(layers(3, 4, 2)).forward(x=x)
+    expected = np.maximum(np.maximum(x @ np.ones((3, 4)), 0) @ np.ones((4, 2)), 0)
+    np.testing.assert_array_equal(run["out"], expected)
+
+
+@pytest.mark.parametrize(("attributes", "total"), [({}, 6.0), ({"factor": 5}, 15.0), ({"factor": -0.5}, -1.5)])
+def test_an_attribute_of_a_call_stands_before_its_default(attributes, total):
+    run = ge.Model.from_dict(scaled(attributes)).forward(x=np.ones((3, 3)))
+    assert run.value("s").tolist() == [total] * 3
+
+
+def test_an_attribute_may_be_an_element_of_an_attribute():
+    axes = function(
+        {"s": ("sum", ["x"], {"axis": [0, {"attribute": "other"}]})}, {"s": "s"}, "x", attributes={"other": {}}
+    )
+    content = calls({"z": ("total", ["x"], {"other": 1})}, {"total": axes})
+    assert ge.Model.from_dict(content).forward(x=np.ones((2, 3)))["out"] == 6
+
+
+def test_an_attribute_is_handed_on_to_a_call_within():
+    outer = function(
+        {"s": ("scaled", ["x"], {"axis": {"attribute": "along"}, "factor": {"attribute": "by"}})},
+        {"s": "s"},
+        "x",
+        attributes={"along": {}, "by": {"default": 10}},
+    )
+    content = calls({"z": ("outer", ["x"], {"along": 1})}, {"outer": outer, "scaled": SCALED})
+    assert ge.Model.from_dict(content).forward(x=np.ones((2, 3)))["out"].tolist() == [30, 30]
+
+
+def test_further_outputs_are_referred_to_by_port_everywhere():
+    nodes = {"s": ("scaled", {"x": "x"}, {"axis": 0}), "loss": ("mean", ["s:scaled"])}
+    state = {"last": {"shape": [3], "initializer": {"type": "zeros"}, "update": "s"}}
+    run = model(
+        nodes,
+        {"loss": "loss", "scaled": "s:scaled"},
+        inputs={"x": ["N", 3]},
+        functions={"scaled": SCALED},
+        state=state,
+    ).forward(x=np.ones((2, 3)))
+    assert run["scaled"].tolist() == [[2] * 3] * 2
+    assert run.value("s:scaled").tolist() == run.value("s/product").tolist()
+    assert run.backward(of="loss", wrt=["s:scaled"])["s:scaled"].tolist() == [[1 / 6] * 3] * 2
+
+
+def test_an_output_of_a_call_within_a_call_is_followed_to_its_node():
+    inner = function({"a": ("neg", ["x"]), "b": ("square", ["x"])}, {"a": "a", "b": "b"}, "x")
+    outer = function({"i": ("inner", ["x"]), "z": ("add", ["i", "i:b"])}, {"b": "i:b", "z": "z", "a": "i"}, "x")
+    nodes = {"o": ("outer", ["x"]), "sum": ("add", ["o", "o:a"]), "all": ("add", ["sum", "o:z"])}
+    functions = {"outer": outer, "inner": inner}
+    content = document(nodes, {"all": "all"}, inputs={"x": []}, functions=functions)
+    assert ge.Model.from_dict(content).forward(x=3.0)["all"] == 9 - 3 + (9 - 3)
+    assert nodes_of(content)["all"] == ("add", ("sum", "o/z"))
+
+
+def test_a_function_of_the_file_stands_before_an_op_of_its_name():
+    twice = function({"z": ("add", ["x", "x"])}, {"z": "z"}, "x")
+    assert model({"z": ("neg", ["x"])}, inputs={"x": []}, functions={"neg": twice}).forward(x=3.0)["out"] == 6
+
+
+def test_random_nodes_of_two_calls_draw_different_numbers():
+    @ge.register("test.draw")
+    class Draw(ge.Node):
+        def forward(self, key=None):
+            return key
+
+    draw = function({"d": ("test.draw", [])}, {"d": "d"})
+    content = document({"a": ("draw", []), "b": ("draw", [])}, {"a": "a", "b": "b"}, functions={"draw": draw})
+    content["opset_imports"]["test"] = 1
+    drawn = ge.Model.from_dict(content).predict()
+    assert drawn["a"].tolist() != drawn["b"].tolist()
+
+
+def test_a_model_with_calls_trains_by_plan_as_the_graph_without_them_does():
+    section = {"training": training(loss="loss", learning_rate=0.01, epochs=5)}
+    nodes = {"y": ("affine", ["x", "w"]), "squares": ("square", ["y"]), "loss": ("mean", ["squares"])}
+    inline = {**nodes, "y": ("matmul", ["x", "w"])}
+    data = {"x": np.arange(12.0).reshape(4, 3) / 10}
+    trained = []
+    for spec, functions in ((nodes, {"affine": AFFINE}), (inline, {})):
+        content = calls(spec, functions, parameters={"w": np.ones((3, 2))}, **section)
+        made = ge.Model.from_dict(content)
+        made.train(data=data)
+        trained.append(made.parameters["w"].tolist())
+    assert trained[0] == trained[1]
+
+
+def test_a_loss_may_be_a_further_output():
+    function_ = function({"m": ("mean", ["x"]), "s": ("square", ["m"])}, {"m": "m", "s": "s"}, "x")
+    nodes = {"p": ("mul", ["x", "w"]), "f": ("f", ["p"])}
+    content = calls(nodes, {"f": function_}, parameters={"w": 1.0}, training=training(loss="f:s"))
+    made = ge.Model.from_dict(content)
+    assert made.train(data={"x": np.ones((2, 3))}).last.loss == 1.0
+    assert made.forward(x=np.ones((2, 3))).backward().keys() == {"w"}
+
+
+# ---------------------------------------------------------------- what is saved
+
+
+def test_a_saved_model_keeps_its_functions_and_calls(tmp_path):
+    path = tmp_path / "m.json"
+    made = ge.Model.from_dict(layers(3, 4))
+    made.save(path)
+    again = json.loads(path.read_bytes())
+    assert again["nodes"] == [{"id": "l0", "op": "layer", "inputs": ["x", "w0"]}]
+    assert again["functions"].keys() == {"layer", "affine"}
+    assert path.read_bytes() == dump_model(ge.load(path).document)
+
+
+def test_a_derived_graph_has_no_calls_and_loads_without_the_functions(tmp_path):
+    nodes = {"l": ("layer", ["x", "w"]), "loss": ("mean", ["l"])}
+    content = calls(nodes, {"layer": LAYER, "affine": AFFINE}, parameters={"w": np.ones((3, 2))})
+    made = ge.Model.from_dict(content)
+    made.gradient("loss").save(tmp_path / "g.json")
+    gradient = ge.load(tmp_path / "g.json")
+    assert gradient.document.functions == {}
+    x = np.ones((2, 3))
+    expected = made.forward(x=x).backward()["w"]
+    np.testing.assert_array_equal(gradient.forward(x=x)["d_loss/d_w"], expected)
+
+
+# ---------------------------------------------------------------- what is wrong with a call
+
+
+@pytest.mark.parametrize(
+    ("attributes", "pointer", "said"),
+    [
+        ({"factr": 1}, "/nodes/0/attributes/factr", "unknown key 'factr'"),
+        ({"factor": "mean"}, "/nodes/0/attributes/factor", "'factor' must be a finite number, not 'mean'"),
+        ({"factor": [1]}, "/nodes/0/attributes/factor", "must be a finite number"),
+    ],
+)
+def test_wrong_attributes_of_a_call(attributes, pointer, said):
+    found = problem_of(scaled(attributes))
+    assert (found.code, found.pointer) == ("GE213", pointer)
+    assert said in found.message
+
+
+def test_a_missing_attribute_of_a_call():
+    content = scaled()
+    del content["nodes"][0]["attributes"]
+    found = problem_of(content)
+    assert (found.code, found.pointer) == ("GE213", "/nodes/0")
+    assert "attribute of function 'scaled': 'axis' is missing" in found.message
+
+
+@pytest.mark.parametrize("inputs", [[], ["x", "x"], {"y": "x"}, {}])
+def test_wrong_inputs_of_a_call_are_those_of_an_op(inputs):
+    content = scaled()
+    content["nodes"][0]["inputs"] = inputs
+    assert set(codes_of(content)) == {"GE212"}
+
+
+def test_a_wrong_shape_is_told_at_the_call_and_no_consequence():
+    found = problem_of(layers(3, 4) | {"parameters": {"w0": {"shape": [3], "initializer": {"type": "ones"}}}})
+    assert (found.code, found.pointer, found.node) == ("GE301", "/nodes/0", "l0")
+    assert found.message == "call 'l0' of 'layer': input 'w' has shape (3,), declared is (I, O)"
+
+
+def test_one_symbol_of_a_function_is_one_size_in_a_call():
+    pair = function({"z": ("matmul", ["a", "b"])}, {"z": "z"}, ("a", {"shape": ["M", "K"]}), ("b", {"shape": ["K", 2]}))
+    nodes = {"z": ("pair", ["a", "b"])}
+    shapes = {"a": [5, "N"], "b": ["P", 2]}
+    found = problem_of(document(nodes, inputs=shapes, functions={"pair": pair}))
+    assert found.message == "call 'z' of 'pair': input 'b' has size P in dimension 0 (K), but input 'a' makes K N"
+    model(nodes, inputs={**shapes, "b": ["N", 2]}, functions={"pair": pair})
+    found = problem_of(document(nodes, inputs={"a": [5, 4], "b": [4, 3]}, functions={"pair": pair}))
+    assert found.message.endswith("input 'b' has size 3 in dimension 1, declared is 2")
+
+
+def test_a_product_of_symbols_is_checked_once_its_symbols_are_known():
+    gates = function({"z": ("add", ["a", "b"])}, {"z": "z"}, ("a", {"shape": ["4*H"]}), ("b", {"shape": ["H"]}))
+    content = document({"z": ("gates", ["a", "b"])}, inputs={"a": [9], "b": [2]}, functions={"gates": gates})
+    assert "has size 9 in dimension 0 (4*H), but input 'b' makes 4*H 8" in problem_of(content).message
+
+
+def test_a_declared_dtype_is_checked_at_the_call():
+    index = function({"z": ("neg", ["i"])}, {"z": "z"}, ("i", {"dtype": "int64"}))
+    content = document({"z": ("index", ["x"])}, inputs={"x": []}, functions={"index": index})
+    assert problem_of(content).message == "call 'z' of 'index': input 'i' must be int64, it is float64"
+
+
+def test_an_error_inside_names_the_calls_and_the_node():
+    content = scaled({"axis": 7})
+    found = problem_of(content)
+    assert (found.code, found.pointer, found.node) == ("GE301", "/functions/scaled/nodes/1", "s")
+    assert found.message.startswith("call 's' of 'scaled', node 'total' (sum): axis 7 is out of range")
+    content = scaled({"axis": "first"})
+    found = problem_of(content)
+    assert (found.code, found.pointer) == ("GE213", "/functions/scaled/nodes/1/attributes/axis")
+    assert found.message.startswith("call 's' of 'scaled', node 'total': attribute of op 'sum'")
+
+
+def test_an_error_deep_inside_names_every_call_on_the_way():
+    content = layers(3, 4)
+    content["functions"]["affine"]["inputs"]["w"] = {}
+    content["functions"]["layer"]["inputs"]["w"] = {}
+    content["parameters"] = {"w0": {"shape": [5, 4], "initializer": {"type": "ones"}}}
+    found = problem_of(content)
+    assert found.message.startswith("call 'l0' of 'layer', call 'affine' of 'affine', node 'product' (matmul): ")
+    assert found.pointer == "/functions/affine/nodes/0"
+
+
+def test_the_same_error_of_a_function_is_told_once_for_all_calls():
+    content = layers(3, 3, 3, 3)
+    content["functions"]["layer"]["nodes"][1]["op"] = "reluu"
+    assert problem_of(content).message == "function 'layer': node 'out': op 'reluu' is not known"
+
+
+def test_an_error_of_a_shipped_function_has_the_place_of_the_call():
+    content = document({"z": ("nn.dense", ["x", "w", "b"])}, inputs={"x": ["N", 2], "w": [3, 4], "b": [4]})
+    content["opset_imports"]["nn"] = 1
+    found = problem_of(content)
+    assert (found.code, found.pointer) == ("GE301", "/nodes/0")
+    assert found.message.startswith("call 'z' of 'nn.dense', node 'product' (matmul): ")
+
+
+def test_a_failing_node_names_call_and_node():
+    @ge.register("test.fails")
+    class Fails(ge.Node):
+        def infer(self, x):
+            return x
+
+        def forward(self, x):
+            raise ValueError("no")
+
+    inner = function({"bad": ("test.fails", ["x"]), "z": ("neg", ["bad"])}, {"z": "z"}, "x")
+    made = model(
+        {"z": ("inner", ["x"])}, inputs={"x": []}, functions={"inner": inner}, opset_imports={"core": 1, "test": 1}
+    )
+    with pytest.raises(ge.errors.ExecutionError, match=r"node 'z/bad' \(test\.fails\): no"):
+        made.forward(x=1.0)["out"]
+
+
+# ---------------------------------------------------------------- what is wrong with a function
+
+
+def broken(**changes):
+    """A file that calls nothing, with a function that has something wrong."""
+    return calls({"z": ("neg", ["x"])}, {"f": {**copy.deepcopy(SCALED), **changes}})
+
+
+@pytest.mark.parametrize(
+    ("changes", "code", "pointer", "said"),
+    [
+        ({"outputs": {}}, "GE111", "/functions/f/outputs", "it has no output"),
+        ({"outputs": {"y": "x"}}, "GE210", "/functions/f/outputs/y", "no node gives the value 'x'"),
+        ({"outputs": {"y": "totl"}}, "GE210", "/functions/f/outputs/y", "no node gives the value 'totl'"),
+        ({"outputs": {"y": "total:b"}}, "GE210", "/functions/f/outputs/y", "'total:b' is not defined"),
+        ({"inputs": {}}, "GE210", "/functions/f/nodes/0/inputs/1", "node 'product': input 'x' is not defined"),
+        ({"inputs": {"x": {}, "axis": {}}}, "GE201", "/functions/f/attributes/axis", "the name of a node or an input"),
+        ({"inputs": {"x": {}, "total": {}}}, "GE201", "/functions/f/nodes/1/id", "id 'total' is used twice"),
+        (
+            {"attributes": {"factor": {"default": "a"}, "axis": {}}},
+            "GE112",
+            "/functions/f/attributes/factor/default",
+            "",
+        ),
+        ({"attributes": {"factor": {"default": 1}}}, "GE210", "/functions/f/nodes/1/attributes/axis", "'axis'"),
+    ],
+)
+def test_a_wrong_function_is_told_even_if_nothing_calls_it(changes, code, pointer, said):
+    found = problem_of(broken(**changes))
+    assert (found.code, found.pointer) == (code, pointer)
+    assert said in found.message
+
+
+def test_all_independent_errors_of_functions_and_nodes_are_told_at_once():
+    content = scaled({"factr": 1})
+    content["functions"]["scaled"]["nodes"][0]["op"] = "mull"
+    content["functions"]["g"] = function({"a": ("neg", ["b"])}, {"a": "a"})
+    content["nodes"].append({"id": "w", "op": "neg", "inputs": ["nothing"]})
+    assert sorted(codes_of(content)) == ["GE210", "GE210", "GE211", "GE213"]
+
+
+def test_a_required_attribute_is_no_error_of_the_function():
+    model({"z": ("neg", ["x"])}, inputs={"x": []}, functions={"scaled": SCALED})
+
+
+def test_an_update_rule_cannot_be_called():
+    rule = function({"z": ("add", ["x", "v"])}, {"z": "z"}, "x", ("v", {"initializer": {"type": "zeros"}}))
+    found = problem_of(document({"z": ("rule", ["x", "x"])}, inputs={"x": []}, functions={"rule": rule}))
+    assert (found.code, found.pointer) == ("GE212", "/nodes/0/op")
+
+
+def test_recursion_is_refused_with_the_cycle():
+    functions = {
+        name: function({"z": (called, ["x"])}, {"z": "z"}, "x") for name, called in zip("abc", "bca", strict=True)
+    }
+    found = problem_of(document({"z": ("a", ["x"])}, inputs={"x": []}, functions=functions))
+    assert (found.code, found.message.split(": ", 1)[1]) in {
+        ("GE215", cycle) for cycle in ("a -> b -> c -> a", "b -> c -> a -> b", "c -> a -> b -> c")
+    }
+    assert problem_of(document({"z": ("neg", ["x"])}, inputs={"x": []}, functions=functions)).code == "GE215"
+
+
+def tower(levels, calls_each, leaf="neg"):
+    """Functions that each call the next one several times, and a call of the first."""
+    functions = {}
+    for level in range(levels):
+        op = f"f{level + 1}" if level + 1 < levels else leaf
+        nodes = {f"n{index}": (op, [f"n{index - 1}" if index else "x"]) for index in range(calls_each)}
+        functions[f"f{level}"] = function(nodes, {"z": f"n{calls_each - 1}"}, "x")
+    return document({"z": ("f0", ["x"])}, inputs={"x": []}, functions=functions)
+
+
+def test_an_expansion_is_counted_before_it_is_made():
+    found = problem_of(tower(30, 2))
+    assert found.code == "GE216"
+    assert "1,073,741,824 nodes" in found.message
+    found = problem_of(tower(90, 40))
+    assert "more than 1,000,000,000,000,000 nodes" in found.message
+    assert len(ge.Model.from_dict(tower(10, 2)).graph.nodes) == 2**10 < MAX_NODES
+
+
+def test_calls_within_calls_have_a_limit():
+    assert len(ge.Model.from_dict(tower(MAX_DEPTH, 1)).graph.nodes) == 1
+    assert f"{MAX_DEPTH + 1} levels of calls" in problem_of(tower(MAX_DEPTH + 1, 1)).message
+
+
+def test_text_that_grows_with_the_depth_is_counted_too():
+    content = tower(17, 2)
+    names = {f"f{level}": f"f{level}" for level in range(17)}
+    for name in names:
+        for node in content["functions"][name]["nodes"]:
+            node["id"] = node["id"] + "x" * 190
+            node["inputs"] = [ref + "x" * 190 if ref != "x" else ref for ref in node["inputs"]]
+        content["functions"][name]["outputs"]["z"] += "x" * 190
+    found = problem_of(content)
+    assert (found.code, "characters" in found.message) == ("GE216", True)
+
+
+def test_an_id_that_a_call_makes_must_be_free():
+    content = scaled()
+    content["nodes"].append({"id": "s/product", "op": "neg", "inputs": ["x"]})
+    found = problem_of(content)
+    assert (found.code, found.pointer) == ("GE201", "/nodes/0")
+
+
+def test_a_cycle_through_a_call_is_told_with_the_ids_of_the_graph():
+    content = scaled()
+    content["nodes"][0]["inputs"] = ["loss"]
+    found = problem_of(content)
+    assert (found.code, found.message) == ("GE214", "nodes form a cycle: loss -> s/product -> s -> loss")
+
+
+def test_an_undefined_op_of_the_shipped_domain_names_the_near_one_and_the_import():
+    content = document({"z": ("nn.dens", ["x"])}, inputs={"x": []})
+    assert problem_of(content).hint == "did you mean 'nn.dense'?"
+    content["nodes"][0]["op"] = "nn.dense"
+    found = problem_of(content)
+    assert (found.code, found.hint) == ("GE105", 'add "nn": 1 to opset_imports')
+
+
+def test_problems_of_a_function_have_line_and_column(tmp_path):
+    content = scaled({"axis": 7})
+    path = write(tmp_path / "m.json", content)
+    with pytest.raises(ge.errors.InvalidModelError) as caught:
+        ge.load(path)
+    (found,) = caught.value.problems
+    assert '"id": "total"' in path.read_text().splitlines()[found.line]
+
+
+def test_many_problems_of_calls_are_each_told():
+    content = layers(3, 4, 5)
+    content["parameters"] = {name: {"shape": [1], "initializer": {"type": "ones"}} for name in ("w0", "w1")}
+    assert [found.node for found in problems_of(content)] == ["l0", "l1"]
