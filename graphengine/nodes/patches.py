@@ -1,0 +1,145 @@
+"""Patches of arrays as columns of matrices, and back: convolution and pooling are made of them.
+
+`unfold` lays patches side by side and `fold` adds them up where they overlap: each is the other's gradient. Layouts,
+names and attributes are those of PyTorch: arrays are (N, C, *sizes), where N may be a symbol, and an attribute that
+holds for all axes is one integer.
+"""
+
+import itertools
+import math
+from typing import Annotated, Literal
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from pydantic import Field
+
+from graphengine.node import Node
+from graphengine.nodes.constants import NON_FINITE
+from graphengine.registry import register
+from graphengine.shapes import ArrayType, product, shape_text
+
+Count = Annotated[int, Field(ge=1)]
+Counts = Count | tuple[Count, ...]
+Width = Annotated[int, Field(ge=0)]
+Widths = Width | tuple[Width, ...]
+
+
+@register("unfold")
+class Unfold(Node):
+    """Patches of x as columns: (N, C, *sizes) becomes (N, C * patch size, number of patches).
+
+    Patches begin every `stride` values, and their values lie `dilation` apart. Before that x is padded with `padding`
+    values of `fill` on both sides of each axis.
+    """
+
+    kernel_size: tuple[Count, ...]
+    stride: Counts = 1
+    padding: Widths = 0
+    dilation: Counts = 1
+    fill: float | Literal["-Infinity"] = 0.0
+
+    def infer(self, x):
+        counts = patch_counts(self, self.kernel_size, x)
+        return ArrayType((x.shape[0], product([x.shape[1], *self.kernel_size]), math.prod(counts)), x.dtype)
+
+    def forward(self, x):
+        axes = tuple(range(2, x.ndim))
+        widths = by_axis(self.padding, axes)
+        if any(widths):
+            fill = NON_FINITE.get(self.fill, self.fill)
+            x = np.pad(x, [(0, 0), (0, 0), *((width, width) for width in widths)], constant_values=fill)
+        patches = sliding_window_view(x, spans(self, self.kernel_size), axes)
+        steps = [slice(None, None, step) for each in (self.stride, self.dilation) for step in by_axis(each, axes)]
+        patches = np.moveaxis(patches[..., *steps], axes, range(-len(axes), 0))
+        return patches.reshape(len(x), math.prod(patches.shape[1 : x.ndim]), math.prod(patches.shape[x.ndim :]))
+
+    def backward(self, grad, x):
+        return Fold(output_size=x.shape[2:], **patch_fields(self, self.kernel_size))(grad)
+
+
+@register("fold")
+class Fold(Node):
+    """Sum of patches where they overlap: (N, C * patch size, number of patches) becomes (N, C, *output_size).
+
+    The patches are those that `unfold` with the same attributes makes of an array of that size; what lies on the
+    padding is left out.
+    """
+
+    output_size: tuple[Count, ...]
+    kernel_size: tuple[Count, ...]
+    stride: Counts = 1
+    padding: Widths = 0
+    dilation: Counts = 1
+
+    def infer(self, x):
+        size = math.prod(self.kernel_size)
+        count = math.prod(patch_counts(self, self.kernel_size, ArrayType((1, 1, *self.output_size), x.dtype)))
+        if len(x.shape) != 3 or x.shape[2] != count or not isinstance(x.shape[1], int) or x.shape[1] % size:
+            raise ValueError(f"patches must have shape (N, C * {size}, {count}), not {shape_text(x.shape)}")
+        return ArrayType((x.shape[0], x.shape[1] // size, *self.output_size), x.dtype)
+
+    def forward(self, x):
+        axes = range(len(self.output_size))
+        strides, widths, steps = (by_axis(each, axes) for each in (self.stride, self.padding, self.dilation))
+        sizes = [size + 2 * width for size, width in zip(self.output_size, widths, strict=True)]
+        counts = counts_along(sizes, spans(self, self.kernel_size), strides)
+        patches = x.reshape(len(x), x.shape[1] // math.prod(self.kernel_size), *self.kernel_size, *counts)
+        padded = np.zeros((*patches.shape[:2], *sizes), x.dtype)
+        for offset in itertools.product(*map(range, self.kernel_size)):
+            starts = [place * step for place, step in zip(offset, steps, strict=True)]
+            window = [slice(a, a + s * n - s + 1, s) for a, s, n in zip(starts, strides, counts, strict=True)]
+            padded[:, :, *window] += patches[:, :, *offset]
+        inner = [slice(width, size - width) for size, width in zip(sizes, widths, strict=True)]
+        return padded[:, :, *inner]
+
+    def backward(self, grad):
+        return Unfold(**patch_fields(self, self.kernel_size))(grad)
+
+
+def by_axis(value, axes):
+    """An attribute as one integer for each axis."""
+    return value if isinstance(value, tuple) else (value,) * len(axes)
+
+
+def spans(node, kernel_size):
+    """How many values of x a patch reaches over, along each axis."""
+    steps = by_axis(node.dilation, kernel_size)
+    return tuple(step * (size - 1) + 1 for step, size in zip(steps, kernel_size, strict=True))
+
+
+def counts_along(sizes, reach, strides):
+    """How many patches there are along each axis."""
+    return tuple((size - span) // stride + 1 for size, span, stride in zip(sizes, reach, strides, strict=True))
+
+
+def patch_counts(node, kernel_size, x):
+    """How many patches of x there are along each axis.
+
+    Raises
+    ------
+    ValueError
+        If the attributes are not for as many axes as x has, a size is not known, or no patch fits.
+    """
+    sizes, axes = x.shape[2:], len(kernel_size)
+    if len(x.shape) != axes + 2:
+        raise ValueError(f"patches of {axes} axes need an array of {axes + 2}, not of shape {shape_text(x.shape)}")
+    for name in ("stride", "padding", "dilation"):
+        if len(by_axis(getattr(node, name), sizes)) != axes:
+            raise ValueError(f"{name} {getattr(node, name)} is not for {axes} axes")
+    if not all(isinstance(size, int) for size in sizes):
+        raise ValueError(f"the sizes that patches are cut from must be numbers, not {shape_text(sizes)}")
+    padded = [size + 2 * width for size, width in zip(sizes, by_axis(node.padding, sizes), strict=True)]
+    counts = counts_along(padded, spans(node, kernel_size), by_axis(node.stride, sizes))
+    if min(counts) < 1:
+        raise ValueError(f"no patch of {shape_text(kernel_size)} fits into sizes {shape_text(sizes)}")
+    return counts
+
+
+def patch_fields(node, kernel_size):
+    """The attributes that say what the patches are."""
+    return {
+        "kernel_size": tuple(kernel_size),
+        "stride": node.stride,
+        "padding": node.padding,
+        "dilation": node.dilation,
+    }

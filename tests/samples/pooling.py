@@ -1,0 +1,47 @@
+import numpy as np
+
+from samples.arrays import values
+from samples.patches import padded, windows
+from samples.table import Samples
+
+IMAGES = values((2, 5, 5, 6))
+OVERLAPPING = {"kernel_size": [3, 2], "stride": [2, 1], "padding": [1, 0]}
+
+
+def pool(function, x, kernel_size, stride=None, padding=0, dilation=1, fill=np.nan):
+    """A function of the values of each patch, one patch after the other."""
+    kernel_size = kernel_size if isinstance(kernel_size, tuple) else (kernel_size,) * 2
+    layout = {"stride": stride or kernel_size, "padding": padding, "dilation": dilation}
+    places = windows(x.shape[2:], kernel_size, **layout)
+    whole = padded(x, padding, fill)
+    z = np.stack([function(np.stack([whole[:, :, *index] for index in patch]), axis=0) for patch in places], axis=-1)
+    rows = len({patch[0][0] for patch in places})
+    return z.reshape(*z.shape[:2], rows, -1)
+
+
+def avg_pool2d(x, count_include_pad=True, **layout):
+    return pool(np.nanmean, x, fill=0 if count_include_pad else np.nan, **layout)
+
+
+TABLE = {
+    "max_pool2d": Samples(
+        [
+            ({"kernel_size": 2}, (IMAGES,)),
+            (OVERLAPPING, (IMAGES,)),
+            ({"kernel_size": 2, "dilation": 2}, (-abs(IMAGES),)),
+        ],
+        lambda x, **layout: pool(np.nanmax, x, **layout),
+        analytic=False,
+    ),
+    "avg_pool2d": Samples(
+        [
+            ({"kernel_size": 2}, (IMAGES,)),
+            (OVERLAPPING, (IMAGES,)),
+            ({**OVERLAPPING, "count_include_pad": False}, (IMAGES,)),
+        ],
+        avg_pool2d,
+    ),
+    "global_avg_pool2d": Samples(
+        [({}, (values((2, 3, 5, 6)),))], lambda x: x.mean(axis=3).mean(axis=2)[..., None, None]
+    ),
+}
