@@ -23,6 +23,7 @@ from graphengine.compile.passes import (
 )
 from graphengine.compile.rewriting import Rewriter
 from graphengine.executor import Executor
+from graphengine.registry import OPS
 
 RNG = np.random.default_rng(0)
 
@@ -83,7 +84,7 @@ def differentiable_inputs(model):
 def test_recorded_called_and_compiled_gradients_have_the_same_bits(op, attributes, arrays, dtype):
     model, values = one_op(op, attributes, arrays, dtype)
     wrt = differentiable_inputs(model)
-    if not wrt:
+    if not wrt or OPS[op].signature.saved is None:
         return
     called = model.forward(values).backward("loss", wrt)
     graph = gradient(model.graph, "loss", wrt)
