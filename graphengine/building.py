@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
+from graphengine.budget import memory_problem
 from graphengine.errors import InvalidModelError, Problem, UnsupportedError
 from graphengine.format.documents import ModelDocument
 from graphengine.format.reading import Source
 from graphengine.functions import Call, Table, expansion_problems, functions_in
 from graphengine.graph import Graph, GraphNode, declared_types, infer_types, topologically_sorted
 from graphengine.inlining import Inlining, function_problems
+from graphengine.limits import DEFAULT, Limits
 from graphengine.mode import with_keys
 from graphengine.resolve import Resolver, dangling_references, loss_problems, unsupported_parts
 
 
-def build_graph(document: ModelDocument, source: Source | None = None) -> Graph:
+def build_graph(document: ModelDocument, source: Source | None = None, limits: Limits = DEFAULT) -> Graph:
     """The graph of a model document.
 
     Raises
@@ -27,6 +29,9 @@ def build_graph(document: ModelDocument, source: Source | None = None) -> Graph:
     """
     try:
         graph = _checked(document)
+        too_large = memory_problem(graph, limits)
+        if too_large:
+            raise InvalidModelError([_with_pointer(too_large, document)])
     except InvalidModelError as error:
         raise source.locate(error.problems) if source else error from None
     unsupported = list(unsupported_parts(document))
@@ -101,5 +106,13 @@ def _with_pointer(problem: Problem, document: ModelDocument) -> Problem:
     """A problem of a node of the file with its place."""
     if problem.pointer is not None:
         return problem
-    index = next(index for index, spec in enumerate(document.nodes) if spec["id"] == problem.node)
-    return replace(problem, pointer=f"/nodes/{index}")
+    places = {spec["id"]: index for index, spec in enumerate(document.nodes)}
+    calls = [problem.node or "", *_callers(problem.node or "")]
+    return replace(problem, pointer=f"/nodes/{next(places[name] for name in calls if name in places)}")
+
+
+def _callers(name: str) -> Iterator[str]:
+    """The calls that a node of an inlined function lies in, the innermost first."""
+    while "/" in name:
+        name = name.rpartition("/")[0]
+        yield name

@@ -43,6 +43,7 @@ CODES = {
     "GE130": "arrays and objects nested deeper than the limit",
     "GE131": "more values in a file than the limit",
     "GE132": "more nodes than the limit",
+    "GE133": "values that take more memory than the limit",
     "GE201": "an id is used twice",
     "GE210": "a reference to something that is not defined",
     "GE211": "an unknown op",

@@ -12,7 +12,8 @@ import numpy as np
 
 from graphengine import collector
 from graphengine.autodiff import check_differentiable, gradient
-from graphengine.binding import bind_inputs
+from graphengine.binding import bind_inputs, bind_sizes
+from graphengine.budget import require_memory
 from graphengine.building import build_graph
 from graphengine.compile.cache import PlanCache
 from graphengine.errors import (
@@ -24,6 +25,7 @@ from graphengine.errors import (
 )
 from graphengine.executor import Executor, Slots
 from graphengine.format.documents import ModelDocument
+from graphengine.format.positions import make_pointer
 from graphengine.format.reading import Source, as_json, parse_model, read_model
 from graphengine.format.writing import dump_model, encode_array, fingerprint, write_bytes
 from graphengine.graph import Graph
@@ -33,7 +35,7 @@ from graphengine.training.data import Arrays
 from graphengine.training.declaration import Declaration, RuleSource
 from graphengine.training.statistics import fit_of
 from graphengine.training.step import Step, step_graph
-from graphengine.values import decode_array, initial_value
+from graphengine.values import InexactError, decode_array, initial_value
 
 
 class Model:
@@ -60,13 +62,13 @@ class Model:
         limits: Limits = DEFAULT,
     ) -> None:
         self.document, self.path, self.limits = document, path, limits
-        self.graph = build_graph(document, source)
+        self.graph = build_graph(document, source, limits)
         self.values: dict[str, Any] = {}
         self._declared = Declaration(document, self.graph, path.parent if path else None, update_rule)
         problems = [*self._initialize(), *self._declared.optimizer_problems()]
         if problems:
             raise source.locate(problems) if source else InvalidModelError(problems)
-        self.plans = PlanCache(self.graph)
+        self.plans = PlanCache(self.graph, limits)
 
     @classmethod
     def from_dict(
@@ -97,8 +99,11 @@ class Model:
                     value = initial_value(name, source, self.graph.types[name].array_dtype)
                     self.values[name] = value[()]
                 except ValueError as error:
-                    what = "value" if source.value is not None else "shape"
-                    yield Problem("GE302", f"{section} '{name}': {error}", None, f"/{section}/{name}/{what}")
+                    symbolic = any(isinstance(size, str) for size in source.shape)
+                    what = "shape" if symbolic else "initializer" if source.value is None else "value"
+                    code = "GE125" if isinstance(error, InexactError) else "GE302"
+                    where = make_pointer((section, name, what))
+                    yield Problem(code, f"{section.removesuffix('s')} '{name}': {error}", None, where)
 
     @property
     def parameters(self) -> Parameters:
@@ -199,7 +204,10 @@ class Model:
         **overrides: Any,
     ) -> Trainer | Solver:
         """The training that `train` runs: its data loaded, nothing computed yet."""
-        return self._declared.trainer(self.values, data, overrides, update_rule)
+        trainer = self._declared.trainer(self.values, data, overrides, update_rule)
+        if isinstance(trainer, Trainer):
+            require_memory(trainer.step.graph, self.limits, bind_sizes(trainer.batches.shapes, self.graph.types))
+        return trainer
 
     def fit(self, data: Any = None, *, residual: str | None = None, max_iterations: int | None = None) -> Fit:
         """Fit the trainable parameters by nonlinear least squares, and tell how well they are known.

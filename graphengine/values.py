@@ -13,6 +13,7 @@ from typing import Any, assert_never
 import numpy as np
 
 from graphengine.format.documents import (
+    LARGEST_EXACT,
     NON_FINITE,
     ConstantInitializer,
     NormalInitializer,
@@ -23,8 +24,6 @@ from graphengine.format.documents import (
     UniformInitializer,
     ZerosInitializer,
 )
-
-MAX_BYTES = 2**30
 
 
 def decode_array(value: Any, dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
@@ -50,10 +49,25 @@ def decode_array(value: Any, dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
     both_integers = array.dtype.kind in "iu" and dtype.kind in "iu"  # whether each fits is checked below
     if array.dtype.kind not in "biuf" or not (both_integers or np.can_cast(array.dtype, dtype, "same_kind")):
         raise ValueError(f"values of dtype {array.dtype} do not fit dtype {dtype}")
+    if dtype.kind == "f" and _has_long_integer(value, array):
+        raise InexactError("an integer beyond 2^53 is not exact as a floating-point number")
     converted = array.astype(dtype)
     if dtype.kind in "iu" and not np.array_equal(converted, array):
         raise ValueError(f"values do not fit dtype {dtype}")
     return converted
+
+
+class InexactError(ValueError):
+    """An integer where a floating-point number is meant that may be equal to none."""
+
+
+def _has_long_integer(value: Any, array: np.ndarray[Any, Any]) -> bool:
+    """Whether a value of a file has an integer that is not exact as a floating-point number."""
+    large = (array >= LARGEST_EXACT) | (array <= -LARGEST_EXACT)
+    if array.dtype.kind == "b" or isinstance(value, (np.ndarray, np.generic)) or not large.any():
+        return False
+    cells = np.array(value, dtype=object)[large].ravel()
+    return any(type(cell) is int and abs(cell) > LARGEST_EXACT for cell in cells)
 
 
 def initial_value(name: str, source: ParameterDocument | StateDocument, dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
@@ -62,14 +76,12 @@ def initial_value(name: str, source: ParameterDocument | StateDocument, dtype: n
     Raises
     ------
     ValueError
-        If the value in the file does not have the declared shape, or the shape has symbols or is too large.
+        If the value in the file does not have the declared shape, or the shape has symbols.
     """
     symbolic = [size for size in source.shape if not isinstance(size, int)]
     if symbolic:
         raise ValueError(f"its sizes must be integers, not {symbolic[0]!r}")
     shape: tuple[int, ...] = tuple(source.shape)  # type: ignore[arg-type]
-    if math.prod(shape) * dtype.itemsize > MAX_BYTES:
-        raise ValueError(f"shape {shape} takes more than {MAX_BYTES // 2**30} GiB")
     if source.value is None:
         return _initialize(name, source, shape).astype(dtype)
     value = decode_array(source.value, dtype)

@@ -290,7 +290,7 @@ def test_a_parameter_needs_sizes_that_are_numbers(shape):
 def test_a_parameter_beyond_the_limit_of_memory_is_refused_before_it_is_made():
     declaration = {"shape": [10**6, 10**6], "initializer": {"type": "normal"}}
     found = problem_of(document({"z": ("neg", ["p"])}, parameters={"p": declaration}))
-    assert (found.code, found.pointer) == ("GE302", "/parameters/p/shape")
+    assert (found.code, found.pointer) == ("GE133", "/parameters/p/shape")
 
 
 # ---------------------------------------------------------------- dtypes

@@ -24,7 +24,7 @@ ORDER = [
     ("compile",),
     ("autodiff",),
     ("executor", "recording"),
-    ("values", "binding"),
+    ("values", "binding", "budget"),
     ("mode",),
     ("graph",),
     ("functions",),

@@ -6,8 +6,10 @@ The cases follow RFC 8259; what the standard leaves to the reader is decided onc
 import json
 import random
 
+import numpy as np
 import orjson
 import pytest
+from documents import document, linreg, parameter, problem_of, training
 
 import graphengine as ge
 from graphengine.format.lexical import lexical_findings
@@ -245,3 +247,79 @@ def test_every_value_of_a_random_document_is_located(seed):
     starts = [0, *(index + 1 for index, letter in enumerate(text) if letter == "\n")]
     for pointer, (line, column) in find_positions(text, places).items():
         assert json.JSONDecoder().raw_decode(text[starts[line - 1] + column - 1 :])[0] == places[pointer]
+
+
+# ---------------------------------------------------------------- integers where a floating-point number is meant
+
+BEYOND = 2**53 + 1
+
+
+@pytest.mark.parametrize(
+    ("keys", "pointer"),
+    [
+        ({"nodes": {"z": ("mul", ["p", BEYOND])}}, "/nodes/0/inputs/1"),
+        ({"nodes": {"z": ("mul", {"x": "p", "y": -BEYOND})}}, "/nodes/0/inputs/y"),
+        ({"parameters": {"p": {"shape": [], "initializer": {"type": "constant", "value": BEYOND}}}},
+         "/parameters/p/initializer/value"),
+        ({"parameters": {"p": {"shape": [], "initializer": {"type": "uniform", "high": BEYOND}}}},
+         "/parameters/p/initializer/high"),
+        ({"parameters": {"p": parameter([BEYOND, 1])}}, "/parameters/p/value"),
+        ({"parameters": {"p": parameter([[0.0], [0.0]]) | {"value": [[0.5], [BEYOND]]}}}, "/parameters/p/value"),
+        ({"parameters": {"p": parameter([0.0, 0.0]) | {"value": ["NaN", BEYOND]}}}, "/parameters/p/value"),
+    ],
+)  # fmt: skip
+def test_an_integer_that_is_not_exact_as_a_double_is_refused_where_a_double_is_meant(keys, pointer):
+    found = problem_of(document(**{"nodes": {"z": ("neg", ["p"])}, "parameters": {"p": 0.0}} | keys))
+    assert (found.code, found.pointer) == ("GE125", pointer)
+
+
+def test_the_largest_exact_integers_and_integers_of_integer_dtype_are_read():
+    values = {"p": parameter([2**53, -(2**53), 0.5]), "q": parameter([BEYOND, 2**63 - 1], dtype="int64")}
+    model = ge.Model.from_dict(document({"z": ("mul", ["p", 2**53])}, parameters=values))
+    assert model.parameters["q"].tolist() == [BEYOND, 2**63 - 1]
+    assert model.parameters["p"].tolist() == [2.0**53, -(2.0**53), 0.5]
+
+
+# ---------------------------------------------------------------- memory
+
+OUTER = {"z": ("add", ["x", "y"]), "loss": ("mean", ["z"])}
+
+
+@pytest.mark.parametrize(
+    ("keys", "pointer"),
+    [
+        ({"inputs": {"x": [10**9, 10**9]}}, "/inputs/x/shape"),
+        ({"inputs": {"x": ["N", 10**9]}}, "/inputs/x/shape"),
+        ({"parameters": {f"p{i}": {"shape": [3 * 2**27], "initializer": {"type": "zeros"}} for i in range(1000)},
+          "inputs": {"x": []}}, "/parameters/p0/shape"),
+        ({"nodes": {"z": ("add", ["x", "y"])}, "inputs": {"x": [100_000, 1], "y": [1, 100_000]}}, "/nodes/0"),
+    ],
+)  # fmt: skip
+def test_what_takes_too_much_memory_is_refused_before_it_is_made(keys, pointer):
+    found = problem_of(document(**{"nodes": {"z": ("neg", ["x"])}} | keys))
+    assert (found.code, found.pointer) == ("GE133", pointer)
+
+
+def test_a_batch_that_takes_too_much_memory_says_which_node_asks_for_how_much():
+    model = ge.Model.from_dict(document(OUTER, inputs={"x": ["N", 1], "y": [1, "M"]}))
+    x, y = np.ones((100_000, 1)), np.ones((1, 100_000))
+    said = r"node 'z' \(add\), float64\(N, M\): 74.51 GiB; use smaller batches"
+    for ask in (model.forward, model.predict):
+        with pytest.raises(ge.errors.InputError, match=f"GE133: .* for N = 100000, M = 100000, .*{said}"):
+            ask(x=x, y=y)
+    assert model.forward(x=x[:10], y=y[:, :10])["out"] == 2.0
+
+
+def test_a_training_batch_is_counted_with_its_gradient():
+    content = linreg(training=training())
+    data = {"x": np.ones(1000), "y": np.ones(1000)}
+    assert len(ge.Model.from_dict(content, limits=Limits(array_bytes=200_000)).train(data)) == 1
+    assert ge.Model.from_dict(content, limits=Limits(array_bytes=60_000)).forward(data)["loss"] == 1.0
+    with pytest.raises(ge.errors.InputError, match="GE133"):
+        ge.Model.from_dict(content, limits=Limits(array_bytes=60_000)).train(data)
+    assert len(ge.Model.from_dict(content, limits=Limits(array_bytes=60_000)).train(data, batch_size=100)) == 10
+
+
+def test_more_nodes_than_the_limit_are_refused():
+    with pytest.raises(ge.errors.InvalidModelError, match="GE132: the file has 4 nodes, the limit is 3"):
+        ge.Model.from_dict(linreg(), limits=Limits(nodes=3))

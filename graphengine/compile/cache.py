@@ -14,8 +14,10 @@ from typing import Any
 import numpy as np
 
 from graphengine.binding import bind_sizes
+from graphengine.budget import require_memory
 from graphengine.compile.plan import Plan
 from graphengine.graph import Graph
+from graphengine.limits import Limits
 
 CAPACITY = 32
 NODES_PER_USE = 1000
@@ -25,17 +27,26 @@ NODES_PER_USE = 1000
 class PlanCache:
     """The plans of one model, shared by all threads that use it; the one not used for longest goes first."""
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, limits: Limits) -> None:
+        self._graph, self._limits = graph, limits
         self._patience = 1 + len(graph.nodes) // NODES_PER_USE
         self._plans: OrderedDict[Hashable, Plan | int] = OrderedDict()
         self._lock = Lock()
 
     def get(self, purpose: Hashable, make: Callable[[], Graph], inputs: Mapping[str, Any]) -> Plan | None:
-        """The plan of the graph that `make` gives, for inputs of these shapes; None at its first uses."""
+        """The plan of the graph that `make` gives, for inputs of these shapes; None at its first uses.
+
+        Raises
+        ------
+        InputError
+            GE133 if with inputs of these shapes the values of the graph take more memory than the limit.
+        """
         shapes = {name: np.shape(value) for name, value in inputs.items()}
         key = (purpose, tuple(shapes.items()))
         with self._lock:
             plan = self._plans.get(key, 0)
+            if plan == 0:
+                self._sizes(self._graph, shapes)
             if isinstance(plan, int):
                 plan = plan + 1 if plan < self._patience else self._compile(make(), shapes)
             self._remember(key, plan)
@@ -47,7 +58,12 @@ class PlanCache:
         if len(self._plans) > CAPACITY:
             self._plans.popitem(last=False)
 
-    @staticmethod
-    def _compile(graph: Graph, shapes: Mapping[str, tuple[int, ...]]) -> Plan:
+    def _compile(self, graph: Graph, shapes: Mapping[str, tuple[int, ...]]) -> Plan:
+        return Plan(graph.with_sizes(self._sizes(graph, shapes)))
+
+    def _sizes(self, graph: Graph, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, int]:
+        """The numbers of the symbolic sizes, for which the graph fits into memory."""
         known = {name: shape for name, shape in shapes.items() if name in graph.inputs}
-        return Plan(graph.with_sizes(bind_sizes(known, graph.types)))
+        sizes = bind_sizes(known, graph.types)
+        require_memory(graph, self._limits, sizes)
+        return sizes

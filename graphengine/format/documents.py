@@ -12,12 +12,14 @@ from typing import Annotated, Any, Literal, NotRequired, TypeAlias
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     PlainSerializer,
     WithJsonSchema,
     with_config,
 )
+from pydantic_core import PydanticCustomError
 from typing_extensions import TypedDict
 
 from graphengine.shapes import DTYPES, SIZE_PATTERN, canonical_size
@@ -28,23 +30,40 @@ FORMAT_VERSION = 1
 
 STRICT = ConfigDict(extra="forbid", strict=True, frozen=True, defer_build=True)
 
+LARGEST_EXACT = 2**53
+"""Up to here every integer is a double."""
+
 NON_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+
+
+def exact_number(value: Any) -> Any:
+    """A value as it is, unless it is an integer that a floating-point number cannot tell from its neighbours."""
+    if type(value) is int and abs(value) > LARGEST_EXACT:
+        raise PydanticCustomError("inexact", "an integer beyond 2^53 is not exact as a floating-point number")
+    return value
+
+
+EXACT = BeforeValidator(exact_number)
 
 Identifier: TypeAlias = Annotated[str, Field(pattern=r"^[^\W\d][\w.\-/]*$", max_length=200)]
 Reference: TypeAlias = Annotated[str, Field(pattern=r"^[^\W\d][\w.\-/]*(:[^\W\d]\w*)?$", max_length=400)]
-Operand: TypeAlias = Annotated[Reference | int | float, Field(union_mode="left_to_right")]
 DType: TypeAlias = Literal[DTYPES]  # type: ignore[valid-type]
+Float: TypeAlias = Annotated[float, EXACT]
+Operand: TypeAlias = Annotated[
+    Reference | Annotated[int, EXACT] | Float,
+    Field(union_mode="left_to_right"),
+]
 Symbolic: TypeAlias = Annotated[str, Field(pattern=SIZE_PATTERN), AfterValidator(canonical_size)]
 SizeField: TypeAlias = Annotated[Annotated[int, Field(ge=0)] | Symbolic, Field(union_mode="left_to_right")]
 ShapeField: TypeAlias = Annotated[list[SizeField], Field(max_length=32)]
 Number: TypeAlias = Annotated[
-    float | Annotated[Literal["NaN", "Infinity", "-Infinity"], AfterValidator(NON_FINITE.__getitem__)],
+    Float | Annotated[Literal["NaN", "Infinity", "-Infinity"], AfterValidator(NON_FINITE.__getitem__)],
     Field(union_mode="left_to_right"),
     PlainSerializer(lambda value: encode_number(value)),
 ]
 PositiveInt: TypeAlias = Annotated[int, Field(ge=1)]
-Fraction: TypeAlias = Annotated[float, Field(ge=0, le=1)]
-NonNegative: TypeAlias = Annotated[float, Field(ge=0)]
+Fraction: TypeAlias = Annotated[float, Field(ge=0, le=1), EXACT]
+NonNegative: TypeAlias = Annotated[float, Field(ge=0), EXACT]
 Seed: TypeAlias = Annotated[int, Field(ge=0, lt=2**63)]
 Values: TypeAlias = Annotated[
     Any,
@@ -104,8 +123,8 @@ class UniformInitializer(Document):
     """Uniform between `low` and `high`."""
 
     type: Literal["uniform"]
-    low: float = -0.05
-    high: float = 0.05
+    low: Float = -0.05
+    high: Float = 0.05
     seed: Seed = 0
 
 
@@ -113,7 +132,7 @@ class NormalInitializer(Document):
     """Normal with mean `mean` and standard deviation `std`."""
 
     type: Literal["normal"]
-    mean: float = 0.0
+    mean: Float = 0.0
     std: NonNegative = 0.05
     seed: Seed = 0
 
@@ -391,14 +410,14 @@ class ClippingDocument(Document):
     """Limits a gradient: each element (`value`), each parameter's norm (`norm`) or the norm of all (`global_norm`)."""
 
     type: Literal["value", "norm", "global_norm"]
-    limit: Annotated[float, Field(gt=0)]
+    limit: Annotated[float, Field(gt=0), EXACT]
 
 
 class ValidationDocument(Document):
     """Where the validation data come from (`data`, or a seeded `fraction` of the training data), and how often."""
 
     data: str | None = None
-    fraction: Annotated[float, Field(gt=0, lt=1)] | None = None
+    fraction: Annotated[float, Field(gt=0, lt=1), EXACT] | None = None
     every_epochs: PositiveInt | None = None
     every_iterations: PositiveInt | None = None
 
@@ -418,7 +437,7 @@ class CheckpointDocument(Document):
 
     every_epochs: PositiveInt | None = None
     every_iterations: PositiveInt | None = None
-    every_seconds: Annotated[float, Field(gt=0)] | None = None
+    every_seconds: Annotated[float, Field(gt=0), EXACT] | None = None
     keep: PositiveInt = 1
 
 
@@ -434,7 +453,7 @@ class TrainingDocument(Document):
     seed: Seed = 0
     epochs: PositiveInt | None = None
     max_iterations: PositiveInt | None = None
-    max_seconds: Annotated[float, Field(gt=0)] | None = None
+    max_seconds: Annotated[float, Field(gt=0), EXACT] | None = None
     accumulate: PositiveInt = 1
     gradient_clipping: ClippingDocument | None = None
     validation: ValidationDocument | None = None

@@ -216,6 +216,8 @@ def _problem(detail: Any, pointer: str, raw: Any, document: type[BaseModel]) -> 
             did_you_mean(str(got), possible),
             pointer + "/type" * tag,
         )
+    if kind == "inexact":
+        return Problem("GE125", f"{detail['msg']}, such as {_shown(got)}", None, pointer)
     if kind == "string_pattern_mismatch":
         return Problem("GE112", _pattern_message(path, got), None, pointer)
     message = detail["msg"].replace("Input should be", "must be").replace("Value error, ", "")

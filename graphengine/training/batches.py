@@ -138,6 +138,13 @@ class Batches:
         return max(1, min([*rows, self.samples]) // self.batch_size)
 
     @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shape of each input in a batch."""
+        batched = {name: (self.batch_size, *np.shape(array)[1:]) for name, array in self._batched.items()}
+        single = {name: np.shape(array)[1:] for name, array in self._single.items()}
+        return {**batched, **single, **{name: np.shape(array) for name, array in self._whole.items()}}
+
+    @property
     def is_constant(self) -> bool:
         """Whether every iteration sees the same batch."""
         return self.per_epoch == 1 and self.batch_size == self.samples and not self._shuffle

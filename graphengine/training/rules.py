@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from graphengine.binding import bind_sizes
+from graphengine.budget import size_text
 from graphengine.building import build_graph
 from graphengine.errors import GraphEngineError, InvalidModelError, Problem, did_you_mean
 from graphengine.executor import Executor
@@ -32,8 +33,9 @@ from graphengine.format.positions import make_pointer
 from graphengine.format.reading import Source, parse_function, read_bytes, shipped_files
 from graphengine.functions import declaration_problems, is_number, substituted
 from graphengine.graph import Graph
+from graphengine.limits import DEFAULT
 from graphengine.shapes import ArrayType, dtype_name, size_value
-from graphengine.values import MAX_BYTES, initial_value
+from graphengine.values import initial_value
 
 ARGUMENTS = ("parameter", "gradient", "learning_rate", "iteration")
 SCALARS = ("learning_rate", "iteration")
@@ -242,8 +244,8 @@ def _shape_problems(rule: FunctionFile, kind: ArrayType) -> Iterator[Problem]:
         if unknown:
             message = f"the size {unknown[0]!r} of slot '{name}' is not one of the parameter"
             yield Problem("GE302", message, None, make_pointer(("inputs", name, "shape")))
-        elif 8 * math.prod(size_value(size, sizes) or 0 for size in slot.shape or ()) > MAX_BYTES:
-            message = f"slot '{name}' takes more than {MAX_BYTES // 2**30} GiB"
+        elif 8 * math.prod(size_value(size, sizes) or 0 for size in slot.shape or ()) > DEFAULT.array_bytes:
+            message = f"slot '{name}' takes more than {size_text(DEFAULT.array_bytes)}"
             yield Problem("GE302", message, None, make_pointer(("inputs", name, "shape")))
 
 
