@@ -23,7 +23,7 @@ ORDER = [
     ("resolve",),
     ("compile",),
     ("autodiff",),
-    ("executor", "recording"),
+    ("recording", "executor"),
     ("values", "binding", "budget"),
     ("mode",),
     ("graph",),
