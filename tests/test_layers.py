@@ -23,7 +23,7 @@ ORDER = [
     ("resolve",),
     ("compile",),
     ("autodiff",),
-    ("recording", "executor"),
+    ("executor", "recording"),
     ("values", "binding", "budget"),
     ("mode",),
     ("graph",),
