@@ -129,3 +129,27 @@ def test_sizes_that_are_sums_of_symbols_are_known_when_the_plan_is_made():
         run = graph.forward(a=a, b=b)
         assert run["loss"] == 4 + 9 + 16
         assert [each.tolist() for each in run.backward(wrt=["a", "b"]).values()] == [[0, 4], [6, 8, 0]]
+
+
+@pytest.mark.parametrize(
+    ("equation", "shapes", "reason"),
+    [
+        ("ij,jk->ik", [[2, 3]], "letters for 2 inputs, not for 1"),
+        ("ij,jk->ik", [[2, 3], [4, 5]], "'j' has two sizes, 3 and 4, in shapes (2, 3) and (4, 5)"),
+        ("ij,jk->ik", [["M", 3], [3]], "'jk' does not name the 1 axes"),
+        ("ij->i", [[2, 3, 4]], "'ij' does not name the 3 axes"),
+        ("ij->ii", [[2, 3]], "each once"),
+        ("ij->k", [[2, 3]], "letters of the inputs"),
+        ("..i->i", [[2, 3, 4]], "'...' only"),
+        ("i;j", [[2]], "'...' only"),
+    ],
+)
+def test_an_equation_that_does_not_fit_its_inputs_is_refused(equation, shapes, reason):
+    inputs = {f"x{index}": shape for index, shape in enumerate(shapes)}
+    assert reason in problem_of(document({"z": ("einsum", [*inputs], {"equation": equation})}, inputs=inputs)).message
+
+
+def test_einsum_keeps_symbolic_sizes():
+    nodes = {"z": ("einsum", ["x", "y"], {"equation": "...ij,jk->...ki"})}
+    graph = model(nodes, inputs={"x": ["B", "N", 3], "y": [3, "M"]}).graph
+    assert graph.types["z"].shape == ("B", "M", "N")
