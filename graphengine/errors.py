@@ -67,6 +67,7 @@ CODES = {
     "GE503": "a data value is missing or not a number",
     "GE504": "a path leaves the model's folder or is not a plain file",
     "GE505": "data columns do not fit together or with the model",
+    "GE506": "a file of tensors is not the one that the model was written with",
     "GE601": "a training diverged",
     "GE602": "a training cannot start",
     "GE701": "a node class breaks the node contract",

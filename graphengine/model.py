@@ -17,6 +17,7 @@ from graphengine.budget import require_memory
 from graphengine.building import build_graph
 from graphengine.compile.cache import PlanCache
 from graphengine.errors import (
+    DataError,
     InputError,
     InvalidModelError,
     Problem,
@@ -24,9 +25,10 @@ from graphengine.errors import (
     did_you_mean,
 )
 from graphengine.executor import Executor, Slots
-from graphengine.format.documents import ModelDocument
+from graphengine.format.documents import ExternalValue, ModelDocument
 from graphengine.format.positions import make_pointer
 from graphengine.format.reading import Source, as_json, parse_model, read_model
+from graphengine.format.tensors import EXTERNAL_FROM, TensorFiles, write_tensors
 from graphengine.format.writing import dump_model, encode_array, fingerprint, write_bytes
 from graphengine.graph import Graph
 from graphengine.limits import DEFAULT, Limits
@@ -93,17 +95,22 @@ class Model:
         return Executor(self.graph)
 
     def _initialize(self) -> Iterator[Problem]:
+        files = TensorFiles(self.path.parent if self.path else None, self.limits.array_bytes)
         for section, sources in (("parameters", self.graph.parameters), ("state", self.graph.state)):
             for name, source in sources.items():
+                dtype = self.graph.types[name].array_dtype
                 try:
-                    value = initial_value(name, source, self.graph.types[name].array_dtype)
-                    self.values[name] = value[()]
+                    if isinstance(source.value, ExternalValue):
+                        source = source.model_copy(update={"value": files.array(source.value)})
+                    self.values[name] = initial_value(name, source, dtype)[()]
                 except ValueError as error:
                     symbolic = any(isinstance(size, str) for size in source.shape)
                     what = "shape" if symbolic else "initializer" if source.value is None else "value"
                     code = "GE125" if isinstance(error, InexactError) else "GE302"
                     where = make_pointer((section, name, what))
                     yield Problem(code, f"{section.removesuffix('s')} '{name}': {error}", None, where)
+                except DataError as error:
+                    yield replace(error.problems[0], pointer=make_pointer((section, name, "value")))
 
     @property
     def parameters(self) -> Parameters:
@@ -291,25 +298,26 @@ class Model:
 
     def _valued(self, document: ModelDocument) -> dict[str, Any]:
         """The declarations of parameters and state in a document, with the current values of those the model has."""
-        return {
-            section: {
-                name: source.model_copy(update={"value": encode_array(self.values[name])})
-                if name in self.values
-                else source
-                for name, source in getattr(document, section).items()
-            }
-            for section in ("parameters", "state")
-        }
+        return _with(document, {name: encode_array(value) for name, value in self.values.items()})
 
     def save(self, path: str | Path) -> None:
         """Write the model with its current values: the same file, with values. Whole or not at all.
+
+        A model of a million numbers or more has them in a safetensors file beside it, which it names with its hash.
 
         Raises
         ------
         GraphEngineError
             GE101 if the file cannot be written.
+        UsageError
+            GE803 if safetensors is needed and not installed.
         """
-        write_bytes(path, dump_model(self.as_document()))
+        path = Path(path)
+        if sum(map(np.size, self.values.values())) < EXTERNAL_FROM:
+            write_bytes(path, dump_model(self.as_document()))
+            return
+        values = write_tensors(path.parent, path.stem, self.values)
+        write_bytes(path, dump_model(self.document.model_copy(update=_with(self.document, values))))
 
 
 class Parameters(MutableMapping[str, Any]):
@@ -450,6 +458,17 @@ def load(path: str | Path, *, update_rule: RuleSource = None, limits: Limits = D
     with collector.paused():
         document, source = read_model(path, limits)
         return Model(document, source, Path(path), update_rule, limits)
+
+
+def _with(document: ModelDocument, values: Mapping[str, Any]) -> dict[str, Any]:
+    """The declarations of parameters and state in a document, with values as a file has them where there are some."""
+    return {
+        section: {
+            name: source.model_copy(update={"value": values[name]}) if name in values else source
+            for name, source in getattr(document, section).items()
+        }
+        for section in ("parameters", "state")
+    }
 
 
 def _array(value: Any) -> np.ndarray[Any, Any]:

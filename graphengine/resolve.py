@@ -17,7 +17,6 @@ from pydantic import ValidationError
 import graphengine.nodes  # noqa: F401 - registers the ops that files name
 from graphengine.errors import Problem, did_you_mean
 from graphengine.format.documents import (
-    ExternalValue,
     ModelDocument,
     NodeDocument,
     ScheduleDocument,
@@ -308,9 +307,6 @@ def unsupported_parts(document: ModelDocument) -> Iterator[Problem]:
 
 
 def _not_yet(document: ModelDocument) -> Iterator[tuple[str, ...]]:
-    for name, parameter in document.parameters.items():
-        if isinstance(parameter.value, ExternalValue):
-            yield "a value in an external file is", "parameters", name, "value"
     training = document.training
     for key in _TRAINING_NOT_YET if training else ():
         if getattr(training, key) != TrainingDocument.model_fields[key].get_default():

@@ -84,6 +84,8 @@ def initial_value(name: str, source: ParameterDocument | StateDocument, dtype: n
     shape: tuple[int, ...] = tuple(source.shape)  # type: ignore[arg-type]
     if source.value is None:
         return _initialize(name, source, shape).astype(dtype)
+    if isinstance(source.value, np.ndarray) and source.value.dtype != dtype:
+        raise ValueError(f"the value is {source.value.dtype}, declared is {dtype}")
     value = decode_array(source.value, dtype)
     if value.shape != shape:
         raise ValueError(f"the value has shape {value.shape}, declared is {shape}")

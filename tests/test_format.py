@@ -21,7 +21,6 @@ from graphengine.limits import Limits
 from graphengine.training.rules import shipped_rules
 
 SCHEMA_FILE = MODELS.parent / "schemas" / "model-1.schema.json"
-DIGEST = "0" * 64
 
 
 def problem_in(data, name="model.json"):
@@ -309,14 +308,12 @@ def test_control_characters_of_a_file_do_not_reach_the_message(text):
 
 # ---------------------------------------------------------------- not supported yet
 
-EXTERNAL = {"file": "theta.safetensors", "tensor": "theta", "sha256": DIGEST}
 SCHEDULE = {"type": "constant", "learning_rate": 0.1}
 
 
 @pytest.mark.parametrize(
     ("path", "value", "pointer"),
     [
-        (("parameters", "theta", "value"), EXTERNAL, "/parameters/theta/value"),
         (("training", "optimizer", "learning_rate"), SCHEDULE, "/training/optimizer/learning_rate"),
         (("training", "accumulate"), 2, "/training/accumulate"),
         (("training", "validation"), {"fraction": 0.2}, "/training/validation"),

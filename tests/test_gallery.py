@@ -39,3 +39,17 @@ def test_polynomial_regression_has_the_certified_values():
     model = ge.load(MODELS / "polynomial.json")
     certified = model.document.metadata["certified"]["parameters"]
     assert model.fit().parameters == pytest.approx(certified, rel=1e-9)
+
+
+def test_the_perceptron_recognises_digits_it_has_not_seen():
+    model, outputs = trained("mlp_digits")
+    assert outputs["accuracy"] > 0.999
+    assert model.forward(model.load_data("test"))["accuracy"] >= 0.975
+
+
+def test_the_autoencoder_keeps_more_than_as_many_principal_components():
+    model, outputs = trained("autoencoder_digits")
+    pixels = model.load_data()["x"] / 16
+    spread = np.linalg.svd(pixels - pixels.mean(axis=0), compute_uv=False)
+    assert outputs["code"].shape == (1797, 8)
+    assert outputs["loss"] < 0.95 * np.sum(spread[8:] ** 2) / pixels.size

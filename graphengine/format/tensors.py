@@ -1,0 +1,85 @@
+"""Arrays in safetensors files beside a model (the extra `weights`): too many numbers for JSON, and still no code.
+
+The JSON names such a file together with its sha256, so the two cannot be mixed up; a file is never changed, a new one
+gets a new name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from graphengine.errors import DataError
+from graphengine.extras import optional
+from graphengine.format.documents import ExternalValue
+from graphengine.format.paths import confined
+from graphengine.format.writing import write_bytes
+
+EXTERNAL_FROM = 1_000_000
+"""From this many numbers on, values are written beside the JSON and not into it."""
+HEADER_BYTES = 2**20
+"""Room for what a file of tensors has besides its numbers."""
+
+
+class TensorFiles:
+    """The files of tensors in the folder of a model, each read once; none may be larger than `limit` bytes."""
+
+    def __init__(self, folder: Path | None, limit: int) -> None:
+        self._folder, self._limit = folder, limit
+        self._known: dict[tuple[str, str], Mapping[str, Any]] = {}
+
+    def array(self, value: ExternalValue) -> np.ndarray[Any, Any]:
+        """The tensor that a model names.
+
+        Raises
+        ------
+        DataError
+            GE501 if the file cannot be read, GE502 if it lacks the tensor, GE504 for a path out of the folder, GE506 if
+            it is not the file that the model was written with.
+        UsageError
+            GE803 if safetensors is not installed.
+        """
+        key = (value.file, value.sha256)
+        if key not in self._known:
+            self._known[key] = self._read(*key)
+        if value.tensor not in self._known[key]:
+            raise DataError(f"'{value.file}' has no tensor '{value.tensor}'", code="GE502")
+        return np.asarray(self._known[key][value.tensor])
+
+    def _read(self, name: str, sha256: str) -> Mapping[str, Any]:
+        safetensors = optional("safetensors.numpy", "weights")
+        if self._folder is None:
+            raise DataError(f"the model was not loaded from a file, so there is no folder to look for '{name}' in")
+        path = confined(self._folder, name)
+        if path.stat().st_size > self._limit + HEADER_BYTES:
+            raise DataError(f"'{name}' has more than {self._limit} bytes", hint="load the model with larger limits")
+        data = path.read_bytes()
+        if hashlib.sha256(data).hexdigest() != sha256:
+            raise DataError(f"'{name}' is not the file that the model was written with", code="GE506")
+        try:
+            tensors: Mapping[str, Any] = safetensors.load(data)
+        except Exception as error:  # the library has an exception of its own, and raises others, too
+            raise DataError(f"'{name}' cannot be read as safetensors: {error}") from error
+        return tensors
+
+
+def write_tensors(folder: Path, stem: str, arrays: Mapping[str, Any]) -> dict[str, ExternalValue]:
+    """Write arrays into a new file `<stem>-<hash>.safetensors`, and give what a model says instead of each.
+
+    Raises
+    ------
+    GraphEngineError
+        GE101 if the file cannot be written.
+    UsageError
+        GE803 if safetensors is not installed.
+    """
+    dense = {name: np.asarray(array, order="C") for name, array in arrays.items()}
+    data: bytes = optional("safetensors.numpy", "weights").save(dense)
+    sha256 = hashlib.sha256(data).hexdigest()
+    name = f"{stem}-{sha256[:12]}.safetensors"
+    write_bytes(folder / name, data)
+    return {each: ExternalValue(file=name, tensor=each, sha256=sha256) for each in arrays}

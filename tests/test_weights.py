@@ -1,0 +1,110 @@
+"""Values in safetensors files: what is written, what is read, what is refused."""
+
+import hashlib
+import sys
+
+import numpy as np
+import orjson
+import pytest
+import safetensors.numpy
+from documents import document, parameter, write
+
+import graphengine as ge
+
+WEIGHTS = np.arange(6.0).reshape(2, 3) / 7
+
+
+@pytest.fixture
+def external(monkeypatch):
+    """Models of any size are written with a file of tensors."""
+    monkeypatch.setattr("graphengine.model.EXTERNAL_FROM", 1)
+
+
+def model(**declared):
+    parameters = {"w": parameter(WEIGHTS), "k": {"shape": [2], "dtype": "float32", "initializer": {"type": "ones"}}}
+    content = document({"z": ("mul", ["w", 2])}, parameters={**parameters, **declared})
+    content["state"] = {"n": {"shape": [], "dtype": "int64", "initializer": {"type": "zeros"}}}
+    return ge.Model.from_dict(content)
+
+
+def test_values_are_written_beside_the_model_and_read_again(tmp_path, external):
+    model().save(tmp_path / "m.json")
+    content = orjson.loads((tmp_path / "m.json").read_bytes())
+    stored = content["parameters"]["w"]["value"]
+    assert stored == {"file": stored["file"], "tensor": "w", "sha256": stored["sha256"]}
+    data = (tmp_path / stored["file"]).read_bytes()
+    assert hashlib.sha256(data).hexdigest() == stored["sha256"]
+    assert stored["file"] == f"m-{stored['sha256'][:12]}.safetensors"
+    np.testing.assert_array_equal(safetensors.numpy.load(data)["w"], WEIGHTS)
+    loaded = ge.load(tmp_path / "m.json")
+    np.testing.assert_array_equal(loaded.parameters["w"], WEIGHTS)
+    assert {name: np.asarray(value).dtype.name for name, value in loaded.values.items()} == {
+        "w": "float64",
+        "k": "float32",
+        "n": "int64",
+    }
+
+
+def test_a_model_of_few_numbers_is_one_file(tmp_path):
+    model().save(tmp_path / "m.json")
+    assert [path.name for path in tmp_path.iterdir()] == ["m.json"]
+
+
+def changed(tmp_path, **keys):
+    """The problem of a saved model whose reference to a tensor is changed."""
+    content = orjson.loads((tmp_path / "m.json").read_bytes())
+    content["parameters"]["w"]["value"] |= keys
+    with pytest.raises(ge.errors.InvalidModelError) as caught:
+        ge.load(write(tmp_path / "m.json", content))
+    (problem,) = caught.value.problems
+    assert problem.pointer == "/parameters/w/value"
+    assert problem.line
+    return problem
+
+
+@pytest.mark.parametrize(
+    ("keys", "code", "said"),
+    [
+        ({"tensor": "v"}, "GE502", "has no tensor 'v'"),
+        ({"file": "gone.safetensors"}, "GE501", "cannot read 'gone.safetensors'"),
+        ({"file": "../m.safetensors"}, "GE504", "not a plain relative path"),
+        ({"sha256": "0" * 64}, "GE506", "is not the file that the model was written with"),
+    ],
+)
+def test_a_reference_that_leads_nowhere_is_told_with_its_place(tmp_path, external, keys, code, said):
+    model().save(tmp_path / "m.json")
+    problem = changed(tmp_path, **keys)
+    assert problem.code == code
+    assert said in problem.message
+
+
+def test_a_file_of_tensors_that_was_changed_is_refused(tmp_path, external):
+    model().save(tmp_path / "m.json")
+    (path,) = tmp_path.glob("*.safetensors")
+    path.write_bytes(path.read_bytes()[:-1] + b"!")
+    with pytest.raises(ge.errors.InvalidModelError) as caught:
+        ge.load(tmp_path / "m.json")
+    assert [problem.code for problem in caught.value.problems] == ["GE506"] * 3
+
+
+@pytest.mark.parametrize("array", [WEIGHTS.astype(np.float32), WEIGHTS.T])
+def test_a_tensor_of_another_type_is_refused(tmp_path, external, array):
+    model().save(tmp_path / "m.json")
+    data = safetensors.numpy.save({"w": np.ascontiguousarray(array)})
+    (tmp_path / "other.safetensors").write_bytes(data)
+    problem = changed(tmp_path, file="other.safetensors", sha256=hashlib.sha256(data).hexdigest())
+    assert problem.code == "GE302"
+
+
+def test_what_is_no_file_of_tensors_is_refused(tmp_path, external):
+    model().save(tmp_path / "m.json")
+    (tmp_path / "x.safetensors").write_bytes(b"\xff" * 20)
+    sha256 = hashlib.sha256(b"\xff" * 20).hexdigest()
+    assert "cannot be read as safetensors" in changed(tmp_path, file="x.safetensors", sha256=sha256).message
+
+
+def test_without_safetensors_the_message_says_what_to_install(tmp_path, external, monkeypatch):
+    monkeypatch.setitem(sys.modules, "safetensors", None)
+    monkeypatch.setitem(sys.modules, "safetensors.numpy", None)
+    with pytest.raises(ge.errors.UsageError, match=r"GE803: .*'safetensors'.*pip install 'graphengine\[weights\]'"):
+        model().save(tmp_path / "m.json")
