@@ -347,6 +347,15 @@ def test_iterate_is_the_loop_of_train():
     ).losses
 
 
+@pytest.mark.parametrize("keys", [{}, {"shuffle": True}, {"batch_size": 4}, {"batch_size": 4, "drop_last": True}])
+def test_no_bit_depends_on_how_many_iterations_are_run_in_one_go(keys):
+    together, singly = (regression(**{"batch_size": 1, "epochs": 30, **keys}).trainer(DATA) for _ in range(2))
+    list(together.chunks())
+    list(singly.iterate())
+    assert together.history.iterations == singly.history.iterations
+    assert together.history.epochs == singly.history.epochs
+
+
 # ---------------------------------------------------------------- divergence
 
 

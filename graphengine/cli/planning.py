@@ -84,7 +84,7 @@ def _sizes_of_data(model: Model) -> tuple[dict[str, int], dict[str, int]]:
         arrays = batches.whole() if batches else model.load_data()
     except GraphEngineError:
         return {}, {}
-    batch = next(batches.epoch(1)).batch(0) if batches else {}
+    batch = next(iter(batches.epoch(1))).batch(0) if batches else {}
     return _sizes_in(model, arrays or {}), _sizes_in(model, batch)
 
 

@@ -25,7 +25,8 @@ class Instruction(NamedTuple):
 
     `text`, with {0}, {1} for the inputs, is the same as an expression, where Python has one. `aliases` is true where
     the result may share the memory of an input. `elementwise` means that the buffer may be that of an input, `sums`
-    that the result for vectors is the sum of the results for their parts.
+    that the result for vectors is the sum of the results for their parts, `scalar` that operands and result are Python
+    numbers, which nothing writes over.
     """
 
     function: Callable[..., Any]
@@ -37,6 +38,7 @@ class Instruction(NamedTuple):
     aliases: bool = False
     elementwise: bool = False
     sums: bool = False
+    scalar: bool = False
 
 
 def safe_divide(x: float, y: float) -> float:
@@ -106,9 +108,10 @@ def is_float(kind: ArrayType | None) -> bool:
 def lower(graph: Graph) -> list[Instruction]:
     """The instructions of a graph whose shapes are all known, in its order."""
     instructions: list[Instruction] = []
+    read = {operand for node in graph.nodes for operand in node.inputs}.union(graph.outputs.values())
     for node in graph.nodes:
         if len(node.outputs) > 1:
-            instructions += _several_outputs(node, graph)
+            instructions += _several_outputs(node, graph, read)
         elif node.op != "constant":
             instructions.append(_lower_node(node, graph))
     return instructions
@@ -120,13 +123,14 @@ def constants(graph: Graph) -> dict[str, Any]:
     return {name: float(value) if is_float(graph.types[name]) else value for name, value in values.items()}
 
 
-def _several_outputs(node: GraphNode, graph: Graph) -> list[Instruction]:
-    """A call that gives a tuple, and one instruction for each of its items."""
+def _several_outputs(node: GraphNode, graph: Graph, read: set[Operand]) -> list[Instruction]:
+    """A call that gives a tuple, and one instruction for each of its items that is read."""
     whole = f"{node.id}:*"
     call = Instruction(node.node.forward, node.inputs, whole, graph.types[node.id], aliases=True)
     items = [
         Instruction(operator.itemgetter(index), (whole,), name, graph.types[name], aliases=True)
         for index, name in enumerate(node.outputs)
+        if name in read
     ]
     return [call, *items]
 
@@ -138,9 +142,10 @@ def _lower_node(node: GraphNode, graph: Graph) -> Instruction:
     if not node.is_core or any(None in of.shape for of in [kind, *values]):
         return _call(node, kinds, kind)
     if node.op in SCALAR and all(_is_plain(value) for value in values) and (is_float(kind) or kind.dtype == np.bool_):
-        text, function = SCALAR[node.op]
         inputs = tuple(_as_float(operand) for operand in node.inputs if operand is not None)
-        return Instruction(function, inputs, node.id, kind, text)
+        divides = node.op == "div" and isinstance(inputs[1], float) and inputs[1] != 0
+        text, function = ("{0} / {1}", operator.truediv) if divides else SCALAR[node.op]
+        return Instruction(function, inputs, node.id, kind, text, scalar=True)
     lowered = _SPECIAL.get(node.op, _by_ufunc)(node, graph, kind)
     return lowered or _call(node, kinds, kind)
 
@@ -281,10 +286,10 @@ def _cast(node: GraphNode, graph: Graph, kind: ArrayType) -> Instruction | None:
 
 
 def _matmul(node: GraphNode, graph: Graph, kind: ArrayType) -> Instruction | None:
-    """Two vectors go through numpy.dot, which has less to decide; the rest is a ufunc."""
+    """Two vectors go through the array's own `dot`, which has less to decide; the rest is a ufunc."""
     x, y = (graph.types[operand] for operand in node.inputs)  # type: ignore[index]
     if len(x.shape) == len(y.shape) == 1 and is_float(kind):
-        return Instruction(dot, node.inputs, node.id, kind, "float(dot({0}, {1}))", sums=True)
+        return Instruction(dot, node.inputs, node.id, kind, "float({0}.dot({1}))", sums=True)
     return _by_ufunc(node, graph, kind)
 
 
@@ -317,13 +322,12 @@ def _take_along_axis(node: GraphNode, graph: Graph, kind: ArrayType) -> Instruct
 
 def dot(x: Any, y: Any) -> float:
     """The dot product of two vectors."""
-    return float(np.dot(x, y))
+    return float(x.dot(y))
 
 
 NAMES: Mapping[str, Any] = {
     "safe_divide": safe_divide,
     "safe_sqrt": safe_sqrt,
-    "dot": np.dot,
     "sin": math.sin,
     "cos": math.cos,
     "inf": math.inf,

@@ -80,25 +80,26 @@ class Plan:
 
     def loop(
         self,
-        batches: Iterable[tuple[Any, ...]],
+        groups: Iterable[tuple[float, Iterable[tuple[Any, ...]]]],
         values: Mapping[str, Any],
         fed: Sequence[str],
         recorded: Sequence[str],
         record: Callable[[tuple[Any, ...]], None],
-    ) -> tuple[dict[str, Any], float]:
-        """Run once for each batch, feeding `carried` outputs back.
+        finish: Callable[[float], None],
+    ) -> dict[str, Any]:
+        """Run once for each batch of each group, feeding `carried` outputs back; gives their last values by source.
 
-        `batches` are tuples of a flag and values for the sources `fed`; after a round with the flag set `record` gets
-        a tuple of the outputs `recorded`. Arrays in `values` that are carried are written over. Gives the last carried
-        values by source, and the sum of the first of `recorded` over all rounds.
+        A group is a number and batches: tuples of a flag and values for the sources `fed`. After a round with the flag
+        set `record` gets a tuple of the outputs `recorded`; after a group `finish` gets its number plus the sum of the
+        first of `recorded` over its rounds. Arrays in `values` that are carried are written over.
         """
         key = (tuple(fed), tuple(recorded), self.is_function)
         if key not in self._loops:
             self._loops[key] = self._make_loop(fed, recorded)
         kept = [name for name in self.sources if name not in fed]
         with self._workspace() as workspace:
-            new, total = self._loops[key](batches, self._given(kept, values), workspace, record)
-        return dict(zip(self.carried.values(), new, strict=True)), total
+            new = self._loops[key](groups, self._given(kept, values), workspace, record, finish)
+        return dict(zip(self.carried.values(), new, strict=True))
 
     def _given(self, names: Iterable[str], values: Mapping[str, Any]) -> list[Any]:
         """Values as the plan holds them: double scalars as Python floats."""
@@ -168,17 +169,19 @@ class Plan:
         """The loop of a plan that is too long for one function."""
         kept = [name for name in self.sources if name not in fed]
 
-        def loop(batches: Any, given: Any, workspace: Any, record: Any) -> tuple[list[Any], float]:
-            values, total = dict(zip(kept, given, strict=True)), 0.0
-            for keep, *batch in batches:
-                values.update(zip(fed, batch, strict=True))
-                results = self._run_flat([values[name] for name in self.sources], workspace)
-                outputs = dict(zip(self.outputs, results, strict=True))
-                values.update({source: outputs[name] for name, source in self.carried.items()})
-                total += outputs[recorded[0]]
-                if keep:
-                    record(tuple([_copied(outputs[name]) for name in recorded]))
-            return [values[source] for source in self.carried.values()], total
+        def loop(groups: Any, given: Any, workspace: Any, record: Any, finish: Any) -> list[Any]:
+            values = dict(zip(kept, given, strict=True))
+            for total, batches in groups:
+                for keep, *batch in batches:
+                    values.update(zip(fed, batch, strict=True))
+                    results = self._run_flat([values[name] for name in self.sources], workspace)
+                    outputs = dict(zip(self.outputs, results, strict=True))
+                    values.update({source: outputs[name] for name, source in self.carried.items()})
+                    total += outputs[recorded[0]]
+                    if keep:
+                        record(tuple([_copied(outputs[name]) for name in recorded]))
+                finish(total)
+            return [values[source] for source in self.carried.values()]
 
         return loop
 

@@ -5,11 +5,16 @@ buffers: no character of it comes from a file.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from graphengine.compile.buffers import Buffers
 from graphengine.compile.lowering import NAMES, Instruction
+from graphengine.graph import Operand
+
+LONGEST_EXPRESSION = 120
+"""Characters up to which an expression on scalars is put into the line of the only instruction that uses it."""
 
 
 class PlanText:
@@ -22,83 +27,96 @@ class PlanText:
 
     def function(self, sources: Sequence[str], outputs: Sequence[str]) -> str:
         """A function from the values of `sources` to a list of the values `outputs`."""
+        lines, names = self._lines(outputs, outputs)  # named twice, so that each output keeps a name of its own
         lines = [
             "def run(given, buffers):",
             *self._unpacked(sources),
-            *(f"    {line}" for line in self.lines()),
-            f"    return [{self._names(outputs)}]",
+            *(f"    {line}" for line in lines),
+            f"    return [{_listed(names, outputs)}]",
         ]
         return "\n".join(lines) + "\n"
 
     def loop(
         self, kept: Sequence[str], fed: Sequence[str], carried: Sequence[tuple[str, str]], recorded: Sequence[str]
     ) -> str:
-        """A loop over batches of `fed`, each with a flag in front: whether to record the values `recorded`.
+        """A loop over groups of batches of `fed`, each with a flag in front: whether to record the values `recorded`.
 
         `carried` pairs values with the sources they replace, all at once. What only a record needs is computed only for
         one.
         """
         shapes = {instruction.output: instruction.kind.shape for instruction in self.instructions}
         values, sources = [value for value, _ in carried], [source for _, source in carried]
-        rows = [self.name(value) + ".copy()" * (shapes.get(value, ()) != ()) for value in recorded]
+        loss = recorded[0]
+        lines, names = self._lines([loss, *values], recorded)
+        rows = [names[value] + ".copy()" * (shapes.get(value, ()) != ()) for value in recorded]
+        replaced = ", ".join(map(self.name, sources))
         lines = [
-            "def loop(batches, given, buffers, record):",
+            "def loop(groups, given, buffers, record, finish):",
             *self._unpacked(kept),
-            "    total = 0.0",
-            f"    for ({', '.join(['keep', *map(self.name, fed)])},) in batches:",
-            *(f"        {line}" for line in self._lines_for([recorded[0], *values])),
-            f"        [{self._names(sources)}] = [{self._names(values)}]",
-            f"        total += {self.name(recorded[0])}",
-            "        if keep:",
-            f"            record(({', '.join(rows)},))",
-            f"    return [{self._names(sources)}], total",
+            "    for total, batches in groups:",
+            f"        for {', '.join(['keep', *map(self.name, fed)])}, in batches:",
+            *(f"            {line}" for line in lines),
+            f"            total += {names[loss]}",
+            "            if keep:",
+            f"                record(({', '.join(rows)},))",
+            *[f"            {replaced} = {_listed(names, values)}"] * bool(sources),
+            "        finish(total)",
+            f"    return [{replaced}]",
         ]
         return "\n".join(lines) + "\n"
 
-    def lines(self) -> list[str]:
-        """One line of Python for each instruction."""
-        return [self._line(index, instruction) for index, instruction in enumerate(self.instructions)]
+    def _lines(self, always: Sequence[str], sometimes: Sequence[str] = ()) -> tuple[list[str], dict[Any, str]]:
+        """A line for each instruction, and what stands for each value: its name, or the expression that gives it.
 
-    def _lines_for(self, always: Sequence[str]) -> list[str]:
-        """The lines, indented under `if keep:` where none of the values `always` needs them."""
+        The lines that only the values `sometimes` need are indented under `if keep:`. An expression on scalars whose
+        value is used once stands where it is used.
+        """
         needed = set(always)
         for instruction in reversed(self.instructions):
             if instruction.output in needed:
                 needed.update(operand for operand in instruction.inputs if isinstance(operand, str))
+        uses: Counter[Operand] = Counter([*always, *sometimes])
+        for each in self.instructions:
+            uses.update([operand for place, operand in enumerate(each.inputs) for _ in range(_count(each, place))])
+        names: dict[Any, str] = _Names(self.name)
         lines, guarded = [], False
-        for line, instruction in zip(self.lines(), self.instructions, strict=True):
+        for index, instruction in enumerate(self.instructions):
+            expression = self._expression(index, instruction, names)
+            if instruction.scalar and uses[instruction.output] == 1 and len(expression) <= LONGEST_EXPRESSION:
+                names[instruction.output] = f"({expression})"
+                continue
             optional = instruction.output not in needed
             if optional and not guarded:
                 lines.append("if keep:")
-            lines.append(f"    {line}" if optional else line)
+            lines.append("    " * optional + f"{self.name(instruction.output)} = {expression}")
             guarded = optional
-        return lines
+        return lines, names
 
-    def _line(self, index: int, instruction: Instruction) -> str:
-        names = [self.name(operand) for operand in instruction.inputs]
-        result = self.name(instruction.output)
+    def _expression(self, index: int, instruction: Instruction, names: Mapping[Any, str]) -> str:
+        """What gives an instruction's result: an operator, or a call."""
+        operands = [names[operand] for operand in instruction.inputs]
         if instruction.text is not None:
-            return f"{result} = {instruction.text.format(*names)}"
+            return instruction.text.format(*operands)
         if index in self.buffers.in_place:
-            names.append(self.name(self.buffers.in_place[index]))
+            operands.append(self.name(self.buffers.in_place[index]))
         elif index in self.buffers.of:
-            names.append(f"b{self.buffers.of[index]}")
+            operands.append(f"b{self.buffers.of[index]}")
         elif instruction.writes:
-            names.append("None")
-        return f"{result} = f{index}({', '.join(names)})"
+            operands.append("None")
+        return f"f{index}({', '.join(operands)})"
 
     def name(self, operand: Any) -> str:
-        """A value's name: its slot's number; a finite number is itself."""
-        if type(operand) in (int, float) and math.isfinite(operand):
-            return f"({operand!r})"
+        """A value's name: its slot's number; a finite number that is known from the start is itself."""
+        known: Any = self.fixed.get(self.slots[operand]) if isinstance(operand, str) else operand
+        if type(known) in (int, float) and math.isfinite(known):
+            digits = repr(known)
+            return f"({digits})" if digits.startswith("-") else digits
         return "None" if operand is None else f"s{self.slots[slot_key(operand)]}"
 
-    def _names(self, operands: Any) -> str:
-        return ", ".join(self.name(operand) for operand in operands)
-
     def _unpacked(self, sources: Sequence[str]) -> list[str]:
+        names = ", ".join(map(self.name, sources))
         buffers = ", ".join(f"b{index}" for index in range(len(self.buffers.kinds)))
-        return [f"    [{self._names(sources)}] = given", f"    [{buffers}] = buffers"]
+        return [f"    [{names}] = given", f"    [{buffers}] = buffers"]
 
     def compile(self, text: str, name: str) -> Callable[..., Any]:
         """The function of that name in the text."""
@@ -108,6 +126,25 @@ class PlanText:
         exec(compile(text, f"<plan {name}>", "exec"), namespace)
         function: Callable[..., Any] = namespace[name]
         return function
+
+
+class _Names(dict[Any, str]):
+    """What stands for each value: its name where nothing else was said."""
+
+    def __init__(self, name: Callable[[Any], str]) -> None:
+        self._name = name
+
+    def __missing__(self, operand: Any) -> str:
+        return self._name(operand)
+
+
+def _listed(names: Mapping[Any, str], operands: Sequence[Any]) -> str:
+    return ", ".join(names[operand] for operand in operands)
+
+
+def _count(instruction: Instruction, place: int) -> int:
+    """How often the text of an instruction has the operand at a place."""
+    return 1 if instruction.text is None else instruction.text.count(f"{{{place}}}")
 
 
 def slot_key(operand: Any) -> Any:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -30,6 +30,7 @@ class Segment:
     arrays: Mapping[str, Any]
     whole: Mapping[str, Any]
     single: bool
+    _columns: dict[str, list[Any]] = field(default_factory=dict, repr=False, compare=False)
 
     def batch(self, index: int) -> dict[str, Any]:
         """One batch, by input."""
@@ -41,13 +42,22 @@ class Segment:
     def column(self, name: str, start: int, stop: int) -> Iterable[Any]:
         """One input of the batches from `start` to `stop`; double scalars as Python floats."""
         if name in self.whole:
-            return itertools.repeat(self.whole[name], stop - start)
+            return itertools.repeat(_as_float(self.whole[name]), stop - start)
         array = self.arrays[name]
-        if self.single:
-            part: Any = array[start:stop]
-            values: Iterable[Any] = part.tolist() if part.ndim == 1 and part.dtype == np.float64 else part
-            return values
-        return (array[index * self.size : (index + 1) * self.size] for index in range(start, stop))
+        if not self.single:
+            return (array[index * self.size : (index + 1) * self.size] for index in range(start, stop))
+        if array.ndim > 1 or array.dtype != np.float64:
+            part: Iterable[Any] = array[start:stop]
+            return part
+        if stop - start < self.count:
+            return array[start:stop].tolist()  # type: ignore[no-any-return]
+        if name not in self._columns:  # the epochs of a small set come from the same numbers again and again
+            self._columns[name] = array.tolist()
+        return self._columns[name]
+
+
+def _as_float(value: Any) -> Any:
+    return float(value) if np.shape(value) == () and np.asarray(value).dtype == np.float64 else value
 
 
 class Batches:
@@ -77,6 +87,7 @@ class Batches:
         self._batched = {name: array for name, array in arrays.items() if kinds[name] == "batch"}
         self._single = {name: array for name, array in arrays.items() if kinds[name] == "sample"}
         self._whole = {name: array for name, array in arrays.items() if kinds[name] == "whole"}
+        self.inputs = frozenset(arrays)
         self.samples = self._count_samples()
         self.batch_size = self.samples if batch_size is None else min(batch_size, self.samples)
         if self._single and self.batch_size != 1:
@@ -87,6 +98,7 @@ class Batches:
                 hint='set batch_size to 1, or declare the shape with a symbol first, such as ["N"]',
             )
         self._shuffle, self._seed = shuffle, seed
+        self._in_order: tuple[Segment, ...] = ()
         full, rest = divmod(self.samples, self.batch_size)
         self.per_epoch = full + (rest > 0 and not drop_last)
         bind_sizes({name: np.shape(array) for name, array in self._batched.items()}, graph.types)
@@ -101,14 +113,17 @@ class Batches:
             raise DataError("the data has no samples", code="GE505")
         return samples
 
-    def epoch(self, number: int, first: int = 0) -> Iterator[Segment]:
+    def epoch(self, number: int, first: int = 0) -> Iterable[Segment]:
         """The batches of one epoch (from 1), from batch `first` on, in groups of one size; the smaller last one alone.
 
         What is in memory is one group; what is stored is read block by block, the next one while one is trained on.
         """
-        order = epoch_order(self._seed, number, self.samples) if self._shuffle else None
-        segments = self._segments(order, first)
-        return _read_ahead(segments) if self.is_stored else segments
+        if self.is_stored or self._shuffle or first:
+            order = epoch_order(self._seed, number, self.samples) if self._shuffle else None
+            segments = self._segments(order, first)
+            return _read_ahead(segments) if self.is_stored else segments
+        self._in_order = self._in_order or tuple(self._segments(None, 0))
+        return self._in_order
 
     def _segments(self, order: np.ndarray[Any, np.dtype[np.intp]] | None, first: int) -> Iterator[Segment]:
         size, full = self.batch_size, self.samples // self.batch_size
@@ -143,6 +158,16 @@ class Batches:
         batched = {name: (self.batch_size, *np.shape(array)[1:]) for name, array in self._batched.items()}
         single = {name: np.shape(array)[1:] for name, array in self._single.items()}
         return {**batched, **single, **{name: np.shape(array) for name, array in self._whole.items()}}
+
+    @property
+    def samples_per_epoch(self) -> int:
+        """How many samples an epoch uses: all but those of a batch that is dropped."""
+        return min(self.per_epoch * self.batch_size, self.samples)
+
+    def repeated(self, count: int) -> Segment:
+        """The one batch that all samples make, `count` times."""
+        (segment,) = self._segments(None, 0)
+        return Segment(count, self.samples, {}, segment.batch(0), single=False)
 
     @property
     def is_constant(self) -> bool:

@@ -41,7 +41,10 @@ class Thinned:
         self._last: Any = None
 
     def flags(self, count: int) -> list[bool]:
-        """For the next `count` rows, whether each is kept; the last one always is."""
+        """For the next `count` rows, whether each is kept once all of them are there; the last one always is."""
+        while self.seen + count > self.stride * CAPACITY:
+            self._rows = self._rows[::2]
+            self.stride *= 2
         first = -self.seen % self.stride
         flags = [False] * count
         flags[first :: self.stride] = [True] * len(range(first, count, self.stride))
@@ -53,9 +56,11 @@ class Thinned:
         self.seen += count
         self._last = rows[-1]
         self._rows += rows[:-1] if (self.seen - 1) % self.stride else rows
-        while len(self._rows) > CAPACITY:
-            self._rows = self._rows[::2]
-            self.stride *= 2
+
+    def add(self, row: Any) -> None:
+        """Add one row."""
+        self.flags(1)
+        self.extend([row], 1)
 
     def __iter__(self) -> Iterator[tuple[int, Any]]:
         """The kept rows with their numbers, from 0."""
@@ -83,9 +88,14 @@ class History:
         """Add `count` iterations; the flagged ones as raw rows: loss, gradient norm, recorded parameters."""
         self._iterations.extend(rows, count)
 
-    def add_epochs(self, losses: Sequence[float], count: int) -> None:
-        """Add `count` completed epochs by the mean losses of those that are kept."""
-        self._epochs.extend(losses, count)
+    def add(self, row: tuple[Any, ...]) -> None:
+        """Add one iteration."""
+        self._iterations.add(row)
+
+    def add_epoch(self, loss: float) -> None:
+        """Add a completed epoch by its mean loss; where an epoch is one iteration it is there already."""
+        if self._per_epoch > 1:
+            self._epochs.add(loss)
 
     @property
     def iterations(self) -> list[Iteration]:
@@ -95,6 +105,8 @@ class History:
     @property
     def epochs(self) -> list[Epoch]:
         """The recorded epochs, in order."""
+        if self._per_epoch == 1:
+            return [Epoch(index + 1, row[0]) for index, row in self._iterations]
         return [Epoch(index + 1, loss) for index, loss in self._epochs]
 
     def _iteration(self, index: int, row: tuple[Any, ...]) -> Iteration:
@@ -123,7 +135,7 @@ class History:
     @property
     def epochs_trained(self) -> int:
         """The number of completed epochs, thinned or not."""
-        return self._epochs.seen
+        return (self._iterations if self._per_epoch == 1 else self._epochs).seen
 
     @property
     def losses(self) -> list[float]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any, NoReturn
 
@@ -22,7 +22,8 @@ from graphengine.errors import DivergenceError, TrainingError, UnsupportedError
 from graphengine.executor import Executor
 from graphengine.format.documents import FunctionFile, TrainingDocument
 from graphengine.graph import Graph
-from graphengine.training.batches import Batches, Segment
+from graphengine.training.batches import Batches
+from graphengine.training.course import Chunk, Course
 from graphengine.training.history import SMALL, History, Iteration
 from graphengine.training.step import GRADIENT_NORM, ITERATION, LEARNING_RATE, step_graph
 from graphengine.values import initial_value
@@ -75,10 +76,15 @@ class Trainer:
         for name, slot in self.step.graph.state.items():
             if name not in values:
                 self._carried[name] = initial_value(name, slot, self.step.graph.types[name].array_dtype)[()]
+        self._last = {name: np.array(value)[()] for name, value in self._carried.items()}
         small = sum(np.size(values[name]) for name in graph.trainable) <= SMALL
         self._recorded = (self.step.loss, GRADIENT_NORM, *(f"new_{name}" for name in graph.trainable if small))
         self.history = History(self.batches.per_epoch, graph.trainable if small else ())
-        self._plans: dict[Any, Plan] = {}
+        self._plans: dict[int, Plan] = {}
+        self._epoch: list[float] = []
+        """Sums of the losses of the samples of the current epoch, one for each size of batches that is complete."""
+        self._total = 0.0
+        """The sum of the losses of the batches of the current size."""
 
     @property
     def total_iterations(self) -> int:
@@ -104,51 +110,40 @@ class Trainer:
 
     def chunks(self, longest: int | None = None) -> Iterator[Iteration]:
         """Train, giving a row now and then; raises as `iterate`."""
-        length, total = 1, self.total_iterations
-        for epoch in itertools.count(1):
-            losses: list[tuple[int, float]] = []
-            for segment in self.batches.epoch(epoch):
-                start, count = 0, self._segment_length(segment, epoch)
-                while start < count and len(self.history) < total:
-                    began = time.perf_counter()
-                    stop = min(start + (longest or length), count, start + total - len(self.history))
-                    losses.append(((stop - start) * segment.size, self._chunk(segment, start, stop)))
-                    length = max(1, int(length * min(4, CHUNK_SECONDS / max(time.perf_counter() - began, 1e-9))))
-                    start = stop
-                    if start == count:
-                        self._end_epoch(losses)
-                    yield self.history.last
-            if len(self.history) >= total:
-                return
+        length, course = 1, Course(self.batches, self.total_iterations)
+        while course.done < course.total:
+            began = time.perf_counter()
+            chunk = course.take(longest or length)
+            self._run(chunk)
+            seconds = max(time.perf_counter() - began, 1e-9)
+            length = max(1, min(4 * length, int(chunk.count * CHUNK_SECONDS / seconds)))
+            yield self.history.last
 
-    def _segment_length(self, segment: Segment, epoch: int) -> int:
-        """How many iterations a segment has: where every batch is the same, all remaining epochs are one segment."""
-        return self.total_iterations if self.batches.is_constant else segment.count
-
-    def _end_epoch(self, losses: list[tuple[int, float]]) -> None:
-        """Write the mean loss of an epoch once all its samples were used."""
-        samples = sum(size for size, _ in losses)
-        if not self.batches.is_constant and len(self.history) % self.batches.per_epoch == 0:
-            self.history.add_epochs([sum(size * loss for size, loss in losses) / samples], 1)
-
-    def _chunk(self, segment: Segment, start: int, stop: int) -> float:
-        """Run the iterations of a segment from `start` to `stop`; gives their mean loss."""
-        before = {name: np.array(value)[()] for name, value in self._carried.items()}
+    def _run(self, chunk: Chunk) -> None:
+        """Run the iterations of a chunk, write the history and give the model its new values."""
         rows: list[tuple[Any, ...]] = []
-        done = len(self.history)
-        feed = _Feed(segment, start, stop, done, self.history.flags(stop - start))
+        flags = self.history.flags(chunk.count)
         run = self._run_reference if self.reference else self._run_plan
-        total = run(feed, rows)
-        if not self._is_finite(total):
-            self._replay(feed, before)
-        self.history.extend(rows, feed.count)
-        if self.batches.is_constant:  # one iteration is one epoch
-            self.history.add_epochs([row[0] for row in rows], feed.count)
-        self.values.update({name: np.array(self._carried[name])[()] for name in self._carried if name in self.values})
-        return total / feed.count
+        totals = run(chunk, flags, rows)
+        if not self._is_finite(totals):
+            self._replay(chunk)
+        self.history.extend(rows, chunk.count)
+        self._add_epochs(chunk, totals)
+        self._last = {name: np.array(value)[()] for name, value in self._carried.items()}
+        self.values.update({name: value for name, value in self._last.items() if name in self.values})
 
-    def _is_finite(self, total: float) -> bool:
-        return math.isfinite(total) and all(np.isfinite(self._carried[name]).all() for name in self.graph.trainable)
+    def _add_epochs(self, chunk: Chunk, totals: Sequence[float]) -> None:
+        """Write the mean loss of each epoch once all its samples were used."""
+        for piece, total in zip(chunk.pieces, totals, strict=True):
+            self._total = total
+            if piece.last:
+                self._epoch.append(chunk.size * total)
+            if piece.ends_epoch:
+                self.history.add_epoch(sum(self._epoch) / self.batches.samples_per_epoch)
+                self._epoch.clear()
+
+    def _is_finite(self, totals: Sequence[float]) -> bool:
+        return all(map(math.isfinite, totals)) and all(_finite(self._carried[name]) for name in self.graph.trainable)
 
     def _constants(self) -> dict[str, Any]:
         """What the step reads and no iteration changes."""
@@ -160,24 +155,24 @@ class Trainer:
 
     # ------------------------------------------------------------ compiled
 
-    def _run_plan(self, feed: _Feed, rows: list[tuple[Any, ...]]) -> float:
-        plan = self._plan(feed.segment)
-        fed = [name for name in plan.sources if name in feed.names or name == ITERATION]
-        values = {**self._constants(), **self._carried}
+    def _run_plan(self, chunk: Chunk, flags: list[bool], rows: list[tuple[Any, ...]]) -> list[float]:
+        plan = self._plan(chunk)
+        totals = [self._total]
+        fed = [name for name in plan.sources if name in self.batches.inputs or name == ITERATION]
         number = self.step.graph.types[ITERATION].array_dtype.type if ITERATION in fed else float
-        batches = feed.tuples(fed, float if ITERATION in plan.floats else number)
-        new, total = plan.loop(batches, values, fed, self._recorded, rows.append)
-        self._carried.update(new)
-        return total
+        number = float if ITERATION in plan.floats else number
+        groups = chunk.groups(fed, ITERATION, number, flags, totals)
+        values = {**self._constants(), **self._carried}
+        self._carried.update(plan.loop(groups, values, fed, self._recorded, rows.append, totals.append))
+        return totals[1:]
 
-    def _plan(self, segment: Segment) -> Plan:
+    def _plan(self, chunk: Chunk) -> Plan:
         """The compiled step for batches of one shape."""
-        shapes = {name: np.shape(value) for name, value in segment.batch(0).items()}
-        key = tuple(sorted(shapes.items()))
-        if key not in self._plans:
-            sizes = bind_sizes(shapes, self.graph.types)
-            self._plans[key] = Plan(self.step.graph.with_sizes(sizes), exact=False, carried=self.step.carried)
-        return self._plans[key]
+        if chunk.size not in self._plans:
+            batch = next(chunk.batches())
+            sizes = bind_sizes({name: np.shape(value) for name, value in batch.items()}, self.graph.types)
+            self._plans[chunk.size] = Plan(self.step.graph.with_sizes(sizes), exact=False, carried=self.step.carried)
+        return self._plans[chunk.size]
 
     # ------------------------------------------------------------ reference
 
@@ -185,36 +180,39 @@ class Trainer:
     def _executor(self) -> Executor:
         return Executor(self.step.graph)
 
-    def _run_reference(self, feed: _Feed, rows: list[tuple[Any, ...]]) -> float:
-        total = 0.0
-        for index, keep in enumerate(feed.flags):
-            slots = self._executor.forward(self._reference_values(feed, index))
+    def _run_reference(self, chunk: Chunk, flags: list[bool], rows: list[tuple[Any, ...]]) -> list[float]:
+        totals, losses = [self._total], iter(self._reference_losses(chunk, flags, rows))
+        for piece in chunk.pieces:
+            start = 0.0 if piece.first else totals[-1]
+            totals.append(sum(itertools.islice(losses, piece.stop - piece.start), start))
+        return totals[1:]
+
+    def _reference_losses(self, chunk: Chunk, flags: list[bool], rows: list[tuple[Any, ...]]) -> Iterator[float]:
+        for number, (batch, keep) in enumerate(zip(chunk.batches(), flags, strict=True), chunk.done + 1):
+            slots = self._executor.forward(self._reference_values(batch, number))
             outputs = {name: slots[self._executor.slot_of[of]] for name, of in self.step.graph.outputs.items()}
             if keep:
                 rows.append(tuple(_plain(outputs[name]) for name in self._recorded))
-            total += float(outputs[self.step.loss])
             self._carried.update({source: outputs[name] for name, source in self.step.carried.items()})
-        return total
+            yield float(outputs[self.step.loss])
 
-    def _reference_values(self, feed: _Feed, index: int) -> dict[str, Any]:
-        values = {**self._constants(), **self._carried, **feed.batch(index)}
-        values[ITERATION] = self._typed(ITERATION, feed.done + index + 1)
+    def _reference_values(self, batch: Mapping[str, Any], iteration: int) -> dict[str, Any]:
+        values = {**self._constants(), **self._carried, **batch, ITERATION: self._typed(ITERATION, iteration)}
         return {name: value for name, value in values.items() if name in self._executor.slot_of}
 
     # ------------------------------------------------------------ divergence
 
-    def _replay(self, feed: _Feed, before: dict[str, Any]) -> NoReturn:
+    def _replay(self, chunk: Chunk) -> NoReturn:
         """Find the iteration and the value that became non-finite first; the model keeps what was before it."""
-        self._carried = before
-        for index in range(feed.count):
-            values = self._reference_values(feed, index)
+        self._carried = self._last
+        for iteration, batch in enumerate(chunk.batches(), chunk.done + 1):
+            values = self._reference_values(batch, iteration)
             slots = self._executor.forward(values)
             outputs = {name: slots[self._executor.slot_of[of]] for name, of in self.step.graph.outputs.items()}
             if not all(_finite(value) for value in outputs.values()):
                 break
             self._carried = {source: outputs[name] for name, source in self.step.carried.items()}
             self.values.update({name: value for name, value in self._carried.items() if name in self.values})
-        iteration = feed.done + index + 1
         epoch = (iteration - 1) // self.batches.per_epoch + 1
         raise DivergenceError(
             f"training diverged at iteration {iteration} (epoch {epoch}): {self._first_non_finite(values, slots)} "
@@ -233,32 +231,6 @@ class Trainer:
             if not all(_finite(slots[self._executor.slot_of[name]]) for name in node.outputs):
                 return f"node '{node.id}' ({node.op})"
         return f"the loss '{self.step.loss}'"
-
-
-class _Feed:
-    """The batches of one chunk."""
-
-    def __init__(self, segment: Segment, start: int, stop: int, done: int, flags: list[bool]) -> None:
-        self.segment, self.done, self.count, self.flags = segment, done, stop - start, flags
-        self._start = start
-        self.names = {*segment.arrays, *segment.whole}
-
-    def batch(self, index: int) -> dict[str, Any]:
-        """One batch, by input; a segment of one batch gives it again and again."""
-        return self.segment.batch((self._start + index) % self.segment.count)
-
-    def tuples(self, names: list[str], number: type) -> Iterator[tuple[Any, ...]]:
-        """For each batch whether to record it, then its values in the order of `names`; the iteration as a `number`."""
-        again = self.segment.count == 1
-        start, stop = (0, 1) if again else (self._start, self._start + self.count)
-        columns: list[Any] = [self.flags]
-        for name in names:
-            if name == ITERATION:
-                columns.append(map(number, itertools.count(self.done + 1)))
-            else:
-                column = self.segment.column(name, start, stop)
-                columns.append(itertools.repeat(*column) if again else column)
-        return zip(*columns, strict=False)
 
 
 def _constant_rate(training: TrainingDocument) -> float:

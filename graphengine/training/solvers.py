@@ -114,8 +114,7 @@ class Solver:
     def _record(self, x: Vector) -> None:
         parameters = self.objective.split(np.array(x))
         self.values.update(parameters)
-        self.history.extend([(*self._before, *(parameters.values() if self._recording else ()))], 1)
-        self.history.add_epochs([self._before[0]], 1)
+        self.history.add((*self._before, *(parameters.values() if self._recording else ())))
         loss, slope = self.objective(x)
         self._before, self._at = (loss, float(np.linalg.norm(slope))), np.array(x)
 

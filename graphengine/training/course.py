@@ -1,0 +1,119 @@
+"""The course of a training: which iterations come next, in chunks.
+
+A chunk is a run of iterations whose batches have one size: a part of an epoch, or several short epochs. It holds its
+batches, so it can be run again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from graphengine.training.batches import Batches, Segment
+
+LONGEST_CHUNK = 65_536
+"""Iterations, and so flags and numbers of the data as Python objects, that a chunk has at most."""
+MOST_SAMPLES = 16_384
+"""A chunk that has as many samples takes no further segment, each of which may be a copy of the data in a new order."""
+
+
+class Piece(NamedTuple):
+    """The iterations `start` to `stop` of a segment.
+
+    `first` and `last` tell whether no batch of that size came before them in their epoch and none comes after them.
+    """
+
+    segment: Segment
+    start: int
+    stop: int
+    first: bool
+    last: bool
+    ends_epoch: bool
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Some pieces in a row; `done` is the number of iterations before them."""
+
+    pieces: Sequence[Piece]
+    done: int
+
+    @property
+    def count(self) -> int:
+        """The number of iterations."""
+        return sum(piece.stop - piece.start for piece in self.pieces)
+
+    @property
+    def size(self) -> int:
+        """How many samples each batch has."""
+        return self.pieces[0].segment.size
+
+    def batches(self) -> Iterator[dict[str, Any]]:
+        """The batch of each iteration, by input."""
+        for piece in self.pieces:
+            yield from map(piece.segment.batch, range(piece.start, piece.stop))
+
+    def groups(
+        self, names: Sequence[str], numbered: str, number: type, flags: Sequence[bool], totals: Sequence[float]
+    ) -> Iterator[tuple[float, Iterator[tuple[Any, ...]]]]:
+        """For each piece a sum to go on from and its batches: a flag, then the values of `names`.
+
+        The value `numbered` is the iteration, as a `number`. The sum is the last of `totals`, where those that were
+        reached are put, or zero for the first batches of their size in an epoch.
+        """
+        done = 0
+        for piece in self.pieces:
+            stop = done + piece.stop - piece.start
+            columns: list[Iterable[Any]] = [
+                map(number, range(self.done + done + 1, self.done + stop + 1))
+                if name == numbered
+                else piece.segment.column(name, piece.start, piece.stop)
+                for name in names
+            ]
+            yield 0.0 if piece.first else totals[-1], zip(flags[done:stop], *columns, strict=True)
+            done = stop
+
+
+class Course:
+    """Where a training is among its batches: `done` iterations of `total`."""
+
+    def __init__(self, batches: Batches, total: int, done: int = 0) -> None:
+        self.total, self.done = total, done
+        self._batches = batches
+        self._segments = iter([batches.repeated(total - done)] if batches.is_constant else [])
+        self._segment: Segment | None = None
+        self._start = 0
+
+    def take(self, longest: int) -> Chunk:
+        """The next chunk, of at most `longest` iterations."""
+        pieces: list[Piece] = []
+        done, samples = self.done, 0
+        end = min(done + min(longest, LONGEST_CHUNK), self.total)
+        while self.done < end and samples < MOST_SAMPLES:
+            segment = self._current()
+            if pieces and pieces[0].segment.size != segment.size:
+                break
+            pieces.append(self._piece(segment, end - self.done))
+            samples += segment.count * segment.size
+        return Chunk(pieces, done)
+
+    def _current(self) -> Segment:
+        """The segment that the next iteration belongs to."""
+        self._segment = self._segment or next(self._segments, None)
+        if self._segment is None:
+            epoch, first = divmod(self.done, self._batches.per_epoch)
+            self._segments = iter(self._batches.epoch(epoch + 1, first))
+            self._segment = next(self._segments)
+        return self._segment
+
+    def _piece(self, segment: Segment, longest: int) -> Piece:
+        """The rest of the segment, or what of it there is room for."""
+        start, stop = self._start, min(self._start + longest, segment.count)
+        per_epoch, smaller = self._batches.per_epoch, self._batches.samples // self._batches.batch_size
+        before, after = self.done % per_epoch, self.done % per_epoch + stop - start
+        self.done += stop - start
+        self._segment, self._start = (None, 0) if stop == segment.count else (segment, stop)
+        if self._batches.is_constant:  # one iteration is one epoch
+            return Piece(segment, start, stop, True, True, True)
+        return Piece(segment, start, stop, before in (0, smaller), after in (smaller, per_epoch), after == per_epoch)
