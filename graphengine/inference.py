@@ -46,10 +46,16 @@ def reduction(node: Any, x: ArrayType) -> ArrayType:
     return ArrayType(tuple(shape), type_of(result).dtype)
 
 
-def along_axis(node: Any, x: ArrayType) -> ArrayType:
-    """Keep the shape; the op works along the attribute `axis`, which must exist."""
+def along_axis(node: Any, x: ArrayType, *others: ArrayType | None) -> ArrayType:
+    """Keep the shape of x; the op works along the attribute `axis`, and its other inputs broadcast to that shape."""
     normalized_axes(node.axis, len(x.shape))
-    result = _forward(node, [ArrayType((1,) * len(x.shape), x.dtype)], {})
+    types = [x, *others]
+    shapes = [kind.shape for kind in types if kind is not None]
+    if broadcast_shapes(shapes) != x.shape:
+        raise ValueError(
+            f"shapes {' and '.join(map(shape_text, shapes[1:]))} do not broadcast to {shape_text(x.shape)}"
+        )
+    result = _forward(node, [kind and ArrayType((1,) * len(kind.shape), kind.dtype) for kind in types], {})
     return ArrayType(x.shape, type_of(result).dtype)
 
 

@@ -8,6 +8,7 @@ function does says so when it is registered (`numpy=np.subtract`); one that NumP
 from graphengine.nodes import (
     activations,
     arithmetic,
+    attention,
     comparison,
     constants,
     contraction,
@@ -16,6 +17,7 @@ from graphengine.nodes import (
     linear,
     losses,
     metrics,
+    normalization,
     opaque,
     patches,
     pooling,
@@ -28,6 +30,7 @@ from graphengine.nodes import (
 __all__ = [
     "activations",
     "arithmetic",
+    "attention",
     "comparison",
     "constants",
     "contraction",
@@ -36,6 +39,7 @@ __all__ = [
     "linear",
     "losses",
     "metrics",
+    "normalization",
     "opaque",
     "patches",
     "pooling",

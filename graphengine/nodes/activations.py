@@ -4,10 +4,14 @@ Names, attributes and their defaults are those of PyTorch. Where a function has 
 the left side.
 """
 
+import math
+from typing import Literal
+
 import numpy as np
 
 from graphengine.inference import along_axis, elementwise
 from graphengine.node import Node
+from graphengine.nodes.elementary import Erf
 from graphengine.registry import register
 
 
@@ -107,6 +111,32 @@ class Celu(Node):
 
     def backward(self, grad, x, out):
         return np.where(x > 0, grad, grad * (out / self.alpha + 1))
+
+
+@register("gelu")
+class Gelu(Node):
+    """Gaussian error linear unit, x times the probability that a standard normal number is smaller than x.
+
+    That is x * (1 + erf(x / sqrt(2))) / 2, or with `approximate` "tanh" about
+    x * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 * x**3))) / 2. Hendrycks and Gimpel, Gaussian Error Linear Units, 2016.
+    """
+
+    infer = elementwise
+    approximate: Literal["none", "tanh"] = "none"
+
+    def forward(self, x):
+        if self.approximate == "tanh":
+            return x * Sigmoid().forward(2 * ROOT * (x + 0.044715 * x * x * x))
+        return x * (1 + Erf()(x / math.sqrt(2))) / 2
+
+    def backward(self, grad, x):
+        if self.approximate == "tanh":
+            sigmoid = Sigmoid()(2 * ROOT * (x + 0.044715 * x * x * x))
+            return grad * (sigmoid + x * sigmoid * (1 - sigmoid) * 2 * ROOT * (1 + 3 * 0.044715 * np.square(x)))
+        return grad * ((1 + Erf()(x / math.sqrt(2))) / 2 + x * ROOT / 2 * np.exp(-np.square(x) / 2))
+
+
+ROOT = math.sqrt(2 / math.pi)
 
 
 @register("silu")

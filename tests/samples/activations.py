@@ -1,5 +1,6 @@
 import math
 
+import numpy as np
 from scipy import special
 
 from samples.arrays import binary, shaped, unary
@@ -24,6 +25,10 @@ def selu(x):
     return by_element(lambda each: scale * (each if each > 0 else alpha * math.expm1(each)))(x)
 
 
+def inner(x):
+    return np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)
+
+
 TABLE = {
     "relu": Samples(unary(), by_element(lambda x: max(x, 0)), analytic=False),
     "leaky_relu": Samples(
@@ -40,6 +45,12 @@ TABLE = {
         with_attribute(alpha=0.5),
         below_zero(lambda x, alpha: alpha * math.expm1(x / alpha), alpha=1),
         analytic=False,
+    ),
+    "gelu": Samples(
+        [*unary(FEW), *shaped([({"approximate": "tanh"}, (2, 3))])],
+        lambda x, approximate="none": x * (special.ndtr(x) if approximate == "none" else special.expit(2 * inner(x))),
+        analytic=False,
+        formula=False,
     ),
     "silu": Samples(unary(FEW), lambda x: x * special.expit(x), analytic=False),
     "mish": Samples(unary(FEW), by_element(lambda x: x * math.tanh(math.log(1 + math.exp(x)))), analytic=False),

@@ -1,0 +1,96 @@
+"""Attention and embedding, the parts of transformers that are no layer of another kind."""
+
+import numpy as np
+
+from graphengine.node import Node
+from graphengine.nodes.activations import Softmax
+from graphengine.nodes.linear import swapped
+from graphengine.nodes.selection import IndexAdd
+from graphengine.registry import register
+from graphengine.shapes import ArrayType, broadcast_shapes, dtype_name, shape_text
+
+
+@register("embedding")
+class Embedding(Node):
+    """The row of `weight` for each index, z[i] = weight[i]: indices of any shape, weight (V, E), result (*shape, E).
+
+    The gradient of a row is the sum over all its uses.
+    """
+
+    def infer(self, indices, weight):
+        if len(weight.shape) != 2 or indices.array_dtype.kind not in "iu":
+            raise ValueError(f"indices must be integers and weight a matrix, not {indices} and {weight}")
+        return ArrayType((*indices.shape, weight.shape[1]), weight.dtype)
+
+    def forward(self, indices, weight):
+        return np.take(weight, indices, axis=0)
+
+    def backward(self, grad, indices, weight):
+        return None, IndexAdd(axis=0)(np.zeros_like(weight), indices, grad)
+
+
+@register("scaled_dot_product_attention")
+class ScaledDotProductAttention(Node):
+    """Means of values, weighted by how well their keys fit each query: softmax(scale * q @ k.T) @ v.
+
+    Shapes: q (..., L, E), k (..., S, E), v (..., S, D), result (..., L, D); leading axes broadcast. Where a mask of
+    truth values (..., L, S) is false, a query does not see a key; one of numbers is added to the scores. With `causal`
+    query number i sees the keys up to number i. A query that sees no key gives 0. `scale` is 1 / sqrt(E) unless given.
+    Vaswani et al., Attention Is All You Need, 2017.
+    """
+
+    causal: bool = False
+    scale: float | None = None
+
+    def infer(self, q, k, v, mask=None):
+        return attended(self, q, k, v, mask)
+
+    def forward(self, q, k, v, mask=None):
+        return np.matmul(self.weights(q, k, mask), v)
+
+    def backward(self, grad, q, k, v, mask, needs):
+        weights, scale = self.weights(q, k, mask), self.factor(q)
+        dweights = np.matmul(grad, swapped(v))
+        dscores = weights * (dweights - np.sum(weights * dweights, axis=-1, keepdims=True))
+        return (
+            np.matmul(dscores, k) * scale if needs[0] else None,
+            np.matmul(swapped(dscores), q) * scale if needs[1] else None,
+            np.matmul(swapped(weights), grad) if needs[2] else None,
+            dscores if needs[3] else None,
+        )
+
+    def factor(self, q):
+        """What the products of queries and keys are multiplied by."""
+        return q.shape[-1] ** -0.5 if self.scale is None else self.scale
+
+    def weights(self, q, k, mask):
+        """What each value counts for each query; the weights of a query add up to 1."""
+        scores = np.matmul(q * self.factor(q), swapped(k))
+        if mask is not None and mask.dtype != np.bool_:
+            scores, mask = scores + mask, None
+        if self.causal:
+            past = np.tril(np.ones_like(scores)) > 0
+            mask = past if mask is None else np.logical_and(mask, past)
+        if mask is None:
+            return Softmax().forward(scores)
+        lowest = float(np.finfo(scores.dtype).min)  # finite, so that a query without keys has no NaN
+        return np.where(mask, Softmax().forward(np.where(mask, scores, lowest)), 0)
+
+
+def attended(node, q, k, v, mask):
+    """The type of an attention."""
+    shapes = ", ".join(shape_text(kind.shape) for kind in (q, k, v))
+    if min(len(kind.shape) for kind in (q, k, v)) < 2:
+        raise ValueError(f"queries, keys and values have two axes or more, not shapes {shapes}")
+    if q.shape[-1] != k.shape[-1] or k.shape[-2] != v.shape[-2]:
+        raise ValueError(f"queries (L, E), keys (S, E) and values (S, D) do not fit each other: shapes {shapes}")
+    if node.scale is None and not isinstance(q.shape[-1], int):
+        raise ValueError(f"the size of queries must be a number where `scale` is not given, not {q.shape[-1]}")
+    if mask is not None and mask.array_dtype.kind not in "bf":
+        raise ValueError(f"a mask holds truth values or numbers to add, not {dtype_name(mask.dtype)}")
+    scores = broadcast_shapes(
+        [(*q.shape[:-2], 1, 1), (*k.shape[:-2], q.shape[-2], k.shape[-2]), *([mask.shape] if mask else [])]
+    )
+    leading = broadcast_shapes([scores[:-2], v.shape[:-2]])
+    floats = [kind.array_dtype for kind in (q, k, v, mask) if kind is not None and kind.array_dtype.kind == "f"]
+    return ArrayType((*leading, q.shape[-2], v.shape[-1]), np.result_type(*floats))
