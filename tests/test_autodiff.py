@@ -70,7 +70,7 @@ def test_a_value_the_loss_does_not_depend_on_has_the_gradient_zero():
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_a_saved_gradient_graph_is_a_model_with_the_same_bits(path, tmp_path):
     model = ge.load(path)
-    data = model.load_data()
+    data = model.load_data(model.document.training.data)
     if model.document.training.batch_size == 1:
         data = {name: values[0] for name, values in data.items()}
     model.gradient().save(tmp_path / "gradient.json")
