@@ -28,7 +28,7 @@ def build_graph(document: ModelDocument, source: Source | None = None, limits: L
         GE900 if the file uses a part of the format that this version does not run.
     """
     try:
-        graph = _checked(document)
+        graph = _checked(document, limits)
         too_large = memory_problem(graph, limits)
         if too_large:
             raise InvalidModelError([_with_pointer(too_large, document)])
@@ -41,14 +41,14 @@ def build_graph(document: ModelDocument, source: Source | None = None, limits: L
     return graph
 
 
-def _checked(document: ModelDocument) -> Graph:
+def _checked(document: ModelDocument, limits: Limits) -> Graph:
     """The graph, or an error with all problems."""
     table = functions_in(document)
     resolver = Resolver(document, table)
     nodes = resolver.nodes()
     problems = [*resolver.problems, *dangling_references(document, resolver.values)]
     if table:
-        problems += [*_function_problems(document, table), *expansion_problems(document, table)]
+        problems += [*_function_problems(document, table), *expansion_problems(document, table, limits)]
         if any(isinstance(node.node, Call) for node in nodes):
             if problems:
                 raise InvalidModelError(problems)

@@ -20,16 +20,12 @@ from graphengine.errors import Problem, did_you_mean
 from graphengine.format.documents import FunctionDocument, ModelDocument, NodeDocument
 from graphengine.format.positions import make_pointer
 from graphengine.format.reading import shipped_files
+from graphengine.limits import Limits
 from graphengine.node import Signature
 
 DOMAIN = "nn"
 """The domain of the functions that come with the package."""
 VERSION = 1
-
-MAX_NODES = 10**6
-MAX_TEXT = 2**29
-MAX_DEPTH = 100
-"""What inlining may make of a file: nodes, characters, and calls within calls."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -208,7 +204,7 @@ class Measure(NamedTuple):
     depth: int = 0
 
 
-def expansion_problems(document: ModelDocument, table: Table) -> Iterator[Problem]:
+def expansion_problems(document: ModelDocument, table: Table, limits: Limits) -> Iterator[Problem]:
     """Recursion, and a graph that would become too large: told from the functions alone, nothing is inlined."""
     callees = {each: _callees(each.document.nodes, callable_in(each, table)) for each in table.values()}
     try:
@@ -228,9 +224,9 @@ def expansion_problems(document: ModelDocument, table: Table) -> Iterator[Proble
     whole = _measured(calls, table, measures, longest)
     whole = whole._replace(nodes=whole.nodes + len(document.nodes) - len(calls), depth=whole.depth - 1)
     for got, limit, what in (
-        (whole.nodes, MAX_NODES, "nodes"),
-        (whole.text, MAX_TEXT, "characters"),
-        (whole.depth, MAX_DEPTH, "levels of calls"),
+        (whole.nodes, limits.nodes, "nodes"),
+        (whole.text, limits.function_bytes, "bytes of text"),
+        (whole.depth, limits.function_depth, "levels of calls"),
     ):
         if got > limit:
             amount = f"{got:,}" if got < _MOST else f"more than {_MOST:,}"

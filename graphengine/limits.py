@@ -24,6 +24,8 @@ class Limits:
     """Bytes of all values of a graph together: inputs, parameters, state and the results of nodes."""
     function_depth: int = 100
     """How deep functions call each other."""
+    function_bytes: int = 2**29
+    """Bytes of the text that a file would be with its functions inlined."""
 
 
 DEFAULT = Limits()

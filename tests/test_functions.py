@@ -10,7 +10,7 @@ from documents import codes_of, document, model, problem_of, problems_of, traini
 
 import graphengine as ge
 from graphengine.format import dump_model
-from graphengine.functions import MAX_DEPTH, MAX_NODES
+from graphengine.limits import DEFAULT, Limits
 
 
 def function(nodes, outputs, *inputs, **sections):
@@ -391,12 +391,21 @@ def test_an_expansion_is_counted_before_it_is_made():
     assert "1,073,741,824 nodes" in found.message
     found = problem_of(tower(90, 40))
     assert "more than 1,000,000,000,000,000 nodes" in found.message
-    assert len(ge.Model.from_dict(tower(10, 2)).graph.nodes) == 2**10 < MAX_NODES
+    assert len(ge.Model.from_dict(tower(10, 2)).graph.nodes) == 2**10
 
 
 def test_calls_within_calls_have_a_limit():
-    assert len(ge.Model.from_dict(tower(MAX_DEPTH, 1)).graph.nodes) == 1
-    assert f"{MAX_DEPTH + 1} levels of calls" in problem_of(tower(MAX_DEPTH + 1, 1)).message
+    assert len(ge.Model.from_dict(tower(DEFAULT.function_depth, 1)).graph.nodes) == 1
+    assert f"{DEFAULT.function_depth + 1} levels of calls" in problem_of(tower(DEFAULT.function_depth + 1, 1)).message
+
+
+def test_a_caller_may_raise_and_lower_the_limits():
+    content = tower(5, 2)
+    for limits in (Limits(nodes=31), Limits(function_depth=4), Limits(function_bytes=1000)):
+        with pytest.raises(ge.errors.InvalidModelError, match="GE216"):
+            ge.Model.from_dict(content, limits=limits)
+    deeper = tower(DEFAULT.function_depth + 1, 1)
+    assert ge.Model.from_dict(deeper, limits=Limits(function_depth=200)).graph.nodes
 
 
 def test_text_that_grows_with_the_depth_is_counted_too():
@@ -408,7 +417,7 @@ def test_text_that_grows_with_the_depth_is_counted_too():
             node["inputs"] = [ref + "x" * 190 if ref != "x" else ref for ref in node["inputs"]]
         content["functions"][name]["outputs"]["z"] += "x" * 190
     found = problem_of(content)
-    assert (found.code, "characters" in found.message) == ("GE216", True)
+    assert (found.code, "bytes of text" in found.message) == ("GE216", True)
 
 
 def test_an_id_that_a_call_makes_must_be_free():
