@@ -10,6 +10,7 @@ from documents import codes_of, document, model, problem_of, problems_of, traini
 
 import graphengine as ge
 from graphengine.format import dump_model
+from graphengine.functions import shipped_functions
 from graphengine.limits import DEFAULT, Limits
 
 
@@ -455,3 +456,73 @@ def test_many_problems_of_calls_are_each_told():
     content = layers(3, 4, 5)
     content["parameters"] = {name: {"shape": [1], "initializer": {"type": "ones"}} for name in ("w0", "w1")}
     assert [found.node for found in problems_of(content)] == ["l0", "l1"]
+
+
+# ---------------------------------------------------------------- the functions of the package
+
+
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+def rnn_cell(x, h, w, u, b, v):
+    return (np.tanh(x @ w + b + h @ u + v),)
+
+
+def gru_cell(x, h, w, u, b, v):
+    r = sigmoid(x @ w[0] + b[0] + h @ u[0] + v[0])
+    z = sigmoid(x @ w[1] + b[1] + h @ u[1] + v[1])
+    n = np.tanh(x @ w[2] + b[2] + r * (h @ u[2] + v[2]))
+    return ((1 - z) * n + z * h,)
+
+
+def lstm_cell(x, h, c, w, u, b, v):
+    i, f, g, o = (x @ w[gate] + b[gate] + h @ u[gate] + v[gate] for gate in range(4))
+    new = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
+    return sigmoid(o) * np.tanh(new), new
+
+
+def dense(x, w, b):
+    return (x @ w + b,)
+
+
+def mlp(x, w1, b1, w2, b2):
+    return (np.maximum(x @ w1 + b1, 0) @ w2 + b2,)
+
+
+SHIPPED = {"dense": dense, "mlp": mlp, "rnn_cell": rnn_cell, "gru_cell": gru_cell, "lstm_cell": lstm_cell}
+SIZES = {"N": 3, "I": 4, "H": 5, "O": 2}
+
+
+def test_every_shipped_function_is_compared_with_a_transcription():
+    assert {f"nn.{name}" for name in SHIPPED} == set(shipped_functions())
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_shipped_function_is_its_formula_and_has_its_gradient(name):
+    shipped = shipped_functions()[f"nn.{name}"]
+    generator = np.random.default_rng(0)
+    shapes = {key: each.shape or ["N", "I"] for key, each in shipped.document.inputs.items()}
+    given = {
+        key: generator.normal(size=[SIZES.get(size, size) for size in shape]) for key, shape in shapes.items()
+    }
+    first, *others = shipped.signature.outputs
+    results = {first: "z", **{port: f"z:{port}" for port in others}}
+    nodes = {"z": (f"nn.{name}", list(given))}
+    for port, value in results.items():
+        nodes |= {f"{port}.square": ("square", [value]), f"{port}.sum": ("sum", [f"{port}.square"])}
+    nodes["loss"] = ("add", [f"{first}.sum", f"{others[0]}.sum" if others else 0.0])
+    imports = {"core": 1, "nn": 1}
+    run = model(nodes, {**results, "loss": "loss"}, inputs=shapes, opset_imports=imports).forward(given)
+    expected = SHIPPED[name](*given.values())
+    for port, result in zip(results, expected, strict=True):
+        np.testing.assert_allclose(run[port], result, rtol=1e-13)
+    gradients = run.backward(of="loss", wrt=list(given))
+    step = 1e-6
+    for key, value in given.items():
+        direction = generator.normal(size=value.shape)
+        above, below = (
+            sum(np.sum(np.square(each)) for each in SHIPPED[name](*{**given, key: value + sign * step * direction}.values()))
+            for sign in (1, -1)
+        )
+        np.testing.assert_allclose(np.sum(gradients[key] * direction), (above - below) / (2 * step), rtol=1e-7)
