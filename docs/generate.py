@@ -5,7 +5,9 @@ import sys
 from pathlib import Path
 
 import graphengine.nodes
+from graphengine.functions import shipped_functions
 from graphengine.registry import OPS
+from graphengine.shapes import shape_text
 
 INTRODUCTION = """\
 # Ops
@@ -20,13 +22,32 @@ An input in brackets is optional, `*` marks any number of inputs. An attribute w
 """
 
 
+FUNCTIONS = """\
+## Functions
+
+Graphs that a node calls like an op, if the file imports the domain `nn`; [how calls work](format.md#functions). They
+are function files in `graphengine/nn/`."""
+
+
 def ops_page():
     """The page as text: a table for each family of ops, then what the classes say beyond a formula."""
     families = {}
     for op in sorted(OPS.values(), key=lambda op: op.name):
         if op.cls.__module__.startswith(graphengine.nodes.__name__):
             families.setdefault(op.cls.__module__, []).append(op)
-    return "\n".join([INTRODUCTION, *(_family(module, ops) for module, ops in sorted(families.items()))])
+    return "\n".join([INTRODUCTION, *(_family(module, ops) for module, ops in sorted(families.items())), _functions()])
+
+
+def _functions():
+    """The functions of the package: a table, then what they compute."""
+    shipped = shipped_functions().values()
+    rows = ["| function | inputs | outputs |", "|---|---|---|"]
+    for each in shipped:
+        shapes = {name: declared.shape for name, declared in each.document.inputs.items()}
+        inputs = ", ".join(f"{name} {shape_text(shape)}" if shape else name for name, shape in shapes.items())
+        rows.append(f"| `{each.name}` | {inputs} | {', '.join(each.signature.outputs)} |")
+    remarks = [f"- `{each.name}`: {each.document.description}" for each in shipped]
+    return "\n\n".join([FUNCTIONS, "\n".join(rows), "\n".join(remarks)]) + "\n"
 
 
 def _family(module, ops):

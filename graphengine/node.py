@@ -141,13 +141,16 @@ class Signature:
 
     def arity(self) -> str:
         """How many inputs the op takes, in words: "2 inputs (x, y)"."""
-        names = ", ".join(
-            f"*{name}" if self.variadic and name == self.inputs[-1] else name + "=None" * (index >= self.required)
-            for index, name in enumerate(self.inputs)
-        )
         least, most = self.required, len(self.inputs)
         count = f"{least} or more" if self.variadic else str(most) if least == most else f"{least} to {most}"
-        return f"{count} input{'s' * (count != '1')} ({names})"
+        return f"{count} input{'s' * (count != '1')} ({', '.join(self.parameters())})"
+
+    def parameters(self) -> list[str]:
+        """The inputs as Python writes parameters: "*xs" for any number, "x=None" for an optional one."""
+        return [
+            f"*{name}" if self.variadic and name == self.inputs[-1] else name + "=None" * (index >= self.required)
+            for index, name in enumerate(self.inputs)
+        ]
 
 
 def inspect_class(cls: type[Node]) -> Signature:

@@ -135,20 +135,3 @@ def register(
         return cls
 
     return decorate
-
-
-def describe(op: Op) -> dict[str, Any]:
-    """An op as a JSON object: signature, attributes, formula, derivatives."""
-    return {
-        "op": op.name,
-        "domain": op.domain,
-        "summary": op.summary,
-        "inputs": list(op.signature.inputs),
-        "required": op.signature.required,
-        "variadic": op.signature.variadic,
-        "outputs": list(op.signature.outputs),
-        "attributes": op.cls.model_json_schema().get("properties", {}),
-        "formula": op.formula,
-        "partial_derivatives": op.partial_derivatives,
-        "differentiable": op.signature.saved is not None,
-    }

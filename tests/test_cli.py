@@ -23,6 +23,7 @@ from graphengine.cli.output import array_text, make_streams_forgiving, print_lin
 from graphengine.compile import Plan
 from graphengine.errors import DivergenceError, ExecutionError, InputError, UsageError
 from graphengine.format.writing import dump_model
+from graphengine.functions import shipped_functions
 from graphengine.registry import OPS
 from graphengine.view.escaping import escaped
 
@@ -805,12 +806,13 @@ def test_data_that_is_not_finite_is_bad_input():
 
 def test_ops_tells_formulas_and_derivatives():
     rows = {line.split()[0]: line for line in cli("ops").stdout.splitlines()}
-    assert rows.keys() == {"op", *OPS}
+    known = {*OPS, *shipped_functions()}
+    assert rows.keys() == {"op", *known}
     assert "z = x * y" in rows["mul"]
     assert "dz/dx = y, dz/dy = x" in rows["mul"]
     assert "axis: int | tuple[int, ...] | None = None, keepdims: bool = False" in rows["mean"]
     told = cli_json("ops")
-    assert [op["op"] for op in told["ops"]] == sorted(OPS)
+    assert [op["op"] for op in told["ops"]] == sorted(known)
 
 
 def test_ops_tells_one_op_in_detail():
@@ -819,8 +821,22 @@ def test_ops_tells_one_op_in_detail():
     assert "uses grad, y, out" in text
     told = cli_json("ops", "div")
     assert (told["op"], told["inputs"], told["differentiable"]) == ("div", ["x", "y"], True)
+    assert told["dtypes"] == {"float64": "float64", "float32": "float32", "int64": "float64", "bool": "float64"}
+    assert "dtypes      float64 -> float64, float32 -> float32" in text
+    assert cli_json("ops", "softmax_cross_entropy")["dtypes"]["float32"] == "float32"
+    assert "seed: int | None = None" in cli("ops", "random_key").stdout
+    assert cli_json("ops", "mean")["shape"].startswith("without the axes")
     error = cli_json("ops", "mull", code=2)["errors"][0]
     assert (error["code"], error["hint"]) == ("GE211", "did you mean 'mul'?")
+
+
+def test_ops_tells_one_function_in_detail():
+    text = cli("ops", "nn.lstm_cell").stdout
+    assert "7 inputs (x, h, c, weight_ih, weight_hh, bias_ih, bias_hh)" in text
+    assert "new_c = add(kept, added)" in text
+    told = cli_json("ops", "nn.lstm_cell")
+    assert (told["domain"], told["outputs"], told["shapes"]["bias_hh"]) == ("nn", ["h", "c"], [4, "H"])
+    assert cli_json("ops", "nn.lstm", code=2)["errors"][0]["hint"] == "did you mean 'nn.lstm_cell'?"
 
 
 def test_schema_is_printed_or_written(tmp_path):

@@ -24,7 +24,7 @@ ORDER = [
     ("compile",),
     ("autodiff",),
     ("executor", "recording"),
-    ("values", "binding", "budget"),
+    ("values", "binding", "catalogue", "budget"),
     ("mode",),
     ("graph",),
     ("functions",),

@@ -16,7 +16,8 @@ from typer.core import TyperGroup
 from graphengine.cli.deriving import grad, step
 from graphengine.cli.failures import stopped_quietly, told
 from graphengine.cli.fitting import fit
-from graphengine.cli.inspecting import ops, schema, show, validate
+from graphengine.cli.inspecting import schema, show, validate
+from graphengine.cli.listing import ops
 from graphengine.cli.predicting import predict
 from graphengine.cli.running import run
 from graphengine.cli.tracing import trace

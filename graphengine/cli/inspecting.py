@@ -1,9 +1,7 @@
-"""`validate`, `show`, `ops`, `schema`: look at models and at what they can be made of, and run nothing."""
+"""`validate`, `show`, `schema`: look at models and at what a file may say, and run nothing."""
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,14 +12,14 @@ from graphengine.cli.describing import describe_model, print_model
 from graphengine.cli.failures import BAD_INPUT, print_problems
 from graphengine.cli.opening import open_model
 from graphengine.cli.options import ModelName, OutputFormat, Plugins
-from graphengine.cli.output import Format, print_json, print_line, print_table
+from graphengine.cli.output import Format, print_json, print_line
 from graphengine.cli.planning import describe_plans, print_plans
 from graphengine.cli.plugins import load_plugins
 from graphengine.cli.values import named_values
-from graphengine.errors import GraphEngineError, Problem, UsageError, did_you_mean
+from graphengine.errors import GraphEngineError, Problem, UsageError
 
 if TYPE_CHECKING:
-    from graphengine.registry import Op
+    pass
 
 
 class SchemaFormat(StrEnum):
@@ -82,62 +80,6 @@ def show(
         print_plans(description)
     else:
         print_model(description)
-
-
-def ops(
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="One op, in detail.")] = None,
-    output_format: OutputFormat = Format.text,
-    plugins: Plugins = None,
-) -> None:
-    """List all ops with formulas and attributes, or describe one."""
-    from graphengine.registry import OPS, describe
-
-    load_plugins(plugins)
-    if name is not None and name not in OPS:
-        raise UsageError(f"op '{name}' is not known", code="GE211", hint=did_you_mean(name, OPS, "known ops"))
-    if output_format is Format.json:
-        print_json(describe(OPS[name]) if name else {"ops": [describe(OPS[op]) for op in sorted(OPS)]})
-    elif name:
-        _print_op(OPS[name])
-    else:
-        print_table("", *_op_table(OPS))
-
-
-def _op_table(table: Mapping[str, Op]) -> tuple[list[str], list[list[str]]]:
-    columns = ["op", "inputs", "formula", "partial derivatives", "attributes"]
-    rows = [
-        [name, ", ".join(_inputs(op)), op.formula, op.partial_derivatives, ", ".join(_attributes(op))]
-        for name, op in sorted(table.items())
-    ]
-    return columns, rows
-
-
-def _print_op(op: Op) -> None:
-    lines = {
-        "op": op.name,
-        "": op.summary,
-        "inputs": op.signature.arity(),
-        "outputs": ", ".join(op.signature.outputs),
-        "attributes": ", ".join(_attributes(op)) or "none",
-        "backward": "none: not differentiable"
-        if op.signature.saved is None
-        else "uses " + ", ".join(op.signature.saved),
-        "defined in": f"{op.cls.__module__}.{op.cls.__qualname__}",
-    }
-    for title, text in lines.items():
-        print_line(f"{title:<12}{text}")
-
-
-def _inputs(op: Op) -> list[str]:
-    """Input names as Python writes parameters: `*xs` for any number, `x=None` for optional."""
-    return [str(parameter) for parameter in list(inspect.signature(op.cls.forward).parameters.values())[1:]]
-
-
-def _attributes(op: Op) -> Iterator[str]:
-    """Attributes as Python writes them: `axis: int | None = None`."""
-    for name, field in op.cls.model_fields.items():
-        default = "" if field.is_required() else f" = {field.get_default(call_default_factory=True)!r}"
-        yield f"{name}: {inspect.formatannotation(field.annotation)}{default}"
 
 
 def schema(
