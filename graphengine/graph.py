@@ -22,7 +22,8 @@ from graphengine.format.documents import (
     ParameterDocument,
     StateDocument,
 )
-from graphengine.format.writing import dump_model, write_bytes
+from graphengine.format.files import write_bytes
+from graphengine.format.writing import dump_model
 from graphengine.node import Node
 from graphengine.registry import OPSET_VERSION, domain_of
 from graphengine.shapes import PYTHON_NUMBERS, ArrayType, size_value

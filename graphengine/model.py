@@ -26,10 +26,11 @@ from graphengine.errors import (
 )
 from graphengine.executor import Executor, Slots
 from graphengine.format.documents import ExternalValue, ModelDocument
+from graphengine.format.files import write_bytes
 from graphengine.format.positions import make_pointer
 from graphengine.format.reading import Source, as_json, parse_model, read_model
 from graphengine.format.tensors import EXTERNAL_FROM, TensorFiles, write_tensors
-from graphengine.format.writing import dump_model, encode_array, fingerprint, write_bytes
+from graphengine.format.writing import dump_model, encode_array, fingerprint
 from graphengine.graph import Graph
 from graphengine.limits import DEFAULT, Limits
 from graphengine.training import Fit, History, Iteration, Solver, Trainer

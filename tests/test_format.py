@@ -14,8 +14,9 @@ from documents import MODELS, SHIPPED, codes_of, document, linreg, parameter, pr
 
 import graphengine as ge
 from graphengine.format import dump_model, fingerprint, parse_model
+from graphengine.format.files import write_bytes
 from graphengine.format.schema import model_schema
-from graphengine.format.writing import dump_json, write_bytes
+from graphengine.format.writing import dump_json
 from graphengine.functions import shipped_functions
 from graphengine.limits import Limits
 from graphengine.training.rules import shipped_rules

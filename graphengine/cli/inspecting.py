@@ -90,8 +90,8 @@ def schema(
     """Print the JSON Schema of model files, for editors."""
     import orjson
 
+    from graphengine.format.files import write_bytes
     from graphengine.format.schema import model_schema
-    from graphengine.format.writing import write_bytes
     from graphengine.functions import shipped_functions
     from graphengine.training.rules import shipped_rules
 

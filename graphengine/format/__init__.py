@@ -1,8 +1,9 @@
 """The model file: its documents, reading with located errors, writing in one canonical form, its JSON Schema."""
 
 from graphengine.format.documents import FORMAT, FORMAT_VERSION, ModelDocument
+from graphengine.format.files import write_bytes
 from graphengine.format.reading import parse_model, read_model
-from graphengine.format.writing import dump_model, fingerprint, write_bytes
+from graphengine.format.writing import dump_model, fingerprint
 
 __all__ = [
     "FORMAT",

@@ -16,8 +16,8 @@ import numpy as np
 from graphengine.errors import DataError
 from graphengine.extras import optional
 from graphengine.format.documents import ExternalValue
+from graphengine.format.files import write_bytes
 from graphengine.format.paths import confined
-from graphengine.format.writing import write_bytes
 
 EXTERNAL_FROM = 1_000_000
 """From this many numbers on, values are written beside the JSON and not into it."""
@@ -54,10 +54,10 @@ class TensorFiles:
         safetensors = optional("safetensors.numpy", "weights")
         if self._folder is None:
             raise DataError(f"the model was not loaded from a file, so there is no folder to look for '{name}' in")
-        path = confined(self._folder, name)
-        if path.stat().st_size > self._limit + HEADER_BYTES:
+        with confined(self._folder, name).open("rb") as file:
+            data = file.read(self._limit + HEADER_BYTES + 1)
+        if len(data) > self._limit + HEADER_BYTES:
             raise DataError(f"'{name}' has more than {self._limit} bytes", hint="load the model with larger limits")
-        data = path.read_bytes()
         if hashlib.sha256(data).hexdigest() != sha256:
             raise DataError(f"'{name}' is not the file that the model was written with", code="GE506")
         try:

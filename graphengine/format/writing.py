@@ -1,4 +1,4 @@
-"""From a document to bytes, in one canonical form, and from bytes to a file, all or nothing.
+"""From a document to bytes, in one canonical form.
 
 The canonical form keeps the order of the file's own lists and objects, writes the keys of the format in the format's
 order, leaves out what has its default, and puts on one line what fits on one line.
@@ -7,16 +7,12 @@ order, leaves out what has its default, and puts on one line what fits on one li
 from __future__ import annotations
 
 import hashlib
-import os
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import orjson
 
-from graphengine.errors import GraphEngineError
 from graphengine.format.documents import ModelDocument, encode_number
 
 LINE_WIDTH = 110
@@ -119,50 +115,3 @@ def fingerprint(document: ModelDocument) -> str:
 
 def _items(section: Any) -> list[dict[str, Any]]:
     return list(section.values()) if isinstance(section, dict) else section
-
-
-def write_bytes(path: str | Path, data: bytes) -> None:
-    """Write a file as a whole: at no time is there half a file, and an old one stays until the new one is safe.
-
-    Raises
-    ------
-    GraphEngineError
-        GE101 if the file cannot be written; an old file is then untouched.
-    """
-    path = Path(path)
-    temporary = None
-    try:
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).chmod(_mode_of(path))
-        Path(temporary).replace(path)
-        _sync_folder(path.parent)
-    except OSError as error:
-        if temporary:
-            Path(temporary).unlink(missing_ok=True)
-        raise GraphEngineError(
-            f"cannot write the file: {error.strerror or error}", code="GE101", file=str(path)
-        ) from error
-
-
-def _mode_of(path: Path) -> int:
-    """The permissions the file has, or those a new file would get."""
-    try:
-        return path.stat().st_mode & 0o777
-    except FileNotFoundError:
-        mask = os.umask(0)
-        os.umask(mask)
-        return 0o666 & ~mask
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make the new name itself durable, where the system lets a folder be synced."""
-    if hasattr(os, "O_DIRECTORY"):
-        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)

@@ -24,7 +24,7 @@ from graphengine.format.documents import (
     NpyData,
     NpzData,
 )
-from graphengine.format.paths import confined
+from graphengine.format.paths import ConfinedFile, confined
 from graphengine.graph import Graph
 from graphengine.shapes import dtype_name
 from graphengine.training.data.arrays import read_npy, read_npz
@@ -65,7 +65,7 @@ def _wanted(names: Mapping[str, Any] | None, graph: Graph) -> Mapping[str, Any]:
     return names or {name: name for name in graph.inputs}
 
 
-def _file(folder: Path | None, name: str) -> Path:
+def _file(folder: Path | None, name: str) -> ConfinedFile:
     if folder is None:
         raise DataError(f"the model was not loaded from a file, so there is no folder to look for '{name}' in")
     return confined(folder, name)

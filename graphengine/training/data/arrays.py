@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from graphengine.binding import as_input
 from graphengine.errors import DataError, InputError, did_you_mean
+from graphengine.format.paths import DataFile
 from graphengine.graph import Graph
 from graphengine.training.data.stored import IN_MEMORY_BYTES, Stored
 
 
-def read_npz(path: Path, names: Mapping[str, str], graph: Graph) -> dict[str, Any]:
+def read_npz(path: DataFile, names: Mapping[str, str], graph: Graph) -> dict[str, Any]:
     """Arrays of an archive, by input; `names` maps inputs to the names in the archive.
 
     Raises
@@ -32,7 +33,7 @@ def read_npz(path: Path, names: Mapping[str, str], graph: Graph) -> dict[str, An
         return {name: as_input(name, archive[array], graph.types[name]) for name, array in names.items()}
 
 
-def read_npy(path: Path, name: str, graph: Graph) -> np.ndarray[Any, Any] | Stored:
+def read_npy(path: DataFile, name: str, graph: Graph) -> np.ndarray[Any, Any] | Stored:
     """The array of a .npy file for an input: in memory if it is small, else left on disk.
 
     Raises
@@ -47,7 +48,7 @@ def read_npy(path: Path, name: str, graph: Graph) -> np.ndarray[Any, Any] | Stor
         if size <= IN_MEMORY_BYTES or fortran or not shape:
             file.seek(0)
             return np.asarray(as_input(name, np.load(file, allow_pickle=False), kind))
-        if path.stat().st_size < file.tell() + size:
+        if os.fstat(file.fileno()).st_size < file.tell() + size:
             raise DataError(f"{path}: the file ends before its array of shape {shape} does")
         return Stored(file, file.tell(), shape, dtype, name, kind)
 
@@ -60,7 +61,7 @@ def _header(file: Any) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
 
 
 @contextmanager
-def _told(path: Path, what: str) -> Iterator[None]:
+def _told(path: DataFile, what: str) -> Iterator[None]:
     """Tell whatever goes wrong while NumPy reads a file as a DataError that names it."""
     try:
         yield

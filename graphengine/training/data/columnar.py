@@ -7,14 +7,15 @@ numbers, in any order, without decoding them again.
 from __future__ import annotations
 
 import itertools
+import mmap
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
 from graphengine.errors import DataError, InputError, did_you_mean
 from graphengine.extras import optional
+from graphengine.format.paths import DataFile
 from graphengine.graph import Graph
 from graphengine.training.data.stored import Spool
 
@@ -22,7 +23,7 @@ BATCH_ROWS = 65_536
 
 
 def read_columnar(
-    path: Path, kind: Literal["parquet", "arrow"], columns: Mapping[str, str | Sequence[str]], graph: Graph
+    path: DataFile, kind: Literal["parquet", "arrow"], columns: Mapping[str, str | Sequence[str]], graph: Graph
 ) -> dict[str, Any]:
     """Columns of a file, by input; a list of column names makes a matrix.
 
@@ -52,22 +53,22 @@ def read_columnar(
                 )
             done += batch.num_rows
         return {name: spool.finish() for name, spool in spools.items()}
-    except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{path}: cannot be read as {kind}: {error}") from error
     except InputError as error:
         raise DataError(f"{path}: {error.problems[0].message}", code="GE505") from None
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise DataError(f"{path}: cannot be read as {kind}: {error}") from error
 
 
-def _parquet(path: Path, needed: list[str]) -> tuple[int, Any, Iterator[Any]]:
+def _parquet(path: DataFile, needed: list[str]) -> tuple[int, Any, Iterator[Any]]:
     """The number of rows, the schema, and the batches, which are decoded one by one."""
-    file = optional("pyarrow.parquet", "data").ParquetFile(path)
+    file = optional("pyarrow.parquet", "data").ParquetFile(_mapped(path))
     return file.metadata.num_rows, file.schema_arrow, file.iter_batches(BATCH_ROWS, columns=needed)
 
 
-def _arrow(path: Path) -> tuple[int, Any, Iterator[Any]]:
+def _arrow(path: DataFile) -> tuple[int, Any, Iterator[Any]]:
     """The same of an Arrow file, in the format for files or in that for streams."""
     pa = optional("pyarrow", "data")
-    source = pa.memory_map(str(path))
+    source = _mapped(path)
     try:
         table = pa.ipc.open_file(source).read_all()
     except pa.ArrowInvalid:
@@ -76,7 +77,14 @@ def _arrow(path: Path) -> tuple[int, Any, Iterator[Any]]:
     return table.num_rows, table.schema, iter(table.to_batches(BATCH_ROWS))
 
 
-def _check(path: Path, schema: Any, names: Mapping[str, Sequence[str]]) -> None:
+def _mapped(path: DataFile) -> Any:
+    """The file as a source that pyarrow reads from, in memory only where it is read."""
+    pa = optional("pyarrow", "data")
+    with path.open("rb") as file:
+        return pa.BufferReader(pa.py_buffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)))
+
+
+def _check(path: DataFile, schema: Any, names: Mapping[str, Sequence[str]]) -> None:
     """Refuse columns that are missing or do not hold numbers."""
     for name, columns in names.items():
         for column in columns:
@@ -100,7 +108,7 @@ def _spool(
     return Spool(shape, np.result_type(*[_dtype(schema, column) for column in columns]), name, graph.types[name])
 
 
-def _numbers(column: Any, name: str, path: Path, done: int) -> np.ndarray[Any, Any]:
+def _numbers(column: Any, name: str, path: DataFile, done: int) -> np.ndarray[Any, Any]:
     """A column of a batch as an array; `done` rows came before it."""
     if column.null_count:
         row = done + int(np.argmax(column.is_null().to_numpy(zero_copy_only=False))) + 1

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import orjson
 
 from graphengine.errors import DataError, did_you_mean
+from graphengine.format.paths import DataFile
 from graphengine.graph import Graph
 from graphengine.values import decode_array
 
 BOOLEANS = {"true": 1, "false": 0, "1": 1, "0": 0}
 
 
-def read_csv(path: Path, columns: Mapping[str, str | Sequence[str]], graph: Graph) -> dict[str, Any]:
+def read_csv(path: DataFile, columns: Mapping[str, str | Sequence[str]], graph: Graph) -> dict[str, Any]:
     """Columns of a CSV file with a header, by input; a list of column names makes a matrix.
 
     Raises
@@ -41,7 +41,7 @@ def read_csv(path: Path, columns: Mapping[str, str | Sequence[str]], graph: Grap
     return arrays
 
 
-def _csv_rows(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
+def _csv_rows(path: DataFile) -> tuple[list[str], list[tuple[int, list[str]]]]:
     """The header, and the rows with their line numbers."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
@@ -59,7 +59,7 @@ def _csv_rows(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
     return header, rows
 
 
-def _number(cell: str, dtype: np.dtype[Any], path: Path, line: int, column: str) -> float:
+def _number(cell: str, dtype: np.dtype[Any], path: DataFile, line: int, column: str) -> float:
     """A cell as a number that the dtype of its input can hold."""
     text = cell.strip()
     try:
@@ -88,7 +88,7 @@ def _integer(text: str) -> int:
         return int(number)
 
 
-def read_jsonl(path: Path, keys: Mapping[str, str], graph: Graph) -> dict[str, Any]:
+def read_jsonl(path: DataFile, keys: Mapping[str, str], graph: Graph) -> dict[str, Any]:
     """Values of the JSON objects in a file, one a line, by input; `keys` maps inputs to keys of the objects.
 
     Raises
@@ -113,7 +113,7 @@ def read_jsonl(path: Path, keys: Mapping[str, str], graph: Graph) -> dict[str, A
     return arrays
 
 
-def _json_rows(path: Path) -> list[tuple[int, dict[str, Any]]]:
+def _json_rows(path: DataFile) -> list[tuple[int, dict[str, Any]]]:
     """The objects with their line numbers."""
     rows = []
     try:
@@ -133,7 +133,7 @@ def _json_rows(path: Path) -> list[tuple[int, dict[str, Any]]]:
     return rows
 
 
-def _json_value(value: Any, dtype: np.dtype[Any], path: Path, line: int, key: str) -> np.ndarray[Any, Any]:
+def _json_value(value: Any, dtype: np.dtype[Any], path: DataFile, line: int, key: str) -> np.ndarray[Any, Any]:
     try:
         if value is None:
             raise ValueError("is missing")

@@ -1,0 +1,329 @@
+"""Files that a model names and files that are written: no way around, and never half a file, whatever fails when."""
+
+import errno
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from documents import linreg
+
+import graphengine as ge
+from graphengine.errors import DataError, GraphEngineError
+from graphengine.format import files, paths
+from graphengine.format.files import write_bytes
+from graphengine.format.paths import confined
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(params=["within open folders", "by full names"])
+def _both_systems(request, monkeypatch):
+    """As on systems that open a name within an open folder, and as on those that do not."""
+    if request.param == "by full names":
+        monkeypatch.setattr(paths, "_WITHIN", False)
+        monkeypatch.setattr(files, "_WITHIN", False)
+
+
+both_systems = pytest.mark.usefixtures("_both_systems")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A model's folder with a data file, beside a folder with a secret."""
+    (tmp_path / "model" / "data").mkdir(parents=True)
+    (tmp_path / "model" / "data" / "d.csv").write_text("inside")
+    (tmp_path / "secret").write_text("secret")
+    return tmp_path / "model"
+
+
+def read(folder, name):
+    with confined(folder, name).open(encoding="utf-8") as file:
+        return file.read()
+
+
+def refused(folder, name):
+    """Code and message of the refusal; no descriptor is left open by it."""
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    with pytest.raises(DataError) as caught:
+        read(folder, name)
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+    return caught.value.problems[0].code, caught.value.problems[0].message
+
+
+# ---------------------------------------------------------------- reading
+
+
+@both_systems
+@pytest.mark.parametrize("name", ["data/d.csv", "./data/./d.csv", "data//d.csv"])
+def test_a_plain_file_in_the_folder_is_read(folder, name):
+    assert read(folder, name) == "inside"
+    assert str(confined(folder, name)) == str(folder / name)
+
+
+NAMES = ["", ".", "..", "/etc/passwd", "//etc/passwd", "../secret", "data/../../secret", "data\\d.csv", "C:d.csv"]
+NAMES += ["C:/d.csv", "~/d.csv", "d.csv\x00", "\x00", "d\n.csv", "http://localhost/d.csv", "file:///etc/passwd"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_path_that_is_not_plain_and_relative_is_refused_before_anything_is_opened(folder, name, monkeypatch):
+    monkeypatch.setattr(os, "open", lambda *_, **__: pytest.fail("opened"))
+    with pytest.raises(DataError, match=r"GE504: .* is not a plain relative path"):
+        confined(folder, name)
+
+
+def link_the_file(folder):
+    (folder / "data" / "d.csv").unlink()
+    (folder / "data" / "d.csv").symlink_to(folder.parent / "secret")
+
+
+def link_the_folder(folder):
+    (folder / "data").rename(folder / "real")
+    (folder / "data").symlink_to("real")
+
+
+def link_hard(folder):
+    (folder / "data" / "d.csv").unlink()
+    (folder / "data" / "d.csv").hardlink_to(folder.parent / "secret")
+
+
+def make_a_pipe(folder):
+    (folder / "data" / "d.csv").unlink()
+    os.mkfifo(folder / "data" / "d.csv")
+
+
+def make_a_socket(folder):
+    (folder / "data" / "d.csv").unlink()
+    before = Path.cwd()
+    os.chdir(folder / "data")  # the name of a socket is short
+    try:
+        with socket.socket(socket.AF_UNIX) as end:
+            end.bind("d.csv")
+    finally:
+        os.chdir(before)
+
+
+def make_a_folder(folder):
+    (folder / "data" / "d.csv").unlink()
+    (folder / "data" / "d.csv").mkdir()
+
+
+def make_the_folder_a_file(folder):
+    shutil.rmtree(folder / "data")
+    (folder / "data").write_text("x")
+
+
+def remove(folder):
+    (folder / "data" / "d.csv").unlink()
+
+
+@both_systems
+@pytest.mark.parametrize(
+    ("change", "code", "message"),
+    [
+        (link_the_file, "GE504", "goes through a symbolic link"),
+        (link_the_folder, "GE504", "goes through a symbolic link"),
+        (link_hard, "GE504", "is a hard link"),
+        (make_a_pipe, "GE504", "is not a plain file"),
+        (make_a_socket, "GE504", "is not a plain file"),
+        (make_a_folder, "GE504", "is not a plain file"),
+        (make_the_folder_a_file, "GE501", "Not a directory"),
+        (remove, "GE501", "No such file"),
+    ],
+)
+def test_what_is_no_plain_file_is_refused_before_it_is_opened(folder, change, code, message, monkeypatch):
+    change(folder)
+    opened, real = [], os.open
+    monkeypatch.setattr(os, "open", lambda name, *rest, **named: opened.append(str(name)) or real(name, *rest, **named))
+    found = refused(folder, "data/d.csv")
+    assert found[0] == code
+    assert message in found[1]
+    assert not any(name.endswith("d.csv") for name in opened)
+
+
+def exchange_by_another_file(folder):
+    (folder / "data" / "other").write_text("other")
+    (folder / "data" / "other").replace(folder / "data" / "d.csv")
+
+
+@both_systems
+@pytest.mark.parametrize(
+    "change", [link_the_file, link_hard, make_a_pipe, make_a_folder, remove, exchange_by_another_file]
+)
+def test_a_file_that_is_exchanged_between_the_look_and_the_opening_is_refused(folder, change, monkeypatch):
+    real = os.open
+
+    def exchanged(name, *rest, **named):
+        if str(name).endswith("d.csv"):
+            change(folder)
+        return real(name, *rest, **named)
+
+    monkeypatch.setattr(os, "open", exchanged)
+    assert refused(folder, "data/d.csv")[0] in ("GE501", "GE504")
+
+
+@pytest.mark.parametrize("change", [link_the_folder, make_the_folder_a_file])
+def test_a_folder_that_is_exchanged_between_the_look_and_the_opening_is_refused(folder, change, monkeypatch):
+    real = os.open
+
+    def exchanged(name, *rest, **named):
+        if str(name) == "data":
+            change(folder)
+        return real(name, *rest, **named)
+
+    monkeypatch.setattr(os, "open", exchanged)
+    assert refused(folder, "data/d.csv")[0] in ("GE501", "GE504")
+
+
+def test_files_of_the_package_may_be_hard_links_because_installers_make_them(folder, monkeypatch):
+    link_hard(folder)
+    monkeypatch.setattr(paths, "PACKAGE", folder)
+    assert read(folder, "data/d.csv") == "secret"
+
+
+def test_a_model_in_a_folder_that_is_a_link_is_the_users_own_choice(folder):
+    (folder.parent / "link").symlink_to(folder)
+    assert read(folder.parent / "link", "data/d.csv") == "inside"
+
+
+# ---------------------------------------------------------------- writing
+
+STEPS = ("open", "stat", "fchmod", "write", "fsync", "replace")
+
+
+class FailingSystem:
+    """Counts the calls of the system that a write makes, and lets one of them fail."""
+
+    def __init__(self, monkeypatch, failing=None, code=errno.EIO):
+        self.calls, self.failing, self.code = [], failing, code
+        for name in STEPS:
+            monkeypatch.setattr(os, name, self._wrapped(name, getattr(os, name)))
+
+    def _wrapped(self, name, real):
+        def called(*arguments, **named):
+            self.calls.append(name)
+            if len(self.calls) - 1 == self.failing:
+                raise OSError(self.code, os.strerror(self.code))
+            return real(*arguments, **named)
+
+        return called
+
+
+@both_systems
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO, errno.EACCES, errno.EROFS])
+def test_a_write_that_fails_at_any_step_leaves_the_old_file_whole_and_nothing_beside_it(tmp_path, code):
+    path = tmp_path / "m.json"
+    path.write_bytes(b"old")
+    with pytest.MonkeyPatch.context() as patch:
+        steps = FailingSystem(patch)
+        write_bytes(path, b"old")
+    assert {"open", "stat", "write", "fsync", "replace"} <= set(steps.calls)
+    replaced = steps.calls.index("replace")
+    for step in range(len(steps.calls)):
+        with pytest.MonkeyPatch.context() as patch:
+            FailingSystem(patch, step, code)
+            with pytest.raises(GraphEngineError) as caught:
+                write_bytes(path, b"new")
+        assert str(caught.value) == f"{path}: GE101: cannot write the file: {os.strerror(code)}"
+        assert path.read_bytes() == (b"old" if step <= replaced else b"new")
+        assert list(tmp_path.iterdir()) == [path]
+        path.write_bytes(b"old")
+
+
+@both_systems
+@pytest.mark.parametrize("taken", [1, 3, 7])
+def test_a_system_that_takes_a_few_bytes_at_a_time_gets_all_of_them(tmp_path, monkeypatch, taken):
+    real = os.write
+    monkeypatch.setattr(os, "write", lambda descriptor, data: real(descriptor, data[:taken]))
+    write_bytes(tmp_path / "m.json", bytes(range(100)))
+    assert (tmp_path / "m.json").read_bytes() == bytes(range(100))
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from graphengine.format.files import write_bytes
+
+path, steps = Path(sys.argv[1]), sys.argv[2].split(",")
+
+def killed_at(last):
+    count = 0
+    for name in steps:
+        def called(*arguments, real=getattr(os, name), **named):
+            nonlocal count
+            count += 1
+            if count > last:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return real(*arguments, **named)
+        setattr(os, name, called)
+    write_bytes(path, b"new" * 1000)
+    os._exit(0)
+
+for last in range(100):
+    path.write_bytes(b"old")
+    child = os.fork()
+    if not child:
+        killed_at(last)
+    status = os.waitpid(child, 0)[1]
+    print(path.read_bytes()[:3].decode(), len(path.read_bytes()), os.WIFSIGNALED(status))
+    if not os.WIFSIGNALED(status):
+        break
+"""
+
+
+def test_a_process_that_is_killed_at_any_step_leaves_the_old_or_the_new_file_whole(tmp_path):
+    command = [sys.executable, "-c", KILLED, str(tmp_path / "m.json"), ",".join(STEPS)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    lines = done.stdout.splitlines()
+    assert set(lines[:-1]) == {"old 3 True", "new 3000 True"}
+    assert len(lines) > len(STEPS)
+    assert lines == [*sorted(lines[:-1], reverse=True), "new 3000 False"]
+
+
+@both_systems
+@pytest.mark.parametrize("kind", ["link", "pipe", "folder"])
+def test_what_is_no_plain_file_is_not_written_over(tmp_path, kind):
+    path, target = tmp_path / "m.json", tmp_path / "target"
+    target.write_bytes(b"old")
+    {"link": lambda: path.symlink_to(target), "pipe": lambda: os.mkfifo(path), "folder": path.mkdir}[kind]()
+    with pytest.raises(GraphEngineError, match=r"m\.json: GE504: the path is (a symbolic|not a plain)"):
+        write_bytes(path, b"new")
+    assert target.read_bytes() == b"old"
+    assert sorted(tmp_path.iterdir()) == [path, target]
+
+
+@both_systems
+@pytest.mark.parametrize("name", ["a\x00b", "n" * 300, "nowhere/m.json"])
+def test_a_name_that_cannot_be_written_is_a_located_error(tmp_path, name):
+    with pytest.raises(GraphEngineError, match="GE101: cannot write the file: "):
+        write_bytes(tmp_path / name, b"")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_two_writers_never_mix(tmp_path):
+    code = (
+        "import sys; from pathlib import Path; from graphengine.format.files import write_bytes\n"
+        "for _ in range(50): write_bytes(sys.argv[1], sys.argv[2].encode() * 10000)"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    write_bytes(tmp_path / "m.json", b"a" * 10000)
+    running = [
+        subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "m.json"), letter], env=environment)
+        for letter in "ab"
+    ]
+    while any(each.poll() is None for each in running):
+        assert (tmp_path / "m.json").read_bytes() in (b"a" * 10000, b"b" * 10000)
+    assert [each.returncode for each in running] == [0, 0]
+    assert [path.name for path in tmp_path.iterdir()] == ["m.json"]
+
+
+def test_saving_a_model_goes_this_way(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError(errno.ENOSPC, "No space left on device")))
+    for save in (ge.Model.from_dict(linreg()).save, ge.Model.from_dict(linreg()).graph.save):
+        with pytest.raises(GraphEngineError, match="GE101: cannot write the file: No space left on device"):
+            save(tmp_path / "m.json")
+    assert list(tmp_path.iterdir()) == []
