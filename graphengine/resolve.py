@@ -19,7 +19,6 @@ from graphengine.errors import Problem, did_you_mean
 from graphengine.format.documents import (
     ModelDocument,
     NodeDocument,
-    ScheduleDocument,
     TrainingDocument,
 )
 from graphengine.format.positions import make_pointer
@@ -311,5 +310,3 @@ def _not_yet(document: ModelDocument) -> Iterator[tuple[str, ...]]:
     for key in _TRAINING_NOT_YET if training else ():
         if getattr(training, key) != TrainingDocument.model_fields[key].get_default():
             yield f"'{key}' is", "training", key
-    if training and isinstance(training.optimizer.learning_rate, ScheduleDocument):
-        yield "a learning-rate schedule is", "training", "optimizer", "learning_rate"

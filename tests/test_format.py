@@ -309,13 +309,10 @@ def test_control_characters_of_a_file_do_not_reach_the_message(text):
 
 # ---------------------------------------------------------------- not supported yet
 
-SCHEDULE = {"type": "constant", "learning_rate": 0.1}
-
 
 @pytest.mark.parametrize(
     ("path", "value", "pointer"),
     [
-        (("training", "optimizer", "learning_rate"), SCHEDULE, "/training/optimizer/learning_rate"),
         (("training", "accumulate"), 2, "/training/accumulate"),
         (("training", "validation"), {"fraction": 0.2}, "/training/validation"),
         (("training", "early_stopping"), {}, "/training/early_stopping"),

@@ -708,3 +708,18 @@ def test_a_model_that_uses_a_name_of_the_step_is_refused(name):
     content["nodes"].append({"id": name, "op": "neg", "inputs": ["loss"]})
     with pytest.raises(ge.errors.InvalidModelError, match=f"GE201: the training step needs the id '{name}' itself"):
         ge.Model.from_dict(content).train()
+
+
+@pytest.mark.parametrize(
+    ("rule", "given"), [("adamw", {}), ("adamw", {"weight_decay": 0.5}), ("lion", {"weight_decay": 0.5})]
+)
+def test_a_weight_decay_multiplier_scales_the_decay_of_its_parameter(rule, given):
+    content = document(
+        {"s": ("mul", ["a", 0.0]), "t": ("mul", ["b", 0.0]), "loss": ("add", ["s", "t"])},
+        parameters={"a": 1.0, "b": parameter(1.0, weight_decay_multiplier=0.25)},
+    )
+    model = ge.Model.from_dict(content)
+    model.train({}, loss="loss", optimizer={"type": rule, "learning_rate": 0.1, **given}, max_iterations=1)
+    lost = {name: 1 - float(value) for name, value in model.parameters.items()}
+    assert lost["a"] > 0
+    assert lost["b"] == pytest.approx(lost["a"] / 4, rel=1e-9)

@@ -6,7 +6,7 @@ batches, so it can be run again.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -55,19 +55,23 @@ class Chunk:
             yield from map(piece.segment.batch, range(piece.start, piece.stop))
 
     def groups(
-        self, names: Sequence[str], numbered: str, number: type, flags: Sequence[bool], totals: Sequence[float]
+        self,
+        names: Sequence[str],
+        numbered: Mapping[str, Callable[[int], Any]],
+        flags: Sequence[bool],
+        totals: Sequence[float],
     ) -> Iterator[tuple[float, Iterator[tuple[Any, ...]]]]:
         """For each piece a sum to go on from and its batches: a flag, then the values of `names`.
 
-        The value `numbered` is the iteration, as a `number`. The sum is the last of `totals`, where those that were
+        The values `numbered` are functions of the iteration. The sum is the last of `totals`, where those that were
         reached are put, or zero for the first batches of their size in an epoch.
         """
         done = 0
         for piece in self.pieces:
             stop = done + piece.stop - piece.start
             columns: list[Iterable[Any]] = [
-                map(number, range(self.done + done + 1, self.done + stop + 1))
-                if name == numbered
+                map(numbered[name], range(self.done + done + 1, self.done + stop + 1))
+                if name in numbered
                 else piece.segment.column(name, piece.start, piece.stop)
                 for name in names
             ]

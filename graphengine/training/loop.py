@@ -10,21 +10,23 @@ from __future__ import annotations
 import itertools
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
+from types import NoneType
 from typing import Any, NoReturn
 
 import numpy as np
 
 from graphengine.binding import bind_sizes
 from graphengine.compile import Plan
-from graphengine.errors import DivergenceError, TrainingError, UnsupportedError
+from graphengine.errors import DivergenceError, TrainingError
 from graphengine.executor import Executor
 from graphengine.format.documents import FunctionFile, TrainingDocument
 from graphengine.graph import Graph
 from graphengine.training.batches import Batches
 from graphengine.training.course import Chunk, Course
 from graphengine.training.history import SMALL, History, Iteration
+from graphengine.training.schedules import rate_at
 from graphengine.training.step import GRADIENT_NORM, ITERATION, LEARNING_RATE, step_graph
 from graphengine.values import initial_value
 
@@ -70,7 +72,8 @@ class Trainer:
         )
         if self.batches.per_epoch == 0:
             raise TrainingError("drop_last leaves no batch: there are fewer samples than batch_size")
-        self.learning_rate = _constant_rate(training)
+        rate = training.optimizer.learning_rate
+        self._schedule = float(rate or 0) if isinstance(rate, (int, float, NoneType)) else rate
         self.step = step_graph(graph, training, rule)
         self._carried = {name: np.array(values[name])[()] for name in self.step.carried.values() if name in values}
         for name, slot in self.step.graph.state.items():
@@ -91,6 +94,11 @@ class Trainer:
         """How many iterations the training has if nothing stops it."""
         by_epochs = (self.training.epochs or math.inf) * self.batches.per_epoch
         return int(min(by_epochs, self.training.max_iterations or math.inf))
+
+    @property
+    def learning_rate(self) -> float:
+        """The rate of the next iteration."""
+        return rate_at(self._schedule, len(self.history) + 1)
 
     @property
     def carried(self) -> dict[str, Any]:
@@ -145,26 +153,39 @@ class Trainer:
     def _is_finite(self, totals: Sequence[float]) -> bool:
         return all(map(math.isfinite, totals)) and all(_finite(self._carried[name]) for name in self.graph.trainable)
 
-    def _constants(self) -> dict[str, Any]:
-        """What the step reads and no iteration changes."""
-        return {**self.values, LEARNING_RATE: self._typed(LEARNING_RATE, self.learning_rate)}
-
     def _typed(self, name: str, number: float) -> Any:
         kind = self.step.graph.types.get(name)
         return number if kind is None else kind.array_dtype.type(number)
+
+    def _numbered(self, iteration: int) -> dict[str, Any]:
+        """What the step reads that depends on the number of the iteration alone."""
+        numbers = {ITERATION: iteration, LEARNING_RATE: rate_at(self._schedule, iteration)}
+        return {name: self._typed(name, number) for name, number in numbers.items()}
 
     # ------------------------------------------------------------ compiled
 
     def _run_plan(self, chunk: Chunk, flags: list[bool], rows: list[tuple[Any, ...]]) -> list[float]:
         plan = self._plan(chunk)
         totals = [self._total]
-        fed = [name for name in plan.sources if name in self.batches.inputs or name == ITERATION]
-        number = self.step.graph.types[ITERATION].array_dtype.type if ITERATION in fed else float
-        number = float if ITERATION in plan.floats else number
-        groups = chunk.groups(fed, ITERATION, number, flags, totals)
-        values = {**self._constants(), **self._carried}
+        numbered = self._functions(plan)
+        fed = [name for name in plan.sources if name in self.batches.inputs or name in numbered]
+        groups = chunk.groups(fed, numbered, flags, totals)
+        values = {**self.values, **self._numbered(chunk.done + 1), **self._carried}
         self._carried.update(plan.loop(groups, values, fed, self._recorded, rows.append, totals.append))
         return totals[1:]
+
+    def _functions(self, plan: Plan) -> dict[str, Callable[[int], Any]]:
+        """What changes with the iteration as functions of it, giving numbers as the plan holds them."""
+        kinds = {
+            name: float if name in plan.floats else self.step.graph.types[name].array_dtype.type
+            for name in (ITERATION, LEARNING_RATE)
+            if name in plan.sources
+        }
+        schedule = self._schedule
+        if isinstance(schedule, float) or LEARNING_RATE not in kinds:
+            return {ITERATION: kinds[ITERATION]} if ITERATION in kinds else {}
+        rate = kinds.pop(LEARNING_RATE)
+        return {**kinds, LEARNING_RATE: lambda iteration: rate(rate_at(schedule, iteration))}
 
     def _plan(self, chunk: Chunk) -> Plan:
         """The compiled step for batches of one shape."""
@@ -197,7 +218,7 @@ class Trainer:
             yield float(outputs[self.step.loss])
 
     def _reference_values(self, batch: Mapping[str, Any], iteration: int) -> dict[str, Any]:
-        values = {**self._constants(), **self._carried, **batch, ITERATION: self._typed(ITERATION, iteration)}
+        values = {**self.values, **self._carried, **batch, **self._numbered(iteration)}
         return {name: value for name, value in values.items() if name in self._executor.slot_of}
 
     # ------------------------------------------------------------ divergence
@@ -219,7 +240,8 @@ class Trainer:
             "became non-finite first",
             iteration=iteration,
             epoch=epoch,
-            hint=f"a smaller learning rate may help (it is {self.learning_rate}), or inputs scaled to about 1",
+            hint=f"a smaller learning rate may help (it is {rate_at(self._schedule, iteration)}), or inputs scaled to "
+            "about 1",
         )
 
     def _first_non_finite(self, values: Mapping[str, Any], slots: list[Any]) -> str:
@@ -231,13 +253,6 @@ class Trainer:
             if not all(_finite(slots[self._executor.slot_of[name]]) for name in node.outputs):
                 return f"node '{node.id}' ({node.op})"
         return f"the loss '{self.step.loss}'"
-
-
-def _constant_rate(training: TrainingDocument) -> float:
-    rate = training.optimizer.learning_rate
-    if not isinstance(rate, (int, float)):
-        raise UnsupportedError("a learning-rate schedule is not supported yet")
-    return float(rate)
 
 
 def _plain(value: Any) -> Any:

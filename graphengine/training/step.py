@@ -13,7 +13,13 @@ from typing import Any
 
 from graphengine.autodiff import pruned, record_backward
 from graphengine.errors import InvalidModelError, Problem, TrainingError
-from graphengine.format.documents import ClippingDocument, FunctionFile, InputDocument, TrainingDocument
+from graphengine.format.documents import (
+    ClippingDocument,
+    FunctionFile,
+    InputDocument,
+    OptimizerDocument,
+    TrainingDocument,
+)
 from graphengine.graph import Graph, Operand, declared_type
 from graphengine.mode import in_training_mode, with_iteration
 from graphengine.recording import Recorder
@@ -21,6 +27,7 @@ from graphengine.shapes import ArrayType
 from graphengine.training.rules import UpdateRule
 
 LEARNING_RATE, ITERATION, GRADIENT_NORM = "learning_rate", "iteration", "gradient_norm"
+WEIGHT_DECAY = "weight_decay"
 
 
 @dataclass(frozen=True)
@@ -47,7 +54,7 @@ def step_graph(graph: Graph, training: TrainingDocument, rule: FunctionFile) -> 
     loss = graph.value_name(training.loss)
     if not graph.trainable:
         raise TrainingError(f"model '{graph.name}' has no trainable parameter")
-    rules = {name: UpdateRule(rule, training.optimizer.attributes, graph.types[name]) for name in graph.trainable}
+    rules = {name: _rule_of(name, graph, training.optimizer, rule) for name in graph.trainable}
     whole = with_iteration(_with_declarations(in_training_mode(graph), rules), ITERATION, training.seed)
     recorder = Recorder(whole)
     gradients = {
@@ -71,6 +78,15 @@ def step_graph(graph: Graph, training: TrainingDocument, rule: FunctionFile) -> 
     description = f"one training step of {graph.name}: loss, gradient and the update of each parameter by {rule.name}"
     step = pruned(recorder, outputs, description, keep=(LEARNING_RATE, ITERATION, *carried.values()))
     return Step(step, carried, training.loss)
+
+
+def _rule_of(name: str, graph: Graph, optimizer: OptimizerDocument, rule: FunctionFile) -> UpdateRule:
+    """The rule for one parameter; its weight decay is that of the optimizer times the parameter's multiplier."""
+    attributes, multiplier = optimizer.attributes, graph.parameters[name].weight_decay_multiplier
+    if multiplier != 1 and WEIGHT_DECAY in rule.attributes:
+        decay: Any = attributes.get(WEIGHT_DECAY, rule.attributes[WEIGHT_DECAY].default)
+        attributes[WEIGHT_DECAY] = decay * multiplier
+    return UpdateRule(rule, attributes, graph.types[name])
 
 
 def _with_declarations(graph: Graph, rules: Mapping[str, UpdateRule]) -> Graph:
