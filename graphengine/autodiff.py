@@ -8,6 +8,7 @@ recorded, because it looks at values or calls foreign code, becomes one opaque n
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -15,7 +16,7 @@ import numpy as np
 
 from graphengine.errors import DifferentiationError
 from graphengine.executor import BackwardStep, Executor
-from graphengine.graph import Graph, reachable
+from graphengine.graph import Graph, GraphNode, reachable
 from graphengine.recording import Recorder, Symbol, UnrecordableError
 
 MAX_NAMES = 8
@@ -29,7 +30,8 @@ def gradient(
 
     `of` is a public output or a value; `wrt` are values (default: the trainable parameters). The result has the outputs
     `d_<of>/d_<wrt>`, and of the graph's own outputs those in `also`; it has only the nodes, inputs and parameters they
-    need, and is generic in symbolic sizes.
+    need, and is generic in symbolic sizes. A node `d_y` is the gradient of y, made of `d_y.1`, `d_y.2`, ...; a node
+    `d_z/d_y` is the partial derivative of one node's result.
 
     Raises
     ------
@@ -90,16 +92,36 @@ def record_backward(recorder: Recorder, target: str, wanted: Sequence[str]) -> d
     """Record the backward pass from the scalar `target`; the gradient of each wanted value, None where it is zero."""
     graph = recorder.graph
     check_differentiable(graph, target, wanted)
-    gradients: dict[str, Any] = {target: recorder.filled("ones_like", target)}
-    for step in Executor(graph).backward_schedule(target, wanted):
-        _record_step(recorder, step, gradients)
+    steps = Executor(graph).backward_schedule(target, wanted)
+    gradients: dict[Any, Symbol] = {target: filled(recorder, "ones_like", target)}
+    recorder.follow(gradients[target])
+    pending = Counter(operand for step in steps for operand in _targets(step))
+    for step in steps:
+        _record_step(recorder, step, gradients, pending)
     return {name: gradients.get(name) for name in wanted}
 
 
-def _record_step(recorder: Recorder, step: BackwardStep, gradients: dict[str, Any]) -> None:
+def _targets(step: BackwardStep) -> list[Any]:
+    """The operands of a step that need a gradient, as often as it reads them."""
+    return [operand for operand, need in zip(step.step.node.inputs, step.needs, strict=True) if need]
+
+
+def filled(recorder: Recorder, op: str, value: str) -> Symbol:
+    """Ones or zeros like a value, named as its gradient."""
+    symbol: Symbol = recorder.emit(op, recorder.instance(op, {}), (value,), recorder.free(_name(value)))
+    return symbol
+
+
+def _name(value: str) -> str:
+    """The name of a value's gradient."""
+    return f"d_{value}".replace(":", ".")
+
+
+def _record_step(recorder: Recorder, step: BackwardStep, gradients: dict[Any, Symbol], pending: Counter[Any]) -> None:
     """Record the backward of one node and add what it gives to the gradients of its inputs."""
-    node = step.step.node
-    recorder.enter(f"d_{node.id}")
+    node, targets = step.step.node, set(_targets(step))
+    scope, aside = _names(node, targets)
+    recorder.enter(scope, aside)
     incoming = [gradients.get(name) for name in node.outputs]
     inputs = [recorder.symbol(operand) for operand in node.inputs]
     results = [recorder.symbol(name) for name in node.outputs]
@@ -110,14 +132,46 @@ def _record_step(recorder: Recorder, step: BackwardStep, gradients: dict[str, An
     except Exception as error:  # noqa: BLE001 - whatever stops the recording, the code still runs with arrays
         recorder.forget(before)
         given = _opaque(recorder, step, incoming, inputs, results, error)
-    for operand, contribution in zip(node.inputs, given, strict=True):
-        if contribution is None:
-            continue
-        assert isinstance(operand, str)
-        contribution = _like(recorder, contribution, operand)
-        if operand in gradients:
-            contribution = np.add(gradients[operand], contribution)
-        gradients[operand] = recorder.rename(contribution, f"d_{operand}", before)
+    for operand, need, contribution in zip(node.inputs, step.needs, given, strict=True):
+        pending[operand] -= need
+        if contribution is not None:
+            _rename_partial(recorder, node, operand, contribution, incoming[0], before)
+            _add(recorder, gradients, str(operand), contribution, before, last=not pending[operand])
+
+
+def _names(node: GraphNode, targets: set[Any]) -> tuple[str, str]:
+    """What pieces of gradients are named after, and pieces of partial derivatives: of one operand, or of the node."""
+    if len(targets) > 1:
+        return _name(node.id), _name(node.id)
+    (target,) = targets
+    return _name(target), f"{_name(node.id)}/{_name(target)}"
+
+
+def _rename_partial(
+    recorder: Recorder, node: GraphNode, operand: Any, contribution: Symbol, incoming: Symbol | None, since: int
+) -> None:
+    """What was made to multiply the incoming gradient is the partial derivative, "d_z/d_x"."""
+    made = next((each for each in reversed(recorder.nodes[since:]) if each.id == contribution.name), None)
+    if made is None or made.op != "mul" or incoming is None or incoming.name not in made.inputs:
+        return
+    factor = made.inputs[made.inputs[0] == incoming.name]
+    if isinstance(factor, str) and not recorder.follows(factor):
+        recorder.rename(factor, f"{_name(node.id)}/{_name(operand)}", since)
+
+
+def _add(
+    recorder: Recorder, gradients: dict[Any, Symbol], operand: str, contribution: Any, since: int, *, last: bool
+) -> None:
+    """Add a contribution to the gradient of a value; the last one makes it whole, and gives it its name."""
+    name, before = _name(operand), gradients.get(operand)
+    recorder.enter(name)
+    whole = last and before is None and contribution.type == recorder.types[operand]
+    if not whole and not contribution.name.startswith(f"{name}."):
+        recorder.rename(contribution.name, recorder.numbered(name), since)
+    contribution = _like(recorder, contribution, operand)
+    gradients[operand] = contribution if before is None else np.add(before, contribution)
+    if last:
+        recorder.rename(gradients[operand].name, name, since)
 
 
 def _check_recorded(gradients: Sequence[Any]) -> None:
@@ -161,5 +215,5 @@ def _like(recorder: Recorder, contribution: Symbol, operand: str) -> Symbol:
 
 def _as_output(recorder: Recorder, gradient_: Symbol | None, value: str) -> str:
     if gradient_ is None:
-        gradient_ = recorder.filled("zeros_like", value)
+        gradient_ = filled(recorder, "zeros_like", value)
     return gradient_.name

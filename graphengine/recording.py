@@ -119,8 +119,9 @@ class Recorder:
         self.graph = graph
         self.nodes: list[GraphNode] = []
         self.types: dict[str, ArrayType] = dict(graph.types)
-        self.scope = ""
-        self._count = 0
+        self._scope = ""
+        self._aside: str | None = None
+        self._flow: set[Operand] = set()
         self._taken: dict[str, int] = {}
         self._same: dict[Any, Any] = {}
         """The results of an op on operands, in the order of recording, and of sizes."""
@@ -151,7 +152,7 @@ class Recorder:
             node = self.instance(op, {**node, **fixed})
         elif fixed:
             node = self.instance(op, {**node.model_dump(), **fixed})
-        return self.emit(op, node, operands, self._fresh())
+        return self.emit(op, node, operands, self._fresh(op, operands))
 
     def instance(self, op: str, attributes: Mapping[str, Any]) -> Node:
         """The node of an op with given attributes; equal ones are one object."""
@@ -216,8 +217,7 @@ class Recorder:
 
     def emit(self, op: str, node: Node, operands: tuple[Operand, ...], name: str) -> Any:
         """Add a node under a name; the same op on the same operands is recorded once."""
-        # a literal 2 is not a literal 2.0, and 0.0 is not -0.0
-        key = (id(node), *[ref if type(ref) is str else (type(ref), repr(ref)) for ref in operands])
+        key = _key(node, operands)
         known = self._same.get(key)
         if known is not None:
             return known
@@ -235,6 +235,8 @@ class Recorder:
             self.types.update(zip(graph_node.outputs, results, strict=True))
             symbols = tuple(map(self.symbol, graph_node.outputs))
         self._same[key] = symbols
+        if not self._flow.isdisjoint(operands):
+            self._flow.update(graph_node.outputs)
         return symbols
 
     def forget(self, since: int) -> None:
@@ -247,40 +249,68 @@ class Recorder:
             while recorded and _name(next(reversed(recorded.values()))) in gone:
                 recorded.popitem()
 
-    def filled(self, op: str, value: str) -> Symbol:
-        """Ones or zeros like a value, named as its gradient."""
-        symbol: Symbol = self.emit(op, self.instance(op, {}), (value,), self.free(f"d_{value}"))
-        return symbol
+    def enter(self, scope: str, aside: str | None = None) -> None:
+        """Name what is recorded from now on after `scope`.
 
-    def _fresh(self) -> str:
-        self._count += 1
-        return self.free(f"{self.scope}.{self._count}")
+        With `aside` only what depends on a `follow`ed value; the rest is named after `aside` or, where one value alone
+        gives it, after that value.
+        """
+        self._scope, self._aside = scope, aside
 
-    def free(self, name: str) -> str:
-        """A name that nothing has, as near to the wanted one as possible."""
-        free, count = name, self._taken.get(name, 1)
-        while free in self.types:
+    def follow(self, symbol: Symbol) -> None:
+        """From now on tell what depends on this value from what does not."""
+        self._flow.add(symbol.name)
+
+    def follows(self, name: str) -> bool:
+        """Whether a value depends on one that is followed."""
+        return name in self._flow
+
+    def _fresh(self, op: str, operands: tuple[Operand, ...]) -> str:
+        if self._aside is None or not self._flow.isdisjoint(operands):
+            return self.numbered(self._scope)
+        if len(operands) == 1 and isinstance(operands[0], str):
+            return self.free(f"{operands[0]}.{op}".replace(":", "."))
+        return self.numbered(self._aside)
+
+    def numbered(self, name: str) -> str:
+        """The next free of `name.1`, `name.2`, ..."""
+        count = self._taken.get(name, 0) + 1
+        while (free := f"{name}.{count}") in self.types:
             count += 1
-            free = f"{name}.{count}"
         self._taken[name] = count
         return free
 
-    def enter(self, scope: str) -> None:
-        """Name what is recorded from now on after `scope`."""
-        self.scope, self._count = scope, 0
+    def free(self, name: str) -> str:
+        """The name, if nothing has it, else a numbered one."""
+        return name if name not in self.types else self.numbered(name)
 
-    def rename(self, symbol: Symbol, name: str, since: int) -> Symbol:
-        """Give the node that made `symbol` a telling name if it is newer than `since` and nothing reads it yet."""
+    def rename(self, name: str, wanted: str, since: int) -> None:
+        """Give a value a telling name, or one near to it, if the node that makes it is newer than the first `since`."""
+        readers = []
         for place in range(len(self.nodes) - 1, since - 1, -1):
             node = self.nodes[place]
-            if node.id == symbol.name and len(node.outputs) == 1:
-                symbol.name = self.free(name)
-                self.nodes[place] = node._replace(id=symbol.name)
-                self.types[symbol.name] = self.types.pop(node.id)
+            if node.id == name and len(node.outputs) == 1:
                 break
-            if symbol.name in node.inputs:
-                break
-        return symbol
+            if name in node.inputs:
+                readers.append(place)
+        else:
+            return
+        wanted = self.free(wanted)
+        self.nodes[place] = GraphNode(wanted, node.op, node.node, node.inputs)
+        self.types[wanted] = self.types.pop(name)
+        self._same[_key(node.node, node.inputs)].name = wanted
+        if name in self._flow:
+            self._flow.add(wanted)
+        for place in readers:
+            node = self.nodes[place]
+            inputs = tuple([wanted if ref == name else ref for ref in node.inputs])
+            self._same[_key(node.node, inputs)] = self._same.pop(_key(node.node, node.inputs))
+            self.nodes[place] = node._replace(inputs=inputs)
+
+
+def _key(node: Node, operands: tuple[Operand, ...]) -> Any:
+    """What an application of an op is known by: a literal 2 is not a literal 2.0, and 0.0 is not -0.0."""
+    return (id(node), *[ref if type(ref) is str else (type(ref), repr(ref)) for ref in operands])
 
 
 def _name(symbols: Any) -> str:

@@ -28,11 +28,49 @@ def test_the_gradient_of_the_regression_reads_like_the_chain_rule():
     graph = gradient(ge.load("models/linreg.json").graph, of="loss", wrt=["theta"])
     assert dict(graph.outputs) == {"d_loss/d_theta": "d_theta"}
     lines = {node.id: (node.op, node.inputs) for node in graph.nodes}
-    assert lines["d_error"] == ("mul", ("d_sq.1", "d_sq"))
-    assert lines["d_sq.1"] == ("mul", (2, "error"))
+    assert lines["d_sq/d_error"] == ("mul", (2, "error"))
+    assert lines["d_error"] == ("mul", ("d_sq/d_error", "d_sq"))
     assert lines["d_y_hat"] == ("neg", ("d_error",))
-    assert lines["d_y_hat.1"] == ("mul", ("d_y_hat", "x"))
+    assert lines["d_theta.1"] == ("mul", ("d_y_hat", "x"))
+    assert lines["d_theta"] == ("sum_to", ("d_theta.1", None))
     assert not [name for name in lines if name in ("d_x", "d_y")]
+
+
+def test_the_gradient_of_a_value_has_its_name_and_contributions_are_numbered():
+    nodes = {"a": ("mul", ["p", "p"]), "b": ("tanh", ["p"]), "c": ("add", ["a", "b"]), "loss": ("mul", ["c", "p"])}
+    content = document(nodes, {"loss": "loss"}, parameters={"p": 2.0})
+    lines = {node.id: (node.op, node.inputs) for node in gradient(ge.Model.from_dict(content).graph).nodes}
+    assert lines["d_c"] == ("mul", ("d_loss", "p"))
+    assert lines["d_p"] == ("add", ("d_p.6", "d_p.4"))
+    contributions = {lines[name] for name in lines if name.startswith("d_p.") and lines[name][0] == "mul"}
+    assert contributions == {("mul", ("d_loss", "c")), ("mul", ("d_c", "p")), ("mul", ("d_c", "d_b/d_p"))}
+
+
+def test_a_value_computed_from_the_gradient_is_not_called_a_partial_derivative():
+    @ge.register("feedback")
+    class Feedback(ge.Node):
+        def forward(self, x):
+            return x * 1.0
+
+        def backward(self, grad, x):
+            return grad * np.exp(grad)
+
+    content = document({"loss": ("feedback", ["p"])}, {"loss": "loss"}, parameters={"p": 2.0})
+    assert not [name for name in gradient(ge.Model.from_dict(content).graph).types if "/" in name]
+
+
+def test_a_further_output_and_names_that_are_taken_give_valid_ids(tmp_path):
+    ge.register("pair")(Pair)
+    nodes = {
+        "p2": ("pair", ["p"]),
+        "d_p": ("exp", ["p"]),
+        "s": ("mul", ["p2:second", "d_p"]),
+        "loss": ("add", ["s", "p2"]),
+    }
+    model = ge.Model.from_dict(document(nodes, {"loss": "loss"}, parameters={"p": 0.5}))
+    model.gradient().save(tmp_path / "gradient.json")
+    found = ge.load(tmp_path / "gradient.json").forward()["d_loss/d_p"]
+    assert found == model.forward().backward()["p"]
 
 
 @pytest.mark.parametrize("size", [1, 2, 24])
@@ -85,6 +123,18 @@ def test_a_saved_gradient_graph_is_a_model_with_the_same_bits(path, tmp_path):
 
 
 # ---------------------------------------------------------------- what cannot be recorded
+
+
+class Pair(ge.Node):
+    """Twice and three times x."""
+
+    outputs = ("first", "second")
+
+    def forward(self, x):
+        return x * 2.0, x * 3.0
+
+    def backward(self, grad_first, grad_second):
+        return grad_first * 2.0 + grad_second * 3.0
 
 
 class Branching(ge.Node):

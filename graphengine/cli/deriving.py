@@ -91,12 +91,17 @@ def _hand_over(graph: Graph, parts: dict[str, set[str]], output: Path | None, ou
 
 
 def _print_graph(graph: Graph, parts: dict[str, set[str]]) -> None:
-    """A graph as lines of `id = op(inputs)  type`, each node in the first part that has it."""
+    """A graph as lines of `id = op(inputs)  type`, each node in the first part that has it.
+
+    A model is told in reading order; what was derived from it in the order in which it was derived, from the loss back.
+    """
     from graphengine.view.formulas import call
 
     print_line(graph.header.description or graph.name)
     lines = {"given": list(_sources(graph))} | {title: [] for title in parts}
-    for node in in_reading_order(graph):
+    model = next(iter(parts.values()))
+    derived = [node for node in graph.nodes if node.id not in model]
+    for node in [*(node for node in in_reading_order(graph) if node.id in model), *derived]:
         title = next(title for title, ids in parts.items() if node.id in ids)
         lines[title] += [(f"{', '.join(node.outputs)} = {call(node)}", str(graph.types[node.id]))]
     lines["outputs"] = [

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from graphengine.autodiff import pruned, record_backward
+from graphengine.autodiff import filled, pruned, record_backward
 from graphengine.errors import InvalidModelError, Problem, TrainingError
 from graphengine.format.documents import (
     ClippingDocument,
@@ -58,7 +58,7 @@ def step_graph(graph: Graph, training: TrainingDocument, rule: FunctionFile) -> 
     whole = with_iteration(_with_declarations(in_training_mode(graph), rules), ITERATION, training.seed)
     recorder = Recorder(whole)
     gradients = {
-        name: recorder.filled("zeros_like", name) if gradient is None else gradient
+        name: filled(recorder, "zeros_like", name) if gradient is None else gradient
         for name, gradient in record_backward(recorder, loss, list(rules)).items()
     }
     squares = _sums_of_squares(recorder, gradients)
@@ -129,10 +129,13 @@ def _norm(recorder: Recorder, gradients: Mapping[str, Any], squares: Mapping[str
     before, (total, *others) = len(recorder.nodes), squares.values()
     (first, *_) = gradients.values()
     if not others and first.ndim == 0:
-        return recorder.rename(recorder.apply("abs", (first,), {}), GRADIENT_NORM, before)
-    for value in others:
-        total = recorder.apply("add", (total, value), {})
-    return recorder.rename(recorder.apply("sqrt", (total,), {}), GRADIENT_NORM, before)
+        norm = recorder.apply("abs", (first,), {})
+    else:
+        for value in others:
+            total = recorder.apply("add", (total, value), {})
+        norm = recorder.apply("sqrt", (total,), {})
+    recorder.rename(norm.name, GRADIENT_NORM, before)
+    return norm
 
 
 def _clipped(
