@@ -25,6 +25,7 @@ from graphengine.format.documents import (
 from graphengine.format.files import write_bytes
 from graphengine.format.writing import dump_model
 from graphengine.node import Node
+from graphengine.notebook import Pictured
 from graphengine.registry import OPSET_VERSION, domain_of
 from graphengine.shapes import PYTHON_NUMBERS, ArrayType, size_value
 
@@ -70,7 +71,7 @@ def _given(inputs: tuple[Operand, ...]) -> int:
     return max((index + 1 for index, operand in enumerate(inputs) if operand is not None), default=0)
 
 
-class Graph:
+class Graph(Pictured):
     """Nodes in topological order, the values they read, and the public outputs.
 
     `header` is the document whose declarations (name, dtype, inputs, parameters, state) the graph has; its own nodes

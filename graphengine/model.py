@@ -33,6 +33,7 @@ from graphengine.format.tensors import EXTERNAL_FROM, TensorFiles, write_tensors
 from graphengine.format.writing import dump_model, encode_array, fingerprint
 from graphengine.graph import Graph
 from graphengine.limits import DEFAULT, Limits
+from graphengine.notebook import Pictured
 from graphengine.training import Fit, History, Iteration, Solver, Trainer
 from graphengine.training.data import Arrays
 from graphengine.training.declaration import Declaration, RuleSource
@@ -41,7 +42,7 @@ from graphengine.training.step import Step, step_graph
 from graphengine.values import InexactError, decode_array, initial_value
 
 
-class Model:
+class Model(Pictured):
     """A graph and the current values of its parameters and state.
 
     Made by `graphengine.load` from a file, or by `Model.from_dict` from the same content as Python objects. `graph`
@@ -359,7 +360,7 @@ class Parameters(MutableMapping[str, Any]):
         return name
 
 
-class Run:
+class Run(Pictured):
     """One evaluation of a graph. `run["loss"]` is a public output.
 
     What is asked for is computed when it is asked for, from the inputs, parameters and state at the time of the call.
@@ -387,6 +388,10 @@ class Run:
 
     def __repr__(self) -> str:
         return f"<Run of '{self.graph.name}': {', '.join(self.graph.outputs)}>"
+
+    def default_loss(self) -> str:
+        """What `backward` differentiates if it is not told; raises as `Model.default_loss`."""
+        return self._model.default_loss()
 
     @property
     def outputs(self) -> dict[str, np.ndarray[Any, Any]]:
@@ -420,7 +425,7 @@ class Run:
         DifferentiationError
             GE411 if `of` is not a floating-point scalar or a node on the way has no gradient.
         """
-        of = of or self._model.default_loss()
+        of = of or self.default_loss()
         target = self.graph.value_name(of)
         names = [wrt] if isinstance(wrt, str) else list(self.graph.trainable if wrt is None else wrt)
         wanted = [self.graph.value_name(name) for name in names]

@@ -34,6 +34,7 @@ ORDER = [
     ("node",),
     ("inference",),
     ("shapes", "limits"),
+    ("notebook",),
     ("extras", "collector"),
     ("errors",),
 ]

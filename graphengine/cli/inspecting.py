@@ -19,13 +19,23 @@ from graphengine.cli.values import named_values
 from graphengine.errors import GraphEngineError, Problem, UsageError
 
 if TYPE_CHECKING:
-    pass
+    from graphengine.model import Model
 
 
 class SchemaFormat(StrEnum):
     """A schema is JSON; the option is there because every command has it."""
 
     json = "json"
+
+
+class ShowFormat(StrEnum):
+    """How a model is shown: in words, or as a picture for a browser, for GitHub or for Graphviz."""
+
+    text = "text"
+    json = "json"
+    svg = "svg"
+    mermaid = "mermaid"
+    dot = "dot"
 
 
 def validate(
@@ -66,20 +76,35 @@ def show(
         list[str] | None,
         typer.Option("--size", metavar="NAME=NUMBER", help="A size for --plan, N=24; default: that of the data."),
     ] = None,
-    output_format: OutputFormat = Format.text,
+    output_format: Annotated[
+        ShowFormat, typer.Option("--format", help="For people, for machines, or as a picture.")
+    ] = ShowFormat.text,
     plugins: Plugins = None,
 ) -> None:
     """Show the nodes of MODEL in the order they run, with shapes."""
     model = open_model(file, plugins)
     if sizes and not plan:
         raise UsageError("--size is a size for --plan")
+    if output_format in (ShowFormat.svg, ShowFormat.mermaid, ShowFormat.dot):
+        if plan:
+            raise UsageError(f"a plan is no picture: --plan does not go with --format {output_format}")
+        _draw(model, output_format)
+        return
     description = describe_plans(model, named_values("--size", sizes or [])) if plan else describe_model(model)
-    if output_format is Format.json:
+    if output_format is ShowFormat.json:
         print_json(description)
     elif plan:
         print_plans(description)
     else:
         print_model(description)
+
+
+def _draw(model: Model, form: ShowFormat) -> None:
+    from graphengine.view.diagrams import dot, mermaid
+    from graphengine.view.drawing import graph_svg
+
+    drawings = {ShowFormat.svg: graph_svg, ShowFormat.mermaid: mermaid, ShowFormat.dot: dot}
+    typer.echo(drawings[form](model.graph), nl=False)
 
 
 def schema(

@@ -19,6 +19,7 @@ class TraceFormat(StrEnum):
     text = "text"
     markdown = "markdown"
     json = "json"
+    svg = "svg"
 
 
 def trace(
@@ -45,6 +46,7 @@ def trace(
 
     Without --input or --sample it takes the first batch of the training.
     """
+    from graphengine.view.drawing import trace_svg
     from graphengine.view.report import markdown_report, text_report
     from graphengine.view.tracing import as_json, trace_model
 
@@ -53,6 +55,8 @@ def trace(
     traced = trace_model(model, given, sample=sample, iteration=iteration, of=of, wrt=wrt or None)
     if output_format is TraceFormat.json:
         print_json(as_json(traced))
+    elif output_format is TraceFormat.svg:
+        typer.echo(trace_svg(model.graph, traced), nl=False)
     else:
         report = text_report if output_format is TraceFormat.text else markdown_report
         typer.echo(report(traced), nl=False)

@@ -9,6 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
+from graphengine.extras import optional
+from graphengine.notebook import Pictured
+
 CAPACITY = 2048
 SMALL = 16
 """Parameters with at most this many numbers in all are recorded in each row."""
@@ -70,7 +73,7 @@ class Thinned:
             yield self.seen - 1, self._last
 
 
-class History:
+class History(Pictured):
     """The record of a training; iterate it for its iterations.
 
     `per_epoch` is the number of iterations an epoch has, `names` are the parameters that the rows record.
@@ -131,6 +134,20 @@ class History:
             return "<History: nothing trained>"
         size = f"{len(self)} iterations, {self.epochs_trained} epochs"
         return f"<History: {size}, loss {self.first_loss:.6g} -> {self.last_loss:.6g}>"
+
+    def plot(self, axes: Any = None) -> Any:
+        """Draw the loss of each recorded iteration with matplotlib; gives its axes. The extra `plot` installs it.
+
+        Raises
+        ------
+        UsageError
+            GE803 if matplotlib is not installed.
+        """
+        pyplot = optional("matplotlib.pyplot", "plot")
+        axes = pyplot.subplots()[1] if axes is None else axes
+        axes.plot([row.iteration for row in self.iterations], self.losses)
+        axes.set(xlabel="iteration", ylabel="loss", yscale="log" if min(self.losses, default=0) > 0 else "linear")
+        return axes
 
     @property
     def epochs_trained(self) -> int:

@@ -66,6 +66,8 @@ def number_text(number: Any, digits: int = 6) -> str:
     if isinstance(number, bool):
         return "true" if number else "false"
     if isinstance(number, float):
+        if 10**digits <= abs(number) < 1e9:
+            return f"{number:.0f}"
         text = f"{number:.{digits}g}"
         return "0" if text == "-0" else text
     return str(number)

@@ -46,6 +46,7 @@ class Edge:
     """An operand of a node backward; `product` is what it gets of the gradient, None with the reason why not."""
 
     argument: str
+    position: int
     operand: str
     formula: str | None
     numbers: str | None
@@ -210,6 +211,7 @@ class _Walker:
         operand = node.inputs[position]
         return Edge(
             node.node.signature.input_name(position),
+            position,
             str(operand),
             partial_formula(node, position),
             partial_with_numbers(node, position, _operands(node, self.shown), self.shown[node.id]),

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from graphengine.binding import bind_inputs
-from graphengine.errors import UsageError
+from graphengine.errors import DifferentiationError, UsageError
 from graphengine.model import Model, Run
 from graphengine.view.iterations import Iterations, Moment, one_sample
 from graphengine.view.summary import Value
@@ -61,9 +61,13 @@ def _moment(model: Model, given: Mapping[str, Any], iteration: int | None) -> tu
     return iterations, moment._replace(batch=given, epoch=None) if given else moment
 
 
-def trace_run(run: Run, of: str | None = None) -> Trace:
-    """Trace an evaluation that has been made."""
-    return trace(run.graph, {name: run.value(name) for name in run.graph.sources}, of)
+def trace_run(run: Run) -> Trace:
+    """Trace an evaluation that has been made, and the gradient of its loss if it has one."""
+    values = {name: run.value(name) for name in run.graph.sources}
+    try:
+        return trace(run.graph, values, run.default_loss())
+    except (UsageError, DifferentiationError):
+        return trace(run.graph, values)
 
 
 def as_json(traced: Trace) -> dict[str, Any]:

@@ -1,0 +1,54 @@
+"""The picture of an object: of a graph or a model its structure, of a run its numbers, of a history its losses."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from graphengine.graph import Graph
+from graphengine.model import Model, Run
+from graphengine.training import History
+from graphengine.view.charts import HEIGHT, STYLE, WIDTH, axes, line, thinned
+from graphengine.view.escaping import markup
+from graphengine.view.labels import TraceLabels, shape_labels, texts_of
+from graphengine.view.picture import panels_of
+from graphengine.view.svg import Labelled, alone, svg_document
+from graphengine.view.trace import Trace
+from graphengine.view.tracing import trace_run
+from graphengine.view.wording import title
+
+
+def svg(what: Any) -> str | None:
+    """The picture of a graph, a model, a run or a history; None where there is nothing to draw."""
+    if isinstance(what, Run):
+        return trace_svg(what.graph, trace_run(what))
+    if isinstance(what, History):
+        return history_svg(what) if len(what) else None
+    return graph_svg(what.graph if isinstance(what, Model) else what)
+
+
+def html(what: Any) -> str | None:
+    """The picture below the line of text that `repr` gives, for a notebook."""
+    drawn = svg(what)
+    return f"<div><div><code>{markup(repr(what))}</code></div>{drawn}</div>" if drawn else None
+
+
+def graph_svg(graph: Graph, *, folded: bool = True) -> str:
+    """The structure of a graph: its nodes, and beside each link the shape of the value."""
+    return _drawn(graph, shape_labels(graph), f"{graph.name}: {graph.summary}", folded=folded)
+
+
+def trace_svg(graph: Graph, trace: Trace, *, folded: bool = True) -> str:
+    """A graph with the numbers of a trace: each value above its link, the gradient below it."""
+    return _drawn(graph, TraceLabels(trace), title(trace), folded=folded)
+
+
+def _drawn(graph: Graph, labelled: Labelled, description: str, *, folded: bool) -> str:
+    whole = panels_of(graph, texts_of(labelled), folded=folded)[0]
+    return svg_document(whole, labelled, description)
+
+
+def history_svg(history: History) -> str:
+    """The loss of each iteration as a line."""
+    points = thinned([(float(row.iteration), row.loss) for row in history.iterations])
+    frame = axes("loss", points, "iteration", logarithmic=None)
+    return alone(WIDTH, HEIGHT, repr(history), STYLE, [*frame.elements(), line(frame, points)])

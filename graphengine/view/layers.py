@@ -1,0 +1,153 @@
+"""The layer of each item, and the order within each layer that leaves few links crossing.
+
+Layers by longest paths, orders by barycentres, forth and back: the method of Sugiyama, Tagawa and Toda (1981).
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right, insort
+from collections.abc import Mapping, Sequence
+from statistics import fmean
+from typing import NamedTuple, TypeAlias
+
+SWEEPS = 12
+
+
+class Edge(NamedTuple):
+    """A link as the layout sees it: a value from an item to a place of another."""
+
+    source: str
+    value: str
+    target: str
+    port: int
+
+
+class Bend(NamedTuple):
+    """A point in a layer that links with one value pass on their way through it."""
+
+    source: str
+    value: str
+    layer: int
+
+
+Item: TypeAlias = str | Bend
+
+
+class Step(NamedTuple):
+    """The part of a link from one layer to the next; `share` is how far down the target it goes in, from 0 to 1."""
+
+    source: Item
+    value: str
+    target: Item
+    port: int
+    share: float
+
+
+def layers_of(items: Sequence[str], edges: Sequence[Edge], first: Sequence[str], last: Sequence[str]) -> dict[str, int]:
+    """The layer of each item: one more than the last of those it reads; what reads nothing stands before its users."""
+    before: dict[str, list[str]] = {item: [] for item in items}
+    after: dict[str, list[str]] = {item: [] for item in items}
+    for edge in _without_cycles(items, edges):
+        before[edge.target].append(edge.source)
+        after[edge.source].append(edge.target)
+    layer: dict[str, int] = {}
+    for item in _sorted(items, before, after):
+        layer[item] = max((layer[other] + 1 for other in before[item]), default=int(bool(first)))
+    layer |= dict.fromkeys(first, 0)
+    for item in items:
+        if not before[item] and after[item] and item not in first:
+            layer[item] = min(layer[other] for other in after[item]) - 1
+    end = max((number + 1 for item, number in layer.items() if item not in last), default=0)
+    return layer | dict.fromkeys(last, end)
+
+
+def _without_cycles(items: Sequence[str], edges: Sequence[Edge]) -> list[Edge]:
+    """The edges without those that close a cycle: boxes of a graph that has none may form one."""
+    import networkx as nx
+
+    graph = nx.DiGraph()
+    graph.add_nodes_from(items)
+    graph.add_edges_from((edge.source, edge.target) for edge in edges)
+    parts = list(nx.strongly_connected_components(graph))
+    part = {item: number for number, members in enumerate(parts) for item in members}
+    place = {item: index for index, item in enumerate(items)}
+    return [edge for edge in edges if part[edge.source] != part[edge.target] or place[edge.source] < place[edge.target]]
+
+
+def _sorted(items: Sequence[str], before: Mapping[str, list[str]], after: Mapping[str, list[str]]) -> list[str]:
+    """The items, each behind those before it."""
+    waiting = {item: len(before[item]) for item in items}
+    ready = [item for item in items if not waiting[item]]
+    for item in ready:
+        for other in after[item]:
+            waiting[other] -= 1
+            if not waiting[other]:
+                ready.append(other)
+    return ready
+
+
+def bends_of(edges: Sequence[Edge], layer: Mapping[str, int]) -> dict[Edge, tuple[Bend, ...]]:
+    """The points each edge passes in the layers between its ends; edges with one value share them."""
+    return {
+        edge: tuple(
+            Bend(edge.source, edge.value, number) for number in range(layer[edge.source] + 1, layer[edge.target])
+        )
+        for edge in edges
+    }
+
+
+def steps_of(bends: Mapping[Edge, tuple[Bend, ...]], ports: Mapping[str, int]) -> list[Step]:
+    """The edges in parts from layer to layer, each part once; `ports` is how many places an item has."""
+    steps: dict[Step, None] = {}
+    for edge, points in bends.items():
+        stops: tuple[Item, ...] = (edge.source, *points)
+        steps.update((Step(stop, edge.value, bend, 0, 0.5), None) for stop, bend in zip(stops, points, strict=False))
+        steps[Step(stops[-1], edge.value, edge.target, edge.port, (edge.port + 1) / (ports[edge.target] + 1))] = None
+    return list(steps)
+
+
+def ordered(layers: list[list[Item]], steps: Sequence[Step]) -> list[list[Item]]:
+    """The layers with their items in the best order that the sweeps find."""
+    best, fewest = layers, crossings(layers, steps)
+    for sweep in range(SWEEPS if fewest else 0):
+        layers = _swept(layers, steps, backwards=bool(sweep % 2))
+        count = crossings(layers, steps)
+        if count < fewest:
+            best, fewest = layers, count
+    return best
+
+
+def _swept(layers: list[list[Item]], steps: Sequence[Step], *, backwards: bool) -> list[list[Item]]:
+    """Each layer sorted by the mean places of its neighbours, those before it or those after it."""
+    place: dict[Item, float] = {item: index for layer in layers for index, item in enumerate(layer)}
+    neighbours: dict[Item, list[tuple[Item, float]]] = {}
+    for step in steps:
+        if backwards:
+            neighbours.setdefault(step.source, []).append((step.target, step.share))
+        else:
+            neighbours.setdefault(step.target, []).append((step.source, 0.5))
+
+    def barycentre(item: Item) -> float:
+        return fmean([place[other] + share for other, share in neighbours.get(item, ())] or [place[item] + 0.5])
+
+    swept = []
+    for layer in reversed(layers) if backwards else layers:
+        swept.append(sorted(layer, key=barycentre))
+        place.update((item, index) for index, item in enumerate(swept[-1]))
+    return swept[::-1] if backwards else swept
+
+
+def crossings(layers: Sequence[Sequence[Item]], steps: Sequence[Step]) -> int:
+    """How many pairs of links cross between neighbouring layers."""
+    place = {item: (number, index) for number, layer in enumerate(layers) for index, item in enumerate(layer)}
+    between: dict[int, list[tuple[int, float]]] = {}
+    for step in steps:
+        number, start = place[step.source]
+        between.setdefault(number, []).append((start, place[step.target][1] + step.share))
+    count = 0
+    for pairs in between.values():
+        seen: list[float] = []
+        for _, end in sorted(pairs):
+            count += len(seen) - bisect_right(seen, end)
+            insort(seen, end)
+    return count
