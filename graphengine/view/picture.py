@@ -126,7 +126,7 @@ def _drafts(graph: Graph, level: Level, levels: Levels) -> list[Shape]:
 
 
 def _pill(key: str, kind: str, title: str, note: str = "", outs: str | None = None) -> Shape:
-    width = max(text_width(shortened(title), TITLE), 20) + 24
+    width = max(text_width(shortened(title), TITLE), text_width(note, NOTE), 20) + 24
     size = Size(width, 36, (0,), {outs: 0} if outs else {})
     return Shape(key, kind, title, note, size, NOWHERE, ())
 
