@@ -641,7 +641,9 @@ def test_grad_prints_the_chain_rule():
     assert "float64(N,)" in cli("grad", LINREG).stdout
 
 
-@pytest.mark.parametrize("name", sorted(shipped_models()))
+@pytest.mark.parametrize(
+    "name", sorted(name for name, path in shipped_models().items() if "training" in path.read_text())
+)
 def test_a_saved_gradient_runs_and_equals_backward_bit_for_bit(tmp_path, name):
     trained, path = tmp_path / "trained.json", tmp_path / "grad.json"
     loaded = graphengine.load(shipped_models()[name])
