@@ -20,17 +20,40 @@ def bind_inputs(graph: Graph, given: Mapping[str, Any], needed: Iterable[str] | 
     InputError
         GE401 missing, GE402 unknown, GE403 wrong shape, GE404 wrong dtype, GE405 sizes that disagree.
     """
+    arrays = as_inputs(graph, given)
+    require_inputs(graph, arrays, graph.inputs if needed is None else needed)
+    bind_sizes({name: np.shape(array) for name, array in arrays.items()}, graph.types)
+    return arrays
+
+
+def as_inputs(graph: Graph, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Values as arrays of the dtypes declared for them.
+
+    Raises
+    ------
+    InputError
+        GE402 unknown, GE404 wrong dtype.
+    """
     for name in given:
         if name not in graph.inputs:
             hint = did_you_mean(name, graph.inputs, "inputs")
             raise InputError(f"graph '{graph.name}' has no input '{name}'", code="GE402", hint=hint)
-    missing = [name for name in (graph.inputs if needed is None else needed) if name not in given]
+    types = graph.types
+    return {name: as_input(name, value, types[name]) for name, value in given.items()}
+
+
+def require_inputs(graph: Graph, given: Mapping[str, Any], needed: Iterable[str]) -> None:
+    """Refuse a call that leaves out a needed input.
+
+    Raises
+    ------
+    InputError
+        GE401.
+    """
+    missing = [name for name in needed if name not in given]
     if missing:
         shapes = ", ".join(f"'{name}' {graph.types[name]}" for name in missing)
         raise InputError(f"input {shapes} is missing", code="GE401")
-    arrays = {name: as_input(name, value, graph.types[name]) for name, value in given.items()}
-    bind_sizes({name: np.shape(array) for name, array in arrays.items()}, graph.types)
-    return arrays
 
 
 def as_input(name: str, value: Any, declared: ArrayType) -> Any:

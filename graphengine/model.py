@@ -12,7 +12,7 @@ import numpy as np
 
 from graphengine import collector
 from graphengine.autodiff import check_differentiable, gradient
-from graphengine.binding import bind_inputs, bind_sizes
+from graphengine.binding import as_inputs, bind_sizes, require_inputs
 from graphengine.budget import require_memory
 from graphengine.building import build_graph
 from graphengine.compile.cache import PlanCache
@@ -134,7 +134,7 @@ class Model(Pictured):
         ExecutionError
             If a node fails.
         """
-        return Run(self, bind_inputs(self.graph, {**(inputs or {}), **named}))
+        return Run(self, as_inputs(self.graph, {**(inputs or {}), **named}))
 
     def predict(
         self,
@@ -155,19 +155,27 @@ class Model(Pictured):
         UsageError
             GE402 if there is no such output.
         """
-        given = {**(inputs or {}), **named}
-        asked = self._computable(given) if outputs is None else list(outputs)
+        given = as_inputs(self.graph, {**(inputs or {}), **named})
+        purpose = ("outputs", None if outputs is None else tuple(outputs))
+        plan = self.plans.find(purpose, given)
+        if plan is None:
+            targets = self._targets(purpose[1], given)
+            plan = self.plans.get(purpose, lambda: self._with_outputs(targets), given)
+        if plan:
+            return {name: _array(value) for name, value in plan.run({**self.values, **given}).items()}
+        slots = self.executor.forward({**self.values, **given}, self.executor.forward_schedule(targets.values()))
+        return {name: _array(slots[self.executor.slot_of[value]]) for name, value in targets.items()}
+
+    def _targets(self, outputs: Iterable[str] | None, given: Mapping[str, Any]) -> dict[str, str]:
+        """The values that the asked outputs stand for; all that can be computed if none are asked."""
+        asked = self._computable(given) if outputs is None else outputs
         for name in asked:
             if name not in self.graph.outputs:
                 hint = did_you_mean(name, self.graph.outputs, "outputs")
                 raise UsageError(f"model '{self.graph.name}' has no output '{name}'", code="GE402", hint=hint)
         targets = {name: self.graph.outputs[name] for name in asked}
-        bound = bind_inputs(self.graph, given, self.executor.inputs_of(targets.values()))
-        plan = self.plans.get(("outputs", *asked), lambda: self._with_outputs(targets), bound)
-        if plan:
-            return {name: _array(value) for name, value in plan.run({**self.values, **bound}).items()}
-        slots = self.executor.forward({**self.values, **bound}, self.executor.forward_schedule(targets.values()))
-        return {name: _array(slots[self.executor.slot_of[value]]) for name, value in targets.items()}
+        require_inputs(self.graph, given, self.executor.inputs_of(targets.values()))
+        return targets
 
     def _with_outputs(self, outputs: Mapping[str, str]) -> Graph:
         return self.graph.derive(self.graph.nodes, outputs, self.graph.types)
@@ -372,7 +380,10 @@ class Run(Pictured):
         self._values = {**model.values, **inputs}
         self._slots: Slots | None = None
         self._outputs: dict[str, Any] = {}
-        self._plan = model.plans.get("forward", lambda: self.graph, inputs)
+        self._plan = model.plans.find("forward", inputs)
+        if self._plan is None:
+            require_inputs(self.graph, inputs, self.graph.inputs)
+            self._plan = model.plans.get("forward", lambda: self.graph, inputs)
         if self._plan is None:
             self._all_slots()
 

@@ -11,8 +11,6 @@ from collections.abc import Callable, Hashable, Mapping
 from threading import Lock
 from typing import Any
 
-import numpy as np
-
 from graphengine.binding import bind_sizes
 from graphengine.budget import require_memory
 from graphengine.compile.plan import Plan
@@ -33,22 +31,33 @@ class PlanCache:
         self._plans: OrderedDict[Hashable, Plan | int] = OrderedDict()
         self._lock = Lock()
 
+    def find(self, purpose: Hashable, inputs: Mapping[str, Any]) -> Plan | None:
+        """The plan for inputs of these shapes, if there is one: then nothing about them needs to be checked again."""
+        key = (purpose, _shapes(inputs))
+        with self._lock:
+            plan = self._plans.get(key)
+            if not isinstance(plan, Plan):
+                return None
+            self._plans.move_to_end(key)
+            return plan
+
     def get(self, purpose: Hashable, make: Callable[[], Graph], inputs: Mapping[str, Any]) -> Plan | None:
         """The plan of the graph that `make` gives, for inputs of these shapes; None at its first uses.
 
         Raises
         ------
         InputError
-            GE133 if with inputs of these shapes the values of the graph take more memory than the limit.
+            GE403 or GE405 if the shapes do not fit the declared ones, GE133 if with them the values of the graph take
+            more memory than the limit.
         """
-        shapes = {name: np.shape(value) for name, value in inputs.items()}
-        key = (purpose, tuple(shapes.items()))
+        shapes = _shapes(inputs)
+        key = (purpose, shapes)
         with self._lock:
             plan = self._plans.get(key, 0)
             if plan == 0:
-                self._sizes(self._graph, shapes)
+                self._sizes(self._graph, dict(shapes))
             if isinstance(plan, int):
-                plan = plan + 1 if plan < self._patience else self._compile(make(), shapes)
+                plan = plan + 1 if plan < self._patience else self._compile(make(), dict(shapes))
             self._remember(key, plan)
             return None if isinstance(plan, int) else plan
 
@@ -67,3 +76,7 @@ class PlanCache:
         sizes = bind_sizes(known, graph.types)
         require_memory(graph, self._limits, sizes)
         return sizes
+
+
+def _shapes(inputs: Mapping[str, Any]) -> tuple[tuple[str, tuple[int, ...]], ...]:
+    return tuple([(name, array.shape) for name, array in inputs.items()])

@@ -8,8 +8,7 @@ workspace (the buffers) of its own.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Any, TypeAlias
 
@@ -73,9 +72,8 @@ class Plan:
 
     def run(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Compute the outputs from values for inputs, parameters and state."""
-        with self._workspace() as workspace:
-            run = self._function if self.is_function else self._run_flat
-            results = run(self._given(self.sources, values), workspace)
+        run = self._function if self.is_function else self._run_flat
+        results = self._with_buffers(run, self._given(self.sources, values))
         return dict(zip(self.outputs, results, strict=True))
 
     def loop(
@@ -97,26 +95,24 @@ class Plan:
         if key not in self._loops:
             self._loops[key] = self._make_loop(fed, recorded)
         kept = [name for name in self.sources if name not in fed]
-        with self._workspace() as workspace:
-            new = self._loops[key](groups, self._given(kept, values), workspace, record, finish)
+        new = self._with_buffers(self._loops[key], self._given(kept, values), groups, record, finish)
         return dict(zip(self.carried.values(), new, strict=True))
 
     def _given(self, names: Iterable[str], values: Mapping[str, Any]) -> list[Any]:
         """Values as the plan holds them: double scalars as Python floats."""
         return [float(values[name]) if name in self.floats else values[name] for name in names]
 
-    @contextmanager
-    def _workspace(self) -> Iterator[list[Any]]:
-        """Buffers that no other run uses meanwhile, with NumPy's floating-point warnings off."""
+    def _with_buffers(self, function: Callable[..., Any], given: list[Any], *more: Any) -> Any:
+        """A call with buffers that no other run uses meanwhile, and NumPy's floating-point warnings off."""
         try:
-            workspace = self._workspaces.pop()
+            buffers = self._workspaces.pop()
         except IndexError:
-            workspace = [np.empty(shape, dtype) for shape, dtype in self._buffers.kinds]
+            buffers = [np.empty(shape, dtype) for shape, dtype in self._buffers.kinds]
         try:
             with np.errstate(all="ignore"):
-                yield workspace
+                return function(given, buffers, *more)
         finally:
-            self._workspaces.append(workspace)
+            self._workspaces.append(buffers)
 
     # ------------------------------------------------------------ as a function
 
@@ -169,7 +165,7 @@ class Plan:
         """The loop of a plan that is too long for one function."""
         kept = [name for name in self.sources if name not in fed]
 
-        def loop(groups: Any, given: Any, workspace: Any, record: Any, finish: Any) -> list[Any]:
+        def loop(given: Any, workspace: Any, groups: Any, record: Any, finish: Any) -> list[Any]:
             values = dict(zip(kept, given, strict=True))
             for total, batches in groups:
                 for keep, *batch in batches:

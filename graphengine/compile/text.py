@@ -51,7 +51,7 @@ class PlanText:
         rows = [names[value] + ".copy()" * (shapes.get(value, ()) != ()) for value in recorded]
         replaced = ", ".join(map(self.name, sources))
         lines = [
-            "def loop(groups, given, buffers, record, finish):",
+            "def loop(given, buffers, groups, record, finish):",
             *self._unpacked(kept),
             "    for total, batches in groups:",
             f"        for {', '.join(['keep', *map(self.name, fed)])}, in batches:",
