@@ -119,10 +119,13 @@ def _name(value: str) -> str:
 
 def _record_step(recorder: Recorder, step: BackwardStep, gradients: dict[Any, Symbol], pending: Counter[Any]) -> None:
     """Record the backward of one node and add what it gives to the gradients of its inputs."""
-    node, targets = step.step.node, set(_targets(step))
-    scope, aside = _names(node, targets)
-    recorder.enter(scope, aside)
+    node, targets = step.step.node, _targets(step)
+    pending.subtract(targets)
     incoming = [gradients.get(name) for name in node.outputs]
+    if all(gradient is None for gradient in incoming):
+        return  # what reads its results passes no gradient on
+    scope, aside = _names(node, set(targets))
+    recorder.enter(scope, aside)
     inputs = [recorder.symbol(operand) for operand in node.inputs]
     results = [recorder.symbol(name) for name in node.outputs]
     before = len(recorder.nodes)
@@ -132,11 +135,11 @@ def _record_step(recorder: Recorder, step: BackwardStep, gradients: dict[Any, Sy
     except Exception as error:  # noqa: BLE001 - whatever stops the recording, the code still runs with arrays
         recorder.forget(before)
         given = _opaque(recorder, step, incoming, inputs, results, error)
-    for operand, need, contribution in zip(node.inputs, step.needs, given, strict=True):
-        pending[operand] -= need
+    for place, (operand, contribution) in enumerate(zip(node.inputs, given, strict=True)):
         if contribution is not None:
             _rename_partial(recorder, node, operand, contribution, incoming[0], before)
-            _add(recorder, gradients, str(operand), contribution, before, last=not pending[operand])
+            last = not pending[operand] and operand not in node.inputs[place + 1 :]
+            _add(recorder, gradients, str(operand), contribution, before, last=last)
 
 
 def _names(node: GraphNode, targets: set[Any]) -> tuple[str, str]:

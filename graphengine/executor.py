@@ -115,6 +115,8 @@ class Executor:
             for backward_step in self.backward_schedule(of, wrt):
                 step = backward_step.step
                 incoming = [gradients.get(slot) for slot in step.outputs]
+                if all(gradient is None for gradient in incoming):
+                    continue  # what reads its results passes no gradient on
                 given = _call_backward(backward_step, slots, incoming)
                 if see:
                     see(backward_step, incoming, given)

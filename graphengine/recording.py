@@ -7,7 +7,7 @@ op that does the same. Code that looks at values cannot be recorded, and says so
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NoReturn
 
 import numpy as np
@@ -127,11 +127,26 @@ class Recorder:
         """The results of an op on operands, in the order of recording, and of sizes."""
         self._sizes: dict[Any, Any] = {}
         self._instances: dict[Any, Node] = {}
+        self._shared: dict[Any, Node] = {}
         self._like: dict[Shape, str] = {}
         for name, kind in graph.types.items():
             if None not in kind.shape:
                 self._like.setdefault(kind.shape, name)
         self._inferred: dict[Any, tuple[ArrayType, ...]] = {}
+        self._adopt(graph.nodes)
+
+    def _adopt(self, nodes: Iterable[GraphNode]) -> None:
+        """What the graph itself computes is not recorded again."""
+        shared: dict[int, Node] = {}
+        for node in nodes:
+            if node.is_core and len(node.outputs) == 1:
+                if id(node.node) not in shared:
+                    shared[id(node.node)] = self._share(node.op, node.node)
+                self._same.setdefault(_key(shared[id(node.node)], node.inputs), self.symbol(node.id))
+
+    def _share(self, op: str, node: Node) -> Node:
+        """One instance for all that are equal, kept so that its identity stands for it."""
+        return self._shared.setdefault((op, repr(node)), node)
 
     def symbol(self, operand: Operand) -> Any:
         """What stands for an operand: a symbol for a value, a number for a literal."""
@@ -152,13 +167,15 @@ class Recorder:
             node = self.instance(op, {**node, **fixed})
         elif fixed:
             node = self.instance(op, {**node.model_dump(), **fixed})
+        else:
+            node = self._share(op, node)
         return self.emit(op, node, operands, self._fresh(op, operands))
 
     def instance(self, op: str, attributes: Mapping[str, Any]) -> Node:
         """The node of an op with given attributes; equal ones are one object."""
         key = (op, *sorted((name, repr(value)) for name, value in attributes.items()))
         if key not in self._instances:
-            self._instances[key] = OPS[op].cls.model_validate(attributes)
+            self._instances[key] = self._share(op, OPS[op].cls.model_validate(attributes))
         return self._instances[key]
 
     def _operands(self, op: str, inputs: Sequence[Any]) -> tuple[tuple[Operand, ...], dict[str, Any]]:

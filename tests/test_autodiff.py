@@ -89,6 +89,24 @@ def test_the_second_derivative_of_the_regression_is_twice_the_mean_square():
     assert found["d_d_loss/d_theta/d_theta"] == pytest.approx(2 * np.mean(x * x), rel=1e-13)
 
 
+def test_what_the_graph_computes_already_is_not_computed_again_by_its_gradient():
+    first = gradient(ge.load("models/linreg.json").graph)
+    second = gradient(first, of="d_loss/d_theta", wrt="theta")
+    applications = [(node.op, repr(node.node), node.inputs) for node in second.nodes]
+    assert len(set(applications)) == len(applications)
+    assert not [node for node in second.nodes if node.op == "zeros_like"]
+
+
+def test_where_a_gradient_stops_nothing_before_it_is_walked():
+    nodes = {"a": ("square", ["p"]), "b": ("stop_gradient", ["a"]), "loss": ("add", ["b", "p"])}
+    model = ge.Model.from_dict(document(nodes, {"loss": "loss"}, parameters={"p": 3.0}))
+    assert [node.id for node in model.gradient().nodes if node.id.startswith("d_")] == ["d_loss"]
+    for _ in range(3):  # by the reference executor, then by the plan
+        assert model.forward().backward()["p"] == 1
+    content = document(nodes, {"loss": "b"}, parameters={"p": 3.0})
+    assert ge.Model.from_dict(content).forward().backward(of="b")["p"] == 0
+
+
 def test_only_what_is_asked_for_is_in_the_graph():
     model = ge.load("models/linreg.json")
     assert set(gradient(model.graph, wrt="theta").outputs) == {"d_loss/d_theta"}

@@ -231,28 +231,28 @@ class Cast(Node):
 
 @register("zeros_like", numpy=np.zeros_like)
 class ZerosLike(Node):
-    """Zeros in the shape and dtype of x."""
+    """Zeros in the shape and dtype of x, on whose values they do not depend."""
 
     infer = elementwise
 
     def forward(self, x):
         return np.zeros_like(x)[()]
 
-    def backward(self, grad):
-        return np.zeros_like(grad)
+    def backward(self):
+        return None
 
 
 @register("ones_like", numpy=np.ones_like)
 class OnesLike(Node):
-    """Ones in the shape and dtype of x."""
+    """Ones in the shape and dtype of x, on whose values they do not depend."""
 
     infer = elementwise
 
     def forward(self, x):
         return np.ones_like(x)[()]
 
-    def backward(self, grad):
-        return np.zeros_like(grad)
+    def backward(self):
+        return None
 
 
 def flattened_from(node, rank):
