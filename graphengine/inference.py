@@ -59,6 +59,21 @@ def along_axis(node: Any, x: ArrayType, *others: ArrayType | None) -> ArrayType:
     return ArrayType(x.shape, type_of(result).dtype)
 
 
+def floating(*types: ArrayType | None) -> np.dtype[Any]:
+    """The dtype that floating-point arrays have in common.
+
+    Raises
+    ------
+    ValueError
+        If one of them holds integers or truth values: the op is one of real numbers.
+    """
+    given = [kind for kind in types if kind is not None]
+    for kind in given:
+        if not kind.is_differentiable:
+            raise ValueError(f"it takes floating-point numbers, not {kind}; a node of op 'cast' makes them")
+    return np.result_type(*[kind.array_dtype for kind in given])
+
+
 def target_shape(node: Any, sizes: ArrayType | None) -> Shape:
     """The shape an op is asked for: its attribute `shape`, or the content of its input `sizes`.
 

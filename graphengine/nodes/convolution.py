@@ -9,6 +9,7 @@ import math
 
 import numpy as np
 
+from graphengine.inference import floating
 from graphengine.node import Node
 from graphengine.nodes.linear import swapped
 from graphengine.nodes.patches import Count, Counts, Fold, Unfold, Widths, by_axis, patch_counts, patch_fields, spans
@@ -77,7 +78,7 @@ class ConvTranspose2d(Node):
         sizes = transposed_sizes(self, x, weight)
         if min(sizes) < 1:
             raise ValueError(f"its result would have sizes {shape_text(sizes)}")
-        return ArrayType((x.shape[0], channels, *sizes), np.result_type(x.dtype, weight.dtype))
+        return ArrayType((x.shape[0], channels, *sizes), floating(x, weight, bias))
 
     def forward(self, x, weight, bias=None):
         columns = np.matmul(swapped(filters(self, weight)), grouped(self, x))
@@ -131,9 +132,8 @@ def grouped(node, x):
 def convolved(node, axes, x, weight, bias):
     """The type of a convolution."""
     channels = check_filters(node, axes, x, weight, bias)
-    return ArrayType(
-        (x.shape[0], channels, *patch_counts(node, weight.shape[2:], x)), np.result_type(x.dtype, weight.dtype)
-    )
+    sizes = patch_counts(node, weight.shape[2:], x)
+    return ArrayType((x.shape[0], channels, *sizes), floating(x, weight, bias))
 
 
 def check_filters(node, axes, x, weight, bias, *, transposed=False):

@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
-from graphengine.inference import elementwise
+from graphengine.inference import elementwise, floating
 from graphengine.node import Node
 from graphengine.nodes.activations import LogSoftmax, Sigmoid, Softmax
 from graphengine.nodes.selection import OneHot
@@ -210,8 +210,8 @@ def classified(node, x, targets, weights):
         raise ValueError(f"weights must have shape {shape_text(x.shape[-1:])}, not {shape_text(weights.shape)}")
     if node.ignore_index is not None and not by_index:
         raise ValueError("ignore_index needs targets that are integers")
-    dtypes = [kind.array_dtype for kind in (x, weights) if kind is not None] + [targets.array_dtype] * (not by_index)
-    return ArrayType(x.shape[:-1] if node.reduction == "none" else (), np.result_type(*dtypes))
+    dtype = floating(x, weights, None if by_index else targets)
+    return ArrayType(x.shape[:-1] if node.reduction == "none" else (), dtype)
 
 
 def is_index(targets):

@@ -10,7 +10,7 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
-from graphengine.inference import along_axis, normalized_axes
+from graphengine.inference import along_axis, floating, normalized_axes
 from graphengine.node import Node
 from graphengine.nodes.random import Bernoulli
 from graphengine.nodes.reductions import count
@@ -42,6 +42,7 @@ class BatchNorm(Node):
         for name, kind in zip(("scale", "bias"), (scale, bias), strict=True):
             if kind.shape != channels:
                 raise ValueError(f"{name} must have shape {shape_text(channels)}, not {shape_text(kind.shape)}")
+        floating(x, scale, bias, running_mean, running_var)
         return x, running_mean, running_var
 
     def forward(self, x, scale, bias, running_mean, running_var):
@@ -151,7 +152,7 @@ class Dropout(Node):
     training: bool = False
 
     def infer(self, x, key=None):
-        return ArrayType(x.shape, x.dtype)
+        return ArrayType(x.shape, floating(x))
 
     def forward(self, x, key=None):
         return x * self.factors(x, key) if self.training else x

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 
+from graphengine.inference import floating
 from graphengine.node import Node
 from graphengine.nodes.patches import Count, Counts, Fold, Unfold, Widths, by_axis, patch_counts, patch_fields
 from graphengine.nodes.reductions import Max, Mean, Sum
@@ -72,7 +73,7 @@ class GlobalAvgPool2d(Node):
     def infer(self, x):
         if len(x.shape) != 4:
             raise ValueError(f"images have the shape (N, C, H, W), not {shape_text(x.shape)}")
-        return ArrayType((*x.shape[:2], 1, 1), x.dtype)
+        return ArrayType((*x.shape[:2], 1, 1), floating(x))
 
     def forward(self, x):
         return Mean(axis=(2, 3), keepdims=True).forward(x)
@@ -92,7 +93,7 @@ def pooled(unfold, x):
     counts = patch_counts(unfold, unfold.kernel_size, x)
     if not isinstance(x.shape[1], int):
         raise ValueError(f"only the first size may be a symbol, not {shape_text(x.shape)}")
-    return ArrayType((*x.shape[:2], *counts), x.dtype)
+    return ArrayType((*x.shape[:2], *counts), floating(x))
 
 
 def patches_of(unfold, x):

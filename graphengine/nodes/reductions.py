@@ -5,7 +5,7 @@ from typing import Literal
 
 import numpy as np
 
-from graphengine.inference import along_axis, normalized_axes, reduction
+from graphengine.inference import along_axis, floating, normalized_axes, reduction
 from graphengine.node import Node
 from graphengine.registry import register
 
@@ -228,9 +228,12 @@ class LogSumExp(Node):
     Computed from the shifted x - max(x), so nothing overflows.
     """
 
-    infer = reduction
     axis: int | tuple[int, ...] | None = None
     keepdims: bool = False
+
+    def infer(self, x):
+        floating(x)
+        return reduction(self, x)
 
     def forward(self, x):
         reduce = np.max if count(x, self.axis) else np.sum  # of nothing: a shift of 0

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import Field
 
-from graphengine.inference import elementwise, normalized_axes, target_shape
+from graphengine.inference import elementwise, floating, normalized_axes, target_shape
 from graphengine.node import Node
 from graphengine.registry import register
 from graphengine.shapes import ArrayType, PythonNumber, broadcast_shapes, factors, product, shape_text
@@ -126,7 +126,7 @@ class SumTo(Node):
         target = target_shape(self, sizes)
         if broadcast_shapes([x.shape, target]) != x.shape and None not in (*target, *x.shape):
             raise ValueError(f"shape {shape_text(target)} does not broadcast to {shape_text(x.shape)}")
-        return ArrayType(target, x.dtype)
+        return ArrayType(target, floating(x))
 
     def forward(self, x, sizes=None):
         return sum_to(x, self.shape if sizes is None else tuple(sizes))

@@ -19,6 +19,7 @@ ADDED = [
 CLIPPED = [
     ({}, (values((2, 3)), np.array(-0.8), np.array(0.9))),
     ({}, (values((3,)), values((3,), 1))),
+    ({}, (values((0, 3)), values((3,)))),
     ({}, (values((3,)), values((3,), 1), values((3,), 2))),
 ]
 

@@ -6,7 +6,14 @@ import numpy as np
 from samples.arrays import PAIRS, SHAPES, binary, booleans, unary, values
 from samples.table import Samples, by_element
 
-CHOICES = [((), (), ()), ((3,), (3,), (3,)), ((3,), (), (2, 3)), ((2, 1), (3,), (1, 1)), ((), (2, 3), (3,))]
+CHOICES = [
+    ((), (), ()),
+    ((3,), (3,), (3,)),
+    ((3,), (), (2, 3)),
+    ((2, 1), (3,), (1, 1)),
+    ((), (2, 3), (3,)),
+    ((0, 3), (), (3,)),
+]
 CHOSEN = [({}, (booleans(first), values(second), values(third, 1))) for first, second, third in CHOICES]
 COMPARED = [*binary(), ({}, (np.array([1.0, 2.0, 3.0]), np.array([1.0, 3.0, 2.0])))]
 """Pairs that are partly equal, partly less, partly greater."""

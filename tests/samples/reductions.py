@@ -8,8 +8,17 @@ from samples.arrays import EVERY_REDUCTION, REDUCTIONS, booleans, filled, shaped
 from samples.table import Samples
 
 OF_NOTHING = shaped([({}, (0,)), ({"axis": 0}, (0, 3))])
-EXTREMA = [*filled(shaped(EVERY_REDUCTION)), ({}, (np.array([1.0, 3.0, 2.0]),))]
-INDICES = shaped([({}, (3,)), ({}, (2, 3)), ({"axis": 0}, (2, 3)), ({"axis": -1, "keepdims": True}, (4, 2, 3))])
+ALONG_NOTHING = shaped([({"axis": 1}, (0, 3)), ({"axis": 0, "keepdims": True}, (3, 0))])
+EXTREMA = [*filled(shaped(EVERY_REDUCTION)), *ALONG_NOTHING, ({}, (np.array([1.0, 3.0, 2.0]),))]
+INDICES = shaped(
+    [
+        ({}, (3,)),
+        ({}, (2, 3)),
+        ({"axis": 0}, (2, 3)),
+        ({"axis": -1, "keepdims": True}, (4, 2, 3)),
+        ({"axis": 1}, (0, 3)),
+    ]
+)
 WITH_ZEROS = [
     ({"axis": 1}, (np.array([[0.0, 2.0, 3.0], [0.0, 2.0, 0.0], [0.0, 0.0, 0.0]]),)),
     ({}, (np.array([1.5, 0.0, -2.0]),)),
@@ -67,7 +76,7 @@ TABLE = {
     "mean": Samples([*shaped(REDUCTIONS), *OF_NOTHING], of_lists(mean)),
     "prod": Samples([*shaped(REDUCTIONS), *OF_NOTHING, *WITH_ZEROS], of_lists(math.prod)),
     "max": Samples(EXTREMA, of_lists(max), analytic=False),
-    "min": Samples(filled(shaped(REDUCTIONS)), of_lists(min), analytic=False),
+    "min": Samples([*filled(shaped(REDUCTIONS)), *ALONG_NOTHING], of_lists(min), analytic=False),
     "argmax": Samples(INDICES, of_lists(lambda numbers: numbers.index(max(numbers)))),
     "argmin": Samples(INDICES, of_lists(lambda numbers: numbers.index(min(numbers)))),
     "var": Samples(SPREADS, of_lists(variance)),

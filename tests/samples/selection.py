@@ -37,6 +37,7 @@ HOT = [
     ({"depth": 3}, (integers(2, 0),)),
     ({"depth": 3}, (np.array(1),)),
     ({"depth": 4}, (np.array([[0, 3], [1, 2]]),)),
+    ({"depth": 2}, (integers(),)),
 ]
 
 

@@ -1,6 +1,6 @@
 import numpy as np
 
-from samples.arrays import integers, shaped, unary, values
+from samples.arrays import SHAPES, integers, shaped, unary, values
 from samples.table import Samples
 
 RESHAPES = [
@@ -31,6 +31,7 @@ TRANSPOSES = [
     ({}, (2, 3)),
     ({}, (4, 2, 3)),
     ({"axes": [1, 2, 0]}, (4, 2, 3)),
+    ({}, (0, 3)),
     ({"axes": [0, -1, 1]}, (4, 2, 3)),
 ]
 NEW_AXES = [
@@ -39,6 +40,7 @@ NEW_AXES = [
     ({"axis": -1}, (2, 3)),
     ({"axis": [0, 2]}, (2, 3)),
     ({"axis": [-1, 0]}, (3,)),
+    ({"axis": 1}, (0, 3)),
 ]
 
 
@@ -107,7 +109,7 @@ TABLE = {
         lambda x, axis: x[by_axis(x, axis, 0, slice(None))],
     ),
     "flip": Samples(
-        shaped([({}, (2, 3)), ({"axis": 0}, (3,)), ({"axis": -1}, (2, 3)), ({"axis": [0, 2]}, (4, 2, 3))]),
+        shaped([({}, (2, 3)), ({"axis": 0}, (3,)), ({"axis": 1}, (0, 3)), ({"axis": [0, -1]}, (4, 2, 3))]),
         lambda x, axis=None: x[by_axis(x, axis, slice(None, None, -1), slice(None))],
     ),
     "tile": Samples(
@@ -118,13 +120,12 @@ TABLE = {
                 ({"reps": [2, 1, 3]}, (2, 3)),
                 ({"reps": [2]}, (2, 3)),
                 ({"reps": [0, 2]}, (3,)),
+                ({"reps": [2, 2]}, (0, 3)),
             ]
         ),
         tile,
     ),
-    "cast": Samples(
-        shaped([({"dtype": "float64"}, (3,)), ({"dtype": "float64"}, (2, 3))]), lambda x, dtype: x, analytic=False
-    ),
+    "cast": Samples(shaped([({"dtype": "float64"}, shape) for shape in SHAPES]), lambda x, dtype: x, analytic=False),
     "zeros_like": Samples(unary(), lambda x: 0 * x, formula=False),
     "ones_like": Samples(unary(), lambda x: 0 * x + 1, formula=False),
 }
