@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from graphengine import errors, nodes
     from graphengine.autodiff import gradient
+    from graphengine.checking import check_gradients
     from graphengine.graph import Graph
     from graphengine.model import Model, Run, load
     from graphengine.node import Node
@@ -23,10 +24,23 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-__all__ = ["Graph", "History", "Model", "Node", "Run", "errors", "gradient", "load", "nodes", "register"]
+__all__ = [
+    "Graph",
+    "History",
+    "Model",
+    "Node",
+    "Run",
+    "check_gradients",
+    "errors",
+    "gradient",
+    "load",
+    "nodes",
+    "register",
+]
 
 _HOME = {
     "gradient": "graphengine.autodiff",
+    "check_gradients": "graphengine.checking",
     "Graph": "graphengine.graph",
     "Model": "graphengine.model",
     "Run": "graphengine.model",

@@ -10,6 +10,7 @@ them, because all independent problems of a file are reported in one run.
     ├── InputError             values handed to a model do not fit it (also a ValueError)
     ├── ExecutionError         a node failed while it ran
     ├── DifferentiationError   a gradient was asked for that does not exist
+    ├── GradientError          a gradient is not the slope of what it is the gradient of
     ├── DataError              a data source is missing or wrong
     ├── TrainingError          a training cannot start
     │   └── DivergenceError    a training left the finite numbers
@@ -62,6 +63,7 @@ CODES = {
     "GE405": "a symbolic size has two values",
     "GE410": "a node failed while it ran",
     "GE411": "a gradient does not exist",
+    "GE412": "a gradient is wrong",
     "GE501": "a data source is missing or cannot be read",
     "GE502": "a column or array is missing",
     "GE503": "a data value is missing or not a number",
@@ -166,6 +168,12 @@ class DifferentiationError(GraphEngineError):
     """A gradient was asked for that does not exist."""
 
     default_code = "GE411"
+
+
+class GradientError(GraphEngineError):
+    """A `backward` or a gradient graph is wrong; the message names the law, the input and the numbers."""
+
+    default_code = "GE412"
 
 
 class DataError(GraphEngineError):

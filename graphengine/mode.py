@@ -15,12 +15,14 @@ from graphengine.nodes.random import RandomKey
 
 
 def in_training_mode(graph: Graph) -> Graph:
-    """The graph with `training` set in every node of a class that has such a field."""
+    """The graph with `training` set in every node of a class that has such a field; the same one if there is none."""
     modes: dict[int, Node] = {}
     for node in graph.nodes:
         if id(node.node) not in modes:
             changes = {"training": True} if "training" in type(node.node).model_fields else {}
             modes[id(node.node)] = node.node.model_copy(update=changes) if changes else node.node
+    if all(modes[id(node)] is node for _, _, node, _ in graph.nodes):
+        return graph
     nodes = [node._replace(node=modes[id(node.node)]) for node in graph.nodes]
     return graph.derive(nodes, graph.outputs, graph.types)
 

@@ -756,6 +756,63 @@ def test_a_graph_of_a_model_with_functions_and_a_plugin_loads_again(tmp_path, pl
         assert cli_json("validate", tmp_path / "derived.json", *option)["valid"]
 
 
+# ---------------------------------------------------------------- gradcheck
+
+
+def test_gradcheck_of_a_model_on_its_data():
+    told = cli_json("gradcheck", LINREG)
+    assert (told["of"], told["inputs"], told["correct"]) == ("loss", "data", True)
+    slope, recording = told["gradients"]
+    assert (slope["parameter"], slope["law"], slope["method"]) == ("theta", "slope", "complex step")
+    assert slope["got"] == pytest.approx(slope["expected"], rel=1e-12)
+    assert (recording["law"], recording["correct"]) == ("recording", True)
+    text = cli("gradcheck", LINREG).stdout
+    assert text.startswith("linreg: gradients of 'loss' on the first samples of its data")
+
+
+def test_gradcheck_makes_up_inputs_or_takes_those_given(tmp_path):
+    nodes = [*model()["nodes"], {"id": "loss", "op": "sum", "inputs": ["z"]}]
+    path = write(tmp_path / "m.json", model(nodes=nodes, outputs={"loss": "loss"}))
+    told = cli_json("gradcheck", path, "--seed", 3)
+    assert (told["inputs"], told["correct"]) == ("random", True)
+    assert told["gradients"] != cli_json("gradcheck", path, "--seed", 4)["gradients"]
+    assert cli_json("gradcheck", LINREG, "--input", "x=[1]", "--input", "y=[2]")["inputs"] == "given"
+    assert cli_json("gradcheck", LINREG, "--wrt", "x")["gradients"][0]["parameter"] == "x"
+
+
+@pytest.mark.parametrize(
+    ("options", "code"), [(("--of", "y_hat"), "GE411"), (("--wrt", "y_hat"), "GE801"), (("--wrt", "thet"), "GE402")]
+)
+def test_a_gradient_that_cannot_be_checked_is_told(options, code):
+    result = cli_json("gradcheck", LINREG, *options, code=1 if code == "GE411" else 2)
+    assert result["errors"][0]["code"] == code
+
+
+def test_gradcheck_finds_a_wrong_gradient_and_exits_with_1(tmp_path):
+    wrong = tmp_path / "wrong.py"
+    wrong.write_text(PLUGIN.replace("3 * x**2", "2 * x**2"))
+    nodes = [{"id": "c", "op": "test_cli.cube", "inputs": ["theta"]}, {"id": "loss", "op": "sum", "inputs": ["c"]}]
+    content = model(inputs={}, nodes=nodes, outputs={"loss": "loss"}, opset_imports={"core": 1, "test_cli": 1})
+    path = write(tmp_path / "m.json", content)
+    told = cli_json("gradcheck", path, "--plugin", wrong, code=1)
+    assert told["correct"] is False
+    assert "the slope of forward is" in told["gradients"][0]["message"]
+    text = cli("gradcheck", path, "--plugin", wrong, code=1).stdout
+    assert "wrong: toward 'theta' in inference: backward gives " in text
+
+
+def test_gradcheck_checks_training_mode_too(tmp_path):
+    nodes = [
+        {"id": "d", "op": "dropout", "inputs": ["x"], "attributes": {"p": 0.5}},
+        {"id": "p", "op": "mul", "inputs": ["theta", "d"]},
+        {"id": "loss", "op": "mean", "inputs": ["p"]},
+    ]
+    path = write(tmp_path / "m.json", model(nodes=nodes, outputs={"loss": "loss"}))
+    told = cli_json("gradcheck", path)
+    assert [row["mode"] for row in told["gradients"]] == ["inference"] * 2 + ["training"] * 2
+    assert told["correct"]
+
+
 # ---------------------------------------------------------------- --update-rule
 
 RULE = {

@@ -18,6 +18,7 @@ ORDER = [
     ("view", "convert"),
     ("model",),
     ("training",),
+    ("checking",),
     ("building",),
     ("inlining",),
     ("resolve",),
@@ -44,7 +45,8 @@ GENERATED = PACKAGE / "compile" / "text.py"
 """Makes code from op names it knows and slot numbers, and never from the text of a file."""
 
 LAYER = {name: len(ORDER) - index for index, names in enumerate(ORDER) for name in names}
-PUBLIC = ["Graph", "History", "Model", "Node", "Run", "errors", "gradient", "load", "nodes", "register"]
+PUBLIC = ["Graph", "History", "Model", "Node", "Run", "check_gradients", "errors", "gradient"]
+PUBLIC += ["load", "nodes", "register"]
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
 
 

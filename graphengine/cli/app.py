@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from graphengine.cli.checking import gradcheck
 from graphengine.cli.deriving import grad, step
 from graphengine.cli.failures import stopped_quietly, told
 from graphengine.cli.fitting import fit
@@ -22,7 +23,7 @@ from graphengine.cli.predicting import predict
 from graphengine.cli.running import run
 from graphengine.cli.tracing import trace
 
-COMMANDS = (fit, validate, show, trace, grad, step, ops, schema)
+COMMANDS = (fit, validate, show, trace, grad, gradcheck, step, ops, schema)
 
 
 class Commands(TyperGroup):
