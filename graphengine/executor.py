@@ -215,6 +215,15 @@ def _call_backward(backward_step: BackwardStep, slots: Slots, incoming: list[Any
     ]
 
 
+def plan_failure(error: Exception, reference: Callable[[], Any]) -> ExecutionError:
+    """What went wrong in a plan, told by the reference: it knows which node failed."""
+    try:
+        reference()
+    except ExecutionError as located:
+        return located
+    return ExecutionError(f"a plan failed where the reference does not: {type(error).__name__}: {error}")
+
+
 def _failed(node: GraphNode, method: str, arguments: Sequence[Any], reason: Exception) -> ExecutionError:
     shapes = ", ".join(shape_text(np.shape(argument)) for argument in arguments)
     why = str(reason) if isinstance(reason, ValueError) else f"{type(reason).__name__}: {reason}"

@@ -27,7 +27,7 @@ from graphengine.format.writing import dump_model
 from graphengine.node import Node
 from graphengine.notebook import Pictured
 from graphengine.registry import OPSET_VERSION, domain_of
-from graphengine.shapes import PYTHON_NUMBERS, ArrayType, size_value
+from graphengine.shapes import PYTHON_NUMBERS, ArrayType, shape_text, size_value
 
 Operand: TypeAlias = str | int | float | None
 """What a node's input is: the name of a value, a literal number, or None for an omitted optional input."""
@@ -237,8 +237,16 @@ def infer(node: Node, types: tuple[ArrayType | None, ...]) -> tuple[ArrayType, .
     ValueError
         If the types do not fit the op, or if its results are not what its class declares.
     """
-    result = node.infer(*types)
+    try:
+        result = node.infer(*types)
+    except ValueError:
+        raise
+    except Exception as error:  # a rule may raise anything: NumPy does for an axis or dtype that is none
+        raise ValueError(f"{type(error).__name__}: {error}") from error
     results = (result,) if isinstance(result, ArrayType) else tuple(result)
+    for kind in results:
+        if any(isinstance(size, int) and size < 0 for size in kind.shape):
+            raise ValueError(f"its result would have the shape {shape_text(kind.shape)}")
     if len(results) != len(node.outputs):
         raise ValueError(f"it gives {len(results)} outputs and declares {len(node.outputs)}: {node.outputs}")
     return results

@@ -24,7 +24,7 @@ from graphengine.errors import (
     UsageError,
     did_you_mean,
 )
-from graphengine.executor import Executor, Slots
+from graphengine.executor import Executor, Slots, plan_failure
 from graphengine.format.documents import ExternalValue, ModelDocument
 from graphengine.format.files import write_bytes
 from graphengine.format.positions import make_pointer
@@ -162,7 +162,14 @@ class Model(Pictured):
             targets = self._targets(purpose[1], given)
             plan = self.plans.get(purpose, lambda: self._with_outputs(targets), given)
         if plan:
-            return {name: _array(value) for name, value in plan.run({**self.values, **given}).items()}
+            try:
+                return {name: _array(value) for name, value in plan.run({**self.values, **given}).items()}
+            except Exception as error:
+                targets = self._targets(purpose[1], given)
+                raise plan_failure(error, lambda: self._by_reference(targets, given)) from error
+        return self._by_reference(targets, given)
+
+    def _by_reference(self, targets: Mapping[str, str], given: Mapping[str, Any]) -> dict[str, Any]:
         slots = self.executor.forward({**self.values, **given}, self.executor.forward_schedule(targets.values()))
         return {name: _array(slots[self.executor.slot_of[value]]) for name, value in targets.items()}
 
@@ -394,7 +401,10 @@ class Run(Pictured):
         if self._slots is not None:
             return self.value(self.graph.outputs[output])
         if not self._outputs and self._plan is not None:
-            self._outputs = self._plan.run(self._values)
+            try:
+                self._outputs = self._plan.run(self._values)
+            except Exception as error:
+                raise plan_failure(error, self._all_slots) from error
         return _array(self._outputs[output])
 
     def __repr__(self) -> str:
@@ -447,11 +457,18 @@ class Run(Pictured):
             self._inputs,
         )
         if plan:
-            results = plan.run(self._values)
+            try:
+                results = plan.run(self._values)
+            except Exception as error:
+                raise plan_failure(error, lambda: self._gradients(target, wanted)) from error
             self._outputs = {name: results.pop(name) for name in self.graph.outputs}
             return dict(zip(names, map(_array, results.values()), strict=True))
-        gradients = self._model.executor.backward(self._all_slots(), target, wanted)
+        gradients = self._gradients(target, wanted)
         return {name: _array(gradients[value]) for name, value in zip(names, wanted, strict=True)}
+
+    def _gradients(self, of: str, wrt: Sequence[str]) -> dict[str, Any]:
+        """Gradients by the reference executor."""
+        return self._model.executor.backward(self._all_slots(), of, wrt)
 
     def _all_slots(self) -> Slots:
         """Every value of the graph, by the reference executor."""

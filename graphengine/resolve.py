@@ -7,7 +7,6 @@ ever imported or evaluated.
 from __future__ import annotations
 
 import itertools
-import re
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
@@ -44,7 +43,7 @@ class Resolver:
         self._check_imports()
         for section in ("inputs", "parameters", "state"):
             for name in getattr(document, section):
-                self._define(name, f"/{section}/{name}")
+                self._define(name, section)
         self._define_nodes(document.nodes)
 
     def _define_nodes(self, specs: list[NodeDocument]) -> None:
@@ -124,9 +123,9 @@ class Resolver:
         prefix = f"node '{node}': " if node else ""
         self.problems.append(Problem(code, prefix + message, hint, pointer, node))
 
-    def _define(self, name: str, pointer: str) -> None:
+    def _define(self, name: str, section: str) -> None:
         if name in self.values:
-            self._doubled(name, pointer)
+            self._doubled(name, make_pointer((section, name)))
         self.values[name] = None
 
     def _doubled(self, name: str, pointer: str, node: str | None = None) -> None:
@@ -203,7 +202,7 @@ class Resolver:
         signature, pointer = op.signature, f"/nodes/{index}/inputs"
         names = list(signature.inputs)
         if signature.variadic:
-            names[-1:] = [name for name in named if re.fullmatch(rf"{names[-1]}\[\d+\]", name)]
+            names[-1:] = itertools.takewhile(named.__contains__, map(f"{names[-1]}[{{}}]".format, itertools.count()))
         wrong = [name for name in named if name not in names]
         lacking = [name for name in names[: signature.required] if name not in named]
         for name in wrong:

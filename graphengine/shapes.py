@@ -11,7 +11,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
 import numpy as np
 
@@ -19,7 +19,7 @@ Size: TypeAlias = int | str | None
 Shape: TypeAlias = tuple[Size, ...]
 
 SIZE_PATTERN = r"^([1-9]\d*\*)?[A-Za-z_]\w*(\*[A-Za-z_]\w*)*$"
-DTYPES = (
+DTypeName: TypeAlias = Literal[
     "float64",
     "float32",
     "int64",
@@ -31,7 +31,8 @@ DTYPES = (
     "uint16",
     "uint8",
     "bool",
-)
+]
+DTYPES: tuple[str, ...] = get_args(DTypeName)
 
 
 class PythonNumber(Enum):

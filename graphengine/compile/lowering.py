@@ -139,7 +139,8 @@ def _lower_node(node: GraphNode, graph: Graph) -> Instruction:
     kind = graph.types[node.id]
     kinds = [graph.types.get(operand) if isinstance(operand, str) else None for operand in node.inputs]
     values = [graph_kind for graph_kind in kinds if graph_kind is not None]
-    if not node.is_core or any(None in of.shape for of in [kind, *values]):
+    literal = any(isinstance(operand, (int, float)) for operand in node.inputs)
+    if not node.is_core or any(None in of.shape for of in [kind, *values]) or (literal and node.op in _SPECIAL):
         return _call(node, kinds, kind)
     if node.op in SCALAR and all(_is_plain(value) for value in values) and (is_float(kind) or kind.dtype == np.bool_):
         inputs = tuple(_as_float(operand) for operand in node.inputs if operand is not None)

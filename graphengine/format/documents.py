@@ -22,7 +22,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 from typing_extensions import TypedDict
 
-from graphengine.shapes import DTYPES, SIZE_PATTERN, canonical_size
+from graphengine.shapes import SIZE_PATTERN, DTypeName, canonical_size
 
 FORMAT = "graphengine.model"
 FUNCTION_FORMAT = "graphengine.function"
@@ -47,7 +47,6 @@ EXACT = BeforeValidator(exact_number)
 
 Identifier: TypeAlias = Annotated[str, Field(pattern=r"^[^\W\d][\w.\-/]*$", max_length=200)]
 Reference: TypeAlias = Annotated[str, Field(pattern=r"^[^\W\d][\w.\-/]*(:[^\W\d]\w*)?$", max_length=400)]
-DType: TypeAlias = Literal[DTYPES]  # type: ignore[valid-type]
 Float: TypeAlias = Annotated[float, EXACT]
 Operand: TypeAlias = Annotated[
     Reference | Annotated[int, EXACT] | Float,
@@ -96,7 +95,7 @@ class InputDocument(Document):
     """A value the caller supplies."""
 
     shape: ShapeField
-    dtype: DType | None = None
+    dtype: DTypeName | None = None
     description: str | None = None
 
 
@@ -170,7 +169,7 @@ class ParameterDocument(Document):
     """A value that is learned: its recipe (`initializer`) and, once trained, its state (`value`)."""
 
     shape: ShapeField
-    dtype: DType | None = None
+    dtype: DTypeName | None = None
     initializer: Initializer
     value: StoredValue | None = None
     trainable: bool = True
@@ -183,7 +182,7 @@ class StateDocument(Document):
     """A value that is not learned but changes: `update` names the value that replaces it after a step."""
 
     shape: ShapeField
-    dtype: DType | None = None
+    dtype: DTypeName | None = None
     initializer: Initializer
     update: Reference | None = None
     value: StoredValue | None = None
@@ -219,7 +218,7 @@ class FunctionInputDocument(Document):
     """
 
     shape: ShapeField | None = None
-    dtype: DType | None = None
+    dtype: DTypeName | None = None
     initializer: Initializer | None = None
     description: str | None = None
 
@@ -474,7 +473,7 @@ class ModelDocument(Document):
     name: Annotated[str, Field(min_length=1, max_length=200)]
     description: str | None = None
     metadata: dict[str, Any] | None = None
-    dtype: DType = "float64"
+    dtype: DTypeName = "float64"
     inputs: dict[Identifier, InputDocument] = {}
     parameters: dict[Identifier, ParameterDocument] = {}
     state: dict[Identifier, StateDocument] = {}

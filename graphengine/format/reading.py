@@ -234,8 +234,8 @@ def _path(loc: tuple[str | int, ...], raw: Any) -> list[str | int]:
     """The part of pydantic's location that is in the file: tags of unions are left out."""
     path: list[str | int] = []
     for part in loc:
-        inside = part in raw if isinstance(raw, dict) else isinstance(raw, list) and isinstance(part, int)
-        if inside:
+        possible = raw if isinstance(raw, dict) else range(len(raw)) if isinstance(raw, list) else ()
+        if part in possible:
             raw = raw[part]
             path.append(part)
     return path

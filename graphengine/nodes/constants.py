@@ -7,7 +7,7 @@ import numpy as np
 
 from graphengine.node import Node
 from graphengine.registry import register
-from graphengine.shapes import ArrayType
+from graphengine.shapes import ArrayType, DTypeName
 
 
 @register("constant")
@@ -15,7 +15,7 @@ class Constant(Node):
     """The scalar `value` in `dtype`. Unlike a literal it takes part in NumPy's promotion with its dtype."""
 
     value: float | Literal["NaN", "Infinity", "-Infinity"]
-    dtype: str = "float64"
+    dtype: DTypeName = "float64"
 
     def infer(self):
         return ArrayType((), np.dtype(self.dtype))

@@ -17,7 +17,7 @@ from pydantic import Field
 from graphengine.inference import target_shape
 from graphengine.node import Node
 from graphengine.registry import register
-from graphengine.shapes import ArrayType
+from graphengine.shapes import ArrayType, DTypeName
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 Precision = Literal["float64", "float32"]
@@ -96,7 +96,7 @@ class Bernoulli(Node):
     infer = drawn
     p: Probability = 0.5
     shape: tuple[int, ...] | None = None
-    dtype: str = "float64"
+    dtype: DTypeName = "float64"
 
     def forward(self, key=None, sizes=None):
         shape = self.shape if sizes is None else tuple(sizes)

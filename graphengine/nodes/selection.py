@@ -14,7 +14,7 @@ from pydantic import Field
 from graphengine.inference import normalized_axes
 from graphengine.node import Node
 from graphengine.registry import register
-from graphengine.shapes import ArrayType, broadcast_shapes, dtype_name, shape_text, total
+from graphengine.shapes import ArrayType, DTypeName, broadcast_shapes, dtype_name, shape_text, total
 
 Width = Annotated[int, Field(ge=0)]
 
@@ -151,7 +151,7 @@ class OneHot(Node):
     """A new last axis of size `depth`, 1 where its index equals the target and 0 elsewhere, in `dtype`."""
 
     depth: int
-    dtype: str = "float64"
+    dtype: DTypeName = "float64"
 
     def infer(self, targets):
         if targets.array_dtype.kind not in "iu":

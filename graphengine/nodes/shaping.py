@@ -13,7 +13,7 @@ from pydantic import Field
 from graphengine.inference import elementwise, floating, normalized_axes, target_shape
 from graphengine.node import Node
 from graphengine.registry import register
-from graphengine.shapes import ArrayType, PythonNumber, broadcast_shapes, factors, product, shape_text
+from graphengine.shapes import ArrayType, DTypeName, PythonNumber, broadcast_shapes, factors, product, shape_text
 
 
 @register("shape", numpy=np.shape)
@@ -217,7 +217,7 @@ class Tile(Node):
 class Cast(Node):
     """x in another dtype, by its NumPy name."""
 
-    dtype: str
+    dtype: DTypeName
 
     def infer(self, x):
         return ArrayType(x.shape, np.dtype(self.dtype))

@@ -19,8 +19,8 @@ import numpy as np
 
 from graphengine.binding import bind_sizes
 from graphengine.compile import Plan
-from graphengine.errors import DivergenceError, TrainingError
-from graphengine.executor import Executor
+from graphengine.errors import DivergenceError, GraphEngineError, TrainingError
+from graphengine.executor import Executor, plan_failure
 from graphengine.format.documents import FunctionFile, TrainingDocument
 from graphengine.graph import Graph
 from graphengine.training.batches import Batches
@@ -132,7 +132,13 @@ class Trainer:
         rows: list[tuple[Any, ...]] = []
         flags = self.history.flags(chunk.count)
         run = self._run_reference if self.reference else self._run_plan
-        totals = run(chunk, flags, rows)
+        try:
+            totals = run(chunk, flags, rows)
+        except GraphEngineError:
+            raise
+        except Exception as error:
+            self._carried = self._last
+            raise plan_failure(error, lambda: self._run_reference(chunk, flags, [])) from error
         if not self._is_finite(totals):
             self._replay(chunk)
         self.history.extend(rows, chunk.count)

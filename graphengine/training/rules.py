@@ -273,7 +273,7 @@ def _build(rule: FunctionFile, attributes: Mapping[str, Any], kind: ArrayType) -
         format_version=1,
         opset_imports=rule.opset_imports,
         name=rule.name,
-        dtype=dtype_name(kind.dtype),
+        dtype=dtype_name(kind.dtype),  # type: ignore[arg-type]
         inputs=inputs,
         nodes=[substituted(node, numbers) for node in rule.nodes],
         outputs=rule.outputs,

@@ -178,7 +178,7 @@ def _residual_problems(residual: Any, solver: str, graph: Graph) -> list[Problem
     pointer = "/training/optimizer/residual"
     if residual is None:
         return [Problem("GE111", f"the solver '{solver}' needs the key 'residual'", None, "/training/optimizer")]
-    if graph.outputs.get(residual, residual) not in graph.types:
+    if not isinstance(residual, str) or graph.outputs.get(residual, residual) not in graph.types:
         hint = did_you_mean(str(residual), [*graph.outputs, *graph.types], "defined")
         return [Problem("GE210", f"residual '{residual}' is not defined", hint, pointer)]
     kind = graph.types[graph.value_name(residual)]

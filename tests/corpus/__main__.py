@@ -1,0 +1,65 @@
+"""Writes the files of the corpus and what is expected of them; with `--measure`, tells how long they take to check."""
+
+import argparse
+import json
+import resource
+import shutil
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from corpus import generated, handmade
+from corpus.marking import Expected, taken_out
+
+FOLDER = Path(__file__).parent / "files"
+EXPECTED = Path(__file__).parent / "expected.json"
+
+
+def corpus() -> dict[str, tuple[bytes, list[Expected]]]:
+    """The content of each file, and what is wrong with it, by the name of the file."""
+    made = {}
+    for name, text in [*handmade.cases(), *generated.cases()]:
+        plain, expected = taken_out(text)
+        made[f"{name}.json"] = (plain.encode(), expected)
+    for name, data, place in handmade.NOT_UTF8:
+        made[f"not_utf8-{name}.json"] = (data, [Expected(*place)])
+    return made
+
+
+def write() -> None:
+    """Write everything anew."""
+    shutil.rmtree(FOLDER, ignore_errors=True)
+    FOLDER.mkdir()
+    made = corpus()
+    for name, (data, _) in made.items():
+        (FOLDER / name).write_bytes(data)
+    lines = [f" {json.dumps(name)}: {json.dumps(expected)}" for name, (_, expected) in sorted(made.items())]
+    EXPECTED.write_text("{\n" + ",\n".join(lines) + "\n}\n")
+    print(f"{len(made)} files")
+
+
+def measure() -> None:
+    """Check each file and tell the slowest, and by how much the process grew."""
+    import graphengine as ge
+
+    seconds, start = {}, 0
+    for name, (data, _) in corpus().items():
+        start = start or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        began = time.perf_counter()
+        try:
+            ge.Model(*ge.format.parse_model(data, name))
+        except ge.errors.GraphEngineError:
+            seconds[name] = time.perf_counter() - began
+    slowest = max(seconds, key=seconds.__getitem__)
+    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - start) / 1024
+    print(
+        f"{len(seconds)} files; slowest: {slowest}, {seconds[slowest]:.3f} s; the process grew by {grown:.0f} MB in all"
+    )
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--measure", action="store_true")
+    measure() if parser.parse_args().measure else write()

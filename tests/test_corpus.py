@@ -1,0 +1,41 @@
+"""Every malformed file gives exactly the codes and places that are expected of it."""
+
+import json
+
+import pytest
+from corpus.__main__ import EXPECTED, FOLDER, corpus
+from typer.testing import CliRunner
+
+import graphengine as ge
+from graphengine.cli import app
+from graphengine.format import parse_model
+
+FILES = json.loads(EXPECTED.read_bytes())
+
+
+def test_the_corpus_is_what_its_script_writes():
+    made = corpus()
+    assert {name: [list(each) for each in expected] for name, (_, expected) in made.items()} == FILES
+    assert {path.name: path.read_bytes() for path in FOLDER.iterdir()} == {
+        name: data for name, (data, _) in made.items()
+    }
+    assert len(FILES) >= 300
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_malformed_file_gives_the_codes_and_places_expected_of_it(name):
+    with pytest.raises(ge.errors.GraphEngineError) as caught:
+        ge.Model(*parse_model((FOLDER / name).read_bytes(), name))
+    found = sorted([problem.code, problem.line, problem.column] for problem in caught.value.problems)
+    assert found == sorted(FILES[name]), str(caught.value)
+    assert all(problem.file == name for problem in caught.value.problems)
+    assert ge.errors.GraphEngineError(caught.value.problems)
+
+
+def test_the_command_line_refuses_the_whole_corpus_without_a_traceback():
+    paths = [str(FOLDER / name) for name in FILES]
+    result = CliRunner().invoke(app.app, ["validate", *paths, "--format", "json"], catch_exceptions=False)
+    assert result.exit_code == 2
+    errors = json.loads(result.stdout)["errors"]
+    assert {error["file"] for error in errors} == set(paths)
+    assert len(errors) == sum(map(len, FILES.values()))
