@@ -69,7 +69,7 @@ class Model(Pictured):
         self.graph = build_graph(document, source, limits)
         self.values: dict[str, Any] = {}
         self._declared = Declaration(document, self.graph, path.parent if path else None, update_rule)
-        problems = [*self._initialize(), *self._declared.optimizer_problems()]
+        problems = [*self._initialize(), *self._declared.problems()]
         if problems:
             raise source.locate(problems) if source else InvalidModelError(problems)
         self.plans = PlanCache(self.graph, limits)
@@ -201,6 +201,7 @@ class Model(Pictured):
         `data` is the name of a data source of the file, a mapping from inputs to arrays, or a table with a column for
         each input (a frame of pandas or polars, a table of Arrow). Keywords replace keys of the
         training section; `learning_rate` replaces that of the optimizer, `update_rule` (a rule file) its rule.
+        `validation_data`, in the same forms as `data`, takes the place of what the section says of validation data.
 
         Raises
         ------
@@ -225,12 +226,15 @@ class Model(Pictured):
         data: Any = None,
         *,
         update_rule: RuleSource = None,
+        validation_data: Any = None,
         **overrides: Any,
     ) -> Trainer | Solver:
         """The training that `train` runs: its data loaded, nothing computed yet."""
-        trainer = self._declared.trainer(self.values, data, overrides, update_rule)
+        trainer = self._declared.trainer(self.values, data, overrides, update_rule, validation_data)
         if isinstance(trainer, Trainer):
-            require_memory(trainer.step.graph, self.limits, bind_sizes(trainer.batches.shapes, self.graph.types))
+            require_memory(
+                trainer.stepper.step.graph, self.limits, bind_sizes(trainer.batches.shapes, self.graph.types)
+            )
         return trainer
 
     def fit(self, data: Any = None, *, residual: str | None = None, max_iterations: int | None = None) -> Fit:

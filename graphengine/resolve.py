@@ -262,13 +262,18 @@ def _references(document: ModelDocument) -> Iterator[tuple[str, ...]]:
         for key in ("values", "columns", "arrays", "paths", "keys"):
             for target in getattr(data, key, None) or {}:
                 yield target, "input", f"data '{name}': input", "data", name, key, target
-    training = document.training
-    if training:
-        yield training.loss, "public", "loss", "training", "loss"
-        for name, metric in training.metrics.items():
-            yield metric, "public", f"metric '{name}': value", "training", "metrics", name
-        if training.data is not None:
-            yield training.data, "data", "data source", "training", "data"
+    if document.training:
+        yield from _training_references(document.training)
+
+
+def _training_references(training: TrainingDocument) -> Iterator[tuple[str, ...]]:
+    yield training.loss, "public", "loss", "training", "loss"
+    for name, metric in training.metrics.items():
+        yield metric, "public", f"metric '{name}': value", "training", "metrics", name
+    if training.data is not None:
+        yield training.data, "data", "data source", "training", "data"
+    if training.validation and training.validation.data is not None:
+        yield training.validation.data, "data", "validation data", "training", "validation", "data"
 
 
 def loss_problems(document: ModelDocument, graph: Graph) -> Iterator[Problem]:
@@ -287,14 +292,7 @@ def loss_problems(document: ModelDocument, graph: Graph) -> Iterator[Problem]:
         )
 
 
-_TRAINING_NOT_YET = (
-    "accumulate",
-    "validation",
-    "early_stopping",
-    "checkpoint",
-    "metrics",
-    "max_seconds",
-)
+_TRAINING_NOT_YET = ("accumulate", "checkpoint")
 
 
 def unsupported_parts(document: ModelDocument) -> Iterator[Problem]:

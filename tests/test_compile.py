@@ -274,7 +274,7 @@ def test_training_by_flat_plan_function_and_reference_agree(name, monkeypatch):
     by_function.train()
     by_reference = ge.load(f"models/{name}.json")
     trainer = by_reference.trainer()
-    trainer.reference = True
+    trainer.stepper.reference = True
     for _ in trainer.chunks():
         pass
     monkeypatch.setattr(plan_module, "LONGEST_FUNCTION", 0)
@@ -439,6 +439,6 @@ def test_values_are_carried_all_at_once():
         compiled, called = ge.Model.from_dict(content), ge.Model.from_dict(content)
         compiled.train(data=data)
         trainer = called.trainer(data=data)
-        trainer.reference = True
+        trainer.stepper.reference = True
         list(trainer.chunks())
         np.testing.assert_allclose(compiled.parameters["w"], called.parameters["w"], rtol=1e-12)

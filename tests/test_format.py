@@ -314,11 +314,7 @@ def test_control_characters_of_a_file_do_not_reach_the_message(text):
     ("path", "value", "pointer"),
     [
         (("training", "accumulate"), 2, "/training/accumulate"),
-        (("training", "validation"), {"fraction": 0.2}, "/training/validation"),
-        (("training", "early_stopping"), {}, "/training/early_stopping"),
         (("training", "checkpoint"), {"every_epochs": 1}, "/training/checkpoint"),
-        (("training", "metrics"), {"mse": "loss"}, "/training/metrics"),
-        (("training", "max_seconds"), 1.0, "/training/max_seconds"),
     ],
 )
 def test_what_the_format_has_and_this_version_does_not_run_is_said(path, value, pointer):
@@ -333,7 +329,7 @@ def test_what_the_format_has_and_this_version_does_not_run_is_said(path, value, 
 
 
 def test_every_part_that_is_not_supported_is_told_in_one_run():
-    content = changed(changed(whole(), "training", "accumulate", value=2), "training", "max_seconds", value=1.0)
+    content = changed(changed(whole(), "training", "accumulate", value=2), "training", "checkpoint", value={"keep": 2})
     assert codes_of(content) == ["GE900", "GE900"]
 
 

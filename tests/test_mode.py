@@ -145,7 +145,7 @@ def test_a_training_with_keys_and_state_is_the_same_by_plan_and_by_reference(ref
     model = ge.Model.from_dict(noise(learning_rate=0.01))
     trainer = model.trainer()
     assert isinstance(trainer, Trainer)
-    trainer.reference = reference
+    trainer.stepper.reference = reference
     for _ in trainer.chunks():
         pass
     theta = 1.0

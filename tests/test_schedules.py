@@ -82,7 +82,7 @@ def test_each_update_takes_the_rate_of_its_iteration(dtype, batch_size):
 def test_the_reference_executor_takes_the_same_rates():
     compiled, reference = model(), model()
     trainer = reference.trainer(DATA, batch_size=4, epochs=3)
-    trainer.reference = True
+    trainer.stepper.reference = True
     for _ in trainer.chunks():
         pass
     compiled.train(DATA, batch_size=4, epochs=3)

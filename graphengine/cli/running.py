@@ -106,6 +106,8 @@ def _as_json(model: Model, history: History | None, outputs: Mapping[str, Any]) 
         "iterations": len(history) if history else 0,
         "epochs": history.epochs_trained if history else 0,
         "loss": {"first": first, "last": last},
+        **({"stopped": history.stopped} if history and history.stopped else {}),
+        **({"checks": json_values(history.checks[-1].values)} if history and history.checks else {}),
         "parameters": json_values(model.parameters),
         "outputs": json_values(outputs),
     }
@@ -119,6 +121,10 @@ def _print_end(model: Model, history: History | None, outputs: Mapping[str, Any]
     iterations, epochs = counted(len(history), "iteration"), counted(history.epochs_trained, "epoch")
     print_line(f"{model.graph.name}: {iterations}, {epochs}")
     print_line(f"loss: {history.first_loss:.10g} -> {history.last_loss:.10g}")
+    if history.stopped:
+        print_line(f"stopped: {history.stopped}")
+    if history.checks:
+        print_values(f"check after iteration {history.checks[-1].iteration}", history.checks[-1].values)
     print_values("parameters", model.parameters)
     print_values("outputs", {name: value for name, value in outputs.items() if value.shape == ()})
 

@@ -194,6 +194,16 @@ def epoch_order(seed: int, epoch: int, samples: int) -> np.ndarray[Any, np.dtype
     return np.argsort(draws, kind="stable")
 
 
+def is_whole(name: str, array: Any, graph: Graph) -> bool:
+    """Whether an input takes its array as a whole in every batch."""
+    return _sample_axis(name, array, graph) == "whole"
+
+
+def rows_of(array: Any, rows: np.ndarray[Any, np.dtype[np.intp]]) -> Any:
+    """Some rows of an array; those of a stored array stay where they are."""
+    return array.chosen(rows) if isinstance(array, Stored) else array[rows]
+
+
 def _sample_axis(name: str, array: Any, graph: Graph) -> str:
     declared, rank = graph.types[name].shape, np.ndim(array)
     if rank == len(declared):

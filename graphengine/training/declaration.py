@@ -32,6 +32,7 @@ from graphengine.training.loop import Trainer
 from graphengine.training.rules import given_rule, named_rule, optimizer_problems
 from graphengine.training.solvers import Solver, solver_problems
 from graphengine.training.statistics import SUM_OF_SQUARES, squared_residual, with_sum_of_squares
+from graphengine.training.validation import check_problems
 
 RuleSource = str | Path | FunctionFile | None
 
@@ -51,8 +52,8 @@ class Declaration:
         self.document, self.graph, self.folder = document, graph, folder
         self._given_rule = None if update_rule is None else given_rule(update_rule)
 
-    def optimizer_problems(self) -> list[Problem]:
-        """What is wrong with the optimizer of the training section and its rule."""
+    def problems(self) -> list[Problem]:
+        """What is wrong with the training section that its form does not show."""
         training, rule = self.document.training, self._given_rule
         if training and training.optimizer.is_solver and rule is None:
             return solver_problems(training, self.graph)
@@ -63,7 +64,9 @@ class Declaration:
             return list(error.problems)
         if rule is None:
             return []
-        wrong = optimizer_problems(rule.function, training.optimizer) if training else []
+        wrong = []
+        if training:
+            wrong = optimizer_problems(rule.function, training.optimizer) + check_problems(training, self.graph)
         return wrong + rule.problems(training.optimizer.attributes if training else {}, self._trainable_kinds())
 
     def _trainable_kinds(self) -> list[ArrayType]:
@@ -73,8 +76,10 @@ class Declaration:
 
     # ------------------------------------------------------------ section and rule
 
-    def section(self, overrides: Mapping[str, Any]) -> TrainingDocument:
+    def section(self, overrides: Mapping[str, Any], *, has_validation: bool = False) -> TrainingDocument:
         """The training section with keys replaced, checked again as the file's own was.
+
+        `has_validation` says that a caller hands validation data over.
 
         Raises
         ------
@@ -100,7 +105,8 @@ class Declaration:
         changed = self.document.model_copy(update={"training": training})
         values = {**self.graph.types, **self.graph.aliases}
         problems = [*dangling_references(changed, values), *unsupported_parts(changed)]
-        if problems := problems or list(loss_problems(changed, self.graph)):
+        problems = problems or list(loss_problems(changed, self.graph))
+        if problems := problems or check_problems(training, self.graph, has_validation=has_validation):
             raise TrainingError(problems)
         return training
 
@@ -163,14 +169,22 @@ class Declaration:
     # ------------------------------------------------------------ trainings
 
     def trainer(
-        self, values: dict[str, Any], data: Any, overrides: Mapping[str, Any], update_rule: RuleSource = None
+        self,
+        values: dict[str, Any],
+        data: Any,
+        overrides: Mapping[str, Any],
+        update_rule: RuleSource = None,
+        validation: Any = None,
     ) -> Trainer | Solver:
         """The training of `values`, ready to run; raises as `section` and `rule`."""
-        training = self.section(overrides)
+        training = self.section(overrides, has_validation=validation is not None)
         if training.optimizer.is_solver and update_rule is None and self._given_rule is None:
             return self._solver(self.graph, values, data, training)
         rule = self.rule(training, update_rule)
-        return Trainer(self.graph, values, training, self._data(data, training), rule)
+        declared = training.validation.data if training.validation else None
+        apart = validation if validation is not None else declared
+        checked = None if apart is None else self._data(apart, training)
+        return Trainer(self.graph, values, training, self._data(data, training), rule, checked)
 
     def least_squares(
         self, values: dict[str, Any], data: Any, residual: str | None, max_iterations: int | None

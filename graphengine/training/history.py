@@ -34,6 +34,14 @@ class Epoch(NamedTuple):
     loss: float
 
 
+class Check(NamedTuple):
+    """What was computed to see how good the model is: "validation_loss" and metrics by name, after an iteration."""
+
+    epoch: int
+    iteration: int
+    values: dict[str, Any]
+
+
 class Thinned:
     """Keeps rows 0, stride, 2 * stride, ... of all rows it is given, and the last one; doubles the stride when full."""
 
@@ -81,7 +89,9 @@ class History(Pictured):
 
     def __init__(self, per_epoch: int = 1, names: Sequence[str] = ()) -> None:
         self._per_epoch, self._names = per_epoch, tuple(names)
-        self._iterations, self._epochs = Thinned(), Thinned()
+        self._iterations, self._epochs, self._checks = Thinned(), Thinned(), Thinned()
+        self.stopped: str | None = None
+        """Why the training ended before its last iteration, in words."""
 
     def flags(self, count: int) -> list[bool]:
         """For the next `count` iterations, whether each is to be recorded."""
@@ -99,6 +109,16 @@ class History(Pictured):
         """Add a completed epoch by its mean loss; where an epoch is one iteration it is there already."""
         if self._per_epoch > 1:
             self._epochs.add(loss)
+
+    def add_check(self, values: dict[str, Any]) -> None:
+        """Add what a check after the last iteration found."""
+        self._checks.add((len(self), values))
+
+    @property
+    def checks(self) -> list[Check]:
+        """The recorded checks, in order."""
+        rows = [row for _, row in self._checks]
+        return [Check((done - 1) // self._per_epoch + 1, done, values) for done, values in rows]
 
     @property
     def iterations(self) -> list[Iteration]:

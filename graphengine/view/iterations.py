@@ -48,7 +48,7 @@ class Iterations:
             raise UsageError(
                 f"'{trainer.training.optimizer.type}' is a solver: its iterations have no update rule to show"
             )
-        self.trainer, self.step = trainer, trainer.step
+        self.trainer, self.step = trainer, trainer.stepper.step
 
     def __iter__(self) -> Iterator[Moment]:
         """Train; each moment is that before its update.
@@ -58,14 +58,14 @@ class Iterations:
         DivergenceError
             GE601, as the training itself.
         """
-        rows, before = self.trainer.iterate(), self.trainer.carried
+        rows, before = self.trainer.iterate(), self.trainer.stepper.carried
         for epoch, batch in _batches(self.trainer.batches):
             rate = self.trainer.learning_rate
             row = next(rows, None)
             if row is None:
                 return
             yield Moment(row.iteration, epoch, batch, before, rate)
-            before = self.trainer.carried
+            before = self.trainer.stepper.carried
 
     def at(self, iteration: int) -> Moment:
         """The moment before an iteration, counted from 1.

@@ -10,6 +10,7 @@ import math
 import mmap
 import tempfile
 from collections.abc import Iterator
+from copy import copy
 from typing import IO, Any
 
 import numpy as np
@@ -39,10 +40,19 @@ class Stored:
         self._name, self._kind = name, kind
         self.shape, self.dtype, self.ndim = shape, kind.array_dtype, len(shape)
         self._row_bytes = math.prod(shape[1:]) * dtype.itemsize
+        self._rows = shape[0]
+        self._chosen: np.ndarray[Any, np.dtype[np.intp]] | None = None
         as_input(name, np.empty(0, dtype), kind)
 
     def __len__(self) -> int:
         return self.shape[0]
+
+    def chosen(self, rows: np.ndarray[Any, np.dtype[np.intp]]) -> Stored:
+        """The array of some rows, which stay where they are."""
+        part = copy(self)
+        part._chosen = rows if self._chosen is None else self._chosen[rows]
+        part.shape = (len(rows), *self.shape[1:])
+        return part
 
     @property
     def rows_per_block(self) -> int:
@@ -51,7 +61,9 @@ class Stored:
 
     def __getitem__(self, rows: Rows) -> np.ndarray[Any, Any]:
         """Rows as an array in memory: a slice without a step, or rows by their numbers in any order."""
-        if isinstance(rows, slice):
+        if self._chosen is not None:
+            found = self._gather(self._chosen[rows])
+        elif isinstance(rows, slice):
             start, stop, _ = rows.indices(len(self))
             found = self._read(start, max(start, stop)).copy()
             self._release()
@@ -72,8 +84,8 @@ class Stored:
         found = np.empty((len(rows), *self.shape[1:]), self._stored)
         order = np.argsort(rows, kind="stable")
         ordered = rows[order]
-        for start in range(0, len(self), self.rows_per_block):
-            stop = min(start + self.rows_per_block, len(self))
+        for start in range(0, self._rows, self.rows_per_block):
+            stop = min(start + self.rows_per_block, self._rows)
             places = order[np.searchsorted(ordered, start) : np.searchsorted(ordered, stop)]
             if len(places):
                 found[places] = self._read(start, stop)[rows[places] - start]

@@ -1,0 +1,206 @@
+"""Runs the iterations of a chunk: compiled, or by the reference executor, which also says where numbers went astray.
+
+A `Stepper` holds what is carried from one iteration to the next: parameters, state, and what the update rule keeps.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
+from types import NoneType
+from typing import Any, NoReturn
+
+import numpy as np
+
+from graphengine.binding import bind_sizes
+from graphengine.compile import Plan
+from graphengine.errors import DivergenceError, GraphEngineError
+from graphengine.executor import Executor, plan_failure
+from graphengine.format.documents import FunctionFile, TrainingDocument
+from graphengine.graph import Graph
+from graphengine.training.batches import Batches
+from graphengine.training.course import Chunk
+from graphengine.training.schedules import rate_at
+from graphengine.training.step import GRADIENT_NORM, ITERATION, LEARNING_RATE, step_graph
+from graphengine.values import initial_value
+
+
+class Stepper:
+    """The steps of a training from given values; `recorded` are the parameters that a row of the history has.
+
+    With `reference` set every iteration is run by the reference executor.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        values: Mapping[str, Any],
+        training: TrainingDocument,
+        rule: FunctionFile,
+        batches: Batches,
+        recorded: Sequence[str],
+    ) -> None:
+        self.graph, self.batches, self.reference = graph, batches, False
+        rate = training.optimizer.learning_rate
+        self.schedule = float(rate or 0) if isinstance(rate, (int, float, NoneType)) else rate
+        self.step = step_graph(graph, training, rule)
+        self._recorded = (self.step.loss, GRADIENT_NORM, *(f"new_{name}" for name in recorded))
+        self._fixed = {name: value for name, value in values.items() if name not in self.step.carried.values()}
+        self._carried = self._at_start(values)
+        self._last = self.carried
+        self._plans: dict[int, Plan] = {}
+
+    def _at_start(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        carried = {name: np.array(values[name])[()] for name in self.step.carried.values() if name in values}
+        for name, slot in self.step.graph.state.items():
+            if name not in values:
+                carried[name] = initial_value(name, slot, self.step.graph.types[name].array_dtype)[()]
+        return carried
+
+    @property
+    def carried(self) -> dict[str, Any]:
+        """What the next iteration starts from, by name; copies."""
+        return {name: np.array(value)[()] for name, value in self._carried.items()}
+
+    @carried.setter
+    def carried(self, values: Mapping[str, Any]) -> None:
+        self._carried = {name: np.array(value)[()] for name, value in values.items()}
+        self._last = self.carried
+
+    def run(
+        self, chunk: Chunk, flags: list[bool], rows: list[tuple[Any, ...]], total: float
+    ) -> tuple[list[float], dict[str, Any]]:
+        """Run a chunk, adding to `rows` those that are flagged; gives the sums of the losses and the new values.
+
+        There is one sum for each piece of the chunk; the first one goes on from `total` if its batches do.
+
+        Raises
+        ------
+        DivergenceError
+            GE601 when a loss, gradient or parameter is not finite; `carried` then has the last finite values.
+        """
+        run = self._run_reference if self.reference else self._run_plan
+        try:
+            totals = run(chunk, flags, rows, total)
+        except GraphEngineError:
+            raise
+        except Exception as error:
+            self._carried = self._last
+            raise plan_failure(error, lambda: self._run_reference(chunk, flags, [], total)) from error
+        if not (all(map(math.isfinite, totals)) and all(_finite(self._carried[name]) for name in self.graph.trainable)):
+            self._replay(chunk)
+        self._last = self.carried
+        return totals, self._last
+
+    def _typed(self, name: str, number: float) -> Any:
+        kind = self.step.graph.types.get(name)
+        return number if kind is None else kind.array_dtype.type(number)
+
+    def _numbered(self, iteration: int) -> dict[str, Any]:
+        """What the step reads that depends on the number of the iteration alone."""
+        numbers = {ITERATION: iteration, LEARNING_RATE: rate_at(self.schedule, iteration)}
+        return {name: self._typed(name, number) for name, number in numbers.items()}
+
+    # ------------------------------------------------------------ compiled
+
+    def _run_plan(self, chunk: Chunk, flags: list[bool], rows: list[tuple[Any, ...]], total: float) -> list[float]:
+        plan = self._plan(chunk)
+        totals = [total]
+        numbered = self._functions(plan)
+        fed = [name for name in plan.sources if name in self.batches.inputs or name in numbered]
+        groups = chunk.groups(fed, numbered, flags, totals)
+        values = {**self._fixed, **self._numbered(chunk.done + 1), **self._carried}
+        self._carried.update(plan.loop(groups, values, fed, self._recorded, rows.append, totals.append))
+        return totals[1:]
+
+    def _functions(self, plan: Plan) -> dict[str, Callable[[int], Any]]:
+        """What changes with the iteration as functions of it, giving numbers as the plan holds them."""
+        kinds = {
+            name: float if name in plan.floats else self.step.graph.types[name].array_dtype.type
+            for name in (ITERATION, LEARNING_RATE)
+            if name in plan.sources
+        }
+        schedule = self.schedule
+        if isinstance(schedule, float) or LEARNING_RATE not in kinds:
+            return {ITERATION: kinds[ITERATION]} if ITERATION in kinds else {}
+        rate = kinds.pop(LEARNING_RATE)
+        return {**kinds, LEARNING_RATE: lambda iteration: rate(rate_at(schedule, iteration))}
+
+    def _plan(self, chunk: Chunk) -> Plan:
+        """The compiled step for batches of one shape."""
+        if chunk.size not in self._plans:
+            batch = next(chunk.batches())
+            sizes = bind_sizes({name: np.shape(value) for name, value in batch.items()}, self.graph.types)
+            self._plans[chunk.size] = Plan(self.step.graph.with_sizes(sizes), exact=False, carried=self.step.carried)
+        return self._plans[chunk.size]
+
+    # ------------------------------------------------------------ reference
+
+    @cached_property
+    def _executor(self) -> Executor:
+        return Executor(self.step.graph)
+
+    def _run_reference(self, chunk: Chunk, flags: list[bool], rows: list[tuple[Any, ...]], total: float) -> list[float]:
+        totals, losses = [total], iter(self._reference_losses(chunk, flags, rows))
+        for piece in chunk.pieces:
+            start = 0.0 if piece.first else totals[-1]
+            totals.append(sum(itertools.islice(losses, piece.stop - piece.start), start))
+        return totals[1:]
+
+    def _reference_losses(self, chunk: Chunk, flags: list[bool], rows: list[tuple[Any, ...]]) -> Iterator[float]:
+        for number, (batch, keep) in enumerate(zip(chunk.batches(), flags, strict=True), chunk.done + 1):
+            outputs = self._outputs(self._executor.forward(self._reference_values(batch, number)))
+            if keep:
+                rows.append(tuple(_plain(outputs[name]) for name in self._recorded))
+            self._carried.update({source: outputs[name] for name, source in self.step.carried.items()})
+            yield float(outputs[self.step.loss])
+
+    def _outputs(self, slots: list[Any]) -> dict[str, Any]:
+        return {name: slots[self._executor.slot_of[of]] for name, of in self.step.graph.outputs.items()}
+
+    def _reference_values(self, batch: Mapping[str, Any], iteration: int) -> dict[str, Any]:
+        values = {**self._fixed, **self._carried, **batch, **self._numbered(iteration)}
+        return {name: value for name, value in values.items() if name in self._executor.slot_of}
+
+    # ------------------------------------------------------------ divergence
+
+    def _replay(self, chunk: Chunk) -> NoReturn:
+        """Find the iteration and the value that became non-finite first; what was carried into it is kept."""
+        self._carried = self._last
+        for iteration, batch in enumerate(chunk.batches(), chunk.done + 1):
+            values = self._reference_values(batch, iteration)
+            slots = self._executor.forward(values)
+            outputs = self._outputs(slots)
+            if not all(_finite(value) for value in outputs.values()):
+                break
+            self._carried = {source: outputs[name] for name, source in self.step.carried.items()}
+        epoch = (iteration - 1) // self.batches.per_epoch + 1
+        raise DivergenceError(
+            f"training diverged at iteration {iteration} (epoch {epoch}): {self._first_non_finite(values, slots)} "
+            "became non-finite first",
+            iteration=iteration,
+            epoch=epoch,
+            hint=f"a smaller learning rate may help (it is {rate_at(self.schedule, iteration)}), or inputs scaled to "
+            "about 1",
+        )
+
+    def _first_non_finite(self, values: Mapping[str, Any], slots: list[Any]) -> str:
+        """The value that is not finite although all that it is computed from are."""
+        for name, value in values.items():
+            if not _finite(value):
+                return f"{'parameter' if name in self.graph.parameters else 'input'} '{name}'"
+        for node in self.step.graph.nodes:
+            if not all(_finite(slots[self._executor.slot_of[name]]) for name in node.outputs):
+                return f"node '{node.id}' ({node.op})"
+        return f"the loss '{self.step.loss}'"
+
+
+def _plain(value: Any) -> Any:
+    """A double scalar as a Python float, as a plan gives it."""
+    return float(value) if np.shape(value) == () else value
+
+
+def _finite(value: Any) -> bool:
+    return bool(np.isfinite(value).all())

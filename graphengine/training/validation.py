@@ -1,0 +1,135 @@
+"""How good a model is while it is trained: loss and metrics on data set apart, and when they no longer improve."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from graphengine.binding import bind_sizes
+from graphengine.compile import Plan
+from graphengine.errors import Problem, did_you_mean
+from graphengine.format.documents import EarlyStoppingDocument, TrainingDocument, ValidationDocument
+from graphengine.graph import Graph
+from graphengine.training.batches import Batches, epoch_order, is_whole, rows_of
+from graphengine.training.events import Every
+
+VALIDATION_LOSS, LOSS = "validation_loss", "loss"
+SPLIT_EPOCH = 0
+"""The epoch, which no training has, whose order says which samples are set apart."""
+
+
+def split(data: Mapping[str, Any], graph: Graph, fraction: float, seed: int) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Training and validation data: a fraction of the samples, drawn by a seed, is set apart.
+
+    Both keep the order of the samples; at least one sample is on either side.
+    """
+    whole = {name: array for name, array in data.items() if is_whole(name, array, graph)}
+    sampled = {name: array for name, array in data.items() if name not in whole}
+    samples = Batches(data, graph, batch_size=1).samples
+    count = min(max(round(fraction * samples), 1), max(samples - 1, 1))
+    order = epoch_order(seed, SPLIT_EPOCH, samples)
+    apart, kept = np.sort(order[:count]), np.sort(order[count:])
+    return (
+        {**whole, **{name: rows_of(array, kept) for name, array in sampled.items()}},
+        {**whole, **{name: rows_of(array, apart) for name, array in sampled.items()}},
+    )
+
+
+class Evaluation:
+    """Loss and metrics of a model on fixed data, in inference mode.
+
+    Data in memory is one batch. Of data that is not, or that the model takes sample by sample, floating-point values
+    are the mean over the batches, weighted by samples, and integers, which count something, the sum.
+    """
+
+    def __init__(self, graph: Graph, data: Mapping[str, Any], outputs: Mapping[str, str], batch_size: int = 1) -> None:
+        self._graph = graph.derive(
+            graph.nodes, {name: graph.value_name(of) for name, of in outputs.items()}, graph.types
+        )
+        self._batches = Batches(data, graph, batch_size=batch_size)
+        self._whole = self._batches.whole()
+        self._plans: dict[int, Plan] = {}
+
+    def __call__(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """The outputs for these values of parameters and state."""
+        if self._whole is not None:
+            return self._run(self._whole, values)
+        sums: dict[str, Any] = {}
+        for batch, size in self._parts():
+            for name, value in self._run(batch, values).items():
+                counts = np.asarray(value).dtype.kind in "biu"
+                sums[name] = sums.get(name, 0) + (value if counts else value * size / self._batches.samples)
+        return sums
+
+    def _parts(self) -> Iterator[tuple[dict[str, Any], int]]:
+        for segment in self._batches.epoch(1):
+            for index in range(segment.count):
+                yield segment.batch(index), segment.size
+
+    def _run(self, batch: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+        shapes = {name: np.shape(value) for name, value in batch.items()}
+        key = hash(tuple(sorted(shapes.items())))
+        if key not in self._plans:
+            self._plans[key] = Plan(self._graph.with_sizes(bind_sizes(shapes, self._graph.types)))
+        return self._plans[key].run({**values, **batch})
+
+
+class EarlyStopping:
+    """Remembers the best value of what is monitored, when it was, and the parameters and state of that time."""
+
+    def __init__(self, document: EarlyStoppingDocument) -> None:
+        self.document = document
+        self.best: float | None = None
+        self.iteration, self.waited = 0, 0
+        self.values: dict[str, Any] = {}
+
+    def see(self, value: float, iteration: int, values: Mapping[str, Any]) -> bool:
+        """Take a check into account; whether it is time to stop."""
+        sign = 1 if self.document.mode == "min" else -1
+        if math.isfinite(value) and (self.best is None or sign * value < sign * self.best - self.document.min_delta):
+            self.best, self.iteration, self.waited = value, iteration, 0
+            if self.document.restore_best:
+                self.values = {name: np.array(array)[()] for name, array in values.items()}
+            return False
+        self.waited += 1
+        return self.waited >= self.document.patience
+
+    @property
+    def reason(self) -> str:
+        """Why the training stopped, in words."""
+        best = f"{self.best:.6g} at iteration {self.iteration}" if self.best is not None else "never a number"
+        return f"{self.document.monitor} has not improved in {self.waited} checks (best: {best})"
+
+
+def check_problems(training: TrainingDocument, graph: Graph, *, has_validation: bool = False) -> list[Problem]:
+    """What is wrong with validation and early stopping; `has_validation` says that a caller hands data over."""
+    problems, validation, early = [], training.validation, training.early_stopping
+    if validation and not has_validation and (validation.data is None) == (validation.fraction is None):
+        problems.append(Problem("GE112", "give either 'data' or 'fraction'", None, "/training/validation"))
+    if early:
+        names = [LOSS, *checked_outputs(training, apart=has_validation or validation is not None)]
+        pointer = "/training/early_stopping/monitor"
+        kind = graph.types.get(graph.meaning(training.metrics.get(early.monitor, "")))
+        if early.monitor not in names:
+            message = f"early stopping monitors '{early.monitor}', which no check computes"
+            problems.append(Problem("GE210", message, did_you_mean(early.monitor, names, "computed"), pointer))
+        elif kind is not None and kind.shape != ():
+            problems.append(Problem("GE112", f"'{early.monitor}' is {kind}, and only a number improves", None, pointer))
+    return problems
+
+
+def checked_outputs(training: TrainingDocument, *, apart: bool) -> dict[str, str]:
+    """What each check computes, by the name it is told under; `apart` says whether data is set apart."""
+    return {**({VALIDATION_LOSS: training.loss} if apart else {}), **training.metrics}
+
+
+def checks_of(training: TrainingDocument, per_epoch: int, *, apart: bool) -> Every:
+    """When there are checks: as the section says, else after each epoch; never, if there is nothing to check."""
+    section = training.validation or ValidationDocument()
+    if section.every_epochs or section.every_iterations:
+        return Every(section.every_epochs, section.every_iterations, per_epoch)
+    needed = apart or training.metrics or training.early_stopping
+    return Every(1 if needed else None, None, per_epoch)
