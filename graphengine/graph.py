@@ -155,7 +155,7 @@ class Graph(Pictured):
     ) -> Graph:
         """A graph with other nodes and outputs and, where given, other declarations, on the same header."""
         header = self.header.model_copy(update={**declarations, "data": {}, "training": None})
-        return Graph(header, nodes, outputs, types)
+        return Graph(header, nodes, outputs, types, self.aliases)
 
     def with_sizes(self, sizes: Mapping[str, int]) -> Graph:
         """The graph for given numbers of its symbolic sizes: every shape that follows from them is known."""

@@ -75,7 +75,7 @@ class Inlining:
         self.aliases: dict[str, str] = {}
         self.nodes: list[GraphNode] = []
         self._frames: list[Frame] = []
-        self._bodies: dict[tuple[Function, bytes], list[GraphNode]] = {}
+        self._bodies: dict[tuple[Function, bytes] | Call, list[GraphNode]] = {}
         self._inline(nodes)
 
     def _inline(self, nodes: Sequence[GraphNode]) -> None:
@@ -145,13 +145,15 @@ class Inlining:
 
     def _body(self, frame: Frame) -> list[GraphNode]:
         """The nodes of a function for the attributes of a call; equal attributes give the same ones."""
-        function, attributes = frame.call.function, frame.call.attributes
-        key = (function, orjson.dumps(attributes, option=orjson.OPT_SORT_KEYS))
+        call = frame.call
+        if call in self._bodies:
+            return self._bodies[call]
+        key = (call.function, orjson.dumps(call.attributes, option=orjson.OPT_SORT_KEYS))
         if key not in self._bodies:
-            nodes, problems = resolved_body(function, attributes, self.table)
-            self._bodies[key] = nodes
+            self._bodies[key], problems = resolved_body(call.function, call.attributes, self.table)
             self.problems += [self._called(frame, problem) for problem in problems]
-        return self._bodies[key]
+        self._bodies[call] = self._bodies[key]
+        return self._bodies[call]
 
     # ------------------------------------------------------------ what is wrong
 
@@ -175,9 +177,14 @@ class Inlining:
         The same inside the same function is told once.
         """
         problems: dict[Frame, Problem] = {}
+        known: dict[Any, str | None] = {}  # most calls of a function are alike
         for frame in self._frames:
-            reason = _misfit(frame, types) if problems.keys().isdisjoint(frame.trace) else None
-            if reason:
+            kinds = tuple(types.get(ref) if isinstance(ref, str) else literal_type(ref) for ref in frame.operands)
+            key = (frame.call.function, kinds)
+            if key not in known:
+                known[key] = _misfit(*key)
+            reason = known[key]
+            if reason and problems.keys().isdisjoint(frame.trace):
                 problems[frame] = Problem("GE301", f"{frame}: {reason}", None, self._place_of(frame), frame.path)
         inner: dict[Any, Problem] = {}
         for problem in found:
@@ -231,10 +238,9 @@ class Inlining:
         }
 
 
-def _misfit(frame: Frame, types: Mapping[str, ArrayType]) -> str | None:
-    """Why the operands of a call do not have the declared shapes and dtypes; None if they have or are not known."""
-    declared = frame.call.function.document.inputs
-    kinds = [types.get(ref) if isinstance(ref, str) else literal_type(ref) for ref in frame.operands]
+def _misfit(function: Function, kinds: Sequence[ArrayType | None]) -> str | None:
+    """Why operands do not have the declared shapes and dtypes; None if they have or are not known."""
+    declared = function.document.inputs
     given = {name: kind for name, kind in zip(declared, kinds, strict=True) if kind is not None}
     for name, kind in given.items():
         dtype = declared[name].dtype

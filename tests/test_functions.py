@@ -189,6 +189,19 @@ def test_a_saved_model_keeps_its_functions_and_calls(tmp_path):
     assert path.read_bytes() == dump_model(ge.load(path).document)
 
 
+def test_the_fingerprint_ignores_descriptions_and_order_of_nodes_in_functions_and_nothing_else():
+    content = scaled()
+    same = copy.deepcopy(content)
+    inner = same["functions"]["scaled"]
+    inner["nodes"].reverse()
+    inner |= {"description": "d", "inputs": {"x": {"description": "d"}}}
+    inner["nodes"][0]["description"] = inner["attributes"]["axis"]["description"] = "d"
+    other = copy.deepcopy(content)
+    other["functions"]["scaled"]["outputs"] = dict(reversed(SCALED["outputs"].items()))
+    prints = [ge.Model.from_dict(each).fingerprint for each in (content, same, other)]
+    assert prints[0] == prints[1] != prints[2]
+
+
 def test_a_derived_graph_has_no_calls_and_loads_without_the_functions(tmp_path):
     nodes = {"l": ("layer", ["x", "w"]), "loss": ("mean", ["l"])}
     content = calls(nodes, {"layer": LAYER, "affine": AFFINE}, parameters={"w": np.ones((3, 2))})
