@@ -149,7 +149,7 @@ class Resolver:
         hint = did_you_mean(name, known, "known ops")
         if not any(op.domain == domain for op in known.values()):
             near = f"{hint} " if hint.startswith("did you mean") else ""
-            hint = f"{near}no op of the domain '{domain}' is registered; name the module that does it with --plugin"
+            hint = f"{near}no op of the domain '{domain}' is registered; name a module that registers it: --plugin FILE"
         self._add("GE211", f"op '{name}' is not known", pointer, spec["id"], hint)
 
     def _not_imported(self, index: int, spec: NodeDocument, domain: str) -> None:

@@ -933,6 +933,8 @@ def test_a_plugin_module_and_an_entry_point(tmp_path, monkeypatch):
     (tmp_path / "acme-1.0.dist-info" / "METADATA").write_text("Name: acme\nVersion: 1.0\n")
     entry_points = "[graphengine.nodes]\nacme = test_cli_module\n"
     (tmp_path / "acme-1.0.dist-info" / "entry_points.txt").write_text(entry_points)
+    assert "test_cli.cube" not in cli("ops").stdout
+    assert "test_cli_module" not in sys.modules  # what is installed is loaded when it is named, and not before
     for name in ("test_cli_module", "acme"):
         try:
             assert "test_cli.cube" in cli("ops", "--plugin", name).stdout

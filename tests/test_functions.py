@@ -456,6 +456,25 @@ def test_an_undefined_op_of_the_shipped_domain_names_the_near_one_and_the_import
     assert (found.code, found.hint) == ("GE105", 'add "nn": 1 to opset_imports')
 
 
+@pytest.mark.parametrize(
+    ("op", "hint"),
+    [
+        ("acme.cubic", "no op of the domain 'acme' is registered; name a module that registers it: --plugin FILE"),
+        ("test.cubee", "did you mean 'test.cube'?"),
+        ("tests.cube", "did you mean 'test.cube'? no op of the domain 'tests' is registered; name a module"),
+    ],
+)
+def test_an_unknown_op_says_which_domain_which_near_name_and_how_to_supply_it(op, hint):
+    @ge.register("test.cube")
+    class Cube(ge.Node):
+        def forward(self, x):
+            return x**3
+
+    found = problem_of(document({"z": (op, ["x"])}, inputs={"x": []}))
+    assert found.code == "GE211"
+    assert found.hint.startswith(hint)
+
+
 def test_problems_of_a_function_have_line_and_column(tmp_path):
     content = scaled({"axis": 7})
     path = write(tmp_path / "m.json", content)
