@@ -12,6 +12,7 @@ import numpy as np
 from graphengine.inference import along_axis, elementwise
 from graphengine.node import Node
 from graphengine.nodes.elementary import Erf
+from graphengine.nodes.linear import dot_along
 from graphengine.registry import register
 
 
@@ -249,7 +250,7 @@ class Softmax(Node):
         return e / np.sum(e, axis=self.axis, keepdims=True)
 
     def backward(self, grad, out):
-        return out * (grad - np.sum(out * grad, axis=self.axis, keepdims=True))
+        return out * (grad - dot_along(out, grad, self.axis))
 
 
 @register("log_softmax")

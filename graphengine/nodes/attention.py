@@ -51,7 +51,7 @@ class ScaledDotProductAttention(Node):
     def backward(self, grad, q, k, v, mask, needs):
         weights, scale = self.weights(q, k, mask), self.factor(q)
         dweights = np.matmul(grad, swapped(v))
-        dscores = weights * (dweights - np.sum(weights * dweights, axis=-1, keepdims=True))
+        dscores = Softmax().backward(dweights, weights)
         return (
             np.matmul(dscores, k) * scale if needs[0] else None,
             np.matmul(swapped(dscores), q) * scale if needs[1] else None,

@@ -50,6 +50,26 @@ def swapped(x):
     return np.transpose(x, (*range(x.ndim - 2), x.ndim - 1, x.ndim - 2))
 
 
+@register("vecdot", numpy=np.vecdot)
+class Vecdot(Node):
+    """Sums of products along the last axis, z = sum(x * y, axis=-1); dz/dx = y, dz/dy = x.
+
+    Other axes broadcast. Faster than the product and its sum: no array of products is made.
+    """
+
+    def infer(self, x, y):
+        if not x.shape or not y.shape or (x.shape[-1] != y.shape[-1] and None not in (x.shape[-1], y.shape[-1])):
+            raise ValueError(f"shapes {shape_text(x.shape)} and {shape_text(y.shape)} differ in their last axis")
+        return ArrayType(broadcast_shapes([x.shape[:-1], y.shape[:-1]]), np.result_type(x.dtype, y.dtype))
+
+    def forward(self, x, y):
+        return np.vecdot(x, y)
+
+    def backward(self, grad, x, y):
+        grad = np.expand_dims(grad, -1)
+        return grad * y, grad * x
+
+
 @register("trace", numpy=np.linalg.trace)
 class Trace(Node):
     """Sum of the diagonal of each matrix, z = x11 + ... + xnn; dz/dx = eye(n)."""
@@ -188,6 +208,13 @@ class EyeLike(Node):
 
     def backward(self, grad):
         return np.zeros_like(grad)
+
+
+def dot_along(x, y, axis):
+    """Sum of x * y along one axis, which is kept as size 1."""
+    if axis in (-1, x.ndim - 1):
+        return np.expand_dims(np.vecdot(x, y), -1)
+    return np.sum(x * y, axis=axis, keepdims=True)
 
 
 def with_half_diagonal(x):

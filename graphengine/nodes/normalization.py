@@ -12,6 +12,7 @@ from pydantic import Field
 
 from graphengine.inference import along_axis, floating, normalized_axes
 from graphengine.node import Node
+from graphengine.nodes.linear import dot_along
 from graphengine.nodes.random import Bernoulli
 from graphengine.nodes.reductions import count
 from graphengine.registry import register
@@ -103,7 +104,7 @@ class LayerNorm(Node):
     def backward(self, grad, x, scale, needs):
         unit, inverse = self.unit(x)
         du = grad if scale is None else grad * scale
-        dx = inverse * (du - average(du, self) - unit * average(unit * du, self))
+        dx = inverse * (du - average(du, self) - unit * average_product(unit, du, self))
         return dx, grad * unit if needs[1] else None, grad if needs[2] else None
 
     def unit(self, x):
@@ -133,7 +134,7 @@ class RmsNorm(Node):
     def backward(self, grad, x, scale, needs):
         inverse = self.inverse(x)
         unit, du = x * inverse, grad if scale is None else grad * scale
-        return inverse * (du - unit * average(unit * du, self)), grad * unit if needs[1] else None
+        return inverse * (du - unit * average_product(unit, du, self)), grad * unit if needs[1] else None
 
     def inverse(self, x):
         """One divided by the root of the mean square."""
@@ -167,5 +168,16 @@ class Dropout(Node):
 
 def average(x, node):
     """The mean over the axes from the node's `axis` on, which are kept as size 1."""
-    axes = tuple(range(node.axis % x.ndim, x.ndim))
+    axes = axes_of(node, x)
     return np.sum(x, axes, keepdims=True) / count(x, axes)
+
+
+def average_product(x, y, node):
+    """The mean of x * y over the same axes."""
+    axes = axes_of(node, x)
+    return dot_along(x, y, -1) / count(x, axes) if len(axes) == 1 else average(x * y, node)
+
+
+def axes_of(node, x):
+    """The axes from the node's `axis` on."""
+    return tuple(range(node.axis % x.ndim, x.ndim))

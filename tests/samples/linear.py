@@ -61,10 +61,16 @@ def offsets(x):
 
 SQUARE = [(2, 2), (3, 3), (4, 3, 3)]
 EQUATIONS = [((3, 3), (3,)), ((3, 3), (3, 2)), ((4, 3, 3), (4, 3, 2)), ((4, 3, 3), (3,)), ((3, 3), (4, 3, 2))]
+VECTORS = [((3,), (3,)), ((2, 3), (3,)), ((4, 1, 3), (2, 3)), ((2, 0), (2, 0))]
 TRIANGLES = [({}, (3, 3)), ({"k": -1}, (4, 2, 3)), ({"k": 1}, (3, 2))]
 
 TABLE = {
     "matmul": Samples([({}, (values(first), values(second, 1))) for first, second in MATRICES], matmul),
+    "vecdot": Samples(
+        [({}, (values(first), values(second, 1))) for first, second in VECTORS],
+        lambda x, y: (x * y).sum(axis=-1),
+        analytic=False,
+    ),
     "trace": Samples(shaped([({}, (3, 3)), ({}, (4, 2, 3))]), each_matrix(lambda x: sum(np.diag(x)))),
     "det": Samples([({}, (regular(shape),)) for shape in SQUARE], each_matrix(linalg.det)),
     "inv": Samples([({}, (regular(shape),)) for shape in SQUARE], each_matrix(linalg.inv)),
