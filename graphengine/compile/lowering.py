@@ -307,6 +307,17 @@ def _one_hot(node: GraphNode, graph: Graph, kind: ArrayType) -> Instruction:
     return Instruction(call, node.inputs, node.id, kind, writes=True)
 
 
+def _into(node: GraphNode, graph: Graph, kind: ArrayType) -> Instruction:
+    """An op of one input whose class can write its result into an array that is there."""
+    into, dtype = node.node.into, kind.array_dtype  # type: ignore[attr-defined]
+    shape: Any = kind.shape
+
+    def call(x: Any, out: Any) -> Any:
+        return into(x, np.empty(shape, dtype) if out is None else out)
+
+    return Instruction(call, node.inputs, node.id, kind, writes=True)
+
+
 def _take_along_axis(node: GraphNode, graph: Graph, kind: ArrayType) -> Instruction | None:
     """Indexing along the last axis with the row numbers made once."""
     if node.node.axis not in (-1, len(kind.shape) - 1):  # type: ignore[attr-defined]
@@ -347,5 +358,7 @@ _SPECIAL: Mapping[str, Callable[[GraphNode, Graph, ArrayType], Instruction | Non
     "cast": _cast,
     "matmul": _matmul,
     "one_hot": _one_hot,
+    "unfold": _into,
+    "fold": _into,
     "take_along_axis": _take_along_axis,
 }

@@ -43,6 +43,12 @@ class Unfold(Node):
         return ArrayType((x.shape[0], product([x.shape[1], *self.kernel_size]), math.prod(counts)), x.dtype)
 
     def forward(self, x):
+        counts = patch_counts(self, self.kernel_size, x)
+        size = math.prod(x.shape[1:2] + self.kernel_size)
+        return self.into(x, np.empty((len(x), size, math.prod(counts)), x.dtype))
+
+    def into(self, x, out):
+        """The result in an array that is there."""
         axes = tuple(range(2, x.ndim))
         widths = by_axis(self.padding, axes)
         if any(widths):
@@ -51,7 +57,8 @@ class Unfold(Node):
         patches = sliding_window_view(x, spans(self, self.kernel_size), axes)
         steps = [slice(None, None, step) for each in (self.stride, self.dilation) for step in by_axis(each, axes)]
         patches = np.moveaxis(patches[..., *steps], axes, range(-len(axes), 0))
-        return patches.reshape(len(x), math.prod(patches.shape[1 : x.ndim]), math.prod(patches.shape[x.ndim :]))
+        np.copyto(out.reshape(patches.shape), patches)
+        return out
 
     def backward(self, grad, x):
         return Fold(output_size=x.shape[2:], **patch_fields(self, self.kernel_size))(grad)
@@ -79,18 +86,26 @@ class Fold(Node):
         return ArrayType((x.shape[0], x.shape[1] // size, *self.output_size), x.dtype)
 
     def forward(self, x):
+        shape = (len(x), x.shape[1] // math.prod(self.kernel_size), *self.output_size)
+        return self.into(x, np.empty(shape, x.dtype))
+
+    def into(self, x, out):
+        """The result in an array that is there."""
         axes = range(len(self.output_size))
         strides, widths, steps = (by_axis(each, axes) for each in (self.stride, self.padding, self.dilation))
         sizes = [size + 2 * width for size, width in zip(self.output_size, widths, strict=True)]
         counts = counts_along(sizes, spans(self, self.kernel_size), strides)
-        patches = x.reshape(len(x), x.shape[1] // math.prod(self.kernel_size), *self.kernel_size, *counts)
-        padded = np.zeros((*patches.shape[:2], *sizes), x.dtype)
+        patches = x.reshape(*out.shape[:2], *self.kernel_size, *counts)
+        padded = np.empty((*out.shape[:2], *sizes), x.dtype) if any(widths) else out
+        padded.fill(0)
         for offset in itertools.product(*map(range, self.kernel_size)):
             starts = [place * step for place, step in zip(offset, steps, strict=True)]
             window = [slice(a, a + s * n - s + 1, s) for a, s, n in zip(starts, strides, counts, strict=True)]
             padded[:, :, *window] += patches[:, :, *offset]
-        inner = [slice(width, size - width) for size, width in zip(sizes, widths, strict=True)]
-        return padded[:, :, *inner]
+        if padded is not out:
+            inner = [slice(width, size - width) for size, width in zip(sizes, widths, strict=True)]
+            np.copyto(out, padded[:, :, *inner])
+        return out
 
     def backward(self, grad):
         return Unfold(**patch_fields(self, self.kernel_size))(grad)

@@ -63,9 +63,9 @@ TABLE = {
             ({}, (values((2, 1, 5, 6)), values((5, 1, 5, 1), 1))),
             (
                 {"stride": [1, 2], "padding": [1, 0], "groups": 2},
-                (values((1, 10, 6, 5)), values((6, 5, 5, 1), 1), BIAS),
+                (values((1, 10, 6, 5)), values((6, 5, 5, 1), 1) / 8, BIAS),
             ),
-            ({"dilation": [1, 3], "padding": [0, 5]}, (IMAGES, values((5, 6, 1, 5), 1), BIAS[:5])),
+            ({"dilation": [1, 3], "padding": [0, 5]}, (IMAGES, values((5, 6, 1, 5), 1) / 8, BIAS[:5])),
         ],
         convolve,
     ),
