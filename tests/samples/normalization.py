@@ -69,5 +69,6 @@ TABLE = {
             ({"training": True, "p": 0.2}, (values((2, 3)), KEY)),
         ],
         dropout,
+        analytic=False,
     ),
 }
