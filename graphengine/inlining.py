@@ -31,7 +31,7 @@ from graphengine.resolve import Resolver
 from graphengine.shapes import ArrayType, dtype_name, mismatch
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, slots=True)
 class Frame:
     """One call on its way into the graph.
 
