@@ -176,6 +176,33 @@ def test_a_loss_may_be_a_further_output():
     assert made.forward(x=np.ones((2, 3))).backward().keys() == {"w"}
 
 
+def test_state_is_updated_by_a_node_of_a_function_in_training_mode():
+    normed = function(
+        {"n": ("batch_norm", ["x", "s", "b", "mean", "var"]), "d": ("dropout", ["n"])},
+        {"out": "d", "mean": "n:new_mean", "var": "n:new_var"},
+        *("x", "s", "b", "mean", "var"),
+    )
+    parts = {"n/n": ("batch_norm", ["x", "s", "b", "mean", "var"]), "n": ("dropout", ["n/n"])}
+    rest = {"p": ("mul", ["n", "w"]), "loss": ("mean", ["p"])}
+    trained = []
+    for nodes, functions, port in (
+        ({"n": ("normed", ["x", "s", "b", "mean", "var"])}, {"normed": normed}, "n:{}"),
+        (parts, {}, "n/n:new_{}"),
+    ):
+        state = {
+            name: {"shape": [3], "initializer": {"type": "ones"}, "update": port.format(name)}
+            for name in ("mean", "var")
+        }
+        parameters = {"s": np.ones(3), "b": np.zeros(3), "w": np.ones(3)}
+        section = training(epochs=3)
+        content = calls({**nodes, **rest}, functions, parameters=parameters, state=state, training=section)
+        made = ge.Model.from_dict(content)
+        made.train(data={"x": np.arange(12.0).reshape(4, 3)})
+        trained.append({name: value.tolist() for name, value in made.values.items()})
+    assert trained[0] == trained[1]
+    assert trained[0]["mean"] != [1, 1, 1]
+
+
 # ---------------------------------------------------------------- what is saved
 
 
