@@ -8,7 +8,7 @@ recorded, because it looks at values or calls foreign code, becomes one opaque n
 from __future__ import annotations
 
 import itertools
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -135,6 +135,8 @@ def _record_step(recorder: Recorder, step: BackwardStep, gradients: dict[Any, Sy
     except Exception as error:  # noqa: BLE001 - whatever stops the recording, the code still runs with arrays
         recorder.forget(before)
         given = _opaque(recorder, step, incoming, inputs, results, error)
+    if len(recorder.nodes) - before > len(targets) > 1:
+        _rename_pieces(recorder, node, given, before)
     for place, (operand, contribution) in enumerate(zip(node.inputs, given, strict=True)):
         if contribution is not None:
             _rename_partial(recorder, node, operand, contribution, incoming[0], before)
@@ -147,7 +149,29 @@ def _names(node: GraphNode, targets: set[Any]) -> tuple[str, str]:
     if len(targets) > 1:
         return _name(node.id), _name(node.id)
     (target,) = targets
-    return _name(target), f"{_name(node.id)}/{_name(target)}"
+    return _name(target), _partial_name(node, target)
+
+
+def _partial_name(node: GraphNode, operand: str) -> str:
+    """The name of a partial derivative; inside a function the operand is named as it is there."""
+    scope = node.id[: node.id.rfind("/") + 1]
+    return f"{_name(node.id)}/{_name(operand.removeprefix(scope))}"
+
+
+def _rename_pieces(recorder: Recorder, node: GraphNode, given: Sequence[Symbol | None], since: int) -> None:
+    """Name after an operand what was made for its gradient alone."""
+    owners: defaultdict[Any, set[Any]] = defaultdict(set)
+    for operand, contribution in zip(node.inputs, given, strict=True):
+        if contribution is not None:
+            owners[contribution.name].add(operand)
+    recorded = recorder.nodes[since:]
+    for made in reversed(recorded):
+        for operand in made.inputs:
+            owners[operand] |= owners[made.id]
+    for made in recorded:
+        if len(owners[made.id]) == 1 and made.id.startswith(f"{_name(node.id)}."):
+            scope, aside = _names(node, owners[made.id])
+            recorder.rename(made.id, recorder.numbered(scope if recorder.follows(made.id) else aside), since)
 
 
 def _rename_partial(
@@ -159,7 +183,7 @@ def _rename_partial(
         return
     factor = made.inputs[made.inputs[0] == incoming.name]
     if isinstance(factor, str) and not recorder.follows(factor):
-        recorder.rename(factor, f"{_name(node.id)}/{_name(operand)}", since)
+        recorder.rename(factor, _partial_name(node, operand), since)
 
 
 def _add(

@@ -16,7 +16,7 @@ from numpy.lib.mixins import NDArrayOperatorsMixin
 from graphengine.graph import Graph, GraphNode, Operand, infer, literal_type
 from graphengine.node import Node, Recorded
 from graphengine.registry import OPS, Op
-from graphengine.shapes import ArrayType, Shape, product
+from graphengine.shapes import ArrayType, Shape, Size, product
 
 
 class UnrecordableError(Exception):
@@ -129,9 +129,13 @@ class Recorder:
         self._instances: dict[Any, Node] = {}
         self._shared: dict[Any, Node] = {}
         self._like: dict[Shape, str] = {}
+        self._axes: dict[Size, tuple[str, int]] = {}
         for name, kind in graph.types.items():
             if None not in kind.shape:
                 self._like.setdefault(kind.shape, name)
+            for axis, size in enumerate(kind.shape):
+                if isinstance(size, str):
+                    self._axes.setdefault(size, (name, axis))
         self._inferred: dict[Any, tuple[ArrayType, ...]] = {}
         self._adopt(graph.nodes)
 
@@ -225,8 +229,11 @@ class Recorder:
             return size
         if size in self._sizes:
             return self._sizes[size]
-        suffix, attributes = ("size", {}) if axis is None else (f"size.{axis}", {"axis": axis})
-        source = self._source(of)
+        if axis is None:
+            source, suffix, attributes = self._source(of), "size", {}
+        else:
+            source, axis = self._axes.get(size, (of.name, axis))
+            suffix, attributes = f"size.{axis}", {"axis": axis}
         symbol = self.emit("size", self.instance("size", attributes), (source,), self.free(f"{source}.{suffix}"))
         if size is not None:
             self._sizes[size] = symbol
