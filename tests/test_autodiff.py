@@ -46,6 +46,12 @@ def test_the_gradient_of_a_value_has_its_name_and_contributions_are_numbered():
     assert contributions == {("mul", ("d_loss", "c")), ("mul", ("d_c", "p")), ("mul", ("d_c", "d_b/d_p"))}
 
 
+def test_pieces_are_named_after_the_operand_they_are_for():
+    content = document({"loss": ("div", ["p", "q"])}, {"loss": "loss"}, parameters={"p": 2.0, "q": 3.0})
+    names = [node.id for node in gradient(ge.Model.from_dict(content).graph).nodes if node.id != "loss"]
+    assert names == ["d_loss", "d_p", "d_q.1", "d_q.2", "d_q"]
+
+
 def test_a_value_computed_from_the_gradient_is_not_called_a_partial_derivative():
     @ge.register("feedback")
     class Feedback(ge.Node):

@@ -159,7 +159,7 @@ def test_a_saved_graph_is_the_same_graph(graph):
 
 @few
 @given(graphs())
-def test_recorded_and_compiled_gradients_have_the_bits_of_called_ones(graph):
+def test_recorded_saved_and_compiled_gradients_have_the_bits_of_called_ones(graph):
     content, values = graph
     model = ge.Model.from_dict(content)
     wrt = list(model.graph.inputs)
@@ -170,8 +170,10 @@ def test_recorded_and_compiled_gradients_have_the_bits_of_called_ones(graph):
     compiled = Plan(recorded.with_sizes(sizes)).run(known)
     executor = Executor(recorded)
     slots = executor.forward(known)
+    saved = ge.Model(*parse_model(dump_model(recorded.as_document()))).predict(known)
     assert np.asarray(compiled["loss"]).tobytes() == model.predict(values)["loss"].tobytes()
     for name in wrt:
         output = f"d_loss/d_{name}"
         assert np.asarray(slots[executor.slot_of[recorded.outputs[output]]]).tobytes() == called[name].tobytes()
         assert np.asarray(compiled[output]).tobytes() == called[name].tobytes()
+        assert saved[output].tobytes() == called[name].tobytes()
