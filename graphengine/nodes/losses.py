@@ -90,7 +90,7 @@ class Hinge(Node):
 
     def backward(self, grad, prediction, target):
         target = in_dtype_of(prediction, target)
-        slope = np.where(prediction * target < 1, -shared(grad, self.reduction, prediction), 0)
+        slope = -shared(grad, self.reduction, prediction) * (prediction * target < 1)
         return slope * target, slope * prediction
 
 
