@@ -22,8 +22,9 @@ from graphengine.cli.listing import ops
 from graphengine.cli.predicting import predict
 from graphengine.cli.running import run
 from graphengine.cli.tracing import trace
+from graphengine.cli.viewing import view
 
-COMMANDS = (fit, validate, show, trace, grad, gradcheck, step, ops, schema)
+COMMANDS = (fit, validate, show, trace, view, grad, gradcheck, step, ops, schema)
 
 
 class Commands(TyperGroup):

@@ -136,12 +136,15 @@ def dots(frame: Axes, points: Sequence[Point], series: int = 0) -> Iterator[str]
         yield f'<circle class="dot s{series}" cx="{x:g}" cy="{y:g}" r="2.6"/>'
 
 
-def legend(names: Sequence[str]) -> Iterator[str]:
-    """The names of series in their colours, below the title."""
-    x = float(LEFT)
+def legend(title: str, names: Sequence[str]) -> Iterator[str]:
+    """The names of series in their colours, behind the title, as many as there is room for."""
+    x = LEFT + 8 * len(title) + 14
     for series, name in enumerate(names):
-        yield f'<text class="tick key s{series}" x="{x:g}" y="{TOP - 2}">{markup(name)}</text>'
-        x += 7 * len(name) + 14
+        end = x + 7 * len(name)
+        if end > WIDTH - RIGHT - 60:
+            return
+        yield f'<text class="tick key s{series}" x="{x}" y="16">{markup(name)}</text>'
+        x = end + 12
 
 
 def thinned(points: Sequence[Point], most: int = 300) -> list[Point]:

@@ -32,6 +32,6 @@ def script_json(value: Any) -> str:
     """A value as JSON for a `script` element: no character in it can end the element or begin a comment."""
     import orjson
 
-    text = orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS).decode()
+    text = orjson.dumps(value).decode()
     replaced = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
     return re.sub("[<>&\u2028\u2029]", lambda found: replaced[found[0]], text)

@@ -60,7 +60,7 @@ def _wanted(
     ties = neighbours.get(item, ())
     total = sum(weight for _, _, weight in ties)
     if not total:
-        return middles[item], 0.5
+        return middles[item], 0.02
     return sum((middles[other] + shift) * weight for other, shift, weight in ties) / total, total
 
 

@@ -124,10 +124,20 @@ class Iterations:
         graph = self.step.graph
         before = {node.id for node in reachable(graph.nodes, [graph.outputs[GRADIENT_NORM]])}
         before.update(node.id for node in self.model.graph.nodes)
-        return {
-            name: [node for node in reachable(graph.nodes, [graph.outputs[f"new_{name}"]]) if node.id not in before]
-            for name in self.model.graph.trainable
-        }
+        late = [node for node in graph.nodes if node.id not in before]
+        producers = {name: node for node in late for name in node.outputs}
+        place = {node.id: index for index, node in enumerate(late)}
+
+        def behind(value: str) -> list[GraphNode]:
+            found, pending = {}, [value]
+            while pending:
+                node = producers.get(pending.pop())
+                if node and node.id not in found:
+                    found[node.id] = node
+                    pending += [ref for ref in node.inputs if isinstance(ref, str)]
+            return sorted(found.values(), key=lambda node: place[node.id])
+
+        return {name: behind(graph.outputs[f"new_{name}"]) for name in self.model.graph.trainable}
 
 
 def _batches(batches: Batches) -> Iterator[tuple[int, Mapping[str, Any]]]:
@@ -136,6 +146,19 @@ def _batches(batches: Batches) -> Iterator[tuple[int, Mapping[str, Any]]]:
         for segment in batches.epoch(epoch):
             for index in range(segment.count):
                 yield epoch, segment.batch(index)
+
+
+def whole_data(batches: Batches, most: int) -> list[Mapping[str, Any]]:
+    """All samples as one batch, or as the batches of an epoch where an input takes one sample at a time.
+
+    Nothing if those are more than `most`, or if the data stays on disk.
+    """
+    whole = batches.whole()
+    if whole is not None:
+        return [whole]
+    if batches.per_epoch > most or batches.is_stored:
+        return []
+    return [batch for _, batch in itertools.islice(_batches(batches), batches.per_epoch)]
 
 
 def one_sample(arrays: Mapping[str, Any], model: Model, number: int) -> dict[str, Any]:

@@ -57,9 +57,11 @@ def lay_out(
     rooms: Mapping[str, int],
     first: Sequence[str] = (),
     last: Sequence[str] = (),
+    side: int = MARGIN,
 ) -> Layout:
     """Lay out items of given sizes; where nothing else decides, in their order.
 
+    `side` is what is free on the left and on the right.
     `rooms` is the width that labels need before an item; `first` and `last` stand in the first and in the last layer.
     """
     layer = layers_of(list(sizes), edges, first, last)
@@ -74,7 +76,7 @@ def lay_out(
     ties = [_tie(step, sizes) for step in steps]
     heights = {item: sizes[item].height if isinstance(item, str) else 4 for row in rows for item in row}
     middles = heights_of(rows, ties, heights, GAP)
-    return _framed(rows, middles, heights, sizes, _tails(rows, rooms), bends)
+    return _framed(rows, middles, heights, sizes, _tails(rows, rooms), bends, side)
 
 
 def _tie(step: Step, sizes: Mapping[str, Size]) -> Tie[Item]:
@@ -97,14 +99,15 @@ def _framed(
     sizes: Mapping[str, Size],
     tails: Sequence[int],
     bends: Mapping[Edge, tuple[Bend, ...]],
+    side: int,
 ) -> Layout:
     """Layers side by side, moved down so that the highest item stands at the margin."""
     top = min((middles[item] - heights[item] // 2 for item in middles), default=0) - MARGIN
     bottom = max((middles[item] + heights[item] // 2 for item in middles), default=0) + MARGIN
     places: dict[Item, Place] = {}
-    right = MARGIN
+    right = side
     for number, row in enumerate(rows):
         left = right + (CURVE if number else 0) + tails[number]
         right = left + max((sizes[item].width for item in row if isinstance(item, str)), default=0)
         places.update((item, Place(left, middles[item] - top, right, tails[number])) for item in row)
-    return Layout(right + MARGIN, bottom - top, places, bends)
+    return Layout(right + side, bottom - top, places, bends)

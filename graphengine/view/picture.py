@@ -12,7 +12,7 @@ from graphengine.graph import Graph, GraphNode
 from graphengine.shapes import shape_text
 from graphengine.view.escaping import escaped
 from graphengine.view.layers import Edge
-from graphengine.view.layout import PITCH, Layout, Place, Size, lay_out
+from graphengine.view.layout import MARGIN, PITCH, Layout, Place, Size, lay_out
 from graphengine.view.levels import Level, Levels, Link, entry_key, exit_key
 from graphengine.view.scopes import Box, boxes_of
 from graphengine.view.summary import number_text
@@ -87,14 +87,15 @@ def shape_note(graph: Graph, value: str) -> str:
 def _panel(graph: Graph, level: Level, levels: Levels, texts: Texts) -> Panel:
     drafts = {draft.key: draft for draft in _drafts(graph, level, levels)}
     edges = {Edge(link.source, link.value, link.target, link.port): link for link in level.links}
-    rooms = {key: max([_literal_room(text) for _, text in draft.literals], default=16) for key, draft in drafts.items()}
+    rooms = {key: max([_literal_room(text) for _, text in draft.literals], default=0) for key, draft in drafts.items()}
     for link in level.links:
         widest = max((text_width(text, LABEL) for text in texts(link)), default=0)
         rooms[link.target] = max(rooms[link.target], widest + 14)
     first = [entry_key(value) for value in level.entries]
     last = [] if level.box is levels.root else [exit_key(name) for name, _ in level.exits]
     sizes = {key: draft.size for key, draft in drafts.items()}
-    layout = lay_out(sizes, list(edges), rooms, first, last)
+    side = 0 if level.entries else MARGIN
+    layout = lay_out(sizes, list(edges), rooms, first, last, side)
     shapes = tuple(draft._replace(place=layout.places[key]) for key, draft in drafts.items())
     wires = tuple(Wire(link, _points(edge, sizes, layout)) for edge, link in edges.items())
     return Panel(level.box.key, level.box.title, layout.width, layout.height, shapes, wires)

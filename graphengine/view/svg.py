@@ -13,15 +13,30 @@ from graphengine.view.layout import Place
 from graphengine.view.levels import Link
 from graphengine.view.picture import Panel, Shape, Wire, shortened
 
-COLOURS = """\
-.ge{--paper:#fff;--ink:#1d2530;--soft:#5b6675;--line:#a3adba;--node:#f5f7fa;--edge:#c0c8d2;--input:#e6f0fb;
---parameter:#fdf1d3;--output:#e4f4ea;--gradient:#c0212b;
---series0:#2f6fb5}
-@media (prefers-color-scheme:dark){.ge{--paper:#14181f;--ink:#e4e9f0;--soft:#9aa6b5;--line:#5d6a7c;--node:#1f2630;
---edge:#414d5d;--input:#1b2f45;--parameter:#3b3012;--output:#19352a;--gradient:#ff8b86;
---series0:#7db4f0}}
+PALETTE = {
+    "paper": ("#ffffff", "#14181f"),
+    "ink": ("#1d2530", "#e4e9f0"),
+    "soft": ("#566170", "#9aa6b5"),
+    "line": ("#a3adba", "#5d6a7c"),
+    "node": ("#f5f7fa", "#1f2630"),
+    "edge": ("#c0c8d2", "#414d5d"),
+    "input": ("#e6f0fb", "#1b2f45"),
+    "parameter": ("#fdf1d3", "#3b3012"),
+    "output": ("#e4f4ea", "#19352a"),
+    "gradient": ("#c0212b", "#ff8b86"),
+    "series0": ("#2f6fb5", "#7db4f0"),
+}
+"""The colours by name, each for a light and for a dark surrounding."""
+
+
+def _colours(which: int) -> str:
+    return "".join(f"--{name}:{pair[which]};" for name, pair in PALETTE.items())
+
+
+COLOURS = f""".ge{{{_colours(0)}}}
+@media (prefers-color-scheme:dark){{.ge{{{_colours(1)}}}}}
 """
-"""Colours of a picture that stands alone; a page brings its own."""
+"""The colours of a picture that stands alone; a page has its own way to choose between light and dark."""
 
 BASE = """\
 .ge{font:12px system-ui,-apple-system,"Segoe UI",Roboto,"DejaVu Sans",sans-serif;font-variant-numeric:tabular-nums}
@@ -78,17 +93,21 @@ def alone(width: int, height: int, description: str, style: str, elements: Itera
     )
 
 
-def panel_elements(panel: Panel, labelled: Labelled) -> Iterator[str]:
-    """The elements of a panel: wires below shapes, each in the order of the panel."""
+def panel_elements(panel: Panel, labelled: Labelled, *, changing: bool = False) -> Iterator[str]:
+    """The elements of a panel: wires below shapes, each in the order of the panel.
+
+    Where labels are `changing` a wire has two of them even if they are empty now.
+    """
     for wire in panel.wires:
-        yield _wire(wire, labelled(wire.link))
+        yield _wire(wire, labelled(wire.link), changing=changing)
     for shape in panel.shapes:
         yield _shape(shape)
 
 
-def _wire(wire: Wire, label: Label) -> str:
+def _wire(wire: Wire, label: Label, *, changing: bool) -> str:
     end = wire.points[-1]
-    texts = _text("value", end.x - 7, end.y - 5, label.above) + _text("gradient", end.x - 7, end.y + 14, label.below)
+    texts = _text("value", end.x - 7, end.y - 5, label.above, empty=changing)
+    texts += _text("gradient", end.x - 7, end.y + 14, label.below, empty=changing)
     return f'<g class="wire{" off" * label.off}"><path d="{path_of(wire.points)}"/>{texts}</g>'
 
 
@@ -117,7 +136,9 @@ def _shape(shape: Shape) -> str:
         "note", middle, y + 14, note
     )
     literals = "".join(_literal(x, y + shape.size.ins[position], text) for position, text in shape.literals)
-    return f'<g class="shape {shape.kind}"><title>{markup(shape.key)}</title>{rect}{texts}{literals}</g>'
+    told = shape.title if shortened(shape.title) != shape.title else shape.note if note != shape.note else ""
+    hint = f"<title>{markup(told)}</title>" if told else ""
+    return f'<g class="shape {shape.kind}">{hint}{rect}{texts}{literals}</g>'
 
 
 def _point(shape: Shape) -> str:
@@ -129,5 +150,5 @@ def _literal(x: int, y: int, text: str) -> str:
     return f'<g class="literal"><path d="M{x - 14} {y}H{x}"/>{_text("value", x - 18, y + 4, text)}</g>'
 
 
-def _text(kind: str, x: int, y: int, text: str) -> str:
-    return f'<text class="{kind}" x="{x}" y="{y}">{markup(text)}</text>' if text else ""
+def _text(kind: str, x: int, y: int, text: str, *, empty: bool = False) -> str:
+    return f'<text class="{kind}" x="{x}" y="{y}">{markup(text)}</text>' if text or empty else ""

@@ -1,0 +1,45 @@
+"""`view`: a model as a page for the browser."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from graphengine.cli.opening import decoded, find_model, open_changed
+from graphengine.cli.options import Inputs, ModelName, OutputFormat, Plugins, Settings
+from graphengine.cli.output import Format, print_json
+from graphengine.cli.values import named_values
+
+
+def view(
+    file: ModelName,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="Default: the model's name with .html, in this folder."),
+    ] = None,
+    show: Annotated[bool, typer.Option("--open", help="Open the page; without -o it is a temporary file.")] = False,
+    inputs: Inputs = None,
+    settings: Settings = None,
+    output_format: OutputFormat = Format.text,
+    plugins: Plugins = None,
+) -> None:
+    """Write a page that shows MODEL at work: its graph with values and gradients, step by step, and its training.
+
+    The page is one file that needs no network. With --input it shows one evaluation instead of the training.
+    """
+    from graphengine.format.files import write_bytes
+    from graphengine.view.pages import page_of
+
+    model, given = open_changed(file, plugins, settings or [])
+    page = page_of(model, decoded(model, {**given, **named_values("--input", inputs or [])})).encode()
+    path = output or Path(tempfile.mkdtemp() if show else ".") / f"{find_model(file).stem}.html"
+    write_bytes(path, page)
+    if output_format is Format.json:
+        print_json({"page": str(path), "bytes": len(page)})
+    else:
+        typer.echo(f"page written to {path}", err=True)
+    if show:
+        typer.launch(path.resolve().as_uri())

@@ -1,0 +1,48 @@
+// What there is to say of one item. All of it is set as text, never as markup.
+
+import { film, one } from "./film.js";
+
+const panel = one("#details");
+let chosen = null;
+let opener = null;
+
+export function describe(key, frame) {
+  const item = film.items[key];
+  if (!item) return;
+  if (chosen === null) opener = document.activeElement;
+  chosen = key;
+  one("h2", panel).textContent = item.name;
+  one("#about").textContent = item.about ?? "";
+  one("pre", panel).textContent = item.json ?? "";
+  const told = { kind: item.kind, type: item.type, formula: item.formula, ...happening(key, frame), "in the file": item.place };
+  const rows = Object.entries(told).filter(([, text]) => text);
+  one("dl", panel).replaceChildren(...rows.flatMap(([name, text]) => [element("dt", name), element("dd", text)]));
+  panel.hidden = false;
+}
+
+export function refresh(frame) {
+  if (chosen !== null) describe(chosen, frame);
+}
+
+export function close() {
+  if (chosen === null) return false;
+  chosen = null;
+  panel.hidden = true;
+  opener?.focus();
+  return true;
+}
+
+// What the steps of this frame do at the item.
+function happening(key, frame) {
+  const told = {};
+  film.steps.forEach(([phase, at], index) => {
+    if (at === key) told[phase] = film.frames[frame].texts[index];
+  });
+  return told;
+}
+
+function element(name, text) {
+  const made = document.createElement(name);
+  made.textContent = text;
+  return made;
+}

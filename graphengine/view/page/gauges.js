@@ -1,0 +1,14 @@
+// The marks in the charts.
+
+import { all, film, one } from "./film.js";
+
+const gauges = all(".gauge");
+
+export function mark(frame) {
+  film.frames[frame].marks.forEach(({ x, y, d }, index) => {
+    const gauge = gauges[index];
+    one(".upright", gauge)?.setAttribute("transform", `translate(${x} 0)`);
+    one(".mark", gauge)?.setAttribute("transform", `translate(${x} ${y})`);
+    one(".drawn", gauge)?.setAttribute("d", d);
+  });
+}

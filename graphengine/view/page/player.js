@@ -1,0 +1,98 @@
+// Which frame and which step is shown, and the two ways to play: step by step, or iteration by iteration.
+
+import { clamp, film, one } from "./film.js";
+import { mark } from "./gauges.js";
+import { refresh } from "./details.js";
+import { show, visible } from "./graph.js";
+import { reveal } from "./zoom.js";
+
+const [stepSlider, frameSlider] = [one("#step"), one("#frame")];
+const steps = film.steps.length;
+export const now = { frame: 0, step: Math.max(0, steps - 1) };
+let timer = null;
+
+export function go(frame, step) {
+  now.frame = clamp(frame, 0, film.frames.length - 1);
+  now.step = clamp(step, 0, Math.max(0, steps - 1));
+  stepSlider.value = now.step;
+  frameSlider.value = now.frame;
+  show(now.frame, now.step);
+  mark(now.frame);
+  refresh(now.frame);
+  tell();
+}
+
+function tell() {
+  const frame = film.frames[now.frame];
+  const [phase, at] = film.steps[now.step] ?? ["", ""];
+  const trained = frame.iteration > 0;
+  one("#phase").textContent = phase;
+  one("#phase").className = phase;
+  one("#count").textContent = trained ? `iteration ${frame.iteration} of ${film.last}` : "";
+  one("#epoch").textContent = trained ? `epoch ${frame.epoch}${frame.rate ? `, learning rate ${frame.rate}` : ""}` : "";
+  const lines = (frame.texts[now.step] ?? "").split("\n");
+  one("#say").replaceChildren(
+    ...lines.map((text) => {
+      const line = document.createElement("p");
+      line.textContent = text;
+      return line;
+    }),
+  );
+  stepSlider.setAttribute("aria-valuetext", `${phase} ${at}`);
+  frameSlider.setAttribute("aria-valuetext", `iteration ${frame.iteration}`);
+}
+
+export function step(by) {
+  const next = now.step + by;
+  if (next >= steps && now.frame < film.frames.length - 1) go(now.frame + 1, 0);
+  else if (next < 0 && now.frame > 0) go(now.frame - 1, steps - 1);
+  else go(now.frame, next);
+  reveal(visible(film.steps[now.step]?.[1]));
+}
+
+const atEnd = (stepping) => now.frame === film.frames.length - 1 && (!stepping || now.step === steps - 1);
+
+// Start or stop; from the end it starts again.
+export function play(stepping) {
+  if (stop(stepping)) return;
+  if (atEnd(stepping)) go(0, stepping ? 0 : now.step);
+  const tick = () => {
+    stepping ? step(1) : go(now.frame + 1, now.step);
+    if (atEnd(stepping)) stop();
+  };
+  const pause = stepping ? 900 : clamp(8000 / film.frames.length, 60, 500);
+  timer = { id: setInterval(tick, pause), stepping };
+  playButton(stepping).textContent = "⏸";
+}
+
+// Gives whether what is asked for was playing.
+export function stop(stepping) {
+  if (timer === null) return false;
+  const was = timer.stepping;
+  clearInterval(timer.id);
+  timer = null;
+  playButton(was).textContent = "▶";
+  return was === stepping;
+}
+
+const playButton = (stepping) => one(stepping ? "#play" : "#run");
+
+export function startPlayer() {
+  stepSlider.max = Math.max(0, steps - 1);
+  frameSlider.max = film.frames.length - 1;
+  one("#iterations").hidden = film.frames.length < 2;
+  one("#end").hidden = !film.end;
+  one("#end").textContent = film.end ?? "";
+  stepSlider.addEventListener("input", () => {
+    stop();
+    go(now.frame, Number(stepSlider.value));
+    reveal(visible(film.steps[now.step]?.[1]));
+  });
+  frameSlider.addEventListener("input", () => {
+    stop();
+    go(Number(frameSlider.value), now.step);
+  });
+  one("#play").addEventListener("click", () => play(true));
+  one("#run").addEventListener("click", () => play(false));
+  go(0, steps - 1);
+}

@@ -1,0 +1,76 @@
+// Moving and zooming: one transform of the whole picture.
+
+import { clamp, one } from "./film.js";
+import { arranged, rectangle } from "./graph.js";
+
+const picture = one("#picture");
+const view = { x: 0, y: 0, scale: 1 };
+const READABLE = 0.8; // a picture is not made smaller than this to begin with
+
+const draw = () => one("#view").setAttribute("transform", `translate(${view.x} ${view.y}) scale(${view.scale})`);
+
+// All of the picture if it can be read like that, else its left part.
+export function fit(least = READABLE) {
+  const { width } = picture.getBoundingClientRect();
+  view.scale = clamp(width / arranged.width, least, 1.15);
+  view.x = Math.max(0, (width - arranged.width * view.scale) / 2);
+  view.y = 0;
+  resize();
+}
+
+// The frame is as high as the picture, within limits.
+export function resize() {
+  const height = clamp(arranged.height * view.scale, 120, Math.max(220, innerHeight * 0.62));
+  picture.style.height = `${Math.round(height)}px`;
+  draw();
+}
+
+export function zoom(factor, x = picture.clientWidth / 2, y = picture.clientHeight / 2) {
+  const scale = clamp(view.scale * factor, 0.05, 4);
+  view.x = x - ((x - view.x) * scale) / view.scale;
+  view.y = y - ((y - view.y) * scale) / view.scale;
+  view.scale = scale;
+  draw();
+}
+
+// Move as little as it takes to see an item.
+export function reveal(place) {
+  if (!place) return;
+  const { x, y, width, height } = rectangle(place);
+  const frame = picture.getBoundingClientRect();
+  view.x = nearer(view.x, x, width, frame.width, arranged.width, 90);
+  view.y = nearer(view.y, y, height, frame.height, arranged.height, 24);
+  draw();
+}
+
+function nearer(offset, start, size, room, whole, margin) {
+  if (whole * view.scale <= room + 2) return offset;
+  const [from, to] = [offset + start * view.scale - margin, offset + (start + size) * view.scale + margin];
+  return from < 0 ? offset - from : to > room ? offset - Math.min(to - room, from) : offset;
+}
+
+export function listenToPointer() {
+  picture.addEventListener(
+    "wheel",
+    (event) => {
+      if (!event.ctrlKey && !event.metaKey) return;
+      event.preventDefault();
+      const frame = picture.getBoundingClientRect();
+      zoom(Math.exp(-event.deltaY / 300), event.clientX - frame.left, event.clientY - frame.top);
+    },
+    { passive: false },
+  );
+  picture.addEventListener("pointerdown", (event) => {
+    const from = { x: event.clientX - view.x, y: event.clientY - view.y };
+    const move = (moved) => {
+      if (moved.pointerId !== event.pointerId) return;
+      [view.x, view.y] = [moved.clientX - from.x, moved.clientY - from.y];
+      draw();
+    };
+    addEventListener("pointermove", move);
+    for (const end of ["pointerup", "pointercancel"]) {
+      addEventListener(end, () => removeEventListener("pointermove", move), { once: true });
+    }
+  });
+  addEventListener("resize", resize);
+}

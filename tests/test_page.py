@@ -1,0 +1,383 @@
+"""The page in a real browser: Chromium, driven by Playwright. Without them these tests are skipped with the reason.
+
+`pip install playwright` and a Chromium are needed; its place is /usr/bin/chromium or what CHROMIUM says.
+"""
+
+import os
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+from documents import MODELS, document, linreg, model, training, write
+from test_cli import cli, cli_json
+from test_pictures import HOSTILE, layered
+
+import graphengine as ge
+from graphengine.view.film import chosen_iterations
+from graphengine.view.pages import page_of
+
+CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or "/usr/bin/chromium"
+QUIET = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
+QUIET += ["--disable-component-update", "--disable-sync"]
+SINGLE = MODELS / "linreg_single_sample.json"
+
+
+@pytest.fixture(scope="module")
+def browser():
+    playwright = pytest.importorskip(
+        "playwright.sync_api", reason="playwright is not installed: pip install playwright"
+    )
+    if not Path(CHROMIUM).exists():
+        pytest.skip(f"there is no Chromium at {CHROMIUM}; apt-get install chromium, or set CHROMIUM")
+    with playwright.sync_playwright() as driver:
+        started = driver.chromium.launch(executable_path=CHROMIUM, args=QUIET)
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def opened(browser, tmp_path):
+    """Opens a page; at the end nothing may have been said on the console and nothing asked of the network."""
+    noise, contexts = [], []
+
+    def open_page(html, width=1280, height=900, scheme="light"):
+        file = tmp_path / f"page{len(contexts)}.html"
+        file.write_text(html, encoding="utf-8")
+        context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)
+        page = context.new_page()
+        page.on("console", lambda message: noise.append(message.text))
+        page.on("pageerror", lambda error: noise.append(str(error)))
+        page.on("dialog", lambda dialog: (noise.append(dialog.message), dialog.dismiss()))
+        page.on("request", lambda request: noise.append(request.url) if request.url != file.as_uri() else None)
+        page.goto(file.as_uri())
+        contexts.append(context)
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert [text for text in noise if not text.startswith("data:,")] == []
+
+
+@pytest.fixture(scope="module")
+def single():
+    return page_of(ge.load(SINGLE))
+
+
+def said(page):
+    return page.locator("#say p").all_inner_texts()
+
+
+def labels(page):
+    return page.locator(".value").all_text_contents(), page.locator(".gradient").all_text_contents()
+
+
+def until(page, holds):
+    """Wait until something holds; the page's own policy forbids Playwright to look for it inside the page."""
+    for _ in range(100):
+        if holds():
+            return
+        page.wait_for_timeout(50)
+    raise AssertionError("it never held")
+
+
+def number_of(page):
+    return page.locator("#count").inner_text()
+
+
+def set_slider(page, name, number):
+    page.locator(name).evaluate("(e, n) => {e.value = n; e.dispatchEvent(new Event('input'))}", number)
+
+
+# ---------------------------------------------------------------- what it shows
+
+
+def test_the_page_begins_with_the_first_iteration_complete(opened, single):
+    page = opened(single)
+    values, gradients = labels(page)
+    assert [text for text in gradients if text] == ["-24", "-8", "8", "1"]
+    assert {"2", "3", "10", "6", "4", "16"} == set(values)
+    assert said(page)[-1].startswith("theta rises from 2 to 2.24: y_hat (6) is below y (10)")
+    assert page.locator("#phase").inner_text() == "update"
+
+
+def test_the_step_slider_walks_forward_backward_and_update(opened, single):
+    page = opened(single)
+    phases, seen = [], []
+    for number in range(7):
+        set_slider(page, "#step", number)
+        phases.append(page.locator("#phase").inner_text())
+        seen.append(said(page)[0])
+        assert page.locator(".shape.active").count() == 1
+    assert phases == ["forward"] * 3 + ["backward"] * 3 + ["update"]
+    assert seen[:3] == [
+        "y_hat = theta * x = 2 * 3 = 6",
+        "error = y - y_hat = 10 - 6 = 4",
+        "loss = error * error = 4 * 4 = 16",
+    ]
+    set_slider(page, "#step", 4)
+    assert said(page)[-1] == "d_error/d_y_hat = -1  →  8 * (-1) = -8"
+    assert [text for text in labels(page)[1] if text] == ["-8", "8", "1"]
+
+
+def test_the_iteration_slider_changes_values_picture_and_charts(opened, single):
+    page = opened(single)
+    before = (
+        labels(page),
+        page.locator(".fit .drawn").get_attribute("d"),
+        page.locator(".loss .mark").get_attribute("transform"),
+    )
+    set_slider(page, "#frame", 1)
+    after = (
+        labels(page),
+        page.locator(".fit .drawn").get_attribute("d"),
+        page.locator(".loss .mark").get_attribute("transform"),
+    )
+    assert page.locator("#count").inner_text() == "iteration 2 of 300"
+    assert all(old != new for old, new in zip(before, after, strict=True))
+
+
+def test_the_charts_are_loss_parameters_fit_and_landscape(opened, single):
+    page = opened(single)
+    names = ["loss", "parameters", "fit", "landscape"]
+    assert [page.locator(f".gauge.{name}").count() for name in names] == [1, 1, 1, 1]
+    assert page.locator(".fit .dot").count() == 6
+
+
+def test_two_parameters_have_a_landscape_of_shades(opened):
+    page = opened(page_of(ge.load(MODELS / "misra1a.json")))
+    assert page.locator(".landscape .shade").count() == 9
+    assert page.locator(".landscape .way").get_attribute("d").count("L") >= 3
+
+
+def test_a_training_that_diverges_is_shown_as_far_as_it_comes(opened):
+    content = linreg(theta=1.0, training=training(learning_rate=1e200, epochs=5, data="d"))
+    content["data"] = {"d": {"type": "inline", "values": {"x": [1e3, 2e3], "y": [1.0, 2.0]}}}
+    page = opened(page_of(ge.Model.from_dict(content)))
+    assert "training diverged at iteration" in page.locator("#end").inner_text()
+
+
+def test_given_inputs_are_shown_without_a_training(opened):
+    page = opened(page_of(ge.load(SINGLE), {"x": -3.0, "y": 1.0}))
+    assert "d_y_hat/d_theta = x = -3  →  -14 * (-3) = 42" in page.evaluate("film.textContent")
+    assert not page.locator("#iterations").is_visible()
+    assert page.locator(".gauge").count() == 0
+
+
+# ---------------------------------------------------------------- how it is used
+
+
+def test_play_walks_through_steps_and_iterations(opened, single):
+    page = opened(single)
+    page.locator("#run").click()
+    until(page, lambda: number_of(page) not in ("iteration 1 of 300", "iteration 2 of 300"))
+    page.locator("#run").click()
+    page.locator("#play").click()
+    before = number_of(page)
+    until(page, lambda: number_of(page) != before)
+    assert page.locator("#play").inner_text() == "⏸"
+    page.locator("#play").click()
+    assert page.locator("#play").inner_text() == "▶"
+
+
+def test_the_keyboard_does_it_all(opened, single):
+    page = opened(single)
+    page.keyboard.press("Home")
+    assert said(page) == ["y_hat = theta * x = 2 * 3 = 6"]
+    page.keyboard.press("ArrowRight")
+    assert said(page) == ["error = y - y_hat = 10 - 6 = 4"]
+    page.keyboard.press("ArrowDown")
+    assert page.locator("#count").inner_text() == "iteration 2 of 300"
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("ArrowLeft")
+    assert page.locator("#count").inner_text() == "iteration 1 of 300"
+    page.keyboard.press("p")
+    until(page, lambda: number_of(page) != "iteration 1 of 300")
+    page.keyboard.press("p")
+    page.keyboard.press(" ")
+    assert page.locator("#play").inner_text() == "⏸"
+    page.keyboard.press(" ")
+    theme = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    page.keyboard.press("t")
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") != theme
+    while page.evaluate("document.activeElement.dataset.key") != "error":
+        page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    assert page.locator("#details h2").inner_text() == "error"
+    page.keyboard.press("Escape")
+    assert not page.locator("#details").is_visible()
+    assert page.evaluate("document.activeElement.dataset.key") == "error"
+
+
+def test_details_of_a_node_are_its_steps_its_json_and_its_place(opened, single):
+    page = opened(single)
+    page.locator(".shape.node").nth(1).click()
+    told = page.locator("#details").inner_text()
+    assert "linreg_single_sample.json:18:5 (/nodes/1)" in told
+    assert '{"id": "error", "op": "sub", "inputs": ["y", "y_hat"]}' in told
+    assert "error = y - y_hat = 10 - 6 = 4" in told
+    page.locator(".shape.parameter").click()
+    assert "(/parameters/theta)" in page.locator("#details").inner_text()
+
+
+def test_functions_open_and_close(opened):
+    page = opened(page_of(layered(), {"x": 1.0, "y": 2.0}))
+    node = page.get_by_role("button", name="node layer2/product")
+    assert node.count() == 0
+    page.get_by_role("button", name="box layer2").click()
+    assert node.is_visible()
+    page.get_by_role("button", name="box layer2").click()
+    assert not node.is_visible()
+    page.locator("#fold").click()
+    assert page.locator(".shape.node:visible").count() == 11
+    overlaps = """() => {
+      const boxes = [...document.querySelectorAll('.panel:not(.closed) .shape:not(.point):not(.open) > rect')]
+        .map((rect) => rect.getBoundingClientRect());
+      return boxes.filter((a, i) => boxes.some((b, j) => i < j && a.left < b.right - 1 && b.left < a.right - 1
+        && a.top < b.bottom - 1 && b.top < a.bottom - 1)).length;
+    }"""
+    assert page.evaluate(overlaps) == 0
+
+
+def test_an_open_box_shows_which_step_is_at_work(opened):
+    page = opened(page_of(layered(), {"x": 1.0, "y": 2.0}))
+    page.keyboard.press("Home")
+    assert page.locator(".shape.active").get_attribute("data-key") == "layer1"
+    page.keyboard.press("f")
+    assert page.locator(".shape.active").get_attribute("data-key") == "layer1/product"
+
+
+def test_a_graph_of_2000_nodes_is_folded_and_takes_less_than_two_seconds_of_computing(opened):
+    nodes = {}
+    for index in range(1000):
+        nodes[f"p{index}"] = ("mul", [f"t{index - 1}" if index else "x", f"w{index}"])
+        nodes[f"t{index}"] = ("tanh", [f"p{index}"])
+    deep = model(nodes, inputs={"x": []}, parameters={f"w{index}": 1.5 for index in range(1000)})
+    html = page_of(deep, {"x": 1.0})
+    page = opened("<p>nothing yet</p>")
+    session = page.context.new_cdp_session(page)
+    session.send("Performance.enable", {"timeDomain": "threadTicks"})
+    (Path(page.url.removeprefix("file://"))).write_text(html, encoding="utf-8")
+    page.reload()
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("0")
+    page.locator(".shape.box").first.press("Enter")
+    assert page.locator(".shape.node:visible").count() == 40
+    metrics = {metric["name"]: metric["value"] for metric in session.send("Performance.getMetrics")["metrics"]}
+    assert metrics["TaskDuration"] < 2
+
+
+def test_a_phone_shows_all_of_it_in_its_width(opened, single):
+    page = opened(single, width=360, height=740)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    sizes = page.evaluate(
+        "[...document.querySelectorAll('button')].filter(b => b.offsetParent).map(b => b.offsetHeight)"
+    )
+    assert min(sizes) >= 30
+    assert 12 * page.evaluate("document.querySelector('#view').getCTM().a") >= 9
+
+
+# ---------------------------------------------------------------- safety and readability
+
+
+def test_a_hostile_model_stays_inert(opened):
+    content = linreg(shape=(), theta=2.0, training=training(data="d", batch_size=1, epochs=2))
+    content |= {"name": HOSTILE, "description": f"{HOSTILE}]]></svg></script><script>alert(3)</script>$script"}
+    content["inputs"]["x"]["description"] = HOSTILE
+    content["data"] = {"d": {"type": "inline", "values": {"x": [3.0], "y": [10.0]}}}
+    page = opened(page_of(ge.Model.from_dict(content)))
+    assert page.locator("h1").inner_text().startswith("</title><script>alert(1)</script>")
+    page.locator(".shape.input").first.click()
+    assert page.locator("#about").inner_text().startswith("</title><script>")
+    assert page.locator("img, iframe, object, embed, a, form").count() == 0
+    assert page.locator("script").count() == 2
+    assert page.title().startswith("</title>")
+
+
+def test_the_policy_lets_no_other_script_run(browser, single, tmp_path):
+    file = tmp_path / "page.html"
+    file.write_text(single.replace("</main>", "</main><script>document.title = 'changed'</script>"), encoding="utf-8")
+    page = browser.new_page()
+    refused = []
+    page.on("console", lambda message: refused.append(message.text))
+    page.goto(file.as_uri())
+    assert page.title() == "linreg_single_sample"
+    assert "Content Security Policy" in refused[0]
+    page.close()
+
+
+CONTRAST = """() => {
+  const channel = (c) => (c /= 255) <= 0.03928 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4;
+  const canvas = document.createElement('canvas').getContext('2d', {willReadFrequently: true});
+  const light = (color) => {
+    canvas.fillStyle = color; canvas.fillRect(0, 0, 1, 1);
+    const [r, g, b] = canvas.getImageData(0, 0, 1, 1).data;
+    return 0.2126 * channel(r) + 0.7152 * channel(g) + 0.0722 * channel(b);
+  };
+  const behind = (element) => {
+    const own = element.closest('.shape')?.querySelector('rect');
+    if (own) return getComputedStyle(own).fill;
+    for (let at = element; at; at = at.parentElement) {
+      const color = getComputedStyle(at).backgroundColor;
+      if (!/, 0\\)$|transparent/.test(color)) return color;
+    }
+  };
+  const found = {};
+  for (const element of document.querySelectorAll('h1,p,b,span,label,button,dt,dd,pre,summary,svg text')) {
+    if (!element.textContent.trim() || !element.getClientRects().length) continue;
+    const color = element instanceof SVGElement ? getComputedStyle(element).fill : getComputedStyle(element).color;
+    const [a, b] = [light(color), light(behind(element))].sort((x, y) => y - x);
+    const ratio = (a + 0.05) / (b + 0.05);
+    const name = `${element.tagName} ${element.getAttribute('class')} ${element.textContent.slice(0, 20)}`;
+    if (ratio < 4.5) found[name] = ratio;
+  }
+  return found;
+}"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_all_text_has_readable_contrast(opened, single, scheme):
+    page = opened(single, scheme=scheme)
+    page.locator(".shape.node").first.click()
+    for step in (0, 4, 6):
+        set_slider(page, "#step", step)
+        assert page.evaluate(CONTRAST) == {}
+
+
+# ---------------------------------------------------------------- without a browser
+
+
+@pytest.mark.parametrize("name", ["linreg", "linreg_single_sample", "misra1a", "noint1", "logistic_iris"])
+def test_a_page_of_a_small_model_has_less_than_300_kb(name):
+    assert len(page_of(ge.load(MODELS / f"{name}.json")).encode()) < 300_000
+
+
+def test_a_page_asks_for_nothing():
+    page = page_of(ge.load(SINGLE))
+    assert set(re.findall(r"https?://[^\"'\s<)]+", page)) <= {"http://www.w3.org/2000/svg"}
+    assert "default-src 'none'; script-src 'sha256-" in page
+
+
+def test_chosen_iterations_begin_dense_and_have_both_ends():
+    assert chosen_iterations(5, 10) == {1, 2, 3, 4, 5}
+    assert chosen_iterations(1000, 1) == {1}
+    many = sorted(chosen_iterations(10_000, 100))
+    assert (many[0], many[-1]) == (1, 10_000)
+    assert many[1] - many[0] < many[-1] - many[-2]
+
+
+def test_the_command_writes_a_page(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert "page written to linreg.html" in cli("view", "linreg").stderr
+    told = cli_json("view", SINGLE, "-o", "other.html", "--input", "x=3", "--input", "y=10")
+    assert told["bytes"] == len((tmp_path / "other.html").read_bytes())
+    assert (tmp_path / "linreg.html").read_text(encoding="utf-8").startswith("<!doctype html>")
+
+
+def test_the_command_opens_the_page(tmp_path, monkeypatch):
+    launched = []
+    monkeypatch.setattr("typer.launch", launched.append)
+    cli("view", write(tmp_path / "m.json", document({"z": ("neg", ["x"])}, parameters={"x": 1.0})), "--open")
+    assert launched[0].startswith("file://")
+    assert launched[0].endswith("/m.html")
