@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -18,6 +18,8 @@ from graphengine.graph import Graph, GraphNode, Operand
 from graphengine.inference import elementwise, normalized_axes
 from graphengine.registry import OPS
 from graphengine.shapes import ArrayType, PythonNumber
+
+Types: TypeAlias = Mapping[str, ArrayType]
 
 
 class Instruction(NamedTuple):
@@ -108,12 +110,13 @@ def is_float(kind: ArrayType | None) -> bool:
 def lower(graph: Graph) -> list[Instruction]:
     """The instructions of a graph whose shapes are all known, in its order."""
     instructions: list[Instruction] = []
+    alike: dict[Any, Instruction] = {}
     read = {operand for node in graph.nodes for operand in node.inputs}.union(graph.outputs.values())
     for node in graph.nodes:
         if len(node.outputs) > 1:
             instructions += _several_outputs(node, graph, read)
         elif node.op != "constant":
-            instructions.append(_lower_node(node, graph))
+            instructions.append(_lower_alike(node, graph.types, alike))
     return instructions
 
 
@@ -135,9 +138,23 @@ def _several_outputs(node: GraphNode, graph: Graph, read: set[Operand]) -> list[
     return [call, *items]
 
 
-def _lower_node(node: GraphNode, graph: Graph) -> Instruction:
-    kind = graph.types[node.id]
-    kinds = [graph.types.get(operand) if isinstance(operand, str) else None for operand in node.inputs]
+def _lower_alike(node: GraphNode, types: Types, alike: dict[Any, Instruction]) -> Instruction:
+    """Lower a node; one like an earlier one, the same instance on operands of the same types, is lowered like it."""
+    kinds: tuple[Any, ...] = tuple([types[ref] if type(ref) is str else (type(ref), repr(ref)) for ref in node.inputs])
+    key = (id(node.node), kinds)
+    found = alike.get(key)
+    if found is None:
+        names = tuple([str(place) if type(ref) is str else ref for place, ref in enumerate(node.inputs)])
+        given = {name: kind for name, kind in zip(names, kinds, strict=True) if isinstance(name, str)}
+        given[node.id] = types[node.id]
+        found = alike[key] = _lower_node(node._replace(inputs=names), given)
+    inputs = tuple([node.inputs[int(ref)] if type(ref) is str else ref for ref in found.inputs])
+    return Instruction(found.function, inputs, node.id, *found[3:])
+
+
+def _lower_node(node: GraphNode, types: Types) -> Instruction:
+    kind = types[node.id]
+    kinds = [types.get(operand) if isinstance(operand, str) else None for operand in node.inputs]
     values = [graph_kind for graph_kind in kinds if graph_kind is not None]
     literal = any(isinstance(operand, (int, float)) for operand in node.inputs)
     if not node.is_core or any(None in of.shape for of in [kind, *values]) or (literal and node.op in _SPECIAL):
@@ -147,7 +164,7 @@ def _lower_node(node: GraphNode, graph: Graph) -> Instruction:
         divides = node.op == "div" and isinstance(inputs[1], float) and inputs[1] != 0
         text, function = ("{0} / {1}", operator.truediv) if divides else SCALAR[node.op]
         return Instruction(function, inputs, node.id, kind, text, scalar=True)
-    lowered = _SPECIAL.get(node.op, _by_ufunc)(node, graph, kind)
+    lowered = _SPECIAL.get(node.op, _by_ufunc)(node, types, kind)
     return lowered or _call(node, kinds, kind)
 
 
@@ -165,10 +182,10 @@ def _as_float(operand: Operand) -> Operand:
     return float(operand) if type(operand) is int else operand
 
 
-def _by_ufunc(node: GraphNode, graph: Graph, kind: ArrayType) -> Instruction | None:
+def _by_ufunc(node: GraphNode, types: Types, kind: ArrayType) -> Instruction | None:
     """A ufunc that writes into a buffer; of scalars, one that gives a Python float."""
     function = OPS[node.op].numpy
-    if not isinstance(function, np.ufunc) or _mixed(node, graph):
+    if not isinstance(function, np.ufunc) or _mixed(node, types):
         return None
     if kind.shape == ():
         return Instruction(_typed(function, (), kind), node.inputs, node.id, kind)
@@ -183,9 +200,9 @@ def _with_out(function: np.ufunc) -> Callable[..., Any]:
     return lambda x, y, out: function(x, y, out=out)
 
 
-def _mixed(node: GraphNode, graph: Graph) -> bool:
+def _mixed(node: GraphNode, types: Types) -> bool:
     """Whether a double scalar, which the plan holds as a Python float, meets values that it must widen."""
-    kinds = [graph.types[operand] for operand in node.inputs if isinstance(operand, str)]
+    kinds = [types[operand] for operand in node.inputs if isinstance(operand, str)]
     strong = any(is_float(kind) and kind.dtype is not PythonNumber.FLOAT for kind in kinds)
     return strong and any(kind.dtype in (np.float32, np.float16) for kind in kinds)
 
@@ -221,8 +238,8 @@ REDUCE = {
 }
 
 
-def _reduction(node: GraphNode, graph: Graph, kind: ArrayType) -> Instruction | None:
-    x = graph.types[node.inputs[0]]  # type: ignore[index]
+def _reduction(node: GraphNode, types: Types, kind: ArrayType) -> Instruction | None:
+    x = types[node.inputs[0]]  # type: ignore[index]
     axes = normalized_axes(node.node.axis, len(x.shape))  # type: ignore[attr-defined]
     reduce = REDUCE[node.op]
     return _reduce(node, kind, reduce, axes if len(axes) != 1 else axes[0], node.node.keepdims)  # type: ignore[attr-defined]
@@ -241,16 +258,16 @@ def _reduce(node: GraphNode, kind: ArrayType, reduce: Any, axes: Any, keepdims: 
     return Instruction(call, node.inputs[:1], node.id, kind, writes=True)
 
 
-def _sum_to(node: GraphNode, graph: Graph, kind: ArrayType) -> Instruction | None:
+def _sum_to(node: GraphNode, types: Types, kind: ArrayType) -> Instruction | None:
     """One reduction where one does; the general case is the node's own."""
-    x = graph.types[node.inputs[0]]  # type: ignore[index]
+    x = types[node.inputs[0]]  # type: ignore[index]
     extra = len(x.shape) - len(kind.shape)
     if node.inputs[1] is not None or x.shape[extra:] != kind.shape:
         return None
     return _reduce(node, kind, np.add.reduce, tuple(range(extra)), False)
 
 
-def _reshape(node: GraphNode, graph: Graph, kind: ArrayType) -> Instruction | None:
+def _reshape(node: GraphNode, types: Types, kind: ArrayType) -> Instruction | None:
     if len(node.inputs) > 1 and node.inputs[1] is not None:
         return None
     shape = kind.shape
@@ -259,19 +276,19 @@ def _reshape(node: GraphNode, graph: Graph, kind: ArrayType) -> Instruction | No
     return Instruction(lambda x: np.asarray(x).reshape(shape), node.inputs[:1], node.id, kind, aliases=True)
 
 
-def _transpose(node: GraphNode, graph: Graph, kind: ArrayType) -> Instruction:
+def _transpose(node: GraphNode, types: Types, kind: ArrayType) -> Instruction:
     axes = node.node.axes  # type: ignore[attr-defined]
     return Instruction(lambda x: x.transpose(axes), node.inputs, node.id, kind, aliases=True)
 
 
-def _broadcast_to(node: GraphNode, graph: Graph, kind: ArrayType) -> Instruction | None:
+def _broadcast_to(node: GraphNode, types: Types, kind: ArrayType) -> Instruction | None:
     if node.inputs[1] is not None:
         return None
     shape: Any = kind.shape
     return Instruction(lambda x: np.broadcast_to(x, shape), node.inputs[:1], node.id, kind, aliases=True)
 
 
-def _cast(node: GraphNode, graph: Graph, kind: ArrayType) -> Instruction | None:
+def _cast(node: GraphNode, types: Types, kind: ArrayType) -> Instruction | None:
     if kind.shape == ():
         return None
 
@@ -286,15 +303,15 @@ def _cast(node: GraphNode, graph: Graph, kind: ArrayType) -> Instruction | None:
     return Instruction(call, node.inputs, node.id, kind, writes=True)
 
 
-def _matmul(node: GraphNode, graph: Graph, kind: ArrayType) -> Instruction | None:
+def _matmul(node: GraphNode, types: Types, kind: ArrayType) -> Instruction | None:
     """Two vectors go through the array's own `dot`, which has less to decide; the rest is a ufunc."""
-    x, y = (graph.types[operand] for operand in node.inputs)  # type: ignore[index]
+    x, y = (types[operand] for operand in node.inputs)  # type: ignore[index]
     if len(x.shape) == len(y.shape) == 1 and is_float(kind):
         return Instruction(dot, node.inputs, node.id, kind, "float({0}.dot({1}))", sums=True)
-    return _by_ufunc(node, graph, kind)
+    return _by_ufunc(node, types, kind)
 
 
-def _one_hot(node: GraphNode, graph: Graph, kind: ArrayType) -> Instruction:
+def _one_hot(node: GraphNode, types: Types, kind: ArrayType) -> Instruction:
     """A comparison with the possible indices, made once, that writes numbers instead of truth values."""
     indices = np.arange(node.node.depth)  # type: ignore[attr-defined]
     shape: Any = kind.shape
@@ -307,7 +324,7 @@ def _one_hot(node: GraphNode, graph: Graph, kind: ArrayType) -> Instruction:
     return Instruction(call, node.inputs, node.id, kind, writes=True)
 
 
-def _into(node: GraphNode, graph: Graph, kind: ArrayType) -> Instruction:
+def _into(node: GraphNode, types: Types, kind: ArrayType) -> Instruction:
     """An op of one input whose class can write its result into an array that is there."""
     into, dtype = node.node.into, kind.array_dtype  # type: ignore[attr-defined]
     shape: Any = kind.shape
@@ -318,11 +335,11 @@ def _into(node: GraphNode, graph: Graph, kind: ArrayType) -> Instruction:
     return Instruction(call, node.inputs, node.id, kind, writes=True)
 
 
-def _take_along_axis(node: GraphNode, graph: Graph, kind: ArrayType) -> Instruction | None:
+def _take_along_axis(node: GraphNode, types: Types, kind: ArrayType) -> Instruction | None:
     """Indexing along the last axis with the row numbers made once."""
     if node.node.axis not in (-1, len(kind.shape) - 1):  # type: ignore[attr-defined]
         return None
-    size: Any = graph.types[node.inputs[0]].shape[-1]  # type: ignore[index]
+    size: Any = types[node.inputs[0]].shape[-1]  # type: ignore[index]
     shape: Any = kind.shape
     rows = np.arange(math.prod(shape[:-1]))[:, None]
 
@@ -347,7 +364,7 @@ NAMES: Mapping[str, Any] = {
 }
 """The functions that the texts of instructions name."""
 
-_SPECIAL: Mapping[str, Callable[[GraphNode, Graph, ArrayType], Instruction | None]] = {
+_SPECIAL: Mapping[str, Callable[[GraphNode, Types, ArrayType], Instruction | None]] = {
     **dict.fromkeys(REDUCE, _reduction),
     "sum_to": _sum_to,
     "reshape": _reshape,
