@@ -723,3 +723,28 @@ def test_a_weight_decay_multiplier_scales_the_decay_of_its_parameter(rule, given
     lost = {name: 1 - float(value) for name, value in model.parameters.items()}
     assert lost["a"] > 0
     assert lost["b"] == pytest.approx(lost["a"] / 4, rel=1e-9)
+
+
+def test_a_rule_may_call_functions_of_its_model_or_of_its_file(rule_file):
+    moved = {
+        "inputs": {"x": {}, "by": {}},
+        "attributes": {"times": {"default": -1}},
+        "nodes": [
+            {"id": "part", "op": "mul", "inputs": ["times", "by"]},
+            {"id": "z", "op": "add", "inputs": ["x", "part"]},
+        ],
+        "outputs": {"z": "z"},
+    }
+    nodes = [STEP[0], {"id": "new", "op": "moved", "inputs": ["parameter", "step"], "attributes": {"times": -2}}]
+    rule = {"inputs": rule_content()["inputs"], "nodes": nodes, "outputs": {"parameter": "new"}}
+    content = regression({"type": "sgd", "learning_rate": 0.02})
+    plain = ge.Model.from_dict(content)
+    plain.train()
+    own = {**regression({"type": "mine", "learning_rate": 0.01}), "functions": {"mine": rule, "moved": moved}}
+    from_model = ge.Model.from_dict(own)
+    from_model.train()
+    from_file = ge.Model.from_dict(regression({"type": "sgd", "learning_rate": 0.01}))
+    from_file.train(update_rule=rule_file(**rule, functions={"moved": moved}))
+    for model in (from_model, from_file):
+        for name, expected in plain.parameters.items():
+            np.testing.assert_allclose(model.parameters[name], expected, rtol=1e-14)

@@ -9,7 +9,7 @@ import typer
 
 from graphengine.cli.failures import WORK_FAILED
 from graphengine.cli.opening import decoded, open_changed
-from graphengine.cli.options import Inputs, ModelName, OutputFormat, Plugins, Settings
+from graphengine.cli.options import Inputs, ModelName, Of, OutputFormat, Plugins, Settings, Wrt
 from graphengine.cli.output import Format, print_json, print_line, print_table
 from graphengine.cli.values import named_values
 from graphengine.errors import UsageError
@@ -27,10 +27,8 @@ SIZE = 3
 
 def gradcheck(
     file: ModelName,
-    of: Annotated[str | None, typer.Option(metavar="NAME", help="Default: the loss, or the only output.")] = None,
-    wrt: Annotated[
-        list[str] | None, typer.Option(metavar="NAME", help="Default: the trainable parameters. May be repeated.")
-    ] = None,
+    of: Of = None,
+    wrt: Wrt = None,
     inputs: Inputs = None,
     settings: Settings = None,
     seed: Annotated[int, typer.Option(help="Of the directions, and of inputs that are made up.")] = 0,

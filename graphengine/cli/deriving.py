@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 import typer
 
 from graphengine.cli.opening import open_changed
-from graphengine.cli.options import ModelName, OutputFormat, Plugins, Settings, UpdateRuleFile
+from graphengine.cli.options import ModelName, Of, OutputFormat, Plugins, Settings, UpdateRuleFile, Wrt
 from graphengine.cli.output import Format, array_text, print_line
 from graphengine.errors import UsageError
 
@@ -30,10 +30,8 @@ Output: TypeAlias = Annotated[
 
 def grad(
     file: ModelName,
-    of: Annotated[str | None, typer.Option(metavar="NAME", help="Default: the loss, or the only output.")] = None,
-    wrt: Annotated[
-        list[str] | None, typer.Option(metavar="NAME", help="Default: the trainable parameters. May be repeated.")
-    ] = None,
+    of: Of = None,
+    wrt: Wrt = None,
     output: Output = None,
     settings: Settings = None,
     output_format: OutputFormat = Format.text,

@@ -36,3 +36,10 @@ UpdateRuleFile: TypeAlias = Annotated[
     typer.Option(metavar="FILE", help="A file with an update rule, in place of the one that the training names."),
 ]
 OutputFormat: TypeAlias = Annotated[Format, typer.Option("--format", help="For people or for machines.")]
+Of: TypeAlias = Annotated[
+    str | None, typer.Option("--of", metavar="NAME", help="Default: the loss, or the only output.")
+]
+Wrt: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option("--wrt", metavar="NAME", help="Default: the trainable parameters. May be repeated."),
+]

@@ -244,6 +244,7 @@ class FunctionFile(FunctionDocument):
     opset_imports: Annotated[dict[str, PositiveInt], Field(min_length=1)]
     name: Annotated[str, Field(min_length=1, max_length=200)]
     metadata: dict[str, Any] | None = None
+    functions: dict[Identifier, FunctionDocument] = {}
 
 
 # ---------------------------------------------------------------- data

@@ -59,7 +59,7 @@ class Declaration:
             return solver_problems(training, self.graph)
         try:
             if training:
-                rule = rule or named_rule(training.optimizer.type, self.document.functions)
+                rule = rule or named_rule(training.optimizer.type, self.document)
         except GraphEngineError as error:
             return list(error.problems)
         if rule is None:
@@ -124,7 +124,7 @@ class Declaration:
         if given is None and training.optimizer.is_solver:
             raise TrainingError(f"'{training.optimizer.type}' is a solver: it has no update rule, and no training step")
         try:
-            rule = given or named_rule(training.optimizer.type, self.document.functions)
+            rule = given or named_rule(training.optimizer.type, self.document)
         except GraphEngineError as error:
             raise TrainingError(error.problems) from None
         if problems := optimizer_problems(rule.function, training.optimizer):

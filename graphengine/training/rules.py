@@ -65,18 +65,20 @@ def shipped_rules() -> Mapping[str, FunctionFile]:
     return shipped_files("graphengine.training", "rules")
 
 
-def find_rule(name: str, functions: Mapping[str, FunctionDocument] | None = None) -> FunctionFile:
-    """The rule of that name: a function of the model, or a shipped one.
+def find_rule(name: str, model: ModelDocument | None = None) -> FunctionFile:
+    """The rule of that name: a function of the model, which may call the model's other ones, or a shipped one.
 
     Raises
     ------
     InvalidModelError
         GE210 if there is none.
     """
-    if functions and name in functions:
-        content = functions[name].model_dump(exclude_defaults=True)
-        header = {"format": FUNCTION_FORMAT, "format_version": 1, "opset_imports": {"core": 1}, "name": name}
-        return FunctionFile.model_validate({**header, **content})
+    if model and name in model.functions:
+        own = dict(model.functions)
+        written = own.pop(name)
+        parts: dict[str, Any] = {key: getattr(written, key) for key in FunctionDocument.model_fields}
+        header: dict[str, Any] = {"format": FUNCTION_FORMAT, "format_version": 1, "opset_imports": model.opset_imports}
+        return FunctionFile(**header, **parts, name=name, functions=own)
     rules = shipped_rules()
     if name not in rules:
         hint = did_you_mean(name, [*rules, *SOLVERS], "update rules and solvers")
@@ -86,10 +88,10 @@ def find_rule(name: str, functions: Mapping[str, FunctionDocument] | None = None
     return rules[name]
 
 
-def named_rule(name: str, functions: Mapping[str, FunctionDocument]) -> WrittenRule:
+def named_rule(name: str, model: ModelDocument) -> WrittenRule:
     """The rule that an optimizer names, with its place; raises as `find_rule`."""
-    pointer = make_pointer(("functions", name)) if name in functions else ""
-    return WrittenRule(find_rule(name, functions), pointer=pointer)
+    pointer = make_pointer(("functions", name)) if name in model.functions else ""
+    return WrittenRule(find_rule(name, model), pointer=pointer)
 
 
 def given_rule(rule: str | Path | FunctionFile) -> WrittenRule:
@@ -275,6 +277,7 @@ def _build(rule: FunctionFile, attributes: Mapping[str, Any], kind: ArrayType) -
         name=rule.name,
         dtype=dtype_name(kind.dtype),  # type: ignore[arg-type]
         inputs=inputs,
+        functions=rule.functions,
         nodes=[substituted(node, numbers) for node in rule.nodes],
         outputs=rule.outputs,
     )
