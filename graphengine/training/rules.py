@@ -77,7 +77,8 @@ def find_rule(name: str, model: ModelDocument | None = None) -> FunctionFile:
         own = dict(model.functions)
         written = own.pop(name)
         parts: dict[str, Any] = {key: getattr(written, key) for key in FunctionDocument.model_fields}
-        header: dict[str, Any] = {"format": FUNCTION_FORMAT, "format_version": 1, "opset_imports": model.opset_imports}
+        imports = {"core": 1, **model.opset_imports}
+        header: dict[str, Any] = {"format": FUNCTION_FORMAT, "format_version": 1, "opset_imports": imports}
         return FunctionFile(**header, **parts, name=name, functions=own)
     rules = shipped_rules()
     if name not in rules:
