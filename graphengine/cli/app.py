@@ -15,6 +15,7 @@ from typer.core import TyperGroup
 
 from graphengine.cli.checking import gradcheck
 from graphengine.cli.deriving import grad, step
+from graphengine.cli.explaining import explain_gradient
 from graphengine.cli.failures import stopped_quietly, told
 from graphengine.cli.fitting import fit
 from graphengine.cli.inspecting import schema, show, validate
@@ -24,7 +25,7 @@ from graphengine.cli.running import run
 from graphengine.cli.tracing import trace
 from graphengine.cli.viewing import view
 
-COMMANDS = (fit, validate, show, trace, view, grad, gradcheck, step, ops, schema)
+COMMANDS = (fit, validate, show, trace, view, explain_gradient, grad, gradcheck, step, ops, schema)
 
 
 class Commands(TyperGroup):

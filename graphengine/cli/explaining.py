@@ -1,0 +1,52 @@
+"""`explain-gradient`: whether and how the gradient of the loss reaches each parameter, and what is in the way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from graphengine.cli.opening import open_model
+from graphengine.cli.options import ModelName, OutputFormat, Plugins
+from graphengine.cli.output import Format, print_json, print_line
+
+if TYPE_CHECKING:
+    from graphengine.view.flow import Flow
+
+MAX_STOPS = 12
+"""A longer path is shown without its middle."""
+
+
+def explain_gradient(
+    file: ModelName,
+    of: Annotated[str | None, typer.Option(metavar="NAME", help="Default: the loss, or the only output.")] = None,
+    wrt: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Default: all parameters. May be repeated.")
+    ] = None,
+    output_format: OutputFormat = Format.text,
+    plugins: Plugins = None,
+) -> None:
+    """Tell whether the gradient of the loss of MODEL reaches its parameters: along which paths, or what blocks it."""
+    from graphengine.view.flow import explain_gradient as explained
+
+    model = open_model(file, plugins)
+    flows = explained(model.graph, of or model.default_loss(), wrt or None)
+    if output_format is Format.json:
+        print_json({"model": model.graph.name, "gradients": [asdict(flow) for flow in flows]})
+        return
+    for flow in flows:
+        for line in _lines(flow):
+            print_line(line)
+
+
+def _lines(flow: Flow) -> Iterator[str]:
+    yield flow.text
+    for path in flow.paths:
+        stops = path if len(path) <= MAX_STOPS else (*path[:6], f"... {len(path) - 11} more ...", *path[-5:])
+        yield f"  {' -> '.join(stops)}"
+    if flow.count > len(flow.paths):
+        yield f"  ... and {flow.count - len(flow.paths)} more"
+    for block in flow.blocks:
+        yield f"  blocked at node '{block.node}' ({block.op}), after '{block.operand}': {block.reason}"
