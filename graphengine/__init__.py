@@ -12,6 +12,8 @@ Each name is imported when it is first asked for, so that `graphengine --help` a
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from graphengine.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from graphengine import errors, nodes
     from graphengine.autodiff import gradient
@@ -21,8 +23,6 @@ if TYPE_CHECKING:
     from graphengine.node import Node
     from graphengine.registry import register
     from graphengine.training import History
-
-__version__ = "0.1.0"
 
 __all__ = [
     "Graph",

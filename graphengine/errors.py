@@ -72,6 +72,7 @@ CODES = {
     "GE506": "a file of tensors is not the one that the model was written with",
     "GE601": "a training diverged",
     "GE602": "a training cannot start",
+    "GE603": "a checkpoint cannot be read, or belongs to another training",
     "GE701": "a node class breaks the node contract",
     "GE702": "an op of that name is registered already",
     "GE801": "a wrong command line",

@@ -36,7 +36,7 @@ from graphengine.limits import DEFAULT, Limits
 from graphengine.notebook import Pictured
 from graphengine.training import Fit, History, Iteration, Solver, Trainer
 from graphengine.training.data import Arrays
-from graphengine.training.declaration import Declaration, RuleSource
+from graphengine.training.declaration import Declaration, RuleSource, Saving
 from graphengine.training.statistics import fit_of
 from graphengine.training.step import Step, step_graph
 from graphengine.values import InexactError, decode_array, initial_value
@@ -202,6 +202,8 @@ class Model(Pictured):
         each input (a frame of pandas or polars, a table of Arrow). Keywords replace keys of the
         training section; `learning_rate` replaces that of the optimizer, `update_rule` (a rule file) its rule.
         `validation_data`, in the same forms as `data`, takes the place of what the section says of validation data.
+        `checkpoints` is a folder for what the training needs to go on if it is interrupted; with `resume` it goes on
+        from the newest checkpoint there, to the last bit as if it had never stopped.
 
         Raises
         ------
@@ -227,10 +229,15 @@ class Model(Pictured):
         *,
         update_rule: RuleSource = None,
         validation_data: Any = None,
+        checkpoints: str | Path | None = None,
+        resume: bool = False,
         **overrides: Any,
     ) -> Trainer | Solver:
         """The training that `train` runs: its data loaded, nothing computed yet."""
-        trainer = self._declared.trainer(self.values, data, overrides, update_rule, validation_data)
+        if resume and checkpoints is None:
+            raise UsageError("say from where to resume: checkpoints=FOLDER")
+        saving = Saving(None if checkpoints is None else Path(checkpoints), resume)
+        trainer = self._declared.trainer(self.values, data, overrides, update_rule, validation_data, saving)
         if isinstance(trainer, Trainer):
             require_memory(
                 trainer.stepper.step.graph, self.limits, bind_sizes(trainer.batches.shapes, self.graph.types)

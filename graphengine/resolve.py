@@ -292,7 +292,7 @@ def loss_problems(document: ModelDocument, graph: Graph) -> Iterator[Problem]:
         )
 
 
-_TRAINING_NOT_YET = ("accumulate", "checkpoint")
+_TRAINING_NOT_YET = ("accumulate",)
 
 
 def unsupported_parts(document: ModelDocument) -> Iterator[Problem]:

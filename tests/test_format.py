@@ -314,7 +314,6 @@ def test_control_characters_of_a_file_do_not_reach_the_message(text):
     ("path", "value", "pointer"),
     [
         (("training", "accumulate"), 2, "/training/accumulate"),
-        (("training", "checkpoint"), {"every_epochs": 1}, "/training/checkpoint"),
     ],
 )
 def test_what_the_format_has_and_this_version_does_not_run_is_said(path, value, pointer):
@@ -326,11 +325,6 @@ def test_what_the_format_has_and_this_version_does_not_run_is_said(path, value, 
     assert found.column > 1
     with pytest.raises(ge.errors.UnsupportedError):
         ge.Model.from_dict(content)
-
-
-def test_every_part_that_is_not_supported_is_told_in_one_run():
-    content = changed(changed(whole(), "training", "accumulate", value=2), "training", "checkpoint", value={"keep": 2})
-    assert codes_of(content) == ["GE900", "GE900"]
 
 
 def test_a_key_with_its_default_is_not_unsupported():

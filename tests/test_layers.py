@@ -38,6 +38,7 @@ ORDER = [
     ("notebook",),
     ("extras", "collector"),
     ("errors",),
+    ("version",),
 ]
 """The layers from the top; a module may import from its own layer and from those below."""
 

@@ -510,3 +510,18 @@ def test_a_trained_model_is_saved_with_its_values_and_goes_on_from_there(tmp_pat
     again.train(DATA, epochs=2)
     assert again.parameters["theta"] == first.parameters["theta"]
     assert orjson.loads((tmp_path / "m.json").read_bytes())["parameters"]["theta"]["value"] != 0.0
+
+
+def test_a_history_becomes_a_frame_with_a_column_for_each_number():
+    model = ge.Model.from_dict(
+        document(
+            {"s": ("mul", ["w", "t"]), "q": ("square", ["s"]), "loss": ("sum", ["q"])},
+            parameters={"w": [[1.0, 2.0]], "t": 1.0},
+            training=training(learning_rate=0.01, epochs=3),
+        )
+    )
+    history = model.train({})
+    frame = history.to_frame()
+    assert list(frame.columns) == ["epoch", "iteration", "loss", "gradient_norm", "w[0,0]", "w[0,1]", "t"]
+    assert frame["loss"].tolist() == history.losses
+    assert frame["w[0,1]"].iloc[-1] == model.parameters["w"][0, 1]

@@ -21,6 +21,7 @@ from graphengine.cli.fitting import fit
 from graphengine.cli.inspecting import schema, show, validate
 from graphengine.cli.listing import ops
 from graphengine.cli.predicting import predict
+from graphengine.cli.resuming import resume_check
 from graphengine.cli.running import run
 from graphengine.cli.tracing import trace
 from graphengine.cli.viewing import view
@@ -74,6 +75,7 @@ def start(
         raise typer.Exit(2)
 
 
+app.command("resume-check")(resume_check)
 app.command("run")(run)
 app.command("train", help="Train MODEL as its training section says.")(run)
 app.command("predict")(predict)

@@ -1,30 +1,96 @@
-"""A training with a progress bar, on a terminal and nowhere else."""
+"""A training as people like to see it: a bar on a terminal, a log of JSON lines, and an end that Ctrl-C may bring."""
 
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from graphengine.errors import UsageError
+from graphengine.view.escaping import escaped
 
 if TYPE_CHECKING:
-    from graphengine.training import Solver, Trainer
+    from graphengine.training import Iteration, Solver, Trainer
 
 
-def train(trainer: Trainer | Solver, *, quiet: bool) -> None:
-    """Run a training to its end, with a bar on stderr if that is a terminal."""
-    if sys.stderr.isatty() and not quiet:
-        _train_with_bar(trainer)
-        return
-    for _ in trainer.chunks():
-        pass
+def train(trainer: Trainer | Solver, *, quiet: bool, log: Path | None = None) -> None:
+    """Run a training to its end, with a bar on stderr if that is a terminal.
+
+    On Ctrl-C a checkpoint is written, if there is a folder for them, and said how to go on.
+    """
+    with ExitStack() as stack:
+        seen = [stack.enter_context(_bar(trainer))] if sys.stderr.isatty() and not quiet else []
+        if log is not None:
+            seen.append(stack.enter_context(_log(trainer, log)))
+        try:
+            for row in trainer.chunks():
+                for see in seen:
+                    see(row)
+        except KeyboardInterrupt:
+            stack.close()
+            typer.echo(escaped(_how_to_go_on(trainer)), err=True)
+            raise
 
 
-def _train_with_bar(trainer: Trainer | Solver) -> None:
+def _how_to_go_on(trainer: Trainer | Solver) -> str:
+    """Save what there is, and say where."""
+    done = f"interrupted after iteration {len(trainer.history)}"
+    if trainer.checkpoints is None:
+        return f"{done}; with --checkpoint FOLDER a training can be interrupted without loss"
+    trainer.save_checkpoint()
+    return f"{done}; go on with --checkpoint {trainer.checkpoints.folder} --resume"
+
+
+@contextmanager
+def _bar(trainer: Trainer | Solver) -> Iterator[Any]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    loss = TextColumn("loss {task.fields[loss]}")
-    columns = (TextColumn("training"), BarColumn(), MofNCompleteColumn(), loss, TimeRemainingColumn())
+    loss, rate = TextColumn("loss {task.fields[loss]}"), TextColumn("{task.fields[rate]}")
+    columns = (TextColumn("training"), BarColumn(), MofNCompleteColumn(), loss, rate, TimeRemainingColumn())
+    limited = trainer.total_iterations < sys.maxsize
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        bar = progress.add_task("training", total=trainer.total_iterations, loss="")
-        for row in trainer.chunks():
-            progress.update(bar, completed=row.iteration, loss=f"{row.loss:.6g}")
+        bar = progress.add_task("", total=trainer.total_iterations if limited else None, loss="", rate="")
+
+        def see(row: Iteration) -> None:
+            rate = f"rate {trainer.learning_rate:.3g}" if trainer.learning_rate is not None else ""
+            progress.update(bar, completed=row.iteration, loss=f"{row.loss:.6g}", rate=rate)
+
+        yield see
+
+
+@contextmanager
+def _log(trainer: Trainer | Solver, path: Path) -> Iterator[Any]:
+    """Adds a line to a file now and then, and for each check, so that a training can be followed from elsewhere."""
+    import orjson
+
+    from graphengine.format.writing import encode_array
+
+    try:
+        file = path.open("ab")
+    except OSError as error:
+        raise UsageError(f"--log {path}: {error.strerror or error}", code="GE101") from error
+    began, told = time.monotonic(), len(trainer.history.checks)
+
+    def see(row: Iteration) -> None:
+        nonlocal told
+        checks = trainer.history.checks
+        new = {} if len(checks) == told else {name: encode_array(each) for name, each in checks[-1].values.items()}
+        told = len(checks)
+        line: dict[str, Any] = {
+            "iteration": row.iteration,
+            "epoch": row.epoch,
+            "loss": row.loss,
+            "gradient_norm": row.gradient_norm,
+        }
+        line |= {"learning_rate": trainer.learning_rate, "seconds": round(time.monotonic() - began, 3)}
+        file.write(orjson.dumps({**line, **({"check": new} if new else {})}) + b"\n")
+        file.flush()
+
+    with file:
+        yield see

@@ -12,6 +12,7 @@ from graphengine.cli.opening import decoded, open_changed
 from graphengine.cli.options import Inputs, ModelName, OutputFormat, Plugins, Settings, UpdateRuleFile
 from graphengine.cli.output import Format, json_values, print_json, print_line, print_values
 from graphengine.cli.progress import train
+from graphengine.cli.resuming import checkpoint_folder
 from graphengine.cli.values import named_values
 from graphengine.errors import UsageError
 
@@ -35,6 +36,17 @@ def run(
     seed: Annotated[int | None, typer.Option(help="Of the shuffling, in place of the file's.")] = None,
     shuffle: Annotated[bool | None, typer.Option("--shuffle/--no-shuffle", help="In place of the file's.")] = None,
     update_rule: UpdateRuleFile = None,
+    checkpoint: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Save the training there as it goes, so that it can go on.")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the newest checkpoint, if there is one.")
+    ] = False,
+    log: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Add lines of JSON to it as the training goes.")
+    ] = None,
+    plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw the loss curve: .png, .svg or .pdf.")] = None,
+    curve: Annotated[bool, typer.Option("--curve", help="Print the loss curve.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print errors only.")] = False,
     output_format: OutputFormat = Format.text,
     plugins: Plugins = None,
@@ -44,19 +56,35 @@ def run(
     Inputs given with --input are the values to evaluate, or the data to train on in place of the file's.
     """
     check_folder(save)
+    saving = checkpoint_folder(checkpoint, resume=resume)
+    if plot:
+        from graphengine.view.curve import check_format
+
+        check_format(plot)
     opened, given = open_changed(model, plugins, settings or [], update_rule)
     given = decoded(opened, {**given, **named_values("--input", inputs or [])})
     overrides = {name: context.params[name] for name in OVERRIDES if context.params[name] is not None}
     history, outputs = None, {}
     if context.info_name == "train" or opened.document.training or overrides or update_rule:
-        trainer = opened.trainer(given or None, **overrides)
-        train(trainer, quiet=quiet)
+        trainer = opened.trainer(given or None, **saving, **overrides)
+        train(trainer, quiet=quiet, log=log)
         history, outputs = trainer.history, _outputs_on_data(opened, trainer)
     else:
         outputs = _evaluate(opened, given)
     if save:
         opened.save(save)
     _report(opened, history, outputs, save, output_format, quiet=quiet)
+    if history:
+        _show_curve(history, plot, printed=curve and output_format is Format.text)
+
+
+def _show_curve(history: History, plot: Path | None, *, printed: bool) -> None:
+    from graphengine.view.curve import save_curve, terminal_curve
+
+    if printed:
+        typer.echo(terminal_curve(history.losses))
+    if plot:
+        save_curve(history, plot)
 
 
 def check_folder(save: Path | None) -> None:

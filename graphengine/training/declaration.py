@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
@@ -24,9 +25,11 @@ from graphengine.errors import (
 from graphengine.executor import Executor
 from graphengine.format.documents import FunctionFile, ModelDocument, TrainingDocument
 from graphengine.format.reading import problems_of
+from graphengine.format.writing import fingerprint
 from graphengine.graph import Graph
 from graphengine.resolve import dangling_references, loss_problems, unsupported_parts
 from graphengine.shapes import ArrayType
+from graphengine.training.checkpoint import Checkpoints, identity
 from graphengine.training.data import Arrays, given_data, load_data, require_finite
 from graphengine.training.loop import Trainer
 from graphengine.training.rules import given_rule, named_rule, optimizer_problems
@@ -35,6 +38,16 @@ from graphengine.training.statistics import SUM_OF_SQUARES, squared_residual, wi
 from graphengine.training.validation import check_problems
 
 RuleSource = str | Path | FunctionFile | None
+
+
+class Saving(NamedTuple):
+    """Where a training writes its checkpoints, if anywhere, and whether it goes on from those that are there."""
+
+    folder: Path | None = None
+    resume: bool = False
+
+
+NOT_SAVED = Saving()
 
 
 class Declaration:
@@ -175,16 +188,41 @@ class Declaration:
         overrides: Mapping[str, Any],
         update_rule: RuleSource = None,
         validation: Any = None,
+        saving: Saving = NOT_SAVED,
     ) -> Trainer | Solver:
         """The training of `values`, ready to run; raises as `section` and `rule`."""
         training = self.section(overrides, has_validation=validation is not None)
         if training.optimizer.is_solver and update_rule is None and self._given_rule is None:
+            if saving.folder is not None:
+                raise TrainingError(f"the solver '{training.optimizer.type}' writes no checkpoints")
             return self._solver(self.graph, values, data, training)
         rule = self.rule(training, update_rule)
         declared = training.validation.data if training.validation else None
         apart = validation if validation is not None else declared
         checked = None if apart is None else self._data(apart, training)
-        return Trainer(self.graph, values, training, self._data(data, training), rule, checked)
+        arrays = self._data(data, training)
+        trainer = Trainer(self.graph, values, training, arrays, rule, checked)
+        if saving.folder is not None:
+            seen = {**arrays, **{f"validation/{name}": array for name, array in (checked or {}).items()}}
+            self._save(trainer, saving, identity(self.document.name, self._fingerprint, training, rule, seen))
+        return trainer
+
+    @cached_property
+    def _fingerprint(self) -> str:
+        return fingerprint(self.document)
+
+    @staticmethod
+    def _save(trainer: Trainer, saving: Saving, own: Mapping[str, Any]) -> None:
+        """Let a trainer write checkpoints into a folder, and go on from the newest there if that is wanted."""
+        assert saving.folder is not None
+        section, per_epoch = trainer.training.checkpoint, trainer.batches.per_epoch
+        trainer.checkpoints = Checkpoints(saving.folder, own, section, per_epoch)
+        if not saving.resume and trainer.checkpoints.exist:
+            hint = "go on from there by resuming, or name another folder"
+            raise TrainingError(f"{saving.folder} has checkpoints already", code="GE603", hint=hint)
+        state = trainer.checkpoints.newest()
+        if state is not None:
+            trainer.state = state
 
     def least_squares(
         self, values: dict[str, Any], data: Any, residual: str | None, max_iterations: int | None

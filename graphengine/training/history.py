@@ -6,8 +6,10 @@ are always there. A training of any length therefore takes a fixed amount of mem
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from graphengine.extras import optional
 from graphengine.notebook import Pictured
@@ -73,6 +75,16 @@ class Thinned:
         self.flags(1)
         self.extend([row], 1)
 
+    @property
+    def state(self) -> dict[str, Any]:
+        """All there is to it, for a checkpoint; the last row once more behind the others."""
+        return {"seen": self.seen, "stride": self.stride, "rows": [*self._rows, self._last]}
+
+    @state.setter
+    def state(self, state: Mapping[str, Any]) -> None:
+        self.seen, self.stride = state["seen"], state["stride"]
+        *self._rows, self._last = [tuple(row) if isinstance(row, list) else row for row in state["rows"]]
+
     def __iter__(self) -> Iterator[tuple[int, Any]]:
         """The kept rows with their numbers, from 0."""
         for place, row in enumerate(self._rows):
@@ -90,8 +102,22 @@ class History(Pictured):
     def __init__(self, per_epoch: int = 1, names: Sequence[str] = ()) -> None:
         self._per_epoch, self._names = per_epoch, tuple(names)
         self._iterations, self._epochs, self._checks = Thinned(), Thinned(), Thinned()
+        self._parts = {"iterations": self._iterations, "epochs": self._epochs, "checks": self._checks}
         self.stopped: str | None = None
         """Why the training ended before its last iteration, in words."""
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """All there is to it, for a checkpoint."""
+        state = {name: part.state for name, part in self._parts.items()}
+        state["iterations"]["rows"] = list(map(np.array, zip(*state["iterations"]["rows"], strict=True)))
+        return state
+
+    @state.setter
+    def state(self, state: Mapping[str, Any]) -> None:
+        rows = list(zip(*map(_items, state["iterations"]["rows"]), strict=True))
+        for name, part in self._parts.items():
+            part.state = {**state[name], "rows": rows} if name == "iterations" else state[name]
 
     def flags(self, count: int) -> list[bool]:
         """For the next `count` iterations, whether each is to be recorded."""
@@ -155,6 +181,22 @@ class History(Pictured):
         size = f"{len(self)} iterations, {self.epochs_trained} epochs"
         return f"<History: {size}, loss {self.first_loss:.6g} -> {self.last_loss:.6g}>"
 
+    def to_frame(self) -> Any:
+        """The recorded iterations as a frame of pandas, a column for each number; the extra `frame` installs it.
+
+        Raises
+        ------
+        UsageError
+            GE803 if pandas is not installed.
+        """
+        pandas = optional("pandas", "frame")
+        rows = []
+        for row in self.iterations:
+            parameters = {name: np.asarray(value) for name, value in (row.parameters or {}).items()}
+            numbers = {"epoch": row.epoch, "iteration": row.iteration, "loss": row.loss}
+            rows.append(numbers | {"gradient_norm": row.gradient_norm} | _numbers(parameters))
+        return pandas.DataFrame(rows)
+
     def plot(self, axes: Any = None) -> Any:
         """Draw the loss of each recorded iteration with matplotlib; gives its axes. The extra `plot` installs it.
 
@@ -188,3 +230,17 @@ class History(Pictured):
     def last_loss(self) -> float:
         """The loss before the last update."""
         return self.losses[-1]
+
+
+def _numbers(arrays: Mapping[str, np.ndarray[Any, Any]]) -> dict[str, Any]:
+    """The numbers of arrays by name and, where there are several, index: `theta`, `w[0,1]`."""
+    return {
+        f"{name}[{','.join(map(str, place))}]" if place else name: array[place]
+        for name, array in arrays.items()
+        for place in np.ndindex(array.shape)
+    }
+
+
+def _items(column: np.ndarray[Any, Any]) -> list[Any]:
+    """The items of a column of rows; double scalars as Python floats, as a plan gives them."""
+    return column.tolist() if column.ndim == 1 and column.dtype == np.float64 else list(column)

@@ -10,6 +10,7 @@ import math
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from graphengine.errors import DivergenceError, TrainingError
 from graphengine.format.documents import FunctionFile, TrainingDocument
 from graphengine.graph import Graph
 from graphengine.training.batches import Batches
+from graphengine.training.checkpoint import Checkpoints
 from graphengine.training.course import Chunk, Course
 from graphengine.training.history import SMALL, History, Iteration
 from graphengine.training.schedules import rate_at
@@ -73,6 +75,8 @@ class Trainer:
         self.stepper = Stepper(graph, values, training, rule, self.batches, recorded)
         self.history = History(self.batches.per_epoch, recorded)
         self._prepare_checks(data, validation)
+        self.checkpoints: Checkpoints | None = None
+        """Where the training is saved as it goes."""
         self._epoch: list[float] = []
         """Sums of the losses of the samples of the current epoch, one for each size of batches that is complete."""
         self._total = 0.0
@@ -114,17 +118,30 @@ class Trainer:
         length, course = 1, Course(self.batches, self.total_iterations, len(self.history))
         while course.done < course.total and not self.history.stopped:
             began = time.perf_counter()
-            chunk = course.take(int(min(longest or length, self._checks.next(course.done) - course.done)))
+            chunk = course.take(int(min(longest or length, self._next_event(course.done) - course.done)))
             self._run(chunk)
             if self._checks.is_due(course.done):
                 self._check()
             if time.monotonic() - started >= (self.training.max_seconds or math.inf):
                 self.history.stopped = f"the time is up ({self.training.max_seconds:g} s)"
+            if self.checkpoints and self.checkpoints.is_due(course.done):
+                self.save_checkpoint()
             seconds = max(time.perf_counter() - began, 1e-9)
             length = max(1, min(4 * length, int(chunk.count * CHUNK_SECONDS / seconds)))
             if self.history.stopped or course.done == course.total:
-                self._restore_best()
+                self._finish()
             yield self.history.last
+
+    def _next_event(self, done: int) -> float:
+        """The iteration at whose end something else is due."""
+        saved = self.checkpoints.every.next(done) if self.checkpoints else math.inf
+        return min(self._checks.next(done), saved)
+
+    def _finish(self) -> None:
+        """Write the last checkpoint, from which a longer training goes on, and give the model its best values."""
+        self.save_checkpoint()
+        if self._early and self._early.values:
+            self.values.update(self._early.values)
 
     def _run(self, chunk: Chunk) -> None:
         """Run the iterations of a chunk, write the history and give the model its new values."""
@@ -145,7 +162,7 @@ class Trainer:
     def _add_epochs(self, chunk: Chunk, totals: Sequence[float]) -> None:
         """Write the mean loss of each epoch once all its samples were used."""
         for piece, total in zip(chunk.pieces, totals, strict=True):
-            self._total = total
+            self._total = 0.0 if piece.ends_epoch else total
             if piece.last:
                 self._epoch.append(chunk.size * total)
             if piece.ends_epoch:
@@ -162,9 +179,45 @@ class Trainer:
             monitor = self._early.document.monitor
             losses = self.history.epochs[-1:] if monitor == LOSS else []
             value = losses[0].loss if losses else found.get(monitor)
-            if value is not None and self._early.see(float(value), len(self.history), self.values):
+            if value is not None:
+                self._early.see(float(value), len(self.history), self.values)
+            if self._early.is_over:
                 self.history.stopped = self._early.reason
 
-    def _restore_best(self) -> None:
-        if self._early and self._early.values:
-            self.values.update(self._early.values)
+    # ------------------------------------------------------------ checkpoints
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """All that is needed to go on from here, to the last bit."""
+        return {
+            "iteration": len(self.history),
+            "carried": self.stepper.carried,
+            "total": self._total,
+            "epoch": list(self._epoch),
+            "history": self.history.state,
+            "early": self._early.state if self._early else None,
+        }
+
+    @state.setter
+    def state(self, state: Mapping[str, Any]) -> None:
+        self.stepper.carried = state["carried"]
+        self._take(self.stepper.carried)
+        self._total, self._epoch = state["total"], list(state["epoch"])
+        self.history.state = state["history"]
+        if self._early:
+            self._early.state = state["early"]
+            self.history.stopped = self._early.reason if self._early.is_over else None
+        if self.history.stopped or len(self.history) >= self.total_iterations:
+            self._finish()
+
+    def save_checkpoint(self) -> Path | None:
+        """Write a checkpoint of this moment, if there is a folder for them and it is not there yet.
+
+        Raises
+        ------
+        GraphEngineError
+            GE101 if it cannot be written.
+        """
+        if self.checkpoints is None or len(self.history) in (0, self.checkpoints.written):
+            return None
+        return self.checkpoints.write(self.state)

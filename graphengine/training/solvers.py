@@ -63,6 +63,7 @@ class Solver:
         self.history = History(1, graph.trainable if small else ())
         self.total_iterations = training.max_iterations or MOST_ITERATIONS
         self.converged = False
+        self.learning_rate, self.checkpoints = None, None  # which a trainer has
         self._recording = small
 
     @property
@@ -70,6 +71,9 @@ class Solver:
         """The residuals that a solver for least squares works with."""
         residual = self.training.optimizer.attributes["residual"]
         return Residuals(self.objective, self.graph.value_name(residual))
+
+    def save_checkpoint(self) -> None:
+        """Nothing: a solver begins again, and soon is where it was."""
 
     def iterate(self) -> Iterator[Iteration]:
         """The rows of a training that runs as a whole before the first of them."""

@@ -84,10 +84,10 @@ class Stepper:
         run = self._run_reference if self.reference else self._run_plan
         try:
             totals = run(chunk, flags, rows, total)
-        except GraphEngineError:
-            raise
-        except Exception as error:
-            self._carried = self._last
+        except BaseException as error:  # an interruption, too, leaves values that belong to no iteration
+            self.carried = self._last
+            if isinstance(error, GraphEngineError) or not isinstance(error, Exception):
+                raise
             raise plan_failure(error, lambda: self._run_reference(chunk, flags, [], total)) from error
         if not (all(map(math.isfinite, totals)) and all(_finite(self._carried[name]) for name in self.graph.trainable)):
             self._replay(chunk)

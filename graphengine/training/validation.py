@@ -86,16 +86,31 @@ class EarlyStopping:
         self.iteration, self.waited = 0, 0
         self.values: dict[str, Any] = {}
 
-    def see(self, value: float, iteration: int, values: Mapping[str, Any]) -> bool:
-        """Take a check into account; whether it is time to stop."""
+    def see(self, value: float, iteration: int, values: Mapping[str, Any]) -> None:
+        """Take a check into account."""
         sign = 1 if self.document.mode == "min" else -1
-        if math.isfinite(value) and (self.best is None or sign * value < sign * self.best - self.document.min_delta):
-            self.best, self.iteration, self.waited = value, iteration, 0
-            if self.document.restore_best:
-                self.values = {name: np.array(array)[()] for name, array in values.items()}
-            return False
-        self.waited += 1
+        better = self.best is None or sign * value < sign * self.best - self.document.min_delta
+        if not (better and math.isfinite(value)):
+            self.waited += 1
+            return
+        self.best, self.iteration, self.waited = value, iteration, 0
+        if self.document.restore_best:
+            self.values = {name: np.array(array)[()] for name, array in values.items()}
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it is time to stop."""
         return self.waited >= self.document.patience
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """All there is to remember, for a checkpoint."""
+        return {"best": self.best, "iteration": self.iteration, "waited": self.waited, "values": self.values}
+
+    @state.setter
+    def state(self, state: Mapping[str, Any]) -> None:
+        self.best, self.iteration, self.waited = state["best"], state["iteration"], state["waited"]
+        self.values = dict(state["values"])
 
     @property
     def reason(self) -> str:

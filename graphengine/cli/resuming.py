@@ -1,0 +1,84 @@
+"""`resume-check`: the proof, on the user's own model, that an interrupted training goes on to the same bits."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, cast
+
+import typer
+
+from graphengine.cli.failures import WORK_FAILED
+from graphengine.cli.opening import open_changed
+from graphengine.cli.options import ModelName, OutputFormat, Plugins, Settings, UpdateRuleFile
+from graphengine.cli.output import Format, print_json, print_line
+from graphengine.errors import UsageError
+
+if TYPE_CHECKING:
+    from graphengine.training import Trainer
+
+SHOWN = 8
+
+
+def resume_check(
+    model: ModelName,
+    settings: Settings = None,
+    iterations: Annotated[
+        int | None, typer.Option(min=2, help="How long the training is, instead of an epoch and a little more.")
+    ] = None,
+    at: Annotated[
+        list[int] | None, typer.Option(metavar="K", min=1, help="Interrupt after iteration K. May be repeated.")
+    ] = None,
+    update_rule: UpdateRuleFile = None,
+    output_format: OutputFormat = Format.text,
+    plugins: Plugins = None,
+) -> None:
+    """Interrupt the training of MODEL after some iterations, go on from the checkpoint, and compare all bits.
+
+    What is compared with a training that was not interrupted: parameters, state, what the update rule keeps, history.
+    """
+    from graphengine.training.resuming import check_resume
+
+    with tempfile.TemporaryDirectory() as folder:
+        folders = [Path(folder) / "0"]
+
+        def make(*, resume: bool, **overrides: Any) -> Trainer:
+            if not resume:
+                folders.append(Path(folder) / str(len(folders)))
+            opened, given = open_changed(model, plugins, settings or [], update_rule)
+            keys = {"checkpoints": folders[-1], "resume": resume, **overrides}
+            return cast("Trainer", opened.trainer(given or None, **keys))  # a solver, which saves nothing, is refused
+
+        found = list(check_resume(make, iterations, at or ()))
+    _report(model, {each.iteration: each.different for each in found}, output_format)
+
+
+def _report(model: str, found: dict[int, list[str]], output_format: Format) -> None:
+    failed = {place: names for place, names in found.items() if names}
+    if output_format is Format.json:
+        print_json(
+            {"model": model, "interrupted_after": list(found), "different": {str(k): v for k, v in failed.items()}}
+        )
+    else:
+        places = ", ".join(map(str, found))
+        print_line(f"{model}: interrupted after iteration {places}: {'not ' * bool(failed)}the same to the last bit")
+        for place, names in failed.items():
+            more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+            print_line(f"  after {place}: {', '.join(names[:SHOWN])}{more}")
+    if failed:
+        raise typer.Exit(WORK_FAILED)
+
+
+def checkpoint_folder(folder: Path | None, *, resume: bool) -> dict[str, Any]:
+    """The keywords of a training for `--checkpoint` and `--resume`.
+
+    Raises
+    ------
+    UsageError
+        GE801 for `--resume` without a folder.
+    """
+    if folder is None:
+        if resume:
+            raise UsageError("--resume needs --checkpoint FOLDER, where the checkpoints are")
+        return {}
+    return {"checkpoints": folder, "resume": resume}

@@ -1,0 +1,79 @@
+"""The proof that a training can be interrupted: it goes on from a checkpoint to the same end, to the last bit."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from graphengine.errors import TrainingError
+from graphengine.training.loop import Trainer
+
+MOST_ITERATIONS = 200
+MOST_STOPS = 12
+
+
+class Resumed(NamedTuple):
+    """A training that was interrupted after an iteration and went on: the names of what came out otherwise."""
+
+    iteration: int
+    different: list[str]
+
+
+def stops(iterations: int, per_epoch: int) -> list[int]:
+    """Where to interrupt: at the start, the end, the ends of epochs, and evenly between."""
+    ends = range(per_epoch, iterations, per_epoch) if per_epoch > 1 else range(0)
+    near = [place for end in itertools.islice(ends, 2) for place in (end - 1, end, end + 1)]
+    spread = np.linspace(1, iterations - 1, MOST_STOPS).round().astype(int).tolist()
+    return sorted({place for place in (*near, *spread) if 0 < place < iterations})
+
+
+def check_resume(make: Callable[..., Trainer], iterations: int | None, at: Sequence[int] = ()) -> Iterator[Resumed]:
+    """Interrupt a training and go on, for each of some iterations.
+
+    `make` gives a new trainer that saves itself in a folder of its own; it takes keywords that replace keys of the
+    training section.
+
+    Raises
+    ------
+    TrainingError
+        GE602 if the training is too short to be interrupted.
+    """
+    first = make(resume=False)
+    per_epoch = first.batches.per_epoch
+    count = min(iterations or min(per_epoch + 10, MOST_ITERATIONS), first.total_iterations)
+    if count < 2:
+        raise TrainingError("a training of one iteration cannot be interrupted")
+    wanted = list(at) or stops(count, per_epoch)
+    whole = make(resume=False, max_iterations=count)
+    _train(whole)
+    for place in wanted:
+        begun = make(resume=False, max_iterations=place)
+        _train(begun)
+        resumed = make(resume=True, max_iterations=count)
+        _train(resumed)
+        yield Resumed(place, list(different(whole.state, resumed.state)))
+
+
+def _train(trainer: Trainer) -> None:
+    for _ in trainer.chunks():
+        pass
+
+
+def different(one: Any, other: Any, name: str = "") -> Iterator[str]:
+    """The names of the parts of two states that are not the same, bit for bit."""
+    if isinstance(one, dict) and isinstance(other, dict) and one.keys() == other.keys():
+        for key in one:
+            yield from different(one[key], other[key], f"{name}/{key}" if name else str(key))
+    elif isinstance(one, (list, tuple)) and isinstance(other, (list, tuple)) and len(one) == len(other):
+        for index, (here, there) in enumerate(zip(one, other, strict=True)):
+            yield from different(here, there, f"{name}/{index}")
+    elif not _same(one, other):
+        yield name
+
+
+def _same(one: Any, other: Any) -> bool:
+    here, there = np.asarray(one), np.asarray(other)
+    return (here.dtype, here.shape, here.tobytes()) == (there.dtype, there.shape, there.tobytes())

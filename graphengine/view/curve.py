@@ -1,0 +1,55 @@
+"""The loss curve of a training in a terminal, and as a picture file."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+from graphengine.errors import UsageError
+from graphengine.extras import optional
+from graphengine.training.history import History
+
+BLOCKS = " ▁▂▃▄▅▆▇█"
+FORMATS = (".png", ".svg", ".pdf")
+
+
+def terminal_curve(losses: Sequence[float], width: int = 72, height: int = 8) -> str:
+    """A loss curve in block characters, with its greatest and least value; logarithmic if all losses are positive."""
+    logarithmic = min(losses) > 0
+    values = _columns([math.log10(loss) for loss in losses] if logarithmic else losses, width)
+    low, high = min(values), max(values)
+    steps = [1 + round((value - low) / ((high - low) or 1) * (8 * height - 1)) for value in values]
+    rows = ["".join(BLOCKS[min(max(step - 8 * row, 0), 8)] for step in steps) for row in reversed(range(height))]
+    labels = {0: f"{10**high if logarithmic else high:.4g}", height - 1: f"{10**low if logarithmic else low:.4g}"}
+    margin = max(map(len, labels.values()))
+    return "\n".join(f"{labels.get(index, ''):>{margin}} |{row.rstrip()}" for index, row in enumerate(rows))
+
+
+def _columns(values: Sequence[float], width: int) -> list[float]:
+    """The means of at most `width` equal parts of a sequence."""
+    count = min(width, len(values))
+    edges = [round(index * len(values) / count) for index in range(count + 1)]
+    return [math.fsum(values[start:stop]) / (stop - start) for start, stop in itertools.pairwise(edges)]
+
+
+def check_format(path: Path) -> None:
+    """Refuse a file of which no picture can be made, before a training that it is to show.
+
+    Raises
+    ------
+    UsageError
+        GE801 for another suffix, GE803 if matplotlib is not installed.
+    """
+    if path.suffix not in FORMATS:
+        raise UsageError(f"{path}: a curve is written as {', '.join(FORMATS)}")
+    optional("matplotlib.figure", "plot")
+
+
+def save_curve(history: History, path: Path) -> None:
+    """Write the loss curve as PNG, SVG or PDF, by the suffix of `path`; raises as `check_format`."""
+    check_format(path)
+    figure = optional("matplotlib.figure", "plot").Figure(figsize=(7, 4), layout="constrained")
+    history.plot(figure.add_subplot())
+    figure.savefig(path)

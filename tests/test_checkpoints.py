@@ -1,0 +1,425 @@
+"""Checkpoints: a training that is interrupted anywhere goes on to the same bits, whatever kills it."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import orjson
+import pytest
+from documents import document, linreg, parameter, training, write
+from test_cli import cli, cli_json, process
+
+import graphengine as ge
+from graphengine.training.checkpoint import ARRAY, OWN_FILES, Checkpoints
+from graphengine.training.resuming import different, stops
+from graphengine.training.rules import shipped_rules
+
+X = np.arange(1.0, 11.0) / 5
+DATA = {"x": X, "y": 3 * X + np.resize([0.5, -0.5], 10)}
+
+
+def busy(rule="adam", **keys):
+    """A model with all that a training may have: noise, running statistics, a schedule, clipping, checks."""
+    nodes = {
+        "xs": ("reshape", ["x"], {"shape": [-1, 1]}),
+        "h": ("matmul", ["xs", "w"]),
+        "bn": ("batch_norm", ["h", "scale", "shift", "mean", "variance"]),
+        "t": ("tanh", ["bn"]),
+        "d": ("dropout", ["t"], {"p": 0.25}),
+        "p": ("matmul", ["d", "v"]),
+        "e": ("sub", ["p", "y"]),
+        "s": ("square", ["e"]),
+        "loss": ("mean", ["s"]),
+    }
+    section = {
+        "loss": "loss",
+        "optimizer": {
+            "type": rule,
+            "learning_rate": {
+                "type": "cosine",
+                "learning_rate": 0.01,
+                "iterations": 150,
+                "warmup": {"iterations": 20},
+            },
+        },
+        "batch_size": 3,
+        "shuffle": True,
+        "seed": 5,
+        "max_iterations": 200,
+        "gradient_clipping": {"type": "global_norm", "limit": 0.5},
+        "validation": {"fraction": 0.2, "every_iterations": 7},
+        "metrics": {"mse": "loss"},
+        "early_stopping": {"monitor": "mse", "patience": 1000},
+        **keys,
+    }
+    content = document(
+        nodes,
+        {"loss": "loss"},
+        inputs={"x": ["N"], "y": ["N"]},
+        parameters={
+            "w": parameter([[0.3, -0.4, 0.5, 0.1]], weight_decay_multiplier=0.5),
+            "v": parameter([0.5, 0.2, -0.3, 0.7], learning_rate_multiplier=2.0),
+            "scale": [1.0] * 4,
+            "shift": [0.0] * 4,
+        },
+        training=section,
+    )
+    content["state"] = {
+        "mean": {"shape": [4], "initializer": {"type": "zeros"}, "update": "bn:new_mean"},
+        "variance": {"shape": [4], "initializer": {"type": "ones"}, "update": "bn:new_var"},
+    }
+    return ge.Model.from_dict(content)
+
+
+def run(trainer, longest=None):
+    for _ in trainer.chunks(longest):
+        pass
+    return trainer
+
+
+@pytest.mark.parametrize("rule", sorted(shipped_rules()))
+def test_going_on_from_every_iteration_gives_the_same_bits(tmp_path, rule, monkeypatch):
+    """Each checkpoint of 200 leads to the next one: so each of them leads to the end."""
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)  # nothing is killed here
+    every = {"every_iterations": 1, "keep": 200}
+    whole = run(busy(rule).trainer(DATA))
+    kept = run(busy(rule, checkpoint=every).trainer(DATA, checkpoints=tmp_path))
+    assert not list(different(whole.state, kept.state))
+    again = busy(rule).trainer(DATA)
+    paths = sorted(tmp_path.glob("*.json"))
+    assert len(paths) == 200
+    for before, after in zip(paths, [*paths[1:], None], strict=True):
+        state = kept.checkpoints.read(before)
+        again.history.stopped = None
+        again.state = state
+        if after is not None:
+            next(again.chunks(longest=1))
+            assert not list(different(again.state, kept.checkpoints.read(after))), before
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("keys", [{}, {"batch_size": 3}, {"batch_size": 3, "shuffle": True, "drop_last": True}])
+def test_an_interrupted_training_ends_as_one_that_was_not(tmp_path, dtype, keys):
+    def regression():
+        return ge.Model.from_dict(linreg(training=training(learning_rate=0.01, **keys), dtype=dtype))
+
+    whole = run(regression().trainer(DATA, epochs=9))
+    for place in (1, 4, 7):
+        folder = tmp_path / str(place)
+        regression().train(DATA, max_iterations=place, epochs=9, checkpoints=folder)
+        resumed = run(regression().trainer(DATA, epochs=9, checkpoints=folder, resume=True))
+        assert not list(different(whole.state, resumed.state))
+        assert resumed.history.losses == whole.history.losses
+        assert [row.epoch for row in resumed.history] == [row.epoch for row in whole.history]
+
+
+def test_a_training_that_stopped_early_stays_stopped_and_keeps_its_best_values(tmp_path):
+    keys = {"early_stopping": {"monitor": "mse", "patience": 2}, "validation": {"fraction": 0.2, "every_iterations": 3}}
+    model = busy("sgd", **keys)
+    whole = run(model.trainer(DATA, checkpoints=tmp_path))
+    assert whole.history.stopped
+    again = busy("sgd", **keys)
+    resumed = run(again.trainer(DATA, checkpoints=tmp_path, resume=True))
+    assert resumed.history.stopped == whole.history.stopped
+    assert len(resumed.history) == len(whole.history) < 200
+    assert not list(different(dict(again.parameters), dict(model.parameters)))
+
+
+def test_resuming_where_there_is_nothing_begins(tmp_path):
+    model = ge.Model.from_dict(linreg(training=training(learning_rate=0.01)))
+    assert len(model.train(DATA, epochs=5, checkpoints=tmp_path / "new", resume=True)) == 5
+
+
+def test_a_finished_training_may_be_made_longer(tmp_path):
+    def trained(epochs, **keys):
+        model = ge.Model.from_dict(linreg(training=training(learning_rate=0.01)))
+        model.train(DATA, epochs=epochs, **keys)
+        return model.parameters["theta"]
+
+    trained(5, checkpoints=tmp_path)
+    assert trained(8, checkpoints=tmp_path, resume=True) == trained(8)
+
+
+@pytest.mark.parametrize(
+    ("section", "written"),
+    [
+        ({"every_iterations": 4, "keep": 3}, [8, 12, 14]),
+        ({"every_epochs": 2, "keep": 2}, [12, 14]),
+        ({"every_iterations": 5}, [14]),
+        ({"every_seconds": 1e-9, "keep": 99}, list(range(1, 15))),
+        ({"keep": 9}, [14]),
+    ],
+)
+def test_checkpoints_come_when_the_section_says_and_the_last_ones_are_kept(tmp_path, section, written):
+    content = linreg(training=training(learning_rate=0.01, batch_size=5, checkpoint=section))
+    trainer = ge.Model.from_dict(content).trainer(DATA, epochs=7, checkpoints=tmp_path)
+    run(trainer, longest=1)
+    assert [int(path.stem.split("-")[1]) for path in sorted(tmp_path.iterdir())] == written
+
+
+def test_a_large_state_lies_in_a_file_of_tensors(tmp_path, monkeypatch):
+    monkeypatch.setattr("graphengine.training.checkpoint.EXTERNAL_FROM", 1)
+    whole = run(busy().trainer(DATA))
+    run(busy().trainer(DATA, max_iterations=100, checkpoints=tmp_path))
+    assert sorted(path.suffix for path in tmp_path.iterdir()) == [".json", ".safetensors"]
+    resumed = run(busy().trainer(DATA, checkpoints=tmp_path, resume=True))
+    assert not list(different(whole.state, resumed.state))
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+# ---------------------------------------------------------------- what is refused
+
+
+def saved(tmp_path, **keys):
+    model = ge.Model.from_dict(linreg(training=training(learning_rate=0.01)))
+    model.train(DATA, epochs=3, checkpoints=tmp_path, **keys)
+    return model
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"learning_rate": 0.02}, "'optimizer' is not the same"),
+        ({"batch_size": 2, "seed": 1}, "'batch_size', 'seed' are not the same"),
+        ({"data": {"x": X, "y": X}}, "the data is not the same"),
+        ({"model": {"theta": 1.0}}, "the model is not the same"),
+        ({"optimizer": {"type": "adam", "learning_rate": 0.01}}, "the update rule, 'optimizer' are not the same"),
+    ],
+)
+def test_a_checkpoint_of_another_training_is_refused_with_the_difference(tmp_path, change, said):
+    saved(tmp_path)
+    model = ge.Model.from_dict(linreg(training=training(learning_rate=0.01), **change.pop("model", {})))
+    with pytest.raises(ge.errors.TrainingError, match=r"GE603: .* belongs to another training") as caught:
+        model.train(**{"data": DATA, **change}, checkpoints=tmp_path, resume=True)
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b"not JSON", b'{"format": "graphengine.model", "format_version": 1}'])
+def test_a_file_that_is_no_checkpoint_is_refused(tmp_path, content):
+    saved(tmp_path)
+    next(tmp_path.iterdir()).write_bytes(content)
+    with pytest.raises(ge.errors.TrainingError, match=r"GE603: .*cannot be read as a checkpoint"):
+        saved(tmp_path, resume=True)
+
+
+def test_a_folder_with_checkpoints_is_not_written_over(tmp_path):
+    saved(tmp_path)
+    with pytest.raises(ge.errors.TrainingError, match=r"GE603: .*has checkpoints already; go on from there"):
+        saved(tmp_path)
+
+
+def test_a_folder_that_cannot_be_made_is_told(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ge.errors.GraphEngineError, match="GE101: cannot make the folder"):
+        saved(tmp_path / "file")
+
+
+def test_resume_needs_a_folder_and_solvers_need_none():
+    model = ge.Model.from_dict(linreg(training=training()))
+    with pytest.raises(ge.errors.UsageError, match="from where to resume"):
+        model.train(DATA, resume=True)
+    with pytest.raises(ge.errors.TrainingError, match="writes no checkpoints"):
+        model.train(DATA, optimizer={"type": "lbfgs"}, epochs=None, checkpoints="folder")
+
+
+def test_files_of_others_stay_and_what_was_left_behind_goes(tmp_path):
+    theirs = [tmp_path / name for name in ("notes.txt", ".notes.tmp", "checkpoint.json", "m-0123456789ab.safetensors")]
+    ours = [
+        tmp_path / name
+        for name in (".checkpoint-0000000007.json.0a1b.tmp", "checkpoint-0000000007-0123456789ab.safetensors")
+    ]
+    for path in (*theirs, *ours):
+        path.write_text("")
+    saved(tmp_path)
+    assert all(path.exists() for path in theirs)
+    assert not any(path.exists() for path in ours)
+
+
+# ---------------------------------------------------------------- killed
+
+
+def endless(tmp_path):
+    """A model file whose training takes longer than anybody waits, and writes a checkpoint after each iteration."""
+    values = {name: array.tolist() for name, array in DATA.items()}
+    section = training(learning_rate=1e-4, batch_size=3, shuffle=True, epochs=10**6, checkpoint={"every_iterations": 1})
+    return write(tmp_path / "m.json", linreg(data={"d": {"type": "inline", "values": values}}, training=section))
+
+
+def iterations_of(folder):
+    return [int(path.stem.split("-")[1]) for path in folder.glob("checkpoint-*.json")]
+
+
+KILLS = int(os.environ.get("GRAPHENGINE_KILLS", "4"))
+SEEDS = range(0, 21, int(os.environ.get("GRAPHENGINE_SEED_STEP", "20")))
+"""How often a process is killed, and which hash seeds are tried; a release is checked with 200 and with all of 0 to 20."""
+KILLED = """
+import sys
+import graphengine as ge
+trainer = ge.load(sys.argv[1]).trainer(checkpoints=sys.argv[2], resume=True)
+for row in trainer.chunks(longest=1):
+    print(row.iteration, flush=True)  # acknowledged: the checkpoint is safe
+"""
+
+
+def test_a_training_that_is_killed_at_any_time_loses_no_step_that_was_told(tmp_path):
+    path, folder, drawn = endless(tmp_path), tmp_path / "folder", random.Random(0)
+    done = 0
+    for _ in range(KILLS):
+        command = [sys.executable, "-c", KILLED, str(path), str(folder)]
+        child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        first = int(child.stdout.readline())
+        assert first == done + 1
+        time.sleep(drawn.uniform(0, 0.05))
+        child.send_signal(signal.SIGKILL)
+        told = [first, *map(int, child.communicate()[0].split())]
+        (kept,) = {max(iterations_of(folder))}
+        assert kept >= told[-1]
+        done = kept
+    trainer = ge.load(path).trainer(checkpoints=folder, resume=True, max_iterations=done + 1)
+    assert all(OWN_FILES.fullmatch(found.name) and found.suffix == ".json" for found in folder.iterdir())
+    run(trainer)
+    whole = run(ge.load(path).trainer(max_iterations=done + 1))
+    assert not list(different(whole.state, trainer.state))
+
+
+def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path):
+    path, folder = endless(tmp_path), tmp_path / "folder"
+    command = [sys.executable, "-m", "graphengine", "train", str(path), "--checkpoint", str(folder)]
+    child = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    while not folder.exists() or not iterations_of(folder):
+        time.sleep(0.02)
+    child.send_signal(signal.SIGINT)
+    told = child.communicate()[1]
+    assert child.returncode == 130
+    (done,) = iterations_of(folder)
+    assert f"interrupted after iteration {done}; go on with --checkpoint {folder} --resume" in told
+    assert len(ge.load(path).train(checkpoints=folder, resume=True, max_iterations=done + 5)) == done + 5
+
+
+# ---------------------------------------------------------------- the same seed, the same bits
+
+BITS = """
+import hashlib, sys
+import numpy as np
+import graphengine as ge
+model = ge.load(sys.argv[1])
+model.train()
+print(hashlib.sha256(b"".join(np.asarray(value).tobytes() for value in model.values.values())).hexdigest())
+"""
+
+
+def as_content(model):
+    content = orjson.loads(orjson.dumps(model.document.model_dump(exclude_defaults=True, by_alias=True)))
+    return content | {"format": "graphengine.model", "format_version": 1}
+
+
+def test_the_hash_seed_of_python_changes_no_bit(tmp_path):
+    values = {name: array.tolist() for name, array in DATA.items()}
+    path = write(tmp_path / "m.json", as_content(busy()) | {"data": {"d": {"type": "inline", "values": values}}})
+
+    def digest(seed):
+        environment = {**os.environ, "PYTHONHASHSEED": str(seed)}
+        command = [sys.executable, "-c", BITS, str(path)]
+        return subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout
+
+    assert len({digest(seed) for seed in SEEDS}) == 1
+
+
+def test_the_order_of_the_nodes_in_the_file_changes_no_bit():
+    expected = run(busy().trainer(DATA)).state
+    for seed in range(5):
+        content = as_content(busy())
+        random.Random(seed).shuffle(content["nodes"])
+        assert not list(different(expected, run(ge.Model.from_dict(content).trainer(DATA)).state))
+
+
+# ---------------------------------------------------------------- resume-check
+
+
+def test_stops_are_spread_and_at_the_ends_of_epochs():
+    assert stops(5, 1) == [1, 2, 3, 4]
+    assert {1, 19, 20, 21, 39, 40, 41, 99} <= set(stops(100, 20))
+
+
+def test_resume_check_finds_no_difference():
+    told = cli_json("resume-check", "linreg_single_sample", "--at", "3", "--at", "7")
+    assert told == {"model": "linreg_single_sample", "interrupted_after": [3, 7], "different": {}}
+    assert "the same to the last bit" in cli("resume-check", "linreg", "--iterations", "4").stdout
+    assert cli_json("resume-check", "misra1a", code=2)["errors"][0]["code"] == "GE602"
+
+
+def test_resume_check_finds_a_difference(monkeypatch):
+    original = Checkpoints.read
+
+    def forgetful(self, path):
+        state = original(self, path)
+        return {**state, "carried": {name: value + 1e-12 for name, value in state["carried"].items()}}
+
+    monkeypatch.setattr(Checkpoints, "read", forgetful)
+    told = cli("resume-check", "linreg", "--at", "3", "--iterations", "5", code=1).stdout
+    assert "not the same to the last bit" in told
+    assert "after 3: carried/theta" in told
+
+
+def test_differences_are_named():
+    one = {"a": [1.0, np.arange(3)], "b": None}
+    assert not list(different(one, {"a": (1.0, np.arange(3)), "b": None}))
+    assert list(different(one, {"a": [1.0, np.arange(3.0)], "b": 1})) == ["a/1", "b"]
+    assert list(different({"x": 0.0}, {"x": -0.0})) == ["x"]
+    assert not list(different(float("nan"), float("nan")))
+
+
+def test_a_checkpoint_says_with_what_it_was_written(tmp_path):
+    saved(tmp_path)
+    content = orjson.loads(next(tmp_path.iterdir()).read_bytes())
+    assert content["versions"] == {
+        "graphengine": ge.__version__,
+        "numpy": np.__version__,
+        "python": sys.version.split()[0],
+    }
+    assert content["state"]["carried"]["theta"].keys() == {ARRAY}
+
+
+# ---------------------------------------------------------------- progress
+
+
+def test_a_log_has_a_line_of_json_now_and_then_and_for_each_check(tmp_path):
+    log = tmp_path / "log.jsonl"
+    section = 'training.validation={"fraction": 0.25, "every_iterations": 40}'
+    cli("train", "linreg", "--log", log, "--set", section)
+    rows = [orjson.loads(line) for line in log.read_bytes().splitlines()]
+    assert rows[-1].keys() == {"iteration", "epoch", "loss", "gradient_norm", "learning_rate", "seconds"}
+    assert rows[-1]["iteration"] == 100
+    assert [row["iteration"] for row in rows if "check" in row] == [40, 80]
+    assert cli_json("train", "linreg", "--log", tmp_path, code=2)["errors"][0]["code"] == "GE101"
+
+
+@pytest.mark.parametrize("name", ["curve.png", "curve.svg"])
+def test_the_loss_curve_is_drawn(tmp_path, name):
+    cli("train", "linreg", "--plot", tmp_path / name, "--quiet")
+    head = (tmp_path / name).read_bytes()[:200]
+    assert head.startswith(b"\x89PNG") if name.endswith("png") else b"<svg" in head or b"<?xml" in head
+
+
+def test_a_curve_of_another_kind_is_refused_before_the_training(tmp_path):
+    error = cli_json("train", "linreg", "--plot", tmp_path / "curve.gif", code=2)["errors"][0]
+    assert (error["code"], "curve is written as .png" in error["message"]) == ("GE801", True)
+
+
+def test_the_loss_curve_in_the_terminal_falls():
+    lines = cli("train", "linreg", "--curve").stdout.splitlines()[-8:]
+    assert [line.count("█") for line in lines] == sorted(line.count("█") for line in lines)
+    assert lines[0].split(" |")[0].strip() == "2.713e+05"
+
+
+def test_resume_on_the_command_line(tmp_path):
+    folder = tmp_path / "folder"
+    cli("train", "linreg", "--epochs", "40", "--checkpoint", folder)
+    assert cli_json("train", "linreg", "--checkpoint", folder, code=2)["errors"][0]["code"] == "GE603"
+    resumed = cli_json("train", "linreg", "--checkpoint", folder, "--resume")
+    assert resumed == cli_json("train", "linreg")
+    assert process("train", "linreg", "--resume").returncode == 2
