@@ -255,7 +255,7 @@ def iterations_of(folder):
 
 KILLS = int(os.environ.get("GRAPHENGINE_KILLS", "4"))
 SEEDS = range(0, 21, int(os.environ.get("GRAPHENGINE_SEED_STEP", "20")))
-"""How often a process is killed, and which hash seeds are tried; a release is checked with 200 and with all of 0 to 20."""
+"""How often a process is killed, and which hash seeds are tried; a release is checked with 200, and with 0 to 20."""
 KILLED = """
 import sys
 import graphengine as ge
