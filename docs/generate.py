@@ -1,13 +1,26 @@
-"""Writes the pages that follow from the code: `python docs/generate.py` makes docs/ops.md from the registry."""
+"""Writes what follows from the code: `python docs/generate.py` makes docs/ops.md and the pictures of the tutorial.
 
+A picture is what a command of the tutorial with `-o NAME.svg` draws, from the files that stand in the tutorial."""
+
+import contextlib
 import json
+import re
+import shlex
+import shutil
 import sys
+import tempfile
 from pathlib import Path
 
+from typer.testing import CliRunner
+
 import graphengine.nodes
+from graphengine.cli.app import app
 from graphengine.functions import shipped_functions
 from graphengine.registry import OPS
 from graphengine.shapes import shape_text
+
+TUTORIAL = Path(__file__).with_name("tutorial.md")
+PICTURES = Path(__file__).with_name("pictures")
 
 INTRODUCTION = """\
 # Ops
@@ -112,5 +125,22 @@ def _joined(paragraphs):
     return " ".join(" ".join(paragraphs).split())
 
 
+def pictures():
+    """The pictures of the tutorial, by file name."""
+    text = TUTORIAL.read_text(encoding="utf-8")
+    files = re.findall(r"^```\w+ (\S+)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    commands = re.findall(r"^\$ graphengine (.* -o \S+\.svg)$", text, re.MULTILINE)
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+        shutil.copytree(TUTORIAL.parents[1] / "models", "models")
+        for name, content in files:
+            Path(name).write_text(content, encoding="utf-8")
+        for command in commands:
+            CliRunner().invoke(app, shlex.split(command), catch_exceptions=False)
+        return {path.name: path.read_text(encoding="utf-8") for path in sorted(Path().glob("*.svg"))}
+
+
 if __name__ == "__main__":
     Path(__file__).with_name("ops.md").write_text(ops_page(), encoding="utf-8")
+    PICTURES.mkdir(exist_ok=True)
+    for name, picture in pictures().items():
+        (PICTURES / name).write_text(picture, encoding="utf-8")

@@ -94,7 +94,8 @@ def run_console(block, namespace, place):
         command, shown = text.split("\n", 1)
         result = run_command(command)
         assert_shown(shown, result.stdout, f"{place}: {command}")
-        assert (result.returncode != 0) == ("error: " in shown), f"{place}: {command}: exit code {result.returncode}"
+        fails = bool(re.search("^error: ", shown, re.MULTILINE))
+        assert (result.returncode != 0) == fails, f"{place}: {command}: exit code {result.returncode}"
 
 
 def run_bash(block, namespace, place):
@@ -188,6 +189,13 @@ def generator():
 
 def test_the_table_of_ops_is_that_of_the_registry():
     assert (DOCS / "ops.md").read_text(encoding="utf-8") == generator().ops_page(), "run: python docs/generate.py"
+
+
+def test_the_pictures_are_those_that_the_tutorial_draws():
+    drawn = generator().pictures()
+    assert {path.name for path in (DOCS / "pictures").iterdir()} == set(drawn)
+    for name, picture in drawn.items():
+        assert (DOCS / "pictures" / name).read_text(encoding="utf-8") == picture, "run: python docs/generate.py"
 
 
 def keys_of(document):

@@ -264,3 +264,10 @@ def test_a_scale_of_many_magnitudes_is_logarithmic():
 def test_a_scale_of_one_number_has_room():
     flat = scale([5.0, 5.0, float("nan")], 0, 100)
     assert 0 < flat(5.0) < 100
+
+
+def test_a_picture_can_be_written_to_a_file(tmp_path):
+    drawn = cli("show", "linreg", "--format", "svg").stdout
+    cli("show", "linreg", "--format", "svg", "-o", tmp_path / "linreg.svg")
+    assert (tmp_path / "linreg.svg").read_text(encoding="utf-8") == drawn
+    assert "GE801" in cli("show", "linreg", "-o", tmp_path / "linreg.txt", code=2).stderr

@@ -355,3 +355,15 @@ def test_a_training_by_a_solver_is_traced_without_an_update():
     assert {"b1", "b2"} <= {gradient.value for gradient in traced.gradients}
     with pytest.raises(ge.errors.UsageError, match="'least_squares' is a solver"):
         trace_model(ge.load(MODELS / "misra1a.json"), iteration=1)
+
+
+def test_a_report_can_be_written_to_a_file(tmp_path):
+    for form, begins in {
+        "text": "linreg,",
+        "markdown": "# linreg,",
+        "json": '{"model":"linreg"',
+        "svg": "<svg ",
+    }.items():
+        told = cli("trace", "linreg", "--format", form, "-o", tmp_path / "out")
+        assert told.stdout == ""
+        assert (tmp_path / "out").read_text(encoding="utf-8").startswith(begins)

@@ -11,8 +11,8 @@ import typer
 from graphengine.cli.describing import describe_model, print_model
 from graphengine.cli.failures import BAD_INPUT, print_problems
 from graphengine.cli.opening import open_model
-from graphengine.cli.options import ModelName, OutputFormat, Plugins
-from graphengine.cli.output import Format, print_json, print_line
+from graphengine.cli.options import ModelName, OutputFile, OutputFormat, Plugins
+from graphengine.cli.output import Format, print_json, print_line, print_or_write
 from graphengine.cli.planning import describe_plans, print_plans
 from graphengine.cli.plugins import load_plugins
 from graphengine.cli.values import named_values
@@ -76,6 +76,7 @@ def show(
         list[str] | None,
         typer.Option("--size", metavar="NAME=NUMBER", help="A size for --plan, N=24; default: that of the data."),
     ] = None,
+    output: OutputFile = None,
     output_format: Annotated[
         ShowFormat, typer.Option("--format", help="For people, for machines, or as a picture.")
     ] = ShowFormat.text,
@@ -88,8 +89,10 @@ def show(
     if output_format in (ShowFormat.svg, ShowFormat.mermaid, ShowFormat.dot):
         if plan:
             raise UsageError(f"a plan is no picture: --plan does not go with --format {output_format}")
-        _draw(model, output_format)
+        _draw(model, output_format, output)
         return
+    if output:
+        raise UsageError(f"-o is for pictures: --format {ShowFormat.svg}, {ShowFormat.mermaid} or {ShowFormat.dot}")
     description = describe_plans(model, named_values("--size", sizes or [])) if plan else describe_model(model)
     if output_format is ShowFormat.json:
         print_json(description)
@@ -99,12 +102,12 @@ def show(
         print_model(description)
 
 
-def _draw(model: Model, form: ShowFormat) -> None:
+def _draw(model: Model, form: ShowFormat, output: Path | None) -> None:
     from graphengine.view.diagrams import dot, mermaid
     from graphengine.view.drawing import graph_svg
 
     drawings = {ShowFormat.svg: graph_svg, ShowFormat.mermaid: mermaid, ShowFormat.dot: dot}
-    typer.echo(drawings[form](model.graph), nl=False)
+    print_or_write(drawings[form](model.graph), output)
 
 
 def schema(

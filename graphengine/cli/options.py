@@ -35,6 +35,9 @@ UpdateRuleFile: TypeAlias = Annotated[
     Path | None,
     typer.Option(metavar="FILE", help="A file with an update rule, in place of the one that the training names."),
 ]
+OutputFile: TypeAlias = Annotated[
+    Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write it to a file instead of printing it.")
+]
 OutputFormat: TypeAlias = Annotated[Format, typer.Option("--format", help="For people or for machines.")]
 Of: TypeAlias = Annotated[
     str | None, typer.Option("--of", metavar="NAME", help="Default: the loss, or the only output.")

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from io import TextIOWrapper
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -50,14 +51,30 @@ def print_line(text: str) -> None:
     typer.echo(escaped(text))
 
 
+def print_or_write(text: str, path: Path | None) -> None:
+    """Text of several lines on stdout, or in a file if one is named."""
+    if path is None:
+        typer.echo(text, nl=False)
+        return
+    from graphengine.format.files import write_bytes
+
+    write_bytes(path, text.encode())
+    typer.echo(f"written to {path}", err=True)
+
+
 def print_json(value: Any) -> None:
     """One JSON object on stdout, on one line."""
+    typer.echo(json_text(value), nl=False)
+
+
+def json_text(value: Any) -> str:
+    """A value as one line of JSON."""
     import orjson
 
     try:
-        typer.echo(orjson.dumps(value))
+        return f"{orjson.dumps(value).decode()}\n"
     except TypeError:  # a file name that is not UTF-8: Python has surrogates for its bytes, and JSON escapes for those
-        typer.echo(json.dumps(value))
+        return f"{json.dumps(value)}\n"
 
 
 def json_values(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from graphengine.cli.opening import decoded, open_changed
-from graphengine.cli.options import Inputs, ModelName, Plugins, Settings
-from graphengine.cli.output import print_json
+from graphengine.cli.options import Inputs, ModelName, OutputFile, Plugins, Settings
+from graphengine.cli.output import json_text, print_or_write
 from graphengine.cli.values import named_values
 
 
@@ -36,6 +36,7 @@ def trace(
     wrt: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="Default: the trainable parameters. May be repeated.")
     ] = None,
+    output: OutputFile = None,
     settings: Settings = None,
     output_format: Annotated[TraceFormat, typer.Option("--format", help="For people or for machines.")] = (
         TraceFormat.text
@@ -53,10 +54,13 @@ def trace(
     model, given = open_changed(file, plugins, settings or [])
     given = decoded(model, {**given, **named_values("--input", inputs or [])})
     traced = trace_model(model, given, sample=sample, iteration=iteration, of=of, wrt=wrt or None)
-    if output_format is TraceFormat.json:
-        print_json(as_json(traced))
-    elif output_format is TraceFormat.svg:
-        typer.echo(trace_svg(model.graph, traced), nl=False)
-    else:
-        report = text_report if output_format is TraceFormat.text else markdown_report
-        typer.echo(report(traced), nl=False)
+    match output_format:
+        case TraceFormat.json:
+            text = json_text(as_json(traced))
+        case TraceFormat.svg:
+            text = trace_svg(model.graph, traced)
+        case TraceFormat.markdown:
+            text = markdown_report(traced)
+        case TraceFormat.text:
+            text = text_report(traced)
+    print_or_write(text, output)

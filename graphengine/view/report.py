@@ -14,6 +14,7 @@ from graphengine.view.wording import (
     product_text,
     sum_text,
     title,
+    total_text,
     update_title,
 )
 
@@ -72,7 +73,7 @@ def _sections(trace: Trace) -> Iterator[tuple[str, list[Row]]]:
             Row(0, (sum_text(gradient, trace.of),)) for gradient in trace.gradients if len(gradient.contributions) > 1
         ],
         "gradients": [
-            Row(0, (sum_text(gradient, trace.of),)) for gradient in trace.gradients if gradient.value in trace.wrt
+            Row(0, (total_text(gradient, trace.of),)) for gradient in trace.gradients if gradient.value in trace.wrt
         ],
         **_update(trace),
     }

@@ -58,6 +58,11 @@ def sum_text(gradient: Gradient, of: str | None) -> str:
     return equation(derivative(of, gradient.value), parts if several else None, gradient.total.text)
 
 
+def total_text(gradient: Gradient, of: str | None) -> str:
+    """A gradient as what it comes to: `d_loss/d_x = 7`."""
+    return equation(derivative(of, gradient.value), gradient.total.text)
+
+
 def derivative(of: str | None, toward: str) -> str:
     """The name of a derivative: `d_loss/d_theta`."""
     return f"d_{of}/d_{toward}"
