@@ -37,6 +37,7 @@ from graphengine.notebook import Pictured
 from graphengine.training import Fit, History, Iteration, Solver, Trainer
 from graphengine.training.data import Arrays
 from graphengine.training.declaration import Declaration, RuleSource, Saving
+from graphengine.training.provenance import PROVENANCE, provenance
 from graphengine.training.statistics import fit_of
 from graphengine.training.step import Step, step_graph
 from graphengine.values import InexactError, decode_array, initial_value
@@ -68,6 +69,7 @@ class Model(Pictured):
         self.document, self.path, self.limits = document, path, limits
         self.graph = build_graph(document, source, limits)
         self.values: dict[str, Any] = {}
+        self._trainer: Trainer | Solver | None = None
         self._declared = Declaration(document, self.graph, path.parent if path else None, update_rule)
         problems = [*self._initialize(), *self._declared.problems()]
         if problems:
@@ -238,6 +240,7 @@ class Model(Pictured):
             raise UsageError("say from where to resume: checkpoints=FOLDER")
         saving = Saving(None if checkpoints is None else Path(checkpoints), resume)
         trainer = self._declared.trainer(self.values, data, overrides, update_rule, validation_data, saving)
+        self._trainer = trainer
         if isinstance(trainer, Trainer):
             require_memory(
                 trainer.stepper.step.graph, self.limits, bind_sizes(trainer.batches.shapes, self.graph.types)
@@ -260,6 +263,7 @@ class Model(Pictured):
             GE803 if SciPy is not installed.
         """
         solver = self._declared.least_squares(self.values, data, residual, max_iterations)
+        self._trainer = solver
         for _ in solver.chunks():
             pass
         return fit_of(solver)
@@ -317,8 +321,15 @@ class Model(Pictured):
         return self._declared.source(name)
 
     def as_document(self) -> ModelDocument:
-        """The model as its file would say it: the same document, with the current values."""
-        return self.document.model_copy(update=self._valued(self.document))
+        """The model as its file would say it: the same document, with the current values and where they come from."""
+        return self.document.model_copy(update={**self._valued(self.document), **self._told})
+
+    @property
+    def _told(self) -> dict[str, Any]:
+        """The metadata with the provenance of values that were trained."""
+        if self._trainer is None or not len(self._trainer.history):
+            return {}
+        return {"metadata": {**(self.document.metadata or {}), PROVENANCE: provenance(self._trainer)}}
 
     def _with_values(self, graph: Graph) -> Graph:
         """A graph made from the model's, with the model's current values."""
@@ -345,7 +356,8 @@ class Model(Pictured):
             write_bytes(path, dump_model(self.as_document()))
             return
         values = write_tensors(path.parent, path.stem, self.values)
-        write_bytes(path, dump_model(self.document.model_copy(update=_with(self.document, values))))
+        document = self.document.model_copy(update={**_with(self.document, values), **self._told})
+        write_bytes(path, dump_model(document))
 
 
 class Parameters(MutableMapping[str, Any]):
@@ -366,6 +378,7 @@ class Parameters(MutableMapping[str, Any]):
         if array.shape != kind.shape:
             raise InputError(f"parameter '{name}' has shape {kind.shape}, not {array.shape}")
         self._model.values[name] = array[()]
+        self._model._trainer = None  # the values are no longer what a training made
 
     def __delitem__(self, name: str) -> None:
         raise TypeError("parameters belong to the graph and cannot be deleted")

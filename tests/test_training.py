@@ -10,7 +10,9 @@ from documents import MODELS, document, linreg, parameter, training
 
 import graphengine as ge
 from graphengine.training.batches import epoch_order
+from graphengine.training.data import data_hash
 from graphengine.training.history import CAPACITY
+from graphengine.training.provenance import versions
 
 X = np.arange(1.0, 11.0)
 DATA = {"x": X, "y": 3 * X}
@@ -525,3 +527,33 @@ def test_a_history_becomes_a_frame_with_a_column_for_each_number():
     assert list(frame.columns) == ["epoch", "iteration", "loss", "gradient_norm", "w[0,0]", "w[0,1]", "t"]
     assert frame["loss"].tolist() == history.losses
     assert frame["w[0,1]"].iloc[-1] == model.parameters["w"][0, 1]
+
+
+def test_a_saved_model_says_what_it_was_trained_on(tmp_path):
+    model = regression()
+    model.save(tmp_path / "before.json")
+    assert ge.load(tmp_path / "before.json").document.metadata is None
+    model.train(DATA, epochs=3, batch_size=5)
+    model.save(tmp_path / "m.json")
+    loaded = ge.load(tmp_path / "m.json")
+    told = loaded.document.metadata["provenance"]
+    assert told == {
+        "data_sha256": data_hash(DATA),
+        "optimizer": "sgd",
+        "iterations": 6,
+        "epochs": 3,
+        "versions": versions(),
+    }
+    loaded.save(tmp_path / "again.json")
+    assert (tmp_path / "again.json").read_bytes() == (tmp_path / "m.json").read_bytes()
+    loaded.fit({"x": [1.0, 2.0], "y": [2.0, 4.5]})
+    loaded.save(tmp_path / "m.json")
+    assert ge.load(tmp_path / "m.json").document.metadata["provenance"]["optimizer"] == "least_squares"
+
+
+def test_values_that_were_assigned_have_no_provenance(tmp_path):
+    model = regression()
+    model.train(DATA)
+    model.parameters["theta"] = 1.0
+    model.save(tmp_path / "m.json")
+    assert ge.load(tmp_path / "m.json").document.metadata is None

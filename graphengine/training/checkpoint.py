@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import platform
 import re
 import time
 from collections.abc import Iterator, Mapping
@@ -26,8 +25,8 @@ from graphengine.format.writing import encode_array
 from graphengine.limits import DEFAULT
 from graphengine.training.data import data_hash
 from graphengine.training.events import Every
+from graphengine.training.provenance import versions
 from graphengine.values import decode_array
-from graphengine.version import __version__
 
 FORMAT, FORMAT_VERSION = "graphengine.checkpoint", 1
 DEFAULT_SECONDS = 60.0
@@ -171,11 +170,6 @@ class Checkpoints:
 
     def _own_files(self) -> Iterator[Path]:
         return (path for path in self.folder.iterdir() if OWN_FILES.fullmatch(path.name))
-
-
-def versions() -> dict[str, str]:
-    """What the bits of a training depend on besides its file."""
-    return {"graphengine": __version__, "numpy": np.__version__, "python": platform.python_version()}
 
 
 def _encoded(value: Any) -> Any:

@@ -53,7 +53,7 @@ class Trainer:
         rule: FunctionFile,
         validation: Mapping[str, Any] | None = None,
     ) -> None:
-        self.graph, self.values, self.training = graph, values, training
+        self.graph, self.values, self.training, self.data = graph, values, training, data
         if not graph.trainable:
             raise TrainingError(f"model '{graph.name}' has no trainable parameter")
         if training.epochs is None and training.max_iterations is None and training.max_seconds is None:

@@ -48,7 +48,7 @@ class Solver:
     def __init__(
         self, graph: Graph, values: dict[str, Any], training: TrainingDocument, data: Mapping[str, Any]
     ) -> None:
-        self.graph, self.values, self.training = graph, values, training
+        self.graph, self.values, self.training, self.data = graph, values, training, data
         self._scipy = optional("scipy.optimize", "fit")
         if not graph.trainable:
             raise TrainingError(f"model '{graph.name}' has no trainable parameter")
@@ -58,7 +58,6 @@ class Solver:
         if whole is None:
             raise TrainingError(f"the solver '{training.optimizer.type}' needs all samples as one batch in memory")
         self.objective = Objective(graph, values, whole, graph.value_name(training.loss))
-        self._whole = whole
         small = sum(np.size(values[name]) for name in graph.trainable) <= SMALL
         self.history = History(1, graph.trainable if small else ())
         self.total_iterations = training.max_iterations or MOST_ITERATIONS

@@ -1,0 +1,35 @@
+"""Where trained values come from: what a saved model says about its training, under `metadata`."""
+
+from __future__ import annotations
+
+import platform
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from graphengine.training.data import data_hash
+from graphengine.version import __version__
+
+if TYPE_CHECKING:
+    from graphengine.training.loop import Trainer
+    from graphengine.training.solvers import Solver
+
+PROVENANCE = "provenance"
+"""The key of the metadata."""
+
+
+def provenance(trainer: Trainer | Solver) -> dict[str, Any]:
+    """The data by its hash, how far the training went, and with what it was done."""
+    history = trainer.history
+    return {
+        "data_sha256": data_hash(trainer.data),
+        "optimizer": trainer.training.optimizer.type,
+        "iterations": len(history),
+        "epochs": history.epochs_trained,
+        "versions": versions(),
+    }
+
+
+def versions() -> dict[str, str]:
+    """What the bits of a training depend on besides model and data."""
+    return {"graphengine": __version__, "numpy": np.__version__, "python": platform.python_version()}
