@@ -1,4 +1,4 @@
-"""Write the data of the gallery from what comes with scikit-learn: python docs/make_data.py (it needs scikit-learn).
+"""Write the data of the gallery: python docs/make_data.py (it needs scikit-learn, which brings digits and irises).
 
 digits: 1797 images of 8 x 8 pixels, 0 to 16 (Alpaydin and Kaynak, Optical recognition of handwritten digits, UCI 1998).
 iris: Fisher 1936, species 0 setosa, 1 versicolor, 2 virginica. Both are under CC BY 4.0.
@@ -31,6 +31,19 @@ def write_iris():
     (DATA / "iris.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
+def write_sums():
+    """The adding problem of Hochreiter and Schmidhuber 1997: eight numbers, two of them marked; what is their sum?"""
+    numbers = np.random.Generator(np.random.Philox(0))
+    values = numbers.integers(0, 256, size=(768, 8), dtype=np.uint8)
+    marked = np.argsort(numbers.random((768, 8)), axis=1)[:, :2]
+    marks = np.zeros_like(values)
+    np.put_along_axis(marks, marked, 255, axis=1)
+    sums = np.take_along_axis(values, marked, axis=1).sum(axis=1) / 255
+    x = np.stack([values, marks], axis=2)
+    np.savez_compressed(DATA / "sums.npz", train_x=x[:512], train_y=sums[:512], test_x=x[512:], test_y=sums[512:])
+
+
 if __name__ == "__main__":
     write_digits()
     write_iris()
+    write_sums()

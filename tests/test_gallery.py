@@ -53,3 +53,17 @@ def test_the_autoencoder_keeps_more_than_as_many_principal_components():
     spread = np.linalg.svd(pixels - pixels.mean(axis=0), compute_uv=False)
     assert outputs["code"].shape == (1797, 8)
     assert outputs["loss"] < 0.95 * np.sum(spread[8:] ** 2) / pixels.size
+
+
+def test_the_convolutional_network_recognises_digits_it_has_not_seen():
+    model, _ = trained("cnn_digits")
+    assert model.forward(model.load_data("test"))["accuracy"] >= 0.975
+
+
+def test_long_short_term_memory_solves_the_adding_problem():
+    """Hochreiter and Schmidhuber call a sequence right if its error is below 0.04."""
+    model, _ = trained("lstm_sums")
+    data = model.load_data("test")
+    errors = np.abs(model.predict(data)["prediction"] - data["y"])
+    assert np.mean(errors < 0.04) > 0.98
+    assert np.mean(errors**2) < 0.01 * np.var(data["y"])
