@@ -45,6 +45,7 @@ CODES = {
     "GE131": "more values in a file than the limit",
     "GE132": "more nodes than the limit",
     "GE133": "values that take more memory than the limit",
+    "GE140": "a file has more problems than are told",
     "GE201": "an id is used twice",
     "GE210": "a reference to something that is not defined",
     "GE211": "an unknown op",
@@ -81,6 +82,12 @@ CODES = {
     "GE900": "part of the format that this version does not run yet",
 }
 """Stable codes: the meaning of a code never changes, a code is never used again for something else."""
+
+
+MOST_TOLD = 100
+"""So many problems of a file are told; a file with more of them is wrong in one way, many times."""
+MANY_NAMES = 500
+"""Of more names than this only those of about the same length are looked at for the one that was meant."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,6 +215,8 @@ class UsageError(GraphEngineError):
 def did_you_mean(word: str, possible: Iterable[str], what: str = "") -> str:
     """A hint: the nearest possible name if one is near, else the possible names."""
     names = list(possible)
+    if len(names) > MANY_NAMES:
+        names = [name for name in names if abs(len(name) - len(word)) <= 2 and name[:1] == word[:1]][:MANY_NAMES]
     near = difflib.get_close_matches(word, names, n=1)
     if near:
         return f"did you mean '{near[0]}'?"

@@ -5,6 +5,7 @@ One class serves the model's graph, its gradient and its training step; each can
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from operator import itemgetter
@@ -312,10 +313,25 @@ def _cycle_problems(graph: Any, nodes: list[GraphNode]) -> list[Problem]:
         start = min(group)
         if len(group) == 1 and not graph.has_edge(start, start):
             continue
-        back = nx.shortest_path(graph.subgraph(group), target=start)
-        successors = [index for index in graph.successors(start) if index in group]
-        cycle = [start, *min((back[index] for index in successors), key=len)]
+        cycle = _shortest_cycle(graph, start)
         names = [nodes[index].id for index in cycle]
         shown = names if len(names) <= 12 else [*names[:6], f"... {len(names) - 11} more ...", *names[-5:]]
         problems.append(Problem("GE214", f"nodes form a cycle: {' -> '.join(shown)}", node=names[0]))
     return problems
+
+
+def _shortest_cycle(graph: Any, start: int) -> list[int]:
+    """The shortest way from a node back to itself, along the edges."""
+    import networkx as nx
+
+    before = {start: start}
+    last = start
+    for node, last in itertools.chain([(start, start)], nx.bfs_edges(graph, start)):
+        before[last] = node
+        if graph.has_edge(last, start):
+            break
+    way = [start]
+    while last != start:
+        way.append(last)
+        last = before[last]
+    return [start, *way[:0:-1], start]

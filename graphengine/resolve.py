@@ -14,7 +14,7 @@ import orjson
 from pydantic import ValidationError
 
 import graphengine.nodes  # noqa: F401 - registers the ops that files name
-from graphengine.errors import Problem, did_you_mean
+from graphengine.errors import MOST_TOLD, Problem, did_you_mean
 from graphengine.format.documents import (
     ModelDocument,
     NodeDocument,
@@ -80,6 +80,8 @@ class Resolver:
                 resolved.append(GraphNode(spec["id"], op, node, tuple(inputs)))
                 continue
             found = self._resolve(index, spec)
+            if len(self.problems) > MOST_TOLD:
+                break
             if found is None:
                 continue
             resolved.append(found)

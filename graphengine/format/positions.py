@@ -61,11 +61,11 @@ def _offsets(text: str, wanted: set[str]) -> dict[str, int]:
             count += 1
             stack[-1] = (container, closing, count)
             place = _behind_space(text, place + 1)
-        key: str | int = count
+        pointer = f"{container}/{count}"
         if closing == "}":
             key, place = _SCAN(text, place)
             place = _behind_space(text, _behind_space(text, place) + 1)  # the colon
-        pointer = container + make_pointer([key])
+            pointer = container + make_pointer([key])
 
 
 def _behind_space(text: str, place: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -16,7 +17,7 @@ from pydantic import BaseModel, ValidationError
 from typing_extensions import is_typeddict
 
 from graphengine import collector
-from graphengine.errors import InvalidModelError, Problem, did_you_mean
+from graphengine.errors import MOST_TOLD, InvalidModelError, Problem, did_you_mean
 from graphengine.format.documents import FORMAT, FORMAT_VERSION, FUNCTION_FORMAT, FunctionFile, ModelDocument
 from graphengine.format.positions import find_positions, make_pointer
 from graphengine.format.strict import BOM, read_json
@@ -33,7 +34,9 @@ class Source:
 
     def locate(self, problems: Iterable[Problem]) -> InvalidModelError:
         """An error with the problems, each with file, line and column; those of another file have them already."""
-        found = list(problems)
+        found = list(itertools.islice(problems, MOST_TOLD + 1))
+        if len(found) > MOST_TOLD:
+            found[MOST_TOLD:] = [Problem("GE140", f"only the first {MOST_TOLD} problems of the file are told")]
         unplaced = {problem.pointer or "" for problem in found if problem.line is None}
         positions = find_positions(self.text, unplaced) if unplaced else {}
         return InvalidModelError(
@@ -183,7 +186,7 @@ def problems_of(error: ValidationError, raw: Any, document: type[BaseModel]) -> 
     for detail in error.errors(include_url=False):
         places.setdefault(make_pointer(_path(detail["loc"], raw)), []).append(detail)
     found = []
-    for pointer, details in places.items():
+    for pointer, details in itertools.islice(places.items(), MOST_TOLD + 1):
         telling = [detail for detail in details if detail["type"] not in _TYPE_NAMES]
         if telling:
             found.append(_problem(telling[0], pointer, raw, document))
@@ -272,7 +275,12 @@ def _inside(place: Any, part: str | int) -> Any:
 
 def _fields(document: Any) -> dict[Any, Any]:
     """The keys of a document class or typed dictionary, as the file writes them, with their annotations."""
-    if isinstance(document, type) and issubclass(document, BaseModel):
+    return _fields_of(document) if isinstance(document, type) else {}
+
+
+@cache
+def _fields_of(document: type) -> dict[Any, Any]:
+    if issubclass(document, BaseModel):
         return {field.alias or name: field.annotation for name, field in document.model_fields.items()}
     return get_type_hints(document) if is_typeddict(document) else {}
 

@@ -1,0 +1,133 @@
+"""Files that ask for too much, or for something to happen: each is refused quickly, and nothing of it runs."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from documents import document, linreg
+
+ROOT = Path(__file__).parents[1]
+CORPUS = Path(__file__).parent / "corpus" / "files"
+
+
+def chain_of_functions(count):
+    """Each function calls the next one twice: 2^count nodes when inlined."""
+    calls = {
+        f"f{i}": {
+            "inputs": {"x": {}},
+            "nodes": [{"id": "a", "op": f"f{i + 1}", "inputs": ["x"]}, {"id": "b", "op": f"f{i + 1}", "inputs": ["a"]}],
+            "outputs": {"out": "b"},
+        }
+        for i in range(count)
+    }
+    last = {"inputs": {"x": {}}, "nodes": [{"id": "a", "op": "neg", "inputs": ["x"]}], "outputs": {"out": "a"}}
+    return document({"z": ("f0", ["x"])}, inputs={"x": []}, functions={**calls, f"f{count}": last})
+
+
+def cycle(length):
+    return document({f"n{i}": ("neg", [f"n{(i + 1) % length}"]) for i in range(length)}, {"out": "n0"})
+
+
+def undefined(count):
+    return document({f"n{i}": ("neg", [f"m{i}"]) for i in range(count)}, {"out": "n0"}, inputs={"x": []})
+
+
+BOMBS = {
+    "a shape of 10^18": (document({"z": ("neg", ["x"])}, inputs={"x": [10**9, 10**9]}), "GE133"),
+    "a thousand parameters of 3 GiB": (
+        document(
+            {"z": ("neg", ["p0"])},
+            parameters={f"p{i}": {"shape": [3 * 2**27], "initializer": {"type": "normal"}} for i in range(1000)},
+        ),
+        "GE133",
+    ),
+    "an outer sum": (document({"z": ("add", ["x", "y"])}, inputs={"x": [100_000, 1], "y": [1, 100_000]}), "GE133"),
+    "functions of 2^30 nodes": (chain_of_functions(30), "GE216"),
+    "functions of 2^1000 nodes": (chain_of_functions(1000), "GE216"),
+    "nested arrays": ("[" * 100_000, "GE130"),
+    "nested objects": ('{"a":' * 100_000, "GE130"),
+    "ten million zeros": ("[" + "0," * 10_000_000 + "0]", "GE131"),
+    "a cycle of 100,000 nodes": (cycle(100_000), "GE214"),
+    "20,000 undefined names": (undefined(20_000), "GE210"),
+    "a depth of 10^12": (
+        document({"z": ("one_hot", ["x"], {"depth": 10**12})}, inputs={"x": {"shape": [3], "dtype": "int64"}}),
+        "GE133",
+    ),
+    "a large file": (" " * (64 * 2**20 + 1), "GE103"),
+}  # fmt: skip
+
+MEASURED = """
+import json, resource, sys, time
+import graphengine as ge
+
+ge.Model.from_dict(json.loads(sys.argv[2])).forward(x=[1.0], y=[1.0]).backward("loss")  # what is imported once, is
+try:
+    ge.load(sys.argv[3])
+except ge.errors.GraphEngineError:
+    pass
+before, began = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.perf_counter()
+try:
+    ge.load(sys.argv[1])
+    codes = []
+except ge.errors.GraphEngineError as error:
+    codes = sorted({problem.code for problem in error.problems})
+taken = time.perf_counter() - began
+print(json.dumps([codes, taken, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024]))
+"""
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_a_bomb_is_refused_with_a_code_in_little_memory(name, tmp_path):
+    content, code = BOMBS[name]
+    (tmp_path / "bomb.json").write_text(content if isinstance(content, str) else json.dumps(content))
+    (tmp_path / "small.json").write_text(json.dumps(cycle(3)))
+    command = [sys.executable, "-c", MEASURED, tmp_path / "bomb.json", json.dumps(linreg()), tmp_path / "small.json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
+    codes, _, megabytes = json.loads(done.stdout)
+    assert code in codes
+    # the nodes of a cycle are read before it can be seen
+    assert megabytes < (300 if "00 nodes" in name or "00 undefined" in name else 50)
+
+
+AUDITED = """
+import sys
+from pathlib import Path
+import graphengine as ge
+
+def load(path):
+    try:
+        ge.load(path)
+    except ge.errors.GraphEngineError as error:
+        str(error)
+
+files = [Path(name) for name in sys.argv[1:]]
+for path in files:  # what is imported once, is
+    load(path)
+allowed, seen = {str(path) for path in files}, []
+watched = {"import", "exec", "compile", "open", "subprocess", "socket", "os", "shutil", "ctypes", "urllib"}
+
+def watch(event, arguments):
+    if event == "open" and str(arguments[0]) in allowed:
+        return
+    if event.split(".")[0] in watched:
+        seen.append((event, str(arguments)[:200]))
+
+sys.addaudithook(watch)
+for path in files:
+    load(path)
+watching, seen[:] = list(seen), []
+print(len(files), watching)
+"""
+
+
+def test_loading_opens_the_model_and_does_nothing_else():
+    models = [path for path in sorted((ROOT / "models").glob("*.json")) if path.stat().st_size < 100_000]
+    files = [*models, *sorted(CORPUS.glob("*.json"))]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", AUDITED, *files], capture_output=True, text=True, check=True, env=environment
+    )
+    assert done.stdout == f"{len(files)} []\n"
