@@ -139,7 +139,7 @@ class Graph(Pictured):
         """
         value = self.meaning(name)
         if value not in self.types:
-            hint = did_you_mean(name, [*self.outputs, *self.aliases, *self.types])
+            hint = did_you_mean(name, {**self.outputs, **self.aliases, **self.types})
             raise UsageError(f"graph '{self.name}' has no value '{name}'", code="GE402", hint=hint)
         return value
 

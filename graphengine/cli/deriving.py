@@ -40,7 +40,7 @@ def grad(
     """Show the gradient of a scalar of MODEL: a graph that can be read, saved, run and differentiated again."""
     model = _open(file, plugins, settings)
     graph = model.gradient(of, wrt or None)
-    _hand_over(graph, {"forward": _ids(model), "gradient": _ids(graph)}, output, output_format)
+    _hand_over(graph, _parts(graph, {"forward": _ids(model), "gradient": _ids(graph)}), output, output_format)
 
 
 def step(
@@ -59,7 +59,7 @@ def step(
     graph = model.training_step().graph
     gradient = {node.id for node in reachable(graph.nodes, [graph.outputs[GRADIENT_NORM]])}
     parts = {"forward": _ids(model), "gradient and its norm": gradient, "update": _ids(graph)}
-    _hand_over(graph, parts, output, output_format)
+    _hand_over(graph, _parts(graph, parts), output, output_format)
 
 
 def _open(file: str, plugins: list[str] | None, settings: list[str] | None, update_rule: Path | None = None) -> Model:
@@ -76,7 +76,21 @@ def _ids(source: Model | Graph) -> set[str]:
     return {node.id for node in (source.graph if isinstance(source, Model) else source).nodes}
 
 
-def _hand_over(graph: Graph, parts: dict[str, set[str]], output: Path | None, output_format: Format) -> None:
+def _parts(graph: Graph, ids: dict[str, set[str]]) -> dict[str, list[GraphNode]]:
+    """Each node in the first part that has its id.
+
+    A gradient is told in the order in which it was derived, from the loss back; the rest in reading order.
+    """
+    parts: dict[str, list[GraphNode]] = {title: [] for title in ids}
+    for node in in_reading_order(graph):
+        parts[next(title for title, members in ids.items() if node.id in members)].append(node)
+    place = {node.id: index for index, node in enumerate(graph.nodes)}
+    derived = next(title for title in ids if title.startswith("gradient"))
+    parts[derived].sort(key=lambda node: place[node.id])
+    return parts
+
+
+def _hand_over(graph: Graph, parts: dict[str, list[GraphNode]], output: Path | None, output_format: Format) -> None:
     from graphengine.format.writing import dump_model
 
     if output is not None:
@@ -88,20 +102,14 @@ def _hand_over(graph: Graph, parts: dict[str, set[str]], output: Path | None, ou
         _print_graph(graph, parts)
 
 
-def _print_graph(graph: Graph, parts: dict[str, set[str]]) -> None:
-    """A graph as lines of `id = op(inputs)  type`, each node in the first part that has it.
-
-    A model is told in reading order; what was derived from it in the order in which it was derived, from the loss back.
-    """
+def _print_graph(graph: Graph, parts: dict[str, list[GraphNode]]) -> None:
+    """A graph as lines of `id = op(inputs)  type`, part by part."""
     from graphengine.view.formulas import call
 
     print_line(graph.header.description or graph.name)
-    lines = {"given": list(_sources(graph))} | {title: [] for title in parts}
-    model = next(iter(parts.values()))
-    derived = [node for node in graph.nodes if node.id not in model]
-    for node in [*(node for node in in_reading_order(graph) if node.id in model), *derived]:
-        title = next(title for title, ids in parts.items() if node.id in ids)
-        lines[title] += [(f"{', '.join(node.outputs)} = {call(node)}", str(graph.types[node.id]))]
+    lines = {"given": list(_sources(graph))}
+    for title, nodes in parts.items():
+        lines[title] = [(f"{', '.join(node.outputs)} = {call(node)}", str(graph.types[node.id])) for node in nodes]
     lines["outputs"] = [
         (f"{name} = {value}" if name != value else name, str(graph.types[value]))
         for name, value in graph.outputs.items()
