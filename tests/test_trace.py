@@ -367,3 +367,16 @@ def test_a_report_can_be_written_to_a_file(tmp_path):
         told = cli("trace", "linreg", "--format", form, "-o", tmp_path / "out")
         assert told.stdout == ""
         assert (tmp_path / "out").read_text(encoding="utf-8").startswith(begins)
+
+
+def test_the_state_that_a_training_keeps_is_told_with_its_new_value():
+    content = document(
+        {"m": ("mul", ["w", 2.0]), "total": ("add", ["seen", 1.0]), "loss": ("square", ["m"])},
+        {"loss": "loss"},
+        parameters={"w": 1.5},
+        state={"seen": {"shape": [], "initializer": {"type": "zeros"}, "update": "total"}},
+        training=training(),
+    )
+    updates = {update.parameter: update for update in trace_model(ge.Model.from_dict(content)).training.updates}
+    assert updates["seen"].new.numbers == 1.0
+    assert updates["seen"].why == "seen becomes total."

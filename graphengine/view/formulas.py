@@ -12,10 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from graphengine.graph import GraphNode, Operand
 from graphengine.registry import OPS, Op
-from graphengine.view.summary import Value, number_text, numbers_text
-
-MAX_TERMS = 6
-"""A sum, or an array inside a formula, is written out up to this many numbers."""
+from graphengine.view.summary import MAX_TERMS, Value, number_text, numbers_text
 
 _NAME = re.compile(r"[^\W\d]\w*")
 _SERIES = re.compile(r"\b(\w+)1(, | [+*] )\.\.\.\2\1n\b")
@@ -120,9 +117,7 @@ def _filled(template: str, texts: Mapping[str, str]) -> str | None:
 
 def _number(value: Value | None) -> str | None:
     """A value inside a formula; None for one with too many numbers."""
-    if value is None or value.numbers is None or math.prod(value.shape) > MAX_TERMS:
-        return None
-    return numbers_text(value.numbers)
+    return numbers_text(value.numbers) if value is not None and value.fits_formula else None
 
 
 def _series_with_numbers(node: GraphNode, values: Sequence[Value | None]) -> str | None:

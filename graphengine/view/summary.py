@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,8 @@ from graphengine.shapes import dtype_name, shape_text, type_of
 
 MAX_NUMBERS = 8
 """An array of at most this many numbers is shown whole."""
+MAX_TERMS = 6
+"""So many numbers of a vector may stand inside a formula."""
 MAX_LABEL = 11
 """A label beside an edge has at most this many characters."""
 
@@ -40,6 +43,11 @@ class Value:
         with np.errstate(all="ignore"):
             extremes = [encode_number(float(number)) for number in (array.min(), array.mean(), array.max())]
         return cls(shape, dtype_name(kind.dtype), None, *extremes)
+
+    @property
+    def fits_formula(self) -> bool:
+        """Whether it can stand inside a formula: a number, or a vector of a few."""
+        return self.numbers is not None and len(self.shape) <= 1 and math.prod(self.shape) <= MAX_TERMS
 
     @property
     def text(self) -> str:

@@ -77,7 +77,7 @@ class Gradient:
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """How a training step replaced one parameter: what the update rule computed of its gradient, and why it moved."""
+    """How a training step replaced a parameter, and why it moved; or a state, which takes the value of a node."""
 
     parameter: str
     old: Value

@@ -40,7 +40,7 @@ def product_text(walk: Walk, edge: Edge) -> str:
     if edge.product is None:
         return f"not walked: {edge.reason}"
     incoming = next(iter(walk.incoming.values())) if len(walk.incoming) == 1 else None
-    if incoming is None or edge.partial is None or None in (incoming.numbers, edge.partial.numbers):
+    if not (incoming and incoming.fits_formula and edge.partial and edge.partial.fits_formula):
         return edge.product.text
     factors = f"{incoming.text} * {_in_product(edge.partial)}"
     summed = edge.product.shape != max(incoming.shape, edge.partial.shape, key=len)
