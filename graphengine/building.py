@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from graphengine.budget import memory_problem
-from graphengine.errors import InvalidModelError, Problem, UnsupportedError
+from graphengine.errors import InvalidModelError, Problem
 from graphengine.format.documents import ModelDocument
 from graphengine.format.reading import Source
 from graphengine.functions import Call, Table, expansion_problems, functions_in
@@ -14,7 +14,7 @@ from graphengine.graph import Graph, GraphNode, declared_types, infer_types, top
 from graphengine.inlining import Inlining, function_problems
 from graphengine.limits import DEFAULT, Limits
 from graphengine.mode import with_keys
-from graphengine.resolve import Resolver, dangling_references, loss_problems, unsupported_parts
+from graphengine.resolve import Resolver, dangling_references, loss_problems
 
 
 def build_graph(document: ModelDocument, source: Source | None = None, limits: Limits = DEFAULT) -> Graph:
@@ -24,8 +24,6 @@ def build_graph(document: ModelDocument, source: Source | None = None, limits: L
     ------
     InvalidModelError
         With all independent problems, located if `source` is given.
-    UnsupportedError
-        GE900 if the file uses a part of the format that this version does not run.
     """
     try:
         graph = _checked(document, limits)
@@ -34,10 +32,6 @@ def build_graph(document: ModelDocument, source: Source | None = None, limits: L
             raise InvalidModelError([_with_pointer(too_large, document)])
     except InvalidModelError as error:
         raise source.locate(error.problems) if source else error from None
-    unsupported = list(unsupported_parts(document))
-    if unsupported:
-        located = source.locate(unsupported).problems if source else unsupported
-        raise UnsupportedError(located)
     return graph
 
 

@@ -5,7 +5,6 @@ them, because all independent problems of a file are reported in one run.
 
     GraphEngineError
     ├── InvalidModelError      a file or a graph is wrong
-    ├── UnsupportedError       the format has it, this version does not run it yet
     ├── RegistrationError      a node class breaks the node contract (also a TypeError)
     ├── InputError             values handed to a model do not fit it (also a ValueError)
     ├── ExecutionError         a node failed while it ran
@@ -79,7 +78,6 @@ CODES = {
     "GE801": "a wrong command line",
     "GE802": "a plugin cannot be loaded",
     "GE803": "an optional package is not installed",
-    "GE900": "part of the format that this version does not run yet",
 }
 """Stable codes: the meaning of a code never changes, a code is never used again for something else."""
 
@@ -146,12 +144,6 @@ class GraphEngineError(Exception):
 
 class InvalidModelError(GraphEngineError):
     """A file or a graph is wrong; nothing was run."""
-
-
-class UnsupportedError(GraphEngineError):
-    """The file is right, but this version does not run a part of it yet."""
-
-    default_code = "GE900"
 
 
 class RegistrationError(GraphEngineError, TypeError):

@@ -54,8 +54,6 @@ class Model(Pictured):
     ------
     InvalidModelError
         With all independent problems, each with its place.
-    UnsupportedError
-        If the file uses a part of the format that this version does not run.
     """
 
     def __init__(
@@ -510,8 +508,6 @@ def load(path: str | Path, *, update_rule: RuleSource = None, limits: Limits = D
     ------
     InvalidModelError
         With all independent problems, each with file, line, column and JSON Pointer.
-    UnsupportedError
-        If the file uses a part of the format that this version does not run.
     """
     with collector.paused():
         document, source = read_model(path, limits)

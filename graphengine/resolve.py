@@ -292,20 +292,3 @@ def loss_problems(document: ModelDocument, graph: Graph) -> Iterator[Problem]:
             hint,
             "/training/loss",
         )
-
-
-_TRAINING_NOT_YET = ("accumulate",)
-
-
-def unsupported_parts(document: ModelDocument) -> Iterator[Problem]:
-    """What the format has and this version does not run: said clearly, never ignored."""
-    for what, *path in _not_yet(document):
-        message = f"{what} not supported yet by this version of graphengine"
-        yield Problem("GE900", message, None, make_pointer(path))
-
-
-def _not_yet(document: ModelDocument) -> Iterator[tuple[str, ...]]:
-    training = document.training
-    for key in _TRAINING_NOT_YET if training else ():
-        if getattr(training, key) != TrainingDocument.model_fields[key].get_default():
-            yield f"'{key}' is", "training", key

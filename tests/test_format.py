@@ -307,31 +307,6 @@ def test_control_characters_of_a_file_do_not_reach_the_message(text):
     assert message.isprintable()
 
 
-# ---------------------------------------------------------------- not supported yet
-
-
-@pytest.mark.parametrize(
-    ("path", "value", "pointer"),
-    [
-        (("training", "accumulate"), 2, "/training/accumulate"),
-    ],
-)
-def test_what_the_format_has_and_this_version_does_not_run_is_said(path, value, pointer):
-    content = changed(whole(), *path, value=value)
-    found = problem_of(content)
-    assert (found.code, found.pointer) == ("GE900", pointer)
-    assert "not supported yet" in found.message
-    assert found.line == 1
-    assert found.column > 1
-    with pytest.raises(ge.errors.UnsupportedError):
-        ge.Model.from_dict(content)
-
-
-def test_a_key_with_its_default_is_not_unsupported():
-    keys = {"accumulate": 1, "metrics": {}, "validation": None, "gradient_clipping": None, "max_seconds": None}
-    assert ge.Model.from_dict(linreg(training=training(**keys))).document.training.accumulate == 1
-
-
 # ---------------------------------------------------------------- the canonical form
 
 

@@ -23,7 +23,6 @@ from graphengine.errors import (
     Problem,
     RegistrationError,
     TrainingError,
-    UnsupportedError,
     UsageError,
 )
 from graphengine.view.escaping import escaped
@@ -32,7 +31,6 @@ WORK_FAILED, BAD_INPUT, INTERRUPTED, PIPE_CLOSED = 1, 2, 130, 141
 
 _BAD_INPUT = (
     InvalidModelError,
-    UnsupportedError,
     RegistrationError,
     InputError,
     DataError,

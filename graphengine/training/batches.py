@@ -23,13 +23,17 @@ from graphengine.training.data.stored import Stored
 
 @dataclass(frozen=True)
 class Segment:
-    """Consecutive batches of one size: `count` batches of `size` samples out of `arrays`, in order."""
+    """Consecutive batches of one size: `count` batches of `size` samples out of `arrays`, in order.
+
+    A batch is worked on in parts of at most `part` samples where gradients are accumulated.
+    """
 
     count: int
     size: int
     arrays: Mapping[str, Any]
     whole: Mapping[str, Any]
     single: bool
+    part: int
     _columns: dict[str, list[Any]] = field(default_factory=dict, repr=False, compare=False)
 
     def batch(self, index: int) -> dict[str, Any]:
@@ -38,6 +42,14 @@ class Segment:
         if self.single:
             return {**{name: array[index] for name, array in self.arrays.items()}, **self.whole}
         return {**{name: array[start : start + self.size] for name, array in self.arrays.items()}, **self.whole}
+
+    def parts(self, index: int) -> Iterator[tuple[dict[str, Any], int]]:
+        """The parts of a batch, each with its number of samples."""
+        stop = (index + 1) * self.size
+        for start in range(index * self.size, stop, self.part):
+            chosen = start if self.single else slice(start, min(start + self.part, stop))
+            rows = {name: array[chosen] for name, array in self.arrays.items()}
+            yield {**rows, **self.whole}, min(self.part, stop - start)
 
     def column(self, name: str, start: int, stop: int) -> Iterable[Any]:
         """One input of the batches from `start` to `stop`; double scalars as Python floats."""
@@ -65,7 +77,7 @@ class Batches:
 
     An input whose declared shape begins with a symbol takes batches of any size. An input without such an axis takes
     one sample at a time, if the data has one axis more than declared (`batch_size` must then be 1), or the same whole
-    array in every batch, if it has the declared shape.
+    array in every batch, if it has the declared shape. With `accumulate` a batch has that many parts of `batch_size`.
 
     Raises
     ------
@@ -79,6 +91,7 @@ class Batches:
         graph: Graph,
         *,
         batch_size: int | None = None,
+        accumulate: int = 1,
         drop_last: bool = False,
         shuffle: bool = False,
         seed: int = 0,
@@ -89,8 +102,10 @@ class Batches:
         self._whole = {name: array for name, array in arrays.items() if kinds[name] == "whole"}
         self.inputs = frozenset(arrays)
         self.samples = self._count_samples()
-        self.batch_size = self.samples if batch_size is None else min(batch_size, self.samples)
-        if self._single and self.batch_size != 1:
+        self.part = self.samples if batch_size is None else min(batch_size, self.samples)
+        self.samples_per_epoch = self.samples - (self.samples % self.part if drop_last else 0)
+        self.batch_size = min(self.part * accumulate, self.samples_per_epoch)
+        if self._single and self.part != 1:
             name = next(iter(self._single))
             raise DataError(
                 f"input '{name}' takes one sample at a time (its shape is {shape_text(graph.types[name].shape)})",
@@ -99,8 +114,8 @@ class Batches:
             )
         self._shuffle, self._seed = shuffle, seed
         self._in_order: tuple[Segment, ...] = ()
-        full, rest = divmod(self.samples, self.batch_size)
-        self.per_epoch = full + (rest > 0 and not drop_last)
+        self.full_batches, rest = divmod(self.samples_per_epoch, self.batch_size)
+        self.per_epoch = self.full_batches + (rest > 0)
         bind_sizes({name: np.shape(array) for name, array in self._batched.items()}, graph.types)
 
     def _count_samples(self) -> int:
@@ -126,14 +141,14 @@ class Batches:
         return self._in_order
 
     def _segments(self, order: np.ndarray[Any, np.dtype[np.intp]] | None, first: int) -> Iterator[Segment]:
-        size, full = self.batch_size, self.samples // self.batch_size
+        size, full, used = self.batch_size, self.full_batches, self.samples_per_epoch
         for start in range(first, full, self._batches_per_block):
             stop = min(start + self._batches_per_block, full)
             rows = self._rows(order, start * size, stop * size)
-            yield Segment(stop - start, size, rows, self._whole, single=bool(self._single))
+            yield Segment(stop - start, size, rows, self._whole, bool(self._single), self.part)
         if max(full, first) < self.per_epoch:
-            tail = self._rows(order, full * size, self.samples)
-            yield Segment(1, self.samples - full * size, tail, self._whole, single=False)
+            tail = self._rows(order, full * size, used)
+            yield Segment(1, used - full * size, tail, self._whole, bool(self._single), self.part)
 
     def _rows(self, order: np.ndarray[Any, np.dtype[np.intp]] | None, start: int, stop: int) -> dict[str, Any]:
         """Samples of all inputs, by their places in the order of the epoch."""
@@ -154,25 +169,20 @@ class Batches:
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """The shape of each input in a batch."""
-        batched = {name: (self.batch_size, *np.shape(array)[1:]) for name, array in self._batched.items()}
+        """The shape of each input in a part of a batch."""
+        batched = {name: (self.part, *np.shape(array)[1:]) for name, array in self._batched.items()}
         single = {name: np.shape(array)[1:] for name, array in self._single.items()}
         return {**batched, **single, **{name: np.shape(array) for name, array in self._whole.items()}}
-
-    @property
-    def samples_per_epoch(self) -> int:
-        """How many samples an epoch uses: all but those of a batch that is dropped."""
-        return min(self.per_epoch * self.batch_size, self.samples)
 
     def repeated(self, count: int) -> Segment:
         """The one batch that all samples make, `count` times."""
         (segment,) = self._segments(None, 0)
-        return Segment(count, self.samples, {}, segment.batch(0), single=False)
+        return Segment(count, self.samples, {}, segment.batch(0), single=False, part=self.part)
 
     @property
     def is_constant(self) -> bool:
         """Whether every iteration sees the same batch."""
-        return self.per_epoch == 1 and self.batch_size == self.samples and not self._shuffle
+        return self.per_epoch == 1 and self.part == self.samples and not self._shuffle
 
     def whole(self) -> dict[str, Any] | None:
         """All samples as one batch, None if an input takes one sample at a time or the data stays on disk."""

@@ -54,6 +54,11 @@ class Chunk:
         for piece in self.pieces:
             yield from map(piece.segment.batch, range(piece.start, piece.stop))
 
+    def parts(self) -> Iterator[Iterator[tuple[dict[str, Any], int]]]:
+        """The parts of the batch of each iteration, with their numbers of samples."""
+        for piece in self.pieces:
+            yield from map(piece.segment.parts, range(piece.start, piece.stop))
+
     def groups(
         self,
         names: Sequence[str],
@@ -114,7 +119,7 @@ class Course:
     def _piece(self, segment: Segment, longest: int) -> Piece:
         """The rest of the segment, or what of it there is room for."""
         start, stop = self._start, min(self._start + longest, segment.count)
-        per_epoch, smaller = self._batches.per_epoch, self._batches.samples // self._batches.batch_size
+        per_epoch, smaller = self._batches.per_epoch, self._batches.full_batches
         before, after = self.done % per_epoch, self.done % per_epoch + stop - start
         self.done += stop - start
         self._segment, self._start = (None, 0) if stop == segment.count else (segment, stop)

@@ -27,7 +27,7 @@ from graphengine.format.documents import FunctionFile, ModelDocument, TrainingDo
 from graphengine.format.reading import problems_of
 from graphengine.format.writing import fingerprint
 from graphengine.graph import Graph
-from graphengine.resolve import dangling_references, loss_problems, unsupported_parts
+from graphengine.resolve import dangling_references, loss_problems
 from graphengine.shapes import ArrayType
 from graphengine.training.checkpoint import Checkpoints, identity
 from graphengine.training.data import Arrays, given_data, load_data, require_finite
@@ -117,7 +117,7 @@ class Declaration:
             raise TrainingError(replace(each, pointer=f"/training{each.pointer or ''}") for each in found) from None
         changed = self.document.model_copy(update={"training": training})
         values = {**self.graph.types, **self.graph.aliases}
-        problems = [*dangling_references(changed, values), *unsupported_parts(changed)]
+        problems = list(dangling_references(changed, values))
         problems = problems or list(loss_problems(changed, self.graph))
         if problems := problems or check_problems(training, self.graph, has_validation=has_validation):
             raise TrainingError(problems)

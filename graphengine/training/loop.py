@@ -64,12 +64,11 @@ class Trainer:
             data,
             graph,
             batch_size=training.batch_size,
+            accumulate=training.accumulate,
             drop_last=training.drop_last,
             shuffle=training.shuffle,
             seed=training.seed,
         )
-        if self.batches.per_epoch == 0:
-            raise TrainingError("drop_last leaves no batch: there are fewer samples than batch_size")
         small = sum(np.size(values[name]) for name in graph.trainable) <= SMALL
         recorded = graph.trainable if small else ()
         self.stepper = Stepper(graph, values, training, rule, self.batches, recorded)
@@ -87,7 +86,7 @@ class Trainer:
         self._checks = checks_of(training, self.batches.per_epoch, apart=apart)
         outputs = checked_outputs(training, apart=apart)
         checked = data if validation is None else validation
-        self._evaluation = Evaluation(self.graph, checked, outputs, self.batches.batch_size) if outputs else None
+        self._evaluation = Evaluation(self.graph, checked, outputs, self.batches.part) if outputs else None
         self._early = EarlyStopping(training.early_stopping) if training.early_stopping else None
 
     @property

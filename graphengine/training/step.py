@@ -7,7 +7,7 @@ other: it can be printed, saved, run and compiled.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,23 +54,12 @@ def step_graph(graph: Graph, training: TrainingDocument, rule: FunctionFile) -> 
     loss = graph.value_name(training.loss)
     if not graph.trainable:
         raise TrainingError(f"model '{graph.name}' has no trainable parameter")
-    rules = {name: _rule_of(name, graph, training.optimizer, rule) for name in graph.trainable}
-    whole = with_iteration(_with_declarations(in_training_mode(graph), rules), ITERATION, training.seed)
+    rules = rules_of(graph, training.optimizer, rule)
+    whole = with_iteration(with_declarations(in_training_mode(graph), rules), ITERATION, training.seed)
     recorder = Recorder(whole)
-    gradients = {
-        name: filled(recorder, "zeros_like", name) if gradient is None else gradient
-        for name, gradient in record_backward(recorder, loss, list(rules)).items()
-    }
-    squares = _sums_of_squares(recorder, gradients)
-    norm = _norm(recorder, gradients, squares)
-    if training.gradient_clipping:
-        gradients = _clipped(recorder, gradients, squares, norm, training.gradient_clipping)
-    outputs = {training.loss: loss, GRADIENT_NORM: norm.name}
-    carried = {}
-    for name, update_rule in rules.items():
-        for target, value in _updated(recorder, name, gradients[name], update_rule).items():
-            outputs[f"new_{target}"] = value
-            carried[f"new_{target}"] = target
+    gradients = record_gradients(recorder, loss, list(rules))
+    updates, carried = record_updates(recorder, gradients, rules, training.gradient_clipping)
+    outputs = {training.loss: loss, **updates}
     for name, state in graph.state.items():
         if state.update is not None:
             outputs[f"new_{name}"] = state.update
@@ -78,6 +67,38 @@ def step_graph(graph: Graph, training: TrainingDocument, rule: FunctionFile) -> 
     description = f"one training step of {graph.name}: loss, gradient and the update of each parameter by {rule.name}"
     step = pruned(recorder, outputs, description, keep=(LEARNING_RATE, ITERATION, *carried.values()))
     return Step(step, carried, training.loss)
+
+
+def rules_of(graph: Graph, optimizer: OptimizerDocument, rule: FunctionFile) -> dict[str, UpdateRule]:
+    """The rule for each trainable parameter."""
+    return {name: _rule_of(name, graph, optimizer, rule) for name in graph.trainable}
+
+
+def record_gradients(recorder: Recorder, loss: str, names: Sequence[str]) -> dict[str, Any]:
+    """Record the backward pass; the gradient of each parameter, zeros for one that the loss does not depend on."""
+    return {
+        name: filled(recorder, "zeros_like", name) if gradient is None else gradient
+        for name, gradient in record_backward(recorder, loss, names).items()
+    }
+
+
+def record_updates(
+    recorder: Recorder,
+    gradients: Mapping[str, Any],
+    rules: Mapping[str, UpdateRule],
+    clipping: ClippingDocument | None,
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Record norm, clipping and update; the outputs, and what each of them replaces, by output."""
+    squares = _sums_of_squares(recorder, gradients)
+    norm = _norm(recorder, gradients, squares)
+    if clipping:
+        gradients = _clipped(recorder, gradients, squares, norm, clipping)
+    outputs, carried = {GRADIENT_NORM: norm.name}, {}
+    for name, update_rule in rules.items():
+        for target, value in _updated(recorder, name, gradients[name], update_rule).items():
+            outputs[f"new_{target}"] = value
+            carried[f"new_{target}"] = target
+    return outputs, carried
 
 
 def _rule_of(name: str, graph: Graph, optimizer: OptimizerDocument, rule: FunctionFile) -> UpdateRule:
@@ -89,7 +110,7 @@ def _rule_of(name: str, graph: Graph, optimizer: OptimizerDocument, rule: Functi
     return UpdateRule(rule, attributes, graph.types[name])
 
 
-def _with_declarations(graph: Graph, rules: Mapping[str, UpdateRule]) -> Graph:
+def with_declarations(graph: Graph, rules: Mapping[str, UpdateRule]) -> Graph:
     """The graph with the step's own inputs, and the slots of each parameter as state.
 
     Raises

@@ -20,6 +20,7 @@ from graphengine.errors import DivergenceError, GraphEngineError
 from graphengine.executor import Executor, plan_failure
 from graphengine.format.documents import FunctionFile, TrainingDocument
 from graphengine.graph import Graph
+from graphengine.training.accumulation import Accumulation
 from graphengine.training.batches import Batches
 from graphengine.training.course import Chunk
 from graphengine.training.schedules import rate_at
@@ -51,6 +52,7 @@ class Stepper:
         self._carried = self._at_start(values)
         self._last = self.carried
         self._plans: dict[int, Plan] = {}
+        self._accumulation = Accumulation(graph, training, rule) if training.accumulate > 1 else None
 
     def _at_start(self, values: Mapping[str, Any]) -> dict[str, Any]:
         carried = {name: np.array(values[name])[()] for name in self.step.carried.values() if name in values}
@@ -81,7 +83,7 @@ class Stepper:
         DivergenceError
             GE601 when a loss, gradient or parameter is not finite; `carried` then has the last finite values.
         """
-        run = self._run_reference if self.reference else self._run_plan
+        run = self._run_reference if self.reference else self._run_parts if self._accumulation else self._run_plan
         try:
             totals = run(chunk, flags, rows, total)
         except BaseException as error:  # an interruption, too, leaves values that belong to no iteration
@@ -136,6 +138,31 @@ class Stepper:
             self._plans[chunk.size] = Plan(self.step.graph.with_sizes(sizes), exact=False, carried=self.step.carried)
         return self._plans[chunk.size]
 
+    # ------------------------------------------------------------ in parts
+
+    def _run_parts(self, chunk: Chunk, flags: list[bool], rows: list[tuple[Any, ...]], total: float) -> list[float]:
+        """As `_run_plan`, with each batch in parts; a batch that diverges is told at once."""
+        assert self._accumulation is not None
+        totals, batches = [total], zip(chunk.parts(), flags, strict=True)
+        iteration = chunk.done
+        for piece in chunk.pieces:
+            sum_ = 0.0 if piece.first else totals[-1]
+            for parts, keep in itertools.islice(batches, piece.stop - piece.start):
+                iteration += 1
+                rate = rate_at(self.schedule, iteration)
+                loss, found = self._accumulation.run(parts, {**self._fixed, **self._carried}, iteration, rate)
+                if not (math.isfinite(loss) and all(map(_finite, found.values()))):
+                    first = next((name for name, value in found.items() if not _finite(value)), self.step.loss)
+                    raise self._diverged(iteration, f"'{first}'")
+                found[self.step.loss] = loss
+                self._carried.update({source: found[name] for name, source in self.step.carried.items()})
+                self._last = self.carried
+                if keep:
+                    rows.append(tuple(_plain(found[name]) for name in self._recorded))
+                sum_ += loss
+            totals.append(sum_)
+        return totals[1:]
+
     # ------------------------------------------------------------ reference
 
     @cached_property
@@ -176,10 +203,12 @@ class Stepper:
             if not all(_finite(value) for value in outputs.values()):
                 break
             self._carried = {source: outputs[name] for name, source in self.step.carried.items()}
+        raise self._diverged(iteration, self._first_non_finite(values, slots))
+
+    def _diverged(self, iteration: int, what: str) -> DivergenceError:
         epoch = (iteration - 1) // self.batches.per_epoch + 1
-        raise DivergenceError(
-            f"training diverged at iteration {iteration} (epoch {epoch}): {self._first_non_finite(values, slots)} "
-            "became non-finite first",
+        return DivergenceError(
+            f"training diverged at iteration {iteration} (epoch {epoch}): {what} became non-finite first",
             iteration=iteration,
             epoch=epoch,
             hint=f"a smaller learning rate may help (it is {rate_at(self.schedule, iteration)}), or inputs scaled to "

@@ -120,8 +120,11 @@ class EarlyStopping:
 
 
 def check_problems(training: TrainingDocument, graph: Graph, *, has_validation: bool = False) -> list[Problem]:
-    """What is wrong with validation and early stopping; `has_validation` says that a caller hands data over."""
+    """What does not fit together in a training section; `has_validation` says that a caller hands data over."""
     problems, validation, early = [], training.validation, training.early_stopping
+    if training.accumulate > 1 and training.batch_size is None:
+        message = "'accumulate' needs a 'batch_size': it says how many batches make an iteration"
+        problems.append(Problem("GE112", message, None, "/training/accumulate"))
     if validation and not has_validation and (validation.data is None) == (validation.fraction is None):
         problems.append(Problem("GE112", "give either 'data' or 'fraction'", None, "/training/validation"))
     if early:

@@ -48,6 +48,8 @@ class Iterations:
             raise UsageError(
                 f"'{trainer.training.optimizer.type}' is a solver: its iterations have no update rule to show"
             )
+        if trainer.training.accumulate > 1:
+            raise UsageError("an iteration whose gradients are accumulated has no batch of its own to show")
         self.trainer, self.step = trainer, trainer.stepper.step
 
     def __iter__(self) -> Iterator[Moment]:
