@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -60,10 +61,12 @@ def _checked(document: ModelDocument, limits: Limits) -> Graph:
 
 
 def _function_problems(document: ModelDocument, table: Table) -> Iterator[Problem]:
-    """What is wrong with the functions of the file; its update rule is told where the optimizer is checked."""
+    """What is wrong with the functions of the file; a mere update rule is told where the optimizer is checked."""
     rule = document.training.optimizer.type if document.training else None
+    bodies = [document.nodes, *(function.nodes for function in document.functions.values())]
+    called = {node["op"] for node in itertools.chain(*bodies)}
     for name in document.functions:
-        if name != rule:
+        if name != rule or name in called:
             yield from function_problems(table[name], table)
 
 

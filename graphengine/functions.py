@@ -54,10 +54,16 @@ class Function:
         """What each of its nodes is."""
         return {node["id"]: node["op"] for node in self.document.nodes}
 
-    @property
-    def slots(self) -> list[str]:
-        """Inputs that only an update rule can have."""
-        return [name for name, each in self.document.inputs.items() if each.initializer is not None]
+    @cached_property
+    def uncallable(self) -> str | None:
+        """Why no node can call it: only an update rule has slots, or gives back what it was given; None if one can."""
+        for name, declared in self.document.inputs.items():
+            if declared.initializer is not None:
+                return f"its input '{name}' has an initializer, which only an update rule can have"
+        for name, value in self.document.outputs.items():
+            if value in self.document.inputs:
+                return f"its output '{name}' is its input '{value}', not what a node gives"
+        return None
 
     @cached_property
     def operands(self) -> frozenset[str]:

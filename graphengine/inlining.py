@@ -265,11 +265,11 @@ def function_problems(function: Function, table: Table) -> list[Problem]:
 
 
 def _output_problems(function: Function) -> Iterator[Problem]:
-    """Outputs that are not the value of a node; whether a node has the port is told where its op is known."""
+    """Outputs that are the value of no node; whether a node has the port is told where its op is known."""
     if not function.document.outputs:
         yield Problem("GE111", "it has no output", None, "/outputs")
     for name, value in function.document.outputs.items():
-        if value.partition(":")[0] not in function.ops:
+        if value.partition(":")[0] not in function.ops and value not in function.document.inputs:
             hint = did_you_mean(value, function.ops, "nodes")
             message = f"output '{name}': no node gives the value '{value}'"
             yield Problem("GE210", message, hint, make_pointer(("outputs", name)))

@@ -19,8 +19,9 @@ def in_training_mode(graph: Graph) -> Graph:
     modes: dict[int, Node] = {}
     for node in graph.nodes:
         if id(node.node) not in modes:
-            changes = {"training": True} if "training" in type(node.node).model_fields else {}
-            modes[id(node.node)] = node.node.model_copy(update=changes) if changes else node.node
+            field = type(node.node).model_fields.get("training")
+            has_mode = field is not None and field.annotation is bool
+            modes[id(node.node)] = node.node.model_copy(update={"training": True}) if has_mode else node.node
     if all(modes[id(node)] is node for _, _, node, _ in graph.nodes):
         return graph
     nodes = [node._replace(node=modes[id(node.node)]) for node in graph.nodes]

@@ -116,9 +116,9 @@ class Resolver:
                 self._add("GE213", f"{where}'{name}' must be a finite number, not {value!r:.60}", pointer, spec["id"])
         for name in function.document.attributes.keys() - attributes.keys() - function.defaults.keys():
             self._add("GE213", f"{where}'{name}' is missing", f"/nodes/{index}", spec["id"])
-        if function.slots:
-            message = f"'{function.name}' is an update rule: its input '{function.slots[0]}' has an initializer"
-            self._add("GE212", message, f"/nodes/{index}/op", spec["id"], "an update rule cannot be called")
+        if function.uncallable:
+            message = f"function '{function.name}' cannot be called: {function.uncallable}"
+            self._add("GE212", message, f"/nodes/{index}/op", spec["id"])
         return Call(function, {**function.defaults, **attributes}) if len(self.problems) == wrong else None
 
     def _add(self, code: str, message: str, pointer: str, node: str | None = None, hint: str | None = None) -> None:

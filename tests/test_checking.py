@@ -147,3 +147,8 @@ def test_a_slope_is_as_exact_as_it_says(dtype):
     found = slope(lambda x: np.sum(np.abs(x) ** 3), point, direction)
     assert found.method == "central differences"
     assert abs(found.value - np.sum(3 * point.astype(float) ** 2 * direction)) < 2 * found.error
+
+
+def test_a_slope_at_the_border_of_a_domain_is_a_complex_step():
+    found = slope(lambda x: np.sum(np.log(x)), np.array([1e-9, 1.0]), np.array([1.0, 0.0]))
+    assert (found.method, found.value) == ("complex step", pytest.approx(1e9, rel=1e-12))

@@ -366,7 +366,7 @@ def broken(**changes):
     ("changes", "code", "pointer", "said"),
     [
         ({"outputs": {}}, "GE111", "/functions/f/outputs", "it has no output"),
-        ({"outputs": {"y": "x"}}, "GE210", "/functions/f/outputs/y", "no node gives the value 'x'"),
+        ({"outputs": {"y": "y"}}, "GE210", "/functions/f/outputs/y", "no node gives the value 'y'"),
         ({"outputs": {"y": "totl"}}, "GE210", "/functions/f/outputs/y", "no node gives the value 'totl'"),
         ({"outputs": {"y": "total:b"}}, "GE210", "/functions/f/outputs/y", "'total:b' is not defined"),
         ({"inputs": {}}, "GE210", "/functions/f/nodes/0/inputs/1", "node 'product': input 'x' is not defined"),
@@ -403,6 +403,20 @@ def test_an_update_rule_cannot_be_called():
     rule = function({"z": ("add", ["x", "v"])}, {"z": "z"}, "x", ("v", {"initializer": {"type": "zeros"}}))
     found = problem_of(document({"z": ("rule", ["x", "x"])}, inputs={"x": []}, functions={"rule": rule}))
     assert (found.code, found.pointer) == ("GE212", "/nodes/0/op")
+
+
+def test_a_function_that_gives_back_its_input_cannot_be_called():
+    same = function({"n": ("neg", ["x"])}, {"y": "x", "n": "n"}, "x")
+    found = problem_of(document({"z": ("same", ["x"])}, inputs={"x": []}, functions={"same": same}))
+    assert (found.code, found.pointer) == ("GE212", "/nodes/0/op")
+    assert "its output 'y' is its input 'x'" in found.message
+    model({"z": ("neg", ["x"])}, inputs={"x": []}, functions={"same": same})
+
+
+def test_a_called_function_is_checked_even_if_the_optimizer_names_it():
+    content = scaled(training=training(optimizer={"type": "scaled", "learning_rate": 0.1}))
+    content["functions"]["scaled"]["outputs"] = {}
+    assert "GE111" in codes_of(content)
 
 
 def test_recursion_is_refused_with_the_cycle():
