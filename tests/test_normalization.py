@@ -1,7 +1,8 @@
 """Batch normalisation and dropout in a file: training moves the statistics and drops values, inference does neither."""
 
 import numpy as np
-from documents import document, training
+import pytest
+from documents import document, problem_of, training
 
 import graphengine as ge
 
@@ -58,3 +59,21 @@ def test_every_iteration_drops_other_values_and_every_training_with_the_seed_the
     np.testing.assert_array_equal(one.parameters["w"], two.parameters["w"])
     other = trained(epochs=2, seed=1)
     assert not np.array_equal(one.parameters["w"], other.parameters["w"])
+
+
+@pytest.mark.parametrize(
+    ("declared", "said"),
+    [({"shape": [3]}, "mean must be float64(2,)"), ({"shape": [2], "dtype": "float32"}, "mean must be float64(2,)")],
+)
+def test_statistics_of_another_shape_or_dtype_are_refused(declared, said):
+    nodes = {"norm": ("batch_norm", ["x", "v", "v", "mean", "v"])}
+    problem = problem_of(document(nodes, inputs={"x": ["N", 2], "v": [2], "mean": declared}))
+    assert problem.code == "GE301"
+    assert said in problem.message
+
+
+@pytest.mark.parametrize("declared", [{"shape": [2]}, {"shape": [3], "dtype": "uint64"}])
+def test_a_key_that_is_none_is_refused(declared):
+    problem = problem_of(document({"kept": ("dropout", ["x", "key"])}, inputs={"x": ["N"], "key": declared}))
+    assert problem.code == "GE301"
+    assert "a key is of type uint64(2,)" in problem.message

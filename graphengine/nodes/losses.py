@@ -252,7 +252,7 @@ def per_sample(node, grad, shares, targets, weights):
         return grad
     if is_index(targets) and not counts_alike(node, targets, weights):
         return grad / np.sum(shares)
-    return grad / (targets.size if is_index(targets) else np.sum(np.ones_like(targets)) / targets.shape[-1])
+    return grad / targets.size if is_index(targets) else grad * targets.shape[-1] / targets.size
 
 
 def toward_shares(node, grad, log_probabilities, targets, weights, out, needs):

@@ -13,10 +13,10 @@ from pydantic import Field
 from graphengine.inference import along_axis, floating, normalized_axes
 from graphengine.node import Node
 from graphengine.nodes.linear import dot_along
-from graphengine.nodes.random import Bernoulli
+from graphengine.nodes.random import Bernoulli, check_key
 from graphengine.nodes.reductions import count
 from graphengine.registry import register
-from graphengine.shapes import ArrayType, shape_text
+from graphengine.shapes import ArrayType
 
 Epsilon = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -40,11 +40,14 @@ class BatchNorm(Node):
 
     def infer(self, x, scale, bias, running_mean, running_var):
         channels = (x.shape[normalized_axes(self.axis, len(x.shape))[0]],)
-        for name, kind in zip(("scale", "bias"), (scale, bias), strict=True):
-            if kind.shape != channels:
-                raise ValueError(f"{name} must have shape {shape_text(channels)}, not {shape_text(kind.shape)}")
-        floating(x, scale, bias, running_mean, running_var)
-        return x, running_mean, running_var
+        vectors = {"scale": scale, "bias": bias, "running_mean": running_mean, "running_var": running_var}
+        for name, kind in vectors.items():
+            if kind.shape != channels or kind.dtype != x.dtype:
+                raise ValueError(
+                    f"{name} must be {ArrayType(channels, x.dtype)}, one number for each channel, not {kind}"
+                )
+        dtype = floating(x)
+        return ArrayType(x.shape, dtype), ArrayType(channels, dtype), ArrayType(channels, dtype)
 
     def forward(self, x, scale, bias, running_mean, running_var):
         mean, var, new_mean, new_var = running_mean, running_var, running_mean, running_var
@@ -153,6 +156,7 @@ class Dropout(Node):
     training: bool = False
 
     def infer(self, x, key=None):
+        check_key(key)
         return ArrayType(x.shape, floating(x))
 
     def forward(self, x, key=None):

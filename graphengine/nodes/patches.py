@@ -10,7 +10,6 @@ import math
 from typing import Annotated, Literal
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 from pydantic import Field
 
 from graphengine.node import Node
@@ -49,15 +48,10 @@ class Unfold(Node):
 
     def into(self, x, out):
         """The result in an array that is there."""
-        axes = tuple(range(2, x.ndim))
-        widths = by_axis(self.padding, axes)
-        if any(widths):
-            fill = NON_FINITE.get(self.fill, self.fill)
-            x = np.pad(x, [(0, 0), (0, 0), *((width, width) for width in widths)], constant_values=fill)
-        patches = sliding_window_view(x, spans(self, self.kernel_size), axes)
-        steps = [slice(None, None, step) for each in (self.stride, self.dilation) for step in by_axis(each, axes)]
-        patches = np.moveaxis(patches[..., *steps], axes, range(-len(axes), 0))
-        np.copyto(out.reshape(patches.shape), patches)
+        out.fill(NON_FINITE.get(self.fill, self.fill))
+        patches, places = by_place(self, out, x)
+        for place, inside, source in places:
+            patches[:, :, *place, *inside] = x[:, :, *source]
         return out
 
     def backward(self, grad, x):
@@ -91,24 +85,36 @@ class Fold(Node):
 
     def into(self, x, out):
         """The result in an array that is there."""
-        axes = range(len(self.output_size))
-        strides, widths, steps = (by_axis(each, axes) for each in (self.stride, self.padding, self.dilation))
-        sizes = [size + 2 * width for size, width in zip(self.output_size, widths, strict=True)]
-        counts = counts_along(sizes, spans(self, self.kernel_size), strides)
-        patches = x.reshape(*out.shape[:2], *self.kernel_size, *counts)
-        padded = np.empty((*out.shape[:2], *sizes), x.dtype) if any(widths) else out
-        padded.fill(0)
-        for offset in itertools.product(*map(range, self.kernel_size)):
-            starts = [place * step for place, step in zip(offset, steps, strict=True)]
-            window = [slice(a, a + s * n - s + 1, s) for a, s, n in zip(starts, strides, counts, strict=True)]
-            padded[:, :, *window] += patches[:, :, *offset]
-        if padded is not out:
-            inner = [slice(width, size - width) for size, width in zip(sizes, widths, strict=True)]
-            np.copyto(out, padded[:, :, *inner])
+        out.fill(0)
+        patches, places = by_place(self, x, out)
+        for place, inside, source in places:
+            out[:, :, *source] += patches[:, :, *place, *inside]
         return out
 
     def backward(self, grad):
         return Unfold(**patch_fields(self, self.kernel_size))(grad)
+
+
+def by_place(node, columns, x):
+    """The columns with an axis for each axis of a patch and of the patches; and what belongs together.
+
+    That is, for each place in a patch: the place, the patches that have it inside of x, and where it lies in x.
+    """
+    sizes, counts = x.shape[2:], patch_counts(node, node.kernel_size, x)
+    settings = (by_axis(each, sizes) for each in (node.stride, node.padding, node.dilation))
+    axes = [tuple(by_place_along(*each)) for each in zip(sizes, node.kernel_size, counts, *settings, strict=True)]
+    patches = columns.reshape(*x.shape[:2], *node.kernel_size, *counts)
+    return patches, [tuple(zip(*each, strict=True)) for each in itertools.product(*axes)]
+
+
+def by_place_along(size, kernel_size, count, stride, width, apart):
+    """What belongs together along one axis; padding is left out."""
+    for place in range(kernel_size):
+        start = place * apart - width
+        first, stop = max(0, -(start // stride)), min(count, (size - 1 - start) // stride + 1)
+        if first < stop:
+            source = start + first * stride
+            yield place, slice(first, stop), slice(source, source + (stop - first - 1) * stride + 1, stride)
 
 
 def by_axis(value, axes):
