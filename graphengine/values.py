@@ -133,3 +133,11 @@ def _random(name: str, seed: int) -> np.random.Generator:
     """A generator for one value: Philox, keyed by the seed and the name."""
     digest = hashlib.sha256(f"{seed}/{name}".encode()).digest()
     return np.random.Generator(np.random.Philox(key=int.from_bytes(digest[:16], "little")))
+
+
+def all_finite(value: Any) -> bool:
+    """Whether no number is NaN or infinite: a finite sum says so in one pass that writes nothing."""
+    if isinstance(value, float):
+        return math.isfinite(value)
+    with np.errstate(all="ignore"):
+        return bool(np.isfinite(np.sum(value))) or bool(np.isfinite(value).all())

@@ -557,3 +557,11 @@ def test_values_that_were_assigned_have_no_provenance(tmp_path):
     model.parameters["theta"] = 1.0
     model.save(tmp_path / "m.json")
     assert ge.load(tmp_path / "m.json").document.metadata is None
+
+
+def test_a_training_that_is_begun_again_finds_its_step_compiled():
+    model = regression(epochs=2)
+    step = model.trainer(DATA).stepper.step
+    assert model.trainer({"x": X[:5], "y": X[:5]}, batch_size=2, learning_rate=0.5, epochs=7).stepper.step is step
+    assert model.trainer(DATA, optimizer={"type": "momentum", "learning_rate": 0.001}).stepper.step is not step
+    assert model.trainer(DATA, gradient_clipping={"type": "norm", "limit": 1.0}).stepper.step is not step

@@ -30,6 +30,7 @@ from graphengine.graph import Graph
 from graphengine.resolve import dangling_references, loss_problems
 from graphengine.shapes import ArrayType
 from graphengine.training.checkpoint import Checkpoints, identity
+from graphengine.training.compiled import CompiledSteps
 from graphengine.training.data import Arrays, given_data, load_data, require_finite
 from graphengine.training.loop import Trainer
 from graphengine.training.rules import given_rule, named_rule, optimizer_problems
@@ -64,6 +65,7 @@ class Declaration:
     ) -> None:
         self.document, self.graph, self.folder = document, graph, folder
         self._given_rule = None if update_rule is None else given_rule(update_rule)
+        self._steps = CompiledSteps(graph)
 
     def problems(self) -> list[Problem]:
         """What is wrong with the training section that its form does not show."""
@@ -201,7 +203,7 @@ class Declaration:
         apart = validation if validation is not None else declared
         checked = None if apart is None else self._data(apart, training)
         arrays = self._data(data, training)
-        trainer = Trainer(self.graph, values, training, arrays, rule, checked)
+        trainer = Trainer(self.graph, values, training, arrays, self._steps.step(training, rule), checked)
         if saving.folder is not None:
             seen = {**arrays, **{f"validation/{name}": array for name, array in (checked or {}).items()}}
             self._save(trainer, saving, identity(self.document.name, self._fingerprint, training, rule, seen))

@@ -16,10 +16,11 @@ from typing import Any
 import numpy as np
 
 from graphengine.errors import DivergenceError, TrainingError
-from graphengine.format.documents import FunctionFile, TrainingDocument
+from graphengine.format.documents import TrainingDocument
 from graphengine.graph import Graph
 from graphengine.training.batches import Batches
 from graphengine.training.checkpoint import Checkpoints
+from graphengine.training.compiled import CompiledStep
 from graphengine.training.course import Chunk, Course
 from graphengine.training.history import SMALL, History, Iteration
 from graphengine.training.schedules import rate_at
@@ -50,7 +51,7 @@ class Trainer:
         values: dict[str, Any],
         training: TrainingDocument,
         data: Mapping[str, Any],
-        rule: FunctionFile,
+        compiled: CompiledStep,
         validation: Mapping[str, Any] | None = None,
     ) -> None:
         self.graph, self.values, self.training, self.data = graph, values, training, data
@@ -71,7 +72,7 @@ class Trainer:
         )
         small = sum(np.size(values[name]) for name in graph.trainable) <= SMALL
         recorded = graph.trainable if small else ()
-        self.stepper = Stepper(graph, values, training, rule, self.batches, recorded)
+        self.stepper = Stepper(graph, values, training, compiled, self.batches, recorded)
         self.history = History(self.batches.per_epoch, recorded)
         self._prepare_checks(data, validation)
         self.checkpoints: Checkpoints | None = None

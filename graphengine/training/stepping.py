@@ -18,14 +18,15 @@ from graphengine.binding import bind_sizes
 from graphengine.compile import Plan
 from graphengine.errors import DivergenceError, GraphEngineError
 from graphengine.executor import Executor, plan_failure
-from graphengine.format.documents import FunctionFile, TrainingDocument
+from graphengine.format.documents import TrainingDocument
 from graphengine.graph import Graph
 from graphengine.training.accumulation import Accumulation
 from graphengine.training.batches import Batches
+from graphengine.training.compiled import CompiledStep
 from graphengine.training.course import Chunk
 from graphengine.training.schedules import rate_at
-from graphengine.training.step import GRADIENT_NORM, ITERATION, LEARNING_RATE, step_graph
-from graphengine.values import initial_value
+from graphengine.training.step import GRADIENT_NORM, ITERATION, LEARNING_RATE
+from graphengine.values import all_finite, initial_value
 
 
 class Stepper:
@@ -39,14 +40,14 @@ class Stepper:
         graph: Graph,
         values: Mapping[str, Any],
         training: TrainingDocument,
-        rule: FunctionFile,
+        compiled: CompiledStep,
         batches: Batches,
         recorded: Sequence[str],
     ) -> None:
         self.graph, self.batches, self.reference = graph, batches, False
         rate = training.optimizer.learning_rate
         self.schedule = float(rate or 0) if isinstance(rate, (int, float, NoneType)) else rate
-        self.step = step_graph(graph, training, rule)
+        self._compiled, self.step = compiled, compiled.step
         self._recorded = (self.step.loss, GRADIENT_NORM, *(f"new_{name}" for name in recorded))
         self._fixed = {name: value for name, value in values.items() if name not in self.step.carried.values()}
         self._carried = self._at_start(values)
@@ -91,7 +92,9 @@ class Stepper:
             if isinstance(error, GraphEngineError) or not isinstance(error, Exception):
                 raise
             raise plan_failure(error, lambda: self._run_reference(chunk, flags, [], total)) from error
-        if not (all(map(math.isfinite, totals)) and all(_finite(self._carried[name]) for name in self.graph.trainable)):
+        if not (
+            all(map(math.isfinite, totals)) and all(all_finite(self._carried[name]) for name in self.graph.trainable)
+        ):
             self._replay(chunk)
         self._last = self.carried
         return totals, self._last
@@ -135,7 +138,7 @@ class Stepper:
         if chunk.size not in self._plans:
             batch = next(chunk.batches())
             sizes = bind_sizes({name: np.shape(value) for name, value in batch.items()}, self.graph.types)
-            self._plans[chunk.size] = Plan(self.step.graph.with_sizes(sizes), exact=False, carried=self.step.carried)
+            self._plans[chunk.size] = self._compiled.plan(sizes)
         return self._plans[chunk.size]
 
     # ------------------------------------------------------------ in parts
@@ -200,7 +203,7 @@ class Stepper:
             values = self._reference_values(batch, iteration)
             slots = self._executor.forward(values)
             outputs = self._outputs(slots)
-            if not all(_finite(value) for value in outputs.values()):
+            if not all(all_finite(value) for value in outputs.values()):
                 break
             self._carried = {source: outputs[name] for name, source in self.step.carried.items()}
         raise self._diverged(iteration, self._first_non_finite(values, slots))
@@ -218,10 +221,10 @@ class Stepper:
     def _first_non_finite(self, values: Mapping[str, Any], slots: list[Any]) -> str:
         """The value that is not finite although all that it is computed from are."""
         for name, value in values.items():
-            if not _finite(value):
+            if not all_finite(value):
                 return f"{'parameter' if name in self.graph.parameters else 'input'} '{name}'"
         for node in self.step.graph.nodes:
-            if not all(_finite(slots[self._executor.slot_of[name]]) for name in node.outputs):
+            if not all(all_finite(slots[self._executor.slot_of[name]]) for name in node.outputs):
                 return f"node '{node.id}' ({node.op})"
         return f"the loss '{self.step.loss}'"
 
@@ -229,7 +232,3 @@ class Stepper:
 def _plain(value: Any) -> Any:
     """A double scalar as a Python float, as a plan gives it."""
     return float(value) if np.shape(value) == () else value
-
-
-def _finite(value: Any) -> bool:
-    return bool(np.isfinite(value).all())

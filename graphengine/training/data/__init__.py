@@ -31,7 +31,7 @@ from graphengine.training.data.arrays import read_npy, read_npz
 from graphengine.training.data.columnar import read_columnar
 from graphengine.training.data.stored import Stored, blocks
 from graphengine.training.data.text import read_csv, read_jsonl
-from graphengine.values import decode_array
+from graphengine.values import all_finite, decode_array
 
 Arrays: TypeAlias = dict[str, np.ndarray[Any, Any] | Stored]
 
@@ -120,7 +120,7 @@ def require_finite(arrays: Mapping[str, Any]) -> None:
     for name, array in arrays.items():
         done = 0
         for block in blocks(array):
-            if block.dtype.kind == "f" and not np.isfinite(block).all():
+            if block.dtype.kind == "f" and not all_finite(block):
                 place = np.argwhere(~np.isfinite(block))[0]
                 row = f" in row {done + place[0] + 1}" if len(place) else ""
                 raise DataError(

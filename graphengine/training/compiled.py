@@ -1,0 +1,76 @@
+"""Compiled training steps that are kept from one training to the next.
+
+A step depends on the graph, the update rule and a few keys of the training section; its plans depend on the sizes of a
+batch besides. A training that is begun again, with other data or for some more epochs, finds them made.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from graphengine.compile import Plan
+from graphengine.format.documents import FunctionFile, TrainingDocument
+from graphengine.graph import Graph
+from graphengine.training.step import Step, step_graph
+
+Made = TypeVar("Made")
+
+MOST_STEPS, MOST_PLANS = 4, 8
+ASIDE = {
+    "data",
+    "batch_size",
+    "drop_last",
+    "shuffle",
+    "epochs",
+    "max_iterations",
+    "max_seconds",
+    "validation",
+    "early_stopping",
+    "checkpoint",
+    "metrics",
+}
+"""Keys of a training section that do not change the step."""
+
+
+class CompiledStep:
+    """A training step and its plans, one for each set of sizes."""
+
+    def __init__(self, step: Step) -> None:
+        self.step = step
+        self._plans: OrderedDict[Any, Plan] = OrderedDict()
+
+    def plan(self, sizes: Mapping[str, int]) -> Plan:
+        """The plan for a batch of these sizes."""
+        return _kept(
+            self._plans,
+            tuple(sorted(sizes.items())),
+            MOST_PLANS,
+            lambda: Plan(self.step.graph.with_sizes(sizes), exact=False, carried=self.step.carried),
+        )
+
+
+class CompiledSteps:
+    """The compiled steps of one graph, those that were used last."""
+
+    def __init__(self, graph: Graph) -> None:
+        self._graph = graph
+        self._steps: OrderedDict[Any, CompiledStep] = OrderedDict()
+
+    def step(self, training: TrainingDocument, rule: FunctionFile) -> CompiledStep:
+        """The step of a training; raises as `step_graph`."""
+        section = training.model_copy(
+            update={"optimizer": training.optimizer.model_copy(update={"learning_rate": None})}
+        )
+        key = (section.model_dump_json(exclude=ASIDE), rule.model_dump_json())
+        return _kept(self._steps, key, MOST_STEPS, lambda: CompiledStep(step_graph(self._graph, training, rule)))
+
+
+def _kept(known: OrderedDict[Any, Made], key: Any, most: int, make: Callable[[], Made]) -> Made:
+    """What is known under a key, or else is made; of all others, those that were used last stay."""
+    value = known.pop(key, None) or make()
+    known[key] = value
+    while len(known) > most:
+        known.popitem(last=False)
+    return value
