@@ -1,0 +1,63 @@
+"""The garbage collector is paused while something large is built, and is as it was afterwards, whatever happens."""
+
+import gc
+
+import pytest
+from documents import document
+
+import graphengine as ge
+from graphengine import collector
+
+
+@pytest.fixture(autouse=True)
+def _collector_runs():
+    gc.unfreeze()
+    gc.enable()
+    yield
+    gc.unfreeze()
+    gc.enable()
+
+
+def test_it_is_off_inside_and_on_again_after_an_error():
+    with pytest.raises(ZeroDivisionError), collector.paused():
+        assert not gc.isenabled()
+        raise ZeroDivisionError
+    assert gc.isenabled()
+
+
+def test_who_switched_it_off_finds_it_off():
+    gc.disable()
+    with collector.paused(), collector.paused():
+        pass
+    assert not gc.isenabled()
+
+
+def test_many_new_objects_are_called_old_and_stay_collectable():
+    gc.collect()
+    with collector.paused():
+        kept = [[] for _ in range(2 * collector.MANY)]
+        circle: list[object] = []
+        circle.append(circle)
+    assert gc.get_count()[0] < collector.MANY
+    assert gc.get_freeze_count() == 0
+    del circle
+    assert gc.collect() == 1
+    assert len(kept) == 2 * collector.MANY
+
+
+def test_what_a_caller_has_frozen_stays_frozen():
+    gc.freeze()
+    frozen = gc.get_freeze_count()
+    with collector.paused():
+        kept = [[] for _ in range(2 * collector.MANY)]
+    assert gc.get_freeze_count() == frozen
+    assert kept
+
+
+def test_loading_leaves_no_circles_of_nodes():
+    nodes = {f"n{index:04}": ("neg", [f"n{index - 1:04}" if index else "x"]) for index in range(1000)}
+    content = document(nodes, inputs={"x": []})
+    gc.collect()
+    with collector.paused():
+        ge.Model.from_dict(content)
+    assert gc.collect() < 100
