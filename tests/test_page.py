@@ -9,13 +9,15 @@ import shutil
 from pathlib import Path
 
 import pytest
-from documents import MODELS, document, linreg, model, training, write
+from documents import MODELS, SHIPPED, document, linreg, model, training, write
 from test_cli import cli, cli_json
 from test_pictures import HOSTILE, layered
 
 import graphengine as ge
+from graphengine.view.drawing import trace_svg
 from graphengine.view.film import chosen_iterations
 from graphengine.view.pages import page_of
+from graphengine.view.tracing import trace_model
 
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or "/usr/bin/chromium"
 QUIET = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
@@ -98,7 +100,7 @@ def test_the_page_begins_with_the_first_iteration_complete(opened, single):
     values, gradients = labels(page)
     assert [text for text in gradients if text] == ["-24", "-8", "8", "1"]
     assert {"2", "3", "10", "6", "4", "16"} == set(values)
-    assert said(page)[-1].startswith("theta rises from 2 to 2.24: y_hat (6) is below y (10)")
+    assert said(page)[0].startswith("theta rises from 2 to 2.24: y_hat (6) is below y (10)")
     assert page.locator("#phase").inner_text() == "update"
 
 
@@ -208,6 +210,26 @@ def test_the_keyboard_does_it_all(opened, single):
     page.keyboard.press("Escape")
     assert not page.locator("#details").is_visible()
     assert page.evaluate("document.activeElement.dataset.key") == "error"
+
+
+def test_the_picture_is_moved_by_dragging_and_zoomed_by_keys_and_wheel(opened, single):
+    page = opened(single)
+    place = "(() => { const m = document.querySelector('#view').getCTM(); return [m.a, m.e, m.f]; })()"
+    scale, x, y = page.evaluate(place)
+    box = page.locator("#picture").bounding_box()
+    page.mouse.move(box["x"] + 20, box["y"] + 20)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 50, box["y"] + 60)
+    page.mouse.up()
+    assert page.evaluate(place) == pytest.approx([scale, x + 30, y + 40])
+    page.keyboard.press("+")
+    assert page.evaluate(place)[0] == pytest.approx(1.25 * scale)
+    page.keyboard.down("Control")
+    page.mouse.wheel(0, 300)
+    page.keyboard.up("Control")
+    until(page, lambda: page.evaluate(place)[0] < scale)
+    page.locator("#fit").click()
+    assert page.evaluate(place) == pytest.approx([scale, x, y])
 
 
 def test_details_of_a_node_are_its_steps_its_json_and_its_place(opened, single):
@@ -343,6 +365,29 @@ def test_all_text_has_readable_contrast(opened, single, scheme):
     for step in (0, 4, 6):
         set_slider(page, "#step", step)
         assert page.evaluate(CONTRAST) == {}
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_no_text_of_a_shipped_model_meets_another_or_leaves_its_shape_in_a_real_font(opened, path):
+    loaded = ge.load(path)
+    page = opened(f"<!doctype html><body>{trace_svg(loaded.graph, trace_model(loaded))}")
+    meeting = """() => {
+      const inside = (a, b) => a.left >= b.left && a.right <= b.right && a.top >= b.top && a.bottom <= b.bottom;
+      const box = (element) => element.getBoundingClientRect();
+      const texts = [...document.querySelectorAll('text')].map((text) => [text, box(text)]);
+      const apart = (a, b) => a.right <= b.left || a.bottom - 2 <= b.top + 2;
+      const meets = (a, b) => !apart(a, b) && !apart(b, a);
+      const found = [];
+      texts.forEach(([one, a], index) => texts.slice(index + 1).forEach(([other, b]) => {
+        if (meets(a, b)) found.push([one.textContent, other.textContent]);
+      }));
+      for (const [text, a] of texts) {
+        const shape = text.closest('.shape')?.querySelector('rect');
+        if (shape && !text.closest('.literal') && !inside(a, box(shape))) found.push([text.textContent, 'its shape']);
+      }
+      return found;
+    }"""
+    assert page.evaluate(meeting) == []
 
 
 # ---------------------------------------------------------------- without a browser

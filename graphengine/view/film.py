@@ -137,5 +137,5 @@ def texts_of(traced: Trace) -> list[str]:
         lines += [f"{partial_text(walk, edge)}  →  {product_text(walk, edge)}" for edge in walk.edges]
         backward.append("\n".join(lines))
     updates = traced.training.updates if traced.training else ()
-    told = ["\n".join([*map(forward_text, update.lines), update.why]) for update in updates]
+    told = ["\n".join([update.why, *map(forward_text, update.lines)]) for update in updates]
     return [*forward, *backward, *told]
