@@ -1,8 +1,10 @@
 """The gallery: every shipped model that learns from real data, held to the reference result it names."""
 
+import re
+
 import numpy as np
 import pytest
-from documents import MODELS
+from documents import MODELS, SHIPPED
 
 import graphengine as ge
 
@@ -67,3 +69,8 @@ def test_long_short_term_memory_solves_the_adding_problem():
     errors = np.abs(model.predict(data)["prediction"] - data["y"])
     assert np.mean(errors < 0.04) > 0.98
     assert np.mean(errors**2) < 0.01 * np.var(data["y"])
+
+
+def test_every_shipped_model_stands_on_the_page_of_models():
+    told = set(re.findall(r"`(\w+)`", (MODELS.parent / "docs" / "models.md").read_text(encoding="utf-8")))
+    assert {path.stem for path in SHIPPED} <= told

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from graphengine.cli.opening import decoded, open_changed
-from graphengine.cli.options import Inputs, ModelName, OutputFormat, Plugins, Settings
+from graphengine.cli.options import Inputs, ModelName, OutputFormat, Plugins, SaveFile, Settings
 from graphengine.cli.output import Format, array_text, json_values, print_json, print_line
 from graphengine.cli.running import check_folder, counted
 from graphengine.cli.values import named_values
@@ -22,7 +21,7 @@ def fit(
     model: ModelName,
     inputs: Inputs = None,
     settings: Settings = None,
-    save: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the model with its fitted values.")] = None,
+    save: SaveFile = None,
     residual: Annotated[
         str | None, typer.Option(metavar="VALUE", help="The value whose sum of squares is made least.")
     ] = None,

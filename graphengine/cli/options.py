@@ -38,6 +38,18 @@ UpdateRuleFile: TypeAlias = Annotated[
 OutputFile: TypeAlias = Annotated[
     Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write it to a file instead of printing it.")
 ]
+SaveFile: TypeAlias = Annotated[
+    Path | None, typer.Option("--save", metavar="FILE", help="Write the model with its final values.")
+]
+CheckpointFolder: TypeAlias = Annotated[
+    Path | None, typer.Option(metavar="FOLDER", help="Save the training there as it goes, so that it can go on.")
+]
+LogFile: TypeAlias = Annotated[
+    Path | None, typer.Option("--log", metavar="FILE", help="Add a line of JSON to it now and then.")
+]
+PlotFile: TypeAlias = Annotated[
+    Path | None, typer.Option("--plot", metavar="FILE", help="Draw the loss curve: .png, .svg or .pdf.")
+]
 OutputFormat: TypeAlias = Annotated[Format, typer.Option("--format", help="For people or for machines.")]
 Of: TypeAlias = Annotated[
     str | None, typer.Option("--of", metavar="NAME", help="Default: the loss, or the only output.")

@@ -15,7 +15,7 @@ from graphengine.errors import UsageError
 from graphengine.view.escaping import escaped
 
 if TYPE_CHECKING:
-    from graphengine.training import Iteration, Solver, Trainer
+    from graphengine.training import History, Iteration, Solver, Trainer
 
 
 def train(trainer: Trainer | Solver, *, quiet: bool, log: Path | None = None) -> None:
@@ -44,6 +44,26 @@ def _how_to_go_on(trainer: Trainer | Solver) -> str:
         return f"{done}; with --checkpoint FOLDER a training can be interrupted without loss"
     trainer.save_checkpoint()
     return f"{done}; go on with --checkpoint {trainer.checkpoints.folder} --resume"
+
+
+def check_plot(path: Path | None) -> None:
+    """Find out before a long training that its curve could not be drawn."""
+    if path is not None:
+        from graphengine.view.curve import check_format
+
+        check_format(path)
+
+
+def show_curve(history: History | None, path: Path | None, *, printed: bool) -> None:
+    """Print the loss curve, and draw it into a file, where that is wanted and there is one."""
+    if history is None or not (printed or path):
+        return
+    from graphengine.view.curve import save_curve, terminal_curve
+
+    if printed:
+        typer.echo(terminal_curve(history.losses))
+    if path:
+        save_curve(history, path)
 
 
 @contextmanager

@@ -9,9 +9,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from graphengine.cli.opening import decoded, open_changed
-from graphengine.cli.options import Inputs, ModelName, OutputFormat, Plugins, Settings, UpdateRuleFile
+from graphengine.cli.options import (
+    CheckpointFolder,
+    Inputs,
+    LogFile,
+    ModelName,
+    OutputFormat,
+    PlotFile,
+    Plugins,
+    SaveFile,
+    Settings,
+    UpdateRuleFile,
+)
 from graphengine.cli.output import Format, json_values, print_json, print_line, print_values
-from graphengine.cli.progress import train
+from graphengine.cli.progress import check_plot, show_curve, train
 from graphengine.cli.resuming import checkpoint_folder
 from graphengine.cli.values import named_values
 from graphengine.errors import UsageError
@@ -28,7 +39,7 @@ def run(
     model: ModelName,
     inputs: Inputs = None,
     settings: Settings = None,
-    save: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the model with its final values.")] = None,
+    save: SaveFile = None,
     learning_rate: Annotated[float | None, typer.Option(help="In place of the file's.")] = None,
     epochs: Annotated[int | None, typer.Option(help="In place of the file's.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="In place of the file's.")] = None,
@@ -36,16 +47,10 @@ def run(
     seed: Annotated[int | None, typer.Option(help="Of the shuffling, in place of the file's.")] = None,
     shuffle: Annotated[bool | None, typer.Option("--shuffle/--no-shuffle", help="In place of the file's.")] = None,
     update_rule: UpdateRuleFile = None,
-    checkpoint: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="Save the training there as it goes, so that it can go on.")
-    ] = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on from the newest checkpoint, if there is one.")
-    ] = False,
-    log: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Add lines of JSON to it as the training goes.")
-    ] = None,
-    plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw the loss curve: .png, .svg or .pdf.")] = None,
+    checkpoint: CheckpointFolder = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest checkpoint, if any.")] = False,
+    log: LogFile = None,
+    plot: PlotFile = None,
     curve: Annotated[bool, typer.Option("--curve", help="Print the loss curve.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print errors only.")] = False,
     output_format: OutputFormat = Format.text,
@@ -56,11 +61,8 @@ def run(
     Inputs given with --input are the values to evaluate, or the data to train on in place of the file's.
     """
     check_folder(save)
+    check_plot(plot)
     saving = checkpoint_folder(checkpoint, resume=resume)
-    if plot:
-        from graphengine.view.curve import check_format
-
-        check_format(plot)
     opened, given = open_changed(model, plugins, settings or [], update_rule)
     given = decoded(opened, {**given, **named_values("--input", inputs or [])})
     overrides = {name: context.params[name] for name in OVERRIDES if context.params[name] is not None}
@@ -74,17 +76,7 @@ def run(
     if save:
         opened.save(save)
     _report(opened, history, outputs, save, output_format, quiet=quiet)
-    if history:
-        _show_curve(history, plot, printed=curve and output_format is Format.text)
-
-
-def _show_curve(history: History, plot: Path | None, *, printed: bool) -> None:
-    from graphengine.view.curve import save_curve, terminal_curve
-
-    if printed:
-        typer.echo(terminal_curve(history.losses))
-    if plot:
-        save_curve(history, plot)
+    show_curve(history, plot, printed=curve and output_format is Format.text and not quiet)
 
 
 def check_folder(save: Path | None) -> None:
