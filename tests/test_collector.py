@@ -19,9 +19,12 @@ def _collector_runs():
 
 
 def test_it_is_off_inside_and_on_again_after_an_error():
-    with pytest.raises(ZeroDivisionError), collector.paused():
+    def fail():
         assert not gc.isenabled()
         raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        collector.paused()(fail)()
     assert gc.isenabled()
 
 
@@ -58,6 +61,6 @@ def test_loading_leaves_no_circles_of_nodes():
     nodes = {f"n{index:04}": ("neg", [f"n{index - 1:04}" if index else "x"]) for index in range(1000)}
     content = document(nodes, inputs={"x": []})
     gc.collect()
-    with collector.paused():
-        ge.Model.from_dict(content)
+    gc.disable()
+    ge.Model.from_dict(content)
     assert gc.collect() < 100
