@@ -37,8 +37,8 @@ ASIDE = {
 class CompiledStep:
     """A training step and its plans, one for each set of sizes."""
 
-    def __init__(self, step: Step) -> None:
-        self.step = step
+    def __init__(self, step: Step, rule: FunctionFile) -> None:
+        self.step, self.rule = step, rule
         self._plans: OrderedDict[Any, Plan] = OrderedDict()
 
     def plan(self, sizes: Mapping[str, int]) -> Plan:
@@ -64,7 +64,7 @@ class CompiledSteps:
             update={"optimizer": training.optimizer.model_copy(update={"learning_rate": None})}
         )
         key = (section.model_dump_json(exclude=ASIDE), rule.model_dump_json())
-        return _kept(self._steps, key, MOST_STEPS, lambda: CompiledStep(step_graph(self._graph, training, rule)))
+        return _kept(self._steps, key, MOST_STEPS, lambda: CompiledStep(step_graph(self._graph, training, rule), rule))
 
 
 def _kept(known: OrderedDict[Any, Made], key: Any, most: int, make: Callable[[], Made]) -> Made:

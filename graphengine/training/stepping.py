@@ -53,7 +53,7 @@ class Stepper:
         self._carried = self._at_start(values)
         self._last = self.carried
         self._plans: dict[int, Plan] = {}
-        self._accumulation = Accumulation(graph, training, rule) if training.accumulate > 1 else None
+        self._accumulation = Accumulation(graph, training, compiled.rule) if training.accumulate > 1 else None
 
     def _at_start(self, values: Mapping[str, Any]) -> dict[str, Any]:
         carried = {name: np.array(values[name])[()] for name in self.step.carried.values() if name in values}
@@ -154,8 +154,8 @@ class Stepper:
                 iteration += 1
                 rate = rate_at(self.schedule, iteration)
                 loss, found = self._accumulation.run(parts, {**self._fixed, **self._carried}, iteration, rate)
-                if not (math.isfinite(loss) and all(map(_finite, found.values()))):
-                    first = next((name for name, value in found.items() if not _finite(value)), self.step.loss)
+                if not (math.isfinite(loss) and all(map(all_finite, found.values()))):
+                    first = next((name for name, value in found.items() if not all_finite(value)), self.step.loss)
                     raise self._diverged(iteration, f"'{first}'")
                 found[self.step.loss] = loss
                 self._carried.update({source: found[name] for name, source in self.step.carried.items()})
