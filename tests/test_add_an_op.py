@@ -21,7 +21,7 @@ NAME = re.search(r'@register\("(\w+)"', CLASS)[1]
 def extended(tmp_path_factory):
     """A copy of the package with the class at the end of its family's module and the entry in the table."""
     folder = tmp_path_factory.mktemp("copy")
-    for name in ("graphengine", "tests", "docs"):
+    for name in ("graphengine", "tests", "docs", "models"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "pyproject.toml", folder)
     family, table = re.findall(r"`((?:graphengine/nodes|tests/samples)/\w+\.py)`", PAGE)[:2]
