@@ -2,7 +2,8 @@
 
 A slope is taken along a random direction, so that one number checks a whole array. Where the code is analytic and takes
 complex numbers it is a complex step, exact to rounding (Squire and Trapp 1998); elsewhere central differences of two
-step sizes, whose difference says how exact they are.
+step sizes, whose difference says how exact they are. Where `forward` has a kink it has no slope, and the check is made
+beside it.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import itertools
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,8 @@ COMPLEX_STEP = 1e-20
 MAX_ELEMENTS = 1000
 """A wrong gradient of at most this many elements is told with the element that is furthest off."""
 MAX_SUBSETS = 64
+BESIDE = 1e-3
+"""About how far from a kink the check is made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +48,7 @@ class Check:
     tolerance: float
     method: str
     where: str = ""
+    kink: bool = False
 
     @property
     def holds(self) -> bool:
@@ -62,11 +66,12 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Slope:
-    """A directional derivative, how far it may be off, and by which method it was found."""
+    """A directional derivative, how far it may be off, by which method it was found, and whether it has two sides."""
 
     value: float
     error: float
     method: str
+    kink: bool = False
 
 
 def slope(function: Callable[[Any], Any], point: Any, direction: Any) -> Slope:
@@ -83,10 +88,17 @@ def _central(function: Callable[[Any], Any], point: Any, direction: Any) -> Slop
     """Central differences of two step sizes, extrapolated; their difference and the rounding bound the error."""
     precision = float(np.finfo(point.dtype).eps)
     step = precision ** (1 / 3) * max(1.0, float(np.max(np.abs(point), initial=0.0)))
-    ends = ([function((point + side * direction).astype(point.dtype)) for side in (h, -h)] for h in (step, step / 2))
-    wide, narrow = ((float(above) - float(below)) / h for (above, below), h in zip(ends, (2 * step, step), strict=True))
-    rounding = 20 * precision * max(abs(float(function(point))), abs(wide) * step) / step
-    return Slope((4 * narrow - wide) / 3, abs(narrow - wide) + rounding, "central differences")
+    middle = float(function(point))
+    slopes, bends = [], []
+    for size in (step, step / 2):
+        above, below = (float(function((point + side * direction).astype(point.dtype))) for side in (size, -size))
+        slopes.append((above - below) / (2 * size))
+        bends.append((above - 2 * middle + below) / size)
+    wide, narrow = slopes
+    error = abs(narrow - wide) + 20 * precision * max(abs(middle), abs(wide) * step) / step
+    bend = abs(2 * bends[1] - bends[0])  # of a smooth function it vanishes with the step, at a kink it stays
+    kink = bend > 10 * error + 1e-4 * abs(wide)
+    return Slope((4 * narrow - wide) / 3, error, "central differences", kink)
 
 
 def _complex(function: Callable[[Any], Any], point: Any, direction: Any) -> float:
@@ -103,7 +115,8 @@ def check_gradients(node: Node, *inputs: Any, seed: int = 0) -> list[Check]:
     """Check the `backward` of a node at some inputs, each law for each floating-point input.
 
     The slope of `forward`; the gradient graph; every choice of inputs that need a gradient. The inputs are read-only,
-    floating-point ones in double precision. None stands for an omitted input. Choose inputs where the node is smooth.
+    floating-point ones in double precision. None stands for an omitted input. At a kink of `forward` the slope is that
+    of a point beside it.
 
     Raises
     ------
@@ -129,7 +142,7 @@ def check_gradients(node: Node, *inputs: Any, seed: int = 0) -> list[Check]:
     ]
     if problems:
         raise GradientError(problems)
-    return [Check(each.law, names[each.name], each.got, each.expected, each.tolerance, each.method) for each in checks]
+    return [replace(each, name=names[each.name]) for each in checks]
 
 
 def graph_checks(
@@ -144,11 +157,28 @@ def graph_checks(
     UsageError
         If the scalar is not finite for these values, or a gradient is toward something that is computed.
     """
-    executor, target = Executor(graph), graph.value_name(of)
-    check_differentiable(graph, target, [graph.value_name(name) for name in wrt])
+    check_differentiable(graph, graph.value_name(of), [graph.value_name(name) for name in wrt])
     computed = [name for name in wrt if name not in graph.sources]
     if computed:
         raise UsageError(f"'{computed[0]}' is computed: only toward inputs, parameters and state there is a slope")
+    beside: dict[str, Check] = {}
+    for check in _checks_at(graph, values, of, wrt, generator):
+        if check.kink and not beside:
+            moved = {name: _moved(values[name], generator) for name in wrt}
+            near = _checks_at(graph, {**values, **moved}, of, wrt, generator)
+            beside = {each.name: each for each in near if each.law == "slope"}
+        yield replace(beside[check.name], method=f"{check.method} beside a kink") if check.kink else check
+
+
+def _moved(value: Any, generator: np.random.Generator) -> Any:
+    """A value near another one."""
+    return value + (BESIDE * generator.normal(size=np.shape(value))).astype(value.dtype)[()]
+
+
+def _checks_at(
+    graph: Graph, values: Mapping[str, Any], of: str, wrt: Sequence[str], generator: np.random.Generator
+) -> Iterator[Check]:
+    executor, target = Executor(graph), graph.value_name(of)
     slots = executor.forward(values)
     if not np.isfinite(slots[executor.slot_of[target]]):
         raise UsageError(f"'{of}' is not finite for these values, so it has no slope")
@@ -162,14 +192,16 @@ def graph_checks(
             return executor.forward({**values, name: value}, schedule)[executor.slot_of[target]]
 
         point, got = values[name], called[name]
-        direction = generator.normal(size=np.shape(point)).astype(np.asarray(point).dtype)[()]
-        exact, loose = (1e-12, 1e-7) if np.asarray(point).dtype == np.float64 else (1e-3, 1e-2)
-        scale = float(np.sum(np.abs(got * direction))) + float(np.finfo(np.asarray(point).dtype).tiny)
+        direction = np.asarray(generator.normal(size=np.shape(point)), point.dtype)[()]
+        exact, loose = (1e-12, 1e-7) if point.dtype == np.float64 else (1e-3, 1e-2)
+        scale = float(np.sum(np.abs(got * direction))) + float(np.finfo(point.dtype).tiny)
         found = slope(function, point, direction)
         rounding = exact if found.method == "complex step" else loose
         tolerance = rounding * scale + min(found.error, 1e-3 * max(scale, abs(found.value)))
         check = Check("slope", name, _along(got, direction), found.value, tolerance, found.method)
-        yield check if check.holds else _located(check, function, point, got)
+        if not check.holds:
+            check = replace(check, kink=found.kink) if found.kink else _located(check, function, point, got)
+        yield check
         yield Check("recording", name, _along(recorded[name], direction), _along(got, direction), exact * scale, "")
 
 
@@ -215,7 +247,7 @@ def _located(check: Check, function: Callable[[Any], Any], point: Any, got: Any)
     worst = np.unravel_index(np.argmax(np.abs(got - slopes)), slopes.shape)
     place_text = ", ".join(map(str, worst))
     where = f"; furthest off at [{place_text}]: {float(got[worst]):.10g} instead of {slopes[worst]:.10g}"
-    return Check(check.law, check.name, check.got, check.expected, check.tolerance, check.method, where)
+    return replace(check, where=where)
 
 
 def _guarded(value: Any) -> Any:

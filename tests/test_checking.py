@@ -152,3 +152,23 @@ def test_a_slope_is_as_exact_as_it_says(dtype):
 def test_a_slope_at_the_border_of_a_domain_is_a_complex_step():
     found = slope(lambda x: np.sum(np.log(x)), np.array([1e-9, 1.0]), np.array([1.0, 0.0]))
     assert (found.method, found.value) == ("complex step", pytest.approx(1e9, rel=1e-12))
+
+
+def test_at_a_kink_the_check_is_made_beside_it():
+    checks = ge.check_gradients(ge.nodes.activations.Relu(), np.array([-1.0, 0.0, 0.0, 2.0]))
+    (found,) = [check for check in checks if check.law == "slope"]
+    assert found.holds
+    assert found.method.endswith("beside a kink")
+
+
+def test_a_gradient_that_is_wrong_at_a_kink_and_beside_it_is_found():
+    @ge.register("test.steep")
+    class Steep(ge.Node):
+        def forward(self, x):
+            return np.abs(x)
+
+        def backward(self, grad, x):
+            return grad * 2 * np.sign(x)
+
+    (message,) = failure(Steep(), np.array([0.0, 1.0]))
+    assert "law 'slope'" in message

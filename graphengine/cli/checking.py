@@ -64,7 +64,7 @@ def _inputs(model: Model, given: Mapping[str, Any], loss: str, seed: int) -> tup
 
     needed = model.executor.inputs_of([model.graph.value_name(loss)])
     if given or not needed:
-        return bind_inputs(model.graph, given, needed), "given"
+        return bind_inputs(model.graph, given, needed), "given" if given else "none"
     if model.document.data:
         training = model.document.training
         return _first_samples(model, training.data if training else None), "data"
@@ -126,7 +126,12 @@ def _row(check: Check, mode: str) -> dict[str, Any]:
 
 
 def _print(model: Model, rows: list[dict[str, Any]], loss: str, origin: str) -> None:
-    what = {"given": "the given inputs", "data": "the first samples of its data", "random": "random inputs"}[origin]
+    what = {
+        "given": "the given inputs",
+        "data": "the first samples of its data",
+        "random": "random inputs",
+        "none": "its parameters",
+    }[origin]
     print_line(f"{model.graph.name}: gradients of '{loss}' on {what}")
     columns = ["toward", "mode", "backward", "slope", "by", "correct"]
     cells = [
