@@ -15,6 +15,8 @@ from typer.testing import CliRunner
 
 import graphengine.nodes
 from graphengine.cli.app import app
+from graphengine.errors import CODES
+from graphengine.explanations import EXPLANATIONS
 from graphengine.functions import shipped_functions
 from graphengine.registry import OPS
 from graphengine.shapes import shape_text
@@ -139,7 +141,39 @@ def pictures():
         return {path.name: path.read_text(encoding="utf-8") for path in sorted(Path().glob("*.svg"))}
 
 
+ERRORS = """\
+# Errors
+
+<!-- made by docs/generate.py from graphengine/explanations.py; do not edit -->
+
+Every error has a code whose meaning never changes. `graphengine explain GE210` prints what stands here. A message says
+where (file, line, column, JSON Pointer), what was found, what is possible:
+
+    model.json:9:45: GE210: node 'loss': input 'sqq' is not defined (/nodes/1/inputs/0); did you mean 'sq'?
+
+In Python every error is a `graphengine.errors.GraphEngineError`; its `problems` hold code, message, hint, pointer,
+node, file, line and column of each finding. On the command line `--format json` prints the same as `errors`. The
+examples show the part of a model file that is wrong.
+"""
+
+
+def errors_page():
+    """The page of errors: a section for each code."""
+    return "\n".join([ERRORS, *(_error(code, each) for code, each in EXPLANATIONS.items())])
+
+
+def _error(code, each):
+    lines = [f"## {code}: {CODES[code]}", each.cause, f"*What to do:* {each.remedy}", f"    {_visible(each.example)}"]
+    return "\n\n".join(lines) + "\n"
+
+
+def _visible(text):
+    """An example with what cannot be seen as escapes."""
+    return "".join([char if char.isprintable() else char.encode("unicode_escape").decode() for char in text])
+
+
 if __name__ == "__main__":
+    Path(__file__).with_name("errors.md").write_text(errors_page(), encoding="utf-8")
     Path(__file__).with_name("ops.md").write_text(ops_page(), encoding="utf-8")
     PICTURES.mkdir(exist_ok=True)
     for name, picture in pictures().items():

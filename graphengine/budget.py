@@ -66,7 +66,8 @@ def _bytes(kind: ArrayType, sizes: Mapping[str, int]) -> int:
     count = kind.array_dtype.itemsize
     for size in kind.shape:
         coefficient, symbols = factors(1 if size is None else size)
-        count *= coefficient * math.prod(sizes.get(symbol, 1) for symbol in symbols)
+        # an empty array may not have other sizes that no array can have
+        count *= max(1, coefficient * math.prod(sizes.get(symbol, 1) for symbol in symbols))
     return count
 
 

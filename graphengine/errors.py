@@ -64,6 +64,7 @@ CODES = {
     "GE410": "a node failed while it ran",
     "GE411": "a gradient does not exist",
     "GE412": "a gradient is wrong",
+    "GE413": "a value is not finite",
     "GE501": "a data source is missing or cannot be read",
     "GE502": "a column or array is missing",
     "GE503": "a data value is missing or not a number",

@@ -18,6 +18,7 @@ from graphengine.building import build_graph
 from graphengine.compile.cache import PlanCache
 from graphengine.errors import (
     DataError,
+    ExecutionError,
     InputError,
     InvalidModelError,
     Problem,
@@ -25,6 +26,7 @@ from graphengine.errors import (
     did_you_mean,
 )
 from graphengine.executor import Executor, Slots, plan_failure
+from graphengine.finite import first_non_finite
 from graphengine.format.documents import ExternalValue, ModelDocument
 from graphengine.format.files import write_bytes
 from graphengine.format.positions import make_pointer
@@ -454,6 +456,19 @@ class Run(Pictured):
             hint = did_you_mean(name, self.graph.types)
             raise UsageError(f"graph '{self.graph.name}' has no value '{name}'", code="GE402", hint=hint)
         return _array(self._all_slots()[self._model.executor.slot_of[value]])
+
+    def check_finite(self) -> None:
+        """Look at all values for one that is NaN or infinite.
+
+        Raises
+        ------
+        ExecutionError
+            GE413, naming the first node that gave such a number, its row, and the inputs it computed it from.
+        """
+        slots, places = self._all_slots(), self._model.executor.slot_of
+        found = first_non_finite(self.graph, {name: slots[place] for name, place in places.items()})
+        if found:
+            raise ExecutionError([found.as_problem()])
 
     def backward(
         self, of: str | None = None, wrt: str | Sequence[str] | None = None

@@ -191,6 +191,10 @@ def test_the_table_of_ops_is_that_of_the_registry():
     assert (DOCS / "ops.md").read_text(encoding="utf-8") == generator().ops_page(), "run: python docs/generate.py"
 
 
+def test_the_page_of_errors_is_that_of_the_codes():
+    assert (DOCS / "errors.md").read_text(encoding="utf-8") == generator().errors_page(), "run: python docs/generate.py"
+
+
 def test_the_pictures_are_those_that_the_tutorial_draws():
     drawn = generator().pictures()
     assert {path.name for path in (DOCS / "pictures").iterdir()} == set(drawn)

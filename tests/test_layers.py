@@ -25,7 +25,7 @@ ORDER = [
     ("compile",),
     ("autodiff",),
     ("executor", "recording"),
-    ("values", "binding", "catalogue", "budget"),
+    ("values", "binding", "catalogue", "budget", "finite"),
     ("mode",),
     ("graph",),
     ("functions",),
@@ -37,6 +37,7 @@ ORDER = [
     ("shapes", "limits"),
     ("notebook",),
     ("extras", "collector"),
+    ("explanations",),
     ("errors",),
     ("version",),
 ]

@@ -14,6 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 from graphengine.cli.checking import gradcheck
+from graphengine.cli.codes import explain
 from graphengine.cli.deriving import grad, step
 from graphengine.cli.explaining import explain_gradient
 from graphengine.cli.failures import stopped_quietly, told
@@ -26,7 +27,7 @@ from graphengine.cli.running import run
 from graphengine.cli.tracing import trace
 from graphengine.cli.viewing import view
 
-COMMANDS = (fit, validate, show, trace, view, explain_gradient, grad, gradcheck, step, ops, schema)
+COMMANDS = (fit, validate, show, trace, view, explain_gradient, grad, gradcheck, step, ops, schema, explain)
 
 
 class Commands(TyperGroup):

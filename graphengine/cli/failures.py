@@ -13,6 +13,7 @@ from typing import Any
 
 import typer
 
+from graphengine.cli.excerpts import excerpt
 from graphengine.cli.output import print_json
 from graphengine.errors import (
     DataError,
@@ -79,9 +80,12 @@ def stopped_quietly() -> Iterator[None]:
 
 
 def print_problems(problems: Iterable[Problem]) -> None:
-    """One line for each problem on stderr."""
+    """One line for each problem on stderr, on a terminal with the place in the file below it."""
+    shown = sys.stderr.isatty()
     for problem in problems:
         typer.echo(f"error: {escaped(str(problem))}", err=True)
+        for line in excerpt(problem) if shown else ():
+            typer.echo(line, err=True)
 
 
 def _tell(problems: Iterable[Problem], arguments: Sequence[str]) -> None:

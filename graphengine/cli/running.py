@@ -51,6 +51,9 @@ def run(
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest checkpoint, if any.")] = False,
     log: LogFile = None,
     plot: PlotFile = None,
+    check_finite: Annotated[
+        bool, typer.Option("--check-finite", help="Stop at the first value that is NaN or infinite. Slow.")
+    ] = False,
     curve: Annotated[bool, typer.Option("--curve", help="Print the loss curve.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print errors only.")] = False,
     output_format: OutputFormat = Format.text,
@@ -69,10 +72,12 @@ def run(
     history, outputs = None, {}
     if context.info_name == "train" or opened.document.training or overrides or update_rule:
         trainer = opened.trainer(given or None, **saving, **overrides)
+        if check_finite:
+            _check_finite(trainer)
         train(trainer, quiet=quiet, log=log)
         history, outputs = trainer.history, _outputs_on_data(opened, trainer)
     else:
-        outputs = _evaluate(opened, given)
+        outputs = _evaluate(opened, given, check_finite=check_finite)
     if save:
         opened.save(save)
     _report(opened, history, outputs, save, output_format, quiet=quiet)
@@ -85,11 +90,22 @@ def check_folder(save: Path | None) -> None:
         raise UsageError(f"--save {save}: there is no folder '{save.parent}'", code="GE101")
 
 
-def _evaluate(model: Model, given: Mapping[str, Any]) -> dict[str, Any]:
+def _evaluate(model: Model, given: Mapping[str, Any], *, check_finite: bool) -> dict[str, Any]:
     """All outputs, for the given inputs or, if none are given, for the file's only data source."""
     if not given and model.graph.inputs and len(model.document.data) == 1:
         given = model.load_data()
-    return model.forward(given).outputs
+    run = model.forward(given)
+    if check_finite:
+        run.check_finite()
+    return run.outputs
+
+
+def _check_finite(trainer: Trainer | Solver) -> None:
+    from graphengine.training import Trainer
+
+    if not isinstance(trainer, Trainer):
+        raise UsageError("--check-finite looks at the iterations of an update rule, and this training has a solver")
+    trainer.check_finite()
 
 
 def _outputs_on_data(model: Model, trainer: Trainer | Solver) -> dict[str, Any]:

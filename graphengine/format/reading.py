@@ -21,6 +21,7 @@ from graphengine.errors import MOST_TOLD, InvalidModelError, Problem, did_you_me
 from graphengine.format.documents import FORMAT, FORMAT_VERSION, FUNCTION_FORMAT, FunctionFile, ModelDocument
 from graphengine.format.positions import find_positions, make_pointer
 from graphengine.format.strict import BOM, read_json
+from graphengine.format.upgrading import upgraded
 from graphengine.limits import DEFAULT, Limits
 
 DocumentType = TypeVar("DocumentType", bound=BaseModel)
@@ -126,7 +127,9 @@ def parse_document(
     with collector.paused():
         raw, problems = read_json(data, name, limits)
         source = Source(data, name)
-        _check_format(raw, source, expected)
+        if problem := _format_problem(raw, expected):
+            raise source.locate([*problems, problem])
+        raw = upgraded(raw)
         _check_count(raw, source, limits)
         try:
             checked = document.model_validate(raw)
@@ -146,20 +149,20 @@ def _check_count(raw: dict[str, Any], source: Source, limits: Limits) -> None:
         raise source.locate([Problem("GE132", message, None, "/nodes")])
 
 
-def _check_format(raw: Any, source: Source, expected: str) -> None:
-    """Say of a file of another kind or version just that, and not a hundred things about its keys."""
+def _format_problem(raw: Any, expected: str) -> Problem | None:
+    """Of a file of another kind or version just that is told, and not a hundred things about its keys."""
     if not isinstance(raw, dict) or raw.get("format") != expected:
         got = raw.get("format") if isinstance(raw, dict) else type(raw).__name__
         hint = f'the file must be an object with "format": "{expected}", "format_version": {FORMAT_VERSION}'
         pointer = "/format" if isinstance(raw, dict) and "format" in raw else ""
-        problem = Problem("GE104", f"not a {expected} file: format is {_shown(got)}", hint, pointer)
-        raise source.locate([problem])
+        return Problem("GE104", f"not a {expected} file: format is {_shown(got)}", hint, pointer)
     version = raw.get("format_version", FORMAT_VERSION)
     if type(version) is not int:
-        raise source.locate([Problem("GE112", f"must be an integer, not {_shown(version)}", None, "/format_version")])
+        return Problem("GE112", f"must be an integer, not {_shown(version)}", None, "/format_version")
     if version > FORMAT_VERSION:
         message = f"format version {version} is newer than this version of graphengine, which reads {FORMAT_VERSION}"
-        raise source.locate([Problem("GE104", message, "upgrade graphengine", "/format_version")])
+        return Problem("GE104", message, "upgrade graphengine", "/format_version")
+    return None
 
 
 _TYPE_NAMES = {

@@ -90,6 +90,10 @@ class Trainer:
         self._evaluation = Evaluation(self.graph, checked, outputs, self.batches.part) if outputs else None
         self._early = EarlyStopping(training.early_stopping) if training.early_stopping else None
 
+    def check_finite(self) -> None:
+        """Stop at the first value of any node that is NaN or infinite; each iteration is then run by the reference."""
+        self.stepper.check_finite = True
+
     @property
     def total_iterations(self) -> int:
         """How many iterations the training has if nothing stops it; `sys.maxsize` if only time does."""

@@ -18,6 +18,7 @@ from graphengine.binding import bind_sizes
 from graphengine.compile import Plan
 from graphengine.errors import DivergenceError, GraphEngineError
 from graphengine.executor import Executor, plan_failure
+from graphengine.finite import first_non_finite
 from graphengine.format.documents import TrainingDocument
 from graphengine.graph import Graph
 from graphengine.training.accumulation import Accumulation
@@ -32,7 +33,8 @@ from graphengine.values import all_finite, initial_value
 class Stepper:
     """The steps of a training from given values; `recorded` are the parameters that a row of the history has.
 
-    With `reference` set every iteration is run by the reference executor.
+    With `reference` set every iteration is run by the reference executor. With `check_finite` set it also stops at the
+    first value of any node that is not finite, even if the loss is.
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class Stepper:
         recorded: Sequence[str],
     ) -> None:
         self.graph, self.batches, self.reference = graph, batches, False
+        self.check_finite = False
         rate = training.optimizer.learning_rate
         self.schedule = float(rate or 0) if isinstance(rate, (int, float, NoneType)) else rate
         self._compiled, self.step = compiled, compiled.step
@@ -84,7 +87,8 @@ class Stepper:
         DivergenceError
             GE601 when a loss, gradient or parameter is not finite; `carried` then has the last finite values.
         """
-        run = self._run_reference if self.reference else self._run_parts if self._accumulation else self._run_plan
+        by_reference = self.reference or self.check_finite
+        run = self._run_reference if by_reference else self._run_parts if self._accumulation else self._run_plan
         try:
             totals = run(chunk, flags, rows, total)
         except BaseException as error:  # an interruption, too, leaves values that belong to no iteration
@@ -156,7 +160,7 @@ class Stepper:
                 loss, found = self._accumulation.run(parts, {**self._fixed, **self._carried}, iteration, rate)
                 if not (math.isfinite(loss) and all(map(all_finite, found.values()))):
                     first = next((name for name, value in found.items() if not all_finite(value)), self.step.loss)
-                    raise self._diverged(iteration, f"'{first}'")
+                    raise self._diverged(iteration, f"'{first}' became non-finite first")
                 found[self.step.loss] = loss
                 self._carried.update({source: found[name] for name, source in self.step.carried.items()})
                 self._last = self.carried
@@ -181,11 +185,17 @@ class Stepper:
 
     def _reference_losses(self, chunk: Chunk, flags: list[bool], rows: list[tuple[Any, ...]]) -> Iterator[float]:
         for number, (batch, keep) in enumerate(zip(chunk.batches(), flags, strict=True), chunk.done + 1):
-            outputs = self._outputs(self._executor.forward(self._reference_values(batch, number)))
+            slots = self._executor.forward(self._reference_values(batch, number))
+            if self.check_finite and first_non_finite(self.step.graph, self._named(slots)):
+                raise self._diverged(number, self._first_non_finite(slots))
+            outputs = self._outputs(slots)
             if keep:
                 rows.append(tuple(_plain(outputs[name]) for name in self._recorded))
             self._carried.update({source: outputs[name] for name, source in self.step.carried.items()})
             yield float(outputs[self.step.loss])
+
+    def _named(self, slots: list[Any]) -> dict[str, Any]:
+        return {name: slots[slot] for name, slot in self._executor.slot_of.items()}
 
     def _outputs(self, slots: list[Any]) -> dict[str, Any]:
         return {name: slots[self._executor.slot_of[of]] for name, of in self.step.graph.outputs.items()}
@@ -206,27 +216,22 @@ class Stepper:
             if not all(all_finite(value) for value in outputs.values()):
                 break
             self._carried = {source: outputs[name] for name, source in self.step.carried.items()}
-        raise self._diverged(iteration, self._first_non_finite(values, slots))
+        raise self._diverged(iteration, self._first_non_finite(slots))
 
     def _diverged(self, iteration: int, what: str) -> DivergenceError:
         epoch = (iteration - 1) // self.batches.per_epoch + 1
         return DivergenceError(
-            f"training diverged at iteration {iteration} (epoch {epoch}): {what} became non-finite first",
+            f"training diverged at iteration {iteration} (epoch {epoch}): {what}",
             iteration=iteration,
             epoch=epoch,
             hint=f"a smaller learning rate may help (it is {rate_at(self.schedule, iteration)}), or inputs scaled to "
             "about 1",
         )
 
-    def _first_non_finite(self, values: Mapping[str, Any], slots: list[Any]) -> str:
-        """The value that is not finite although all that it is computed from are."""
-        for name, value in values.items():
-            if not all_finite(value):
-                return f"{'parameter' if name in self.graph.parameters else 'input'} '{name}'"
-        for node in self.step.graph.nodes:
-            if not all(all_finite(slots[self._executor.slot_of[name]]) for name in node.outputs):
-                return f"node '{node.id}' ({node.op})"
-        return f"the loss '{self.step.loss}'"
+    def _first_non_finite(self, slots: list[Any]) -> str:
+        """The value that is not finite although all that it is computed from are, in words."""
+        found = first_non_finite(self.step.graph, self._named(slots))
+        return f"{found.what} became non-finite first, {found.how}" if found else "a sum of losses overflowed"
 
 
 def _plain(value: Any) -> Any:

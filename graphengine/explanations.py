@@ -1,0 +1,334 @@
+"""What each error code means: the cause, an example, what to do; for `graphengine explain` and docs/errors.md.
+
+An example that is a JSON object is the part of a model file that is wrong, or a whole text; one that begins with `$`
+is a command, one in brackets is a description, any other is Python.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from graphengine.errors import CODES
+
+
+class Explanation(NamedTuple):
+    """A code in full."""
+
+    cause: str
+    remedy: str
+    example: str
+
+
+def explained(code: str) -> dict[str, Any]:
+    """All that is known of a code, as a JSON object."""
+    return {"code": code, "title": CODES[code], **EXPLANATIONS[code]._asdict()}
+
+
+EXPLANATIONS: dict[str, Explanation] = {
+    "GE101": Explanation(
+        "The system does not let the file be opened, read or written; its own reason stands in the message.",
+        "Check the path, the permissions and the space on the disk. An old file is whole: nothing was written over it.",
+        "$ graphengine run nowhere.json",
+    ),
+    "GE102": Explanation(
+        "The text breaks the grammar of JSON (RFC 8259) at the place that is told: a comma too much, a "
+        "missing quote, a comment, a file that ends too soon.",
+        "Correct the text there or just before.",
+        '{"name": "m",}',
+    ),
+    "GE103": Explanation(
+        "The file is larger than the limit file_bytes, 64 MiB.",
+        "Keep numbers in safetensors or data files, or raise the limit: load(path, "
+        "limits=Limits(file_bytes=2**28)), graphengine --limit file_bytes=256MiB.",
+        "ge.load('models/linreg.json', limits=Limits(file_bytes=100))",
+    ),
+    "GE104": Explanation(
+        "The file is JSON, but its keys `format` and `format_version` do not say that it is a model, or a "
+        "function, of a version that this package reads.",
+        'Begin the file with "format": "graphengine.model", "format_version": 1; for a newer version, upgrade'
+        " the package.",
+        '{"format": "graphengine.model", "format_version": 2}',
+    ),
+    "GE105": Explanation(
+        "An op belongs to a set that opset_imports does not name, or the version named there is newer than "
+        "the package's.",
+        "Add the domain of the op to opset_imports, or upgrade the package.",
+        '{"opset_imports": {"core": 99}}',
+    ),
+    "GE110": Explanation(
+        "An object has a key that the format does not know. Nothing is ignored: a misspelt key would "
+        "otherwise be a default without a word.",
+        "Correct the key, remove it, or put what is only for people under `metadata`.",
+        '{"inputs": {"x": {"shape": ["N"], "dtyp": "float32"}}}',
+    ),
+    "GE111": Explanation(
+        "An object lacks a key that has no default.",
+        "Add the key; docs/format.md tells which are needed.",
+        '{"inputs": {"x": {}}}',
+    ),
+    "GE112": Explanation(
+        "A value is of another JSON type than the format has there, outside its bounds, or none of the "
+        'possible ones. Nothing is converted: "1" is no number, and 1 is not true.',
+        "Write the value as the message says.",
+        '{"inputs": {"x": {"shape": "N"}}}',
+    ),
+    "GE120": Explanation(
+        "The file begins with U+FEFF, which RFC 8259 forbids in JSON.",
+        "Save it as UTF-8 without a byte order mark.",
+        '\ufeff{"name": "m"}',
+    ),
+    "GE121": Explanation(
+        "Some bytes are not UTF-8: the file was saved in another encoding.",
+        "Save it as UTF-8.",
+        "(a file saved as Latin-1 or UTF-16)",
+    ),
+    "GE122": Explanation(
+        "A key stands twice in one object, perhaps once with escapes. JSON does not say which counts, and "
+        "programs choose differently.",
+        "Keep one of the two.",
+        '{"name": "a", "name": "b"}',
+    ),
+    "GE123": Explanation(
+        "NaN, Infinity or -Infinity stands as a bare word. That is not JSON, although some programs write it.",
+        'Write the string "NaN", "Infinity" or "-Infinity" where the format takes such a number.',
+        '{"metadata": {"a": NaN}}',
+    ),
+    "GE124": Explanation(
+        "A number is so large that as a double it is infinite.",
+        'Write a number up to 1.7976931348623157e308, or the string "Infinity".',
+        '{"metadata": {"a": 1e999}}',
+    ),
+    "GE125": Explanation(
+        "An integer does not fit 64 bits, or stands where a floating-point number is meant and is beyond "
+        "2^53, from where on not every integer is a double: it would be rounded without a word.",
+        "Write a floating-point number as one, 1e30; keep long integers in strings or under an integer dtype.",
+        '{"parameters": {"p": {"shape": [], "initializer": {"type": "constant", "value": 9007199254740993}}}}',
+    ),
+    "GE126": Explanation(
+        "A string has an escape from \\ud800 to \\udfff without its other half: that is no character.",
+        "Write both halves of the pair, or the character itself.",
+        '{"name": "\\ud800"}',
+    ),
+    "GE127": Explanation(
+        "Something other than white space stands behind the JSON value.",
+        "Remove it. A file has one value; two models are two files.",
+        '{"name": "m"} {"name": "n"}',
+    ),
+    "GE130": Explanation(
+        "Arrays and objects are nested deeper than the limit depth, 64 levels.",
+        "No model needs that; where it is meant, raise the limit.",
+        "[" * 65 + "]" * 65,
+    ),
+    "GE131": Explanation(
+        "The file has more numbers, strings, arrays and objects than the limit values, ten million.",
+        "Keep numbers in safetensors or data files, or raise the limit.",
+        "ge.load('models/linreg.json', limits=Limits(values=10))",
+    ),
+    "GE132": Explanation(
+        "The file has more nodes than the limit nodes, one million.",
+        "Raise the limit if that is meant.",
+        "ge.load('models/linreg.json', limits=Limits(nodes=3))",
+    ),
+    "GE133": Explanation(
+        "Inputs, parameters, state and the results of all nodes together take more bytes than the limit "
+        "array_bytes, 1 GiB. That is computed from shapes before anything is made: once when a model is "
+        "loaded, with unknown sizes as 1, and again with the sizes of each batch.",
+        "Use smaller batches, correct the shape that is told, or raise the limit: Limits(array_bytes=2**33), "
+        "--limit array_bytes=8GiB.",
+        '{"inputs": {"x": {"shape": [1000000000, 1000000000]}}}',
+    ),
+    "GE140": Explanation(
+        "A file has more than a hundred problems; only the first are told.",
+        "Mend those; often they have one cause.",
+        "(a thousand nodes that read `xx` where `x` was meant)",
+    ),
+    "GE201": Explanation(
+        "Two things have one name. Inputs, parameters, state and node ids share one namespace.",
+        "Rename one of them.",
+        '{"nodes": [{"id": "x", "op": "neg", "inputs": ["x"]}], "outputs": {"z": "x"}}',
+    ),
+    "GE210": Explanation(
+        "A name refers to nothing: no input, parameter, state, node or output port is called so; or an input,"
+        " data source, loss or update rule of that name is not there.",
+        "Correct the name; the message has the nearest one. Names are case-sensitive.",
+        '{"nodes": [{"id": "z", "op": "neg", "inputs": ["xx"]}]}',
+    ),
+    "GE211": Explanation(
+        "No op of that name is registered. A file never loads code, so an op of your own is known only if you"
+        " name its module.",
+        "Correct the name (`graphengine ops` lists all), or pass --plugin my_nodes.py.",
+        '{"nodes": [{"id": "z", "op": "negg", "inputs": ["x"]}]}',
+    ),
+    "GE212": Explanation(
+        "A node has another number of inputs than its op, or names one that the op does not have.",
+        "Give the inputs that the message lists; `graphengine ops NAME` has them in detail.",
+        '{"nodes": [{"id": "z", "op": "mul", "inputs": ["x"]}]}',
+    ),
+    "GE213": Explanation(
+        "A node has an attribute that its op does not have, lacks one that it needs, or gives it a wrong value.",
+        "`graphengine ops NAME` lists the attributes with their types and defaults.",
+        '{"nodes": [{"id": "z", "op": "sum", "inputs": ["x"], "attributes": {"axes": 0}}]}',
+    ),
+    "GE214": Explanation(
+        "Nodes depend on each other in a circle, so none of them can run first. The message shows a shortest one.",
+        "Break the circle. What is to be kept from one step to the next is `state`.",
+        '{"nodes": [{"id": "z", "op": "neg", "inputs": ["z"]}]}',
+    ),
+    "GE215": Explanation(
+        "Functions call each other in a circle. A call is replaced by the nodes of the function, which would "
+        "never end.",
+        "Remove one of the calls.",
+        '{"functions": {"f": {"inputs": {"x": {}}, "nodes": [{"id": "a", "op": "f", "inputs": ["x"]}], '
+        '"outputs": {"out": "a"}}}}',
+    ),
+    "GE216": Explanation(
+        "With all calls replaced by the nodes of the functions, the graph would have more nodes, text or "
+        "levels of calls than the limits nodes and function_depth. That is counted before any call is "
+        "replaced.",
+        "Call less, or raise the limit.",
+        "(thirty functions, each of which calls the next one twice: 2^30 nodes)",
+    ),
+    "GE301": Explanation(
+        "The shapes or dtypes of a node's inputs do not fit its op. Two symbols never broadcast against each "
+        "other: a model in which two sizes are equal says so with one symbol.",
+        "Correct the declared shapes, or reshape in between.",
+        '{"inputs": {"x": {"shape": [3]}, "y": {"shape": [4]}}, "nodes": [{"id": "z", "op": "add", "inputs": '
+        '["x", "y"]}]}',
+    ),
+    "GE302": Explanation(
+        "A stored value does not have the shape or dtype that is declared, is not a regular array of numbers,"
+        " or the sizes of a parameter are no numbers.",
+        "Correct the value or the declaration.",
+        '{"parameters": {"p": {"shape": [2], "initializer": {"type": "zeros"}, "value": [1.0]}}}',
+    ),
+    "GE303": Explanation(
+        "What is to be made small must be one floating-point number.",
+        "Reduce it with a node of op `mean` or `sum`, or name another value.",
+        '{"training": {"loss": "z", "optimizer": {"type": "sgd", "learning_rate": 0.1}, "epochs": 1}}',
+    ),
+    "GE401": Explanation(
+        "An input that the asked outputs depend on was not given.",
+        "Give it; the message has its shape. `predict` needs only what the asked outputs depend on.",
+        "model.forward()",
+    ),
+    "GE402": Explanation(
+        "The model has no input, output, parameter, value or size of that name.",
+        "Correct the name; `graphengine show MODEL` lists them.",
+        "model.forward(xx=[1.0])",
+    ),
+    "GE403": Explanation(
+        "An array has another number of dimensions, or another size, than the input declares.",
+        "Reshape the array, or declare the shape with a symbol.",
+        "model.forward(x=[[1.0]])",
+    ),
+    "GE404": Explanation(
+        "An array's numbers are of another kind than the input's dtype, such as floats for integers, or it "
+        "holds no numbers.",
+        "Convert it: numpy.asarray(x, dtype).",
+        "model.forward(x=['a'])",
+    ),
+    "GE405": Explanation(
+        "Two inputs share a symbolic size and have different numbers for it.",
+        "Give arrays that agree, or use two symbols.",
+        "model.forward(x=[1.0, 2.0], y=[1.0])",
+    ),
+    "GE410": Explanation(
+        "A node's own code failed with these values; the message names node, op, arguments and shapes.",
+        "Look at the values that are told. In a function's node, the id is the way of calls: `layer/z`.",
+        "(a node of op `take` with the index 5 in an array of two)",
+    ),
+    "GE411": Explanation(
+        "There is no such gradient: it was asked of something that is no floating-point scalar, or a node on "
+        "the way has no `backward`.",
+        "Differentiate a scalar; give the node class a `backward`, or stop asking toward what lies behind it.",
+        "model.forward(x=[1.0, 2.0]).backward(of='z', wrt='x')",
+    ),
+    "GE412": Explanation(
+        "The gradient that `backward` gives is not the slope of `forward`.",
+        "Correct `backward`; the message has both numbers at the worst place.",
+        "(a class `Cube` whose backward gives `grad * x**2`: the slope is 3 * x**2)",
+    ),
+    "GE413": Explanation(
+        "With --check-finite, a node gave NaN or an infinite number although all that it read was finite.",
+        "Look at the inputs that are told: a logarithm of 0, a division by 0, an overflow.",
+        "$ graphengine run model.json --input x=0 --check-finite",
+    ),
+    "GE501": Explanation(
+        "The file of a data source is not there or cannot be read as what it is declared to be.",
+        "Check the path, which is relative to the model file, and the type.",
+        '{"data": {"d": {"type": "csv", "path": "gone.csv"}}}',
+    ),
+    "GE502": Explanation(
+        "A data file has no column, key, array or tensor of that name.",
+        "Correct the name in `columns`, `keys` or `arrays`.",
+        '{"data": {"d": {"type": "csv", "path": "d.csv", "columns": {"x": "b"}}}}',
+    ),
+    "GE503": Explanation(
+        "A value in the data is missing, is no number, does not fit the dtype or, for training, is not finite.",
+        "Correct the row that is told, or leave it out.",
+        '{"data": {"d": {"type": "inline", "values": {"x": [1.0, null]}}}}',
+    ),
+    "GE504": Explanation(
+        "A path in a model file is absolute, leaves the folder of the file, goes through a link, or names "
+        "something that is no plain file; or a file is to be written over a link or a device.",
+        "Put the data inside the model's folder and name it plainly, data/train.csv.",
+        '{"data": {"d": {"type": "csv", "path": "../d.csv"}}}',
+    ),
+    "GE505": Explanation(
+        "Arrays of a data source have different numbers of rows, or do not fit the shapes and dtypes of the inputs.",
+        "Make them agree; docs/training.md tells what a batch is.",
+        "model.train({'x': [1.0, 2.0], 'y': [1.0]})",
+    ),
+    "GE506": Explanation(
+        "The sha256 of a file of tensors is not the one in the model: the two do not belong together.",
+        "Copy the file that was saved with the model beside it again.",
+        "(weights.safetensors of yesterday beside the model of today)",
+    ),
+    "GE601": Explanation(
+        "A loss, gradient or parameter became NaN or infinite. The message says at which iteration and in "
+        "which node first; the model keeps its last finite values.",
+        "Use a smaller learning rate, scale inputs to about 1, or clip the gradient.",
+        "model.train(learning_rate=1e200)",
+    ),
+    "GE602": Explanation(
+        "Something that a training needs is missing: data, a limit, something trainable, a training section.",
+        "The message says what; keywords of `train` replace keys of the file.",
+        "model.train({'x': [1.0]})",
+    ),
+    "GE603": Explanation(
+        "A checkpoint cannot be read, or was written by a training of another model, data or settings.",
+        "Resume the training that wrote it, or begin anew in another folder.",
+        "(a checkpoint written with another learning rate)",
+    ),
+    "GE701": Explanation(
+        "A node class breaks the node contract; the message shows how to write it.",
+        "docs/custom_nodes.md has the contract.",
+        "(a node class without a `forward`)",
+    ),
+    "GE702": Explanation(
+        "Two classes register one name.",
+        "Choose another name, in a domain of your own, or pass replace=True.",
+        "@ge.register('neg')",
+    ),
+    "GE801": Explanation(
+        "The command line, or a call, asks for something that there is not.",
+        "graphengine COMMAND --help.",
+        "$ graphengine run",
+    ),
+    "GE802": Explanation(
+        "A plugin is not there, or failed while it was loaded; its own error stands in the message.",
+        "Name a .py file, a module that can be imported, or an entry point of the group graphengine.nodes.",
+        "$ graphengine ops --plugin nowhere.py",
+    ),
+    "GE803": Explanation(
+        "Something asked for needs a package that is not installed.",
+        "Install the extra that the message names: pip install 'graphengine[...]'.",
+        "(data of type parquet without pyarrow)",
+    ),
+    "GE900": Explanation(
+        "The format has it, and this version of the package does not run it yet. It is never ignored.",
+        "Leave it out, or upgrade the package.",
+        "(a key of the format that docs/format.md calls *not yet*)",
+    ),
+}
+"""A test holds this table to the table of codes, and runs the examples that are JSON."""

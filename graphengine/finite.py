@@ -1,0 +1,75 @@
+"""Where the numbers of an evaluation first left the finite ones: the node, the row, and what it computed them from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from graphengine.errors import Problem
+from graphengine.graph import Graph, GraphNode
+from graphengine.values import all_finite
+
+FEW = 4
+"""Values up to this number are told one by one, more of them by the least and the greatest."""
+
+
+class NonFinite(NamedTuple):
+    """A value that is not finite although all that it is computed from are."""
+
+    what: str
+    """The value in words: node 'z' (log)."""
+    how: str
+    """What it is, in which row, and from which inputs: -inf in row 3, from x = 0."""
+    node: str | None
+
+    def as_problem(self) -> Problem:
+        """The finding, with its code."""
+        return Problem("GE413", f"{self.what} is the first value that is not finite: {self.how}", node=self.node)
+
+
+def first_non_finite(graph: Graph, values: Mapping[str, Any]) -> NonFinite | None:
+    """The first value of an evaluation that is not finite, in the order in which they are computed."""
+    for name in graph.sources:
+        if name in values and not _is_finite(values[name]):
+            kind = "parameter" if name in graph.parameters else "state" if name in graph.state else "input"
+            return NonFinite(f"{kind} '{name}'", _how(values[name])[0], None)
+    for node in graph.nodes:
+        for name in node.outputs:
+            if not _is_finite(values[name]):
+                how, row = _how(values[name])
+                read = ", ".join(_read(node, values, row))
+                return NonFinite(f"node '{node.id}' ({node.op})", f"{how}, from {read}" if read else how, node.id)
+    return None
+
+
+def _is_finite(value: Any) -> bool:
+    """Whether all numbers of a value are finite; what holds no floating-point numbers, or was not computed, is."""
+    return value is None or np.asarray(value).dtype.kind not in "fc" or all_finite(value)
+
+
+def _how(value: Any) -> tuple[str, int | None]:
+    """The first number that is not finite, and its row, from 0."""
+    array = np.asarray(value)
+    place = tuple(np.argwhere(~np.isfinite(array))[0])
+    row = int(place[0]) if place else None
+    return f"{array[place]}" + (f" in row {row + 1}" if row is not None else ""), row
+
+
+def _read(node: GraphNode, values: Mapping[str, Any], row: int | None) -> Iterator[str]:
+    """The inputs of a node in words, in one row where they have rows."""
+    for place, operand in enumerate(node.inputs):
+        if isinstance(operand, str):
+            array = np.asarray(values[operand])
+            if row is not None and array.ndim and row < len(array):
+                array = array[row]
+            yield f"{node.node.signature.input_name(place)} = {_told(array)}"
+        elif operand is not None:
+            yield f"{node.node.signature.input_name(place)} = {operand}"
+
+
+def _told(array: np.ndarray[Any, Any]) -> str:
+    if array.size <= FEW:
+        return str(array.tolist())
+    return f"{array.min():.6g} to {array.max():.6g}"

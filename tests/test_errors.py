@@ -1,0 +1,199 @@
+"""What is said of an error: its code explained, its place in the file shown, the node and the numbers that failed."""
+
+import json
+import sys
+
+import numpy as np
+import pytest
+from documents import document, linreg, training
+from rich.cells import cell_len
+from typer.testing import CliRunner
+
+import graphengine as ge
+from graphengine.cli import app
+from graphengine.cli.excerpts import excerpt
+from graphengine.errors import CODES, DivergenceError, ExecutionError, GraphEngineError, Problem, did_you_mean
+from graphengine.explanations import EXPLANATIONS, explained
+
+
+def cli(*arguments, code=0):
+    result = CliRunner().invoke(app.app, list(map(str, arguments)), catch_exceptions=False)
+    assert result.exit_code == code, result.output
+    return result
+
+
+# ---------------------------------------------------------------- codes
+
+
+def test_every_code_is_explained_in_the_order_of_the_codes():
+    assert list(EXPLANATIONS) == list(CODES)
+    assert all(each.cause.endswith(".") and each.remedy.endswith(".") for each in EXPLANATIONS.values())
+
+
+EXAMPLES = {code: each.example for code, each in EXPLANATIONS.items() if each.example.startswith(("{", "[", "\ufeff"))}
+
+
+@pytest.mark.parametrize("code", EXAMPLES)
+def test_an_example_in_json_has_the_error_it_is_an_example_of(code, tmp_path):
+    (tmp_path / "d.csv").write_text("x\n1\n")
+    text = whole(EXAMPLES[code]).encode()
+    with pytest.raises(GraphEngineError) as caught:
+        ge.Model(*ge.format.parse_model(text, "m.json"), tmp_path / "m.json").load_data()
+    assert code in {problem.code for problem in caught.value.problems}
+
+
+WHOLE = document({"z": ("neg", ["x"])}, {"z": "z"}, inputs={"x": ["N"]})
+
+
+def whole(example):
+    """The model file of which an example is a part; a text that cannot be a part of one stands alone."""
+    try:
+        part = json.loads(example, object_pairs_hook=once)
+        return json.dumps({**WHOLE, **part}, allow_nan=False)
+    except (ValueError, TypeError):
+        return example
+
+
+def once(pairs):
+    """An object without double keys."""
+    if len(dict(pairs)) < len(pairs):
+        raise ValueError
+    return dict(pairs)
+
+
+def test_explain_prints_cause_remedy_and_example():
+    lines = cli("explain", "ge122").stdout.splitlines()
+    assert lines[0] == "GE122: a key stands twice in one object"
+    assert '  {"name": "a", "name": "b"}' in lines
+    assert json.loads(cli("explain", "GE122", "--format", "json").stdout) == explained("GE122")
+    assert [each["code"] for each in json.loads(cli("explain", "--format", "json").stdout)["codes"]] == list(CODES)
+    assert cli("explain").stdout.count("GE") == len(CODES)
+
+
+def test_explain_of_no_code_names_the_nearest():
+    assert "did you mean 'GE210'?" in cli("explain", "GE2100", code=2).stderr
+
+
+# ---------------------------------------------------------------- the place in the file
+
+
+def excerpt_of(tmp_path, line, column):
+    (tmp_path / "m.json").write_text(f"first\n{line}\nlast", encoding="utf-8")
+    return excerpt(Problem("GE112", "", file=str(tmp_path / "m.json"), line=2, column=column))
+
+
+@pytest.mark.parametrize(
+    ("line", "column", "below"),
+    [
+        ('"a": "bc",', 6, '"bc"'),
+        ('"a": 12.5,', 6, "12.5"),
+        ('"a": [1, 2]', 6, "["),
+        ('{"a" 1}', 6, "1"),
+        ("[1", 3, " "),
+        ('"é漢": "x"', 7, '"x"'),
+    ],
+)
+def test_carets_stand_below_what_is_wrong(tmp_path, line, column, below):
+    text, carets = excerpt_of(tmp_path, line, column)
+    assert text.startswith("  2 | ")
+    start = carets.index("^")
+    assert cell_len(text[: text.index(line[column - 1 :]) if below.strip() else len(text)]) == start
+    assert carets.count("^") == cell_len(below)
+
+
+def test_a_long_line_is_shown_around_the_place(tmp_path):
+    line = '{"a": [' + "1, " * 500 + '"here", ' + "2, " * 500 + "3]}"
+    text, carets = excerpt_of(tmp_path, line, line.index('"here"') + 1)
+    assert len(text) < 120
+    assert text[carets.index("^") :].startswith('"here"')
+
+
+def test_what_a_terminal_would_obey_is_escaped_in_an_excerpt(tmp_path):
+    text, carets = excerpt_of(tmp_path, '"\x1b[31m\u202e": "x"', 11)
+    assert text.isprintable()
+    assert text[carets.index("^") :].startswith('"x"')
+
+
+@pytest.mark.parametrize(
+    "place",
+    [{}, {"line": 99, "column": 1}, {"line": 1, "column": 99}, {"file": "/nowhere", "line": 1, "column": 1}],
+)
+def test_without_a_line_there_is_no_excerpt(tmp_path, place):
+    (tmp_path / "m.json").write_text("{}")
+    assert excerpt(Problem("GE112", "", **{"file": str(tmp_path / "m.json"), **place})) == []
+
+
+def test_excerpts_are_for_terminals_only(tmp_path, monkeypatch, capsys):
+    path = tmp_path / "m.json"
+    path.write_text("[1,]")
+    assert len(cli("validate", path, code=2).stderr.splitlines()) == 1
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    with pytest.raises(SystemExit):
+        app.app(["validate", str(path)])
+    assert capsys.readouterr().err.splitlines()[1:] == ["  1 | [1,]", "    |   ^"]
+
+
+def test_of_many_names_those_of_about_the_same_length_are_looked_at():
+    names = [f"node{index:05}" for index in range(100_000)] + ["predicted"]
+    assert did_you_mean("predictd", names) == "did you mean 'predicted'?"
+
+
+# ---------------------------------------------------------------- what failed while it ran
+
+
+@pytest.mark.parametrize("times", [1, 5])
+def test_a_node_that_fails_is_named_in_a_plan_as_in_the_reference(times):
+    inputs = {"w": ["N", 1], "i": {"shape": ["M"], "dtype": "int64"}}
+    content = document({"z": ("embedding", ["i", "w"])}, inputs=inputs)
+    model = ge.Model.from_dict(content)
+    for _ in range(times):
+        model.predict(w=[[1.0], [2.0]], i=[0, 1])
+    with pytest.raises(ExecutionError, match=r"GE410: node 'z' \(embedding\)"):
+        model.predict(w=[[1.0], [2.0]], i=[0, 5])
+
+
+LOGS = document({"s": ("sub", ["x", 1.0]), "l": ("log", ["s"]), "loss": ("mean", ["l"])}, inputs={"x": ["N"]})
+
+
+def test_the_first_value_that_is_not_finite_is_told_with_its_row_and_inputs():
+    run = ge.Model.from_dict(LOGS).forward(x=[2.0, 3.0, 1.0])
+    with pytest.raises(ExecutionError) as caught:
+        run.check_finite()
+    (found,) = caught.value.problems
+    assert (found.code, found.node) == ("GE413", "l")
+    assert found.message == "node 'l' (log) is the first value that is not finite: -inf in row 3, from x = 0.0"
+    ge.Model.from_dict(LOGS).forward(x=[2.0]).check_finite()
+
+
+def test_an_input_that_is_not_finite_is_told_first():
+    with pytest.raises(ExecutionError, match="input 'x' is the first value that is not finite: nan in row 2"):
+        ge.Model.from_dict(LOGS).forward(x=[2.0, np.nan]).check_finite()
+
+
+def test_a_training_can_stop_at_a_value_that_does_not_reach_the_loss(tmp_path):
+    nodes = {"l": ("log", ["x"]), "safe": ("maximum", ["l", 0.0]), "p": ("mul", ["safe", "w"]), "loss": ("mean", ["p"])}
+    content = document(nodes, {"loss": "loss"}, inputs={"x": ["N"]}, parameters={"w": 1.0}, training=training(epochs=2))
+    data = {"x": np.array([1.0, 2.0, 0.0])}
+    assert len(ge.Model.from_dict(content).train(data)) == 2
+    trainer = ge.Model.from_dict(content).trainer(data)
+    trainer.check_finite()
+    with pytest.raises(DivergenceError, match=r"iteration 1 .*node 'l' \(log\) .*-inf in row 3, from x = 0.0"):
+        list(trainer.iterate())
+    path = tmp_path / "m.json"
+    path.write_text(json.dumps(content))
+    assert "GE601" in cli("train", path, "--input", "x=[1, 2, 0]", "--check-finite", code=1).stderr
+
+
+def test_the_command_line_checks_an_evaluation(tmp_path):
+    path = tmp_path / "m.json"
+    path.write_text(json.dumps(LOGS))
+    assert cli("run", path, "--input", "x=[2, 1]").exit_code == 0
+    assert "GE413: node 'l' (log)" in cli("run", path, "--input", "x=[2, 1]", "--check-finite", code=1).stderr
+
+
+def test_many_problems_are_cut_off_with_a_word():
+    content = linreg()
+    content["nodes"] += [{"id": f"n{index}", "op": "neg", "inputs": ["nothing"]} for index in range(1000)]
+    with pytest.raises(GraphEngineError) as caught:
+        ge.Model.from_dict(content)
+    assert [problem.code for problem in caught.value.problems] == ["GE210"] * 100 + ["GE140"]
