@@ -325,10 +325,5 @@ EXPLANATIONS: dict[str, Explanation] = {
         "Install the extra that the message names: pip install 'graphengine[...]'.",
         "(data of type parquet without pyarrow)",
     ),
-    "GE900": Explanation(
-        "The format has it, and this version of the package does not run it yet. It is never ignored.",
-        "Leave it out, or upgrade the package.",
-        "(a key of the format that docs/format.md calls *not yet*)",
-    ),
 }
 """A test holds this table to the table of codes, and runs the examples that are JSON."""
