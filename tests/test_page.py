@@ -6,6 +6,7 @@
 import os
 import re
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from test_pictures import HOSTILE, layered
 import graphengine as ge
 from graphengine.view.drawing import trace_svg
 from graphengine.view.film import chosen_iterations
-from graphengine.view.pages import page_of
+from graphengine.view.pages import MODULES, page_of
 from graphengine.view.tracing import trace_model
 
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or "/usr/bin/chromium"
@@ -222,6 +223,12 @@ def test_the_picture_is_moved_by_dragging_and_zoomed_by_keys_and_wheel(opened, s
     page.mouse.move(box["x"] + 50, box["y"] + 60)
     page.mouse.up()
     assert page.evaluate(place) == pytest.approx([scale, x + 30, y + 40])
+    node = page.locator(".shape.node").nth(1).bounding_box()
+    page.mouse.move(node["x"] + 9, node["y"] + 9)
+    page.mouse.down()
+    page.mouse.move(node["x"] - 21, node["y"] - 31)
+    page.mouse.up()
+    assert not page.locator("#details").is_visible()
     page.keyboard.press("+")
     assert page.evaluate(place)[0] == pytest.approx(1.25 * scale)
     page.keyboard.down("Control")
@@ -402,6 +409,19 @@ def test_a_page_asks_for_nothing():
     page = page_of(ge.load(SINGLE))
     assert set(re.findall(r"https?://[^\"'\s<)]+", page)) <= {"http://www.w3.org/2000/svg"}
     assert "default-src 'none'; script-src 'sha256-" in page
+
+
+def test_the_modules_of_the_script_import_what_those_before_them_export():
+    exported = {}
+    for name in MODULES:
+        text = (Path(sys.modules[page_of.__module__].__file__).parent / "page" / f"{name}.js").read_text(
+            encoding="utf-8"
+        )
+        for names, source in re.findall(r'^import \{ (.+) \} from "\./(\w+)\.js";$', text, re.MULTILINE):
+            assert set(names.split(", ")) <= exported[source], name
+        own = set(re.findall(r"^export (?:function|const|let) (\w+)", text, re.MULTILINE))
+        assert own.isdisjoint(set().union(*exported.values())), "they become one script"
+        exported[name] = own
 
 
 def test_chosen_iterations_begin_dense_and_have_both_ends():

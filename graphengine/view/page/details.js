@@ -14,7 +14,8 @@ export function describe(key, frame) {
   one("h2", panel).textContent = item.name;
   one("#about").textContent = item.about ?? "";
   one("pre", panel).textContent = item.json ?? "";
-  const told = { kind: item.kind, type: item.type, formula: item.formula, ...happening(key, frame), "in the file": item.place };
+  const { kind, type, formula, place } = item;
+  const told = { kind, type, formula, ...happening(key, frame), "in the file": place };
   const rows = Object.entries(told).filter(([, text]) => text);
   one("dl", panel).replaceChildren(...rows.flatMap(([name, text]) => [element("dt", name), element("dd", text)]));
   panel.hidden = false;

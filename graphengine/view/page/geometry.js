@@ -3,7 +3,9 @@
 
 import { film } from "./film.js";
 
-export const shapeOf = ([kind, key, x, y, width, height, right, panel]) => ({ kind, key, x, y, width, height, right, panel });
+const shapeOf = ([kind, key, x, y, width, height, right, panel]) => {
+  return { kind, key, x, y, width, height, right, panel };
+};
 
 export function arrange(number, open) {
   const panel = film.panels[number];

@@ -89,20 +89,18 @@ export function show(frameNumber, stepNumber) {
   const frame = film.frames[frameNumber];
   const [phase, at] = film.steps[stepNumber] ?? ["", ""];
   const working = visible(at);
+  const end = phase === "update" ? 0 : 1; // the wires out of a parameter, or those into a node
   one("#picture").dataset.phase = phase;
   groups.forEach(({ wires, shapes }, number) => {
     if (panels[number].classList.contains("closed")) return;
-    const panel = film.panels[number];
+    const active = working?.panel === number ? working.index : -1;
     wires.forEach(({ wire, labels }, index) => {
       const [value, gradient] = film.known[number][index];
       labels[0].textContent = value <= stepNumber ? frame.values[number][index] : "";
       labels[1].textContent = gradient <= stepNumber ? frame.gradients[number][index] : "";
-      const touches = working && working.panel === number && panel.wires[index][phase === "update" ? 0 : 1] === working.index;
-      wire.classList.toggle("active", Boolean(touches));
+      wire.classList.toggle("active", film.panels[number].wires[index][end] === active);
     });
-    shapes.forEach((shape, index) =>
-      shape.classList.toggle("active", Boolean(working && working.panel === number && working.index === index)),
-    );
+    shapes.forEach((shape, index) => shape.classList.toggle("active", index === active));
   });
 }
 

@@ -60,10 +60,14 @@ export function listenToPointer() {
     },
     { passive: false },
   );
+  let dragged = false; // a drag that ends on an item does not choose it
+  picture.addEventListener("click", (event) => dragged && event.stopPropagation(), { capture: true });
   picture.addEventListener("pointerdown", (event) => {
     const from = { x: event.clientX - view.x, y: event.clientY - view.y };
+    dragged = false;
     const move = (moved) => {
       if (moved.pointerId !== event.pointerId) return;
+      dragged ||= Math.hypot(moved.clientX - event.clientX, moved.clientY - event.clientY) > 4;
       [view.x, view.y] = [moved.clientX - from.x, moved.clientY - from.y];
       draw();
     };
