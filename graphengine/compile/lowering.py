@@ -191,7 +191,7 @@ def _by_ufunc(node: GraphNode, types: Types, kind: ArrayType) -> Instruction | N
         return Instruction(_typed(function, (), kind), node.inputs, node.id, kind)
     if function in (np.maximum, np.minimum):
         function = _with_out(function)
-    same = type(node.node).infer is elementwise
+    same = type(node.node).infer is elementwise and function is not np.sign  # which takes ten times as long in place
     return Instruction(function, node.inputs, node.id, kind, writes=True, elementwise=same)
 
 
