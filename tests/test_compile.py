@@ -10,7 +10,7 @@ from samples import SAMPLES
 import graphengine as ge
 from graphengine.autodiff import gradient
 from graphengine.binding import bind_sizes
-from graphengine.compile import Plan, dead_code, expand, optimize, tiles
+from graphengine.compile import Plan, dead_code, expand, lowering, optimize, tiles
 from graphengine.compile import plan as plan_module
 from graphengine.compile.passes import (
     CommonSubexpressions,
@@ -382,9 +382,7 @@ def test_the_bits_do_not_depend_on_the_number_of_threads(small_tiles, monkeypatc
     results = []
     for threads in (1, 2, 3):
         monkeypatch.setattr(tiles, "THREADS", threads)
-        tiles._threads.cache_clear()
         results.append(Plan(graph, exact=False).run(values))
-    tiles._threads.cache_clear()
     assert results[0] == results[1] == results[2]
 
 
@@ -442,3 +440,17 @@ def test_values_are_carried_all_at_once():
         trainer.stepper.reference = True
         list(trainer.chunks())
         np.testing.assert_allclose(compiled.parameters["w"], called.parameters["w"], rtol=1e-12)
+
+
+@pytest.mark.parametrize("size", [9_999, 10_000, 10_001, 65_536, 100_003])
+def test_a_long_dot_product_of_a_training_is_computed_by_lines(size):
+    x, y = RNG.normal(size=(2, size))
+    graph = graph_of(
+        [{"id": "p", "op": "mul", "inputs": ["x", "y"]}, {"id": "s", "op": "sum", "inputs": ["p"]}],
+        {"s": "s"},
+        x=[size],
+        y=[size],
+    )
+    bound = 2 * (size + 2) * np.finfo(float).eps * np.abs(x * y).sum()
+    assert abs(Plan(graph, exact=False).run({"x": x, "y": y})["s"] - (x * y).sum()) <= bound
+    assert any(each.function is lowering.dot for each in Plan(graph, exact=False).instructions) == (size <= tiles.LINE)

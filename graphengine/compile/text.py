@@ -65,6 +65,24 @@ class PlanText:
         ]
         return "\n".join(lines) + "\n"
 
+    def tiles(self, sources: Sequence[str], vectors: Sequence[str], sums: Sequence[str], arrays: Sequence[str]) -> str:
+        """A loop over parts of the `vectors` among the `sources`: tells the `sums`, fills the parts of the `arrays`."""
+        wholes = [f"whole{index}" if name in vectors else self.name(name) for index, name in enumerate(sources)]
+        lines, names = self._lines([*sums, *arrays], [*sums, *arrays])
+        parts = {self.name(name): whole for name, whole in zip(sources, wholes, strict=True) if name in vectors}
+        lines = [
+            "def tiles(given, buffers, parts, tell, filled):",
+            f"    [{', '.join(wholes)}] = given",
+            f"    [{', '.join(self._buffer_names())}] = buffers",
+            f"    [{', '.join(f'array{index}' for index in range(len(arrays)))}] = filled",
+            "    for part in parts:",
+            *(f"        {name} = {whole}[part]" for name, whole in parts.items()),
+            *(f"        {line}" for line in lines),
+            *(f"        array{index}[part] = {names[name]}" for index, name in enumerate(arrays)),
+            f"        tell(({''.join(f'{names[name]}, ' for name in sums)}))",
+        ]
+        return "\n".join(lines) + "\n"
+
     def _lines(self, always: Sequence[str], sometimes: Sequence[str] = ()) -> tuple[list[str], dict[Any, str]]:
         """A line for each instruction, and what stands for each value: its name, or the expression that gives it.
 
@@ -115,8 +133,10 @@ class PlanText:
 
     def _unpacked(self, sources: Sequence[str]) -> list[str]:
         names = ", ".join(map(self.name, sources))
-        buffers = ", ".join(f"b{index}" for index in range(len(self.buffers.kinds)))
-        return [f"    [{names}] = given", f"    [{buffers}] = buffers"]
+        return [f"    [{names}] = given", f"    [{', '.join(self._buffer_names())}] = buffers"]
+
+    def _buffer_names(self) -> list[str]:
+        return [f"b{index}" for index in range(len(self.buffers.kinds))]
 
     def compile(self, text: str, name: str) -> Callable[..., Any]:
         """The function of that name in the text."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import operator
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import Any
@@ -23,7 +23,7 @@ from graphengine.graph import Operand
 from graphengine.shapes import ArrayType
 
 TILE = 65_536
-LINE = 8_192
+LINE = 10_000
 """A dot product of at most this length is computed by one thread of the BLAS library."""
 SHORTEST = 8 * TILE
 THREADS = 1
@@ -32,22 +32,28 @@ THREADS = 1
 
 def tile(instructions: Sequence[Instruction], kinds: Mapping[str, ArrayType], outputs: set[str]) -> list[Instruction]:
     """Instructions with those over the longest vectors gathered into regions that run tile by tile."""
+    known = {**kinds, **{each.output: each.kind for each in instructions}}
     length = max((_length(each.kind) for each in instructions), default=0)
     if length < SHORTEST:
-        return list(instructions)
-    known = {**kinds, **{each.output: each.kind for each in instructions}}
+        return [_in_lines(each, known) for each in instructions]
     eligible = {each.output for each in instructions if _is_tileable(each, length, known)}
     levels = _levels(instructions, eligible, known)
     read = {operand for each in instructions if each.output not in eligible for operand in each.inputs} | outputs
     ordered: list[Instruction] = []
     for level in range(max(levels.values()) + 1):
         here = [each for each in instructions if levels[each.output] == level]
-        ordered += [each for each in here if each.output not in eligible]
+        ordered += [_in_lines(each, known) for each in here if each.output not in eligible]
         region = [each for each in here if each.output in eligible]
         if region:
             later = {operand for each in instructions if levels[each.output] > level for operand in each.inputs}
             ordered += _region_instructions(region, length, known, read | later, level)
     return ordered
+
+
+def _in_lines(instruction: Instruction, kinds: Mapping[str, ArrayType]) -> Instruction:
+    """A dot product of long vectors as one by lines."""
+    length = _length(kinds[str(instruction.inputs[0])]) if instruction.function is dot else 0
+    return instruction._replace(function=lined_dot(length), text=None) if length > LINE else instruction
 
 
 def _length(kind: ArrayType) -> int:
@@ -109,65 +115,67 @@ class Region:
         arrays: list[str],
     ) -> None:
         small = [each._replace(kind=each.kind._replace(shape=(TILE,) * len(each.kind.shape))) for each in region]
-        small = [each._replace(function=dot_in_lines, text=None) if each.function is dot else each for each in small]
+        small = [each._replace(function=lined_dot(TILE), text=None) if each.function is dot else each for each in small]
         names = {f"result{place}": name for place, name in enumerate([*sums, *arrays])}
         buffers = assign_buffers(small, {name: value for name, value in names.items() if value in sums}, {}, arrays)
+        self._given = [place for place, of in enumerate(inputs) if isinstance(of, str)]
         sources = [of for of in inputs if isinstance(of, str)]
         slots, fixed = assign_slots(sources, {}, small)
         text = PlanText(small, buffers, slots, fixed)
-        self._given = [place for place, of in enumerate(inputs) if isinstance(of, str)]
-        self._vectors = [vectors[place] for place in self._given]
-        self._function = text.compile(
-            text.function([of for of in inputs if isinstance(of, str)], [*sums, *arrays]), "run"
-        )
-        self._kinds, self._length, self._sums = buffers.kinds, length, len(sums)
-        self._array_dtypes = [each.kind.array_dtype for each in region if each.output in arrays]
+        parted = [of for of, vector in zip(inputs, vectors, strict=True) if vector and isinstance(of, str)]
+        self._run_tiles = text.compile(text.tiles(sources, parted, sums, arrays), "tiles")
+        self._kinds, self._length = buffers.kinds, length
+        self._dtypes = [each.kind.array_dtype for each in region if each.output in arrays]
         self._workspaces: deque[list[Any]] = deque()
 
     def __call__(self, *operands: Any) -> list[Any]:
         """The sums, then the arrays."""
         given = [operands[place] for place in self._given]
-        arrays = [np.empty(self._length, dtype) for dtype in self._array_dtypes]
-        starts = range(0, self._length, TILE)
-        share = -(-len(starts) // THREADS)  # each thread has one run of tiles: handing them out singly costs too much
-        shares = [starts[first : first + share] for first in range(0, len(starts), share)]
+        arrays = [np.empty(self._length, dtype) for dtype in self._dtypes]
+        parts = [slice(start, min(start + TILE, self._length)) for start in range(0, self._length, TILE)]
+        share = -(-len(parts) // THREADS)  # each thread has one run of tiles: handing them out singly costs too much
+        shares = [parts[first : first + share] for first in range(0, len(parts), share)]
 
-        def run(tiles: range) -> list[list[float]]:
-            return self._run_tiles(given, arrays, tiles)
+        def run(parts: list[slice]) -> list[tuple[float, ...]]:
+            return self._partial_sums(given, arrays, parts)
 
-        done = _threads().map(run, shares) if len(shares) > 1 else map(run, shares)
+        done = _threads(THREADS).map(run, shares) if len(shares) > 1 else map(run, shares)
         partials = [partial for part in done for partial in part]
-        return [*(sum(column) for column in zip(*partials, strict=True)), *arrays]
+        return [*map(sum, zip(*partials, strict=True)), *arrays]
 
-    def _run_tiles(self, given: list[Any], arrays: list[Any], starts: range) -> list[list[float]]:
-        """The partial sums of some tiles; their parts of the arrays are written."""
+    def _partial_sums(self, given: list[Any], arrays: list[Any], parts: list[slice]) -> list[tuple[float, ...]]:
+        """The sums over each of some tiles; their parts of the arrays are written."""
         try:
             buffers = self._workspaces.pop()
         except IndexError:
             buffers = [np.empty(shape, dtype) for shape, dtype in self._kinds]
+        partials: list[tuple[float, ...]] = []
+        rest = parts[-1].stop - parts[-1].start
+        whole, smaller = (parts, []) if rest == TILE else (parts[:-1], parts[-1:])
         with np.errstate(all="ignore"):
-            partials = [self._run_tile(given, arrays, start, buffers) for start in starts]
+            self._run_tiles(given, buffers, whole, partials.append, arrays)
+            self._run_tiles(given, [buffer[:rest] for buffer in buffers], smaller, partials.append, arrays)
         self._workspaces.append(buffers)
         return partials
 
-    def _run_tile(self, given: list[Any], arrays: list[Any], start: int, buffers: list[Any]) -> list[float]:
-        stop = min(start + TILE, self._length)
-        if stop - start < TILE:
-            buffers = [buffer[: stop - start] for buffer in buffers]
-        values = [value[start:stop] if vector else value for value, vector in zip(given, self._vectors, strict=True)]
-        results = self._function(values, buffers)
-        for array, part in zip(arrays, results[self._sums :], strict=True):
-            array[start:stop] = part
-        return results[: self._sums]  # type: ignore[no-any-return]
 
+def lined_dot(length: int) -> Callable[[Any, Any], float]:
+    """The dot product of vectors of a length, or shorter ones, by lines that one thread of the BLAS library computes.
 
-def dot_in_lines(x: Any, y: Any) -> float:
-    """A dot product that leaves the BLAS library nothing to share among threads of its own."""
-    whole = len(x) // LINE * LINE
-    total = float(np.vecdot(x[:whole].reshape(-1, LINE), y[:whole].reshape(-1, LINE)).sum()) if whole else 0.0
-    return total + float(np.dot(x[whole:], y[whole:]))
+    The library shares a longer vector among as many threads as there are, and the bits then depend on their number.
+    """
+    line = next((size for size in range(LINE, LINE // 2, -1) if length % size == 0), LINE)
+
+    def lined(x: Any, y: Any) -> float:
+        whole = len(x) // line * line
+        if whole == len(x):
+            return float(np.add.reduce(np.vecdot(x.reshape(-1, line), y.reshape(-1, line))))
+        total = float(np.add.reduce(np.vecdot(x[:whole].reshape(-1, line), y[:whole].reshape(-1, line))))
+        return total + float(x[whole:].dot(y[whole:]))
+
+    return lined
 
 
 @cache
-def _threads() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(THREADS, "graphengine-tile")
+def _threads(count: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(count, "graphengine-tile")
