@@ -597,6 +597,7 @@ stored.IN_MEMORY_BYTES = arrays.IN_MEMORY_BYTES = allowed // 4
 stored.BLOCK_BYTES = allowed // 64
 model = ge.load(sys.argv[1])
 model.train({"x": [[0.0] * 64] * 64, "y": [0.0] * 64}, max_iterations=1)  # what is imported late is in memory now
+import pyarrow.parquet
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 model.train(epochs=1)
 unit = 1 if sys.platform == "darwin" else 1024
@@ -604,17 +605,28 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * unit)
 """
 
 
-@pytest.mark.parametrize("shuffle", [False, True])
-def test_training_on_five_times_the_allowed_memory_stays_within_it(tmp_path, shuffle):
+def write_large(tmp_path, kind, rows):
+    """A matrix of 64 columns and a vector in files; the source of data that names them."""
+    x, y = np.random.default_rng(0).normal(size=(rows, 64)), np.ones(rows)
+    if kind == "npy":
+        np.save(tmp_path / "x.npy", x)
+        np.save(tmp_path / "y.npy", y)
+        return {"type": "npy", "paths": {"x": "x.npy", "y": "y.npy"}}
+    names = [f"x{index}" for index in range(64)]
+    table = pyarrow.table({**dict(zip(names, x.T, strict=True)), "y": y})
+    pyarrow.parquet.write_table(table, tmp_path / "d.parquet", row_group_size=4096)
+    return {"type": "parquet", "path": "d.parquet", "columns": {"x": names, "y": "y"}}
+
+
+@pytest.mark.parametrize(("kind", "shuffle"), [("npy", False), ("npy", True), ("parquet", True)])
+def test_training_on_five_times_the_allowed_memory_stays_within_it(tmp_path, kind, shuffle):
     allowed = 16 * 2**20
-    rows = 5 * allowed // (65 * 8)
-    np.save(tmp_path / "x.npy", np.random.default_rng(0).normal(size=(rows, 64)))
-    np.save(tmp_path / "y.npy", np.ones(rows))
+    source = write_large(tmp_path, kind, 5 * allowed // (65 * 8))
     content = document(
         {"p": ("matmul", ["x", "w"]), "e": ("sub", ["p", "y"]), "s": ("square", ["e"]), "loss": ("mean", ["s"])},
         inputs={"x": ["N", 64], "y": ["N"]},
         parameters={"w": [0.0] * 64},
-        data={"d": {"type": "npy", "paths": {"x": "x.npy", "y": "y.npy"}}},
+        data={"d": source},
         training=training(data="d", learning_rate=0.01, batch_size=64, shuffle=shuffle),
     )
     path = write(tmp_path / "m.json", content)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import mmap
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal
+from typing import IO, Any, Literal
 
 import numpy as np
 
@@ -19,7 +19,9 @@ from graphengine.format.paths import DataFile
 from graphengine.graph import Graph
 from graphengine.training.data.stored import Spool
 
-BATCH_ROWS = 65_536
+BATCH_ROWS = 8192
+READ_BYTES = 65_536
+"""How much is decoded, and read, at a time."""
 
 
 def read_columnar(
@@ -36,22 +38,18 @@ def read_columnar(
         GE803 if pyarrow is not installed.
     """
     pa = optional("pyarrow", "data")
-    names = {name: [wanted] if isinstance(wanted, str) else list(wanted) for name, wanted in columns.items()}
-    needed = list(dict.fromkeys(itertools.chain(*names.values())))
     try:
-        rows, schema, batches = _parquet(path, needed) if kind == "parquet" else _arrow(path)
-        _check(path, schema, names)
-        spools = {name: _spool(name, wanted, columns[name], rows, schema, graph) for name, wanted in names.items()}
-        done = 0
-        for batch in batches:
-            numbers = {column: _numbers(batch.column(column), column, path, done) for column in needed}
-            for name, wanted in columns.items():
-                spools[name].write(
-                    numbers[wanted]
-                    if isinstance(wanted, str)
-                    else np.stack([numbers[column] for column in wanted], axis=1)
-                )
-            done += batch.num_rows
+        with path.open("rb") as file:
+            needed = list(dict.fromkeys(itertools.chain(*map(_names, columns.values()))))
+            rows, schema, batches = (_parquet if kind == "parquet" else _arrow)(file, needed)
+            _check(path, schema, columns)
+            spools = {name: _spool(name, wanted, rows, schema, graph) for name, wanted in columns.items()}
+            done = 0
+            for batch in batches:
+                numbers = {column: _numbers(batch.column(column), column, path, done) for column in needed}
+                for name, wanted in columns.items():
+                    spools[name].write(_together(numbers, wanted))
+                done += batch.num_rows
         return {name: spool.finish() for name, spool in spools.items()}
     except InputError as error:
         raise DataError(f"{path}: {error.problems[0].message}", code="GE505") from None
@@ -59,16 +57,30 @@ def read_columnar(
         raise DataError(f"{path}: cannot be read as {kind}: {error}") from error
 
 
-def _parquet(path: DataFile, needed: list[str]) -> tuple[int, Any, Iterator[Any]]:
-    """The number of rows, the schema, and the batches, which are decoded one by one."""
-    file = optional("pyarrow.parquet", "data").ParquetFile(_mapped(path))
-    return file.metadata.num_rows, file.schema_arrow, file.iter_batches(BATCH_ROWS, columns=needed)
+def _names(wanted: str | Sequence[str]) -> list[str]:
+    return [wanted] if isinstance(wanted, str) else list(wanted)
 
 
-def _arrow(path: DataFile) -> tuple[int, Any, Iterator[Any]]:
-    """The same of an Arrow file, in the format for files or in that for streams."""
+def _together(numbers: Mapping[str, np.ndarray[Any, Any]], wanted: str | Sequence[str]) -> np.ndarray[Any, Any]:
+    """A column, or several side by side."""
+    return numbers[wanted] if isinstance(wanted, str) else np.stack([numbers[name] for name in wanted], axis=1)
+
+
+def _parquet(file: IO[bytes], needed: list[str]) -> tuple[int, Any, Iterator[Any]]:
+    """The number of rows, the schema, and the batches, which are decoded one by one.
+
+    Reading ahead and in several threads, which is pyarrow's default, would hold the whole file in the end.
+    """
+    parquet = optional("pyarrow.parquet", "data")
+    source = parquet.ParquetFile(file, pre_buffer=False, buffer_size=READ_BYTES)
+    batches = source.iter_batches(BATCH_ROWS, columns=needed, use_threads=False)
+    return source.metadata.num_rows, source.schema_arrow, batches
+
+
+def _arrow(file: IO[bytes], _: list[str]) -> tuple[int, Any, Iterator[Any]]:
+    """The same of an Arrow file, in the format for files or in that for streams; it is in memory where it is read."""
     pa = optional("pyarrow", "data")
-    source = _mapped(path)
+    source = pa.BufferReader(pa.py_buffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)))
     try:
         table = pa.ipc.open_file(source).read_all()
     except pa.ArrowInvalid:
@@ -77,17 +89,10 @@ def _arrow(path: DataFile) -> tuple[int, Any, Iterator[Any]]:
     return table.num_rows, table.schema, iter(table.to_batches(BATCH_ROWS))
 
 
-def _mapped(path: DataFile) -> Any:
-    """The file as a source that pyarrow reads from, in memory only where it is read."""
-    pa = optional("pyarrow", "data")
-    with path.open("rb") as file:
-        return pa.BufferReader(pa.py_buffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)))
-
-
-def _check(path: DataFile, schema: Any, names: Mapping[str, Sequence[str]]) -> None:
+def _check(path: DataFile, schema: Any, columns: Mapping[str, str | Sequence[str]]) -> None:
     """Refuse columns that are missing or do not hold numbers."""
-    for name, columns in names.items():
-        for column in columns:
+    for name, wanted in columns.items():
+        for column in _names(wanted):
             if column not in schema.names:
                 hint = did_you_mean(column, schema.names, "columns")
                 raise DataError(f"{path}: there is no column '{column}' for input '{name}'", code="GE502", hint=hint)
@@ -101,9 +106,8 @@ def _dtype(schema: Any, column: str) -> np.dtype[Any]:
     return dtype
 
 
-def _spool(
-    name: str, columns: Sequence[str], wanted: str | Sequence[str], rows: int, schema: Any, graph: Graph
-) -> Spool:
+def _spool(name: str, wanted: str | Sequence[str], rows: int, schema: Any, graph: Graph) -> Spool:
+    columns = _names(wanted)
     shape = (rows,) if isinstance(wanted, str) else (rows, len(columns))
     return Spool(shape, np.result_type(*[_dtype(schema, column) for column in columns]), name, graph.types[name])
 
