@@ -8,6 +8,7 @@ from documents import document, linreg, training
 
 import graphengine as ge
 from graphengine.training.resuming import different
+from graphengine.view.iterations import Iterations
 
 X = np.arange(1.0, 12.0) / 5
 DATA = {"x": X, "y": 3 * X + np.resize([0.5, -0.5], 11)}
@@ -101,3 +102,11 @@ def test_an_interrupted_training_goes_on_to_the_same_bits(tmp_path):
 def test_without_a_batch_size_there_is_nothing_to_accumulate():
     with pytest.raises(ge.errors.InvalidModelError, match="GE112: 'accumulate' needs a 'batch_size'"):
         regression(accumulate=2)
+
+
+def test_values_are_not_checked_one_by_one_and_iterations_not_traced():
+    model = regression(batch_size=2, accumulate=2)
+    with pytest.raises(ge.errors.TrainingError, match="GE602: values are not checked"):
+        model.trainer(DATA).check_finite()
+    with pytest.raises(ge.errors.UsageError, match="no batch of its own"):
+        Iterations(model, DATA)

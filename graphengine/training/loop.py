@@ -92,6 +92,8 @@ class Trainer:
 
     def check_finite(self) -> None:
         """Stop at the first value of any node that is NaN or infinite; each iteration is then run by the reference."""
+        if self.training.accumulate > 1:
+            raise TrainingError("values are not checked one by one where gradients are accumulated")
         self.stepper.check_finite = True
 
     @property
