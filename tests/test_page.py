@@ -3,6 +3,7 @@
 `pip install playwright` and a Chromium are needed; its place is /usr/bin/chromium or what CHROMIUM says.
 """
 
+import json
 import os
 import re
 import shutil
@@ -146,6 +147,15 @@ def test_the_charts_are_loss_parameters_fit_and_landscape(opened, single):
     names = ["loss", "parameters", "fit", "landscape"]
     assert [page.locator(f".gauge.{name}").count() for name in names] == [1, 1, 1, 1]
     assert page.locator(".fit .dot").count() == 6
+
+
+def test_the_loss_chart_has_the_losses_of_epochs_and_of_the_validation_data():
+    content = json.loads(SINGLE.read_bytes())
+    content["training"] |= {"validation": {"fraction": 0.34, "every_epochs": 2}, "epochs": 10}
+    history = ge.Model.from_dict(content).train()
+    drawn = history._repr_svg_()
+    assert re.findall(r'class="tick key s\d" [^>]*>(\w+)<', drawn) == ["iteration", "epoch", "validation"]
+    assert drawn.count('class="line ') == 3
 
 
 def test_two_parameters_have_a_landscape_of_shades(opened):

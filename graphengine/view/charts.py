@@ -27,9 +27,10 @@ STYLE = """\
 .ge .x{text-anchor:middle}
 .ge .name{font-size:13px;fill:var(--ink)}
 .ge .axis{font-size:11px;fill:var(--soft);text-anchor:end}
-.ge .line{fill:none;stroke:var(--series0);stroke-width:1.8;stroke-linejoin:round}
-.ge .dot{fill:var(--series0);opacity:.75}
-"""
+.ge .line{fill:none;stroke:var(--series);stroke-width:1.8;stroke-linejoin:round}
+.ge .dot{fill:var(--series);opacity:.75}
+.ge .key{fill:var(--series)}
+""" + "".join(f".ge .s{number}{{--series:var(--series{number})}}\n" for number in range(8))
 
 
 class Scale(NamedTuple):
@@ -140,7 +141,7 @@ def legend(title: str, names: Sequence[str]) -> Iterator[str]:
     """The names of series in their colours, behind the title, as many as there is room for."""
     x = LEFT + 8 * len(title) + 14
     for series, name in enumerate(names):
-        end = x + 7 * len(name)
+        end = x + 6 * len(name)
         if end > WIDTH - RIGHT - 60:
             return
         yield f'<text class="tick key s{series}" x="{x}" y="16">{markup(name)}</text>'

@@ -7,9 +7,10 @@ from typing import Any
 from graphengine.graph import Graph
 from graphengine.model import Model, Run
 from graphengine.training import History
-from graphengine.view.charts import HEIGHT, STYLE, WIDTH, axes, line, thinned
+from graphengine.view.charts import HEIGHT, STYLE, WIDTH
 from graphengine.view.escaping import markup
 from graphengine.view.labels import TraceLabels, shape_labels, texts_of
+from graphengine.view.losses import loss_chart
 from graphengine.view.picture import panels_of
 from graphengine.view.svg import Labelled, alone, svg_document
 from graphengine.view.trace import Trace
@@ -48,7 +49,6 @@ def _drawn(graph: Graph, labelled: Labelled, description: str, *, folded: bool) 
 
 
 def history_svg(history: History) -> str:
-    """The loss of each iteration as a line."""
-    points = thinned([(float(row.iteration), row.loss) for row in history.iterations])
-    frame = axes("loss", points, "iteration", logarithmic=None)
-    return alone(WIDTH, HEIGHT, repr(history), STYLE, [*frame.elements(), line(frame, points)])
+    """The losses of the training as lines."""
+    _, elements = loss_chart(history)
+    return alone(WIDTH, HEIGHT, repr(history), STYLE, elements)

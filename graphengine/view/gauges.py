@@ -20,7 +20,6 @@ from graphengine.view.charts import (
     TOP,
     WIDTH,
     Axes,
-    Point,
     Scale,
     axes,
     dots,
@@ -30,6 +29,7 @@ from graphengine.view.charts import (
 )
 from graphengine.view.film import Film
 from graphengine.view.fitting import Landscape, coordinate_names, coordinates, curve, landscape_of, scatter_of
+from graphengine.view.losses import loss_chart
 
 SHADES = 9
 UPRIGHT = f'<path class="upright" d="M0 {TOP}V{HEIGHT - BOTTOM}"/>'
@@ -53,27 +53,12 @@ def gauges_of(model: Model, film: Film) -> list[Gauge]:
     return [gauge for make in makers if (gauge := make(model, film))]
 
 
-def _losses(film: Film) -> list[Point]:
-    assert film.history is not None
-    return [(float(row.iteration), float(row.loss)) for row in film.history.iterations]
-
-
 def _loss(model: Model, film: Film) -> Gauge:
-    frame = axes("loss", _losses(film), "iteration", logarithmic=None)
+    assert film.history is not None
+    frame, elements = loss_chart(film.history)
     told = [float(shot.trace.values[shot.trace.of].numbers) for shot in film.frames if shot.trace.of]
     marks = [frame.at((shot.iteration, loss)) for shot, loss in zip(film.frames, told, strict=True)]
-    elements = (*frame.elements(), line(frame, thinned(_losses(film))), *_epochs(film, frame), UPRIGHT, DOT)
-    return Gauge("loss", elements, tuple({"x": x, "y": y} for x, y in marks))
-
-
-def _epochs(film: Film, frame: Axes) -> Iterator[str]:
-    """The mean loss of each epoch at its end, where an epoch has several iterations."""
-    assert film.history is not None
-    epochs = film.history.epochs
-    length = len(film.history) / max(film.history.epochs_trained, 1)
-    if length > 1 and len(epochs) > 1:
-        yield from legend("loss", ["iteration", "epoch"])
-        yield line(frame, thinned([(epoch.epoch * length, epoch.loss) for epoch in epochs]), 1)
+    return Gauge("loss", (*elements, UPRIGHT, DOT), tuple({"x": x, "y": y} for x, y in marks))
 
 
 def _parameters(model: Model, film: Film) -> Gauge | None:

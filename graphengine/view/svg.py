@@ -25,6 +25,13 @@ PALETTE = {
     "output": ("#e4f4ea", "#19352a"),
     "gradient": ("#c0212b", "#ff8b86"),
     "series0": ("#2f6fb5", "#7db4f0"),
+    "series1": ("#c0212b", "#ff8b86"),
+    "series2": ("#2c7a4b", "#7fd1a0"),
+    "series3": ("#8a5a00", "#f0c060"),
+    "series4": ("#6b4fa0", "#c0a5f0"),
+    "series5": ("#1f7a8c", "#7fd0dd"),
+    "series6": ("#a0456e", "#f0a0c5"),
+    "series7": ("#566170", "#9aa6b5"),
 }
 """The colours by name, each for a light and for a dark surrounding."""
 
