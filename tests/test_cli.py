@@ -14,6 +14,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from documents import SHIPPED
 from typer.testing import CliRunner
 
 import graphengine
@@ -768,6 +769,11 @@ def test_gradcheck_of_a_model_on_its_data():
     assert (recording["law"], recording["correct"]) == ("recording", True)
     text = cli("gradcheck", LINREG).stdout
     assert text.startswith("linreg: gradients of 'loss' on the first samples of its data")
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_the_gradients_of_every_shipped_model_are_right(path):
+    assert cli_json("gradcheck", path)["correct"]
 
 
 def test_gradcheck_makes_up_inputs_or_takes_those_given(tmp_path):

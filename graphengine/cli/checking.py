@@ -130,7 +130,7 @@ def _print(model: Model, rows: list[dict[str, Any]], loss: str, origin: str) -> 
         "given": "the given inputs",
         "data": "the first samples of its data",
         "random": "random inputs",
-        "none": "its parameters",
+        "none": "no inputs",
     }[origin]
     print_line(f"{model.graph.name}: gradients of '{loss}' on {what}")
     columns = ["toward", "mode", "backward", "slope", "by", "correct"]
