@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import orjson
@@ -63,6 +63,14 @@ class Frame:
         return ", ".join(f"call '{frame.node}' of '{frame.call.function.name}'" for frame in self.trace)
 
 
+class Body(NamedTuple):
+    """The nodes of a function for certain attributes: ops, the further outputs of those, and calls."""
+
+    ops: list[GraphNode]
+    ports: list[tuple[str, str]]
+    calls: list[GraphNode]
+
+
 class Inlining:
     """The nodes of a file with all calls inlined, and what is wrong with the calls.
 
@@ -75,7 +83,7 @@ class Inlining:
         self.aliases: dict[str, str] = {}
         self.nodes: list[GraphNode] = []
         self._frames: list[Frame] = []
-        self._bodies: dict[tuple[Function, bytes] | Call, list[GraphNode]] = {}
+        self._bodies: dict[tuple[Function, bytes] | Call, Body] = {}
         self._inline(nodes)
 
     def _inline(self, nodes: Sequence[GraphNode]) -> None:
@@ -83,22 +91,25 @@ class Inlining:
             if isinstance(node.node, Call):
                 results = self._results(node.id, node.id, node.node.function)
                 self.aliases.update({name: value for name, value in results.items() if name != value})
-        for node in nodes:
-            self._place(node, node.id, node.id, self.aliases)
+        names: Mapping[Any, Any] = self.aliases
+        for ident, op, instance, inputs in nodes:
+            operands = tuple([names.get(operand, operand) for operand in inputs])
+            if isinstance(instance, Call):
+                self._frames.append(Frame(ident, ident, ident, instance, operands))
+            else:
+                self.nodes.append(GraphNode(ident, op, instance, operands))
         for frame in self._frames:  # it grows: a function may call others
-            names = self._names(frame)
-            for node in self._body(frame):
-                self._place(node, f"{frame.path}/{node.id}", frame.id_of(node.id), names, frame)
+            self._inline_call(frame)
 
-    def _place(
-        self, node: GraphNode, path: str, ident: str, names: Mapping[Any, Any], parent: Frame | None = None
-    ) -> None:
-        """Put a node into the graph, or a call among the frames, with its operands under the names of the graph."""
-        operands = tuple([names.get(operand, operand) for operand in node.inputs])
-        if isinstance(node.node, Call):
-            self._frames.append(Frame(node.id, path, ident, node.node, operands, parent))
-        else:
-            self.nodes.append(GraphNode(ident, node.op, node.node, operands))
+    def _inline_call(self, frame: Frame) -> None:
+        """Put the nodes of a function into the graph, and its calls among the frames."""
+        body, names = self._body(frame), self._names(frame)
+        for name, op, instance, inputs in body.ops:
+            self.nodes.append(GraphNode(names[name], op, instance, tuple([names.get(ref, ref) for ref in inputs])))
+        for node in body.calls:
+            call: Any = node.node
+            path, operands = f"{frame.path}/{node.id}", tuple([names.get(ref, ref) for ref in node.inputs])
+            self._frames.append(Frame(node.id, path, frame.id_of(node.id), call, operands, frame))
 
     def renamed(self, document: ModelDocument) -> ModelDocument:
         """The document of the graph: it names values of the graph where the file names results of calls."""
@@ -113,18 +124,18 @@ class Inlining:
         }
         return document.model_copy(update=changed)
 
-    def _names(self, frame: Frame) -> dict[str, Operand]:
+    def _names(self, frame: Frame) -> dict[Any, Any]:
         """What the names in a function stand for in one call: its inputs, and the results of its nodes."""
-        function = frame.call.function
-        names: dict[str, Operand] = dict(zip(function.signature.inputs, frame.operands, strict=True))
-        for node in self._body(frame):
-            ident = frame.id_of(node.id)
-            if isinstance(node.node, Call):
-                results = self._results(ident, f"{frame.path}/{node.id}", node.node.function)
-                names.update({f"{node.id}{name.removeprefix(ident)}": value for name, value in results.items()})
-            else:
-                names[node.id] = ident
-                names.update({f"{node.id}:{port}": f"{ident}:{port}" for port in node.outputs[1:]})
+        body, function, path = self._body(frame), frame.call.function, frame.path
+        names: dict[Any, Any] = dict(zip(function.signature.inputs, frame.operands, strict=True))
+        names.update([(node[0], f"{path}/{node[0]}") for node in body.ops])
+        if function.lead in names:
+            names[function.lead] = frame.ident
+        names.update([(f"{node}:{port}", f"{names[node]}:{port}") for node, port in body.ports])
+        for call in body.calls:
+            ident = frame.id_of(call.id)
+            results = self._results(ident, f"{path}/{call.id}", call.node.function)  # type: ignore[attr-defined]
+            names.update({f"{call.id}{name.removeprefix(ident)}": value for name, value in results.items()})
         return names
 
     def _results(self, ident: str, path: str, function: Function) -> dict[str, str]:
@@ -143,14 +154,17 @@ class Inlining:
                 return f"{ident}:{inner}" if inner else ident
             function, port = callee, inner or callee.signature.outputs[0]
 
-    def _body(self, frame: Frame) -> list[GraphNode]:
+    def _body(self, frame: Frame) -> Body:
         """The nodes of a function for the attributes of a call; equal attributes give the same ones."""
         call = frame.call
         if call in self._bodies:
             return self._bodies[call]
         key = (call.function, orjson.dumps(call.attributes, option=orjson.OPT_SORT_KEYS))
         if key not in self._bodies:
-            self._bodies[key], problems = resolved_body(call.function, call.attributes, self.table)
+            nodes, problems = resolved_body(call.function, call.attributes, self.table)
+            ops = [node for node in nodes if not isinstance(node.node, Call)]
+            ports = [(node.id, port) for node in ops for port in node.node.outputs[1:]]
+            self._bodies[key] = Body(ops, ports, [node for node in nodes if isinstance(node.node, Call)])
             self.problems += [self._called(frame, problem) for problem in problems]
         self._bodies[call] = self._bodies[key]
         return self._bodies[call]
@@ -162,10 +176,8 @@ class Inlining:
         calls = {frame.node for frame in self._frames if frame.parent is None}
         seen = set(taken) - calls
         for frame in self._frames:
-            for node in self._body(frame):
+            for node in self._body(frame).ops:
                 ident = frame.id_of(node.id)
-                if isinstance(node.node, Call):
-                    continue
                 if ident in seen:
                     message = f"{frame}, node '{node.id}': the id '{ident}' is used twice"
                     yield Problem("GE201", message, "rename a node of the file", self._place_of(frame), frame.path)
@@ -230,12 +242,7 @@ class Inlining:
     @cached_property
     def _origins(self) -> Mapping[str | None, tuple[Frame, str]]:
         """The call that each inlined node is from, and its id in the function."""
-        return {
-            frame.id_of(node.id): (frame, node.id)
-            for frame in self._frames
-            for node in self._body(frame)
-            if not isinstance(node.node, Call)
-        }
+        return {frame.id_of(node.id): (frame, node.id) for frame in self._frames for node in self._body(frame).ops}
 
 
 def _misfit(function: Function, kinds: Sequence[ArrayType | None]) -> str | None:
