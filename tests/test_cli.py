@@ -126,7 +126,7 @@ def test_a_divergence_exits_with_1_without_a_traceback_and_saves_nothing(tmp_pat
     assert done.returncode == 1
     assert done.stdout == ""
     assert done.stderr.startswith("error: GE601: training diverged at iteration ")
-    assert "became non-finite first; a smaller learning rate may help" in done.stderr
+    assert "became non-finite first" in done.stderr
     assert done.stderr.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
 
