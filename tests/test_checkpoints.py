@@ -384,6 +384,16 @@ def test_a_checkpoint_says_with_what_it_was_written(tmp_path):
     assert content["state"]["carried"]["theta"].keys() == {ARRAY}
 
 
+def test_going_on_with_another_version_is_said(tmp_path):
+    cli("train", "linreg", "--epochs", "4", "--checkpoint", tmp_path)
+    (path,) = tmp_path.iterdir()
+    content = orjson.loads(path.read_bytes())
+    content["versions"]["numpy"] = "1.0"
+    path.write_bytes(orjson.dumps(content))
+    told = cli("train", "linreg", "--epochs", "6", "--checkpoint", tmp_path, "--resume").stderr
+    assert told.strip() == f"{path.name} was written with numpy 1.0: the last bits may differ"
+
+
 # ---------------------------------------------------------------- progress
 
 

@@ -194,6 +194,13 @@ def test_max_iterations_stops_a_minimiser(method):
     assert len(rosenbrock(type=method).train({}, max_iterations=4)) == 4
 
 
+def test_the_metrics_of_a_solver_are_those_of_its_end():
+    model = ge.load(MODELS / "softmax_iris.json")
+    (check,) = model.train(metrics={"right": "accuracy"}, max_iterations=5).checks
+    assert check.values == {"right": model.forward(model.load_data())["accuracy"]}
+    assert check.iteration == 5
+
+
 def test_max_iterations_stops_a_fit_before_it_converges():
     fit = ge.load(MODELS / "thurber.json").fit(max_iterations=3)
     assert (len(fit.history), fit.converged) == (3, False)
@@ -226,6 +233,7 @@ LEAST = {"type": "least_squares", "residual": "error"}
         ({"optimizer": {"type": "lbfgs", "learning_rate": 0.1}}, "GE110", "/training/optimizer/learning_rate"),
         ({"optimizer": {"type": "lbfgs"}, "batch_size": 10}, "GE112", "/training/batch_size"),
         ({"optimizer": {"type": "lbfgs"}, "epochs": 10}, "GE112", "/training/epochs"),
+        ({"optimizer": {"type": "lbfgs"}, "seed": 1}, "GE112", "/training/seed"),
         ({"optimizer": {"type": "sgd"}}, "GE111", "/training/optimizer"),
     ],
 )

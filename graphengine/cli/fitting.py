@@ -50,10 +50,8 @@ def fit(
 
 
 def _as_json(fit: Fit) -> dict[str, Any]:
-    numbers = {
-        name: None if value != value else value  # NaN: the data do not determine it
-        for name, value in (("residual_standard_deviation", fit.residual_standard_deviation), ("r2", fit.r2))
-    }
+    from graphengine.format.documents import encode_number
+
     return {
         "iterations": len(fit.history),
         "converged": fit.converged,
@@ -62,7 +60,8 @@ def _as_json(fit: Fit) -> dict[str, Any]:
         "observations": fit.observations,
         "degrees_of_freedom": fit.degrees_of_freedom,
         "residual_sum_of_squares": fit.residual_sum_of_squares,
-        **numbers,
+        "residual_standard_deviation": encode_number(fit.residual_standard_deviation),
+        "r2": None if fit.r2 is None else encode_number(fit.r2),
         "r2_is_centred": fit.r2_is_centred,
     }
 

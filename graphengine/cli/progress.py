@@ -23,6 +23,8 @@ def train(trainer: Trainer | Solver, *, quiet: bool, log: Path | None = None) ->
 
     On Ctrl-C a checkpoint is written, if there is a folder for them, and said how to go on.
     """
+    if trainer.checkpoints is not None and trainer.checkpoints.note:
+        typer.echo(escaped(trainer.checkpoints.note), err=True)
     with ExitStack() as stack:
         seen = [stack.enter_context(_bar(trainer))] if sys.stderr.isatty() and not quiet else []
         if log is not None:

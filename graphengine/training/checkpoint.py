@@ -72,6 +72,8 @@ class Checkpoints:
         self._keep, self._written_at = section.keep, time.monotonic()
         self.written: int | None = None
         """The iteration of the last checkpoint."""
+        self.note = ""
+        """What may make the bits of a training that goes on others, in words."""
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -134,13 +136,16 @@ class Checkpoints:
                 raise ValueError(f"its format is {content['format']} {content['format_version']}")
             other = [key for key, value in self._identity.items() if content[key] != value]
             state: dict[str, Any] = _decoded(content["state"], TensorFiles(self.folder, DEFAULT.array_bytes))
-        except (OSError, ValueError, KeyError, TypeError, GraphEngineError) as error:
+            before = {name: then for name, then in content["versions"].items() if then != versions().get(name)}
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, GraphEngineError) as error:
             raise TrainingError(f"{path} cannot be read as a checkpoint: {error}", code="GE603") from error
         if other:
             hint = "go on with the model, data and settings that it was written with, or use another folder"
             message = f"{path} belongs to another training: {self._difference(content)}"
             raise TrainingError(message, code="GE603", hint=hint)
         self.written = state["iteration"]
+        if before:
+            self.note = f"{path.name} was written with {_listed(before)}: the last bits may differ"
         return state
 
     def _difference(self, content: Mapping[str, Any]) -> str:
@@ -170,6 +175,10 @@ class Checkpoints:
 
     def _own_files(self) -> Iterator[Path]:
         return (path for path in self.folder.iterdir() if OWN_FILES.fullmatch(path.name))
+
+
+def _listed(names: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} {version}" for name, version in names.items())
 
 
 def _encoded(value: Any) -> Any:

@@ -20,12 +20,13 @@ from graphengine.training.batches import Batches
 from graphengine.training.history import SMALL, History, Iteration
 from graphengine.training.least_squares import EPSILON, polished, solved
 from graphengine.training.objective import Objective, Residuals, Vector
+from graphengine.training.validation import Evaluation
 
 MOST_ITERATIONS = 15_000
 """Where `max_iterations` does not say when to stop, and convergence does not stop it."""
 
 
-USED = ("loss", "data", "optimizer", "max_iterations", "max_seconds", "metrics", "seed")
+USED = ("loss", "data", "optimizer", "max_iterations", "max_seconds", "metrics")
 """The keys of a training section that mean something to a solver."""
 
 
@@ -58,6 +59,7 @@ class Solver:
         if whole is None:
             raise TrainingError(f"the solver '{training.optimizer.type}' needs all samples as one batch in memory")
         self.objective = Objective(graph, values, whole, graph.value_name(training.loss))
+        self._metrics = Evaluation(graph, whole, training.metrics) if training.metrics else None
         small = sum(np.size(values[name]) for name in graph.trainable) <= SMALL
         self.history = History(1, graph.trainable if small else ())
         self.total_iterations = training.max_iterations or MOST_ITERATIONS
@@ -104,6 +106,8 @@ class Solver:
             raise DivergenceError(f"the solver stopped at step {step}: {error}", iteration=step, epoch=step) from error
         if not len(self.history):  # the start is the solution
             self._record(start)
+        if self._metrics:
+            self.history.add_check(self._metrics(self.values))
         yield self.history.last
 
     def _accept(self, x: Vector) -> None:
