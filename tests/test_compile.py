@@ -442,15 +442,14 @@ def test_values_are_carried_all_at_once():
         np.testing.assert_allclose(compiled.parameters["w"], called.parameters["w"], rtol=1e-12)
 
 
-@pytest.mark.parametrize("size", [9_999, 10_000, 10_001, 65_536, 100_003])
-def test_a_long_dot_product_of_a_training_is_computed_by_lines(size):
-    x, y = RNG.normal(size=(2, size))
-    graph = graph_of(
-        [{"id": "p", "op": "mul", "inputs": ["x", "y"]}, {"id": "s", "op": "sum", "inputs": ["p"]}],
-        {"s": "s"},
-        x=[size],
-        y=[size],
-    )
-    bound = 2 * (size + 2) * np.finfo(float).eps * np.abs(x * y).sum()
-    assert abs(Plan(graph, exact=False).run({"x": x, "y": y})["s"] - (x * y).sum()) <= bound
-    assert any(each.function is lowering.dot for each in Plan(graph, exact=False).instructions) == (size <= tiles.LINE)
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("size", [10_000, 10_001, 65_536, 100_003])
+def test_a_long_dot_product_of_a_training_is_computed_by_lines(size, dtype):
+    x, y = RNG.normal(size=(2, size)).astype(dtype)
+    nodes = {"p": ("mul", ["x", "y"]), "s": ("sum", ["p"])}
+    graph = ge.Model.from_dict(document(nodes, {"s": "s"}, inputs={"x": [size], "y": [size]}, dtype=dtype)).graph
+    plan, products = Plan(graph, exact=False), x.astype(float) * y.astype(float)
+    result = plan.run({"x": x, "y": y})["s"]
+    assert abs(result - products.sum()) <= 2 * (size + 2) * np.finfo(dtype).eps * np.abs(products).sum()
+    assert np.asarray(result).dtype == dtype
+    assert any(each.function in (lowering.dot, np.matmul) for each in plan.instructions) == (size <= tiles.LINE)

@@ -52,8 +52,11 @@ def tile(instructions: Sequence[Instruction], kinds: Mapping[str, ArrayType], ou
 
 def _in_lines(instruction: Instruction, kinds: Mapping[str, ArrayType]) -> Instruction:
     """A dot product of long vectors as one by lines."""
-    length = _length(kinds[str(instruction.inputs[0])]) if instruction.function is dot else 0
-    return instruction._replace(function=lined_dot(length), text=None) if length > LINE else instruction
+    if instruction.kind.shape != () or instruction.function not in (dot, np.matmul):
+        return instruction
+    length = _length(kinds[str(instruction.inputs[0])])
+    number = float if instruction.function is dot else instruction.kind.array_dtype.type
+    return instruction._replace(function=lined_dot(length, number), text=None) if length > LINE else instruction
 
 
 def _length(kind: ArrayType) -> int:
@@ -159,19 +162,19 @@ class Region:
         return partials
 
 
-def lined_dot(length: int) -> Callable[[Any, Any], float]:
+def lined_dot(length: int, number: type = float) -> Callable[[Any, Any], Any]:
     """The dot product of vectors of a length, or shorter ones, by lines that one thread of the BLAS library computes.
 
     The library shares a longer vector among as many threads as there are, and the bits then depend on their number.
     """
     line = next((size for size in range(LINE, LINE // 2, -1) if length % size == 0), LINE)
 
-    def lined(x: Any, y: Any) -> float:
+    def lined(x: Any, y: Any) -> Any:
         whole = len(x) // line * line
         if whole == len(x):
-            return float(np.add.reduce(np.vecdot(x.reshape(-1, line), y.reshape(-1, line))))
-        total = float(np.add.reduce(np.vecdot(x[:whole].reshape(-1, line), y[:whole].reshape(-1, line))))
-        return total + float(x[whole:].dot(y[whole:]))
+            return number(np.add.reduce(np.vecdot(x.reshape(-1, line), y.reshape(-1, line))))
+        total = np.add.reduce(np.vecdot(x[:whole].reshape(-1, line), y[:whole].reshape(-1, line)))
+        return number(total + x[whole:].dot(y[whole:]))
 
     return lined
 
