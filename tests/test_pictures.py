@@ -185,6 +185,17 @@ def test_dot_names_its_graph_in_quotes():
     assert 'v0 -> n0 [label="(N,)"]' in drawn
 
 
+@pytest.mark.parametrize(
+    ("form", "box"), [("svg", 'class="shape box"'), ("mermaid", "subgraph"), ("dot", "subgraph cluster")]
+)
+def test_functions_are_boxes_unless_they_are_unfolded(form, box, tmp_path):
+    layered(1).save(tmp_path / "m.json")
+    assert box in cli("show", tmp_path / "m.json", "--format", form).stdout
+    unfolded = cli("show", tmp_path / "m.json", "--format", form, "--unfold").stdout
+    assert box not in unfolded
+    assert re.search("layer1(/|#47;)product", unfolded)
+
+
 @pytest.mark.parametrize("form", ["svg", "mermaid", "dot"])
 def test_show_draws_a_shipped_model(form):
     begins = {"svg": "<svg ", "mermaid": "flowchart LR\n", "dot": 'digraph "linreg" {'}

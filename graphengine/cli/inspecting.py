@@ -11,7 +11,7 @@ import typer
 from graphengine.cli.describing import describe_model, print_model
 from graphengine.cli.failures import BAD_INPUT, print_problems
 from graphengine.cli.opening import open_model
-from graphengine.cli.options import ModelName, OutputFile, OutputFormat, Plugins
+from graphengine.cli.options import ModelName, OutputFile, OutputFormat, Plugins, Unfold
 from graphengine.cli.output import Format, print_json, print_line, print_or_write
 from graphengine.cli.planning import describe_plans, print_plans
 from graphengine.cli.plugins import load_plugins
@@ -77,6 +77,7 @@ def show(
         typer.Option("--size", metavar="NAME=NUMBER", help="A size for --plan, N=24; default: that of the data."),
     ] = None,
     output: OutputFile = None,
+    unfold: Unfold = False,
     output_format: Annotated[
         ShowFormat, typer.Option("--format", help="For people, for machines, or as a picture.")
     ] = ShowFormat.text,
@@ -89,7 +90,7 @@ def show(
     if output_format in (ShowFormat.svg, ShowFormat.mermaid, ShowFormat.dot):
         if plan:
             raise UsageError(f"a plan is no picture: --plan does not go with --format {output_format}")
-        _draw(model, output_format, output)
+        print_or_write(_drawn(model, output_format, folded=not unfold), output)
         return
     if output:
         raise UsageError(f"-o is for pictures: --format {ShowFormat.svg}, {ShowFormat.mermaid} or {ShowFormat.dot}")
@@ -102,12 +103,12 @@ def show(
         print_model(description)
 
 
-def _draw(model: Model, form: ShowFormat, output: Path | None) -> None:
+def _drawn(model: Model, form: ShowFormat, *, folded: bool) -> str:
     from graphengine.view.diagrams import dot, mermaid
     from graphengine.view.drawing import graph_svg
 
     drawings = {ShowFormat.svg: graph_svg, ShowFormat.mermaid: mermaid, ShowFormat.dot: dot}
-    print_or_write(drawings[form](model.graph), output)
+    return drawings[form](model.graph, folded=folded)
 
 
 def schema(

@@ -35,6 +35,9 @@ UpdateRuleFile: TypeAlias = Annotated[
     Path | None,
     typer.Option(metavar="FILE", help="A file with an update rule, in place of the one that the training names."),
 ]
+Unfold: TypeAlias = Annotated[
+    bool, typer.Option("--unfold", help="Draw all nodes, and not functions and long parts as boxes.")
+]
 OutputFile: TypeAlias = Annotated[
     Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write it to a file instead of printing it.")
 ]

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from graphengine.cli.opening import decoded, open_changed
-from graphengine.cli.options import Inputs, ModelName, OutputFile, Plugins, Settings
+from graphengine.cli.options import Inputs, ModelName, OutputFile, Plugins, Settings, Unfold
 from graphengine.cli.output import json_text, print_or_write
 from graphengine.cli.values import named_values
 
@@ -37,6 +37,7 @@ def trace(
         list[str] | None, typer.Option(metavar="NAME", help="Default: the trainable parameters. May be repeated.")
     ] = None,
     output: OutputFile = None,
+    unfold: Unfold = False,
     settings: Settings = None,
     output_format: Annotated[TraceFormat, typer.Option("--format", help="For people or for machines.")] = (
         TraceFormat.text
@@ -58,7 +59,7 @@ def trace(
         case TraceFormat.json:
             text = json_text(as_json(traced))
         case TraceFormat.svg:
-            text = trace_svg(model.graph, traced)
+            text = trace_svg(model.graph, traced, folded=not unfold)
         case TraceFormat.markdown:
             text = markdown_report(traced)
         case TraceFormat.text:

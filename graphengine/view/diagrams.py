@@ -20,11 +20,11 @@ class Corner(NamedTuple):
     lines: tuple[str, ...] = ()
 
 
-def mermaid(graph: Graph) -> str:
+def mermaid(graph: Graph, *, folded: bool = True) -> str:
     """The graph as a Mermaid flowchart; functions are subgraphs."""
     forms = {"node": '["{}"]', "input": '(["{}"])', "output": '>"{}"]', "box": 'subgraph {name}["{}"]', "end": "end"}
     lines = ["flowchart LR"]
-    for depth, name, kind, texts in _outline(graph):
+    for depth, name, kind, texts in _outline(graph, folded=folded):
         form = forms.get(kind, '{{{{"{}"}}}}')
         before = "" if kind in ("box", "end") else name
         lines.append("  " * depth + before + form.format("<br>".join(map(_mermaid_text, texts)), name=name))
@@ -41,11 +41,11 @@ def _mermaid_text(text: str) -> str:
     )
 
 
-def dot(graph: Graph) -> str:
+def dot(graph: Graph, *, folded: bool = True) -> str:
     """The graph in the DOT language; functions are clusters."""
     shapes = {"node": "box", "input": "ellipse", "output": "cds"}
     lines = [f"digraph {_dot_text(graph.name)} {{", "  rankdir=LR", '  node [fontname="sans-serif"]']
-    for depth, name, kind, texts in _outline(graph):
+    for depth, name, kind, texts in _outline(graph, folded=folded):
         label = f"label={_dot_text(*texts)}"
         drawn = {"box": f"subgraph cluster_{name} {{ {label}", "end": "}"}
         lines.append("  " * depth + drawn.get(kind, f"{name} [shape={shapes.get(kind, 'hexagon')}, {label}]"))
@@ -59,14 +59,14 @@ def _dot_text(*lines: str) -> str:
     return '"' + "\\n".join(escaped(line).replace("\\", "\\\\").replace('"', '\\"') for line in lines) + '"'
 
 
-def _outline(graph: Graph) -> Iterator[Corner]:
+def _outline(graph: Graph, *, folded: bool) -> Iterator[Corner]:
     """What is to be drawn: sources, then nodes with boxes around them, then outputs. Names are made here."""
     names = _names(graph)
     for kind, sources in (("input", graph.inputs), ("parameter", graph.parameters), ("state", graph.state)):
         for name in sources:
             yield Corner(1, names[name], kind, (name, str(graph.types[name])))
     boxes: dict[str, int] = {}
-    pending: list[tuple[int, Box | None]] = [(0, boxes_of(graph))]
+    pending: list[tuple[int, Box | None]] = [(0, boxes_of(graph, folded=folded))]
     while pending:
         depth, box = pending.pop()
         if box is None:
