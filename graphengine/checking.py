@@ -271,7 +271,7 @@ def _projection(
     attributes = node.model_dump(mode="json", exclude_defaults=True)
     nodes: list[Any] = [{"id": "z", "op": op, "inputs": inputs, "attributes": attributes}]
     total: str | float = 0.0
-    for index, (port, result) in enumerate(zip(OPS[op].signature.outputs, results, strict=True)):
+    for index, (port, result) in enumerate(zip(node.outputs, results, strict=True)):
         if np.asarray(result).dtype.kind == "f":
             values[f"w{index}"] = generator.normal(size=np.shape(result))[()] if np.ndim(result) else generator.normal()
             nodes += [

@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, PydanticUndefinedAnnotation, Pydanti
 from graphengine.errors import RegistrationError
 from graphengine.inference import probed
 
-RESERVED = frozenset({"id", "op", "inputs", "outputs", "signature", "grad", "needs", "out"})
+RESERVED = frozenset({"id", "op", "inputs", "outputs", "signature", "grad", "grads", "needs", "out", "outs"})
 
 
 class Node(BaseModel):
@@ -32,6 +32,8 @@ class Node(BaseModel):
     - `forward` returns one array, or a tuple when the class declares `outputs = ("values", "indices")`.
     - `backward` asks by name for what it uses: `grad` (`grad_<output>` with several outputs), any input, `out` (or the
       output names), `needs` (a tuple of bool: which inputs need a gradient).
+    - Where the number of outputs depends on the attributes `outputs` is a property that gives their names; `backward`
+      then asks for `grads` and `outs`, tuples of all gradients and of all outputs.
     - `backward` returns one gradient for each input, in order, None where there is none. It may leave a gradient in
       the broadcast shape: the engine sums it to the shape of the input.
     - `infer(*types)` tells the types of the results before anything runs; without one the class is probed.
@@ -84,6 +86,7 @@ class Signature:
     """How many of the inputs have no default."""
     variadic: bool
     outputs: tuple[str, ...]
+    """Output names; none where they depend on the attributes of a node."""
     saved: tuple[str, ...] | None
     """What `backward` asks for, in its own order; None if the op has no `backward`."""
 
@@ -112,9 +115,14 @@ class Signature:
             values[self.inputs[-1]] = tuple(inputs[len(self.inputs) - 1 :])
         if len(self.outputs) == 1:
             return {**values, "grad": incoming[0], "out": results[0]}
-        for name, result, gradient in zip(self.outputs, results, incoming, strict=True):
-            values[name] = result
-            values[f"grad_{name}"] = np.zeros_like(result) if gradient is None else gradient
+        gradients = [
+            np.zeros_like(result) if gradient is None else gradient
+            for result, gradient in zip(results, incoming, strict=True)
+        ]
+        if not self.outputs:
+            return {**values, "grads": tuple(gradients), "outs": tuple(results)}
+        values.update(zip(self.outputs, results, strict=True))
+        values.update(zip((f"grad_{name}" for name in self.outputs), gradients, strict=True))
         return values
 
     def gradients(
@@ -226,6 +234,8 @@ def _refuse_clashes(cls: type[Node], inputs: tuple[str, ...]) -> None:
 
 def _outputs_of(cls: type[Node], inputs: tuple[str, ...]) -> tuple[str, ...]:
     outputs = cls.outputs
+    if isinstance(inspect.getattr_static(cls, "outputs"), property):
+        return ()
     if not (
         isinstance(outputs, tuple)
         and outputs
@@ -240,9 +250,10 @@ def _outputs_of(cls: type[Node], inputs: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _saved_by(cls: type[Node], signature: Signature) -> tuple[str, ...]:
-    several = len(signature.outputs) > 1
-    gradients = tuple(f"grad_{name}" for name in signature.outputs) if several else ("grad",)
-    allowed = (*gradients, *signature.inputs, *(signature.outputs if several else ("out",)), "needs")
+    gradients, results = tuple(f"grad_{name}" for name in signature.outputs), signature.outputs
+    if len(results) < 2:
+        gradients, results = (("grad",), ("out",)) if results else (("grads",), ("outs",))
+    allowed = (*gradients, *signature.inputs, *results, "needs")
     asked = _parameters(cls, "backward")
     for parameter in asked:
         if parameter.name not in allowed or parameter.kind is not parameter.POSITIONAL_OR_KEYWORD:

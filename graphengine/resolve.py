@@ -53,8 +53,18 @@ class Resolver:
         if len(self.values) < expected:
             self._report_doubled(specs)
         ports = {name: op.signature.outputs[1:] for name, op in self._ops.items() if len(op.signature.outputs) > 1}
-        several = [spec for spec in specs if spec["op"] in ports]
-        self.values.update(dict.fromkeys(f"{spec['id']}:{port}" for spec in several for port in ports[spec["op"]]))
+        open_ended = {name for name, op in OPS.items() if not op.signature.outputs}
+        for spec in specs:
+            if spec["op"] in ports or spec["op"] in open_ended:
+                given = ports.get(spec["op"]) or self._ports(spec)
+                self.values.update(dict.fromkeys(f"{spec['id']}:{port}" for port in given))
+
+    def _ports(self, spec: NodeDocument) -> tuple[str, ...]:
+        """The further outputs of a node whose attributes say how many it has; none if they are not valid."""
+        try:
+            return OPS[spec["op"]].cls.model_validate(spec.get("attributes", {})).outputs[1:]
+        except ValidationError:
+            return ()
 
     def _report_doubled(self, specs: list[NodeDocument]) -> None:
         seen = {name for section in ("inputs", "parameters", "state") for name in getattr(self.document, section)}

@@ -106,7 +106,7 @@ def run_of(name, attributes, arrays):
     references = {key: f"x{index}" for index, key in enumerate(names) if arrays[index] is not None}
     inputs = references if len(references) < len(arrays) else list(references.values())
     nodes = {"z": (name, inputs, attributes)}
-    for index, port in enumerate(OPS[name].signature.outputs):
+    for index, port in enumerate(instance(name, attributes).outputs):
         nodes[f"p{index}"] = ("mul", [f"z:{port}" if index else "z", f"w{index}"])
         nodes[f"s{index}"] = ("sum", [f"p{index}"])
         nodes[f"loss{index}"] = ("add", [f"loss{index - 1}" if index else 0.0, f"s{index}"])
@@ -236,8 +236,9 @@ def arguments_of(signature, arrays, results):
     known = dict(zip(signature.inputs, arrays, strict=False)) | {"needs": (True,) * len(arrays)}
     if signature.variadic:
         known[signature.inputs[-1]] = tuple(arrays[len(signature.inputs) - 1 :])
+    known |= {"grads": tuple(weights_of(results)), "outs": results}
     several = len(results) > 1
-    for port, result, weight in zip(signature.outputs, results, weights_of(results), strict=True):
+    for port, result, weight in zip(signature.outputs, results, weights_of(results), strict=False):
         known |= {port: result, f"grad_{port}" if several else "grad": weight[()]}
     return [known[asked] for asked in signature.saved]
 

@@ -7,7 +7,7 @@ import textwrap
 
 import numpy as np
 import pytest
-from documents import document, model, problem_of
+from documents import document, model, problem_of, problems_of
 from samples import SAMPLES
 from scipy import special
 
@@ -153,3 +153,40 @@ def test_einsum_keeps_symbolic_sizes():
     nodes = {"z": ("einsum", ["x", "y"], {"equation": "...ij,jk->...ki"})}
     graph = model(nodes, inputs={"x": ["B", "N", 3], "y": [3, "M"]}).graph
     assert graph.types["z"].shape == ("B", "M", "N")
+
+
+def test_the_parts_of_a_split_are_named_by_number():
+    nodes = {
+        "parts": ("split", ["x"], {"indices_or_sections": 2}),
+        "z": ("mul", ["parts", "parts:part_1"]),
+        "loss": ("sum", ["z"]),
+    }
+    graph = model(nodes, {"loss": "loss"}, parameters={"x": [1.0, 2.0, 3.0, 4.0]})
+    for _ in range(3):
+        run = graph.forward()
+        assert run["loss"] == 11
+        assert run.backward()["x"].tolist() == [3, 4, 1, 2]
+
+
+def test_a_part_without_a_gradient_gets_zeros():
+    nodes = {"parts": ("split", ["x"], {"indices_or_sections": [1, 2]}), "loss": ("sum", ["parts:part_2"])}
+    run = model(nodes, {"loss": "loss"}, parameters={"x": [1.0, 2.0, 3.0, 4.0]}).forward()
+    assert run.backward()["x"].tolist() == [0, 0, 1, 1]
+
+
+def test_parts_of_a_multiple_of_a_symbol_have_symbolic_sizes():
+    graph = model({"parts": ("split", ["x"], {"indices_or_sections": 2})}, inputs={"x": ["2*N", 3]}).graph
+    assert [graph.types[name].shape for name in ("parts", "parts:part_1")] == [("N", 3), ("N", 3)]
+
+
+@pytest.mark.parametrize(
+    ("attributes", "reason"),
+    [
+        ({"indices_or_sections": 2}, "size 3 cannot be cut into 2 equal parts"),
+        ({"indices_or_sections": 1000}, "256"),
+        ({"indices_or_sections": 1}, "2"),
+    ],
+)
+def test_a_split_that_is_none_is_refused(attributes, reason):
+    problems = problems_of(document({"z": ("split", ["x"], attributes)}, inputs={"x": [3]}))
+    assert reason in " ".join(problem.message for problem in problems)

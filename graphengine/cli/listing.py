@@ -60,7 +60,7 @@ def _print_one(op: Op | Function, described: dict[str, Any]) -> None:
         ("op", op.name),
         ("", described["summary"]),
         ("inputs", op.signature.arity()),
-        ("outputs", ", ".join(op.signature.outputs)),
+        ("outputs", ", ".join(op.signature.outputs) or "as many as the attributes say"),
         ("attributes", ", ".join(_attributes(op)) or "none"),
         *(_function_lines(described) if "nodes" in described else _op_lines(op, described)),
     ]

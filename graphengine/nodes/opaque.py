@@ -25,16 +25,17 @@ class OpaqueBackward(Node):
     def infer(self, *values):
         if self.of not in OPS:
             raise ValueError(f"op '{self.of}' is not known")
-        signature = OPS[self.of].signature
-        count = len(values) - 2 * len(signature.outputs)
-        if not 0 <= self.index < count or not signature.accepts(count):
+        op = OPS[self.of]
+        results = len(op.cls.model_validate(self.attributes).outputs)
+        count = len(values) - 2 * results
+        if not 0 <= self.index < count or not op.signature.accepts(count):
             raise ValueError(f"its inputs are not those of a backward of '{self.of}' toward input {self.index}")
-        return ArrayType(*values[len(OPS[self.of].signature.outputs) + self.index][:2])
+        return ArrayType(*values[results + self.index][:2])
 
     def forward(self, *values):
         op = OPS[self.of]
-        count = len(op.signature.outputs)
+        node = op.cls.model_validate(self.attributes)
+        count = len(node.outputs)
         incoming, inputs, results = values[:count], values[count:-count], values[-count:]
         needs = tuple(position == self.index for position in range(len(inputs)))
-        node = op.cls.model_validate(self.attributes)
         return like(op.signature.gradients(node, incoming, inputs, results, needs)[self.index], inputs[self.index])

@@ -13,6 +13,7 @@ from pydantic import Field
 
 from graphengine.inference import normalized_axes
 from graphengine.node import Node
+from graphengine.nodes.shaping import quotient
 from graphengine.registry import register
 from graphengine.shapes import ArrayType, DTypeName, broadcast_shapes, dtype_name, shape_text, total
 
@@ -203,6 +204,33 @@ class Stack(Node):
         return tuple(np.take(grad, index, axis=self.axis) if need else None for index, need in parts)
 
 
+@register("split", numpy=np.split)
+class Split(Node):
+    """x cut along an axis, the inverse of `concat`: the parts are id, id:part_1, id:part_2, ...
+
+    `indices_or_sections` is the number of equal parts or, as an array, the places before which x is cut, as in NumPy.
+    """
+
+    indices_or_sections: Annotated[int, Field(ge=2, le=256)] | Annotated[tuple[int, ...], Field(min_length=1)]
+    axis: int = 0
+
+    @property
+    def outputs(self):
+        cuts = self.indices_or_sections
+        return tuple(f"part_{index}" for index in range(cuts if isinstance(cuts, int) else len(cuts) + 1))
+
+    def infer(self, x):
+        (axis,) = normalized_axes(self.axis, len(x.shape))
+        sizes = part_sizes(x.shape[axis], self.indices_or_sections)
+        return tuple(ArrayType((*x.shape[:axis], size, *x.shape[axis + 1 :]), x.dtype) for size in sizes)
+
+    def forward(self, x):
+        return tuple(np.split(x, self.indices_or_sections, axis=self.axis))
+
+    def backward(self, grads):
+        return Concat(axis=self.axis)(*grads)
+
+
 @register("pad", numpy=np.pad)
 class Pad(Node):
     """x with `pad_width` = [[before, after], ...] further places along each axis, filled with `constant_values`."""
@@ -245,6 +273,18 @@ def sliced(shape, node):
     elif not whole:
         size = None
     return (*shape[:axis], size, *shape[axis + 1 :])
+
+
+def part_sizes(size, cuts):
+    """The sizes of the parts of an axis."""
+    if isinstance(cuts, int):
+        if isinstance(size, int) and size % cuts:
+            raise ValueError(f"size {size} cannot be cut into {cuts} equal parts")
+        return [None if size is None else quotient(size, cuts)] * cuts
+    if not isinstance(size, int):
+        return [None] * (len(cuts) + 1)
+    pairs = zip((None, *cuts), (*cuts, None), strict=True)
+    return [len(range(*slice(start, stop).indices(size))) for start, stop in pairs]
 
 
 def selecting_axis(node, x, indices):

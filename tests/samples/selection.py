@@ -27,6 +27,14 @@ ALONG = [
 ]
 CONCATENATED = [(0, [(3,)]), (0, [(2,), (3,), (0,)]), (-1, [(2, 3), (2, 1)]), (1, [(2, 3, 1), (2, 2, 1), (2, 3, 1)])]
 STACKED = [(0, [()]), (0, [(3,), (3,)]), (-1, [(2, 3), (2, 3), (2, 3)]), (1, [(2, 0), (2, 0)])]
+SPLIT = shaped(
+    [
+        ({"indices_or_sections": 2}, (4,)),
+        ({"indices_or_sections": 3, "axis": -1}, (2, 3)),
+        ({"indices_or_sections": 2, "axis": 1}, (3, 0)),
+    ]
+)
+CUT = shaped([({"indices_or_sections": [1]}, (3,)), ({"indices_or_sections": [1, 1, 9], "axis": 1}, (2, 3))])
 PADDED = [
     ({"pad_width": [[1, 2]]}, (3,)),
     ({"pad_width": [[0, 0], [1, 0]], "constant_values": 2.5}, (2, 3)),
@@ -91,6 +99,13 @@ def place_by_place(places_of):
     return add
 
 
+def split(x, indices_or_sections, axis=0):
+    """Slices between the places where x is cut."""
+    size, cuts = x.shape[axis], indices_or_sections
+    places = [size // cuts * part for part in range(1, cuts)] if isinstance(cuts, int) else list(cuts)
+    return tuple(slice_(x, start, stop, axis=axis) for start, stop in zip([0, *places], [*places, size], strict=True))
+
+
 def concat(*xs, axis):
     return np.moveaxis(np.array([part for x in xs for part in np.moveaxis(x, axis, 0)]), 0, axis)
 
@@ -117,6 +132,7 @@ TABLE = {
     "one_hot": Samples(HOT, lambda targets, depth: np.eye(depth)[targets]),
     "concat": Samples(several(CONCATENATED), concat, known_sizes=False),
     "stack": Samples(several(STACKED), lambda *xs, axis: np.moveaxis(np.array(xs), 0, axis)),
+    "split": Samples([*SPLIT, *CUT], split, known_sizes=False),
     "pad": Samples(
         shaped(PADDED),
         lambda x, pad_width, constant_values=0: np.pad(x, pad_width or 0, constant_values=constant_values),
