@@ -97,13 +97,12 @@ def _log(trainer: Trainer | Solver, path: Path) -> Iterator[Any]:
         file = path.open("ab")
     except OSError as error:
         raise UsageError(f"--log {path}: {error.strerror or error}", code="GE101") from error
-    began, told = time.monotonic(), len(trainer.history.checks)
+    began, told = time.monotonic(), len(trainer.history)
 
     def see(row: Iteration) -> None:
         nonlocal told
-        checks = trainer.history.checks
-        new = {} if len(checks) == told else {name: encode_array(each) for name, each in checks[-1].values.items()}
-        told = len(checks)
+        checks = [check for check in trainer.history.checks[-1:] if check.iteration > told]
+        told = row.iteration
         line: dict[str, Any] = {
             "iteration": row.iteration,
             "epoch": row.epoch,
@@ -111,7 +110,9 @@ def _log(trainer: Trainer | Solver, path: Path) -> Iterator[Any]:
             "gradient_norm": row.gradient_norm,
         }
         line |= {"learning_rate": trainer.learning_rate, "seconds": round(time.monotonic() - began, 3)}
-        file.write(orjson.dumps({**line, **({"check": new} if new else {})}) + b"\n")
+        if checks:
+            line["check"] = {name: encode_array(each) for name, each in checks[0].values.items()}
+        file.write(orjson.dumps(line) + b"\n")
         file.flush()
 
     with file:

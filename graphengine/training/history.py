@@ -217,6 +217,12 @@ class History(Pictured):
         return (self._iterations if self._per_epoch == 1 else self._epochs).seen
 
     @property
+    def last_epoch_loss(self) -> float | None:
+        """The mean loss of the last completed epoch."""
+        row = self._iterations._last[0] if self._per_epoch == 1 and len(self) else self._epochs._last
+        return None if row is None else float(row)
+
+    @property
     def losses(self) -> list[float]:
         """The loss of each recorded iteration."""
         return [row[0] for _, row in self._iterations]

@@ -183,8 +183,7 @@ class Trainer:
         self.history.add_check(found)
         if self._early:
             monitor = self._early.document.monitor
-            losses = self.history.epochs[-1:] if monitor == LOSS else []
-            value = losses[0].loss if losses else found.get(monitor)
+            value = self.history.last_epoch_loss if monitor == LOSS else found.get(monitor)
             if value is not None:
                 self._early.see(float(value), len(self.history), self.values)
             if self._early.is_over:
