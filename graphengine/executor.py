@@ -7,7 +7,7 @@ never changes while it runs: any number of threads may share one, each with its 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
 
@@ -225,7 +225,15 @@ def plan_failure(error: Exception, reference: Callable[[], Any]) -> ExecutionErr
 
 
 def _failed(node: GraphNode, method: str, arguments: Sequence[Any], reason: Exception) -> ExecutionError:
-    shapes = ", ".join(shape_text(np.shape(argument)) for argument in arguments)
+    shapes = ", ".join(f"{name} {shape_text(np.shape(value))}" for name, value in _named(node, method, arguments))
     why = str(reason) if isinstance(reason, ValueError) else f"{type(reason).__name__}: {reason}"
     where = "" if method == "forward" else f" {method}"
     return ExecutionError(f"node '{node.id}' ({node.op}){where}: {why} (shapes {shapes})", node=node.id)
+
+
+def _named(node: GraphNode, method: str, arguments: Sequence[Any]) -> Iterator[tuple[str, Any]]:
+    """The arguments of a call with their names: inputs forward, gradients of outputs backward."""
+    signature = node.node.signature
+    outputs = signature.outputs if len(signature.outputs) > 1 else ("grad",)
+    for place, value in enumerate(arguments):
+        yield signature.input_name(place) if method == "forward" else outputs[place], value

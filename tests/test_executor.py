@@ -328,7 +328,9 @@ def test_a_failing_node_is_named_with_its_shapes():
 
     ge.register("fussy")(Fussy)
     made = model({"z": ("fussy", ["x", "y"])}, inputs={"x": ["N", "M"], "y": ["N", "M"]})
-    with pytest.raises(ge.errors.ExecutionError, match=r"GE410: node 'z' \(fussy\): .*\(shapes \(2, 3\), \(2, 3\)\)"):
+    with pytest.raises(
+        ge.errors.ExecutionError, match=r"GE410: node 'z' \(fussy\): .*\(shapes x \(2, 3\), y \(2, 3\)\)"
+    ):
         made.forward(x=np.ones((2, 3)), y=np.ones((2, 3)))
 
 

@@ -524,7 +524,9 @@ def test_a_wrong_number_of_gradients_is_an_execution_error_that_names_the_node()
 
 def test_an_exception_in_backward_names_node_op_and_shapes():
     run = failing(forward=lambda self, x: x, backward=lambda self, grad: 1 / 0).forward()
-    with pytest.raises(ge.errors.ExecutionError, match=r"node 'z' \(custom\) backward: ZeroDivisionError.*shapes \(\)"):
+    with pytest.raises(
+        ge.errors.ExecutionError, match=r"node 'z' \(custom\) backward: ZeroDivisionError.*shapes grad \(\)"
+    ):
         run.backward()
 
 
@@ -540,7 +542,7 @@ def test_an_exception_in_forward_names_node_op_and_shapes():
     ge.register("fussy")(Fussy)
     graph = model({"z": ("fussy", ["x"])}, inputs={"x": ["N"]})
     with pytest.raises(
-        ge.errors.ExecutionError, match=r"node 'z' \(fussy\): LookupError: too many \(shapes \(2,\)\)"
+        ge.errors.ExecutionError, match=r"node 'z' \(fussy\): LookupError: too many \(shapes x \(2,\)\)"
     ) as caught:
         graph.forward(x=[1.0, 2.0])
     assert caught.value.problems[0].node == "z"

@@ -15,11 +15,13 @@ from typer.core import TyperGroup
 
 from graphengine.cli.checking import gradcheck
 from graphengine.cli.codes import explain
+from graphengine.cli.comparing import diff, upgrade
 from graphengine.cli.deriving import grad, step
 from graphengine.cli.explaining import explain_gradient
 from graphengine.cli.failures import stopped_quietly, told
 from graphengine.cli.fitting import fit
 from graphengine.cli.inspecting import schema, show, validate
+from graphengine.cli.limiting import set_limits
 from graphengine.cli.listing import ops
 from graphengine.cli.predicting import predict
 from graphengine.cli.resuming import resume_check
@@ -27,7 +29,22 @@ from graphengine.cli.running import run
 from graphengine.cli.tracing import trace
 from graphengine.cli.viewing import view
 
-COMMANDS = (fit, validate, show, trace, view, explain_gradient, grad, gradcheck, step, ops, schema, explain)
+COMMANDS = (
+    fit,
+    validate,
+    show,
+    trace,
+    view,
+    explain_gradient,
+    grad,
+    gradcheck,
+    step,
+    ops,
+    schema,
+    diff,
+    upgrade,
+    explain,
+)
 
 
 class Commands(TyperGroup):
@@ -69,8 +86,18 @@ def start(
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
     ] = False,
+    limits: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--limit",
+            metavar="NAME=SIZE",
+            help="How much a file may ask for: file_bytes, depth, values, nodes, array_bytes or function_depth; "
+            "array_bytes=4GiB. May be repeated.",
+        ),
+    ] = None,
 ) -> None:
     """Options of no command; without a command, say which there are."""
+    set_limits(limits or [])
     if context.invoked_subcommand is None:
         typer.echo(context.get_help(), err=True)
         raise typer.Exit(2)

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from graphengine.cli.limiting import current_limits
 from graphengine.cli.plugins import load_plugins
 from graphengine.cli.values import apply_settings
 from graphengine.errors import GraphEngineError, InputError, UsageError, did_you_mean
@@ -47,7 +48,7 @@ def open_model(name: str, plugins: Iterable[str] | None = None, update_rule: Pat
     from graphengine.model import load
 
     load_plugins(plugins)
-    return load(find_model(name), update_rule=update_rule)
+    return load(find_model(name), update_rule=update_rule, limits=current_limits())
 
 
 def open_changed(
@@ -62,10 +63,11 @@ def open_changed(
 
     load_plugins(plugins)
     path = find_model(name)
-    content = parse_json(read_bytes(path), str(path))
+    limits = current_limits()
+    content = parse_json(read_bytes(path, limits), str(path), limits)
     inputs = apply_settings(content, settings)
     try:
-        return Model.from_dict(content, path, update_rule=update_rule), inputs
+        return Model.from_dict(content, path, update_rule=update_rule, limits=limits), inputs
     except GraphEngineError as error:
         # the positions are those in the changed text, which nobody has seen
         error.problems = tuple(

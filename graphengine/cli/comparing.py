@@ -1,0 +1,74 @@
+"""`diff` and `upgrade`: what is different between two model files, and a file rewritten in the newest version."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from graphengine.cli.limiting import current_limits
+from graphengine.cli.opening import find_model
+from graphengine.cli.options import ModelName, OutputFormat, Plugins
+from graphengine.cli.output import Format, print_json, print_line
+from graphengine.cli.plugins import load_plugins
+
+if TYPE_CHECKING:
+    from graphengine.format import ModelDocument
+
+
+def diff(
+    before: ModelName,
+    after: Annotated[str, typer.Argument(metavar="OTHER", help="A model file, or the name of a shipped model.")],
+    exit_code: Annotated[
+        bool, typer.Option("--exit-code", help="Exit with 1 if the two do not compute the same.")
+    ] = False,
+    output_format: OutputFormat = Format.text,
+    plugins: Plugins = None,
+) -> None:
+    """Tell what is different between MODEL and OTHER; the order of nodes and formatting do not count."""
+    from graphengine.format.comparison import differences
+
+    load_plugins(plugins)
+    found = differences(_document(before), _document(after))
+    same = not any(each.changes_meaning for each in found)
+    if output_format is Format.json:
+        print_json({"same": same, "differences": [each.as_dict() for each in found]})
+    else:
+        for each in found:
+            print_line(str(each) + " (says something else, means the same)" * (not each.changes_meaning))
+        if not found:
+            print_line("no difference")
+    if exit_code and not same:
+        raise typer.Exit(1)
+
+
+def upgrade(
+    file: Annotated[Path, typer.Argument(metavar="MODEL", help="A model file.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write it there instead of over MODEL.")
+    ] = None,
+    output_format: OutputFormat = Format.text,
+) -> None:
+    """Rewrite MODEL in the newest version of the format and of the ops, in canonical form."""
+    from graphengine.format import FORMAT_VERSION, dump_model, fingerprint
+    from graphengine.format.files import write_bytes
+
+    load_plugins(None)
+    document = _document(str(file))
+    target, data = output or file, dump_model(document)
+    changed = not (target.exists() and target.read_bytes() == data)
+    if changed:
+        write_bytes(target, data)
+    if output_format is Format.json:
+        told = {"format_version": FORMAT_VERSION, "opset_imports": document.opset_imports}
+        print_json({"file": str(target), "changed": changed, "fingerprint": fingerprint(document), **told})
+    else:
+        version = f"format version {FORMAT_VERSION}"
+        print_line(f"{target}: written in {version}" if changed else f"{target}: is in {version} and canonical already")
+
+
+def _document(name: str) -> ModelDocument:
+    from graphengine.format import read_model
+
+    return read_model(find_model(name), current_limits())[0]

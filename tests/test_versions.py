@@ -1,0 +1,235 @@
+"""Files over time: what is different between two, and files of every released version, which load for ever."""
+
+import copy
+import json
+import random
+from pathlib import Path
+
+import numpy as np
+import orjson
+import pytest
+from documents import MODELS, document, linreg, training
+from fuzzing import mutations
+from typer.testing import CliRunner
+
+import graphengine as ge
+from graphengine.cli import app
+from graphengine.format import FORMAT_VERSION, dump_model, fingerprint, parse_model, reading, upgrading
+from graphengine.format.comparison import differences
+
+RELEASED = Path(__file__).parent / "released"
+
+
+def parsed(content):
+    return parse_model(orjson.dumps(content))[0]
+
+
+def told(before, after):
+    """Differences as kind and path, those that change the meaning without a mark, the others with one."""
+    found = differences(parsed(before), parsed(after))
+    return [(each.kind, ".".join(each.path) + "?" * (not each.changes_meaning)) for each in found]
+
+
+def cli(*arguments, code=0):
+    result = CliRunner().invoke(app.app, list(map(str, arguments)), catch_exceptions=False)
+    assert result.exit_code == code, result.output
+    return result
+
+
+def changed(content, change):
+    content = copy.deepcopy(content)
+    change(content)
+    return content
+
+
+# ---------------------------------------------------------------- released versions
+
+
+def test_there_is_a_file_of_every_version_of_the_format():
+    assert sorted(path.name for path in RELEASED.iterdir()) == [
+        f"format_{v}.json" for v in range(1, FORMAT_VERSION + 1)
+    ]
+
+
+def test_a_file_of_version_1_loads_and_means_what_it_meant():
+    model = ge.load(RELEASED / "format_1.json")
+    run = model.forward(x=[[1.0, 0.0], [0.0, 1.0]], y=[4.5, 1.5])
+    np.testing.assert_array_equal(run["prediction"], [4.0, 1.0])
+    assert run["loss"] == 0.25
+    np.testing.assert_array_equal(run.backward()["w"], [-0.5, -0.5])
+    assert len(model.train()) == 6
+    assert fingerprint(parsed(json.loads((RELEASED / "format_1.json").read_bytes()))) == FINGERPRINT
+
+
+FINGERPRINT = "0b1ad030c3777f31fb485eb20f774598aca3fca39423e4eb9c5fc20c91ef0114"
+
+
+def test_adapters_bring_a_file_up_to_the_newest_version_step_by_step(monkeypatch):
+    """As if there had been versions before the first: `dtype` was called "kind", and `mean` "average"."""
+    old = linreg(format_version=1, kind="float32", training=training())
+    old["nodes"][3]["op"] = "average"
+    monkeypatch.setitem(upgrading.FORMATS, -1, lambda content: content)
+    monkeypatch.setitem(upgrading.FORMATS, 0, with_dtype)
+    monkeypatch.setitem(upgrading.OPSETS, ("core", 0), with_mean)
+    model = ge.Model.from_dict(old | {"format_version": -1, "opset_imports": {"core": 0}})
+    found = model.document
+    assert (found.format_version, found.opset_imports, found.dtype) == (1, {"core": 1}, "float32")
+    assert "mean" in {node.op for node in model.graph.nodes}
+
+
+def with_dtype(content):
+    return {**{key: value for key, value in content.items() if key != "kind"}, "dtype": content["kind"]}
+
+
+def with_mean(node):
+    return {**node, "op": "mean"} if node["op"] == "average" else node
+
+
+@pytest.mark.parametrize("content", [{}, {"format_version": "1"}, {"format_version": 1, "opset_imports": []}])
+def test_what_has_no_version_is_left_to_the_checks(content, monkeypatch):
+    monkeypatch.setitem(upgrading.OPSETS, ("core", 0), lambda node: node)
+    assert upgrading.upgraded(content) is content
+
+
+def test_adapters_leave_what_is_no_node_to_the_checks(monkeypatch):
+    monkeypatch.setitem(upgrading.OPSETS, ("core", 0), lambda node: {**node, "seen": True})
+    head = {"format_version": 1, "opset_imports": {"core": 0}}
+    assert upgrading.upgraded({**head, "nodes": 3})["nodes"] == 3
+    assert upgrading.upgraded({**head, "nodes": [1, {}]})["nodes"] == [1, {"seen": True}]
+    assert reading.FORMAT_VERSION == 1
+
+
+def test_upgrade_writes_the_canonical_form_once(tmp_path):
+    path = tmp_path / "m.json"
+    path.write_bytes((MODELS / "linreg.json").read_bytes())
+    before = ge.load(path).fingerprint
+    assert "written in format version 1" in cli("upgrade", path).stdout
+    again = json.loads(cli("upgrade", path, "--format", "json").stdout)
+    assert (again["changed"], again["fingerprint"], again["format_version"]) == (False, before, 1)
+    assert path.read_bytes() == dump_model(ge.load(path).document)
+    assert ge.load(path).fingerprint == before
+    cli("upgrade", path, "-o", tmp_path / "n.json")
+    assert (tmp_path / "n.json").read_bytes() == path.read_bytes()
+    assert "GE101" in cli("upgrade", tmp_path / "nowhere.json", code=2).stderr
+
+
+# ---------------------------------------------------------------- differences
+
+WHOLE = linreg(training=training(), description="d", data={"d": {"type": "inline", "values": {"x": [1.0], "y": [2.0]}}})
+
+
+def reordered(content):
+    content["nodes"].reverse()
+    content["inputs"] = dict(reversed(content["inputs"].items()))
+
+
+def by_name(content):
+    content["nodes"][0]["inputs"] = {"y": "x", "x": "theta"}
+
+
+def default_written(content):
+    content["nodes"][3]["attributes"] = {"keepdims": False}
+    content["training"]["shuffle"] = False
+
+
+@pytest.mark.parametrize("change", [reordered, by_name, default_written])
+def test_what_means_the_same_is_no_difference(change):
+    assert told(WHOLE, changed(WHOLE, change)) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "expected"),
+    [
+        (("nodes", 0, "inputs", 1), "y", ("rewired", "nodes.y_hat.inputs.y")),
+        (("nodes", 0, "inputs", 1), 2.0, ("rewired", "nodes.y_hat.inputs.y")),
+        (("nodes", 3, "op"), "sum", ("changed", "nodes.loss.op")),
+        (("nodes", 3, "attributes"), {"axis": 0}, ("added", "nodes.loss.attributes.axis")),
+        (("parameters", "theta", "value"), 1.0, ("changed", "parameters.theta.value")),
+        (("parameters", "theta", "trainable"), False, ("added", "parameters.theta.trainable")),
+        (("inputs", "x", "shape"), ["M"], ("changed", "inputs.x.shape")),
+        (("outputs", "loss"), "sq", ("changed", "outputs.loss")),
+        (("training", "epochs"), 2, ("changed", "training.epochs")),
+        (("data", "d", "values", "x"), [1.5], ("changed", "data.d.values.x")),
+        (("name",), "other", ("changed", "name?")),
+        (("description",), "other", ("changed", "description?")),
+        (("inputs", "x", "description"), "new", ("added", "inputs.x.description?")),
+        (("dtype",), "float32", ("added", "dtype")),
+    ],
+)
+def test_a_change_is_told_at_its_place(path, value, expected):
+    def change(content):
+        for part in path[:-1]:
+            content = content[part]
+        content[path[-1]] = value
+
+    assert told(WHOLE, changed(WHOLE, change)) == [expected]
+
+
+def test_nodes_that_come_and_go_are_told_as_calls():
+    after = changed(WHOLE, lambda content: content["nodes"].append({"id": "n", "op": "mul", "inputs": ["x", 2]}))
+    (found,) = differences(parsed(WHOLE), parsed(after))
+    assert str(found) == "+ nodes.n: mul(x=x, y=2)"
+    (found,) = differences(parsed(after), parsed(WHOLE))
+    assert str(found) == "- nodes.n: mul(x=x, y=2)"
+
+
+def test_a_part_named_like_a_text_key_changes_the_meaning():
+    after = changed(WHOLE, lambda content: content["nodes"].append({"id": "name", "op": "neg", "inputs": ["x"]}))
+    assert told(WHOLE, after) == [("added", "nodes.name")]
+
+
+def test_arrays_are_told_with_their_distance():
+    before, after = (
+        document({"z": ("neg", ["p"])}, parameters={"p": value}) for value in ([1.0] * 50, [1.0] * 49 + [3.5])
+    )
+    (found,) = differences(parsed(before), parsed(after))
+    assert str(found).endswith("(by at most 2.5)")
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_files_of_one_fingerprint_have_no_difference_in_meaning(seed):
+    rng = random.Random(seed)
+    after = copy.deepcopy(WHOLE)
+    mutations.change_value(after, rng, [WHOLE])
+    try:
+        first, second = parsed(WHOLE), parsed(after)
+    except ge.errors.GraphEngineError:
+        return
+    found = [each for each in differences(first, second) if each.changes_meaning]
+    if fingerprint(first) == fingerprint(second):
+        assert found == []
+    assert differences(second, second) == []
+
+
+def test_the_command_tells_differences_and_exits_as_asked(tmp_path):
+    path = tmp_path / "m.json"
+    path.write_text((MODELS / "linreg.json").read_text().replace('"epochs": 100', '"epochs": 7'))
+    assert cli("diff", "linreg", path).stdout == "~ training.epochs: 100 -> 7\n"
+    assert cli("diff", "linreg", "linreg", "--exit-code").stdout == "no difference\n"
+    cli("diff", "linreg", path, "--exit-code", code=1)
+    machine = json.loads(cli("diff", "linreg", path, "--format", "json").stdout)
+    assert machine["same"] is False
+    assert machine["differences"][0]["path"] == ["training", "epochs"]
+    path.write_text((MODELS / "linreg.json").read_text().replace('"name": "linreg"', '"name": "other"'))
+    assert "(says something else, means the same)" in cli("diff", "linreg", path, "--exit-code").stdout
+    assert "GE101" in cli("diff", "linreg", tmp_path / "nowhere.json", code=2).stderr
+
+
+# ---------------------------------------------------------------- limits on the command line
+
+
+def test_limits_are_set_for_a_command(tmp_path):
+    path = tmp_path / "m.json"
+    content = document({"z": ("neg", ["p"])}, parameters={"p": {"shape": [2**24], "initializer": {"type": "zeros"}}})
+    path.write_text(json.dumps(content))
+    assert "GE133" in cli("--limit", "array_bytes=1MiB", "validate", path, code=2).stderr
+    assert cli("validate", path).exit_code == 0
+    assert "GE132" in cli("--limit", "nodes=0", "diff", path, path, code=2).stderr
+    assert "GE103" in cli("--limit", "file_bytes=10", "run", path, "--set", "name=a", code=2).stderr
+
+
+@pytest.mark.parametrize(
+    ("limit", "said"), [("nods=3", "did you mean 'nodes'?"), ("nodes=many", "4GiB"), ("nodes", "NAME=")]
+)
+def test_a_wrong_limit_is_told(limit, said):
+    assert said in cli("--limit", limit, "ops", code=2).stderr
