@@ -11,6 +11,7 @@ from documents import document, model, problem_of, problems_of
 from samples import SAMPLES
 from scipy import special
 
+import graphengine as ge
 from graphengine.nodes.special import erf
 from graphengine.registry import OPS
 
@@ -190,3 +191,11 @@ def test_parts_of_a_multiple_of_a_symbol_have_symbolic_sizes():
 def test_a_split_that_is_none_is_refused(attributes, reason):
     problems = problems_of(document({"z": ("split", ["x"], attributes)}, inputs={"x": [3]}))
     assert reason in " ".join(problem.message for problem in problems)
+
+
+@pytest.mark.parametrize("index", [-4, 3])
+def test_an_index_beyond_the_axis_is_refused(index):
+    nodes = {"z": ("index_add", ["x", "i", "y"], {"axis": 1})}
+    added = model(nodes, inputs={"x": [2, 3], "i": {"shape": [1], "dtype": "int64"}, "y": [2, 1]})
+    with pytest.raises(ge.errors.ExecutionError, match="out of bounds for axis 1 with size 3"):
+        added.forward(x=np.zeros((2, 3)), i=[index], y=np.ones((2, 1)))

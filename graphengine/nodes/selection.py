@@ -6,6 +6,7 @@ the end.
 """
 
 import itertools
+import math
 from typing import Annotated
 
 import numpy as np
@@ -97,8 +98,8 @@ class IndexAdd(Node):
         return added(x, updates, (*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :]))
 
     def forward(self, x, indices, updates):
-        z = np.array(x, np.result_type(x, updates))
-        np.add.at(z, (*[slice(None)] * (self.axis % x.ndim), indices), updates)
+        z = np.array(x, np.result_type(x, updates), order="C")
+        np.add.at(z.reshape(-1), flat_places(x.shape, self.axis % x.ndim, indices), np.reshape(updates, -1))
         return z
 
     def backward(self, grad, indices):
@@ -206,7 +207,7 @@ class Stack(Node):
 
 @register("split", numpy=np.split)
 class Split(Node):
-    """x cut along an axis, the inverse of `concat`: the parts are id, id:part_1, id:part_2, ...
+    """x cut along an axis, the inverse of `concat`: the parts are `id`, `id:part_1` and so on.
 
     `indices_or_sections` is the number of equal parts or, as an array, the places before which x is cut, as in NumPy.
     """
@@ -260,6 +261,15 @@ class Pad(Node):
 def place(node, rank):
     """The index of what a slice selects in an array of `rank` dimensions."""
     return (*[slice(None)] * (node.axis % rank), slice(node.start, node.stop, node.step))
+
+
+def flat_places(shape, axis, indices):
+    """Where the values are that indices select, in an array of a shape made a vector: there NumPy adds the fastest."""
+    size, indices = shape[axis], np.asarray(indices, np.intp)
+    if np.any((indices < -size) | (indices >= size)):
+        raise IndexError(f"an index is out of bounds for axis {axis} with size {size}")
+    before, after = np.arange(math.prod(shape[:axis])), np.arange(math.prod(shape[axis + 1 :]))
+    return ((before[:, None, None] * size + np.reshape(indices % size, (-1, 1))) * after.size + after).reshape(-1)
 
 
 def sliced(shape, node):
