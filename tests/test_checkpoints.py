@@ -365,6 +365,16 @@ def test_resume_check_finds_a_difference(monkeypatch):
     assert "after 3: carried/theta" in told
 
 
+def test_a_metric_that_is_no_number_comes_back_as_it_was(tmp_path):
+    nodes = {"sq": ("square", ["p"]), "loss": ("mean", ["sq"]), "minus": ("neg", ["sq"]), "bad": ("log", ["minus"])}
+    section = training(learning_rate=0.1, metrics={"bad": "bad"})
+    model = ge.Model.from_dict(document(nodes, {"loss": "loss"}, parameters={"p": 1.0}, training=section))
+    trainer = run(model.trainer({}, epochs=3, checkpoints=tmp_path))
+    assert np.isnan(trainer.history.checks[-1].values["bad"])
+    rows = trainer.checkpoints.newest()["history"]["checks"]["rows"]
+    assert all(np.isnan(values["bad"]) for _, values in rows)  # of a NaN neither sign nor payload is promised
+
+
 def test_differences_are_named():
     one = {"a": [1.0, np.arange(3)], "b": None}
     assert not list(different(one, {"a": (1.0, np.arange(3)), "b": None}))

@@ -7,6 +7,7 @@ gets a new name.
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -55,9 +56,9 @@ class TensorFiles:
         if self._folder is None:
             raise DataError(f"the model was not loaded from a file, so there is no folder to look for '{name}' in")
         with confined(self._folder, name).open("rb") as file:
-            data = file.read(self._limit + HEADER_BYTES + 1)
-        if len(data) > self._limit + HEADER_BYTES:
-            raise DataError(f"'{name}' has more than {self._limit} bytes", hint="load the model with larger limits")
+            if os.fstat(file.fileno()).st_size > self._limit + HEADER_BYTES:
+                raise DataError(f"'{name}' has more than {self._limit} bytes", hint="load the model with larger limits")
+            data = file.read()
         if hashlib.sha256(data).hexdigest() != sha256:
             raise DataError(f"'{name}' is not the file that the model was written with", code="GE506")
         try:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import math
 import re
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -22,7 +24,6 @@ from graphengine.format.documents import CheckpointDocument, ExternalValue, Func
 from graphengine.format.files import write_bytes
 from graphengine.format.tensors import EXTERNAL_FROM, TensorFiles, write_tensors
 from graphengine.format.writing import encode_array
-from graphengine.limits import DEFAULT
 from graphengine.training.data import data_hash
 from graphengine.training.events import Every
 from graphengine.training.provenance import versions
@@ -135,7 +136,7 @@ class Checkpoints:
             if (content["format"], content["format_version"]) != (FORMAT, FORMAT_VERSION):
                 raise ValueError(f"its format is {content['format']} {content['format_version']}")
             other = [key for key, value in self._identity.items() if content[key] != value]
-            state: dict[str, Any] = _decoded(content["state"], TensorFiles(self.folder, DEFAULT.array_bytes))
+            state: dict[str, Any] = _decoded(content["state"], TensorFiles(self.folder, sys.maxsize))
             before = {name: then for name, then in content["versions"].items() if then != versions().get(name)}
         except (OSError, ValueError, KeyError, TypeError, AttributeError, GraphEngineError) as error:
             raise TrainingError(f"{path} cannot be read as a checkpoint: {error}", code="GE603") from error
@@ -187,6 +188,8 @@ def _encoded(value: Any) -> Any:
         return {name: _encoded(item) for name, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [_encoded(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):  # which JSON has not
+        value = np.float64(value)
     if isinstance(value, (np.ndarray, np.generic)):
         return {ARRAY: [value.dtype.name, list(value.shape), encode_array(np.ravel(value))]}
     if isinstance(value, ExternalValue):
