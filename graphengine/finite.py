@@ -72,4 +72,4 @@ def _read(node: GraphNode, values: Mapping[str, Any], row: int | None) -> Iterat
 def _told(array: np.ndarray[Any, Any]) -> str:
     if array.size <= FEW:
         return str(array.tolist())
-    return f"{array.min():.6g} to {array.max():.6g}"
+    return f"{float(array.min()):.6g} to {float(array.max()):.6g}"

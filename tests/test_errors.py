@@ -5,7 +5,7 @@ import sys
 
 import numpy as np
 import pytest
-from documents import document, linreg, training
+from documents import document, linreg, parameter, training
 from rich.cells import cell_len
 from typer.testing import CliRunner
 
@@ -168,6 +168,18 @@ def test_the_first_value_that_is_not_finite_is_told_with_its_row_and_inputs():
 def test_an_input_that_is_not_finite_is_told_first():
     with pytest.raises(ExecutionError, match="input 'x' is the first value that is not finite: nan in row 2"):
         ge.Model.from_dict(LOGS).forward(x=[2.0, np.nan]).check_finite()
+
+
+def test_many_inputs_are_told_by_their_range_and_literals_as_they_are():
+    content = document({"d": ("div", ["x", 0.0]), "loss": ("mean", ["d"])}, inputs={"x": ["N", 6]})
+    with pytest.raises(ExecutionError, match=r"inf in row 1, from x = 1 to 6, y = 0.0"):
+        ge.Model.from_dict(content).forward(x=[[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]]).check_finite()
+
+
+def test_a_parameter_that_is_not_finite_is_named():
+    content = document({"z": ("neg", ["p"])}, parameters={"p": parameter([0.0, 0.0]) | {"value": [0.0, "NaN"]}})
+    with pytest.raises(ExecutionError, match="parameter 'p' is the first value that is not finite: nan in row 2"):
+        ge.Model.from_dict(content).forward().check_finite()
 
 
 def test_a_training_can_stop_at_a_value_that_does_not_reach_the_loss(tmp_path):

@@ -12,6 +12,7 @@ import pytest
 from documents import document, linreg, parameter, problem_of, training
 
 import graphengine as ge
+from graphengine.budget import size_text
 from graphengine.format.lexical import lexical_findings
 from graphengine.format.positions import find_positions
 from graphengine.format.strict import parse_json
@@ -138,6 +139,7 @@ REFUSED = [
     ('["\\ud800\\u0041"]', "GE126"),
     ('["\\uD800\\uD800\\uDC00"]', "GE126"),
     ('{"\\ud800":1}', "GE126"),
+    ('{"\\x":1}', "GE102"),
     ("\ufeff{}", "GE120"),
 ]
 
@@ -323,3 +325,20 @@ def test_a_training_batch_is_counted_with_its_gradient():
 def test_more_nodes_than_the_limit_are_refused():
     with pytest.raises(ge.errors.InvalidModelError, match="GE132: the file has 4 nodes, the limit is 3"):
         ge.Model.from_dict(linreg(), limits=Limits(nodes=3))
+
+
+def test_a_number_of_bytes_is_told_in_a_fitting_unit():
+    assert [size_text(count) for count in (0, 1023, 2**10, 3 * 2**29, 2**90)] == [
+        "0 bytes",
+        "1023 bytes",
+        "1 KiB",
+        "1.5 GiB",
+        "1.074e+09 EiB",
+    ]
+
+
+def test_python_objects_that_json_does_not_have_are_refused():
+    with pytest.raises(ge.errors.InvalidModelError, match="GE112: the content cannot be written as JSON"):
+        ge.Model.from_dict({"a": {1, 2}})
+    with pytest.raises(ge.errors.TrainingError, match=r"must be an integer, not \{1\}"):
+        ge.Model.from_dict(linreg(training=training())).train(epochs={1})

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 import graphengine as ge
 from graphengine.cli import app
 from graphengine.format import FORMAT_VERSION, dump_model, fingerprint, parse_model, reading, upgrading
-from graphengine.format.comparison import differences
+from graphengine.format.comparison import Difference, differences
 
 RELEASED = Path(__file__).parent / "released"
 
@@ -184,6 +184,21 @@ def test_arrays_are_told_with_their_distance():
     )
     (found,) = differences(parsed(before), parsed(after))
     assert str(found).endswith("(by at most 2.5)")
+
+
+@pytest.mark.parametrize(("value", "after"), [([[1.0], [2.0]], [1.0]), (["a"], ["b"])])
+def test_arrays_that_cannot_be_compared_are_told_without_a_distance(value, after):
+    assert "by at most" not in str(Difference("changed", ("parameters", "p", "value"), value, after))
+
+
+def test_the_nodes_of_functions_are_compared_too():
+    before = json.loads((RELEASED / "format_1.json").read_bytes())
+    body = before["functions"]["affine"]["nodes"]
+    after = changed(before, lambda content: content["functions"]["affine"]["nodes"].reverse())
+    assert told(before, after) == []
+    assert body[1]["inputs"] == ["product", "offset"]
+    after["functions"]["affine"]["nodes"][0]["inputs"] = ["offset", "product"]
+    assert len(told(before, after)) == 2
 
 
 @pytest.mark.parametrize("seed", range(60))

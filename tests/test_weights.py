@@ -10,6 +10,7 @@ import safetensors.numpy
 from documents import document, parameter, write
 
 import graphengine as ge
+from graphengine.limits import Limits
 
 WEIGHTS = np.arange(6.0).reshape(2, 3) / 7
 
@@ -108,3 +109,18 @@ def test_without_safetensors_the_message_says_what_to_install(tmp_path, external
     monkeypatch.setitem(sys.modules, "safetensors.numpy", None)
     with pytest.raises(ge.errors.UsageError, match=r"GE803: .*'safetensors'.*pip install 'graphengine\[weights\]'"):
         model().save(tmp_path / "m.json")
+
+
+def test_a_model_without_a_folder_has_no_files_of_tensors():
+    stored = {"file": "w.safetensors", "tensor": "w", "sha256": "0" * 64}
+    with pytest.raises(ge.errors.GraphEngineError, match=r"there is no folder to look for 'w.safetensors' in"):
+        model(w=parameter(WEIGHTS) | {"value": stored})
+
+
+def test_a_file_of_tensors_beyond_the_limit_is_not_read_whole(tmp_path):
+    (tmp_path / "w.safetensors").write_bytes(bytes(2**21))
+    stored = {"file": "w.safetensors", "tensor": "w", "sha256": "0" * 64}
+    content = document({"z": ("neg", ["w"])}, parameters={"w": parameter(WEIGHTS) | {"value": stored}})
+    path = write(tmp_path / "m.json", content)
+    with pytest.raises(ge.errors.GraphEngineError, match=r"'w.safetensors' has more than 1000 bytes"):
+        ge.load(path, limits=Limits(array_bytes=1000))

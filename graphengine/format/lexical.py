@@ -95,10 +95,10 @@ def _of_string(walk: _Walk, offset: int, string: str) -> Iterator[Finding]:
         known, key = walk.keys[-1], _key(string)
         walk.path[-1] = key
         walk.expects_key = False
-        if known is not None and key in known:
+        assert known is not None, "keys stand in objects"
+        if key in known:
             yield walk.finding(offset, "GE122", f"key {string} stands twice in its object", "keep one of them")
-        elif known is not None:
-            known.add(key)
+        known.add(key)
     for escape in _ESCAPE.finditer(string) if "\\u" in string else ():
         if escape[3]:
             hint = "write both halves of the pair, or the character itself"
