@@ -19,9 +19,10 @@ if TYPE_CHECKING:
     from graphengine.autodiff import gradient
     from graphengine.checking import check_gradients
     from graphengine.graph import Graph
-    from graphengine.model import Model, Run, load
+    from graphengine.model import Model, load
     from graphengine.node import Node
     from graphengine.registry import register
+    from graphengine.run import Run
     from graphengine.training import History
 
 __all__ = [
@@ -43,7 +44,7 @@ _HOME = {
     "check_gradients": "graphengine.checking",
     "Graph": "graphengine.graph",
     "Model": "graphengine.model",
-    "Run": "graphengine.model",
+    "Run": "graphengine.run",
     "load": "graphengine.model",
     "Node": "graphengine.node",
     "register": "graphengine.registry",

@@ -1,8 +1,8 @@
-"""What a user holds: a `Model` is a graph with values for its parameters, a `Run` is one evaluation of it."""
+"""What a user holds: a `Model` is a graph with values for its parameters."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -11,22 +11,20 @@ from typing import Any
 import numpy as np
 
 from graphengine import collector
-from graphengine.autodiff import check_differentiable, gradient
+from graphengine.autodiff import gradient
 from graphengine.binding import as_inputs, bind_sizes, require_inputs
 from graphengine.budget import require_memory
 from graphengine.building import build_graph
 from graphengine.compile.cache import PlanCache
 from graphengine.errors import (
     DataError,
-    ExecutionError,
     InputError,
     InvalidModelError,
     Problem,
     UsageError,
     did_you_mean,
 )
-from graphengine.executor import Executor, Slots, plan_failure
-from graphengine.finite import first_non_finite
+from graphengine.executor import Executor, plan_failure
 from graphengine.format.documents import ExternalValue, ModelDocument
 from graphengine.format.files import write_bytes
 from graphengine.format.positions import make_pointer
@@ -36,13 +34,14 @@ from graphengine.format.writing import dump_model, encode_array, fingerprint
 from graphengine.graph import Graph
 from graphengine.limits import DEFAULT, Limits
 from graphengine.notebook import Pictured
+from graphengine.run import Parameters, Run, read_only
 from graphengine.training import Fit, History, Iteration, Solver, Trainer
 from graphengine.training.data import Arrays
 from graphengine.training.declaration import Declaration, RuleSource, Saving
 from graphengine.training.provenance import PROVENANCE, provenance
 from graphengine.training.statistics import fit_of
 from graphengine.training.step import Step, step_graph
-from graphengine.values import InexactError, decode_array, initial_value
+from graphengine.values import InexactError, initial_value
 
 
 class Model(Pictured):
@@ -165,7 +164,7 @@ class Model(Pictured):
             plan = self.plans.get(purpose, lambda: self._with_outputs(targets), given)
         if plan:
             try:
-                return {name: _array(value) for name, value in plan.run({**self.values, **given}).items()}
+                return {name: read_only(value) for name, value in plan.run({**self.values, **given}).items()}
             except Exception as error:
                 targets = self._targets(purpose[1], given)
                 raise plan_failure(error, lambda: self._by_reference(targets, given)) from error
@@ -173,7 +172,7 @@ class Model(Pictured):
 
     def _by_reference(self, targets: Mapping[str, str], given: Mapping[str, Any]) -> dict[str, Any]:
         slots = self.executor.forward({**self.values, **given}, self.executor.forward_schedule(targets.values()))
-        return {name: _array(slots[self.executor.slot_of[value]]) for name, value in targets.items()}
+        return {name: read_only(slots[self.executor.slot_of[value]]) for name, value in targets.items()}
 
     def _targets(self, outputs: Iterable[str] | None, given: Mapping[str, Any]) -> dict[str, str]:
         """The values that the asked outputs stand for; all that can be computed if none are asked."""
@@ -360,160 +359,6 @@ class Model(Pictured):
         write_bytes(path, dump_model(document))
 
 
-class Parameters(MutableMapping[str, Any]):
-    """The parameters of a model by name. Values come as read-only arrays; assigning checks shape and dtype."""
-
-    def __init__(self, model: Model) -> None:
-        self._model = model
-
-    def __getitem__(self, name: str) -> np.ndarray[Any, Any]:
-        return _array(self._model.values[self._known(name)])
-
-    def __setitem__(self, name: str, value: Any) -> None:
-        kind = self._model.graph.types[self._known(name)]
-        try:
-            array = decode_array(value, kind.array_dtype)
-        except ValueError as error:
-            raise InputError(f"parameter '{name}': {error}", code="GE404") from None
-        if array.shape != kind.shape:
-            raise InputError(f"parameter '{name}' has shape {kind.shape}, not {array.shape}")
-        self._model.values[name] = array[()]
-        self._model._trainer = None  # the values are no longer what a training made
-
-    def __delitem__(self, name: str) -> None:
-        raise TypeError("parameters belong to the graph and cannot be deleted")
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._model.graph.parameters)
-
-    def __len__(self) -> int:
-        return len(self._model.graph.parameters)
-
-    def __repr__(self) -> str:
-        return repr(dict(self))
-
-    def _known(self, name: str) -> str:
-        if name not in self._model.graph.parameters:
-            hint = did_you_mean(name, self._model.graph.parameters, "parameters")
-            raise KeyError(f"no parameter '{name}'; {hint}")
-        return name
-
-
-class Run(Pictured):
-    """One evaluation of a graph. `run["loss"]` is a public output.
-
-    What is asked for is computed when it is asked for, from the inputs, parameters and state at the time of the call.
-    """
-
-    def __init__(self, model: Model, inputs: Mapping[str, Any]) -> None:
-        self.graph: Graph = model.graph
-        self._model, self._inputs = model, inputs
-        self._values = {**model.values, **inputs}
-        self._slots: Slots | None = None
-        self._outputs: dict[str, Any] = {}
-        self._plan = model.plans.find("forward", inputs)
-        if self._plan is None:
-            require_inputs(self.graph, inputs, self.graph.inputs)
-            self._plan = model.plans.get("forward", lambda: self.graph, inputs)
-        if self._plan is None:
-            self._all_slots()
-
-    def __getitem__(self, output: str) -> np.ndarray[Any, Any]:
-        if output not in self.graph.outputs:
-            hint = did_you_mean(output, self.graph.outputs, "outputs")
-            raise KeyError(f"no output '{output}'; {hint}")
-        if self._slots is not None:
-            return self.value(self.graph.outputs[output])
-        if not self._outputs and self._plan is not None:
-            try:
-                self._outputs = self._plan.run(self._values)
-            except Exception as error:
-                raise plan_failure(error, self._all_slots) from error
-        return _array(self._outputs[output])
-
-    def __repr__(self) -> str:
-        return f"<Run of '{self.graph.name}': {', '.join(self.graph.outputs)}>"
-
-    def default_loss(self) -> str:
-        """What `backward` differentiates if it is not told; raises as `Model.default_loss`."""
-        return self._model.default_loss()
-
-    @property
-    def outputs(self) -> dict[str, np.ndarray[Any, Any]]:
-        """All public outputs."""
-        return {name: self[name] for name in self.graph.outputs}
-
-    def value(self, name: str) -> np.ndarray[Any, Any]:
-        """Any value of the graph: an input, a parameter, a node by its id.
-
-        Raises
-        ------
-        UsageError
-            GE402 if there is none of that name.
-        """
-        value = self.graph.aliases.get(name, name)
-        if value not in self.graph.types:
-            hint = did_you_mean(name, self.graph.types)
-            raise UsageError(f"graph '{self.graph.name}' has no value '{name}'", code="GE402", hint=hint)
-        return _array(self._all_slots()[self._model.executor.slot_of[value]])
-
-    def check_finite(self) -> None:
-        """Look at all values for one that is NaN or infinite.
-
-        Raises
-        ------
-        ExecutionError
-            GE413, naming the first node that gave such a number, its row, and the inputs it computed it from.
-        """
-        slots, places = self._all_slots(), self._model.executor.slot_of
-        found = first_non_finite(self.graph, {name: slots[place] for name, place in places.items()})
-        if found:
-            raise ExecutionError([found.as_problem()])
-
-    def backward(
-        self, of: str | None = None, wrt: str | Sequence[str] | None = None
-    ) -> dict[str, np.ndarray[Any, Any]]:
-        """Gradients of a scalar toward values, by name.
-
-        `of` is an output or a value (default: the loss of the training section, or the only output); `wrt` are values
-        of any kind (default: the trainable parameters). A value that `of` does not depend on has the gradient zero.
-
-        Raises
-        ------
-        DifferentiationError
-            GE411 if `of` is not a floating-point scalar or a node on the way has no gradient.
-        """
-        of = of or self.default_loss()
-        target = self.graph.value_name(of)
-        names = [wrt] if isinstance(wrt, str) else list(self.graph.trainable if wrt is None else wrt)
-        wanted = [self.graph.value_name(name) for name in names]
-        check_differentiable(self.graph, target, wanted)
-        plan = self._model.plans.get(
-            ("backward", of, *names),
-            lambda: gradient(self.graph, of=of, wrt=names, also=self.graph.outputs),
-            self._inputs,
-        )
-        if plan:
-            try:
-                results = plan.run(self._values)
-            except Exception as error:
-                raise plan_failure(error, lambda: self._gradients(target, wanted)) from error
-            self._outputs = {name: results.pop(name) for name in self.graph.outputs}
-            return dict(zip(names, map(_array, results.values()), strict=True))
-        gradients = self._gradients(target, wanted)
-        return {name: _array(gradients[value]) for name, value in zip(names, wanted, strict=True)}
-
-    def _gradients(self, of: str, wrt: Sequence[str]) -> dict[str, Any]:
-        """Gradients by the reference executor."""
-        return self._model.executor.backward(self._all_slots(), of, wrt)
-
-    def _all_slots(self) -> Slots:
-        """Every value of the graph, by the reference executor."""
-        if self._slots is None:
-            self._slots = self._model.executor.forward(self._values)
-        return self._slots
-
-
 def load(path: str | Path, *, update_rule: RuleSource = None, limits: Limits = DEFAULT) -> Model:
     """Load a model file; `update_rule`, a rule file, stands in for the rule that its training section names.
 
@@ -538,10 +383,3 @@ def _with(document: ModelDocument, values: Mapping[str, Any]) -> dict[str, Any]:
         }
         for section in ("parameters", "state")
     }
-
-
-def _array(value: Any) -> np.ndarray[Any, Any]:
-    """A value as a read-only array that shares no memory a caller could change."""
-    view = np.asarray(value).view()
-    view.flags.writeable = False
-    return view

@@ -16,7 +16,7 @@ ORDER = [
     ("__main__",),
     ("cli",),
     ("view", "convert"),
-    ("model",),
+    ("model", "run"),
     ("training",),
     ("checking",),
     ("building",),

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from graphengine.graph import Graph
-from graphengine.model import Model, Run
+from graphengine.model import Model
+from graphengine.run import Run
 from graphengine.training import History
 from graphengine.view.charts import HEIGHT, STYLE, WIDTH
 from graphengine.view.escaping import markup

@@ -8,7 +8,8 @@ from typing import Any
 
 from graphengine.binding import bind_inputs
 from graphengine.errors import DifferentiationError, UsageError
-from graphengine.model import Model, Run
+from graphengine.model import Model
+from graphengine.run import Run
 from graphengine.view.iterations import Iterations, Moment, one_sample
 from graphengine.view.summary import Value
 from graphengine.view.trace import Trace, trace
