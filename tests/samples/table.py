@@ -24,8 +24,6 @@ class Samples:
     """Whether `backward` gives the slope of `forward`."""
     formula: bool = True
     """Whether the docstring of an elementwise op writes result and partial derivatives as formulas of Python."""
-    widens: bool = False
-    """Whether `backward` gives float64 for float32, which the engine converts back: a waste, to be excused."""
     known_sizes: bool = True
     """Whether the sizes of the result follow from symbolic sizes: sums and differences of these have no symbol."""
     of_scalars: bool = False
