@@ -14,6 +14,7 @@ from graphengine.view.charts import Scale, scale
 from graphengine.view.diagrams import dot, mermaid
 from graphengine.view.drawing import graph_svg, trace_svg
 from graphengine.view.labels import TraceLabels, texts_of
+from graphengine.view.pages import page_of
 from graphengine.view.picture import LABEL, NOTE, TITLE, panels_of, shortened, text_width
 from graphengine.view.tracing import trace_model
 
@@ -55,7 +56,7 @@ def rectangles(panel, labelled):
 def traced_panels(loaded, folded=True):
     inputs = None if loaded.document.data else dict.fromkeys(loaded.graph.inputs, 1.5)
     labelled = TraceLabels(trace_model(loaded, inputs))
-    return panels_of(loaded.graph, texts_of(labelled), folded=folded), labelled
+    return list(panels_of(loaded.graph, texts_of(labelled), folded=folded)), labelled
 
 
 CASES = [*SHIPPED, "layers", "layers, unfolded", "chain"]
@@ -138,7 +139,7 @@ def test_a_closed_box_gets_the_sum_of_what_its_uses_get():
     nodes = {"f/a": ("mul", ["x", 3.0]), "f/b": ("square", ["x"]), "f": ("add", ["f/a", "f/b"])}
     loaded = model(nodes, parameters={"x": 2.0})
     labelled = TraceLabels(trace_model(loaded))
-    panels = panels_of(loaded.graph, texts_of(labelled))
+    panels = list(panels_of(loaded.graph, texts_of(labelled)))
     (link,) = [wire.link for wire in panels[0].wires if wire.link.value == "x"]
     assert labelled(link) == ("2", "7", False)
     assert [panel.title for panel in panels] == ["test", "f"]
@@ -146,7 +147,7 @@ def test_a_closed_box_gets_the_sum_of_what_its_uses_get():
 
 
 def test_a_long_graph_is_folded_into_boxes_of_neighbours():
-    panels = panels_of(long_chain(2000).graph, lambda link: ())
+    panels = list(panels_of(long_chain(2000).graph, lambda link: ()))
     assert len(panels[0].shapes) <= 80
     assert sum(shape.kind == "node" for panel in panels for shape in panel.shapes) == 2000
     assert all(len(panel.shapes) <= 90 for panel in panels)
@@ -231,6 +232,13 @@ def test_a_notebook_shows_graph_model_run_and_history():
 def test_a_history_without_iterations_has_no_picture():
     assert ge.History()._repr_svg_() is None
     assert ge.History()._repr_html_() is None
+
+
+def test_a_graph_of_many_nodes_is_shown_in_a_notebook_and_too_large_for_a_page():
+    chain = long_chain(20_001)
+    assert 'class="gradient"' not in chain.forward()._repr_svg_()
+    with pytest.raises(ge.errors.UsageError, match="a page shows at most 20000"):
+        page_of(chain)
 
 
 def test_a_run_without_a_loss_shows_its_values():

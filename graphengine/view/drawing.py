@@ -18,14 +18,17 @@ from graphengine.view.trace import Trace
 from graphengine.view.tracing import trace_run
 from graphengine.view.wording import title
 
+MAX_TRACED = 5000
+"""Of a run of a graph with more nodes a notebook shows the structure alone."""
+
 
 def svg(what: Any) -> str | None:
     """The picture of a graph, a model, a run or a history; None where there is nothing to draw."""
-    if isinstance(what, Run):
+    if isinstance(what, Run) and len(what.graph.nodes) <= MAX_TRACED:
         return trace_svg(what.graph, trace_run(what))
     if isinstance(what, History):
         return history_svg(what) if len(what) else None
-    return graph_svg(what.graph if isinstance(what, Model) else what)
+    return graph_svg(what.graph if isinstance(what, (Model, Run)) else what)
 
 
 def html(what: Any) -> str | None:
@@ -45,7 +48,7 @@ def trace_svg(graph: Graph, trace: Trace, *, folded: bool = True) -> str:
 
 
 def _drawn(graph: Graph, labelled: Labelled, description: str, *, folded: bool) -> str:
-    whole = panels_of(graph, texts_of(labelled), folded=folded)[0]
+    whole = next(panels_of(graph, texts_of(labelled), folded=folded))
     return svg_document(whole, labelled, description)
 
 

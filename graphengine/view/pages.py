@@ -14,6 +14,7 @@ from importlib import resources
 from string import Template
 from typing import Any
 
+from graphengine.errors import UsageError
 from graphengine.model import Model
 from graphengine.view.charts import HEIGHT, WIDTH
 from graphengine.view.charts import STYLE as CHARTS
@@ -28,18 +29,26 @@ from graphengine.view.svg import BASE, PALETTE, SHAPES, panel_elements
 MODULES = ("film", "geometry", "graph", "zoom", "gauges", "details", "player", "keys", "main")
 """The parts of the script in the order in which each finds those it uses."""
 
+MAX_NODES = 20_000
+"""A page of a larger graph would be larger than browsers like to open."""
+
 
 def page_of(model: Model, inputs: Mapping[str, Any] | None = None) -> str:
     """The page of a model: its training as a film, or one evaluation on the given inputs.
 
     Raises
     ------
+    UsageError
+        GE801 if the graph has more than `MAX_NODES` nodes.
     GraphEngineError
         As training or evaluating the model does; a training that diverges is shown as far as it comes.
     """
+    if len(model.graph.nodes) > MAX_NODES:
+        message = f"the graph has {len(model.graph.nodes)} nodes, and a page shows at most {MAX_NODES}"
+        raise UsageError(message, hint="show --format svg draws its parts as boxes")
     film = film_of(model, inputs)
     labelled = [TraceLabels(frame.trace) for frame in film.frames]
-    panels = panels_of(model.graph, lambda link: [text for each in labelled for text in each(link)[:2]])
+    panels = list(panels_of(model.graph, lambda link: [text for each in labelled for text in each(link)[:2]]))
     gauges = gauges_of(model, film)
     script, style = _script(), _style()
     return Template(_file("page.html")).substitute(

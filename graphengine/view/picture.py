@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from math import ceil
 from typing import NamedTuple, TypeAlias
@@ -72,10 +72,10 @@ class Panel:
     wires: tuple[Wire, ...]
 
 
-def panels_of(graph: Graph, texts: Texts, *, folded: bool = True) -> list[Panel]:
+def panels_of(graph: Graph, texts: Texts, *, folded: bool = True) -> Iterator[Panel]:
     """The panels of a graph, that of the whole graph first; without `folded` it is the only one."""
     levels = Levels(graph, boxes_of(graph, folded=folded))
-    return [_panel(graph, level, levels, texts) for level in levels]
+    return (_panel(graph, level, levels, texts) for level in levels)
 
 
 def shape_note(graph: Graph, value: str) -> str:
