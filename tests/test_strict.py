@@ -187,6 +187,13 @@ def test_problems_of_the_text_and_of_the_form_come_in_one_run():
     }
 
 
+@pytest.mark.parametrize("shift", range(-24, 3))
+def test_a_long_integer_is_found_wherever_the_pieces_that_are_searched_meet(shift):
+    before = b"[" + b" " * (2**20 + shift - 1)
+    assert [code for code, *_ in findings(before + b"9" * 20 + b"]")] == ["GE125"]
+    assert parse_json(before + b"0." + b"1" * 40 + b"]") == [0.1111111111111111]
+
+
 # ---------------------------------------------------------------- limits
 
 

@@ -6,6 +6,7 @@ by comparing counts on the bytes, in C: only if a count does not agree, a slow w
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 from typing import Any
 
@@ -19,8 +20,8 @@ from graphengine.limits import DEFAULT, Limits
 
 BOM = b"\xef\xbb\xbf"
 
-_STRUCTURE = b'[]{},"'
-_OTHERS = bytes(set(range(256)) - set(_STRUCTURE))
+_NO_BRACKETS = bytes(set(range(256)) - set(b'[]{}"'))
+_NO_COMMAS = bytes(set(range(256)) - set(b',"'))
 _STEPS = bytes.maketrans(b"[{]}", bytes([1, 1, 255, 255]))  # as signed bytes: one level deeper, one level up
 _LONG_INTEGER = 19
 """Digits of the shortest integer that may not fit 64 bits."""
@@ -49,12 +50,16 @@ def read_json(data: bytes, name: str | None, limits: Limits) -> tuple[Any, list[
     InvalidModelError
         If the text cannot be understood, or is beyond a limit.
     """
-    structure = _structure(data)
+    structure = _outside_strings(data, _NO_BRACKETS)
     openings = _count(structure, b"[") + _count(structure, b"{")
-    if _count(structure, b",") + openings >= limits.values:
+    commas = _count(data, b",")
+    if (
+        commas + openings >= limits.values
+        and _count(_outside_strings(data, _NO_COMMAS), b",") + openings >= limits.values
+    ):
         message = f"the file has more than {limits.values:,} values"
         raise InvalidModelError(message, code="GE131", file=name, line=1, column=1)
-    too_deep = openings > limits.depth and _depth(structure.translate(_STEPS, b",")) > limits.depth
+    too_deep = openings > limits.depth and _depth(structure.translate(_STEPS)) > limits.depth
     try:
         value = None if too_deep else orjson.loads(data)
     except orjson.JSONDecodeError:
@@ -64,11 +69,11 @@ def read_json(data: bytes, name: str | None, limits: Limits) -> tuple[Any, list[
     return value, []
 
 
-def _structure(data: bytes) -> bytes:
-    """Brackets, braces and commas, without those in strings; of what is not JSON, anything."""
+def _outside_strings(data: bytes, others: bytes) -> bytes:
+    """What is left of a text without its strings and without `others`; of what is not JSON, anything."""
     if b"\\" in data:
         data = data.replace(b"\\\\", b"").replace(b'\\"', b"")
-    kept = data.translate(None, _OTHERS)
+    kept = data.translate(None, others)
     # most strings are two quotes now: taking out pairs of quotes leaves only what lies in strings between the others
     kept = kept.replace(b'""""', b"").replace(b'""', b"")
     return b"".join(kept.split(b'"')[::2])
@@ -98,13 +103,19 @@ def _may_have_double_keys(data: bytes, value: Any) -> bool:
 
 def _may_have_long_integers(data: bytes) -> bool:
     """Whether somewhere, other than behind a point, so many digits stand in a row."""
+    # a piece begins so far before the end of the last one that a run is whole in one of the two
+    pieces = (data[start - _LONG_INTEGER : start + _CHUNK] for start in range(_CHUNK, len(data), _CHUNK))
+    return any(map(_has_long_integer, itertools.chain([b" " + data[:_CHUNK]], pieces)))
+
+
+def _has_long_integer(data: bytes) -> bool:
     letters = np.frombuffer(data, np.uint8)
     is_digit = (letters - ord("0")) < 10
     runs = is_digit  # whether a run begins at each place: of 1 digit at first, in the end of `_LONG_INTEGER`
     for further in (1, 2, 4, 8, _LONG_INTEGER - 16):
         runs = runs[:-further] & runs[further:]
     starts = np.flatnonzero(runs)
-    firsts = starts[(starts == 0) | ~is_digit[starts - 1]]
+    firsts = starts[(starts > 0) & ~is_digit[starts - 1]]
     return bool(np.any(letters[firsts - 1] != ord(".")))
 
 
