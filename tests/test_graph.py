@@ -1,8 +1,10 @@
 """The graph: names, arity, cycles, order, shapes and dtypes; everything that is decided before anything runs."""
 
+import itertools
 import random
 import sys
 
+import networkx as nx
 import numpy as np
 import orjson
 import pytest
@@ -169,6 +171,30 @@ def test_a_cycle_is_told_together_with_wrong_names():
     assert sorted(codes_of(document(nodes))) == ["GE210", "GE214"]
 
 
+def random_graph(seed):
+    """A graph of networkx, and the content of a file of the same graph."""
+    graph = nx.gnp_random_graph(30, 0.04, seed=seed, directed=True)
+    graph.add_edges_from((node, node) for node in range(seed % 3))
+    reads = {node: [f"n{other:02}" for other in graph.predecessors(node)] for node in graph}
+    return graph, document({f"n{node:02}": ("add_n", names or [1.0]) for node, names in reads.items()})
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_one_shortest_cycle_of_each_group_is_told(seed):
+    graph, content = random_graph(seed)
+    groups = [group for group in nx.strongly_connected_components(graph) if nx.number_of_edges(graph.subgraph(group))]
+    found = [found.message.removeprefix("nodes form a cycle: ") for found in problems_of(content)] if groups else []
+    cycles = {int(way[1:3]): [int(name[1:]) for name in way.split(" -> ")] for way in found if "..." not in way}
+    assert len(found) == len(groups)
+    for first, cycle in cycles.items():
+        group = next(group for group in groups if first in group)
+        assert first == min(group)
+        back = [nx.shortest_path_length(graph, node, first) for node in graph[first] if nx.has_path(graph, node, first)]
+        assert len(cycle) == min(back) + 2
+        assert cycle[-1] == first
+        assert all(graph.has_edge(*edge) for edge in itertools.pairwise(cycle))
+
+
 def test_a_long_cycle_is_shortened():
     nodes = {f"n{i:04}": ("neg", [f"n{(i - 1) % 5000:04}"]) for i in range(5000)}
     message = problem_of(document(nodes)).message
@@ -193,6 +219,19 @@ def test_nodes_come_behind_what_they_read_in_any_order_of_the_file():
         again = ge.Model.from_dict(content)
         assert names(again.graph) == names(first.graph)
         assert again.fingerprint == first.fingerprint
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_order_is_that_of_networkx(seed):
+    graph, _ = random_graph(seed)
+    graph.remove_edges_from([(one, other) for one, other in graph.edges if one >= other])
+    mixed = random.Random(seed).sample(range(30), 30)
+    reads = {node: [f"n{mixed[other]:02}" for other in graph.predecessors(node)] for node in graph}
+    nodes = {f"n{mixed[node]:02}": ("add_n", [*names, *names] or [1.0]) for node, names in reads.items()}
+    renamed = nx.DiGraph()
+    renamed.add_nodes_from(range(30))
+    renamed.add_edges_from(sorted((mixed[one], mixed[other]) for one, other in graph.edges))
+    assert [int(name[1:]) for name in names(model(nodes).graph)] == list(nx.topological_sort(renamed))
 
 
 def test_a_graph_summary_counts_its_parts():
