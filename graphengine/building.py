@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from graphengine.budget import memory_problem
-from graphengine.errors import InvalidModelError, Problem
+from graphengine.errors import MOST_TOLD, InvalidModelError, Problem
 from graphengine.format.documents import ModelDocument
 from graphengine.format.reading import Source
 from graphengine.functions import Call, Table, expansion_problems, functions_in
@@ -30,7 +30,7 @@ def build_graph(document: ModelDocument, source: Source | None = None, limits: L
         graph = _checked(document, limits)
         too_large = memory_problem(graph, limits)
         if too_large:
-            raise InvalidModelError([_with_pointer(too_large, document)])
+            raise InvalidModelError(_with_pointers([too_large], document))
     except InvalidModelError as error:
         raise source.locate(error.problems) if source else error from None
     return graph
@@ -52,7 +52,7 @@ def _checked(document: ModelDocument, limits: Limits) -> Graph:
         keyed = with_keys(nodes, resolver.values) if resolver.takes_keys else nodes
         graph = Graph(document, keyed, document.outputs)
     except InvalidModelError as error:
-        cycles_or_types = [_with_pointer(problem, document) for problem in error.problems]
+        cycles_or_types = list(_with_pointers(error.problems, document))
         raise InvalidModelError(_relevant(problems, cycles_or_types)) from None
     problems += loss_problems(document, graph)
     if problems:
@@ -85,7 +85,7 @@ def _inlined(document: ModelDocument, resolver: Resolver, calling: list[GraphNod
     except InvalidModelError as error:
         problems = [inlining.told(problem) for problem in error.problems]
     if problems:
-        raise InvalidModelError(_with_pointer(problem, document) for problem in problems)
+        raise InvalidModelError(_with_pointers(problems, document))
     graph = Graph(header, nodes, header.outputs, types, inlining.aliases)
     problems = list(loss_problems(header, graph))
     if problems:
@@ -99,13 +99,14 @@ def _relevant(problems: list[Problem], found: list[Problem]) -> list[Problem]:
     return problems + [problem for problem in found if not problems or (problem.code == "GE214" and not doubled)]
 
 
-def _with_pointer(problem: Problem, document: ModelDocument) -> Problem:
-    """A problem of a node of the file with its place."""
-    if problem.pointer is not None:
-        return problem
+def _with_pointers(problems: Iterable[Problem], document: ModelDocument) -> Iterator[Problem]:
+    """Problems of nodes of the file with their places; of more than are told only those and one more."""
     places = {spec["id"]: index for index, spec in enumerate(document.nodes)}
-    calls = [problem.node or "", *_callers(problem.node or "")]
-    return replace(problem, pointer=f"/nodes/{next(places[name] for name in calls if name in places)}")
+    for problem in itertools.islice(problems, MOST_TOLD + 1):
+        if problem.pointer is None:
+            calls = [problem.node or "", *_callers(problem.node or "")]
+            problem = replace(problem, pointer=f"/nodes/{next(places[name] for name in calls if name in places)}")
+        yield problem
 
 
 def _callers(name: str) -> Iterator[str]:
