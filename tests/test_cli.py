@@ -890,6 +890,7 @@ def test_ops_tells_one_op_in_detail():
     assert "dtypes      float64 -> float64, float32 -> float32" in text
     assert cli_json("ops", "softmax_cross_entropy")["dtypes"]["float32"] == "float32"
     assert "seed: int | None = None" in cli("ops", "random_key").stdout
+    assert "stride: int | tuple[int, ...] = 1" in cli("ops", "conv1d").stdout
     assert cli_json("ops", "mean")["shape"].startswith("without the axes")
     error = cli_json("ops", "mull", code=2)["errors"][0]
     assert (error["code"], error["hint"]) == ("GE211", "did you mean 'mul'?")

@@ -116,4 +116,8 @@ def _type_text(annotation: Any) -> str:
         return _type_text(get_args(annotation)[0])
     if get_origin(annotation) in (Union, UnionType):
         return " | ".join(map(_type_text, get_args(annotation)))
-    return "None" if annotation is NoneType else inspect.formatannotation(annotation)
+    if get_origin(annotation) in (list, tuple):
+        return f"{get_origin(annotation).__name__}[{', '.join(map(_type_text, get_args(annotation)))}]"
+    if annotation in (NoneType, Ellipsis):
+        return "None" if annotation is NoneType else "..."
+    return inspect.formatannotation(annotation)
