@@ -108,6 +108,7 @@ class Resolver:
         op = self._ops.get(spec["op"])
         if op is None:
             self._unknown_op(index, spec)
+            self._undefined(index, spec)
             return None
         node = self._call(index, spec, op) if isinstance(op, Function) else self._instance(index, spec, op)
         operands = self._operands(index, spec, op)
@@ -192,7 +193,8 @@ class Resolver:
         return self._instances.setdefault(key, node)
 
     def _operands(self, index: int, spec: NodeDocument, op: Op | Function) -> tuple[Operand, ...] | None:
-        inputs = spec["inputs"]
+        inputs, wrong = spec["inputs"], len(self.problems)
+        self._undefined(index, spec)
         ordered = inputs if isinstance(inputs, list) else self._ordered(index, spec, op)
         if ordered is None:
             return None
@@ -201,9 +203,7 @@ class Resolver:
             message = f"op '{op.name}' takes {signature.arity()}, not {len(ordered)}"
             self._add("GE212", message, f"/nodes/{index}/inputs", spec["id"])
             return None
-        undefined = [ref for ref in ordered if ref not in self.values and type(ref) is str]
-        if undefined:
-            self._undefined(index, spec)
+        if len(self.problems) > wrong:
             return None
         missing = len(signature.inputs) - len(ordered) - signature.variadic
         return (*ordered, *[None] * missing) if missing > 0 else tuple(ordered)

@@ -166,6 +166,17 @@ def test_every_independent_cycle_is_told():
     ]
 
 
+def test_an_undefined_input_is_told_whatever_else_is_wrong_with_its_node():
+    nodes = {"a": ("ngg", ["p"]), "b": ("neg", ["q", 1.0]), "c": ("add", {"x": "r", "yy": 1.0})}
+    found = sorted((problem.code, problem.pointer) for problem in problems_of(document(nodes)))
+    assert [pointer for code, pointer in found if code == "GE210"] == [
+        "/nodes/0/inputs/0",
+        "/nodes/1/inputs/0",
+        "/nodes/2/inputs/x",
+    ]
+    assert {code for code, _ in found} == {"GE210", "GE211", "GE212"}
+
+
 def test_a_cycle_is_told_together_with_wrong_names():
     nodes = {"a": ("neg", ["b"]), "b": ("neg", ["a"]), "c": ("neg", ["nothing"])}
     assert sorted(codes_of(document(nodes))) == ["GE210", "GE214"]
