@@ -15,7 +15,7 @@ PACKAGE = Path(ge.__file__).parent
 ORDER = [
     ("__main__",),
     ("cli",),
-    ("view", "convert"),
+    ("view",),
     ("model", "run"),
     ("training",),
     ("checking",),
