@@ -69,13 +69,10 @@ def run(
     opened, given = open_changed(model, plugins, settings or [], update_rule)
     given = decoded(opened, {**given, **named_values("--input", inputs or [])})
     overrides = {name: context.params[name] for name in OVERRIDES if context.params[name] is not None}
-    history, outputs = None, {}
+    history: History | None = None
     if context.info_name == "train" or opened.document.training or overrides or update_rule:
         trainer = opened.trainer(given or None, **saving, **overrides)
-        if check_finite:
-            _check_finite(trainer)
-        train(trainer, quiet=quiet, log=log)
-        history, outputs = trainer.history, _outputs_on_data(opened, trainer)
+        history, outputs = _train(opened, trainer, check_finite=check_finite, quiet=quiet, log=log)
     else:
         outputs = _evaluate(opened, given, check_finite=check_finite)
     if save:
@@ -88,6 +85,15 @@ def check_folder(save: Path | None) -> None:
     """Find out before a long training that its result could not be written."""
     if save and not save.parent.is_dir():
         raise UsageError(f"--save {save}: there is no folder '{save.parent}'", code="GE101")
+
+
+def _train(
+    model: Model, trainer: Trainer | Solver, *, check_finite: bool, quiet: bool, log: Path | None
+) -> tuple[History, dict[str, Any]]:
+    if check_finite:
+        _check_finite(trainer)
+    train(trainer, quiet=quiet, log=log)
+    return trainer.history, _outputs_on_data(model, trainer)
 
 
 def _evaluate(model: Model, given: Mapping[str, Any], *, check_finite: bool) -> dict[str, Any]:
