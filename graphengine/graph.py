@@ -16,13 +16,7 @@ from typing import Any, NamedTuple, TypeAlias, cast
 import numpy as np
 
 from graphengine.errors import InvalidModelError, Problem, UsageError, did_you_mean
-from graphengine.format.documents import (
-    InputDocument,
-    ModelDocument,
-    NodeDocument,
-    ParameterDocument,
-    StateDocument,
-)
+from graphengine.format.documents import InputDocument, ModelDocument, NodeDocument, ParameterDocument, StateDocument
 from graphengine.format.files import write_bytes
 from graphengine.format.writing import dump_model
 from graphengine.node import Node

@@ -15,13 +15,10 @@ from pydantic import ValidationError
 
 import graphengine.nodes  # noqa: F401 - registers the ops that files name
 from graphengine.errors import MOST_TOLD, Problem, did_you_mean
-from graphengine.format.documents import (
-    ModelDocument,
-    NodeDocument,
-    TrainingDocument,
-)
+from graphengine.format.documents import ModelDocument, NodeDocument
 from graphengine.format.positions import make_pointer
 from graphengine.format.reading import problems_of
+from graphengine.format.training_documents import TrainingDocument
 from graphengine.functions import DOMAIN, VERSION, Call, Function, Table, shipped_functions
 from graphengine.graph import Graph, GraphNode, Operand
 from graphengine.node import Node

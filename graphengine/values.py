@@ -13,8 +13,6 @@ from typing import Any, assert_never
 import numpy as np
 
 from graphengine.format.documents import (
-    LARGEST_EXACT,
-    NON_FINITE,
     ConstantInitializer,
     NormalInitializer,
     OnesInitializer,
@@ -24,6 +22,7 @@ from graphengine.format.documents import (
     UniformInitializer,
     ZerosInitializer,
 )
+from graphengine.format.fields import LARGEST_EXACT, NON_FINITE
 
 
 def decode_array(value: Any, dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:

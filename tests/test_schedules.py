@@ -8,7 +8,7 @@ from documents import linreg, training
 from pydantic import TypeAdapter
 
 import graphengine as ge
-from graphengine.format.documents import Schedule
+from graphengine.format.training_documents import Schedule
 from graphengine.training.schedules import rate_at
 
 DATA = {"x": np.arange(1.0, 11.0), "y": 3 * np.arange(1.0, 11.0)}

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from graphengine.format.documents import SOLVERS, FunctionDocument, FunctionFile, ModelDocument
+from graphengine.format.documents import FunctionDocument, FunctionFile, ModelDocument
+from graphengine.format.training_documents import SOLVERS
 from graphengine.node import Signature
 from graphengine.registry import OPS, Op
 

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 import orjson
 
-from graphengine.format.documents import ModelDocument, encode_number
+from graphengine.format.documents import ModelDocument
+from graphengine.format.fields import encode_number
 
 LINE_WIDTH = 110
 

@@ -15,7 +15,8 @@ import numpy as np
 from graphengine.autodiff import pruned
 from graphengine.binding import bind_sizes
 from graphengine.compile import Plan
-from graphengine.format.documents import FunctionFile, InputDocument, TrainingDocument
+from graphengine.format.documents import FunctionFile, InputDocument
+from graphengine.format.training_documents import TrainingDocument
 from graphengine.graph import Graph
 from graphengine.mode import in_training_mode, with_iteration
 from graphengine.recording import Recorder

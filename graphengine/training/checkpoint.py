@@ -20,9 +20,10 @@ import numpy as np
 import orjson
 
 from graphengine.errors import GraphEngineError, TrainingError
-from graphengine.format.documents import CheckpointDocument, ExternalValue, FunctionFile, TrainingDocument
+from graphengine.format.documents import ExternalValue, FunctionFile
 from graphengine.format.files import write_bytes
 from graphengine.format.tensors import EXTERNAL_FROM, TensorFiles, write_tensors
+from graphengine.format.training_documents import CheckpointDocument, TrainingDocument
 from graphengine.format.writing import encode_array
 from graphengine.training.data import data_hash
 from graphengine.training.events import Every

@@ -11,7 +11,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from graphengine.compile import Plan
-from graphengine.format.documents import FunctionFile, TrainingDocument
+from graphengine.format.documents import FunctionFile
+from graphengine.format.training_documents import TrainingDocument
 from graphengine.graph import Graph
 from graphengine.training.step import Step, step_graph
 

@@ -23,8 +23,9 @@ from graphengine.errors import (
     did_you_mean,
 )
 from graphengine.executor import Executor
-from graphengine.format.documents import FunctionFile, ModelDocument, TrainingDocument
+from graphengine.format.documents import FunctionFile, ModelDocument
 from graphengine.format.reading import problems_of
+from graphengine.format.training_documents import TrainingDocument
 from graphengine.format.writing import fingerprint
 from graphengine.graph import Graph
 from graphengine.resolve import dangling_references, loss_problems

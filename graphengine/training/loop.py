@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from graphengine.errors import DivergenceError, TrainingError
-from graphengine.format.documents import TrainingDocument
+from graphengine.format.training_documents import TrainingDocument
 from graphengine.graph import Graph
 from graphengine.training.batches import Batches
 from graphengine.training.checkpoint import Checkpoints

@@ -20,17 +20,16 @@ from graphengine.errors import GraphEngineError, InvalidModelError, Problem, did
 from graphengine.executor import Executor
 from graphengine.format.documents import (
     FUNCTION_FORMAT,
-    SOLVERS,
     FunctionDocument,
     FunctionFile,
     FunctionInputDocument,
     InputDocument,
     ModelDocument,
-    OptimizerDocument,
     StateDocument,
 )
 from graphengine.format.positions import make_pointer
 from graphengine.format.reading import Source, parse_function, read_bytes, shipped_files
+from graphengine.format.training_documents import SOLVERS, OptimizerDocument
 from graphengine.functions import declaration_problems, is_number, substituted
 from graphengine.graph import Graph
 from graphengine.limits import DEFAULT

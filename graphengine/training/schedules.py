@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from typing import assert_never
 
-from graphengine.format.documents import (
+from graphengine.format.training_documents import (
     ConstantSchedule,
     CosineSchedule,
     ExponentialSchedule,

@@ -14,7 +14,7 @@ import numpy as np
 
 from graphengine.errors import DivergenceError, Problem, TrainingError, did_you_mean
 from graphengine.extras import optional
-from graphengine.format.documents import TrainingDocument
+from graphengine.format.training_documents import TrainingDocument
 from graphengine.graph import Graph
 from graphengine.training.batches import Batches
 from graphengine.training.history import SMALL, History, Iteration

@@ -13,13 +13,8 @@ from typing import Any
 
 from graphengine.autodiff import filled, pruned, record_backward
 from graphengine.errors import InvalidModelError, Problem, TrainingError
-from graphengine.format.documents import (
-    ClippingDocument,
-    FunctionFile,
-    InputDocument,
-    OptimizerDocument,
-    TrainingDocument,
-)
+from graphengine.format.documents import FunctionFile, InputDocument
+from graphengine.format.training_documents import ClippingDocument, OptimizerDocument, TrainingDocument
 from graphengine.graph import Graph, Operand, declared_type
 from graphengine.mode import in_training_mode, with_iteration
 from graphengine.recording import Recorder

@@ -19,7 +19,7 @@ from graphengine.compile import Plan
 from graphengine.errors import DivergenceError, GraphEngineError
 from graphengine.executor import Executor, plan_failure
 from graphengine.finite import first_non_finite
-from graphengine.format.documents import TrainingDocument
+from graphengine.format.training_documents import TrainingDocument
 from graphengine.graph import Graph
 from graphengine.training.accumulation import Accumulation
 from graphengine.training.batches import Batches

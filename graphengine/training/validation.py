@@ -11,7 +11,7 @@ import numpy as np
 from graphengine.binding import bind_sizes
 from graphengine.compile import Plan
 from graphengine.errors import Problem, did_you_mean
-from graphengine.format.documents import EarlyStoppingDocument, TrainingDocument, ValidationDocument
+from graphengine.format.training_documents import EarlyStoppingDocument, TrainingDocument, ValidationDocument
 from graphengine.graph import Graph
 from graphengine.training.batches import Batches, epoch_order, is_whole, rows_of
 from graphengine.training.events import Every

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from graphengine.format.documents import encode_number
+from graphengine.format.fields import encode_number
 from graphengine.format.writing import encode_array
 from graphengine.shapes import dtype_name, shape_text, type_of
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from graphengine.binding import as_input
 from graphengine.errors import DataError, InputError, did_you_mean
-from graphengine.format.documents import (
+from graphengine.format.data_documents import (
     ColumnarData,
     CsvData,
     DataDocument,

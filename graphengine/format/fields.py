@@ -1,0 +1,70 @@
+"""The types that the fields of all documents are made of, and the base of the documents."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Any, Literal, TypeAlias
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
+from pydantic_core import PydanticCustomError
+
+from graphengine.shapes import SIZE_PATTERN, canonical_size
+
+STRICT = ConfigDict(extra="forbid", strict=True, frozen=True, defer_build=True)
+
+LARGEST_EXACT = 2**53
+"""Up to here every integer is a double."""
+
+NON_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+
+
+def exact_number(value: Any) -> Any:
+    """A value as it is, unless it is an integer that a floating-point number cannot tell from its neighbours."""
+    if type(value) is int and abs(value) > LARGEST_EXACT:
+        raise PydanticCustomError("inexact", "an integer beyond 2^53 is not exact as a floating-point number")
+    return value
+
+
+EXACT = BeforeValidator(exact_number)
+
+Identifier: TypeAlias = Annotated[str, Field(pattern=r"^[^\W\d][\w.\-/]*$", max_length=200)]
+Reference: TypeAlias = Annotated[str, Field(pattern=r"^[^\W\d][\w.\-/]*(:[^\W\d]\w*)?$", max_length=400)]
+Float: TypeAlias = Annotated[float, EXACT]
+Operand: TypeAlias = Annotated[
+    Reference | Annotated[int, EXACT] | Float,
+    Field(union_mode="left_to_right"),
+]
+Symbolic: TypeAlias = Annotated[str, Field(pattern=SIZE_PATTERN), AfterValidator(canonical_size)]
+SizeField: TypeAlias = Annotated[Annotated[int, Field(ge=0)] | Symbolic, Field(union_mode="left_to_right")]
+ShapeField: TypeAlias = Annotated[list[SizeField], Field(max_length=32)]
+Number: TypeAlias = Annotated[
+    Float | Annotated[Literal["NaN", "Infinity", "-Infinity"], AfterValidator(NON_FINITE.__getitem__)],
+    Field(union_mode="left_to_right"),
+    PlainSerializer(lambda value: encode_number(value)),
+]
+PositiveInt: TypeAlias = Annotated[int, Field(ge=1)]
+Fraction: TypeAlias = Annotated[float, Field(ge=0, le=1), EXACT]
+NonNegative: TypeAlias = Annotated[float, Field(ge=0), EXACT]
+Seed: TypeAlias = Annotated[int, Field(ge=0, lt=2**63)]
+Values: TypeAlias = Annotated[
+    Any,
+    WithJsonSchema(
+        {
+            "description": 'A number, "NaN", "Infinity", "-Infinity", true or false, or nested arrays of these',
+            "type": ["number", "string", "boolean", "array"],
+        }
+    ),
+]
+
+
+def encode_number(value: float) -> float | str:
+    """A number as JSON can hold it: non-finite ones as strings."""
+    if math.isfinite(value):
+        return value
+    return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+
+
+class Document(BaseModel):
+    """Base of all documents: unknown keys are errors, nothing is converted, nothing changes after reading."""
+
+    model_config = STRICT
