@@ -275,85 +275,57 @@ def topologically_sorted(nodes: list[GraphNode]) -> tuple[GraphNode, ...]:
     InvalidModelError
         GE214, naming the nodes on a short cycle of each group of nodes that form cycles.
     """
+    import networkx as nx  # the slowest import of all, needed only here
+
     nodes = sorted(nodes, key=itemgetter(0))
-    readers = _readers(nodes)
-    waiting = [0] * len(nodes)
-    for reader in itertools.chain.from_iterable(readers):
-        waiting[reader] += 1
-    order = [index for index, count in enumerate(waiting) if not count]
-    for index in order:  # it grows
-        for reader in readers[index]:
-            waiting[reader] -= 1
-            if not waiting[reader]:
-                order.append(reader)
-    if len(order) < len(nodes):
-        stuck = [index for index, count in enumerate(waiting) if count]
-        raise InvalidModelError(_cycle_problem(nodes, readers, group) for group in _loops(readers, stuck))
-    return tuple([nodes[index] for index in order])
-
-
-def _readers(nodes: list[GraphNode]) -> list[list[int]]:
-    """The places of the nodes that read each node, once for each operand."""
     position: dict[Any, int] = {node[0]: index for index, node in enumerate(nodes)}
-    readers: list[list[int]] = [[] for _ in nodes]
+    graph = nx.DiGraph()
+    graph.add_nodes_from(range(len(nodes)))
+    graph.add_edges_from(_edges(nodes, position))
+    try:
+        return tuple([nodes[index] for index in nx.topological_sort(graph)])
+    except nx.NetworkXUnfeasible:
+        raise InvalidModelError(_cycle_problems(graph, nodes)) from None
+    finally:
+        graph.clear()  # its views refer to it in a circle, and would keep it until the collector comes
+
+
+def _edges(nodes: list[GraphNode], position: Mapping[Any, int]) -> Iterator[tuple[int, int]]:
     for index, (_, _, _, operands) in enumerate(nodes):
         for operand in operands:
             if operand in position:
-                readers[position[operand]].append(index)
+                yield position[operand], index
             elif type(operand) is str and ":" in operand:
-                readers[position[operand.partition(":")[0]]].append(index)
-    return readers
+                yield position[operand.partition(":")[0]], index
 
 
-def _loops(readers: list[list[int]], among: list[int]) -> Iterator[set[int]]:
-    """The groups of nodes that reach each other along the edges (Tarjan 1972, without recursion)."""
-    found: dict[int, int] = {}  # a node, and which one in the order of the search it is
-    lowest: dict[int, int] = {}  # the first node of its group that a node is known to reach
-    path: list[int] = []
-    for root in among:
-        pending = [] if root in found else [(root, iter(readers[root]))]
-        while pending:
-            node, further = pending[-1]
-            if node not in found:
-                found[node] = lowest[node] = len(found)
-                path.append(node)
-            inner = next(further, None)
-            if inner is None:
-                pending.pop()
-                if pending:
-                    lowest[pending[-1][0]] = min(lowest[pending[-1][0]], lowest[node])
-                if lowest[node] == found[node]:
-                    group: set[int] = set()
-                    while node not in group:
-                        group.add(path.pop())
-                    lowest.update(dict.fromkeys(group, len(readers)))
-                    if len(group) > 1 or node in readers[node]:
-                        yield group
-            elif inner not in found:
-                pending.append((inner, iter(readers[inner])))
-            else:
-                lowest[node] = min(lowest[node], lowest[inner])
+def _cycle_problems(graph: Any, nodes: list[GraphNode]) -> list[Problem]:
+    import networkx as nx
+
+    problems = []
+    for group in nx.strongly_connected_components(graph):
+        start = min(group)
+        if len(group) == 1 and not graph.has_edge(start, start):
+            continue
+        cycle = _shortest_cycle(graph, start)
+        names = [nodes[index].id for index in cycle]
+        shown = names if len(names) <= 12 else [*names[:6], f"... {len(names) - 11} more ...", *names[-5:]]
+        problems.append(Problem("GE214", f"nodes form a cycle: {' -> '.join(shown)}", node=names[0]))
+    return problems
 
 
-def _cycle_problem(nodes: list[GraphNode], readers: list[list[int]], group: set[int]) -> Problem:
-    names = [nodes[index].id for index in _shortest_cycle(readers, group)]
-    shown = names if len(names) <= 12 else [*names[:6], f"... {len(names) - 11} more ...", *names[-5:]]
-    return Problem("GE214", f"nodes form a cycle: {' -> '.join(shown)}", node=names[0])
+def _shortest_cycle(graph: Any, start: int) -> list[int]:
+    """The shortest way from a node back to itself, along the edges."""
+    import networkx as nx
 
-
-def _shortest_cycle(readers: list[list[int]], group: set[int]) -> list[int]:
-    """The shortest way from the first node of a group back to itself, along the edges."""
-    start = min(group)
-    before: dict[int, int] = {}
-    reached = [start]
-    for node in reached:  # it grows
-        for reader in readers[node]:
-            if reader in group and reader not in before:
-                before[reader] = node
-                reached.append(reader)
-        if start in before:
+    before = {start: start}
+    last = start
+    for node, last in itertools.chain([(start, start)], nx.bfs_edges(graph, start)):
+        before[last] = node
+        if graph.has_edge(last, start):
             break
-    way = [start, before[start]]
-    while way[-1] != start:
-        way.append(before[way[-1]])
-    return way[::-1]
+    way = [start]
+    while last != start:
+        way.append(last)
+        last = before[last]
+    return [start, *way[:0:-1], start]

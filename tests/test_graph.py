@@ -232,19 +232,6 @@ def test_nodes_come_behind_what_they_read_in_any_order_of_the_file():
         assert again.fingerprint == first.fingerprint
 
 
-@pytest.mark.parametrize("seed", range(20))
-def test_the_order_is_that_of_networkx(seed):
-    graph, _ = random_graph(seed)
-    graph.remove_edges_from([(one, other) for one, other in graph.edges if one >= other])
-    mixed = random.Random(seed).sample(range(30), 30)
-    reads = {node: [f"n{mixed[other]:02}" for other in graph.predecessors(node)] for node in graph}
-    nodes = {f"n{mixed[node]:02}": ("add_n", [*names, *names] or [1.0]) for node, names in reads.items()}
-    renamed = nx.DiGraph()
-    renamed.add_nodes_from(range(30))
-    renamed.add_edges_from(sorted((mixed[one], mixed[other]) for one, other in graph.edges))
-    assert [int(name[1:]) for name in names(model(nodes).graph)] == list(nx.topological_sort(renamed))
-
-
 def test_a_graph_summary_counts_its_parts():
     assert ge.Model.from_dict(linreg()).graph.summary == "2 inputs, 1 parameter, 4 nodes, 2 outputs"
 
