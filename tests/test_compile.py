@@ -197,6 +197,25 @@ def test_no_array_is_made_where_a_scalar_does():
     assert same_bits(reference(graph, values)["c"], reference(rewritten, values)["c"])
 
 
+@pytest.mark.parametrize("op", ["exp", "mul", "less", "cast"])
+@pytest.mark.parametrize("axes", [None, [1, 0]])
+def test_sums_over_a_transposed_array_have_the_bits_of_the_reference(op, axes):
+    attributes = {"dtype": "float32"} if op == "cast" else {}
+    nodes = [
+        {"id": "t", "op": "transpose", "inputs": ["x"], "attributes": {"axes": axes}},
+        {"id": "e", "op": op, "inputs": ["t", "t"] if op in ("mul", "less") else ["t"], "attributes": attributes},
+        {"id": "f", "op": "cast", "inputs": ["e"], "attributes": {"dtype": "float32"}},
+        {"id": "g", "op": "square", "inputs": ["f"]},
+        {"id": "total", "op": "sum", "inputs": ["g"]},
+        {"id": "sine", "op": "sin", "inputs": ["t"]},
+        {"id": "wave", "op": "sum", "inputs": ["sine"]},
+    ]
+    graph = graph_of(nodes, {"total": "total", "wave": "wave"}, x=[200, 300])
+    values = {"x": RNG.normal(size=(200, 300))}
+    expected, found = reference(graph, values), Plan(graph).run(values)
+    assert all(same_bits(expected[name], found[name]) for name in expected)
+
+
 def test_known_sizes_become_numbers_and_shapes_attributes():
     model = ge.load("models/linreg.json")
     graph = gradient(model.graph).with_sizes({"N": 24})

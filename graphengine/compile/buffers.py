@@ -1,7 +1,8 @@
 """Which array a result is written into: a buffer shared by values that do not live at the same time.
 
 At the last use of an input an elementwise result takes over its buffer. What leaves the plan is never in a buffer; a
-value that is carried to the next round is written over what it replaces, if nothing reads that later.
+value that is carried to the next round is written over what it replaces, if nothing reads that later. What NumPy may
+not put row by row, because it comes from a transposed array, is in no buffer: sums over it depend on the order.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+import numpy as np
 
 from graphengine.compile.lowering import Instruction
 
@@ -40,6 +43,7 @@ def assign_buffers(
     replaces = {outputs[name]: source for name, source in carried.items()}
     # a source that is itself an output keeps what it holds until the end of the round
     escaping = {owner for value in outputs.values() for owner in memory.get(value, (value,))}
+    unordered = _unordered(instructions)
     pool = _Pool()
     for index, instruction in enumerate(instructions):
         read = dict.fromkeys(owner for operand in instruction.inputs for owner in memory.get(operand, (operand,)))
@@ -47,7 +51,7 @@ def assign_buffers(
         source = replaces.get(instruction.output)
         if source in read and source not in escaping and instruction.elementwise and last[source] == index:
             pool.buffers.in_place[index] = str(source)
-        elif instruction.writes and instruction.output not in escaping:
+        elif instruction.writes and instruction.output not in escaping and instruction.output not in unordered:
             if instruction.elementwise:
                 pool.release(dying)
             pool.take(index, instruction)
@@ -78,6 +82,16 @@ class _Pool:
             if name in self._held:
                 buffer = self._held.pop(name)
                 self._free.setdefault(self.buffers.kinds[buffer], []).append(buffer)
+
+
+def _unordered(instructions: Sequence[Instruction]) -> set[Any]:
+    """Values that may lie in memory in another order than row by row. A product of matrices never does."""
+    found: set[Any] = set()
+    for each in instructions:
+        follows = each.function is not np.matmul and not found.isdisjoint(each.inputs)
+        if len(each.kind.shape) > 1 and (each.reorders or follows):
+            found.add(each.output)
+    return found
 
 
 def _memory(instructions: Sequence[Instruction]) -> dict[Any, tuple[str, ...]]:

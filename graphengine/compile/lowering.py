@@ -28,7 +28,7 @@ class Instruction(NamedTuple):
     `text`, with {0}, {1} for the inputs, is the same as an expression, where Python has one. `aliases` is true where
     the result may share the memory of an input. `elementwise` means that the buffer may be that of an input, `sums`
     that the result for vectors is the sum of the results for their parts, `scalar` that operands and result are Python
-    numbers, which nothing writes over.
+    numbers, which nothing writes over, `reorders` that the result may be no array row by row where the inputs are.
     """
 
     function: Callable[..., Any]
@@ -41,6 +41,7 @@ class Instruction(NamedTuple):
     elementwise: bool = False
     sums: bool = False
     scalar: bool = False
+    reorders: bool = False
 
 
 def safe_divide(x: float, y: float) -> float:
@@ -278,7 +279,7 @@ def _reshape(node: GraphNode, types: Types, kind: ArrayType) -> Instruction | No
 
 def _transpose(node: GraphNode, types: Types, kind: ArrayType) -> Instruction:
     axes = node.node.axes  # type: ignore[attr-defined]
-    return Instruction(lambda x: x.transpose(axes), node.inputs, node.id, kind, aliases=True)
+    return Instruction(lambda x: x.transpose(axes), node.inputs, node.id, kind, aliases=True, reorders=True)
 
 
 def _broadcast_to(node: GraphNode, types: Types, kind: ArrayType) -> Instruction | None:
