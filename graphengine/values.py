@@ -48,7 +48,7 @@ def decode_array(value: Any, dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
     both_integers = array.dtype.kind in "iu" and dtype.kind in "iu"  # whether each fits is checked below
     if array.dtype.kind not in "biuf" or not (both_integers or np.can_cast(array.dtype, dtype, "same_kind")):
         raise ValueError(f"values of dtype {array.dtype} do not fit dtype {dtype}")
-    if dtype.kind == "f" and _has_long_integer(value, array):
+    if dtype.kind == "f" and _has_inexact_integer(value, array):
         raise InexactError("an integer beyond 2^53 is not exact as a floating-point number")
     converted = array.astype(dtype)
     if dtype.kind in "iu" and not np.array_equal(converted, array):
@@ -60,7 +60,7 @@ class InexactError(ValueError):
     """An integer where a floating-point number is meant that may be equal to none."""
 
 
-def _has_long_integer(value: Any, array: np.ndarray[Any, Any]) -> bool:
+def _has_inexact_integer(value: Any, array: np.ndarray[Any, Any]) -> bool:
     """Whether a value of a file has an integer that is not exact as a floating-point number."""
     large = (array >= LARGEST_EXACT) | (array <= -LARGEST_EXACT)
     if array.dtype.kind == "b" or isinstance(value, (np.ndarray, np.generic)) or not large.any():
