@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -73,11 +74,12 @@ def read_bytes(path: str | Path, limits: Limits = DEFAULT) -> bytes:
     """
     try:
         with Path(path).open("rb") as file:
-            data = file.read(limits.file_bytes + 1)
+            large = os.fstat(file.fileno()).st_size > limits.file_bytes
+            data = b"" if large else file.read(limits.file_bytes + 1)  # it may grow, and a pipe has no size
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise InvalidModelError(f"cannot read the file: {reason}", code="GE101", file=str(path)) from error
-    if len(data) > limits.file_bytes:
+    if large or len(data) > limits.file_bytes:
         raise InvalidModelError(f"the file is larger than {_size(limits.file_bytes)}", code="GE103", file=str(path))
     return data
 
