@@ -12,6 +12,20 @@ MODELS = Path(__file__).parent.parent / "models"
 SHIPPED = sorted(MODELS.glob("*.json"))
 
 
+PEAK = """
+import resource, sys
+from pathlib import Path
+
+def peak():
+    # bytes; `ru_maxrss` would begin with the memory of the process that started this one
+    status = Path("/proc/self/status")
+    if status.exists():
+        return int(status.read_text().split("VmHWM:")[1].split()[0]) * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+"""
+"""The highest memory of a process so far, for scripts that tests run."""
+
+
 def document(nodes, outputs=None, *, inputs=None, parameters=None, **sections):
     """The content of a model file.
 

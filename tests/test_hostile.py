@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from documents import document, linreg
+from documents import PEAK, document, linreg
 
 ROOT = Path(__file__).parents[1]
 CORPUS = Path(__file__).parent / "corpus" / "files"
@@ -69,8 +69,8 @@ BOMBS = {
     "a large file": (" " * (64 * 2**20 + 1), "GE103"),
 }  # fmt: skip
 
-MEASURED = """
-import json, resource, sys, time
+MEASURED = f"""{PEAK}
+import json, time
 import graphengine as ge
 
 ge.Model.from_dict(json.loads(sys.argv[2])).forward(x=[1.0], y=[1.0]).backward("loss")  # what is imported once, is
@@ -78,14 +78,14 @@ try:
     ge.load(sys.argv[3])
 except ge.errors.GraphEngineError:
     pass
-before, began = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.perf_counter()
+before, began = peak(), time.perf_counter()
 try:
     ge.load(sys.argv[1])
     codes = []
 except ge.errors.GraphEngineError as error:
-    codes = sorted({problem.code for problem in error.problems})
+    codes = sorted({{problem.code for problem in error.problems}})
 taken = time.perf_counter() - began
-print(json.dumps([codes, taken, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024]))
+print(json.dumps([codes, taken, (peak() - before) / 2**20]))
 """
 
 
@@ -100,7 +100,7 @@ def test_a_bomb_is_refused_with_a_code_in_little_memory(name, tmp_path):
     assert code in codes
     assert seconds < 20  # of a second and less, were the machine not shared: what is quadratic takes minutes
     # the nodes of a cycle are read before it can be seen
-    assert megabytes < (200 if "000 " in name else 50)
+    assert megabytes < (300 if "000 " in name else 50)
 
 
 AUDITED = """
