@@ -16,6 +16,7 @@ import numpy as np
 
 from graphengine.graph import Graph, GraphNode, Operand
 from graphengine.inference import elementwise, normalized_axes
+from graphengine.nodes.selection import from_the_front
 from graphengine.registry import OPS
 from graphengine.shapes import ArrayType, PythonNumber
 
@@ -286,7 +287,7 @@ def _broadcast_to(node: GraphNode, types: Types, kind: ArrayType) -> Instruction
     if node.inputs[1] is not None:
         return None
     shape: Any = kind.shape
-    return Instruction(lambda x: np.broadcast_to(x, shape), node.inputs[:1], node.id, kind, aliases=True)
+    return Instruction(lambda x: np.broadcast_to(x, shape), node.inputs[:1], node.id, kind, aliases=True, reorders=True)
 
 
 def _cast(node: GraphNode, types: Types, kind: ArrayType) -> Instruction | None:
@@ -314,13 +315,14 @@ def _matmul(node: GraphNode, types: Types, kind: ArrayType) -> Instruction | Non
 
 def _one_hot(node: GraphNode, types: Types, kind: ArrayType) -> Instruction:
     """A comparison with the possible indices, made once, that writes numbers instead of truth values."""
-    indices = np.arange(node.node.depth)  # type: ignore[attr-defined]
+    depth = node.node.depth  # type: ignore[attr-defined]
+    indices = np.arange(depth)
     shape: Any = kind.shape
     dtype = kind.array_dtype
 
     def call(targets: Any, out: Any) -> Any:
         result = np.empty(shape, dtype) if out is None else out
-        return np.equal(np.asarray(targets)[..., None], indices, out=result)
+        return np.equal(from_the_front(targets, depth)[..., None], indices, out=result)  # type: ignore[no-untyped-call]
 
     return Instruction(call, node.inputs, node.id, kind, writes=True)
 

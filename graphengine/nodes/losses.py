@@ -155,10 +155,11 @@ class NegativeLogLikelihood(Node):
 class SoftmaxCrossEntropy(Node):
     """Cross-entropy of targets and softmax(logits): log(exp(x1) + ... + exp(xn)) - x[target] for each sample.
 
-    The derivative toward the logits is softmax(x) - one_hot(target). Targets are classes, integers from 0 on, or in the
-    shape of the logits, probabilities (one-hot vectors). `weights` holds a weight for each class; samples of the class
-    `ignore_index` do not count. "mean" divides by the weights of the samples, or by the number of samples where targets
-    are probabilities. Computed from x - max(x), so nothing overflows.
+    The derivative toward the logits is softmax(x) - one_hot(target). Targets are classes, integers of which negative
+    ones count from the end as in NumPy, or in the shape of the logits, probabilities (one-hot vectors). `weights`
+    holds a weight for each class; samples of the class `ignore_index` do not count. "mean" divides by the weights of
+    the samples, or by the number of samples where targets are probabilities. Computed from x - max(x), so nothing
+    overflows.
     """
 
     reduction: Reduction = "mean"

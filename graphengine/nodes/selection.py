@@ -150,7 +150,10 @@ class ScatterAdd(Node):
 
 @register("one_hot")
 class OneHot(Node):
-    """A new last axis of size `depth`, 1 where its index equals the target and 0 elsewhere, in `dtype`."""
+    """A new last axis of size `depth`, 1 where its index equals the target and 0 elsewhere, in `dtype`.
+
+    Negative targets count from the end, as in ONNX.
+    """
 
     depth: int
     dtype: DTypeName = "float64"
@@ -161,7 +164,9 @@ class OneHot(Node):
         return ArrayType((*targets.shape, self.depth), np.dtype(self.dtype))
 
     def forward(self, targets):
-        return np.equal(np.expand_dims(targets, -1), np.arange(self.depth)).astype(self.dtype)
+        return np.equal(np.expand_dims(from_the_front(targets, self.depth), -1), np.arange(self.depth)).astype(
+            self.dtype
+        )
 
 
 @register("concat", numpy=np.concatenate)
@@ -295,6 +300,12 @@ def part_sizes(size, cuts):
         return [None] * (len(cuts) + 1)
     pairs = zip((None, *cuts), (*cuts, None), strict=True)
     return [len(range(*slice(start, stop).indices(size))) for start, stop in pairs]
+
+
+def from_the_front(indices, size):
+    """Indices along an axis of a size as NumPy reads them: negative ones count from the end."""
+    indices = np.asarray(indices)
+    return np.where(indices < 0, indices + np.int64(size), indices) if indices.dtype.kind == "i" else indices
 
 
 def selecting_axis(node, x, indices):

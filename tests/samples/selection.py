@@ -42,7 +42,7 @@ PADDED = [
     ({"pad_width": []}, ()),
 ]
 HOT = [
-    ({"depth": 3}, (integers(2, 0),)),
+    ({"depth": 3}, (integers(2, -3),)),
     ({"depth": 3}, (np.array(1),)),
     ({"depth": 4}, (np.array([[0, 3], [1, 2]]),)),
     ({"depth": 2}, (integers(),)),
