@@ -57,7 +57,9 @@ def require_inputs(graph: Graph, given: Mapping[str, Any], needed: Iterable[str]
 
 
 def as_input(name: str, value: Any, declared: ArrayType) -> Any:
-    """A value as an array of the declared dtype, without a copy where it has it already.
+    """A value as an array of the declared dtype, row by row, without a copy where it is one already.
+
+    The order in memory decides in which order a sum is added: it must not depend on the caller's array.
 
     Raises
     ------
@@ -65,7 +67,7 @@ def as_input(name: str, value: Any, declared: ArrayType) -> Any:
         GE404 if it is not an array of numbers, or conversion would change its kind.
     """
     try:
-        array = np.asarray(value)
+        array = np.asarray(value, order="C")
     except ValueError as error:
         raise InputError(f"input '{name}' is not a regular array of numbers: {error}", code="GE404") from None
     if array.dtype == declared.dtype:

@@ -50,7 +50,7 @@ def decode_array(value: Any, dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
         raise ValueError(f"values of dtype {array.dtype} do not fit dtype {dtype}")
     if dtype.kind == "f" and _has_inexact_integer(value, array):
         raise InexactError("an integer beyond 2^53 is not exact as a floating-point number")
-    converted = array.astype(dtype)
+    converted = array.astype(dtype, order="C")  # a sum is added in the order of the memory
     if dtype.kind in "iu" and not np.array_equal(converted, array):
         raise ValueError(f"values do not fit dtype {dtype}")
     return converted

@@ -1,7 +1,8 @@
 """Passes: pure functions from graph to graph.
 
-All but `factor_sums` give bit for bit what the reference executor gives on the unchanged graph, signs of zero and NaN
-included (only a NaN's payload is not promised). `factor_sums` reorders sums; its docstring states the bound.
+All but two give bit for bit what the reference executor gives on the unchanged graph, signs of zero and NaN included
+(only a NaN's payload is not promised). `factor_sums` and `broadcast_late` reorder sums; their docstrings state the
+bound.
 """
 
 from __future__ import annotations
@@ -189,29 +190,47 @@ def _under_sign(rewriter: Rewriter, operand: Operand) -> Operand:
 
 
 def unexpanded(rewriter: Rewriter, node: GraphNode) -> GraphNode | Operand:
-    """An elementwise op takes what was broadcast before it was broadcast, and is itself broadcast after.
+    """An elementwise op takes what was broadcast before it was broadcast, if it has another operand of the full shape.
 
     No array of equal numbers is made where a scalar does; NumPy broadcasts by itself.
     """
+    inputs = _unbroadcast(rewriter, node)
+    shape = inputs and _shape_of(rewriter, inputs)
+    return node._replace(inputs=inputs) if inputs and shape == rewriter.graph.types[node.id].shape else None
+
+
+def broadcast_late(rewriter: Rewriter, node: GraphNode) -> GraphNode | Operand:
+    """An elementwise op of nothing but what was broadcast is computed before, and its result is broadcast.
+
+    A sum over the result is then added in another order, within the bound of `factor_sums`: NumPy goes through a view
+    of equal numbers by other axes than through an array of them.
+    """
+    inputs = _unbroadcast(rewriter, node)
+    if inputs is None:
+        return None
+    attributes = {"shape": rewriter.graph.types[node.id].shape}
+    small = rewriter.insert(node.op, inputs, _attributes(node), node.id)
+    return GraphNode(node.id, "broadcast_to", rewriter.instance("broadcast_to", attributes), (small, None))
+
+
+def _unbroadcast(rewriter: Rewriter, node: GraphNode) -> tuple[Operand, ...] | None:
+    """The operands of an elementwise op before they were broadcast; None where that changes nothing, or a type."""
     if type(node.node).infer is not elementwise:
         return None
     inputs = tuple([_before_broadcast(rewriter, operand) for operand in node.inputs])
-    if inputs == node.inputs:
-        return None
     wanted = rewriter.graph.types.get(node.id)
-    kinds = [kind for kind in map(rewriter.type_of, inputs) if kind is not None]
-    if wanted is None or not _is_static(wanted.shape):
+    if inputs == node.inputs or wanted is None or not _is_static(wanted.shape):
         return None
-    if any(
-        isinstance(kind.dtype, PythonNumber) and operand is not before
-        for kind, operand, before in zip(kinds, inputs, node.inputs, strict=True)
-    ):
-        return None  # a Python number would take part in promotion with less weight than the array made of it
-    shape = broadcast_shapes([kind.shape for kind in kinds])
-    if shape == wanted.shape:
-        return node._replace(inputs=inputs)
-    small = rewriter.insert(node.op, inputs, _attributes(node), node.id)
-    return GraphNode(node.id, "broadcast_to", rewriter.instance("broadcast_to", {"shape": wanted.shape}), (small, None))
+    for operand, before in zip(inputs, node.inputs, strict=True):
+        kind = rewriter.type_of(operand)
+        if operand is not before and kind is not None and isinstance(kind.dtype, PythonNumber):
+            return None  # a Python number would take part in promotion with less weight than the array made of it
+    return inputs
+
+
+def _shape_of(rewriter: Rewriter, operands: tuple[Operand, ...]) -> Shape:
+    """The shape that operands broadcast to."""
+    return broadcast_shapes([kind.shape for kind in map(rewriter.type_of, operands) if kind is not None])
 
 
 def _before_broadcast(rewriter: Rewriter, operand: Operand) -> Operand:
@@ -322,8 +341,8 @@ EXACT = (fold_shapes, fold_constants, identities, signs, unexpanded)
 
 def optimize(graph: Graph, *, exact: bool = True) -> Graph:
     """All passes in one walk; with `exact` only those that change no bit."""
-    rules = (*EXACT, CommonSubexpressions()) if exact else (*EXACT, factor_sums, CommonSubexpressions())
-    return dead_code(Rewriter(dead_code(expand(dead_code(graph)))).run(rules))
+    rules = EXACT if exact else (*EXACT, broadcast_late, factor_sums)
+    return dead_code(Rewriter(dead_code(expand(dead_code(graph)))).run((*rules, CommonSubexpressions())))
 
 
 def _is_static(shape: Shape) -> bool:
