@@ -20,7 +20,7 @@ STAGES = {
     "orjson": ["graphengine.format.strict:orjson.loads"],
     "strict JSON": ["graphengine.format.reading:read_json"],
     "pydantic": ["graphengine.format.documents:ModelDocument.model_validate"],
-    "resolve": ["graphengine.resolve:Resolver.__init__", "graphengine.resolve:Resolver.nodes"],
+    "resolve": ["graphengine.loading.resolve:Resolver.__init__", "graphengine.loading.resolve:Resolver.nodes"],
     "sort (networkx)": ["graphengine.graph:topologically_sorted"],
     "infer": ["graphengine.graph:Graph._infer"],
     "executor": ["graphengine.executor:Executor.__init__"],

@@ -16,8 +16,8 @@ from typer.testing import CliRunner
 import graphengine.nodes
 from graphengine.cli.app import app
 from graphengine.errors import CODES
-from graphengine.explanations import EXPLANATIONS
-from graphengine.functions import shipped_functions
+from graphengine.loading.functions import shipped_functions
+from graphengine.reference.explanations import EXPLANATIONS
 from graphengine.registry import OPS
 from graphengine.shapes import shape_text
 
@@ -144,7 +144,7 @@ def pictures():
 ERRORS = """\
 # Errors
 
-<!-- made by docs/generate.py from graphengine/explanations.py; do not edit -->
+<!-- made by docs/generate.py from graphengine/reference/explanations.py; do not edit -->
 
 Every error has a code whose meaning never changes. `graphengine explain GE210` prints what stands here. A message says
 where (file, line, column, JSON Pointer), what was found, what is possible:

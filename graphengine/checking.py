@@ -17,11 +17,11 @@ from typing import Any
 import numpy as np
 
 from graphengine.autodiff import check_differentiable, gradient
-from graphengine.building import build_graph
 from graphengine.errors import GradientError, Problem, UsageError
 from graphengine.executor import Executor
 from graphengine.format.documents import ModelDocument
 from graphengine.graph import Graph
+from graphengine.loading.building import build_graph
 from graphengine.node import Node
 from graphengine.registry import OPS
 

@@ -13,8 +13,6 @@ import numpy as np
 from graphengine import collector
 from graphengine.autodiff import gradient
 from graphengine.binding import as_inputs, bind_sizes, require_inputs
-from graphengine.budget import require_memory
-from graphengine.building import build_graph
 from graphengine.compile.cache import PlanCache
 from graphengine.errors import (
     DataError,
@@ -33,6 +31,8 @@ from graphengine.format.tensors import EXTERNAL_FROM, TensorFiles, write_tensors
 from graphengine.format.writing import dump_model, encode_array, fingerprint
 from graphengine.graph import Graph
 from graphengine.limits import DEFAULT, Limits
+from graphengine.loading.budget import require_memory
+from graphengine.loading.building import build_graph
 from graphengine.notebook import Pictured
 from graphengine.run import Parameters, Run, read_only
 from graphengine.training import Fit, History, Iteration, Solver, Trainer

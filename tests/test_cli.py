@@ -24,7 +24,7 @@ from graphengine.cli.output import array_text, make_streams_forgiving, print_lin
 from graphengine.compile import Plan
 from graphengine.errors import DivergenceError, ExecutionError, InputError, UsageError
 from graphengine.format.writing import dump_model
-from graphengine.functions import shipped_functions
+from graphengine.loading.functions import shipped_functions
 from graphengine.registry import OPS
 from graphengine.view.escaping import escaped
 

@@ -13,7 +13,7 @@ import graphengine as ge
 from graphengine.cli import app
 from graphengine.cli.excerpts import excerpt
 from graphengine.errors import CODES, DivergenceError, ExecutionError, GraphEngineError, Problem, did_you_mean
-from graphengine.explanations import EXPLANATIONS, explained
+from graphengine.reference.explanations import EXPLANATIONS, explained
 
 
 def cli(*arguments, code=0):

@@ -17,8 +17,8 @@ from graphengine.format import dump_model, fingerprint, parse_model
 from graphengine.format.files import write_bytes
 from graphengine.format.schema import model_schema
 from graphengine.format.writing import dump_json
-from graphengine.functions import shipped_functions
 from graphengine.limits import Limits
+from graphengine.loading.functions import shipped_functions
 from graphengine.training.rules import shipped_rules
 
 SCHEMA_FILE = MODELS.parent / "schemas" / "model-1.schema.json"

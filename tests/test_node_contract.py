@@ -8,11 +8,11 @@ from documents import document, model, problem_of
 from pydantic import ValidationError
 
 import graphengine as ge
-from graphengine.catalogue import describe
 from graphengine.graph import infer
 from graphengine.inference import elementwise
 from graphengine.nodes.arithmetic import Add, Mul
 from graphengine.nodes.reductions import Mean
+from graphengine.reference.catalogue import describe
 from graphengine.registry import OPS
 from graphengine.shapes import ArrayType
 

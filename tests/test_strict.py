@@ -12,11 +12,11 @@ import pytest
 from documents import document, linreg, parameter, problem_of, training
 
 import graphengine as ge
-from graphengine.budget import size_text
 from graphengine.format.lexical import lexical_findings
 from graphengine.format.positions import find_positions
 from graphengine.format.strict import parse_json
 from graphengine.limits import Limits
+from graphengine.loading.budget import size_text
 
 
 def findings(data, **limits):

@@ -101,7 +101,7 @@ def _rows(model: Model, inputs: Mapping[str, Any], loss: str, names: list[str], 
     import numpy as np
 
     from graphengine.checking import graph_checks
-    from graphengine.mode import in_training_mode
+    from graphengine.loading.mode import in_training_mode
 
     graphs = {"inference": model.graph, "training": in_training_mode(model.graph)}
     if graphs["training"] is model.graph:

@@ -121,7 +121,7 @@ def schema(
 
     from graphengine.format.files import write_bytes
     from graphengine.format.schema import model_schema
-    from graphengine.functions import shipped_functions
+    from graphengine.loading.functions import shipped_functions
     from graphengine.training.rules import shipped_rules
 
     load_plugins(plugins)

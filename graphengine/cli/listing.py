@@ -15,7 +15,7 @@ from graphengine.cli.plugins import load_plugins
 from graphengine.errors import UsageError, did_you_mean
 
 if TYPE_CHECKING:
-    from graphengine.functions import Function
+    from graphengine.loading.functions import Function
     from graphengine.registry import Op
 
 
@@ -25,7 +25,7 @@ def ops(
     plugins: Plugins = None,
 ) -> None:
     """List all ops and functions with formulas and attributes, or describe one."""
-    from graphengine.functions import shipped_functions
+    from graphengine.loading.functions import shipped_functions
     from graphengine.registry import OPS
 
     load_plugins(plugins)
@@ -43,7 +43,7 @@ def ops(
 
 
 def _described(op: Op | Function) -> dict[str, Any]:
-    from graphengine.catalogue import describe, describe_function
+    from graphengine.reference.catalogue import describe, describe_function
     from graphengine.registry import Op
 
     return describe(op) if isinstance(op, Op) else describe_function(op)

@@ -12,10 +12,10 @@ from threading import Lock
 from typing import Any
 
 from graphengine.binding import bind_sizes
-from graphengine.budget import require_memory
 from graphengine.compile.plan import Plan
 from graphengine.graph import Graph
 from graphengine.limits import Limits
+from graphengine.loading.budget import require_memory
 
 CAPACITY = 32
 NODES_PER_USE = 1000

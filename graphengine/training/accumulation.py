@@ -18,7 +18,7 @@ from graphengine.compile import Plan
 from graphengine.format.documents import FunctionFile, InputDocument
 from graphengine.format.training_documents import TrainingDocument
 from graphengine.graph import Graph
-from graphengine.mode import in_training_mode, with_iteration
+from graphengine.loading.mode import in_training_mode, with_iteration
 from graphengine.recording import Recorder
 from graphengine.shapes import dtype_name
 from graphengine.training.step import (

@@ -28,7 +28,7 @@ from graphengine.format.reading import problems_of
 from graphengine.format.training_documents import TrainingDocument
 from graphengine.format.writing import fingerprint
 from graphengine.graph import Graph
-from graphengine.resolve import dangling_references, loss_problems
+from graphengine.loading.resolve import dangling_references, loss_problems
 from graphengine.shapes import ArrayType
 from graphengine.training.checkpoint import Checkpoints, identity
 from graphengine.training.compiled import CompiledSteps

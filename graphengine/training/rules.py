@@ -14,8 +14,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from graphengine.binding import bind_sizes
-from graphengine.budget import size_text
-from graphengine.building import build_graph
 from graphengine.errors import GraphEngineError, InvalidModelError, Problem, did_you_mean
 from graphengine.executor import Executor
 from graphengine.format.documents import (
@@ -30,9 +28,11 @@ from graphengine.format.documents import (
 from graphengine.format.positions import make_pointer
 from graphengine.format.reading import Source, parse_function, read_bytes, shipped_files
 from graphengine.format.training_documents import SOLVERS, OptimizerDocument
-from graphengine.functions import declaration_problems, is_number, substituted
 from graphengine.graph import Graph
 from graphengine.limits import DEFAULT
+from graphengine.loading.budget import size_text
+from graphengine.loading.building import build_graph
+from graphengine.loading.functions import declaration_problems, is_number, substituted
 from graphengine.shapes import ArrayType, dtype_name, size_value
 from graphengine.values import initial_value
 

@@ -16,7 +16,7 @@ from graphengine.errors import InvalidModelError, Problem, TrainingError
 from graphengine.format.documents import FunctionFile, InputDocument
 from graphengine.format.training_documents import ClippingDocument, OptimizerDocument, TrainingDocument
 from graphengine.graph import Graph, Operand, declared_type
-from graphengine.mode import in_training_mode, with_iteration
+from graphengine.loading.mode import in_training_mode, with_iteration
 from graphengine.recording import Recorder
 from graphengine.shapes import ArrayType
 from graphengine.training.rules import UpdateRule

@@ -17,7 +17,7 @@ import numpy as np
 from graphengine.errors import UsageError
 from graphengine.executor import Executor
 from graphengine.graph import GraphNode, reachable
-from graphengine.mode import in_training_mode, with_iteration
+from graphengine.loading.mode import in_training_mode, with_iteration
 from graphengine.model import Model
 from graphengine.training import Solver
 from graphengine.training.batches import Batches

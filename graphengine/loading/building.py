@@ -6,16 +6,16 @@ import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-from graphengine.budget import memory_problem
 from graphengine.errors import MOST_TOLD, InvalidModelError, Problem
 from graphengine.format.documents import ModelDocument
 from graphengine.format.reading import Source
-from graphengine.functions import Call, Table, expansion_problems, functions_in
 from graphengine.graph import Graph, GraphNode, declared_types, infer_types, topologically_sorted
-from graphengine.inlining import Inlining, function_problems
 from graphengine.limits import DEFAULT, Limits
-from graphengine.mode import with_keys
-from graphengine.resolve import Resolver, dangling_references, loss_problems
+from graphengine.loading.budget import memory_problem
+from graphengine.loading.functions import Call, Table, expansion_problems, functions_in
+from graphengine.loading.inlining import Inlining, function_problems
+from graphengine.loading.mode import with_keys
+from graphengine.loading.resolve import Resolver, dangling_references, loss_problems
 
 
 def build_graph(document: ModelDocument, source: Source | None = None, limits: Limits = DEFAULT) -> Graph:

@@ -17,7 +17,8 @@ import orjson
 from graphengine.errors import Problem, did_you_mean
 from graphengine.format.documents import InputDocument, ModelDocument
 from graphengine.format.positions import make_pointer
-from graphengine.functions import (
+from graphengine.graph import GraphNode, Operand, literal_type
+from graphengine.loading.functions import (
     Call,
     Function,
     Table,
@@ -26,8 +27,7 @@ from graphengine.functions import (
     declaration_problems,
     substituted,
 )
-from graphengine.graph import GraphNode, Operand, literal_type
-from graphengine.resolve import Resolver
+from graphengine.loading.resolve import Resolver
 from graphengine.shapes import ArrayType, dtype_name, mismatch
 
 

@@ -19,8 +19,8 @@ from graphengine.format.documents import ModelDocument, NodeDocument
 from graphengine.format.positions import make_pointer
 from graphengine.format.reading import problems_of
 from graphengine.format.training_documents import TrainingDocument
-from graphengine.functions import DOMAIN, VERSION, Call, Function, Table, shipped_functions
 from graphengine.graph import Graph, GraphNode, Operand
+from graphengine.loading.functions import DOMAIN, VERSION, Call, Function, Table, shipped_functions
 from graphengine.node import Node
 from graphengine.registry import CORE, OPS, OPSET_VERSION, Op, domain_of
 

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from pydantic import ValidationError
 
-from graphengine.functions import Function
 from graphengine.graph import infer
 from graphengine.inference import along_axis, elementwise, probed, reduction
+from graphengine.loading.functions import Function
 from graphengine.registry import Op
 from graphengine.shapes import ArrayType, dtype_name
 
