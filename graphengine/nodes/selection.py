@@ -19,19 +19,21 @@ from graphengine.registry import register
 from graphengine.shapes import ArrayType, DTypeName, broadcast_shapes, dtype_name, shape_text, total
 
 Width = Annotated[int, Field(ge=0)]
+Bound = int | tuple[int | None, ...] | None
 
 
 @register("slice")
 class Slice(Node):
-    """Every `step`-th part of x from `start` to before `stop` along one axis, z = x[start:stop:step].
+    """Every `step`-th part of x from `start` to before `stop` along an axis, z = x[start:stop:step].
 
-    As Python slices: None is the end in the direction of the step, and what lies outside of x is left out. A view.
+    As Python slices: None is the end in the direction of the step, and what lies outside of x is left out. A list of
+    axes takes for the other attributes a list of as many numbers, or one for all. A view.
     """
 
-    start: int | None = None
-    stop: int | None = None
-    step: int = 1
-    axis: int = 0
+    start: Bound = None
+    stop: Bound = None
+    step: int | tuple[int, ...] = 1
+    axis: int | tuple[int, ...] = 0
 
     def infer(self, x):
         return ArrayType(sliced(x.shape, self), x.dtype)
@@ -47,10 +49,10 @@ class Slice(Node):
 class SliceAdd(Node):
     """x with `updates` added where the op `slice` with the same attributes selects."""
 
-    start: int | None = None
-    stop: int | None = None
-    step: int = 1
-    axis: int = 0
+    start: Bound = None
+    stop: Bound = None
+    step: int | tuple[int, ...] = 1
+    axis: int | tuple[int, ...] = 0
 
     def infer(self, x, updates):
         return added(x, updates, sliced(x.shape, self))
@@ -265,7 +267,16 @@ class Pad(Node):
 
 def place(node, rank):
     """The index of what a slice selects in an array of `rank` dimensions."""
-    return (*[slice(None)] * (node.axis % rank), slice(node.start, node.stop, node.step))
+    axes = normalized_axes(node.axis, rank)
+    bounds = {name: getattr(node, name) for name in ("start", "stop", "step")}
+    for name, bound in bounds.items():
+        if isinstance(bound, tuple) and (isinstance(node.axis, int) or len(bound) != len(axes)):
+            raise ValueError(f"{name} {bound} has not one number for each axis in {node.axis}")
+    parts = (bound if isinstance(bound, tuple) else (bound,) * len(axes) for bound in bounds.values())
+    cuts = dict(zip(axes, map(slice, *parts), strict=True))
+    if any(cut.step == 0 for cut in cuts.values()):
+        raise ValueError("the step of a slice must not be 0")
+    return tuple(cuts.get(axis, slice(None)) for axis in range(rank))
 
 
 def flat_places(shape, axis, indices):
@@ -279,15 +290,15 @@ def flat_places(shape, axis, indices):
 
 def sliced(shape, node):
     """The shape that a slice of `shape` has; a symbolic size stays known only where all of it is taken."""
-    if not node.step:
-        raise ValueError("the step of a slice must not be 0")
-    (axis,) = normalized_axes(node.axis, len(shape))
-    size, whole = shape[axis], node.stop is None and not node.start and node.step == 1
+    return tuple(sliced_size(*pair) for pair in zip(shape, place(node, len(shape)), strict=True))
+
+
+def sliced_size(size, cut):
+    """How many places of an axis a slice takes."""
     if isinstance(size, int):
-        size = len(range(*slice(node.start, node.stop, node.step).indices(size)))
-    elif not whole:
-        size = None
-    return (*shape[:axis], size, *shape[axis + 1 :])
+        return len(range(size)[cut])
+    forward, backward = cut.step in (None, 1) and not cut.start, cut.step == -1 and cut.start in (None, -1)
+    return size if cut.stop is None and (forward or backward) else None
 
 
 def part_sizes(size, cuts):

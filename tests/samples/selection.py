@@ -11,8 +11,22 @@ SLICES = [
     ({"start": 1, "stop": 9, "step": 2, "axis": 1}, (2, 4, 3)),
     ({"start": 2, "stop": 1}, (3, 2)),
     ({"stop": 2}, (0, 3)),
+    ({"start": [None, 1], "stop": [-1, None], "axis": [-1, 0]}, (3, 4)),
+    ({"start": [-1, 0, 2], "step": [-1, 2, -2], "axis": [0, 1, -1]}, (4, 2, 3)),
+    ({"start": 1, "axis": [0, 2]}, (2, 1, 3)),
 ]
-SLICED = [np.s_[:], np.s_[1:], np.s_[:, :-1], np.s_[:, ::-2], np.s_[:, 1::2], np.s_[2:1], np.s_[:2]]
+SLICED = [
+    np.s_[:],
+    np.s_[1:],
+    np.s_[:, :-1],
+    np.s_[:, ::-2],
+    np.s_[:, 1::2],
+    np.s_[2:1],
+    np.s_[:2],
+    np.s_[1:, :-1],
+    np.s_[::-1, ::2, ::-2],
+    np.s_[1:, :, 1:],
+]
 GATHERED = [
     (0, (3,), integers(2, 0, 2, -1)),
     (1, (2, 3), np.array([[2, 0], [1, 1]])),
@@ -62,8 +76,12 @@ def adding(rows, taken):
 
 
 def slice_(x, start=None, stop=None, step=1, axis=0):
-    """By the indices that Python's range gives."""
-    return np.take(x, range(x.shape[axis])[start:stop:step], axis)
+    """By the indices that Python's range gives, one axis after the other."""
+    axes = axis if isinstance(axis, tuple) else (axis,)
+    bounds = [each if isinstance(each, tuple) else (each,) * len(axes) for each in (start, stop, step)]
+    for number, first, last, by in zip(axes, *bounds, strict=True):
+        x = np.take(x, range(x.shape[number])[first:last:by], number)
+    return x
 
 
 def gather(x, indices, axis):
