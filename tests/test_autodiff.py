@@ -308,6 +308,8 @@ def check_second_derivative(first, name, values):
 
 SYMBOLIC = [
     ("slice", {"start": [1, -1], "step": [1, -2], "axis": [0, -1]}, [["N", "M"]]),
+    ("pad", {"pad_width": [[1, 0], [0, 2]]}, [["N", "M"]]),
+    ("pad", {"pad_width": [[1, 0], [0, 2]], "mode": "reflect"}, [["N", "M"]]),
 ]
 
 

@@ -112,6 +112,13 @@ def test_an_index_that_occurs_twice_adds_twice():
         ({"z": ("gather", ["a", "b"], {"axis": 0})}, {"a": [3], "b": [2]}, "indices must be integers"),
         ({"z": ("squeeze", ["a"], {"axis": 0})}, {"a": ["N"]}, "not of size 1"),
         ({"z": ("pad", ["a"], {"pad_width": [[1, 1]]})}, {"a": [2, 2]}, "a pair for each of 2 axes"),
+        ({"z": ("pad", ["a"], {"pad_width": [[1, 0]], "mode": "wrap"})}, {"a": [0]}, "holds nothing to fill a margin"),
+        (
+            {"z": ("pad", ["a"], {"pad_width": [[1, 0]], "mode": "edge", "constant_values": 1.0})},
+            {"a": [2]},
+            "constant_values are for mode 'constant', not 'edge'",
+        ),
+        ({"z": ("unpad", ["a"], {"pad_width": [[1, 1]], "mode": "edge"})}, {"a": [2]}, "too wide for shape (2,)"),
         ({"z": ("tile", ["a"], {"reps": [-1]})}, {"a": [2]}, "greater than or equal to 0"),
     ],
 )

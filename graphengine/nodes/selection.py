@@ -18,7 +18,6 @@ from graphengine.nodes.shaping import quotient
 from graphengine.registry import register
 from graphengine.shapes import ArrayType, DTypeName, broadcast_shapes, dtype_name, shape_text, total
 
-Width = Annotated[int, Field(ge=0)]
 Bound = int | tuple[int | None, ...] | None
 
 
@@ -237,32 +236,6 @@ class Split(Node):
 
     def backward(self, grads):
         return Concat(axis=self.axis)(*grads)
-
-
-@register("pad", numpy=np.pad)
-class Pad(Node):
-    """x with `pad_width` = [[before, after], ...] further places along each axis, filled with `constant_values`."""
-
-    pad_width: tuple[tuple[Width, Width], ...]
-    constant_values: float = 0.0
-
-    def infer(self, x):
-        if len(self.pad_width) != len(x.shape):
-            raise ValueError(f"pad_width {self.pad_width} must have a pair for each of {len(x.shape)} axes")
-        sizes = zip(x.shape, self.pad_width, strict=True)
-        return ArrayType(tuple(total((size, *widths)) for size, widths in sizes), x.dtype)
-
-    def forward(self, x):
-        sizes = list(zip(x.shape, self.pad_width, strict=True))
-        z = np.full([before + size + after for size, (before, after) in sizes], self.constant_values, x.dtype)
-        z[tuple(slice(before, before + size) for size, (before, _) in sizes)] = x
-        return z
-
-    def backward(self, grad):
-        for axis, (before, after) in enumerate(self.pad_width):
-            if before or after:
-                grad = Slice(start=before, stop=-after or None, axis=axis)(grad)
-        return grad
 
 
 def place(node, rank):

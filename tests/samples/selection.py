@@ -49,12 +49,6 @@ SPLIT = shaped(
     ]
 )
 CUT = shaped([({"indices_or_sections": [1]}, (3,)), ({"indices_or_sections": [1, 1, 9], "axis": 1}, (2, 3))])
-PADDED = [
-    ({"pad_width": [[1, 2]]}, (3,)),
-    ({"pad_width": [[0, 0], [1, 0]], "constant_values": 2.5}, (2, 3)),
-    ({"pad_width": [[2, 1], [0, 3]]}, (0, 3)),
-    ({"pad_width": []}, ()),
-]
 HOT = [
     ({"depth": 3}, (integers(2, -3),)),
     ({"depth": 3}, (np.array(1),)),
@@ -151,9 +145,4 @@ TABLE = {
     "concat": Samples(several(CONCATENATED), concat, known_sizes=False),
     "stack": Samples(several(STACKED), lambda *xs, axis: np.moveaxis(np.array(xs), 0, axis)),
     "split": Samples([*SPLIT, *CUT], split, known_sizes=False),
-    "pad": Samples(
-        shaped(PADDED),
-        lambda x, pad_width, constant_values=0: np.pad(x, pad_width or 0, constant_values=constant_values),
-        known_sizes=False,
-    ),
 }
