@@ -152,6 +152,16 @@ def test_the_product_with_the_hessian_is_the_difference_of_gradients():
         np.testing.assert_allclose(objective.hessian_product(x, direction), expected, rtol=1e-7)
 
 
+@pytest.mark.parametrize("method", ["lbfgs", "trust-constr", "least_squares"])
+def test_a_parameter_that_nothing_depends_on_stays_and_has_no_standard_error(method):
+    model = make({"r": ("sub", ["p", 3.0]), "loss": ("square", ["r"])}, parameters={"p": 1.0, "unused": [1.0, 2.0]})
+    residual = {"residual": "r"} if method == "least_squares" else {}
+    model.train({}, loss="loss", optimizer={"type": method, **residual})
+    assert model.parameters["p"] == pytest.approx(3.0, rel=1e-12)
+    assert model.parameters["unused"].tolist() == [1.0, 2.0]
+    assert np.isnan(model.fit({}, residual="r").standard_errors["unused"]).all()
+
+
 def test_values_of_the_same_gradient_get_each_their_own_column():
     nodes = {"ab": ("add", ["a", "b"]), "r": ("sub", ["y", "ab"]), "s": ("square", ["r"]), "loss": ("sum", ["s"])}
     model = make(nodes, inputs={"y": ["N"]}, parameters={"a": 0.0, "b": 1.0})

@@ -18,8 +18,11 @@ from graphengine.shapes import dtype_name
 WEIGHTED = "weighted"
 
 
-def weighted(graph: Graph, weights: Sequence[tuple[str, str]]) -> Graph:
-    """The graph of the scalar sum over pairs of sum(value * weight); the weights are new inputs of these names."""
+def weighted(graph: Graph, weights: Sequence[tuple[str, str]], wrt: Sequence[str] = ()) -> Graph:
+    """The graph of the scalar sum over pairs of sum(value * weight); the weights are new inputs of these names.
+
+    It has the values `wrt` even if the sum does not depend on them.
+    """
     kinds = {name: graph.types[value] for value, name in weights}
     inputs = {name: InputDocument(shape=list(kind.shape), dtype=dtype_name(kind.dtype)) for name, kind in kinds.items()}  # type: ignore[arg-type]
     whole = graph.derive(graph.nodes, graph.outputs, {**graph.types, **kinds}, inputs={**graph.inputs, **inputs})
@@ -31,12 +34,12 @@ def weighted(graph: Graph, weights: Sequence[tuple[str, str]]) -> Graph:
         term = recorder.apply("sum", (product,), {}) if product.ndim else product
         total = term if total is None else recorder.apply("add", (total, term), {})
     assert total is not None
-    return pruned(recorder, {WEIGHTED: total.name}, f"weighted sum of values of {graph.name}", keep=inputs)
+    return pruned(recorder, {WEIGHTED: total.name}, f"weighted sum of values of {graph.name}", keep=(*inputs, *wrt))
 
 
 def transposed_product(graph: Graph, value: str, wrt: Sequence[str], weight: str) -> Graph:
     """The graph of J'u: its outputs are one for each of `wrt`, in order; u is the input `weight`."""
-    return gradient(weighted(graph, [(value, weight)]), of=WEIGHTED, wrt=wrt)
+    return gradient(weighted(graph, [(value, weight)], wrt), of=WEIGHTED, wrt=wrt)
 
 
 def directional(graph: Graph, value: str, wrt: Sequence[str], weight: str, directions: Sequence[str]) -> Graph:
@@ -62,4 +65,4 @@ def curvature(graph: Graph, loss: str, wrt: Sequence[str], directions: Sequence[
     """
     slope = gradient(graph, of=loss, wrt=wrt)
     pairs = list(zip(slope.outputs.values(), directions, strict=True))
-    return gradient(weighted(slope, pairs), of=WEIGHTED, wrt=wrt)
+    return gradient(weighted(slope, pairs, wrt), of=WEIGHTED, wrt=wrt)

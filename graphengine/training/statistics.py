@@ -127,7 +127,8 @@ def with_sum_of_squares(graph: Graph, residual: str) -> Graph:
     recorder.enter(residual)
     square = recorder.apply("square", (recorder.symbol(residual),), {})
     total = recorder.apply("sum", (square,), {}) if square.ndim else square
-    return pruned(recorder, {**graph.outputs, SUM_OF_SQUARES: total.name}, f"least squares of {residual}")
+    outputs = {**graph.outputs, SUM_OF_SQUARES: total.name}
+    return pruned(recorder, outputs, f"least squares of {residual}", keep=graph.parameters)
 
 
 def squared_residual(graph: Graph, loss: str) -> str | None:
