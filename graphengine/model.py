@@ -221,7 +221,10 @@ class Model(Pictured):
         return trainer.history
 
     def iterate(self, data: Any = None, **overrides: Any) -> Iterator[Iteration]:
-        """The training of `train` as a generator, one row after each update; it may be left at any time."""
+        """The training of `train` as a generator, one row after each update.
+
+        It may be left at any time: the model then has the values after the last row that was given.
+        """
         return self.trainer(data, **overrides).iterate()
 
     def trainer(

@@ -1,6 +1,10 @@
 """Solvers of SciPy and least-squares fits: certified values, derivatives, what is refused."""
 
+import os
+import signal
+import subprocess
 import sys
+import threading
 
 import numpy as np
 import pytest
@@ -204,11 +208,72 @@ def test_max_iterations_stops_a_minimiser(method):
     assert len(rosenbrock(type=method).train({}, max_iterations=4)) == 4
 
 
-def test_the_metrics_of_a_solver_are_those_of_its_end():
+def test_metrics_are_computed_after_each_step_of_a_solver():
     model = ge.load(MODELS / "softmax_iris.json")
-    (check,) = model.train(metrics={"right": "accuracy"}, max_iterations=5).checks
-    assert check.values == {"right": model.forward(model.load_data())["accuracy"]}
-    assert check.iteration == 5
+    rows, accuracies = [], []
+    for row in model.iterate(metrics={"right": "accuracy"}, max_iterations=5):
+        rows.append(row)
+        accuracies.append(model.forward(model.load_data())["accuracy"])
+    checks = model.train(metrics={"right": "accuracy"}, max_iterations=1).checks
+    assert len(rows) == 5
+    again = ge.load(MODELS / "softmax_iris.json").train(metrics={"right": "accuracy"}, max_iterations=5)
+    assert [check.values["right"] for check in again.checks] == accuracies
+    assert [check.iteration for check in checks] == [1]
+
+
+@pytest.mark.parametrize("method", ["lbfgs", "trust-constr", "least_squares"])
+def test_a_solver_gives_each_step_when_it_is_made_and_may_be_left(method):
+    residual = {"residual": "r"} if method == "least_squares" else {}
+    section = {"loss": "loss", "optimizer": {"type": method, **residual}}
+    left, stopped, threads = saturation(), saturation(), threading.active_count()
+    trainer = left.trainer(LINE, **section)
+    for row in trainer.iterate():
+        assert row == trainer.history.last
+        assert row.iteration == len(trainer.history)
+        assert row.parameters == dict(left.parameters)
+        if row.iteration == 3:
+            break
+    assert threading.active_count() == threads
+    assert list(stopped.train(LINE, max_iterations=3, **section)) == list(trainer.history)
+    assert dict(stopped.parameters) == dict(left.parameters)
+
+
+def test_what_goes_wrong_in_a_solver_is_raised_where_it_is_iterated():
+    model = make({"q": ("log", ["p"])}, {"loss": "q"}, parameters={"p": -1.0})
+    with pytest.raises(ge.errors.DivergenceError, match="no solver can begin there"):
+        next(model.iterate({}, loss="loss", optimizer={"type": "lbfgs"}))
+
+
+def test_an_interrupt_ends_a_solver_and_leaves_the_last_step():
+    @ge.register("test.interrupting")
+    class Interrupting(ge.Node):
+        """The identity; its fifth call by a solver meets a Ctrl-C."""
+
+        def forward(self, x):
+            calls.append((threading.current_thread(), float(x)))
+            if sum(thread is not threading.main_thread() for thread, _ in calls) == 5:
+                os.kill(os.getpid(), signal.SIGINT)
+            return x * 1.0
+
+        def backward(self, grad):
+            return grad
+
+    calls, threads = [], threading.active_count()
+    content = document({"i": ("test.interrupting", ["p"]), "q": ("square", ["i"]), "loss": ("exp", ["q"])})
+    content |= {"opset_imports": {"core": 1, "test": 1}, "parameters": {"p": parameter(1.5)}}
+    model = ge.Model.from_dict(content)
+    trainer = model.trainer({}, loss="out", optimizer={"type": "lbfgs"})
+    with pytest.raises(KeyboardInterrupt):
+        list(trainer.iterate())
+    assert threading.active_count() == threads
+    assert sum(thread is not threading.main_thread() for thread, _ in calls) < 8
+    assert trainer.history.last.parameters == dict(model.parameters)
+
+
+def test_a_solver_that_is_never_asked_again_lets_python_end():
+    script = "import sys, graphengine as ge\nrows = ge.load(sys.argv[1]).iterate()\nprint(next(rows).iteration)"
+    command = [sys.executable, "-c", script, str(MODELS / "misra1a.json")]
+    assert subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout == "1\n"
 
 
 def test_max_iterations_stops_a_fit_before_it_converges():
@@ -267,6 +332,11 @@ def test_a_loss_with_state_needs_an_update_rule():
     content["state"] = {"count": {"shape": [], "initializer": {"type": "zeros"}, "update": "loss"}}
     with pytest.raises(ge.errors.TrainingError, match=r"depends on the parameters alone, and 'count' does not"):
         ge.Model.from_dict(content).train({}, loss="loss", optimizer={"type": "lbfgs"})
+
+
+def test_data_that_a_solver_does_not_look_at_is_refused():
+    with pytest.raises(ge.errors.TrainingError, match=r"GE602: 'validation_data' means nothing to the solver 'lbfgs'"):
+        rosenbrock(type="lbfgs").train({}, validation_data={})
 
 
 def test_a_solver_has_no_training_step():

@@ -226,4 +226,5 @@ def test_max_seconds_stops_a_training():
 def test_max_seconds_stops_a_solver():
     content = document({"q": ("square", ["p"]), "r": ("exp", ["q"])}, {"loss": "r"}, parameters={"p": 2.0})
     model = ge.Model.from_dict(content)
-    assert len(model.train({}, loss="loss", optimizer={"type": "lbfgs"}, max_seconds=1e-9)) == 1
+    history = model.train({}, loss="loss", optimizer={"type": "lbfgs"}, max_seconds=1e-9)
+    assert (len(history), history.stopped) == (1, "the time is up (1e-09 s)")

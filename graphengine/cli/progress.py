@@ -41,7 +41,11 @@ def train(trainer: Trainer | Solver, *, quiet: bool, log: Path | None = None) ->
 
 def _how_to_go_on(trainer: Trainer | Solver) -> str:
     """Save what there is, and say where."""
+    from graphengine.training import Solver
+
     done = f"interrupted after iteration {len(trainer.history)}"
+    if isinstance(trainer, Solver):
+        return f"{done}; end a solver by --max-iterations or training.max_seconds, and --save keeps what it has"
     if trainer.checkpoints is None:
         return f"{done}; with --checkpoint FOLDER a training can be interrupted without loss"
     trainer.save_checkpoint()

@@ -196,8 +196,11 @@ class Declaration:
         """The training of `values`, ready to run; raises as `section` and `rule`."""
         training = self.section(overrides, has_validation=validation is not None)
         if training.optimizer.is_solver and update_rule is None and self._given_rule is None:
+            solver = f"the solver '{training.optimizer.type}'"
             if saving.folder is not None:
-                raise TrainingError(f"the solver '{training.optimizer.type}' writes no checkpoints")
+                raise TrainingError(f"{solver} writes no checkpoints")
+            if validation is not None:
+                raise TrainingError(f"'validation_data' means nothing to {solver}")
             return self._solver(self.graph, values, data, training)
         rule = self.rule(training, update_rule)
         declared = training.validation.data if training.validation else None

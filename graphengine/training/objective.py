@@ -5,7 +5,7 @@ The functions are compiled plans of the model graph, of its gradient, and of the
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -22,9 +22,17 @@ Vector = np.ndarray[Any, np.dtype[np.float64]]
 
 
 class Objective:
-    """The loss and its gradient as functions of a vector."""
+    """The loss and its gradient as functions of a vector; `before` each evaluation is called, and may end it all."""
 
-    def __init__(self, graph: Graph, values: Mapping[str, Any], data: Mapping[str, Any], loss: str) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        values: Mapping[str, Any],
+        data: Mapping[str, Any],
+        loss: str,
+        before: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._before = before
         self.names = list(graph.trainable)
         shapes = {name: np.shape(array) for name, array in data.items()}
         self.graph = graph.with_sizes(bind_sizes(shapes, graph.types))
@@ -51,6 +59,7 @@ class Objective:
 
     def run(self, plan: Plan, x: Vector, **more: Any) -> list[Any]:
         """The outputs of a plan at a point."""
+        self._before()
         return list(plan.run({**self._fixed, **self.split(x), **more}).values())
 
     def __call__(self, x: Vector) -> tuple[float, Vector]:

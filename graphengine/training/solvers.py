@@ -1,6 +1,7 @@
 """Training by a solver of SciPy (the extra `fit`) instead of an update rule: on all samples, until it converges.
 
-A `Solver` has what a `Trainer` has: chunks, a history, the data. An iteration is a step that the solver accepted.
+A `Solver` has what a `Trainer` has: chunks, a history, the data. An iteration is a step that the solver accepted; it
+is told as soon as it is made, and what is told may be left at any time.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from graphengine.training.batches import Batches
 from graphengine.training.history import SMALL, History, Iteration
 from graphengine.training.least_squares import EPSILON, polished, solved
 from graphengine.training.objective import Objective, Residuals, Vector
+from graphengine.training.turns import Turn, in_turns
 from graphengine.training.validation import Evaluation
 
 MOST_ITERATIONS = 15_000
@@ -58,7 +60,9 @@ class Solver:
         whole = self.batches.whole()
         if whole is None:
             raise TrainingError(f"the solver '{training.optimizer.type}' needs all samples as one batch in memory")
-        self.objective = Objective(graph, values, whole, graph.value_name(training.loss))
+        self._turn = Turn()
+        loss = graph.value_name(training.loss)
+        self.objective = Objective(graph, values, whole, loss, before=lambda: self._turn.check())
         self._metrics = Evaluation(graph, whole, training.metrics) if training.metrics else None
         small = sum(np.size(values[name]) for name in graph.trainable) <= SMALL
         self.history = History(1, graph.trainable if small else ())
@@ -77,28 +81,30 @@ class Solver:
         """Nothing: a solver begins again, and soon is where it was."""
 
     def iterate(self) -> Iterator[Iteration]:
-        """The rows of a training that runs as a whole before the first of them."""
-        for _ in self.chunks():
-            yield from self.history
+        """The same as `chunks`: a row after each step, with the model's values those after it."""
+        return self.chunks()
 
     def chunks(self) -> Iterator[Iteration]:
-        """Run the solver to its end, then give the last row.
+        """Run the solver to its end, giving a row after each step.
 
         Raises
         ------
         DivergenceError
             GE601 if the loss is not finite where the solver starts.
         """
-        start = self.objective.vector(self.values)
+        return in_turns(self._run)
+
+    def _run(self, turn: Turn) -> None:
+        self._turn = turn
         self._deadline = time.monotonic() + (self.training.max_seconds or math.inf)
+        start = self.objective.vector(self.values)
         loss, slope = self.objective(start)
         if not (math.isfinite(loss) and np.isfinite(slope).all()):
             message = f"the loss or its gradient is not finite at the start ({loss}): no solver can begin there"
             raise DivergenceError(message, iteration=1, epoch=1, hint="start from other values")
         self._before, self._at = (loss, float(np.linalg.norm(slope))), start
-        run = _METHODS[self.training.optimizer.type]
         try:
-            run(self, start)
+            _METHODS[self.training.optimizer.type](self, start)
         except _EnoughError:
             self.converged = False
         except (ValueError, np.linalg.LinAlgError) as error:  # what SciPy makes of numbers that are not finite
@@ -106,24 +112,27 @@ class Solver:
             raise DivergenceError(f"the solver stopped at step {step}: {error}", iteration=step, epoch=step) from error
         if not len(self.history):  # the start is the solution
             self._record(start)
-        if self._metrics:
-            self.history.add_check(self._metrics(self.values))
-        yield self.history.last
 
     def _accept(self, x: Vector) -> None:
         """Take a step of the solver into the history and the model."""
         if np.array_equal(x, self._at):
             return
         self._record(x)
-        if len(self.history) >= self.total_iterations or time.monotonic() > self._deadline:
+        if len(self.history) >= self.total_iterations:
+            raise _EnoughError
+        if time.monotonic() > self._deadline:
+            self.history.stopped = f"the time is up ({self.training.max_seconds:g} s)"
             raise _EnoughError
 
     def _record(self, x: Vector) -> None:
         parameters = self.objective.split(np.array(x))
+        loss, slope = self.objective(x)
         self.values.update(parameters)
         self.history.add((*self._before, *(parameters.values() if self._recording else ())))
-        loss, slope = self.objective(x)
         self._before, self._at = (loss, float(np.linalg.norm(slope))), np.array(x)
+        if self._metrics:
+            self.history.add_check(self._metrics(self.values))
+        self._turn.hand_over(self.history.last)
 
     # ------------------------------------------------------------ methods
 
