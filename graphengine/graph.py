@@ -5,8 +5,7 @@ One class serves the model's graph, its gradient and its training step; each can
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from operator import itemgetter
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Any, NamedTuple, TypeAlias, cast
 
 import numpy as np
 
-from graphengine.errors import InvalidModelError, Problem, UsageError, did_you_mean
+from graphengine.errors import MOST_TOLD, InvalidModelError, Problem, UsageError, did_you_mean
 from graphengine.format.documents import InputDocument, ModelDocument, NodeDocument, ParameterDocument, StateDocument
 from graphengine.format.files import write_bytes
 from graphengine.format.writing import dump_model
@@ -275,57 +274,29 @@ def topologically_sorted(nodes: list[GraphNode]) -> tuple[GraphNode, ...]:
     InvalidModelError
         GE214, naming the nodes on a short cycle of each group of nodes that form cycles.
     """
-    import networkx as nx  # the slowest import of all, needed only here
+    from graphengine import sorting  # networkx is the slowest import of all, needed only here
 
     nodes = sorted(nodes, key=itemgetter(0))
-    position: dict[Any, int] = {node[0]: index for index, node in enumerate(nodes)}
-    graph = nx.DiGraph()
-    graph.add_nodes_from(range(len(nodes)))
-    graph.add_edges_from(_edges(nodes, position))
+    graph = sorting.Readers(len(nodes), _reads(nodes))
     try:
-        return tuple([nodes[index] for index in nx.topological_sort(graph)])
-    except nx.NetworkXUnfeasible:
-        raise InvalidModelError(_cycle_problems(graph, nodes)) from None
-    finally:
-        graph.clear()  # its views refer to it in a circle, and would keep it until the collector comes
+        return tuple([nodes[index] for index in graph.order()])
+    except sorting.CyclicError:
+        cycles = graph.cycles(MOST_TOLD + 1)
+    raise InvalidModelError(_cycle_problem([nodes[index].id for index in cycle]) for cycle in cycles)
 
 
-def _edges(nodes: list[GraphNode], position: Mapping[Any, int]) -> Iterator[tuple[int, int]]:
-    for index, (_, _, _, operands) in enumerate(nodes):
-        for operand in operands:
-            if operand in position:
-                yield position[operand], index
-            elif type(operand) is str and ":" in operand:
-                yield position[operand.partition(":")[0]], index
+def _reads(nodes: list[GraphNode]) -> Iterator[Collection[int]]:
+    """For each node the positions of those it reads."""
+    position: dict[Any, int] = {node[0]: index for index, node in enumerate(nodes)}
+    for _, _, _, operands in nodes:
+        found = {position[operand] for operand in operands if operand in position}
+        if len(found) < len(operands):
+            found.update(
+                position[operand.partition(":")[0]] for operand in operands if type(operand) is str and ":" in operand
+            )
+        yield found
 
 
-def _cycle_problems(graph: Any, nodes: list[GraphNode]) -> list[Problem]:
-    import networkx as nx
-
-    problems = []
-    for group in nx.strongly_connected_components(graph):
-        start = min(group)
-        if len(group) == 1 and not graph.has_edge(start, start):
-            continue
-        cycle = _shortest_cycle(graph, start)
-        names = [nodes[index].id for index in cycle]
-        shown = names if len(names) <= 12 else [*names[:6], f"... {len(names) - 11} more ...", *names[-5:]]
-        problems.append(Problem("GE214", f"nodes form a cycle: {' -> '.join(shown)}", node=names[0]))
-    return problems
-
-
-def _shortest_cycle(graph: Any, start: int) -> list[int]:
-    """The shortest way from a node back to itself, along the edges."""
-    import networkx as nx
-
-    before = {start: start}
-    last = start
-    for node, last in itertools.chain([(start, start)], nx.bfs_edges(graph, start)):
-        before[last] = node
-        if graph.has_edge(last, start):
-            break
-    way = [start]
-    while last != start:
-        way.append(last)
-        last = before[last]
-    return [start, *way[:0:-1], start]
+def _cycle_problem(names: list[str]) -> Problem:
+    shown = names if len(names) <= 12 else [*names[:6], f"... {len(names) - 11} more ...", *names[-5:]]
+    return Problem("GE214", f"nodes form a cycle: {' -> '.join(shown)}", node=names[0])

@@ -33,7 +33,7 @@ ORDER = [
     ("inference",),
     ("shapes", "limits"),
     ("notebook",),
-    ("extras", "collector"),
+    ("extras", "collector", "sorting"),
     ("errors",),
     ("version",),
 ]
