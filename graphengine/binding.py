@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -40,6 +41,34 @@ def as_inputs(graph: Graph, given: Mapping[str, Any]) -> dict[str, Any]:
             raise InputError(f"graph '{graph.name}' has no input '{name}'", code="GE402", hint=hint)
     types = graph.types
     return {name: as_input(name, value, types[name]) for name, value in given.items()}
+
+
+def by_input(graph: Graph, given: Any, named: Mapping[str, Any] | None = None) -> Mapping[str, Any]:
+    """Values by input: those of a mapping, or the columns of a table that are inputs; `named` take their place.
+
+    A table is whatever gives a column for a name: a frame of pandas or polars, a table of Arrow.
+
+    Raises
+    ------
+    InputError
+        GE401 if it has no column for any input.
+    """
+    if given is None:
+        return named or {}
+    if not isinstance(given, Mapping):
+        given = _columns(graph, given)
+    return {**given, **named} if named else given
+
+
+def _columns(graph: Graph, table: Any) -> dict[str, Any]:
+    columns = {}
+    for name in graph.inputs:
+        with suppress(Exception):  # each library of tables has an error of its own for a missing column
+            columns[name] = table[name]
+    if graph.inputs and not columns:
+        message = f"the {type(table).__name__} has no column for an input: {', '.join(graph.inputs)}"
+        raise InputError(message, code="GE401", hint="pass a mapping: {input: values}")
+    return columns
 
 
 def require_inputs(graph: Graph, given: Mapping[str, Any], needed: Iterable[str]) -> None:

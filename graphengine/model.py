@@ -12,7 +12,7 @@ import numpy as np
 
 from graphengine import collector
 from graphengine.autodiff import gradient
-from graphengine.binding import as_inputs, bind_sizes, require_inputs
+from graphengine.binding import as_inputs, bind_sizes, by_input, require_inputs
 from graphengine.compile.cache import PlanCache
 from graphengine.errors import (
     DataError,
@@ -125,8 +125,10 @@ class Model(Pictured):
         """A sha256 of what the file means: formatting, order of nodes, names and descriptions do not count."""
         return fingerprint(self.document)
 
-    def forward(self, inputs: Mapping[str, Any] | None = None, /, **named: Any) -> Run:
-        """Evaluate the whole graph. Inputs are given by name, as keywords or as one mapping.
+    def forward(self, inputs: Any = None, /, **named: Any) -> Run:
+        """Evaluate the whole graph. Inputs are given by name, as keywords, as one mapping, or as one table.
+
+        A table has a column for each input: a frame of pandas or polars, a table of Arrow. What else it has is left.
 
         Raises
         ------
@@ -135,11 +137,11 @@ class Model(Pictured):
         ExecutionError
             If a node fails.
         """
-        return Run(self, as_inputs(self.graph, {**(inputs or {}), **named}))
+        return Run(self, as_inputs(self.graph, by_input(self.graph, inputs, named)))
 
     def predict(
         self,
-        inputs: Mapping[str, Any] | None = None,
+        inputs: Any = None,
         /,
         *,
         outputs: Iterable[str] | None = None,
@@ -147,7 +149,7 @@ class Model(Pictured):
     ) -> dict[str, Any]:
         """The asked outputs by public name; only what they depend on runs, and only those inputs are needed.
 
-        Without `outputs`, all outputs that can be computed from the given inputs.
+        Inputs are given as for `forward`. Without `outputs`, all outputs that can be computed from them.
 
         Raises
         ------
@@ -156,7 +158,7 @@ class Model(Pictured):
         UsageError
             GE402 if there is no such output.
         """
-        given = as_inputs(self.graph, {**(inputs or {}), **named})
+        given = as_inputs(self.graph, by_input(self.graph, inputs, named))
         purpose = ("outputs", None if outputs is None else tuple(outputs))
         plan = self.plans.find(purpose, given)
         if plan is None:
@@ -200,7 +202,7 @@ class Model(Pictured):
         """Train as the file's training section says, and return the history.
 
         `data` is the name of a data source of the file, a mapping from inputs to arrays, or a table with a column for
-        each input (a frame of pandas or polars, a table of Arrow). Keywords replace keys of the
+        each input, as for `forward`. Keywords replace keys of the
         training section; `learning_rate` replaces that of the optimizer, `update_rule` (a rule file) its rule.
         `validation_data`, in the same forms as `data`, takes the place of what the section says of validation data.
         `checkpoints` is a folder for what the training needs to go on if it is interrupted; with `resume` it goes on

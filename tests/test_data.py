@@ -508,6 +508,31 @@ def test_a_table_without_a_column_is_told(make):
         regression().train(make({"x": [1.0]}))
 
 
+@pytest.mark.parametrize("make", [pandas.DataFrame, polars.DataFrame, pyarrow.table])
+def test_a_model_is_evaluated_on_a_table_as_on_its_columns(make):
+    model = regression()
+    model.parameters["theta"] = 2.0
+    table = make({**TABLE, "other": ["a", "b", "c"]})
+    for other in (model.forward(TABLE), model.forward(make({"x": TABLE["x"]}), y=TABLE["y"])):
+        assert model.forward(table)["loss"] == other["loss"]
+    assert model.predict(make({"x": TABLE["x"]})).keys() == {"prediction"}
+    assert (
+        model.predict(table, outputs=["loss"], y=TABLE["x"])["loss"] == model.predict(TABLE | {"y": TABLE["x"]})["loss"]
+    )
+    with pytest.raises(ge.errors.InputError, match=r"GE404: input 'x' must be float64"):
+        model.predict(make({"x": ["a"]}))
+    with pytest.raises(ge.errors.InputError, match=r"GE401: input 'y' .* is missing"):
+        model.forward(make({"x": TABLE["x"]}))
+
+
+@pytest.mark.parametrize("given", [[1.0, 2.0], np.ones(2), "x", pandas.DataFrame({"X": [1.0]}), 1.0])
+def test_what_has_no_column_for_any_input_is_told(given):
+    with pytest.raises(
+        ge.errors.InputError, match=rf"GE401: the {type(given).__name__} has no column .*: x, y; pass a"
+    ):
+        regression().predict(given)
+
+
 @pytest.mark.parametrize("make", [pandas.DataFrame, polars.DataFrame])
 def test_a_missing_value_in_a_table_is_told_with_its_row(make):
     found = refused(regression(), make({"x": [1.0, 2.0], "y": [1.0, None]}))

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
+from graphengine.binding import as_inputs, by_input
 from graphengine.errors import (
     GraphEngineError,
     InputError,
@@ -32,7 +33,7 @@ from graphengine.loading.resolve import dangling_references, loss_problems
 from graphengine.shapes import ArrayType
 from graphengine.training.checkpoint import Checkpoints, identity
 from graphengine.training.compiled import CompiledSteps
-from graphengine.training.data import Arrays, given_data, load_data, require_finite
+from graphengine.training.data import Arrays, load_data, require_finite
 from graphengine.training.loop import Trainer
 from graphengine.training.rules import given_rule, named_rule, optimizer_problems
 from graphengine.training.solvers import Solver, solver_problems
@@ -174,11 +175,13 @@ class Declaration:
         """What to train on: a named source or what a caller hands over, finite where the loss needs it."""
         data, graph = training.data if data is None else data, graph or self.graph
         named = data is None or isinstance(data, str)
-        arrays = self.source(data) if named else given_data(data, graph)
+        arrays = self.source(data) if named else as_inputs(graph, by_input(graph, data))
         needed = Executor(graph).inputs_of([graph.value_name(training.loss)])
         for name in needed:
             if name not in arrays:
-                raise InputError(f"the data has no values for input '{name}'", code="GE401")
+                table = None if named or isinstance(data, Mapping) else type(data).__name__
+                has = f"the {table} has no column" if table else "the data has no values"
+                raise InputError(f"{has} for input '{name}'", code="GE401")
         require_finite({name: arrays[name] for name in needed})
         return arrays
 

@@ -1,4 +1,4 @@
-"""Data sources: from a declaration in the file, or from what a caller hands over, to one array for each input.
+"""Data sources: from a declaration in the file to one array for each input.
 
 Each kind of file has a reader in a module of this package. What is large stays on disk (`stored`) and is read in blocks
 while it is trained on.
@@ -7,14 +7,13 @@ while it is trained on.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 
-from graphengine.binding import as_input
-from graphengine.errors import DataError, InputError, did_you_mean
+from graphengine.errors import DataError
 from graphengine.format.data_documents import (
     ColumnarData,
     CsvData,
@@ -81,34 +80,6 @@ def _inline(document: InlineData, graph: Graph) -> Arrays:
     return arrays
 
 
-def given_data(data: Any, graph: Graph) -> Arrays:
-    """What a caller hands over instead of a declared source: arrays by input, or a table with a column for each.
-
-    A table is whatever gives a column for a name: a frame of pandas or polars, a table of Arrow. Columns that are no
-    inputs are left alone.
-
-    Raises
-    ------
-    InputError
-        GE401 if a table lacks a column, GE402 if a mapping has a name that is no input, GE404 for what is no number.
-    """
-    if isinstance(data, Mapping):
-        _require_inputs(data, graph)
-        return {name: as_input(name, values, graph.types[name]) for name, values in data.items()}
-    return {name: as_input(name, column, graph.types[name]) for name, column in _columns(data, graph)}
-
-
-def _columns(table: Any, graph: Graph) -> Iterator[tuple[str, Any]]:
-    for name in graph.inputs:
-        try:
-            column = table[name]
-        except Exception as error:  # each library of tables has an error of its own for a missing column
-            what = type(table).__name__
-            message = f"the {what} has no column for input '{name}'"
-            raise InputError(message, code="GE401", hint="pass a mapping: data={input: values}") from error
-        yield name, column
-
-
 def require_finite(arrays: Mapping[str, Any]) -> None:
     """Refuse data that no training could come back from.
 
@@ -140,10 +111,3 @@ def data_hash(arrays: Mapping[str, Any]) -> str:
         for block in blocks(array):
             digest.update(np.ascontiguousarray(block).data)
     return digest.hexdigest()
-
-
-def _require_inputs(names: Iterable[str], graph: Graph) -> None:
-    for name in names:
-        if name not in graph.inputs:
-            hint = did_you_mean(name, graph.inputs, "inputs")
-            raise InputError(f"graph '{graph.name}' has no input '{name}'", code="GE402", hint=hint)
