@@ -54,6 +54,25 @@ def test_a_convolution_is_the_correlation_of_signal_processing():
             np.testing.assert_allclose(plane, whole + bias, rtol=1e-12, atol=1e-13)
 
 
+@pytest.mark.parametrize(
+    ("attributes", "expected"),
+    [
+        ({}, [[3, 3]]),
+        ({"ceil_mode": True}, [[3, 3, 3], [3, 3, 3]]),
+        ({"padding": 1, "stride": 3}, [[3, 3], [3, 3]]),
+        ({"padding": 1, "stride": 3, "count_include_pad": True}, [[0.75, 1.5], [0.75, 1.5]]),
+        (
+            {"padding": 1, "stride": 2, "ceil_mode": True, "count_include_pad": True},
+            [[0.75, 1.5, 1.5], [1.5, 3, 3]],
+        ),
+    ],
+)
+def test_a_mean_counts_what_is_padded_and_not_what_a_last_patch_reaches_beyond(attributes, expected):
+    nodes = {"z": ("avg_pool2d", ["x"], {"kernel_size": 2, "count_include_pad": False, **attributes})}
+    found = model(nodes, inputs={"x": ["N", 1, 3, 5]}).forward(x=np.full((2, 1, 3, 5), 3.0))["out"]
+    np.testing.assert_array_equal(found[1, 0], expected)
+
+
 def test_training_a_convolutional_network_lowers_its_loss():
     images = RNG.normal(size=(32, 3, 8, 8))
     labels = (images[:, 0].mean(axis=(1, 2)) > 0).astype(np.int64)
@@ -70,6 +89,11 @@ def test_training_a_convolutional_network_lowers_its_loss():
         ("conv2d", [(2, 3, 2, 2), (4, 3, 3, 3)], {}, "no patch of (3, 3) fits into sizes (2, 2)"),
         ("conv2d", [(2, 3, 5, 5), (4, 3, 3, 3)], {"stride": [1, 1, 1]}, "stride (1, 1, 1) is not for 2 axes"),
         ("conv2d", [(2, 3, 5, 5), (4, 3, 3, 3), (3,)], {}, "bias must have shape (4,), not (3,)"),
+        ("conv2d", [(2, 3, 5, 5), (4, 3, 3, 3)], {"padding": [[1, 0]]}, "padding ((1, 0),) is not for 2 axes"),
+        ("conv2d", [("N", 3, "H", 5), (4, 3, 3, 3)], {"padding": "same"}, "must be numbers, not (H, 5)"),
+        ("conv_transpose2d", [(2, 3, 5, 5), (3, 4, 3, 3)], {"padding": [1, 1, 1]}, "padding (1, 1, 1) is not for 2"),
+        ("conv_transpose2d", [(2, 3, 5, 5), (3, 4, 3, 3)], {"output_padding": 1}, "must be less than stride 1"),
+        ("max_pool2d", [(2, 3, "H", 5)], {"kernel_size": 2, "ceil_mode": True}, "must be numbers, not (H, 5)"),
         ("max_pool2d", [(2, 5, 5)], {"kernel_size": 2}, "need an array of 4"),
         ("fold", [(2, 8, 5)], {"kernel_size": [2], "output_size": [7]}, "patches must have shape (N, C * 2, 6)"),
     ],

@@ -12,17 +12,34 @@ import numpy as np
 from graphengine.inference import floating
 from graphengine.node import Node
 from graphengine.nodes.linear import swapped
-from graphengine.nodes.patches import Count, Counts, Fold, Unfold, Widths, by_axis, patch_counts, patch_fields, spans
+from graphengine.nodes.patches import (
+    Count,
+    Counts,
+    Fold,
+    Padding,
+    Paddings,
+    Unfold,
+    Widths,
+    by_axis,
+    check_layout,
+    padding_pairs,
+    patch_counts,
+    patch_fields,
+    spans,
+)
 from graphengine.registry import register
 from graphengine.shapes import ArrayType, shape_text
 
 
 @register("conv1d")
 class Conv1d(Node):
-    """Cross-correlation along one axis: x (N, C, L), weight (O, C / groups, K), bias (O,), result (N, O, L')."""
+    """Cross-correlation along one axis: x (N, C, L), weight (O, C / groups, K), bias (O,), result (N, O, L').
+
+    Attributes as for conv2d.
+    """
 
     stride: Counts = 1
-    padding: Widths = 0
+    padding: Padding = 0
     dilation: Counts = 1
     groups: Count = 1
 
@@ -40,13 +57,14 @@ class Conv1d(Node):
 class Conv2d(Node):
     """Cross-correlation of images: x (N, C, H, W), weight (O, C / groups, K, L), bias (O,), result (N, O, H', W').
 
-    H' = floor((H + 2 * padding - dilation * (K - 1) - 1) / stride) + 1, W' likewise. With groups, channels are dealt
-    out to groups in order, each with its own filters. Dumoulin and Visin, A guide to convolution arithmetic for deep
-    learning, 2016.
+    H' = floor((H + 2 * padding - dilation * (K - 1) - 1) / stride) + 1, W' likewise; in place of one width on all sides
+    `padding` takes one for each axis, or [before, after] for each, or "valid" for none, or "same", as SAME_UPPER of
+    ONNX: H' = ceil(H / stride), and the larger half behind. With groups, channels are dealt out to groups in order,
+    each with its own filters. Dumoulin and Visin, A guide to convolution arithmetic for deep learning, 2016.
     """
 
     stride: Counts = 1
-    padding: Widths = 0
+    padding: Padding = 0
     dilation: Counts = 1
     groups: Count = 1
 
@@ -68,13 +86,19 @@ class ConvTranspose2d(Node):
     """
 
     stride: Counts = 1
-    padding: Widths = 0
+    padding: Paddings = 0
     output_padding: Widths = 0
     dilation: Counts = 1
     groups: Count = 1
 
     def infer(self, x, weight, bias=None):
         channels = check_filters(self, 2, x, weight, bias, transposed=True)
+        check_layout(self, weight.shape[2:], x)
+        extras, strides = by_axis(self.output_padding, "HW"), by_axis(self.stride, "HW")
+        if len(extras) != 2 or any(extra >= stride for extra, stride in zip(extras, strides, strict=True)):
+            raise ValueError(
+                f"output_padding {self.output_padding} must be less than stride {self.stride} on each axis"
+            )
         sizes = transposed_sizes(self, x, weight)
         if min(sizes) < 1:
             raise ValueError(f"its result would have sizes {shape_text(sizes)}")
@@ -160,6 +184,7 @@ def check_filters(node, axes, x, weight, bias, *, transposed=False):
 
 def transposed_sizes(node, x, weight):
     """The sizes of the result of a transposed convolution."""
-    strides, widths, extras = (by_axis(each, "HW") for each in (node.stride, node.padding, node.output_padding))
-    parts = zip(x.shape[2:], strides, widths, spans(node, weight.shape[2:]), extras, strict=True)
-    return tuple((size - 1) * stride - 2 * width + span + extra for size, stride, width, span, extra in parts)
+    kernel_size, sizes = weight.shape[2:], x.shape[2:]
+    strides, extras = by_axis(node.stride, sizes), by_axis(node.output_padding, sizes)
+    parts = zip(sizes, strides, padding_pairs(node, kernel_size, sizes), spans(node, kernel_size), extras, strict=True)
+    return tuple((size - 1) * stride - sum(pair) + span + extra for size, stride, pair, span, extra in parts)

@@ -2,7 +2,7 @@
 
 `unfold` lays patches side by side and `fold` adds them up where they overlap: each is the other's gradient. Layouts,
 names and attributes are those of PyTorch: arrays are (N, C, *sizes), where N may be a symbol, and an attribute that
-holds for all axes is one integer.
+holds for all axes is one integer. Padding may differ before and after an axis, which then has a pair of widths.
 """
 
 import itertools
@@ -21,19 +21,21 @@ Count = Annotated[int, Field(ge=1)]
 Counts = Count | tuple[Count, ...]
 Width = Annotated[int, Field(ge=0)]
 Widths = Width | tuple[Width, ...]
+Paddings = Width | tuple[Width | tuple[Width, Width], ...]
+Padding = Paddings | Literal["same", "valid"]
 
 
 @register("unfold")
 class Unfold(Node):
     """Patches of x as columns: (N, C, *sizes) becomes (N, C * patch size, number of patches).
 
-    Patches begin every `stride` values, and their values lie `dilation` apart. Before that x is padded with `padding`
-    values of `fill` on both sides of each axis.
+    Patches begin every `stride` values, and their values lie `dilation` apart. Before that x is padded with values of
+    `fill`, and `padding` says with how many, as for conv2d.
     """
 
     kernel_size: tuple[Count, ...]
     stride: Counts = 1
-    padding: Widths = 0
+    padding: Padding = 0
     dilation: Counts = 1
     fill: float | Literal["-Infinity"] = 0.0
 
@@ -69,7 +71,7 @@ class Fold(Node):
     output_size: tuple[Count, ...]
     kernel_size: tuple[Count, ...]
     stride: Counts = 1
-    padding: Widths = 0
+    padding: Padding = 0
     dilation: Counts = 1
 
     def infer(self, x):
@@ -101,7 +103,8 @@ def by_place(node, columns, x):
     That is, for each place in a patch: the place, the patches that have it inside of x, and where it lies in x.
     """
     sizes, counts = x.shape[2:], patch_counts(node, node.kernel_size, x)
-    settings = (by_axis(each, sizes) for each in (node.stride, node.padding, node.dilation))
+    widths = [before for before, _ in padding_pairs(node, node.kernel_size, sizes)]
+    settings = (by_axis(node.stride, sizes), widths, by_axis(node.dilation, sizes))
     axes = [tuple(by_place_along(*each)) for each in zip(sizes, node.kernel_size, counts, *settings, strict=True)]
     patches = columns.reshape(*x.shape[:2], *node.kernel_size, *counts)
     return patches, [tuple(zip(*each, strict=True)) for each in itertools.product(*axes)]
@@ -128,9 +131,15 @@ def spans(node, kernel_size):
     return tuple(step * (size - 1) + 1 for step, size in zip(steps, kernel_size, strict=True))
 
 
-def counts_along(sizes, reach, strides):
-    """How many patches there are along each axis."""
-    return tuple((size - span) // stride + 1 for size, span, stride in zip(sizes, reach, strides, strict=True))
+def padding_pairs(node, kernel_size, sizes):
+    """How many values are padded before and after each axis; with "same" a patch begins at every `stride`-th value."""
+    if node.padding == "valid":
+        return ((0, 0),) * len(sizes)
+    if node.padding != "same":
+        return tuple(each if isinstance(each, tuple) else (each, each) for each in by_axis(node.padding, sizes))
+    along = zip(sizes, by_axis(node.stride, sizes), spans(node, kernel_size), strict=True)
+    missing = [max(0, (size - 1) // stride * stride + span - size) for size, stride, span in along]
+    return tuple((each // 2, each - each // 2) for each in missing)
 
 
 def patch_counts(node, kernel_size, x):
@@ -141,6 +150,18 @@ def patch_counts(node, kernel_size, x):
     ValueError
         If the attributes are not for as many axes as x has, a size is not known, or no patch fits.
     """
+    check_layout(node, kernel_size, x)
+    sizes = x.shape[2:]
+    pairs = padding_pairs(node, kernel_size, sizes)
+    along = zip(sizes, pairs, spans(node, kernel_size), by_axis(node.stride, sizes), strict=True)
+    counts = tuple((size + sum(pair) - span) // stride + 1 for size, pair, span, stride in along)
+    if min(counts) < 1:
+        raise ValueError(f"no patch of {shape_text(kernel_size)} fits into sizes {shape_text(sizes)}")
+    return counts
+
+
+def check_layout(node, kernel_size, x):
+    """Refuse attributes that are not for as many axes as x has, and sizes that are not known."""
     sizes, axes = x.shape[2:], len(kernel_size)
     if len(x.shape) != axes + 2:
         raise ValueError(f"patches of {axes} axes need an array of {axes + 2}, not of shape {shape_text(x.shape)}")
@@ -149,11 +170,6 @@ def patch_counts(node, kernel_size, x):
             raise ValueError(f"{name} {getattr(node, name)} is not for {axes} axes")
     if not all(isinstance(size, int) for size in sizes):
         raise ValueError(f"the sizes that patches are cut from must be numbers, not {shape_text(sizes)}")
-    padded = [size + 2 * width for size, width in zip(sizes, by_axis(node.padding, sizes), strict=True)]
-    counts = counts_along(padded, spans(node, kernel_size), by_axis(node.stride, sizes))
-    if min(counts) < 1:
-        raise ValueError(f"no patch of {shape_text(kernel_size)} fits into sizes {shape_text(sizes)}")
-    return counts
 
 
 def patch_fields(node, kernel_size):

@@ -6,7 +6,20 @@ import numpy as np
 
 from graphengine.inference import floating
 from graphengine.node import Node
-from graphengine.nodes.patches import Count, Counts, Fold, Unfold, Widths, by_axis, patch_counts, patch_fields
+from graphengine.nodes.padding import Pad
+from graphengine.nodes.patches import (
+    Count,
+    Counts,
+    Fold,
+    Padding,
+    Unfold,
+    by_axis,
+    check_layout,
+    padding_pairs,
+    patch_counts,
+    patch_fields,
+    spans,
+)
 from graphengine.nodes.reductions import Max, Mean, Sum
 from graphengine.registry import register
 from graphengine.shapes import ArrayType, shape_text
@@ -18,24 +31,26 @@ Patch = Count | tuple[Count, Count]
 class MaxPool2d(Node):
     """Largest value of each patch of images, (N, C, H, W) to (N, C, H', W').
 
-    Without `stride` patches do not overlap. What is padded never counts. Equal largest values share the gradient
+    Without `stride` patches do not overlap. `padding` as for conv2d; what is padded never counts. With `ceil_mode` a
+    last patch may begin in x or before and reach beyond the padding. Equal largest values share the gradient
     evenly, as in `max`; PyTorch gives it to the first.
     """
 
     kernel_size: Patch
     stride: Counts | None = None
-    padding: Widths = 0
+    padding: Padding = 0
     dilation: Counts = 1
+    ceil_mode: bool = False
 
     def infer(self, x):
-        return pooled(cut(self, dilation=self.dilation), x)
+        return pooled(cut(self, x, dilation=self.dilation), x)
 
     def forward(self, x):
-        unfold = cut(self, dilation=self.dilation, fill="-Infinity")
+        unfold = cut(self, x, dilation=self.dilation, fill="-Infinity")
         return as_images(np.max(patches_of(unfold, x), axis=2), unfold, x)
 
     def backward(self, grad, x, out):
-        unfold = cut(self, dilation=self.dilation, fill="-Infinity")
+        unfold = cut(self, x, dilation=self.dilation, fill="-Infinity")
         patches = patches_of(unfold, x)
         return added_up(Max(axis=2).backward(in_one_axis(grad), patches, in_one_axis(out)), unfold, x)
 
@@ -44,24 +59,25 @@ class MaxPool2d(Node):
 class AvgPool2d(Node):
     """Mean of each patch of images, (N, C, H, W) to (N, C, H', W').
 
-    Without `stride` patches do not overlap. With `count_include_pad` padded zeros count, which is the default of
-    PyTorch; that of ONNX is not to count them.
+    Without `stride` patches do not overlap. `padding` and `ceil_mode` as for max_pool2d. With `count_include_pad`
+    padded zeros count, which is the default of PyTorch; that of ONNX is not to count them.
     """
 
     kernel_size: Patch
     stride: Counts | None = None
-    padding: Widths = 0
+    padding: Padding = 0
+    ceil_mode: bool = False
     count_include_pad: bool = True
 
     def infer(self, x):
-        return pooled(cut(self), x)
+        return pooled(cut(self, x), x)
 
     def forward(self, x):
-        unfold = cut(self)
+        unfold = cut(self, x)
         return as_images(np.sum(patches_of(unfold, x), axis=2) / counted(self, unfold, x), unfold, x)
 
     def backward(self, grad, x):
-        unfold = cut(self)
+        unfold = cut(self, x)
         shares = in_one_axis(grad) / counted(self, unfold, x)
         return added_up(Sum(axis=2).backward(shares, patches_of(unfold, x)), unfold, x)
 
@@ -82,10 +98,32 @@ class GlobalAvgPool2d(Node):
         return Mean(axis=(2, 3), keepdims=True).backward(grad, x)
 
 
-def cut(node, **more):
+def cut(node, x, **more):
     """The op that cuts images into the patches of a pooling."""
+    unfold = declared(node, **more)
+    return unfold.model_copy(update={"padding": completed(unfold, x)}) if node.ceil_mode else unfold
+
+
+def declared(node, **more):
+    """The same without what `ceil_mode` adds."""
     kernel_size = by_axis(node.kernel_size, "HW")
     return Unfold(kernel_size=kernel_size, stride=node.stride or kernel_size, padding=node.padding, **more)
+
+
+def completed(unfold, x):
+    """Padding that lets one more patch fit in where it begins in the images or before them."""
+    check_layout(unfold, unfold.kernel_size, x)
+    sizes = x.shape[2:]
+    pairs, reach = padding_pairs(unfold, unfold.kernel_size, sizes), spans(unfold, unfold.kernel_size)
+    along = zip(sizes, pairs, reach, by_axis(unfold.stride, sizes), strict=True)
+    return tuple(completed_along(*each) for each in along)
+
+
+def completed_along(size, pair, span, stride):
+    """The padding of one axis with which a last patch fits in."""
+    before, after = pair
+    start = -(-(size + before + after - span) // stride) * stride
+    return (before, max(after, start + span - size - before) if start < size + before else after)
 
 
 def pooled(unfold, x):
@@ -119,7 +157,14 @@ def as_images(values, unfold, x):
 
 
 def counted(node, unfold, x):
-    """How many values go into each mean."""
-    if node.count_include_pad or not node.padding:
+    """How many values go into each mean: padding counts if it is declared and `count_include_pad` says so."""
+    whole = padding_pairs(unfold, unfold.kernel_size, x.shape[2:])
+    counting = ((0, 0),) * 2
+    if node.count_include_pad:
+        counting = padding_pairs(declared(node), unfold.kernel_size, x.shape[2:])
+    if whole == counting:
         return math.prod(unfold.kernel_size)
-    return np.sum(patches_of(unfold, np.ones_like(x)), axis=2)
+    ones = Pad(pad_width=((0, 0), (0, 0), *counting), constant_values=1.0)(np.ones_like(x))
+    rests = (np.subtract(pair, counts) for pair, counts in zip(whole, counting, strict=True))
+    rests = tuple(tuple(rest.tolist()) for rest in rests)
+    return np.sum(patches_of(unfold.model_copy(update={"padding": rests}), ones), axis=2)

@@ -1,15 +1,13 @@
 import numpy as np
 
 from samples.arrays import values
-from samples.patches import fold, windows
+from samples.patches import fold, margins, padded, windows
 from samples.table import Samples
 
 
 def convolve(x, weight, bias=None, groups=1, **layout):
     """One value after the other: each is the sum of products of a filter and a patch, plus the bias."""
-    padding = layout.get("padding", 0)
-    widths = padding if isinstance(padding, tuple) else (padding,) * (x.ndim - 2)
-    whole = np.pad(x, [(0, 0), (0, 0), *((width, width) for width in widths)])
+    whole = padded(x, weight.shape[2:], **layout)
     places = windows(x.shape[2:], weight.shape[2:], **layout)
     channels, outputs = weight.shape[1], len(weight)
     z = np.zeros((len(x), outputs, len(places)))
@@ -26,13 +24,11 @@ def convolve(x, weight, bias=None, groups=1, **layout):
 
 def conv_transpose2d(x, weight, bias=None, output_padding=0, groups=1, **layout):
     """Each value of x stamps its filters, times itself, on the result."""
-    stride, padding, dilation = (
-        layout.get(key, default) for key, default in (("stride", 1), ("padding", 0), ("dilation", 1))
-    )
+    stride, dilation = layout.get("stride", 1), layout.get("dilation", 1)
     kernel = weight.shape[2:]
     sizes = (
         (np.array(x.shape[2:]) - 1) * stride
-        - 2 * np.array(padding)
+        - np.sum(margins(x.shape[2:], kernel, **layout), axis=1)
         + dilation * (np.array(kernel) - 1)
         + output_padding
         + 1
@@ -55,6 +51,8 @@ TABLE = {
         [
             ({}, (values((2, 1, 6)), values((5, 1, 5), 1))),
             ({"stride": 2, "padding": 1, "groups": 6}, (values((2, 6, 7)), values((6, 1, 5), 1), BIAS)),
+            ({"stride": 2, "padding": [[4, 1]]}, (values((2, 1, 6)), values((5, 1, 5), 1))),
+            ({"stride": 3, "padding": "same"}, (values((2, 1, 7)), values((5, 1, 6), 1))),
         ],
         convolve,
     ),
@@ -66,6 +64,9 @@ TABLE = {
                 (values((1, 10, 6, 5)), values((6, 5, 5, 1), 1) / 8, BIAS),
             ),
             ({"dilation": [1, 3], "padding": [0, 5]}, (IMAGES, values((5, 6, 1, 5), 1) / 8, BIAS[:5])),
+            ({"padding": [[0, 1], 2]}, (values((2, 1, 5, 6)), values((5, 1, 1, 6), 1))),
+            ({"dilation": [1, 2], "padding": "same"}, (values((2, 1, 5, 6)), values((5, 1, 6, 5), 1))),
+            ({"padding": "valid"}, (values((2, 1, 5, 6)), values((5, 1, 5, 5), 1))),
         ],
         convolve,
     ),
@@ -76,6 +77,7 @@ TABLE = {
                 {"stride": [1, 2], "padding": [1, 0], "output_padding": [0, 1], "groups": 6, "dilation": 2},
                 (IMAGES, values((6, 1, 1, 5), 1), BIAS),
             ),
+            ({"padding": [[1, 0], [0, 3]]}, (values((2, 1, 5, 6)), values((1, 5, 5, 1), 1))),
         ],
         conv_transpose2d,
     ),

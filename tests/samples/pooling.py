@@ -8,12 +8,13 @@ IMAGES = values((2, 5, 5, 6))
 OVERLAPPING = {"kernel_size": [3, 2], "stride": [2, 1], "padding": [1, 0]}
 
 
-def pool(function, x, kernel_size, stride=None, padding=0, dilation=1, fill=np.nan):
-    """A function of the values of each patch, one patch after the other."""
+def pool(function, x, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, fill=np.nan):
+    """A function of the values of each patch, one patch after the other; NaN where a patch is beyond the padding."""
     kernel_size = kernel_size if isinstance(kernel_size, tuple) else (kernel_size,) * 2
     layout = {"stride": stride or kernel_size, "padding": padding, "dilation": dilation}
-    places = windows(x.shape[2:], kernel_size, **layout)
-    whole = padded(x, padding, fill)
+    places = windows(x.shape[2:], kernel_size, **layout, ceil_mode=ceil_mode)
+    beyond = [(0, 0), (0, 0), *((0, size) for size in kernel_size)]
+    whole = np.pad(padded(x, kernel_size, fill, **layout), beyond, constant_values=np.nan)
     z = np.stack([function(np.stack([whole[:, :, *index] for index in patch]), axis=0) for patch in places], axis=-1)
     rows = len({patch[0][0] for patch in places})
     return z.reshape(*z.shape[:2], rows, -1)
@@ -29,6 +30,9 @@ TABLE = {
             ({"kernel_size": 2}, (IMAGES,)),
             (OVERLAPPING, (IMAGES,)),
             ({"kernel_size": 2, "dilation": 2}, (-abs(IMAGES),)),
+            ({"kernel_size": 2, "padding": [[0, 1], [1, 0]], "stride": [2, 3]}, (IMAGES,)),
+            ({"kernel_size": [2, 3], "stride": [2, 4], "ceil_mode": True}, (IMAGES,)),
+            ({"kernel_size": 2, "stride": 3, "padding": 1, "ceil_mode": True}, (IMAGES,)),
         ],
         lambda x, **layout: pool(np.nanmax, x, **layout),
         analytic=False,
@@ -38,6 +42,13 @@ TABLE = {
             ({"kernel_size": 2}, (IMAGES,)),
             (OVERLAPPING, (IMAGES,)),
             ({**OVERLAPPING, "count_include_pad": False}, (IMAGES,)),
+            ({"kernel_size": 2, "padding": "same", "count_include_pad": False}, (IMAGES,)),
+            ({"kernel_size": 3, "stride": 2, "padding": [[1, 0], [0, 1]], "ceil_mode": True}, (IMAGES,)),
+            (
+                {"kernel_size": 2, "padding": [1, 0], "ceil_mode": True, "count_include_pad": False},
+                (IMAGES,),
+            ),
+            ({"kernel_size": 2, "stride": 3, "padding": 1, "ceil_mode": True}, (IMAGES,)),
         ],
         avg_pool2d,
     ),
