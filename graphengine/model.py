@@ -27,7 +27,7 @@ from graphengine.format.documents import ExternalValue, ModelDocument
 from graphengine.format.files import write_bytes
 from graphengine.format.positions import make_pointer
 from graphengine.format.reading import Source, as_json, parse_model, read_model
-from graphengine.format.tensors import EXTERNAL_FROM, TensorFiles, write_tensors
+from graphengine.format.tensors import EXTERNAL_FROM, TensorFiles, remove_unnamed, tensors_of, write_tensors
 from graphengine.format.writing import dump_model, encode_array, fingerprint
 from graphengine.graph import Graph
 from graphengine.limits import DEFAULT, Limits
@@ -346,7 +346,8 @@ class Model(Pictured):
     def save(self, path: str | Path) -> None:
         """Write the model with its current values: the same file, with values. Whole or not at all.
 
-        A model of a million numbers or more has them in a safetensors file beside it, which it names with its hash.
+        A model of a million numbers or more has them in a safetensors file beside it, which it names with its hash. The
+        one of the version that is replaced is removed afterwards, unless another file of the folder names it.
 
         Raises
         ------
@@ -356,12 +357,16 @@ class Model(Pictured):
             GE803 if safetensors is needed and not installed.
         """
         path = Path(path)
+        last, written, document = tensors_of(path), set[str](), self.document
         if sum(map(np.size, self.values.values())) < EXTERNAL_FROM:
-            write_bytes(path, dump_model(self.as_document()))
-            return
-        values = write_tensors(path.parent, path.stem, self.values)
-        document = self.document.model_copy(update={**_with(self.document, values), **self._told})
-        write_bytes(path, dump_model(document))
+            valued = self._valued(document)
+        else:
+            values = write_tensors(path.parent, path.stem, self.values)
+            valued, written = _with(document, values), {value.file for value in values.values()}
+        try:
+            write_bytes(path, dump_model(document.model_copy(update={**valued, **self._told})))
+        finally:  # what the file names now stays, be it the old one or the new one
+            remove_unnamed(path, last | written)
 
 
 def load(path: str | Path, *, update_rule: RuleSource = None, limits: Limits = DEFAULT) -> Model:

@@ -26,6 +26,33 @@ def peak():
 """The highest memory of a process so far, for scripts that tests run."""
 
 
+KILLED_AT = """
+import os, signal
+
+def killed_at(last, steps):
+    # lets this process make as many of some calls of the system, and kills it at the next one
+    count = 0
+    for name in steps:
+        def called(*arguments, real=getattr(os, name), **named):
+            nonlocal count
+            count += 1
+            if count > last:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return real(*arguments, **named)
+        setattr(os, name, called)
+
+def killed_child(work, last, steps):
+    # whether a child that does some work is killed by that
+    child = os.fork()
+    if not child:
+        killed_at(last, steps)
+        work()
+        os._exit(0)
+    return os.WIFSIGNALED(os.waitpid(child, 0)[1])
+"""
+"""Kills a process at a step of its work, for scripts that tests run."""
+
+
 def document(nodes, outputs=None, *, inputs=None, parameters=None, **sections):
     """The content of a model file.
 

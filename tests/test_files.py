@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from documents import linreg
+from documents import KILLED_AT, linreg
 
 import graphengine as ge
 from graphengine.errors import DataError, GraphEngineError
@@ -243,39 +243,22 @@ def test_a_system_that_takes_a_few_bytes_at_a_time_gets_all_of_them(tmp_path, mo
 
 
 KILLED = """
-import os, signal, sys
+import sys
 from pathlib import Path
 from graphengine.format.files import write_bytes
 
 path, steps = Path(sys.argv[1]), sys.argv[2].split(",")
-
-def killed_at(last):
-    count = 0
-    for name in steps:
-        def called(*arguments, real=getattr(os, name), **named):
-            nonlocal count
-            count += 1
-            if count > last:
-                os.kill(os.getpid(), signal.SIGKILL)
-            return real(*arguments, **named)
-        setattr(os, name, called)
-    write_bytes(path, b"new" * 1000)
-    os._exit(0)
-
 for last in range(100):
     path.write_bytes(b"old")
-    child = os.fork()
-    if not child:
-        killed_at(last)
-    status = os.waitpid(child, 0)[1]
-    print(path.read_bytes()[:3].decode(), len(path.read_bytes()), os.WIFSIGNALED(status))
-    if not os.WIFSIGNALED(status):
+    killed = killed_child(lambda: write_bytes(path, b"new" * 1000), last, steps)
+    print(path.read_bytes()[:3].decode(), len(path.read_bytes()), killed)
+    if not killed:
         break
 """
 
 
 def test_a_process_that_is_killed_at_any_step_leaves_the_old_or_the_new_file_whole(tmp_path):
-    command = [sys.executable, "-c", KILLED, str(tmp_path / "m.json"), ",".join(STEPS)]
+    command = [sys.executable, "-c", KILLED_AT + KILLED, str(tmp_path / "m.json"), ",".join(STEPS)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
     lines = done.stdout.splitlines()

@@ -1,13 +1,14 @@
 """Values in safetensors files: what is written, what is read, what is refused."""
 
 import hashlib
+import subprocess
 import sys
 
 import numpy as np
 import orjson
 import pytest
 import safetensors.numpy
-from documents import document, parameter, write
+from documents import KILLED_AT, document, parameter, write
 
 import graphengine as ge
 from graphengine.limits import Limits
@@ -49,6 +50,108 @@ def test_values_are_written_beside_the_model_and_read_again(tmp_path, external):
 def test_a_model_of_few_numbers_is_one_file(tmp_path):
     model().save(tmp_path / "m.json")
     assert [path.name for path in tmp_path.iterdir()] == ["m.json"]
+
+
+# ---------------------------------------------------------------- the files of earlier versions
+
+
+def save(path, factor):
+    """Save the model with weights of its own; gives the file of tensors that it then has."""
+    other = model()
+    other.parameters["w"] = factor * WEIGHTS
+    other.save(path)
+    (name,) = {value["file"] for value in stored_values(path)}
+    return path.parent / name
+
+
+def stored_values(path):
+    content = orjson.loads(path.read_bytes())
+    return [each["value"] for section in ("parameters", "state") for each in content[section].values()]
+
+
+def test_the_tensors_of_the_version_that_is_replaced_are_removed(tmp_path, external):
+    path = tmp_path / "m.json"
+    first, again, second = save(path, 1), save(path, 1), save(path, 2)
+    assert first == again
+    assert set(tmp_path.iterdir()) == {path, second}
+
+
+def test_a_model_that_becomes_small_leaves_no_tensors(tmp_path, external, monkeypatch):
+    save(tmp_path / "m.json", 1)
+    monkeypatch.undo()
+    model().save(tmp_path / "m.json")
+    assert [path.name for path in tmp_path.iterdir()] == ["m.json"]
+
+
+@pytest.mark.parametrize("room", [2**20, 29])
+def test_tensors_that_another_file_names_stay(tmp_path, external, monkeypatch, room):
+    monkeypatch.setattr("graphengine.format.tensors.SEARCHED_BYTES", room)
+    path = tmp_path / "m.json"
+    first = save(path, 1)
+    (tmp_path / "kept").write_bytes(b"\n \n" + path.read_bytes())
+    second = save(path, 2)
+    assert set(tmp_path.iterdir()) == {path, tmp_path / "kept", first, second}
+    np.testing.assert_array_equal(ge.load(tmp_path / "kept").parameters["w"], WEIGHTS)
+    (tmp_path / "kept").unlink()
+    third = save(path, 3)  # the last version did not name the first file, so it is not this model's to remove
+    assert set(tmp_path.iterdir()) == {path, first, third}
+
+
+def test_files_that_were_not_written_for_this_model_stay(tmp_path, external):
+    path = tmp_path / "m.json"
+    theirs = [save(tmp_path / name, 1) for name in ("mm.json", "m-2.json")]
+    own = save(path, 1)
+    named = own.rename(tmp_path / "named.safetensors")
+    path.write_bytes(path.read_bytes().replace(own.name.encode(), named.name.encode()))
+    (tmp_path / "data.csv").write_text(f"x\n{named.name}\n")
+    save(path, 2)
+    assert {named, *theirs} < set(tmp_path.iterdir())
+
+
+def test_a_save_that_fails_leaves_the_last_version_and_nothing_new(tmp_path, external, monkeypatch):
+    path = tmp_path / "m.json"
+    first = save(path, 1)
+    content = path.read_bytes()
+    monkeypatch.setattr("graphengine.model.write_bytes", lambda *_: (_ for _ in ()).throw(OSError("no space")))
+    with pytest.raises(OSError, match="no space"):
+        save(path, 2)
+    assert (set(tmp_path.iterdir()), path.read_bytes()) == ({path, first}, content)
+
+
+KILLED = """
+import sys
+from pathlib import Path
+import numpy as np
+import graphengine.model
+
+steps, path = sys.argv[2].split(","), Path(sys.argv[1])
+graphengine.model.EXTERNAL_FROM = 1
+model = graphengine.load(path)
+
+def save(value):
+    model.parameters["w"] = np.full((2, 3), value)
+    model.save(path)
+
+for last in range(100):
+    save(1.0)
+    killed = killed_child(lambda: save(2.0), last, steps)
+    print(float(graphengine.load(path).parameters["w"][0, 0]), killed)
+    if not killed:
+        break
+"""
+
+
+def test_a_save_that_is_killed_at_any_step_leaves_one_version_whole(tmp_path):
+    path = write(tmp_path / "m.json", document({"z": ("neg", ["w"])}, parameters={"w": [[0.0] * 3] * 2}))
+    command = [sys.executable, "-c", KILLED_AT + KILLED, str(path), "open,stat,write,fsync,replace,unlink"]
+    lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    assert set(lines[:-1]) == {"1.0 True", "2.0 True"}
+    assert lines == [*sorted(lines[:-1]), "2.0 False"]
+    assert len(lines) > 10
+    assert len(list(tmp_path.glob("*.safetensors"))) == 1
+
+
+# ---------------------------------------------------------------- what is read
 
 
 def changed(tmp_path, **keys):

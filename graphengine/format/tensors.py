@@ -1,14 +1,16 @@
 """Arrays in safetensors files beside a model (the extra `weights`): too many numbers for JSON, and still no code.
 
 The JSON names such a file together with its sha256, so the two cannot be mixed up; a file is never changed, a new one
-gets a new name.
+gets a new name. The old one goes once the JSON that names the new one is safe, if no file of the folder names it.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,8 @@ EXTERNAL_FROM = 1_000_000
 """From this many numbers on, values are written beside the JSON and not into it."""
 HEADER_BYTES = 2**20
 """Room for what a file of tensors has besides its numbers."""
+SEARCHED_BYTES = 2**20
+"""How much of a file is searched at a time for the names of others."""
 
 
 class TensorFiles:
@@ -84,3 +88,42 @@ def write_tensors(folder: Path, stem: str, arrays: Mapping[str, Any]) -> dict[st
     name = f"{stem}-{sha256[:12]}.safetensors"
     write_bytes(folder / name, data)
     return {each: ExternalValue(file=name, tensor=each, sha256=sha256) for each in arrays}
+
+
+def tensors_of(path: Path) -> set[str]:
+    """The files of tensors that were written for a model and that its file names."""
+    own = re.compile(re.escape(path.stem) + r"-[0-9a-f]{12}\.safetensors")
+    with suppress(OSError):
+        return _named({each.name for each in path.parent.iterdir() if own.fullmatch(each.name)}, path)
+    return set()
+
+
+def remove_unnamed(path: Path, tensors: Iterable[str]) -> None:
+    """Remove those of some files of tensors beside a model that neither its file nor another one in the folder names.
+
+    What cannot be removed, or not be looked up, stays.
+    """
+    unnamed = set(tensors)
+    with suppress(OSError):
+        for other in path.parent.iterdir() if unnamed else ():
+            unnamed -= _named(unnamed, other)
+        for name in unnamed:
+            (path.parent / name).unlink()
+
+
+def _named(tensors: set[str], path: Path) -> set[str]:
+    """Those of some files of tensors that stand in a file, if it may be a model."""
+    if not (tensors and path.is_file()):
+        return set()
+    # the hash is there as it is, however JSON writes the rest of a name
+    ends = {name: name[-len("0123456789ab.safetensors") :].encode() for name in tensors}
+    found: set[str] = set()
+    with path.open("rb") as file:
+        text = file.read(SEARCHED_BYTES)
+        if text.lstrip()[:1] not in (b"{", b""):
+            return set()
+        while text:
+            found |= {name for name, end in ends.items() if end in text}
+            more = file.read(SEARCHED_BYTES)
+            text = more and text[-len(".safetensors") * 2 :] + more
+    return found
