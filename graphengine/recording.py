@@ -203,12 +203,18 @@ class Recorder:
         missing = len(names) - len(operands)
         return (*operands, *[None] * (missing if missing > 0 and not OPS[op].signature.variadic else 0)), fixed
 
-    @staticmethod
-    def _operand(value: Any) -> Operand:
+    def _operand(self, value: Any) -> Operand:
         if isinstance(value, Symbol):
             return value.name
         if value is None or type(value) in (int, float):
             return value  # type: ignore[no-any-return]
+        if isinstance(value, (bool, np.bool_)):  # of literals, such as y == 0 for x ** 3
+            return int(value)
+        if isinstance(value, np.floating) and np.isfinite(value):
+            attributes = {"value": float(value), "dtype": value.dtype.name}
+            return str(
+                self.emit("constant", self.instance("constant", attributes), (), self.numbered(self._scope)).name
+            )
         raise UnrecordableError(f"{type(value).__name__} is not an operand")
 
     def _shape_operand(self, shape: tuple[Any, ...]) -> str:

@@ -306,6 +306,42 @@ def check_second_derivative(first, name, values):
     assert found == pytest.approx(expected, rel=1e-6, abs=1e-7)
 
 
+LITERAL = [
+    pytest.param(op, attributes, arrays, place, id=f"{op}-{place}")
+    for op, rows in SAMPLES.items()
+    for attributes, arrays in rows
+    for place, array in enumerate(arrays)
+    if OPS[op].signature.saved is not None and 1 < len(arrays) != np.ndim(array) == 0 and array.dtype.kind == "f"
+]
+
+
+@pytest.mark.parametrize(("op", "attributes", "arrays", "place"), LITERAL)
+def test_beside_a_literal_too_nothing_is_opaque(op, attributes, arrays, place):
+    names = [f"x{index}" for index in range(len(arrays))]
+    values = {name: array for index, (name, array) in enumerate(zip(names, arrays, strict=True)) if index != place}
+    inputs = {name: {"shape": list(array.shape), "dtype": array.dtype.name} for name, array in values.items()}
+    operands = [*names[:place], float(arrays[place]), *names[place + 1 :]]
+    nodes = {"z": (op, operands, attributes), "bent": ("tanh", ["z"]), "loss": ("sum", ["bent"])}
+    graph = ge.Model.from_dict(document(nodes, {"loss": "loss"}, inputs=inputs)).graph
+    for name in [name for name in values if graph.types[name].is_differentiable]:
+        first = gradient(graph, "loss", name)
+        assert "opaque_backward" not in [node.op for node in first.nodes]
+        if values[name].size:
+            check_second_derivative(first, name, values)
+
+
+@pytest.mark.parametrize("power", [0, 1, 2, 3, 3.0])
+def test_a_power_has_derivatives_of_every_order(power):
+    graph = ge.Model.from_dict(document({"z": ("pow", ["x", power])}, {"z": "z"}, parameters={"x": 0.0})).graph
+    of, expected = "z", np.polynomial.Polynomial.basis(int(power))
+    for _ in range(4):
+        graph = gradient(graph, of, "x")
+        (of,) = graph.outputs
+        expected = expected.deriv()
+        for x in (-1.5, 0.0, 2.0):
+            assert evaluate(graph, {"x": np.float64(x)})[of] == expected(x)
+
+
 SYMBOLIC = [
     ("slice", {"start": [1, -1], "step": [1, -2], "axis": [0, -1]}, [["N", "M"]]),
     ("pad", {"pad_width": [[1, 0], [0, 2]]}, [["N", "M"]]),

@@ -166,7 +166,7 @@ class Pow(Node):
         return np.power(x, y)
 
     def backward(self, grad, x, y, out, needs):
-        dx = np.where(y == 0, 0, grad * y * np.power(x, y - 1)) if needs[0] else None
+        dx = grad * y * np.power(x, one_less(y, x)) if needs[0] else None
         dy = np.where(np.logical_and(x == 0, y >= 0), 0, grad * out * np.log(x)) if needs[1] else None
         return dx, dy
 
@@ -291,3 +291,10 @@ class AddN(Node):
 
     def backward(self, grad, needs):
         return (grad,) * len(needs)
+
+
+def one_less(y, x):
+    """y - 1, but 0 where x and y are 0: there the derivative of x ** y is 0 * 1 and not 0 * infinity."""
+    if type(y) in (int, float) and y:
+        return y - 1
+    return np.where(np.logical_and(x == 0, y == 0), 0, y - 1)

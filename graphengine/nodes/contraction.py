@@ -35,7 +35,7 @@ class Einsum(Node):
         return np.asarray(z, order="C")[()]  # as a product of matrices it may come transposed
 
     def backward(self, grad, x, xs, needs):
-        terms, result = labels_of(self.equation, [each.ndim for each in (x, *xs)])
+        terms, result = labels_of(self.equation, [np.ndim(each) for each in (x, *xs)])
         factors = [(grad, result), *zip((x, *xs), terms, strict=True)]
         return tuple(toward(place, factors) if need else None for place, need in enumerate(needs, 1))
 
