@@ -203,6 +203,32 @@ def test_a_split_that_is_none_is_refused(attributes, reason):
     assert reason in " ".join(problem.message for problem in problems)
 
 
+@pytest.mark.parametrize("index", [0, 3, -1])
+@pytest.mark.parametrize("rows", [4, "V"])
+def test_a_row_that_fills_up_is_taken_but_has_no_gradient(index, rows):
+    nodes = {
+        "z": ("embedding", ["indices", "weight"], {"padding_index": index}),
+        "cube": ("pow", ["z", 3.0]),
+        "loss": ("sum", ["cube"]),
+    }
+    inputs = {"indices": {"shape": ["N"], "dtype": "int8"}, "weight": [rows, 2]}
+    graph = model(nodes, {"loss": "loss"}, inputs=inputs)
+    weight, indices = np.arange(1.0, 9).reshape(4, 2), [0, 3, 0, -1, 1]
+    times = np.array([[2.0], [1], [0], [2]])
+    times[index] = 0
+    for _ in range(3):
+        run = graph.forward(indices=indices, weight=weight)
+        assert run["loss"] == np.sum(weight[indices] ** 3)
+        np.testing.assert_array_equal(run.backward(wrt=["weight"])["weight"], 3 * weight**2 * times)
+    assert "opaque_backward" not in [node.op for node in graph.gradient(wrt=["weight"]).nodes]
+
+
+def test_a_row_that_fills_up_must_be_there():
+    inputs = {"indices": {"shape": ["N"], "dtype": "int64"}, "weight": [4, 2]}
+    problem = problem_of(document({"z": ("embedding", [*inputs], {"padding_index": 4})}, inputs=inputs))
+    assert "padding_index 4 is none of 4 rows" in problem.message
+
+
 @pytest.mark.parametrize("index", [-4, 3])
 def test_an_index_beyond_the_axis_is_refused(index):
     nodes = {"z": ("index_add", ["x", "i", "y"], {"axis": 1})}

@@ -14,18 +14,28 @@ from graphengine.shapes import ArrayType, broadcast_shapes, dtype_name, shape_te
 class Embedding(Node):
     """The row of `weight` for each index, z[i] = weight[i]: indices of any shape, weight (V, E), result (*shape, E).
 
-    The gradient of a row is the sum over all its uses.
+    The gradient of a row is the sum over all its uses; that of the row `padding_index`, with which short sequences are
+    filled up, is 0.
     """
+
+    padding_index: int | None = None
 
     def infer(self, indices, weight):
         if len(weight.shape) != 2 or indices.array_dtype.kind not in "iu":
             raise ValueError(f"indices must be integers and weight a matrix, not {indices} and {weight}")
+        rows, index = weight.shape[0], self.padding_index
+        if index is not None and isinstance(rows, int) and not -rows <= index < rows:
+            raise ValueError(f"padding_index {index} is none of {rows} rows")
         return ArrayType((*indices.shape, weight.shape[1]), weight.dtype)
 
     def forward(self, indices, weight):
         return np.take(weight, indices, axis=0)
 
     def backward(self, grad, indices, weight):
+        if self.padding_index is not None:
+            rows = weight.shape[0]
+            padding = indices.astype(np.int64) % rows == self.padding_index % rows
+            grad = np.where(np.expand_dims(padding, -1), 0, grad)
         return None, IndexAdd(axis=0)(np.zeros_like(weight), indices, grad)
 
 

@@ -33,8 +33,9 @@ TABLE = {
         [
             ({}, (integers(2, 0, 2), values((4, 3)))),
             ({}, (np.array([[1, 1], [0, 3]]), values((4, 2)))),
+            ({"padding_index": -3}, (integers(2, 0, -1), values((4, 3)))),
         ],
-        lambda indices, weight: np.eye(len(weight))[indices] @ weight,
+        lambda indices, weight, padding_index=None: np.eye(len(weight))[indices] @ weight,
     ),
     "scaled_dot_product_attention": Samples(
         [
