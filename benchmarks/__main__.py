@@ -9,7 +9,18 @@ import sys
 from benchmarks.harness import Options, Table
 from benchmarks.report import as_json, as_text
 
-BENCHMARKS = ("per_sample", "full_batch", "mlp", "chain", "loading", "functions", "cold_start", "predict", "layers")
+BENCHMARKS = (
+    "per_sample",
+    "full_batch",
+    "mlp",
+    "chain",
+    "loading",
+    "strict_json",
+    "functions",
+    "cold_start",
+    "predict",
+    "layers",
+)
 
 
 def main() -> int:

@@ -194,6 +194,21 @@ def test_a_long_integer_is_found_wherever_the_pieces_that_are_searched_meet(shif
     assert parse_json(before + b"0." + b"1" * 40 + b"]") == [0.1111111111111111]
 
 
+@pytest.mark.parametrize("shift", range(4))
+def test_what_stands_in_strings_does_not_count_wherever_the_pieces_that_are_searched_meet(shift):
+    many = ", ".join(['"]]:"', r'"\\"', r'"\"[["', '{":": 1}'] * 30_000)
+    assert len(parse_json(f"[{' ' * shift}{many}]".encode())) == 120_000
+    assert parse_json(f"[{many}, {' ' * shift}{'[' * 63}{']' * 63}]".encode()) is not None
+    assert [code for code, *_ in findings(f"[{many}, {' ' * shift}{'[' * 64}{']' * 64}]".encode())] == ["GE130"]
+
+
+def test_double_keys_are_found_among_many_numbers():
+    numbers = json.dumps({"a": {"b": [0.5] * 100, "c": [[1, 2]] * 10, "d": [[{"e": ":", "f": 2}]]}, ":": ["::"]})
+    assert parse_json(numbers.encode()) == json.loads(numbers)
+    doubled = numbers.replace('"f": 2', '"e": 2')
+    assert findings(doubled.encode()) == [("GE122", 1, doubled.rindex('"e"') + 1)]
+
+
 # ---------------------------------------------------------------- limits
 
 
