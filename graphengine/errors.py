@@ -205,13 +205,20 @@ class UsageError(GraphEngineError):
     default_code = "GE801"
 
 
-def did_you_mean(word: str, possible: Iterable[str], what: str = "") -> str:
-    """A hint: the nearest possible name if one is near, else the possible names."""
+def nearest(word: str, possible: Iterable[str]) -> str | None:
+    """The name that was probably meant by a word, if one is near."""
     names = list(possible)
     if len(names) > MANY_NAMES:
         names = [name for name in names if abs(len(name) - len(word)) <= 2 and name[:1] == word[:1]][:MANY_NAMES]
     near = difflib.get_close_matches(word, names, n=1)
-    if near:
-        return f"did you mean '{near[0]}'?"
+    return near[0] if near else None
+
+
+def did_you_mean(word: str, possible: Iterable[str], what: str = "") -> str:
+    """A hint: the nearest possible name if one is near, else the possible names."""
+    names = list(possible)
+    near = nearest(word, names)
+    if near is not None:
+        return f"did you mean '{near}'?"
     shown = ", ".join(names[:12]) + (", ..." if len(names) > 12 else "")
     return f"{what or 'possible'}: {shown or 'none'}"

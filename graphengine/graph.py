@@ -95,7 +95,7 @@ class Graph(Pictured):
         self.state: Mapping[str, StateDocument] = MappingProxyType(header.state)
         self.outputs: Mapping[str, str] = MappingProxyType(dict(outputs))
         self.aliases: Mapping[str, str] = MappingProxyType(dict(aliases or {}))
-        self.nodes: tuple[GraphNode, ...] = tuple(nodes) if types else topologically_sorted(list(nodes))
+        self.nodes: tuple[GraphNode, ...] = tuple(nodes) if types else self._sorted(list(nodes))
         self.types: Mapping[str, ArrayType] = MappingProxyType(dict(types) if types else self._infer())
 
     def __repr__(self) -> str:
@@ -174,6 +174,13 @@ class Graph(Pictured):
     def save(self, path: str | Path) -> None:
         """Write the graph as a model file."""
         write_bytes(path, dump_model(self.as_document()))
+
+    @staticmethod
+    def _sorted(nodes: list[GraphNode]) -> tuple[GraphNode, ...]:
+        found, problems = topologically_sorted(nodes)
+        if problems:
+            raise InvalidModelError(problems)
+        return tuple(found)
 
     def _infer(self) -> dict[str, ArrayType]:
         types = declared_types(self.header)
@@ -266,23 +273,22 @@ def declared_types(header: ModelDocument) -> dict[str, ArrayType]:
     return {name: declared_type(source, header) for section in sections for name, source in section.items()}
 
 
-def topologically_sorted(nodes: list[GraphNode]) -> tuple[GraphNode, ...]:
+def topologically_sorted(nodes: list[GraphNode]) -> tuple[list[GraphNode], list[Problem]]:
     """The nodes, each behind those it reads; the same order whatever the order they come in.
 
-    Raises
-    ------
-    InvalidModelError
-        GE214, naming the nodes on a short cycle of each group of nodes that form cycles.
+    Nodes that cannot be sorted are left out: those on a cycle and what depends on them. The problems are GE214, naming
+    the nodes on a short cycle of each group of nodes that form cycles.
     """
     from graphengine import sorting  # networkx is the slowest import of all, needed only here
 
     nodes = sorted(nodes, key=itemgetter(0))
     graph = sorting.Readers(len(nodes), _reads(nodes))
-    try:
-        return tuple([nodes[index] for index in graph.order()])
-    except sorting.CyclicError:
-        cycles = graph.cycles(MOST_TOLD + 1)
-    raise InvalidModelError(_cycle_problem([nodes[index].id for index in cycle]) for cycle in cycles)
+    order = graph.order()
+    cycles = graph.cycles(MOST_TOLD + 1) if len(order) < len(nodes) else []
+    return (
+        [nodes[index] for index in order],
+        [_cycle_problem([nodes[index].id for index in cycle]) for cycle in cycles],
+    )
 
 
 def _reads(nodes: list[GraphNode]) -> Iterator[Collection[int]]:
@@ -291,9 +297,8 @@ def _reads(nodes: list[GraphNode]) -> Iterator[Collection[int]]:
     for _, _, _, operands in nodes:
         found = {position[operand] for operand in operands if operand in position}
         if len(found) < len(operands):
-            found.update(
-                position[operand.partition(":")[0]] for operand in operands if type(operand) is str and ":" in operand
-            )
+            with_port = (operand.partition(":")[0] for operand in operands if type(operand) is str and ":" in operand)
+            found.update(position[producer] for producer in with_port if producer in position)
         yield found
 
 

@@ -27,12 +27,13 @@ from graphengine.format.documents import ExternalValue, ModelDocument
 from graphengine.format.files import write_bytes
 from graphengine.format.positions import make_pointer
 from graphengine.format.reading import Source, as_json, parse_model, read_model
+from graphengine.format.salvage import Gaps
 from graphengine.format.tensors import EXTERNAL_FROM, TensorFiles, remove_unnamed, tensors_of, write_tensors
 from graphengine.format.writing import dump_model, encode_array, fingerprint
 from graphengine.graph import Graph
 from graphengine.limits import DEFAULT, Limits
 from graphengine.loading.budget import require_memory
-from graphengine.loading.building import build_graph
+from graphengine.loading.building import sound_graph
 from graphengine.notebook import Pictured
 from graphengine.run import Parameters, Run, read_only
 from graphengine.training import Fit, History, Iteration, Solver, Trainer
@@ -66,12 +67,15 @@ class Model(Pictured):
         limits: Limits = DEFAULT,
     ) -> None:
         self.document, self.path, self.limits = document, path, limits
-        self.graph = build_graph(document, source, limits)
+        gaps = source.gaps if source else Gaps()
+        self.graph, problems = sound_graph(document, limits, gaps)
         self.values: dict[str, Any] = {}
         self._trainer: Trainer | Solver | None = None
         self._declared = Declaration(document, self.graph, path.parent if path else None, update_rule)
-        problems = [*self._initialize(), *self._declared.problems()]
-        if problems:
+        problems += self._declared.problems(gaps)
+        if all(problem.code != "GE133" for problem in problems):  # no memory is taken for what is too large
+            problems += self._initialize()
+        if problems or (source and source.problems):
             raise source.locate(problems) if source else InvalidModelError(problems)
         self.plans = PlanCache(self.graph, limits)
 
@@ -86,7 +90,7 @@ class Model(Pictured):
     ) -> Model:
         """A model from the content of a model file as Python objects; `path` says where its data lies."""
         with collector.paused():
-            document, source = parse_model(as_json(content), str(path) if path else None, limits)
+            document, source = parse_model(as_json(content), str(path) if path else None, limits, salvage=True)
             return cls(document, source, Path(path) if path else None, update_rule, limits)
 
     def __repr__(self) -> str:
@@ -380,7 +384,7 @@ def load(path: str | Path, *, update_rule: RuleSource = None, limits: Limits = D
         With all independent problems, each with file, line, column and JSON Pointer.
     """
     with collector.paused():
-        document, source = read_model(path, limits)
+        document, source = read_model(path, limits, salvage=True)
         return Model(document, source, Path(path), update_rule, limits)
 
 

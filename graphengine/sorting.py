@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Collection, Iterable, Iterator
+from contextlib import suppress
 
 import networkx as nx
-
-CyclicError: type[Exception] = nx.NetworkXUnfeasible
-"""What networkx raises where there is no order."""
 
 
 class Readers(nx.DiGraph):  # type: ignore[misc]
@@ -36,14 +34,12 @@ class Readers(nx.DiGraph):  # type: ignore[misc]
         return enumerate(self._reads)
 
     def order(self) -> list[int]:
-        """The numbers, each behind those it reads.
-
-        Raises
-        ------
-        CyclicError
-            If there is a cycle.
-        """
-        return list(nx.topological_sort(self))
+        """The numbers, each behind those it reads; without those on a cycle and what follows from them."""
+        found = []
+        with suppress(nx.NetworkXUnfeasible):  # it comes behind all that have an order
+            for number in nx.topological_sort(self):
+                found.append(number)  # noqa: PERF402 - a list made at once would be lost with the exception
+        return found
 
     def cycles(self, most: int) -> list[list[int]]:
         """A shortest cycle through the least number of each group of numbers that form cycles, of the first groups."""

@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 import graphengine as ge
 from graphengine.cli import app
 from graphengine.format import parse_model
+from graphengine.format.writing import dump_model
 
 FILES = json.loads(EXPECTED.read_bytes())
 
@@ -25,11 +26,33 @@ def test_the_corpus_is_what_its_script_writes():
 @pytest.mark.parametrize("name", FILES)
 def test_a_malformed_file_gives_the_codes_and_places_expected_of_it(name):
     with pytest.raises(ge.errors.GraphEngineError) as caught:
-        ge.Model(*parse_model((FOLDER / name).read_bytes(), name))
-    found = sorted([problem.code, problem.line, problem.column] for problem in caught.value.problems)
-    assert found == sorted(FILES[name]), str(caught.value)
+        ge.Model(*parse_model((FOLDER / name).read_bytes(), name, salvage=True))
+    found = [[problem.code, problem.line, problem.column] for problem in caught.value.problems]
+    assert found == FILES[name], str(caught.value)
     assert all(problem.file == name for problem in caught.value.problems)
     assert ge.errors.GraphEngineError(caught.value.problems)
+
+
+OF_FORM = {"GE110", "GE111", "GE112", "GE120", "GE122", "GE123", "GE124", "GE125", "GE126"}
+
+
+def test_a_document_is_left_of_every_file_of_which_only_the_form_is_wrong():
+    names = [name for name, expected in FILES.items() if OF_FORM.issuperset(code for code, _, _ in expected)]
+    for name in names:
+        document, _ = parse_model((FOLDER / name).read_bytes(), name, salvage=True)
+        assert parse_model(dump_model(document))[0] == document, name
+    assert len(names) > 200
+
+
+def test_without_salvage_only_the_form_is_told(monkeypatch):
+    data = (FOLDER / "several-all.json").read_bytes()
+    with pytest.raises(ge.errors.InvalidModelError) as strict:
+        parse_model(data)
+    monkeypatch.setattr("graphengine.format.reading.salvaged", lambda *places: None)
+    with pytest.raises(ge.errors.InvalidModelError) as unsalvageable:
+        parse_model(data, salvage=True)
+    assert {problem.code for problem in strict.value.problems} == {"GE110", "GE111", "GE112"}
+    assert strict.value.problems == unsalvageable.value.problems
 
 
 def test_the_command_line_refuses_the_whole_corpus_without_a_traceback():

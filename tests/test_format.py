@@ -142,14 +142,17 @@ def test_an_unknown_key_is_refused_in_every_section(section):
     assert found.hint
 
 
+ONE = {"inputs": {}, "nodes": [{"id": "n", "op": "neg", "inputs": [1]}], "outputs": {"out": "n"}}
+
+
 @pytest.mark.parametrize(
     ("section", "key"),
     [
         (("state",), {"s": {"shape": [], "initializer": {"type": "zeros"}, "surprise": 1}}),
-        (("functions",), {"f": {"inputs": {}, "nodes": [], "outputs": {}, "surprise": 1}}),
-        (("training", "validation"), {"surprise": 1}),
+        (("functions",), {"f": {**ONE, "surprise": 1}}),
+        (("training", "validation"), {"fraction": 0.5, "surprise": 1}),
         (("training", "checkpoint"), {"surprise": 1}),
-        (("training", "early_stopping"), {"surprise": 1}),
+        (("training", "early_stopping"), {"monitor": "loss", "surprise": 1}),
     ],
 )
 def test_an_unknown_key_is_refused_where_nothing_runs_yet(section, key):

@@ -196,7 +196,7 @@ def test_the_losses_may_be_monitored(monitor):
     ("section", "code", "pointer"),
     [
         ({"validation": {}}, "GE112", "/training/validation"),
-        ({"validation": {"data": "test", "fraction": 0.1}}, "GE210", "/training/validation/data"),
+        ({"validation": {"data": "test"}}, "GE210", "/training/validation/data"),
         ({"early_stopping": {}}, "GE210", "/training/early_stopping/monitor"),
         ({"early_stopping": {"monitor": "lost"}}, "GE210", "/training/early_stopping/monitor"),
         ({"metrics": {"m": "nothing"}}, "GE210", "/training/metrics/m"),

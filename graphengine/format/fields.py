@@ -27,7 +27,8 @@ def exact_number(value: Any) -> Any:
 
 EXACT = BeforeValidator(exact_number)
 
-Identifier: TypeAlias = Annotated[str, Field(pattern=r"^[^\W\d][\w.\-/]*$", max_length=200)]
+IDENTIFIER = r"^[^\W\d][\w.\-/]*$"
+Identifier: TypeAlias = Annotated[str, Field(pattern=IDENTIFIER, max_length=200)]
 Reference: TypeAlias = Annotated[str, Field(pattern=r"^[^\W\d][\w.\-/]*(:[^\W\d]\w*)?$", max_length=400)]
 Float: TypeAlias = Annotated[float, EXACT]
 Operand: TypeAlias = Annotated[

@@ -103,7 +103,7 @@ def _of_string(walk: _Walk, offset: int, string: str) -> Iterator[Finding]:
         if escape[3]:
             hint = "write both halves of the pair, or the character itself"
             message = f"{escape[0]} is half of a character"
-            yield walk.finding(offset + escape.start(), "GE126", message, hint, "\\u0020")
+            yield walk.finding(offset + escape.start(), "GE126", message, hint, "\\u005f")
 
 
 def _key(string: str) -> str:

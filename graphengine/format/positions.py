@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from bisect import bisect_right
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 _SPACE = re.compile(r"[ \t\r\n]*")
@@ -79,6 +79,32 @@ def _escaped(key: str) -> str:
 def make_pointer(parts: Iterable[str | int]) -> str:
     """A JSON Pointer from keys and indices."""
     return "".join([f"/{_escaped(str(part))}" for part in parts])
+
+
+def path_of(pointer: str, value: Any) -> tuple[str | int, ...]:
+    """The keys and indices in a JSON Pointer as far as the value has them, and the first that it does not have."""
+    path: list[str | int] = []
+    for part in pointer.split("/")[1:]:
+        key: Any = part.replace("~1", "/").replace("~0", "~")
+        if isinstance(value, list) and key.isdigit():
+            key = int(key)
+        path.append(key)
+        if key not in keys_of(value):
+            break
+        value = value[key]
+    return tuple(path)
+
+
+def keys_of(value: Any) -> Collection[Any]:
+    """The keys of an object, the indices of an array; nothing else has any."""
+    return value if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ()
+
+
+def value_at(value: Any, path: Iterable[str | int]) -> Any:
+    """What stands at a path in a value."""
+    for part in path:
+        value = value[part]
+    return value
 
 
 class LineStarts:

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import itertools
 import os
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from types import UnionType
-from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar
 
 import orjson
 from pydantic import BaseModel, ValidationError
-from typing_extensions import is_typeddict
 
 from graphengine import collector
-from graphengine.errors import MOST_TOLD, InvalidModelError, Problem, did_you_mean
+from graphengine.errors import MOST_TOLD, InvalidModelError, Problem
 from graphengine.format.documents import FORMAT, FORMAT_VERSION, FUNCTION_FORMAT, FunctionFile, ModelDocument
-from graphengine.format.positions import find_positions, make_pointer
+from graphengine.format.findings import Finding, findings_of, shown
+from graphengine.format.positions import find_positions, path_of
+from graphengine.format.salvage import Gaps, salvaged
 from graphengine.format.strict import BOM, read_json
 from graphengine.format.upgrading import upgraded
 from graphengine.limits import DEFAULT, Limits
@@ -29,23 +27,36 @@ DocumentType = TypeVar("DocumentType", bound=BaseModel)
 
 
 class Source:
-    """The text of a file, kept to give findings their line and column."""
+    """The text of a file, kept to give findings their line and column.
+
+    `problems` are what is wrong with its form; they are told with what is wrong with the rest, of which `gaps` say what
+    is not known because of them.
+    """
 
     def __init__(self, data: bytes, name: str | None = None) -> None:
         self.data, self.name = data, name
+        self.problems: list[Problem] = []
+        self.gaps = Gaps()
 
     def locate(self, problems: Iterable[Problem]) -> InvalidModelError:
-        """An error with the problems, each with file, line and column; those of another file have them already."""
-        found = list(itertools.islice(problems, MOST_TOLD + 1))
-        if len(found) > MOST_TOLD:
-            found[MOST_TOLD:] = [Problem("GE140", f"only the first {MOST_TOLD} problems of the file are told")]
+        """An error with the problems of form and these, in the order of the file, each with file, line and column.
+
+        What is wrong with another file comes last, and has its place already. Of one value only one thing is told.
+        """
+        told = {problem.pointer for problem in self.problems if problem.code != "GE111"}
+        found = [*self.problems, *(problem for problem in problems if problem.pointer not in told)]
         unplaced = {problem.pointer or "" for problem in found if problem.line is None}
         positions = find_positions(self.text, unplaced) if unplaced else {}
-        return InvalidModelError(
+        placed = [
             replace(problem, file=self.name, line=line, column=column) if problem.line is None else problem
             for problem in found
             for line, column in [positions.get(problem.pointer or "", (1, 1))]
-        )
+        ]
+        placed.sort(key=lambda problem: (problem.file != self.name, problem.line, problem.column))
+        if len(placed) > MOST_TOLD:
+            message = f"only the first {MOST_TOLD} problems are told; the file has at least {len(placed)}"
+            placed[MOST_TOLD:] = [Problem("GE140", message, file=self.name)]
+        return InvalidModelError(placed)
 
     @property
     def text(self) -> str:
@@ -53,15 +64,9 @@ class Source:
         return self.data.removeprefix(BOM).decode()
 
 
-def read_model(path: str | Path, limits: Limits = DEFAULT) -> tuple[ModelDocument, Source]:
-    """Read a model file and check its form.
-
-    Raises
-    ------
-    InvalidModelError
-        With all problems of form that the file has.
-    """
-    return parse_model(read_bytes(path, limits), str(path), limits)
+def read_model(path: str | Path, limits: Limits = DEFAULT, *, salvage: bool = False) -> tuple[ModelDocument, Source]:
+    """Read a model file and check its form; `salvage` and errors as of `parse_model`."""
+    return parse_model(read_bytes(path, limits), str(path), limits, salvage=salvage)
 
 
 def read_bytes(path: str | Path, limits: Limits = DEFAULT) -> bytes:
@@ -84,15 +89,20 @@ def read_bytes(path: str | Path, limits: Limits = DEFAULT) -> bytes:
     return data
 
 
-def parse_model(data: bytes, name: str | None = None, limits: Limits = DEFAULT) -> tuple[ModelDocument, Source]:
+def parse_model(
+    data: bytes, name: str | None = None, limits: Limits = DEFAULT, *, salvage: bool = False
+) -> tuple[ModelDocument, Source]:
     """The document in the bytes of a model file; `name` stands for the file in messages.
+
+    With `salvage`, problems of form are left in `source.problems`, to be told together with what is wrong with the
+    rest, and the document has only what is sound.
 
     Raises
     ------
     InvalidModelError
         With all problems of form.
     """
-    return parse_document(data, ModelDocument, FORMAT, name, limits)
+    return parse_document(data, ModelDocument, FORMAT, name, limits, salvage=salvage)
 
 
 def as_json(content: Any) -> bytes:
@@ -123,24 +133,45 @@ def shipped_files(package: str, folder: str) -> dict[str, FunctionFile]:
 
 
 def parse_document(
-    data: bytes, document: type[DocumentType], expected: str, name: str | None, limits: Limits = DEFAULT
+    data: bytes,
+    document: type[DocumentType],
+    expected: str,
+    name: str | None,
+    limits: Limits = DEFAULT,
+    *,
+    salvage: bool = False,
 ) -> tuple[DocumentType, Source]:
     """The document of one kind in the bytes of a file."""
     with collector.paused():
         raw, problems = read_json(data, name, limits)
         source = Source(data, name)
         if problem := _format_problem(raw, expected):
-            raise source.locate([*problems, problem])
+            problems.append(problem)
+        if problem and problem.code == "GE104":
+            raise source.locate(problems)
         raw = upgraded(raw)
         _check_count(raw, source, limits)
-        try:
-            checked = document.model_validate(raw)
-        except ValidationError as error:
-            told = {problem.pointer for problem in problems}
-            problems += [each for each in problems_of(error, raw, document) if each.pointer not in told]
-        if problems:
-            raise source.locate(problems)
+        checked, found = _validated(document, raw)
+        told = {problem.pointer for problem in problems}
+        found = [each for each in found if each.problem.pointer not in told]
+        source.problems = [*problems, *(each.problem for each in found)]
+        if source.problems:
+            checked = None
+        if source.problems and salvage and len(source.problems) <= MOST_TOLD:
+            places = [path_of(problem.pointer or "", raw) for problem in problems]
+            source.gaps = salvaged(raw, [*places, *(each.broken for each in found)], [each.surplus for each in found])
+            checked, _ = _validated(document, raw)
+        if checked is None:
+            raise source.locate(())
         return checked, source
+
+
+def _validated(document: type[DocumentType], raw: Any) -> tuple[DocumentType | None, list[Finding]]:
+    """The document, or what is wrong with its form."""
+    try:
+        return document.model_validate(raw), []
+    except ValidationError as error:
+        return None, list(findings_of(error, raw, document))
 
 
 def _check_count(raw: dict[str, Any], source: Source, limits: Limits) -> None:
@@ -157,149 +188,16 @@ def _format_problem(raw: Any, expected: str) -> Problem | None:
         got = raw.get("format") if isinstance(raw, dict) else type(raw).__name__
         hint = f'the file must be an object with "format": "{expected}", "format_version": {FORMAT_VERSION}'
         pointer = "/format" if isinstance(raw, dict) and "format" in raw else ""
-        return Problem("GE104", f"not a {expected} file: format is {_shown(got)}", hint, pointer)
+        return Problem("GE104", f"not a {expected} file: format is {shown(got)}", hint, pointer)
     version = raw.get("format_version", FORMAT_VERSION)
     if type(version) is not int:
-        return Problem("GE112", f"must be an integer, not {_shown(version)}", None, "/format_version")
+        return Problem("GE112", f"must be an integer, not {shown(version)}", None, "/format_version")
     if version > FORMAT_VERSION:
         message = f"format version {version} is newer than this version of graphengine, which reads {FORMAT_VERSION}"
         return Problem("GE104", message, "upgrade graphengine", "/format_version")
     return None
 
 
-_TYPE_NAMES = {
-    "string_type": "a string",
-    "float_type": "a number",
-    "int_type": "an integer",
-    "bool_type": "true or false",
-    "list_type": "an array",
-    "tuple_type": "an array",
-    "dict_type": "an object",
-    "model_type": "an object",
-    "model_attributes_type": "an object",
-    "none_required": "null",
-}
-
-
-def problems_of(error: ValidationError, raw: Any, document: type[BaseModel]) -> list[Problem]:
-    """Pydantic's findings in the format's words, one for each place.
-
-    Of a union pydantic reports every member. A member that failed at its very type says nothing where another
-    one got further.
-    """
-    places: dict[str, list[Any]] = {}
-    for detail in error.errors(include_url=False):
-        places.setdefault(make_pointer(_path(detail["loc"], raw)), []).append(detail)
-    found = []
-    for pointer, details in itertools.islice(places.items(), MOST_TOLD + 1):
-        telling = [detail for detail in details if detail["type"] not in _TYPE_NAMES]
-        if telling:
-            found.append(_problem(telling[0], pointer, raw, document))
-        elif not any(other.startswith(f"{pointer}/") for other in places):
-            expected = dict.fromkeys(_TYPE_NAMES[detail["type"]] for detail in details)
-            if "a number" in expected:
-                expected.pop("an integer", None)
-            message = f"must be {' or '.join(expected)}, not {_shown(details[0]['input'])}"
-            found.append(Problem("GE112", message, None, pointer))
-    return found
-
-
-def _problem(detail: Any, pointer: str, raw: Any, document: type[BaseModel]) -> Problem:
-    kind, got, path = detail["type"], detail["input"], _path(detail["loc"], raw)
-    if kind == "missing":
-        return Problem("GE111", f"key '{detail['loc'][-1]}' is missing", None, pointer)
-    if kind == "union_tag_not_found":
-        return Problem("GE111", "key 'type' is missing", None, pointer)
-    if kind == "extra_forbidden":
-        hint = did_you_mean(str(path[-1]), _known_keys(document, path[:-1], raw), "possible keys")
-        return Problem("GE110", f"unknown key '{path[-1]}'", hint, pointer)
-    if kind in ("union_tag_invalid", "literal_error"):
-        tag = kind == "union_tag_invalid"
-        got = got["type"] if tag else got
-        expected = str(detail["ctx"]["expected_tags" if tag else "expected"])
-        possible = re.findall(r"'([^']*)'", expected) or [expected]
-        return Problem(
-            "GE112",
-            f"{_shown(got)} is not possible here",
-            did_you_mean(str(got), possible),
-            pointer + "/type" * tag,
-        )
-    if kind == "inexact":
-        return Problem("GE125", f"{detail['msg']}, such as {_shown(got)}", None, pointer)
-    if kind == "string_pattern_mismatch":
-        return Problem("GE112", _pattern_message(path, got), None, pointer)
-    message = detail["msg"].replace("Input should be", "must be").replace("Value error, ", "")
-    return Problem("GE112", f"{message}, not {_shown(got)}", None, pointer)
-
-
-def _pattern_message(path: Sequence[str | int], got: Any) -> str:
-    if "shape" in path:
-        return f'a size is an integer, a symbol such as "N" or a product such as "2*N", not {_shown(got)}'
-    return f"{_shown(got)} is not a name: letters, digits and _ . - /, a letter or _ first"
-
-
-def _path(loc: tuple[str | int, ...], raw: Any) -> list[str | int]:
-    """The part of pydantic's location that is in the file: tags of unions are left out."""
-    path: list[str | int] = []
-    for part in loc:
-        possible = raw if isinstance(raw, dict) else range(len(raw)) if isinstance(raw, list) else ()
-        if part in possible:
-            raw = raw[part]
-            path.append(part)
-    return path
-
-
-def _known_keys(document: Any, path: Sequence[str | int], raw: Any) -> list[str]:
-    """The keys possible where an unknown one stands, found by walking the annotations along the path."""
-    places = _members(document)
-    for part in path:
-        raw = raw[part]
-        places = [inner for place in places for inner in _members(_inside(place, part))]
-        kind = raw.get("type") if isinstance(raw, dict) else None
-        places = [place for place in places if kind in get_args(_fields(place).get("type"))] or places
-    return list(dict.fromkeys(key for place in places for key in _fields(place)))
-
-
-def _members(annotation: Any) -> list[Any]:
-    """What a value may be: the members of a union, through Annotated."""
-    members, pending = [], [annotation]
-    while pending:
-        current = pending.pop()
-        if get_origin(current) in (Annotated, Union, UnionType):
-            arguments = get_args(current)
-            pending.extend(arguments[:1] if get_origin(current) is Annotated else arguments)
-        else:
-            members.append(current)
-    return members
-
-
-def _inside(place: Any, part: str | int) -> Any:
-    """What stands at one key or index: the annotation of a field, or of the elements of a list or dictionary."""
-    return _fields(place).get(part) or (get_args(place) or (None,))[-1]
-
-
-def _fields(document: Any) -> dict[Any, Any]:
-    """The keys of a document class or typed dictionary, as the file writes them, with their annotations."""
-    return _fields_of(document) if isinstance(document, type) else {}
-
-
-@cache
-def _fields_of(document: type) -> dict[Any, Any]:
-    if issubclass(document, BaseModel):
-        return {field.alias or name: field.annotation for name, field in document.model_fields.items()}
-    return get_type_hints(document) if is_typeddict(document) else {}
-
-
 def _size(count: int) -> str:
     """A number of bytes for people."""
     return f"{count / 2**20:g} MiB"
-
-
-def _shown(value: Any) -> str:
-    """A value from a file, short and escaped, for a message."""
-    try:
-        text = orjson.dumps(value).decode()
-    except TypeError:
-        text = repr(value)
-    text = text if text.isprintable() else ascii(text)
-    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -3,100 +3,121 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 
 from graphengine.errors import MOST_TOLD, InvalidModelError, Problem
 from graphengine.format.documents import ModelDocument
-from graphengine.format.reading import Source
+from graphengine.format.salvage import Gaps
 from graphengine.graph import Graph, GraphNode, declared_types, infer_types, topologically_sorted
 from graphengine.limits import DEFAULT, Limits
 from graphengine.loading.budget import memory_problem
-from graphengine.loading.functions import Call, Table, expansion_problems, functions_in
+from graphengine.loading.functions import Call, expansion_problems, functions_in, unsound_functions
 from graphengine.loading.inlining import Inlining, function_problems
 from graphengine.loading.mode import with_keys
-from graphengine.loading.resolve import Resolver, dangling_references, loss_problems
+from graphengine.loading.resolve import UNKNOWN, Resolver, dangling_references, loss_problems
 
 
-def build_graph(document: ModelDocument, source: Source | None = None, limits: Limits = DEFAULT) -> Graph:
+def build_graph(document: ModelDocument) -> Graph:
     """The graph of a model document.
 
     Raises
     ------
     InvalidModelError
-        With all independent problems, located if `source` is given.
+        With all independent problems.
     """
-    try:
-        graph = _checked(document, limits)
-        too_large = memory_problem(graph, limits)
-        if too_large:
-            raise InvalidModelError(_with_pointers([too_large], document))
-    except InvalidModelError as error:
-        raise source.locate(error.problems) if source else error from None
-    return graph
-
-
-def _checked(document: ModelDocument, limits: Limits) -> Graph:
-    """The graph, or an error with all problems."""
-    table = functions_in(document)
-    resolver = Resolver(document, table)
-    nodes = resolver.nodes()
-    problems = [*resolver.problems, *dangling_references(document, resolver.values)]
-    if table:
-        problems += [*_function_problems(document, table), *expansion_problems(document, table, limits)]
-        if any(isinstance(node.node, Call) for node in nodes):
-            if problems:
-                raise InvalidModelError(problems)
-            return _inlined(document, resolver, nodes, table)
-    try:
-        keyed = with_keys(nodes, resolver.values) if resolver.takes_keys else nodes
-        graph = Graph(document, keyed, document.outputs)
-    except InvalidModelError as error:
-        cycles_or_types = list(_with_pointers(error.problems, document))
-        raise InvalidModelError(_relevant(problems, cycles_or_types)) from None
-    problems += loss_problems(document, graph)
+    graph, problems = sound_graph(document)
     if problems:
         raise InvalidModelError(problems)
     return graph
 
 
-def _function_problems(document: ModelDocument, table: Table) -> Iterator[Problem]:
-    """What is wrong with the functions of the file; a mere update rule is told where the optimizer is checked."""
+def sound_graph(
+    document: ModelDocument, limits: Limits = DEFAULT, gaps: Gaps | None = None
+) -> tuple[Graph, list[Problem]]:
+    """The graph of a model document as far as it is sound, and what is wrong with the rest.
+
+    Of what the `gaps` of the document hide nothing is told; what is found to be wrong is added to them.
+    """
+    gaps = Gaps() if gaps is None else gaps
+    table = functions_in(document)
+    resolver = Resolver(document, table, gaps)
+    nodes, unknown = resolver.nodes(), resolver.unknown
+    problems = [*resolver.problems, *dangling_references(document, resolver.values, gaps)]
+    inlining = None
+    if table:
+        wrong = {name: function_problems(table[name], table, gaps.within[name]) for name in _own(document)}
+        expansion = list(expansion_problems(document, table, limits))
+        problems += [*itertools.chain(*wrong.values()), *expansion]
+        broken = {*gaps.names["functions"], *(name for name, found in wrong.items() if found)}
+        nodes, calling = _apart(nodes, table if expansion else unsound_functions(table, broken))
+        if any(isinstance(node.node, Call) for node in nodes):
+            inlining = Inlining(document, nodes, table)
+            if found := inlining.problems or list(inlining.doubled(resolver.values)):
+                inlining, (nodes, rest) = None, _apart(nodes, table)
+                problems, calling = [*problems, *found], [*calling, *rest]
+        unknown = [*unknown, *calling]
+    graph, misfits = _typed(document, resolver, nodes, unknown, inlining)
+    problems += [*_with_pointers(misfits, document), *loss_problems(graph.header, graph)]
+    if too_large := memory_problem(graph, limits):
+        problems += _with_pointers([too_large], document)
+    if problems:
+        gaps.names["nodes"].update(resolver.values.keys() - graph.types.keys())
+    return graph, problems
+
+
+def _apart(nodes: list[GraphNode], names: Collection[str]) -> tuple[list[GraphNode], list[GraphNode]]:
+    """The nodes that call no function of these names, and those that do: they give nothing that is known."""
+    calls = {node.id for node in nodes if isinstance(node.node, Call) and node.op in names} if names else ()
+    if not calls:
+        return nodes, []
+    kept = [node for node in nodes if node.id not in calls]
+    return kept, [node._replace(node=UNKNOWN) for node in nodes if node.id in calls]
+
+
+def _typed(
+    document: ModelDocument,
+    resolver: Resolver,
+    nodes: list[GraphNode],
+    unknown: list[GraphNode],
+    inlining: Inlining | None,
+) -> tuple[Graph, list[Problem]]:
+    """The graph of the nodes whose types can be known; cycles, also through `unknown` nodes, and types that misfit."""
+    header, aliases, taken = document, {}, resolver.values
+    if inlining:
+        header, aliases, nodes = inlining.renamed(), inlining.aliases, inlining.nodes
+        taken = {**taken, **dict.fromkeys(node.id for node in nodes)}
+    if inlining or resolver.takes_keys:
+        nodes = with_keys(nodes, taken)
+    ordered, cycles = topologically_sorted([*nodes, *unknown])
+    if unknown:
+        ordered = [node for node in ordered if node.node is not UNKNOWN]
+    header = _without(header, resolver.gaps.names["nodes"])
+    types = declared_types(header)
+    misfits = infer_types(ordered, types)
+    if inlining:
+        cycles, misfits = [inlining.told(each) for each in cycles], inlining.type_problems(types, misfits)
+    return Graph(header, ordered, header.outputs, types, aliases), [*cycles, *misfits]
+
+
+def _without(document: ModelDocument, names: Collection[str]) -> ModelDocument:
+    """A document without the inputs, parameters and state of some names."""
+    if not names:
+        return document
+    return document.model_copy(
+        update={
+            section: {name: each for name, each in getattr(document, section).items() if name not in names}
+            for section in ("inputs", "parameters", "state")
+        }
+    )
+
+
+def _own(document: ModelDocument) -> Iterator[str]:
+    """The functions of the file but for a mere update rule, which is told of where the optimizer is checked."""
     rule = document.training.optimizer.type if document.training else None
     bodies = [document.nodes, *(function.nodes for function in document.functions.values())]
     called = {node["op"] for node in itertools.chain(*bodies)}
-    for name in document.functions:
-        if name != rule or name in called:
-            yield from function_problems(table[name], table)
-
-
-def _inlined(document: ModelDocument, resolver: Resolver, calling: list[GraphNode], table: Table) -> Graph:
-    """The graph of a document that calls functions and in which nothing is wrong yet."""
-    inlining = Inlining(calling, table)
-    problems = inlining.problems or list(inlining.doubled(resolver.values))
-    if problems:
-        raise InvalidModelError(problems)
-    taken = {*resolver.values, *(node.id for node in inlining.nodes)}
-    header = inlining.renamed(document)
-    types = declared_types(header)
-    try:
-        nodes = topologically_sorted(with_keys(inlining.nodes, taken))
-        problems = inlining.type_problems(types, infer_types(nodes, types))
-    except InvalidModelError as error:
-        problems = [inlining.told(problem) for problem in error.problems]
-    if problems:
-        raise InvalidModelError(_with_pointers(problems, document))
-    graph = Graph(header, nodes, header.outputs, types, inlining.aliases)
-    problems = list(loss_problems(header, graph))
-    if problems:
-        raise InvalidModelError(problems)
-    return graph
-
-
-def _relevant(problems: list[Problem], found: list[Problem]) -> list[Problem]:
-    """Type errors are told only of a graph that is otherwise whole: its types may be wrong because its names are."""
-    doubled = any(problem.code == "GE201" for problem in problems)
-    return problems + [problem for problem in found if not problems or (problem.code == "GE214" and not doubled)]
+    return (name for name in document.functions if name != rule or name in called)
 
 
 def _with_pointers(problems: Iterable[Problem], document: ModelDocument) -> Iterator[Problem]:

@@ -20,8 +20,10 @@ from graphengine.errors import Problem, did_you_mean
 from graphengine.format.documents import FunctionDocument, ModelDocument, NodeDocument
 from graphengine.format.positions import make_pointer
 from graphengine.format.reading import shipped_files
+from graphengine.format.salvage import Gaps
 from graphengine.limits import Limits
 from graphengine.node import Signature
+from graphengine.registry import OPS
 
 DOMAIN = "nn"
 """The domain of the functions that come with the package."""
@@ -183,7 +185,7 @@ def attributes_named(node: NodeDocument) -> Iterator[tuple[str, tuple[str | int,
                 yield name, ("attributes", key, *place)
 
 
-def declaration_problems(function: FunctionDocument) -> Iterator[Problem]:
+def declaration_problems(function: FunctionDocument, gaps: Gaps) -> Iterator[Problem]:
     """Attributes with the name of something else, and names of attributes that there are not; pointers into it."""
     taken = {*function.inputs, *(node["id"] for node in function.nodes)}
     for name in function.attributes:
@@ -192,10 +194,20 @@ def declaration_problems(function: FunctionDocument) -> Iterator[Problem]:
             yield Problem("GE201", message, None, make_pointer(("attributes", name)))
     for index, node in enumerate(function.nodes):
         for name, place in attributes_named(node):
-            if name not in function.attributes:
+            if name not in function.attributes and not gaps.hide(name, "attributes"):
                 hint = did_you_mean(name, function.attributes, "attributes")
                 message = f"node '{node['id']}': attribute '{name}' of the function is not defined"
                 yield Problem("GE210", message, hint, make_pointer(("nodes", index, *place)), node["id"])
+
+
+def unsound_functions(table: Table, broken: Collection[str]) -> set[str]:
+    """The functions that are broken and all that call them, or call what there is not; none calls itself."""
+    callees = {each: _callees(each.document.nodes, callable_in(each, table)) for each in table.values()}
+    unsound = set(broken)
+    for function in TopologicalSorter(callees).static_order():
+        if any(op in unsound or (op not in OPS and op not in table) for op in function.ops.values()):
+            unsound.add(function.name)
+    return unsound
 
 
 # ---------------------------------------------------------------- how large it would become

@@ -17,6 +17,7 @@ import orjson
 from graphengine.errors import Problem, did_you_mean
 from graphengine.format.documents import InputDocument, ModelDocument
 from graphengine.format.positions import make_pointer
+from graphengine.format.salvage import Gaps
 from graphengine.graph import GraphNode, Operand, literal_type
 from graphengine.loading.functions import (
     Call,
@@ -72,13 +73,13 @@ class Body(NamedTuple):
 
 
 class Inlining:
-    """The nodes of a file with all calls inlined, and what is wrong with the calls.
+    """The nodes of a document with all calls inlined, and what is wrong with the calls.
 
     `aliases` maps names of results that a file can use ("cell:state") to values of the graph ("cell/new_state").
     """
 
-    def __init__(self, nodes: Sequence[GraphNode], table: Table) -> None:
-        self.table, self._called_from = table, nodes
+    def __init__(self, document: ModelDocument, nodes: Sequence[GraphNode], table: Table) -> None:
+        self.table, self._document = table, document
         self.problems: list[Problem] = []
         self.aliases: dict[str, str] = {}
         self.nodes: list[GraphNode] = []
@@ -111,9 +112,9 @@ class Inlining:
             path, operands = f"{frame.path}/{node.id}", tuple([names.get(ref, ref) for ref in node.inputs])
             self._frames.append(Frame(node.id, path, frame.id_of(node.id), call, operands, frame))
 
-    def renamed(self, document: ModelDocument) -> ModelDocument:
+    def renamed(self) -> ModelDocument:
         """The document of the graph: it names values of the graph where the file names results of calls."""
-        names = self.aliases
+        names, document = self.aliases, self._document
         changed: dict[str, Any] = {
             "functions": {},
             "outputs": {name: names.get(value, value) for name, value in document.outputs.items()},
@@ -161,7 +162,7 @@ class Inlining:
             return self._bodies[call]
         key = (call.function, orjson.dumps(call.attributes, option=orjson.OPT_SORT_KEYS))
         if key not in self._bodies:
-            nodes, problems = resolved_body(call.function, call.attributes, self.table)
+            nodes, problems = resolved_body(call.function, call.attributes, self.table, Gaps())
             ops = [node for node in nodes if not isinstance(node.node, Call)]
             ports = [(node.id, port) for node in ops for port in node.node.outputs[1:]]
             self._bodies[key] = Body(ops, ports, [node for node in nodes if isinstance(node.node, Call)])
@@ -237,7 +238,7 @@ class Inlining:
 
     @cached_property
     def _index(self) -> Mapping[str, int]:
-        return {node.id: index for index, node in enumerate(self._called_from)}
+        return {node["id"]: index for index, node in enumerate(self._document.nodes)}
 
     @cached_property
     def _origins(self) -> Mapping[str | None, tuple[Frame, str]]:
@@ -257,26 +258,31 @@ def _misfit(function: Function, kinds: Sequence[ArrayType | None]) -> str | None
     return mismatch(shapes, {name: given[name].shape for name in shapes})
 
 
-def function_problems(function: Function, table: Table) -> list[Problem]:
+def function_problems(function: Function, table: Table, gaps: Gaps) -> list[Problem]:
     """What is wrong with a function of the file whatever its attributes are; pointers into the file."""
     document = function.document
-    found = [*declaration_problems(document), *_output_problems(function), *_default_problems(function)]
+    found = [
+        *declaration_problems(document, gaps),
+        *_output_problems(function, gaps),
+        *_default_problems(function),
+    ]
     if document.outputs:
         known = {name: value for name, value in function.defaults.items() if function.may_be(name, value)}
         attributes = {**dict.fromkeys(document.attributes.keys() - known.keys(), 1.0), **known}
         unsure = {node["id"] for node in document.nodes if any(name not in known for name, _ in attributes_named(node))}
-        _, problems = resolved_body(function, attributes, table)
+        _, problems = resolved_body(function, attributes, table, gaps)
         found += [each for each in problems if each.code != "GE213" or each.node not in unsure]
     pointer, prefix = make_pointer(("functions", function.name)), f"function '{function.name}': "
     return [replace(each, pointer=pointer + (each.pointer or ""), message=prefix + each.message) for each in found]
 
 
-def _output_problems(function: Function) -> Iterator[Problem]:
+def _output_problems(function: Function, gaps: Gaps) -> Iterator[Problem]:
     """Outputs that are the value of no node; whether a node has the port is told where its op is known."""
     if not function.document.outputs:
         yield Problem("GE111", "it has no output", None, "/outputs")
     for name, value in function.document.outputs.items():
-        if value.partition(":")[0] not in function.ops and value not in function.document.inputs:
+        known = value.partition(":")[0] in function.ops or value in function.document.inputs
+        if not known and not gaps.hide_value(value):
             hint = did_you_mean(value, function.ops, "nodes")
             message = f"output '{name}': no node gives the value '{value}'"
             yield Problem("GE210", message, hint, make_pointer(("outputs", name)))
@@ -290,7 +296,7 @@ def _default_problems(function: Function) -> Iterator[Problem]:
 
 
 def resolved_body(
-    function: Function, attributes: Mapping[str, Any], table: Table
+    function: Function, attributes: Mapping[str, Any], table: Table, gaps: Gaps
 ) -> tuple[list[GraphNode], list[Problem]]:
     """The nodes of a function for given attributes, and what is wrong with them; pointers into the function."""
     document = function.document
@@ -303,12 +309,12 @@ def resolved_body(
         nodes=[substituted(node, attributes) for node in document.nodes],
         outputs=document.outputs,
     )
-    resolver = Resolver(content, callable_in(function, table))
+    resolver = Resolver(content, callable_in(function, table), gaps)
     nodes = resolver.nodes()
     dangling = (
         Problem("GE210", f"output '{name}': value '{value}' is not defined", None, make_pointer(("outputs", name)))
         for name, value in document.outputs.items()
-        if ":" in value and value not in resolver.values
+        if ":" in value and value not in resolver.values and not gaps.hide_value(value)
     )
     problems = [each for each in resolver.problems if each.code != "GE105" or each.node is not None]
     return nodes, [*problems, *dangling]

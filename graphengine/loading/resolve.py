@@ -7,7 +7,7 @@ ever imported or evaluated.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 import orjson
@@ -16,25 +16,32 @@ from pydantic import ValidationError
 import graphengine.nodes  # noqa: F401 - registers the ops that files name
 from graphengine.errors import MOST_TOLD, Problem, did_you_mean
 from graphengine.format.documents import ModelDocument, NodeDocument
+from graphengine.format.findings import problems_of
 from graphengine.format.positions import make_pointer
-from graphengine.format.reading import problems_of
+from graphengine.format.salvage import HOLE, Gaps
 from graphengine.format.training_documents import TrainingDocument
 from graphengine.graph import Graph, GraphNode, Operand
 from graphengine.loading.functions import DOMAIN, VERSION, Call, Function, Table, shipped_functions
 from graphengine.node import Node
 from graphengine.registry import CORE, OPS, OPSET_VERSION, Op, domain_of
 
+UNKNOWN: Any = None
+"""What stands in the place of the instance of a class where a node is wrong."""
+
 
 class Resolver:
     """One walk over the nodes of a document that gives each its class, its attributes and its operands.
 
-    A node that calls one of `functions` gets a `Call` in the place of the instance of a class.
+    A node that calls one of `functions` gets a `Call` in the place of the instance of a class. Of what the `gaps` of
+    the document hide nothing is told; ids that are used twice are added to them.
     """
 
-    def __init__(self, document: ModelDocument, functions: Table) -> None:
-        self.document = document
+    def __init__(self, document: ModelDocument, functions: Table, gaps: Gaps) -> None:
+        self.document, self.gaps = document, gaps
         self.problems: list[Problem] = []
         self.values: dict[str, None] = {}
+        self.unknown: list[GraphNode] = []
+        self._twice: set[str] = set()
         self._instances: dict[tuple[str, bytes], Node] = {}
         self._ops: dict[str, Op | Function] = {**OPS, **functions}
         self._check_imports()
@@ -42,6 +49,7 @@ class Resolver:
             for name in getattr(document, section):
                 self._define(name, section)
         self._define_nodes(document.nodes)
+        self.gaps.names["nodes"].update(self._twice)
 
     def _define_nodes(self, specs: list[NodeDocument]) -> None:
         """Enter the ids of the nodes and the names of their further outputs."""
@@ -49,29 +57,37 @@ class Resolver:
         self.values.update(dict.fromkeys([spec["id"] for spec in specs]))
         if len(self.values) < expected:
             self._report_doubled(specs)
+        if HOLE in self.gaps.names["nodes"]:
+            self.values.pop(HOLE, None)
         ports = {name: op.signature.outputs[1:] for name, op in self._ops.items() if len(op.signature.outputs) > 1}
         open_ended = {name for name, op in OPS.items() if not op.signature.outputs}
+        used = {spec["op"] for spec in specs}
+        if used <= self._ops.keys() and used.isdisjoint(ports) and used.isdisjoint(open_ended):
+            return
         for spec in specs:
-            if spec["op"] in ports or spec["op"] in open_ended:
+            if spec["op"] not in self._ops:
+                self.gaps.names["ports"].add(spec["id"])
+            elif spec["op"] in ports or spec["op"] in open_ended:
                 given = ports.get(spec["op"]) or self._ports(spec)
                 self.values.update(dict.fromkeys(f"{spec['id']}:{port}" for port in given))
 
     def _ports(self, spec: NodeDocument) -> tuple[str, ...]:
-        """The further outputs of a node whose attributes say how many it has; none if they are not valid."""
+        """The further outputs of a node whose attributes say how many it has; not known if they are not valid."""
         try:
             return OPS[spec["op"]].cls.model_validate(spec.get("attributes", {})).outputs[1:]
         except ValidationError:
+            self.gaps.names["ports"].add(spec["id"])
             return ()
 
     def _report_doubled(self, specs: list[NodeDocument]) -> None:
         seen = {name for section in ("inputs", "parameters", "state") for name in getattr(self.document, section)}
         for index, spec in enumerate(specs):
-            if spec["id"] in seen:
+            if spec["id"] in seen and spec["id"] not in self.gaps.names["nodes"]:
                 self._doubled(spec["id"], f"/nodes/{index}/id", spec["id"])
             seen.add(spec["id"])
 
     def nodes(self) -> list[GraphNode]:
-        """The nodes that could be resolved; `problems` says why the others could not.
+        """The nodes that could be resolved; the others are in `unknown` then, and `problems` says why.
 
         Most nodes are like one before them: the same op on as many operands, without attributes. Of such a node only
         the references are looked at.
@@ -90,11 +106,13 @@ class Resolver:
             if len(self.problems) > MOST_TOLD:
                 break
             if found is None:
+                self.unknown.append(GraphNode(spec["id"], op, UNKNOWN, self._defined(spec)))
                 continue
             resolved.append(found)
             if plain and len(found.inputs) == len(inputs):
                 alike[op, len(inputs)] = found.node
-        return resolved
+        hidden = self.gaps.names["nodes"]
+        return [node for node in resolved if node.id not in hidden] if hidden else resolved
 
     @property
     def takes_keys(self) -> bool:
@@ -103,8 +121,9 @@ class Resolver:
 
     def _resolve(self, index: int, spec: NodeDocument) -> GraphNode | None:
         op = self._ops.get(spec["op"])
-        if op is None:
-            self._unknown_op(index, spec)
+        if op is None or self.gaps.hide_function(spec["op"]):
+            if not self.gaps.hide(spec["op"], "functions"):
+                self._unknown_op(index, spec)
             self._undefined(index, spec)
             return None
         node = self._call(index, spec, op) if isinstance(op, Function) else self._instance(index, spec, op)
@@ -114,6 +133,8 @@ class Resolver:
     def _call(self, index: int, spec: NodeDocument, function: Function) -> Any:
         """The call of a function with all its attributes."""
         attributes, wrong = spec.get("attributes", {}), len(self.problems)
+        if self._is_cut(attributes):
+            return None
         where = f"attribute of function '{function.name}': "
         for name, value in attributes.items():
             pointer = make_pointer(("nodes", index, "attributes", name))
@@ -129,7 +150,12 @@ class Resolver:
             self._add("GE212", message, f"/nodes/{index}/op", spec["id"])
         return Call(function, {**function.defaults, **attributes}) if len(self.problems) == wrong else None
 
+    def _is_cut(self, part: Collection[Any]) -> bool:
+        """Whether the file says nothing usable where a part of a node is."""
+        return HOLE in part and HOLE in self.gaps.names["nodes"]
+
     def _add(self, code: str, message: str, pointer: str, node: str | None = None, hint: str | None = None) -> None:
+        node = None if node in self.gaps.names["nodes"] and node == HOLE else node
         prefix = f"node '{node}': " if node else ""
         self.problems.append(Problem(code, prefix + message, hint, pointer, node))
 
@@ -139,6 +165,7 @@ class Resolver:
         self.values[name] = None
 
     def _doubled(self, name: str, pointer: str, node: str | None = None) -> None:
+        self._twice.add(name)
         hint = "ids, inputs, parameters and state share one namespace"
         self._add("GE201", f"id '{name}' is used twice", pointer, node, hint)
 
@@ -163,12 +190,16 @@ class Resolver:
         self._add("GE211", f"op '{name}' is not known", pointer, spec["id"], hint)
 
     def _not_imported(self, index: int, spec: NodeDocument, domain: str) -> None:
+        if self.gaps.hide(domain, "opset_imports"):
+            return
         message = f"op '{spec['op']}' belongs to the opset '{domain}', which the file does not import"
         self._add("GE105", message, f"/nodes/{index}/op", spec["id"], f'add "{domain}": 1 to opset_imports')
 
     def _instance(self, index: int, spec: NodeDocument, op: Op) -> Node | None:
         """The node instance for the attributes of a node; equal ones share one, because nodes hold no state."""
         attributes = spec.get("attributes", {})
+        if self._is_cut(attributes):
+            return None
         key = (op.name, orjson.dumps(attributes, option=orjson.OPT_SORT_KEYS) if attributes else b"")
         if key in self._instances:
             return self._instances[key]
@@ -192,6 +223,8 @@ class Resolver:
     def _operands(self, index: int, spec: NodeDocument, op: Op | Function) -> tuple[Operand, ...] | None:
         inputs, wrong = spec["inputs"], len(self.problems)
         self._undefined(index, spec)
+        if isinstance(inputs, dict) and self._is_cut(inputs):
+            return None
         ordered = inputs if isinstance(inputs, list) else self._ordered(index, spec, op)
         if ordered is None:
             return None
@@ -232,10 +265,16 @@ class Resolver:
             )
         return None if wrong or lacking else [named.get(name) for name in names]
 
+    def _defined(self, spec: NodeDocument) -> tuple[Operand, ...]:
+        """The inputs of a node that are references and lead somewhere."""
+        given = spec["inputs"]
+        refs: Collection[Any] = given if isinstance(given, list) else given.values()
+        return tuple([ref for ref in refs if ref in self.values])
+
     def _undefined(self, index: int, spec: NodeDocument) -> None:
         inputs = spec["inputs"]
         for place, ref in enumerate(inputs) if isinstance(inputs, list) else inputs.items():
-            if isinstance(ref, str) and ref not in self.values:
+            if isinstance(ref, str) and ref not in self.values and not self.gaps.hide_value(ref):
                 pointer = make_pointer(("nodes", index, "inputs", place))
                 self._add(
                     "GE210",
@@ -246,17 +285,23 @@ class Resolver:
                 )
 
 
-def dangling_references(document: ModelDocument, values: Collection[str]) -> Iterator[Problem]:
-    """References outside the nodes that lead nowhere."""
+def dangling_references(document: ModelDocument, values: Collection[str], gaps: Gaps) -> Iterator[Problem]:
+    """References outside the nodes that lead nowhere; of what the `gaps` hide nothing is told."""
     choices: Mapping[str, tuple[Collection[str], ...]] = {
         "value": (values,),
         "public": (document.outputs, values),
         "input": (document.inputs,),
         "data": (document.data,),
     }
+    hide: Mapping[str, Callable[[str], bool]] = {
+        "value": gaps.hide_value,
+        "public": lambda name: gaps.hide(name, "outputs") or gaps.hide_value(name),
+        "input": lambda name: gaps.hide(name, "inputs"),
+        "data": lambda name: gaps.hide(name, "data"),
+    }
     for name, possible, what, *path in _references(document):
-        if not any(name in choice for choice in choices[possible]):
-            hint = did_you_mean(name, itertools.chain(*choices[possible]), "defined")
+        if not any(name in choice for choice in choices[possible]) and not hide[possible](name):
+            hint = did_you_mean(name, (each for each in itertools.chain(*choices[possible]) if each != HOLE), "defined")
             yield Problem("GE210", f"{what} '{name}' is not defined", hint, make_pointer(path))
 
 

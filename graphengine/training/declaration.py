@@ -25,7 +25,8 @@ from graphengine.errors import (
 )
 from graphengine.executor import Executor
 from graphengine.format.documents import FunctionFile, ModelDocument
-from graphengine.format.reading import problems_of
+from graphengine.format.findings import problems_of
+from graphengine.format.salvage import Gaps
 from graphengine.format.training_documents import TrainingDocument
 from graphengine.format.writing import fingerprint
 from graphengine.graph import Graph
@@ -69,22 +70,23 @@ class Declaration:
         self._given_rule = None if update_rule is None else given_rule(update_rule)
         self._steps = CompiledSteps(graph)
 
-    def problems(self) -> list[Problem]:
-        """What is wrong with the training section that its form does not show."""
-        training, rule = self.document.training, self._given_rule
-        if training and training.optimizer.is_solver and rule is None:
-            return solver_problems(training, self.graph)
+    def problems(self, gaps: Gaps) -> list[Problem]:
+        """What is wrong with the training section that neither its form shows nor the `gaps` of the file hide."""
+        training, given = self.document.training, self._given_rule
+        if training is None:
+            return given.problems({}, self._trainable_kinds()) if given else []
+        optimizer = training.optimizer
+        if optimizer.is_solver and given is None:
+            return solver_problems(training, self.graph, gaps)
+        wrong = check_problems(training, self.graph)
+        if given is None and gaps.hide_function(optimizer.type):
+            return wrong
         try:
-            if training:
-                rule = rule or named_rule(training.optimizer.type, self.document)
+            rule = given or named_rule(optimizer.type, self.document)
         except GraphEngineError as error:
-            return list(error.problems)
-        if rule is None:
-            return []
-        wrong = []
-        if training:
-            wrong = optimizer_problems(rule.function, training.optimizer) + check_problems(training, self.graph)
-        return wrong + rule.problems(training.optimizer.attributes if training else {}, self._trainable_kinds())
+            return wrong if gaps.hide(optimizer.type, "functions") else [*wrong, *error.problems]
+        wrong += optimizer_problems(rule.function, optimizer)
+        return wrong + rule.problems(optimizer.attributes, self._trainable_kinds())
 
     def _trainable_kinds(self) -> list[ArrayType]:
         """The types of the trainable parameters, each once."""
@@ -121,7 +123,7 @@ class Declaration:
             raise TrainingError(replace(each, pointer=f"/training{each.pointer or ''}") for each in found) from None
         changed = self.document.model_copy(update={"training": training})
         values = {**self.graph.types, **self.graph.aliases}
-        problems = list(dangling_references(changed, values))
+        problems = list(dangling_references(changed, values, Gaps()))
         problems = problems or list(loss_problems(changed, self.graph))
         if problems := problems or check_problems(training, self.graph, has_validation=has_validation):
             raise TrainingError(problems)
@@ -260,6 +262,6 @@ class Declaration:
         return self._solver(graph, values, data, TrainingDocument.model_validate(keys))
 
     def _solver(self, graph: Graph, values: dict[str, Any], data: Any, training: TrainingDocument) -> Solver:
-        if problems := solver_problems(training, graph):
+        if problems := solver_problems(training, graph, Gaps()):
             raise TrainingError(problems)
         return Solver(graph, values, training, self._data(data, training, graph))

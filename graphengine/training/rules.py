@@ -27,6 +27,7 @@ from graphengine.format.documents import (
 )
 from graphengine.format.positions import make_pointer
 from graphengine.format.reading import Source, parse_function, read_bytes, shipped_files
+from graphengine.format.salvage import Gaps
 from graphengine.format.training_documents import SOLVERS, OptimizerDocument
 from graphengine.graph import Graph
 from graphengine.limits import DEFAULT
@@ -223,7 +224,7 @@ def _output_problems(rule: FunctionFile) -> Iterator[Problem]:
 
 def _attribute_problems(rule: FunctionFile) -> Iterator[Problem]:
     """Attributes that a node could not name, or whose default is not a number."""
-    yield from declaration_problems(rule)
+    yield from declaration_problems(rule, Gaps())
     for name, attribute in rule.attributes.items():
         if attribute.default is not None and not is_number(attribute.default):
             message = f"the default of attribute '{name}' must be a finite number, not {attribute.default!r:.60}"

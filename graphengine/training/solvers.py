@@ -15,6 +15,7 @@ import numpy as np
 
 from graphengine.errors import DivergenceError, Problem, TrainingError, did_you_mean
 from graphengine.extras import optional
+from graphengine.format.salvage import Gaps
 from graphengine.format.training_documents import TrainingDocument
 from graphengine.graph import Graph
 from graphengine.training.batches import Batches
@@ -172,7 +173,7 @@ _METHODS: Mapping[str, Callable[[Solver, Vector], None]] = {
 }
 
 
-def solver_problems(training: TrainingDocument, graph: Graph) -> list[Problem]:
+def solver_problems(training: TrainingDocument, graph: Graph, gaps: Gaps) -> list[Problem]:
     """What a training section says that its solver does not understand, or does not say and the solver needs."""
     solver, attributes = training.optimizer.type, training.optimizer.attributes
     place, known = "/training/optimizer", ["residual"] if training.optimizer.type == "least_squares" else []
@@ -186,18 +187,21 @@ def solver_problems(training: TrainingDocument, graph: Graph) -> list[Problem]:
             message = f"'{key}' means nothing to the solver '{solver}', which uses all samples in each iteration"
             problems.append(Problem("GE112", message, None, f"/training/{key}"))
     if known:
-        problems += _residual_problems(attributes.get("residual"), solver, graph)
+        problems += _residual_problems(attributes.get("residual"), solver, graph, gaps)
     return problems
 
 
-def _residual_problems(residual: Any, solver: str, graph: Graph) -> list[Problem]:
+def _residual_problems(residual: Any, solver: str, graph: Graph, gaps: Gaps) -> list[Problem]:
     pointer = "/training/optimizer/residual"
     if residual is None:
         return [Problem("GE111", f"the solver '{solver}' needs the key 'residual'", None, "/training/optimizer")]
-    if not isinstance(residual, str) or graph.outputs.get(residual, residual) not in graph.types:
+    value = graph.meaning(residual) if isinstance(residual, str) else ""
+    if value not in graph.types:
+        if gaps.hide(value, "outputs") or gaps.hide_value(value):
+            return []
         hint = did_you_mean(str(residual), [*graph.outputs, *graph.types], "defined")
         return [Problem("GE210", f"residual '{residual}' is not defined", hint, pointer)]
-    kind = graph.types[graph.value_name(residual)]
+    kind = graph.types[value]
     if not kind.is_differentiable:
         return [
             Problem("GE303", f"the residual '{residual}' must be of floating-point dtype, it is {kind}", None, pointer)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from corpus import generated, handmade
+from corpus import generated, handmade, several
 from corpus.marking import Expected, taken_out
 
 FOLDER = Path(__file__).parent / "files"
@@ -20,7 +20,7 @@ EXPECTED = Path(__file__).parent / "expected.json"
 def corpus() -> dict[str, tuple[bytes, list[Expected]]]:
     """The content of each file, and what is wrong with it, by the name of the file."""
     made = {}
-    for name, text in [*handmade.cases(), *generated.cases()]:
+    for name, text in [*handmade.cases(), *generated.cases(), *several.cases()]:
         plain, expected = taken_out(text)
         made[f"{name}.json"] = (plain.encode(), expected)
     for name, data, place in handmade.NOT_UTF8:
@@ -49,7 +49,7 @@ def measure() -> None:
         start = start or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         began = time.perf_counter()
         try:
-            ge.Model(*ge.format.parse_model(data, name))
+            ge.Model(*ge.format.parse_model(data, name, salvage=True))
         except ge.errors.GraphEngineError:
             seconds[name] = time.perf_counter() - began
     slowest = max(seconds, key=seconds.__getitem__)

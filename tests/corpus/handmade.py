@@ -105,10 +105,10 @@ def _several() -> Iterator[tuple[str, str]]:
     """Independent errors, all of which are told in one run."""
     text = json.dumps({**HEAD, "name": "m"}, indent=1)[:-2]
     yield "several-form", text + (
-        ',\n "inputs": {"x": {"shape": ⟨GE112⟩"N", "shpe": ⟨GE110⟩1}},\n "nodes": [{"id": ⟨GE112⟩"1", "op": "neg", "inputs": []},'
-        ' ⟨GE111⟩{"op": "neg"\n, "inputs": []}],\n "outputs": {"z": ⟨GE112⟩3}, "training": {"loss": "z",\n'
+        ',\n "inputs": {"x": {"shape": ⟨GE112⟩"N", "shpe": ⟨GE110⟩1}},\n "nodes": [{"id": ⟨GE112⟩"1", "op": "neg", "inputs": ⟨GE212⟩[]},'
+        ' ⟨GE111⟩{"op": "neg"\n, "inputs": ⟨GE212⟩[]}],\n "outputs": {"z": ⟨GE112⟩3}, "training": {"loss": "z",\n'
         '  "optimizer": {"type": "sgd", "learning_rate": ⟨GE112⟩-1}, "epochs": ⟨GE112⟩0}}'
-    ).replace('⟨GE111⟩{"op"', '⟨GE111⟩{"op"')  # fmt: skip
+    )  # fmt: skip
     yield "several-names", text + (
         ',\n "inputs": {"x": {"shape": ["N"]}},\n "nodes": [{"id": "a", "op": ⟨GE211⟩"negg", "inputs": ["x"]},\n'
         '  {"id": "b", "op": "neg", "inputs": [⟨GE210⟩"y"]}, {"id": "c", "op": "mul", "inputs": ⟨GE212⟩["x"]},\n'

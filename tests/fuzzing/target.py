@@ -24,7 +24,7 @@ def run(data: bytes) -> str:
 
 
 def _run(data: bytes, stage: list[str]) -> None:
-    document, source = parse_model(data, "m.json", LIMITS)
+    document, source = parse_model(data, "m.json", LIMITS, salvage=True)
     stage.append("resolve")
     model = ge.Model(document, source, limits=LIMITS)
     stage.append("save")

@@ -1,0 +1,178 @@
+"""What pydantic finds wrong with the form of a document, in the format's words, and what is broken by it."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterator, Mapping
+from functools import cache
+from types import UnionType
+from typing import Annotated, Any, NamedTuple, Union, get_args, get_origin, get_type_hints
+
+import orjson
+from pydantic import BaseModel, ValidationError
+from typing_extensions import is_typeddict
+
+from graphengine.errors import MOST_TOLD, Problem, did_you_mean, nearest
+from graphengine.format.positions import keys_of, make_pointer, value_at
+from graphengine.format.salvage import Place
+
+_TYPE_NAMES = {
+    "string_type": "a string",
+    "float_type": "a number",
+    "int_type": "an integer",
+    "bool_type": "true or false",
+    "list_type": "an array",
+    "tuple_type": "an array",
+    "dict_type": "an object",
+    "model_type": "an object",
+    "model_attributes_type": "an object",
+    "none_required": "null",
+}
+
+
+class Finding(NamedTuple):
+    """A problem of form, what is broken by it, and a key that is one too many; either is a path, or not there."""
+
+    problem: Problem
+    broken: Place = ()
+    surplus: Place = ()
+
+
+def problems_of(error: ValidationError, raw: Any, document: type[BaseModel]) -> list[Problem]:
+    """Pydantic's findings in the format's words."""
+    return [found.problem for found in findings_of(error, raw, document)]
+
+
+def findings_of(error: ValidationError, raw: Any, document: type[BaseModel]) -> Iterator[Finding]:
+    """Pydantic's findings in the format's words, one for each place, or for each key that a place lacks.
+
+    Of a union pydantic reports every member. A member that failed at its very type says nothing where another
+    one got further. A key that is missing and stands there misspelt is one finding, and not two.
+    """
+    places: dict[Place, list[Any]] = {}
+    for detail in error.errors(include_url=False):
+        places.setdefault(_path(detail["loc"], raw), []).append(detail)
+    places = dict(itertools.islice(places.items(), MOST_TOLD + 1))
+    meant = _meant(places, raw, document)
+    for path, details in places.items():
+        telling = [detail for detail in details if detail["type"] not in _TYPE_NAMES]
+        missing = [(*path, detail["loc"][-1]) for detail in telling if detail["type"] == "missing"]
+        if missing:
+            for place in missing:
+                if place not in meant.values():
+                    yield Finding(Problem("GE111", f"key '{place[-1]}' is missing", None, make_pointer(path)), place)
+        elif telling and telling[0]["type"] == "extra_forbidden":
+            hint = did_you_mean(str(path[-1]), _known_keys(document, path[:-1], raw), "possible keys")
+            problem = Problem("GE110", f"unknown key '{path[-1]}'", hint, make_pointer(path))
+            yield Finding(problem, meant.get(path, ()), path)
+        elif telling:
+            yield Finding(_problem(telling[0], path), path)
+        elif not any(other[: len(path)] == path for other in places if other != path):
+            expected = dict.fromkeys(_TYPE_NAMES[detail["type"]] for detail in details)
+            if "a number" in expected:
+                expected.pop("an integer", None)
+            message = f"must be {' or '.join(expected)}, not {shown(details[0]['input'])}"
+            yield Finding(Problem("GE112", message, None, make_pointer(path)), path)
+
+
+def _meant(places: Mapping[Place, list[Any]], raw: Any, document: type[BaseModel]) -> dict[Place, Place]:
+    """For unknown keys, the paths of the keys that they stand for, where these are near and not there."""
+    meant = {}
+    for path, details in places.items():
+        if any(detail["type"] == "extra_forbidden" for detail in details):
+            near = nearest(str(path[-1]), _known_keys(document, path[:-1], raw))
+            if near and near not in value_at(raw, path[:-1]):
+                meant[path] = (*path[:-1], near)
+    return meant
+
+
+def _problem(detail: Any, path: Place) -> Problem:
+    """A finding about a value, and not about the keys of an object."""
+    kind, got, pointer = detail["type"], detail["input"], make_pointer(path)
+    if kind == "union_tag_not_found":
+        return Problem("GE111", "key 'type' is missing", None, pointer)
+    if kind in ("union_tag_invalid", "literal_error"):
+        tag = kind == "union_tag_invalid"
+        got = got["type"] if tag else got
+        expected = str(detail["ctx"]["expected_tags" if tag else "expected"])
+        possible = re.findall(r"'([^']*)'", expected) or [expected]
+        return Problem(
+            "GE112",
+            f"{shown(got)} is not possible here",
+            did_you_mean(str(got), possible),
+            pointer + "/type" * tag,
+        )
+    if kind == "inexact":
+        return Problem("GE125", f"{detail['msg']}, such as {shown(got)}", None, pointer)
+    if kind == "string_pattern_mismatch":
+        return Problem("GE112", _pattern_message(path, got), None, pointer)
+    message = detail["msg"].replace("Input should be", "must be").replace("Value error, ", "")
+    return Problem("GE112", f"{message}, not {shown(got)}", None, pointer)
+
+
+def _pattern_message(path: Place, got: Any) -> str:
+    if "shape" in path:
+        return f'a size is an integer, a symbol such as "N" or a product such as "2*N", not {shown(got)}'
+    return f"{shown(got)} is not a name: letters, digits and _ . - /, a letter or _ first"
+
+
+def _path(loc: Place, raw: Any) -> Place:
+    """The part of pydantic's location that is in the file: tags of unions are left out."""
+    path: list[str | int] = []
+    for part in loc:
+        if part in keys_of(raw):
+            raw = raw[part]
+            path.append(part)
+    return tuple(path)
+
+
+def _known_keys(document: Any, path: Place, raw: Any) -> list[str]:
+    """The keys possible where an unknown one stands, found by walking the annotations along the path."""
+    places = _members(document)
+    for part in path:
+        raw = raw[part]
+        places = [inner for place in places for inner in _members(_inside(place, part))]
+        kind = raw.get("type") if isinstance(raw, dict) else None
+        places = [place for place in places if kind in get_args(_fields(place).get("type"))] or places
+    return list(dict.fromkeys(key for place in places for key in _fields(place)))
+
+
+def _members(annotation: Any) -> list[Any]:
+    """What a value may be: the members of a union, through Annotated."""
+    members, pending = [], [annotation]
+    while pending:
+        current = pending.pop()
+        if get_origin(current) in (Annotated, Union, UnionType):
+            arguments = get_args(current)
+            pending.extend(arguments[:1] if get_origin(current) is Annotated else arguments)
+        else:
+            members.append(current)
+    return members
+
+
+def _inside(place: Any, part: str | int) -> Any:
+    """What stands at one key or index: the annotation of a field, or of the elements of a list or dictionary."""
+    return _fields(place).get(part) or (get_args(place) or (None,))[-1]
+
+
+def _fields(document: Any) -> dict[Any, Any]:
+    """The keys of a document class or typed dictionary, as the file writes them, with their annotations."""
+    return _fields_of(document) if isinstance(document, type) else {}
+
+
+@cache
+def _fields_of(document: type) -> dict[Any, Any]:
+    if issubclass(document, BaseModel):
+        return {field.alias or name: field.annotation for name, field in document.model_fields.items()}
+    return get_type_hints(document) if is_typeddict(document) else {}
+
+
+def shown(value: Any) -> str:
+    """A value from a file, short and escaped, for a message."""
+    try:
+        text = orjson.dumps(value).decode()
+    except TypeError:
+        text = repr(value)
+    text = text if text.isprintable() else ascii(text)
+    return text if len(text) <= 60 else f"{text[:57]}..."

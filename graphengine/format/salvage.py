@@ -1,0 +1,230 @@
+"""What of a file is sound although its form is wrong somewhere, so that whatever else is wrong is told in the same run.
+
+What is broken is cut out, as little as the format allows; where something must stand there, a name that means nothing
+takes its place. `Gaps` remember what is not known because of that: nothing that would only follow from it is told.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from typing import Any, TypeAlias
+
+from graphengine.format.documents import FORMAT
+from graphengine.format.fields import IDENTIFIER
+from graphengine.format.positions import keys_of, value_at
+
+Place: TypeAlias = tuple[str | int, ...]
+Content: TypeAlias = dict[str, Any]
+
+HOLE = "_" * 200
+"""Stands where a name is needed and the file has none; as long as a name may be."""
+VALUES = ("inputs", "parameters", "state", "nodes", "attributes")
+"""The sections whose names share one namespace."""
+_INSTEAD: dict[Any, Any] = {"format": FORMAT, "format_version": 1, "name": HOLE}
+"""What stands for keys that a file must have and nothing else depends on."""
+
+
+class Gaps:
+    """What a file, or a function `within` it, leaves unknown because it says it wrongly; a sound file has no gaps.
+
+    `names` are, by section, names that are there, while what they stand for is not known, and under "ports" nodes of
+    which it is not known what outputs they have. Sections that are `open` may have any further name.
+    """
+
+    def __init__(self, around: Gaps | None = None) -> None:
+        self.names: defaultdict[str, set[str]] = defaultdict(set)
+        self.open: set[str] = set()
+        self.within: defaultdict[str, Gaps] = defaultdict(lambda: Gaps(self))
+        self._around = around
+
+    def hide(self, name: str, *sections: str) -> bool:
+        """Whether a name that the sections do not have may be there all the same."""
+        if any(section in self.open or name in self.names[section] for section in sections):
+            return True
+        return self._around is not None and "functions" in sections and self._around.hide(name, "functions")
+
+    def hide_value(self, name: str) -> bool:
+        """Whether a value of that name, which may have a port, may be there although nothing is known of it."""
+        node, colon, _ = name.partition(":")
+        return self.hide(name, *VALUES) or self.hide(node, *VALUES) or (colon == ":" and node in self.names["ports"])
+
+    def hide_function(self, name: str) -> bool:
+        """Whether a function of that name is there whose arguments and results are not known."""
+        return name in self.names["functions"] or (self._around is not None and self._around.hide_function(name))
+
+
+def salvaged(content: Content, broken: Iterable[Place], surplus: Iterable[Place]) -> Gaps:
+    """Cut what stands at the `broken` places out of the content of a file, and tell what is not known then.
+
+    A place is the path of a key or an element, also of a key that is missing; an empty one is none. The `surplus` keys
+    just go. The content is changed.
+    """
+    gaps = Gaps()
+    for place in filter(None, surplus):
+        value_at(content, place[:-1]).pop(place[-1])
+    for place in filter(None, broken):
+        _cut(content, place, gaps)
+    return gaps
+
+
+def _cut(content: Content, place: Place, gaps: Gaps) -> None:
+    """Cut a broken place out of a file or a function."""
+    section, *inner = place
+    for kind in ("nodes", "functions"):
+        gaps.names[kind].add(HOLE)
+    cut = _CUTS.get(section)
+    if cut is not None:
+        cut(content, inner, gaps)
+    elif section in VALUES:
+        _cut_source(content, str(section), inner, gaps)
+    elif section in _INSTEAD:
+        content[str(section)] = _INSTEAD[section]
+    else:
+        content.pop(str(section), None)
+
+
+def _section(content: Content, section: str, inner: list[Any], gaps: Gaps, empty: Any) -> Any:
+    """The entries of a section; None if it is broken as a whole, and `empty` from now on."""
+    entries = content.get(section)
+    if inner and type(entries) is type(empty):
+        return entries
+    content[section] = empty
+    gaps.open.add(section)
+    return None
+
+
+def _lose(gaps: Gaps, section: str, name: str) -> None:
+    """Nothing is known of a name from now on; of what is no name it is not known which one was meant."""
+    gaps.names[section].add(name)
+    if not re.match(IDENTIFIER, name):
+        gaps.open.add(section)
+
+
+def _cut_source(content: Content, section: str, inner: list[Any], gaps: Gaps) -> None:
+    entries = _section(content, section, inner, gaps, {})
+    if entries is None:
+        return
+    entry = entries.get(inner[0])
+    key = inner[1] if len(inner) > 1 and isinstance(entry, dict) else "shape"
+    if key in ("shape", "dtype"):
+        entries.pop(inner[0], None)
+        _lose(gaps, section, inner[0])
+    elif key == "initializer":
+        entry[key] = {"type": "zeros"}
+    else:
+        entry.pop(key, None)
+
+
+def _cut_dtype(content: Content, _: list[Any], gaps: Gaps) -> None:
+    """Without the dtype of the file nothing is known of what has none of its own."""
+    content.pop("dtype", None)
+    for section in ("inputs", "parameters", "state"):
+        entries = content.get(section)
+        for name, entry in list(entries.items()) if isinstance(entries, dict) else ():
+            if not isinstance(entry, dict) or "dtype" not in entry:
+                _cut_source(content, section, [name], gaps)
+
+
+def _cut_node(content: Content, inner: list[Any], gaps: Gaps) -> None:
+    nodes = _section(content, "nodes", inner, gaps, [])
+    if nodes is None or inner[0] not in keys_of(nodes):
+        return
+    if not isinstance(nodes[inner[0]], dict):
+        nodes[inner[0]] = {}
+    node, keys = nodes[inner[0]], inner[1:2] or ["id", "op", "inputs", "attributes"]
+    for key in keys:
+        if key == "id":
+            gaps.open.add("nodes")
+        if key in ("id", "op"):
+            node[key] = HOLE
+        elif key == "inputs" and len(inner) > 2 and inner[2] in keys_of(node.get("inputs")):
+            node["inputs"][inner[2]] = HOLE
+        elif key in ("inputs", "attributes"):
+            node[key] = {HOLE: HOLE}
+        else:
+            node.pop(key, None)
+
+
+def _cut_output(content: Content, inner: list[Any], gaps: Gaps) -> None:
+    if not inner or not isinstance(content.get("outputs"), dict):
+        gaps.open.add("outputs")
+        content["outputs"] = {HOLE: HOLE}
+    else:
+        content["outputs"].pop(inner[0], None)
+        content["outputs"][HOLE] = HOLE
+        _lose(gaps, "outputs", inner[0])
+
+
+def _cut_function(content: Content, inner: list[Any], gaps: Gaps) -> None:
+    """What is broken in a function is cut out of it, and its calls are not judged any more."""
+    functions = _section(content, "functions", inner, gaps, {})
+    if functions is None:
+        return
+    name, *further = inner
+    _lose(gaps, "functions", name)
+    if further and isinstance(functions.get(name), dict):
+        _cut(functions[name], tuple(further), gaps.within[name])
+    else:
+        functions.pop(name, None)
+
+
+def _cut_data(content: Content, inner: list[Any], gaps: Gaps) -> None:
+    sources = _section(content, "data", inner, gaps, {})
+    if sources is None:
+        return
+    name, *further = inner
+    source = sources.get(name)
+    if not isinstance(source, dict) or not further or further[0] == "type":
+        sources.pop(name, None)
+        _lose(gaps, "data", name)
+        return
+    key = further[0]
+    if len(further) > 1 and isinstance(source.get(key), dict):
+        source[key].pop(further[1], None)
+    elif key in ("path", "values", "paths"):
+        source[key] = HOLE if key == "path" else {}
+    else:
+        source.pop(key, None)
+
+
+_JUDGED_TOGETHER = {"batch_size": "accumulate", "validation": "early_stopping", "metrics": "early_stopping"}
+"""Keys of the training section, each with the one that is not judged without it."""
+
+
+def _cut_training(content: Content, inner: list[Any], gaps: Gaps) -> None:
+    training = content.get("training")
+    if not inner or not isinstance(training, dict):
+        content.pop("training", None)
+        return
+    key, *further = inner
+    optimizer = training.get("optimizer")
+    if key == "loss":
+        training["loss"] = HOLE
+    elif key != "optimizer":
+        for each in (key, _JUDGED_TOGETHER.get(key)):
+            training.pop(each, None)
+    elif not further or further[0] == "type" or not isinstance(optimizer, dict):
+        training["optimizer"] = {"type": HOLE}
+    elif further[0] == "learning_rate":
+        optimizer["learning_rate"] = 1.0
+
+
+def _cut_opsets(content: Content, inner: list[Any], gaps: Gaps) -> None:
+    if inner and isinstance(content.get("opset_imports"), dict):
+        content["opset_imports"][inner[0]] = 1
+    else:
+        gaps.open.add("opset_imports")
+        content["opset_imports"] = {"core": 1}
+
+
+_CUTS: dict[Any, Callable[[Content, list[Any], Gaps], None]] = {
+    "dtype": _cut_dtype,
+    "opset_imports": _cut_opsets,
+    "nodes": _cut_node,
+    "outputs": _cut_output,
+    "functions": _cut_function,
+    "data": _cut_data,
+    "training": _cut_training,
+}
