@@ -144,6 +144,14 @@ def test_a_finished_training_may_be_made_longer(tmp_path):
     assert trained(8, checkpoints=tmp_path, resume=True) == trained(8)
 
 
+@pytest.mark.parametrize("limit", [{"epochs": 4}, {"epochs": 9, "max_iterations": 4}])
+def test_a_training_that_is_beyond_a_new_limit_is_not_taken_for_finished(tmp_path, limit):
+    saved(tmp_path, epochs=5)
+    with pytest.raises(ge.errors.TrainingError, match=r"GE603: .* is at iteration 5; this one ends at iteration 4"):
+        saved(tmp_path, resume=True, **limit)
+    assert len(saved(tmp_path, resume=True, epochs=5)) == 5
+
+
 @pytest.mark.parametrize(
     ("section", "written"),
     [
@@ -176,8 +184,7 @@ def test_a_large_state_lies_in_a_file_of_tensors(tmp_path, monkeypatch):
 
 def saved(tmp_path, **keys):
     model = ge.Model.from_dict(linreg(training=training(learning_rate=0.01)))
-    model.train(DATA, epochs=3, checkpoints=tmp_path, **keys)
-    return model
+    return model.train(**{"data": DATA, "epochs": 3, **keys}, checkpoints=tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -296,8 +296,8 @@ EXPLANATIONS: dict[str, Explanation] = {
         "model.train({'x': [1.0]})",
     ),
     "GE603": Explanation(
-        "A checkpoint cannot be read, or was written by a training of another model, data or settings.",
-        "Resume the training that wrote it, or begin anew in another folder.",
+        "A checkpoint cannot be read, belongs to another model, data or settings, or is beyond the end of this one.",
+        "Resume the training that wrote it, with limits it has not reached, or begin anew in another folder.",
         "(a checkpoint written with another learning rate)",
     ),
     "GE701": Explanation(

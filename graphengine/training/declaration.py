@@ -232,8 +232,14 @@ class Declaration:
             hint = "go on from there by resuming, or name another folder"
             raise TrainingError(f"{saving.folder} has checkpoints already", code="GE603", hint=hint)
         state = trainer.checkpoints.newest()
-        if state is not None:
-            trainer.state = state
+        if state is None:
+            return
+        if state["iteration"] > trainer.total_iterations:
+            done, end = state["iteration"], trainer.total_iterations
+            hint = "go on with larger limits, or name another folder"
+            message = f"{saving.folder} has a training that is at iteration {done}; this one ends at iteration {end}"
+            raise TrainingError(message, code="GE603", hint=hint)
+        trainer.state = state
 
     def least_squares(
         self, values: dict[str, Any], data: Any, residual: str | None, max_iterations: int | None
