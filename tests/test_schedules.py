@@ -45,6 +45,25 @@ def test_the_rates_are_those_of_the_formula(keys, expected):
     assert rates(len(expected), **keys) == pytest.approx(expected, rel=1e-14, abs=1e-16)
 
 
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"type": "constant"},
+        {"type": "step", "every": 2},
+        {"type": "exponential", "factor": 0.5},
+        {"type": "cosine", "iterations": 5},
+        {"type": "linear", "iterations": 5},
+        {"type": "inverse_time", "decay": 0.5},
+        {"type": "one_cycle", "iterations": 5, "initial": 0.2},
+    ],
+    ids=lambda keys: keys["type"],
+)
+def test_a_warmup_stands_in_front_of_any_schedule(keys):
+    plain, warm = rates(8, **keys), rates(12, **keys, warmup={"iterations": 4, "start_factor": 0.2})
+    assert warm[4:] == plain
+    assert warm[:4] == pytest.approx([plain[0] * factor for factor in (0.2, 0.4, 0.6, 0.8)], rel=1e-15)
+
+
 def test_a_schedule_ends_exactly_at_its_final_rate():
     for kind in ("cosine", "linear", "one_cycle"):
         assert rates(200, type=kind, iterations=73, final=0.1)[73:] == [0.1] * 127
