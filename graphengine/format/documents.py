@@ -148,6 +148,10 @@ class NodeDocument(TypedDict):
     description: NotRequired[str]
 
 
+Nodes: TypeAlias = Annotated[list[NodeDocument], Field(strict=False)]
+"""Nodes; not strict, so that they may come one by one."""
+
+
 class AttributeDocument(Document):
     """An attribute of a function; without a default a call has to give it."""
 
@@ -172,7 +176,7 @@ class FunctionDocument(Document):
 
     inputs: dict[Identifier, FunctionInputDocument]
     attributes: dict[Identifier, AttributeDocument] = {}
-    nodes: list[NodeDocument]
+    nodes: Nodes
     outputs: dict[Identifier, Reference]
     description: str | None = None
 
@@ -208,7 +212,7 @@ class ModelDocument(Document):
     parameters: dict[Identifier, ParameterDocument] = {}
     state: dict[Identifier, StateDocument] = {}
     functions: dict[Identifier, FunctionDocument] = {}
-    nodes: list[NodeDocument]
+    nodes: Nodes
     outputs: Annotated[dict[Identifier, Reference], Field(min_length=1)]
     data: dict[Identifier, DataDocument] = {}
     training: TrainingDocument | None = None

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ValidationError
 from graphengine import collector
 from graphengine.errors import MOST_TOLD, InvalidModelError, Problem
 from graphengine.format.documents import FORMAT, FORMAT_VERSION, FUNCTION_FORMAT, FunctionFile, ModelDocument
-from graphengine.format.findings import Finding, findings_of, shown
+from graphengine.format.findings import findings_of, shown
 from graphengine.format.positions import find_positions, path_of
 from graphengine.format.salvage import Gaps, salvaged
 from graphengine.format.strict import BOM, read_json
@@ -151,9 +151,12 @@ def parse_document(
             raise source.locate(problems)
         raw = upgraded(raw)
         _check_count(raw, source, limits)
-        checked, found = _validated(document, raw)
+        checked, error = _validated(document, _drained(raw))
+        if error or problems:
+            raw = upgraded(read_json(data, name, limits)[0])  # the nodes are gone
         told = {problem.pointer for problem in problems}
-        found = [each for each in found if each.problem.pointer not in told]
+        details = findings_of(error, raw, document) if error else ()
+        found = [each for each in details if each.problem.pointer not in told]
         source.problems = [*problems, *(each.problem for each in found)]
         if source.problems:
             checked = None
@@ -166,12 +169,21 @@ def parse_document(
         return checked, source
 
 
-def _validated(document: type[DocumentType], raw: Any) -> tuple[DocumentType | None, list[Finding]]:
+def _validated(document: type[DocumentType], raw: Any) -> tuple[DocumentType | None, ValidationError | None]:
     """The document, or what is wrong with its form."""
     try:
-        return document.model_validate(raw), []
+        return document.model_validate(raw), None
     except ValidationError as error:
-        return None, list(findings_of(error, raw, document))
+        return None, error
+
+
+def _drained(raw: dict[str, Any]) -> dict[str, Any]:
+    """The same content, but of its nodes each is forgotten once it is checked: two of all would not fit the memory."""
+    nodes = raw.get("nodes")
+    if not isinstance(nodes, list):
+        return raw
+    nodes.reverse()
+    return {**raw, "nodes": (nodes.pop() for _ in range(len(nodes)))}
 
 
 def _check_count(raw: dict[str, Any], source: Source, limits: Limits) -> None:

@@ -54,7 +54,7 @@ class Resolver:
     def _define_nodes(self, specs: list[NodeDocument]) -> None:
         """Enter the ids of the nodes and the names of their further outputs."""
         expected = len(self.values) + len(specs)
-        self.values.update(dict.fromkeys([spec["id"] for spec in specs]))
+        self.values.update((spec["id"], None) for spec in specs)
         if len(self.values) < expected:
             self._report_doubled(specs)
         if HOLE in self.gaps.names["nodes"]:
