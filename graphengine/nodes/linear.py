@@ -7,6 +7,11 @@ from graphengine.registry import register
 from graphengine.shapes import ArrayType, broadcast_shapes, shape_text
 
 
+def of_matrices(_node, x):
+    """Rule for shapes: what is made of matrices has their shape and dtype."""
+    return ArrayType(_matrices(x), x.array_dtype)
+
+
 @register("matmul", numpy=np.matmul)
 class Matmul(Node):
     """Matrix product, z = x @ y, as in NumPy: vectors too, leading axes broadcast.
@@ -168,10 +173,8 @@ class Cholesky(Node):
 class Tril(Node):
     """The lower triangle of each matrix: x on and below the diagonal number k (0 is the main one), 0 above."""
 
+    infer = of_matrices
     k: int = 0
-
-    def infer(self, x):
-        return ArrayType(_matrices(x), x.array_dtype)
 
     def forward(self, x):
         return np.tril(x, self.k)
@@ -184,10 +187,8 @@ class Tril(Node):
 class Triu(Node):
     """The upper triangle of each matrix: x on and above the diagonal number k (0 is the main one), 0 below."""
 
+    infer = of_matrices
     k: int = 0
-
-    def infer(self, x):
-        return ArrayType(_matrices(x), x.array_dtype)
 
     def forward(self, x):
         return np.triu(x, self.k)
@@ -200,8 +201,7 @@ class Triu(Node):
 class EyeLike(Node):
     """Matrices with 1 on the diagonal and 0 elsewhere, in the shape and dtype of x."""
 
-    def infer(self, x):
-        return ArrayType(_matrices(x), x.array_dtype)
+    infer = of_matrices
 
     def forward(self, x):
         return np.broadcast_to(np.eye(*x.shape[-2:], dtype=x.dtype), x.shape)

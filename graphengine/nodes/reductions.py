@@ -44,8 +44,8 @@ class Mean(Node):
 class Prod(Node):
     """Product of the values, z = x1 * ... * xn; dz/dxi is the product of the others.
 
-    Zeros are taken out of the product of the others and multiplied back, so first and second derivatives are right
-    where values are 0, too.
+    That is the product of those before times that of those after, which is right where values are 0, too, and so are
+    the derivatives of every order.
     """
 
     infer = reduction
@@ -56,13 +56,12 @@ class Prod(Node):
         return np.prod(x, axis=self.axis, keepdims=self.keepdims)
 
     def backward(self, grad, x):
-        zero = x == 0
-        nonzero = np.where(zero, 1, x)
-        zeros = np.where(zero, x, 0)
-        others = np.sum(zero, axis=self.axis, keepdims=True) - zero
-        single = np.sum(zeros, axis=self.axis, keepdims=True) - zeros
-        product = np.prod(nonzero, axis=self.axis, keepdims=True) / nonzero
-        return kept(grad, x, self) * product * np.where(others == 0, 1, np.where(others == 1, single, 0))
+        grad = kept(grad, x, self)
+        for axis in normalized_axes(self.axis, x.ndim):
+            before, after = CumProd(axis=axis, exclusive=True), CumProd(axis=axis, exclusive=True, reverse=True)
+            grad = grad * (before(x) * after(x))
+            x = np.prod(x, axis=axis, keepdims=True)
+        return grad
 
 
 @register("max", numpy=np.max)
@@ -185,16 +184,71 @@ class Norm(Node):
 
 @register("cumsum", numpy=np.cumsum)
 class CumSum(Node):
-    """Running sum along an axis, zi = x1 + ... + xi."""
+    """Running sum along an axis, zi = x1 + ... + xi.
+
+    With `exclusive` without xi itself; with `reverse` from the end, zi = xi + ... + xn. As CumSum of ONNX.
+    """
 
     infer = along_axis
     axis: int
+    exclusive: bool = False
+    reverse: bool = False
 
     def forward(self, x):
-        return np.cumsum(x, axis=self.axis)
+        return np.cumsum(x, axis=self.axis) if plain(self) else running(np.cumsum, 0, x, self)
 
     def backward(self, grad):
-        return np.flip(np.cumsum(np.flip(grad, axis=self.axis), axis=self.axis), axis=self.axis)
+        return CumSum(axis=self.axis, exclusive=self.exclusive, reverse=not self.reverse)(grad)
+
+
+@register("cumprod", numpy=np.cumprod)
+class CumProd(Node):
+    """Running product along an axis, zi = x1 * ... * xi, with `exclusive` and `reverse` as for `cumsum`.
+
+    Its derivative is the product of those before, times a linear recurrence of those after: right for zeros, too.
+    """
+
+    infer = along_axis
+    axis: int
+    exclusive: bool = False
+    reverse: bool = False
+
+    def forward(self, x):
+        return np.cumprod(x, axis=self.axis) if plain(self) else running(np.cumprod, 1, x, self)
+
+    def backward(self, grad, x):
+        before = CumProd(axis=self.axis, exclusive=True, reverse=self.reverse)(x)
+        after = LinearRecurrence(axis=self.axis, reverse=not self.reverse)
+        return before * (after(x, grad) if self.exclusive else grad + after(x, grad * x))
+
+
+@register("linear_recurrence")
+class LinearRecurrence(Node):
+    """The states before each step of s = factor * s + term along an axis: z1 = 0, z2 = t1, z3 = f2 * z2 + t2, ...
+
+    With `reverse` from the end. With dz the gradient of z, the gradient of the terms is dt = linear_recurrence(factors,
+    dz) in the other direction, that of the factors is dt * z. Terms broadcast to the shape of the factors.
+    """
+
+    infer = along_axis
+    axis: int
+    reverse: bool = False
+
+    def forward(self, factors, terms):
+        z = np.zeros(np.shape(factors), np.result_type(factors, terms))
+        steps = [np.moveaxis(np.broadcast_to(each, z.shape), self.axis, 0) for each in (factors, terms)]
+        states = np.moveaxis(z, self.axis, 0)
+        if self.reverse:
+            steps, states = [each[::-1] for each in steps], states[::-1]
+        factors, terms = steps
+        for place in range(1, len(states)):
+            carried = factors[place - 1] * states[place - 1] if place > 1 else 0  # and not infinity * 0
+            states[place] = carried + terms[place - 1]
+        return z
+
+    def backward(self, grad, factors, out):
+        terms = LinearRecurrence(axis=self.axis, reverse=not self.reverse)(factors, grad)
+        return terms * out, terms
 
 
 @register("any", numpy=np.any)
@@ -249,6 +303,20 @@ class LogSumExp(Node):
 def centered(x, node):
     """x less its mean over the axes of a reduction."""
     return x - np.sum(x, axis=node.axis, keepdims=True) / count(x, node.axis)
+
+
+def plain(node):
+    """Whether running results begin in front and count the value at their own place."""
+    return not (node.exclusive or node.reverse)
+
+
+def running(function, start, x, node):
+    """Running results along the axis of a node, from either end, with or without the value at their own place."""
+    turned = slice(None, None, -1 if node.reverse else 1)
+    lines = np.moveaxis(x, node.axis, 0)[turned]
+    if node.exclusive:
+        lines = np.concatenate([np.full_like(lines[:1], start), lines[:-1]])
+    return np.ascontiguousarray(np.moveaxis(function(lines, axis=0)[turned], 0, node.axis))
 
 
 def shared(grad, x, out, node):

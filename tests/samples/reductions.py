@@ -1,4 +1,3 @@
-import itertools
 import math
 import statistics
 
@@ -24,7 +23,28 @@ WITH_ZEROS = [
     ({}, (np.array([1.5, 0.0, -2.0]),)),
 ]
 SPREADS = [*shaped(REDUCTIONS), *shaped([({"ddof": 1}, (2, 3)), ({"ddof": 1, "axis": 0}, (3, 2))])]
-CUMULATED = shaped([({"axis": 0}, (3,)), ({"axis": -1}, (2, 3)), ({"axis": 0}, (4, 2, 3)), ({"axis": 0}, (0, 3))])
+CUMULATED = shaped(
+    [
+        ({"axis": 0}, (3,)),
+        ({"axis": -1}, (2, 3)),
+        ({"axis": 0}, (4, 2, 3)),
+        ({"axis": 0}, (0, 3)),
+        ({"axis": 1, "exclusive": True}, (2, 3)),
+        ({"axis": 0, "reverse": True}, (4, 2)),
+        ({"axis": -2, "exclusive": True, "reverse": True}, (2, 4, 3)),
+        ({"axis": 0, "exclusive": True}, (0,)),
+    ]
+)
+RECURRENCES = [
+    ({"axis": axis, "reverse": reverse}, (values(shape), values(terms, 1)))
+    for axis, reverse, shape, terms in [
+        (0, False, (4,), (4,)),
+        (-1, True, (2, 4), (2, 4)),
+        (1, False, (2, 3, 1), (3, 1)),
+        (0, True, (1, 2), ()),
+        (0, False, (0, 3), (0, 3)),
+    ]
+]
 TRUTHS = [
     *[(attributes, (booleans(shape),)) for attributes, shape in REDUCTIONS],
     *[({}, (np.zeros(shape, bool),)) for shape in [(0,), (3,)]],
@@ -63,12 +83,34 @@ def logsumexp(numbers):
     return math.log(math.fsum(map(math.exp, numbers))) if numbers else -math.inf
 
 
-def cumsum(x, axis):
-    sums = np.empty_like(x)
-    for place in np.ndindex(*np.delete(x.shape, axis)):
-        line = np.s_[(*place[: axis % x.ndim], slice(None), *place[axis % x.ndim :])]
-        sums[line] = [*itertools.accumulate(x[line])]
-    return sums
+def line_by_line(function):
+    """An oracle from a function of a list for each line along an axis; with `reverse` the list is from the end."""
+
+    def oracle(*arrays, axis, reverse=False, **attributes):
+        arrays = np.broadcast_arrays(*arrays)
+        results = np.empty(arrays[0].shape)
+        for place in np.ndindex(*np.delete(results.shape, axis)):
+            at = axis % results.ndim
+            line = np.s_[(*place[:at], slice(None, None, -1 if reverse else 1), *place[at:])]
+            results[line] = function(*(array[line].tolist() for array in arrays), **attributes)
+        return results
+
+    return oracle
+
+
+def running(function):
+    """What a function gives of all values up to each, or with `exclusive` before each."""
+    return line_by_line(
+        lambda line, exclusive=False: [function(line[: end + (not exclusive)]) for end in range(len(line))]
+    )
+
+
+def states(factors, terms):
+    """By the closed form: each term times the factors of the steps after its own."""
+    return [
+        math.fsum(terms[step] * math.prod(factors[step + 1 : place]) for step in range(place))
+        for place in range(len(terms))
+    ]
 
 
 TABLE = {
@@ -86,7 +128,9 @@ TABLE = {
         of_lists(norm),
         analytic=False,
     ),
-    "cumsum": Samples(CUMULATED, cumsum),
+    "cumsum": Samples(CUMULATED, running(math.fsum)),
+    "cumprod": Samples([*CUMULATED, *[({"axis": -1}, arrays) for _, arrays in WITH_ZEROS]], running(math.prod)),
+    "linear_recurrence": Samples(RECURRENCES, line_by_line(states)),
     "any": Samples(TRUTHS, of_lists(any)),
     "all": Samples(TRUTHS, of_lists(all)),
     "logsumexp": Samples([*shaped(REDUCTIONS), *OF_NOTHING], of_lists(logsumexp)),
