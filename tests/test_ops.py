@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from documents import document, model, problem_of, problems_of
 from samples import SAMPLES
+from samples.linear import cofactors
 from scipy import special
 
 import graphengine as ge
@@ -91,6 +92,26 @@ def test_logsumexp_of_extreme_numbers_is_finite_and_of_nothing_minus_infinity():
     assert slope.tolist() == [1, 0]
 
 
+@pytest.mark.parametrize("rank", range(5))
+def test_a_determinant_has_its_first_and_second_derivative_whatever_the_rank(rank):
+    random = np.random.default_rng(rank)
+    x, direction = random.normal(size=(4, rank)) @ random.normal(size=(rank, 4)), random.normal(size=(4, 4))
+    nodes = {"det": ("det", ["x"]), "cofactors": ("cofactor", ["x"]), "along": ("mul", ["cofactors", "h"])}
+    nodes["slope"] = ("sum", ["along"])
+    graph = model(nodes, inputs={"x": ["N", "N"], "h": ["N", "N"]})
+    for _ in range(3):
+        run = graph.forward(x=x, h=direction)
+        np.testing.assert_allclose(run.backward(of="det", wrt=["x"])["x"], cofactors(x), atol=1e-12)
+        np.testing.assert_allclose(run.backward(of="slope", wrt=["x"])["x"], cofactors(x, direction), atol=1e-12)
+
+
+def test_what_is_not_finite_spoils_only_its_own_cofactors():
+    x = np.stack([np.eye(2), np.full((2, 2), np.nan), 2 * np.eye(2)])
+    found = forward("cofactor", x)
+    assert found[[0, 2]].tolist() == [[[1, 0], [0, 1]], [[2, 0], [0, 2]]]
+    assert np.isnan(found[1]).all()
+
+
 def test_an_index_that_occurs_twice_adds_twice():
     x, indices, updates = np.zeros(3), np.array([2, 0, 2, -1]), np.array([1.0, 2.0, 3.0, 4.0])
     assert forward("index_add", x, indices, updates, axis=0).tolist() == [2, 0, 8]
@@ -101,6 +122,7 @@ def test_an_index_that_occurs_twice_adds_twice():
 @pytest.mark.parametrize(
     ("nodes", "inputs", "reason"),
     [
+        ({"z": ("cofactor", ["a", "b"])}, {"a": [2, 2], "b": ["N", "N"]}, "a direction has the shape of x, (2, 2)"),
         ({"z": ("concat", ["a", "b"])}, {"a": [2, 3], "b": [2, 4]}, "do not fit together"),
         ({"z": ("concat", ["a", "b"])}, {"a": ["N", 3], "b": ["N"]}, "do not fit together"),
         ({"z": ("stack", ["a", "b"])}, {"a": [2], "b": ["N"]}, "do not fit together"),

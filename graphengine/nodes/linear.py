@@ -3,6 +3,7 @@
 import numpy as np
 
 from graphengine.node import Node
+from graphengine.nodes.reductions import product_of_others
 from graphengine.registry import register
 from graphengine.shapes import ArrayType, broadcast_shapes, shape_text
 
@@ -93,7 +94,7 @@ class Trace(Node):
 class Det(Node):
     """Determinant of each matrix, z = det(x).
 
-    With dz the gradient of z: dx = dz * z * inv(x).T (Jacobi's formula), NaN where x is singular.
+    With dz the gradient of z: dx = dz * cofactor(x), which is dz * z * inv(x).T where x is regular (Jacobi's formula).
     """
 
     def infer(self, x):
@@ -102,8 +103,35 @@ class Det(Node):
     def forward(self, x):
         return np.linalg.det(x)
 
-    def backward(self, grad, x, out):
-        return np.expand_dims(grad * out, (-2, -1)) * swapped(Inv()(x))
+    def backward(self, grad, x):
+        return np.expand_dims(grad, (-2, -1)) * Cofactor()(x)
+
+
+@register("cofactor")
+class Cofactor(Node):
+    """Cofactors of each matrix, the derivatives of its determinant: (-1) ** (i + j) * det(x without row i, column j).
+
+    Given a direction h in the shape of x, the derivative of the cofactors along it. Both are right for singular x, too,
+    because they come from the singular values and not from an inverse (Stewart, On the adjugate matrix, 1998). What
+    comes next, the derivative toward x where there is a direction, needs inv(x) and is NaN where x is singular.
+    """
+
+    def infer(self, x, direction=None):
+        if direction is not None and direction.shape != x.shape:
+            raise ValueError(
+                f"a direction has the shape of x, {shape_text(x.shape)}, not {shape_text(direction.shape)}"
+            )
+        return ArrayType(_matrices(x, square=True), _inexact(x) if direction is None else _inexact(direction))
+
+    def forward(self, x, direction=None):
+        if direction is None:
+            return nan_where_refused(cofactors, "(n,n)->(n,n)", x)
+        return nan_where_refused(cofactors, "(n,n),(n,n)->(n,n)", x, direction)
+
+    def backward(self, grad, x, direction, needs):
+        if direction is None:
+            return Cofactor()(x, grad), None
+        return third_derivative(x, direction, grad) if needs[0] else None, Cofactor()(x, grad) if needs[1] else None
 
 
 @register("inv", numpy=np.linalg.inv)
@@ -208,6 +236,35 @@ class EyeLike(Node):
 
     def backward(self, grad):
         return np.zeros_like(grad)
+
+
+def cofactors(x, direction=None):
+    """The first derivative of the determinant, or the second along a direction.
+
+    For x = u @ diag(s) @ v they are those of diag(s) between u and v, times the determinants of both.
+    """
+    u, s, v = np.linalg.svd(x)
+    one = np.eye(s.shape[-1], dtype=bool)
+    if direction is None:
+        z = product_of_others(s, -1)[..., None, :] * u
+    else:
+        turned = swapped(u) @ direction @ swapped(v)
+        pairs = np.where(one, 0, product_of_others(np.where(one, 1, s[..., None, :]), -1))  # of all but two of s
+        traces = pairs @ np.diagonal(turned, axis1=-2, axis2=-1)[..., None]
+        z = u @ (np.where(one, traces, 0) - pairs * swapped(turned))
+    return np.sign(np.linalg.det(u @ v))[..., None, None] * (z @ v)
+
+
+def third_derivative(x, first, second):
+    """The gradient toward regular x of the second derivative of its determinant along two directions."""
+    y = swapped(Inv()(x))
+    p, q = np.matmul(y, swapped(first)), np.matmul(y, swapped(second))
+    pq, qp = np.matmul(p, q), np.matmul(q, p)
+    trace_p, trace_q, trace_pq, det = (
+        np.expand_dims(scalars, (-2, -1)) for scalars in (*map(np.linalg.trace, (p, q, pq)), np.linalg.det(x))
+    )
+    inner = (trace_p * trace_q - trace_pq) * EyeLike()(x) - trace_q * p - trace_p * q + pq + qp
+    return det * np.matmul(inner, y)
 
 
 def dot_along(x, y, axis):

@@ -37,8 +37,7 @@ class MeanSquaredError(Node):
         return reduced(np.square(prediction - target), self.reduction)
 
     def backward(self, grad, prediction, target):
-        slope = shared(grad, self.reduction, prediction) * 2 * (prediction - target)
-        return slope, -slope
+        return of_difference(shared(grad, self.reduction, prediction) * 2 * (prediction - target))
 
 
 @register("mae")
@@ -52,8 +51,7 @@ class MeanAbsoluteError(Node):
         return reduced(np.abs(prediction - target), self.reduction)
 
     def backward(self, grad, prediction, target):
-        slope = shared(grad, self.reduction, prediction) * np.sign(prediction - target)
-        return slope, -slope
+        return of_difference(shared(grad, self.reduction, prediction) * np.sign(prediction - target))
 
 
 @register("huber")
@@ -74,8 +72,7 @@ class Huber(Node):
 
     def backward(self, grad, prediction, target):
         near = np.maximum(-self.delta, np.minimum(self.delta, prediction - target))
-        slope = shared(grad, self.reduction, prediction) * near
-        return slope, -slope
+        return of_difference(shared(grad, self.reduction, prediction) * near)
 
 
 @register("hinge")
@@ -190,6 +187,11 @@ def reduced(losses, reduction):
 def shared(grad, reduction, prediction):
     """The part of the gradient that each loss gets."""
     return grad / prediction.size if reduction == "mean" else grad
+
+
+def of_difference(slope):
+    """The gradients toward prediction and target from that toward their difference."""
+    return slope, -slope
 
 
 def in_dtype_of(prediction, target):

@@ -58,8 +58,7 @@ class Prod(Node):
     def backward(self, grad, x):
         grad = kept(grad, x, self)
         for axis in normalized_axes(self.axis, x.ndim):
-            before, after = CumProd(axis=axis, exclusive=True), CumProd(axis=axis, exclusive=True, reverse=True)
-            grad = grad * (before(x) * after(x))
+            grad = grad * product_of_others(x, axis)
             x = np.prod(x, axis=axis, keepdims=True)
         return grad
 
@@ -303,6 +302,12 @@ class LogSumExp(Node):
 def centered(x, node):
     """x less its mean over the axes of a reduction."""
     return x - np.sum(x, axis=node.axis, keepdims=True) / count(x, node.axis)
+
+
+def product_of_others(x, axis):
+    """For each value along an axis the product of all but it: of those before times those after."""
+    before, after = (CumProd(axis=axis, exclusive=True, reverse=reverse)(x) for reverse in (False, True))
+    return before * after
 
 
 def plain(node):

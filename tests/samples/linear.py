@@ -59,6 +59,36 @@ def offsets(x):
     return np.subtract.outer(*map(np.arange, x.shape))
 
 
+def singular(size):
+    """A stack of matrices of ranks 0, n - 2 (two columns are multiples of others) and n - 1 (a column is 0)."""
+    stack = np.stack([0 * regular((size, size)), regular((size, size)), regular((size, size), 1)])
+    stack[1, :, -2:] = 2 * stack[1, :, :2]
+    stack[2, :, 1] = 0
+    return stack
+
+
+def without(x, row, column):
+    return np.delete(np.delete(x, row, 0), column, 1)
+
+
+def determinant_along(x, direction):
+    """The derivative along a direction: a determinant is linear in each row."""
+    rows = np.eye(len(x), dtype=bool)
+    return sum(linalg.det(np.where(row[:, None], direction, x)) for row in rows)
+
+
+def cofactors(x, direction=None):
+    """By the definition, minor by minor."""
+    z = np.empty_like(x)
+    for row, column in np.ndindex(x.shape):
+        minor = without(x, row, column)
+        along = None if direction is None else without(direction, row, column)
+        z[row, column] = (-1) ** (row + column) * (
+            linalg.det(minor) if along is None else determinant_along(minor, along)
+        )
+    return z
+
+
 SQUARE = [(2, 2), (3, 3), (4, 3, 3)]
 EQUATIONS = [((3, 3), (3,)), ((3, 3), (3, 2)), ((4, 3, 3), (4, 3, 2)), ((4, 3, 3), (3,)), ((3, 3), (4, 3, 2))]
 VECTORS = [((3,), (3,)), ((2, 3), (3,)), ((4, 1, 3), (2, 3)), ((2, 0), (2, 0))]
@@ -72,7 +102,15 @@ TABLE = {
         analytic=False,
     ),
     "trace": Samples(shaped([({}, (3, 3)), ({}, (4, 2, 3))]), each_matrix(lambda x: sum(np.diag(x)))),
-    "det": Samples([({}, (regular(shape),)) for shape in SQUARE], each_matrix(linalg.det)),
+    "det": Samples([({}, (regular(shape),)) for shape in SQUARE] + [({}, (singular(4),))], each_matrix(linalg.det)),
+    "cofactor": Samples(
+        [
+            *[({}, (regular(shape),)) for shape in SQUARE],
+            *[({}, (regular(shape), values(shape, 1))) for shape in SQUARE[1:]],
+        ],
+        lambda x, *direction: np.stack([*map(cofactors, x, *direction)]) if x.ndim > 2 else cofactors(x, *direction),
+        analytic=False,
+    ),
     "inv": Samples([({}, (regular(shape),)) for shape in SQUARE], each_matrix(linalg.inv)),
     "solve": Samples([({}, (regular(left), values(right, 1))) for left, right in EQUATIONS], solve),
     "cholesky": Samples(
