@@ -9,7 +9,8 @@ from dataclasses import dataclass
 class Limits:
     """Upper bounds of what one model may be; `load(path, limits=Limits(array_bytes=2**33))` replaces some.
 
-    A model file is hostile input: each bound is checked before what it bounds is made.
+    A model file is hostile input: each bound is checked before what it bounds is made. Only data may be larger than its
+    bound: it is then read in blocks.
     """
 
     file_bytes: int = 64 * 2**20
@@ -22,6 +23,8 @@ class Limits:
     """Nodes of a graph, those of inlined functions included."""
     array_bytes: int = 2**30
     """Bytes of all values of a graph together: inputs, parameters, state and the results of nodes."""
+    data_bytes: int = 2**30
+    """Memory that the data of a training may take. What would take more than a quarter of it stays on disk."""
     function_depth: int = 100
     """How deep functions call each other."""
     function_bytes: int = 2**29

@@ -71,7 +71,7 @@ class Model(Pictured):
         self.graph, problems = sound_graph(document, limits, gaps)
         self.values: dict[str, Any] = {}
         self._trainer: Trainer | Solver | None = None
-        self._declared = Declaration(document, self.graph, path.parent if path else None, update_rule)
+        self._declared = Declaration(document, self.graph, path.parent if path else None, update_rule, limits)
         problems += self._declared.problems(gaps)
         if all(problem.code != "GE133" for problem in problems):  # no memory is taken for what is too large
             problems += self._initialize()

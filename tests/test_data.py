@@ -1,7 +1,6 @@
-"""Data sources: what each kind of file gives, what is refused and where; a caller's arrays and tables; data on disk."""
+"""Data sources: what each kind of file gives, what is refused and where; a caller's arrays and tables."""
 
 import contextlib
-import subprocess
 import sys
 
 import numpy as np
@@ -10,11 +9,9 @@ import polars
 import pyarrow.ipc
 import pyarrow.parquet
 import pytest
-from documents import MODELS, PEAK, document, linreg, training, write
+from documents import MODELS, document, linreg, training, write
 
 import graphengine as ge
-from graphengine.training.data import data_hash
-from graphengine.training.data.stored import Stored
 
 X = np.arange(1.0, 11.0)
 DATA = {"x": X, "y": 3 * X}
@@ -537,123 +534,3 @@ def test_what_has_no_column_for_any_input_is_told(given):
 def test_a_missing_value_in_a_table_is_told_with_its_row(make):
     found = refused(regression(), make({"x": [1.0, 2.0], "y": [1.0, None]}))
     assert (found.code, "'y' has the value nan in row 2" in found.message) == ("GE503", True)
-
-
-# ---------------------------------------------------------------- data that stays on disk
-
-
-@pytest.fixture
-def tiny_memory(monkeypatch):
-    """Arrays of more than 100 bytes stay on disk and are read 200 bytes at a time."""
-    for module in ("stored", "arrays"):
-        monkeypatch.setattr(f"graphengine.training.data.{module}.IN_MEMORY_BYTES", 100)
-    monkeypatch.setattr("graphengine.training.data.stored.BLOCK_BYTES", 200)
-
-
-N = 123
-LARGE = {"x": np.linspace(0.1, 2, N), "y": np.linspace(0.1, 2, N) * 3 + 1}
-
-
-def large_model(tmp_path, kind, **sections):
-    if kind == "npy":
-        return npy_model(tmp_path, LARGE, **sections)
-    return columnar_model(tmp_path, kind, pyarrow.table(LARGE), **sections)
-
-
-@pytest.mark.parametrize("kind", ["npy", "parquet"])
-@pytest.mark.parametrize(
-    "keys", [{"batch_size": 4}, {"batch_size": 7, "shuffle": True}, {"batch_size": 50, "shuffle": True}, {}]
-)
-def test_training_from_disk_gives_the_bits_of_training_in_memory(tmp_path, tiny_memory, kind, keys):
-    model, expected = large_model(tmp_path, kind), regression()
-    trainer = model.trainer(epochs=3, learning_rate=0.05, **keys)
-    assert trainer.batches.is_stored
-    for _ in trainer.chunks():
-        pass
-    history = expected.train(LARGE, epochs=3, learning_rate=0.05, **keys)
-    assert trainer.history.losses == history.losses
-    assert model.parameters["theta"] == expected.parameters["theta"]
-
-
-def test_an_epoch_can_begin_at_any_batch(tmp_path, tiny_memory):
-    for model, data in ((large_model(tmp_path, "npy"), None), (regression(), LARGE)):
-        batches = model.trainer(data, batch_size=10, shuffle=True).batches
-        whole = [s.batch(i)["x"].tolist() for s in batches.epoch(2) for i in range(s.count)]
-        for first in (0, 5, 12, 13):
-            part = [s.batch(i)["x"].tolist() for s in batches.epoch(2, first) for i in range(s.count)]
-            assert part == whole[first:]
-
-
-def test_numbers_on_disk_take_the_dtype_of_their_input(tmp_path, tiny_memory):
-    data = npy_model(tmp_path, {name: array.astype(np.float32) for name, array in LARGE.items()}).load_data()
-    assert isinstance(data["x"], Stored)
-    assert data["x"][3:5].dtype == np.float64
-    np.testing.assert_array_equal(np.asarray(data["x"]), LARGE["x"].astype(np.float32))
-
-
-def test_a_large_npy_file_that_ends_early_or_does_not_fit_is_refused(tmp_path, tiny_memory):
-    model = npy_model(tmp_path, LARGE)
-    (tmp_path / "x.npy").write_bytes((tmp_path / "x.npy").read_bytes()[:-1])
-    assert "ends before its array" in load_refused(model).message
-    assert load_refused(npy_model(tmp_path, {"x": LARGE["x"] + 1j, "y": LARGE["y"]})).code == "GE505"
-
-
-def test_a_value_on_disk_that_is_not_finite_is_told_with_its_row(tmp_path, tiny_memory):
-    y = LARGE["y"].copy()
-    y[77] = np.inf
-    assert "'y' has the value inf in row 78" in refused(npy_model(tmp_path, {**LARGE, "y": y})).message
-
-
-def test_the_hash_of_data_does_not_depend_on_where_it_lies(tmp_path, tiny_memory):
-    in_memory = data_hash(LARGE)
-    assert data_hash(large_model(tmp_path, "npy").load_data()) == in_memory
-    assert data_hash(large_model(tmp_path, "parquet").load_data()) == in_memory
-    assert data_hash({**LARGE, "y": LARGE["y"] + 1}) != in_memory
-    assert data_hash({"x": LARGE["y"], "y": LARGE["x"]}) != in_memory
-
-
-STREAMING = f"""{PEAK}
-import graphengine as ge
-from graphengine.training.data import stored, arrays
-
-allowed = int(sys.argv[2])
-stored.IN_MEMORY_BYTES = arrays.IN_MEMORY_BYTES = allowed // 4
-stored.BLOCK_BYTES = allowed // 64
-model = ge.load(sys.argv[1])
-model.train({{"x": [[0.0] * 64] * 64, "y": [0.0] * 64}}, max_iterations=1)  # what is imported late is in memory now
-import pyarrow.parquet
-before = peak()
-model.train(epochs=1)
-print(peak() - before)
-"""
-
-
-def write_large(tmp_path, kind, rows):
-    """A matrix of 64 columns and a vector in files; the source of data that names them."""
-    x, y = np.random.default_rng(0).normal(size=(rows, 64)), np.ones(rows)
-    if kind == "npy":
-        np.save(tmp_path / "x.npy", x)
-        np.save(tmp_path / "y.npy", y)
-        return {"type": "npy", "paths": {"x": "x.npy", "y": "y.npy"}}
-    names = [f"x{index}" for index in range(64)]
-    table = pyarrow.table({**dict(zip(names, x.T, strict=True)), "y": y})
-    pyarrow.parquet.write_table(table, tmp_path / "d.parquet", row_group_size=4096)
-    return {"type": "parquet", "path": "d.parquet", "columns": {"x": names, "y": "y"}}
-
-
-@pytest.mark.parametrize(("kind", "shuffle"), [("npy", False), ("npy", True), ("parquet", True)])
-def test_training_on_five_times_the_allowed_memory_stays_within_it(tmp_path, kind, shuffle):
-    allowed = 64 * 2**20
-    source = write_large(tmp_path, kind, 5 * allowed // (65 * 8))
-    content = document(
-        {"p": ("matmul", ["x", "w"]), "e": ("sub", ["p", "y"]), "s": ("square", ["e"]), "loss": ("mean", ["s"])},
-        inputs={"x": ["N", 64], "y": ["N"]},
-        parameters={"w": [0.0] * 64},
-        data={"d": source},
-        training=training(data="d", learning_rate=0.01, batch_size=64, shuffle=shuffle),
-    )
-    path = write(tmp_path / "m.json", content)
-    command = [sys.executable, "-c", STREAMING, str(path), str(allowed)]
-    peak = int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-    own = 96 * 2**20 if kind == "parquet" else 0  # what pyarrow keeps to itself, whatever the size of the file
-    assert peak < allowed + own

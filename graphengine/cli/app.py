@@ -91,8 +91,8 @@ def start(
         typer.Option(
             "--limit",
             metavar="NAME=SIZE",
-            help="How much a file may ask for: file_bytes, depth, values, nodes, array_bytes or function_depth; "
-            "array_bytes=4GiB. May be repeated.",
+            help="How much a file may ask for: file_bytes, depth, values, nodes, array_bytes, data_bytes or "
+            "function_depth; array_bytes=4GiB. May be repeated.",
         ),
     ] = None,
 ) -> None:

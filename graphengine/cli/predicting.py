@@ -72,7 +72,10 @@ def _read_columns(
     outputs: Sequence[str],
 ) -> dict[str, Any]:
     """The inputs in a CSV file: those that the asked outputs need, else those it has a column for."""
-    from graphengine.training.data.text import read_csv
+    import numpy as np
+
+    from graphengine.training.data import read_csv
+    from graphengine.training.data.stored import Memory
 
     check_inputs(model, columns)
     graph = model.graph
@@ -81,7 +84,9 @@ def _read_columns(
     else:
         header = _header(path)
         needed = [name for name in graph.inputs if name in columns or name in header] or list(graph.inputs)
-    return read_csv(path, {name: columns.get(name, name) for name in needed if name not in given}, graph)
+    wanted = {name: columns.get(name, name) for name in needed if name not in given}
+    arrays = read_csv(path, wanted, graph, Memory(model.limits.data_bytes))
+    return {name: np.asarray(array) for name, array in arrays.items()}  # the predictions are in memory, too
 
 
 def _header(path: Path) -> list[str]:

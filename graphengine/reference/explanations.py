@@ -27,7 +27,8 @@ def explained(code: str) -> dict[str, Any]:
 EXPLANATIONS: dict[str, Explanation] = {
     "GE101": Explanation(
         "The system does not let the file be opened, read or written; its own reason stands in the message.",
-        "Check the path, the permissions and the space on the disk. An old file is whole: nothing was written over it.",
+        "Check the path, the permissions and the space on the disk. An old file is whole: nothing was written over it. "
+        "Data larger than memory is kept in the folder for temporary files, which TMPDIR names.",
         "$ graphengine run nowhere.json",
     ),
     "GE102": Explanation(
@@ -132,7 +133,8 @@ EXPLANATIONS: dict[str, Explanation] = {
     "GE133": Explanation(
         "Inputs, parameters, state and the results of all nodes together take more bytes than the limit "
         "array_bytes, 1 GiB. That is computed from shapes before anything is made: once when a model is "
-        "loaded, with unknown sizes as 1, and again with the sizes of each batch.",
+        "loaded, with unknown sizes as 1, and again with the sizes of each batch. Or data that stays on disk, because "
+        "it is larger than a quarter of the limit data_bytes, 1 GiB, cannot be read in small pieces.",
         "Use smaller batches, correct the shape that is told, or raise the limit: Limits(array_bytes=2**33), "
         "--limit array_bytes=8GiB.",
         '{"inputs": {"x": {"shape": [1000000000, 1000000000]}}}',

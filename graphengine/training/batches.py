@@ -1,8 +1,4 @@
-"""Batches of a data set: which samples each iteration sees.
-
-The order of an epoch is a pure function of (seed, epoch), so a training that goes on later needs nothing but these
-numbers. It comes from the raw stream of NumPy's Philox generator, which NumPy keeps the same for ever.
-"""
+"""Batches of a data set: which samples each iteration sees."""
 
 from __future__ import annotations
 
@@ -17,8 +13,10 @@ import numpy as np
 from graphengine.binding import bind_sizes
 from graphengine.errors import DataError
 from graphengine.graph import Graph
+from graphengine.loading.budget import size_text
 from graphengine.shapes import shape_text
 from graphengine.training.data.stored import Stored
+from graphengine.training.order import Order, Places
 
 
 @dataclass(frozen=True)
@@ -99,9 +97,10 @@ class Batches:
         kinds = {name: _sample_axis(name, array, graph) for name, array in arrays.items()}
         self._batched = {name: array for name, array in arrays.items() if kinds[name] == "batch"}
         self._single = {name: array for name, array in arrays.items() if kinds[name] == "sample"}
-        self._whole = {name: array for name, array in arrays.items() if kinds[name] == "whole"}
+        self._whole = {name: np.asarray(array) for name, array in arrays.items() if kinds[name] == "whole"}
         self.inputs = frozenset(arrays)
         self.samples = self._count_samples()
+        self._stored = [array for array in {**self._batched, **self._single}.values() if isinstance(array, Stored)]
         self.part = self.samples if batch_size is None else min(batch_size, self.samples)
         self.samples_per_epoch = self.samples - (self.samples % self.part if drop_last else 0)
         self.batch_size = min(self.part * accumulate, self.samples_per_epoch)
@@ -134,13 +133,14 @@ class Batches:
         What is in memory is one group; what is stored is read block by block, the next one while one is trained on.
         """
         if self.is_stored or self._shuffle or first:
-            order = epoch_order(self._seed, number, self.samples) if self._shuffle else None
+            most = self._stored[0].memory.sorted_samples if self._stored else self.samples
+            order = Order(self._seed, number, self.samples, most) if self._shuffle else None
             segments = self._segments(order, first)
             return _read_ahead(segments) if self.is_stored else segments
         self._in_order = self._in_order or tuple(self._segments(None, 0))
         return self._in_order
 
-    def _segments(self, order: np.ndarray[Any, np.dtype[np.intp]] | None, first: int) -> Iterator[Segment]:
+    def _segments(self, order: Order | None, first: int) -> Iterator[Segment]:
         size, full, used = self.batch_size, self.full_batches, self.samples_per_epoch
         for start in range(first, full, self._batches_per_block):
             stop = min(start + self._batches_per_block, full)
@@ -150,22 +150,44 @@ class Batches:
             tail = self._rows(order, full * size, used)
             yield Segment(1, used - full * size, tail, self._whole, bool(self._single), self.part)
 
-    def _rows(self, order: np.ndarray[Any, np.dtype[np.intp]] | None, start: int, stop: int) -> dict[str, Any]:
+    def _rows(self, order: Order | None, start: int, stop: int) -> dict[str, Any]:
         """Samples of all inputs, by their places in the order of the epoch."""
-        chosen = slice(start, stop) if order is None else order[start:stop]
+        chosen = slice(start, stop) if order is None else order.places(start, stop)
         return {name: array[chosen] for name, array in {**self._batched, **self._single}.items()}
 
     @property
     def is_stored(self) -> bool:
         """Whether part of the data stays on disk."""
-        return any(isinstance(array, Stored) for array in {**self._batched, **self._single}.values())
+        return bool(self._stored)
 
     @property
     def _batches_per_block(self) -> int:
         """How many batches are read at once."""
-        arrays = {**self._batched, **self._single}.values()
-        rows = [array.rows_per_block for array in arrays if isinstance(array, Stored)]
-        return max(1, min([*rows, self.samples]) // self.batch_size)
+        samples = self._stored[0].memory.segment // self._row_bytes if self._stored else self.samples
+        return max(1, min(samples, self.samples) // self.batch_size)
+
+    @property
+    def _row_bytes(self) -> int:
+        """What a sample takes that is read from disk, its places in two orders included."""
+        return sum(array.row_bytes for array in self._stored) + 32
+
+    def require_room(self) -> None:
+        """Refuse batches that leave no room in memory to read them from disk.
+
+        Raises
+        ------
+        DataError
+            GE133.
+        """
+        if not self._stored or self.batch_size * self._row_bytes <= self._stored[0].memory.whole:
+            return
+        memory, size = self._stored[0].memory, self.batch_size * self._row_bytes
+        message = (
+            f"the data stays on disk, and a batch of {self.batch_size} samples takes {size_text(size)}, "
+            f"more than a quarter of the limit data_bytes, {size_text(memory.allowed)}"
+        )
+        hint = f"set batch_size to {max(1, memory.whole // self._row_bytes)} at most, or raise the limit data_bytes"
+        raise DataError(message, code="GE133", hint=hint)
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -198,18 +220,12 @@ def _read_ahead(segments: Iterator[Segment]) -> Iterator[Segment]:
             yield segment
 
 
-def epoch_order(seed: int, epoch: int, samples: int) -> np.ndarray[Any, np.dtype[np.intp]]:
-    """A permutation of the samples that depends on seed and epoch alone."""
-    draws = np.random.Philox(key=seed, counter=[0, 0, 0, epoch]).random_raw(samples)
-    return np.argsort(draws, kind="stable")
-
-
 def is_whole(name: str, array: Any, graph: Graph) -> bool:
     """Whether an input takes its array as a whole in every batch."""
     return _sample_axis(name, array, graph) == "whole"
 
 
-def rows_of(array: Any, rows: np.ndarray[Any, np.dtype[np.intp]]) -> Any:
+def rows_of(array: Any, rows: Places) -> Any:
     """Some rows of an array; those of a stored array stay where they are."""
     return array.chosen(rows) if isinstance(array, Stored) else array[rows]
 

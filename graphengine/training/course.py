@@ -104,7 +104,7 @@ class Course:
             if pieces and pieces[0].segment.size != segment.size:
                 break
             pieces.append(self._piece(segment, end - self.done))
-            samples += segment.count * segment.size
+            samples += MOST_SAMPLES if self._batches.is_stored else segment.count * segment.size
         return Chunk(pieces, done)
 
     def _current(self) -> Segment:

@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
-from graphengine.binding import as_inputs, by_input
 from graphengine.errors import (
     GraphEngineError,
     InputError,
@@ -30,11 +29,13 @@ from graphengine.format.salvage import Gaps
 from graphengine.format.training_documents import TrainingDocument
 from graphengine.format.writing import fingerprint
 from graphengine.graph import Graph
+from graphengine.limits import DEFAULT, Limits
 from graphengine.loading.resolve import dangling_references, loss_problems
 from graphengine.shapes import ArrayType
 from graphengine.training.checkpoint import Checkpoints, identity
 from graphengine.training.compiled import CompiledSteps
-from graphengine.training.data import Arrays, load_data, require_finite
+from graphengine.training.data import Arrays, given_data, load_data, require_finite
+from graphengine.training.data.stored import Memory
 from graphengine.training.loop import Trainer
 from graphengine.training.rules import given_rule, named_rule, optimizer_problems
 from graphengine.training.solvers import Solver, solver_problems
@@ -55,7 +56,9 @@ NOT_SAVED = Saving()
 
 
 class Declaration:
-    """The training that a document declares for a graph; data lies in `folder`, `update_rule` replaces the file's.
+    """The training that a document declares for a graph.
+
+    Data lies in `folder` and takes as much memory as `limits` say; `update_rule` replaces the file's.
 
     Raises
     ------
@@ -64,10 +67,16 @@ class Declaration:
     """
 
     def __init__(
-        self, document: ModelDocument, graph: Graph, folder: Path | None = None, update_rule: RuleSource = None
+        self,
+        document: ModelDocument,
+        graph: Graph,
+        folder: Path | None = None,
+        update_rule: RuleSource = None,
+        limits: Limits = DEFAULT,
     ) -> None:
         self.document, self.graph, self.folder = document, graph, folder
         self._given_rule = None if update_rule is None else given_rule(update_rule)
+        self._memory = Memory(limits.data_bytes)
         self._steps = CompiledSteps(graph)
 
     def problems(self, gaps: Gaps) -> list[Problem]:
@@ -171,13 +180,13 @@ class Declaration:
             hint = did_you_mean(name, sources, "data sources") if name else "name one of: " + ", ".join(sources)
             what = f"has no data source '{name}'" if name else "does not say which data to use"
             raise TrainingError(f"model '{self.graph.name}' {what}", hint=hint if sources else "pass data={...}")
-        return load_data(sources[name], self.graph, self.folder)
+        return load_data(sources[name], self.graph, self.folder, self._memory)
 
     def _data(self, data: Any, training: TrainingDocument, graph: Graph | None = None) -> Arrays:
         """What to train on: a named source or what a caller hands over, finite where the loss needs it."""
         data, graph = training.data if data is None else data, graph or self.graph
         named = data is None or isinstance(data, str)
-        arrays = self.source(data) if named else as_inputs(graph, by_input(graph, data))
+        arrays = self.source(data) if named else given_data(data, graph)
         needed = Executor(graph).inputs_of([graph.value_name(training.loss)])
         for name in needed:
             if name not in arrays:

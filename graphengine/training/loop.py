@@ -70,6 +70,7 @@ class Trainer:
             shuffle=training.shuffle,
             seed=training.seed,
         )
+        self.batches.require_room()
         small = sum(np.size(values[name]) for name in graph.trainable) <= SMALL
         recorded = graph.trainable if small else ()
         self.stepper = Stepper(graph, values, training, compiled, self.batches, recorded)

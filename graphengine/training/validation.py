@@ -13,8 +13,9 @@ from graphengine.compile import Plan
 from graphengine.errors import Problem, did_you_mean
 from graphengine.format.training_documents import EarlyStoppingDocument, TrainingDocument, ValidationDocument
 from graphengine.graph import Graph
-from graphengine.training.batches import Batches, epoch_order, is_whole, rows_of
+from graphengine.training.batches import Batches, is_whole, rows_of
 from graphengine.training.events import Every
+from graphengine.training.order import epoch_order
 
 VALIDATION_LOSS, LOSS = "validation_loss", "loss"
 SPLIT_EPOCH = 0

@@ -1,18 +1,19 @@
 """Data sources: from a declaration in the file to one array for each input.
 
-Each kind of file has a reader in a module of this package. What is large stays on disk (`stored`) and is read in blocks
-while it is trained on.
+Each kind of file has a reader in a module of this package, and what they read in blocks is kept in one way (`spool`).
+What is large stays on disk (`stored`) and is read in blocks while it is trained on.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 
+from graphengine.binding import as_inputs, by_input
 from graphengine.errors import DataError
 from graphengine.format.data_documents import (
     ColumnarData,
@@ -23,40 +24,55 @@ from graphengine.format.data_documents import (
     NpyData,
     NpzData,
 )
-from graphengine.format.paths import ConfinedFile, confined
+from graphengine.format.paths import ConfinedFile, DataFile, confined
 from graphengine.graph import Graph
 from graphengine.shapes import dtype_name
 from graphengine.training.data.arrays import read_npy, read_npz
-from graphengine.training.data.columnar import read_columnar
-from graphengine.training.data.stored import Stored, blocks
-from graphengine.training.data.text import read_csv, read_jsonl
+from graphengine.training.data.columnar import arrow_blocks, parquet_blocks
+from graphengine.training.data.faults import told
+from graphengine.training.data.spool import Block, spooled
+from graphengine.training.data.stored import Memory, Stored, blocks_of
+from graphengine.training.data.text import csv_blocks, jsonl_blocks
 from graphengine.values import all_finite, decode_array
 
 Arrays: TypeAlias = dict[str, np.ndarray[Any, Any] | Stored]
 
 
-def load_data(document: DataDocument, graph: Graph, folder: Path | None) -> Arrays:
-    """The arrays of a data source, by input.
+def load_data(document: DataDocument, graph: Graph, folder: Path | None, memory: Memory) -> Arrays:
+    """The arrays of a data source, by input; what would take more than a quarter of the memory stays on disk.
 
     Raises
     ------
     DataError
-        GE501 to GE505, naming the file and, where there is one, row and column.
+        GE501 to GE505, naming the file and, where there is one, row and column; GE101 if there is no room on disk;
+        GE133 for what is too large and cannot be read in rows.
     """
+    if isinstance(document, InlineData):
+        return _inline(document, graph)
+    if isinstance(document, NpyData):
+        return read_npy({name: _file(folder, path) for name, path in document.paths.items()}, graph, memory)
+    path = _file(folder, document.path)
     match document:
-        case InlineData():
-            return _inline(document, graph)
         case CsvData():
-            return read_csv(_file(folder, document.path), _wanted(document.columns, graph), graph)
-        case JsonlData():
-            return read_jsonl(_file(folder, document.path), _wanted(document.keys, graph), graph)
+            return read_csv(path, _wanted(document.columns, graph), graph, memory)
         case NpzData():
-            return read_npz(_file(folder, document.path), _wanted(document.arrays, graph), graph)
-        case NpyData():
-            return {name: read_npy(_file(folder, path), name, graph) for name, path in document.paths.items()}
+            return read_npz(path, _wanted(document.arrays, graph), graph, memory)
+        case JsonlData():
+            blocks, what = jsonl_blocks(path, _wanted(document.keys, graph), graph, memory), "JSON lines"
         case ColumnarData():
-            path = _file(folder, document.path)
-            return read_columnar(path, document.type, _wanted(document.columns, graph), graph)
+            read = parquet_blocks if document.type == "parquet" else arrow_blocks
+            blocks, what = read(path, _wanted(document.columns, graph), memory), document.type
+    return _kept(path, what, blocks, graph, memory)
+
+
+def read_csv(path: DataFile, columns: Mapping[str, str | Sequence[str]], graph: Graph, memory: Memory) -> Arrays:
+    """Columns of a CSV file, by input; a list of column names makes a matrix. Raises as `load_data`."""
+    return _kept(path, "CSV", csv_blocks(path, columns, graph, memory), graph, memory)
+
+
+def _kept(path: DataFile, what: str, blocks: Iterable[Block], graph: Graph, memory: Memory) -> Arrays:
+    with told(path, what):
+        return spooled(blocks, graph, memory)
 
 
 def _wanted(names: Mapping[str, Any] | None, graph: Graph) -> Mapping[str, Any]:
@@ -80,6 +96,19 @@ def _inline(document: InlineData, graph: Graph) -> Arrays:
     return arrays
 
 
+def given_data(data: Any, graph: Graph) -> Arrays:
+    """What a caller hands over instead of a source, as arrays by input; what was loaded and is on disk stays there.
+
+    Raises
+    ------
+    InputError
+        GE401 and GE402 as `by_input` and `as_inputs`, GE404 for what is no number.
+    """
+    given = by_input(graph, data)
+    stored = {name: value for name, value in given.items() if isinstance(value, Stored) and name in graph.inputs}
+    return {**as_inputs(graph, {name: value for name, value in given.items() if name not in stored}), **stored}
+
+
 def require_finite(arrays: Mapping[str, Any]) -> None:
     """Refuse data that no training could come back from.
 
@@ -90,7 +119,7 @@ def require_finite(arrays: Mapping[str, Any]) -> None:
     """
     for name, array in arrays.items():
         done = 0
-        for block in blocks(array):
+        for block in blocks_of(array):
             if block.dtype.kind == "f" and not all_finite(block):
                 place = np.argwhere(~np.isfinite(block))[0]
                 row = f" in row {done + place[0] + 1}" if len(place) else ""
@@ -108,6 +137,6 @@ def data_hash(arrays: Mapping[str, Any]) -> str:
     for name in sorted(arrays):
         array = arrays[name]
         digest.update(f"{name} {dtype_name(array.dtype)} {list(np.shape(array))}\n".encode())
-        for block in blocks(array):
+        for block in blocks_of(array):
             digest.update(np.ascontiguousarray(block).data)
     return digest.hexdigest()

@@ -1,73 +1,136 @@
-"""Arrays in NumPy's own files: archives (.npz), and single arrays (.npy), which may be larger than memory."""
+"""Arrays in NumPy's own files: single arrays (.npy), which are read where they lie, and archives of them (.npz)."""
 
 from __future__ import annotations
 
 import math
+import mmap
 import os
+import zipfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from typing import Any
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 
 from graphengine.binding import as_input
-from graphengine.errors import DataError, InputError, did_you_mean
+from graphengine.errors import DataError, did_you_mean
 from graphengine.format.paths import DataFile
 from graphengine.graph import Graph
-from graphengine.training.data.stored import IN_MEMORY_BYTES, Stored
+from graphengine.training.data.faults import told
+from graphengine.training.data.spool import Block, spooled
+from graphengine.training.data.stored import Memory, Stored
+
+Arrays = dict[str, np.ndarray[Any, Any] | Stored]
 
 
-def read_npz(path: DataFile, names: Mapping[str, str], graph: Graph) -> dict[str, Any]:
+class _Header(NamedTuple):
+    """What stands before the numbers of an array; they begin where it ends, at `offset`."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    fortran: bool
+    offset: int
+
+    @property
+    def nbytes(self) -> int:
+        """The size of all numbers."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
+    def require_rows(self, path: DataFile, name: str) -> None:
+        """Refuse an array that cannot be read row by row."""
+        if self.fortran:
+            message = f"{path}: the array for input '{name}' is larger than memory may hold, and in Fortran order"
+            hint = "save np.ascontiguousarray(array), or raise the limit data_bytes"
+            raise DataError(message, code="GE133", hint=hint)
+
+
+def _header(file: IO[bytes]) -> _Header:
+    version = np.lib.format.read_magic(file)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, fortran, dtype = read(file)
+    if dtype.hasobject or min(shape, default=0) < 0:
+        raise ValueError(f"it has the shape {shape} and the dtype {dtype}")
+    return _Header(shape, dtype, fortran and len(shape) > 1, file.tell())
+
+
+# ---------------------------------------------------------------- archives
+
+
+def read_npz(path: DataFile, names: Mapping[str, str], graph: Graph, memory: Memory) -> Arrays:
     """Arrays of an archive, by input; `names` maps inputs to the names in the archive.
 
     Raises
     ------
     DataError
-        GE501 if the archive cannot be read, GE502 if it lacks an array, GE505 for numbers that do not fit their input.
+        GE133 if an array is large and in Fortran order, GE501 if the archive cannot be read, GE502 if it lacks an
+        array, GE505 for numbers that do not fit their input.
     """
-    with _told(path, "an .npz archive"), path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+    with told(path, "an .npz archive"), path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
         for name, array in names.items():
             if array not in archive:
                 hint = did_you_mean(array, archive, "arrays")
                 raise DataError(f"{path}: there is no array '{array}' for input '{name}'", code="GE502", hint=hint)
-        return {name: as_input(name, archive[array], graph.types[name]) for name, array in names.items()}
+        headers = {}
+        for name, array in names.items():
+            with _member(archive.zip, array) as member:
+                headers[name] = _header(member)
+        if sum(header.nbytes for header in headers.values()) <= memory.whole:
+            return {name: as_input(name, archive[array], graph.types[name]) for name, array in names.items()}
+        for name, header in headers.items():
+            header.require_rows(path, name)
+        single = {name for name, header in headers.items() if not header.shape}
+        stored = spooled(
+            _rows(archive.zip, {name: names[name] for name in names if name not in single}, memory), graph, memory
+        )
+        return {**stored, **{name: as_input(name, archive[names[name]], graph.types[name]) for name in single}}
 
 
-def read_npy(path: DataFile, name: str, graph: Graph) -> np.ndarray[Any, Any] | Stored:
-    """The array of a .npy file for an input: in memory if it is small, else left on disk.
+def _member(archive: zipfile.ZipFile, array: str) -> IO[bytes]:
+    """The file of an array in an archive."""
+    return archive.open(array if array in archive.namelist() else f"{array}.npy")
+
+
+def _rows(archive: zipfile.ZipFile, names: Mapping[str, str], memory: Memory) -> Iterator[Block]:
+    """The rows of arrays in an archive, one array after the other."""
+    for name, array in names.items():
+        with _member(archive, array) as member:
+            shape, dtype, *_ = header = _header(member)
+            size = header.nbytes // max(shape[0], 1)
+            at_once = max(1, memory.block // max(size, 1))
+            for start in range(0, shape[0], at_once):
+                count = min(at_once, shape[0] - start)
+                yield {name: np.frombuffer(member.read(count * size), dtype).reshape(count, *shape[1:])}
+            member.read(1)  # what comes at the end of a file is the check of its sum
+
+
+# ---------------------------------------------------------------- single arrays
+
+
+def read_npy(paths: Mapping[str, DataFile], graph: Graph, memory: Memory) -> Arrays:
+    """The arrays of .npy files, by input: in memory if they are small together, else left where they are.
 
     Raises
     ------
     DataError
-        GE501 if the file cannot be read or is not as long as it says, GE505 for numbers that do not fit the input.
+        GE133 if an array is large and in Fortran order, GE501 if a file cannot be read or is not as long as it says,
+        GE505 for numbers that do not fit the input.
     """
+    size = 0
+    for path in paths.values():
+        with told(path, "an .npy file"), path.open("rb") as file:
+            size += _header(file).nbytes
+    return {name: _read_npy(path, name, graph, memory, whole=size <= memory.whole) for name, path in paths.items()}
+
+
+def _read_npy(path: DataFile, name: str, graph: Graph, memory: Memory, *, whole: bool) -> Any:
     kind = graph.types[name]
-    with _told(path, "an .npy file"), path.open("rb") as file:
-        shape, fortran, dtype = _header(file)
-        size = math.prod(shape) * dtype.itemsize
-        if size <= IN_MEMORY_BYTES or fortran or not shape:
+    with told(path, "an .npy file"), path.open("rb") as file:
+        header = _header(file)
+        if whole or not header.nbytes or not header.shape:
             file.seek(0)
-            return np.asarray(as_input(name, np.load(file, allow_pickle=False), kind))
-        if os.fstat(file.fileno()).st_size < file.tell() + size:
-            raise DataError(f"{path}: the file ends before its array of shape {shape} does")
-        return Stored(file, file.tell(), shape, dtype, name, kind)
-
-
-def _header(file: Any) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    version = np.lib.format.read_magic(file)
-    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, fortran, dtype = read(file)
-    return shape, fortran, dtype
-
-
-@contextmanager
-def _told(path: DataFile, what: str) -> Iterator[None]:
-    """Tell whatever goes wrong while NumPy reads a file as a DataError that names it."""
-    try:
-        yield
-    except InputError as error:
-        raise DataError(f"{path}: {error.problems[0].message}", code="GE505") from None
-    except DataError:
-        raise
-    except Exception as error:  # zip, zlib, NumPy: a broken file raises all kinds of errors
-        raise DataError(f"{path}: cannot be read as {what}: {error}") from error
+            return as_input(name, np.load(file, allow_pickle=False), kind)
+        header.require_rows(path, name)
+        as_input(name, np.zeros(1, header.dtype), kind)
+        if os.fstat(file.fileno()).st_size < header.offset + header.nbytes:
+            raise DataError(f"{path}: the file ends before its array of shape {header.shape} does")
+        pages = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        return Stored(pages, header.offset, header.shape, header.dtype, kind.array_dtype, memory)

@@ -1,120 +1,240 @@
-"""Columns of Parquet and Arrow files, through pyarrow (the extra `data`).
+"""Columns of Parquet and Arrow files, through pyarrow (the extra `data`), in blocks of rows.
 
-A file is decoded batch by batch. What is large goes into a nameless file on the way, so that every epoch reads plain
-numbers, in any order, without decoding them again.
+What a reader of Parquet has in memory is a page of each column, or two: that is why not all columns are read side by
+side where their pages would take too much.
 """
 
 from __future__ import annotations
 
 import itertools
 import mmap
-from collections.abc import Iterator, Mapping, Sequence
-from typing import IO, Any, Literal
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import IO, Any, TypeAlias
 
 import numpy as np
 
-from graphengine.errors import DataError, InputError, did_you_mean
+from graphengine.errors import DataError, did_you_mean
 from graphengine.extras import optional
 from graphengine.format.paths import DataFile
-from graphengine.graph import Graph
-from graphengine.training.data.stored import Spool
+from graphengine.training.data.spool import Block, append, mapped, scratch_file
+from graphengine.training.data.stored import Memory, Stored, release
 
-BATCH_ROWS = 8192
 READ_BYTES = 65_536
-"""How much is decoded, and read, at a time."""
+"""How much of a column of a Parquet file is read at a time."""
+PAGE_BYTES = 2**20
+"""How large all writers of Parquet make a page unless they are told otherwise."""
+
+Columns: TypeAlias = Mapping[str, str | Sequence[str]]
+"""The columns of each input: a name for a vector, a list of names for a matrix."""
+Numbers: TypeAlias = Mapping[str, np.ndarray[Any, Any]]
+"""Columns by name."""
 
 
-def read_columnar(
-    path: DataFile, kind: Literal["parquet", "arrow"], columns: Mapping[str, str | Sequence[str]], graph: Graph
-) -> dict[str, Any]:
-    """Columns of a file, by input; a list of column names makes a matrix.
+def parquet_blocks(path: DataFile, columns: Columns, memory: Memory) -> Iterator[Block]:
+    """Columns of a Parquet file, by input.
 
     Raises
     ------
     DataError
-        GE501 if the file cannot be read, GE502 if it lacks a column, GE503 if a value is missing or a column does not
-        hold numbers, GE505 for numbers that do not fit their input.
+        GE502 if the file lacks a column, GE503 if a value is missing or a column does not hold numbers.
     UsageError
         GE803 if pyarrow is not installed.
     """
-    pa = optional("pyarrow", "data")
-    try:
-        with path.open("rb") as file:
-            needed = list(dict.fromkeys(itertools.chain(*map(_names, columns.values()))))
-            rows, schema, batches = (_parquet if kind == "parquet" else _arrow)(file, needed)
-            _check(path, schema, columns)
-            spools = {name: _spool(name, wanted, rows, schema, graph) for name, wanted in columns.items()}
-            done = 0
-            for batch in batches:
-                numbers = {column: _numbers(batch.column(column), column, path, done) for column in needed}
-                for name, wanted in columns.items():
-                    spools[name].write(_together(numbers, wanted))
-                done += batch.num_rows
-        return {name: spool.finish() for name, spool in spools.items()}
-    except InputError as error:
-        raise DataError(f"{path}: {error.problems[0].message}", code="GE505") from None
-    except (pa.ArrowException, OSError, ValueError) as error:
-        raise DataError(f"{path}: cannot be read as {kind}: {error}") from error
+    parquet = optional("pyarrow.parquet", "data")
+    with path.open("rb") as file:
+        source = parquet.ParquetFile(file, pre_buffer=False, buffer_size=min(READ_BYTES, memory.block))
+        dtypes = _dtypes(path, source.schema_arrow, columns)
+        reader = _ParquetReader(path, source, dtypes, memory)
+        yield from _by_input(itertools.chain([_empty(dtypes)], reader.numbers()), columns)
 
 
-def _names(wanted: str | Sequence[str]) -> list[str]:
-    return [wanted] if isinstance(wanted, str) else list(wanted)
-
-
-def _together(numbers: Mapping[str, np.ndarray[Any, Any]], wanted: str | Sequence[str]) -> np.ndarray[Any, Any]:
-    """A column, or several side by side."""
-    return numbers[wanted] if isinstance(wanted, str) else np.stack([numbers[name] for name in wanted], axis=1)
-
-
-def _parquet(file: IO[bytes], needed: list[str]) -> tuple[int, Any, Iterator[Any]]:
-    """The number of rows, the schema, and the batches, which are decoded one by one.
+class _ParquetReader:
+    """Decodes columns: all of them side by side, or a group after the other where that takes less memory.
 
     Reading ahead and in several threads, which is pyarrow's default, would hold the whole file in the end.
     """
-    parquet = optional("pyarrow.parquet", "data")
-    source = parquet.ParquetFile(file, pre_buffer=False, buffer_size=READ_BYTES)
-    batches = source.iter_batches(BATCH_ROWS, columns=needed, use_threads=False)
-    return source.metadata.num_rows, source.schema_arrow, batches
+
+    def __init__(self, path: DataFile, source: Any, dtypes: Mapping[str, np.dtype[Any]], memory: Memory) -> None:
+        self._path, self._source, self._dtypes, self._memory = path, source, dtypes, memory
+        self._batch_rows = _rows_per_block(dtypes, memory)
+
+    def numbers(self) -> Iterator[Numbers]:
+        """All columns, in blocks of rows."""
+        groups = list(self._groups())
+        if len(groups) > 1:
+            yield from self._assembled(groups)
+        else:
+            yield from self._decoded(groups[0])
+
+    def _decoded(self, columns: list[str]) -> Iterator[Numbers]:
+        batches = self._source.iter_batches(self._batch_rows, columns=columns, use_threads=False)
+        yield from _numbers(self._path, batches, columns, _array)
+        _release_unused()
+
+    def _groups(self) -> Iterator[list[str]]:
+        """Columns that may be decoded side by side, in a quarter of the memory."""
+        group: list[str] = []
+        taken = 0
+        for name, size in self._sizes().items():
+            if group and taken + size > self._memory.whole:
+                yield group
+                group, taken = [], 0
+            group.append(name)
+            taken += size
+        yield group
+
+    def _sizes(self) -> dict[str, int]:
+        """About what it takes to decode a column: a page as it is in the file, one that is decoded, a dictionary."""
+        metadata = self._source.metadata
+        if not metadata.num_row_groups:
+            return dict.fromkeys(self._dtypes, 0)
+        largest = max(map(metadata.row_group, range(metadata.num_row_groups)), key=lambda group: group.num_rows)
+        chunks = {chunk.path_in_schema: chunk for chunk in map(largest.column, range(largest.num_columns))}
+        return {name: 3 * min(chunks[name].total_uncompressed_size, PAGE_BYTES) for name in self._dtypes}
+
+    def _assembled(self, groups: list[list[str]]) -> Iterator[Numbers]:
+        """The columns side by side, after each was written whole into a nameless file."""
+        rows = self._source.metadata.num_rows
+        with scratch_file() as file:
+            starts = {}
+            for group in groups:
+                starts.update(self._write(file, group, rows))
+            pages = mapped(file)
+        stored = {
+            name: Stored(pages, start, (rows,), self._dtypes[name], self._dtypes[name], self._memory)
+            for name, start in starts.items()
+        }
+        for start in range(0, rows, self._batch_rows):
+            yield {name: array[start : start + self._batch_rows] for name, array in stored.items()}
+
+    def _write(self, file: IO[bytes], group: list[str], rows: int) -> dict[str, int]:
+        """Write each column of a group behind what is there; gives where each begins."""
+        places, end = {}, file.seek(0, 2)
+        for name in group:
+            places[name] = end
+            end += rows * self._dtypes[name].itemsize
+        starts = dict(places)
+        for numbers in self._decoded(group):
+            for name, array in numbers.items():
+                file.seek(places[name])
+                append(file, array)
+                places[name] += array.nbytes
+        return starts
 
 
-def _arrow(file: IO[bytes], _: list[str]) -> tuple[int, Any, Iterator[Any]]:
-    """The same of an Arrow file, in the format for files or in that for streams; it is in memory where it is read."""
+def arrow_blocks(path: DataFile, columns: Columns, memory: Memory) -> Iterator[Block]:
+    """Columns of an Arrow file, in the format for files or in that for streams, by input; raises as `parquet_blocks`.
+
+    The file is mapped: what is not compressed is read where it lies. A compressed batch is in memory as a whole.
+    """
     pa = optional("pyarrow", "data")
-    source = pa.BufferReader(pa.py_buffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)))
+    with path.open("rb") as file:
+        pages = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    schema, batches = _arrow(pa, pa.py_buffer(pages))
+    dtypes = _dtypes(path, schema, columns)
+
+    def copied(column: Any) -> np.ndarray[Any, Any]:
+        array = np.array(_array(column))
+        release(pages)  # column by column: to touch one may map megabytes
+        return array
+
+    numbers = _numbers(path, _slices(batches, _rows_per_block(dtypes, memory)), dtypes, copied)
+    yield from _by_input(itertools.chain([_empty(dtypes)], numbers), columns)
+    _release_unused()
+
+
+def _arrow(pa: Any, buffer: Any) -> tuple[Any, Iterator[Any]]:
+    """The schema of a file and its batches, one by one."""
     try:
-        table = pa.ipc.open_file(source).read_all()
+        source = pa.ipc.open_file(pa.BufferReader(buffer))
     except pa.ArrowInvalid:
-        source.seek(0)
-        table = pa.ipc.open_stream(source).read_all()
-    return table.num_rows, table.schema, iter(table.to_batches(BATCH_ROWS))
+        stream = pa.ipc.open_stream(pa.BufferReader(buffer))
+        return stream.schema, iter(stream)
+    return source.schema, map(source.get_batch, range(source.num_record_batches))
 
 
-def _check(path: DataFile, schema: Any, columns: Mapping[str, str | Sequence[str]]) -> None:
-    """Refuse columns that are missing or do not hold numbers."""
+def _slices(batches: Iterator[Any], rows: int) -> Iterator[Any]:
+    """Batches of at most so many rows; one is let go before the next is decompressed."""
+    while (batch := next(batches, None)) is not None:
+        for start in range(0, batch.num_rows, rows):
+            yield batch.slice(start, rows)
+        del batch
+
+
+def _release_unused() -> None:
+    """Give back what pyarrow keeps for arrays to come."""
+    optional("pyarrow", "data").default_memory_pool().release_unused()
+
+
+# ---------------------------------------------------------------- from columns to arrays
+
+
+def _dtypes(path: DataFile, schema: Any, columns: Columns) -> dict[str, np.dtype[Any]]:
+    """The dtypes of the wanted columns, all of which must be there and hold numbers."""
+    dtypes = {}
     for name, wanted in columns.items():
-        for column in _names(wanted):
+        for column in [wanted] if isinstance(wanted, str) else wanted:
             if column not in schema.names:
                 hint = did_you_mean(column, schema.names, "columns")
                 raise DataError(f"{path}: there is no column '{column}' for input '{name}'", code="GE502", hint=hint)
-            if _dtype(schema, column).kind not in "biuf":
-                kind = schema.field(column).type
+            kind = schema.field(column).type
+            dtypes[column] = _dtype(kind)
+            if dtypes[column].kind not in "biuf":
                 raise DataError(f"{path}: column '{column}' does not hold numbers, but {kind}", code="GE503")
+    return dtypes
 
 
-def _dtype(schema: Any, column: str) -> np.dtype[Any]:
-    dtype: np.dtype[Any] = np.dtype(schema.field(column).type.to_pandas_dtype())
+def _dtype(kind: Any) -> np.dtype[Any]:
+    """The dtype of a type of Arrow, that of objects for what NumPy does not have."""
+    try:
+        dtype: np.dtype[Any] = np.dtype(kind.to_pandas_dtype())
+    except NotImplementedError:
+        return np.dtype(object)
     return dtype
 
 
-def _spool(name: str, wanted: str | Sequence[str], rows: int, schema: Any, graph: Graph) -> Spool:
-    columns = _names(wanted)
-    shape = (rows,) if isinstance(wanted, str) else (rows, len(columns))
-    return Spool(shape, np.result_type(*[_dtype(schema, column) for column in columns]), name, graph.types[name])
+def _rows_per_block(dtypes: Mapping[str, np.dtype[Any]], memory: Memory) -> int:
+    return max(1, memory.block // max(sum(dtype.itemsize for dtype in dtypes.values()), 1))
 
 
-def _numbers(column: Any, name: str, path: DataFile, done: int) -> np.ndarray[Any, Any]:
-    """A column of a batch as an array; `done` rows came before it."""
-    if column.null_count:
-        row = done + int(np.argmax(column.is_null().to_numpy(zero_copy_only=False))) + 1
-        raise DataError(f"{path}: column '{name}' has no value in row {row}", code="GE503")
-    return np.asarray(column.to_numpy(zero_copy_only=False))
+def _empty(dtypes: Mapping[str, np.dtype[Any]]) -> Numbers:
+    """No rows, which still have dtypes."""
+    return {name: np.empty(0, dtype) for name, dtype in dtypes.items()}
+
+
+def _numbers(
+    path: DataFile,
+    batches: Iterable[Any],
+    names: Iterable[str],
+    array_of: Callable[[Any], np.ndarray[Any, Any]],
+) -> Iterator[Numbers]:
+    """The columns of each batch as arrays; a missing value is told with its row, from 1."""
+    done = 0
+    for batch in batches:
+        for name in names:
+            if batch.column(name).null_count:
+                row = done + int(np.argmin(_array(batch.column(name).is_valid()))) + 1
+                raise DataError(f"{path}: column '{name}' has no value in row {row}", code="GE503")
+        yield {name: array_of(batch.column(name)) for name in names}
+        done += batch.num_rows
+
+
+def _array(column: Any) -> np.ndarray[Any, Any]:
+    """A column without missing values as an array. (`to_numpy` would import pandas where it is installed.)"""
+    if not len(column):
+        return np.empty(0, column.type.to_pandas_dtype())
+    data, start, stop = column.buffers()[1], column.offset, column.offset + len(column)
+    if column.type.bit_width == 1:
+        first, end = start // 8, -(-stop // 8)
+        bits = np.unpackbits(np.frombuffer(data, np.uint8, end - first, first), bitorder="little")
+        return bits[start - 8 * first : stop - 8 * first].view(np.bool_)
+    return np.frombuffer(data, column.type.to_pandas_dtype(), stop)[start:]
+
+
+def _by_input(blocks: Iterable[Numbers], columns: Columns) -> Iterator[Block]:
+    """A column for each input, or several side by side."""
+    for numbers in blocks:
+        yield {
+            name: numbers[wanted] if isinstance(wanted, str) else np.stack([numbers[each] for each in wanted], axis=1)
+            for name, wanted in columns.items()
+        }

@@ -1,48 +1,71 @@
-"""Arrays that stay on disk: rows are read when they are asked for, in blocks of a few megabytes.
+"""Arrays that stay on disk: rows are read when they are asked for, a block at a time.
 
-A stored array is mapped into memory, and after each read its pages are given back, so a training takes the memory of a
-block however large the file is. What it gives is, bit for bit, what the array in memory would give.
+A stored array is mapped into memory, and after each block its pages are given back, so a training takes the memory of
+a few blocks however large the file is. What it gives is, bit for bit, what the array in memory would give.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 import mmap
-import tempfile
 from collections.abc import Iterator
 from copy import copy
-from typing import IO, Any
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-
-from graphengine.binding import as_input
-from graphengine.shapes import ArrayType
-
-IN_MEMORY_BYTES = 256 * 2**20
-"""An array of at most this many bytes is read into memory as a whole."""
-BLOCK_BYTES = 4 * 2**20
-"""How much of a stored array is read at a time."""
 
 Rows = slice | np.ndarray[Any, np.dtype[np.intp]]
 
 
-class Stored:
-    """An array in C order that begins at `offset` of a file and is given out in the type that an input declares.
+@dataclass(frozen=True)
+class Memory:
+    """How many bytes the data of a training may take, and what they are shared out to."""
 
-    The file may be closed, and even removed, once the array is made.
+    allowed: int
+
+    @property
+    def whole(self) -> int:
+        """What all arrays of a source may have in memory: validation data and a shuffled epoch take as much again."""
+        return self.allowed // 4
+
+    @property
+    def block(self) -> int:
+        """What a file is read in: several blocks are held at once where numbers are decoded or put side by side."""
+        return self.allowed // 32
+
+    @property
+    def segment(self) -> int:
+        """What is read at a time of data that is on disk: a segment is in use, one to come, and one is put in order."""
+        return self.allowed // 16
+
+    @property
+    def sorted_samples(self) -> int:
+        """How many samples of a shuffled epoch are put in order at a time, with 40 bytes for each."""
+        return max(1, self.allowed // 160)
+
+
+class Stored:
+    """An array in C order that lies in a mapped file from `offset` on and is given out in another dtype, `dtype`.
+
+    The file may be closed, and even removed, once it is mapped; several arrays may share one map.
     """
 
     def __init__(
-        self, file: IO[bytes], offset: int, shape: tuple[int, ...], dtype: np.dtype[Any], name: str, kind: ArrayType
+        self,
+        pages: mmap.mmap,
+        offset: int,
+        shape: tuple[int, ...],
+        stored: np.dtype[Any],
+        dtype: np.dtype[Any],
+        memory: Memory,
     ) -> None:
-        self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        self._offset, self._stored = offset, dtype
-        self._name, self._kind = name, kind
-        self.shape, self.dtype, self.ndim = shape, kind.array_dtype, len(shape)
-        self._row_bytes = math.prod(shape[1:]) * dtype.itemsize
+        self._pages, self._offset, self._stored = pages, offset, stored
+        self.shape, self.dtype, self.ndim, self.memory = shape, dtype, len(shape), memory
+        self._row_items = math.prod(shape[1:])
         self._rows = shape[0]
         self._chosen: np.ndarray[Any, np.dtype[np.intp]] | None = None
-        as_input(name, np.empty(0, dtype), kind)
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -55,81 +78,66 @@ class Stored:
         return part
 
     @property
+    def row_bytes(self) -> int:
+        """The memory that a row takes at most."""
+        return self._row_items * max(self._stored.itemsize, self.dtype.itemsize)
+
+    @property
     def rows_per_block(self) -> int:
         """The number of rows that are read at a time."""
-        return max(1, BLOCK_BYTES // max(self._row_bytes, 1))
+        return max(1, self.memory.segment // max(self.row_bytes, 1))
 
     def __getitem__(self, rows: Rows) -> np.ndarray[Any, Any]:
         """Rows as an array in memory: a slice without a step, or rows by their numbers in any order."""
         if self._chosen is not None:
-            found = self._gather(self._chosen[rows])
-        elif isinstance(rows, slice):
+            return self._gather(self._chosen[rows])
+        if isinstance(rows, slice):
             start, stop, _ = rows.indices(len(self))
-            found = self._read(start, max(start, stop)).copy()
-            self._release()
-        else:
-            found = self._gather(rows)
-        return np.asarray(as_input(self._name, found, self._kind))
+            return self._run(start, max(start, stop))
+        return self._gather(rows)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
         return self[:].astype(dtype or self.dtype, copy=False)
 
-    def _read(self, start: int, stop: int) -> np.ndarray[Any, Any]:
-        shape = (stop - start, *self.shape[1:])
-        place = self._offset + start * self._row_bytes
-        return np.frombuffer(self._map, self._stored, math.prod(shape), place).reshape(shape)
+    def _run(self, start: int, stop: int) -> np.ndarray[Any, Any]:
+        """Rows that follow each other."""
+        found = np.empty((stop - start, *self.shape[1:]), self.dtype)
+        for first in range(start, stop, self.rows_per_block):
+            last = min(first + self.rows_per_block, stop)
+            found[first - start : last - start] = self._mapped(first, last)
+            self._release()
+        return found
 
     def _gather(self, rows: np.ndarray[Any, np.dtype[np.intp]]) -> np.ndarray[Any, Any]:
         """Rows by number, read block by block in the order of the file: never more pages at once than a block has."""
-        found = np.empty((len(rows), *self.shape[1:]), self._stored)
+        found = np.empty((len(rows), *self.shape[1:]), self.dtype)
         order = np.argsort(rows, kind="stable")
-        ordered = rows[order]
-        for start in range(0, self._rows, self.rows_per_block):
-            stop = min(start + self.rows_per_block, self._rows)
-            places = order[np.searchsorted(ordered, start) : np.searchsorted(ordered, stop)]
+        blocks = rows[order] // self.rows_per_block
+        edges = [0, *(np.flatnonzero(np.diff(blocks)) + 1).tolist(), len(rows)]
+        for first, last in itertools.pairwise(edges):
+            places = order[first:last]
             if len(places):
-                found[places] = self._read(start, stop)[rows[places] - start]
+                start = int(blocks[first]) * self.rows_per_block
+                found[places] = self._mapped(start, min(start + self.rows_per_block, self._rows))[rows[places] - start]
                 self._release()
         return found
 
+    def _mapped(self, start: int, stop: int) -> np.ndarray[Any, Any]:
+        place = self._offset + start * self._row_items * self._stored.itemsize
+        count = (stop - start) * self._row_items
+        return np.frombuffer(self._pages, self._stored, count, place).reshape(stop - start, *self.shape[1:])
+
     def _release(self) -> None:
-        """Give back the pages that were read; what is read again comes from the system's cache of the file."""
-        if hasattr(mmap, "MADV_DONTNEED"):  # not on Windows, which trims on its own
-            self._map.madvise(mmap.MADV_DONTNEED)
+        release(self._pages)
 
 
-class Spool:
-    """Takes an array in blocks of rows, of a known number: into memory if it is small, else into a nameless file."""
-
-    def __init__(self, shape: tuple[int, ...], dtype: np.dtype[Any], name: str, kind: ArrayType) -> None:
-        self._shape, self._dtype, self._name, self._kind = shape, dtype, name, kind
-        self._rows = 0
-        self._array: np.ndarray[Any, Any] | None = None
-        self._file: IO[bytes] | None = None
-        if math.prod(shape) * dtype.itemsize <= IN_MEMORY_BYTES:
-            self._array = np.empty(shape, dtype)
-        else:
-            self._file = tempfile.TemporaryFile()  # noqa: SIM115 - `finish` closes it
-
-    def write(self, block: np.ndarray[Any, Any]) -> None:
-        """Add rows."""
-        if self._array is not None:
-            self._array[self._rows : self._rows + len(block)] = block
-        else:
-            assert self._file is not None
-            self._file.write(np.ascontiguousarray(block, self._dtype).data)
-        self._rows += len(block)
-
-    def finish(self) -> np.ndarray[Any, Any] | Stored:
-        """The array, once all its rows are there."""
-        if self._file is None:
-            return np.asarray(as_input(self._name, self._array, self._kind))
-        with self._file:
-            self._file.flush()
-            return Stored(self._file, 0, self._shape, self._dtype, self._name, self._kind)
+def release(pages: mmap.mmap) -> None:
+    """Give back the memory of a map; what is read again comes from the system's cache of the file."""
+    if hasattr(mmap, "MADV_DONTNEED"):  # not on Windows, which trims on its own
+        pages.madvise(mmap.MADV_DONTNEED)
 
 
-def blocks(array: Any) -> Iterator[np.ndarray[Any, Any]]:
+def blocks_of(array: Any) -> Iterator[np.ndarray[Any, Any]]:
     """The rows of an array, a block at a time if it is stored; an array in memory as it is."""
     if not isinstance(array, Stored):
         yield np.asarray(array)

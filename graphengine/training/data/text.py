@@ -1,10 +1,14 @@
-"""Numbers in text files: CSV with a header, and JSON lines. What is missing or no number is told with its place."""
+"""Numbers in text files: CSV with a header, and JSON lines. What is missing or no number is told with its place.
+
+A file is read line by line and given out in blocks; of several faults the first in the file is told.
+"""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping, Sequence
-from typing import Any
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import IO, Any
 
 import numpy as np
 import orjson
@@ -12,66 +16,137 @@ import orjson
 from graphengine.errors import DataError, did_you_mean
 from graphengine.format.paths import DataFile
 from graphengine.graph import Graph
+from graphengine.training.data.spool import Block
+from graphengine.training.data.stored import Memory
 from graphengine.values import decode_array
 
 BOOLEANS = {"true": 1, "false": 0, "1": 1, "0": 0}
+CELL_BYTES = 128
+"""About what a cell takes as a Python string and as a number, besides its text."""
+
+Row = tuple[int, list[str]]
+"""The cells of a row, with its line."""
 
 
-def read_csv(path: DataFile, columns: Mapping[str, str | Sequence[str]], graph: Graph) -> dict[str, Any]:
+def _lines(file: IO[Any], path: DataFile, most: int) -> Iterator[Any]:
+    """The lines of a file.
+
+    Raises
+    ------
+    DataError
+        GE501 if one is longer than `most`: it would have to be in memory as a whole.
+    """
+    number = 0
+    while line := file.readline(most):
+        number += 1
+        if len(line) == most:
+            hint = "raise the limit data_bytes"
+            raise DataError(f"{path}:{number}: the line has more than {most} characters", hint=hint)
+        yield line
+
+
+# ---------------------------------------------------------------- CSV
+
+
+def csv_blocks(
+    path: DataFile, columns: Mapping[str, str | Sequence[str]], graph: Graph, memory: Memory
+) -> Iterator[Block]:
     """Columns of a CSV file with a header, by input; a list of column names makes a matrix.
 
     Raises
     ------
     DataError
-        GE501 unreadable, GE502 a column is missing, GE503 a cell is empty or not a number of the input's dtype.
+        GE501 without rows, GE502 a column is missing, GE503 a cell is empty or not a number of the input's dtype.
     """
-    header, rows = _csv_rows(path)
-    arrays = {}
-    for name, wanted in columns.items():
-        names = [wanted] if isinstance(wanted, str) else list(wanted)
-        for column in names:
-            if column not in header:
-                hint = did_you_mean(column, header, "columns")
-                raise DataError(f"{path}: there is no column '{column}' for input '{name}'", code="GE502", hint=hint)
-        places = [header.index(column) for column in names]
-        dtype = graph.types[name].array_dtype
-        cells = [[_number(row[place], dtype, path, line, header[place]) for place in places] for line, row in rows]
-        matrix = np.array(cells, dtype=dtype)
-        arrays[name] = matrix[:, 0] if isinstance(wanted, str) else matrix
-    return arrays
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        reader = csv.reader(_lines(file, path, memory.block), strict=True)
+        header = next(reader, [])
+        rows = ((reader.line_num, row) for row in reader if row)
+        first = next(rows, None)
+        if first is None:
+            raise DataError(f"{path}: the file has no rows below its header")
+        table = _Table(path, header, columns, graph)
+        for block in _grouped(itertools.chain([first], rows), memory.block):
+            yield table.numbers(block)
 
 
-def _csv_rows(path: DataFile) -> tuple[list[str], list[tuple[int, list[str]]]]:
-    """The header, and the rows with their line numbers."""
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.reader(file, strict=True)
-            header = next(reader, [])
-            rows = [(reader.line_num, row) for row in reader if row]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path}: cannot be read as CSV: {error}") from error
-    if not rows:
-        raise DataError(f"{path}: the file has no rows below its header")
-    for line, row in rows:
-        if len(row) != len(header):
-            message = f"{path}:{line}: the row has {len(row)} cells, the header has {len(header)}"
-            raise DataError(message, code="GE503")
-    return header, rows
+def _grouped(rows: Iterable[Row], most: int) -> Iterator[list[Row]]:
+    """Rows in lists that take about `most` bytes."""
+    block, size = [], 0
+    for row in rows:
+        block.append(row)
+        size += sum(map(len, row[1])) + CELL_BYTES * len(row[1])
+        if size >= most:
+            yield block
+            block, size = [], 0
+    if block:
+        yield block
 
 
-def _number(cell: str, dtype: np.dtype[Any], path: DataFile, line: int, column: str) -> float:
-    """A cell as a number that the dtype of its input can hold."""
-    text = cell.strip()
-    try:
-        if not text or "_" in text:  # Python reads 1_000
+class _Table:
+    """What is wanted of each row of a CSV file: the places of its cells, and their dtype, by input."""
+
+    def __init__(
+        self, path: DataFile, header: list[str], columns: Mapping[str, str | Sequence[str]], graph: Graph
+    ) -> None:
+        self._path, self._header = path, header
+        self._wanted = {
+            name: ([self._place(name, column) for column in _names(wanted)], graph.types[name].array_dtype)
+            for name, wanted in columns.items()
+        }
+        self._vectors = [name for name, wanted in columns.items() if isinstance(wanted, str)]
+
+    def _place(self, name: str, column: str) -> int:
+        if column not in self._header:
+            hint = did_you_mean(column, self._header, "columns")
+            raise DataError(f"{self._path}: there is no column '{column}' for input '{name}'", code="GE502", hint=hint)
+        return self._header.index(column)
+
+    def numbers(self, rows: list[Row]) -> Block:
+        """A block of rows as arrays."""
+        try:
+            columns = list(zip(self._header, *(row for _, row in rows), strict=True))
+            found = {name: self._quickly(columns, *wanted) for name, wanted in self._wanted.items()}
+        except (ValueError, OverflowError):  # told, or read after all, cell by cell
+            found = self._one_by_one(rows)
+        return {name: array[:, 0] if name in self._vectors else array for name, array in found.items()}
+
+    @staticmethod
+    def _quickly(columns: Sequence[Sequence[str]], places: list[int], dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
+        """The same numbers as `_one_by_one`, or a ValueError; a column begins with its name."""
+        read = {"f": float, "i": int, "u": int}.get(dtype.kind)
+        cells = [columns[place][1:] for place in places]
+        if read is None or any("_" in cell for column in cells for cell in column):
             raise ValueError
-        if dtype.kind == "f":
-            return float(text)
-        number = BOOLEANS[text.lower()] if dtype.kind == "b" else _integer(text)
-        return int(np.array(number, dtype))
-    except (ValueError, KeyError, OverflowError):
-        what = "is empty" if not text else f"is not {_NOUNS[dtype.kind].format(dtype)}: {cell!r}"
-        raise DataError(f"{path}:{line}: column '{column}' {what}", code="GE503") from None
+        return np.stack([np.array(list(map(read, column)), dtype) for column in cells], axis=1)
+
+    def _one_by_one(self, rows: list[Row]) -> dict[str, np.ndarray[Any, Any]]:
+        found: dict[str, list[list[float]]] = {name: [] for name in self._wanted}
+        for line, row in rows:
+            if len(row) != len(self._header):
+                message = f"{self._path}:{line}: the row has {len(row)} cells, the header has {len(self._header)}"
+                raise DataError(message, code="GE503")
+            for name, (places, dtype) in self._wanted.items():
+                found[name].append([self._number(row[place], dtype, line, self._header[place]) for place in places])
+        return {name: np.array(numbers, self._wanted[name][1]) for name, numbers in found.items()}
+
+    def _number(self, cell: str, dtype: np.dtype[Any], line: int, column: str) -> float:
+        """A cell as a number that the dtype of its input can hold."""
+        text = cell.strip()
+        try:
+            if not text or "_" in text:  # Python reads 1_000
+                raise ValueError
+            if dtype.kind == "f":
+                return float(text)
+            number = BOOLEANS[text.lower()] if dtype.kind == "b" else _integer(text)
+            return int(np.array(number, dtype))
+        except (ValueError, KeyError, OverflowError):
+            what = "is empty" if not text else f"is not {_NOUNS[dtype.kind].format(dtype)}: {cell!r}"
+            raise DataError(f"{self._path}:{line}: column '{column}' {what}", code="GE503") from None
+
+
+def _names(wanted: str | Sequence[str]) -> Sequence[str]:
+    return [wanted] if isinstance(wanted, str) else wanted
 
 
 _NOUNS = {"f": "a number", "b": "true or false", "i": "an integer of dtype {}", "u": "an integer of dtype {}"}
@@ -88,49 +163,69 @@ def _integer(text: str) -> int:
         return int(number)
 
 
-def read_jsonl(path: DataFile, keys: Mapping[str, str], graph: Graph) -> dict[str, Any]:
+# ---------------------------------------------------------------- JSON lines
+
+
+def jsonl_blocks(path: DataFile, keys: Mapping[str, str], graph: Graph, memory: Memory) -> Iterator[Block]:
     """Values of the JSON objects in a file, one a line, by input; `keys` maps inputs to keys of the objects.
 
     Raises
     ------
     DataError
-        GE501 unreadable, GE502 a key is missing in every row, GE503 a value is missing, null or not a number.
+        GE501 without rows or not JSON, GE502 a key is missing in the first row, GE503 a value is missing, null, not a
+        number or of another shape than that in the first row.
     """
-    rows = _json_rows(path)
-    present = dict.fromkeys(key for _, row in rows for key in row)
-    arrays = {}
-    for name, key in keys.items():
-        if key not in present:
-            hint = did_you_mean(key, present, "keys")
-            raise DataError(f"{path}: there is no key '{key}' for input '{name}'", code="GE502", hint=hint)
-        dtype = graph.types[name].array_dtype
-        values = [_json_value(row.get(key), dtype, path, line, key) for line, row in rows]
-        for (line, _), value in zip(rows, values, strict=True):
-            if value.shape != values[0].shape:
-                message = f"{path}:{line}: key '{key}' has shape {value.shape}, in the first row {values[0].shape}"
-                raise DataError(message, code="GE503")
-        arrays[name] = np.stack(values)
-    return arrays
-
-
-def _json_rows(path: DataFile) -> list[tuple[int, dict[str, Any]]]:
-    """The objects with their line numbers."""
-    rows = []
-    try:
-        with path.open("rb") as file:
-            for line, text in enumerate(file, 1):
-                if text.strip():
-                    rows.append((line, orjson.loads(text)))
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read as JSON lines: {error}") from error
-    except orjson.JSONDecodeError as error:
-        raise DataError(f"{path}:{line}: the line is not JSON: {error.msg}") from None
-    if not rows:
+    first: dict[str, tuple[int, ...]] = {}
+    block: dict[str, list[np.ndarray[Any, Any]]] = {name: [] for name in keys}
+    size = 0
+    with path.open("rb") as file:
+        for line, row in _objects(file, path, memory.block):
+            if not first:
+                _require_keys(row, keys, path)
+            for name, key in keys.items():
+                value = _json_value(row.get(key), graph.types[name].array_dtype, path, line, key)
+                if value.shape != first.setdefault(name, value.shape):
+                    message = f"{path}:{line}: key '{key}' has shape {value.shape}, in the first row {first[name]}"
+                    raise DataError(message, code="GE503")
+                block[name].append(value)
+                size += value.nbytes + CELL_BYTES
+            if size >= memory.block:
+                yield _stacked(block)
+                size = 0
+    if not first:
         raise DataError(f"{path}: the file has no rows")
-    for line, row in rows:
+    if size:
+        yield _stacked(block)
+
+
+def _stacked(block: dict[str, list[np.ndarray[Any, Any]]]) -> Block:
+    """The arrays of a block, which is emptied."""
+    found = {name: np.stack(values) for name, values in block.items()}
+    for values in block.values():
+        values.clear()
+    return found
+
+
+def _objects(file: IO[bytes], path: DataFile, most: int) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The objects with their line numbers."""
+    for line, text in enumerate(_lines(file, path, most), 1):
+        if not text.strip():
+            continue
+        try:
+            row = orjson.loads(text)
+        except orjson.JSONDecodeError as error:
+            raise DataError(f"{path}:{line}: the line is not JSON: {error.msg}") from None
         if not isinstance(row, dict):
             raise DataError(f"{path}:{line}: the line is not a JSON object", code="GE503")
-    return rows
+        yield line, row
+
+
+def _require_keys(row: Mapping[str, Any], keys: Mapping[str, str], path: DataFile) -> None:
+    """Refuse a file whose first row, as the header of a table, lacks a key."""
+    for name, key in keys.items():
+        if key not in row:
+            hint = did_you_mean(key, row, "keys")
+            raise DataError(f"{path}: there is no key '{key}' for input '{name}'", code="GE502", hint=hint)
 
 
 def _json_value(value: Any, dtype: np.dtype[Any], path: DataFile, line: int, key: str) -> np.ndarray[Any, Any]:
