@@ -257,3 +257,33 @@ def test_an_index_beyond_the_axis_is_refused(index):
     added = model(nodes, inputs={"x": [2, 3], "i": {"shape": [1], "dtype": "int64"}, "y": [2, 1]})
     with pytest.raises(ge.errors.ExecutionError, match="out of bounds for axis 1 with size 3"):
         added.forward(x=np.zeros((2, 3)), i=[index], y=np.ones((2, 1)))
+
+
+CLASSES = ["negative_log_likelihood", "softmax_cross_entropy"]
+
+
+@pytest.mark.parametrize("label", [-4, 3])
+@pytest.mark.parametrize("more", [{}, {"ignore_index": 1}, {"weights": [1.0, 2.0, 0.5]}])
+@pytest.mark.parametrize("name", CLASSES)
+def test_a_label_that_is_no_class_is_refused_whatever_else_a_loss_takes(name, more, label):
+    attributes = {key: value for key, value in more.items() if key == "ignore_index"}
+    weights = {key: value for key, value in more.items() if key == "weights"}
+    nodes = {"loss": (name, ["x", "labels", *weights], attributes)}
+    inputs = {"x": ["N", 3], "labels": {"shape": ["N"], "dtype": "int64"}}
+    loss = model(nodes, {"loss": "loss"}, inputs=inputs, parameters=weights)
+    for _ in range(3):
+        with pytest.raises(ge.errors.ExecutionError, match=f"GE410.*index {label} is out of bounds"):
+            loss.forward(x=np.zeros((2, 3)), labels=[label, 1])["loss"]
+
+
+@pytest.mark.parametrize(("reduction", "value"), [("mean", np.nan), ("sum", 0), ("none", [0, 0])])
+@pytest.mark.parametrize("name", CLASSES)
+def test_where_every_sample_is_ignored_the_mean_is_nan_and_the_gradient_zero(name, reduction, value):
+    nodes = {"losses": (name, ["x", "labels"], {"ignore_index": -100, "reduction": reduction})}
+    nodes["loss"] = ("sum", ["losses"])
+    inputs = {"x": ["N", 3], "labels": {"shape": ["N"], "dtype": "int64"}}
+    loss = model(nodes, {"loss": "loss", "losses": "losses"}, inputs=inputs)
+    for _ in range(3):
+        run = loss.forward(x=np.ones((2, 3)), labels=[-100, -100])
+        np.testing.assert_array_equal(run["losses"], value)
+        assert not run.backward(of="loss", wrt=["x"])["x"].any()

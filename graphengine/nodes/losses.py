@@ -154,7 +154,7 @@ class SoftmaxCrossEntropy(Node):
 
     The derivative toward the logits is softmax(x) - one_hot(target). Targets are classes, integers of which negative
     ones count from the end as in NumPy, or in the shape of the logits, probabilities (one-hot vectors). `weights`
-    holds a weight for each class; samples of the class `ignore_index` do not count. "mean" divides by the weights of
+    holds a weight for each class; samples whose target is `ignore_index` do not count. "mean" divides by the weights of
     the samples, or by the number of samples where targets are probabilities. Computed from x - max(x), so nothing
     overflows.
     """
@@ -229,14 +229,18 @@ def counts_alike(node, targets, weights):
 
 def likelihood(node, log_probabilities, targets, weights):
     """Minus the sum of log-probabilities, each times the share of its class, for each sample; reduced."""
+    if not is_index(targets):
+        shares = class_shares(node, log_probabilities, targets, weights)
+        return reduced(-np.sum(np.where(shares == 0, 0, shares * log_probabilities), axis=-1), node.reduction)
+    classes = targets if node.ignore_index is None else np.where(targets == node.ignore_index, 0, targets)
+    chosen = np.take_along_axis(log_probabilities, np.expand_dims(classes, -1), axis=-1)
+    losses = -np.reshape(chosen, targets.shape)
     if counts_alike(node, targets, weights):
-        chosen = np.take_along_axis(log_probabilities, np.expand_dims(targets, -1), axis=-1)
-        return reduced(-np.reshape(chosen, targets.shape), node.reduction)
-    shares = class_shares(node, log_probabilities, targets, weights)
-    losses = -np.sum(np.where(shares == 0, 0, shares * log_probabilities), axis=-1)
-    if node.reduction == "mean" and is_index(targets):
-        return np.sum(losses) / np.sum(shares)
-    return reduced(losses, node.reduction)
+        return reduced(losses, node.reduction)
+    counts = np.ones_like(losses) if weights is None else np.take(weights, classes, axis=0)
+    counts = counts if node.ignore_index is None else np.where(targets == node.ignore_index, 0, counts)
+    losses = np.where(counts == 0, 0, counts * losses)
+    return np.sum(losses) / np.sum(counts) if node.reduction == "mean" else reduced(losses, node.reduction)
 
 
 def class_shares(node, x, targets, weights):
@@ -254,7 +258,8 @@ def per_sample(node, grad, shares, targets, weights):
     if node.reduction == "sum":
         return grad
     if is_index(targets) and not counts_alike(node, targets, weights):
-        return grad / np.sum(shares)
+        total = np.sum(shares)
+        return grad / np.where(total == 0, 1, total)  # where no sample counts the loss is NaN and its gradient 0
     return grad / targets.size if is_index(targets) else grad * targets.shape[-1] / targets.size
 
 

@@ -55,7 +55,7 @@ def of_classes_rows(x):
         *reductions(x, LABELS, CLASS_WEIGHTS, ignore_index=-100),
         ({"ignore_index": 0}, (x, LABELS)),
         ({}, (x, integers(-1, 0))),
-        ({"ignore_index": -100}, (np.stack([x, 2 * x, -x]), np.where(PLACES == 0, -100, PLACES).T)),
+        ({"ignore_index": -100}, (np.stack([x, 2 * x, -x]), np.where(PLACES == 0, -100, PLACES).T.copy())),
         *reductions(x, CHANCES),
         *reductions(x, CHANCES, CLASS_WEIGHTS),
     ]
