@@ -31,9 +31,12 @@ INTRODUCTION = """\
 
 What a node of a model file can be. `graphengine ops` prints the same list, `graphengine ops NAME` one op in detail.
 
-x and y are the inputs, z is the result, xi one element of x. The `backward` of a node multiplies the gradient that
-arrives, dz, by the partial derivatives; where inputs were broadcast, the engine sums it back to the shape of the input.
-An input in brackets is optional, `*` marks any number of inputs. An attribute without a default must be given.
+Inputs have their names, z is the result, xi the element number i of x, n the number of elements. `dz/dx` is a partial
+derivative: `backward` multiplies the gradient that arrives, dz, by it. Where each result depends on many elements the
+product itself is told, `dx`, the gradient toward x. `x.T` is x with its last two axes swapped. Formulas name one axis
+where ops work on several, and leave broadcasting out: where inputs were broadcast, the engine sums a gradient back to
+the shape of its input. What follows `with` is used in front of it. An input in brackets is optional, `*` marks any
+number of inputs. An attribute without a default must be given.
 """
 
 
@@ -67,17 +70,23 @@ def _functions():
 
 def _family(module, ops):
     title = module.rpartition(".")[2].replace("_", " ").capitalize()
-    rows = ["| op | inputs | result | partial derivatives | attributes |", "|---|---|---|---|---|", *map(_row, ops)]
-    remarks = [f"- `{op.name}`: {text}" for op in ops if (text := _joined(op.cls.__doc__.split("\n\n")[1:]))]
+    rows = ["| op | inputs | formula | derivatives | attributes |", "|---|---|---|---|---|", *map(_row, ops)]
+    remarks = [f"- `{op.name}`: {text}" for op in ops if (text := _remarks(op))]
     parts = [f"## {title}", _joined([sys.modules[module].__doc__]), "\n".join(rows), "\n".join(remarks)]
     return "\n\n".join(filter(None, parts)) + "\n"
 
 
+def _remarks(op):
+    """What the docstring says beside the formulas."""
+    words, *_, remarks = op.docstring
+    return f"{words.rstrip('.')}. {remarks}".strip()
+
+
 def _row(op):
-    result = _code(op.formula) or op.summary.rstrip(".")
     fields = op.cls.model_json_schema().get("properties", {})
     attributes = "<br>".join(_attribute(name, field) for name, field in fields.items())
-    cells = [_code(op.name), ", ".join(_inputs(op)), result, _derivatives(op), attributes]
+    derivatives = "none" if op.signature.saved is None else _code(op.docstring.derivatives)
+    cells = [_code(op.name), ", ".join(_inputs(op)), _code(op.docstring.formula), derivatives, attributes]
     return "| " + " | ".join([cell.replace("|", "\\|") for cell in cells]) + " |"
 
 
@@ -89,12 +98,6 @@ def _inputs(op):
             yield f"*{name}"
         else:
             yield f"[{name}]" if index >= op.signature.required and name else name
-
-
-def _derivatives(op):
-    if op.signature.saved is None:
-        return "none"
-    return _code(op.partial_derivatives) or "by its `backward`"
 
 
 def _attribute(name, field):

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from graphengine.docstring import Docstring, read_docstring
 from graphengine.errors import RegistrationError
 from graphengine.node import Node, Signature, inspect_class
 
@@ -41,24 +42,9 @@ class Op:
         return domain_of(self.name)
 
     @property
-    def summary(self) -> str:
-        """The first paragraph of the class docstring, on one line."""
-        return " ".join((self.cls.__doc__ or "").split("\n\n")[0].split())
-
-    @property
-    def formula(self) -> str:
-        """What the docstring says the result is, "z = x * y"."""
-        return _written(r"\bz = .+?(?=[;,.]?$|; |, where)", self.summary)
-
-    @property
-    def partial_derivatives(self) -> str:
-        """What the docstring says of the partial derivatives, "dz/dx = y, dz/dy = x"."""
-        return _written(r"\bdz/d\w+ = .+?(?=\.?$)", self.summary)
-
-
-def _written(pattern: str, text: str) -> str:
-    found = re.search(pattern, text)
-    return found[0] if found else ""
+    def docstring(self) -> Docstring:
+        """What the docstring of the class says."""
+        return read_docstring(self.cls.__doc__ or "", self.signature.outputs)
 
 
 class Registry(Mapping[str, Op]):

@@ -30,7 +30,7 @@ ORDER = [
     ("nodes",),
     ("registry",),
     ("node",),
-    ("inference",),
+    ("inference", "docstring"),
     ("shapes", "limits"),
     ("notebook",),
     ("extras", "collector", "sorting"),

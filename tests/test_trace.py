@@ -164,7 +164,9 @@ def test_a_formula_with_numbers_is_true():
                 (line,) = trace(built.graph, dict(zip(names, arrays, strict=True))).forward
                 if line.numbers and " if " not in line.numbers:
                     computed = eval(line.numbers, {**vars(np), "erf": math.erf})
-                    np.testing.assert_allclose(float(computed), line.results["z"].numbers, rtol=1e-4, err_msg=name)
+                    np.testing.assert_allclose(
+                        np.asarray(computed, float), line.results["z"].numbers, rtol=1e-4, err_msg=name
+                    )
 
 
 def test_a_value_that_is_used_twice_gets_the_sum():
@@ -190,6 +192,25 @@ def test_a_class_of_a_user_is_traced_by_its_docstring_and_its_backward():
     report = text_report(trace_model(ge.Model.from_dict(content)))
     assert "out = x ** 3 = (-2) ** 3 = -8" in report
     assert "d_out/d_x = 3 * x ** 2 = 3 * (-2) ** 2 = 12" in report
+
+
+@pytest.mark.parametrize(
+    ("op", "attributes", "shown"),
+    [
+        ("gelu", {}, "z = x * (1 + erf(x / sqrt(2))) / 2"),
+        ("gelu", {"approximate": "tanh"}, "z = gelu(x, approximate=tanh)"),
+        ("elu", {"alpha": 0.5}, "z = where(x > 0, x, 0.5 * expm1(x))"),
+        ("maximum", {}, "z = maximum(x, x)"),
+    ],
+)
+def test_a_formula_that_does_not_tell_of_an_attribute_is_not_that_of_a_node_which_sets_it(op, attributes, shown):
+    content = document({"z": (op, ["x"] * (1 + (op == "maximum")), attributes)}, {"out": "z"}, parameters={"x": 2.0})
+    assert shown in text_report(trace_model(ge.Model.from_dict(content)))
+
+
+def test_a_limit_that_is_left_out_is_in_no_formula():
+    content = document({"z": ("clip", {"x": "x", "max": 1.0})}, {"out": "z"}, parameters={"x": 2.0})
+    assert "z = clip(x=x, max=1.0)" in text_report(trace_model(ge.Model.from_dict(content)))
 
 
 def test_a_node_with_several_results_is_traced():

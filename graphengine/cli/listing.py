@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
+import shutil
+import sys
+import textwrap
+from collections.abc import Iterable, Iterator
 from types import NoneType, UnionType
-from typing import TYPE_CHECKING, Annotated, Any, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
 
 import typer
 
@@ -17,6 +20,14 @@ from graphengine.errors import UsageError, did_you_mean
 if TYPE_CHECKING:
     from graphengine.loading.functions import Function
     from graphengine.registry import Op
+
+INDENT = 12
+"""The width of the titles in front of what is told of one op."""
+
+MAX_FORMULA = 60
+"""A longer formula is cut in the table of all ops."""
+
+UNWRITTEN = "not in the docstring of the class"
 
 
 def ops(
@@ -38,7 +49,7 @@ def ops(
     elif name:
         _print_one(known[name], told[name])
     else:
-        columns = ["op", "inputs", "formula", "partial derivatives", "attributes"]
+        columns = ["op", "inputs", "formula", "derivatives", "attributes"]
         print_table("", columns, [_row(known[each], described) for each, described in told.items()])
 
 
@@ -50,9 +61,21 @@ def _described(op: Op | Function) -> dict[str, Any]:
 
 
 def _row(op: Op | Function, described: dict[str, Any]) -> list[str]:
-    formula, partials = described.get("formula", ""), described.get("partial_derivatives", "")
-    formula = formula or ("function" if "nodes" in described else "")
-    return [op.name, ", ".join(op.signature.parameters()), formula, partials, ", ".join(_attributes(op))]
+    inputs, attributes = ", ".join(op.signature.parameters()), ", ".join(described["attributes"])
+    if "nodes" in described:
+        return [op.name, inputs, "function", "", attributes]
+    return [op.name, inputs, _cut(described["formula"] or ""), _cut(_derivatives(described)), attributes]
+
+
+def _cut(text: str) -> str:
+    """A formula as it fits into a table; `ops NAME` shows all of it."""
+    return text if len(text) <= MAX_FORMULA else f"{text[: MAX_FORMULA - 4].rsplit(' ', 1)[0]} ..."
+
+
+def _derivatives(described: dict[str, Any]) -> str:
+    if not described["differentiable"]:
+        return "none: not differentiable"
+    return described["derivatives"] or UNWRITTEN
 
 
 def _print_one(op: Op | Function, described: dict[str, Any]) -> None:
@@ -61,25 +84,33 @@ def _print_one(op: Op | Function, described: dict[str, Any]) -> None:
         ("", described["summary"]),
         ("inputs", op.signature.arity()),
         ("outputs", ", ".join(op.signature.outputs) or "as many as the attributes say"),
-        ("attributes", ", ".join(_attributes(op)) or "none"),
+        *_titled("attributes", _attributes(op)),
         *(_function_lines(described) if "nodes" in described else _op_lines(op, described)),
     ]
+    width = shutil.get_terminal_size().columns - INDENT if sys.stdout.isatty() else sys.maxsize
     for title, text in lines:
-        print_line(f"{title:<12}{text}")
+        for index, part in enumerate(textwrap.wrap(text, max(width, INDENT), break_on_hyphens=False)):
+            print_line(f"{'' if index else title:<{INDENT}}{part}")
 
 
-def _op_lines(op: Any, described: dict[str, Any]) -> list[tuple[str, str]]:
+def _titled(title: str, lines: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Lines under one title, which stands in front of the first; "none" where there is none."""
+    for index, line in enumerate(list(lines) or ["none"]):
+        yield "" if index else title, line
+
+
+def _op_lines(op: Any, described: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    from graphengine.docstring import equations
+
     saved = op.signature.saved
-    lines = {
-        "backward": "none: not differentiable" if saved is None else f"uses {', '.join(saved) or 'nothing'}",
-        "result": described["formula"],
-        "derivatives": described["partial_derivatives"],
-        "shape": described["shape"],
-        "dtypes": ", ".join(f"{given} -> {result}" for given, result in described["dtypes"].items()),
-        "remarks": " ".join(described["description"].split()),
-        "defined in": f"{op.cls.__module__}.{op.cls.__qualname__}",
-    }
-    return [(title, text) for title, text in lines.items() if text]
+    yield from _titled("formula", equations(described["formula"] or UNWRITTEN))
+    yield from _titled("derivatives", equations(_derivatives(described)))
+    if saved is not None:
+        yield "backward", f"uses {', '.join(saved) or 'nothing'}"
+    yield "shape", described["shape"]
+    yield "dtypes", ", ".join(f"{given} -> {result}" for given, result in described["dtypes"].items())
+    yield "remarks", described["remarks"]
+    yield "defined in", f"{op.cls.__module__}.{op.cls.__qualname__}"
 
 
 def _function_lines(described: dict[str, Any]) -> Iterator[tuple[str, str]]:
@@ -118,6 +149,8 @@ def _type_text(annotation: Any) -> str:
         return " | ".join(map(_type_text, get_args(annotation)))
     if get_origin(annotation) in (list, tuple):
         return f"{get_origin(annotation).__name__}[{', '.join(map(_type_text, get_args(annotation)))}]"
+    if get_origin(annotation) is Literal:
+        return " | ".join(map(repr, get_args(annotation)))
     if annotation in (NoneType, Ellipsis):
         return "None" if annotation is NoneType else "..."
     return inspect.formatannotation(annotation)

@@ -56,7 +56,7 @@ def _op_schema(op: Op) -> dict[str, Any]:
     fields = op.cls.model_json_schema()
     attributes = {name: _or_reference(field) for name, field in fields.get("properties", {}).items()}
     further: dict[str, Any] = {key: fields[key] for key in ("required", "$defs") if key in fields}
-    return {"description": op.summary, **_call_schema(op.signature, attributes, further)}
+    return {"description": op.docstring.summary, **_call_schema(op.signature, attributes, further)}
 
 
 def _function_schema(function: FunctionDocument) -> dict[str, Any]:

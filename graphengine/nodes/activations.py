@@ -80,10 +80,13 @@ class Elu(Node):
 
 @register("selu")
 class Selu(Node):
-    """Scaled exponential linear unit: s * x where x > 0, else s * a * expm1(x).
+    """Scaled exponential linear unit.
 
-    The derivative is s where x > 0, else z + s * a. With a = 1.6732632423543772 and s = 1.0507009873554805 values of
-    mean 0 and variance 1 keep both. Klambauer et al., Self-Normalizing Neural Networks, 2017.
+    z = s * where(x > 0, x, a * expm1(x)) with s = 1.0507009873554805, a = 1.6732632423543772;
+    dz/dx = where(x > 0, s, z + s * a).
+
+    With these numbers values of mean 0 and variance 1 keep both. Klambauer et al., Self-Normalizing Neural Networks,
+    2017.
     """
 
     infer = elementwise
@@ -117,10 +120,12 @@ class Celu(Node):
 
 @register("gelu")
 class Gelu(Node):
-    """Gaussian error linear unit, x times the probability that a standard normal number is smaller than x.
+    """Gaussian error linear unit, x times the probability that a standard normal number is smaller.
 
-    That is x * (1 + erf(x / sqrt(2))) / 2, or with `approximate` "tanh" about
-    x * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 * x**3))) / 2. Hendrycks and Gimpel, Gaussian Error Linear Units, 2016.
+    z = x * (1 + erf(x / sqrt(2))) / 2; dz/dx = (1 + erf(x / sqrt(2))) / 2 + x * exp(-(x**2) / 2) / sqrt(2 * pi).
+
+    With `approximate` "tanh" about x * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 * x**3))) / 2, and the derivative of
+    that. Hendrycks and Gimpel, Gaussian Error Linear Units, 2016.
     """
 
     infer = elementwise
@@ -160,7 +165,7 @@ class Silu(Node):
 
 @register("mish")
 class Mish(Node):
-    """Mish, z = x * tanh(log1p(exp(x))); dz/dx = z / x + x * (1 - square(z / x)) / (1 + exp(-x)).
+    """Mish, z = x * tanh(log1p(exp(x))); dz/dx = t + x * (1 - t**2) / (1 + exp(-x)) with t = tanh(log1p(exp(x))).
 
     Misra, Mish: A Self Regularized Non-Monotonic Activation Function, 2020.
     """
@@ -238,9 +243,9 @@ class Softsign(Node):
 
 @register("softmax")
 class Softmax(Node):
-    """Softmax over one axis, zi = exp(xi) / (exp(x1) + ... + exp(xn)).
+    """Softmax over one axis, zi = exp(xi) / (exp(x1) + ... + exp(xn)); dx = z * (dz - sum(z * dz)).
 
-    With dz the gradient of z: dx = z * (dz - sum(z * dz)). Computed from x - max(x), so nothing overflows.
+    Computed from x - max(x), so nothing overflows.
     """
 
     infer = along_axis
@@ -256,9 +261,9 @@ class Softmax(Node):
 
 @register("log_softmax")
 class LogSoftmax(Node):
-    """Logarithm of softmax over one axis, zi = xi - log(exp(x1) + ... + exp(xn)).
+    """Logarithm of softmax over one axis, zi = xi - log(exp(x1) + ... + exp(xn)); dx = dz - exp(z) * sum(dz).
 
-    With dz the gradient of z: dx = dz - exp(z) * sum(dz). Computed from x - max(x), so nothing overflows.
+    Computed from x - max(x), so nothing overflows.
     """
 
     infer = along_axis

@@ -257,9 +257,12 @@ class Minimum(Node):
 
 @register("clip", numpy=np.clip)
 class Clip(Node):
-    """x between two limits, each of them optional, z = minimum(maximum(x, min), max).
+    """x between two limits, each of them optional.
 
-    As in PyTorch, x gets the gradient where it lies between the limits or on one; a limit gets it where x is beyond.
+    z = minimum(maximum(x, min), max);
+    dz/dx = (x >= min) * (x <= max), dz/dmin = (x < min) * (min <= max), dz/dmax = (maximum(x, min) > max).
+
+    As in PyTorch: a limit has a slope where x is beyond it.
     """
 
     def infer(self, x, min=None, max=None):
@@ -282,7 +285,7 @@ class Clip(Node):
 
 @register("add_n")
 class AddN(Node):
-    """Sum of any number of arrays, which broadcast, z = x + y + ...; the derivative toward each is 1."""
+    """Sum of any number of arrays, which broadcast, z = x + sum(xs); dz/dx = 1, dz/dxs = 1."""
 
     infer = elementwise
 

@@ -12,10 +12,12 @@ from graphengine.shapes import ArrayType, broadcast_shapes, dtype_name, shape_te
 
 @register("embedding")
 class Embedding(Node):
-    """The row of `weight` for each index, z[i] = weight[i]: indices of any shape, weight (V, E), result (*shape, E).
+    """The row of `weight` for each index.
 
-    The gradient of a row is the sum over all its uses; that of the row `padding_index`, with which short sequences are
-    filled up, is 0.
+    z[i] = weight[indices[i]]; dweight = index_add(zeros_like(weight), indices, dz).
+
+    Indices of any shape, weight (V, E), result (*shape, E). The gradient of a row is the sum over all its uses; that of
+    the row `padding_index`, with which short sequences are filled up, is 0.
     """
 
     padding_index: int | None = None
@@ -41,7 +43,11 @@ class Embedding(Node):
 
 @register("scaled_dot_product_attention")
 class ScaledDotProductAttention(Node):
-    """Means of values, weighted by how well their keys fit each query: softmax(scale * q @ k.T) @ v.
+    """Means of values, weighted by how well their keys fit each query.
+
+    z = w @ v with w = softmax(scale * q @ k.T + mask);
+    dq = scale * ds @ k, dk = scale * ds.T @ q, dv = w.T @ dz, dmask = ds with ds = w * (dw - sum(w * dw)),
+    dw = dz @ v.T.
 
     Shapes: q (..., L, E), k (..., S, E), v (..., S, D), result (..., L, D); leading axes broadcast. Where a mask of
     truth values (..., L, S) is false, a query does not see a key; one of numbers is added to the scores. With `causal`

@@ -99,7 +99,7 @@ class LogicalNot(Node):
 
 @register("isfinite", numpy=np.isfinite)
 class IsFinite(Node):
-    """Whether numbers are neither infinite nor NaN."""
+    """Whether numbers are neither infinite nor NaN, z = isfinite(x)."""
 
     infer = elementwise
 
@@ -109,7 +109,7 @@ class IsFinite(Node):
 
 @register("where", numpy=np.where)
 class Where(Node):
-    """Choice, z = x where the condition holds, else y; dz/dx = condition, dz/dy = not condition."""
+    """Choice, z = x if condition else y; dz/dx = condition, dz/dy = not condition."""
 
     infer = elementwise
 
@@ -122,7 +122,10 @@ class Where(Node):
 
 @register("stop_gradient")
 class StopGradient(Node):
-    """z = x, but no gradient flows back: x counts as a constant."""
+    """Identity that no gradient flows back through, z = x; dx = 0.
+
+    x counts as a constant.
+    """
 
     infer = elementwise
 

@@ -12,7 +12,10 @@ from graphengine.shapes import ArrayType, DTypeName
 
 @register("constant")
 class Constant(Node):
-    """The scalar `value` in `dtype`. Unlike a literal it takes part in NumPy's promotion with its dtype."""
+    """A number as a node, z = value.
+
+    The scalar `value` in `dtype`. Unlike a literal it takes part in NumPy's promotion with its dtype.
+    """
 
     value: float | Literal["NaN", "Infinity", "-Infinity"]
     dtype: DTypeName = "float64"

@@ -15,10 +15,13 @@ from graphengine.shapes import ArrayType, broadcast_shapes, shape_text
 
 @register("einsum")
 class Einsum(Node):
-    """Sums of products by the letters of their axes, as `numpy.einsum`: "ij,jk->ik" is the matrix product.
+    """Sums of products by the letters of their axes, as `numpy.einsum`.
 
-    Letters that the result has not are summed over; "..." stands for further axes, which broadcast. Without "->" the
-    result has the letters that occur once, in alphabetical order. The letter of an axis twice means its diagonal.
+    z = einsum('r,s->t', x, y); dx = einsum('t,s->r', dz, y), dy = einsum('t,r->s', dz, x).
+
+    r, s, t stand for letters, "ij,jk->ik" is the matrix product; any number of factors likewise. Letters that the
+    result has not are summed over; "..." stands for further axes, which broadcast. Without "->" the result has the
+    letters that occur once, in alphabetical order. The letter of an axis twice means its diagonal.
     """
 
     equation: str

@@ -33,9 +33,12 @@ from graphengine.shapes import ArrayType, shape_text
 
 @register("conv1d")
 class Conv1d(Node):
-    """Cross-correlation along one axis: x (N, C, L), weight (O, C / groups, K), bias (O,), result (N, O, L').
+    """Cross-correlation along one axis.
 
-    Attributes as for conv2d.
+    z = weight @ unfold(x) + bias; dx = fold(weight.T @ dz), dweight = sum(dz @ unfold(x).T), dbias = sum(dz).
+
+    x (N, C, L), weight (O, C / groups, K), bias (O,), result (N, O, L'); the weight as matrix (O, C * K), sums over the
+    samples. Attributes as for conv2d.
     """
 
     stride: Counts = 1
@@ -55,12 +58,16 @@ class Conv1d(Node):
 
 @register("conv2d")
 class Conv2d(Node):
-    """Cross-correlation of images: x (N, C, H, W), weight (O, C / groups, K, L), bias (O,), result (N, O, H', W').
+    """Cross-correlation of images.
 
-    H' = floor((H + 2 * padding - dilation * (K - 1) - 1) / stride) + 1, W' likewise; in place of one width on all sides
-    `padding` takes one for each axis, or [before, after] for each, or "valid" for none, or "same", as SAME_UPPER of
-    ONNX: H' = ceil(H / stride), and the larger half behind. With groups, channels are dealt out to groups in order,
-    each with its own filters. Dumoulin and Visin, A guide to convolution arithmetic for deep learning, 2016.
+    z = weight @ unfold(x) + bias; dx = fold(weight.T @ dz), dweight = sum(dz @ unfold(x).T), dbias = sum(dz).
+
+    x (N, C, H, W), weight (O, C / groups, K, L), bias (O,), result (N, O, H', W'); the weight as matrix (O, C * K * L),
+    sums over the samples. H' = floor((H + 2 * padding - dilation * (K - 1) - 1) / stride) + 1, W' likewise; in place of
+    one width on all sides `padding` takes one for each axis, or [before, after] for each, or "valid" for none, or
+    "same", as SAME_UPPER of ONNX: H' = ceil(H / stride), and the larger half behind. With groups, channels are dealt
+    out to groups in order, each with its own filters. Dumoulin and Visin, A guide to convolution arithmetic for deep
+    learning, 2016.
     """
 
     stride: Counts = 1
@@ -80,9 +87,12 @@ class Conv2d(Node):
 
 @register("conv_transpose2d")
 class ConvTranspose2d(Node):
-    """The gradient of conv2d as an op: x (N, C, H, W), weight (C, O / groups, K, L), bias (O,), result (N, O, H', W').
+    """The gradient of conv2d as an op.
 
-    H' = (H - 1) * stride - 2 * padding + dilation * (K - 1) + output_padding + 1, W' likewise.
+    z = fold(weight.T @ x) + bias; dx = weight @ unfold(dz), dweight = sum(x @ unfold(dz).T), dbias = sum(dz).
+
+    x (N, C, H, W), weight (C, O / groups, K, L), bias (O,), result (N, O, H', W'); the weight as matrix (C, O * K * L),
+    sums over the samples. H' = (H - 1) * stride - 2 * padding + dilation * (K - 1) + output_padding + 1, W' likewise.
     """
 
     stride: Counts = 1

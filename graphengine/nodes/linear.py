@@ -15,9 +15,9 @@ def of_matrices(_node, x):
 
 @register("matmul", numpy=np.matmul)
 class Matmul(Node):
-    """Matrix product, z = x @ y, as in NumPy: vectors too, leading axes broadcast.
+    """Matrix product, z = x @ y; dx = dz @ y.T, dy = x.T @ dz.
 
-    With dz the gradient of z: dx = dz @ y.T, dy = x.T @ dz.
+    As in NumPy: vectors too, leading axes broadcast.
     """
 
     def infer(self, x, y):
@@ -92,9 +92,9 @@ class Trace(Node):
 
 @register("det", numpy=np.linalg.det)
 class Det(Node):
-    """Determinant of each matrix, z = det(x).
+    """Determinant of each matrix, z = det(x); dx = dz * cofactor(x).
 
-    With dz the gradient of z: dx = dz * cofactor(x), which is dz * z * inv(x).T where x is regular (Jacobi's formula).
+    Where x is regular that is dz * z * inv(x).T (Jacobi's formula).
     """
 
     def infer(self, x):
@@ -109,11 +109,14 @@ class Det(Node):
 
 @register("cofactor")
 class Cofactor(Node):
-    """Cofactors of each matrix, the derivatives of its determinant: (-1) ** (i + j) * det(x without row i, column j).
+    """Cofactors of each matrix, the derivatives of its determinant.
 
-    Given a direction h in the shape of x, the derivative of the cofactors along it. Both are right for singular x, too,
-    because they come from the singular values and not from an inverse (Stewart, On the adjugate matrix, 1998). What
-    comes next, the derivative toward x where there is a direction, needs inv(x) and is NaN where x is singular.
+    z = det(x) * inv(x).T; dx = cofactor(x, dz), ddirection = cofactor(x, dz).
+
+    That is (-1) ** (i + j) * det(x without row i, column j). Given a direction in the shape of x, z is the derivative
+    of the cofactors along it, and dx their second derivative, along it and dz. All but the last are right for singular
+    x, too, because they come from the singular values and not from an inverse (Stewart, On the adjugate matrix, 1998);
+    the last needs inv(x) and is NaN where x is singular.
     """
 
     def infer(self, x, direction=None):
@@ -136,9 +139,9 @@ class Cofactor(Node):
 
 @register("inv", numpy=np.linalg.inv)
 class Inv(Node):
-    """Inverse of each matrix, z = inv(x); NaN where x is singular.
+    """Inverse of each matrix, z = inv(x); dx = -z.T @ dz @ z.T.
 
-    With dz the gradient of z: dx = -z.T @ dz @ z.T.
+    NaN where x is singular.
     """
 
     def infer(self, x):
@@ -153,9 +156,9 @@ class Inv(Node):
 
 @register("solve", numpy=np.linalg.solve)
 class Solve(Node):
-    """Solution z of x @ z = y for matrices x and a vector y, or stacks of matrices y; NaN where x is singular.
+    """Solution of the linear equations x @ z = y, z = inv(x) @ y; dx = -dy @ z.T, dy = inv(x).T @ dz.
 
-    With dz the gradient of z: dy = solve(x.T, dz), dx = -dy @ z.T.
+    For matrices x and a vector y, or stacks of matrices y. Computed without the inverse; NaN where x is singular.
     """
 
     def infer(self, x, y):
@@ -178,10 +181,12 @@ class Solve(Node):
 
 @register("cholesky", numpy=np.linalg.cholesky)
 class Cholesky(Node):
-    """Lower triangular z with x = z @ z.T for symmetric, positive definite x; NaN where x is not positive definite.
+    """Lower triangular square root of symmetric, positive definite matrices: x is z @ z.T.
 
-    Only the lower triangle of x is read, so the gradient of the upper one is 0. Murray, Differentiation of the Cholesky
-    decomposition, 2016, section 3.1.
+    z = cholesky(x); dx = phi(s + s.T) with s = inv(z).T @ phi(z.T @ dz) @ inv(z), phi(a) = (tril(a) + tril(a, -1)) / 2.
+
+    NaN where x is not positive definite. Only the lower triangle of x is read, so the gradient of the upper one is 0.
+    Murray, Differentiation of the Cholesky decomposition, 2016, section 3.1.
     """
 
     def infer(self, x):
@@ -199,7 +204,10 @@ class Cholesky(Node):
 
 @register("tril", numpy=np.tril)
 class Tril(Node):
-    """The lower triangle of each matrix: x on and below the diagonal number k (0 is the main one), 0 above."""
+    """The lower triangle of each matrix, z = tril(x, k); dx = tril(dz, k).
+
+    x on and below the diagonal number k (0 is the main one), 0 above.
+    """
 
     infer = of_matrices
     k: int = 0
@@ -213,7 +221,10 @@ class Tril(Node):
 
 @register("triu", numpy=np.triu)
 class Triu(Node):
-    """The upper triangle of each matrix: x on and above the diagonal number k (0 is the main one), 0 below."""
+    """The upper triangle of each matrix, z = triu(x, k); dx = triu(dz, k).
+
+    x on and above the diagonal number k (0 is the main one), 0 below.
+    """
 
     infer = of_matrices
     k: int = 0
@@ -227,7 +238,7 @@ class Triu(Node):
 
 @register("eye_like")
 class EyeLike(Node):
-    """Matrices with 1 on the diagonal and 0 elsewhere, in the shape and dtype of x."""
+    """Matrices with 1 on the diagonal and 0 elsewhere, in the shape and dtype of x, z = eye_like(x); dz/dx = 0."""
 
     infer = of_matrices
 

@@ -1,5 +1,7 @@
 """Loss functions. `reduction` says what becomes of the losses: "mean", "sum", or "none" for one loss each.
 
+In formulas that is `reduce`; of the gradient dz that arrives each loss gets dz, and in a mean of n losses dz / n.
+
 Names and meanings are those of PyTorch; classes lie on the last axis. Predictions and targets must have equal shapes:
 (N, 1) against (N,), which NumPy would broadcast to (N, N), is an error.
 """
@@ -28,7 +30,11 @@ def paired(node, prediction, target):
 
 @register("mse")
 class MeanSquaredError(Node):
-    """Squared error, (prediction - target)**2 for each value."""
+    """Squared error of each value, reduced.
+
+    z = reduce(loss) with loss = (prediction - target)**2;
+    dloss/dprediction = 2 * (prediction - target), dloss/dtarget = 2 * (target - prediction).
+    """
 
     infer = paired
     reduction: Reduction = "mean"
@@ -42,7 +48,11 @@ class MeanSquaredError(Node):
 
 @register("mae")
 class MeanAbsoluteError(Node):
-    """Absolute error, abs(prediction - target) for each value; its derivative where they are equal is 0."""
+    """Absolute error of each value, reduced.
+
+    z = reduce(loss) with loss = abs(prediction - target);
+    dloss/dprediction = sign(prediction - target), dloss/dtarget = sign(target - prediction).
+    """
 
     infer = paired
     reduction: Reduction = "mean"
@@ -56,7 +66,11 @@ class MeanAbsoluteError(Node):
 
 @register("huber")
 class Huber(Node):
-    """Huber loss of errors e = prediction - target: e**2 / 2 up to abs(e) = delta, then delta * (abs(e) - delta / 2).
+    """Huber loss of each error e, reduced: a parabola up to `delta`, straight from there.
+
+    z = reduce(loss) with loss = where(abs(e) <= delta, e**2 / 2, delta * (abs(e) - delta / 2)),
+    e = prediction - target;
+    dloss/dprediction = clip(e, -delta, delta), dloss/dtarget = -clip(e, -delta, delta).
 
     Huber, Robust Estimation of a Location Parameter, 1964.
     """
@@ -77,7 +91,11 @@ class Huber(Node):
 
 @register("hinge")
 class Hinge(Node):
-    """Hinge loss of targets -1 and 1, maximum(0, 1 - target * prediction) for each value."""
+    """Hinge loss of each target, -1 or 1, reduced.
+
+    z = reduce(loss) with loss = maximum(0, 1 - target * prediction);
+    dloss/dprediction = -target * (target * prediction < 1), dloss/dtarget = -prediction * (target * prediction < 1).
+    """
 
     infer = paired
     reduction: Reduction = "mean"
@@ -93,9 +111,12 @@ class Hinge(Node):
 
 @register("binary_cross_entropy")
 class BinaryCrossEntropy(Node):
-    """Cross-entropy of targets in [0, 1] and sigmoid(logits), log(1 + exp(x)) - target * x for each logit x.
+    """Cross-entropy of targets in [0, 1] and sigmoid(logits), reduced.
 
-    Computed as maximum(x, 0) - target * x + log1p(exp(-abs(x))), so nothing overflows.
+    z = reduce(loss) with loss = log1p(exp(logits)) - targets * logits;
+    dloss/dlogits = 1 / (1 + exp(-logits)) - targets, dloss/dtargets = -logits.
+
+    Computed as maximum(x, 0) - target * x + log1p(exp(-abs(x))) for each logit x, so nothing overflows.
     """
 
     infer = paired
@@ -112,9 +133,13 @@ class BinaryCrossEntropy(Node):
 
 @register("kl_divergence")
 class KullbackLeiblerDivergence(Node):
-    """Divergence of targets from a prediction in logarithms, target * (log(target) - x) for each value, 0 for target 0.
+    """Divergence of targets from a prediction in logarithms, value by value, reduced.
 
-    The divergence of distributions is its sum over their axis; "mean" is over all values, as in PyTorch.
+    z = reduce(loss) with loss = targets * (log(targets) - log_probabilities);
+    dloss/dlog_probabilities = -targets, dloss/dtargets = log(targets) + 1 - log_probabilities.
+
+    The loss is 0 for target 0. The divergence of distributions is its sum over their axis; "mean" is over all values,
+    as in PyTorch.
     """
 
     infer = paired
@@ -131,7 +156,14 @@ class KullbackLeiblerDivergence(Node):
 
 @register("negative_log_likelihood")
 class NegativeLogLikelihood(Node):
-    """Minus the logarithm of the probability of the target, for each sample; see softmax_cross_entropy."""
+    """Minus the logarithm of the probability of the target, for each sample, reduced.
+
+    z = reduce(loss) with loss = -sum(weights * t * log_probabilities);
+    dloss/dlog_probabilities = -weights * t, dloss/dtargets = -weights * log_probabilities,
+    dloss/dweights = -t * log_probabilities.
+
+    t is one_hot(targets) where they are classes, else the targets. See softmax_cross_entropy for the rest.
+    """
 
     reduction: Reduction = "mean"
     ignore_index: int | None = None
@@ -150,13 +182,16 @@ class NegativeLogLikelihood(Node):
 
 @register("softmax_cross_entropy")
 class SoftmaxCrossEntropy(Node):
-    """Cross-entropy of targets and softmax(logits): log(exp(x1) + ... + exp(xn)) - x[target] for each sample.
+    """Cross-entropy of targets and softmax(logits), for each sample, reduced.
 
-    The derivative toward the logits is softmax(x) - one_hot(target). Targets are classes, integers of which negative
-    ones count from the end as in NumPy, or in the shape of the logits, probabilities (one-hot vectors). `weights`
-    holds a weight for each class; samples whose target is `ignore_index` do not count. "mean" divides by the weights of
-    the samples, or by the number of samples where targets are probabilities. Computed from x - max(x), so nothing
-    overflows.
+    z = reduce(loss) with loss = -sum(weights * t * log_softmax(logits));
+    dloss/dlogits = sum(weights * t) * softmax(logits) - weights * t, dloss/dtargets = -weights * log_softmax(logits),
+    dloss/dweights = -t * log_softmax(logits).
+
+    t is one_hot(targets) where they are classes, integers of which negative ones count from the end as in NumPy; else
+    the targets, probabilities in the shape of the logits. `weights` holds a weight for each class, 1 unless given;
+    samples whose target is `ignore_index` do not count. "mean" divides by the weights of the samples, sum(weights * t),
+    or by the number of samples where targets are probabilities. Computed from x - max(x), so nothing overflows.
     """
 
     reduction: Reduction = "mean"

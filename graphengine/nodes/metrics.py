@@ -16,7 +16,10 @@ def of_classes(scores, targets):
 
 @register("accuracy")
 class Accuracy(Node):
-    """Share of the rows whose largest score is that of the target; of equal scores the first counts."""
+    """Share of the rows whose largest score is that of the target; of equal scores the first counts.
+
+    z = mean(argmax(scores) == targets).
+    """
 
     def infer(self, scores, targets):
         of_classes(scores, targets)
@@ -29,7 +32,10 @@ class Accuracy(Node):
 
 @register("confusion_matrix")
 class ConfusionMatrix(Node):
-    """Number of rows by target (first axis) and by the class with the largest score (second axis)."""
+    """Number of rows by target (first axis) and by the class with the largest score (second axis).
+
+    z[i, j] = sum((targets == i) * (argmax(scores) == j)).
+    """
 
     def infer(self, scores, targets):
         of_classes(scores, targets)
@@ -43,7 +49,7 @@ class ConfusionMatrix(Node):
 
 @register("r2")
 class R2(Node):
-    """Coefficient of determination, 1 - sum((target - prediction)**2) / sum((target - mean(target))**2)."""
+    """Coefficient of determination, z = 1 - sum((target - prediction)**2) / sum((target - mean(target))**2)."""
 
     def infer(self, prediction, target):
         if prediction.shape != target.shape:

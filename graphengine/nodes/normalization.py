@@ -24,12 +24,17 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 @register("batch_norm")
 class BatchNorm(Node):
-    """Each channel with mean 0 and variance 1, then (x - mean) / sqrt(var + epsilon) * scale + bias.
+    """Each channel with mean 0 and variance 1, then times `scale`, plus `bias`.
 
-    Channels lie on `axis`. In training mean and variance are those of the batch, and the running ones move toward them:
-    new_mean = momentum * running_mean + (1 - momentum) * mean, as in ONNX; the momentum of PyTorch is 1 - momentum.
-    Else they are the running ones, which stay. A file keeps those as state: `"update": "norm:new_mean"`. Ioffe and
-    Szegedy, Batch Normalization, 2015.
+    z = u * scale + bias with u = (x - m) / sqrt(v + epsilon);
+    dx = (du - training * (mean(du) + u * mean(du * u))) / sqrt(v + epsilon), dscale = sum(dz * u), dbias = sum(dz),
+    drunning_mean = (training - 1) * sum(du) / sqrt(v + epsilon),
+    drunning_var = (training - 1) * sum(du * u) / (2 * (v + epsilon)) with du = dz * scale.
+
+    Channels lie on `axis`. In training m and v are mean and variance of the batch, and the running ones move toward
+    them: new_mean = momentum * running_mean + (1 - momentum) * m, as in ONNX; the momentum of PyTorch is 1 - momentum.
+    Else they are the running ones, which stay. What flows back through new_mean and new_var is added. A file keeps
+    those as state: `"update": "norm:new_mean"`. Ioffe and Szegedy, Batch Normalization, 2015.
     """
 
     outputs = ("out", "new_mean", "new_var")
@@ -91,8 +96,10 @@ class BatchNorm(Node):
 class LayerNorm(Node):
     """Each sample with mean 0 and variance 1 over the axes from `axis` on, then times `scale`, plus `bias`.
 
-    With u = (x - mean) / sqrt(var + epsilon), dz the gradient of the result and du = dz * scale:
-    dx = (du - mean(du) - u * mean(u * du)) / sqrt(var + epsilon). Ba et al., Layer Normalization, 2016.
+    z = u * scale + bias with u = (x - mean(x)) / sqrt(var(x) + epsilon);
+    dx = (du - mean(du) - u * mean(du * u)) / sqrt(var(x) + epsilon), dscale = dz * u, dbias = dz with du = dz * scale.
+
+    Ba et al., Layer Normalization, 2016.
     """
 
     infer = along_axis
@@ -121,9 +128,10 @@ class LayerNorm(Node):
 class RmsNorm(Node):
     """Each sample with mean square 1 over the axes from `axis` on, then times `scale`.
 
-    With u = x / sqrt(mean(x**2) + epsilon), dz the gradient of the result and du = dz * scale:
-    dx = (du - u * mean(u * du)) / sqrt(mean(x**2) + epsilon). Zhang and Sennrich, Root Mean Square Layer
-    Normalization, 2019.
+    z = u * scale with u = x / sqrt(mean(x**2) + epsilon);
+    dx = (du - u * mean(du * u)) / sqrt(mean(x**2) + epsilon), dscale = dz * u with du = dz * scale.
+
+    Zhang and Sennrich, Root Mean Square Layer Normalization, 2019.
     """
 
     infer = along_axis
@@ -146,7 +154,9 @@ class RmsNorm(Node):
 
 @register("dropout")
 class Dropout(Node):
-    """In training, x with each value dropped (made 0) with probability p, else divided by 1 - p; outside of it, x.
+    """In training, x with each value dropped (made 0) with probability p, else divided by 1 - p.
+
+    z = x * f with f = bernoulli(1 - p) / (1 - p) if training else 1; dz/dx = f.
 
     The key says which values: the same key drops the same ones, in forward and backward. Srivastava et al., Dropout,
     2014.

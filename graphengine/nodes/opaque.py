@@ -14,6 +14,8 @@ from graphengine.shapes import ArrayType
 class OpaqueBackward(Node):
     """The gradient toward input number `index` of a node of op `of`, by that op's own code.
 
+    z = backward(*values)[index].
+
     Its inputs are, in order: the gradients of all outputs, all inputs and all outputs of that node. It has no backward
     of its own: there is no second derivative through code that cannot be recorded.
     """

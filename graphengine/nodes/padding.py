@@ -24,8 +24,10 @@ Copies = Literal["edge", "reflect", "symmetric", "wrap"]
 class Pad(Node):
     """x with `pad_width` = [[before, after], ...] further places along each axis, filled as `mode` says.
 
-    As `numpy.pad`: "constant" fills with `constant_values`, "edge" repeats the value at the edge, "reflect" mirrors x
-    without and "symmetric" with the value at the edge, "wrap" goes on at the other end.
+    z = pad(x, pad_width, mode); dx = unpad(dz, pad_width, mode).
+
+    As `numpy.pad`: "constant" fills with `constant_values`, which `unpad` would just drop, "edge" repeats the value at
+    the edge, "reflect" mirrors x without and "symmetric" with the value at the edge, "wrap" goes on at the other end.
     """
 
     pad_width: Margin
@@ -58,7 +60,10 @@ class Pad(Node):
 
 @register("unpad")
 class Unpad(Node):
-    """x without its margin, the values of which are added to those that `pad` with the same attributes copies there."""
+    """x without its margin, each value of which is added to the one that `pad` copies there.
+
+    z = unpad(x, pad_width, mode); dx = pad(dz, pad_width, mode).
+    """
 
     pad_width: Margin
     mode: Copies

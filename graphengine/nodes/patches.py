@@ -29,6 +29,8 @@ Padding = Paddings | Literal["same", "valid"]
 class Unfold(Node):
     """Patches of x as columns: (N, C, *sizes) becomes (N, C * patch size, number of patches).
 
+    z[n, (c, k), i] = x[n, c, stride * i + dilation * k - padding]; dx = fold(dz).
+
     Patches begin every `stride` values, and their values lie `dilation` apart. Before that x is padded with values of
     `fill`, and `padding` says with how many, as for conv2d.
     """
@@ -63,6 +65,8 @@ class Unfold(Node):
 @register("fold")
 class Fold(Node):
     """Sum of patches where they overlap: (N, C * patch size, number of patches) becomes (N, C, *output_size).
+
+    z[n, c, j] = sum(x[n, (c, k), i]) over stride * i + dilation * k - padding == j; dx = unfold(dz).
 
     The patches are those that `unfold` with the same attributes makes of an array of that size; what lies on the
     padding is left out.

@@ -31,9 +31,11 @@ Patch = Count | tuple[Count, Count]
 class MaxPool2d(Node):
     """Largest value of each patch of images, (N, C, H, W) to (N, C, H', W').
 
+    z = max(p) with p = unfold(x); dx = fold(dz * (p == z) / sum(p == z)).
+
     Without `stride` patches do not overlap. `padding` as for conv2d; what is padded never counts. With `ceil_mode` a
-    last patch may begin in x or before and reach beyond the padding. Equal largest values share the gradient
-    evenly, as in `max`; PyTorch gives it to the first.
+    last patch may begin in x or before and reach beyond the padding. Equal largest values share the gradient evenly, as
+    in `max`; PyTorch gives it to the first.
     """
 
     kernel_size: Patch
@@ -57,10 +59,11 @@ class MaxPool2d(Node):
 
 @register("avg_pool2d")
 class AvgPool2d(Node):
-    """Mean of each patch of images, (N, C, H, W) to (N, C, H', W').
+    """Mean of each patch of images, (N, C, H, W) to (N, C, H', W'), z = sum(unfold(x)) / k; dx = fold(dz / k).
 
-    Without `stride` patches do not overlap. `padding` and `ceil_mode` as for max_pool2d. With `count_include_pad`
-    padded zeros count, which is the default of PyTorch; that of ONNX is not to count them.
+    k is the number of values that count in a patch. Without `stride` patches do not overlap. `padding` and `ceil_mode`
+    as for max_pool2d. With `count_include_pad` padded zeros count, which is the default of PyTorch; that of ONNX is not
+    to count them.
     """
 
     kernel_size: Patch
@@ -84,7 +87,10 @@ class AvgPool2d(Node):
 
 @register("global_avg_pool2d")
 class GlobalAvgPool2d(Node):
-    """Mean of each image, (N, C, H, W) to (N, C, 1, 1)."""
+    """Mean of each image, (N, C, H, W) to (N, C, 1, 1).
+
+    z = mean(x, axis=(2, 3), keepdims=True); dz/dx = 1 / (H * W).
+    """
 
     def infer(self, x):
         if len(x.shape) != 4:

@@ -25,11 +25,10 @@ Precision = Literal["float64", "float32"]
 
 @register("random_key")
 class RandomKey(Node):
-    """The key of a random op: a pure function of `seed`, `stream` and iteration.
+    """The key of a random op: a pure function of `seed`, `stream` and iteration, z = [sha256(seed/stream), iteration].
 
-    Its first number is the beginning of sha256("seed/stream"), its second the iteration, 0 without one. In a training
-    step the engine supplies the iteration, from 1, and the seed of the training where `seed` is null; elsewhere null
-    is 0.
+    Its first number is the beginning of the hash, its second the iteration, 0 without one. In a training step the
+    engine supplies the iteration, from 1, and the seed of the training where `seed` is null; elsewhere null is 0.
     """
 
     stream: str
@@ -60,7 +59,7 @@ def check_key(key):
 
 @register("uniform")
 class Uniform(Node):
-    """Random numbers, uniform from `low` up to but without `high`."""
+    """Random numbers, uniform from `low` up to but without `high`, z = low + (high - low) * u with u in [0, 1)."""
 
     infer = drawn
     low: float = 0.0
@@ -76,9 +75,11 @@ class Uniform(Node):
 
 @register("normal")
 class Normal(Node):
-    """Random numbers, normally distributed with the given mean and standard deviation.
+    """Random numbers, normally distributed.
 
-    By the method of Box and Muller (A Note on the Generation of Random Normal Deviates, 1958).
+    z = mean + std * [r * cos(a), r * sin(a)] with r = sqrt(-2 * log(1 - u)), a = 2 * pi * v.
+
+    u and v are uniform in [0, 1). Box and Muller, A Note on the Generation of Random Normal Deviates, 1958.
     """
 
     infer = drawn
@@ -98,7 +99,10 @@ class Normal(Node):
 
 @register("bernoulli")
 class Bernoulli(Node):
-    """Random ones, each with probability p, else zeros; p is rounded to a multiple of 2**-32."""
+    """Random ones, each with probability p, else zeros, z = (u < p) with u in [0, 1).
+
+    p is rounded to a multiple of 2**-32.
+    """
 
     infer = drawn
     p: Probability = 0.5

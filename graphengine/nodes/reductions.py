@@ -42,10 +42,10 @@ class Mean(Node):
 
 @register("prod", numpy=np.prod)
 class Prod(Node):
-    """Product of the values, z = x1 * ... * xn; dz/dxi is the product of the others.
+    """Product of the values, z = x1 * ... * xn; dz/dxi = z / xi.
 
-    That is the product of those before times that of those after, which is right where values are 0, too, and so are
-    the derivatives of every order.
+    That is the product of the others: computed as that of those before times that of those after, which is right where
+    values are 0, too, and so are the derivatives of every order.
     """
 
     infer = reduction
@@ -65,7 +65,10 @@ class Prod(Node):
 
 @register("max", numpy=np.max)
 class Max(Node):
-    """Largest value, z = max(x1, ..., xn); dz/dxi = 1 where xi is the largest, shared evenly where several are."""
+    """Largest value, z = max(x1, ..., xn); dz/dxi = (xi == z) / k with k = sum(x == z).
+
+    Where k values are the largest each gets its share of the gradient.
+    """
 
     infer = reduction
     axis: int | tuple[int, ...] | None = None
@@ -80,7 +83,10 @@ class Max(Node):
 
 @register("min", numpy=np.min)
 class Min(Node):
-    """Smallest value, z = min(x1, ..., xn); dz/dxi = 1 where xi is the smallest, shared evenly where several are."""
+    """Smallest value, z = min(x1, ..., xn); dz/dxi = (xi == z) / k with k = sum(x == z).
+
+    Where k values are the smallest each gets its share of the gradient.
+    """
 
     infer = reduction
     axis: int | tuple[int, ...] | None = None
@@ -95,7 +101,10 @@ class Min(Node):
 
 @register("argmax", numpy=np.argmax)
 class ArgMax(Node):
-    """Index of the largest value, the first of several, along `axis` or, without one, in the flattened array."""
+    """Index of the largest value, the first of several, z = argmax(x).
+
+    Along `axis` or, without one, in the flattened array.
+    """
 
     infer = reduction
     axis: int | None = None
@@ -107,7 +116,10 @@ class ArgMax(Node):
 
 @register("argmin", numpy=np.argmin)
 class ArgMin(Node):
-    """Index of the smallest value, the first of several, along `axis` or, without one, in the flattened array."""
+    """Index of the smallest value, the first of several, z = argmin(x).
+
+    Along `axis` or, without one, in the flattened array.
+    """
 
     infer = reduction
     axis: int | None = None
@@ -119,7 +131,9 @@ class ArgMin(Node):
 
 @register("var", numpy=np.var)
 class Var(Node):
-    """Variance, z = ((x1 - m)**2 + ... + (xn - m)**2) / (n - ddof) with the mean m; dz/dxi = 2 * (xi - m) / (n - ddof).
+    """Variance, the mean square distance from the mean.
+
+    z = ((x1 - m)**2 + ... + (xn - m)**2) / (n - ddof) with m = mean(x); dz/dxi = 2 * (xi - m) / (n - ddof).
 
     `ddof` is 0 for the variance of the values themselves, 1 for the unbiased estimate from a sample.
     """
@@ -139,7 +153,9 @@ class Var(Node):
 
 @register("std", numpy=np.std)
 class Std(Node):
-    """Standard deviation, the square root of the variance; dz/dxi = (xi - m) / ((n - ddof) * z) with the mean m.
+    """Standard deviation, the square root of the variance.
+
+    z = sqrt(((x1 - m)**2 + ... + (xn - m)**2) / (n - ddof)) with m = mean(x); dz/dxi = (xi - m) / ((n - ddof) * z).
 
     Where all values are equal the derivative is 0, as in PyTorch. `ddof` as for `var`.
     """
@@ -160,9 +176,10 @@ class Std(Node):
 
 @register("norm")
 class Norm(Node):
-    """Length: for `ord` 2 z = sqrt(x1**2 + ... + xn**2), dz/dxi = xi / z, for 1 the sum of abs(xi), dz/dxi = sign(xi).
+    """Length, z = (abs(x1)**ord + ... + abs(xn)**ord)**(1 / ord); dz/dxi = sign(xi) * (abs(xi) / z)**(ord - 1).
 
-    Where all values are 0 the derivative is 0, as in PyTorch.
+    For `ord` 2 the root of the sum of squares, with the derivative xi / z; for 1 the sum of absolute values. Where all
+    values are 0 the derivative is 0, as in PyTorch.
     """
 
     infer = reduction
@@ -183,7 +200,7 @@ class Norm(Node):
 
 @register("cumsum", numpy=np.cumsum)
 class CumSum(Node):
-    """Running sum along an axis, zi = x1 + ... + xi.
+    """Running sum along an axis, zi = x1 + ... + xi; dxi = dzi + ... + dzn.
 
     With `exclusive` without xi itself; with `reverse` from the end, zi = xi + ... + xn. As CumSum of ONNX.
     """
@@ -202,9 +219,10 @@ class CumSum(Node):
 
 @register("cumprod", numpy=np.cumprod)
 class CumProd(Node):
-    """Running product along an axis, zi = x1 * ... * xi, with `exclusive` and `reverse` as for `cumsum`.
+    """Running product along an axis, zi = x1 * ... * xi; dxi = (dzi * zi + ... + dzn * zn) / xi.
 
-    Its derivative is the product of those before, times a linear recurrence of those after: right for zeros, too.
+    `exclusive` and `reverse` as for `cumsum`. Computed as the product of those before, times a linear recurrence of
+    those after: right for zeros, too.
     """
 
     infer = along_axis
@@ -223,10 +241,13 @@ class CumProd(Node):
 
 @register("linear_recurrence")
 class LinearRecurrence(Node):
-    """The states before each step of s = factor * s + term along an axis: z1 = 0, z2 = t1, z3 = f2 * z2 + t2, ...
+    """The states before each step of s = factor * s + term along an axis, from 0.
 
-    With `reverse` from the end. With dz the gradient of z, the gradient of the terms is dt = linear_recurrence(factors,
-    dz) in the other direction, that of the factors is dt * z. Terms broadcast to the shape of the factors.
+    z[i] = factors[i - 1] * z[i - 1] + terms[i - 1] if i > 0 else 0;
+    dfactors = dterms * z, dterms[i] = factors[i + 1] * dterms[i + 1] + dz[i + 1] if i + 1 < n else 0.
+
+    With `reverse` from the end; the gradient of the terms is the recurrence of dz in the other direction. Terms
+    broadcast to the shape of the factors.
     """
 
     infer = along_axis
@@ -252,7 +273,7 @@ class LinearRecurrence(Node):
 
 @register("any", numpy=np.any)
 class Any(Node):
-    """Whether any of the values is true (a number: not 0)."""
+    """Whether any of the values is true (a number: not 0), z = x1 or ... or xn."""
 
     infer = reduction
     axis: int | tuple[int, ...] | None = None
@@ -264,7 +285,7 @@ class Any(Node):
 
 @register("all", numpy=np.all)
 class All(Node):
-    """Whether all of the values are true (numbers: not 0)."""
+    """Whether all of the values are true (numbers: not 0), z = x1 and ... and xn."""
 
     infer = reduction
     axis: int | tuple[int, ...] | None = None

@@ -23,7 +23,9 @@ Bound = int | tuple[int | None, ...] | None
 
 @register("slice")
 class Slice(Node):
-    """Every `step`-th part of x from `start` to before `stop` along an axis, z = x[start:stop:step].
+    """Every `step`-th part of x from `start` to before `stop` along an axis.
+
+    z = x[start:stop:step]; dx = slice_add(zeros_like(x), dz).
 
     As Python slices: None is the end in the direction of the step, and what lies outside of x is left out. A list of
     axes takes for the other attributes a list of as many numbers, or one for all. A view.
@@ -46,7 +48,12 @@ class Slice(Node):
 
 @register("slice_add")
 class SliceAdd(Node):
-    """x with `updates` added where the op `slice` with the same attributes selects."""
+    """x with `updates` added where the op `slice` with the same attributes selects.
+
+    z[start:stop:step] = x[start:stop:step] + updates; dx = dz, dupdates = dz[start:stop:step].
+
+    Elsewhere z is x.
+    """
 
     start: Bound = None
     stop: Bound = None
@@ -67,7 +74,9 @@ class SliceAdd(Node):
 
 @register("gather", numpy=np.take)
 class Gather(Node):
-    """Parts of x by their indices along one axis, as `numpy.take`: z[i] = x[indices[i]] for the first axis.
+    """Parts of x by their indices along one axis, as `numpy.take`.
+
+    z[i] = x[indices[i]]; dx = index_add(zeros_like(x), indices, dz).
 
     The axis is replaced by the axes of the indices: (4, 2, 3) with indices (5, 6) along axis 1 gives (4, 5, 6, 3).
     """
@@ -87,9 +96,11 @@ class Gather(Node):
 
 @register("index_add")
 class IndexAdd(Node):
-    """x with `updates` added at indices along one axis, once for each time an index occurs: the gradient of `gather`.
+    """x with `updates` added at indices along one axis, once for each time an index occurs.
 
-    The shape of the updates is that of the result of `gather`. Called `index_add` in PyTorch, too.
+    z[j] = x[j] + sum(updates[indices == j]); dx = dz, dupdates[i] = dz[indices[i]].
+
+    The gradient of `gather`, whose result has the shape of the updates. Called `index_add` in PyTorch, too.
     """
 
     axis: int
@@ -109,9 +120,12 @@ class IndexAdd(Node):
 
 @register("take_along_axis", numpy=np.take_along_axis)
 class TakeAlongAxis(Node):
-    """Values of x by their indices along one axis, z[i, j] = x[i, indices[i, j]] for the last of two axes.
+    """Values of x by their indices along one axis.
 
-    Indices have the shape of x but along the axis. Called GatherElements in ONNX, gather in PyTorch.
+    z[i, j] = x[i, indices[i, j]]; dx = scatter_add(zeros_like(x), indices, dz).
+
+    Indices have the shape of x but along the axis, here the last of two. Called GatherElements in ONNX, gather in
+    PyTorch.
     """
 
     axis: int = -1
@@ -128,9 +142,12 @@ class TakeAlongAxis(Node):
 
 @register("scatter_add")
 class ScatterAdd(Node):
-    """x with `updates` added at indices along one axis: z = x, then z[i, indices[i, j]] += updates[i, j].
+    """x with `updates` added at indices along one axis.
 
-    Indices and updates have the shape of x but along the axis. Called ScatterElements in ONNX, scatter_add in PyTorch.
+    z[i, k] = x[i, k] + sum(updates[i, indices[i] == k]); dx = dz, dupdates[i, j] = dz[i, indices[i, j]].
+
+    Indices and updates have the shape of x but along the axis, here the last of two. Called ScatterElements in ONNX,
+    scatter_add in PyTorch.
     """
 
     axis: int = -1
@@ -151,9 +168,11 @@ class ScatterAdd(Node):
 
 @register("one_hot")
 class OneHot(Node):
-    """A new last axis of size `depth`, 1 where its index equals the target and 0 elsewhere, in `dtype`.
+    """A new last axis of size `depth`, 1 where its index equals the target and 0 elsewhere.
 
-    Negative targets count from the end, as in ONNX.
+    z[i, j] = (targets[i] == j).
+
+    Negative targets count from the end, as in ONNX. The result is of the attribute `dtype`.
     """
 
     depth: int
@@ -172,7 +191,10 @@ class OneHot(Node):
 
 @register("concat", numpy=np.concatenate)
 class Concat(Node):
-    """Arrays one behind the other along an axis they have; the other sizes are equal."""
+    """Arrays one behind the other along an axis they have; the other sizes are equal.
+
+    z = concat(x, *xs); dx, *dxs = split(dz).
+    """
 
     axis: int = 0
 
@@ -193,7 +215,12 @@ class Concat(Node):
 
 @register("stack", numpy=np.stack)
 class Stack(Node):
-    """Arrays of one shape along a new axis, which is the axis `axis` of the result."""
+    """Arrays of one shape along a new axis, which is the axis `axis` of the result.
+
+    z = stack(x, *xs); dx = dz[0], dxs[i] = dz[i + 1].
+
+    The derivatives for axis 0.
+    """
 
     axis: int = 0
 
@@ -213,9 +240,10 @@ class Stack(Node):
 
 @register("split", numpy=np.split)
 class Split(Node):
-    """x cut along an axis, the inverse of `concat`: the parts are `id`, `id:part_1` and so on.
+    """x cut along an axis, the inverse of `concat`, z0, z1, ... = split(x); dx = concat(dz0, dz1, ...).
 
-    `indices_or_sections` is the number of equal parts or, as an array, the places before which x is cut, as in NumPy.
+    The parts are `id`, `id:part_1` and so on. `indices_or_sections` is the number of equal parts or, as an array, the
+    places before which x is cut, as in NumPy.
     """
 
     indices_or_sections: Annotated[int, Field(ge=2, le=256)] | Annotated[tuple[int, ...], Field(min_length=1)]

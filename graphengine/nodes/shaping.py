@@ -18,7 +18,7 @@ from graphengine.shapes import ArrayType, DTypeName, PythonNumber, broadcast_sha
 
 @register("shape", numpy=np.shape)
 class Shape(Node):
-    """The shape of x as a vector of integers."""
+    """The sizes of x as a vector of integers, z = shape(x)."""
 
     def infer(self, x):
         return ArrayType((len(x.shape),), np.dtype(np.int64), x.shape)
@@ -29,7 +29,7 @@ class Shape(Node):
 
 @register("size", numpy=np.size)
 class Size(Node):
-    """The number of values in x or, given `axis`, along that axis: a Python integer."""
+    """The number of values in x or, given `axis`, along that axis: a Python integer, z = size(x, axis)."""
 
     axis: int | None = None
 
@@ -43,7 +43,10 @@ class Size(Node):
 
 @register("reshape", numpy=np.reshape)
 class Reshape(Node):
-    """The values of x in another shape of the same size; one size may be -1, which follows from the others."""
+    """The values of x in another shape of the same size, z = reshape(x, shape); dx = reshape(dz, x.shape).
+
+    One size may be -1, which follows from the others.
+    """
 
     shape: tuple[int, ...] | None = None
 
@@ -59,9 +62,9 @@ class Reshape(Node):
 
 @register("flatten")
 class Flatten(Node):
-    """x with its axes from `axis` on joined to one, which is a vector for 0; the values of a sample for 1.
+    """x with its axes from `axis` on joined to one, z = reshape(x, (*x.shape[:axis], -1)); dx = reshape(dz, x.shape).
 
-    Unlike in ONNX the axes before `axis` stay as they are.
+    For 0 that is a vector; for 1 the values of each sample. Unlike in ONNX the axes before `axis` stay as they are.
     """
 
     axis: int = 0
@@ -80,7 +83,10 @@ class Flatten(Node):
 
 @register("squeeze", numpy=np.squeeze)
 class Squeeze(Node):
-    """x without axes of size 1. They must be named, because which symbolic sizes are 1 is not known."""
+    """x without axes of size 1, z = squeeze(x, axis); dx = expand_dims(dz, axis).
+
+    They must be named, because which symbolic sizes are 1 is not known.
+    """
 
     axis: int | tuple[int, ...]
 
@@ -99,7 +105,12 @@ class Squeeze(Node):
 
 @register("broadcast_to", numpy=np.broadcast_to)
 class BroadcastTo(Node):
-    """x repeated along new axes and axes of size 1, by NumPy's broadcasting; a view, nothing is copied."""
+    """x repeated along new axes and axes of size 1, by NumPy's broadcasting.
+
+    z = broadcast_to(x, shape); dx = sum_to(dz, x.shape).
+
+    A view, nothing is copied.
+    """
 
     shape: tuple[int, ...] | None = None
 
@@ -118,7 +129,10 @@ class BroadcastTo(Node):
 
 @register("sum_to")
 class SumTo(Node):
-    """x summed over the axes that broadcasting from a shape to that of x would add or stretch."""
+    """x summed over the axes that broadcasting from a shape to that of x would add or stretch.
+
+    z = sum_to(x, shape); dx = broadcast_to(dz, x.shape).
+    """
 
     shape: tuple[int, ...] | None = None
 
@@ -137,7 +151,7 @@ class SumTo(Node):
 
 @register("transpose", numpy=np.transpose)
 class Transpose(Node):
-    """x with its axes permuted; without `axes`, reversed."""
+    """x with its axes permuted; without `axes`, reversed, z = transpose(x, axes); dx = transpose(dz, inverse(axes))."""
 
     axes: tuple[int, ...] | None = None
 
@@ -160,7 +174,10 @@ class Transpose(Node):
 
 @register("expand_dims", numpy=np.expand_dims)
 class ExpandDims(Node):
-    """x with new axes of size 1 at the places `axis` of the result."""
+    """x with new axes of size 1 at the places `axis` of the result.
+
+    z = expand_dims(x, axis); dx = squeeze(dz, axis).
+    """
 
     axis: int | tuple[int, ...]
 
@@ -179,7 +196,7 @@ class ExpandDims(Node):
 
 @register("flip", numpy=np.flip)
 class Flip(Node):
-    """x in reverse order along the axes `axis`, all of them without one."""
+    """x in reverse order along the axes `axis`, all of them without one, z = flip(x, axis); dx = flip(dz, axis)."""
 
     axis: int | tuple[int, ...] | None = None
 
@@ -196,7 +213,10 @@ class Flip(Node):
 
 @register("tile", numpy=np.tile)
 class Tile(Node):
-    """x repeated `reps` times along each axis, as `numpy.tile`; missing axes or numbers are added in front as 1."""
+    """x repeated `reps` times along each axis, as `numpy.tile`, z[i] = x[i % n]; dx[i] = sum(dz[i::n]).
+
+    n is the size of x along the axis; missing axes or numbers are added in front as 1.
+    """
 
     reps: tuple[Annotated[int, Field(ge=0)], ...]
 
@@ -215,7 +235,7 @@ class Tile(Node):
 
 @register("cast")
 class Cast(Node):
-    """x in another dtype, by its NumPy name."""
+    """x in another dtype, by its NumPy name, z = astype(x, dtype); dx = astype(dz, x.dtype)."""
 
     dtype: DTypeName
 
@@ -231,7 +251,7 @@ class Cast(Node):
 
 @register("zeros_like", numpy=np.zeros_like)
 class ZerosLike(Node):
-    """Zeros in the shape and dtype of x, on whose values they do not depend."""
+    """Zeros in the shape and dtype of x, on whose values they do not depend, z = zeros_like(x); dz/dx = 0."""
 
     infer = elementwise
 
@@ -244,7 +264,7 @@ class ZerosLike(Node):
 
 @register("ones_like", numpy=np.ones_like)
 class OnesLike(Node):
-    """Ones in the shape and dtype of x, on whose values they do not depend."""
+    """Ones in the shape and dtype of x, on whose values they do not depend, z = ones_like(x); dz/dx = 0."""
 
     infer = elementwise
 

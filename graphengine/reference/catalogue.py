@@ -27,24 +27,27 @@ _TRIED_SHAPES = ((), (3,), (3, 3), (1, 3, 3), (1, 1, 3, 3))
 
 
 def describe(op: Op) -> dict[str, Any]:
-    """An op as a JSON object: signature, attributes, formula, derivatives, rules for shape and dtype."""
-    signature = op.signature
+    """An op as a JSON object: signature, attributes, formula, derivatives, rules for shape and dtype.
+
+    Formula and derivatives are None where the docstring has none.
+    """
+    signature, docstring = op.signature, op.docstring
     rule: Any = vars(op.cls).get("infer", op.cls.infer)
     return {
         "op": op.name,
         "domain": op.domain,
-        "summary": op.summary,
-        "description": "\n\n".join(" ".join(part.split()) for part in (op.cls.__doc__ or "").split("\n\n")[1:]).strip(),
+        "summary": docstring.words,
         "inputs": list(signature.inputs),
         "required": signature.required,
         "variadic": signature.variadic,
         "outputs": list(signature.outputs),
         "attributes": op.cls.model_json_schema().get("properties", {}),
-        "formula": op.formula,
-        "partial_derivatives": op.partial_derivatives,
+        "formula": docstring.formula or None,
         "differentiable": signature.saved is not None,
+        "derivatives": docstring.derivatives or None,
         "shape": SHAPE_RULES.get(rule, "by a rule of its own"),
         "dtypes": dtypes_of(op),
+        "remarks": docstring.remarks,
     }
 
 

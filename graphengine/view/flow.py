@@ -177,4 +177,4 @@ class _Explorer:
 def _is_flat(node: GraphNode) -> bool:
     """Whether the documentation of the op says that its derivative is 0 everywhere, as that of `sign`."""
     op = OPS.get(node.op)
-    return op is not None and op.cls is type(node.node) and op.partial_derivatives == "dz/dx = 0"
+    return op is not None and op.cls is type(node.node) and op.docstring.derivatives == "dz/dx = 0"

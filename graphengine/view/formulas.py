@@ -22,8 +22,7 @@ _PARTIAL = re.compile(r"\bdz/d(\w+) = (.+?)(?=, dz/|$)")
 def formula(node: GraphNode) -> str:
     """The node's result in terms of its operands: by the op's formula, or as a call."""
     template = _template(node)
-    names = dict(zip(_arguments(node), map(_operand_text, node.inputs), strict=True))
-    filled = template and _filled(template, {**names, **_attributes(node)})
+    filled = template and _filled(template, {**_operands(node), **_attributes(node)})
     return filled or call(node)
 
 
@@ -76,7 +75,9 @@ def _arguments(node: GraphNode) -> list[str]:
 
 
 def _operands(node: GraphNode) -> dict[str, str]:
-    return dict(zip(_arguments(node), map(_operand_text, node.inputs), strict=True))
+    """The inputs that are not omitted, by name."""
+    pairs = zip(_arguments(node), node.inputs, strict=True)
+    return {name: _operand_text(operand) for name, operand in pairs if operand is not None}
 
 
 def _attributes(node: GraphNode) -> dict[str, str]:
@@ -88,11 +89,12 @@ def _operand_text(operand: Operand) -> str:
 
 
 def _template(node: GraphNode) -> str | None:
-    """The right side of the op's formula if all it names is operands, attributes and functions."""
+    """The right side of the op's formula if it tells all of the node: its operands, and each attribute that is set."""
     op = _op(node)
-    text = op.formula.removeprefix("z = ") if op else ""
-    known = {*_arguments(node), *_attributes(node)}
-    return text if text and all(name in known for name in _free_names(text)) else None
+    text = op.docstring.formula.removeprefix("z = ") if op else ""
+    names = set(_free_names(text))
+    told = all(name in names for name in node.node.model_dump(exclude_defaults=True))
+    return text if text and told and names <= {*_operands(node), *_attributes(node)} else None
 
 
 def _free_names(text: str) -> Iterator[str]:
@@ -128,7 +130,7 @@ def _series_with_numbers(node: GraphNode, values: Sequence[Value | None]) -> str
     texts = [number_text(number) for number in value.numbers or ()]
     if not 0 < len(texts) <= MAX_TERMS:
         return None
-    text, count = _SERIES.subn(lambda found: _joined(texts, found[2]), op.formula.removeprefix("z = "))
+    text, count = _SERIES.subn(lambda found: _joined(texts, found[2]), op.docstring.formula.removeprefix("z = "))
     filled = re.sub(r"\bn\b", str(len(texts)), text)
     return filled if count and not list(_free_names(filled)) else None
 
@@ -146,7 +148,7 @@ def _count(node: GraphNode, values: Sequence[Value | None]) -> str | None:
 
 def _partial(node: GraphNode, position: int, texts: Mapping[str, str]) -> str | None:
     op = _op(node)
-    partials = dict(_PARTIAL.findall(op.partial_derivatives)) if op else {}
+    partials = dict(_PARTIAL.findall(op.docstring.derivatives)) if op else {}
     name = node.node.signature.input_name(position)
     template = partials.get(name) or partials.get(f"{name}i")
     return _filled(template, {**texts, **_attributes(node)}) if template else None

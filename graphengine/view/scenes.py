@@ -113,8 +113,8 @@ def _items(model: Model, panels: Sequence[Panel]) -> Iterator[tuple[str, dict[st
         told: dict[str, Any] = {"name": key, "kind": shape.kind, "type": str(model.graph.types[value])}
         if shape.kind == "node":
             node = nodes[key]
-            op = OPS.get(node.op)
-            told |= {"kind": node.op, "about": op.summary if op else "", "formula": f"{key} = {formula(node)}"}
+            about = OPS[node.op].docstring.summary if node.op in OPS else ""
+            told |= {"kind": node.op, "about": about, "formula": f"{key} = {formula(node)}"}
             told["json"] = dump_json(node.as_document()).decode()
         elif shape.kind != "output":
             declared = model.graph.sources[key]

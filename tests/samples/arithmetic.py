@@ -48,6 +48,6 @@ TABLE = {
     "round": Samples(unary(), by_element(round), analytic=False),
     "maximum": Samples(binary(), by_element(max), analytic=False),
     "minimum": Samples(binary(), by_element(min), analytic=False),
-    "clip": Samples(CLIPPED, clip, analytic=False, formula=False),
-    "add_n": Samples(ADDED, lambda *xs: functools.reduce(by_element(operator.add), xs), formula=False),
+    "clip": Samples(CLIPPED, clip, analytic=False),
+    "add_n": Samples(ADDED, lambda *xs: functools.reduce(by_element(operator.add), xs)),
 }

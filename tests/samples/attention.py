@@ -42,6 +42,7 @@ TABLE = {
             ({}, (QUERIES, KEYS, VALUES)),
             ({"causal": True, "scale": 0.5}, (QUERIES, KEYS, VALUES)),
             ({}, (QUERIES[:, None], KEYS, VALUES[0], SEEN)),
+            ({}, (QUERIES, KEYS, VALUES, values((4, 3), 3))),
             ({"causal": True}, (QUERIES, KEYS, VALUES, values((2, 4, 3), 3))),
         ],
         attention,

@@ -50,6 +50,7 @@ TABLE = {
     "conv1d": Samples(
         [
             ({}, (values((2, 1, 6)), values((5, 1, 5), 1))),
+            ({"dilation": 2}, (values((2, 1, 10)), values((6, 1, 5), 1), BIAS)),
             ({"stride": 2, "padding": 1, "groups": 6}, (values((2, 6, 7)), values((6, 1, 5), 1), BIAS)),
             ({"stride": 2, "padding": [[4, 1]]}, (values((2, 1, 6)), values((5, 1, 5), 1))),
             ({"stride": 3, "padding": "same"}, (values((2, 1, 7)), values((5, 1, 6), 1))),
@@ -72,7 +73,7 @@ TABLE = {
     ),
     "conv_transpose2d": Samples(
         [
-            ({}, (values((2, 1, 5, 6)), values((1, 5, 5, 1), 1))),
+            ({}, (values((2, 1, 5, 6)), values((1, 6, 5, 1), 1), BIAS)),
             (
                 {"stride": [1, 2], "padding": [1, 0], "output_padding": [0, 1], "groups": 6, "dilation": 2},
                 (IMAGES, values((6, 1, 1, 5), 1), BIAS),

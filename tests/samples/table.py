@@ -22,8 +22,6 @@ class Samples:
     """Whether a complex step gives the slope: the op is an analytic function, and its code takes complex numbers."""
     slope: bool = True
     """Whether `backward` gives the slope of `forward`."""
-    formula: bool = True
-    """Whether the docstring of an elementwise op writes result and partial derivatives as formulas of Python."""
     known_sizes: bool = True
     """Whether the sizes of the result follow from symbolic sizes: sums and differences of these have no symbol."""
     of_scalars: bool = False
