@@ -1,5 +1,6 @@
 """Checkpoints: a training that is interrupted anywhere goes on to the same bits, whatever kills it."""
 
+import itertools
 import os
 import random
 import signal
@@ -10,10 +11,12 @@ import time
 import numpy as np
 import orjson
 import pytest
-from documents import document, linreg, parameter, training, write
+from documents import SHIPPED, document, linreg, parameter, training, write
 from test_cli import cli, cli_json, process
 
 import graphengine as ge
+from graphengine.format.training_documents import SOLVERS
+from graphengine.limits import DEFAULT, Limits
 from graphengine.training.checkpoint import ARRAY, OWN_FILES, Checkpoints
 from graphengine.training.resuming import different, stops
 from graphengine.training.rules import shipped_rules
@@ -22,7 +25,10 @@ X = np.arange(1.0, 11.0) / 5
 DATA = {"x": X, "y": 3 * X + np.resize([0.5, -0.5], 10)}
 
 
-def busy(rule="adam", **keys):
+ONE_CYCLE = {"type": "one_cycle", "learning_rate": 0.02, "iterations": 30}
+
+
+def busy(rule="adam", dtype="float64", path=None, data=None, limits=DEFAULT, **keys):
     """A model with all that a training may have: noise, running statistics, a schedule, clipping, checks."""
     nodes = {
         "xs": ("reshape", ["x"], {"shape": [-1, 1]}),
@@ -67,12 +73,14 @@ def busy(rule="adam", **keys):
             "shift": [0.0] * 4,
         },
         training=section,
+        dtype=dtype,
+        data=data or {},
     )
     content["state"] = {
         "mean": {"shape": [4], "initializer": {"type": "zeros"}, "update": "bn:new_mean"},
         "variance": {"shape": [4], "initializer": {"type": "ones"}, "update": "bn:new_var"},
     }
-    return ge.Model.from_dict(content)
+    return ge.Model.from_dict(content, path, limits=limits)
 
 
 def run(trainer, longest=None):
@@ -81,24 +89,80 @@ def run(trainer, longest=None):
     return trainer
 
 
-@pytest.mark.parametrize("rule", sorted(shipped_rules()))
-def test_going_on_from_every_iteration_gives_the_same_bits(tmp_path, rule, monkeypatch):
-    """Each checkpoint of 200 leads to the next one: so each of them leads to the end."""
-    monkeypatch.setattr(os, "fsync", lambda descriptor: None)  # nothing is killed here
-    every = {"every_iterations": 1, "keep": 200}
-    whole = run(busy(rule).trainer(DATA))
-    kept = run(busy(rule, checkpoint=every).trainer(DATA, checkpoints=tmp_path))
+def check_each_step(make, folder, iterations, data=DATA, **keys):
+    """Each checkpoint of a training leads to the next one: so each of them leads to the end."""
+    keys = {"max_iterations": iterations, **keys}
+    every = {"every_iterations": 1, "keep": iterations}
+    whole = run(make().trainer(data, **keys))
+    kept = run(make().trainer(data, checkpoint=every, checkpoints=folder, **keys))
     assert not list(different(whole.state, kept.state))
-    again = busy(rule).trainer(DATA)
-    paths = sorted(tmp_path.glob("*.json"))
-    assert len(paths) == 200
-    for before, after in zip(paths, [*paths[1:], None], strict=True):
-        state = kept.checkpoints.read(before)
-        again.history.stopped = None
-        again.state = state
-        if after is not None:
-            next(again.chunks(longest=1))
-            assert not list(different(again.state, kept.checkpoints.read(after))), before
+    again = make().trainer(data, **keys)
+    paths = sorted(folder.glob("*.json"))
+    assert len(paths) == iterations
+    for before, after in itertools.pairwise(paths):
+        again.state = kept.checkpoints.read(before)
+        next(again.chunks(longest=1))
+        assert not list(different(again.state, kept.checkpoints.read(after))), before
+
+
+@pytest.fixture
+def _not_synced(monkeypatch):
+    """Writes that wait for no disk, where nothing is killed."""
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
+
+
+@pytest.mark.usefixtures("_not_synced")
+@pytest.mark.parametrize("rule", sorted(shipped_rules()))
+def test_going_on_from_every_iteration_gives_the_same_bits(tmp_path, rule):
+    check_each_step(lambda: busy(rule), tmp_path, 200)
+
+
+@pytest.mark.usefixtures("_not_synced")
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"accumulate": 2},
+        {"drop_last": True},
+        {"batch_size": None},
+        {"batch_size": None, "shuffle": False},
+        {"dtype": "float32"},
+        {"max_seconds": 3600.0},
+        {"gradient_clipping": {"type": "value", "limit": 0.1}},
+        {"gradient_clipping": {"type": "norm", "limit": 0.1}},
+        {"optimizer": {"type": "nadam", "learning_rate": ONE_CYCLE}},
+        {"validation_data": DATA},
+        {"early_stopping": {"monitor": "loss", "patience": 1000, "restore_best": False}},
+        {"validation": None, "metrics": {}, "early_stopping": None},
+    ],
+    ids=lambda keys: ",".join(keys),
+)
+def test_so_does_going_on_with_other_settings(tmp_path, keys):
+    dtype = keys.get("dtype", "float64")
+    check_each_step(lambda: busy(dtype=dtype), tmp_path, 40, **{k: v for k, v in keys.items() if k != "dtype"})
+
+
+@pytest.mark.usefixtures("_not_synced")
+@pytest.mark.parametrize(
+    "bound", ["graphengine.training.checkpoint.EXTERNAL_FROM", "graphengine.training.history.CAPACITY"]
+)
+def test_so_does_going_on_from_tensors_and_with_a_long_history(tmp_path, monkeypatch, bound):
+    monkeypatch.setattr(bound, 8)
+    check_each_step(busy, tmp_path, 40)
+
+
+@pytest.mark.usefixtures("_not_synced")
+@pytest.mark.parametrize("keys", [{}, {"accumulate": 2}, {"shuffle": False, "drop_last": True}])
+def test_so_does_going_on_with_data_on_disk(tmp_path, keys):
+    long = {"x": np.linspace(0.2, 2, 41), "y": np.linspace(0.2, 2, 41) * 3 + 1}
+    for name, array in long.items():
+        np.save(tmp_path / f"{name}.npy", array)
+    source = {"stored": {"type": "npy", "paths": {name: f"{name}.npy" for name in long}}}
+
+    def stored():
+        return busy(path=tmp_path / "m.json", data=source, limits=Limits(data_bytes=2048))
+
+    assert stored().trainer("stored").batches.is_stored
+    check_each_step(stored, tmp_path / "folder", 40, "stored", **keys)
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
@@ -357,6 +421,15 @@ def test_resume_check_finds_no_difference():
     assert told == {"model": "linreg_single_sample", "interrupted_after": [3, 7], "different": {}}
     assert "the same to the last bit" in cli("resume-check", "linreg", "--iterations", "4").stdout
     assert cli_json("resume-check", "misra1a", code=2)["errors"][0]["code"] == "GE602"
+
+
+TRAININGS = {path.stem: orjson.loads(path.read_bytes()).get("training") for path in SHIPPED}
+UPDATED = [name for name, section in TRAININGS.items() if section and section["optimizer"]["type"] not in SOLVERS]
+
+
+@pytest.mark.parametrize("name", UPDATED)
+def test_each_shipped_model_that_an_update_rule_trains_passes(name):
+    assert cli_json("resume-check", name, "--at", "3", "--iterations", "6")["different"] == {}
 
 
 def test_resume_check_finds_a_difference(monkeypatch):
