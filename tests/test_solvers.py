@@ -80,6 +80,30 @@ def test_a_line_with_an_intercept_has_the_statistics_of_the_textbook():
     assert fit.standard_errors["a"] == pytest.approx(deviation * np.sqrt(covariance[1, 1]), rel=1e-12)
 
 
+GROUPS = np.repeat(np.eye(3), [5, 7, 8], axis=0)
+
+
+@pytest.mark.parametrize(("columns", "centred"), [((), False), (GROUPS, True), (GROUPS[:, :2], False)])
+def test_a_linear_regression_has_the_statistics_of_its_normal_equations(columns, centred):
+    """R2 is about the mean where the columns can give a constant, be it as the sum of indicators of groups."""
+    random = np.random.default_rng(1)
+    x = np.column_stack([random.normal(size=(20, 2)), *np.transpose(columns)])
+    y = 3 + x.sum(axis=1) + random.normal(size=20)
+    nodes = {"p": ("matmul", ["x", "w"]), "e": ("sub", ["p", "y"]), "s": ("square", ["e"]), "loss": ("mean", ["s"])}
+    width = x.shape[1]
+    model = make(nodes, inputs={"x": ["N", width], "y": ["N"]}, parameters={"w": [0.0] * width})
+    fit = model.fit({"x": x, "y": y}, residual="e")
+    inverse = np.linalg.inv(x.T @ x)
+    weights = inverse @ x.T @ y
+    errors = y - x @ weights
+    variance = errors @ errors / (20 - width)
+    np.testing.assert_allclose(fit.parameters["w"], weights, rtol=1e-11)
+    np.testing.assert_allclose(fit.standard_errors["w"], np.sqrt(variance * np.diag(inverse)), rtol=1e-11)
+    assert fit.residual_sum_of_squares == pytest.approx(errors @ errors, rel=1e-12)
+    assert fit.r2_is_centred == centred
+    assert fit.r2 == pytest.approx(1 - errors @ errors / np.sum((y - centred * y.mean()) ** 2), rel=1e-12)
+
+
 def test_parameters_that_are_matrices_are_fitted_as_numpy_solves_them():
     random = np.random.default_rng(0)
     x, y = random.normal(size=(20, 3)), random.normal(size=(20, 2))
