@@ -141,6 +141,9 @@ def test_an_index_that_occurs_twice_adds_twice():
             "constant_values are for mode 'constant', not 'edge'",
         ),
         ({"z": ("unpad", ["a"], {"pad_width": [[1, 1]], "mode": "edge"})}, {"a": [2]}, "too wide for shape (2,)"),
+        ({"z": ("concat_part", ["a", "b"], {"index": 1})}, {"a": [2], "b": [2]}, "no part number 1 of shapes (2,)"),
+        ({"z": ("concat_part", ["a", "b"], {"index": 0})}, {"a": [3], "b": [2]}, "shape (3,) has no part number 0"),
+        ({"z": ("untile", ["a"], {"reps": [2]})}, {"a": [3]}, "shape (3,) has no (2,) tiles"),
         ({"z": ("tile", ["a"], {"reps": [-1]})}, {"a": [2]}, "greater than or equal to 0"),
     ],
 )
@@ -157,6 +160,7 @@ def test_sizes_that_are_sums_of_symbols_are_known_when_the_plan_is_made():
         "loss": ("sum", ["sq"]),
     }
     graph = model(nodes, {"loss": "loss"}, inputs={"a": ["N"], "b": ["M"]})
+    assert "opaque_backward" not in [node.op for node in graph.gradient(wrt=["a", "b"]).nodes]
     a, b = np.array([1.0, 2.0]), np.array([3.0, 4.0, 5.0])
     for _ in range(3):
         run = graph.forward(a=a, b=b)

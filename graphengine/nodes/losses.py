@@ -13,7 +13,7 @@ import numpy as np
 from graphengine.inference import elementwise, floating
 from graphengine.node import Node
 from graphengine.nodes.activations import LogSoftmax, Sigmoid, Softmax
-from graphengine.nodes.selection import OneHot
+from graphengine.nodes.selection import OneHot, ScatterAdd
 from graphengine.registry import register
 from graphengine.shapes import ArrayType, shape_text
 
@@ -267,7 +267,7 @@ def likelihood(node, log_probabilities, targets, weights):
     if not is_index(targets):
         shares = class_shares(node, log_probabilities, targets, weights)
         return reduced(-np.sum(np.where(shares == 0, 0, shares * log_probabilities), axis=-1), node.reduction)
-    classes = targets if node.ignore_index is None else np.where(targets == node.ignore_index, 0, targets)
+    classes = counting_classes(node, targets)
     chosen = np.take_along_axis(log_probabilities, np.expand_dims(classes, -1), axis=-1)
     losses = -np.reshape(chosen, targets.shape)
     if counts_alike(node, targets, weights):
@@ -278,12 +278,27 @@ def likelihood(node, log_probabilities, targets, weights):
     return np.sum(losses) / np.sum(counts) if node.reduction == "mean" else reduced(losses, node.reduction)
 
 
+def counting_classes(node, targets):
+    """The class of each sample, any for those that do not count."""
+    return targets if node.ignore_index is None else np.where(targets == node.ignore_index, 0, targets)
+
+
 def class_shares(node, x, targets, weights):
     """What each class counts in each sample, in the shape of x."""
-    shares = OneHot(depth=x.shape[-1], dtype=x.dtype.name)(targets) if is_index(targets) else targets
+    shares = of_one_class(x, counting_classes(node, targets)) if is_index(targets) else targets
     if node.ignore_index is not None:
         shares = np.where(np.expand_dims(targets == node.ignore_index, -1), 0, shares)
     return shares if weights is None else shares * weights
+
+
+def of_one_class(x, classes):
+    """1 for the class of each sample and 0 for the others, in the shape and dtype of x."""
+    depth = x.shape[-1]
+    if isinstance(depth, int):
+        return OneHot(depth=depth, dtype=x.dtype.name)(classes)
+    indices = np.expand_dims(classes, -1)
+    ones = np.ones_like(np.take_along_axis(x, indices, axis=-1))
+    return ScatterAdd(axis=-1)(np.zeros_like(x), indices, ones)
 
 
 def per_sample(node, grad, shares, targets, weights):

@@ -14,6 +14,7 @@ from pydantic import Field
 
 from graphengine.node import Node
 from graphengine.nodes.constants import NON_FINITE
+from graphengine.nodes.shaping import quotient
 from graphengine.registry import register
 from graphengine.shapes import ArrayType, product, shape_text
 
@@ -81,9 +82,10 @@ class Fold(Node):
     def infer(self, x):
         size = math.prod(self.kernel_size)
         count = math.prod(patch_counts(self, self.kernel_size, ArrayType((1, 1, *self.output_size), x.dtype)))
-        if len(x.shape) != 3 or x.shape[2] != count or not isinstance(x.shape[1], int) or x.shape[1] % size:
+        channels = quotient(x.shape[1], size) if len(x.shape) == 3 and x.shape[1] is not None else None
+        if channels is None or x.shape[2] != count:
             raise ValueError(f"patches must have shape (N, C * {size}, {count}), not {shape_text(x.shape)}")
-        return ArrayType((x.shape[0], x.shape[1] // size, *self.output_size), x.dtype)
+        return ArrayType((x.shape[0], channels, *self.output_size), x.dtype)
 
     def forward(self, x):
         shape = (len(x), x.shape[1] // math.prod(self.kernel_size), *self.output_size)

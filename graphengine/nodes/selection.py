@@ -5,7 +5,6 @@ Selecting and adding are each other's gradients: what `slice`, `gather` and `tak
 the end.
 """
 
-import itertools
 import math
 from typing import Annotated
 
@@ -208,9 +207,30 @@ class Concat(Node):
         return np.concatenate((x, *xs), axis=self.axis)
 
     def backward(self, grad, x, xs):
-        sizes = [each.shape[self.axis] for each in (x, *xs)]
-        ends = zip(sizes, itertools.accumulate(sizes), strict=True)
-        return tuple(Slice(start=end - size, stop=end, axis=self.axis)(grad) for size, end in ends)
+        parts = range(1 + len(xs))
+        return tuple(ConcatPart(index=index, axis=self.axis)(grad, x, *xs) for index in parts)
+
+
+@register("concat_part")
+class ConcatPart(Node):
+    """The part of x where `concat` along the axis puts its input number `index`; of the inputs xs only sizes count."""
+
+    index: Annotated[int, Field(ge=0)]
+    axis: int = 0
+
+    def infer(self, x, *xs):
+        if self.index >= len(xs) or not agree(x.shape, Concat(axis=self.axis).infer(*xs).shape):
+            shapes = ", ".join(shape_text(each.shape) for each in xs)
+            raise ValueError(f"shape {shape_text(x.shape)} has no part number {self.index} of shapes {shapes}")
+        return ArrayType(xs[self.index].shape, x.dtype)
+
+    def forward(self, x, *xs):
+        sizes = [each.shape[self.axis] for each in xs[: self.index + 1]]
+        return Slice(start=sum(sizes[:-1]), stop=sum(sizes), axis=self.axis)(x)
+
+    def backward(self, grad, xs):
+        parts = (grad if place == self.index else np.zeros_like(x) for place, x in enumerate(xs))
+        return Concat(axis=self.axis)(*parts), *(None for _ in xs)
 
 
 @register("stack", numpy=np.stack)

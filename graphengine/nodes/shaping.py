@@ -228,9 +228,28 @@ class Tile(Node):
         return np.tile(x, self.reps)
 
     def backward(self, grad, x):
-        pairs = list(zip(*tiles(self, x.shape), strict=True))
-        copies = np.reshape(grad, tuple(size for pair in pairs for size in pair))
-        return np.reshape(np.sum(copies, axis=tuple(range(0, 2 * len(pairs), 2))), x.shape)
+        reps, _ = tiles(self, x.shape)
+        return np.reshape(Untile(reps=reps)(grad), x.shape) if all(reps) else np.zeros_like(x)
+
+
+@register("untile")
+class Untile(Node):
+    """Sum of the tiles of x, of which there are `reps` along each axis: the gradient of `tile`."""
+
+    reps: tuple[Annotated[int, Field(ge=1)], ...]
+
+    def infer(self, x):
+        pairs = list(zip(x.shape, self.reps, strict=False))
+        if not len(self.reps) == len(x.shape) or any(isinstance(size, int) and size % rep for size, rep in pairs):
+            raise ValueError(f"shape {shape_text(x.shape)} has no {shape_text(self.reps)} tiles")
+        return ArrayType(tuple(size and quotient(size, rep) for size, rep in pairs), floating(x))
+
+    def forward(self, x):
+        copies = [part for size, rep in zip(x.shape, self.reps, strict=True) for part in (rep, size // rep)]
+        return np.sum(np.reshape(x, tuple(copies)), axis=tuple(range(0, len(copies), 2)))
+
+    def backward(self, grad):
+        return np.tile(grad, self.reps)
 
 
 @register("cast")

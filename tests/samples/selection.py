@@ -143,6 +143,14 @@ TABLE = {
     "scatter_add": Samples(adding(ALONG, np.take_along_axis), place_by_place(np.take_along_axis)),
     "one_hot": Samples(HOT, lambda targets, depth: np.eye(depth)[targets]),
     "concat": Samples(several(CONCATENATED), concat, known_sizes=False),
+    "concat_part": Samples(
+        [
+            ({"index": index, **attributes}, (values(np.shape(concat(*arrays, **attributes))), *arrays))
+            for attributes, arrays in several(CONCATENATED)
+            for index in range(len(arrays))
+        ],
+        lambda x, *xs, index, axis: split(x, tuple(np.cumsum([each.shape[axis] for each in xs])[:-1]), axis)[index],
+    ),
     "stack": Samples(several(STACKED), lambda *xs, axis: np.moveaxis(np.array(xs), 0, axis)),
     "split": Samples([*SPLIT, *CUT], split, known_sizes=False),
 }

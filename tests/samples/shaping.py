@@ -72,6 +72,15 @@ def by_axis(x, axis, named, other):
     return tuple(named if number in axes else other for number in range(x.ndim))
 
 
+def untile(x, reps):
+    """Tile after tile added up."""
+    sizes = [size // rep for size, rep in zip(x.shape, reps, strict=True)]
+    total = np.zeros(sizes)
+    for corner in np.ndindex(reps):
+        total += x[tuple(slice(at * size, (at + 1) * size) for at, size in zip(corner, sizes, strict=True))]
+    return total
+
+
 def tile(x, reps):
     """Copies put together, one axis after the other."""
     x = x[(None,) * max(0, len(reps) - x.ndim)]
@@ -124,6 +133,19 @@ TABLE = {
             ]
         ),
         tile,
+    ),
+    "untile": Samples(
+        shaped(
+            [
+                ({"reps": [2]}, (4,)),
+                ({"reps": [3, 1, 2]}, (3, 1, 4)),
+                ({"reps": [2, 3]}, (0, 3)),
+                ({"reps": []}, ()),
+                ({"reps": [1, 3]}, (2, 9)),
+            ]
+        ),
+        untile,
+        known_sizes=False,
     ),
     "cast": Samples(shaped([({"dtype": "float64"}, shape) for shape in SHAPES]), lambda x, dtype: x, analytic=False),
     "zeros_like": Samples(unary(), lambda x: 0 * x),
