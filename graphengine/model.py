@@ -71,7 +71,8 @@ class Model(Pictured):
         self.graph, problems = sound_graph(document, limits, gaps)
         self.values: dict[str, Any] = {}
         self._trainer: Trainer | Solver | None = None
-        self._declared = Declaration(document, self.graph, path.parent if path else None, update_rule, limits)
+        folder = path.parent if path else None
+        self._declared = Declaration(document, self.graph, folder, update_rule, limits, source)
         problems += self._declared.problems(gaps)
         if all(problem.code != "GE133" for problem in problems):  # no memory is taken for what is too large
             problems += self._initialize()
@@ -90,7 +91,9 @@ class Model(Pictured):
     ) -> Model:
         """A model from the content of a model file as Python objects; `path` says where its data lies."""
         with collector.paused():
-            document, source = parse_model(as_json(content), str(path) if path else None, limits, salvage=True)
+            document, source = parse_model(
+                as_json(content), str(path) if path else None, limits, salvage=True, is_written=False
+            )
             return cls(document, source, Path(path) if path else None, update_rule, limits)
 
     def __repr__(self) -> str:

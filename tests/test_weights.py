@@ -161,7 +161,7 @@ def changed(tmp_path, **keys):
     with pytest.raises(ge.errors.InvalidModelError) as caught:
         ge.load(write(tmp_path / "m.json", content))
     (problem,) = caught.value.problems
-    assert problem.pointer == "/parameters/w/value"
+    assert problem.pointer.startswith("/parameters/w/value")
     assert problem.line
     return problem
 

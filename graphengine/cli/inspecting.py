@@ -40,14 +40,15 @@ class ShowFormat(StrEnum):
 
 def validate(
     files: Annotated[list[str], typer.Argument(metavar="FILE...", help="Model files.")],
+    data: Annotated[bool, typer.Option("--data", help="Read the data that they declare, too.")] = False,
     output_format: OutputFormat = Format.text,
     plugins: Plugins = None,
 ) -> None:
-    """Check model files and tell all their errors."""
+    """Check model files and tell all their errors; without --data, files of data need not be there."""
     load_plugins(plugins)
     found: list[Problem] = []
     for file in files:
-        summary, problems = _checked(file)
+        summary, problems = _checked(file, with_data=data)
         found += problems
         if output_format is Format.text:
             print_problems(problems)
@@ -59,12 +60,19 @@ def validate(
         raise typer.Exit(BAD_INPUT)
 
 
-def _checked(file: str) -> tuple[str, tuple[Problem, ...]]:
-    """What a file's graph is, in words, and what is wrong with it."""
+def _checked(file: str, *, with_data: bool) -> tuple[str, list[Problem]]:
+    """What a file's graph is, in words, and what is wrong with it and with its data."""
     try:
-        return open_model(file).graph.summary, ()
+        model = open_model(file)
     except GraphEngineError as error:
-        return "", error.located(file=file).problems
+        return "", list(error.located(file=file).problems)
+    problems: list[Problem] = []
+    for name in model.document.data if with_data else ():
+        try:
+            model.load_data(name)
+        except GraphEngineError as error:
+            problems += error.problems
+    return model.graph.summary, problems
 
 
 def show(

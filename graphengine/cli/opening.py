@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from graphengine.cli.limiting import current_limits
 from graphengine.cli.plugins import load_plugins
 from graphengine.cli.values import apply_settings
-from graphengine.errors import GraphEngineError, InputError, UsageError, did_you_mean
+from graphengine.errors import InputError, UsageError, did_you_mean
 
 if TYPE_CHECKING:
     from graphengine.model import Model
@@ -66,15 +65,7 @@ def open_changed(
     limits = current_limits()
     content = parse_json(read_bytes(path, limits), str(path), limits)
     inputs = apply_settings(content, settings)
-    try:
-        return Model.from_dict(content, path, update_rule=update_rule, limits=limits), inputs
-    except GraphEngineError as error:
-        # the positions are those in the changed text, which nobody has seen
-        error.problems = tuple(
-            replace(problem, line=None, column=None) if problem.file == str(path) else problem
-            for problem in error.problems
-        )
-        raise
+    return Model.from_dict(content, path, update_rule=update_rule, limits=limits), inputs
 
 
 def decoded(model: Model, values: Mapping[str, Any]) -> dict[str, Any]:

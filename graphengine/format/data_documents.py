@@ -6,7 +6,7 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Field
 
-from graphengine.format.fields import Document, Identifier, Values
+from graphengine.format.fields import Document, FilePath, Identifier, Values
 
 
 class InlineData(Document):
@@ -20,7 +20,7 @@ class CsvData(Document):
     """A CSV file with a header; `columns` maps inputs to column names (default: the same names)."""
 
     type: Literal["csv"]
-    path: str
+    path: FilePath
     columns: dict[Identifier, str | list[str]] | None = None
 
 
@@ -28,7 +28,7 @@ class NpzData(Document):
     """A NumPy .npz archive; `arrays` maps inputs to array names (default: the same names)."""
 
     type: Literal["npz"]
-    path: str
+    path: FilePath
     arrays: dict[Identifier, str] | None = None
 
 
@@ -36,14 +36,14 @@ class NpyData(Document):
     """NumPy .npy files, one for each input."""
 
     type: Literal["npy"]
-    paths: dict[Identifier, str]
+    paths: dict[Identifier, FilePath]
 
 
 class JsonlData(Document):
     """A file with one JSON object a line; `keys` maps inputs to keys (default: the same names)."""
 
     type: Literal["jsonl"]
-    path: str
+    path: FilePath
     keys: dict[Identifier, str] | None = None
 
 
@@ -51,7 +51,7 @@ class ColumnarData(Document):
     """A Parquet or Arrow file; `columns` maps inputs to column names (default: the same names)."""
 
     type: Literal["parquet", "arrow"]
-    path: str
+    path: FilePath
     columns: dict[Identifier, str | list[str]] | None = None
 
 

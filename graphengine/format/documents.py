@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, NotRequired, TypeAlias
 
-from pydantic import ConfigDict, Field, with_config
+from pydantic import ConfigDict, Discriminator, Field, Tag, with_config
 from typing_extensions import TypedDict
 
 from graphengine.format.data_documents import DataDocument
 from graphengine.format.fields import (
     STRICT,
     Document,
+    FilePath,
     Float,
     Identifier,
     NonNegative,
@@ -101,12 +102,18 @@ Initializer: TypeAlias = Annotated[
 class ExternalValue(Document):
     """A value stored in a safetensors file beside the model."""
 
-    file: str
+    file: FilePath
     tensor: str
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 
-StoredValue: TypeAlias = Annotated[ExternalValue | Values, Field(union_mode="left_to_right")]
+def _kind_of_value(value: Any) -> str:
+    return "external" if isinstance(value, (dict, ExternalValue)) else "inline"
+
+
+StoredValue: TypeAlias = Annotated[
+    Annotated[ExternalValue, Tag("external")] | Annotated[Values, Tag("inline")], Discriminator(_kind_of_value)
+]
 
 
 class ParameterDocument(Document):

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
+from graphengine.format.paths import NOT_PLAIN, is_plain
 from graphengine.shapes import SIZE_PATTERN, canonical_size
 
 STRICT = ConfigDict(extra="forbid", strict=True, frozen=True, defer_build=True)
@@ -27,6 +28,14 @@ def exact_number(value: Any) -> Any:
 
 EXACT = BeforeValidator(exact_number)
 
+
+def plain_path(name: str) -> str:
+    """A path as it is, unless it does not lead to a file in the folder of the model, or below."""
+    if not is_plain(name):
+        raise PydanticCustomError("path", NOT_PLAIN)
+    return name
+
+
 IDENTIFIER = r"^[^\W\d][\w.\-/]*$"
 Identifier: TypeAlias = Annotated[str, Field(pattern=IDENTIFIER, max_length=200)]
 Reference: TypeAlias = Annotated[str, Field(pattern=r"^[^\W\d][\w.\-/]*(:[^\W\d]\w*)?$", max_length=400)]
@@ -43,6 +52,7 @@ Number: TypeAlias = Annotated[
     Field(union_mode="left_to_right"),
     PlainSerializer(lambda value: encode_number(value)),
 ]
+FilePath: TypeAlias = Annotated[str, AfterValidator(plain_path)]
 PositiveInt: TypeAlias = Annotated[int, Field(ge=1)]
 Fraction: TypeAlias = Annotated[float, Field(ge=0, le=1), EXACT]
 NonNegative: TypeAlias = Annotated[float, Field(ge=0), EXACT]

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 from typing_extensions import is_typeddict
 
 from graphengine.errors import MOST_TOLD, Problem, did_you_mean, nearest
+from graphengine.format.paths import HOW_TO_WRITE
 from graphengine.format.positions import keys_of, make_pointer, value_at
 from graphengine.format.salvage import Place
 
@@ -105,6 +106,8 @@ def _problem(detail: Any, path: Place) -> Problem:
         )
     if kind == "inexact":
         return Problem("GE125", f"{detail['msg']}, such as {shown(got)}", None, pointer)
+    if kind == "path":
+        return Problem("GE504", f"path {shown(got)} {detail['msg']}", HOW_TO_WRITE, pointer)
     if kind == "string_pattern_mismatch":
         return Problem("GE112", _pattern_message(path, got), None, pointer)
     message = detail["msg"].replace("Input should be", "must be").replace("Value error, ", "")
@@ -112,6 +115,8 @@ def _problem(detail: Any, path: Place) -> Problem:
 
 
 def _pattern_message(path: Place, got: Any) -> str:
+    if path[-1] == "sha256":
+        return f"a sha256 is 64 hexadecimal digits, not {shown(got)}"
     if "shape" in path:
         return f'a size is an integer, a symbol such as "N" or a product such as "2*N", not {shown(got)}'
     return f"{shown(got)} is not a name: letters, digits and _ . - /, a letter or _ first"

@@ -12,7 +12,7 @@ import re
 import stat
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import IO, Any, TypeAlias
+from typing import IO, Any, Final, TypeAlias
 
 from graphengine.errors import DataError
 
@@ -23,6 +23,9 @@ _WITHIN = os.open in os.supports_dir_fd and hasattr(os, "O_NOFOLLOW")
 _FOLDER = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_CLOEXEC", 0)
 _FILE = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0)
+
+NOT_PLAIN: Final = "is not a plain relative path inside the model's folder"
+HOW_TO_WRITE = 'write it like "data/train.csv"'
 
 
 @dataclass(frozen=True)
@@ -59,12 +62,16 @@ def confined(folder: Path, name: str) -> ConfinedFile:
     DataError
         GE504 if the path is not plain and relative, or leaves the folder.
     """
-    parts = PurePosixPath(name).parts
-    plain = name and re.fullmatch(r"[^\x00-\x1f\x7f\\:]+", name) and not name.startswith(("/", "~"))
-    if not plain or ".." in parts or not parts:
-        message = f"path {name!r} is not a plain relative path inside the model's folder"
-        raise DataError(message, code="GE504", hint='write it like "data/train.csv"')
+    if not is_plain(name):
+        raise DataError(f"path {name!r} {NOT_PLAIN}", code="GE504", hint=HOW_TO_WRITE)
     return ConfinedFile(folder, name)
+
+
+def is_plain(name: str) -> bool:
+    """Whether a path is relative, in the same spelling on all systems, and leaves its folder nowhere."""
+    parts = PurePosixPath(name).parts
+    letters = re.fullmatch(r"[^\x00-\x1f\x7f\\:]+", name)
+    return bool(letters and parts) and not name.startswith(("/", "~")) and ".." not in parts
 
 
 def _opened(folder: Path, name: str) -> int:

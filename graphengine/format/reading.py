@@ -30,11 +30,11 @@ class Source:
     """The text of a file, kept to give findings their line and column.
 
     `problems` are what is wrong with its form; they are told with what is wrong with the rest, of which `gaps` say what
-    is not known because of them.
+    is not known because of them. A text that nobody has seen (not `is_written`) has an order, but no lines to tell.
     """
 
-    def __init__(self, data: bytes, name: str | None = None) -> None:
-        self.data, self.name = data, name
+    def __init__(self, data: bytes, name: str | None = None, *, is_written: bool = True) -> None:
+        self.data, self.name, self.is_written = data, name, is_written
         self.problems: list[Problem] = []
         self.gaps = Gaps()
 
@@ -53,10 +53,17 @@ class Source:
             for line, column in [positions.get(problem.pointer or "", (1, 1))]
         ]
         placed.sort(key=lambda problem: (problem.file != self.name, problem.line, problem.column))
+        if not self.is_written:
+            placed = [replace(each, line=None, column=None) if each.file == self.name else each for each in placed]
         if len(placed) > MOST_TOLD:
             message = f"only the first {MOST_TOLD} problems are told; the file has at least {len(placed)}"
             placed[MOST_TOLD:] = [Problem("GE140", message, file=self.name)]
         return InvalidModelError(placed)
+
+    def place(self, pointer: str) -> dict[str, Any]:
+        """Where a pointer leads, as keys of a problem."""
+        line, column = find_positions(self.text, [pointer])[pointer] if self.is_written else (None, None)
+        return {"pointer": pointer, "file": self.name, "line": line, "column": column}
 
     @property
     def text(self) -> str:
@@ -90,19 +97,20 @@ def read_bytes(path: str | Path, limits: Limits = DEFAULT) -> bytes:
 
 
 def parse_model(
-    data: bytes, name: str | None = None, limits: Limits = DEFAULT, *, salvage: bool = False
+    data: bytes, name: str | None = None, limits: Limits = DEFAULT, *, salvage: bool = False, is_written: bool = True
 ) -> tuple[ModelDocument, Source]:
     """The document in the bytes of a model file; `name` stands for the file in messages.
 
     With `salvage`, problems of form are left in `source.problems`, to be told together with what is wrong with the
-    rest, and the document has only what is sound.
+    rest, and the document has only what is sound. Text that is not as a user has written it has no lines to tell.
 
     Raises
     ------
     InvalidModelError
         With all problems of form.
     """
-    return parse_document(data, ModelDocument, FORMAT, name, limits, salvage=salvage)
+    source = Source(data, name, is_written=is_written)
+    return parse_document(source, ModelDocument, FORMAT, limits, salvage=salvage), source
 
 
 def as_json(content: Any) -> bytes:
@@ -121,7 +129,8 @@ def as_json(content: Any) -> bytes:
 
 def parse_function(data: bytes, name: str | None = None, limits: Limits = DEFAULT) -> tuple[FunctionFile, Source]:
     """The document in the bytes of a function file, such as an update rule; raises as `parse_model`."""
-    return parse_document(data, FunctionFile, FUNCTION_FORMAT, name, limits)
+    source = Source(data, name)
+    return parse_document(source, FunctionFile, FUNCTION_FORMAT, limits), source
 
 
 @cache
@@ -133,18 +142,11 @@ def shipped_files(package: str, folder: str) -> dict[str, FunctionFile]:
 
 
 def parse_document(
-    data: bytes,
-    document: type[DocumentType],
-    expected: str,
-    name: str | None,
-    limits: Limits = DEFAULT,
-    *,
-    salvage: bool = False,
-) -> tuple[DocumentType, Source]:
-    """The document of one kind in the bytes of a file."""
+    source: Source, document: type[DocumentType], expected: str, limits: Limits = DEFAULT, *, salvage: bool = False
+) -> DocumentType:
+    """The document of one kind in a source."""
     with collector.paused():
-        raw, problems = read_json(data, name, limits)
-        source = Source(data, name)
+        raw, problems = read_json(source.data, source.name, limits)
         if problem := _format_problem(raw, expected):
             problems.append(problem)
         if problem and problem.code == "GE104":
@@ -153,7 +155,7 @@ def parse_document(
         _check_count(raw, source, limits)
         checked, error = _validated(document, _drained(raw))
         if error or problems:
-            raw = upgraded(read_json(data, name, limits)[0])  # the nodes are gone
+            raw = upgraded(read_json(source.data, source.name, limits)[0])  # the nodes are gone
         told = {problem.pointer for problem in problems}
         details = findings_of(error, raw, document) if error else ()
         found = [each for each in details if each.problem.pointer not in told]
@@ -166,7 +168,7 @@ def parse_document(
             checked, _ = _validated(document, raw)
         if checked is None:
             raise source.locate(())
-        return checked, source
+        return checked
 
 
 def _validated(document: type[DocumentType], raw: Any) -> tuple[DocumentType | None, ValidationError | None]:

@@ -6,7 +6,8 @@ wrong with them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 
 from graphengine.errors import (
+    DataError,
     GraphEngineError,
     InputError,
     InvalidModelError,
@@ -25,6 +27,8 @@ from graphengine.errors import (
 from graphengine.executor import Executor
 from graphengine.format.documents import FunctionFile, ModelDocument
 from graphengine.format.findings import problems_of
+from graphengine.format.positions import make_pointer
+from graphengine.format.reading import Source
 from graphengine.format.salvage import Gaps
 from graphengine.format.training_documents import TrainingDocument
 from graphengine.format.writing import fingerprint
@@ -60,6 +64,8 @@ class Declaration:
 
     Data lies in `folder` and takes as much memory as `limits` say; `update_rule` replaces the file's.
 
+    `source` is where the document is written, for the places of what is wrong with its data.
+
     Raises
     ------
     InvalidModelError
@@ -73,11 +79,13 @@ class Declaration:
         folder: Path | None = None,
         update_rule: RuleSource = None,
         limits: Limits = DEFAULT,
+        source: Source | None = None,
     ) -> None:
         self.document, self.graph, self.folder = document, graph, folder
         self._given_rule = None if update_rule is None else given_rule(update_rule)
         self._memory = Memory(limits.data_bytes)
         self._steps = CompiledSteps(graph)
+        self._source = source if document.data else None  # it is as large as the file
 
     def problems(self, gaps: Gaps) -> list[Problem]:
         """What is wrong with the training section that neither its form shows nor the `gaps` of the file hide."""
@@ -173,27 +181,43 @@ class Declaration:
         TrainingError
             If there is no such source.
         """
-        sources = self.document.data
-        if name is None and len(sources) == 1:
-            name = next(iter(sources))
+        name, sources = self._source_name(name), self.document.data
         if name is None or name not in sources:
             hint = did_you_mean(name, sources, "data sources") if name else "name one of: " + ", ".join(sources)
             what = f"has no data source '{name}'" if name else "does not say which data to use"
             raise TrainingError(f"model '{self.graph.name}' {what}", hint=hint if sources else "pass data={...}")
-        return load_data(sources[name], self.graph, self.folder, self._memory)
+        with self._placed(name):
+            return load_data(sources[name], self.graph, self.folder, self._memory)
+
+    def _source_name(self, name: str | None) -> str | None:
+        """The name of a data source; that of the only one, where none is said."""
+        return next(iter(self.document.data)) if name is None and len(self.document.data) == 1 else name
+
+    @contextmanager
+    def _placed(self, name: str | None) -> Iterator[None]:
+        """What is wrong with a data source of the file is told with its place in the file."""
+        try:
+            yield
+        except (DataError, InputError) as error:
+            if name is not None:
+                pointer = make_pointer(("data", name))
+                error.located(**(self._source.place(pointer) if self._source else {"pointer": pointer}))
+            raise
 
     def _data(self, data: Any, training: TrainingDocument, graph: Graph | None = None) -> Arrays:
         """What to train on: a named source or what a caller hands over, finite where the loss needs it."""
         data, graph = training.data if data is None else data, graph or self.graph
         named = data is None or isinstance(data, str)
-        arrays = self.source(data) if named else given_data(data, graph)
+        name = self._source_name(data) if named else None
+        arrays = self.source(name) if named else given_data(data, graph)
         needed = Executor(graph).inputs_of([graph.value_name(training.loss)])
-        for name in needed:
-            if name not in arrays:
-                table = None if named or isinstance(data, Mapping) else type(data).__name__
-                has = f"the {table} has no column" if table else "the data has no values"
-                raise InputError(f"{has} for input '{name}'", code="GE401")
-        require_finite({name: arrays[name] for name in needed})
+        with self._placed(name):
+            for each in needed:
+                if each not in arrays:
+                    table = None if named or isinstance(data, Mapping) else type(data).__name__
+                    has = f"the {table} has no column" if table else "the data has no values"
+                    raise InputError(f"{has} for input '{each}'", code="GE401")
+            require_finite({each: arrays[each] for each in needed})
         return arrays
 
     # ------------------------------------------------------------ trainings

@@ -16,7 +16,7 @@ def cases() -> Iterator[Case]:
     for family in (unknown_keys, missing_keys, wrong_types, out_of_range, misspelt, references, ops, arity):
         for name, document in family():
             yield f"{family.__name__}-{name}", text_of(document)
-    for family in (attributes, shapes, values, loss, identifiers, cycles, functions):
+    for family in (attributes, shapes, values, loss, identifiers, cycles, functions, paths):
         for name, document in family():
             yield f"{family.__name__}-{name}", text_of(document)
 
@@ -359,6 +359,25 @@ def loss() -> Iterator[tuple[str, Any]]:
         yield name, changed(LINREG, ("training", "loss"), Mark("GE303", name))
     counted = changed(LINREG, ("nodes",), [*LINREG["nodes"], {"id": "n", "op": "size", "inputs": ["x"]}])
     yield "integer", changed(counted, ("training", "loss"), Mark("GE303", "n"))
+
+
+PATHS = ["../data.csv", "/data.csv", "a/../data.csv", "data\\a.csv", "C:/data.csv", "C:data.csv", "~/data.csv", "", "."]
+PATHS += ["..", "data.csv\0", "a\nb.csv", "http://localhost/data.csv", "file:///data.csv", "//host/data.csv"]
+
+
+def paths() -> Iterator[tuple[str, Any]]:
+    """Paths that do not stay in the folder of the file, or are not spelt alike on all systems."""
+    for index, path in enumerate(PATHS):
+        yield f"csv-{index}", changed(LINREG, ("data", "train", "path"), Mark("GE504", path))
+    wrong = Mark("GE504", "../w")
+    yield "npz", changed(LINREG, ("data", "packed", "path"), wrong)
+    yield "npy", changed(LINREG, ("data", "each"), {"type": "npy", "paths": {"x": "x.npy", "y": wrong, "z": wrong}})
+    value = {"file": wrong, "tensor": "theta", "sha256": "0" * 64}
+    yield "tensors", changed(LINREG, ("parameters", "theta", "value"), value)
+    yield "tensors-hash", changed(LINREG, ("parameters", "theta", "value"), {
+        "file": "w.safetensors", "tensor": "theta", "sha256": Mark("GE112", "0" * 63)})  # fmt: skip
+    yield "tensors-key", changed(LINREG, ("parameters", "theta", "value"), {
+        "file": "w.safetensors", "tenser": Mark("GE110", "theta"), "sha256": "0" * 64})  # fmt: skip
 
 
 def identifiers() -> Iterator[tuple[str, Any]]:
