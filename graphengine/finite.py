@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from graphengine.errors import Problem
+from graphengine.errors import ExecutionError, Problem
 from graphengine.graph import Graph, GraphNode
 from graphengine.values import all_finite
 
@@ -24,9 +24,20 @@ class NonFinite(NamedTuple):
     """What it is, in which row, and from which inputs: -inf in row 3, from x = 0."""
     node: str | None
 
-    def as_problem(self) -> Problem:
-        """The finding, with its code."""
-        return Problem("GE413", f"{self.what} is the first value that is not finite: {self.how}", node=self.node)
+
+def require_all_finite(graph: Graph, values: Mapping[str, Any]) -> None:
+    """Look at all values of an evaluation for one that is NaN or infinite; one that is None was not computed.
+
+    Raises
+    ------
+    ExecutionError
+        GE413, naming the first node that gave such a number, its row, and the inputs it computed it from.
+    """
+    found = first_non_finite(graph, values)
+    if found:
+        raise ExecutionError(
+            [Problem("GE413", f"{found.what} is the first value that is not finite: {found.how}", node=found.node)]
+        )
 
 
 def first_non_finite(graph: Graph, values: Mapping[str, Any]) -> NonFinite | None:

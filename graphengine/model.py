@@ -12,17 +12,15 @@ import numpy as np
 
 from graphengine import collector
 from graphengine.autodiff import gradient
-from graphengine.binding import as_inputs, bind_sizes, by_input, require_inputs
+from graphengine.binding import as_inputs, bind_sizes, by_input
 from graphengine.compile.cache import PlanCache
 from graphengine.errors import (
     DataError,
-    InputError,
     InvalidModelError,
     Problem,
     UsageError,
-    did_you_mean,
 )
-from graphengine.executor import Executor, plan_failure
+from graphengine.executor import Executor
 from graphengine.format.documents import ExternalValue, ModelDocument
 from graphengine.format.files import write_bytes
 from graphengine.format.positions import make_pointer
@@ -35,7 +33,8 @@ from graphengine.limits import DEFAULT, Limits
 from graphengine.loading.budget import require_memory
 from graphengine.loading.building import sound_graph
 from graphengine.notebook import Pictured
-from graphengine.run import Parameters, Run, read_only
+from graphengine.prediction import predict
+from graphengine.run import Parameters, Run
 from graphengine.training import Fit, History, Iteration, Solver, Trainer
 from graphengine.training.data import Arrays
 from graphengine.training.declaration import Declaration, RuleSource, Saving
@@ -152,58 +151,25 @@ class Model(Pictured):
         /,
         *,
         outputs: Iterable[str] | None = None,
+        check_finite: bool = False,
         **named: Any,
     ) -> dict[str, Any]:
         """The asked outputs by public name; only what they depend on runs, and only those inputs are needed.
 
-        Inputs are given as for `forward`. Without `outputs`, all outputs that can be computed from them.
+        Inputs are given as for `forward`. Without `outputs`, all outputs that can be computed from them. With
+        `check_finite` each value on the way is looked at, which takes longer.
 
         Raises
         ------
         InputError
             If an input is missing, unknown, or not of the declared shape and dtype.
+        ExecutionError
+            If a node fails; GE413 for the first value that is NaN or infinite, with `check_finite`.
         UsageError
             GE402 if there is no such output.
         """
         given = as_inputs(self.graph, by_input(self.graph, inputs, named))
-        purpose = ("outputs", None if outputs is None else tuple(outputs))
-        plan = self.plans.find(purpose, given)
-        if plan is None:
-            targets = self._targets(purpose[1], given)
-            plan = self.plans.get(purpose, lambda: self._with_outputs(targets), given)
-        if plan:
-            try:
-                return {name: read_only(value) for name, value in plan.run({**self.values, **given}).items()}
-            except Exception as error:
-                targets = self._targets(purpose[1], given)
-                raise plan_failure(error, lambda: self._by_reference(targets, given)) from error
-        return self._by_reference(targets, given)
-
-    def _by_reference(self, targets: Mapping[str, str], given: Mapping[str, Any]) -> dict[str, Any]:
-        slots = self.executor.forward({**self.values, **given}, self.executor.forward_schedule(targets.values()))
-        return {name: read_only(slots[self.executor.slot_of[value]]) for name, value in targets.items()}
-
-    def _targets(self, outputs: Iterable[str] | None, given: Mapping[str, Any]) -> dict[str, str]:
-        """The values that the asked outputs stand for; all that can be computed if none are asked."""
-        asked = self._computable(given) if outputs is None else outputs
-        for name in asked:
-            if name not in self.graph.outputs:
-                hint = did_you_mean(name, self.graph.outputs, "outputs")
-                raise UsageError(f"model '{self.graph.name}' has no output '{name}'", code="GE402", hint=hint)
-        targets = {name: self.graph.outputs[name] for name in asked}
-        require_inputs(self.graph, given, self.executor.inputs_of(targets.values()))
-        return targets
-
-    def _with_outputs(self, outputs: Mapping[str, str]) -> Graph:
-        return self.graph.derive(self.graph.nodes, outputs, self.graph.types)
-
-    def _computable(self, given: Mapping[str, Any]) -> list[str]:
-        needs = {name: self.executor.inputs_of([value]) for name, value in self.graph.outputs.items()}
-        ready = [name for name, inputs in needs.items() if all(item in given for item in inputs)]
-        if not ready:
-            shown = "; ".join(f"'{name}' needs {', '.join(map(repr, inputs))}" for name, inputs in needs.items())
-            raise InputError(f"no output can be computed from the given inputs: {shown}", code="GE401")
-        return ready
+        return predict(self, given, None if outputs is None else tuple(outputs), check_finite=check_finite)
 
     def train(self, data: Any = None, **overrides: Any) -> History:
         """Train as the file's training section says, and return the history.

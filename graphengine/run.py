@@ -9,9 +9,9 @@ import numpy as np
 
 from graphengine.autodiff import check_differentiable, gradient
 from graphengine.binding import require_inputs
-from graphengine.errors import ExecutionError, InputError, UsageError, did_you_mean
+from graphengine.errors import InputError, UsageError, did_you_mean
 from graphengine.executor import Slots, plan_failure
-from graphengine.finite import first_non_finite
+from graphengine.finite import require_all_finite
 from graphengine.graph import Graph
 from graphengine.notebook import Pictured
 from graphengine.values import decode_array
@@ -126,9 +126,7 @@ class Run(Pictured):
             GE413, naming the first node that gave such a number, its row, and the inputs it computed it from.
         """
         slots, places = self._all_slots(), self._model.executor.slot_of
-        found = first_non_finite(self.graph, {name: slots[place] for name, place in places.items()})
-        if found:
-            raise ExecutionError([found.as_problem()])
+        require_all_finite(self.graph, {name: slots[place] for name, place in places.items()})
 
     def backward(
         self, of: str | None = None, wrt: str | Sequence[str] | None = None

@@ -203,6 +203,35 @@ def test_the_command_line_checks_an_evaluation(tmp_path):
     assert "GE413: node 'l' (log)" in cli("run", path, "--input", "x=[2, 1]", "--check-finite", code=1).stderr
 
 
+def test_a_prediction_is_checked_as_far_as_it_is_asked_for(tmp_path):
+    nodes = {"l": ("log", ["x"]), "s": ("sum", ["l"]), "d": ("add", ["x", "w"])}
+    content = document(
+        nodes, {"s": "s", "x": "l", "d": "d"}, inputs={"x": ["N"]},
+        parameters={"w": parameter([0.0]) | {"value": ["NaN"]}},
+    )  # fmt: skip
+    model = ge.Model.from_dict(content)
+    assert model.predict({"x": [1.0, 2.0]}, outputs=["s"], check_finite=True) == model.predict(
+        x=[1.0, 2.0], outputs=["s"]
+    )
+    with pytest.raises(ExecutionError, match=r"GE413: node 'l' \(log\) .*: -inf in row 2, from x = 0.0"):
+        model.predict({"x": [1.0, 0.0]}, outputs=["s"], check_finite=True)
+    with pytest.raises(ExecutionError, match=r"GE413: parameter 'w' .*: nan in row 1"):
+        model.predict({"x": [1.0]}, check_finite=True)
+    path = tmp_path / "m.json"
+    path.write_text(json.dumps(content))
+    asked = ("predict", path, "--input", "x=[1, 0]", "--output", "s")
+    assert cli(*asked).stdout == "s\n-Infinity\n"
+    assert "GE413: node 'l' (log)" in cli(*asked, "--check-finite", code=1).stderr
+
+
+def test_rows_that_are_computed_one_by_one_are_told_by_their_number(tmp_path):
+    path, rows = tmp_path / "m.json", tmp_path / "rows.csv"
+    path.write_text(json.dumps(document({"l": ("log", ["x"])}, inputs={"x": []})))
+    rows.write_text("x\n1\n2\n0\n")
+    assert cli("predict", path, "--csv", rows).exit_code == 0
+    assert "GE413: row 3: node 'l' (log)" in cli("predict", path, "--csv", rows, "--check-finite", code=1).stderr
+
+
 def test_many_problems_are_cut_off_with_a_word():
     content = linreg()
     content["nodes"] += [{"id": f"n{index}", "op": "neg", "inputs": ["nothing"]} for index in range(1000)]

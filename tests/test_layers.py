@@ -16,7 +16,7 @@ ORDER = [
     ("__main__",),
     ("cli",),
     ("view",),
-    ("model", "run"),
+    ("model", "prediction", "run"),
     ("training",),
     ("checking",),
     ("compile",),

@@ -53,6 +53,9 @@ LogFile: TypeAlias = Annotated[
 PlotFile: TypeAlias = Annotated[
     Path | None, typer.Option("--plot", metavar="FILE", help="Draw the loss curve: .png, .svg or .pdf.")
 ]
+CheckFinite: TypeAlias = Annotated[
+    bool, typer.Option("--check-finite", help="Stop at the first value that is NaN or infinite. Slow.")
+]
 OutputFormat: TypeAlias = Annotated[Format, typer.Option("--format", help="For people or for machines.")]
 Of: TypeAlias = Annotated[
     str | None, typer.Option("--of", metavar="NAME", help="Default: the loss, or the only output.")

@@ -5,16 +5,17 @@ from __future__ import annotations
 import csv
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from graphengine.cli.opening import check_inputs, decoded, open_changed
-from graphengine.cli.options import Inputs, ModelName, Plugins, Settings
+from graphengine.cli.options import CheckFinite, Inputs, ModelName, Plugins, Settings
 from graphengine.cli.output import TableFormat, json_values, print_json, print_table
 from graphengine.cli.values import json_value, named_values, split_pairs
-from graphengine.errors import UsageError
+from graphengine.errors import ExecutionError, UsageError
 
 if TYPE_CHECKING:
     from graphengine.model import Model
@@ -34,6 +35,7 @@ def predict(
         list[str] | None, typer.Option("--output", metavar="NAME", help="Which outputs; default: all possible ones.")
     ] = None,
     settings: Settings = None,
+    check_finite: CheckFinite = False,
     output_format: Annotated[
         TableFormat | None, typer.Option("--format", help="Default: table on a terminal, csv in a pipe.")
     ] = None,
@@ -46,10 +48,10 @@ def predict(
     opened, given = open_changed(model, plugins, settings or [])
     given = decoded(opened, {**given, **named_values("--input", inputs or [])})
     if csv_file is None:
-        predictions = opened.predict(given, outputs=outputs or None)
+        predictions = opened.predict(given, outputs=outputs or None, check_finite=check_finite)
     else:
         rows = _read_columns(opened, csv_file, _column_names(columns or []), given, outputs or [])
-        predictions = _predict_rows(opened, {**rows, **given}, outputs or None)
+        predictions = _predict_rows(opened, {**rows, **given}, outputs or None, check_finite=check_finite)
     _print(predictions, output_format or (TableFormat.table if sys.stdout.isatty() else TableFormat.csv))
 
 
@@ -98,7 +100,9 @@ def _header(path: Path) -> list[str]:
         return []
 
 
-def _predict_rows(model: Model, arrays: Mapping[str, Any], outputs: Sequence[str] | None) -> dict[str, Any]:
+def _predict_rows(
+    model: Model, arrays: Mapping[str, Any], outputs: Sequence[str] | None, *, check_finite: bool
+) -> dict[str, Any]:
     """The outputs for all rows: at once, or a row at a time where an input takes one sample."""
     import numpy as np
 
@@ -107,9 +111,16 @@ def _predict_rows(model: Model, arrays: Mapping[str, Any], outputs: Sequence[str
     batches = Batches(arrays, model.graph, batch_size=1)
     whole = batches.whole()
     if whole is not None:
-        return model.predict(whole, outputs=outputs)
+        return model.predict(whole, outputs=outputs, check_finite=check_finite)
     samples = [segment.batch(index) for segment in batches.epoch(1) for index in range(segment.count)]
-    rows = [model.predict(sample, outputs=outputs) for sample in samples]
+    rows = []
+    for number, sample in enumerate(samples, 1):
+        try:
+            rows.append(model.predict(sample, outputs=outputs, check_finite=check_finite))
+        except ExecutionError as error:
+            raise ExecutionError(
+                replace(each, message=f"row {number}: {each.message}") for each in error.problems
+            ) from error
     return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
 
 

@@ -10,6 +10,7 @@ import typer
 
 from graphengine.cli.opening import decoded, open_changed
 from graphengine.cli.options import (
+    CheckFinite,
     CheckpointFolder,
     Inputs,
     LogFile,
@@ -51,9 +52,7 @@ def run(
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest checkpoint, if any.")] = False,
     log: LogFile = None,
     plot: PlotFile = None,
-    check_finite: Annotated[
-        bool, typer.Option("--check-finite", help="Stop at the first value that is NaN or infinite. Slow.")
-    ] = False,
+    check_finite: CheckFinite = False,
     curve: Annotated[bool, typer.Option("--curve", help="Print the loss curve.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print errors only.")] = False,
     output_format: OutputFormat = Format.text,
