@@ -61,8 +61,9 @@ def _functions():
     shipped = shipped_functions().values()
     rows = ["| function | inputs | outputs |", "|---|---|---|"]
     for each in shipped:
-        shapes = {name: declared.shape for name, declared in each.document.inputs.items()}
-        inputs = ", ".join(f"{name} {shape_text(shape)}" if shape else name for name, shape in shapes.items())
+        shapes = [declared.shape for declared in each.document.inputs.values()]
+        named = zip(each.signature.parameters(), shapes, strict=True)
+        inputs = ", ".join(f"{name} {shape_text(shape)}" if shape else name for name, shape in named)
         rows.append(f"| `{each.name}` | {inputs} | {', '.join(each.signature.outputs)} |")
     remarks = [f"- `{each.name}`: {each.document.description}" for each in shipped]
     return "\n\n".join([FUNCTIONS, "\n".join(rows), "\n".join(remarks)]) + "\n"

@@ -57,6 +57,21 @@ def nodes_of(content):
     return {node.id: (node.op, node.inputs) for node in ge.Model.from_dict(content).graph.nodes}
 
 
+CLIPPED = function(
+    {
+        "low": ("clip", ["x", "least"]),
+        "sum": ("add_n", ["low", "more", "most"]),
+        "out": ("mean", ["sum"], {"axis": {"attribute": "axis"}, "keepdims": {"attribute": "keep"}}),
+    },
+    {"out": "out"},
+    "x",
+    "least",
+    ("more", {"optional": True}),
+    ("most", {"optional": True}),
+    attributes={"axis": {"default": None}, "keep": {"default": False}},
+)
+"""A function with inputs that a call may omit, and with a default of null."""
+
 # ---------------------------------------------------------------- what a call becomes
 
 
@@ -555,12 +570,100 @@ def lstm_cell(x, h, c, w, u, b, v):
     return sigmoid(o) * np.tanh(new), new
 
 
-def dense(x, w, b):
+def dense(x, w, b=0):
     return (x @ w + b,)
 
 
 def mlp(x, w1, b1, w2, b2):
     return (np.maximum(x @ w1 + b1, 0) @ w2 + b2,)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (["x", 1], 2.5),
+        (["x", 1, "x"], 5),
+        (["x", 1, "x", 10], 15),
+        ({"x": "x", "least": 3}, 3.25),
+        ({"x": "x", "least": 1, "most": 10}, 12.5),
+    ],
+)
+def test_an_optional_input_that_a_call_omits_is_omitted_where_it_is_used(given, expected):
+    content = document({"z": ("clipped", given)}, functions={"clipped": CLIPPED}, inputs={"x": ["N"]})
+    loaded = ge.Model.from_dict(content)
+    for _ in range(3):
+        run = loaded.forward(x=[1.0, 2.0, 3.0, 4.0])
+        assert run["out"] == expected
+    assert dump_model(ge.Model.from_dict(json.loads(dump_model(loaded.document))).document) == dump_model(
+        loaded.document
+    )
+
+
+def test_an_omitted_input_goes_through_calls_within_calls():
+    outer = function({"out": ("clipped", {"x": "x", "least": 1, "most": "more"})}, {"out": "out"}, "x", MORE)
+    functions = {"clipped": CLIPPED, "outer": outer}
+    for given, inputs in ((["x", 10], ("z/out/low", 10)), (["x"], ("z/out/low",))):
+        nodes = nodes_of(document({"z": ("outer", given)}, functions=functions, inputs={"x": ["N"]}))
+        assert nodes["z/out/sum"] == ("add_n", inputs)
+
+
+def test_a_default_of_null_is_a_value_and_is_saved():
+    content = calls({"a": ("clipped", ["x", 0]), "b": ("clipped", ["x", 0], {"axis": 1})}, {"clipped": CLIPPED})
+    loaded = ge.Model.from_dict(content)
+    assert [loaded.graph.types[name].shape for name in "ab"] == [(), ("N",)]
+    attributes = json.loads(dump_model(loaded.document))["functions"]["clipped"]["attributes"]
+    assert attributes == {"axis": {"default": None}, "keep": {"default": False}}
+
+
+MORE = ("more", {"optional": True})
+
+
+@pytest.mark.parametrize(
+    ("changed", "code", "message", "pointer"),
+    [
+        (
+            function({"out": ("add", ["x", "more"])}, {"out": "out"}, "x", MORE),
+            "GE212",
+            "function 'f': node 'out' (add) needs its input 'y', but 'more' is optional",
+            "/functions/f/nodes/0/inputs/1",
+        ),
+        (
+            function({"out": ("clip", {"x": "more", "min": 0})}, {"out": "out"}, MORE),
+            "GE212",
+            "function 'f': node 'out' (clip) needs its input 'x', but 'more' is optional",
+            "/functions/f/nodes/0/inputs/x",
+        ),
+        (
+            function({"out": ("nn.dense", ["x", "more"])}, {"out": "out"}, "x", MORE),
+            "GE212",
+            "function 'f': node 'out' (nn.dense) needs its input 'weight', but 'more' is optional",
+            "/functions/f/nodes/0/inputs/1",
+        ),
+        (
+            function({"out": ("add_n", ["x", "more"])}, {"out": "out"}, MORE, "x"),
+            "GE112",
+            "function 'f': input 'x' is not optional but comes after 'more', which is",
+            "/functions/f/inputs/x",
+        ),
+    ],
+)
+def test_an_optional_input_where_one_is_needed_is_told_at_the_function(changed, code, message, pointer):
+    content = calls({"z": ("abs", ["x"])}, {"f": changed}, opset_imports={"core": 1, "nn": 1})
+    found = problem_of(content)
+    assert (found.code, found.message, found.pointer) == (code, message, pointer)
+
+
+def test_a_call_tells_which_inputs_it_must_have():
+    problem = problem_of(calls({"z": ("clipped", ["x"])}, {"clipped": CLIPPED}))
+    assert problem.message.endswith("takes 2 to 4 inputs (x, least, more=None, most=None), not 1")
+
+
+def test_a_layer_may_have_no_bias():
+    content = document(
+        {"z": ("nn.dense", ["x", "w"])}, inputs={"x": ["N", 2], "w": [2, 3]}, opset_imports={"core": 1, "nn": 1}
+    )
+    x, w = np.arange(4.0).reshape(2, 2), np.arange(6.0).reshape(2, 3)
+    np.testing.assert_array_equal(ge.Model.from_dict(content).forward(x=x, w=w)["out"], dense(x, w)[0])
 
 
 SHIPPED = {"dense": dense, "mlp": mlp, "rnn_cell": rnn_cell, "gru_cell": gru_cell, "lstm_cell": lstm_cell}

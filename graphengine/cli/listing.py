@@ -134,7 +134,7 @@ def _attributes(op: Any) -> Iterator[str]:
     """Attributes as Python writes them: `axis: int | None = None`."""
     if not hasattr(op, "cls"):
         for name, attribute in op.document.attributes.items():
-            yield name if attribute.default is None else f"{name} = {attribute.default!r}"
+            yield name if attribute.required else f"{name} = {attribute.default!r}"
         return
     for name, field in op.cls.model_fields.items():
         default = "" if field.is_required() else f" = {field.get_default(call_default_factory=True)!r}"

@@ -9,7 +9,15 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, NotRequired, TypeAlias
 
-from pydantic import ConfigDict, Discriminator, Field, Tag, with_config
+from pydantic import (
+    ConfigDict,
+    Discriminator,
+    Field,
+    SerializerFunctionWrapHandler,
+    Tag,
+    model_serializer,
+    with_config,
+)
 from typing_extensions import TypedDict
 
 from graphengine.format.data_documents import DataDocument
@@ -160,20 +168,31 @@ Nodes: TypeAlias = Annotated[list[NodeDocument], Field(strict=False)]
 
 
 class AttributeDocument(Document):
-    """An attribute of a function; without a default a call has to give it."""
+    """An attribute of a function; without a default, which may be null, a call has to give it."""
 
     default: Values | None = None
     description: str | None = None
 
+    @property
+    def required(self) -> bool:
+        """Whether there is no default."""
+        return "default" not in self.model_fields_set
+
+    @model_serializer(mode="wrap")
+    def _with_null(self, told: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """A default of null is written, too."""
+        return {**({} if self.required else {"default": self.default}), **told(self)}
+
 
 class FunctionInputDocument(Document):
-    """An argument of a function; a shape, if given, is checked at each call.
+    """An argument of a function; a shape, if given, is checked at each call. An optional one may be left out.
 
     In an update rule an input with an `initializer` is a slot: a value the rule keeps for each parameter.
     """
 
     shape: ShapeField | None = None
     dtype: DTypeName | None = None
+    optional: bool = False
     initializer: Initializer | None = None
     description: str | None = None
 

@@ -63,11 +63,12 @@ def _function_schema(function: FunctionDocument) -> dict[str, Any]:
     """What a node that calls this function may have."""
     inputs = tuple(function.inputs)
     attributes = {
-        name: {"description": each.description or "", **({} if each.default is None else {"default": each.default})}
+        name: {"description": each.description or "", **({} if each.required else {"default": each.default})}
         for name, each in function.attributes.items()
     }
-    required = [name for name, each in function.attributes.items() if each.default is None]
-    signature = Signature(inputs, len(inputs), False, tuple(function.outputs), None)
+    required = [name for name, each in function.attributes.items() if each.required]
+    wanted = sum(not each.optional for each in function.inputs.values())
+    signature = Signature(inputs, wanted, False, tuple(function.outputs), None)
     call = _call_schema(signature, attributes, {"required": required} if required else {})
     return {"description": function.description or "", **call}
 

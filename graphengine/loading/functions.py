@@ -41,9 +41,10 @@ class Function:
 
     @cached_property
     def signature(self) -> Signature:
-        """Its inputs and outputs, told as those of an op; every input is required."""
+        """Its inputs and outputs, told as those of an op."""
         inputs = tuple(self.document.inputs)
-        return Signature(inputs, len(inputs), False, tuple(self.document.outputs), None)
+        required = sum(not each.optional for each in self.document.inputs.values())
+        return Signature(inputs, required, False, tuple(self.document.outputs), None)
 
     @cached_property
     def lead(self) -> str | None:
@@ -80,7 +81,7 @@ class Function:
     @cached_property
     def defaults(self) -> Mapping[str, Any]:
         """The attributes that a call may leave out."""
-        return {name: each.default for name, each in self.document.attributes.items() if each.default is not None}
+        return {name: each.default for name, each in self.document.attributes.items() if not each.required}
 
 
 @dataclass(frozen=True, eq=False)
@@ -186,8 +187,14 @@ def attributes_named(node: NodeDocument) -> Iterator[tuple[str, tuple[str | int,
 
 
 def declaration_problems(function: FunctionDocument, gaps: Gaps) -> Iterator[Problem]:
-    """Attributes with the name of something else, and names of attributes that there are not; pointers into it."""
+    """Names of attributes that are taken or that there are not, optional inputs before others; pointers into it."""
     taken = {*function.inputs, *(node["id"] for node in function.nodes)}
+    optional = ""
+    for name, declared in function.inputs.items():
+        if optional and not declared.optional:
+            message = f"input '{name}' is not optional but comes after '{optional}', which is"
+            yield Problem("GE112", message, "put the optional inputs last", make_pointer(("inputs", name)))
+        optional = name if declared.optional else optional
     for name in function.attributes:
         if name in taken:
             message = f"attribute '{name}' has the name of a node or an input"
@@ -198,6 +205,24 @@ def declaration_problems(function: FunctionDocument, gaps: Gaps) -> Iterator[Pro
                 hint = did_you_mean(name, function.attributes, "attributes")
                 message = f"node '{node['id']}': attribute '{name}' of the function is not defined"
                 yield Problem("GE210", message, hint, make_pointer(("nodes", index, *place)), node["id"])
+
+
+def omission_problems(function: Function, table: Table) -> Iterator[Problem]:
+    """Optional inputs where a node needs one: a call that omits it would leave nothing there; pointers into it."""
+    optional = {name for name, each in function.document.inputs.items() if each.optional}
+    for index, node in enumerate(function.document.nodes if optional else ()):
+        callee = table.get(node["op"]) or OPS.get(node["op"])
+        needed = callee.signature.inputs[: callee.signature.required] if callee else ()
+        inputs = node["inputs"]
+        given = inputs if isinstance(inputs, dict) else dict(zip(needed, inputs, strict=False))
+        for place, name in enumerate(needed):
+            if given.get(name) in optional:
+                message = (
+                    f"node '{node['id']}' ({node['op']}) needs its input '{name}', but '{given[name]}' is optional"
+                )
+                pointer = make_pointer(("nodes", index, "inputs", name if isinstance(inputs, dict) else place))
+                hint = "it may stand where the op takes an optional input, or any number of them, as add_n does"
+                yield Problem("GE212", message, hint, pointer, node["id"])
 
 
 def unsound_functions(table: Table, broken: Collection[str]) -> set[str]:

@@ -26,6 +26,7 @@ from graphengine.loading.functions import (
     attributes_named,
     callable_in,
     declaration_problems,
+    omission_problems,
     substituted,
 )
 from graphengine.loading.resolve import Resolver
@@ -106,7 +107,10 @@ class Inlining:
         """Put the nodes of a function into the graph, and its calls among the frames."""
         body, names = self._body(frame), self._names(frame)
         for name, op, instance, inputs in body.ops:
-            self.nodes.append(GraphNode(names[name], op, instance, tuple([names.get(ref, ref) for ref in inputs])))
+            operands = tuple([names.get(ref, ref) for ref in inputs])
+            if instance.signature.variadic and None in operands:
+                operands = tuple([ref for ref in operands if ref is not None])
+            self.nodes.append(GraphNode(names[name], op, instance, operands))
         for node in body.calls:
             call: Any = node.node
             path, operands = f"{frame.path}/{node.id}", tuple([names.get(ref, ref) for ref in node.inputs])
@@ -265,6 +269,7 @@ def function_problems(function: Function, table: Table, gaps: Gaps) -> list[Prob
         *declaration_problems(document, gaps),
         *_output_problems(function, gaps),
         *_default_problems(function),
+        *omission_problems(function, callable_in(function, table)),
     ]
     if document.outputs:
         known = {name: value for name, value in function.defaults.items() if function.may_be(name, value)}

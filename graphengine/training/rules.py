@@ -176,7 +176,7 @@ def attribute_problems(rule: FunctionFile, attributes: Mapping[str, Any]) -> lis
         elif not is_number(value):
             problems.append(Problem("GE112", f"must be a finite number, not {value!r:.60}", None, pointer))
     for name, document in rule.attributes.items():
-        if document.default is None and name not in attributes:
+        if document.required and name not in attributes:
             message = f"update rule '{rule.name}' needs the attribute '{name}'"
             problems.append(Problem("GE111", message, None, "/training/optimizer"))
     return problems
@@ -202,6 +202,8 @@ def _input_problems(rule: FunctionFile) -> Iterator[Problem]:
     """Inputs that nothing gives a value."""
     for name, document in rule.inputs.items():
         pointer = make_pointer(("inputs", name))
+        if document.optional:
+            yield Problem("GE112", f"input '{name}' is given at each update and cannot be optional", None, pointer)
         if name in ARGUMENTS and document.initializer:
             yield Problem("GE112", f"input '{name}' is given to the rule and has no initializer", None, pointer)
         elif name not in ARGUMENTS and not document.initializer:
@@ -226,7 +228,7 @@ def _attribute_problems(rule: FunctionFile) -> Iterator[Problem]:
     """Attributes that a node could not name, or whose default is not a number."""
     yield from declaration_problems(rule, Gaps())
     for name, attribute in rule.attributes.items():
-        if attribute.default is not None and not is_number(attribute.default):
+        if not attribute.required and not is_number(attribute.default):
             message = f"the default of attribute '{name}' must be a finite number, not {attribute.default!r:.60}"
             yield Problem("GE112", message, None, make_pointer(("attributes", name, "default")))
 
