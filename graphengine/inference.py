@@ -80,12 +80,14 @@ def target_shape(node: Any, sizes: ArrayType | None) -> Shape:
     Raises
     ------
     ValueError
-        If it has none of the two, or both.
+        If it has none of the two, or both, or sizes that are no integers.
     """
     if (node.shape is None) == (sizes is None):
         raise ValueError("give either the attribute 'shape' or the input 'sizes'")
     if sizes is None:
         return tuple(node.shape)
+    if sizes.array_dtype.kind not in "iu":
+        raise ValueError(f"the input 'sizes' must hold integers, not {sizes}")
     if sizes.content is not None:
         return sizes.content
     length = sizes.shape[0] if len(sizes.shape) == 1 else None

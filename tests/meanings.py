@@ -206,14 +206,25 @@ def concat(name, attributes, arrays):
     }
 
 
+def concat_part(name, attributes, arrays):
+    x, *xs = arrays
+    if x.ndim != 1:
+        return None
+    start = sum(map(len, xs[: attributes["index"]]))
+    return plain(name, attributes, arrays) | {"start": start, "stop": start + len(xs[attributes["index"]])}
+
+
 def transpose(name, attributes, arrays):
     known, rank = plain(name, attributes, arrays), arrays[0].ndim
     return {**known, "inverse": lambda axes: axes and np.argsort([axis % rank for axis in axes])}
 
 
 def tile(name, attributes, arrays):
-    plain_row = arrays[0].ndim == len(attributes["reps"]) == 1
-    return plain(name, attributes, arrays) | {"n": len(arrays[0])} if plain_row else None
+    """The size of a tile, along the one axis."""
+    if not arrays[0].ndim == len(attributes["reps"]) == 1:
+        return None
+    known = plain(name, attributes, arrays)
+    return {**known, "n": len(arrays[0]) if name == "tile" else len(known["z"])}
 
 
 def pad(name, attributes, arrays):
@@ -315,8 +326,10 @@ MEANINGS = {
     "one_hot": one_hot,
     **dict.fromkeys(["concat", "split"], concat),
     **dict.fromkeys(["reshape", "broadcast_to", "sum_to"], only(lambda attributes, _: "shape" in attributes)),
+    "concat_part": concat_part,
     "transpose": transpose,
     "tile": tile,
+    "untile": tile,
     "pad": pad,
     **dict.fromkeys(["unfold", "fold"], of_patches),
     **dict.fromkeys(["conv1d", "conv2d", "conv_transpose2d"], of_filters),

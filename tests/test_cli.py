@@ -886,9 +886,12 @@ def test_ops_tells_one_op_in_detail():
     assert "uses grad, y, out" in text
     told = cli_json("ops", "div")
     assert (told["op"], told["inputs"], told["differentiable"]) == ("div", ["x", "y"], True)
-    assert told["dtypes"] == {"float64": "float64", "float32": "float32", "int64": "float64", "bool": "float64"}
+    rule = {"inputs": {"x": "int64", "y": "int64"}, "outputs": {"out": "float64"}, "attributes": {}}
+    assert told["dtypes"][2] == rule
     assert "dtypes      float64 -> float64, float32 -> float32" in text
-    assert cli_json("ops", "softmax_cross_entropy")["dtypes"]["float32"] == "float32"
+    assert "dtypes      x float64, indices int64 -> float64\n" in cli("ops", "gather").stdout
+    assert "dtypes      key uint64, sizes int64 -> attribute dtype\n" in cli("ops", "uniform").stdout
+    assert "\n            logits float32, targets int64" in cli("ops", "softmax_cross_entropy").stdout
     assert "seed: int | None = None" in cli("ops", "random_key").stdout
     assert "stride: int | tuple[int, ...] = 1" in cli("ops", "conv1d").stdout
     assert "reduction: 'none' | 'mean' | 'sum' = 'mean'" in cli("ops", "mse").stdout

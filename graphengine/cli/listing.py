@@ -27,6 +27,7 @@ INDENT = 12
 MAX_FORMULA = 60
 """A longer formula is cut in the table of all ops."""
 
+INDIFFERENTIABLE = "none: not differentiable"
 UNWRITTEN = "not in the docstring of the class"
 
 
@@ -43,14 +44,13 @@ def ops(
     known: dict[str, Op | Function] = {**OPS, **shipped_functions()}
     if name is not None and name not in known:
         raise UsageError(f"op '{name}' is not known", code="GE211", hint=did_you_mean(name, known, "known ops"))
-    told = {each: _described(known[each]) for each in ([name] if name else sorted(known))}
     if output_format is Format.json:
-        print_json(told[name] if name else {"ops": list(told.values())})
+        print_json(_described(known[name]) if name else {"ops": [_described(known[each]) for each in sorted(known)]})
     elif name:
-        _print_one(known[name], told[name])
+        _print_one(known[name], _described(known[name]))
     else:
         columns = ["op", "inputs", "formula", "derivatives", "attributes"]
-        print_table("", columns, [_row(known[each], described) for each, described in told.items()])
+        print_table("", columns, [_row(known[each]) for each in sorted(known)])
 
 
 def _described(op: Op | Function) -> dict[str, Any]:
@@ -60,22 +60,20 @@ def _described(op: Op | Function) -> dict[str, Any]:
     return describe(op) if isinstance(op, Op) else describe_function(op)
 
 
-def _row(op: Op | Function, described: dict[str, Any]) -> list[str]:
-    inputs, attributes = ", ".join(op.signature.parameters()), ", ".join(described["attributes"])
-    if "nodes" in described:
-        return [op.name, inputs, "function", "", attributes]
-    return [op.name, inputs, _cut(described["formula"] or ""), _cut(_derivatives(described)), attributes]
+def _row(op: Op | Function) -> list[str]:
+    from graphengine.registry import Op
+
+    inputs = ", ".join(op.signature.parameters())
+    if not isinstance(op, Op):
+        return [op.name, inputs, "function", "", ", ".join(op.document.attributes)]
+    _, formula, derivatives, _ = op.docstring
+    derivatives = derivatives if op.signature.saved is not None else INDIFFERENTIABLE
+    return [op.name, inputs, _cut(formula), _cut(derivatives), ", ".join(op.cls.model_fields)]
 
 
 def _cut(text: str) -> str:
     """A formula as it fits into a table; `ops NAME` shows all of it."""
     return text if len(text) <= MAX_FORMULA else f"{text[: MAX_FORMULA - 4].rsplit(' ', 1)[0]} ..."
-
-
-def _derivatives(described: dict[str, Any]) -> str:
-    if not described["differentiable"]:
-        return "none: not differentiable"
-    return described["derivatives"] or UNWRITTEN
 
 
 def _print_one(op: Op | Function, described: dict[str, Any]) -> None:
@@ -103,14 +101,36 @@ def _op_lines(op: Any, described: dict[str, Any]) -> Iterator[tuple[str, str]]:
     from graphengine.docstring import equations
 
     saved = op.signature.saved
+    derivatives = INDIFFERENTIABLE if saved is None else described["derivatives"] or UNWRITTEN
     yield from _titled("formula", equations(described["formula"] or UNWRITTEN))
-    yield from _titled("derivatives", equations(_derivatives(described)))
+    yield from _titled("derivatives", equations(derivatives))
     if saved is not None:
         yield "backward", f"uses {', '.join(saved) or 'nothing'}"
     yield "shape", described["shape"]
-    yield "dtypes", ", ".join(f"{given} -> {result}" for given, result in described["dtypes"].items())
+    yield from _titled("dtypes", _dtype_lines(described["dtypes"]))
     yield "remarks", described["remarks"]
     yield "defined in", f"{op.cls.__module__}.{op.cls.__qualname__}"
+
+
+def _dtype_lines(rules: list[dict[str, Any]]) -> Iterator[str]:
+    """What is told of inputs of one dtype on one line, the rest line by line."""
+    if not rules:
+        yield "not known: nothing that was tried fits"
+    alike = [rule for rule in rules if len({*rule["inputs"].values()}) == 1 and not rule["attributes"]]
+    alike = alike if rules and rules[0] in alike else []  # one index has the dtype of another by accident
+    if alike:
+        yield ", ".join(f"{next(iter(rule['inputs'].values()))} -> {_dtypes_text(rule['outputs'])}" for rule in alike)
+    for rule in rules:
+        if rule not in alike:
+            given = ", ".join(f"{name} {dtype}" for name, dtype in rule["inputs"].items())
+            if_set = "".join(f", if {name} is {value!r}" for name, value in rule["attributes"].items())
+            yield (f"{given} -> " if given else "") + _dtypes_text(rule["outputs"]) + if_set
+
+
+def _dtypes_text(outputs: dict[str, Any]) -> str:
+    """The dtypes of outputs, once if they are all the same."""
+    names = [each if isinstance(each, str) else f"attribute {each['attribute']}" for each in outputs.values()]
+    return names[0] if len({*names}) == 1 else ", ".join(map(" ".join, zip(outputs, names, strict=True)))
 
 
 def _function_lines(described: dict[str, Any]) -> Iterator[tuple[str, str]]:

@@ -75,7 +75,7 @@ def _function_schema(function: FunctionDocument) -> dict[str, Any]:
 
 def _or_reference(field: dict[str, Any]) -> dict[str, Any]:
     """A field, or what stands for its value in a function; what tells an editor about the field stays in front."""
-    told: dict[str, Any] = {key: field[key] for key in ("title", "description", "default") if key in field}
+    told: dict[str, Any] = {key: field[key] for key in ("title", "description", "default", "examples") if key in field}
     checked = {key: value for key, value in field.items() if key not in told}
     return {**told, "anyOf": [checked, {"$ref": "#/$defs/AttributeReference"}]} if checked else field
 

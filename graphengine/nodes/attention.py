@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from graphengine.inference import floating
 from graphengine.node import Node
 from graphengine.nodes.activations import Softmax
 from graphengine.nodes.linear import swapped
@@ -108,5 +109,5 @@ def attended(node, q, k, v, mask):
         [(*q.shape[:-2], 1, 1), (*k.shape[:-2], q.shape[-2], k.shape[-2]), *([mask.shape] if mask else [])]
     )
     leading = broadcast_shapes([scores[:-2], v.shape[:-2]])
-    floats = [kind.array_dtype for kind in (q, k, v, mask) if kind is not None and kind.array_dtype.kind == "f"]
-    return ArrayType((*leading, q.shape[-2], v.shape[-1]), np.result_type(*floats))
+    added = None if mask is None or mask.array_dtype.kind == "b" else mask
+    return ArrayType((*leading, q.shape[-2], v.shape[-1]), floating(q, k, v, added))

@@ -5,8 +5,10 @@ with the indices of the factor left over.
 """
 
 import string
+from typing import Annotated
 
 import numpy as np
+from pydantic import Field
 
 from graphengine.node import Node
 from graphengine.registry import register
@@ -24,7 +26,7 @@ class Einsum(Node):
     letters that occur once, in alphabetical order. The letter of an axis twice means its diagonal.
     """
 
-    equation: str
+    equation: Annotated[str, Field(examples=["ij,jk->ik"])]
 
     def infer(self, x, *xs):
         terms, result = labels_of(self.equation, [len(each.shape) for each in (x, *xs)])

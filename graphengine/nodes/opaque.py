@@ -20,7 +20,7 @@ class OpaqueBackward(Node):
     of its own: there is no second derivative through code that cannot be recorded.
     """
 
-    of: str
+    of: Annotated[str, Field(examples=["exp"])]
     index: int
     attributes: Annotated[dict[str, Any], Field(default_factory=dict)]
 

@@ -213,7 +213,12 @@ class Concat(Node):
 
 @register("concat_part")
 class ConcatPart(Node):
-    """The part of x where `concat` along the axis puts its input number `index`; of the inputs xs only sizes count."""
+    """The part of x where `concat` along the axis puts its input number `index`.
+
+    z = x[start:stop]; dx[start:stop] = dz, dxs = 0.
+
+    Of the inputs xs only sizes count. Elsewhere dx is 0.
+    """
 
     index: Annotated[int, Field(ge=0)]
     axis: int = 0

@@ -234,7 +234,10 @@ class Tile(Node):
 
 @register("untile")
 class Untile(Node):
-    """Sum of the tiles of x, of which there are `reps` along each axis: the gradient of `tile`."""
+    """Sum of the tiles of x, of which there are `reps` along each axis, z[i] = sum(x[i::n]); dx = tile(dz, reps).
+
+    The gradient of `tile`; n is the size of a tile along the axis.
+    """
 
     reps: tuple[Annotated[int, Field(ge=1)], ...]
 
