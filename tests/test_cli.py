@@ -395,46 +395,44 @@ def test_predict_prints_csv_in_a_pipe_and_a_table_where_asked():
 def test_predict_from_csv_by_name_and_by_mapping(tmp_path):
     table = tmp_path / "t.csv"
     table.write_text("x,velocity\n1,10\n2,20\n")
-    asked = ("predict", LINREG, "--set", "parameters.theta.value=2", "--csv", table)
+    asked = ("predict", LINREG, "--set", "parameters.theta.value=2", "--data", table)
     assert cli_json(*asked) == {"outputs": {"prediction": [2.0, 4.0]}}
     assert cli_json(*asked, "--columns", "x=velocity") == {"outputs": {"prediction": [20.0, 40.0]}}
     assert cli_json(*asked, "--columns", "y=velocity")["outputs"].keys() == {"prediction", "loss"}
     assert cli_json(*asked, "--columns", "y=velocity", "--output", "prediction")["outputs"].keys() == {"prediction"}
 
 
-def test_predict_from_the_hubble_table():
-    asked = (
-        "predict",
-        "linreg",
-        "--csv",
-        HUBBLE,
-        "--columns",
-        "x=distance_mpc",
-        "--set",
-        f"parameters.theta.value={THETA}",
-    )
-    rows = list(csv.reader(cli(*asked).stdout.splitlines()))
+def test_predict_from_the_hubble_table_takes_the_columns_of_the_models_own_data():
+    asked = ("predict", "linreg", "--set", f"parameters.theta.value={THETA}", "--output", "prediction")
+    rows = list(csv.reader(cli(*asked, "--data", HUBBLE).stdout.splitlines()))
     assert rows[0] == ["prediction"]
     assert len(rows) == 25
     assert float(rows[1][0]) == pytest.approx(THETA * 0.032)
+    assert list(csv.reader(cli(*asked, "--data", "train").stdout.splitlines())) == rows
+
+
+def test_what_the_command_line_says_of_columns_is_not_replaced_by_a_column_of_the_inputs_name(tmp_path):
+    (tmp_path / "t.csv").write_text("x,velocity\n1,10\n")
+    asked = ("predict", LINREG, "--data", tmp_path / "t.csv", "--columns", "x=velocty")
+    assert "did you mean 'velocity'" in cli_json(*asked, code=2)["errors"][0]["hint"]
 
 
 def test_predict_several_columns_make_a_matrix(tmp_path):
     path = write(tmp_path / "m.json", model(inputs={"x": {"shape": ["N", 2]}}))
     (tmp_path / "t.csv").write_text('a,"b,c"\n1,2\n3,4\n')
-    told = cli_json("predict", path, "--csv", tmp_path / "t.csv", "--columns", 'x=["a", "b,c"]')
+    told = cli_json("predict", path, "--data", tmp_path / "t.csv", "--columns", 'x=["a", "b,c"]')
     assert told == {"outputs": {"z": [[2.0, 4.0], [6.0, 8.0]]}}
-    shown = cli("predict", path, "--csv", tmp_path / "t.csv", "--columns", 'x=["a", "b,c"]').stdout
+    shown = cli("predict", path, "--data", tmp_path / "t.csv", "--columns", 'x=["a", "b,c"]').stdout
     assert shown == "z[0],z[1]\n2.0,4.0\n6.0,8.0\n"
     (tmp_path / "u.csv").write_text("a,b\n1,2\n")
-    assert cli_json("predict", path, "--csv", tmp_path / "u.csv", "--columns", "x=a,b") == {
+    assert cli_json("predict", path, "--data", tmp_path / "u.csv", "--columns", "x=a,b") == {
         "outputs": {"z": [[2.0, 4.0]]}
     }
 
 
 def test_predict_a_row_at_a_time_where_an_input_is_one_sample(tmp_path):
     (tmp_path / "t.csv").write_text("x\n1\n-2\n")
-    told = cli_json("predict", "linreg_single_sample", "--csv", tmp_path / "t.csv")
+    told = cli_json("predict", "linreg_single_sample", "--data", tmp_path / "t.csv")
     assert told == {"outputs": {"prediction": [2.0, -4.0]}}
 
 
@@ -449,12 +447,14 @@ def test_predict_a_row_at_a_time_where_an_input_is_one_sample(tmp_path):
         (["--input", "x=[1"], "GE801"),
         (["--input", "x"], "GE801"),
         (["--input", "x=[1]", "--output", "predicton"], "GE402"),
-        (["--csv", "nowhere.csv"], "GE501"),
-        (["--csv", HUBBLE], "GE502"),
-        (["--csv", HUBBLE, "--columns", "x=distance"], "GE502"),
-        (["--csv", HUBBLE, "--columns", "x=object"], "GE503"),
-        (["--csv", HUBBLE, "--columns", "z=distance_mpc"], "GE402"),
-        (["--csv", HUBBLE, "--columns", "x=distance_mpc", "--output", "predicton"], "GE402"),
+        (["--data", "nowhere.csv"], "GE501"),
+        (["--data", "nowhere.txt"], "GE801"),
+        (["--data", HUBBLE, "--columns", "x=distance_mpc", "--columns", "x"], "GE801"),
+        (["--columns", "x=distance_mpc"], "GE801"),
+        (["--data", HUBBLE, "--columns", "x=distance"], "GE502"),
+        (["--data", HUBBLE, "--columns", "x=object"], "GE503"),
+        (["--data", HUBBLE, "--columns", "z=distance_mpc"], "GE402"),
+        (["--data", HUBBLE, "--columns", "x=distance_mpc", "--output", "predicton"], "GE402"),
     ],
 )
 def test_a_wrong_input_to_predict_is_told(options, code):

@@ -228,8 +228,8 @@ def test_rows_that_are_computed_one_by_one_are_told_by_their_number(tmp_path):
     path, rows = tmp_path / "m.json", tmp_path / "rows.csv"
     path.write_text(json.dumps(document({"l": ("log", ["x"])}, inputs={"x": []})))
     rows.write_text("x\n1\n2\n0\n")
-    assert cli("predict", path, "--csv", rows).exit_code == 0
-    assert "GE413: row 3: node 'l' (log)" in cli("predict", path, "--csv", rows, "--check-finite", code=1).stderr
+    assert cli("predict", path, "--data", rows).exit_code == 0
+    assert "GE413: row 3: node 'l' (log)" in cli("predict", path, "--data", rows, "--check-finite", code=1).stderr
 
 
 def test_many_problems_are_cut_off_with_a_word():

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from graphengine.cli.data_files import needed_to_train, read_data
 from graphengine.cli.opening import decoded, open_changed
-from graphengine.cli.options import Inputs, ModelName, OutputFormat, Plugins, SaveFile, Settings
+from graphengine.cli.options import ColumnNames, DataName, Inputs, ModelName, OutputFormat, Plugins, SaveFile, Settings
 from graphengine.cli.output import Format, array_text, json_values, print_json, print_line
 from graphengine.cli.running import check_folder, counted
 from graphengine.cli.values import named_values
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 def fit(
     model: ModelName,
     inputs: Inputs = None,
+    data: DataName = None,
+    columns: ColumnNames = None,
     settings: Settings = None,
     save: SaveFile = None,
     residual: Annotated[
@@ -31,12 +34,13 @@ def fit(
 ) -> None:
     """Fit the parameters of MODEL by least squares, and tell how well the data determine them.
 
-    Inputs given with --input are the data, in place of the file's. Without --residual it is the one that the training
-    section names, or the value whose squares its loss sums up.
+    Inputs given with --data and --input are the data, in place of the file's. Without --residual it is the one that the
+    training section names, or the value whose squares its loss sums up.
     """
     check_folder(save)
     opened, given = open_changed(model, plugins, settings or [])
     given = decoded(opened, {**given, **named_values("--input", inputs or [])})
+    given |= read_data(opened, data, columns or [], given, needed_to_train(opened))
     found = opened.fit(given or None, residual=residual, max_iterations=max_iterations)
     if save:
         opened.save(save)

@@ -16,6 +16,22 @@ Inputs: TypeAlias = Annotated[
     list[str] | None,
     typer.Option("--input", metavar="NAME=JSON", help="The value of an input: x=[1, 2.5]. May be repeated."),
 ]
+DataName: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--data",
+        metavar="FILE|NAME",
+        help="Inputs from a file, .csv, .jsonl, .npz, .parquet or .arrow, or from a data source of MODEL.",
+    ),
+]
+ColumnNames: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--columns",
+        metavar="NAME=COLUMN[,...]",
+        help="What an input takes from the file; default: as in MODEL's own data, else the column of its name.",
+    ),
+]
 Settings: TypeAlias = Annotated[
     list[str] | None,
     typer.Option(

@@ -1,4 +1,4 @@
-"""`predict`: the outputs of a model for inputs from the command line or from a CSV file."""
+"""`predict`: the outputs of a model for inputs from the command line or from a data file."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import csv
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from graphengine.cli.opening import check_inputs, decoded, open_changed
-from graphengine.cli.options import CheckFinite, Inputs, ModelName, Plugins, Settings
+from graphengine.cli.data_files import in_memory, read_data
+from graphengine.cli.opening import decoded, open_changed
+from graphengine.cli.options import CheckFinite, ColumnNames, DataName, Inputs, ModelName, Plugins, Settings
 from graphengine.cli.output import TableFormat, json_values, print_json, print_table
-from graphengine.cli.values import json_value, named_values, split_pairs
+from graphengine.cli.values import named_values
 from graphengine.errors import ExecutionError, UsageError
 
 if TYPE_CHECKING:
@@ -24,13 +24,8 @@ if TYPE_CHECKING:
 def predict(
     model: ModelName,
     inputs: Inputs = None,
-    csv_file: Annotated[
-        Path | None, typer.Option("--csv", metavar="FILE", help="Inputs from a CSV file with a header, one row each.")
-    ] = None,
-    columns: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME=COLUMN[,...]", help="The columns of an input; default: the column of its name."),
-    ] = None,
+    data: DataName = None,
+    columns: ColumnNames = None,
     outputs: Annotated[
         list[str] | None, typer.Option("--output", metavar="NAME", help="Which outputs; default: all possible ones.")
     ] = None,
@@ -47,57 +42,18 @@ def predict(
     """
     opened, given = open_changed(model, plugins, settings or [])
     given = decoded(opened, {**given, **named_values("--input", inputs or [])})
-    if csv_file is None:
+    if data is None and not columns:
         predictions = opened.predict(given, outputs=outputs or None, check_finite=check_finite)
     else:
-        rows = _read_columns(opened, csv_file, _column_names(columns or []), given, outputs or [])
-        predictions = _predict_rows(opened, {**rows, **given}, outputs or None, check_finite=check_finite)
+        rows = read_data(opened, data, columns or [], given, _needed(opened, outputs))
+        predictions = _predict_rows(opened, {**in_memory(rows), **given}, outputs or None, check_finite=check_finite)
     _print(predictions, output_format or (TableFormat.table if sys.stdout.isatty() else TableFormat.csv))
 
 
-def _column_names(pairs: Sequence[str]) -> dict[str, str | list[str]]:
-    """Columns by input: one, or several as `x=a,b` or, where a name has a comma, as `x=["a", "b"]`."""
-    names: dict[str, str | list[str]] = {}
-    for name, text in split_pairs("--columns", pairs):
-        if text.startswith("["):
-            names[name] = [str(column) for column in json_value("--columns", text)]
-        else:
-            names[name] = text.split(",") if "," in text else text
-    return names
-
-
-def _read_columns(
-    model: Model,
-    path: Path,
-    columns: Mapping[str, str | list[str]],
-    given: Mapping[str, Any],
-    outputs: Sequence[str],
-) -> dict[str, Any]:
-    """The inputs in a CSV file: those that the asked outputs need, else those it has a column for."""
-    import numpy as np
-
-    from graphengine.training.data import read_csv
-    from graphengine.training.data.stored import Memory
-
-    check_inputs(model, columns)
-    graph = model.graph
-    if outputs:
-        needed = model.executor.inputs_of([graph.outputs[name] for name in outputs if name in graph.outputs])
-    else:
-        header = _header(path)
-        needed = [name for name in graph.inputs if name in columns or name in header] or list(graph.inputs)
-    wanted = {name: columns.get(name, name) for name in needed if name not in given}
-    arrays = read_csv(path, wanted, graph, Memory(model.limits.data_bytes))
-    return {name: np.asarray(array) for name, array in arrays.items()}  # the predictions are in memory, too
-
-
-def _header(path: Path) -> list[str]:
-    """The names in the first line of a CSV file; what is wrong with a file is found when the rest is read."""
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            return next(csv.reader(file), [])
-    except (OSError, UnicodeDecodeError, csv.Error):
-        return []
+def _needed(model: Model, outputs: Sequence[str] | None) -> list[str] | None:
+    """The inputs that the asked outputs depend on; None if none are asked. What is no output is told later."""
+    known = model.graph.outputs
+    return list(model.executor.inputs_of([known[name] for name in outputs if name in known])) if outputs else None
 
 
 def _predict_rows(

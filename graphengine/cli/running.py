@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from graphengine.cli.data_files import in_memory, needed_to_train, read_data
 from graphengine.cli.opening import decoded, open_changed
 from graphengine.cli.options import (
     CheckFinite,
     CheckpointFolder,
+    ColumnNames,
+    DataName,
     Inputs,
     LogFile,
     ModelName,
@@ -39,6 +42,8 @@ def run(
     context: typer.Context,
     model: ModelName,
     inputs: Inputs = None,
+    data: DataName = None,
+    columns: ColumnNames = None,
     settings: Settings = None,
     save: SaveFile = None,
     learning_rate: Annotated[float | None, typer.Option(help="In place of the file's.")] = None,
@@ -60,20 +65,21 @@ def run(
 ) -> None:
     """Train MODEL, or evaluate it if it declares no training.
 
-    Inputs given with --input are the values to evaluate, or the data to train on in place of the file's.
+    Inputs given with --data and --input are the values to evaluate, or the data to train on in place of the file's.
     """
     check_folder(save)
     check_plot(plot)
     saving = checkpoint_folder(checkpoint, resume=resume)
     opened, given = open_changed(model, plugins, settings or [], update_rule)
     given = decoded(opened, {**given, **named_values("--input", inputs or [])})
+    given |= read_data(opened, data, columns or [], given, needed_to_train(opened))
     overrides = {name: context.params[name] for name in OVERRIDES if context.params[name] is not None}
     history: History | None = None
     if context.info_name == "train" or opened.document.training or overrides or update_rule:
         trainer = opened.trainer(given or None, **saving, **overrides)
         history, outputs = _train(opened, trainer, check_finite=check_finite, quiet=quiet, log=log)
     else:
-        outputs = _evaluate(opened, given, check_finite=check_finite)
+        outputs = _evaluate(opened, in_memory(given), check_finite=check_finite)
     if save:
         opened.save(save)
     _report(opened, history, outputs, save, output_format, quiet=quiet)

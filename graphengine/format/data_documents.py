@@ -55,6 +55,6 @@ class ColumnarData(Document):
     columns: dict[Identifier, str | list[str]] | None = None
 
 
-DataDocument: TypeAlias = Annotated[
-    InlineData | CsvData | NpzData | NpyData | JsonlData | ColumnarData, Field(discriminator="type")
-]
+FileData: TypeAlias = CsvData | NpzData | JsonlData | ColumnarData
+"""A source that is one file, with something for each input."""
+DataDocument: TypeAlias = Annotated[InlineData | NpyData | FileData, Field(discriminator="type")]

@@ -7,7 +7,7 @@ What is large stays on disk (`stored`) and is read in blocks while it is trained
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -19,6 +19,7 @@ from graphengine.format.data_documents import (
     ColumnarData,
     CsvData,
     DataDocument,
+    FileData,
     InlineData,
     JsonlData,
     NpyData,
@@ -30,7 +31,7 @@ from graphengine.shapes import dtype_name
 from graphengine.training.data.arrays import read_npy, read_npz
 from graphengine.training.data.columnar import arrow_blocks, parquet_blocks
 from graphengine.training.data.faults import told
-from graphengine.training.data.spool import Block, spooled
+from graphengine.training.data.spool import spooled
 from graphengine.training.data.stored import Memory, Stored, blocks_of
 from graphengine.training.data.text import csv_blocks, jsonl_blocks
 from graphengine.values import all_finite, decode_array
@@ -51,26 +52,21 @@ def load_data(document: DataDocument, graph: Graph, folder: Path | None, memory:
         return _inline(document, graph)
     if isinstance(document, NpyData):
         return read_npy({name: _file(folder, path) for name, path in document.paths.items()}, graph, memory)
-    path = _file(folder, document.path)
+    return read_file(document, _file(folder, document.path), graph, memory)
+
+
+def read_file(document: FileData, path: DataFile, graph: Graph, memory: Memory) -> Arrays:
+    """The arrays in the file at `path`, of the kind and with the names of a data source. Raises as `load_data`."""
     match document:
-        case CsvData():
-            return read_csv(path, _wanted(document.columns, graph), graph, memory)
         case NpzData():
             return read_npz(path, _wanted(document.arrays, graph), graph, memory)
+        case CsvData():
+            blocks, what = csv_blocks(path, _wanted(document.columns, graph), graph, memory), "CSV"
         case JsonlData():
             blocks, what = jsonl_blocks(path, _wanted(document.keys, graph), graph, memory), "JSON lines"
         case ColumnarData():
             read = parquet_blocks if document.type == "parquet" else arrow_blocks
             blocks, what = read(path, _wanted(document.columns, graph), memory), document.type
-    return _kept(path, what, blocks, graph, memory)
-
-
-def read_csv(path: DataFile, columns: Mapping[str, str | Sequence[str]], graph: Graph, memory: Memory) -> Arrays:
-    """Columns of a CSV file, by input; a list of column names makes a matrix. Raises as `load_data`."""
-    return _kept(path, "CSV", csv_blocks(path, columns, graph, memory), graph, memory)
-
-
-def _kept(path: DataFile, what: str, blocks: Iterable[Block], graph: Graph, memory: Memory) -> Arrays:
     with told(path, what):
         return spooled(blocks, graph, memory)
 

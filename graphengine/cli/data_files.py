@@ -1,0 +1,173 @@
+"""Data that the command line names with `--data`: a file, or a source of the model, and which column is which input.
+
+An input takes what `--columns` says, else what the model's own data says, else what has the name of the input.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from graphengine.cli.opening import check_inputs
+from graphengine.cli.values import json_value, split_pairs
+from graphengine.errors import UsageError
+from graphengine.extras import optional
+
+if TYPE_CHECKING:
+    from graphengine.model import Model
+
+KINDS = {
+    ".csv": "csv",
+    ".jsonl": "jsonl",
+    ".npz": "npz",
+    ".parquet": "parquet",
+    ".arrow": "arrow",
+    ".feather": "arrow",
+}
+"""The type of data source that a file is, by its suffix."""
+NAMED_BY = {"csv": "columns", "jsonl": "keys", "npz": "arrays", "parquet": "columns", "arrow": "columns"}
+"""The key by which a data source of a type says what it has for each input."""
+
+Columns: TypeAlias = Mapping[str, str | list[str]]
+
+
+def read_data(
+    model: Model, data: str | None, pairs: Sequence[str], given: Collection[str], needed: Sequence[str] | None
+) -> dict[str, Any]:
+    """The arrays of `--data` by input: those `needed`, or all it has something for; without those `given` already.
+
+    Raises
+    ------
+    UsageError
+        GE801 if it is neither a source of the model nor a file of a kind that is known, or `--columns` does not fit it.
+    DataError
+        If it cannot be read, or has nothing for an input that is needed.
+    InputError
+        GE402 if `--columns` names no input.
+    """
+    columns = _column_names(pairs)
+    check_inputs(model, columns)
+    if data is None:
+        if columns:
+            raise UsageError("--columns needs --data FILE, where the columns are")
+        return {}
+    if data in model.document.data:
+        arrays = dict(model.load_data(data))
+    else:
+        arrays = _read_file(model, Path(data), columns, given, needed)
+    return {name: array for name, array in arrays.items() if name not in given}
+
+
+def _column_names(pairs: Sequence[str]) -> dict[str, str | list[str]]:
+    """Columns by input: one, or several as `x=a,b` or, where a name has a comma, as `x=["a", "b"]`."""
+    names: dict[str, str | list[str]] = {}
+    for name, text in split_pairs("--columns", pairs):
+        if text.startswith("["):
+            names[name] = [str(column) for column in json_value("--columns", text)]
+        else:
+            names[name] = text.split(",") if "," in text else text
+    return names
+
+
+def _read_file(
+    model: Model, path: Path, columns: Columns, given: Collection[str], needed: Sequence[str] | None
+) -> dict[str, Any]:
+    from pydantic import TypeAdapter
+
+    from graphengine.format.data_documents import FileData
+    from graphengine.training.data import read_file
+    from graphengine.training.data.stored import Memory
+
+    kind = KINDS.get(path.suffix)
+    if kind is None:
+        sources = f"neither a data source of the model ({', '.join(model.document.data) or 'it has none'}) nor a file"
+        raise UsageError(f"--data {path} is {sources} that ends in {', '.join(KINDS)}")
+    key = NAMED_BY[kind]
+    meant = _wanted(model, _names_in(path, kind), columns, _declared(model, key), needed)
+    wanted = {name: what for name, what in meant.items() if name not in given}
+    if not wanted:
+        return {}
+    if key != "columns" and any(isinstance(what, list) for what in wanted.values()):
+        raise UsageError(f"--columns: an input takes one of the {key} of {path}, not several")
+    content = {"type": kind, "path": "the-callers", key: wanted}  # a path that a model file names has rules of its own
+    document = TypeAdapter(FileData).validate_python(content)
+    return dict(read_file(document, path, model.graph, Memory(model.limits.data_bytes)))
+
+
+def _wanted(
+    model: Model, names: Collection[str], columns: Columns, declared: Columns, needed: Sequence[str] | None
+) -> Columns:
+    """What each needed input takes; of all inputs, those the file has something for, or all if it has for none."""
+    found = {name: columns.get(name) or _meant(name, declared, names) for name in model.graph.inputs}
+    present = {name: what for name, what in found.items() if name in columns or _is_in(what, names)}
+    return present or found if needed is None else {name: found[name] for name in needed}
+
+
+def _meant(name: str, declared: Columns, names: Collection[str]) -> str | list[str]:
+    """What an input takes if nobody says: what is declared, unless the file has only what has its name."""
+    said = declared.get(name, name)
+    return name if name in names and not _is_in(said, names) else said
+
+
+def _is_in(what: str | list[str], names: Collection[str]) -> bool:
+    return all(name in names for name in ([what] if isinstance(what, str) else what))
+
+
+def _declared(model: Model, key: str) -> Columns:
+    """What the data source that the model is trained on, or its only one, has for each input under a key."""
+    section, sources = model.document.training, model.document.data
+    name = section.data if section else None
+    source = sources.get(name) if name else next(iter(sources.values()), None) if len(sources) == 1 else None
+    has_key = source is not None and NAMED_BY.get(source.type) == key
+    return getattr(source, key) or {} if has_key else {}
+
+
+def _names_in(path: Path, kind: str) -> list[str]:
+    """The names of what is in a file; none where it cannot be read, because reading the rest tells why."""
+    with suppress(Exception):
+        match kind:
+            case "csv":
+                with path.open(newline="", encoding="utf-8-sig") as lines:
+                    return next(csv.reader(lines), [])
+            case "jsonl":
+                import orjson
+
+                with path.open("rb") as lines:
+                    return list(orjson.loads(lines.readline()))
+            case "npz":
+                import numpy as np
+
+                with np.load(path, allow_pickle=False) as archive:
+                    return list(archive)
+            case "parquet":
+                return list(optional("pyarrow.parquet", "data").read_schema(path).names)
+            case "arrow":
+                return _arrow_names(path)
+    return []
+
+
+def _arrow_names(path: Path) -> list[str]:
+    ipc = optional("pyarrow.ipc", "data")
+    with path.open("rb") as file:
+        is_file = file.read(6) == b"ARROW1"
+        file.seek(0)
+        with ipc.open_file(file) if is_file else ipc.open_stream(file) as reader:
+            return list(reader.schema.names)
+
+
+def in_memory(arrays: Mapping[str, Any]) -> dict[str, Any]:
+    """The arrays, those on disk read into memory: what is computed of them is there, too."""
+    import numpy as np
+
+    return {name: np.asarray(array) for name, array in arrays.items()}
+
+
+def needed_to_train(model: Model) -> list[str] | None:
+    """The inputs that the loss and the metrics of a model depend on; None if it declares no training."""
+    section = model.document.training
+    if section is None:
+        return None
+    return list(model.executor.inputs_of(map(model.graph.value_name, (section.loss, *section.metrics.values()))))
