@@ -36,12 +36,15 @@ class Node(BaseModel):
       then asks for `grads` and `outs`, tuples of all gradients and of all outputs.
     - `backward` returns one gradient for each input, in order, None where there is none. It may leave a gradient in
       the broadcast shape: the engine sums it to the shape of the input.
+    - `random = True` says that the op draws numbers: it has an optional input `key`, which the engine supplies where a
+      file leaves it out, another key for each node and each iteration.
     - `infer(*types)` tells the types of the results before anything runs; without one the class is probed.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, defer_build=True)
 
     outputs: ClassVar[tuple[str, ...]] = ("out",)
+    random: ClassVar[bool] = False
     signature: ClassVar["Signature"]
     """What the engine read of the class when it was registered."""
     infer: ClassVar[Any] = probed
@@ -92,7 +95,7 @@ class Signature:
 
     @property
     def key(self) -> int | None:
-        """The position of an optional input `key`, which makes an op a random one; None for any other op."""
+        """The position of the input `key` of a random op; None for any other op."""
         return self.inputs.index("key") if "key" in self.inputs[self.required :] else None
 
     def accepts(self, count: int) -> bool:
@@ -176,6 +179,7 @@ def inspect_class(cls: type[Node]) -> Signature:
     _complete(cls)
     inputs, required, variadic = _inputs_of(cls)
     _refuse_clashes(cls, inputs)
+    _refuse_unsaid_keys(cls, "key" in inputs[required:])
     signature = Signature(inputs, required, variadic, _outputs_of(cls, inputs), None)
     _refuse_state(cls, inputs)
     if cls.backward is None:
@@ -227,9 +231,22 @@ def _refuse_clashes(cls: type[Node], inputs: tuple[str, ...]) -> None:
                 f"{cls.__name__}.forward: an input cannot be named '{name}'; it has a meaning in backward"
             )
     for name in cls.model_fields:
-        if name in RESERVED or name in inputs:
-            owner = "the graph or the contract" if name in RESERVED else "an input"
+        if name in (*RESERVED, "random", *inputs):
+            owner = "an input" if name in inputs else "the graph or the contract"
             raise RegistrationError(f"{cls.__name__}: an attribute cannot be named '{name}', which belongs to {owner}")
+
+
+def _refuse_unsaid_keys(cls: type[Node], has_key: bool) -> None:
+    """A class that draws numbers says so, and no other one gets keys that it has not asked for."""
+    if has_key and not cls.random:
+        raise RegistrationError(
+            f"{cls.__name__}.forward: an optional input 'key' is the key of a random op, which the engine supplies; "
+            "say random = True in the class, or give the input another name"
+        )
+    if cls.random and not has_key:
+        raise RegistrationError(
+            f"{cls.__name__} is random, so forward takes its key as an optional input: def forward(self, ..., key=None)"
+        )
 
 
 def _outputs_of(cls: type[Node], inputs: tuple[str, ...]) -> tuple[str, ...]:

@@ -158,6 +158,8 @@ def test_a_function_of_the_file_stands_before_an_op_of_its_name():
 def test_random_nodes_of_two_calls_draw_different_numbers():
     @ge.register("test.draw")
     class Draw(ge.Node):
+        random = True
+
         def forward(self, key=None):
             return key
 

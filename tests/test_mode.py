@@ -19,6 +19,7 @@ def _nodes():
     class Noisy(ge.Node):
         """x times a number from the key in training, else x."""
 
+        random = True
         training: bool = False
 
         def infer(self, x, key=None):
@@ -33,6 +34,8 @@ def _nodes():
     @ge.register("test.draw")
     class Draw(ge.Node):
         """The two numbers of the key."""
+
+        random = True
 
         def forward(self, key=None):
             return key

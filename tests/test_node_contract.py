@@ -250,6 +250,27 @@ def test_an_attribute_cannot_have_a_reserved_name():
     assert "an attribute cannot be named 'needs'" in refused(double, needs=1.0, __annotations__={"needs": float})
 
 
+def test_a_random_op_says_so_and_takes_a_key():
+    def forward(self, x, key=None):
+        return x
+
+    assert "say random = True in the class, or give the input another name" in refused(forward)
+    assert "takes its key as an optional input: def forward(self, ..., key=None)" in refused(double, random=True)
+    field = {"random": True, "__annotations__": {"random": bool}}
+    with pytest.warns(UserWarning, match="shadows"):
+        assert "an attribute cannot be named 'random'" in refused(double, **field)
+
+
+def test_a_required_input_named_key_is_an_input_like_any_other():
+    @ge.register("lookup")
+    class Lookup(ge.Node):
+        def forward(self, key, values):
+            return values[key]
+
+    assert Lookup.signature.key is None
+    assert describe(OPS["lookup"])["random"] is False
+
+
 def test_a_class_without_forward_is_refused():
     assert "has no forward method" in refused()
 

@@ -106,6 +106,8 @@ def _op_lines(op: Any, described: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield from _titled("derivatives", equations(derivatives))
     if saved is not None:
         yield "backward", f"uses {', '.join(saved) or 'nothing'}"
+    if described["random"]:
+        yield "random", "the engine supplies the key where a file leaves it out"
     yield "shape", described["shape"]
     yield from _titled("dtypes", _dtype_lines(described["dtypes"]))
     yield "remarks", described["remarks"]

@@ -162,6 +162,7 @@ class Dropout(Node):
     2014.
     """
 
+    random = True
     p: Annotated[float, Field(ge=0, lt=1)] = 0.5
     training: bool = False
 

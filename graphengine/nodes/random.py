@@ -1,9 +1,9 @@
 """Random numbers as pure functions of a key.
 
-A key is a vector of two uint64 numbers. An op that takes one as its optional input `key` draws the same numbers
-whenever it gets the same key; where a file leaves the key out, the engine supplies a node of op `random_key`. The bits
-are those of the counter-based generator Philox4x64 (Salmon et al., Parallel Random Numbers: As Easy as 1, 2, 3, 2011),
-which NumPy keeps for ever; floating-point numbers are made of them here.
+A key is a vector of two uint64 numbers. A random op, which says `random = True`, takes one as its optional input `key`
+and draws the same numbers whenever it gets the same key; where a file leaves the key out, the engine supplies a node
+of op `random_key`. The bits are those of the counter-based generator Philox4x64 (Salmon et al., Parallel Random
+Numbers: As Easy as 1, 2, 3, 2011), which NumPy keeps for ever; floating-point numbers are made of them here.
 """
 
 import math
@@ -62,6 +62,7 @@ class Uniform(Node):
     """Random numbers, uniform from `low` up to but without `high`, z = low + (high - low) * u with u in [0, 1)."""
 
     infer = drawn
+    random = True
     low: float = 0.0
     high: float = 1.0
     shape: tuple[int, ...] | None = None
@@ -83,6 +84,7 @@ class Normal(Node):
     """
 
     infer = drawn
+    random = True
     mean: float = 0.0
     std: Annotated[float, Field(ge=0)] = 1.0
     shape: tuple[int, ...] | None = None
@@ -105,6 +107,7 @@ class Bernoulli(Node):
     """
 
     infer = drawn
+    random = True
     p: Probability = 0.5
     shape: tuple[int, ...] | None = None
     dtype: DTypeName = "float64"

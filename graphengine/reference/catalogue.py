@@ -35,6 +35,7 @@ def describe(op: Op) -> dict[str, Any]:
         "outputs": list(signature.outputs),
         "attributes": op.cls.model_json_schema().get("properties", {}),
         "formula": docstring.formula or None,
+        "random": op.cls.random,
         "differentiable": signature.saved is not None,
         "derivatives": docstring.derivatives or None,
         "shape": SHAPE_RULES.get(rule, "by a rule of its own"),
