@@ -132,9 +132,9 @@ def _record_step(recorder: Recorder, step: BackwardStep, gradients: dict[Any, Sy
     try:
         given = node.node.signature.gradients(node.node, incoming, inputs, results, step.needs)
         _check_recorded(given)
-    except Exception as error:  # noqa: BLE001 - whatever stops the recording, the code still runs with arrays
+    except Exception:  # noqa: BLE001 - whatever stops the recording, the code still runs with arrays
         recorder.forget(before)
-        given = _opaque(recorder, step, incoming, inputs, results, error)
+        given = _opaque(recorder, step, incoming, inputs, results)
     if len(recorder.nodes) - before > len(targets) > 1:
         _rename_pieces(recorder, node, given, before)
     for place, (operand, contribution) in enumerate(zip(node.inputs, given, strict=True)):
@@ -207,21 +207,16 @@ def _check_recorded(gradients: Sequence[Any]) -> None:
             raise UnrecordableError(f"a gradient is {type(gradient_).__name__}")
 
 
-def _opaque(
-    recorder: Recorder, step: BackwardStep, incoming: Any, inputs: Any, results: Any, error: Exception
-) -> tuple[Any, ...]:
+def _opaque(recorder: Recorder, step: BackwardStep, incoming: Any, inputs: Any, results: Any) -> tuple[Any, ...]:
     """The backward of a node as opaque nodes, one for each input that needs a gradient."""
     node = step.step.node
-    values = [*(_zeros(recorder, g, r) for g, r in zip(incoming, results, strict=True)), *inputs, *results]
-    if any(value is None for value in values):
-        raise DifferentiationError(
-            f"node '{node.id}' ({node.op}): its backward cannot be recorded: {error}", node=node.id
-        ) from error
+    given = [value for value in inputs if value is not None]
+    values = [*(_zeros(recorder, g, r) for g, r in zip(incoming, results, strict=True)), *given, *results]
+    omitted = tuple(place for place, value in enumerate(inputs) if value is None)
     attributes = node.node.model_dump(mode="json", exclude_defaults=True)
+    told = {"of": node.op, "attributes": attributes, "omitted": omitted}
     return tuple(
-        recorder.apply("opaque_backward", values, {"of": node.op, "index": index, "attributes": attributes})
-        if need
-        else None
+        recorder.apply("opaque_backward", values, {**told, "index": index}) if need else None
         for index, need in enumerate(step.needs)
     )
 

@@ -193,6 +193,26 @@ def test_a_backward_that_looks_at_values_is_one_opaque_node_that_names_its_op():
         assert model.forward().backward()["w"].tolist() == [6, -2]
 
 
+def test_an_opaque_node_leaves_out_what_its_node_leaves_out(tmp_path):
+    @ge.register("looking")
+    class Looking(ge.Node):
+        def forward(self, x, low=None, factor=None):
+            return x * factor
+
+        def backward(self, grad, x, factor):
+            return (grad * factor, None, grad * x) if float(np.sum(x)) > 0 else (grad * factor, None, 0 * grad)
+
+    nodes = {"z": ("looking", {"x": "w", "factor": "f"}), "loss": ("sum", ["z"])}
+    model = ge.Model.from_dict(document(nodes, {"loss": "loss"}, parameters={"w": [3.0, -1.0], "f": [2.0, 5.0]}))
+    for _ in range(3):
+        assert {name: grad.tolist() for name, grad in model.forward().backward().items()} == {
+            "w": [2, 5],
+            "f": [3, -1],
+        }
+    model.gradient().save(tmp_path / "gradient.json")
+    assert ge.load(tmp_path / "gradient.json").forward()["d_loss/d_f"].tolist() == [3, -1]
+
+
 def test_there_is_no_second_derivative_through_an_opaque_node():
     first = gradient(branching_model().graph)
     nodes = [*first.nodes, GraphNode("total", "sum", OPS["sum"].cls(), (first.outputs["d_loss/d_w"],))]

@@ -16,28 +16,35 @@ class OpaqueBackward(Node):
 
     z = backward(*values)[index].
 
-    Its inputs are, in order: the gradients of all outputs, all inputs and all outputs of that node. It has no backward
-    of its own: there is no second derivative through code that cannot be recorded.
+    Its inputs are, in order: the gradients of all outputs, all inputs but those with the numbers `omitted`, and all
+    outputs of that node. It has no backward of its own: there is no second derivative through code that cannot be
+    recorded.
     """
 
     of: Annotated[str, Field(examples=["exp"])]
     index: int
     attributes: Annotated[dict[str, Any], Field(default_factory=dict)]
+    omitted: tuple[Annotated[int, Field(ge=0)], ...] = ()
 
     def infer(self, *values):
         if self.of not in OPS:
             raise ValueError(f"op '{self.of}' is not known")
-        op = OPS[self.of]
-        results = len(op.cls.model_validate(self.attributes).outputs)
-        count = len(values) - 2 * results
-        if not 0 <= self.index < count or not op.signature.accepts(count):
+        node, _, inputs, results = self.parts(values)
+        wanted = inputs[self.index] if 0 <= self.index < len(inputs) else None
+        if wanted is None or len(results) < len(node.outputs) or not node.signature.accepts(len(inputs)):
             raise ValueError(f"its inputs are not those of a backward of '{self.of}' toward input {self.index}")
-        return ArrayType(*values[results + self.index][:2])
+        return ArrayType(*wanted[:2])
 
     def forward(self, *values):
-        op = OPS[self.of]
-        node = op.cls.model_validate(self.attributes)
-        count = len(node.outputs)
-        incoming, inputs, results = values[:count], values[count:-count], values[-count:]
+        node, incoming, inputs, results = self.parts(values)
         needs = tuple(position == self.index for position in range(len(inputs)))
-        return like(op.signature.gradients(node, incoming, inputs, results, needs)[self.index], inputs[self.index])
+        return like(node.signature.gradients(node, incoming, inputs, results, needs)[self.index], inputs[self.index])
+
+    def parts(self, values):
+        """The node, the gradients of its outputs, its inputs with None for omitted ones, and its outputs."""
+        node = OPS[self.of].cls.model_validate(self.attributes)
+        count = len(node.outputs)
+        inputs = list(values[count : max(count, len(values) - count)])
+        for place in sorted(self.omitted):
+            inputs.insert(place, None)
+        return node, values[:count], inputs, values[count:][-count:]

@@ -171,6 +171,5 @@ def counted(node, unfold, x):
     if whole == counting:
         return math.prod(unfold.kernel_size)
     ones = Pad(pad_width=((0, 0), (0, 0), *counting), constant_values=1.0)(np.ones_like(x))
-    rests = (np.subtract(pair, counts) for pair, counts in zip(whole, counting, strict=True))
-    rests = tuple(tuple(rest.tolist()) for rest in rests)
+    rests = tuple((a - b, c - d) for (a, c), (b, d) in zip(whole, counting, strict=True))
     return np.sum(patches_of(unfold.model_copy(update={"padding": rests}), ones), axis=2)
