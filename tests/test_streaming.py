@@ -1,5 +1,6 @@
 """Data larger than memory may hold: the same bits, faults and hash from every kind of file, in bounded memory."""
 
+import json
 import subprocess
 import sys
 
@@ -10,8 +11,10 @@ import pyarrow.ipc
 import pyarrow.parquet
 import pytest
 from documents import PEAK, document, linreg, training, write
+from typer.testing import CliRunner
 
 import graphengine as ge
+from graphengine.cli.app import app
 from graphengine.limits import DEFAULT, Limits
 from graphengine.training.data import data_hash
 from graphengine.training.data.stored import Stored
@@ -239,6 +242,11 @@ def test_batches_that_memory_has_no_room_for_are_refused_with_the_largest_possib
     assert model_of(tmp_path, "npy").trainer(batch_size=52).batches.is_stored
 
 
+def test_a_solver_does_not_take_data_on_disk_and_says_what_to_raise(tmp_path):
+    with pytest.raises(ge.errors.TrainingError, match="all samples as one batch in memory; raise the limit data_bytes"):
+        model_of(tmp_path, "npy").train(optimizer={"type": "lbfgs"}, epochs=None, batch_size=None)
+
+
 @pytest.fixture
 def full_disk(tmp_path, monkeypatch):
     """No file of this process may grow beyond a kilobyte; gives the folder for temporary files."""
@@ -264,6 +272,25 @@ def test_a_full_disk_is_told_and_nothing_is_left_on_it(tmp_path, full_disk, kind
     assert found.code == "GE101"
     assert "TMPDIR" in found.hint
     assert list(folder.iterdir()) == []
+
+
+# ---------------------------------------------------------------- run
+
+
+@pytest.mark.parametrize("options", [[], ["--check-finite"]])
+def test_run_computes_the_outputs_on_data_on_disk_without_reading_it_as_a_whole(tmp_path, monkeypatch, options):
+    monkeypatch.setattr(Stored, "__array__", None)
+    path = model_of(tmp_path, "npy").path
+    command = ["--limit", "data_bytes=10000", "run", str(path), *options, "--format", "json"]
+    trained = json.loads(CliRunner().invoke(app, command, catch_exceptions=False).output)
+    content = json.loads(path.read_text())
+    del content["training"]
+    content["parameters"]["theta"]["value"] = trained["parameters"]["theta"]
+    write(path, content)
+    evaluated = json.loads(CliRunner().invoke(app, command, catch_exceptions=False).output)
+    loss = np.mean((LARGE["y"] - trained["parameters"]["theta"] * LARGE["x"]) ** 2)
+    assert trained["outputs"] == {"loss": pytest.approx(loss, rel=1e-13)}
+    assert evaluated["outputs"] == {"loss": pytest.approx(loss, rel=1e-13)}
 
 
 # ---------------------------------------------------------------- measured memory

@@ -34,6 +34,7 @@ from graphengine.errors import UsageError
 if TYPE_CHECKING:
     from graphengine.model import Model
     from graphengine.training import History, Solver, Trainer
+    from graphengine.training.batches import Batches
 
 OVERRIDES = ("learning_rate", "epochs", "batch_size", "max_iterations", "seed", "shuffle")
 
@@ -98,17 +99,35 @@ def _train(
     if check_finite:
         _check_finite(trainer)
     train(trainer, quiet=quiet, log=log)
-    return trainer.history, _outputs_on_data(model, trainer)
+    return trainer.history, _outputs_on(model, trainer.batches)
 
 
 def _evaluate(model: Model, given: Mapping[str, Any], *, check_finite: bool) -> dict[str, Any]:
     """All outputs, for the given inputs or, if none are given, for the file's only data source."""
+    from graphengine.training.data.stored import Stored
+
     if not given and model.graph.inputs and len(model.document.data) == 1:
         given = model.load_data()
+    on_disk = [array for array in given.values() if isinstance(array, Stored)]
+    if on_disk:
+        return _evaluate_on_disk(
+            model, given, min(array.rows_per_block for array in on_disk), check_finite=check_finite
+        )
     run = model.forward(given)
     if check_finite:
         run.check_finite()
     return run.outputs
+
+
+def _evaluate_on_disk(model: Model, data: Mapping[str, Any], size: int, *, check_finite: bool) -> dict[str, Any]:
+    from graphengine.training.batches import Batches
+
+    batches = Batches(data, model.graph, batch_size=size)
+    if check_finite:
+        for segment in batches.epoch(1):
+            for index in range(segment.count):
+                model.forward(segment.batch(index)).check_finite()
+    return _outputs_on(model, batches)
 
 
 def _check_finite(trainer: Trainer | Solver) -> None:
@@ -119,13 +138,25 @@ def _check_finite(trainer: Trainer | Solver) -> None:
     trainer.check_finite()
 
 
-def _outputs_on_data(model: Model, trainer: Trainer | Solver) -> dict[str, Any]:
-    """The outputs of the trained model on the data it was trained on, if that can be fed as a whole."""
-    data = trainer.batches.whole()
-    if data is None:
+def _outputs_on(model: Model, batches: Batches) -> dict[str, Any]:
+    """The outputs on all samples, none if the model takes them one by one.
+
+    Of data that stays on disk it is those that are single numbers, as a check during a training finds them.
+    """
+    import numpy as np
+
+    from graphengine.training.validation import Evaluation
+
+    if batches.takes_single_samples:
         return {}
-    needs = {name: model.executor.inputs_of([value]) for name, value in model.graph.outputs.items()}
-    return model.predict(data, outputs=[name for name in needs if set(needs[name]) <= data.keys()])
+    graph, whole = model.graph, batches.whole()
+    needs = {name: model.executor.inputs_of([value]) for name, value in graph.outputs.items()}
+    ready = [name for name in needs if set(needs[name]) <= batches.inputs]
+    if whole is not None:
+        return model.predict(whole, outputs=ready)
+    single = {name: name for name in ready if graph.types[graph.outputs[name]].shape == ()}
+    found = Evaluation(graph, batches.arrays, single, batches.part)(model.values)
+    return {name: np.asarray(value) for name, value in found.items()}
 
 
 def _report(

@@ -98,7 +98,7 @@ class Batches:
         self._batched = {name: array for name, array in arrays.items() if kinds[name] == "batch"}
         self._single = {name: array for name, array in arrays.items() if kinds[name] == "sample"}
         self._whole = {name: np.asarray(array) for name, array in arrays.items() if kinds[name] == "whole"}
-        self.inputs = frozenset(arrays)
+        self.arrays, self.inputs = arrays, frozenset(arrays)
         self.samples = self._count_samples()
         self._stored = [array for array in {**self._batched, **self._single}.values() if isinstance(array, Stored)]
         self.part = self.samples if batch_size is None else min(batch_size, self.samples)
@@ -154,6 +154,11 @@ class Batches:
         """Samples of all inputs, by their places in the order of the epoch."""
         chosen = slice(start, stop) if order is None else order.places(start, stop)
         return {name: array[chosen] for name, array in {**self._batched, **self._single}.items()}
+
+    @property
+    def takes_single_samples(self) -> bool:
+        """Whether the model has an input that takes one sample at a time."""
+        return bool(self._single)
 
     @property
     def is_stored(self) -> bool:

@@ -60,7 +60,9 @@ class Solver:
         self.batches = Batches(data, graph)
         whole = self.batches.whole()
         if whole is None:
-            raise TrainingError(f"the solver '{training.optimizer.type}' needs all samples as one batch in memory")
+            hint = "raise the limit data_bytes to four times what the data takes" if self.batches.is_stored else None
+            message = f"the solver '{training.optimizer.type}' needs all samples as one batch in memory"
+            raise TrainingError(message, hint=hint)
         self._turn = Turn()
         loss = graph.value_name(training.loss)
         self.objective = Objective(graph, values, whole, loss, before=lambda: self._turn.check())
