@@ -2,12 +2,13 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from documents import PEAK, document, linreg
+from documents import PEAK, document, linreg, training, write
 
 ROOT = Path(__file__).parents[1]
 CORPUS = Path(__file__).parent / "corpus" / "files"
@@ -142,3 +143,65 @@ def test_loading_opens_the_model_and_does_nothing_else():
         [sys.executable, "-c", AUDITED, *files], capture_output=True, text=True, check=True, env=environment
     )
     assert done.stdout == f"{len(files)} []\n"
+
+
+WRITING = """
+import json, os, sys
+from pathlib import Path
+import graphengine as ge
+import graphengine.model, graphengine.training.checkpoint
+
+graphengine.model.EXTERNAL_FROM = graphengine.training.checkpoint.EXTERNAL_FROM = 1  # arrays go to files of their own
+path, folder = map(Path, sys.argv[1:])
+seen = set()
+changing = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link", "os.symlink", "os.truncate", "os.chmod"}
+
+def watch(event, arguments):
+    if event == "open" and arguments[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC):
+        seen.add(str(arguments[0]))
+    elif event in changing:
+        seen.update(str(each) for each in arguments if isinstance(each, (str, os.PathLike)))
+
+sys.addaudithook(watch)
+model = ge.load(path)
+model.train(checkpoints=folder / "checkpoints")
+for _ in range(2):
+    model.save(folder / "saved.json")
+model.gradient().save(folder / "gradient.json")
+print(json.dumps(sorted(seen)))
+"""
+
+
+def test_nothing_in_a_file_decides_where_something_is_written(tmp_path):
+    pytest.importorskip("safetensors")
+    nodes = {
+        "p": ("mul", ["w/../../up", "x"]),
+        "e": ("sub", ["p", "y"]),
+        "s": ("square", ["e"]),
+        "loss": ("mean", ["s"]),
+    }
+    content = document(
+        nodes,
+        {"o/../../out": "p", "loss": "loss"},
+        inputs={"x": ["N"], "y": ["N"]},
+        parameters={"w/../../up": 0.0},
+        data={"d/../..": {"type": "csv", "path": "data/d.csv"}},
+        training=training(data="d/../..", checkpoint={"every_epochs": 1}, epochs=2),
+        metadata={"path": "../evil", "save": "/tmp/evil"},
+    )
+    content["name"] = "../../evil"
+    (tmp_path / "model" / "data").mkdir(parents=True)
+    (tmp_path / "model" / "data" / "d.csv").write_text("x,y\n1,2\n2,3\n")
+    (tmp_path / "out").mkdir()
+    path = write(tmp_path / "model" / "m.json", content)
+    command = [sys.executable, "-c", WRITING, str(path), str(tmp_path / "out")]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    named = re.compile(
+        r"checkpoints|\.?(saved|gradient|checkpoint-\d{10})(-[0-9a-f]{12}\.safetensors|\.json)(\.[0-9a-f]{16}\.tmp)?"
+    )
+    seen = [Path(each) for each in json.loads(done.stdout)]
+    assert {each.suffix for each in seen} == {"", ".json", ".safetensors", ".tmp"}
+    for each in seen:
+        assert named.fullmatch(each.name)
+        assert each.parent in {Path(), tmp_path / "out", tmp_path / "out" / "checkpoints"}  # Path(): in an open folder
