@@ -18,10 +18,11 @@ them, because all independent problems of a file are reported in one run.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
+
+from graphengine.wording import nearest
 
 CODES = {
     "GE101": "a file cannot be read or written",
@@ -85,8 +86,6 @@ CODES = {
 
 MOST_TOLD = 100
 """So many problems of a file are told; a file with more of them is wrong in one way, many times."""
-MANY_NAMES = 500
-"""Of more names than this only those of about the same length are looked at for the one that was meant."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,15 +202,6 @@ class UsageError(GraphEngineError):
     """A command line or a call asks for something that is not there."""
 
     default_code = "GE801"
-
-
-def nearest(word: str, possible: Iterable[str]) -> str | None:
-    """The name that was probably meant by a word, if one is near."""
-    names = list(possible)
-    if len(names) > MANY_NAMES:
-        names = [name for name in names if abs(len(name) - len(word)) <= 2 and name[:1] == word[:1]][:MANY_NAMES]
-    near = difflib.get_close_matches(word, names, n=1)
-    return near[0] if near else None
 
 
 def did_you_mean(word: str, possible: Iterable[str], what: str = "") -> str:

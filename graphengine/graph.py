@@ -22,6 +22,7 @@ from graphengine.node import Node
 from graphengine.notebook import Pictured
 from graphengine.registry import OPSET_VERSION, domain_of
 from graphengine.shapes import PYTHON_NUMBERS, ArrayType, shape_text, size_value
+from graphengine.wording import counted
 
 Operand: TypeAlias = str | int | float | None
 """What a node's input is: the name of a value, a literal number, or None for an omitted optional input."""
@@ -110,7 +111,7 @@ class Graph(Pictured):
             "node": self.nodes,
             "output": self.outputs,
         }
-        return ", ".join(f"{len(part)} {word}{'s' * (len(part) != 1)}" for word, part in parts.items())
+        return ", ".join(counted(len(part), word) for word, part in parts.items())
 
     @property
     def sources(self) -> Mapping[str, InputDocument | ParameterDocument | StateDocument]:

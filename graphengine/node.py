@@ -21,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, PydanticUndefinedAnnotation, Pydanti
 
 from graphengine.errors import RegistrationError
 from graphengine.inference import probed
+from graphengine.wording import counted
 
 RESERVED = frozenset({"id", "op", "inputs", "outputs", "signature", "grad", "grads", "needs", "out", "outs"})
 
@@ -154,7 +155,7 @@ class Signature:
         """How many inputs the op takes, in words: "2 inputs (x, y)"."""
         least, most = self.required, len(self.inputs)
         count = f"{least} or more" if self.variadic else str(most) if least == most else f"{least} to {most}"
-        return f"{count} input{'s' * (count != '1')} ({', '.join(self.parameters())})"
+        return f"{counted(count, 'input')} ({', '.join(self.parameters())})"
 
     def parameters(self) -> list[str]:
         """The inputs as Python writes parameters: "*xs" for any number, "x=None" for an optional one."""

@@ -1,5 +1,6 @@
 """Model files as Python objects, short enough to stand in a test."""
 
+import copy
 from pathlib import Path
 
 import numpy as np
@@ -113,6 +114,16 @@ def training(**keys):
 
 def model(*args, **keys):
     return ge.Model.from_dict(document(*args, **keys))
+
+
+def changed(content, path, value):
+    """A copy of a document with another value at a path."""
+    content = copy.deepcopy(content)
+    inner = content
+    for part in path[:-1]:
+        inner = inner[part]
+    inner[path[-1]] = value
+    return content
 
 
 def write(path, content):

@@ -26,7 +26,7 @@ from graphengine.errors import DivergenceError, ExecutionError, InputError, Usag
 from graphengine.format.writing import dump_model
 from graphengine.loading.functions import shipped_functions
 from graphengine.registry import OPS
-from graphengine.view.escaping import escaped
+from graphengine.wording import escaped
 
 ROOT = Path(__file__).parents[1]
 MODELS = ROOT / "models"

@@ -35,6 +35,7 @@ ORDER = [
     ("notebook",),
     ("extras", "collector", "sorting"),
     ("errors",),
+    ("wording",),
     ("version",),
 ]
 """The layers from the top; a module may import from its own layer and from those below."""

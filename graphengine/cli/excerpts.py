@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from graphengine.errors import Problem
-from graphengine.view.escaping import escaped
+from graphengine.wording import escaped
 
 WIDTH = 100
 """Of a longer line only the part around the place is shown."""

@@ -26,7 +26,7 @@ from graphengine.errors import (
     TrainingError,
     UsageError,
 )
-from graphengine.view.escaping import escaped
+from graphengine.wording import escaped
 
 WORK_FAILED, BAD_INPUT, INTERRUPTED, PIPE_CLOSED = 1, 2, 130, 141
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import typer
 
-from graphengine.view.escaping import escaped
+from graphengine.wording import escaped
 
 MAX_INLINE = 8
 """An array of at most this many numbers is printed as it is, a larger one by its range."""

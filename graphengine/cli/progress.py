@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from graphengine.errors import UsageError
-from graphengine.view.escaping import escaped
+from graphengine.wording import escaped
 
 if TYPE_CHECKING:
     from graphengine.training import History, Iteration, Solver, Trainer

@@ -30,6 +30,7 @@ from graphengine.cli.progress import check_plot, show_curve, train
 from graphengine.cli.resuming import checkpoint_folder
 from graphengine.cli.values import named_values
 from graphengine.errors import UsageError
+from graphengine.wording import counted
 
 if TYPE_CHECKING:
     from graphengine.model import Model
@@ -205,8 +206,3 @@ def _print_end(model: Model, history: History | None, outputs: Mapping[str, Any]
         print_values(f"check after iteration {history.checks[-1].iteration}", history.checks[-1].values)
     print_values("parameters", model.parameters)
     print_values("outputs", {name: value for name, value in outputs.items() if value.shape == ()})
-
-
-def counted(number: int, what: str) -> str:
-    """A number of things, in words."""
-    return f"{number} {what}{'s' * (number != 1)}"

@@ -10,11 +10,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
-import orjson
 
 from graphengine.format.documents import ModelDocument
 from graphengine.format.writing import model_as_dict
 from graphengine.registry import OPS
+from graphengine.wording import shown
 
 Kind: TypeAlias = Literal["added", "removed", "rewired", "changed"]
 Path: TypeAlias = tuple[str, ...]
@@ -95,8 +95,7 @@ def _shown(value: Any) -> str:
     if isinstance(value, dict) and value.keys() >= {"op", "inputs", "attributes"}:
         given = [f"{name}={item}" for name, item in {**value["inputs"], **value["attributes"]}.items()]
         return f"{value['op']}({', '.join(given)})"
-    text = orjson.dumps(value).decode()
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    return shown(value)
 
 
 def _distance(before: Any, after: Any) -> str:

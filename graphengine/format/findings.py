@@ -9,14 +9,15 @@ from functools import cache
 from types import UnionType
 from typing import Annotated, Any, NamedTuple, Union, get_args, get_origin, get_type_hints
 
-import orjson
 from pydantic import BaseModel, ValidationError
 from typing_extensions import is_typeddict
 
-from graphengine.errors import MOST_TOLD, Problem, did_you_mean, nearest
+from graphengine.errors import MOST_TOLD, Problem, did_you_mean
 from graphengine.format.paths import HOW_TO_WRITE
 from graphengine.format.positions import keys_of, make_pointer, value_at
+from graphengine.format.remedies import example
 from graphengine.format.salvage import Place
+from graphengine.wording import ELSEWHERE, nearest, shown
 
 _TYPE_NAMES = {
     "string_type": "a string",
@@ -55,6 +56,7 @@ def findings_of(error: ValidationError, raw: Any, document: type[BaseModel]) -> 
     for detail in error.errors(include_url=False):
         places.setdefault(_path(detail["loc"], raw), []).append(detail)
     places = dict(itertools.islice(places.items(), MOST_TOLD + 1))
+    is_file = "nodes" in _fields(document)
     meant = _meant(places, raw, document)
     for path, details in places.items():
         telling = [detail for detail in details if detail["type"] not in _TYPE_NAMES]
@@ -62,9 +64,10 @@ def findings_of(error: ValidationError, raw: Any, document: type[BaseModel]) -> 
         if missing:
             for place in missing:
                 if place not in meant.values():
-                    yield Finding(Problem("GE111", f"key '{place[-1]}' is missing", None, make_pointer(path)), place)
+                    hint = example(path) if is_file else None
+                    yield Finding(Problem("GE111", f"key '{place[-1]}' is missing", hint, make_pointer(path)), place)
         elif telling and telling[0]["type"] == "extra_forbidden":
-            hint = did_you_mean(str(path[-1]), _known_keys(document, path[:-1], raw), "possible keys")
+            hint = _where_it_belongs(str(path[-1]), _possible(document, path[:-1], raw))
             problem = Problem("GE110", f"unknown key '{path[-1]}'", hint, make_pointer(path))
             yield Finding(problem, meant.get(path, ()), path)
         elif telling:
@@ -74,7 +77,8 @@ def findings_of(error: ValidationError, raw: Any, document: type[BaseModel]) -> 
             if "a number" in expected:
                 expected.pop("an integer", None)
             message = f"must be {' or '.join(expected)}, not {shown(details[0]['input'])}"
-            yield Finding(Problem("GE112", message, None, make_pointer(path)), path)
+            hint = example(path) if is_file else None
+            yield Finding(Problem("GE112", message, hint, make_pointer(path)), path)
 
 
 def _meant(places: Mapping[Place, list[Any]], raw: Any, document: type[BaseModel]) -> dict[Place, Place]:
@@ -82,7 +86,7 @@ def _meant(places: Mapping[Place, list[Any]], raw: Any, document: type[BaseModel
     meant = {}
     for path, details in places.items():
         if any(detail["type"] == "extra_forbidden" for detail in details):
-            near = nearest(str(path[-1]), _known_keys(document, path[:-1], raw))
+            near = nearest(str(path[-1]), _keys(_possible(document, path[:-1], raw)))
             if near and near not in value_at(raw, path[:-1]):
                 meant[path] = (*path[:-1], near)
     return meant
@@ -132,15 +136,33 @@ def _path(loc: Place, raw: Any) -> Place:
     return tuple(path)
 
 
-def _known_keys(document: Any, path: Place, raw: Any) -> list[str]:
-    """The keys possible where an unknown one stands, found by walking the annotations along the path."""
+def _possible(document: Any, path: Place, raw: Any) -> list[Any]:
+    """What may stand at a path, found by walking the annotations along it."""
     places = _members(document)
     for part in path:
         raw = raw[part]
         places = [inner for place in places for inner in _members(_inside(place, part))]
         kind = raw.get("type") if isinstance(raw, dict) else None
         places = [place for place in places if kind in get_args(_fields(place).get("type"))] or places
+    return places
+
+
+def _keys(places: list[Any]) -> list[str]:
     return list(dict.fromkeys(key for place in places for key in _fields(place)))
+
+
+def _where_it_belongs(word: str, places: list[Any]) -> str:
+    """What to do about an unknown key: one that is near, the part that has it, or what there is."""
+    keys = _keys(places)
+    if nearest(word, keys) is None:
+        if "op" in keys:
+            return f"possible keys: {', '.join(keys)}; what an op takes besides stands in 'attributes'"
+        for place in places:
+            for key, annotation in _fields(place).items():
+                for name in (word, ELSEWHERE.get(word)):
+                    if any(name in _fields(member) for member in _members(annotation)):
+                        return f"'{name}' is a key of '{key}'"
+    return did_you_mean(word, keys, "possible keys")
 
 
 def _members(annotation: Any) -> list[Any]:
@@ -171,13 +193,3 @@ def _fields_of(document: type) -> dict[Any, Any]:
     if issubclass(document, BaseModel):
         return {field.alias or name: field.annotation for name, field in document.model_fields.items()}
     return get_type_hints(document) if is_typeddict(document) else {}
-
-
-def shown(value: Any) -> str:
-    """A value from a file, short and escaped, for a message."""
-    try:
-        text = orjson.dumps(value).decode()
-    except TypeError:
-        text = repr(value)
-    text = text if text.isprintable() else ascii(text)
-    return text if len(text) <= 60 else f"{text[:57]}..."

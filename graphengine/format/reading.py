@@ -16,12 +16,13 @@ from pydantic import BaseModel, ValidationError
 from graphengine import collector
 from graphengine.errors import MOST_TOLD, InvalidModelError, Problem
 from graphengine.format.documents import FORMAT, FORMAT_VERSION, FUNCTION_FORMAT, FunctionFile, ModelDocument
-from graphengine.format.findings import findings_of, shown
-from graphengine.format.positions import find_positions, path_of
+from graphengine.format.findings import findings_of
+from graphengine.format.positions import find_positions, keys_of, path_of
 from graphengine.format.salvage import Gaps, salvaged
 from graphengine.format.strict import BOM, read_json
 from graphengine.format.upgrading import upgraded
 from graphengine.limits import DEFAULT, Limits
+from graphengine.wording import shown
 
 DocumentType = TypeVar("DocumentType", bound=BaseModel)
 
@@ -90,7 +91,8 @@ def read_bytes(path: str | Path, limits: Limits = DEFAULT) -> bytes:
             data = b"" if large else file.read(limits.file_bytes + 1)  # it may grow, and a pipe has no size
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise InvalidModelError(f"cannot read the file: {reason}", code="GE101", file=str(path)) from error
+        hint = "name a file in it" if isinstance(error, IsADirectoryError) else None
+        raise InvalidModelError(f"cannot read the file: {reason}", code="GE101", hint=hint, file=str(path)) from error
     if large or len(data) > limits.file_bytes:
         raise InvalidModelError(f"the file is larger than {_size(limits.file_bytes)}", code="GE103", file=str(path))
     return data
@@ -199,10 +201,10 @@ def _check_count(raw: dict[str, Any], source: Source, limits: Limits) -> None:
 def _format_problem(raw: Any, expected: str) -> Problem | None:
     """Of a file of another kind or version just that is told, and not a hundred things about its keys."""
     if not isinstance(raw, dict) or raw.get("format") != expected:
-        got = raw.get("format") if isinstance(raw, dict) else type(raw).__name__
+        has = f"its format is {shown(raw['format'])}" if "format" in keys_of(raw) else f"it is {_nature(raw)}"
         hint = f'the file must be an object with "format": "{expected}", "format_version": {FORMAT_VERSION}'
         pointer = "/format" if isinstance(raw, dict) and "format" in raw else ""
-        return Problem("GE104", f"not a {expected} file: format is {shown(got)}", hint, pointer)
+        return Problem("GE104", f"not a {expected} file: {has}", hint, pointer)
     version = raw.get("format_version", FORMAT_VERSION)
     if type(version) is not int:
         return Problem("GE112", f"must be an integer, not {shown(version)}", None, "/format_version")
@@ -210,6 +212,13 @@ def _format_problem(raw: Any, expected: str) -> Problem | None:
         message = f"format version {version} is newer than this version of graphengine, which reads {FORMAT_VERSION}"
         return Problem("GE104", message, "upgrade graphengine", "/format_version")
     return None
+
+
+def _nature(raw: Any) -> str:
+    """What a JSON value is that does not say it."""
+    if isinstance(raw, dict):
+        return f"an object without the key 'format', its keys are {', '.join(map(repr, raw))}"[:120] if raw else "empty"
+    return "an array" if isinstance(raw, list) else shown(raw)
 
 
 def _size(count: int) -> str:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from graphengine.errors import InvalidModelError, Problem
 from graphengine.format.lexical import Finding, lexical_findings
 from graphengine.format.positions import LineStarts
+from graphengine.format.remedies import syntax
 from graphengine.limits import DEFAULT, Limits
 
 BOM = b"\xef\xbb\xbf"
@@ -213,5 +214,7 @@ def _syntax_problem(text: str, error: orjson.JSONDecodeError) -> Problem:
     try:
         orjson.loads(text[: error.pos])
     except orjson.JSONDecodeError:
-        return Problem("GE102", f"not JSON: {error.msg}", line=line, column=column)
-    return Problem("GE127", "the file goes on behind the end of its value", line=line, column=column)
+        hint = syntax(text, error.pos)
+        return Problem("GE102", f"not JSON: {error.msg}", hint, line=line, column=column)
+    hint = "a file is one JSON value; remove what follows"
+    return Problem("GE127", "the file goes on behind the end of its value", hint, line=line, column=column)

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 from graphengine.graph import Graph
 from graphengine.shapes import shape_text
-from graphengine.view.escaping import escaped
 from graphengine.view.scopes import Box, boxes_of
+from graphengine.wording import escaped
 
 
 class Corner(NamedTuple):

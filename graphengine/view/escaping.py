@@ -1,7 +1,8 @@
 """Text from a file on its way to a terminal, into Markdown, into markup or into a script.
 
 A model file is hostile input: names, descriptions and attributes may hold markup, control characters that a terminal
-obeys, and marks that turn the direction of writing. Each place they are shown in has its one function here.
+obeys, and marks that turn the direction of writing. Each place they are shown in has its one function
+here; for a terminal it is `graphengine.wording.escaped`.
 """
 
 from __future__ import annotations
@@ -10,12 +11,7 @@ import re
 from html import escape
 from typing import Any
 
-
-def escaped(text: str) -> str:
-    """Text on one line, with control, bidirectional and invisible characters as escapes."""
-    if text.isprintable():
-        return text
-    return "".join([char if char.isprintable() else char.encode("unicode_escape").decode() for char in text])
+from graphengine.wording import escaped
 
 
 def markup(text: object) -> str:

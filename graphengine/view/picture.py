@@ -10,12 +10,12 @@ from typing import NamedTuple, TypeAlias
 
 from graphengine.graph import Graph, GraphNode
 from graphengine.shapes import shape_text
-from graphengine.view.escaping import escaped
 from graphengine.view.layers import Edge
 from graphengine.view.layout import MARGIN, PITCH, Layout, Place, Size, lay_out
 from graphengine.view.levels import Level, Levels, Link, entry_key, exit_key
 from graphengine.view.scopes import Box, boxes_of
 from graphengine.view.summary import number_text
+from graphengine.wording import counted, escaped
 
 LABEL, TITLE, NOTE = 12, 15, 11
 """Sizes of the text of labels, of the main text of a shape, and of what stands below it, in pixels."""
@@ -149,7 +149,7 @@ def _node(node: GraphNode) -> Shape:
 
 def _box(box: Box, levels: Levels) -> Shape:
     count = sum(1 for _ in box.all_nodes)
-    note = f"{count} node{'s' * (count != 1)}"
+    note = counted(count, "node")
     size = _sized(box.title, note, len(levels.entries_of(box)), list(levels.exits_of(box)))
     return Shape(box.key, "box", box.title, note, size, NOWHERE, ())
 

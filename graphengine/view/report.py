@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from graphengine.view.escaping import escaped, markdown
+from graphengine.view.escaping import markdown
 from graphengine.view.trace import Trace
 from graphengine.view.wording import (
     arriving_text,
@@ -17,6 +17,7 @@ from graphengine.view.wording import (
     total_text,
     update_title,
 )
+from graphengine.wording import escaped
 
 MAX_WIDTH = 60
 """A cell may be longer; the next one then stands behind it and not in a column."""

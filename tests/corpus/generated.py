@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from documents import changed
+
 from corpus.documents import COUNTER, HEAD, LINREG, Json
-from corpus.marking import Mark, changed, found_at, text_of, without
+from corpus.marking import Mark, found_at, text_of, without
 
 Case = tuple[str, str]
 

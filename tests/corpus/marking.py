@@ -8,6 +8,8 @@ import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from documents import changed
+
 MARK = re.compile("⟨(GE[0-9]{3})⟩")
 
 
@@ -52,16 +54,6 @@ def text_of(value: Any, indent: str = "\n") -> str:
     if len(MARK.sub("", line)) <= 60 and "\n" not in line:
         return line
     return opening + deeper + f",{deeper}".join(parts) + indent + closing
-
-
-def changed(document: Any, path: Sequence[str | int], value: Any) -> Any:
-    """A copy of a document with another value at a path."""
-    result = copy.deepcopy(document)
-    inner = result
-    for part in path[:-1]:
-        inner = inner[part]
-    inner[path[-1]] = value
-    return result
 
 
 def without(document: Any, path: Sequence[str | int], code: str) -> Any:

@@ -6,8 +6,10 @@ import random
 from collections.abc import Iterator
 from typing import Any
 
+from documents import changed
+
 from corpus.documents import COUNTER, HEAD, LINREG, Json
-from corpus.marking import Mark, changed, found_at, text_of
+from corpus.marking import Mark, found_at, text_of
 
 BASE: Json = {
     **LINREG,

@@ -1,0 +1,160 @@
+"""What a message says to do: examples that can be copied, words of other tools, what makes a text JSON."""
+
+import json
+
+import orjson
+import pytest
+from documents import MODELS, changed, linreg, problem_of, problems_of, training
+
+import graphengine as ge
+from graphengine.format import parse_model
+from graphengine.format.remedies import EXAMPLES, example
+from graphengine.loading.functions import shipped_functions
+from graphengine.registry import OPS
+from graphengine.wording import ELSEWHERE, counted, nearest, shown
+
+SCHEMA = MODELS.parent / "schemas" / "model-1.schema.json"
+FUNCTION = {"inputs": {"x": {}}, "nodes": [{"id": "n", "op": "neg", "inputs": ["x"]}], "outputs": {"out": "n"}}
+WHOLE = linreg(
+    state={"s": {"shape": [], "initializer": {"type": "zeros"}}},
+    data={"d": {"type": "csv", "path": "d.csv"}},
+    functions={"f": FUNCTION},
+    training=training(data="d"),
+)
+
+
+def filled(places):
+    """A path in the whole document for the places of an example."""
+    path, inner = [], WHOLE
+    for part in ["inputs", "x", *places[2:]] if places[0] == "*" else places:
+        path.append((0 if isinstance(inner, list) else next(iter(inner))) if part == "*" else part)
+        inner = inner.get(path[-1]) if isinstance(inner, dict) else inner[path[-1]]
+        inner = {} if inner is None else inner
+    return tuple(path)
+
+
+@pytest.mark.parametrize("places", EXAMPLES, ids="/".join)
+def test_an_example_is_offered_where_it_is_valid(places):
+    path = ("parameters", "theta", "initializer") if places == ("*", "*", "initializer") else filled(places)
+    parse_model(orjson.dumps(changed(WHOLE, path, json.loads(EXAMPLES[places]))))
+    found = problem_of(changed(WHOLE, path, 3))
+    assert found.pointer == "".join(f"/{part}" for part in path)
+    assert found.hint == f"write it like {EXAMPLES[places]}"
+
+
+def test_a_function_has_the_examples_of_a_file():
+    assert example(("functions", "f", "nodes", 0)) == example(("nodes", 0))
+    assert example(("functions", "f")) is None
+
+
+def test_an_object_that_lacks_keys_is_shown_whole():
+    found = problems_of(changed(WHOLE, ("nodes", 3), {"op": "mean"}))
+    assert [(each.code, each.message) for each in found] == [
+        ("GE111", "key 'id' is missing"),
+        ("GE111", "key 'inputs' is missing"),
+    ]
+    assert {each.hint for each in found} == {'write it like {"id": "z", "op": "mul", "inputs": ["x", "y"]}'}
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "hint"),
+    [
+        (("inputs", "x", "shape"), [None], 'a size that is not always the same is a symbol such as "N"'),
+        (("nodes", 3, "axis"), 0, "what an op takes besides stands in 'attributes'"),
+        (("training", "learning_rate"), 0.1, "'learning_rate' is a key of 'optimizer'"),
+        (("training", "lr"), 0.1, "'learning_rate' is a key of 'optimizer'"),
+        (("training", "patience"), 3, "'patience' is a key of 'early_stopping'"),
+        (("nodes", 3, "config"), {}, "did you mean 'attributes'?"),
+        (("inputs", "x", "dtype"), "double", "did you mean 'float64'?"),
+        (("nodes", 0, "op"), "*", "did you mean 'mul'?"),
+        (("nodes", 2, "op"), "Square", "did you mean 'square'?"),
+    ],
+)
+def test_what_was_meant_is_named_where_it_belongs(path, value, hint):
+    found = problem_of(changed(WHOLE, path, value))
+    assert hint in found.hint
+
+
+def test_a_node_of_onnx_is_told_what_its_keys_are_called_here():
+    node = {"name": "y_hat", "op_type": "Mul", "inputs": ["theta", "x"]}
+    found = problems_of(changed(WHOLE, ("nodes", 0), node))
+    assert [(each.code, each.hint) for each in found] == [
+        ("GE110", "did you mean 'id'?"),
+        ("GE110", "did you mean 'op'?"),
+    ]
+
+
+def test_every_word_of_another_tool_leads_to_one_of_this():
+    words = SCHEMA.read_text()
+    known = {*OPS, *shipped_functions()}
+    assert all(meant in known or f'"{meant}"' in words for meant in ELSEWHERE.values())
+    assert all(word == word.lower() for word in ELSEWHERE)
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("{ // a model", "JSON has no comments"),
+        ('{"a": 1, /* b */ "c": 2}', "JSON has no comments"),
+        ('{"a": True}', "JSON writes true, false and null"),
+        ("{'a': 1}", "keys and strings stand in double quotes"),
+        ("{a: 1}", "keys and strings stand in double quotes"),
+        ("format: graphengine.model", "a model file is a JSON object and begins with {"),
+        ('{"a": 1,}', "no comma stands in front of a closing bracket"),
+        ('{"a": [1,, 2]}', "this comma is one too many"),
+        ('{"a": 1 "b": 2}', "a comma is missing in front of it"),
+        ('{"a": [1, 2', "something is not closed: the file may have been cut off"),
+        ("{} {}", "remove what follows"),
+        ("@", "a model file is a JSON object and begins with {"),
+    ],
+)
+def test_a_text_that_is_not_json_is_told_why(text, hint):
+    with pytest.raises(ge.errors.InvalidModelError) as caught:
+        parse_model(text.encode())
+    (found,) = caught.value.problems
+    assert found.code in ("GE102", "GE127")
+    assert hint in found.hint
+
+
+def test_a_text_whose_fault_does_not_show_has_no_hint():
+    with pytest.raises(ge.errors.InvalidModelError) as caught:
+        parse_model(b'{"a": "\t"}')
+    assert caught.value.problems[0].hint is None
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(["a"] * 40, '["a","a"'), ({1, 2}, "{1, 2}"), ("\u202e\n", '"\\u202e\\n"'), (None, "null")],
+)
+def test_a_value_is_shown_short_and_printable(value, text):
+    assert shown(value).startswith(text)
+    assert len(shown(value)) <= 60
+    assert shown(value).isprintable()
+
+
+def test_words_agree_with_numbers():
+    assert [counted(number, "node") for number in (0, 1, 2, "1 to 2")] == [
+        "0 nodes",
+        "1 node",
+        "2 nodes",
+        "1 to 2 nodes",
+    ]
+
+
+def test_the_nearest_of_very_many_names_begins_and_is_as_long_as_the_word():
+    names = [f"node_{number}" for number in range(1000)] + ["weight"]
+    assert nearest("wieght", names) == "weight"
+    assert nearest("xeight", names) is None
+
+
+def test_an_unknown_folder_is_told_to_be_one(tmp_path):
+    with pytest.raises(ge.errors.InvalidModelError, match=r"GE101: cannot read the file: .*; name a file in it"):
+        ge.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [([1], "it is an array"), ("text", 'it is "text"'), ({}, "it is empty"), ({"a": 1}, "its keys are 'a'")],
+)
+def test_what_is_no_model_is_told_what_it_is(content, said):
+    assert said in problem_of(content).message
