@@ -16,7 +16,7 @@ import numpy as np
 
 from graphengine.graph import Graph, GraphNode, Operand
 from graphengine.inference import elementwise, normalized_axes
-from graphengine.nodes.selection import from_the_front
+from graphengine.nodes.selection import from_the_front, slice_index
 from graphengine.registry import OPS
 from graphengine.shapes import ArrayType, PythonNumber
 
@@ -283,6 +283,14 @@ def _transpose(node: GraphNode, types: Types, kind: ArrayType) -> Instruction:
     return Instruction(lambda x: x.transpose(axes), node.inputs, node.id, kind, aliases=True, reorders=True)
 
 
+def _slice(node: GraphNode, types: Types, kind: ArrayType) -> Instruction | None:
+    """A view by an index that is made once."""
+    if kind.shape == ():
+        return None
+    index = slice_index(node.node, len(kind.shape))  # type: ignore[no-untyped-call]
+    return Instruction(lambda x: x[index], node.inputs, node.id, kind, aliases=True)
+
+
 def _broadcast_to(node: GraphNode, types: Types, kind: ArrayType) -> Instruction | None:
     if node.inputs[1] is not None:
         return None
@@ -374,6 +382,7 @@ _SPECIAL: Mapping[str, Callable[[GraphNode, Types, ArrayType], Instruction | Non
     "expand_dims": _reshape,
     "squeeze": _reshape,
     "transpose": _transpose,
+    "slice": _slice,
     "broadcast_to": _broadcast_to,
     "cast": _cast,
     "matmul": _matmul,

@@ -5,6 +5,7 @@ Selecting and adding are each other's gradients: what `slice`, `gather` and `tak
 the end.
 """
 
+import itertools
 import math
 from typing import Annotated
 
@@ -39,7 +40,7 @@ class Slice(Node):
         return ArrayType(sliced(x.shape, self), x.dtype)
 
     def forward(self, x):
-        return x[place(self, x.ndim)]
+        return x[slice_index(self, x.ndim)]
 
     def backward(self, grad, x):
         return SliceAdd(**self.model_dump())(np.zeros_like(x), grad)
@@ -64,7 +65,7 @@ class SliceAdd(Node):
 
     def forward(self, x, updates):
         z = np.array(x, np.result_type(x, updates))
-        z[place(self, x.ndim)] += updates
+        z[slice_index(self, x.ndim)] += updates
         return z
 
     def backward(self, grad):
@@ -291,18 +292,15 @@ class Split(Node):
         return Concat(axis=self.axis)(*grads)
 
 
-def place(node, rank):
+def slice_index(node, rank):
     """The index of what a slice selects in an array of `rank` dimensions."""
-    axes = normalized_axes(node.axis, rank)
-    bounds = {name: getattr(node, name) for name in ("start", "stop", "step")}
-    for name, bound in bounds.items():
-        if isinstance(bound, tuple) and (isinstance(node.axis, int) or len(bound) != len(axes)):
-            raise ValueError(f"{name} {bound} has not one number for each axis in {node.axis}")
-    parts = (bound if isinstance(bound, tuple) else (bound,) * len(axes) for bound in bounds.values())
-    cuts = dict(zip(axes, map(slice, *parts), strict=True))
-    if any(cut.step == 0 for cut in cuts.values()):
-        raise ValueError("the step of a slice must not be 0")
-    return tuple(cuts.get(axis, slice(None)) for axis in range(rank))
+    if isinstance(node.axis, int):
+        return (*[slice(None)] * (node.axis % rank), slice(node.start, node.stop, node.step))
+    cuts = [slice(None)] * rank
+    for number, axis in enumerate(node.axis):
+        bounds = (node.start, node.stop, node.step)
+        cuts[axis] = slice(*(bound[number] if isinstance(bound, tuple) else bound for bound in bounds))
+    return tuple(cuts)
 
 
 def flat_places(shape, axis, indices):
@@ -316,7 +314,15 @@ def flat_places(shape, axis, indices):
 
 def sliced(shape, node):
     """The shape that a slice of `shape` has; a symbolic size stays known only where all of it is taken."""
-    return tuple(sliced_size(*pair) for pair in zip(shape, place(node, len(shape)), strict=True))
+    axes = normalized_axes(node.axis, len(shape))
+    for name in ("start", "stop", "step"):
+        bound = getattr(node, name)
+        if isinstance(bound, tuple) and (isinstance(node.axis, int) or len(bound) != len(axes)):
+            raise ValueError(f"{name} {bound} has not one number for each axis in {node.axis}")
+    if node.step == 0 or (isinstance(node.step, tuple) and 0 in node.step):
+        raise ValueError("the step of a slice must not be 0")
+    cuts = itertools.zip_longest(shape, slice_index(node, len(shape)), fillvalue=slice(None))
+    return tuple(sliced_size(size, cut) for size, cut in cuts)
 
 
 def sliced_size(size, cut):
