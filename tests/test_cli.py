@@ -193,6 +193,7 @@ def test_a_terminal_gets_a_progress_bar():
     assert shown.code == 0
     assert "training" in shown.text
     assert "/2000" in shown.text
+    assert "/?" in on_terminal("train", "boxbod").text  # a solver ends by itself, nobody knows when
 
 
 def test_a_terminal_gets_tables_and_no_markup_or_control_characters(tmp_path):

@@ -257,6 +257,10 @@ def test_a_history_is_plotted_with_matplotlib(monkeypatch):
     (drawn,) = history.plot().get_lines()
     assert list(drawn.get_xdata()) == [1, 2, 3, 4]
     assert list(drawn.get_ydata()) == history.losses
+    checked = ge.load(MODELS / "linreg.json").train(epochs=4, validation={"fraction": 0.25, "every_epochs": 2})
+    _, validation = checked.plot().get_lines()
+    assert list(validation.get_xdata()) == [2, 4]
+    assert list(validation.get_ydata()) == [check.values["validation_loss"] for check in checked.checks]
     monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
     with pytest.raises(ge.errors.UsageError, match=r"pip install 'graphengine\[plot\]'"):
         history.plot()

@@ -529,6 +529,17 @@ def test_a_history_becomes_a_frame_with_a_column_for_each_number():
     assert frame["w[0,1]"].iloc[-1] == model.parameters["w"][0, 1]
 
 
+def test_the_checks_of_a_history_are_columns_of_its_frame():
+    section = {"validation": {"fraction": 0.3}, "metrics": {"theta": "theta", "errors": "error"}}
+    history = regression(**section).train(DATA, batch_size=4, epochs=2)
+    frame = history.to_frame()
+    columns = ["validation_loss", "check theta", "errors[0]", "errors[1]", "errors[2]"]
+    assert list(frame.columns) == ["epoch", "iteration", "loss", "gradient_norm", "theta", *columns]
+    assert frame["validation_loss"].isna().tolist() == [True, False, True, False]
+    assert frame["validation_loss"][1] == history.checks[0].values["validation_loss"]
+    assert frame["check theta"][3] == frame["theta"][3]
+
+
 def test_a_saved_model_says_what_it_was_trained_on(tmp_path):
     model = regression()
     model.save(tmp_path / "before.json")

@@ -31,6 +31,7 @@ from graphengine.cli.viewing import view
 
 COMMANDS = (
     fit,
+    resume_check,
     validate,
     show,
     trace,
@@ -103,7 +104,6 @@ def start(
         raise typer.Exit(2)
 
 
-app.command("resume-check")(resume_check)
 app.command("run")(run)
 app.command("train", help="Train MODEL as its training section says.")(run)
 app.command("predict")(predict)

@@ -262,7 +262,7 @@ class Declaration:
         section, per_epoch = trainer.training.checkpoint, trainer.batches.per_epoch
         trainer.checkpoints = Checkpoints(saving.folder, own, section, per_epoch)
         if not saving.resume and trainer.checkpoints.exist:
-            hint = "go on from there by resuming, or name another folder"
+            hint = "go on from there with resume=True (--resume), or name another folder"
             raise TrainingError(f"{saving.folder} has checkpoints already", code="GE603", hint=hint)
         state = trainer.checkpoints.newest()
         if state is None:

@@ -13,6 +13,7 @@ import numpy as np
 
 from graphengine.extras import optional
 from graphengine.notebook import Pictured
+from graphengine.training.validation import VALIDATION_LOSS
 
 CAPACITY = 2048
 SMALL = 16
@@ -182,7 +183,10 @@ class History(Pictured):
         return f"<History: {size}, loss {self.first_loss:.6g} -> {self.last_loss:.6g}>"
 
     def to_frame(self) -> Any:
-        """The recorded iterations as a frame of pandas, a column for each number; the extra `frame` installs it.
+        """The recorded iterations and checks as a frame of pandas, a column for each number, NaN where there is none.
+
+        A row is an iteration. What a check found has its name, or "check NAME" where another column is called so. The
+        extra `frame` installs pandas.
 
         Raises
         ------
@@ -190,15 +194,20 @@ class History(Pictured):
             GE803 if pandas is not installed.
         """
         pandas = optional("pandas", "frame")
-        rows = []
+        rows: dict[int, dict[str, Any]] = {}
         for row in self.iterations:
-            parameters = {name: np.asarray(value) for name, value in (row.parameters or {}).items()}
             numbers = {"epoch": row.epoch, "iteration": row.iteration, "loss": row.loss}
-            rows.append(numbers | {"gradient_norm": row.gradient_norm} | _numbers(parameters))
-        return pandas.DataFrame(rows)
+            rows[row.iteration] = numbers | {"gradient_norm": row.gradient_norm} | _numbers(row.parameters or {})
+        taken = next(iter(rows.values()), {}).keys()
+        for check in self.checks:
+            found = {f"check {name}" if name in taken else name: n for name, n in _numbers(check.values).items()}
+            rows.setdefault(check.iteration, {"epoch": check.epoch, "iteration": check.iteration}).update(found)
+        return pandas.DataFrame([rows[iteration] for iteration in sorted(rows)])
 
     def plot(self, axes: Any = None) -> Any:
-        """Draw the loss of each recorded iteration with matplotlib; gives its axes. The extra `plot` installs it.
+        """Draw the loss of each recorded iteration, and of each check, with matplotlib; gives its axes.
+
+        The extra `plot` installs matplotlib.
 
         Raises
         ------
@@ -207,8 +216,14 @@ class History(Pictured):
         """
         pyplot = optional("matplotlib.pyplot", "plot")
         axes = pyplot.subplots()[1] if axes is None else axes
-        axes.plot([row.iteration for row in self.iterations], self.losses)
-        axes.set(xlabel="iteration", ylabel="loss", yscale="log" if min(self.losses, default=0) > 0 else "linear")
+        axes.plot([row.iteration for row in self.iterations], self.losses, label="loss")
+        checks = [check for check in self.checks if VALIDATION_LOSS in check.values]
+        validation = [float(check.values[VALIDATION_LOSS]) for check in checks]
+        if checks:
+            axes.plot([check.iteration for check in checks], validation, label="validation loss")
+            axes.legend()
+        positive = min([*self.losses, *validation], default=0) > 0
+        axes.set(xlabel="iteration", ylabel="loss", yscale="log" if positive else "linear")
         return axes
 
     @property
@@ -238,12 +253,12 @@ class History(Pictured):
         return self.losses[-1]
 
 
-def _numbers(arrays: Mapping[str, np.ndarray[Any, Any]]) -> dict[str, Any]:
+def _numbers(arrays: Mapping[str, Any]) -> dict[str, Any]:
     """The numbers of arrays by name and, where there are several, index: `theta`, `w[0,1]`."""
     return {
-        f"{name}[{','.join(map(str, place))}]" if place else name: array[place]
+        f"{name}[{','.join(map(str, place))}]" if place else name: np.asarray(array)[place]
         for name, array in arrays.items()
-        for place in np.ndindex(array.shape)
+        for place in np.ndindex(np.shape(array))
     }
 
 

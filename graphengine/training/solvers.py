@@ -7,6 +7,7 @@ is told as soon as it is made, and what is told may be left at any time.
 from __future__ import annotations
 
 import math
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -69,7 +70,8 @@ class Solver:
         self._metrics = Evaluation(graph, whole, training.metrics) if training.metrics else None
         small = sum(np.size(values[name]) for name in graph.trainable) <= SMALL
         self.history = History(1, graph.trainable if small else ())
-        self.total_iterations = training.max_iterations or MOST_ITERATIONS
+        self.total_iterations = training.max_iterations or sys.maxsize  # it ends by itself, nobody knows when
+        self._most = min(self.total_iterations, MOST_ITERATIONS)
         self.converged = False
         self.learning_rate, self.checkpoints = None, None  # which a trainer has
         self._recording = small
@@ -121,7 +123,7 @@ class Solver:
         if np.array_equal(x, self._at):
             return
         self._record(x)
-        if len(self.history) >= self.total_iterations:
+        if len(self.history) >= self._most:
             raise _EnoughError
         if time.monotonic() > self._deadline:
             self.history.stopped = f"the time is up ({self.training.max_seconds:g} s)"
@@ -148,7 +150,7 @@ class Solver:
         def callback(x: Vector, *_: Any) -> None:
             self._accept(x)
 
-        limits = {"maxiter": 10 * self.total_iterations, **options}  # it counts steps that are not taken, too
+        limits = {"maxiter": 10 * self._most, **options}  # it counts steps that are not taken, too
         with np.errstate(all="ignore"):  # steps that are tried and not taken may overflow
             found = self._scipy.minimize(
                 self.objective, start, jac=True, method=method, callback=callback, options=limits, **more
@@ -157,9 +159,7 @@ class Solver:
         self._accept(found.x)
 
     def _lbfgs(self, start: Vector) -> None:
-        self._minimize(
-            start, "L-BFGS-B", {"ftol": EPSILON, "gtol": 1e-10, "maxcor": 20, "maxfun": 20 * self.total_iterations}
-        )
+        self._minimize(start, "L-BFGS-B", {"ftol": EPSILON, "gtol": 1e-10, "maxcor": 20, "maxfun": 20 * self._most})
 
     def _trust_constr(self, start: Vector) -> None:
         if not self.objective.has_curvature:
