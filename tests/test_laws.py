@@ -122,6 +122,14 @@ NUMERIC = sorted(
     and name not in ("where", "zeros_like", "ones_like")  # of these not every input is a number that counts
     and np.asarray(results_of(name, *SAMPLES[name][0])[0]).dtype.kind == "f"
 )
+WITH_GAPS = [
+    pytest.param(name, attributes, with_gap, id=_label(name, attributes, with_gap))
+    for name, attributes, arrays in (row.values for row in ROWS)
+    for place in range(OPS[name].signature.required, len(arrays) - 1)
+    if not OPS[name].signature.variadic and place != OPS[name].signature.key
+    for with_gap in [(*arrays[:place], None, *arrays[place + 1 :])]
+]
+"""Rows without an optional input in front of one that is given."""
 every_slope = pytest.mark.parametrize(("name", "attributes", "arrays"), SLOPES)
 
 
@@ -129,6 +137,22 @@ def test_every_core_op_has_samples_in_the_module_of_its_family_and_every_sample_
     families = {name: family for family, entries in FAMILIES.items() for name in entries}
     assert families == {name: op.cls.__module__.rpartition(".")[2] for name, op in OPS.items() if op.domain == "core"}
     assert len(families) == sum(map(len, FAMILIES.values()))
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_every_optional_input_and_every_attribute_is_in_a_row_and_not_in_another(name):
+    cls, signature = OPS[name].cls, OPS[name].signature
+    rows = [*SAMPLES[name], *[row.values[1:] for row in WITH_GAPS if row.values[0] == name]]
+    for place in range(signature.required, len(signature.inputs) - signature.variadic):
+        given = {place < len(arrays) and arrays[place] is not None for _, arrays in rows}
+        assert given == ({True} if place == signature.key and name != "dropout" else {True, False})
+    for key, field in cls.model_json_schema().get("properties", {}).items():
+        used = [getattr(instance(name, attributes), key) for attributes, _ in rows]
+        if key != "dtype":
+            assert [choice for choice in field.get("enum", ()) if choice not in used] == []
+        if not cls.model_fields[key].is_required():
+            default = cls.model_fields[key].get_default(call_default_factory=True)
+            assert {value == default for value in used} == {True, False}, key
 
 
 def test_every_op_has_a_row_with_more_than_one_value():
@@ -147,7 +171,8 @@ def test_results_are_those_of_an_independent_oracle(name, attributes, arrays):
             expected = TABLE[name].oracle(*[in_precision(array, np.float64) for array in rounded], **given)
             expected = expected if isinstance(expected, tuple) else (expected,)
             for result, wanted in zip(results_of(name, attributes, rounded), expected, strict=True):
-                assert_close(result, np.asarray(wanted), tolerance)
+                is_single = np.asarray(result).dtype == np.float32  # by an attribute
+                assert_close(result, np.asarray(wanted), 1e-5 if is_single else tolerance)
 
 
 def assert_close(found, expected, tolerance):
@@ -158,6 +183,16 @@ def assert_close(found, expected, tolerance):
     else:
         scale = np.max(np.abs(expected), initial=0) if np.isfinite(expected).all() else 0
         np.testing.assert_allclose(found, expected, rtol=tolerance, atol=tolerance * scale)
+
+
+@pytest.mark.parametrize(("name", "attributes", "arrays"), WITH_GAPS)
+def test_an_optional_input_in_front_of_another_may_be_left_out(name, attributes, arrays):
+    node = instance(name, attributes)
+    (result,) = results_of(name, attributes, arrays)
+    assert_close(result, np.asarray(TABLE[name].oracle(*arrays, **attributes)), 1e-12)
+    (kind,) = infer(node, tuple(None if array is None else type_of(array) for array in arrays))
+    assert (kind.shape, kind.dtype) == (result.shape, result.dtype)
+    assert ge.check_gradients(node, *arrays)
 
 
 @every_slope

@@ -23,10 +23,10 @@ def rows_of(x, axis):
     return x.reshape(*x.shape[:axis], -1)
 
 
-def layer_norm(x, scale=1.0, bias=0.0, axis=-1, epsilon=1e-5):
+def layer_norm(x, scale=None, bias=None, axis=-1, epsilon=1e-5):
     rows = rows_of(x, axis)
     unit = (rows - np.mean(rows, -1, keepdims=True)) / np.sqrt(np.var(rows, -1, keepdims=True) + epsilon)
-    return unit.reshape(x.shape) * scale + bias
+    return unit.reshape(x.shape) * (1 if scale is None else scale) + (0 if bias is None else bias)
 
 
 def rms_norm(x, scale=1.0, axis=-1, epsilon=1e-5):

@@ -45,10 +45,22 @@ TABLE = {
         [({"stream": "a"}, ()), ({"stream": "a", "seed": 3}, (np.array(5),))], random_key, of_scalars=True
     ),
     "uniform": Samples(
-        [({"shape": [3, 2]}, (KEY,)), ({"low": -1.0, "high": 2.0}, (KEY, integers(3))), ({"shape": [0]}, (KEY,))],
+        [
+            ({"shape": [3, 2]}, (KEY,)),
+            ({"low": -1.0, "high": 2.0}, (KEY, integers(3))),
+            ({"shape": [0]}, (KEY,)),
+            ({"shape": [5], "dtype": "float32"}, (KEY,)),
+        ],
         uniform,
     ),
-    "normal": Samples([({"shape": [3]}, (KEY,)), ({"mean": 2.0, "std": 0.5}, (KEY, integers(2, 2)))], normal),
+    "normal": Samples(
+        [
+            ({"shape": [3]}, (KEY,)),
+            ({"mean": 2.0, "std": 0.5}, (KEY, integers(2, 2))),
+            ({"shape": [4], "dtype": "float32"}, (KEY,)),
+        ],
+        normal,
+    ),
     "bernoulli": Samples(
         [({"shape": [4, 3]}, (KEY,)), ({"p": 0.9, "dtype": "float32"}, (KEY, integers(5)))], bernoulli
     ),

@@ -53,7 +53,7 @@ HOT = [
     ({"depth": 3}, (integers(2, -3),)),
     ({"depth": 3}, (np.array(1),)),
     ({"depth": 4}, (np.array([[0, 3], [1, 2]]),)),
-    ({"depth": 2}, (integers(),)),
+    ({"depth": 2, "dtype": "float32"}, (integers(),)),
 ]
 
 
@@ -141,7 +141,7 @@ TABLE = {
         take_along_axis,
     ),
     "scatter_add": Samples(adding(ALONG, np.take_along_axis), place_by_place(np.take_along_axis)),
-    "one_hot": Samples(HOT, lambda targets, depth: np.eye(depth)[targets]),
+    "one_hot": Samples(HOT, lambda targets, depth, dtype="float64": np.eye(depth)[targets]),
     "concat": Samples(several(CONCATENATED), concat, known_sizes=False),
     "concat_part": Samples(
         [
