@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -130,13 +129,12 @@ class Batches:
     def epoch(self, number: int, first: int = 0) -> Iterable[Segment]:
         """The batches of one epoch (from 1), from batch `first` on, in groups of one size; the smaller last one alone.
 
-        What is in memory is one group; what is stored is read block by block, the next one while one is trained on.
+        What is in memory is one group; what is stored is read group by group.
         """
         if self.is_stored or self._shuffle or first:
             most = self._stored[0].memory.sorted_samples if self._stored else self.samples
             order = Order(self._seed, number, self.samples, most) if self._shuffle else None
-            segments = self._segments(order, first)
-            return _read_ahead(segments) if self.is_stored else segments
+            return self._segments(order, first)
         self._in_order = self._in_order or tuple(self._segments(None, 0))
         return self._in_order
 
@@ -214,15 +212,6 @@ class Batches:
     def whole(self) -> dict[str, Any] | None:
         """All samples as one batch, None if an input takes one sample at a time or the data stays on disk."""
         return None if self._single or self.is_stored else {**self._batched, **self._whole}
-
-
-def _read_ahead(segments: Iterator[Segment]) -> Iterator[Segment]:
-    """The same segments, each read by another thread while the one before it is in use."""
-    with ThreadPoolExecutor(1) as pool:
-        coming = pool.submit(next, segments, None)
-        while segment := coming.result():
-            coming = pool.submit(next, segments, None)
-            yield segment
 
 
 def is_whole(name: str, array: Any, graph: Graph) -> bool:

@@ -37,7 +37,7 @@ class Memory:
 
     @property
     def segment(self) -> int:
-        """What is read at a time of data that is on disk: a segment is in use, one to come, and one is put in order."""
+        """What is read at a time of data that is on disk: one segment is in use while the next is read."""
         return self.allowed // 16
 
     @property
@@ -102,8 +102,9 @@ class Stored:
     def _run(self, start: int, stop: int) -> np.ndarray[Any, Any]:
         """Rows that follow each other."""
         found = np.empty((stop - start, *self.shape[1:]), self.dtype)
-        for first in range(start, stop, self.rows_per_block):
-            last = min(first + self.rows_per_block, stop)
+        at_once = self.rows_per_block
+        for first in range(start, stop, at_once):
+            last = min(first + at_once, stop)
             found[first - start : last - start] = self._mapped(first, last)
             self._release()
         return found
@@ -111,14 +112,14 @@ class Stored:
     def _gather(self, rows: np.ndarray[Any, np.dtype[np.intp]]) -> np.ndarray[Any, Any]:
         """Rows by number, read block by block in the order of the file: never more pages at once than a block has."""
         found = np.empty((len(rows), *self.shape[1:]), self.dtype)
-        order = np.argsort(rows, kind="stable")
-        blocks = rows[order] // self.rows_per_block
+        order, at_once = np.argsort(rows, kind="stable"), self.rows_per_block
+        blocks = rows[order] // at_once
         edges = [0, *(np.flatnonzero(np.diff(blocks)) + 1).tolist(), len(rows)]
         for first, last in itertools.pairwise(edges):
             places = order[first:last]
             if len(places):
-                start = int(blocks[first]) * self.rows_per_block
-                found[places] = self._mapped(start, min(start + self.rows_per_block, self._rows))[rows[places] - start]
+                start = int(blocks[first]) * at_once
+                found[places] = self._mapped(start, min(start + at_once, self._rows))[rows[places] - start]
                 self._release()
         return found
 
