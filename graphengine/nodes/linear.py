@@ -255,10 +255,10 @@ def cofactors(x, direction=None):
     For x = u @ diag(s) @ v they are those of diag(s) between u and v, times the determinants of both.
     """
     u, s, v = np.linalg.svd(x)
-    one = np.eye(s.shape[-1], dtype=bool)
     if direction is None:
         z = product_of_others(s, -1)[..., None, :] * u
     else:
+        one = np.eye(s.shape[-1], dtype=bool)
         turned = swapped(u) @ direction @ swapped(v)
         pairs = np.where(one, 0, product_of_others(np.where(one, 1, s[..., None, :]), -1))  # of all but two of s
         traces = pairs @ np.diagonal(turned, axis1=-2, axis2=-1)[..., None]

@@ -256,8 +256,8 @@ class LinearRecurrence(Node):
 
     def forward(self, factors, terms):
         z = np.zeros(np.shape(factors), np.result_type(factors, terms))
-        steps = [np.moveaxis(np.broadcast_to(each, z.shape), self.axis, 0) for each in (factors, terms)]
-        states = np.moveaxis(z, self.axis, 0)
+        steps = [np.swapaxes(np.broadcast_to(each, z.shape), self.axis, 0) for each in (factors, terms)]
+        states = np.swapaxes(z, self.axis, 0)
         if self.reverse:
             steps, states = [each[::-1] for each in steps], states[::-1]
         factors, terms = steps
@@ -339,10 +339,14 @@ def plain(node):
 def running(function, start, x, node):
     """Running results along the axis of a node, from either end, with or without the value at their own place."""
     turned = slice(None, None, -1 if node.reverse else 1)
-    lines = np.moveaxis(x, node.axis, 0)[turned]
+    lines = np.swapaxes(x, 0, node.axis)[turned]
     if node.exclusive:
-        lines = np.concatenate([np.full_like(lines[:1], start), lines[:-1]])
-    return np.ascontiguousarray(np.moveaxis(function(lines, axis=0)[turned], 0, node.axis))
+        results = function(lines[:-1], axis=0)
+        z = np.full(lines.shape, start, results.dtype)
+        z[1:] = results
+    else:
+        z = function(lines, axis=0)
+    return np.ascontiguousarray(np.swapaxes(z[turned], 0, node.axis))
 
 
 def shared(grad, x, out, node):
