@@ -204,6 +204,14 @@ class UsageError(GraphEngineError):
     default_code = "GE801"
 
 
+def curtailed(problems: list[Problem], file: str | None) -> list[Problem]:
+    """The problems of a file that are told: the first ones and, if there are more, that there are."""
+    if len(problems) <= MOST_TOLD:
+        return problems
+    message = f"only the first {MOST_TOLD} problems are told; the file has at least {len(problems)}"
+    return [*problems[:MOST_TOLD], Problem("GE140", message, file=file)]
+
+
 def did_you_mean(word: str, possible: Iterable[str], what: str = "") -> str:
     """A hint: the nearest possible name if one is near, else the possible names."""
     names = list(possible)

@@ -196,7 +196,7 @@ def infer_types(nodes: Iterable[GraphNode], types: dict[str, ArrayType]) -> list
 
     Nodes of one instance on operands of the same types are inferred once.
     """
-    known: dict[Any, tuple[ArrayType, ...]] = {}
+    known: dict[Any, tuple[ArrayType, ...] | str] = {}  # a text says why there are none
     problems: list[Problem] = []
     for graph_node in nodes:
         name, op, node, operands = graph_node
@@ -209,10 +209,13 @@ def infer_types(nodes: Iterable[GraphNode], types: dict[str, ArrayType]) -> list
         results = known.get(key)
         if results is None:
             try:
-                results = known[key] = infer(node, given)
+                results = infer(node, given)
             except ValueError as error:
-                problems.append(Problem("GE301", f"node '{name}' ({op}): {error}", node=name))
-                continue
+                results = str(error)
+            known[key] = results
+        if isinstance(results, str):
+            problems.append(Problem("GE301", f"node '{name}' ({op}): {results}", node=name))
+            continue
         types[name] = results[0]
         if len(results) > 1:
             types.update(zip(graph_node.outputs, results, strict=True))

@@ -8,6 +8,8 @@ from typing import Any
 
 import orjson
 
+LONGEST_NAME = 400
+"""Characters of the longest name that a file can give anything: what is longer is near to none."""
 MANY_NAMES = 500
 """Of more names than this only those of about the same length are looked at for the one that was meant."""
 SHOWN = 60
@@ -69,12 +71,14 @@ def shown(value: Any) -> str:
         text = orjson.dumps(value).decode()
     except TypeError:
         text = repr(value)
-    text = escaped(text)
+    text = escaped(text[: SHOWN + 1])  # a long text is not gone through for what is not shown
     return text if len(text) <= SHOWN else f"{text[: SHOWN - 3]}..."
 
 
 def nearest(word: str, possible: Iterable[str]) -> str | None:
     """The name that was probably meant by a word, if one is near or is what other tools call so."""
+    if len(word) > LONGEST_NAME:
+        return None
     names = list(possible)
     small = word.lower()
     for name in (ELSEWHERE.get(small), small):

@@ -68,7 +68,7 @@ def findings_of(error: ValidationError, raw: Any, document: type[BaseModel]) -> 
                     yield Finding(Problem("GE111", f"key '{place[-1]}' is missing", hint, make_pointer(path)), place)
         elif telling and telling[0]["type"] == "extra_forbidden":
             hint = _where_it_belongs(str(path[-1]), _possible(document, path[:-1], raw))
-            problem = Problem("GE110", f"unknown key '{path[-1]}'", hint, make_pointer(path))
+            problem = Problem("GE110", f"unknown key '{path[-1]:.60}'", hint, make_pointer(path))
             yield Finding(problem, meant.get(path, ()), path)
         elif telling:
             yield Finding(_problem(telling[0], path), path)

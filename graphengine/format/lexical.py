@@ -14,9 +14,9 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from graphengine.errors import Problem
-from graphengine.format.positions import LineStarts, make_pointer
+from graphengine.format.positions import Lines, make_pointer
 
-_TOKEN = re.compile(r'[ \t\r\n]*(?:("[^"\\]*(?:\\.[^"\\]*)*")|([\[\]{}:,])|([^\s\[\]{}:,"]+))', re.DOTALL)
+_TOKEN = re.compile(r'[ \t\r\n]*+(?:("(?:[^"\\]++|\\.)*+")|([\[\]{}:,])|([^\s\[\]{}:,"]+))', re.DOTALL)
 _NUMBER = re.compile(r"-?(?:0|[1-9]\d*)((?:\.\d+)?(?:[eE][+-]?\d+)?)")
 _READ = json.JSONDecoder(strict=False).decode
 _NOT_JSON = {"NaN", "-NaN", "Infinity", "-Infinity"}
@@ -36,7 +36,7 @@ class _Walk:
     """The place in a document while its tokens go by: the keys of each open object, the way from the top."""
 
     def __init__(self, text: str) -> None:
-        self._lines = LineStarts(text)
+        self._lines = Lines(text)
         self.keys: list[set[str] | None] = []  # None for an array
         self.path: list[str | int] = []
         self.expects_key = False

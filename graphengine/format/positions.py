@@ -6,15 +6,15 @@ Only the containers on the way to a wanted place are read here; all other values
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
-from bisect import bisect_right
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 _SPACE = re.compile(r"[ \t\r\n]*")
 _NO_SPACE = frozenset('[]{},:"')
-_DECODER: Any = json.JSONDecoder(strict=False, parse_int=str, parse_float=str)
+_DECODER: Any = json.JSONDecoder(strict=False, parse_int=bool, parse_float=bool)  # a number takes no memory
 _SCAN = _DECODER.scan_once
 
 
@@ -24,29 +24,36 @@ def find_positions(text: str, pointers: Iterable[str]) -> dict[str, tuple[int, i
     A pointer to a key that is not there gets the position of its nearest container that is. `text` must be JSON.
     """
     wanted = set(pointers)
-    ancestors = {pointer[:cut] for pointer in wanted for cut in _cuts(pointer)}
-    offsets = _offsets(text, ancestors)
-    lines = LineStarts(text)
-    return {pointer: lines.place(offsets[_nearest(pointer, offsets)]) for pointer in wanted}
+    inside: dict[str, set[str]] = {}
+    for pointer in wanted:
+        for start, end in itertools.pairwise(_cuts(pointer)):
+            inside.setdefault(pointer[:start], set()).add(pointer[start + 1 : end])
+    offsets = _offsets(text, inside)
+    lines = Lines(text)
+    places = {pointer: offsets[_nearest(pointer, offsets)] for pointer in wanted}
+    return {pointer: lines.place(places[pointer]) for pointer in sorted(wanted, key=places.__getitem__)}
 
 
 def _cuts(pointer: str) -> list[int]:
-    return [index for index, letter in enumerate(pointer) if letter == "/"] + [len(pointer)]
+    return [*(slash.start() for slash in re.finditer("/", pointer)), len(pointer)]
 
 
 def _nearest(pointer: str, offsets: dict[str, int]) -> str:
     return max((pointer[:cut] for cut in _cuts(pointer) if pointer[:cut] in offsets), key=len)
 
 
-def _offsets(text: str, wanted: set[str]) -> dict[str, int]:
-    """Offsets of the values at the wanted pointers; of a key that stands twice, that of the value that counts."""
+def _offsets(text: str, inside: Mapping[str, Collection[str]]) -> dict[str, int]:
+    """Offsets of the text's value and of what is wanted inside it: of each container by its pointer, the keys.
+
+    Of a key that stands twice it is the offset of the value that counts.
+    """
     found: dict[str, int] = {}
     stack: list[tuple[str, str, int]] = []  # pointer of each open container, what closes it, members before this one
-    pointer, place = "", _behind_space(text, 0)
+    pointer, place, is_wanted = "", _behind_space(text, 0), True
     while True:
-        if pointer in wanted:
+        if is_wanted:
             found[pointer] = place
-        if pointer in wanted and text[place] in "[{":
+        if is_wanted and pointer in inside and text[place] in "[{":
             stack.append((pointer, "}" if text[place] == "{" else "]", 0))
             place = _behind_space(text, place + 1)
         else:
@@ -61,11 +68,14 @@ def _offsets(text: str, wanted: set[str]) -> dict[str, int]:
             count += 1
             stack[-1] = (container, closing, count)
             place = _behind_space(text, place + 1)
-        pointer = f"{container}/{count}"
+        part = str(count)
         if closing == "}":
             key, place = _SCAN(text, place)
             place = _behind_space(text, _behind_space(text, place) + 1)  # the colon
-            pointer = container + make_pointer([key])
+            part = _escaped(key)
+        is_wanted = part in inside[container]
+        if is_wanted:
+            pointer = f"{container}/{part}"
 
 
 def _behind_space(text: str, place: int) -> int:
@@ -107,13 +117,18 @@ def value_at(value: Any, path: Iterable[str | int]) -> Any:
     return value
 
 
-class LineStarts:
-    """Where the lines of a text begin."""
+class Lines:
+    """Line and column of offsets in a text: fast where each is behind the one before, since lines are counted on."""
 
     def __init__(self, text: str) -> None:
-        self._offsets = [0, *(found.end() for found in re.finditer("\n", text))]
+        self._text, self._line, self._start = text, 1, 0
 
     def place(self, offset: int) -> tuple[int, int]:
         """Line and column of an offset, both from 1."""
-        line = bisect_right(self._offsets, offset)
-        return line, offset - self._offsets[line - 1] + 1
+        if offset < self._start:
+            self._line, self._start = 1, 0
+        more = self._text.count("\n", self._start, offset)
+        if more:
+            self._line += more
+            self._start = self._text.rindex("\n", self._start, offset) + 1
+        return self._line, offset - self._start + 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Iterable
 from dataclasses import replace
@@ -11,11 +12,18 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import orjson
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from graphengine import collector
-from graphengine.errors import MOST_TOLD, InvalidModelError, Problem
-from graphengine.format.documents import FORMAT, FORMAT_VERSION, FUNCTION_FORMAT, FunctionFile, ModelDocument
+from graphengine.errors import MOST_TOLD, InvalidModelError, Problem, curtailed
+from graphengine.format.documents import (
+    FORMAT,
+    FORMAT_VERSION,
+    FUNCTION_FORMAT,
+    FunctionFile,
+    ModelDocument,
+    NodeDocument,
+)
 from graphengine.format.findings import findings_of
 from graphengine.format.positions import find_positions, keys_of, path_of
 from graphengine.format.salvage import Gaps, salvaged
@@ -56,10 +64,7 @@ class Source:
         placed.sort(key=lambda problem: (problem.file != self.name, problem.line, problem.column))
         if not self.is_written:
             placed = [replace(each, line=None, column=None) if each.file == self.name else each for each in placed]
-        if len(placed) > MOST_TOLD:
-            message = f"only the first {MOST_TOLD} problems are told; the file has at least {len(placed)}"
-            placed[MOST_TOLD:] = [Problem("GE140", message, file=self.name)]
-        return InvalidModelError(placed)
+        return InvalidModelError(curtailed(placed, self.name))
 
     def place(self, pointer: str) -> dict[str, Any]:
         """Where a pointer leads, as keys of a problem."""
@@ -158,6 +163,9 @@ def parse_document(
         checked, error = _validated(document, _drained(raw))
         if error or problems:
             raw = upgraded(read_json(source.data, source.name, limits)[0])  # the nodes are gone
+        if error and error.error_count() > _MANY_FINDINGS:
+            raw = _enough(raw, document)
+            checked, error = _validated(document, raw)
         told = {problem.pointer for problem in problems}
         details = findings_of(error, raw, document) if error else ()
         found = [each for each in details if each.problem.pointer not in told]
@@ -179,6 +187,35 @@ def _validated(document: type[DocumentType], raw: Any) -> tuple[DocumentType | N
         return document.model_validate(raw), None
     except ValidationError as error:
         return None, error
+
+
+_MANY_FINDINGS = 10 * MOST_TOLD
+"""From so many on not all are looked at: a million of pydantic's findings take gigabytes."""
+
+
+def _enough(raw: dict[str, Any], document: type[BaseModel]) -> dict[str, Any]:
+    """The same content, without the unknown keys and the nodes behind those that are wrong and enough to be told."""
+    keys = {field.alias or name for name, field in document.model_fields.items()}
+    unknown = itertools.islice((key for key in raw if key not in keys), MOST_TOLD + 1)
+    content = {key: raw[key] for key in [*unknown, *(raw.keys() & keys)]}
+    nodes = raw.get("nodes")
+    if isinstance(nodes, list):
+        wrong = (index for index, node in enumerate(nodes) if not _is_node(node))
+        content["nodes"] = nodes[: next(itertools.islice(wrong, MOST_TOLD, None), len(nodes)) + 1]
+    return content
+
+
+def _is_node(content: Any) -> bool:
+    try:
+        _node_schema().validate_python(content)
+    except ValidationError:
+        return False
+    return True
+
+
+@cache
+def _node_schema() -> TypeAdapter[NodeDocument]:
+    return TypeAdapter(NodeDocument)
 
 
 def _drained(raw: dict[str, Any]) -> dict[str, Any]:

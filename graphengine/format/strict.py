@@ -15,13 +15,16 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from graphengine.errors import InvalidModelError, Problem
+from graphengine.errors import MOST_TOLD, InvalidModelError, Problem, curtailed
 from graphengine.format.lexical import Finding, lexical_findings
-from graphengine.format.positions import LineStarts
+from graphengine.format.positions import Lines
 from graphengine.format.remedies import syntax
 from graphengine.limits import DEFAULT, Limits
 
 BOM = b"\xef\xbb\xbf"
+
+_UTF8 = "save it as UTF-8"
+_MARKED = Problem("GE120", "the file begins with a byte order mark", f"{_UTF8} without one", line=1, column=1)
 
 _STEPS = np.zeros(256, np.int8)
 _STEPS[list(b"[{")], _STEPS[list(b"]}")] = 1, -1
@@ -53,18 +56,19 @@ def read_json(data: bytes, name: str | None, limits: Limits) -> tuple[Any, list[
     InvalidModelError
         If the text cannot be understood, or is beyond a limit.
     """
-    commas, structure = _count(data, b","), _structure(data)
-    if commas + structure.openings >= limits.values and _commas(data) + structure.openings >= limits.values:
+    text = data.removeprefix(BOM)
+    commas, structure = _count(text, b","), _structure(text)
+    if commas + structure.openings >= limits.values and _commas(text) + structure.openings >= limits.values:
         message = f"the file has more than {limits.values:,} values"
         raise InvalidModelError(message, code="GE131", file=name, line=1, column=1)
     too_deep = structure.depth > limits.depth
     try:
-        value = None if too_deep else orjson.loads(data)
+        value = None if too_deep else orjson.loads(text)
     except orjson.JSONDecodeError:
         return _explained(data, name, limits)
-    if too_deep or _may_have_double_keys(data, value, commas, structure.colons) or _may_have_long_integers(data):
+    if too_deep or _may_have_double_keys(text, value, commas, structure.colons) or _may_have_long_integers(text):
         return _explained(data, name, limits)
-    return value, []
+    return value, [replace(_MARKED, file=name)] if len(text) < len(data) else []
 
 
 class _Structure(NamedTuple):
@@ -169,7 +173,9 @@ def _count(data: bytes, letter: bytes) -> int:
 def _explained(data: bytes, name: str | None, limits: Limits) -> tuple[Any, list[Problem]]:
     """All that is wrong with a text, and its value if harmless text in place of what is wrong makes it JSON."""
     text, found = _decoded(data, name)
-    found += lexical_findings(text, limits.depth)
+    found += itertools.islice(lexical_findings(text, limits.depth), MOST_TOLD + 1)
+    if len(found) > MOST_TOLD:
+        raise InvalidModelError(curtailed([replace(each.problem, file=name) for each in found], name))
     try:
         if any(each.problem.code == "GE130" for each in found):
             raise InvalidModelError(replace(each.problem, file=name) for each in found)
@@ -184,18 +190,16 @@ def _explained(data: bytes, name: str | None, limits: Limits) -> tuple[Any, list
 
 def _decoded(data: bytes, name: str | None) -> tuple[str, list[Finding]]:
     """The text, and that it begins with a byte order mark, if it does."""
-    hint = "save it as UTF-8"
     found = []
     if data.startswith(BOM):
         data = data[len(BOM) :]
-        problem = Problem("GE120", "the file begins with a byte order mark", f"{hint} without one", line=1, column=1)
-        found.append(Finding(-1, problem))
+        found.append(Finding(-1, _MARKED))
     try:
         return data.decode(), found
     except UnicodeDecodeError as error:
-        line, column = LineStarts(before := data[: error.start].decode()).place(len(before))
+        line, column = Lines(before := data[: error.start].decode()).place(len(before))
         message = f"the file is not UTF-8: byte 0x{data[error.start]:02x} cannot stand here"
-        raise InvalidModelError(message, code="GE121", hint=hint, file=name, line=line, column=column) from None
+        raise InvalidModelError(message, code="GE121", hint=_UTF8, file=name, line=line, column=column) from None
 
 
 def _harmless(text: str, found: list[Finding]) -> str:
@@ -208,7 +212,7 @@ def _harmless(text: str, found: list[Finding]) -> str:
 
 
 def _syntax_problem(text: str, error: orjson.JSONDecodeError) -> Problem:
-    line, column = LineStarts(text).place(error.pos)
+    line, column = Lines(text).place(error.pos)
     if not text.strip():
         return Problem("GE102", "not JSON: the file is empty", line=1, column=1)
     try:

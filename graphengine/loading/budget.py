@@ -58,6 +58,8 @@ def size_text(count: int) -> str:
     """A number of bytes for people: 3 bytes, 64 MiB, 7.45 GiB."""
     if count < 1024:
         return f"{count} bytes"
+    if count.bit_length() > 1000:  # more than a float holds
+        return f"more than 2^{count.bit_length() - 1} bytes"
     unit = min((count.bit_length() - 1) // 10, 6)
     return f"{count / 1024**unit:.4g} {('KiB', 'MiB', 'GiB', 'TiB', 'PiB', 'EiB')[unit - 1]}"
 

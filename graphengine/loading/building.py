@@ -43,11 +43,13 @@ def sound_graph(
     table = functions_in(document)
     resolver = Resolver(document, table, gaps)
     nodes, unknown = resolver.nodes(), resolver.unknown
-    problems = [*resolver.problems, *dangling_references(document, resolver.values, gaps)]
+    dangling = itertools.islice(dangling_references(document, resolver.values, gaps), MOST_TOLD + 1)
+    problems = [*resolver.problems, *dangling]
     inlining = None
     if table:
-        wrong = {name: function_problems(table[name], table, gaps.within[name]) for name in _own(document)}
         expansion = list(expansion_problems(document, table, limits))
+        own = itertools.islice(_own(document), MOST_TOLD if expansion else None)  # what asks for too much gets little
+        wrong = {name: function_problems(table[name], table, gaps.within[name]) for name in own}
         problems += [*itertools.chain(*wrong.values()), *expansion]
         broken = {*gaps.names["functions"], *(name for name, found in wrong.items() if found)}
         nodes, calling = _apart(nodes, table if expansion else unsound_functions(table, broken))

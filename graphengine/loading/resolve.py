@@ -7,7 +7,9 @@ ever imported or evaluated.
 from __future__ import annotations
 
 import itertools
+from collections import ChainMap
 from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 import orjson
@@ -43,7 +45,8 @@ class Resolver:
         self.unknown: list[GraphNode] = []
         self._twice: set[str] = set()
         self._instances: dict[tuple[str, bytes], Node] = {}
-        self._ops: dict[str, Op | Function] = {**OPS, **functions}
+        # one dictionary of both would be made for each function again
+        self._ops: Mapping[str, Op | Function] = ChainMap(functions, OPS)  # type: ignore[arg-type]
         self._check_imports()
         for section in ("inputs", "parameters", "state"):
             for name in getattr(document, section):
@@ -59,25 +62,22 @@ class Resolver:
             self._report_doubled(specs)
         if HOLE in self.gaps.names["nodes"]:
             self.values.pop(HOLE, None)
-        ports = {name: op.signature.outputs[1:] for name, op in self._ops.items() if len(op.signature.outputs) > 1}
-        open_ended = {name for name, op in OPS.items() if not op.signature.outputs}
-        used = {spec["op"] for spec in specs}
-        if used <= self._ops.keys() and used.isdisjoint(ports) and used.isdisjoint(open_ended):
-            return
-        for spec in specs:
-            if spec["op"] not in self._ops:
-                self.gaps.names["ports"].add(spec["id"])
-            elif spec["op"] in ports or spec["op"] in open_ended:
-                given = ports.get(spec["op"]) or self._ports(spec)
-                self.values.update(dict.fromkeys(f"{spec['id']}:{port}" for port in given))
+        ops = {name: self._ops.get(name) for name in {spec["op"] for spec in specs}}
+        plain = {name for name, op in ops.items() if op and len(op.signature.outputs) == 1}
+        for spec in specs if len(plain) < len(ops) else ():
+            if spec["op"] not in plain:
+                ports = self._ports(spec, ops[spec["op"]])
+                self.values.update(dict.fromkeys(f"{spec['id']}:{port}" for port in ports))
 
-    def _ports(self, spec: NodeDocument) -> tuple[str, ...]:
-        """The further outputs of a node whose attributes say how many it has; not known if they are not valid."""
-        try:
-            return OPS[spec["op"]].cls.model_validate(spec.get("attributes", {})).outputs[1:]
-        except ValidationError:
-            self.gaps.names["ports"].add(spec["id"])
-            return ()
+    def _ports(self, spec: NodeDocument, op: Op | Function | None) -> tuple[str, ...]:
+        """The further outputs of a node; not known if its op is not, or its attributes should say them and do not."""
+        if isinstance(op, Function) or (op and op.signature.outputs):
+            return op.signature.outputs[1:]
+        with suppress(ValidationError):
+            if op:
+                return op.cls.model_validate(spec.get("attributes", {})).outputs[1:]
+        self.gaps.names["ports"].add(spec["id"])
+        return ()
 
     def _report_doubled(self, specs: list[NodeDocument]) -> None:
         seen = {name for section in ("inputs", "parameters", "state") for name in getattr(self.document, section)}
