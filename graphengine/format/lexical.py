@@ -20,7 +20,8 @@ _TOKEN = re.compile(r'[ \t\r\n]*+(?:("(?:[^"\\]++|\\.)*+")|([\[\]{}:,])|([^\s\[\
 _NUMBER = re.compile(r"-?(?:0|[1-9]\d*)((?:\.\d+)?(?:[eE][+-]?\d+)?)")
 _READ = json.JSONDecoder(strict=False).decode
 _NOT_JSON = {"NaN", "-NaN", "Infinity", "-Infinity"}
-_ESCAPE = re.compile(r"\\(?:u([dD][89abAB]..)\\u([dD][c-fC-F]..)|u([dD][89a-fA-F]..)|.)", re.DOTALL)
+_HEX = "[0-9a-fA-F]{2}"
+_ESCAPE = re.compile(rf"\\(?:u([dD][89abAB]{_HEX})\\u([dD][c-fC-F]{_HEX})|u([dD][89a-fA-F]{_HEX})|.)", re.DOTALL)
 """An escape in a string: a pair of surrogates, half of a pair, or anything else."""
 
 
