@@ -38,6 +38,7 @@ from graphengine.run import Parameters, Run
 from graphengine.training import Fit, History, Iteration, Solver, Trainer
 from graphengine.training.data import Arrays
 from graphengine.training.declaration import Declaration, RuleSource, Saving
+from graphengine.training.interrupting import run_to_end
 from graphengine.training.provenance import PROVENANCE, provenance
 from graphengine.training.statistics import fit_of
 from graphengine.training.step import Step, step_graph
@@ -178,8 +179,8 @@ class Model(Pictured):
         each input, as for `forward`. Keywords replace keys of the
         training section; `learning_rate` replaces that of the optimizer, `update_rule` (a rule file) its rule.
         `validation_data`, in the same forms as `data`, takes the place of what the section says of validation data.
-        `checkpoints` is a folder for what the training needs to go on if it is interrupted; with `resume` it goes on
-        from the newest checkpoint there, to the last bit as if it had never stopped.
+        `checkpoints` is a folder for what the training needs to go on if it is interrupted, by Ctrl-C or by force; with
+        `resume` it goes on from the newest checkpoint there, to the last bit as if it had never stopped.
 
         Raises
         ------
@@ -191,8 +192,7 @@ class Model(Pictured):
             If the data cannot be read or does not fit.
         """
         trainer = self.trainer(data, **overrides)
-        for _ in trainer.chunks():
-            pass
+        run_to_end(trainer)
         return trainer.history
 
     def iterate(self, data: Any = None, **overrides: Any) -> Iterator[Iteration]:
@@ -241,8 +241,7 @@ class Model(Pictured):
         """
         solver = self._declared.least_squares(self.values, data, residual, max_iterations)
         self._trainer = solver
-        for _ in solver.chunks():
-            pass
+        run_to_end(solver)
         return fit_of(solver)
 
     def gradient(self, of: str | None = None, wrt: Sequence[str] | None = None) -> Graph:

@@ -18,6 +18,8 @@ import graphengine as ge
 from graphengine.format.training_documents import SOLVERS
 from graphengine.limits import DEFAULT, Limits
 from graphengine.training.checkpoint import ARRAY, OWN_FILES, Checkpoints
+from graphengine.training.interrupting import run_to_end
+from graphengine.training.loop import Trainer
 from graphengine.training.resuming import different, stops
 from graphengine.training.rules import shipped_rules
 
@@ -368,7 +370,54 @@ def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path):
     assert child.returncode == 130
     (done,) = iterations_of(folder)
     assert f"interrupted after iteration {done}; go on with --checkpoint {folder} --resume" in told
-    assert len(ge.load(path).train(checkpoints=folder, resume=True, max_iterations=done + 5)) == done + 5
+    resumed, whole = ge.load(path), ge.load(path)
+    history = resumed.train(checkpoints=folder, resume=True, max_iterations=done + 5)
+    assert history.state["iterations"]["seen"] == done + 5
+    assert not list(different(history.state, whole.train(max_iterations=done + 5).state))
+    assert resumed.parameters["theta"] == whole.parameters["theta"]
+
+
+def interrupting(monkeypatch, at, times=1):
+    """Lets Ctrl-C come while a training is half done with bringing its history up to date, after iteration `at`."""
+    real = Trainer._add_epochs
+
+    def interrupted(self, *rest):
+        if len(self.history) == at:
+            for _ in range(times):
+                os.kill(os.getpid(), signal.SIGINT)
+        real(self, *rest)
+
+    monkeypatch.setattr(Trainer, "_add_epochs", interrupted)
+
+
+@pytest.mark.parametrize("at", [1, 7, 14])
+def test_an_interrupt_waits_until_nothing_is_half_done(tmp_path, monkeypatch, at):
+    """Fourteen iterations are the first at whose end an epoch, a check and a checkpoint come together."""
+    keys = {"max_iterations": 40, "batch_size": 4, "checkpoint": {"every_iterations": 7}}
+    whole = run(busy(**keys).trainer(DATA))
+    with monkeypatch.context() as patch:
+        interrupting(patch, at)
+        with pytest.raises(KeyboardInterrupt):
+            busy(**keys).train(DATA, checkpoints=tmp_path)
+    assert iterations_of(tmp_path) == [at]
+    resumed = run(busy(**keys).trainer(DATA, checkpoints=tmp_path, resume=True))
+    assert not list(different(whole.state, resumed.state))
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_second_interrupt_does_not_wait_and_saves_nothing(tmp_path, monkeypatch):
+    interrupting(monkeypatch, 7, times=2)
+    with pytest.raises(KeyboardInterrupt):
+        busy().train(DATA, checkpoints=tmp_path)
+    assert iterations_of(tmp_path) == []
+
+
+def test_an_interrupt_of_a_training_that_is_not_saved_does_not_wait(monkeypatch):
+    interrupting(monkeypatch, 7)
+    trainer = busy().trainer(DATA)
+    with pytest.raises(KeyboardInterrupt):
+        run_to_end(trainer)
+    assert len(trainer.history) == 7
 
 
 # ---------------------------------------------------------------- the same seed, the same bits

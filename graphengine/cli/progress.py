@@ -23,16 +23,21 @@ def train(trainer: Trainer | Solver, *, quiet: bool, log: Path | None = None) ->
 
     On Ctrl-C a checkpoint is written, if there is a folder for them, and said how to go on.
     """
+    from graphengine.training.interrupting import run_to_end
+
     if trainer.checkpoints is not None and trainer.checkpoints.note:
         typer.echo(escaped(trainer.checkpoints.note), err=True)
     with ExitStack() as stack:
         seen = [stack.enter_context(_bar(trainer))] if sys.stderr.isatty() and not quiet else []
         if log is not None:
             seen.append(stack.enter_context(_log(trainer, log)))
+
+        def see(row: Iteration) -> None:
+            for each in seen:
+                each(row)
+
         try:
-            for row in trainer.chunks():
-                for see in seen:
-                    see(row)
+            run_to_end(trainer, see)
         except KeyboardInterrupt:
             stack.close()
             typer.echo(escaped(_how_to_go_on(trainer)), err=True)
@@ -40,7 +45,7 @@ def train(trainer: Trainer | Solver, *, quiet: bool, log: Path | None = None) ->
 
 
 def _how_to_go_on(trainer: Trainer | Solver) -> str:
-    """Save what there is, and say where."""
+    """What there is of an interrupted training, and where."""
     from graphengine.training import Solver
 
     done = f"interrupted after iteration {len(trainer.history)}"
@@ -48,8 +53,11 @@ def _how_to_go_on(trainer: Trainer | Solver) -> str:
         return f"{done}; end a solver by --max-iterations or training.max_seconds, and --save keeps what it has"
     if trainer.checkpoints is None:
         return f"{done}; with --checkpoint FOLDER a training can be interrupted without loss"
-    trainer.save_checkpoint()
-    return f"{done}; go on with --checkpoint {trainer.checkpoints.folder} --resume"
+    saved = trainer.checkpoints.written
+    if saved is None:
+        return f"{done}, before there was a checkpoint"
+    kept = "" if saved == len(trainer.history) else f", saved after iteration {saved}"
+    return f"{done}{kept}; go on with --checkpoint {trainer.checkpoints.folder} --resume"
 
 
 def check_plot(path: Path | None) -> None:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from graphengine.errors import TrainingError
+from graphengine.training.interrupting import run_to_end
 from graphengine.training.loop import Trainer
 
 MOST_ITERATIONS = 200
@@ -48,18 +49,13 @@ def check_resume(make: Callable[..., Trainer], iterations: int | None, at: Seque
         raise TrainingError("a training of one iteration cannot be interrupted")
     wanted = list(at) or stops(count, per_epoch)
     whole = make(resume=False, max_iterations=count)
-    _train(whole)
+    run_to_end(whole)
     for place in wanted:
         begun = make(resume=False, max_iterations=place)
-        _train(begun)
+        run_to_end(begun)
         resumed = make(resume=True, max_iterations=count)
-        _train(resumed)
+        run_to_end(resumed)
         yield Resumed(place, list(different(whole.state, resumed.state)))
-
-
-def _train(trainer: Trainer) -> None:
-    for _ in trainer.chunks():
-        pass
 
 
 def different(one: Any, other: Any, name: str = "") -> Iterator[str]:
