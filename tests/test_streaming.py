@@ -17,7 +17,7 @@ import graphengine as ge
 from graphengine.cli.app import app
 from graphengine.limits import DEFAULT, Limits
 from graphengine.training.data import data_hash
-from graphengine.training.data.stored import Stored
+from graphengine.training.data.stored import Chosen, Stored
 from graphengine.training.order import Order, epoch_order
 
 N = 400
@@ -157,6 +157,16 @@ def test_an_order_in_pieces_is_the_order_of_the_epoch(samples, most):
     step = max(1, samples // 7)
     pieces = [order.places(start, min(start + step, samples)) for start in range(0, samples, step)]
     np.testing.assert_array_equal(np.concatenate(pieces), expected)
+
+
+def test_chosen_rows_are_those_of_an_array_in_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr("graphengine.training.data.stored.MASKED", 16)
+    mask = (np.arange(N) % 3 > 0) & (np.arange(N) // 40 != 5)
+    found, expected = model_of(tmp_path, "npy").load_data()["x"].chosen(Chosen(mask)), LARGE["x"][mask]
+    rows = epoch_order(0, 1, len(expected))
+    np.testing.assert_array_equal(np.asarray(found), expected)
+    np.testing.assert_array_equal(found[rows], expected[rows])
+    np.testing.assert_array_equal(found[5:90], expected[5:90])
 
 
 def test_validation_on_a_fraction_of_data_on_disk_is_that_of_data_in_memory(tmp_path):
@@ -326,7 +336,7 @@ def regression_on(folder, kind, rows, width, **keys):
 
 MEASURED = [
     ("npy", 16, 64, {"shuffle": True, "validation": {"fraction": 0.2}, "metrics": {"mean_square": "loss"}}),
-    ("npy", 16, 1, {"shuffle": True}),
+    ("npy", 16, 1, {"shuffle": True, "validation": {"fraction": 0.2}}),
     ("npz", 8, 64, {}),
     ("parquet", 16, 64, {"shuffle": True}),
     ("parquet in one row group", 16, 64, {"shuffle": True}),

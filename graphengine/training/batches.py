@@ -14,8 +14,8 @@ from graphengine.errors import DataError
 from graphengine.graph import Graph
 from graphengine.loading.budget import size_text
 from graphengine.shapes import shape_text
-from graphengine.training.data.stored import Stored
-from graphengine.training.order import Order, Places
+from graphengine.training.data.stored import Chosen, Stored
+from graphengine.training.order import Order
 
 
 @dataclass(frozen=True)
@@ -132,11 +132,14 @@ class Batches:
         What is in memory is one group; what is stored is read group by group.
         """
         if self.is_stored or self._shuffle or first:
-            most = self._stored[0].memory.sorted_samples if self._stored else self.samples
-            order = Order(self._seed, number, self.samples, most) if self._shuffle else None
-            return self._segments(order, first)
+            return self._segments(self.order(number) if self._shuffle else None, first)
         self._in_order = self._in_order or tuple(self._segments(None, 0))
         return self._in_order
+
+    def order(self, epoch: int) -> Order:
+        """The order that the samples have in an epoch if they are shuffled."""
+        most = self._stored[0].memory.sorted_samples if self._stored else self.samples
+        return Order(self._seed, epoch, self.samples, most)
 
     def _segments(self, order: Order | None, first: int) -> Iterator[Segment]:
         size, full, used = self.batch_size, self.full_batches, self.samples_per_epoch
@@ -219,9 +222,9 @@ def is_whole(name: str, array: Any, graph: Graph) -> bool:
     return _sample_axis(name, array, graph) == "whole"
 
 
-def rows_of(array: Any, rows: Places) -> Any:
+def rows_of(array: Any, chosen: Chosen) -> Any:
     """Some rows of an array; those of a stored array stay where they are."""
-    return array.chosen(rows) if isinstance(array, Stored) else array[rows]
+    return array.chosen(chosen) if isinstance(array, Stored) else array[chosen.rows(slice(None))]
 
 
 def _sample_axis(name: str, array: Any, graph: Graph) -> str:

@@ -14,8 +14,9 @@ from graphengine.errors import Problem, did_you_mean
 from graphengine.format.training_documents import EarlyStoppingDocument, TrainingDocument, ValidationDocument
 from graphengine.graph import Graph
 from graphengine.training.batches import Batches, is_whole, rows_of
+from graphengine.training.data.stored import Chosen
 from graphengine.training.events import Every
-from graphengine.training.order import epoch_order
+from graphengine.training.order import DRAWN
 
 VALIDATION_LOSS, LOSS = "validation_loss", "loss"
 SPLIT_EPOCH = 0
@@ -29,10 +30,13 @@ def split(data: Mapping[str, Any], graph: Graph, fraction: float, seed: int) -> 
     """
     whole = {name: array for name, array in data.items() if is_whole(name, array, graph)}
     sampled = {name: array for name, array in data.items() if name not in whole}
-    samples = Batches(data, graph, batch_size=1).samples
-    count = min(max(round(fraction * samples), 1), max(samples - 1, 1))
-    order = epoch_order(seed, SPLIT_EPOCH, samples)
-    apart, kept = np.sort(order[:count]), np.sort(order[count:])
+    batches = Batches(data, graph, batch_size=1, seed=seed)
+    count = min(max(round(fraction * batches.samples), 1), max(batches.samples - 1, 1))
+    mask, order = np.zeros(batches.samples, np.bool_), batches.order(SPLIT_EPOCH)
+    for start in range(0, count, DRAWN):
+        mask[order.places(start, min(start + DRAWN, count))] = True
+    apart = Chosen(mask)
+    kept = Chosen(np.logical_not(mask, out=mask))
     return (
         {**whole, **{name: rows_of(array, kept) for name, array in sampled.items()}},
         {**whole, **{name: rows_of(array, apart) for name, array in sampled.items()}},

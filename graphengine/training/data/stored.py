@@ -6,7 +6,6 @@ a few blocks however large the file is. What it gives is, bit for bit, what the 
 
 from __future__ import annotations
 
-import itertools
 import math
 import mmap
 from collections.abc import Iterator
@@ -15,6 +14,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+
+MASKED = 65_536
+"""How many rows of a mask are counted together, a multiple of 8."""
 
 Rows = slice | np.ndarray[Any, np.dtype[np.intp]]
 
@@ -65,15 +67,15 @@ class Stored:
         self.shape, self.dtype, self.ndim, self.memory = shape, dtype, len(shape), memory
         self._row_items = math.prod(shape[1:])
         self._rows = shape[0]
-        self._chosen: np.ndarray[Any, np.dtype[np.intp]] | None = None
+        self._chosen: Chosen | None = None
 
     def __len__(self) -> int:
         return self.shape[0]
 
-    def chosen(self, rows: np.ndarray[Any, np.dtype[np.intp]]) -> Stored:
+    def chosen(self, rows: Chosen) -> Stored:
         """The array of some rows, which stay where they are."""
         part = copy(self)
-        part._chosen = rows if self._chosen is None else self._chosen[rows]
+        part._chosen = rows
         part.shape = (len(rows), *self.shape[1:])
         return part
 
@@ -90,7 +92,7 @@ class Stored:
     def __getitem__(self, rows: Rows) -> np.ndarray[Any, Any]:
         """Rows as an array in memory: a slice without a step, or rows by their numbers in any order."""
         if self._chosen is not None:
-            return self._gather(self._chosen[rows])
+            return self._gather(self._chosen.rows(rows))
         if isinstance(rows, slice):
             start, stop, _ = rows.indices(len(self))
             return self._run(start, max(start, stop))
@@ -112,15 +114,11 @@ class Stored:
     def _gather(self, rows: np.ndarray[Any, np.dtype[np.intp]]) -> np.ndarray[Any, Any]:
         """Rows by number, read block by block in the order of the file: never more pages at once than a block has."""
         found = np.empty((len(rows), *self.shape[1:]), self.dtype)
-        order, at_once = np.argsort(rows, kind="stable"), self.rows_per_block
-        blocks = rows[order] // at_once
-        edges = [0, *(np.flatnonzero(np.diff(blocks)) + 1).tolist(), len(rows)]
-        for first, last in itertools.pairwise(edges):
-            places = order[first:last]
-            if len(places):
-                start = int(blocks[first]) * at_once
-                found[places] = self._mapped(start, min(start + at_once, self._rows))[rows[places] - start]
-                self._release()
+        at_once = self.rows_per_block
+        for block, places in _grouped(rows // at_once):
+            start = block * at_once
+            found[places] = self._mapped(start, min(start + at_once, self._rows))[rows[places] - start]
+            self._release()
         return found
 
     def _mapped(self, start: int, stop: int) -> np.ndarray[Any, Any]:
@@ -130,6 +128,39 @@ class Stored:
 
     def _release(self) -> None:
         release(self._pages)
+
+
+class Chosen:
+    """The rows where a mask is true, by their numbers among these: a bit for each row there is, and no numbers."""
+
+    def __init__(self, mask: np.ndarray[Any, np.dtype[np.bool_]]) -> None:
+        counts = [np.count_nonzero(mask[start : start + MASKED]) for start in range(0, len(mask), MASKED)]
+        self._before = np.cumsum([0, *counts])
+        """How many rows are chosen before each block of the mask."""
+        self._bits = np.packbits(mask)
+
+    def __len__(self) -> int:
+        return int(self._before[-1])
+
+    def rows(self, numbers: Rows) -> np.ndarray[Any, np.dtype[np.intp]]:
+        """The rows that have these numbers."""
+        if isinstance(numbers, slice):
+            numbers = np.arange(*numbers.indices(len(self)))
+        found = np.empty(len(numbers), np.intp)
+        for block, places in _grouped(np.searchsorted(self._before, numbers, "right") - 1):
+            start = block * MASKED
+            chosen = np.flatnonzero(np.unpackbits(self._bits[start // 8 : (start + MASKED) // 8]))
+            found[places] = start + chosen[numbers[places] - self._before[block]]
+        return found
+
+
+def _grouped(keys: np.ndarray[Any, np.dtype[np.intp]]) -> Iterator[tuple[int, np.ndarray[Any, np.dtype[np.intp]]]]:
+    """The places of each key there is, the least first."""
+    order = np.argsort(keys, kind="stable")
+    edges = np.flatnonzero(np.diff(keys[order])) + 1
+    for places in np.split(order, edges):
+        if len(places):
+            yield int(keys[places[0]]), places
 
 
 def release(pages: mmap.mmap) -> None:
