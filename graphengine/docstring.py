@@ -5,8 +5,8 @@ or it is the second one where both do not fit on a line; what follows are remark
 
     Product, z = x * y; dz/dx = y, dz/dy = x.
 
-Formulas are Python, as far as they are formulas: what holds of each number is tested against the code, and shown with
-numbers put in by a trace. The inputs have their own names, the result is z (or has the name of the output).
+Formulas are Python as far as that says it shortly: the tests compute them, and a trace shows them with numbers put in.
+The inputs have their own names, the result is z (or has the name of the output).
 """
 
 import re

@@ -27,7 +27,6 @@ INDENT = 12
 MAX_FORMULA = 60
 """A longer formula is cut in the table of all ops."""
 
-INDIFFERENTIABLE = "none: not differentiable"
 UNWRITTEN = "not in the docstring of the class"
 
 
@@ -67,7 +66,7 @@ def _row(op: Op | Function) -> list[str]:
     if not isinstance(op, Op):
         return [op.name, inputs, "function", "", ", ".join(op.document.attributes)]
     _, formula, derivatives, _ = op.docstring
-    derivatives = derivatives if op.signature.saved is not None else INDIFFERENTIABLE
+    derivatives = "none" if op.signature.saved is None else derivatives
     return [op.name, inputs, _cut(formula), _cut(derivatives), ", ".join(op.cls.model_fields)]
 
 
@@ -101,7 +100,7 @@ def _op_lines(op: Any, described: dict[str, Any]) -> Iterator[tuple[str, str]]:
     from graphengine.docstring import equations
 
     saved = op.signature.saved
-    derivatives = INDIFFERENTIABLE if saved is None else described["derivatives"] or UNWRITTEN
+    derivatives = "none: not differentiable" if saved is None else described["derivatives"] or UNWRITTEN
     yield from _titled("formula", equations(described["formula"] or UNWRITTEN))
     yield from _titled("derivatives", equations(derivatives))
     if saved is not None:
