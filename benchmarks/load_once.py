@@ -21,8 +21,8 @@ STAGES = {
     "strict JSON": ["graphengine.format.reading:read_json"],
     "pydantic": ["graphengine.format.documents:ModelDocument.model_validate"],
     "resolve": ["graphengine.loading.resolve:Resolver.__init__", "graphengine.loading.resolve:Resolver.nodes"],
-    "sort (networkx)": ["graphengine.graph:topologically_sorted"],
-    "infer": ["graphengine.graph:Graph._infer"],
+    "sort (networkx)": ["graphengine.loading.building:topologically_sorted"],
+    "infer": ["graphengine.loading.building:infer_types"],
     "executor": ["graphengine.executor:Executor.__init__"],
 }
 
