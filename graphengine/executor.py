@@ -86,7 +86,7 @@ class Executor:
                 arguments = [slots[slot] for slot in step.inputs]
                 try:
                     results = step.node.node.forward(*arguments)
-                except Exception as error:
+                except Exception as error:  # a user's node may raise anything
                     raise _failed(step.node, "forward", arguments, error) from error
                 if len(step.outputs) == 1:
                     slots[step.outputs[0]] = results
@@ -208,7 +208,7 @@ def _call_backward(backward_step: BackwardStep, slots: Slots, incoming: list[Any
     signature = node.node.signature
     try:
         gradients = signature.gradients(node.node, incoming, values, results, backward_step.needs)
-    except Exception as error:
+    except Exception as error:  # a user's node may raise anything
         raise _failed(node, "backward", incoming, error) from error
     return [
         None if gradient is None else like(gradient, value) for gradient, value in zip(gradients, values, strict=True)

@@ -135,7 +135,7 @@ def _forward(node: Any, types: Any, bindings: dict[str, int]) -> Any:
     try:
         with np.errstate(all="ignore"):
             return node.forward(*arguments)
-    except Exception as error:
+    except Exception as error:  # a user's node may raise anything
         shapes = " and ".join(shape_text(kind.shape) for kind in types if kind)
         raise ValueError(f"it does not take shapes {shapes}: {error}") from error
 

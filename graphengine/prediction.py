@@ -29,7 +29,7 @@ def predict(
     if plan:
         try:
             return {name: read_only(value) for name, value in plan.run({**model.values, **given}).items()}
-        except Exception as error:
+        except Exception as error:  # whatever it is, the reference says which node it comes from
             targets = _targets(model, outputs, given)
             raise plan_failure(error, lambda: _by_reference(model, targets, given)) from error
     return _by_reference(model, targets, given)

@@ -87,7 +87,7 @@ class Run(Pictured):
         if not self._outputs and self._plan is not None:
             try:
                 self._outputs = self._plan.run(self._values)
-            except Exception as error:
+            except Exception as error:  # whatever it is, the reference says which node it comes from
                 raise plan_failure(error, self._all_slots) from error
         return read_only(self._outputs[output])
 
@@ -154,7 +154,7 @@ class Run(Pictured):
         if plan:
             try:
                 results = plan.run(self._values)
-            except Exception as error:
+            except Exception as error:  # whatever it is, the reference says which node it comes from
                 raise plan_failure(error, lambda: self._gradients(target, wanted)) from error
             self._outputs = {name: results.pop(name) for name in self.graph.outputs}
             return dict(zip(names, map(read_only, results.values()), strict=True))

@@ -12,6 +12,8 @@ LONGEST_NAME = 400
 """Characters of the longest name that a file can give anything: what is longer is near to none."""
 MANY_NAMES = 500
 """Of more names than this only those of about the same length are looked at for the one that was meant."""
+LONGEST = 400
+"""No name is longer, so a longer word is none that is misspelt."""
 SHOWN = 60
 """So many letters of a value are shown."""
 ELSEWHERE = {
@@ -78,6 +80,8 @@ def shown(value: Any) -> str:
 def nearest(word: str, possible: Iterable[str]) -> str | None:
     """The name that was probably meant by a word, if one is near or is what other tools call so."""
     if len(word) > LONGEST_NAME:
+        return None
+    if len(word) > LONGEST:
         return None
     names = list(possible)
     small = word.lower()

@@ -238,3 +238,16 @@ def test_many_problems_are_cut_off_with_a_word():
     with pytest.raises(GraphEngineError) as caught:
         ge.Model.from_dict(content)
     assert [problem.code for problem in caught.value.problems] == ["GE210"] * 100 + ["GE140"]
+    assert caught.value.problems[-1].message == "only the first 100 problems are told; the file has at least 101"
+
+
+def test_the_end_of_many_problems_is_told_to_people_and_to_machines(tmp_path):
+    content = linreg()
+    content["nodes"] += [{"id": f"n{index}", "op": "neg", "input": []} for index in range(70)]
+    content["outputs"] |= {f"o{index}": "nothing" for index in range(70)}
+    path = tmp_path / "m.json"
+    path.write_text(json.dumps(content))
+    *_, last = cli("validate", path, code=2).stderr.splitlines()
+    assert last == f"error: {path}: GE140: only the first 100 problems are told; the file has at least 140"
+    *_, end = json.loads(cli("validate", path, "--format", "json", code=2).stdout)["errors"]
+    assert (end["code"], end["line"]) == ("GE140", None)

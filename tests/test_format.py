@@ -457,7 +457,16 @@ def reordered(content):
     return dict(reversed(content.items()))
 
 
-@pytest.mark.parametrize("change", [described, reordered, lambda content: content | {"dtype": "float64"}])
+def with_empty_attributes(content):
+    content = copy.deepcopy(content)
+    for node in content["nodes"]:
+        node.setdefault("attributes", {})
+    return content
+
+
+@pytest.mark.parametrize(
+    "change", [described, reordered, with_empty_attributes, lambda content: content | {"dtype": "float64"}]
+)
 def test_the_fingerprint_does_not_see_what_means_nothing(change):
     assert fingerprint_of(change(whole())) == fingerprint_of(whole())
 

@@ -145,6 +145,7 @@ def test_the_nearest_of_very_many_names_begins_and_is_as_long_as_the_word():
     names = [f"node_{number}" for number in range(1000)] + ["weight"]
     assert nearest("wieght", names) == "weight"
     assert nearest("xeight", names) is None
+    assert nearest("w" * 401, ["w" * 402]) is None
 
 
 def test_an_unknown_folder_is_told_to_be_one(tmp_path):

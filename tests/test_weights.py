@@ -214,6 +214,11 @@ def test_without_safetensors_the_message_says_what_to_install(tmp_path, external
         model().save(tmp_path / "m.json")
 
 
+def test_a_folder_that_is_not_there_is_told_of_when_tensors_are_written(tmp_path, external):
+    with pytest.raises(ge.errors.GraphEngineError, match=r"GE101: cannot write the file"):
+        model().save(tmp_path / "gone" / "m.json")
+
+
 def test_a_model_without_a_folder_has_no_files_of_tensors():
     stored = {"file": "w.safetensors", "tensor": "w", "sha256": "0" * 64}
     with pytest.raises(ge.errors.GraphEngineError, match=r"there is no folder to look for 'w.safetensors' in"):

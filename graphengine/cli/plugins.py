@@ -45,7 +45,7 @@ def _load_file(path: Path) -> None:
     module = sys.modules[name] = module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except Exception as error:  # the code of a plugin may raise anything
         del sys.modules[name]
         raise _failed(str(path), error, _line_in(path, error)) from error
 
@@ -59,7 +59,7 @@ def _load_installed(name: str) -> None:
             installed[name].load()
         else:
             importlib.import_module(name)
-    except Exception as error:
+    except Exception as error:  # the code of a plugin may raise anything
         shown = f"; installed: {', '.join(sorted(installed.names))}" if installed else ""
         hint = f"a plugin is a .py file, a module, or an entry point of the group '{GROUP}'{shown}"
         raise _failed(name, error, hint=hint) from error

@@ -59,7 +59,7 @@ def _replace(parent: Path, name: str, folder: int | None, data: bytes) -> None:
         finally:
             os.close(descriptor)
         os.replace(place(temporary), place(name), src_dir_fd=folder, dst_dir_fd=folder)
-    except BaseException:
+    except BaseException:  # an interruption, too, leaves no temporary file behind
         with suppress(OSError):
             os.unlink(place(temporary), dir_fd=folder)
         raise

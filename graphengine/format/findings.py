@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from functools import cache
 from types import UnionType
@@ -55,24 +56,28 @@ def findings_of(error: ValidationError, raw: Any, document: type[BaseModel]) -> 
     places: dict[Place, list[Any]] = {}
     for detail in error.errors(include_url=False):
         places.setdefault(_path(detail["loc"], raw), []).append(detail)
-    places = dict(itertools.islice(places.items(), MOST_TOLD + 1))
+    return itertools.islice(_in_words(places, raw, document), MOST_TOLD + 1)
+
+
+def _in_words(places: Mapping[Place, list[Any]], raw: Any, document: type[BaseModel]) -> Iterator[Finding]:
     is_file = "nodes" in _fields(document)
-    meant = _meant(places, raw, document)
+    further = {path[:length] for path in places for length in range(len(path))}
+    meant = _Meant(places, raw, document)
     for path, details in places.items():
         telling = [detail for detail in details if detail["type"] not in _TYPE_NAMES]
         missing = [(*path, detail["loc"][-1]) for detail in telling if detail["type"] == "missing"]
         if missing:
             for place in missing:
-                if place not in meant.values():
+                if place not in meant.by_unknown(path).values():
                     hint = example(path) if is_file else None
                     yield Finding(Problem("GE111", f"key '{place[-1]}' is missing", hint, make_pointer(path)), place)
         elif telling and telling[0]["type"] == "extra_forbidden":
             hint = _where_it_belongs(str(path[-1]), _possible(document, path[:-1], raw))
-            problem = Problem("GE110", f"unknown key '{path[-1]:.60}'", hint, make_pointer(path))
-            yield Finding(problem, meant.get(path, ()), path)
+            problem = Problem("GE110", f"unknown key '{path[-1]}'", hint, make_pointer(path))
+            yield Finding(problem, meant.by_unknown(path[:-1]).get(path, ()), path)
         elif telling:
             yield Finding(_problem(telling[0], path), path)
-        elif not any(other[: len(path)] == path for other in places if other != path):
+        elif path not in further:
             expected = dict.fromkeys(_TYPE_NAMES[detail["type"]] for detail in details)
             if "a number" in expected:
                 expected.pop("an integer", None)
@@ -81,15 +86,26 @@ def findings_of(error: ValidationError, raw: Any, document: type[BaseModel]) -> 
             yield Finding(Problem("GE112", message, hint, make_pointer(path)), path)
 
 
-def _meant(places: Mapping[Place, list[Any]], raw: Any, document: type[BaseModel]) -> dict[Place, Place]:
-    """For unknown keys, the paths of the keys that they stand for, where these are near and not there."""
-    meant = {}
-    for path, details in places.items():
-        if any(detail["type"] == "extra_forbidden" for detail in details):
-            near = nearest(str(path[-1]), _keys(_possible(document, path[:-1], raw)))
-            if near and near not in value_at(raw, path[:-1]):
-                meant[path] = (*path[:-1], near)
-    return meant
+class _Meant:
+    """The keys that unknown ones stand for: they are near, and not there."""
+
+    def __init__(self, places: Mapping[Place, list[Any]], raw: Any, document: type[BaseModel]) -> None:
+        self._raw, self._document = raw, document
+        self._unknown: defaultdict[Place, list[Place]] = defaultdict(list)
+        for path, details in places.items():
+            if any(detail["type"] == "extra_forbidden" for detail in details):
+                self._unknown[path[:-1]].append(path)
+        self._known: dict[Place, dict[Place, Place]] = {}
+
+    def by_unknown(self, container: Place) -> dict[Place, Place]:
+        """The paths of the keys that are meant in an object, by those of the unknown ones."""
+        if container not in self._known:
+            there, keys = value_at(self._raw, container), _keys(_possible(self._document, container, self._raw))
+            near = {path: nearest(str(path[-1]), keys) for path in self._unknown[container]}
+            self._known[container] = {
+                path: (*container, key) for path, key in near.items() if key is not None and key not in there
+            }
+        return self._known[container]
 
 
 def _problem(detail: Any, path: Place) -> Problem:

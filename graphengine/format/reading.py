@@ -169,6 +169,7 @@ def parse_document(
         told = {problem.pointer for problem in problems}
         details = findings_of(error, raw, document) if error else ()
         found = [each for each in details if each.problem.pointer not in told]
+        del error, details  # they hold what was read first
         source.problems = [*problems, *(each.problem for each in found)]
         if source.problems:
             checked = None

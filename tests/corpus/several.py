@@ -102,6 +102,9 @@ TEXTS = [
     ("halves", HEADER + ',\n "nodes": [{"id": "a⟨GE126⟩\\ud800", "op": "neg", "inputs": ["x"]},\n'
         '  {"id": "z", "op": "neg⟨GE126⟩\\ud800", "inputs": ["x", ⟨GE112⟩null]}],\n'
         ' "outputs": {"⟨GE126⟩\\ud800": "z", "z": "z"}}'),
+    ("attribute-of-a-rule", HEADER + ',\n "nodes": [{"id": "z", "op": "sum", "inputs": ["x"]}], "outputs": {"z": "z"},\n'
+        ' "training": {"loss": ⟨GE210⟩"y", "optimizer": {"type": "momentum", "momentum": ⟨GE123⟩NaN, "rho": ⟨GE110⟩1,\n'
+        '  "learning_rate": 0.1}}}'),
 ]  # fmt: skip
 """The text is wrong in places, and more is."""
 
@@ -186,6 +189,20 @@ def consequences() -> Iterator[tuple[str, Json]]:
         small([Mark("GE214", {**circle[0], "op": Mark("GE211", "nge")}), circle[1], after], x={"shape": [4]}),
     )
     yield "call-of-broken", changed(COUNTER, ("functions", "layer", "inputs"), Mark("GE112", ["x", "w"]))
+    described = changed(LINREG, ("nodes", 1, "description"), Mark("GE112", 3))
+    yield "node-description", changed(described, ("nodes", 2, "inputs"), [Mark("GE210", "eror")])
+    yield "function-no-object", changed(COUNTER, ("functions", "layer"), Mark("GE112", "matmul, then mul"))
+    yield "call-attributes", changed(COUNTER, ("nodes", 1, "attributes"), Mark("GE112", 2.0))
+    dense = {"id": "z", "op": "nn.dense", "inputs": ["x", "w", "b"]}
+    layers = {
+        **small([dense], x={"shape": ["N", 3]}, w={"shape": [3, 2]}, b={"shape": [2]}),
+        "opset_imports": {"core": 1, "nn": 1},
+    }
+    lacking = {key: value for key, value in layers.items() if key != "opset_imports"}
+    yield "opset-imports-missing", Mark("GE111", lacking)
+    within = {"inputs": {"x": {}, "w": {}, "b": {}}, "nodes": [Mark("GE301", dense)], "outputs": {"out": "z"}}
+    call = {"id": "z", "op": "block", "inputs": ["x", "b", "b"]}
+    yield "call-in-a-call", {**layers, "nodes": [call], "functions": {"block": within}}
     outer = {"inputs": {"x": {}}, "nodes": [{"id": "n", "op": "inner", "inputs": ["x"]}], "outputs": {"out": "n"}}
     inner = {**outer, "nodes": [{"id": "n", "op": Mark("GE211", "nge"), "inputs": ["x"]}]}
     sound = {**outer, "nodes": [Mark("GE301", {"id": "n", "op": "matmul", "inputs": ["x", 2.0]})]}
