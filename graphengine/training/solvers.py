@@ -71,7 +71,7 @@ class Solver:
         small = sum(np.size(values[name]) for name in graph.trainable) <= SMALL
         self.history = History(1, graph.trainable if small else ())
         self.total_iterations = training.max_iterations or sys.maxsize  # it ends by itself, nobody knows when
-        self._most = min(self.total_iterations, MOST_ITERATIONS)
+        self._most = training.max_iterations or MOST_ITERATIONS
         self.converged = False
         self.learning_rate, self.checkpoints = None, None  # which a trainer has
         self._recording = small
