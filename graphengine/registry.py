@@ -88,6 +88,8 @@ class Registry(Mapping[str, Op]):
                 hint="pass replace=True to replace it",
             )
         cls.signature = inspect_class(cls)
+        if name in self._ops:
+            self.remove(name)
         op = Op(name, cls, cls.signature, numpy)
         self._ops[name] = self._by_class[cls] = op
         if numpy is not None:
@@ -95,9 +97,9 @@ class Registry(Mapping[str, Op]):
 
     def remove(self, name: str) -> None:
         """Take an op out again: for tests and interactive work."""
-        op = self._ops.pop(name)
-        self._by_class.pop(op.cls, None)
-        self._by_function.pop(op.numpy, None)
+        del self._ops[name]
+        self._by_class = {op.cls: op for op in self._ops.values()}  # a class may be there under another name
+        self._by_function = {op.numpy: op for op in self._ops.values() if op.numpy is not None}
 
 
 OPS = Registry()
@@ -108,7 +110,8 @@ def register(
 ) -> Callable[[NodeClass], NodeClass]:
     """Register a node class under a name; used as a decorator, `@register("acme.cube")`.
 
-    `numpy` is the NumPy function that does the same as the op: a `backward` that calls it is recorded as this op.
+    `numpy` is the NumPy function that does the same as the op: a `backward` that calls it is recorded as this op. An op
+    that is replaced takes its NumPy function with it.
 
     Raises
     ------

@@ -16,5 +16,5 @@ def _same_ops_after_a_test():
     for name in set(OPS) - set(before):
         OPS.remove(name)
     for name, op in before.items():
-        if OPS[name].cls is not op.cls:
+        if OPS.get(name) is not op:
             OPS.enter(name, op.cls, replace=True, numpy=op.numpy)

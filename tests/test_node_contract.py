@@ -141,6 +141,24 @@ def test_a_second_registration_with_replace_replaces():
     assert model({"z": ("add", [1, 2, 3])}).forward()["out"] == 6
 
 
+def test_what_used_a_replaced_op_is_not_recorded_as_the_one_in_its_place():
+    @ge.register("square", replace=True)
+    class Shifted(ge.Node):
+        def forward(self, x):
+            return x * x + 1
+
+    tangent = model({"z": ("tan", ["x"])}, {"loss": "z"}, parameters={"x": 0.5})
+    for _ in range(3):
+        assert tangent.forward().backward()["x"] == pytest.approx(1 + np.tan(0.5) ** 2)
+    assert "opaque_backward" in [node.op for node in tangent.gradient().nodes]
+
+
+def test_a_class_that_had_two_names_keeps_the_one_that_is_not_removed():
+    ge.register("plus")(Add)
+    OPS.remove("plus")
+    assert ge.check_gradients(Add(), np.array(1.0), np.array(2.0))
+
+
 def test_an_op_that_was_removed_is_not_known():
     ge.register("total")(Total)
     OPS.remove("total")
