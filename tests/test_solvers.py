@@ -1,10 +1,10 @@
 """Solvers of SciPy and least-squares fits: certified values, derivatives, what is refused."""
 
-import os
 import signal
 import subprocess
 import sys
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -271,18 +271,19 @@ def test_what_goes_wrong_in_a_solver_is_raised_where_it_is_iterated():
 def test_an_interrupt_ends_a_solver_and_leaves_the_last_step():
     @ge.register("test.interrupting")
     class Interrupting(ge.Node):
-        """The identity; its fifth call by a solver meets a Ctrl-C."""
+        """The identity; its fifth call by a solver meets a Ctrl-C, and goes on when that has arrived."""
 
         def forward(self, x):
-            calls.append((threading.current_thread(), float(x)))
-            if sum(thread is not threading.main_thread() for thread, _ in calls) == 5:
-                os.kill(os.getpid(), signal.SIGINT)
+            calls[threading.current_thread() is threading.main_thread()].append(float(x))  # so nothing is recorded
+            if len(calls[False]) == 5:
+                signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+                arrived.append(comes_true(lambda: trainer._turn.is_left))
             return x * 1.0
 
         def backward(self, grad):
             return grad
 
-    calls, threads = [], threading.active_count()
+    calls, arrived, threads = ([], []), [], threading.active_count()
     content = document({"i": ("test.interrupting", ["p"]), "q": ("square", ["i"]), "loss": ("exp", ["q"])})
     content |= {"opset_imports": {"core": 1, "test": 1}, "parameters": {"p": parameter(1.5)}}
     model = ge.Model.from_dict(content)
@@ -290,8 +291,16 @@ def test_an_interrupt_ends_a_solver_and_leaves_the_last_step():
     with pytest.raises(KeyboardInterrupt):
         list(trainer.iterate())
     assert threading.active_count() == threads
-    assert sum(thread is not threading.main_thread() for thread, _ in calls) < 8
+    assert (len(calls[False]), arrived) == (5, [True])
     assert trainer.history.last.parameters == dict(model.parameters)
+
+
+def comes_true(condition, seconds=60):
+    """Whether a condition holds within a time."""
+    end = time.monotonic() + seconds
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.001)
+    return condition()
 
 
 def test_a_solver_that_is_never_asked_again_lets_python_end():
