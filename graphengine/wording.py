@@ -12,47 +12,85 @@ LONGEST_NAME = 400
 """Characters of the longest name that a file can give anything: what is longer is near to none."""
 MANY_NAMES = 500
 """Of more names than this only those of about the same length are looked at for the one that was meant."""
-LONGEST = 400
-"""No name is longer, so a longer word is none that is misspelt."""
 SHOWN = 60
 """So many letters of a value are shown."""
-ELSEWHERE = {
-    "+": "add",
-    "-": "sub",
-    "*": "mul",
-    "/": "div",
-    "**": "pow",
-    "^": "pow",
-    "@": "matmul",
-    "power": "pow",
-    "dot": "matmul",
-    "mm": "matmul",
-    "gemm": "nn.dense",
-    "dense": "nn.dense",
-    "linear": "nn.dense",
-    "lstm": "nn.lstm_cell",
-    "gru": "nn.gru_cell",
-    "reducesum": "sum",
-    "reducemean": "mean",
-    "reducemax": "max",
-    "cross_entropy": "softmax_cross_entropy",
-    "crossentropyloss": "softmax_cross_entropy",
-    "op_type": "op",
-    "class_name": "op",
-    "name": "id",
-    "initializers": "initializer",
-    "weights": "parameters",
-    "layers": "nodes",
-    "config": "attributes",
-    "params": "attributes",
-    "lr": "learning_rate",
-    "dim": "axis",
-    "double": "float64",
-    "float": "float64",
-    "int": "int64",
-    "long": "int64",
+WORDS_OF = {
+    "abs": "absolute",
+    "add": "+",
+    "arccos": "acos",
+    "arccosh": "acosh",
+    "arcsin": "asin",
+    "arcsinh": "asinh",
+    "arctan": "atan",
+    "arctan2": "atan2",
+    "arctanh": "atanh",
+    "avg_pool2d": "averagepool averagepooling2d",
+    "batch_norm": "batchnorm1d batchnorm2d batchnormalization",
+    "binary_cross_entropy": "bceloss bcewithlogitsloss binarycrossentropywithlogits",
+    "broadcast_to": "expand",
+    "clip": "clamp",
+    "concat": "cat concatenate",
+    "div": "/ divide truedivide",
+    "equal": "eq",
+    "expand_dims": "unsqueeze",
+    "flatten": "ravel",
+    "gather": "take indexselect",
+    "global_avg_pool2d": "globalaveragepool globalaveragepooling2d",
+    "greater": "gt",
+    "greater_equal": "ge greaterorequal",
+    "huber": "huberloss smoothl1loss",
+    "kl_divergence": "kldiv kldivloss",
+    "layer_norm": "layernormalization",
+    "less": "lt",
+    "less_equal": "le lessorequal",
+    "logical_and": "and",
+    "logical_not": "not",
+    "logical_or": "or",
+    "mae": "l1loss meanabsoluteerror",
+    "matmul": "@ bmm dot mm",
+    "max": "amax reducemax",
+    "max_pool2d": "maxpool maxpooling2d",
+    "mean": "average reducemean",
+    "min": "amin reducemin",
+    "mod": "remainder",
+    "mse": "mseloss meansquarederror",
+    "mul": "* multiply",
+    "negative_log_likelihood": "nllloss",
+    "neg": "negative",
+    "nn.dense": "dense gemm linear",
+    "nn.gru_cell": "gru grucell",
+    "nn.lstm_cell": "lstm lstmcell",
+    "nn.rnn_cell": "rnn rnncell",
+    "norm": "reducel1 reducel2",
+    "normal": "randn",
+    "not_equal": "ne",
+    "logsumexp": "reducelogsumexp",
+    "pow": "** ^ power",
+    "prod": "reduceprod",
+    "rms_norm": "rmsnormalization",
+    "scaled_dot_product_attention": "attention multiheadattention",
+    "silu": "swish",
+    "softmax_cross_entropy": "crossentropy crossentropyloss categoricalcrossentropy sparsecategoricalcrossentropy",
+    "stop_gradient": "detach",
+    "sub": "- subtract",
+    "sum": "reducesum",
+    "take_along_axis": "gatherelements",
+    "tile": "repeat",
+    "transpose": "permute swapaxes",
+    "uniform": "rand",
+    "attributes": "config params",
+    "axis": "dim",
+    "float64": "double float",
+    "id": "name",
+    "initializer": "initializers",
+    "int64": "int long",
+    "learning_rate": "lr",
+    "nodes": "layers",
+    "op": "optype classname",
+    "parameters": "weights",
 }
-"""What words of other tools, in small letters, are called here."""
+ELSEWHERE = {word: meant for meant, words in WORDS_OF.items() for word in words.split()}
+"""What words of other tools, in small letters without underscores, are called here."""
 
 
 def counted(number: int | str, what: str) -> str:
@@ -81,14 +119,20 @@ def nearest(word: str, possible: Iterable[str]) -> str | None:
     """The name that was probably meant by a word, if one is near or is what other tools call so."""
     if len(word) > LONGEST_NAME:
         return None
-    if len(word) > LONGEST:
-        return None
-    names = list(possible)
-    small = word.lower()
-    for name in (ELSEWHERE.get(small), small):
-        if name is not None and name in names:
-            return name
+    names, small = list(possible), _plain(word)
+    meant = ELSEWHERE.get(small)
+    if meant in names:
+        return meant
     if len(names) > MANY_NAMES:
-        names = [name for name in names if abs(len(name) - len(word)) <= 2 and name[:1] == word[:1]][:MANY_NAMES]
+        first = word[:1].lower()
+        names = [name for name in names if abs(len(name) - len(word)) <= 2 and name[:1].lower() == first][:MANY_NAMES]
+    for name in names:
+        if _plain(name) == small:
+            return name
     near = difflib.get_close_matches(word, names, n=1)
     return near[0] if near else None
+
+
+def _plain(word: str) -> str:
+    """A word as it is in every spelling: LeakyReLU, leaky_relu."""
+    return word.lower().replace("_", "")

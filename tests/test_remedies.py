@@ -11,7 +11,7 @@ from graphengine.format import parse_model
 from graphengine.format.remedies import EXAMPLES, example
 from graphengine.loading.functions import shipped_functions
 from graphengine.registry import OPS
-from graphengine.wording import ELSEWHERE, counted, nearest, shown
+from graphengine.wording import ELSEWHERE, WORDS_OF, counted, nearest, shown
 
 SCHEMA = MODELS.parent / "schemas" / "model-1.schema.json"
 FUNCTION = {"inputs": {"x": {}}, "nodes": [{"id": "n", "op": "neg", "inputs": ["x"]}], "outputs": {"out": "n"}}
@@ -88,7 +88,32 @@ def test_every_word_of_another_tool_leads_to_one_of_this():
     words = SCHEMA.read_text()
     known = {*OPS, *shipped_functions()}
     assert all(meant in known or f'"{meant}"' in words for meant in ELSEWHERE.values())
-    assert all(word == word.lower() for word in ELSEWHERE)
+    assert all(word == word.lower().replace("_", "") for word in ELSEWHERE)
+
+
+def test_no_word_has_two_meanings():
+    assert len(ELSEWHERE) == sum(len(words.split()) for words in WORDS_OF.values())
+
+
+def test_an_op_is_found_under_the_name_of_its_numpy_function():
+    counterparts = {op.numpy.__name__: name for name, op in OPS.items() if op.numpy}
+    assert {word: nearest(word, OPS) for word in counterparts} == counterparts
+
+
+@pytest.mark.parametrize(
+    ("word", "name"),
+    [
+        ("LeakyReLU", "leaky_relu"),
+        ("RMSNorm", "rms_norm"),
+        ("BatchNormalization", "batch_norm"),
+        ("MaxPooling2D", "max_pool2d"),
+        ("KLDivLoss", "kl_divergence"),
+        ("GRUCell", "nn.gru_cell"),
+        ("cat", "concat"),
+    ],
+)
+def test_an_op_is_found_under_its_name_in_another_tool(word, name):
+    assert nearest(word, [*OPS, *shipped_functions()]) == name
 
 
 @pytest.mark.parametrize(
