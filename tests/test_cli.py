@@ -166,11 +166,11 @@ def test_help_imports_no_rich_and_no_networkx():
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
 
 
-def on_terminal(*arguments, cwd=ROOT):
-    """What a terminal of 120 columns is sent."""
+def on_terminal(*arguments, cwd=ROOT, columns=120):
+    """What a terminal is sent."""
     pty = pytest.importorskip("pty")
     ours, theirs = pty.openpty()
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TERM": "xterm", "COLUMNS": "120"}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TERM": "xterm", "COLUMNS": str(columns)}
     command = [sys.executable, "-m", "graphengine", *map(str, arguments)]
     with subprocess.Popen(command, cwd=cwd, env=environment, stdout=theirs, stderr=theirs) as running:
         os.close(theirs)
@@ -203,6 +203,12 @@ def test_a_terminal_gets_tables_and_no_markup_or_control_characters(tmp_path):
     assert "┏━" in shown.text
     assert "[bold]\\x1b[2J\\u202e\\n!" in shown.text
     assert not [part for part in ("\x1b[2J", "\u202e", "\x07") if part in shown.text]
+
+
+def test_a_narrow_terminal_gets_the_names_of_the_ops_unbroken_and_their_formulas():
+    narrow, wide = on_terminal("ops", columns=80).text, on_terminal("ops", columns=200).text
+    assert re.search(r"│ scaled_dot_product_attention │ z = .+ │\r\n", narrow)
+    assert ("derivatives" in narrow, "derivatives" in wide) == (False, True)
 
 
 # ---------------------------------------------------------------- run and train

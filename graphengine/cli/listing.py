@@ -27,6 +27,9 @@ INDENT = 12
 MAX_FORMULA = 60
 """A longer formula is cut in the table of all ops."""
 
+WIDE = 140
+"""On a narrower terminal the table of all ops has names and formulas only."""
+
 UNWRITTEN = "not in the docstring of the class"
 
 
@@ -48,8 +51,10 @@ def ops(
     elif name:
         _print_one(known[name], _described(known[name]))
     else:
-        columns = ["op", "inputs", "formula", "derivatives", "attributes"]
-        print_table("", columns, [_row(known[each]) for each in sorted(known)])
+        rows = [_row(known[each]) for each in sorted(known)]
+        is_narrow = sys.stdout.isatty() and shutil.get_terminal_size().columns < WIDE
+        columns = ["op", "formula"] if is_narrow else [*rows[0]]
+        print_table("", columns, [[row[column] for column in columns] for row in rows])
 
 
 def _described(op: Op | Function) -> dict[str, Any]:
@@ -59,15 +64,16 @@ def _described(op: Op | Function) -> dict[str, Any]:
     return describe(op) if isinstance(op, Op) else describe_function(op)
 
 
-def _row(op: Op | Function) -> list[str]:
+def _row(op: Op | Function) -> dict[str, str]:
     from graphengine.registry import Op
 
-    inputs = ", ".join(op.signature.parameters())
+    row = {"op": op.name, "inputs": ", ".join(op.signature.parameters())}
     if not isinstance(op, Op):
-        return [op.name, inputs, "function", "", ", ".join(op.document.attributes)]
+        return {**row, "formula": "function", "derivatives": "", "attributes": ", ".join(op.document.attributes)}
     _, formula, derivatives, _ = op.docstring
     derivatives = "none" if op.signature.saved is None else derivatives
-    return [op.name, inputs, _cut(formula), _cut(derivatives), ", ".join(op.cls.model_fields)]
+    attributes = ", ".join(op.cls.model_fields)
+    return {**row, "formula": _cut(formula), "derivatives": _cut(derivatives), "attributes": attributes}
 
 
 def _cut(text: str) -> str:
