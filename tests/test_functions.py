@@ -509,6 +509,8 @@ def test_a_cycle_through_a_call_is_told_with_the_ids_of_the_graph():
 def test_an_undefined_op_of_the_shipped_domain_names_the_near_one_and_the_import():
     content = document({"z": ("nn.dens", ["x"])}, inputs={"x": []})
     assert problem_of(content).hint == "did you mean 'nn.dense'?"
+    content["nodes"][0]["op"] = "Linear"
+    assert problem_of(content).hint == "did you mean 'nn.dense'?"
     content["nodes"][0]["op"] = "nn.dense"
     found = problem_of(content)
     assert (found.code, found.hint) == ("GE105", 'add "nn": 1 to opset_imports')

@@ -182,7 +182,7 @@ class Resolver:
         if domain == DOMAIN and domain not in self.document.opset_imports and name in shipped_functions():
             self._not_imported(index, spec, domain)
             return
-        known = {**self._ops, **(shipped_functions() if domain == DOMAIN else {})}
+        known = {**self._ops, **(shipped_functions() if domain in (CORE, DOMAIN) else {})}
         hint = did_you_mean(name, known, "known ops")
         if not any(op.domain == domain for op in known.values()):
             near = f"{hint} " if hint.startswith("did you mean") else ""
