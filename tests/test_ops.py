@@ -74,6 +74,36 @@ def test_where_there_is_no_spread_the_derivative_is_zero_and_not_nan(op):
     assert slope.tolist() == [0, 0, 0]
 
 
+LEVEL = np.array([2.0, 1.0, 2.0])
+KINK = np.array([0.0])
+
+
+@pytest.mark.parametrize(
+    ("op", "arrays", "attributes", "expected"),
+    [
+        ("max", [LEVEL], {}, [[0.5, 0, 0.5]]),
+        ("min", [-LEVEL], {}, [[0.5, 0, 0.5]]),
+        ("max_pool2d", [np.array([[[[3.0, 3, 1, 3]]]])], {"kernel_size": [1, 4]}, [[[[[1 / 3, 1 / 3, 0, 1 / 3]]]]]),
+        ("maximum", [LEVEL, np.array([2.0, 2, 1])], {}, [[0.5, 0, 1], [0.5, 1, 0]]),
+        ("minimum", [LEVEL, np.array([2.0, 2, 1])], {}, [[0.5, 1, 0], [0.5, 0, 1]]),
+        ("clip", [KINK, KINK, KINK], {}, [[1.0], [0.0], [0.0]]),
+        ("abs", [KINK], {}, [[0.0]]),
+        ("mae", [KINK, KINK], {}, [[0.0], [0.0]]),
+        ("hinge", [np.array([1.0]), np.array([1.0])], {}, [[0.0], [0.0]]),
+        ("relu", [KINK], {}, [[0.0]]),
+        ("leaky_relu", [KINK], {}, [[0.01]]),
+        ("prelu", [KINK, np.array([0.25])], {}, [[0.25], [0.0]]),
+        ("elu", [KINK], {"alpha": 2.0}, [[2.0]]),
+        ("hard_sigmoid", [np.array([-3.0, 3.0])], {}, [[0.0, 0.0]]),
+        ("pow", [KINK, KINK], {}, [[0.0], [0.0]]),
+        ("pow", [KINK, np.array([1.0])], {}, [[1.0], [0.0]]),
+    ],
+)
+def test_where_the_slope_jumps_the_derivative_is_the_one_that_is_promised(op, arrays, attributes, expected):
+    for found, wanted in zip(gradients(op, *arrays, **attributes), expected, strict=True):
+        np.testing.assert_array_equal(found, wanted)
+
+
 def test_the_derivative_of_the_angle_neither_overflows_nor_vanishes():
     dy, dx = gradients("arctan2", np.array([3e200, 3e-200]), np.array([4e200, 4e-200]))
     np.testing.assert_allclose(dy, [4 / 25 * 1e-200, 4 / 25 * 1e200], rtol=1e-14)
@@ -90,6 +120,10 @@ def test_logsumexp_of_extreme_numbers_is_finite_and_of_nothing_minus_infinity():
     assert forward("logsumexp", np.array([-1000.0, -1000.0])) == -1000 + np.log(2)
     (slope,) = gradients("logsumexp", np.array([1000.0, -1000.0]))
     assert slope.tolist() == [1, 0]
+    nothing, node = np.full(2, -np.inf), OPS["logsumexp"].cls()
+    with np.errstate(divide="ignore"):
+        result = node.forward(nothing)
+    assert (result, node.backward(1.0, nothing, result).tolist()) == (-np.inf, [0, 0])
 
 
 @pytest.mark.parametrize("rank", range(5))
