@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from graphengine.autodiff import check_differentiable, gradient
-from graphengine.errors import GradientError, Problem, UsageError
+from graphengine.errors import ExecutionError, GradientError, Problem, UsageError
 from graphengine.executor import Executor
 from graphengine.format.documents import ModelDocument
 from graphengine.graph import Graph
@@ -114,14 +114,16 @@ def _complex(function: Callable[[Any], Any], point: Any, direction: Any) -> floa
 def check_gradients(node: Node, *inputs: Any, seed: int = 0) -> list[Check]:
     """Check the `backward` of a node at some inputs, each law for each floating-point input.
 
-    The slope of `forward`; the gradient graph; every choice of inputs that need a gradient. The inputs are read-only,
-    floating-point ones in double precision. None stands for an omitted input. At a kink of `forward` the slope is that
-    of a point beside it.
+    The slope of `forward`; the gradient graph; every choice of inputs that need a gradient. Whatever the node is given
+    is read-only, and inputs of floating-point numbers are in double precision. None stands for an omitted input. At a
+    kink of `forward` the slope is that of a point beside it.
 
     Raises
     ------
     GradientError
         GE412 with every law that fails, the input and the numbers.
+    ExecutionError
+        GE410 if `backward` fails, as it does where it writes to what it is given.
     UsageError
         If the class is not registered, has no `backward`, or gives no finite floating-point number for these inputs.
     """
@@ -129,9 +131,10 @@ def check_gradients(node: Node, *inputs: Any, seed: int = 0) -> list[Check]:
     if op is None or op.signature.saved is None:
         what = "is not registered" if op is None else "has no backward"
         raise UsageError(f"{type(node).__name__} {what}, so there is no gradient to check")
-    arrays = [None if value is None else _guarded(value) for value in inputs]
+    arrays = [None if value is None else _in_double(value) for value in inputs]
+    results = _guarded_call(node, op.name, arrays)
     generator = np.random.default_rng(seed)
-    graph, values = _projection(node, op.name, arrays, generator)
+    graph, values = _projection(node, op.name, arrays, results, generator)
     names = {f"x{index}": op.signature.input_name(index) for index in range(len(arrays))}
     wrt = [name for name in names if name in graph.inputs and graph.types[name].is_differentiable]
     checks = [*graph_checks(graph, values, "loss", wrt, generator), *_subset_checks(graph, values, wrt, generator)]
@@ -250,21 +253,42 @@ def _located(check: Check, function: Callable[[Any], Any], point: Any, got: Any)
     return replace(check, where=where)
 
 
-def _guarded(value: Any) -> Any:
+def _in_double(value: Any) -> Any:
     """A copy that cannot be written to, in double precision if it is of floating-point numbers."""
+    array = np.asarray(value)
+    return _guarded(array.astype(np.float64) if array.dtype.kind == "f" else array)
+
+
+def _guarded(value: Any) -> Any:
+    """A copy that cannot be written to."""
     array = np.array(value)
-    array = array.astype(np.float64) if array.dtype.kind == "f" else array
     array.flags.writeable = False
     return array[()] if array.shape == () else array
 
 
-def _projection(
-    node: Node, op: str, arrays: Sequence[Any], generator: np.random.Generator
-) -> tuple[Graph, dict[str, Any]]:
-    """The graph of the sum of all floating-point results times random weights, and the values of its inputs."""
+def _guarded_call(node: Node, op: str, arrays: Sequence[Any]) -> tuple[Any, ...]:
+    """The results; `backward` is called with them and with gradients that cannot be written to, as others use them."""
+    inputs = [*arrays, *[None] * (len(node.signature.inputs) - node.signature.variadic - len(arrays))]
     with np.errstate(all="ignore"):
         results = node.forward(*arrays)
-    results = results if isinstance(results, tuple) else (results,)
+        results = results if isinstance(results, tuple) else (results,)
+        incoming = [_guarded(np.ones_like(result)) if _is_floating(result) else None for result in results]
+        needs = tuple(array is not None and _is_floating(array) for array in inputs)
+        try:
+            node.signature.gradients(node, incoming, inputs, [_guarded(result) for result in results], needs)
+        except Exception as error:
+            raise ExecutionError(f"{op}: backward fails: {error}") from error
+    return results
+
+
+def _is_floating(value: Any) -> bool:
+    return np.asarray(value).dtype.kind == "f"
+
+
+def _projection(
+    node: Node, op: str, arrays: Sequence[Any], results: Sequence[Any], generator: np.random.Generator
+) -> tuple[Graph, dict[str, Any]]:
+    """The graph of the sum of all floating-point results times random weights, and the values of its inputs."""
     values = {f"x{index}": array for index, array in enumerate(arrays) if array is not None}
     names = {OPS[op].signature.input_name(index): f"x{index}" for index in range(len(arrays)) if f"x{index}" in values}
     inputs: Any = names if len(names) < len(arrays) else list(names.values())
@@ -272,7 +296,7 @@ def _projection(
     nodes: list[Any] = [{"id": "z", "op": op, "inputs": inputs, "attributes": attributes}]
     total: str | float = 0.0
     for index, (port, result) in enumerate(zip(node.outputs, results, strict=True)):
-        if np.asarray(result).dtype.kind == "f":
+        if _is_floating(result):
             values[f"w{index}"] = generator.normal(size=np.shape(result))[()] if np.ndim(result) else generator.normal()
             nodes += [
                 {"id": f"p{index}", "op": "mul", "inputs": [f"z:{port}" if index else "z", f"w{index}"]},

@@ -74,8 +74,8 @@ def test_a_gradient_that_depends_on_needs_is_found():
     assert message.startswith("test.needy, law 'needs', input 'y': backward gives ")
 
 
-def test_a_node_that_writes_to_its_input_is_found():
-    @ge.register("test.writes")
+@pytest.mark.parametrize("written", ["grad", "x", "out"])
+def test_a_backward_that_writes_to_what_it_is_given_is_found(written):
     class Writes(ge.Node):
         def infer(self, x):
             return x
@@ -83,11 +83,12 @@ def test_a_node_that_writes_to_its_input_is_found():
         def forward(self, x):
             return x + 1
 
-        def backward(self, grad, x):
-            x += 1
+        def backward(self, grad, x, out):
+            {"grad": grad, "x": x, "out": out}[written].fill(1)
             return grad
 
-    with pytest.raises(ge.errors.ExecutionError, match="read-only"):
+    ge.register("test.writes")(Writes)
+    with pytest.raises(ge.errors.ExecutionError, match=r"GE410: test\.writes: backward fails: .* read-only"):
         ge.check_gradients(Writes(), X)
 
 
