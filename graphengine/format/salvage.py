@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable
+from copy import copy
 from typing import Any, TypeAlias
 
 from graphengine.format.documents import FORMAT
@@ -45,6 +46,10 @@ class Gaps:
             return True
         return self._around is not None and "functions" in sections and self._around.hide(name, "functions")
 
+    def known(self, *sections: str) -> list[str]:
+        """The names in the sections of which it is not known what they stand for: a hint may tell them all the same."""
+        return sorted({name for section in sections for name in self.names[section]} - {HOLE})
+
     def hide_value(self, name: str) -> bool:
         """Whether a value of that name, which may have a port, may be there although nothing is known of it."""
         node, colon, _ = name.partition(":")
@@ -72,7 +77,7 @@ def salvaged(content: Content, broken: Iterable[Place], surplus: Iterable[Place]
 def _cut(content: Content, place: Place, gaps: Gaps) -> None:
     """Cut a broken place out of a file or a function."""
     section, *inner = place
-    for kind in ("nodes", "functions"):
+    for kind in ("nodes", "functions", "data"):
         gaps.names[kind].add(HOLE)
     cut = _CUTS.get(section)
     if cut is not None:
@@ -189,8 +194,20 @@ def _cut_data(content: Content, inner: list[Any], gaps: Gaps) -> None:
         source.pop(key, None)
 
 
-_JUDGED_TOGETHER = {"batch_size": "accumulate", "validation": "early_stopping", "metrics": "early_stopping"}
-"""Keys of the training section, each with the one that is not judged without it."""
+_IN_TRAINING: dict[Place, Any] = {
+    ("loss",): HOLE,
+    ("batch_size",): 1,
+    ("optimizer",): {"type": HOLE},
+    ("optimizer", "type"): HOLE,
+    ("optimizer", "learning_rate"): 1.0,
+    ("gradient_clipping", "type"): "norm",
+    ("gradient_clipping", "limit"): 1.0,
+    ("validation",): {"fraction": 0.5},
+    ("validation", "fraction"): 0.5,
+    ("validation", "data"): HOLE,
+    ("early_stopping", "monitor"): "loss",
+}
+"""What stands for parts of the training section without which the rest could not be judged."""
 
 
 def _cut_training(content: Content, inner: list[Any], gaps: Gaps) -> None:
@@ -199,16 +216,35 @@ def _cut_training(content: Content, inner: list[Any], gaps: Gaps) -> None:
         content.pop("training", None)
         return
     key, *further = inner
-    optimizer = training.get("optimizer")
-    if key == "loss":
-        training["loss"] = HOLE
-    elif key != "optimizer":
-        for each in (key, _JUDGED_TOGETHER.get(key)):
-            training.pop(each, None)
-    elif not further or further[0] == "type" or not isinstance(optimizer, dict):
-        training["optimizer"] = {"type": HOLE}
-    elif further[0] == "learning_rate":
-        optimizer["learning_rate"] = 1.0
+    holder = training.get(key)
+    if key == "metrics":
+        _cut_metric(training, further)
+    elif not further or not isinstance(holder, dict):
+        _put(training, key, (key,))
+    elif key != "optimizer" or further[0] in ("type", "learning_rate"):
+        _put(holder, further[0], (key, further[0]))
+
+
+def _put(holder: Content, key: str, place: Place) -> None:
+    """Put into the training section what stands for a broken part, or nothing."""
+    if place in _IN_TRAINING:
+        holder[key] = copy(_IN_TRAINING[place])
+    else:
+        holder.pop(key, None)
+
+
+def _cut_metric(training: Content, inner: list[Any]) -> None:
+    """A metric keeps its name; if that is broken, it is not known which metrics can be monitored."""
+    metrics, early = training.get("metrics"), training.get("early_stopping")
+    if inner and isinstance(metrics, dict) and re.match(IDENTIFIER, inner[0]):
+        metrics[inner[0]] = HOLE
+        return
+    if inner and isinstance(metrics, dict):
+        metrics.pop(inner[0], None)
+    else:
+        training.pop("metrics", None)
+    if isinstance(early, dict):
+        early["monitor"] = "loss"
 
 
 def _cut_opsets(content: Content, inner: list[Any], gaps: Gaps) -> None:

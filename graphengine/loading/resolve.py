@@ -20,7 +20,7 @@ from graphengine.errors import MOST_TOLD, Problem, did_you_mean
 from graphengine.format.documents import ModelDocument, NodeDocument
 from graphengine.format.findings import problems_of
 from graphengine.format.positions import make_pointer
-from graphengine.format.salvage import HOLE, Gaps
+from graphengine.format.salvage import HOLE, VALUES, Gaps
 from graphengine.format.training_documents import TrainingDocument
 from graphengine.graph import Graph, GraphNode, Operand
 from graphengine.loading.functions import DOMAIN, VERSION, Call, Function, Table, shipped_functions
@@ -281,17 +281,17 @@ class Resolver:
                     f"input '{ref}' is not defined",
                     pointer,
                     spec["id"],
-                    did_you_mean(ref, self.values, "defined"),
+                    did_you_mean(ref, {**self.values, **dict.fromkeys(self.gaps.known(*VALUES))}, "defined"),
                 )
 
 
 def dangling_references(document: ModelDocument, values: Collection[str], gaps: Gaps) -> Iterator[Problem]:
     """References outside the nodes that lead nowhere; of what the `gaps` hide nothing is told."""
     choices: Mapping[str, tuple[Collection[str], ...]] = {
-        "value": (values,),
-        "public": (document.outputs, values),
-        "input": (document.inputs,),
-        "data": (document.data,),
+        "value": (values, gaps.known(*VALUES)),
+        "public": (document.outputs, gaps.known("outputs"), values, gaps.known(*VALUES)),
+        "input": (document.inputs, gaps.known("inputs")),
+        "data": (document.data, gaps.known("data")),
     }
     hide: Mapping[str, Callable[[str], bool]] = {
         "value": gaps.hide_value,
@@ -301,7 +301,8 @@ def dangling_references(document: ModelDocument, values: Collection[str], gaps: 
     }
     for name, possible, what, *path in _references(document):
         if not any(name in choice for choice in choices[possible]) and not hide[possible](name):
-            hint = did_you_mean(name, (each for each in itertools.chain(*choices[possible]) if each != HOLE), "defined")
+            names = dict.fromkeys(each for each in itertools.chain(*choices[possible]) if each != HOLE)
+            hint = did_you_mean(name, names, "defined")
             yield Problem("GE210", f"{what} '{name}' is not defined", hint, make_pointer(path))
 
 
