@@ -73,7 +73,10 @@ class Model(Pictured):
         self._trainer: Trainer | Solver | None = None
         folder = path.parent if path else None
         self._declared = Declaration(document, self.graph, folder, update_rule, limits, source)
-        problems += self._declared.problems(gaps)
+        told = {problem.pointer for problem in problems}
+        problems += [
+            each for each in self._declared.problems(gaps) if each.line is not None or each.pointer not in told
+        ]
         if all(problem.code != "GE133" for problem in problems):  # no memory is taken for what is too large
             problems += self._initialize()
         if problems or (source and source.problems):

@@ -1,7 +1,10 @@
 """Beside what is wrong with the form of a file, what else is wrong is told, and nothing that only follows from it."""
 
+import copy
+
+import orjson
 import pytest
-from documents import linreg, training
+from documents import changed, document, linreg, parameter, training
 
 import graphengine as ge
 
@@ -97,3 +100,157 @@ def test_a_hint_tells_names_of_which_nothing_else_is_known():
     problems = told(content)
     assert problems["/nodes/0/inputs/1"].hint == "did you mean 'x'?"
     assert problems["/outputs/error"].hint == "did you mean 'theta'?"
+
+
+# ---------------------------------------------------------------- update rules
+
+RULE = {
+    "format": "graphengine.function",
+    "format_version": 1,
+    "opset_imports": {"core": 1},
+    "name": "mine",
+    "inputs": {
+        "parameter": {"shape": ["N"]},
+        "gradient": {"shape": ["N"]},
+        "learning_rate": {},
+        "speed": {"shape": ["N"], "initializer": {"type": "zeros"}},
+        "count": {"shape": [], "initializer": {"type": "zeros"}},
+    },
+    "attributes": {"axis": {"default": 0}, "friction": {"default": 0.5}},
+    "functions": {
+        "slowed": {
+            "inputs": {"x": {}, "by": {}},
+            "nodes": [{"id": "z", "op": "mul", "inputs": ["x", "by"]}],
+            "outputs": {"z": "z"},
+        },
+    },
+    "nodes": [
+        {"id": "kept", "op": "slowed", "inputs": ["speed", "friction"]},
+        {"id": "faster", "op": "add", "inputs": ["kept", "gradient"]},
+        {"id": "largest", "op": "max", "inputs": ["gradient"], "attributes": {"axis": {"attribute": "axis"}}},
+        {"id": "counted", "op": "add", "inputs": ["count", "largest"]},
+        {"id": "step", "op": "mul", "inputs": ["learning_rate", "faster"]},
+        {"id": "new", "op": "sub", "inputs": ["parameter", "step"]},
+    ],
+    "outputs": {"parameter": "new", "speed": "faster", "count": "counted"},
+}
+LINE = document(
+    {"h": ("mul", ["w", "x"]), "loss": ("mean", ["h"])},
+    inputs={"x": [3]},
+    parameters={"w": parameter([0.0, 0.0, 0.0])},
+)
+
+WRONG_RULES = {
+    "form and names": (
+        {
+            ("nodes", 1, "note"): "faster",
+            ("nodes", 3, "op"): "ad",
+            ("nodes", 4, "inputs"): ["learning_rat", "faster"],
+            ("outputs", "spead"): "faster",
+        },
+        {
+            "/nodes/1/note": "GE110",
+            "/nodes/3/op": "GE211",
+            "/nodes/4/inputs/0": "GE210",
+            "/outputs/spead": "GE210",
+        },
+    ),
+    "a shape that says what a size is": (
+        {("inputs", "parameter", "shape"): "N", ("nodes", 0, "op"): "slow"},
+        {"/inputs/parameter/shape": "GE112", "/nodes/0/op": "GE211"},
+    ),
+    "all shapes that say what a size is": (
+        {("inputs", "parameter", "shape"): "N", ("inputs", "gradient", "shape"): "N"},
+        {"/inputs/parameter/shape": "GE112", "/inputs/gradient/shape": "GE112"},
+    ),
+    "defaults that none can have": (
+        {("attributes", "axis", "default"): {"a": 1}, ("attributes", "friction", "default"): {}, ("nodes", 5, "op"): 1},
+        {"/attributes/axis/default": "GE112", "/attributes/friction/default": "GE112", "/nodes/5/op": "GE112"},
+    ),
+    "defaults that are misspelt": (
+        {
+            ("attributes", "axis"): {"defualt": 0},
+            ("attributes", "friction"): {"defualt": 0.5},
+            ("nodes", 5, "op"): "su",
+        },
+        {"/attributes/axis/defualt": "GE110", "/attributes/friction/defualt": "GE110", "/nodes/5/op": "GE211"},
+    ),
+    "a slot and an output that are none": (
+        {("inputs", "speed", "shape"): "N", ("outputs", "count"): 3, ("nodes", 4, "op"): "mull"},
+        {"/inputs/speed/shape": "GE112", "/outputs/count": "GE112", "/nodes/4/op": "GE211"},
+    ),
+    "a name that is none, and a function": (
+        {("name",): "", ("functions", "slowed", "nodes", 0, "op"): "mull", ("nodes", 1, "op"): "matmull"},
+        {"/name": "GE112", "/functions/slowed/nodes/0/op": "GE211", "/nodes/1/op": "GE211"},
+    ),
+    "only the form": ({("version",): 2}, {"/version": "GE110"}),
+}
+
+
+def with_changes(content, changes):
+    for path, value in changes.items():
+        content = changed(content, path, value)
+    return content
+
+
+@pytest.mark.parametrize(("changes", "expected"), WRONG_RULES.values(), ids=WRONG_RULES)
+def test_all_that_is_wrong_with_a_rule_file_is_told_in_one_run(tmp_path, changes, expected):
+    path = tmp_path / "mine.json"
+    path.write_bytes(orjson.dumps(with_changes(RULE, changes), option=orjson.OPT_INDENT_2))
+    with pytest.raises(ge.errors.InvalidModelError) as caught:
+        ge.Model.from_dict(LINE, update_rule=path)
+    assert {problem.pointer: problem.code for problem in caught.value.problems} == expected
+    assert all(problem.file == str(path) and problem.line for problem in caught.value.problems)
+
+
+def test_what_is_wrong_with_a_rule_file_is_told_beside_what_is_wrong_with_the_model(tmp_path):
+    path = tmp_path / "mine.json"
+    path.write_bytes(orjson.dumps(with_changes(RULE, {("nodes", 0, "op"): "slow", ("nodes", 0, "note"): 1})))
+    content = with_changes(LINE, {("nodes", 0, "op"): 3, ("nodes", 1, "op"): "maen"})
+    with pytest.raises(ge.errors.InvalidModelError) as caught:
+        ge.Model.from_dict(content, update_rule=path)
+    told = [(problem.file and "rule", problem.pointer, problem.code) for problem in caught.value.problems]
+    assert told == [
+        (None, "/nodes/0/op", "GE112"),
+        (None, "/nodes/1/op", "GE211"),
+        ("rule", "/nodes/0/op", "GE211"),
+        ("rule", "/nodes/0/note", "GE110"),
+    ]
+
+
+WRONG_IN_A_MODEL = {
+    "what a rule calls is told once": (
+        {("slowed", "nodes", 0, "op"): "mull"},
+        {"/functions/slowed/nodes/0/op": "GE211"},
+    ),
+    "what a rule calls has its place in the model where it does not fit": (
+        {("slowed", "nodes", 0, "op"): "matmul", ("mine", "nodes", 0, "inputs"): ["friction", "speed"]},
+        {"/functions/slowed/nodes/0": "GE301"},
+    ),
+    "what a rule calls is not judged where its form is broken": (
+        {("slowed", "inputs", "by"): 3, ("mine", "nodes", 5, "op"): "subb"},
+        {"/functions/slowed/inputs/by": "GE112", "/functions/mine/nodes/5/op": "GE211"},
+    ),
+    "a broken rule": (
+        {("mine", "inputs", "speed", "shape"): "N", ("mine", "nodes", 5, "op"): "subb"},
+        {"/functions/mine/inputs/speed/shape": "GE112", "/functions/mine/nodes/5/op": "GE211"},
+    ),
+    "a rule that is none": ({("mine",): 3}, {"/functions/mine": "GE112"}),
+}
+
+
+@pytest.mark.parametrize(("changes", "expected"), WRONG_IN_A_MODEL.values(), ids=WRONG_IN_A_MODEL)
+def test_all_that_is_wrong_with_a_rule_in_a_model_is_told_in_one_run(changes, expected):
+    rule = {key: RULE[key] for key in ("inputs", "attributes", "nodes", "outputs")}
+    functions = with_changes(copy.deepcopy({"mine": rule, **RULE["functions"]}), changes)
+    section = training(optimizer={"type": "mine", "learning_rate": 0.1})
+    problems = told({**LINE, "functions": functions, "training": section})
+    assert {pointer: problem.code for pointer, problem in problems.items()} == expected
+
+
+def test_the_rule_of_these_tests_is_sound(tmp_path):
+    path = tmp_path / "mine.json"
+    path.write_bytes(orjson.dumps(RULE))
+    model = ge.Model.from_dict({**LINE, "training": training()}, update_rule=path)
+    model.train({"x": [[1.0, 2.0, 3.0]]}, max_iterations=1)
+    assert model.parameters["w"].any()

@@ -53,7 +53,7 @@ class Source:
         What is wrong with another file comes last, and has its place already. Of one value only one thing is told.
         """
         told = {problem.pointer for problem in self.problems if problem.code != "GE111"}
-        found = [*self.problems, *(problem for problem in problems if problem.pointer not in told)]
+        found = [*self.problems, *(each for each in problems if each.line is not None or each.pointer not in told)]
         unplaced = {problem.pointer or "" for problem in found if problem.line is None}
         positions = find_positions(self.text, unplaced) if unplaced else {}
         placed = [
@@ -134,10 +134,12 @@ def as_json(content: Any) -> bytes:
         raise InvalidModelError(f"the content cannot be written as JSON: {error}", code="GE112") from None
 
 
-def parse_function(data: bytes, name: str | None = None, limits: Limits = DEFAULT) -> tuple[FunctionFile, Source]:
-    """The document in the bytes of a function file, such as an update rule; raises as `parse_model`."""
+def parse_function(
+    data: bytes, name: str | None = None, limits: Limits = DEFAULT, *, salvage: bool = False
+) -> tuple[FunctionFile, Source]:
+    """The document in the bytes of a function file, such as an update rule; the rest is as of `parse_model`."""
     source = Source(data, name)
-    return parse_document(source, FunctionFile, FUNCTION_FORMAT, limits), source
+    return parse_document(source, FunctionFile, FUNCTION_FORMAT, limits, salvage=salvage), source
 
 
 @cache

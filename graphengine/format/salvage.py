@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable
 from copy import copy
 from typing import Any, TypeAlias
 
-from graphengine.format.documents import FORMAT
 from graphengine.format.fields import IDENTIFIER
 from graphengine.format.positions import keys_of, value_at
 
@@ -23,7 +22,7 @@ HOLE = "_" * 200
 """Stands where a name is needed and the file has none; as long as a name may be."""
 VALUES = ("inputs", "parameters", "state", "nodes", "attributes")
 """The sections whose names share one namespace."""
-_INSTEAD: dict[Any, Any] = {"format": FORMAT, "format_version": 1, "name": HOLE}
+_INSTEAD: dict[Any, Any] = {"format_version": 1, "name": "?"}
 """What stands for keys that a file must have and nothing else depends on."""
 
 
@@ -39,6 +38,13 @@ class Gaps:
         self.open: set[str] = set()
         self.within: defaultdict[str, Gaps] = defaultdict(lambda: Gaps(self))
         self._around = around
+
+    def alone(self, name: str) -> Gaps:
+        """The gaps of a function of the file, taken as a file of its own that has the other functions, too."""
+        alone, inner = Gaps(), self.within[name]
+        alone.names.update({**inner.names, "functions": self.names["functions"]})
+        alone.open, alone.within = inner.open | (self.open & {"functions", "opset_imports"}), self.within
+        return alone
 
     def hide(self, name: str, *sections: str) -> bool:
         """Whether a name that the sections do not have may be there all the same."""
@@ -86,7 +92,7 @@ def _cut(content: Content, place: Place, gaps: Gaps) -> None:
         _cut_source(content, str(section), inner, gaps)
     elif section in _INSTEAD:
         content[str(section)] = _INSTEAD[section]
-    else:
+    elif section != "format":  # what kind of file it is, is known by then
         content.pop(str(section), None)
 
 
@@ -113,7 +119,7 @@ def _cut_source(content: Content, section: str, inner: list[Any], gaps: Gaps) ->
         return
     entry = entries.get(inner[0])
     key = inner[1] if len(inner) > 1 and isinstance(entry, dict) else "shape"
-    if key in ("shape", "dtype"):
+    if key in ("shape", "dtype", "default"):
         entries.pop(inner[0], None)
         _lose(gaps, section, inner[0])
     elif key == "initializer":

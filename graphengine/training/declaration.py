@@ -69,7 +69,7 @@ class Declaration:
     Raises
     ------
     InvalidModelError
-        If the file of the update rule is wrong.
+        If nothing of the file of the update rule can be used.
     """
 
     def __init__(
@@ -96,13 +96,11 @@ class Declaration:
         if optimizer.is_solver and given is None:
             return solver_problems(training, self.graph, gaps)
         wrong = check_problems(training, self.graph)
-        if given is None and gaps.hide_function(optimizer.type):
-            return wrong
         try:
-            rule = given or named_rule(optimizer.type, self.document)
+            rule = given or named_rule(optimizer.type, self.document, gaps)
         except GraphEngineError as error:
             return wrong if gaps.hide(optimizer.type, "functions") else [*wrong, *error.problems]
-        wrong += optimizer_problems(rule.function, optimizer)
+        wrong += optimizer_problems(rule.function, optimizer, rule.gaps)
         return wrong + rule.problems(optimizer.attributes, self._trainable_kinds())
 
     def _trainable_kinds(self) -> list[ArrayType]:
@@ -160,10 +158,10 @@ class Declaration:
         if given is None and training.optimizer.is_solver:
             raise TrainingError(f"'{training.optimizer.type}' is a solver: it has no update rule, and no training step")
         try:
-            rule = given or named_rule(training.optimizer.type, self.document)
+            rule = given or named_rule(training.optimizer.type, self.document, Gaps())
         except GraphEngineError as error:
             raise TrainingError(error.problems) from None
-        if problems := optimizer_problems(rule.function, training.optimizer):
+        if problems := optimizer_problems(rule.function, training.optimizer, rule.gaps):
             raise TrainingError(problems)
         if problems := rule.problems(training.optimizer.attributes, self._trainable_kinds()):
             raise InvalidModelError(problems)

@@ -27,13 +27,13 @@ from graphengine.format.documents import (
 )
 from graphengine.format.positions import make_pointer
 from graphengine.format.reading import Source, parse_function, read_bytes, shipped_files
-from graphengine.format.salvage import Gaps
+from graphengine.format.salvage import HOLE, Gaps
 from graphengine.format.training_documents import SOLVERS, OptimizerDocument
 from graphengine.graph import Graph
 from graphengine.limits import DEFAULT
 from graphengine.loading.budget import size_text
-from graphengine.loading.building import build_graph
-from graphengine.loading.functions import declaration_problems, is_number, substituted
+from graphengine.loading.building import sound_graph
+from graphengine.loading.functions import attributes_named, declaration_problems, is_number, substituted
 from graphengine.shapes import ArrayType, dtype_name, size_value
 from graphengine.values import initial_value
 
@@ -42,9 +42,13 @@ SCALARS = ("learning_rate", "iteration")
 
 
 class WrittenRule(NamedTuple):
-    """A rule and where it is written: in a file of its own (`source`), or in the model file at `pointer`."""
+    """A rule and where it is written: in a file of its own (`source`), or in the model file at `pointer`.
+
+    Of what the `gaps` of that file hide nothing is told.
+    """
 
     function: FunctionFile
+    gaps: Gaps
     source: Source | None = None
     pointer: str = ""
 
@@ -55,9 +59,15 @@ class WrittenRule(NamedTuple):
         """
         if shipped_rules().get(self.function.name) is self.function:
             return []
-        checks = (checked_graph(self.function, attributes, kind)[1] for kind in kinds)
-        found = [replace(each, pointer=self.pointer + (each.pointer or "")) for each in next(filter(None, checks), [])]
-        return list(self.source.locate(found).problems) if self.source else found
+        checks = (checked_graph(self.function, attributes, kind, self.gaps)[1] for kind in kinds)
+        found = next(filter(None, checks), [])
+        if self.source:
+            return list(self.source.locate(found).problems) if found or self.source.problems else []
+        return [replace(each, pointer=self._place(each.pointer or "")) for each in found]
+
+    def _place(self, pointer: str) -> str:
+        """A pointer into the rule as one into its file; a rule in a model calls the functions of the model."""
+        return pointer if pointer.split("/")[1:2] == ["functions"] else self.pointer + pointer
 
 
 def shipped_rules() -> Mapping[str, FunctionFile]:
@@ -89,23 +99,27 @@ def find_rule(name: str, model: ModelDocument | None = None) -> FunctionFile:
     return rules[name]
 
 
-def named_rule(name: str, model: ModelDocument) -> WrittenRule:
-    """The rule that an optimizer names, with its place; raises as `find_rule`."""
-    pointer = make_pointer(("functions", name)) if name in model.functions else ""
-    return WrittenRule(find_rule(name, model), pointer=pointer)
+def named_rule(name: str, model: ModelDocument, gaps: Gaps) -> WrittenRule:
+    """The rule that an optimizer names, with its place and its part of the model's `gaps`; raises as `find_rule`."""
+    if name not in model.functions:
+        return WrittenRule(find_rule(name), Gaps())
+    return WrittenRule(find_rule(name, model), gaps.alone(name), pointer=make_pointer(("functions", name)))
 
 
 def given_rule(rule: str | Path | FunctionFile) -> WrittenRule:
     """The rule that a caller hands over: a file, or what was read from one.
 
+    Problems of form are told with the others, by `WrittenRule.problems`.
+
     Raises
     ------
     InvalidModelError
-        With all problems of form that the file has.
+        If nothing of the file can be used.
     """
     if isinstance(rule, FunctionFile):
-        return WrittenRule(rule)
-    return WrittenRule(*parse_function(read_bytes(rule), str(rule)))
+        return WrittenRule(rule, Gaps())
+    function, source = parse_function(read_bytes(rule), str(rule), salvage=True)
+    return WrittenRule(function, source.gaps, source)
 
 
 class UpdateRule:
@@ -119,8 +133,8 @@ class UpdateRule:
     """
 
     def __init__(self, rule: FunctionFile, attributes: Mapping[str, Any], kind: ArrayType) -> None:
-        graph, problems = checked_graph(rule, attributes, kind)
-        problems = attribute_problems(rule, attributes) or problems
+        graph, problems = checked_graph(rule, attributes, kind, Gaps())
+        problems = attribute_problems(rule, attributes, Gaps()) or problems
         if problems or graph is None:
             raise InvalidModelError(problems)
         self.slots, self.kind, self.graph = slots_of(rule), kind, graph
@@ -159,18 +173,20 @@ def slots_of(rule: FunctionFile) -> dict[str, FunctionInputDocument]:
 # ---------------------------------------------------------------- what may be wrong
 
 
-def optimizer_problems(rule: FunctionFile, optimizer: OptimizerDocument) -> list[Problem]:
+def optimizer_problems(rule: FunctionFile, optimizer: OptimizerDocument, gaps: Gaps) -> list[Problem]:
     """What an optimizer that names a rule lacks, or says and the rule does not understand; pointers into the model."""
     missing = [Problem("GE111", "key 'learning_rate' is missing", None, "/training/optimizer")]
-    return missing * (optimizer.learning_rate is None) + attribute_problems(rule, optimizer.attributes)
+    return missing * (optimizer.learning_rate is None) + attribute_problems(rule, optimizer.attributes, gaps)
 
 
-def attribute_problems(rule: FunctionFile, attributes: Mapping[str, Any]) -> list[Problem]:
+def attribute_problems(rule: FunctionFile, attributes: Mapping[str, Any], gaps: Gaps) -> list[Problem]:
     """What is wrong with the attributes that an optimizer gives a rule; pointers into the model file."""
     problems = []
     for name, value in attributes.items():
         pointer = make_pointer(("training", "optimizer", name))
         if name not in rule.attributes:
+            if gaps.hide(name, "attributes"):
+                continue
             hint = did_you_mean(name, rule.attributes, f"attributes of '{rule.name}'")
             problems.append(Problem("GE110", f"unknown key '{name}'", hint, pointer))
         elif not is_number(value):
@@ -183,17 +199,18 @@ def attribute_problems(rule: FunctionFile, attributes: Mapping[str, Any]) -> lis
 
 
 def checked_graph(
-    rule: FunctionFile, attributes: Mapping[str, Any], kind: ArrayType
+    rule: FunctionFile, attributes: Mapping[str, Any], kind: ArrayType, gaps: Gaps
 ) -> tuple[Graph | None, list[Problem]]:
     """The graph of a rule for parameters of one type, and what is wrong with the rule; pointers into the rule."""
     graph, shapes = None, list(_shape_problems(rule, kind))
-    problems = [*_input_problems(rule), *_output_problems(rule), *_attribute_problems(rule), *shapes]
+    problems = [*_input_problems(rule), *_output_problems(rule, gaps), *_attribute_problems(rule, gaps)]
+    problems += [each for each in shapes if not gaps.names["inputs"] & {"parameter", "gradient"}]
     if rule.outputs and not shapes:
-        try:
-            graph = _build(rule, attributes, kind)
-            problems += _type_problems(rule, graph, kind)
-        except GraphEngineError as error:
-            problems += error.problems
+        graph, found = sound_graph(_as_model(rule, attributes, kind), gaps=gaps)
+        known = {name for name, each in rule.attributes.items() if is_number(attributes.get(name, each.default))}
+        unsure = {node["id"] for node in rule.nodes if any(name not in known for name, _ in attributes_named(node))}
+        problems += [each for each in found if each.code != "GE213" or each.node not in unsure]
+        problems += _type_problems(rule, graph, kind)
     prefix = f"update rule '{rule.name}': "
     return graph, [replace(problem, message=prefix + problem.message) for problem in problems]
 
@@ -211,22 +228,22 @@ def _input_problems(rule: FunctionFile) -> Iterator[Problem]:
             yield Problem("GE210", f"nothing gives input '{name}' a value", hint, pointer)
 
 
-def _output_problems(rule: FunctionFile) -> Iterator[Problem]:
+def _output_problems(rule: FunctionFile, gaps: Gaps) -> Iterator[Problem]:
     """Outputs that replace nothing, and what no output replaces."""
     replaced = ["parameter", *(name for name in slots_of(rule) if name not in ARGUMENTS)]
     for name in replaced:
-        if name not in rule.outputs:
+        if name not in rule.outputs and not gaps.hide(name, "outputs"):
             yield Problem("GE111", f"output '{name}' is missing: nothing says what replaces it", None, "/outputs")
     for name in rule.outputs:
-        if name not in replaced:
+        if name not in (*replaced, HOLE) and not gaps.hide(name, "inputs"):
             message = f"output '{name}' is neither the parameter nor a slot"
             hint = did_you_mean(name, replaced, "parameter and slots")
             yield Problem("GE210", message, hint, make_pointer(("outputs", name)))
 
 
-def _attribute_problems(rule: FunctionFile) -> Iterator[Problem]:
+def _attribute_problems(rule: FunctionFile, gaps: Gaps) -> Iterator[Problem]:
     """Attributes that a node could not name, or whose default is not a number."""
-    yield from declaration_problems(rule, Gaps())
+    yield from declaration_problems(rule, gaps)
     for name, attribute in rule.attributes.items():
         if not attribute.required and not is_number(attribute.default):
             message = f"the default of attribute '{name}' must be a finite number, not {attribute.default!r:.60}"
@@ -258,8 +275,8 @@ def _type_problems(rule: FunctionFile, graph: Graph, kind: ArrayType) -> Iterato
     """Outputs that cannot replace what they are to replace."""
     for name, value in graph.outputs.items():
         expected = kind if name == "parameter" else graph.types.get(name)
-        got = graph.types[value]
-        if expected and (got.shape, got.array_dtype) != (expected.shape, expected.array_dtype):
+        got = graph.types.get(value)
+        if expected and got and (got.shape, got.array_dtype) != (expected.shape, expected.array_dtype):
             what = "the parameter" if name == "parameter" else "its slot"
             pointer = make_pointer(("outputs", name))
             yield Problem("GE302", f"output '{name}' is {got}, {what} is {expected}", None, pointer)
@@ -268,12 +285,12 @@ def _type_problems(rule: FunctionFile, graph: Graph, kind: ArrayType) -> Iterato
 # ---------------------------------------------------------------- from a rule to a graph
 
 
-def _build(rule: FunctionFile, attributes: Mapping[str, Any], kind: ArrayType) -> Graph:
-    """The rule as a graph whose inputs have the types that the parameter gives them; attributes become literals."""
+def _as_model(rule: FunctionFile, attributes: Mapping[str, Any], kind: ArrayType) -> ModelDocument:
+    """The rule as a model whose inputs have the types that the parameter gives them; attributes become literals."""
     sizes = _sizes(rule, kind)
     inputs = {name: _declared(name, document, kind, sizes) for name, document in rule.inputs.items()}
     numbers = {name: _plain(attributes.get(name, each.default)) for name, each in rule.attributes.items()}
-    document = ModelDocument(
+    return ModelDocument(
         format="graphengine.model",
         format_version=1,
         opset_imports=rule.opset_imports,
@@ -284,7 +301,6 @@ def _build(rule: FunctionFile, attributes: Mapping[str, Any], kind: ArrayType) -
         nodes=[substituted(node, numbers) for node in rule.nodes],
         outputs=rule.outputs,
     )
-    return build_graph(document)
 
 
 def _sizes(rule: FunctionFile, kind: ArrayType) -> dict[str, int]:
