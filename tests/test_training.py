@@ -540,6 +540,14 @@ def test_the_checks_of_a_history_are_columns_of_its_frame():
     assert frame["check theta"][3] == frame["theta"][3]
 
 
+def test_checks_have_the_same_columns_if_there_is_one_after_the_first_iteration():
+    section = {"validation": {"fraction": 0.3}, "metrics": {"theta": "theta"}}
+    frame = regression(**section).train(DATA, epochs=3).to_frame()
+    columns = ["epoch", "iteration", "loss", "gradient_norm", "theta", "validation_loss", "check theta"]
+    assert list(frame.columns) == columns
+    assert not frame.isna().any(axis=None)
+
+
 def test_a_saved_model_says_what_it_was_trained_on(tmp_path):
     model = regression()
     model.save(tmp_path / "before.json")

@@ -198,7 +198,7 @@ class History(Pictured):
         for row in self.iterations:
             numbers = {"epoch": row.epoch, "iteration": row.iteration, "loss": row.loss}
             rows[row.iteration] = numbers | {"gradient_norm": row.gradient_norm} | _numbers(row.parameters or {})
-        taken = next(iter(rows.values()), {}).keys()
+        taken = set(next(iter(rows.values()), {}))
         for check in self.checks:
             found = {f"check {name}" if name in taken else name: n for name, n in _numbers(check.values).items()}
             rows.setdefault(check.iteration, {"epoch": check.epoch, "iteration": check.iteration}).update(found)
