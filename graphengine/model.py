@@ -8,8 +8,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from graphengine import collector
 from graphengine.autodiff import gradient
 from graphengine.binding import as_inputs, bind_sizes, by_input
@@ -26,7 +24,7 @@ from graphengine.format.files import write_bytes
 from graphengine.format.positions import make_pointer
 from graphengine.format.reading import Source, as_json, parse_model, read_model
 from graphengine.format.salvage import Gaps
-from graphengine.format.tensors import EXTERNAL_FROM, TensorFiles, remove_unnamed, tensors_of, write_tensors
+from graphengine.format.tensors import TensorFiles, are_external, remove_unnamed, tensors_of, write_tensors
 from graphengine.format.writing import dump_model, encode_array, fingerprint
 from graphengine.graph import Graph
 from graphengine.limits import DEFAULT, Limits
@@ -333,11 +331,11 @@ class Model(Pictured):
         """
         path = Path(path)
         last, written, document = tensors_of(path), set[str](), self.document
-        if sum(map(np.size, self.values.values())) < EXTERNAL_FROM:
-            valued = self._valued(document)
-        else:
+        if are_external(self.values.values()):
             values = write_tensors(path.parent, path.stem, self.values)
             valued, written = _with(document, values), {value.file for value in values.values()}
+        else:
+            valued = self._valued(document)
         try:
             write_bytes(path, dump_model(document.model_copy(update={**valued, **self._told})))
         finally:  # what the file names now stays, be it the old one or the new one

@@ -144,9 +144,7 @@ def test_so_does_going_on_with_other_settings(tmp_path, keys):
 
 
 @pytest.mark.usefixtures("_not_synced")
-@pytest.mark.parametrize(
-    "bound", ["graphengine.training.checkpoint.EXTERNAL_FROM", "graphengine.training.history.CAPACITY"]
-)
+@pytest.mark.parametrize("bound", ["graphengine.format.tensors.EXTERNAL_FROM", "graphengine.training.history.CAPACITY"])
 def test_so_does_going_on_from_tensors_and_with_a_long_history(tmp_path, monkeypatch, bound):
     monkeypatch.setattr(bound, 8)
     check_each_step(busy, tmp_path, 40)
@@ -236,7 +234,7 @@ def test_checkpoints_come_when_the_section_says_and_the_last_ones_are_kept(tmp_p
 
 
 def test_a_large_state_lies_in_a_file_of_tensors(tmp_path, monkeypatch):
-    monkeypatch.setattr("graphengine.training.checkpoint.EXTERNAL_FROM", 1)
+    monkeypatch.setattr("graphengine.format.tensors.EXTERNAL_FROM", 1)
     whole = run(busy().trainer(DATA))
     run(busy().trainer(DATA, max_iterations=100, checkpoints=tmp_path))
     assert sorted(path.suffix for path in tmp_path.iterdir()) == [".json", ".safetensors"]
@@ -552,6 +550,7 @@ def test_the_loss_curve_is_drawn(tmp_path, name):
     cli("train", "linreg", "--plot", tmp_path / name, "--quiet")
     head = (tmp_path / name).read_bytes()[:200]
     assert head.startswith(b"\x89PNG") if name.endswith("png") else b"<svg" in head or b"<?xml" in head
+    assert list(tmp_path.iterdir()) == [tmp_path / name]
 
 
 def test_a_curve_of_another_kind_is_refused_before_the_training(tmp_path):

@@ -308,9 +308,12 @@ def test_save_writes_a_model_that_loads_with_its_values(tmp_path):
     assert cli("run", LINREG, "--save", saved).stdout.endswith(f"saved to {saved}\n")
 
 
-def test_save_into_a_folder_that_is_not_there_fails_before_the_training(tmp_path):
-    error = cli_json("run", LINREG, "--save", tmp_path / "no" / "x.json", "--max-iterations", 10**9, code=2)["errors"]
-    assert error[0]["code"] == "GE101"
+@pytest.mark.parametrize("option", ["--save", "--plot"])
+@pytest.mark.parametrize("name", ["no/x.png", "folder.png"])
+def test_what_cannot_be_written_is_told_before_the_training(tmp_path, option, name):
+    (tmp_path / "folder.png").mkdir()
+    (error,) = cli_json("train", LINREG, option, tmp_path / name, "--epochs", 10**9, code=2)["errors"]
+    assert error["code"] == "GE101"
 
 
 def test_quiet_prints_nothing():

@@ -221,9 +221,9 @@ WRITING = """
 import json, os, sys
 from pathlib import Path
 import graphengine as ge
-import graphengine.model, graphengine.training.checkpoint
+import graphengine.format.tensors
 
-graphengine.model.EXTERNAL_FROM = graphengine.training.checkpoint.EXTERNAL_FROM = 1  # arrays go to files of their own
+graphengine.format.tensors.EXTERNAL_FROM = 1  # arrays go to files of their own
 path, folder = map(Path, sys.argv[1:])
 seen = set()
 changing = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link", "os.symlink", "os.truncate", "os.chmod"}

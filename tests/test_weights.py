@@ -9,6 +9,7 @@ import orjson
 import pytest
 import safetensors.numpy
 from documents import KILLED_AT, document, parameter, write
+from test_cli import cli_json
 
 import graphengine as ge
 from graphengine.limits import Limits
@@ -19,7 +20,7 @@ WEIGHTS = np.arange(6.0).reshape(2, 3) / 7
 @pytest.fixture
 def external(monkeypatch):
     """Models of any size are written with a file of tensors."""
-    monkeypatch.setattr("graphengine.model.EXTERNAL_FROM", 1)
+    monkeypatch.setattr("graphengine.format.tensors.EXTERNAL_FROM", 1)
 
 
 def model(**declared):
@@ -122,10 +123,10 @@ KILLED = """
 import sys
 from pathlib import Path
 import numpy as np
-import graphengine.model
+import graphengine.format.tensors
 
 steps, path = sys.argv[2].split(","), Path(sys.argv[1])
-graphengine.model.EXTERNAL_FROM = 1
+graphengine.format.tensors.EXTERNAL_FROM = 1
 model = graphengine.load(path)
 
 def save(value):
@@ -212,6 +213,8 @@ def test_without_safetensors_the_message_says_what_to_install(tmp_path, external
     monkeypatch.setitem(sys.modules, "safetensors.numpy", None)
     with pytest.raises(ge.errors.UsageError, match=r"GE803: .*'safetensors'.*pip install 'graphengine\[weights\]'"):
         model().save(tmp_path / "m.json")
+    endless = ("train", "linreg", "--epochs", 10**9, "--save", tmp_path / "m.json")
+    assert cli_json(*endless, code=2)["errors"][0]["code"] == "GE803"
 
 
 def test_a_folder_that_is_not_there_is_told_of_when_tensors_are_written(tmp_path, external):

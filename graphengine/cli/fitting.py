@@ -11,7 +11,7 @@ from graphengine.cli.data_files import needed_to_train, read_data
 from graphengine.cli.opening import decoded, open_changed
 from graphengine.cli.options import ColumnNames, DataName, Inputs, ModelName, OutputFormat, Plugins, SaveFile, Settings
 from graphengine.cli.output import Format, array_text, json_values, print_json, print_line
-from graphengine.cli.running import check_folder
+from graphengine.cli.running import check_save
 from graphengine.cli.values import named_values
 from graphengine.wording import counted
 
@@ -38,8 +38,8 @@ def fit(
     Inputs given with --data and --input are the data, in place of the file's. Without --residual it is the one that the
     training section names, or the value whose squares its loss sums up.
     """
-    check_folder(save)
     opened, given = open_changed(model, plugins, settings or [])
+    check_save(opened, save)
     given = decoded(opened, {**given, **named_values("--input", inputs or [])})
     given |= read_data(opened, data, columns or [], given, needed_to_train(opened))
     found = opened.fit(given or None, residual=residual, max_iterations=max_iterations)

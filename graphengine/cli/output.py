@@ -15,6 +15,7 @@ from typing import Any
 
 import typer
 
+from graphengine.errors import UsageError
 from graphengine.wording import escaped
 
 MAX_INLINE = 8
@@ -49,6 +50,20 @@ def make_streams_forgiving() -> None:
 def print_line(text: str) -> None:
     """One line of text on stdout, escaped."""
     typer.echo(escaped(text))
+
+
+def check_target(option: str, path: Path) -> None:
+    """Refuse a file that could not be written, before the work that it is to keep.
+
+    Raises
+    ------
+    UsageError
+        GE101 if its folder is not there, or the path names a folder.
+    """
+    if not path.parent.is_dir():
+        raise UsageError(f"{option} {path}: there is no folder '{path.parent}'", code="GE101")
+    if path.is_dir():
+        raise UsageError(f"{option} {path}: this is a folder", code="GE101", hint="name a file in it")
 
 
 def print_or_write(text: str, path: Path | None) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from graphengine.cli.output import check_target
 from graphengine.errors import UsageError
 from graphengine.wording import escaped
 
@@ -61,11 +62,12 @@ def _how_to_go_on(trainer: Trainer | Solver) -> str:
 
 
 def check_plot(path: Path | None) -> None:
-    """Find out before a long training that its curve could not be drawn."""
+    """Find out before a long training that its curve could not be drawn or written."""
     if path is not None:
         from graphengine.view.curve import check_format
 
         check_format(path)
+        check_target("--plot", path)
 
 
 def show_curve(history: History | None, path: Path | None, *, printed: bool) -> None:

@@ -25,7 +25,7 @@ from graphengine.cli.options import (
     Settings,
     UpdateRuleFile,
 )
-from graphengine.cli.output import Format, json_values, print_json, print_line, print_values
+from graphengine.cli.output import Format, check_target, json_values, print_json, print_line, print_values
 from graphengine.cli.progress import check_plot, show_curve, train
 from graphengine.cli.resuming import checkpoint_folder
 from graphengine.cli.values import named_values
@@ -69,10 +69,10 @@ def run(
 
     Inputs given with --data and --input are the values to evaluate, or the data to train on in place of the file's.
     """
-    check_folder(save)
     check_plot(plot)
     saving = checkpoint_folder(checkpoint, resume=resume)
     opened, given = open_changed(model, plugins, settings or [], update_rule)
+    check_save(opened, save)
     given = decoded(opened, {**given, **named_values("--input", inputs or [])})
     given |= read_data(opened, data, columns or [], given, needed_to_train(opened))
     overrides = {name: context.params[name] for name in OVERRIDES if context.params[name] is not None}
@@ -88,10 +88,13 @@ def run(
     show_curve(history, plot, printed=curve and output_format is Format.text and not quiet)
 
 
-def check_folder(save: Path | None) -> None:
+def check_save(model: Model, path: Path | None) -> None:
     """Find out before a long training that its result could not be written."""
-    if save and not save.parent.is_dir():
-        raise UsageError(f"--save {save}: there is no folder '{save.parent}'", code="GE101")
+    from graphengine.format.tensors import are_external
+
+    if path is not None:
+        check_target("--save", path)
+        are_external(model.values.values())
 
 
 def _train(

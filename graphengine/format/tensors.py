@@ -72,6 +72,20 @@ class TensorFiles:
         return tensors
 
 
+def are_external(arrays: Iterable[Any]) -> bool:
+    """Whether arrays have so many numbers that they are written into a file of tensors.
+
+    Raises
+    ------
+    UsageError
+        GE803 if they have, and safetensors is not installed.
+    """
+    if sum(map(np.size, arrays)) < EXTERNAL_FROM:
+        return False
+    optional("safetensors.numpy", "weights")
+    return True
+
+
 def write_tensors(folder: Path, stem: str, arrays: Mapping[str, Any]) -> dict[str, ExternalValue]:
     """Write arrays into a new file `<stem>-<hash>.safetensors`, and give what a model says instead of each.
 

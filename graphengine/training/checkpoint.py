@@ -22,7 +22,7 @@ import orjson
 from graphengine.errors import GraphEngineError, TrainingError
 from graphengine.format.documents import ExternalValue, FunctionFile
 from graphengine.format.files import write_bytes
-from graphengine.format.tensors import EXTERNAL_FROM, TensorFiles, write_tensors
+from graphengine.format.tensors import TensorFiles, are_external, write_tensors
 from graphengine.format.training_documents import CheckpointDocument, TrainingDocument
 from graphengine.format.writing import encode_array
 from graphengine.training.data import data_hash
@@ -112,7 +112,7 @@ class Checkpoints:
         arrays = {f"carried/{name}": value for name, value in state["carried"].items()}
         best = (state["early"] or {}).get("values", {})
         arrays |= {f"best/{name}": value for name, value in best.items()}
-        if sum(map(np.size, arrays.values())) < EXTERNAL_FROM:
+        if not are_external(arrays.values()):
             return state
         stored = write_tensors(self.folder, stem, arrays)
         carried = {name: stored[f"carried/{name}"] for name in state["carried"]}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import math
 from collections.abc import Sequence
@@ -9,6 +10,7 @@ from pathlib import Path
 
 from graphengine.errors import UsageError
 from graphengine.extras import optional
+from graphengine.format.files import write_bytes
 from graphengine.training.history import History
 
 BLOCKS = " ▁▂▃▄▅▆▇█"
@@ -48,8 +50,10 @@ def check_format(path: Path) -> None:
 
 
 def save_curve(history: History, path: Path) -> None:
-    """Write the loss curve as PNG, SVG or PDF, by the suffix of `path`; raises as `check_format`."""
+    """Write the loss curve as PNG, SVG or PDF, by the suffix of `path`; raises as `check_format` and `write_bytes`."""
     check_format(path)
     figure = optional("matplotlib.figure", "plot").Figure(figsize=(7, 4), layout="constrained")
     history.plot(figure.add_subplot())
-    figure.savefig(path)
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format=path.suffix.removeprefix("."))
+    write_bytes(path, drawn.getvalue())
