@@ -67,7 +67,7 @@ CODES = {
     "GE412": "a gradient is wrong",
     "GE413": "a value is not finite",
     "GE501": "a data source is missing or cannot be read",
-    "GE502": "a column or array is missing",
+    "GE502": "a column or array is missing, or there twice",
     "GE503": "a data value is missing or not a number",
     "GE504": "a path leaves the model's folder or is not a plain file",
     "GE505": "data columns do not fit together or with the model",

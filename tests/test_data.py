@@ -100,6 +100,7 @@ def refused(model, *arguments, **keys):
     ("text", "code", "said"),
     [
         ("x,z\n1,3\n", "GE502", "no column 'y' for input 'y'"),
+        ("x,y,x\n1,3,2\n", "GE502", "2 columns have the name 'x', which input 'x' takes"),
         ("x,y\n1,\n", "GE503", "d.csv:2: column 'y' is empty"),
         ("x,y\n1,2\n  ,2\n", "GE503", "d.csv:3: column 'x' is empty"),
         ("x,y\n1,2\n3,four\n", "GE503", "d.csv:3: column 'y' is not a number: 'four'"),
@@ -462,6 +463,15 @@ def test_a_wrong_npy_file_is_refused(tmp_path, content, code, said):
 def test_columns_of_parquet_and_arrow(tmp_path, kind):
     table = pyarrow.table({**TABLE, "other": ["a", "b", "c"]})
     assert lists(columnar_model(tmp_path, kind, table).load_data()) == TABLE
+
+
+@pytest.mark.parametrize("kind", ["parquet", "arrow"])
+def test_two_columns_of_one_name_are_refused_unless_no_input_takes_them(tmp_path, kind):
+    table = pyarrow.table([*map(pyarrow.array, TABLE.values()), pyarrow.array([7.0, 8.0, 9.0])], names=["x", "y", "x"])
+    found = load_refused(columnar_model(tmp_path, kind, table))
+    assert (found.code, "2 columns have the name 'x'" in found.message) == ("GE502", True)
+    table = table.rename_columns(["z", "y", "z"])
+    assert lists(columnar_model(tmp_path, kind, table, columns={"y": "y"}).load_data()) == {"y": TABLE["y"]}
 
 
 def test_several_columns_of_a_parquet_file_make_a_matrix(tmp_path):

@@ -261,8 +261,8 @@ EXPLANATIONS: dict[str, Explanation] = {
         '{"data": {"d": {"type": "csv", "path": "gone.csv"}}}',
     ),
     "GE502": Explanation(
-        "A data file has no column, key, array or tensor of that name.",
-        "Correct the name in `columns`, `keys` or `arrays`.",
+        "A data file has no column, key, array or tensor of that name, or has several columns of that name.",
+        "Correct the name in `columns`, `keys` or `arrays`, or in the file.",
         '{"data": {"d": {"type": "csv", "path": "d.csv", "columns": {"x": "b"}}}}',
     ),
     "GE503": Explanation(

@@ -13,9 +13,10 @@ from typing import IO, Any, TypeAlias
 
 import numpy as np
 
-from graphengine.errors import DataError, did_you_mean
+from graphengine.errors import DataError
 from graphengine.extras import optional
 from graphengine.format.paths import DataFile
+from graphengine.training.data.faults import require_column
 from graphengine.training.data.spool import Block, append, mapped, scratch_file
 from graphengine.training.data.stored import Memory, Stored, release
 
@@ -36,7 +37,7 @@ def parquet_blocks(path: DataFile, columns: Columns, memory: Memory) -> Iterator
     Raises
     ------
     DataError
-        GE502 if the file lacks a column, GE503 if a value is missing or a column does not hold numbers.
+        GE502 if the file lacks a column or has it twice, GE503 if a value is missing or a column does not hold numbers.
     UsageError
         GE803 if pyarrow is not installed.
     """
@@ -174,9 +175,7 @@ def _dtypes(path: DataFile, schema: Any, columns: Columns) -> dict[str, np.dtype
     dtypes = {}
     for name, wanted in columns.items():
         for column in [wanted] if isinstance(wanted, str) else wanted:
-            if column not in schema.names:
-                hint = did_you_mean(column, schema.names, "columns")
-                raise DataError(f"{path}: there is no column '{column}' for input '{name}'", code="GE502", hint=hint)
+            require_column(path, column, name, schema.names)
             kind = schema.field(column).type
             dtypes[column] = _dtype(kind)
             if dtypes[column].kind not in "biuf":

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from graphengine.errors import DataError, GraphEngineError, InputError
+from graphengine.errors import DataError, GraphEngineError, InputError, did_you_mean
 from graphengine.format.paths import DataFile
 
 
@@ -26,3 +26,19 @@ def told(path: DataFile, what: str) -> Iterator[None]:
         raise
     except Exception as error:  # csv, zip, zlib, NumPy, Arrow: a broken file raises all kinds of errors
         raise DataError(f"{path}: cannot be read as {what}: {error}") from error
+
+
+def require_column(path: DataFile, column: str, name: str, there: Sequence[str]) -> None:
+    """Refuse a table whose columns, `there`, lack the one that an input takes, or have it twice.
+
+    Raises
+    ------
+    DataError
+        GE502.
+    """
+    if column not in there:
+        hint = did_you_mean(column, there, "columns")
+        raise DataError(f"{path}: there is no column '{column}' for input '{name}'", code="GE502", hint=hint)
+    if there.count(column) > 1:
+        message = f"{path}: {there.count(column)} columns have the name '{column}', which input '{name}' takes"
+        raise DataError(message, code="GE502", hint="give each a name of its own")

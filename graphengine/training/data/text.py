@@ -16,6 +16,7 @@ import orjson
 from graphengine.errors import DataError, did_you_mean
 from graphengine.format.paths import DataFile
 from graphengine.graph import Graph
+from graphengine.training.data.faults import require_column
 from graphengine.training.data.spool import Block
 from graphengine.training.data.stored import Memory
 from graphengine.values import decode_array
@@ -56,7 +57,8 @@ def csv_blocks(
     Raises
     ------
     DataError
-        GE501 without rows, GE502 a column is missing, GE503 a cell is empty or not a number of the input's dtype.
+        GE501 without rows, GE502 a column is missing or there twice, GE503 a cell is empty or not a number of the
+        input's dtype.
     """
     with path.open(newline="", encoding="utf-8-sig") as file:
         reader = csv.reader(_lines(file, path, memory.block), strict=True)
@@ -97,9 +99,7 @@ class _Table:
         self._vectors = [name for name, wanted in columns.items() if isinstance(wanted, str)]
 
     def _place(self, name: str, column: str) -> int:
-        if column not in self._header:
-            hint = did_you_mean(column, self._header, "columns")
-            raise DataError(f"{self._path}: there is no column '{column}' for input '{name}'", code="GE502", hint=hint)
+        require_column(self._path, column, name, self._header)
         return self._header.index(column)
 
     def numbers(self, rows: list[Row]) -> Block:
