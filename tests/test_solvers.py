@@ -1,5 +1,6 @@
 """Solvers of SciPy and least-squares fits: certified values, derivatives, what is refused."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -307,6 +308,31 @@ def test_a_solver_that_is_never_asked_again_lets_python_end():
     script = "import sys, graphengine as ge\nrows = ge.load(sys.argv[1]).iterate()\nprint(next(rows).iteration)"
     command = [sys.executable, "-c", script, str(MODELS / "misra1a.json")]
     assert subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout == "1\n"
+
+
+FORKED = """
+import os, sys
+import graphengine as ge
+
+rows = ge.load(sys.argv[1]).iterate()
+next(rows)
+child = os.fork()
+try:
+    print(len(list(rows)), flush=True)
+except ge.errors.TrainingError as error:
+    print(error, flush=True)
+if child:
+    os.waitpid(child, 0)
+else:
+    os._exit(0)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_solver_in_a_fork_says_that_it_cannot_go_on():
+    command = [sys.executable, "-c", FORKED, str(MODELS / "misra1a.json")]
+    told = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=60, check=True).stdout.splitlines()
+    assert sorted(told) == ["10", "GE602: a training by a solver goes on only in the process that began it"]
 
 
 def test_max_iterations_stops_a_fit_before_it_converges():

@@ -13,6 +13,8 @@ from queue import SimpleQueue
 from threading import Thread
 from typing import Any
 
+from graphengine.errors import TrainingError
+
 
 class LeftError(Exception):
     """Ends a function whose generator was left."""
@@ -51,7 +53,13 @@ class Turn:
 
 
 def in_turns(function: Callable[[Turn], None]) -> Iterator[Any]:
-    """Run a function, giving what it hands over, which is not None; raises what the function raises."""
+    """Run a function, giving what it hands over, which is not None; raises what the function raises.
+
+    Raises
+    ------
+    TrainingError
+        GE602 in a fork of the process that began it.
+    """
     turn = Turn()
     # daemon: a generator that nobody asks any more must not keep Python from ending
     thread = Thread(target=copy_context().run, args=(turn.run, function), daemon=True)
@@ -59,6 +67,8 @@ def in_turns(function: Callable[[Turn], None]) -> Iterator[Any]:
     try:
         while (value := turn.given.get()) is not None:
             yield value
+            if not thread.is_alive():  # it waits, unless this process is a fork, which has no thread but its own
+                raise TrainingError("a training by a solver goes on only in the process that began it")
             turn.asked.put(None)
     except BaseException:  # the generator is closed, or the wait interrupted
         turn.is_left = True
