@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from contextvars import copy_context
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import Any
 
 from graphengine.errors import TrainingError
+
+LOOK_SECONDS = 0.1
+"""How long a wait is at most: a signal that comes just before one begins is heard when it is over."""
 
 
 class LeftError(Exception):
@@ -29,6 +33,12 @@ class Turn:
         self.asked: SimpleQueue[None] = SimpleQueue()
         self.is_left = False
         self.failure: BaseException | None = None
+
+    def next_given(self) -> Any:
+        """The next value for the generator, waited for."""
+        while True:
+            with suppress(Empty):
+                return self.given.get(timeout=LOOK_SECONDS)
 
     def hand_over(self, value: Any) -> None:
         """Let the generator give a value, and wait while it is the turn of the caller; raises as `check`."""
@@ -65,7 +75,7 @@ def in_turns(function: Callable[[Turn], None]) -> Iterator[Any]:
     thread = Thread(target=copy_context().run, args=(turn.run, function), daemon=True)
     thread.start()
     try:
-        while (value := turn.given.get()) is not None:
+        while (value := turn.next_given()) is not None:
             yield value
             if not thread.is_alive():  # it waits, unless this process is a fork, which has no thread but its own
                 raise TrainingError("a training by a solver goes on only in the process that began it")
