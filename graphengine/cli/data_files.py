@@ -158,13 +158,6 @@ def _arrow_names(path: Path) -> list[str]:
             return list(reader.schema.names)
 
 
-def in_memory(arrays: Mapping[str, Any]) -> dict[str, Any]:
-    """The arrays, those on disk read into memory: what is computed of them is there, too."""
-    import numpy as np
-
-    return {name: np.asarray(array) for name, array in arrays.items()}
-
-
 def needed_to_train(model: Model) -> list[str] | None:
     """The inputs that the loss and the metrics of a model depend on; None if it declares no training."""
     section = model.document.training

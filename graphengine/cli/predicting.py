@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from graphengine.cli.data_files import in_memory, read_data
+from graphengine.cli.data_files import read_data
 from graphengine.cli.opening import decoded, open_changed
 from graphengine.cli.options import CheckFinite, ColumnNames, DataName, Inputs, ModelName, Plugins, Settings
 from graphengine.cli.output import TableFormat, json_values, print_json, print_table
@@ -46,7 +46,7 @@ def predict(
         predictions = opened.predict(given, outputs=outputs or None, check_finite=check_finite)
     else:
         rows = read_data(opened, data, columns or [], given, _needed(opened, outputs))
-        predictions = _predict_rows(opened, {**in_memory(rows), **given}, outputs or None, check_finite=check_finite)
+        predictions = _predict_rows(opened, {**rows, **given}, outputs or None, check_finite=check_finite)
     _print(predictions, output_format or (TableFormat.table if sys.stdout.isatty() else TableFormat.csv))
 
 
@@ -63,7 +63,9 @@ def _predict_rows(
     import numpy as np
 
     from graphengine.training.batches import Batches
+    from graphengine.training.data.stored import in_memory
 
+    arrays = {name: in_memory(array) for name, array in arrays.items()}  # what is computed of them is there, too
     batches = Batches(arrays, model.graph, batch_size=1)
     whole = batches.whole()
     if whole is not None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from graphengine.cli.data_files import in_memory, needed_to_train, read_data
+from graphengine.cli.data_files import needed_to_train, read_data
 from graphengine.cli.opening import decoded, open_changed
 from graphengine.cli.options import (
     CheckFinite,
@@ -81,7 +81,7 @@ def run(
         trainer = opened.trainer(given or None, **saving, **overrides)
         history, outputs = _train(opened, trainer, check_finite=check_finite, quiet=quiet, log=log)
     else:
-        outputs = _evaluate(opened, in_memory(given), check_finite=check_finite)
+        outputs = _evaluate(opened, given, check_finite=check_finite)
     if save:
         opened.save(save)
     _report(opened, history, outputs, save, output_format, quiet=quiet)

@@ -14,7 +14,7 @@ from graphengine.errors import DataError
 from graphengine.graph import Graph
 from graphengine.loading.budget import size_text
 from graphengine.shapes import shape_text
-from graphengine.training.data.stored import Chosen, Stored
+from graphengine.training.data.stored import Chosen, Stored, in_memory
 from graphengine.training.order import Order
 
 
@@ -96,7 +96,7 @@ class Batches:
         kinds = {name: _sample_axis(name, array, graph) for name, array in arrays.items()}
         self._batched = {name: array for name, array in arrays.items() if kinds[name] == "batch"}
         self._single = {name: array for name, array in arrays.items() if kinds[name] == "sample"}
-        self._whole = {name: np.asarray(array) for name, array in arrays.items() if kinds[name] == "whole"}
+        self._whole = {name: in_memory(array) for name, array in arrays.items() if kinds[name] == "whole"}
         self.arrays, self.inputs = arrays, frozenset(arrays)
         self.samples = self._count_samples()
         self._stored = [array for array in {**self._batched, **self._single}.values() if isinstance(array, Stored)]

@@ -15,6 +15,9 @@ from typing import Any
 
 import numpy as np
 
+from graphengine.errors import DataError
+from graphengine.shapes import shape_text
+
 MASKED = 65_536
 """How many rows of a mask are counted together, a multiple of 8."""
 
@@ -99,7 +102,15 @@ class Stored:
         return self._gather(rows)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
-        return self[:].astype(dtype or self.dtype, copy=False)
+        """Refuse to become an array in memory unasked.
+
+        Raises
+        ------
+        DataError
+            GE133.
+        """
+        message = f"an array of shape {shape_text(self.shape)} is on disk, because its data is too large for memory"
+        raise DataError(message, code="GE133", hint="take rows of it, array[:1000], or raise the limit data_bytes")
 
     def _run(self, start: int, stop: int) -> np.ndarray[Any, Any]:
         """Rows that follow each other."""
@@ -167,6 +178,11 @@ def release(pages: mmap.mmap) -> None:
     """Give back the memory of a map; what is read again comes from the system's cache of the file."""
     if hasattr(mmap, "MADV_DONTNEED"):  # not on Windows, which trims on its own
         pages.madvise(mmap.MADV_DONTNEED)
+
+
+def in_memory(array: Any) -> np.ndarray[Any, Any]:
+    """An array, read as a whole if it is stored."""
+    return array[:] if isinstance(array, Stored) else np.asarray(array)
 
 
 def blocks_of(array: Any) -> Iterator[np.ndarray[Any, Any]]:
