@@ -36,7 +36,8 @@ derivative: `backward` multiplies the gradient that arrives, dz, by it. Where ea
 product itself is told, `dx`, the gradient toward x. `x.T` is x with its last two axes swapped. Formulas name one axis
 where ops work on several, and leave broadcasting out: where inputs were broadcast, the engine sums a gradient back to
 the shape of its input. What follows `with` is used in front of it. An input in brackets is optional, `*` marks any
-number of inputs. An attribute without a default must be given.
+number of inputs. An attribute without a default must be given. Dtypes are those that NumPy gives;
+`graphengine ops NAME` lists which ones an op takes, and what it makes of them.
 """
 
 
@@ -116,8 +117,6 @@ def _kind(field):
     if "prefixItems" in field:
         return f"array of {' and '.join(map(_kind, field['prefixItems']))}"
     if field.get("type") == "array":
-        if "prefixItems" in field:
-            return f"array of {', '.join(map(_kind, field['prefixItems']))}"
         return f"array of {_kind(field['items'])}s"
     return field.get("type", "any")
 

@@ -166,6 +166,7 @@ def test_an_index_that_occurs_twice_adds_twice():
         ({"z": ("slice", ["a"], {"step": [1], "axis": [0, 1]})}, {"a": [3, 4]}, "step (1,) has not one number"),
         ({"z": ("slice", ["a"], {"axis": [0, -2]})}, {"a": [3, 4]}, "names an axis twice"),
         ({"z": ("gather", ["a", "b"], {"axis": 0})}, {"a": [3], "b": [2]}, "indices must be integers"),
+        ({"z": ("layer_norm", ["a", "b"])}, {"a": [1, 3], "b": [2, 3]}, "shapes (2, 3) do not broadcast to (1, 3)"),
         ({"z": ("squeeze", ["a"], {"axis": 0})}, {"a": ["N"]}, "not of size 1"),
         ({"z": ("pad", ["a"], {"pad_width": [[1, 1]]})}, {"a": [2, 2]}, "a pair for each of 2 axes"),
         ({"z": ("pad", ["a"], {"pad_width": [[1, 0]], "mode": "wrap"})}, {"a": [0]}, "holds nothing to fill a margin"),
