@@ -1,7 +1,7 @@
 """Functions: named subgraphs that a node calls as it uses an op.
 
 A file has functions of its own; others come with the package, as function files of the domain `nn` in the folder
-`nn` beside this module. What is wrong with a function, or with functions calling each other, is found before
+`graphengine/nn`. What is wrong with a function, or with functions calling each other, is found before
 anything is inlined; so is how large the graph would become.
 """
 

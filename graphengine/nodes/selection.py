@@ -184,9 +184,8 @@ class OneHot(Node):
         return ArrayType((*targets.shape, self.depth), np.dtype(self.dtype))
 
     def forward(self, targets):
-        return np.equal(np.expand_dims(from_the_front(targets, self.depth), -1), np.arange(self.depth)).astype(
-            self.dtype
-        )
+        places = np.expand_dims(from_the_front(targets, self.depth), -1)
+        return np.equal(places, np.arange(self.depth)).astype(self.dtype)
 
 
 @register("concat", numpy=np.concatenate)
