@@ -242,8 +242,7 @@ def classified(node, x, targets, weights):
     by_index = is_index(targets)
     wanted = x.shape[:-1] if by_index else x.shape
     if not x.shape or wanted != targets.shape:
-        shapes = f"{shape_text(x.shape)} and {shape_text(targets.shape)}"
-        raise ValueError(f"targets are integers without the last axis, or of the same shape, not {shapes}")
+        raise ValueError(f"targets are integers without the last axis, or of the same shape, not {x} and {targets}")
     if weights is not None and weights.shape != x.shape[-1:]:
         raise ValueError(f"weights must have shape {shape_text(x.shape[-1:])}, not {shape_text(weights.shape)}")
     if node.ignore_index is not None and not by_index:
