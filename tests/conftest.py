@@ -1,4 +1,5 @@
 import os
+import signal
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # a worker for each core is enough: more threads wait for each other
 
@@ -6,6 +7,8 @@ import pytest
 
 from graphengine import nodes  # noqa: F401 (registers the ops)
 from graphengine.registry import OPS
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell that starts something in the background ignores it
 
 
 @pytest.fixture(autouse=True)
