@@ -81,6 +81,13 @@ def test_a_line_with_an_intercept_has_the_statistics_of_the_textbook():
     assert fit.standard_errors["a"] == pytest.approx(deviation * np.sqrt(covariance[1, 1]), rel=1e-12)
 
 
+@pytest.mark.parametrize("data", [{"x": [1.0], "y": [2.0]}, {"x": [1.0, 2.0, 3.0], "y": [2.0, 2.0, 2.0]}])
+def test_data_that_do_not_vary_have_no_r2(data):
+    fit = line_with_intercept().fit(data, residual="error")
+    assert np.isnan(fit.r2)
+    assert fit.residual_sum_of_squares == pytest.approx(0.0, abs=1e-25)
+
+
 GROUPS = np.repeat(np.eye(3), [5, 7, 8], axis=0)
 
 

@@ -34,7 +34,8 @@ class Fit:
     residual_sum_of_squares, residual_standard_deviation : float
         The sum, and the square root of the sum over the degrees of freedom.
     r2 : float or None
-        1 - residual sum of squares / total sum of squares. None if the residual is no difference of data and model.
+        1 - residual sum of squares / total sum of squares; NaN if the latter is zero. None if the residual is no
+        difference of data and model.
     r2_is_centred : bool
         Whether the total is about the mean: in a model with an intercept, one whose Jacobian can give a constant shift.
     converged : bool
@@ -118,7 +119,8 @@ def _r2(target: Vector | None, total: float, *, has_intercept: bool) -> tuple[fl
     if target is None:
         return None, has_intercept
     about = target - target.mean() if has_intercept else target
-    return 1 - total / float(about @ about), has_intercept
+    squares = float(about @ about)
+    return 1 - total / squares if squares else float("nan"), has_intercept
 
 
 def with_sum_of_squares(graph: Graph, residual: str) -> Graph:
