@@ -83,6 +83,11 @@ def test_at_least_one_sample_is_on_either_side(fraction, apart):
     assert len(split(DATA, regression().graph, fraction, 0)[1]["x"]) == apart
 
 
+def test_of_a_single_sample_none_is_set_apart():
+    with pytest.raises(ge.errors.DataError, match="GE505: of a single sample none can be set apart"):
+        regression(validation={"fraction": 0.5}).train({"x": [1.0], "y": [2.0]}, epochs=1)
+
+
 def test_a_model_that_takes_one_sample_at_a_time_is_validated_on_the_mean():
     model = ge.Model.from_dict(linreg(shape=(), training=training(batch_size=1, learning_rate=0.001)))
     (check,) = model.train(DATA, validation_data=APART).checks

@@ -10,7 +10,7 @@ import numpy as np
 
 from graphengine.binding import bind_sizes
 from graphengine.compile import Plan
-from graphengine.errors import Problem, did_you_mean
+from graphengine.errors import DataError, Problem, did_you_mean
 from graphengine.format.training_documents import EarlyStoppingDocument, TrainingDocument, ValidationDocument
 from graphengine.graph import Graph
 from graphengine.training.batches import Batches, is_whole, rows_of
@@ -27,11 +27,18 @@ def split(data: Mapping[str, Any], graph: Graph, fraction: float, seed: int) -> 
     """Training and validation data: a fraction of the samples, drawn by a seed, is set apart.
 
     Both keep the order of the samples; at least one sample is on either side.
+
+    Raises
+    ------
+    DataError
+        GE505 if there is only one sample.
     """
     whole = {name: array for name, array in data.items() if is_whole(name, array, graph)}
     sampled = {name: array for name, array in data.items() if name not in whole}
     batches = Batches(data, graph, batch_size=1, seed=seed)
-    count = min(max(round(fraction * batches.samples), 1), max(batches.samples - 1, 1))
+    if batches.samples < 2:
+        raise DataError("of a single sample none can be set apart for validation", code="GE505")
+    count = min(max(round(fraction * batches.samples), 1), batches.samples - 1)
     mask, order = np.zeros(batches.samples, np.bool_), batches.order(SPLIT_EPOCH)
     for start in range(0, count, DRAWN):
         mask[order.places(start, min(start + DRAWN, count))] = True
