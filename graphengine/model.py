@@ -177,11 +177,11 @@ class Model(Pictured):
         """Train as the file's training section says, and return the history.
 
         `data` is the name of a data source of the file, a mapping from inputs to arrays, or a table with a column for
-        each input, as for `forward`. Keywords replace keys of the
-        training section; `learning_rate` replaces that of the optimizer, `update_rule` (a rule file) its rule.
-        `validation_data`, in the same forms as `data`, takes the place of what the section says of validation data.
-        `checkpoints` is a folder for what the training needs to go on if it is interrupted, by Ctrl-C or by force; with
-        `resume` it goes on from the newest checkpoint there, to the last bit as if it had never stopped.
+        each input, as for `forward`. Keywords replace keys of the training section; `learning_rate` replaces that of
+        the optimizer, `update_rule` (a rule file) its rule. `validation_data`, in the same forms as `data`, takes the
+        place of what the section says of validation data. `checkpoints` is a folder for what the training needs to go
+        on if it is interrupted, by Ctrl-C or by force; with `resume` it goes on from the newest checkpoint there, to
+        the last bit as if it had never stopped.
 
         Raises
         ------
