@@ -209,6 +209,26 @@ def test_what_stands_behind_what_is_not_json_has_its_place(text, code):
     assert code in {found.code for found in caught.value.problems}
 
 
+def test_what_is_wrong_behind_a_byte_order_mark_has_its_place():
+    assert findings(b'\xef\xbb\xbf{"a": NaN,\n"a": 1}') == [("GE120", 1, 1), ("GE123", 1, 7), ("GE122", 2, 1)]
+
+
+def test_of_many_problems_of_the_text_the_first_hundred_are_told():
+    assert findings(b"[" + b"NaN, " * 1000 + b"0]") == [
+        *(("GE123", 1, 2 + 5 * i) for i in range(100)),
+        ("GE140", None, None),
+    ]
+
+
+@pytest.mark.parametrize("nodes", [3, [{}]])
+def test_of_a_thousand_unknown_keys_the_first_hundred_are_told(nodes):
+    content = {"format": "graphengine.model", "nodes": nodes, **dict.fromkeys(map(str, range(1000)))}
+    with pytest.raises(ge.errors.InvalidModelError) as caught:
+        ge.Model.from_dict(content)
+    assert [problem.code for problem in caught.value.problems[-2:]] == ["GE110", "GE140"]
+    assert len(caught.value.problems) == 101
+
+
 @pytest.mark.parametrize("shift", range(-24, 3))
 def test_a_long_integer_is_found_wherever_the_pieces_that_are_searched_meet(shift):
     before = b"[" + b" " * (2**20 + shift - 1)

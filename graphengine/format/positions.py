@@ -123,15 +123,13 @@ def value_at(value: Any, path: Iterable[str | int]) -> Any:
 
 
 class Lines:
-    """Line and column of offsets in a text: fast where each is behind the one before, since lines are counted on."""
+    """Line and column of offsets in a text, none before the one asked for last: lines are counted on from there."""
 
     def __init__(self, text: str) -> None:
         self._text, self._line, self._start = text, 1, 0
 
     def place(self, offset: int) -> tuple[int, int]:
         """Line and column of an offset, both from 1."""
-        if offset < self._start:
-            self._line, self._start = 1, 0
         more = self._text.count("\n", self._start, offset)
         if more:
             self._line += more
