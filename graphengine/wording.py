@@ -105,6 +105,18 @@ def escaped(text: str) -> str:
     return "".join([char if char.isprintable() else char.encode("unicode_escape").decode() for char in text])
 
 
+def escaped_json(text: str) -> str:
+    """JSON text of the same meaning, in which such characters are JSON's own escapes."""
+    return "\n".join([line if line.isprintable() else "".join(map(_json_escape, line)) for line in text.split("\n")])
+
+
+def _json_escape(char: str) -> str:
+    if char.isprintable():
+        return char
+    units = char.encode("utf-16-be").hex()
+    return "".join([f"\\u{units[start : start + 4]}" for start in range(0, len(units), 4)])
+
+
 def shown(value: Any) -> str:
     """A value from a file as JSON, short and in printable letters."""
     try:

@@ -205,6 +205,18 @@ def test_a_terminal_gets_tables_and_no_markup_or_control_characters(tmp_path):
     assert not [part for part in ("\x1b[2J", "\u202e", "\x07") if part in shown.text]
 
 
+@pytest.mark.parametrize("command", ["show", "grad"])
+def test_json_for_machines_has_nothing_that_a_terminal_obeys_either(tmp_path, command):
+    text = "a\x07\x7f\x9b31m\u202e\u2028\U000e0041 é😀"
+    parameters = {"theta": {"shape": [], "initializer": {"type": "zeros"}, "description": text}}
+    nodes = [{"id": "z", "op": "mul", "inputs": ["theta", 2]}]
+    path = write(tmp_path / "m.json", model(name=text, parameters=parameters, nodes=nodes))
+    printed = cli(command, path, "--format", "json").stdout
+    assert all(line.isprintable() for line in printed.split("\n"))
+    told = json.loads(printed)
+    assert text in (told.get("model"), told.get("name"))
+
+
 def test_a_narrow_terminal_gets_the_names_of_the_ops_unbroken_and_their_formulas():
     narrow, wide = on_terminal("ops", columns=80).text, on_terminal("ops", columns=200).text
     assert re.search(r"│ scaled_dot_product_attention │ z = .+ │\r\n", narrow)

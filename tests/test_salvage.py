@@ -93,6 +93,17 @@ def test_a_broken_part_of_the_training_hides_no_other(changes, expected):
     assert {pointer: problem.code for pointer, problem in told(trained(**changes)).items()} == expected
 
 
+def test_a_format_that_stands_twice_hides_nothing():
+    text = orjson.dumps(linreg()).replace(b'"mul"', b'"mull"').replace(b"{", b'{"format": "graphengine.model", ', 1)
+    document, source = ge.format.parse_model(text, salvage=True)
+    with pytest.raises(ge.errors.InvalidModelError) as caught:
+        ge.Model(document, source)
+    assert {(problem.pointer, problem.code) for problem in caught.value.problems} == {
+        ("/format", "GE122"),
+        ("/nodes/0/op", "GE211"),
+    }
+
+
 def test_a_hint_tells_names_of_which_nothing_else_is_known():
     content = linreg(dtype="float46")
     content["nodes"][0]["inputs"] = ["theta", "xx"]

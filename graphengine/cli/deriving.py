@@ -15,6 +15,7 @@ from graphengine.cli.opening import open_changed
 from graphengine.cli.options import ModelName, Of, OutputFormat, Plugins, Settings, UpdateRuleFile, Wrt
 from graphengine.cli.output import Format, array_text, print_line
 from graphengine.errors import UsageError
+from graphengine.wording import escaped_json
 
 if TYPE_CHECKING:
     from graphengine.graph import Graph, GraphNode
@@ -97,7 +98,7 @@ def _hand_over(graph: Graph, parts: dict[str, list[GraphNode]], output: Path | N
         graph.save(output)
         typer.echo(f"graph written to {output}", err=True)
     elif output_format is Format.json:
-        typer.echo(dump_model(graph.as_document()), nl=False)
+        typer.echo(escaped_json(dump_model(graph.as_document()).decode()), nl=False)
     else:
         _print_graph(graph, parts)
 

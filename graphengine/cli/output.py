@@ -1,6 +1,7 @@
 """What is printed, and how: JSON for machines; for people aligned text in a pipe and tables by rich on a terminal.
 
-A model file is hostile input, and a terminal obeys control characters: text from a file passes through `escaped`.
+A model file is hostile input, and a terminal obeys control characters: text from a file passes through `escaped`, JSON
+through `escaped_json`.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any
 import typer
 
 from graphengine.errors import UsageError
-from graphengine.wording import escaped
+from graphengine.wording import escaped, escaped_json
 
 MAX_INLINE = 8
 """An array of at most this many numbers is printed as it is, a larger one by its range."""
@@ -87,7 +88,7 @@ def json_text(value: Any) -> str:
     import orjson
 
     try:
-        return f"{orjson.dumps(value).decode()}\n"
+        return f"{escaped_json(orjson.dumps(value).decode())}\n"
     except TypeError:  # a file name that is not UTF-8: Python has surrogates for its bytes, and JSON escapes for those
         return f"{json.dumps(value)}\n"
 
