@@ -334,6 +334,17 @@ def test_a_hostile_model_stays_inert(opened):
     assert page.title().startswith("</title>")
 
 
+def test_nothing_of_a_model_turns_the_direction_of_writing_on_the_page():
+    turned = "a\u202eb\u2066c\x9bd\x07"
+    content = linreg(shape=(), theta=2.0)
+    content |= {"name": turned, "description": turned}
+    for declared in (*content["inputs"].values(), *content["parameters"].values(), *content["nodes"]):
+        declared["description"] = turned
+    page = page_of(ge.Model.from_dict(content), {"x": 3.0, "y": 10.0})
+    assert "a\\u202eb" in page
+    assert not {letter for letter in turned if not letter.isprintable()} & set(page)
+
+
 def test_the_policy_lets_no_other_script_run(browser, single, tmp_path):
     file = tmp_path / "page.html"
     file.write_text(single.replace("</main>", "</main><script>document.title = 'changed'</script>"), encoding="utf-8")

@@ -19,6 +19,7 @@ from graphengine.view.gauges import Gauge
 from graphengine.view.labels import TraceLabels
 from graphengine.view.picture import Panel, Shape, Wire
 from graphengine.view.summary import number_text
+from graphengine.wording import escaped, escaped_json
 
 TITLE_BAR = 26
 """The height of the title of an open box."""
@@ -115,13 +116,17 @@ def _items(model: Model, panels: Sequence[Panel]) -> Iterator[tuple[str, dict[st
             node = nodes[key]
             about = OPS[node.op].docstring.summary if node.op in OPS else ""
             told |= {"kind": node.op, "about": about, "formula": f"{key} = {formula(node)}"}
-            told["json"] = dump_json(node.as_document()).decode()
+            told["json"] = _json(node.as_document())
         elif shape.kind != "output":
             declared = model.graph.sources[key]
-            told["about"] = declared.description or ""
-            told["json"] = dump_json({key: declared.model_dump(exclude_defaults=True, exclude={"value"})}).decode()
+            told["about"] = escaped(declared.description or "")
+            told["json"] = _json({key: declared.model_dump(exclude_defaults=True, exclude={"value"})})
         pointer = pointers.get(key if shape.kind != "output" else shape.key, "")
         yield shape.key, told | {"place": places.get(pointer, "")}
+
+
+def _json(content: Any) -> str:
+    return escaped_json(dump_json(content).decode())
 
 
 def _pointers(model: Model) -> dict[str, str]:
