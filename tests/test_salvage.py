@@ -194,6 +194,10 @@ WRONG_RULES = {
         {("name",): "", ("functions", "slowed", "nodes", 0, "op"): "mull", ("nodes", 1, "op"): "matmull"},
         {"/name": "GE112", "/functions/slowed/nodes/0/op": "GE211", "/nodes/1/op": "GE211"},
     ),
+    "a node without an id": (
+        {("nodes", 2): {"op": "max", "inputs": ["gradient"], "attributes": {"axis": {"attribute": "ax"}}}},
+        {"/nodes/2": "GE111", "/nodes/2/attributes/axis": "GE210"},
+    ),
     "only the form": ({("version",): 2}, {"/version": "GE110"}),
 }
 
@@ -212,6 +216,7 @@ def test_all_that_is_wrong_with_a_rule_file_is_told_in_one_run(tmp_path, changes
         ge.Model.from_dict(LINE, update_rule=path)
     assert {problem.pointer: problem.code for problem in caught.value.problems} == expected
     assert all(problem.file == str(path) and problem.line for problem in caught.value.problems)
+    assert "__" not in str(caught.value), "what stands for a missing name is not told"
 
 
 def test_what_is_wrong_with_a_rule_file_is_told_beside_what_is_wrong_with_the_model(tmp_path):

@@ -26,7 +26,7 @@ from graphengine.format.documents import (
 )
 from graphengine.format.findings import findings_of
 from graphengine.format.positions import find_positions, keys_of, path_of
-from graphengine.format.salvage import Gaps, salvaged
+from graphengine.format.salvage import Gaps, salvaged, without_hole
 from graphengine.format.strict import BOM, read_json
 from graphengine.format.upgrading import upgraded
 from graphengine.limits import DEFAULT, Limits
@@ -53,7 +53,8 @@ class Source:
         What is wrong with another file comes last, and has its place already. Of one value only one thing is told.
         """
         told = {problem.pointer for problem in self.problems if problem.code != "GE111"}
-        found = [*self.problems, *(each for each in problems if each.line is not None or each.pointer not in told)]
+        rest = [each for each in problems if each.line is not None or each.pointer not in told]
+        found = [*self.problems, *map(without_hole, rest)]
         unplaced = {problem.pointer or "" for problem in found if problem.line is None}
         positions = find_positions(self.text, unplaced) if unplaced else {}
         placed = [

@@ -10,8 +10,10 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from copy import copy
+from dataclasses import replace
 from typing import Any, TypeAlias
 
+from graphengine.errors import Problem
 from graphengine.format.fields import IDENTIFIER
 from graphengine.format.positions import keys_of, value_at
 
@@ -78,6 +80,12 @@ def salvaged(content: Content, broken: Iterable[Place], surplus: Iterable[Place]
     for place in filter(None, broken):
         _cut(content, place, gaps)
     return gaps
+
+
+def without_hole(problem: Problem) -> Problem:
+    """A problem that does not tell the id of a node that has none."""
+    node = None if problem.node == HOLE else problem.node
+    return replace(problem, message=problem.message.replace(f"node '{HOLE}': ", ""), node=node)
 
 
 def _cut(content: Content, place: Place, gaps: Gaps) -> None:

@@ -155,7 +155,6 @@ class Resolver:
         return HOLE in part and HOLE in self.gaps.names["nodes"]
 
     def _add(self, code: str, message: str, pointer: str, node: str | None = None, hint: str | None = None) -> None:
-        node = None if node in self.gaps.names["nodes"] and node == HOLE else node
         prefix = f"node '{node}': " if node else ""
         self.problems.append(Problem(code, prefix + message, hint, pointer, node))
 
