@@ -104,6 +104,18 @@ def test_a_format_that_stands_twice_hides_nothing():
     }
 
 
+def test_of_a_broken_function_it_is_not_known_what_outputs_it_has():
+    function = {
+        "inputs": {"a": {}},
+        "nodes": [{"id": "o", "op": "neg", "inputs": ["a"]}],
+        "outputs": {"o": "o", "b": 3},
+    }
+    nodes = {"c": ("f", ["x"]), "z": ("neg", ["c:b"]), "y": ("neg", ["d"])}
+    problems = told(document(nodes, inputs={"x": ["N"]}, functions={"f": function}))
+    assert set(problems) == {"/functions/f/outputs/b", "/nodes/2/inputs/0"}
+    assert problems["/nodes/2/inputs/0"].hint == "defined: x, c, z, y"
+
+
 def test_a_hint_tells_names_of_which_nothing_else_is_known():
     content = linreg(dtype="float46")
     content["nodes"][0]["inputs"] = ["theta", "xx"]

@@ -62,7 +62,8 @@ class Resolver:
             self._report_doubled(specs)
         if HOLE in self.gaps.names["nodes"]:
             self.values.pop(HOLE, None)
-        ops = {name: self._ops.get(name) for name in {spec["op"] for spec in specs}}
+        names = {spec["op"] for spec in specs}
+        ops = {name: None if self.gaps.hide_function(name) else self._ops.get(name) for name in names}
         plain = {name for name, op in ops.items() if op and len(op.signature.outputs) == 1}
         for spec in specs if len(plain) < len(ops) else ():
             if spec["op"] not in plain:
