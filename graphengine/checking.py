@@ -276,7 +276,7 @@ def _guarded_call(node: Node, op: str, arrays: Sequence[Any]) -> tuple[Any, ...]
         needs = tuple(array is not None and _is_floating(array) for array in inputs)
         try:
             node.signature.gradients(node, incoming, inputs, [_guarded(result) for result in results], needs)
-        except Exception as error:
+        except Exception as error:  # a user's node may raise anything
             raise ExecutionError(f"{op}: backward fails: {error}") from error
     return results
 
