@@ -85,10 +85,11 @@ def _typed(
     inlining: Inlining | None,
 ) -> tuple[Graph, list[Problem]]:
     """The graph of the nodes whose types can be known; cycles, also through `unknown` nodes, and types that misfit."""
-    header, aliases, taken = document, {}, resolver.values
+    header, aliases = document, {}
+    taken: Collection[str] = resolver.values
     if inlining:
         header, aliases, nodes = inlining.renamed(), inlining.aliases, inlining.nodes
-        taken = {**taken, **dict.fromkeys(node.id for node in nodes)}
+        taken = {*taken, *(node.id for node in nodes)}
     if inlining or resolver.takes_keys:
         nodes = with_keys(nodes, taken)
     ordered, cycles = topologically_sorted([*nodes, *unknown])
@@ -124,9 +125,10 @@ def _own(document: ModelDocument) -> Iterator[str]:
 
 def _with_pointers(problems: Iterable[Problem], document: ModelDocument) -> Iterator[Problem]:
     """Problems of nodes of the file with their places; of more than are told only those and one more."""
-    places = {spec["id"]: index for index, spec in enumerate(document.nodes)}
+    places: dict[str, int] = {}
     for problem in itertools.islice(problems, MOST_TOLD + 1):
         if problem.pointer is None:
+            places = places or {spec["id"]: index for index, spec in enumerate(document.nodes)}
             calls = [problem.node or "", *_callers(problem.node or "")]
             problem = replace(problem, pointer=f"/nodes/{next(places[name] for name in calls if name in places)}")
         yield problem

@@ -41,7 +41,7 @@ class Resolver:
     def __init__(self, document: ModelDocument, functions: Table, gaps: Gaps) -> None:
         self.document, self.gaps = document, gaps
         self.problems: list[Problem] = []
-        self.values: dict[str, None] = {}
+        self.values: dict[str, str] = {}
         self.unknown: list[GraphNode] = []
         self._twice: set[str] = set()
         self._instances: dict[tuple[str, bytes], Node] = {}
@@ -56,19 +56,21 @@ class Resolver:
 
     def _define_nodes(self, specs: list[NodeDocument]) -> None:
         """Enter the ids of the nodes and the names of their further outputs."""
-        expected = len(self.values) + len(specs)
-        self.values.update((spec["id"], None) for spec in specs)
+        expected, names = len(self.values) + len(specs), set()
+        for spec in specs:
+            ident = spec["id"]
+            self.values[ident] = ident
+            names.add(spec["op"])
         if len(self.values) < expected:
             self._report_doubled(specs)
         if HOLE in self.gaps.names["nodes"]:
             self.values.pop(HOLE, None)
-        names = {spec["op"] for spec in specs}
         ops = {name: None if self.gaps.hide_function(name) else self._ops.get(name) for name in names}
         plain = {name for name, op in ops.items() if op and len(op.signature.outputs) == 1}
         for spec in specs if len(plain) < len(ops) else ():
             if spec["op"] not in plain:
                 ports = self._ports(spec, ops[spec["op"]])
-                self.values.update(dict.fromkeys(f"{spec['id']}:{port}" for port in ports))
+                self.values.update({name: name for name in [f"{spec['id']}:{port}" for port in ports]})
 
     def _ports(self, spec: NodeDocument, op: Op | Function | None) -> tuple[str, ...]:
         """The further outputs of a node; not known if its op is not, or its attributes should say them and do not."""
@@ -91,27 +93,27 @@ class Resolver:
         """The nodes that could be resolved; the others are in `unknown` then, and `problems` says why.
 
         Most nodes are like one before them: the same op on as many operands, without attributes. Of such a node only
-        the references are looked at.
+        the references are looked at. A name is one string wherever it stands, that of `values`.
         """
         resolved: list[GraphNode] = []
-        alike: dict[tuple[str, int], Node] = {}
-        values = self.values
+        alike: dict[tuple[str, int], GraphNode] = {}
+        names: Mapping[Any, str] = self.values
         for index, spec in enumerate(self.document.nodes):
-            op, inputs = spec["op"], spec["inputs"]
+            inputs = spec["inputs"]
             plain = type(inputs) is list and "attributes" not in spec
-            node = alike.get((op, len(inputs))) if plain else None
-            if node is not None and not [ref for ref in inputs if ref not in values]:
-                resolved.append(GraphNode(spec["id"], op, node, tuple(inputs)))
+            like = alike.get((spec["op"], len(inputs))) if plain else None
+            if like is not None and None not in (operands := tuple([names.get(ref) for ref in inputs])):
+                resolved.append(GraphNode(names.get(spec["id"], HOLE), like.op, like.node, operands))
                 continue
             found = self._resolve(index, spec)
             if len(self.problems) > MOST_TOLD:
                 break
             if found is None:
-                self.unknown.append(GraphNode(spec["id"], op, UNKNOWN, self._defined(spec)))
+                self.unknown.append(GraphNode(spec["id"], spec["op"], UNKNOWN, self._defined(spec)))
                 continue
             resolved.append(found)
             if plain and len(found.inputs) == len(inputs):
-                alike[op, len(inputs)] = found.node
+                alike[spec["op"], len(inputs)] = found
         hidden = self.gaps.names["nodes"]
         return [node for node in resolved if node.id not in hidden] if hidden else resolved
 
@@ -162,7 +164,7 @@ class Resolver:
     def _define(self, name: str, section: str) -> None:
         if name in self.values:
             self._doubled(name, make_pointer((section, name)))
-        self.values[name] = None
+        self.values[name] = name
 
     def _doubled(self, name: str, pointer: str, node: str | None = None) -> None:
         self._twice.add(name)
