@@ -7,9 +7,9 @@ by comparing counts on the bytes, in C: only if a count does not agree, a slow w
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import orjson
@@ -48,8 +48,12 @@ def parse_json(data: bytes, name: str | None = None, limits: Limits = DEFAULT) -
     return value
 
 
-def read_json(data: bytes, name: str | None, limits: Limits) -> tuple[Any, list[Problem]]:
+def read_json(
+    data: bytes, name: str | None, limits: Limits, parse: Callable[[bytes], Any] | None = None
+) -> tuple[Any, list[Problem]]:
     """The value as far as it can be understood, with what is wrong with the text.
+
+    `parse` is `strict_value`, or does the same in its own way.
 
     Raises
     ------
@@ -57,42 +61,48 @@ def read_json(data: bytes, name: str | None, limits: Limits) -> tuple[Any, list[
         If the text cannot be understood, or is beyond a limit.
     """
     text = data.removeprefix(BOM)
-    commas, structure = _count(text, b","), _structure(text)
-    if commas + structure.openings >= limits.values and _commas(text) + structure.openings >= limits.values:
+    openings, depth = _structure(text)
+    most = limits.values - openings
+    if _count(text, b",") >= most and _count_outside_strings(text, b",") >= most:
         message = f"the file has more than {limits.values:,} values"
         raise InvalidModelError(message, code="GE131", file=name, line=1, column=1)
-    too_deep = structure.depth > limits.depth
-    try:
-        value = None if too_deep else orjson.loads(text)
-    except orjson.JSONDecodeError:
+    if depth > limits.depth:
         return _explained(data, name, limits)
-    if too_deep or _may_have_double_keys(text, value, commas, structure.colons) or _may_have_long_integers(text):
+    try:
+        value = (parse or strict_value)(text)
+    except ValueError:
         return _explained(data, name, limits)
     return value, [replace(_MARKED, file=name)] if len(text) < len(data) else []
 
 
-class _Structure(NamedTuple):
-    """What stands outside of the strings of a text: opening brackets, how deep they are nested, colons."""
+def strict_value(text: bytes) -> Any:
+    """The value of a text that is surely strict JSON.
 
-    openings: int
-    depth: int
-    colons: int
+    Raises
+    ------
+    ValueError
+        If it is none, or if that cannot be told so cheaply.
+    """
+    value = orjson.loads(text)
+    if _may_have_double_keys(text, value) or _may_have_long_integers(text):
+        raise ValueError
+    return value
 
 
-def _structure(data: bytes) -> _Structure:
-    openings = colons = level = deepest = 0
-    for marks in _outside_strings(data, b"[]{}:"):
+def _structure(data: bytes) -> tuple[int, int]:
+    """How many brackets open outside of the strings of a text, and how deep they are nested."""
+    openings = level = deepest = 0
+    for marks in _outside_strings(data, b"[]{}"):
         steps = _STEPS[marks]
         levels = np.cumsum(steps, dtype=np.int32)
         deepest = max(deepest, level + int(levels.max(initial=0)))
         level += int(levels[-1]) if len(levels) else 0
         openings += int(np.count_nonzero(steps == 1))
-        colons += int(np.count_nonzero(steps == 0))
-    return _Structure(openings, deepest, colons)
+    return openings, deepest
 
 
-def _commas(data: bytes) -> int:
-    return sum(map(len, _outside_strings(data, b",")))
+def _count_outside_strings(data: bytes, letter: bytes) -> int:
+    return sum(map(len, _outside_strings(data, letter)))
 
 
 def _outside_strings(data: bytes, marks: bytes) -> Iterator[NDArray[np.uint8]]:
@@ -114,19 +124,20 @@ def _outside_strings(data: bytes, marks: bytes) -> Iterator[NDArray[np.uint8]]:
         quotes += len(piece) - len(places)
 
 
-def _may_have_double_keys(data: bytes, value: Any, commas: int, colons: int) -> bool:
+def _may_have_double_keys(data: bytes, value: Any) -> bool:
     """Whether orjson dropped a member of an object, or whether that cannot be told so cheaply.
 
     A colon stands behind a key or in a string. Writing the value again brings all of them back but those of members
-    that were dropped, unless a string has its colon as an escape. Numbers take as long to write as to read: where most
-    values are numbers, members are counted instead.
+    that were dropped, unless a string has its colon as an escape. Numbers take as long to write as to read: where
+    colons are rare, members are counted instead.
     """
-    if colons < commas // 8:
-        return not _has_members(value, colons)
+    colons = _count(data, b":")
+    if colons < len(data) // 128:
+        return not (_has_members(value, colons) or _has_members(value, _count_outside_strings(data, b":")))
     if b"\\" in data and b"\\u003" in data:
         return True
     try:
-        return _count(data, b":") != _count(orjson.dumps(value), b":")
+        return colons != _count(orjson.dumps(value), b":")
     except TypeError:  # nested deeper than orjson writes
         return True
 
