@@ -7,14 +7,19 @@ The sections `data` and `training` have modules of their own.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Any, Literal, NotRequired, TypeAlias
 
 from pydantic import (
     ConfigDict,
     Discriminator,
     Field,
+    GetPydanticSchema,
+    PlainSerializer,
     SerializerFunctionWrapHandler,
     Tag,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
     model_serializer,
     with_config,
 )
@@ -36,6 +41,7 @@ from graphengine.format.fields import (
     ShapeField,
     Values,
 )
+from graphengine.format.pieces import Pieces
 from graphengine.format.training_documents import TrainingDocument
 from graphengine.shapes import DTypeName
 
@@ -163,8 +169,22 @@ class NodeDocument(TypedDict):
     description: NotRequired[str]
 
 
-Nodes: TypeAlias = Annotated[list[NodeDocument], Field(strict=False)]
-"""Nodes; not strict, so that they may come one by one."""
+def _unless_pieces(nodes: Any, check: ValidatorFunctionWrapHandler) -> Any:
+    return nodes if isinstance(nodes, Pieces) else check(nodes)
+
+
+def _in_order(nodes: Iterable[Any]) -> list[Any]:
+    """Nodes with their keys in the format's order."""
+    return [{key: node[key] for key in NodeDocument.__annotations__ if key in node} for node in nodes]
+
+
+Nodes: TypeAlias = Annotated[
+    Sequence[NodeDocument],
+    GetPydanticSchema(lambda _, schema_of: schema_of(list[NodeDocument])),
+    WrapValidator(_unless_pieces),
+    PlainSerializer(_in_order),
+]
+"""Nodes: a list or, of a large file, `Pieces`, each of which was checked when it was read."""
 
 
 class AttributeDocument(Document):

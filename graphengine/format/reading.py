@@ -9,10 +9,10 @@ from dataclasses import replace
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import orjson
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import BaseModel, FailFast, TypeAdapter, ValidationError
 
 from graphengine import collector
 from graphengine.errors import MOST_TOLD, InvalidModelError, Problem, curtailed
@@ -25,6 +25,7 @@ from graphengine.format.documents import (
     NodeDocument,
 )
 from graphengine.format.findings import findings_of
+from graphengine.format.pieces import Pieces, parse_apart, unfolded
 from graphengine.format.positions import find_positions, keys_of, path_of
 from graphengine.format.salvage import Gaps, salvaged, without_hole
 from graphengine.format.strict import BOM, read_json
@@ -156,19 +157,17 @@ def parse_document(
 ) -> DocumentType:
     """The document of one kind in a source."""
     with collector.paused():
-        raw, problems = read_json(source.data, source.name, limits)
+        raw, problems = read_json(source.data, source.name, limits, parse=_parsed)
         if problem := _format_problem(raw, expected):
             problems.append(problem)
         if problem and problem.code == "GE104":
             raise source.locate(problems)
         raw = upgraded(raw)
         _check_count(raw, source, limits)
-        checked, error = _validated(document, _drained(raw))
+        raw = _enough(raw, document)
+        checked, error = _validated(document, raw)
         if error or problems:
-            raw = upgraded(read_json(source.data, source.name, limits)[0])  # the nodes are gone
-        if error and error.error_count() > _MANY_FINDINGS:
-            raw = _enough(raw, document)
-            checked, error = _validated(document, raw)
+            raw = unfolded(raw)
         told = {problem.pointer for problem in problems}
         details = findings_of(error, raw, document) if error else ()
         found = [each for each in details if each.problem.pointer not in told]
@@ -193,48 +192,43 @@ def _validated(document: type[DocumentType], raw: Any) -> tuple[DocumentType | N
         return None, error
 
 
-_MANY_FINDINGS = 10 * MOST_TOLD
-"""From so many on not all are looked at: a million of pydantic's findings take gigabytes."""
+_MANY_NODES = 10 * MOST_TOLD
+"""From so many on not all that are wrong are looked at: a million of pydantic's findings take gigabytes."""
 
 
 def _enough(raw: dict[str, Any], document: type[BaseModel]) -> dict[str, Any]:
     """The same content, without the unknown keys and the nodes behind those that are wrong and enough to be told."""
-    keys = {field.alias or name for name, field in document.model_fields.items()}
-    unknown = itertools.islice((key for key in raw if key not in keys), MOST_TOLD + 1)
-    content = {key: raw[key] for key in [*unknown, *(raw.keys() & keys)]}
+    known = {field.alias or name for name, field in document.model_fields.items()}
+    surplus = set(itertools.islice((key for key in raw if key not in known), MOST_TOLD + 1, None))
+    content = {key: value for key, value in raw.items() if key not in surplus}
     nodes = raw.get("nodes")
-    if isinstance(nodes, list):
-        wrong = (index for index, node in enumerate(nodes) if not _is_node(node))
-        content["nodes"] = nodes[: next(itertools.islice(wrong, MOST_TOLD, None), len(nodes)) + 1]
+    if isinstance(nodes, list) and len(nodes) > _MANY_NODES and not _are_nodes(nodes):
+        wrong = (index for index, node in enumerate(nodes, 1) if not _are_nodes([node]))
+        content["nodes"] = nodes[: next(itertools.islice(wrong, MOST_TOLD, None), len(nodes))]
     return content
 
 
-def _is_node(content: Any) -> bool:
+def _parsed(text: bytes) -> Any:
+    return parse_apart(text, accepts=_are_nodes)
+
+
+def _are_nodes(content: list[Any]) -> bool:
     try:
-        _node_schema().validate_python(content)
+        _nodes_schema().validate_python(content)
     except ValidationError:
         return False
     return True
 
 
 @cache
-def _node_schema() -> TypeAdapter[NodeDocument]:
-    return TypeAdapter(NodeDocument)
-
-
-def _drained(raw: dict[str, Any]) -> dict[str, Any]:
-    """The same content, but of its nodes each is forgotten once it is checked: two of all would not fit the memory."""
-    nodes = raw.get("nodes")
-    if not isinstance(nodes, list):
-        return raw
-    nodes.reverse()
-    return {**raw, "nodes": (nodes.pop() for _ in range(len(nodes)))}
+def _nodes_schema() -> TypeAdapter[list[NodeDocument]]:
+    return TypeAdapter(Annotated[list[NodeDocument], FailFast()])
 
 
 def _check_count(raw: dict[str, Any], source: Source, limits: Limits) -> None:
     """Refuse more nodes than the limit before anything is made for each."""
     nodes = raw.get("nodes")
-    if isinstance(nodes, list) and len(nodes) > limits.nodes:
+    if isinstance(nodes, (list, Pieces)) and len(nodes) > limits.nodes:
         message = f"the file has {len(nodes):,} nodes, the limit is {limits.nodes:,}"
         raise source.locate([Problem("GE132", message, None, "/nodes")])
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
+from graphengine.format.pieces import unfolded
+
 Content: TypeAlias = dict[str, Any]
 
 FORMATS: dict[int, Callable[[Content], Content]] = {}
@@ -25,6 +27,8 @@ def upgraded(content: Content) -> Content:
     What is no version at all is left as it is, to be told where a file is checked.
     """
     version = content.get("format_version")
+    if FORMATS or OPSETS:
+        content = unfolded(content)
     while type(version) is int and version in FORMATS:
         content = {**FORMATS[version](content), "format_version": version + 1}
         version += 1

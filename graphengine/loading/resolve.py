@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections import ChainMap
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -54,7 +54,7 @@ class Resolver:
         self._define_nodes(document.nodes)
         self.gaps.names["nodes"].update(self._twice)
 
-    def _define_nodes(self, specs: list[NodeDocument]) -> None:
+    def _define_nodes(self, specs: Sequence[NodeDocument]) -> None:
         """Enter the ids of the nodes and the names of their further outputs."""
         expected, names = len(self.values) + len(specs), set()
         for spec in specs:
@@ -82,7 +82,7 @@ class Resolver:
         self.gaps.names["ports"].add(spec["id"])
         return ()
 
-    def _report_doubled(self, specs: list[NodeDocument]) -> None:
+    def _report_doubled(self, specs: Sequence[NodeDocument]) -> None:
         seen = {name for section in ("inputs", "parameters", "state") for name in getattr(self.document, section)}
         for index, spec in enumerate(specs):
             if spec["id"] in seen and spec["id"] not in self.gaps.names["nodes"]:

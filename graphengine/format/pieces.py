@@ -1,0 +1,136 @@
+"""A long array of nodes stays text, and is parsed piece by piece whenever someone walks along it.
+
+As Python objects, a million nodes take half a gigabyte; as text, a tenth of it. Where a piece ends is guessed, and
+orjson tells whether the guess is right: what it reads between two brackets is so many whole nodes, and it reads the
+rest of the file with something else in their place.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+import secrets
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from typing import Any, NamedTuple
+
+import orjson
+
+from graphengine.format.strict import strict_value
+
+LENGTH = 2**17
+"""Bytes of a piece, at least: what is made of them fits the cache. A shorter array becomes a list."""
+_LONGEST = 2**17
+"""Bytes that the last node of a piece may have."""
+_TRIES = 4
+"""Places of each kind that are tried as the end of a piece before the array becomes a list after all."""
+
+_SPACE = rb"[ \t\r\n]*"
+_KEY = b'"nodes"'
+_OPENING = re.compile(_KEY + _SPACE + b":" + _SPACE + rb"\[")
+_BETWEEN = re.compile(rb"\}" + _SPACE + b"," + _SPACE + rb"(?=\{)")
+_LAST = re.compile(rb"\}(?=" + _SPACE + rb"\]" + _SPACE + b"[,}])")
+
+
+class Span(NamedTuple):
+    """Where a piece of a text begins and ends, and how many elements of the array it has."""
+
+    start: int
+    end: int
+    size: int
+
+
+class Pieces(Sequence[Any]):
+    """The elements of an array, of which a text has some in each span."""
+
+    def __init__(self, text: bytes, spans: Sequence[Span]) -> None:
+        self._text, self._spans = text, spans
+        self._firsts = [0, *itertools.accumulate(span.size for span in spans)]
+
+    def __len__(self) -> int:
+        return self._firsts[-1]
+
+    def __iter__(self) -> Iterator[Any]:
+        return itertools.chain.from_iterable(map(self._parsed, self._spans))
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return list(self)[index]
+        index = range(len(self))[index]
+        number = bisect_right(self._firsts, index) - 1
+        return self._parsed(self._spans[number])[index - self._firsts[number]]
+
+    def __eq__(self, other: object) -> bool:
+        return list(self) == (list(other) if isinstance(other, Pieces) else other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def _parsed(self, span: Span) -> list[Any]:
+        return list(orjson.loads(_array(self._text[span.start : span.end])))
+
+
+def parse_apart(text: bytes, accepts: Callable[[list[Any]], bool]) -> Any:
+    """The value of a text that is surely strict JSON; nodes that are most of it are `Pieces`, if all are accepted.
+
+    Raises
+    ------
+    ValueError
+        If the text is none, or if that cannot be told so cheaply.
+    """
+    start = _start(text)
+    if start is not None:
+        with suppress(ValueError):
+            spans = list(_spans(text, start, accepts))
+            instead = secrets.token_hex()  # no file can have said the same somewhere else
+            rest = strict_value(text[:start] + orjson.dumps(instead) + text[spans[-1].end :])
+            if isinstance(rest, dict) and rest.get("nodes") == [instead]:
+                return {**rest, "nodes": Pieces(text, spans)}
+    return strict_value(text)
+
+
+def unfolded(content: dict[str, Any]) -> dict[str, Any]:
+    """The same content, with nodes that are in pieces as a list."""
+    nodes = content.get("nodes")
+    return {**content, "nodes": list(nodes)} if isinstance(nodes, Pieces) else content
+
+
+def _start(text: bytes) -> int | None:
+    """Where the nodes begin that are most of a long text: behind the last such key before its middle."""
+    place = len(text) // 2
+    while len(text) > 2 * LENGTH and (place := text.rfind(_KEY, 0, place)) >= 0:
+        if found := _OPENING.match(text, place):
+            return found.end()
+    return None
+
+
+def _spans(text: bytes, start: int, accepts: Callable[[list[Any]], bool]) -> Iterator[Span]:
+    """The pieces of the array whose first element begins there; a ValueError if there is one that is not accepted."""
+    following: int | None = start
+    while following is not None:
+        start = following
+        end, following, elements = _first_piece(text, start)
+        if not accepts(elements):
+            raise ValueError
+        yield Span(start, end, len(elements))
+
+
+def _first_piece(text: bytes, start: int) -> tuple[int, int | None, list[Any]]:
+    """The end of the piece that begins there, the start of the next one, and the elements; a ValueError if unknown."""
+    for end, following in _ends(text, start):
+        with suppress(ValueError):
+            return end, following, strict_value(_array(text[start:end]))
+    raise ValueError
+
+
+def _ends(text: bytes, start: int) -> Iterator[tuple[int, int | None]]:
+    """Likely ends of a piece, each with the start of the next one; the last piece has none."""
+    furthest = start + LENGTH + _LONGEST
+    between = itertools.islice(_BETWEEN.finditer(text, start + LENGTH, furthest), _TRIES)
+    last = itertools.islice(_LAST.finditer(text, start, furthest), _TRIES)
+    for found in filter(None, itertools.chain.from_iterable(itertools.zip_longest(between, last))):
+        yield found.start() + 1, found.end() if found.re is _BETWEEN else None
+
+
+def _array(elements: bytes) -> bytes:
+    return b"[" + elements + b"]"
