@@ -19,7 +19,7 @@ from typing import Any
 STAGES = {
     "orjson": ["graphengine.format.strict:orjson.loads"],
     "strict JSON": ["graphengine.format.reading:read_json"],
-    "pydantic": ["graphengine.format.documents:ModelDocument.model_validate"],
+    "pydantic": ["graphengine.format.reading:_are_nodes", "graphengine.format.documents:ModelDocument.model_validate"],
     "resolve": ["graphengine.loading.resolve:Resolver.__init__", "graphengine.loading.resolve:Resolver.nodes"],
     "sort (networkx)": ["graphengine.loading.building:topologically_sorted"],
     "infer": ["graphengine.loading.building:infer_types"],
