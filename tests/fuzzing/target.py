@@ -1,10 +1,11 @@
 """What happens to the bytes of a file from loading to a tiny run: nothing but an error of this package may come out."""
 
 import numpy as np
+import pytest
 
 import graphengine as ge
 from graphengine.errors import CODES, GraphEngineError
-from graphengine.format import dump_model, parse_model
+from graphengine.format import dump_model, parse_model, pieces
 from graphengine.limits import Limits
 from graphengine.shapes import factors
 
@@ -24,6 +25,7 @@ def run(data: bytes) -> str:
 
 
 def _run(data: bytes, stage: list[str]) -> None:
+    assert _read(data, length=8) == _read(data, length=pieces.LENGTH)
     document, source = parse_model(data, "m.json", LIMITS, salvage=True)
     stage.append("resolve")
     model = ge.Model(document, source, limits=LIMITS)
@@ -44,6 +46,17 @@ def _run(data: bytes, stage: list[str]) -> None:
         stage.append("train")
         model.train(max_iterations=2, epochs=None)
     stage.append("end")
+
+
+def _read(data, length):
+    """What a file comes to if a piece of its nodes has at least so many bytes: canonical bytes, and what is wrong."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pieces, "LENGTH", length)
+        try:
+            document, source = parse_model(data, "m.json", LIMITS, salvage=True)
+        except GraphEngineError as error:
+            return error.problems
+        return source.problems or dump_model(document)
 
 
 def _ones(kind):
