@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from graphengine.errors import DifferentiationError, ExecutionError
+from graphengine.errors import DifferentiationError, ExecutionError, GraphEngineError, InputError
 from graphengine.graph import Graph, GraphNode, Operand
+from graphengine.loading.budget import claims, memory_of
 from graphengine.nodes.shaping import like
 from graphengine.shapes import shape_text
 
@@ -22,9 +24,10 @@ Slots: TypeAlias = list[Any]
 
 
 class Step(NamedTuple):
-    """A node with its operands and results as slots."""
+    """A call for a node, of its `forward` unless it only claims memory, with operands and results as slots."""
 
     node: GraphNode
+    call: Callable[..., Any]
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
 
@@ -55,6 +58,7 @@ class Executor:
         self.slot_of: dict[str, int] = {name: slot for slot, name in enumerate(graph.types)}
         self._empty: Slots = [None] * len(self.slot_of)
         self.steps = tuple(self._step(node) for node in graph.nodes)
+        self._claims = self._claim_steps()
         self._forward: dict[Any, ForwardSchedule] = {}
         self._backward: dict[Any, tuple[BackwardStep, ...]] = {}
         self._inputs: dict[frozenset[str], list[str]] = {}
@@ -62,7 +66,14 @@ class Executor:
     def _step(self, node: GraphNode) -> Step:
         slot_of = self.slot_of
         inputs = tuple([slot_of[ref] if type(ref) is str else self._literal_slot(ref) for ref in node.inputs])
-        return Step(node, inputs, tuple([slot_of[name] for name in node.outputs]))
+        return Step(node, node.node.forward, inputs, tuple([slot_of[name] for name in node.outputs]))
+
+    def _claim_steps(self) -> dict[str, list[tuple[Step, tuple[int, ...]]]]:
+        """By node, the step that claims memory for it, which releases nothing: all count in one slot."""
+        found = claims(self.graph)
+        taken = self._literal_slot(memory_of(self.graph)) if found else 0
+        steps = [step for step in self.steps if step.node.id in found]
+        return {node.id: [(Step(node, found[node.id], (taken, *inputs), (taken,)), ())] for node, _, inputs, _ in steps}
 
     def _literal_slot(self, operand: Operand) -> int:
         """A slot for a literal, filled from the start."""
@@ -76,18 +87,22 @@ class Executor:
         ------
         ExecutionError
             GE410 if a node fails, naming the node, its op and the shapes it got.
+        InputError
+            GE133 if sizes that are values ask for more memory than the limit.
         """
         slots = list(self._empty)
         for name, value in values.items():
             slots[self.slot_of[name]] = value
-        schedule = schedule or ForwardSchedule(self.steps, ((),) * len(self.steps))
+        schedule = schedule or self._everything
         with np.errstate(all="ignore"):
             for step, released in zip(schedule.steps, schedule.releases, strict=True):
                 arguments = [slots[slot] for slot in step.inputs]
                 try:
-                    results = step.node.node.forward(*arguments)
+                    results = step.call(*arguments)
+                except InputError:
+                    raise  # which node asks for how much memory
                 except Exception as error:  # a user's node may raise anything
-                    raise _failed(step.node, "forward", arguments, error) from error
+                    raise _failed(step.node, "forward", arguments[-len(step.node.inputs) :], error) from error
                 if len(step.outputs) == 1:
                     slots[step.outputs[0]] = results
                 else:
@@ -139,6 +154,17 @@ class Executor:
             self._forward[key] = self._plan_forward(key)
         return self._forward[key]
 
+    @cached_property
+    def _everything(self) -> ForwardSchedule:
+        return self._scheduled(self.steps, ((),) * len(self.steps))
+
+    def _scheduled(self, steps: Sequence[Step], releases: Sequence[tuple[int, ...]]) -> ForwardSchedule:
+        """The schedule of steps in order, each behind the one that claims memory for it, if there is one."""
+        pairs = list(zip(steps, releases, strict=True))
+        if self._claims:
+            pairs = [each for pair in pairs for each in (*self._claims.get(pair[0].node.id, ()), pair)]
+        return ForwardSchedule(tuple([step for step, _ in pairs]), tuple([released for _, released in pairs]))
+
     def inputs_of(self, targets: Iterable[str]) -> list[str]:
         """The declared inputs that these values depend on."""
         key = frozenset(targets)
@@ -157,7 +183,7 @@ class Executor:
         for step in steps:  # from the last to the first: what is not live behind a step dies at it
             releases.append(tuple({*step.inputs, *step.outputs} - live))
             live.update(step.inputs, step.outputs)
-        return ForwardSchedule(tuple(reversed(steps)), tuple(reversed(releases)))
+        return self._scheduled(steps[::-1], releases[::-1])
 
     def backward_schedule(self, of: str, wrt: Sequence[str]) -> tuple[BackwardStep, ...]:
         """The steps on the paths from `wrt` to `of`, last first, decided before anything runs."""
@@ -178,7 +204,7 @@ class Executor:
                 toward = [operand for operand in node.inputs if operand in active]
                 if node.node.signature.saved is None:
                     raise not_differentiable(node, of, toward)
-                reached.update(toward)  # type: ignore[arg-type]
+                reached.update(toward)
                 steps.append(BackwardStep(step, needs))
         return tuple(steps)
 
@@ -203,7 +229,7 @@ def not_differentiable(node: GraphNode, of: str, toward: Sequence[Any]) -> Diffe
 
 def _call_backward(backward_step: BackwardStep, slots: Slots, incoming: list[Any]) -> list[Any]:
     """One gradient for each input of a step, None off the path, in the shape and dtype of the input."""
-    node, inputs, outputs = backward_step.step
+    node, _, inputs, outputs = backward_step.step
     values, results = [slots[slot] for slot in inputs], [slots[slot] for slot in outputs]
     signature = node.node.signature
     try:
@@ -215,12 +241,14 @@ def _call_backward(backward_step: BackwardStep, slots: Slots, incoming: list[Any
     ]
 
 
-def plan_failure(error: Exception, reference: Callable[[], Any]) -> ExecutionError:
+def plan_failure(error: Exception, reference: Callable[[], Any]) -> GraphEngineError:
     """What went wrong in a plan, told by the reference: it knows which node failed."""
     try:
         reference()
-    except ExecutionError as located:
+    except GraphEngineError as located:
         return located
+    if isinstance(error, InputError):  # the parts of a node ask for more memory than the node
+        return error
     return ExecutionError(f"a plan failed where the reference does not: {type(error).__name__}: {error}")
 
 

@@ -18,6 +18,7 @@ from graphengine.errors import MOST_TOLD, InvalidModelError, Problem, UsageError
 from graphengine.format.documents import InputDocument, ModelDocument, NodeDocument, ParameterDocument, StateDocument
 from graphengine.format.files import write_bytes
 from graphengine.format.writing import dump_model
+from graphengine.limits import DEFAULT, Limits
 from graphengine.node import Node
 from graphengine.notebook import Pictured
 from graphengine.registry import OPSET_VERSION, domain_of
@@ -73,7 +74,7 @@ class Graph(Pictured):
     and outputs do not count. `inputs`, `parameters` and `state` map names to documents, `outputs` maps public names
     to values, `types` maps every value to its `ArrayType`. A transformation that keeps the nodes sorted and knows their
     types hands the types over, and nothing is sorted or inferred again. `aliases` are further names of values: results
-    of inlined calls as the file names them.
+    of inlined calls as the file names them. `limits` say how much memory the values may take when it runs.
 
     Raises
     ------
@@ -88,8 +89,9 @@ class Graph(Pictured):
         outputs: Mapping[str, str],
         types: Mapping[str, ArrayType] | None = None,
         aliases: Mapping[str, str] | None = None,
+        limits: Limits = DEFAULT,
     ) -> None:
-        self.header = header
+        self.header, self.limits = header, limits
         self.name = header.name
         self.inputs: Mapping[str, InputDocument] = MappingProxyType(header.inputs)
         self.parameters: Mapping[str, ParameterDocument] = MappingProxyType(header.parameters)
@@ -150,7 +152,7 @@ class Graph(Pictured):
     ) -> Graph:
         """A graph with other nodes and outputs and, where given, other declarations, on the same header."""
         header = self.header.model_copy(update={**declarations, "data": {}, "training": None})
-        return Graph(header, nodes, outputs, types, self.aliases)
+        return Graph(header, nodes, outputs, types, self.aliases, self.limits)
 
     def with_sizes(self, sizes: Mapping[str, int]) -> Graph:
         """The graph for given numbers of its symbolic sizes: every shape that follows from them is known."""

@@ -79,7 +79,7 @@ class Model(Pictured):
             problems += self._initialize()
         if problems or (source and source.problems):
             raise source.locate(problems) if source else InvalidModelError(problems)
-        self.plans = PlanCache(self.graph, limits)
+        self.plans = PlanCache(self.graph)
 
     @classmethod
     def from_dict(
@@ -220,9 +220,7 @@ class Model(Pictured):
         trainer = self._declared.trainer(self.values, data, overrides, update_rule, validation_data, saving)
         self._trainer = trainer
         if isinstance(trainer, Trainer):
-            require_memory(
-                trainer.stepper.step.graph, self.limits, bind_sizes(trainer.batches.shapes, self.graph.types)
-            )
+            require_memory(trainer.stepper.step.graph, bind_sizes(trainer.batches.shapes, self.graph.types))
         return trainer
 
     def fit(self, data: Any = None, *, residual: str | None = None, max_iterations: int | None = None) -> Fit:

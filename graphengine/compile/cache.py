@@ -14,7 +14,6 @@ from typing import Any
 from graphengine.binding import bind_sizes
 from graphengine.compile.plan import Plan
 from graphengine.graph import Graph
-from graphengine.limits import Limits
 from graphengine.loading.budget import require_memory
 
 CAPACITY = 32
@@ -25,8 +24,8 @@ NODES_PER_USE = 1000
 class PlanCache:
     """The plans of one model, shared by all threads that use it; the one not used for longest goes first."""
 
-    def __init__(self, graph: Graph, limits: Limits) -> None:
-        self._graph, self._limits = graph, limits
+    def __init__(self, graph: Graph) -> None:
+        self._graph = graph
         self._patience = 1 + len(graph.nodes) // NODES_PER_USE
         self._plans: OrderedDict[Hashable, Plan | int] = OrderedDict()
         self._lock = Lock()
@@ -74,7 +73,7 @@ class PlanCache:
         """The numbers of the symbolic sizes, for which the graph fits into memory."""
         known = {name: shape for name, shape in shapes.items() if name in graph.inputs}
         sizes = bind_sizes(known, graph.types)
-        require_memory(graph, self._limits, sizes)
+        require_memory(graph, sizes)
         return sizes
 
 

@@ -15,11 +15,13 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from graphengine.compile.buffers import assign_buffers
+from graphengine.compile.claiming import with_claims
 from graphengine.compile.lowering import Instruction, constants, is_float, lower
 from graphengine.compile.passes import optimize
 from graphengine.compile.text import PlanText, assign_slots, slot_key
 from graphengine.compile.tiles import tile
 from graphengine.graph import Graph
+from graphengine.loading.budget import require_memory
 
 LONGEST_FUNCTION = 400
 """Instructions up to which a plan is one function from the start: Python compiles a line in about 20 microseconds."""
@@ -41,6 +43,7 @@ class Plan:
     """
 
     def __init__(self, graph: Graph, *, exact: bool = True, carried: Mapping[str, str] | None = None) -> None:
+        require_memory(graph)
         self.carried = dict(carried or {})
         graph = optimize(graph, exact=exact)
         self.outputs = dict(graph.outputs)
@@ -50,7 +53,7 @@ class Plan:
         self.sources = tuple(name for name in graph.sources if name in used)
         self.floats = frozenset(name for name in self.sources if is_float(graph.types[name]))
         updates = {self.outputs[name] for name in self.carried}
-        instructions = lower(graph)
+        instructions = with_claims(lower(graph), graph)
         if not exact:
             instructions = tile(instructions, graph.types, set(self.outputs.values()))
         self.instructions = tuple(_updates_last(instructions, updates))

@@ -59,9 +59,9 @@ def sound_graph(
                 inlining, (nodes, rest) = None, _apart(nodes, table)
                 problems, calling = [*problems, *found], [*calling, *rest]
         unknown = [*unknown, *calling]
-    graph, misfits = _typed(document, resolver, nodes, unknown, inlining)
+    graph, misfits = _typed(document, resolver, nodes, unknown, inlining, limits)
     problems += [*_with_pointers(misfits, document), *loss_problems(graph.header, graph)]
-    if too_large := memory_problem(graph, limits):
+    if too_large := memory_problem(graph):
         problems += _with_pointers([too_large], document)
     if problems:
         gaps.names["nodes"].update(resolver.values.keys() - graph.types.keys())
@@ -83,6 +83,7 @@ def _typed(
     nodes: list[GraphNode],
     unknown: list[GraphNode],
     inlining: Inlining | None,
+    limits: Limits,
 ) -> tuple[Graph, list[Problem]]:
     """The graph of the nodes whose types can be known; cycles, also through `unknown` nodes, and types that misfit."""
     header, aliases = document, {}
@@ -100,7 +101,7 @@ def _typed(
     misfits = infer_types(ordered, types)
     if inlining:
         cycles, misfits = [inlining.told(each) for each in cycles], inlining.type_problems(types, misfits)
-    return Graph(header, ordered, header.outputs, types, aliases), [*cycles, *misfits]
+    return Graph(header, ordered, header.outputs, types, aliases, limits), [*cycles, *misfits]
 
 
 def _without(document: ModelDocument, names: Collection[str]) -> ModelDocument:

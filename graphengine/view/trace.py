@@ -226,7 +226,7 @@ class _Walker:
         These are the partial derivatives where each result depends on one element of each operand, or where there is
         only one result. For any other op the derivative is a matrix, and nothing is shown of it.
         """
-        node, inputs, outputs = step.step
+        node, _, inputs, outputs = step.step
         values, results = [self.slots[slot] for slot in inputs], [self.slots[slot] for slot in outputs]
         none = [None] * len(inputs)
         if len(results) > 1 or (np.ndim(results[0]) and type(node.node).infer is not elementwise):
