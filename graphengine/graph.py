@@ -121,6 +121,11 @@ class Graph(Pictured):
         return {**self.inputs, **self.parameters, **self.state}
 
     @property
+    def updates(self) -> dict[str, str]:
+        """The values that replace state after a step, by its name."""
+        return {name: state.update for name, state in self.state.items() if state.update is not None}
+
+    @property
     def trainable(self) -> tuple[str, ...]:
         """Names of the parameters that are trained."""
         return tuple(name for name, parameter in self.parameters.items() if parameter.trainable)

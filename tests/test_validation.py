@@ -127,6 +127,32 @@ def test_metrics_are_any_values_of_the_graph_on_validation_data_or_else_on_the_d
     assert ("validation_loss" in found) == (validation is not None)
 
 
+def reader_of_w(*, metric=False, state=False, **keys):
+    """A model whose loss does not read its input w; a metric or the update of a state does."""
+    nodes = {"z": ("mul", ["t", "x"]), "loss": ("mse", ["z", "y"]), "of_w": ("mean", ["w"])}
+    sections = {"state": {"last": {"shape": [], "initializer": {"type": "zeros"}, "update": "of_w"}}} if state else {}
+    section = training(metrics={"of_w": "of_w"} if metric else {}, **keys)
+    inputs = {"x": ["N"], "y": ["N"], "w": ["N"]}
+    content = document(nodes, {"loss": "loss"}, inputs=inputs, parameters={"t": 0.0}, training=section, **sections)
+    return ge.Model.from_dict(content)
+
+
+@pytest.mark.parametrize("read", ["metric", "state"])
+@pytest.mark.parametrize("keys", [{}, {"batch_size": 1, "accumulate": 2}])
+def test_the_data_has_what_a_metric_or_the_update_of_state_reads(read, keys):
+    with pytest.raises(ge.errors.InputError, match="GE401: the data has no values for input 'w'"):
+        reader_of_w(**{read: True}, **keys).train(APART)
+    assert len(reader_of_w(**{read: True}, **keys).train({**APART, "w": [1.0, 2.0]})) == 1
+
+
+def test_what_only_a_metric_reads_is_asked_of_the_validation_data_alone_if_there_is_some():
+    model, has_w = reader_of_w(metric=True), {**APART, "w": [1.0, 2.0]}
+    assert model.train(APART, validation_data=has_w).checks[0].values["of_w"] == 1.5
+    for data, keys in ((has_w, {"validation_data": APART}), (APART, {"validation": {"fraction": 0.5}})):
+        with pytest.raises(ge.errors.InputError, match="GE401: the data has no values for input 'w'"):
+            model.train(data, **keys)
+
+
 def test_metrics_of_data_in_parts_are_means_and_counts_are_sums():
     nodes = {"s": ("mul", ["x", "w"]), "l": ("square", ["s"]), "loss": ("mean", ["l"]), "n": ("greater", ["x", 2.5])}
     nodes |= {"m": ("cast", ["n"], {"dtype": "int64"}), "count": ("sum", ["m"])}

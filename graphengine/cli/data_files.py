@@ -159,8 +159,9 @@ def _arrow_names(path: Path) -> list[str]:
 
 
 def needed_to_train(model: Model) -> list[str] | None:
-    """The inputs that the loss and the metrics of a model depend on; None if it declares no training."""
-    section = model.document.training
+    """The inputs that a training of the model reads; None if it declares none."""
+    section, graph = model.document.training, model.graph
     if section is None:
         return None
-    return list(model.executor.inputs_of(map(model.graph.value_name, (section.loss, *section.metrics.values()))))
+    read = map(graph.value_name, (section.loss, *section.metrics.values()))
+    return model.executor.inputs_of([*read, *graph.updates.values()])

@@ -50,7 +50,7 @@ class Accumulation:
         recorder = Recorder(whole)
         found = record_gradients(recorder, loss, list(rules))
         outputs = {self._training.loss: loss, **{_gradient(name): symbol.name for name, symbol in found.items()}}
-        outputs |= {f"new_{name}": state.update for name, state in graph.state.items() if state.update is not None}
+        outputs |= {f"new_{name}": update for name, update in graph.updates.items()}
         return pruned(recorder, outputs, f"loss and gradients of {graph.name}", keep=(ITERATION,))
 
     @cached_property

@@ -6,7 +6,7 @@ wrong with them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
@@ -202,20 +202,23 @@ class Declaration:
                 error.located(**(self._source.place(pointer) if self._source else {"pointer": pointer}))
             raise
 
-    def _data(self, data: Any, training: TrainingDocument, graph: Graph | None = None) -> Arrays:
-        """What to train on: a named source or what a caller hands over, finite where the loss needs it."""
-        data, graph = training.data if data is None else data, graph or self.graph
+    def _data(self, data: Any, training: TrainingDocument, graph: Graph, also: Iterable[str]) -> Arrays:
+        """What to train on: a named source or what a caller hands over, finite where the loss needs it.
+
+        It has all inputs that the loss and the values `also` depend on.
+        """
+        data = training.data if data is None else data
         named = data is None or isinstance(data, str)
         name = self._source_name(data) if named else None
         arrays = self.source(name) if named else given_data(data, graph)
-        needed = Executor(graph).inputs_of([graph.value_name(training.loss)])
+        executor, loss = Executor(graph), graph.value_name(training.loss)
         with self._placed(name):
-            for each in needed:
+            for each in executor.inputs_of([loss, *also]):
                 if each not in arrays:
                     table = None if named or isinstance(data, Mapping) else type(data).__name__
                     has = f"the {table} has no column" if table else "the data has no values"
                     raise InputError(f"{has} for input '{each}'", code="GE401")
-            require_finite({each: arrays[each] for each in needed})
+            require_finite({each: arrays[each] for each in executor.inputs_of([loss])})
         return arrays
 
     # ------------------------------------------------------------ trainings
@@ -241,8 +244,10 @@ class Declaration:
         rule = self.rule(training, update_rule)
         declared = training.validation.data if training.validation else None
         apart = validation if validation is not None else declared
-        checked = None if apart is None else self._data(apart, training)
-        arrays = self._data(data, training)
+        metrics = list(map(self.graph.value_name, training.metrics.values()))
+        checked = None if apart is None else self._data(apart, training, self.graph, metrics)
+        also = [*self.graph.updates.values(), *(metrics if checked is None else ())]
+        arrays = self._data(data, training, self.graph, also)
         trainer = Trainer(self.graph, values, training, arrays, self._steps.step(training, rule), checked)
         if saving.folder is not None:
             seen = {**arrays, **{f"validation/{name}": array for name, array in (checked or {}).items()}}
@@ -301,4 +306,5 @@ class Declaration:
     def _solver(self, graph: Graph, values: dict[str, Any], data: Any, training: TrainingDocument) -> Solver:
         if problems := solver_problems(training, graph, Gaps()):
             raise TrainingError(problems)
-        return Solver(graph, values, training, self._data(data, training, graph))
+        metrics = map(graph.value_name, training.metrics.values())
+        return Solver(graph, values, training, self._data(data, training, graph, metrics))

@@ -213,7 +213,7 @@ def _residual_problems(residual: Any, solver: str, graph: Graph, gaps: Gaps) -> 
 
 def _require_function(graph: Graph, solver: str) -> None:
     """Refuse a loss that is another one at each call, or changes the model while it is computed."""
-    moving = [name for name, state in graph.state.items() if state.update is not None]
+    moving = list(graph.updates)
     moving += [node.id for node in graph.nodes if "training" in type(node.node).model_fields or node.op == "random_key"]
     if moving:
         message = f"the solver '{solver}' needs a loss that depends on the parameters alone, and '{moving[0]}' does not"

@@ -55,10 +55,9 @@ def step_graph(graph: Graph, training: TrainingDocument, rule: FunctionFile) -> 
     gradients = record_gradients(recorder, loss, list(rules))
     updates, carried = record_updates(recorder, gradients, rules, training.gradient_clipping)
     outputs = {training.loss: loss, **updates}
-    for name, state in graph.state.items():
-        if state.update is not None:
-            outputs[f"new_{name}"] = state.update
-            carried[f"new_{name}"] = name
+    for name, update in graph.updates.items():
+        outputs[f"new_{name}"] = update
+        carried[f"new_{name}"] = name
     description = f"one training step of {graph.name}: loss, gradient and the update of each parameter by {rule.name}"
     step = pruned(recorder, outputs, description, keep=(LEARNING_RATE, ITERATION, *carried.values()))
     return Step(step, carried, training.loss)

@@ -105,11 +105,9 @@ class Iterations:
             lines = tuple(evaluation(node, shown) for node in self._rule_nodes[name])
             why = why_moved(traced, name, moment.values[name], new, totals[name])
             updates.append(Update(name, shown[name], Value.of(new), lines, why))
-        for name, state in self.model.graph.state.items():
-            if state.update is not None:
-                new = computed[self.step.graph.outputs[f"new_{name}"]]
-                why = f"{name} becomes {state.update}."
-                updates.append(Update(name, shown[name], Value.of(new), (), why))
+        for name, update in self.model.graph.updates.items():
+            new = computed[self.step.graph.outputs[f"new_{name}"]]
+            updates.append(Update(name, shown[name], Value.of(new), (), f"{name} becomes {update}."))
         return tuple(updates)
 
     def _run_step(self, moment: Moment) -> dict[str, Any]:
