@@ -231,6 +231,13 @@ def test_the_losses_may_be_monitored(monitor):
         ({"early_stopping": {}}, "GE210", "/training/early_stopping/monitor"),
         ({"early_stopping": {"monitor": "lost"}}, "GE210", "/training/early_stopping/monitor"),
         ({"metrics": {"m": "nothing"}}, "GE210", "/training/metrics/m"),
+        ({"metrics": {"loss": "sq"}}, "GE112", "/training/metrics/loss"),
+        ({"metrics": {"validation_loss": "y_hat"}}, "GE112", "/training/metrics/validation_loss"),
+        (
+            {"metrics": {"loss": "sq"}, "optimizer": {"type": "lbfgs"}, "epochs": None},
+            "GE112",
+            "/training/metrics/loss",
+        ),
         ({"metrics": {"m": "sq"}, "early_stopping": {"monitor": "m"}}, "GE112", "/training/early_stopping/monitor"),
     ],
 )

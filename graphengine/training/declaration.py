@@ -44,7 +44,7 @@ from graphengine.training.loop import Trainer
 from graphengine.training.rules import given_rule, named_rule, optimizer_problems
 from graphengine.training.solvers import Solver, solver_problems
 from graphengine.training.statistics import SUM_OF_SQUARES, squared_residual, with_sum_of_squares
-from graphengine.training.validation import check_problems
+from graphengine.training.validation import check_problems, metric_problems
 
 RuleSource = str | Path | FunctionFile | None
 
@@ -94,7 +94,7 @@ class Declaration:
             return given.problems({}, self._trainable_kinds()) if given else []
         optimizer = training.optimizer
         if optimizer.is_solver and given is None:
-            return solver_problems(training, self.graph, gaps)
+            return [*metric_problems(training), *solver_problems(training, self.graph, gaps)]
         wrong = check_problems(training, self.graph)
         try:
             rule = given or named_rule(optimizer.type, self.document, gaps)

@@ -133,7 +133,7 @@ class EarlyStopping:
 
 def check_problems(training: TrainingDocument, graph: Graph, *, has_validation: bool = False) -> list[Problem]:
     """What does not fit together in a training section; `has_validation` says that a caller hands data over."""
-    problems, validation, early = [], training.validation, training.early_stopping
+    problems, validation, early = metric_problems(training), training.validation, training.early_stopping
     if training.accumulate > 1 and training.batch_size is None:
         message = "'accumulate' needs a 'batch_size': it says how many batches make an iteration"
         problems.append(Problem("GE112", message, None, "/training/accumulate"))
@@ -149,6 +149,13 @@ def check_problems(training: TrainingDocument, graph: Graph, *, has_validation: 
         elif kind is not None and kind.shape != ():
             problems.append(Problem("GE112", f"'{early.monitor}' is {kind}, and only a number improves", None, pointer))
     return problems
+
+
+def metric_problems(training: TrainingDocument) -> list[Problem]:
+    """Metrics that a history, or early stopping, could not tell from the loss."""
+    message = "'{0}' is told of every training; call the metric otherwise"
+    taken = [name for name in (LOSS, VALIDATION_LOSS) if name in training.metrics]
+    return [Problem("GE112", message.format(name), None, f"/training/metrics/{name}") for name in taken]
 
 
 def checked_outputs(training: TrainingDocument, *, apart: bool) -> dict[str, str]:
