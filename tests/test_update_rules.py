@@ -711,6 +711,17 @@ def test_a_model_that_uses_a_name_of_the_step_is_refused(name):
 
 
 @pytest.mark.parametrize(
+    ("name", "keys"),
+    [("gradient_norm", {}), ("new_slopes", {}), ("gradient/slopes", {"batch_size": 1, "accumulate": 2})],
+)
+def test_a_loss_that_has_the_name_of_something_else_in_the_step_is_refused(name, keys):
+    content = regression({"type": "momentum", "learning_rate": 0.05})
+    content["nodes"].append({"id": name, "op": "neg", "inputs": ["loss"]})
+    with pytest.raises(ge.errors.InvalidModelError, match=f"GE201: the training step needs the name '{name}' itself"):
+        ge.Model.from_dict(content).train(loss=name, **keys)
+
+
+@pytest.mark.parametrize(
     ("rule", "given"), [("adamw", {}), ("adamw", {"weight_decay": 0.5}), ("lion", {"weight_decay": 0.5})]
 )
 def test_a_weight_decay_multiplier_scales_the_decay_of_its_parameter(rule, given):

@@ -28,6 +28,7 @@ from graphengine.training.step import (
     record_updates,
     rules_of,
     with_declarations,
+    with_loss,
 )
 
 Part = tuple[dict[str, Any], int]
@@ -49,8 +50,9 @@ class Accumulation:
         whole = with_iteration(with_declarations(in_training_mode(graph), rules), ITERATION, self._training.seed)
         recorder = Recorder(whole)
         found = record_gradients(recorder, loss, list(rules))
-        outputs = {self._training.loss: loss, **{_gradient(name): symbol.name for name, symbol in found.items()}}
-        outputs |= {f"new_{name}": update for name, update in graph.updates.items()}
+        others = {_gradient(name): symbol.name for name, symbol in found.items()}
+        others |= {f"new_{name}": update for name, update in graph.updates.items()}
+        outputs = with_loss(self._training.loss, loss, others)
         return pruned(recorder, outputs, f"loss and gradients of {graph.name}", keep=(ITERATION,))
 
     @cached_property

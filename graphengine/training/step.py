@@ -42,7 +42,7 @@ def step_graph(graph: Graph, training: TrainingDocument, rule: FunctionFile) -> 
     DifferentiationError
         If the loss has no gradient toward a trainable parameter.
     InvalidModelError
-        If the rule does not have an attribute of the optimizer, or the model uses a name that the step needs.
+        If the rule does not have an attribute of the optimizer; GE201 if the model uses a name that the step needs.
     TrainingError
         GE602 if nothing is trainable.
     """
@@ -54,13 +54,28 @@ def step_graph(graph: Graph, training: TrainingDocument, rule: FunctionFile) -> 
     recorder = Recorder(whole)
     gradients = record_gradients(recorder, loss, list(rules))
     updates, carried = record_updates(recorder, gradients, rules, training.gradient_clipping)
-    outputs = {training.loss: loss, **updates}
     for name, update in graph.updates.items():
-        outputs[f"new_{name}"] = update
+        updates[f"new_{name}"] = update
         carried[f"new_{name}"] = name
+    outputs = with_loss(training.loss, loss, updates)
     description = f"one training step of {graph.name}: loss, gradient and the update of each parameter by {rule.name}"
     step = pruned(recorder, outputs, description, keep=(LEARNING_RATE, ITERATION, *carried.values()))
     return Step(step, carried, training.loss)
+
+
+def with_loss(name: str, loss: str, others: Mapping[str, str]) -> dict[str, str]:
+    """The outputs of a step: the loss, under the name that the training section gives it, and what else it computes.
+
+    Raises
+    ------
+    InvalidModelError
+        GE201 if something else has that name.
+    """
+    if name in others:
+        raise InvalidModelError(
+            [Problem("GE201", f"the training step needs the name '{name}' itself; the loss has it")]
+        )
+    return {name: loss, **others}
 
 
 def rules_of(graph: Graph, optimizer: OptimizerDocument, rule: FunctionFile) -> dict[str, UpdateRule]:
