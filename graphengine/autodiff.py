@@ -16,7 +16,7 @@ import numpy as np
 
 from graphengine.errors import DifferentiationError
 from graphengine.executor import BackwardStep, Executor
-from graphengine.graph import Graph, GraphNode, reachable
+from graphengine.graph import Graph, GraphNode, names_of, reachable
 from graphengine.recording import Recorder, Symbol, UnrecordableError
 
 MAX_NAMES = 8
@@ -28,10 +28,11 @@ def gradient(
 ) -> Graph:
     """The graph that computes the gradients of a scalar.
 
-    `of` is a public output or a value; `wrt` are values (default: the trainable parameters). The result has the outputs
-    `d_<of>/d_<wrt>`, and of the graph's own outputs those in `also`; it has only the nodes, inputs and parameters they
-    need, and is generic in symbolic sizes. A node `d_y` is the gradient of y, made of `d_y.1`, `d_y.2`, ...; a node
-    `d_z/d_y` is the partial derivative of one node's result.
+    `of` is a public output or a value; `wrt` are values (default: the trainable parameters). The result has of the
+    graph's own outputs those in `also`, and then the outputs `d_<of>/d_<wrt>`, in order, with a "_" behind where that
+    name is taken; it has only the nodes, inputs and parameters they need, and is generic in symbolic sizes. A node
+    `d_y` is the gradient of y, made of `d_y.1`, `d_y.2`, ...; a node `d_z/d_y` is the partial derivative of one node's
+    result.
 
     Raises
     ------
@@ -40,14 +41,16 @@ def gradient(
     DifferentiationError
         GE411 if `of` is not a floating-point scalar or a node on the way has no `backward`.
     """
-    names = [wrt] if isinstance(wrt, str) else list(graph.trainable if wrt is None else wrt)
+    names = names_of(graph.trainable if wrt is None else wrt)
     target, wanted = graph.value_name(of), [graph.value_name(name) for name in names]
     recorder = Recorder(graph)
     gradients = record_backward(recorder, target, wanted)
-    outputs = {name: graph.outputs[name] for name in also} | {
-        f"d_{of}/d_{name}".replace(":", "."): _as_output(recorder, gradients[value], value)
-        for name, value in zip(names, wanted, strict=True)
-    }
+    outputs = {name: graph.outputs[name] for name in also}
+    for name, value in zip(names, wanted, strict=True):
+        output = f"d_{of}/d_{name}".replace(":", ".")
+        while output in outputs:
+            output += "_"
+        outputs[output] = _as_output(recorder, gradients[value], value)
     toward = ", ".join(names) if len(names) <= MAX_NAMES else f"{len(names)} values"
     description = f"gradient of {of} toward {toward} of {graph.name}"
     return pruned(recorder, outputs, description)

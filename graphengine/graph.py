@@ -229,6 +229,11 @@ def infer_types(nodes: Iterable[GraphNode], types: dict[str, ArrayType]) -> list
     return problems
 
 
+def names_of(asked: str | Iterable[str]) -> list[str]:
+    """The names that a caller asks for, each once; a string is one name and no sequence of letters."""
+    return [asked] if isinstance(asked, str) else list(dict.fromkeys(asked))
+
+
 def reachable(nodes: Sequence[GraphNode], targets: Iterable[str]) -> list[GraphNode]:
     """The nodes that the target values depend on; `nodes` are sorted, and the result is."""
     needed: set[Operand] = set(targets)

@@ -26,7 +26,7 @@ from graphengine.format.reading import Source, as_json, parse_model, read_model
 from graphengine.format.salvage import Gaps
 from graphengine.format.tensors import TensorFiles, are_external, remove_unnamed, tensors_of, write_tensors
 from graphengine.format.writing import dump_model, encode_array, fingerprint
-from graphengine.graph import Graph
+from graphengine.graph import Graph, names_of
 from graphengine.limits import DEFAULT, Limits
 from graphengine.loading.budget import require_memory
 from graphengine.loading.building import sound_graph
@@ -152,7 +152,7 @@ class Model(Pictured):
         inputs: Any = None,
         /,
         *,
-        outputs: Iterable[str] | None = None,
+        outputs: str | Iterable[str] | None = None,
         check_finite: bool = False,
         **named: Any,
     ) -> dict[str, Any]:
@@ -171,7 +171,7 @@ class Model(Pictured):
             GE402 if there is no such output.
         """
         given = as_inputs(self.graph, by_input(self.graph, inputs, named))
-        return predict(self, given, None if outputs is None else tuple(outputs), check_finite=check_finite)
+        return predict(self, given, None if outputs is None else tuple(names_of(outputs)), check_finite=check_finite)
 
     def train(self, data: Any = None, **overrides: Any) -> History:
         """Train as the file's training section says, and return the history.
@@ -243,7 +243,7 @@ class Model(Pictured):
         run_to_end(solver)
         return fit_of(solver)
 
-    def gradient(self, of: str | None = None, wrt: Sequence[str] | None = None) -> Graph:
+    def gradient(self, of: str | None = None, wrt: str | Sequence[str] | None = None) -> Graph:
         """The graph of the gradients that `Run.backward` gives, with the current values of the parameters.
 
         Raises
@@ -253,7 +253,7 @@ class Model(Pictured):
         UsageError
             GE801 if it is not said of what or toward what, and does not follow.
         """
-        names = list(dict.fromkeys(self.graph.trainable if wrt is None else wrt))
+        names = names_of(self.graph.trainable if wrt is None else wrt)
         if not names:
             raise UsageError(f"say toward which values: model '{self.graph.name}' has no trainable parameter")
         return self._with_values(gradient(self.graph, of=of or self.default_loss(), wrt=names))

@@ -12,7 +12,7 @@ from graphengine.binding import require_inputs
 from graphengine.errors import InputError, UsageError, did_you_mean
 from graphengine.executor import Slots, plan_failure
 from graphengine.finite import require_all_finite
-from graphengine.graph import Graph
+from graphengine.graph import Graph, names_of
 from graphengine.notebook import Pictured
 from graphengine.values import decode_array
 
@@ -143,7 +143,7 @@ class Run(Pictured):
         """
         of = of or self.default_loss()
         target = self.graph.value_name(of)
-        names = [wrt] if isinstance(wrt, str) else list(self.graph.trainable if wrt is None else wrt)
+        names = names_of(self.graph.trainable if wrt is None else wrt)
         wanted = [self.graph.value_name(name) for name in names]
         check_differentiable(self.graph, target, wanted)
         plan = self._model.plans.get(

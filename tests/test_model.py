@@ -7,6 +7,8 @@ import pytest
 from documents import MODELS, document, linreg, model, parameter, training
 
 import graphengine as ge
+from graphengine.view.flow import explain_gradient
+from graphengine.view.tracing import trace_model
 
 
 @pytest.fixture(name="regression")
@@ -113,6 +115,36 @@ def test_backward_takes_public_names_and_ids(regression):
     run = regression.forward(x=[1.0, 2.0], y=[3.0, 3.0])
     assert run.backward(of="loss", wrt=["prediction"])["prediction"].tolist() == [-1.0, 1.0]
     assert run.backward(of="loss", wrt="y_hat")["y_hat"].tolist() == [-1.0, 1.0]
+
+
+def test_one_name_may_stand_for_a_list_of_one_wherever_names_are_asked_for(regression):
+    given = {"x": [1.0, 2.0], "y": [3.0, 3.0]}
+    assert regression.predict(given, outputs="loss") == regression.predict(given, outputs=["loss"])
+    assert regression.forward(given).backward(wrt="theta") == regression.forward(given).backward(wrt=["theta"])
+    for graph in (regression.gradient(wrt="theta"), ge.gradient(regression.graph, wrt="theta")):
+        assert list(graph.outputs) == ["d_loss/d_theta"]
+    assert trace_model(regression, given, wrt="theta").wrt == ("theta",)
+    assert [flow.toward for flow in explain_gradient(regression.graph, "loss", "theta")] == ["theta"]
+
+
+def test_backward_gives_the_same_with_and_without_a_plan_whatever_is_asked_and_outputs_are_called():
+    nodes = {
+        "cut": ("split", ["t"], {"indices_or_sections": 2}),
+        "cut.part_1": ("mul", ["cut:part_1", 3.0]),
+        "loss": ("sum", ["cut.part_1"]),
+    }
+    outputs = {"loss": "loss", "d_loss/d_t": "cut.part_1", "d_loss/d_cut.part_1": "cut:part_1"}
+    built = model(nodes, outputs, parameters={"t": [1.0, 2.0]})
+    wrt = ["t", "cut:part_1", "t", "cut.part_1"]
+    for _ in range(3):
+        run = built.forward()
+        found = {name: value.tolist() for name, value in run.backward(of="loss", wrt=wrt).items()}
+        assert found == {"t": [0.0, 3.0], "cut:part_1": [3.0], "cut.part_1": [1.0]}
+        assert {name: value.tolist() for name, value in run.outputs.items()} == {
+            "loss": 6.0,
+            "d_loss/d_t": [6.0],
+            "d_loss/d_cut.part_1": [2.0],
+        }
 
 
 def test_backward_without_a_declared_loss_is_of_the_only_output():

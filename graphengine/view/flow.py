@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import NamedTuple
 
 from graphengine.autodiff import check_differentiable
-from graphengine.graph import Graph, GraphNode, reachable
+from graphengine.graph import Graph, GraphNode, names_of, reachable
 from graphengine.recording import Recorder
 from graphengine.registry import OPS
 from graphengine.shapes import dtype_name
@@ -69,7 +69,7 @@ class _Way(NamedTuple):
             way = way.rest
 
 
-def explain_gradient(graph: Graph, of: str, wrt: Sequence[str] | None = None) -> list[Flow]:
+def explain_gradient(graph: Graph, of: str, wrt: str | Sequence[str] | None = None) -> list[Flow]:
     """How the gradient of a scalar reaches values; without `wrt` all parameters.
 
     Raises
@@ -81,7 +81,7 @@ def explain_gradient(graph: Graph, of: str, wrt: Sequence[str] | None = None) ->
     """
     target = graph.value_name(of)
     check_differentiable(graph, target, [])
-    names = [graph.value_name(name) for name in (graph.parameters if wrt is None else wrt)]
+    names = [graph.value_name(name) for name in names_of(graph.parameters if wrt is None else wrt)]
     explorer = _Explorer(graph, target)
     return [explorer.flow(name) for name in names]
 

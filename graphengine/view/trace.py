@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from graphengine.executor import BackwardStep, Executor, Slots, differentiable_toward
-from graphengine.graph import Graph, GraphNode, reachable
+from graphengine.graph import Graph, GraphNode, names_of, reachable
 from graphengine.inference import elementwise
 from graphengine.view.formulas import formula, formula_with_numbers, partial_formula, partial_with_numbers
 from graphengine.view.reasons import not_walked
@@ -119,7 +119,9 @@ class Trace:
         return {given.name: given.value for given in self.given} | computed
 
 
-def trace(graph: Graph, values: Mapping[str, Any], of: str | None = None, wrt: Sequence[str] | None = None) -> Trace:
+def trace(
+    graph: Graph, values: Mapping[str, Any], of: str | None = None, wrt: str | Sequence[str] | None = None
+) -> Trace:
     """Trace a graph from the values of its inputs, parameters and state.
 
     `of` is the scalar whose gradient is walked (default: none), `wrt` are the values it is walked toward (default: the
@@ -136,7 +138,7 @@ def trace(graph: Graph, values: Mapping[str, Any], of: str | None = None, wrt: S
     graph, slots = executor.graph, executor.forward(values)
     shown = {name: Value.of(slots[slot]) for name, slot in executor.slot_of.items()}
     target = None if of is None else graph.value_name(of)
-    wanted = [graph.value_name(name) for name in (graph.trainable if wrt is None else wrt)]
+    wanted = [graph.value_name(name) for name in names_of(graph.trainable if wrt is None else wrt)]
     walker = _Walker(executor, slots, shown, wanted)
     if target is not None and wanted:
         executor.backward(slots, target, wanted, walker.see)

@@ -22,7 +22,7 @@ def trace_model(
     sample: int | None = None,
     iteration: int | None = None,
     of: str | None = None,
-    wrt: Sequence[str] | None = None,
+    wrt: str | Sequence[str] | None = None,
 ) -> Trace:
     """Trace one evaluation of a model, and the update after it if the model declares a training.
 
@@ -82,7 +82,7 @@ def as_json(traced: Trace) -> dict[str, Any]:
     return asdict(traced, dict_factory=without_none)
 
 
-def _plain(model: Model, given: Mapping[str, Any], of: str | None, wrt: Sequence[str] | None) -> Trace:
+def _plain(model: Model, given: Mapping[str, Any], of: str | None, wrt: str | Sequence[str] | None) -> Trace:
     """Without an update; what is differentiated is the loss, or the only output, if it can be computed."""
     values = {name: value for name, value in {**model.values, **given}.items() if name in model.graph.sources}
     if of is None:
