@@ -63,7 +63,7 @@ class Evaluation:
         )
         self._batches = Batches(data, graph, batch_size=batch_size)
         self._whole = self._batches.whole()
-        self._plans: dict[int, Plan] = {}
+        self._plans: dict[Any, Plan] = {}
 
     def __call__(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """The outputs for these values of parameters and state."""
@@ -83,7 +83,7 @@ class Evaluation:
 
     def _run(self, batch: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
         shapes = {name: np.shape(value) for name, value in batch.items()}
-        key = hash(tuple(sorted(shapes.items())))
+        key = tuple(sorted(shapes.items()))
         if key not in self._plans:
             self._plans[key] = Plan(self._graph.with_sizes(bind_sizes(shapes, self._graph.types)))
         return self._plans[key].run({**values, **batch})
