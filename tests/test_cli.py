@@ -9,8 +9,10 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 from types import SimpleNamespace
+from typing import get_type_hints
 
 import numpy as np
 import pytest
@@ -19,11 +21,13 @@ from typer.testing import CliRunner
 
 import graphengine
 from graphengine.cli import app as application
+from graphengine.cli import predicting, running
 from graphengine.cli.opening import find_model, shipped_models
 from graphengine.cli.output import array_text, make_streams_forgiving, print_line
 from graphengine.compile import Plan
 from graphengine.errors import DivergenceError, ExecutionError, InputError, UsageError
 from graphengine.format.writing import dump_model
+from graphengine.limits import Limits
 from graphengine.loading.functions import shipped_functions
 from graphengine.registry import OPS
 from graphengine.wording import escaped
@@ -998,6 +1002,20 @@ def test_a_plugin_that_cannot_be_loaded_is_told(tmp_path, text, message):
 
 
 # ---------------------------------------------------------------- the command line itself
+
+
+def test_help_names_every_limit():
+    told = " ".join(cli("--help").output.split())
+    assert ", ".join(field.name for field in fields(Limits)) in told
+
+
+def test_an_option_that_several_commands_have_is_written_once():
+    written = {}
+    for command in (running.run, predicting.predict, *application.COMMANDS):
+        for name, hint in get_type_hints(command, include_extras=True).items():
+            for option in getattr(hint, "__metadata__", ()):
+                known = written.setdefault((name, hint.__origin__, option.help), option)
+                assert known is option, f"{command.__name__}: {name}"
 
 
 def test_help_and_version():

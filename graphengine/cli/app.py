@@ -21,7 +21,7 @@ from graphengine.cli.explaining import explain_gradient
 from graphengine.cli.failures import stopped_quietly, told
 from graphengine.cli.fitting import fit
 from graphengine.cli.inspecting import schema, show, validate
-from graphengine.cli.limiting import set_limits
+from graphengine.cli.limiting import KNOWN, set_limits
 from graphengine.cli.listing import ops
 from graphengine.cli.predicting import predict
 from graphengine.cli.resuming import resume_check
@@ -92,8 +92,7 @@ def start(
         typer.Option(
             "--limit",
             metavar="NAME=SIZE",
-            help="How much a file may ask for: file_bytes, depth, values, nodes, array_bytes, data_bytes or "
-            "function_depth; array_bytes=4GiB. May be repeated.",
+            help=f"How much a file may ask for: {', '.join(KNOWN)}; array_bytes=4GiB. May be repeated.",
         ),
     ] = None,
 ) -> None:

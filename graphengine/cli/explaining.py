@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from graphengine.cli.opening import open_model
-from graphengine.cli.options import ModelName, OutputFormat, Plugins
+from graphengine.cli.options import ModelName, Of, OutputFormat, Plugins
 from graphengine.cli.output import Format, print_json, print_line
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ MAX_STOPS = 12
 
 def explain_gradient(
     file: ModelName,
-    of: Annotated[str | None, typer.Option(metavar="NAME", help="Default: the loss, or the only output.")] = None,
+    of: Of = None,
     wrt: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="Default: all parameters. May be repeated.")
     ] = None,

@@ -11,6 +11,7 @@ from graphengine.cli.values import split_pairs
 from graphengine.errors import UsageError, did_you_mean
 from graphengine.limits import DEFAULT, Limits
 
+KNOWN = tuple(field.name for field in fields(Limits))
 UNITS = {"": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 
 _LIMITS: ContextVar[Limits] = ContextVar("limits", default=DEFAULT)
@@ -29,12 +30,11 @@ def set_limits(pairs: Iterable[str]) -> None:
     UsageError
         GE801 for what is no limit or no size.
     """
-    known = [field.name for field in fields(Limits)]
     limits = DEFAULT
     for name, text in split_pairs("--limit", pairs):
         size = re.fullmatch(r"(\d{1,18})([KMGT]iB)?", text)
-        if name not in known:
-            raise UsageError(f"there is no limit '{name}'", hint=did_you_mean(name, known, "limits"))
+        if name not in KNOWN:
+            raise UsageError(f"there is no limit '{name}'", hint=did_you_mean(name, KNOWN, "limits"))
         if size is None:
             raise UsageError(f"--limit {name}: a size is an integer such as 1000 or 4GiB, not '{text}'")
         limits = replace(limits, **{name: int(size[1]) * UNITS[size[2] or ""]})

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from graphengine.cli.opening import decoded, open_changed
-from graphengine.cli.options import Inputs, ModelName, OutputFile, Plugins, Settings, Unfold
+from graphengine.cli.options import Inputs, ModelName, Of, OutputFile, Plugins, Settings, Unfold, Wrt
 from graphengine.cli.output import json_text, print_or_write
 from graphengine.cli.values import named_values
 
@@ -32,10 +32,8 @@ def trace(
         int | None,
         typer.Option(metavar="NUMBER", help="Take what this iteration of the training starts from; from 1."),
     ] = None,
-    of: Annotated[str | None, typer.Option(metavar="NAME", help="Default: the loss, or the only output.")] = None,
-    wrt: Annotated[
-        list[str] | None, typer.Option(metavar="NAME", help="Default: the trainable parameters. May be repeated.")
-    ] = None,
+    of: Of = None,
+    wrt: Wrt = None,
     output: OutputFile = None,
     unfold: Unfold = False,
     settings: Settings = None,

@@ -186,7 +186,7 @@ EXPLANATIONS: dict[str, Explanation] = {
     ),
     "GE216": Explanation(
         "With all calls replaced by the nodes of the functions, the graph would have more nodes, text or "
-        "levels of calls than the limits nodes and function_depth. That is counted before any call is "
+        "levels of calls than the limits nodes, function_bytes and function_depth. That is counted before any call is "
         "replaced.",
         "Call less, or raise the limit.",
         "(thirty functions, each of which calls the next one twice: 2^30 nodes)",
