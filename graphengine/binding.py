@@ -11,6 +11,7 @@ import numpy as np
 from graphengine.errors import InputError, did_you_mean
 from graphengine.graph import Graph
 from graphengine.shapes import ArrayType, dtype_name, shape_text, size_value, solve_size, symbols_of
+from graphengine.values import converted, fits_kind
 
 
 def bind_inputs(graph: Graph, given: Mapping[str, Any], needed: Iterable[str] | None = None) -> dict[str, Any]:
@@ -93,21 +94,21 @@ def as_input(name: str, value: Any, declared: ArrayType) -> Any:
     Raises
     ------
     InputError
-        GE404 if it is not an array of numbers, or conversion would change its kind.
+        GE404 if it is not an array of numbers, they are of another kind, or the dtype does not have one of them.
     """
+    dtype = declared.array_dtype
     try:
         array = np.asarray(value, order="C")
     except ValueError as error:
         raise InputError(f"input '{name}' is not a regular array of numbers: {error}", code="GE404") from None
-    if array.dtype == declared.dtype:
+    if array.dtype == dtype and type(value) is np.ndarray:
         return _read_only(array)
-    empty = array.size == 0 and array.dtype == np.float64
-    if not (empty or array.dtype.kind in "biuf") or not (
-        empty or np.can_cast(array.dtype, declared.array_dtype, "same_kind")
-    ):
-        message = f"input '{name}' must be {dtype_name(declared.dtype)}, it is {array.dtype}"
-        raise InputError(message, code="GE404")
-    return array.astype(declared.array_dtype)
+    if not fits_kind(array, dtype):
+        raise InputError(f"input '{name}' must be {dtype_name(dtype)}, it is {array.dtype}", code="GE404")
+    try:
+        return _read_only(converted(value, array, dtype, copy=False))
+    except ValueError as error:
+        raise InputError(f"input '{name}': {error}", code="GE404") from None
 
 
 def _read_only(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

@@ -43,17 +43,45 @@ def decode_array(value: Any, dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
         raise ValueError(f"{error} is not a number") from None
     except ValueError as error:
         raise ValueError(f"not a regular array of numbers: {error}") from None
-    if array.size == 0:
-        return np.zeros(array.shape, dtype)
-    both_integers = array.dtype.kind in "iu" and dtype.kind in "iu"  # whether each fits is checked below
-    if array.dtype.kind not in "biuf" or not (both_integers or np.can_cast(array.dtype, dtype, "same_kind")):
+    if not fits_kind(array, dtype):
         raise ValueError(f"values of dtype {array.dtype} do not fit dtype {dtype}")
+    return converted(value, array, dtype)
+
+
+def fits_kind(array: np.ndarray[Any, Any], dtype: np.dtype[Any]) -> bool:
+    """Whether the numbers of an array are of a kind that may stand for a dtype; whether each one fits is not asked."""
+    if array.size == 0 and array.dtype == np.float64:
+        return True  # NumPy's dtype of an empty list
+    both_integers = array.dtype.kind in "iu" and dtype.kind in "iu"
+    return array.dtype.kind in "biuf" and (both_integers or np.can_cast(array.dtype, dtype, "same_kind"))
+
+
+def converted(
+    value: Any, array: np.ndarray[Any, Any], dtype: np.dtype[Any], *, copy: bool = True
+) -> np.ndarray[Any, Any]:
+    """The array that NumPy makes of `value` in another dtype, row by row: a sum is added in the order of the memory.
+
+    A floating-point number is rounded to those of the dtype; any other stays what it is.
+
+    Raises
+    ------
+    ValueError
+        If the dtype has no such number, or a value is masked.
+    """
+    if type(value) is not np.ndarray and isinstance(value, np.ndarray) and np.ma.is_masked(value):
+        raise ValueError("values are missing: the array is masked")
     if dtype.kind == "f" and _has_inexact_integer(value, array):
         raise InexactError("an integer beyond 2^53 is not exact as a floating-point number")
-    converted = array.astype(dtype, order="C")  # a sum is added in the order of the memory
-    if dtype.kind in "iu" and not np.array_equal(converted, array):
-        raise ValueError(f"values do not fit dtype {dtype}")
-    return converted
+    if array.dtype == dtype or (array.dtype.kind in "biu" and dtype.kind == "f"):
+        return array.astype(dtype, order="C", copy=copy)
+    try:
+        with np.errstate(over="raise", invalid="ignore"):
+            made = array.astype(dtype, order="C")
+    except FloatingPointError:
+        raise ValueError(f"a number is beyond the largest of dtype {dtype}, {np.finfo(dtype).max:.4g}") from None
+    if dtype.kind != "f" and np.any(lost := made != array):
+        raise ValueError(f"{array[lost][0]} does not fit dtype {dtype}")
+    return made
 
 
 class InexactError(ValueError):
@@ -61,12 +89,18 @@ class InexactError(ValueError):
 
 
 def _has_inexact_integer(value: Any, array: np.ndarray[Any, Any]) -> bool:
-    """Whether a value of a file has an integer that is not exact as a floating-point number."""
-    large = (array >= LARGEST_EXACT) | (array <= -LARGEST_EXACT)
-    if array.dtype.kind == "b" or isinstance(value, (np.ndarray, np.generic)) or not large.any():
+    """Whether there is an integer that is not exact as a floating-point number."""
+    if array.dtype.kind == "b" or not array.size:
         return False
-    cells = np.array(value, dtype=object)[large].ravel()
-    return any(type(cell) is int and abs(cell) > LARGEST_EXACT for cell in cells)
+    if array.dtype.kind in "iu":
+        return bool(array.max() > LARGEST_EXACT or array.min() < -LARGEST_EXACT)
+    if isinstance(value, (float, np.ndarray, np.generic)):
+        return False
+    large = np.abs(array) >= LARGEST_EXACT  # of integers beside floating-point numbers NumPy makes such numbers, too
+    if not large.any():
+        return False
+    cells: list[Any] = np.array(value, dtype=object)[large].tolist()
+    return any(isinstance(cell, (int, np.integer)) and abs(int(cell)) > LARGEST_EXACT for cell in cells)
 
 
 def initial_value(name: str, source: ParameterDocument | StateDocument, dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
@@ -75,14 +109,16 @@ def initial_value(name: str, source: ParameterDocument | StateDocument, dtype: n
     Raises
     ------
     ValueError
-        If the value in the file does not have the declared shape, or the shape has symbols.
+        If the value in the file does not have the declared shape, the shape has symbols, or the initializer makes
+        numbers that the dtype does not have.
     """
     symbolic = [size for size in source.shape if not isinstance(size, int)]
     if symbolic:
         raise ValueError(f"its sizes must be integers, not {symbolic[0]!r}")
     shape: tuple[int, ...] = tuple(source.shape)  # type: ignore[arg-type]
     if source.value is None:
-        return _initialize(name, source, shape).astype(dtype)
+        made = _initialize(name, source, shape)
+        return converted(made, made, dtype, copy=False)
     if isinstance(source.value, np.ndarray) and source.value.dtype != dtype:
         raise ValueError(f"the value is {source.value.dtype}, declared is {dtype}")
     value = decode_array(source.value, dtype)

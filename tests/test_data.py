@@ -13,6 +13,7 @@ from documents import MODELS, document, linreg, training, write
 from test_cli import cli, cli_json
 
 import graphengine as ge
+from graphengine.limits import DEFAULT, Limits
 
 X = np.arange(1.0, 11.0)
 DATA = {"x": X, "y": 3 * X}
@@ -321,10 +322,10 @@ def test_the_shipped_data_are_the_published_ones():
 TYPED = {"f": {"shape": ["N"]}, "i": {"shape": ["N"], "dtype": "int64"}, "b": {"shape": ["N"], "dtype": "bool"}}
 
 
-def typed(tmp_path, source, inputs=TYPED):
+def typed(tmp_path, source, inputs=TYPED, limits=DEFAULT):
     """A model with inputs of several dtypes and one data source."""
     nodes = {f"minus_{name}": ("cast", [name], {"dtype": "float64"}) for name in inputs}
-    return ge.load(write(tmp_path / "m.json", document(nodes, inputs=inputs, data={"d": source})))
+    return ge.load(write(tmp_path / "m.json", document(nodes, inputs=inputs, data={"d": source})), limits=limits)
 
 
 def test_cells_of_a_csv_are_read_as_the_dtype_of_their_input(tmp_path):
@@ -558,3 +559,130 @@ def test_what_has_no_column_for_any_input_is_told(given):
 def test_a_missing_value_in_a_table_is_told_with_its_row(make):
     found = refused(regression(), make({"x": [1.0, 2.0], "y": [1.0, None]}))
     assert (found.code, "'y' has the value nan in row 2" in found.message) == ("GE503", True)
+
+
+# ---------------------------------------------------------------- one rule at every door
+
+
+def _written(folder, suffix, values):
+    """The source of a file that holds an array as the input x, in the dtype that it has there."""
+    path = folder / f"d.{suffix}"
+    table = pyarrow.table({"x": values})
+    match suffix:
+        case "csv":
+            path.write_text("x\n" + "\n".join(map(repr, values.tolist())))
+        case "jsonl":
+            path.write_text("\n".join(f'{{"x": {value!r}}}' for value in values.tolist()))
+        case "npz":
+            np.savez(path, x=values)
+        case "npy":
+            np.save(path, values)
+            return {"type": "npy", "paths": {"x": path.name}}
+        case "parquet":
+            pyarrow.parquet.write_table(table, path)
+        case "arrow":
+            with pyarrow.ipc.new_file(path, table.schema) as file:
+                file.write_table(table)
+    return {"type": suffix, "path": path.name}
+
+
+def _given(convert):
+    def enter(folder, dtype, values):
+        model = typed(folder, {"type": "inline", "values": {}}, {"x": {"shape": ["N"], "dtype": dtype}})
+        return model.forward(x=convert(values)).value("x")
+
+    return enter
+
+
+def _assigned(folder, dtype, values):
+    declared = {"shape": [len(values)], "dtype": dtype, "initializer": {"type": "zeros"}, "trainable": False}
+    content = document({"z": ("neg", ["p"])}, parameters={"p": declared})
+    model = ge.Model.from_dict(content)
+    model.parameters["p"] = values
+    return model.parameters["p"]
+
+
+def _loaded(suffix, limits=DEFAULT):
+    def enter(folder, dtype, values):
+        values = values if limits is DEFAULT else np.tile(values, 4096)
+        source = _written(folder, suffix, values)
+        model = typed(folder, source, {"x": {"shape": ["N"], "dtype": dtype}}, limits)
+        return model.load_data()["x"][: len(values)]
+
+    return enter
+
+
+def _inline(folder, dtype, values):
+    source = {"type": "inline", "values": {"x": values.tolist()}}
+    return typed(folder, source, {"x": {"shape": ["N"], "dtype": dtype}}).load_data()["x"]
+
+
+DOORS = {
+    "array": _given(np.asarray),
+    "list": _given(np.ndarray.tolist),
+    "series of pandas": _given(pandas.Series),
+    "series of polars": _given(polars.Series),
+    "parameter": _assigned,
+    "inline": _inline,
+    **{suffix: _loaded(suffix) for suffix in ("csv", "jsonl", "npz", "npy", "parquet", "arrow")},
+    **{f"{suffix} on disk": _loaded(suffix, Limits(data_bytes=2**14)) for suffix in ("npz", "npy", "parquet")},
+}
+
+
+@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize(
+    ("dtype", "values"),
+    [
+        ("int8", np.array([300, 1])),
+        ("uint8", np.array([1, -1])),
+        ("int32", np.array([2**40, 0])),
+        ("int64", np.array([2**63, 1], np.uint64)),
+        ("float32", np.array([1.0, 1e300])),
+        ("float64", np.array([2**53 + 1, 1])),
+    ],
+)
+def test_a_number_that_its_dtype_does_not_have_is_refused_at_every_door(tmp_path, door, dtype, values):
+    if door == "csv" and values[0] == 2**53 + 1:
+        return  # a number in a text has no type: it is rounded as 0.1 is
+    with pytest.raises((ge.errors.InputError, ge.errors.DataError), match=r"GE404|GE50[35]|GE125"):
+        DOORS[door](tmp_path, dtype, values)
+
+
+@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize(
+    ("dtype", "values"),
+    [
+        ("int8", np.array([-128, 127])),
+        ("uint64", np.array([0, 2**63 - 1])),
+        ("float32", np.array([0.1, -1e-300])),
+        ("float32", np.array([2**24 + 1, 1])),
+        ("float64", np.array([2**53, -(2**53)])),
+    ],
+)
+def test_a_number_that_its_dtype_has_or_rounds_enters_at_every_door(tmp_path, door, dtype, values):
+    np.testing.assert_array_equal(DOORS[door](tmp_path, dtype, values)[:2], values.astype(dtype), strict=True)
+
+
+def test_masked_values_are_missing_and_not_what_lies_below():
+    model = regression()
+    masked = np.ma.masked_array([1.0, 2.0], [False, True])
+    with pytest.raises(ge.errors.InputError, match="GE404: input 'x': values are missing: the array is masked"):
+        model.predict(x=masked)
+    assert model.predict(x=np.ma.masked_array([1.0, 2.0]))["prediction"].tolist() == [0.0, 0.0]
+
+
+def test_integers_beside_floating_point_numbers_are_exact_or_refused(tmp_path):
+    with pytest.raises(ge.errors.InputError, match=r"GE404: input 'x': an integer beyond 2\^53 is not exact"):
+        regression().predict(x=[2**53 + 1, 0.5])
+    pyarrow.parquet.write_table(pyarrow.table({"a": [2**53 + 1], "b": [0.5]}), tmp_path / "d.parquet")
+    source = {"type": "parquet", "path": "d.parquet", "columns": {"x": ["a", "b"]}}
+    with pytest.raises(ge.errors.DataError, match=r"GE505: .*an integer beyond 2\^53 is not exact"):
+        typed(tmp_path, source, {"x": {"shape": ["N", 2]}}).load_data()
+
+
+def test_what_is_on_disk_is_of_the_dtype_of_its_input(tmp_path):
+    source = _written(tmp_path, "npy", np.arange(8192.0))
+    x = typed(tmp_path, source, {"x": {"shape": ["N"]}}, Limits(data_bytes=2**14)).load_data()["x"]
+    single = linreg(training=training(batch_size=1), dtype="float32")
+    with pytest.raises(ge.errors.InputError, match="GE404: input 'x' must be float32, what is on disk is float64"):
+        ge.Model.from_dict(single).train({"x": x, "y": x})

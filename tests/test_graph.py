@@ -472,6 +472,18 @@ def test_values_of_another_kind_are_refused(declared, value):
         graph.forward(x=value)
 
 
+@pytest.mark.parametrize(
+    ("dtype", "value"),
+    [("int8", 300), ("int64", 0.5), ("bool", 2), ("uint8", -1), ("int32", "NaN"), ("float32", 1e300)],
+)
+def test_a_constant_or_an_initial_value_that_its_dtype_does_not_have_is_a_problem_of_the_file(dtype, value):
+    constant = {"c": ("constant", [], {"value": value, "dtype": dtype}), "z": ("mul", ["c", 1])}
+    assert problem_of(document(constant)).code == "GE301"
+    declared = {"shape": [], "dtype": dtype, "initializer": {"type": "constant", "value": value}}
+    found = problem_of(document({"z": ("mul", ["s", 1])}, state={"s": declared}))
+    assert (found.code, found.pointer) == ("GE302", "/state/s/initializer")
+
+
 def test_a_ragged_list_is_refused():
     with pytest.raises(ge.errors.InputError, match="GE404: input 'x' is not a regular array of numbers"):
         model({"z": ("neg", ["x"])}, inputs={"x": ["N", "M"]}).forward(x=[[1.0], [2.0, 3.0]])

@@ -21,10 +21,20 @@ class Constant(Node):
     dtype: DTypeName = "float64"
 
     def infer(self):
-        return ArrayType((), np.dtype(self.dtype))
+        return ArrayType((), represented(self).dtype)
 
     def forward(self):
         return np.dtype(self.dtype).type(NON_FINITE.get(self.value, self.value))
 
 
 NON_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+
+
+def represented(constant):
+    """The number of a constant, if its dtype has it: one of floating-point numbers may round, but not to infinity."""
+    value = NON_FINITE.get(constant.value, constant.value)
+    with np.errstate(over="ignore"):
+        z = constant.forward()
+    if np.isfinite(z) != np.isfinite(value) or (z.dtype.kind != "f" and z != value):
+        raise ValueError(f"dtype {constant.dtype} does not have the number {value}")
+    return z

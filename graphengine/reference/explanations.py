@@ -225,8 +225,8 @@ EXPLANATIONS: dict[str, Explanation] = {
         "model.forward(x=[[1.0]])",
     ),
     "GE404": Explanation(
-        "An array's numbers are of another kind than the input's dtype, such as floats for integers, or it "
-        "holds no numbers.",
+        "An array's numbers are of another kind than the input's dtype, such as floats for integers, the dtype "
+        "does not have one of them, such as 300 for int8, or the array holds no numbers.",
         "Convert it: numpy.asarray(x, dtype).",
         "model.forward(x=['a'])",
     ),

@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from graphengine.binding import as_inputs, by_input
-from graphengine.errors import DataError
+from graphengine.errors import DataError, InputError
 from graphengine.format.data_documents import (
     ColumnarData,
     CsvData,
@@ -102,6 +102,10 @@ def given_data(data: Any, graph: Graph) -> Arrays:
     """
     given = by_input(graph, data)
     stored = {name: value for name, value in given.items() if isinstance(value, Stored) and name in graph.inputs}
+    for name, array in stored.items():
+        if array.dtype != graph.types[name].dtype:
+            declared = dtype_name(graph.types[name].dtype)
+            raise InputError(f"input '{name}' must be {declared}, what is on disk is {array.dtype}", code="GE404")
     return {**as_inputs(graph, {name: value for name, value in given.items() if name not in stored}), **stored}
 
 

@@ -17,7 +17,7 @@ from graphengine.format.paths import DataFile
 from graphengine.graph import Graph
 from graphengine.training.data.faults import told
 from graphengine.training.data.spool import Block, spooled
-from graphengine.training.data.stored import Memory, Stored
+from graphengine.training.data.stored import Memory, Stored, blocks_of
 
 Arrays = dict[str, np.ndarray[Any, Any] | Stored]
 
@@ -129,8 +129,12 @@ def _read_npy(path: DataFile, name: str, graph: Graph, memory: Memory, *, whole:
             file.seek(0)
             return as_input(name, np.load(file, allow_pickle=False), kind)
         header.require_rows(path, name)
-        as_input(name, np.zeros(1, header.dtype), kind)
         if os.fstat(file.fileno()).st_size < header.offset + header.nbytes:
             raise DataError(f"{path}: the file ends before its array of shape {header.shape} does")
         pages = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        return Stored(pages, header.offset, header.shape, header.dtype, kind.array_dtype, memory)
+        array = Stored(pages, header.offset, header.shape, header.dtype, memory)
+        if array.dtype == kind.dtype:
+            return array
+        for block in blocks_of(array):  # each number must fit, before there is a training that meets one
+            as_input(name, block, kind)
+        return array.astype(kind.array_dtype)

@@ -13,9 +13,11 @@ from typing import IO, Any, TypeAlias
 
 import numpy as np
 
+from graphengine.binding import as_input
 from graphengine.errors import DataError
 from graphengine.extras import optional
 from graphengine.format.paths import DataFile
+from graphengine.shapes import ArrayType
 from graphengine.training.data.faults import require_column
 from graphengine.training.data.spool import Block, append, mapped, scratch_file
 from graphengine.training.data.stored import Memory, Stored, release
@@ -102,8 +104,7 @@ class _ParquetReader:
                 starts.update(self._write(file, group, rows))
             pages = mapped(file)
         stored = {
-            name: Stored(pages, start, (rows,), self._dtypes[name], self._dtypes[name], self._memory)
-            for name, start in starts.items()
+            name: Stored(pages, start, (rows,), self._dtypes[name], self._memory) for name, start in starts.items()
         }
         for start in range(0, rows, self._batch_rows):
             yield {name: array[start : start + self._batch_rows] for name, array in stored.items()}
@@ -234,6 +235,12 @@ def _by_input(blocks: Iterable[Numbers], columns: Columns) -> Iterator[Block]:
     """A column for each input, or several side by side."""
     for numbers in blocks:
         yield {
-            name: numbers[wanted] if isinstance(wanted, str) else np.stack([numbers[each] for each in wanted], axis=1)
+            name: numbers[wanted] if isinstance(wanted, str) else _beside(name, [numbers[each] for each in wanted])
             for name, wanted in columns.items()
         }
+
+
+def _beside(name: str, columns: Sequence[np.ndarray[Any, Any]]) -> np.ndarray[Any, Any]:
+    """Columns side by side, in the dtype that has the numbers of all of them."""
+    kind = ArrayType((), np.result_type(*columns))
+    return np.stack([as_input(name, column, kind) for column in columns], axis=1)

@@ -87,7 +87,7 @@ class Spool:
         shape = (self._rows[name], *like.shape[1:])
         if 0 in shape:
             return np.empty(shape, like.dtype)
-        return Stored(mapped(self._files[name]), 0, shape, like.dtype, like.dtype, self._memory)
+        return Stored(mapped(self._files[name]), 0, shape, like.dtype, self._memory)
 
 
 @contextmanager

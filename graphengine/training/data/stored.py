@@ -52,7 +52,7 @@ class Memory:
 
 
 class Stored:
-    """An array in C order that lies in a mapped file from `offset` on and is given out in another dtype, `dtype`.
+    """An array in C order that lies in a mapped file from `offset` on; `astype` gives it out in another dtype.
 
     The file may be closed, and even removed, once it is mapped; several arrays may share one map.
     """
@@ -62,11 +62,10 @@ class Stored:
         pages: mmap.mmap,
         offset: int,
         shape: tuple[int, ...],
-        stored: np.dtype[Any],
         dtype: np.dtype[Any],
         memory: Memory,
     ) -> None:
-        self._pages, self._offset, self._stored = pages, offset, stored
+        self._pages, self._offset, self._stored = pages, offset, dtype
         self.shape, self.dtype, self.ndim, self.memory = shape, dtype, len(shape), memory
         self._row_items = math.prod(shape[1:])
         self._rows = shape[0]
@@ -74,6 +73,12 @@ class Stored:
 
     def __len__(self) -> int:
         return self.shape[0]
+
+    def astype(self, dtype: np.dtype[Any]) -> Stored:
+        """The array with its numbers given out in another dtype, which is known to have them."""
+        part = copy(self)
+        part.dtype = dtype
+        return part
 
     def chosen(self, rows: Chosen) -> Stored:
         """The array of some rows, which stay where they are."""

@@ -118,7 +118,11 @@ class _Table:
         cells = [columns[place][1:] for place in places]
         if read is None or any("_" in cell for column in cells for cell in column):
             raise ValueError
-        return np.stack([np.array(list(map(read, column)), dtype) for column in cells], axis=1)
+        with np.errstate(over="ignore"):
+            numbers = np.stack([np.array(list(map(read, column)), dtype) for column in cells], axis=1)
+        if dtype.kind == "f" and np.isinf(numbers).any():
+            raise ValueError
+        return numbers
 
     def _one_by_one(self, rows: list[Row]) -> dict[str, np.ndarray[Any, Any]]:
         found: dict[str, list[list[float]]] = {name: [] for name in self._wanted}
@@ -137,11 +141,14 @@ class _Table:
             if not text or "_" in text:  # Python reads 1_000
                 raise ValueError
             if dtype.kind == "f":
-                return float(text)
+                return _float(text, dtype)
             number = BOOLEANS[text.lower()] if dtype.kind == "b" else _integer(text)
             return int(np.array(number, dtype))
-        except (ValueError, KeyError, OverflowError):
-            what = "is empty" if not text else f"is not {_NOUNS[dtype.kind].format(dtype)}: {cell!r}"
+        except (ValueError, KeyError, OverflowError) as error:
+            noun = _NOUNS[dtype.kind].format(dtype)
+            if dtype.kind == "f" and isinstance(error, OverflowError):
+                noun += f" of dtype {dtype}"
+            what = f"is not {noun}: {cell!r}" if text else "is empty"
             raise DataError(f"{self._path}:{line}: column '{column}' {what}", code="GE503") from None
 
 
@@ -150,6 +157,15 @@ def _names(wanted: str | Sequence[str]) -> Sequence[str]:
 
 
 _NOUNS = {"f": "a number", "b": "true or false", "i": "an integer of dtype {}", "u": "an integer of dtype {}"}
+
+
+def _float(text: str, dtype: np.dtype[Any]) -> float:
+    """A number, rounded; one that is infinite is written so."""
+    number = float(text)
+    with np.errstate(over="ignore"):
+        if np.isinf(dtype.type(number)) and "inf" not in text.lower():
+            raise OverflowError
+    return number
 
 
 def _integer(text: str) -> int:
