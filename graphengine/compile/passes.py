@@ -92,8 +92,9 @@ def fold_constants(rewriter: Rewriter, node: GraphNode) -> GraphNode | Operand:
         return None
     if node.op in ("ones_like", "zeros_like") and isinstance(kind.dtype, np.dtype):
         return _constant(rewriter, node, float(node.op == "ones_like"), kind)
-    values = [_number(rewriter, operand) for operand in node.inputs if operand is not None]
-    if not node.inputs or None in values or node.op in ("shape", "size"):
+    values = [_number(rewriter, operand) for operand in node.inputs]
+    known = all(value is not None or operand is None for value, operand in zip(values, node.inputs, strict=True))
+    if not node.inputs or not known or node.op in ("shape", "size"):
         return None
     with np.errstate(all="ignore"):
         result = node.node.forward(*values)
