@@ -35,8 +35,14 @@ def model_of(nodes, values):
 
 X = {"x": np.array(0.5)}
 
+NUMBER = {"n": np.array(4, np.int8)}
+
 CASES = {
     "an omitted operand of a folded node": ({"c": ("clip", {"x": 2.5, "max": 1.0}), "z": ("add", ["c", "x"])}, X),
+    "a negative zero of literals": ({"a": ("neg", [0.0]), "z": ("mul", ["a", "x"])}, X),
+    "an integer of literals beyond 2^53": ({"a": ("mul", [94906267, 94906267]), "z": ("sub", ["a", 1])}, X),
+    "ones like a float16": ({"r": ("sqrt", ["n"]), "a": ("ones_like", ["r"]), "z": ("zeros_like", ["r"])}, NUMBER),
+    "a division of literals by zero": ({"a": ("div", [1, 0]), "b": ("div", [0.0, 0.0]), "z": ("add", ["a", "x"])}, X),
 }
 
 
@@ -44,3 +50,12 @@ CASES = {
 def test_a_plan_gives_the_bits_of_the_reference(nodes, values):
     model = model_of(nodes, values)
     assert compiled(model, values) == reference(model, values)
+
+
+@pytest.mark.parametrize("outputs", [{"p": "p"}, {"z": "z"}])
+def test_a_node_that_fails_on_literals_is_told_of_at_every_call(outputs):
+    nodes = {"p": ("pow", [2, -1]), "z": ("mul", ["p", "x"])}
+    model = ge.Model.from_dict(document(nodes, outputs, inputs={"x": []}))
+    for _ in range(3):
+        with pytest.raises(ge.errors.ExecutionError, match=r"node 'p' \(pow\): Integers to negative"):
+            model.predict(x=0.5)

@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 
 from graphengine.compile.rewriting import Rewriter
+from graphengine.format.fields import LARGEST_EXACT, encode_number
 from graphengine.graph import Graph, GraphNode, Operand, reachable
 from graphengine.inference import elementwise
 from graphengine.recording import Recorder, Symbol
-from graphengine.shapes import ArrayType, PythonNumber, Shape, broadcast_shapes, product
+from graphengine.shapes import DTYPES, ArrayType, PythonNumber, Shape, broadcast_shapes, dtype_name, product
 
 
 def dead_code(graph: Graph) -> Graph:
@@ -50,7 +51,8 @@ def _expand_node(recorder: Recorder, node: GraphNode, replaced: dict[Any, Any]) 
     recorder.enter(node.id)
     before = len(recorder.nodes)
     try:
-        result = node.node.forward(*[recorder.symbol(operand) for operand in node.inputs])
+        with np.errstate(all="ignore"):  # what is done to literals alone is done now
+            result = node.node.forward(*[recorder.symbol(operand) for operand in node.inputs])
     except Exception:  # noqa: BLE001 - whatever stops the recording, the node stays as it is
         recorder.forget(before)
         return False
@@ -76,7 +78,7 @@ def fold_shapes(rewriter: Rewriter, node: GraphNode) -> GraphNode | Operand:
     """Sizes that are known become literals, and shapes that are known attributes."""
     if node.op == "size":
         content = rewriter.graph.types[node.id].content
-        return content[0] if content and isinstance(content[0], int) else None
+        return _literal(content[0]) if content and isinstance(content[0], int) else None
     if node.op in ("broadcast_to", "reshape", "sum_to") and node.inputs[1] is not None:
         kind = rewriter.type_of(node.inputs[1])
         if kind and kind.content is not None and _is_static(kind.content):
@@ -90,19 +92,26 @@ def fold_constants(rewriter: Rewriter, node: GraphNode) -> GraphNode | Operand:
     kind = rewriter.graph.types.get(node.id)
     if kind is None or kind.shape != () or node.op == "constant" or len(node.outputs) > 1:
         return None
-    if node.op in ("ones_like", "zeros_like") and isinstance(kind.dtype, np.dtype):
+    if node.op in ("ones_like", "zeros_like"):
         return _constant(rewriter, node, float(node.op == "ones_like"), kind)
     values = [_number(rewriter, operand) for operand in node.inputs]
     known = all(value is not None or operand is None for value, operand in zip(values, node.inputs, strict=True))
     if not node.inputs or not known or node.op in ("shape", "size"):
         return None
-    with np.errstate(all="ignore"):
-        result = node.node.forward(*values)
-    if type(result) in (int, float) and math.isfinite(result):
-        return result  # type: ignore[no-any-return]
-    if np.asarray(result).dtype.kind == "f":
-        return _constant(rewriter, node, float(result), kind)
-    return None
+    try:
+        with np.errstate(all="ignore"):
+            result = node.node.forward(*values)
+    except Exception:  # noqa: BLE001 - the node stays, and what is wrong is told when it runs
+        return None
+    if type(result) in (int, float):
+        return _literal(result)
+    return _constant(rewriter, node, float(result), kind) if np.asarray(result).dtype.kind == "f" else None
+
+
+def _literal(number: float) -> Operand:
+    """A Python number as a literal, if a model file may hold it: finite, and an integer that a double tells apart."""
+    exact = abs(number) <= LARGEST_EXACT if type(number) is int else math.isfinite(number)
+    return number if exact else None
 
 
 def _number(rewriter: Rewriter, operand: Operand) -> Any:
@@ -114,10 +123,10 @@ def _number(rewriter: Rewriter, operand: Operand) -> Any:
 
 
 def _constant(rewriter: Rewriter, node: GraphNode, value: float, kind: ArrayType) -> GraphNode | None:
-    if not isinstance(kind.dtype, np.dtype) or kind.dtype.kind != "f":
+    """A number as a constant node, if it is of a floating-point dtype that a model file has (float16 is none)."""
+    if not kind.is_differentiable or dtype_name(kind.dtype) not in DTYPES:
         return None
-    attributes = {"value": value if math.isfinite(value) else str(value), "dtype": kind.dtype.name}
-    attributes["value"] = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}.get(str(attributes["value"]), value)
+    attributes = {"value": encode_number(value), "dtype": dtype_name(kind.dtype)}
     return GraphNode(node.id, "constant", rewriter.instance("constant", attributes), ())
 
 

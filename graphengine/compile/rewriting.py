@@ -7,7 +7,7 @@ operand (the node's result is that value or number). It must keep the type of th
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 from graphengine.graph import Graph, GraphNode, Operand, infer, literal_type
 from graphengine.node import Node
@@ -99,4 +99,4 @@ class Rewriter:
         if isinstance(operand, str):
             return operand
         dtype = self.graph.types[value].array_dtype.name
-        return self.insert("constant", (), {"value": float(operand or 0), "dtype": dtype}, value)
+        return self.insert("constant", (), {"value": float(cast("float", operand)), "dtype": dtype}, value)
