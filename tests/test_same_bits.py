@@ -36,6 +36,7 @@ def model_of(nodes, values):
 X = {"x": np.array(0.5)}
 
 NUMBER = {"n": np.array(4, np.int8)}
+TRUTHS = {"t": np.array(True), "f": np.array(False), **X}
 
 CASES = {
     "an omitted operand of a folded node": ({"c": ("clip", {"x": 2.5, "max": 1.0}), "z": ("add", ["c", "x"])}, X),
@@ -43,6 +44,31 @@ CASES = {
     "an integer of literals beyond 2^53": ({"a": ("mul", [94906267, 94906267]), "z": ("sub", ["a", 1])}, X),
     "ones like a float16": ({"r": ("sqrt", ["n"]), "a": ("ones_like", ["r"]), "z": ("zeros_like", ["r"])}, NUMBER),
     "a division of literals by zero": ({"a": ("div", [1, 0]), "b": ("div", [0.0, 0.0]), "z": ("add", ["a", "x"])}, X),
+    "arithmetic of truth values": (
+        {
+            "a": ("greater", ["x", 0]),
+            "b": ("less", ["x", 1.0]),
+            "sum": ("add", ["a", "b"]),
+            "product": ("mul", ["sum", "t"]),
+            "size": ("abs", ["a"]),
+            "same": ("transpose", ["b"]),
+            "total": ("sum", ["a"]),
+            "count": ("add_n", ["a", "b", "a"]),
+            "quotient": ("div", ["t", "f"]),
+            "mixed": ("mul", ["t", "x"]),
+            "one": ("equal", ["sum", 1.0]),
+        },
+        TRUTHS,
+    ),
+    "a choice between a number and a truth value": (
+        {
+            "p": ("where", ["t", "f", "x"]),
+            "q": ("where", ["x", "t", 2]),
+            "r": ("where", ["t", "t", "f"]),
+            "s": ("where", ["f", 1.0, "t"]),
+        },
+        TRUTHS,
+    ),
 }
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -102,6 +102,7 @@ SCALAR: Mapping[str, tuple[str, Callable[..., Any]]] = {
     **({"cos": ("(cos({0}) if -inf < {0} < inf else nan)", safe_cos)} if gives_same_bits(math.cos, np.cos) else {}),
 }
 """Ops on Python floats that give NumPy's bits, as an expression and as a function."""
+COMPARISONS = {"equal", "not_equal", "less", "less_equal", "greater", "greater_equal"}
 
 
 def is_float(kind: ArrayType | None) -> bool:
@@ -161,7 +162,7 @@ def _lower_node(node: GraphNode, types: Types) -> Instruction:
     literal = any(isinstance(operand, (int, float)) for operand in node.inputs)
     if not node.is_core or any(None in of.shape for of in [kind, *values]) or (literal and node.op in _SPECIAL):
         return _call(node, kinds, kind)
-    if node.op in SCALAR and all(_is_plain(value) for value in values) and (is_float(kind) or kind.dtype == np.bool_):
+    if node.op in SCALAR and _is_scalar(node, kinds, kind):
         inputs = tuple(_as_float(operand) for operand in node.inputs if operand is not None)
         divides = node.op == "div" and isinstance(inputs[1], float) and inputs[1] != 0
         text, function = ("{0} / {1}", operator.truediv) if divides else SCALAR[node.op]
@@ -175,9 +176,22 @@ def _call(node: GraphNode, kinds: Any, kind: ArrayType) -> Instruction:
     return Instruction(_typed(node.node.forward, kinds, kind), node.inputs, node.id, kind, aliases=not is_float(kind))
 
 
-def _is_plain(kind: ArrayType) -> bool:
-    """A Python float or a truth value."""
-    return is_float(kind) or (kind.shape == () and kind.dtype == np.bool_)
+def _is_scalar(node: GraphNode, kinds: Sequence[ArrayType | None], kind: ArrayType) -> bool:
+    """Whether Python's operator gives NumPy's bits: on floats and truth values that NumPy makes floats or compares.
+
+    Two truth values are added to a number in Python, to a truth value in NumPy.
+    """
+    if any(of is not None and not is_float(of) and not is_truth(of) for of in kinds):
+        return False
+    if node.op in COMPARISONS:
+        return True
+    chosen = kinds[1:] if node.op == "where" else ()
+    return is_float(kind) and all(of is None or is_float(of) for of in chosen)
+
+
+def is_truth(kind: ArrayType) -> bool:
+    """Whether a value is one truth value."""
+    return kind.shape == () and kind.dtype == np.bool_
 
 
 def _as_float(operand: Operand) -> Operand:
@@ -210,17 +224,21 @@ def _mixed(node: GraphNode, types: Types) -> bool:
 
 
 def _typed(function: Callable[..., Any], kinds: Any, kind: ArrayType) -> Callable[..., Any]:
-    """A call that gets double scalars as NumPy scalars and gives one as a Python float."""
+    """A call that gets double scalars and truth values as NumPy's and gives a double scalar as a Python float."""
     if len(kinds) == 1 and isinstance(function, np.ufunc) and is_float(kind):
         return lambda x: float(function(x))
-    places = [index for index, of in enumerate(kinds) if of is not None and of.shape == () and of.dtype == np.float64]
+    places = [
+        (index, of.array_dtype.type)
+        for index, of in enumerate(kinds)
+        if of is not None and of.shape == () and of.dtype in (np.float64, np.bool_)
+    ]
     if not places:
         return (lambda *values: float(function(*values))) if is_float(kind) else function
 
     def call(*values: Any) -> Any:
         arguments = list(values)
-        for place in places:
-            arguments[place] = np.float64(arguments[place])
+        for place, number in places:
+            arguments[place] = number(arguments[place])
         result = function(*arguments)
         return float(result) if is_float(kind) else result
 
@@ -278,7 +296,9 @@ def _reshape(node: GraphNode, types: Types, kind: ArrayType) -> Instruction | No
     return Instruction(lambda x: np.asarray(x).reshape(shape), node.inputs[:1], node.id, kind, aliases=True)
 
 
-def _transpose(node: GraphNode, types: Types, kind: ArrayType) -> Instruction:
+def _transpose(node: GraphNode, types: Types, kind: ArrayType) -> Instruction | None:
+    if kind.shape == ():
+        return None
     axes = node.node.axes  # type: ignore[attr-defined]
     return Instruction(lambda x: x.transpose(axes), node.inputs, node.id, kind, aliases=True, reorders=True)
 
