@@ -85,3 +85,24 @@ def test_a_node_that_fails_on_literals_is_told_of_at_every_call(outputs):
     for _ in range(3):
         with pytest.raises(ge.errors.ExecutionError, match=r"node 'p' \(pow\): Integers to negative"):
             model.predict(x=0.5)
+
+
+def test_a_node_of_several_outputs_gets_and_gives_scalars_as_the_reference_does():
+    @ge.register("sum_and_difference")
+    class SumAndDifference(ge.Node):
+        outputs = ("sum", "difference")
+
+        def forward(self, x, y):
+            assert np.array(x).dtype == x.dtype == np.float64  # not recorded, so that a plan calls it
+            return x + y, x - y
+
+    single = np.array([1.5], np.float32)
+    values = {"x": np.array(1 / 3), "single": single, "y": np.array(0.0)}
+    nodes = {
+        "wide": ("sum_and_difference", ["x", "single"]),
+        "alone": ("sum_and_difference", ["x", "y"]),
+        "z": ("mul", ["alone:difference", "single"]),
+        "q": ("div", ["alone", "y"]),
+    }
+    model = model_of(nodes, values)
+    assert compiled(model, values) == reference(model, values)

@@ -131,14 +131,24 @@ def constants(graph: Graph) -> dict[str, Any]:
 
 def _several_outputs(node: GraphNode, graph: Graph, read: set[Operand]) -> list[Instruction]:
     """A call that gives a tuple, and one instruction for each of its items that is read."""
-    whole = f"{node.id}:*"
-    call = Instruction(node.node.forward, node.inputs, whole, graph.types[node.id], aliases=True)
+    whole, kinds = f"{node.id}:*", _kinds(node, graph.types)
+    call = Instruction(_on_scalars(node.node.forward, kinds), node.inputs, whole, graph.types[node.id], aliases=True)
     items = [
-        Instruction(operator.itemgetter(index), (whole,), name, graph.types[name], aliases=True)
+        Instruction(_item(index, graph.types[name]), (whole,), name, graph.types[name], aliases=True)
         for index, name in enumerate(node.outputs)
         if name in read
     ]
     return [call, *items]
+
+
+def _item(index: int, kind: ArrayType) -> Callable[..., Any]:
+    """What takes an item out of a tuple, a double scalar as a Python float."""
+    return (lambda whole: float(whole[index])) if is_float(kind) else operator.itemgetter(index)
+
+
+def _kinds(node: GraphNode, types: Types) -> list[ArrayType | None]:
+    """The types of the values among the operands of a node."""
+    return [types.get(operand) if isinstance(operand, str) else None for operand in node.inputs]
 
 
 def _lower_alike(node: GraphNode, types: Types, alike: dict[Any, Instruction]) -> Instruction:
@@ -157,7 +167,7 @@ def _lower_alike(node: GraphNode, types: Types, alike: dict[Any, Instruction]) -
 
 def _lower_node(node: GraphNode, types: Types) -> Instruction:
     kind = types[node.id]
-    kinds = [types.get(operand) if isinstance(operand, str) else None for operand in node.inputs]
+    kinds = _kinds(node, types)
     values = [graph_kind for graph_kind in kinds if graph_kind is not None]
     literal = any(isinstance(operand, (int, float)) for operand in node.inputs)
     if not node.is_core or any(None in of.shape for of in [kind, *values]) or (literal and node.op in _SPECIAL):
@@ -224,23 +234,28 @@ def _mixed(node: GraphNode, types: Types) -> bool:
 
 
 def _typed(function: Callable[..., Any], kinds: Any, kind: ArrayType) -> Callable[..., Any]:
-    """A call that gets double scalars and truth values as NumPy's and gives a double scalar as a Python float."""
+    """A call that gets scalars as NumPy's, and gives a double scalar as a Python float."""
     if len(kinds) == 1 and isinstance(function, np.ufunc) and is_float(kind):
         return lambda x: float(function(x))
+    call = _on_scalars(function, kinds)
+    return (lambda *values: float(call(*values))) if is_float(kind) else call
+
+
+def _on_scalars(function: Callable[..., Any], kinds: Any) -> Callable[..., Any]:
+    """A call that gets double scalars and truth values, which a plan holds as Python's, as NumPy's."""
     places = [
         (index, of.array_dtype.type)
         for index, of in enumerate(kinds)
         if of is not None and of.shape == () and of.dtype in (np.float64, np.bool_)
     ]
     if not places:
-        return (lambda *values: float(function(*values))) if is_float(kind) else function
+        return function
 
     def call(*values: Any) -> Any:
         arguments = list(values)
         for place, number in places:
             arguments[place] = number(arguments[place])
-        result = function(*arguments)
-        return float(result) if is_float(kind) else result
+        return function(*arguments)
 
     return call
 
