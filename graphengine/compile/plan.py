@@ -16,8 +16,9 @@ import numpy as np
 
 from graphengine.compile.buffers import assign_buffers
 from graphengine.compile.claiming import with_claims
-from graphengine.compile.lowering import Instruction, constants, is_float, lower
+from graphengine.compile.lowering import Instruction, constants, lower
 from graphengine.compile.passes import optimize
+from graphengine.compile.scalars import is_float
 from graphengine.compile.text import PlanText, assign_slots, slot_key
 from graphengine.compile.tiles import tile
 from graphengine.graph import Graph

@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from graphengine.compile.buffers import Buffers
-from graphengine.compile.lowering import NAMES, Instruction
+from graphengine.compile.lowering import Instruction
+from graphengine.compile.scalars import NAMES
 from graphengine.graph import Operand
 
 LONGEST_EXPRESSION = 120
