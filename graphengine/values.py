@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Callable
 from typing import Any, assert_never
 
 import numpy as np
@@ -23,6 +24,9 @@ from graphengine.format.documents import (
     ZerosInitializer,
 )
 from graphengine.format.fields import LARGEST_EXACT, NON_FINITE
+
+BLOCK = 2**16
+"""Numbers that are drawn at a time."""
 
 
 def decode_array(value: Any, dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
@@ -117,8 +121,7 @@ def initial_value(name: str, source: ParameterDocument | StateDocument, dtype: n
         raise ValueError(f"its sizes must be integers, not {symbolic[0]!r}")
     shape: tuple[int, ...] = tuple(source.shape)  # type: ignore[arg-type]
     if source.value is None:
-        made = _initialize(name, source, shape)
-        return converted(made, made, dtype, copy=False)
+        return _initialize(name, source, shape, dtype)
     if isinstance(source.value, np.ndarray) and source.value.dtype != dtype:
         raise ValueError(f"the value is {source.value.dtype}, declared is {dtype}")
     value = decode_array(source.value, dtype)
@@ -127,26 +130,44 @@ def initial_value(name: str, source: ParameterDocument | StateDocument, dtype: n
     return value
 
 
-def _initialize(name: str, source: ParameterDocument | StateDocument, shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
+def _initialize(
+    name: str, source: ParameterDocument | StateDocument, shape: tuple[int, ...], dtype: np.dtype[Any]
+) -> np.ndarray[Any, Any]:
     recipe = source.initializer
     match recipe:
         case ConstantInitializer():
-            return np.full(shape, recipe.value)
+            value = np.array(recipe.value)
+            return np.full(shape, converted(value, value, dtype))
         case ZerosInitializer():
-            return np.zeros(shape)
+            return np.zeros(shape, dtype)
         case OnesInitializer():
-            return np.ones(shape)
+            return np.ones(shape, dtype)
         case UniformInitializer():
-            return _random(name, recipe.seed).uniform(recipe.low, recipe.high, shape)
+            generator = _random(name, recipe.seed)
+            return _drawn(lambda count: generator.uniform(recipe.low, recipe.high, count), shape, dtype)
         case NormalInitializer():
-            return _random(name, recipe.seed).normal(recipe.mean, recipe.std, shape)
+            generator = _random(name, recipe.seed)
+            return _drawn(lambda count: generator.normal(recipe.mean, recipe.std, count), shape, dtype)
         case ScaledInitializer():
-            return _scaled(name, recipe, shape)
+            return _drawn(_scaled(name, recipe, shape), shape, dtype)
         case _:
             assert_never(recipe)
 
 
-def _scaled(name: str, recipe: ScaledInitializer, shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
+def _drawn(
+    draw: Callable[[int], np.ndarray[Any, Any]], shape: tuple[int, ...], dtype: np.dtype[Any]
+) -> np.ndarray[Any, Any]:
+    """An array of numbers drawn in order, some at a time: they come in double precision, whatever the dtype."""
+    values = np.empty(shape, dtype)
+    flat = values.reshape(-1)
+    for start in range(0, flat.size, BLOCK):
+        part = flat[start : start + BLOCK]
+        numbers = draw(part.size)
+        part[:] = converted(numbers, numbers, dtype, copy=False)
+    return values
+
+
+def _scaled(name: str, recipe: ScaledInitializer, shape: tuple[int, ...]) -> Callable[[int], np.ndarray[Any, Any]]:
     """Glorot and Bengio 2010, He et al. 2015; weights are (fan_in, fan_out), kernels (out, in, height, width)."""
     if len(shape) < 2:
         fan_in = fan_out = math.prod(shape)
@@ -159,9 +180,9 @@ def _scaled(name: str, recipe: ScaledInitializer, shape: tuple[int, ...]) -> np.
     variance = (2 if recipe.type.startswith("he") else 1) / max(fan, 1)
     generator = _random(name, recipe.seed)
     if recipe.type.endswith("normal"):
-        return generator.normal(0.0, math.sqrt(variance), shape)
+        return lambda count: generator.normal(0.0, math.sqrt(variance), count)
     limit = math.sqrt(3 * variance)
-    return generator.uniform(-limit, limit, shape)
+    return lambda count: generator.uniform(-limit, limit, count)
 
 
 def _random(name: str, seed: int) -> np.random.Generator:
