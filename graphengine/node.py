@@ -40,6 +40,8 @@ class Node(BaseModel):
     - `random = True` says that the op draws numbers: it has an optional input `key`, which the engine supplies where a
       file leaves it out, another key for each node and each iteration.
     - `infer(*types)` tells the types of the results before anything runs; without one the class is probed.
+    - `workspace(*types)` tells the types of arrays that `forward` makes on the way, where they may be larger than a few
+      times its inputs and results: their memory is counted, too. It gets types whose sizes are numbers.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, defer_build=True)
@@ -49,6 +51,7 @@ class Node(BaseModel):
     signature: ClassVar["Signature"]
     """What the engine read of the class when it was registered."""
     infer: ClassVar[Any] = probed
+    workspace: ClassVar[Any] = None
     forward: ClassVar[Any]
     backward: ClassVar[Any] = None
 

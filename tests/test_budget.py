@@ -1,19 +1,36 @@
-"""How much memory a graph may ask for: by its shapes, and by sizes that are values and show only when it runs."""
+"""How much memory a graph may ask for: by its shapes, by sizes that are values, by what nodes make on the way."""
 
+import hashlib
+import math
 import tracemalloc
+from contextlib import contextmanager, suppress
 
 import numpy as np
 import pytest
 from documents import document, training
+from samples import SAMPLES
 
 import graphengine as ge
 from graphengine.compile import Plan
+from graphengine.format.documents import ParameterDocument
 from graphengine.limits import Limits
+from graphengine.loading.budget import memory_of
 from graphengine.registry import OPS
+from graphengine.values import initial_value
 
 MEGABYTE = Limits(array_bytes=2**20)
 WITH_SIZES = sorted(name for name, op in OPS.items() if "sizes" in op.signature.inputs)
 SIZES = {"shape": [2], "dtype": "int64"}
+
+
+@contextmanager
+def traced():
+    """A function that tells the most memory that Python and NumPy took so far, in bytes."""
+    tracemalloc.start()
+    try:
+        yield lambda: tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
 
 
 def one_of_sizes(op):
@@ -31,13 +48,13 @@ def test_sizes_that_are_values_are_refused_before_anything_of_them_is_made(op):
         assert model.forward(x=1.0, n=[3, 4])["out"].shape == (3, 4)
     for n in ([2**10, 2**10], [2**40, 2**40]):
         for bound in (model, one_of_sizes(op)):
-            tracemalloc.start()
-            with pytest.raises(ge.errors.InputError, match=r"GE133: node '\w+' \(\w+\) asks for float64\(") as caught:
-                bound.forward(x=1.0, n=n)["out"]
-            peak = tracemalloc.get_traced_memory()[1]
-            tracemalloc.stop()
+            with traced() as peak:
+                with pytest.raises(
+                    ge.errors.InputError, match=r"GE133: node '\w+' \(\w+\) asks for float64\("
+                ) as caught:
+                    bound.forward(x=1.0, n=n)["out"]
+                assert peak() < 2**18
             assert caught.value.problems[0].node in ("z", "xs")
-            assert peak < 2**18
 
 
 def doubling(count):
@@ -119,3 +136,176 @@ def test_a_graph_whose_sizes_are_known_claims_nothing_while_it_runs():
     plan = Plan(model.graph.with_sizes({"N": 4}))
     assert len(plan.instructions) == 2
     assert len(model.executor.forward_schedule(["z"]).steps) == len(model.graph.nodes)
+
+
+# ---------------------------------------------------------------- what an op makes on the way
+
+
+def budget_of(name, attributes, arrays):
+    """The bytes of inputs and results of a node, and of its workspace, as they count for a graph."""
+    given = {OPS[name].signature.input_name(place): x for place, x in enumerate(arrays) if x is not None}
+    named = {f"x{place}": x for place, x in enumerate(given.values())}
+    inputs = dict(zip(given, named, strict=True)) if len(given) < len(arrays) else list(named)
+    shapes = {key: {"shape": list(x.shape), "dtype": str(x.dtype)} for key, x in named.items()}
+    graph = ge.Model.from_dict(document({"z": (name, inputs, attributes)}, inputs=shapes)).graph
+    values = sum(kind.array_dtype.itemsize * math.prod(kind.shape) for kind in graph.types.values())
+    return values, memory_of(graph) - values
+
+
+def peak_of(name, attributes, arrays):
+    """The memory that `forward` takes, its results included."""
+    node = OPS[name].cls.model_validate(attributes)
+    with np.errstate(all="ignore"), traced() as peak:
+        node.forward(*arrays)
+        return peak()
+
+
+def enlarged(name, attributes, arrays):
+    """A row of samples with axes that are longer, all of them or one; None if the op has no such row."""
+    largest = max((x.size for x in arrays if x is not None), default=0)
+    if not largest or (name in WITH_SIZES and len(arrays) == len(OPS[name].signature.inputs)):
+        return None
+    for axes in (slice(None), slice(0, 1), slice(-1, None), slice(1, 2)):
+        ranks = [sum(size > 1 for size in x.shape[axes]) for x in arrays if x is not None]
+        times = int((WANTED / largest) ** (1 / max(1, *ranks)))
+        larger = [x if x is None else longer(x, axes, times) for x in arrays]
+        with suppress(ge.errors.InvalidModelError):  # the attributes are for these sizes only
+            values, workspace = budget_of(name, attributes, larger)
+            if values >= WANTED and values + workspace < 1000 * WANTED:
+                return larger
+    return None
+
+
+def longer(x, axes, times):
+    """An array with copies of itself along some of its axes."""
+    factors = np.ones(x.ndim, int)
+    factors[axes] = np.where(np.array(x.shape[axes]) > 1, times, 1)
+    return np.tile(x, factors) if x.ndim else x
+
+
+WANTED = 30_000
+"""Numbers in the largest array of an enlarged sample."""
+
+SMALL = {"broadcast_to", "constant", "random_key"}
+"""Ops whose samples have no inputs that could be larger, besides those that draw numbers."""
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_an_op_takes_at_most_four_times_what_it_reads_and_gives_and_the_workspace_it_tells_of(name):
+    rows = [(attributes, enlarged(name, attributes, arrays)) for attributes, arrays in SAMPLES[name]]
+    found = [(attributes, arrays) for attributes, arrays in rows if arrays]
+    assert found or name in SMALL or OPS[name].cls.random
+    for attributes, arrays in found:
+        values, workspace = budget_of(name, attributes, arrays)
+        assert peak_of(name, attributes, arrays) < 4 * values + workspace + 2**14  # for Python's objects
+
+
+def normal(*shape):
+    return np.random.default_rng(len(shape)).normal(size=shape)
+
+
+KEY = np.array([1, 2], np.uint64)
+QUERIES = [normal(800, 4), normal(700, 4), normal(700, 2)]
+LARGE_ON_THE_WAY = [
+    ("scaled_dot_product_attention", {}, QUERIES),
+    ("scaled_dot_product_attention", {"causal": True}, QUERIES),
+    ("scaled_dot_product_attention", {}, [*QUERIES, normal(700) > 0]),
+    ("scaled_dot_product_attention", {"causal": True}, [*QUERIES, normal(700)]),
+    ("scaled_dot_product_attention", {}, [normal(3, 1, 90, 4), normal(5, 300, 4), normal(300, 2)]),
+    ("conv1d", {}, [normal(2, 4, 2000), normal(1, 4, 300)]),
+    ("conv2d", {"groups": 2}, [normal(1, 4, 64, 64), normal(2, 2, 15, 15), normal(2)]),
+    ("conv_transpose2d", {}, [normal(2, 3, 40, 40), normal(3, 2, 11, 11)]),
+    ("max_pool2d", {"kernel_size": 15, "stride": 1, "dilation": 2}, [normal(1, 4, 64, 64)]),
+    ("avg_pool2d", {"kernel_size": 15, "stride": 1}, [normal(1, 4, 64, 64)]),
+    ("avg_pool2d", {"kernel_size": 15, "stride": 2, "ceil_mode": True, "padding": 7}, [normal(1, 4, 64, 65)]),
+    ("normal", {"shape": [200, 300]}, [KEY]),
+    ("normal", {"shape": [200, 300], "dtype": "float32"}, [KEY]),
+]
+
+
+@pytest.mark.parametrize(("name", "attributes", "arrays"), LARGE_ON_THE_WAY)
+def test_a_workspace_is_what_an_op_takes_on_the_way(name, attributes, arrays):
+    values, workspace = budget_of(name, attributes, arrays)
+    peak = peak_of(name, attributes, arrays)
+    assert peak < 4 * values + workspace + 2**14
+    assert workspace < 1.5 * peak
+
+
+@pytest.mark.parametrize("name", ["uniform", "bernoulli"])
+def test_an_op_that_draws_numbers_takes_at_most_four_times_what_it_gives(name):
+    values, workspace = budget_of(name, {"shape": [300, 200]}, [KEY])
+    assert workspace == 0
+    assert peak_of(name, {"shape": [300, 200]}, [KEY]) < 4 * values
+
+
+def test_products_of_many_factors_take_on_the_way_what_the_largest_of_them_takes():
+    arrays = [normal(30, 40), normal(50, 40), normal(60, 40), normal(70, 40)]
+    values, workspace = budget_of("einsum", {"equation": "ai,bj,ck,dl->"}, arrays)
+    assert workspace == 0
+    assert peak_of("einsum", {"equation": "ai,bj,ck,dl->"}, arrays) < 4 * values + 2**14
+
+
+HIDDEN = {
+    "scores": ({"z": ("scaled_dot_product_attention", ["x", "x", "x"])}, [16_000, 4]),
+    "patches": ({"z": ("conv2d", ["y", "w"])}, [4]),
+    "patches of a pooling": ({"z": ("max_pool2d", ["y"], {"kernel_size": 100, "stride": 1})}, [4]),
+}
+
+
+@pytest.mark.parametrize("name", HIDDEN)
+def test_large_arrays_on_the_way_are_refused_when_a_model_is_loaded(name):
+    nodes, shape = HIDDEN[name]
+    content = document(nodes, inputs={"x": shape, "y": [1, 16, 512, 512], "w": [1, 16, 31, 31]})
+    with pytest.raises(
+        ge.errors.InvalidModelError, match=r"GE133: .* most goes to node 'z' .*, on the way to its result: "
+    ):
+        ge.Model.from_dict(content)
+
+
+def test_large_arrays_on_the_way_are_refused_with_the_sizes_of_a_batch_and_where_sizes_are_values():
+    nodes = {"z": ("scaled_dot_product_attention", ["x", "x", "x"])}
+    model = ge.Model.from_dict(document(nodes, inputs={"x": ["N", 2]}), limits=MEGABYTE)
+    assert model.predict(x=np.ones((100, 2)))["out"].shape == (100, 2)
+    with pytest.raises(
+        ge.errors.InputError, match=r"take 5.737 MiB for N = 500, .* on the way to its result: 5.722 MiB"
+    ):
+        model.predict(x=np.ones((500, 2)))
+    nodes = {"x": ("broadcast_to", ["one", "n"]), "z": (*nodes["z"], {"scale": 1.0})}
+    model = ge.Model.from_dict(document(nodes, inputs={"one": [], "n": SIZES}), limits=MEGABYTE)
+    for _ in range(3):
+        assert model.predict(one=1.0, n=[100, 2])["out"].shape == (100, 2)
+        with pytest.raises(
+            ge.errors.InputError, match=r"GE133: node 'z' .*, and 5.722 MiB on the way to it; with that"
+        ):
+            model.predict(one=1.0, n=[500, 2])
+
+
+INITIALIZERS = [
+    {"type": "normal", "mean": 1.0, "std": 2.0, "seed": 3},
+    {"type": "uniform", "low": -1.0, "high": 2.0, "seed": 3},
+    {"type": "he_normal", "seed": 3},
+    {"type": "glorot_uniform", "seed": 3},
+    {"type": "constant", "value": 1.5},
+    {"type": "ones"},
+]
+
+
+@pytest.mark.parametrize("initializer", INITIALIZERS, ids=lambda initializer: initializer["type"])
+def test_an_initial_value_takes_no_more_memory_than_it_counts_for(initializer):
+    shape = (600, 700)
+    source = ParameterDocument(shape=list(shape), initializer=initializer)
+    initial_value("p", source, np.dtype("float32"))  # what is imported once, is
+    with traced() as peak:
+        value = initial_value("p", source, np.dtype("float32"))
+        assert peak() < value.nbytes + 2**21
+    drawn = np.random.Generator(np.random.Philox(key=int.from_bytes(hashlib.sha256(b"3/p").digest()[:16], "little")))
+    limit = math.sqrt(3 / ((600 + 700) / 2))
+    whole = {
+        "normal": lambda: drawn.normal(1.0, 2.0, shape),
+        "uniform": lambda: drawn.uniform(-1.0, 2.0, shape),
+        "he_normal": lambda: drawn.normal(0.0, math.sqrt(2 / 600), shape),
+        "glorot_uniform": lambda: drawn.uniform(-limit, limit, shape),
+        "constant": lambda: np.full(shape, 1.5),
+        "ones": lambda: np.ones(shape),
+    }
+    assert np.array_equal(value, whole[initializer["type"]]().astype(np.float32))

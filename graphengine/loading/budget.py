@@ -1,14 +1,15 @@
 """How much memory the values of a graph take together, known before the first array is made.
 
 It is known from their shapes. A size that has no number yet counts as 1: what is beyond the limit then, is so for every
-batch. Where a size is itself a value, a `Claim` counts what a node gives as soon as its operands are there.
+batch. Where a size is itself a value, a `Claim` counts what a node gives as soon as its operands are there. Large
+arrays that a node makes on the way to its result count as well: its class tells them (`Node.workspace`).
 """
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -17,27 +18,34 @@ from graphengine.errors import InputError, Problem
 from graphengine.format.positions import make_pointer
 from graphengine.graph import Graph, GraphNode, infer, literal_type
 from graphengine.inference import probed
-from graphengine.shapes import ArrayType, factors
+from graphengine.node import Node
+from graphengine.shapes import ArrayType, Size, factors
 
 
 def memory_problem(graph: Graph, sizes: Mapping[str, int] | None = None) -> Problem | None:
-    """GE133 with the value that asks for most, if inputs, parameters, state and results are beyond the limit together.
+    """GE133 with what asks for most, if inputs, parameters, state and nodes are beyond the limit together.
 
     `sizes` are the numbers of symbolic sizes.
     """
-    total, largest = _taken(graph, sizes or {})
+    sizes = sizes or {}
+    total = memory_of(graph, sizes)
     if total <= graph.limits.array_bytes:
         return None
-    kind = graph.types[largest]
+    first = {id(kind): (kind, name) for name, kind in reversed([*graph.types.items()])}  # of each kind
+    kind, name = max(reversed(first.values()), key=lambda each: _bytes(each[0], sizes))
+    most, text = _bytes(kind, sizes), f"{_described(graph, name)}, {kind}"
+    for node, taken in _workspaces(graph, sizes):
+        if taken > most:
+            most, name, text = taken, node.id, f"{_described(graph, node.id)}, on the way to its result"
     given = f" for {', '.join(f'{symbol} = {size}' for symbol, size in sizes.items())}" if sizes else ""
     message = (
         f"the values of the graph take {size_text(total)}{given}, the limit is {size_text(graph.limits.array_bytes)}; "
-        f"most goes to {_described(graph, largest)}, {kind}: {size_text(_bytes(kind, sizes or {}))}"
+        f"most goes to {text}: {size_text(most)}"
     )
     hint = f"{'use smaller batches, or ' * bool(sizes)}raise the limit array_bytes"
-    if _producer(graph, largest):
-        return Problem("GE133", message, hint, node=largest)
-    return Problem("GE133", message, hint, make_pointer((_section(graph, largest), largest, "shape")))
+    if _producer(graph, name):
+        return Problem("GE133", message, hint, node=name)
+    return Problem("GE133", message, hint, make_pointer((_section(graph, name), name, "shape")))
 
 
 def require_memory(graph: Graph, sizes: Mapping[str, int] | None = None) -> None:
@@ -53,9 +61,12 @@ def require_memory(graph: Graph, sizes: Mapping[str, int] | None = None) -> None
         raise InputError([problem])
 
 
-def memory_of(graph: Graph) -> int:
-    """The bytes that the values of a graph take together, as far as their sizes are known."""
-    return _taken(graph, {})[0]
+def memory_of(graph: Graph, sizes: Mapping[str, int] | None = None) -> int:
+    """The bytes that the values of a graph, and what its nodes make on the way, take as far as sizes are known."""
+    counts = Counter(map(id, graph.types.values()))  # nodes of one kind share the object that is their type
+    kinds = {id(kind): kind for kind in graph.types.values()}
+    values = sum(counts[key] * _bytes(kind, sizes or {}) for key, kind in kinds.items())
+    return values + sum(taken for _, taken in _workspaces(graph, sizes or {}))
 
 
 class Claim:
@@ -66,7 +77,7 @@ class Claim:
 
     def __init__(self, graph: Graph, node: GraphNode) -> None:
         self._node, self._limit = node, graph.limits.array_bytes
-        self._kinds = [graph.types[ref] if isinstance(ref, str) else literal_type(ref) for ref in node.inputs]
+        self._kinds = _operand_types(graph, node)
         inputs = node.node.signature.inputs
         self._sizes = inputs.index("sizes") if "sizes" in inputs else None
 
@@ -85,12 +96,14 @@ class Claim:
             if place == self._sizes and kind:
                 kinds[place] = kind._replace(content=tuple(map(int, operands[place])))
         results = infer(self._node.node, tuple(kinds))
-        taken += sum(_bytes(kind, {}) for kind in results)
+        on_the_way = _workspace(self._node.node, kinds)
+        taken += sum(_bytes(kind, {}) for kind in results) + on_the_way
         if taken > self._limit:
-            asked = " and ".join(f"{kind}: {size_text(_bytes(kind, {}))}" for kind in results)
+            asked = [f"{kind}: {size_text(_bytes(kind, {}))}" for kind in results]
+            asked += [f"{size_text(on_the_way)} on the way to it"] * bool(on_the_way)
             message = (
-                f"node '{self._node.id}' ({self._node.op}) asks for {asked}; with that the values of the graph take "
-                f"{size_text(taken)}, the limit is {size_text(self._limit)}"
+                f"node '{self._node.id}' ({self._node.op}) asks for {', and '.join(asked)}; with that the values of "
+                f"the graph take {size_text(taken)}, the limit is {size_text(self._limit)}"
             )
             raise InputError(message, code="GE133", hint="raise the limit array_bytes", node=self._node.id)
         return taken
@@ -113,23 +126,42 @@ def size_text(count: int) -> str:
     return f"{count / 1024**unit:.4g} {('KiB', 'MiB', 'GiB', 'TiB', 'PiB', 'EiB')[unit - 1]}"
 
 
-def _taken(graph: Graph, sizes: Mapping[str, int]) -> tuple[int, str]:
-    """The bytes of all values of a graph, and the name of the value that takes most."""
-    counts = Counter(map(id, graph.types.values()))  # nodes of one kind share the object that is their type
-    kinds = {id(kind): kind for kind in graph.types.values()}
-    taken = {key: _bytes(kind, sizes) for key, kind in kinds.items()}
-    largest = max(taken, key=taken.__getitem__, default=0)
-    name = next((name for name, kind in graph.types.items() if id(kind) == largest), "")
-    return sum(counts[key] * size for key, size in taken.items()), name
+def _workspaces(graph: Graph, sizes: Mapping[str, int]) -> Iterator[tuple[GraphNode, int]]:
+    """The nodes that make large arrays on the way to their results, with the bytes of those."""
+    known: dict[Any, int] = {}
+    for node in graph.nodes:
+        if node.node.workspace is not None and node.id in graph.types:
+            kinds = _operand_types(graph, node)
+            key = (id(node.node), kinds)
+            if key not in known:
+                known[key] = _workspace(node.node, [kind and _of_numbers(kind, sizes) for kind in kinds])
+            yield node, known[key]
+
+
+def _operand_types(graph: Graph, node: GraphNode) -> tuple[ArrayType | None, ...]:
+    return tuple([graph.types[ref] if isinstance(ref, str) else literal_type(ref) for ref in node.inputs])
+
+
+def _workspace(node: Node, kinds: Iterable[ArrayType | None]) -> int:
+    return sum(_bytes(kind, {}) for kind in node.workspace(*kinds)) if node.workspace else 0
+
+
+def _of_numbers(kind: ArrayType, sizes: Mapping[str, int]) -> ArrayType:
+    """A type whose sizes are numbers, 1 where one is not known."""
+    shape = [_number(size, sizes) for size in kind.shape]
+    return kind._replace(
+        shape=tuple(shape), content=kind.content and tuple(_number(each, sizes) for each in kind.content)
+    )
+
+
+def _number(size: Size, sizes: Mapping[str, int]) -> int:
+    coefficient, symbols = factors(1 if size is None else size)
+    return coefficient * math.prod(sizes.get(symbol, 1) for symbol in symbols)
 
 
 def _bytes(kind: ArrayType, sizes: Mapping[str, int]) -> int:
-    count = kind.array_dtype.itemsize
-    for size in kind.shape:
-        coefficient, symbols = factors(1 if size is None else size)
-        # an empty array may not have other sizes that no array can have
-        count *= max(1, coefficient * math.prod(sizes.get(symbol, 1) for symbol in symbols))
-    return count
+    # an empty array may not have other sizes that no array can have
+    return kind.array_dtype.itemsize * math.prod(max(1, _number(size, sizes)) for size in kind.shape)
 
 
 def _described(graph: Graph, name: str) -> str:

@@ -62,6 +62,11 @@ class ScaledDotProductAttention(Node):
     def infer(self, q, k, v, mask=None):
         return attended(self, q, k, v, mask)
 
+    def workspace(self, q, k, v, mask=None):
+        scores = ArrayType(scored(q, k, mask), floating(q, k))
+        chosen = self.causal or (mask is not None and mask.array_dtype.kind == "b")
+        return [scores] * (5 if chosen else 3)
+
     def forward(self, q, k, v, mask=None):
         return np.matmul(self.weights(q, k, mask), v)
 
@@ -105,9 +110,12 @@ def attended(node, q, k, v, mask):
         raise ValueError(f"the size of queries must be a number where `scale` is not given, not {q.shape[-1]}")
     if mask is not None and mask.array_dtype.kind not in "bf":
         raise ValueError(f"a mask holds truth values or numbers to add, not {dtype_name(mask.dtype)}")
-    scores = broadcast_shapes(
-        [(*q.shape[:-2], 1, 1), (*k.shape[:-2], q.shape[-2], k.shape[-2]), *([mask.shape] if mask else [])]
-    )
-    leading = broadcast_shapes([scores[:-2], v.shape[:-2]])
+    leading = broadcast_shapes([scored(q, k, mask)[:-2], v.shape[:-2]])
     added = None if mask is None or mask.array_dtype.kind == "b" else mask
     return ArrayType((*leading, q.shape[-2], v.shape[-1]), floating(q, k, v, added))
+
+
+def scored(q, k, mask):
+    """The shape of the scores of an attention, and of its weights."""
+    pairs = [(*q.shape[:-2], 1, 1), (*k.shape[:-2], q.shape[-2], k.shape[-2])]
+    return broadcast_shapes([*pairs, *([mask.shape] if mask else [])])

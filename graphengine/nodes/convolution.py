@@ -49,6 +49,9 @@ class Conv1d(Node):
     def infer(self, x, weight, bias=None):
         return convolved(self, 1, x, weight, bias)
 
+    def workspace(self, x, weight, bias=None):
+        return [Unfold(**patch_fields(self, weight.shape[2:])).infer(x)]
+
     def forward(self, x, weight, bias=None):
         return convolve(self, x, weight, bias)
 
@@ -77,6 +80,9 @@ class Conv2d(Node):
 
     def infer(self, x, weight, bias=None):
         return convolved(self, 2, x, weight, bias)
+
+    def workspace(self, x, weight, bias=None):
+        return [Unfold(**patch_fields(self, weight.shape[2:])).infer(x)]
 
     def forward(self, x, weight, bias=None):
         return convolve(self, x, weight, bias)
@@ -113,6 +119,10 @@ class ConvTranspose2d(Node):
         if min(sizes) < 1:
             raise ValueError(f"its result would have sizes {shape_text(sizes)}")
         return ArrayType((x.shape[0], channels, *sizes), floating(x, weight, bias))
+
+    def workspace(self, x, weight, bias=None):
+        columns = (x.shape[0], self.groups * math.prod(weight.shape[1:]), math.prod(x.shape[2:]))
+        return [ArrayType(columns, floating(x, weight))]
 
     def forward(self, x, weight, bias=None):
         columns = np.matmul(swapped(filters(self, weight)), grouped(self, x))

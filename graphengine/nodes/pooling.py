@@ -47,6 +47,9 @@ class MaxPool2d(Node):
     def infer(self, x):
         return pooled(cut(self, x, dilation=self.dilation), x)
 
+    def workspace(self, x):
+        return [cut(self, x, dilation=self.dilation).infer(x)]
+
     def forward(self, x):
         unfold = cut(self, x, dilation=self.dilation, fill="-Infinity")
         return as_images(np.max(patches_of(unfold, x), axis=2), unfold, x)
@@ -74,6 +77,9 @@ class AvgPool2d(Node):
 
     def infer(self, x):
         return pooled(cut(self, x), x)
+
+    def workspace(self, x):
+        return [cut(self, x).infer(x)]
 
     def forward(self, x):
         unfold = cut(self, x)

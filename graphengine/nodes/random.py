@@ -90,6 +90,9 @@ class Normal(Node):
     shape: tuple[int, ...] | None = None
     dtype: Precision = "float64"
 
+    def workspace(self, key=None, sizes=None):
+        return [drawn(self, key, sizes)] * 4
+
     def forward(self, key=None, sizes=None):
         shape = self.shape if sizes is None else tuple(sizes)
         count = math.prod(shape)

@@ -131,10 +131,10 @@ EXPLANATIONS: dict[str, Explanation] = {
         "ge.load('models/linreg.json', limits=Limits(nodes=3))",
     ),
     "GE133": Explanation(
-        "Inputs, parameters, state and the results of all nodes together take more bytes than the limit "
-        "array_bytes, 1 GiB. That is computed from shapes before anything is made: once when a model is "
-        "loaded, with unknown sizes as 1, and again with the sizes of each batch. What a node gives whose sizes are "
-        "values is counted when they are there, before it runs. Or data that stays on disk, because "
+        "Inputs, parameters, state, the results of all nodes and large arrays on the way to them take more bytes "
+        "together than the limit array_bytes, 1 GiB. That is computed from shapes before anything is made: once when a "
+        "model is loaded, with unknown sizes as 1, and again with the sizes of each batch. What a node gives whose "
+        "sizes are values is counted when they are there, before it runs. Or data that stays on disk, because "
         "it is larger than a quarter of the limit data_bytes, 1 GiB, cannot be read in small pieces.",
         "Use smaller batches, correct the shape that is told, or raise the limit: Limits(array_bytes=2**33), "
         "--limit array_bytes=8GiB.",
