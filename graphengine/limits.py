@@ -25,6 +25,8 @@ class Limits:
     """Bytes of all values of a graph together: inputs, parameters, state and the results of nodes."""
     data_bytes: int = 2**30
     """Memory that the data of a training may take. What would take more than a quarter of it stays on disk."""
+    disk_bytes: int = 2**36
+    """Temporary files that the data of a training may take: a compressed file may hold a thousand times its size."""
     function_depth: int = 100
     """How deep functions call each other."""
     function_bytes: int = 2**29

@@ -1,7 +1,9 @@
 """Data sources: what each kind of file gives, what is refused and where; a caller's arrays and tables."""
 
 import contextlib
+import pickle
 import sys
+import zipfile
 
 import numpy as np
 import pandas
@@ -230,12 +232,15 @@ def archive_bytes(path):
     return path.read_bytes()
 
 
-@pytest.mark.parametrize("content", [b"not a zip", b"", b"PK\x03\x04broken", b"\x93NUMPY\x01\x00"])
+@pytest.mark.parametrize(
+    "content", [b"not a zip", b"", b"PK\x03\x04broken", b"\x93NUMPY\x01\x00", pickle.dumps({"x": [1.0]})]
+)
 def test_a_broken_npz_is_refused(tmp_path, content):
     (tmp_path / "d.npz").write_bytes(content)
     found = refused(saved(tmp_path, {"type": "npz", "path": "d.npz"}))
     assert found.code == "GE501"
     assert "cannot be read as an .npz archive" in found.message
+    assert "pickle" not in found.message
 
 
 def test_a_damaged_npz_is_read_or_refused_and_nothing_else(tmp_path):
@@ -265,6 +270,15 @@ def test_wrong_arrays_of_an_npz_are_named(tmp_path, arrays, code, said):
     found = refused(saved(tmp_path, {"type": "npz", "path": "d.npz"}))
     assert found.code == code
     assert said in found.message
+
+
+def test_the_header_of_an_array_is_not_told_in_words_of_python(tmp_path):
+    np.savez(tmp_path / "d.npz", x=X, y=X)
+    broken = (tmp_path / "d.npz").read_bytes().replace(b"{'descr': '<f8'", b"{'descr': f(8) ")
+    with zipfile.ZipFile(tmp_path / "d.npz", "w") as archive:
+        archive.writestr("x.npy", broken[broken.index(b"\x93NUMPY") :])
+        archive.writestr("y.npy", broken[broken.index(b"\x93NUMPY") :])
+    assert refused(saved(tmp_path, {"type": "npz", "path": "d.npz"})).message.endswith("begin as NumPy's arrays do")
 
 
 def test_pickled_objects_in_an_npz_are_refused(tmp_path):
@@ -391,6 +405,9 @@ def test_arrays_in_json_lines_make_a_matrix(tmp_path):
         ('{"f": 1}\n{"f": [2]}', "GE503", "d.jsonl:2: key 'f' has shape (1,), in the first row ()"),
         ('{"f": 1}\n[2]', "GE503", "d.jsonl:2: the line is not a JSON object"),
         ('{"f": 1}\n{"f": ', "GE501", "d.jsonl:2: the line is not JSON"),
+        ('{"f": 1}\n{"f": 1, "f": 2}', "GE122", 'd.jsonl:2:10: key "f" stands twice in its object'),
+        ('{"f": 1}\n{"f": 1, "\\u0066": 2}', "GE122", 'd.jsonl:2:10: key "\\u0066" stands twice in its object'),
+        ('{"f": 1}\n{"f": 123456789012345678901}', "GE125", "d.jsonl:2:7: the integer 123456789012345678901 does not"),
         ('{"F": 1}', "GE502", "no key 'f' for input 'f'"),
         ("\n", "GE501", "the file has no rows"),
     ],

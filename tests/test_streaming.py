@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import orjson
@@ -208,6 +209,13 @@ def test_a_large_array_in_fortran_order_is_refused_with_what_to_do(tmp_path, kin
     assert found.code == "GE133"
     assert "Fortran order" in found.message
     assert "data_bytes" in found.hint
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "npz compressed", "parquet", "arrow"])
+def test_temporary_files_have_a_limit(tmp_path, kind):
+    found = refused(model_of(tmp_path, kind, limits=replace(TINY, disk_bytes=LARGE["x"].nbytes)).load_data)
+    assert found.code == "GE133"
+    assert found.hint == "raise the limit disk_bytes"
 
 
 @pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet", "arrow"])

@@ -94,7 +94,8 @@ def _read_file(
         raise UsageError(f"--columns: an input takes one of the {key} of {path}, not several")
     content = {"type": kind, "path": "the-callers", key: wanted}  # a path that a model file names has rules of its own
     document = TypeAdapter(FileData).validate_python(content)
-    return dict(read_file(document, path, model.graph, Memory(model.limits.data_bytes)))
+    memory = Memory(model.limits.data_bytes, model.limits.disk_bytes)
+    return dict(read_file(document, path, model.graph, memory))
 
 
 def _wanted(

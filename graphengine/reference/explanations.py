@@ -135,7 +135,8 @@ EXPLANATIONS: dict[str, Explanation] = {
         "together than the limit array_bytes, 1 GiB. That is computed from shapes before anything is made: once when a "
         "model is loaded, with unknown sizes as 1, and again with the sizes of each batch. What a node gives whose "
         "sizes are values is counted when they are there, before it runs. Or data that stays on disk, because "
-        "it is larger than a quarter of the limit data_bytes, 1 GiB, cannot be read in small pieces.",
+        "it is larger than a quarter of the limit data_bytes, 1 GiB, cannot be read in small pieces, or takes more "
+        "temporary files than the limit disk_bytes, 64 GiB.",
         "Use smaller batches, correct the shape that is told, or raise the limit: Limits(array_bytes=2**33), "
         "--limit array_bytes=8GiB.",
         '{"inputs": {"x": {"shape": [1000000000, 1000000000]}}}',

@@ -83,7 +83,7 @@ class Declaration:
     ) -> None:
         self.document, self.graph, self.folder = document, graph, folder
         self._given_rule = None if update_rule is None else given_rule(update_rule)
-        self._memory = Memory(limits.data_bytes)
+        self._memory = Memory(limits.data_bytes, limits.disk_bytes)
         self._steps = CompiledSteps(graph)
         self._source = source if document.data else None  # it is as large as the file
 

@@ -44,9 +44,12 @@ class _Header(NamedTuple):
 
 
 def _header(file: IO[bytes]) -> _Header:
-    version = np.lib.format.read_magic(file)
-    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, fortran, dtype = read(file)
+    try:
+        version = np.lib.format.read_magic(file)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, fortran, dtype = read(file)
+    except ValueError:  # its text is about Python's syntax
+        raise ValueError("it does not begin as NumPy's arrays do") from None
     if dtype.hasobject or min(shape, default=0) < 0:
         raise ValueError(f"it has the shape {shape} and the dtype {dtype}")
     return _Header(shape, dtype, fortran and len(shape) > 1, file.tell())
@@ -61,32 +64,35 @@ def read_npz(path: DataFile, names: Mapping[str, str], graph: Graph, memory: Mem
     Raises
     ------
     DataError
-        GE133 if an array is large and in Fortran order, GE501 if the archive cannot be read, GE502 if it lacks an
-        array, GE505 for numbers that do not fit their input.
+        GE133 if an array is large and in Fortran order, or if all together are larger than `memory` allows on disk,
+        GE501 if the archive cannot be read, GE502 if it lacks an array, GE505 for numbers that do not fit their input.
     """
-    with told(path, "an .npz archive"), path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+    with told(path, "an .npz archive"), path.open("rb") as file, zipfile.ZipFile(file) as archive:
+        there = [member.removesuffix(".npy") for member in archive.namelist() if member.endswith(".npy")]
         for name, array in names.items():
-            if array not in archive:
-                hint = did_you_mean(array, archive, "arrays")
+            if array not in there:
+                hint = did_you_mean(array, there, "arrays")
                 raise DataError(f"{path}: there is no array '{array}' for input '{name}'", code="GE502", hint=hint)
         headers = {}
         for name, array in names.items():
-            with _member(archive.zip, array) as member:
+            with _member(archive, array) as member:
                 headers[name] = _header(member)
-        if sum(header.nbytes for header in headers.values()) <= memory.whole:
-            return {name: as_input(name, archive[array], graph.types[name]) for name, array in names.items()}
-        for name, header in headers.items():
-            header.require_rows(path, name)
-        single = {name for name, header in headers.items() if not header.shape}
-        stored = spooled(
-            _rows(archive.zip, {name: names[name] for name in names if name not in single}, memory), graph, memory
-        )
-        return {**stored, **{name: as_input(name, archive[names[name]], graph.types[name]) for name in single}}
+        size = sum(header.nbytes for header in headers.values())
+        in_rows = {name: names[name] for name, header in headers.items() if header.shape and size > memory.whole}
+        for name in in_rows:
+            memory.require_disk(size)
+            headers[name].require_rows(path, name)
+        whole = {}
+        for name in names.keys() - in_rows.keys():
+            with _member(archive, names[name]) as member:
+                whole[name] = as_input(name, np.lib.format.read_array(member, allow_pickle=False), graph.types[name])
+        found = {**whole, **spooled(_rows(archive, in_rows, memory), graph, memory)}
+        return {name: found[name] for name in names}
 
 
 def _member(archive: zipfile.ZipFile, array: str) -> IO[bytes]:
     """The file of an array in an archive."""
-    return archive.open(array if array in archive.namelist() else f"{array}.npy")
+    return archive.open(f"{array}.npy")
 
 
 def _rows(archive: zipfile.ZipFile, names: Mapping[str, str], memory: Memory) -> Iterator[Block]:

@@ -32,7 +32,7 @@ def spooled(source: Iterable[Block], graph: Graph, memory: Memory) -> dict[str, 
     InputError
         GE404 for numbers that do not fit their input.
     DataError
-        GE101 if there is no room for them on disk.
+        GE101 if there is no room for them on disk, GE133 if they may not take so much of it.
     """
     with Spool(graph, memory) as spool:
         for block in source:
@@ -65,6 +65,7 @@ class Spool:
             self._rows[name] = self._rows.get(name, 0) + len(typed)
             self._bytes += typed.nbytes
         if self._bytes > self._memory.whole:
+            self._memory.require_disk(self._bytes)
             self._write()
 
     def _write(self) -> None:

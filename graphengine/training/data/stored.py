@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 
 from graphengine.errors import DataError
+from graphengine.limits import DEFAULT
+from graphengine.loading.budget import size_text
 from graphengine.shapes import shape_text
 
 MASKED = 65_536
@@ -26,9 +28,10 @@ Rows = slice | np.ndarray[Any, np.dtype[np.intp]]
 
 @dataclass(frozen=True)
 class Memory:
-    """How many bytes the data of a training may take, and what they are shared out to."""
+    """How many bytes the data of a training may take, and what they are shared out to; and in temporary files."""
 
     allowed: int
+    on_disk: int = DEFAULT.disk_bytes
 
     @property
     def whole(self) -> int:
@@ -49,6 +52,18 @@ class Memory:
     def sorted_samples(self) -> int:
         """How many samples of a shuffled epoch are put in order at a time, with 40 bytes for each."""
         return max(1, self.allowed // 160)
+
+    def require_disk(self, size: int) -> None:
+        """Refuse data that would take more temporary files than they may.
+
+        Raises
+        ------
+        DataError
+            GE133.
+        """
+        if size > self.on_disk:
+            message = f"the data takes more temporary files than the limit disk_bytes, {size_text(self.on_disk)}"
+            raise DataError(message, code="GE133", hint="raise the limit disk_bytes")
 
 
 class Stored:
