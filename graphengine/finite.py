@@ -50,7 +50,10 @@ def first_non_finite(graph: Graph, values: Mapping[str, Any]) -> NonFinite | Non
         for name in node.outputs:
             if not _is_finite(values[name]):
                 how, row = _how(values[name])
-                read = ", ".join(_read(node, values, row))
+                operands = [values[ref] if isinstance(ref, str) else ref for ref in node.inputs]
+                if row is not None:
+                    operands = _in_row(graph, node, operands, values[name], name, row)
+                read = ", ".join(_read(node, operands))
                 return NonFinite(f"node '{node.id}' ({node.op})", f"{how}, from {read}" if read else how, node.id)
     return None
 
@@ -68,16 +71,28 @@ def _how(value: Any) -> tuple[str, int | None]:
     return f"{array[place]}" + (f" in row {row + 1}" if row is not None else ""), row
 
 
-def _read(node: GraphNode, values: Mapping[str, Any], row: int | None) -> Iterator[str]:
-    """The inputs of a node in words, in one row where they have rows."""
-    for place, operand in enumerate(node.inputs):
-        if isinstance(operand, str):
-            array = np.asarray(values[operand])
-            if row is not None and array.ndim and row < len(array):
-                array = array[row]
-            yield f"{node.node.signature.input_name(place)} = {_told(array)}"
-        elif operand is not None:
-            yield f"{node.node.signature.input_name(place)} = {operand}"
+def _in_row(graph: Graph, node: GraphNode, operands: list[Any], result: Any, name: str, row: int) -> list[Any]:
+    """What one row of a result was computed from: rows of the operands, if the node gives it for these alone."""
+    size = graph.types[name].shape[0]
+    has_rows = [isinstance(ref, str) and graph.types[ref].shape[:1] == (size,) for ref in node.inputs]
+    alone = [operand[row : row + 1] if has else operand for operand, has in zip(operands, has_rows, strict=True)]
+    try:
+        with np.errstate(all="ignore"):
+            given = node.node.forward(*alone)
+            given = given if len(node.outputs) == 1 else given[node.outputs.index(name)]
+            if not np.allclose(given, result[row : row + 1], equal_nan=True):
+                return operands
+    except Exception:  # noqa: BLE001 - whatever it is, a row alone does not say where the result comes from
+        return operands
+    return [each[0] if has else each for each, has in zip(alone, has_rows, strict=True)]
+
+
+def _read(node: GraphNode, operands: list[Any]) -> Iterator[str]:
+    """The inputs of a node in words."""
+    for place, (ref, value) in enumerate(zip(node.inputs, operands, strict=True)):
+        if value is not None:
+            told = _told(np.asarray(value)) if isinstance(ref, str) else str(ref)
+            yield f"{node.node.signature.input_name(place)} = {told}"
 
 
 def _told(array: np.ndarray[Any, Any]) -> str:

@@ -176,6 +176,41 @@ def test_many_inputs_are_told_by_their_range_and_literals_as_they_are():
         ge.Model.from_dict(content).forward(x=[[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]]).check_finite()
 
 
+@pytest.mark.parametrize(
+    ("op", "attributes", "inputs", "values", "said"),
+    [
+        (
+            "matmul",
+            {},
+            {"x": ["N", 2], "w": [2, 2]},
+            ([[1.0, 2.0], [1e200, 1e200]], [[1.0, 2.0], [1e200, 0.0]]),
+            "inf in row 2, from x = [1e+200, 1e+200], y = [[1.0, 2.0], [1e+200, 0.0]]",
+        ),
+        (
+            "matmul",
+            {},
+            {"x": ["N", "N"], "w": ["N", 1]},
+            ([[1.0, 1e200], [1.0, 2.0]], [[1.0], [1e200]]),
+            "inf in row 1, from x = [[1.0, 1e+200], [1.0, 2.0]], y = [[1.0], [1e+200]]",
+        ),
+        ("cumsum", {"axis": 0}, {"x": ["N"]}, ([1e308, 1e308],), "inf in row 2, from x = [1e+308, 1e+308]"),
+        (
+            "add",
+            {},
+            {"x": [2], "w": ["N", 2]},
+            ([1e308, 0], [[0, 0], [1e308, 1]]),
+            "inf in row 2, from x = [1e+308, 0.0], y = [1e+308, 1.0]",
+        ),
+        ("mul", {}, {"x": [2], "w": [2]}, ([1, 1e200], [1, 1e200]), "inf in row 2, from x = 1e+200, y = 1e+200"),
+    ],
+)
+def test_a_row_of_an_operand_is_told_only_where_it_makes_the_row_of_the_result(op, attributes, inputs, values, said):
+    built = ge.Model.from_dict(document({"z": (op, list(inputs), attributes)}, inputs=inputs))
+    with pytest.raises(ExecutionError) as caught:
+        built.forward(dict(zip(inputs, values, strict=True))).check_finite()
+    assert caught.value.problems[0].message.endswith(f": {said}")
+
+
 def test_a_parameter_that_is_not_finite_is_named():
     content = document({"z": ("neg", ["p"])}, parameters={"p": parameter([0.0, 0.0]) | {"value": [0.0, "NaN"]}})
     with pytest.raises(ExecutionError, match="parameter 'p' is the first value that is not finite: nan in row 2"):
