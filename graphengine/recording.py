@@ -124,8 +124,8 @@ class Recorder:
         self._flow: set[Operand] = set()
         self._taken: dict[str, int] = {}
         self._same: dict[Any, Any] = {}
-        """The results of an op on operands, in the order of recording, and of sizes."""
-        self._sizes: dict[Any, Any] = {}
+        """The results of an op on operands."""
+        self._sizes: dict[Any, Symbol] = {}
         self._instances: dict[Any, Node] = {}
         self._shared: dict[Any, Node] = {}
         self._like: dict[Shape, str] = {}
@@ -272,12 +272,13 @@ class Recorder:
     def forget(self, since: int) -> None:
         """Take back what was recorded after the first `since` nodes."""
         gone = {name for node in self.nodes[since:] for name in node.outputs}
+        for node in self.nodes[since:]:
+            del self._same[_key(node.node, node.inputs)]
         del self.nodes[since:]
         for name in gone:
             del self.types[name]
-        for recorded in (self._same, self._sizes):
-            while recorded and _name(next(reversed(recorded.values()))) in gone:
-                recorded.popitem()
+        self._sizes = {size: symbol for size, symbol in self._sizes.items() if symbol.name not in gone}
+        self._flow -= gone
 
     def enter(self, scope: str, aside: str | None = None) -> None:
         """Name what is recorded from now on after `scope`.
@@ -341,10 +342,6 @@ class Recorder:
 def _key(node: Node, operands: tuple[Operand, ...]) -> Any:
     """What an application of an op is known by: a literal 2 is not a literal 2.0, and 0.0 is not -0.0."""
     return (id(node), *[ref if type(ref) is str else (type(ref), repr(ref)) for ref in operands])
-
-
-def _name(symbols: Any) -> str:
-    return str(symbols[0].name if isinstance(symbols, tuple) else symbols.name)
 
 
 def _split_arguments(

@@ -193,6 +193,35 @@ def test_a_backward_that_looks_at_values_is_one_opaque_node_that_names_its_op():
         assert model.forward().backward()["w"].tolist() == [6, -2]
 
 
+def test_what_a_failed_recording_leaves_is_taken_back_whole():
+    @ge.register("looking")
+    class Looking(ge.Node):
+        def infer(self, x):
+            return x._replace(shape=())
+
+        def forward(self, x):
+            return np.sum(x)
+
+        def backward(self, grad, x):
+            ones = np.ones(x.shape)  # makes a node for N, and finds one for M
+            return grad * ones if grad else ones
+
+    @ge.register("times_rows")
+    class TimesRows(ge.Node):
+        def forward(self, x):
+            return x * x.shape[0]
+
+        def backward(self, grad, x):
+            return grad * x.shape[0]
+
+    nodes = {"m": ("size", ["x"], {"axis": 1}), "y": ("mul", ["w", "x"]), "z": ("times_rows", ["y"])}
+    nodes |= {"zm": ("mul", ["z", "m"]), "loss": ("looking", ["zm"])}
+    content = document(nodes, {"loss": "loss"}, inputs={"x": ["N", "M"]}, parameters={"w": 1.0})
+    graph = gradient(ge.Model.from_dict(content).graph)
+    assert [node.node.of for node in graph.nodes if node.op == "opaque_backward"] == ["looking"]
+    assert evaluate(graph, {"w": np.array(1.0), "x": np.ones((2, 3))}) == {"d_loss/d_w": 36.0}
+
+
 def test_an_opaque_node_leaves_out_what_its_node_leaves_out(tmp_path):
     @ge.register("looking")
     class Looking(ge.Node):
