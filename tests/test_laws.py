@@ -259,6 +259,38 @@ def test_float32_stays_float32_backward(name, attributes, arrays):
         assert {gradient.dtype for gradient in gradients if gradient is not None} <= {np.dtype(np.float32)}
 
 
+@pytest.mark.parametrize("name", sorted({row.values[0] for row in DIFFERENTIABLE}))
+def test_a_literal_in_any_place_gives_the_results_and_gradients_of_the_number_in_an_array(name):
+    for (attributes, arrays), shape, literal in itertools.product(SAMPLES[name], [(), (3,)], [0.5, 2]):
+        given = [np.full(shape, 0.7) if array.dtype.kind == "f" else array for array in arrays]
+        for place in range(len(given)):
+            taken = [_outcome(name, attributes, given, place, number) for number in (literal, np.asarray(literal))]
+            if taken[0] is not None:
+                for found, expected in zip(*taken, strict=True):
+                    np.testing.assert_allclose(found, expected, rtol=1e-14)
+
+
+def _outcome(name, attributes, arrays, place, value):
+    """Results and gradients with a value in place of one operand, but not its own gradient.
+
+    None if it is refused, or if nothing else has a gradient.
+    """
+    arrays = [array[()] for array in arrays]
+    arrays[place] = value
+    if all(index == place or array.dtype.kind != "f" for index, array in enumerate(arrays)):
+        return None
+    try:
+        infer(instance(name, attributes), tuple(map(type_of, arrays)))
+    except ValueError:
+        return None
+    results = results_of(name, attributes, arrays)
+    with np.errstate(all="ignore"):
+        gradients = instance(name, attributes).backward(*arguments_of(OPS[name].signature, arrays, results))
+    gradients = gradients if isinstance(gradients, tuple) else (gradients,)
+    others = [gradient for index, gradient in enumerate(gradients) if index != place and gradient is not None]
+    return [*results, *others]
+
+
 def arguments_of(signature, arrays, results):
     """What `backward` asks for, in its order; None for an optional input that is not there."""
     arrays = [*arrays, *[None] * (len(signature.inputs) - signature.variadic - len(arrays))]

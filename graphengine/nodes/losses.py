@@ -15,7 +15,7 @@ from graphengine.node import Node
 from graphengine.nodes.activations import LogSoftmax, Sigmoid, Softmax
 from graphengine.nodes.selection import OneHot, ScatterAdd
 from graphengine.registry import register
-from graphengine.shapes import ArrayType, shape_text
+from graphengine.shapes import PYTHON_NUMBERS, ArrayType, shape_text
 
 Reduction: TypeAlias = Literal["none", "mean", "sum"]
 
@@ -216,12 +216,12 @@ def reduced(losses, reduction):
     """The losses, their sum or their mean."""
     if reduction == "none":
         return losses
-    return np.sum(losses) if reduction == "sum" else np.sum(losses) / losses.size
+    return np.sum(losses) if reduction == "sum" else np.sum(losses) / np.size(losses)
 
 
 def shared(grad, reduction, prediction):
     """The part of the gradient that each loss gets."""
-    return grad / prediction.size if reduction == "mean" else grad
+    return grad / np.size(prediction) if reduction == "mean" else grad
 
 
 def of_difference(slope):
@@ -231,7 +231,14 @@ def of_difference(slope):
 
 def in_dtype_of(prediction, target):
     """Labels in the dtype of what they are compared with: integers must not widen single precision."""
+    if is_number(prediction) or is_number(target) or prediction.dtype.kind != "f":
+        return target
     return target if target.dtype == prediction.dtype else target.astype(prediction.dtype)
+
+
+def is_number(value):
+    """Whether a value is a literal of the file, a Python number, which widens nothing and has no dtype of its own."""
+    return type(value) in PYTHON_NUMBERS
 
 
 # ---------------------------------------------------------------- classes
@@ -253,6 +260,8 @@ def classified(node, x, targets, weights):
 
 def is_index(targets):
     """Whether targets are classes and not probabilities."""
+    if is_number(targets):
+        return isinstance(targets, int)
     return getattr(targets, "array_dtype", targets.dtype).kind in "iu"
 
 
@@ -268,7 +277,7 @@ def likelihood(node, log_probabilities, targets, weights):
         return reduced(-np.sum(np.where(shares == 0, 0, shares * log_probabilities), axis=-1), node.reduction)
     classes = counting_classes(node, targets)
     chosen = np.take_along_axis(log_probabilities, np.expand_dims(classes, -1), axis=-1)
-    losses = -np.reshape(chosen, targets.shape)
+    losses = -np.reshape(chosen, np.shape(targets))
     if counts_alike(node, targets, weights):
         return reduced(losses, node.reduction)
     counts = np.ones_like(losses) if weights is None else np.take(weights, classes, axis=0)
@@ -309,7 +318,7 @@ def per_sample(node, grad, shares, targets, weights):
     if is_index(targets) and not counts_alike(node, targets, weights):
         total = np.sum(shares)
         return grad / np.where(total == 0, 1, total)  # where no sample counts the loss is NaN and its gradient 0
-    return grad / targets.size if is_index(targets) else grad * targets.shape[-1] / targets.size
+    return grad / np.size(targets) if is_index(targets) else grad * targets.shape[-1] / np.size(targets)
 
 
 def toward_shares(node, grad, log_probabilities, targets, weights, out, needs):

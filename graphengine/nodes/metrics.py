@@ -3,6 +3,7 @@
 import numpy as np
 
 from graphengine.node import Node
+from graphengine.nodes.losses import is_number
 from graphengine.registry import register
 from graphengine.shapes import ArrayType, shape_text
 
@@ -60,6 +61,6 @@ class R2(Node):
         return ArrayType((), np.result_type(prediction.array_dtype, target.array_dtype, np.float32))
 
     def forward(self, prediction, target):
-        kind = np.result_type(prediction.dtype, target.dtype, np.float32)
+        kinds = [np.dtype(type(value)) if is_number(value) else value.dtype for value in (prediction, target)]
         errors, about = np.subtract(target, prediction), np.subtract(target, np.mean(target))
-        return (1 - np.sum(np.square(errors)) / np.sum(np.square(about))).astype(kind)
+        return (1 - np.sum(np.square(errors)) / np.sum(np.square(about))).astype(np.result_type(*kinds, np.float32))
