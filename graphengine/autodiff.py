@@ -14,9 +14,11 @@ from typing import Any
 
 import numpy as np
 
+from graphengine.binding import bind_sizes
 from graphengine.errors import DifferentiationError
 from graphengine.executor import BackwardStep, Executor
 from graphengine.graph import Graph, GraphNode, names_of, reachable
+from graphengine.loading.budget import may_grow, require_memory
 from graphengine.recording import Recorder, Symbol, UnrecordableError
 
 MAX_NAMES = 8
@@ -73,6 +75,23 @@ def pruned(recorder: Recorder, outputs: Mapping[str, str], description: str, kee
     told: dict[str, Any] = {"description": description, "metadata": None, "functions": {}, "json_schema": None}
     types = {name: recorder.types[name] for name in (*itertools.chain(*declarations.values()), *values)}
     return graph.derive(kept, outputs, types, **declarations, **told)
+
+
+def require_memory_for(graph: Graph, values: Mapping[str, Any], of: str | None, wrt: Sequence[str]) -> None:
+    """Refuse values with which a graph, or its gradient of the scalar `of`, takes more memory than the limit.
+
+    Raises
+    ------
+    InputError
+        GE133, naming what asks for most.
+    DifferentiationError
+        GE411 if there is no such gradient.
+    """
+    shapes = {name: np.shape(value) for name, value in values.items() if name in graph.inputs}
+    sizes = bind_sizes(shapes, graph.types)
+    require_memory(graph, sizes)
+    if of is not None and wrt and may_grow(graph, sizes):
+        require_memory(gradient(graph, of, wrt), sizes)
 
 
 def check_differentiable(graph: Graph, target: str, wanted: Sequence[str]) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from graphengine.autodiff import check_differentiable, gradient
+from graphengine.autodiff import check_differentiable, gradient, require_memory_for
 from graphengine.errors import ExecutionError, GradientError, Problem, UsageError
 from graphengine.executor import Executor
 from graphengine.format.documents import ModelDocument
@@ -157,10 +157,13 @@ def graph_checks(
     ------
     DifferentiationError
         GE411 if there is no such gradient.
+    InputError
+        GE133 if the values take more memory than the limit.
     UsageError
         If the scalar is not finite for these values, or a gradient is toward something that is computed.
     """
     check_differentiable(graph, graph.value_name(of), [graph.value_name(name) for name in wrt])
+    require_memory_for(graph, values, of, wrt)
     computed = [name for name in wrt if name not in graph.sources]
     if computed:
         raise UsageError(f"'{computed[0]}' is computed: only toward inputs, parameters and state there is a slope")

@@ -140,6 +140,8 @@ class Run(Pictured):
         ------
         DifferentiationError
             GE411 if `of` is not a floating-point scalar or a node on the way has no gradient.
+        InputError
+            GE133 if the gradients take more memory than the limit.
         """
         of = of or self.default_loss()
         target = self.graph.value_name(of)

@@ -11,12 +11,14 @@ from documents import document, training
 from samples import SAMPLES
 
 import graphengine as ge
+from graphengine.checking import graph_checks
 from graphengine.compile import Plan
 from graphengine.format.documents import ParameterDocument
 from graphengine.limits import Limits
 from graphengine.loading.budget import memory_of
 from graphengine.registry import OPS
 from graphengine.values import initial_value
+from graphengine.view.trace import trace
 
 MEGABYTE = Limits(array_bytes=2**20)
 WITH_SIZES = sorted(name for name, op in OPS.items() if "sizes" in op.signature.inputs)
@@ -141,13 +143,18 @@ def test_a_graph_whose_sizes_are_known_claims_nothing_while_it_runs():
 # ---------------------------------------------------------------- what an op makes on the way
 
 
-def budget_of(name, attributes, arrays):
-    """The bytes of inputs and results of a node, and of its workspace, as they count for a graph."""
+def graph_of(name, attributes, arrays, **more):
+    """The graph of one node z, and of further ones, that reads x0, x1, ..."""
     given = {OPS[name].signature.input_name(place): x for place, x in enumerate(arrays) if x is not None}
     named = {f"x{place}": x for place, x in enumerate(given.values())}
     inputs = dict(zip(given, named, strict=True)) if len(given) < len(arrays) else list(named)
     shapes = {key: {"shape": list(x.shape), "dtype": str(x.dtype)} for key, x in named.items()}
-    graph = ge.Model.from_dict(document({"z": (name, inputs, attributes)}, inputs=shapes)).graph
+    return ge.Model.from_dict(document({"z": (name, inputs, attributes), **more}, inputs=shapes)).graph
+
+
+def budget_of(name, attributes, arrays):
+    """The bytes of inputs and results of a node, and of its workspace, as they count for a graph."""
+    graph = graph_of(name, attributes, arrays)
     values = sum(kind.array_dtype.itemsize * math.prod(kind.shape) for kind in graph.types.values())
     return values, memory_of(graph) - values
 
@@ -309,3 +316,91 @@ def test_an_initial_value_takes_no_more_memory_than_it_counts_for(initializer):
         "ones": lambda: np.ones(shape),
     }
     assert np.array_equal(value, whole[initializer["type"]]().astype(np.float32))
+
+
+# ---------------------------------------------------------------- gradients
+
+
+def products(**limits):
+    """A product of B rows with a matrix: toward the matrix each row has a product of its own before they are summed."""
+    nodes = {"rows": ("matmul", ["x", "y"]), "z": ("sum", ["rows"])}
+    return ge.Model.from_dict(document(nodes, inputs={"x": ["B", 1, "M"], "y": ["M", "K"]}), limits=Limits(**limits))
+
+
+@contextmanager
+def derived(module, monkeypatch):
+    """The graphs whose gradients a module derives meanwhile."""
+    graphs = []
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            f"graphengine.{module}.gradient", lambda graph, **of: graphs.append(graph) or ge.gradient(graph, **of)
+        )
+        yield graphs
+
+
+def test_a_gradient_that_asks_for_more_than_its_graph_is_refused_from_the_first_use_on():
+    model, given = products(array_bytes=2**22), {"x": np.ones((400, 1, 50)), "y": np.ones((50, 60))}
+    for _ in range(3):
+        run = model.forward(given)
+        assert run["out"] == 400 * 50 * 60
+        with traced() as peak:
+            with pytest.raises(
+                ge.errors.InputError, match=r"9\.\d+ MiB for B = 400, .* most goes to node 'd_y\.1' \(matmul\)"
+            ):
+                run.backward(wrt=["y"])
+            assert peak() < 2**20
+        assert run.backward(wrt=["x"])["x"].shape == (400, 1, 50)
+    assert products().forward(given).backward(wrt=["y"])["y"].tolist() == [[400.0] * 60] * 50
+
+
+def test_a_trace_and_a_check_are_refused_likewise():
+    model, given = products(array_bytes=2**22), {"x": np.ones((400, 1, 50)), "y": np.ones((50, 60))}
+    with pytest.raises(ge.errors.InputError, match=r"GE133: .* 'd_y\.1' \(matmul\)"):
+        trace(model.graph, given, "out", ["y"])
+    with pytest.raises(ge.errors.InputError, match=r"GE133: .* 'd_y\.1' \(matmul\)"):
+        next(graph_checks(model.graph, given, "out", ["y"], np.random.default_rng(0)))
+    with pytest.raises(ge.errors.InputError, match=r"GE133: .* for B = 9000, "):
+        trace(model.graph, {"x": np.ones((9000, 1, 50)), "y": np.ones((50, 60))})
+
+
+def test_a_gradient_is_derived_for_its_memory_only_where_that_may_be_too_much_and_once_for_all_sizes(monkeypatch):
+    model = products(array_bytes=2**26)
+    with derived("run", monkeypatch) as graphs:
+        model.forward(x=np.ones((2, 1, 3)), y=np.ones((3, 4))).backward(wrt=["y"])
+        assert not graphs
+        for count in (400, 500, 500, 600, 600):
+            model.forward(x=np.ones((count, 1, 50)), y=np.ones((50, 60))).backward(wrt=["y"])
+        assert len(graphs) == 1
+
+
+def backward_peak_of(name, attributes, arrays):
+    """The memory that `backward` takes for all results and toward all inputs, what it gives included."""
+    node, signature = OPS[name].cls.model_validate(attributes), OPS[name].signature
+    if not signature.variadic:
+        arrays = [*arrays, *[None] * (len(signature.inputs) - len(arrays))]
+    needs = tuple(x is not None and x.dtype.kind == "f" for x in arrays)
+    with np.errstate(all="ignore"):
+        results = node.forward(*arrays)
+        results = results if isinstance(results, tuple) else (results,)
+        incoming = [np.ones_like(result) for result in results]
+        with traced() as peak:
+            signature.gradients(node, incoming, arrays, results, needs)
+            return peak()
+
+
+def gradient_budget_of(name, attributes, arrays):
+    """The bytes of the graph that has the gradients of the sum of all results."""
+    outputs = ["z", *(f"z:{port}" for port in OPS[name].cls.model_validate(attributes).outputs[1:])]
+    sums = {f"s{place}": ("sum", [output]) for place, output in enumerate(outputs)}
+    graph = graph_of(name, attributes, arrays, **sums, all=("add_n", list(sums)))
+    wrt = [key for key in graph.inputs if graph.types[key].is_differentiable]
+    return memory_of(ge.gradient(graph, of="all", wrt=wrt, also=["out"]))
+
+
+@pytest.mark.parametrize("name", [name for name in SAMPLES if OPS[name].signature.saved is not None])
+def test_a_backward_takes_what_its_graph_counts_besides_four_times_what_the_op_reads_and_gives(name):
+    for attributes, row in SAMPLES[name]:
+        arrays = enlarged(name, attributes, row)
+        if arrays:
+            allowed = 4 * budget_of(name, attributes, arrays)[0] + gradient_budget_of(name, attributes, arrays)
+            assert backward_peak_of(name, attributes, arrays) < allowed + 2**14

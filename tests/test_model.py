@@ -172,6 +172,12 @@ def test_predict_without_outputs_gives_what_the_inputs_allow(regression):
     assert set(regression.predict(x=[3.0], y=[1.0])) == {"prediction", "loss"}
 
 
+def test_what_is_predicted_follows_from_what_is_given_in_each_call(regression):
+    for _ in range(3):  # by the reference, then by a plan
+        assert set(regression.predict(x=[3.0])) == {"prediction"}
+        assert set(regression.predict(x=[3.0], y=[1.0])) == {"prediction", "loss"}
+
+
 def test_predict_gives_the_outputs_that_are_asked_for(regression):
     assert regression.predict(x=[3.0], y=[6.0], outputs=["loss"]) == {"loss": 0.0}
 

@@ -1,22 +1,25 @@
 """Plans that are kept: one for each purpose and each set of input shapes, as many as fit.
 
 Making a plan pays from the second use on, for graphs of thousands of nodes later; the uses before get none and are
-left to the reference executor, whose results are the same to the last bit.
+left to the reference executor, whose results are the same to the last bit. What they may take is bounded from the first
+use on: a gradient may have far larger arrays than what it is the gradient of, and only its graph tells.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from threading import Lock
-from typing import Any
+from typing import Any, TypeVar
 
 from graphengine.binding import bind_sizes
 from graphengine.compile.plan import Plan
 from graphengine.graph import Graph
-from graphengine.loading.budget import require_memory
+from graphengine.loading.budget import may_grow, require_memory
 
-CAPACITY = 32
+Made = TypeVar("Made")
+
+CAPACITY, MOST_GRAPHS = 32, 4
 NODES_PER_USE = 1000
 """A plan of this many nodes takes about as long to make as it saves in one use."""
 
@@ -28,6 +31,7 @@ class PlanCache:
         self._graph = graph
         self._patience = 1 + len(graph.nodes) // NODES_PER_USE
         self._plans: OrderedDict[Hashable, Plan | int] = OrderedDict()
+        self._graphs: OrderedDict[Hashable, Graph] = OrderedDict()
         self._lock = Lock()
 
     def find(self, purpose: Hashable, inputs: Mapping[str, Any]) -> Plan | None:
@@ -53,12 +57,18 @@ class PlanCache:
         key = (purpose, shapes)
         with self._lock:
             plan = self._plans.get(key, 0)
-            if plan == 0:
-                self._sizes(self._graph, dict(shapes))
-            if isinstance(plan, int):
-                plan = plan + 1 if plan < self._patience else self._compile(make(), dict(shapes))
+            if plan == 0 and may_grow(self._graph, self._sizes(self._graph, dict(shapes))):
+                self._sizes(self._graph_for(purpose, make, inputs), dict(shapes))
+            if isinstance(plan, int) and plan < self._patience:
+                plan += 1
+            elif isinstance(plan, int):
+                plan = self._compile(self._graph_for(purpose, make, inputs), dict(shapes))
             self._remember(key, plan)
             return None if isinstance(plan, int) else plan
+
+    def _graph_for(self, purpose: Hashable, make: Callable[[], Graph], inputs: Iterable[str]) -> Graph:
+        """The graph of a purpose, for whatever sizes; which outputs a prediction has may depend on what is given."""
+        return kept(self._graphs, (purpose, *inputs), MOST_GRAPHS, make)
 
     def _remember(self, key: Hashable, plan: Plan | int) -> None:
         self._plans[key] = plan
@@ -75,6 +85,15 @@ class PlanCache:
         sizes = bind_sizes(known, graph.types)
         require_memory(graph, sizes)
         return sizes
+
+
+def kept(known: OrderedDict[Any, Made], key: Any, most: int, make: Callable[[], Made]) -> Made:
+    """What is known under a key, or else is made; of all others, those that were used last stay."""
+    value = known.pop(key, None) or make()
+    known[key] = value
+    while len(known) > most:
+        known.popitem(last=False)
+    return value
 
 
 def _shapes(inputs: Mapping[str, Any]) -> tuple[tuple[str, tuple[int, ...]], ...]:

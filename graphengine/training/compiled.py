@@ -7,16 +7,15 @@ batch besides. A training that is begun again, with other data or for some more 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from collections.abc import Mapping
+from typing import Any
 
 from graphengine.compile import Plan
+from graphengine.compile.cache import kept
 from graphengine.format.documents import FunctionFile
 from graphengine.format.training_documents import TrainingDocument
 from graphengine.graph import Graph
 from graphengine.training.step import Step, step_graph
-
-Made = TypeVar("Made")
 
 MOST_STEPS, MOST_PLANS = 4, 8
 ASIDE = {
@@ -44,7 +43,7 @@ class CompiledStep:
 
     def plan(self, sizes: Mapping[str, int]) -> Plan:
         """The plan for a batch of these sizes."""
-        return _kept(
+        return kept(
             self._plans,
             tuple(sorted(sizes.items())),
             MOST_PLANS,
@@ -65,13 +64,4 @@ class CompiledSteps:
             update={"optimizer": training.optimizer.model_copy(update={"learning_rate": None})}
         )
         key = (section.model_dump_json(exclude=ASIDE), rule.model_dump_json())
-        return _kept(self._steps, key, MOST_STEPS, lambda: CompiledStep(step_graph(self._graph, training, rule), rule))
-
-
-def _kept(known: OrderedDict[Any, Made], key: Any, most: int, make: Callable[[], Made]) -> Made:
-    """What is known under a key, or else is made; of all others, those that were used last stay."""
-    value = known.pop(key, None) or make()
-    known[key] = value
-    while len(known) > most:
-        known.popitem(last=False)
-    return value
+        return kept(self._steps, key, MOST_STEPS, lambda: CompiledStep(step_graph(self._graph, training, rule), rule))

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from graphengine.autodiff import require_memory_for
 from graphengine.executor import BackwardStep, Executor, Slots, differentiable_toward
 from graphengine.graph import Graph, GraphNode, names_of, reachable
 from graphengine.inference import elementwise
@@ -133,12 +134,16 @@ def trace(
         GE411 if there is no such gradient.
     ExecutionError
         GE410 if a node fails.
+    InputError
+        GE133 if the values take more memory than the limit.
     """
     executor = Executor(_computable(graph, values))
-    graph, slots = executor.graph, executor.forward(values)
-    shown = {name: Value.of(slots[slot]) for name, slot in executor.slot_of.items()}
+    graph, names = executor.graph, names_of(graph.trainable if wrt is None else wrt)
     target = None if of is None else graph.value_name(of)
-    wanted = [graph.value_name(name) for name in names_of(graph.trainable if wrt is None else wrt)]
+    wanted = [graph.value_name(name) for name in names]
+    require_memory_for(graph, values, of, names)
+    slots = executor.forward(values)
+    shown = {name: Value.of(slots[slot]) for name, slot in executor.slot_of.items()}
     walker = _Walker(executor, slots, shown, wanted)
     if target is not None and wanted:
         executor.backward(slots, target, wanted, walker.see)
