@@ -106,3 +106,35 @@ def test_a_node_of_several_outputs_gets_and_gives_scalars_as_the_reference_does(
     }
     model = model_of(nodes, values)
     assert compiled(model, values) == reference(model, values)
+
+
+def trained(content, data, *, by_reference=False):
+    """The values that a model has after five iterations."""
+    model = ge.Model.from_dict(content)
+    trainer = model.trainer(data)
+    trainer.stepper.reference = by_reference
+    list(trainer.chunks())
+    return {name: bits(value) for name, value in model.values.items()}
+
+
+@pytest.mark.parametrize("seen", ["v", "seen"])
+def test_states_that_one_value_replaces_do_not_write_over_each_other(seen):
+    state = {"a": seen, "b": "v", "c": "w"}
+    nodes = {
+        "v": ("add", ["b", "x"]),
+        "seen": ("flip", ["v"]),
+        "w": ("mul", ["a", 2.0]),
+        "q": ("mul", ["t", "x"]),
+        "loss": ("mean", ["q"]),
+    }
+    content = document(
+        nodes,
+        inputs={"x": [3]},
+        parameters={"t": 1.0},
+        state={
+            name: {"shape": [3], "initializer": {"type": "zeros"}, "update": update} for name, update in state.items()
+        },
+        training={"loss": "loss", "optimizer": {"type": "sgd", "learning_rate": 0.0}, "epochs": 5},
+    )
+    data = {"x": np.arange(3.0)}
+    assert trained(content, data) == trained(content, data, by_reference=True)

@@ -7,6 +7,7 @@ not put row by row, because it comes from a transposed array, is in no buffer: s
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -40,7 +41,9 @@ def assign_buffers(
         for operand in instruction.inputs
         for owner in memory.get(operand, (operand,))
     }
-    replaces = {outputs[name]: source for name, source in carried.items()}
+    # what replaces two sources is one array under both names in the next round, and must not be written over
+    owners = Counter(owner for name in carried for owner in memory.get(outputs[name], (outputs[name],)))
+    replaces = {outputs[name]: source for name, source in carried.items() if owners[outputs[name]] == 1}
     # a source that is itself an output keeps what it holds until the end of the round
     escaping = {owner for value in outputs.values() for owner in memory.get(value, (value,))}
     unordered = _unordered(instructions)
