@@ -54,6 +54,7 @@ class Registry(Mapping[str, Op]):
         self._ops: dict[str, Op] = {}
         self._by_function: dict[Any, Op] = {}
         self._by_class: dict[type[Node], Op] = {}
+        self._first: dict[str, Op] = {}
 
     def __getitem__(self, name: str) -> Op:
         return self._ops[name]
@@ -71,6 +72,10 @@ class Registry(Mapping[str, Op]):
     def of_class(self, cls: type[Node]) -> Op | None:
         """The op that a node class was registered as last."""
         return self._by_class.get(cls)
+
+    def original(self, name: str) -> Op:
+        """The op that had a name first: of a name of this package, the shipped one, even where it was replaced."""
+        return self._first[name]
 
     def enter(
         self, name: str, cls: type[Node], *, replace: bool = False, numpy: Callable[..., Any] | None = None
@@ -92,6 +97,7 @@ class Registry(Mapping[str, Op]):
             self.remove(name)
         op = Op(name, cls, cls.signature, numpy)
         self._ops[name] = self._by_class[cls] = op
+        self._first.setdefault(name, op)
         if numpy is not None:
             self._by_function[numpy] = op
 

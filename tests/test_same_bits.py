@@ -36,6 +36,7 @@ def model_of(nodes, values):
 X = {"x": np.array(0.5)}
 
 NUMBER = {"n": np.array(4, np.int8)}
+BYTES = {"b": np.array([5, 0, 255], np.uint8), "y": np.array([0.0, 1.0, 2.0])}
 TRUTHS = {"t": np.array(True), "f": np.array(False), **X}
 
 CASES = {
@@ -69,6 +70,24 @@ CASES = {
         },
         TRUTHS,
     ),
+    "the negative of an unsigned integer": (
+        {
+            "n": ("neg", ["b"]),
+            "p": ("add", ["n", "y"]),
+            "q": ("mul", ["n", "y"]),
+            "g": ("gelu", ["n"]),
+            "s": ("silu", ["n"]),
+        },
+        BYTES,
+    ),
+    "an omitted operand beside a value named None": (
+        {
+            "None": ("square", ["x"]),
+            "p": ("clip", {"x": "x", "max": 0.3}),
+            "q": ("clip", {"x": "x", "min": "None", "max": 0.3}),
+        },
+        X,
+    ),
 }
 
 
@@ -85,6 +104,35 @@ def test_a_node_that_fails_on_literals_is_told_of_at_every_call(outputs):
     for _ in range(3):
         with pytest.raises(ge.errors.ExecutionError, match=r"node 'p' \(pow\): Integers to negative"):
             model.predict(x=0.5)
+
+
+class Shifted(ge.Node):
+    def forward(self, x):
+        return 1 + x
+
+
+class Average(ge.Node):
+    def forward(self, x, y):
+        return (x + y) / 2
+
+
+@pytest.mark.parametrize(("op", "other"), [("neg", Shifted), ("sub", Average), ("mul", Average)])
+def test_an_op_that_a_user_replaced_is_neither_seen_through_nor_inserted(op, other):
+    nodes = {
+        "n": ("neg", ["x"]),
+        "nn": ("neg", ["n"]),
+        "p": ("add", ["y", "n"]),
+        "q": ("mul", ["n", "y"]),
+        "r": ("abs", ["n"]),
+        "s": ("sub", ["y", "n"]),
+    }
+    values = {"x": np.array([0.5, -1.0, 2.0]), "y": np.array([1.0, 2.0, 3.0])}
+    shipped = model_of(nodes, values)
+    expected = reference(shipped, values)
+    ge.register(op, replace=True)(other)
+    replaced = model_of(nodes, values)
+    assert compiled(shipped, values) == expected
+    assert compiled(replaced, values) == reference(replaced, values) != expected
 
 
 def test_a_node_of_several_outputs_gets_and_gives_scalars_as_the_reference_does():

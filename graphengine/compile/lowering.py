@@ -127,7 +127,7 @@ def _as_float(operand: Operand) -> Operand:
 
 def _by_ufunc(node: GraphNode, types: Types, kind: ArrayType) -> Instruction | None:
     """A ufunc that writes into a buffer; of scalars, one that gives a Python float."""
-    function = OPS[node.op].numpy
+    function = OPS.original(node.op).numpy
     if not isinstance(function, np.ufunc) or _mixed(node, types):
         return None
     if kind.shape == ():

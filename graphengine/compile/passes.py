@@ -118,8 +118,8 @@ def _number(rewriter: Rewriter, operand: Operand) -> Any:
     """The value of an operand that is a literal or a constant."""
     if not isinstance(operand, str):
         return operand
-    producer = rewriter.producer(operand)
-    return producer.node.forward() if producer and producer.op == "constant" else None
+    producer = rewriter.producer(operand, "constant")
+    return producer.node.forward() if producer else None
 
 
 def _constant(rewriter: Rewriter, node: GraphNode, value: float, kind: ArrayType) -> GraphNode | None:
@@ -151,10 +151,8 @@ def identities(rewriter: Rewriter, node: GraphNode) -> GraphNode | Operand:
         return _same_type(rewriter, node, operand)
     if node.op in ("broadcast_to", "reshape", "sum_to", "cast", "stop_gradient"):
         return _same_type(rewriter, node, operand)
-    producer = rewriter.producer(operand)
-    if node.op == "neg" and producer and producer.op == "neg":
-        return producer.inputs[0]
-    return None
+    producer = rewriter.producer(operand, "neg") if node.op == "neg" else None
+    return producer.inputs[0] if producer else None
 
 
 def _is_number(rewriter: Rewriter, operand: Operand, number: int) -> bool:
@@ -194,9 +192,9 @@ def signs(rewriter: Rewriter, node: GraphNode) -> GraphNode | Operand:
 
 
 def _under_sign(rewriter: Rewriter, operand: Operand) -> Operand:
-    """What a value is the negative of, if it is one."""
-    producer = rewriter.producer(operand)
-    return producer.inputs[0] if producer and producer.op == "neg" and producer.is_core else None
+    """What a value is the negative of, if it is one of floating-point numbers: those of others may wrap around."""
+    producer, kind = rewriter.producer(operand, "neg"), rewriter.type_of(operand)
+    return producer.inputs[0] if producer and kind and kind.is_differentiable else None
 
 
 def unexpanded(rewriter: Rewriter, node: GraphNode) -> GraphNode | Operand:
@@ -244,8 +242,8 @@ def _shape_of(rewriter: Rewriter, operands: tuple[Operand, ...]) -> Shape:
 
 
 def _before_broadcast(rewriter: Rewriter, operand: Operand) -> Operand:
-    producer = rewriter.producer(operand)
-    return producer.inputs[0] if producer and producer.op == "broadcast_to" else operand
+    producer = rewriter.producer(operand, "broadcast_to")
+    return producer.inputs[0] if producer else operand
 
 
 def _attributes(node: GraphNode) -> dict[str, Any]:
@@ -266,7 +264,7 @@ class CommonSubexpressions:
         if id(node.node) not in self._attributes:
             self._attributes[id(node.node)] = (node.op, repr(node.node))
         # a literal 2 is not a literal 2.0, and 0.0 is not -0.0
-        operands = tuple([operand if type(operand) is str else repr(operand) for operand in node.inputs])
+        operands = tuple([ref if type(ref) is str else (type(ref), repr(ref)) for ref in node.inputs])
         key = (self._attributes[id(node.node)], operands)
         known = self._known.setdefault(key, node.id)
         return None if known == node.id else known
@@ -318,15 +316,16 @@ def _factors(rewriter: Rewriter, operand: Operand, kind: ArrayType) -> tuple[lis
     negative, pending = False, [operand]
     while pending:
         current = pending.pop()
-        producer, of = rewriter.producer(current), rewriter.type_of(current)
+        producer, of = rewriter.producer(current, "neg", "square", "mul"), rewriter.type_of(current)
+        op = producer and producer.op
         if of is not None and of.shape == ():
             scalars.append(current)
-        elif producer and producer.op == "neg":
+        elif producer and op == "neg":
             negative = not negative
             pending.append(producer.inputs[0])
-        elif producer and producer.op == "square" and not arrays and not pending:
+        elif producer and op == "square" and not arrays and not pending:
             arrays += [producer.inputs[0]] * 2
-        elif producer and producer.op == "mul" and _splits(rewriter, producer, kind, len(arrays) + len(pending)):
+        elif producer and op == "mul" and _splits(rewriter, producer, kind, len(arrays) + len(pending)):
             pending.extend(producer.inputs)
         else:
             arrays.append(current)

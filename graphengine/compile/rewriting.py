@@ -71,10 +71,10 @@ class Rewriter:
         return self.add(GraphNode(self.free_name(near), op, self.instance(op, attributes), inputs))
 
     def instance(self, op: str, attributes: Mapping[str, Any]) -> Node:
-        """The node of an op with given attributes; equal ones are one object."""
+        """The node of a shipped op with given attributes; equal ones are one object."""
         key = (op, *sorted((name, repr(value)) for name, value in attributes.items()))
         if key not in self._instances:
-            self._instances[key] = OPS[op].cls.model_validate(attributes)
+            self._instances[key] = OPS.original(op).cls.model_validate(attributes)
         return self._instances[key]
 
     def free_name(self, near: str) -> str:
@@ -89,9 +89,10 @@ class Rewriter:
         """The type of an operand."""
         return self.types[operand] if isinstance(operand, str) else literal_type(operand)
 
-    def producer(self, operand: Operand) -> GraphNode | None:
-        """The node that computes an operand, None for literals and values no node computes."""
-        return self.producers.get(operand) if isinstance(operand, str) else None
+    def producer(self, operand: Operand, *ops: str) -> GraphNode | None:
+        """The node that computes an operand, if it is of one of these ops, and not one a user put in their place."""
+        producer = self.producers.get(operand) if isinstance(operand, str) else None
+        return producer if producer and producer.op in ops and producer.is_core else None
 
     def _as_value(self, value: str) -> str:
         """An output must name a value: a number becomes a constant node."""
