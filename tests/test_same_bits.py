@@ -3,10 +3,12 @@
 import numpy as np
 import pytest
 from documents import document
+from samples import SAMPLES
 
 import graphengine as ge
 from graphengine.compile import Plan
 from graphengine.executor import Executor
+from graphengine.shapes import type_of
 
 
 def bits(value):
@@ -15,6 +17,33 @@ def bits(value):
     if array.dtype.kind == "f":
         array[np.isnan(array)] = np.nan
     return array.dtype, array.shape, array.tobytes()
+
+
+def test_the_type_of_a_result_is_inferred_from_every_kind_of_operand():
+    """Also whether it is a Python number, which has less weight in promotion than an array of one."""
+    for op, rows in SAMPLES.items():
+        attributes, arrays = rows[0]
+        for operands in _varied(arrays) if op != "opaque_backward" else ():
+            values = {f"x{place}": each for place, each in enumerate(operands) if isinstance(each, np.ndarray)}
+            names = [f"x{place}" if isinstance(each, np.ndarray) else each for place, each in enumerate(operands)]
+            try:
+                model = model_of({"z": (op, names, attributes)}, values)
+            except ge.errors.InvalidModelError:
+                continue
+            graph, executor = model.graph, Executor(model.graph)
+            found = executor.forward(values)[executor.slot_of["z"]]
+            assert type_of(found)[:2] == graph.types["z"][:2], (op, operands)
+            assert compiled(model, values) == reference(model, values), (op, operands)
+
+
+def _varied(arrays):
+    """Operands with one of them a literal, and with all those of floating-point numbers in another dtype."""
+    arrays = [np.asarray(array) for array in arrays]
+    for place in range(len(arrays)):
+        for literal in (2, 0.5):
+            yield [*arrays[:place], literal, *arrays[place + 1 :]]
+    for dtype in ("int8", "uint8", "bool", "int64"):
+        yield [array.astype(dtype) if array.dtype.kind == "f" else array for array in arrays]
 
 
 def reference(model, values):
@@ -87,6 +116,30 @@ CASES = {
             "q": ("clip", {"x": "x", "min": "None", "max": 0.3}),
         },
         X,
+    ),
+    "arrays made of literals": (
+        {
+            "a": ("reshape", [2.0], {"shape": []}),
+            "b": ("flatten", [2]),
+            "c": ("flatten", ["b"]),
+            "d": ("expand_dims", [0.5], {"axis": 0}),
+            "e": ("tile", [3], {"reps": [2]}),
+            "f": ("mul", ["s", "a"]),
+            "g": ("mul", ["s", "c"]),
+            "h": ("where", ["s", "n", "e"]),
+        },
+        {"s": np.array([0.5, 1.5], np.float32), **NUMBER},
+    ),
+    "literals given as they are": (
+        {
+            "a": ("sum_to", [0.5], {"shape": []}),
+            "b": ("dropout", [0.1]),
+            "c": ("mul", ["s", "a"]),
+            "d": ("mul", ["s", "b"]),
+            "e": ("stop_gradient", [0.1]),
+            "f": ("mul", ["s", "e"]),
+        },
+        {"s": np.array([0.5, 1.5], np.float32)},
     ),
 }
 

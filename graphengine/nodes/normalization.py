@@ -168,7 +168,8 @@ class Dropout(Node):
 
     def infer(self, x, key=None):
         check_key(key)
-        return ArrayType(x.shape, floating(x))
+        dtype = floating(x)
+        return ArrayType(x.shape, dtype if self.training else x.dtype)  # a literal is given as it is
 
     def forward(self, x, key=None):
         return x * self.factors(x, key) if self.training else x

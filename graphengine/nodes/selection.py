@@ -16,7 +16,7 @@ from graphengine.inference import normalized_axes
 from graphengine.node import Node
 from graphengine.nodes.shaping import quotient
 from graphengine.registry import register
-from graphengine.shapes import ArrayType, DTypeName, broadcast_shapes, dtype_name, shape_text, total
+from graphengine.shapes import ArrayType, DTypeName, PythonNumber, broadcast_shapes, dtype_name, shape_text, total
 
 Bound = int | tuple[int | None, ...] | None
 
@@ -370,7 +370,8 @@ def added(x, updates, expected):
     """The type of x with updates added, which must have the shape of what they are added to."""
     if not agree(updates.shape, expected):
         raise ValueError(f"updates must have the shape {shape_text(expected)}, not {shape_text(updates.shape)}")
-    return ArrayType(x.shape, np.result_type(x.array_dtype, updates.array_dtype))
+    number = {PythonNumber.INT: 1, PythonNumber.FLOAT: 1.0}.get(updates.dtype, updates.dtype)
+    return ArrayType(x.shape, np.result_type(x.array_dtype, number))
 
 
 def together(xs, shapes):

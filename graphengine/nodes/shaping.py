@@ -51,7 +51,7 @@ class Reshape(Node):
     shape: tuple[int, ...] | None = None
 
     def infer(self, x, sizes=None):
-        return ArrayType(reshaped(x.shape, target_shape(self, sizes)), x.dtype)
+        return ArrayType(reshaped(x.shape, target_shape(self, sizes)), x.array_dtype)
 
     def forward(self, x, sizes=None):
         return np.reshape(x, self.shape if sizes is None else tuple(sizes))
@@ -71,7 +71,7 @@ class Flatten(Node):
 
     def infer(self, x):
         axis = flattened_from(self, len(x.shape))
-        return ArrayType((*x.shape[:axis], product(x.shape[axis:])), x.dtype)
+        return ArrayType((*x.shape[:axis], product(x.shape[axis:])), x.array_dtype)
 
     def forward(self, x):
         axis = flattened_from(self, np.ndim(x))
@@ -94,7 +94,7 @@ class Squeeze(Node):
         axes = normalized_axes(self.axis, len(x.shape))
         if any(x.shape[axis] not in (1, None) for axis in axes):
             raise ValueError(f"axis {self.axis} of shape {shape_text(x.shape)} is not of size 1")
-        return ArrayType(tuple(size for axis, size in enumerate(x.shape) if axis not in axes), x.dtype)
+        return ArrayType(tuple(size for axis, size in enumerate(x.shape) if axis not in axes), x.array_dtype)
 
     def forward(self, x):
         return np.squeeze(x, axis=self.axis)
@@ -140,7 +140,8 @@ class SumTo(Node):
         target = target_shape(self, sizes)
         if broadcast_shapes([x.shape, target]) != x.shape and None not in (*target, *x.shape):
             raise ValueError(f"shape {shape_text(target)} does not broadcast to {shape_text(x.shape)}")
-        return ArrayType(target, floating(x))
+        dtype = floating(x)
+        return ArrayType(target, x.dtype if target == x.shape else dtype)  # a literal is given as it is
 
     def forward(self, x, sizes=None):
         return sum_to(x, self.shape if sizes is None else tuple(sizes))
@@ -160,7 +161,7 @@ class Transpose(Node):
         axes = range(rank)[::-1] if self.axes is None else normalized_axes(self.axes, rank)
         if len(axes) != rank:
             raise ValueError(f"axes {self.axes} do not name each of {rank} dimensions once")
-        return ArrayType(tuple(x.shape[axis] for axis in axes), x.dtype)
+        return ArrayType(tuple(x.shape[axis] for axis in axes), x.array_dtype)
 
     def forward(self, x):
         return np.transpose(x, self.axes)
@@ -185,7 +186,8 @@ class ExpandDims(Node):
         count = 1 if isinstance(self.axis, int) else len(self.axis)
         axes = normalized_axes(self.axis, len(x.shape) + count)
         sizes = iter(x.shape)
-        return ArrayType(tuple(1 if axis in axes else next(sizes) for axis in range(len(x.shape) + count)), x.dtype)
+        shape = tuple(1 if axis in axes else next(sizes) for axis in range(len(x.shape) + count))
+        return ArrayType(shape, x.array_dtype)
 
     def forward(self, x):
         return np.expand_dims(x, self.axis)
@@ -202,7 +204,7 @@ class Flip(Node):
 
     def infer(self, x):
         normalized_axes(self.axis, len(x.shape))
-        return ArrayType(x.shape, x.dtype)
+        return ArrayType(x.shape, x.array_dtype)
 
     def forward(self, x):
         return np.flip(x, axis=self.axis)
@@ -222,7 +224,7 @@ class Tile(Node):
 
     def infer(self, x):
         sizes = zip(*tiles(self, x.shape), strict=True)
-        return ArrayType(tuple(product(pair) for pair in sizes), x.dtype)
+        return ArrayType(tuple(product(pair) for pair in sizes), x.array_dtype)
 
     def forward(self, x):
         return np.tile(x, self.reps)
