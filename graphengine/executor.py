@@ -98,7 +98,7 @@ class Executor:
             for step, released in zip(schedule.steps, schedule.releases, strict=True):
                 arguments = [slots[slot] for slot in step.inputs]
                 try:
-                    results = step.call(*arguments)
+                    results = bounded(step.call(*arguments))
                 except InputError:
                     raise  # which node asks for how much memory
                 except Exception as error:  # a user's node may raise anything
@@ -207,6 +207,21 @@ class Executor:
                 reached.update(toward)
                 steps.append(BackwardStep(step, needs))
         return tuple(steps)
+
+
+def bounded(result: Any) -> Any:
+    """The result of a node, if it is no Python integer beyond int64.
+
+    Arithmetic on literals gives Python's integers, whose digits may double at each node.
+
+    Raises
+    ------
+    OverflowError
+        If it is one.
+    """
+    if type(result) is int and not -(2**63) <= result < 2**63:
+        raise OverflowError(f"an integer of {result.bit_length()} bits does not fit int64")
+    return result
 
 
 def differentiable_toward(graph: Graph, wrt: Iterable[str]) -> set[Any]:

@@ -141,6 +141,27 @@ CASES = {
         },
         {"s": np.array([0.5, 1.5], np.float32)},
     ),
+    "integers of literals beyond 2^53": (
+        {
+            "a": ("mul", [2**53, 64]),
+            "b": ("add", ["a", 1]),
+            "c": ("less", ["a", "b"]),
+            "d": ("mul", ["s", "b"]),
+            "e": ("sub", ["b", "a"]),
+        },
+        {"s": np.array([0.5, 1.5], np.float32)},
+    ),
+    "arithmetic of a size that is known only when it runs": (
+        {
+            "wide": ("broadcast_to", {"x": "s", "sizes": "n"}),
+            "a": ("size", ["wide"]),
+            "b": ("mul", ["a", 2]),
+            "c": ("mul", ["s", "b"]),
+            "d": ("add", ["b", 0.5]),
+            "e": ("mul", ["s", "d"]),
+        },
+        {"s": np.array([0.5], np.float32), "n": np.array([3])},
+    ),
 }
 
 
@@ -207,6 +228,19 @@ def test_a_node_of_several_outputs_gets_and_gives_scalars_as_the_reference_does(
     }
     model = model_of(nodes, values)
     assert compiled(model, values) == reference(model, values)
+
+
+@pytest.mark.parametrize("count", [2, 8, 40])
+def test_digits_of_literals_do_not_double_at_each_node(count):
+    nodes = {"p0": ("mul", [2**53, 2**53])}
+    nodes |= {f"p{place}": ("mul", [f"p{place - 1}"] * 2) for place in range(1, count)}
+    nodes |= {"small": ("less", [f"p{count - 1}", 1]), "y": ("where", ["small", "x", 0])}
+    model = ge.Model.from_dict(document(nodes, inputs={"x": []}))
+    for _ in range(3):
+        with pytest.raises(ge.errors.ExecutionError, match=r"node 'p0' \(mul\): .* 107 bits does not fit int64"):
+            model.predict(x=0.5)
+    with pytest.raises(OverflowError, match="107 bits"):
+        Plan(model.graph).run({"x": 0.5})
 
 
 def trained(content, data, *, by_reference=False):

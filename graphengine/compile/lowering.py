@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 
 from graphengine.compile.scalars import SCALAR, is_float, is_scalar
+from graphengine.executor import bounded
 from graphengine.graph import Graph, GraphNode, Operand
 from graphengine.inference import elementwise, normalized_axes
 from graphengine.nodes.selection import from_the_front, slice_index
@@ -105,6 +106,8 @@ def _lower_node(node: GraphNode, types: Types) -> Instruction:
     kinds = _kinds(node, types)
     values = [graph_kind for graph_kind in kinds if graph_kind is not None]
     literal = any(isinstance(operand, (int, float)) for operand in node.inputs)
+    if kind.dtype is PythonNumber.INT:
+        return Instruction(lambda *given: bounded(node.node.forward(*given)), node.inputs, node.id, kind)
     if not node.is_core or any(None in of.shape for of in [kind, *values]) or (literal and node.op in _SPECIAL):
         return _call(node, kinds, kind)
     if node.op in SCALAR and is_scalar(node, kinds, kind):
