@@ -8,7 +8,7 @@ import networkx as nx
 import numpy as np
 import orjson
 import pytest
-from documents import codes_of, document, linreg, model, problem_of, problems_of, training
+from documents import codes_of, document, linreg, model, node, problem_of, problems_of, training
 
 import graphengine as ge
 
@@ -482,6 +482,25 @@ def test_a_constant_or_an_initial_value_that_its_dtype_does_not_have_is_a_proble
     declared = {"shape": [], "dtype": dtype, "initializer": {"type": "constant", "value": value}}
     found = problem_of(document({"z": ("mul", ["s", 1])}, state={"s": declared}))
     assert (found.code, found.pointer) == ("GE302", "/state/s/initializer")
+
+
+@pytest.mark.parametrize(
+    ("declared", "update", "shown"),
+    [
+        ({"shape": [2]}, "total", "float64(2,), but its update is float64()"),
+        ({"shape": [3]}, "x", "float64(3,), but its update is float64(N,)"),
+        ({"shape": [], "dtype": "int64"}, "total", "int64(), but its update is float64()"),
+        ({"shape": [], "dtype": "float32"}, "total", "float32(), but its update is float64()"),
+        ({"shape": []}, "call", "float64(), but its update is float64(N,)"),
+    ],
+)
+def test_a_state_whose_update_is_of_another_shape_or_dtype_is_a_problem_of_the_file(declared, update, shown):
+    function = {"inputs": {"a": {}}, "nodes": [node("n", "neg", ["a"])], "outputs": {"out": "n"}}
+    nodes = {"total": ("sum", ["x"]), "call": ("f", ["x"])}
+    state = {"s": {**declared, "initializer": {"type": "zeros"}, "update": update}}
+    found = problem_of(document(nodes, inputs={"x": ["N"]}, functions={"f": function}, state=state))
+    assert (found.code, found.pointer) == ("GE301", "/state/s/update")
+    assert f"state 's' is {shown}" in found.message
 
 
 def test_a_ragged_list_is_refused():

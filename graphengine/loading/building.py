@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from graphengine.errors import MOST_TOLD, InvalidModelError, Problem
 from graphengine.format.documents import ModelDocument
+from graphengine.format.positions import make_pointer
 from graphengine.format.salvage import Gaps
 from graphengine.graph import Graph, GraphNode, declared_types, infer_types, topologically_sorted
 from graphengine.limits import DEFAULT, Limits
@@ -60,7 +61,7 @@ def sound_graph(
                 problems, calling = [*problems, *found], [*calling, *rest]
         unknown = [*unknown, *calling]
     graph, misfits = _typed(document, resolver, nodes, unknown, inlining, limits)
-    problems += [*_with_pointers(misfits, document), *loss_problems(graph.header, graph)]
+    problems += [*_with_pointers(misfits, document), *loss_problems(graph.header, graph), *_update_problems(graph)]
     if too_large := memory_problem(graph):
         problems += _with_pointers([too_large], document)
     if problems:
@@ -102,6 +103,17 @@ def _typed(
     if inlining:
         cycles, misfits = [inlining.told(each) for each in cycles], inlining.type_problems(types, misfits)
     return Graph(header, ordered, header.outputs, types, aliases, limits), [*cycles, *misfits]
+
+
+def _update_problems(graph: Graph) -> Iterator[Problem]:
+    """State that would not be after a step what it is declared to be before it."""
+    for name, value in graph.updates.items():
+        given, declared = graph.types.get(value), graph.types[name]
+        if given and (given.shape, given.array_dtype) != (declared.shape, declared.dtype):
+            message = f"state '{name}' is {declared}, but its update is {given}"
+            same = given.shape == declared.shape
+            hint = "cast it with a node of op 'cast'" if same else "state keeps its shape, whatever the batch"
+            yield Problem("GE301", message, hint, make_pointer(("state", name, "update")))
 
 
 def _without(document: ModelDocument, names: Collection[str]) -> ModelDocument:

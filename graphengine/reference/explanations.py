@@ -194,8 +194,9 @@ EXPLANATIONS: dict[str, Explanation] = {
     ),
     "GE301": Explanation(
         "The shapes or dtypes of a node's inputs do not fit its op. Two symbols never broadcast against each "
-        "other: a model in which two sizes are equal says so with one symbol.",
-        "Correct the declared shapes, or reshape in between.",
+        "other: a model in which two sizes are equal says so with one symbol. Or the update of a state is not of the "
+        "shape and dtype that the state is declared with, and keeps.",
+        "Correct the declared shapes, or reshape in between; a node of op cast changes a dtype.",
         '{"inputs": {"x": {"shape": [3]}, "y": {"shape": [4]}}, "nodes": [{"id": "z", "op": "add", "inputs": '
         '["x", "y"]}]}',
     ),
