@@ -39,6 +39,12 @@ def loops(count):
     return document({f"n{i}": ("neg", [f"n{i}"]) for i in range(count)}, {"out": "n0"})
 
 
+def alike(count):
+    """So many nodes of one id, in a file of one line."""
+    content = document({"n": ("neg", ["x"])}, inputs={"x": []})
+    return {**content, "nodes": content["nodes"] * count}
+
+
 def misfits(count):
     return document({f"n{i}": ("add", ["x", "y"]) for i in range(count)}, {"out": "n0"}, inputs={"x": [2], "y": [3]})
 
@@ -84,6 +90,7 @@ BOMBS = {
     "a cycle of 100,000 nodes": (cycle(100_000), "GE214"),
     "100,000 cycles of one node": (loops(100_000), "GE214"),
     "100,000 nodes whose shapes do not fit": (misfits(100_000), "GE301"),
+    "100,000 nodes of one id": (alike(100_000), "GE201"),
     "20,000 undefined names": (undefined(20_000), "GE210"),
     "a depth of 10^12": (
         document({"z": ("one_hot", ["x"], {"depth": 10**12})}, inputs={"x": {"shape": [3], "dtype": "int64"}}),

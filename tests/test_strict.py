@@ -13,7 +13,7 @@ from documents import document, linreg, parameter, problem_of, training
 
 import graphengine as ge
 from graphengine.format.lexical import lexical_findings
-from graphengine.format.positions import find_positions
+from graphengine.format.positions import Lines, find_positions
 from graphengine.format.strict import parse_json
 from graphengine.limits import Limits
 from graphengine.loading.budget import size_text
@@ -313,6 +313,21 @@ def test_every_value_of_a_random_document_is_located(seed):
     starts = [0, *(index + 1 for index, letter in enumerate(text) if letter == "\n")]
     for pointer, (line, column) in find_positions(text, places).items():
         assert json.JSONDecoder().raw_decode(text[starts[line - 1] + column - 1 :])[0] == places[pointer]
+
+
+def test_no_letter_is_looked_at_twice_for_the_places_of_a_file():
+    class Counting(str):
+        looked_at = 0
+
+        def count(self, part, start, end):
+            self.looked_at += end - start
+            return super().count(part, start, end)
+
+    text = Counting("a" * 1000 + "\n" + "b" * 1000)
+    lines = Lines(text)
+    places = [lines.place(offset) for offset in range(len(text))]
+    assert places == [*((1, column) for column in range(1, 1002)), *((2, column) for column in range(1, 1001))]
+    assert text.looked_at < len(text)
 
 
 # ---------------------------------------------------------------- integers where a floating-point number is meant

@@ -126,12 +126,13 @@ class Lines:
     """Line and column of offsets in a text, none before the one asked for last: lines are counted on from there."""
 
     def __init__(self, text: str) -> None:
-        self._text, self._line, self._start = text, 1, 0
+        self._text, self._line, self._start, self._place = text, 1, 0, 0
 
     def place(self, offset: int) -> tuple[int, int]:
         """Line and column of an offset, both from 1."""
-        more = self._text.count("\n", self._start, offset)
+        more = self._text.count("\n", self._place, offset)
         if more:
             self._line += more
-            self._start = self._text.rindex("\n", self._start, offset) + 1
+            self._start = self._text.rindex("\n", self._place, offset) + 1
+        self._place = offset
         return self._line, offset - self._start + 1

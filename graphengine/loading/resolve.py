@@ -168,6 +168,8 @@ class Resolver:
 
     def _doubled(self, name: str, pointer: str, node: str | None = None) -> None:
         self._twice.add(name)
+        if len(self.problems) > MOST_TOLD:
+            return
         hint = "ids, inputs, parameters and state share one namespace"
         self._add("GE201", f"id '{name}' is used twice", pointer, node, hint)
 
