@@ -22,7 +22,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from graphengine.wording import nearest
+from graphengine.wording import nearest, shortened
 
 CODES = {
     "GE101": "a file cannot be read or written",
@@ -88,11 +88,16 @@ MOST_TOLD = 100
 """So many problems of a file are told; a file with more of them is wrong in one way, many times."""
 
 
+LONGEST_TOLD = 1000
+"""So many letters of a message, a hint or a pointer are told: a name in a file can be longer than any screen."""
+
+
 @dataclass(frozen=True, slots=True)
 class Problem:
     """One finding about a file, a graph or a call.
 
-    `pointer` is a JSON Pointer (RFC 6901) into the file, `line` and `column` count from 1.
+    `pointer` is a JSON Pointer (RFC 6901) into the file, `line` and `column` count from 1. As text or as a JSON object
+    it is told in bounded length, whatever the file has.
     """
 
     code: str
@@ -105,15 +110,29 @@ class Problem:
     column: int | None = None
 
     def __str__(self) -> str:
-        place = ":".join(str(part) for part in (self.file, self.line, self.column) if part is not None)
-        pointer = f" ({self.pointer})" if self.pointer else ""
-        hint = f"; {self.hint}" if self.hint else ""
-        return f"{place}: " * bool(place) + f"{self.code}: {self.message}{pointer}{hint}"
+        told = self.as_dict()
+        place = ":".join(str(told[part]) for part in ("file", "line", "column") if told[part] is not None)
+        pointer = f" ({told['pointer']})" if told["pointer"] else ""
+        hint = f"; {told['hint']}" if told["hint"] else ""
+        return f"{place}: " * bool(place) + f"{self.code}: {told['message']}{pointer}{hint}"
 
     def as_dict(self) -> dict[str, Any]:
-        """The finding as a JSON object, for machines."""
+        """The finding as a JSON object, for machines.
+
+        Of a long message or hint the middle is left out; a long pointer leads to the innermost part of the file that
+        has a shorter one.
+        """
         fields = ("code", "message", "hint", "pointer", "node", "file", "line", "column")
-        return {field: getattr(self, field) for field in fields}
+        long = {
+            "message": shortened(self.message, LONGEST_TOLD),
+            "hint": self.hint and shortened(self.hint, LONGEST_TOLD),
+            "pointer": self.pointer and _short_pointer(self.pointer),
+        }
+        return {field: getattr(self, field) for field in fields} | long
+
+
+def _short_pointer(pointer: str) -> str:
+    return pointer if len(pointer) <= LONGEST_TOLD else pointer[: pointer.rindex("/", 0, LONGEST_TOLD + 1)]
 
 
 class GraphEngineError(Exception):

@@ -117,6 +117,14 @@ def _json_escape(char: str) -> str:
     return "".join([f"\\u{units[start : start + 4]}" for start in range(0, len(units), 4)])
 
 
+def shortened(text: str, length: int) -> str:
+    """A text of at most so many letters; of a longer one the middle is left out."""
+    if len(text) <= length:
+        return text
+    part, between = length // 2, " ... "
+    return f"{text[: length - part - len(between)]}{between}{text[-part:]}"
+
+
 def shown(value: Any) -> str:
     """A value from a file as JSON, short and in printable letters."""
     try:

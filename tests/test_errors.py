@@ -1,6 +1,7 @@
 """What is said of an error: its code explained, its place in the file shown, the node and the numbers that failed."""
 
 import json
+import re
 import sys
 
 import numpy as np
@@ -274,6 +275,46 @@ def test_many_problems_are_cut_off_with_a_word():
         ge.Model.from_dict(content)
     assert [problem.code for problem in caught.value.problems] == ["GE210"] * 100 + ["GE140"]
     assert caught.value.problems[-1].message == "only the first 100 problems are told; the file has at least 101"
+
+
+def long_names(where):
+    name = "k" * 100_000
+    wrong = {
+        "a key": {name: 1},
+        "a key within": {"outputs": {"out": "z", name: 1}},
+        "a choice": {"dtype": name},
+        "a reference": {"nodes": [{"id": "z", "op": "neg", "inputs": [name]}]},
+        "an op": {"nodes": [{"id": "z", "op": name, "inputs": ["x"]}]},
+        "an attribute": {"nodes": [{"id": "z", "op": "sum", "inputs": ["x"], "attributes": {"axis": [0] * 10_000}}]},
+    }
+    return {**document({"z": ("neg", ["x"])}, inputs={"x": [1]}), **wrong[where]}
+
+
+@pytest.mark.parametrize(
+    ("where", "pointer"),
+    [
+        ("a key", ""),
+        ("a key within", "/outputs"),
+        ("a choice", "/dtype"),
+        ("a reference", "/nodes/0/inputs/0"),
+        ("an op", "/nodes/0/op"),
+        ("an attribute", "/nodes/0"),
+    ],
+)
+def test_what_is_told_is_of_bounded_length_and_its_pointer_leads_into_the_file(tmp_path, where, pointer):
+    path = tmp_path / "m.json"
+    path.write_text(json.dumps(long_names(where)))
+    assert len(cli("validate", path, code=2).stderr) < 3000
+    told = json.loads(cli("validate", path, "--format", "json", code=2).stdout)["errors"]
+    assert all(len(each["message"]) <= 1000 and len(each["hint"] or "") <= 1000 for each in told)
+    assert pointer in [each["pointer"] for each in told]
+
+
+def test_the_middle_of_a_long_message_is_left_out():
+    told = Problem("GE110", f"unknown key '{'k' * 2000}'", pointer=f"/a/{'b' * 990}/{'c' * 100}").as_dict()
+    assert re.fullmatch("unknown key 'k+ ... k+'", told["message"])
+    assert len(told["message"]) == 1000
+    assert told["pointer"] == f"/a/{'b' * 990}"
 
 
 def test_the_end_of_many_problems_is_told_to_people_and_to_machines(tmp_path):
