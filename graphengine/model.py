@@ -75,8 +75,7 @@ class Model(Pictured):
         problems += [
             each for each in self._declared.problems(gaps) if each.line is not None or each.pointer not in told
         ]
-        if all(problem.code != "GE133" for problem in problems):  # no memory is taken for what is too large
-            problems += self._initialize()
+        problems += self._initialize(too_large=any(problem.code == "GE133" for problem in problems))
         if problems or (source and source.problems):
             raise source.locate(problems) if source else InvalidModelError(problems)
         self.plans = PlanCache(self.graph)
@@ -105,10 +104,13 @@ class Model(Pictured):
         """The reference executor of the graph, made when it is first needed."""
         return Executor(self.graph)
 
-    def _initialize(self) -> Iterator[Problem]:
+    def _initialize(self, *, too_large: bool) -> Iterator[Problem]:
+        """The initial values, and what is wrong with them; of a graph that is too large only of those in the file."""
         files = TensorFiles(self.path.parent if self.path else None, self.limits.array_bytes)
         for section, sources in (("parameters", self.graph.parameters), ("state", self.graph.state)):
             for name, source in sources.items():
+                if too_large and (source.value is None or isinstance(source.value, ExternalValue)):
+                    continue
                 dtype = self.graph.types[name].array_dtype
                 try:
                     if isinstance(source.value, ExternalValue):

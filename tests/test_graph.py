@@ -3,6 +3,7 @@
 import itertools
 import random
 import sys
+import tracemalloc
 
 import networkx as nx
 import numpy as np
@@ -328,6 +329,22 @@ def test_a_parameter_beyond_the_limit_of_memory_is_refused_before_it_is_made():
     declaration = {"shape": [10**6, 10**6], "initializer": {"type": "normal"}}
     found = problem_of(document({"z": ("neg", ["p"])}, parameters={"p": declaration}))
     assert (found.code, found.pointer) == ("GE133", "/parameters/p/shape")
+
+
+def test_beside_what_takes_too_much_memory_the_values_of_a_file_are_looked_at_and_no_others_are_made():
+    parameters = {
+        "big": {"shape": [10**6, 10**6], "initializer": {"type": "normal"}},
+        "drawn": {"shape": [10**6], "initializer": {"type": "normal"}},
+        "short": {"shape": [3], "initializer": {"type": "zeros"}, "value": [1]},
+    }
+    tracemalloc.start()
+    found = problems_of(document({"z": ("neg", ["big"])}, parameters=parameters))
+    assert tracemalloc.get_traced_memory()[1] < 2**22
+    tracemalloc.stop()
+    assert [(each.code, each.pointer) for each in found] == [
+        ("GE133", "/parameters/big/shape"),
+        ("GE302", "/parameters/short/value"),
+    ]
 
 
 # ---------------------------------------------------------------- dtypes
