@@ -14,7 +14,7 @@ from documents import KILLED_AT, linreg
 import graphengine as ge
 from graphengine.errors import DataError, GraphEngineError
 from graphengine.format import files, paths
-from graphengine.format.files import write_bytes
+from graphengine.format.files import check_target, write_bytes
 from graphengine.format.paths import confined
 
 ROOT = Path(__file__).parents[1]
@@ -273,18 +273,47 @@ def test_what_is_no_plain_file_is_not_written_over(tmp_path, kind):
     path, target = tmp_path / "m.json", tmp_path / "target"
     target.write_bytes(b"old")
     {"link": lambda: path.symlink_to(target), "pipe": lambda: os.mkfifo(path), "folder": path.mkdir}[kind]()
-    with pytest.raises(GraphEngineError, match=r"m\.json: GE504: the path is (a symbolic|not a plain)"):
-        write_bytes(path, b"new")
+    for refusing in (check_target, lambda path: write_bytes(path, b"new")):
+        with pytest.raises(GraphEngineError, match=r"m\.json: GE504: the path is (a symbolic|not a plain)"):
+            refusing(path)
     assert target.read_bytes() == b"old"
     assert sorted(tmp_path.iterdir()) == [path, target]
 
 
 @both_systems
-@pytest.mark.parametrize("name", ["a\x00b", "n" * 300, "nowhere/m.json"])
-def test_a_name_that_cannot_be_written_is_a_located_error(tmp_path, name):
-    with pytest.raises(GraphEngineError, match="GE101: cannot write the file: "):
-        write_bytes(tmp_path / name, b"")
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("a\x00b", "GE101: cannot write the file: .*null byte"),
+        ("n" * 300, "GE101: cannot write the file: File name too long"),
+        ("nowhere/m.json", "GE101: cannot write the file: there is no folder '.*nowhere'"),
+        ("", "GE504: the path is not a plain file"),
+        ("..", "GE504: the path is not a plain file"),
+    ],
+)
+def test_a_name_that_cannot_be_written_is_a_located_error_and_is_known_before(tmp_path, monkeypatch, name, message):
+    monkeypatch.chdir(tmp_path)
+    for path in (Path(name), tmp_path / name):
+        for refusing in (check_target, lambda path: write_bytes(path, b"")):
+            with pytest.raises(GraphEngineError, match=message):
+                refusing(path)
     assert list(tmp_path.iterdir()) == []
+
+
+@both_systems
+def test_what_can_be_written_is_no_problem_and_looking_makes_nothing(tmp_path):
+    check_target(tmp_path / "new.json")
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "old.json").write_bytes(b"old")
+    check_target(tmp_path / "old.json")
+    assert (tmp_path / "old.json").read_bytes() == b"old"
+
+
+@both_systems
+def test_a_folder_without_permission_is_known_before(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda path, mode: (path, mode) != (tmp_path, os.W_OK))
+    with pytest.raises(GraphEngineError, match=r"m\.json: GE101: cannot write the file: Permission denied"):
+        check_target(tmp_path / "m.json")
 
 
 def test_two_writers_never_mix(tmp_path):

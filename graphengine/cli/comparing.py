@@ -10,7 +10,7 @@ import typer
 from graphengine.cli.limiting import current_limits
 from graphengine.cli.opening import find_model
 from graphengine.cli.options import ModelName, OutputFormat, Plugins
-from graphengine.cli.output import Format, print_json, print_line
+from graphengine.cli.output import Format, print_json, print_line, writable
 from graphengine.cli.plugins import load_plugins
 
 if TYPE_CHECKING:
@@ -46,7 +46,8 @@ def diff(
 def upgrade(
     file: Annotated[Path, typer.Argument(metavar="MODEL", help="A model file.")],
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write it there instead of over MODEL.")
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", callback=writable, help="Write it there instead of over MODEL."),
     ] = None,
     output_format: OutputFormat = Format.text,
 ) -> None:

@@ -13,7 +13,7 @@ import typer
 
 from graphengine.cli.opening import open_changed
 from graphengine.cli.options import ModelName, Of, OutputFormat, Plugins, Settings, UpdateRuleFile, Wrt
-from graphengine.cli.output import Format, array_text, print_line
+from graphengine.cli.output import Format, array_text, print_line, writable
 from graphengine.errors import UsageError
 from graphengine.wording import escaped_json
 
@@ -25,7 +25,10 @@ MAX_WIDTH = 88
 """A line may be longer; the types then stand behind it and not in one column."""
 
 Output: TypeAlias = Annotated[
-    Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write it as a model file instead of printing it.")
+    Path | None,
+    typer.Option(
+        "--output", "-o", metavar="FILE", callback=writable, help="Write it as a model file instead of printing it."
+    ),
 ]
 
 

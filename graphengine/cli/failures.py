@@ -14,7 +14,7 @@ from typing import Any
 import typer
 
 from graphengine.cli.excerpts import excerpt
-from graphengine.cli.output import print_json
+from graphengine.cli.output import Format, print_json
 from graphengine.errors import (
     DataError,
     DivergenceError,
@@ -77,6 +77,38 @@ def stopped_quietly() -> Iterator[None]:
         # what is still in the buffer would fail again when Python exits
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit(PIPE_CLOSED) from None
+
+
+class Unwritten:
+    """What could not be written of a work that succeeded: it is told behind the result, which is not lost by it."""
+
+    def __init__(self) -> None:
+        self.problems: list[Problem] = []
+
+    @contextmanager
+    def kept(self) -> Iterator[None]:
+        """Keep an error instead of raising it."""
+        try:
+            yield
+        except GraphEngineError as error:
+            self.problems += error.problems
+
+    def as_json(self) -> dict[str, Any]:
+        """Further keys of a result for machines, which is one object with or without errors."""
+        return {"errors": [problem.as_dict() for problem in self.problems]} if self.problems else {}
+
+    def end(self, output_format: Format) -> None:
+        """Behind the result, for people, what could not be written; the exit code of a command for which there is some.
+
+        Raises
+        ------
+        typer.Exit
+            If something could not be written.
+        """
+        if self.problems:
+            if output_format is Format.text:
+                print_problems(self.problems)
+            raise typer.Exit(WORK_FAILED)
 
 
 def print_problems(problems: Iterable[Problem]) -> None:

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from graphengine.cli.data_files import needed_to_train, read_data
+from graphengine.cli.failures import Unwritten
 from graphengine.cli.opening import decoded, open_changed
 from graphengine.cli.options import ColumnNames, DataName, Inputs, ModelName, OutputFormat, Plugins, SaveFile, Settings
 from graphengine.cli.output import Format, array_text, json_values, print_json, print_line
-from graphengine.cli.running import check_save
+from graphengine.cli.running import check_save, save_model
 from graphengine.cli.values import named_values
 from graphengine.wording import counted
 
@@ -43,15 +44,14 @@ def fit(
     given = decoded(opened, {**given, **named_values("--input", inputs or [])})
     given |= read_data(opened, data, columns or [], given, needed_to_train(opened))
     found = opened.fit(given or None, residual=residual, max_iterations=max_iterations)
-    if save:
-        opened.save(save)
+    unwritten = Unwritten()
+    saved = save_model(opened, save, unwritten)
     if output_format is Format.json:
-        print_json({"model": opened.graph.name, **_as_json(found), **({"saved": str(save)} if save else {})})
-        return
-    for line in _lines(opened.graph.name, found):
-        print_line(line)
-    if save:
-        print_line(f"saved to {save}")
+        print_json({"model": opened.graph.name, **_as_json(found), **saved, **unwritten.as_json()})
+    else:
+        for line in (*_lines(opened.graph.name, found), *(f"saved to {path}" for path in saved.values())):
+            print_line(line)
+    unwritten.end(output_format)
 
 
 def _as_json(fit: Fit) -> dict[str, Any]:

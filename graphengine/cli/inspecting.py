@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -120,7 +119,7 @@ def _drawn(model: Model, form: ShowFormat, *, folded: bool) -> str:
 
 
 def schema(
-    output: Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write it to a file.")] = None,
+    output: OutputFile = None,
     output_format: Annotated[SchemaFormat, typer.Option("--format", help="A schema is JSON.")] = SchemaFormat.json,
     plugins: Plugins = None,
 ) -> None:

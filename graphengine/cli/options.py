@@ -7,7 +7,7 @@ from typing import Annotated, TypeAlias
 
 import typer
 
-from graphengine.cli.output import Format
+from graphengine.cli.output import Format, writable
 
 ModelName: TypeAlias = Annotated[
     str, typer.Argument(metavar="MODEL", help="A model file, or the name of a shipped model such as linreg.")
@@ -55,10 +55,14 @@ Unfold: TypeAlias = Annotated[
     bool, typer.Option("--unfold", help="Draw all nodes, and not functions and long parts as boxes.")
 ]
 OutputFile: TypeAlias = Annotated[
-    Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write it to a file instead of printing it.")
+    Path | None,
+    typer.Option(
+        "--output", "-o", metavar="FILE", callback=writable, help="Write it to a file instead of printing it."
+    ),
 ]
 SaveFile: TypeAlias = Annotated[
-    Path | None, typer.Option("--save", metavar="FILE", help="Write the model with its final values.")
+    Path | None,
+    typer.Option("--save", metavar="FILE", callback=writable, help="Write the model with its final values."),
 ]
 CheckpointFolder: TypeAlias = Annotated[
     Path | None, typer.Option(metavar="FOLDER", help="Save the training there as it goes, so that it can go on.")
@@ -67,7 +71,8 @@ LogFile: TypeAlias = Annotated[
     Path | None, typer.Option("--log", metavar="FILE", help="Add a line of JSON to it now and then.")
 ]
 PlotFile: TypeAlias = Annotated[
-    Path | None, typer.Option("--plot", metavar="FILE", help="Draw the loss curve: .png, .svg or .pdf.")
+    Path | None,
+    typer.Option("--plot", metavar="FILE", callback=writable, help="Draw the loss curve: .png, .svg or .pdf."),
 ]
 CheckFinite: TypeAlias = Annotated[
     bool, typer.Option("--check-finite", help="Stop at the first value that is NaN or infinite. Slow.")

@@ -16,7 +16,7 @@ from typing import Any
 
 import typer
 
-from graphengine.errors import UsageError
+from graphengine.errors import GraphEngineError, UsageError
 from graphengine.wording import escaped, escaped_json
 
 MAX_INLINE = 8
@@ -53,18 +53,22 @@ def print_line(text: str) -> None:
     typer.echo(escaped(text))
 
 
-def check_target(option: str, path: Path) -> None:
-    """Refuse a file that could not be written, before the work that it is to keep.
+def writable(path: Path | None) -> Path | None:
+    """The path of an option, unless no file could be written there: that is told before the work that it is to keep.
 
     Raises
     ------
     UsageError
-        GE101 if its folder is not there, or the path names a folder.
+        GE101, GE504 as of `check_target`.
     """
-    if not path.parent.is_dir():
-        raise UsageError(f"{option} {path}: there is no folder '{path.parent}'", code="GE101")
-    if path.is_dir():
-        raise UsageError(f"{option} {path}: this is a folder", code="GE101", hint="name a file in it")
+    from graphengine.format.files import check_target
+
+    if path is not None:
+        try:
+            check_target(path)
+        except GraphEngineError as error:
+            raise UsageError(error.problems) from error
+    return path
 
 
 def print_or_write(text: str, path: Path | None) -> None:

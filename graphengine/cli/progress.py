@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from graphengine.cli.output import check_target
+from graphengine.cli.failures import Unwritten
 from graphengine.errors import UsageError
 from graphengine.wording import escaped
 
@@ -67,19 +67,23 @@ def check_plot(path: Path | None) -> None:
         from graphengine.view.curve import check_format
 
         check_format(path)
-        check_target("--plot", path)
 
 
-def show_curve(history: History | None, path: Path | None, *, printed: bool) -> None:
-    """Print the loss curve, and draw it into a file, where that is wanted and there is one."""
-    if history is None or not (printed or path):
-        return
-    from graphengine.view.curve import save_curve, terminal_curve
+def draw_curve(history: History, path: Path | None, unwritten: Unwritten) -> None:
+    """Draw the loss curve into a file, if one is named for it."""
+    from graphengine.view.curve import save_curve
 
-    if printed:
+    if path is not None:
+        with unwritten.kept():
+            save_curve(history, path)
+
+
+def print_curve(history: History | None) -> None:
+    """Print the loss curve, if there is one."""
+    from graphengine.view.curve import terminal_curve
+
+    if history is not None:
         typer.echo(terminal_curve(history.losses))
-    if path:
-        save_curve(history, path)
 
 
 @contextmanager

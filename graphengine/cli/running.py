@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from graphengine.cli.data_files import needed_to_train, read_data
+from graphengine.cli.failures import Unwritten
 from graphengine.cli.opening import decoded, open_changed
 from graphengine.cli.options import (
     CheckFinite,
@@ -25,8 +26,8 @@ from graphengine.cli.options import (
     Settings,
     UpdateRuleFile,
 )
-from graphengine.cli.output import Format, check_target, json_values, print_json, print_line, print_values
-from graphengine.cli.progress import check_plot, show_curve, train
+from graphengine.cli.output import Format, json_values, print_json, print_line, print_values, writable
+from graphengine.cli.progress import check_plot, draw_curve, print_curve, train
 from graphengine.cli.resuming import checkpoint_folder
 from graphengine.cli.values import named_values
 from graphengine.errors import UsageError
@@ -77,33 +78,47 @@ def run(
     given |= read_data(opened, data, columns or [], given, needed_to_train(opened))
     overrides = {name: context.params[name] for name in OVERRIDES if context.params[name] is not None}
     history: History | None = None
+    unwritten = Unwritten()
     if context.info_name == "train" or opened.document.training or overrides or update_rule:
         trainer = opened.trainer(given or None, **saving, **overrides)
-        history, outputs = _train(opened, trainer, check_finite=check_finite, quiet=quiet, log=log)
+        history = _train(trainer, check_finite=check_finite, quiet=quiet, log=log)
+        saved = save_model(opened, save, unwritten)  # before anything else that may fail
+        draw_curve(history, plot, unwritten)
+        outputs = _outputs_on(opened, trainer.batches)
     else:
         outputs = _evaluate(opened, given, check_finite=check_finite)
-    if save:
-        opened.save(save)
-    _report(opened, history, outputs, save, output_format, quiet=quiet)
-    show_curve(history, plot, printed=curve and output_format is Format.text and not quiet)
+        saved = save_model(opened, save, unwritten)
+    if output_format is Format.json:
+        print_json({**_as_json(opened, history, outputs), **saved, **unwritten.as_json()})
+    elif not quiet:
+        _print_end(opened, history, outputs, saved)
+        if curve:
+            print_curve(history)
+    unwritten.end(output_format)
 
 
 def check_save(model: Model, path: Path | None) -> None:
-    """Find out before a long training that its result could not be written."""
-    from graphengine.format.tensors import are_external
+    """Find out before a long training that the tensors beside its result could not be written."""
+    from graphengine.format.tensors import are_external, tensors_name
 
-    if path is not None:
-        check_target("--save", path)
-        are_external(model.values.values())
+    if path is not None and are_external(model.values.values()):
+        writable(path.with_name(tensors_name(path.stem, "0" * 64)))
 
 
-def _train(
-    model: Model, trainer: Trainer | Solver, *, check_finite: bool, quiet: bool, log: Path | None
-) -> tuple[History, dict[str, Any]]:
+def save_model(model: Model, path: Path | None, unwritten: Unwritten) -> dict[str, str]:
+    """Save a model if a file is named for it, and give what a result says of that."""
+    with unwritten.kept():
+        if path is not None:
+            model.save(path)
+            return {"saved": str(path)}
+    return {}
+
+
+def _train(trainer: Trainer | Solver, *, check_finite: bool, quiet: bool, log: Path | None) -> History:
     if check_finite:
         _check_finite(trainer)
     train(trainer, quiet=quiet, log=log)
-    return trainer.history, _outputs_on(model, trainer.batches)
+    return trainer.history
 
 
 def _evaluate(model: Model, given: Mapping[str, Any], *, check_finite: bool) -> dict[str, Any]:
@@ -163,24 +178,6 @@ def _outputs_on(model: Model, batches: Batches) -> dict[str, Any]:
     return {name: np.asarray(value) for name, value in found.items()}
 
 
-def _report(
-    model: Model,
-    history: History | None,
-    outputs: Mapping[str, Any],
-    save: Path | None,
-    output_format: Format,
-    *,
-    quiet: bool,
-) -> None:
-    if output_format is Format.json:
-        saved = {"saved": str(save)} if save else {}
-        print_json({**_as_json(model, history, outputs), **saved})
-    elif not quiet:
-        _print_end(model, history, outputs)
-        if save:
-            print_line(f"saved to {save}")
-
-
 def _as_json(model: Model, history: History | None, outputs: Mapping[str, Any]) -> dict[str, Any]:
     first, last = (history.first_loss, history.last_loss) if history else (None, None)
     return {
@@ -195,7 +192,13 @@ def _as_json(model: Model, history: History | None, outputs: Mapping[str, Any]) 
     }
 
 
-def _print_end(model: Model, history: History | None, outputs: Mapping[str, Any]) -> None:
+def _print_end(model: Model, history: History | None, outputs: Mapping[str, Any], saved: Mapping[str, str]) -> None:
+    _print_result(model, history, outputs)
+    for path in saved.values():
+        print_line(f"saved to {path}")
+
+
+def _print_result(model: Model, history: History | None, outputs: Mapping[str, Any]) -> None:
     if history is None:
         print_line(f"{model.graph.name}: {model.graph.summary}")
         print_values("outputs", outputs)

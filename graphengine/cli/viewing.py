@@ -10,7 +10,7 @@ import typer
 
 from graphengine.cli.opening import decoded, find_model, open_changed
 from graphengine.cli.options import Inputs, ModelName, OutputFormat, Plugins, Settings
-from graphengine.cli.output import Format, print_json
+from graphengine.cli.output import Format, print_json, writable
 from graphengine.cli.values import named_values
 
 
@@ -34,8 +34,9 @@ def view(
     from graphengine.view.pages import page_of
 
     model, given = open_changed(file, plugins, settings or [])
-    page = page_of(model, decoded(model, {**given, **named_values("--input", inputs or [])})).encode()
     path = output or Path(tempfile.mkdtemp() if show else ".") / f"{find_model(file).stem}.html"
+    writable(path)
+    page = page_of(model, decoded(model, {**given, **named_values("--input", inputs or [])})).encode()
     write_bytes(path, page)
     if output_format is Format.json:
         print_json({"page": str(path), "bytes": len(page)})

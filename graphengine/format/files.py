@@ -6,10 +6,12 @@ Everything that this package writes is written here.
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import stat
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from graphengine.errors import GraphEngineError
@@ -29,16 +31,42 @@ def write_bytes(path: str | Path, data: bytes) -> None:
         is then untouched.
     """
     path = Path(path)
-    folder = None
-    try:
-        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY) if _WITHIN else None
+    with _told(path), _folder_of(path) as folder:
         _replace(path.parent, path.name, folder, data)
+
+
+def check_target(path: str | Path) -> None:
+    """Refuse a file that could not be written, before the work whose result it is to hold; raises as `write_bytes`."""
+    path = Path(path)
+    with _told(path), _folder_of(path) as folder:
+        _mode_of(path, path.name if folder is not None else str(path), folder)
+        if not os.access(path.parent, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """Tell what the system refuses as an error that names the file."""
+    try:
+        yield
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
+        lacking = isinstance(error, FileNotFoundError) and f"there is no folder '{path.parent}'"
+        reason = lacking or getattr(error, "strerror", None) or error
         raise GraphEngineError(f"cannot write the file: {reason}", code="GE101", file=str(path)) from error
+
+
+@contextmanager
+def _folder_of(path: Path) -> Iterator[int | None]:
+    """The open folder of a file; None where the system does not open names within a folder."""
+    if not _WITHIN:
+        path.parent.stat()
+        yield None
+        return
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield folder
     finally:
-        if folder is not None:
-            os.close(folder)
+        os.close(folder)
 
 
 def _replace(parent: Path, name: str, folder: int | None, data: bytes) -> None:
@@ -77,7 +105,7 @@ def _write_all(descriptor: int, data: bytes) -> None:
 def _mode_of(path: Path, name: str, folder: int | None) -> int | None:
     """The permissions of the file that is there; None if there is none, and the user's mask decides."""
     try:
-        seen = os.stat(name, dir_fd=folder, follow_symlinks=False)
+        seen = os.stat(name or ".", dir_fd=folder, follow_symlinks=False)
     except FileNotFoundError:
         return None
     if not stat.S_ISREG(seen.st_mode):

@@ -99,9 +99,14 @@ def write_tensors(folder: Path, stem: str, arrays: Mapping[str, Any]) -> dict[st
     dense = {name: np.asarray(array, order="C") for name, array in arrays.items()}
     data: bytes = optional("safetensors.numpy", "weights").save(dense)
     sha256 = hashlib.sha256(data).hexdigest()
-    name = f"{stem}-{sha256[:12]}.safetensors"
+    name = tensors_name(stem, sha256)
     write_bytes(folder / name, data)
     return {each: ExternalValue(file=name, tensor=each, sha256=sha256) for each in arrays}
+
+
+def tensors_name(stem: str, sha256: str) -> str:
+    """The name of a file of tensors of a model."""
+    return f"{stem}-{sha256[:12]}.safetensors"
 
 
 def tensors_of(path: Path) -> set[str]:
