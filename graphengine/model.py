@@ -21,11 +21,12 @@ from graphengine.errors import (
 from graphengine.executor import Executor
 from graphengine.format.documents import ExternalValue, ModelDocument
 from graphengine.format.files import write_bytes
+from graphengine.format.meaning import fingerprint
 from graphengine.format.positions import make_pointer
 from graphengine.format.reading import Source, as_json, parse_model, read_model
 from graphengine.format.salvage import Gaps
 from graphengine.format.tensors import TensorFiles, are_external, remove_unnamed, tensors_of, write_tensors
-from graphengine.format.writing import dump_model, encode_array, fingerprint
+from graphengine.format.writing import dump_model, encode_array
 from graphengine.graph import Graph, names_of
 from graphengine.limits import DEFAULT, Limits
 from graphengine.loading.budget import require_memory

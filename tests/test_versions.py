@@ -61,7 +61,7 @@ def test_a_file_of_version_1_loads_and_means_what_it_meant():
     assert fingerprint(parsed(json.loads((RELEASED / "format_1.json").read_bytes()))) == FINGERPRINT
 
 
-FINGERPRINT = "0b1ad030c3777f31fb485eb20f774598aca3fca39423e4eb9c5fc20c91ef0114"
+FINGERPRINT = "b3a26438a0c3b6ef88650f5f6afc61013d1a1ce36e575c3ceff4c6e2ae02fa69"
 
 
 def test_adapters_bring_a_file_up_to_the_newest_version_step_by_step(monkeypatch):
@@ -201,19 +201,90 @@ def test_the_nodes_of_functions_are_compared_too():
     assert len(told(before, after)) == 2
 
 
-@pytest.mark.parametrize("seed", range(60))
-def test_files_of_one_fingerprint_have_no_difference_in_meaning(seed):
+def calling():
+    """A model that calls a function, whose parts have names like those of the format's keys."""
+    function = {
+        "inputs": {"a": {}, "b": {}},
+        "attributes": {"name": {"default": 2}, "k": {"default": None}},
+        "nodes": [
+            {"id": "metadata", "op": "add", "inputs": ["a", "b"]},
+            {"id": "n", "op": "mul", "inputs": ["metadata", "name"]},
+        ],
+        "outputs": {"u": "n", "v": "metadata"},
+    }
+    nodes = {"data": ("f", ["x", 2], {"name": 1}), "z": ("sum", ["data"], {"axis": 0})}
+    return document(nodes, inputs={"x": ["N"]}, functions={"f": function})
+
+
+FUNCTION = ("functions", "f")
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "expected"),
+    [
+        (("nodes", 0, "inputs", 1), 2.0, ("rewired", "nodes.data.inputs.1")),
+        (("nodes", 1, "attributes", "axis"), True, ("changed", "nodes.z.attributes.axis")),
+        (("nodes", 0, "attributes", "name"), None, ("changed", "nodes.data.attributes.name")),
+        (("nodes", 0, "attributes"), {}, ("removed", "nodes.data.attributes.name")),
+        (("nodes", 0, "description"), "d", ("added", "nodes.data.description?")),
+        ((*FUNCTION, "description"), "d", ("added", "functions.f.description?")),
+        ((*FUNCTION, "inputs"), {"b": {}, "a": {}}, ("changed", "functions.f.order.inputs")),
+        ((*FUNCTION, "inputs", "a", "description"), "d", ("added", "functions.f.inputs.a.description?")),
+        ((*FUNCTION, "outputs"), {"v": "metadata", "u": "n"}, ("changed", "functions.f.order.outputs")),
+        ((*FUNCTION, "outputs"), {"u": "n"}, ("removed", "functions.f.outputs.v")),
+        ((*FUNCTION, "attributes", "name", "default"), 3, ("changed", "functions.f.attributes.name.default")),
+        ((*FUNCTION, "attributes", "name", "description"), "d", ("added", "functions.f.attributes.name.description?")),
+        ((*FUNCTION, "attributes", "k"), {}, ("removed", "functions.f.attributes.k.default")),
+        ((*FUNCTION, "nodes", 0, "op"), "sub", ("changed", "functions.f.nodes.metadata.op")),
+        ((*FUNCTION, "nodes", 0, "description"), "d", ("added", "functions.f.nodes.metadata.description?")),
+    ],
+)
+def test_a_change_of_a_function_or_its_call_is_told_as_what_it_is(path, value, expected):
+    def change(content):
+        for part in path[:-1]:
+            content = content[part]
+        content[path[-1]] = value
+
+    before, after = parsed(calling()), parsed(changed(calling(), change))
+    assert told(calling(), changed(calling(), change)) == [expected]
+    assert (fingerprint(before) == fingerprint(after)) == expected[1].endswith("?")
+
+
+@pytest.mark.parametrize("seed", range(120))
+def test_two_files_have_no_difference_in_meaning_if_and_only_if_their_fingerprints_are_the_same(seed):
     rng = random.Random(seed)
-    after = copy.deepcopy(WHOLE)
-    mutations.change_value(after, rng, [WHOLE])
+    before = rng.choice([WHOLE, calling(), json.loads((RELEASED / "format_1.json").read_bytes())])
+    after = copy.deepcopy(before)
+    for _ in range(rng.randint(1, 3)):
+        mutations.change_value(after, rng, [before])
     try:
-        first, second = parsed(WHOLE), parsed(after)
+        first, second = parsed(before), parsed(after)
     except ge.errors.GraphEngineError:
         return
     found = [each for each in differences(first, second) if each.changes_meaning]
-    if fingerprint(first) == fingerprint(second):
-        assert found == []
+    assert (found == []) == (fingerprint(first) == fingerprint(second))
     assert differences(second, second) == []
+
+
+def test_a_fingerprint_does_not_depend_on_what_else_is_registered():
+    content = document({"z": ("test_versions.twice", ["x"], {"by": 2})}, inputs={"x": ["N"]})
+    before = fingerprint(parsed(content))
+
+    @ge.register("test_versions.twice")
+    class Twice(ge.Node):
+        """z = 2 x."""
+
+        by: int = 2
+
+        def forward(self, x):
+            return self.by * x
+
+    assert fingerprint(parsed(content)) == before
+
+
+@pytest.mark.parametrize("change", [reordered, by_name, default_written])
+def test_what_means_the_same_has_one_fingerprint(change):
+    assert fingerprint(parsed(WHOLE)) == fingerprint(parsed(changed(WHOLE, change)))
 
 
 def test_the_command_tells_differences_and_exits_as_asked(tmp_path):

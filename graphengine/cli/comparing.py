@@ -9,9 +9,8 @@ import typer
 
 from graphengine.cli.limiting import current_limits
 from graphengine.cli.opening import find_model
-from graphengine.cli.options import ModelName, OutputFormat, Plugins
+from graphengine.cli.options import ModelName, OutputFormat
 from graphengine.cli.output import Format, print_json, print_line, writable
-from graphengine.cli.plugins import load_plugins
 
 if TYPE_CHECKING:
     from graphengine.format import ModelDocument
@@ -24,12 +23,10 @@ def diff(
         bool, typer.Option("--exit-code", help="Exit with 1 if the two do not compute the same.")
     ] = False,
     output_format: OutputFormat = Format.text,
-    plugins: Plugins = None,
 ) -> None:
     """Tell what is different between MODEL and OTHER; the order of nodes and formatting do not count."""
     from graphengine.format.comparison import differences
 
-    load_plugins(plugins)
     found = differences(_document(before), _document(after))
     same = not any(each.changes_meaning for each in found)
     if output_format is Format.json:
@@ -55,7 +52,6 @@ def upgrade(
     from graphengine.format import FORMAT_VERSION, dump_model, fingerprint
     from graphengine.format.files import write_bytes
 
-    load_plugins(None)
     document = _document(str(file))
     target, data = output or file, dump_model(document)
     changed = not (target.exists() and target.read_bytes() == data)

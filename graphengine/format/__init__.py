@@ -2,8 +2,9 @@
 
 from graphengine.format.documents import FORMAT, FORMAT_VERSION, ModelDocument
 from graphengine.format.files import write_bytes
+from graphengine.format.meaning import fingerprint
 from graphengine.format.reading import parse_model, read_model
-from graphengine.format.writing import dump_model, fingerprint
+from graphengine.format.writing import dump_model
 
 __all__ = [
     "FORMAT",

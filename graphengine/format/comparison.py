@@ -1,32 +1,29 @@
 """What is different between two models: nodes, wiring, attributes, values; order and formatting do not count.
 
 What is written in two ways and means the same (inputs by order or by name, an attribute with its default) is no
-difference. Names and descriptions of the model and its parts are told, but change nothing of what is computed.
+difference. Names and descriptions of the model and its parts are told, but change nothing of what is computed: what is
+left is no difference exactly where the fingerprints are the same.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
 from graphengine.format.documents import ModelDocument
-from graphengine.format.writing import model_as_dict
-from graphengine.registry import OPS
+from graphengine.format.meaning import Path, is_text, meaning, same
 from graphengine.wording import shown
 
 Kind: TypeAlias = Literal["added", "removed", "rewired", "changed"]
-Path: TypeAlias = tuple[str, ...]
 
-TEXTS = {"$schema", "name", "description", "metadata"}
-"""Keys that change nothing of what a model computes."""
-SECTIONS = {"nodes", "inputs", "parameters", "state", "functions", "outputs", "data"}
-"""Objects whose keys are names that the file gives, and not keys of the format."""
+NOTHING: Any = object()
+"""Stands for what is not there, where null may be there."""
 
 
 class Difference(NamedTuple):
-    """One place in which two models differ; `before` or `after` is None where there is nothing."""
+    """One place in which two models differ; `before` or `after` is `NOTHING` where there is nothing."""
 
     kind: Kind
     path: Path
@@ -36,16 +33,16 @@ class Difference(NamedTuple):
     @property
     def changes_meaning(self) -> bool:
         """Whether what the model computes may be another."""
-        keys = [key for place, key in enumerate(self.path) if place == 0 or self.path[place - 1] not in SECTIONS]
-        return not TEXTS.intersection(keys)
+        return not is_text(self.path)
 
     def as_dict(self) -> dict[str, Any]:
-        """The difference as a JSON object."""
-        return {**self._asdict(), "path": list(self.path), "changes_meaning": self.changes_meaning}
+        """The difference as a JSON object, with null for what is not there."""
+        values = {key: None if value is NOTHING else value for key, value in self._asdict().items()}
+        return {**values, "path": list(self.path), "changes_meaning": self.changes_meaning}
 
     def __str__(self) -> str:
         mark = {"added": "+", "removed": "-"}.get(self.kind, "~")
-        change = " -> ".join(_shown(value) for value in (self.before, self.after) if value is not None)
+        change = " -> ".join(_shown(value) for value in (self.before, self.after) if value is not NOTHING)
         note = _distance(self.before, self.after)
         rewired = " (rewired)" if self.kind == "rewired" else ""
         return f"{mark} {'.'.join(self.path)}: {change}{note}{rewired}"
@@ -53,41 +50,19 @@ class Difference(NamedTuple):
 
 def differences(before: ModelDocument, after: ModelDocument) -> list[Difference]:
     """All places in which two models differ, those that change what is computed first."""
-    found = list(_compared((), _normalized(model_as_dict(before)), _normalized(model_as_dict(after))))
+    found = _compared((), meaning(before), meaning(after))
     return sorted(found, key=lambda each: not each.changes_meaning)
 
 
 def _compared(path: Path, before: Any, after: Any) -> Iterator[Difference]:
-    if before == after and type(before) is type(after):
-        return
     if isinstance(before, dict) and isinstance(after, dict):
         for key in dict.fromkeys((*before, *after)):
-            yield from _compared((*path, key), before.get(key), after.get(key))
-        return
-    kind: Kind = "added" if before is None else "removed" if after is None else "changed"
-    rewired = len(path) > 2 and path[-2] == "inputs" and path[-4:-3] == ("nodes",)
-    yield Difference("rewired" if rewired else kind, path, before, after)
-
-
-def _normalized(content: Mapping[str, Any]) -> dict[str, Any]:
-    """The content of a file with nodes by id, their inputs by name, and no attribute that has its default."""
-    result = {**content, "nodes": {node["id"]: _node(node) for node in content["nodes"]}}
-    if "functions" in content:
-        result["functions"] = {name: _normalized(each) for name, each in content["functions"].items()}
-    return result
-
-
-def _node(node: Mapping[str, Any]) -> dict[str, Any]:
-    op = OPS.get(node["op"])
-    inputs, attributes = node["inputs"], node.get("attributes", {})
-    if isinstance(inputs, list):
-        many = op is not None and (op.signature.variadic or len(inputs) <= len(op.signature.inputs))
-        names = [op.signature.input_name(place) if op and many else str(place) for place in range(len(inputs))]
-        inputs = dict(zip(names, inputs, strict=True))
-    defaults = {} if op is None else {name: field.default for name, field in op.cls.model_fields.items()}
-    kept = {name: value for name, value in attributes.items() if name not in defaults or value != defaults[name]}
-    told = {"description": node["description"]} if "description" in node else {}
-    return {"op": node["op"], "inputs": inputs, "attributes": kept, **told}
+            yield from _compared((*path, key), before.get(key, NOTHING), after.get(key, NOTHING))
+    elif before is NOTHING or after is NOTHING or not same(before, after):
+        kind: Kind = "added" if before is NOTHING else "removed" if after is NOTHING else "changed"
+        rewired = path[-2:-1] == ("inputs",) and path[-4:-3] == ("nodes",)
+        if path[-2:-1] != ("order",) or set(before) == set(after):  # what comes or goes is told already
+            yield Difference("rewired" if rewired else kind, path, before, after)
 
 
 def _shown(value: Any) -> str:

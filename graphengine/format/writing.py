@@ -6,8 +6,6 @@ order, leaves out what has its default, and puts on one line what fits on one li
 
 from __future__ import annotations
 
-import hashlib
-import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -94,31 +92,3 @@ def encode_array(value: Any) -> Any:
         shown = np.array([encode_number(number) for number in array.ravel().tolist()], dtype=object)
         return shown.reshape(array.shape).tolist()
     return array.tolist()
-
-
-def fingerprint(document: ModelDocument) -> str:
-    """A sha256 of what a model means: formatting, order of nodes and keys, and descriptions do not count."""
-    values = model_as_dict(document)
-    for key in ("$schema", "description", "metadata", "name"):
-        values.pop(key, None)
-    values["nodes"] = _by_id(values["nodes"])
-    functions = values["functions"] = {
-        # the first output is the result of a call, and inputs may be given in their order
-        name: {**each, "order": [list(each["inputs"]), list(each["outputs"])], "nodes": _by_id(each["nodes"])}
-        for name, each in values.get("functions", {}).items()
-    }
-    sections = [values.get(key, []) for key in ("inputs", "parameters", "state", "functions", "nodes")]
-    sections += [each.get(key, []) for each in functions.values() for key in ("inputs", "attributes", "nodes")]
-    for item in itertools.chain(*map(_items, sections)):
-        item.pop("description", None)
-        if not item.get("attributes", True):
-            item.pop("attributes")
-    return hashlib.sha256(orjson.dumps(values, option=orjson.OPT_SORT_KEYS)).hexdigest()
-
-
-def _by_id(nodes: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return sorted(nodes, key=lambda node: node["id"])
-
-
-def _items(section: Any) -> list[dict[str, Any]]:
-    return list(section.values()) if isinstance(section, dict) else section

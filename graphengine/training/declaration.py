@@ -27,11 +27,11 @@ from graphengine.errors import (
 from graphengine.executor import Executor
 from graphengine.format.documents import FunctionFile, ModelDocument
 from graphengine.format.findings import problems_of
+from graphengine.format.meaning import fingerprint
 from graphengine.format.positions import make_pointer
 from graphengine.format.reading import Source
 from graphengine.format.salvage import Gaps
 from graphengine.format.training_documents import TrainingDocument
-from graphengine.format.writing import fingerprint
 from graphengine.graph import Graph
 from graphengine.limits import DEFAULT, Limits
 from graphengine.loading.resolve import dangling_references, loss_problems
