@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 
 from graphengine.binding import bind_sizes
 from graphengine.errors import GraphEngineError, InvalidModelError, Problem, did_you_mean
-from graphengine.executor import Executor
 from graphengine.format.documents import (
     FUNCTION_FORMAT,
     FunctionDocument,
@@ -35,7 +34,6 @@ from graphengine.loading.budget import size_text
 from graphengine.loading.building import sound_graph
 from graphengine.loading.functions import attributes_named, declaration_problems, is_number, substituted
 from graphengine.shapes import ArrayType, dtype_name, size_value
-from graphengine.values import initial_value
 
 ARGUMENTS = ("parameter", "gradient", "learning_rate", "iteration")
 SCALARS = ("learning_rate", "iteration")
@@ -139,30 +137,11 @@ class UpdateRule:
             raise InvalidModelError(problems)
         self.slots, self.kind, self.graph = slots_of(rule), kind, graph
 
-    def initial_slots(self) -> dict[str, Any]:
-        """The slots of one parameter before its first update."""
-        return {
-            name: initial_value(name, self.slot_document(name), self.graph.types[name].array_dtype)
-            for name in self.slots
-        }
-
     def slot_document(self, name: str) -> StateDocument:
         """The declaration of a slot as state of a graph."""
         slot, declared = self.slots[name], self.graph.inputs[name]
         assert slot.initializer is not None
         return StateDocument(shape=declared.shape, dtype=declared.dtype, initializer=slot.initializer)
-
-    def update(
-        self, parameter: Any, gradient: Any, learning_rate: float, iteration: int, slots: Mapping[str, Any]
-    ) -> tuple[Any, dict[str, Any]]:
-        """The new parameter and the new slots; values in, values out."""
-        scalar = self.kind.array_dtype.type
-        values = dict(zip(ARGUMENTS, (parameter, gradient, scalar(learning_rate), scalar(iteration)), strict=True))
-        executor = Executor(self.graph)
-        given = {name: value for name, value in {**values, **slots}.items() if name in self.graph.inputs}
-        computed = executor.forward(given)
-        new = {name: computed[executor.slot_of[value]] for name, value in self.graph.outputs.items()}
-        return new.pop("parameter"), new
 
 
 def slots_of(rule: FunctionFile) -> dict[str, FunctionInputDocument]:
