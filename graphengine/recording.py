@@ -15,7 +15,7 @@ from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from graphengine.graph import Graph, GraphNode, Operand, infer, literal_type
 from graphengine.node import Node, Recorded
-from graphengine.registry import OPS, Op
+from graphengine.registry import OPS, Instances, Op
 from graphengine.shapes import ArrayType, Shape, Size, product
 
 
@@ -126,8 +126,7 @@ class Recorder:
         self._same: dict[Any, Any] = {}
         """The results of an op on operands."""
         self._sizes: dict[Any, Symbol] = {}
-        self._instances: dict[Any, Node] = {}
-        self._shared: dict[Any, Node] = {}
+        self.instance = Instances(OPS.__getitem__)
         self._like: dict[Shape, str] = {}
         self._axes: dict[Size, tuple[str, int]] = {}
         for name, kind in graph.types.items():
@@ -145,12 +144,8 @@ class Recorder:
         for node in nodes:
             if node.is_core and len(node.outputs) == 1:
                 if id(node.node) not in shared:
-                    shared[id(node.node)] = self._share(node.op, node.node)
+                    shared[id(node.node)] = self.instance.shared(node.op, node.node)
                 self._same.setdefault(_key(shared[id(node.node)], node.inputs), self.symbol(node.id))
-
-    def _share(self, op: str, node: Node) -> Node:
-        """One instance for all that are equal, kept so that its identity stands for it."""
-        return self._shared.setdefault((op, repr(node)), node)
 
     def symbol(self, operand: Operand) -> Any:
         """What stands for an operand: a symbol for a value, a number for a literal."""
@@ -172,15 +167,8 @@ class Recorder:
         elif fixed:
             node = self.instance(op, {**node.model_dump(), **fixed})
         else:
-            node = self._share(op, node)
+            node = self.instance.shared(op, node)
         return self.emit(op, node, operands, self._fresh(op, operands))
-
-    def instance(self, op: str, attributes: Mapping[str, Any]) -> Node:
-        """The node of an op with given attributes; equal ones are one object."""
-        key = (op, *sorted((name, repr(value)) for name, value in attributes.items()))
-        if key not in self._instances:
-            self._instances[key] = self._share(op, OPS[op].cls.model_validate(attributes))
-        return self._instances[key]
 
     def _operands(self, op: str, inputs: Sequence[Any]) -> tuple[tuple[Operand, ...], dict[str, Any]]:
         """Recorded values as operands; a shape becomes the attribute `shape` where it is known, else a node."""

@@ -111,6 +111,29 @@ class Registry(Mapping[str, Op]):
 OPS = Registry()
 
 
+class Instances:
+    """Nodes by op and attributes; equal ones are one object, so that its identity stands for it.
+
+    `find` gives the op of a name: the one that is registered, or the one that was.
+    """
+
+    def __init__(self, find: Callable[[str], Op]) -> None:
+        self._find = find
+        self._made: dict[Any, Node] = {}
+        self._shared: dict[Any, Node] = {}
+
+    def __call__(self, op: str, attributes: Mapping[str, Any]) -> Node:
+        """The node of an op with given attributes."""
+        key = (op, *sorted((name, repr(value)) for name, value in attributes.items()))
+        if key not in self._made:
+            self._made[key] = self.shared(op, self._find(op).cls.model_validate(attributes))
+        return self._made[key]
+
+    def shared(self, op: str, node: Node) -> Node:
+        """The first of all nodes that are equal to this one."""
+        return self._shared.setdefault((op, repr(node)), node)
+
+
 def register(
     name: str, *, replace: bool = False, numpy: Callable[..., Any] | None = None
 ) -> Callable[[NodeClass], NodeClass]:

@@ -23,7 +23,8 @@ from graphengine.format.documents import (
     UniformInitializer,
     ZerosInitializer,
 )
-from graphengine.format.fields import LARGEST_EXACT, NON_FINITE
+from graphengine.format.fields import LARGEST_EXACT
+from graphengine.nodes.constants import NON_FINITE
 
 BLOCK = 2**16
 """Numbers that are drawn at a time."""

@@ -10,8 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeAlias, cast
 
 from graphengine.graph import Graph, GraphNode, Operand, infer, literal_type
-from graphengine.node import Node
-from graphengine.registry import OPS
+from graphengine.registry import OPS, Instances
 from graphengine.shapes import ArrayType
 
 Rule: TypeAlias = "Callable[[Rewriter, GraphNode], GraphNode | Operand]"
@@ -26,7 +25,7 @@ class Rewriter:
         self.producers: dict[str, GraphNode] = {}
         self.nodes: list[GraphNode] = []
         self.replaced: dict[Any, Operand] = {}
-        self._instances: dict[Any, Node] = {}
+        self.instance = Instances(OPS.original)
         self._taken: dict[str, int] = {}
         self._inferred: dict[Any, tuple[ArrayType, ...]] = {}
 
@@ -69,13 +68,6 @@ class Rewriter:
     def insert(self, op: str, inputs: tuple[Operand, ...], attributes: Mapping[str, Any], near: str) -> str:
         """Append a new node, named after the one it stands before."""
         return self.add(GraphNode(self.free_name(near), op, self.instance(op, attributes), inputs))
-
-    def instance(self, op: str, attributes: Mapping[str, Any]) -> Node:
-        """The node of a shipped op with given attributes; equal ones are one object."""
-        key = (op, *sorted((name, repr(value)) for name, value in attributes.items()))
-        if key not in self._instances:
-            self._instances[key] = OPS.original(op).cls.model_validate(attributes)
-        return self._instances[key]
 
     def free_name(self, near: str) -> str:
         """A name that neither the old nor the new graph has."""

@@ -9,14 +9,13 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic_core import PydanticCustomError
 
 from graphengine.format.paths import NOT_PLAIN, is_plain
+from graphengine.nodes.constants import NON_FINITE
 from graphengine.shapes import SIZE_PATTERN, canonical_size
 
 STRICT = ConfigDict(extra="forbid", strict=True, frozen=True, defer_build=True)
 
 LARGEST_EXACT = 2**53
 """Up to here every integer is a double."""
-
-NON_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 
 def exact_number(value: Any) -> Any:

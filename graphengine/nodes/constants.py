@@ -28,6 +28,7 @@ class Constant(Node):
 
 
 NON_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+"""The numbers that JSON does not have, as all files write them."""
 
 
 def represented(constant):

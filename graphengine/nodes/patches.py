@@ -14,13 +14,13 @@ from pydantic import Field
 
 from graphengine.node import Node
 from graphengine.nodes.constants import NON_FINITE
+from graphengine.nodes.padding import Width
 from graphengine.nodes.shaping import quotient
 from graphengine.registry import register
 from graphengine.shapes import ArrayType, product, shape_text
 
 Count = Annotated[int, Field(ge=1)]
 Counts = Count | tuple[Count, ...]
-Width = Annotated[int, Field(ge=0)]
 Widths = Width | tuple[Width, ...]
 Paddings = Width | tuple[Width | tuple[Width, Width], ...]
 Padding = Paddings | Literal["same", "valid"]
