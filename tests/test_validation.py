@@ -7,6 +7,7 @@ import pytest
 from documents import document, linreg, parameter, training, write
 
 import graphengine as ge
+from graphengine.limits import Limits
 from graphengine.training.validation import split
 
 X = np.arange(1.0, 11.0)
@@ -151,6 +152,19 @@ def test_what_only_a_metric_reads_is_asked_of_the_validation_data_alone_if_there
     for data, keys in ((has_w, {"validation_data": APART}), (APART, {"validation": {"fraction": 0.5}})):
         with pytest.raises(ge.errors.InputError, match="GE401: the data has no values for input 'w'"):
             model.train(data, **keys)
+
+
+def test_data_that_takes_too_much_memory_at_once_is_checked_batch_by_batch():
+    apart = {"x": np.linspace(0, 1, 10_000), "y": np.linspace(0, 3, 10_000)}
+    content = linreg(training=training(learning_rate=0.001, batch_size=4, epochs=3))
+    limited = ge.Model.from_dict(content, limits=Limits(array_bytes=100_000))
+    whole = ge.Model.from_dict(content)
+    checks = [model.train(DATA, validation_data=apart).checks for model in (limited, whole)]
+    losses = [[check.values["validation_loss"] for check in each] for each in checks]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-12)
+    assert len(losses[0]) == 3
+    with pytest.raises(ge.errors.InputError, match="GE133"):
+        limited.forward(apart)
 
 
 def test_metrics_of_data_in_parts_are_means_and_counts_are_sums():

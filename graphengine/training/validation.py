@@ -13,6 +13,7 @@ from graphengine.compile import Plan
 from graphengine.errors import DataError, Problem, did_you_mean
 from graphengine.format.training_documents import EarlyStoppingDocument, TrainingDocument, ValidationDocument
 from graphengine.graph import Graph
+from graphengine.loading.budget import memory_problem
 from graphengine.training.batches import Batches, is_whole, rows_of
 from graphengine.training.data.stored import Chosen
 from graphengine.training.events import Every
@@ -53,8 +54,9 @@ def split(data: Mapping[str, Any], graph: Graph, fraction: float, seed: int) -> 
 class Evaluation:
     """Loss and metrics of a model on fixed data, in inference mode.
 
-    Data in memory is one batch. Of data that is not, or that the model takes sample by sample, floating-point values
-    are the mean over the batches, weighted by samples, and integers, which count something, the sum.
+    Data in memory is one batch, if the graph keeps within its limit of memory with it. Of other data, or where a model
+    takes one sample at a time, floating-point values are the mean over the batches, weighted by samples, and integers,
+    which count something, the sum.
     """
 
     def __init__(self, graph: Graph, data: Mapping[str, Any], outputs: Mapping[str, str], batch_size: int = 1) -> None:
@@ -62,7 +64,8 @@ class Evaluation:
             graph.nodes, {name: graph.value_name(of) for name, of in outputs.items()}, graph.types
         )
         self._batches = Batches(data, graph, batch_size=batch_size)
-        self._whole = self._batches.whole()
+        whole = self._batches.whole()
+        self._whole = whole if whole and memory_problem(self._graph, self._sizes(whole)) is None else None
         self._plans: dict[Any, Plan] = {}
 
     def __call__(self, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -82,11 +85,14 @@ class Evaluation:
                 yield segment.batch(index), segment.size
 
     def _run(self, batch: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
-        shapes = {name: np.shape(value) for name, value in batch.items()}
-        key = tuple(sorted(shapes.items()))
+        sizes = self._sizes(batch)
+        key = tuple(sorted(sizes.items()))
         if key not in self._plans:
-            self._plans[key] = Plan(self._graph.with_sizes(bind_sizes(shapes, self._graph.types)))
+            self._plans[key] = Plan(self._graph.with_sizes(sizes))
         return self._plans[key].run({**values, **batch})
+
+    def _sizes(self, batch: Mapping[str, Any]) -> dict[str, int]:
+        return bind_sizes({name: np.shape(value) for name, value in batch.items()}, self._graph.types)
 
 
 class EarlyStopping:
