@@ -1,5 +1,6 @@
 """Checkpoints: a training that is interrupted anywhere goes on to the same bits, whatever kills it."""
 
+import errno
 import itertools
 import os
 import random
@@ -16,6 +17,7 @@ from test_cli import cli, cli_json, process
 
 import graphengine as ge
 from graphengine.format.training_documents import SOLVERS
+from graphengine.format.writing import dump_model
 from graphengine.limits import DEFAULT, Limits
 from graphengine.training.checkpoint import ARRAY, OWN_FILES, Checkpoints
 from graphengine.training.interrupting import run_to_end
@@ -542,7 +544,54 @@ def test_a_log_has_a_line_of_json_now_and_then_and_for_each_check(tmp_path):
     assert rows[-1].keys() == {"iteration", "epoch", "loss", "gradient_norm", "learning_rate", "seconds"}
     assert rows[-1]["iteration"] == 100
     assert [row["iteration"] for row in rows if "check" in row] == [40, 80]
-    assert cli_json("train", "linreg", "--log", tmp_path, code=2)["errors"][0]["code"] == "GE101"
+
+
+def test_a_log_is_added_to_a_log_and_to_nothing_else(tmp_path):
+    log, model = tmp_path / "log.jsonl", tmp_path / "model.json"
+    model.write_bytes(dump_model(ge.Model.from_dict(linreg()).document))
+    write(tmp_path / "line.json", linreg())
+    (tmp_path / "numbers.json").write_text("[1, 2]\n")
+    (tmp_path / "link").symlink_to(log)
+    os.mkfifo(tmp_path / "pipe")
+    cli("train", "linreg", "--log", log)
+    lines = log.read_bytes()
+    before = {path: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
+    for path in (*sorted(tmp_path.iterdir()), tmp_path, "/dev/full", "no/log", "n" * 300):
+        if path != log:
+            error = cli("train", "linreg", "--log", path, "--epochs", 10**9, code=2).stderr
+            code = "GE101" if str(path).startswith("n") else "GE504"
+            assert error.startswith(f"error: {path}: {code}: ")
+            assert error.count("\n") == 1
+    assert {path: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()} == before
+    cli("train", "linreg", "--log", log)
+    assert log.read_bytes().count(b"\n") == 2 * lines.count(b"\n")
+
+
+def test_a_training_whose_log_meets_a_full_disk_ends_as_without_a_log(tmp_path, monkeypatch):
+    told, as_json = cli("train", "linreg").stdout, cli_json("train", "linreg")
+    log, saved, real = tmp_path / "log.jsonl", tmp_path / "m.json", os.write
+
+    def full(descriptor, data):
+        if b'{"iteration":21,' in bytes(data):
+            real(descriptor, data[:20])
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(descriptor, data)
+
+    monkeypatch.setattr(os, "write", full)
+    result = cli("train", "linreg", "--log", log, "--save", saved, code=1)
+    assert result.stdout == f"{told}saved to {saved}\n"
+    assert result.stderr == f"error: {log}: GE101: cannot write the file: No space left on device\n"
+    assert [orjson.loads(line)["iteration"] for line in log.read_bytes().splitlines()] == [1, 5]
+    result = cli_json("train", "linreg", "--log", log, code=1)
+    (error,) = result.pop("errors")
+    assert (error["code"], error["file"]) == ("GE101", str(log))
+    assert result == as_json
+
+
+def test_one_file_is_not_taken_for_two_results(tmp_path):
+    for first, second in itertools.combinations(("--save", "--log", "--plot"), 2):
+        error = cli("train", "linreg", first, tmp_path / "x.svg", second, f"{tmp_path}/./x.svg", code=2).stderr
+        assert error == f"error: GE801: {first} and {second} name the same file; name two files\n"
 
 
 @pytest.mark.parametrize("name", ["curve.png", "curve.svg"])

@@ -14,7 +14,7 @@ from documents import KILLED_AT, linreg
 import graphengine as ge
 from graphengine.errors import DataError, GraphEngineError
 from graphengine.format import files, paths
-from graphengine.format.files import check_target, write_bytes
+from graphengine.format.files import appending, check_target, write_bytes
 from graphengine.format.paths import confined
 
 ROOT = Path(__file__).parents[1]
@@ -192,14 +192,15 @@ def test_a_model_in_a_folder_that_is_a_link_is_the_users_own_choice(folder):
 # ---------------------------------------------------------------- writing
 
 STEPS = ("open", "stat", "fchmod", "write", "fsync", "replace")
+STEPS_OF_ADDING = ("open", "stat", "fstat", "read", "lseek", "write")
 
 
 class FailingSystem:
     """Counts the calls of the system that a write makes, and lets one of them fail."""
 
-    def __init__(self, monkeypatch, failing=None, code=errno.EIO):
+    def __init__(self, monkeypatch, failing=None, code=errno.EIO, steps=STEPS):
         self.calls, self.failing, self.code = [], failing, code
-        for name in STEPS:
+        for name in steps:
             monkeypatch.setattr(os, name, self._wrapped(name, getattr(os, name)))
 
     def _wrapped(self, name, real):
@@ -273,7 +274,7 @@ def test_what_is_no_plain_file_is_not_written_over(tmp_path, kind):
     path, target = tmp_path / "m.json", tmp_path / "target"
     target.write_bytes(b"old")
     {"link": lambda: path.symlink_to(target), "pipe": lambda: os.mkfifo(path), "folder": path.mkdir}[kind]()
-    for refusing in (check_target, lambda path: write_bytes(path, b"new")):
+    for refusing in (check_target, lambda path: write_bytes(path, b"new"), lambda path: add(path, b"new")):
         with pytest.raises(GraphEngineError, match=r"m\.json: GE504: the path is (a symbolic|not a plain)"):
             refusing(path)
     assert target.read_bytes() == b"old"
@@ -294,7 +295,7 @@ def test_what_is_no_plain_file_is_not_written_over(tmp_path, kind):
 def test_a_name_that_cannot_be_written_is_a_located_error_and_is_known_before(tmp_path, monkeypatch, name, message):
     monkeypatch.chdir(tmp_path)
     for path in (Path(name), tmp_path / name):
-        for refusing in (check_target, lambda path: write_bytes(path, b"")):
+        for refusing in (check_target, lambda path: write_bytes(path, b""), lambda path: add(path, b"")):
             with pytest.raises(GraphEngineError, match=message):
                 refusing(path)
     assert list(tmp_path.iterdir()) == []
@@ -314,6 +315,84 @@ def test_a_folder_without_permission_is_known_before(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "access", lambda path, mode: (path, mode) != (tmp_path, os.W_OK))
     with pytest.raises(GraphEngineError, match=r"m\.json: GE101: cannot write the file: Permission denied"):
         check_target(tmp_path / "m.json")
+
+
+def message_of(call):
+    """What an error says; None if there is none."""
+    try:
+        call()
+    except GraphEngineError as error:
+        return str(error)
+    return None
+
+
+def add(path, *lines):
+    with appending(path, lambda line: line == b"own") as added:
+        for line in lines:
+            added(line)
+
+
+@both_systems
+@pytest.mark.parametrize("last", [None, b"", b"own\n", b"own\nmore\n", b"own", b"own\nhalf a li"])
+def test_a_line_is_added_behind_whole_lines(tmp_path, last):
+    path = tmp_path / "log"
+    if last is not None:
+        path.write_bytes(last)
+    add(path, b"a", b"b")
+    last = last or b""
+    assert path.read_bytes() == last + b"\n" * (last[-1:] not in (b"", b"\n")) + b"a\nb\n"
+
+
+@both_systems
+@pytest.mark.parametrize("kind", ["another kind", "another kind without an end", "hard link", "exchanged"])
+def test_nothing_is_added_to_what_is_not_the_callers_own(tmp_path, monkeypatch, kind):
+    path, other, real = tmp_path / "log", tmp_path / "other", os.open
+    path.write_bytes({"another kind": b"other\n", "another kind without an end": b"own" * 2**16}.get(kind, b"own\n"))
+    other.write_bytes(b"own\nsecret\n")
+
+    def exchanged(name, *rest, **named):
+        if str(name).endswith("log"):
+            path.unlink()
+            path.hardlink_to(other)
+        return real(name, *rest, **named)
+
+    if kind == "hard link":
+        path.unlink()
+        path.hardlink_to(other)
+    if kind == "exchanged":
+        monkeypatch.setattr(os, "open", exchanged)
+    before = {each: each.read_bytes() for each in (path, other)}
+    open_files = len(list(Path("/proc/self/fd").iterdir()))
+    with pytest.raises(
+        GraphEngineError, match=r"log: GE504: the path (names a file of another kind|is a hard|was exch)"
+    ):
+        add(path, b"new")
+    assert len(list(Path("/proc/self/fd").iterdir())) == open_files
+    assert other.read_bytes() == before[other]
+    assert kind == "exchanged" or path.read_bytes() == before[path]
+
+
+@both_systems
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO, errno.EACCES, errno.EROFS])
+def test_adding_that_fails_at_any_step_leaves_whole_lines(tmp_path, code):
+    path = tmp_path / "log"
+
+    def write_half(descriptor, data):
+        return real(descriptor, data[: max(1, len(data) // 2)])
+
+    real, step, failed = os.write, 0, "not yet"
+    while failed:
+        path.write_bytes(b"own\nhalf")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(os, "write", write_half)
+            steps = FailingSystem(patch, step, code, STEPS_OF_ADDING)
+            failed = message_of(lambda: add(path, b"first", b"second"))
+        assert failed in (None, f"{path}: GE101: cannot write the file: {os.strerror(code)}")
+        whole = [b"own\nhalf", b"\n", b"first\n", b"second\n"]
+        assert path.read_bytes() in [b"".join(whole[: count + 1]) for count in range(4)]
+        step += 1
+    assert path.read_bytes() == b"own\nhalf\nfirst\nsecond\n"
+    assert set(STEPS_OF_ADDING) == set(steps.calls)
 
 
 def test_two_writers_never_mix(tmp_path):

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from enum import StrEnum
 from io import TextIOWrapper
 from pathlib import Path
@@ -64,11 +65,18 @@ def writable(path: Path | None) -> Path | None:
     from graphengine.format.files import check_target
 
     if path is not None:
-        try:
+        with before_the_work():
             check_target(path)
-        except GraphEngineError as error:
-            raise UsageError(error.problems) from error
     return path
+
+
+@contextmanager
+def before_the_work() -> Iterator[None]:
+    """What cannot be written, found out before the work, is a wrong command line and no work that failed."""
+    try:
+        yield
+    except GraphEngineError as error:
+        raise UsageError(error.problems) from error
 
 
 def print_or_write(text: str, path: Path | None) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,18 +12,24 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from graphengine.cli.failures import Unwritten
-from graphengine.errors import UsageError
+from graphengine.cli.output import before_the_work
 from graphengine.wording import escaped
 
 if TYPE_CHECKING:
     from graphengine.training import History, Iteration, Solver, Trainer
 
 
-def train(trainer: Trainer | Solver, *, quiet: bool, log: Path | None = None) -> None:
+FIRST_KEYS = ["iteration", "epoch", "loss"]
+"""By which a line of a log is known."""
+
+
+def train(trainer: Trainer | Solver, *, quiet: bool, log: Path | None, unwritten: Unwritten) -> None:
     """Run a training to its end, with a bar on stderr if that is a terminal.
 
-    On Ctrl-C a checkpoint is written, if there is a folder for them, and said how to go on.
+    A log that cannot be written any more does not end it. On Ctrl-C a checkpoint is written, if there is a folder for
+    them, and said how to go on.
     """
+    from graphengine.format.files import appending
     from graphengine.training.interrupting import run_to_end
 
     if trainer.checkpoints is not None and trainer.checkpoints.note:
@@ -31,7 +37,9 @@ def train(trainer: Trainer | Solver, *, quiet: bool, log: Path | None = None) ->
     with ExitStack() as stack:
         seen = [stack.enter_context(_bar(trainer))] if sys.stderr.isatty() and not quiet else []
         if log is not None:
-            seen.append(stack.enter_context(_log(trainer, log)))
+            with before_the_work():
+                add = stack.enter_context(appending(log, _is_log))
+            seen.append(_log(trainer, add, unwritten))
 
         def see(row: Iteration) -> None:
             for each in seen:
@@ -104,34 +112,42 @@ def _bar(trainer: Trainer | Solver) -> Iterator[Any]:
         yield see
 
 
-@contextmanager
-def _log(trainer: Trainer | Solver, path: Path) -> Iterator[Any]:
-    """Adds a line to a file now and then, and for each check, so that a training can be followed from elsewhere."""
+def _log(trainer: Trainer | Solver, add: Callable[[bytes], None], unwritten: Unwritten) -> Callable[[Iteration], None]:
+    """Adds a line to a log now and then, and for each check, so that a training can be followed from elsewhere."""
     import orjson
 
+    from graphengine.format.fields import encode_number
     from graphengine.format.writing import encode_array
 
-    try:
-        file = path.open("ab")
-    except OSError as error:
-        raise UsageError(f"--log {path}: {error.strerror or error}", code="GE101") from error
     began, told = time.monotonic(), len(trainer.history)
 
     def see(row: Iteration) -> None:
         nonlocal told
+        if unwritten.problems:  # the training goes on without a log
+            return
         checks = [check for check in trainer.history.checks[-1:] if check.iteration > told]
         told = row.iteration
         line: dict[str, Any] = {
             "iteration": row.iteration,
             "epoch": row.epoch,
-            "loss": row.loss,
-            "gradient_norm": row.gradient_norm,
+            "loss": encode_number(row.loss),
+            "gradient_norm": encode_number(row.gradient_norm),
         }
         line |= {"learning_rate": trainer.learning_rate, "seconds": round(time.monotonic() - began, 3)}
         if checks:
             line["check"] = {name: encode_array(each) for name, each in checks[0].values.items()}
-        file.write(orjson.dumps(line) + b"\n")
-        file.flush()
+        with unwritten.kept():
+            add(orjson.dumps(line))
 
-    with file:
-        yield see
+    return see
+
+
+def _is_log(line: bytes) -> bool:
+    """Whether this is the first line of a log."""
+    import orjson
+
+    try:
+        row = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return False
+    return isinstance(row, dict) and list(row)[: len(FIRST_KEYS)] == FIRST_KEYS

@@ -70,6 +70,7 @@ def run(
 
     Inputs given with --data and --input are the values to evaluate, or the data to train on in place of the file's.
     """
+    _check_targets({"--save": save, "--log": log, "--plot": plot})
     check_plot(plot)
     saving = checkpoint_folder(checkpoint, resume=resume)
     opened, given = open_changed(model, plugins, settings or [], update_rule)
@@ -81,7 +82,7 @@ def run(
     unwritten = Unwritten()
     if context.info_name == "train" or opened.document.training or overrides or update_rule:
         trainer = opened.trainer(given or None, **saving, **overrides)
-        history = _train(trainer, check_finite=check_finite, quiet=quiet, log=log)
+        history = _train(trainer, check_finite=check_finite, quiet=quiet, log=log, unwritten=unwritten)
         saved = save_model(opened, save, unwritten)  # before anything else that may fail
         draw_curve(history, plot, unwritten)
         outputs = _outputs_on(opened, trainer.batches)
@@ -95,6 +96,15 @@ def run(
         if curve:
             print_curve(history)
     unwritten.end(output_format)
+
+
+def _check_targets(paths: Mapping[str, Path | None]) -> None:
+    """Refuse one file for several results, of which the last would be all that is left."""
+    options: dict[Path, str] = {}
+    for option, path in paths.items():
+        first = option if path is None else options.setdefault(path.resolve(), option)
+        if first != option:
+            raise UsageError(f"{first} and {option} name the same file", hint="name two files")
 
 
 def check_save(model: Model, path: Path | None) -> None:
@@ -114,10 +124,12 @@ def save_model(model: Model, path: Path | None, unwritten: Unwritten) -> dict[st
     return {}
 
 
-def _train(trainer: Trainer | Solver, *, check_finite: bool, quiet: bool, log: Path | None) -> History:
+def _train(
+    trainer: Trainer | Solver, *, check_finite: bool, quiet: bool, log: Path | None, unwritten: Unwritten
+) -> History:
     if check_finite:
         _check_finite(trainer)
-    train(trainer, quiet=quiet, log=log)
+    train(trainer, quiet=quiet, log=log, unwritten=unwritten)
     return trainer.history
 
 

@@ -1,7 +1,7 @@
 """Writing a file as a whole: at no time is there half a file, and an old one stays until the new one is safe.
 
-The new content goes to a temporary file in the same folder, onto the disk, and then under its name, in one step.
-Everything that this package writes is written here.
+The new content goes to a temporary file in the same folder, onto the disk, and then under its name, in one step. A log
+grows instead, by whole lines. Everything that this package writes is written here.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import errno
 import os
 import secrets
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -18,7 +18,12 @@ from graphengine.errors import GraphEngineError
 
 _WITHIN = os.open in os.supports_dir_fd and hasattr(os, "O_DIRECTORY")
 """Whether this system opens names within an open folder, and lets a folder be synced."""
-_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+_OURS = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+_NEW = os.O_CREAT | os.O_EXCL | _OURS
+_GROWING = os.O_RDWR | os.O_APPEND | _OURS
+_AS_SEEN = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+"""What was a plain file when it was looked at may be a link or a pipe when it is opened."""
+_LONGEST_LINE = 2**16
 
 
 def write_bytes(path: str | Path, data: bytes) -> None:
@@ -39,9 +44,67 @@ def check_target(path: str | Path) -> None:
     """Refuse a file that could not be written, before the work whose result it is to hold; raises as `write_bytes`."""
     path = Path(path)
     with _told(path), _folder_of(path) as folder:
-        _mode_of(path, path.name if folder is not None else str(path), folder)
+        _plain(path, path.name if folder is not None else str(path), folder)
         if not os.access(path.parent, os.W_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+
+@contextmanager
+def appending(path: str | Path, is_own: Callable[[bytes], bool]) -> Iterator[Callable[[bytes], None]]:
+    """A function that adds a line to a file, whole or not at all; the file is new, or its first line `is_own`.
+
+    Raises
+    ------
+    GraphEngineError
+        GE101 if the file cannot be written, when it is opened or later; GE504 if the path names something other than a
+        plain file with one name, or a file of another kind. What was there is then untouched.
+    """
+    path = Path(path)
+    with _told(path), _folder_of(path) as folder:
+        descriptor = _opened_to_grow(path, path.name if folder is not None else str(path), folder, is_own)
+
+    def add(line: bytes) -> None:
+        with _told(path):
+            _add(descriptor, line + b"\n")
+
+    try:
+        yield add
+    finally:
+        os.close(descriptor)
+
+
+def _opened_to_grow(path: Path, name: str, folder: int | None, is_own: Callable[[bytes], bool]) -> int:
+    seen = _plain(path, name, folder)
+    if seen is None:
+        return os.open(name, _GROWING | _NEW, 0o666, dir_fd=folder)
+    descriptor = os.open(name, _GROWING | _AS_SEEN, dir_fd=folder)
+    try:
+        opened = os.fstat(descriptor)
+        if not os.path.samestat(opened, seen):
+            raise _refused(path, "was exchanged while it was opened")
+        if opened.st_nlink > 1:
+            raise _refused(path, "is a hard link: another file would change with it")
+        if opened.st_size:
+            if not is_own(os.read(descriptor, _LONGEST_LINE).split(b"\n", 1)[0]):
+                raise _refused(path, "names a file of another kind, and nothing is added to it")
+            os.lseek(descriptor, -1, os.SEEK_END)
+            if os.read(descriptor, 1) != b"\n":  # a line that a system went down with
+                _add(descriptor, b"\n")
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _add(descriptor: int, data: bytes) -> None:
+    """Write all bytes at the end of a file, or none of them."""
+    end = os.fstat(descriptor).st_size
+    try:
+        _write_all(descriptor, data)
+    except BaseException:
+        with suppress(OSError):
+            os.ftruncate(descriptor, end)
+        raise
 
 
 @contextmanager
@@ -75,9 +138,10 @@ def _replace(parent: Path, name: str, folder: int | None, data: bytes) -> None:
     def place(of: str) -> str:
         return of if folder is not None else str(parent / of)
 
-    mode = _mode_of(parent / name, place(name), folder)
+    seen = _plain(parent / name, place(name), folder)
+    mode = seen and stat.S_IMODE(seen.st_mode)
     temporary = f".{name[:100]}.{secrets.token_hex(8)}.tmp"
-    descriptor = os.open(place(temporary), _NEW, 0o666 if mode is None else 0o600, dir_fd=folder)
+    descriptor = os.open(place(temporary), os.O_WRONLY | _NEW, 0o666 if mode is None else 0o600, dir_fd=folder)
     try:
         try:
             if mode is not None and hasattr(os, "fchmod"):
@@ -102,13 +166,16 @@ def _write_all(descriptor: int, data: bytes) -> None:
         rest = rest[os.write(descriptor, rest) :]
 
 
-def _mode_of(path: Path, name: str, folder: int | None) -> int | None:
-    """The permissions of the file that is there; None if there is none, and the user's mask decides."""
+def _plain(path: Path, name: str, folder: int | None) -> os.stat_result | None:
+    """What is known of the plain file that is there; None if there is none."""
     try:
         seen = os.stat(name or ".", dir_fd=folder, follow_symlinks=False)
     except FileNotFoundError:
         return None
     if not stat.S_ISREG(seen.st_mode):
-        what = "a symbolic link" if stat.S_ISLNK(seen.st_mode) else "not a plain file"
-        raise GraphEngineError(f"the path is {what}", code="GE504", hint="name a plain file", file=str(path))
-    return stat.S_IMODE(seen.st_mode)
+        raise _refused(path, "is a symbolic link" if stat.S_ISLNK(seen.st_mode) else "is not a plain file")
+    return seen
+
+
+def _refused(path: Path, why: str) -> GraphEngineError:
+    return GraphEngineError(f"the path {why}", code="GE504", hint="name another file", file=str(path))

@@ -275,8 +275,9 @@ EXPLANATIONS: dict[str, Explanation] = {
     ),
     "GE504": Explanation(
         "A path in a model file is absolute, leaves the folder of the file, goes through a link, or names "
-        "something that is no plain file; or a file is to be written over a link or a device.",
-        "Put the data inside the model's folder and name it plainly, data/train.csv.",
+        "something that is no plain file; or a file is to be written over a link or a device, or a log to be added to "
+        "a file that is none.",
+        "Put the data inside the model's folder and name it plainly, data/train.csv; write into a new file.",
         '{"data": {"d": {"type": "csv", "path": "../d.csv"}}}',
     ),
     "GE505": Explanation(
