@@ -152,6 +152,7 @@ class Run(Pictured):
             ("backward", of, *names),
             lambda: gradient(self.graph, of=of, wrt=names, also=self.graph.outputs),
             self._inputs,
+            is_gradient=True,
         )
         if plan:
             try:

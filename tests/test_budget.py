@@ -14,6 +14,7 @@ import graphengine as ge
 from graphengine.checking import graph_checks
 from graphengine.compile import Plan
 from graphengine.format.documents import ParameterDocument
+from graphengine.inference import elementwise
 from graphengine.limits import Limits
 from graphengine.loading.budget import memory_of
 from graphengine.registry import OPS
@@ -285,6 +286,24 @@ def test_large_arrays_on_the_way_are_refused_with_the_sizes_of_a_batch_and_where
             ge.errors.InputError, match=r"GE133: node 'z' .*, and 5.722 MiB on the way to it; with that"
         ):
             model.predict(one=1.0, n=[500, 2])
+
+
+def test_a_workspace_that_fails_is_told_with_its_class():
+    @ge.register("test.wrong")
+    class Wrong(ge.Node):
+        infer = elementwise
+
+        def workspace(self, x):
+            return x.dtype
+
+        def forward(self, x):
+            return x
+
+    content = document({"z": ("test.wrong", ["x"])}, inputs={"x": [3]}, opset_imports={"core": 1, "test": 1})
+    with pytest.raises(
+        ge.errors.RegistrationError, match=r"GE701: Wrong\.workspace fails, it must give a list of types: "
+    ):
+        ge.Model.from_dict(content)
 
 
 INITIALIZERS = [

@@ -44,8 +44,12 @@ class PlanCache:
             self._plans.move_to_end(key)
             return plan
 
-    def get(self, purpose: Hashable, make: Callable[[], Graph], inputs: Mapping[str, Any]) -> Plan | None:
+    def get(
+        self, purpose: Hashable, make: Callable[[], Graph], inputs: Mapping[str, Any], *, is_gradient: bool = False
+    ) -> Plan | None:
         """The plan of the graph that `make` gives, for inputs of these shapes; None at its first uses.
+
+        The graph has the values of the model's graph or, with `is_gradient`, further ones.
 
         Raises
         ------
@@ -57,8 +61,10 @@ class PlanCache:
         key = (purpose, shapes)
         with self._lock:
             plan = self._plans.get(key, 0)
-            if plan == 0 and may_grow(self._graph, self._sizes(self._graph, dict(shapes))):
-                self._sizes(self._graph_for(purpose, make, inputs), dict(shapes))
+            if plan == 0:
+                sizes = self._sizes(self._graph, dict(shapes))
+                if is_gradient and may_grow(self._graph, sizes):
+                    self._sizes(self._graph_for(purpose, make, inputs), dict(shapes))
             if isinstance(plan, int) and plan < self._patience:
                 plan += 1
             elif isinstance(plan, int):

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from graphengine.errors import InputError, Problem
+from graphengine.errors import InputError, Problem, RegistrationError
 from graphengine.format.positions import make_pointer
 from graphengine.graph import Graph, GraphNode, infer, literal_type
 from graphengine.inference import probed
@@ -73,7 +73,8 @@ def may_grow(graph: Graph, sizes: Mapping[str, int]) -> bool:
     """Whether gradients of a graph may take more than the limit although the graph does not.
 
     In a backward pass an array of a node holds at most a number for each pair of numbers that the node reads and gives:
-    of a product of matrices, x (B, 1, M) and y (M, K), the gradient of y is summed up from (B, M, K).
+    of a product of matrices, x (B, 1, M) and y (M, K), the gradient of y is summed up from (B, M, K). The squares of
+    bytes count eight such arrays of doubles.
     """
     kinds = {id(kind): kind for kind in graph.types.values()}
     taken = {key: _bytes(kind, sizes) for key, kind in kinds.items()}
@@ -156,7 +157,15 @@ def _operand_types(graph: Graph, node: GraphNode) -> tuple[ArrayType | None, ...
 
 
 def _workspace(node: Node, kinds: Iterable[ArrayType | None]) -> int:
-    return sum(_bytes(kind, {}) for kind in node.workspace(*kinds)) if node.workspace else 0
+    if node.workspace is None:
+        return 0
+    try:
+        return sum(_bytes(kind, {}) for kind in node.workspace(*kinds))
+    except Exception as error:  # a user's method may raise anything
+        name = f"{type(node).__name__}.workspace"
+        raise RegistrationError(
+            f"{name} fails, it must give a list of types: {type(error).__name__}: {error}"
+        ) from error
 
 
 def _of_numbers(kind: ArrayType, sizes: Mapping[str, int]) -> ArrayType:
