@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import itertools
 from collections.abc import Iterable
 from typing import Any
 
@@ -10,8 +11,12 @@ import orjson
 
 LONGEST_NAME = 400
 """Characters of the longest name that a file can give anything: what is longer is near to none."""
-MANY_NAMES = 500
-"""Of more names than this only those of about the same length are looked at for the one that was meant."""
+MANY_NAMES = 200
+"""Of more names than this, or for a long one, only those that share a part of it are looked at."""
+LONG_NAME = 40
+"""Letters from which on a name is long."""
+FEW_NAMES = 50
+"""So many of those are looked at closely."""
 SHOWN = 60
 """So many letters of a value are shown."""
 WORDS_OF = {
@@ -143,14 +148,23 @@ def nearest(word: str, possible: Iterable[str]) -> str | None:
     meant = ELSEWHERE.get(small)
     if meant in names:
         return meant
-    if len(names) > MANY_NAMES:
-        first = word[:1].lower()
-        names = [name for name in names if abs(len(name) - len(word)) <= 2 and name[:1].lower() == first][:MANY_NAMES]
+    if len(names) > MANY_NAMES or len(word) > LONG_NAME:
+        names = _sharing(word, names, len(word) // 2) or _sharing(word, names, len(word) // 3)
     for name in names:
         if _plain(name) == small:
             return name
     near = difflib.get_close_matches(word, names, n=1)
     return near[0] if near else None
+
+
+def _sharing(word: str, names: Iterable[str], part: int) -> list[str]:
+    """The first few names that are about as long as a word and begin or end with as much of it.
+
+    Wherever one letter is wrong, missing or too much, one half is right; of two that are swapped, one third is.
+    """
+    begin, end, least, most = word[:part], word[-part:], len(word) - 2, len(word) + 2
+    alike = (name for name in names if (name.startswith(begin) or name.endswith(end)) and least <= len(name) <= most)
+    return list(itertools.islice(alike, FEW_NAMES))
 
 
 def _plain(word: str) -> str:

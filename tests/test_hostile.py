@@ -53,6 +53,12 @@ def undefined(count):
     return document({f"n{i}": ("neg", [f"m{i}"]) for i in range(count)}, {"out": "n0"}, inputs={"x": []})
 
 
+def near_misses(count, length):
+    """Names of which many are near to each one that is not there."""
+    names = [f"{'xy' * (length // 2)}{i:05}" for i in range(count)]
+    return document({f"z{i}": ("neg", [name[1:]]) for i, name in enumerate(names)}, inputs={name: [] for name in names})
+
+
 def chained_functions(count):
     """Each function calls the next one."""
     functions = {f"f{i}": {"inputs": {"x": {}}, "nodes": [{"id": "a", "op": f"f{i + 1}", "inputs": ["x"]}],
@@ -91,7 +97,13 @@ BOMBS = {
     "100,000 cycles of one node": (loops(100_000), "GE214"),
     "100,000 nodes whose shapes do not fit": (misfits(100_000), "GE301"),
     "100,000 nodes of one id": (alike(100_000), "GE201"),
+    "300,000 unknown attributes": (
+        document({"z": ("neg", ["x"], {f"a{i}": 1 for i in range(300_000)})}, inputs={"x": []}),
+        "GE213",
+    ),
     "20,000 undefined names": (undefined(20_000), "GE210"),
+    "20,000 names of which many are near": (near_misses(20_000, 20), "GE210"),
+    "500 long names of which many are near": (near_misses(500, 180), "GE210"),
     "a depth of 10^12": (
         document({"z": ("one_hot", ["x"], {"depth": 10**12})}, inputs={"x": {"shape": [3], "dtype": "int64"}}),
         "GE133",

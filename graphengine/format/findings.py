@@ -42,6 +42,13 @@ class Finding(NamedTuple):
     surplus: Place = ()
 
 
+def without_surplus(content: Mapping[str, Any], document: type[BaseModel]) -> dict[str, Any]:
+    """The same object without the unknown keys behind those that are enough to be told: each costs pydantic memory."""
+    unknown = (key for key in content if key not in _fields(document))
+    surplus = set(itertools.islice(unknown, MOST_TOLD + 1, None))
+    return {key: value for key, value in content.items() if key not in surplus}
+
+
 def problems_of(error: ValidationError, raw: Any, document: type[BaseModel]) -> list[Problem]:
     """Pydantic's findings in the format's words."""
     return [found.problem for found in findings_of(error, raw, document)]

@@ -24,7 +24,7 @@ from graphengine.format.documents import (
     ModelDocument,
     NodeDocument,
 )
-from graphengine.format.findings import findings_of
+from graphengine.format.findings import findings_of, without_surplus
 from graphengine.format.pieces import Pieces, parse_apart, unfolded
 from graphengine.format.positions import find_positions, keys_of, path_of
 from graphengine.format.salvage import Gaps, salvaged, without_hole
@@ -198,9 +198,7 @@ _MANY_NODES = 10 * MOST_TOLD
 
 def _enough(raw: dict[str, Any], document: type[BaseModel]) -> dict[str, Any]:
     """The same content, without the unknown keys and the nodes behind those that are wrong and enough to be told."""
-    known = {field.alias or name for name, field in document.model_fields.items()}
-    surplus = set(itertools.islice((key for key in raw if key not in known), MOST_TOLD + 1, None))
-    content = {key: value for key, value in raw.items() if key not in surplus}
+    content = without_surplus(raw, document)
     nodes = raw.get("nodes")
     if isinstance(nodes, list) and len(nodes) > _MANY_NODES and not _are_nodes(nodes):
         wrong = (index for index, node in enumerate(nodes, 1) if not _are_nodes([node]))

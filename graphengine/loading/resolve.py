@@ -18,7 +18,7 @@ from pydantic import ValidationError
 import graphengine.nodes  # noqa: F401 - registers the ops that files name
 from graphengine.errors import MOST_TOLD, Problem, did_you_mean
 from graphengine.format.documents import ModelDocument, NodeDocument
-from graphengine.format.findings import problems_of
+from graphengine.format.findings import problems_of, without_surplus
 from graphengine.format.positions import make_pointer
 from graphengine.format.salvage import HOLE, VALUES, Gaps
 from graphengine.format.training_documents import TrainingDocument
@@ -204,6 +204,8 @@ class Resolver:
         attributes = spec.get("attributes", {})
         if self._is_cut(attributes):
             return None
+        if len(attributes) > MOST_TOLD:
+            attributes = without_surplus(attributes, op.cls)
         key = (op.name, orjson.dumps(attributes, option=orjson.OPT_SORT_KEYS) if attributes else b"")
         if key in self._instances:
             return self._instances[key]
@@ -285,7 +287,7 @@ class Resolver:
                     f"input '{ref}' is not defined",
                     pointer,
                     spec["id"],
-                    did_you_mean(ref, {**self.values, **dict.fromkeys(self.gaps.known(*VALUES))}, "defined"),
+                    did_you_mean(ref, [*self.values, *self.gaps.known(*VALUES)], "defined"),
                 )
 
 
