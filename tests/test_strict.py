@@ -12,6 +12,7 @@ import pytest
 from documents import document, linreg, parameter, problem_of, training
 
 import graphengine as ge
+from graphengine.format import parse_model
 from graphengine.format.lexical import lexical_findings
 from graphengine.format.positions import Lines, find_positions
 from graphengine.format.strict import parse_json
@@ -313,6 +314,28 @@ def test_every_value_of_a_random_document_is_located(seed):
     starts = [0, *(index + 1 for index, letter in enumerate(text) if letter == "\n")]
     for pointer, (line, column) in find_positions(text, places).items():
         assert json.JSONDecoder().raw_decode(text[starts[line - 1] + column - 1 :])[0] == places[pointer]
+
+
+@pytest.mark.parametrize(
+    ("members", "pointer"),
+    [
+        ('"\\ud800x": {"shape": [1, @"?"]}', "/inputs/\ufffdx/shape/1"),
+        ('"_": {"shape": ["N"]}, "\\ud800": {"shape": [@"?"]}', "/inputs/\ufffd/shape/0"),
+        ('"\\ud800": {"shape": ["N"]}, "_": {"shape": [@"?"]}', "/inputs/_/shape/0"),
+        ('"\\ud800": {"shape": ["?"]}, "\\udc00": {"shape": [@"?"]}', "/inputs/\ufffd/shape/0"),
+    ],
+)
+def test_what_is_wrong_below_a_key_that_is_no_text_has_its_place_and_a_pointer_that_is_text(members, pointer):
+    before, after = members.split("@")
+    text = json.dumps(document({"z": ("neg", [1.0])})).replace(
+        '"nodes"', f'"inputs": {{\n{before}{after}}}, "nodes"', 1
+    )
+    with pytest.raises(ge.errors.InvalidModelError) as caught:
+        parse_model(text.encode())
+    found = [each for each in caught.value.problems if each.code == "GE112"]
+    assert [(each.pointer, each.line, each.column) for each in found] == [(pointer, 2, len(before) + 1)]
+    assert str(caught.value).encode()
+    assert orjson.loads(orjson.dumps([each.as_dict() for each in caught.value.problems]))
 
 
 def test_no_letter_is_looked_at_twice_for_the_places_of_a_file():

@@ -25,6 +25,11 @@ _ESCAPE = re.compile(rf"\\(?:u([dD][89abAB]{_HEX})\\u([dD][c-fC-F]{_HEX})|u([dD]
 """An escape in a string: a pair of surrogates, half of a pair, or anything else."""
 
 
+_HALF = re.compile("[\ud800-\udfff]")
+_INSTEAD, _AS_ESCAPE = "\ufffd", "\\ufffd"
+"""What Unicode has for a character that is none. It stands in the pointer of a key, which must be text itself."""
+
+
 class Finding(NamedTuple):
     """A problem at an offset, and harmless text of the same length to read on with where the token cannot stay."""
 
@@ -94,7 +99,7 @@ def _of_word(walk: _Walk, offset: int, word: str) -> Iterator[Finding]:
 def _of_string(walk: _Walk, offset: int, string: str) -> Iterator[Finding]:
     if walk.expects_key:
         known, key = walk.keys[-1], _key(string)
-        walk.path[-1] = key
+        walk.path[-1] = _HALF.sub(_INSTEAD, key)
         walk.expects_key = False
         assert known is not None, "keys stand in objects"
         if key in known:
@@ -104,7 +109,7 @@ def _of_string(walk: _Walk, offset: int, string: str) -> Iterator[Finding]:
         if escape[3]:
             hint = "write both halves of the pair, or the character itself"
             message = f"{escape[0]} is half of a character"
-            yield walk.finding(offset + escape.start(), "GE126", message, hint, "\\u005f")
+            yield walk.finding(offset + escape.start(), "GE126", message, hint, _AS_ESCAPE)
 
 
 def _key(string: str) -> str:

@@ -16,18 +16,13 @@ _SPACE = re.compile(r"[ \t\r\n]*")
 _NO_SPACE = frozenset('[]{},:"')
 _DECODER: Any = json.JSONDecoder(strict=False, parse_int=bool, parse_float=bool)  # a number takes no memory
 _SCAN = _DECODER.scan_once
-_MINUS_NAN = re.compile(r'("(?:[^"\\]++|\\.)*+")|-NaN', re.DOTALL)
-"""A string, or what Python's scanner does not know, though it knows NaN and -Infinity."""
 
 
 def find_positions(text: str, pointers: Iterable[str]) -> dict[str, tuple[int, int]]:
     """Line and column, both from 1, of the values at the given JSON Pointers.
 
-    A pointer to a key that is not there gets the position of its nearest container that is. `text` must be JSON, but
-    may have bare NaN and Infinity.
+    A pointer to a key that is not there gets the position of its nearest container that is. `text` must be JSON.
     """
-    if "-NaN" in text:
-        text = _MINUS_NAN.sub(lambda found: found[1] or "-0.0", text)
     wanted = set(pointers)
     inside: dict[str, set[str]] = {}
     for pointer in wanted:

@@ -37,7 +37,7 @@ DocumentType = TypeVar("DocumentType", bound=BaseModel)
 
 
 class Source:
-    """The text of a file, kept to give findings their line and column.
+    """The text of a file, kept to give findings their line and column; once read, without what is wrong as text.
 
     `problems` are what is wrong with its form; they are told with what is wrong with the rest, of which `gaps` say what
     is not known because of them. A text that nobody has seen (not `is_written`) has an order, but no lines to tell.
@@ -157,7 +157,7 @@ def parse_document(
 ) -> DocumentType:
     """The document of one kind in a source."""
     with collector.paused():
-        raw, problems = read_json(source.data, source.name, limits, parse=_parsed)
+        raw, problems, source.data = read_json(source.data, source.name, limits, parse=_parsed)
         if problem := _format_problem(raw, expected):
             problems.append(problem)
         if problem and problem.code == "GE104":

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import orjson
@@ -34,6 +34,17 @@ _CHUNK = 2**18
 """Bytes that are looked at together: few enough for what is made of them to stay in the cache."""
 
 
+class Reading(NamedTuple):
+    """A value, what is wrong with its text, and text of the same lines and columns that surely is strict JSON.
+
+    In that text harmless parts stand for wrong ones; the value is of it, and so are the places of what is in the value.
+    """
+
+    value: Any
+    problems: list[Problem]
+    text: bytes
+
+
 def parse_json(data: bytes, name: str | None = None, limits: Limits = DEFAULT) -> Any:
     """The value in the bytes of a JSON file; `name` stands for the file in messages.
 
@@ -42,15 +53,13 @@ def parse_json(data: bytes, name: str | None = None, limits: Limits = DEFAULT) -
     InvalidModelError
         GE102 and GE120 to GE131, with all problems of the text.
     """
-    value, problems = read_json(data, name, limits)
-    if problems:
-        raise InvalidModelError(problems)
-    return value
+    reading = read_json(data, name, limits)
+    if reading.problems:
+        raise InvalidModelError(reading.problems)
+    return reading.value
 
 
-def read_json(
-    data: bytes, name: str | None, limits: Limits, parse: Callable[[bytes], Any] | None = None
-) -> tuple[Any, list[Problem]]:
+def read_json(data: bytes, name: str | None, limits: Limits, parse: Callable[[bytes], Any] | None = None) -> Reading:
     """The value as far as it can be understood, with what is wrong with the text.
 
     `parse` is `strict_value`, or does the same in its own way.
@@ -72,7 +81,7 @@ def read_json(
         value = (parse or strict_value)(text)
     except ValueError:
         return _explained(data, name, limits)
-    return value, [replace(_MARKED, file=name)] if len(text) < len(data) else []
+    return Reading(value, [replace(_MARKED, file=name)] if len(text) < len(data) else [], text)
 
 
 def strict_value(text: bytes) -> Any:
@@ -181,7 +190,7 @@ def _count(data: bytes, letter: bytes) -> int:
     return sum(int(np.count_nonzero(letters[start : start + _CHUNK] == code)) for start in range(0, len(data), _CHUNK))
 
 
-def _explained(data: bytes, name: str | None, limits: Limits) -> tuple[Any, list[Problem]]:
+def _explained(data: bytes, name: str | None, limits: Limits) -> Reading:
     """All that is wrong with a text, and its value if harmless text in place of what is wrong makes it JSON."""
     text, found = _decoded(data, name)
     found += itertools.islice(lexical_findings(text, limits.depth), MOST_TOLD + 1)
@@ -196,7 +205,7 @@ def _explained(data: bytes, name: str | None, limits: Limits) -> tuple[Any, list
         before = [each.problem for each in found if each.offset < error.pos]
         problems = [*before, _syntax_problem(harmless, error)]
         raise InvalidModelError(replace(problem, file=name) for problem in problems) from None
-    return value, [replace(each.problem, file=name) for each in found]
+    return Reading(value, [replace(each.problem, file=name) for each in found], harmless.encode())
 
 
 def _decoded(data: bytes, name: str | None) -> tuple[str, list[Finding]]:
