@@ -72,7 +72,7 @@ def pruned(recorder: Recorder, outputs: Mapping[str, str], description: str, kee
         name: state if state.update in values else state.model_copy(update={"update": None})
         for name, state in declarations["state"].items()
     }
-    told: dict[str, Any] = {"description": description, "metadata": None, "functions": {}, "json_schema": None}
+    told: dict[str, Any] = {"description": description, "metadata": None, "json_schema": None}
     types = {name: recorder.types[name] for name in (*itertools.chain(*declarations.values()), *values)}
     return graph.derive(kept, outputs, types, **declarations, **told)
 

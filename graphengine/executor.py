@@ -17,6 +17,7 @@ import numpy as np
 from graphengine.errors import DifferentiationError, ExecutionError, GraphEngineError, InputError
 from graphengine.graph import Graph, GraphNode, Operand
 from graphengine.loading.budget import claims, memory_of
+from graphengine.loading.origins import told_node
 from graphengine.nodes.shaping import like
 from graphengine.shapes import shape_text
 
@@ -102,7 +103,8 @@ class Executor:
                 except InputError:
                     raise  # which node asks for how much memory
                 except Exception as error:  # a user's node may raise anything
-                    raise _failed(step.node, "forward", arguments[-len(step.node.inputs) :], error) from error
+                    given = arguments[-len(step.node.inputs) :]
+                    raise _failed(self.graph, step.node, "forward", given, error) from error
                 if len(step.outputs) == 1:
                     slots[step.outputs[0]] = results
                 else:
@@ -132,7 +134,7 @@ class Executor:
                 incoming = [gradients.get(slot) for slot in step.outputs]
                 if all(gradient is None for gradient in incoming):
                     continue  # what reads its results passes no gradient on
-                given = _call_backward(backward_step, slots, incoming)
+                given = _call_backward(self.graph, backward_step, slots, incoming)
                 if see:
                     see(backward_step, incoming, given)
                 for slot, gradient in zip(step.inputs, given, strict=True):
@@ -203,7 +205,7 @@ class Executor:
             if True in needs:
                 toward = [operand for operand in node.inputs if operand in active]
                 if node.node.signature.saved is None:
-                    raise not_differentiable(node, of, toward)
+                    raise not_differentiable(self.graph, node, of, toward)
                 reached.update(toward)
                 steps.append(BackwardStep(step, needs))
         return tuple(steps)
@@ -233,16 +235,15 @@ def differentiable_toward(graph: Graph, wrt: Iterable[str]) -> set[Any]:
     return active
 
 
-def not_differentiable(node: GraphNode, of: str, toward: Sequence[Any]) -> DifferentiationError:
+def not_differentiable(graph: Graph, node: GraphNode, of: str, toward: Sequence[Any]) -> DifferentiationError:
     """The error that names the node in the way."""
     return DifferentiationError(
-        f"node '{node.id}' ({node.op}) has no backward, so '{of}' has no gradient toward "
-        f"{', '.join(map(repr, toward))}",
+        f"{told_node(graph, node)} has no backward, so '{of}' has no gradient toward {', '.join(map(repr, toward))}",
         node=node.id,
     )
 
 
-def _call_backward(backward_step: BackwardStep, slots: Slots, incoming: list[Any]) -> list[Any]:
+def _call_backward(graph: Graph, backward_step: BackwardStep, slots: Slots, incoming: list[Any]) -> list[Any]:
     """One gradient for each input of a step, None off the path, in the shape and dtype of the input."""
     node, _, inputs, outputs = backward_step.step
     values, results = [slots[slot] for slot in inputs], [slots[slot] for slot in outputs]
@@ -250,7 +251,7 @@ def _call_backward(backward_step: BackwardStep, slots: Slots, incoming: list[Any
     try:
         gradients = signature.gradients(node.node, incoming, values, results, backward_step.needs)
     except Exception as error:  # a user's node may raise anything
-        raise _failed(node, "backward", incoming, error) from error
+        raise _failed(graph, node, "backward", incoming, error) from error
     return [
         None if gradient is None else like(gradient, value) for gradient, value in zip(gradients, values, strict=True)
     ]
@@ -267,16 +268,17 @@ def plan_failure(error: Exception, reference: Callable[[], Any]) -> GraphEngineE
     return ExecutionError(f"a plan failed where the reference does not: {type(error).__name__}: {error}")
 
 
-def _failed(node: GraphNode, method: str, arguments: Sequence[Any], reason: Exception) -> ExecutionError:
+def _failed(graph: Graph, node: GraphNode, method: str, arguments: Sequence[Any], reason: Exception) -> ExecutionError:
     shapes = ", ".join(f"{name} {shape_text(np.shape(value))}" for name, value in _named(node, method, arguments))
     why = str(reason) if isinstance(reason, ValueError) else f"{type(reason).__name__}: {reason}"
     where = "" if method == "forward" else f" {method}"
-    return ExecutionError(f"node '{node.id}' ({node.op}){where}: {why} (shapes {shapes})", node=node.id)
+    return ExecutionError(f"{told_node(graph, node)}{where}: {why} (shapes {shapes})", node=node.id)
 
 
 def _named(node: GraphNode, method: str, arguments: Sequence[Any]) -> Iterator[tuple[str, Any]]:
-    """The arguments of a call with their names: inputs forward, gradients of outputs backward."""
+    """The arguments of a call that are there with their names: inputs forward, gradients of outputs backward."""
     signature = node.node.signature
     outputs = signature.outputs if len(signature.outputs) > 1 else ("grad",)
     for place, value in enumerate(arguments):
-        yield signature.input_name(place) if method == "forward" else outputs[place], value
+        if value is not None:
+            yield signature.input_name(place) if method == "forward" else outputs[place], value

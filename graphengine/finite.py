@@ -9,6 +9,7 @@ import numpy as np
 
 from graphengine.errors import ExecutionError, Problem
 from graphengine.graph import Graph, GraphNode
+from graphengine.loading.origins import told_node
 from graphengine.values import all_finite
 
 FEW = 4
@@ -21,7 +22,7 @@ class NonFinite(NamedTuple):
     what: str
     """The value in words: node 'z' (log)."""
     how: str
-    """What it is, in which row, and from which inputs: -inf in row 3, from x = 0."""
+    """What it is, in which row, and from which inputs: -inf in row 3, from y = 0."""
     node: str | None
 
 
@@ -54,7 +55,7 @@ def first_non_finite(graph: Graph, values: Mapping[str, Any]) -> NonFinite | Non
                 if row is not None:
                     operands = _in_row(graph, node, operands, values[name], name, row)
                 read = ", ".join(_read(node, operands))
-                return NonFinite(f"node '{node.id}' ({node.op})", f"{how}, from {read}" if read else how, node.id)
+                return NonFinite(told_node(graph, node), f"{how}, from {read}" if read else how, node.id)
     return None
 
 
@@ -88,11 +89,10 @@ def _in_row(graph: Graph, node: GraphNode, operands: list[Any], result: Any, nam
 
 
 def _read(node: GraphNode, operands: list[Any]) -> Iterator[str]:
-    """The inputs of a node in words."""
-    for place, (ref, value) in enumerate(zip(node.inputs, operands, strict=True)):
+    """What a node was computed from in words: values by name, each once, and literals."""
+    for ref, value in dict(zip(node.inputs, operands, strict=True)).items():
         if value is not None:
-            told = _told(np.asarray(value)) if isinstance(ref, str) else str(ref)
-            yield f"{node.node.signature.input_name(place)} = {told}"
+            yield f"{ref} = {_told(np.asarray(value))}" if isinstance(ref, str) else str(ref)
 
 
 def _told(array: np.ndarray[Any, Any]) -> str:

@@ -176,8 +176,11 @@ class Graph(Pictured):
         nodes = [node.as_document() for node in self.nodes]
         declared = self.header.opset_imports
         further = {domain_of(op) for op in {node.op for node in self.nodes}} - declared.keys()
-        imports = {**declared, **dict.fromkeys(sorted(further), OPSET_VERSION)}
-        return self.header.model_copy(update={"nodes": nodes, "outputs": dict(self.outputs), "opset_imports": imports})
+        parts: dict[str, Any] = {"nodes": nodes, "outputs": dict(self.outputs)}
+        parts["opset_imports"] = {**declared, **dict.fromkeys(sorted(further), OPSET_VERSION)}
+        if not self.header.training:  # whose update rule may be a function
+            parts["functions"] = {}
+        return self.header.model_copy(update=parts)
 
     def save(self, path: str | Path) -> None:
         """Write the graph as a model file."""

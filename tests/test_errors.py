@@ -6,7 +6,7 @@ import sys
 
 import numpy as np
 import pytest
-from documents import document, linreg, parameter, training
+from documents import document, linreg, node, parameter, training
 from rich.cells import cell_len
 from typer.testing import CliRunner
 
@@ -162,7 +162,7 @@ def test_the_first_value_that_is_not_finite_is_told_with_its_row_and_inputs():
         run.check_finite()
     (found,) = caught.value.problems
     assert (found.code, found.node) == ("GE413", "l")
-    assert found.message == "node 'l' (log) is the first value that is not finite: -inf in row 3, from x = 0.0"
+    assert found.message == "node 'l' (log) is the first value that is not finite: -inf in row 3, from s = 0.0"
     ge.Model.from_dict(LOGS).forward(x=[2.0]).check_finite()
 
 
@@ -173,7 +173,7 @@ def test_an_input_that_is_not_finite_is_told_first():
 
 def test_many_inputs_are_told_by_their_range_and_literals_as_they_are():
     content = document({"d": ("div", ["x", 0.0]), "loss": ("mean", ["d"])}, inputs={"x": ["N", 6]})
-    with pytest.raises(ExecutionError, match=r"inf in row 1, from x = 1 to 6, y = 0.0"):
+    with pytest.raises(ExecutionError, match=r"inf in row 1, from x = 1 to 6, 0.0"):
         ge.Model.from_dict(content).forward(x=[[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]]).check_finite()
 
 
@@ -185,14 +185,14 @@ def test_many_inputs_are_told_by_their_range_and_literals_as_they_are():
             {},
             {"x": ["N", 2], "w": [2, 2]},
             ([[1.0, 2.0], [1e200, 1e200]], [[1.0, 2.0], [1e200, 0.0]]),
-            "inf in row 2, from x = [1e+200, 1e+200], y = [[1.0, 2.0], [1e+200, 0.0]]",
+            "inf in row 2, from x = [1e+200, 1e+200], w = [[1.0, 2.0], [1e+200, 0.0]]",
         ),
         (
             "matmul",
             {},
             {"x": ["N", "N"], "w": ["N", 1]},
             ([[1.0, 1e200], [1.0, 2.0]], [[1.0], [1e200]]),
-            "inf in row 1, from x = [[1.0, 1e+200], [1.0, 2.0]], y = [[1.0], [1e+200]]",
+            "inf in row 1, from x = [[1.0, 1e+200], [1.0, 2.0]], w = [[1.0], [1e+200]]",
         ),
         ("cumsum", {"axis": 0}, {"x": ["N"]}, ([1e308, 1e308],), "inf in row 2, from x = [1e+308, 1e+308]"),
         (
@@ -200,9 +200,9 @@ def test_many_inputs_are_told_by_their_range_and_literals_as_they_are():
             {},
             {"x": [2], "w": ["N", 2]},
             ([1e308, 0], [[0, 0], [1e308, 1]]),
-            "inf in row 2, from x = [1e+308, 0.0], y = [1e+308, 1.0]",
+            "inf in row 2, from x = [1e+308, 0.0], w = [1e+308, 1.0]",
         ),
-        ("mul", {}, {"x": [2], "w": [2]}, ([1, 1e200], [1, 1e200]), "inf in row 2, from x = 1e+200, y = 1e+200"),
+        ("mul", {}, {"x": [2], "w": [2]}, ([1, 1e200], [1, 1e200]), "inf in row 2, from x = 1e+200, w = 1e+200"),
     ],
 )
 def test_a_row_of_an_operand_is_told_only_where_it_makes_the_row_of_the_result(op, attributes, inputs, values, said):
@@ -210,6 +210,47 @@ def test_a_row_of_an_operand_is_told_only_where_it_makes_the_row_of_the_result(o
     with pytest.raises(ExecutionError) as caught:
         built.forward(dict(zip(inputs, values, strict=True))).check_finite()
     assert caught.value.problems[0].message.endswith(f": {said}")
+
+
+def in_functions(op, attributes=None, *, inputs=None):
+    """A node `z` that calls `g`, which calls `f`, whose result is that of a node `s`; and the same as no result."""
+    inputs = inputs or {"x": ["N"]}
+    names = list(inputs)
+    declared = {name: {} for name in names}
+    inner = {"inputs": declared, "nodes": [node("s", op, names, attributes)], "outputs": {"out": "s"}}
+    outer = {"inputs": declared, "nodes": [node("k", "f", names)], "outputs": {"out": "k"}}
+    last = {"inputs": declared, "nodes": [*outer["nodes"], node("last", "neg", ["k"])], "outputs": {"out": "last"}}
+    functions = {"f": inner, "g": outer, "h": last}
+    return document({"z": ("g", names), "q": ("h", names)}, {"z": "z", "q": "q"}, inputs=inputs, functions=functions)
+
+
+@pytest.mark.parametrize(("output", "call"), [("z", "call 'z' of 'g'"), ("q", "call 'q' of 'h'")])
+def test_a_node_of_a_function_is_told_with_the_calls_that_lead_to_it_also_when_it_runs(output, call):
+    reshape = ge.Model.from_dict(in_functions("reshape", {"shape": [2, -1]}))
+    with pytest.raises(ExecutionError) as caught:
+        reshape.predict(x=[1.0, 2.0, 3.0], outputs=[output])
+    (found,) = caught.value.problems
+    where = f"{call}, call 'k' of 'f', node 's'"
+    assert found.message == f"{where} (reshape): shape (3,) cannot be reshaped to (2, -1) (shapes x (3,))"
+    with pytest.raises(ExecutionError) as caught:
+        ge.Model.from_dict(in_functions("log")).predict(x=[-1.0], outputs=[output], check_finite=True)
+    assert caught.value.problems[0].message.startswith(f"{where} (log) is the first value that is not finite: nan")
+    sizes = {"x": ["N"], "n": {"shape": [1], "dtype": "int64"}}
+    large = ge.Model.from_dict(in_functions("broadcast_to", inputs=sizes))
+    with pytest.raises(ge.errors.InputError, match=f"GE133: {where} \\(broadcast_to\\) asks for"):
+        large.predict(x=[1.0], n=[10**12], outputs=[output])
+
+
+def test_a_training_that_diverges_names_the_node_in_the_function_and_its_operand():
+    function = {"inputs": {"a": {}}, "nodes": [node("s", "log", ["a"])], "outputs": {"out": "s"}}
+    nodes = {"p": ("mul", ["w", "x"]), "z": ("f", ["p"]), "loss": ("mean", ["z"])}
+    sections = {"parameters": {"w": -1.0}, "functions": {"f": function}, "training": training()}
+    content = document(nodes, {"loss": "loss"}, inputs={"x": ["N"]}, **sections)
+    with pytest.raises(DivergenceError) as caught:
+        ge.Model.from_dict(content).train({"x": np.array([2.0])})
+    (found,) = caught.value.problems
+    assert found.node == "z"
+    assert "call 'z' of 'f', node 's' (log) became non-finite first, nan in row 1, from p = -2.0" in found.message
 
 
 def test_a_parameter_that_is_not_finite_is_named():

@@ -367,7 +367,7 @@ def test_a_failing_node_names_call_and_node():
     made = model(
         {"z": ("inner", ["x"])}, inputs={"x": []}, functions={"inner": inner}, opset_imports={"core": 1, "test": 1}
     )
-    with pytest.raises(ge.errors.ExecutionError, match=r"node 'z/bad' \(test\.fails\): no"):
+    with pytest.raises(ge.errors.ExecutionError, match=r"call 'z' of 'inner', node 'bad' \(test\.fails\): no"):
         made.forward(x=1.0)["out"]
 
 

@@ -18,6 +18,7 @@ from graphengine.errors import InputError, Problem, RegistrationError
 from graphengine.format.positions import make_pointer
 from graphengine.graph import Graph, GraphNode, infer, literal_type
 from graphengine.inference import probed
+from graphengine.loading.origins import told_node
 from graphengine.node import Node
 from graphengine.shapes import ArrayType, Size, factors
 
@@ -90,7 +91,7 @@ class Claim:
     """
 
     def __init__(self, graph: Graph, node: GraphNode) -> None:
-        self._node, self._limit = node, graph.limits.array_bytes
+        self._graph, self._node, self._limit = graph, node, graph.limits.array_bytes
         self._kinds = _operand_types(graph, node)
         inputs = node.node.signature.inputs
         self._sizes = inputs.index("sizes") if "sizes" in inputs else None
@@ -116,7 +117,7 @@ class Claim:
             asked = [f"{kind}: {size_text(_bytes(kind, {}))}" for kind in results]
             asked += [f"{size_text(on_the_way)} on the way to it"] * bool(on_the_way)
             message = (
-                f"node '{self._node.id}' ({self._node.op}) asks for {', and '.join(asked)}; with that the values of "
+                f"{told_node(self._graph, self._node)} asks for {', and '.join(asked)}; with that the values of "
                 f"the graph take {size_text(taken)}, the limit is {size_text(self._limit)}"
             )
             raise InputError(message, code="GE133", hint="raise the limit array_bytes", node=self._node.id)
@@ -187,9 +188,9 @@ def _bytes(kind: ArrayType, sizes: Mapping[str, int]) -> int:
 
 
 def _described(graph: Graph, name: str) -> str:
-    op = _producer(graph, name)
-    if op:
-        return f"node '{name}' ({op})"
+    node = _producer(graph, name)
+    if node:
+        return told_node(graph, node)
     return f"{_section(graph, name).removesuffix('s')} '{name}'"
 
 
@@ -197,6 +198,6 @@ def _section(graph: Graph, name: str) -> str:
     return "inputs" if name in graph.inputs else "parameters" if name in graph.parameters else "state"
 
 
-def _producer(graph: Graph, name: str) -> str | None:
-    """The op of the node that gives a value."""
-    return next((node.op for node in graph.nodes if name in node.outputs), None)
+def _producer(graph: Graph, name: str) -> GraphNode | None:
+    """The node that gives a value."""
+    return next((node for node in graph.nodes if name in node.outputs), None)

@@ -16,6 +16,7 @@ from graphengine.loading.budget import memory_problem
 from graphengine.loading.functions import Call, expansion_problems, functions_in, unsound_functions
 from graphengine.loading.inlining import Inlining, function_problems
 from graphengine.loading.mode import with_keys
+from graphengine.loading.origins import enclosing
 from graphengine.loading.resolve import UNKNOWN, Resolver, dangling_references, loss_problems
 
 
@@ -142,13 +143,6 @@ def _with_pointers(problems: Iterable[Problem], document: ModelDocument) -> Iter
     for problem in itertools.islice(problems, MOST_TOLD + 1):
         if problem.pointer is None:
             places = places or {spec["id"]: index for index, spec in enumerate(document.nodes)}
-            calls = [problem.node or "", *_callers(problem.node or "")]
-            problem = replace(problem, pointer=f"/nodes/{next(places[name] for name in calls if name in places)}")
+            found = next(places[name] for name in enclosing(problem.node or "") if name in places)
+            problem = replace(problem, pointer=f"/nodes/{found}")
         yield problem
-
-
-def _callers(name: str) -> Iterator[str]:
-    """The calls that a node of an inlined function lies in, the innermost first."""
-    while "/" in name:
-        name = name.rpartition("/")[0]
-        yield name

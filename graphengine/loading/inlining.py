@@ -120,7 +120,6 @@ class Inlining:
         """The document of the graph: it names values of the graph where the file names results of calls."""
         names, document = self.aliases, self._document
         changed: dict[str, Any] = {
-            "functions": {},
             "outputs": {name: names.get(value, value) for name, value in document.outputs.items()},
             "state": {
                 name: state.model_copy(update={"update": names.get(state.update or "", state.update)})

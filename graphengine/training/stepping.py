@@ -187,7 +187,7 @@ class Stepper:
         for number, (batch, keep) in enumerate(zip(chunk.batches(), flags, strict=True), chunk.done + 1):
             slots = self._executor.forward(self._reference_values(batch, number))
             if self.check_finite and first_non_finite(self.step.graph, self._named(slots)):
-                raise self._diverged(number, self._first_non_finite(slots))
+                raise self._diverged(number, *self._first_non_finite(slots))
             outputs = self._outputs(slots)
             if keep:
                 rows.append(tuple(_plain(outputs[name]) for name in self._recorded))
@@ -216,22 +216,25 @@ class Stepper:
             if not all(all_finite(value) for value in outputs.values()):
                 break
             self._carried = {source: outputs[name] for name, source in self.step.carried.items()}
-        raise self._diverged(iteration, self._first_non_finite(slots))
+        raise self._diverged(iteration, *self._first_non_finite(slots))
 
-    def _diverged(self, iteration: int, what: str) -> DivergenceError:
+    def _diverged(self, iteration: int, what: str, node: str | None = None) -> DivergenceError:
         epoch = (iteration - 1) // self.batches.per_epoch + 1
         return DivergenceError(
             f"training diverged at iteration {iteration} (epoch {epoch}): {what}",
             iteration=iteration,
             epoch=epoch,
+            node=node,
             hint=f"a smaller learning rate may help (it is {rate_at(self.schedule, iteration)}), or inputs scaled to "
             "about 1",
         )
 
-    def _first_non_finite(self, slots: list[Any]) -> str:
-        """The value that is not finite although all that it is computed from are, in words."""
+    def _first_non_finite(self, slots: list[Any]) -> tuple[str, str | None]:
+        """The value that is not finite although all that it is computed from are, in words, and its node."""
         found = first_non_finite(self.step.graph, self._named(slots))
-        return f"{found.what} became non-finite first, {found.how}" if found else "a sum of losses overflowed"
+        if not found:
+            return "a sum of losses overflowed", None
+        return f"{found.what} became non-finite first, {found.how}", found.node
 
 
 def _plain(value: Any) -> Any:
