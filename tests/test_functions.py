@@ -499,11 +499,27 @@ def test_an_id_that_a_call_makes_must_be_free():
     assert (found.code, found.pointer) == ("GE201", "/nodes/0")
 
 
-def test_a_cycle_through_a_call_is_told_with_the_ids_of_the_graph():
+def test_a_cycle_through_a_call_is_told_with_the_ids_of_the_file():
     content = scaled()
     content["nodes"][0]["inputs"] = ["loss"]
     found = problem_of(content)
-    assert (found.code, found.message) == ("GE214", "nodes form a cycle: loss -> s/product -> s -> loss")
+    assert (found.code, found.message) == ("GE214", "nodes form a cycle: loss -> s -> loss")
+
+
+def test_a_cycle_in_a_function_is_told_with_its_own_ids_whether_it_is_called_or_not():
+    cyclic = function({"n": ("neg", ["m"]), "m": ("neg", ["n"])}, {"out": "n"}, "x")
+    around = function({"n": ("one", ["x", "k"]), "k": ("one", ["x", "n"])}, {"out": "n"}, "x")
+    functions = {"f": cyclic, "g": around, "one": function({"n": ("add", ["x", "y"])}, {"out": "n"}, "x", "y")}
+    caller = {
+        "a": function({"n": ("b", ["x"])}, {"out": "n"}, "x"),
+        "b": function({"n": ("a", ["x"])}, {"out": "n"}, "x"),
+    }
+    for nodes in ({"z": ("neg", ["x"])}, {"z": ("f", ["x"]), "y": ("g", ["x"])}):
+        assert [(each.message, each.pointer) for each in problems_of(calls(nodes, {**functions, **caller}))] == [
+            ("function 'f': nodes form a cycle: m -> n -> m", "/functions/f/nodes/1"),
+            ("function 'g': nodes form a cycle: k -> n -> k", "/functions/g/nodes/1"),
+            ("functions call each other in a cycle: a -> b -> a", "/functions/a"),
+        ]
 
 
 def test_an_undefined_op_of_the_shipped_domain_names_the_near_one_and_the_import():

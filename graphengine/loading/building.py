@@ -56,8 +56,12 @@ def sound_graph(
         broken = {*gaps.names["functions"], *(name for name, found in wrong.items() if found)}
         nodes, calling = _apart(nodes, table if expansion else unsound_functions(table, broken))
         if any(isinstance(node.node, Call) for node in nodes):
-            inlining = Inlining(document, nodes, table)
-            if found := inlining.problems or list(inlining.doubled(resolver.values)):
+            found: Collection[Problem] = ()
+            # a call is a node: what forms a cycle with calls does so whatever is inside, and is told by its own ids
+            if not (is_cyclic := len(topologically_sorted(nodes)[0]) < len(nodes)):
+                inlining = Inlining(document, nodes, table)
+                found = inlining.problems or list(inlining.doubled(resolver.values))
+            if is_cyclic or found:
                 inlining, (nodes, rest) = None, _apart(nodes, table)
                 problems, calling = [*problems, *found], [*calling, *rest]
         unknown = [*unknown, *calling]
@@ -102,7 +106,7 @@ def _typed(
     types = declared_types(header)
     misfits = infer_types(ordered, types)
     if inlining:
-        cycles, misfits = [inlining.told(each) for each in cycles], inlining.type_problems(types, misfits)
+        misfits = inlining.type_problems(types, misfits)
     return Graph(header, ordered, header.outputs, types, aliases, limits), [*cycles, *misfits]
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from graphlib import CycleError, TopologicalSorter
 from typing import Any, NamedTuple, TypeAlias
@@ -21,6 +21,7 @@ from graphengine.format.documents import FunctionDocument, ModelDocument, NodeDo
 from graphengine.format.positions import make_pointer
 from graphengine.format.reading import shipped_files
 from graphengine.format.salvage import Gaps
+from graphengine.graph import GraphNode, topologically_sorted
 from graphengine.limits import Limits
 from graphengine.node import Signature
 from graphengine.registry import OPS
@@ -205,6 +206,23 @@ def declaration_problems(function: FunctionDocument, gaps: Gaps) -> Iterator[Pro
                 hint = did_you_mean(name, function.attributes, "attributes")
                 message = f"node '{node['id']}': attribute '{name}' of the function is not defined"
                 yield Problem("GE210", message, hint, make_pointer(("nodes", index, *place)), node["id"])
+
+
+def cycle_problems(function: FunctionDocument) -> Iterator[Problem]:
+    """Nodes of a function that form cycles, whether it is called or not; pointers into it."""
+    seen = {*function.inputs, *function.attributes}
+    places = {node["id"]: index for index, node in enumerate(function.nodes)}
+    if len(places) < len(function.nodes) or not seen.isdisjoint(places):
+        return  # an id is used twice, and which of the two is read nobody knows
+    nodes = [GraphNode(each["id"], each["op"], None, tuple(_references(each))) for each in function.nodes]  # type: ignore[arg-type]
+    for node in nodes:
+        if not all(ref.partition(":")[0] in seen for ref in node.inputs if isinstance(ref, str)):
+            break
+        seen.add(node.id)
+    else:
+        return  # each reads what comes before it, as most functions are written
+    for problem in topologically_sorted(nodes)[1]:
+        yield replace(problem, pointer=make_pointer(("nodes", places[problem.node or ""])))
 
 
 def omission_problems(function: Function, table: Table) -> Iterator[Problem]:

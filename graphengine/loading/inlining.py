@@ -25,6 +25,7 @@ from graphengine.loading.functions import (
     Table,
     attributes_named,
     callable_in,
+    cycle_problems,
     declaration_problems,
     omission_problems,
     substituted,
@@ -268,6 +269,7 @@ def function_problems(function: Function, table: Table, gaps: Gaps) -> list[Prob
         *declaration_problems(document, gaps),
         *_output_problems(function, gaps),
         *_default_problems(function),
+        *cycle_problems(document),
         *omission_problems(function, callable_in(function, table)),
     ]
     if document.outputs:
