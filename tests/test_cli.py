@@ -578,6 +578,28 @@ def test_validate_with_a_wrong_command_line_is_not_valid():
     assert told["errors"][0]["code"] == "GE802"
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        *[("show", "--format", form) for form in ("svg", "mermaid", "dot")],
+        *[("trace", "--format", form) for form in ("text", "markdown", "json", "svg")],
+        *[(name,) for name in ("view", "grad", "step", "schema", "upgrade")],
+        ("train", "--save"),
+        ("train", "--log"),
+        ("fit", "--save"),
+    ],
+    ids=" ".join,
+)
+def test_control_characters_of_a_file_name_never_reach_a_terminal(tmp_path, command):
+    name, *options = command
+    model = [] if name == "schema" else ["misra1a"] if name == "fit" else [LINREG]
+    option = options if options[:1] in (["--save"], ["--log"]) else [*options, "-o"]
+    result = cli(name, *model, *option, tmp_path / "o\x1b[31m\u202e.json")
+    shown = (result.stdout + result.stderr).replace("\n", "")
+    assert shown.isprintable()
+    assert "--log" in options or r"o\x1b[31m\u202e.json" in shown
+
+
 def test_control_characters_of_a_file_never_reach_a_terminal(tmp_path):
     path = write(tmp_path / "m.json", model(**{"k\x1b[2J\u202e\u2028": 1}))
     error = cli("validate", path, code=2).stderr

@@ -23,6 +23,7 @@ from graphengine.cli.fitting import fit
 from graphengine.cli.inspecting import schema, show, validate
 from graphengine.cli.limiting import KNOWN, set_limits
 from graphengine.cli.listing import ops
+from graphengine.cli.output import print_line
 from graphengine.cli.predicting import predict
 from graphengine.cli.resuming import resume_check
 from graphengine.cli.running import run
@@ -77,7 +78,7 @@ def _print_version(asked: bool) -> None:
     if asked:
         from graphengine import __version__
 
-        typer.echo(f"graphengine {__version__}")
+        print_line(f"graphengine {__version__}")
         raise typer.Exit
 
 

@@ -13,7 +13,7 @@ import typer
 
 from graphengine.cli.opening import open_changed
 from graphengine.cli.options import ModelName, Of, OutputFormat, Plugins, Settings, UpdateRuleFile, Wrt
-from graphengine.cli.output import Format, array_text, print_line, writable
+from graphengine.cli.output import Format, array_text, print_line, print_note, print_text, writable
 from graphengine.errors import UsageError
 from graphengine.wording import escaped_json
 
@@ -99,9 +99,9 @@ def _hand_over(graph: Graph, parts: dict[str, list[GraphNode]], output: Path | N
 
     if output is not None:
         graph.save(output)
-        typer.echo(f"graph written to {output}", err=True)
+        print_note(f"graph written to {output}")
     elif output_format is Format.json:
-        typer.echo(escaped_json(dump_model(graph.as_document()).decode()), nl=False)
+        print_text(escaped_json(dump_model(graph.as_document()).decode()))
     else:
         _print_graph(graph, parts)
 

@@ -14,7 +14,7 @@ from typing import Any
 import typer
 
 from graphengine.cli.excerpts import excerpt
-from graphengine.cli.output import Format, print_json
+from graphengine.cli.output import Format, print_json, print_note
 from graphengine.errors import (
     DataError,
     DivergenceError,
@@ -26,7 +26,6 @@ from graphengine.errors import (
     TrainingError,
     UsageError,
 )
-from graphengine.wording import escaped
 
 WORK_FAILED, BAD_INPUT, INTERRUPTED, PIPE_CLOSED = 1, 2, 130, 141
 
@@ -71,7 +70,7 @@ def stopped_quietly() -> Iterator[None]:
         yield
         sys.stdout.flush()
     except KeyboardInterrupt:
-        typer.echo("error: interrupted", err=True)
+        print_note("error: interrupted")
         raise typer.Exit(INTERRUPTED) from None
     except BrokenPipeError:
         # what is still in the buffer would fail again when Python exits
@@ -115,9 +114,9 @@ def print_problems(problems: Iterable[Problem]) -> None:
     """One line for each problem on stderr, on a terminal with the place in the file below it."""
     shown = sys.stderr.isatty()
     for problem in problems:
-        typer.echo(f"error: {escaped(str(problem))}", err=True)
+        print_note(f"error: {problem}")
         for line in excerpt(problem) if shown else ():
-            typer.echo(line, err=True)
+            print_note(line)
 
 
 def _tell(problems: Iterable[Problem], arguments: Sequence[str]) -> None:

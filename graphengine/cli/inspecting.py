@@ -11,7 +11,7 @@ from graphengine.cli.describing import describe_model, print_model
 from graphengine.cli.failures import BAD_INPUT, print_problems
 from graphengine.cli.opening import open_model
 from graphengine.cli.options import ModelName, OutputFile, OutputFormat, Plugins, Unfold
-from graphengine.cli.output import Format, print_json, print_line, print_or_write
+from graphengine.cli.output import Format, print_json, print_line, print_note, print_or_write, print_text
 from graphengine.cli.planning import describe_plans, print_plans
 from graphengine.cli.plugins import load_plugins
 from graphengine.cli.values import named_values
@@ -137,7 +137,7 @@ def schema(
         model_schema(shipped_rules(), functions), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
     )
     if output is None:
-        typer.echo(data, nl=False)
+        print_text(data)
     else:
         write_bytes(output, data)
-        typer.echo(f"schema written to {output}", err=True)
+        print_note(f"schema written to {output}")

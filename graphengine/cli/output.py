@@ -1,7 +1,7 @@
 """What is printed, and how: JSON for machines; for people aligned text in a pipe and tables by rich on a terminal.
 
 A model file is hostile input, and a terminal obeys control characters: text from a file passes through `escaped`, JSON
-through `escaped_json`.
+through `escaped_json`. Whatever the commands print is printed here.
 """
 
 from __future__ import annotations
@@ -54,6 +54,16 @@ def print_line(text: str) -> None:
     typer.echo(escaped(text))
 
 
+def print_note(text: str) -> None:
+    """One line of text on stderr, escaped: what is not the result."""
+    typer.echo(escaped(text), err=True)
+
+
+def print_text(text: str | bytes) -> None:
+    """Text of several lines on stdout, as it is."""
+    typer.echo(text, nl=False)
+
+
 def writable(path: Path | None) -> Path | None:
     """The path of an option, unless no file could be written there: that is told before the work that it is to keep.
 
@@ -82,17 +92,17 @@ def before_the_work() -> Iterator[None]:
 def print_or_write(text: str, path: Path | None) -> None:
     """Text of several lines on stdout, or in a file if one is named."""
     if path is None:
-        typer.echo(text, nl=False)
+        print_text(text)
         return
     from graphengine.format.files import write_bytes
 
     write_bytes(path, text.encode())
-    typer.echo(f"written to {path}", err=True)
+    print_note(f"written to {path}")
 
 
 def print_json(value: Any) -> None:
     """One JSON object on stdout, on one line."""
-    typer.echo(json_text(value), nl=False)
+    print_text(json_text(value))
 
 
 def json_text(value: Any) -> str:
@@ -116,7 +126,7 @@ def print_values(title: str, values: Mapping[str, Any]) -> None:
     """Named arrays, one a line, under a title; nothing if there are none."""
     if not values:
         return
-    typer.echo(f"{title}:")
+    print_line(f"{title}:")
     width = max(map(len, values))
     for name, value in values.items():
         print_line(f"  {name:<{width}}  {array_text(value)}")
@@ -160,6 +170,6 @@ def _write_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str
     lines = [columns, *rows]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     if title:
-        typer.echo(f"{title}:")
+        print_line(f"{title}:")
     for line in lines:
-        typer.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+        print_line("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())

@@ -9,11 +9,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import typer
-
 from graphengine.cli.failures import Unwritten
-from graphengine.cli.output import before_the_work
-from graphengine.wording import escaped
+from graphengine.cli.output import before_the_work, print_note, print_text
 
 if TYPE_CHECKING:
     from graphengine.training import History, Iteration, Solver, Trainer
@@ -33,7 +30,7 @@ def train(trainer: Trainer | Solver, *, quiet: bool, log: Path | None, unwritten
     from graphengine.training.interrupting import run_to_end
 
     if trainer.checkpoints is not None and trainer.checkpoints.note:
-        typer.echo(escaped(trainer.checkpoints.note), err=True)
+        print_note(trainer.checkpoints.note)
     with ExitStack() as stack:
         seen = [stack.enter_context(_bar(trainer))] if sys.stderr.isatty() and not quiet else []
         if log is not None:
@@ -49,7 +46,7 @@ def train(trainer: Trainer | Solver, *, quiet: bool, log: Path | None, unwritten
             run_to_end(trainer, see)
         except KeyboardInterrupt:
             stack.close()
-            typer.echo(escaped(_how_to_go_on(trainer)), err=True)
+            print_note(_how_to_go_on(trainer))
             raise
 
 
@@ -91,7 +88,7 @@ def print_curve(history: History | None) -> None:
     from graphengine.view.curve import terminal_curve
 
     if history is not None:
-        typer.echo(terminal_curve(history.losses))
+        print_text(f"{terminal_curve(history.losses)}\n")
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import typer
 
 from graphengine.cli.opening import decoded, find_model, open_changed
 from graphengine.cli.options import Inputs, ModelName, OutputFormat, Plugins, Settings
-from graphengine.cli.output import Format, print_json, writable
+from graphengine.cli.output import Format, print_json, print_note, writable
 from graphengine.cli.values import named_values
 
 
@@ -41,6 +41,6 @@ def view(
     if output_format is Format.json:
         print_json({"page": str(path), "bytes": len(page)})
     else:
-        typer.echo(f"page written to {path}", err=True)
+        print_note(f"page written to {path}")
     if show:
         typer.launch(path.resolve().as_uri())
