@@ -71,7 +71,8 @@ def process(*arguments, cwd=ROOT, **options):
     """Run `python -m graphengine` as users do."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-W", "error", "-m", "graphengine", *map(str, arguments)]
-    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False, **options)
+    options = {"capture_output": True, **options}
+    return subprocess.run(command, cwd=cwd, env=environment, text=True, check=False, **options)
 
 
 def write(path, content):
@@ -142,13 +143,42 @@ def test_ctrl_c_ends_with_one_line(tmp_path):
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "error: interrupted\n")
 
 
-def test_a_reader_that_goes_away_is_no_error():
+@pytest.mark.parametrize("asked", ["schema", "--help"])
+def test_a_reader_that_goes_away_is_no_error(asked):
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-m", "graphengine", "schema"]
+    command = [sys.executable, "-m", "graphengine", asked]
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
         running.stdout.close()
         assert running.stderr.read() == b""
     assert running.returncode == 141
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        *(["--help"], ["--version"], ["schema"], ["validate", LINREG], ["run", LINREG, "--format", "json"]),
+        *(["predict", "linreg", "--input", "x=[1]"], ["show", "nowhere", "--format", "json"]),
+    ],
+    ids=lambda command: " ".join(command).replace(LINREG, "linreg"),
+)
+def test_output_that_cannot_be_written_ends_with_one_line(command):
+    with Path("/dev/full").open("w") as full:
+        done = process(*command, capture_output=False, stdout=full, stderr=subprocess.PIPE)
+    assert done.returncode == 1
+    assert done.stderr == "error: GE101: cannot write the output: No space left on device\n"
+
+
+@pytest.mark.parametrize("closed", ["1>&-", "2>&-", "1>&- 2>&-", "2>/dev/full"])
+@pytest.mark.parametrize(("name", "code"), [(LINREG, 0), ("nowhere", 2)])
+def test_a_stream_that_was_closed_is_not_missed(closed, name, code):
+    command = [sys.executable, "-W", "error", "-m", "graphengine", "run", name]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    line = ["sh", "-c", f'"$@" {closed}', "sh", *command]
+    done = subprocess.run(line, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == code
+    assert "Traceback" not in done.stderr + done.stdout
+    assert (done.stdout != "") == ("1" not in closed and code == 0)
+    assert (done.stderr != "") == ("2" not in closed and code == 2)
 
 
 def test_an_encoding_without_the_letters_is_no_error(monkeypatch):

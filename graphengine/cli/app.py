@@ -18,7 +18,7 @@ from graphengine.cli.codes import explain
 from graphengine.cli.comparing import diff, upgrade
 from graphengine.cli.deriving import grad, step
 from graphengine.cli.explaining import explain_gradient
-from graphengine.cli.failures import stopped_quietly, told
+from graphengine.cli.failures import ended_in_order, told
 from graphengine.cli.fitting import fit
 from graphengine.cli.inspecting import schema, show, validate
 from graphengine.cli.limiting import KNOWN, set_limits
@@ -55,13 +55,20 @@ class Commands(TyperGroup):
     def main(self, args: Sequence[str] | None = None, prog_name: str | None = None, *rest: Any, **extra: Any) -> Any:
         """Run the command that the arguments name, and leave the process with its exit code."""
         arguments = sys.argv[1:] if args is None else list(args)
-        with told(arguments):
+        with ended_in_order(), told(arguments):
             code = super().main(arguments, prog_name, *rest, **{**extra, "standalone_mode": False})
         sys.exit(code)
 
+    # typer would give an interruption and a closed pipe exit codes of its own, without a word
+
+    def make_context(self, *arguments: Any, **extra: Any) -> Any:
+        """Read the command line, and print what it asks for at once, such as help."""
+        with ended_in_order():
+            return super().make_context(*arguments, **extra)
+
     def invoke(self, ctx: Any) -> Any:
-        """Run a command; typer would give an interruption and a closed pipe exit codes of its own, without a word."""
-        with stopped_quietly():
+        """Run a command."""
+        with ended_in_order():
             return super().invoke(ctx)
 
 

@@ -5,7 +5,6 @@ Exit codes: 1 the work failed, 2 bad input or usage, 130 interrupted, 141 the re
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -14,7 +13,7 @@ from typing import Any
 import typer
 
 from graphengine.cli.excerpts import excerpt
-from graphengine.cli.output import Format, print_json, print_note
+from graphengine.cli.output import Format, give_up, print_json, print_note
 from graphengine.errors import (
     DataError,
     DivergenceError,
@@ -64,18 +63,27 @@ def told(arguments: Sequence[str]) -> Iterator[None]:
 
 
 @contextmanager
-def stopped_quietly() -> Iterator[None]:
-    """End on Ctrl-C with one line, and without a word when nobody reads the output any more (`... | head`)."""
+def ended_in_order() -> Iterator[None]:
+    """End with one line on Ctrl-C and when the output cannot be written, without a word when nobody reads it any more.
+
+    The last is `... | head`. All that was printed is handed over before the process ends.
+    """
     try:
-        yield
-        sys.stdout.flush()
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
     except KeyboardInterrupt:
         print_note("error: interrupted")
-        raise typer.Exit(INTERRUPTED) from None
+        raise SystemExit(INTERRUPTED) from None
     except BrokenPipeError:
-        # what is still in the buffer would fail again when Python exits
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise typer.Exit(PIPE_CLOSED) from None
+        give_up(sys.stdout)
+        raise SystemExit(PIPE_CLOSED) from None
+    except OSError as error:  # what is wrong with a file was told as such where it was opened
+        give_up(sys.stdout)
+        what = "cannot write the output" if error.filename is None else "cannot read or write the file"
+        print_problems([Problem("GE101", f"{what}: {error.strerror or error}", file=error.filename)])
+        raise SystemExit(WORK_FAILED) from None
 
 
 class Unwritten:

@@ -7,13 +7,14 @@ through `escaped_json`. Whatever the commands print is printed here.
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from enum import StrEnum
 from io import TextIOWrapper
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import typer
 
@@ -43,10 +44,21 @@ class TableFormat(StrEnum):
 
 
 def make_streams_forgiving() -> None:
-    """Print what the terminal's encoding does not have as an escape instead of failing."""
-    for stream in (sys.stdout, sys.stderr):
+    """Print what the terminal's encoding does not have as an escape, and into nothing where a stream was closed."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 (to the end)
+        stream = getattr(sys, name)
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+
+
+def give_up(stream: TextIO) -> None:
+    """Print no more on a stream that failed: what is still in its buffer would fail again when Python exits."""
+    with suppress(OSError):  # a stream that is no file has nothing to fail
+        nothing = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nothing, stream.fileno())
+        os.close(nothing)
 
 
 def print_line(text: str) -> None:
@@ -55,8 +67,11 @@ def print_line(text: str) -> None:
 
 
 def print_note(text: str) -> None:
-    """One line of text on stderr, escaped: what is not the result."""
-    typer.echo(escaped(text), err=True)
+    """One line of text on stderr, escaped: what is not the result, and is lost if nothing can be written there."""
+    try:
+        typer.echo(escaped(text), err=True)
+    except OSError:
+        give_up(sys.stderr)
 
 
 def print_text(text: str | bytes) -> None:
