@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import orjson
@@ -289,6 +290,26 @@ def test_a_folder_that_cannot_be_made_is_told(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ge.errors.GraphEngineError, match="GE101: cannot make the folder"):
         saved(tmp_path / "file")
+
+
+def test_a_pipe_is_no_checkpoint_and_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "checkpoint-0000000004.json")
+    error = cli_json("train", "linreg", "--checkpoint", tmp_path, "--resume", code=2)["errors"][0]
+    assert (error["code"], "it is not a plain file" in error["message"]) == ("GE603", True)
+
+
+def test_a_folder_in_which_nothing_can_be_written_is_told_before_the_training(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda path, mode: (path, mode) != (tmp_path, os.W_OK))
+    error = cli_json("train", "linreg", "--epochs", 10**9, "--checkpoint", tmp_path, code=1)["errors"][0]
+    assert (error["code"], error["message"]) == ("GE101", "cannot write the file: Permission denied")
+
+
+def test_what_cannot_be_removed_or_listed_stays(tmp_path, monkeypatch):
+    for name in ("unlink", "iterdir"):
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, name, lambda *_, **__: (_ for _ in ()).throw(PermissionError))
+            cli("train", "linreg", "--set", 'training.checkpoint={"every_epochs": 50}', "--checkpoint", tmp_path / name)
+    assert [len(list(tmp_path.glob(f"{name}/*"))) for name in ("unlink", "iterdir")] == [2, 1]
 
 
 def test_resume_needs_a_folder_and_solvers_need_none():

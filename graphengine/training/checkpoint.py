@@ -12,7 +12,7 @@ import math
 import re
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ import orjson
 
 from graphengine.errors import GraphEngineError, TrainingError
 from graphengine.format.documents import ExternalValue, FunctionFile
-from graphengine.format.files import write_bytes
+from graphengine.format.files import check_target, write_bytes
 from graphengine.format.tensors import TensorFiles, are_external, write_tensors
 from graphengine.format.training_documents import CheckpointDocument, TrainingDocument
 from graphengine.format.writing import encode_array
@@ -60,7 +60,7 @@ class Checkpoints:
     Raises
     ------
     GraphEngineError
-        GE101 if the folder cannot be made.
+        GE101 if the folder cannot be made, or nothing be written there.
     """
 
     def __init__(
@@ -81,6 +81,7 @@ class Checkpoints:
         except OSError as error:
             message = f"cannot make the folder: {error.strerror or error}"
             raise GraphEngineError(message, code="GE101", file=str(folder)) from error
+        check_target(folder / "checkpoint-0000000000.json")
         self._remove_leftovers()
 
     def is_due(self, done: int) -> bool:
@@ -103,7 +104,7 @@ class Checkpoints:
         write_bytes(path, orjson.dumps(content) + b"\n")
         self.written, self._written_at = state["iteration"], time.monotonic()
         for old in self._paths()[: -self._keep]:
-            old.unlink(missing_ok=True)
+            _remove(old)
         self._remove_leftovers()
         return path
 
@@ -133,6 +134,8 @@ class Checkpoints:
     def read(self, path: Path) -> dict[str, Any]:
         """The state in a checkpoint; raises as `newest`."""
         try:
+            if not path.is_file():
+                raise ValueError("it is not a plain file")
             content = orjson.loads(path.read_bytes())
             if (content["format"], content["format_version"]) != (FORMAT, FORMAT_VERSION):
                 raise ValueError(f"its format is {content['format']} {content['format_version']}")
@@ -172,11 +175,18 @@ class Checkpoints:
         stems = {path.stem for path in self._paths()}
         for path in self._own_files():
             if path.suffix != ".json" and path.name[: len("checkpoint-0123456789")] not in stems:
-                with contextlib.suppress(OSError):
-                    path.unlink()
+                _remove(path)
 
-    def _own_files(self) -> Iterator[Path]:
-        return (path for path in self.folder.iterdir() if OWN_FILES.fullmatch(path.name))
+    def _own_files(self) -> list[Path]:
+        with contextlib.suppress(OSError):
+            return [path for path in self.folder.iterdir() if OWN_FILES.fullmatch(path.name)]
+        return []
+
+
+def _remove(path: Path) -> None:
+    """Remove a file; what cannot be removed stays, because it does no harm."""
+    with contextlib.suppress(OSError):
+        path.unlink()
 
 
 def _listed(names: Mapping[str, str]) -> str:
