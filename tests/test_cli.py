@@ -1153,6 +1153,35 @@ def test_a_model_that_is_not_there():
     assert "Is a directory" in cli("show", MODELS, code=2).stderr
 
 
+LONG = "n" * 300
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        *[(name, LONG) for name in ("validate", "show", "train", "upgrade", "gradcheck", "resume-check")],
+        ("diff", LINREG, LONG),
+        ("show", LINREG, "--plugin", f"{LONG}.py"),
+        ("train", LINREG, "--update-rule", LONG),
+        ("train", LINREG, "--checkpoint", LONG),
+        ("train", LINREG, "--data", f"{LONG}.csv"),
+    ],
+    ids=lambda command: " ".join(command).replace(LINREG, "linreg").replace(LONG, "n..."),
+)
+def test_a_name_that_is_too_long_is_one_line(command):
+    result = cli(*command, code=1 if "--checkpoint" in command else 2)
+    assert result.stderr.startswith("error: ")
+    assert result.stderr.count("\n") == 1
+
+
+def test_data_that_is_no_plain_file_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.csv")
+    (tmp_path / "folder.csv").mkdir()
+    for name in ("pipe.csv", "folder.csv"):
+        error = cli_json("train", LINREG, "--data", tmp_path / name, code=2)["errors"][0]
+        assert (error["code"], "is not a plain file" in error["message"]) == ("GE504", True)
+
+
 def test_a_file_name_that_is_not_utf8():
     name = os.fsdecode(b"\xff.json")
     assert cli_json("show", name, code=2)["errors"][0]["message"].endswith(f"'{name}'")

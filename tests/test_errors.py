@@ -1,6 +1,7 @@
 """What is said of an error: its code explained, its place in the file shown, the node and the numbers that failed."""
 
 import json
+import os
 import re
 import sys
 
@@ -122,6 +123,11 @@ def test_what_a_terminal_would_obey_is_escaped_in_an_excerpt(tmp_path):
 def test_without_a_line_there_is_no_excerpt(tmp_path, place):
     (tmp_path / "m.json").write_text("{}")
     assert excerpt(Problem("GE112", "", **{"file": str(tmp_path / "m.json"), **place})) == []
+
+
+def test_a_pipe_is_not_read_again_for_an_excerpt(tmp_path):
+    os.mkfifo(tmp_path / "m.json")
+    assert excerpt(Problem("GE112", "", file=str(tmp_path / "m.json"), line=1, column=1)) == []
 
 
 def test_excerpts_are_for_terminals_only(tmp_path, monkeypatch, capsys):

@@ -110,7 +110,20 @@ def test_upgrade_writes_the_canonical_form_once(tmp_path):
     assert ge.load(path).fingerprint == before
     cli("upgrade", path, "-o", tmp_path / "n.json")
     assert (tmp_path / "n.json").read_bytes() == path.read_bytes()
-    assert "GE101" in cli("upgrade", tmp_path / "nowhere.json", code=2).stderr
+
+
+def test_upgrade_takes_a_file_and_writes_no_shipped_model(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("nowhere.json", "linreg"):
+        assert cli("upgrade", name, code=2).stderr.startswith(f"error: {name}: GE101: cannot read the file: No such")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_upgrade_writes_over_no_link(tmp_path):
+    (tmp_path / "m.json").write_bytes((MODELS / "linreg.json").read_bytes())
+    (tmp_path / "link.json").symlink_to("m.json")
+    assert "GE504: the path is a symbolic link" in cli("upgrade", tmp_path / "link.json", code=1).stderr
+    assert (tmp_path / "m.json").read_bytes() == (MODELS / "linreg.json").read_bytes()
 
 
 # ---------------------------------------------------------------- differences

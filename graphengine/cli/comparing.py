@@ -49,12 +49,12 @@ def upgrade(
     output_format: OutputFormat = Format.text,
 ) -> None:
     """Rewrite MODEL in the newest version of the format and of the ops, in canonical form."""
-    from graphengine.format import FORMAT_VERSION, dump_model, fingerprint
+    from graphengine.format import FORMAT_VERSION, dump_model, fingerprint, read_model
     from graphengine.format.files import write_bytes
 
-    document = _document(str(file))
+    document, source = read_model(file, current_limits())
     target, data = output or file, dump_model(document)
-    changed = not (target.exists() and target.read_bytes() == data)
+    changed = output is not None or source.data != data
     if changed:
         write_bytes(target, data)
     if output_format is Format.json:

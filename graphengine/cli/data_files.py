@@ -6,6 +6,7 @@ An input takes what `--columns` says, else what the model's own data says, else 
 from __future__ import annotations
 
 import csv
+import os
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from graphengine.cli.opening import check_inputs
 from graphengine.cli.values import json_value, split_pairs
-from graphengine.errors import UsageError
+from graphengine.errors import DataError, UsageError
 from graphengine.extras import optional
 
 if TYPE_CHECKING:
@@ -85,6 +86,8 @@ def _read_file(
     if kind is None:
         sources = f"neither a data source of the model ({', '.join(model.document.data) or 'it has none'}) nor a file"
         raise UsageError(f"--data {path} is {sources} that ends in {', '.join(KINDS)}")
+    if os.path.exists(path) and not path.is_file():  # noqa: PTH110 - of names that are too long `Path` makes an error
+        raise DataError(f"--data {path} is not a plain file, which is read more than once", code="GE504")
     key = NAMED_BY[kind]
     meant = _wanted(model, _names_in(path, kind), columns, _declared(model, key), needed)
     wanted = {name: what for name, what in meant.items() if name not in given}

@@ -38,6 +38,8 @@ def excerpt(problem: Problem) -> list[str]:
 def _line(path: Path, number: int) -> str | None:
     """A line of a text file, as far as it can be read."""
     try:
+        if not path.is_file():  # a pipe has given what it had
+            return None
         with path.open("rb") as file:
             lines = file.read(MOST_BYTES).split(b"\n", number)
     except OSError:
