@@ -727,6 +727,11 @@ def test_a_wrong_size_is_told(small, options, code, message):
     assert message in error["message"]
 
 
+def test_a_format_that_is_none_is_told_in_plain_words(small):
+    said = "invalid value for '--format': 'yaml' is not one of 'text', 'json'"
+    assert f"GE801: {said};" in cli("validate", small, "--format", "yaml", code=2).stderr
+
+
 def test_show_plan_puts_no_text_of_a_file_into_code(tmp_path):
     content = model(outputs={"import": "z"}, name="n\nimport os\x1b[2J")
     shown = cli("show", "--plan", write(tmp_path / "m.json", content), "--size", "N=2").stdout

@@ -157,6 +157,24 @@ def test_a_value_is_shown_short_and_printable(value, text):
     assert shown(value).isprintable()
 
 
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"outputs": {}}, 'must have at least 1 key, not 0 (/outputs); write it like {"out": "z"}'),
+        ({"opset_imports": {}}, 'must have at least 1 key, not 0 (/opset_imports); write it like {"core": 1}'),
+        ({"name": ""}, "must have at least 1 character, not 0 (/name)"),
+        ({"name": "n" * 201}, "must have at most 200 characters, not 201 (/name)"),
+        (
+            {"inputs": {"x": {"shape": [1] * 33}}},
+            'must have at most 32 elements, not 33 (/inputs/x/shape); write it like ["N", 3]',
+        ),
+    ],
+)
+def test_how_many_there_must_be_is_told_in_the_words_of_the_format(changes, told):
+    problems = problems_of({**linreg(), **changes})
+    assert f"GE112: {told}" in map(str, problems)
+
+
 def test_words_agree_with_numbers():
     assert [counted(number, "node") for number in (0, 1, 2, "1 to 2")] == [
         "0 nodes",

@@ -141,6 +141,6 @@ def _wants_json(arguments: Sequence[str]) -> bool:
 
 
 def _usage_problem(error: Any) -> Problem:
-    message = error.format_message().rstrip(".")
+    message = error.format_message().rstrip(".").replace("Value error, ", "")  # pydantic's, which typer asks
     command = error.ctx.command_path if error.ctx else "graphengine"
     return Problem("GE801", message[:1].lower() + message[1:], hint=f"see '{command} --help'")

@@ -18,7 +18,7 @@ from graphengine.format.paths import HOW_TO_WRITE
 from graphengine.format.positions import keys_of, make_pointer, value_at
 from graphengine.format.remedies import example
 from graphengine.format.salvage import Place
-from graphengine.wording import ELSEWHERE, nearest, shown
+from graphengine.wording import ELSEWHERE, counted, nearest, shown
 
 _TYPE_NAMES = {
     "string_type": "a string",
@@ -31,6 +31,14 @@ _TYPE_NAMES = {
     "model_type": "an object",
     "model_attributes_type": "an object",
     "none_required": "null",
+}
+
+
+_LENGTHS = {
+    "string_too_short": "at least",
+    "string_too_long": "at most",
+    "too_short": "at least",
+    "too_long": "at most",
 }
 
 
@@ -71,25 +79,24 @@ def _in_words(places: Mapping[Place, list[Any]], raw: Any, document: type[BaseMo
     further = {path[:length] for path in places for length in range(len(path))}
     meant = _Meant(places, raw, document)
     for path, details in places.items():
+        hint = example(path) if is_file else None
         telling = [detail for detail in details if detail["type"] not in _TYPE_NAMES]
         missing = [(*path, detail["loc"][-1]) for detail in telling if detail["type"] == "missing"]
         if missing:
             for place in missing:
                 if place not in meant.by_unknown(path).values():
-                    hint = example(path) if is_file else None
                     yield Finding(Problem("GE111", f"key '{place[-1]}' is missing", hint, make_pointer(path)), place)
         elif telling and telling[0]["type"] == "extra_forbidden":
-            hint = _where_it_belongs(str(path[-1]), _possible(document, path[:-1], raw))
-            problem = Problem("GE110", f"unknown key '{path[-1]}'", hint, make_pointer(path))
+            where = _where_it_belongs(str(path[-1]), _possible(document, path[:-1], raw))
+            problem = Problem("GE110", f"unknown key '{path[-1]}'", where, make_pointer(path))
             yield Finding(problem, meant.by_unknown(path[:-1]).get(path, ()), path)
         elif telling:
-            yield Finding(_problem(telling[0], path), path)
+            yield Finding(_problem(telling[0], path, hint), path)
         elif path not in further:
             expected = dict.fromkeys(_TYPE_NAMES[detail["type"]] for detail in details)
             if "a number" in expected:
                 expected.pop("an integer", None)
             message = f"must be {' or '.join(expected)}, not {shown(details[0]['input'])}"
-            hint = example(path) if is_file else None
             yield Finding(Problem("GE112", message, hint, make_pointer(path)), path)
 
 
@@ -115,8 +122,8 @@ class _Meant:
         return self._known[container]
 
 
-def _problem(detail: Any, path: Place) -> Problem:
-    """A finding about a value, and not about the keys of an object."""
+def _problem(detail: Any, path: Place, hint: str | None) -> Problem:
+    """A finding about a value, and not about the keys of an object; `hint` is how to write one."""
     kind, got, pointer = detail["type"], detail["input"], make_pointer(path)
     if kind == "union_tag_not_found":
         return Problem("GE111", "key 'type' is missing", None, pointer)
@@ -137,6 +144,10 @@ def _problem(detail: Any, path: Place) -> Problem:
         return Problem("GE504", f"path {shown(got)} {detail['msg']}", HOW_TO_WRITE, pointer)
     if kind == "string_pattern_mismatch":
         return Problem("GE112", _pattern_message(path, got), None, pointer)
+    if kind in _LENGTHS:
+        bound, limit = _LENGTHS[kind], detail["ctx"]["max_length" if "long" in kind else "min_length"]
+        what = "character" if isinstance(got, str) else "key" if isinstance(got, dict) else "element"
+        return Problem("GE112", f"must have {bound} {counted(limit, what)}, not {len(got)}", hint, pointer)
     message = detail["msg"].replace("Input should be", "must be").replace("Value error, ", "")
     return Problem("GE112", f"{message}, not {shown(got)}", None, pointer)
 
