@@ -96,7 +96,8 @@ LONGEST_TOLD = 1000
 class Problem:
     """One finding about a file, a graph or a call.
 
-    `pointer` is a JSON Pointer (RFC 6901) into the file, `line` and `column` count from 1. As text or as a JSON object
+    `pointer` is a JSON Pointer (RFC 6901) into the file, `line` and `column` count from 1; they are those of the key
+    there if it is `at_key` that something is wrong, else of the value. As text or as a JSON object
     it is told in bounded length, whatever the file has.
     """
 
@@ -108,6 +109,7 @@ class Problem:
     file: str | None = None
     line: int | None = None
     column: int | None = None
+    at_key: bool = False
 
     def __str__(self) -> str:
         told = self.as_dict()

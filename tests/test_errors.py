@@ -103,6 +103,28 @@ def test_carets_stand_below_what_is_wrong(tmp_path, line, column, below):
     assert carets.count("^") == cell_len(below)
 
 
+@pytest.mark.parametrize(
+    ("text", "pointer", "shown"),
+    [
+        ('"nodez":\n  []', "/nodez", '"nodez":'),
+        ('"inputs": {"a b":\n  {"shape": []}}', "/inputs/a b", '"a b":'),
+        ('"opset_imports": {"core":\n 99}', "/opset_imports/core", "99}"),
+    ],
+)
+def test_of_a_wrong_key_the_line_of_the_key_is_told_and_shown(tmp_path, text, pointer, shown):
+    content = document({"z": ("neg", [1.0])})
+    content.pop(pointer.split("/")[1], None)
+    path = tmp_path / "m.json"
+    path.write_text(json.dumps(content).replace("{", f"{{{text},\n", 1))
+    with pytest.raises(GraphEngineError) as caught:
+        ge.load(path)
+    (problem,) = [each for each in caught.value.problems if each.pointer == pointer]
+    line, below = excerpt(problem)
+    start = below.index("^")
+    assert line[start:].startswith(shown)
+    assert below[start:] == "^" * len(shown.rstrip(":}"))
+
+
 def test_a_long_line_is_shown_around_the_place(tmp_path):
     line = '{"a": [' + "1, " * 500 + '"here", ' + "2, " * 500 + "3]}"
     text, carets = excerpt_of(tmp_path, line, line.index('"here"') + 1)

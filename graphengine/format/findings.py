@@ -6,6 +6,7 @@ import itertools
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from functools import cache
 from types import UnionType
 from typing import Annotated, Any, NamedTuple, Union, get_args, get_origin, get_type_hints
@@ -88,10 +89,11 @@ def _in_words(places: Mapping[Place, list[Any]], raw: Any, document: type[BaseMo
                     yield Finding(Problem("GE111", f"key '{place[-1]}' is missing", hint, make_pointer(path)), place)
         elif telling and telling[0]["type"] == "extra_forbidden":
             where = _where_it_belongs(str(path[-1]), _possible(document, path[:-1], raw))
-            problem = Problem("GE110", f"unknown key '{path[-1]}'", where, make_pointer(path))
+            problem = Problem("GE110", f"unknown key '{path[-1]}'", where, make_pointer(path), at_key=True)
             yield Finding(problem, meant.by_unknown(path[:-1]).get(path, ()), path)
         elif telling:
-            yield Finding(_problem(telling[0], path, hint), path)
+            at_key = telling[0]["loc"][-1] == "[key]"
+            yield Finding(replace(_problem(telling[0], path, hint), at_key=at_key), path)
         elif path not in further:
             expected = dict.fromkeys(_TYPE_NAMES[detail["type"]] for detail in details)
             if "a number" in expected:

@@ -18,8 +18,8 @@ _DECODER: Any = json.JSONDecoder(strict=False, parse_int=bool, parse_float=bool)
 _SCAN = _DECODER.scan_once
 
 
-def find_positions(text: str, pointers: Iterable[str]) -> dict[str, tuple[int, int]]:
-    """Line and column, both from 1, of the values at the given JSON Pointers.
+def find_positions(text: str, pointers: Iterable[str], of_keys: Collection[str] = ()) -> dict[str, tuple[int, int]]:
+    """Line and column, both from 1, of the values at the given JSON Pointers, and of the keys at those in `of_keys`.
 
     A pointer to a key that is not there gets the position of its nearest container that is. `text` must be JSON.
     """
@@ -28,7 +28,7 @@ def find_positions(text: str, pointers: Iterable[str]) -> dict[str, tuple[int, i
     for pointer in wanted:
         for start, end in itertools.pairwise(_cuts(pointer)):
             inside.setdefault(pointer[:start], set()).add(pointer[start + 1 : end])
-    offsets = _offsets(text, inside)
+    offsets = _offsets(text, inside, of_keys)
     lines = Lines(text)
     places = {pointer: offsets[_nearest(pointer, offsets)] for pointer in wanted}
     return {pointer: lines.place(places[pointer]) for pointer in sorted(wanted, key=places.__getitem__)}
@@ -42,7 +42,7 @@ def _nearest(pointer: str, offsets: dict[str, int]) -> str:
     return max((pointer[:cut] for cut in _cuts(pointer) if pointer[:cut] in offsets), key=len)
 
 
-def _offsets(text: str, inside: Mapping[str, Collection[str]]) -> dict[str, int]:
+def _offsets(text: str, inside: Mapping[str, Collection[str]], of_keys: Collection[str]) -> dict[str, int]:
     """Offsets of the text's value and of what is wanted inside it: of each container by its pointer, the keys.
 
     Of a key that stands twice it is the offset of the value that counts.
@@ -50,9 +50,10 @@ def _offsets(text: str, inside: Mapping[str, Collection[str]]) -> dict[str, int]
     found: dict[str, int] = {}
     stack: list[tuple[str, str, int]] = []  # pointer of each open container, what closes it, members before this one
     pointer, place, is_wanted = "", _behind_space(text, 0), True
+    member = place  # where the key of what is at the place begins, or it itself if it has none
     while True:
         if is_wanted:
-            found[pointer] = place
+            found[pointer] = member if pointer in of_keys else place
         if is_wanted and pointer in inside and text[place] in "[{":
             stack.append((pointer, "}" if text[place] == "{" else "]", 0))
             place = _behind_space(text, place + 1)
@@ -68,7 +69,7 @@ def _offsets(text: str, inside: Mapping[str, Collection[str]]) -> dict[str, int]
             count += 1
             stack[-1] = (container, closing, count)
             place = _behind_space(text, place + 1)
-        part = str(count)
+        part, member = str(count), place
         if closing == "}":
             key, place = _SCAN(text, place)
             place = _behind_space(text, _behind_space(text, place) + 1)  # the colon

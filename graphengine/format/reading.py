@@ -56,8 +56,9 @@ class Source:
         told = {problem.pointer for problem in self.problems if problem.code != "GE111"}
         rest = [each for each in problems if each.line is not None or each.pointer not in told]
         found = [*self.problems, *map(without_hole, rest)]
-        unplaced = {problem.pointer or "" for problem in found if problem.line is None}
-        positions = find_positions(self.text, unplaced) if unplaced else {}
+        unplaced = {problem.pointer or "": problem.at_key for problem in found if problem.line is None}
+        of_keys = {pointer for pointer, at_key in unplaced.items() if at_key}
+        positions = find_positions(self.text, unplaced, of_keys) if unplaced else {}
         placed = [
             replace(problem, file=self.name, line=line, column=column) if problem.line is None else problem
             for problem in found

@@ -199,7 +199,7 @@ def declaration_problems(function: FunctionDocument, gaps: Gaps) -> Iterator[Pro
     for name in function.attributes:
         if name in taken:
             message = f"attribute '{name}' has the name of a node or an input"
-            yield Problem("GE201", message, None, make_pointer(("attributes", name)))
+            yield Problem("GE201", message, None, make_pointer(("attributes", name)), at_key=True)
     for index, node in enumerate(function.nodes):
         for name, place in attributes_named(node):
             if name not in function.attributes and not gaps.hide(name, "attributes"):

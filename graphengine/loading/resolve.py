@@ -143,7 +143,7 @@ class Resolver:
             pointer = make_pointer(("nodes", index, "attributes", name))
             if name not in function.document.attributes:
                 hint = did_you_mean(name, function.document.attributes, "attributes")
-                self._add("GE213", f"{where}unknown key '{name}'", pointer, spec["id"], hint)
+                self._add("GE213", f"{where}unknown key '{name}'", pointer, spec["id"], hint, at_key=True)
             elif not function.may_be(name, value):
                 self._add("GE213", f"{where}'{name}' must be a finite number, not {value!r:.60}", pointer, spec["id"])
         for name in function.document.attributes.keys() - attributes.keys() - function.defaults.keys():
@@ -157,9 +157,18 @@ class Resolver:
         """Whether the file says nothing usable where a part of a node is."""
         return HOLE in part and HOLE in self.gaps.names["nodes"]
 
-    def _add(self, code: str, message: str, pointer: str, node: str | None = None, hint: str | None = None) -> None:
+    def _add(
+        self,
+        code: str,
+        message: str,
+        pointer: str,
+        node: str | None = None,
+        hint: str | None = None,
+        *,
+        at_key: bool = False,
+    ) -> None:
         prefix = f"node '{node}': " if node else ""
-        self.problems.append(Problem(code, prefix + message, hint, pointer, node))
+        self.problems.append(Problem(code, prefix + message, hint, pointer, node, at_key=at_key))
 
     def _define(self, name: str, section: str) -> None:
         if name in self.values:
@@ -171,7 +180,7 @@ class Resolver:
         if len(self.problems) > MOST_TOLD:
             return
         hint = "ids, inputs, parameters and state share one namespace"
-        self._add("GE201", f"id '{name}' is used twice", pointer, node, hint)
+        self._add("GE201", f"id '{name}' is used twice", pointer, node, hint, at_key=node is None)
 
     def _check_imports(self) -> None:
         for domain, version in self.document.opset_imports.items():
@@ -222,6 +231,7 @@ class Resolver:
                     pointer,
                     spec["id"],
                     problem.hint,
+                    at_key=problem.at_key,
                 )
             return None
         return self._instances.setdefault(key, node)
@@ -261,6 +271,7 @@ class Resolver:
                 make_pointer(("nodes", index, "inputs", name)),
                 spec["id"],
                 hint,
+                at_key=True,
             )
         if lacking:
             self._add(
@@ -309,7 +320,8 @@ def dangling_references(document: ModelDocument, values: Collection[str], gaps: 
         if not any(name in choice for choice in choices[possible]) and not hide[possible](name):
             names = dict.fromkeys(each for each in itertools.chain(*choices[possible]) if each != HOLE)
             hint = did_you_mean(name, names, "defined")
-            yield Problem("GE210", f"{what} '{name}' is not defined", hint, make_pointer(path))
+            at_key = possible == "input"
+            yield Problem("GE210", f"{what} '{name}' is not defined", hint, make_pointer(path), at_key=at_key)
 
 
 def _references(document: ModelDocument) -> Iterator[tuple[str, ...]]:

@@ -167,7 +167,7 @@ def attribute_problems(rule: FunctionFile, attributes: Mapping[str, Any], gaps: 
             if gaps.hide(name, "attributes"):
                 continue
             hint = did_you_mean(name, rule.attributes, f"attributes of '{rule.name}'")
-            problems.append(Problem("GE110", f"unknown key '{name}'", hint, pointer))
+            problems.append(Problem("GE110", f"unknown key '{name}'", hint, pointer, at_key=True))
         elif not is_number(value):
             problems.append(Problem("GE112", f"must be a finite number, not {value!r:.60}", None, pointer))
     for name, document in rule.attributes.items():
@@ -204,7 +204,7 @@ def _input_problems(rule: FunctionFile) -> Iterator[Problem]:
             yield Problem("GE112", f"input '{name}' is given to the rule and has no initializer", None, pointer)
         elif name not in ARGUMENTS and not document.initializer:
             hint = f"{did_you_mean(name, ARGUMENTS, 'inputs')}; a slot has an initializer"
-            yield Problem("GE210", f"nothing gives input '{name}' a value", hint, pointer)
+            yield Problem("GE210", f"nothing gives input '{name}' a value", hint, pointer, at_key=True)
 
 
 def _output_problems(rule: FunctionFile, gaps: Gaps) -> Iterator[Problem]:
@@ -217,7 +217,7 @@ def _output_problems(rule: FunctionFile, gaps: Gaps) -> Iterator[Problem]:
         if name not in (*replaced, HOLE) and not gaps.hide(name, "inputs"):
             message = f"output '{name}' is neither the parameter nor a slot"
             hint = did_you_mean(name, replaced, "parameter and slots")
-            yield Problem("GE210", message, hint, make_pointer(("outputs", name)))
+            yield Problem("GE210", message, hint, make_pointer(("outputs", name)), at_key=True)
 
 
 def _attribute_problems(rule: FunctionFile, gaps: Gaps) -> Iterator[Problem]:

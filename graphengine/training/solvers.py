@@ -16,6 +16,7 @@ import numpy as np
 
 from graphengine.errors import DivergenceError, Problem, TrainingError, did_you_mean
 from graphengine.extras import optional
+from graphengine.format.positions import make_pointer
 from graphengine.format.salvage import Gaps
 from graphengine.format.training_documents import TrainingDocument
 from graphengine.graph import Graph
@@ -179,15 +180,16 @@ def solver_problems(training: TrainingDocument, graph: Graph, gaps: Gaps) -> lis
     """What a training section says that its solver does not understand, or does not say and the solver needs."""
     solver, attributes = training.optimizer.type, training.optimizer.attributes
     place, known = "/training/optimizer", ["residual"] if training.optimizer.type == "least_squares" else []
+    hint = f"keys of '{solver}': {', '.join(['type', *known])}"
     problems = [
-        Problem("GE110", f"unknown key '{key}'", f"keys of '{solver}': {', '.join(['type', *known])}", f"{place}/{key}")
+        Problem("GE110", f"unknown key '{key}'", hint, place + make_pointer([key]), at_key=True)
         for key in (*attributes, *(["learning_rate"] if training.optimizer.learning_rate is not None else []))
         if key not in known
     ]
     for key in training.model_fields_set - set(USED):
         if getattr(training, key) != TrainingDocument.model_fields[key].get_default():
             message = f"'{key}' means nothing to the solver '{solver}', which uses all samples in each iteration"
-            problems.append(Problem("GE112", message, None, f"/training/{key}"))
+            problems.append(Problem("GE112", message, None, f"/training/{key}", at_key=True))
     if known:
         problems += _residual_problems(attributes.get("residual"), solver, graph, gaps)
     return problems

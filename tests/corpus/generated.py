@@ -205,7 +205,7 @@ def references() -> Iterator[tuple[str, Any]]:
     yield "state", changed(COUNTER, ("state", "seen", "update"), Mark("GE210", "les"))
     for kind, key in (("train", "columns"), ("rows", "values"), ("packed", "arrays")):
         old = found_at(LINREG, ("data", kind, key))
-        yield f"data-{kind}", changed(LINREG, ("data", kind, key), {**old, "z": Mark("GE210", old["x"])})
+        yield f"data-{kind}", changed(LINREG, ("data", kind, key), {**old, "z": Mark("GE210", old["x"], True)})
     both = changed(changed(LINREG, ("nodes", 0, "inputs"), [Mark("GE210", "a"), Mark("GE210", "b")]), ("outputs", "loss"),
                    Mark("GE210", "c"))  # fmt: skip
     yield "several", both
@@ -235,8 +235,8 @@ def arity() -> Iterator[tuple[str, Any]]:
     ):
         yield f"{place}-{len(inputs)}", changed(LINREG, ("nodes", place, "inputs"), Mark("GE212", inputs))
     for place, inputs in (
-        (1, {"x": "y", "y": "y_hat", "z": Mark("GE212", "x")}),
-        (2, {"x": "error", "w": Mark("GE212", 1)}),
+        (1, {"x": "y", "y": "y_hat", "z": Mark("GE212", "x", True)}),
+        (2, {"x": "error", "w": Mark("GE212", 1, True)}),
     ):
         yield f"{place}-name", changed(LINREG, ("nodes", place, "inputs"), inputs)
     wrong = changed(COUNTER, ("nodes", 1, "inputs"), Mark("GE212", ["x"]))
@@ -244,15 +244,15 @@ def arity() -> Iterator[tuple[str, Any]]:
 
 
 ATTRIBUTES: list[tuple[str, list[int | str], Any]] = [
-    ("mean", [3], {"axes": Mark("GE213", 0)}),
+    ("mean", [3], {"axes": Mark("GE213", 0, True)}),
     ("mean", [3], {"axis": Mark("GE213", "0")}),
     ("mean", [3], {"axis": Mark("GE213", 0.0)}),
     ("mean", [3], {"keepdims": Mark("GE213", 1)}),
     ("sum", [3], {"keepdims": Mark("GE213", "yes")}),
     ("transpose", [3], {"axes": Mark("GE213", "10")}),
     ("reshape", [3], {"shape": [Mark("GE213", "N")]}),
-    ("neg", [3], {"axis": Mark("GE213", 0)}),
-    ("mul", [3, 3], {"scale": Mark("GE213", 2.0)}),
+    ("neg", [3], {"axis": Mark("GE213", 0, True)}),
+    ("mul", [3, 3], {"scale": Mark("GE213", 2.0, True)}),
     ("cast", [3], {"dtype": Mark("GE213", "complex64")}),
     ("cast", [3], {"dtype": Mark("GE213", 3)}),
     ("one_hot", [3], {"depth": Mark("GE213", 2.5)}),
@@ -271,7 +271,7 @@ def attributes() -> Iterator[tuple[str, Any]]:
         inputs = {"x": {"shape": [3], "dtype": "int64"}}
         yield f"missing-{place}", {
             **HEAD, "name": "m", "inputs": inputs, "nodes": [Mark("GE213", node)], "outputs": {"z": "z"}}  # fmt: skip
-    yield "function-unknown", changed(COUNTER, ("nodes", 1, "attributes"), {"slop": Mark("GE213", 1.0)})
+    yield "function-unknown", changed(COUNTER, ("nodes", 1, "attributes"), {"slop": Mark("GE213", 1.0, True)})
     yield "function-kind", changed(COUNTER, ("nodes", 1, "attributes"), {"slope": Mark("GE213", "steep")})
 
 
@@ -388,10 +388,10 @@ def identifiers() -> Iterator[tuple[str, Any]]:
         node = {"id": Mark("GE201", name), "op": "neg", "inputs": ["x"]}
         yield f"node-{name}", changed(LINREG, ("nodes",), [*LINREG["nodes"], node])
     parameter = {"shape": [], "initializer": {"type": "zeros"}}
-    yield "parameter", changed(LINREG, ("parameters", "x"), Mark("GE201", parameter))
-    yield "state", changed(LINREG, ("state",), {"theta": Mark("GE201", parameter)})
+    yield "parameter", changed(LINREG, ("parameters", "x"), Mark("GE201", parameter, True))
+    yield "state", changed(LINREG, ("state",), {"theta": Mark("GE201", parameter, True)})
     slash = changed(LINREG, ("inputs", "a/b"), {"shape": []})
-    yield "slash", changed(slash, ("parameters", "a/b"), Mark("GE201", parameter))
+    yield "slash", changed(slash, ("parameters", "a/b"), Mark("GE201", parameter, True))
 
 
 def cycles() -> Iterator[tuple[str, Any]]:

@@ -105,7 +105,7 @@ def _several() -> Iterator[tuple[str, str]]:
     """Independent errors, all of which are told in one run."""
     text = json.dumps({**HEAD, "name": "m"}, indent=1)[:-2]
     yield "several-form", text + (
-        ',\n "inputs": {"x": {"shape": ⟨GE112⟩"N", "shpe": ⟨GE110⟩1}},\n "nodes": [{"id": ⟨GE112⟩"1", "op": "neg", "inputs": ⟨GE212⟩[]},'
+        ',\n "inputs": {"x": {"shape": ⟨GE112⟩"N", ⟨GE110⟩"shpe": 1}},\n "nodes": [{"id": ⟨GE112⟩"1", "op": "neg", "inputs": ⟨GE212⟩[]},'
         ' ⟨GE111⟩{"op": "neg"\n, "inputs": ⟨GE212⟩[]}],\n "outputs": {"z": ⟨GE112⟩3}, "training": {"loss": "z",\n'
         '  "optimizer": {"type": "sgd", "learning_rate": ⟨GE112⟩-1}, "epochs": ⟨GE112⟩0}}'
     )  # fmt: skip
@@ -113,7 +113,7 @@ def _several() -> Iterator[tuple[str, str]]:
         ',\n "inputs": {"x": {"shape": ["N"]}},\n "nodes": [{"id": "a", "op": ⟨GE211⟩"negg", "inputs": ["x"]},\n'
         '  {"id": "b", "op": "neg", "inputs": [⟨GE210⟩"y"]}, {"id": "c", "op": "mul", "inputs": ⟨GE212⟩["x"]},\n'
         '  {"id": ⟨GE201⟩"x", "op": "neg", "inputs": ["b"]}, {"id": "d", "op": "sum", "inputs": ["x"], "attributes":\n'
-        '  {"axes": ⟨GE213⟩0}}],\n "outputs": {"z": ⟨GE210⟩"nothing"}}'
+        '  {⟨GE213⟩"axes": 0}}],\n "outputs": {"z": ⟨GE210⟩"nothing"}}'
     )  # fmt: skip
     yield "several-shapes", text + (
         ',\n "inputs": {"x": {"shape": ["N"]}, "y": {"shape": [3, 4]}},\n "nodes": [\n ⟨GE301⟩{"id": "a", "op": "add", "inputs":'

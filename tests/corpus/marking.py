@@ -22,10 +22,16 @@ class Expected(NamedTuple):
 
 
 class Mark(NamedTuple):
-    """A value of a document at which an error is expected."""
+    """A value of a document at which an error is expected, or at its key."""
 
     code: str
     value: Any
+    is_of_key: bool = False
+
+    @property
+    def at_key(self) -> bool:
+        """Whether the key is what is wrong, as an unknown one always is."""
+        return self.is_of_key or self.code == "GE110"
 
 
 def taken_out(text: str) -> tuple[str, list[Expected]]:
@@ -46,7 +52,7 @@ def text_of(value: Any, indent: str = "\n") -> str:
         return json.dumps(value, ensure_ascii=False)
     deeper = indent + " "
     if isinstance(value, dict):
-        parts = [f"{json.dumps(key, ensure_ascii=False)}: {text_of(item, deeper)}" for key, item in value.items()]
+        parts = [_member(key, item, deeper) for key, item in value.items()]
     else:
         parts = [text_of(item, deeper) for item in value]
     opening, closing = "{}" if isinstance(value, dict) else "[]"
@@ -54,6 +60,12 @@ def text_of(value: Any, indent: str = "\n") -> str:
     if len(MARK.sub("", line)) <= 60 and "\n" not in line:
         return line
     return opening + deeper + f",{deeper}".join(parts) + indent + closing
+
+
+def _member(key: str, value: Any, indent: str) -> str:
+    """A member of an object; where the key is what is wrong, the mark stands before it."""
+    mark, value = (f"⟨{value.code}⟩", value.value) if isinstance(value, Mark) and value.at_key else ("", value)
+    return f"{mark}{json.dumps(key, ensure_ascii=False)}: {text_of(value, indent)}"
 
 
 def without(document: Any, path: Sequence[str | int], code: str) -> Any:

@@ -59,7 +59,7 @@ MISTAKES: list[tuple[tuple[str | int, ...], Any]] = [
     (("nodes", 0, "op"), Mark("GE211", "mull")),
     (("nodes", 1, "inputs", "y"), Mark("GE210", "y_hut")),
     (("nodes", 2, "inputs"), Mark("GE212", ["error", "error"])),
-    (("nodes", 3, "attributes", "axes"), Mark("GE213", 0)),
+    (("nodes", 3, "attributes", "axes"), Mark("GE213", 0, True)),
     (("nodes", 3, "label"), Mark("GE110", "loss")),
     (("nodes", 5, "op"), Mark("GE112", ["neg"])),
     (("nodes", 7, "inputs", 0), Mark("GE112", None)),
@@ -70,7 +70,7 @@ MISTAKES: list[tuple[tuple[str | int, ...], Any]] = [
     (("nodes", NODES), {"id": Mark("GE201", "third"), "op": "neg", "inputs": ["a"]}),
     (("outputs", "prediction"), Mark("GE210", "theta2")),
     (("outputs", "loss2"), Mark("GE112", 3)),
-    (("data", "train", "columns", "q"), Mark("GE210", "q")),
+    (("data", "train", "columns", "q"), Mark("GE210", "q", True)),
     (("data", "train", "columns", "x"), Mark("GE112", 1)),
     (("data", "packed", "path"), Mark("GE112", 3)),
     (("training", "data"), Mark("GE210", "test")),
@@ -89,7 +89,7 @@ HEADER = text_of({**HEAD, "name": "m", "inputs": {"x": {"shape": ["N"]}}})[:-2]
 TEXTS = [
     ("doubled-op", HEADER + ',\n "nodes": [{"id": "z", "op": "exp", "inputs": [⟨GE210⟩"y"], ⟨GE122⟩"op": "negg"}],\n'
         ' "outputs": {"a": "z:more", "b": ⟨GE210⟩"c"}}'),
-    ("doubled-section", HEADER + ',\n ⟨GE122⟩"inputs": {"y": {"shape": [], "size": ⟨GE110⟩3}},\n'
+    ("doubled-section", HEADER + ',\n ⟨GE122⟩"inputs": {"y": {"shape": [], ⟨GE110⟩"size": 3}},\n'
         ' "nodes": [{"id": "z", "op": ⟨GE211⟩"negg", "inputs": ["x"]}], "outputs": {"z": "z"}}'),
     ("doubled-list", HEADER + ',\n "nodes": [{"id": "a", "op": "neg", "inputs": ["x"]}, {"id": ⟨GE123⟩NaN}],\n'
         ' ⟨GE122⟩"nodes": [{"id": "z", "op": "negg", "inputs": ["a"]}], "outputs": {"z": "q"}}'),
@@ -103,7 +103,7 @@ TEXTS = [
         '  {"id": "z", "op": "neg⟨GE126⟩\\ud800", "inputs": ["x", ⟨GE112⟩null]}],\n'
         ' "outputs": {"⟨GE126⟩\\ud800": "z", "z": "z"}}'),
     ("attribute-of-a-rule", HEADER + ',\n "nodes": [{"id": "z", "op": "sum", "inputs": ["x"]}], "outputs": {"z": "z"},\n'
-        ' "training": {"loss": ⟨GE210⟩"y", "optimizer": {"type": "momentum", "momentum": ⟨GE123⟩NaN, "rho": ⟨GE110⟩1,\n'
+        ' "training": {"loss": ⟨GE210⟩"y", "optimizer": {"type": "momentum", "momentum": ⟨GE123⟩NaN, ⟨GE110⟩"rho": 1,\n'
         '  "learning_rate": 0.1}}}'),
 ]  # fmt: skip
 """The text is wrong in places, and more is."""
@@ -149,7 +149,7 @@ def consequences() -> Iterator[tuple[str, Json]]:
     yield "id-no-name", changed(LINREG, ("nodes", 0, "id"), Mark("GE112", "y hat"))
     yield (
         "input-no-name",
-        changed(renamed(LINREG, "inputs", "x", "x 1"), ("inputs", "x 1"), Mark("GE112", {"shape": ["N"]})),
+        changed(renamed(LINREG, "inputs", "x", "x 1"), ("inputs", "x 1"), Mark("GE112", {"shape": ["N"]}, True)),
     )
     for section in ("inputs", "parameters", "nodes", "outputs", "data"):
         yield f"section-{section}", renamed(LINREG, section, section[:-1])
@@ -174,7 +174,7 @@ def consequences() -> Iterator[tuple[str, Json]]:
     yield "attributes-misspelt", changed(counted, ("nodes", 0), {**attribute, "attribute": Mark("GE110", {"depth": 4})})
     for name, wrong in (
         ("op", {"op": Mark("GE211", "splitt")}),
-        ("attribute", {"attributes": {"indices_or_section": Mark("GE213", 2)}}),
+        ("attribute", {"attributes": {"indices_or_section": Mark("GE213", 2, True)}}),
     ):
         parts = {"id": "parts", "op": "split", "inputs": ["x"], "attributes": {"indices_or_sections": 2}, **wrong}
         added = {"id": "z", "op": "add", "inputs": ["parts", "parts:part_1"]}
