@@ -347,6 +347,11 @@ def test_max_iterations_stops_a_fit_before_it_converges():
     assert (len(fit.history), fit.converged) == (3, False)
 
 
+def test_a_limit_of_a_fit_that_is_none_is_a_training_error():
+    with pytest.raises(ge.errors.TrainingError, match=r"GE112: must be greater than or equal to 1, not 0"):
+        ge.Model.from_dict(linreg()).fit({"x": [1.0], "y": [2.0]}, residual="error", max_iterations=0)
+
+
 def test_a_fit_that_starts_at_its_solution_has_one_row():
     model = line_with_intercept(a=1.0, b=2.0)
     fit = model.fit({"x": [1.0, 2.0, 3.0], "y": [3.0, 5.0, 7.0]}, residual="error")

@@ -59,6 +59,15 @@ class Saving(NamedTuple):
 NOT_SAVED = Saving()
 
 
+def _read(section: Mapping[str, Any]) -> TrainingDocument:
+    """A training section that a caller has put together; raises as `Declaration.section`."""
+    try:
+        return TrainingDocument.model_validate(section)
+    except ValidationError as error:
+        found = problems_of(error, section, TrainingDocument)
+        raise TrainingError(replace(each, pointer=f"/training{each.pointer or ''}") for each in found) from None
+
+
 class Declaration:
     """The training that a document declares for a graph.
 
@@ -124,18 +133,15 @@ class Declaration:
         if self.document.training:
             section = self.document.training.model_dump(exclude_defaults=True)
         section = {**section, **overrides}
-        optimizer = dict(section.get("optimizer") or {"type": "sgd"})
-        if "learning_rate" in section:
-            optimizer["learning_rate"] = section.pop("learning_rate")
+        optimizer = section.get("optimizer") or {"type": "sgd"}
+        rate = {key: section.pop(key) for key in ("learning_rate",) if key in section}
+        if isinstance(optimizer, Mapping):
+            optimizer = {**optimizer, **rate}
         if "loss" not in section:
             hint = "add one, or pass loss=..., data=..., learning_rate=..., epochs=..."
             raise TrainingError(f"model '{self.graph.name}' has no training section", hint=hint)
         section["optimizer"] = optimizer
-        try:
-            training = TrainingDocument.model_validate(section)
-        except ValidationError as error:
-            found = problems_of(error, section, TrainingDocument)
-            raise TrainingError(replace(each, pointer=f"/training{each.pointer or ''}") for each in found) from None
+        training = _read(section)
         changed = self.document.model_copy(update={"training": training})
         values = {**self.graph.types, **self.graph.aliases}
         problems = list(dangling_references(changed, values, Gaps()))
@@ -301,7 +307,7 @@ class Declaration:
             "max_iterations": max_iterations,
         }
         graph = self.graph if section else with_sum_of_squares(self.graph, self.graph.value_name(residual))
-        return self._solver(graph, values, data, TrainingDocument.model_validate(keys))
+        return self._solver(graph, values, data, _read(keys))
 
     def _solver(self, graph: Graph, values: dict[str, Any], data: Any, training: TrainingDocument) -> Solver:
         if problems := solver_problems(training, graph, Gaps()):
