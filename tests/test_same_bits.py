@@ -19,33 +19,6 @@ def bits(value):
     return array.dtype, array.shape, array.tobytes()
 
 
-def test_the_type_of_a_result_is_inferred_from_every_kind_of_operand():
-    """Also whether it is a Python number, which has less weight in promotion than an array of one."""
-    for op, rows in SAMPLES.items():
-        attributes, arrays = rows[0]
-        for operands in _varied(arrays) if op != "opaque_backward" else ():
-            values = {f"x{place}": each for place, each in enumerate(operands) if isinstance(each, np.ndarray)}
-            names = [f"x{place}" if isinstance(each, np.ndarray) else each for place, each in enumerate(operands)]
-            try:
-                model = model_of({"z": (op, names, attributes)}, values)
-            except ge.errors.InvalidModelError:
-                continue
-            graph, executor = model.graph, Executor(model.graph)
-            found = executor.forward(values)[executor.slot_of["z"]]
-            assert type_of(found)[:2] == graph.types["z"][:2], (op, operands)
-            assert compiled(model, values) == reference(model, values), (op, operands)
-
-
-def _varied(arrays):
-    """Operands with one of them a literal, and with all those of floating-point numbers in another dtype."""
-    arrays = [np.asarray(array) for array in arrays]
-    for place in range(len(arrays)):
-        for literal in (2, 0.5):
-            yield [*arrays[:place], literal, *arrays[place + 1 :]]
-    for dtype in ("int8", "uint8", "bool", "int64"):
-        yield [array.astype(dtype) if array.dtype.kind == "f" else array for array in arrays]
-
-
 def reference(model, values):
     executor = Executor(model.graph)
     slots = executor.forward({**model.values, **values})
@@ -63,7 +36,6 @@ def model_of(nodes, values):
 
 
 X = {"x": np.array(0.5)}
-
 NUMBER = {"n": np.array(4, np.int8)}
 BYTES = {"b": np.array([5, 0, 255], np.uint8), "y": np.array([0.0, 1.0, 2.0])}
 TRUTHS = {"t": np.array(True), "f": np.array(False), **X}
@@ -162,6 +134,10 @@ CASES = {
         },
         {"s": np.array([0.5], np.float32), "n": np.array([3])},
     ),
+    "places along an empty axis": (
+        {"a": ("take_along_axis", ["e", "i"])},
+        {"e": np.zeros((2, 0)), "i": np.zeros((2, 0), np.int64)},
+    ),
 }
 
 
@@ -178,6 +154,33 @@ def test_a_node_that_fails_on_literals_is_told_of_at_every_call(outputs):
     for _ in range(3):
         with pytest.raises(ge.errors.ExecutionError, match=r"node 'p' \(pow\): Integers to negative"):
             model.predict(x=0.5)
+
+
+def test_the_type_of_a_result_is_inferred_from_every_kind_of_operand():
+    """Also whether it is a Python number, which has less weight in promotion than an array of one."""
+    for op, rows in SAMPLES.items():
+        attributes, arrays = rows[0]
+        for operands in _varied(arrays) if op != "opaque_backward" else ():
+            values = {f"x{place}": each for place, each in enumerate(operands) if isinstance(each, np.ndarray)}
+            names = [f"x{place}" if isinstance(each, np.ndarray) else each for place, each in enumerate(operands)]
+            try:
+                model = model_of({"z": (op, names, attributes)}, values)
+            except ge.errors.InvalidModelError:
+                continue
+            graph, executor = model.graph, Executor(model.graph)
+            found = executor.forward(values)[executor.slot_of["z"]]
+            assert type_of(found)[:2] == graph.types["z"][:2], (op, operands)
+            assert compiled(model, values) == reference(model, values), (op, operands)
+
+
+def _varied(arrays):
+    """Operands with one of them a literal, and with all those of floating-point numbers in another dtype."""
+    arrays = [np.asarray(array) for array in arrays]
+    for place in range(len(arrays)):
+        for literal in (2, 0.5):
+            yield [*arrays[:place], literal, *arrays[place + 1 :]]
+    for dtype in ("int8", "uint8", "bool", "int64"):
+        yield [array.astype(dtype) if array.dtype.kind == "f" else array for array in arrays]
 
 
 class Shifted(ge.Node):

@@ -307,10 +307,11 @@ def _take_along_axis(node: GraphNode, types: Types, kind: ArrayType) -> Instruct
         return None
     size: Any = types[node.inputs[0]].shape[-1]  # type: ignore[index]
     shape: Any = kind.shape
-    rows = np.arange(math.prod(shape[:-1]))[:, None]
+    count = math.prod(shape[:-1])
+    rows = np.arange(count)[:, None]
 
     def call(x: Any, indices: Any) -> Any:
-        return x.reshape(-1, size)[rows, indices.reshape(-1, shape[-1])].reshape(shape)
+        return x.reshape(count, size)[rows, indices.reshape(count, shape[-1])].reshape(shape)
 
     return Instruction(call, node.inputs, node.id, kind)
 
