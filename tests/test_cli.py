@@ -464,6 +464,35 @@ def test_a_wrong_set_is_told(tmp_path, setting, message):
     assert error.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("value", "code", "message"),
+    [
+        ("[1, 123456789012345678901234567890]", "GE125", "the integer 123456789012345678901234567890 does not fit"),
+        ('{"a": 1, "a": 2}', "GE122", 'key "a" stands twice in its object'),
+        ('{"a": 1, "\\u0061": 2}', "GE122", "stands twice in its object"),
+        ("[1, NaN]", "GE123", "NaN is not JSON"),
+        ("1e999", "GE124", "1e999 is larger than any double"),
+        ('"\\ud800"', "GE126", "is half of a character"),
+        ("[" * 100 + "]" * 100, "GE130", "nested deeper than 64 levels"),
+        ("\ufeff1", "GE120", "it begins with a byte order mark"),
+        ("\udcff", "GE121", "it is not UTF-8: byte 0xff cannot stand here"),
+        ("1 2", "GE801", "'1 2' is not JSON: it goes on behind the end of its value"),
+        ("", "GE801", "'' is not JSON: it is empty"),
+    ],
+)
+def test_a_value_on_the_command_line_is_as_strict_as_one_in_a_file(small, value, code, message):
+    for option in (("--set", f"parameters.theta.value={value}"), ("--input", f"x={value}")):
+        error = cli_json("run", small, *option, code=2)["errors"][0]
+        assert (error["code"], error["line"], error["pointer"]) == (code, None, None)
+        assert error["message"].startswith(f"{option[0]}: '")
+        assert message in error["message"]
+
+
+def test_a_value_on_the_command_line_has_the_limits_of_the_command(small):
+    deep = ("show", small, "--plan", "--size", "N=[[[[]]]]")
+    assert cli_json("--limit", "depth=3", *deep, code=2)["errors"][0]["code"] == "GE130"
+
+
 def test_positions_in_text_that_nobody_has_seen_are_not_told(small):
     error = cli_json("run", small, "--set", "nodes.z.inputs.0=y", code=2)["errors"][0]
     assert (error["file"], error["line"], error["column"]) == (str(small), None, None)

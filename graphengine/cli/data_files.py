@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from graphengine.cli.opening import check_inputs
-from graphengine.cli.values import json_value, split_pairs
+from graphengine.cli.options import split_pairs
+from graphengine.cli.values import json_value
 from graphengine.errors import DataError, UsageError
 from graphengine.extras import optional
 

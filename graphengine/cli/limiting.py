@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from contextvars import ContextVar
 from dataclasses import fields, replace
 
-from graphengine.cli.values import split_pairs
+from graphengine.cli.options import split_pairs
 from graphengine.errors import UsageError, did_you_mean
 from graphengine.limits import DEFAULT, Limits
 

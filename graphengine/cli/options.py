@@ -1,13 +1,15 @@
-"""Arguments and options that several commands share, each written once."""
+"""Arguments and options that several commands share, each written once, and the form that some have: NAME=VALUE."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, TypeAlias
 
 import typer
 
 from graphengine.cli.output import Format, writable
+from graphengine.errors import UsageError
 
 ModelName: TypeAlias = Annotated[
     str, typer.Argument(metavar="MODEL", help="A model file, or the name of a shipped model such as linreg.")
@@ -85,3 +87,18 @@ Wrt: TypeAlias = Annotated[
     list[str] | None,
     typer.Option("--wrt", metavar="NAME", help="Default: the trainable parameters. May be repeated."),
 ]
+
+
+def split_pairs(option: str, pairs: Iterable[str]) -> list[tuple[str, str]]:
+    """`NAME=TEXT` as name and text.
+
+    Raises
+    ------
+    UsageError
+        GE801 if there is no name or no "=".
+    """
+    split = [pair.partition("=") for pair in pairs]
+    for name, mark, text in split:
+        if not (name and mark):
+            raise UsageError(f"{option} takes NAME=VALUE, not '{name}{mark}{text}'")
+    return [(name, text) for name, _, text in split]

@@ -1,6 +1,6 @@
 """Values on a command line: `NAME=VALUE` pairs, and `--set PATH=VALUE`, which changes a document before it is checked.
 
-VALUE is JSON; a bare word is a string, because quotes inside quotes are hard to type.
+VALUE is JSON, as strict as in a file; a bare word is a string, because quotes inside quotes are hard to type.
 """
 
 from __future__ import annotations
@@ -9,7 +9,9 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from graphengine.errors import UsageError, did_you_mean
+from graphengine.cli.limiting import current_limits
+from graphengine.cli.options import split_pairs
+from graphengine.errors import InvalidModelError, Problem, UsageError, did_you_mean
 
 _BARE_WORD = re.compile(r"-?[^\W\d][\w.\-/]*")
 
@@ -19,38 +21,31 @@ def named_values(option: str, pairs: Iterable[str]) -> dict[str, Any]:
     return {name: json_value(option, text) for name, text in split_pairs(option, pairs)}
 
 
-def split_pairs(option: str, pairs: Iterable[str]) -> list[tuple[str, str]]:
-    """`NAME=TEXT` as name and text.
-
-    Raises
-    ------
-    UsageError
-        GE801 if there is no name or no "=".
-    """
-    split = [pair.partition("=") for pair in pairs]
-    for name, mark, text in split:
-        if not (name and mark):
-            raise UsageError(f"{option} takes NAME=VALUE, not '{name}{mark}{text}'")
-    return [(name, text) for name, _, text in split]
-
-
 def json_value(option: str, text: str) -> Any:
     """What a VALUE stands for.
 
     Raises
     ------
     UsageError
-        GE801 if it is neither JSON nor a bare word.
+        GE801 if it is neither JSON nor a bare word, else the codes of what a file may not say either.
     """
-    import orjson
+    from graphengine.format.strict import parse_json
 
     try:
-        return orjson.loads(text)
-    except orjson.JSONDecodeError as error:
+        return parse_json(text.encode(errors="surrogateescape"), limits=current_limits())
+    except InvalidModelError as error:
         if _BARE_WORD.fullmatch(text):
             return text
-        shown = text if len(text) <= 60 else f"{text[:57]}..."
-        raise UsageError(f"{option}: '{shown}' is not JSON: {error.msg}", hint="write it like [1, 2.5]") from None
+        raise UsageError(_problem(option, text, each) for each in error.problems) from None
+
+
+def _problem(option: str, text: str, found: Problem) -> Problem:
+    """What is wrong with a VALUE, which is shown and has no lines."""
+    value = f"{option}: '{text if len(text) <= 60 else f'{text[:57]}...'}'"
+    message = found.message.replace("the file", "it")
+    if found.code not in ("GE102", "GE127"):
+        return Problem(found.code, f"{value}: {message}", found.hint)
+    return Problem("GE801", f"{value} is not JSON: {message.removeprefix('not JSON: ')}", "write it like [1, 2.5]")
 
 
 def apply_settings(content: Any, settings: Iterable[str]) -> dict[str, Any]:
