@@ -103,6 +103,16 @@ def counted(number: int | str, what: str) -> str:
     return f"{number} {what}{'s' * (str(number) != '1')}"
 
 
+def size_text(count: int) -> str:
+    """A number of bytes for people: 3 bytes, 64 MiB, 7.45 GiB."""
+    if count < 1024:
+        return counted(count, "byte")
+    if count.bit_length() > 1000:  # more than a float holds
+        return f"more than 2^{count.bit_length() - 1} bytes"
+    unit = min((count.bit_length() - 1) // 10, 6)
+    return f"{count / 1024**unit:.4g} {('KiB', 'MiB', 'GiB', 'TiB', 'PiB', 'EiB')[unit - 1]}"
+
+
 def escaped(text: str) -> str:
     """Text on one line, with control, bidirectional and invisible characters as escapes."""
     if text.isprintable():

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,7 +16,9 @@ import graphengine as ge
 from graphengine.cli import app
 from graphengine.cli.excerpts import excerpt
 from graphengine.errors import CODES, DivergenceError, ExecutionError, GraphEngineError, Problem, did_you_mean
+from graphengine.limits import Limits
 from graphengine.reference.explanations import EXPLANATIONS, explained
+from graphengine.registry import OPS
 
 
 def cli(*arguments, code=0):
@@ -42,6 +45,26 @@ def test_an_example_in_json_has_the_error_it_is_an_example_of(code, tmp_path):
     with pytest.raises(GraphEngineError) as caught:
         ge.Model(*ge.format.parse_model(text, "m.json"), tmp_path / "m.json").load_data()
     assert code in {problem.code for problem in caught.value.problems}
+
+
+def test_explanations_name_ops_that_there_are():
+    named = re.findall(r"\bop `([^`]+)`(?: or `([^`]+)`)?", " ".join(str(each) for each in EXPLANATIONS.values()))
+    names = {name for pair in named for name in pair if name}
+    assert names >= {"mean", "sum", "gather"}
+    assert names <= set(OPS)
+
+
+def test_the_example_of_a_node_that_fails_fails():
+    gather = document({"z": ("gather", ["x", 5], {"axis": 0})}, {"z": "z"}, inputs={"x": [2]})
+    with pytest.raises(ExecutionError, match=r"GE410: node 'z' \(gather\): IndexError: index 5 is out of bounds"):
+        ge.Model.from_dict(gather).forward(x=[1.0, 2.0])
+
+
+def test_the_example_of_a_file_that_is_too_large_says_how_large_it_may_be(monkeypatch):
+    assert "Limits(file_bytes=100)" in EXPLANATIONS["GE103"].example
+    monkeypatch.chdir(Path(__file__).parents[1])
+    with pytest.raises(GraphEngineError, match=r"GE103: the file is larger than 100 bytes"):
+        ge.load("models/linreg.json", limits=Limits(file_bytes=100))
 
 
 WHOLE = document({"z": ("neg", ["x"])}, {"z": "z"}, inputs={"x": ["N"]})

@@ -17,7 +17,7 @@ from graphengine.format.lexical import lexical_findings
 from graphengine.format.positions import Lines, find_positions
 from graphengine.format.strict import parse_json
 from graphengine.limits import Limits
-from graphengine.loading.budget import size_text
+from graphengine.wording import size_text
 
 
 def findings(data, **limits):

@@ -31,7 +31,7 @@ from graphengine.format.salvage import Gaps, salvaged, without_hole
 from graphengine.format.strict import BOM, read_json
 from graphengine.format.upgrading import upgraded
 from graphengine.limits import DEFAULT, Limits
-from graphengine.wording import shown
+from graphengine.wording import shown, size_text
 
 DocumentType = TypeVar("DocumentType", bound=BaseModel)
 
@@ -102,7 +102,7 @@ def read_bytes(path: str | Path, limits: Limits = DEFAULT) -> bytes:
         hint = "name a file in it" if isinstance(error, IsADirectoryError) else None
         raise InvalidModelError(f"cannot read the file: {reason}", code="GE101", hint=hint, file=str(path)) from error
     if large or len(data) > limits.file_bytes:
-        raise InvalidModelError(f"the file is larger than {_size(limits.file_bytes)}", code="GE103", file=str(path))
+        raise InvalidModelError(f"the file is larger than {size_text(limits.file_bytes)}", code="GE103", file=str(path))
     return data
 
 
@@ -253,8 +253,3 @@ def _nature(raw: Any) -> str:
     if isinstance(raw, dict):
         return f"an object without the key 'format', its keys are {', '.join(map(repr, raw))}"[:120] if raw else "empty"
     return "an array" if isinstance(raw, list) else shown(raw)
-
-
-def _size(count: int) -> str:
-    """A number of bytes for people."""
-    return f"{count / 2**20:g} MiB"

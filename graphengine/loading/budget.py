@@ -21,6 +21,7 @@ from graphengine.inference import probed
 from graphengine.loading.origins import told_node
 from graphengine.node import Node
 from graphengine.shapes import ArrayType, Size, factors
+from graphengine.wording import size_text
 
 
 def memory_problem(graph: Graph, sizes: Mapping[str, int] | None = None) -> Problem | None:
@@ -129,16 +130,6 @@ def claims(graph: Graph) -> dict[str, Claim]:
     unknown = {name for name, kind in graph.types.items() if None in kind.shape}
     nodes = [node for node in graph.nodes if not unknown.isdisjoint((*node.inputs, *node.outputs))] if unknown else ()
     return {node.id: Claim(graph, node) for node in nodes if type(node.node).infer is not probed}
-
-
-def size_text(count: int) -> str:
-    """A number of bytes for people: 3 bytes, 64 MiB, 7.45 GiB."""
-    if count < 1024:
-        return f"{count} bytes"
-    if count.bit_length() > 1000:  # more than a float holds
-        return f"more than 2^{count.bit_length() - 1} bytes"
-    unit = min((count.bit_length() - 1) // 10, 6)
-    return f"{count / 1024**unit:.4g} {('KiB', 'MiB', 'GiB', 'TiB', 'PiB', 'EiB')[unit - 1]}"
 
 
 def _workspaces(graph: Graph, sizes: Mapping[str, int]) -> Iterator[tuple[GraphNode, int]]:

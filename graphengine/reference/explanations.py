@@ -240,7 +240,7 @@ EXPLANATIONS: dict[str, Explanation] = {
     "GE410": Explanation(
         "A node's own code failed with these values; the message names node, op, arguments and shapes.",
         "Look at the values that are told. In a function's node, the id is the way of calls: `layer/z`.",
-        "(a node of op `take` with the index 5 in an array of two)",
+        "(a node of op `gather` with the index 5 in an array of two)",
     ),
     "GE411": Explanation(
         "There is no such gradient: it was asked of something that is no floating-point scalar, or a node on "

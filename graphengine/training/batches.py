@@ -12,10 +12,10 @@ import numpy as np
 from graphengine.binding import bind_sizes
 from graphengine.errors import DataError
 from graphengine.graph import Graph
-from graphengine.loading.budget import size_text
 from graphengine.shapes import shape_text
 from graphengine.training.data.stored import Chosen, Stored, in_memory
 from graphengine.training.order import Order
+from graphengine.wording import size_text
 
 
 @dataclass(frozen=True)

@@ -30,10 +30,10 @@ from graphengine.format.salvage import HOLE, Gaps
 from graphengine.format.training_documents import SOLVERS, OptimizerDocument
 from graphengine.graph import Graph
 from graphengine.limits import DEFAULT
-from graphengine.loading.budget import size_text
 from graphengine.loading.building import sound_graph
 from graphengine.loading.functions import attributes_named, declaration_problems, is_number, substituted
 from graphengine.shapes import ArrayType, dtype_name, size_value
+from graphengine.wording import size_text
 
 ARGUMENTS = ("parameter", "gradient", "learning_rate", "iteration")
 SCALARS = ("learning_rate", "iteration")

@@ -17,8 +17,8 @@ import numpy as np
 
 from graphengine.errors import DataError
 from graphengine.limits import DEFAULT
-from graphengine.loading.budget import size_text
 from graphengine.shapes import shape_text
+from graphengine.wording import size_text
 
 MASKED = 65_536
 """How many rows of a mask are counted together, a multiple of 8."""
