@@ -3,8 +3,11 @@
 The cases follow RFC 8259; what the standard leaves to the reader is decided once and written in docs/format.md.
 """
 
+import datetime
 import json
+import math
 import random
+import uuid
 
 import numpy as np
 import orjson
@@ -356,6 +359,12 @@ def test_no_letter_is_looked_at_twice_for_the_places_of_a_file():
 # ---------------------------------------------------------------- integers where a floating-point number is meant
 
 BEYOND = 2**53 + 1
+SCALED = {
+    "inputs": {"x": {}},
+    "attributes": {"k": {}},
+    "nodes": [{"id": "n", "op": "mul", "inputs": ["x", "k"]}],
+    "outputs": {"out": "n"},
+}
 
 
 @pytest.mark.parametrize(
@@ -367,6 +376,11 @@ BEYOND = 2**53 + 1
          "/parameters/p/initializer/value"),
         ({"parameters": {"p": {"shape": [], "initializer": {"type": "uniform", "high": BEYOND}}}},
          "/parameters/p/initializer/high"),
+        ({"nodes": {"z": ("f", ["p"], {"k": BEYOND})}, "functions": {"f": SCALED}}, "/nodes/0/attributes/k"),
+        ({"functions": {"f": SCALED | {"attributes": {"k": {"default": BEYOND}}}}},
+         "/functions/f/attributes/k/default"),
+        ({"training": training(loss="out", optimizer={"type": "adam", "learning_rate": 0.1, "beta1": BEYOND})},
+         "/training/optimizer/beta1"),
         ({"parameters": {"p": parameter([BEYOND, 1])}}, "/parameters/p/value"),
         ({"parameters": {"p": parameter([[0.0], [0.0]]) | {"value": [[0.5], [BEYOND]]}}}, "/parameters/p/value"),
         ({"parameters": {"p": parameter([0.0, 0.0]) | {"value": ["NaN", BEYOND]}}}, "/parameters/p/value"),
@@ -439,8 +453,38 @@ def test_a_number_of_bytes_is_told_in_a_fitting_unit():
     ]
 
 
+NESTED = []
+NESTED.append(NESTED)
+
+
+@pytest.mark.parametrize(
+    ("changes", "code", "pointer"),
+    [
+        ({"metadata": {"a": [1, math.nan]}}, "GE123", "/metadata/a/1"),
+        ({"description": math.nan}, "GE123", "/description"),
+        ({"dtype": math.inf}, "GE123", "/dtype"),
+        ({"name": uuid.UUID(int=0)}, "GE112", "/name"),
+        ({"name": datetime.date(2000, 1, 1)}, "GE112", "/name"),
+        ({"metadata": {"a": np.ones(2)}}, "GE112", "/metadata/a"),
+        ({"metadata": {"a": 10**30}}, "GE125", "/metadata/a"),
+        ({"metadata": {"a": 10**5000}}, "GE112", None),
+        ({"metadata": {"a": {1: 2}}}, "GE112", "/metadata/a"),
+        ({"name": "\ud800"}, "GE126", "/name"),
+        ({"metadata": {"a": NESTED}}, "GE112", None),
+    ],
+)
+def test_what_json_does_not_have_is_no_null_and_no_name_in_python_objects_either(changes, code, pointer):
+    problem = problem_of({**linreg(), **changes})
+    assert (problem.code, problem.pointer, problem.line) == (code, pointer, None)
+
+
+def test_numbers_of_numpy_that_are_pythons_are_read():
+    content = {**linreg(), "metadata": {"a": (np.float64(0.1), True)}}
+    assert ge.Model.from_dict(content).document.metadata == {"a": [0.1, True]}
+
+
 def test_python_objects_that_json_does_not_have_are_refused():
-    with pytest.raises(ge.errors.InvalidModelError, match="GE112: the content cannot be written as JSON"):
+    with pytest.raises(ge.errors.InvalidModelError, match="GE112: JSON has no object of type 'set'"):
         ge.Model.from_dict({"a": {1, 2}})
     with pytest.raises(ge.errors.TrainingError, match=r"must be an integer, not \{1\}"):
         ge.Model.from_dict(linreg(training=training())).train(epochs={1})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, LiteralString, TypeAlias
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
 from pydantic_core import PydanticCustomError
@@ -16,13 +16,19 @@ STRICT = ConfigDict(extra="forbid", strict=True, frozen=True, defer_build=True)
 
 LARGEST_EXACT = 2**53
 """Up to here every integer is a double."""
+INEXACT: LiteralString = "an integer beyond 2^53 is not exact as a floating-point number"
 
 
 def exact_number(value: Any) -> Any:
-    """A value as it is, unless it is an integer that a floating-point number cannot tell from its neighbours."""
-    if type(value) is int and abs(value) > LARGEST_EXACT:
-        raise PydanticCustomError("inexact", "an integer beyond 2^53 is not exact as a floating-point number")
+    """A value as it is, unless it is an integer that is none of the floating-point numbers that are meant."""
+    if is_inexact(value):
+        raise PydanticCustomError("inexact", INEXACT)
     return value
+
+
+def is_inexact(value: Any) -> bool:
+    """Whether a value is an integer that a floating-point number cannot tell from its neighbours."""
+    return type(value) is int and abs(value) > LARGEST_EXACT
 
 
 EXACT = BeforeValidator(exact_number)

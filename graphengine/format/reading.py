@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-import orjson
 from pydantic import BaseModel, FailFast, TypeAdapter, ValidationError
 
 from graphengine import collector
@@ -26,7 +26,7 @@ from graphengine.format.documents import (
 )
 from graphengine.format.findings import findings_of, without_surplus
 from graphengine.format.pieces import Pieces, parse_apart, unfolded
-from graphengine.format.positions import find_positions, keys_of, path_of
+from graphengine.format.positions import find_positions, keys_of, make_pointer, path_of
 from graphengine.format.salvage import Gaps, salvaged, without_hole
 from graphengine.format.strict import BOM, read_json
 from graphengine.format.upgrading import upgraded
@@ -124,17 +124,45 @@ def parse_model(
 
 
 def as_json(content: Any) -> bytes:
-    """Python objects as the bytes of a file.
+    """Python objects as the bytes of a file; what JSON leaves open, such as NaN, stays for its reader to refuse.
 
     Raises
     ------
     InvalidModelError
-        GE112 for what JSON does not have.
+        GE112 for each object that JSON does not have.
     """
     try:
-        return orjson.dumps(content)
-    except TypeError as error:
-        raise InvalidModelError(f"the content cannot be written as JSON: {error}", code="GE112") from None
+        problems = list(itertools.islice(_foreign(content), MOST_TOLD + 1))
+        if not problems:
+            return json.dumps(content).encode()
+    except ValueError as error:
+        problems = [Problem("GE112", f"the content cannot be written as JSON: {error}")]
+    raise InvalidModelError(curtailed(problems, None))
+
+
+def _foreign(content: Any) -> Iterator[Problem]:
+    """Keys and values that JSON does not have."""
+    pending: list[tuple[tuple[Any, ...], Any]] = [((), content)]
+    while pending:
+        path, value = pending.pop()
+        if len(path) > _DEEPEST:
+            raise ValueError("it is nested too deep, or in itself")
+        if isinstance(value, dict):
+            for key in value:
+                if not isinstance(key, str):
+                    message = f"a key must be a string, not {key!r:.60} of type '{type(key).__name__}'"
+                    yield Problem("GE112", message, None, make_pointer(path))
+            pending += [((*path, key), each) for key, each in value.items() if type(each) not in _PLAIN]
+        elif isinstance(value, (list, tuple)):
+            pending += [((*path, index), each) for index, each in enumerate(value) if type(each) not in _PLAIN]
+        elif not isinstance(value, (str, int, float)) and value is not None:
+            message = f"JSON has no object of type '{type(value).__name__}'"
+            yield Problem("GE112", message, "write it as a number, a string or nested lists", make_pointer(path))
+
+
+_PLAIN = {str, int, float, bool, type(None)}
+_DEEPEST = 500
+"""Levels that are looked at: Python's writer has about a thousand, and a file 64 unless a caller wants more."""
 
 
 def parse_function(

@@ -16,6 +16,7 @@ import orjson
 
 from graphengine.errors import Problem, did_you_mean
 from graphengine.format.documents import InputDocument, ModelDocument
+from graphengine.format.fields import INEXACT, is_inexact
 from graphengine.format.positions import make_pointer
 from graphengine.format.salvage import Gaps
 from graphengine.graph import GraphNode, Operand, literal_type
@@ -299,6 +300,9 @@ def _default_problems(function: Function) -> Iterator[Problem]:
         if not function.may_be(name, value):
             message = f"attribute '{name}' is an input of a node, so its default must be a finite number"
             yield Problem("GE112", message, None, make_pointer(("attributes", name, "default")))
+        elif name in function.operands and is_inexact(value):
+            pointer = make_pointer(("attributes", name, "default"))
+            yield Problem("GE125", f"{INEXACT}, such as {value}", None, pointer)
 
 
 def resolved_body(

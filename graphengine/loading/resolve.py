@@ -18,6 +18,7 @@ from pydantic import ValidationError
 import graphengine.nodes  # noqa: F401 - registers the ops that files name
 from graphengine.errors import MOST_TOLD, Problem, did_you_mean
 from graphengine.format.documents import ModelDocument, NodeDocument
+from graphengine.format.fields import INEXACT, is_inexact
 from graphengine.format.findings import problems_of, without_surplus
 from graphengine.format.positions import make_pointer
 from graphengine.format.salvage import HOLE, VALUES, Gaps
@@ -146,6 +147,8 @@ class Resolver:
                 self._add("GE213", f"{where}unknown key '{name}'", pointer, spec["id"], hint, at_key=True)
             elif not function.may_be(name, value):
                 self._add("GE213", f"{where}'{name}' must be a finite number, not {value!r:.60}", pointer, spec["id"])
+            elif name in function.operands and is_inexact(value):
+                self._add("GE125", f"{where}{INEXACT}, such as {value}", pointer, spec["id"])
         for name in function.document.attributes.keys() - attributes.keys() - function.defaults.keys():
             self._add("GE213", f"{where}'{name}' is missing", f"/nodes/{index}", spec["id"])
         if function.uncallable:

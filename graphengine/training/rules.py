@@ -24,6 +24,7 @@ from graphengine.format.documents import (
     ModelDocument,
     StateDocument,
 )
+from graphengine.format.fields import INEXACT, is_inexact
 from graphengine.format.positions import make_pointer
 from graphengine.format.reading import Source, parse_function, read_bytes, shipped_files
 from graphengine.format.salvage import HOLE, Gaps
@@ -170,6 +171,8 @@ def attribute_problems(rule: FunctionFile, attributes: Mapping[str, Any], gaps: 
             problems.append(Problem("GE110", f"unknown key '{name}'", hint, pointer, at_key=True))
         elif not is_number(value):
             problems.append(Problem("GE112", f"must be a finite number, not {value!r:.60}", None, pointer))
+        elif is_inexact(value):
+            problems.append(Problem("GE125", f"{INEXACT}, such as {value}", None, pointer))
     for name, document in rule.attributes.items():
         if document.required and name not in attributes:
             message = f"update rule '{rule.name}' needs the attribute '{name}'"
