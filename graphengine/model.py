@@ -298,6 +298,16 @@ class Model(Pictured):
         """
         return self._declared.source(name)
 
+    def check_data(self, name: str) -> None:
+        """Read a data source of the file, and refuse what the file's training could not be run on.
+
+        Raises
+        ------
+        DataError, InputError
+            If it cannot be read or does not fit.
+        """
+        self._declared.check_source(name)
+
     def as_document(self) -> ModelDocument:
         """The model as its file would say it: the same document, with the current values and where they come from."""
         return self.document.model_copy(update={**self._valued(self.document), **self._told})

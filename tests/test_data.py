@@ -214,6 +214,49 @@ def test_validate_reads_data_if_it_is_told_to(tmp_path):
     assert (found["code"], found["pointer"], found["file"]) == ("GE501", "/data/train", str(good))
 
 
+@pytest.mark.parametrize(
+    ("values", "code"),
+    [
+        ({"x": [1, None], "y": [1, 2]}, "GE503"),
+        ({"x": {"a": 1}, "y": [1]}, "GE503"),
+        ({"x": "abc", "y": [1]}, "GE503"),
+        ({"x": [1, [2]], "y": [1, 2]}, "GE503"),
+        ({"x": [1, 2**60], "y": [1, 2]}, "GE503"),
+        ({"x": [1, "NaN"], "y": [1, 2]}, "GE503"),
+        ({"x": [1, 2], "y": [1, 2, 3]}, "GE505"),
+        ({"x": [[1, 2]], "y": [1]}, "GE505"),
+        ({"x": [1, 2]}, "GE401"),
+    ],
+)
+def test_validate_looks_at_inline_data(tmp_path, values, code):
+    path = saved(tmp_path, {"type": "inline", "values": values}).path
+    (found,) = cli_json("validate", path, code=2)["errors"]
+    assert (found["code"], found["pointer"]) == (code, "/data/train")
+
+
+@pytest.mark.parametrize(
+    ("arrays", "code"),
+    [
+        ({"x": [1.0, 2.0], "y": [1.0, 2.0, 3.0]}, "GE505"),
+        ({"x": [[1.0], [2.0]], "y": [1.0, 2.0]}, "GE505"),
+        ({"x": [1.0, np.nan], "y": [1.0, 2.0]}, "GE503"),
+    ],
+)
+def test_validate_with_data_finds_what_cannot_be_trained_on(tmp_path, arrays, code):
+    np.savez(tmp_path / "d.npz", **arrays)
+    path = saved(tmp_path, {"type": "npz", "path": "d.npz"}).path
+    assert cli("validate", path).exit_code == 0
+    (found,) = cli_json("validate", path, "--data", code=2)["errors"]
+    assert (found["code"], found["pointer"]) == (code, "/data/train")
+
+
+def test_data_that_the_file_does_not_train_on_may_have_any_number_of_samples(tmp_path):
+    sources = {"train": {"type": "inline", "values": {"x": [1], "y": [2]}}}
+    sources["other"] = {"type": "inline", "values": {"x": [1, 2], "y": [1, 2, 3]}}
+    path = write(tmp_path / "m.json", linreg(data=sources, training=training(data="train")))
+    assert cli("validate", path).exit_code == 0
+
+
 def test_a_folder_is_not_a_data_file(tmp_path):
     (tmp_path / "d.csv").mkdir()
     found = refused(saved(tmp_path, {"type": "csv", "path": "d.csv"}))

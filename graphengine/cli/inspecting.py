@@ -39,7 +39,7 @@ class ShowFormat(StrEnum):
 
 def validate(
     files: Annotated[list[str], typer.Argument(metavar="FILE...", help="Model files.")],
-    data: Annotated[bool, typer.Option("--data", help="Read the data that they declare, too.")] = False,
+    data: Annotated[bool, typer.Option("--data", help="Read the files of data that they declare, too.")] = False,
     output_format: OutputFormat = Format.text,
     plugins: Plugins = None,
 ) -> None:
@@ -66,9 +66,10 @@ def _checked(file: str, *, with_data: bool) -> tuple[str, list[Problem]]:
     except GraphEngineError as error:
         return "", list(error.located(file=file).problems)
     problems: list[Problem] = []
-    for name in model.document.data if with_data else ():
+    for name, source in model.document.data.items():
         try:
-            model.load_data(name)
+            if with_data or source.type == "inline":
+                model.check_data(name)
         except GraphEngineError as error:
             problems += error.problems
     return model.graph.summary, problems

@@ -36,6 +36,7 @@ from graphengine.graph import Graph
 from graphengine.limits import DEFAULT, Limits
 from graphengine.loading.resolve import dangling_references, loss_problems
 from graphengine.shapes import ArrayType
+from graphengine.training.batches import Batches
 from graphengine.training.checkpoint import Checkpoints, identity
 from graphengine.training.compiled import CompiledSteps
 from graphengine.training.data import Arrays, given_data, load_data, require_finite
@@ -193,6 +194,15 @@ class Declaration:
         with self._placed(name):
             return load_data(sources[name], self.graph, self.folder, self._memory)
 
+    def check_source(self, name: str) -> None:
+        """Read a data source of the file; raises as `source`, and if the file names it to train on and it cannot be."""
+        arrays, training = self.source(name), self.document.training
+        apart = training.validation.data if training and training.validation else None
+        if training and name in (training.data, apart):
+            with self._placed(name):
+                _require_for(training, self.graph, arrays, (), "the data has no values")
+                Batches(arrays, self.graph, batch_size=1)
+
     def _source_name(self, name: str | None) -> str | None:
         """The name of a data source; that of the only one, where none is said."""
         return next(iter(self.document.data)) if name is None and len(self.document.data) == 1 else name
@@ -217,14 +227,10 @@ class Declaration:
         named = data is None or isinstance(data, str)
         name = self._source_name(data) if named else None
         arrays = self.source(name) if named else given_data(data, graph)
-        executor, loss = Executor(graph), graph.value_name(training.loss)
+        is_table = not (named or isinstance(data, Mapping))
+        lacking = f"the {type(data).__name__} has no column" if is_table else "the data has no values"
         with self._placed(name):
-            for each in executor.inputs_of([loss, *also]):
-                if each not in arrays:
-                    table = None if named or isinstance(data, Mapping) else type(data).__name__
-                    has = f"the {table} has no column" if table else "the data has no values"
-                    raise InputError(f"{has} for input '{each}'", code="GE401")
-            require_finite({each: arrays[each] for each in executor.inputs_of([loss])})
+            _require_for(training, graph, arrays, also, lacking)
         return arrays
 
     # ------------------------------------------------------------ trainings
@@ -314,3 +320,12 @@ class Declaration:
             raise TrainingError(problems)
         metrics = map(graph.value_name, training.metrics.values())
         return Solver(graph, values, training, self._data(data, training, graph, metrics))
+
+
+def _require_for(training: TrainingDocument, graph: Graph, arrays: Arrays, also: Iterable[str], lacking: str) -> None:
+    """Refuse data without all that the loss and the values `also` read, or not finite where the loss reads it."""
+    executor, loss = Executor(graph), graph.value_name(training.loss)
+    for each in executor.inputs_of([loss, *also]):
+        if each not in arrays:
+            raise InputError(f"{lacking} for input '{each}'", code="GE401")
+    require_finite({each: arrays[each] for each in executor.inputs_of([loss])})
