@@ -190,6 +190,16 @@ def test_an_encoding_without_the_letters_is_no_error(monkeypatch):
     assert sent.getvalue() == b"slope \\u03b8\n"
 
 
+@pytest.mark.parametrize("command", ["show", "grad"])
+def test_json_for_machines_is_utf8_whatever_the_terminal_has(tmp_path, command):
+    path = write(tmp_path / "m.json", json.loads(Path(LINREG).read_bytes()) | {"name": "é-θ-😀"})
+    command = [sys.executable, "-m", "graphengine", command, str(path), "--format", "json"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "latin-1"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, check=True)
+    told = json.loads(done.stdout)
+    assert "é-θ-😀" in told.get("model", told.get("name"))
+
+
 def test_help_imports_no_rich_and_no_networkx():
     code = (
         "import sys; sys.argv = ['graphengine', '--help']\n"

@@ -101,7 +101,7 @@ def _hand_over(graph: Graph, parts: dict[str, list[GraphNode]], output: Path | N
         graph.save(output)
         print_note(f"graph written to {output}")
     elif output_format is Format.json:
-        print_text(escaped_json(dump_model(graph.as_document()).decode()))
+        print_text(escaped_json(dump_model(graph.as_document()).decode()).encode())
     else:
         _print_graph(graph, parts)
 

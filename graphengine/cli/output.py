@@ -75,7 +75,7 @@ def print_note(text: str) -> None:
 
 
 def print_text(text: str | bytes) -> None:
-    """Text of several lines on stdout, as it is."""
+    """Text of several lines on stdout, as it is; what machines read is bytes, and no terminal's encoding changes it."""
     typer.echo(text, nl=False)
 
 
@@ -117,7 +117,7 @@ def print_or_write(text: str, path: Path | None) -> None:
 
 def print_json(value: Any) -> None:
     """One JSON object on stdout, on one line."""
-    print_text(json_text(value))
+    print_text(json_text(value).encode())
 
 
 def json_text(value: Any) -> str:
