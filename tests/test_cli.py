@@ -1232,6 +1232,24 @@ def test_a_file_name_that_is_not_utf8():
     assert cli("show", name, code=2).stderr.isascii()
 
 
+def test_file_names_that_are_not_utf8_are_as_good_as_others(tmp_path):
+    data, saved, log, plugin, rule, folder = (
+        str(tmp_path / os.fsdecode(b"\xff" + end))
+        for end in (b".csv", b".json", b".jsonl", b".py", b".rule", b".folder")
+    )
+    Path(data).write_bytes(Path(HUBBLE).read_bytes())
+    Path(plugin).write_text(PLUGIN)
+    Path(rule).write_bytes((ROOT / "graphengine" / "training" / "rules" / "sgd.json").read_bytes())
+    read = ("--data", data, "--plugin", plugin, "--update-rule", rule)
+    told = cli_json("train", LINREG, *read, "--save", saved, "--log", log, "--checkpoint", folder)
+    assert told["saved"] == saved
+    assert cli_json("show", saved)["parameters"][0]["value"] == pytest.approx(THETA)
+    assert len(list(tmp_path.iterdir())) == 6
+    for command in (("grad", LINREG, "-o"), ("schema", "-o"), ("view", LINREG, "-o"), ("upgrade", LINREG, "-o")):
+        result = cli(*command, saved)
+        assert (result.stdout + result.stderr).isascii()
+
+
 def test_a_file_in_reach_comes_before_a_shipped_model(tmp_path, monkeypatch):
     assert find_model("linreg") == MODELS / "linreg.json"
     assert shipped_models().keys() == {path.stem for path in MODELS.glob("*.json")}
