@@ -29,6 +29,10 @@ Operand: TypeAlias = str | int | float | None
 """What a node's input is: the name of a value, a literal number, or None for an omitted optional input."""
 
 
+MOST_AXES = 64
+"""NumPy's arrays have no more dimensions."""
+
+
 class GraphNode(NamedTuple):
     """One node of a graph: an op with its attributes (`node`), applied to operands."""
 
@@ -267,6 +271,8 @@ def infer(node: Node, types: tuple[ArrayType | None, ...]) -> tuple[ArrayType, .
     for kind in results:
         if any(isinstance(size, int) and size < 0 for size in kind.shape):
             raise ValueError(f"its result would have the shape {shape_text(kind.shape)}")
+        if len(kind.shape) > MOST_AXES:
+            raise ValueError(f"its result would have {len(kind.shape)} dimensions, an array has at most {MOST_AXES}")
     if len(results) != len(node.outputs):
         raise ValueError(f"it gives {len(results)} outputs and declares {len(node.outputs)}: {node.outputs}")
     return results

@@ -520,6 +520,12 @@ def test_a_state_whose_update_is_of_another_shape_or_dtype_is_a_problem_of_the_f
     assert f"state 's' is {shown}" in found.message
 
 
+@pytest.mark.parametrize("shape", [[-1, -1], [-1, 2, -1], [0, -1], [1] * 65, [1] * 100_000])
+def test_a_shape_that_no_array_can_have_is_a_problem_of_the_file(shape):
+    for inputs in ({"x": ["N"]}, {"x": [1]}):
+        assert problem_of(document({"z": ("reshape", ["x"], {"shape": shape})}, inputs=inputs)).code == "GE301"
+
+
 def test_a_ragged_list_is_refused():
     with pytest.raises(ge.errors.InputError, match="GE404: input 'x' is not a regular array of numbers"):
         model({"z": ("neg", ["x"])}, inputs={"x": ["N", "M"]}).forward(x=[[1.0], [2.0, 3.0]])

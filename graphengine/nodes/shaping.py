@@ -317,6 +317,8 @@ def reshaped(shape, target):
             raise ValueError(f"shape {shape_text(shape)} cannot be reshaped to {shape_text(target)}")
         return target
     rest = product(size for size in target if size != -1)
+    if target.count(-1) > 1 or rest == 0:
+        raise ValueError(f"one size at most may be -1, beside sizes that are not 0, not {shape_text(target)}")
     total = product(shape)
     missing = total // rest if isinstance(total, int) and isinstance(rest, int) and rest else None
     if missing is not None and missing * rest != total:
