@@ -41,7 +41,7 @@ from graphengine.training.interrupting import run_to_end
 from graphengine.training.provenance import PROVENANCE, provenance
 from graphengine.training.statistics import fit_of
 from graphengine.training.step import Step, step_graph
-from graphengine.values import InexactError, initial_value
+from graphengine.values import ElementError, InexactError, initial_value
 
 
 class Model(Pictured):
@@ -121,7 +121,8 @@ class Model(Pictured):
                     symbolic = any(isinstance(size, str) for size in source.shape)
                     what = "shape" if symbolic else "initializer" if source.value is None else "value"
                     code = "GE125" if isinstance(error, InexactError) else "GE302"
-                    where = make_pointer((section, name, what))
+                    inside = error.path if isinstance(error, ElementError) else ()
+                    where = make_pointer((section, name, what, *inside))
                     yield Problem(code, f"{section.removesuffix('s')} '{name}': {error}", None, where)
                 except DataError as error:
                     yield replace(error.problems[0], pointer=make_pointer((section, name, "value")))

@@ -25,6 +25,7 @@ from graphengine.format.documents import (
 )
 from graphengine.format.fields import LARGEST_EXACT
 from graphengine.nodes.constants import NON_FINITE
+from graphengine.wording import shown
 
 BLOCK = 2**16
 """Numbers that are drawn at a time."""
@@ -35,8 +36,10 @@ def decode_array(value: Any, dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
 
     Raises
     ------
+    ElementError
+        If the lists are ragged, or hold something that is not a number.
     ValueError
-        If the lists are ragged, or hold something that is not a number of a kind that fits `dtype`.
+        If the numbers are not of a kind that fits `dtype`.
     """
     try:
         array = np.asarray(value)
@@ -44,13 +47,54 @@ def decode_array(value: Any, dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
             cells = np.array(value, dtype=object)
             numbers = [NON_FINITE[cell] if isinstance(cell, str) else cell for cell in cells.ravel().tolist()]
             array = np.array(numbers).reshape(cells.shape)
-    except KeyError as error:
-        raise ValueError(f"{error} is not a number") from None
-    except ValueError as error:
-        raise ValueError(f"not a regular array of numbers: {error}") from None
+    except (KeyError, ValueError) as error:
+        raise _element_error(value) or ValueError(f"not a regular array of numbers: {error}") from None
     if not fits_kind(array, dtype):
+        if array.dtype == object and (found := _element_error(value)):
+            raise found
         raise ValueError(f"values of dtype {array.dtype} do not fit dtype {dtype}")
     return converted(value, array, dtype)
+
+
+class ElementError(ValueError):
+    """An element of nested lists that makes them no array of numbers; `path` are the indices that lead to it."""
+
+    def __init__(self, message: str, path: list[int]) -> None:
+        super().__init__(message)
+        self.path = path
+
+
+def _element_error(value: Any) -> ElementError | None:
+    """What is wrong with the first element that is no number, or not as deep or as long as the first ones are."""
+    lengths: list[int] = []
+    first = value
+    while isinstance(first, list):
+        lengths.append(len(first))
+        first = first[0] if first else None
+    path, rows = [0], [enumerate([value])]
+    while rows:
+        for path[-1], element in rows[-1]:
+            depth = len(path) - 1
+            if depth == len(lengths):
+                if type(element) not in _NUMBERS and not (type(element) is str and element in NON_FINITE):
+                    ragged = "not a regular array of numbers: " * isinstance(element, list)
+                    return ElementError(f"{ragged}{shown(element)} is not a number", path[1:])
+            elif not isinstance(element, list):
+                return ElementError(f"not a regular array of numbers: {shown(element)} beside an array", path[1:])
+            elif len(element) != lengths[depth]:
+                reason = f"one of length {len(element)} beside one of {lengths[depth]}"
+                return ElementError(f"not a regular array of numbers: {reason}", path[1:])
+            elif depth < len(lengths) - 1 or not _NUMBERS.issuperset(map(type, element)):
+                path.append(0)
+                rows.append(enumerate(element))
+                break
+        else:
+            rows.pop()
+            path.pop()
+    return None
+
+
+_NUMBERS = {bool, int, float}
 
 
 def fits_kind(array: np.ndarray[Any, Any], dtype: np.dtype[Any]) -> bool:

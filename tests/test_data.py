@@ -144,7 +144,7 @@ def test_integers_of_a_csv_must_be_whole(tmp_path):
         ({"x": [1.0, 2.0], "y": [1.0]}, "GE505", "different numbers of samples: 'x' 2, 'y' 1"),
         ({"x": [], "y": []}, "GE505", "the data has no samples"),
         ({"x": [[1.0]], "y": [1.0]}, "GE505", "data for input 'x' has shape (1, 1), declared is (N,)"),
-        ({"x": ["one"], "y": [1.0]}, "GE503", "inline data for input 'x': 'one' is not a number"),
+        ({"x": ["one"], "y": [1.0]}, "GE503", "inline data for input 'x': \"one\" is not a number"),
         ({"x": [1.0, [2.0]], "y": [1.0]}, "GE503", "inline data for input 'x': not a regular array"),
     ],
 )

@@ -341,6 +341,34 @@ def test_what_is_wrong_below_a_key_that_is_no_text_has_its_place_and_a_pointer_t
     assert orjson.loads(orjson.dumps([each.as_dict() for each in caught.value.problems]))
 
 
+def test_places_in_a_long_array_of_numbers_are_found_beside_strings_and_arrays():
+    value = [*range(10_000), "a, [b", [1, 2], *range(9_000), {"c": 3}, None]
+    text = json.dumps(value)
+    wanted = [0, 4095, 4096, 4097, 9_999, 10_000, 10_001, 10_002, 19_001, 19_002, 19_003]
+    for pointer, (_, column) in find_positions(text, [f"/{index}" for index in wanted]).items():
+        assert json.JSONDecoder().raw_decode(text[column - 1 :])[0] == value[int(pointer[1:])]
+
+
+@pytest.mark.parametrize(
+    ("value", "path", "message"),
+    [
+        ([1, "x"], "/1", '"x" is not a number'),
+        ([1, None], "/1", "null is not a number"),
+        ([[1, 2], [3, {}]], "/1/1", "{} is not a number"),
+        ([[1, 2], [3]], "/1", "not a regular array of numbers: one of length 1 beside one of 2"),
+        ([[1, 2], 3], "/1", "not a regular array of numbers: 3 beside an array"),
+        ([1, [2]], "/1", "not a regular array of numbers: [2] is not a number"),
+        (["NaN", "nan"], "/1", '"nan" is not a number'),
+        ("x", "", '"x" is not a number'),
+    ],
+)
+def test_the_element_that_makes_a_value_no_array_is_told(value, path, message):
+    problem = problem_of(document({"z": ("neg", ["p"])}, parameters={"p": parameter([0.0, 0.0]) | {"value": value}}))
+    assert problem.code == "GE302"
+    assert problem.pointer == f"/parameters/p/value{path}"
+    assert problem.message == f"parameter 'p': {message}"
+
+
 def test_no_letter_is_looked_at_twice_for_the_places_of_a_file():
     class Counting(str):
         looked_at = 0

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import re
+from bisect import bisect_left
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
@@ -16,6 +18,11 @@ _SPACE = re.compile(r"[ \t\r\n]*")
 _NO_SPACE = frozenset('[]{},:"')
 _DECODER: Any = json.JSONDecoder(strict=False, parse_int=bool, parse_float=bool)  # a number takes no memory
 _SCAN = _DECODER.scan_once
+_LONGEST_INDEX = 12
+"""Digits that no index of an element has: keys of objects may look like one, and be longer than Python reads."""
+_LEAP = 4096
+_NUMBERS = re.compile(rf'(?:[^\[\]{{}}",]*,){{1,{_LEAP}}}+')
+"""Elements of an array that are neither strings nor have any inside, so many at most, each with its comma."""
 
 
 def find_positions(text: str, pointers: Iterable[str], of_keys: Collection[str] = ()) -> dict[str, tuple[int, int]]:
@@ -50,6 +57,10 @@ def _offsets(text: str, inside: Mapping[str, Collection[str]], of_keys: Collecti
     found: dict[str, int] = {}
     stack: list[tuple[str, str, int]] = []  # pointer of each open container, what closes it, members before this one
     pointer, place, is_wanted = "", _behind_space(text, 0), True
+    indices = {
+        container: sorted(int(part) for part in parts if part.isdecimal() and len(part) < _LONGEST_INDEX)
+        for container, parts in inside.items()
+    }
     member = place  # where the key of what is at the place begins, or it itself if it has none
     while True:
         if is_wanted:
@@ -69,6 +80,9 @@ def _offsets(text: str, inside: Mapping[str, Collection[str]], of_keys: Collecti
             count += 1
             stack[-1] = (container, closing, count)
             place = _behind_space(text, place + 1)
+        if closing == "]":
+            place, count = _leapt(text, place, count, indices[container])
+            stack[-1] = (container, closing, count)
         part, member = str(count), place
         if closing == "}":
             key, place = _SCAN(text, place)
@@ -77,6 +91,18 @@ def _offsets(text: str, inside: Mapping[str, Collection[str]], of_keys: Collecti
         is_wanted = part in inside[container]
         if is_wanted:
             pointer = f"{container}/{part}"
+
+
+def _leapt(text: str, place: int, count: int, wanted: list[int]) -> tuple[int, int]:
+    """The place and the index of an element of an array, a little before the next wanted one if numbers lead there."""
+    if text[place] in '[{"':
+        return place, count
+    following = bisect_left(wanted, count)
+    target = wanted[following] if following < len(wanted) else math.inf
+    while count + _LEAP < target and (run := _NUMBERS.match(text, place)):
+        count += text.count(",", place, run.end())
+        place = _behind_space(text, run.end())
+    return place, count
 
 
 def _behind_space(text: str, place: int) -> int:

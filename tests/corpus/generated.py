@@ -312,7 +312,7 @@ def shapes() -> Iterator[tuple[str, Any]]:
             **HEAD, "name": "m", "inputs": inputs, "nodes": [Mark("GE301", node)], "outputs": {"z": "z"}}  # fmt: skip
 
 
-VALUES: list[tuple[list[int | str], str, Any, str]] = [
+VALUES: list[tuple[list[int | str], str, Any, str | None]] = [
     ([], "float64", "text", "GE302"),
     ([], "float64", "nan", "GE302"),
     ([], "float64", [1.0], "GE302"),
@@ -320,10 +320,10 @@ VALUES: list[tuple[list[int | str], str, Any, str]] = [
     ([2], "float64", [1.0], "GE302"),
     ([2], "float64", [1.0, 2.0, 3.0], "GE302"),
     ([2], "float64", [[1.0, 2.0]], "GE302"),
-    ([2], "float64", [1.0, [2.0]], "GE302"),
-    ([2], "float64", [1.0, None], "GE302"),
-    ([2], "float64", [1.0, "x"], "GE302"),
-    ([2, 2], "float64", [[1.0, 2.0], [3.0]], "GE302"),
+    ([2], "float64", [1.0, Mark("GE302", [2.0])], None),
+    ([2], "float64", [1.0, Mark("GE302", None)], None),
+    ([2], "float64", [1.0, Mark("GE302", "x")], None),
+    ([2, 2], "float64", [[1.0, 2.0], Mark("GE302", [3.0])], None),
     ([], "int64", 1.5, "GE302"),
     ([], "int8", 300, "GE302"),
     ([], "uint8", -1, "GE302"),
@@ -337,7 +337,12 @@ VALUES: list[tuple[list[int | str], str, Any, str]] = [
 def values() -> Iterator[tuple[str, Any]]:
     """Stored values that are not what is declared."""
     for index, (shape, dtype, value, code) in enumerate(VALUES):
-        parameter = {"shape": shape, "dtype": dtype, "initializer": {"type": "zeros"}, "value": Mark(code, value)}
+        parameter = {
+            "shape": shape,
+            "dtype": dtype,
+            "initializer": {"type": "zeros"},
+            "value": Mark(code, value) if code else value,
+        }
         node = {"id": "z", "op": "add", "inputs": ["p", 1]}
         yield f"{index}", {**HEAD, "name": "m", "parameters": {"p": parameter}, "nodes": [node], "outputs": {"z": "z"}}
     symbolic = {"shape": Mark("GE302", ["N"]), "initializer": {"type": "zeros"}}
