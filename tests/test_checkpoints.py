@@ -609,6 +609,24 @@ def test_a_training_whose_log_meets_a_full_disk_ends_as_without_a_log(tmp_path, 
     assert result == as_json
 
 
+def test_a_result_is_not_written_over_the_data_it_is_made_of(tmp_path):
+    data = tmp_path / "x.csv"
+    data.write_text("x,y\n1,2\n")
+    for command in ("train", "fit"):
+        error = cli(command, "linreg", "--data", data, "--save", data, code=2).stderr
+        assert error == "error: GE801: --data and --save name the same file; name two files\n"
+    assert data.read_text() == "x,y\n1,2\n"
+
+
+def test_a_link_to_itself_is_one_line_of_error(tmp_path):
+    loop = tmp_path / "loop.py"
+    loop.symlink_to(loop)
+    for option in ("--log", "--save", "--plugin", "--update-rule", "--checkpoint", "--data"):
+        error = cli("train", "linreg", option, loop, code=1 if option == "--checkpoint" else 2).stderr
+        assert error.startswith("error: ")
+        assert error.count("\n") == 1
+
+
 def test_one_file_is_not_taken_for_two_results(tmp_path):
     for first, second in itertools.combinations(("--save", "--log", "--plot"), 2):
         error = cli("train", "linreg", first, tmp_path / "x.svg", second, f"{tmp_path}/./x.svg", code=2).stderr

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -12,7 +13,7 @@ from graphengine.cli.failures import Unwritten
 from graphengine.cli.opening import decoded, open_changed
 from graphengine.cli.options import ColumnNames, DataName, Inputs, ModelName, OutputFormat, Plugins, SaveFile, Settings
 from graphengine.cli.output import Format, array_text, json_values, print_json, print_line
-from graphengine.cli.running import check_save, save_model
+from graphengine.cli.running import check_save, check_targets, save_model
 from graphengine.cli.values import named_values
 from graphengine.wording import counted
 
@@ -39,6 +40,7 @@ def fit(
     Inputs given with --data and --input are the data, in place of the file's. Without --residual it is the one that the
     training section names, or the value whose squares its loss sums up.
     """
+    check_targets({"--data": Path(data) if data else None, "--save": save})
     opened, given = open_changed(model, plugins, settings or [])
     check_save(opened, save)
     given = decoded(opened, {**given, **named_values("--input", inputs or [])})

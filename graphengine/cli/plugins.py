@@ -39,7 +39,7 @@ def _load_file(path: Path) -> None:
     import hashlib
     from importlib.util import module_from_spec, spec_from_file_location
 
-    name = f"graphengine_plugin_{hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:16]}"
+    name = f"graphengine_plugin_{hashlib.sha256(os.fsencode(os.path.realpath(path))).hexdigest()[:16]}"
     spec = spec_from_file_location(name, path)
     if name in sys.modules or spec is None or spec.loader is None:
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -70,7 +71,7 @@ def run(
 
     Inputs given with --data and --input are the values to evaluate, or the data to train on in place of the file's.
     """
-    _check_targets({"--save": save, "--log": log, "--plot": plot})
+    check_targets({"--data": Path(data) if data else None, "--save": save, "--log": log, "--plot": plot})
     check_plot(plot)
     saving = checkpoint_folder(checkpoint, resume=resume)
     opened, given = open_changed(model, plugins, settings or [], update_rule)
@@ -98,11 +99,11 @@ def run(
     unwritten.end(output_format)
 
 
-def _check_targets(paths: Mapping[str, Path | None]) -> None:
-    """Refuse one file for several results, of which the last would be all that is left."""
-    options: dict[Path, str] = {}
+def check_targets(paths: Mapping[str, Path | None]) -> None:
+    """Refuse one file for data and results, or for several results, of which the last would be all that is left."""
+    options: dict[str, str] = {}
     for option, path in paths.items():
-        first = option if path is None else options.setdefault(path.resolve(), option)
+        first = option if path is None else options.setdefault(os.path.realpath(path), option)
         if first != option:
             raise UsageError(f"{first} and {option} name the same file", hint="name two files")
 
