@@ -396,6 +396,15 @@ def test_what_cannot_be_written_is_told_before_the_work(tmp_path, command):
         assert error.count("\n") == 1
 
 
+@pytest.mark.parametrize("command", [("grad",), ("step",), ("trace",), ("view",), ("show", "--format", "svg")], ids=str)
+def test_what_is_made_of_a_model_is_not_written_over_it(small, command):
+    before = small.read_bytes()
+    name, *options = command
+    error = cli(name, small, *options, "-o", small, code=2).stderr
+    assert error == "error: GE801: MODEL and --output name the same file; name two files\n"
+    assert small.read_bytes() == before
+
+
 @pytest.mark.parametrize("command", [("train", LINREG), ("fit", "misra1a"), ("run", "sigmoid_neuron")], ids=" ".join)
 def test_a_result_that_cannot_be_saved_is_printed_all_the_same(tmp_path, monkeypatch, command):
     told = cli(*command).stdout, cli_json(*command)

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
-from graphengine.cli.opening import open_changed
+from graphengine.cli.opening import find_model, open_changed
 from graphengine.cli.options import ModelName, Of, OutputFormat, Plugins, Settings, UpdateRuleFile, Wrt
-from graphengine.cli.output import Format, array_text, print_line, print_note, print_text, writable
+from graphengine.cli.output import Format, array_text, check_targets, print_line, print_note, print_text, writable
 from graphengine.errors import UsageError
 from graphengine.wording import escaped_json
 
@@ -42,6 +42,7 @@ def grad(
     plugins: Plugins = None,
 ) -> None:
     """Show the gradient of a scalar of MODEL: a graph that can be read, saved, run and differentiated again."""
+    check_targets({"MODEL": find_model(file), "--output": output})
     model = _open(file, plugins, settings)
     graph = model.gradient(of, wrt or None)
     _hand_over(graph, _parts(graph, {"forward": _ids(model), "gradient": _ids(graph)}), output, output_format)
@@ -59,6 +60,7 @@ def step(
     from graphengine.graph import reachable
     from graphengine.training.step import GRADIENT_NORM
 
+    check_targets({"MODEL": find_model(file), "--output": output})
     model = _open(file, plugins, settings, update_rule)
     graph = model.training_step().graph
     gradient = {node.id for node in reachable(graph.nodes, [graph.outputs[GRADIENT_NORM]])}

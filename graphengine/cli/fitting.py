@@ -12,8 +12,8 @@ from graphengine.cli.data_files import needed_to_train, read_data
 from graphengine.cli.failures import Unwritten
 from graphengine.cli.opening import decoded, open_changed
 from graphengine.cli.options import ColumnNames, DataName, Inputs, ModelName, OutputFormat, Plugins, SaveFile, Settings
-from graphengine.cli.output import Format, array_text, json_values, print_json, print_line
-from graphengine.cli.running import check_save, check_targets, save_model
+from graphengine.cli.output import Format, array_text, check_targets, json_values, print_json, print_line
+from graphengine.cli.running import check_save, save_model
 from graphengine.cli.values import named_values
 from graphengine.wording import counted
 

@@ -95,6 +95,21 @@ def writable(path: Path | None) -> Path | None:
     return path
 
 
+def check_targets(paths: Mapping[str, Path | None]) -> None:
+    """Refuse one file for what is read and a result, or for several results: the last would be all that is left.
+
+    Raises
+    ------
+    UsageError
+        GE801 with the names of the two arguments.
+    """
+    options: dict[str, str] = {}
+    for option, path in paths.items():
+        first = option if path is None else options.setdefault(os.path.realpath(path), option)
+        if first != option:
+            raise UsageError(f"{first} and {option} name the same file", hint="name two files")
+
+
 @contextmanager
 def before_the_work() -> Iterator[None]:
     """What cannot be written, found out before the work, is a wrong command line and no work that failed."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -27,7 +26,7 @@ from graphengine.cli.options import (
     Settings,
     UpdateRuleFile,
 )
-from graphengine.cli.output import Format, json_values, print_json, print_line, print_values, writable
+from graphengine.cli.output import Format, check_targets, json_values, print_json, print_line, print_values, writable
 from graphengine.cli.progress import check_plot, draw_curve, print_curve, train
 from graphengine.cli.resuming import checkpoint_folder
 from graphengine.cli.values import named_values
@@ -97,15 +96,6 @@ def run(
         if curve:
             print_curve(history)
     unwritten.end(output_format)
-
-
-def check_targets(paths: Mapping[str, Path | None]) -> None:
-    """Refuse one file for data and results, or for several results, of which the last would be all that is left."""
-    options: dict[str, str] = {}
-    for option, path in paths.items():
-        first = option if path is None else options.setdefault(os.path.realpath(path), option)
-        if first != option:
-            raise UsageError(f"{first} and {option} name the same file", hint="name two files")
 
 
 def check_save(model: Model, path: Path | None) -> None:

@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from graphengine.cli.opening import decoded, open_changed
+from graphengine.cli.opening import decoded, find_model, open_changed
 from graphengine.cli.options import Inputs, ModelName, Of, OutputFile, Plugins, Settings, Unfold, Wrt
-from graphengine.cli.output import json_text, print_or_write
+from graphengine.cli.output import check_targets, json_text, print_or_write
 from graphengine.cli.values import named_values
 
 
@@ -50,6 +50,7 @@ def trace(
     from graphengine.view.report import markdown_report, text_report
     from graphengine.view.tracing import as_json, trace_model
 
+    check_targets({"MODEL": find_model(file), "--output": output})
     model, given = open_changed(file, plugins, settings or [])
     given = decoded(model, {**given, **named_values("--input", inputs or [])})
     traced = trace_model(model, given, sample=sample, iteration=iteration, of=of, wrt=wrt or None)

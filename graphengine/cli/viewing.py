@@ -10,7 +10,7 @@ import typer
 
 from graphengine.cli.opening import decoded, find_model, open_changed
 from graphengine.cli.options import Inputs, ModelName, OutputFormat, Plugins, Settings
-from graphengine.cli.output import Format, print_json, print_note, writable
+from graphengine.cli.output import Format, check_targets, print_json, print_note, writable
 from graphengine.cli.values import named_values
 
 
@@ -33,6 +33,7 @@ def view(
     from graphengine.format.files import write_bytes
     from graphengine.view.pages import page_of
 
+    check_targets({"MODEL": find_model(file), "--output": output})
     model, given = open_changed(file, plugins, settings or [])
     path = output or Path(tempfile.mkdtemp() if show else ".") / f"{find_model(file).stem}.html"
     writable(path)
