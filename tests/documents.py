@@ -8,6 +8,7 @@ import orjson
 import pytest
 
 import graphengine as ge
+from graphengine.format.writing import encode_array
 
 MODELS = Path(__file__).parent.parent / "models"
 SHIPPED = sorted(MODELS.glob("*.json"))
@@ -89,7 +90,7 @@ def parameter(value, **keys):
     return {
         "shape": list(array.shape),
         "initializer": {"type": "zeros"},
-        "value": array.tolist(),
+        "value": encode_array(array),
         **keys,
     }
 
