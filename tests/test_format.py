@@ -435,6 +435,15 @@ def test_every_float64_survives_the_file(tmp_path):
     np.testing.assert_array_equal(ge.load(tmp_path / "m.json").parameters["p"], bits)
 
 
+@pytest.mark.parametrize("value", [[1], None, {"a": 1}])
+def test_where_a_number_is_meant_the_words_for_those_that_are_not_finite_are_no_hint(value):
+    content = document({"z": ("neg", ["p"])}, parameters={"p": 0.0})
+    content["parameters"]["p"]["initializer"] = {"type": "constant", "value": value}
+    found = problem_of(content)
+    assert found.message.startswith("must be a number, not ")
+    assert "Infinity" not in (found.hint or "")
+
+
 # ---------------------------------------------------------------- the fingerprint
 
 

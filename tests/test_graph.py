@@ -152,6 +152,20 @@ def test_a_node_that_reads_itself_is_a_cycle():
     assert problem_of(document({"a": ("add", ["a", 1])})).message == "nodes form a cycle: a -> a"
 
 
+@pytest.mark.parametrize(
+    ("op", "hint"),
+    [
+        ("core.neg", "did you mean 'neg'?"),
+        ("nn.Linear", "did you mean 'nn.dense'?"),
+        ("nn.dens", "did you mean 'nn.dense'?"),
+        ("torch.exp", "did you mean 'exp'? no op of the domain 'torch'"),
+        ("foo.bar", "no op of the domain 'foo' is registered"),
+    ],
+)
+def test_an_op_of_another_domain_is_told_with_the_one_that_is_meant(op, hint):
+    assert problem_of(document({"a": (op, [1.0])})).hint.startswith(hint)
+
+
 def test_the_cycle_that_is_named_is_short():
     nodes = {"a": ("add", ["b", "z9"]), "b": ("neg", ["a"])}
     nodes |= {f"z{i}": ("neg", ["a" if i == 0 else f"z{i - 1}"]) for i in range(10)}

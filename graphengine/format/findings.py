@@ -81,6 +81,7 @@ def _in_words(places: Mapping[Place, list[Any]], raw: Any, document: type[BaseMo
     meant = _Meant(places, raw, document)
     for path, details in places.items():
         hint = example(path) if is_file else None
+        details = _without_words(details)
         telling = [detail for detail in details if detail["type"] not in _TYPE_NAMES]
         missing = [(*path, detail["loc"][-1]) for detail in telling if detail["type"] == "missing"]
         if missing:
@@ -100,6 +101,12 @@ def _in_words(places: Mapping[Place, list[Any]], raw: Any, document: type[BaseMo
                 expected.pop("an integer", None)
             message = f"must be {' or '.join(expected)}, not {shown(details[0]['input'])}"
             yield Finding(Problem("GE112", message, hint, make_pointer(path)), path)
+
+
+def _without_words(details: list[Any]) -> list[Any]:
+    """What was found at a place, without the words that are possible there too: what is no string is none of them."""
+    kept = [each for each in details if each["type"] != "literal_error" or isinstance(each["input"], str)]
+    return kept or details
 
 
 class _Meant:
@@ -137,7 +144,7 @@ def _problem(detail: Any, path: Place, hint: str | None) -> Problem:
         return Problem(
             "GE112",
             f"{shown(got)} is not possible here",
-            did_you_mean(str(got), possible),
+            did_you_mean(got, possible) if isinstance(got, str) else f"possible: {', '.join(possible)}",
             pointer + "/type" * tag,
         )
     if kind == "inexact":

@@ -199,9 +199,10 @@ class Resolver:
             self._not_imported(index, spec, domain)
             return
         known = {**self._ops, **(shipped_functions() if domain in (CORE, DOMAIN) else {})}
-        hint = did_you_mean(name, known, "known ops")
+        bare = name.rpartition(".")[2]
+        hint = did_you_mean(bare if domain in (CORE, DOMAIN) else name, known, "known ops")
         if not any(op.domain == domain for op in known.values()):
-            near = f"{hint} " if hint.startswith("did you mean") else ""
+            near = f"did you mean '{bare}'? " if bare in known else f"{hint} " * ("." in hint.partition("'")[2])
             hint = f"{near}no op of the domain '{domain}' is registered; name a module that registers it: --plugin FILE"
         self._add("GE211", f"op '{name}' is not known", pointer, spec["id"], hint)
 
