@@ -780,6 +780,13 @@ def test_a_format_that_is_none_is_told_in_plain_words(small):
     assert f"GE801: {said};" in cli("validate", small, "--format", "yaml", code=2).stderr
 
 
+@pytest.mark.parametrize(("option", "kind"), [("--epochs", "integer"), ("--learning-rate", "number")])
+def test_an_option_that_is_no_number_is_told_in_plain_words(option, kind):
+    assert "Input should be" not in (told := cli("train", "linreg", option, "lots", code=2).stderr)
+    assert f"'{option}'" in told
+    assert f"valid {kind}" in told
+
+
 def test_show_plan_puts_no_text_of_a_file_into_code(tmp_path):
     content = model(outputs={"import": "z"}, name="n\nimport os\x1b[2J")
     shown = cli("show", "--plan", write(tmp_path / "m.json", content), "--size", "N=2").stdout

@@ -5,6 +5,7 @@ Exit codes: 1 the work failed, 2 bad input or usage, 130 interrupted, 141 the re
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -142,5 +143,6 @@ def _wants_json(arguments: Sequence[str]) -> bool:
 
 def _usage_problem(error: Any) -> Problem:
     message = error.format_message().rstrip(".").replace("Value error, ", "")  # pydantic's, which typer asks
+    message = re.sub("Input should be (.*?)(, unable to parse .*)?$", r"must be \1", message)
     command = error.ctx.command_path if error.ctx else "graphengine"
     return Problem("GE801", message[:1].lower() + message[1:], hint=f"see '{command} --help'")

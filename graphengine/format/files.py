@@ -90,7 +90,7 @@ def _opened_to_grow(path: Path, name: str, folder: int | None, is_own: Callable[
             os.lseek(descriptor, -1, os.SEEK_END)
             if os.read(descriptor, 1) != b"\n":  # a line that a system went down with
                 _add(descriptor, b"\n")
-    except BaseException:
+    except BaseException:  # Ctrl-C, too, leaves nothing open
         os.close(descriptor)
         raise
     return descriptor
@@ -101,7 +101,7 @@ def _add(descriptor: int, data: bytes) -> None:
     end = os.fstat(descriptor).st_size
     try:
         _write_all(descriptor, data)
-    except BaseException:
+    except BaseException:  # Ctrl-C, too, leaves no half a line
         with suppress(OSError):
             os.ftruncate(descriptor, end)
         raise
