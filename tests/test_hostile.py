@@ -180,6 +180,7 @@ def test_a_bomb_is_refused_with_a_code_in_little_memory(name, tmp_path):
     ("key", "text", "pointer"),
     [
         ("nodes", f"[{', '.join(['{}'] * 500)}]", "/nodes/0"),
+        ("nodes", f"[{', '.join(['{}'] * 1500)}]", "/nodes/0"),
         ("k", ", ".join(["0", *(f'"k{i}": 0' for i in range(1500))]), "/k"),
     ],
 )

@@ -270,6 +270,7 @@ def test_nesting_is_limited_and_brackets_in_strings_do_not_count():
     assert parse_json(b'["' + b"[{" * 100 + b'", "\\"' + b"[" * 100 + b'"]')
     assert findings(b'["]]]",' * 64 + b"[]" + b"]" * 64) == [("GE130", 1, 64 * 7 + 1)]
     assert parse_json(nested(900), None, Limits(depth=1000)) is not None
+    assert parse_json(b'{"a":' * 500 + b"1" + b"}" * 500, None, Limits(depth=1000)) is not None
 
 
 def test_the_number_of_values_is_limited():
