@@ -9,8 +9,8 @@ NEEDED = (
     "graphengine/models/data/hubble_1929.csv",
     "graphengine/schemas/model-1.schema.json",
     "graphengine/training/rules/sgd.json",
-    "graphengine/view/page/page.html",
-    "graphengine/view/page/main.js",
+    "graphengine/page/assets/page.html",
+    "graphengine/page/assets/main.js",
 )
 
 

@@ -170,7 +170,7 @@ def graphengine(data: Data) -> Work:
 
 
 def graphengine_in_two_threads(data: Data) -> Work:
-    from graphengine.compile import tiles
+    from graphengine.backends.numpy import tiles
 
     if len(data.x) < tiles.SHORTEST:
         raise SkipContenderError("not long enough for tiles")

@@ -293,8 +293,8 @@ def require_ops(*names: str) -> None:
     SkipContenderError
         Naming the missing ones.
     """
-    import graphengine.nodes  # noqa: F401 - registers the ops
-    from graphengine.registry import OPS
+    import graphengine.ops.families  # noqa: F401 - registers the ops
+    from graphengine.ops.registry import OPS
 
     missing = [name for name in names if name not in OPS]
     if missing:

@@ -94,8 +94,8 @@ def repeated(make: Callable[[Problem], Call]) -> Callable[[Problem], Work]:
 def graphengine(problem: Problem) -> Call:
     """The plan of the graph of result and gradients, in training mode."""
     import graphengine as ge
-    from graphengine.compile.plan import Plan
-    from graphengine.loading.mode import in_training_mode
+    from graphengine.backends.numpy.plan import Plan
+    from graphengine.transform.mode import in_training_mode
 
     values = {**problem.arrays, "slope": problem.slope}
     graph = in_training_mode(ge.Model.from_dict(graph_of(problem.op, list(problem.arrays), values)).graph)

@@ -20,10 +20,10 @@ STAGES = {
     "orjson": ["graphengine.format.strict:orjson.loads"],
     "strict JSON": ["graphengine.format.reading:read_json"],
     "pydantic": ["graphengine.format.reading:_are_nodes", "graphengine.format.documents:ModelDocument.model_validate"],
-    "resolve": ["graphengine.loading.resolve:Resolver.__init__", "graphengine.loading.resolve:Resolver.nodes"],
-    "sort (networkx)": ["graphengine.loading.building:topologically_sorted"],
-    "infer": ["graphengine.loading.building:infer_types"],
-    "executor": ["graphengine.executor:Executor.__init__"],
+    "resolve": ["graphengine.format.resolve:Resolver.__init__", "graphengine.format.resolve:Resolver.nodes"],
+    "sort (networkx)": ["graphengine.format.building:topologically_sorted"],
+    "infer": ["graphengine.format.building:infer_types"],
+    "executor": ["graphengine.backends.reference.executor:Executor.__init__"],
 }
 
 

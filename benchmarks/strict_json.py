@@ -63,11 +63,11 @@ def strictly() -> Callable[[bytes], Any]:
 
 def reading(read: Callable[[bytes], Any]) -> Callable[[bytes], Work]:
     """A contender that reads the same bytes again and again, without collections; its result is what it read."""
-    from graphengine import collector
+    from graphengine import gc_pause
 
     def build(data: bytes) -> Work:
         def work(times: int) -> Any:
-            with collector.paused():
+            with gc_pause.paused():
                 for _ in range(times):
                     value = read(data)
             return (np.array([len(value["nodes"]), len(value["parameters"]["theta"])]),)

@@ -13,13 +13,13 @@ from pathlib import Path
 
 from typer.testing import CliRunner
 
-import graphengine.nodes
+import graphengine.ops.families
 from graphengine.cli.app import app
 from graphengine.errors import CODES
-from graphengine.loading.functions import shipped_functions
-from graphengine.reference.explanations import EXPLANATIONS
-from graphengine.registry import OPS
-from graphengine.shapes import shape_text
+from graphengine.explanations import EXPLANATIONS
+from graphengine.format.functions import shipped_functions
+from graphengine.ops.registry import OPS
+from graphengine.ops.shapes import shape_text
 
 TUTORIAL = Path(__file__).with_name("tutorial.md")
 PICTURES = Path(__file__).with_name("pictures")
@@ -52,7 +52,7 @@ def ops_page():
     """The page as text: a table for each family of ops, then what the classes say beyond a formula."""
     families = {}
     for op in sorted(OPS.values(), key=lambda op: op.name):
-        if op.cls.__module__.startswith(graphengine.nodes.__name__):
+        if op.cls.__module__.startswith(graphengine.ops.families.__name__):
             families.setdefault(op.cls.__module__, []).append(op)
     return "\n".join([INTRODUCTION, *(_family(module, ops) for module, ops in sorted(families.items())), _functions()])
 
@@ -147,7 +147,7 @@ def pictures():
 ERRORS = """\
 # Errors
 
-<!-- made by docs/generate.py from graphengine/reference/explanations.py; do not edit -->
+<!-- made by docs/generate.py from graphengine/explanations.py; do not edit -->
 
 Every error has a code whose meaning never changes. `graphengine explain GE210` prints what stands here. A message says
 where (file, line, column, JSON Pointer), what was found, what is possible:

@@ -15,15 +15,16 @@ from typing import TYPE_CHECKING, Any
 from graphengine.version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from graphengine import errors, nodes
-    from graphengine.autodiff import gradient
-    from graphengine.checking import check_gradients
-    from graphengine.graph import Graph
-    from graphengine.model import Model, load
-    from graphengine.node import Node
-    from graphengine.registry import register
-    from graphengine.run import Run
-    from graphengine.training import History
+    from graphengine import errors
+    from graphengine.ir.graph import Graph
+    from graphengine.model.gradcheck import check_gradients
+    from graphengine.model.model import Model, load
+    from graphengine.model.run import Run
+    from graphengine.ops import families as nodes
+    from graphengine.ops.node import Node
+    from graphengine.ops.registry import register
+    from graphengine.training.history import History
+    from graphengine.transform.gradient import gradient
 
 __all__ = [
     "Graph",
@@ -40,25 +41,31 @@ __all__ = [
 ]
 
 _HOME = {
-    "gradient": "graphengine.autodiff",
-    "check_gradients": "graphengine.checking",
-    "Graph": "graphengine.graph",
-    "Model": "graphengine.model",
-    "Run": "graphengine.run",
-    "load": "graphengine.model",
-    "Node": "graphengine.node",
-    "register": "graphengine.registry",
-    "History": "graphengine.training",
+    "gradient": "transform.gradient",
+    "check_gradients": "model.gradcheck",
+    "Graph": "ir.graph",
+    "Model": "model.model",
+    "Run": "model.run",
+    "load": "model.model",
+    "Node": "ops.node",
+    "register": "ops.registry",
+    "History": "training.history",
 }
+"""The module of each public name."""
+
+_MODULES = {"errors": "errors", "nodes": "ops.families"}
+"""Public names that are modules."""
 
 
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module 'graphengine' has no attribute '{name}'")
-    import_module("graphengine.nodes")  # the ops are registered before anything can ask for one
-    if name not in _HOME:
-        return import_module(f"graphengine.{name}")
-    value = globals()[name] = getattr(import_module(_HOME[name]), name)
+    import_module("graphengine.ops.families")  # the ops are registered before anything can ask for one
+    if name in _MODULES:
+        value: Any = import_module(f"graphengine.{_MODULES[name]}")
+    else:
+        value = getattr(import_module(f"graphengine.{_HOME[name]}"), name)
+    globals()[name] = value
     return value
 
 

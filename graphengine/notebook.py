@@ -25,4 +25,4 @@ class Pictured:
 
 
 def _drawing() -> Any:
-    return import_module("graphengine.view.drawing")
+    return import_module("graphengine.draw.drawing")

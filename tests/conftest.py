@@ -5,8 +5,8 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # a worker for each core is 
 
 import pytest
 
-from graphengine import nodes  # noqa: F401 (registers the ops)
-from graphengine.registry import OPS
+import graphengine.ops.families  # noqa: F401 (registers the ops)
+from graphengine.ops.registry import OPS
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell that starts something in the background ignores it
 

@@ -13,7 +13,7 @@ from samples import TABLE
 from samples.shaping import sum_to
 from samples.table import by_element
 
-from graphengine.docstring import equations
+from graphengine.ops.docstring import equations
 
 FUNCTIONS = {name: entry.oracle for name, entry in TABLE.items()} | vars(np) | {"erf": by_element(math.erf)}
 """What formulas may call: NumPy, and the ops that it has not."""

@@ -14,7 +14,7 @@ from samples.random import bernoulli
 from scipy import special
 from test_laws import instance, results_of, run_of, weights_of
 
-from graphengine.registry import OPS
+from graphengine.ops.registry import OPS
 
 
 def plain(name, attributes, arrays):

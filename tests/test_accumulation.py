@@ -7,7 +7,7 @@ import pytest
 from documents import document, linreg, training
 
 import graphengine as ge
-from graphengine.view.iterations import Iterations
+from graphengine.trace.iterations import Iterations
 
 X = np.arange(1.0, 12.0) / 5
 DATA = {"x": X, "y": 3 * X + np.resize([0.5, -0.5], 11)}

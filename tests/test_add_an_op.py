@@ -24,7 +24,7 @@ def extended(tmp_path_factory):
     for name in ("graphengine", "tests", "docs", "models"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "pyproject.toml", folder)
-    family, table = re.findall(r"`((?:graphengine/nodes|tests/samples)/\w+\.py)`", PAGE)[:2]
+    family, table = re.findall(r"`((?:graphengine/ops/families|tests/samples)/\w+\.py)`", PAGE)[:2]
     with (folder / family).open("a", encoding="utf-8") as module:
         module.write(f"\n\n{CLASS}")
     entries = (folder / table).read_text(encoding="utf-8")

@@ -6,11 +6,11 @@ from documents import SHIPPED, document
 from samples import SAMPLES
 
 import graphengine as ge
-from graphengine.autodiff import gradient
-from graphengine.executor import Executor
+from graphengine.backends.reference.executor import Executor
 from graphengine.format.documents import InputDocument
-from graphengine.graph import GraphNode
-from graphengine.registry import OPS
+from graphengine.ir.graph import GraphNode
+from graphengine.ops.registry import OPS
+from graphengine.transform.gradient import gradient
 
 RNG = np.random.default_rng(1)
 

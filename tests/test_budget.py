@@ -11,15 +11,15 @@ from documents import document, training
 from samples import SAMPLES
 
 import graphengine as ge
-from graphengine.checking import graph_checks
-from graphengine.compile import Plan
+from graphengine.backends.numpy.plan import Plan
 from graphengine.format.documents import ParameterDocument
-from graphengine.inference import elementwise
+from graphengine.format.values import initial_value
+from graphengine.ir.memory import memory_of
 from graphengine.limits import Limits
-from graphengine.loading.budget import memory_of
-from graphengine.registry import OPS
-from graphengine.values import initial_value
-from graphengine.view.trace import trace
+from graphengine.model.gradcheck import graph_checks
+from graphengine.ops.inference import elementwise
+from graphengine.ops.registry import OPS
+from graphengine.trace.trace import trace
 
 MEGABYTE = Limits(array_bytes=2**20)
 WITH_SIZES = sorted(name for name, op in OPS.items() if "sizes" in op.signature.inputs)

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 import graphengine as ge
-from graphengine.checking import slope
-from graphengine.nodes.arithmetic import Abs, Mul
+from graphengine.model.gradcheck import slope
+from graphengine.ops.families.arithmetic import Abs, Mul
 
 X, Y = np.array([1.0, 2.0, 3.0]), np.array([0.5, -1.0, 2.0])
 

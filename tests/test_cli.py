@@ -21,16 +21,16 @@ from documents import SHIPPED
 from typer.testing import CliRunner
 
 import graphengine
+from graphengine.backends.numpy.plan import Plan
 from graphengine.cli import app as application
 from graphengine.cli import predicting, running
 from graphengine.cli.opening import find_model, shipped_models
 from graphengine.cli.output import array_text, make_streams_forgiving, print_line
-from graphengine.compile import Plan
 from graphengine.errors import DivergenceError, ExecutionError, InputError, UsageError
+from graphengine.format.functions import shipped_functions
 from graphengine.format.writing import dump_model
 from graphengine.limits import Limits
-from graphengine.loading.functions import shipped_functions
-from graphengine.registry import OPS
+from graphengine.ops.registry import OPS
 from graphengine.wording import escaped
 
 ROOT = Path(__file__).parents[1]

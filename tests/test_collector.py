@@ -6,7 +6,7 @@ import pytest
 from documents import document
 
 import graphengine as ge
-from graphengine import collector
+from graphengine import gc_pause
 
 
 @pytest.fixture(autouse=True)
@@ -24,35 +24,35 @@ def test_it_is_off_inside_and_on_again_after_an_error():
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        collector.paused()(fail)()
+        gc_pause.paused()(fail)()
     assert gc.isenabled()
 
 
 def test_who_switched_it_off_finds_it_off():
     gc.disable()
-    with collector.paused(), collector.paused():
+    with gc_pause.paused(), gc_pause.paused():
         pass
     assert not gc.isenabled()
 
 
 def test_many_new_objects_are_called_old_and_stay_collectable():
     gc.collect()
-    with collector.paused():
-        kept = [[] for _ in range(2 * collector.MANY)]
+    with gc_pause.paused():
+        kept = [[] for _ in range(2 * gc_pause.MANY)]
         circle: list[object] = []
         circle.append(circle)
-    assert gc.get_count()[0] < collector.MANY
+    assert gc.get_count()[0] < gc_pause.MANY
     assert gc.get_freeze_count() == 0
     del circle
     assert gc.collect() == 1
-    assert len(kept) == 2 * collector.MANY
+    assert len(kept) == 2 * gc_pause.MANY
 
 
 def test_what_a_caller_has_frozen_stays_frozen():
     gc.freeze()
     frozen = gc.get_freeze_count()
-    with collector.paused():
-        kept = [[] for _ in range(2 * collector.MANY)]
+    with gc_pause.paused():
+        kept = [[] for _ in range(2 * gc_pause.MANY)]
     assert gc.get_freeze_count() == frozen
     assert kept
 

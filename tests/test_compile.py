@@ -8,23 +8,27 @@ from documents import document
 from samples import SAMPLES
 
 import graphengine as ge
-from graphengine.autodiff import gradient
-from graphengine.binding import bind_sizes
-from graphengine.compile import Plan, dead_code, expand, lowering, optimize, tiles
-from graphengine.compile import plan as plan_module
-from graphengine.compile.passes import (
+from graphengine.backends.numpy import lowering, tiles
+from graphengine.backends.numpy import plan as plan_module
+from graphengine.backends.numpy.plan import Plan
+from graphengine.backends.reference.executor import Executor
+from graphengine.ir.binding import bind_sizes
+from graphengine.ops.registry import OPS
+from graphengine.transform.gradient import gradient
+from graphengine.transform.passes import (
     CommonSubexpressions,
     broadcast_late,
+    dead_code,
+    expand,
     factor_sums,
     fold_constants,
     fold_shapes,
     identities,
+    optimize,
     signs,
     unexpanded,
 )
-from graphengine.compile.rewriting import Rewriter
-from graphengine.executor import Executor
-from graphengine.registry import OPS
+from graphengine.transform.rewriting import Rewriter
 
 RNG = np.random.default_rng(0)
 

@@ -10,10 +10,10 @@ from samples import SAMPLES
 from test_laws import instance, results_of
 
 import graphengine as ge
-from graphengine.graph import infer
-from graphengine.reference.dtypes import COMMON, FLOATS, dtype_rules
-from graphengine.registry import OPS
-from graphengine.shapes import dtype_name, type_of
+from graphengine.ir.dtypes import COMMON, FLOATS, dtype_rules
+from graphengine.ir.graph import infer
+from graphengine.ops.registry import OPS
+from graphengine.ops.shapes import dtype_name, type_of
 
 
 def in_dtype(array, dtype):

@@ -16,9 +16,9 @@ import graphengine as ge
 from graphengine.cli import app
 from graphengine.cli.excerpts import excerpt
 from graphengine.errors import CODES, DivergenceError, ExecutionError, GraphEngineError, Problem, did_you_mean
+from graphengine.explanations import EXPLANATIONS, explained
 from graphengine.limits import Limits
-from graphengine.reference.explanations import EXPLANATIONS, explained
-from graphengine.registry import OPS
+from graphengine.ops.registry import OPS
 
 
 def cli(*arguments, code=0):

@@ -10,9 +10,9 @@ import pytest
 from documents import document, linreg, model
 
 import graphengine as ge
-from graphengine.executor import Executor
-from graphengine.inference import elementwise
-from graphengine.registry import OPS
+from graphengine.backends.reference.executor import Executor
+from graphengine.ops.inference import elementwise
+from graphengine.ops.registry import OPS
 
 
 def run_of(nodes, **keys):

@@ -27,10 +27,10 @@ from documents import (
 import graphengine as ge
 from graphengine.format import dump_model, fingerprint, parse_model
 from graphengine.format.files import write_bytes
+from graphengine.format.functions import shipped_functions
 from graphengine.format.schema import model_schema
 from graphengine.format.writing import dump_json
 from graphengine.limits import Limits
-from graphengine.loading.functions import shipped_functions
 from graphengine.training.rules import shipped_rules
 
 SCHEMA_FILE = MODELS.parent / "schemas" / "model-1.schema.json"

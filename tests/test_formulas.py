@@ -9,9 +9,9 @@ from meanings import MEANINGS, plain
 from samples import SAMPLES
 from test_laws import RULES
 
-from graphengine.docstring import equations, read_docstring
-from graphengine.inference import elementwise
-from graphengine.registry import OPS
+from graphengine.ops.docstring import equations, read_docstring
+from graphengine.ops.inference import elementwise
+from graphengine.ops.registry import OPS
 
 BY_ELEMENT = [name for name in SAMPLES if RULES[name] is elementwise or name in ("clip", "isfinite")]
 """What holds of each number; conditions (`x if condition else y`) are conditions only of one."""

@@ -10,8 +10,8 @@ from documents import codes_of, document, model, problem_of, problems_of, traini
 
 import graphengine as ge
 from graphengine.format import dump_model
+from graphengine.format.functions import shipped_functions
 from graphengine.limits import DEFAULT, Limits
-from graphengine.loading.functions import shipped_functions
 
 
 def function(nodes, outputs, *inputs, **sections):

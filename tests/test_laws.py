@@ -9,10 +9,10 @@ from samples import FAMILIES, SAMPLES, TABLE
 from samples.arrays import values
 
 import graphengine as ge
-from graphengine.graph import infer
-from graphengine.inference import elementwise, reduction
-from graphengine.registry import OPS
-from graphengine.shapes import ArrayType, size_value, type_of
+from graphengine.ir.graph import infer
+from graphengine.ops.inference import elementwise, reduction
+from graphengine.ops.registry import OPS
+from graphengine.ops.shapes import ArrayType, size_value, type_of
 
 SYMBOLS = {2: "M", 3: "N", 4: "K"}
 BINDINGS = {symbol: size for size, symbol in SYMBOLS.items()}

@@ -7,8 +7,8 @@ import pytest
 from documents import document, training
 
 import graphengine as ge
-from graphengine.shapes import ArrayType
-from graphengine.training import Trainer
+from graphengine.ops.shapes import ArrayType
+from graphengine.training.loop import Trainer
 
 
 @pytest.fixture(autouse=True)

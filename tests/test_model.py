@@ -7,8 +7,8 @@ import pytest
 from documents import MODELS, document, linreg, model, parameter, training
 
 import graphengine as ge
-from graphengine.view.flow import explain_gradient
-from graphengine.view.tracing import trace_model
+from graphengine.trace.flow import explain_gradient
+from graphengine.trace.tracing import trace_model
 
 
 @pytest.fixture(name="regression")

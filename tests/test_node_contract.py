@@ -8,13 +8,13 @@ from documents import document, model, problem_of
 from pydantic import ValidationError
 
 import graphengine as ge
-from graphengine.graph import infer
-from graphengine.inference import elementwise
-from graphengine.nodes.arithmetic import Add, Mul
-from graphengine.nodes.reductions import Mean
-from graphengine.reference.catalogue import describe
-from graphengine.registry import OPS
-from graphengine.shapes import ArrayType
+from graphengine.format.catalogue import describe
+from graphengine.ir.graph import infer
+from graphengine.ops.families.arithmetic import Add, Mul
+from graphengine.ops.families.reductions import Mean
+from graphengine.ops.inference import elementwise
+from graphengine.ops.registry import OPS
+from graphengine.ops.shapes import ArrayType
 
 
 class TopTwo(ge.Node):

@@ -13,8 +13,8 @@ from samples.linear import cofactors
 from scipy import special
 
 import graphengine as ge
-from graphengine.nodes.special import erf
-from graphengine.registry import OPS
+from graphengine.ops.families.special import erf
+from graphengine.ops.registry import OPS
 
 
 def forward(op, *inputs, **attributes):

@@ -16,10 +16,10 @@ from test_cli import cli, cli_json
 from test_pictures import HOSTILE, layered
 
 import graphengine as ge
-from graphengine.view.drawing import trace_svg
-from graphengine.view.film import chosen_iterations
-from graphengine.view.pages import MODULES, page_of
-from graphengine.view.tracing import trace_model
+from graphengine.draw.drawing import trace_svg
+from graphengine.page.film import chosen_iterations
+from graphengine.page.pages import MODULES, page_of
+from graphengine.trace.tracing import trace_model
 
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or "/usr/bin/chromium"
 QUIET = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]

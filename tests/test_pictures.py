@@ -10,13 +10,13 @@ from documents import MODELS, SHIPPED, linreg, model
 from test_cli import cli
 
 import graphengine as ge
-from graphengine.view.charts import Scale, scale
-from graphengine.view.diagrams import dot, mermaid
-from graphengine.view.drawing import graph_svg, trace_svg
-from graphengine.view.labels import TraceLabels, texts_of
-from graphengine.view.pages import page_of
-from graphengine.view.picture import LABEL, NOTE, TITLE, panels_of, shortened, text_width
-from graphengine.view.tracing import trace_model
+from graphengine.draw.charts import Scale, scale
+from graphengine.draw.diagrams import dot, mermaid
+from graphengine.draw.drawing import graph_svg, trace_svg
+from graphengine.draw.labels import TraceLabels, texts_of
+from graphengine.draw.picture import LABEL, NOTE, TITLE, panels_of, shortened, text_width
+from graphengine.page.pages import page_of
+from graphengine.trace.tracing import trace_model
 
 SVG = "{http://www.w3.org/2000/svg}"
 HOSTILE = '</title><script>alert(1)</script>"><img src=x onerror=alert(2)>\x1b[31m\u202e'

@@ -8,12 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import graphengine as ge
-from graphengine.autodiff import gradient
-from graphengine.binding import bind_sizes
-from graphengine.compile import Plan
-from graphengine.executor import Executor
+from graphengine.backends.numpy.plan import Plan
+from graphengine.backends.reference.executor import Executor
 from graphengine.format import dump_model, parse_model
-from graphengine.shapes import broadcast_shapes, size_value
+from graphengine.ir.binding import bind_sizes
+from graphengine.ops.shapes import broadcast_shapes, size_value
+from graphengine.transform.gradient import gradient
 
 N = 4
 SHAPES = [(), (3,), ("N",), (2, 3), (2, 1), ("N", 3), (1,)]

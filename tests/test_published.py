@@ -5,7 +5,7 @@ import pytest
 from documents import MODELS
 
 import graphengine as ge
-from graphengine.executor import Executor
+from graphengine.backends.reference.executor import Executor
 
 PUBLISHED = {
     "baydin": {"y": 11.652071455223084, "x1": 5.5, "x2": 1.7163378145367738},

@@ -8,9 +8,9 @@ from documents import MODELS, changed, linreg, problem_of, problems_of, training
 
 import graphengine as ge
 from graphengine.format import parse_model
+from graphengine.format.functions import shipped_functions
 from graphengine.format.remedies import EXAMPLES, example
-from graphengine.loading.functions import shipped_functions
-from graphengine.registry import OPS
+from graphengine.ops.registry import OPS
 from graphengine.wording import ELSEWHERE, WORDS_OF, counted, nearest, shown
 
 SCHEMA = MODELS.parent / "schemas" / "model-1.schema.json"

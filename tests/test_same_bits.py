@@ -9,11 +9,11 @@ from documents import document
 from samples import SAMPLES
 
 import graphengine as ge
-from graphengine.autodiff import gradient
-from graphengine.compile import Plan
-from graphengine.executor import Executor
-from graphengine.registry import OPS
-from graphengine.shapes import type_of
+from graphengine.backends.numpy.plan import Plan
+from graphengine.backends.reference.executor import Executor
+from graphengine.ops.registry import OPS
+from graphengine.ops.shapes import type_of
+from graphengine.transform.gradient import gradient
 
 
 def bits(value):

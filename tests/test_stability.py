@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from graphengine.registry import OPS
+from graphengine.ops.registry import OPS
 
 FAR = np.array([1000.0, -1000.0])
 NEAR = np.array([1e-10, -1e-10])

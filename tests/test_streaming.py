@@ -16,10 +16,10 @@ from typer.testing import CliRunner
 
 import graphengine as ge
 from graphengine.cli.app import app
+from graphengine.data.order import Order, epoch_order
+from graphengine.data.sources import data_hash
+from graphengine.data.stored import Chosen, Stored
 from graphengine.limits import DEFAULT, Limits
-from graphengine.training.data import data_hash
-from graphengine.training.data.stored import Chosen, Stored
-from graphengine.training.order import Order, epoch_order
 
 N = 400
 LARGE = {"x": np.linspace(0.1, 2, N), "y": np.linspace(0.1, 2, N) * 3 + 1}
@@ -161,7 +161,7 @@ def test_an_order_in_pieces_is_the_order_of_the_epoch(samples, most):
 
 
 def test_chosen_rows_are_those_of_an_array_in_memory(tmp_path, monkeypatch):
-    monkeypatch.setattr("graphengine.training.data.stored.MASKED", 16)
+    monkeypatch.setattr("graphengine.data.stored.MASKED", 16)
     mask = (np.arange(N) % 3 > 0) & (np.arange(N) // 40 != 5)
     found, expected = model_of(tmp_path, "npy").load_data()["x"].chosen(Chosen(mask)), LARGE["x"][mask]
     rows = epoch_order(0, 1, len(expected))

@@ -10,11 +10,11 @@ from samples import SAMPLES
 from test_cli import cli, cli_json
 
 import graphengine as ge
-from graphengine.registry import OPS
-from graphengine.view.iterations import Iterations
-from graphengine.view.report import markdown_report, text_report
-from graphengine.view.trace import trace
-from graphengine.view.tracing import as_json, trace_model, trace_run
+from graphengine.ops.registry import OPS
+from graphengine.trace.iterations import Iterations
+from graphengine.trace.report import markdown_report, text_report
+from graphengine.trace.trace import trace
+from graphengine.trace.tracing import as_json, trace_model, trace_run
 
 SINGLE = MODELS / "linreg_single_sample.json"
 

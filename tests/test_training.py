@@ -9,9 +9,9 @@ import pytest
 from documents import MODELS, document, linreg, parameter, training
 
 import graphengine as ge
-from graphengine.training.data import data_hash
+from graphengine.data.order import epoch_order
+from graphengine.data.sources import data_hash
 from graphengine.training.history import CAPACITY
-from graphengine.training.order import epoch_order
 from graphengine.training.provenance import versions
 
 X = np.arange(1.0, 11.0)

@@ -16,7 +16,7 @@ from documents import document, parameter, problem_of
 import graphengine as ge
 from graphengine.format.reading import parse_function
 from graphengine.format.writing import dump_json
-from graphengine.shapes import ArrayType
+from graphengine.ops.shapes import ArrayType
 from graphengine.training.rules import ARGUMENTS, UpdateRule, find_rule, shipped_rules
 
 ROOT = Path(__file__).parent.parent

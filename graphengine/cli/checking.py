@@ -15,9 +15,9 @@ from graphengine.cli.values import named_values
 from graphengine.errors import UsageError
 
 if TYPE_CHECKING:
-    from graphengine.checking import Check
-    from graphengine.graph import Graph
-    from graphengine.model import Model
+    from graphengine.ir.graph import Graph
+    from graphengine.model.gradcheck import Check
+    from graphengine.model.model import Model
 
 SAMPLES = 32
 """At most this many samples of the data are used."""
@@ -60,7 +60,7 @@ def gradcheck(
 
 def _inputs(model: Model, given: Mapping[str, Any], loss: str, seed: int) -> tuple[dict[str, Any], str]:
     """Values of the inputs that the loss needs, and where they are from."""
-    from graphengine.binding import bind_inputs
+    from graphengine.ir.binding import bind_inputs
 
     needed = model.executor.inputs_of([model.graph.value_name(loss)])
     if given or not needed:
@@ -72,7 +72,7 @@ def _inputs(model: Model, given: Mapping[str, Any], loss: str, seed: int) -> tup
 
 
 def _first_samples(model: Model, data: str | None) -> dict[str, Any]:
-    from graphengine.training.batches import Batches
+    from graphengine.data.batches import Batches
 
     training = model.document.training
     size = training.batch_size if training else None
@@ -84,7 +84,7 @@ def _made_up(graph: Graph, names: list[str], seed: int) -> dict[str, Any]:
     """Normal numbers, for integers and truth values 0 and 1; each symbolic size is the same small number."""
     import numpy as np
 
-    from graphengine.shapes import size_value, symbols_of
+    from graphengine.ops.shapes import size_value, symbols_of
 
     generator, values = np.random.default_rng(seed), {}
     for name in names:
@@ -100,8 +100,8 @@ def _rows(model: Model, inputs: Mapping[str, Any], loss: str, names: list[str], 
     """The checks of the graph as it is used in inference and, where it differs, in training."""
     import numpy as np
 
-    from graphengine.checking import graph_checks
-    from graphengine.loading.mode import in_training_mode
+    from graphengine.model.gradcheck import graph_checks
+    from graphengine.transform.mode import in_training_mode
 
     graphs = {"inference": model.graph, "training": in_training_mode(model.graph)}
     if graphs["training"] is model.graph:

@@ -16,7 +16,7 @@ def explain(
     output_format: OutputFormat = Format.text,
 ) -> None:
     """Explain an error code: cause, example and remedy; without one, list all."""
-    from graphengine.reference.explanations import explained
+    from graphengine.explanations import explained
 
     if code is not None and code.upper() not in CODES:
         raise UsageError(f"there is no error code '{code}'", hint=did_you_mean(code.upper(), CODES, "codes"))

@@ -19,7 +19,7 @@ from graphengine.errors import DataError, UsageError
 from graphengine.extras import optional
 
 if TYPE_CHECKING:
-    from graphengine.model import Model
+    from graphengine.model.model import Model
 
 KINDS = {
     ".csv": "csv",
@@ -79,9 +79,9 @@ def _read_file(
 ) -> dict[str, Any]:
     from pydantic import TypeAdapter
 
+    from graphengine.data.sources import read_file
+    from graphengine.data.stored import Memory
     from graphengine.format.data_documents import FileData
-    from graphengine.training.data import read_file
-    from graphengine.training.data.stored import Memory
 
     kind = KINDS.get(path.suffix)
     if kind is None:

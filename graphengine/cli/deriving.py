@@ -18,8 +18,8 @@ from graphengine.errors import UsageError
 from graphengine.wording import escaped_json
 
 if TYPE_CHECKING:
-    from graphengine.graph import Graph, GraphNode
-    from graphengine.model import Model
+    from graphengine.ir.graph import Graph, GraphNode
+    from graphengine.model.model import Model
 
 MAX_WIDTH = 88
 """A line may be longer; the types then stand behind it and not in one column."""
@@ -57,8 +57,8 @@ def step(
     plugins: Plugins = None,
 ) -> None:
     """Show one iteration of the training of MODEL as a graph: forward, gradient, clipping and update."""
-    from graphengine.graph import reachable
-    from graphengine.training.step import GRADIENT_NORM
+    from graphengine.ir.graph import reachable
+    from graphengine.transform.step import GRADIENT_NORM
 
     check_targets({"MODEL": find_model(file), "--output": output})
     model = _open(file, plugins, settings, update_rule)
@@ -77,7 +77,7 @@ def _open(file: str, plugins: list[str] | None, settings: list[str] | None, upda
 
 
 def _ids(source: Model | Graph) -> set[str]:
-    from graphengine.model import Model
+    from graphengine.model.model import Model
 
     return {node.id for node in (source.graph if isinstance(source, Model) else source).nodes}
 
@@ -110,7 +110,7 @@ def _hand_over(graph: Graph, parts: dict[str, list[GraphNode]], output: Path | N
 
 def _print_graph(graph: Graph, parts: dict[str, list[GraphNode]]) -> None:
     """A graph as lines of `id = op(inputs)  type`, part by part."""
-    from graphengine.view.formulas import call
+    from graphengine.trace.formulas import call
 
     print_line(graph.header.description or graph.name)
     lines = {"given": list(_sources(graph))}

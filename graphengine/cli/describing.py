@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 from graphengine.cli.output import array_text, print_line, print_table
 
 if TYPE_CHECKING:
-    from graphengine.graph import GraphNode
-    from graphengine.model import Model
-    from graphengine.shapes import ArrayType
+    from graphengine.ir.graph import GraphNode
+    from graphengine.model.model import Model
+    from graphengine.ops.shapes import ArrayType
 
 
 def describe_model(model: Model) -> dict[str, Any]:
@@ -37,7 +37,7 @@ def describe_model(model: Model) -> dict[str, Any]:
 
 
 def _type(kind: ArrayType) -> dict[str, Any]:
-    from graphengine.shapes import dtype_name
+    from graphengine.ops.shapes import dtype_name
 
     return {"dtype": dtype_name(kind.dtype), "shape": list(kind.shape)}
 
@@ -122,6 +122,6 @@ def _pairs(values: Mapping[str, Any]) -> str:
 
 
 def _type_text(item: Mapping[str, Any]) -> str:
-    from graphengine.shapes import shape_text
+    from graphengine.ops.shapes import shape_text
 
     return f"{item['dtype']}{shape_text(item['shape'])}"

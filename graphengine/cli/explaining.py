@@ -13,7 +13,7 @@ from graphengine.cli.options import ModelName, Of, OutputFormat, Plugins
 from graphengine.cli.output import Format, print_json, print_line
 
 if TYPE_CHECKING:
-    from graphengine.view.flow import Flow
+    from graphengine.trace.flow import Flow
 
 MAX_STOPS = 12
 """A longer path is shown without its middle."""
@@ -29,7 +29,7 @@ def explain_gradient(
     plugins: Plugins = None,
 ) -> None:
     """Tell whether the gradient of the loss of MODEL reaches its parameters: along which paths, or what blocks it."""
-    from graphengine.view.flow import explain_gradient as explained
+    from graphengine.trace.flow import explain_gradient as explained
 
     model = open_model(file, plugins)
     flows = explained(model.graph, of or model.default_loss(), wrt or None)

@@ -18,7 +18,7 @@ from graphengine.cli.values import named_values
 from graphengine.wording import counted
 
 if TYPE_CHECKING:
-    from graphengine.training import Fit
+    from graphengine.fit.statistics import Fit
 
 
 def fit(

@@ -18,7 +18,7 @@ from graphengine.cli.values import named_values
 from graphengine.errors import GraphEngineError, Problem, UsageError
 
 if TYPE_CHECKING:
-    from graphengine.model import Model
+    from graphengine.model.model import Model
 
 
 class SchemaFormat(StrEnum):
@@ -113,8 +113,8 @@ def show(
 
 
 def _drawn(model: Model, form: ShowFormat, *, folded: bool) -> str:
-    from graphengine.view.diagrams import dot, mermaid
-    from graphengine.view.drawing import graph_svg
+    from graphengine.draw.diagrams import dot, mermaid
+    from graphengine.draw.drawing import graph_svg
 
     drawings = {ShowFormat.svg: graph_svg, ShowFormat.mermaid: mermaid, ShowFormat.dot: dot}
     return drawings[form](model.graph, folded=folded)
@@ -129,8 +129,8 @@ def schema(
     import orjson
 
     from graphengine.format.files import write_bytes
+    from graphengine.format.functions import shipped_functions
     from graphengine.format.schema import model_schema
-    from graphengine.loading.functions import shipped_functions
     from graphengine.training.rules import shipped_rules
 
     load_plugins(plugins)

@@ -18,8 +18,8 @@ from graphengine.cli.plugins import load_plugins
 from graphengine.errors import UsageError, did_you_mean
 
 if TYPE_CHECKING:
-    from graphengine.loading.functions import Function
-    from graphengine.registry import Op
+    from graphengine.format.functions import Function
+    from graphengine.ops.registry import Op
 
 INDENT = 12
 """The width of the titles in front of what is told of one op."""
@@ -39,8 +39,8 @@ def ops(
     plugins: Plugins = None,
 ) -> None:
     """List all ops and functions with formulas and attributes, or describe one."""
-    from graphengine.loading.functions import shipped_functions
-    from graphengine.registry import OPS
+    from graphengine.format.functions import shipped_functions
+    from graphengine.ops.registry import OPS
 
     load_plugins(plugins)
     known: dict[str, Op | Function] = {**OPS, **shipped_functions()}
@@ -58,14 +58,14 @@ def ops(
 
 
 def _described(op: Op | Function) -> dict[str, Any]:
-    from graphengine.reference.catalogue import describe, describe_function
-    from graphengine.registry import Op
+    from graphengine.format.catalogue import describe, describe_function
+    from graphengine.ops.registry import Op
 
     return describe(op) if isinstance(op, Op) else describe_function(op)
 
 
 def _row(op: Op | Function) -> dict[str, str]:
-    from graphengine.registry import Op
+    from graphengine.ops.registry import Op
 
     row = {"op": op.name, "inputs": ", ".join(op.signature.parameters())}
     if not isinstance(op, Op):
@@ -103,7 +103,7 @@ def _titled(title: str, lines: Iterable[str]) -> Iterator[tuple[str, str]]:
 
 
 def _op_lines(op: Any, described: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    from graphengine.docstring import equations
+    from graphengine.ops.docstring import equations
 
     saved = op.signature.saved
     derivatives = "none: not differentiable" if saved is None else described["derivatives"] or UNWRITTEN
@@ -141,7 +141,7 @@ def _dtypes_text(outputs: dict[str, Any]) -> str:
 
 
 def _function_lines(described: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    from graphengine.shapes import shape_text
+    from graphengine.ops.shapes import shape_text
 
     if described["shapes"]:
         yield "shapes", ", ".join(f"{name} {shape_text(shape)}" for name, shape in described["shapes"].items())

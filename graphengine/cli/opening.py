@@ -13,7 +13,7 @@ from graphengine.cli.values import apply_settings
 from graphengine.errors import InputError, UsageError, did_you_mean
 
 if TYPE_CHECKING:
-    from graphengine.model import Model
+    from graphengine.model.model import Model
 
 
 def shipped_models() -> dict[str, Path]:
@@ -45,7 +45,7 @@ def find_model(name: str) -> Path:
 
 def open_model(name: str, plugins: Iterable[str] | None = None, update_rule: Path | None = None) -> Model:
     """Load a model as it is; a file with an update rule stands in for the one that its training names."""
-    from graphengine.model import load
+    from graphengine.model.model import load
 
     load_plugins(plugins)
     return load(find_model(name), update_rule=update_rule, limits=current_limits())
@@ -59,7 +59,7 @@ def open_changed(
         return open_model(name, plugins, update_rule), {}
     from graphengine.format.reading import read_bytes
     from graphengine.format.strict import parse_json
-    from graphengine.model import Model
+    from graphengine.model.model import Model
 
     load_plugins(plugins)
     path = find_model(name)
@@ -77,7 +77,7 @@ def decoded(model: Model, values: Mapping[str, Any]) -> dict[str, Any]:
     InputError
         GE404 for what is not an array of numbers, GE402 for an unknown input.
     """
-    from graphengine.values import decode_array
+    from graphengine.format.values import decode_array
 
     check_inputs(model, values)
     arrays = {}

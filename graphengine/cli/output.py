@@ -166,7 +166,7 @@ def array_text(value: Any) -> str:
     """A small array as it is, a large one by shape, least, mean and greatest value."""
     import numpy as np
 
-    from graphengine.shapes import type_of
+    from graphengine.ops.shapes import type_of
 
     array = np.asarray(value)
     if array.size <= MAX_INLINE:

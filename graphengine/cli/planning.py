@@ -13,9 +13,9 @@ from graphengine.cli.output import array_text, print_line
 from graphengine.errors import GraphEngineError, UsageError, did_you_mean
 
 if TYPE_CHECKING:
-    from graphengine.compile import Plan
-    from graphengine.graph import Graph
-    from graphengine.model import Model
+    from graphengine.backends.numpy.plan import Plan
+    from graphengine.ir.graph import Graph
+    from graphengine.model.model import Model
 
 
 def describe_plans(model: Model, sizes: Mapping[str, Any]) -> dict[str, Any]:
@@ -26,7 +26,7 @@ def describe_plans(model: Model, sizes: Mapping[str, Any]) -> dict[str, Any]:
     UsageError
         GE801 for sizes that are not known, GE402 for sizes that are none.
     """
-    from graphengine.compile import Plan
+    from graphengine.backends.numpy.plan import Plan
 
     _check_sizes(model.graph, sizes)
     whole, batch = _sizes_of_data(model)
@@ -61,7 +61,7 @@ def _check_sizes(graph: Graph, sizes: Mapping[str, Any]) -> None:
 
 
 def _symbols(graph: Graph) -> list[str]:
-    from graphengine.shapes import symbols_of
+    from graphengine.ops.shapes import symbols_of
 
     shapes = (graph.types[name].shape for name in graph.inputs)
     return list(dict.fromkeys(symbol for shape in shapes for symbol in symbols_of(shape)))
@@ -91,7 +91,7 @@ def _sizes_of_data(model: Model) -> tuple[dict[str, int], dict[str, int]]:
 def _sizes_in(model: Model, arrays: Mapping[str, Any]) -> dict[str, int]:
     import numpy as np
 
-    from graphengine.binding import bind_sizes
+    from graphengine.ir.binding import bind_sizes
 
     return bind_sizes({name: np.shape(array) for name, array in arrays.items()}, model.graph.types)
 
@@ -105,7 +105,7 @@ def _described(plan: Plan, sizes: Mapping[str, int]) -> dict[str, Any]:
 
 def _names(plan: Plan) -> Iterator[tuple[str, str]]:
     """What each name in the code stands for: slots, functions, buffers."""
-    from graphengine.shapes import ArrayType
+    from graphengine.ops.shapes import ArrayType
 
     results: dict[str, list[str]] = {}
     for output, value in plan.outputs.items():

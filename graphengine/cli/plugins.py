@@ -26,7 +26,7 @@ def load_plugins(names: Iterable[str] | None) -> None:
     UsageError
         GE802 if a plugin is not there or fails while it is loaded.
     """
-    importlib.import_module("graphengine.nodes")
+    importlib.import_module("graphengine.ops.families")
     for name in names or ():
         if name.endswith(".py"):
             _load_file(Path(name))

@@ -18,7 +18,7 @@ from graphengine.cli.values import named_values
 from graphengine.errors import ExecutionError, UsageError
 
 if TYPE_CHECKING:
-    from graphengine.model import Model
+    from graphengine.model.model import Model
 
 
 def predict(
@@ -62,8 +62,8 @@ def _predict_rows(
     """The outputs for all rows: at once, or a row at a time where an input takes one sample."""
     import numpy as np
 
-    from graphengine.training.batches import Batches
-    from graphengine.training.data.stored import in_memory
+    from graphengine.data.batches import Batches
+    from graphengine.data.stored import in_memory
 
     arrays = {name: in_memory(array) for name, array in arrays.items()}  # what is computed of them is there, too
     batches = Batches(arrays, model.graph, batch_size=1)

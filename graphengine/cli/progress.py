@@ -13,7 +13,9 @@ from graphengine.cli.failures import Unwritten
 from graphengine.cli.output import before_the_work, print_note, print_text
 
 if TYPE_CHECKING:
-    from graphengine.training import History, Iteration, Solver, Trainer
+    from graphengine.fit.solvers import Solver
+    from graphengine.training.history import History, Iteration
+    from graphengine.training.loop import Trainer
 
 
 FIRST_KEYS = ["iteration", "epoch", "loss"]
@@ -52,7 +54,7 @@ def train(trainer: Trainer | Solver, *, quiet: bool, log: Path | None, unwritten
 
 def _how_to_go_on(trainer: Trainer | Solver) -> str:
     """What there is of an interrupted training, and where."""
-    from graphengine.training import Solver
+    from graphengine.fit.solvers import Solver
 
     done = f"interrupted after iteration {len(trainer.history)}"
     if isinstance(trainer, Solver):
@@ -69,14 +71,14 @@ def _how_to_go_on(trainer: Trainer | Solver) -> str:
 def check_plot(path: Path | None) -> None:
     """Find out before a long training that its curve could not be drawn or written."""
     if path is not None:
-        from graphengine.view.curve import check_format
+        from graphengine.draw.curve import check_format
 
         check_format(path)
 
 
 def draw_curve(history: History, path: Path | None, unwritten: Unwritten) -> None:
     """Draw the loss curve into a file, if one is named for it."""
-    from graphengine.view.curve import save_curve
+    from graphengine.draw.curve import save_curve
 
     if path is not None:
         with unwritten.kept():
@@ -85,7 +87,7 @@ def draw_curve(history: History, path: Path | None, unwritten: Unwritten) -> Non
 
 def print_curve(history: History | None) -> None:
     """Print the loss curve, if there is one."""
-    from graphengine.view.curve import terminal_curve
+    from graphengine.draw.curve import terminal_curve
 
     if history is not None:
         print_text(f"{terminal_curve(history.losses)}\n")

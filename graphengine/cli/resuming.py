@@ -15,7 +15,7 @@ from graphengine.cli.output import Format, print_json, print_line
 from graphengine.errors import UsageError
 
 if TYPE_CHECKING:
-    from graphengine.training import Trainer
+    from graphengine.training.loop import Trainer
 
 SHOWN = 8
 

@@ -34,9 +34,11 @@ from graphengine.errors import UsageError
 from graphengine.wording import counted
 
 if TYPE_CHECKING:
-    from graphengine.model import Model
-    from graphengine.training import History, Solver, Trainer
-    from graphengine.training.batches import Batches
+    from graphengine.data.batches import Batches
+    from graphengine.fit.solvers import Solver
+    from graphengine.model.model import Model
+    from graphengine.training.history import History
+    from graphengine.training.loop import Trainer
 
 OVERRIDES = ("learning_rate", "epochs", "batch_size", "max_iterations", "seed", "shuffle")
 
@@ -126,7 +128,7 @@ def _train(
 
 def _evaluate(model: Model, given: Mapping[str, Any], *, check_finite: bool) -> dict[str, Any]:
     """All outputs, for the given inputs or, if none are given, for the file's only data source."""
-    from graphengine.training.data.stored import Stored
+    from graphengine.data.stored import Stored
 
     if not given and model.graph.inputs and len(model.document.data) == 1:
         given = model.load_data()
@@ -142,7 +144,7 @@ def _evaluate(model: Model, given: Mapping[str, Any], *, check_finite: bool) -> 
 
 
 def _evaluate_on_disk(model: Model, data: Mapping[str, Any], size: int, *, check_finite: bool) -> dict[str, Any]:
-    from graphengine.training.batches import Batches
+    from graphengine.data.batches import Batches
 
     batches = Batches(data, model.graph, batch_size=size)
     if check_finite:
@@ -153,7 +155,7 @@ def _evaluate_on_disk(model: Model, data: Mapping[str, Any], size: int, *, check
 
 
 def _check_finite(trainer: Trainer | Solver) -> None:
-    from graphengine.training import Trainer
+    from graphengine.training.loop import Trainer
 
     if not isinstance(trainer, Trainer):
         raise UsageError("--check-finite looks at the iterations of an update rule, and this training has a solver")

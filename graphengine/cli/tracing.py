@@ -46,9 +46,9 @@ def trace(
 
     Without --input or --sample it takes the first batch of the training.
     """
-    from graphengine.view.drawing import trace_svg
-    from graphengine.view.report import markdown_report, text_report
-    from graphengine.view.tracing import as_json, trace_model
+    from graphengine.draw.drawing import trace_svg
+    from graphengine.trace.report import markdown_report, text_report
+    from graphengine.trace.tracing import as_json, trace_model
 
     check_targets({"MODEL": find_model(file), "--output": output})
     model, given = open_changed(file, plugins, settings or [])

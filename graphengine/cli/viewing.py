@@ -31,7 +31,7 @@ def view(
     The page is one file that needs no network. With --input it shows one evaluation instead of the training.
     """
     from graphengine.format.files import write_bytes
-    from graphengine.view.pages import page_of
+    from graphengine.page.pages import page_of
 
     check_targets({"MODEL": find_model(file), "--output": output})
     model, given = open_changed(file, plugins, settings or [])

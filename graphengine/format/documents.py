@@ -1,7 +1,7 @@
 """The documents of format version 1, as pydantic classes: what a model file may say, and nothing else.
 
 They check the form of each part on its own. What needs the whole (references, arity, cycles, shapes) is checked by
-`graphengine.graph`. Nodes are typed dictionaries and not classes, because a file may have a million of them.
+`graphengine.ir.graph`. Nodes are typed dictionaries and not classes, because a file may have a million of them.
 The sections `data` and `training` have modules of their own.
 """
 
@@ -43,7 +43,7 @@ from graphengine.format.fields import (
 )
 from graphengine.format.pieces import Pieces
 from graphengine.format.training_documents import TrainingDocument
-from graphengine.shapes import DTypeName
+from graphengine.ops.shapes import DTypeName
 
 FORMAT = "graphengine.model"
 FUNCTION_FORMAT = "graphengine.function"

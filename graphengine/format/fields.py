@@ -9,8 +9,8 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic_core import PydanticCustomError
 
 from graphengine.format.paths import NOT_PLAIN, is_plain
-from graphengine.nodes.constants import NON_FINITE
-from graphengine.shapes import SIZE_PATTERN, canonical_size
+from graphengine.ops.families.constants import NON_FINITE
+from graphengine.ops.shapes import SIZE_PATTERN, canonical_size
 
 STRICT = ConfigDict(extra="forbid", strict=True, frozen=True, defer_build=True)
 

@@ -13,10 +13,10 @@ from typing import Any, TypeAlias
 
 import orjson
 
-import graphengine.nodes  # noqa: F401 - registers the ops that files name
+import graphengine.ops.families  # noqa: F401 - registers the ops that files name
 from graphengine.format.documents import ModelDocument
 from graphengine.format.writing import model_as_dict
-from graphengine.registry import CORE, OPS, Op, domain_of
+from graphengine.ops.registry import CORE, OPS, Op, domain_of
 
 Content: TypeAlias = dict[str, Any]
 Path: TypeAlias = tuple[str, ...]

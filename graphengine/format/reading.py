@@ -14,7 +14,7 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, FailFast, TypeAdapter, ValidationError
 
-from graphengine import collector
+from graphengine import gc_pause
 from graphengine.errors import MOST_TOLD, InvalidModelError, Problem, curtailed
 from graphengine.format.documents import (
     FORMAT,
@@ -185,7 +185,7 @@ def parse_document(
     source: Source, document: type[DocumentType], expected: str, limits: Limits = DEFAULT, *, salvage: bool = False
 ) -> DocumentType:
     """The document of one kind in a source."""
-    with collector.paused():
+    with gc_pause.paused():
         raw, problems, source.data = read_json(source.data, source.name, limits, parse=_parsed)
         if problem := _format_problem(raw, expected):
             problems.append(problem)

@@ -7,8 +7,8 @@ from typing import Any
 
 from graphengine.format.documents import FunctionDocument, FunctionFile, ModelDocument
 from graphengine.format.training_documents import SOLVERS
-from graphengine.node import Signature
-from graphengine.registry import OPS, Op
+from graphengine.ops.node import Signature
+from graphengine.ops.registry import OPS, Op
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 

@@ -12,16 +12,16 @@ from typing import Any
 
 import numpy as np
 
-from graphengine.autodiff import pruned
-from graphengine.binding import bind_sizes
-from graphengine.compile import Plan
+from graphengine.backends.numpy.plan import Plan
 from graphengine.format.documents import FunctionFile, InputDocument
 from graphengine.format.training_documents import TrainingDocument
-from graphengine.graph import Graph
-from graphengine.loading.mode import in_training_mode, with_iteration
-from graphengine.recording import Recorder
-from graphengine.shapes import dtype_name
-from graphengine.training.step import (
+from graphengine.ir.binding import bind_sizes
+from graphengine.ir.graph import Graph
+from graphengine.ir.recording import Recorder
+from graphengine.ops.shapes import dtype_name
+from graphengine.transform.gradient import pruned
+from graphengine.transform.mode import in_training_mode, with_iteration
+from graphengine.transform.step import (
     ITERATION,
     LEARNING_RATE,
     record_gradients,

@@ -19,16 +19,16 @@ from typing import Any
 import numpy as np
 import orjson
 
+from graphengine.data.sources import data_hash
 from graphengine.errors import GraphEngineError, TrainingError
 from graphengine.format.documents import ExternalValue, FunctionFile
 from graphengine.format.files import check_target, write_bytes
 from graphengine.format.tensors import TensorFiles, are_external, write_tensors
 from graphengine.format.training_documents import CheckpointDocument, TrainingDocument
+from graphengine.format.values import decode_array
 from graphengine.format.writing import encode_array
-from graphengine.training.data import data_hash
 from graphengine.training.events import Every
 from graphengine.training.provenance import versions
-from graphengine.values import decode_array
 
 FORMAT, FORMAT_VERSION = "graphengine.checkpoint", 1
 DEFAULT_SECONDS = 60.0

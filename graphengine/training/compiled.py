@@ -10,12 +10,12 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any
 
-from graphengine.compile import Plan
-from graphengine.compile.cache import kept
+from graphengine.backends.numpy.plan import Plan
+from graphengine.backends.numpy.plan_cache import kept
 from graphengine.format.documents import FunctionFile
 from graphengine.format.training_documents import TrainingDocument
-from graphengine.graph import Graph
-from graphengine.training.step import Step, step_graph
+from graphengine.ir.graph import Graph
+from graphengine.transform.step import Step, step_graph
 
 MOST_STEPS, MOST_PLANS = 4, 8
 ASIDE = {

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from graphengine.training.batches import Batches, Segment
+from graphengine.data.batches import Batches, Segment
 
 LONGEST_CHUNK = 65_536
 """Iterations, and so flags and numbers of the data as Python objects, that a chunk has at most."""

@@ -15,6 +15,10 @@ from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
+from graphengine.backends.reference.executor import Executor
+from graphengine.data.batches import Batches
+from graphengine.data.sources import Arrays, given_data, load_data, require_finite
+from graphengine.data.stored import Memory
 from graphengine.errors import (
     DataError,
     GraphEngineError,
@@ -24,27 +28,23 @@ from graphengine.errors import (
     TrainingError,
     did_you_mean,
 )
-from graphengine.executor import Executor
+from graphengine.fit.solvers import Solver, solver_problems
+from graphengine.fit.statistics import SUM_OF_SQUARES, squared_residual, with_sum_of_squares
 from graphengine.format.documents import FunctionFile, ModelDocument
 from graphengine.format.findings import problems_of
 from graphengine.format.meaning import fingerprint
 from graphengine.format.positions import make_pointer
 from graphengine.format.reading import Source
+from graphengine.format.resolve import dangling_references, loss_problems
 from graphengine.format.salvage import Gaps
 from graphengine.format.training_documents import TrainingDocument
-from graphengine.graph import Graph
+from graphengine.ir.graph import Graph
 from graphengine.limits import DEFAULT, Limits
-from graphengine.loading.resolve import dangling_references, loss_problems
-from graphengine.shapes import ArrayType
-from graphengine.training.batches import Batches
+from graphengine.ops.shapes import ArrayType
 from graphengine.training.checkpoint import Checkpoints, identity
 from graphengine.training.compiled import CompiledSteps
-from graphengine.training.data import Arrays, given_data, load_data, require_finite
-from graphengine.training.data.stored import Memory
 from graphengine.training.loop import Trainer
 from graphengine.training.rules import given_rule, named_rule, optimizer_problems
-from graphengine.training.solvers import Solver, solver_problems
-from graphengine.training.statistics import SUM_OF_SQUARES, squared_residual, with_sum_of_squares
 from graphengine.training.validation import check_problems, metric_problems
 
 RuleSource = str | Path | FunctionFile | None

@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from graphengine.fit.solvers import Solver
 from graphengine.training.history import Iteration
 from graphengine.training.loop import Trainer
-from graphengine.training.solvers import Solver
 
 
 def run_to_end(trainer: Trainer | Solver, see: Callable[[Iteration], None] = lambda row: None) -> None:

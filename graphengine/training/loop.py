@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 
+from graphengine.data.batches import Batches
 from graphengine.errors import DivergenceError, TrainingError
 from graphengine.format.training_documents import TrainingDocument
-from graphengine.graph import Graph
-from graphengine.training.batches import Batches
+from graphengine.ir.graph import Graph
 from graphengine.training.checkpoint import Checkpoints
 from graphengine.training.compiled import CompiledStep
 from graphengine.training.course import Chunk, Course

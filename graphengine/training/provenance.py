@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from graphengine.training.data import data_hash
+from graphengine.data.sources import data_hash
 from graphengine.version import __version__
 
 if TYPE_CHECKING:
+    from graphengine.fit.solvers import Solver
     from graphengine.training.loop import Trainer
-    from graphengine.training.solvers import Solver
 
 PROVENANCE = "provenance"
 """The key of the metadata."""

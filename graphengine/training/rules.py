@@ -13,8 +13,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from graphengine.binding import bind_sizes
 from graphengine.errors import GraphEngineError, InvalidModelError, Problem, did_you_mean
+from graphengine.format.building import sound_graph
 from graphengine.format.documents import (
     FUNCTION_FORMAT,
     FunctionDocument,
@@ -25,15 +25,15 @@ from graphengine.format.documents import (
     StateDocument,
 )
 from graphengine.format.fields import INEXACT, is_inexact
+from graphengine.format.functions import attributes_named, declaration_problems, is_number, substituted
 from graphengine.format.positions import make_pointer
 from graphengine.format.reading import Source, parse_function, read_bytes, shipped_files
 from graphengine.format.salvage import HOLE, Gaps
 from graphengine.format.training_documents import SOLVERS, OptimizerDocument
-from graphengine.graph import Graph
+from graphengine.ir.binding import bind_sizes
+from graphengine.ir.graph import Graph
 from graphengine.limits import DEFAULT
-from graphengine.loading.building import sound_graph
-from graphengine.loading.functions import attributes_named, declaration_problems, is_number, substituted
-from graphengine.shapes import ArrayType, dtype_name, size_value
+from graphengine.ops.shapes import ArrayType, dtype_name, size_value
 from graphengine.wording import size_text
 
 ARGUMENTS = ("parameter", "gradient", "learning_rate", "iteration")

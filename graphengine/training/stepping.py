@@ -14,20 +14,20 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from graphengine.binding import bind_sizes
-from graphengine.compile import Plan
+from graphengine.backends.numpy.plan import Plan
+from graphengine.backends.reference.executor import Executor, plan_failure
+from graphengine.data.batches import Batches
 from graphengine.errors import DivergenceError, GraphEngineError
-from graphengine.executor import Executor, plan_failure
-from graphengine.finite import first_non_finite
 from graphengine.format.training_documents import TrainingDocument
-from graphengine.graph import Graph
+from graphengine.format.values import all_finite, initial_value
+from graphengine.ir.binding import bind_sizes
+from graphengine.ir.finite import first_non_finite
+from graphengine.ir.graph import Graph
 from graphengine.training.accumulation import Accumulation
-from graphengine.training.batches import Batches
 from graphengine.training.compiled import CompiledStep
 from graphengine.training.course import Chunk
 from graphengine.training.schedules import rate_at
-from graphengine.training.step import GRADIENT_NORM, ITERATION, LEARNING_RATE
-from graphengine.values import all_finite, initial_value
+from graphengine.transform.step import GRADIENT_NORM, ITERATION, LEARNING_RATE
 
 
 class Stepper:

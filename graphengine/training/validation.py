@@ -8,16 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from graphengine.binding import bind_sizes
-from graphengine.compile import Plan
+from graphengine.backends.numpy.plan import Plan
+from graphengine.data.batches import Batches, is_whole, rows_of
+from graphengine.data.order import DRAWN
+from graphengine.data.stored import Chosen
 from graphengine.errors import DataError, Problem, did_you_mean
 from graphengine.format.training_documents import EarlyStoppingDocument, TrainingDocument, ValidationDocument
-from graphengine.graph import Graph
-from graphengine.loading.budget import memory_problem
-from graphengine.training.batches import Batches, is_whole, rows_of
-from graphengine.training.data.stored import Chosen
+from graphengine.ir.binding import bind_sizes
+from graphengine.ir.graph import Graph
+from graphengine.ir.memory import memory_problem
 from graphengine.training.events import Every
-from graphengine.training.order import DRAWN
 
 VALIDATION_LOSS, LOSS = "validation_loss", "loss"
 SPLIT_EPOCH = 0

@@ -6,8 +6,8 @@ import random
 from collections.abc import Iterator
 from typing import Any
 
-from graphengine.registry import OPS
-from graphengine.shapes import DTYPES
+from graphengine.ops.registry import OPS
+from graphengine.ops.shapes import DTYPES
 
 ODD = [
     *[

@@ -8,9 +8,9 @@ import numpy as np
 from documents import document, linreg, training
 from samples import SAMPLES
 
-import graphengine.nodes  # noqa: F401 - registers the ops
-from graphengine.registry import OPS
-from graphengine.shapes import dtype_name
+import graphengine.ops.families  # noqa: F401 - registers the ops
+from graphengine.ops.registry import OPS
+from graphengine.ops.shapes import dtype_name
 
 MODELS = Path(__file__).parents[2] / "models"
 LARGEST = 20_000

@@ -7,7 +7,7 @@ import graphengine as ge
 from graphengine.errors import CODES, GraphEngineError
 from graphengine.format import dump_model, parse_model, pieces
 from graphengine.limits import Limits
-from graphengine.shapes import factors
+from graphengine.ops.shapes import factors
 
 LIMITS = Limits(file_bytes=2**20, nodes=2000, values=100_000, array_bytes=2**24)
 

@@ -1,7 +1,7 @@
 """ONE table of samples for each op. The laws of `test_laws.py` hold for every row.
 
-A new op gets an entry here and is tested by all laws: one module for each family of `graphengine/nodes/`, under the
-same name, each with a dictionary `TABLE` from op names to `Samples`.
+A new op gets an entry here and is tested by all laws: one module for each family of `graphengine/ops/families/`,
+under the same name, each with a dictionary `TABLE` from op names to `Samples`.
 """
 
 import importlib

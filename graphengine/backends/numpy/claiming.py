@@ -1,0 +1,38 @@
+"""Instructions that count memory, in front of those whose sizes are values and show only when a plan runs.
+
+The count goes from one to the next as a value of the plan, so that rounds and threads have each their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from graphengine.backends.numpy.lowering import Instruction
+from graphengine.ir.graph import Graph, Operand
+from graphengine.ir.memory import claims, memory_of
+from graphengine.ops.shapes import PYTHON_NUMBERS
+
+
+def with_claims(instructions: Sequence[Instruction], graph: Graph) -> list[Instruction]:
+    """The instructions of a graph, those of a node that claims memory behind one that counts it."""
+    found = claims(graph)
+    if not found:
+        return list(instructions)
+    nodes = {node.id: node for node in graph.nodes}
+    taken: Operand = memory_of(graph)
+    claiming: list[Instruction] = []
+    for each in instructions:
+        name = each.output.removesuffix(":*")
+        if name in found:
+            counted = f"{name}:+"
+            claiming.append(Instruction(found[name], (taken, *nodes[name].inputs), counted, PYTHON_NUMBERS[int]))
+            each = each._replace(function=_behind(each.function), inputs=(counted, *each.inputs))
+            taken = counted
+        claiming.append(each)
+    return claiming
+
+
+def _behind(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A call that waits for a count."""
+    return lambda _count, *operands: function(*operands)

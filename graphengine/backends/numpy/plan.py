@@ -1,0 +1,197 @@
+"""A plan: a graph lowered once for given shapes and dtypes, run without dispatch any number of times.
+
+A short plan is one generated Python function. A long one is a flat list of steps over slots until it has run often
+enough to be worth the time that Python takes to compile it. A plan may be used by many threads: each run takes a
+workspace (the buffers) of its own.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from graphengine.backends.numpy.buffers import assign_buffers
+from graphengine.backends.numpy.claiming import with_claims
+from graphengine.backends.numpy.lowering import Instruction, constants, lower
+from graphengine.backends.numpy.scalars import is_float
+from graphengine.backends.numpy.source import PlanText, assign_slots, slot_key
+from graphengine.backends.numpy.tiles import tile
+from graphengine.ir.graph import Graph
+from graphengine.ir.memory import require_memory
+from graphengine.transform.passes import optimize
+
+LONGEST_FUNCTION = 400
+"""Instructions up to which a plan is one function from the start: Python compiles a line in about 20 microseconds."""
+WORTH_COMPILING = 64
+"""Rounds after which a longer plan becomes one function, too: about what compiling costs, for a graph of any length."""
+
+
+FlatStep: TypeAlias = tuple[Callable[..., Any], Any, int | None, int]
+"""A call on slots: a function, its two operands, its result. One operand has None beside it; none, three or more are
+a tuple with `MANY`. Plain tuples, because Python unpacks no others as fast."""
+MANY = -1
+
+
+class Plan:
+    """Runs a graph whose shapes are known: `run(values)` gives its outputs by public name.
+
+    `carried` maps outputs to the parameters or state they replace in the next round of `loop`. With `exact` the results
+    are, bit for bit, those of the reference executor; without, sums may be reordered (`passes.factor_sums`).
+    """
+
+    def __init__(self, graph: Graph, *, exact: bool = True, carried: Mapping[str, str] | None = None) -> None:
+        require_memory(graph)
+        self.carried = dict(carried or {})
+        graph = optimize(graph, exact=exact)
+        self.outputs = dict(graph.outputs)
+        used = {operand for node in graph.nodes for operand in node.inputs}.union(
+            self.outputs.values(), self.carried.values()
+        )
+        self.sources = tuple(name for name in graph.sources if name in used)
+        self.floats = frozenset(name for name in self.sources if is_float(graph.types[name]))
+        updates = {self.outputs[name] for name in self.carried}
+        instructions = with_claims(lower(graph), graph)
+        if not exact:
+            instructions = tile(instructions, graph.types, set(self.outputs.values()))
+        self.instructions = tuple(_updates_last(instructions, updates))
+        self._buffers = assign_buffers(self.instructions, self.outputs, self.carried)
+        self._slots, self._fixed = assign_slots(self.sources, constants(graph), self.instructions)
+        self.text = PlanText(self.instructions, self._buffers, self._slots, self._fixed)
+        self._flat_rounds = 0
+        self._workspaces: deque[list[Any]] = deque()
+        self._loops: dict[Any, Callable[..., Any]] = {}
+
+    @property
+    def is_function(self) -> bool:
+        """Whether the plan runs as one generated function, and not as a flat list of steps."""
+        return len(self.instructions) <= LONGEST_FUNCTION or self._flat_rounds >= WORTH_COMPILING
+
+    def __str__(self) -> str:
+        """The plan as Python text, each instruction a line."""
+        return self.text.function(self.sources, list(self.outputs.values()))
+
+    def run(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Compute the outputs from values for inputs, parameters and state."""
+        run = self._function if self.is_function else self._run_flat
+        results = self._with_buffers(run, self._given(self.sources, values))
+        return dict(zip(self.outputs, results, strict=True))
+
+    def loop(
+        self,
+        groups: Iterable[tuple[float, Iterable[tuple[Any, ...]]]],
+        values: Mapping[str, Any],
+        fed: Sequence[str],
+        recorded: Sequence[str],
+        record: Callable[[tuple[Any, ...]], None],
+        finish: Callable[[float], None],
+    ) -> dict[str, Any]:
+        """Run once for each batch of each group, feeding `carried` outputs back; gives their last values by source.
+
+        A group is a number and batches: tuples of a flag and values for the sources `fed`. After a round with the flag
+        set `record` gets a tuple of the outputs `recorded`; after a group `finish` gets its number plus the sum of the
+        first of `recorded` over its rounds. Arrays in `values` that are carried are written over.
+        """
+        key = (tuple(fed), tuple(recorded), self.is_function)
+        if key not in self._loops:
+            self._loops[key] = self._make_loop(fed, recorded)
+        kept = [name for name in self.sources if name not in fed]
+        new = self._with_buffers(self._loops[key], self._given(kept, values), groups, record, finish)
+        return dict(zip(self.carried.values(), new, strict=True))
+
+    def _given(self, names: Iterable[str], values: Mapping[str, Any]) -> list[Any]:
+        """Values as the plan holds them: double scalars as Python floats."""
+        return [float(values[name]) if name in self.floats else values[name] for name in names]
+
+    def _with_buffers(self, function: Callable[..., Any], given: list[Any], *more: Any) -> Any:
+        """A call with buffers that no other run uses meanwhile, and NumPy's floating-point warnings off."""
+        try:
+            buffers = self._workspaces.pop()
+        except IndexError:
+            buffers = [np.empty(shape, dtype) for shape, dtype in self._buffers.kinds]
+        try:
+            with np.errstate(all="ignore"):
+                return function(given, buffers, *more)
+        finally:
+            self._workspaces.append(buffers)
+
+    # ------------------------------------------------------------ as a function
+
+    @cached_property
+    def _function(self) -> Callable[..., list[Any]]:
+        return self.text.compile(str(self), "run")
+
+    def _make_loop(self, fed: Sequence[str], recorded: Sequence[str]) -> Callable[..., Any]:
+        if not self.is_function:
+            return self._flat_loop(fed, recorded)
+        kept = [name for name in self.sources if name not in fed]
+        carried = [(self.outputs[name], source) for name, source in self.carried.items()]
+        text = self.text.loop(kept, fed, carried, [self.outputs[name] for name in recorded])
+        return self.text.compile(text, "loop")
+
+    # ------------------------------------------------------------ as a flat list of steps
+
+    @cached_property
+    def _steps(self) -> list[FlatStep]:
+        steps: list[FlatStep] = []
+        for index, instruction in enumerate(self.instructions):
+            slots = [self._slots[slot_key(operand)] for operand in instruction.inputs]
+            if index in self._buffers.in_place:
+                slots.append(self._slots[self._buffers.in_place[index]])
+            elif index in self._buffers.of:
+                slots.append(len(self._slots) + self._buffers.of[index])
+            elif instruction.writes:
+                slots.append(self._slots[slot_key(None)])
+            one, two = slots if len(slots) == 2 else (slots[0], None) if len(slots) == 1 else (tuple(slots), MANY)
+            steps.append((instruction.function, one, two, self._slots[instruction.output]))
+        return steps
+
+    def _run_flat(self, given: Sequence[Any], workspace: Sequence[Any]) -> list[Any]:
+        self._flat_rounds += 1
+        slots: list[Any] = [None] * len(self._slots)
+        slots[: len(given)] = given
+        for slot, value in self._fixed.items():
+            slots[slot] = value
+        slots += workspace
+        for function, one, two, result in self._steps:
+            if two is None:
+                slots[result] = function(slots[one])
+            elif two < 0:
+                slots[result] = function(*[slots[slot] for slot in one])
+            else:
+                slots[result] = function(slots[one], slots[two])
+        return [slots[self._slots[value]] for value in self.outputs.values()]
+
+    def _flat_loop(self, fed: Sequence[str], recorded: Sequence[str]) -> Callable[..., Any]:
+        """The loop of a plan that is too long for one function."""
+        kept = [name for name in self.sources if name not in fed]
+
+        def loop(given: Any, workspace: Any, groups: Any, record: Any, finish: Any) -> list[Any]:
+            values = dict(zip(kept, given, strict=True))
+            for total, batches in groups:
+                for keep, *batch in batches:
+                    values.update(zip(fed, batch, strict=True))
+                    results = self._run_flat([values[name] for name in self.sources], workspace)
+                    outputs = dict(zip(self.outputs, results, strict=True))
+                    values.update({source: outputs[name] for name, source in self.carried.items()})
+                    total += outputs[recorded[0]]
+                    if keep:
+                        record(tuple([_copied(outputs[name]) for name in recorded]))
+                finish(total)
+            return [values[source] for source in self.carried.values()]
+
+        return loop
+
+
+def _copied(value: Any) -> Any:
+    return np.copy(value) if np.ndim(value) else value
+
+
+def _updates_last(instructions: list[Instruction], updates: set[str]) -> list[Instruction]:
+    """Replacements of carried values come last, so that they can be written over what they replace."""
+    read = {operand for instruction in instructions for operand in instruction.inputs}
+    late = {each.output for each in instructions if each.output in updates and each.output not in read}
+    return sorted(instructions, key=lambda each: each.output in late)

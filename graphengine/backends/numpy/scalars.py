@@ -1,0 +1,109 @@
+"""Ops on single numbers, which Python's operators compute many times as fast as NumPy.
+
+A plan holds a double scalar as a Python float where Python's operator gives the same bits as NumPy's; division by zero
+and roots of negative numbers, which Python refuses, go through NumPy.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from graphengine.ir.graph import GraphNode
+from graphengine.ops.shapes import ArrayType, PythonNumber
+
+
+def is_float(kind: ArrayType | None) -> bool:
+    """Whether a plan holds the value as a Python float."""
+    return kind is not None and kind.shape == () and (kind.dtype == np.float64 or kind.dtype is PythonNumber.FLOAT)
+
+
+def is_truth(kind: ArrayType) -> bool:
+    """Whether a value is one truth value."""
+    return kind.shape == () and kind.dtype == np.bool_
+
+
+def is_scalar(node: GraphNode, kinds: Sequence[ArrayType | None], kind: ArrayType) -> bool:
+    """Whether Python's operator gives NumPy's bits: on floats and truth values that NumPy makes floats or compares.
+
+    Two truth values are added to a number in Python, to a truth value in NumPy.
+    """
+    if any(of is not None and not is_float(of) and not is_truth(of) for of in kinds):
+        return False
+    if node.op in COMPARISONS:
+        return True
+    chosen = kinds[1:] if node.op == "where" else ()
+    return is_float(kind) and all(of is None or is_float(of) for of in chosen)
+
+
+def safe_divide(x: float, y: float) -> float:
+    """x / y as NumPy divides: infinite or NaN for y = 0."""
+    return x / y if y else float(np.divide(x, y))
+
+
+def safe_sqrt(x: float) -> float:
+    """The square root as NumPy has it: NaN for a negative number."""
+    return math.sqrt(x) if x >= 0 else math.nan
+
+
+def safe_sin(x: float) -> float:
+    """The sine as NumPy has it: NaN for infinity."""
+    return math.sin(x) if math.isfinite(x) else math.nan
+
+
+def safe_cos(x: float) -> float:
+    """The cosine as NumPy has it: NaN for infinity."""
+    return math.cos(x) if math.isfinite(x) else math.nan
+
+
+def gives_same_bits(function: Callable[[float], float], ufunc: np.ufunc) -> bool:
+    """Whether a function on floats gives what a ufunc gives, bit for bit, judged by two thousand numbers.
+
+    Python calls the C library, and NumPy may have a routine of its own. Where it has, a rounding in several differs.
+    """
+    samples = np.concatenate([np.linspace(-20, 20, 1001), np.geomspace(1e-300, 1e300, 1001)])
+    return np.array_equal(ufunc(samples), np.array([function(x) for x in samples.tolist()]))
+
+
+def choose(condition: Any, x: float, y: float) -> float:
+    """x if the condition holds, else y."""
+    return x if condition else y
+
+
+SCALAR: Mapping[str, tuple[str, Callable[..., Any]]] = {
+    "add": ("{0} + {1}", operator.add),
+    "sub": ("{0} - {1}", operator.sub),
+    "mul": ("{0} * {1}", operator.mul),
+    "div": ("({0} / {1} if {1} else safe_divide({0}, {1}))", safe_divide),
+    "neg": ("-{0}", operator.neg),
+    "abs": ("abs({0})", abs),
+    "square": ("{0} * {0}", lambda x: x * x),
+    "sqrt": ("safe_sqrt({0})", safe_sqrt),
+    "equal": ("{0} == {1}", operator.eq),
+    "not_equal": ("{0} != {1}", operator.ne),
+    "less": ("{0} < {1}", operator.lt),
+    "less_equal": ("{0} <= {1}", operator.le),
+    "greater": ("{0} > {1}", operator.gt),
+    "greater_equal": ("{0} >= {1}", operator.ge),
+    "where": ("({1} if {0} else {2})", choose),
+    "sum": ("{0} + 0.0", lambda x: x + 0.0),  # NumPy starts from 0, which makes -0.0 positive
+    "sum_to": ("{0}", operator.pos),
+    "transpose": ("{0}", operator.pos),
+    **({"sin": ("(sin({0}) if -inf < {0} < inf else nan)", safe_sin)} if gives_same_bits(math.sin, np.sin) else {}),
+    **({"cos": ("(cos({0}) if -inf < {0} < inf else nan)", safe_cos)} if gives_same_bits(math.cos, np.cos) else {}),
+}
+"""Ops on Python floats that give NumPy's bits, as an expression and as a function."""
+COMPARISONS = {"equal", "not_equal", "less", "less_equal", "greater", "greater_equal"}
+NAMES: Mapping[str, Any] = {
+    "safe_divide": safe_divide,
+    "safe_sqrt": safe_sqrt,
+    "sin": math.sin,
+    "cos": math.cos,
+    "inf": math.inf,
+    "nan": math.nan,
+}
+"""The functions that the texts of instructions name."""

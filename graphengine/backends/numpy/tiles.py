@@ -1,0 +1,184 @@
+"""Long vectors in pieces that fit the cache: elementwise chains and the sums at their end run tile by tile.
+
+A chain of ufuncs over vectors that do not fit the cache reads and writes main memory once for each call. Cut into tiles
+it does so once in all. Tiles are fixed by the length, and partial sums are added in the order of the tiles: the bits
+do not depend on how many threads share the work.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from graphengine.backends.numpy.buffers import assign_buffers
+from graphengine.backends.numpy.lowering import Instruction, dot
+from graphengine.backends.numpy.source import PlanText, assign_slots
+from graphengine.ir.graph import Operand
+from graphengine.ops.shapes import ArrayType
+
+TILE = 65_536
+LINE = 10_000
+"""A dot product of at most this length is computed by one thread of the BLAS library."""
+SHORTEST = 8 * TILE
+THREADS = 1
+"""Threads that share the tiles: one, because on two cores a second one lost more to Python's lock than it won."""
+
+
+def tile(instructions: Sequence[Instruction], kinds: Mapping[str, ArrayType], outputs: set[str]) -> list[Instruction]:
+    """Instructions with those over the longest vectors gathered into regions that run tile by tile."""
+    known = {**kinds, **{each.output: each.kind for each in instructions}}
+    length = max((_length(each.kind) for each in instructions), default=0)
+    if length < SHORTEST:
+        return [_in_lines(each, known) for each in instructions]
+    eligible = {each.output for each in instructions if _is_tileable(each, length, known)}
+    levels = _levels(instructions, eligible, known)
+    read = {operand for each in instructions if each.output not in eligible for operand in each.inputs} | outputs
+    ordered: list[Instruction] = []
+    for level in range(max(levels.values()) + 1):
+        here = [each for each in instructions if levels[each.output] == level]
+        ordered += [_in_lines(each, known) for each in here if each.output not in eligible]
+        region = [each for each in here if each.output in eligible]
+        if region:
+            later = {operand for each in instructions if levels[each.output] > level for operand in each.inputs}
+            ordered += _region_instructions(region, length, known, read | later, level)
+    return ordered
+
+
+def _in_lines(instruction: Instruction, kinds: Mapping[str, ArrayType]) -> Instruction:
+    """A dot product of long vectors as one by lines."""
+    if instruction.kind.shape != () or instruction.function not in (dot, np.matmul):
+        return instruction
+    length = _length(kinds[str(instruction.inputs[0])])
+    number = float if instruction.function is dot else instruction.kind.array_dtype.type
+    return instruction._replace(function=lined_dot(length, number), text=None) if length > LINE else instruction
+
+
+def _length(kind: ArrayType) -> int:
+    return kind.shape[0] if len(kind.shape) == 1 and isinstance(kind.shape[0], int) else 0
+
+
+def _is_tileable(instruction: Instruction, length: int, kinds: Mapping[str, ArrayType]) -> bool:
+    """Whether an instruction is elementwise over vectors of the length, or sums one up."""
+    shapes = [kinds[operand].shape for operand in instruction.inputs if isinstance(operand, str)]
+    if any(shape not in ((), (length,)) for shape in shapes):
+        return False
+    if instruction.sums:
+        return all(shape == (length,) for shape in shapes)
+    return instruction.elementwise and instruction.kind.shape == (length,)
+
+
+def _levels(instructions: Sequence[Instruction], eligible: set[str], kinds: Mapping[str, ArrayType]) -> dict[str, int]:
+    """How many regions must have run before each instruction: a sum is there once its whole region is."""
+    levels: dict[str, int] = {}
+    ready: dict[Operand, int] = {}
+    for each in instructions:
+        inside = each.output in eligible
+        levels[each.output] = max(
+            (levels[of] if inside and kinds[of].shape != () else ready[of] for of in each.inputs if of in ready),  # type: ignore[index]
+            default=0,
+        )
+        ready[each.output] = levels[each.output] + inside
+    return levels
+
+
+def _region_instructions(
+    region: list[Instruction], length: int, kinds: Mapping[str, ArrayType], read: set[Any], level: int
+) -> list[Instruction]:
+    """One call for a region, and one instruction for each of its results."""
+    made = {each.output for each in region}
+    inputs = tuple(dict.fromkeys(of for each in region for of in each.inputs if of not in made))
+    sums = [each.output for each in region if each.sums]
+    arrays = [each.output for each in region if not each.sums and each.output in read]
+    vectors = [isinstance(of, str) and kinds[of].shape == (length,) for of in inputs]
+    whole = f"*{level}"
+    call = Region(region, inputs, vectors, length, sums, arrays)
+    results = [
+        Instruction(operator.itemgetter(place), (whole,), name, kinds[name])
+        for place, name in enumerate([*sums, *arrays])
+    ]
+    return [Instruction(call, inputs, whole, ArrayType((len(results),), np.dtype(object))), *results]
+
+
+class Region:
+    """Computes sums and arrays of a region from its operands, tile by tile."""
+
+    def __init__(
+        self,
+        region: list[Instruction],
+        inputs: Sequence[Operand],
+        vectors: Sequence[bool],
+        length: int,
+        sums: list[str],
+        arrays: list[str],
+    ) -> None:
+        small = [each._replace(kind=each.kind._replace(shape=(TILE,) * len(each.kind.shape))) for each in region]
+        small = [each._replace(function=lined_dot(TILE), text=None) if each.function is dot else each for each in small]
+        names = {f"result{place}": name for place, name in enumerate([*sums, *arrays])}
+        buffers = assign_buffers(small, {name: value for name, value in names.items() if value in sums}, {}, arrays)
+        self._given = [place for place, of in enumerate(inputs) if isinstance(of, str)]
+        sources = [of for of in inputs if isinstance(of, str)]
+        slots, fixed = assign_slots(sources, {}, small)
+        text = PlanText(small, buffers, slots, fixed)
+        parted = [of for of, vector in zip(inputs, vectors, strict=True) if vector and isinstance(of, str)]
+        self._run_tiles = text.compile(text.tiles(sources, parted, sums, arrays), "tiles")
+        self._kinds, self._length = buffers.kinds, length
+        self._dtypes = [each.kind.array_dtype for each in region if each.output in arrays]
+        self._workspaces: deque[list[Any]] = deque()
+
+    def __call__(self, *operands: Any) -> list[Any]:
+        """The sums, then the arrays."""
+        given = [operands[place] for place in self._given]
+        arrays = [np.empty(self._length, dtype) for dtype in self._dtypes]
+        parts = [slice(start, min(start + TILE, self._length)) for start in range(0, self._length, TILE)]
+        share = -(-len(parts) // THREADS)  # each thread has one run of tiles: handing them out singly costs too much
+        shares = [parts[first : first + share] for first in range(0, len(parts), share)]
+
+        def run(parts: list[slice]) -> list[tuple[float, ...]]:
+            return self._partial_sums(given, arrays, parts)
+
+        done = _threads(THREADS).map(run, shares) if len(shares) > 1 else map(run, shares)
+        partials = [partial for part in done for partial in part]
+        return [*map(sum, zip(*partials, strict=True)), *arrays]
+
+    def _partial_sums(self, given: list[Any], arrays: list[Any], parts: list[slice]) -> list[tuple[float, ...]]:
+        """The sums over each of some tiles; their parts of the arrays are written."""
+        try:
+            buffers = self._workspaces.pop()
+        except IndexError:
+            buffers = [np.empty(shape, dtype) for shape, dtype in self._kinds]
+        partials: list[tuple[float, ...]] = []
+        rest = parts[-1].stop - parts[-1].start
+        whole, smaller = (parts, []) if rest == TILE else (parts[:-1], parts[-1:])
+        with np.errstate(all="ignore"):
+            self._run_tiles(given, buffers, whole, partials.append, arrays)
+            self._run_tiles(given, [buffer[:rest] for buffer in buffers], smaller, partials.append, arrays)
+        self._workspaces.append(buffers)
+        return partials
+
+
+def lined_dot(length: int, number: type = float) -> Callable[[Any, Any], Any]:
+    """The dot product of vectors of a length, or shorter ones, by lines that one thread of the BLAS library computes.
+
+    The library shares a longer vector among as many threads as there are, and the bits then depend on their number.
+    """
+    line = next((size for size in range(LINE, LINE // 2, -1) if length % size == 0), LINE)
+
+    def lined(x: Any, y: Any) -> Any:
+        whole = len(x) // line * line
+        if whole == len(x):
+            return number(np.add.reduce(np.vecdot(x.reshape(-1, line), y.reshape(-1, line))))
+        total = np.add.reduce(np.vecdot(x[:whole].reshape(-1, line), y[:whole].reshape(-1, line)))
+        return number(total + x[whole:].dot(y[whole:]))
+
+    return lined
+
+
+@cache
+def _threads(count: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(count, "graphengine-tile")

@@ -1,0 +1,284 @@
+"""The reference executor: a loop forward and a loop backward over the sorted nodes.
+
+Every value of the graph has a slot, an index into a list; the steps are the nodes with their operands as slots, made
+once for each graph. What part of the steps a request needs is decided before anything runs and remembered. An executor
+never changes while it runs: any number of threads may share one, each with its own list of values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+
+from graphengine.errors import DifferentiationError, ExecutionError, GraphEngineError, InputError
+from graphengine.ir.graph import Graph, GraphNode, Operand
+from graphengine.ir.memory import claims, memory_of
+from graphengine.ir.origins import told_node
+from graphengine.ops.families.shaping import like
+from graphengine.ops.shapes import shape_text
+
+Slots: TypeAlias = list[Any]
+
+
+class Step(NamedTuple):
+    """A call for a node, of its `forward` unless it only claims memory, with operands and results as slots."""
+
+    node: GraphNode
+    call: Callable[..., Any]
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+
+
+class BackwardStep(NamedTuple):
+    """A step on the path between the loss and the wanted values; `needs` says which inputs are on it."""
+
+    step: Step
+    needs: tuple[bool, ...]
+
+
+Observer: TypeAlias = Callable[[BackwardStep, Sequence[Any], Sequence[Any]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class ForwardSchedule:
+    """The steps a request needs, and after each the slots that nobody needs any more."""
+
+    steps: tuple[Step, ...]
+    releases: tuple[tuple[int, ...], ...]
+
+
+class Executor:
+    """Runs one graph with the `forward` and `backward` of its node classes."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.slot_of: dict[str, int] = {name: slot for slot, name in enumerate(graph.types)}
+        self._empty: Slots = [None] * len(self.slot_of)
+        self.steps = tuple(self._step(node) for node in graph.nodes)
+        self._claims = self._claim_steps()
+        self._forward: dict[Any, ForwardSchedule] = {}
+        self._backward: dict[Any, tuple[BackwardStep, ...]] = {}
+        self._inputs: dict[frozenset[str], list[str]] = {}
+
+    def _step(self, node: GraphNode) -> Step:
+        slot_of = self.slot_of
+        inputs = tuple([slot_of[ref] if type(ref) is str else self._literal_slot(ref) for ref in node.inputs])
+        return Step(node, node.node.forward, inputs, tuple([slot_of[name] for name in node.outputs]))
+
+    def _claim_steps(self) -> dict[str, list[tuple[Step, tuple[int, ...]]]]:
+        """By node, the step that claims memory for it, which releases nothing: all count in one slot."""
+        found = claims(self.graph)
+        taken = self._literal_slot(memory_of(self.graph)) if found else 0
+        steps = [step for step in self.steps if step.node.id in found]
+        return {node.id: [(Step(node, found[node.id], (taken, *inputs), (taken,)), ())] for node, _, inputs, _ in steps}
+
+    def _literal_slot(self, operand: Operand) -> int:
+        """A slot for a literal, filled from the start."""
+        self._empty.append(operand)
+        return len(self._empty) - 1
+
+    def forward(self, values: Mapping[str, Any], schedule: ForwardSchedule | None = None) -> Slots:
+        """Compute values from those given for inputs, parameters and state; all of them without a schedule.
+
+        Raises
+        ------
+        ExecutionError
+            GE410 if a node fails, naming the node, its op and the shapes it got.
+        InputError
+            GE133 if sizes that are values ask for more memory than the limit.
+        """
+        slots = list(self._empty)
+        for name, value in values.items():
+            slots[self.slot_of[name]] = value
+        schedule = schedule or self._everything
+        with np.errstate(all="ignore"):
+            for step, released in zip(schedule.steps, schedule.releases, strict=True):
+                arguments = [slots[slot] for slot in step.inputs]
+                try:
+                    results = bounded(step.call(*arguments))
+                except InputError:
+                    raise  # which node asks for how much memory
+                except Exception as error:  # a user's node may raise anything
+                    given = arguments[-len(step.node.inputs) :]
+                    raise _failed(self.graph, step.node, "forward", given, error) from error
+                if len(step.outputs) == 1:
+                    slots[step.outputs[0]] = results
+                else:
+                    for slot, result in zip(step.outputs, results, strict=True):
+                        slots[slot] = result
+                for slot in released:
+                    slots[slot] = None
+        return slots
+
+    def backward(self, slots: Slots, of: str, wrt: Sequence[str], see: Observer | None = None) -> dict[str, Any]:
+        """Gradients of the scalar `of` toward the values `wrt`, from the values of a forward pass.
+
+        `see` is called at each step with what arrives at its node and what each of its inputs gets.
+
+        Raises
+        ------
+        DifferentiationError
+            GE411 if a node on the path has no `backward`.
+        ExecutionError
+            GE410 if a node fails.
+        """
+        gradients: dict[int, Any] = {self.slot_of[of]: np.ones_like(slots[self.slot_of[of]])[()]}
+        wanted = {self.slot_of[name] for name in wrt}
+        with np.errstate(all="ignore"):
+            for backward_step in self.backward_schedule(of, wrt):
+                step = backward_step.step
+                incoming = [gradients.get(slot) for slot in step.outputs]
+                if all(gradient is None for gradient in incoming):
+                    continue  # what reads its results passes no gradient on
+                given = _call_backward(self.graph, backward_step, slots, incoming)
+                if see:
+                    see(backward_step, incoming, given)
+                for slot, gradient in zip(step.inputs, given, strict=True):
+                    if gradient is not None:
+                        gradients[slot] = gradients[slot] + gradient if slot in gradients else gradient
+                for slot in step.outputs:
+                    if slot not in wanted:
+                        gradients.pop(slot, None)
+        return {name: self._gradient(gradients, slots, name) for name in wrt}
+
+    def _gradient(self, gradients: dict[int, Any], slots: Slots, name: str) -> Any:
+        slot = self.slot_of[name]
+        return gradients[slot] if slot in gradients else np.zeros_like(slots[slot])[()]
+
+    def forward_schedule(self, targets: Iterable[str]) -> ForwardSchedule:
+        """The steps that `targets` depend on, dropping each value after its last use."""
+        key = frozenset(self.slot_of[name] for name in targets)
+        if key not in self._forward:
+            self._forward[key] = self._plan_forward(key)
+        return self._forward[key]
+
+    @cached_property
+    def _everything(self) -> ForwardSchedule:
+        return self._scheduled(self.steps, ((),) * len(self.steps))
+
+    def _scheduled(self, steps: Sequence[Step], releases: Sequence[tuple[int, ...]]) -> ForwardSchedule:
+        """The schedule of steps in order, each behind the one that claims memory for it, if there is one."""
+        pairs = list(zip(steps, releases, strict=True))
+        if self._claims:
+            pairs = [each for pair in pairs for each in (*self._claims.get(pair[0].node.id, ()), pair)]
+        return ForwardSchedule(tuple([step for step, _ in pairs]), tuple([released for _, released in pairs]))
+
+    def inputs_of(self, targets: Iterable[str]) -> list[str]:
+        """The declared inputs that these values depend on."""
+        key = frozenset(targets)
+        if key not in self._inputs:
+            read = key.union(*[step.node.inputs for step in self.forward_schedule(key).steps])
+            self._inputs[key] = [name for name in self.graph.inputs if name in read]
+        return self._inputs[key]
+
+    def _plan_forward(self, targets: frozenset[int]) -> ForwardSchedule:
+        needed, steps = set(targets), []
+        for step in reversed(self.steps):
+            if not needed.isdisjoint(step.outputs):
+                needed.update(step.inputs)
+                steps.append(step)
+        live, releases = set(targets), []
+        for step in steps:  # from the last to the first: what is not live behind a step dies at it
+            releases.append(tuple({*step.inputs, *step.outputs} - live))
+            live.update(step.inputs, step.outputs)
+        return self._scheduled(steps[::-1], releases[::-1])
+
+    def backward_schedule(self, of: str, wrt: Sequence[str]) -> tuple[BackwardStep, ...]:
+        """The steps on the paths from `wrt` to `of`, last first, decided before anything runs."""
+        key = (of, tuple(wrt))
+        if key not in self._backward:
+            self._backward[key] = self._plan_backward(of, wrt)
+        return self._backward[key]
+
+    def _plan_backward(self, of: str, wrt: Sequence[str]) -> tuple[BackwardStep, ...]:
+        active = differentiable_toward(self.graph, wrt)
+        reached, steps = {of}, []
+        for step in reversed(self.steps):
+            node = step.node
+            if reached.isdisjoint(node.outputs):
+                continue
+            needs = tuple([operand in active for operand in node.inputs])
+            if True in needs:
+                toward = [operand for operand in node.inputs if operand in active]
+                if node.node.signature.saved is None:
+                    raise not_differentiable(self.graph, node, of, toward)
+                reached.update(toward)
+                steps.append(BackwardStep(step, needs))
+        return tuple(steps)
+
+
+def bounded(result: Any) -> Any:
+    """The result of a node, if it is no Python integer beyond int64.
+
+    Arithmetic on literals gives Python's integers, whose digits may double at each node.
+
+    Raises
+    ------
+    OverflowError
+        If it is one.
+    """
+    if type(result) is int and not -(2**63) <= result < 2**63:
+        raise OverflowError(f"an integer of {result.bit_length()} bits does not fit int64")
+    return result
+
+
+def differentiable_toward(graph: Graph, wrt: Iterable[str]) -> set[Any]:
+    """The values that depend on one of `wrt` through floating-point values, `wrt` included."""
+    active: set[Any] = set(wrt)
+    for node in graph.nodes:
+        if not active.isdisjoint(node.inputs):
+            active.update(name for name in node.outputs if graph.types[name].is_differentiable)
+    return active
+
+
+def not_differentiable(graph: Graph, node: GraphNode, of: str, toward: Sequence[Any]) -> DifferentiationError:
+    """The error that names the node in the way."""
+    return DifferentiationError(
+        f"{told_node(graph, node)} has no backward, so '{of}' has no gradient toward {', '.join(map(repr, toward))}",
+        node=node.id,
+    )
+
+
+def _call_backward(graph: Graph, backward_step: BackwardStep, slots: Slots, incoming: list[Any]) -> list[Any]:
+    """One gradient for each input of a step, None off the path, in the shape and dtype of the input."""
+    node, _, inputs, outputs = backward_step.step
+    values, results = [slots[slot] for slot in inputs], [slots[slot] for slot in outputs]
+    signature = node.node.signature
+    try:
+        gradients = signature.gradients(node.node, incoming, values, results, backward_step.needs)
+    except Exception as error:  # a user's node may raise anything
+        raise _failed(graph, node, "backward", incoming, error) from error
+    return [
+        None if gradient is None else like(gradient, value) for gradient, value in zip(gradients, values, strict=True)
+    ]
+
+
+def plan_failure(error: Exception, reference: Callable[[], Any]) -> GraphEngineError:
+    """What went wrong in a plan, told by the reference: it knows which node failed."""
+    try:
+        reference()
+    except GraphEngineError as located:
+        return located
+    if isinstance(error, InputError):  # the parts of a node ask for more memory than the node
+        return error
+    return ExecutionError(f"a plan failed where the reference does not: {type(error).__name__}: {error}")
+
+
+def _failed(graph: Graph, node: GraphNode, method: str, arguments: Sequence[Any], reason: Exception) -> ExecutionError:
+    shapes = ", ".join(f"{name} {shape_text(np.shape(value))}" for name, value in _named(node, method, arguments))
+    why = str(reason) if isinstance(reason, ValueError) else f"{type(reason).__name__}: {reason}"
+    where = "" if method == "forward" else f" {method}"
+    return ExecutionError(f"{told_node(graph, node)}{where}: {why} (shapes {shapes})", node=node.id)
+
+
+def _named(node: GraphNode, method: str, arguments: Sequence[Any]) -> Iterator[tuple[str, Any]]:
+    """The arguments of a call that are there with their names: inputs forward, gradients of outputs backward."""
+    signature = node.node.signature
+    outputs = signature.outputs if len(signature.outputs) > 1 else ("grad",)
+    for place, value in enumerate(arguments):
+        if value is not None:
+            yield signature.input_name(place) if method == "forward" else outputs[place], value

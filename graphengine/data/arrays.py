@@ -1,0 +1,146 @@
+"""Arrays in NumPy's own files: single arrays (.npy), which are read where they lie, and archives of them (.npz)."""
+
+from __future__ import annotations
+
+import math
+import mmap
+import os
+import zipfile
+from collections.abc import Iterator, Mapping
+from typing import IO, Any, NamedTuple
+
+import numpy as np
+
+from graphengine.data.faults import told
+from graphengine.data.spool import Block, spooled
+from graphengine.data.stored import Memory, Stored, blocks_of
+from graphengine.errors import DataError, did_you_mean
+from graphengine.format.paths import DataFile
+from graphengine.ir.binding import as_input
+from graphengine.ir.graph import Graph
+
+Arrays = dict[str, np.ndarray[Any, Any] | Stored]
+
+
+class _Header(NamedTuple):
+    """What stands before the numbers of an array; they begin where it ends, at `offset`."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    fortran: bool
+    offset: int
+
+    @property
+    def nbytes(self) -> int:
+        """The size of all numbers."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
+    def require_rows(self, path: DataFile, name: str) -> None:
+        """Refuse an array that cannot be read row by row."""
+        if self.fortran:
+            message = f"{path}: the array for input '{name}' is larger than memory may hold, and in Fortran order"
+            hint = "save np.ascontiguousarray(array), or raise the limit data_bytes"
+            raise DataError(message, code="GE133", hint=hint)
+
+
+def _header(file: IO[bytes]) -> _Header:
+    try:
+        version = np.lib.format.read_magic(file)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, fortran, dtype = read(file)
+    except ValueError:  # its text is about Python's syntax
+        raise ValueError("it does not begin as NumPy's arrays do") from None
+    if dtype.hasobject or min(shape, default=0) < 0:
+        raise ValueError(f"it has the shape {shape} and the dtype {dtype}")
+    return _Header(shape, dtype, fortran and len(shape) > 1, file.tell())
+
+
+# ---------------------------------------------------------------- archives
+
+
+def read_npz(path: DataFile, names: Mapping[str, str], graph: Graph, memory: Memory) -> Arrays:
+    """Arrays of an archive, by input; `names` maps inputs to the names in the archive.
+
+    Raises
+    ------
+    DataError
+        GE133 if an array is large and in Fortran order, or if all together are larger than `memory` allows on disk,
+        GE501 if the archive cannot be read, GE502 if it lacks an array, GE505 for numbers that do not fit their input.
+    """
+    with told(path, "an .npz archive"), path.open("rb") as file, zipfile.ZipFile(file) as archive:
+        there = [member.removesuffix(".npy") for member in archive.namelist() if member.endswith(".npy")]
+        for name, array in names.items():
+            if array not in there:
+                hint = did_you_mean(array, there, "arrays")
+                raise DataError(f"{path}: there is no array '{array}' for input '{name}'", code="GE502", hint=hint)
+        headers = {}
+        for name, array in names.items():
+            with _member(archive, array) as member:
+                headers[name] = _header(member)
+        size = sum(header.nbytes for header in headers.values())
+        in_rows = {name: names[name] for name, header in headers.items() if header.shape and size > memory.whole}
+        for name in in_rows:
+            memory.require_disk(size)
+            headers[name].require_rows(path, name)
+        whole = {}
+        for name in names.keys() - in_rows.keys():
+            with _member(archive, names[name]) as member:
+                whole[name] = as_input(name, np.lib.format.read_array(member, allow_pickle=False), graph.types[name])
+        found = {**whole, **spooled(_rows(archive, in_rows, memory), graph, memory)}
+        return {name: found[name] for name in names}
+
+
+def _member(archive: zipfile.ZipFile, array: str) -> IO[bytes]:
+    """The file of an array in an archive."""
+    return archive.open(f"{array}.npy")
+
+
+def _rows(archive: zipfile.ZipFile, names: Mapping[str, str], memory: Memory) -> Iterator[Block]:
+    """The rows of arrays in an archive, one array after the other."""
+    for name, array in names.items():
+        with _member(archive, array) as member:
+            shape, dtype, *_ = header = _header(member)
+            size = header.nbytes // max(shape[0], 1)
+            at_once = max(1, memory.block // max(size, 1))
+            for start in range(0, shape[0], at_once):
+                count = min(at_once, shape[0] - start)
+                yield {name: np.frombuffer(member.read(count * size), dtype).reshape(count, *shape[1:])}
+            member.read(1)  # what comes at the end of a file is the check of its sum
+
+
+# ---------------------------------------------------------------- single arrays
+
+
+def read_npy(paths: Mapping[str, DataFile], graph: Graph, memory: Memory) -> Arrays:
+    """The arrays of .npy files, by input: in memory if they are small together, else left where they are.
+
+    Raises
+    ------
+    DataError
+        GE133 if an array is large and in Fortran order, GE501 if a file cannot be read or is not as long as it says,
+        GE505 for numbers that do not fit the input.
+    """
+    size = 0
+    for path in paths.values():
+        with told(path, "an .npy file"), path.open("rb") as file:
+            size += _header(file).nbytes
+    return {name: _read_npy(path, name, graph, memory, whole=size <= memory.whole) for name, path in paths.items()}
+
+
+def _read_npy(path: DataFile, name: str, graph: Graph, memory: Memory, *, whole: bool) -> Any:
+    kind = graph.types[name]
+    with told(path, "an .npy file"), path.open("rb") as file:
+        header = _header(file)
+        if whole or not header.nbytes or not header.shape:
+            file.seek(0)
+            return as_input(name, np.load(file, allow_pickle=False), kind)
+        header.require_rows(path, name)
+        if os.fstat(file.fileno()).st_size < header.offset + header.nbytes:
+            raise DataError(f"{path}: the file ends before its array of shape {header.shape} does")
+        pages = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        array = Stored(pages, header.offset, header.shape, header.dtype, memory)
+        if array.dtype == kind.dtype:
+            return array
+        for block in blocks_of(array):  # each number must fit, before there is a training that meets one
+            as_input(name, block, kind)
+        return array.astype(kind.array_dtype)

@@ -1,0 +1,237 @@
+"""Batches of a data set: which samples each iteration sees."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from graphengine.data.order import Order
+from graphengine.data.stored import Chosen, Stored, in_memory
+from graphengine.errors import DataError
+from graphengine.ir.binding import bind_sizes
+from graphengine.ir.graph import Graph
+from graphengine.ops.shapes import shape_text
+from graphengine.wording import size_text
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Consecutive batches of one size: `count` batches of `size` samples out of `arrays`, in order.
+
+    A batch is worked on in parts of at most `part` samples where gradients are accumulated.
+    """
+
+    count: int
+    size: int
+    arrays: Mapping[str, Any]
+    whole: Mapping[str, Any]
+    single: bool
+    part: int
+    _columns: dict[str, list[Any]] = field(default_factory=dict, repr=False, compare=False)
+
+    def batch(self, index: int) -> dict[str, Any]:
+        """One batch, by input."""
+        start = index * self.size
+        if self.single:
+            return {**{name: array[index] for name, array in self.arrays.items()}, **self.whole}
+        return {**{name: array[start : start + self.size] for name, array in self.arrays.items()}, **self.whole}
+
+    def parts(self, index: int) -> Iterator[tuple[dict[str, Any], int]]:
+        """The parts of a batch, each with its number of samples."""
+        stop = (index + 1) * self.size
+        for start in range(index * self.size, stop, self.part):
+            chosen = start if self.single else slice(start, min(start + self.part, stop))
+            rows = {name: array[chosen] for name, array in self.arrays.items()}
+            yield {**rows, **self.whole}, min(self.part, stop - start)
+
+    def column(self, name: str, start: int, stop: int) -> Iterable[Any]:
+        """One input of the batches from `start` to `stop`; double scalars as Python floats."""
+        if name in self.whole:
+            return itertools.repeat(_as_float(self.whole[name]), stop - start)
+        array = self.arrays[name]
+        if not self.single:
+            return (array[index * self.size : (index + 1) * self.size] for index in range(start, stop))
+        if array.ndim > 1 or array.dtype != np.float64:
+            part: Iterable[Any] = array[start:stop]
+            return part
+        if stop - start < self.count:
+            return array[start:stop].tolist()  # type: ignore[no-any-return]
+        if name not in self._columns:  # the epochs of a small set come from the same numbers again and again
+            self._columns[name] = array.tolist()
+        return self._columns[name]
+
+
+def _as_float(value: Any) -> Any:
+    return float(value) if np.shape(value) == () and np.asarray(value).dtype == np.float64 else value
+
+
+class Batches:
+    """Splits arrays into batches along their sample axis.
+
+    An input whose declared shape begins with a symbol takes batches of any size. An input without such an axis takes
+    one sample at a time, if the data has one axis more than declared (`batch_size` must then be 1), or the same whole
+    array in every batch, if it has the declared shape. With `accumulate` a batch has that many parts of `batch_size`.
+
+    Raises
+    ------
+    DataError
+        GE505 if the arrays have different numbers of samples or do not fit the declared shapes.
+    """
+
+    def __init__(
+        self,
+        arrays: Mapping[str, Any],
+        graph: Graph,
+        *,
+        batch_size: int | None = None,
+        accumulate: int = 1,
+        drop_last: bool = False,
+        shuffle: bool = False,
+        seed: int = 0,
+    ) -> None:
+        kinds = {name: _sample_axis(name, array, graph) for name, array in arrays.items()}
+        self._batched = {name: array for name, array in arrays.items() if kinds[name] == "batch"}
+        self._single = {name: array for name, array in arrays.items() if kinds[name] == "sample"}
+        self._whole = {name: in_memory(array) for name, array in arrays.items() if kinds[name] == "whole"}
+        self.arrays, self.inputs = arrays, frozenset(arrays)
+        self.samples = self._count_samples()
+        self._stored = [array for array in {**self._batched, **self._single}.values() if isinstance(array, Stored)]
+        self.part = self.samples if batch_size is None else min(batch_size, self.samples)
+        self.samples_per_epoch = self.samples - (self.samples % self.part if drop_last else 0)
+        self.batch_size = min(self.part * accumulate, self.samples_per_epoch)
+        if self._single and self.part != 1:
+            name = next(iter(self._single))
+            raise DataError(
+                f"input '{name}' takes one sample at a time (its shape is {shape_text(graph.types[name].shape)})",
+                code="GE505",
+                hint='set batch_size to 1, or declare the shape with a symbol first, such as ["N"]',
+            )
+        self._shuffle, self._seed = shuffle, seed
+        self._in_order: tuple[Segment, ...] = ()
+        self.full_batches, rest = divmod(self.samples_per_epoch, self.batch_size)
+        self.per_epoch = self.full_batches + (rest > 0)
+        bind_sizes({name: np.shape(array) for name, array in self._batched.items()}, graph.types)
+
+    def _count_samples(self) -> int:
+        counts = {name: len(array) for name, array in {**self._batched, **self._single}.items()}
+        if len(set(counts.values())) > 1:
+            shown = ", ".join(f"'{name}' {count}" for name, count in counts.items())
+            raise DataError(f"inputs have different numbers of samples: {shown}", code="GE505")
+        samples = next(iter(counts.values()), 1)
+        if samples == 0:
+            raise DataError("the data has no samples", code="GE505")
+        return samples
+
+    def epoch(self, number: int, first: int = 0) -> Iterable[Segment]:
+        """The batches of one epoch (from 1), from batch `first` on, in groups of one size; the smaller last one alone.
+
+        What is in memory is one group; what is stored is read group by group.
+        """
+        if self.is_stored or self._shuffle or first:
+            return self._segments(self.order(number) if self._shuffle else None, first)
+        self._in_order = self._in_order or tuple(self._segments(None, 0))
+        return self._in_order
+
+    def order(self, epoch: int) -> Order:
+        """The order that the samples have in an epoch if they are shuffled."""
+        most = self._stored[0].memory.sorted_samples if self._stored else self.samples
+        return Order(self._seed, epoch, self.samples, most)
+
+    def _segments(self, order: Order | None, first: int) -> Iterator[Segment]:
+        size, full, used = self.batch_size, self.full_batches, self.samples_per_epoch
+        for start in range(first, full, self._batches_per_block):
+            stop = min(start + self._batches_per_block, full)
+            rows = self._rows(order, start * size, stop * size)
+            yield Segment(stop - start, size, rows, self._whole, bool(self._single), self.part)
+        if max(full, first) < self.per_epoch:
+            tail = self._rows(order, full * size, used)
+            yield Segment(1, used - full * size, tail, self._whole, bool(self._single), self.part)
+
+    def _rows(self, order: Order | None, start: int, stop: int) -> dict[str, Any]:
+        """Samples of all inputs, by their places in the order of the epoch."""
+        chosen = slice(start, stop) if order is None else order.places(start, stop)
+        return {name: array[chosen] for name, array in {**self._batched, **self._single}.items()}
+
+    @property
+    def takes_single_samples(self) -> bool:
+        """Whether the model has an input that takes one sample at a time."""
+        return bool(self._single)
+
+    @property
+    def is_stored(self) -> bool:
+        """Whether part of the data stays on disk."""
+        return bool(self._stored)
+
+    @property
+    def _batches_per_block(self) -> int:
+        """How many batches are read at once."""
+        samples = self._stored[0].memory.segment // self._row_bytes if self._stored else self.samples
+        return max(1, min(samples, self.samples) // self.batch_size)
+
+    @property
+    def _row_bytes(self) -> int:
+        """What a sample takes that is read from disk, its places in two orders included."""
+        return sum(array.row_bytes for array in self._stored) + 32
+
+    def require_room(self) -> None:
+        """Refuse batches that leave no room in memory to read them from disk.
+
+        Raises
+        ------
+        DataError
+            GE133.
+        """
+        if not self._stored or self.batch_size * self._row_bytes <= self._stored[0].memory.whole:
+            return
+        memory, size = self._stored[0].memory, self.batch_size * self._row_bytes
+        message = (
+            f"the data stays on disk, and a batch of {self.batch_size} samples takes {size_text(size)}, "
+            f"more than a quarter of the limit data_bytes, {size_text(memory.allowed)}"
+        )
+        hint = f"set batch_size to {max(1, memory.whole // self._row_bytes)} at most, or raise the limit data_bytes"
+        raise DataError(message, code="GE133", hint=hint)
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shape of each input in a part of a batch."""
+        batched = {name: (self.part, *np.shape(array)[1:]) for name, array in self._batched.items()}
+        single = {name: np.shape(array)[1:] for name, array in self._single.items()}
+        return {**batched, **single, **{name: np.shape(array) for name, array in self._whole.items()}}
+
+    def repeated(self, count: int) -> Segment:
+        """The one batch that all samples make, `count` times."""
+        (segment,) = self._segments(None, 0)
+        return Segment(count, self.samples, {}, segment.batch(0), single=False, part=self.part)
+
+    @property
+    def is_constant(self) -> bool:
+        """Whether every iteration sees the same batch."""
+        return self.per_epoch == 1 and self.part == self.samples and not self._shuffle
+
+    def whole(self) -> dict[str, Any] | None:
+        """All samples as one batch, None if an input takes one sample at a time or the data stays on disk."""
+        return None if self._single or self.is_stored else {**self._batched, **self._whole}
+
+
+def is_whole(name: str, array: Any, graph: Graph) -> bool:
+    """Whether an input takes its array as a whole in every batch."""
+    return _sample_axis(name, array, graph) == "whole"
+
+
+def rows_of(array: Any, chosen: Chosen) -> Any:
+    """Some rows of an array; those of a stored array stay where they are."""
+    return array.chosen(chosen) if isinstance(array, Stored) else array[chosen.rows(slice(None))]
+
+
+def _sample_axis(name: str, array: Any, graph: Graph) -> str:
+    declared, rank = graph.types[name].shape, np.ndim(array)
+    if rank == len(declared):
+        return "batch" if declared and isinstance(declared[0], str) else "whole"
+    if rank == len(declared) + 1 and not (declared and isinstance(declared[0], str)):
+        return "sample"
+    message = f"data for input '{name}' has shape {shape_text(np.shape(array))}, declared is {shape_text(declared)}"
+    raise DataError(message, code="GE505")

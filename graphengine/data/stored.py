@@ -1,0 +1,214 @@
+"""Arrays that stay on disk: rows are read when they are asked for, a block at a time.
+
+A stored array is mapped into memory, and after each block its pages are given back, so a training takes the memory of
+a few blocks however large the file is. What it gives is, bit for bit, what the array in memory would give.
+"""
+
+from __future__ import annotations
+
+import math
+import mmap
+from collections.abc import Iterator
+from copy import copy
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from graphengine.errors import DataError
+from graphengine.limits import DEFAULT
+from graphengine.ops.shapes import shape_text
+from graphengine.wording import size_text
+
+MASKED = 65_536
+"""How many rows of a mask are counted together, a multiple of 8."""
+
+Rows = slice | np.ndarray[Any, np.dtype[np.intp]]
+
+
+@dataclass(frozen=True)
+class Memory:
+    """How many bytes the data of a training may take, and what they are shared out to; and in temporary files."""
+
+    allowed: int
+    on_disk: int = DEFAULT.disk_bytes
+
+    @property
+    def whole(self) -> int:
+        """What all arrays of a source may have in memory: validation data and a shuffled epoch take as much again."""
+        return self.allowed // 4
+
+    @property
+    def block(self) -> int:
+        """What a file is read in: several blocks are held at once where numbers are decoded or put side by side."""
+        return self.allowed // 32
+
+    @property
+    def segment(self) -> int:
+        """What is read at a time of data that is on disk: one segment is in use while the next is read."""
+        return self.allowed // 16
+
+    @property
+    def sorted_samples(self) -> int:
+        """How many samples of a shuffled epoch are put in order at a time, with 40 bytes for each."""
+        return max(1, self.allowed // 160)
+
+    def require_disk(self, size: int) -> None:
+        """Refuse data that would take more temporary files than they may.
+
+        Raises
+        ------
+        DataError
+            GE133.
+        """
+        if size > self.on_disk:
+            message = f"the data takes more temporary files than the limit disk_bytes, {size_text(self.on_disk)}"
+            raise DataError(message, code="GE133", hint="raise the limit disk_bytes")
+
+
+class Stored:
+    """An array in C order that lies in a mapped file from `offset` on; `astype` gives it out in another dtype.
+
+    The file may be closed, and even removed, once it is mapped; several arrays may share one map.
+    """
+
+    def __init__(
+        self,
+        pages: mmap.mmap,
+        offset: int,
+        shape: tuple[int, ...],
+        dtype: np.dtype[Any],
+        memory: Memory,
+    ) -> None:
+        self._pages, self._offset, self._stored = pages, offset, dtype
+        self.shape, self.dtype, self.ndim, self.memory = shape, dtype, len(shape), memory
+        self._row_items = math.prod(shape[1:])
+        self._rows = shape[0]
+        self._chosen: Chosen | None = None
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def astype(self, dtype: np.dtype[Any]) -> Stored:
+        """The array with its numbers given out in another dtype, which is known to have them."""
+        part = copy(self)
+        part.dtype = dtype
+        return part
+
+    def chosen(self, rows: Chosen) -> Stored:
+        """The array of some rows, which stay where they are."""
+        part = copy(self)
+        part._chosen = rows
+        part.shape = (len(rows), *self.shape[1:])
+        return part
+
+    @property
+    def row_bytes(self) -> int:
+        """The memory that a row takes at most."""
+        return self._row_items * max(self._stored.itemsize, self.dtype.itemsize)
+
+    @property
+    def rows_per_block(self) -> int:
+        """The number of rows that are read at a time."""
+        return max(1, self.memory.segment // max(self.row_bytes, 1))
+
+    def __getitem__(self, rows: Rows) -> np.ndarray[Any, Any]:
+        """Rows as an array in memory: a slice without a step, or rows by their numbers in any order."""
+        if self._chosen is not None:
+            return self._gather(self._chosen.rows(rows))
+        if isinstance(rows, slice):
+            start, stop, _ = rows.indices(len(self))
+            return self._run(start, max(start, stop))
+        return self._gather(rows)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
+        """Refuse to become an array in memory unasked.
+
+        Raises
+        ------
+        DataError
+            GE133.
+        """
+        message = f"an array of shape {shape_text(self.shape)} is on disk, because its data is too large for memory"
+        raise DataError(message, code="GE133", hint="take rows of it, array[:1000], or raise the limit data_bytes")
+
+    def _run(self, start: int, stop: int) -> np.ndarray[Any, Any]:
+        """Rows that follow each other."""
+        found = np.empty((stop - start, *self.shape[1:]), self.dtype)
+        at_once = self.rows_per_block
+        for first in range(start, stop, at_once):
+            last = min(first + at_once, stop)
+            found[first - start : last - start] = self._mapped(first, last)
+            self._release()
+        return found
+
+    def _gather(self, rows: np.ndarray[Any, np.dtype[np.intp]]) -> np.ndarray[Any, Any]:
+        """Rows by number, read block by block in the order of the file: never more pages at once than a block has."""
+        found = np.empty((len(rows), *self.shape[1:]), self.dtype)
+        at_once = self.rows_per_block
+        for block, places in _grouped(rows // at_once):
+            start = block * at_once
+            found[places] = self._mapped(start, min(start + at_once, self._rows))[rows[places] - start]
+            self._release()
+        return found
+
+    def _mapped(self, start: int, stop: int) -> np.ndarray[Any, Any]:
+        place = self._offset + start * self._row_items * self._stored.itemsize
+        count = (stop - start) * self._row_items
+        return np.frombuffer(self._pages, self._stored, count, place).reshape(stop - start, *self.shape[1:])
+
+    def _release(self) -> None:
+        release(self._pages)
+
+
+class Chosen:
+    """The rows where a mask is true, by their numbers among these: a bit for each row there is, and no numbers."""
+
+    def __init__(self, mask: np.ndarray[Any, np.dtype[np.bool_]]) -> None:
+        counts = [np.count_nonzero(mask[start : start + MASKED]) for start in range(0, len(mask), MASKED)]
+        self._before = np.cumsum([0, *counts])
+        """How many rows are chosen before each block of the mask."""
+        self._bits = np.packbits(mask)
+
+    def __len__(self) -> int:
+        return int(self._before[-1])
+
+    def rows(self, numbers: Rows) -> np.ndarray[Any, np.dtype[np.intp]]:
+        """The rows that have these numbers."""
+        if isinstance(numbers, slice):
+            numbers = np.arange(*numbers.indices(len(self)))
+        found = np.empty(len(numbers), np.intp)
+        for block, places in _grouped(np.searchsorted(self._before, numbers, "right") - 1):
+            start = block * MASKED
+            chosen = np.flatnonzero(np.unpackbits(self._bits[start // 8 : (start + MASKED) // 8]))
+            found[places] = start + chosen[numbers[places] - self._before[block]]
+        return found
+
+
+def _grouped(keys: np.ndarray[Any, np.dtype[np.intp]]) -> Iterator[tuple[int, np.ndarray[Any, np.dtype[np.intp]]]]:
+    """The places of each key there is, the least first."""
+    order = np.argsort(keys, kind="stable")
+    edges = np.flatnonzero(np.diff(keys[order])) + 1
+    for places in np.split(order, edges):
+        if len(places):
+            yield int(keys[places[0]]), places
+
+
+def release(pages: mmap.mmap) -> None:
+    """Give back the memory of a map; what is read again comes from the system's cache of the file."""
+    if hasattr(mmap, "MADV_DONTNEED"):  # not on Windows, which trims on its own
+        pages.madvise(mmap.MADV_DONTNEED)
+
+
+def in_memory(array: Any) -> np.ndarray[Any, Any]:
+    """An array, read as a whole if it is stored."""
+    return array[:] if isinstance(array, Stored) else np.asarray(array)
+
+
+def blocks_of(array: Any) -> Iterator[np.ndarray[Any, Any]]:
+    """The rows of an array, a block at a time if it is stored; an array in memory as it is."""
+    if not isinstance(array, Stored):
+        yield np.asarray(array)
+        return
+    for start in range(0, len(array), array.rows_per_block):
+        yield array[start : start + array.rows_per_block]

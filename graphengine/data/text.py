@@ -1,0 +1,271 @@
+"""Numbers in text files: CSV with a header, and JSON lines. What is missing or no number is told with its place.
+
+A file is read line by line and given out in blocks; of several faults the first in the file is told.
+"""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import IO, Any
+
+import numpy as np
+import orjson
+
+from graphengine.data.faults import require_column
+from graphengine.data.spool import Block
+from graphengine.data.stored import Memory
+from graphengine.errors import DataError, InvalidModelError, did_you_mean
+from graphengine.format.paths import DataFile
+from graphengine.format.strict import parse_json
+from graphengine.format.values import decode_array
+from graphengine.ir.graph import Graph
+
+BOOLEANS = {"true": 1, "false": 0, "1": 1, "0": 0}
+CELL_BYTES = 128
+"""About what a cell takes as a Python string and as a number, besides its text."""
+
+Row = tuple[int, list[str]]
+"""The cells of a row, with its line."""
+
+
+def _lines(file: IO[Any], path: DataFile, most: int) -> Iterator[Any]:
+    """The lines of a file.
+
+    Raises
+    ------
+    DataError
+        GE501 if one is longer than `most`: it would have to be in memory as a whole.
+    """
+    number = 0
+    while line := file.readline(most):
+        number += 1
+        if len(line) == most:
+            hint = "raise the limit data_bytes"
+            raise DataError(f"{path}:{number}: the line has more than {most} characters", hint=hint)
+        yield line
+
+
+# ---------------------------------------------------------------- CSV
+
+
+def csv_blocks(
+    path: DataFile, columns: Mapping[str, str | Sequence[str]], graph: Graph, memory: Memory
+) -> Iterator[Block]:
+    """Columns of a CSV file with a header, by input; a list of column names makes a matrix.
+
+    Raises
+    ------
+    DataError
+        GE501 without rows, GE502 a column is missing or there twice, GE503 a cell is empty or not a number of the
+        input's dtype.
+    """
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        reader = csv.reader(_lines(file, path, memory.block), strict=True)
+        header = next(reader, [])
+        rows = ((reader.line_num, row) for row in reader if row)
+        first = next(rows, None)
+        if first is None:
+            raise DataError(f"{path}: the file has no rows below its header")
+        table = _Table(path, header, columns, graph)
+        for block in _grouped(itertools.chain([first], rows), memory.block):
+            yield table.numbers(block)
+
+
+def _grouped(rows: Iterable[Row], most: int) -> Iterator[list[Row]]:
+    """Rows in lists that take about `most` bytes."""
+    block, size = [], 0
+    for row in rows:
+        block.append(row)
+        size += sum(map(len, row[1])) + CELL_BYTES * len(row[1])
+        if size >= most:
+            yield block
+            block, size = [], 0
+    if block:
+        yield block
+
+
+class _Table:
+    """What is wanted of each row of a CSV file: the places of its cells, and their dtype, by input."""
+
+    def __init__(
+        self, path: DataFile, header: list[str], columns: Mapping[str, str | Sequence[str]], graph: Graph
+    ) -> None:
+        self._path, self._header = path, header
+        self._wanted = {
+            name: ([self._place(name, column) for column in _names(wanted)], graph.types[name].array_dtype)
+            for name, wanted in columns.items()
+        }
+        self._vectors = [name for name, wanted in columns.items() if isinstance(wanted, str)]
+
+    def _place(self, name: str, column: str) -> int:
+        require_column(self._path, column, name, self._header)
+        return self._header.index(column)
+
+    def numbers(self, rows: list[Row]) -> Block:
+        """A block of rows as arrays."""
+        try:
+            columns = list(zip(self._header, *(row for _, row in rows), strict=True))
+            found = {name: self._quickly(columns, *wanted) for name, wanted in self._wanted.items()}
+        except (ValueError, OverflowError):  # told, or read after all, cell by cell
+            found = self._one_by_one(rows)
+        return {name: array[:, 0] if name in self._vectors else array for name, array in found.items()}
+
+    @staticmethod
+    def _quickly(columns: Sequence[Sequence[str]], places: list[int], dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
+        """The same numbers as `_one_by_one`, or a ValueError; a column begins with its name."""
+        read = {"f": float, "i": int, "u": int}.get(dtype.kind)
+        cells = [columns[place][1:] for place in places]
+        if read is None or any("_" in cell for column in cells for cell in column):
+            raise ValueError
+        with np.errstate(over="ignore"):
+            numbers = np.stack([np.array(list(map(read, column)), dtype) for column in cells], axis=1)
+        if dtype.kind == "f" and np.isinf(numbers).any():
+            raise ValueError
+        return numbers
+
+    def _one_by_one(self, rows: list[Row]) -> dict[str, np.ndarray[Any, Any]]:
+        found: dict[str, list[list[float]]] = {name: [] for name in self._wanted}
+        for line, row in rows:
+            if len(row) != len(self._header):
+                message = f"{self._path}:{line}: the row has {len(row)} cells, the header has {len(self._header)}"
+                raise DataError(message, code="GE503")
+            for name, (places, dtype) in self._wanted.items():
+                found[name].append([self._number(row[place], dtype, line, self._header[place]) for place in places])
+        return {name: np.array(numbers, self._wanted[name][1]) for name, numbers in found.items()}
+
+    def _number(self, cell: str, dtype: np.dtype[Any], line: int, column: str) -> float:
+        """A cell as a number that the dtype of its input can hold."""
+        text = cell.strip()
+        try:
+            if not text or "_" in text:  # Python reads 1_000
+                raise ValueError
+            if dtype.kind == "f":
+                return _float(text, dtype)
+            number = BOOLEANS[text.lower()] if dtype.kind == "b" else _integer(text)
+            return int(np.array(number, dtype))
+        except (ValueError, KeyError, OverflowError) as error:
+            noun = _NOUNS[dtype.kind].format(dtype)
+            if dtype.kind == "f" and isinstance(error, OverflowError):
+                noun += f" of dtype {dtype}"
+            what = f"is not {noun}: {cell!r}" if text else "is empty"
+            raise DataError(f"{self._path}:{line}: column '{column}' {what}", code="GE503") from None
+
+
+def _names(wanted: str | Sequence[str]) -> Sequence[str]:
+    return [wanted] if isinstance(wanted, str) else wanted
+
+
+_NOUNS = {"f": "a number", "b": "true or false", "i": "an integer of dtype {}", "u": "an integer of dtype {}"}
+
+
+def _float(text: str, dtype: np.dtype[Any]) -> float:
+    """A number, rounded; one that is infinite is written so."""
+    number = float(text)
+    with np.errstate(over="ignore"):
+        if np.isinf(dtype.type(number)) and "inf" not in text.lower():
+            raise OverflowError
+    return number
+
+
+def _integer(text: str) -> int:
+    """An integer, also one that is written as a decimal number, such as 3.0."""
+    try:
+        return int(text)
+    except ValueError:
+        number = float(text)
+        if not number.is_integer():
+            raise
+        return int(number)
+
+
+# ---------------------------------------------------------------- JSON lines
+
+
+def jsonl_blocks(path: DataFile, keys: Mapping[str, str], graph: Graph, memory: Memory) -> Iterator[Block]:
+    """Values of the JSON objects in a file, one a line, by input; `keys` maps inputs to keys of the objects.
+
+    Raises
+    ------
+    DataError
+        GE501 without rows or not JSON, GE122 to GE130 for JSON that readers take differently, GE502 a key is missing in
+        the first row, GE503 a value is missing, null, not a number or of another shape than that in the first row.
+    """
+    first: dict[str, tuple[int, ...]] = {}
+    block: dict[str, list[np.ndarray[Any, Any]]] = {name: [] for name in keys}
+    size = 0
+    with path.open("rb") as file:
+        for line, row in _objects(file, path, memory.block):
+            if not first:
+                _require_keys(row, keys, path)
+            for name, key in keys.items():
+                value = _json_value(row.get(key), graph.types[name].array_dtype, path, line, key)
+                if value.shape != first.setdefault(name, value.shape):
+                    message = f"{path}:{line}: key '{key}' has shape {value.shape}, in the first row {first[name]}"
+                    raise DataError(message, code="GE503")
+                block[name].append(value)
+                size += value.nbytes + CELL_BYTES
+            if size >= memory.block:
+                yield _stacked(block)
+                size = 0
+    if not first:
+        raise DataError(f"{path}: the file has no rows")
+    if size:
+        yield _stacked(block)
+
+
+def _stacked(block: dict[str, list[np.ndarray[Any, Any]]]) -> Block:
+    """The arrays of a block, which is emptied."""
+    found = {name: np.stack(values) for name, values in block.items()}
+    for values in block.values():
+        values.clear()
+    return found
+
+
+def _objects(file: IO[bytes], path: DataFile, most: int) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The objects with their line numbers."""
+    for line, text in enumerate(_lines(file, path, most), 1):
+        if not text.strip():
+            continue
+        row = _strict(text, path, line)
+        if not isinstance(row, dict):
+            raise DataError(f"{path}:{line}: the line is not a JSON object", code="GE503")
+        yield line, row
+
+
+def _strict(text: bytes, path: DataFile, line: int) -> Any:
+    """The value of a line, which is as strict JSON as a model is."""
+    try:
+        value = orjson.loads(text)
+        # most lines have as many colons as keys, and no long number: the whole check takes as long as fifty lines
+        if text.count(b":") == orjson.dumps(value).count(b":") and not _LONG.search(text):
+            return value
+        return parse_json(text)
+    except orjson.JSONDecodeError as error:
+        raise DataError(f"{path}:{line}: the line is not JSON: {error.msg}") from None
+    except InvalidModelError as error:
+        found = error.problems[0]
+        raise DataError(f"{path}:{line}:{found.column}: {found.message}", code=found.code, hint=found.hint) from None
+
+
+_LONG = re.compile(rb"\d{19}")
+
+
+def _require_keys(row: Mapping[str, Any], keys: Mapping[str, str], path: DataFile) -> None:
+    """Refuse a file whose first row, as the header of a table, lacks a key."""
+    for name, key in keys.items():
+        if key not in row:
+            hint = did_you_mean(key, row, "keys")
+            raise DataError(f"{path}: there is no key '{key}' for input '{name}'", code="GE502", hint=hint)
+
+
+def _json_value(value: Any, dtype: np.dtype[Any], path: DataFile, line: int, key: str) -> np.ndarray[Any, Any]:
+    try:
+        if value is None:
+            raise ValueError("is missing")
+        return decode_array(value, dtype)
+    except ValueError as error:
+        what = "is missing" if value is None else f"is not a number: {error}"
+        raise DataError(f"{path}:{line}: key '{key}' {what}", code="GE503") from None

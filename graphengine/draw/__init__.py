@@ -1,0 +1,1 @@
+"""Pictures: layout of graphs, SVG, diagrams, charts."""

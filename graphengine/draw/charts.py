@@ -1,0 +1,156 @@
+"""Small charts as SVG elements: axes with round numbers, lines, points, and a field of shades.
+
+A chart is drawn in pixels of its own frame; a page that moves a mark in it is given the places in the same pixels.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, TypeAlias
+
+from graphengine.escaping import markup
+from graphengine.trace.summary import number_text
+
+WIDTH, HEIGHT = 360, 210
+LEFT, RIGHT, TOP, BOTTOM = 62, 14, 30, 34
+MANY = 100
+"""Positive numbers whose largest is this many times the least stand on a logarithmic scale."""
+
+Point: TypeAlias = tuple[float, float]
+
+STYLE = """\
+.ge .grid{stroke:var(--edge);stroke-width:.6}
+.ge .tick{font-size:11px;fill:var(--soft)}
+.ge .y{text-anchor:end}
+.ge .x{text-anchor:middle}
+.ge .name{font-size:13px;fill:var(--ink)}
+.ge .axis{font-size:11px;fill:var(--soft);text-anchor:end}
+.ge .line{fill:none;stroke:var(--series);stroke-width:1.8;stroke-linejoin:round}
+.ge .dot{fill:var(--series);opacity:.75}
+.ge .key{fill:var(--series)}
+""" + "".join(f".ge .s{number}{{--series:var(--series{number})}}\n" for number in range(8))
+
+
+class Scale(NamedTuple):
+    """From numbers to pixels."""
+
+    low: float
+    high: float
+    start: int
+    stop: int
+    is_logarithmic: bool = False
+
+    def __call__(self, number: float) -> float:
+        """The pixel of a number, to a tenth; one outside the scale is put at its end."""
+        low, high, at = (self._flat(each) for each in (self.low, self.high, number))
+        share = 1.02 if math.isnan(at) else min(max((at - low) / (high - low), -0.02), 1.02)
+        return round(self.start + share * (self.stop - self.start), 1)
+
+    def _flat(self, number: float) -> float:
+        if not self.is_logarithmic:
+            return number
+        return math.log10(number) if number > 0 else -math.inf
+
+    @property
+    def ticks(self) -> list[float]:
+        """A few round numbers on the scale."""
+        if self.is_logarithmic:
+            least, most = math.ceil(math.log10(self.low) - 1e-9), math.floor(math.log10(self.high) + 1e-9)
+            return [10.0**power for power in range(least, most + 1, max(1, math.ceil((most - least) / 4)))]
+        step = _round_step((self.high - self.low) / 5)
+        first = math.ceil(self.low / step - 1e-9)
+        return [first * step + index * step for index in range(int((self.high - first * step) / step + 1e-9) + 1)]
+
+
+def _round_step(step: float) -> float:
+    """The round number next above: 1, 2 or 5 times a power of ten."""
+    power = 10.0 ** math.floor(math.log10(step))
+    return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= step * (1 - 1e-9))
+
+
+def scale(numbers: Iterable[float], start: int, stop: int, *, logarithmic: bool | None = False) -> Scale:
+    """A scale that has room for numbers; `logarithmic` None lets the numbers decide."""
+    finite = [number for number in numbers if math.isfinite(number)]
+    low, high = (min(finite), max(finite)) if finite else (0.0, 1.0)
+    if logarithmic is None:
+        logarithmic = low > 0 and high / low >= MANY
+    if logarithmic:
+        return Scale(low / 1.2, high * 1.2, start, stop, is_logarithmic=True)
+    room = 0.06 * (high - low) or abs(high) * 0.1 or 1.0
+    return Scale(low - room, high + room, start, stop)
+
+
+@dataclass(frozen=True)
+class Axes:
+    """The frame of a chart."""
+
+    title: str
+    x: Scale
+    y: Scale
+    x_name: str = ""
+
+    def at(self, point: Point) -> tuple[float, float]:
+        """The pixels of a point."""
+        return self.x(point[0]), self.y(point[1])
+
+    def path(self, points: Sequence[Point]) -> str:
+        """A line through points, as the `d` of a path."""
+        pairs = [f"{x:g} {y:g}" for x, y in map(self.at, points)]
+        return f"M{'L'.join(pairs)}" if pairs else ""
+
+    def elements(self) -> Iterator[str]:
+        """Grid, numbers and names."""
+        for tick in self.y.ticks:
+            y = self.y(tick)
+            yield f'<path class="grid" d="M{LEFT} {y:g}H{WIDTH - RIGHT}"/>'
+            yield f'<text class="tick y" x="{LEFT - 6}" y="{y + 4:g}">{number_text(_tidy(tick))}</text>'
+        for tick in self.x.ticks:
+            yield f'<text class="tick x" x="{self.x(tick):g}" y="{HEIGHT - 14}">{number_text(_tidy(tick))}</text>'
+        yield f'<text class="name" x="{LEFT}" y="16">{markup(self.title)}</text>'
+        if self.x_name:
+            yield f'<text class="axis" x="{WIDTH - RIGHT}" y="16">{markup(self.x_name)}</text>'
+
+
+def _tidy(number: float) -> float:
+    """A tick without what rounding added."""
+    return float(f"{number:.12g}")
+
+
+def axes(title: str, points: Iterable[Point], x_name: str = "", *, logarithmic: bool | None = False) -> Axes:
+    """Axes with room for points; `logarithmic` is about the heights."""
+    points = list(points)
+    x = scale((x for x, _ in points), LEFT, WIDTH - RIGHT)
+    y = scale((y for _, y in points), HEIGHT - BOTTOM, TOP, logarithmic=logarithmic)
+    return Axes(title, x, y, x_name)
+
+
+def line(frame: Axes, points: Sequence[Point], series: int = 0) -> str:
+    """A line in the colour of its series."""
+    return f'<path class="line s{series}" d="{frame.path(points)}"/>'
+
+
+def dots(frame: Axes, points: Sequence[Point], series: int = 0) -> Iterator[str]:
+    """Points in the colour of their series."""
+    for x, y in map(frame.at, points):
+        yield f'<circle class="dot s{series}" cx="{x:g}" cy="{y:g}" r="2.6"/>'
+
+
+def legend(title: str, names: Sequence[str]) -> Iterator[str]:
+    """The names of series in their colours, behind the title, as many as there is room for."""
+    x = LEFT + 8 * len(title) + 14
+    for series, name in enumerate(names):
+        end = x + 6 * len(name)
+        if end > WIDTH - RIGHT - 60:
+            return
+        yield f'<text class="tick key s{series}" x="{x}" y="16">{markup(name)}</text>'
+        x = end + 12
+
+
+def thinned(points: Sequence[Point], most: int = 300) -> list[Point]:
+    """At most so many points of a line, its ends included."""
+    if len(points) <= most:
+        return list(points)
+    step = (len(points) - 1) / (most - 1)
+    return [points[round(index * step)] for index in range(most)]

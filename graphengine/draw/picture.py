@@ -1,0 +1,181 @@
+"""A graph as shapes and wires with their places: what is drawn, whoever draws it."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from math import ceil
+from typing import NamedTuple, TypeAlias
+
+from graphengine.draw.layers import Edge
+from graphengine.draw.layout import MARGIN, PITCH, Layout, Place, Size, lay_out
+from graphengine.draw.levels import Level, Levels, Link, entry_key, exit_key
+from graphengine.draw.scopes import Box, boxes_of
+from graphengine.ir.graph import Graph, GraphNode
+from graphengine.ops.shapes import shape_text
+from graphengine.trace.summary import number_text
+from graphengine.wording import counted, escaped
+
+LABEL, TITLE, NOTE = 12, 15, 11
+"""Sizes of the text of labels, of the main text of a shape, and of what stands below it, in pixels."""
+MAX_TEXT = 22
+"""Longer names are shown shortened."""
+
+SYMBOLS = {
+    "add": "+",
+    "sub": "−",
+    "mul": "×",
+    "div": "÷",
+    "neg": "−x",
+    "square": "x²",
+    "sqrt": "√x",
+    "exp": "eˣ",
+    "sum": "Σ",
+    "matmul": "@",
+}
+"""Signs for ops that have one; any other op is shown by its name."""
+
+Texts: TypeAlias = Callable[[Link], Iterable[str]]
+"""All that may stand above or below a link, one at a time."""
+
+
+class Shape(NamedTuple):
+    """An item of a level: its kind (node, box, input, parameter, state, output, entry, exit), texts and place."""
+
+    key: str
+    kind: str
+    title: str
+    note: str
+    size: Size
+    place: Place
+    literals: tuple[tuple[int, str], ...]
+    """Numbers of the file that stand at places where no link goes in."""
+
+
+class Wire(NamedTuple):
+    """A link with the points it passes: where it starts, each bend, and where it ends."""
+
+    link: Link
+    points: tuple[Place, ...]
+
+
+@dataclass(frozen=True)
+class Panel:
+    """The content of an open box, in a frame of its own."""
+
+    key: str
+    title: str
+    width: int
+    height: int
+    shapes: tuple[Shape, ...]
+    wires: tuple[Wire, ...]
+
+
+def panels_of(graph: Graph, texts: Texts, *, folded: bool = True) -> Iterator[Panel]:
+    """The panels of a graph, that of the whole graph first; without `folded` it is the only one."""
+    levels = Levels(graph, boxes_of(graph, folded=folded))
+    return (_panel(graph, level, levels, texts) for level in levels)
+
+
+def shape_note(graph: Graph, value: str) -> str:
+    """The shape of a value; a scalar needs none."""
+    shape = graph.types[value].shape
+    return shape_text(shape) if shape else ""
+
+
+def _panel(graph: Graph, level: Level, levels: Levels, texts: Texts) -> Panel:
+    drafts = {draft.key: draft for draft in _drafts(graph, level, levels)}
+    edges = {Edge(link.source, link.value, link.target, link.port): link for link in level.links}
+    rooms = {key: max([_literal_room(text) for _, text in draft.literals], default=0) for key, draft in drafts.items()}
+    for link in level.links:
+        widest = max((text_width(text, LABEL) for text in texts(link)), default=0)
+        rooms[link.target] = max(rooms[link.target], widest + 14)
+    first = [entry_key(value) for value in level.entries]
+    last = [] if level.box is levels.root else [exit_key(name) for name, _ in level.exits]
+    sizes = {key: draft.size for key, draft in drafts.items()}
+    side = 0 if level.entries else MARGIN
+    layout = lay_out(sizes, list(edges), rooms, first, last, side)
+    shapes = tuple(draft._replace(place=layout.places[key]) for key, draft in drafts.items())
+    wires = tuple(Wire(link, _points(edge, sizes, layout)) for edge, link in edges.items())
+    return Panel(level.box.key, level.box.title, layout.width, layout.height, shapes, wires)
+
+
+def _points(edge: Edge, sizes: dict[str, Size], layout: Layout) -> tuple[Place, ...]:
+    """Where a wire starts, bends and ends; the start is at the right side of its item."""
+    source, target = layout.places[edge.source], layout.places[edge.target]
+    size = sizes[edge.source]
+    start = source._replace(x=source.x + size.width, y=source.y + size.outs[edge.value])
+    end = target._replace(y=target.y + sizes[edge.target].ins[edge.port])
+    return (start, *(layout.places[bend] for bend in layout.bends[edge]), end)
+
+
+NOWHERE = Place(0, 0, 0, 0)
+
+
+def _drafts(graph: Graph, level: Level, levels: Levels) -> list[Shape]:
+    """The shapes of a level, not placed yet, in the order of the file where there is one."""
+    kinds = {name: kind for kind in ("input", "parameter") for name in getattr(graph, f"{kind}s")}
+    shapes = [_pill(name, kinds.get(name, "state"), name, shape_note(graph, name), outs=name) for name in level.sources]
+    shapes += [_point(entry_key(value), "entry", value, value) for value in level.entries]
+    shapes += [_node(node) for node in level.box.nodes]
+    shapes += [_box(box, levels) for box in level.box.boxes]
+    for name, value in level.exits:
+        is_output = level.box is levels.root
+        shapes.append(_pill(exit_key(name), "output", name) if is_output else _point(exit_key(name), "exit", value))
+    return shapes
+
+
+def _pill(key: str, kind: str, title: str, note: str = "", outs: str | None = None) -> Shape:
+    width = max(text_width(shortened(title), TITLE), text_width(note, NOTE), 20) + 24
+    size = Size(width, 36, (0,), {outs: 0} if outs else {})
+    return Shape(key, kind, title, note, size, NOWHERE, ())
+
+
+def _point(key: str, kind: str, title: str, outs: str | None = None) -> Shape:
+    return Shape(key, kind, title, "", Size(8, PITCH, (0,), {outs: 0} if outs else {}), NOWHERE, ())
+
+
+def _node(node: GraphNode) -> Shape:
+    title, note = SYMBOLS.get(node.op, node.op), node.id
+    literals = tuple(
+        (position, number_text(operand, 4))
+        for position, operand in enumerate(node.inputs)
+        if operand is not None and not isinstance(operand, str)
+    )
+    size = _sized(title, note, len(node.inputs), list(node.outputs))
+    return Shape(node.id, "node", title, note, size, NOWHERE, literals)
+
+
+def _box(box: Box, levels: Levels) -> Shape:
+    count = sum(1 for _ in box.all_nodes)
+    note = counted(count, "node")
+    size = _sized(box.title, note, len(levels.entries_of(box)), list(levels.exits_of(box)))
+    return Shape(box.key, "box", box.title, note, size, NOWHERE, ())
+
+
+def _sized(title: str, note: str, ins: int, outs: list[str]) -> Size:
+    width = max(text_width(shortened(title), TITLE), text_width(shortened(note), NOTE), 28) + 20
+    height = max(44, PITCH * max(ins, 1), PITCH * len(outs))
+    return Size(width, height, _spaced(ins), dict(zip(outs, _spaced(len(outs)), strict=True)))
+
+
+def _spaced(count: int) -> tuple[int, ...]:
+    """Heights of places one below the other, around 0."""
+    return tuple(PITCH * index - PITCH * (count - 1) // 2 for index in range(count))
+
+
+def shortened(text: str) -> str:
+    """A name on one line that is not too long for a shape."""
+    text = escaped(text)
+    return text if len(text) <= MAX_TEXT else f"{text[: MAX_TEXT - 9]}…{text[-8:]}"
+
+
+def text_width(text: str, size: int) -> int:
+    """About how wide text is, rather too wide than too narrow, as no font is known here."""
+    wide = sum(unicodedata.east_asian_width(letter) in "WF" for letter in text)
+    return ceil(size * (0.62 * (len(text) - wide) + 1.05 * wide))
+
+
+def _literal_room(text: str) -> int:
+    return text_width(text, LABEL) + 22

@@ -1,0 +1,1 @@
+"""Fits by SciPy's solvers: objectives, least squares, statistics of the result."""

@@ -1,0 +1,142 @@
+"""A model on fixed data as functions of one vector, all trainable parameters laid end to end: what solvers work with.
+
+The functions are compiled plans of the model graph, of its gradient, and of the Jacobian of a residual.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from graphengine.backends.numpy.plan import Plan
+from graphengine.errors import DifferentiationError
+from graphengine.ir.binding import bind_sizes
+from graphengine.ir.graph import Graph
+from graphengine.transform.directional import curvature, directional, transposed_product
+from graphengine.transform.gradient import gradient
+
+Vector = np.ndarray[Any, np.dtype[np.float64]]
+
+
+class Objective:
+    """The loss and its gradient as functions of a vector; `before` each evaluation is called, and may end it all."""
+
+    def __init__(
+        self,
+        graph: Graph,
+        values: Mapping[str, Any],
+        data: Mapping[str, Any],
+        loss: str,
+        before: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._before = before
+        self.names = list(graph.trainable)
+        shapes = {name: np.shape(array) for name, array in data.items()}
+        self.graph = graph.with_sizes(bind_sizes(shapes, graph.types))
+        self._fixed = {**values, **data}
+        self.directions = [_free(f"{name}/direction", self.graph) for name in self.names]
+        self._alone = self.graph.derive(self.graph.nodes, {"loss": loss}, self.graph.types)
+        self._gradient = Plan(gradient(self._alone, of="loss", wrt=self.names, also=["loss"]))
+        self._known: tuple[Vector, tuple[float, Vector]] | None = None
+
+    def vector(self, values: Mapping[str, Any]) -> Vector:
+        """The trainable parameters among `values` as one vector."""
+        return _flat([values[name] for name in self.names])
+
+    def split(self, x: Vector) -> dict[str, Any]:
+        """A vector as parameters by name."""
+        parts, start = {}, 0
+        for name in self.names:
+            kind = self.graph.types[name]
+            shape: tuple[int, ...] = kind.shape  # type: ignore[assignment] # those of parameters are integers
+            size = int(np.prod(shape))
+            parts[name] = x[start : start + size].reshape(shape).astype(kind.array_dtype)[()]
+            start += size
+        return parts
+
+    def run(self, plan: Plan, x: Vector, **more: Any) -> list[Any]:
+        """The outputs of a plan at a point."""
+        self._before()
+        return list(plan.run({**self._fixed, **self.split(x), **more}).values())
+
+    def __call__(self, x: Vector) -> tuple[float, Vector]:
+        """Loss and gradient at a point; the last point is remembered, because a solver and its history both ask."""
+        if self._known is None or not np.array_equal(self._known[0], x):
+            loss, *gradients = self.run(self._gradient, x)
+            self._known = np.array(x), (float(loss), _flat(gradients))
+        return self._known[1]
+
+    def along(self, direction: Vector) -> dict[str, Any]:
+        """A direction as the inputs of a graph that has one for each parameter."""
+        return dict(zip(self.directions, self.split(direction).values(), strict=True))
+
+    @cached_property
+    def _curvature(self) -> Plan | None:
+        try:
+            return Plan(curvature(self._alone, "loss", self.names, self.directions))
+        except DifferentiationError:
+            return None
+
+    @property
+    def has_curvature(self) -> bool:
+        """Whether the loss has second derivatives."""
+        return self._curvature is not None
+
+    def hessian_product(self, x: Vector, direction: Vector) -> Vector:
+        """The Hessian of the loss at a point, times a direction."""
+        assert self._curvature is not None
+        return _flat(self.run(self._curvature, x, **self.along(direction)))
+
+
+class Residuals:
+    """A vector of residuals and its Jacobian as functions of the vector of an objective."""
+
+    def __init__(self, objective: Objective, residual: str) -> None:
+        self._objective, graph = objective, objective.graph
+        shape: tuple[int, ...] = graph.types[residual].shape  # type: ignore[assignment] # the sizes have numbers
+        self._shape = shape
+        self._residual = Plan(graph.derive(graph.nodes, {"residual": residual}, graph.types))
+        self._weight = _free("weight", graph)
+        names = objective.names
+        self._columns: Plan | None = None
+        try:
+            self._columns = Plan(directional(graph, residual, names, self._weight, objective.directions))
+        except DifferentiationError:  # a node without a second derivative: a backward pass for each residual instead
+            self._rows = Plan(transposed_product(graph, residual, names, self._weight))
+
+    def __call__(self, x: Vector) -> Vector:
+        """The residuals at a point."""
+        return _flat(self._objective.run(self._residual, x))
+
+    def jacobian(self, x: Vector) -> Vector:
+        """The derivative of each residual toward each parameter, a row for each residual."""
+        if self._columns is None:
+            return np.array([self._row(x, index) for index in range(int(np.prod(self._shape)))])
+        return np.stack([self._column(x, index, self._columns) for index in range(len(x))], axis=1)
+
+    def _column(self, x: Vector, index: int, plan: Plan) -> Vector:
+        given = {**self._objective.along(_unit(len(x), index)), self._weight: np.zeros(self._shape)[()]}
+        return _flat(self._objective.run(plan, x, **given))
+
+    def _row(self, x: Vector, index: int) -> Vector:
+        weight = _unit(int(np.prod(self._shape)), index).reshape(self._shape)[()]
+        return _flat(self._objective.run(self._rows, x, **{self._weight: weight}))
+
+
+def _flat(arrays: Sequence[Any]) -> Vector:
+    return np.concatenate([np.ravel(array) for array in arrays]).astype(np.float64)
+
+
+def _unit(size: int, index: int) -> Vector:
+    vector = np.zeros(size)
+    vector[index] = 1.0
+    return vector
+
+
+def _free(name: str, graph: Graph) -> str:
+    while name in graph.types:
+        name += "_"
+    return name

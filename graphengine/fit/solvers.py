@@ -1,0 +1,222 @@
+"""Training by a solver of SciPy (the extra `fit`) instead of an update rule: on all samples, until it converges.
+
+A `Solver` has what a `Trainer` has: chunks, a history, the data. An iteration is a step that the solver accepted; it
+is told as soon as it is made, and what is told may be left at any time.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from graphengine.data.batches import Batches
+from graphengine.errors import DivergenceError, Problem, TrainingError, did_you_mean
+from graphengine.extras import optional
+from graphengine.fit.least_squares import EPSILON, polished, solved
+from graphengine.fit.objective import Objective, Residuals, Vector
+from graphengine.fit.turns import Turn, in_turns
+from graphengine.format.positions import make_pointer
+from graphengine.format.salvage import Gaps
+from graphengine.format.training_documents import TrainingDocument
+from graphengine.ir.graph import Graph
+from graphengine.training.history import SMALL, History, Iteration
+from graphengine.training.validation import Evaluation
+
+MOST_ITERATIONS = 15_000
+"""Where `max_iterations` does not say when to stop, and convergence does not stop it."""
+
+
+USED = ("loss", "data", "optimizer", "max_iterations", "max_seconds", "metrics")
+"""The keys of a training section that mean something to a solver."""
+
+
+class _EnoughError(Exception):
+    """Leaves a solver at a limit."""
+
+
+class Solver:
+    """Finds the parameters that make the loss least, on given arrays; `values` gets each accepted step.
+
+    Raises
+    ------
+    TrainingError
+        GE602 if nothing is trainable, the data does not fit into memory, or the loss is not a function of the
+        parameters alone.
+    UsageError
+        GE803 if SciPy is not installed.
+    """
+
+    def __init__(
+        self, graph: Graph, values: dict[str, Any], training: TrainingDocument, data: Mapping[str, Any]
+    ) -> None:
+        self.graph, self.values, self.training, self.data = graph, values, training, data
+        self._scipy = optional("scipy.optimize", "fit")
+        if not graph.trainable:
+            raise TrainingError(f"model '{graph.name}' has no trainable parameter")
+        _require_function(graph, training.optimizer.type)
+        self.batches = Batches(data, graph)
+        whole = self.batches.whole()
+        if whole is None:
+            hint = "raise the limit data_bytes to four times what the data takes" if self.batches.is_stored else None
+            message = f"the solver '{training.optimizer.type}' needs all samples as one batch in memory"
+            raise TrainingError(message, hint=hint)
+        self._turn = Turn()
+        loss = graph.value_name(training.loss)
+        self.objective = Objective(graph, values, whole, loss, before=lambda: self._turn.check())
+        self._metrics = Evaluation(graph, whole, training.metrics) if training.metrics else None
+        small = sum(np.size(values[name]) for name in graph.trainable) <= SMALL
+        self.history = History(1, graph.trainable if small else ())
+        self.total_iterations = training.max_iterations or sys.maxsize  # it ends by itself, nobody knows when
+        self._most = training.max_iterations or MOST_ITERATIONS
+        self.converged = False
+        self.learning_rate, self.checkpoints = None, None  # which a trainer has
+        self._recording = small
+
+    @property
+    def residuals(self) -> Residuals:
+        """The residuals that a solver for least squares works with."""
+        residual = self.training.optimizer.attributes["residual"]
+        return Residuals(self.objective, self.graph.value_name(residual))
+
+    def save_checkpoint(self) -> None:
+        """Nothing: a solver begins again, and soon is where it was."""
+
+    def iterate(self) -> Iterator[Iteration]:
+        """The same as `chunks`: a row after each step, with the model's values those after it."""
+        return self.chunks()
+
+    def chunks(self) -> Iterator[Iteration]:
+        """Run the solver to its end, giving a row after each step.
+
+        Raises
+        ------
+        DivergenceError
+            GE601 if the loss is not finite where the solver starts.
+        """
+        return in_turns(self._run)
+
+    def _run(self, turn: Turn) -> None:
+        self._turn = turn
+        self._deadline = time.monotonic() + (self.training.max_seconds or math.inf)
+        start = self.objective.vector(self.values)
+        loss, slope = self.objective(start)
+        if not (math.isfinite(loss) and np.isfinite(slope).all()):
+            message = f"the loss or its gradient is not finite at the start ({loss}): no solver can begin there"
+            raise DivergenceError(message, iteration=1, epoch=1, hint="start from other values")
+        self._before, self._at = (loss, float(np.linalg.norm(slope))), start
+        try:
+            _METHODS[self.training.optimizer.type](self, start)
+        except _EnoughError:
+            self.converged = False
+        except (ValueError, np.linalg.LinAlgError) as error:  # what SciPy makes of numbers that are not finite
+            step = len(self.history) + 1
+            raise DivergenceError(f"the solver stopped at step {step}: {error}", iteration=step, epoch=step) from error
+        if not len(self.history):  # the start is the solution
+            self._record(start)
+
+    def _accept(self, x: Vector) -> None:
+        """Take a step of the solver into the history and the model."""
+        if np.array_equal(x, self._at):
+            return
+        self._record(x)
+        if len(self.history) >= self._most:
+            raise _EnoughError
+        if time.monotonic() > self._deadline:
+            self.history.stopped = f"the time is up ({self.training.max_seconds:g} s)"
+            raise _EnoughError
+
+    def _record(self, x: Vector) -> None:
+        parameters = self.objective.split(np.array(x))
+        loss, slope = self.objective(x)
+        self.values.update(parameters)
+        self.history.add((*self._before, *(parameters.values() if self._recording else ())))
+        self._before, self._at = (loss, float(np.linalg.norm(slope))), np.array(x)
+        if self._metrics:
+            self.history.add_check(self._metrics(self.values))
+        self._turn.hand_over(self.history.last)
+
+    # ------------------------------------------------------------ methods
+
+    def _least_squares(self, start: Vector) -> None:
+        residuals = self.residuals
+        x, self.converged = solved(residuals, start, self._accept, self._scipy)
+        self._accept(polished(residuals, x))
+
+    def _minimize(self, start: Vector, method: str, options: Mapping[str, Any], **more: Any) -> None:
+        def callback(x: Vector, *_: Any) -> None:
+            self._accept(x)
+
+        limits = {"maxiter": 10 * self._most, **options}  # it counts steps that are not taken, too
+        with np.errstate(all="ignore"):  # steps that are tried and not taken may overflow
+            found = self._scipy.minimize(
+                self.objective, start, jac=True, method=method, callback=callback, options=limits, **more
+            )
+        self.converged = bool(found.success)
+        self._accept(found.x)
+
+    def _lbfgs(self, start: Vector) -> None:
+        self._minimize(start, "L-BFGS-B", {"ftol": EPSILON, "gtol": 1e-10, "maxcor": 20, "maxfun": 20 * self._most})
+
+    def _trust_constr(self, start: Vector) -> None:
+        if not self.objective.has_curvature:
+            raise TrainingError("the solver 'trust-constr' needs second derivatives, and a node has none")
+        hessian = {"hessp": self.objective.hessian_product}
+        self._minimize(start, "trust-constr", {"gtol": 1e-10, "xtol": 1e-14}, **hessian)
+
+
+_METHODS: Mapping[str, Callable[[Solver, Vector], None]] = {
+    "least_squares": Solver._least_squares,
+    "lbfgs": Solver._lbfgs,
+    "trust-constr": Solver._trust_constr,
+}
+
+
+def solver_problems(training: TrainingDocument, graph: Graph, gaps: Gaps) -> list[Problem]:
+    """What a training section says that its solver does not understand, or does not say and the solver needs."""
+    solver, attributes = training.optimizer.type, training.optimizer.attributes
+    place, known = "/training/optimizer", ["residual"] if training.optimizer.type == "least_squares" else []
+    hint = f"keys of '{solver}': {', '.join(['type', *known])}"
+    problems = [
+        Problem("GE110", f"unknown key '{key}'", hint, place + make_pointer([key]), at_key=True)
+        for key in (*attributes, *(["learning_rate"] if training.optimizer.learning_rate is not None else []))
+        if key not in known
+    ]
+    for key in training.model_fields_set - set(USED):
+        if getattr(training, key) != TrainingDocument.model_fields[key].get_default():
+            message = f"'{key}' means nothing to the solver '{solver}', which uses all samples in each iteration"
+            problems.append(Problem("GE112", message, None, f"/training/{key}", at_key=True))
+    if known:
+        problems += _residual_problems(attributes.get("residual"), solver, graph, gaps)
+    return problems
+
+
+def _residual_problems(residual: Any, solver: str, graph: Graph, gaps: Gaps) -> list[Problem]:
+    pointer = "/training/optimizer/residual"
+    if residual is None:
+        return [Problem("GE111", f"the solver '{solver}' needs the key 'residual'", None, "/training/optimizer")]
+    value = graph.meaning(residual) if isinstance(residual, str) else ""
+    if value not in graph.types:
+        if gaps.hide(value, "outputs") or gaps.hide_value(value):
+            return []
+        hint = did_you_mean(str(residual), [*graph.outputs, *graph.types], "defined")
+        return [Problem("GE210", f"residual '{residual}' is not defined", hint, pointer)]
+    kind = graph.types[value]
+    if not kind.is_differentiable:
+        return [
+            Problem("GE303", f"the residual '{residual}' must be of floating-point dtype, it is {kind}", None, pointer)
+        ]
+    return []
+
+
+def _require_function(graph: Graph, solver: str) -> None:
+    """Refuse a loss that is another one at each call, or changes the model while it is computed."""
+    moving = list(graph.updates)
+    moving += [node.id for node in graph.nodes if "training" in type(node.node).model_fields or node.op == "random_key"]
+    if moving:
+        message = f"the solver '{solver}' needs a loss that depends on the parameters alone, and '{moving[0]}' does not"
+        raise TrainingError(message, hint="use an update rule such as adam")

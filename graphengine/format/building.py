@@ -1,0 +1,152 @@
+"""From a document to a graph: names get their meaning, calls of functions become nodes, random ops get keys."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import replace
+
+from graphengine.errors import MOST_TOLD, InvalidModelError, Problem
+from graphengine.format.documents import ModelDocument
+from graphengine.format.functions import Call, expansion_problems, functions_in, unsound_functions
+from graphengine.format.inlining import Inlining, function_problems
+from graphengine.format.positions import make_pointer
+from graphengine.format.resolve import UNKNOWN, Resolver, dangling_references, loss_problems
+from graphengine.format.salvage import Gaps
+from graphengine.ir.graph import Graph, GraphNode, declared_types, infer_types, topologically_sorted
+from graphengine.ir.memory import memory_problem
+from graphengine.ir.origins import enclosing
+from graphengine.limits import DEFAULT, Limits
+from graphengine.transform.mode import with_keys
+
+
+def build_graph(document: ModelDocument) -> Graph:
+    """The graph of a model document.
+
+    Raises
+    ------
+    InvalidModelError
+        With all independent problems.
+    """
+    graph, problems = sound_graph(document)
+    if problems:
+        raise InvalidModelError(problems)
+    return graph
+
+
+def sound_graph(
+    document: ModelDocument, limits: Limits = DEFAULT, gaps: Gaps | None = None
+) -> tuple[Graph, list[Problem]]:
+    """The graph of a model document as far as it is sound, and what is wrong with the rest.
+
+    Of what the `gaps` of the document hide nothing is told; what is found to be wrong is added to them.
+    """
+    gaps = Gaps() if gaps is None else gaps
+    table = functions_in(document)
+    resolver = Resolver(document, table, gaps)
+    nodes, unknown = resolver.nodes(), resolver.unknown
+    dangling = itertools.islice(dangling_references(document, resolver.values, gaps), MOST_TOLD + 1)
+    problems = [*resolver.problems, *dangling]
+    inlining = None
+    if table:
+        expansion = list(expansion_problems(document, table, limits))
+        own = itertools.islice(_own(document), MOST_TOLD if expansion else None)  # what asks for too much gets little
+        wrong = {name: function_problems(table[name], table, gaps.within[name]) for name in own}
+        problems += [*itertools.chain(*wrong.values()), *expansion]
+        broken = {*gaps.names["functions"], *(name for name, found in wrong.items() if found)}
+        nodes, calling = _apart(nodes, table if expansion else unsound_functions(table, broken))
+        if any(isinstance(node.node, Call) for node in nodes):
+            found: Collection[Problem] = ()
+            # a call is a node: what forms a cycle with calls does so whatever is inside, and is told by its own ids
+            if not (is_cyclic := len(topologically_sorted(nodes)[0]) < len(nodes)):
+                inlining = Inlining(document, nodes, table)
+                found = inlining.problems or list(inlining.doubled(resolver.values))
+            if is_cyclic or found:
+                inlining, (nodes, rest) = None, _apart(nodes, table)
+                problems, calling = [*problems, *found], [*calling, *rest]
+        unknown = [*unknown, *calling]
+    graph, misfits = _typed(document, resolver, nodes, unknown, inlining, limits)
+    problems += [*_with_pointers(misfits, document), *loss_problems(graph.header, graph), *_update_problems(graph)]
+    if too_large := memory_problem(graph):
+        problems += _with_pointers([too_large], document)
+    if problems:
+        gaps.names["nodes"].update(resolver.values.keys() - graph.types.keys())
+    return graph, problems
+
+
+def _apart(nodes: list[GraphNode], names: Collection[str]) -> tuple[list[GraphNode], list[GraphNode]]:
+    """The nodes that call no function of these names, and those that do: they give nothing that is known."""
+    calls = {node.id for node in nodes if isinstance(node.node, Call) and node.op in names} if names else ()
+    if not calls:
+        return nodes, []
+    kept = [node for node in nodes if node.id not in calls]
+    return kept, [node._replace(node=UNKNOWN) for node in nodes if node.id in calls]
+
+
+def _typed(
+    document: ModelDocument,
+    resolver: Resolver,
+    nodes: list[GraphNode],
+    unknown: list[GraphNode],
+    inlining: Inlining | None,
+    limits: Limits,
+) -> tuple[Graph, list[Problem]]:
+    """The graph of the nodes whose types can be known; cycles, also through `unknown` nodes, and types that misfit."""
+    header, aliases = document, {}
+    taken: Collection[str] = resolver.values
+    if inlining:
+        header, aliases, nodes = inlining.renamed(), inlining.aliases, inlining.nodes
+        taken = {*taken, *(node.id for node in nodes)}
+    if inlining or resolver.takes_keys:
+        nodes = with_keys(nodes, taken)
+    ordered, cycles = topologically_sorted([*nodes, *unknown])
+    if unknown:
+        ordered = [node for node in ordered if node.node is not UNKNOWN]
+    header = _without(header, resolver.gaps.names["nodes"])
+    types = declared_types(header)
+    misfits = infer_types(ordered, types)
+    if inlining:
+        misfits = inlining.type_problems(types, misfits)
+    return Graph(header, ordered, header.outputs, types, aliases, limits), [*cycles, *misfits]
+
+
+def _update_problems(graph: Graph) -> Iterator[Problem]:
+    """State that would not be after a step what it is declared to be before it."""
+    for name, value in graph.updates.items():
+        given, declared = graph.types.get(value), graph.types[name]
+        if given and (given.shape, given.array_dtype) != (declared.shape, declared.dtype):
+            message = f"state '{name}' is {declared}, but its update is {given}"
+            same = given.shape == declared.shape
+            hint = "cast it with a node of op 'cast'" if same else "state keeps its shape, whatever the batch"
+            yield Problem("GE301", message, hint, make_pointer(("state", name, "update")))
+
+
+def _without(document: ModelDocument, names: Collection[str]) -> ModelDocument:
+    """A document without the inputs, parameters and state of some names."""
+    if not names:
+        return document
+    return document.model_copy(
+        update={
+            section: {name: each for name, each in getattr(document, section).items() if name not in names}
+            for section in ("inputs", "parameters", "state")
+        }
+    )
+
+
+def _own(document: ModelDocument) -> Iterator[str]:
+    """The functions of the file but for a mere update rule, which is told of where the optimizer is checked."""
+    rule = document.training.optimizer.type if document.training else None
+    bodies = [document.nodes, *(function.nodes for function in document.functions.values())]
+    called = {node["op"] for node in itertools.chain(*bodies)}
+    return (name for name in document.functions if name != rule or name in called)
+
+
+def _with_pointers(problems: Iterable[Problem], document: ModelDocument) -> Iterator[Problem]:
+    """Problems of nodes of the file with their places; of more than are told only those and one more."""
+    places: dict[str, int] = {}
+    for problem in itertools.islice(problems, MOST_TOLD + 1):
+        if problem.pointer is None:
+            places = places or {spec["id"]: index for index, spec in enumerate(document.nodes)}
+            found = next(places[name] for name in enclosing(problem.node or "") if name in places)
+            problem = replace(problem, pointer=f"/nodes/{found}")
+        yield problem

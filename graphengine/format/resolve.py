@@ -1,0 +1,369 @@
+"""From the names in a document to what they mean, or a problem with its place.
+
+Names mean something only through the tables of this package (ops, update rules, data types); nothing in a file is
+ever imported or evaluated.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import ChainMap
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+import orjson
+from pydantic import ValidationError
+
+import graphengine.ops.families  # noqa: F401 - registers the ops that files name
+from graphengine.errors import MOST_TOLD, Problem, did_you_mean
+from graphengine.format.documents import ModelDocument, NodeDocument
+from graphengine.format.fields import INEXACT, is_inexact
+from graphengine.format.findings import problems_of, without_surplus
+from graphengine.format.functions import DOMAIN, VERSION, Call, Function, Table, shipped_functions
+from graphengine.format.positions import make_pointer
+from graphengine.format.salvage import HOLE, VALUES, Gaps
+from graphengine.format.training_documents import TrainingDocument
+from graphengine.ir.graph import Graph, GraphNode, Operand
+from graphengine.ops.node import Node
+from graphengine.ops.registry import CORE, OPS, OPSET_VERSION, Op, domain_of
+
+UNKNOWN: Any = None
+"""What stands in the place of the instance of a class where a node is wrong."""
+
+
+class Resolver:
+    """One walk over the nodes of a document that gives each its class, its attributes and its operands.
+
+    A node that calls one of `functions` gets a `Call` in the place of the instance of a class. Of what the `gaps` of
+    the document hide nothing is told; ids that are used twice are added to them.
+    """
+
+    def __init__(self, document: ModelDocument, functions: Table, gaps: Gaps) -> None:
+        self.document, self.gaps = document, gaps
+        self.problems: list[Problem] = []
+        self.values: dict[str, str] = {}
+        self.unknown: list[GraphNode] = []
+        self._twice: set[str] = set()
+        self._instances: dict[tuple[str, bytes], Node] = {}
+        # one dictionary of both would be made for each function again
+        self._ops: Mapping[str, Op | Function] = ChainMap(functions, OPS)  # type: ignore[arg-type]
+        self._check_imports()
+        for section in ("inputs", "parameters", "state"):
+            for name in getattr(document, section):
+                self._define(name, section)
+        self._define_nodes(document.nodes)
+        self.gaps.names["nodes"].update(self._twice)
+
+    def _define_nodes(self, specs: Sequence[NodeDocument]) -> None:
+        """Enter the ids of the nodes and the names of their further outputs."""
+        expected, names = len(self.values) + len(specs), set()
+        for spec in specs:
+            ident = spec["id"]
+            self.values[ident] = ident
+            names.add(spec["op"])
+        if len(self.values) < expected:
+            self._report_doubled(specs)
+        if HOLE in self.gaps.names["nodes"]:
+            self.values.pop(HOLE, None)
+        ops = {name: None if self.gaps.hide_function(name) else self._ops.get(name) for name in names}
+        plain = {name for name, op in ops.items() if op and len(op.signature.outputs) == 1}
+        for spec in specs if len(plain) < len(ops) else ():
+            if spec["op"] not in plain:
+                ports = self._ports(spec, ops[spec["op"]])
+                self.values.update({name: name for name in [f"{spec['id']}:{port}" for port in ports]})
+
+    def _ports(self, spec: NodeDocument, op: Op | Function | None) -> tuple[str, ...]:
+        """The further outputs of a node; not known if its op is not, or its attributes should say them and do not."""
+        if isinstance(op, Function) or (op and op.signature.outputs):
+            return op.signature.outputs[1:]
+        with suppress(ValidationError):
+            if op:
+                return op.cls.model_validate(spec.get("attributes", {})).outputs[1:]
+        self.gaps.names["ports"].add(spec["id"])
+        return ()
+
+    def _report_doubled(self, specs: Sequence[NodeDocument]) -> None:
+        seen = {name for section in ("inputs", "parameters", "state") for name in getattr(self.document, section)}
+        for index, spec in enumerate(specs):
+            if spec["id"] in seen and spec["id"] not in self.gaps.names["nodes"]:
+                self._doubled(spec["id"], f"/nodes/{index}/id", spec["id"])
+            seen.add(spec["id"])
+
+    def nodes(self) -> list[GraphNode]:
+        """The nodes that could be resolved; the others are in `unknown` then, and `problems` says why.
+
+        Most nodes are like one before them: the same op on as many operands, without attributes. Of such a node only
+        the references are looked at. A name is one string wherever it stands, that of `values`.
+        """
+        resolved: list[GraphNode] = []
+        alike: dict[tuple[str, int], GraphNode] = {}
+        names: Mapping[Any, str] = self.values
+        for index, spec in enumerate(self.document.nodes):
+            inputs = spec["inputs"]
+            plain = type(inputs) is list and "attributes" not in spec
+            like = alike.get((spec["op"], len(inputs))) if plain else None
+            if like is not None and None not in (operands := tuple([names.get(ref) for ref in inputs])):
+                resolved.append(GraphNode(names.get(spec["id"], HOLE), like.op, like.node, operands))
+                continue
+            found = self._resolve(index, spec)
+            if len(self.problems) > MOST_TOLD:
+                break
+            if found is None:
+                self.unknown.append(GraphNode(spec["id"], spec["op"], UNKNOWN, self._defined(spec)))
+                continue
+            resolved.append(found)
+            if plain and len(found.inputs) == len(inputs):
+                alike[spec["op"], len(inputs)] = found
+        hidden = self.gaps.names["nodes"]
+        return [node for node in resolved if node.id not in hidden] if hidden else resolved
+
+    @property
+    def takes_keys(self) -> bool:
+        """Whether there is a random op among the nodes."""
+        return any(node.signature.key is not None for node in self._instances.values())
+
+    def _resolve(self, index: int, spec: NodeDocument) -> GraphNode | None:
+        op = self._ops.get(spec["op"])
+        if op is None or self.gaps.hide_function(spec["op"]):
+            if not self.gaps.hide(spec["op"], "functions"):
+                self._unknown_op(index, spec)
+            self._undefined(index, spec)
+            return None
+        node = self._call(index, spec, op) if isinstance(op, Function) else self._instance(index, spec, op)
+        operands = self._operands(index, spec, op)
+        return None if node is None or operands is None else GraphNode(spec["id"], spec["op"], node, operands)
+
+    def _call(self, index: int, spec: NodeDocument, function: Function) -> Any:
+        """The call of a function with all its attributes."""
+        attributes, wrong = spec.get("attributes", {}), len(self.problems)
+        if self._is_cut(attributes):
+            return None
+        where = f"attribute of function '{function.name}': "
+        for name, value in attributes.items():
+            pointer = make_pointer(("nodes", index, "attributes", name))
+            if name not in function.document.attributes:
+                hint = did_you_mean(name, function.document.attributes, "attributes")
+                self._add("GE213", f"{where}unknown key '{name}'", pointer, spec["id"], hint, at_key=True)
+            elif not function.may_be(name, value):
+                self._add("GE213", f"{where}'{name}' must be a finite number, not {value!r:.60}", pointer, spec["id"])
+            elif name in function.operands and is_inexact(value):
+                self._add("GE125", f"{where}{INEXACT}, such as {value}", pointer, spec["id"])
+        for name in function.document.attributes.keys() - attributes.keys() - function.defaults.keys():
+            self._add("GE213", f"{where}'{name}' is missing", f"/nodes/{index}", spec["id"])
+        if function.uncallable:
+            message = f"function '{function.name}' cannot be called: {function.uncallable}"
+            self._add("GE212", message, f"/nodes/{index}/op", spec["id"])
+        return Call(function, {**function.defaults, **attributes}) if len(self.problems) == wrong else None
+
+    def _is_cut(self, part: Collection[Any]) -> bool:
+        """Whether the file says nothing usable where a part of a node is."""
+        return HOLE in part and HOLE in self.gaps.names["nodes"]
+
+    def _add(
+        self,
+        code: str,
+        message: str,
+        pointer: str,
+        node: str | None = None,
+        hint: str | None = None,
+        *,
+        at_key: bool = False,
+    ) -> None:
+        prefix = f"node '{node}': " if node else ""
+        self.problems.append(Problem(code, prefix + message, hint, pointer, node, at_key=at_key))
+
+    def _define(self, name: str, section: str) -> None:
+        if name in self.values:
+            self._doubled(name, make_pointer((section, name)))
+        self.values[name] = name
+
+    def _doubled(self, name: str, pointer: str, node: str | None = None) -> None:
+        self._twice.add(name)
+        if len(self.problems) > MOST_TOLD:
+            return
+        hint = "ids, inputs, parameters and state share one namespace"
+        self._add("GE201", f"id '{name}' is used twice", pointer, node, hint, at_key=node is None)
+
+    def _check_imports(self) -> None:
+        for domain, version in self.document.opset_imports.items():
+            known = {CORE: OPSET_VERSION, DOMAIN: VERSION}.get(domain, version)
+            if version > known:
+                message = f"opset {version} of '{domain}' is newer than the one of this version, {known}"
+                self._add("GE105", message, make_pointer(("opset_imports", domain)), hint="upgrade graphengine")
+
+    def _unknown_op(self, index: int, spec: NodeDocument) -> None:
+        name, pointer = spec["op"], f"/nodes/{index}/op"
+        domain = domain_of(name)
+        if domain == DOMAIN and domain not in self.document.opset_imports and name in shipped_functions():
+            self._not_imported(index, spec, domain)
+            return
+        known = {**self._ops, **(shipped_functions() if domain in (CORE, DOMAIN) else {})}
+        bare = name.rpartition(".")[2]
+        hint = did_you_mean(bare if domain in (CORE, DOMAIN) else name, known, "known ops")
+        if not any(op.domain == domain for op in known.values()):
+            near = f"did you mean '{bare}'? " if bare in known else f"{hint} " * ("." in hint.partition("'")[2])
+            hint = f"{near}no op of the domain '{domain}' is registered; name a module that registers it: --plugin FILE"
+        self._add("GE211", f"op '{name}' is not known", pointer, spec["id"], hint)
+
+    def _not_imported(self, index: int, spec: NodeDocument, domain: str) -> None:
+        if self.gaps.hide(domain, "opset_imports"):
+            return
+        message = f"op '{spec['op']}' belongs to the opset '{domain}', which the file does not import"
+        self._add("GE105", message, f"/nodes/{index}/op", spec["id"], f'add "{domain}": 1 to opset_imports')
+
+    def _instance(self, index: int, spec: NodeDocument, op: Op) -> Node | None:
+        """The node instance for the attributes of a node; equal ones share one, because nodes hold no state."""
+        attributes = spec.get("attributes", {})
+        if self._is_cut(attributes):
+            return None
+        if len(attributes) > MOST_TOLD:
+            attributes = without_surplus(attributes, op.cls)
+        key = (op.name, orjson.dumps(attributes, option=orjson.OPT_SORT_KEYS) if attributes else b"")
+        if key in self._instances:
+            return self._instances[key]
+        if op.domain not in self.document.opset_imports:
+            self._not_imported(index, spec, op.domain)
+        try:
+            node = op.cls.model_validate(attributes)
+        except ValidationError as error:
+            for problem in problems_of(error, attributes, op.cls):
+                pointer = f"/nodes/{index}" + ("/attributes" + (problem.pointer or "") if attributes else "")
+                self._add(
+                    "GE213",
+                    f"attribute of op '{op.name}': {problem.message}",
+                    pointer,
+                    spec["id"],
+                    problem.hint,
+                    at_key=problem.at_key,
+                )
+            return None
+        return self._instances.setdefault(key, node)
+
+    def _operands(self, index: int, spec: NodeDocument, op: Op | Function) -> tuple[Operand, ...] | None:
+        inputs, wrong = spec["inputs"], len(self.problems)
+        self._undefined(index, spec)
+        if isinstance(inputs, dict) and self._is_cut(inputs):
+            return None
+        ordered = inputs if isinstance(inputs, list) else self._ordered(index, spec, op)
+        if ordered is None:
+            return None
+        signature = op.signature
+        if not signature.accepts(len(ordered)):
+            message = f"op '{op.name}' takes {signature.arity()}, not {len(ordered)}"
+            self._add("GE212", message, f"/nodes/{index}/inputs", spec["id"])
+            return None
+        if len(self.problems) > wrong:
+            return None
+        missing = len(signature.inputs) - len(ordered) - signature.variadic
+        return (*ordered, *[None] * missing) if missing > 0 else tuple(ordered)
+
+    def _ordered(self, index: int, spec: NodeDocument, op: Op | Function) -> list[Any] | None:
+        """Inputs given by argument name, in the op's order, None for omitted ones."""
+        named: dict[str, Any] = spec["inputs"]  # type: ignore[assignment]
+        signature, pointer = op.signature, f"/nodes/{index}/inputs"
+        names = list(signature.inputs)
+        if signature.variadic:
+            names[-1:] = itertools.takewhile(named.__contains__, map(f"{names[-1]}[{{}}]".format, itertools.count()))
+        wrong = [name for name in named if name not in names]
+        lacking = [name for name in names[: signature.required] if name not in named]
+        for name in wrong:
+            hint = did_you_mean(name, names, "its inputs")
+            self._add(
+                "GE212",
+                f"op '{op.name}' has no input '{name}'",
+                make_pointer(("nodes", index, "inputs", name)),
+                spec["id"],
+                hint,
+                at_key=True,
+            )
+        if lacking:
+            self._add(
+                "GE212",
+                f"op '{op.name}' needs the input {', '.join(map(repr, lacking))}",
+                pointer,
+                spec["id"],
+            )
+        return None if wrong or lacking else [named.get(name) for name in names]
+
+    def _defined(self, spec: NodeDocument) -> tuple[Operand, ...]:
+        """The inputs of a node that are references and lead somewhere."""
+        given = spec["inputs"]
+        refs: Collection[Any] = given if isinstance(given, list) else given.values()
+        return tuple([ref for ref in refs if ref in self.values])
+
+    def _undefined(self, index: int, spec: NodeDocument) -> None:
+        inputs = spec["inputs"]
+        for place, ref in enumerate(inputs) if isinstance(inputs, list) else inputs.items():
+            if isinstance(ref, str) and ref not in self.values and not self.gaps.hide_value(ref):
+                pointer = make_pointer(("nodes", index, "inputs", place))
+                self._add(
+                    "GE210",
+                    f"input '{ref}' is not defined",
+                    pointer,
+                    spec["id"],
+                    did_you_mean(ref, [*self.values, *self.gaps.known(*VALUES)], "defined"),
+                )
+
+
+def dangling_references(document: ModelDocument, values: Collection[str], gaps: Gaps) -> Iterator[Problem]:
+    """References outside the nodes that lead nowhere; of what the `gaps` hide nothing is told."""
+    choices: Mapping[str, tuple[Collection[str], ...]] = {
+        "value": (values, gaps.known(*VALUES)),
+        "public": (document.outputs, gaps.known("outputs"), values, gaps.known(*VALUES)),
+        "input": (document.inputs, gaps.known("inputs")),
+        "data": (document.data, gaps.known("data")),
+    }
+    hide: Mapping[str, Callable[[str], bool]] = {
+        "value": gaps.hide_value,
+        "public": lambda name: gaps.hide(name, "outputs") or gaps.hide_value(name),
+        "input": lambda name: gaps.hide(name, "inputs"),
+        "data": lambda name: gaps.hide(name, "data"),
+    }
+    for name, possible, what, *path in _references(document):
+        if not any(name in choice for choice in choices[possible]) and not hide[possible](name):
+            names = dict.fromkeys(each for each in itertools.chain(*choices[possible]) if each != HOLE)
+            hint = did_you_mean(name, names, "defined")
+            at_key = possible == "input"
+            yield Problem("GE210", f"{what} '{name}' is not defined", hint, make_pointer(path), at_key=at_key)
+
+
+def _references(document: ModelDocument) -> Iterator[tuple[str, ...]]:
+    """Each reference outside the nodes: the name, what it may name, what it is, its path in the file."""
+    for name, value in document.outputs.items():
+        yield value, "value", f"output '{name}': value", "outputs", name
+    for name, state in document.state.items():
+        if state.update is not None:
+            yield state.update, "value", f"state '{name}': update", "state", name, "update"
+    for name, data in document.data.items():
+        for key in ("values", "columns", "arrays", "paths", "keys"):
+            for target in getattr(data, key, None) or {}:
+                yield target, "input", f"data '{name}': input", "data", name, key, target
+    if document.training:
+        yield from _training_references(document.training)
+
+
+def _training_references(training: TrainingDocument) -> Iterator[tuple[str, ...]]:
+    yield training.loss, "public", "loss", "training", "loss"
+    for name, metric in training.metrics.items():
+        yield metric, "public", f"metric '{name}': value", "training", "metrics", name
+    if training.data is not None:
+        yield training.data, "data", "data source", "training", "data"
+    if training.validation and training.validation.data is not None:
+        yield training.validation.data, "data", "validation data", "training", "validation", "data"
+
+
+def loss_problems(document: ModelDocument, graph: Graph) -> Iterator[Problem]:
+    """A loss that is defined but no floating-point scalar."""
+    name = document.training.loss if document.training else ""
+    kind = graph.types.get(graph.meaning(name))
+    if kind is None:
+        return
+    if kind.shape != () or not kind.is_differentiable:
+        hint = "reduce it with a node of op 'mean' or 'sum'" if kind.shape else None
+        yield Problem(
+            "GE303",
+            f"the loss '{name}' must be a floating-point scalar, it is {kind}",
+            hint,
+            "/training/loss",
+        )

@@ -1,0 +1,1 @@
+"""The graph: immutable, sorted, typed. It knows ops; it knows no file and no document."""

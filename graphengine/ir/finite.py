@@ -1,0 +1,101 @@
+"""Where the numbers of an evaluation first left the finite ones: the node, the row, and what it computed them from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from graphengine.errors import ExecutionError, Problem
+from graphengine.format.values import all_finite
+from graphengine.ir.graph import Graph, GraphNode
+from graphengine.ir.origins import told_node
+
+FEW = 4
+"""Values up to this number are told one by one, more of them by the least and the greatest."""
+
+
+class NonFinite(NamedTuple):
+    """A value that is not finite although all that it is computed from are."""
+
+    what: str
+    """The value in words: node 'z' (log)."""
+    how: str
+    """What it is, in which row, and from which inputs: -inf in row 3, from y = 0."""
+    node: str | None
+
+
+def require_all_finite(graph: Graph, values: Mapping[str, Any]) -> None:
+    """Look at all values of an evaluation for one that is NaN or infinite; one that is None was not computed.
+
+    Raises
+    ------
+    ExecutionError
+        GE413, naming the first node that gave such a number, its row, and the inputs it computed it from.
+    """
+    found = first_non_finite(graph, values)
+    if found:
+        raise ExecutionError(
+            [Problem("GE413", f"{found.what} is the first value that is not finite: {found.how}", node=found.node)]
+        )
+
+
+def first_non_finite(graph: Graph, values: Mapping[str, Any]) -> NonFinite | None:
+    """The first value of an evaluation that is not finite, in the order in which they are computed."""
+    for name in graph.sources:
+        if name in values and not _is_finite(values[name]):
+            kind = "parameter" if name in graph.parameters else "state" if name in graph.state else "input"
+            return NonFinite(f"{kind} '{name}'", _how(values[name])[0], None)
+    for node in graph.nodes:
+        for name in node.outputs:
+            if not _is_finite(values[name]):
+                how, row = _how(values[name])
+                operands = [values[ref] if isinstance(ref, str) else ref for ref in node.inputs]
+                if row is not None:
+                    operands = _in_row(graph, node, operands, values[name], name, row)
+                read = ", ".join(_read(node, operands))
+                return NonFinite(told_node(graph, node), f"{how}, from {read}" if read else how, node.id)
+    return None
+
+
+def _is_finite(value: Any) -> bool:
+    """Whether all numbers of a value are finite; what holds no floating-point numbers, or was not computed, is."""
+    return value is None or np.asarray(value).dtype.kind not in "fc" or all_finite(value)
+
+
+def _how(value: Any) -> tuple[str, int | None]:
+    """The first number that is not finite, and its row, from 0."""
+    array = np.asarray(value)
+    place = tuple(np.argwhere(~np.isfinite(array))[0])
+    row = int(place[0]) if place else None
+    return f"{array[place]}" + (f" in row {row + 1}" if row is not None else ""), row
+
+
+def _in_row(graph: Graph, node: GraphNode, operands: list[Any], result: Any, name: str, row: int) -> list[Any]:
+    """What one row of a result was computed from: rows of the operands, if the node gives it for these alone."""
+    size = graph.types[name].shape[0]
+    has_rows = [isinstance(ref, str) and graph.types[ref].shape[:1] == (size,) for ref in node.inputs]
+    alone = [operand[row : row + 1] if has else operand for operand, has in zip(operands, has_rows, strict=True)]
+    try:
+        with np.errstate(all="ignore"):
+            given = node.node.forward(*alone)
+            given = given if len(node.outputs) == 1 else given[node.outputs.index(name)]
+            if not np.allclose(given, result[row : row + 1], equal_nan=True):
+                return operands
+    except Exception:  # noqa: BLE001 - whatever it is, a row alone does not say where the result comes from
+        return operands
+    return [each[0] if has else each for each, has in zip(alone, has_rows, strict=True)]
+
+
+def _read(node: GraphNode, operands: list[Any]) -> Iterator[str]:
+    """What a node was computed from in words: values by name, each once, and literals."""
+    for ref, value in dict(zip(node.inputs, operands, strict=True)).items():
+        if value is not None:
+            yield f"{ref} = {_told(np.asarray(value))}" if isinstance(ref, str) else str(ref)
+
+
+def _told(array: np.ndarray[Any, Any]) -> str:
+    if array.size <= FEW:
+        return str(array.tolist())
+    return f"{float(array.min()):.6g} to {float(array.max()):.6g}"

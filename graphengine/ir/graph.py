@@ -1,0 +1,332 @@
+"""A graph: immutable, every reference resolved, topologically sorted, the type of every value known.
+
+One class serves the model's graph, its gradient and its training step; each can be saved as a model file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from copy import copy
+from operator import itemgetter
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, NamedTuple, TypeAlias, cast
+
+import numpy as np
+
+from graphengine.errors import MOST_TOLD, InvalidModelError, Problem, UsageError, did_you_mean
+from graphengine.format.documents import InputDocument, ModelDocument, NodeDocument, ParameterDocument, StateDocument
+from graphengine.format.files import write_bytes
+from graphengine.format.writing import dump_model
+from graphengine.limits import DEFAULT, Limits
+from graphengine.notebook import Pictured
+from graphengine.ops.node import Node
+from graphengine.ops.registry import OPSET_VERSION, domain_of
+from graphengine.ops.shapes import PYTHON_NUMBERS, ArrayType, shape_text, size_value
+from graphengine.wording import counted
+
+Operand: TypeAlias = str | int | float | None
+"""What a node's input is: the name of a value, a literal number, or None for an omitted optional input."""
+
+
+MOST_AXES = 64
+"""NumPy's arrays have no more dimensions."""
+
+
+class GraphNode(NamedTuple):
+    """One node of a graph: an op with its attributes (`node`), applied to operands."""
+
+    id: str
+    op: str
+    node: Node
+    inputs: tuple[Operand, ...]
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Names of the values it gives: its id, and `id:port` for further ones."""
+        ports = self.node.outputs
+        return (self.id,) if len(ports) == 1 else (self.id, *[f"{self.id}:{port}" for port in ports[1:]])
+
+    @property
+    def is_core(self) -> bool:
+        """Whether the op is one of this package, whose meaning the compiler knows, and not one of a user's."""
+        return type(self.node).__module__.startswith("graphengine.ops.families.")
+
+    def as_document(self) -> NodeDocument:
+        """The node as a model file writes it; omitted optional inputs make the inputs an object by name."""
+        signature = self.node.signature
+        inputs = self.inputs[: _given(self.inputs)]
+        document: Any = {"id": self.id, "op": self.op, "inputs": list(inputs)}
+        if None in inputs:
+            named = {signature.input_name(i): operand for i, operand in enumerate(inputs) if operand is not None}
+            document["inputs"] = named
+        attributes = self.node.model_dump(mode="json", exclude_defaults=True)
+        if attributes:
+            document["attributes"] = attributes
+        return cast("NodeDocument", document)
+
+
+def _given(inputs: tuple[Operand, ...]) -> int:
+    """How many inputs there are when trailing omitted ones are left away."""
+    return max((index + 1 for index, operand in enumerate(inputs) if operand is not None), default=0)
+
+
+class Graph(Pictured):
+    """Nodes in topological order, the values they read, and the public outputs.
+
+    `header` is the document whose declarations (name, dtype, inputs, parameters, state) the graph has; its own nodes
+    and outputs do not count. `inputs`, `parameters` and `state` map names to documents, `outputs` maps public names
+    to values, `types` maps every value to its `ArrayType`. A transformation that keeps the nodes sorted and knows their
+    types hands the types over, and nothing is sorted or inferred again. `aliases` are further names of values: results
+    of inlined calls as the file names them. `limits` say how much memory the values may take when it runs.
+
+    Raises
+    ------
+    InvalidModelError
+        GE214 for cycles, GE301 for shapes and dtypes that do not fit.
+    """
+
+    def __init__(
+        self,
+        header: ModelDocument,
+        nodes: Iterable[GraphNode],
+        outputs: Mapping[str, str],
+        types: Mapping[str, ArrayType] | None = None,
+        aliases: Mapping[str, str] | None = None,
+        limits: Limits = DEFAULT,
+    ) -> None:
+        self.header, self.limits = header, limits
+        self.name = header.name
+        self.inputs: Mapping[str, InputDocument] = MappingProxyType(header.inputs)
+        self.parameters: Mapping[str, ParameterDocument] = MappingProxyType(header.parameters)
+        self.state: Mapping[str, StateDocument] = MappingProxyType(header.state)
+        self.outputs: Mapping[str, str] = MappingProxyType(dict(outputs))
+        self.aliases: Mapping[str, str] = MappingProxyType(dict(aliases or {}))
+        self.nodes: tuple[GraphNode, ...] = tuple(nodes) if types else self._sorted(list(nodes))
+        self.types: Mapping[str, ArrayType] = MappingProxyType(dict(types) if types else self._infer())
+
+    def __repr__(self) -> str:
+        return f"<Graph '{self.name}': {self.summary}>"
+
+    @property
+    def summary(self) -> str:
+        """The size of the graph in words."""
+        parts = {
+            "input": self.inputs,
+            "parameter": self.parameters,
+            "node": self.nodes,
+            "output": self.outputs,
+        }
+        return ", ".join(counted(len(part), word) for word, part in parts.items())
+
+    @property
+    def sources(self) -> Mapping[str, InputDocument | ParameterDocument | StateDocument]:
+        """All values that no node computes."""
+        return {**self.inputs, **self.parameters, **self.state}
+
+    @property
+    def updates(self) -> dict[str, str]:
+        """The values that replace state after a step, by its name."""
+        return {name: state.update for name, state in self.state.items() if state.update is not None}
+
+    @property
+    def trainable(self) -> tuple[str, ...]:
+        """Names of the parameters that are trained."""
+        return tuple(name for name, parameter in self.parameters.items() if parameter.trainable)
+
+    def value_name(self, name: str) -> str:
+        """The value that a public output name, an alias or a value's own name stands for.
+
+        Raises
+        ------
+        UsageError
+            GE402 if there is none.
+        """
+        value = self.meaning(name)
+        if value not in self.types:
+            hint = did_you_mean(name, {**self.outputs, **self.aliases, **self.types})
+            raise UsageError(f"graph '{self.name}' has no value '{name}'", code="GE402", hint=hint)
+        return value
+
+    def meaning(self, name: str) -> str:
+        """The value that a public output name or an alias stands for; any other name stands for itself."""
+        return self.outputs.get(name, self.aliases.get(name, name))
+
+    def derive(
+        self,
+        nodes: Iterable[GraphNode],
+        outputs: Mapping[str, str],
+        types: Mapping[str, ArrayType] | None = None,
+        **declarations: Any,
+    ) -> Graph:
+        """A graph with other nodes and outputs and, where given, other declarations, on the same header."""
+        header = self.header.model_copy(update={**declarations, "data": {}, "training": None})
+        return Graph(header, nodes, outputs, types, self.aliases, self.limits)
+
+    def with_sizes(self, sizes: Mapping[str, int]) -> Graph:
+        """The graph for given numbers of its symbolic sizes: every shape that follows from them is known."""
+        inputs = {
+            name: source.model_copy(update={"shape": [size_value(size, sizes) or 0 for size in source.shape]})
+            for name, source in self.inputs.items()
+        }
+        graph = copy(self)
+        graph.header = self.header.model_copy(update={"inputs": inputs})
+        graph.inputs = MappingProxyType(inputs)
+        graph.types = MappingProxyType(graph._infer())
+        return graph
+
+    def as_document(self) -> ModelDocument:
+        """The graph as a model document, which loads again as this graph."""
+        nodes = [node.as_document() for node in self.nodes]
+        declared = self.header.opset_imports
+        further = {domain_of(op) for op in {node.op for node in self.nodes}} - declared.keys()
+        parts: dict[str, Any] = {"nodes": nodes, "outputs": dict(self.outputs)}
+        parts["opset_imports"] = {**declared, **dict.fromkeys(sorted(further), OPSET_VERSION)}
+        if not self.header.training:  # whose update rule may be a function
+            parts["functions"] = {}
+        return self.header.model_copy(update=parts)
+
+    def save(self, path: str | Path) -> None:
+        """Write the graph as a model file."""
+        write_bytes(path, dump_model(self.as_document()))
+
+    @staticmethod
+    def _sorted(nodes: list[GraphNode]) -> tuple[GraphNode, ...]:
+        found, problems = topologically_sorted(nodes)
+        if problems:
+            raise InvalidModelError(problems)
+        return tuple(found)
+
+    def _infer(self) -> dict[str, ArrayType]:
+        types = declared_types(self.header)
+        problems = infer_types(self.nodes, types)
+        if problems:
+            raise InvalidModelError(problems)
+        return types
+
+
+def infer_types(nodes: Iterable[GraphNode], types: dict[str, ArrayType]) -> list[Problem]:
+    """Add the types of what sorted nodes give to `types`; the problems are GE301, one for each node that does not fit.
+
+    Nodes of one instance on operands of the same types are inferred once.
+    """
+    known: dict[Any, tuple[ArrayType, ...] | str] = {}  # a text says why there are none
+    problems: list[Problem] = []
+    for graph_node in nodes:
+        name, op, node, operands = graph_node
+        given = tuple([types.get(operand) for operand in operands])  # type: ignore[arg-type]
+        if None in given:
+            given = tuple([_operand_type(operand, types) for operand in operands])
+            if any(kind is None and operand is not None for kind, operand in zip(given, operands, strict=True)):
+                continue  # what it reads failed, and that is reported there
+        key = (id(node), given)
+        results = known.get(key)
+        if results is None:
+            try:
+                results = infer(node, given)
+            except ValueError as error:
+                results = str(error)
+            known[key] = results
+        if isinstance(results, str):
+            problems.append(Problem("GE301", f"node '{name}' ({op}): {results}", node=name))
+            continue
+        types[name] = results[0]
+        if len(results) > 1:
+            types.update(zip(graph_node.outputs, results, strict=True))
+    return problems
+
+
+def names_of(asked: str | Iterable[str]) -> list[str]:
+    """The names that a caller asks for, each once; a string is one name and no sequence of letters."""
+    return [asked] if isinstance(asked, str) else list(dict.fromkeys(asked))
+
+
+def reachable(nodes: Sequence[GraphNode], targets: Iterable[str]) -> list[GraphNode]:
+    """The nodes that the target values depend on; `nodes` are sorted, and the result is."""
+    needed: set[Operand] = set(targets)
+    found = []
+    for node in reversed(nodes):
+        if node.id in needed or not needed.isdisjoint(node.outputs):
+            found.append(node)
+            needed.update(node.inputs)
+    found.reverse()
+    return found
+
+
+def infer(node: Node, types: tuple[ArrayType | None, ...]) -> tuple[ArrayType, ...]:
+    """The types of a node's results.
+
+    Raises
+    ------
+    ValueError
+        If the types do not fit the op, or if its results are not what its class declares.
+    """
+    try:
+        result = node.infer(*types)
+    except ValueError:
+        raise
+    except Exception as error:  # a rule may raise anything: NumPy does for an axis or dtype that is none
+        raise ValueError(f"{type(error).__name__}: {error}") from error
+    results = (result,) if isinstance(result, ArrayType) else tuple(result)
+    for kind in results:
+        if any(isinstance(size, int) and size < 0 for size in kind.shape):
+            raise ValueError(f"its result would have the shape {shape_text(kind.shape)}")
+        if len(kind.shape) > MOST_AXES:
+            raise ValueError(f"its result would have {len(kind.shape)} dimensions, an array has at most {MOST_AXES}")
+    if len(results) != len(node.outputs):
+        raise ValueError(f"it gives {len(results)} outputs and declares {len(node.outputs)}: {node.outputs}")
+    return results
+
+
+def _operand_type(operand: Operand, types: Mapping[str, ArrayType]) -> ArrayType | None:
+    return types.get(operand) if isinstance(operand, str) else literal_type(operand)
+
+
+def literal_type(operand: Any) -> ArrayType | None:
+    """The type of a literal number; None for an omitted input."""
+    return None if operand is None else PYTHON_NUMBERS[type(operand)]
+
+
+def declared_type(source: InputDocument | ParameterDocument | StateDocument, header: ModelDocument) -> ArrayType:
+    """The type that a declaration in the file gives a value."""
+    return ArrayType(tuple(source.shape), np.dtype(source.dtype or header.dtype))
+
+
+def declared_types(header: ModelDocument) -> dict[str, ArrayType]:
+    """The types of the values that no node computes."""
+    sections = (header.inputs, header.parameters, header.state)
+    return {name: declared_type(source, header) for section in sections for name, source in section.items()}
+
+
+def topologically_sorted(nodes: list[GraphNode]) -> tuple[list[GraphNode], list[Problem]]:
+    """The nodes, each behind those it reads; the same order whatever the order they come in.
+
+    Nodes that cannot be sorted are left out: those on a cycle and what depends on them. The problems are GE214, naming
+    the nodes on a short cycle of each group of nodes that form cycles.
+    """
+    from graphengine.ir import toposort  # networkx is the slowest import of all, needed only here
+
+    nodes = sorted(nodes, key=itemgetter(0))
+    graph = toposort.Readers(len(nodes), _reads(nodes))
+    order = graph.order()
+    cycles = graph.cycles(MOST_TOLD + 1) if len(order) < len(nodes) else []
+    return (
+        [nodes[index] for index in order],
+        [_cycle_problem([nodes[index].id for index in cycle]) for cycle in cycles],
+    )
+
+
+def _reads(nodes: list[GraphNode]) -> Iterator[Collection[int]]:
+    """For each node the positions of those it reads."""
+    position: dict[Any, int] = {node[0]: index for index, node in enumerate(nodes)}
+    for _, _, _, operands in nodes:
+        found = {position[operand] for operand in operands if operand in position}
+        if len(found) < len(operands):
+            with_port = (operand.partition(":")[0] for operand in operands if type(operand) is str and ":" in operand)
+            found.update(position[producer] for producer in with_port if producer in position)
+        yield found
+
+
+def _cycle_problem(names: list[str]) -> Problem:
+    shown = names if len(names) <= 12 else [*names[:6], f"... {len(names) - 11} more ...", *names[-5:]]
+    return Problem("GE214", f"nodes form a cycle: {' -> '.join(shown)}", node=names[0])

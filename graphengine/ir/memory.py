@@ -1,0 +1,194 @@
+"""How much memory the values of a graph take together, known before the first array is made.
+
+It is known from their shapes. A size that has no number yet counts as 1: what is beyond the limit then, is so for every
+batch. Where a size is itself a value, a `Claim` counts what a node gives as soon as its operands are there. Large
+arrays that a node makes on the way to its result count as well: its class tells them (`Node.workspace`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from graphengine.errors import InputError, Problem, RegistrationError
+from graphengine.format.positions import make_pointer
+from graphengine.ir.graph import Graph, GraphNode, infer, literal_type
+from graphengine.ir.origins import told_node
+from graphengine.ops.inference import probed
+from graphengine.ops.node import Node
+from graphengine.ops.shapes import ArrayType, Size, factors
+from graphengine.wording import size_text
+
+
+def memory_problem(graph: Graph, sizes: Mapping[str, int] | None = None) -> Problem | None:
+    """GE133 with what asks for most, if inputs, parameters, state and nodes are beyond the limit together.
+
+    `sizes` are the numbers of symbolic sizes.
+    """
+    sizes = sizes or {}
+    total = memory_of(graph, sizes)
+    if total <= graph.limits.array_bytes:
+        return None
+    first = {id(kind): (kind, name) for name, kind in reversed([*graph.types.items()])}  # of each kind
+    kind, name = max(reversed(first.values()), key=lambda each: _bytes(each[0], sizes))
+    most, text = _bytes(kind, sizes), f"{_described(graph, name)}, {kind}"
+    for node, taken in _workspaces(graph, sizes):
+        if taken > most:
+            most, name, text = taken, node.id, f"{_described(graph, node.id)}, on the way to its result"
+    given = f" for {', '.join(f'{symbol} = {size}' for symbol, size in sizes.items())}" if sizes else ""
+    message = (
+        f"the values of the graph take {size_text(total)}{given}, the limit is {size_text(graph.limits.array_bytes)}; "
+        f"most goes to {text}: {size_text(most)}"
+    )
+    hint = f"{'use smaller batches, or ' * bool(sizes)}raise the limit array_bytes"
+    if _producer(graph, name):
+        return Problem("GE133", message, hint, node=name)
+    return Problem("GE133", message, hint, make_pointer((_section(graph, name), name, "shape")))
+
+
+def require_memory(graph: Graph, sizes: Mapping[str, int] | None = None) -> None:
+    """Refuse sizes for which the values of the graph are beyond the limit together.
+
+    Raises
+    ------
+    InputError
+        GE133, naming the value that asks for most.
+    """
+    problem = memory_problem(graph, sizes)
+    if problem:
+        raise InputError([problem])
+
+
+def memory_of(graph: Graph, sizes: Mapping[str, int] | None = None) -> int:
+    """The bytes that the values of a graph, and what its nodes make on the way, take as far as sizes are known."""
+    counts = Counter(map(id, graph.types.values()))  # nodes of one kind share the object that is their type
+    kinds = {id(kind): kind for kind in graph.types.values()}
+    values = sum(counts[key] * _bytes(kind, sizes or {}) for key, kind in kinds.items())
+    return values + sum(taken for _, taken in _workspaces(graph, sizes or {}))
+
+
+def may_grow(graph: Graph, sizes: Mapping[str, int]) -> bool:
+    """Whether gradients of a graph may take more than the limit although the graph does not.
+
+    In a backward pass an array of a node holds at most a number for each pair of numbers that the node reads and gives:
+    of a product of matrices, x (B, 1, M) and y (M, K), the gradient of y is summed up from (B, M, K). The squares of
+    bytes count eight such arrays of doubles.
+    """
+    kinds = {id(kind): kind for kind in graph.types.values()}
+    taken = {key: _bytes(kind, sizes) for key, kind in kinds.items()}
+    of: dict[Any, int] = {name: taken[id(kind)] for name, kind in graph.types.items()}
+    pairs = sum(sum(of.get(name, 0) for name in (*node.inputs, *node.outputs)) ** 2 for node in graph.nodes)
+    return pairs > graph.limits.array_bytes
+
+
+class Claim:
+    """What a node asks for whose sizes are values: it is known when its operands are there, before it runs.
+
+    Called with the bytes that are taken so far and the operands, it gives the bytes that are taken with the results.
+    """
+
+    def __init__(self, graph: Graph, node: GraphNode) -> None:
+        self._graph, self._node, self._limit = graph, node, graph.limits.array_bytes
+        self._kinds = _operand_types(graph, node)
+        inputs = node.node.signature.inputs
+        self._sizes = inputs.index("sizes") if "sizes" in inputs else None
+
+    def __call__(self, taken: int, *operands: Any) -> int:
+        """Count the results of the node.
+
+        Raises
+        ------
+        InputError
+            GE133 if they are beyond the limit together with what is taken.
+        ValueError
+            If the operands do not fit the op.
+        """
+        kinds = [kind and kind._replace(shape=np.shape(x)) for kind, x in zip(self._kinds, operands, strict=True)]
+        for place, kind in enumerate(kinds):
+            if place == self._sizes and kind:
+                kinds[place] = kind._replace(content=tuple(map(int, operands[place])))
+        results = infer(self._node.node, tuple(kinds))
+        on_the_way = _workspace(self._node.node, kinds)
+        taken += sum(_bytes(kind, {}) for kind in results) + on_the_way
+        if taken > self._limit:
+            asked = [f"{kind}: {size_text(_bytes(kind, {}))}" for kind in results]
+            asked += [f"{size_text(on_the_way)} on the way to it"] * bool(on_the_way)
+            message = (
+                f"{told_node(self._graph, self._node)} asks for {', and '.join(asked)}; with that the values of "
+                f"the graph take {size_text(taken)}, the limit is {size_text(self._limit)}"
+            )
+            raise InputError(message, code="GE133", hint="raise the limit array_bytes", node=self._node.id)
+        return taken
+
+
+def claims(graph: Graph) -> dict[str, Claim]:
+    """The claims of those nodes that need one. A class without a rule for shapes is the caller's own, and trusted."""
+    unknown = {name for name, kind in graph.types.items() if None in kind.shape}
+    nodes = [node for node in graph.nodes if not unknown.isdisjoint((*node.inputs, *node.outputs))] if unknown else ()
+    return {node.id: Claim(graph, node) for node in nodes if type(node.node).infer is not probed}
+
+
+def _workspaces(graph: Graph, sizes: Mapping[str, int]) -> Iterator[tuple[GraphNode, int]]:
+    """The nodes that make large arrays on the way to their results, with the bytes of those."""
+    known: dict[Any, int] = {}
+    for node in graph.nodes:
+        if node.node.workspace is not None and node.id in graph.types:
+            kinds = _operand_types(graph, node)
+            key = (id(node.node), kinds)
+            if key not in known:
+                known[key] = _workspace(node.node, [kind and _of_numbers(kind, sizes) for kind in kinds])
+            yield node, known[key]
+
+
+def _operand_types(graph: Graph, node: GraphNode) -> tuple[ArrayType | None, ...]:
+    return tuple([graph.types[ref] if isinstance(ref, str) else literal_type(ref) for ref in node.inputs])
+
+
+def _workspace(node: Node, kinds: Iterable[ArrayType | None]) -> int:
+    if node.workspace is None:
+        return 0
+    try:
+        return sum(_bytes(kind, {}) for kind in node.workspace(*kinds))
+    except Exception as error:  # a user's method may raise anything
+        name = f"{type(node).__name__}.workspace"
+        raise RegistrationError(
+            f"{name} fails, it must give a list of types: {type(error).__name__}: {error}"
+        ) from error
+
+
+def _of_numbers(kind: ArrayType, sizes: Mapping[str, int]) -> ArrayType:
+    """A type whose sizes are numbers, 1 where one is not known."""
+    shape = [_number(size, sizes) for size in kind.shape]
+    return kind._replace(
+        shape=tuple(shape), content=kind.content and tuple(_number(each, sizes) for each in kind.content)
+    )
+
+
+def _number(size: Size, sizes: Mapping[str, int]) -> int:
+    coefficient, symbols = factors(1 if size is None else size)
+    return coefficient * math.prod(sizes.get(symbol, 1) for symbol in symbols)
+
+
+def _bytes(kind: ArrayType, sizes: Mapping[str, int]) -> int:
+    # an empty array may not have other sizes that no array can have
+    return kind.array_dtype.itemsize * math.prod(max(1, _number(size, sizes)) for size in kind.shape)
+
+
+def _described(graph: Graph, name: str) -> str:
+    node = _producer(graph, name)
+    if node:
+        return told_node(graph, node)
+    return f"{_section(graph, name).removesuffix('s')} '{name}'"
+
+
+def _section(graph: Graph, name: str) -> str:
+    return "inputs" if name in graph.inputs else "parameters" if name in graph.parameters else "state"
+
+
+def _producer(graph: Graph, name: str) -> GraphNode | None:
+    """The node that gives a value."""
+    return next((node for node in graph.nodes if name in node.outputs), None)

@@ -1,0 +1,351 @@
+"""Recording: code that works on arrays is called with symbols, and what it does becomes nodes of a graph.
+
+A symbol is no array but takes part in NumPy's protocols (NEP 13 and NEP 18): each call made with it is recorded as the
+op that does the same. Code that looks at values cannot be recorded, and says so.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NoReturn
+
+import numpy as np
+from numpy.lib.mixins import NDArrayOperatorsMixin
+
+from graphengine.ir.graph import Graph, GraphNode, Operand, infer, literal_type
+from graphengine.ops.node import Node, Recorded
+from graphengine.ops.registry import OPS, Instances, Op
+from graphengine.ops.shapes import ArrayType, Shape, Size, product
+
+
+class UnrecordableError(Exception):
+    """Code did something with a recorded value that has no meaning before numbers are there."""
+
+
+class Symbol(NDArrayOperatorsMixin, Recorded):
+    """Stands for a value of a graph: knows its type, and records the NumPy calls made with it."""
+
+    __slots__ = ("name", "recorder", "type")
+    __array_priority__ = 1000.0
+
+    def __init__(self, recorder: Recorder, name: str, kind: ArrayType) -> None:
+        self.recorder, self.name, self.type = recorder, name, kind
+
+    def __repr__(self) -> str:
+        return f"<Symbol {self.name}: {self.type}>"
+
+    @property
+    def ndim(self) -> int:
+        """The number of dimensions, always known."""
+        return len(self.type.shape)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The dtype, always known."""
+        return self.type.array_dtype
+
+    @property
+    def shape(self) -> SymbolicShape:
+        """The shape: integers where sizes are known, symbols that stand for numbers elsewhere."""
+        return SymbolicShape(self)
+
+    @property
+    def size(self) -> Any:
+        """The number of values: an integer where it is known."""
+        return self.recorder.size_of(self, None)
+
+    @property
+    def T(self) -> Any:  # noqa: N802 - NumPy's name
+        """The transpose."""
+        return self.recorder.apply("transpose", (self,), {})
+
+    def sum(self, axis: Any = None, keepdims: bool = False) -> Any:
+        """The sum, as `numpy.sum`."""
+        return self.recorder.call(np.sum, (self,), {"axis": axis, "keepdims": keepdims})
+
+    def reshape(self, *shape: Any) -> Any:
+        """The values in another shape, as `numpy.reshape`."""
+        return self.recorder.call(np.reshape, (self, shape[0] if len(shape) == 1 else shape), {})
+
+    def astype(self, dtype: Any) -> Any:
+        """The values in another dtype."""
+        return self.recorder.apply("cast", (self,), {"dtype": np.dtype(dtype).name})
+
+    def record(self, node: Node, inputs: tuple[Any, ...]) -> Any:
+        """Record the application of a node instance."""
+        op = OPS.of_class(type(node))
+        if op is None:
+            raise UnrecordableError(f"{type(node).__name__} is not registered")
+        return self.recorder.apply(op.name, inputs, node)
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
+        if method != "__call__" or options:
+            raise UnrecordableError(f"numpy.{ufunc.__name__} with method {method}, options {sorted(options)}")
+        return self.recorder.call(ufunc, inputs, {})
+
+    def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        attribute = _ATTRIBUTES.get(function)
+        if attribute and len(args) == 1 and not kwargs:
+            return getattr(args[0], attribute)
+        return self.recorder.call(function, args, kwargs)
+
+    def _refuse(self, *_: Any, **__: Any) -> NoReturn:
+        raise UnrecordableError(f"the value of '{self.name}' is not known while a graph is made")
+
+    __bool__ = __len__ = __iter__ = __float__ = __int__ = __index__ = __array__ = __getitem__ = _refuse
+    __hash__ = object.__hash__  # equality records a comparison
+
+
+_ATTRIBUTES: Mapping[Any, str] = {np.shape: "shape", np.ndim: "ndim", np.size: "size"}
+
+
+class SymbolicShape(tuple[Any, ...]):
+    """The shape of a symbol: a tuple whose unknown sizes are symbols, and which as a whole is an operand."""
+
+    of: Symbol
+
+    def __new__(cls, of: Symbol) -> SymbolicShape:
+        """Make the tuple of sizes."""
+        shape = super().__new__(cls, [of.recorder.size_of(of, axis) for axis in range(of.ndim)])
+        shape.of = of
+        return shape
+
+
+class Recorder:
+    """Collects the nodes that recorded code makes, on top of the values of a graph."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.nodes: list[GraphNode] = []
+        self.types: dict[str, ArrayType] = dict(graph.types)
+        self._scope = ""
+        self._aside: str | None = None
+        self._flow: set[Operand] = set()
+        self._taken: dict[str, int] = {}
+        self._same: dict[Any, Any] = {}
+        """The results of an op on operands."""
+        self._sizes: dict[Any, Symbol] = {}
+        self.instance = Instances(OPS.__getitem__)
+        self._like: dict[Shape, str] = {}
+        self._axes: dict[Size, tuple[str, int]] = {}
+        for name, kind in graph.types.items():
+            if None not in kind.shape:
+                self._like.setdefault(kind.shape, name)
+            for axis, size in enumerate(kind.shape):
+                if isinstance(size, str):
+                    self._axes.setdefault(size, (name, axis))
+        self._inferred: dict[Any, tuple[ArrayType, ...]] = {}
+        self._adopt(graph.nodes)
+
+    def _adopt(self, nodes: Iterable[GraphNode]) -> None:
+        """What the graph itself computes is not recorded again."""
+        shared: dict[int, Node] = {}
+        for node in nodes:
+            if node.is_core and len(node.outputs) == 1:
+                if id(node.node) not in shared:
+                    shared[id(node.node)] = self.instance.shared(node.op, node.node)
+                self._same.setdefault(_key(shared[id(node.node)], node.inputs), self.symbol(node.id))
+
+    def symbol(self, operand: Operand) -> Any:
+        """What stands for an operand: a symbol for a value, a number for a literal."""
+        return Symbol(self, operand, self.types[operand]) if isinstance(operand, str) else operand
+
+    def call(self, function: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        """Record a call of a NumPy function as the op that does the same."""
+        op = OPS.of_function(function)
+        if op is None:
+            raise UnrecordableError(f"numpy.{getattr(function, '__name__', function)} is not the counterpart of an op")
+        inputs, attributes = _split_arguments(op, function, args, kwargs)
+        return self.apply(op.name, inputs, attributes)
+
+    def apply(self, op: str, inputs: Sequence[Any], node: Node | Mapping[str, Any]) -> Any:
+        """Record one node and give the symbol of its result, or symbols of its results."""
+        operands, fixed = self._operands(op, inputs)
+        if not isinstance(node, Node):
+            node = self.instance(op, {**node, **fixed})
+        elif fixed:
+            node = self.instance(op, {**node.model_dump(), **fixed})
+        else:
+            node = self.instance.shared(op, node)
+        return self.emit(op, node, operands, self._fresh(op, operands))
+
+    def _operands(self, op: str, inputs: Sequence[Any]) -> tuple[tuple[Operand, ...], dict[str, Any]]:
+        """Recorded values as operands; a shape becomes the attribute `shape` where it is known, else a node."""
+        operands: list[Operand] = []
+        fixed: dict[str, Any] = {}
+        names = OPS[op].signature.inputs
+        for position, value in enumerate(inputs):
+            if position < len(names) and names[position] == "sizes" and isinstance(value, tuple):
+                symbolic = sum(isinstance(size, Symbol) for size in value)
+                if symbolic == 1 and op == "reshape" and not isinstance(value, SymbolicShape):
+                    fixed["shape"] = tuple(-1 if isinstance(size, Symbol) else int(size) for size in value)
+                    operands.append(None)
+                elif symbolic:
+                    operands.append(self._shape_operand(value))
+                else:
+                    fixed["shape"] = tuple(map(int, value))
+                    operands.append(None)
+            else:
+                operands.append(self._operand(value))
+        missing = len(names) - len(operands)
+        return (*operands, *[None] * (missing if missing > 0 and not OPS[op].signature.variadic else 0)), fixed
+
+    def _operand(self, value: Any) -> Operand:
+        if isinstance(value, Symbol):
+            return value.name
+        if value is None or type(value) in (int, float):
+            return value  # type: ignore[no-any-return]
+        if isinstance(value, (bool, np.bool_)):  # of literals, such as y == 0 for x ** 3
+            return int(value)
+        if isinstance(value, np.floating) and np.isfinite(value):
+            attributes = {"value": float(value), "dtype": value.dtype.name}
+            return str(
+                self.emit("constant", self.instance("constant", attributes), (), self.numbered(self._scope)).name
+            )
+        raise UnrecordableError(f"{type(value).__name__} is not an operand")
+
+    def _shape_operand(self, shape: tuple[Any, ...]) -> str:
+        if not isinstance(shape, SymbolicShape):
+            raise UnrecordableError("a shape put together from symbolic sizes")
+        source = self._source(shape.of)
+        symbol = self.emit("shape", self.instance("shape", {}), (source,), self.free(f"{source}.shape"))
+        return str(symbol.name)
+
+    def _source(self, symbol: Symbol) -> str:
+        """The first value of the graph that has the same shape: an input, where possible."""
+        return self._like.get(symbol.type.shape, symbol.name)
+
+    def size_of(self, of: Symbol, axis: int | None) -> Any:
+        """A size as an integer where it is known, else the one symbol that stands for all sizes of that name."""
+        size = product(of.type.shape) if axis is None else of.type.shape[axis]
+        if isinstance(size, int):
+            return size
+        if size in self._sizes:
+            return self._sizes[size]
+        if axis is None:
+            source, suffix, attributes = self._source(of), "size", {}
+        else:
+            source, axis = self._axes.get(size, (of.name, axis))
+            suffix, attributes = f"size.{axis}", {"axis": axis}
+        symbol = self.emit("size", self.instance("size", attributes), (source,), self.free(f"{source}.{suffix}"))
+        if size is not None:
+            self._sizes[size] = symbol
+        return symbol
+
+    def emit(self, op: str, node: Node, operands: tuple[Operand, ...], name: str) -> Any:
+        """Add a node under a name; the same op on the same operands is recorded once."""
+        key = _key(node, operands)
+        known = self._same.get(key)
+        if known is not None:
+            return known
+        types = tuple([self.types[ref] if type(ref) is str else literal_type(ref) for ref in operands])
+        inference = (id(node), types)
+        results = self._inferred.get(inference)
+        if results is None:
+            results = self._inferred[inference] = infer(node, types)
+        graph_node = GraphNode(name, op, node, operands)
+        self.nodes.append(graph_node)
+        if len(results) == 1:
+            self.types[name] = results[0]
+            symbols: Any = Symbol(self, name, results[0])
+        else:
+            self.types.update(zip(graph_node.outputs, results, strict=True))
+            symbols = tuple(map(self.symbol, graph_node.outputs))
+        self._same[key] = symbols
+        if not self._flow.isdisjoint(operands):
+            self._flow.update(graph_node.outputs)
+        return symbols
+
+    def forget(self, since: int) -> None:
+        """Take back what was recorded after the first `since` nodes."""
+        gone = {name for node in self.nodes[since:] for name in node.outputs}
+        for node in self.nodes[since:]:
+            del self._same[_key(node.node, node.inputs)]
+        del self.nodes[since:]
+        for name in gone:
+            del self.types[name]
+        self._sizes = {size: symbol for size, symbol in self._sizes.items() if symbol.name not in gone}
+        self._flow -= gone
+
+    def enter(self, scope: str, aside: str | None = None) -> None:
+        """Name what is recorded from now on after `scope`.
+
+        With `aside` only what depends on a `follow`ed value; the rest is named after `aside` or, where one value alone
+        gives it, after that value.
+        """
+        self._scope, self._aside = scope, aside
+
+    def follow(self, symbol: Symbol) -> None:
+        """From now on tell what depends on this value from what does not."""
+        self._flow.add(symbol.name)
+
+    def follows(self, name: str) -> bool:
+        """Whether a value depends on one that is followed."""
+        return name in self._flow
+
+    def _fresh(self, op: str, operands: tuple[Operand, ...]) -> str:
+        if self._aside is None or not self._flow.isdisjoint(operands):
+            return self.numbered(self._scope)
+        if len(operands) == 1 and isinstance(operands[0], str):
+            return self.free(f"{operands[0]}.{op}".replace(":", "."))
+        return self.numbered(self._aside)
+
+    def numbered(self, name: str) -> str:
+        """The next free of `name.1`, `name.2`, ..."""
+        count = self._taken.get(name, 0) + 1
+        while (free := f"{name}.{count}") in self.types:
+            count += 1
+        self._taken[name] = count
+        return free
+
+    def free(self, name: str) -> str:
+        """The name, if nothing has it, else a numbered one."""
+        return name if name not in self.types else self.numbered(name)
+
+    def rename(self, name: str, wanted: str, since: int) -> None:
+        """Give a value a telling name, or one near to it, if the node that makes it is newer than the first `since`."""
+        readers = []
+        for place in range(len(self.nodes) - 1, since - 1, -1):
+            node = self.nodes[place]
+            if node.id == name and len(node.outputs) == 1:
+                break
+            if name in node.inputs:
+                readers.append(place)
+        else:
+            return
+        wanted = self.free(wanted)
+        self.nodes[place] = GraphNode(wanted, node.op, node.node, node.inputs)
+        self.types[wanted] = self.types.pop(name)
+        self._same[_key(node.node, node.inputs)].name = wanted
+        if name in self._flow:
+            self._flow.add(wanted)
+        for place in readers:
+            node = self.nodes[place]
+            inputs = tuple([wanted if ref == name else ref for ref in node.inputs])
+            self._same[_key(node.node, inputs)] = self._same.pop(_key(node.node, node.inputs))
+            self.nodes[place] = node._replace(inputs=inputs)
+
+
+def _key(node: Node, operands: tuple[Operand, ...]) -> Any:
+    """What an application of an op is known by: a literal 2 is not a literal 2.0, and 0.0 is not -0.0."""
+    return (id(node), *[ref if type(ref) is str else (type(ref), repr(ref)) for ref in operands])
+
+
+def _split_arguments(
+    op: Op, function: Any, args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> tuple[list[Any], dict[str, Any]]:
+    """The arguments of a NumPy call as the inputs and the attributes of an op, which bear NumPy's names."""
+    if isinstance(function, np.ufunc):
+        return list(args), {}
+    count = 1 if op.signature.variadic else len(op.signature.inputs)
+    names = list(inspect.signature(function).parameters) if len(args) > count or kwargs else []
+    given = {**dict(zip(names[count:], args[count:], strict=False)), **kwargs}
+    inputs = [*args[:count], *(given.pop(name) for name in names[len(args) : count] if name in given)]
+    attributes = {name: value for name, value in given.items() if value is not None}
+    unknown = attributes.keys() - op.cls.model_fields.keys()
+    if unknown:
+        raise UnrecordableError(f"op '{op.name}' has no attribute {', '.join(sorted(unknown))}")
+    if op.signature.variadic:  # numpy.stack((x, y), axis) has all arrays in one argument
+        (inputs,) = inputs
+    return list(inputs), attributes

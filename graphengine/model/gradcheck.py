@@ -1,0 +1,324 @@
+"""Checks of gradients: what `backward` gives against the slope of what `forward` gives.
+
+A slope is taken along a random direction, so that one number checks a whole array. Where the code is analytic and takes
+complex numbers it is a complex step, exact to rounding (Squire and Trapp 1998); elsewhere central differences of two
+step sizes, whose difference says how exact they are. Where `forward` has a kink it has no slope, and the check is made
+beside it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from graphengine.backends.reference.executor import Executor
+from graphengine.errors import ExecutionError, GradientError, Problem, UsageError
+from graphengine.format.building import build_graph
+from graphengine.format.documents import ModelDocument
+from graphengine.ir.graph import Graph
+from graphengine.ops.node import Node
+from graphengine.ops.registry import OPS
+from graphengine.transform.gradient import check_differentiable, gradient, require_memory_for
+
+COMPLEX_STEP = 1e-20
+MAX_ELEMENTS = 1000
+"""A wrong gradient of at most this many elements is told with the element that is furthest off."""
+MAX_SUBSETS = 64
+BESIDE = 1e-3
+"""About how far from a kink the check is made."""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One comparison for one value: directional derivatives `got` and `expected`, and how far they may be apart.
+
+    `law` is "slope" (against `forward`), "recording" (the gradient graph against calling `backward`) or "needs" (a
+    part of the gradients against all of them).
+    """
+
+    law: str
+    name: str
+    got: float
+    expected: float
+    tolerance: float
+    method: str
+    where: str = ""
+    kink: bool = False
+
+    @property
+    def holds(self) -> bool:
+        """Whether the two agree."""
+        return abs(self.got - self.expected) <= self.tolerance
+
+    def __str__(self) -> str:
+        told = {
+            "slope": "backward gives {got:.10g}, the slope of forward is {expected:.10g} ({method})",
+            "recording": "the gradient graph gives {got:.10g}, calling backward gives {expected:.10g}",
+            "needs": "backward gives {got:.10g} if only {method} need a gradient, else {expected:.10g}",
+        }[self.law]
+        return told.format(got=self.got, expected=self.expected, method=self.method) + self.where
+
+
+@dataclass(frozen=True, slots=True)
+class Slope:
+    """A directional derivative, how far it may be off, by which method it was found, and whether it has two sides."""
+
+    value: float
+    error: float
+    method: str
+    kink: bool = False
+
+
+def slope(function: Callable[[Any], Any], point: Any, direction: Any) -> Slope:
+    """The derivative of a scalar function of an array along a direction."""
+    with np.errstate(all="ignore"):
+        central, exact = _central(function, point, direction), _complex(function, point, direction)
+    # code that is not analytic, such as a comparison, gives another number, and then the differences are right; where
+    # a step leaves the domain they are none
+    agree = abs(exact - central.value) <= central.error + 1e-5 * abs(central.value) or not np.isfinite(central.value)
+    return Slope(exact, 0.0, "complex step") if agree and np.isfinite(exact) else central
+
+
+def _central(function: Callable[[Any], Any], point: Any, direction: Any) -> Slope:
+    """Central differences of two step sizes, extrapolated; their difference and the rounding bound the error."""
+    precision = float(np.finfo(point.dtype).eps)
+    step = precision ** (1 / 3) * max(1.0, float(np.max(np.abs(point), initial=0.0)))
+    middle = float(function(point))
+    slopes, bends = [], []
+    for size in (step, step / 2):
+        above, below = (float(function((point + side * direction).astype(point.dtype))) for side in (size, -size))
+        slopes.append((above - below) / (2 * size))
+        bends.append((above - 2 * middle + below) / size)
+    wide, narrow = slopes
+    error = abs(narrow - wide) + 20 * precision * max(abs(middle), abs(wide) * step) / step
+    bend = abs(2 * bends[1] - bends[0])  # of a smooth function it vanishes with the step, at a kink it stays
+    kink = bend > 10 * error + 1e-4 * abs(wide)
+    return Slope((4 * narrow - wide) / 3, error, "central differences", kink)
+
+
+def _complex(function: Callable[[Any], Any], point: Any, direction: Any) -> float:
+    """The complex step; NaN where the code takes no complex numbers."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", np.exceptions.ComplexWarning)
+            return float(np.imag(function(point + COMPLEX_STEP * 1j * direction))) / COMPLEX_STEP
+    except Exception:  # noqa: BLE001 - whatever it is, there are the differences
+        return float("nan")
+
+
+def check_gradients(node: Node, *inputs: Any, seed: int = 0) -> list[Check]:
+    """Check the `backward` of a node at some inputs, each law for each floating-point input.
+
+    The slope of `forward`; the gradient graph; every choice of inputs that need a gradient. Whatever the node is given
+    is read-only, and inputs of floating-point numbers are in double precision. None stands for an omitted input. At a
+    kink of `forward` the slope is that of a point beside it.
+
+    Raises
+    ------
+    GradientError
+        GE412 with every law that fails, the input and the numbers.
+    ExecutionError
+        GE410 if `backward` fails, as it does where it writes to what it is given.
+    UsageError
+        If the class is not registered, has no `backward`, or gives no finite floating-point number for these inputs.
+    """
+    op = OPS.of_class(type(node))
+    if op is None or op.signature.saved is None:
+        what = "is not registered" if op is None else "has no backward"
+        raise UsageError(f"{type(node).__name__} {what}, so there is no gradient to check")
+    arrays = [None if value is None else _in_double(value) for value in inputs]
+    results = _guarded_call(node, op.name, arrays)
+    generator = np.random.default_rng(seed)
+    graph, values = _projection(node, op.name, arrays, results, generator)
+    names = {f"x{index}": op.signature.input_name(index) for index in range(len(arrays))}
+    wrt = [name for name in names if name in graph.inputs and graph.types[name].is_differentiable]
+    checks = [*graph_checks(graph, values, "loss", wrt, generator), *_subset_checks(graph, values, wrt, generator)]
+    problems = [
+        Problem("GE412", f"{op.name}, law '{each.law}', input '{names[each.name]}': {each}")
+        for each in checks
+        if not each.holds
+    ]
+    if problems:
+        raise GradientError(problems)
+    return [replace(each, name=names[each.name]) for each in checks]
+
+
+def graph_checks(
+    graph: Graph, values: Mapping[str, Any], of: str, wrt: Sequence[str], generator: np.random.Generator
+) -> Iterator[Check]:
+    """Check the gradients of a scalar of a graph toward some of its values, both called and recorded.
+
+    Raises
+    ------
+    DifferentiationError
+        GE411 if there is no such gradient.
+    InputError
+        GE133 if the values take more memory than the limit.
+    UsageError
+        If the scalar is not finite for these values, or a gradient is toward something that is computed.
+    """
+    check_differentiable(graph, graph.value_name(of), [graph.value_name(name) for name in wrt])
+    require_memory_for(graph, values, of, wrt)
+    computed = [name for name in wrt if name not in graph.sources]
+    if computed:
+        raise UsageError(f"'{computed[0]}' is computed: only toward inputs, parameters and state there is a slope")
+    beside: dict[str, Check] = {}
+    for check in _checks_at(graph, values, of, wrt, generator):
+        if check.kink and not beside:
+            moved = {name: _moved(values[name], generator) for name in wrt}
+            near = _checks_at(graph, {**values, **moved}, of, wrt, generator)
+            beside = {each.name: each for each in near if each.law == "slope"}
+        yield replace(beside[check.name], method=f"{check.method} beside a kink") if check.kink else check
+
+
+def _moved(value: Any, generator: np.random.Generator) -> Any:
+    """A value near another one."""
+    return value + (BESIDE * generator.normal(size=np.shape(value))).astype(value.dtype)[()]
+
+
+def _checks_at(
+    graph: Graph, values: Mapping[str, Any], of: str, wrt: Sequence[str], generator: np.random.Generator
+) -> Iterator[Check]:
+    executor, target = Executor(graph), graph.value_name(of)
+    slots = executor.forward(values)
+    if not np.isfinite(slots[executor.slot_of[target]]):
+        raise UsageError(f"'{of}' is not finite for these values, so it has no slope")
+    called = executor.backward(slots, target, wrt)
+    recorded = _recorded(graph, values, of, wrt)
+    schedule = executor.forward_schedule([target])
+    for name in wrt:
+
+        def function(value: Any, name: str = name) -> Any:
+            """The scalar for another value of this one."""
+            return executor.forward({**values, name: value}, schedule)[executor.slot_of[target]]
+
+        point, got = values[name], called[name]
+        direction = np.asarray(generator.normal(size=np.shape(point)), point.dtype)[()]
+        exact, loose = (1e-12, 1e-7) if point.dtype == np.float64 else (1e-3, 1e-2)
+        scale = float(np.sum(np.abs(got * direction))) + float(np.finfo(point.dtype).tiny)
+        found = slope(function, point, direction)
+        rounding = exact if found.method == "complex step" else loose
+        tolerance = rounding * scale + min(found.error, 1e-3 * max(scale, abs(found.value)))
+        check = Check("slope", name, _along(got, direction), found.value, tolerance, found.method)
+        if not check.holds:
+            check = replace(check, kink=found.kink) if found.kink else _located(check, function, point, got)
+        yield check
+        yield Check("recording", name, _along(recorded[name], direction), _along(got, direction), exact * scale, "")
+
+
+def _subset_checks(
+    graph: Graph, values: Mapping[str, Any], wrt: Sequence[str], generator: np.random.Generator
+) -> Iterator[Check]:
+    """Each choice of values that need a gradient gives the same gradients as all of them together."""
+    executor = Executor(graph)
+    slots = executor.forward(values)
+    target = graph.value_name("loss")
+    every = executor.backward(slots, target, wrt)
+    subsets = itertools.chain(*(itertools.combinations(wrt, count) for count in range(1, len(wrt))))
+    for subset in itertools.islice(subsets, MAX_SUBSETS):
+        some = executor.backward(slots, target, subset)
+        for name in subset:
+            direction = generator.normal(size=np.shape(every[name]))
+            scale = float(np.sum(np.abs(every[name] * direction)))
+            got, expected = _along(some[name], direction), _along(every[name], direction)
+            yield Check("needs", name, got, expected, 1e-12 * scale, ", ".join(subset))
+
+
+def _along(gradient_: Any, direction: Any) -> float:
+    return float(np.sum(gradient_ * direction))
+
+
+def _recorded(graph: Graph, values: Mapping[str, Any], of: str, wrt: Sequence[str]) -> dict[str, Any]:
+    """The gradients by the gradient graph."""
+    derived = gradient(graph, of=of, wrt=list(wrt))
+    executor = Executor(derived)
+    slots = executor.forward({name: value for name, value in values.items() if name in derived.sources})
+    return dict(zip(wrt, (slots[executor.slot_of[value]] for value in derived.outputs.values()), strict=True))
+
+
+def _located(check: Check, function: Callable[[Any], Any], point: Any, got: Any) -> Check:
+    """A check that fails, with the element that is furthest off."""
+    if not 1 < np.size(point) <= MAX_ELEMENTS:
+        return check
+    slopes = np.empty(np.shape(point))
+    for place in np.ndindex(np.shape(point)):
+        unit = np.zeros_like(point)
+        unit[place] = 1
+        slopes[place] = slope(function, point, unit).value
+    worst = np.unravel_index(np.argmax(np.abs(got - slopes)), slopes.shape)
+    place_text = ", ".join(map(str, worst))
+    where = f"; furthest off at [{place_text}]: {float(got[worst]):.10g} instead of {slopes[worst]:.10g}"
+    return replace(check, where=where)
+
+
+def _in_double(value: Any) -> Any:
+    """A copy that cannot be written to, in double precision if it is of floating-point numbers."""
+    array = np.asarray(value)
+    return _guarded(array.astype(np.float64) if array.dtype.kind == "f" else array)
+
+
+def _guarded(value: Any) -> Any:
+    """A copy that cannot be written to."""
+    array = np.array(value)
+    array.flags.writeable = False
+    return array[()] if array.shape == () else array
+
+
+def _guarded_call(node: Node, op: str, arrays: Sequence[Any]) -> tuple[Any, ...]:
+    """The results; `backward` is called with them and with gradients that cannot be written to, as others use them."""
+    inputs = [*arrays, *[None] * (len(node.signature.inputs) - node.signature.variadic - len(arrays))]
+    with np.errstate(all="ignore"):
+        results = node.forward(*arrays)
+        results = results if isinstance(results, tuple) else (results,)
+        incoming = [_guarded(np.ones_like(result)) if _is_floating(result) else None for result in results]
+        needs = tuple(array is not None and _is_floating(array) for array in inputs)
+        try:
+            node.signature.gradients(node, incoming, inputs, [_guarded(result) for result in results], needs)
+        except Exception as error:  # a user's node may raise anything
+            raise ExecutionError(f"{op}: backward fails: {error}") from error
+    return results
+
+
+def _is_floating(value: Any) -> bool:
+    return np.asarray(value).dtype.kind == "f"
+
+
+def _projection(
+    node: Node, op: str, arrays: Sequence[Any], results: Sequence[Any], generator: np.random.Generator
+) -> tuple[Graph, dict[str, Any]]:
+    """The graph of the sum of all floating-point results times random weights, and the values of its inputs."""
+    values = {f"x{index}": array for index, array in enumerate(arrays) if array is not None}
+    names = {OPS[op].signature.input_name(index): f"x{index}" for index in range(len(arrays)) if f"x{index}" in values}
+    inputs: Any = names if len(names) < len(arrays) else list(names.values())
+    attributes = node.model_dump(mode="json", exclude_defaults=True)
+    nodes: list[Any] = [{"id": "z", "op": op, "inputs": inputs, "attributes": attributes}]
+    total: str | float = 0.0
+    for index, (port, result) in enumerate(zip(node.outputs, results, strict=True)):
+        if _is_floating(result):
+            values[f"w{index}"] = generator.normal(size=np.shape(result))[()] if np.ndim(result) else generator.normal()
+            nodes += [
+                {"id": f"p{index}", "op": "mul", "inputs": [f"z:{port}" if index else "z", f"w{index}"]},
+                {"id": f"s{index}", "op": "sum", "inputs": [f"p{index}"]},
+                {"id": f"t{index}", "op": "add", "inputs": [total, f"s{index}"]},
+            ]
+            total = f"t{index}"
+    if isinstance(total, float):
+        raise UsageError(f"{op} gives no floating-point number, so there is no gradient to check")
+    document = {
+        "format": "graphengine.model",
+        "format_version": 1,
+        "opset_imports": {"core": 1, OPS[op].domain: 1},
+        "name": op,
+        "inputs": {
+            name: {"shape": list(np.shape(value)), "dtype": np.asarray(value).dtype.name}
+            for name, value in values.items()
+        },
+        "nodes": nodes,
+        "outputs": {"loss": total},
+    }
+    return build_graph(ModelDocument.model_validate(document)), values

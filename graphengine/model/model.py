@@ -1,0 +1,382 @@
+"""What a user holds: a `Model` is a graph with values for its parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from graphengine import gc_pause
+from graphengine.backends.numpy.plan_cache import PlanCache
+from graphengine.backends.reference.executor import Executor
+from graphengine.data.sources import Arrays
+from graphengine.errors import (
+    DataError,
+    InvalidModelError,
+    Problem,
+    UsageError,
+)
+from graphengine.fit.solvers import Solver
+from graphengine.fit.statistics import Fit, fit_of
+from graphengine.format.building import sound_graph
+from graphengine.format.documents import ExternalValue, ModelDocument
+from graphengine.format.files import write_bytes
+from graphengine.format.meaning import fingerprint
+from graphengine.format.positions import make_pointer
+from graphengine.format.reading import Source, as_json, parse_model, read_model
+from graphengine.format.salvage import Gaps
+from graphengine.format.tensors import TensorFiles, are_external, remove_unnamed, tensors_of, write_tensors
+from graphengine.format.values import ElementError, InexactError, initial_value
+from graphengine.format.writing import dump_model, encode_array
+from graphengine.ir.binding import as_inputs, bind_sizes, by_input
+from graphengine.ir.graph import Graph, names_of
+from graphengine.ir.memory import require_memory
+from graphengine.limits import DEFAULT, Limits
+from graphengine.model.prediction import predict
+from graphengine.model.run import Parameters, Run
+from graphengine.notebook import Pictured
+from graphengine.training.declaration import Declaration, RuleSource, Saving
+from graphengine.training.history import History, Iteration
+from graphengine.training.interrupting import run_to_end
+from graphengine.training.loop import Trainer
+from graphengine.training.provenance import PROVENANCE, provenance
+from graphengine.transform.gradient import gradient
+from graphengine.transform.step import Step, step_graph
+
+
+class Model(Pictured):
+    """A graph and the current values of its parameters and state.
+
+    Made by `graphengine.load` from a file, or by `Model.from_dict` from the same content as Python objects. `graph`
+    is the checked graph, `document` what the file says, `path` where it lies (None if it did not come from a file).
+    `update_rule`, a rule file, stands in for the rule that the training section names.
+
+    Raises
+    ------
+    InvalidModelError
+        With all independent problems, each with its place.
+    """
+
+    def __init__(
+        self,
+        document: ModelDocument,
+        source: Source | None = None,
+        path: Path | None = None,
+        update_rule: RuleSource = None,
+        limits: Limits = DEFAULT,
+    ) -> None:
+        self.document, self.path, self.limits = document, path, limits
+        gaps = source.gaps if source else Gaps()
+        self.graph, problems = sound_graph(document, limits, gaps)
+        self.values: dict[str, Any] = {}
+        self._trainer: Trainer | Solver | None = None
+        folder = path.parent if path else None
+        self._declared = Declaration(document, self.graph, folder, update_rule, limits, source)
+        told = {problem.pointer for problem in problems}
+        problems += [
+            each for each in self._declared.problems(gaps) if each.line is not None or each.pointer not in told
+        ]
+        problems += self._initialize(too_large=any(problem.code == "GE133" for problem in problems))
+        if problems or (source and source.problems):
+            raise source.locate(problems) if source else InvalidModelError(problems)
+        self.plans = PlanCache(self.graph)
+
+    @classmethod
+    def from_dict(
+        cls,
+        content: Mapping[str, Any],
+        path: str | Path | None = None,
+        *,
+        update_rule: RuleSource = None,
+        limits: Limits = DEFAULT,
+    ) -> Model:
+        """A model from the content of a model file as Python objects; `path` says where its data lies."""
+        with gc_pause.paused():
+            document, source = parse_model(
+                as_json(content), str(path) if path else None, limits, salvage=True, is_written=False
+            )
+            return cls(document, source, Path(path) if path else None, update_rule, limits)
+
+    def __repr__(self) -> str:
+        return f"<Model '{self.graph.name}': {self.graph.summary}>"
+
+    @cached_property
+    def executor(self) -> Executor:
+        """The reference executor of the graph, made when it is first needed."""
+        return Executor(self.graph)
+
+    def _initialize(self, *, too_large: bool) -> Iterator[Problem]:
+        """The initial values, and what is wrong with them; of a graph that is too large only of those in the file."""
+        files = TensorFiles(self.path.parent if self.path else None, self.limits.array_bytes)
+        for section, sources in (("parameters", self.graph.parameters), ("state", self.graph.state)):
+            for name, source in sources.items():
+                if too_large and (source.value is None or isinstance(source.value, ExternalValue)):
+                    continue
+                dtype = self.graph.types[name].array_dtype
+                try:
+                    if isinstance(source.value, ExternalValue):
+                        source = source.model_copy(update={"value": files.array(source.value)})
+                    self.values[name] = initial_value(name, source, dtype)[()]
+                except ValueError as error:
+                    symbolic = any(isinstance(size, str) for size in source.shape)
+                    what = "shape" if symbolic else "initializer" if source.value is None else "value"
+                    code = "GE125" if isinstance(error, InexactError) else "GE302"
+                    inside = error.path if isinstance(error, ElementError) else ()
+                    where = make_pointer((section, name, what, *inside))
+                    yield Problem(code, f"{section.removesuffix('s')} '{name}': {error}", None, where)
+                except DataError as error:
+                    yield replace(error.problems[0], pointer=make_pointer((section, name, "value")))
+
+    @property
+    def parameters(self) -> Parameters:
+        """The current values of the parameters, by name; assigning one checks its shape and dtype."""
+        return Parameters(self)
+
+    @property
+    def fingerprint(self) -> str:
+        """A sha256 of what the file means: formatting, order of nodes, names and descriptions do not count."""
+        return fingerprint(self.document)
+
+    def forward(self, inputs: Any = None, /, **named: Any) -> Run:
+        """Evaluate the whole graph. Inputs are given by name, as keywords, as one mapping, or as one table.
+
+        A table has a column for each input: a frame of pandas or polars, a table of Arrow. What else it has is left.
+
+        Raises
+        ------
+        InputError
+            If an input is missing, unknown, or not of the declared shape and dtype.
+        ExecutionError
+            If a node fails.
+        """
+        return Run(self, as_inputs(self.graph, by_input(self.graph, inputs, named)))
+
+    def predict(
+        self,
+        inputs: Any = None,
+        /,
+        *,
+        outputs: str | Iterable[str] | None = None,
+        check_finite: bool = False,
+        **named: Any,
+    ) -> dict[str, Any]:
+        """The asked outputs by public name; only what they depend on runs, and only those inputs are needed.
+
+        Inputs are given as for `forward`. Without `outputs`, all outputs that can be computed from them. With
+        `check_finite` each value on the way is looked at, which takes longer.
+
+        Raises
+        ------
+        InputError
+            If an input is missing, unknown, or not of the declared shape and dtype.
+        ExecutionError
+            If a node fails; GE413 for the first value that is NaN or infinite, with `check_finite`.
+        UsageError
+            GE402 if there is no such output.
+        """
+        given = as_inputs(self.graph, by_input(self.graph, inputs, named))
+        return predict(self, given, None if outputs is None else tuple(names_of(outputs)), check_finite=check_finite)
+
+    def train(self, data: Any = None, **overrides: Any) -> History:
+        """Train as the file's training section says, and return the history.
+
+        `data` is the name of a data source of the file, a mapping from inputs to arrays, or a table with a column for
+        each input, as for `forward`. Keywords replace keys of the training section; `learning_rate` replaces that of
+        the optimizer, `update_rule` (a rule file) its rule. `validation_data`, in the same forms as `data`, takes the
+        place of what the section says of validation data. `checkpoints` is a folder for what the training needs to go
+        on if it is interrupted, by Ctrl-C or by force; with `resume` it goes on from the newest checkpoint there, to
+        the last bit as if it had never stopped.
+
+        Raises
+        ------
+        TrainingError
+            If a training cannot start.
+        DivergenceError
+            If it leaves the finite numbers; the parameters keep their last finite values.
+        DataError
+            If the data cannot be read or does not fit.
+        """
+        trainer = self.trainer(data, **overrides)
+        run_to_end(trainer)
+        return trainer.history
+
+    def iterate(self, data: Any = None, **overrides: Any) -> Iterator[Iteration]:
+        """The training of `train` as a generator, one row after each update.
+
+        It may be left at any time: the model then has the values after the last row that was given.
+        """
+        return self.trainer(data, **overrides).iterate()
+
+    def trainer(
+        self,
+        data: Any = None,
+        *,
+        update_rule: RuleSource = None,
+        validation_data: Any = None,
+        checkpoints: str | Path | None = None,
+        resume: bool = False,
+        **overrides: Any,
+    ) -> Trainer | Solver:
+        """The training that `train` runs: its data loaded, nothing computed yet."""
+        if resume and checkpoints is None:
+            raise UsageError("say from where to resume: checkpoints=FOLDER")
+        saving = Saving(None if checkpoints is None else Path(checkpoints), resume)
+        trainer = self._declared.trainer(self.values, data, overrides, update_rule, validation_data, saving)
+        self._trainer = trainer
+        if isinstance(trainer, Trainer):
+            require_memory(trainer.stepper.step.graph, bind_sizes(trainer.batches.shapes, self.graph.types))
+        return trainer
+
+    def fit(self, data: Any = None, *, residual: str | None = None, max_iterations: int | None = None) -> Fit:
+        """Fit the trainable parameters by nonlinear least squares, and tell how well they are known.
+
+        `residual` is the value whose sum of squares is made least; by default the one that the training section names,
+        or the value whose squares its loss sums up. `data` is as for `train`.
+
+        Raises
+        ------
+        TrainingError
+            If there is no such residual, or the fit cannot start.
+        DivergenceError
+            If the residuals are not finite at the start.
+        UsageError
+            GE803 if SciPy is not installed.
+        """
+        solver = self._declared.least_squares(self.values, data, residual, max_iterations)
+        self._trainer = solver
+        run_to_end(solver)
+        return fit_of(solver)
+
+    def gradient(self, of: str | None = None, wrt: str | Sequence[str] | None = None) -> Graph:
+        """The graph of the gradients that `Run.backward` gives, with the current values of the parameters.
+
+        Raises
+        ------
+        DifferentiationError
+            GE411 if there is no such gradient.
+        UsageError
+            GE801 if it is not said of what or toward what, and does not follow.
+        """
+        names = names_of(self.graph.trainable if wrt is None else wrt)
+        if not names:
+            raise UsageError(f"say toward which values: model '{self.graph.name}' has no trainable parameter")
+        return self._with_values(gradient(self.graph, of=of or self.default_loss(), wrt=names))
+
+    def training_step(self, *, update_rule: RuleSource = None, **overrides: Any) -> Step:
+        """The graph of one iteration of `train`, with the current values; nothing is run and no data needed.
+
+        Raises
+        ------
+        TrainingError
+            If the model cannot be trained.
+        """
+        training = self._declared.section(overrides)
+        step = step_graph(self.graph, training, self._declared.rule(training, update_rule))
+        return replace(step, graph=self._with_values(step.graph))
+
+    def default_loss(self) -> str:
+        """The loss of the training section, or the only output.
+
+        Raises
+        ------
+        UsageError
+            GE801 if there is neither.
+        """
+        if self.document.training:
+            return self.document.training.loss
+        if len(self.graph.outputs) == 1:
+            return next(iter(self.graph.outputs))
+        hint = f"outputs: {', '.join(self.graph.outputs)}"
+        raise UsageError("say of which value: the model has no training section", hint=hint)
+
+    def load_data(self, name: str | None = None) -> Arrays:
+        """The arrays of a data source of the file, by input; without a name, of its only one.
+
+        Raises
+        ------
+        DataError
+            If it cannot be read.
+        """
+        return self._declared.source(name)
+
+    def check_data(self, name: str) -> None:
+        """Read a data source of the file, and refuse what the file's training could not be run on.
+
+        Raises
+        ------
+        DataError, InputError
+            If it cannot be read or does not fit.
+        """
+        self._declared.check_source(name)
+
+    def as_document(self) -> ModelDocument:
+        """The model as its file would say it: the same document, with the current values and where they come from."""
+        return self.document.model_copy(update={**self._valued(self.document), **self._told})
+
+    @property
+    def _told(self) -> dict[str, Any]:
+        """The metadata with the provenance of values that were trained."""
+        if self._trainer is None or not len(self._trainer.history):
+            return {}
+        return {"metadata": {**(self.document.metadata or {}), PROVENANCE: provenance(self._trainer)}}
+
+    def _with_values(self, graph: Graph) -> Graph:
+        """A graph made from the model's, with the model's current values."""
+        return graph.derive(graph.nodes, graph.outputs, graph.types, **self._valued(graph.header))
+
+    def _valued(self, document: ModelDocument) -> dict[str, Any]:
+        """The declarations of parameters and state in a document, with the current values of those the model has."""
+        return _with(document, {name: encode_array(value) for name, value in self.values.items()})
+
+    def save(self, path: str | Path) -> None:
+        """Write the model with its current values: the same file, with values. Whole or not at all.
+
+        A model of a million numbers or more has them in a safetensors file beside it, which it names with its hash. The
+        one of the version that is replaced is removed afterwards, unless another file of the folder names it.
+
+        Raises
+        ------
+        GraphEngineError
+            GE101 if the file cannot be written.
+        UsageError
+            GE803 if safetensors is needed and not installed.
+        """
+        path = Path(path)
+        last, written, document = tensors_of(path), set[str](), self.document
+        if are_external(self.values.values()):
+            values = write_tensors(path.parent, path.stem, self.values)
+            valued, written = _with(document, values), {value.file for value in values.values()}
+        else:
+            valued = self._valued(document)
+        try:
+            write_bytes(path, dump_model(document.model_copy(update={**valued, **self._told})))
+        finally:  # what the file names now stays, be it the old one or the new one
+            remove_unnamed(path, last | written)
+
+
+def load(path: str | Path, *, update_rule: RuleSource = None, limits: Limits = DEFAULT) -> Model:
+    """Load a model file; `update_rule`, a rule file, stands in for the rule that its training section names.
+
+    `limits` says how much the file may ask for.
+
+    Raises
+    ------
+    InvalidModelError
+        With all independent problems, each with file, line, column and JSON Pointer.
+    """
+    with gc_pause.paused():
+        document, source = read_model(path, limits, salvage=True)
+        return Model(document, source, Path(path), update_rule, limits)
+
+
+def _with(document: ModelDocument, values: Mapping[str, Any]) -> dict[str, Any]:
+    """The declarations of parameters and state in a document, with values as a file has them where there are some."""
+    return {
+        section: {
+            name: source.model_copy(update={"value": values[name]}) if name in values else source
+            for name, source in getattr(document, section).items()
+        }
+        for section in ("parameters", "state")
+    }

@@ -1,0 +1,182 @@
+"""What a model gives: a `Run` is one evaluation of its graph, `Parameters` are its current values by name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from graphengine.backends.reference.executor import Slots, plan_failure
+from graphengine.errors import InputError, UsageError, did_you_mean
+from graphengine.format.values import decode_array
+from graphengine.ir.binding import require_inputs
+from graphengine.ir.finite import require_all_finite
+from graphengine.ir.graph import Graph, names_of
+from graphengine.notebook import Pictured
+from graphengine.transform.gradient import check_differentiable, gradient
+
+if TYPE_CHECKING:
+    from graphengine.model.model import Model
+
+
+class Parameters(MutableMapping[str, Any]):
+    """The parameters of a model by name. Values come as read-only arrays; assigning checks shape and dtype."""
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+
+    def __getitem__(self, name: str) -> np.ndarray[Any, Any]:
+        return read_only(self._model.values[self._known(name)])
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        kind = self._model.graph.types[self._known(name)]
+        try:
+            array = decode_array(value, kind.array_dtype)
+        except ValueError as error:
+            raise InputError(f"parameter '{name}': {error}", code="GE404") from None
+        if array.shape != kind.shape:
+            raise InputError(f"parameter '{name}' has shape {kind.shape}, not {array.shape}")
+        self._model.values[name] = array[()]
+        self._model._trainer = None  # the values are no longer what a training made
+
+    def __delitem__(self, name: str) -> None:
+        raise TypeError("parameters belong to the graph and cannot be deleted")
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._model.graph.parameters)
+
+    def __len__(self) -> int:
+        return len(self._model.graph.parameters)
+
+    def __repr__(self) -> str:
+        return repr(dict(self))
+
+    def _known(self, name: str) -> str:
+        if name not in self._model.graph.parameters:
+            hint = did_you_mean(name, self._model.graph.parameters, "parameters")
+            raise KeyError(f"no parameter '{name}'; {hint}")
+        return name
+
+
+class Run(Pictured):
+    """One evaluation of a graph. `run["loss"]` is a public output.
+
+    What is asked for is computed when it is asked for, from the inputs, parameters and state at the time of the call.
+    """
+
+    def __init__(self, model: Model, inputs: Mapping[str, Any]) -> None:
+        self.graph: Graph = model.graph
+        self._model, self._inputs = model, inputs
+        self._values = {**model.values, **inputs}
+        self._slots: Slots | None = None
+        self._outputs: dict[str, Any] = {}
+        self._plan = model.plans.find("forward", inputs)
+        if self._plan is None:
+            require_inputs(self.graph, inputs, self.graph.inputs)
+            self._plan = model.plans.get("forward", lambda: self.graph, inputs)
+        if self._plan is None:
+            self._all_slots()
+
+    def __getitem__(self, output: str) -> np.ndarray[Any, Any]:
+        if output not in self.graph.outputs:
+            hint = did_you_mean(output, self.graph.outputs, "outputs")
+            raise KeyError(f"no output '{output}'; {hint}")
+        if self._slots is not None:
+            return self.value(self.graph.outputs[output])
+        if not self._outputs and self._plan is not None:
+            try:
+                self._outputs = self._plan.run(self._values)
+            except Exception as error:  # whatever it is, the reference says which node it comes from
+                raise plan_failure(error, self._all_slots) from error
+        return read_only(self._outputs[output])
+
+    def __repr__(self) -> str:
+        return f"<Run of '{self.graph.name}': {', '.join(self.graph.outputs)}>"
+
+    def default_loss(self) -> str:
+        """What `backward` differentiates if it is not told; raises as `Model.default_loss`."""
+        return self._model.default_loss()
+
+    @property
+    def outputs(self) -> dict[str, np.ndarray[Any, Any]]:
+        """All public outputs."""
+        return {name: self[name] for name in self.graph.outputs}
+
+    def value(self, name: str) -> np.ndarray[Any, Any]:
+        """Any value of the graph: an input, a parameter, a node by its id.
+
+        Raises
+        ------
+        UsageError
+            GE402 if there is none of that name.
+        """
+        value = self.graph.aliases.get(name, name)
+        if value not in self.graph.types:
+            hint = did_you_mean(name, self.graph.types)
+            raise UsageError(f"graph '{self.graph.name}' has no value '{name}'", code="GE402", hint=hint)
+        return read_only(self._all_slots()[self._model.executor.slot_of[value]])
+
+    def check_finite(self) -> None:
+        """Look at all values for one that is NaN or infinite.
+
+        Raises
+        ------
+        ExecutionError
+            GE413, naming the first node that gave such a number, its row, and the inputs it computed it from.
+        """
+        slots, places = self._all_slots(), self._model.executor.slot_of
+        require_all_finite(self.graph, {name: slots[place] for name, place in places.items()})
+
+    def backward(
+        self, of: str | None = None, wrt: str | Sequence[str] | None = None
+    ) -> dict[str, np.ndarray[Any, Any]]:
+        """Gradients of a scalar toward values, by name.
+
+        `of` is an output or a value (default: the loss of the training section, or the only output); `wrt` are values
+        of any kind (default: the trainable parameters). A value that `of` does not depend on has the gradient zero.
+
+        Raises
+        ------
+        DifferentiationError
+            GE411 if `of` is not a floating-point scalar or a node on the way has no gradient.
+        InputError
+            GE133 if the gradients take more memory than the limit.
+        """
+        of = of or self.default_loss()
+        target = self.graph.value_name(of)
+        names = names_of(self.graph.trainable if wrt is None else wrt)
+        wanted = [self.graph.value_name(name) for name in names]
+        check_differentiable(self.graph, target, wanted)
+        plan = self._model.plans.get(
+            ("backward", of, *names),
+            lambda: gradient(self.graph, of=of, wrt=names, also=self.graph.outputs),
+            self._inputs,
+            is_gradient=True,
+        )
+        if plan:
+            try:
+                results = plan.run(self._values)
+            except Exception as error:  # whatever it is, the reference says which node it comes from
+                raise plan_failure(error, lambda: self._gradients(target, wanted)) from error
+            self._outputs = {name: results.pop(name) for name in self.graph.outputs}
+            return dict(zip(names, map(read_only, results.values()), strict=True))
+        gradients = self._gradients(target, wanted)
+        return {name: read_only(gradients[value]) for name, value in zip(names, wanted, strict=True)}
+
+    def _gradients(self, of: str, wrt: Sequence[str]) -> dict[str, Any]:
+        """Gradients by the reference executor."""
+        return self._model.executor.backward(self._all_slots(), of, wrt)
+
+    def _all_slots(self) -> Slots:
+        """Every value of the graph, by the reference executor."""
+        if self._slots is None:
+            self._slots = self._model.executor.forward(self._values)
+        return self._slots
+
+
+def read_only(value: Any) -> np.ndarray[Any, Any]:
+    """A value as a read-only array that shares no memory a caller could change."""
+    view = np.asarray(value).view()
+    view.flags.writeable = False
+    return view

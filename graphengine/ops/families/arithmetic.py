@@ -1,0 +1,303 @@
+"""Elementwise arithmetic. Inputs broadcast; the engine sums a gradient back to the shape of its input."""
+
+import numpy as np
+
+from graphengine.ops.inference import elementwise
+from graphengine.ops.node import Node
+from graphengine.ops.registry import register
+
+
+@register("add", numpy=np.add)
+class Add(Node):
+    """Sum, z = x + y; dz/dx = 1, dz/dy = 1."""
+
+    infer = elementwise
+
+    def forward(self, x, y):
+        return x + y
+
+    def backward(self, grad):
+        return grad, grad
+
+
+@register("sub", numpy=np.subtract)
+class Sub(Node):
+    """Difference, z = x - y; dz/dx = 1, dz/dy = -1."""
+
+    infer = elementwise
+
+    def forward(self, x, y):
+        return x - y
+
+    def backward(self, grad):
+        return grad, -grad
+
+
+@register("mul", numpy=np.multiply)
+class Mul(Node):
+    """Product, z = x * y; dz/dx = y, dz/dy = x."""
+
+    infer = elementwise
+
+    def forward(self, x, y):
+        return x * y
+
+    def backward(self, grad, x, y):
+        return grad * y, grad * x
+
+
+@register("div", numpy=np.divide)
+class Div(Node):
+    """Quotient, z = x / y; dz/dx = 1 / y, dz/dy = -x / y**2."""
+
+    infer = elementwise
+
+    def forward(self, x, y):
+        return np.divide(x, y)
+
+    def backward(self, grad, y, out):
+        return grad / y, -grad * out / y
+
+
+@register("reciprocal", numpy=np.reciprocal)
+class Reciprocal(Node):
+    """Reciprocal, z = 1 / x; dz/dx = -1 / x**2.
+
+    Of integers it is an integer, as in NumPy.
+    """
+
+    infer = elementwise
+
+    def forward(self, x):
+        return np.reciprocal(x)
+
+    def backward(self, grad, out):
+        return -grad * np.square(out)
+
+
+@register("neg", numpy=np.negative)
+class Neg(Node):
+    """Negative, z = -x; dz/dx = -1."""
+
+    infer = elementwise
+
+    def forward(self, x):
+        return -x
+
+    def backward(self, grad):
+        return -grad
+
+
+@register("abs", numpy=np.abs)
+class Abs(Node):
+    """Absolute value, z = abs(x); dz/dx = sign(x)."""
+
+    infer = elementwise
+
+    def forward(self, x):
+        return np.abs(x)
+
+    def backward(self, grad, x):
+        return grad * np.sign(x)
+
+
+@register("sign", numpy=np.sign)
+class Sign(Node):
+    """Sign (-1, 0 or 1), z = sign(x); dz/dx = 0."""
+
+    infer = elementwise
+
+    def forward(self, x):
+        return np.sign(x)
+
+    def backward(self, grad):
+        return np.zeros_like(grad)
+
+
+@register("square", numpy=np.square)
+class Square(Node):
+    """Square, z = x * x; dz/dx = 2 * x."""
+
+    infer = elementwise
+
+    def forward(self, x):
+        return np.square(x)
+
+    def backward(self, grad, x):
+        return 2 * x * grad
+
+
+@register("sqrt", numpy=np.sqrt)
+class Sqrt(Node):
+    """Square root, z = sqrt(x); dz/dx = 1 / (2 * sqrt(x))."""
+
+    infer = elementwise
+
+    def forward(self, x):
+        return np.sqrt(x)
+
+    def backward(self, grad, out):
+        return grad / (2 * out)
+
+
+@register("rsqrt")
+class RSqrt(Node):
+    """Reciprocal square root, z = 1 / sqrt(x); dz/dx = -1 / (2 * x * sqrt(x))."""
+
+    infer = elementwise
+
+    def forward(self, x):
+        return 1 / np.sqrt(x)
+
+    def backward(self, grad, x, out):
+        return -grad * out / (2 * x)
+
+
+@register("pow", numpy=np.power)
+class Pow(Node):
+    """Power, z = x ** y; dz/dx = y * x ** (y - 1), dz/dy = x ** y * log(x).
+
+    Where y is 0 the derivative toward x is 0, and where x is 0 and y is not negative that toward y is 0, as in PyTorch.
+    """
+
+    infer = elementwise
+
+    def forward(self, x, y):
+        return np.power(x, y)
+
+    def backward(self, grad, x, y, out, needs):
+        dx = grad * y * np.power(x, one_less(y, x)) if needs[0] else None
+        dy = np.where(np.logical_and(x == 0, y >= 0), 0, grad * out * np.log(x)) if needs[1] else None
+        return dx, dy
+
+
+@register("mod", numpy=np.mod)
+class Mod(Node):
+    """Remainder with the sign of y, z = mod(x, y); dz/dx = 1, dz/dy = -floor(x / y)."""
+
+    infer = elementwise
+
+    def forward(self, x, y):
+        return np.mod(x, y)
+
+    def backward(self, grad, x, y):
+        return grad, -grad * np.floor(x / y)
+
+
+@register("floor", numpy=np.floor)
+class Floor(Node):
+    """Largest integer that is not larger, z = floor(x); dz/dx = 0."""
+
+    infer = elementwise
+
+    def forward(self, x):
+        return np.floor(x)
+
+    def backward(self, grad):
+        return np.zeros_like(grad)
+
+
+@register("ceil", numpy=np.ceil)
+class Ceil(Node):
+    """Smallest integer that is not smaller, z = ceil(x); dz/dx = 0."""
+
+    infer = elementwise
+
+    def forward(self, x):
+        return np.ceil(x)
+
+    def backward(self, grad):
+        return np.zeros_like(grad)
+
+
+@register("round", numpy=np.round)
+class Round(Node):
+    """Nearest integer, of two the even one, z = round(x); dz/dx = 0."""
+
+    infer = elementwise
+
+    def forward(self, x):
+        return np.round(x)
+
+    def backward(self, grad):
+        return np.zeros_like(grad)
+
+
+@register("maximum", numpy=np.maximum)
+class Maximum(Node):
+    """Larger value, z = maximum(x, y); dz/dx = (x > y), dz/dy = (x < y).
+
+    Where both are equal each gets half the gradient.
+    """
+
+    infer = elementwise
+
+    def forward(self, x, y):
+        return np.maximum(x, y)
+
+    def backward(self, grad, x, y):
+        return np.where(x == y, grad / 2, grad * (x > y)), np.where(x == y, grad / 2, grad * (x < y))
+
+
+@register("minimum", numpy=np.minimum)
+class Minimum(Node):
+    """Smaller value, z = minimum(x, y); dz/dx = (x < y), dz/dy = (x > y).
+
+    Where both are equal each gets half the gradient.
+    """
+
+    infer = elementwise
+
+    def forward(self, x, y):
+        return np.minimum(x, y)
+
+    def backward(self, grad, x, y):
+        return np.where(x == y, grad / 2, grad * (x < y)), np.where(x == y, grad / 2, grad * (x > y))
+
+
+@register("clip", numpy=np.clip)
+class Clip(Node):
+    """x between two limits, each of them optional.
+
+    z = minimum(maximum(x, min), max);
+    dz/dx = (x >= min) * (x <= max), dz/dmin = (x < min) * (min <= max), dz/dmax = (maximum(x, min) > max).
+
+    As in PyTorch: a limit has a slope where x is beyond it.
+    """
+
+    def infer(self, x, min=None, max=None):
+        if min is None and max is None:
+            raise ValueError("give it one limit or both: min, max")
+        return elementwise(self, x, min, max)
+
+    def forward(self, x, min=None, max=None):
+        raised = x if min is None else np.maximum(x, min)
+        return raised if max is None else np.minimum(raised, max)
+
+    def backward(self, grad, x, min, max):
+        raised = x if min is None else np.maximum(x, min)
+        inside = grad if max is None else np.where(raised <= max, grad, 0)
+        dmax = None if max is None else np.where(raised > max, grad, 0)
+        if min is None:
+            return inside, None, dmax
+        return np.where(x >= min, inside, 0), np.where(x < min, inside, 0), dmax
+
+
+@register("add_n")
+class AddN(Node):
+    """Sum of any number of arrays, which broadcast, z = x + sum(xs); dz/dx = 1, dz/dxs = 1."""
+
+    infer = elementwise
+
+    def forward(self, x, *xs):
+        return sum(xs, start=x)
+
+    def backward(self, grad, needs):
+        return (grad,) * len(needs)
+
+
+def one_less(y, x):
+    """y - 1, but 0 where x and y are 0: there the derivative of x ** y is 0 * 1 and not 0 * infinity."""
+    if type(y) in (int, float) and y:
+        return y - 1
+    return np.where(np.logical_and(x == 0, y == 0), 0, y - 1)

@@ -1,0 +1,136 @@
+"""Comparison, logic and choice. What gives booleans has no gradient: none flows through it."""
+
+import numpy as np
+
+from graphengine.ops.inference import elementwise
+from graphengine.ops.node import Node
+from graphengine.ops.registry import register
+
+
+@register("equal", numpy=np.equal)
+class Equal(Node):
+    """Equality as a truth value, z = x == y."""
+
+    infer = elementwise
+
+    def forward(self, x, y):
+        return np.equal(x, y)
+
+
+@register("not_equal", numpy=np.not_equal)
+class NotEqual(Node):
+    """Inequality as a truth value, z = x != y."""
+
+    infer = elementwise
+
+    def forward(self, x, y):
+        return np.not_equal(x, y)
+
+
+@register("less", numpy=np.less)
+class Less(Node):
+    """Order as a truth value, z = x < y."""
+
+    infer = elementwise
+
+    def forward(self, x, y):
+        return np.less(x, y)
+
+
+@register("less_equal", numpy=np.less_equal)
+class LessEqual(Node):
+    """Order as a truth value, z = x <= y."""
+
+    infer = elementwise
+
+    def forward(self, x, y):
+        return np.less_equal(x, y)
+
+
+@register("greater", numpy=np.greater)
+class Greater(Node):
+    """Order as a truth value, z = x > y."""
+
+    infer = elementwise
+
+    def forward(self, x, y):
+        return np.greater(x, y)
+
+
+@register("greater_equal", numpy=np.greater_equal)
+class GreaterEqual(Node):
+    """Order as a truth value, z = x >= y."""
+
+    infer = elementwise
+
+    def forward(self, x, y):
+        return np.greater_equal(x, y)
+
+
+@register("logical_and", numpy=np.logical_and)
+class LogicalAnd(Node):
+    """Conjunction as a truth value, z = x and y."""
+
+    infer = elementwise
+
+    def forward(self, x, y):
+        return np.logical_and(x, y)
+
+
+@register("logical_or", numpy=np.logical_or)
+class LogicalOr(Node):
+    """Disjunction as a truth value, z = x or y."""
+
+    infer = elementwise
+
+    def forward(self, x, y):
+        return np.logical_or(x, y)
+
+
+@register("logical_not", numpy=np.logical_not)
+class LogicalNot(Node):
+    """Negation as a truth value, z = not x."""
+
+    infer = elementwise
+
+    def forward(self, x):
+        return np.logical_not(x)
+
+
+@register("isfinite", numpy=np.isfinite)
+class IsFinite(Node):
+    """Whether numbers are neither infinite nor NaN, z = isfinite(x)."""
+
+    infer = elementwise
+
+    def forward(self, x):
+        return np.isfinite(x)
+
+
+@register("where", numpy=np.where)
+class Where(Node):
+    """Choice, z = x if condition else y; dz/dx = condition, dz/dy = not condition."""
+
+    infer = elementwise
+
+    def forward(self, condition, x, y):
+        return np.where(condition, x, y)
+
+    def backward(self, grad, condition):
+        return None, np.where(condition, grad, 0), np.where(condition, 0, grad)
+
+
+@register("stop_gradient")
+class StopGradient(Node):
+    """Identity that no gradient flows back through, z = x; dx = 0.
+
+    x counts as a constant.
+    """
+
+    infer = elementwise
+
+    def forward(self, x):
+        return x
+
+    def backward(self):
+        return None

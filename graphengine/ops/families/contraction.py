@@ -1,0 +1,108 @@
+"""Products of any number of arrays, summed over indices, in Einstein's notation.
+
+The gradient toward one factor is again such a product: that of the gradient of the result with the other factors,
+with the indices of the factor left over.
+"""
+
+import string
+from typing import Annotated
+
+import numpy as np
+from pydantic import Field
+
+from graphengine.ops.node import Node
+from graphengine.ops.registry import register
+from graphengine.ops.shapes import ArrayType, broadcast_shapes, shape_text
+
+
+@register("einsum")
+class Einsum(Node):
+    """Sums of products by the letters of their axes, as `numpy.einsum`.
+
+    z = einsum('r,s->t', x, y); dx = einsum('t,s->r', dz, y), dy = einsum('t,r->s', dz, x).
+
+    r, s, t stand for letters, "ij,jk->ik" is the matrix product; any number of factors likewise. Letters that the
+    result has not are summed over; "..." stands for further axes, which broadcast. Without "->" the result has the
+    letters that occur once, in alphabetical order. The letter of an axis twice means its diagonal.
+    """
+
+    equation: Annotated[str, Field(examples=["ij,jk->ik"])]
+
+    def infer(self, x, *xs):
+        terms, result = labels_of(self.equation, [len(each.shape) for each in (x, *xs)])
+        sizes = sizes_of(terms, (x, *xs))
+        dtype = np.result_type(*[each.array_dtype for each in (x, *xs)])
+        return ArrayType(tuple(sizes[label] for label in result), dtype)
+
+    def forward(self, x, *xs):
+        terms, result = labels_of(self.equation, [np.ndim(each) for each in (x, *xs)])
+        z = np.einsum(f"{','.join(terms)}->{result}", x, *xs, optimize=bool(xs))
+        return np.asarray(z, order="C")[()]  # as a product of matrices it may come transposed
+
+    def backward(self, grad, x, xs, needs):
+        terms, result = labels_of(self.equation, [np.ndim(each) for each in (x, *xs)])
+        factors = [(grad, result), *zip((x, *xs), terms, strict=True)]
+        return tuple(toward(place, factors) if need else None for place, need in enumerate(needs, 1))
+
+
+def toward(place, factors):
+    """The gradient toward one of the factors, from arrays with their letters: the gradient of the result, then all."""
+    x, own = factors[place]
+    others = [*factors[:place], *factors[place + 1 :]]
+    there = "".join(labels for _, labels in others)
+    kept = "".join(label for label in dict.fromkeys(own) if label in there)
+    dx = Einsum(equation=f"{','.join(labels for _, labels in others)}->{kept}")(*[array for array, _ in others])
+    new = tuple(axis for axis, label in enumerate(own) if label not in kept or label in own[:axis])
+    if not new:
+        return dx
+    dx = np.expand_dims(dx, new) * np.ones_like(x)
+    for axis, label in enumerate(own):
+        if label in own[:axis]:
+            dx = np.where(counted(x, own.index(label)) == counted(x, axis), dx, 0)
+    return dx
+
+
+def counted(x, axis):
+    """The places along an axis, counted from 1, in the shape of x."""
+    return np.cumsum(np.ones_like(x), axis=axis)
+
+
+def labels_of(equation, ranks):
+    """The letters of the axes of each input and of the result, those for "..." included.
+
+    Raises
+    ------
+    ValueError
+        If they do not fit inputs of these numbers of dimensions.
+    """
+    left, arrow, right = equation.replace(" ", "").partition("->")
+    terms = left.split(",")
+    if len(terms) != len(ranks):
+        raise ValueError(f"'{equation}' has letters for {len(terms)} inputs, not for {len(ranks)}")
+    if not set(left.replace("...", "") + right.replace("...", "")) <= {",", *string.ascii_letters}:
+        raise ValueError(f"'{equation}' may hold letters, commas, '->' and '...' only")
+    free = "".join(letter for letter in string.ascii_letters if letter not in equation)
+    further = [rank - len(term.replace("...", "")) for term, rank in zip(terms, ranks, strict=True)]
+    for term, count, rank in zip(terms, further, ranks, strict=True):
+        if count < 0 or (count and "..." not in term):
+            raise ValueError(f"'{term}' does not name the {rank} axes of its input")
+    labels = [term.replace("...", free[len(free) - count :]) for term, count in zip(terms, further, strict=True)]
+    dots = free[len(free) - max(further) :]
+    once = "".join(sorted(letter for letter in set(left) - set(",.") if left.count(letter) == 1))
+    result = right.replace("...", dots) if arrow else dots + once
+    if any(letter not in "".join(labels) or result.count(letter) > 1 for letter in result):
+        raise ValueError(f"the result of '{equation}' must have letters of the inputs, each once")
+    return labels, result
+
+
+def sizes_of(terms, kinds):
+    """The size that each letter stands for."""
+    sizes = {}
+    for term, kind in zip(terms, kinds, strict=True):
+        for label, size in zip(term, kind.shape, strict=True):
+            try:
+                (sizes[label],) = broadcast_shapes([(sizes.get(label, 1),), (size,)])
+            except ValueError:
+                shapes = " and ".join(shape_text(each.shape) for each in kinds)
+                raise ValueError(f"'{label}' has two sizes, {sizes[label]} and {size}, in shapes {shapes}") from None
+    return sizes

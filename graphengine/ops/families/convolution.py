@@ -1,0 +1,210 @@
+"""Convolution: products of filters with the patches of an array.
+
+A convolution is `unfold` and a matrix product, a transposed one a matrix product and `fold`, and their gradients are
+made of the same. Layouts, names and attributes are those of PyTorch. What deep learning calls convolution is a
+cross-correlation: filters are not flipped.
+"""
+
+import math
+
+import numpy as np
+
+from graphengine.ops.families.linear import swapped
+from graphengine.ops.families.patches import (
+    Count,
+    Counts,
+    Fold,
+    Padding,
+    Paddings,
+    Unfold,
+    Widths,
+    by_axis,
+    check_layout,
+    padding_pairs,
+    patch_counts,
+    patch_fields,
+    spans,
+)
+from graphengine.ops.inference import floating
+from graphengine.ops.node import Node
+from graphengine.ops.registry import register
+from graphengine.ops.shapes import ArrayType, shape_text
+
+
+@register("conv1d")
+class Conv1d(Node):
+    """Cross-correlation along one axis.
+
+    z = weight @ unfold(x) + bias; dx = fold(weight.T @ dz), dweight = sum(dz @ unfold(x).T), dbias = sum(dz).
+
+    x (N, C, L), weight (O, C / groups, K), bias (O,), result (N, O, L'); the weight as matrix (O, C * K), sums over the
+    samples. Attributes as for conv2d.
+    """
+
+    stride: Counts = 1
+    padding: Padding = 0
+    dilation: Counts = 1
+    groups: Count = 1
+
+    def infer(self, x, weight, bias=None):
+        return convolved(self, 1, x, weight, bias)
+
+    def workspace(self, x, weight, bias=None):
+        return [Unfold(**patch_fields(self, weight.shape[2:])).infer(x)]
+
+    def forward(self, x, weight, bias=None):
+        return convolve(self, x, weight, bias)
+
+    def backward(self, grad, x, weight, needs):
+        return convolution_gradients(self, grad, x, weight, needs)
+
+
+@register("conv2d")
+class Conv2d(Node):
+    """Cross-correlation of images.
+
+    z = weight @ unfold(x) + bias; dx = fold(weight.T @ dz), dweight = sum(dz @ unfold(x).T), dbias = sum(dz).
+
+    x (N, C, H, W), weight (O, C / groups, K, L), bias (O,), result (N, O, H', W'); the weight as matrix (O, C * K * L),
+    sums over the samples. H' = floor((H + 2 * padding - dilation * (K - 1) - 1) / stride) + 1, W' likewise; in place of
+    one width on all sides `padding` takes one for each axis, or [before, after] for each, or "valid" for none, or
+    "same", as SAME_UPPER of ONNX: H' = ceil(H / stride), and the larger half behind. With groups, channels are dealt
+    out to groups in order, each with its own filters. Dumoulin and Visin, A guide to convolution arithmetic for deep
+    learning, 2016.
+    """
+
+    stride: Counts = 1
+    padding: Padding = 0
+    dilation: Counts = 1
+    groups: Count = 1
+
+    def infer(self, x, weight, bias=None):
+        return convolved(self, 2, x, weight, bias)
+
+    def workspace(self, x, weight, bias=None):
+        return [Unfold(**patch_fields(self, weight.shape[2:])).infer(x)]
+
+    def forward(self, x, weight, bias=None):
+        return convolve(self, x, weight, bias)
+
+    def backward(self, grad, x, weight, needs):
+        return convolution_gradients(self, grad, x, weight, needs)
+
+
+@register("conv_transpose2d")
+class ConvTranspose2d(Node):
+    """The gradient of conv2d as an op.
+
+    z = fold(weight.T @ x) + bias; dx = weight @ unfold(dz), dweight = sum(x @ unfold(dz).T), dbias = sum(dz).
+
+    x (N, C, H, W), weight (C, O / groups, K, L), bias (O,), result (N, O, H', W'); the weight as matrix (C, O * K * L),
+    sums over the samples. H' = (H - 1) * stride - 2 * padding + dilation * (K - 1) + output_padding + 1, W' likewise.
+    """
+
+    stride: Counts = 1
+    padding: Paddings = 0
+    output_padding: Widths = 0
+    dilation: Counts = 1
+    groups: Count = 1
+
+    def infer(self, x, weight, bias=None):
+        channels = check_filters(self, 2, x, weight, bias, transposed=True)
+        check_layout(self, weight.shape[2:], x)
+        extras, strides = by_axis(self.output_padding, "HW"), by_axis(self.stride, "HW")
+        if len(extras) != 2 or any(extra >= stride for extra, stride in zip(extras, strides, strict=True)):
+            raise ValueError(
+                f"output_padding {self.output_padding} must be less than stride {self.stride} on each axis"
+            )
+        sizes = transposed_sizes(self, x, weight)
+        if min(sizes) < 1:
+            raise ValueError(f"its result would have sizes {shape_text(sizes)}")
+        return ArrayType((x.shape[0], channels, *sizes), floating(x, weight, bias))
+
+    def workspace(self, x, weight, bias=None):
+        columns = (x.shape[0], self.groups * math.prod(weight.shape[1:]), math.prod(x.shape[2:]))
+        return [ArrayType(columns, floating(x, weight))]
+
+    def forward(self, x, weight, bias=None):
+        columns = np.matmul(swapped(filters(self, weight)), grouped(self, x))
+        columns = np.reshape(columns, (-1, self.groups * math.prod(weight.shape[1:]), math.prod(x.shape[2:])))
+        z = Fold(output_size=transposed_sizes(self, x, weight), **patch_fields(self, weight.shape[2:]))(columns)
+        return z if bias is None else z + np.reshape(bias, (-1, 1, 1))
+
+    def backward(self, grad, x, weight, needs):
+        columns = grouped(self, Unfold(**patch_fields(self, weight.shape[2:]))(grad))
+        dx = np.reshape(np.matmul(filters(self, weight), columns), (-1, *x.shape[1:])) if needs[0] else None
+        dw = weight_gradient(grouped(self, x), columns, weight) if needs[1] else None
+        return dx, dw, np.sum(grad, axis=(0, 2, 3)) if needs[2] else None
+
+
+def convolve(node, x, weight, bias):
+    """Products of the filters and the patches of x."""
+    columns = grouped(node, Unfold(**patch_fields(node, weight.shape[2:]))(x))
+    counts = patch_counts(node, weight.shape[2:], x)
+    z = np.reshape(np.matmul(filters(node, weight), columns), (-1, weight.shape[0], *counts))
+    return z if bias is None else z + np.reshape(bias, (-1, *(1 for _ in counts)))
+
+
+def convolution_gradients(node, grad, x, weight, needs):
+    """Gradients toward the input, by fold; the weight; the bias."""
+    fields, dz = patch_fields(node, weight.shape[2:]), grouped(node, grad)
+    dx = dw = None
+    if needs[0]:
+        columns = np.matmul(swapped(filters(node, weight)), dz)
+        columns = np.reshape(columns, (-1, x.shape[1] * math.prod(weight.shape[2:]), dz.shape[-1]))
+        dx = Fold(output_size=x.shape[2:], **fields)(columns)
+    if needs[1]:
+        dw = weight_gradient(dz, grouped(node, Unfold(**fields)(x)), weight)
+    return dx, dw, np.sum(grad, axis=(0, *range(2, grad.ndim))) if needs[2] else None
+
+
+def weight_gradient(rows, columns, weight):
+    """The sum over the batch of products of (N, G, R, L) and (N, G, P, L), as filters of the shape of the weight."""
+    return np.reshape(np.sum(np.matmul(rows, swapped(columns)), axis=0), weight.shape)
+
+
+def filters(node, weight):
+    """The weight as matrices, one for each group: (G, rows / G, columns)."""
+    return np.reshape(weight, (node.groups, weight.shape[0] // node.groups, math.prod(weight.shape[1:])))
+
+
+def grouped(node, x):
+    """Channels dealt out to groups, in front of one axis of places: (N, C, *sizes) becomes (N, G, C / G, places)."""
+    return np.reshape(x, (-1, node.groups, x.shape[1] // node.groups, math.prod(x.shape[2:])))
+
+
+def convolved(node, axes, x, weight, bias):
+    """The type of a convolution."""
+    channels = check_filters(node, axes, x, weight, bias)
+    sizes = patch_counts(node, weight.shape[2:], x)
+    return ArrayType((x.shape[0], channels, *sizes), floating(x, weight, bias))
+
+
+def check_filters(node, axes, x, weight, bias, *, transposed=False):
+    """The number of channels of the result.
+
+    Raises
+    ------
+    ValueError
+        If input, weight, bias and groups do not fit each other.
+    """
+    shapes = f"x {shape_text(x.shape)}, weight {shape_text(weight.shape)}, groups {node.groups}"
+    if not len(x.shape) == len(weight.shape) == axes + 2:
+        raise ValueError(f"x and weight must have {axes + 2} axes: {shapes}")
+    if not all(isinstance(size, int) for size in (x.shape[1], *weight.shape)):
+        raise ValueError(f"only the first size of x may be a symbol: {shapes}")
+    first, second = weight.shape[0], weight.shape[1] * node.groups
+    wanted, channels = (first, second) if transposed else (second, first)
+    if x.shape[1] != wanted or first % node.groups:
+        raise ValueError(f"the channels do not fit: {shapes}")
+    if bias is not None and bias.shape != (channels,):
+        raise ValueError(f"bias must have shape ({channels},), not {shape_text(bias.shape)}")
+    return channels
+
+
+def transposed_sizes(node, x, weight):
+    """The sizes of the result of a transposed convolution."""
+    kernel_size, sizes = weight.shape[2:], x.shape[2:]
+    strides, extras = by_axis(node.stride, sizes), by_axis(node.output_padding, sizes)
+    parts = zip(sizes, strides, padding_pairs(node, kernel_size, sizes), spans(node, kernel_size), extras, strict=True)
+    return tuple((size - 1) * stride - sum(pair) + span + extra for size, stride, pair, span, extra in parts)

@@ -1,0 +1,276 @@
+"""Exponential and trigonometric functions. Angles are in radians."""
+
+import math
+
+import numpy as np
+
+from graphengine.ops.families.special import erf
+from graphengine.ops.inference import elementwise
+from graphengine.ops.node import Node
+from graphengine.ops.registry import register
+
+
+@register("exp", numpy=np.exp)
+class Exp(Node):
+    """Exponential, z = exp(x); dz/dx = exp(x)."""
+
+    infer = elementwise
+
+    def forward(self, x):
+        return np.exp(x)
+
+    def backward(self, grad, out):
+        return grad * out
+
+
+@register("expm1", numpy=np.expm1)
+class ExpM1(Node):
+    """Exponential less one, exact near 0, z = expm1(x); dz/dx = exp(x)."""
+
+    infer = elementwise
+
+    def forward(self, x):
+        return np.expm1(x)
+
+    def backward(self, grad, x):
+        return grad * np.exp(x)
+
+
+@register("log", numpy=np.log)
+class Log(Node):
+    """Natural logarithm, z = log(x); dz/dx = 1 / x."""
+
+    infer = elementwise
+
+    def forward(self, x):
+        return np.log(x)
+
+    def backward(self, grad, x):
+        return grad / x
+
+
+@register("log1p", numpy=np.log1p)
+class Log1P(Node):
+    """Natural logarithm of 1 + x, exact near 0, z = log1p(x); dz/dx = 1 / (1 + x)."""
+
+    infer = elementwise
+
+    def forward(self, x):
+        return np.log1p(x)
+
+    def backward(self, grad, x):
+        return grad / (1 + x)
+
+
+@register("log2", numpy=np.log2)
+class Log2(Node):
+    """Logarithm to the base 2, z = log2(x); dz/dx = 1 / (x * log(2))."""
+
+    infer = elementwise
+
+    def forward(self, x):
+        return np.log2(x)
+
+    def backward(self, grad, x):
+        return grad / (x * math.log(2))
+
+
+@register("log10", numpy=np.log10)
+class Log10(Node):
+    """Logarithm to the base 10, z = log10(x); dz/dx = 1 / (x * log(10))."""
+
+    infer = elementwise
+
+    def forward(self, x):
+        return np.log10(x)
+
+    def backward(self, grad, x):
+        return grad / (x * math.log(10))
+
+
+@register("sin", numpy=np.sin)
+class Sin(Node):
+    """Sine, z = sin(x); dz/dx = cos(x)."""
+
+    infer = elementwise
+
+    def forward(self, x):
+        return np.sin(x)
+
+    def backward(self, grad, x):
+        return grad * np.cos(x)
+
+
+@register("cos", numpy=np.cos)
+class Cos(Node):
+    """Cosine, z = cos(x); dz/dx = -sin(x)."""
+
+    infer = elementwise
+
+    def forward(self, x):
+        return np.cos(x)
+
+    def backward(self, grad, x):
+        return -grad * np.sin(x)
+
+
+@register("tan", numpy=np.tan)
+class Tan(Node):
+    """Tangent, z = tan(x); dz/dx = 1 + tan(x) ** 2."""
+
+    infer = elementwise
+
+    def forward(self, x):
+        return np.tan(x)
+
+    def backward(self, grad, out):
+        return grad * (1 + np.square(out))
+
+
+@register("arcsin", numpy=np.arcsin)
+class ArcSin(Node):
+    """Inverse sine, z = arcsin(x); dz/dx = 1 / sqrt(1 - x**2)."""
+
+    infer = elementwise
+
+    def forward(self, x):
+        return np.arcsin(x)
+
+    def backward(self, grad, x):
+        return grad / np.sqrt((1 - x) * (1 + x))
+
+
+@register("arccos", numpy=np.arccos)
+class ArcCos(Node):
+    """Inverse cosine, z = arccos(x); dz/dx = -1 / sqrt(1 - x**2)."""
+
+    infer = elementwise
+
+    def forward(self, x):
+        return np.arccos(x)
+
+    def backward(self, grad, x):
+        return -grad / np.sqrt((1 - x) * (1 + x))
+
+
+@register("arctan", numpy=np.arctan)
+class ArcTan(Node):
+    """Inverse tangent, z = arctan(x); dz/dx = 1 / (1 + x**2)."""
+
+    infer = elementwise
+
+    def forward(self, x):
+        return np.arctan(x)
+
+    def backward(self, grad, x):
+        return grad / (1 + np.square(x))
+
+
+@register("arctan2", numpy=np.arctan2)
+class ArcTan2(Node):
+    """Angle of the point (x, y), z = arctan2(y, x); dz/dy = x / (x**2 + y**2), dz/dx = -y / (x**2 + y**2).
+
+    The squares are those of x and y divided by the larger one, so that they neither overflow nor vanish.
+    """
+
+    infer = elementwise
+
+    def forward(self, y, x):
+        return np.arctan2(y, x)
+
+    def backward(self, grad, y, x):
+        larger = np.maximum(np.abs(x), np.abs(y))
+        u, v = x / larger, y / larger
+        scaled = grad / (larger * (np.square(u) + np.square(v)))
+        return scaled * u, -scaled * v
+
+
+@register("sinh", numpy=np.sinh)
+class Sinh(Node):
+    """Hyperbolic sine, z = sinh(x); dz/dx = cosh(x)."""
+
+    infer = elementwise
+
+    def forward(self, x):
+        return np.sinh(x)
+
+    def backward(self, grad, x):
+        return grad * np.cosh(x)
+
+
+@register("cosh", numpy=np.cosh)
+class Cosh(Node):
+    """Hyperbolic cosine, z = cosh(x); dz/dx = sinh(x)."""
+
+    infer = elementwise
+
+    def forward(self, x):
+        return np.cosh(x)
+
+    def backward(self, grad, x):
+        return grad * np.sinh(x)
+
+
+@register("tanh", numpy=np.tanh)
+class Tanh(Node):
+    """Hyperbolic tangent, z = tanh(x); dz/dx = 1 - tanh(x) ** 2."""
+
+    infer = elementwise
+
+    def forward(self, x):
+        return np.tanh(x)
+
+    def backward(self, grad, out):
+        return grad * (1 - np.square(out))
+
+
+@register("arcsinh", numpy=np.arcsinh)
+class ArcSinh(Node):
+    """Inverse hyperbolic sine, z = arcsinh(x); dz/dx = 1 / sqrt(x**2 + 1)."""
+
+    infer = elementwise
+
+    def forward(self, x):
+        return np.arcsinh(x)
+
+    def backward(self, grad, out):
+        return grad / np.cosh(out)
+
+
+@register("arccosh", numpy=np.arccosh)
+class ArcCosh(Node):
+    """Inverse hyperbolic cosine, z = arccosh(x); dz/dx = 1 / sqrt(x**2 - 1)."""
+
+    infer = elementwise
+
+    def forward(self, x):
+        return np.arccosh(x)
+
+    def backward(self, grad, out):
+        return grad / np.sinh(out)
+
+
+@register("arctanh", numpy=np.arctanh)
+class ArcTanh(Node):
+    """Inverse hyperbolic tangent, z = arctanh(x); dz/dx = 1 / (1 - x**2)."""
+
+    infer = elementwise
+
+    def forward(self, x):
+        return np.arctanh(x)
+
+    def backward(self, grad, x):
+        return grad / ((1 - x) * (1 + x))
+
+
+@register("erf")
+class Erf(Node):
+    """Error function, z = erf(x); dz/dx = 2 / sqrt(pi) * exp(-(x**2))."""
+
+    infer = elementwise
+
+    def forward(self, x):
+        return erf(x)
+
+    def backward(self, grad, x):
+        return grad * (2 / math.sqrt(math.pi)) * np.exp(-np.square(x))

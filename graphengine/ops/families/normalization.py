@@ -1,0 +1,199 @@
+"""Normalisation and dropout.
+
+What depends on the mode has the attribute `training`, which a file leaves alone: the engine sets it in a training step.
+Statistics are biased (divided by the number of values), and each variance is the mean square of what is left when
+the mean is taken off, which loses no digits.
+"""
+
+from typing import Annotated
+
+import numpy as np
+from pydantic import Field
+
+from graphengine.ops.families.linear import dot_along
+from graphengine.ops.families.random import Bernoulli, check_key
+from graphengine.ops.families.reductions import count
+from graphengine.ops.inference import along_axis, floating, normalized_axes
+from graphengine.ops.node import Node
+from graphengine.ops.registry import register
+from graphengine.ops.shapes import ArrayType
+
+Epsilon = Annotated[float, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+@register("batch_norm")
+class BatchNorm(Node):
+    """Each channel with mean 0 and variance 1, then times `scale`, plus `bias`.
+
+    z = u * scale + bias with u = (x - m) / sqrt(v + epsilon);
+    dx = (du - training * (mean(du) + u * mean(du * u))) / sqrt(v + epsilon), dscale = sum(dz * u), dbias = sum(dz),
+    drunning_mean = (training - 1) * sum(du) / sqrt(v + epsilon),
+    drunning_var = (training - 1) * sum(du * u) / (2 * (v + epsilon)) with du = dz * scale.
+
+    Channels lie on `axis`. In training m and v are mean and variance of the batch, and the running ones move toward
+    them: new_mean = momentum * running_mean + (1 - momentum) * m, as in ONNX; the momentum of PyTorch is 1 - momentum.
+    Else they are the running ones, which stay. What flows back through new_mean and new_var is added. A file keeps
+    those as state: `"update": "norm:new_mean"`. Ioffe and Szegedy, Batch Normalization, 2015.
+    """
+
+    outputs = ("out", "new_mean", "new_var")
+    axis: int = 1
+    momentum: Share = 0.9
+    epsilon: Epsilon = 1e-5
+    training: bool = False
+
+    def infer(self, x, scale, bias, running_mean, running_var):
+        channels = (x.shape[normalized_axes(self.axis, len(x.shape))[0]],)
+        vectors = {"scale": scale, "bias": bias, "running_mean": running_mean, "running_var": running_var}
+        for name, kind in vectors.items():
+            if kind.shape != channels or kind.dtype != x.dtype:
+                raise ValueError(
+                    f"{name} must be {ArrayType(channels, x.dtype)}, one number for each channel, not {kind}"
+                )
+        dtype = floating(x)
+        return ArrayType(x.shape, dtype), ArrayType(channels, dtype), ArrayType(channels, dtype)
+
+    def forward(self, x, scale, bias, running_mean, running_var):
+        mean, var, new_mean, new_var = running_mean, running_var, running_mean, running_var
+        if self.training:
+            mean, var = self.moments(x)
+            new_mean = self.momentum * running_mean + (1 - self.momentum) * mean
+            new_var = self.momentum * running_var + (1 - self.momentum) * var
+        slope = scale / np.sqrt(var + self.epsilon)
+        return (x - self.wide(mean, x)) * self.wide(slope, x) + self.wide(bias, x), new_mean, new_var
+
+    def backward(self, grad_out, grad_new_mean, grad_new_var, x, scale, running_mean, running_var):
+        mean, var = self.moments(x) if self.training else (running_mean, running_var)
+        axes, rest = self.other_axes(x), x - self.wide(mean, x)
+        inverse = 1 / np.sqrt(var + self.epsilon)
+        dbias, dscale = np.sum(grad_out, axes), np.sum(grad_out * rest, axes) * inverse
+        dx, dmean = grad_out * self.wide(scale * inverse, x), -scale * inverse * dbias
+        dvar = -scale * np.square(inverse) / 2 * dscale
+        if not self.training:
+            return dx, dscale, dbias, dmean + grad_new_mean, dvar + grad_new_var
+        dmean = (dmean + (1 - self.momentum) * grad_new_mean) / count(x, axes)
+        dvar = (dvar + (1 - self.momentum) * grad_new_var) * 2 / count(x, axes)
+        dx = dx + self.wide(dvar, x) * rest + self.wide(dmean, x)
+        return dx, dscale, dbias, self.momentum * grad_new_mean, self.momentum * grad_new_var
+
+    def other_axes(self, x):
+        """All axes but that of the channels."""
+        return tuple(axis for axis in range(x.ndim) if axis != self.axis % x.ndim)
+
+    def wide(self, value, x):
+        """A value for each channel, so that it broadcasts against x."""
+        return np.expand_dims(value, self.other_axes(x))
+
+    def moments(self, x):
+        """Mean and variance of each channel."""
+        axes = self.other_axes(x)
+        mean = np.sum(x, axes) / count(x, axes)
+        return mean, np.sum(np.square(x - self.wide(mean, x)), axes) / count(x, axes)
+
+
+@register("layer_norm")
+class LayerNorm(Node):
+    """Each sample with mean 0 and variance 1 over the axes from `axis` on, then times `scale`, plus `bias`.
+
+    z = u * scale + bias with u = (x - mean(x)) / sqrt(var(x) + epsilon);
+    dx = (du - mean(du) - u * mean(du * u)) / sqrt(var(x) + epsilon), dscale = dz * u, dbias = dz with du = dz * scale.
+
+    Ba et al., Layer Normalization, 2016.
+    """
+
+    infer = along_axis
+    axis: int = -1
+    epsilon: Epsilon = 1e-5
+
+    def forward(self, x, scale=None, bias=None):
+        unit, _ = self.unit(x)
+        unit = unit if scale is None else unit * scale
+        return unit if bias is None else unit + bias
+
+    def backward(self, grad, x, scale, needs):
+        unit, inverse = self.unit(x)
+        du = grad if scale is None else grad * scale
+        dx = inverse * (du - average(du, self) - unit * average_product(unit, du, self))
+        return dx, grad * unit if needs[1] else None, grad if needs[2] else None
+
+    def unit(self, x):
+        """x with mean 0 and variance 1, and what it was multiplied by."""
+        rest = x - average(x, self)
+        inverse = 1 / np.sqrt(average(np.square(rest), self) + self.epsilon)
+        return rest * inverse, inverse
+
+
+@register("rms_norm")
+class RmsNorm(Node):
+    """Each sample with mean square 1 over the axes from `axis` on, then times `scale`.
+
+    z = u * scale with u = x / sqrt(mean(x**2) + epsilon);
+    dx = (du - u * mean(du * u)) / sqrt(mean(x**2) + epsilon), dscale = dz * u with du = dz * scale.
+
+    Zhang and Sennrich, Root Mean Square Layer Normalization, 2019.
+    """
+
+    infer = along_axis
+    axis: int = -1
+    epsilon: Epsilon = 1e-5
+
+    def forward(self, x, scale=None):
+        unit = x * self.inverse(x)
+        return unit if scale is None else unit * scale
+
+    def backward(self, grad, x, scale, needs):
+        inverse = self.inverse(x)
+        unit, du = x * inverse, grad if scale is None else grad * scale
+        return inverse * (du - unit * average_product(unit, du, self)), grad * unit if needs[1] else None
+
+    def inverse(self, x):
+        """One divided by the root of the mean square."""
+        return 1 / np.sqrt(average(np.square(x), self) + self.epsilon)
+
+
+@register("dropout")
+class Dropout(Node):
+    """In training, x with each value dropped (made 0) with probability p, else divided by 1 - p.
+
+    z = x * f with f = bernoulli(1 - p) / (1 - p) if training else 1; dz/dx = f.
+
+    The key says which values: the same key drops the same ones, in forward and backward. Srivastava et al., Dropout,
+    2014.
+    """
+
+    random = True
+    p: Annotated[float, Field(ge=0, lt=1)] = 0.5
+    training: bool = False
+
+    def infer(self, x, key=None):
+        check_key(key)
+        dtype = floating(x)
+        return ArrayType(x.shape, dtype if self.training else x.dtype)  # a literal is given as it is
+
+    def forward(self, x, key=None):
+        return x * self.factors(x, key) if self.training else x
+
+    def backward(self, grad, x, key):
+        return (grad * self.factors(x, key) if self.training else grad), None
+
+    def factors(self, x, key):
+        """What each value of x is multiplied by."""
+        return Bernoulli(p=1 - self.p, dtype=x.dtype.name)(key, x.shape) / (1 - self.p)
+
+
+def average(x, node):
+    """The mean over the axes from the node's `axis` on, which are kept as size 1."""
+    axes = axes_of(node, x)
+    return np.sum(x, axes, keepdims=True) / count(x, axes)
+
+
+def average_product(x, y, node):
+    """The mean of x * y over the same axes."""
+    axes = axes_of(node, x)
+    return dot_along(x, y, -1) / count(x, axes) if len(axes) == 1 else average(x * y, node)
+
+
+def axes_of(node, x):
+    """The axes from the node's `axis` on."""
+    return tuple(range(node.axis % x.ndim, x.ndim))

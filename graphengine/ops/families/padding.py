@@ -1,0 +1,96 @@
+"""Arrays with a margin: further places along each axis that hold a number, or copies of values of the array.
+
+`unpad` takes a margin of copies off again and adds it to where they were copied from; `pad` and `unpad` are each
+other's gradient.
+"""
+
+from typing import Annotated, Literal
+
+import numpy as np
+from pydantic import Field
+
+from graphengine.ops.families.selection import IndexAdd, Slice
+from graphengine.ops.inference import floating
+from graphengine.ops.node import Node
+from graphengine.ops.registry import register
+from graphengine.ops.shapes import ArrayType, shape_text, total
+
+Width = Annotated[int, Field(ge=0)]
+Margin = tuple[tuple[Width, Width], ...]
+Copies = Literal["edge", "reflect", "symmetric", "wrap"]
+
+
+@register("pad", numpy=np.pad)
+class Pad(Node):
+    """x with `pad_width` = [[before, after], ...] further places along each axis, filled as `mode` says.
+
+    z = pad(x, pad_width, mode); dx = unpad(dz, pad_width, mode).
+
+    As `numpy.pad`: "constant" fills with `constant_values`, which `unpad` would just drop, "edge" repeats the value at
+    the edge, "reflect" mirrors x without and "symmetric" with the value at the edge, "wrap" goes on at the other end.
+    """
+
+    pad_width: Margin
+    mode: Literal["constant", "edge", "reflect", "symmetric", "wrap"] = "constant"
+    constant_values: float = 0.0
+
+    def infer(self, x):
+        if self.mode != "constant" and self.constant_values:
+            raise ValueError(f"constant_values are for mode 'constant', not '{self.mode}'")
+        if self.mode != "constant" and any(any(widths) and size == 0 for size, widths in margins(self, x)):
+            raise ValueError(f"an axis of size 0 holds nothing to fill a margin with: shape {shape_text(x.shape)}")
+        return ArrayType(tuple(total((size, *widths)) for size, widths in margins(self, x)), x.dtype)
+
+    def forward(self, x):
+        if self.mode != "constant":
+            return np.pad(x, self.pad_width, self.mode) if self.pad_width else x
+        z = np.full([size + sum(widths) for size, widths in margins(self, x)], self.constant_values, x.dtype)
+        z[tuple(slice(before, before + size) for size, (before, _) in margins(self, x))] = x
+        return z
+
+    def backward(self, grad):
+        if self.mode != "constant":
+            return Unpad(pad_width=self.pad_width, mode=self.mode)(grad)
+        starts, stops = (
+            tuple(before for before, _ in self.pad_width),
+            tuple(-after or None for _, after in self.pad_width),
+        )
+        return Slice(start=starts, stop=stops, axis=tuple(range(len(starts))))(grad)
+
+
+@register("unpad")
+class Unpad(Node):
+    """x without its margin, each value of which is added to the one that `pad` copies there.
+
+    z = unpad(x, pad_width, mode); dx = pad(dz, pad_width, mode).
+    """
+
+    pad_width: Margin
+    mode: Copies
+
+    def infer(self, x):
+        sizes = tuple(total((size, -sum(widths))) for size, widths in margins(self, x))
+        for size, widths in zip(sizes, self.pad_width, strict=True):
+            if isinstance(size, int) and size < any(widths):
+                raise ValueError(f"a margin of {self.pad_width} is too wide for shape {shape_text(x.shape)}")
+        return ArrayType(sizes, floating(x))
+
+    def forward(self, x):
+        for axis, (size, (before, after)) in enumerate(margins(self, x)):
+            if not (before or after):
+                continue
+            inside = size - before - after
+            first, x, last = np.split(x, (before, before + inside), axis=axis)
+            copied = np.delete(np.pad(np.arange(inside), (before, after), self.mode), slice(before, before + inside))
+            x = IndexAdd(axis=axis).forward(x, copied, np.concatenate((first, last), axis=axis))
+        return x
+
+    def backward(self, grad):
+        return Pad(pad_width=self.pad_width, mode=self.mode)(grad)
+
+
+def margins(node, x):
+    """Each axis's size with the widths of its margin."""
+    if len(node.pad_width) != len(x.shape):
+        raise ValueError(f"pad_width {node.pad_width} must have a pair for each of {len(x.shape)} axes")
+    return list(zip(x.shape, node.pad_width, strict=True))

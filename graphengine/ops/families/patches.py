@@ -1,0 +1,188 @@
+"""Patches of arrays as columns of matrices, and back: convolution and pooling are made of them.
+
+`unfold` lays patches side by side and `fold` adds them up where they overlap: each is the other's gradient. Layouts,
+names and attributes are those of PyTorch: arrays are (N, C, *sizes), where N may be a symbol, and an attribute that
+holds for all axes is one integer. Padding may differ before and after an axis, which then has a pair of widths.
+"""
+
+import itertools
+import math
+from typing import Annotated, Literal
+
+import numpy as np
+from pydantic import Field
+
+from graphengine.ops.families.constants import NON_FINITE
+from graphengine.ops.families.padding import Width
+from graphengine.ops.families.shaping import quotient
+from graphengine.ops.node import Node
+from graphengine.ops.registry import register
+from graphengine.ops.shapes import ArrayType, product, shape_text
+
+Count = Annotated[int, Field(ge=1)]
+Counts = Count | tuple[Count, ...]
+Widths = Width | tuple[Width, ...]
+Paddings = Width | tuple[Width | tuple[Width, Width], ...]
+Padding = Paddings | Literal["same", "valid"]
+
+
+@register("unfold")
+class Unfold(Node):
+    """Patches of x as columns: (N, C, *sizes) becomes (N, C * patch size, number of patches).
+
+    z[n, (c, k), i] = x[n, c, stride * i + dilation * k - padding]; dx = fold(dz).
+
+    Patches begin every `stride` values, and their values lie `dilation` apart. Before that x is padded with values of
+    `fill`, and `padding` says with how many, as for conv2d.
+    """
+
+    kernel_size: tuple[Count, ...]
+    stride: Counts = 1
+    padding: Padding = 0
+    dilation: Counts = 1
+    fill: float | Literal["-Infinity"] = 0.0
+
+    def infer(self, x):
+        counts = patch_counts(self, self.kernel_size, x)
+        return ArrayType((x.shape[0], product([x.shape[1], *self.kernel_size]), math.prod(counts)), x.dtype)
+
+    def forward(self, x):
+        counts = patch_counts(self, self.kernel_size, x)
+        size = math.prod(x.shape[1:2] + self.kernel_size)
+        return self.into(x, np.empty((len(x), size, math.prod(counts)), x.dtype))
+
+    def into(self, x, out):
+        """The result in an array that is there."""
+        out.fill(NON_FINITE.get(self.fill, self.fill))
+        patches, places = by_place(self, out, x)
+        for place, inside, source in places:
+            patches[:, :, *place, *inside] = x[:, :, *source]
+        return out
+
+    def backward(self, grad, x):
+        return Fold(output_size=x.shape[2:], **patch_fields(self, self.kernel_size))(grad)
+
+
+@register("fold")
+class Fold(Node):
+    """Sum of patches where they overlap: (N, C * patch size, number of patches) becomes (N, C, *output_size).
+
+    z[n, c, j] = sum(x[n, (c, k), i]) over stride * i + dilation * k - padding == j; dx = unfold(dz).
+
+    The patches are those that `unfold` with the same attributes makes of an array of that size; what lies on the
+    padding is left out.
+    """
+
+    output_size: tuple[Count, ...]
+    kernel_size: tuple[Count, ...]
+    stride: Counts = 1
+    padding: Padding = 0
+    dilation: Counts = 1
+
+    def infer(self, x):
+        size = math.prod(self.kernel_size)
+        count = math.prod(patch_counts(self, self.kernel_size, ArrayType((1, 1, *self.output_size), x.dtype)))
+        channels = quotient(x.shape[1], size) if len(x.shape) == 3 and x.shape[1] is not None else None
+        if channels is None or x.shape[2] != count:
+            raise ValueError(f"patches must have shape (N, C * {size}, {count}), not {shape_text(x.shape)}")
+        return ArrayType((x.shape[0], channels, *self.output_size), x.dtype)
+
+    def forward(self, x):
+        shape = (len(x), x.shape[1] // math.prod(self.kernel_size), *self.output_size)
+        return self.into(x, np.empty(shape, x.dtype))
+
+    def into(self, x, out):
+        """The result in an array that is there."""
+        out.fill(0)
+        patches, places = by_place(self, x, out)
+        for place, inside, source in places:
+            out[:, :, *source] += patches[:, :, *place, *inside]
+        return out
+
+    def backward(self, grad):
+        return Unfold(**patch_fields(self, self.kernel_size))(grad)
+
+
+def by_place(node, columns, x):
+    """The columns with an axis for each axis of a patch and of the patches; and what belongs together.
+
+    That is, for each place in a patch: the place, the patches that have it inside of x, and where it lies in x.
+    """
+    sizes, counts = x.shape[2:], patch_counts(node, node.kernel_size, x)
+    widths = [before for before, _ in padding_pairs(node, node.kernel_size, sizes)]
+    settings = (by_axis(node.stride, sizes), widths, by_axis(node.dilation, sizes))
+    axes = [tuple(by_place_along(*each)) for each in zip(sizes, node.kernel_size, counts, *settings, strict=True)]
+    patches = columns.reshape(*x.shape[:2], *node.kernel_size, *counts)
+    return patches, [tuple(zip(*each, strict=True)) for each in itertools.product(*axes)]
+
+
+def by_place_along(size, kernel_size, count, stride, width, apart):
+    """What belongs together along one axis; padding is left out."""
+    for place in range(kernel_size):
+        start = place * apart - width
+        first, stop = max(0, -(start // stride)), min(count, (size - 1 - start) // stride + 1)
+        if first < stop:
+            source = start + first * stride
+            yield place, slice(first, stop), slice(source, source + (stop - first - 1) * stride + 1, stride)
+
+
+def by_axis(value, axes):
+    """An attribute as one integer for each axis."""
+    return value if isinstance(value, tuple) else (value,) * len(axes)
+
+
+def spans(node, kernel_size):
+    """How many values of x a patch reaches over, along each axis."""
+    steps = by_axis(node.dilation, kernel_size)
+    return tuple(step * (size - 1) + 1 for step, size in zip(steps, kernel_size, strict=True))
+
+
+def padding_pairs(node, kernel_size, sizes):
+    """How many values are padded before and after each axis; with "same" a patch begins at every `stride`-th value."""
+    if node.padding == "valid":
+        return ((0, 0),) * len(sizes)
+    if node.padding != "same":
+        return tuple(each if isinstance(each, tuple) else (each, each) for each in by_axis(node.padding, sizes))
+    along = zip(sizes, by_axis(node.stride, sizes), spans(node, kernel_size), strict=True)
+    missing = [max(0, (size - 1) // stride * stride + span - size) for size, stride, span in along]
+    return tuple((each // 2, each - each // 2) for each in missing)
+
+
+def patch_counts(node, kernel_size, x):
+    """How many patches of x there are along each axis.
+
+    Raises
+    ------
+    ValueError
+        If the attributes are not for as many axes as x has, a size is not known, or no patch fits.
+    """
+    check_layout(node, kernel_size, x)
+    sizes = x.shape[2:]
+    pairs = padding_pairs(node, kernel_size, sizes)
+    along = zip(sizes, pairs, spans(node, kernel_size), by_axis(node.stride, sizes), strict=True)
+    counts = tuple((size + sum(pair) - span) // stride + 1 for size, pair, span, stride in along)
+    if min(counts) < 1:
+        raise ValueError(f"no patch of {shape_text(kernel_size)} fits into sizes {shape_text(sizes)}")
+    return counts
+
+
+def check_layout(node, kernel_size, x):
+    """Refuse attributes that are not for as many axes as x has, and sizes that are not known."""
+    sizes, axes = x.shape[2:], len(kernel_size)
+    if len(x.shape) != axes + 2:
+        raise ValueError(f"patches of {axes} axes need an array of {axes + 2}, not of shape {shape_text(x.shape)}")
+    for name in ("stride", "padding", "dilation"):
+        if len(by_axis(getattr(node, name), sizes)) != axes:
+            raise ValueError(f"{name} {getattr(node, name)} is not for {axes} axes")
+    if not all(isinstance(size, int) for size in sizes):
+        raise ValueError(f"the sizes that patches are cut from must be numbers, not {shape_text(sizes)}")
+
+
+def patch_fields(node, kernel_size):
+    """The attributes that say what the patches are."""
+    return {
+        "kernel_size": tuple(kernel_size),
+        "stride": node.stride,
+        "padding": node.padding,
+        "dilation": node.dilation,
+    }

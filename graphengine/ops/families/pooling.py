@@ -1,0 +1,181 @@
+"""Pooling: largest values and means of the patches of images, in the layout and with the attributes of PyTorch."""
+
+import math
+
+import numpy as np
+
+from graphengine.ops.families.padding import Pad
+from graphengine.ops.families.patches import (
+    Count,
+    Counts,
+    Fold,
+    Padding,
+    Unfold,
+    by_axis,
+    check_layout,
+    padding_pairs,
+    patch_counts,
+    patch_fields,
+    spans,
+)
+from graphengine.ops.families.reductions import Max, Mean, Sum
+from graphengine.ops.inference import floating
+from graphengine.ops.node import Node
+from graphengine.ops.registry import register
+from graphengine.ops.shapes import ArrayType, shape_text
+
+Patch = Count | tuple[Count, Count]
+
+
+@register("max_pool2d")
+class MaxPool2d(Node):
+    """Largest value of each patch of images, (N, C, H, W) to (N, C, H', W').
+
+    z = max(p) with p = unfold(x); dx = fold(dz * (p == z) / sum(p == z)).
+
+    Without `stride` patches do not overlap. `padding` as for conv2d; what is padded never counts. With `ceil_mode` a
+    last patch may begin in x or before and reach beyond the padding. Equal largest values share the gradient evenly, as
+    in `max`; PyTorch gives it to the first.
+    """
+
+    kernel_size: Patch
+    stride: Counts | None = None
+    padding: Padding = 0
+    dilation: Counts = 1
+    ceil_mode: bool = False
+
+    def infer(self, x):
+        return pooled(cut(self, x, dilation=self.dilation), x)
+
+    def workspace(self, x):
+        return [cut(self, x, dilation=self.dilation).infer(x)]
+
+    def forward(self, x):
+        unfold = cut(self, x, dilation=self.dilation, fill="-Infinity")
+        return as_images(np.max(patches_of(unfold, x), axis=2), unfold, x)
+
+    def backward(self, grad, x, out):
+        unfold = cut(self, x, dilation=self.dilation, fill="-Infinity")
+        patches = patches_of(unfold, x)
+        return added_up(Max(axis=2).backward(in_one_axis(grad), patches, in_one_axis(out)), unfold, x)
+
+
+@register("avg_pool2d")
+class AvgPool2d(Node):
+    """Mean of each patch of images, (N, C, H, W) to (N, C, H', W'), z = sum(unfold(x)) / k; dx = fold(dz / k).
+
+    k is the number of values that count in a patch. Without `stride` patches do not overlap. `padding` and `ceil_mode`
+    as for max_pool2d. With `count_include_pad` padded zeros count, which is the default of PyTorch; that of ONNX is not
+    to count them.
+    """
+
+    kernel_size: Patch
+    stride: Counts | None = None
+    padding: Padding = 0
+    ceil_mode: bool = False
+    count_include_pad: bool = True
+
+    def infer(self, x):
+        return pooled(cut(self, x), x)
+
+    def workspace(self, x):
+        return [cut(self, x).infer(x)]
+
+    def forward(self, x):
+        unfold = cut(self, x)
+        return as_images(np.sum(patches_of(unfold, x), axis=2) / counted(self, unfold, x), unfold, x)
+
+    def backward(self, grad, x):
+        unfold = cut(self, x)
+        shares = in_one_axis(grad) / counted(self, unfold, x)
+        return added_up(Sum(axis=2).backward(shares, patches_of(unfold, x)), unfold, x)
+
+
+@register("global_avg_pool2d")
+class GlobalAvgPool2d(Node):
+    """Mean of each image, (N, C, H, W) to (N, C, 1, 1).
+
+    z = mean(x, axis=(2, 3), keepdims=True); dz/dx = 1 / (H * W).
+    """
+
+    def infer(self, x):
+        if len(x.shape) != 4:
+            raise ValueError(f"images have the shape (N, C, H, W), not {shape_text(x.shape)}")
+        return ArrayType((*x.shape[:2], 1, 1), floating(x))
+
+    def forward(self, x):
+        return Mean(axis=(2, 3), keepdims=True).forward(x)
+
+    def backward(self, grad, x):
+        return Mean(axis=(2, 3), keepdims=True).backward(grad, x)
+
+
+def cut(node, x, **more):
+    """The op that cuts images into the patches of a pooling."""
+    unfold = declared(node, **more)
+    return unfold.model_copy(update={"padding": completed(unfold, x)}) if node.ceil_mode else unfold
+
+
+def declared(node, **more):
+    """The same without what `ceil_mode` adds."""
+    kernel_size = by_axis(node.kernel_size, "HW")
+    return Unfold(kernel_size=kernel_size, stride=node.stride or kernel_size, padding=node.padding, **more)
+
+
+def completed(unfold, x):
+    """Padding that lets one more patch fit in where it begins in the images or before them."""
+    check_layout(unfold, unfold.kernel_size, x)
+    sizes = x.shape[2:]
+    pairs, reach = padding_pairs(unfold, unfold.kernel_size, sizes), spans(unfold, unfold.kernel_size)
+    along = zip(sizes, pairs, reach, by_axis(unfold.stride, sizes), strict=True)
+    return tuple(completed_along(*each) for each in along)
+
+
+def completed_along(size, pair, span, stride):
+    """The padding of one axis with which a last patch fits in."""
+    before, after = pair
+    start = -(-(size + before + after - span) // stride) * stride
+    return (before, max(after, start + span - size - before) if start < size + before else after)
+
+
+def pooled(unfold, x):
+    """The type of a pooling."""
+    counts = patch_counts(unfold, unfold.kernel_size, x)
+    if not isinstance(x.shape[1], int):
+        raise ValueError(f"only the first size may be a symbol, not {shape_text(x.shape)}")
+    return ArrayType((*x.shape[:2], *counts), floating(x))
+
+
+def patches_of(unfold, x):
+    """Patches with channels and places apart: (N, C, patch size, number of patches)."""
+    count = math.prod(patch_counts(unfold, unfold.kernel_size, x))
+    return np.reshape(unfold(x), (-1, x.shape[1], math.prod(unfold.kernel_size), count))
+
+
+def added_up(patches, unfold, x):
+    """The gradient toward images from that toward their patches."""
+    columns = np.reshape(patches, (-1, x.shape[1] * patches.shape[2], patches.shape[3]))
+    return Fold(output_size=x.shape[2:], **patch_fields(unfold, unfold.kernel_size))(columns)
+
+
+def in_one_axis(images):
+    """(N, C, H, W) as (N, C, H * W)."""
+    return np.reshape(images, (-1, images.shape[1], math.prod(images.shape[2:])))
+
+
+def as_images(values, unfold, x):
+    """The values of patches, (N, C, number), as images."""
+    return np.reshape(values, (-1, x.shape[1], *patch_counts(unfold, unfold.kernel_size, x)))
+
+
+def counted(node, unfold, x):
+    """How many values go into each mean: padding counts if it is declared and `count_include_pad` says so."""
+    whole = padding_pairs(unfold, unfold.kernel_size, x.shape[2:])
+    counting = ((0, 0),) * 2
+    if node.count_include_pad:
+        counting = padding_pairs(declared(node), unfold.kernel_size, x.shape[2:])
+    if whole == counting:
+        return math.prod(unfold.kernel_size)
+    ones = Pad(pad_width=((0, 0), (0, 0), *counting), constant_values=1.0)(np.ones_like(x))
+    rests = tuple((a - b, c - d) for (a, c), (b, d) in zip(whole, counting, strict=True))
+    return np.sum(patches_of(unfold.model_copy(update={"padding": rests}), ones), axis=2)

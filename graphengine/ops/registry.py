@@ -1,0 +1,155 @@
+"""The table of ops: the only place where an op's name in a file gets its meaning.
+
+`register` enters a node class under a name; a name with a dot ("acme.cube") belongs to the domain before the dot,
+one without to the domain "core".
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from graphengine.errors import RegistrationError
+from graphengine.ops.docstring import Docstring, read_docstring
+from graphengine.ops.node import Node, Signature, inspect_class
+
+CORE = "core"
+OPSET_VERSION = 1
+
+NodeClass = TypeVar("NodeClass", bound=type[Node])
+
+
+def domain_of(name: str) -> str:
+    """The part of an op's name before the last dot; "core" for a name without one."""
+    return name.rpartition(".")[0] or CORE
+
+
+@dataclass(frozen=True, slots=True)
+class Op:
+    """A registered node class with what is known of it."""
+
+    name: str
+    cls: type[Node]
+    signature: Signature
+    numpy: Callable[..., Any] | None = None
+    """The NumPy function that does the same, so that code which calls it can be recorded as this op."""
+
+    @property
+    def domain(self) -> str:
+        """The domain of the name."""
+        return domain_of(self.name)
+
+    @property
+    def docstring(self) -> Docstring:
+        """What the docstring of the class says."""
+        return read_docstring(self.cls.__doc__ or "", self.signature.outputs)
+
+
+class Registry(Mapping[str, Op]):
+    """Ops by name. Reading is free for all threads; entering an op happens while a program starts."""
+
+    def __init__(self) -> None:
+        self._ops: dict[str, Op] = {}
+        self._by_function: dict[Any, Op] = {}
+        self._by_class: dict[type[Node], Op] = {}
+        self._first: dict[str, Op] = {}
+
+    def __getitem__(self, name: str) -> Op:
+        return self._ops[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._ops)
+
+    def __len__(self) -> int:
+        return len(self._ops)
+
+    def of_function(self, function: Any) -> Op | None:
+        """The op that does what a NumPy function does."""
+        return self._by_function.get(function)
+
+    def of_class(self, cls: type[Node]) -> Op | None:
+        """The op that a node class was registered as last."""
+        return self._by_class.get(cls)
+
+    def original(self, name: str) -> Op:
+        """The op that had a name first: of a name of this package, the shipped one, even where it was replaced."""
+        return self._first[name]
+
+    def enter(
+        self, name: str, cls: type[Node], *, replace: bool = False, numpy: Callable[..., Any] | None = None
+    ) -> None:
+        """Check a node class and enter it; see `register`."""
+        if not re.fullmatch(r"[a-z_]\w*(\.[a-z_]\w*)*", name):
+            raise RegistrationError(
+                f"'{name}' is not a name for an op; use lower_snake_case, a domain before a dot: 'acme.cube'"
+            )
+        if name in self._ops and not replace:
+            taken = self._ops[name].cls
+            raise RegistrationError(
+                f"op '{name}' is registered already, by {taken.__module__}.{taken.__qualname__}",
+                code="GE702",
+                hint="pass replace=True to replace it",
+            )
+        cls.signature = inspect_class(cls)
+        if name in self._ops:
+            self.remove(name)
+        op = Op(name, cls, cls.signature, numpy)
+        self._ops[name] = self._by_class[cls] = op
+        self._first.setdefault(name, op)
+        if numpy is not None:
+            self._by_function[numpy] = op
+
+    def remove(self, name: str) -> None:
+        """Take an op out again: for tests and interactive work."""
+        del self._ops[name]
+        self._by_class = {op.cls: op for op in self._ops.values()}  # a class may be there under another name
+        self._by_function = {op.numpy: op for op in self._ops.values() if op.numpy is not None}
+
+
+OPS = Registry()
+
+
+class Instances:
+    """Nodes by op and attributes; equal ones are one object, so that its identity stands for it.
+
+    `find` gives the op of a name: the one that is registered, or the one that was.
+    """
+
+    def __init__(self, find: Callable[[str], Op]) -> None:
+        self._find = find
+        self._made: dict[Any, Node] = {}
+        self._shared: dict[Any, Node] = {}
+
+    def __call__(self, op: str, attributes: Mapping[str, Any]) -> Node:
+        """The node of an op with given attributes."""
+        key = (op, *sorted((name, repr(value)) for name, value in attributes.items()))
+        if key not in self._made:
+            self._made[key] = self.shared(op, self._find(op).cls.model_validate(attributes))
+        return self._made[key]
+
+    def shared(self, op: str, node: Node) -> Node:
+        """The first of all nodes that are equal to this one."""
+        return self._shared.setdefault((op, repr(node)), node)
+
+
+def register(
+    name: str, *, replace: bool = False, numpy: Callable[..., Any] | None = None
+) -> Callable[[NodeClass], NodeClass]:
+    """Register a node class under a name; used as a decorator, `@register("acme.cube")`.
+
+    `numpy` is the NumPy function that does the same as the op: a `backward` that calls it is recorded as this op. An op
+    that is replaced takes its NumPy function with it.
+
+    Raises
+    ------
+    RegistrationError
+        If the class breaks the node contract, or if the name is taken and `replace` is false.
+    """
+
+    def decorate(cls: NodeClass) -> NodeClass:
+        OPS.enter(name, cls, replace=replace, numpy=numpy)
+        return cls
+
+    return decorate

@@ -1,0 +1,141 @@
+"""A training as frames: for chosen iterations the texts of every step and the label of every wire.
+
+One frame is one iteration: forward node by node, backward node by node, then the update of each parameter. All frames
+have the same steps, so a page that shows them needs only to choose a frame and a step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from copy import copy
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import orjson
+
+from graphengine.errors import DivergenceError
+from graphengine.model.model import Model
+from graphengine.trace.iterations import Iterations, whole_data
+from graphengine.trace.sentences import arriving_text, forward_text, partial_text, product_text, sum_text
+from graphengine.trace.trace import Trace, trace
+from graphengine.trace.tracing import trace_model
+from graphengine.training.history import History
+
+MAX_FRAMES = 120
+MAX_BATCHES = 24
+"""Data that comes in more batches than this is not kept."""
+MAX_BYTES = 120_000
+"""About how much text all frames may have together; a large model has fewer frames."""
+
+
+class Frame(NamedTuple):
+    """One iteration: its number and epoch, its trace, and the loss; the number is 0 where nothing is trained."""
+
+    iteration: int
+    epoch: int
+    trace: Trace
+    parameters: Mapping[str, Any]
+
+
+class Step(NamedTuple):
+    """One step within every frame: its phase (forward, backward or update) and the node or parameter at work."""
+
+    phase: str
+    at: str
+
+
+@dataclass(frozen=True)
+class Film:
+    """The frames of a training with its history and its data in batches; `end` says why it failed, if it did."""
+
+    frames: tuple[Frame, ...]
+    history: History | None = None
+    batches: tuple[Mapping[str, Any], ...] = ()
+    end: str | None = None
+
+
+def film_of(model: Model, inputs: Mapping[str, Any] | None = None) -> Film:
+    """The film of the training that the model declares, or one frame of an evaluation on the given inputs."""
+    training = model.document.training
+    if training is None or inputs:
+        traced = trace_model(model, inputs)
+        return Film((Frame(0, 0, traced, dict(model.values)),))
+    if training.optimizer.is_solver:
+        return _film_of_solver(model)
+    return _film_of_iterations(Iterations(model, None if model.graph.inputs else {}))
+
+
+def _film_of_iterations(iterations: Iterations) -> Film:
+    total = iterations.trainer.total_iterations
+    frames: list[Frame] = []
+    chosen: set[int] = {1}
+    end = None
+    try:
+        for moment in iterations:
+            if moment.iteration not in chosen:
+                continue
+            traced = iterations.trace(moment)
+            frames.append(Frame(moment.iteration, moment.epoch or 0, traced, moment.values))
+            if len(frames) == 1:
+                chosen = chosen_iterations(total, _affordable(traced))
+    except DivergenceError as error:
+        end = error.problems[0].message
+    batches = whole_data(iterations.trainer.batches, MAX_BATCHES)
+    return Film(tuple(frames), iterations.trainer.history, tuple(batches), end)
+
+
+def _affordable(traced: Trace) -> int:
+    """How many frames like this one there may be."""
+    size = len(orjson.dumps(texts_of(traced))) + 20 * len(traced.values) * 2
+    return max(1, min(MAX_FRAMES, MAX_BYTES // size))
+
+
+def chosen_iterations(total: int, count: int) -> set[int]:
+    """Numbers of at most `count` of `total` iterations, the first and the last among them; denser at the beginning."""
+    if total <= count:
+        return set(range(1, total + 1))
+    if count == 1:
+        return {1}
+    return {1 + round((total - 1) * (index / (count - 1)) ** 1.7) for index in range(count)}
+
+
+def _film_of_solver(model: Model) -> Film:
+    """The points that a solver came by, each evaluated on all data; a solver has no update to show."""
+    trained = copy(model)
+    trained.values = dict(model.values)
+    solver = trained.trainer()
+    batch = solver.batches.whole() or {}
+    values, frames = dict(model.values), []
+    rows = list(solver.iterate())
+    chosen: set[int] = {1}
+    for row in rows:
+        if row.iteration in chosen:
+            traced = trace(model.graph, {**values, **batch}, model.default_loss())
+            frames.append(Frame(row.iteration, row.epoch, traced, dict(values)))
+        if len(frames) == 1 and row.parameters is not None:
+            chosen = chosen_iterations(len(rows), _affordable(frames[0].trace))
+        values |= row.parameters or {}
+    return Film(tuple(frames), solver.history, (batch,))
+
+
+def steps_of(traced: Trace) -> list[Step]:
+    """The steps of every frame."""
+    forward = [Step("forward", line.node) for line in traced.forward]
+    backward = [Step("backward", walk.node) for walk in traced.backward]
+    updates = traced.training.updates if traced.training else ()
+    return [*forward, *backward, *(Step("update", update.parameter) for update in updates)]
+
+
+def texts_of(traced: Trace) -> list[str]:
+    """What each step says, in the order of the steps; several lines where there are several edges."""
+    forward = [forward_text(line) for line in traced.forward]
+    several = [gradient for gradient in traced.gradients if len(gradient.contributions) > 1]
+    sums = {gradient.value: sum_text(gradient, traced.of) for gradient in several}
+    backward = []
+    for walk in traced.backward:
+        lines = [sums.get(walk.node) or arriving_text(walk, traced.of)]
+        lines += [f"{partial_text(walk, edge)}  →  {product_text(walk, edge)}" for edge in walk.edges]
+        backward.append("\n".join(lines))
+    updates = traced.training.updates if traced.training else ()
+    told = ["\n".join([update.why, *map(forward_text, update.lines)]) for update in updates]
+    return [*forward, *backward, *told]

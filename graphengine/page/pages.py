@@ -1,0 +1,100 @@
+"""One HTML file that shows a model: it holds all it needs, asks no network, and can run no text of a model file.
+
+The picture and the charts are drawn here; the script beside them (`page/`) moves through the frames. The content
+security policy names the hashes of the one script and the one style sheet, so nothing else in the page can run or load.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from string import Template
+from typing import Any
+
+from graphengine.draw.charts import HEIGHT, WIDTH
+from graphengine.draw.charts import STYLE as CHARTS
+from graphengine.draw.labels import TraceLabels
+from graphengine.draw.picture import Panel, panels_of
+from graphengine.draw.svg import BASE, PALETTE, SHAPES, panel_elements
+from graphengine.errors import UsageError
+from graphengine.escaping import markup, script_json
+from graphengine.model.model import Model
+from graphengine.page.film import film_of
+from graphengine.page.gauges import Gauge, gauges_of
+from graphengine.page.scenes import scenes
+
+MODULES = ("film", "geometry", "graph", "zoom", "gauges", "details", "player", "keys", "main")
+"""The parts of the script in the order in which each finds those it uses."""
+
+MAX_NODES = 20_000
+"""A page of a larger graph would be larger than browsers like to open."""
+
+
+def page_of(model: Model, inputs: Mapping[str, Any] | None = None) -> str:
+    """The page of a model: its training as a film, or one evaluation on the given inputs.
+
+    Raises
+    ------
+    UsageError
+        GE801 if the graph has more than `MAX_NODES` nodes.
+    GraphEngineError
+        As training or evaluating the model does; a training that diverges is shown as far as it comes.
+    """
+    if len(model.graph.nodes) > MAX_NODES:
+        message = f"the graph has {len(model.graph.nodes)} nodes, and a page shows at most {MAX_NODES}"
+        raise UsageError(message, hint="show --format svg draws its parts as boxes")
+    film = film_of(model, inputs)
+    labelled = [TraceLabels(frame.trace) for frame in film.frames]
+    panels = list(panels_of(model.graph, lambda link: [text for each in labelled for text in each(link)[:2]]))
+    gauges = gauges_of(model, film)
+    script, style = _script(), _style()
+    return Template(_file("page.html")).substitute(
+        script=script,
+        style=style,
+        script_hash=_hash(script),
+        style_hash=_hash(style),
+        name=markup(model.graph.name),
+        description=markup(model.document.description or model.graph.summary),
+        picture=_picture(panels, labelled[0]),
+        gauges="\n".join(map(_gauge, gauges)),
+        film=script_json(scenes(model, film, panels, gauges)),
+    )
+
+
+def _file(name: str) -> str:
+    return (resources.files("graphengine.page") / "assets" / name).read_text(encoding="utf-8")
+
+
+def _script() -> str:
+    """The modules of the script as one: what they import from each other is there already."""
+    parts = (re.sub(r"^import .*\n|^export (?=\w)", "", _file(f"{name}.js"), flags=re.MULTILINE) for name in MODULES)
+    return "\n" + "\n".join(parts)
+
+
+def _style() -> str:
+    colours = "".join(f"--{name}:light-dark({light},{dark});" for name, (light, dark) in PALETTE.items())
+    return f"\n:root{{{colours}}}\n{BASE}{SHAPES}{CHARTS}{_file('page.css')}"
+
+
+def _hash(text: str) -> str:
+    """The hash of an inline script or style sheet as a content security policy names it."""
+    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+def _picture(panels: Sequence[Panel], labelled: TraceLabels) -> str:
+    """All panels, one behind the other; the script puts them where they belong and shows those that are open."""
+    parts = []
+    for index, panel in enumerate(panels):
+        frame = f'<rect class="frame" width="{panel.width}" height="{panel.height}" rx="8"/>' if index else ""
+        title = f'<text class="heading" x="14" y="18">{markup(panel.title)}</text>' if index else ""
+        elements = "\n".join(panel_elements(panel, labelled, changing=True))
+        parts.append(f'<g class="panel{" closed" * (index > 0)}">{frame}{title}<g>{elements}</g></g>')
+    return "\n".join(parts)
+
+
+def _gauge(gauge: Gauge) -> str:
+    frame = f'viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{markup(gauge.name)}"'
+    return f'<svg class="ge gauge {gauge.name}" {frame}>{"".join(gauge.elements)}</svg>'

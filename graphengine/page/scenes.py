@@ -1,0 +1,155 @@
+"""What a page knows: the places of all that is drawn, the steps and frames of the film, what to say of each item.
+
+It is plain data for JSON. The script of the page computes no value and no text: it chooses a frame and a step, opens
+and closes boxes, and moves marks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from graphengine.draw.labels import TraceLabels
+from graphengine.draw.picture import Panel, Shape, Wire
+from graphengine.format.positions import find_positions, make_pointer
+from graphengine.format.writing import dump_json
+from graphengine.model.model import Model
+from graphengine.ops.registry import OPS
+from graphengine.page.film import Film, Frame, Step, steps_of, texts_of
+from graphengine.page.gauges import Gauge
+from graphengine.trace.formulas import formula
+from graphengine.trace.summary import number_text
+from graphengine.wording import escaped, escaped_json
+
+TITLE_BAR = 26
+"""The height of the title of an open box."""
+
+
+def scenes(model: Model, film: Film, panels: Sequence[Panel], gauges: Sequence[Gauge]) -> dict[str, Any]:
+    """Everything the script of a page needs."""
+    steps = steps_of(film.frames[0].trace)
+    return {
+        "bar": TITLE_BAR,
+        "panels": [_panel(panel, panels) for panel in panels],
+        "known": [_known(panel, film.frames[0], steps) for panel in panels],
+        "steps": [list(step) for step in steps],
+        "frames": [_frame(frame, panels, gauges, index) for index, frame in enumerate(film.frames)],
+        "last": len(film.history) if film.history else 0,
+        "end": film.end,
+        "items": dict(_items(model, panels)),
+    }
+
+
+def _panel(panel: Panel, panels: Sequence[Panel]) -> dict[str, Any]:
+    """The geometry of a panel: shapes as [kind, key, x, y, width, height, right, panel], wires by numbers of shapes."""
+    number = {each.key: index for index, each in enumerate(panels)}
+    place = {shape.key: index for index, shape in enumerate(panel.shapes)}
+    shapes = [[*_shape(shape), number[shape.key] if shape.kind == "box" else None] for shape in panel.shapes]
+    return {
+        "w": panel.width,
+        "h": panel.height,
+        "shapes": shapes,
+        "wires": [_wire(wire, place) for wire in panel.wires],
+    }
+
+
+def _shape(shape: Shape) -> list[Any]:
+    place, size = shape.place, shape.size
+    return [shape.kind, shape.key, place.x, place.y, size.width, size.height, place.right]
+
+
+def _wire(wire: Wire, place: Mapping[str, int]) -> list[Any]:
+    """Source, target, value, heights of both ends, the level part at the end, and the bends."""
+    start, *bends, end = wire.points
+    return [
+        place[wire.link.source],
+        place[wire.link.target],
+        wire.link.value,
+        start.y,
+        end.y,
+        end.tail,
+        [[bend.x, bend.y, bend.right, bend.tail] for bend in bends],
+    ]
+
+
+def _known(panel: Panel, frame: Frame, steps: Sequence[Step]) -> list[tuple[int, int]]:
+    """For each wire the steps from which on its value and its gradient are known; -1 from the start."""
+    forward = {step.at: index for index, step in enumerate(steps) if step.phase == "forward"}
+    backward = {step.at: index for index, step in enumerate(steps) if step.phase == "backward"}
+    made = {name: forward[line.node] for line in frame.trace.forward for name in line.results}
+    begin = min(backward.values(), default=len(steps))
+    known = []
+    for wire in panel.wires:
+        walked = [backward[node] for node, _ in wire.link.uses if node in backward]
+        known.append((made.get(wire.link.value, -1), max(walked, default=begin)))
+    return known
+
+
+def _frame(frame: Frame, panels: Sequence[Panel], gauges: Sequence[Gauge], index: int) -> dict[str, Any]:
+    """One frame: where it is in the training, a text for each step, labels for each wire, places of the marks."""
+    labelled = TraceLabels(frame.trace)
+    labels = [[labelled(wire.link) for wire in panel.wires] for panel in panels]
+    step = frame.trace.training
+    return {
+        "iteration": frame.iteration,
+        "epoch": frame.epoch,
+        "rate": number_text(step.learning_rate) if step else None,
+        "texts": texts_of(frame.trace),
+        "values": [[label.above for label in panel] for panel in labels],
+        "gradients": [[label.below for label in panel] for panel in labels],
+        "marks": [gauge.marks[index] for gauge in gauges],
+    }
+
+
+def _items(model: Model, panels: Sequence[Panel]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """What there is to say of each item: its kind and type, formula, JSON, and its place in the file."""
+    nodes = {node.id: node for node in model.graph.nodes}
+    pointers = _pointers(model)
+    places = _places(model, set(pointers.values()))
+    for shape in (shape for panel in panels for shape in panel.shapes):
+        if shape.kind in ("entry", "exit", "box"):
+            continue
+        key = shape.key.removesuffix(">") if shape.kind == "output" else shape.key
+        value = model.graph.outputs[key] if shape.kind == "output" else key
+        told: dict[str, Any] = {"name": key, "kind": shape.kind, "type": str(model.graph.types[value])}
+        if shape.kind == "node":
+            node = nodes[key]
+            about = OPS[node.op].docstring.summary if node.op in OPS else ""
+            told |= {"kind": node.op, "about": about, "formula": f"{key} = {formula(node)}"}
+            told["json"] = _json(node.as_document())
+        elif shape.kind != "output":
+            declared = model.graph.sources[key]
+            told["about"] = escaped(declared.description or "")
+            told["json"] = _json({key: declared.model_dump(exclude_defaults=True, exclude={"value"})})
+        pointer = pointers.get(key if shape.kind != "output" else shape.key, "")
+        yield shape.key, told | {"place": places.get(pointer, "")}
+
+
+def _json(content: Any) -> str:
+    return escaped_json(dump_json(content).decode())
+
+
+def _pointers(model: Model) -> dict[str, str]:
+    """Where in the file each item is declared; what an inlined function has made, where it is called."""
+    document = model.document
+    pointers = {node["id"]: f"/nodes/{index}" for index, node in enumerate(document.nodes)}
+    for node in model.graph.nodes:
+        scope = node.id
+        while scope not in pointers and "/" in scope:
+            scope = scope.rpartition("/")[0]
+        pointers.setdefault(node.id, pointers.get(scope, ""))
+    for section in ("inputs", "parameters", "state"):
+        pointers |= {name: make_pointer((section, name)) for name in getattr(document, section)}
+    return pointers | {f"{name}>": make_pointer(("outputs", name)) for name in document.outputs}
+
+
+def _places(model: Model, pointers: set[str]) -> dict[str, str]:
+    """Pointers as file, line and column."""
+    if model.path is None or not model.path.is_file():
+        return {pointer: pointer for pointer in pointers}
+    positions = find_positions(model.path.read_text(encoding="utf-8"), pointers)
+    return {
+        pointer: f"{model.path.name}:{line}:{column} ({pointer})"
+        for pointer, (line, column) in positions.items()
+        if pointer
+    }

@@ -1,0 +1,1 @@
+"""The numbers of one evaluation, step by step, and the words that explain them."""

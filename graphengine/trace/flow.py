@@ -1,0 +1,180 @@
+"""Whether the gradient of a scalar reaches a value, along which paths, and if not, which nodes are in the way.
+
+Nothing is computed: an op passes a gradient on where its `backward`, called with stand-ins for arrays, gives one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+from graphengine.ir.graph import Graph, GraphNode, names_of, reachable
+from graphengine.ir.recording import Recorder
+from graphengine.ops.registry import OPS
+from graphengine.ops.shapes import dtype_name
+from graphengine.transform.gradient import check_differentiable
+
+MAX_PATHS = 5
+"""So many paths are told, the shortest ones; all are counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A node that does not pass the gradient on to `operand`."""
+
+    node: str
+    op: str
+    operand: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """How the gradient of `of` reaches `toward`: the shortest paths, from there on, and how many there are in all."""
+
+    of: str
+    toward: str
+    kind: str
+    trainable: bool
+    count: int
+    paths: tuple[tuple[str, ...], ...]
+    blocks: tuple[Block, ...]
+
+    @property
+    def text(self) -> str:
+        """What it comes to, in one sentence."""
+        kept = "" if self.trainable or self.kind != "parameter" else "; it is not trainable, so no update uses it"
+        if self.count:
+            ways = "one path" if self.count == 1 else f"{self.count} paths"
+            return f"{self.toward} gets a gradient from {self.of} along {ways}{kept}"
+        if self.blocks:
+            return f"{self.toward} gets no gradient from {self.of}: every path is blocked{kept}"
+        return f"{self.toward} gets no gradient from {self.of}, which does not depend on it{kept}"
+
+
+class _Way(NamedTuple):
+    """A path as a linked list, shared between the paths that end alike."""
+
+    length: int
+    value: str
+    rest: _Way | None
+
+    @property
+    def values(self) -> Iterator[str]:
+        way: _Way | None = self
+        while way:
+            yield way.value
+            way = way.rest
+
+
+def explain_gradient(graph: Graph, of: str, wrt: str | Sequence[str] | None = None) -> list[Flow]:
+    """How the gradient of a scalar reaches values; without `wrt` all parameters.
+
+    Raises
+    ------
+    UsageError
+        GE402 if there is no such value.
+    DifferentiationError
+        GE411 if `of` is not a floating-point scalar.
+    """
+    target = graph.value_name(of)
+    check_differentiable(graph, target, [])
+    names = [graph.value_name(name) for name in names_of(graph.parameters if wrt is None else wrt)]
+    explorer = _Explorer(graph, target)
+    return [explorer.flow(name) for name in names]
+
+
+class _Explorer:
+    """The nodes that the target depends on, with the edges along which a gradient flows and those where it stops."""
+
+    def __init__(self, graph: Graph, target: str) -> None:
+        self.graph, self.target = graph, target
+        self.recorder = Recorder(graph)
+        self.nodes = reachable(graph.nodes, [target])
+        self.users: dict[str, list[tuple[GraphNode, str | None]]] = {}
+        for node in self.nodes:
+            for operand, reason in self._edges(node).items():
+                self.users.setdefault(operand, []).append((node, reason))
+
+    def _edges(self, node: GraphNode) -> dict[str, str | None]:
+        """For each operand None where the node passes a gradient on, else why it does not."""
+        passes = self._passes(node)
+        edges: dict[str, str | None] = {}
+        for operand, passed in zip(node.inputs, passes, strict=True):
+            if isinstance(operand, str):
+                reason = None if passed else self._reason(node, operand)
+                edges[operand] = None if edges.get(operand, reason) is None else reason
+        return edges
+
+    def _passes(self, node: GraphNode) -> Sequence[bool]:
+        """Which operands a node's `backward` gives a gradient."""
+        types = self.graph.types
+        flowing = any(types[name].is_differentiable for name in node.outputs)
+        needs = tuple(isinstance(ref, str) and types[ref].is_differentiable for ref in node.inputs)
+        if node.node.signature.saved is None or not flowing or _is_flat(node):
+            return [False] * len(needs)
+        inputs = [self.recorder.symbol(operand) for operand in node.inputs]
+        results = [self.recorder.symbol(name) for name in node.outputs]
+        before = len(self.recorder.nodes)
+        try:
+            given = node.node.signature.gradients(node.node, results, inputs, results, needs)
+        except Exception:  # noqa: BLE001 - what cannot be recorded is run with arrays
+            return needs
+        finally:
+            self.recorder.forget(before)
+        return [gradient is not None for gradient in given]
+
+    def _reason(self, node: GraphNode, operand: str) -> str:
+        types = self.graph.types
+        for name in (operand, *node.outputs):
+            if not types[name].is_differentiable:
+                return f"'{name}' is {dtype_name(types[name].dtype)}, and only floating-point numbers have a gradient"
+        if node.node.signature.saved is None:
+            return "the op has no backward"
+        return "its derivative is 0 everywhere" if _is_flat(node) else "its backward gives no gradient here"
+
+    @cached_property
+    def _ways(self) -> dict[str, tuple[int, list[_Way]]]:
+        """For each value how many paths lead to the target, and the shortest of them."""
+        ways: dict[str, tuple[int, list[_Way]]] = {self.target: (1, [_Way(0, self.target, None)])}
+        values = [name for node in reversed(self.nodes) for name in node.outputs]
+        for value in (*values, *self.graph.sources):
+            if value == self.target:
+                continue
+            open_users = [node for node, reason in self.users.get(value, ()) if reason is None]
+            further = [ways[name] for node in open_users for name in node.outputs if name in ways]
+            count = sum(number for number, _ in further)
+            if count:
+                found = (_Way(way.length + 1, value, way) for _, several in further for way in several)
+                ways[value] = count, sorted(found, key=lambda way: way.length)[:MAX_PATHS]
+        return ways
+
+    def flow(self, name: str) -> Flow:
+        """How the gradient reaches one value."""
+        count, ways = self._ways.get(name, (0, []))
+        kinds = {"input": self.graph.inputs, "parameter": self.graph.parameters, "state": self.graph.state}
+        kind = next((kind for kind, names in kinds.items() if name in names), "node")
+        paths = tuple(tuple(way.values) for way in ways)
+        blocks = () if count else tuple(self._blocks(name))
+        return Flow(self.target, name, kind, name in self.graph.trainable, count, paths, blocks)
+
+    def _blocks(self, name: str) -> Iterator[Block]:
+        """The nodes at which all paths from a value end, each once."""
+        seen, pending = {name}, [name]
+        while pending:
+            value = pending.pop()
+            for node, reason in self.users.get(value, ()):
+                if reason is not None:
+                    yield Block(node.id, node.op, value, reason)
+                    continue
+                new = [output for output in node.outputs if output not in seen]
+                seen.update(new)
+                pending += new
+
+
+def _is_flat(node: GraphNode) -> bool:
+    """Whether the documentation of the op says that its derivative is 0 everywhere, as that of `sign`."""
+    op = OPS.get(node.op)
+    return op is not None and op.cls is type(node.node) and op.docstring.derivatives == "dz/dx = 0"

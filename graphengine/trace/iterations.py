@@ -1,0 +1,181 @@
+"""The iterations of a training, each as a trace that ends with the update.
+
+The training runs on a copy of the model's values; the model itself stays as it is.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping
+from copy import copy
+from dataclasses import replace
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from graphengine.backends.reference.executor import Executor
+from graphengine.data.batches import Batches
+from graphengine.errors import UsageError
+from graphengine.fit.solvers import Solver
+from graphengine.ir.graph import GraphNode, reachable
+from graphengine.model.model import Model
+from graphengine.trace.summary import Value
+from graphengine.trace.trace import Trace, TrainingStep, Update, evaluation, trace
+from graphengine.trace.why import why_moved
+from graphengine.transform.mode import in_training_mode, with_iteration
+from graphengine.transform.step import GRADIENT_NORM, ITERATION, LEARNING_RATE
+
+
+class Moment(NamedTuple):
+    """What an iteration starts from: its number and epoch, its batch, and the values of all that changes."""
+
+    iteration: int
+    epoch: int | None
+    batch: Mapping[str, Any]
+    values: Mapping[str, Any]
+    learning_rate: float
+
+
+class Iterations:
+    """The iterations of the training that `Model.train` would run, one after the other."""
+
+    def __init__(self, model: Model, data: Any = None, **overrides: Any) -> None:
+        self.model = copy(model)
+        self.model.values = dict(model.values)
+        trainer = self.model.trainer(data, **overrides)
+        if isinstance(trainer, Solver):
+            raise UsageError(
+                f"'{trainer.training.optimizer.type}' is a solver: its iterations have no update rule to show"
+            )
+        if trainer.training.accumulate > 1:
+            raise UsageError("an iteration whose gradients are accumulated has no batch of its own to show")
+        self.trainer, self.step = trainer, trainer.stepper.step
+
+    def __iter__(self) -> Iterator[Moment]:
+        """Train; each moment is that before its update.
+
+        Raises
+        ------
+        DivergenceError
+            GE601, as the training itself.
+        """
+        rows, before = self.trainer.iterate(), self.trainer.stepper.carried
+        for epoch, batch in _batches(self.trainer.batches):
+            rate = self.trainer.learning_rate
+            row = next(rows, None)
+            if row is None:
+                return
+            yield Moment(row.iteration, epoch, batch, before, rate)
+            before = self.trainer.stepper.carried
+
+    def at(self, iteration: int) -> Moment:
+        """The moment before an iteration, counted from 1.
+
+        Raises
+        ------
+        UsageError
+            GE402 if the training ends before it.
+        """
+        found = next(itertools.islice(self, iteration - 1, None), None) if iteration > 0 else None
+        if found is None:
+            raise UsageError(
+                f"there is no iteration {iteration}", code="GE402", hint=f"1 to {self.trainer.total_iterations}"
+            )
+        return found
+
+    def trace(self, moment: Moment) -> Trace:
+        """Forward, backward and update of one iteration."""
+        training = self.trainer.training
+        graph = with_iteration(in_training_mode(self.model.graph), moment.iteration, training.seed)
+        values = {name: value for name, value in {**moment.values, **moment.batch}.items() if name in graph.types}
+        traced = trace(graph, {**self.model.values, **values}, of=self.step.loss)
+        updates = self._updates(traced, moment)
+        rule = training.optimizer.type
+        step = TrainingStep(moment.iteration, moment.epoch, rule, moment.learning_rate, updates)
+        return replace(traced, training=step)
+
+    def _updates(self, traced: Trace, moment: Moment) -> tuple[Update, ...]:
+        computed = self._run_step(moment)
+        shown = {name: Value.of(value) for name, value in computed.items()}
+        totals = {gradient.value: gradient.total for gradient in traced.gradients}
+        updates = []
+        for name in self.model.graph.trainable:
+            new = computed[self.step.graph.outputs[f"new_{name}"]]
+            lines = tuple(evaluation(node, shown) for node in self._rule_nodes[name])
+            why = why_moved(traced, name, moment.values[name], new, totals[name])
+            updates.append(Update(name, shown[name], Value.of(new), lines, why))
+        for name, update in self.model.graph.updates.items():
+            new = computed[self.step.graph.outputs[f"new_{name}"]]
+            updates.append(Update(name, shown[name], Value.of(new), (), f"{name} becomes {update}."))
+        return tuple(updates)
+
+    def _run_step(self, moment: Moment) -> dict[str, Any]:
+        """Every value of the step graph, by the reference executor."""
+        types = self.step.graph.types
+        scalars = {ITERATION: moment.iteration, LEARNING_RATE: moment.learning_rate}
+        typed = {name: types[name].array_dtype.type(value) for name, value in scalars.items() if name in types}
+        values = {**self.model.values, **moment.values, **moment.batch, **typed}
+        slots = self._executor.forward({name: value for name, value in values.items() if name in types})
+        return {name: slots[slot] for name, slot in self._executor.slot_of.items()}
+
+    @cached_property
+    def _executor(self) -> Executor:
+        return Executor(self.step.graph)
+
+    @cached_property
+    def _rule_nodes(self) -> dict[str, list[GraphNode]]:
+        """For each trainable parameter the nodes of the step graph between its gradient and its new value."""
+        graph = self.step.graph
+        before = {node.id for node in reachable(graph.nodes, [graph.outputs[GRADIENT_NORM]])}
+        before.update(node.id for node in self.model.graph.nodes)
+        late = [node for node in graph.nodes if node.id not in before]
+        producers = {name: node for node in late for name in node.outputs}
+        place = {node.id: index for index, node in enumerate(late)}
+
+        def behind(value: str) -> list[GraphNode]:
+            found, pending = {}, [value]
+            while pending:
+                node = producers.get(pending.pop())
+                if node and node.id not in found:
+                    found[node.id] = node
+                    pending += [ref for ref in node.inputs if isinstance(ref, str)]
+            return sorted(found.values(), key=lambda node: place[node.id])
+
+        return {name: behind(graph.outputs[f"new_{name}"]) for name in self.model.graph.trainable}
+
+
+def _batches(batches: Batches) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    """The batches of one epoch after the other, each with the number of its epoch."""
+    for epoch in itertools.count(1):
+        for segment in batches.epoch(epoch):
+            for index in range(segment.count):
+                yield epoch, segment.batch(index)
+
+
+def whole_data(batches: Batches, most: int) -> list[Mapping[str, Any]]:
+    """All samples as one batch, or as the batches of an epoch where an input takes one sample at a time.
+
+    Nothing if those are more than `most`, or if the data stays on disk.
+    """
+    whole = batches.whole()
+    if whole is not None:
+        return [whole]
+    if batches.per_epoch > most or batches.is_stored:
+        return []
+    return [batch for _, batch in itertools.islice(_batches(batches), batches.per_epoch)]
+
+
+def one_sample(arrays: Mapping[str, Any], model: Model, number: int) -> dict[str, Any]:
+    """One sample of a data set, counted from 1: for an input of many samples an array of one.
+
+    Raises
+    ------
+    UsageError
+        GE402 if there is no such sample.
+    """
+    batches = Batches(arrays, model.graph, batch_size=1)
+    if not 0 < number <= batches.samples:
+        raise UsageError(f"there is no sample {number}", code="GE402", hint=f"1 to {batches.samples}")
+    _, batch = next(itertools.islice(_batches(batches), number - 1, None))
+    return {name: np.asarray(value) for name, value in batch.items()}

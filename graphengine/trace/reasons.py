@@ -1,0 +1,29 @@
+"""Why the backward pass does not walk along an edge, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Container
+
+from graphengine.ir.graph import Graph, Operand
+from graphengine.ops.shapes import dtype_name
+
+
+def not_walked(graph: Graph, operand: Operand, active: Container[str]) -> str:
+    """Why an operand gets no gradient: nothing behind it is learned, or no gradient can flow to it.
+
+    `active` are the values that depend on what the gradient is asked for, through floating-point values.
+    """
+    if not isinstance(operand, str):
+        return "a number in the file is constant"
+    if operand in active:
+        return "the op gives it no gradient"
+    if operand in graph.inputs:
+        return "an input is data and not learned"
+    if operand in graph.parameters:
+        trainable = graph.parameters[operand].trainable
+        return "its gradient is not asked for" if trainable else "the parameter is not trainable"
+    if operand in graph.state:
+        return "state is not learned"
+    if not graph.types[operand].is_differentiable:
+        return f"{dtype_name(graph.types[operand].dtype)} numbers have no gradient"
+    return "it depends on nothing that is learned"

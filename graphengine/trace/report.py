@@ -1,0 +1,102 @@
+"""A trace as a report to read: plain text for the terminal, or Markdown with the same sections and words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from graphengine.escaping import markdown
+from graphengine.trace.sentences import (
+    arriving_text,
+    forward_text,
+    partial_text,
+    product_text,
+    sum_text,
+    title,
+    total_text,
+    update_title,
+)
+from graphengine.trace.trace import Trace
+from graphengine.wording import escaped
+
+MAX_WIDTH = 60
+"""A cell may be longer; the next one then stands behind it and not in a column."""
+
+
+class Row(NamedTuple):
+    """A line of a section; a row of depth 1 belongs to the row of depth 0 above it."""
+
+    depth: int
+    cells: tuple[str, ...]
+
+
+def text_report(trace: Trace) -> str:
+    """The report as lines of text in aligned columns, escaped for a terminal."""
+    lines = [title(trace)]
+    for heading, rows in _sections(trace):
+        lines += [f"{heading}:", *_aligned(rows)]
+    return "".join(f"{escaped(line)}\n" for line in lines)
+
+
+def markdown_report(trace: Trace) -> str:
+    """The report in Markdown: a heading for each section, a list item for each row, equations as code."""
+    lines = [f"# {markdown(title(trace))}"]
+    for heading, rows in _sections(trace):
+        lines += ["", f"## {markdown(heading[0].upper() + heading[1:])}", ""]
+        lines += [f"{'  ' * depth}- {', '.join(map(_markdown_cell, cells))}" for depth, cells in rows]
+    return "\n".join([*lines, ""])
+
+
+def _markdown_cell(text: str) -> str:
+    """A sentence as text, anything else as code."""
+    return markdown(text) if text.endswith(".") or text.startswith("not walked") else f"`{escaped(text)}`"
+
+
+def _aligned(rows: Sequence[Row]) -> Iterator[str]:
+    """Rows as lines: the cells of rows of one depth stand in columns."""
+    texts = [("    " * depth + "  " + cells[0], *cells[1:]) for depth, cells in rows]
+    widths = [
+        max((len(cells[column]) for cells in texts if len(cells) > column + 1), default=0)
+        for column in range(max(map(len, texts), default=0))
+    ]
+    for cells in texts:
+        padded = [cell.ljust(min(width, MAX_WIDTH)) for cell, width in zip(cells, widths, strict=False)]
+        yield "  ".join(padded).rstrip()
+
+
+def _sections(trace: Trace) -> Iterator[tuple[str, list[Row]]]:
+    """Title and rows of each part of a trace, without those that have no rows."""
+    sections = {
+        "given": [Row(0, (given.name, given.value.text, given.kind)) for given in trace.given],
+        "forward": [Row(0, (forward_text(line),)) for line in trace.forward],
+        f"backward, from {trace.of}": list(_backward(trace)),
+        "sums of gradients": [
+            Row(0, (sum_text(gradient, trace.of),)) for gradient in trace.gradients if len(gradient.contributions) > 1
+        ],
+        "gradients": [
+            Row(0, (total_text(gradient, trace.of),)) for gradient in trace.gradients if gradient.value in trace.wrt
+        ],
+        **_update(trace),
+    }
+    yield from ((heading, rows) for heading, rows in sections.items() if rows)
+
+
+def _backward(trace: Trace) -> Iterator[Row]:
+    for walk in trace.backward:
+        yield Row(0, (f"{walk.node}: {arriving_text(walk, trace.of)}",))
+        for edge in walk.edges:
+            yield Row(1, (partial_text(walk, edge), product_text(walk, edge)))
+    for node, reason in trace.left_out:
+        yield Row(0, (node, f"not walked: {reason}"))
+
+
+def _update(trace: Trace) -> dict[str, list[Row]]:
+    step = trace.training
+    if step is None:
+        return {}
+    rows = []
+    for update in step.updates:
+        rows += [Row(0, (forward_text(line),)) for line in update.lines]
+        rows.append(Row(0, (f"{update.parameter} <- {update.new.text}",)))
+        rows.append(Row(0, (update.why,)))
+    return {update_title(step): rows}

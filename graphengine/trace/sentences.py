@@ -1,0 +1,82 @@
+"""A trace in sentences and equations: the one place that words a step, for the terminal, Markdown and the page."""
+
+from __future__ import annotations
+
+from graphengine.trace.summary import Value
+from graphengine.trace.trace import Edge, Evaluation, Gradient, Trace, TrainingStep, Walk
+
+
+def forward_text(line: Evaluation) -> str:
+    """A node forward: `y_hat = theta * x = 2 * 3 = 6`."""
+    if len(line.results) > 1:
+        results = "; ".join(f"{name} = {value.text}" for name, value in line.results.items())
+        return f"{', '.join(line.results)} = {line.formula}: {results}"
+    (value,) = line.results.values()
+    return equation(line.node, line.formula, line.numbers, value.text)
+
+
+def equation(*sides: str | None) -> str:
+    """Sides of an equation, those that say something new."""
+    told = [side for side in sides if side is not None]
+    kept = [side for index, side in enumerate(told) if index == 0 or side != told[index - 1]]
+    return " = ".join(kept)
+
+
+def arriving_text(walk: Walk, of: str | None) -> str:
+    """The gradient that arrives at a node: `d_loss/d_error = 8`."""
+    return ", ".join(f"{derivative(of, name)} = {value.text}" for name, value in walk.incoming.items())
+
+
+def partial_text(walk: Walk, edge: Edge) -> str:
+    """The local partial derivative on an edge: `d_error/d_y_hat = -1`."""
+    if edge.partial is None and edge.formula is None:
+        return f"{derivative(walk.node, edge.operand)} by the backward of {walk.op}"
+    value = edge.partial.text if edge.partial else None
+    return equation(derivative(walk.node, edge.operand), edge.formula, edge.numbers, value)
+
+
+def product_text(walk: Walk, edge: Edge) -> str:
+    """What an edge carries on: `8 * (-1) = -8`, or why it is not walked."""
+    if edge.product is None:
+        return f"not walked: {edge.reason}"
+    incoming = next(iter(walk.incoming.values())) if len(walk.incoming) == 1 else None
+    if not (incoming and incoming.fits_formula and edge.partial and edge.partial.fits_formula):
+        return edge.product.text
+    factors = f"{incoming.text} * {_in_product(edge.partial)}"
+    summed = edge.product.shape != max(incoming.shape, edge.partial.shape, key=len)
+    return equation(f"sum({factors})" if summed else factors, edge.product.text)
+
+
+def _in_product(value: Value) -> str:
+    return f"({value.text})" if value.text.startswith("-") else value.text
+
+
+def sum_text(gradient: Gradient, of: str | None) -> str:
+    """A gradient as the sum of what arrives from each use: `d_loss/d_x = 3 (from a) + 4 (from b) = 7`."""
+    parts = " + ".join(f"{_in_product(value)} (from {node})" for node, value in gradient.contributions)
+    several = len(gradient.contributions) > 1
+    return equation(derivative(of, gradient.value), parts if several else None, gradient.total.text)
+
+
+def total_text(gradient: Gradient, of: str | None) -> str:
+    """A gradient as what it comes to: `d_loss/d_x = 7`."""
+    return equation(derivative(of, gradient.value), gradient.total.text)
+
+
+def derivative(of: str | None, toward: str) -> str:
+    """The name of a derivative: `d_loss/d_theta`."""
+    return f"d_{of}/d_{toward}"
+
+
+def title(trace: Trace) -> str:
+    """What is traced: model and, of a training, the iteration."""
+    step = trace.training
+    if step is None:
+        return trace.model
+    number = f"iteration {step.iteration}"
+    return f"{trace.model}, {number} (epoch {step.epoch})" if step.epoch else f"{trace.model}, {number} on given values"
+
+
+def update_title(step: TrainingStep) -> str:
+    """By what a training step updates."""
+    return f"update by {step.rule}, learning rate {Value.of(step.learning_rate).text}"

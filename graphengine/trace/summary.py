@@ -1,0 +1,88 @@
+"""What is shown of a value: all numbers of a small array; of a large one its type, least, mean and greatest number."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from graphengine.format.fields import encode_number
+from graphengine.format.writing import encode_array
+from graphengine.ops.shapes import dtype_name, shape_text, type_of
+
+MAX_NUMBERS = 8
+"""An array of at most this many numbers is shown whole."""
+MAX_TERMS = 6
+"""So many numbers of a vector may stand inside a formula."""
+MAX_LABEL = 11
+"""A label beside an edge has at most this many characters."""
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """A number or an array as it is shown; numbers that are not finite are the strings of the file format."""
+
+    shape: tuple[int, ...]
+    dtype: str
+    numbers: Any
+    """The number or nested lists of a small array, None for a large one, which has the next three instead."""
+    min: float | str | None = None
+    mean: float | str | None = None
+    max: float | str | None = None
+
+    @classmethod
+    def of(cls, value: Any) -> Value:
+        """What is shown of an array or a number."""
+        kind = type_of(value)
+        array = np.asarray(value)
+        shape = tuple(map(int, array.shape))
+        if array.size <= MAX_NUMBERS:
+            return cls(shape, dtype_name(kind.dtype), encode_array(array))
+        with np.errstate(all="ignore"):
+            extremes = [encode_number(float(number)) for number in (array.min(), array.mean(), array.max())]
+        return cls(shape, dtype_name(kind.dtype), None, *extremes)
+
+    @property
+    def fits_formula(self) -> bool:
+        """Whether it can stand inside a formula: a number, or a vector of a few."""
+        return self.numbers is not None and len(self.shape) <= 1 and math.prod(self.shape) <= MAX_TERMS
+
+    @property
+    def text(self) -> str:
+        """The numbers to six digits, or type and range."""
+        if self.numbers is not None:
+            return numbers_text(self.numbers)
+        least, mean, greatest = map(number_text, (self.min, self.mean, self.max))
+        return f"{self.dtype}{shape_text(self.shape)}: min {least}, mean {mean}, max {greatest}"
+
+    @property
+    def label(self) -> str:
+        """The value in a few characters: a number, a short list, or the mean after a sign for it."""
+        text = numbers_text(self.numbers, 4) if self.numbers is not None else ""
+        if text and len(text) <= MAX_LABEL:
+            return text
+        if self.mean is None:
+            numbers = np.array(self.numbers, dtype=np.float64) if self.numbers else np.zeros(1)
+            return f"⌀ {number_text(float(numbers.mean()), 4)}"
+        return f"⌀ {number_text(self.mean, 4)}"
+
+
+def number_text(number: Any, digits: int = 6) -> str:
+    """A number as people write it: as few of the given digits as say the same."""
+    if isinstance(number, bool):
+        return "true" if number else "false"
+    if isinstance(number, float):
+        if 10**digits <= abs(number) < 1e9:
+            return f"{number:.0f}"
+        text = f"{number:.{digits}g}"
+        return "0" if text == "-0" else text
+    return str(number)
+
+
+def numbers_text(numbers: Any, digits: int = 6) -> str:
+    """A number or nested lists of them."""
+    if isinstance(numbers, list):
+        return f"[{', '.join(numbers_text(item, digits) for item in numbers)}]"
+    return number_text(numbers, digits)

@@ -1,0 +1,279 @@
+"""What one evaluation of a graph computes, step by step: the one data model that every picture and report is made of.
+
+Forward, each node with its formula and result; backward, each edge with the local partial derivative, the gradient
+that arrives and their product, or the reason why it is not walked; then the sums. All of it is plain data that JSON can
+hold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from graphengine.backends.reference.executor import BackwardStep, Executor, Slots, differentiable_toward
+from graphengine.ir.graph import Graph, GraphNode, names_of, reachable
+from graphengine.ops.inference import elementwise
+from graphengine.trace.formulas import formula, formula_with_numbers, partial_formula, partial_with_numbers
+from graphengine.trace.reasons import not_walked
+from graphengine.trace.summary import Value
+from graphengine.transform.gradient import require_memory_for
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """A value that no node computes: `kind` is input, parameter or state."""
+
+    name: str
+    kind: str
+    value: Value
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """A node forward: `formula` names its operands, `numbers` is the same with their values, where they are few."""
+
+    node: str
+    op: str
+    formula: str
+    numbers: str | None
+    results: dict[str, Value]
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """An operand of a node backward; `product` is what it gets of the gradient, None with the reason why not."""
+
+    argument: str
+    position: int
+    operand: str
+    formula: str | None
+    numbers: str | None
+    partial: Value | None
+    """The local partial derivatives: one for each element of an elementwise op, or toward each element for a scalar."""
+    product: Value | None
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Walk:
+    """A node backward: the gradient that arrives for each of its results, and its edges."""
+
+    node: str
+    op: str
+    incoming: dict[str, Value]
+    edges: tuple[Edge, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Gradient:
+    """The gradient toward a value: the sum of what arrives from each node that uses it."""
+
+    value: str
+    contributions: tuple[tuple[str, Value], ...]
+    total: Value
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """How a training step replaced a parameter, and why it moved; or a state, which takes the value of a node."""
+
+    parameter: str
+    old: Value
+    new: Value
+    lines: tuple[Evaluation, ...]
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingStep:
+    """An iteration, counted from 1, with the update at its end; `epoch` is None where its values were given."""
+
+    iteration: int
+    epoch: int | None
+    rule: str
+    learning_rate: float
+    updates: tuple[Update, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """Forward and backward of one graph for given values; `of` is None where nothing is differentiated."""
+
+    model: str
+    of: str | None
+    wrt: tuple[str, ...]
+    given: tuple[Given, ...]
+    forward: tuple[Evaluation, ...]
+    backward: tuple[Walk, ...]
+    left_out: tuple[tuple[str, str], ...]
+    """Nodes that the backward pass does not come to, each with the reason."""
+    gradients: tuple[Gradient, ...]
+    training: TrainingStep | None = None
+
+    @property
+    def values(self) -> dict[str, Value]:
+        """What is shown of every value of the graph, by name."""
+        computed = {name: value for line in self.forward for name, value in line.results.items()}
+        return {given.name: given.value for given in self.given} | computed
+
+
+def trace(
+    graph: Graph, values: Mapping[str, Any], of: str | None = None, wrt: str | Sequence[str] | None = None
+) -> Trace:
+    """Trace a graph from the values of its inputs, parameters and state.
+
+    `of` is the scalar whose gradient is walked (default: none), `wrt` are the values it is walked toward (default: the
+    trainable parameters). Where inputs are missing, the nodes that need them are left out.
+
+    Raises
+    ------
+    DifferentiationError
+        GE411 if there is no such gradient.
+    ExecutionError
+        GE410 if a node fails.
+    InputError
+        GE133 if the values take more memory than the limit.
+    """
+    executor = Executor(_computable(graph, values))
+    graph, names = executor.graph, names_of(graph.trainable if wrt is None else wrt)
+    target = None if of is None else graph.value_name(of)
+    wanted = [graph.value_name(name) for name in names]
+    require_memory_for(graph, values, of, names)
+    slots = executor.forward(values)
+    shown = {name: Value.of(slots[slot]) for name, slot in executor.slot_of.items()}
+    walker = _Walker(executor, slots, shown, wanted)
+    if target is not None and wanted:
+        executor.backward(slots, target, wanted, walker.see)
+    kinds = {"input": graph.inputs, "parameter": graph.parameters, "state": graph.state}
+    return Trace(
+        graph.name,
+        target if wanted else None,
+        tuple(wanted),
+        tuple(Given(name, kind, shown[name]) for kind, names in kinds.items() for name in names),
+        tuple(evaluation(node, shown) for node in graph.nodes),
+        tuple(walker.walks),
+        walker.left_out(target) if target and wanted else (),
+        walker.sums(target),
+    )
+
+
+def _computable(graph: Graph, values: Mapping[str, Any]) -> Graph:
+    """The part of a graph that can be computed from given values."""
+    if all(name in values for name in graph.sources):
+        return graph
+    known = {name for name in graph.sources if name in values}
+    nodes = []
+    for node in graph.nodes:
+        if all(ref in known for ref in node.inputs if isinstance(ref, str)):
+            nodes.append(node)
+            known.update(node.outputs)
+    outputs = {name: value for name, value in graph.outputs.items() if value in known}
+    types = {name: kind for name, kind in graph.types.items() if name in known}
+    inputs = {name: source for name, source in graph.inputs.items() if name in known}
+    return graph.derive(nodes, outputs, types, inputs=inputs)
+
+
+def evaluation(node: GraphNode, shown: Mapping[str, Value]) -> Evaluation:
+    """A node forward, given what is shown of its operands and results."""
+    numbers = formula_with_numbers(node, _operands(node, shown))
+    return Evaluation(node.id, node.op, formula(node), numbers, {name: shown[name] for name in node.outputs})
+
+
+def _operands(node: GraphNode, shown: Mapping[str, Value]) -> list[Value | None]:
+    return [shown[ref] if isinstance(ref, str) else None if ref is None else Value.of(ref) for ref in node.inputs]
+
+
+class _Walker:
+    """Sees the backward pass of the reference executor go by and writes down what it does."""
+
+    def __init__(self, executor: Executor, slots: Slots, shown: Mapping[str, Value], wanted: Sequence[str]) -> None:
+        self.graph, self.slot_of = executor.graph, executor.slot_of
+        self.slots, self.shown, self.wanted = slots, shown, wanted
+        self.active = differentiable_toward(self.graph, wanted)
+        self.walks: list[Walk] = []
+        self.arrived: dict[str, list[tuple[str, Any]]] = {}
+
+    def see(self, step: BackwardStep, incoming: Sequence[Any], products: Sequence[Any]) -> None:
+        """Write down one step: what arrives at a node and what its operands get of it."""
+        node = step.step.node
+        partials = self._partials(step)
+        edges = []
+        for position, (operand, product) in enumerate(zip(node.inputs, products, strict=True)):
+            if operand is None:
+                continue
+            if product is not None:
+                self.arrived.setdefault(str(operand), []).append((node.id, product))
+            edges.append(self._edge(node, position, partials[position], product))
+        arriving = {
+            name: Value.of(gradient)
+            for name, gradient in zip(node.outputs, incoming, strict=True)
+            if gradient is not None
+        }
+        self.walks.append(Walk(node.id, node.op, arriving, tuple(edges)))
+
+    def _edge(self, node: GraphNode, position: int, partial: Any, product: Any) -> Edge:
+        operand = node.inputs[position]
+        return Edge(
+            node.node.signature.input_name(position),
+            position,
+            str(operand),
+            partial_formula(node, position),
+            partial_with_numbers(node, position, _operands(node, self.shown), self.shown[node.id]),
+            None if partial is None else Value.of(partial),
+            None if product is None else Value.of(product),
+            not_walked(self.graph, operand, self.active) if product is None else None,
+        )
+
+    def _partials(self, step: BackwardStep) -> Sequence[Any]:
+        """The local partial derivatives: what `backward` gives where a gradient of ones arrives.
+
+        These are the partial derivatives where each result depends on one element of each operand, or where there is
+        only one result. For any other op the derivative is a matrix, and nothing is shown of it.
+        """
+        node, _, inputs, outputs = step.step
+        values, results = [self.slots[slot] for slot in inputs], [self.slots[slot] for slot in outputs]
+        none = [None] * len(inputs)
+        if len(results) > 1 or (np.ndim(results[0]) and type(node.node).infer is not elementwise):
+            return none
+        needs = tuple(
+            isinstance(operand, str) and self.graph.types[operand].is_differentiable for operand in node.inputs
+        )
+        ones = np.ones_like(results[0])[()]
+        try:
+            with np.errstate(all="ignore"):
+                return node.node.signature.gradients(node.node, [ones], values, results, needs)
+        except Exception:  # noqa: BLE001 - a backward may refuse inputs that no gradient is asked for
+            return none
+
+    def left_out(self, target: str) -> tuple[tuple[str, str], ...]:
+        """The nodes without a walk, each with the reason."""
+        walked = {walk.node for walk in self.walks}
+        used = {node.id for node in reachable(self.graph.nodes, [target])}
+
+        def reason(node: GraphNode) -> str:
+            if node.id not in used:
+                return f"{target} does not depend on it"
+            learned = not self.active.isdisjoint(node.outputs)
+            return "no gradient arrives" if learned else "it depends on nothing that is learned"
+
+        return tuple((node.id, reason(node)) for node in self.graph.nodes if node.id not in walked)
+
+    def sums(self, target: str | None) -> tuple[Gradient, ...]:
+        """The gradients toward all values that are walked through, from the target to the wanted values."""
+        found = []
+        for name, parts in self.arrived.items():
+            total = parts[0][1]
+            for _, part in parts[1:]:
+                total = total + part
+            contributions = tuple((node, Value.of(part)) for node, part in parts)
+            found.append(Gradient(name, contributions, Value.of(total)))
+        absent = [name for name in self.wanted if target is not None and name not in self.arrived]
+        return (*found, *(Gradient(name, (), Value.of(self._without_edges(name, target))) for name in absent))
+
+    def _without_edges(self, name: str, target: str | None) -> Any:
+        """The gradient toward the target itself, which is 1, or toward what it does not depend on, which is 0."""
+        value = self.slots[self.slot_of[name]]
+        return np.ones_like(value) if name == target else np.zeros_like(value)

@@ -1,0 +1,110 @@
+"""Which evaluation of a model is traced: given inputs, one sample of its data, or an iteration of its training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from graphengine.errors import DifferentiationError, UsageError
+from graphengine.ir.binding import bind_inputs
+from graphengine.model.model import Model
+from graphengine.model.run import Run
+from graphengine.trace.iterations import Iterations, Moment, one_sample
+from graphengine.trace.summary import Value
+from graphengine.trace.trace import Trace, trace
+
+
+def trace_model(
+    model: Model,
+    inputs: Mapping[str, Any] | None = None,
+    *,
+    sample: int | None = None,
+    iteration: int | None = None,
+    of: str | None = None,
+    wrt: str | Sequence[str] | None = None,
+) -> Trace:
+    """Trace one evaluation of a model, and the update after it if the model declares a training.
+
+    The values are those of `inputs`, or of one sample of the model's data (from 1), or of the batch of an iteration of
+    its training (from 1; default 1), whose parameters it also takes. `of` and `wrt` ask for the gradient of another
+    scalar or toward other values; nothing is updated then. The model itself is not trained.
+
+    Raises
+    ------
+    UsageError
+        GE402 if there is no such sample, iteration or value.
+    InputError
+        If the inputs do not fit.
+    """
+    given = bind_inputs(model.graph, inputs or {}, ())
+    if sample is not None:
+        given = {**one_sample(model.load_data(_data_name(model)), model, sample), **given}
+    training = model.document.training
+    if training is None and iteration is not None:
+        raise UsageError("an iteration is one of a training, and the model has no training section")
+    has_updates = training is not None and (iteration is not None or not training.optimizer.is_solver)
+    if not has_updates or (iteration is None and given and (of or wrt or not _has_loss(model, given))):
+        return _plain(model, given or _all_data(model), of, wrt)
+    iterations, moment = _moment(model, given, iteration)
+    if of or wrt:
+        return _plain(model, {**moment.values, **moment.batch}, of, wrt)
+    return iterations.trace(moment)
+
+
+def _moment(model: Model, given: Mapping[str, Any], iteration: int | None) -> tuple[Iterations, Moment]:
+    """An iteration of the training, on given values where there are some."""
+    if given and iteration is None:
+        iterations = Iterations(model, given, batch_size=None, shuffle=False)
+        return iterations, iterations.at(1)._replace(epoch=None)
+    iterations = Iterations(model, None if model.graph.inputs else {})
+    moment = iterations.at(1 if iteration is None else iteration)
+    return iterations, moment._replace(batch=given, epoch=None) if given else moment
+
+
+def trace_run(run: Run) -> Trace:
+    """Trace an evaluation that has been made, and the gradient of its loss if it has one."""
+    values = {name: run.value(name) for name in run.graph.sources}
+    try:
+        return trace(run.graph, values, run.default_loss())
+    except (UsageError, DifferentiationError):
+        return trace(run.graph, values)
+
+
+def as_json(traced: Trace) -> dict[str, Any]:
+    """A trace as JSON values; a value says only what is known of it."""
+
+    def without_none(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        keys = {key for key, _ in pairs}
+        is_value = keys == set(Value.__dataclass_fields__)
+        return {key: value for key, value in pairs if not (is_value and value is None)}
+
+    return asdict(traced, dict_factory=without_none)
+
+
+def _plain(model: Model, given: Mapping[str, Any], of: str | None, wrt: str | Sequence[str] | None) -> Trace:
+    """Without an update; what is differentiated is the loss, or the only output, if it can be computed."""
+    values = {name: value for name, value in {**model.values, **given}.items() if name in model.graph.sources}
+    if of is None:
+        of = model.default_loss() if wrt or _has_loss(model, given) else None
+    return trace(model.graph, values, of, wrt)
+
+
+def _has_loss(model: Model, given: Mapping[str, Any]) -> bool:
+    """Whether there is a loss, or an only output that can be one, and it can be computed from the given inputs."""
+    try:
+        value = model.graph.value_name(model.default_loss())
+    except UsageError:
+        return False
+    kind = model.graph.types[value]
+    return kind.shape == () and kind.is_differentiable and given.keys() >= set(model.executor.inputs_of([value]))
+
+
+def _data_name(model: Model) -> str | None:
+    return model.document.training.data if model.document.training else None
+
+
+def _all_data(model: Model) -> dict[str, Any]:
+    """The model's only data source as one batch; its inputs must else be given."""
+    data = model.load_data() if len(model.document.data) == 1 else {}
+    return bind_inputs(model.graph, data)

@@ -1,0 +1,1 @@
+"""Transformations from graph to graph: gradient, training step, mode, optimization passes."""

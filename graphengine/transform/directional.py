@@ -1,0 +1,68 @@
+"""Derivatives of vectors, made of nothing but the gradient of scalars.
+
+The gradient of sum(u * r) toward the parameters is J'u, a product of the Jacobian of r with weights u. It is linear in
+u, so its own gradient along a direction v, toward u, is J v: a column of the Jacobian for a v with a single 1. Both are
+graphs, exact, and vectorised over the samples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from graphengine.format.documents import InputDocument
+from graphengine.ir.graph import Graph
+from graphengine.ir.recording import Recorder
+from graphengine.ops.shapes import dtype_name
+from graphengine.transform.gradient import gradient, pruned
+
+WEIGHTED = "weighted"
+
+
+def weighted(graph: Graph, weights: Sequence[tuple[str, str]], wrt: Sequence[str] = ()) -> Graph:
+    """The graph of the scalar sum over pairs of sum(value * weight); the weights are new inputs of these names.
+
+    It has the values `wrt` even if the sum does not depend on them.
+    """
+    kinds = {name: graph.types[value] for value, name in weights}
+    inputs = {name: InputDocument(shape=list(kind.shape), dtype=dtype_name(kind.dtype)) for name, kind in kinds.items()}  # type: ignore[arg-type]
+    whole = graph.derive(graph.nodes, graph.outputs, {**graph.types, **kinds}, inputs={**graph.inputs, **inputs})
+    recorder = Recorder(whole)
+    recorder.enter(WEIGHTED)
+    total = None
+    for value, name in weights:
+        product = recorder.apply("mul", (recorder.symbol(name), recorder.symbol(value)), {})
+        term = recorder.apply("sum", (product,), {}) if product.ndim else product
+        total = term if total is None else recorder.apply("add", (total, term), {})
+    assert total is not None
+    return pruned(recorder, {WEIGHTED: total.name}, f"weighted sum of values of {graph.name}", keep=(*inputs, *wrt))
+
+
+def transposed_product(graph: Graph, value: str, wrt: Sequence[str], weight: str) -> Graph:
+    """The graph of J'u: its outputs are one for each of `wrt`, in order; u is the input `weight`."""
+    return gradient(weighted(graph, [(value, weight)], wrt), of=WEIGHTED, wrt=wrt)
+
+
+def directional(graph: Graph, value: str, wrt: Sequence[str], weight: str, directions: Sequence[str]) -> Graph:
+    """The graph of J v, shaped as the value, its only output; v are the inputs `directions`, one for each of `wrt`.
+
+    Raises
+    ------
+    DifferentiationError
+        GE411 if a node on the way has no second derivative.
+    """
+    transposed = transposed_product(graph, value, wrt, weight)
+    pairs = list(zip(transposed.outputs.values(), directions, strict=True))
+    return gradient(weighted(transposed, pairs), of=WEIGHTED, wrt=[weight])
+
+
+def curvature(graph: Graph, loss: str, wrt: Sequence[str], directions: Sequence[str]) -> Graph:
+    """The graph of H v, a product of the Hessian of a scalar: an output for each of `wrt`; v are new inputs.
+
+    Raises
+    ------
+    DifferentiationError
+        GE411 if a node on the way has no second derivative.
+    """
+    slope = gradient(graph, of=loss, wrt=wrt)
+    pairs = list(zip(slope.outputs.values(), directions, strict=True))
+    return gradient(weighted(slope, pairs, wrt), of=WEIGHTED, wrt=wrt)

@@ -1,0 +1,55 @@
+"""What a training changes in a graph: the mode of its nodes, and the keys of its random ops.
+
+A file says nothing of either. A node class that behaves differently in training has a field `training`, false in a
+graph as it is loaded and true in a training step. A class that says it is random has an optional input `key`; where it
+is omitted a node of op `random_key` supplies it, whose key depends on the iteration in a training step and on nothing
+elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterable
+
+from graphengine.ir.graph import Graph, GraphNode, Operand
+from graphengine.ops.families.random import RandomKey
+from graphengine.ops.node import Node
+
+
+def in_training_mode(graph: Graph) -> Graph:
+    """The graph with `training` set in every node of a class that has such a field; the same one if there is none."""
+    modes: dict[int, Node] = {}
+    for node in graph.nodes:
+        if id(node.node) not in modes:
+            field = type(node.node).model_fields.get("training")
+            has_mode = field is not None and field.annotation is bool
+            modes[id(node.node)] = node.node.model_copy(update={"training": True}) if has_mode else node.node
+    if all(modes[id(node)] is node for _, _, node, _ in graph.nodes):
+        return graph
+    nodes = [node._replace(node=modes[id(node.node)]) for node in graph.nodes]
+    return graph.derive(nodes, graph.outputs, graph.types)
+
+
+def with_keys(nodes: Iterable[GraphNode], taken: Container[str]) -> list[GraphNode]:
+    """The nodes, and for each random one among them that has no key a node that supplies it, `<id>.key`."""
+    keyed: list[GraphNode] = []
+    for node in nodes:
+        place = node.node.signature.key
+        if place is not None and node.inputs[place] is None:
+            name = f"{node.id}.key"
+            while name in taken:
+                name += "_"
+            keyed.append(GraphNode(name, "random_key", RandomKey(stream=node.id), (None,)))
+            node = node._replace(inputs=(*node.inputs[:place], name, *node.inputs[place + 1 :]))
+        keyed.append(node)
+    return keyed
+
+
+def with_iteration(graph: Graph, iteration: Operand, seed: int) -> Graph:
+    """The graph whose keys depend on the value `iteration` and, where they have no seed of their own, on `seed`."""
+    nodes = []
+    for node in graph.nodes:
+        if isinstance(node.node, RandomKey) and node.inputs == (None,):
+            seeded = node.node if node.node.seed is not None else node.node.model_copy(update={"seed": seed})
+            node = node._replace(node=seeded, inputs=(iteration,))
+        nodes.append(node)
+    return graph.derive(nodes, graph.outputs, graph.types)

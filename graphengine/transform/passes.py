@@ -1,0 +1,358 @@
+"""Passes: pure functions from graph to graph.
+
+All but two give bit for bit what the reference executor gives on the unchanged graph, signs of zero and NaN included
+(only a NaN's payload is not promised). `factor_sums` and `broadcast_late` reorder sums; their docstrings state the
+bound.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from graphengine.format.fields import LARGEST_EXACT, encode_number
+from graphengine.ir.graph import Graph, GraphNode, Operand, reachable
+from graphengine.ir.recording import Recorder, Symbol
+from graphengine.ops.inference import elementwise
+from graphengine.ops.shapes import DTYPES, ArrayType, PythonNumber, Shape, broadcast_shapes, dtype_name, product
+from graphengine.transform.rewriting import Rewriter
+
+
+def dead_code(graph: Graph) -> Graph:
+    """Without the nodes that no output needs."""
+    return graph.derive(reachable(graph.nodes, graph.outputs.values()), graph.outputs, graph.types)
+
+
+def expand(graph: Graph) -> Graph:
+    """With ops that are made of others replaced by what their `forward` does, found by recording it.
+
+    An op whose recording gives itself stays, and so does one that cannot be recorded.
+    """
+    recorder = Recorder(graph.derive((), {}, {name: graph.types[name] for name in graph.sources}))
+    recorder.types.update(graph.types)
+    replaced: dict[Any, Any] = {}
+    primitive: set[Any] = set()
+    for node in graph.nodes:
+        inputs = tuple([replaced.get(ref, ref) if type(ref) is str else ref for ref in node.inputs])
+        node = node if inputs == node.inputs else node._replace(inputs=inputs)
+        if id(node.node) in primitive or not _expand_node(recorder, node, replaced):
+            primitive.add(id(node.node))
+            recorder.nodes.append(node)
+    outputs = {name: replaced.get(value, value) for name, value in graph.outputs.items()}
+    return graph.derive(recorder.nodes, outputs, recorder.types)
+
+
+def _expand_node(recorder: Recorder, node: GraphNode, replaced: dict[Any, Any]) -> bool:
+    """Record the `forward` of one node; False, with nothing recorded, if it is a primitive."""
+    if node.op in ("shape", "size", "constant"):
+        return False
+    recorder.enter(node.id)
+    before = len(recorder.nodes)
+    try:
+        with np.errstate(all="ignore"):  # what is done to literals alone is done now
+            result = node.node.forward(*[recorder.symbol(operand) for operand in node.inputs])
+    except Exception:  # noqa: BLE001 - whatever stops the recording, the node stays as it is
+        recorder.forget(before)
+        return False
+    recorded = recorder.nodes[before:]
+    results = result if isinstance(result, tuple) else (result,)
+    kinds = [recorder.types[name] for name in node.outputs]
+    itself = len(recorded) == 1 and recorded[0].op == node.op
+    if itself or [_recorded_type(each) for each in results] != [kind[:2] for kind in kinds]:
+        recorder.forget(before)
+        return False
+    replaced.update(zip(node.outputs, [each.name for each in results], strict=True))
+    return True
+
+
+def _recorded_type(result: Any) -> Any:
+    return result.type[:2] if isinstance(result, Symbol) else None
+
+
+# ---------------------------------------------------------------- rules
+
+
+def fold_shapes(rewriter: Rewriter, node: GraphNode) -> GraphNode | Operand:
+    """Sizes that are known become literals, and shapes that are known attributes."""
+    if node.op == "size":
+        content = rewriter.graph.types[node.id].content
+        return _literal(content[0]) if content and isinstance(content[0], int) else None
+    if node.op in ("broadcast_to", "reshape", "sum_to") and node.inputs[1] is not None:
+        kind = rewriter.type_of(node.inputs[1])
+        if kind and kind.content is not None and _is_static(kind.content):
+            attributes = {"shape": kind.content}
+            return node._replace(inputs=(node.inputs[0], None), node=rewriter.instance(node.op, attributes))
+    return None
+
+
+def fold_constants(rewriter: Rewriter, node: GraphNode) -> GraphNode | Operand:
+    """A node whose inputs are all numbers is computed now; ones and zeros of a scalar are constants."""
+    kind = rewriter.graph.types.get(node.id)
+    if kind is None or kind.shape != () or node.op == "constant" or len(node.outputs) > 1:
+        return None
+    if node.op in ("ones_like", "zeros_like"):
+        return _constant(rewriter, node, float(node.op == "ones_like"), kind)
+    values = [_number(rewriter, operand) for operand in node.inputs]
+    known = all(value is not None or operand is None for value, operand in zip(values, node.inputs, strict=True))
+    if not node.inputs or not known or node.op in ("shape", "size"):
+        return None
+    try:
+        with np.errstate(all="ignore"):
+            result = node.node.forward(*values)
+    except Exception:  # noqa: BLE001 - the node stays, and what is wrong is told when it runs
+        return None
+    if type(result) in (int, float):
+        return _literal(result)
+    return _constant(rewriter, node, float(result), kind) if np.asarray(result).dtype.kind == "f" else None
+
+
+def _literal(number: float) -> Operand:
+    """A Python number as a literal, if a model file may hold it: finite, and an integer that a double tells apart."""
+    exact = abs(number) <= LARGEST_EXACT if type(number) is int else math.isfinite(number)
+    return number if exact else None
+
+
+def _number(rewriter: Rewriter, operand: Operand) -> Any:
+    """The value of an operand that is a literal or a constant."""
+    if not isinstance(operand, str):
+        return operand
+    producer = rewriter.producer(operand, "constant")
+    return producer.node.forward() if producer else None
+
+
+def _constant(rewriter: Rewriter, node: GraphNode, value: float, kind: ArrayType) -> GraphNode | None:
+    """A number as a constant node, if it is of a floating-point dtype that a model file has (float16 is none)."""
+    if not kind.is_differentiable or dtype_name(kind.dtype) not in DTYPES:
+        return None
+    attributes = {"value": encode_number(value), "dtype": dtype_name(kind.dtype)}
+    return GraphNode(node.id, "constant", rewriter.instance("constant", attributes), ())
+
+
+def identities(rewriter: Rewriter, node: GraphNode) -> GraphNode | Operand:
+    """Operations that change nothing, bit for bit.
+
+    x * 1, x / 1, x - 0 and -(-x) give x for every x, -0.0, infinities and NaN included. x + 0 is not among them,
+    because -0.0 + 0 is 0.0. A change of shape or dtype to what a value already has is none.
+    """
+    operand = node.inputs[0] if node.inputs else None
+    if not isinstance(operand, str):
+        if node.op == "mul" and _is_number(rewriter, operand, 1):
+            return _same_type(rewriter, node, node.inputs[1])
+        return None
+    if node.op == "mul":
+        for one, other in (node.inputs, node.inputs[::-1]):
+            if _is_number(rewriter, one, 1):
+                return _same_type(rewriter, node, other)
+    if node.op == "div" and _is_number(rewriter, node.inputs[1], 1):
+        return _same_type(rewriter, node, operand)
+    if node.op == "sub" and _is_number(rewriter, node.inputs[1], 0):
+        return _same_type(rewriter, node, operand)
+    if node.op in ("broadcast_to", "reshape", "sum_to", "cast", "stop_gradient"):
+        return _same_type(rewriter, node, operand)
+    producer = rewriter.producer(operand, "neg") if node.op == "neg" else None
+    return producer.inputs[0] if producer else None
+
+
+def _is_number(rewriter: Rewriter, operand: Operand, number: int) -> bool:
+    """Whether an operand is this number; 0 means positive zero."""
+    value = _number(rewriter, operand)
+    return value is not None and value == number and math.copysign(1, value) > 0
+
+
+def _same_type(rewriter: Rewriter, node: GraphNode, operand: Operand) -> Operand:
+    """The operand, if it is a value of just the node's type."""
+    kind, wanted = rewriter.type_of(operand), rewriter.graph.types.get(node.id)
+    same = isinstance(operand, str) and kind and wanted and kind[:2] == wanted[:2] and None not in kind.shape
+    return operand if same else None
+
+
+def signs(rewriter: Rewriter, node: GraphNode) -> GraphNode | Operand:
+    """A minus sign moves out of products and is taken up by sums: rounding does not depend on the sign.
+
+    (-x) * y = -(x * y), x + (-y) = x - y, x - (-y) = x + y, abs(-x) = abs(x), and (-x) squared is x squared.
+    """
+    kind = rewriter.graph.types.get(node.id)
+    if kind is None or not kind.is_differentiable:
+        return None
+    inner = [_under_sign(rewriter, operand) for operand in node.inputs]
+    if node.op in ("abs", "square") and inner[0] is not None:
+        return node._replace(inputs=(inner[0],))
+    if node.op not in ("add", "sub", "mul") or inner == [None, None]:
+        return None
+    (x, y), (left, right) = node.inputs, inner
+    if node.op == "mul":
+        plain = rewriter.insert("mul", (x if left is None else left, y if right is None else right), {}, node.id)
+        return plain if None not in inner else GraphNode(node.id, "neg", rewriter.instance("neg", {}), (plain,))
+    if right is not None:
+        op = "sub" if node.op == "add" else "add"
+        return GraphNode(node.id, op, rewriter.instance(op, {}), (x, right))
+    return GraphNode(node.id, "sub", rewriter.instance("sub", {}), (y, left)) if node.op == "add" else None
+
+
+def _under_sign(rewriter: Rewriter, operand: Operand) -> Operand:
+    """What a value is the negative of, if it is one of floating-point numbers: those of others may wrap around."""
+    producer, kind = rewriter.producer(operand, "neg"), rewriter.type_of(operand)
+    return producer.inputs[0] if producer and kind and kind.is_differentiable else None
+
+
+def unexpanded(rewriter: Rewriter, node: GraphNode) -> GraphNode | Operand:
+    """An elementwise op takes what was broadcast before it was broadcast, if it has another operand of the full shape.
+
+    No array of equal numbers is made where a scalar does; NumPy broadcasts by itself.
+    """
+    inputs = _unbroadcast(rewriter, node)
+    shape = inputs and _shape_of(rewriter, inputs)
+    return node._replace(inputs=inputs) if inputs and shape == rewriter.graph.types[node.id].shape else None
+
+
+def broadcast_late(rewriter: Rewriter, node: GraphNode) -> GraphNode | Operand:
+    """An elementwise op of nothing but what was broadcast is computed before, and its result is broadcast.
+
+    A sum over the result is then added in another order, within the bound of `factor_sums`: NumPy goes through a view
+    of equal numbers by other axes than through an array of them.
+    """
+    inputs = _unbroadcast(rewriter, node)
+    if inputs is None:
+        return None
+    attributes = {"shape": rewriter.graph.types[node.id].shape}
+    small = rewriter.insert(node.op, inputs, _attributes(node), node.id)
+    return GraphNode(node.id, "broadcast_to", rewriter.instance("broadcast_to", attributes), (small, None))
+
+
+def _unbroadcast(rewriter: Rewriter, node: GraphNode) -> tuple[Operand, ...] | None:
+    """The operands of an elementwise op before they were broadcast; None where that changes nothing, or a type."""
+    if type(node.node).infer is not elementwise:
+        return None
+    inputs = tuple([_before_broadcast(rewriter, operand) for operand in node.inputs])
+    wanted = rewriter.graph.types.get(node.id)
+    if inputs == node.inputs or wanted is None or not _is_static(wanted.shape):
+        return None
+    for operand, before in zip(inputs, node.inputs, strict=True):
+        kind = rewriter.type_of(operand)
+        if operand is not before and kind is not None and isinstance(kind.dtype, PythonNumber):
+            return None  # a Python number would take part in promotion with less weight than the array made of it
+    return inputs
+
+
+def _shape_of(rewriter: Rewriter, operands: tuple[Operand, ...]) -> Shape:
+    """The shape that operands broadcast to."""
+    return broadcast_shapes([kind.shape for kind in map(rewriter.type_of, operands) if kind is not None])
+
+
+def _before_broadcast(rewriter: Rewriter, operand: Operand) -> Operand:
+    producer = rewriter.producer(operand, "broadcast_to")
+    return producer.inputs[0] if producer else operand
+
+
+def _attributes(node: GraphNode) -> dict[str, Any]:
+    return {name: getattr(node.node, name) for name in type(node.node).model_fields}
+
+
+class CommonSubexpressions:
+    """The same op with the same attributes on the same operands is computed once."""
+
+    def __init__(self) -> None:
+        self._known: dict[Any, str] = {}
+        self._attributes: dict[int, Any] = {}
+
+    def __call__(self, rewriter: Rewriter, node: GraphNode) -> GraphNode | Operand:
+        """The first value computed in this way, if there is one."""
+        if len(node.outputs) > 1:
+            return None
+        if id(node.node) not in self._attributes:
+            self._attributes[id(node.node)] = (node.op, repr(node.node))
+        # a literal 2 is not a literal 2.0, and 0.0 is not -0.0
+        operands = tuple([ref if type(ref) is str else (type(ref), repr(ref)) for ref in node.inputs])
+        key = (self._attributes[id(node.node)], operands)
+        known = self._known.setdefault(key, node.id)
+        return None if known == node.id else known
+
+
+def factor_sums(rewriter: Rewriter, node: GraphNode) -> GraphNode | Operand:
+    """Scalar factors and signs leave a sum over all elements, and a sum of products becomes a dot product.
+
+    sum(c * x * y) = c * dot(x, y). Sums are added in another order and products rounded in another place: for n
+    elements the result differs by at most 2 * (n + 2) * eps * sum(abs(c * x * y)), the bound of any order of summation
+    (Higham, Accuracy and Stability of Numerical Algorithms, 2002, section 3.1).
+    """
+    if not _sums_all(rewriter, node):
+        return None
+    kind = rewriter.type_of(node.inputs[0])
+    if kind is None or not isinstance(kind.dtype, np.dtype) or kind.dtype.kind != "f" or kind.shape == ():
+        return None
+    scalars, arrays, negative = _factors(rewriter, node.inputs[0], kind)
+    if len(arrays) > 2 or (len(arrays) == 1 and not scalars and not negative):
+        return None
+    if len(arrays) == 1:
+        result = rewriter.insert("sum", (arrays[0],), {}, node.id)
+    else:
+        result = rewriter.insert("matmul", tuple(_flat(rewriter, array, kind) for array in arrays), {}, node.id)
+    for scalar in scalars:
+        result = rewriter.insert("mul", (scalar, result), {}, node.id)
+    if negative:
+        result = rewriter.insert("neg", (result,), {}, node.id)
+    return result
+
+
+def _flat(rewriter: Rewriter, array: Operand, kind: ArrayType) -> Operand:
+    """The values of an array as a vector."""
+    if len(kind.shape) == 1:
+        return array
+    return rewriter.insert("reshape", (array, None), {"shape": (product(kind.shape),)}, "flat")
+
+
+def _sums_all(rewriter: Rewriter, node: GraphNode) -> bool:
+    if node.op == "sum":
+        return rewriter.graph.types[node.id].shape == ()
+    return node.op == "sum_to" and node.inputs[1] is None and node.node.shape == ()  # type: ignore[attr-defined]
+
+
+def _factors(rewriter: Rewriter, operand: Operand, kind: ArrayType) -> tuple[list[Operand], list[Operand], bool]:
+    """A product as scalar factors, at most two array factors of the full shape, and its sign."""
+    scalars: list[Operand] = []
+    arrays: list[Operand] = []
+    negative, pending = False, [operand]
+    while pending:
+        current = pending.pop()
+        producer, of = rewriter.producer(current, "neg", "square", "mul"), rewriter.type_of(current)
+        op = producer and producer.op
+        if of is not None and of.shape == ():
+            scalars.append(current)
+        elif producer and op == "neg":
+            negative = not negative
+            pending.append(producer.inputs[0])
+        elif producer and op == "square" and not arrays and not pending:
+            arrays += [producer.inputs[0]] * 2
+        elif producer and op == "mul" and _splits(rewriter, producer, kind, len(arrays) + len(pending)):
+            pending.extend(producer.inputs)
+        else:
+            arrays.append(current)
+    return scalars, arrays, negative
+
+
+def _splits(rewriter: Rewriter, node: GraphNode, kind: ArrayType, others: int) -> bool:
+    """Whether a product may be taken apart: into a scalar and an array, or into two arrays in all."""
+    kinds = [rewriter.type_of(operand) for operand in node.inputs]
+    if any(
+        of is None
+        or of.shape not in ((), kind.shape)
+        or not (of.dtype == kind.dtype or isinstance(of.dtype, PythonNumber))
+        for of in kinds
+    ):
+        return False
+    return sum(of.shape != () for of in kinds if of) + others <= 2
+
+
+EXACT = (fold_shapes, fold_constants, identities, signs, unexpanded)
+
+
+def optimize(graph: Graph, *, exact: bool = True) -> Graph:
+    """All passes in one walk; with `exact` only those that change no bit."""
+    rules = EXACT if exact else (*EXACT, broadcast_late, factor_sums)
+    return dead_code(Rewriter(dead_code(expand(dead_code(graph)))).run((*rules, CommonSubexpressions())))
+
+
+def _is_static(shape: Shape) -> bool:
+    return all(isinstance(size, int) for size in shape)

@@ -1,0 +1,219 @@
+"""One training step as one graph: forward, gradient, clipping and update, joined from their parts.
+
+The step graph reads the model's inputs, its parameters and state, `learning_rate` and `iteration`; its outputs are the
+loss, the gradient's norm and, as `new_<name>`, what replaces each parameter, slot and state. It is a graph like any
+other: it can be printed, saved, run and compiled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from graphengine.errors import InvalidModelError, Problem, TrainingError
+from graphengine.format.documents import FunctionFile, InputDocument
+from graphengine.format.training_documents import ClippingDocument, OptimizerDocument, TrainingDocument
+from graphengine.ir.graph import Graph, Operand, declared_type
+from graphengine.ir.recording import Recorder
+from graphengine.ops.shapes import ArrayType
+from graphengine.training.rules import UpdateRule
+from graphengine.transform.gradient import filled, pruned, record_backward
+from graphengine.transform.mode import in_training_mode, with_iteration
+
+LEARNING_RATE, ITERATION, GRADIENT_NORM = "learning_rate", "iteration", "gradient_norm"
+WEIGHT_DECAY = "weight_decay"
+
+
+@dataclass(frozen=True)
+class Step:
+    """A step graph; `carried` maps each output that is fed back to the parameter, slot or state it replaces."""
+
+    graph: Graph
+    carried: Mapping[str, str]
+    loss: str
+
+
+def step_graph(graph: Graph, training: TrainingDocument, rule: FunctionFile) -> Step:
+    """Join a graph with the update of its trainable parameters.
+
+    Raises
+    ------
+    DifferentiationError
+        If the loss has no gradient toward a trainable parameter.
+    InvalidModelError
+        If the rule does not have an attribute of the optimizer; GE201 if the model uses a name that the step needs.
+    TrainingError
+        GE602 if nothing is trainable.
+    """
+    loss = graph.value_name(training.loss)
+    if not graph.trainable:
+        raise TrainingError(f"model '{graph.name}' has no trainable parameter")
+    rules = rules_of(graph, training.optimizer, rule)
+    whole = with_iteration(with_declarations(in_training_mode(graph), rules), ITERATION, training.seed)
+    recorder = Recorder(whole)
+    gradients = record_gradients(recorder, loss, list(rules))
+    updates, carried = record_updates(recorder, gradients, rules, training.gradient_clipping)
+    for name, update in graph.updates.items():
+        updates[f"new_{name}"] = update
+        carried[f"new_{name}"] = name
+    outputs = with_loss(training.loss, loss, updates)
+    description = f"one training step of {graph.name}: loss, gradient and the update of each parameter by {rule.name}"
+    step = pruned(recorder, outputs, description, keep=(LEARNING_RATE, ITERATION, *carried.values()))
+    return Step(step, carried, training.loss)
+
+
+def with_loss(name: str, loss: str, others: Mapping[str, str]) -> dict[str, str]:
+    """The outputs of a step: the loss, under the name that the training section gives it, and what else it computes.
+
+    Raises
+    ------
+    InvalidModelError
+        GE201 if something else has that name.
+    """
+    if name in others:
+        raise InvalidModelError(
+            [Problem("GE201", f"the training step needs the name '{name}' itself; the loss has it")]
+        )
+    return {name: loss, **others}
+
+
+def rules_of(graph: Graph, optimizer: OptimizerDocument, rule: FunctionFile) -> dict[str, UpdateRule]:
+    """The rule for each trainable parameter."""
+    return {name: _rule_of(name, graph, optimizer, rule) for name in graph.trainable}
+
+
+def record_gradients(recorder: Recorder, loss: str, names: Sequence[str]) -> dict[str, Any]:
+    """Record the backward pass; the gradient of each parameter, zeros for one that the loss does not depend on."""
+    return {
+        name: filled(recorder, "zeros_like", name) if gradient is None else gradient
+        for name, gradient in record_backward(recorder, loss, names).items()
+    }
+
+
+def record_updates(
+    recorder: Recorder,
+    gradients: Mapping[str, Any],
+    rules: Mapping[str, UpdateRule],
+    clipping: ClippingDocument | None,
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Record norm, clipping and update; the outputs, and what each of them replaces, by output."""
+    squares = _sums_of_squares(recorder, gradients)
+    norm = _norm(recorder, gradients, squares)
+    if clipping:
+        gradients = _clipped(recorder, gradients, squares, norm, clipping)
+    outputs, carried = {GRADIENT_NORM: norm.name}, {}
+    for name, update_rule in rules.items():
+        for target, value in _updated(recorder, name, gradients[name], update_rule).items():
+            outputs[f"new_{target}"] = value
+            carried[f"new_{target}"] = target
+    return outputs, carried
+
+
+def _rule_of(name: str, graph: Graph, optimizer: OptimizerDocument, rule: FunctionFile) -> UpdateRule:
+    """The rule for one parameter; its weight decay is that of the optimizer times the parameter's multiplier."""
+    attributes, multiplier = optimizer.attributes, graph.parameters[name].weight_decay_multiplier
+    if multiplier != 1 and WEIGHT_DECAY in rule.attributes:
+        decay: Any = attributes.get(WEIGHT_DECAY, rule.attributes[WEIGHT_DECAY].default)
+        attributes[WEIGHT_DECAY] = decay * multiplier
+    return UpdateRule(rule, attributes, graph.types[name])
+
+
+def with_declarations(graph: Graph, rules: Mapping[str, UpdateRule]) -> Graph:
+    """The graph with the step's own inputs, and the slots of each parameter as state.
+
+    Raises
+    ------
+    InvalidModelError
+        GE201 if the model uses one of their names.
+    """
+    inputs = {
+        LEARNING_RATE: InputDocument(shape=[], description="the learning rate of this iteration"),
+        ITERATION: InputDocument(shape=[], dtype="float64", description="the number of this iteration, from 1"),
+    }
+    slots: dict[str, Any] = {}
+    for name, rule in rules.items():
+        slots |= {f"{name}/{slot}": rule.slot_document(slot) for slot in rule.slots}
+    taken = [f"the training step needs the id '{name}' itself" for name in (*inputs, *slots) if name in graph.types]
+    if taken:
+        raise InvalidModelError(Problem("GE201", message) for message in taken)
+    declarations = {"inputs": {**graph.inputs, **inputs}, "state": {**graph.state, **slots}}
+    added = {name: declared_type(source, graph.header) for name, source in {**inputs, **slots}.items()}
+    return graph.derive(graph.nodes, graph.outputs, {**graph.types, **added}, **declarations)
+
+
+def _sums_of_squares(recorder: Recorder, gradients: Mapping[str, Any]) -> dict[str, Any]:
+    """The sum of squares of each gradient, in the file's dtype."""
+    sums = {}
+    for name, gradient in gradients.items():
+        recorder.enter(f"{name}/square")
+        square = recorder.apply("square", (gradient,), {})
+        flat = square if square.ndim == 0 else recorder.apply("sum", (square,), {})
+        sums[name] = flat
+    return sums
+
+
+def _norm(recorder: Recorder, gradients: Mapping[str, Any], squares: Mapping[str, Any]) -> Any:
+    """The Euclidean norm of all gradients together; of a single number, its absolute value."""
+    recorder.enter(GRADIENT_NORM)
+    before, (total, *others) = len(recorder.nodes), squares.values()
+    (first, *_) = gradients.values()
+    if not others and first.ndim == 0:
+        norm = recorder.apply("abs", (first,), {})
+    else:
+        for value in others:
+            total = recorder.apply("add", (total, value), {})
+        norm = recorder.apply("sqrt", (total,), {})
+    recorder.rename(norm.name, GRADIENT_NORM, before)
+    return norm
+
+
+def _clipped(
+    recorder: Recorder, gradients: Mapping[str, Any], squares: Mapping[str, Any], norm: Any, clipping: ClippingDocument
+) -> dict[str, Any]:
+    """Gradients within the limit; one that is within it already keeps its bits, because its factor is exactly 1."""
+    limit = float(clipping.limit)
+    clipped = {}
+    for name, gradient in gradients.items():
+        recorder.enter(f"{name}/clipped")
+        if clipping.type == "value":
+            low = recorder.apply("maximum", (gradient, -limit), {})
+            clipped[name] = recorder.apply("minimum", (low, limit), {})
+            continue
+        length = norm if clipping.type == "global_norm" else recorder.apply("sqrt", (squares[name],), {})
+        factor = recorder.apply("div", (limit, recorder.apply("maximum", (length, limit), {})), {})
+        if factor.dtype != gradient.dtype:
+            factor = factor.astype(gradient.dtype)
+        clipped[name] = recorder.apply("mul", (gradient, factor), {})
+    return clipped
+
+
+def _updated(recorder: Recorder, name: str, gradient: Any, rule: UpdateRule) -> dict[str, str]:
+    """Inline the rule for one parameter: what replaces the parameter and each of its slots."""
+    multiplier = recorder.graph.parameters[name].learning_rate_multiplier
+    rate = _scalar(recorder, LEARNING_RATE, rule.kind)
+    recorder.enter(f"{name}/rate")
+    if multiplier != 1:
+        rate = recorder.apply("mul", (rate, float(multiplier)), {})
+    operands: dict[Any, Operand] = {
+        "parameter": name,
+        "gradient": gradient.name,
+        LEARNING_RATE: rate.name,
+        **{slot: f"{name}/{slot}" for slot in rule.slots},
+    }
+    if ITERATION in rule.graph.outputs.values() or any(ITERATION in node.inputs for node in rule.graph.nodes):
+        operands[ITERATION] = _scalar(recorder, ITERATION, rule.kind).name
+    for node in rule.graph.nodes:
+        inputs = tuple(operands[ref] if isinstance(ref, str) else ref for ref in node.inputs)
+        symbols = recorder.emit(node.op, node.node, inputs, recorder.free(f"{name}/{node.id}"))
+        symbols = symbols if isinstance(symbols, tuple) else (symbols,)
+        operands.update(zip(node.outputs, [symbol.name for symbol in symbols], strict=True))
+    targets = {"parameter": name, **{slot: f"{name}/{slot}" for slot in rule.slots}}
+    return {targets[output]: str(operands[value]) for output, value in rule.graph.outputs.items()}
+
+
+def _scalar(recorder: Recorder, name: str, kind: ArrayType) -> Any:
+    """A scalar input of the step in the dtype of a parameter."""
+    symbol = recorder.symbol(name)
+    recorder.enter(f"{name}/{kind.array_dtype.name}")
+    return symbol if symbol.dtype == kind.array_dtype else symbol.astype(kind.array_dtype)

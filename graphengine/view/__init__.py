@@ -1,1 +1,0 @@
-"""Seeing a model: its trace, pictures and pages. One data model, `Trace`, is what all of them are made of."""
