@@ -16,6 +16,7 @@ from documents import document, parameter, problem_of
 import graphengine as ge
 from graphengine.format.reading import parse_function
 from graphengine.format.writing import dump_json
+from graphengine.limits import Limits
 from graphengine.ops.shapes import ArrayType
 from graphengine.training.rules import ARGUMENTS, UpdateRule, find_rule, shipped_rules
 
@@ -757,3 +758,41 @@ def test_a_rule_may_call_functions_of_its_model_or_of_its_file(rule_file):
     for model in (from_model, from_file):
         for name, expected in plain.parameters.items():
             np.testing.assert_allclose(model.parameters[name], expected, rtol=1e-14)
+
+
+# ---------------------------------------------------------------- limits
+
+
+@pytest.mark.parametrize("written", ["named", "given", "of the model"])
+def test_the_limits_of_the_caller_hold_for_the_graph_of_a_rule(written):
+    """Adam's graph has some 15 values of a parameter's size: 12 kB for 100 numbers."""
+    rule = find_rule("adam")
+    section = {"loss": "loss", "optimizer": {"type": "adam", "learning_rate": 0.1}, "epochs": 1}
+    nodes = {"y": ("mul", ["w", "x"]), "loss": ("mean", ["y"])}
+    content = document(nodes, {"loss": "loss"}, inputs={"x": []}, parameters={"w": [1.0] * 100}, training=section)
+    if written == "of the model":
+        own = rule.model_dump(exclude_defaults=True, include={"inputs", "attributes", "nodes", "outputs"})
+        content |= {
+            "functions": {"own": own},
+            "training": {**section, "optimizer": {"type": "own", "learning_rate": 1}},
+        }
+    keys = {"update_rule": rule} if written == "given" else {}
+
+    def trained(**limits):
+        return ge.Model.from_dict(content, **keys, limits=Limits(**limits)).train({"x": 1.0})
+
+    with pytest.raises(ge.errors.InvalidModelError, match=r"GE133: .*the limit is 4.883 KiB"):
+        trained(array_bytes=5000)
+    assert len(trained(array_bytes=40_000)) == 1
+
+
+def test_a_raised_limit_reaches_the_update_rule():
+    """1.02 GB in the rule's graph alone, which is more than the default limit of a GiB with what the step adds."""
+    section = {"loss": "loss", "optimizer": {"type": "adam", "learning_rate": 0.1}, "epochs": 1}
+    weights = {"shape": [9_000_000], "initializer": {"type": "zeros"}}
+    nodes = {"y": ("mul", ["w", "x"]), "loss": ("mean", ["y"])}
+    content = document(nodes, {"loss": "loss"}, inputs={"x": []}, parameters={"w": weights}, training=section)
+    with pytest.raises(ge.errors.InvalidModelError, match=r"GE133: update rule 'adam': .*raise the limit array_bytes"):
+        ge.Model.from_dict(content).training_step()
+    step = ge.Model.from_dict(content, limits=Limits(array_bytes=2**33)).training_step()
+    assert step.graph.limits.array_bytes == 2**33

@@ -101,7 +101,7 @@ class Declaration:
         """What is wrong with the training section that neither its form shows nor the `gaps` of the file hide."""
         training, given = self.document.training, self._given_rule
         if training is None:
-            return given.problems({}, self._trainable_kinds()) if given else []
+            return given.problems({}, self._trainable_kinds(), self.graph.limits) if given else []
         optimizer = training.optimizer
         if optimizer.is_solver and given is None:
             return [*metric_problems(training), *solver_problems(training, self.graph, gaps)]
@@ -111,7 +111,7 @@ class Declaration:
         except GraphEngineError as error:
             return wrong if gaps.hide(optimizer.type, "functions") else [*wrong, *error.problems]
         wrong += optimizer_problems(rule.function, optimizer, rule.gaps)
-        return wrong + rule.problems(optimizer.attributes, self._trainable_kinds())
+        return wrong + rule.problems(optimizer.attributes, self._trainable_kinds(), self.graph.limits)
 
     def _trainable_kinds(self) -> list[ArrayType]:
         """The types of the trainable parameters, each once."""
@@ -170,7 +170,7 @@ class Declaration:
             raise TrainingError(error.problems) from None
         if problems := optimizer_problems(rule.function, training.optimizer, rule.gaps):
             raise TrainingError(problems)
-        if problems := rule.problems(training.optimizer.attributes, self._trainable_kinds()):
+        if problems := rule.problems(training.optimizer.attributes, self._trainable_kinds(), self.graph.limits):
             raise InvalidModelError(problems)
         return rule.function
 

@@ -32,7 +32,7 @@ from graphengine.format.salvage import HOLE, Gaps
 from graphengine.format.training_documents import SOLVERS, OptimizerDocument
 from graphengine.ir.binding import bind_sizes
 from graphengine.ir.graph import Graph
-from graphengine.limits import DEFAULT
+from graphengine.limits import DEFAULT, Limits
 from graphengine.ops.shapes import ArrayType, dtype_name, size_value
 from graphengine.wording import size_text
 
@@ -51,14 +51,16 @@ class WrittenRule(NamedTuple):
     source: Source | None = None
     pointer: str = ""
 
-    def problems(self, attributes: Mapping[str, Any], kinds: Iterable[ArrayType]) -> list[Problem]:
+    def problems(
+        self, attributes: Mapping[str, Any], kinds: Iterable[ArrayType], limits: Limits = DEFAULT
+    ) -> list[Problem]:
         """What is wrong with the rule for parameters of these types, each with its place in the file; not attributes.
 
         The rules of this package are tested for all types, and are not looked at again.
         """
         if shipped_rules().get(self.function.name) is self.function:
             return []
-        checks = (checked_graph(self.function, attributes, kind, self.gaps)[1] for kind in kinds)
+        checks = (checked_graph(self.function, attributes, kind, self.gaps, limits)[1] for kind in kinds)
         found = next(filter(None, checks), [])
         if self.source:
             return list(self.source.locate(found).problems) if found or self.source.problems else []
@@ -122,7 +124,7 @@ def given_rule(rule: str | Path | FunctionFile) -> WrittenRule:
 
 
 class UpdateRule:
-    """A rule with its attributes, ready for parameters of one type.
+    """A rule with its attributes, ready for parameters of one type; `limits` bound the memory of its graph.
 
     Raises
     ------
@@ -131,8 +133,10 @@ class UpdateRule:
         problems of the rule itself, with pointers into the rule.
     """
 
-    def __init__(self, rule: FunctionFile, attributes: Mapping[str, Any], kind: ArrayType) -> None:
-        graph, problems = checked_graph(rule, attributes, kind, Gaps())
+    def __init__(
+        self, rule: FunctionFile, attributes: Mapping[str, Any], kind: ArrayType, limits: Limits = DEFAULT
+    ) -> None:
+        graph, problems = checked_graph(rule, attributes, kind, Gaps(), limits)
         problems = attribute_problems(rule, attributes, Gaps()) or problems
         if problems or graph is None:
             raise InvalidModelError(problems)
@@ -181,14 +185,14 @@ def attribute_problems(rule: FunctionFile, attributes: Mapping[str, Any], gaps: 
 
 
 def checked_graph(
-    rule: FunctionFile, attributes: Mapping[str, Any], kind: ArrayType, gaps: Gaps
+    rule: FunctionFile, attributes: Mapping[str, Any], kind: ArrayType, gaps: Gaps, limits: Limits = DEFAULT
 ) -> tuple[Graph | None, list[Problem]]:
     """The graph of a rule for parameters of one type, and what is wrong with the rule; pointers into the rule."""
-    graph, shapes = None, list(_shape_problems(rule, kind))
+    graph, shapes = None, list(_shape_problems(rule, kind, limits.array_bytes))
     problems = [*_input_problems(rule), *_output_problems(rule, gaps), *_attribute_problems(rule, gaps)]
     problems += [each for each in shapes if not gaps.names["inputs"] & {"parameter", "gradient"}]
     if rule.outputs and not shapes:
-        graph, found = sound_graph(_as_model(rule, attributes, kind), gaps=gaps)
+        graph, found = sound_graph(_as_model(rule, attributes, kind), limits, gaps)
         known = {name for name, each in rule.attributes.items() if is_number(attributes.get(name, each.default))}
         unsure = {node["id"] for node in rule.nodes if any(name not in known for name, _ in attributes_named(node))}
         problems += [each for each in found if each.code != "GE213" or each.node not in unsure]
@@ -232,7 +236,7 @@ def _attribute_problems(rule: FunctionFile, gaps: Gaps) -> Iterator[Problem]:
             yield Problem("GE112", message, None, make_pointer(("attributes", name, "default")))
 
 
-def _shape_problems(rule: FunctionFile, kind: ArrayType) -> Iterator[Problem]:
+def _shape_problems(rule: FunctionFile, kind: ArrayType, most: int) -> Iterator[Problem]:
     """Declared shapes that what the rule is given does not have, and shapes of slots that are not known."""
     for name in ARGUMENTS:
         document, given = rule.inputs.get(name), () if name in SCALARS else kind.shape
@@ -248,8 +252,8 @@ def _shape_problems(rule: FunctionFile, kind: ArrayType) -> Iterator[Problem]:
         if unknown:
             message = f"the size {unknown[0]!r} of slot '{name}' is not one of the parameter"
             yield Problem("GE302", message, None, make_pointer(("inputs", name, "shape")))
-        elif 8 * math.prod(size_value(size, sizes) or 0 for size in slot.shape or ()) > DEFAULT.array_bytes:
-            message = f"slot '{name}' takes more than {size_text(DEFAULT.array_bytes)}"
+        elif 8 * math.prod(size_value(size, sizes) or 0 for size in slot.shape or ()) > most:
+            message = f"slot '{name}' takes more than {size_text(most)}"
             yield Problem("GE302", message, None, make_pointer(("inputs", name, "shape")))
 
 

@@ -116,7 +116,7 @@ def _rule_of(name: str, graph: Graph, optimizer: OptimizerDocument, rule: Functi
     if multiplier != 1 and WEIGHT_DECAY in rule.attributes:
         decay: Any = attributes.get(WEIGHT_DECAY, rule.attributes[WEIGHT_DECAY].default)
         attributes[WEIGHT_DECAY] = decay * multiplier
-    return UpdateRule(rule, attributes, graph.types[name])
+    return UpdateRule(rule, attributes, graph.types[name], graph.limits)
 
 
 def with_declarations(graph: Graph, rules: Mapping[str, UpdateRule]) -> Graph:
