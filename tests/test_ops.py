@@ -214,11 +214,26 @@ def test_sizes_that_are_sums_of_symbols_are_known_when_the_plan_is_made():
         ("ij->k", [[2, 3]], "letters of the inputs"),
         ("..i->i", [[2, 3, 4]], "'...' only"),
         ("i;j", [[2]], "'...' only"),
+        ("ii->i", [[1, 3]], "a diagonal needs equal sizes: 'i' in 'ii', shape (1, 3)"),
+        ("iji,i->j", [["N", 2, 1], ["N"]], "a diagonal needs equal sizes: 'i' in 'iji'"),
     ],
 )
 def test_an_equation_that_does_not_fit_its_inputs_is_refused(equation, shapes, reason):
     inputs = {f"x{index}": shape for index, shape in enumerate(shapes)}
     assert reason in problem_of(document({"z": ("einsum", [*inputs], {"equation": equation})}, inputs=inputs)).message
+
+
+@pytest.mark.parametrize("size", ["N", 3])
+def test_an_axis_of_size_1_under_a_summed_letter_gets_the_sum_of_its_gradients(size):
+    """The loss is sum(x) * sum(y) for each row; the plan, the reference and the second derivative agree."""
+    nodes = {"z": ("einsum", ["x", "y"], {"equation": "ij,ij->i"}), "loss": ("sum", ["z"])}
+    graph = model(nodes, {"loss": "loss"}, inputs={"x": [2, 1], "y": [2, size]})
+    x, y = np.array([[2.0], [-1.0]]), np.array([[1.0, 2.0, 4.0], [0.5, 0.25, 0.125]])
+    for _ in range(3):
+        run = graph.forward(x=x, y=y)
+        assert run["loss"] == 2 * 7 - 0.875
+        dx, dy = run.backward(wrt=["x", "y"]).values()
+        assert (dx.tolist(), dy.tolist()) == ([[7], [0.875]], [[2] * 3, [-1] * 3])
 
 
 def test_einsum_keeps_symbolic_sizes():

@@ -10,6 +10,7 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
+from graphengine.ops.families.selection import agree
 from graphengine.ops.node import Node
 from graphengine.ops.registry import register
 from graphengine.ops.shapes import ArrayType, broadcast_shapes, shape_text
@@ -46,11 +47,17 @@ class Einsum(Node):
 
 
 def toward(place, factors):
-    """The gradient toward one of the factors, from arrays with their letters: the gradient of the result, then all."""
+    """The gradient toward one of the factors, from arrays with their letters: the gradient of the result, then all.
+
+    A letter that is not in the product of the others comes back as a new axis, and so does one whose axis has size 1:
+    that axis was broadcast, so the product is summed over its letter. Where only the others have size 1 the gradient is
+    the same at every place of the axis.
+    """
     x, own = factors[place]
     others = [*factors[:place], *factors[place + 1 :]]
-    there = "".join(labels for _, labels in others)
-    kept = "".join(label for label in dict.fromkeys(own) if label in there)
+    stretched = {label for label, size in zip(own, np.shape(x), strict=True) if is_one(size)}
+    single = {label for label in own if label not in stretched and all_of_one(label, others)}
+    kept = "".join(label for label in dict.fromkeys(own) if label not in stretched | single)
     dx = Einsum(equation=f"{','.join(labels for _, labels in others)}->{kept}")(*[array for array, _ in others])
     new = tuple(axis for axis, label in enumerate(own) if label not in kept or label in own[:axis])
     if not new:
@@ -60,6 +67,17 @@ def toward(place, factors):
         if label in own[:axis]:
             dx = np.where(counted(x, own.index(label)) == counted(x, axis), dx, 0)
     return dx
+
+
+def is_one(size):
+    """Whether a size is known to be 1; a symbol stands for any other size."""
+    return isinstance(size, int) and size == 1
+
+
+def all_of_one(label, factors):
+    """Whether the axes of a letter have size 1 in all factors, or none of them has it."""
+    sizes = [size for x, labels in factors for each, size in zip(labels, np.shape(x), strict=True) if each == label]
+    return all(map(is_one, sizes))
 
 
 def counted(x, axis):
@@ -99,7 +117,10 @@ def sizes_of(terms, kinds):
     """The size that each letter stands for."""
     sizes = {}
     for term, kind in zip(terms, kinds, strict=True):
+        own = {}
         for label, size in zip(term, kind.shape, strict=True):
+            if not agree((own.setdefault(label, size),), (size,)):
+                raise ValueError(f"a diagonal needs equal sizes: '{label}' in '{term}', shape {shape_text(kind.shape)}")
             try:
                 (sizes[label],) = broadcast_shapes([(sizes.get(label, 1),), (size,)])
             except ValueError:
