@@ -141,6 +141,13 @@ EXPLANATIONS: dict[str, Explanation] = {
         "--limit array_bytes=8GiB.",
         '{"inputs": {"x": {"shape": [1000000000, 1000000000]}}}',
     ),
+    "GE134": Explanation(
+        "A declared shape, or the result of a node, has more elements than an array can have: 2^63 or more, or the "
+        "product of more than 63 symbols, which would be as many as soon as each is 2. Or a size is longer than a "
+        "thousand characters.",
+        "Correct the shape. In a chain of nodes that multiply sizes, the first node that goes too far is reported.",
+        '{"inputs": {"x": {"shape": ["N^64"]}}}',
+    ),
     "GE140": Explanation(
         "A file has more than a hundred problems; only the first are told.",
         "Mend those; often they have one cause.",

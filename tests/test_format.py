@@ -215,7 +215,7 @@ def test_a_missing_key_is_named(key):
         (("inputs", "x", "shape"), "N", 'must be an array, not "N"'),
         (("inputs", "x", "shape"), [-1], "must be greater than or equal to 0, not -1"),
         (("inputs", "x", "shape"), [1.5], "must be an integer or a string, not 1.5"),
-        (("inputs", "x", "shape"), ["N*2"], 'or a product such as "2*N", not "N*2"'),
+        (("inputs", "x", "shape"), ["N*2"], 'a product such as "2*N" or "M*N^2", not "N*2"'),
         (("inputs", "x", "shape"), [1] * 33, "at most 32 elements"),
         (("parameters", "theta", "initializer"), {}, "key 'type' is missing"),
         (("parameters", "theta", "initializer", "type"), "zeroes", "did you mean 'zeros'?"),

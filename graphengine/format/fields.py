@@ -10,7 +10,7 @@ from pydantic_core import PydanticCustomError
 
 from graphengine.format.paths import NOT_PLAIN, is_plain
 from graphengine.ops.families.constants import NON_FINITE
-from graphengine.ops.shapes import SIZE_PATTERN, canonical_size
+from graphengine.ops.shapes import LONGEST_SIZE, SIZE_PATTERN, Size, SizeError, canonical_size, product
 
 STRICT = ConfigDict(extra="forbid", strict=True, frozen=True, defer_build=True)
 
@@ -34,6 +34,23 @@ def is_inexact(value: Any) -> bool:
 EXACT = BeforeValidator(exact_number)
 
 
+def symbolic_size(text: str) -> Size:
+    """The canonical form of a size that is not a number."""
+    try:
+        return canonical_size(text)
+    except SizeError as error:
+        raise PydanticCustomError("size", "{reason}", {"reason": str(error)}) from None
+
+
+def possible_shape(shape: list[Size]) -> list[Size]:
+    """A shape as it is, unless no array can have it."""
+    try:
+        product(shape)
+    except SizeError as error:
+        raise PydanticCustomError("size", "{reason}", {"reason": str(error)}) from None
+    return shape
+
+
 def plain_path(name: str) -> str:
     """A path as it is, unless it does not lead to a file in the folder of the model, or below."""
     if not is_plain(name):
@@ -49,9 +66,11 @@ Operand: TypeAlias = Annotated[
     Reference | Annotated[int, EXACT] | Float,
     Field(union_mode="left_to_right"),
 ]
-Symbolic: TypeAlias = Annotated[str, Field(pattern=SIZE_PATTERN), AfterValidator(canonical_size)]
+Symbolic: TypeAlias = Annotated[
+    str, Field(pattern=SIZE_PATTERN, max_length=LONGEST_SIZE), AfterValidator(symbolic_size)
+]
 SizeField: TypeAlias = Annotated[Annotated[int, Field(ge=0)] | Symbolic, Field(union_mode="left_to_right")]
-ShapeField: TypeAlias = Annotated[list[SizeField], Field(max_length=32)]
+ShapeField: TypeAlias = Annotated[list[SizeField], Field(max_length=32), AfterValidator(possible_shape)]
 Number: TypeAlias = Annotated[
     Float | Annotated[Literal["NaN", "Infinity", "-Infinity"], AfterValidator(NON_FINITE.__getitem__)],
     Field(union_mode="left_to_right"),

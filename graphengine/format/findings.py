@@ -19,6 +19,7 @@ from graphengine.format.paths import HOW_TO_WRITE
 from graphengine.format.positions import keys_of, make_pointer, value_at
 from graphengine.format.remedies import example
 from graphengine.format.salvage import Place
+from graphengine.ops.shapes import HOW_TO_WRITE_A_SIZE
 from graphengine.wording import ELSEWHERE, counted, nearest, shown
 
 _TYPE_NAMES = {
@@ -149,6 +150,8 @@ def _problem(detail: Any, path: Place, hint: str | None) -> Problem:
         )
     if kind == "inexact":
         return Problem("GE125", f"{detail['msg']}, such as {shown(got)}", None, pointer)
+    if kind == "size":
+        return Problem("GE134", detail["msg"], None, pointer)
     if kind == "path":
         return Problem("GE504", f"path {shown(got)} {detail['msg']}", HOW_TO_WRITE, pointer)
     if kind == "string_pattern_mismatch":
@@ -165,7 +168,7 @@ def _pattern_message(path: Place, got: Any) -> str:
     if path[-1] == "sha256":
         return f"a sha256 is 64 hexadecimal digits, not {shown(got)}"
     if "shape" in path:
-        return f'a size is an integer, a symbol such as "N" or a product such as "2*N", not {shown(got)}'
+        return f"{HOW_TO_WRITE_A_SIZE}, not {shown(got)}"
     return f"{shown(got)} is not a name: letters, digits and _ . - /, a letter or _ first"
 
 

@@ -17,6 +17,7 @@ import graphengine.ops.families  # noqa: F401 - registers the ops that files nam
 from graphengine.format.documents import ModelDocument
 from graphengine.format.writing import model_as_dict
 from graphengine.ops.registry import CORE, OPS, Op, domain_of
+from graphengine.ops.shapes import repeated
 
 Content: TypeAlias = dict[str, Any]
 Path: TypeAlias = tuple[str, ...]
@@ -62,12 +63,17 @@ def _without_texts(content: Content, texts: tuple[str, ...]) -> Content:
     kept = {key: value for key, value in content.items() if key not in texts}
     for section in kept.keys() & set(PARTS):
         kept[section] = {
-            name: {key: value for key, value in part.items() if key != "description"}
+            name: {key: _spelled(key, value) for key, value in part.items() if key != "description"}
             for name, part in kept[section].items()
         }
     if "functions" in kept:
         kept["functions"] = {name: _without_texts(each, ("description",)) for name, each in kept["functions"].items()}
     return kept
+
+
+def _spelled(key: str, value: Any) -> Any:
+    """A part as it is hashed: sizes repeat their symbols, as all files did before there were exponents."""
+    return list(map(repeated, value)) if key == "shape" else value
 
 
 def _in_one_form(content: Content) -> Content:

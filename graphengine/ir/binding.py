@@ -11,7 +11,7 @@ import numpy as np
 from graphengine.errors import InputError, did_you_mean
 from graphengine.format.values import converted, fits_kind
 from graphengine.ir.graph import Graph
-from graphengine.ops.shapes import ArrayType, dtype_name, shape_text, size_value, solve_size, symbols_of
+from graphengine.ops.shapes import ArrayType, dtype_name, is_symbol, shape_text, size_value, solve_size, symbols_of
 
 
 def bind_inputs(graph: Graph, given: Mapping[str, Any], needed: Iterable[str] | None = None) -> dict[str, Any]:
@@ -139,7 +139,9 @@ def bind_sizes(shapes: Mapping[str, tuple[int, ...]], types: Mapping[str, ArrayT
         for axis, (size, actual) in enumerate(zip(types[name].shape, shape, strict=True))
     ]
     # a symbol on its own gives itself a number, a product with one open symbol then gives that one its number
-    for name, axis, size, actual in sorted(places, key=lambda place: len(symbols_of([place[2]]))):
+    for name, axis, size, actual in sorted(
+        places, key=lambda place: (len(symbols_of([place[2]])), not is_symbol(place[2]))
+    ):
         solved = solve_size(size, actual, bindings) if isinstance(size, str) else None
         if solved:
             bindings[solved[0]] = solved[1]

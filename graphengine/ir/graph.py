@@ -22,7 +22,7 @@ from graphengine.limits import DEFAULT, Limits
 from graphengine.notebook import Pictured
 from graphengine.ops.node import Node
 from graphengine.ops.registry import OPSET_VERSION, domain_of
-from graphengine.ops.shapes import PYTHON_NUMBERS, ArrayType, shape_text, size_value
+from graphengine.ops.shapes import PYTHON_NUMBERS, ArrayType, SizeError, product, shape_text, size_value
 from graphengine.wording import counted
 
 Operand: TypeAlias = str | int | float | None
@@ -205,12 +205,20 @@ class Graph(Pictured):
         return types
 
 
-def infer_types(nodes: Iterable[GraphNode], types: dict[str, ArrayType]) -> list[Problem]:
-    """Add the types of what sorted nodes give to `types`; the problems are GE301, one for each node that does not fit.
+class _Misfit(NamedTuple):
+    """Why a node has no types."""
 
-    Nodes of one instance on operands of the same types are inferred once.
+    code: str
+    reason: str
+
+
+def infer_types(nodes: Iterable[GraphNode], types: dict[str, ArrayType]) -> list[Problem]:
+    """Add the types of what sorted nodes give to `types`, and return a problem for each of the first misfits.
+
+    The problems are GE301 or, where a size is larger than any array, GE134. Nodes of one instance on operands of the
+    same types are inferred once.
     """
-    known: dict[Any, tuple[ArrayType, ...] | str] = {}  # a text says why there are none
+    known: dict[Any, tuple[ArrayType, ...] | _Misfit] = {}
     problems: list[Problem] = []
     for graph_node in nodes:
         name, op, node, operands = graph_node
@@ -225,10 +233,11 @@ def infer_types(nodes: Iterable[GraphNode], types: dict[str, ArrayType]) -> list
             try:
                 results = infer(node, given)
             except ValueError as error:
-                results = str(error)
+                results = _Misfit("GE134" if isinstance(error, SizeError) else "GE301", str(error))
             known[key] = results
-        if isinstance(results, str):
-            problems.append(Problem("GE301", f"node '{name}' ({op}): {results}", node=name))
+        if isinstance(results, _Misfit):
+            if len(problems) <= MOST_TOLD:
+                problems.append(Problem(results.code, f"node '{name}' ({op}): {results.reason}", node=name))
             continue
         types[name] = results[0]
         if len(results) > 1:
@@ -260,6 +269,8 @@ def infer(node: Node, types: tuple[ArrayType | None, ...]) -> tuple[ArrayType, .
     ------
     ValueError
         If the types do not fit the op, or if its results are not what its class declares.
+    SizeError
+        If no array can be as large as a result.
     """
     try:
         result = node.infer(*types)
@@ -273,6 +284,7 @@ def infer(node: Node, types: tuple[ArrayType | None, ...]) -> tuple[ArrayType, .
             raise ValueError(f"its result would have the shape {shape_text(kind.shape)}")
         if len(kind.shape) > MOST_AXES:
             raise ValueError(f"its result would have {len(kind.shape)} dimensions, an array has at most {MOST_AXES}")
+        product(kind.shape)
     if len(results) != len(node.outputs):
         raise ValueError(f"it gives {len(results)} outputs and declares {len(node.outputs)}: {node.outputs}")
     return results

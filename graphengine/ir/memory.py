@@ -20,7 +20,7 @@ from graphengine.ir.graph import Graph, GraphNode, infer, literal_type
 from graphengine.ir.origins import told_node
 from graphengine.ops.inference import probed
 from graphengine.ops.node import Node
-from graphengine.ops.shapes import ArrayType, Size, factors
+from graphengine.ops.shapes import ArrayType, Size, SizeError, size_value, symbols_of
 from graphengine.wording import size_text
 
 
@@ -103,7 +103,7 @@ class Claim:
         Raises
         ------
         InputError
-            GE133 if they are beyond the limit together with what is taken.
+            GE133 if they are beyond the limit together with what is taken, GE134 if no array can be as large.
         ValueError
             If the operands do not fit the op.
         """
@@ -111,7 +111,11 @@ class Claim:
         for place, kind in enumerate(kinds):
             if place == self._sizes and kind:
                 kinds[place] = kind._replace(content=tuple(map(int, operands[place])))
-        results = infer(self._node.node, tuple(kinds))
+        try:
+            results = infer(self._node.node, tuple(kinds))
+        except SizeError as error:
+            message = f"{told_node(self._graph, self._node)}: {error}"
+            raise InputError(message, code="GE134", node=self._node.id) from error
         on_the_way = _workspace(self._node.node, kinds)
         taken += sum(_bytes(kind, {}) for kind in results) + on_the_way
         if taken > self._limit:
@@ -169,8 +173,9 @@ def _of_numbers(kind: ArrayType, sizes: Mapping[str, int]) -> ArrayType:
 
 
 def _number(size: Size, sizes: Mapping[str, int]) -> int:
-    coefficient, symbols = factors(1 if size is None else size)
-    return coefficient * math.prod(sizes.get(symbol, 1) for symbol in symbols)
+    if isinstance(size, str):
+        return size_value(size, {symbol: sizes.get(symbol, 1) for symbol in symbols_of([size])}) or 0
+    return 1 if size is None else size
 
 
 def _bytes(kind: ArrayType, sizes: Mapping[str, int]) -> int:

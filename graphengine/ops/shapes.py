@@ -1,8 +1,11 @@
 """What is known of a value before anything runs: its shape, its dtype and, for a shape, its content.
 
-A size is an integer, a product of symbols written as in a model file ("N", "2*N"), or None where it is only
-known at run time. Two different symbols never broadcast: a model that needs two sizes to be equal says so by
+A size is an integer, a product of powers of symbols written as in a model file ("N", "2*M*N^3"), or None where it is
+only known at run time. Two different symbols never broadcast: a model that needs two sizes to be equal says so by
 using one symbol, and what broadcasts is therefore decided once, for every size.
+
+An array has less than 2^63 elements. No size is larger, and none has more than 63 symbols, which would make as many
+elements as soon as each is 2: arithmetic stops there, so no graph of a few nodes can make a size of a million digits.
 """
 
 from __future__ import annotations
@@ -11,14 +14,24 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum
-from typing import Any, Literal, NamedTuple, TypeAlias, get_args
+from typing import Any, Literal, NamedTuple, TypeAlias, TypeGuard, get_args
 
 import numpy as np
+
+from graphengine.wording import shortened
 
 Size: TypeAlias = int | str | None
 Shape: TypeAlias = tuple[Size, ...]
 
-SIZE_PATTERN = r"^([1-9]\d*\*)?[A-Za-z_]\w*(\*[A-Za-z_]\w*)*$"
+_POWER = r"[A-Za-z_]\w*(\^[1-9][0-9]*)?"
+SIZE_PATTERN = rf"^([1-9][0-9]*\*)?{_POWER}(\*{_POWER})*$"
+HOW_TO_WRITE_A_SIZE = 'a size is an integer, a symbol such as "N" or a product such as "2*N" or "M*N^2"'
+LARGEST_SIZE = 2**63 - 1
+"""The number of elements that an array may have; NumPy counts them in 64 bits."""
+MOST_SYMBOLS = 63
+"""Symbols of a size, each counted as often as its exponent says."""
+LONGEST_SIZE = 1000
+"""Characters of a size as text."""
 DTypeName: TypeAlias = Literal[
     "float64",
     "float32",
@@ -33,6 +46,10 @@ DTypeName: TypeAlias = Literal[
     "bool",
 ]
 DTYPES: tuple[str, ...] = get_args(DTypeName)
+
+
+class SizeError(ValueError):
+    """A size that no array can have."""
 
 
 class PythonNumber(Enum):
@@ -92,27 +109,57 @@ def shape_text(shape: Iterable[Size]) -> str:
     return f"({sizes[0]},)" if len(sizes) == 1 else f"({', '.join(sizes)})"
 
 
-def factors(size: int | str) -> tuple[int, list[str]]:
-    """A size as a coefficient and its sorted symbols: "2*N" is (2, ["N"])."""
+def factors(size: int | str) -> tuple[int, dict[str, int]]:
+    """Return a size as a coefficient and the exponents of its symbols: "2*N^3" is (2, {"N": 3})."""
     if isinstance(size, int):
-        return size, []
-    parts = size.split("*")
-    coefficient = int(parts.pop(0)) if parts[0].isdigit() else 1
-    return coefficient, sorted(parts)
+        return size, {}
+    if is_symbol(size):
+        return 1, {size: 1}
+    coefficient, exponents = 1, dict[str, int]()
+    for factor in size.split("*"):
+        symbol, _, exponent = factor.partition("^")
+        if symbol[0].isdigit():
+            coefficient = int(symbol)
+        else:
+            exponents[symbol] = exponents.get(symbol, 0) + int(exponent or 1)
+    return coefficient, exponents
 
 
 def product(sizes: Iterable[Size]) -> Size:
-    """The product of sizes in its one canonical form; None if one of them is not known."""
-    coefficient, symbols = 1, []
+    """Return the product of sizes in its one canonical form, None if one of them is not known.
+
+    Raises
+    ------
+    SizeError
+        If no array can have so many elements, other axes of size 0 or not.
+    """
+    coefficient, exponents, is_empty = 1, dict[str, int](), False
     for size in sizes:
         if size is None:
             return None
-        number, names = factors(size)
-        coefficient *= number
-        symbols += names
-    if not symbols or coefficient == 0:
-        return coefficient
-    return "*".join([str(coefficient)] * (coefficient != 1) + sorted(symbols))
+        number, symbols = factors(size)
+        is_empty |= number == 0
+        coefficient *= number or 1
+        for symbol, exponent in symbols.items():
+            exponents[symbol] = exponents.get(symbol, 0) + exponent
+        if abs(coefficient) > LARGEST_SIZE or sum(exponents.values()) > MOST_SYMBOLS:
+            raise _too_large(coefficient, exponents)
+    if is_empty or not exponents:
+        return 0 if is_empty else coefficient
+    powers = [symbol if exponent == 1 else f"{symbol}^{exponent}" for symbol, exponent in sorted(exponents.items())]
+    text = "*".join([str(coefficient)] * (coefficient != 1) + powers)
+    if len(text) > LONGEST_SIZE:
+        raise SizeError(f"a size has at most {LONGEST_SIZE} characters as text, not {len(text)}")
+    return text
+
+
+def _too_large(coefficient: int, exponents: Mapping[str, int]) -> SizeError:
+    """The error for a product that is beyond one of its bounds."""
+    if sum(exponents.values()) <= MOST_SYMBOLS:
+        return SizeError(f"an array has at most 2^63 - 1 elements, not {shortened(str(coefficient), 40)}")
+    count = shortened(str(sum(exponents.values())), 40)
+    text = "*".join([f"{symbol}^{exponent}" for symbol, exponent in sorted(exponents.items())])
+    return SizeError(f"a size has at most {MOST_SYMBOLS} symbols, not {count}: {shortened(text, 200)}")
 
 
 def total(sizes: Iterable[Size]) -> Size:
@@ -121,37 +168,59 @@ def total(sizes: Iterable[Size]) -> Size:
     if None in given:
         return None
     parts = [factors(size) for size in given if size is not None]
-    symbols = parts[0][1] if parts else []
+    symbols = parts[0][1] if parts else {}
     if any(names != symbols for _, names in parts):
         return None
-    return product([sum(coefficient for coefficient, _ in parts), *symbols])
+    return product([sum(coefficient for coefficient, _ in parts), *powers(symbols)])
+
+
+def repeated(size: Size) -> Size:
+    """Return a size without exponents: "2*N^3" is "2*N*N*N"."""
+    if not isinstance(size, str):
+        return size
+    coefficient, exponents = factors(size)
+    symbols = [symbol for symbol, exponent in exponents.items() for _ in range(exponent)]
+    return "*".join([str(coefficient)] * (coefficient != 1) + symbols)
+
+
+def powers(exponents: Mapping[str, int]) -> list[Size]:
+    """Return the factors of a product, each a power of one symbol."""
+    return [f"{symbol}^{exponent}" for symbol, exponent in exponents.items()]
 
 
 def size_value(size: Size, bindings: Mapping[str, int]) -> int | None:
     """The number a size stands for, None where a symbol has no value yet."""
     if size is None or isinstance(size, int):
         return size
-    coefficient, symbols = factors(size)
-    if any(symbol not in bindings for symbol in symbols):
+    coefficient, exponents = factors(size)
+    if any(symbol not in bindings for symbol in exponents):
         return None
-    return coefficient * math.prod(bindings[symbol] for symbol in symbols)
+    number: int = coefficient * math.prod(bindings[symbol] ** exponent for symbol, exponent in exponents.items())
+    return number
+
+
+def is_symbol(size: Size) -> TypeGuard[str]:
+    """Whether a size is one symbol, and no product."""
+    return isinstance(size, str) and "*" not in size and "^" not in size
 
 
 def symbols_of(shape: Iterable[Size]) -> list[str]:
-    """The symbols that occur in a shape, in order."""
+    """The symbols that occur in a shape, in order, those of each size once."""
     return [symbol for size in shape if isinstance(size, str) for symbol in factors(size)[1]]
 
 
 def solve_size(size: str, actual: int, bindings: Mapping[str, int]) -> tuple[str, int] | None:
     """The one symbol of `size` without a value and the value that makes the size `actual`, if there is one."""
-    coefficient, symbols = factors(size)
-    unknown = [symbol for symbol in symbols if symbol not in bindings]
+    coefficient, exponents = factors(size)
+    unknown = [symbol for symbol in exponents if symbol not in bindings]
     if len(unknown) != 1:
         return None
-    known = coefficient * math.prod(bindings[symbol] for symbol in symbols if symbol in bindings)
+    symbol, exponent = unknown[0], exponents.pop(unknown[0])
+    known = coefficient * math.prod(bindings[other] ** power for other, power in exponents.items())
     if known == 0 or actual % known:
         return None
-    return unknown[0], actual // known
+    value = round((actual // known) ** (1 / exponent)) if exponent > 1 else actual // known
+    return (symbol, value) if known * value**exponent == actual else None
 
 
 def mismatch(declared: Mapping[str, Shape], given: Mapping[str, Shape]) -> str | None:
@@ -171,11 +240,15 @@ def mismatch(declared: Mapping[str, Shape], given: Mapping[str, Shape]) -> str |
         if got is not None
     ]
     # a symbol on its own gives itself a size, which a product then has to have
-    for name, axis, size, got in sorted(places, key=lambda place: symbols_of([place[2]]) != [place[2]]):
-        coefficient, symbols = factors(size) if isinstance(size, str) else (1, [])
-        if [size] == symbols and size not in bound:
-            bound[size], origin[size] = got, name  # type: ignore[index]
-        expected = size if not symbols else product([coefficient, *(bound.get(symbol) for symbol in symbols)])
+    for name, axis, size, got in sorted(places, key=lambda place: not is_symbol(place[2])):
+        coefficient, symbols = factors(size) if isinstance(size, str) else (1, {})
+        if is_symbol(size) and size not in bound:
+            bound[size], origin[size] = got, name
+        parts = [bound.get(symbol) for symbol, exponent in symbols.items() for _ in range(exponent)]
+        try:
+            expected = product([coefficient, *parts]) if symbols else size
+        except SizeError as error:
+            return f"input '{name}' has size {got} in dimension {axis}, which {size} cannot be: {error}"
         if expected is not None and expected != got:
             others = ", ".join(dict.fromkeys(f"'{origin[symbol]}'" for symbol in symbols))
             because = f" ({size}), but input {others} makes {size} {expected}" if symbols else f", declared is {size}"
@@ -210,13 +283,17 @@ def _mismatch(shapes: Sequence[Shape], symbols: list[str]) -> str:
 
 
 def canonical_size(text: str) -> Size:
-    """A size written in a file, in canonical form ("N*2" is not a size, "M*N" and "N*M" are one).
+    """A size written in a file, in canonical form: "N*M*N" is "M*N^2" ("N*2" is not a size).
 
     Raises
     ------
+    SizeError
+        If the size is larger than an array can be, or longer than `LONGEST_SIZE`.
     ValueError
         If the text is not a symbol or a product.
     """
+    if len(text) > LONGEST_SIZE:
+        raise SizeError(f"a size has at most {LONGEST_SIZE} characters as text, not {len(text)}")
     if not re.match(SIZE_PATTERN, text):
-        raise ValueError(f'a size is an integer, a symbol such as "N" or a product such as "2*N", not {text!r}')
+        raise ValueError(f"{HOW_TO_WRITE_A_SIZE}, not {text!r}")
     return product([text])

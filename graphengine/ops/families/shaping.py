@@ -13,7 +13,16 @@ from pydantic import Field
 from graphengine.ops.inference import elementwise, floating, normalized_axes, target_shape
 from graphengine.ops.node import Node
 from graphengine.ops.registry import register
-from graphengine.ops.shapes import ArrayType, DTypeName, PythonNumber, broadcast_shapes, factors, product, shape_text
+from graphengine.ops.shapes import (
+    ArrayType,
+    DTypeName,
+    PythonNumber,
+    broadcast_shapes,
+    factors,
+    powers,
+    product,
+    shape_text,
+)
 
 
 @register("shape", numpy=np.shape)
@@ -330,18 +339,14 @@ def reshaped(shape, target):
 
 def quotient(total, rest):
     """The size that times `rest` is `total`, None if the symbols do not divide."""
-    left, right = list(shape_factors(total)), shape_factors(rest)
-    for factor in right[1:]:
-        if factor not in left:
-            return None
-        left.remove(factor)
-    return None if left[0] % right[0] else product([left[0] // right[0], *left[1:]])
-
-
-def shape_factors(size):
-    """A size as a list: its coefficient, then its symbols."""
-    coefficient, symbols = factors(size)
-    return [coefficient, *symbols]
+    coefficient, symbols = factors(total)
+    divisor, divided = factors(rest)
+    left = {symbol: exponent - divided.pop(symbol, 0) for symbol, exponent in symbols.items()}
+    if divided or coefficient % divisor or min(left.values(), default=0) < 0:
+        return None
+    return product(
+        [coefficient // divisor, *powers({symbol: exponent for symbol, exponent in left.items() if exponent})]
+    )
 
 
 def sum_to(x: Any, shape: tuple[int, ...]) -> Any:
