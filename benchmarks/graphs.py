@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
 Json = dict[str, Any]
@@ -9,7 +10,7 @@ Json = dict[str, Any]
 HEAD: Json = {"format": "graphengine.model", "format_version": 1, "opset_imports": {"core": 1}}
 
 
-def node(identifier: str, op: str, *inputs: str) -> Json:
+def node(identifier: str, op: str, *inputs: str | float) -> Json:
     """One node."""
     return {"id": identifier, "op": op, "inputs": list(inputs)}
 
@@ -95,3 +96,48 @@ def elementwise_graph(count: int) -> Json:
         "nodes": nodes,
         "outputs": {"out": nodes[-1]["id"]},
     }
+
+
+def scalar_model(name: str, nodes: list[Json]) -> Json:
+    """Scalar nodes of an input x and a parameter theta; the last one is the output."""
+    return {
+        **HEAD,
+        "name": name,
+        "inputs": {"x": {"shape": []}},
+        "parameters": {"theta": parameter()},
+        "nodes": nodes,
+        "outputs": {"out": nodes[-1]["id"]},
+    }
+
+
+def wide_sum(count: int) -> Json:
+    """theta times, plus and minus as many numbers as there are nodes, all added up by one node of op add_n."""
+    parts = [node(f"n{index:07}", ("mul", "add", "sub")[index % 3], "theta", index + 0.5) for index in range(count - 1)]
+    return scalar_model("wide", [*parts, node("out", "add_n", *[part["id"] for part in parts])])
+
+
+def random_graph(count: int) -> Json:
+    """Scalar nodes of six ops; each reads the one before and, if it takes two operands, one of 1,000 earlier values."""
+    draw = random.Random(0)
+    names, nodes = ["theta", "x"], []
+    for index in range(count):
+        op = draw.choice(("mul", "add", "sub", "sin", "tanh", "maximum"))
+        other = draw.choice(names[-1000:])
+        operands = {"mul": (names[-1], "theta"), "sin": names[-1:], "tanh": names[-1:]}.get(op, (names[-1], other))
+        names.append(f"n{index:07}")
+        nodes.append(node(names[-1], op, *operands))
+    return scalar_model("random", nodes)
+
+
+def shared_value(count: int) -> Json:
+    """A product of `count` factors, each of which is theta."""
+    nodes = [node(f"n{i:07}", "mul", f"n{i - 1:07}" if i else "x", "theta") for i in range(count)]
+    return scalar_model("shared", nodes)
+
+
+def wide_concat(count: int) -> Json:
+    """The mean of `count` products of theta and a vector, one behind the other."""
+    parts = [node(f"n{index:07}", "mul", "theta", "x") for index in range(count)]
+    joined = node("joined", "concat", *[part["id"] for part in parts])
+    model = scalar_model("concat", [*parts, joined, node("out", "mean", "joined")])
+    return {**model, "inputs": {"x": {"shape": [3]}}}

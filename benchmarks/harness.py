@@ -24,7 +24,7 @@ Work: TypeAlias = Callable[[int], Any]
 PAUSE = 0.1
 """Seconds of rest before a round: idle threads of the contender before spin on, OpenBLAS's for 30 ms."""
 
-UNITS = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9, "MB": 1e-6}
+UNITS = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9, "MB": 1e-6, "exponent": 1.0}
 
 
 class SkipContenderError(Exception):
@@ -47,13 +47,18 @@ class Contender:
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """`contender` must take at most `at_most` times as long as the fastest of `against`: a name, a kind, "second"."""
+    """`contender` must take at most `at_most` times as long as the fastest of `against`: a name, a kind, or "second".
+
+    "second" and "exponent" compare with 1 in the unit of the table.
+    """
 
     contender: str
     at_most: float
     against: str = "reference"
 
     def __str__(self) -> str:
+        if self.against == "exponent":
+            return f"{self.contender}: exponent at most {self.at_most:g}"
         return f"{self.contender} at most {self.at_most:g} x {self.against}"
 
 
@@ -118,7 +123,7 @@ class Table:
         for goal in self.goals:
             ours = [row.minimum for row in self.rows if row.name == goal.contender]
             others = [row.minimum for row in self.rows if goal.against in _names(row)]
-            others += [1.0] * (goal.against == "second")
+            others += [1.0] * (goal.against in ("second", "exponent"))
             if ours and others:
                 found.append((goal, ours[0] / min(others)))
         return found
