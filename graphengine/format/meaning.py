@@ -11,9 +11,8 @@ import hashlib
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
-import orjson
-
 import graphengine.ops.families  # noqa: F401 - registers the ops that files name
+from graphengine.format.canonical import canonical_text
 from graphengine.format.documents import ModelDocument
 from graphengine.format.writing import model_as_dict
 from graphengine.ops.registry import CORE, OPS, Op, domain_of
@@ -52,7 +51,7 @@ def same(one: Any, other: Any) -> bool:
 
 def as_text(value: Any) -> bytes:
     """JSON in which the order of keys does not count."""
-    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+    return canonical_text(value, sort_keys=True).encode()
 
 
 def _is_description(path: Path) -> bool:

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-import orjson
 
+from graphengine.format.canonical import canonical_text
 from graphengine.format.documents import ModelDocument
 from graphengine.format.fields import encode_number
 
@@ -38,15 +38,15 @@ def dump_json(value: Any) -> bytes:
 
 
 def _render(value: Any, indent: str) -> Iterator[str]:
-    line = _on_one_line(value)
-    if len(indent) + len(line) <= LINE_WIDTH or not isinstance(value, (dict, list, tuple)) or not value:
+    line = _on_one_line(value, LINE_WIDTH - len(indent))
+    if line is not None:
         yield line
         return
     deeper = indent + "  "
     if isinstance(value, dict):
         yield "{"
         for count, (key, item) in enumerate(value.items()):
-            yield f"{',' * (count > 0)}\n{deeper}{_atom(key)}: "
+            yield f"{',' * (count > 0)}\n{deeper}{canonical_text(key)}: "
             yield from _render(item, deeper)
         yield f"\n{indent}}}"
     else:
@@ -58,8 +58,7 @@ def _render(value: Any, indent: str) -> Iterator[str]:
 def _elements(values: Any, indent: str) -> Iterator[str]:
     """Elements of an array: numbers side by side up to the line's width, anything else one a line."""
     room = 0
-    for count, item in enumerate(values):
-        text = _atom(item) if not isinstance(item, (dict, list, tuple)) else None
+    for count, (item, text) in enumerate(zip(values, _atoms(values), strict=True)):
         fits = text is not None and len(text) + 2 <= room
         if count:
             yield ", " if fits else f",\n{indent}"
@@ -73,16 +72,40 @@ def _elements(values: Any, indent: str) -> Iterator[str]:
             yield text
 
 
-def _on_one_line(value: Any) -> str:
-    if isinstance(value, dict):
-        return "{" + ", ".join([f"{_atom(key)}: {_on_one_line(item)}" for key, item in value.items()]) + "}"
-    if isinstance(value, (list, tuple)):
-        return "[" + ", ".join([_on_one_line(item) for item in value]) + "]"
-    return _atom(value)
+def _atoms(values: Any) -> list[str | None]:
+    """The text of each element of an array; None for those that are arrays or objects themselves."""
+    if _NUMBERS.issuperset(map(type, values)):
+        return [*canonical_text(values)[1:-1].split(",")]
+    return [None if isinstance(item, _CONTAINERS) else canonical_text(item) for item in values]
 
 
-def _atom(value: Any) -> str:
-    return orjson.dumps(value).decode()
+def _on_one_line(value: Any, width: int) -> str | None:
+    """The text of a value if it fits, or if it cannot be broken into lines."""
+    if not isinstance(value, _CONTAINERS) or not value:
+        return canonical_text(value)
+    if _is_wider(value, width):
+        return None
+    text = canonical_text(value, spaced=True)
+    return text if len(text) <= width else None
+
+
+def _is_wider(value: Any, width: int) -> bool:
+    """Whether a value has more elements than fit, which needs no text of them."""
+    least, inside = 0, [value]
+    while inside and least <= width:
+        each = inside.pop()
+        if not isinstance(each, _CONTAINERS):
+            least += 1
+        elif 3 * len(each) > width:
+            return True
+        else:  # brackets, and a comma and a space between each two elements
+            least += 2 * max(len(each), 1)
+            inside += each.values() if isinstance(each, dict) else each
+    return least > width
+
+
+_CONTAINERS = (dict, list, tuple)
+_NUMBERS = {bool, int, float, type(None)}
 
 
 def encode_array(value: Any) -> Any:

@@ -23,6 +23,7 @@ from graphengine.data.sources import data_hash
 from graphengine.errors import GraphEngineError, TrainingError
 from graphengine.format.documents import ExternalValue, FunctionFile
 from graphengine.format.files import check_target, write_bytes
+from graphengine.format.meaning import as_text
 from graphengine.format.tensors import TensorFiles, are_external, write_tensors
 from graphengine.format.training_documents import CheckpointDocument, TrainingDocument
 from graphengine.format.values import decode_array
@@ -48,7 +49,7 @@ def identity(
     return {
         "model": name,
         "fingerprint": fingerprint,
-        "rule": hashlib.sha256(orjson.dumps(rule.model_dump(), option=orjson.OPT_SORT_KEYS)).hexdigest(),
+        "rule": hashlib.sha256(as_text(rule.model_dump())).hexdigest(),
         "data": data_hash(data),
         "training": {key: value for key, value in section.items() if key not in LIMITS},
     }
