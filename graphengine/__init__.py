@@ -12,6 +12,7 @@ Each name is imported when it is first asked for, so that `graphengine --help` a
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from graphengine import hooks
 from graphengine.version import __version__ as __version__
 
 if TYPE_CHECKING:
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
     from graphengine.ops.registry import register
     from graphengine.training.history import History
     from graphengine.transform.gradient import gradient
+
+hooks.save_graph.provider = "graphengine.format.saving:save_graph"
+hooks.picture_svg.provider = "graphengine.draw.drawing:svg"
+hooks.picture_html.provider = "graphengine.draw.drawing:html"
 
 __all__ = [
     "Graph",

@@ -134,6 +134,16 @@ class Problem:
         return {field: getattr(self, field) for field in fields} | long
 
 
+def make_pointer(parts: Iterable[str | int]) -> str:
+    """Return the JSON Pointer (RFC 6901) made of keys and indices."""
+    return "".join([f"/{pointer_key(str(part))}" for part in parts])
+
+
+def pointer_key(key: str) -> str:
+    """Return a key as part of a JSON Pointer."""
+    return key.replace("~", "~0").replace("/", "~1")
+
+
 def _short_pointer(pointer: str) -> str:
     return pointer if len(pointer) <= LONGEST_TOLD else pointer[: pointer.rindex("/", 0, LONGEST_TOLD + 1)]
 

@@ -7,7 +7,7 @@ from samples import SAMPLES
 
 import graphengine as ge
 from graphengine.backends.reference.executor import Executor
-from graphengine.format.documents import InputDocument
+from graphengine.ir.declarations import Input
 from graphengine.ir.graph import GraphNode
 from graphengine.ops.registry import OPS
 from graphengine.transform.gradient import gradient
@@ -350,7 +350,7 @@ def check_second_derivative(first, name, values):
     ]
     if name not in first.inputs:
         return  # the gradient is the same everywhere
-    inputs = {**first.inputs, "v": InputDocument(shape=first.inputs[name].shape)}
+    inputs = {**first.inputs, "v": Input(first.inputs[name].type)}
     projected = first.derive(nodes, {"total": "total"}, inputs=inputs)
     second = gradient(projected, "total", name)
     assert "opaque_backward" not in [node.op for node in second.nodes]

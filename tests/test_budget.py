@@ -13,7 +13,8 @@ from samples import SAMPLES
 import graphengine as ge
 from graphengine.backends.numpy.plan import Plan
 from graphengine.format.documents import ParameterDocument
-from graphengine.format.values import initial_value
+from graphengine.format.initializers import initial_value
+from graphengine.ir.declarations import Parameter, array_type
 from graphengine.ir.memory import memory_of
 from graphengine.limits import Limits
 from graphengine.model.gradcheck import graph_checks
@@ -322,10 +323,11 @@ INITIALIZERS = [
 @pytest.mark.parametrize("initializer", INITIALIZERS, ids=lambda initializer: initializer["type"])
 def test_an_initial_value_takes_no_more_memory_than_it_counts_for(initializer):
     shape = (600, 700)
-    source = ParameterDocument(shape=list(shape), initializer=initializer)
-    initial_value("p", source, np.dtype("float32"))  # what is imported once, is
+    document = ParameterDocument(shape=list(shape), initializer=initializer)
+    source = Parameter(array_type(shape, "float32"), document.initializer)
+    initial_value("p", source)  # what is imported once, is
     with traced() as peak:
-        value = initial_value("p", source, np.dtype("float32"))
+        value = initial_value("p", source)
         assert peak() < value.nbytes + 2**21
     drawn = np.random.Generator(np.random.Philox(key=int.from_bytes(hashlib.sha256(b"3/p").digest()[:16], "little")))
     limit = math.sqrt(3 / ((600 + 700) / 2))
@@ -387,7 +389,7 @@ def test_a_trace_and_a_check_are_refused_likewise():
 
 def test_a_gradient_is_derived_for_its_memory_only_where_that_may_be_too_much_and_once_for_all_sizes(monkeypatch):
     model = products(array_bytes=2**26)
-    with derived("run", monkeypatch) as graphs:
+    with derived("model.run", monkeypatch) as graphs:
         model.forward(x=np.ones((2, 1, 3)), y=np.ones((3, 4))).backward(wrt=["y"])
         assert not graphs
         for count in (400, 500, 500, 600, 600):

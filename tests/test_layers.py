@@ -34,6 +34,7 @@ ROOMS = [
     "escaping",
     "extras",
     "gc_pause",
+    "hooks",
     "errors",
     "limits",
     "wording",
@@ -42,24 +43,14 @@ ROOMS = [
 """The rooms from the top; a module imports from its own room and from those below it."""
 
 CUTS_TO_MAKE = {
-    ("ir.binding", "format.values"),
-    ("ir.finite", "format.values"),
-    ("ir.graph", "format.documents"),
-    ("ir.graph", "format.files"),
-    ("ir.graph", "format.writing"),
-    ("ir.memory", "format.positions"),
-    ("ir.origins", "format.functions"),
     ("model.prediction", "model.model"),
     ("model.run", "model.model"),
-    ("notebook", "draw.drawing"),
     ("training.declaration", "fit.solvers"),
     ("training.declaration", "fit.statistics"),
     ("training.interrupting", "fit.solvers"),
     ("training.provenance", "fit.solvers"),
     ("training.provenance", "training.loop"),
-    ("transform.directional", "format.documents"),
     ("transform.gradient", "backends.reference.executor"),
-    ("transform.passes", "format.fields"),
     ("transform.step", "format.documents"),
     ("transform.step", "format.training_documents"),
     ("transform.step", "training.rules"),
@@ -71,7 +62,7 @@ GENERATED = PACKAGE / "backends" / "numpy" / "source.py"
 
 PUBLIC = ["Graph", "History", "Model", "Node", "Run", "check_gradients", "errors", "gradient"]
 PUBLIC += ["load", "nodes", "register"]
-SHARED_NAMES = {"comparison", "losses", "numpy", "resuming", "tracing", "values"}
+SHARED_NAMES = {"comparison", "losses", "numpy", "resuming", "tracing"}
 """Module names in two rooms. The list only gets shorter."""
 
 RANK = {name: rank for rank, name in enumerate(reversed(ROOMS))}

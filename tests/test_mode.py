@@ -7,6 +7,7 @@ import pytest
 from documents import document, training
 
 import graphengine as ge
+from graphengine.format.saving import graph_document
 from graphengine.ops.shapes import ArrayType
 from graphengine.training.loop import Trainer
 
@@ -199,5 +200,5 @@ def test_the_iteration_is_exact_where_single_precision_counts_no_further():
     step = ge.Model.from_dict(content).training_step().graph
     assert step.types["iteration"] == ArrayType((), np.dtype(np.float64))
     number = 2**24 + 1
-    executor = ge.Model(step.as_document())
+    executor = ge.Model(graph_document(step))
     assert executor.forward(x=2.0, learning_rate=0.0, iteration=number)["new_last"].tolist()[1] == number

@@ -97,13 +97,14 @@ def _parts(graph: Graph, ids: dict[str, set[str]]) -> dict[str, list[GraphNode]]
 
 
 def _hand_over(graph: Graph, parts: dict[str, list[GraphNode]], output: Path | None, output_format: Format) -> None:
+    from graphengine.format.saving import graph_document
     from graphengine.format.writing import dump_model
 
     if output is not None:
         graph.save(output)
         print_note(f"graph written to {output}")
     elif output_format is Format.json:
-        print_text(escaped_json(dump_model(graph.as_document()).decode()).encode())
+        print_text(escaped_json(dump_model(graph_document(graph)).decode()).encode())
     else:
         _print_graph(graph, parts)
 
@@ -112,7 +113,7 @@ def _print_graph(graph: Graph, parts: dict[str, list[GraphNode]]) -> None:
     """A graph as lines of `id = op(inputs)  type`, part by part."""
     from graphengine.trace.formulas import call
 
-    print_line(graph.header.description or graph.name)
+    print_line(graph.description or graph.name)
     lines = {"given": list(_sources(graph))}
     for title, nodes in parts.items():
         lines[title] = [(f"{', '.join(node.outputs)} = {call(node)}", str(graph.types[node.id])) for node in nodes]

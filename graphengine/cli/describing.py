@@ -21,7 +21,7 @@ def describe_model(model: Model) -> dict[str, Any]:
     graph = model.graph
     return {
         "model": graph.name,
-        "description": graph.header.description,
+        "description": graph.description,
         "summary": graph.summary,
         "fingerprint": model.fingerprint,
         "inputs": [
@@ -58,7 +58,9 @@ def _parameter(model: Model, name: str) -> dict[str, Any]:
 
 
 def _node(node: GraphNode, types: Mapping[str, ArrayType]) -> dict[str, Any]:
-    document = node.as_document()
+    from graphengine.format.saving import node_document
+
+    document: Any = node_document(node)
     return {
         "id": node.id,
         "op": node.op,

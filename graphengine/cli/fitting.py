@@ -57,7 +57,7 @@ def fit(
 
 
 def _as_json(fit: Fit) -> dict[str, Any]:
-    from graphengine.format.fields import encode_number
+    from graphengine.ops.numbers import encode_number
 
     return {
         "iterations": len(fit.history),

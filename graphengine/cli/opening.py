@@ -77,7 +77,7 @@ def decoded(model: Model, values: Mapping[str, Any]) -> dict[str, Any]:
     InputError
         GE404 for what is not an array of numbers, GE402 for an unknown input.
     """
-    from graphengine.format.values import decode_array
+    from graphengine.ops.numbers import decode_array
 
     check_inputs(model, values)
     arrays = {}

@@ -115,8 +115,8 @@ def _log(trainer: Trainer | Solver, add: Callable[[bytes], None], unwritten: Unw
     """Adds a line to a log now and then, and for each check, so that a training can be followed from elsewhere."""
     import orjson
 
-    from graphengine.format.fields import encode_number
     from graphengine.format.writing import encode_array
+    from graphengine.ops.numbers import encode_number
 
     began, told = time.monotonic(), len(trainer.history)
 

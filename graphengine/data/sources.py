@@ -31,9 +31,9 @@ from graphengine.format.data_documents import (
     NpzData,
 )
 from graphengine.format.paths import ConfinedFile, DataFile, confined
-from graphengine.format.values import all_finite, decode_array
 from graphengine.ir.binding import as_inputs, by_input
 from graphengine.ir.graph import Graph
+from graphengine.ops.numbers import all_finite, decode_array
 from graphengine.ops.shapes import dtype_name
 
 Arrays: TypeAlias = dict[str, np.ndarray[Any, Any] | Stored]

@@ -20,8 +20,8 @@ from graphengine.data.stored import Memory
 from graphengine.errors import DataError, InvalidModelError, did_you_mean
 from graphengine.format.paths import DataFile
 from graphengine.format.strict import parse_json
-from graphengine.format.values import decode_array
 from graphengine.ir.graph import Graph
+from graphengine.ops.numbers import decode_array
 
 BOOLEANS = {"true": 1, "false": 0, "1": 1, "0": 0}
 CELL_BYTES = 128

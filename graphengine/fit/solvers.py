@@ -15,12 +15,11 @@ from typing import Any
 import numpy as np
 
 from graphengine.data.batches import Batches
-from graphengine.errors import DivergenceError, Problem, TrainingError, did_you_mean
+from graphengine.errors import DivergenceError, Problem, TrainingError, did_you_mean, make_pointer
 from graphengine.extras import optional
 from graphengine.fit.least_squares import EPSILON, polished, solved
 from graphengine.fit.objective import Objective, Residuals, Vector
 from graphengine.fit.turns import Turn, in_turns
-from graphengine.format.positions import make_pointer
 from graphengine.format.salvage import Gaps
 from graphengine.format.training_documents import TrainingDocument
 from graphengine.ir.graph import Graph

@@ -6,14 +6,16 @@ import itertools
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 
-from graphengine.errors import MOST_TOLD, InvalidModelError, Problem
+from graphengine.errors import MOST_TOLD, InvalidModelError, Problem, make_pointer
+from graphengine.format.call_paths import CallPaths
+from graphengine.format.declaring import inputs_of, parameters_of, state_of
 from graphengine.format.documents import ModelDocument
 from graphengine.format.functions import Call, expansion_problems, functions_in, unsound_functions
 from graphengine.format.inlining import Inlining, function_problems
-from graphengine.format.positions import make_pointer
 from graphengine.format.resolve import UNKNOWN, Resolver, dangling_references, loss_problems
 from graphengine.format.salvage import Gaps
-from graphengine.ir.graph import Graph, GraphNode, declared_types, infer_types, topologically_sorted
+from graphengine.ir.declarations import types_of
+from graphengine.ir.graph import Graph, GraphNode, infer_types, topologically_sorted
 from graphengine.ir.memory import memory_problem
 from graphengine.ir.origins import enclosing
 from graphengine.limits import DEFAULT, Limits
@@ -66,7 +68,7 @@ def sound_graph(
                 problems, calling = [*problems, *found], [*calling, *rest]
         unknown = [*unknown, *calling]
     graph, misfits = _typed(document, resolver, nodes, unknown, inlining, limits)
-    problems += [*_with_pointers(misfits, document), *loss_problems(graph.header, graph), *_update_problems(graph)]
+    problems += [*_with_pointers(misfits, document), *loss_problems(document, graph), *_update_problems(graph)]
     if too_large := memory_problem(graph):
         problems += _with_pointers([too_large], document)
     if problems:
@@ -103,11 +105,26 @@ def _typed(
     if unknown:
         ordered = [node for node in ordered if node.node is not UNKNOWN]
     header = _without(header, resolver.gaps.names["nodes"])
-    types = declared_types(header)
+    inputs, parameters, state = inputs_of(header), parameters_of(header), state_of(header)
+    types = types_of(inputs, parameters, state)
     misfits = infer_types(ordered, types)
     if inlining:
         misfits = inlining.type_problems(types, misfits)
-    return Graph(header, ordered, header.outputs, types, aliases, limits), [*cycles, *misfits]
+    graph = Graph(
+        document.name,
+        inputs,
+        parameters,
+        state,
+        ordered,
+        header.outputs,
+        types,
+        dtype=document.dtype,
+        description=document.description,
+        aliases=aliases,
+        limits=limits,
+        origin=CallPaths(document),
+    )
+    return graph, [*cycles, *misfits]
 
 
 def _update_problems(graph: Graph) -> Iterator[Problem]:

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import math
-from typing import Annotated, Any, Literal, LiteralString, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from graphengine.format.paths import NOT_PLAIN, is_plain
-from graphengine.ops.families.constants import NON_FINITE
+from graphengine.ops.numbers import INEXACT, LARGEST_EXACT, NON_FINITE, encode_number
 from graphengine.ops.shapes import LONGEST_SIZE, SIZE_PATTERN, Size, SizeError, canonical_size, product
 
 STRICT = ConfigDict(extra="forbid", strict=True, frozen=True, defer_build=True)
-
-LARGEST_EXACT = 2**53
-"""Up to here every integer is a double."""
-INEXACT: LiteralString = "an integer beyond 2^53 is not exact as a floating-point number"
 
 
 def exact_number(value: Any) -> Any:
@@ -90,13 +85,6 @@ Values: TypeAlias = Annotated[
         }
     ),
 ]
-
-
-def encode_number(value: float) -> float | str:
-    """A number as JSON can hold it: non-finite ones as strings."""
-    if math.isfinite(value):
-        return value
-    return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
 
 
 class Document(BaseModel):

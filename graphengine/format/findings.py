@@ -14,9 +14,9 @@ from typing import Annotated, Any, NamedTuple, Union, get_args, get_origin, get_
 from pydantic import BaseModel, ValidationError
 from typing_extensions import is_typeddict
 
-from graphengine.errors import MOST_TOLD, Problem, did_you_mean
+from graphengine.errors import MOST_TOLD, Problem, did_you_mean, make_pointer
 from graphengine.format.paths import HOW_TO_WRITE
-from graphengine.format.positions import keys_of, make_pointer, value_at
+from graphengine.format.positions import keys_of, value_at
 from graphengine.format.remedies import example
 from graphengine.format.salvage import Place
 from graphengine.ops.shapes import HOW_TO_WRITE_A_SIZE

@@ -16,9 +16,8 @@ from typing import Any, NamedTuple, TypeAlias
 
 import orjson
 
-from graphengine.errors import Problem, did_you_mean
+from graphengine.errors import Problem, did_you_mean, make_pointer
 from graphengine.format.documents import FunctionDocument, ModelDocument, NodeDocument
-from graphengine.format.positions import make_pointer
 from graphengine.format.reading import shipped_files
 from graphengine.format.salvage import Gaps
 from graphengine.ir.graph import GraphNode, topologically_sorted

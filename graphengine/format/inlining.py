@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import orjson
 
-from graphengine.errors import Problem, did_you_mean
+from graphengine.errors import Problem, did_you_mean, make_pointer
 from graphengine.format.documents import InputDocument, ModelDocument
-from graphengine.format.fields import INEXACT, is_inexact
+from graphengine.format.fields import is_inexact
 from graphengine.format.functions import (
     Call,
     Function,
@@ -28,10 +28,10 @@ from graphengine.format.functions import (
     omission_problems,
     substituted,
 )
-from graphengine.format.positions import make_pointer
 from graphengine.format.resolve import Resolver
 from graphengine.format.salvage import Gaps
 from graphengine.ir.graph import GraphNode, Operand, literal_type
+from graphengine.ops.numbers import INEXACT
 from graphengine.ops.shapes import ArrayType, dtype_name, mismatch
 
 

@@ -13,8 +13,8 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from graphengine.errors import Problem
-from graphengine.format.positions import Lines, make_pointer
+from graphengine.errors import Problem, make_pointer
+from graphengine.format.positions import Lines
 
 _TOKEN = re.compile(r'[ \t\r\n]*+(?:("(?:[^"\\]++|\\.)*+")|([\[\]{}:,])|([^\s\[\]{}:,"]+))', re.DOTALL)
 _NUMBER = re.compile(r"-?(?:0|[1-9]\d*)((?:\.\d+)?(?:[eE][+-]?\d+)?)")

@@ -14,6 +14,8 @@ from bisect import bisect_left
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
+from graphengine.errors import pointer_key
+
 _SPACE = re.compile(r"[ \t\r\n]*")
 _NO_SPACE = frozenset('[]{},:"')
 _DECODER: Any = json.JSONDecoder(strict=False, parse_int=bool, parse_float=bool)  # a number takes no memory
@@ -87,7 +89,7 @@ def _offsets(text: str, inside: Mapping[str, Collection[str]], of_keys: Collecti
         if closing == "}":
             key, place = _SCAN(text, place)
             place = _behind_space(text, _behind_space(text, place) + 1)  # the colon
-            part = _escaped(key)
+            part = pointer_key(key)
         is_wanted = part in inside[container]
         if is_wanted:
             pointer = f"{container}/{part}"
@@ -107,15 +109,6 @@ def _leapt(text: str, place: int, count: int, wanted: list[int]) -> tuple[int, i
 
 def _behind_space(text: str, place: int) -> int:
     return place if text[place : place + 1] in _NO_SPACE else _SPACE.match(text, place).end()  # type: ignore[union-attr]
-
-
-def _escaped(key: str) -> str:
-    return key.replace("~", "~0").replace("/", "~1")
-
-
-def make_pointer(parts: Iterable[str | int]) -> str:
-    """A JSON Pointer from keys and indices."""
-    return "".join([f"/{_escaped(str(part))}" for part in parts])
 
 
 def path_of(pointer: str, value: Any) -> tuple[str | int, ...]:

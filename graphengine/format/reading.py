@@ -15,7 +15,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import BaseModel, FailFast, TypeAdapter, ValidationError
 
 from graphengine import gc_pause
-from graphengine.errors import MOST_TOLD, InvalidModelError, Problem, curtailed
+from graphengine.errors import MOST_TOLD, InvalidModelError, Problem, curtailed, make_pointer
 from graphengine.format.documents import (
     FORMAT,
     FORMAT_VERSION,
@@ -26,7 +26,7 @@ from graphengine.format.documents import (
 )
 from graphengine.format.findings import findings_of, without_surplus
 from graphengine.format.pieces import Pieces, parse_apart, unfolded
-from graphengine.format.positions import find_positions, keys_of, make_pointer, path_of
+from graphengine.format.positions import find_positions, keys_of, path_of
 from graphengine.format.salvage import Gaps, salvaged, without_hole
 from graphengine.format.strict import BOM, read_json
 from graphengine.format.upgrading import upgraded

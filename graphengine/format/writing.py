@@ -13,7 +13,7 @@ import numpy as np
 
 from graphengine.format.canonical import canonical_text
 from graphengine.format.documents import ModelDocument
-from graphengine.format.fields import encode_number
+from graphengine.ops.numbers import encode_number
 
 LINE_WIDTH = 110
 

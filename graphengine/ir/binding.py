@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from graphengine.errors import InputError, did_you_mean
-from graphengine.format.values import converted, fits_kind
 from graphengine.ir.graph import Graph
+from graphengine.ops.numbers import converted, fits_kind
 from graphengine.ops.shapes import ArrayType, dtype_name, is_symbol, shape_text, size_value, solve_size, symbols_of
 
 

@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from graphengine.errors import ExecutionError, Problem
-from graphengine.format.values import all_finite
 from graphengine.ir.graph import Graph, GraphNode
 from graphengine.ir.origins import told_node
+from graphengine.ops.numbers import all_finite
 
 FEW = 4
 """Values up to this number are told one by one, more of them by the least and the greatest."""

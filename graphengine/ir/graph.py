@@ -1,27 +1,24 @@
 """A graph: immutable, every reference resolved, topologically sorted, the type of every value known.
 
-One class serves the model's graph, its gradient and its training step; each can be saved as a model file.
+One class serves the model's graph, its gradient and its training step. It knows no file: `format` reads and writes one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from copy import copy
+from dataclasses import replace
 from operator import itemgetter
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, NamedTuple, TypeAlias, cast
+from typing import Any, NamedTuple, TypeAlias
 
-import numpy as np
-
+from graphengine import hooks
 from graphengine.errors import MOST_TOLD, InvalidModelError, Problem, UsageError, did_you_mean
-from graphengine.format.documents import InputDocument, ModelDocument, NodeDocument, ParameterDocument, StateDocument
-from graphengine.format.files import write_bytes
-from graphengine.format.writing import dump_model
+from graphengine.ir.declarations import Input, Parameter, Source, State, types_of
 from graphengine.limits import DEFAULT, Limits
 from graphengine.notebook import Pictured
 from graphengine.ops.node import Node
-from graphengine.ops.registry import OPSET_VERSION, domain_of
 from graphengine.ops.shapes import PYTHON_NUMBERS, ArrayType, SizeError, product, shape_text, size_value
 from graphengine.wording import counted
 
@@ -31,6 +28,14 @@ Operand: TypeAlias = str | int | float | None
 
 MOST_AXES = 64
 """NumPy's arrays have no more dimensions."""
+
+
+class Origin(NamedTuple):
+    """Where a node is in a file: the calls that lead to it, in words, and its id and op in the innermost function."""
+
+    calls: list[str]
+    name: str | None
+    op: str | None
 
 
 class GraphNode(NamedTuple):
@@ -52,33 +57,16 @@ class GraphNode(NamedTuple):
         """Whether the op is one of this package, whose meaning the compiler knows, and not one of a user's."""
         return type(self.node).__module__.startswith("graphengine.ops.families.")
 
-    def as_document(self) -> NodeDocument:
-        """The node as a model file writes it; omitted optional inputs make the inputs an object by name."""
-        signature = self.node.signature
-        inputs = self.inputs[: _given(self.inputs)]
-        document: Any = {"id": self.id, "op": self.op, "inputs": list(inputs)}
-        if None in inputs:
-            named = {signature.input_name(i): operand for i, operand in enumerate(inputs) if operand is not None}
-            document["inputs"] = named
-        attributes = self.node.model_dump(mode="json", exclude_defaults=True)
-        if attributes:
-            document["attributes"] = attributes
-        return cast("NodeDocument", document)
-
-
-def _given(inputs: tuple[Operand, ...]) -> int:
-    """How many inputs there are when trailing omitted ones are left away."""
-    return max((index + 1 for index, operand in enumerate(inputs) if operand is not None), default=0)
-
 
 class Graph(Pictured):
     """Nodes in topological order, the values they read, and the public outputs.
 
-    `header` is the document whose declarations (name, dtype, inputs, parameters, state) the graph has; its own nodes
-    and outputs do not count. `inputs`, `parameters` and `state` map names to documents, `outputs` maps public names
-    to values, `types` maps every value to its `ArrayType`. A transformation that keeps the nodes sorted and knows their
-    types hands the types over, and nothing is sorted or inferred again. `aliases` are further names of values: results
-    of inlined calls as the file names them. `limits` say how much memory the values may take when it runs.
+    `inputs`, `parameters` and `state` map names to what is declared of each value that no node computes, `outputs`
+    maps public names to values, `types` maps every value to its `ArrayType`. A transformation that keeps the nodes
+    sorted and knows their types hands the types over, and nothing is sorted or inferred again. `aliases` are further
+    names of values: results of inlined calls as the file names them. `limits` say how much memory the values may take
+    when it runs, `dtype` is that of declarations that name none in the file. `origin` finds the place of a node in the
+    file that the graph comes from.
 
     Raises
     ------
@@ -88,18 +76,25 @@ class Graph(Pictured):
 
     def __init__(
         self,
-        header: ModelDocument,
+        name: str,
+        inputs: Mapping[str, Input],
+        parameters: Mapping[str, Parameter],
+        state: Mapping[str, State],
         nodes: Iterable[GraphNode],
         outputs: Mapping[str, str],
         types: Mapping[str, ArrayType] | None = None,
+        *,
+        dtype: str = "float64",
+        description: str | None = None,
         aliases: Mapping[str, str] | None = None,
         limits: Limits = DEFAULT,
+        origin: Callable[[str], Origin] | None = None,
     ) -> None:
-        self.header, self.limits = header, limits
-        self.name = header.name
-        self.inputs: Mapping[str, InputDocument] = MappingProxyType(header.inputs)
-        self.parameters: Mapping[str, ParameterDocument] = MappingProxyType(header.parameters)
-        self.state: Mapping[str, StateDocument] = MappingProxyType(header.state)
+        self.name, self.description, self.dtype = name, description, dtype
+        self.limits, self.origin = limits, origin
+        self.inputs: Mapping[str, Input] = MappingProxyType(dict(inputs))
+        self.parameters: Mapping[str, Parameter] = MappingProxyType(dict(parameters))
+        self.state: Mapping[str, State] = MappingProxyType(dict(state))
         self.outputs: Mapping[str, str] = MappingProxyType(dict(outputs))
         self.aliases: Mapping[str, str] = MappingProxyType(dict(aliases or {}))
         self.nodes: tuple[GraphNode, ...] = tuple(nodes) if types else self._sorted(list(nodes))
@@ -120,7 +115,7 @@ class Graph(Pictured):
         return ", ".join(counted(len(part), word) for word, part in parts.items())
 
     @property
-    def sources(self) -> Mapping[str, InputDocument | ParameterDocument | StateDocument]:
+    def sources(self) -> Mapping[str, Source]:
         """All values that no node computes."""
         return {**self.inputs, **self.parameters, **self.state}
 
@@ -157,38 +152,44 @@ class Graph(Pictured):
         nodes: Iterable[GraphNode],
         outputs: Mapping[str, str],
         types: Mapping[str, ArrayType] | None = None,
-        **declarations: Any,
+        *,
+        inputs: Mapping[str, Input] | None = None,
+        parameters: Mapping[str, Parameter] | None = None,
+        state: Mapping[str, State] | None = None,
+        description: str | None = None,
     ) -> Graph:
-        """A graph with other nodes and outputs and, where given, other declarations, on the same header."""
-        header = self.header.model_copy(update={**declarations, "data": {}, "training": None})
-        return Graph(header, nodes, outputs, types, self.aliases, self.limits)
+        """Return a graph with other nodes and outputs and, where given, other declarations."""
+        return Graph(
+            self.name,
+            self.inputs if inputs is None else inputs,
+            self.parameters if parameters is None else parameters,
+            self.state if state is None else state,
+            nodes,
+            outputs,
+            types,
+            dtype=self.dtype,
+            description=description or self.description,
+            aliases=self.aliases,
+            limits=self.limits,
+            origin=self.origin,
+        )
 
     def with_sizes(self, sizes: Mapping[str, int]) -> Graph:
-        """The graph for given numbers of its symbolic sizes: every shape that follows from them is known."""
-        inputs = {
-            name: source.model_copy(update={"shape": [size_value(size, sizes) or 0 for size in source.shape]})
-            for name, source in self.inputs.items()
-        }
+        """Return the graph for given numbers of its symbolic sizes: every shape that follows from them is known."""
         graph = copy(self)
-        graph.header = self.header.model_copy(update={"inputs": inputs})
-        graph.inputs = MappingProxyType(inputs)
+        graph.inputs = MappingProxyType({name: _sized(source, sizes) for name, source in self.inputs.items()})
         graph.types = MappingProxyType(graph._infer())
         return graph
 
-    def as_document(self) -> ModelDocument:
-        """The graph as a model document, which loads again as this graph."""
-        nodes = [node.as_document() for node in self.nodes]
-        declared = self.header.opset_imports
-        further = {domain_of(op) for op in {node.op for node in self.nodes}} - declared.keys()
-        parts: dict[str, Any] = {"nodes": nodes, "outputs": dict(self.outputs)}
-        parts["opset_imports"] = {**declared, **dict.fromkeys(sorted(further), OPSET_VERSION)}
-        if not self.header.training:  # whose update rule may be a function
-            parts["functions"] = {}
-        return self.header.model_copy(update=parts)
-
     def save(self, path: str | Path) -> None:
-        """Write the graph as a model file."""
-        write_bytes(path, dump_model(self.as_document()))
+        """Write the graph as a model file.
+
+        Raises
+        ------
+        GraphEngineError
+            GE101 if the file cannot be written.
+        """
+        hooks.save_graph(self, path)
 
     @staticmethod
     def _sorted(nodes: list[GraphNode]) -> tuple[GraphNode, ...]:
@@ -198,7 +199,7 @@ class Graph(Pictured):
         return tuple(found)
 
     def _infer(self) -> dict[str, ArrayType]:
-        types = declared_types(self.header)
+        types = types_of(self.inputs, self.parameters, self.state)
         problems = infer_types(self.nodes, types)
         if problems:
             raise InvalidModelError(problems)
@@ -299,15 +300,10 @@ def literal_type(operand: Any) -> ArrayType | None:
     return None if operand is None else PYTHON_NUMBERS[type(operand)]
 
 
-def declared_type(source: InputDocument | ParameterDocument | StateDocument, header: ModelDocument) -> ArrayType:
-    """The type that a declaration in the file gives a value."""
-    return ArrayType(tuple(source.shape), np.dtype(source.dtype or header.dtype))
-
-
-def declared_types(header: ModelDocument) -> dict[str, ArrayType]:
-    """The types of the values that no node computes."""
-    sections = (header.inputs, header.parameters, header.state)
-    return {name: declared_type(source, header) for section in sections for name, source in section.items()}
+def _sized(source: Input, sizes: Mapping[str, int]) -> Input:
+    """Return an input whose symbolic sizes are numbers."""
+    shape = tuple([size_value(size, sizes) or 0 for size in source.type.shape])
+    return replace(source, type=source.type._replace(shape=shape))
 
 
 def topologically_sorted(nodes: list[GraphNode]) -> tuple[list[GraphNode], list[Problem]]:

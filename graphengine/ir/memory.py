@@ -14,8 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from graphengine.errors import InputError, Problem, RegistrationError
-from graphengine.format.positions import make_pointer
+from graphengine.errors import InputError, Problem, RegistrationError, make_pointer
 from graphengine.ir.graph import Graph, GraphNode, infer, literal_type
 from graphengine.ir.origins import told_node
 from graphengine.ops.inference import probed

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from graphengine import gc_pause
 from graphengine.backends.numpy.plan_cache import PlanCache
@@ -17,26 +17,28 @@ from graphengine.errors import (
     InvalidModelError,
     Problem,
     UsageError,
+    make_pointer,
 )
 from graphengine.fit.solvers import Solver
 from graphengine.fit.statistics import Fit, fit_of
 from graphengine.format.building import sound_graph
 from graphengine.format.documents import ExternalValue, ModelDocument
 from graphengine.format.files import write_bytes
+from graphengine.format.initializers import initial_value
 from graphengine.format.meaning import fingerprint
-from graphengine.format.positions import make_pointer
 from graphengine.format.reading import Source, as_json, parse_model, read_model
 from graphengine.format.salvage import Gaps
 from graphengine.format.tensors import TensorFiles, are_external, remove_unnamed, tensors_of, write_tensors
-from graphengine.format.values import ElementError, InexactError, initial_value
 from graphengine.format.writing import dump_model, encode_array
 from graphengine.ir.binding import as_inputs, bind_sizes, by_input
+from graphengine.ir.declarations import Parameter, State
 from graphengine.ir.graph import Graph, names_of
 from graphengine.ir.memory import require_memory
 from graphengine.limits import DEFAULT, Limits
 from graphengine.model.prediction import predict
 from graphengine.model.run import Parameters, Run
 from graphengine.notebook import Pictured
+from graphengine.ops.numbers import ElementError, InexactError
 from graphengine.training.declaration import Declaration, RuleSource, Saving
 from graphengine.training.history import History, Iteration
 from graphengine.training.interrupting import run_to_end
@@ -44,6 +46,8 @@ from graphengine.training.loop import Trainer
 from graphengine.training.provenance import PROVENANCE, provenance
 from graphengine.transform.gradient import gradient
 from graphengine.transform.step import Step, step_graph
+
+Declared = TypeVar("Declared", Parameter, State)
 
 
 class Model(Pictured):
@@ -114,13 +118,12 @@ class Model(Pictured):
             for name, source in sources.items():
                 if too_large and (source.value is None or isinstance(source.value, ExternalValue)):
                     continue
-                dtype = self.graph.types[name].array_dtype
                 try:
                     if isinstance(source.value, ExternalValue):
-                        source = source.model_copy(update={"value": files.array(source.value)})
-                    self.values[name] = initial_value(name, source, dtype)[()]
+                        source = replace(source, value=files.array(source.value))
+                    self.values[name] = initial_value(name, source)[()]
                 except ValueError as error:
-                    symbolic = any(isinstance(size, str) for size in source.shape)
+                    symbolic = any(isinstance(size, str) for size in source.type.shape)
                     what = "shape" if symbolic else "initializer" if source.value is None else "value"
                     code = "GE125" if isinstance(error, InexactError) else "GE302"
                     inside = error.path if isinstance(error, ElementError) else ()
@@ -324,7 +327,14 @@ class Model(Pictured):
 
     def _with_values(self, graph: Graph) -> Graph:
         """A graph made from the model's, with the model's current values."""
-        return graph.derive(graph.nodes, graph.outputs, graph.types, **self._valued(graph.header))
+        values = self.values
+        return graph.derive(
+            graph.nodes,
+            graph.outputs,
+            graph.types,
+            parameters={name: _at(source, name, values) for name, source in graph.parameters.items()},
+            state={name: _at(source, name, values) for name, source in graph.state.items()},
+        )
 
     def _valued(self, document: ModelDocument) -> dict[str, Any]:
         """The declarations of parameters and state in a document, with the current values of those the model has."""
@@ -369,6 +379,11 @@ def load(path: str | Path, *, update_rule: RuleSource = None, limits: Limits = D
     with gc_pause.paused():
         document, source = read_model(path, limits, salvage=True)
         return Model(document, source, Path(path), update_rule, limits)
+
+
+def _at(source: Declared, name: str, values: Mapping[str, Any]) -> Declared:
+    """Return the declaration of a parameter or state with its current value, if there is one."""
+    return replace(source, value=encode_array(values[name])) if name in values else source
 
 
 def _with(document: ModelDocument, values: Mapping[str, Any]) -> dict[str, Any]:

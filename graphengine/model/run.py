@@ -9,11 +9,11 @@ import numpy as np
 
 from graphengine.backends.reference.executor import Slots, plan_failure
 from graphengine.errors import InputError, UsageError, did_you_mean
-from graphengine.format.values import decode_array
 from graphengine.ir.binding import require_inputs
 from graphengine.ir.finite import require_all_finite
 from graphengine.ir.graph import Graph, names_of
 from graphengine.notebook import Pictured
+from graphengine.ops.numbers import decode_array
 from graphengine.transform.gradient import check_differentiable, gradient
 
 if TYPE_CHECKING:

@@ -11,7 +11,9 @@ from typing import Any
 
 from graphengine.draw.labels import TraceLabels
 from graphengine.draw.picture import Panel, Shape, Wire
-from graphengine.format.positions import find_positions, make_pointer
+from graphengine.errors import make_pointer
+from graphengine.format.positions import find_positions
+from graphengine.format.saving import node_document
 from graphengine.format.writing import dump_json
 from graphengine.model.model import Model
 from graphengine.ops.registry import OPS
@@ -106,6 +108,8 @@ def _items(model: Model, panels: Sequence[Panel]) -> Iterator[tuple[str, dict[st
     nodes = {node.id: node for node in model.graph.nodes}
     pointers = _pointers(model)
     places = _places(model, set(pointers.values()))
+    document = model.document
+    declarations: dict[str, Any] = {**document.inputs, **document.parameters, **document.state}
     for shape in (shape for panel in panels for shape in panel.shapes):
         if shape.kind in ("entry", "exit", "box"):
             continue
@@ -116,11 +120,10 @@ def _items(model: Model, panels: Sequence[Panel]) -> Iterator[tuple[str, dict[st
             node = nodes[key]
             about = OPS[node.op].docstring.summary if node.op in OPS else ""
             told |= {"kind": node.op, "about": about, "formula": f"{key} = {formula(node)}"}
-            told["json"] = _json(node.as_document())
+            told["json"] = _json(node_document(node))
         elif shape.kind != "output":
-            declared = model.graph.sources[key]
-            told["about"] = escaped(declared.description or "")
-            told["json"] = _json({key: declared.model_dump(exclude_defaults=True, exclude={"value"})})
+            told["about"] = escaped(declarations[key].description or "")
+            told["json"] = _json({key: declarations[key].model_dump(exclude_defaults=True, exclude={"value"})})
         pointer = pointers.get(key if shape.kind != "output" else shape.key, "")
         yield shape.key, told | {"place": places.get(pointer, "")}
 

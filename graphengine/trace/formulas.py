@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
+from graphengine.format.saving import node_document
 from graphengine.ir.graph import GraphNode, Operand
 from graphengine.ops.registry import OPS, Op
 from graphengine.trace.summary import MAX_TERMS, Value, number_text, numbers_text
@@ -57,7 +58,7 @@ def partial_with_numbers(
 
 def call(node: GraphNode) -> str:
     """A node as Python writes a call: `mean(sq, axis=0)`."""
-    document = node.as_document()
+    document = node_document(node)
     inputs = document["inputs"]
     named = inputs if isinstance(inputs, dict) else {}
     operands = [] if named else list(map(str, inputs))

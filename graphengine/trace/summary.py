@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from graphengine.format.fields import encode_number
 from graphengine.format.writing import encode_array
+from graphengine.ops.numbers import encode_number
 from graphengine.ops.shapes import dtype_name, shape_text, type_of
 
 MAX_NUMBERS = 8

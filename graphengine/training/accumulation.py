@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 
 from graphengine.backends.numpy.plan import Plan
-from graphengine.format.documents import FunctionFile, InputDocument
+from graphengine.format.documents import FunctionFile
 from graphengine.format.training_documents import TrainingDocument
 from graphengine.ir.binding import bind_sizes
+from graphengine.ir.declarations import Input
 from graphengine.ir.graph import Graph
 from graphengine.ir.recording import Recorder
-from graphengine.ops.shapes import dtype_name
 from graphengine.transform.gradient import pruned
 from graphengine.transform.mode import in_training_mode, with_iteration
 from graphengine.transform.step import (
@@ -61,10 +61,7 @@ class Accumulation:
         graph, rules = self._graph, rules_of(self._graph, self._training.optimizer, self._rule)
         declared = with_declarations(graph, rules)
         kinds = {_gradient(name): graph.types[name] for name in rules}
-        inputs = {
-            name: InputDocument(shape=list(kind.shape), dtype=dtype_name(kind.dtype))  # type: ignore[arg-type]
-            for name, kind in kinds.items()
-        }
+        inputs = {name: Input(kind) for name, kind in kinds.items()}
         inputs |= {name: declared.inputs[name] for name in (LEARNING_RATE, ITERATION)}
         sources = {name: declared.types[name] for name in (*declared.parameters, *declared.state)}
         types = {**kinds, **{name: declared.types[name] for name in (LEARNING_RATE, ITERATION)}, **sources}

@@ -26,8 +26,8 @@ from graphengine.format.files import check_target, write_bytes
 from graphengine.format.meaning import as_text
 from graphengine.format.tensors import TensorFiles, are_external, write_tensors
 from graphengine.format.training_documents import CheckpointDocument, TrainingDocument
-from graphengine.format.values import decode_array
 from graphengine.format.writing import encode_array
+from graphengine.ops.numbers import decode_array
 from graphengine.training.events import Every
 from graphengine.training.provenance import versions
 

@@ -27,13 +27,13 @@ from graphengine.errors import (
     Problem,
     TrainingError,
     did_you_mean,
+    make_pointer,
 )
 from graphengine.fit.solvers import Solver, solver_problems
 from graphengine.fit.statistics import SUM_OF_SQUARES, squared_residual, with_sum_of_squares
 from graphengine.format.documents import FunctionFile, ModelDocument
 from graphengine.format.findings import problems_of
 from graphengine.format.meaning import fingerprint
-from graphengine.format.positions import make_pointer
 from graphengine.format.reading import Source
 from graphengine.format.resolve import dangling_references, loss_problems
 from graphengine.format.salvage import Gaps

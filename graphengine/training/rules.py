@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from graphengine.errors import GraphEngineError, InvalidModelError, Problem, did_you_mean
+from graphengine.errors import GraphEngineError, InvalidModelError, Problem, did_you_mean, make_pointer
 from graphengine.format.building import sound_graph
 from graphengine.format.documents import (
     FUNCTION_FORMAT,
@@ -22,17 +22,17 @@ from graphengine.format.documents import (
     FunctionInputDocument,
     InputDocument,
     ModelDocument,
-    StateDocument,
 )
-from graphengine.format.fields import INEXACT, is_inexact
+from graphengine.format.fields import is_inexact
 from graphengine.format.functions import attributes_named, declaration_problems, is_number, substituted
-from graphengine.format.positions import make_pointer
 from graphengine.format.reading import Source, parse_function, read_bytes, shipped_files
 from graphengine.format.salvage import HOLE, Gaps
 from graphengine.format.training_documents import SOLVERS, OptimizerDocument
 from graphengine.ir.binding import bind_sizes
+from graphengine.ir.declarations import State
 from graphengine.ir.graph import Graph
 from graphengine.limits import DEFAULT, Limits
+from graphengine.ops.numbers import INEXACT
 from graphengine.ops.shapes import ArrayType, dtype_name, size_value
 from graphengine.wording import size_text
 
@@ -142,11 +142,9 @@ class UpdateRule:
             raise InvalidModelError(problems)
         self.slots, self.kind, self.graph = slots_of(rule), kind, graph
 
-    def slot_document(self, name: str) -> StateDocument:
-        """The declaration of a slot as state of a graph."""
-        slot, declared = self.slots[name], self.graph.inputs[name]
-        assert slot.initializer is not None
-        return StateDocument(shape=declared.shape, dtype=declared.dtype, initializer=slot.initializer)
+    def slot_state(self, name: str) -> State:
+        """Return the declaration of a slot as state of a graph."""
+        return State(self.graph.types[name], self.slots[name].initializer)
 
 
 def slots_of(rule: FunctionFile) -> dict[str, FunctionInputDocument]:

@@ -18,11 +18,12 @@ from graphengine.backends.numpy.plan import Plan
 from graphengine.backends.reference.executor import Executor, plan_failure
 from graphengine.data.batches import Batches
 from graphengine.errors import DivergenceError, GraphEngineError
+from graphengine.format.initializers import initial_value
 from graphengine.format.training_documents import TrainingDocument
-from graphengine.format.values import all_finite, initial_value
 from graphengine.ir.binding import bind_sizes
 from graphengine.ir.finite import first_non_finite
 from graphengine.ir.graph import Graph
+from graphengine.ops.numbers import all_finite
 from graphengine.training.accumulation import Accumulation
 from graphengine.training.compiled import CompiledStep
 from graphengine.training.course import Chunk
@@ -62,7 +63,7 @@ class Stepper:
         carried = {name: np.array(values[name])[()] for name in self.step.carried.values() if name in values}
         for name, slot in self.step.graph.state.items():
             if name not in values:
-                carried[name] = initial_value(name, slot, self.step.graph.types[name].array_dtype)[()]
+                carried[name] = initial_value(name, slot)[()]
         return carried
 
     @property

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from graphengine.format.documents import InputDocument
+from graphengine.ir.declarations import Input
 from graphengine.ir.graph import Graph
 from graphengine.ir.recording import Recorder
-from graphengine.ops.shapes import dtype_name
 from graphengine.transform.gradient import gradient, pruned
 
 WEIGHTED = "weighted"
@@ -24,7 +23,7 @@ def weighted(graph: Graph, weights: Sequence[tuple[str, str]], wrt: Sequence[str
     It has the values `wrt` even if the sum does not depend on them.
     """
     kinds = {name: graph.types[value] for value, name in weights}
-    inputs = {name: InputDocument(shape=list(kind.shape), dtype=dtype_name(kind.dtype)) for name, kind in kinds.items()}  # type: ignore[arg-type]
+    inputs = {name: Input(kind) for name, kind in kinds.items()}
     whole = graph.derive(graph.nodes, graph.outputs, {**graph.types, **kinds}, inputs={**graph.inputs, **inputs})
     recorder = Recorder(whole)
     recorder.enter(WEIGHTED)

@@ -7,9 +7,9 @@ recorded, because it looks at values or calls foreign code, becomes one opaque n
 
 from __future__ import annotations
 
-import itertools
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -63,18 +63,17 @@ def pruned(recorder: Recorder, outputs: Mapping[str, str], description: str, kee
     graph = recorder.graph
     kept = reachable([*graph.nodes, *recorder.nodes], outputs.values())
     read = {ref for node in kept for ref in node.inputs if isinstance(ref, str)}.union(outputs.values(), keep)
-    declarations = {
-        section: {name: source for name, source in getattr(graph, section).items() if name in read}
-        for section in ("inputs", "parameters", "state")
+    inputs = {name: source for name, source in graph.inputs.items() if name in read}
+    parameters = {name: source for name, source in graph.parameters.items() if name in read}
+    state = {name: source for name, source in graph.state.items() if name in read}
+    values = {name for node in kept for name in node.outputs}.union(inputs, parameters, state)
+    state = {
+        name: source if source.update in values else replace(source, update=None) for name, source in state.items()
     }
-    values = {name for node in kept for name in node.outputs}.union(*declarations.values())
-    declarations["state"] = {
-        name: state if state.update in values else state.model_copy(update={"update": None})
-        for name, state in declarations["state"].items()
-    }
-    told: dict[str, Any] = {"description": description, "metadata": None, "json_schema": None}
-    types = {name: recorder.types[name] for name in (*itertools.chain(*declarations.values()), *values)}
-    return graph.derive(kept, outputs, types, **declarations, **told)
+    types = {name: recorder.types[name] for name in (*inputs, *parameters, *state, *values)}
+    return graph.derive(
+        kept, outputs, types, inputs=inputs, parameters=parameters, state=state, description=description
+    )
 
 
 def require_memory_for(graph: Graph, values: Mapping[str, Any], of: str | None, wrt: Sequence[str]) -> None:

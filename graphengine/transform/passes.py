@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from graphengine.format.fields import LARGEST_EXACT, encode_number
 from graphengine.ir.graph import Graph, GraphNode, Operand, reachable
 from graphengine.ir.recording import Recorder, Symbol
 from graphengine.ops.inference import elementwise
+from graphengine.ops.numbers import LARGEST_EXACT, encode_number
 from graphengine.ops.shapes import DTYPES, ArrayType, PythonNumber, Shape, broadcast_shapes, dtype_name, product
 from graphengine.transform.rewriting import Rewriter
 

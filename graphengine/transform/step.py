@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from graphengine.errors import InvalidModelError, Problem, TrainingError
-from graphengine.format.documents import FunctionFile, InputDocument
+from graphengine.format.documents import FunctionFile
 from graphengine.format.training_documents import ClippingDocument, OptimizerDocument, TrainingDocument
-from graphengine.ir.graph import Graph, Operand, declared_type
+from graphengine.ir.declarations import Input, State, array_type, types_of
+from graphengine.ir.graph import Graph, Operand
 from graphengine.ir.recording import Recorder
 from graphengine.ops.shapes import ArrayType
 from graphengine.training.rules import UpdateRule
@@ -128,18 +129,19 @@ def with_declarations(graph: Graph, rules: Mapping[str, UpdateRule]) -> Graph:
         GE201 if the model uses one of their names.
     """
     inputs = {
-        LEARNING_RATE: InputDocument(shape=[], description="the learning rate of this iteration"),
-        ITERATION: InputDocument(shape=[], dtype="float64", description="the number of this iteration, from 1"),
+        LEARNING_RATE: Input(array_type((), graph.dtype), "the learning rate of this iteration"),
+        ITERATION: Input(array_type(()), "the number of this iteration, from 1"),
     }
-    slots: dict[str, Any] = {}
+    slots: dict[str, State] = {}
     for name, rule in rules.items():
-        slots |= {f"{name}/{slot}": rule.slot_document(slot) for slot in rule.slots}
+        slots |= {f"{name}/{slot}": rule.slot_state(slot) for slot in rule.slots}
     taken = [f"the training step needs the id '{name}' itself" for name in (*inputs, *slots) if name in graph.types]
     if taken:
         raise InvalidModelError(Problem("GE201", message) for message in taken)
-    declarations = {"inputs": {**graph.inputs, **inputs}, "state": {**graph.state, **slots}}
-    added = {name: declared_type(source, graph.header) for name, source in {**inputs, **slots}.items()}
-    return graph.derive(graph.nodes, graph.outputs, {**graph.types, **added}, **declarations)
+    types = {**graph.types, **types_of(inputs, slots)}
+    return graph.derive(
+        graph.nodes, graph.outputs, types, inputs={**graph.inputs, **inputs}, state={**graph.state, **slots}
+    )
 
 
 def _sums_of_squares(recorder: Recorder, gradients: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,11 +1,11 @@
 """Constants: a number as a node, with a dtype of its own."""
 
-import math
 from typing import Literal
 
 import numpy as np
 
 from graphengine.ops.node import Node
+from graphengine.ops.numbers import NON_FINITE
 from graphengine.ops.registry import register
 from graphengine.ops.shapes import ArrayType, DTypeName
 
@@ -25,10 +25,6 @@ class Constant(Node):
 
     def forward(self):
         return np.dtype(self.dtype).type(NON_FINITE.get(self.value, self.value))
-
-
-NON_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
-"""The numbers that JSON does not have, as all files write them."""
 
 
 def represented(constant):

@@ -12,10 +12,10 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field
 
-from graphengine.ops.families.constants import NON_FINITE
 from graphengine.ops.families.padding import Width
 from graphengine.ops.families.shaping import quotient
 from graphengine.ops.node import Node
+from graphengine.ops.numbers import NON_FINITE
 from graphengine.ops.registry import register
 from graphengine.ops.shapes import ArrayType, product, shape_text
 

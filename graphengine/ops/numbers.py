@@ -1,34 +1,28 @@
-"""Values of parameters and state: from a file's nested lists to arrays, and from an initializer's recipe.
-
-A random initial value is a pure function of the initializer's seed and the value's name, so that adding a parameter
-never changes another one.
-"""
+"""Numbers of files and callers as arrays: which numbers a dtype can hold, and non-finite ones as strings."""
 
 from __future__ import annotations
 
-import hashlib
 import math
-from collections.abc import Callable
-from typing import Any, assert_never
+from typing import Any, LiteralString
 
 import numpy as np
 
-from graphengine.format.documents import (
-    ConstantInitializer,
-    NormalInitializer,
-    OnesInitializer,
-    ParameterDocument,
-    ScaledInitializer,
-    StateDocument,
-    UniformInitializer,
-    ZerosInitializer,
-)
-from graphengine.format.fields import LARGEST_EXACT
-from graphengine.ops.families.constants import NON_FINITE
 from graphengine.wording import shown
 
-BLOCK = 2**16
-"""Numbers that are drawn at a time."""
+LARGEST_EXACT = 2**53
+"""Up to here every integer is a double."""
+
+INEXACT: LiteralString = "an integer beyond 2^53 is not exact as a floating-point number"
+
+NON_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+"""How a file writes the numbers that JSON does not have."""
+
+
+def encode_number(value: float) -> float | str:
+    """Return a number as JSON can hold it: non-finite ones as strings."""
+    if math.isfinite(value):
+        return value
+    return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
 
 
 def decode_array(value: Any, dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
@@ -150,90 +144,6 @@ def _has_inexact_integer(value: Any, array: np.ndarray[Any, Any]) -> bool:
         return False
     cells: list[Any] = np.array(value, dtype=object)[large].tolist()
     return any(isinstance(cell, (int, np.integer)) and abs(int(cell)) > LARGEST_EXACT for cell in cells)
-
-
-def initial_value(name: str, source: ParameterDocument | StateDocument, dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
-    """The value a parameter or a state starts from: the one in the file, else what its initializer makes.
-
-    Raises
-    ------
-    ValueError
-        If the value in the file does not have the declared shape, the shape has symbols, or the initializer makes
-        numbers that the dtype does not have.
-    """
-    symbolic = [size for size in source.shape if not isinstance(size, int)]
-    if symbolic:
-        raise ValueError(f"its sizes must be integers, not {symbolic[0]!r}")
-    shape: tuple[int, ...] = tuple(source.shape)  # type: ignore[arg-type]
-    if source.value is None:
-        return _initialize(name, source, shape, dtype)
-    if isinstance(source.value, np.ndarray) and source.value.dtype != dtype:
-        raise ValueError(f"the value is {source.value.dtype}, declared is {dtype}")
-    value = decode_array(source.value, dtype)
-    if value.shape != shape:
-        raise ValueError(f"the value has shape {value.shape}, declared is {shape}")
-    return value
-
-
-def _initialize(
-    name: str, source: ParameterDocument | StateDocument, shape: tuple[int, ...], dtype: np.dtype[Any]
-) -> np.ndarray[Any, Any]:
-    recipe = source.initializer
-    match recipe:
-        case ConstantInitializer():
-            value = np.array(recipe.value)
-            return np.full(shape, converted(value, value, dtype))
-        case ZerosInitializer():
-            return np.zeros(shape, dtype)
-        case OnesInitializer():
-            return np.ones(shape, dtype)
-        case UniformInitializer():
-            generator = _random(name, recipe.seed)
-            return _drawn(lambda count: generator.uniform(recipe.low, recipe.high, count), shape, dtype)
-        case NormalInitializer():
-            generator = _random(name, recipe.seed)
-            return _drawn(lambda count: generator.normal(recipe.mean, recipe.std, count), shape, dtype)
-        case ScaledInitializer():
-            return _drawn(_scaled(name, recipe, shape), shape, dtype)
-        case _:
-            assert_never(recipe)
-
-
-def _drawn(
-    draw: Callable[[int], np.ndarray[Any, Any]], shape: tuple[int, ...], dtype: np.dtype[Any]
-) -> np.ndarray[Any, Any]:
-    """An array of numbers drawn in order, some at a time: they come in double precision, whatever the dtype."""
-    values = np.empty(shape, dtype)
-    flat = values.reshape(-1)
-    for start in range(0, flat.size, BLOCK):
-        part = flat[start : start + BLOCK]
-        numbers = draw(part.size)
-        part[:] = converted(numbers, numbers, dtype, copy=False)
-    return values
-
-
-def _scaled(name: str, recipe: ScaledInitializer, shape: tuple[int, ...]) -> Callable[[int], np.ndarray[Any, Any]]:
-    """Glorot and Bengio 2010, He et al. 2015; weights are (fan_in, fan_out), kernels (out, in, height, width)."""
-    if len(shape) < 2:
-        fan_in = fan_out = math.prod(shape)
-    elif len(shape) == 2:
-        fan_in, fan_out = shape
-    else:
-        receptive = math.prod(shape[2:])
-        fan_in, fan_out = shape[1] * receptive, shape[0] * receptive
-    fan = fan_in if recipe.type.startswith("he") else (fan_in + fan_out) / 2
-    variance = (2 if recipe.type.startswith("he") else 1) / max(fan, 1)
-    generator = _random(name, recipe.seed)
-    if recipe.type.endswith("normal"):
-        return lambda count: generator.normal(0.0, math.sqrt(variance), count)
-    limit = math.sqrt(3 * variance)
-    return lambda count: generator.uniform(-limit, limit, count)
-
-
-def _random(name: str, seed: int) -> np.random.Generator:
-    """A generator for one value: Philox, keyed by the seed and the name."""
-    digest = hashlib.sha256(f"{seed}/{name}".encode()).digest()
-    return np.random.Generator(np.random.Philox(key=int.from_bytes(digest[:16], "little")))
 
 
 def all_finite(value: Any) -> bool:

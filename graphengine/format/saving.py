@@ -1,0 +1,101 @@
+"""From a graph to a model document: every graph, also a gradient or a training step, can be written as a model file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, cast
+
+from graphengine.format.documents import (
+    FORMAT,
+    FORMAT_VERSION,
+    InputDocument,
+    ModelDocument,
+    NodeDocument,
+    ParameterDocument,
+    StateDocument,
+)
+from graphengine.format.files import write_bytes
+from graphengine.format.writing import dump_model
+from graphengine.ir.declarations import Input, Parameter, Source, State
+from graphengine.ir.graph import Graph, GraphNode, Operand
+from graphengine.ops.registry import OPSET_VERSION, domain_of
+from graphengine.ops.shapes import dtype_name
+
+
+def save_graph(graph: Graph, path: str | Path) -> None:
+    """Write a graph as a model file.
+
+    Raises
+    ------
+    GraphEngineError
+        GE101 if the file cannot be written.
+    """
+    write_bytes(path, dump_model(graph_document(graph)))
+
+
+def graph_document(graph: Graph) -> ModelDocument:
+    """Return a graph as a model document, which loads again as this graph."""
+    domains = {"core", *(domain_of(op) for op in {node.op for node in graph.nodes})}
+    return ModelDocument.model_construct(
+        format=FORMAT,
+        format_version=FORMAT_VERSION,
+        opset_imports=dict.fromkeys(sorted(domains), OPSET_VERSION),
+        name=graph.name,
+        description=graph.description,
+        dtype=graph.dtype,
+        inputs={name: _input(source, graph) for name, source in graph.inputs.items()},
+        parameters={name: _parameter(source, graph) for name, source in graph.parameters.items()},
+        state={name: _state(source, graph) for name, source in graph.state.items()},
+        nodes=[node_document(node) for node in graph.nodes],
+        outputs=dict(graph.outputs),
+    )
+
+
+def node_document(node: GraphNode) -> NodeDocument:
+    """Return a node as a model file writes it; omitted optional inputs make the inputs an object by name."""
+    signature = node.node.signature
+    inputs = node.inputs[: _given(node.inputs)]
+    document: Any = {"id": node.id, "op": node.op, "inputs": list(inputs)}
+    if None in inputs:
+        named = {signature.input_name(i): operand for i, operand in enumerate(inputs) if operand is not None}
+        document["inputs"] = named
+    attributes = node.node.model_dump(mode="json", exclude_defaults=True)
+    if attributes:
+        document["attributes"] = attributes
+    return cast("NodeDocument", document)
+
+
+def _given(inputs: tuple[Operand, ...]) -> int:
+    """Return how many inputs there are without trailing omitted ones."""
+    return max((index + 1 for index, operand in enumerate(inputs) if operand is not None), default=0)
+
+
+def _typed(source: Source, graph: Graph) -> dict[str, Any]:
+    """Return shape, dtype and description as a declaration has them; the dtype only where it is not the file's."""
+    dtype = dtype_name(source.type.dtype)
+    return {
+        "shape": list(source.type.shape),
+        "dtype": None if dtype == graph.dtype else dtype,
+        "description": source.description,
+    }
+
+
+def _input(source: Input, graph: Graph) -> InputDocument:
+    return InputDocument.model_construct(**_typed(source, graph))
+
+
+def _parameter(source: Parameter, graph: Graph) -> ParameterDocument:
+    return ParameterDocument.model_construct(
+        **_typed(source, graph),
+        initializer=source.initializer,
+        value=source.value,
+        trainable=source.trainable,
+        learning_rate_multiplier=source.learning_rate_multiplier,
+        weight_decay_multiplier=source.weight_decay_multiplier,
+    )
+
+
+def _state(source: State, graph: Graph) -> StateDocument:
+    return StateDocument.model_construct(
+        **_typed(source, graph), initializer=source.initializer, update=source.update, value=source.value
+    )

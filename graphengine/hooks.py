@@ -1,0 +1,25 @@
+"""What lower rooms call and upper rooms provide: a `Graph` can be saved and drawn, and knows no file and no picture.
+
+The package's `__init__`, which lies above all rooms, names the provider of each hook; it is imported at the first call.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+
+class Hook:
+    """A function of an upper room: calling the hook imports the provider's module and calls the function."""
+
+    def __init__(self) -> None:
+        self.provider = ""
+        """`module:function`."""
+
+    def __call__(self, *arguments: Any) -> Any:
+        """Call the provider."""
+        module, _, function = self.provider.partition(":")
+        return getattr(import_module(module), function)(*arguments)
+
+
+save_graph, picture_svg, picture_html = Hook(), Hook(), Hook()
