@@ -21,6 +21,7 @@ BENCHMARKS = (
     "predict",
     "layers",
     "growth",
+    "parameters",
     "streaming",
 )
 

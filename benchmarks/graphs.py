@@ -141,3 +141,20 @@ def wide_concat(count: int) -> Json:
     joined = node("joined", "concat", *[part["id"] for part in parts])
     model = scalar_model("concat", [*parts, joined, node("out", "mean", "joined")])
     return {**model, "inputs": {"x": {"shape": [3]}}}
+
+
+def many_parameters(count: int, size: int = 4) -> Json:
+    """The mean square of the sum of `count` vectors, each a parameter times x."""
+    names = [f"p{index:07}" for index in range(count)]
+    nodes = [node("s0000000", "mul", names[0], "x")]
+    for index, name in enumerate(names[1:], 1):
+        nodes += [node(f"t{index:07}", "mul", name, "x"), node(f"s{index:07}", "add", nodes[-1]["id"], f"t{index:07}")]
+    nodes += [node("squares", "square", nodes[-1]["id"]), node("out", "mean", "squares")]
+    return {
+        **HEAD,
+        "name": "many",
+        "inputs": {"x": {"shape": [size]}},
+        "parameters": {name: parameter(size) for name in names},
+        "nodes": nodes,
+        "outputs": {"out": "out"},
+    }

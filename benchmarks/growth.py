@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from benchmarks import functions
-from benchmarks.graphs import node, random_graph, scalar_chain, shared_value, wide_concat, wide_sum
+from benchmarks.graphs import many_parameters, node, random_graph, scalar_chain, shared_value, wide_concat, wide_sum
 from benchmarks.harness import Goal, Options, Row, Table, settled_garbage_collection
 
 Prepared: TypeAlias = Callable[[], Any]
@@ -119,11 +119,17 @@ def called(size: int) -> Prepared:
     return from_content({**content, "outputs": {"out": "mean"}}, np.ones((3, 4)))
 
 
+def parametrized(size: int) -> Prepared:
+    """The work on `size` parameters of four numbers each."""
+    return from_content(many_parameters(size), np.array([0.1, 0.2, 0.3, 0.4]))
+
+
 DIMENSIONS = [
     Dimension("nodes", (10_000, 30_000, 100_000), scalars(scalar_chain)),
     Dimension("inputs of add_n", (10_000, 30_000, 100_000), scalars(wide_sum)),
     Dimension("inputs of concat", (3_000, 10_000, 30_000), concatenated),
     Dimension("uses of a value", (10_000, 30_000, 100_000), scalars(shared_value)),
+    Dimension("parameters", (10_000, 30_000, 100_000), parametrized),
     Dimension("function calls", (3_000, 10_000, 30_000), called),
 ]
 

@@ -33,7 +33,7 @@ def describe_plans(model: Model, sizes: Mapping[str, Any]) -> dict[str, Any]:
     forward = {**whole, **sizes}
     plans = {"forward": _described(Plan(_with_sizes(model.graph, forward)), forward)}
     if model.document.training:
-        step, iteration = model.training_step(), {**batch, **sizes}
+        step, iteration = model.compiled_step(), {**batch, **sizes}
         plan = Plan(_with_sizes(step.graph, iteration), exact=False, carried=step.carried)
         plans["training step"] = _described(plan, iteration)
     return {"model": model.graph.name, "plans": plans}

@@ -279,6 +279,17 @@ class Model(Pictured):
         step = step_graph(self.graph, training, self._declared.rule(training, update_rule))
         return replace(step, graph=self._with_values(step.graph))
 
+    def compiled_step(self, **overrides: Any) -> Step:
+        """The step that `train` compiles: that of `training_step`, but with many small parameters in vectors.
+
+        Raises
+        ------
+        TrainingError
+            If the model cannot be trained.
+        """
+        training = self._declared.section(overrides)
+        return self._declared.compiled_step(training, self._declared.rule(training)).step
+
     def default_loss(self) -> str:
         """The loss of the training section, or the only output.
 

@@ -21,6 +21,7 @@ from graphengine.ir.graph import Graph
 from graphengine.ir.recording import Recorder
 from graphengine.transform.gradient import pruned
 from graphengine.transform.mode import in_training_mode, with_iteration
+from graphengine.transform.packing import Packing
 from graphengine.transform.step import (
     ITERATION,
     LEARNING_RATE,
@@ -37,9 +38,9 @@ Part = tuple[dict[str, Any], int]
 class Accumulation:
     """The two halves of a step; `run` does one iteration, values in, values out."""
 
-    def __init__(self, graph: Graph, training: TrainingDocument, rule: FunctionFile) -> None:
-        self._graph, self._training, self._rule = graph, training, rule
-        self._types = graph.types
+    def __init__(self, graph: Graph, training: TrainingDocument, rule: FunctionFile, packing: Packing) -> None:
+        self._graph, self._training, self._rule, self._packing = packing.packed(graph), training, rule, packing
+        self._types = self._graph.types
         self._plans: dict[Any, Plan] = {}
 
     @cached_property
@@ -49,7 +50,7 @@ class Accumulation:
         rules = rules_of(graph, self._training.optimizer, self._rule)
         whole = with_iteration(with_declarations(in_training_mode(graph), rules), ITERATION, self._training.seed)
         recorder = Recorder(whole)
-        found = record_gradients(recorder, loss, list(rules))
+        found = record_gradients(recorder, loss, list(rules), self._packing)
         others = {_gradient(name): symbol.name for name, symbol in found.items()}
         others |= {f"new_{name}": update for name, update in graph.updates.items()}
         outputs = with_loss(self._training.loss, loss, others)

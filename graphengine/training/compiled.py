@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any
 
+from graphengine import gc_pause
 from graphengine.backends.numpy.plan import Plan
 from graphengine.backends.numpy.plan_cache import kept
 from graphengine.format.documents import FunctionFile
 from graphengine.format.training_documents import TrainingDocument
 from graphengine.ir.graph import Graph
+from graphengine.training.packable import packing_of
 from graphengine.transform.step import Step, step_graph
 
 MOST_STEPS, MOST_PLANS = 4, 8
@@ -35,12 +38,21 @@ ASIDE = {
 
 
 class CompiledStep:
-    """A training step and its plans, one for each set of sizes."""
+    """A training step, packed, and its plans, one for each set of sizes; raises as `step_graph`."""
 
-    def __init__(self, step: Step, rule: FunctionFile) -> None:
-        self.step, self.rule = step, rule
+    @gc_pause.paused()
+    def __init__(self, graph: Graph, training: TrainingDocument, rule: FunctionFile) -> None:
+        self._made_of = (graph, training, rule)
+        self.rule, self.packing = rule, packing_of(graph, training, rule)
+        self.step = step_graph(graph, training, rule, self.packing)
         self._plans: OrderedDict[Any, Plan] = OrderedDict()
 
+    @cached_property
+    def reference(self) -> Step:
+        """The step with each parameter by itself, which the reference executor runs."""
+        return step_graph(*self._made_of) if self.packing.packs else self.step
+
+    @gc_pause.paused()
     def plan(self, sizes: Mapping[str, int]) -> Plan:
         """The plan for a batch of these sizes."""
         return kept(
@@ -64,4 +76,4 @@ class CompiledSteps:
             update={"optimizer": training.optimizer.model_copy(update={"learning_rate": None})}
         )
         key = (section.model_dump_json(exclude=ASIDE), rule.model_dump_json())
-        return kept(self._steps, key, MOST_STEPS, lambda: CompiledStep(step_graph(self._graph, training, rule), rule))
+        return kept(self._steps, key, MOST_STEPS, lambda: CompiledStep(self._graph, training, rule))

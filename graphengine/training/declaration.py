@@ -42,7 +42,7 @@ from graphengine.ir.graph import Graph
 from graphengine.limits import DEFAULT, Limits
 from graphengine.ops.shapes import ArrayType
 from graphengine.training.checkpoint import Checkpoints, identity
-from graphengine.training.compiled import CompiledSteps
+from graphengine.training.compiled import CompiledStep, CompiledSteps
 from graphengine.training.loop import Trainer
 from graphengine.training.rules import given_rule, named_rule, optimizer_problems
 from graphengine.training.validation import check_problems, metric_problems
@@ -260,11 +260,15 @@ class Declaration:
         checked = None if apart is None else self._data(apart, training, self.graph, metrics)
         also = [*self.graph.updates.values(), *(metrics if checked is None else ())]
         arrays = self._data(data, training, self.graph, also)
-        trainer = Trainer(self.graph, values, training, arrays, self._steps.step(training, rule), checked)
+        trainer = Trainer(self.graph, values, training, arrays, self.compiled_step(training, rule), checked)
         if saving.folder is not None:
             seen = {**arrays, **{f"validation/{name}": array for name, array in (checked or {}).items()}}
             self._save(trainer, saving, identity(self.document.name, self._fingerprint, training, rule, seen))
         return trainer
+
+    def compiled_step(self, training: TrainingDocument, rule: FunctionFile) -> CompiledStep:
+        """The step of a training with its plans, kept from one training to the next; raises as `step_graph`."""
+        return self._steps.step(training, rule)
 
     @cached_property
     def _fingerprint(self) -> str:

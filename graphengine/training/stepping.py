@@ -51,16 +51,18 @@ class Stepper:
         self.check_finite = False
         rate = training.optimizer.learning_rate
         self.schedule = float(rate or 0) if isinstance(rate, (int, float, NoneType)) else rate
-        self._compiled, self.step = compiled, compiled.step
+        self._compiled, self.step, self._packing = compiled, compiled.step, compiled.packing
         self._recorded = (self.step.loss, GRADIENT_NORM, *(f"new_{name}" for name in recorded))
+        values = self._packing.pack(values)
         self._fixed = {name: value for name, value in values.items() if name not in self.step.carried.values()}
         self._carried = self._at_start(values)
-        self._last = self.carried
+        self._last = _copies(self._carried)
         self._plans: dict[int, Plan] = {}
-        self._accumulation = Accumulation(graph, training, compiled.rule) if training.accumulate > 1 else None
+        accumulates = training.accumulate > 1
+        self._accumulation = Accumulation(graph, training, compiled.rule, self._packing) if accumulates else None
 
     def _at_start(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        carried = {name: np.array(values[name])[()] for name in self.step.carried.values() if name in values}
+        carried = _copies({name: values[name] for name in self.step.carried.values() if name in values})
         for name, slot in self.step.graph.state.items():
             if name not in values:
                 carried[name] = initial_value(name, slot)[()]
@@ -69,12 +71,12 @@ class Stepper:
     @property
     def carried(self) -> dict[str, Any]:
         """What the next iteration starts from, by name; copies."""
-        return {name: np.array(value)[()] for name, value in self._carried.items()}
+        return self._packing.unpack(_copies(self._carried))
 
     @carried.setter
     def carried(self, values: Mapping[str, Any]) -> None:
-        self._carried = {name: np.array(value)[()] for name, value in values.items()}
-        self._last = self.carried
+        self._carried = _copies(self._packing.pack(values))
+        self._last = _copies(self._carried)
 
     def run(
         self, chunk: Chunk, flags: list[bool], rows: list[tuple[Any, ...]], total: float
@@ -93,16 +95,15 @@ class Stepper:
         try:
             totals = run(chunk, flags, rows, total)
         except BaseException as error:  # an interruption, too, leaves values that belong to no iteration
-            self.carried = self._last
+            self._carried = _copies(self._last)
             if isinstance(error, GraphEngineError) or not isinstance(error, Exception):
                 raise
             raise plan_failure(error, lambda: self._run_reference(chunk, flags, [], total)) from error
-        if not (
-            all(map(math.isfinite, totals)) and all(all_finite(self._carried[name]) for name in self.graph.trainable)
-        ):
+        trained = self.step.graph.trainable
+        if not (all(map(math.isfinite, totals)) and all(all_finite(self._carried[name]) for name in trained)):
             self._replay(chunk)
-        self._last = self.carried
-        return totals, self._last
+        self._last = _copies(self._carried)
+        return totals, self._packing.unpack(self._last)
 
     def _typed(self, name: str, number: float) -> Any:
         kind = self.step.graph.types.get(name)
@@ -160,7 +161,8 @@ class Stepper:
                 rate = rate_at(self.schedule, iteration)
                 loss, found = self._accumulation.run(parts, {**self._fixed, **self._carried}, iteration, rate)
                 if not (math.isfinite(loss) and all(map(all_finite, found.values()))):
-                    first = next((name for name, value in found.items() if not all_finite(value)), self.step.loss)
+                    values = self._packing.unpack(found, "new_")
+                    first = next((name for name, value in values.items() if not all_finite(value)), self.step.loss)
                     raise self._diverged(iteration, f"'{first}' became non-finite first")
                 found[self.step.loss] = loss
                 self._carried.update({source: found[name] for name, source in self.step.carried.items()})
@@ -175,7 +177,7 @@ class Stepper:
 
     @cached_property
     def _executor(self) -> Executor:
-        return Executor(self.step.graph)
+        return Executor(self._compiled.reference.graph)
 
     def _run_reference(self, chunk: Chunk, flags: list[bool], rows: list[tuple[Any, ...]], total: float) -> list[float]:
         totals, losses = [total], iter(self._reference_losses(chunk, flags, rows))
@@ -187,22 +189,28 @@ class Stepper:
     def _reference_losses(self, chunk: Chunk, flags: list[bool], rows: list[tuple[Any, ...]]) -> Iterator[float]:
         for number, (batch, keep) in enumerate(zip(chunk.batches(), flags, strict=True), chunk.done + 1):
             slots = self._executor.forward(self._reference_values(batch, number))
-            if self.check_finite and first_non_finite(self.step.graph, self._named(slots)):
+            if self.check_finite and first_non_finite(self._executor.graph, self._named(slots)):
                 raise self._diverged(number, *self._first_non_finite(slots))
             outputs = self._outputs(slots)
             if keep:
                 rows.append(tuple(_plain(outputs[name]) for name in self._recorded))
-            self._carried.update({source: outputs[name] for name, source in self.step.carried.items()})
+            self._carried = self._next(outputs)
             yield float(outputs[self.step.loss])
+
+    def _next(self, outputs: Mapping[str, Any]) -> dict[str, Any]:
+        """What is carried into the next iteration, from the outputs of the reference."""
+        carried = self._compiled.reference.carried
+        return self._packing.pack({source: outputs[name] for name, source in carried.items()})
 
     def _named(self, slots: list[Any]) -> dict[str, Any]:
         return {name: slots[slot] for name, slot in self._executor.slot_of.items()}
 
     def _outputs(self, slots: list[Any]) -> dict[str, Any]:
-        return {name: slots[self._executor.slot_of[of]] for name, of in self.step.graph.outputs.items()}
+        return {name: slots[self._executor.slot_of[of]] for name, of in self._executor.graph.outputs.items()}
 
     def _reference_values(self, batch: Mapping[str, Any], iteration: int) -> dict[str, Any]:
-        values = {**self._fixed, **self._carried, **batch, **self._numbered(iteration)}
+        carried = self._packing.unpack(self._carried)
+        values = {**self._fixed, **carried, **batch, **self._numbered(iteration)}
         return {name: value for name, value in values.items() if name in self._executor.slot_of}
 
     # ------------------------------------------------------------ divergence
@@ -216,7 +224,7 @@ class Stepper:
             outputs = self._outputs(slots)
             if not all(all_finite(value) for value in outputs.values()):
                 break
-            self._carried = {source: outputs[name] for name, source in self.step.carried.items()}
+            self._carried = self._next(outputs)
         raise self._diverged(iteration, *self._first_non_finite(slots))
 
     def _diverged(self, iteration: int, what: str, node: str | None = None) -> DivergenceError:
@@ -232,10 +240,14 @@ class Stepper:
 
     def _first_non_finite(self, slots: list[Any]) -> tuple[str, str | None]:
         """The value that is not finite although all that it is computed from are, in words, and its node."""
-        found = first_non_finite(self.step.graph, self._named(slots))
+        found = first_non_finite(self._executor.graph, self._named(slots))
         if not found:
             return "a sum of losses overflowed", None
         return f"{found.what} became non-finite first, {found.how}", found.node
+
+
+def _copies(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: np.array(value)[()] for name, value in values.items()}
 
 
 def _plain(value: Any) -> Any:

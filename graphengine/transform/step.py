@@ -21,6 +21,7 @@ from graphengine.ops.shapes import ArrayType
 from graphengine.training.rules import UpdateRule
 from graphengine.transform.gradient import filled, pruned, record_backward
 from graphengine.transform.mode import in_training_mode, with_iteration
+from graphengine.transform.packing import UNPACKED, Packing
 
 LEARNING_RATE, ITERATION, GRADIENT_NORM = "learning_rate", "iteration", "gradient_norm"
 WEIGHT_DECAY = "weight_decay"
@@ -35,8 +36,8 @@ class Step:
     loss: str
 
 
-def step_graph(graph: Graph, training: TrainingDocument, rule: FunctionFile) -> Step:
-    """Join a graph with the update of its trainable parameters.
+def step_graph(graph: Graph, training: TrainingDocument, rule: FunctionFile, packing: Packing = UNPACKED) -> Step:
+    """Join a graph with the update of its trainable parameters; with a packing, of its vectors.
 
     Raises
     ------
@@ -50,10 +51,13 @@ def step_graph(graph: Graph, training: TrainingDocument, rule: FunctionFile) -> 
     loss = graph.value_name(training.loss)
     if not graph.trainable:
         raise TrainingError(f"model '{graph.name}' has no trainable parameter")
+    if training.loss in (f"new_{name}" for name in graph.trainable):
+        raise taken_name(training.loss)
+    graph = packing.packed(graph)
     rules = rules_of(graph, training.optimizer, rule)
     whole = with_iteration(with_declarations(in_training_mode(graph), rules), ITERATION, training.seed)
     recorder = Recorder(whole)
-    gradients = record_gradients(recorder, loss, list(rules))
+    gradients = record_gradients(recorder, loss, list(rules), packing)
     updates, carried = record_updates(recorder, gradients, rules, training.gradient_clipping)
     for name, update in graph.updates.items():
         updates[f"new_{name}"] = update
@@ -73,23 +77,34 @@ def with_loss(name: str, loss: str, others: Mapping[str, str]) -> dict[str, str]
         GE201 if something else has that name.
     """
     if name in others:
-        raise InvalidModelError(
-            [Problem("GE201", f"the training step needs the name '{name}' itself; the loss has it")]
-        )
+        raise taken_name(name)
     return {name: loss, **others}
 
 
+def taken_name(name: str) -> InvalidModelError:
+    """GE201: the loss has a name that the step needs."""
+    return InvalidModelError([Problem("GE201", f"the training step needs the name '{name}' itself; the loss has it")])
+
+
 def rules_of(graph: Graph, optimizer: OptimizerDocument, rule: FunctionFile) -> dict[str, UpdateRule]:
-    """The rule for each trainable parameter."""
-    return {name: _rule_of(name, graph, optimizer, rule) for name in graph.trainable}
+    """The rule for each trainable parameter; one for all that have the same type and weight decay."""
+    shared: dict[Any, UpdateRule] = {}
+    rules = {}
+    for name in graph.trainable:
+        key = (graph.types[name], graph.parameters[name].weight_decay_multiplier)
+        if key not in shared:
+            shared[key] = _rule_of(name, graph, optimizer, rule)
+        rules[name] = shared[key]
+    return rules
 
 
-def record_gradients(recorder: Recorder, loss: str, names: Sequence[str]) -> dict[str, Any]:
+def record_gradients(recorder: Recorder, loss: str, names: Sequence[str], packing: Packing) -> dict[str, Any]:
     """Record the backward pass; the gradient of each parameter, zeros for one that the loss does not depend on."""
-    return {
-        name: filled(recorder, "zeros_like", name) if gradient is None else gradient
-        for name, gradient in record_backward(recorder, loss, names).items()
+    found = record_backward(recorder, loss, [each for name in names for each in packing.members(name)])
+    gradients = {
+        name: filled(recorder, "zeros_like", name) if gradient is None else gradient for name, gradient in found.items()
     }
+    return packing.together(recorder, gradients)
 
 
 def record_updates(

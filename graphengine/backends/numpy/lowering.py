@@ -6,6 +6,7 @@ buffer; any other calls the node's own `forward`.
 
 from __future__ import annotations
 
+import itertools
 import math
 import operator
 from collections.abc import Callable, Mapping
@@ -68,13 +69,28 @@ def constants(graph: Graph) -> dict[str, Any]:
 def _several_outputs(node: GraphNode, graph: Graph, read: set[Operand]) -> list[Instruction]:
     """A call that gives a tuple, and one instruction for each of its items that is read."""
     whole, kinds = f"{node.id}:*", _kinds(node, graph.types)
-    call = Instruction(_on_scalars(node.node.forward, kinds), node.inputs, whole, graph.types[node.id], aliases=True)
+    function = _split(node, graph.types) if node.op == "split" and node.is_core else None
+    function = function or _on_scalars(node.node.forward, kinds)
+    call = Instruction(function, node.inputs, whole, graph.types[node.id], aliases=True)
     items = [
         Instruction(_item(index, graph.types[name]), (whole,), name, graph.types[name], aliases=True)
         for index, name in enumerate(node.outputs)
         if name in read
     ]
     return [call, *items]
+
+
+def _split(node: GraphNode, types: Types) -> Callable[..., Any] | None:
+    """The parts of an array by slices that are made once: NumPy's own call takes ten times as long for each."""
+    kinds, whole = [types[name] for name in node.outputs], types[str(node.inputs[0])]
+    (axis,) = normalized_axes(node.node.axis, len(whole.shape))  # type: ignore[attr-defined]
+    sizes: list[Any] = [kind.shape[axis] for kind in kinds]
+    if None in sizes or sum(sizes) != whole.shape[axis]:
+        return None  # places in no order, whose parts overlap
+    edges = [0, *itertools.accumulate(sizes)]
+    before = (slice(None),) * axis
+    places = [(*before, slice(start, stop)) for start, stop in itertools.pairwise(edges)]
+    return lambda x: [x[place] for place in places]
 
 
 def _item(index: int, kind: ArrayType) -> Callable[..., Any]:
@@ -196,8 +212,6 @@ REDUCE = {
 def _reduction(node: GraphNode, types: Types, kind: ArrayType) -> Instruction | None:
     x = types[node.inputs[0]]  # type: ignore[index]
     axes = normalized_axes(node.node.axis, len(x.shape))  # type: ignore[attr-defined]
-    if node.op in ("max", "min") and 0 in x.shape:
-        return None  # what they are of no values is for the node to say
     reduce = REDUCE[node.op]
     return _reduce(node, kind, reduce, axes if len(axes) != 1 else axes[0], node.node.keepdims)  # type: ignore[attr-defined]
 
@@ -231,6 +245,15 @@ def _reshape(node: GraphNode, types: Types, kind: ArrayType) -> Instruction | No
     if is_float(kind):
         return Instruction(lambda x: float(np.asarray(x).reshape(())), node.inputs[:1], node.id, kind)
     return Instruction(lambda x: np.asarray(x).reshape(shape), node.inputs[:1], node.id, kind, aliases=True)
+
+
+def _concat(node: GraphNode, types: Types, kind: ArrayType) -> Instruction | None:
+    axis = node.node.axis  # type: ignore[attr-defined]
+
+    def call(*arrays: Any) -> Any:
+        return np.concatenate(arrays[:-1], axis, arrays[-1])
+
+    return Instruction(call, node.inputs, node.id, kind, writes=True)
 
 
 def _transpose(node: GraphNode, types: Types, kind: ArrayType) -> Instruction | None:
@@ -329,6 +352,7 @@ _SPECIAL: Mapping[str, Callable[[GraphNode, Types, ArrayType], Instruction | Non
     "reshape": _reshape,
     "expand_dims": _reshape,
     "squeeze": _reshape,
+    "concat": _concat,
     "transpose": _transpose,
     "slice": _slice,
     "broadcast_to": _broadcast_to,

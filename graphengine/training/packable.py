@@ -1,0 +1,63 @@
+"""Which parameters are packed: enough small ones of one kind, and a rule that does to each number the same."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from graphengine.format.documents import ConstantInitializer, FunctionFile, OnesInitializer, ZerosInitializer
+from graphengine.format.salvage import Gaps
+from graphengine.format.training_documents import TrainingDocument
+from graphengine.ir.graph import Graph
+from graphengine.limits import Limits
+from graphengine.ops.shapes import ArrayType
+from graphengine.training.rules import checked_graph, slots_of
+from graphengine.transform.packing import Pack, Packing, is_elementwise
+
+FEWEST = 32
+"""Parameters that make packing worth its `split` and `concat`."""
+LARGEST = 4096
+"""Numbers of the largest parameter that is packed: from there on its own arithmetic costs more than the calls."""
+
+
+def packing_of(graph: Graph, training: TrainingDocument, rule: FunctionFile) -> Packing:
+    """The packs of a graph's trainable parameters, if the rule gives each number the same bits in a vector."""
+    clips_each = training.gradient_clipping is not None and training.gradient_clipping.type == "norm"
+    if clips_each or len(graph.trainable) < FEWEST or not _leaves_shapes_open(rule):
+        return Packing()
+    groups: dict[Any, dict[str, Any]] = {}
+    for name in graph.trainable:
+        kind, declared = graph.types[name], graph.parameters[name]
+        if 1 <= math.prod(kind.shape) <= LARGEST:  # type: ignore[arg-type]
+            key = (kind.dtype, declared.learning_rate_multiplier, declared.weight_decay_multiplier)
+            groups.setdefault(key, {})[name] = kind.shape
+    slots = {name: document.shape for name, document in slots_of(rule).items()}
+    vectors = tuple(f"/{name}" for name, shape in slots.items() if shape is None)
+    scalars = tuple(f"/{name}" for name, shape in slots.items() if shape is not None)
+    packs = []
+    for number, ((dtype, *_), shapes) in enumerate(groups.items(), 1):
+        pack = Pack(_free(f"packed.{number}", graph), shapes, vectors, scalars)
+        kind = ArrayType((pack.edges[-1],), dtype)
+        if len(shapes) >= FEWEST and _fits(rule, training.optimizer.attributes, kind, graph.limits):
+            packs.append(pack)
+    return Packing(packs)
+
+
+def _leaves_shapes_open(rule: FunctionFile) -> bool:
+    """Whether a rule takes vectors for parameters of any shape, and starts all of them alike."""
+    given = all(rule.inputs[name].shape is None for name in ("parameter", "gradient") if name in rule.inputs)
+    slots = slots_of(rule).values()
+    alike = (ZerosInitializer, OnesInitializer, ConstantInitializer)
+    return given and all(not slot.shape and isinstance(slot.initializer, alike) for slot in slots)
+
+
+def _fits(rule: FunctionFile, attributes: Mapping[str, Any], kind: ArrayType, limits: Limits) -> bool:
+    graph, problems = checked_graph(rule, attributes, kind, Gaps(), limits)
+    return graph is not None and not problems and is_elementwise(graph, kind.shape)
+
+
+def _free(name: str, graph: Graph) -> str:
+    while any(name in used for used in (graph.types, graph.aliases)) or f"{name}.parts" in graph.types:
+        name += "_"
+    return name

@@ -1,0 +1,144 @@
+"""Many small parameters as a few vectors, so that a compiled step updates them all at once.
+
+A parameter of four numbers costs a plan as much as one of four thousand: a call for each node of the update rule. So
+the small parameters of one dtype and the same multipliers lie one after the other in a vector. The step reads and
+replaces the vector; the model's nodes read its parts. An elementwise rule gives each number the same bits wherever it
+lies.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from graphengine.ir.graph import Graph, GraphNode, Operand
+from graphengine.ir.recording import Recorder
+from graphengine.ops.families.selection import Split
+from graphengine.ops.families.shaping import Reshape
+from graphengine.ops.shapes import ArrayType, Shape
+
+EXACT_OPS = frozenset(
+    {
+        *("add", "sub", "mul", "div", "neg", "abs", "sign", "square", "sqrt", "maximum", "minimum", "where", "cast"),
+        *("equal", "not_equal", "less", "less_equal", "greater", "greater_equal", "stop_gradient"),
+    }
+)
+"""Elementwise ops that IEEE 754 rounds correctly: no bit depends on the array that a number lies in."""
+
+
+class Pack(NamedTuple):
+    """Parameters in one vector, by name, each with its shape; `scalars` are the slots that all of them share."""
+
+    name: str
+    shapes: Mapping[str, tuple[int, ...]]
+    vectors: tuple[str, ...]
+    scalars: tuple[str, ...]
+
+    @property
+    def edges(self) -> list[int]:
+        """Where each parameter begins, and where the last one ends."""
+        return [0, *itertools.accumulate(map(math.prod, self.shapes.values()))]
+
+    def parts(self, vector: Any) -> Iterator[tuple[str, Any]]:
+        """The value of each parameter in a vector: views, and numbers of parameters that are one."""
+        for (name, shape), (start, stop) in zip(self.shapes.items(), itertools.pairwise(self.edges), strict=True):
+            yield name, vector[start:stop].reshape(shape) if shape else vector[start]
+
+
+class Packing:
+    """The packs of a training; without any, everything stays as it is."""
+
+    def __init__(self, packs: Iterable[Pack] = ()) -> None:
+        self.packs = {pack.name: pack for pack in packs}
+
+    def members(self, name: str) -> Iterable[str]:
+        """The parameters that a parameter of the packed graph stands for."""
+        return self.packs[name].shapes if name in self.packs else (name,)
+
+    def pack(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Values of parameters and slots by the names of the packed graph; copies where they are packed."""
+        packed = dict(values)
+        for pack in self.packs.values():
+            for slot in ("", *pack.vectors):
+                found = [packed.pop(f"{name}{slot}", None) for name in pack.shapes]
+                if found[0] is not None:
+                    packed[f"{pack.name}{slot}"] = np.concatenate([np.ravel(value) for value in found])
+            for slot in pack.scalars:
+                shared = [packed.pop(f"{name}{slot}", None) for name in pack.shapes]
+                if shared[0] is not None:
+                    packed[f"{pack.name}{slot}"] = shared[0]
+        return packed
+
+    def unpack(self, packed: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+        """Values by the names of the graph; those of parameters are parts of the vectors. All names have the prefix."""
+        values = dict(packed)
+        for pack in self.packs.values():
+            for slot in ("", *pack.vectors):
+                if (vector := values.pop(f"{prefix}{pack.name}{slot}", None)) is not None:
+                    values |= {f"{prefix}{name}{slot}": part for name, part in pack.parts(vector)}
+            for slot in pack.scalars:
+                if (number := values.pop(f"{prefix}{pack.name}{slot}", None)) is not None:
+                    values |= {f"{prefix}{name}{slot}": number for name in pack.shapes}
+        return values
+
+    def packed(self, graph: Graph) -> Graph:
+        """The graph with a vector instead of the parameters of each pack, which become nodes of the same names."""
+        if not self.packs:
+            return graph
+        gone = {name for pack in self.packs.values() for name in pack.shapes}
+        parameters = {name: each for name, each in graph.parameters.items() if name not in gone}
+        types = dict(graph.types)
+        nodes: list[GraphNode] = []
+        for pack in self.packs.values():
+            first = graph.parameters[next(iter(pack.shapes))]
+            kind = first.type._replace(shape=(pack.edges[-1],))
+            parameters[pack.name] = replace(first, type=kind, value=None, description=None)
+            types[pack.name] = kind
+            for node, kinds in _taken_apart(pack, kind):
+                nodes.append(node)
+                types.update(zip(node.outputs, kinds, strict=True))
+        return graph.derive([*nodes, *graph.nodes], graph.outputs, types, parameters=parameters)
+
+    def together(self, recorder: Recorder, gradients: Mapping[str, Any]) -> dict[str, Any]:
+        """Record the gradients of the packed graph's parameters from those of the graph's."""
+        packed = dict(gradients)
+        for pack in self.packs.values():
+            recorder.enter(f"d_{pack.name}")
+            parts = [packed.pop(name) for name in pack.shapes]
+            flat = [part if part.ndim == 1 else part.reshape((part.size,)) for part in parts]
+            packed[pack.name] = recorder.apply("concat", flat, {})
+        return packed
+
+
+UNPACKED = Packing()
+"""The packing that leaves everything as it is."""
+
+
+def _taken_apart(pack: Pack, kind: ArrayType) -> Iterator[tuple[GraphNode, list[ArrayType]]]:
+    """The nodes that give each parameter as a part of its vector, with the types of their results."""
+    split = GraphNode(f"{pack.name}.parts", "split", Split(indices_or_sections=tuple(pack.edges[1:-1])), (pack.name,))
+    sizes = map(math.prod, pack.shapes.values())
+    yield split, [kind._replace(shape=(size,)) for size in sizes]
+    shapers: dict[tuple[int, ...], tuple[Reshape, list[ArrayType]]] = {}
+    for part, (name, shape) in zip(split.outputs, pack.shapes.items(), strict=True):
+        if shape not in shapers:
+            shapers[shape] = Reshape(shape=shape), [kind._replace(shape=shape)]
+        shaper, kinds = shapers[shape]
+        operands: tuple[Operand, ...] = (part, None)
+        yield GraphNode(name, "reshape", shaper, operands), kinds
+
+
+def is_elementwise(graph: Graph, shape: Shape) -> bool:
+    """Whether a graph of vectors of a shape does to each number, bit for bit, what it does to that number alone."""
+    for node in graph.nodes:
+        reads_vector = any(isinstance(ref, str) and graph.types[ref].shape for ref in node.inputs)
+        if reads_vector and not (node.op in EXACT_OPS and node.is_core):
+            return False
+        if graph.types[node.id].shape != (shape if reads_vector else ()) or type(node.node).random:
+            return False
+    return True
