@@ -16,8 +16,9 @@ from graphengine import hooks
 from graphengine.version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from graphengine import errors
+    from graphengine import errors, nn, ops
     from graphengine.ir.graph import Graph
+    from graphengine.model.builder import Builder
     from graphengine.model.gradcheck import check_gradients
     from graphengine.model.model import Model, load
     from graphengine.model.run import Run
@@ -32,6 +33,7 @@ hooks.picture_svg.provider = "graphengine.draw.drawing:svg"
 hooks.picture_html.provider = "graphengine.draw.drawing:html"
 
 __all__ = [
+    "Builder",
     "Graph",
     "History",
     "Model",
@@ -41,11 +43,14 @@ __all__ = [
     "errors",
     "gradient",
     "load",
+    "nn",
     "nodes",
+    "ops",
     "register",
 ]
 
 _HOME = {
+    "Builder": "model.builder",
     "gradient": "transform.gradient",
     "check_gradients": "model.gradcheck",
     "Graph": "ir.graph",
@@ -58,7 +63,7 @@ _HOME = {
 }
 """The module of each public name."""
 
-_MODULES = {"errors": "errors", "nodes": "ops.families"}
+_MODULES = {"errors": "errors", "nn": "nn", "nodes": "ops.families", "ops": "ops"}
 """Public names that are modules."""
 
 

@@ -21,6 +21,7 @@ ROOMS = [
     "draw",
     "trace",
     "model",
+    "nn",
     "fit",
     "training",
     "data",
@@ -60,8 +61,8 @@ CUTS_TO_MAKE = {
 GENERATED = PACKAGE / "backends" / "numpy" / "source.py"
 """Makes code from op names it knows and slot numbers, and never from the text of a file."""
 
-PUBLIC = ["Graph", "History", "Model", "Node", "Run", "check_gradients", "errors", "gradient"]
-PUBLIC += ["load", "nodes", "register"]
+PUBLIC = ["Builder", "Graph", "History", "Model", "Node", "Run", "check_gradients", "errors", "gradient"]
+PUBLIC += ["load", "nn", "nodes", "ops", "register"]
 SHARED_NAMES = {"comparison", "losses", "numpy", "resuming", "tracing"}
 """Module names in two rooms. The list only gets shorter."""
 

@@ -28,13 +28,14 @@ class SchemaFormat(StrEnum):
 
 
 class ShowFormat(StrEnum):
-    """How a model is shown: in words, or as a picture for a browser, for GitHub or for Graphviz."""
+    """How a model is shown: as text, as JSON, as a picture for a browser, GitHub or Graphviz, or as Python code."""
 
     text = "text"
     json = "json"
     svg = "svg"
     mermaid = "mermaid"
     dot = "dot"
+    python = "python"
 
 
 def validate(
@@ -87,11 +88,13 @@ def show(
     output: OutputFile = None,
     unfold: Unfold = False,
     output_format: Annotated[
-        ShowFormat, typer.Option("--format", help="For people, for machines, or as a picture.")
+        ShowFormat, typer.Option("--format", help="Text, JSON, a picture, or the Python code that builds the model.")
     ] = ShowFormat.text,
     plugins: Plugins = None,
 ) -> None:
     """Show the nodes of MODEL in the order they run, with shapes."""
+    from graphengine.model.python_code import python_code
+
     check_targets({"MODEL": find_model(file), "--output": output})
     model = open_model(file, plugins)
     if sizes and not plan:
@@ -101,8 +104,14 @@ def show(
             raise UsageError(f"a plan is no picture: --plan does not go with --format {output_format}")
         print_or_write(_drawn(model, output_format, folded=not unfold), output)
         return
-    if output:
-        raise UsageError(f"-o is for pictures: --format {ShowFormat.svg}, {ShowFormat.mermaid} or {ShowFormat.dot}")
+    if output and output_format is not ShowFormat.python:
+        written = ", ".join([ShowFormat.svg, ShowFormat.mermaid, ShowFormat.dot])
+        raise UsageError(f"-o is for pictures and code: --format {written} or {ShowFormat.python}")
+    if output_format is ShowFormat.python:
+        if plan:
+            raise UsageError("--plan does not go with --format python")
+        print_or_write(python_code(model.as_document()), output)
+        return
     description = describe_plans(model, named_values("--size", sizes or [])) if plan else describe_model(model)
     if output_format is ShowFormat.json:
         print_json(description)

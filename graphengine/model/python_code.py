@@ -1,0 +1,197 @@
+"""A model file as Python: the code of a `Builder` that makes the same model.
+
+The code holds text of the file only as Python literals; it is printed, never run here.
+"""
+
+from __future__ import annotations
+
+import keyword
+import re
+from collections.abc import Iterator, Mapping
+from pprint import pformat
+from textwrap import indent
+from typing import Any
+
+import networkx as nx
+import numpy as np
+
+from graphengine.errors import UsageError
+from graphengine.format.documents import ModelDocument, NodeDocument
+from graphengine.format.functions import functions_in
+from graphengine.format.writing import model_as_dict
+from graphengine.ops.registry import CORE, OPS, domain_of
+
+WIDTH = 116
+OPERATORS = {"add": "+", "sub": "-", "mul": "*", "div": "/", "matmul": "@", "pow": "**"}
+"""Ops that Python has an operator for."""
+
+HEAD = """import numpy as np
+
+import graphengine as ge
+"""
+RESERVED = {"np", "ge", "b", "model"}
+
+
+def python_code(document: ModelDocument) -> str:
+    """Return Python code that builds the model of a document; running it gives a model of the same fingerprint.
+
+    Raises
+    ------
+    UsageError
+        GE801 if an attribute or input of a plugin's op has a name that Python cannot write as a keyword.
+    """
+    _check_names(document)
+    return "\n".join([HEAD, *_lines(document)]) + "\n"
+
+
+def _lines(document: ModelDocument) -> Iterator[str]:
+    content, variables = model_as_dict(document), _Variables()
+    head: dict[str, Any] = {key: content[key] for key in ("dtype", "description", "metadata") if key in content}
+    yield _call("b = ge.Builder", [repr(content["name"]), *_keywords(head)])
+    yield ""
+    for section, method in (("inputs", "input"), ("parameters", "parameter"), ("state", "state")):
+        for name, declared in content.get(section, {}).items():
+            keys = {key: value for key, value in declared.items() if key not in ("shape", "update")}
+            parts = [repr(name), repr(declared["shape"]), *_keywords(keys)]
+            yield _call(f"{variables.of(name)} = b.{method}", parts)
+    for name, function in content.get("functions", {}).items():
+        yield _call("b.function", [repr(name), _literal(function)])
+    yield ""
+    nodes = _Nodes(document, variables)
+    yield from map(nodes.line, nodes.in_order())
+    yield ""
+    yield _call("b.output", _values(content["outputs"], variables))
+    updates = {name: each["update"] for name, each in content.get("state", {}).items() if "update" in each}
+    if updates:
+        yield _call("b.update", _values(updates, variables))
+    for name, source in content.get("data", {}).items():
+        yield _call("b.data", [repr(name), _literal(source)])
+    if "training" in content:
+        yield _call("b.training", _keywords(content["training"]))
+    yield ""
+    yield "model = b.model()"
+
+
+def _call(function: str, arguments: list[str]) -> str:
+    """A call on one line, or with one argument a line."""
+    line = f"{function}({', '.join(arguments)})"
+    if len(line) <= WIDTH and "\n" not in line:
+        return line
+    return "\n".join([f"{function}(", *(indent(f"{each},", "    ") for each in arguments), ")"])
+
+
+def _keywords(keys: Mapping[str, Any]) -> list[str]:
+    return [f"{key}={_literal(value)}" for key, value in keys.items()]
+
+
+def _values(names: Mapping[str, str], variables: _Variables) -> list[str]:
+    """Values of the file by name as keywords, or as a dictionary where Python cannot write a name."""
+    if all(_is_keyword(name) for name in names):
+        return [f"{name}={variables.of(value)}" for name, value in names.items()]
+    return ["**{" + ", ".join(f"{name!r}: {variables.of(value)}" for name, value in names.items()) + "}"]
+
+
+def _is_keyword(name: str) -> bool:
+    return name.isidentifier() and not keyword.iskeyword(name)
+
+
+class _Variables:
+    """Python names for the values of a file: the same where Python allows it, each only once."""
+
+    def __init__(self) -> None:
+        self._names: dict[str, str] = {}
+        self._taken = set(RESERVED)
+
+    def of(self, value: str) -> str:
+        """Return the variable of a value."""
+        if value not in self._names:
+            stem = re.sub(r"\W", "_", value, flags=re.ASCII)
+            stem = f"v{stem}" if not stem.isidentifier() or keyword.iskeyword(stem) else stem
+            name, count = stem, 1
+            while name in self._taken:
+                count += 1
+                name = f"{stem}_{count}"
+            self._taken.add(name)
+            self._names[value] = name
+        return self._names[value]
+
+
+class _Nodes:
+    """The nodes of a file as assignments, each after those it reads."""
+
+    def __init__(self, document: ModelDocument, variables: _Variables) -> None:
+        self._document, self._variables = document, variables
+        self._functions = functions_in(document)
+
+    def in_order(self) -> list[NodeDocument]:
+        """Return the nodes in topological order, as near to the order of the file as that allows."""
+        nodes = list(self._document.nodes)
+        place = {node["id"]: index for index, node in enumerate(nodes)}
+        graph: Any = nx.DiGraph()
+        graph.add_nodes_from(range(len(nodes)))
+        for index, node in enumerate(nodes):
+            inputs = node["inputs"]
+            for ref in inputs.values() if isinstance(inputs, dict) else inputs:
+                if isinstance(ref, str) and (producer := ref.partition(":")[0]) in place:
+                    graph.add_edge(place[producer], index)
+        return [nodes[index] for index in nx.lexicographical_topological_sort(graph)]
+
+    def line(self, node: NodeDocument) -> str:
+        """Return the assignment that makes a node."""
+        ports = self._outputs(node)
+        names = [self._variables.of(node["id"] + (f":{port}" if place else "")) for place, port in enumerate(ports)]
+        described = f", description={_literal(node['description'])}" if "description" in node else ""
+        return f"{', '.join(names)} = b.name({node['id']!r}, {self._expression(node)}{described})"
+
+    def _outputs(self, node: NodeDocument) -> tuple[str, ...]:
+        op = node["op"]
+        if op in self._functions:
+            return self._functions[op].signature.outputs
+        return OPS[op].signature.outputs or OPS[op].cls.model_validate(node.get("attributes", {})).outputs
+
+    def _expression(self, node: NodeDocument) -> str:
+        op, inputs, attributes = node["op"], node["inputs"], node.get("attributes", {})
+        positional = [self._operand(ref) for ref in inputs] if isinstance(inputs, list) else []
+        by_name = inputs if isinstance(inputs, dict) else {}
+        values = [ref for ref in (*by_name.values(), *positional) if isinstance(ref, str)]
+        if op in OPERATORS and op not in self._functions and len(positional) == 2 and self._has_value(inputs):
+            return f" {OPERATORS[op]} ".join(positional)
+        named = {name: self._operand(ref) for name, ref in by_name.items()}
+        named |= {name: _literal(value) for name, value in attributes.items()}
+        arguments = ", ".join([*positional, *(f"{name}={text}" for name, text in named.items())])
+        if op in self._functions:
+            shipped = self._functions[op].domain is not None and values
+            return f"ge.{op}({arguments})" if shipped else f"b.call({op!r}{', ' * bool(arguments)}{arguments})"
+        if domain_of(op) == CORE and self._has_value(inputs):
+            return f"{_module_of(op, node)}({arguments})"
+        return f"b.node({op!r}{', ' * bool(arguments)}{arguments})"
+
+    @staticmethod
+    def _has_value(inputs: Any) -> bool:
+        return any(isinstance(ref, str) for ref in (inputs.values() if isinstance(inputs, dict) else inputs))
+
+    def _operand(self, reference: Any) -> str:
+        return self._variables.of(reference) if isinstance(reference, str) else repr(reference)
+
+
+def _module_of(op: str, node: NodeDocument) -> str:
+    """The function that makes a node: NumPy's, where it has the op's name for all that the node says."""
+    function = OPS[op].numpy
+    simple = isinstance(node["inputs"], list) and not OPS[op].signature.variadic
+    same = function is not None and getattr(np, function.__name__, None) is function
+    if simple and same and node.get("attributes", {}).keys() <= {"axis", "keepdims"}:
+        return f"np.{function.__name__}"  # type: ignore[union-attr]
+    return f"ge.ops.{op}"
+
+
+def _literal(value: Any) -> str:
+    """A JSON value as a Python literal."""
+    return pformat(value, width=WIDTH, compact=True, sort_dicts=False)
+
+
+def _check_names(document: ModelDocument) -> None:
+    for node in document.nodes:
+        inputs = node["inputs"]
+        for name in (*node.get("attributes", {}), *(inputs if isinstance(inputs, dict) else ())):
+            if not _is_keyword(name):
+                raise UsageError(f"node '{node['id']}': Python cannot write '{name}' as a keyword")

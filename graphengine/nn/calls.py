@@ -1,0 +1,165 @@
+"""Functions as Python functions: what a call computes on arrays, and the types of its results."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+
+from graphengine.backends.reference.executor import Executor
+from graphengine.errors import InputError, did_you_mean
+from graphengine.format.building import build_graph
+from graphengine.format.documents import FORMAT, FORMAT_VERSION, FunctionDocument, InputDocument, ModelDocument
+from graphengine.format.functions import DOMAIN, VERSION, Function, shipped_functions
+from graphengine.ir.declarations import array_type
+from graphengine.ir.graph import Graph
+from graphengine.ops.calling import split
+from graphengine.ops.registry import CORE, OPSET_VERSION
+from graphengine.ops.shapes import ArrayType, dtype_name
+
+Functions = Mapping[str, FunctionDocument]
+
+
+@runtime_checkable
+class RecordsCalls(Protocol):
+    """A symbol whose recorder can record the call of a function."""
+
+    def record_call(self, function: str, inputs: Sequence[Any], attributes: Mapping[str, Any], *, by_name: bool) -> Any:
+        """Record the call, its inputs by name or in order, and return the symbols of its results."""
+
+
+class ShippedFunction:
+    """A function of the package as a Python function: inputs by position or name, attributes by keyword.
+
+    Given arrays it returns what the function computes, a tuple if it has several outputs; given symbols of a
+    `Builder` it records a call.
+
+    Raises
+    ------
+    TypeError
+        If an input is unknown or missing.
+    InputError
+        GE213 if there is no such attribute.
+    InvalidModelError
+        GE301 if shapes or dtypes do not fit.
+    """
+
+    def __init__(self, function: Function) -> None:
+        self._function = function
+        self.__name__ = self.__qualname__ = function.name.rpartition(".")[2]
+        self.__doc__ = function.document.description
+        self.__signature__ = signature_of(function)
+
+    def __repr__(self) -> str:
+        return f"<function {self._function.name}{self.__signature__}>"
+
+    def __call__(self, *inputs: Any, **named: Any) -> Any:
+        """Apply the function."""
+        name = self._function.name
+        arguments, attributes = split(name, self._function.signature.parameters(), inputs, named)
+        check_attributes(self._function, attributes)
+        for value in arguments:
+            if isinstance(value, RecordsCalls):
+                by_name = not named.keys().isdisjoint(self._function.signature.inputs)
+                return value.record_call(name, arguments, attributes, by_name=by_name)
+        return _computed(name, [None if each is None else np.asarray(each) for each in arguments], attributes)
+
+
+def check_attributes(function: Function, attributes: Mapping[str, Any]) -> None:
+    """Refuse attributes that a function does not have.
+
+    Raises
+    ------
+    InputError
+        GE213.
+    """
+    for name in attributes:
+        if name not in function.document.attributes:
+            hint = did_you_mean(name, function.document.attributes, "attributes")
+            raise InputError(f"function '{function.name}' has no attribute '{name}'", code="GE213", hint=hint)
+
+
+def signature_of(function: Function) -> inspect.Signature:
+    """Return the signature of a function: its inputs, then its attributes as keywords."""
+    kind = inspect.Parameter
+    inputs = [
+        kind(name, kind.POSITIONAL_OR_KEYWORD, default=None if each.optional else kind.empty)
+        for name, each in function.document.inputs.items()
+    ]
+    attributes = [
+        kind(name, kind.KEYWORD_ONLY, default=kind.empty if each.required else each.default)
+        for name, each in function.document.attributes.items()
+    ]
+    return inspect.Signature([*inputs, *attributes])
+
+
+def call_graph(
+    function: str,
+    kinds: Sequence[ArrayType | int | float | None],
+    attributes: Mapping[str, Any],
+    own: Functions | None = None,
+) -> Graph:
+    """Return the graph of one call: inputs `x0`, `x1`, ... of the given types, and an output for each result.
+
+    `own` are functions of a file, which may be called as well as those of the package.
+
+    Raises
+    ------
+    InvalidModelError
+        If the types do not fit.
+    """
+    own = own or {}
+    called = {**shipped_functions(), **{name: Function(name, each, {}) for name, each in own.items()}}[function]
+    operands = {
+        name: f"x{place}" if isinstance(kind, ArrayType) else kind
+        for place, (name, kind) in enumerate(zip(called.signature.inputs, kinds, strict=False))
+        if kind is not None
+    }
+    first, *further = called.signature.outputs
+    document = ModelDocument.model_construct(
+        format=FORMAT,
+        format_version=FORMAT_VERSION,
+        opset_imports={CORE: OPSET_VERSION, DOMAIN: VERSION},
+        name=function,
+        inputs={
+            f"x{place}": InputDocument(shape=list(kind.shape), dtype=dtype_name(kind.dtype))  # type: ignore[arg-type]
+            for place, kind in enumerate(kinds)
+            if isinstance(kind, ArrayType)
+        },
+        functions=dict(own),
+        nodes=[{"id": "call", "op": function, "inputs": operands, "attributes": dict(attributes)}],
+        outputs={first: "call", **{port: f"call:{port}" for port in further}},
+    )
+    return build_graph(document)
+
+
+def _computed(function: str, arrays: Sequence[Any], attributes: Mapping[str, Any]) -> Any:
+    kinds = [None if each is None else array_type(each.shape, each.dtype) for each in arrays]
+    graph = call_graph(function, kinds, attributes)
+    executor = Executor(graph)
+    slots = executor.forward({f"x{place}": each for place, each in enumerate(arrays) if each is not None})
+    results = tuple(slots[executor.slot_of[value]] for value in graph.outputs.values())
+    return results[0] if len(results) == 1 else results
+
+
+@cache
+def shipped_function(name: str) -> ShippedFunction:
+    """Return a shipped function.
+
+    Raises
+    ------
+    AttributeError
+        If there is none of that name.
+    """
+    functions = shipped_functions()
+    if f"{DOMAIN}.{name}" not in functions:
+        raise AttributeError(f"there is no function 'nn.{name}'; {did_you_mean(name, shipped_names(), 'functions')}")
+    return ShippedFunction(functions[f"{DOMAIN}.{name}"])
+
+
+def shipped_names() -> list[str]:
+    """Return the names of the shipped functions without their domain."""
+    return sorted(name.rpartition(".")[2] for name in shipped_functions())
