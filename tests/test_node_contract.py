@@ -444,6 +444,52 @@ def test_attributes_are_validated_by_the_fields_of_the_class(attributes, pointer
     assert said in f"{found.message}; {found.hint}"
 
 
+class Choosy(ge.Node):
+    order: typing.Literal[1, 2] = 2
+    flags: tuple[typing.Literal[0, True, "auto"], ...] = ()
+    either: typing.Literal[1] | float | None = None
+
+    def forward(self, x):
+        return x
+
+
+@pytest.mark.parametrize(
+    ("attributes", "kept"),
+    [({"order": 1}, 1), ({"flags": [0, True, "auto"]}, (0, True, "auto")), ({"either": 1}, 1), ({"either": 1.5}, 1.5)],
+)
+def test_a_literal_is_taken_as_it_is_written(attributes, kept):
+    (name,) = attributes
+    assert repr(getattr(Choosy.model_validate(attributes), name)) == repr(kept)
+
+
+@pytest.mark.parametrize(
+    ("attributes", "said"),
+    [
+        ({"order": True}, "true is not possible here"),
+        ({"order": 2.0}, "2.0 is not possible here"),
+        ({"order": False}, "false is not possible here"),
+        ({"order": 3}, "3 is not possible here"),
+        ({"order": [1]}, "[1] is not possible here"),
+        ({"flags": [1]}, "1 is not possible here"),
+        ({"flags": ["auto", False]}, "false is not possible here"),
+        ({"flags": ["other"]}, '"other" is not possible here'),
+        ({"either": True}, "must be a number"),
+    ],
+)
+def test_a_literal_that_is_only_equal_to_a_possible_one_is_refused(attributes, said):
+    """pydantic compares by equality, so that True and 1.0 were another way to write 1, with another fingerprint."""
+    ge.register("choosy")(Choosy)
+    problem = problem_of(document({"z": ("choosy", ["x"], attributes)}, inputs={"x": []}))
+    assert (problem.code, said in problem.message) == ("GE213", True), problem
+    assert problem.pointer.startswith(f"/nodes/0/attributes/{next(iter(attributes))}")
+
+
+@pytest.mark.parametrize("ord", [True, 2.0, 1.0])
+def test_the_order_of_a_norm_is_an_integer(ord):
+    problem = problem_of(document({"z": ("norm", ["x"], {"ord": ord})}, inputs={"x": ["N"]}))
+    assert (problem.code, problem.pointer, problem.hint) == ("GE213", "/nodes/0/attributes/ord", "possible: 1 or 2")
+
+
 def test_a_missing_attribute_is_named():
     class Power(ge.Node):
         exponent: float

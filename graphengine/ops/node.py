@@ -9,15 +9,25 @@ the contract with a message that says how to write it.
 # without postponed annotations: pydantic would evaluate those of Node again for each of its subclasses
 import dis
 import inspect
+import json
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from types import CodeType
 from typing import Any, ClassVar
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, PydanticUndefinedAnnotation, PydanticUserError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    GetCoreSchemaHandler,
+    PydanticUndefinedAnnotation,
+    PydanticUserError,
+    model_validator,
+)
+from pydantic_core import CoreSchema, PydanticKnownError
+from pydantic_core.core_schema import no_info_before_validator_function
 
 from graphengine.errors import RegistrationError
 from graphengine.ops.inference import probed
@@ -62,6 +72,12 @@ class Node(BaseModel):
                 return value.record(self, inputs)
         return self.forward(*inputs)
 
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: type[BaseModel], handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Compare the values of a Literal by type, too: pydantic takes True and 1.0 for 1."""
+        schema: CoreSchema = _with_exact_literals(handler(source))
+        return schema
+
     @model_validator(mode="before")
     @classmethod
     def _sequences_as_tuples(cls, fields: Any) -> Any:
@@ -77,6 +93,32 @@ class Recorded(ABC):
     @abstractmethod
     def record(self, node: Node, inputs: tuple[Any, ...]) -> Any:
         """Record the application of an op and give what stands for its result."""
+
+
+def _with_exact_literals(schema: Any) -> Any:
+    """A core schema in which a literal that is no string has to have the type of an expected value."""
+    if isinstance(schema, list | tuple):
+        return type(schema)(map(_with_exact_literals, schema))
+    if not isinstance(schema, dict):
+        return schema
+    schema = {key: _with_exact_literals(value) for key, value in schema.items()}
+    if schema.get("type") == "literal" and not all(isinstance(value, str) for value in schema["expected"]):
+        return no_info_before_validator_function(_one_of(schema["expected"]), schema)
+    return schema
+
+
+def _one_of(expected: Sequence[Any]) -> Callable[[Any], Any]:
+    """A check that a value is one of those expected, by type and value."""
+    known = {(type(value), value) for value in expected}
+    names = [value if isinstance(value, str) else json.dumps(value) for value in expected]
+    possible = " or ".join([", ".join(names[:-1])] * (len(names) > 1) + names[-1:])
+
+    def check(value: Any) -> Any:
+        if not isinstance(value, Hashable) or (type(value), value) not in known:
+            raise PydanticKnownError("literal_error", {"expected": possible})
+        return value
+
+    return check
 
 
 def _frozen(value: Any) -> Any:
