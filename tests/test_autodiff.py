@@ -41,9 +41,47 @@ def test_the_gradient_of_a_value_has_its_name_and_contributions_are_numbered():
     content = document(nodes, {"loss": "loss"}, parameters={"p": 2.0})
     lines = {node.id: (node.op, node.inputs) for node in gradient(ge.Model.from_dict(content).graph).nodes}
     assert lines["d_c"] == ("mul", ("d_loss", "p"))
-    assert lines["d_p"] == ("add", ("d_p.6", "d_p.4"))
+    assert lines["d_p"] == ("add", ("d_p.5", "d_p.4"))
     contributions = {lines[name] for name in lines if name.startswith("d_p.") and lines[name][0] == "mul"}
     assert contributions == {("mul", ("d_loss", "c")), ("mul", ("d_c", "p")), ("mul", ("d_c", "d_b/d_p"))}
+
+
+def test_nodes_alike_are_recorded_once_and_differentiated_each():
+    calls = []
+
+    @ge.register("counted")
+    class Counted(ge.Node):
+        def forward(self, x, y):
+            return x * y
+
+        def backward(self, grad, x, y):
+            calls.append(y)
+            return grad * y, grad * x
+
+    nodes = {f"n{i}": ("counted", [f"n{i - 1}" if i else "p", "p"]) for i in range(40)}
+    model = ge.Model.from_dict(document(nodes, {"loss": "n39"}, parameters={"p": 1.5}))
+    graph = gradient(model.graph)
+    assert len(calls) == 3  # for the last one, the first, which reads one value twice, and all others
+    assert evaluate(graph, {"p": np.array(1.5)})["d_loss/d_p"] == pytest.approx(41 * 1.5**40, rel=1e-14)
+
+
+def test_what_a_backward_can_tell_apart_is_not_alike():
+    """Literals, the same value twice, values that need no gradient, values that have one already."""
+    powers = {f"p{i}": ("pow", ["w", i]) for i in range(5)} | {"h": ("pow", ["w", 0.5]), "n": ("pow", ["w", -0.0])}
+    products = {
+        "ww": ("mul", ["w", "w"]),
+        "wx": ("mul", ["w", "x"]),
+        "xw": ("mul", ["x", "w"]),
+        "wv": ("mul", ["w", "v"]),
+    }
+    terms = {**powers, **products, "vw": ("mul", ["v", "w"])}
+    nodes = {**terms, "loss": ("add_n", [*terms])}
+    content = document(nodes, {"loss": "loss"}, inputs={"x": []}, parameters={"w": 0.3, "v": 0.7})
+    values = {"w": np.array(0.3), "v": np.array(0.7), "x": np.array(2.0)}
+    found = evaluate(gradient(ge.Model.from_dict(content).graph), values)
+    slope = sum(i * 0.3 ** (i - 1) for i in range(1, 5)) + 0.5 / np.sqrt(0.3) + 2 * 0.3 + 2 * 2.0 + 2 * 0.7
+    assert found["d_loss/d_w"] == pytest.approx(slope, rel=1e-14)
+    assert found["d_loss/d_v"] == pytest.approx(2 * 0.3, rel=1e-14)
 
 
 def test_pieces_are_named_after_the_operand_they_are_for():

@@ -51,7 +51,6 @@ CUTS_TO_MAKE = {
     ("training.interrupting", "fit.solvers"),
     ("training.provenance", "fit.solvers"),
     ("training.provenance", "training.loop"),
-    ("transform.gradient", "backends.reference.executor"),
     ("transform.step", "format.documents"),
     ("transform.step", "format.training_documents"),
     ("transform.step", "training.rules"),

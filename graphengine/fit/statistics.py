@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from graphengine.backends.numpy.plan import Plan
-from graphengine.backends.reference.executor import differentiable_toward
 from graphengine.fit.least_squares import EPSILON, scaled
 from graphengine.fit.objective import Vector
 from graphengine.fit.solvers import Solver
@@ -16,6 +15,7 @@ from graphengine.ir.graph import Graph
 from graphengine.ir.recording import Recorder
 from graphengine.training.history import History
 from graphengine.transform.gradient import pruned
+from graphengine.transform.path import differentiable_toward
 
 SUM_OF_SQUARES = "sum_of_squares"
 """The loss of a fit whose file declares none."""

@@ -55,7 +55,12 @@ class GraphNode(NamedTuple):
     @property
     def is_core(self) -> bool:
         """Whether the op is one of this package, whose meaning the compiler knows, and not one of a user's."""
-        return type(self.node).__module__.startswith("graphengine.ops.families.")
+        return is_core(self.node)
+
+
+def is_core(node: Node) -> bool:
+    """Whether a node's class is one of this package."""
+    return type(node).__module__.startswith("graphengine.ops.families.")
 
 
 class Graph(Pictured):

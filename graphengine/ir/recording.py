@@ -7,13 +7,14 @@ op that does the same. Code that looks at values cannot be recorded, and says so
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NoReturn
 
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
-from graphengine.ir.graph import Graph, GraphNode, Operand, infer, literal_type
+from graphengine.ir.graph import Graph, GraphNode, Operand, infer, is_core, literal_type
+from graphengine.ir.templates import STAND_IN, Sample, StandIn, Template, operand_key
 from graphengine.ops.node import Node, Recorded
 from graphengine.ops.registry import OPS, Instances, Op
 from graphengine.ops.shapes import ArrayType, Shape, Size, product
@@ -120,32 +121,39 @@ class Recorder:
         self.nodes: list[GraphNode] = []
         self.types: dict[str, ArrayType] = dict(graph.types)
         self._scope = ""
-        self._aside: str | None = None
-        self._flow: set[Operand] = set()
         self._taken: dict[str, int] = {}
-        self._same: dict[Any, Any] = {}
-        """The results of an op on operands."""
+        self._same: dict[Any, tuple[str, ...]] = {}
+        """The names of the results of an op on operands."""
         self._sizes: dict[Any, Symbol] = {}
         self.instance = Instances(OPS.__getitem__)
         self._like: dict[Shape, str] = {}
         self._axes: dict[Size, tuple[str, int]] = {}
+        seen: set[int] = set()
         for name, kind in graph.types.items():
-            if None not in kind.shape:
-                self._like.setdefault(kind.shape, name)
-            for axis, size in enumerate(kind.shape):
-                if isinstance(size, str):
-                    self._axes.setdefault(size, (name, axis))
+            if id(kind) not in seen:  # nodes alike share the object that is their type
+                seen.add(id(kind))
+                self._offer(name, kind)
         self._inferred: dict[Any, tuple[ArrayType, ...]] = {}
         self._adopt(graph.nodes)
 
+    def _offer(self, name: str, kind: ArrayType) -> None:
+        """A value whose shape and sizes stand for all equal ones, unless an earlier one does."""
+        if None not in kind.shape:
+            self._like.setdefault(kind.shape, name)
+        for axis, size in enumerate(kind.shape):
+            if not isinstance(size, int) and size is not None:
+                self._axes.setdefault(size, (name, axis))
+
     def _adopt(self, nodes: Iterable[GraphNode]) -> None:
         """What the graph itself computes is not recorded again."""
-        shared: dict[int, Node] = {}
-        for node in nodes:
-            if node.is_core and len(node.outputs) == 1:
-                if id(node.node) not in shared:
-                    shared[id(node.node)] = self.instance.shared(node.op, node.node)
-                self._same.setdefault(_key(shared[id(node.node)], node.inputs), self.symbol(node.id))
+        shared: dict[int, Node | None] = {}
+        for name, op, node, operands in nodes:
+            if id(node) not in shared:
+                known = is_core(node) and len(node.outputs) == 1
+                shared[id(node)] = self.instance.shared(op, node) if known else None
+            instance = shared[id(node)]
+            if instance is not None:
+                self._same.setdefault(_key(instance, operands), (name,))
 
     def symbol(self, operand: Operand) -> Any:
         """What stands for an operand: a symbol for a value, a number for a literal."""
@@ -168,7 +176,7 @@ class Recorder:
             node = self.instance(op, {**node.model_dump(), **fixed})
         else:
             node = self.instance.shared(op, node)
-        return self.emit(op, node, operands, self._fresh(op, operands))
+        return self.emit(op, node, operands, self.numbered(self._scope))
 
     def _operands(self, op: str, inputs: Sequence[Any]) -> tuple[tuple[Operand, ...], dict[str, Any]]:
         """Recorded values as operands; a shape becomes the attribute `shape` where it is known, else a node."""
@@ -236,26 +244,28 @@ class Recorder:
     def emit(self, op: str, node: Node, operands: tuple[Operand, ...], name: str) -> Any:
         """Add a node under a name; the same op on the same operands is recorded once."""
         key = _key(node, operands)
-        known = self._same.get(key)
-        if known is not None:
-            return known
-        types = tuple([self.types[ref] if type(ref) is str else literal_type(ref) for ref in operands])
-        inference = (id(node), types)
-        results = self._inferred.get(inference)
-        if results is None:
-            results = self._inferred[inference] = infer(node, types)
-        graph_node = GraphNode(name, op, node, operands)
-        self.nodes.append(graph_node)
-        if len(results) == 1:
-            self.types[name] = results[0]
-            symbols: Any = Symbol(self, name, results[0])
+        names = self._same.get(key)
+        if names is None:
+            types = tuple([self.types[ref] if type(ref) is str else literal_type(ref) for ref in operands])
+            inference = (id(node), types)
+            results = self._inferred.get(inference)
+            if results is None:
+                results = self._inferred[inference] = infer(node, types)
+            names = self._enter(key, GraphNode(name, op, node, operands), results)
+        symbols = tuple([Symbol(self, name, self.types[name]) for name in names])
+        return symbols if len(symbols) > 1 else symbols[0]
+
+    def _enter(self, key: Any, node: GraphNode, kinds: tuple[ArrayType, ...]) -> tuple[str, ...]:
+        """Append a node, whose results have these types; gives their names."""
+        self.nodes.append(node)
+        if len(kinds) == 1:
+            names: tuple[str, ...] = (node.id,)
+            self.types[node.id] = kinds[0]
         else:
-            self.types.update(zip(graph_node.outputs, results, strict=True))
-            symbols = tuple(map(self.symbol, graph_node.outputs))
-        self._same[key] = symbols
-        if not self._flow.isdisjoint(operands):
-            self._flow.update(graph_node.outputs)
-        return symbols
+            names = node.outputs
+            self.types.update(zip(names, kinds, strict=True))
+        self._same[key] = names
+        return names
 
     def forget(self, since: int) -> None:
         """Take back what was recorded after the first `since` nodes."""
@@ -266,30 +276,52 @@ class Recorder:
         for name in gone:
             del self.types[name]
         self._sizes = {size: symbol for size, symbol in self._sizes.items() if symbol.name not in gone}
-        self._flow -= gone
 
-    def enter(self, scope: str, aside: str | None = None) -> None:
-        """Name what is recorded from now on after `scope`.
+    def enter(self, scope: str) -> None:
+        """Name what is recorded from now on after `scope`."""
+        self._scope = scope
 
-        With `aside` only what depends on a `follow`ed value; the rest is named after `aside` or, where one value alone
-        gives it, after that value.
+    # ------------------------------------------------------------ recorded once, repeated for all nodes alike
+
+    def sample(self, stand_ins: Sequence[Any], code: Callable[[list[Any]], Any]) -> Sample:
+        """Call code with stand-ins and literals, and give what it did; nothing of that stays in the recorder.
+
+        A stand-in that occurs twice stands for one value.
         """
-        self._scope, self._aside = scope, aside
+        names = {id(each): f"{STAND_IN}{place}" for place, each in enumerate(stand_ins) if isinstance(each, StandIn)}
+        operands = [names.get(id(each), each) for each in stand_ins]
+        self.types.update((names[id(each)], each.kind) for each in stand_ins if isinstance(each, StandIn))
+        before, scope = len(self.nodes), self._scope
+        self.enter(STAND_IN)
+        try:
+            returned = code([self.symbol(operand) for operand in operands])
+            nodes = self.nodes[before:]
+            return Sample(operands, nodes, [self._kinds(node) for node in nodes], returned)
+        finally:
+            self.forget(before)
+            self.enter(scope)
+            for name in names.values():
+                del self.types[name]
 
-    def follow(self, symbol: Symbol) -> None:
-        """From now on tell what depends on this value from what does not."""
-        self._flow.add(symbol.name)
+    def _kinds(self, node: GraphNode) -> tuple[ArrayType, ...]:
+        return tuple([self.types[name] for name in node.outputs])
 
-    def follows(self, name: str) -> bool:
-        """Whether a value depends on one that is followed."""
-        return name in self._flow
+    def repeat(self, template: Template, values: list[Any], near: str) -> list[Any]:
+        """Follow a template with other values; gives all values, among which are its results.
 
-    def _fresh(self, op: str, operands: tuple[Operand, ...]) -> str:
-        if self._aside is None or not self._flow.isdisjoint(operands):
-            return self.numbered(self._scope)
-        if len(operands) == 1 and isinstance(operands[0], str):
-            return self.free(f"{operands[0]}.{op}".replace(":", "."))
-        return self.numbered(self._aside)
+        `near` is the node whose code it is: parts may be named after it.
+        """
+        values += template.fixed
+        for op, node, pick, kinds, name in template.parts:
+            operands = pick(values)
+            key = _key(node, operands)
+            names = self._same.get(key)
+            if names is None:
+                names = self._enter(key, GraphNode(name(self, near, values, operands), op, node, operands), kinds)
+            values += names
+        return values
+
+    # ------------------------------------------------------------ names
 
     def numbered(self, name: str) -> str:
         """The next free of `name.1`, `name.2`, ..."""
@@ -303,33 +335,13 @@ class Recorder:
         """The name, if nothing has it, else a numbered one."""
         return name if name not in self.types else self.numbered(name)
 
-    def rename(self, name: str, wanted: str, since: int) -> None:
-        """Give a value a telling name, or one near to it, if the node that makes it is newer than the first `since`."""
-        readers = []
-        for place in range(len(self.nodes) - 1, since - 1, -1):
-            node = self.nodes[place]
-            if node.id == name and len(node.outputs) == 1:
-                break
-            if name in node.inputs:
-                readers.append(place)
-        else:
-            return
-        wanted = self.free(wanted)
-        self.nodes[place] = GraphNode(wanted, node.op, node.node, node.inputs)
-        self.types[wanted] = self.types.pop(name)
-        self._same[_key(node.node, node.inputs)].name = wanted
-        if name in self._flow:
-            self._flow.add(wanted)
-        for place in readers:
-            node = self.nodes[place]
-            inputs = tuple([wanted if ref == name else ref for ref in node.inputs])
-            self._same[_key(node.node, inputs)] = self._same.pop(_key(node.node, node.inputs))
-            self.nodes[place] = node._replace(inputs=inputs)
-
 
 def _key(node: Node, operands: tuple[Operand, ...]) -> Any:
-    """What an application of an op is known by: a literal 2 is not a literal 2.0, and 0.0 is not -0.0."""
-    return (id(node), *[ref if type(ref) is str else (type(ref), repr(ref)) for ref in operands])
+    """What an application of an op is known by."""
+    for operand in operands:
+        if type(operand) is not str:
+            return (id(node), tuple(map(operand_key, operands)))
+    return (id(node), operands)
 
 
 def _split_arguments(

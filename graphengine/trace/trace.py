@@ -13,13 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from graphengine.backends.reference.executor import BackwardStep, Executor, Slots, differentiable_toward
+from graphengine.backends.reference.executor import BackwardStep, Executor, Slots
 from graphengine.ir.graph import Graph, GraphNode, names_of, reachable
 from graphengine.ops.inference import elementwise
 from graphengine.trace.formulas import formula, formula_with_numbers, partial_formula, partial_with_numbers
 from graphengine.trace.reasons import not_walked
 from graphengine.trace.summary import Value
 from graphengine.transform.gradient import require_memory_for
+from graphengine.transform.path import differentiable_toward
 
 
 @dataclass(frozen=True, slots=True)

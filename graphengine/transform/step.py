@@ -173,16 +173,13 @@ def _sums_of_squares(recorder: Recorder, gradients: Mapping[str, Any]) -> dict[s
 def _norm(recorder: Recorder, gradients: Mapping[str, Any], squares: Mapping[str, Any]) -> Any:
     """The Euclidean norm of all gradients together; of a single number, its absolute value."""
     recorder.enter(GRADIENT_NORM)
-    before, (total, *others) = len(recorder.nodes), squares.values()
+    total, *others = squares.values()
     (first, *_) = gradients.values()
     if not others and first.ndim == 0:
-        norm = recorder.apply("abs", (first,), {})
-    else:
-        for value in others:
-            total = recorder.apply("add", (total, value), {})
-        norm = recorder.apply("sqrt", (total,), {})
-    recorder.rename(norm.name, GRADIENT_NORM, before)
-    return norm
+        return recorder.emit("abs", recorder.instance("abs", {}), (first.name,), recorder.free(GRADIENT_NORM))
+    for value in others:
+        total = recorder.apply("add", (total, value), {})
+    return recorder.emit("sqrt", recorder.instance("sqrt", {}), (total.name,), recorder.free(GRADIENT_NORM))
 
 
 def _clipped(

@@ -14,12 +14,13 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from graphengine.errors import DifferentiationError, ExecutionError, GraphEngineError, InputError
+from graphengine.errors import ExecutionError, GraphEngineError, InputError
 from graphengine.ir.graph import Graph, GraphNode, Operand
 from graphengine.ir.memory import claims, memory_of
 from graphengine.ir.origins import told_node
 from graphengine.ops.families.shaping import like
 from graphengine.ops.shapes import shape_text
+from graphengine.transform.path import backward_path
 
 Slots: TypeAlias = list[Any]
 
@@ -195,20 +196,8 @@ class Executor:
         return self._backward[key]
 
     def _plan_backward(self, of: str, wrt: Sequence[str]) -> tuple[BackwardStep, ...]:
-        active = differentiable_toward(self.graph, wrt)
-        reached, steps = {of}, []
-        for step in reversed(self.steps):
-            node = step.node
-            if reached.isdisjoint(node.outputs):
-                continue
-            needs = tuple([operand in active for operand in node.inputs])
-            if True in needs:
-                toward = [operand for operand in node.inputs if operand in active]
-                if node.node.signature.saved is None:
-                    raise not_differentiable(self.graph, node, of, toward)
-                reached.update(toward)
-                steps.append(BackwardStep(step, needs))
-        return tuple(steps)
+        steps = {step.node.id: step for step in self.steps}
+        return tuple([BackwardStep(steps[node.id], needs) for node, needs in backward_path(self.graph, of, wrt)])
 
 
 def bounded(result: Any) -> Any:
@@ -224,23 +213,6 @@ def bounded(result: Any) -> Any:
     if type(result) is int and not -(2**63) <= result < 2**63:
         raise OverflowError(f"an integer of {result.bit_length()} bits does not fit int64")
     return result
-
-
-def differentiable_toward(graph: Graph, wrt: Iterable[str]) -> set[Any]:
-    """The values that depend on one of `wrt` through floating-point values, `wrt` included."""
-    active: set[Any] = set(wrt)
-    for node in graph.nodes:
-        if not active.isdisjoint(node.inputs):
-            active.update(name for name in node.outputs if graph.types[name].is_differentiable)
-    return active
-
-
-def not_differentiable(graph: Graph, node: GraphNode, of: str, toward: Sequence[Any]) -> DifferentiationError:
-    """The error that names the node in the way."""
-    return DifferentiationError(
-        f"{told_node(graph, node)} has no backward, so '{of}' has no gradient toward {', '.join(map(repr, toward))}",
-        node=node.id,
-    )
 
 
 def _call_backward(graph: Graph, backward_step: BackwardStep, slots: Slots, incoming: list[Any]) -> list[Any]:

@@ -1,0 +1,88 @@
+"""Templates: what code does with values of some types, recorded once and repeated for all nodes alike.
+
+The code of a node depends on its instance, the types of its values and literals, and on nothing else. So a graph of a
+hundred thousand nodes is differentiated by recording a handful of `backward` methods. `Recorder.sample` calls code with
+stand-ins, `Sample.template` makes a template of what it did, `Recorder.repeat` follows that with other values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from operator import itemgetter
+from typing import Any, NamedTuple, TypeAlias
+
+from graphengine.ir.graph import GraphNode, Operand
+from graphengine.ops.node import Node
+from graphengine.ops.shapes import ArrayType
+
+STAND_IN = "\0"
+"""The first character of the names of stand-ins, which no name in a file has."""
+
+Namer: TypeAlias = Callable[[Any, str, list[Any], tuple[Operand, ...]], str]
+"""Names a part of a template: from the recorder, the node whose code it is, the values so far, and its operands."""
+
+
+class StandIn:
+    """Stands for any value of a type; two of them are two values."""
+
+    __slots__ = ("kind",)
+
+    def __init__(self, kind: ArrayType) -> None:
+        self.kind = kind
+
+
+class Part(NamedTuple):
+    """An op that a template applies: `pick` takes its operands from the values so far."""
+
+    op: str
+    node: Node
+    pick: Callable[[list[Any]], tuple[Operand, ...]]
+    kinds: tuple[ArrayType, ...]
+    name: Namer
+
+
+class Template(NamedTuple):
+    """The ops that code applies, and the places of its results among all values (None where there is none).
+
+    The values are, in order: those the code gets, the `fixed` ones, and what the parts give.
+    """
+
+    fixed: list[Operand]
+    parts: list[Part]
+    results: list[int | None]
+
+
+class Sample(NamedTuple):
+    """What code did with stand-ins: the nodes, under names that mean nothing, their types, and what it returned."""
+
+    operands: list[Any]
+    nodes: list[GraphNode]
+    kinds: list[tuple[ArrayType, ...]]
+    returned: Any
+
+    def template(self, results: Sequence[str | None], names: Sequence[Namer]) -> Template:
+        """The template with these values as results and these names for its parts."""
+        made = [name for node in self.nodes for name in node.outputs]
+        read = [ref for node in self.nodes for ref in node.inputs]
+        given = {operand_key(operand) for operand in self.operands}.union(made)
+        fixed = {key: ref for ref in (*read, *results) if (key := operand_key(ref)) not in given}
+        places: dict[Any, int] = {}
+        for place, key in enumerate([*map(operand_key, self.operands), *fixed, *made]):
+            places.setdefault(key, place)
+        parts = [
+            Part(node.op, node.node, _picking([places[operand_key(ref)] for ref in node.inputs]), kinds, name)
+            for node, kinds, name in zip(self.nodes, self.kinds, names, strict=True)
+        ]
+        return Template([*fixed.values()], parts, [None if name is None else places[name] for name in results])
+
+
+def operand_key(operand: Operand) -> Any:
+    """What tells operands apart: a literal 2 is not a literal 2.0, and 0.0 is not -0.0."""
+    return operand if type(operand) is str else (type(operand), repr(operand))
+
+
+def _picking(places: list[int]) -> Callable[[list[Any]], tuple[Operand, ...]]:
+    """A function that takes the values at some places out of a list, as a tuple."""
+    if len(places) > 1:
+        return itemgetter(*places)
+    return lambda values: tuple([values[place] for place in places])

@@ -1,0 +1,192 @@
+"""The backward pass, recorded: the `backward` of each node on the path, and the sums of what its inputs get.
+
+A `backward` is recorded once for all nodes alike (`ir/templates.py`): nodes of one instance, on operands of the same
+types, that pass gradients on to the same inputs.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from graphengine.ir.graph import GraphNode, Operand
+from graphengine.ir.recording import Recorder, Symbol, UnrecordableError
+from graphengine.ir.templates import StandIn, Template, operand_key
+from graphengine.ops.shapes import ArrayType
+from graphengine.transform.naming import Contribution, gradient_name, part_names
+from graphengine.transform.path import PathNode
+
+
+class BackwardPass:
+    """Walks a path from the gradient of its end, the scalar `of`; `gradients` are those of all values, by name."""
+
+    def __init__(self, recorder: Recorder, of: str, path: Sequence[PathNode]) -> None:
+        self._recorder = recorder
+        ones = recorder.emit("ones_like", recorder.instance("ones_like", {}), (of,), recorder.free(gradient_name(of)))
+        self.gradients: dict[Any, str] = {of: ones.name}
+        self._pending: dict[Any, int] = {}
+        """How often a value is read by nodes of the path that are still to come."""
+        for node, needs in path:
+            for operand, need in zip(node.inputs, needs, strict=True):
+                if need:
+                    self._pending[operand] = self._pending.get(operand, 0) + 1
+        self._templates: dict[Any, Template] = {}
+        for node, needs in path:
+            self._record(node, needs)
+
+    def _record(self, node: GraphNode, needs: tuple[bool, ...]) -> None:
+        """Record the backward of one node and add what it gives to the gradients of its inputs."""
+        inputs, gradients = node.inputs, self.gradients
+        completes = self._completes(inputs, needs)
+        incoming = [gradients.get(name) for name in node.outputs]
+        if incoming.count(None) == len(incoming):
+            return  # what reads its results passes no gradient on
+        begun = [gradients.get(operand) if need else None for operand, need in zip(inputs, needs, strict=True)]
+        values: list[Any] = [*inputs, *node.outputs, *incoming, *begun]
+        kinds = tuple(map(self._recorder.types.get, values))
+        key = (id(node.node), kinds, needs, completes, _pattern(inputs), _literals(node, kinds))
+        template = self._templates.get(key)
+        if template is None:
+            template = self._templates[key] = _Alike(self._recorder, node, needs, completes, kinds).template()
+        values = self._recorder.repeat(template, values, node.id)
+        for operand, place in zip(inputs, template.results, strict=True):
+            if place is not None:
+                gradients[operand] = values[place]
+
+    def _completes(self, inputs: Sequence[Operand], needs: Sequence[bool]) -> tuple[bool, ...]:
+        """Whether the gradient of each input is whole with what the next node gives it."""
+        pending, completes = self._pending, []
+        for operand, need in zip(inputs, needs, strict=True):
+            if need:
+                pending[operand] -= 1
+            completes.append(need and not pending[operand])
+        return tuple(completes)
+
+
+def _pattern(inputs: tuple[Operand, ...]) -> tuple[int, ...] | None:
+    """For each operand the first place where it is; None if all are different."""
+    if len(set(inputs)) == len(inputs):
+        return None
+    places: dict[Any, int] = {}
+    return tuple([places.setdefault(operand_key(operand), place) for place, operand in enumerate(inputs)])
+
+
+def _literals(node: GraphNode, kinds: Sequence[ArrayType | None]) -> tuple[Any, ...]:
+    """The literals among the inputs, as far as the node's backward asks for them."""
+    inputs, signature = node.inputs, node.node.signature
+    if None not in kinds[: len(inputs)]:
+        return ()
+    last, saved = len(signature.inputs) - 1, signature.saved or ()
+    return tuple(
+        [
+            operand_key(operand) if signature.inputs[min(place, last)] in saved else type(operand)
+            for place, operand in enumerate(inputs)
+            if type(operand) is not str
+        ]
+    )
+
+
+class _Alike:
+    """What is recorded of a node for all nodes like it: its backward, and the sums with what its inputs have already.
+
+    The values of the template are the inputs, the results, the gradients of the results and those of the inputs as far
+    as there are any; its results are the new gradients of the inputs.
+    """
+
+    def __init__(
+        self,
+        recorder: Recorder,
+        node: GraphNode,
+        needs: tuple[bool, ...],
+        completes: Sequence[bool],
+        kinds: Sequence[ArrayType | None],
+    ) -> None:
+        self._recorder, self._node, self._needs, self._completes = recorder, node, needs, completes
+        self._kinds = kinds
+        places: dict[Any, int] = {}
+        self._first = [places.setdefault(operand_key(operand), place) for place, operand in enumerate(node.inputs)]
+
+    def template(self) -> Template:
+        """Record all of it."""
+        shared = {name: StandIn(kind) for name, kind in zip(self._node.inputs, self._kinds, strict=False) if kind}
+        inputs = [shared.get(operand, operand) for operand in self._node.inputs]
+        others = [kind and StandIn(kind) for kind in self._kinds[len(inputs) :]]
+        sample = self._recorder.sample([*inputs, *others], self._code)
+        pieces, contributions = sample.returned
+        results: list[str | None] = [None] * len(inputs)
+        for each in contributions:
+            results[each.place] = each.total
+        targets = {self._first[place] for place, need in enumerate(self._needs) if need}
+        _, _, incoming, _ = self._divided(sample.operands)
+        return sample.template(results, part_names(sample.nodes, pieces, targets, incoming, contributions))
+
+    def _divided(self, values: Sequence[Any]) -> tuple[Sequence[Any], ...]:
+        """Inputs, results, gradients of the results, gradients of the inputs."""
+        count, ports = len(self._node.inputs), len(self._node.outputs)
+        ends = (0, count, count + ports, count + 2 * ports, len(values))
+        return tuple([values[start:end] for start, end in itertools.pairwise(ends)])
+
+    def _code(self, values: list[Any]) -> tuple[int, list[Contribution]]:
+        """Record the backward and the sums; gives the number of nodes of the backward, and what it contributes."""
+        inputs, results, incoming, begun = self._divided(values)
+        totals = list(begun)
+        recorder, start = self._recorder, len(self._recorder.nodes)
+        given = self._backward(incoming, inputs, results)
+        pieces, contributions = len(recorder.nodes) - start, []
+        for place, (first, value, contribution) in enumerate(zip(self._first, inputs, given, strict=True)):
+            if contribution is not None:
+                before, since, completes = totals[first], len(recorder.nodes) - start, self._completes[place]
+                fitted = _like(recorder, contribution, value)
+                totals[first] = fitted if before is None else np.add(before, fitted)
+                whole = completes and before is None and contribution.type == value.type
+                sums = range(since, len(recorder.nodes) - start)
+                contributions.append(
+                    Contribution(place, first, contribution.name, sums, totals[first].name, whole, completes)
+                )
+        return pieces, contributions
+
+    def _backward(self, incoming: Sequence[Any], inputs: Sequence[Any], results: Sequence[Any]) -> tuple[Any, ...]:
+        """What the backward of the node gives, or what opaque nodes give that run it with arrays."""
+        instance, recorder = self._node.node, self._recorder
+        before = len(recorder.nodes)
+        try:
+            given = instance.signature.gradients(instance, incoming, inputs, results, self._needs)
+            _check_recorded(given)
+        except Exception:  # noqa: BLE001 - whatever stops the recording, the code still runs with arrays
+            recorder.forget(before)
+            given = _opaque(recorder, self._node, self._needs, (incoming, inputs, results))
+        return given
+
+
+def _check_recorded(gradients: Sequence[Any]) -> None:
+    for gradient in gradients:
+        if gradient is not None and not isinstance(gradient, Symbol):
+            raise UnrecordableError(f"a gradient is {type(gradient).__name__}")
+
+
+def _opaque(recorder: Recorder, node: GraphNode, needs: Sequence[bool], values: Sequence[Sequence[Any]]) -> Any:
+    """The backward of a node as opaque nodes, one for each input that needs a gradient."""
+    incoming, inputs, results = values
+    arriving = [np.zeros_like(r) if g is None else g for g, r in zip(incoming, results, strict=True)]
+    omitted = tuple(place for place, value in enumerate(inputs) if value is None)
+    operands = [*arriving, *(value for value in inputs if value is not None), *results]
+    attributes = node.node.model_dump(mode="json", exclude_defaults=True)
+    told = {"of": node.op, "attributes": attributes, "omitted": omitted}
+    return tuple(
+        [
+            recorder.apply("opaque_backward", operands, {**told, "index": index}) if need else None
+            for index, need in enumerate(needs)
+        ]
+    )
+
+
+def _like(recorder: Recorder, contribution: Symbol, value: Symbol) -> Symbol:
+    """A gradient in the shape and dtype of its value: what `shaping.like` does with arrays."""
+    if contribution.type.shape != value.type.shape or None in value.type.shape:
+        contribution = recorder.apply("sum_to", (contribution, value.shape), {})
+    if contribution.dtype != value.dtype:
+        contribution = contribution.astype(value.dtype)
+    return contribution

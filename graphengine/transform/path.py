@@ -1,0 +1,59 @@
+"""Which nodes a gradient flows through: those between a scalar and the values it is differentiated toward."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+from graphengine.errors import DifferentiationError
+from graphengine.ir.graph import Graph, GraphNode
+from graphengine.ir.origins import told_node
+
+
+class PathNode(NamedTuple):
+    """A node that a gradient flows through; `needs` says toward which of its inputs."""
+
+    node: GraphNode
+    needs: tuple[bool, ...]
+
+
+def backward_path(graph: Graph, of: str, wrt: Iterable[str]) -> list[PathNode]:
+    """The nodes on the paths from `wrt` to `of`, last first.
+
+    Raises
+    ------
+    DifferentiationError
+        GE411 if one of them has no `backward`.
+    """
+    active = differentiable_toward(graph, wrt)
+    reached: set[Any] = {of}
+    path = []
+    for node in reversed(graph.nodes):
+        if node.id not in reached and reached.isdisjoint(node.outputs):
+            continue
+        needs = tuple([operand in active for operand in node.inputs])
+        if True in needs:
+            toward = [operand for operand in node.inputs if operand in active]
+            if node.node.signature.saved is None:
+                raise _not_differentiable(graph, node, of, toward)
+            reached.update(toward)
+            path.append(PathNode(node, needs))
+    return path
+
+
+def differentiable_toward(graph: Graph, wrt: Iterable[str]) -> set[Any]:
+    """The values that depend on one of `wrt` through floating-point values, `wrt` included."""
+    active: set[Any] = set(wrt)
+    types = graph.types
+    for node in graph.nodes:
+        if not active.isdisjoint(node.inputs):
+            active.update([name for name in node.outputs if types[name].is_differentiable])
+    return active
+
+
+def _not_differentiable(graph: Graph, node: GraphNode, of: str, toward: Sequence[Any]) -> DifferentiationError:
+    """The error that names the node in the way."""
+    return DifferentiationError(
+        f"{told_node(graph, node)} has no backward, so '{of}' has no gradient toward {', '.join(map(repr, toward))}",
+        node=node.id,
+    )
