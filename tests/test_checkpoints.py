@@ -20,9 +20,10 @@ import graphengine as ge
 from graphengine.format.training_documents import SOLVERS
 from graphengine.format.writing import dump_model
 from graphengine.limits import DEFAULT, Limits
-from graphengine.training.checkpoint import ARRAY, OWN_FILES, Checkpoints
+from graphengine.training.checkpoint import OWN_FILES, Checkpoints
 from graphengine.training.interrupting import run_to_end
 from graphengine.training.loop import Trainer
+from graphengine.training.machine import arithmetic
 from graphengine.training.resuming import different, stops
 from graphengine.training.rules import shipped_rules
 
@@ -244,6 +245,84 @@ def test_a_large_state_lies_in_a_file_of_tensors(tmp_path, monkeypatch):
     resumed = run(busy().trainer(DATA, checkpoints=tmp_path, resume=True))
     assert not list(different(whole.state, resumed.state))
     assert len(list(tmp_path.iterdir())) == 2
+
+
+# ---------------------------------------------------------------- limits
+
+
+LIMITED = {"max_iterations": 20, "early_stopping": {"monitor": "mse", "patience": 1000}}
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"max_iterations": 40},
+        {"max_iterations": 40, "epochs": 20},
+        {"max_iterations": 40, "max_seconds": 3600.0},
+        {"max_iterations": 40, "checkpoint": {"every_iterations": 7, "keep": 3}},
+        {"max_iterations": 40, "early_stopping": {"monitor": "mse", "patience": 2000}},
+    ],
+    ids=lambda other: ",".join(other),
+)
+@pytest.mark.parametrize("in_file", [True, False])
+def test_a_training_resumes_with_other_limits_in_the_file_or_as_overrides(tmp_path, other, in_file):
+    run(busy(**LIMITED).trainer(DATA, checkpoints=tmp_path))
+    model, keys = (busy(**{**LIMITED, **other}), {}) if in_file else (busy(**LIMITED), other)
+    resumed = run(model.trainer(DATA, checkpoints=tmp_path, resume=True, **keys))
+    assert len(resumed.history) == 40
+    whole = run(busy(**{**LIMITED, **other}).trainer(DATA))
+    assert not list(different(whole.state, resumed.state))
+
+
+@pytest.mark.parametrize("option", ["--epochs=60", "--set=training.epochs=60"])
+def test_limits_are_raised_on_the_command_line(tmp_path, option):
+    folder = tmp_path / "folder"
+    cli("train", "linreg", "--set", "training.epochs=40", "--checkpoint", folder)
+    resumed = cli_json("train", "linreg", option, "--checkpoint", folder, "--resume")
+    assert resumed == cli_json("train", "linreg", option)
+    extra = ["--set", "training.max_seconds=3600", "--set", "training.epochs=70"]
+    assert cli_json("train", "linreg", *extra, "--checkpoint", folder, "--resume")["iterations"] == 70
+
+
+def test_a_patience_that_is_raised_lets_a_training_that_stopped_go_on(tmp_path):
+    def keys(patience):
+        early = {"monitor": "mse", "patience": patience}
+        return {"early_stopping": early, "validation": {"fraction": 0.2, "every_iterations": 3}, "max_iterations": 90}
+
+    assert run(busy("sgd", **keys(2)).trainer(DATA, checkpoints=tmp_path)).history.stopped
+    resumed = run(busy("sgd", **keys(12)).trainer(DATA, checkpoints=tmp_path, resume=True))
+    assert not list(different(run(busy("sgd", **keys(12)).trainer(DATA)).state, resumed.state))
+
+
+def test_data_is_compared_by_its_numbers_wherever_it_comes_from(tmp_path):
+    values = {name: array.tolist() for name, array in DATA.items()}
+    sources = {name: {"type": "inline", "values": values} for name in ("one", "other")}
+
+    def trained(epochs, **keys):
+        content = linreg(
+            training=training(learning_rate=0.01, **keys), data={key: sources[key] for key in keys.values()}
+        )
+        model = ge.Model.from_dict(content)
+        return run(model.trainer(None if keys else DATA, epochs=epochs, checkpoints=tmp_path, resume=True))
+
+    trained(3, data="one")
+    assert len(trained(4, data="other").history) == 4
+    assert len(trained(5).history) == 5
+
+
+def test_a_value_that_is_not_trained_is_compared_too(tmp_path):
+    def trained(fixed, epochs):
+        nodes = {"p": ("mul", ["theta", "fixed"]), "loss": ("square", ["p"])}
+        parameters = {"theta": 1.0, "fixed": parameter(2.0, trainable=False)}
+        section = training(learning_rate=0.01)
+        model = ge.Model.from_dict(document(nodes, {"loss": "loss"}, parameters=parameters, training=section))
+        model.parameters["fixed"] = fixed
+        model.train({}, epochs=epochs, checkpoints=tmp_path, resume=True)
+
+    trained(3.0, 2)
+    with pytest.raises(ge.errors.TrainingError, match="another training: a value that is not trained is not the same"):
+        trained(2.0, 3)
+    trained(3.0, 3)
 
 
 # ---------------------------------------------------------------- what is refused
@@ -522,7 +601,7 @@ def test_a_metric_that_is_no_number_comes_back_as_it_was(tmp_path):
     trainer = run(model.trainer({}, epochs=3, checkpoints=tmp_path))
     assert np.isnan(trainer.history.checks[-1].values["bad"])
     rows = trainer.checkpoints.newest()["history"]["checks"]["rows"]
-    assert all(np.isnan(values["bad"]) for _, values in rows)  # of a NaN neither sign nor payload is promised
+    assert all(np.isnan(row["values"]["bad"]) for row in rows)  # of a NaN neither sign nor payload is promised
 
 
 def test_differences_are_named():
@@ -536,22 +615,60 @@ def test_differences_are_named():
 def test_a_checkpoint_says_with_what_it_was_written(tmp_path):
     saved(tmp_path)
     content = orjson.loads(next(tmp_path.iterdir()).read_bytes())
-    assert content["versions"] == {
-        "graphengine": ge.__version__,
-        "numpy": np.__version__,
-        "python": sys.version.split()[0],
-    }
-    assert content["state"]["carried"]["theta"].keys() == {ARRAY}
+    assert content["versions"] == arithmetic()
+    assert content["state"]["carried"]["theta"].keys() == {"dtype", "shape", "values"}
 
 
 def test_going_on_with_another_version_is_said(tmp_path):
     cli("train", "linreg", "--epochs", "4", "--checkpoint", tmp_path)
     (path,) = tmp_path.iterdir()
     content = orjson.loads(path.read_bytes())
-    content["versions"]["numpy"] = "1.0"
+    content["versions"] |= {"numpy": "1.0", "blas": "openblas 0.3.0 Haswell, threads: 9"}
     path.write_bytes(orjson.dumps(content))
     told = cli("train", "linreg", "--epochs", "6", "--checkpoint", tmp_path, "--resume").stderr
-    assert told.strip() == f"{path.name} was written with numpy 1.0: the last bits may differ"
+    now = arithmetic()
+    assert told.strip() == (
+        f"{path.name} was written with numpy 1.0 (now {now['numpy']}), "
+        f"blas openblas 0.3.0 Haswell, threads: 9 (now {now['blas']}): the last bits may differ"
+    )
+
+
+RECORDED = """
+import json
+import numpy as np
+from graphengine.training.machine import arithmetic
+print(json.dumps({**arithmetic(), "dispatched": np.show_config(mode="dicts")["SIMD Extensions"].get("found", [])}))
+"""
+
+
+def recorded(**environment):
+    """What another process records of how it computes."""
+    command = [sys.executable, "-c", RECORDED]
+    return orjson.loads(
+        subprocess.run(command, env={**os.environ, **environment}, check=True, capture_output=True).stdout
+    )
+
+
+def test_threads_of_the_matrix_library_and_simd_groups_are_recorded():
+    """Both change bits: the sum of a matrix product is split among threads, and NumPy's loops differ by group."""
+    one, two = recorded(OPENBLAS_NUM_THREADS="1"), recorded(OPENBLAS_NUM_THREADS="2")
+    if "openblas" not in one["blas"]:
+        pytest.skip("NumPy's matrix library is not OpenBLAS")
+    if not one["dispatched"]:
+        pytest.skip("this processor has no more SIMD groups than NumPy needs")
+    assert one["blas"].endswith("threads: 1")
+    assert two["blas"].endswith("threads: 2") or os.cpu_count() == 1
+    plain = recorded(NPY_DISABLE_CPU_FEATURES=" ".join(one["dispatched"]))
+    assert set(one["dispatched"]) <= set(one["simd"].split())
+    assert not set(one["dispatched"]) & set(plain["simd"].split())
+    assert {name for name in one if one[name] != plain[name]} == {"simd", "dispatched"}
+
+
+def test_the_matrix_library_of_scipy_changes_nothing():
+    """SciPy brings a copy of its own, which is loaded with it."""
+    code = f"import scipy.linalg\n{RECORDED}"
+    found = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True).stdout
+    assert orjson.loads(found)["blas"] == recorded()["blas"]
 
 
 # ---------------------------------------------------------------- progress
@@ -585,7 +702,9 @@ def test_a_log_is_added_to_a_log_and_to_nothing_else(tmp_path):
             assert error.count("\n") == 1
     assert {path: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()} == before
     cli("train", "linreg", "--log", log)
-    assert log.read_bytes().count(b"\n") == 2 * lines.count(b"\n")
+    assert log.read_bytes().startswith(lines)
+    numbers = [orjson.loads(line)["iteration"] for line in log.read_bytes().splitlines()]
+    assert numbers.count(1) == numbers.count(100) == 2
 
 
 def test_a_training_whose_log_meets_a_full_disk_ends_as_without_a_log(tmp_path, monkeypatch):

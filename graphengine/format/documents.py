@@ -38,6 +38,7 @@ from graphengine.format.fields import (
     PositiveInt,
     Reference,
     Seed,
+    Sha256,
     ShapeField,
     Values,
 )
@@ -118,7 +119,7 @@ class ExternalValue(Document):
 
     file: FilePath
     tensor: str
-    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+    sha256: Sha256
 
 
 def _kind_of_value(value: Any) -> str:

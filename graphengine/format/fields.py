@@ -71,6 +71,8 @@ Number: TypeAlias = Annotated[
     Field(union_mode="left_to_right"),
     PlainSerializer(lambda value: encode_number(value)),
 ]
+SHA256 = "^[0-9a-f]{64}$"
+Sha256: TypeAlias = Annotated[str, Field(pattern=SHA256)]
 FilePath: TypeAlias = Annotated[str, AfterValidator(plain_path)]
 PositiveInt: TypeAlias = Annotated[int, Field(ge=1)]
 Fraction: TypeAlias = Annotated[float, Field(ge=0, le=1), EXACT]

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 from typing_extensions import is_typeddict
 
 from graphengine.errors import MOST_TOLD, Problem, did_you_mean, make_pointer
+from graphengine.format.fields import SHA256
 from graphengine.format.paths import HOW_TO_WRITE
 from graphengine.format.positions import keys_of, value_at
 from graphengine.format.remedies import example
@@ -155,7 +156,7 @@ def _problem(detail: Any, path: Place, hint: str | None) -> Problem:
     if kind == "path":
         return Problem("GE504", f"path {shown(got)} {detail['msg']}", HOW_TO_WRITE, pointer)
     if kind == "string_pattern_mismatch":
-        return Problem("GE112", _pattern_message(path, got), None, pointer)
+        return Problem("GE112", _pattern_message(detail["ctx"]["pattern"], path, got), None, pointer)
     if kind in _LENGTHS:
         bound, limit = _LENGTHS[kind], detail["ctx"]["max_length" if "long" in kind else "min_length"]
         what = "character" if isinstance(got, str) else "key" if isinstance(got, dict) else "element"
@@ -164,8 +165,8 @@ def _problem(detail: Any, path: Place, hint: str | None) -> Problem:
     return Problem("GE112", f"{message}, not {shown(got)}", None, pointer)
 
 
-def _pattern_message(path: Place, got: Any) -> str:
-    if path[-1] == "sha256":
+def _pattern_message(pattern: str, path: Place, got: Any) -> str:
+    if pattern == SHA256:
         return f"a sha256 is 64 hexadecimal digits, not {shown(got)}"
     if "shape" in path:
         return f"{HOW_TO_WRITE_A_SIZE}, not {shown(got)}"

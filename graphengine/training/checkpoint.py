@@ -1,62 +1,86 @@
 """Checkpoints: all that a training needs to go on, to the last bit, from where it was.
 
 A checkpoint is one JSON file, written whole or not at all; of large models the numbers lie in a safetensors file that
-is there before the JSON names it. The older ones are removed once a newer one is safe.
+is there before the JSON names it. The older ones are removed once a newer one is safe. What is read is checked like any
+other file.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
-import math
 import re
-import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import orjson
 
 from graphengine.data.sources import data_hash
-from graphengine.errors import GraphEngineError, TrainingError
-from graphengine.format.documents import ExternalValue, FunctionFile
+from graphengine.errors import GraphEngineError, InvalidModelError, TrainingError, make_pointer
+from graphengine.format.checkpoint_documents import CHECKPOINT_FORMAT, CheckpointFile
+from graphengine.format.documents import ExternalValue, FunctionFile, ModelDocument
 from graphengine.format.files import check_target, write_bytes
-from graphengine.format.meaning import as_text
+from graphengine.format.meaning import as_text, fingerprint
+from graphengine.format.reading import Source, parse_document, read_bytes
 from graphengine.format.tensors import TensorFiles, are_external, write_tensors
 from graphengine.format.training_documents import CheckpointDocument, TrainingDocument
-from graphengine.format.writing import encode_array
-from graphengine.ops.numbers import decode_array
+from graphengine.limits import DEFAULT, Limits
 from graphengine.training.events import Every
-from graphengine.training.provenance import versions
+from graphengine.training.machine import arithmetic
+from graphengine.training.states import Layout, Place, State, arrays_of, document_of, outside, state_of, state_problems
 
-FORMAT, FORMAT_VERSION = "graphengine.checkpoint", 1
 DEFAULT_SECONDS = 60.0
 """Where the training section does not say how often: a checkpoint a minute, and one at the end."""
-LIMITS = ("epochs", "max_iterations", "max_seconds", "checkpoint")
-"""Keys of a training section that may be others when a training goes on."""
-ARRAY, TENSOR = "$array", "$tensor"
-"""Keys, which no name of a model can be, for arrays with dtype and shape, and for those in a file of tensors."""
+LIMITS: dict[str, Any] = {
+    "epochs": True,
+    "max_iterations": True,
+    "max_seconds": True,
+    "checkpoint": True,
+    "early_stopping": {"patience"},
+}
+"""The settings that may be others when a training resumes: they say when it ends, and change nothing before."""
+IDENTIFYING = {
+    "model": "the model's name",
+    "fingerprint": "the model",
+    "rule": "the update rule",
+    "data": "the data",
+    "fixed": "a value that is not trained",
+}
+"""Keys of a checkpoint that a training which resumes must have alike, in words."""
 OWN_FILES = re.compile(r"checkpoint-\d{10}(\.json|-[0-9a-f]{12}\.safetensors)|\.checkpoint-\d{10}.*\.tmp")
 
 
 def identity(
-    name: str, fingerprint: str, training: TrainingDocument, rule: FunctionFile, data: Mapping[str, Any]
+    document: ModelDocument,
+    training: TrainingDocument,
+    rule: FunctionFile,
+    data: Mapping[str, Any],
+    fixed: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """What a training must have in common with the checkpoint it goes on from."""
-    section = training.model_dump(exclude_defaults=True)
+    """What a training must have in common with the checkpoint it goes on from; `fixed` are values it does not change.
+
+    The training section is compared by its keys, without limits, and data by its numbers, wherever they come from.
+    """
+    model = document.model_copy(update={"training": None, "data": {}})
+    section = training.model_dump(exclude_defaults=True, exclude={**LIMITS, "data": True})
     return {
-        "model": name,
-        "fingerprint": fingerprint,
+        "model": document.name,
+        "fingerprint": fingerprint(model),
         "rule": hashlib.sha256(as_text(rule.model_dump())).hexdigest(),
         "data": data_hash(data),
-        "training": {key: value for key, value in section.items() if key not in LIMITS},
+        "fixed": data_hash(fixed),
+        "training": section,
     }
 
 
 class Checkpoints:
     """The checkpoints of one training, in a folder of their own, which is made if it is not there.
+
+    `identity` is what a training must have in common with the one that it resumes, `layout` what its state must have;
+    `limits` bound what is read.
 
     Raises
     ------
@@ -65,11 +89,17 @@ class Checkpoints:
     """
 
     def __init__(
-        self, folder: Path, identity: Mapping[str, Any], section: CheckpointDocument | None, per_epoch: int
+        self,
+        folder: Path,
+        identity: Mapping[str, Any],
+        layout: Layout,
+        section: CheckpointDocument | None,
+        limits: Limits = DEFAULT,
     ) -> None:
         self.folder, self._identity = folder, orjson.loads(orjson.dumps(dict(identity)))
+        self._layout, self._limits, self._versions = layout, limits, arithmetic()
         section = section or CheckpointDocument()
-        self.every = Every(section.every_epochs, section.every_iterations, per_epoch)
+        self.every = Every(section.every_epochs, section.every_iterations, layout.per_epoch)
         counted = section.every_epochs or section.every_iterations
         self._seconds = section.every_seconds or (None if counted else DEFAULT_SECONDS)
         self._keep, self._written_at = section.keep, time.monotonic()
@@ -90,7 +120,7 @@ class Checkpoints:
         late = self._seconds is not None and time.monotonic() - self._written_at >= self._seconds
         return late or self.every.is_due(done)
 
-    def write(self, state: Mapping[str, Any]) -> Path:
+    def write(self, state: State) -> Path:
         """Write the state of a training; when this returns, it is safe.
 
         Raises
@@ -99,9 +129,14 @@ class Checkpoints:
             GE101 if it cannot be written.
         """
         stem = f"checkpoint-{state['iteration']:010d}"
-        path = self.folder / f"{stem}.json"
-        content = {"format": FORMAT, "format_version": FORMAT_VERSION, **self._identity, "versions": versions()}
-        content["state"] = _encoded(self._with_tensors(state, stem))
+        path, arrays = self.folder / f"{stem}.json", arrays_of(state)
+        stored: dict[Place, ExternalValue] = {}
+        if are_external(arrays.values()):
+            apart = {make_pointer(place)[1:]: place for place in outside(arrays)}
+            written = write_tensors(self.folder, stem, {name: arrays[place] for name, place in apart.items()})
+            stored = {apart[name]: value for name, value in written.items()}
+        content = {"format": CHECKPOINT_FORMAT, "format_version": 1, **self._identity, "versions": self._versions}
+        content["state"] = document_of(state, stored)
         write_bytes(path, orjson.dumps(content) + b"\n")
         self.written, self._written_at = state["iteration"], time.monotonic()
         for old in self._paths()[: -self._keep]:
@@ -109,19 +144,7 @@ class Checkpoints:
         self._remove_leftovers()
         return path
 
-    def _with_tensors(self, state: Mapping[str, Any], stem: str) -> Mapping[str, Any]:
-        """The state with its arrays in a file of tensors, if they are large."""
-        arrays = {f"carried/{name}": value for name, value in state["carried"].items()}
-        best = (state["early"] or {}).get("values", {})
-        arrays |= {f"best/{name}": value for name, value in best.items()}
-        if not are_external(arrays.values()):
-            return state
-        stored = write_tensors(self.folder, stem, arrays)
-        carried = {name: stored[f"carried/{name}"] for name in state["carried"]}
-        early = state["early"] and {**state["early"], "values": {name: stored[f"best/{name}"] for name in best}}
-        return {**state, "carried": carried, "early": early}
-
-    def newest(self) -> dict[str, Any] | None:
+    def newest(self) -> State | None:
         """The state in the newest checkpoint; None if there is none.
 
         Raises
@@ -132,35 +155,35 @@ class Checkpoints:
         paths = self._paths()
         return self.read(paths[-1]) if paths else None
 
-    def read(self, path: Path) -> dict[str, Any]:
+    def read(self, path: Path) -> State:
         """The state in a checkpoint; raises as `newest`."""
         try:
             if not path.is_file():
-                raise ValueError("it is not a plain file")
-            content = orjson.loads(path.read_bytes())
-            if (content["format"], content["format_version"]) != (FORMAT, FORMAT_VERSION):
-                raise ValueError(f"its format is {content['format']} {content['format_version']}")
-            other = [key for key, value in self._identity.items() if content[key] != value]
-            state: dict[str, Any] = _decoded(content["state"], TensorFiles(self.folder, sys.maxsize))
-            before = {name: then for name, then in content["versions"].items() if then != versions().get(name)}
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, GraphEngineError) as error:
-            raise TrainingError(f"{path} cannot be read as a checkpoint: {error}", code="GE603") from error
-        if other:
-            hint = "go on with the model, data and settings that it was written with, or use another folder"
-            message = f"{path} belongs to another training: {self._difference(content)}"
-            raise TrainingError(message, code="GE603", hint=hint)
+                raise InvalidModelError("it is not a plain file", file=str(path))
+            source = Source(read_bytes(path, self._limits), str(path))
+            content = parse_document(source, CheckpointFile, CHECKPOINT_FORMAT, self._limits)
+            self._require_own(content, path)
+            state, problems = state_of(content.state, TensorFiles(self.folder, 2 * self._limits.array_bytes))
+            if problems := problems or list(state_problems(state, self._layout)):
+                raise source.locate(problems)
+        except InvalidModelError as error:
+            said = "cannot be read as a checkpoint: "
+            raise TrainingError(
+                replace(each, code="GE603", message=said + each.message) for each in error.problems
+            ) from error
         self.written = state["iteration"]
-        if before:
-            self.note = f"{path.name} was written with {_listed(before)}: the last bits may differ"
+        if differences := _differences(content.versions, self._versions):
+            self.note = f"{path.name} was written with {', '.join(differences)}: the last bits may differ"
         return state
 
-    def _difference(self, content: Mapping[str, Any]) -> str:
-        """What is not as it was when a checkpoint was written."""
-        names = {"fingerprint": "the model", "rule": "the update rule", "data": "the data", "model": "the model's name"}
-        before, now = content["training"], self._identity["training"]
-        keys = [f"'{key}'" for key in sorted({*before, *now}) if before.get(key) != now.get(key)]
-        changed = [what for key, what in names.items() if content[key] != self._identity[key]] + keys
-        return f"{', '.join(changed)} {'is' if len(changed) == 1 else 'are'} not the same"
+    def _require_own(self, content: CheckpointFile, path: Path) -> None:
+        """Refuse a checkpoint of another training."""
+        then = content.model_dump(include=set(self._identity))
+        if changed := list(_changes(then, self._identity)):
+            hint = "go on with the model, data and settings that it was written with, or use another folder"
+            what = f"{', '.join(changed)} {'is' if len(changed) == 1 else 'are'} not the same"
+            message = f"{path} belongs to another training: {what}"
+            raise TrainingError(message, code="GE603", hint=hint)
 
     @property
     def exist(self) -> bool:
@@ -190,33 +213,13 @@ def _remove(path: Path) -> None:
         path.unlink()
 
 
-def _listed(names: Mapping[str, str]) -> str:
-    return ", ".join(f"{name} {version}" for name, version in names.items())
+def _changes(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+    """What identifies a training and is not as it was, in words."""
+    yield from (what for key, what in IDENTIFYING.items() if then[key] != now[key])
+    before, after = then["training"], now["training"]
+    yield from (f"'{key}'" for key in sorted({*before, *after}) if before.get(key) != after.get(key))
 
 
-def _encoded(value: Any) -> Any:
-    """A state as JSON values: an array says its dtype and shape, so that it comes back as it was."""
-    if isinstance(value, Mapping):
-        return {name: _encoded(item) for name, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_encoded(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):  # which JSON has not
-        value = np.float64(value)
-    if isinstance(value, (np.ndarray, np.generic)):
-        return {ARRAY: [value.dtype.name, list(value.shape), encode_array(np.ravel(value))]}
-    if isinstance(value, ExternalValue):
-        return {TENSOR: value.model_dump()}
-    return value
-
-
-def _decoded(value: Any, files: TensorFiles) -> Any:
-    if isinstance(value, list):
-        return [_decoded(item, files) for item in value]
-    if not isinstance(value, dict):
-        return value
-    if ARRAY in value:
-        dtype, shape, values = value[ARRAY]
-        return decode_array(values, np.dtype(dtype)).reshape(shape)[()]
-    if TENSOR in value:
-        return files.array(ExternalValue.model_validate(value[TENSOR]))[()]
-    return {name: _decoded(item, files) for name, item in value.items()}
+def _differences(then: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    """With what else a checkpoint was written, and with what it would be now."""
+    return [f"{name} {then.get(name, 'unknown')} (now {now[name]})" for name in now if then.get(name) != now[name]]

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -33,7 +32,6 @@ from graphengine.fit.solvers import Solver, solver_problems
 from graphengine.fit.statistics import SUM_OF_SQUARES, squared_residual, with_sum_of_squares
 from graphengine.format.documents import FunctionFile, ModelDocument
 from graphengine.format.findings import problems_of
-from graphengine.format.meaning import fingerprint
 from graphengine.format.reading import Source
 from graphengine.format.resolve import dangling_references, loss_problems
 from graphengine.format.salvage import Gaps
@@ -263,23 +261,19 @@ class Declaration:
         trainer = Trainer(self.graph, values, training, arrays, self.compiled_step(training, rule), checked)
         if saving.folder is not None:
             seen = {**arrays, **{f"validation/{name}": array for name, array in (checked or {}).items()}}
-            self._save(trainer, saving, identity(self.document.name, self._fingerprint, training, rule, seen))
+            self._save(trainer, saving, identity(self.document, training, rule, seen, trainer.stepper.fixed))
         return trainer
 
     def compiled_step(self, training: TrainingDocument, rule: FunctionFile) -> CompiledStep:
         """The step of a training with its plans, kept from one training to the next; raises as `step_graph`."""
         return self._steps.step(training, rule)
 
-    @cached_property
-    def _fingerprint(self) -> str:
-        return fingerprint(self.document)
-
     @staticmethod
     def _save(trainer: Trainer, saving: Saving, own: Mapping[str, Any]) -> None:
         """Let a trainer write checkpoints into a folder, and go on from the newest there if that is wanted."""
         assert saving.folder is not None
-        section, per_epoch = trainer.training.checkpoint, trainer.batches.per_epoch
-        trainer.checkpoints = Checkpoints(saving.folder, own, section, per_epoch)
+        section, limits = trainer.training.checkpoint, trainer.graph.limits
+        trainer.checkpoints = Checkpoints(saving.folder, own, trainer.layout, section, limits)
         if not saving.resume and trainer.checkpoints.exist:
             hint = "go on from there with resume=True (--resume), or name another folder"
             raise TrainingError(f"{saving.folder} has checkpoints already", code="GE603", hint=hint)

@@ -77,14 +77,19 @@ class Thinned:
         self.extend([row], 1)
 
     @property
-    def state(self) -> dict[str, Any]:
-        """All there is to it, for a checkpoint; the last row once more behind the others."""
-        return {"seen": self.seen, "stride": self.stride, "rows": [*self._rows, self._last]}
+    def counts(self) -> dict[str, int]:
+        """How many rows there were, and which of them are kept, for a checkpoint."""
+        return {"seen": self.seen, "stride": self.stride}
 
-    @state.setter
-    def state(self, state: Mapping[str, Any]) -> None:
-        self.seen, self.stride = state["seen"], state["stride"]
-        *self._rows, self._last = [tuple(row) if isinstance(row, list) else row for row in state["rows"]]
+    @property
+    def rows(self) -> list[Any]:
+        """The kept rows and the last one, which may be among them, for a checkpoint; empty if there is none."""
+        return [*self._rows, self._last] if self.seen else []
+
+    def restore(self, counts: Mapping[str, int], rows: Sequence[Any]) -> None:
+        """Become what had these counts and rows."""
+        self.seen, self.stride = counts["seen"], counts["stride"]
+        *self._rows, self._last = rows or [None]
 
     def __iter__(self) -> Iterator[tuple[int, Any]]:
         """The kept rows with their numbers, from 0."""
@@ -103,22 +108,29 @@ class History(Pictured):
     def __init__(self, per_epoch: int = 1, names: Sequence[str] = ()) -> None:
         self._per_epoch, self._names = per_epoch, tuple(names)
         self._iterations, self._epochs, self._checks = Thinned(), Thinned(), Thinned()
-        self._parts = {"iterations": self._iterations, "epochs": self._epochs, "checks": self._checks}
         self.stopped: str | None = None
         """Why the training ended before its last iteration, in words."""
 
     @property
     def state(self) -> dict[str, Any]:
-        """All there is to it, for a checkpoint."""
-        state = {name: part.state for name, part in self._parts.items()}
-        state["iterations"]["rows"] = list(map(np.array, zip(*state["iterations"]["rows"], strict=True)))
-        return state
+        """All there is to it, for a checkpoint: numbers and arrays."""
+        columns = list(map(np.array, zip(*self._iterations.rows, strict=True)))
+        checks = [
+            {"iteration": done, "values": {name: np.asarray(value) for name, value in values.items()}}
+            for done, values in self._checks.rows
+        ]
+        return {
+            "iterations": {**self._iterations.counts, "columns": columns},
+            "epochs": {**self._epochs.counts, "losses": np.array(self._epochs.rows)},
+            "checks": {**self._checks.counts, "rows": checks},
+        }
 
     @state.setter
     def state(self, state: Mapping[str, Any]) -> None:
-        rows = list(zip(*map(_items, state["iterations"]["rows"]), strict=True))
-        for name, part in self._parts.items():
-            part.state = {**state[name], "rows": rows} if name == "iterations" else state[name]
+        iterations, epochs, checks = state["iterations"], state["epochs"], state["checks"]
+        self._iterations.restore(iterations, list(zip(*map(items_of, iterations["columns"]), strict=True)))
+        self._epochs.restore(epochs, items_of(epochs["losses"]))
+        self._checks.restore(checks, [(row["iteration"], row["values"]) for row in checks["rows"]])
 
     def flags(self, count: int) -> list[bool]:
         """For the next `count` iterations, whether each is to be recorded."""
@@ -262,6 +274,6 @@ def _numbers(arrays: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _items(column: np.ndarray[Any, Any]) -> list[Any]:
-    """The items of a column of rows; double scalars as Python floats, as a plan gives them."""
+def items_of(column: np.ndarray[Any, Any]) -> list[Any]:
+    """Return the items of a column of rows; double scalars as Python floats, as a plan gives them."""
     return column.tolist() if column.ndim == 1 and column.dtype == np.float64 else list(column)

@@ -22,8 +22,9 @@ from graphengine.ir.graph import Graph
 from graphengine.training.checkpoint import Checkpoints
 from graphengine.training.compiled import CompiledStep
 from graphengine.training.course import Chunk, Course
-from graphengine.training.history import SMALL, History, Iteration
+from graphengine.training.history import SMALL, History, Iteration, items_of
 from graphengine.training.schedules import rate_at
+from graphengine.training.states import Layout
 from graphengine.training.stepping import Stepper
 from graphengine.training.validation import LOSS, EarlyStopping, Evaluation, checked_outputs, checks_of, split
 
@@ -72,9 +73,9 @@ class Trainer:
         )
         self.batches.require_room()
         small = sum(np.size(values[name]) for name in graph.trainable) <= SMALL
-        recorded = graph.trainable if small else ()
-        self.stepper = Stepper(graph, values, training, compiled, self.batches, recorded)
-        self.history = History(self.batches.per_epoch, recorded)
+        self._recorded = graph.trainable if small else ()
+        self.stepper = Stepper(graph, values, training, compiled, self.batches, self._recorded)
+        self.history = History(self.batches.per_epoch, self._recorded)
         self._prepare_checks(data, validation)
         self.checkpoints: Checkpoints | None = None
         """Where the training is saved as it goes."""
@@ -193,13 +194,21 @@ class Trainer:
     # ------------------------------------------------------------ checkpoints
 
     @property
+    def layout(self) -> Layout:
+        """What all states of this training have in common."""
+        checked = self._evaluation.axes if self._evaluation else {}
+        return Layout(
+            self.stepper.carried, self.values, self._recorded, checked, self.batches.per_epoch, self._early is not None
+        )
+
+    @property
     def state(self) -> dict[str, Any]:
         """All that is needed to go on from here, to the last bit."""
         return {
             "iteration": len(self.history),
             "carried": self.stepper.carried,
-            "total": self._total,
-            "epoch": list(self._epoch),
+            "total": np.asarray(self._total),
+            "epoch": np.array(self._epoch),
             "history": self.history.state,
             "early": self._early.state if self._early else None,
         }
@@ -208,7 +217,7 @@ class Trainer:
     def state(self, state: Mapping[str, Any]) -> None:
         self.stepper.carried = state["carried"]
         self._take(self.stepper.carried)
-        self._total, self._epoch = state["total"], list(state["epoch"])
+        (self._total,), self._epoch = items_of(np.reshape(state["total"], 1)), items_of(state["epoch"])
         self.history.state = state["history"]
         if self._early:
             self._early.state = state["early"]

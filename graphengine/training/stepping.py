@@ -54,7 +54,7 @@ class Stepper:
         self._compiled, self.step, self._packing = compiled, compiled.step, compiled.packing
         self._recorded = (self.step.loss, GRADIENT_NORM, *(f"new_{name}" for name in recorded))
         values = self._packing.pack(values)
-        self._fixed = {name: value for name, value in values.items() if name not in self.step.carried.values()}
+        self.fixed = {name: value for name, value in values.items() if name not in self.step.carried.values()}
         self._carried = self._at_start(values)
         self._last = _copies(self._carried)
         self._plans: dict[int, Plan] = {}
@@ -122,7 +122,7 @@ class Stepper:
         numbered = self._functions(plan)
         fed = [name for name in plan.sources if name in self.batches.inputs or name in numbered]
         groups = chunk.groups(fed, numbered, flags, totals)
-        values = {**self._fixed, **self._numbered(chunk.done + 1), **self._carried}
+        values = {**self.fixed, **self._numbered(chunk.done + 1), **self._carried}
         self._carried.update(plan.loop(groups, values, fed, self._recorded, rows.append, totals.append))
         return totals[1:]
 
@@ -159,7 +159,7 @@ class Stepper:
             for parts, keep in itertools.islice(batches, piece.stop - piece.start):
                 iteration += 1
                 rate = rate_at(self.schedule, iteration)
-                loss, found = self._accumulation.run(parts, {**self._fixed, **self._carried}, iteration, rate)
+                loss, found = self._accumulation.run(parts, {**self.fixed, **self._carried}, iteration, rate)
                 if not (math.isfinite(loss) and all(map(all_finite, found.values()))):
                     values = self._packing.unpack(found, "new_")
                     first = next((name for name, value in values.items() if not all_finite(value)), self.step.loss)
@@ -210,7 +210,7 @@ class Stepper:
 
     def _reference_values(self, batch: Mapping[str, Any], iteration: int) -> dict[str, Any]:
         carried = self._packing.unpack(self._carried)
-        values = {**self._fixed, **carried, **batch, **self._numbered(iteration)}
+        values = {**self.fixed, **carried, **batch, **self._numbered(iteration)}
         return {name: value for name, value in values.items() if name in self._executor.slot_of}
 
     # ------------------------------------------------------------ divergence

@@ -68,6 +68,11 @@ class Evaluation:
         self._whole = whole if whole and memory_problem(self._graph, self._sizes(whole)) is None else None
         self._plans: dict[Any, Plan] = {}
 
+    @property
+    def axes(self) -> dict[str, int]:
+        """How many axes each output has."""
+        return {name: len(self._graph.types[value].shape) for name, value in self._graph.outputs.items()}
+
     def __call__(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """The outputs for these values of parameters and state."""
         if self._whole is not None:

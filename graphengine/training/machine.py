@@ -1,0 +1,48 @@
+"""What the last bits of a training depend on besides the model and its data: versions, and how this machine computes.
+
+NumPy chooses its loops by the SIMD groups of the processor, the matrix library its kernel by the processor and how to
+split a product by its threads; each choice adds in another order.
+"""
+
+from __future__ import annotations
+
+import platform
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from graphengine.training.provenance import versions
+
+_OF_NUMPY = re.compile(r"[\\/]numpy(\.libs|[\\/]\.dylibs)[\\/]")
+"""Where NumPy's wheels keep their matrix library; SciPy's have another copy, which no model computes with."""
+
+
+def arithmetic() -> dict[str, str]:
+    """Return what the bits of a training depend on, by name; machines that compute alike have the same words."""
+    config: Any = np.show_config(mode="dicts")
+    simd = config.get("SIMD Extensions", {})
+    return {
+        **versions(),
+        "platform": " ".join(filter(None, (platform.system(), platform.machine(), *platform.libc_ver()))),
+        "simd": " ".join([*simd.get("baseline", ()), *simd.get("found", ())]) or "none",
+        "blas": _matrix_library(config),
+    }
+
+
+def _matrix_library(config: Mapping[str, Any]) -> str:
+    """Return the name, version, kernel and number of threads of the library that multiplies NumPy's matrices."""
+    from threadpoolctl import threadpool_info  # where a training is saved, and not at each start
+
+    loaded = [each for each in threadpool_info() if each["user_api"] == "blas"]
+    used = [each for each in loaded if _OF_NUMPY.search(each["filepath"])] or loaded
+    if not used:  # one that threadpoolctl does not know, such as Accelerate
+        built = config.get("Build Dependencies", {}).get("blas", {})
+        return f"{built.get('name', 'unknown')} {built.get('version', '')}".strip()
+    return "; ".join(sorted(set(map(_library, used))))
+
+
+def _library(found: Mapping[str, Any]) -> str:
+    parts = (found["internal_api"], found.get("version"), found.get("architecture"))
+    return f"{' '.join(str(part) for part in parts if part)}, threads: {found['num_threads']}"
