@@ -313,6 +313,14 @@ EXPLANATIONS: dict[str, Explanation] = {
         "Resume the training that wrote it, with limits it has not reached, or begin anew in another folder.",
         "(a checkpoint written with another learning rate)",
     ),
+    "GE604": Explanation(
+        "A solver ended at a limit, or where it could gain nothing more although the slope is not zero. Where a fit "
+        "converges, the slope is zero and no direction is known that leads down. The values so far are printed and "
+        "saved.",
+        "Raise max_iterations, start from other values, or write the model with other parameters: a sum of squares "
+        "that falls for ever has no minimum.",
+        "$ graphengine fit thurber --max-iterations 3",
+    ),
     "GE701": Explanation(
         "A node class breaks the node contract; the message shows how to write it.",
         "docs/custom_nodes.md has the contract.",

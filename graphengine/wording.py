@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import orjson
@@ -101,6 +101,12 @@ ELSEWHERE = {word: meant for meant, words in WORDS_OF.items() for word in words.
 def counted(number: int | str, what: str) -> str:
     """A number of things: `1 node`, `2 nodes`, `0 to 1 nodes`."""
     return f"{number} {what}{'s' * (str(number) != '1')}"
+
+
+def enumerated(names: Sequence[str], most: int = 8) -> str:
+    """Names in a sentence: `a`, `a and b`, `a, b and c`; of more than `most` the first ones and how many follow."""
+    shown = [*names[:most], counted(len(names) - most, "other")] if len(names) > most else list(names)
+    return " and ".join([", ".join(shown[:-1]), shown[-1]] if len(shown) > 1 else shown)
 
 
 def size_text(count: int) -> str:

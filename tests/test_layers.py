@@ -47,7 +47,7 @@ CUTS_TO_MAKE = {
     ("model.prediction", "model.model"),
     ("model.run", "model.model"),
     ("training.declaration", "fit.solvers"),
-    ("training.declaration", "fit.statistics"),
+    ("training.declaration", "fit.squares"),
     ("training.interrupting", "fit.solvers"),
     ("training.provenance", "fit.solvers"),
     ("training.provenance", "training.loop"),

@@ -1,1 +1,1 @@
-"""Fits by SciPy's solvers: objectives, least squares, statistics of the result."""
+"""Fits: objectives with exact derivatives, our own solver and SciPy's, minima, statistics of the result."""

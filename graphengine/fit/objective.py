@@ -13,12 +13,11 @@ import numpy as np
 
 from graphengine.backends.numpy.plan import Plan
 from graphengine.errors import DifferentiationError
+from graphengine.fit.quadratic import Matrix, Vector
 from graphengine.ir.binding import bind_sizes
 from graphengine.ir.graph import Graph
-from graphengine.transform.directional import curvature, directional, transposed_product
+from graphengine.transform.directional import WEIGHTED, curvature, directional, transposed_product, weighted
 from graphengine.transform.gradient import gradient
-
-Vector = np.ndarray[Any, np.dtype[np.float64]]
 
 
 class Objective:
@@ -62,6 +61,10 @@ class Objective:
         self._before()
         return list(plan.run({**self._fixed, **self.split(x), **more}).values())
 
+    def sources_at(self, x: Vector) -> dict[str, Any]:
+        """The values of all inputs, parameters and state at a point."""
+        return {name: value for name, value in {**self._fixed, **self.split(x)}.items() if name in self.graph.types}
+
     def __call__(self, x: Vector) -> tuple[float, Vector]:
         """Loss and gradient at a point; the last point is remembered, because a solver and its history both ask."""
         if self._known is None or not np.array_equal(self._known[0], x):
@@ -85,6 +88,25 @@ class Objective:
         """Whether the loss has second derivatives."""
         return self._curvature is not None
 
+    @property
+    def epsilon(self) -> float:
+        """The rounding error of the loss, in relation to it."""
+        return rounding_error(self._alone, "loss")
+
+    @property
+    def coordinates(self) -> list[str]:
+        """A name for each number of the vector: that of its parameter, with its place in an array."""
+        names = []
+        for name in self.names:
+            shape: tuple[int, ...] = self.graph.types[name].shape  # type: ignore[assignment] # integers
+            names += [name + "".join(f"[{index}]" for index in place) for place in np.ndindex(shape)]
+        return names
+
+    def hessian(self, x: Vector) -> Matrix:
+        """The Hessian of the loss at a point."""
+        rows = np.array([self.hessian_product(x, _unit(len(x), index)) for index in range(len(x))])
+        return np.asarray((rows + rows.T) / 2)
+
     def hessian_product(self, x: Vector, direction: Vector) -> Vector:
         """The Hessian of the loss at a point, times a direction."""
         assert self._curvature is not None
@@ -101,6 +123,7 @@ class Residuals:
         self._residual = Plan(graph.derive(graph.nodes, {"residual": residual}, graph.types))
         self._weight = _free("weight", graph)
         names = objective.names
+        self._graph, self._name = graph, residual
         self._columns: Plan | None = None
         try:
             self._columns = Plan(directional(graph, residual, names, self._weight, objective.directions))
@@ -111,7 +134,38 @@ class Residuals:
         """The residuals at a point."""
         return _flat(self._objective.run(self._residual, x))
 
-    def jacobian(self, x: Vector) -> Vector:
+    @property
+    def epsilon(self) -> float:
+        """The rounding error of the residuals, in relation to what they are the difference of."""
+        return rounding_error(self._graph, self._name)
+
+    @cached_property
+    def _curvature(self) -> Plan | None:
+        names, directions = self._objective.names, self._objective.directions
+        try:
+            return Plan(
+                curvature(weighted(self._graph, [(self._name, self._weight)], names), WEIGHTED, names, directions)
+            )
+        except DifferentiationError:
+            return None
+
+    @property
+    def have_curvature(self) -> bool:
+        """Whether the residuals have second derivatives."""
+        return self._curvature is not None
+
+    def curvature(self, x: Vector, weights: Vector) -> Matrix | None:
+        """The sum of the Hessians of the residuals, each times a weight; None if they have no second derivatives."""
+        if self._curvature is None:
+            return None
+        weight: Any = weights.reshape(self._shape).astype(self._graph.types[self._name].array_dtype)[()]
+        rows = []
+        for index in range(len(x)):
+            given = {**self._objective.along(_unit(len(x), index)), self._weight: weight}
+            rows.append(_flat(self._objective.run(self._curvature, x, **given)))
+        return np.asarray((np.array(rows) + np.transpose(rows)) / 2)
+
+    def jacobian(self, x: Vector) -> Matrix:
         """The derivative of each residual toward each parameter, a row for each residual."""
         if self._columns is None:
             return np.array([self._row(x, index) for index in range(int(np.prod(self._shape)))])
@@ -134,6 +188,11 @@ def _unit(size: int, index: int) -> Vector:
     vector = np.zeros(size)
     vector[index] = 1.0
     return vector
+
+
+def rounding_error(graph: Graph, value: str) -> float:
+    """The relative rounding error of a floating-point value of a graph."""
+    return float(np.finfo(graph.types[graph.value_name(value)].array_dtype).eps)
 
 
 def _free(name: str, graph: Graph) -> str:

@@ -1,7 +1,8 @@
-"""Training by a solver of SciPy (the extra `fit`) instead of an update rule: on all samples, until it converges.
+"""Training by a solver instead of an update rule: on all samples, until it converges.
 
 A `Solver` has what a `Trainer` has: chunks, a history, the data. An iteration is a step that the solver accepted; it
-is told as soon as it is made, and what is told may be left at any time.
+is given as soon as it is made, and the caller may leave at any time. `least_squares` is our own; the others are SciPy's
+(the extra `fit`), and where they end is checked in the same way: gradient and curvature must be those of a minimum.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import math
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -17,18 +19,28 @@ import numpy as np
 from graphengine.data.batches import Batches
 from graphengine.errors import DivergenceError, Problem, TrainingError, did_you_mean, make_pointer
 from graphengine.extras import optional
-from graphengine.fit.least_squares import EPSILON, polished, solved
-from graphengine.fit.objective import Objective, Residuals, Vector
+from graphengine.fit.beginning import not_finite, require_sum_of_squares
+from graphengine.fit.least_squares import minimized
+from graphengine.fit.minima import polished, way_down
+from graphengine.fit.objective import Objective, Residuals
+from graphengine.fit.problems import Loss, SumOfSquares
+from graphengine.fit.quadratic import EPSILON, Vector
+from graphengine.fit.squares import squared_residual
+from graphengine.fit.trust_region import Box
 from graphengine.fit.turns import Turn, in_turns
 from graphengine.format.salvage import Gaps
 from graphengine.format.training_documents import TrainingDocument
 from graphengine.ir.graph import Graph
 from graphengine.training.history import SMALL, History, Iteration
 from graphengine.training.validation import Evaluation
+from graphengine.wording import counted
 
 MOST_ITERATIONS = 15_000
 """Where `max_iterations` does not say when to stop, and convergence does not stop it."""
-
+LARGEST_HESSIAN = 500
+"""The most numbers for which the curvature is looked at where a solver of SciPy ends."""
+MOST_RESTARTS = 20
+NO_MINIMUM = "the solver cannot lower the loss any more, but this is no minimum: the slope is not zero"
 
 USED = ("loss", "data", "optimizer", "max_iterations", "max_seconds", "metrics")
 """The keys of a training section that mean something to a solver."""
@@ -39,7 +51,9 @@ class _EnoughError(Exception):
 
 
 class Solver:
-    """Finds the parameters that make the loss least, on given arrays; `values` gets each accepted step.
+    """Finds the parameters that minimize the loss on given arrays; `values` gets each accepted step.
+
+    `converged` says whether it ended at a minimum: no slope, and no direction that leads down.
 
     Raises
     ------
@@ -47,14 +61,14 @@ class Solver:
         GE602 if nothing is trainable, the data does not fit into memory, or the loss is not a function of the
         parameters alone.
     UsageError
-        GE803 if SciPy is not installed.
+        GE803 if the solver is SciPy's and SciPy is not installed.
     """
 
     def __init__(
         self, graph: Graph, values: dict[str, Any], training: TrainingDocument, data: Mapping[str, Any]
     ) -> None:
         self.graph, self.values, self.training, self.data = graph, values, training, data
-        self._scipy = optional("scipy.optimize", "fit")
+        self._scipy: Any = None if training.optimizer.type == "least_squares" else optional("scipy.optimize", "fit")
         if not graph.trainable:
             raise TrainingError(f"model '{graph.name}' has no trainable parameter")
         _require_function(graph, training.optimizer.type)
@@ -72,15 +86,21 @@ class Solver:
         self.history = History(1, graph.trainable if small else ())
         self.total_iterations = training.max_iterations or sys.maxsize  # it ends by itself, nobody knows when
         self._most = training.max_iterations or MOST_ITERATIONS
-        self.converged = False
+        self.converged, self.reason = False, ""
         self.learning_rate, self.checkpoints = None, None  # which a trainer has
         self._recording = small
 
-    @property
+    @cached_property
     def residuals(self) -> Residuals:
         """The residuals that a solver for least squares works with."""
         residual = self.training.optimizer.attributes["residual"]
         return Residuals(self.objective, self.graph.value_name(residual))
+
+    @property
+    def box(self) -> Box:
+        """The bounds of the parameters."""
+        size = len(self.objective.vector(self.values))
+        return Box(np.full(size, -np.inf), np.full(size, np.inf))
 
     def save_checkpoint(self) -> None:
         """Nothing: a solver begins again, and soon is where it was."""
@@ -105,18 +125,23 @@ class Solver:
         start = self.objective.vector(self.values)
         loss, slope = self.objective(start)
         if not (math.isfinite(loss) and np.isfinite(slope).all()):
-            message = f"the loss or its gradient is not finite at the start ({loss}): no solver can begin there"
-            raise DivergenceError(message, iteration=1, epoch=1, hint="start from other values")
+            raise not_finite(self.objective, start, self.training.loss)
         self._before, self._at = (loss, float(np.linalg.norm(slope))), start
         try:
             _METHODS[self.training.optimizer.type](self, start)
         except _EnoughError:
-            self.converged = False
+            self.converged, self.reason = (
+                False,
+                self.history.stopped or f"stopped after {counted(self._most, 'iteration')}",
+            )
+            return
         except (ValueError, np.linalg.LinAlgError) as error:  # what SciPy makes of numbers that are not finite
             step = len(self.history) + 1
             raise DivergenceError(f"the solver stopped at step {step}: {error}", iteration=step, epoch=step) from error
         if not len(self.history):  # the start is the solution
             self._record(start)
+        if not self.converged:
+            self.reason = self.history.stopped = self.reason or NO_MINIMUM
 
     def _accept(self, x: Vector) -> None:
         """Take a step of the solver into the history and the model."""
@@ -142,21 +167,43 @@ class Solver:
     # ------------------------------------------------------------ methods
 
     def _least_squares(self, start: Vector) -> None:
-        residuals = self.residuals
-        x, self.converged = solved(residuals, start, self._accept, self._scipy)
-        self._accept(polished(residuals, x))
+        if not self._is_written_as_squares():
+            require_sum_of_squares(self.objective, self.residuals, start, self.training)
+        found = minimized(SumOfSquares(self.residuals), start, self.box, np.zeros(len(start)), self._accept)
+        self.converged = found.is_minimum
+
+    def _is_written_as_squares(self) -> bool:
+        """Whether the nodes of the loss are a sum or a mean of the squares of the residual."""
+        residual = self.graph.value_name(self.training.optimizer.attributes["residual"])
+        return squared_residual(self.graph, self.graph.value_name(self.training.loss)) == residual
 
     def _minimize(self, start: Vector, method: str, options: Mapping[str, Any], **more: Any) -> None:
-        def callback(x: Vector, *_: Any) -> None:
-            self._accept(x)
-
+        """Let a solver of SciPy run, again and again where it ends at a saddle or on a plain."""
         limits = {"maxiter": 10 * self._most, **options}  # it counts steps that are not taken, too
-        with np.errstate(all="ignore"):  # steps that are tried and not taken may overflow
-            found = self._scipy.minimize(
-                self.objective, start, jac=True, method=method, callback=callback, options=limits, **more
-            )
-        self.converged = bool(found.success)
-        self._accept(found.x)
+        lower: Vector | None = start
+        for _ in range(MOST_RESTARTS):
+            with np.errstate(all="ignore"):  # steps that are tried and not taken may overflow
+                found = self._scipy.minimize(
+                    self.objective, lower, jac=True, method=method, callback=self._called, options=limits, **more
+                )
+                self._accept(found.x)
+                self.converged, lower = self._judged(found.x, success=bool(found.success))
+            if lower is None:
+                return
+            self._accept(lower)
+
+    def _called(self, x: Vector, *_: Any) -> None:
+        self._accept(x)
+
+    def _judged(self, x: Vector, *, success: bool) -> tuple[bool, Vector | None]:
+        """Whether a solver ended at a minimum, and a lower point if there is one near."""
+        if not self.objective.has_curvature or len(x) > LARGEST_HESSIAN:
+            return success, None
+        problem, typical = Loss(self.objective), np.zeros(len(x))
+        here = polished(problem, x, self.box)
+        self._accept(here.x)
+        lower = way_down(problem, here, self.box, typical)
+        return here.has_no_slope and lower is None, lower
 
     def _lbfgs(self, start: Vector) -> None:
         self._minimize(start, "L-BFGS-B", {"ftol": EPSILON, "gtol": 1e-10, "maxcor": 20, "maxfun": 20 * self._most})

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from graphengine.backends.numpy.plan import Plan
-from graphengine.fit.least_squares import EPSILON, scaled
-from graphengine.fit.objective import Vector
+from graphengine.fit.objective import Objective
+from graphengine.fit.quadratic import Mask, Matrix, Quadratic, Vector
 from graphengine.fit.solvers import Solver
 from graphengine.ir.graph import Graph
-from graphengine.ir.recording import Recorder
 from graphengine.training.history import History
-from graphengine.transform.gradient import pruned
 from graphengine.transform.path import differentiable_toward
+from graphengine.wording import counted, enumerated
 
-SUM_OF_SQUARES = "sum_of_squares"
-"""The loss of a fit whose file declares none."""
+INVISIBLE = 1e-12
+"""The square of a component of a unit vector that counts as zero."""
+
+
+class Undetermined(NamedTuple):
+    """Parameters, or numbers of them, that the data leave open at the solution, and in words how."""
+
+    parameters: tuple[str, ...]
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -28,24 +35,30 @@ class Fit:
     Attributes
     ----------
     parameters, standard_errors : dict of str to array
-        By trainable parameter; the errors are NaN where the data do not determine the parameters.
+        By trainable parameter. The error of a number that the data do not determine is NaN; the others keep theirs.
+        All are NaN without degrees of freedom.
+    undetermined : tuple of Undetermined
+        What the data do not determine, each part with its parameters: `c[2]` is a number of the array c.
     observations, degrees_of_freedom : int
-        The number of residuals, and that number less the number of parameters.
+        The number of residuals, and that number less the number of directions that they determine.
     residual_sum_of_squares, residual_standard_deviation : float
-        The sum, and the square root of the sum over the degrees of freedom.
+        The sum, and the square root of the sum over the degrees of freedom (NaN if there are none).
     r2 : float or None
-        1 - residual sum of squares / total sum of squares; NaN if the latter is zero. None if the residual is no
-        difference of data and model.
+        1 - residual sum of squares / total sum of squares; NaN if the latter is zero or no degree of freedom is left.
+        None if the residual is no difference of data and model.
     r2_is_centred : bool
         Whether the total is about the mean: in a model with an intercept, one whose Jacobian can give a constant shift.
     converged : bool
-        Whether the solver ended because nothing could be gained any more.
+        Whether the solver ended at a minimum: no slope is left, and no direction is known that leads down.
+    reason : str or None
+        Why it did not converge.
     history : History
         The accepted steps.
     """
 
     parameters: dict[str, Any]
     standard_errors: dict[str, Any]
+    undetermined: tuple[Undetermined, ...]
     observations: int
     degrees_of_freedom: int
     residual_sum_of_squares: float
@@ -53,6 +66,7 @@ class Fit:
     r2: float | None
     r2_is_centred: bool
     converged: bool
+    reason: str | None
     history: History
 
 
@@ -61,32 +75,77 @@ def fit_of(solver: Solver) -> Fit:
     objective, residuals = solver.objective, solver.residuals
     x = objective.vector(solver.values)
     errors, matrix = residuals(x), residuals.jacobian(x)
-    freedom, total = len(errors) - len(x), float(errors @ errors)
-    deviation = float(np.sqrt(total / freedom)) if freedom > 0 else float("nan")
-    basis, spread = _spread(matrix)
-    r2, centred = _r2(_target(solver), total, has_intercept=_spans_constant(basis))
+    seen = determination(errors, matrix, residuals.epsilon)
+    freedom, total = len(errors) - seen.rank, float(errors @ errors)
+    deviation = float(np.sqrt(total / freedom)) if freedom else float("nan")
+    r2, centred = _r2(_target(solver), total, has_intercept=_spans_constant(seen.basis))
     return Fit(
         parameters=objective.split(x),
-        standard_errors=objective.split(deviation * spread),
+        standard_errors=objective.split(deviation * seen.spread),
+        undetermined=undetermined(objective, seen.flat),
         observations=len(errors),
         degrees_of_freedom=freedom,
         residual_sum_of_squares=total,
         residual_standard_deviation=deviation,
-        r2=r2,
+        r2=r2 if freedom or r2 is None else float("nan"),
         r2_is_centred=centred,
         converged=solver.converged,
+        reason=None if solver.converged else solver.reason,
         history=solver.history,
     )
 
 
-def _spread(jacobian: Vector) -> tuple[Vector, Vector]:
-    """An orthonormal basis of what the Jacobian spans, and the square roots of the diagonal of (J'J)^-1."""
-    matrix, lengths = scaled(jacobian)
-    left, values, right = np.linalg.svd(matrix, full_matrices=False)
-    solid = values > EPSILON * max(matrix.shape) * values[0]
-    if not solid.all() or len(values) < len(lengths):
-        return left[:, solid], np.full(len(lengths), np.nan)
-    return left, np.sqrt(np.sum((right / values[:, np.newaxis]) ** 2, axis=0)) / lengths
+class Determination(NamedTuple):
+    """What a Jacobian says of the parameters."""
+
+    rank: int
+    basis: Matrix
+    """An orthonormal basis of what it spans, as columns."""
+    spread: Vector
+    """The square roots of the diagonal of (J'J)^-1, NaN for a parameter that is not determined."""
+    flat: Matrix
+    """An orthonormal basis of the directions it does not see, as columns, where its own columns have length 1."""
+
+
+def determination(residual: Vector, jacobian: Matrix, epsilon: float) -> Determination:
+    """Find which directions a Jacobian determines, and how well."""
+    lengths = np.linalg.norm(jacobian, axis=0)
+    scale = np.where(lengths > 0, lengths, 1.0)
+    model = Quadratic(jacobian / scale, residual, np.zeros(len(scale)), None, epsilon)
+    basis, values, axes = model.solid_part(np.ones(len(scale), bool))
+    flat = np.linalg.qr(axes, mode="complete")[0][:, len(values) :]
+    spread = np.linalg.norm(axes / values, axis=1) / scale
+    spread[np.sum(flat**2, axis=1) > INVISIBLE] = np.nan
+    return Determination(len(values), basis, spread, flat)
+
+
+def undetermined(objective: Objective, flat: Matrix) -> tuple[Undetermined, ...]:
+    """The parts of the parameters that flat directions join, in words."""
+    coupled = np.abs(flat @ flat.T) > np.sqrt(INVISIBLE)
+    names, left, parts = objective.coordinates, set(map(int, np.flatnonzero(np.diag(coupled)))), []
+    while left:
+        members = _joined(coupled, min(left))
+        left.difference_update(members)
+        free = round(float(np.sum(flat[members] ** 2)))
+        named = tuple(names[each] for each in members)
+        parts.append(Undetermined(named, _reason(named, free)))
+    return tuple(parts)
+
+
+def _joined(coupled: Mask, first: int) -> list[int]:
+    """All that is coupled with the first one, directly or not, in order."""
+    part, grown = set[int](), {first}
+    while grown - part:
+        part, grown = part | grown, {int(other) for one in grown for other in np.flatnonzero(coupled[one])}
+    return sorted(part)
+
+
+def _reason(names: Sequence[str], free: int) -> str:
+    listed = enumerated(names)
+    if len(names) == free:
+        return f"{listed} {'has' if free == 1 else 'have'} no effect on the residuals"
+    seen = len(names) - free
+    return f"{listed} act only together: the data determine {counted(seen, 'combination')} of {len(names)}"
 
 
 def _spans_constant(basis: Vector) -> bool:
@@ -121,23 +180,3 @@ def _r2(target: Vector | None, total: float, *, has_intercept: bool) -> tuple[fl
     about = target - target.mean() if has_intercept else target
     squares = float(about @ about)
     return 1 - total / squares if squares else float("nan"), has_intercept
-
-
-def with_sum_of_squares(graph: Graph, residual: str) -> Graph:
-    """The graph with an output more, the sum of the squares of a residual."""
-    recorder = Recorder(graph)
-    recorder.enter(residual)
-    square = recorder.apply("square", (recorder.symbol(residual),), {})
-    total = recorder.apply("sum", (square,), {}) if square.ndim else square
-    outputs = {**graph.outputs, SUM_OF_SQUARES: total.name}
-    return pruned(recorder, outputs, f"least squares of {residual}", keep=graph.parameters)
-
-
-def squared_residual(graph: Graph, loss: str) -> str | None:
-    """The residual of a loss that is the mean or the sum of squares of one value; None of any other loss."""
-    made = {node.id: node for node in graph.nodes}
-    reduction = made.get(loss)
-    if reduction is None or reduction.op not in ("mean", "sum") or not isinstance(reduction.inputs[0], str):
-        return None
-    square = made.get(reduction.inputs[0])
-    return str(square.inputs[0]) if square is not None and square.op == "square" else None

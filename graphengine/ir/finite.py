@@ -24,6 +24,8 @@ class NonFinite(NamedTuple):
     how: str
     """What it is, in which row, and from which inputs: -inf in row 3, from y = 0."""
     node: str | None
+    row: int | None = None
+    """The row, from 1, if it has rows."""
 
 
 def require_all_finite(graph: Graph, values: Mapping[str, Any]) -> None:
@@ -46,7 +48,8 @@ def first_non_finite(graph: Graph, values: Mapping[str, Any]) -> NonFinite | Non
     for name in graph.sources:
         if name in values and not _is_finite(values[name]):
             kind = "parameter" if name in graph.parameters else "state" if name in graph.state else "input"
-            return NonFinite(f"{kind} '{name}'", _how(values[name])[0], None)
+            how, row = _how(values[name])
+            return NonFinite(f"{kind} '{name}'", how, None, None if row is None else row + 1)
     for node in graph.nodes:
         for name in node.outputs:
             if not _is_finite(values[name]):
@@ -55,7 +58,8 @@ def first_non_finite(graph: Graph, values: Mapping[str, Any]) -> NonFinite | Non
                 if row is not None:
                     operands = _in_row(graph, node, operands, values[name], name, row)
                 read = ", ".join(_read(node, operands))
-                return NonFinite(told_node(graph, node), f"{how}, from {read}" if read else how, node.id)
+                place = None if row is None else row + 1
+                return NonFinite(told_node(graph, node), f"{how}, from {read}" if read else how, node.id, place)
     return None
 
 

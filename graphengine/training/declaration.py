@@ -29,7 +29,7 @@ from graphengine.errors import (
     make_pointer,
 )
 from graphengine.fit.solvers import Solver, solver_problems
-from graphengine.fit.statistics import SUM_OF_SQUARES, squared_residual, with_sum_of_squares
+from graphengine.fit.squares import SUM_OF_SQUARES, squared_residual, with_sum_of_squares
 from graphengine.format.documents import FunctionFile, ModelDocument
 from graphengine.format.findings import problems_of
 from graphengine.format.reading import Source
@@ -298,20 +298,29 @@ class Declaration:
             If neither the caller nor the file says what the residual is.
         """
         section = self.document.training
-        if residual is None and section:
-            named = section.optimizer.attributes.get("residual") if section.optimizer.is_solver else None
-            residual = named or squared_residual(self.graph, self.graph.value_name(section.loss))
+        declared = self._declared_residual()
+        residual = residual or declared
         if residual is None:
             hint = "name the value whose squares are to be summed up"
             raise TrainingError(f"model '{self.graph.name}' does not say what its residual is", hint=hint)
+        has_loss = section is not None and residual == declared
         keys = {
-            "loss": section.loss if section else SUM_OF_SQUARES,
+            "loss": section.loss if section and has_loss else SUM_OF_SQUARES,
             "data": section.data if section else None,
             "optimizer": {"type": "least_squares", "residual": residual},
             "max_iterations": max_iterations,
         }
-        graph = self.graph if section else with_sum_of_squares(self.graph, self.graph.value_name(residual))
+        value = self.graph.meaning(residual)
+        graph = self.graph if has_loss or value not in self.graph.types else with_sum_of_squares(self.graph, value)
         return self._solver(graph, values, data, _read(keys))
+
+    def _declared_residual(self) -> str | None:
+        """The residual that the training section names, or the one whose squares its loss adds up."""
+        section = self.document.training
+        if section is None:
+            return None
+        named = section.optimizer.attributes.get("residual") if section.optimizer.is_solver else None
+        return named or squared_residual(self.graph, self.graph.value_name(section.loss))
 
     def _solver(self, graph: Graph, values: dict[str, Any], data: Any, training: TrainingDocument) -> Solver:
         if problems := solver_problems(training, graph, Gaps()):

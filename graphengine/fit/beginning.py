@@ -1,0 +1,101 @@
+"""What is checked where a solver starts: finite numbers, and a loss that is the sum of squares it is said to be."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from graphengine.backends.reference.executor import Executor
+from graphengine.errors import DivergenceError, TrainingError
+from graphengine.fit.objective import Objective, Residuals
+from graphengine.fit.quadratic import Vector
+from graphengine.format.training_documents import TrainingDocument
+from graphengine.ir.finite import NonFinite, first_non_finite
+
+SHIFTS = (0.0, 0.1, -0.07, 0.013)
+"""How far from the start a loss is looked at, in units of it: four points, of which any may be a special one."""
+ALIKE = 1e-6
+"""The relative difference that two gradients in double precision may have."""
+
+
+def not_finite(objective: Objective, start: Vector, loss: str) -> DivergenceError:
+    """The error of a start where the loss or its gradient is not finite: which value comes first, and what may help."""
+    found = _first(objective, start)
+    if found is None:
+        what = f"no solver can begin here: '{loss}' is finite at the start, but its gradient is not"
+        return DivergenceError(what, iteration=1, epoch=1, hint="start from other values")
+    elsewhere = [_first(objective, x) for x in (-start, 0.1 * start, 10 * start, start + 1, start - 1)]
+    stays = all(other is not None and (other.what, other.row) == (found.what, found.row) for other in elsewhere)
+    row = "the data" if found.row is None else f"row {found.row} of the data"
+    hint = f"other parameters do not change that: check {row}" if stays else "start from other values"
+    what = f"no solver can begin here: {found.what} is not finite at the start: {found.how}"
+    return DivergenceError(what, iteration=1, epoch=1, node=found.node, hint=hint)
+
+
+def _first(objective: Objective, x: Vector) -> NonFinite | None:
+    executor = Executor(objective.graph)
+    with np.errstate(all="ignore"):
+        slots = executor.forward(objective.sources_at(x))
+    return first_non_finite(objective.graph, {name: slots[slot] for name, slot in executor.slot_of.items()})
+
+
+def _around(start: Vector) -> Iterator[Vector]:
+    """The start, and points near it that have nothing to do with each other."""
+    for number, shift in enumerate(SHIFTS):
+        pattern = np.cos(np.arange(len(start)) + number)
+        yield start + shift * pattern * (np.abs(start) + (start == 0))
+
+
+class _Slopes(NamedTuple):
+    """At one point: the loss, its gradient, J'r, and how large the terms of J'r are."""
+
+    loss: float
+    slope: Vector
+    product: Vector
+    size: Vector
+
+
+def require_sum_of_squares(
+    objective: Objective, residuals: Residuals, start: Vector, training: TrainingDocument
+) -> None:
+    """Refuse a loss that is no function of the sum of squares of the residual that the section names.
+
+    The loss must have the gradient c J'r at all points, with one c > 0; or one c over the loss, as a root has.
+
+    Raises
+    ------
+    TrainingError
+        GE602, with what to do.
+    """
+    points = list(_slopes(objective, residuals, start))
+    tolerance = ALIKE * residuals.epsilon / np.finfo(np.float64).eps
+    if any(_agree(points, power, min(tolerance, 0.01)) for power in (0, 1)):
+        return
+    residual = training.optimizer.attributes["residual"]
+    message = f"the loss '{training.loss}' is not the sum of the squares of the residual '{residual}'"
+    hint = "name the value whose squares the loss adds up, or use 'lbfgs' or 'trust-constr', which minimize any loss"
+    raise TrainingError(message, hint=hint, pointer="/training/optimizer/residual")
+
+
+def _slopes(objective: Objective, residuals: Residuals, start: Vector) -> Iterator[_Slopes]:
+    for x in _around(start):
+        with np.errstate(all="ignore"):
+            loss, slope = objective(x)
+            residual, jacobian = residuals(x), residuals.jacobian(x)
+            found = _Slopes(loss, slope, jacobian.T @ residual, np.abs(jacobian).T @ np.abs(residual))
+        if np.isfinite(loss) and all(np.isfinite(each).all() for each in found[1:]):
+            yield found
+
+
+def _agree(points: list[_Slopes], power: int, tolerance: float) -> bool:
+    """Whether the gradients are one positive multiple of J'r, times the loss to minus a power."""
+    products = np.concatenate([point.product * (point.loss or 1.0) ** -power for point in points])
+    sizes = np.concatenate([point.size * abs(point.loss or 1.0) ** -power for point in points])
+    slopes = np.concatenate([point.slope for point in points])
+    units = np.where(sizes > 0, sizes, 1.0)
+    products, slopes = products / units, slopes / units
+    squares = float(products @ products)
+    factor = float(products @ slopes) / squares if squares else 1.0
+    return factor > 0 and float(np.abs(slopes - factor * products).max(initial=0.0)) <= tolerance * factor

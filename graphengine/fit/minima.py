@@ -1,0 +1,124 @@
+"""Whether a point is a minimum, to the last digits: Newton steps, the signs of the curvature, and looks around.
+
+The curvature of a sum of squares is seen in the axes of its Jacobian, each divided by its singular value. There J'J is
+the identity and the second derivatives of the residuals add pure numbers: no digits are lost to squaring, and a saddle
+is a number below -1, whatever the units of the parameters.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from graphengine.fit.descent import Problem
+from graphengine.fit.quadratic import NOISE, Mask, Matrix, Quadratic, Vector
+from graphengine.fit.trust_region import Box
+
+MOST_POLISHING = 50
+BELOW_ZERO = 1e-8
+"""A curvature counts as negative from here on, in relation to the one that the Jacobian gives."""
+GAIN = 1e-12
+"""At a minimum a Newton step promises no more than this fraction of the value."""
+CLOSE = 1e-9
+"""Or it is no longer than this fraction of the point itself."""
+MOST_DIRECTIONS = 50
+LOOKS = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.1, 0.5, 1.0, 2.0, 10.0)
+"""How far the function is looked at along a direction that is flat or leads down, in units of the point."""
+
+
+class Surroundings(NamedTuple):
+    """A point with the curvature around it, among the variables that are not held on a bound."""
+
+    x: Vector
+    value: float
+    noise: float
+    """The rounding error of the value."""
+    step: Vector
+    """The Newton step."""
+    gain: float
+    """What it promises."""
+    length: float
+    """How long it is where all variables count alike; `size` is the same of the point itself."""
+    size: float
+    ways: Matrix
+    """Directions of no or of negative curvature, as columns."""
+
+    @property
+    def has_no_slope(self) -> bool:
+        """Whether a step promises nothing worth mentioning."""
+        return self.gain <= GAIN * abs(self.value) + 100 * self.noise or self.length <= CLOSE * self.size
+
+
+def surroundings(problem: Problem, x: Vector, box: Box) -> Surroundings:
+    """Look at the curvature around a point."""
+    value, details = problem.value(x)
+    first = problem.model(x, details)
+    scale = np.where(first.lengths > 0, first.lengths, 1.0)
+    model, free = (problem.exact(x, details) or first).scaled(scale), box.free(x, first.slope)
+    axes, hessian, slopes = _in_axes(model, free)
+    curvatures, directions = np.linalg.eigh(hessian)
+    bent = curvatures > _uncertainty(model, free, axes)
+    downhill = np.where(bent, -(directions.T @ slopes), 0.0) / np.where(bent, curvatures, 1.0)
+    step, ways = np.zeros(len(x)), np.zeros((len(x), np.count_nonzero(~bent)))
+    step[free], ways[free] = axes @ directions @ downhill, axes @ directions[:, ~bent]
+    gain = float(curvatures @ downhill**2) / 2
+    noise = problem.noise(x, details, first)
+    size, length = float(np.linalg.norm(scale * x)), float(np.linalg.norm(step))
+    return Surroundings(x, value, noise, step / scale, gain, length, size, ways / scale[:, np.newaxis])
+
+
+def _in_axes(model: Quadratic, free: Mask) -> tuple[Matrix, Matrix, Vector]:
+    """Axes as columns, and the Hessian and the slope along them."""
+    if model.is_sum_of_squares:
+        left, values, solid = model.solid_part(free)
+        flat = np.linalg.qr(solid, mode="complete")[0][:, len(values) :]
+        axes, of_jacobian = np.hstack([solid / values, flat]), np.repeat([1.0, 0.0], [len(values), flat.shape[1]])
+        slopes = np.concatenate([left.T @ model.residual, np.zeros(flat.shape[1])])
+    else:
+        slopes = model.slope[free]
+        axes, of_jacobian = np.eye(len(slopes)), np.zeros(len(slopes))
+    hessian = np.diag(of_jacobian)
+    if model.second is not None:
+        second = axes.T @ model.second[np.ix_(free, free)] @ axes
+        hessian = hessian + (second + second.T) / 2
+    return axes, hessian, slopes
+
+
+def _uncertainty(model: Quadratic, free: Mask, axes: Matrix) -> float:
+    """How far a curvature may be from zero by rounding alone."""
+    if model.second is None or not axes.size:
+        return BELOW_ZERO
+    second = float(np.linalg.norm(model.second[np.ix_(free, free)]))
+    rounding = NOISE * model.epsilon * second * float(np.linalg.norm(axes, 2)) ** 2
+    return min(rounding + BELOW_ZERO, 0.5) if model.is_sum_of_squares else rounding
+
+
+def polished(problem: Problem, x: Vector, box: Box) -> Surroundings:
+    """The point after Newton steps, each of which makes the next one shorter: the last digits a value cannot show."""
+    here = surroundings(problem, x, box)
+    for _ in range(MOST_POLISHING):
+        moved = here.x + here.step
+        if not here.length or not box.contains(moved):
+            return here
+        there = surroundings(problem, moved, box)
+        allowed = here.value + 1e-10 * abs(here.value) + 100 * here.noise
+        if not (there.length < here.length and there.value <= allowed):
+            return here
+        here = there
+    return here
+
+
+def way_down(problem: Problem, here: Surroundings, box: Box, typical: Vector) -> Vector | None:
+    """A lower point along a direction in which the curvature shows no minimum; None if there is none to be seen."""
+    lowest, best = here.value - GAIN * abs(here.value) - 100 * here.noise, None
+    sizes = np.maximum(np.abs(here.x), typical)
+    sizes = np.where(sizes > 0, sizes, 1.0)
+    for direction in here.ways.T[:MOST_DIRECTIONS]:
+        unit = direction / np.max(np.abs(direction) / sizes)
+        for distance in (sign * look for look in LOOKS for sign in (1, -1)):
+            x = box.clipped(here.x + distance * unit)
+            value, _ = problem.value(x)
+            if value < lowest:
+                lowest, best = value, x
+    return best

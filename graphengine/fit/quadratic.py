@@ -1,0 +1,152 @@
+"""A function around a point as a quadratic: slope and curvature, principal axes, and what they leave open.
+
+Half a sum of squares is kept as residuals and Jacobian, because forming J'J loses half of the digits. Both are reduced
+to the triangle of a QR factorization first, so the number of residuals counts only once.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+
+Vector = np.ndarray[Any, np.dtype[np.float64]]
+Matrix = np.ndarray[Any, np.dtype[np.float64]]
+Mask = np.ndarray[Any, np.dtype[np.bool_]]
+
+EPSILON = float(np.finfo(np.float64).eps)
+NOISE = 32.0
+"""A singular value below so many units of rounding of the largest, times the root of the dimension, counts as zero."""
+
+
+class Spectrum(NamedTuple):
+    """The principal axes of a curvature, as columns, with the curvature and the slope along each."""
+
+    curvatures: Vector
+    axes: Matrix
+    slopes: Vector
+
+
+class Quadratic:
+    """The change of a function for a step s: r.J s + |J s|^2 / 2 + g.s + s.S s / 2.
+
+    Parameters
+    ----------
+    jacobian : array (m, n), residual : array (m,)
+        J and r of half a sum of squares; m = 0 for any other function.
+    gradient : array (n,)
+        g, the gradient of a function that is no sum of squares; else zero.
+    second : array (n, n), optional
+        S, the Hessian of such a function; of a sum of squares the part of its Hessian beyond J'J.
+    epsilon : float
+        The relative rounding error of the numbers above.
+    """
+
+    def __init__(
+        self,
+        jacobian: Matrix,
+        residual: Vector,
+        gradient: Vector,
+        second: Matrix | None = None,
+        epsilon: float = EPSILON,
+    ) -> None:
+        self.jacobian, self.residual, self.gradient = jacobian, residual, gradient
+        self.second, self.epsilon = second, epsilon
+
+    @classmethod
+    def of_residuals(
+        cls, residual: Vector, jacobian: Matrix, second: Matrix | None = None, epsilon: float = EPSILON
+    ) -> Quadratic:
+        """The model of half a sum of squares; without `second` it is the one of Gauss and Newton."""
+        rows, columns = jacobian.shape
+        if rows > columns + 1:
+            triangle: Any = np.linalg.qr(np.column_stack([jacobian, residual]), mode="r")
+            jacobian, residual = triangle[:, :-1], triangle[:, -1]
+        return cls(jacobian, residual, np.zeros(columns), second, epsilon)
+
+    @classmethod
+    def of_loss(cls, gradient: Vector, hessian: Matrix, epsilon: float = EPSILON) -> Quadratic:
+        """The model of a function with this gradient and Hessian."""
+        return cls(np.zeros((0, len(gradient))), np.zeros(0), gradient, hessian, epsilon)
+
+    @property
+    def is_sum_of_squares(self) -> bool:
+        """Whether the function is half a sum of squares."""
+        return len(self.jacobian) > 0
+
+    @property
+    def slope(self) -> Vector:
+        """The gradient."""
+        return np.asarray(self.jacobian.T @ self.residual + self.gradient)
+
+    @property
+    def lengths(self) -> Vector:
+        """How strongly the function bends along each variable: its natural units are the inverse of these."""
+        if self.is_sum_of_squares or self.second is None:
+            return np.asarray(np.linalg.norm(self.jacobian, axis=0))
+        return np.sqrt(np.abs(np.diag(self.second)))
+
+    def scaled(self, scale: Vector) -> Quadratic:
+        """The same function of the variables times `scale`."""
+        second = None if self.second is None else self.second / scale / scale[:, np.newaxis]
+        return Quadratic(self.jacobian / scale, self.residual, self.gradient / scale, second, self.epsilon)
+
+    def without_second(self) -> Quadratic:
+        """The model of Gauss and Newton."""
+        return Quadratic(self.jacobian, self.residual, self.gradient, None, self.epsilon)
+
+    def change(self, step: Vector) -> float:
+        """The change of the function for a step."""
+        moved = self.jacobian @ step
+        bent = 0.0 if self.second is None else step @ self.second @ step / 2
+        return float(self.residual @ moved + moved @ moved / 2 + self.gradient @ step + bent)
+
+    def slope_after(self, step: Vector) -> Vector:
+        """The gradient after a step."""
+        slope = self.jacobian.T @ (self.residual + self.jacobian @ step) + self.gradient
+        return np.asarray(slope if self.second is None else slope + self.second @ step)
+
+    # ------------------------------------------------------------ axes
+
+    @cached_property
+    def _known(self) -> dict[bytes, Any]:
+        return {}
+
+    def _once(self, free: Mask, decompose: Any) -> Any:
+        key = free.tobytes()
+        if key not in self._known:
+            self._known[key] = decompose(free)
+        return self._known[key]
+
+    def spectrum(self, free: Mask, step: Vector) -> Spectrum:
+        """The axes among the free variables, and the slopes after a step; what is noise is zero."""
+        if self.second is None:
+            left, values, axes = self._once(free, self.solid_part)
+            offsets = left.T @ (self.residual + self.jacobian @ step)
+            return Spectrum(values**2, axes, values * offsets)
+        curvatures, axes = self._once(free, self._eigen)
+        slope = self.slope_after(step)[free]
+        slopes = axes.T @ slope
+        slopes[np.abs(slopes) <= len(slope) * self.epsilon * np.linalg.norm(slope)] = 0.0
+        return Spectrum(curvatures, axes, slopes)
+
+    def solid_part(self, free: Mask) -> tuple[Matrix, Vector, Matrix]:
+        """The singular vectors and values of the Jacobian toward the free variables that are not noise.
+
+        Its columns should have about the same length, as those of `scaled(lengths)` have.
+        """
+        matrix = self.jacobian[:, free]
+        left, values, rows = np.linalg.svd(matrix, full_matrices=False)
+        least = NOISE * np.sqrt(max(*matrix.shape, 1)) * self.epsilon * values.max(initial=0.0)
+        solid = values > least
+        return left[:, solid], values[solid], rows[solid].T
+
+    def _eigen(self, free: Mask) -> tuple[Vector, Matrix]:
+        assert self.second is not None
+        matrix = self.jacobian[:, free]
+        hessian = matrix.T @ matrix + self.second[np.ix_(free, free)]
+        curvatures, axes = np.linalg.eigh((hessian + hessian.T) / 2)
+        noise = NOISE * len(curvatures) * self.epsilon * np.abs(curvatures).max(initial=0.0)
+        curvatures[np.abs(curvatures) <= noise] = 0.0
+        return curvatures, axes
