@@ -80,20 +80,83 @@ def test_training_a_convolutional_network_lowers_its_loss():
     assert history.last_loss < 0.5 * history.first_loss
 
 
+OPEN = {
+    "conv1d": ({"z": ("conv1d", ["x", "w"], {"padding": 1, "stride": 2})}, (2, 3, 9), (4, 3, 3)),
+    "conv1d, same": ({"z": ("conv1d", ["x", "w"], {"padding": "same"})}, (2, 3, 8), (4, 3, 3)),
+    "conv2d": ({"z": ("conv2d", ["x", "w"], {"dilation": 2})}, (2, 3, 7, 6), (4, 3, 2, 2)),
+    "conv_transpose2d": ({"z": ("conv_transpose2d", ["x", "w"], {"stride": 2})}, (2, 3, 4, 5), (3, 2, 3, 3)),
+    "max_pool2d": ({"z": ("max_pool2d", ["x"], {"kernel_size": 2})}, (2, 3, 6, 5), (1,)),
+    "avg_pool2d": ({"z": ("avg_pool2d", ["x"], {"kernel_size": 2, "ceil_mode": True})}, (2, 3, 6, 5), (1,)),
+}
+"""Nodes, and the shapes of x and of a second input."""
+
+
+@pytest.mark.parametrize(("nodes", "shape", "filters"), OPEN.values(), ids=OPEN)
+@pytest.mark.parametrize("kind", ["symbols", "values"])
+def test_sizes_that_are_symbols_or_values_give_what_numbers_give(nodes, shape, filters, kind):
+    """The first sizes are symbols, or those that `broadcast_to` reads from an input."""
+    x, w = RNG.normal(size=shape), RNG.normal(size=filters)
+    nodes = {**nodes, "square": ("square", ["z"]), "loss": ("sum", ["square"])}
+    outputs = {"loss": "loss", "z": "z"}
+    fixed = model(nodes, outputs, inputs={"x": list(shape), "w": list(filters)}).forward(x=x, w=w)
+    wanted = fixed.backward(of="loss", wrt=["x", "w"] if "w" in nodes["z"][1] else ["x"])
+    if kind == "symbols":
+        symbols = ["N", shape[1], *(f"S{axis}" for axis in range(2, len(shape)))]
+        opened, given = model(nodes, outputs, inputs={"x": symbols, "w": list(filters)}), {"x": x, "w": w}
+    else:
+        nodes = {"wide": ("broadcast_to", ["x", "sizes"]), **nodes}
+        nodes["z"] = (nodes["z"][0], ["wide", *nodes["z"][1][1:]], nodes["z"][2])
+        inputs = {"x": list(shape), "w": list(filters), "sizes": {"shape": [len(shape)], "dtype": "int64"}}
+        opened, given = model(nodes, outputs, inputs=inputs), {"x": x, "w": w, "sizes": list(shape)}
+    for _ in range(3):
+        run = opened.forward(given)
+        np.testing.assert_array_equal(run["z"], fixed["z"])
+        found = run.backward(of="loss", wrt=[*wanted])
+        assert [found[name].tolist() for name in wanted] == [each.tolist() for each in wanted.values()]
+
+
+def test_a_size_that_is_too_small_for_a_patch_is_an_error_of_its_node():
+    small = model({"z": ("conv1d", ["x", "w"])}, inputs={"x": ["N", 1, "L"], "w": [1, 1, 3]})
+    for _ in range(3):
+        with pytest.raises(ge.errors.GraphEngineError, match=r"GE.*node 'z' \(conv1d\): no patch of \(3,\) fits"):
+            small.forward(x=np.zeros((1, 1, 2)), w=np.ones((1, 1, 3)))
+
+
+def test_a_symbolic_convolution_is_refused_beyond_the_limit_when_its_sizes_are_there():
+    content = document({"z": ("conv1d", ["x", "w"])}, inputs={"x": ["N", 1, "L"], "w": [1, 1, 300]})
+    small = ge.Model.from_dict(content, limits=ge.limits.Limits(array_bytes=2**20))
+    assert small.predict(x=np.ones((1, 1, 400)), w=np.ones((1, 1, 300)))["out"].shape == (1, 1, 101)
+    with pytest.raises(ge.errors.InputError, match=r"GE133.*on the way to its result"):
+        small.predict(x=np.ones((1, 1, 4000)), w=np.ones((1, 1, 300)))
+
+
+@pytest.mark.parametrize(("dtype", "least"), [("int64", -(2**63)), ("uint8", 0), ("bool", False)])
+def test_the_largest_of_integers_is_an_integer_and_what_is_padded_is_never_it(dtype, least):
+    x = (
+        np.array([[[[0, -7, 3, 1], [2, 5, -4, 6], [9, 8, -1, 0]]]]) if dtype == "int64" else np.eye(3, 4)[None, None]
+    ).astype(dtype)
+    nodes = {"z": ("max_pool2d", ["x"], {"kernel_size": 2, "stride": 2, "padding": [[0, 1], [0, 0]]})}
+    pools = model(nodes, inputs={"x": {"shape": ["N", 1, 3, 4], "dtype": dtype}})
+    whole = np.pad(x, [(0, 0), (0, 0), (0, 1), (0, 0)], constant_values=least)
+    for _ in range(3):
+        found = pools.forward(x=x)["out"]
+        assert found.dtype == dtype
+        assert found.tolist() == whole.reshape(1, 1, 2, 2, 2, 2).max(axis=(3, 5)).tolist()
+
+
 @pytest.mark.parametrize(
     ("op", "shapes", "attributes", "said"),
     [
         ("conv2d", [(2, 3, 5, 5), (4, 2, 3, 3)], {}, "the channels do not fit"),
         ("conv2d", [(2, 3, 5, 5), (4, 3, 3)], {}, "x and weight must have 4 axes"),
-        ("conv2d", [("N", 3, "H", 5), (4, 3, 3, 3)], {}, "must be numbers, not (H, 5)"),
+        ("conv2d", [("N", "C", 5, 5), (4, 3, 3, 3)], {}, "channels and the sizes of filters must be numbers"),
+        ("conv2d", [("N", 3, "H", 2), (4, 3, 3, 3)], {}, "no patch of (3, 3) fits into sizes (H, 2)"),
         ("conv2d", [(2, 3, 2, 2), (4, 3, 3, 3)], {}, "no patch of (3, 3) fits into sizes (2, 2)"),
         ("conv2d", [(2, 3, 5, 5), (4, 3, 3, 3)], {"stride": [1, 1, 1]}, "stride (1, 1, 1) is not for 2 axes"),
         ("conv2d", [(2, 3, 5, 5), (4, 3, 3, 3), (3,)], {}, "bias must have shape (4,), not (3,)"),
         ("conv2d", [(2, 3, 5, 5), (4, 3, 3, 3)], {"padding": [[1, 0]]}, "padding ((1, 0),) is not for 2 axes"),
-        ("conv2d", [("N", 3, "H", 5), (4, 3, 3, 3)], {"padding": "same"}, "must be numbers, not (H, 5)"),
         ("conv_transpose2d", [(2, 3, 5, 5), (3, 4, 3, 3)], {"padding": [1, 1, 1]}, "padding (1, 1, 1) is not for 2"),
         ("conv_transpose2d", [(2, 3, 5, 5), (3, 4, 3, 3)], {"output_padding": 1}, "must be less than stride 1"),
-        ("max_pool2d", [(2, 3, "H", 5)], {"kernel_size": 2, "ceil_mode": True}, "must be numbers, not (H, 5)"),
         ("max_pool2d", [(2, 5, 5)], {"kernel_size": 2}, "need an array of 4"),
         ("fold", [(2, 8, 5)], {"kernel_size": [2], "output_size": [7]}, "patches must have shape (N, C * 2, 6)"),
     ],

@@ -87,6 +87,8 @@ KINK = np.array([0.0])
         ("maximum", [LEVEL, np.array([2.0, 2, 1])], {}, [[0.5, 0, 1], [0.5, 1, 0]]),
         ("minimum", [LEVEL, np.array([2.0, 2, 1])], {}, [[0.5, 1, 0], [0.5, 0, 1]]),
         ("clip", [KINK, KINK, KINK], {}, [[1.0], [0.0], [0.0]]),
+        ("arctan2", [KINK, KINK], {}, [[0.0], [0.0]]),
+        ("arctan2", [-KINK, -KINK], {}, [[0.0], [0.0]]),
         ("abs", [KINK], {}, [[0.0]]),
         ("mae", [KINK, KINK], {}, [[0.0], [0.0]]),
         ("hinge", [np.array([1.0]), np.array([1.0])], {}, [[0.0], [0.0]]),
@@ -176,6 +178,21 @@ def test_an_index_that_occurs_twice_adds_twice():
             "constant_values are for mode 'constant', not 'edge'",
         ),
         ({"z": ("unpad", ["a"], {"pad_width": [[1, 1]], "mode": "edge"})}, {"a": [2]}, "too wide for shape (2,)"),
+        (
+            {"z": ("pad", ["a"], {"pad_width": [[1, 0]], "constant_values": 0.5})},
+            {"a": {"shape": [2], "dtype": "int64"}},
+            "dtype int64 does not have the number 0.5",
+        ),
+        (
+            {"z": ("pad", ["a"], {"pad_width": [[1, 0]], "constant_values": "NaN"})},
+            {"a": {"shape": [2], "dtype": "uint8"}},
+            "dtype uint8 does not have the number nan",
+        ),
+        (
+            {"z": ("unfold", ["a"], {"kernel_size": [2], "fill": 1e300})},
+            {"a": {"shape": ["N", 1, 3], "dtype": "float32"}},
+            "dtype float32 does not have the number 1e+300",
+        ),
         ({"z": ("concat_part", ["a", "b"], {"index": 1})}, {"a": [2], "b": [2]}, "no part number 1 of shapes (2,)"),
         ({"z": ("concat_part", ["a", "b"], {"index": 0})}, {"a": [3], "b": [2]}, "shape (3,) has no part number 0"),
         ({"z": ("untile", ["a"], {"reps": [2]})}, {"a": [3]}, "shape (3,) has no (2,) tiles"),
@@ -234,6 +251,68 @@ def test_an_axis_of_size_1_under_a_summed_letter_gets_the_sum_of_its_gradients(s
         assert run["loss"] == 2 * 7 - 0.875
         dx, dy = run.backward(wrt=["x", "y"]).values()
         assert (dx.tolist(), dy.tolist()) == ([[7], [0.875]], [[2] * 3, [-1] * 3])
+
+
+def test_the_gradient_of_a_cholesky_factor_is_symmetric_and_that_of_a_log_determinant():
+    """log(det(x)) = 2 * sum(log(diag(z))), whose gradient toward a symmetric x is inv(x)."""
+    x = np.array([[4.0, 1.0, 0.5], [1.0, 3.0, -1.0], [0.5, -1.0, 2.0]])
+    nodes = {"z": ("cholesky", ["x"]), "eye": ("eye_like", ["x"]), "d": ("mul", ["z", "eye"]), "s": ("sum", ["d"])}
+    nodes |= {"rows": ("sum", ["d"], {"axis": -1}), "log": ("log", ["rows"]), "half": ("sum", ["log"])}
+    graph = model({**nodes, "loss": ("mul", [2.0, "half"])}, {"loss": "loss"}, parameters={"x": x})
+    for _ in range(3):
+        run = graph.forward()
+        np.testing.assert_allclose(run["loss"], np.log(np.linalg.det(x)), rtol=1e-14)
+        dx = run.backward(of="loss")["x"]
+        np.testing.assert_allclose(dx, np.linalg.inv(x), rtol=1e-13)
+        np.testing.assert_array_equal(dx, dx.T)
+
+
+def test_both_triangles_count_for_a_cholesky_factor_and_equal_ones_keep_their_bits():
+    lower, upper = np.array([[4.0, 0.0], [2.0, 3.0]]), np.array([[4.0, 2.0], [0.0, 3.0]])
+    half = np.linalg.cholesky((lower + upper) / 2)
+    np.testing.assert_array_equal(forward("cholesky", lower), half)
+    np.testing.assert_array_equal(forward("cholesky", upper), half)
+    np.testing.assert_array_equal(forward("cholesky", np.array([[1.6e308]])), [[np.sqrt(1.6e308)]])
+    np.testing.assert_array_equal(forward("cholesky", np.array([[5e-324]])), [[np.sqrt(5e-324)]])
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity"])
+def test_a_margin_may_be_of_numbers_that_are_not_finite(number):
+    nodes = {"z": ("pad", ["x"], {"pad_width": [[1, 2]], "constant_values": number}), "total": ("sum", ["x"])}
+    graph = model(nodes, {"z": "z", "total": "total"}, inputs={"x": ["N"]})
+    margin = float(number)
+    for _ in range(3):
+        run = graph.forward(x=[1.0, 2.0])
+        np.testing.assert_array_equal(run["z"], [margin, 1, 2, margin, margin])
+        assert run.backward(of="total", wrt=["x"])["x"].tolist() == [1, 1]
+
+
+@pytest.mark.parametrize(
+    ("op", "dtype", "expected"),
+    [
+        ("max", "float32", -np.inf),
+        ("min", "float64", np.inf),
+        ("max", "int8", -128),
+        ("min", "uint64", 2**64 - 1),
+        ("max", "bool", False),
+        ("min", "bool", True),
+    ],
+)
+def test_an_extremum_of_nothing_is_the_neutral_element_of_its_dtype(op, dtype, expected):
+    """As ReduceMax and ReduceMin of ONNX from opset 20 on."""
+    nodes = {"z": (op, ["x"], {"axis": 1}), "all": (op, ["x"])}
+    graph = model(nodes, {"z": "z", "all": "all"}, inputs={"x": {"shape": ["N", "M"], "dtype": dtype}})
+    for _ in range(3):
+        run = graph.forward(x=np.zeros((2, 0), dtype))
+        assert (run["z"].tolist(), run["all"].item()) == ([expected] * 2, expected)
+        assert run["z"].dtype == run["all"].dtype == dtype
+
+
+@pytest.mark.parametrize("name", ["softmax", "log_softmax"])
+def test_a_softmax_along_an_empty_axis_is_empty(name):
+    graph = model({"z": (name, ["x"])}, inputs={"x": ["N", "M"]})
+    for _ in range(3):
+        assert graph.forward(x=np.zeros((2, 0)))["out"].shape == (2, 0)
 
 
 def test_einsum_keeps_symbolic_sizes():

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -143,8 +143,21 @@ def _workspaces(graph: Graph, sizes: Mapping[str, int]) -> Iterator[tuple[GraphN
             kinds = _operand_types(graph, node)
             key = (id(node.node), kinds)
             if key not in known:
-                known[key] = _workspace(node.node, [kind and _of_numbers(kind, sizes) for kind in kinds])
+                known[key] = _workspace_of(node.node, kinds, sizes)
             yield node, known[key]
+
+
+def _workspace_of(node: Node, kinds: Sequence[ArrayType | None], sizes: Mapping[str, int]) -> int:
+    """The bytes of a workspace with the sizes known so far, 0 where the node refuses those: it does so when it runs."""
+    numbers = tuple([kind and _of_numbers(kind, sizes) for kind in kinds])
+    try:
+        return _workspace(node, numbers)
+    except RegistrationError:
+        try:
+            infer(node, numbers)
+        except ValueError:
+            return 0
+        raise
 
 
 def _operand_types(graph: Graph, node: GraphNode) -> tuple[ArrayType | None, ...]:

@@ -5,7 +5,7 @@ from samples.table import Samples
 
 FILLED = [
     ({"pad_width": [[1, 2]]}, (3,)),
-    ({"pad_width": [[0, 0], [1, 0]], "constant_values": 2.5}, (2, 3)),
+    ({"pad_width": [[0, 0], [1, 0]], "constant_values": 1.0}, (2, 3)),
     ({"pad_width": [[2, 1], [0, 3]]}, (0, 3)),
     ({"pad_width": []}, ()),
 ]

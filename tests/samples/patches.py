@@ -74,7 +74,7 @@ TABLE = {
     "unfold": Samples(
         [
             ({"kernel_size": [2]}, (values((2, 3, 5)),)),
-            ({"kernel_size": [2, 2], "stride": 2, "fill": 0.5, "padding": 1}, (values((2, 1, 5, 6)),)),
+            ({"kernel_size": [2, 2], "stride": 2, "fill": 1.0, "padding": 1}, (values((2, 1, 5, 6)),)),
             (LAYOUT, (values((2, 3, 5, 6)),)),
             ({"kernel_size": [4, 2], "padding": [[1, 0], [0, 2]]}, (values((2, 1, 5, 6)),)),
             ({"kernel_size": [2, 3], "stride": [1, 4], "padding": "same"}, (values((2, 1, 5, 6)),)),

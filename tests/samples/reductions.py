@@ -3,12 +3,12 @@ import statistics
 
 import numpy as np
 
-from samples.arrays import EVERY_REDUCTION, REDUCTIONS, booleans, filled, shaped, values
+from samples.arrays import EVERY_REDUCTION, REDUCTIONS, booleans, shaped, values
 from samples.table import Samples
 
 OF_NOTHING = shaped([({}, (0,)), ({"axis": 0}, (0, 3))])
 ALONG_NOTHING = shaped([({"axis": 1}, (0, 3)), ({"axis": 0, "keepdims": True}, (3, 0))])
-EXTREMA = [*filled(shaped(EVERY_REDUCTION)), *ALONG_NOTHING, ({}, (np.array([1.0, 3.0, 2.0]),))]
+EXTREMA = [*shaped(EVERY_REDUCTION), *ALONG_NOTHING, ({}, (np.array([1.0, 3.0, 2.0]),))]
 INDICES = shaped(
     [
         ({}, (3,)),
@@ -117,8 +117,12 @@ TABLE = {
     "sum": Samples(shaped(EVERY_REDUCTION), of_lists(math.fsum)),
     "mean": Samples([*shaped(REDUCTIONS), *OF_NOTHING], of_lists(mean)),
     "prod": Samples([*shaped(REDUCTIONS), *OF_NOTHING, *WITH_ZEROS], of_lists(math.prod)),
-    "max": Samples(EXTREMA, of_lists(max), analytic=False),
-    "min": Samples([*filled(shaped(REDUCTIONS)), *ALONG_NOTHING], of_lists(min), analytic=False),
+    "max": Samples(EXTREMA, of_lists(lambda numbers: max(numbers, default=-math.inf)), analytic=False),
+    "min": Samples(
+        [*shaped(REDUCTIONS), *OF_NOTHING, *ALONG_NOTHING],
+        of_lists(lambda numbers: min(numbers, default=math.inf)),
+        analytic=False,
+    ),
     "argmax": Samples(INDICES, of_lists(lambda numbers: numbers.index(max(numbers)))),
     "argmin": Samples(INDICES, of_lists(lambda numbers: numbers.index(min(numbers)))),
     "var": Samples(SPREADS, of_lists(variance)),

@@ -212,6 +212,8 @@ REDUCE = {
 def _reduction(node: GraphNode, types: Types, kind: ArrayType) -> Instruction | None:
     x = types[node.inputs[0]]  # type: ignore[index]
     axes = normalized_axes(node.node.axis, len(x.shape))  # type: ignore[attr-defined]
+    if node.op in ("max", "min") and 0 in x.shape:
+        return None  # what they are of no values is for the node to say
     reduce = REDUCE[node.op]
     return _reduce(node, kind, reduce, axes if len(axes) != 1 else axes[0], node.node.keepdims)  # type: ignore[attr-defined]
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from graphengine.ops.families.elementary import Erf
 from graphengine.ops.families.linear import dot_along
+from graphengine.ops.families.reductions import Max
 from graphengine.ops.inference import along_axis, elementwise
 from graphengine.ops.node import Node
 from graphengine.ops.registry import register
@@ -252,7 +253,7 @@ class Softmax(Node):
     axis: int = -1
 
     def forward(self, x):
-        e = np.exp(x - np.max(x, axis=self.axis, keepdims=True))
+        e = np.exp(x - Max(axis=self.axis, keepdims=True)(x))
         return e / np.sum(e, axis=self.axis, keepdims=True)
 
     def backward(self, grad, out):
@@ -270,7 +271,7 @@ class LogSoftmax(Node):
     axis: int = -1
 
     def forward(self, x):
-        shifted = x - np.max(x, axis=self.axis, keepdims=True)
+        shifted = x - Max(axis=self.axis, keepdims=True)(x)
         return shifted - np.log(np.sum(np.exp(shifted), axis=self.axis, keepdims=True))
 
     def backward(self, grad, out):

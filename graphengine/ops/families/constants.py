@@ -1,5 +1,6 @@
 """Constants: a number as a node, with a dtype of its own."""
 
+import math
 from typing import Literal
 
 import numpy as np
@@ -21,17 +22,30 @@ class Constant(Node):
     dtype: DTypeName = "float64"
 
     def infer(self):
-        return ArrayType((), represented(self).dtype)
+        return ArrayType((), represented(self.value, np.dtype(self.dtype)).dtype)
 
     def forward(self):
         return np.dtype(self.dtype).type(NON_FINITE.get(self.value, self.value))
 
 
-def represented(constant):
-    """The number of a constant, if its dtype has it: one of floating-point numbers may round, but not to infinity."""
-    value = NON_FINITE.get(constant.value, constant.value)
-    with np.errstate(over="ignore"):
-        z = constant.forward()
-    if np.isfinite(z) != np.isfinite(value) or (z.dtype.kind != "f" and z != value):
-        raise ValueError(f"dtype {constant.dtype} does not have the number {value}")
+def represented(value, dtype):
+    """A number of a file in a dtype.
+
+    Raises
+    ------
+    ValueError
+        If the dtype does not have it: a floating-point dtype may round it, but not to infinity.
+    """
+    number = NON_FINITE.get(value, value)
+    with np.errstate(over="ignore", invalid="ignore"):
+        z = np.asarray(number).astype(dtype)[()]
+    if np.isfinite(z) != np.isfinite(number) or (dtype.kind != "f" and z != number):
+        raise ValueError(f"dtype {dtype} does not have the number {number}")
     return z
+
+
+def extremes(dtype):
+    """The smallest and the largest number of a dtype: infinities of floating-point numbers, False and True of bool."""
+    if dtype.kind in "iu":
+        return np.iinfo(dtype).min, np.iinfo(dtype).max
+    return (False, True) if dtype.kind == "b" else (-math.inf, math.inf)

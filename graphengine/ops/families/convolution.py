@@ -23,12 +23,12 @@ from graphengine.ops.families.patches import (
     padding_pairs,
     patch_counts,
     patch_fields,
-    spans,
 )
+from graphengine.ops.families.selection import agree
 from graphengine.ops.inference import floating
 from graphengine.ops.node import Node
 from graphengine.ops.registry import register
-from graphengine.ops.shapes import ArrayType, shape_text
+from graphengine.ops.shapes import ArrayType, product, shape_text
 
 
 @register("conv1d")
@@ -116,7 +116,7 @@ class ConvTranspose2d(Node):
                 f"output_padding {self.output_padding} must be less than stride {self.stride} on each axis"
             )
         sizes = transposed_sizes(self, x, weight)
-        if min(sizes) < 1:
+        if any(size is not None and size < 1 for size in sizes):
             raise ValueError(f"its result would have sizes {shape_text(sizes)}")
         return ArrayType((x.shape[0], channels, *sizes), floating(x, weight, bias))
 
@@ -181,7 +181,7 @@ def convolved(node, axes, x, weight, bias):
 
 
 def check_filters(node, axes, x, weight, bias, *, transposed=False):
-    """The number of channels of the result.
+    """The number of channels of the result, None where that is known only at run time.
 
     Raises
     ------
@@ -191,20 +191,26 @@ def check_filters(node, axes, x, weight, bias, *, transposed=False):
     shapes = f"x {shape_text(x.shape)}, weight {shape_text(weight.shape)}, groups {node.groups}"
     if not len(x.shape) == len(weight.shape) == axes + 2:
         raise ValueError(f"x and weight must have {axes + 2} axes: {shapes}")
-    if not all(isinstance(size, int) for size in (x.shape[1], *weight.shape)):
-        raise ValueError(f"only the first size of x may be a symbol: {shapes}")
-    first, second = weight.shape[0], weight.shape[1] * node.groups
+    if any(isinstance(size, str) for size in (x.shape[1], *weight.shape)):
+        raise ValueError(f"channels and the sizes of filters must be numbers, not symbols: {shapes}")
+    first, second = weight.shape[0], product((weight.shape[1], node.groups))
     wanted, channels = (first, second) if transposed else (second, first)
-    if x.shape[1] != wanted or first % node.groups:
+    if not agree((x.shape[1],), (wanted,)) or (first is not None and first % node.groups):
         raise ValueError(f"the channels do not fit: {shapes}")
-    if bias is not None and bias.shape != (channels,):
-        raise ValueError(f"bias must have shape ({channels},), not {shape_text(bias.shape)}")
+    if bias is not None and not agree(bias.shape, (channels,)):
+        raise ValueError(f"bias must have shape {shape_text((channels,))}, not {shape_text(bias.shape)}")
     return channels
 
 
 def transposed_sizes(node, x, weight):
-    """The sizes of the result of a transposed convolution."""
+    """The sizes of the result of a transposed convolution, None where they are known only at run time."""
     kernel_size, sizes = weight.shape[2:], x.shape[2:]
     strides, extras = by_axis(node.stride, sizes), by_axis(node.output_padding, sizes)
-    parts = zip(sizes, strides, padding_pairs(node, kernel_size, sizes), spans(node, kernel_size), extras, strict=True)
-    return tuple((size - 1) * stride - sum(pair) + span + extra for size, stride, pair, span, extra in parts)
+    parts = zip(sizes, kernel_size, strides, padding_pairs(node, kernel_size, sizes), extras, strict=True)
+    steps = by_axis(node.dilation, sizes)
+    return tuple(
+        (size - 1) * stride - sum(pair) + step * (kernel - 1) + 1 + extra
+        if isinstance(size, int) and isinstance(kernel, int)
+        else None
+        for step, (size, kernel, stride, pair, extra) in zip(steps, parts, strict=True)
+    )

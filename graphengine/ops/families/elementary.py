@@ -170,7 +170,8 @@ class ArcTan(Node):
 class ArcTan2(Node):
     """Angle of the point (x, y), z = arctan2(y, x); dz/dy = x / (x**2 + y**2), dz/dx = -y / (x**2 + y**2).
 
-    The squares are those of x and y divided by the larger one, so that they neither overflow nor vanish.
+    The squares are those of x and y divided by the larger one, so that they neither overflow nor vanish. At the origin,
+    where there is no angle, z is 0 or pi by the signs, as in NumPy, and both derivatives are 0, as in PyTorch.
     """
 
     infer = elementwise
@@ -179,9 +180,10 @@ class ArcTan2(Node):
         return np.arctan2(y, x)
 
     def backward(self, grad, y, x):
-        larger = np.maximum(np.abs(x), np.abs(y))
+        size = np.maximum(np.abs(x), np.abs(y))
+        larger = np.where(size == 0, 1, size)
         u, v = x / larger, y / larger
-        scaled = grad / (larger * (np.square(u) + np.square(v)))
+        scaled = grad / (larger * np.where(size == 0, 1, np.square(u) + np.square(v)))
         return scaled * u, -scaled * v
 
 

@@ -183,23 +183,25 @@ class Solve(Node):
 class Cholesky(Node):
     """Lower triangular square root of symmetric, positive definite matrices: x is z @ z.T.
 
-    z = cholesky(x); dx = phi(s + s.T) with s = inv(z).T @ phi(z.T @ dz) @ inv(z), phi(a) = (tril(a) + tril(a, -1)) / 2.
+    z = cholesky((x + x.T) / 2); dx = (s + s.T) / 2 with s = inv(z).T @ phi(z.T @ dz) @ inv(z),
+    phi(a) = (tril(a) + tril(a, -1)) / 2.
 
-    NaN where x is not positive definite. Only the lower triangle of x is read, so the gradient of the upper one is 0.
-    Murray, Differentiation of the Cholesky decomposition, 2016, section 3.1.
+    NaN where x is not positive definite. Both triangles of x count, each for a half, as in JAX: the gradient is
+    symmetric, as in JAX and PyTorch, so a step along it keeps a symmetric matrix symmetric. NumPy and PyTorch read the
+    lower triangle only. Murray, Differentiation of the Cholesky decomposition, 2016, section 3.1.
     """
 
     def infer(self, x):
         return ArrayType(_matrices(x, square=True), _inexact(x))
 
     def forward(self, x):
-        return nan_where_refused(np.linalg.cholesky, "(n,n)->(n,n)", x)
+        return nan_where_refused(np.linalg.cholesky, "(n,n)->(n,n)", symmetric_part(x))
 
     def backward(self, grad, out):
         upper = swapped(out)
         inner = Solve()(upper, with_half_diagonal(np.matmul(upper, grad)))
         outer = Solve()(upper, swapped(inner))
-        return with_half_diagonal(outer + swapped(outer))
+        return (outer + swapped(outer)) / 2
 
 
 @register("tril", numpy=np.tril)
@@ -283,6 +285,11 @@ def dot_along(x, y, axis):
     if axis in (-1, x.ndim - 1):
         return np.expand_dims(np.vecdot(x, y), -1)
     return np.sum(x * y, axis=axis, keepdims=True)
+
+
+def symmetric_part(x):
+    """The mean of each matrix and its transpose; equal values keep their bits and do not overflow."""
+    return np.where(x == x.mT, x, x / 2 + x.mT / 2)
 
 
 def with_half_diagonal(x):

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field
 
+from graphengine.ops.families.constants import represented
 from graphengine.ops.families.selection import IndexAdd, Slice
 from graphengine.ops.inference import floating
 from graphengine.ops.node import Node
@@ -32,19 +33,21 @@ class Pad(Node):
 
     pad_width: Margin
     mode: Literal["constant", "edge", "reflect", "symmetric", "wrap"] = "constant"
-    constant_values: float = 0.0
+    constant_values: float | Literal["NaN", "Infinity", "-Infinity"] = 0.0
 
     def infer(self, x):
         if self.mode != "constant" and self.constant_values:
             raise ValueError(f"constant_values are for mode 'constant', not '{self.mode}'")
         if self.mode != "constant" and any(any(widths) and size == 0 for size, widths in margins(self, x)):
             raise ValueError(f"an axis of size 0 holds nothing to fill a margin with: shape {shape_text(x.shape)}")
+        represented(self.constant_values, x.array_dtype)
         return ArrayType(tuple(total((size, *widths)) for size, widths in margins(self, x)), x.dtype)
 
     def forward(self, x):
         if self.mode != "constant":
             return np.pad(x, self.pad_width, self.mode) if self.pad_width else x
-        z = np.full([size + sum(widths) for size, widths in margins(self, x)], self.constant_values, x.dtype)
+        shape = [size + sum(widths) for size, widths in margins(self, x)]
+        z = np.full(shape, represented(self.constant_values, x.dtype), x.dtype)
         z[tuple(slice(before, before + size) for size, (before, _) in margins(self, x))] = x
         return z
 

@@ -1,8 +1,9 @@
 """Patches of arrays as columns of matrices, and back: convolution and pooling are made of them.
 
 `unfold` lays patches side by side and `fold` adds them up where they overlap: each is the other's gradient. Layouts,
-names and attributes are those of PyTorch: arrays are (N, C, *sizes), where N may be a symbol, and an attribute that
-holds for all axes is one integer. Padding may differ before and after an axis, which then has a pair of widths.
+names and attributes are those of PyTorch: arrays are (N, C, *sizes), and an attribute that holds for all axes is one
+integer. Padding may differ before and after an axis, which then has a pair of widths. All sizes may be symbols, but the
+gradient graph is made of these ops only where `sizes` are numbers; else it has an opaque node.
 """
 
 import itertools
@@ -12,10 +13,10 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field
 
+from graphengine.ops.families.constants import extremes, represented
 from graphengine.ops.families.padding import Width
 from graphengine.ops.families.shaping import quotient
 from graphengine.ops.node import Node
-from graphengine.ops.numbers import NON_FINITE
 from graphengine.ops.registry import register
 from graphengine.ops.shapes import ArrayType, product, shape_text
 
@@ -33,7 +34,7 @@ class Unfold(Node):
     z[n, (c, k), i] = x[n, c, stride * i + dilation * k - padding]; dx = fold(dz).
 
     Patches begin every `stride` values, and their values lie `dilation` apart. Before that x is padded with values of
-    `fill`, and `padding` says with how many, as for conv2d.
+    `fill`, and `padding` says with how many, as for conv2d. The fill "-Infinity" is the smallest number of the dtype.
     """
 
     kernel_size: tuple[Count, ...]
@@ -44,7 +45,8 @@ class Unfold(Node):
 
     def infer(self, x):
         counts = patch_counts(self, self.kernel_size, x)
-        return ArrayType((x.shape[0], product([x.shape[1], *self.kernel_size]), math.prod(counts)), x.dtype)
+        self.filling(x.array_dtype)
+        return ArrayType((x.shape[0], product([x.shape[1], *self.kernel_size]), product(counts)), x.dtype)
 
     def forward(self, x):
         counts = patch_counts(self, self.kernel_size, x)
@@ -53,7 +55,7 @@ class Unfold(Node):
 
     def into(self, x, out):
         """The result in an array that is there."""
-        out.fill(NON_FINITE.get(self.fill, self.fill))
+        out.fill(self.filling(out.dtype))
         patches, places = by_place(self, out, x)
         for place, inside, source in places:
             patches[:, :, *place, *inside] = x[:, :, *source]
@@ -61,6 +63,10 @@ class Unfold(Node):
 
     def backward(self, grad, x):
         return Fold(output_size=x.shape[2:], **patch_fields(self, self.kernel_size))(grad)
+
+    def filling(self, dtype):
+        """The number that x is padded with; "-Infinity" is the smallest one of a dtype, also of integers."""
+        return extremes(dtype)[0] if self.fill == "-Infinity" else represented(self.fill, dtype)
 
 
 @register("fold")
@@ -138,44 +144,55 @@ def spans(node, kernel_size):
 
 
 def padding_pairs(node, kernel_size, sizes):
-    """How many values are padded before and after each axis; with "same" a patch begins at every `stride`-th value."""
+    """How many values are padded before and after each axis.
+
+    With "same" a patch begins at every `stride`-th value; that takes sizes that are known.
+    """
     if node.padding == "valid":
         return ((0, 0),) * len(sizes)
     if node.padding != "same":
         return tuple(each if isinstance(each, tuple) else (each, each) for each in by_axis(node.padding, sizes))
     along = zip(sizes, by_axis(node.stride, sizes), spans(node, kernel_size), strict=True)
-    missing = [max(0, (size - 1) // stride * stride + span - size) for size, stride, span in along]
+    missing = [
+        max(0, (size - 1) // stride * stride + span - size) if isinstance(size, int) else 0
+        for size, stride, span in along
+    ]
     return tuple((each // 2, each - each // 2) for each in missing)
 
 
 def patch_counts(node, kernel_size, x):
-    """How many patches of x there are along each axis.
+    """How many patches of x there are along each axis, None where that is known only when they are cut.
 
     Raises
     ------
     ValueError
-        If the attributes are not for as many axes as x has, a size is not known, or no patch fits.
+        If the attributes are not for as many axes as x has, or no patch fits.
     """
     check_layout(node, kernel_size, x)
     sizes = x.shape[2:]
-    pairs = padding_pairs(node, kernel_size, sizes)
-    along = zip(sizes, pairs, spans(node, kernel_size), by_axis(node.stride, sizes), strict=True)
+    known = [isinstance(size, int) and isinstance(kernel, int) for size, kernel in zip(sizes, kernel_size, strict=True)]
+    some, kernels = (
+        tuple(each if is_known else 1 for each, is_known in zip(given, known, strict=True))
+        for given in (sizes, kernel_size)
+    )
+    pairs = padding_pairs(node, kernels, some)
+    along = zip(some, pairs, spans(node, kernels), by_axis(node.stride, sizes), strict=True)
     counts = tuple((size + sum(pair) - span) // stride + 1 for size, pair, span, stride in along)
     if min(counts) < 1:
         raise ValueError(f"no patch of {shape_text(kernel_size)} fits into sizes {shape_text(sizes)}")
-    return counts
+    return tuple(count if is_known else None for count, is_known in zip(counts, known, strict=True))
 
 
 def check_layout(node, kernel_size, x):
-    """Refuse attributes that are not for as many axes as x has, and sizes that are not known."""
+    """Refuse attributes that are not for as many axes as x has."""
     sizes, axes = x.shape[2:], len(kernel_size)
     if len(x.shape) != axes + 2:
         raise ValueError(f"patches of {axes} axes need an array of {axes + 2}, not of shape {shape_text(x.shape)}")
     for name in ("stride", "padding", "dilation"):
         if len(by_axis(getattr(node, name), sizes)) != axes:
             raise ValueError(f"{name} {getattr(node, name)} is not for {axes} axes")
-    if not all(isinstance(size, int) for size in sizes):
-        raise ValueError(f"the sizes that patches are cut from must be numbers, not {shape_text(sizes)}")
+    if not all(size is None or isinstance(size, int | str) for size in sizes):  # while a backward is recorded
+        raise ValueError("patches are cut when their sizes are numbers")
 
 
 def patch_fields(node, kernel_size):

@@ -35,7 +35,7 @@ class MaxPool2d(Node):
 
     Without `stride` patches do not overlap. `padding` as for conv2d; what is padded never counts. With `ceil_mode` a
     last patch may begin in x or before and reach beyond the padding. Equal largest values share the gradient evenly, as
-    in `max`; PyTorch gives it to the first.
+    in `max`; PyTorch gives it to the first. Integers give integers.
     """
 
     kernel_size: Patch
@@ -45,7 +45,7 @@ class MaxPool2d(Node):
     ceil_mode: bool = False
 
     def infer(self, x):
-        return pooled(cut(self, x, dilation=self.dilation), x)
+        return ArrayType(pooled(cut(self, x, dilation=self.dilation), x), x.array_dtype)
 
     def workspace(self, x):
         return [cut(self, x, dilation=self.dilation).infer(x)]
@@ -76,7 +76,7 @@ class AvgPool2d(Node):
     count_include_pad: bool = True
 
     def infer(self, x):
-        return pooled(cut(self, x), x)
+        return ArrayType(pooled(cut(self, x), x), floating(x))
 
     def workspace(self, x):
         return [cut(self, x).infer(x)]
@@ -134,16 +134,15 @@ def completed(unfold, x):
 def completed_along(size, pair, span, stride):
     """The padding of one axis with which a last patch fits in."""
     before, after = pair
+    if not isinstance(size, int):
+        return pair
     start = -(-(size + before + after - span) // stride) * stride
     return (before, max(after, start + span - size - before) if start < size + before else after)
 
 
 def pooled(unfold, x):
-    """The type of a pooling."""
-    counts = patch_counts(unfold, unfold.kernel_size, x)
-    if not isinstance(x.shape[1], int):
-        raise ValueError(f"only the first size may be a symbol, not {shape_text(x.shape)}")
-    return ArrayType((*x.shape[:2], *counts), floating(x))
+    """The shape of a pooling."""
+    return (*x.shape[:2], *patch_counts(unfold, unfold.kernel_size, x))
 
 
 def patches_of(unfold, x):

@@ -5,6 +5,7 @@ from typing import Literal
 
 import numpy as np
 
+from graphengine.ops.families.constants import extremes
 from graphengine.ops.inference import along_axis, floating, normalized_axes, reduction
 from graphengine.ops.node import Node
 from graphengine.ops.registry import register
@@ -67,7 +68,8 @@ class Prod(Node):
 class Max(Node):
     """Largest value, z = max(x1, ..., xn); dz/dxi = (xi == z) / k with k = sum(x == z).
 
-    Where k values are the largest each gets its share of the gradient.
+    Where k values are the largest each gets its share of the gradient. Of no values it is the smallest number of the
+    dtype, -Infinity of floating-point numbers, as in ONNX.
     """
 
     infer = reduction
@@ -75,6 +77,8 @@ class Max(Node):
     keepdims: bool = False
 
     def forward(self, x):
+        if not count(x, self.axis):
+            return of_nothing(x, self, extremes(x.dtype)[0])
         return np.max(x, axis=self.axis, keepdims=self.keepdims)
 
     def backward(self, grad, x, out):
@@ -85,7 +89,8 @@ class Max(Node):
 class Min(Node):
     """Smallest value, z = min(x1, ..., xn); dz/dxi = (xi == z) / k with k = sum(x == z).
 
-    Where k values are the smallest each gets its share of the gradient.
+    Where k values are the smallest each gets its share of the gradient. Of no values it is the largest number of the
+    dtype, Infinity of floating-point numbers, as in ONNX.
     """
 
     infer = reduction
@@ -93,6 +98,8 @@ class Min(Node):
     keepdims: bool = False
 
     def forward(self, x):
+        if not count(x, self.axis):
+            return of_nothing(x, self, extremes(x.dtype)[1])
         return np.min(x, axis=self.axis, keepdims=self.keepdims)
 
     def backward(self, grad, x, out):
@@ -310,8 +317,7 @@ class LogSumExp(Node):
         return reduction(self, x)
 
     def forward(self, x):
-        reduce = np.max if count(x, self.axis) else np.sum  # of nothing: a shift of 0
-        largest = reduce(x, axis=self.axis, keepdims=self.keepdims)
+        largest = Max(axis=self.axis, keepdims=self.keepdims)(x)
         shift = np.where(np.isfinite(largest), largest, 0)
         return np.log(np.sum(np.exp(x - kept(shift, x, self)), axis=self.axis, keepdims=self.keepdims)) + shift
 
@@ -347,6 +353,11 @@ def running(function, start, x, node):
     else:
         z = function(lines, axis=0)
     return np.ascontiguousarray(np.swapaxes(z[turned], 0, node.axis))
+
+
+def of_nothing(x, node, number):
+    """A number for each result of a reduction over axes without values."""
+    return np.full_like(np.sum(x, axis=node.axis, keepdims=node.keepdims, dtype=x.dtype), number)[()]
 
 
 def shared(grad, x, out, node):
