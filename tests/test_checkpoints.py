@@ -21,7 +21,7 @@ from graphengine.format.training_documents import SOLVERS
 from graphengine.format.writing import dump_model
 from graphengine.limits import DEFAULT, Limits
 from graphengine.training.checkpoint import OWN_FILES, Checkpoints
-from graphengine.training.interrupting import run_to_end
+from graphengine.training.interrupting import ENDING, run_to_end
 from graphengine.training.loop import Trainer
 from graphengine.training.machine import arithmetic
 from graphengine.training.resuming import different, stops
@@ -459,17 +459,24 @@ def test_a_training_that_is_killed_at_any_time_loses_no_step_that_was_told(tmp_p
     assert not list(different(whole.state, trainer.state))
 
 
-def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path):
-    path, folder = endless(tmp_path), tmp_path / "folder"
-    command = [sys.executable, "-m", "graphengine", "train", str(path), "--checkpoint", str(folder)]
-    child = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    while not folder.exists() or not iterations_of(folder):
+def started(command, folder, **keys):
+    """A process that trains and has written a checkpoint."""
+    child = subprocess.Popen([sys.executable, *map(str, command)], stderr=subprocess.PIPE, text=True, **keys)
+    while child.poll() is None and not (folder.exists() and iterations_of(folder)):
         time.sleep(0.02)
-    child.send_signal(signal.SIGINT)
+    return child
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_a_signal_saves_and_says_how_to_go_on(tmp_path, name):
+    path, folder, number = endless(tmp_path), tmp_path / "folder", getattr(signal, name)
+    child = started(["-m", "graphengine", "train", path, "--checkpoint", folder], folder)
+    child.send_signal(number)
     told = child.communicate()[1]
-    assert child.returncode == 130
+    assert child.returncode == 128 + number
     (done,) = iterations_of(folder)
-    assert f"interrupted after iteration {done}; go on with --checkpoint {folder} --resume" in told
+    said = f"interrupted after iteration {done}; go on with --checkpoint {folder} --resume\n"
+    assert told == (f"{said}error: interrupted\n" if name == "SIGINT" else f"{name}: {said}")
     resumed, whole = ge.load(path), ge.load(path)
     history = resumed.train(checkpoints=folder, resume=True, max_iterations=done + 5)
     assert history.state["iterations"]["seen"] == done + 5
@@ -477,32 +484,88 @@ def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path):
     assert resumed.parameters["theta"] == whole.parameters["theta"]
 
 
-def interrupting(monkeypatch, at, times=1):
-    """Lets Ctrl-C come while a training is half done with bringing its history up to date, after iteration `at`."""
+TRAINED = """
+import sys
+import graphengine as ge
+try:
+    ge.load(sys.argv[1]).train(checkpoints=sys.argv[2])
+finally:
+    print("ended in order", file=sys.stderr)
+"""
+
+
+def test_a_program_that_trains_ends_in_order_on_sigterm(tmp_path):
+    path, folder = endless(tmp_path), tmp_path / "folder"
+    child = started(["-c", TRAINED, path, folder], folder)
+    child.send_signal(signal.SIGTERM)
+    assert child.communicate()[1] == "ended in order\n"
+    assert child.returncode == 143
+
+
+def test_a_signal_that_is_ignored_stays_ignored(tmp_path):
+    """As nohup has it for SIGHUP."""
+    path, folder = endless(tmp_path), tmp_path / "folder"
+    ignoring = f"import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)\n{TRAINED}"
+    child = started(["-c", ignoring, path, folder], folder)
+    child.send_signal(signal.SIGHUP)
+    before = max(iterations_of(folder))
+    while child.poll() is None and max(iterations_of(folder), default=0) < before + 50:
+        time.sleep(0.02)
+    assert child.poll() is None
+    child.send_signal(signal.SIGTERM)
+    child.communicate()
+    assert child.returncode == 143
+
+
+def interrupting(monkeypatch, at, times=1, number=signal.SIGINT):
+    """Lets a signal come while a training is half done with bringing its history up to date, after iteration `at`."""
     real = Trainer._add_epochs
 
     def interrupted(self, *rest):
         if len(self.history) == at:
             for _ in range(times):
-                os.kill(os.getpid(), signal.SIGINT)
+                signal.raise_signal(number)
         real(self, *rest)
 
     monkeypatch.setattr(Trainer, "_add_epochs", interrupted)
 
 
-@pytest.mark.parametrize("at", [1, 7, 14])
-def test_an_interrupt_waits_until_nothing_is_half_done(tmp_path, monkeypatch, at):
+@pytest.mark.parametrize("at", [1, 7, 14, 40])
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_a_signal_waits_until_nothing_is_half_done(tmp_path, monkeypatch, at, name):
     """Fourteen iterations are the first at whose end an epoch, a check and a checkpoint come together."""
     keys = {"max_iterations": 40, "batch_size": 4, "checkpoint": {"every_iterations": 7}}
     whole = run(busy(**keys).trainer(DATA))
+    number = getattr(signal, name)
+    before = [signal.getsignal(each) for each in ENDING]
     with monkeypatch.context() as patch:
-        interrupting(patch, at)
-        with pytest.raises(KeyboardInterrupt):
+        interrupting(patch, at, times=1 if name == "SIGINT" else 2, number=number)
+        with pytest.raises(KeyboardInterrupt if name == "SIGINT" else SystemExit) as caught:
             busy(**keys).train(DATA, checkpoints=tmp_path)
+    assert name == "SIGINT" or caught.value.code == 128 + number
     assert iterations_of(tmp_path) == [at]
     resumed = run(busy(**keys).trainer(DATA, checkpoints=tmp_path, resume=True))
     assert not list(different(whole.state, resumed.state))
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert [signal.getsignal(each) for each in ENDING] == before
+
+
+def test_a_signal_is_not_lost_if_the_training_fails(tmp_path, monkeypatch):
+    interrupting(monkeypatch, 7, number=signal.SIGTERM)
+    monkeypatch.setattr(Trainer, "_check", lambda self: 1 / 0)  # due at iteration 7
+    with pytest.raises(SystemExit) as caught:
+        busy().train(DATA, checkpoints=tmp_path)
+    assert isinstance(caught.value.__context__, ZeroDivisionError)
+
+
+def test_a_handler_of_the_caller_is_kept(tmp_path, monkeypatch):
+    seen = []
+    before = signal.signal(signal.SIGTERM, lambda *_: seen.append("SIGTERM"))
+    try:
+        interrupting(monkeypatch, 7, number=signal.SIGTERM)
+        assert len(busy(max_iterations=20).train(DATA, checkpoints=tmp_path)) == 20
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert seen == ["SIGTERM"]
 
 
 def test_a_second_interrupt_does_not_wait_and_saves_nothing(tmp_path, monkeypatch):

@@ -1,6 +1,7 @@
 """What a user sees when a command fails: a line for each problem on stderr, or one JSON object on stdout.
 
-Exit codes: 1 the work failed, 2 bad input or usage, 130 interrupted, 141 the reader of a pipe went away.
+Exit codes: 1 the work failed, 2 bad input or usage, 130 interrupted, 141 the reader of a pipe went away; a training
+that a signal ends with a checkpoint has 128 and the number of the signal, 143 for SIGTERM and 129 for SIGHUP.
 """
 
 from __future__ import annotations

@@ -25,11 +25,11 @@ FIRST_KEYS = ["iteration", "epoch", "loss"]
 def train(trainer: Trainer | Solver, *, quiet: bool, log: Path | None, unwritten: Unwritten) -> None:
     """Run a training to its end, with a bar on stderr if that is a terminal.
 
-    A log that cannot be written any more does not end it. On Ctrl-C a checkpoint is written, if there is a folder for
-    them, and said how to go on.
+    A log that cannot be written any more does not end it. On a signal that ends it a checkpoint is written, if there is
+    a folder for them, and a note says how to resume.
     """
     from graphengine.format.files import appending
-    from graphengine.training.interrupting import run_to_end
+    from graphengine.training.interrupting import Terminated, run_to_end
 
     if trainer.checkpoints is not None and trainer.checkpoints.note:
         print_note(trainer.checkpoints.note)
@@ -46,9 +46,10 @@ def train(trainer: Trainer | Solver, *, quiet: bool, log: Path | None, unwritten
 
         try:
             run_to_end(trainer, see)
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, Terminated) as error:
             stack.close()
-            print_note(_how_to_go_on(trainer))
+            signal = f"{error.name}: " if isinstance(error, Terminated) else ""
+            print_note(signal + _how_to_go_on(trainer))
             raise
 
 

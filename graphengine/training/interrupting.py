@@ -1,7 +1,8 @@
-"""Ctrl-C in a training that is saved: it waits until nothing is half done, so that all bits are the same if it goes on.
+"""Signals that end a saved training: they wait until nothing is half done, so that it resumes to the same bits.
 
-An interruption may come between any two instructions, also while history, checks and values are being brought up to
-date. The first one is therefore kept until the iterations at work are done, about a tenth of a second.
+Ctrl-C, a terminal that is closed and a scheduler that stops a job may come between any two instructions, also while
+history, checks and values are being brought up to date. The signal is therefore kept until the iterations at work are
+done, about a tenth of a second, and a checkpoint is written.
 """
 
 from __future__ import annotations
@@ -16,41 +17,67 @@ from graphengine.fit.solvers import Solver
 from graphengine.training.history import Iteration
 from graphengine.training.loop import Trainer
 
+ENDING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK") if hasattr(signal, name)]
+"""The signals that ask a process to end; not each system has all of them."""
+_DEFAULTS = (signal.SIG_DFL, signal.default_int_handler)
+
+
+class Terminated(SystemExit):
+    """A signal other than Ctrl-C asked the process to end; the exit code is 128 and its number, as shells have it."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(128 + number)
+        self.name = signal.Signals(number).name
+
 
 def run_to_end(trainer: Trainer | Solver, see: Callable[[Iteration], None] = lambda row: None) -> None:
-    """Run a training, showing each row; a Ctrl-C ends one that has a folder for checkpoints with a checkpoint.
+    """Run a training, showing each row; a signal ends one that has a folder for checkpoints with a checkpoint.
 
-    A second Ctrl-C does not wait for that.
+    A second Ctrl-C does not wait for that. Other signals may come more than once: `timeout`, for one, sends two.
 
     Raises
     ------
     KeyboardInterrupt
         If there was a Ctrl-C.
+    Terminated
+        If there was a SIGTERM or a SIGHUP.
     """
-    with _kept_interrupts(trainer.checkpoints is not None) as kept:
+    with _kept_signals(trainer.checkpoints is not None) as kept:
         for row in trainer.chunks():
             see(row)
             if kept:
                 trainer.save_checkpoint()
-                raise KeyboardInterrupt
+                raise _interruption(kept.pop())
+
+
+def _interruption(number: int) -> BaseException:
+    return KeyboardInterrupt() if number == signal.SIGINT else Terminated(number)
 
 
 @contextmanager
-def _kept_interrupts(wanted: bool) -> Iterator[list[int]]:
-    """A list that gets the first Ctrl-C instead of an exception, if this thread may say so and nobody else does."""
+def _kept_signals(wanted: bool) -> Iterator[list[int]]:
+    """A list that gets the first signal that is to end the process, if this thread may say so and nobody else does.
+
+    Signals that are ignored, as SIGHUP is under nohup, stay ignored. What is left in the list ends the process, too.
+    """
     kept: list[int] = []
 
     def keep(number: int, frame: Any) -> None:
-        if kept:
+        if kept and number == signal.SIGINT:
+            kept.clear()
             signal.default_int_handler(number, frame)
-        kept.append(number)
+        if not kept:
+            kept.append(number)
 
     is_main = threading.current_thread() is threading.main_thread()
-    if not (wanted and is_main and signal.getsignal(signal.SIGINT) is signal.default_int_handler):
-        yield kept
-        return
-    signal.signal(signal.SIGINT, keep)
+    before = {number: signal.getsignal(number) for number in ENDING} if wanted and is_main else {}
+    mine = {number: handler for number, handler in before.items() if handler in _DEFAULTS}
+    for number in mine:
+        signal.signal(number, keep)
     try:
         yield kept
     finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        for number, handler in mine.items():
+            signal.signal(number, handler)
+        if kept:
+            raise _interruption(kept[0])
