@@ -18,8 +18,11 @@ from graphengine.cli.app import app
 from graphengine.errors import CODES
 from graphengine.explanations import EXPLANATIONS
 from graphengine.format.functions import shipped_functions
+from graphengine.ir.binding import bind_sizes
+from graphengine.model.model import load
 from graphengine.ops.registry import OPS
 from graphengine.ops.shapes import shape_text
+from graphengine.transform.passes import optimize
 
 TUTORIAL = Path(__file__).with_name("tutorial.md")
 PICTURES = Path(__file__).with_name("pictures")
@@ -177,7 +180,60 @@ def _visible(text):
     return "".join([char if char.isprintable() else char.encode("unicode_escape").decode() for char in text])
 
 
+BACKENDS = """\
+# Backends
+
+<!-- made by docs/generate.py; do not edit -->
+
+A backend runs graphs whose shapes are known. `ge.load(path, backend="reference")` and `--backend reference` choose one:
+
+| backend | what it does |
+|---|---|
+| `numpy` | the default: compiles a graph to a plan of NumPy calls ([what happens](performance.md)) |
+| `reference` | interprets a graph node by node; slow, readable, and the judge of the others |
+
+Both give the same bits. Training with the numpy backend may reorder sums within a [bound](design.md#decisions).
+
+## Writing a backend
+
+A backend is one class: `compile(graph, exact, carried)` returns a program with `run(values)` and `loop(...)`;
+`graphengine/backends/protocol.py` is the contract. `graphengine.backends.instructions.instructions(graph)` gives the
+graph as data: op, attributes, operands and types of one instruction after the other. A backend has one table from ops
+to its own code and knows neither the file nor the optimizer nor the gradient a graph comes from. `tests/jax_backend.py`
+is a whole one in less than 150 lines.
+
+## Kernel ops
+
+After optimization the training steps of all shipped models consist of the ops below. A backend that has them runs these
+models; the number says how many of the steps use an op.
+
+| op | formula | steps |
+|---|---|---|
+"""
+
+
+def backends_page():
+    """The page of backends, with the kernel ops of the shipped models."""
+    steps = [{node.op for node in graph.nodes} for graph in optimized_steps()]
+    counts = {op: sum(op in ops for ops in steps) for op in sorted(set.union(*steps))}
+    formulas = {op: _code(OPS[op].docstring.formula).replace("|", "\\|") for op in counts}
+    rows = [f"| `{op}` | {formulas[op]} | {count} |" for op, count in counts.items()]
+    return BACKENDS + "\n".join(rows) + "\n"
+
+
+def optimized_steps():
+    """The optimized training steps of all shipped models that an update rule trains."""
+    for path in sorted(Path(__file__).parents[1].joinpath("models").glob("*.json")):
+        model = load(path)
+        training = model.document.training
+        if training is not None and not training.optimizer.is_solver:
+            trainer = model.trainer()
+            sizes = bind_sizes(trainer.batches.shapes, model.graph.types)
+            yield optimize(trainer.stepper.step.graph.with_sizes(sizes), exact=False)
+
+
 if __name__ == "__main__":
+    Path(__file__).with_name("backends.md").write_text(backends_page(), encoding="utf-8")
     Path(__file__).with_name("errors.md").write_text(errors_page(), encoding="utf-8")
     Path(__file__).with_name("ops.md").write_text(ops_page(), encoding="utf-8")
     PICTURES.mkdir(exist_ok=True)

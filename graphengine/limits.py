@@ -27,6 +27,8 @@ class Limits:
     """Memory that the data of a training may take. What would take more than a quarter of it stays on disk."""
     disk_bytes: int = 2**36
     """Temporary files that the data of a training may take: a compressed file may hold a thousand times its size."""
+    plan_bytes: int = 2**28
+    """Buffers of compiled programs that a model keeps for shapes of inputs that it has seen."""
     function_depth: int = 100
     """How deep functions call each other."""
     function_bytes: int = 2**29

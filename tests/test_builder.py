@@ -14,7 +14,7 @@ import graphengine as ge
 from graphengine.backends.reference.executor import Executor
 from graphengine.errors import InputError, InvalidModelError, UsageError
 from graphengine.model.python_code import python_code
-from graphengine.nn.calls import shipped_names
+from graphengine.nn.shipped import shipped_names
 from graphengine.ops.registry import OPS
 
 MODELS = sorted(Path(__file__).parents[1].joinpath("models").glob("*.json"))

@@ -8,7 +8,7 @@ from documents import document
 from samples import SAMPLES
 
 import graphengine as ge
-from graphengine.backends.numpy import lowering, tiles
+from graphengine.backends.numpy import calls, tiles
 from graphengine.backends.numpy import plan as plan_module
 from graphengine.backends.numpy.plan import Plan
 from graphengine.backends.reference.executor import Executor
@@ -395,7 +395,7 @@ def test_a_model_keeps_a_bounded_number_of_plans():
     for size in range(1, 60):
         for _ in range(2):
             model.predict(x=np.ones(size))
-    assert len(model.plans._plans) <= 32
+    assert len(model.programs._programs) <= 32
 
 
 # ---------------------------------------------------------------- tiles
@@ -497,4 +497,4 @@ def test_a_long_dot_product_of_a_training_is_computed_by_lines(size, dtype):
     result = plan.run({"x": x, "y": y})["s"]
     assert abs(result - products.sum()) <= 2 * (size + 2) * np.finfo(dtype).eps * np.abs(products).sum()
     assert np.asarray(result).dtype == dtype
-    assert any(each.function in (lowering.dot, np.matmul) for each in plan.instructions) == (size <= tiles.LINE)
+    assert any(each.function in (calls.dot, np.matmul) for each in plan.instructions) == (size <= tiles.LINE)

@@ -11,7 +11,17 @@ import typer
 from graphengine.cli.data_files import needed_to_train, read_data
 from graphengine.cli.failures import Unwritten
 from graphengine.cli.opening import decoded, open_changed
-from graphengine.cli.options import ColumnNames, DataName, Inputs, ModelName, OutputFormat, Plugins, SaveFile, Settings
+from graphengine.cli.options import (
+    BackendName,
+    ColumnNames,
+    DataName,
+    Inputs,
+    ModelName,
+    OutputFormat,
+    Plugins,
+    SaveFile,
+    Settings,
+)
 from graphengine.cli.output import Format, array_text, check_targets, json_values, print_json, print_line
 from graphengine.cli.running import check_save, save_model
 from graphengine.cli.values import named_values
@@ -35,6 +45,7 @@ def fit(
     max_iterations: Annotated[int | None, typer.Option(min=1, help="Stop after so many steps.")] = None,
     output_format: OutputFormat = Format.text,
     plugins: Plugins = None,
+    backend: BackendName = "numpy",
 ) -> None:
     """Fit the parameters of MODEL by least squares and estimate their uncertainties.
 
@@ -43,7 +54,7 @@ def fit(
     saved like any other, and the exit code is 1.
     """
     check_targets({"--data": Path(data) if data else None, "--save": save})
-    opened, given = open_changed(model, plugins, settings or [])
+    opened, given = open_changed(model, plugins, settings or [], backend=backend)
     check_save(opened, save)
     given = decoded(opened, {**given, **named_values("--input", inputs or [])})
     given |= read_data(opened, data, columns or [], given, needed_to_train(opened))

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from graphengine.backends.protocol import DEFAULT_BACKEND
 from graphengine.cli.limiting import current_limits
 from graphengine.cli.plugins import load_plugins
 from graphengine.cli.values import apply_settings
@@ -43,20 +44,26 @@ def find_model(name: str) -> Path:
     raise UsageError(f"no such file, and no shipped model of that name: '{name}'", code="GE101", hint=hint)
 
 
-def open_model(name: str, plugins: Iterable[str] | None = None, update_rule: Path | None = None) -> Model:
-    """Load a model as it is; a file with an update rule stands in for the one that its training names."""
+def open_model(
+    name: str, plugins: Iterable[str] | None = None, update_rule: Path | None = None, backend: str = DEFAULT_BACKEND
+) -> Model:
+    """Load a model as it is; a file with an update rule replaces the one that its training names."""
     from graphengine.model.model import load
 
     load_plugins(plugins)
-    return load(find_model(name), update_rule=update_rule, limits=current_limits())
+    return load(find_model(name), update_rule=update_rule, limits=current_limits(), backend=backend)
 
 
 def open_changed(
-    name: str, plugins: Iterable[str] | None, settings: list[str], update_rule: Path | None = None
+    name: str,
+    plugins: Iterable[str] | None,
+    settings: list[str],
+    update_rule: Path | None = None,
+    backend: str = DEFAULT_BACKEND,
 ) -> tuple[Model, dict[str, Any]]:
     """Load a model whose document is changed by `--set`, and the values of inputs that were set."""
     if not settings:
-        return open_model(name, plugins, update_rule), {}
+        return open_model(name, plugins, update_rule, backend), {}
     from graphengine.format.reading import read_bytes
     from graphengine.format.strict import parse_json
     from graphengine.model.model import Model
@@ -66,7 +73,7 @@ def open_changed(
     limits = current_limits()
     content = parse_json(read_bytes(path, limits), str(path), limits)
     inputs = apply_settings(content, settings)
-    return Model.from_dict(content, path, update_rule=update_rule, limits=limits), inputs
+    return Model.from_dict(content, path, update_rule=update_rule, limits=limits, backend=backend), inputs
 
 
 def decoded(model: Model, values: Mapping[str, Any]) -> dict[str, Any]:

@@ -53,6 +53,9 @@ UpdateRuleFile: TypeAlias = Annotated[
     Path | None,
     typer.Option(metavar="FILE", help="A file with an update rule, in place of the one that the training names."),
 ]
+BackendName: TypeAlias = Annotated[
+    str, typer.Option("--backend", metavar="NAME", help="Compile the model's graphs with this backend.")
+]
 Unfold: TypeAlias = Annotated[
     bool, typer.Option("--unfold", help="Draw all nodes, and not functions and long parts as boxes.")
 ]

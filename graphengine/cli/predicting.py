@@ -12,7 +12,16 @@ import typer
 
 from graphengine.cli.data_files import read_data
 from graphengine.cli.opening import decoded, open_changed
-from graphengine.cli.options import CheckFinite, ColumnNames, DataName, Inputs, ModelName, Plugins, Settings
+from graphengine.cli.options import (
+    BackendName,
+    CheckFinite,
+    ColumnNames,
+    DataName,
+    Inputs,
+    ModelName,
+    Plugins,
+    Settings,
+)
 from graphengine.cli.output import TableFormat, json_values, print_json, print_table
 from graphengine.cli.values import named_values
 from graphengine.errors import ExecutionError, UsageError
@@ -35,12 +44,13 @@ def predict(
         TableFormat | None, typer.Option("--format", help="Default: table on a terminal, csv in a pipe.")
     ] = None,
     plugins: Plugins = None,
+    backend: BackendName = "numpy",
 ) -> None:
     """Compute outputs of MODEL for given inputs.
 
     Only the inputs that the outputs depend on are needed.
     """
-    opened, given = open_changed(model, plugins, settings or [])
+    opened, given = open_changed(model, plugins, settings or [], backend=backend)
     given = decoded(opened, {**given, **named_values("--input", inputs or [])})
     if data is None and not columns:
         predictions = opened.predict(given, outputs=outputs or None, check_finite=check_finite)

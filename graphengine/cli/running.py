@@ -12,6 +12,7 @@ from graphengine.cli.data_files import needed_to_train, read_data
 from graphengine.cli.failures import Unwritten
 from graphengine.cli.opening import decoded, open_changed
 from graphengine.cli.options import (
+    BackendName,
     CheckFinite,
     CheckpointFolder,
     ColumnNames,
@@ -67,6 +68,7 @@ def run(
     quiet: Annotated[bool, typer.Option("--quiet", help="Print errors only.")] = False,
     output_format: OutputFormat = Format.text,
     plugins: Plugins = None,
+    backend: BackendName = "numpy",
 ) -> None:
     """Train MODEL, or evaluate it if it declares no training.
 
@@ -75,7 +77,7 @@ def run(
     check_targets({"--data": Path(data) if data else None, "--save": save, "--log": log, "--plot": plot})
     check_plot(plot)
     saving = checkpoint_folder(checkpoint, resume=resume)
-    opened, given = open_changed(model, plugins, settings or [], update_rule)
+    opened, given = open_changed(model, plugins, settings or [], update_rule, backend=backend)
     check_save(opened, save)
     given = decoded(opened, {**given, **named_values("--input", inputs or [])})
     given |= read_data(opened, data, columns or [], given, needed_to_train(opened))

@@ -24,7 +24,7 @@ from graphengine.ir.graph import Graph, GraphNode, Operand
 from graphengine.ir.recording import Recorder, Symbol
 from graphengine.limits import DEFAULT, Limits
 from graphengine.model.model import Model
-from graphengine.nn.calls import call_graph, check_attributes
+from graphengine.nn.shipped import call_graph, check_attributes
 from graphengine.ops.calling import OpFunction, split
 from graphengine.ops.node import Node
 from graphengine.ops.registry import CORE, OPS, OPSET_VERSION, domain_of

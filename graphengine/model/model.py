@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from graphengine import gc_pause
-from graphengine.backends.numpy.plan_cache import PlanCache
+from graphengine.backends.program_cache import ProgramCache
+from graphengine.backends.protocol import DEFAULT_BACKEND, backend_named
 from graphengine.backends.reference.executor import Executor
 from graphengine.data.sources import Arrays
 from graphengine.errors import (
@@ -70,14 +71,16 @@ class Model(Pictured):
         path: Path | None = None,
         update_rule: RuleSource = None,
         limits: Limits = DEFAULT,
+        backend: str = DEFAULT_BACKEND,
     ) -> None:
         self.document, self.path, self.limits = document, path, limits
+        self.backend = backend_named(backend)
         gaps = source.gaps if source else Gaps()
         self.graph, problems = sound_graph(document, limits, gaps)
         self.values: dict[str, Any] = {}
         self._trainer: Trainer | Solver | None = None
         folder = path.parent if path else None
-        self._declared = Declaration(document, self.graph, folder, update_rule, limits, source)
+        self._declared = Declaration(document, self.graph, folder, update_rule, limits, source, self.backend)
         told = {problem.pointer for problem in problems}
         problems += [
             each for each in self._declared.problems(gaps) if each.line is not None or each.pointer not in told
@@ -85,7 +88,7 @@ class Model(Pictured):
         problems += self._initialize(too_large=any(problem.code == "GE133" for problem in problems))
         if problems or (source and source.problems):
             raise source.locate(problems) if source else InvalidModelError(problems)
-        self.plans = PlanCache(self.graph)
+        self.programs = ProgramCache(self.graph, self.backend)
 
     @classmethod
     def from_dict(
@@ -95,13 +98,14 @@ class Model(Pictured):
         *,
         update_rule: RuleSource = None,
         limits: Limits = DEFAULT,
+        backend: str = DEFAULT_BACKEND,
     ) -> Model:
-        """A model from the content of a model file as Python objects; `path` says where its data lies."""
+        """Make a model from the content of a model file as Python objects; `path` says where its data lies."""
         with gc_pause.paused():
             document, source = parse_model(
                 as_json(content), str(path) if path else None, limits, salvage=True, is_written=False
             )
-            return cls(document, source, Path(path) if path else None, update_rule, limits)
+            return cls(document, source, Path(path) if path else None, update_rule, limits, backend)
 
     def __repr__(self) -> str:
         return f"<Model '{self.graph.name}': {self.graph.summary}>"
@@ -377,10 +381,13 @@ class Model(Pictured):
             remove_unnamed(path, last | written)
 
 
-def load(path: str | Path, *, update_rule: RuleSource = None, limits: Limits = DEFAULT) -> Model:
-    """Load a model file; `update_rule`, a rule file, stands in for the rule that its training section names.
+def load(
+    path: str | Path, *, update_rule: RuleSource = None, limits: Limits = DEFAULT, backend: str = DEFAULT_BACKEND
+) -> Model:
+    """Load a model file.
 
-    `limits` says how much the file may ask for.
+    `update_rule`, a rule file, replaces the rule that its training section names. `limits` says how much the file may
+    ask for. `backend` is the name of the backend that compiles its graphs: "numpy" or "reference".
 
     Raises
     ------
@@ -389,7 +396,7 @@ def load(path: str | Path, *, update_rule: RuleSource = None, limits: Limits = D
     """
     with gc_pause.paused():
         document, source = read_model(path, limits, salvage=True)
-        return Model(document, source, Path(path), update_rule, limits)
+        return Model(document, source, Path(path), update_rule, limits, backend)
 
 
 def _at(source: Declared, name: str, values: Mapping[str, Any]) -> Declared:

@@ -22,10 +22,10 @@ def predict(
     if check_finite:
         return _checked(model, _targets(model, outputs, given), given)
     purpose = ("outputs", outputs)
-    plan = model.plans.find(purpose, given)
+    plan = model.programs.find(purpose, given)
     if plan is None:
         graph, targets = model.graph, _targets(model, outputs, given)
-        plan = model.plans.get(purpose, lambda: graph.derive(graph.nodes, targets, graph.types), given)
+        plan = model.programs.get(purpose, lambda: graph.derive(graph.nodes, targets, graph.types), given)
     if plan:
         try:
             return {name: read_only(value) for name, value in plan.run({**model.values, **given}).items()}

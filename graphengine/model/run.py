@@ -71,10 +71,10 @@ class Run(Pictured):
         self._values = {**model.values, **inputs}
         self._slots: Slots | None = None
         self._outputs: dict[str, Any] = {}
-        self._plan = model.plans.find("forward", inputs)
+        self._plan = model.programs.find("forward", inputs)
         if self._plan is None:
             require_inputs(self.graph, inputs, self.graph.inputs)
-            self._plan = model.plans.get("forward", lambda: self.graph, inputs)
+            self._plan = model.programs.get("forward", lambda: self.graph, inputs)
         if self._plan is None:
             self._all_slots()
 
@@ -148,7 +148,7 @@ class Run(Pictured):
         names = names_of(self.graph.trainable if wrt is None else wrt)
         wanted = [self.graph.value_name(name) for name in names]
         check_differentiable(self.graph, target, wanted)
-        plan = self._model.plans.get(
+        plan = self._model.programs.get(
             ("backward", of, *names),
             lambda: gradient(self.graph, of=of, wrt=names, also=self.graph.outputs),
             self._inputs,

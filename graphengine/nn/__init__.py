@@ -10,9 +10,9 @@ from typing import Any
 def __getattr__(name: str) -> Any:
     if name.startswith("__"):
         raise AttributeError(name)
-    return import_module("graphengine.nn.calls").shipped_function(name)
+    return import_module("graphengine.nn.shipped").shipped_function(name)
 
 
 def __dir__() -> list[str]:
-    names: list[str] = import_module("graphengine.nn.calls").shipped_names()
+    names: list[str] = import_module("graphengine.nn.shipped").shipped_names()
     return names

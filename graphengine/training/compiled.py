@@ -12,8 +12,8 @@ from functools import cached_property
 from typing import Any
 
 from graphengine import gc_pause
-from graphengine.backends.numpy.plan import Plan
-from graphengine.backends.numpy.plan_cache import kept
+from graphengine.backends.program_cache import kept
+from graphengine.backends.protocol import DEFAULT_BACKEND, Backend, Program, backend_named
 from graphengine.format.documents import FunctionFile
 from graphengine.format.training_documents import TrainingDocument
 from graphengine.ir.graph import Graph
@@ -41,11 +41,14 @@ class CompiledStep:
     """A training step, packed, and its plans, one for each set of sizes; raises as `step_graph`."""
 
     @gc_pause.paused()
-    def __init__(self, graph: Graph, training: TrainingDocument, rule: FunctionFile) -> None:
+    def __init__(
+        self, graph: Graph, training: TrainingDocument, rule: FunctionFile, backend: Backend | None = None
+    ) -> None:
+        self._backend = backend or backend_named(DEFAULT_BACKEND)
         self._made_of = (graph, training, rule)
         self.rule, self.packing = rule, packing_of(graph, training, rule)
         self.step = step_graph(graph, training, rule, self.packing)
-        self._plans: OrderedDict[Any, Plan] = OrderedDict()
+        self._plans: OrderedDict[Any, Program] = OrderedDict()
 
     @cached_property
     def reference(self) -> Step:
@@ -53,21 +56,21 @@ class CompiledStep:
         return step_graph(*self._made_of) if self.packing.packs else self.step
 
     @gc_pause.paused()
-    def plan(self, sizes: Mapping[str, int]) -> Plan:
+    def plan(self, sizes: Mapping[str, int]) -> Program:
         """The plan for a batch of these sizes."""
         return kept(
             self._plans,
             tuple(sorted(sizes.items())),
             MOST_PLANS,
-            lambda: Plan(self.step.graph.with_sizes(sizes), exact=False, carried=self.step.carried),
+            lambda: self._backend.compile(self.step.graph.with_sizes(sizes), exact=False, carried=self.step.carried),
         )
 
 
 class CompiledSteps:
     """The compiled steps of one graph, those that were used last."""
 
-    def __init__(self, graph: Graph) -> None:
-        self._graph = graph
+    def __init__(self, graph: Graph, backend: Backend) -> None:
+        self._graph, self._backend = graph, backend
         self._steps: OrderedDict[Any, CompiledStep] = OrderedDict()
 
     def step(self, training: TrainingDocument, rule: FunctionFile) -> CompiledStep:
@@ -76,4 +79,4 @@ class CompiledSteps:
             update={"optimizer": training.optimizer.model_copy(update={"learning_rate": None})}
         )
         key = (section.model_dump_json(exclude=ASIDE), rule.model_dump_json())
-        return kept(self._steps, key, MOST_STEPS, lambda: CompiledStep(self._graph, training, rule))
+        return kept(self._steps, key, MOST_STEPS, lambda: CompiledStep(self._graph, training, rule, self._backend))

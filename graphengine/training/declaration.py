@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
+from graphengine.backends.protocol import DEFAULT_BACKEND, Backend, backend_named
 from graphengine.backends.reference.executor import Executor
 from graphengine.data.batches import Batches
 from graphengine.data.sources import Arrays, given_data, load_data, require_finite
@@ -88,11 +89,12 @@ class Declaration:
         update_rule: RuleSource = None,
         limits: Limits = DEFAULT,
         source: Source | None = None,
+        backend: Backend | None = None,
     ) -> None:
         self.document, self.graph, self.folder = document, graph, folder
         self._given_rule = None if update_rule is None else given_rule(update_rule)
         self._memory = Memory(limits.data_bytes, limits.disk_bytes)
-        self._steps = CompiledSteps(graph)
+        self._steps = CompiledSteps(graph, backend or backend_named(DEFAULT_BACKEND))
         self._source = source if document.data else None  # it is as large as the file
 
     def problems(self, gaps: Gaps) -> list[Problem]:

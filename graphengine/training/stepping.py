@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from graphengine.backends.numpy.plan import Plan
+from graphengine.backends.protocol import Program
 from graphengine.backends.reference.executor import Executor, plan_failure
 from graphengine.data.batches import Batches
 from graphengine.errors import DivergenceError, GraphEngineError
@@ -57,7 +57,7 @@ class Stepper:
         self.fixed = {name: value for name, value in values.items() if name not in self.step.carried.values()}
         self._carried = self._at_start(values)
         self._last = _copies(self._carried)
-        self._plans: dict[int, Plan] = {}
+        self._plans: dict[int, Program] = {}
         accumulates = training.accumulate > 1
         self._accumulation = Accumulation(graph, training, compiled.rule, self._packing) if accumulates else None
 
@@ -126,7 +126,7 @@ class Stepper:
         self._carried.update(plan.loop(groups, values, fed, self._recorded, rows.append, totals.append))
         return totals[1:]
 
-    def _functions(self, plan: Plan) -> dict[str, Callable[[int], Any]]:
+    def _functions(self, plan: Program) -> dict[str, Callable[[int], Any]]:
         """What changes with the iteration as functions of it, giving numbers as the plan holds them."""
         kinds = {
             name: float if name in plan.floats else self.step.graph.types[name].array_dtype.type
@@ -139,7 +139,7 @@ class Stepper:
         rate = kinds.pop(LEARNING_RATE)
         return {**kinds, LEARNING_RATE: lambda iteration: rate(rate_at(schedule, iteration))}
 
-    def _plan(self, chunk: Chunk) -> Plan:
+    def _plan(self, chunk: Chunk) -> Program:
         """The compiled step for batches of one shape."""
         if chunk.size not in self._plans:
             batch = next(chunk.batches())

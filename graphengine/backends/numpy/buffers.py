@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from graphengine.backends.numpy.lowering import Instruction
+from graphengine.backends.numpy.calls import Call
 
 
 @dataclass
@@ -27,7 +27,7 @@ class Buffers:
 
 
 def assign_buffers(
-    instructions: Sequence[Instruction],
+    instructions: Sequence[Call],
     outputs: Mapping[str, str],
     carried: Mapping[str, str],
     lasting: Iterable[str] = (),
@@ -72,7 +72,7 @@ class _Pool:
         self._free: dict[Any, list[int]] = {}
         self._held: dict[Any, int] = {}
 
-    def take(self, index: int, instruction: Instruction) -> None:
+    def take(self, index: int, instruction: Call) -> None:
         kind = (instruction.kind.shape, instruction.kind.dtype)
         free = self._free.get(kind)
         if not free:
@@ -87,7 +87,7 @@ class _Pool:
                 self._free.setdefault(self.buffers.kinds[buffer], []).append(buffer)
 
 
-def _unordered(instructions: Sequence[Instruction]) -> set[Any]:
+def _unordered(instructions: Sequence[Call]) -> set[Any]:
     """Values that may lie in memory in another order than row by row. A product of matrices never does."""
     found: set[Any] = set()
     for each in instructions:
@@ -97,7 +97,7 @@ def _unordered(instructions: Sequence[Instruction]) -> set[Any]:
     return found
 
 
-def _memory(instructions: Sequence[Instruction]) -> dict[Any, tuple[str, ...]]:
+def _memory(instructions: Sequence[Call]) -> dict[Any, tuple[str, ...]]:
     """For each value that may share the memory of others, those others."""
     memory: dict[Any, tuple[str, ...]] = {}
     for instruction in instructions:

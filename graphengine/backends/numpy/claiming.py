@@ -8,25 +8,25 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from graphengine.backends.numpy.lowering import Instruction
+from graphengine.backends.numpy.calls import Call
 from graphengine.ir.graph import Graph, Operand
 from graphengine.ir.memory import claims, memory_of
 from graphengine.ops.shapes import PYTHON_NUMBERS
 
 
-def with_claims(instructions: Sequence[Instruction], graph: Graph) -> list[Instruction]:
+def with_claims(instructions: Sequence[Call], graph: Graph) -> list[Call]:
     """The instructions of a graph, those of a node that claims memory behind one that counts it."""
     found = claims(graph)
     if not found:
         return list(instructions)
     nodes = {node.id: node for node in graph.nodes}
     taken: Operand = memory_of(graph)
-    claiming: list[Instruction] = []
+    claiming: list[Call] = []
     for each in instructions:
         name = each.output.removesuffix(":*")
         if name in found:
             counted = f"{name}:+"
-            claiming.append(Instruction(found[name], (taken, *nodes[name].inputs), counted, PYTHON_NUMBERS[int]))
+            claiming.append(Call(found[name], (taken, *nodes[name].inputs), counted, PYTHON_NUMBERS[int]))
             each = each._replace(function=_behind(each.function), inputs=(counted, *each.inputs))
             taken = counted
         claiming.append(each)

@@ -7,6 +7,7 @@ workspace (the buffers) of its own.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
@@ -15,8 +16,9 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from graphengine.backends.numpy.buffers import assign_buffers
+from graphengine.backends.numpy.calls import Call
 from graphengine.backends.numpy.claiming import with_claims
-from graphengine.backends.numpy.lowering import Instruction, constants, lower
+from graphengine.backends.numpy.lowering import constants, lower
 from graphengine.backends.numpy.scalars import is_float
 from graphengine.backends.numpy.source import PlanText, assign_slots, slot_key
 from graphengine.backends.numpy.tiles import tile
@@ -64,6 +66,12 @@ class Plan:
         self._flat_rounds = 0
         self._workspaces: deque[list[Any]] = deque()
         self._loops: dict[Any, Callable[..., Any]] = {}
+
+    @property
+    def nbytes(self) -> int:
+        """The bytes of the buffers that it keeps between runs, one set for each thread that ran it at once."""
+        one: int = sum(math.prod(shape) * np.dtype(dtype).itemsize for shape, dtype in self._buffers.kinds)
+        return one * max(1, len(self._workspaces))
 
     @property
     def is_function(self) -> bool:
@@ -186,11 +194,21 @@ class Plan:
         return loop
 
 
+class NumPyBackend:
+    """The default backend and, beside the reference, the judge of all others: it compiles a graph to a plan."""
+
+    name = "numpy"
+
+    def compile(self, graph: Graph, *, exact: bool = True, carried: Mapping[str, str] | None = None) -> Plan:
+        """Compile a graph; see `Backend.compile`."""
+        return Plan(graph, exact=exact, carried=carried)
+
+
 def _copied(value: Any) -> Any:
     return np.copy(value) if np.ndim(value) else value
 
 
-def _updates_last(instructions: list[Instruction], updates: set[str]) -> list[Instruction]:
+def _updates_last(instructions: list[Call], updates: set[str]) -> list[Call]:
     """Replacements of carried values come last, so that they can be written over what they replace."""
     read = {operand for instruction in instructions for operand in instruction.inputs}
     late = {each.output for each in instructions if each.output in updates and each.output not in read}

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 
-from graphengine.ir.graph import GraphNode
 from graphengine.ops.shapes import ArrayType, PythonNumber
 
 
@@ -27,16 +26,16 @@ def is_truth(kind: ArrayType) -> bool:
     return kind.shape == () and kind.dtype == np.bool_
 
 
-def is_scalar(node: GraphNode, kinds: Sequence[ArrayType | None], kind: ArrayType) -> bool:
+def is_scalar(op: str, kinds: Sequence[ArrayType | None], kind: ArrayType) -> bool:
     """Whether Python's operator gives NumPy's bits: on floats and truth values that NumPy makes floats or compares.
 
     Two truth values are added to a number in Python, to a truth value in NumPy.
     """
     if any(of is not None and not is_float(of) and not is_truth(of) for of in kinds):
         return False
-    if node.op in COMPARISONS:
+    if op in COMPARISONS:
         return True
-    chosen = kinds[1:] if node.op == "where" else ()
+    chosen = kinds[1:] if op == "where" else ()
     return is_float(kind) and all(of is None or is_float(of) for of in chosen)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from graphengine.backends.numpy.buffers import Buffers
-from graphengine.backends.numpy.lowering import Instruction
+from graphengine.backends.numpy.calls import Call
 from graphengine.backends.numpy.scalars import NAMES
 from graphengine.ir.graph import Operand
 
@@ -22,7 +22,7 @@ class PlanText:
     """Writes the functions of a plan and compiles them."""
 
     def __init__(
-        self, instructions: Sequence[Instruction], buffers: Buffers, slots: Mapping[Any, int], fixed: Mapping[int, Any]
+        self, instructions: Sequence[Call], buffers: Buffers, slots: Mapping[Any, int], fixed: Mapping[int, Any]
     ) -> None:
         self.instructions, self.buffers, self.slots, self.fixed = instructions, buffers, slots, fixed
 
@@ -111,7 +111,7 @@ class PlanText:
             guarded = optional
         return lines, names
 
-    def _expression(self, index: int, instruction: Instruction, names: Mapping[Any, str]) -> str:
+    def _expression(self, index: int, instruction: Call, names: Mapping[Any, str]) -> str:
         """What gives an instruction's result: an operator, or a call."""
         operands = [names[operand] for operand in instruction.inputs]
         if instruction.text is not None:
@@ -163,7 +163,7 @@ def _listed(names: Mapping[Any, str], operands: Sequence[Any]) -> str:
     return ", ".join(names[operand] for operand in operands)
 
 
-def _count(instruction: Instruction, place: int) -> int:
+def _count(instruction: Call, place: int) -> int:
     """How often the text of an instruction has the operand at a place."""
     return 1 if instruction.text is None else instruction.text.count(f"{{{place}}}")
 
@@ -174,7 +174,7 @@ def slot_key(operand: Any) -> Any:
 
 
 def assign_slots(
-    sources: Sequence[str], fixed: Mapping[str, Any], instructions: Sequence[Instruction]
+    sources: Sequence[str], fixed: Mapping[str, Any], instructions: Sequence[Call]
 ) -> tuple[dict[Any, int], dict[int, Any]]:
     """A number for each value, sources first; and the values that are known from the start, by number."""
     slots: dict[Any, int] = {name: index for index, name in enumerate(sources)}

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from graphengine.backends.numpy.buffers import assign_buffers
-from graphengine.backends.numpy.lowering import Instruction, dot
+from graphengine.backends.numpy.calls import Call, dot
 from graphengine.backends.numpy.source import PlanText, assign_slots
 from graphengine.ir.graph import Operand
 from graphengine.ops.shapes import ArrayType
@@ -30,7 +30,7 @@ THREADS = 1
 """Threads that share the tiles: one, because on two cores a second one lost more to Python's lock than it won."""
 
 
-def tile(instructions: Sequence[Instruction], kinds: Mapping[str, ArrayType], outputs: set[str]) -> list[Instruction]:
+def tile(instructions: Sequence[Call], kinds: Mapping[str, ArrayType], outputs: set[str]) -> list[Call]:
     """Instructions with those over the longest vectors gathered into regions that run tile by tile."""
     known = {**kinds, **{each.output: each.kind for each in instructions}}
     length = max((_length(each.kind) for each in instructions), default=0)
@@ -39,7 +39,7 @@ def tile(instructions: Sequence[Instruction], kinds: Mapping[str, ArrayType], ou
     eligible = {each.output for each in instructions if _is_tileable(each, length, known)}
     levels = _levels(instructions, eligible, known)
     read = {operand for each in instructions if each.output not in eligible for operand in each.inputs} | outputs
-    ordered: list[Instruction] = []
+    ordered: list[Call] = []
     for level in range(max(levels.values()) + 1):
         here = [each for each in instructions if levels[each.output] == level]
         ordered += [_in_lines(each, known) for each in here if each.output not in eligible]
@@ -50,7 +50,7 @@ def tile(instructions: Sequence[Instruction], kinds: Mapping[str, ArrayType], ou
     return ordered
 
 
-def _in_lines(instruction: Instruction, kinds: Mapping[str, ArrayType]) -> Instruction:
+def _in_lines(instruction: Call, kinds: Mapping[str, ArrayType]) -> Call:
     """A dot product of long vectors as one by lines."""
     if instruction.kind.shape != () or instruction.function not in (dot, np.matmul):
         return instruction
@@ -63,7 +63,7 @@ def _length(kind: ArrayType) -> int:
     return kind.shape[0] if len(kind.shape) == 1 and isinstance(kind.shape[0], int) else 0
 
 
-def _is_tileable(instruction: Instruction, length: int, kinds: Mapping[str, ArrayType]) -> bool:
+def _is_tileable(instruction: Call, length: int, kinds: Mapping[str, ArrayType]) -> bool:
     """Whether an instruction is elementwise over vectors of the length, or sums one up."""
     shapes = [kinds[operand].shape for operand in instruction.inputs if isinstance(operand, str)]
     if any(shape not in ((), (length,)) for shape in shapes):
@@ -73,7 +73,7 @@ def _is_tileable(instruction: Instruction, length: int, kinds: Mapping[str, Arra
     return instruction.elementwise and instruction.kind.shape == (length,)
 
 
-def _levels(instructions: Sequence[Instruction], eligible: set[str], kinds: Mapping[str, ArrayType]) -> dict[str, int]:
+def _levels(instructions: Sequence[Call], eligible: set[str], kinds: Mapping[str, ArrayType]) -> dict[str, int]:
     """How many regions must have run before each instruction: a sum is there once its whole region is."""
     levels: dict[str, int] = {}
     ready: dict[Operand, int] = {}
@@ -88,8 +88,8 @@ def _levels(instructions: Sequence[Instruction], eligible: set[str], kinds: Mapp
 
 
 def _region_instructions(
-    region: list[Instruction], length: int, kinds: Mapping[str, ArrayType], read: set[Any], level: int
-) -> list[Instruction]:
+    region: list[Call], length: int, kinds: Mapping[str, ArrayType], read: set[Any], level: int
+) -> list[Call]:
     """One call for a region, and one instruction for each of its results."""
     made = {each.output for each in region}
     inputs = tuple(dict.fromkeys(of for each in region for of in each.inputs if of not in made))
@@ -99,10 +99,9 @@ def _region_instructions(
     whole = f"*{level}"
     call = Region(region, inputs, vectors, length, sums, arrays)
     results = [
-        Instruction(operator.itemgetter(place), (whole,), name, kinds[name])
-        for place, name in enumerate([*sums, *arrays])
+        Call(operator.itemgetter(place), (whole,), name, kinds[name]) for place, name in enumerate([*sums, *arrays])
     ]
-    return [Instruction(call, inputs, whole, ArrayType((len(results),), np.dtype(object))), *results]
+    return [Call(call, inputs, whole, ArrayType((len(results),), np.dtype(object))), *results]
 
 
 class Region:
@@ -110,7 +109,7 @@ class Region:
 
     def __init__(
         self,
-        region: list[Instruction],
+        region: list[Call],
         inputs: Sequence[Operand],
         vectors: Sequence[bool],
         length: int,

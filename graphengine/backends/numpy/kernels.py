@@ -1,0 +1,214 @@
+"""The table of the NumPy backend, from kernel ops to NumPy calls; for any other op its class is called."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from graphengine.backends.instructions import Instruction
+from graphengine.backends.numpy.calls import Call, dot, made, operand_shape, typed, values_of
+from graphengine.backends.numpy.scalars import is_float
+from graphengine.ops.families.selection import from_the_front, slice_index
+from graphengine.ops.inference import elementwise, normalized_axes
+from graphengine.ops.registry import OPS
+from graphengine.ops.shapes import PythonNumber
+
+
+def by_ufunc(instruction: Instruction) -> Call | None:
+    """A ufunc that writes into a buffer; of scalars, one that gives a Python float."""
+    (kind,) = instruction.types
+    function = OPS.original(instruction.op).numpy
+    if not isinstance(function, np.ufunc) or _mixed(instruction):
+        return None
+    if kind.shape == ():
+        return made(instruction, typed(function, (), kind))
+    if function in (np.maximum, np.minimum):
+        function = _with_out(function)
+    same = (
+        type(instruction.node).infer is elementwise and function is not np.sign
+    )  # in place it takes ten times as long
+    return made(instruction, function, writes=True, elementwise=same)
+
+
+def _with_out(function: np.ufunc) -> Callable[..., Any]:
+    """A ufunc that does not take its output by position."""
+    return lambda x, y, out: function(x, y, out=out)
+
+
+def _mixed(instruction: Instruction) -> bool:
+    """Whether a double scalar, which the plan holds as a Python float, meets values that it must widen."""
+    kinds = [kind for kind in values_of(instruction) if kind is not None]
+    strong = any(is_float(kind) and kind.dtype is not PythonNumber.FLOAT for kind in kinds)
+    return strong and any(kind.dtype in (np.float32, np.float16) for kind in kinds)
+
+
+REDUCE = {
+    "sum": np.add.reduce,
+    "prod": np.multiply.reduce,
+    "max": np.maximum.reduce,
+    "min": np.minimum.reduce,
+    "any": np.logical_or.reduce,
+    "all": np.logical_and.reduce,
+}
+
+
+def _reduction(instruction: Instruction) -> Call | None:
+    node: Any = instruction.node
+    axes, reduce = normalized_axes(node.axis, len(operand_shape(instruction))), REDUCE[instruction.op]
+    if 0 in operand_shape(instruction) and reduce in (np.maximum.reduce, np.minimum.reduce):
+        return None  # the node says what the extremum of no values is
+    return _reduce(instruction, reduce, axes if len(axes) != 1 else axes[0], node.keepdims)
+
+
+def _reduce(instruction: Instruction, reduce: Any, axes: Any, keepdims: bool) -> Call:
+    (kind,), first = instruction.types, instruction.inputs[:1]
+    if kind.shape == ():
+        if is_float(kind):
+            sums = reduce is np.add.reduce
+            return made(instruction, lambda x: float(reduce(x, axes)), first, sums=sums)
+        return made(instruction, lambda x: reduce(x, axes), first)
+
+    def call(x: Any, out: Any) -> Any:
+        return reduce(x, axes, None, out, keepdims)
+
+    return made(instruction, call, first, writes=True)
+
+
+def _sum_to(instruction: Instruction) -> Call | None:
+    """One reduction where one does; the general case is the node's own."""
+    shape, (kind,) = operand_shape(instruction), instruction.types
+    extra = len(shape) - len(kind.shape)
+    if instruction.inputs[1] is not None or shape[extra:] != kind.shape:
+        return None
+    return _reduce(instruction, np.add.reduce, tuple(range(extra)), False)
+
+
+def _reshape(instruction: Instruction) -> Call | None:
+    first, further = instruction.inputs[:1], instruction.inputs[1:]
+    if any(operand is not None for operand in further):
+        return None
+    (kind,) = instruction.types
+    if is_float(kind):
+        return made(instruction, lambda x: float(np.asarray(x).reshape(())), first)
+    shape: Any = kind.shape
+    return made(instruction, lambda x: np.asarray(x).reshape(shape), first, aliases=True)
+
+
+def _concat(instruction: Instruction) -> Call | None:
+    axis = instruction.node.axis  # type: ignore[attr-defined]
+
+    def call(*arrays: Any) -> Any:
+        return np.concatenate(arrays[:-1], axis, arrays[-1])
+
+    return made(instruction, call, writes=True)
+
+
+def _transpose(instruction: Instruction) -> Call | None:
+    if instruction.types[0].shape == ():
+        return None
+    axes = instruction.node.axes  # type: ignore[attr-defined]
+    return made(instruction, lambda x: x.transpose(axes), aliases=True, reorders=True)
+
+
+def _slice(instruction: Instruction) -> Call | None:
+    """A view by an index that is made once."""
+    (kind,) = instruction.types
+    if kind.shape == ():
+        return None
+    index = slice_index(instruction.node, len(kind.shape))  # type: ignore[no-untyped-call]
+    return made(instruction, lambda x: x[index], aliases=True)
+
+
+def _broadcast_to(instruction: Instruction) -> Call | None:
+    if instruction.inputs[1] is not None:
+        return None
+    shape: Any = instruction.types[0].shape
+    function = lambda x: np.broadcast_to(x, shape)  # noqa: E731
+    return made(instruction, function, instruction.inputs[:1], aliases=True, reorders=True)
+
+
+def _cast(instruction: Instruction) -> Call | None:
+    (kind,) = instruction.types
+    if kind.shape == ():
+        return None
+    dtype = kind.array_dtype
+
+    def call(x: Any, out: Any) -> Any:
+        if out is None:
+            return x.astype(dtype)
+        np.copyto(out, x, casting="unsafe")
+        return out
+
+    return made(instruction, call, writes=True)
+
+
+def _matmul(instruction: Instruction) -> Call | None:
+    """Two vectors go through the array's own `dot`, which has less to decide; the rest is a ufunc."""
+    ranks = [len(kind.shape) for kind in instruction.operand_types if kind is not None]
+    if ranks == [1, 1] and is_float(instruction.types[0]):
+        return made(instruction, dot, text="float({0}.dot({1}))", sums=True)
+    return by_ufunc(instruction)
+
+
+def _one_hot(instruction: Instruction) -> Call:
+    """A comparison with the possible indices, made once, that writes numbers instead of truth values."""
+    depth = instruction.node.depth  # type: ignore[attr-defined]
+    indices = np.arange(depth)
+    shape: Any = instruction.types[0].shape
+    dtype = instruction.types[0].array_dtype
+
+    def call(targets: Any, out: Any) -> Any:
+        result = np.empty(shape, dtype) if out is None else out
+        return np.equal(from_the_front(targets, depth)[..., None], indices, out=result)  # type: ignore[no-untyped-call]
+
+    return made(instruction, call, writes=True)
+
+
+def _into(instruction: Instruction) -> Call:
+    """An op of one input whose class can write its result into an array that is there."""
+    node: Any = instruction.node
+    into, dtype = node.into, instruction.types[0].array_dtype
+    shape: Any = instruction.types[0].shape
+
+    def call(x: Any, out: Any) -> Any:
+        return into(x, np.empty(shape, dtype) if out is None else out)
+
+    return made(instruction, call, writes=True)
+
+
+def _take_along_axis(instruction: Instruction) -> Call | None:
+    """Indexing along the last axis with the row numbers made once."""
+    node: Any = instruction.node
+    shape: Any = instruction.types[0].shape
+    if node.axis not in (-1, len(shape) - 1):
+        return None
+    size: Any = operand_shape(instruction)[-1]
+    count = math.prod(shape[:-1])
+    rows = np.arange(count)[:, None]
+
+    def call(x: Any, indices: Any) -> Any:
+        return x.reshape(count, size)[rows, indices.reshape(count, shape[-1])].reshape(shape)
+
+    return made(instruction, call)
+
+
+KERNELS: Mapping[str, Callable[[Instruction], Call | None]] = {
+    **dict.fromkeys(REDUCE, _reduction),
+    "sum_to": _sum_to,
+    "reshape": _reshape,
+    "expand_dims": _reshape,
+    "squeeze": _reshape,
+    "concat": _concat,
+    "transpose": _transpose,
+    "slice": _slice,
+    "broadcast_to": _broadcast_to,
+    "cast": _cast,
+    "matmul": _matmul,
+    "one_hot": _one_hot,
+    "unfold": _into,
+    "fold": _into,
+    "take_along_axis": _take_along_axis,
+}

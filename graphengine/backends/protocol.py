@@ -1,0 +1,97 @@
+"""What a backend is: one class that compiles a graph of known shapes into a program, and one table of kernel ops."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from importlib import import_module
+from typing import Any, Protocol
+
+from graphengine.errors import UsageError, did_you_mean
+from graphengine.ir.graph import Graph
+
+
+class Program(Protocol):
+    """A compiled graph. It may be used by many threads at once."""
+
+    @property
+    def sources(self) -> Sequence[str]:
+        """The inputs, parameters and state that it reads."""
+
+    @property
+    def outputs(self) -> Mapping[str, str]:
+        """The values it computes, by public name."""
+
+    @property
+    def floats(self) -> frozenset[str]:
+        """The sources that `loop` takes as Python floats from `groups`, and not as arrays."""
+
+    @property
+    def nbytes(self) -> int:
+        """The bytes that it keeps between runs."""
+
+    def run(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Compute the outputs, by public name, from values for the sources."""
+
+    def loop(
+        self,
+        groups: Iterable[tuple[float, Iterable[tuple[Any, ...]]]],
+        values: Mapping[str, Any],
+        fed: Sequence[str],
+        recorded: Sequence[str],
+        record: Callable[[tuple[Any, ...]], None],
+        finish: Callable[[float], None],
+    ) -> dict[str, Any]:
+        """Run once for each batch of each group, feeding what is carried back; return its last values by source.
+
+        A group is a number and batches: tuples of a flag and values for the sources `fed`. After a round with the flag
+        set `record` gets a tuple of the outputs `recorded`; after a group `finish` gets its number plus the sum of the
+        first of `recorded` over its rounds. Arrays in `values` that are carried may be written over.
+        """
+
+
+class Backend(Protocol):
+    """Compiles graphs. A backend has no state but caches."""
+
+    name: str
+
+    def compile(self, graph: Graph, *, exact: bool = True, carried: Mapping[str, str] | None = None) -> Program:
+        """Compile a graph whose shapes are all known.
+
+        `carried` maps outputs to the sources they replace in the next round of `Program.loop`. With `exact` results are
+        those of the reference executor to the last bit, as far as the backend promises that; without, sums may be
+        reordered within the bound of `transform.passes.factor_sums`.
+
+        Raises
+        ------
+        InputError
+            GE133 if the values of the graph take more memory than the limit.
+        """
+
+
+BACKENDS = {
+    "numpy": "graphengine.backends.numpy.plan:NumPyBackend",
+    "reference": "graphengine.backends.reference.program:ReferenceBackend",
+}
+"""Backends by name: module and class. A module is imported when its backend is asked for."""
+
+DEFAULT_BACKEND = "numpy"
+
+
+def backend_named(name: str) -> Backend:
+    """Return the backend of a name.
+
+    Raises
+    ------
+    UsageError
+        GE801 if there is none; GE803 if it needs a package that is not installed.
+    """
+    if name not in _made:
+        if name not in BACKENDS:
+            hint = did_you_mean(name, BACKENDS, "backends")
+            raise UsageError(f"there is no backend '{name}'", hint=hint)
+        module, _, cls = BACKENDS[name].partition(":")
+        _made[name] = getattr(import_module(module), cls)()
+    return _made[name]
+
+
+_made: dict[str, Backend] = {}
