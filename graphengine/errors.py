@@ -67,6 +67,7 @@ CODES = {
     "GE411": "a gradient does not exist",
     "GE412": "a gradient is wrong",
     "GE413": "a value is not finite",
+    "GE414": "a value needs all samples at once, and they do not fit into memory",
     "GE501": "a data source is missing or cannot be read",
     "GE502": "a column or array is missing, or there twice",
     "GE503": "a data value is missing or not a number",

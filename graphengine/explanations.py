@@ -265,6 +265,14 @@ EXPLANATIONS: dict[str, Explanation] = {
         "Look at the inputs that are told: a logarithm of 0, a division by 0, an overflow.",
         "$ graphengine run model.json --input x=0 --check-finite",
     ),
+    "GE414": Explanation(
+        "Data that does not fit into memory is worked on in batches, and so is a batch with 'accumulate'. Sums, maxima "
+        "and what is made of them merge over batches. This node needs all samples at once, and there is no room for "
+        "them.",
+        "Raise the limit array_bytes, use ops that merge, such as sum, mean and max, or, if the node is one of yours, "
+        "declare in its class how it merges: merge = 'sum'.",
+        "$ graphengine --limit array_bytes=1MiB run model.json",
+    ),
     "GE501": Explanation(
         "The file of a data source is not there or cannot be read as what it is declared to be.",
         "Check the path, which is relative to the model file, and the type.",

@@ -31,7 +31,7 @@ from graphengine.cli.output import Format, check_targets, json_values, print_jso
 from graphengine.cli.progress import check_plot, draw_curve, print_curve, train
 from graphengine.cli.resuming import checkpoint_folder
 from graphengine.cli.values import named_values
-from graphengine.errors import UsageError
+from graphengine.errors import InputError, UsageError
 from graphengine.wording import counted
 
 if TYPE_CHECKING:
@@ -134,23 +134,27 @@ def _evaluate(model: Model, given: Mapping[str, Any], *, check_finite: bool) -> 
 
     if not given and model.graph.inputs and len(model.document.data) == 1:
         given = model.load_data()
-    on_disk = [array for array in given.values() if isinstance(array, Stored)]
-    if on_disk:
-        return _evaluate_on_disk(
-            model, given, min(array.rows_per_block for array in on_disk), check_finite=check_finite
-        )
-    run = model.forward(given)
+    if any(isinstance(array, Stored) for array in given.values()):
+        return _evaluate_in_parts(model, given, check_finite=check_finite)
+    try:
+        run = model.forward(given)
+    except InputError as error:
+        if [problem.code for problem in error.problems] != ["GE133"]:
+            raise
+        return _evaluate_in_parts(model, given, check_finite=check_finite)
     if check_finite:
         run.check_finite()
     return run.outputs
 
 
-def _evaluate_on_disk(model: Model, data: Mapping[str, Any], size: int, *, check_finite: bool) -> dict[str, Any]:
+def _evaluate_in_parts(model: Model, data: Mapping[str, Any], *, check_finite: bool) -> dict[str, Any]:
     from graphengine.data.batches import Batches
+    from graphengine.training.evaluation import largest_part
 
-    batches = Batches(data, model.graph, batch_size=size)
+    batches = Batches(data, model.graph, batch_size=1)
     if check_finite:
-        for segment in batches.epoch(1):
+        part = largest_part(batches, [model.graph])
+        for segment in Batches(data, model.graph, batch_size=part).epoch(1):
             for index in range(segment.count):
                 model.forward(segment.batch(index)).check_finite()
     return _outputs_on(model, batches)
@@ -167,21 +171,23 @@ def _check_finite(trainer: Trainer | Solver) -> None:
 def _outputs_on(model: Model, batches: Batches) -> dict[str, Any]:
     """The outputs on all samples, none if the model takes them one by one.
 
-    Of data that stays on disk it is those that are single numbers, as a check during a training finds them.
+    Of data that does not fit into memory as one batch it is those that have no part for each sample.
     """
     import numpy as np
 
-    from graphengine.training.validation import Evaluation
+    from graphengine.ir.binding import bind_sizes
+    from graphengine.ir.memory import memory_problem
+    from graphengine.training.evaluation import Evaluation
 
     if batches.takes_single_samples:
         return {}
     graph, whole = model.graph, batches.whole()
     needs = {name: model.executor.inputs_of([value]) for name, value in graph.outputs.items()}
     ready = [name for name in needs if set(needs[name]) <= batches.inputs]
-    if whole is not None:
+    if whole is not None and not memory_problem(graph, bind_sizes(batches.shapes_of(batches.samples), graph.types)):
         return model.predict(whole, outputs=ready)
-    single = {name: name for name in ready if graph.types[graph.outputs[name]].shape == ()}
-    found = Evaluation(graph, batches.arrays, single, batches.part)(model.values)
+    fixed = [name for name in ready if all(isinstance(size, int) for size in graph.types[graph.outputs[name]].shape)]
+    found = Evaluation(graph, batches.arrays, dict(zip(fixed, fixed, strict=True)))(model.values)
     return {name: np.asarray(value) for name, value in found.items()}
 
 

@@ -167,10 +167,25 @@ class Batches:
         return bool(self._stored)
 
     @property
+    def batched_inputs(self) -> tuple[str, ...]:
+        """The inputs that take batches of any size."""
+        return tuple(self._batched)
+
+    @property
+    def single_inputs(self) -> tuple[str, ...]:
+        """The inputs that take one sample at a time."""
+        return tuple(self._single)
+
+    @property
+    def samples_at_once(self) -> int:
+        """How many samples are read at once."""
+        samples = self._stored[0].memory.segment // self._row_bytes if self._stored else self.samples
+        return max(1, min(samples, self.samples))
+
+    @property
     def _batches_per_block(self) -> int:
         """How many batches are read at once."""
-        samples = self._stored[0].memory.segment // self._row_bytes if self._stored else self.samples
-        return max(1, min(samples, self.samples) // self.batch_size)
+        return max(1, self.samples_at_once // self.batch_size)
 
     @property
     def _row_bytes(self) -> int:
@@ -198,7 +213,11 @@ class Batches:
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """The shape of each input in a part of a batch."""
-        batched = {name: (self.part, *np.shape(array)[1:]) for name, array in self._batched.items()}
+        return self.shapes_of(self.part)
+
+    def shapes_of(self, samples: int) -> dict[str, tuple[int, ...]]:
+        """The shape of each input for a number of samples."""
+        batched = {name: (samples, *np.shape(array)[1:]) for name, array in self._batched.items()}
         single = {name: np.shape(array)[1:] for name, array in self._single.items()}
         return {**batched, **single, **{name: np.shape(array) for name, array in self._whole.items()}}
 

@@ -31,8 +31,8 @@ from graphengine.fit.turns import Turn, in_turns
 from graphengine.format.salvage import Gaps
 from graphengine.format.training_documents import TrainingDocument
 from graphengine.ir.graph import Graph
+from graphengine.training.evaluation import Evaluation
 from graphengine.training.history import SMALL, History, Iteration
-from graphengine.training.validation import Evaluation
 from graphengine.wording import counted
 
 MOST_ITERATIONS = 15_000

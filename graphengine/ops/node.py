@@ -31,6 +31,7 @@ from pydantic_core.core_schema import no_info_before_validator_function
 
 from graphengine.errors import RegistrationError
 from graphengine.ops.inference import probed
+from graphengine.ops.merging import WORDS
 from graphengine.wording import counted
 
 RESERVED = frozenset({"id", "op", "inputs", "outputs", "signature", "grad", "grads", "needs", "out", "outs"})
@@ -50,6 +51,8 @@ class Node(BaseModel):
     - `random = True` says that the op draws numbers: it has an optional input `key`, which the engine supplies where a
       file leaves it out, another key for each node and each iteration.
     - `infer(*types)` tells the types of the results before anything runs; without one the class is probed.
+    - `merge` says how the result for all samples follows from the results for parts of them: see `ops.merging`. Without
+      one the engine follows the calls that `forward` makes.
     - `workspace(*types)` tells the types of arrays that `forward` makes on the way, where they may be larger than a few
       times its inputs and results: their memory is counted, too. It gets types whose sizes are numbers.
     """
@@ -61,6 +64,7 @@ class Node(BaseModel):
     signature: ClassVar["Signature"]
     """What the engine read of the class when it was registered."""
     infer: ClassVar[Any] = probed
+    merge: ClassVar[Any] = None
     workspace: ClassVar[Any] = None
     forward: ClassVar[Any]
     backward: ClassVar[Any] = None
@@ -227,6 +231,7 @@ def inspect_class(cls: type[Node]) -> Signature:
     _refuse_clashes(cls, inputs)
     _refuse_unsaid_keys(cls, "key" in inputs[required:])
     signature = Signature(inputs, required, variadic, _outputs_of(cls, inputs), None)
+    _refuse_unknown_merges(cls, signature.outputs)
     _refuse_state(cls, inputs)
     if cls.backward is None:
         return signature
@@ -277,7 +282,7 @@ def _refuse_clashes(cls: type[Node], inputs: tuple[str, ...]) -> None:
                 f"{cls.__name__}.forward: an input cannot be named '{name}'; it has a meaning in backward"
             )
     for name in cls.model_fields:
-        if name in (*RESERVED, "random", *inputs):
+        if name in (*RESERVED, "random", "merge", *inputs):
             owner = "an input" if name in inputs else "the graph or the contract"
             raise RegistrationError(f"{cls.__name__}: an attribute cannot be named '{name}', which belongs to {owner}")
 
@@ -293,6 +298,19 @@ def _refuse_unsaid_keys(cls: type[Node], has_key: bool) -> None:
         raise RegistrationError(
             f"{cls.__name__} is random, so forward takes its key as an optional input: def forward(self, ..., key=None)"
         )
+
+
+def _refuse_unknown_merges(cls: type[Node], outputs: tuple[str, ...]) -> None:
+    """A word that no rule knows would leave the class without one, and nobody would notice."""
+    merge = cls.merge
+    if merge is None or callable(merge):
+        return
+    words = merge if isinstance(merge, tuple) else (merge,)
+    if isinstance(merge, tuple) and outputs and len(merge) != len(outputs):
+        raise RegistrationError(f"{cls.__name__}: merge {merge!r} does not have a word for each output {outputs}")
+    for word in words:
+        if word is not None and word not in WORDS:
+            raise RegistrationError(f"{cls.__name__}: merge is one of {', '.join(map(repr, WORDS))}, not {word!r}")
 
 
 def _outputs_of(cls: type[Node], inputs: tuple[str, ...]) -> tuple[str, ...]:

@@ -22,11 +22,12 @@ from graphengine.ir.graph import Graph
 from graphengine.training.checkpoint import Checkpoints
 from graphengine.training.compiled import CompiledStep
 from graphengine.training.course import Chunk, Course
+from graphengine.training.evaluation import Evaluation
 from graphengine.training.history import SMALL, History, Iteration, items_of
 from graphengine.training.schedules import rate_at
 from graphengine.training.states import Layout
 from graphengine.training.stepping import Stepper
-from graphengine.training.validation import LOSS, EarlyStopping, Evaluation, checked_outputs, checks_of, split
+from graphengine.training.validation import LOSS, EarlyStopping, checked_outputs, checks_of, split
 
 CHUNK_SECONDS = 0.1
 """About how long a chunk takes, so that progress shows and an interrupt is heard."""
@@ -89,7 +90,7 @@ class Trainer:
         self._checks = checks_of(training, self.batches.per_epoch, apart=apart)
         outputs = checked_outputs(training, apart=apart)
         checked = data if validation is None else validation
-        self._evaluation = Evaluation(self.graph, checked, outputs, self.batches.part) if outputs else None
+        self._evaluation = Evaluation(self.graph, checked, outputs) if outputs else None
         self._early = EarlyStopping(training.early_stopping) if training.early_stopping else None
 
     def check_finite(self) -> None:

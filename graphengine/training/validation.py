@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from graphengine.backends.numpy.plan import Plan
 from graphengine.data.batches import Batches, is_whole, rows_of
 from graphengine.data.order import DRAWN
 from graphengine.data.stored import Chosen
 from graphengine.errors import DataError, Problem, did_you_mean
 from graphengine.format.training_documents import EarlyStoppingDocument, TrainingDocument, ValidationDocument
-from graphengine.ir.binding import bind_sizes
 from graphengine.ir.graph import Graph
-from graphengine.ir.memory import memory_problem
 from graphengine.training.events import Every
 
 VALIDATION_LOSS, LOSS = "validation_loss", "loss"
@@ -49,55 +46,6 @@ def split(data: Mapping[str, Any], graph: Graph, fraction: float, seed: int) -> 
         {**whole, **{name: rows_of(array, kept) for name, array in sampled.items()}},
         {**whole, **{name: rows_of(array, apart) for name, array in sampled.items()}},
     )
-
-
-class Evaluation:
-    """Loss and metrics of a model on fixed data, in inference mode.
-
-    Data in memory is one batch, if the graph keeps within its limit of memory with it. Of other data, or where a model
-    takes one sample at a time, floating-point values are the mean over the batches, weighted by samples, and integers,
-    which count something, the sum.
-    """
-
-    def __init__(self, graph: Graph, data: Mapping[str, Any], outputs: Mapping[str, str], batch_size: int = 1) -> None:
-        self._graph = graph.derive(
-            graph.nodes, {name: graph.value_name(of) for name, of in outputs.items()}, graph.types
-        )
-        self._batches = Batches(data, graph, batch_size=batch_size)
-        whole = self._batches.whole()
-        self._whole = whole if whole and memory_problem(self._graph, self._sizes(whole)) is None else None
-        self._plans: dict[Any, Plan] = {}
-
-    @property
-    def axes(self) -> dict[str, int]:
-        """How many axes each output has."""
-        return {name: len(self._graph.types[value].shape) for name, value in self._graph.outputs.items()}
-
-    def __call__(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """The outputs for these values of parameters and state."""
-        if self._whole is not None:
-            return self._run(self._whole, values)
-        sums: dict[str, Any] = {}
-        for batch, size in self._parts():
-            for name, value in self._run(batch, values).items():
-                counts = np.asarray(value).dtype.kind in "biu"
-                sums[name] = sums.get(name, 0) + (value if counts else value * size / self._batches.samples)
-        return sums
-
-    def _parts(self) -> Iterator[tuple[dict[str, Any], int]]:
-        for segment in self._batches.epoch(1):
-            for index in range(segment.count):
-                yield segment.batch(index), segment.size
-
-    def _run(self, batch: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
-        sizes = self._sizes(batch)
-        key = tuple(sorted(sizes.items()))
-        if key not in self._plans:
-            self._plans[key] = Plan(self._graph.with_sizes(sizes))
-        return self._plans[key].run({**values, **batch})
-
-    def _sizes(self, batch: Mapping[str, Any]) -> dict[str, int]:
-        return bind_sizes({name: np.shape(value) for name, value in batch.items()}, self._graph.types)
 
 
 class EarlyStopping:

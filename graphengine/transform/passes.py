@@ -8,6 +8,7 @@ bound.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -37,17 +38,20 @@ def expand(graph: Graph) -> Graph:
     for node in graph.nodes:
         inputs = tuple([replaced.get(ref, ref) if type(ref) is str else ref for ref in node.inputs])
         node = node if inputs == node.inputs else node._replace(inputs=inputs)
-        if id(node.node) in primitive or not _expand_node(recorder, node, replaced):
+        if id(node.node) in primitive or expand_node(recorder, node, replaced) is None:
             primitive.add(id(node.node))
             recorder.nodes.append(node)
     outputs = {name: replaced.get(value, value) for name, value in graph.outputs.items()}
     return graph.derive(recorder.nodes, outputs, recorder.types)
 
 
-def _expand_node(recorder: Recorder, node: GraphNode, replaced: dict[Any, Any]) -> bool:
-    """Record the `forward` of one node; False, with nothing recorded, if it is a primitive."""
+def expand_node(recorder: Recorder, node: GraphNode, replaced: dict[Any, Any]) -> list[GraphNode] | None:
+    """Record the `forward` of one node and give the nodes it makes; None, with nothing recorded, for a primitive.
+
+    `replaced` then maps the results of the node to those of the recorded nodes.
+    """
     if node.op in ("shape", "size", "constant"):
-        return False
+        return None
     recorder.enter(node.id)
     before = len(recorder.nodes)
     try:
@@ -55,16 +59,21 @@ def _expand_node(recorder: Recorder, node: GraphNode, replaced: dict[Any, Any]) 
             result = node.node.forward(*[recorder.symbol(operand) for operand in node.inputs])
     except Exception:  # noqa: BLE001 - whatever stops the recording, the node stays as it is
         recorder.forget(before)
-        return False
+        return None
     recorded = recorder.nodes[before:]
     results = result if isinstance(result, tuple) else (result,)
     kinds = [recorder.types[name] for name in node.outputs]
-    itself = len(recorded) == 1 and recorded[0].op == node.op
+    itself = (len(recorded) == 1 and recorded[0].op == node.op) or not _is_new(results, node)
     if itself or [_recorded_type(each) for each in results] != [kind[:2] for kind in kinds]:
         recorder.forget(before)
-        return False
+        return None
     replaced.update(zip(node.outputs, [each.name for each in results], strict=True))
-    return True
+    return recorded
+
+
+def _is_new(results: Sequence[Any], node: GraphNode) -> bool:
+    """Whether recorded results are not those of the node itself, which may have been recorded before."""
+    return [getattr(each, "name", None) for each in results] != list(node.outputs)
 
 
 def _recorded_type(result: Any) -> Any:

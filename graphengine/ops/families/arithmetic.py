@@ -265,6 +265,8 @@ class Clip(Node):
     As in PyTorch: a limit has a slope where x is beyond it.
     """
 
+    merge = "rows"
+
     def infer(self, x, min=None, max=None):
         if min is None and max is None:
             raise ValueError("give it one limit or both: min, max")

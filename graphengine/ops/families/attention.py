@@ -6,6 +6,7 @@ from graphengine.ops.families.activations import Softmax
 from graphengine.ops.families.linear import swapped
 from graphengine.ops.families.selection import IndexAdd
 from graphengine.ops.inference import floating
+from graphengine.ops.merging import of_stacks
 from graphengine.ops.node import Node
 from graphengine.ops.registry import register
 from graphengine.ops.shapes import ArrayType, broadcast_shapes, dtype_name, shape_text
@@ -30,6 +31,9 @@ class Embedding(Node):
         if index is not None and isinstance(rows, int) and not -rows <= index < rows:
             raise ValueError(f"padding_index {index} is none of {rows} rows")
         return ArrayType((*indices.shape, weight.shape[1]), weight.dtype)
+
+    def merge(self, axes, indices, weight):
+        return "rows" if axes[1] is None else None
 
     def forward(self, indices, weight):
         return np.take(weight, indices, axis=0)
@@ -56,6 +60,7 @@ class ScaledDotProductAttention(Node):
     Vaswani et al., Attention Is All You Need, 2017.
     """
 
+    merge = of_stacks
     causal: bool = False
     scale: float | None = None
 

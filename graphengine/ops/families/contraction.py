@@ -35,6 +35,14 @@ class Einsum(Node):
         dtype = np.result_type(*[each.array_dtype for each in (x, *xs)])
         return ArrayType(tuple(sizes[label] for label in result), dtype)
 
+    def merge(self, axes, x, *xs):
+        terms, result = labels_of(self.equation, [len(each.shape) for each in (x, *xs)])
+        labels = {term[axis] for term, axis in zip(terms, axes, strict=True) if axis is not None}
+        apart = all(term.count(label) <= 1 for term in terms for label in labels)
+        if len(labels) > 1 or not apart:
+            return None
+        return "rows" if labels <= set(result) else "sum"
+
     def forward(self, x, *xs):
         terms, result = labels_of(self.equation, [np.ndim(each) for each in (x, *xs)])
         z = np.einsum(f"{','.join(terms)}->{result}", x, *xs, optimize=bool(xs))

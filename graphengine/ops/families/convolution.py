@@ -26,6 +26,7 @@ from graphengine.ops.families.patches import (
 )
 from graphengine.ops.families.selection import agree
 from graphengine.ops.inference import floating
+from graphengine.ops.merging import of_first_axis
 from graphengine.ops.node import Node
 from graphengine.ops.registry import register
 from graphengine.ops.shapes import ArrayType, product, shape_text
@@ -41,6 +42,7 @@ class Conv1d(Node):
     samples. Attributes as for conv2d.
     """
 
+    merge = of_first_axis
     stride: Counts = 1
     padding: Padding = 0
     dilation: Counts = 1
@@ -73,6 +75,7 @@ class Conv2d(Node):
     learning, 2016.
     """
 
+    merge = of_first_axis
     stride: Counts = 1
     padding: Padding = 0
     dilation: Counts = 1
@@ -101,6 +104,7 @@ class ConvTranspose2d(Node):
     sums over the samples. H' = (H - 1) * stride - 2 * padding + dilation * (K - 1) + output_padding + 1, W' likewise.
     """
 
+    merge = of_first_axis
     stride: Counts = 1
     padding: Paddings = 0
     output_padding: Widths = 0

@@ -3,6 +3,7 @@
 import numpy as np
 
 from graphengine.ops.families.reductions import product_of_others
+from graphengine.ops.merging import from_end, of_stacks
 from graphengine.ops.node import Node
 from graphengine.ops.registry import register
 from graphengine.ops.shapes import ArrayType, broadcast_shapes, shape_text
@@ -33,6 +34,14 @@ class Matmul(Node):
         leading = broadcast_shapes([x.shape[:-2], y.shape[:-2]])
         probe = np.matmul(np.ones((1, 1), x.dtype), np.ones((1, 1), y.dtype))
         return ArrayType((*leading, *rows, *columns), probe.dtype)
+
+    def merge(self, axes, x, y):
+        left, right = (None if axis is None else axis - len(x.shape) for axis, x in zip(axes, (x, y), strict=True))
+        if left == -1 and right == max(-2, -len(y.shape)):
+            return "sum"
+        columns = right == -1 and len(y.shape) > 1
+        alone = (left == -2 and right is None) or (columns and left is None)
+        return "rows" if alone else of_stacks(self, axes, x, y)
 
     def forward(self, x, y):
         return np.matmul(x, y)
@@ -68,6 +77,10 @@ class Vecdot(Node):
             raise ValueError(f"shapes {shape_text(x.shape)} and {shape_text(y.shape)} differ in their last axis")
         return ArrayType(broadcast_shapes([x.shape[:-1], y.shape[:-1]]), np.result_type(x.dtype, y.dtype))
 
+    def merge(self, axes, x, y):
+        places = set(from_end(axes, (x, y)))
+        return "sum" if places == {-1} else "rows" if -1 not in places else None
+
     def forward(self, x, y):
         return np.vecdot(x, y)
 
@@ -79,6 +92,8 @@ class Vecdot(Node):
 @register("trace", numpy=np.linalg.trace)
 class Trace(Node):
     """Sum of the diagonal of each matrix, z = x11 + ... + xnn; dz/dx = eye(n)."""
+
+    merge = of_stacks
 
     def infer(self, x):
         return ArrayType(_matrices(x)[:-2], np.sum(np.ones(1, x.array_dtype)).dtype)
@@ -96,6 +111,8 @@ class Det(Node):
 
     Where x is regular that is dz * z * inv(x).T (Jacobi's formula).
     """
+
+    merge = of_stacks
 
     def infer(self, x):
         return ArrayType(_matrices(x, square=True)[:-2], _inexact(x))
@@ -118,6 +135,8 @@ class Cofactor(Node):
     x, too, because they come from the singular values and not from an inverse (Stewart, On the adjugate matrix, 1998);
     the last needs inv(x) and is NaN where x is singular.
     """
+
+    merge = of_stacks
 
     def infer(self, x, direction=None):
         if direction is not None and direction.shape != x.shape:
@@ -144,6 +163,8 @@ class Inv(Node):
     NaN where x is singular.
     """
 
+    merge = of_stacks
+
     def infer(self, x):
         return ArrayType(_matrices(x, square=True), _inexact(x))
 
@@ -160,6 +181,8 @@ class Solve(Node):
 
     For matrices x and a vector y, or stacks of matrices y. Computed without the inverse; NaN where x is singular.
     """
+
+    merge = of_stacks
 
     def infer(self, x, y):
         size = _matrices(x, square=True)[-1]
@@ -191,6 +214,8 @@ class Cholesky(Node):
     lower triangle only. Murray, Differentiation of the Cholesky decomposition, 2016, section 3.1.
     """
 
+    merge = of_stacks
+
     def infer(self, x):
         return ArrayType(_matrices(x, square=True), _inexact(x))
 
@@ -212,6 +237,7 @@ class Tril(Node):
     """
 
     infer = of_matrices
+    merge = of_stacks
     k: int = 0
 
     def forward(self, x):
@@ -229,6 +255,7 @@ class Triu(Node):
     """
 
     infer = of_matrices
+    merge = of_stacks
     k: int = 0
 
     def forward(self, x):
@@ -243,6 +270,7 @@ class EyeLike(Node):
     """Matrices with 1 on the diagonal and 0 elsewhere, in the shape and dtype of x, z = eye_like(x); dz/dx = 0."""
 
     infer = of_matrices
+    merge = of_stacks
 
     def forward(self, x):
         return np.broadcast_to(np.eye(*x.shape[-2:], dtype=x.dtype), x.shape)

@@ -14,6 +14,7 @@ from graphengine.ops.families.linear import dot_along
 from graphengine.ops.families.random import Bernoulli, check_key
 from graphengine.ops.families.reductions import count
 from graphengine.ops.inference import along_axis, floating, normalized_axes
+from graphengine.ops.merging import from_end
 from graphengine.ops.node import Node
 from graphengine.ops.registry import register
 from graphengine.ops.shapes import ArrayType
@@ -53,6 +54,10 @@ class BatchNorm(Node):
                 )
         dtype = floating(x)
         return ArrayType(x.shape, dtype), ArrayType(channels, dtype), ArrayType(channels, dtype)
+
+    def merge(self, axes, x, *_others):
+        channels = self.axis % len(x.shape)
+        return "rows" if not self.training and set(axes[1:]) == {None} and axes[0] != channels else None
 
     def forward(self, x, scale, bias, running_mean, running_var):
         mean, var, new_mean, new_var = running_mean, running_var, running_mean, running_var
@@ -106,6 +111,10 @@ class LayerNorm(Node):
     axis: int = -1
     epsilon: Epsilon = 1e-5
 
+    def merge(self, axes, *types):
+        first = self.axis if self.axis < 0 else self.axis - len(types[0].shape)
+        return "rows" if all(axis < first for axis in from_end(axes, types)) else None
+
     def forward(self, x, scale=None, bias=None):
         unit, _ = self.unit(x)
         unit = unit if scale is None else unit * scale
@@ -137,6 +146,10 @@ class RmsNorm(Node):
     infer = along_axis
     axis: int = -1
     epsilon: Epsilon = 1e-5
+
+    def merge(self, axes, *types):
+        first = self.axis if self.axis < 0 else self.axis - len(types[0].shape)
+        return "rows" if all(axis < first for axis in from_end(axes, types)) else None
 
     def forward(self, x, scale=None):
         unit = x * self.inverse(x)
@@ -170,6 +183,9 @@ class Dropout(Node):
         check_key(key)
         dtype = floating(x)
         return ArrayType(x.shape, dtype if self.training else x.dtype)  # a literal is given as it is
+
+    def merge(self, _axes, *_types):
+        return None if self.training else "rows"
 
     def forward(self, x, key=None):
         return x * self.factors(x, key) if self.training else x

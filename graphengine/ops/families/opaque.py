@@ -5,6 +5,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from graphengine.ops.families.shaping import like
+from graphengine.ops.merging import merge_of
 from graphengine.ops.node import Node
 from graphengine.ops.registry import OPS, register
 from graphengine.ops.shapes import ArrayType
@@ -34,6 +35,16 @@ class OpaqueBackward(Node):
         if wanted is None or len(results) < len(node.outputs) or not node.signature.accepts(len(inputs)):
             raise ValueError(f"its inputs are not those of a backward of '{self.of}' toward input {self.index}")
         return ArrayType(*wanted[:2])
+
+    def merge(self, axes, *values):
+        node, incoming, inputs, results = self.parts(values)
+        places = iter(axes[len(incoming) : len(axes) - len(results)])
+        own = tuple(None if kind is None else next(places) for kind in inputs)
+        around = (*axes[: len(incoming)], *axes[len(axes) - len(results) :])
+        forward = set(merge_of(node, own, tuple(inputs)))
+        if forward == {"rows"} and None not in around:
+            return "sum" if own[self.index] is None else "rows"
+        return "rows" if forward == {"sum"} and set(around) == {None} and own[self.index] is not None else None
 
     def forward(self, *values):
         node, incoming, inputs, results = self.parts(values)

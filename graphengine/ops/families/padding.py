@@ -43,6 +43,9 @@ class Pad(Node):
         represented(self.constant_values, x.array_dtype)
         return ArrayType(tuple(total((size, *widths)) for size, widths in margins(self, x)), x.dtype)
 
+    def merge(self, axes, _x):
+        return None if any(self.pad_width[axes[0]]) else "rows"
+
     def forward(self, x):
         if self.mode != "constant":
             return np.pad(x, self.pad_width, self.mode) if self.pad_width else x
@@ -77,6 +80,9 @@ class Unpad(Node):
             if isinstance(size, int) and size < any(widths):
                 raise ValueError(f"a margin of {self.pad_width} is too wide for shape {shape_text(x.shape)}")
         return ArrayType(sizes, floating(x))
+
+    def merge(self, axes, _x):
+        return None if any(self.pad_width[axes[0]]) else "rows"
 
     def forward(self, x):
         for axis, (size, (before, after)) in enumerate(margins(self, x)):

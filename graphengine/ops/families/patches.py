@@ -16,6 +16,7 @@ from pydantic import Field
 from graphengine.ops.families.constants import extremes, represented
 from graphengine.ops.families.padding import Width
 from graphengine.ops.families.shaping import quotient
+from graphengine.ops.merging import of_first_axis
 from graphengine.ops.node import Node
 from graphengine.ops.registry import register
 from graphengine.ops.shapes import ArrayType, product, shape_text
@@ -37,6 +38,7 @@ class Unfold(Node):
     `fill`, and `padding` says with how many, as for conv2d. The fill "-Infinity" is the smallest number of the dtype.
     """
 
+    merge = of_first_axis
     kernel_size: tuple[Count, ...]
     stride: Counts = 1
     padding: Padding = 0
@@ -79,6 +81,7 @@ class Fold(Node):
     padding is left out.
     """
 
+    merge = of_first_axis
     output_size: tuple[Count, ...]
     kernel_size: tuple[Count, ...]
     stride: Counts = 1

@@ -20,6 +20,7 @@ from graphengine.ops.families.patches import (
 )
 from graphengine.ops.families.reductions import Max, Mean, Sum
 from graphengine.ops.inference import floating
+from graphengine.ops.merging import of_first_axis
 from graphengine.ops.node import Node
 from graphengine.ops.registry import register
 from graphengine.ops.shapes import ArrayType, shape_text
@@ -38,6 +39,7 @@ class MaxPool2d(Node):
     in `max`; PyTorch gives it to the first. Integers give integers.
     """
 
+    merge = of_first_axis
     kernel_size: Patch
     stride: Counts | None = None
     padding: Padding = 0
@@ -69,6 +71,7 @@ class AvgPool2d(Node):
     to count them.
     """
 
+    merge = of_first_axis
     kernel_size: Patch
     stride: Counts | None = None
     padding: Padding = 0
@@ -97,6 +100,8 @@ class GlobalAvgPool2d(Node):
 
     z = mean(x, axis=(2, 3), keepdims=True); dz/dx = 1 / (H * W).
     """
+
+    merge = of_first_axis
 
     def infer(self, x):
         if len(x.shape) != 4:

@@ -91,7 +91,7 @@ class Normal(Node):
     dtype: Precision = "float64"
 
     def workspace(self, key=None, sizes=None):
-        return [drawn(self, key, sizes)] * 4
+        return [ArrayType(target_shape(self, sizes), np.dtype(self.dtype))] * 4
 
     def forward(self, key=None, sizes=None):
         shape = self.shape if sizes is None else tuple(sizes)

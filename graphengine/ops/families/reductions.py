@@ -7,6 +7,7 @@ import numpy as np
 
 from graphengine.ops.families.constants import extremes
 from graphengine.ops.inference import along_axis, floating, normalized_axes, reduction
+from graphengine.ops.merging import of_reduction
 from graphengine.ops.node import Node
 from graphengine.ops.registry import register
 
@@ -16,6 +17,7 @@ class Sum(Node):
     """Sum of the values, z = x1 + ... + xn; dz/dxi = 1."""
 
     infer = reduction
+    merge = "sum"
     axis: int | tuple[int, ...] | None = None
     keepdims: bool = False
 
@@ -50,6 +52,7 @@ class Prod(Node):
     """
 
     infer = reduction
+    merge = "prod"
     axis: int | tuple[int, ...] | None = None
     keepdims: bool = False
 
@@ -73,6 +76,7 @@ class Max(Node):
     """
 
     infer = reduction
+    merge = "max"
     axis: int | tuple[int, ...] | None = None
     keepdims: bool = False
 
@@ -94,6 +98,7 @@ class Min(Node):
     """
 
     infer = reduction
+    merge = "min"
     axis: int | tuple[int, ...] | None = None
     keepdims: bool = False
 
@@ -283,6 +288,7 @@ class Any(Node):
     """Whether any of the values is true (a number: not 0), z = x1 or ... or xn."""
 
     infer = reduction
+    merge = "any"
     axis: int | tuple[int, ...] | None = None
     keepdims: bool = False
 
@@ -295,6 +301,7 @@ class All(Node):
     """Whether all of the values are true (numbers: not 0), z = x1 and ... and xn."""
 
     infer = reduction
+    merge = "all"
     axis: int | tuple[int, ...] | None = None
     keepdims: bool = False
 
@@ -311,6 +318,7 @@ class LogSumExp(Node):
 
     axis: int | tuple[int, ...] | None = None
     keepdims: bool = False
+    merge = of_reduction
 
     def infer(self, x):
         floating(x)

@@ -39,6 +39,9 @@ class Slice(Node):
     def infer(self, x):
         return ArrayType(sliced(x.shape, self), x.dtype)
 
+    def merge(self, axes, x):
+        return kept_whole(self, axes, x)
+
     def forward(self, x):
         return x[slice_index(self, x.ndim)]
 
@@ -62,6 +65,9 @@ class SliceAdd(Node):
 
     def infer(self, x, updates):
         return added(x, updates, sliced(x.shape, self))
+
+    def merge(self, axes, x, updates):
+        return kept_whole(self, axes, x, updates)
 
     def forward(self, x, updates):
         z = np.array(x, np.result_type(x, updates))
@@ -87,6 +93,9 @@ class Gather(Node):
         axis = selecting_axis(self, x, indices)
         return ArrayType((*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :]), x.dtype)
 
+    def merge(self, axes, x, _indices):
+        return None if axes[0] == self.axis % len(x.shape) else "rows"
+
     def forward(self, x, indices):
         return np.take(x, indices, axis=self.axis)
 
@@ -108,6 +117,11 @@ class IndexAdd(Node):
     def infer(self, x, indices, updates):
         axis = selecting_axis(self, x, indices)
         return added(x, updates, (*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :]))
+
+    def merge(self, axes, x, _indices, _updates):
+        if axes[0] is None:
+            return None if axes[1] is None or axes[2] is None else "add"
+        return "rows" if axes[1] is None and axes[0] != self.axis % len(x.shape) else None
 
     def forward(self, x, indices, updates):
         z = np.array(x, np.result_type(x, updates), order="C")
@@ -133,6 +147,9 @@ class TakeAlongAxis(Node):
     def infer(self, x, indices):
         return ArrayType(along(self, x, indices), x.dtype)
 
+    def merge(self, axes, x, indices):
+        return kept_whole(self, axes, x, indices)
+
     def forward(self, x, indices):
         return np.take_along_axis(x, indices, axis=self.axis)
 
@@ -155,6 +172,11 @@ class ScatterAdd(Node):
     def infer(self, x, indices, updates):
         return added(x, updates, along(self, x, indices))
 
+    def merge(self, axes, x, indices, updates):
+        if axes[0] is None:
+            return "add" if axes[1] is not None and axes[1] == axes[2] else None
+        return kept_whole(self, axes, x, indices, updates)
+
     def forward(self, x, indices, updates):
         z = np.array(x, np.result_type(x, updates))
         places = [*np.ogrid[tuple(map(slice, indices.shape))]]
@@ -175,6 +197,7 @@ class OneHot(Node):
     Negative targets count from the end, as in ONNX. The result is of the attribute `dtype`.
     """
 
+    merge = "rows"
     depth: int
     dtype: DTypeName = "float64"
 
@@ -203,6 +226,9 @@ class Concat(Node):
         others, dtype = together(xs, [(*x.shape[:axis], *x.shape[axis + 1 :]) for x in xs])
         return ArrayType((*others[:axis], total(x.shape[axis] for x in xs), *others[axis:]), dtype)
 
+    def merge(self, axes, *xs):
+        return kept_whole(self, axes, *xs)
+
     def forward(self, x, *xs):
         return np.concatenate((x, *xs), axis=self.axis)
 
@@ -229,6 +255,9 @@ class ConcatPart(Node):
             raise ValueError(f"shape {shape_text(x.shape)} has no part number {self.index} of shapes {shapes}")
         return ArrayType(xs[self.index].shape, x.dtype)
 
+    def merge(self, axes, *xs):
+        return kept_whole(self, axes, *xs)
+
     def forward(self, x, *xs):
         sizes = [each.shape[self.axis] for each in xs[: self.index + 1]]
         return Slice(start=sum(sizes[:-1]), stop=sum(sizes), axis=self.axis)(x)
@@ -247,6 +276,7 @@ class Stack(Node):
     The derivatives for axis 0.
     """
 
+    merge = "rows"
     axis: int = 0
 
     def infer(self, x, *xs):
@@ -284,11 +314,21 @@ class Split(Node):
         sizes = part_sizes(x.shape[axis], self.indices_or_sections)
         return tuple(ArrayType((*x.shape[:axis], size, *x.shape[axis + 1 :]), x.dtype) for size in sizes)
 
+    def merge(self, axes, x):
+        return kept_whole(self, axes, x)
+
     def forward(self, x):
         return tuple(np.split(x, self.indices_or_sections, axis=self.axis))
 
     def backward(self, grads):
         return Concat(axis=self.axis)(*grads)
+
+
+def kept_whole(node, axes, *types):
+    """Samples stay apart unless parts are taken along the axis on which they lie."""
+    rank = len(types[0].shape)
+    inside = {axis for axis in axes if axis is not None}
+    return "rows" if inside.isdisjoint(normalized_axes(node.axis, rank)) and len(inside) == 1 else None
 
 
 def slice_index(node, rank):

@@ -4,6 +4,7 @@ Where a result's shape is asked for, it is the attribute `shape` or, when sizes 
 `sizes`: a vector of integers, such as the result of the op `shape`.
 """
 
+import itertools
 import math
 from typing import Annotated, Any
 
@@ -62,6 +63,10 @@ class Reshape(Node):
     def infer(self, x, sizes=None):
         return ArrayType(reshaped(x.shape, target_shape(self, sizes)), x.array_dtype)
 
+    def merge(self, axes, x, sizes=None):
+        before = list(itertools.takewhile(lambda size: isinstance(size, int), self.infer(x, sizes).shape))
+        return "rows" if axes[0] is not None and product(x.shape[: axes[0]]) == product(before) else None
+
     def forward(self, x, sizes=None):
         return np.reshape(x, self.shape if sizes is None else tuple(sizes))
 
@@ -82,6 +87,9 @@ class Flatten(Node):
         axis = flattened_from(self, len(x.shape))
         return ArrayType((*x.shape[:axis], product(x.shape[axis:])), x.array_dtype)
 
+    def merge(self, axes, x):
+        return "rows" if axes[0] <= flattened_from(self, len(x.shape)) else None
+
     def forward(self, x):
         axis = flattened_from(self, np.ndim(x))
         return np.reshape(x, (*np.shape(x)[:axis], math.prod(np.shape(x)[axis:])))
@@ -97,6 +105,7 @@ class Squeeze(Node):
     They must be named, because which symbolic sizes are 1 is not known.
     """
 
+    merge = "rows"
     axis: int | tuple[int, ...]
 
     def infer(self, x):
@@ -121,6 +130,7 @@ class BroadcastTo(Node):
     A view, nothing is copied.
     """
 
+    merge = "rows"
     shape: tuple[int, ...] | None = None
 
     def infer(self, x, sizes=None):
@@ -152,6 +162,10 @@ class SumTo(Node):
         dtype = floating(x)
         return ArrayType(target, x.dtype if target == x.shape else dtype)  # a literal is given as it is
 
+    def merge(self, axes, x, sizes=None):
+        has_samples = any(isinstance(size, str) for size in target_shape(self, sizes))
+        return "rows" if has_samples or axes[0] is None else "sum"
+
     def forward(self, x, sizes=None):
         return sum_to(x, self.shape if sizes is None else tuple(sizes))
 
@@ -163,6 +177,7 @@ class SumTo(Node):
 class Transpose(Node):
     """x with its axes permuted; without `axes`, reversed, z = transpose(x, axes); dx = transpose(dz, inverse(axes))."""
 
+    merge = "rows"
     axes: tuple[int, ...] | None = None
 
     def infer(self, x):
@@ -189,6 +204,7 @@ class ExpandDims(Node):
     z = expand_dims(x, axis); dx = squeeze(dz, axis).
     """
 
+    merge = "rows"
     axis: int | tuple[int, ...]
 
     def infer(self, x):
@@ -215,6 +231,9 @@ class Flip(Node):
         normalized_axes(self.axis, len(x.shape))
         return ArrayType(x.shape, x.array_dtype)
 
+    def merge(self, axes, x):
+        return None if axes[0] in normalized_axes(self.axis, len(x.shape)) else "rows"
+
     def forward(self, x):
         return np.flip(x, axis=self.axis)
 
@@ -234,6 +253,10 @@ class Tile(Node):
     def infer(self, x):
         sizes = zip(*tiles(self, x.shape), strict=True)
         return ArrayType(tuple(product(pair) for pair in sizes), x.array_dtype)
+
+    def merge(self, axes, x):
+        rank = max(len(self.reps), len(x.shape))
+        return "rows" if (*[1] * (rank - len(self.reps)), *self.reps)[axes[0] - len(x.shape)] == 1 else None
 
     def forward(self, x):
         return np.tile(x, self.reps)
@@ -258,6 +281,9 @@ class Untile(Node):
             raise ValueError(f"shape {shape_text(x.shape)} has no {shape_text(self.reps)} tiles")
         return ArrayType(tuple(size and quotient(size, rep) for size, rep in pairs), floating(x))
 
+    def merge(self, axes, _x):
+        return "rows" if self.reps[axes[0]] == 1 else None
+
     def forward(self, x):
         copies = [part for size, rep in zip(x.shape, self.reps, strict=True) for part in (rep, size // rep)]
         return np.sum(np.reshape(x, tuple(copies)), axis=tuple(range(0, len(copies), 2)))
@@ -270,6 +296,7 @@ class Untile(Node):
 class Cast(Node):
     """x in another dtype, by its NumPy name, z = astype(x, dtype); dx = astype(dz, x.dtype)."""
 
+    merge = "rows"
     dtype: DTypeName
 
     def infer(self, x):

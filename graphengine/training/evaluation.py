@@ -1,0 +1,115 @@
+"""What a model gives on a data set: the number of all samples together, whatever the batches and the memory.
+
+Data in memory is one batch, if the graph keeps within its limit of memory with it. All other data is worked on in
+parts, and what is merged over them is declared by the ops (`ops.merging`): the numbers are those of the whole set, up
+to rounding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from graphengine.backends.numpy.in_parts import InParts
+from graphengine.backends.numpy.plan import Plan
+from graphengine.data.batches import Batches
+from graphengine.errors import ExecutionError
+from graphengine.ir.binding import bind_sizes
+from graphengine.ir.graph import Graph
+from graphengine.ir.memory import memory_problem
+from graphengine.ir.origins import told_node
+from graphengine.transform.stages import Stages, stages_of
+from graphengine.wording import counted
+
+
+class Evaluation:
+    """Outputs of a model on fixed data, in inference mode; `outputs` maps names to public outputs or values.
+
+    Of a model that takes one sample at a time floating-point values are the mean over the samples, and integers and
+    truth values, which count something, the sum.
+
+    Raises
+    ------
+    DataError
+        GE505 if the data does not fit the inputs.
+    ExecutionError
+        GE414 if an output needs all samples at once, and they take more memory than the limit.
+    """
+
+    def __init__(self, graph: Graph, data: Mapping[str, Any], outputs: Mapping[str, str]) -> None:
+        targets = {name: graph.value_name(of) for name, of in outputs.items()}
+        self._graph = graph.derive(graph.nodes, targets, graph.types)
+        batches = Batches(data, graph, batch_size=1)
+        whole = batches.whole()
+        fits = whole is not None and memory_problem(self._graph, _sizes(graph, batches, batches.samples)) is None
+        self._whole = whole if fits else None
+        self._plan: Plan | None = None
+        if self._whole is None:
+            self._in_parts = self._staged(batches)
+            passes = [each.graph for each in self._in_parts.stages.passes]
+            self._batches = Batches(data, graph, batch_size=largest_part(batches, passes))
+
+    @property
+    def axes(self) -> dict[str, int]:
+        """How many axes each output has."""
+        return {name: len(self._graph.types[value].shape) for name, value in self._graph.outputs.items()}
+
+    def __call__(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """The outputs for these values of parameters and state."""
+        if self._whole is None:
+            return self._in_parts.run(values, self._parts)
+        if self._plan is None:
+            shapes = {name: np.shape(value) for name, value in self._whole.items()}
+            self._plan = Plan(self._graph.with_sizes(bind_sizes(shapes, self._graph.types)))
+        return self._plan.run({**values, **self._whole})
+
+    def _parts(self) -> Iterator[dict[str, Any]]:
+        for segment in self._batches.epoch(1):
+            yield from map(segment.batch, range(segment.count))
+
+    def _staged(self, batches: Batches) -> InParts:
+        sizes = _sizes(self._graph, batches, 1 if batches.takes_single_samples else batches.samples)
+        stages = stages_of(self._graph, sizes, batches.batched_inputs, batches.single_inputs)
+        require_merging(self._graph, stages, batches.samples)
+        return InParts(stages)
+
+
+def largest_part(batches: Batches, graphs: Iterable[Graph]) -> int:
+    """The most samples that each of these graphs has room for."""
+    part = 1 if batches.takes_single_samples else batches.samples_at_once
+    for graph in graphs:
+        while part > 1 and memory_problem(graph, _sizes(graph, batches, part)):
+            part = -(-part // 2)
+    return part
+
+
+def _sizes(graph: Graph, batches: Batches, samples: int) -> dict[str, int]:
+    """The numbers of the symbolic sizes for a number of samples."""
+    shapes = {name: shape for name, shape in batches.shapes_of(samples).items() if name in graph.inputs}
+    return bind_sizes(shapes, graph.types)
+
+
+def require_merging(graph: Graph, stages: Stages, samples: int) -> None:
+    """Refuse what needs all samples at once where they do not fit into memory.
+
+    Raises
+    ------
+    ExecutionError
+        GE414, naming the node.
+    """
+    for name in stages.uncut:
+        message = f"input '{name}' has samples on more than one axis, so the data cannot be worked on in batches"
+        raise ExecutionError(message, code="GE414", hint="raise the limits array_bytes and data_bytes")
+    graphs = [*(each.then for each in stages.passes if each.then), stages.final]
+    problem = next(filter(None, (memory_problem(each, stages.sizes) for each in graphs)), None)
+    if problem and stages.gathered:
+        node = stages.gathered[0]
+        raise ExecutionError(
+            f"{told_node(graph, node)} needs {counted(samples, 'sample')} at once, and {problem.message}",
+            code="GE414",
+            node=node.id,
+            hint="raise the limit array_bytes, use ops that merge over batches, such as sum, mean and max, or, if it "
+            "is a node of yours, declare 'merge' in its class",
+        )

@@ -1,0 +1,444 @@
+"""A graph for all samples as graphs for parts of them: passes over the parts, and what follows once from their results.
+
+Seen from the samples a value is the same for all of them (a parameter, and what is computed from such values alone),
+or it has a part for each of them, or an op merges it over the samples: a sum, a maximum. What is merged is the same for
+all samples again, so everything behind it is computed once, from the merged number: the root of a mean, a quotient of
+sums, r2. A value of single samples that depends on a merged one, such as the distance from a mean, needs a further
+pass. How an op depends on the samples its class declares (`ops.merging`); an op made of others is followed through
+their calls. An op that needs all samples at once gets them, gathered from the parts.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict, deque
+from collections.abc import Callable, Container, Iterable, Mapping
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from graphengine.ir.declarations import Input
+from graphengine.ir.graph import Graph, GraphNode, Operand, infer, literal_type
+from graphengine.ir.recording import Recorder
+from graphengine.ops.merging import ADD, ROWS, merge_of
+from graphengine.ops.registry import OPS, Instances
+from graphengine.ops.shapes import ArrayType, Shape, Size, factors, powers, product, size_value, symbols_of
+from graphengine.transform.passes import expand_node
+
+PART_KEY = "part/key"
+"""The input of a pass that random ops add to their keys, so that each part draws numbers of its own."""
+MEAN, COUNT, LAST = "mean", "count", "last"
+"""How values merge that a model gives for one sample at a time: their mean, their sum, the one after the last."""
+MOST_DEPTH = 32
+"""How deep ops may be made of others."""
+_ALL = "@all"
+"""Behind the name of a value: what it is for all samples together."""
+
+
+class Spread(Enum):
+    """How a value depends on the samples."""
+
+    FIXED = "the same for all samples"
+    ROWS = "a part for each sample, along one axis"
+    SHAPE = "the shape of what has a part for each sample"
+    WHOLE = "of all samples at once"
+    EACH = "a value for each sample, one at a time"
+
+
+class Place(NamedTuple):
+    """How a value depends on the samples, and how many passes come before it can be computed."""
+
+    spread: Spread
+    stage: int = 0
+    axis: int | None = None
+
+
+FIXED = Place(Spread.FIXED)
+
+
+class Merged(NamedTuple):
+    """A value of each part, and how it merges over the parts: by a word of `ops.merging`, `MEAN`, `COUNT` or `LAST`."""
+
+    value: str
+    word: str
+    axis: int | None = None
+
+
+@dataclass(frozen=True)
+class Pass:
+    """A graph that runs for each part; its outputs merge as `merges` say, and `then` runs once on what is merged."""
+
+    graph: Graph
+    merges: Mapping[str, Merged]
+    then: Graph | None
+
+
+@dataclass(frozen=True)
+class Stages:
+    """Passes over the parts of the samples, and the graph that gives the outputs from what they merged.
+
+    `sizes` are the numbers of the symbolic sizes for all samples together, `gathered` the nodes that get all samples at
+    once. `uncut` are inputs that have samples on more than one axis and cannot be cut into parts.
+    """
+
+    passes: tuple[Pass, ...]
+    final: Graph
+    sizes: Mapping[str, int]
+    gathered: tuple[GraphNode, ...]
+    uncut: tuple[str, ...]
+
+
+def stages_of(
+    graph: Graph,
+    sizes: Mapping[str, int],
+    rows: Iterable[str],
+    single: Iterable[str] = (),
+    *,
+    last: Container[str] = (),
+    redraws: bool = False,
+) -> Stages:
+    """The stages of a graph whose inputs `rows` have samples along their first axis.
+
+    Inputs `single` take one sample at a time; then all samples come one by one, and an output is the mean over them, of
+    integers the sum, of the outputs `last` what the last sample gave. With `redraws` what is random for each sample is
+    drawn part by part; without, for all samples at once.
+    """
+    walk = _Walk(graph, sizes, tuple(rows), tuple(single), redraws=redraws)
+    for node in graph.nodes:
+        walk.visit(node)
+    outputs = {name: walk.output(value, is_last=name in last) for name, value in graph.outputs.items()}
+    return _Cutting(walk).stages(outputs)
+
+
+class _Walk:
+    """Goes over the nodes of a graph once and finds for each value how it depends on the samples."""
+
+    def __init__(
+        self, graph: Graph, sizes: Mapping[str, int], rows: tuple[str, ...], single: tuple[str, ...], *, redraws: bool
+    ) -> None:
+        self.graph, self.sizes, self.redraws = graph, sizes, redraws
+        self._rows, self._single = rows, single
+        self._symbols = {symbol for name in rows for symbol in symbols_of(graph.types[name].shape[:1])}
+        kinds = {name: self._bound(graph.types[name]) for name in graph.sources}
+        self._recorder = Recorder(graph.derive((), {}, kinds))
+        self.types = self._recorder.types
+        self.types.update({name: kind for name, kind in graph.types.items() if name not in kinds})  # names are taken
+        self.places: dict[Any, Place] = {name: self._of_source(name) for name in kinds}
+        self.nodes: list[GraphNode] = []
+        self.merged: dict[str, Merged] = {}
+        """By the name of what is merged."""
+        self.gathered: list[GraphNode] = []
+        self._literals: dict[Any, int] = {}
+        self._shapes: dict[Any, Operand] = {}
+        """What the shapes of samples are the shapes of."""
+        self._replaced: dict[Any, str] = {}
+        self._instance = Instances(OPS.original)
+
+    def _bound(self, kind: ArrayType) -> ArrayType:
+        """A type with numbers for all sizes but those that count samples."""
+        fixed = {symbol: size for symbol, size in self.sizes.items() if symbol not in self._symbols}
+        return kind._replace(shape=tuple(_substituted(size, fixed) for size in kind.shape))
+
+    def _of_source(self, name: str) -> Place:
+        if self._single:
+            is_each = name in self._single or name in self._rows or name in self.graph.updates
+            return Place(Spread.EACH) if is_each else FIXED
+        axes = self._sampled_axes(self._bound(self.graph.types[name]).shape)
+        if name not in self._rows:
+            return Place(Spread.WHOLE) if axes else FIXED
+        return Place(Spread.ROWS, 0, 0) if axes == [0] else Place(Spread.WHOLE)
+
+    def _sampled_axes(self, shape: Shape) -> list[int]:
+        """The axes whose sizes count samples; a size that is not known may do so."""
+        return [
+            axis for axis, size in enumerate(shape) if size is None or not self._symbols.isdisjoint(symbols_of([size]))
+        ]
+
+    @property
+    def uncut(self) -> tuple[str, ...]:
+        """The inputs that cannot be cut into parts."""
+        return tuple(name for name in self.graph.inputs if self.places[name].spread is Spread.WHOLE)
+
+    # ------------------------------------------------------------ nodes
+
+    def visit(self, node: GraphNode) -> None:
+        """Find how the results of a node depend on the samples, and place it, or the nodes that it is made of."""
+        node = node._replace(inputs=self._current(node))
+        self.types.update(zip(node.outputs, infer(node.node, self._kinds(node)), strict=True))
+        pending = deque([(node, 0)])
+        while pending:
+            node, depth = pending.popleft()
+            made = self._visit(node, expand=depth < MOST_DEPTH)
+            pending.extendleft((each, depth + 1) for each in reversed(made))
+
+    def _current(self, node: GraphNode) -> tuple[Operand, ...]:
+        return tuple([self._resolved(ref) for ref in node.inputs])
+
+    def _resolved(self, operand: Operand) -> Operand:
+        """What stands for an operand: what its node is made of, or what it is once it is merged."""
+        while operand in self._replaced:
+            operand = self._replaced[operand]
+        return operand
+
+    def _kinds(self, node: GraphNode) -> tuple[ArrayType | None, ...]:
+        return tuple([self.types[ref] if isinstance(ref, str) else literal_type(ref) for ref in node.inputs])
+
+    def _visit(self, node: GraphNode, *, expand: bool) -> list[GraphNode]:
+        """Place a node, or give the nodes that it is made of."""
+        node = node._replace(inputs=self._current(node))
+        places = [self.places.get(ref, FIXED) for ref in node.inputs]
+        spreads = {place.spread for place in places}
+        stage = max([place.stage for place in places], default=0)
+        if Spread.EACH in spreads:
+            self._place(self._keyed(node), Place(Spread.EACH))
+        elif node.op == "size" and node.is_core and self._is_literal(node):
+            pass
+        elif node.op == "shape" and node.is_core and spreads == {Spread.ROWS}:
+            self._shapes[node.id] = node.inputs[0]
+            self._place(node, Place(Spread.SHAPE, stage))
+        elif spreads <= {Spread.FIXED}:
+            self._place(node, Place(Spread.FIXED, stage))
+        elif Spread.WHOLE in spreads or self._misuses_shape(node, places):
+            self._place_whole(node, places)
+        else:
+            return self._visit_sampled(node, places, stage, expand=expand)
+        return []
+
+    def _is_literal(self, node: GraphNode) -> bool:
+        """Whether a size is a number in every part: that of all samples together."""
+        content = self.types[node.id].content
+        size = size_value(content[0], self.sizes) if content else None
+        if size is not None:
+            self._literals[node.id] = size
+        return size is not None
+
+    def _misuses_shape(self, node: GraphNode, places: list[Place]) -> bool:
+        """Whether a node reads the shape of samples for anything but the shape of its result."""
+        return any(
+            place.spread is Spread.SHAPE and not _is_sizes(node, position) for position, place in enumerate(places)
+        )
+
+    def _visit_sampled(self, node: GraphNode, places: list[Place], stage: int, *, expand: bool) -> list[GraphNode]:
+        if self.redraws and node.node.random:
+            words: tuple[str | None, ...] = (ROWS,) * len(node.outputs)
+            node = self._keyed(node)
+        else:
+            axes = tuple(place.axis if place.spread is Spread.ROWS else None for place in places)
+            words = merge_of(node.node, axes, self._kinds(node))
+        found = [self._merging(word, name) for word, name in zip(words, node.outputs, strict=True)]
+        if None in found:
+            made = expand_node(self._recorder, node, self._replaced) if expand else None
+            if made is None:
+                self._place_whole(node, places)
+            return made or []
+        if found[0].word == ADD:
+            self._place_added(node, stage)
+        else:
+            self._place_merging(node, found, stage)
+        return []
+
+    def _merging(self, word: str | None, name: str) -> Any:
+        """How an output merges by what its class says, if its type bears that out."""
+        shape = self.types[name].shape
+        axes = self._sampled_axes(shape)
+        if word != ROWS:
+            return None if word is None or axes else Merged(name, word)
+        linear = len(axes) == 1 and list(factors(shape[axes[0]] or 0)[1].values()) == [1]
+        return Merged(name, ROWS, axes[0]) if linear else None
+
+    def _place_merging(self, node: GraphNode, found: list[Merged], stage: int) -> None:
+        self._append(node)
+        for each in found:
+            if each.word == ROWS:
+                self.places[each.value] = Place(Spread.ROWS, stage, each.axis)
+            else:
+                self._replaced[each.value] = self._merge(each, stage + 1)
+
+    def _place_added(self, node: GraphNode, stage: int) -> None:
+        """Of an op that adds to its first input what it adds is a sum over the samples."""
+        base, *others = node.inputs
+        zeros, part = f"{node.id}/zeros", f"{node.id}/part"
+        self.types[zeros], self.types[part] = self.types[str(base)], self.types[node.id]
+        self._place(
+            GraphNode(zeros, "zeros_like", self._instance("zeros_like", {}), (base,)), self.places.get(base, FIXED)
+        )
+        self._append(node._replace(id=part, inputs=(zeros, *others)))
+        total = self._merge(Merged(part, "sum"), stage + 1)
+        self._place(GraphNode(node.id, "add", self._instance("add", {}), (base, total)), Place(Spread.FIXED, stage + 1))
+
+    def _place(self, node: GraphNode, place: Place) -> None:
+        self._append(node)
+        self.places.update(dict.fromkeys(node.outputs, place))
+
+    def _append(self, node: GraphNode) -> None:
+        self.nodes.append(node._replace(inputs=tuple([self._literals.get(ref, ref) for ref in node.inputs])))
+
+    def _merge(self, merged: Merged, stage: int) -> str:
+        """The name of a value once it is merged."""
+        name = f"{merged.value}@{merged.word}" if merged.word == LAST else f"{merged.value}{_ALL}"
+        self.merged[name] = merged
+        self.types[name] = self.types[merged.value]
+        sampled = merged.word == ROWS
+        self.places[name] = Place(Spread.WHOLE if sampled else Spread.FIXED, stage)
+        return name
+
+    def _keyed(self, node: GraphNode) -> GraphNode:
+        """A random op with a key of its own in each part."""
+        place = node.node.signature.key
+        if not node.node.random or place is None:
+            return node
+        key = node.inputs[place]
+        own = f"{key}/part"
+        if own not in self.places:
+            self.types[own] = self.types[PART_KEY] = ArrayType((2,), np.dtype(np.uint64))
+            part = GraphNode(own, "add", self._instance("add", {}), (key, PART_KEY))
+            self._place(part, Place(Spread.EACH, self.places.get(key, FIXED).stage))
+        return node._replace(inputs=(*node.inputs[:place], own, *node.inputs[place + 1 :]))
+
+    # ------------------------------------------------------------ all samples at once
+
+    def _place_whole(self, node: GraphNode, places: list[Place]) -> None:
+        """Place a node that gets all samples at once."""
+        whole = node
+        for position, place in enumerate(places):
+            if place.spread is Spread.ROWS:
+                whole = _with_input(whole, position, self._whole(node.inputs[position]))
+            elif place.spread is Spread.SHAPE:
+                whole = self._with_whole_shape(whole, position)
+        if whole is not node and Spread.WHOLE not in {place.spread for place in places}:
+            self.gathered.append(node)
+        stage = max([self.places.get(ref, FIXED).stage for ref in whole.inputs], default=0)
+        self._append(whole)
+        for name in whole.outputs:
+            spread = Spread.WHOLE if self._sampled_axes(self.types[name].shape) else Spread.FIXED
+            self.places[name] = Place(spread, stage)
+
+    def _whole(self, value: Any) -> str:
+        """A value of all samples at once, gathered from the parts."""
+        name = f"{value}{_ALL}"
+        place = self.places[value]
+        return name if name in self.merged else self._merge(Merged(value, ROWS, place.axis), place.stage + 1)
+
+    def _with_whole_shape(self, node: GraphNode, position: int) -> GraphNode:
+        """A node that reads the shape of all samples: as its attribute, where it has one for that."""
+        content = self.types[str(node.inputs[position])].content or (None,)
+        shape = tuple(size_value(size, self.sizes) for size in content)
+        if _is_sizes(node, position) and "shape" in type(node.node).model_fields and None not in shape:
+            return _with_input(node, position, None)._replace(node=node.node.model_copy(update={"shape": shape}))
+        return _with_input(node, position, self._whole_shape(node.inputs[position]))
+
+    def _whole_shape(self, value: Any) -> str:
+        name = f"{value}{_ALL}"
+        if name not in self.places:
+            self.types[name] = self.types[value]
+            of = self._whole(self._shapes[value])
+            shape = GraphNode(name, "shape", self._instance("shape", {}), (of,))
+            self._place(shape, Place(Spread.FIXED, self.places[of].stage))
+        return name
+
+    def output(self, value: str, *, is_last: bool) -> str:
+        """The name of an output for all samples together."""
+        value = str(self._resolved(value))
+        place = self.places.get(value, FIXED)
+        if value in self._literals:
+            return self._constant(value)
+        if place.spread is Spread.SHAPE:
+            return self._whole_shape(value)
+        if place.spread is Spread.ROWS:
+            return self._whole(value)
+        if place.spread is not Spread.EACH:
+            return value
+        counts = self.types[value].array_dtype.kind in "biu"
+        return self._merge(Merged(value, LAST if is_last else COUNT if counts else MEAN), 1)
+
+    def _constant(self, size: str) -> str:
+        name = f"{size}{_ALL}"
+        if name not in self.places:
+            self.types[name] = ArrayType((), np.dtype(np.int64))
+            attributes = {"value": self._literals[size], "dtype": "int64"}
+            self._place(GraphNode(name, "constant", self._instance("constant", attributes), ()), FIXED)
+        return name
+
+
+class _Cutting:
+    """Cuts the nodes of a walk into the graphs of its passes."""
+
+    def __init__(self, walk: _Walk) -> None:
+        self._walk = walk
+        self._merged: defaultdict[int, set[str]] = defaultdict(set)
+        """What each pass merges, by the number of passes after which it is known."""
+        self._derived: defaultdict[int, set[str]] = defaultdict(set)
+        """What is computed once after each pass, because a later one reads it."""
+
+    def stages(self, outputs: Mapping[str, str]) -> Stages:
+        """The passes that the outputs need, from the last to the first, and the final graph."""
+        walk, final = self._walk, self._graph(outputs, self._is_merged)
+        passes: list[Pass] = []
+        for stage in range(max(self._merged, default=0), 0, -1):
+            derived = {name: name for name in sorted(self._derived[stage])}
+            then = self._graph(derived, self._is_merged) if derived else None
+            merges = {name: walk.merged[name] for name in sorted(self._merged[stage])}
+            graph = self._graph({name: merge.value for name, merge in merges.items()}, self._is_known)
+            passes.append(Pass(graph, merges, then))
+        return Stages(tuple(passes[::-1]), final, walk.sizes, tuple(walk.gathered), walk.uncut)
+
+    def _is_merged(self, value: Operand) -> bool:
+        return value in self._walk.merged
+
+    def _is_known(self, value: Operand) -> bool:
+        """Whether a value of a pass is known before it."""
+        place = self._walk.places.get(value, FIXED)
+        return value in self._walk.merged or (place.spread is Spread.FIXED and place.stage > 0)
+
+    def _graph(self, outputs: Mapping[str, str], is_known: Callable[[Operand], bool]) -> Graph:
+        """The graph that computes values, with what is known as inputs."""
+        needed: set[Any] = {value for value in outputs.values() if value not in self._walk.merged}
+        known: set[Any] = set(outputs.values()) - needed
+        kept = []
+        for node in reversed(self._walk.nodes):
+            if not needed.isdisjoint(node.outputs):
+                kept.append(node)
+                operands = {ref for ref in node.inputs if isinstance(ref, str)}
+                known.update(filter(is_known, operands))
+                needed |= operands - known
+        for name in known:
+            group = self._merged if name in self._walk.merged else self._derived
+            group[self._walk.places[name].stage].add(name)
+        return self._derive(kept[::-1], outputs, needed, sorted(known))
+
+    def _derive(self, nodes: list[GraphNode], outputs: Mapping[str, str], read: set[Any], known: list[str]) -> Graph:
+        graph, walk = self._walk.graph, self._walk
+        added = [*known, *([PART_KEY] if PART_KEY in read else [])]
+        inputs = {name: source for name, source in graph.inputs.items() if name in read}
+        inputs |= {name: self._as_input(name) for name in added}
+        parameters = {name: source for name, source in graph.parameters.items() if name in read}
+        state = {name: replace(source, update=None) for name, source in graph.state.items() if name in read}
+        names = (*inputs, *parameters, *state, *[name for node in nodes for name in node.outputs])
+        types = {name: walk.types[name] for name in names}
+        return graph.derive(nodes, outputs, types, inputs=inputs, parameters=parameters, state=state)
+
+    def _as_input(self, name: str) -> Input:
+        """The declaration of a value that is known."""
+        kind = self._walk.types[name]
+        shape = tuple([size_value(size, self._walk.sizes) for size in kind.shape])
+        return Input(ArrayType(shape, kind.array_dtype))
+
+
+def _is_sizes(node: GraphNode, position: int) -> bool:
+    """Whether an input of a node says the shape of its result."""
+    names = node.node.signature.inputs
+    return position < len(names) and names[position] == "sizes"
+
+
+def _with_input(node: GraphNode, position: int, value: Operand) -> GraphNode:
+    return node._replace(inputs=(*node.inputs[:position], value, *node.inputs[position + 1 :]))
+
+
+def _substituted(size: Size, sizes: Mapping[str, int]) -> Size:
+    """A size with numbers for some of its symbols."""
+    if not isinstance(size, str):
+        return size
+    coefficient, exponents = factors(size)
+    known = [sizes[symbol] ** exponent for symbol, exponent in exponents.items() if symbol in sizes]
+    return product([coefficient, *known, *powers({each: exponents[each] for each in exponents.keys() - sizes.keys()})])

@@ -1,0 +1,159 @@
+"""A number that is printed is that of all samples, in any batches and at any limit; expected values are NumPy's."""
+
+import json
+
+import numpy as np
+import pytest
+from documents import document, training, write
+from typer.testing import CliRunner
+
+import graphengine as ge
+from graphengine.cli.app import app
+from graphengine.limits import Limits
+
+N = 60_000
+GENERATOR = np.random.Generator(np.random.Philox(key=5))
+X = np.sort(GENERATOR.uniform(0, 4, N))
+Y = 3 * X + GENERATOR.normal(0, 0.3, N)
+W = 2.5
+"""Sorted rows: a mean over batches is no r2, no maximum, no root, no weighted mean."""
+
+
+def cli(*arguments, code=0):
+    result = CliRunner().invoke(app, [*map(str, arguments), "--format", "json"], catch_exceptions=False)
+    assert result.exit_code == code, result.output
+    return json.loads(result.stdout)
+
+
+def regression(**sections):
+    """y = w * x with what is computed of the errors: in one op, in several, and with weights."""
+    nodes = {
+        "y_hat": ("mul", ["w", "x"]),
+        "error": ("sub", ["y", "y_hat"]),
+        "sq": ("square", ["error"]),
+        "loss": ("mean", ["sq"]),
+        "rms": ("sqrt", ["loss"]),
+        "size": ("abs", ["error"]),
+        "largest": ("max", ["size"]),
+        "least": ("min", ["error"]),
+        "r2": ("r2", ["y_hat", "y"]),
+        "spread": ("std", ["error"], {"ddof": 1.0}),
+        "weighted": ("mul", ["x", "sq"]),
+        "numerator": ("sum", ["weighted"]),
+        "denominator": ("sum", ["x"]),
+        "weighted_mean": ("div", ["numerator", "denominator"]),
+        "soft": ("logsumexp", ["error"]),
+        "length": ("norm", ["error"]),
+        "good": ("less", ["size", 1.0]),
+        "any_good": ("any", ["good"]),
+        "all_good": ("all", ["good"]),
+        "count": ("sum", ["good"]),
+        "rows": ("size", ["x"]),
+        "moments": ("einsum", ["x", "y"], {"equation": "i,i->"}),
+    }
+    outputs = ["rms", "largest", "least", "r2", "spread", "weighted_mean", "soft", "length", "any_good", "all_good"]
+    outputs += ["count", "rows", "moments", "loss"]
+    return document(
+        nodes, {name: name for name in outputs}, inputs={"x": ["N"], "y": ["N"]}, parameters={"w": W}, **sections
+    )
+
+
+def expected():
+    error, about = Y - W * X, Y - np.mean(Y)
+    top = np.max(error)
+    return {
+        "rms": np.sqrt(np.mean(error**2)),
+        "largest": np.max(np.abs(error)),
+        "least": np.min(error),
+        "r2": 1 - np.sum(error**2) / np.sum(about**2),
+        "spread": np.std(error, ddof=1),
+        "weighted_mean": np.average(error**2, weights=X),
+        "soft": top + np.log(np.sum(np.exp(error - top))),
+        "length": np.linalg.norm(error),
+        "any_good": True,
+        "all_good": False,
+        "count": np.sum(np.abs(error) < 1),
+        "rows": N,
+        "moments": np.dot(X, Y),
+        "loss": np.mean(error**2),
+    }
+
+
+@pytest.fixture
+def folder(tmp_path):
+    np.savez(tmp_path / "d.npz", x=X, y=Y)
+    return tmp_path
+
+
+SOURCE = {"train": {"type": "npz", "path": "d.npz", "arrays": {"x": "x", "y": "y"}}}
+LIMITS = [(), ("--limit", "data_bytes=1MiB"), ("--limit", "data_bytes=200KiB"), ("--limit", "array_bytes=300KiB")]
+
+
+def assert_expected(found, wanted=None):
+    wanted = wanted or expected()
+    for name, value in wanted.items():
+        assert found[name] == pytest.approx(value, rel=1e-10), name
+
+
+@pytest.mark.parametrize("limit", LIMITS)
+def test_run_gives_the_numbers_of_the_whole_set_at_any_limit(folder, limit):
+    path = write(folder / "m.json", regression(data=SOURCE))
+    found = cli(*limit, "run", path)["outputs"]
+    assert_expected(found)
+    assert found["r2"] > 0.8
+
+
+@pytest.mark.parametrize("limit", LIMITS)
+def test_a_training_and_its_checks_give_them_too(folder, limit):
+    names = {f"m_{name}": name for name in expected()}
+    keys = {"learning_rate": 0.0, "batch_size": 1000, "metrics": names, "data": "train"}
+    sources = {**SOURCE, "test": SOURCE["train"]}
+    path = write(folder / "m.json", regression(data=sources, training=training(validation={"data": "test"}, **keys)))
+    found = cli(*limit, "train", path)
+    assert_expected(found["outputs"])
+    assert_expected({name.removeprefix("m_"): value for name, value in found["checks"].items()})
+    assert found["checks"]["validation_loss"] == pytest.approx(expected()["loss"], rel=1e-12)
+
+
+def test_the_methods_of_a_model_give_them_too():
+    model = ge.Model.from_dict(regression())
+    assert_expected(model.forward(x=X, y=Y).outputs)
+    assert_expected(model.predict(x=X, y=Y))
+
+
+# ---------------------------------------------------------------- what needs all samples at once
+
+
+def ranked(**sections):
+    nodes = {"error": ("sub", ["y", "x"]), "worst": ("argmax", ["error"]), "loss": ("mean", ["error"])}
+    outputs = {"worst": "worst", "loss": "loss"}
+    return document(nodes, outputs, inputs={"x": ["N"], "y": ["N"]}, parameters={"p": 1.0}, **sections)
+
+
+def test_it_is_computed_of_the_whole_where_that_fits_and_else_refused(folder):
+    path = write(folder / "m.json", ranked(data=SOURCE))
+    assert cli("--limit", "data_bytes=200KiB", "run", path)["outputs"]["worst"] == np.argmax(Y - X)
+    limits = ("--limit", "data_bytes=200KiB", "--limit", "array_bytes=200KiB")
+    (error,) = cli(*limits, "run", path, code=1)["errors"]
+    assert (error["code"], error["node"]) == ("GE414", "worst")
+    assert error["message"].startswith("node 'worst' (argmax) needs 60000 samples at once, and ")
+    assert "declare 'merge' in its class" in error["hint"]
+
+
+def test_a_metric_of_a_training_is_refused_before_it_begins(folder):
+    keys = {"metrics": {"worst": "worst"}, "batch_size": 100, "loss": "loss", "learning_rate": 0.1, "epochs": 1}
+    model = ge.Model.from_dict(ranked(), limits=Limits(array_bytes=100_000))
+    with pytest.raises(ge.errors.ExecutionError, match="GE414: node 'worst'"):
+        model.trainer({"x": X, "y": Y}, **keys)
+
+
+def test_samples_on_two_axes_cannot_be_worked_on_in_batches(folder):
+    content = document(
+        {"t": ("trace", ["x"])}, inputs={"x": ["N", "N"]}, data={"d": {"type": "npy", "paths": {"x": "x.npy"}}}
+    )
+    np.save(folder / "x.npy", np.eye(100))
+    path = write(folder / "m.json", content)
+    assert cli("run", path)["outputs"]["out"] == 100
+    (error,) = cli("--limit", "data_bytes=64KiB", "run", path, code=1)["errors"]
+    assert error["code"] == "GE414"
+    assert error["message"].startswith("input 'x' has samples on more than one axis")
