@@ -9,6 +9,9 @@ from typing import Any, Protocol
 from graphengine.errors import UsageError, did_you_mean
 from graphengine.ir.graph import Graph
 
+LARGE = 2**25
+"""Bytes from which an array is large: its memory comes from the system, and goes back to it once it is not needed."""
+
 
 class Program(Protocol):
     """A compiled graph. It may be used by many threads at once."""
@@ -45,7 +48,8 @@ class Program(Protocol):
 
         A group is a number and batches: tuples of a flag and values for the sources `fed`. After a round with the flag
         set `record` gets a tuple of the outputs `recorded`; after a group `finish` gets its number plus the sum of the
-        first of `recorded` over its rounds. Arrays in `values` that are carried may be written over.
+        first of `recorded` over its rounds. Arrays in `values` that are carried may be written over, unless they have
+        `LARGE` bytes or more: of those a caller has no copy.
         """
 
 

@@ -207,6 +207,8 @@ class Model(Pictured):
         """
         trainer = self.trainer(data, **overrides)
         run_to_end(trainer)
+        if isinstance(trainer, Trainer):
+            trainer.stepper.forget()
         return trainer.history
 
     def iterate(self, data: Any = None, **overrides: Any) -> Iterator[Iteration]:

@@ -124,6 +124,7 @@ class Trainer:
     def chunks(self, longest: int | None = None) -> Iterator[Iteration]:
         """Train, giving a row now and then; raises as `iterate`."""
         started = time.monotonic()
+        longest = longest or self.stepper.longest_chunk
         length, course = 1, Course(self.batches, self.total_iterations, len(self.history))
         while course.done < course.total and not self.history.stopped:
             began = time.perf_counter()

@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from graphengine.backends import protocol
 from graphengine.backends.protocol import Program
 from graphengine.backends.reference.executor import Executor, plan_failure
 from graphengine.data.batches import Batches
@@ -67,6 +68,15 @@ class Stepper:
             if name not in values:
                 carried[name] = initial_value(name, slot)[()]
         return carried
+
+    def forget(self) -> None:
+        """Drop what only a further iteration needs: the slots of the update rule."""
+        self._carried = self._last = {}
+
+    @property
+    def longest_chunk(self) -> int | None:
+        """How many iterations are run at a time; with large arrays one, because the values before a chunk are kept."""
+        return 1 if any(map(_is_large, self._carried.values())) else None
 
     @property
     def carried(self) -> dict[str, Any]:
@@ -247,7 +257,12 @@ class Stepper:
 
 
 def _copies(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: np.array(value)[()] for name, value in values.items()}
+    """Copies of what a plan may write over, which large arrays are not."""
+    return {name: value if _is_large(value) else np.array(value)[()] for name, value in values.items()}
+
+
+def _is_large(value: Any) -> bool:
+    return getattr(value, "nbytes", 0) >= protocol.LARGE
 
 
 def _plain(value: Any) -> Any:

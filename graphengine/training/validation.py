@@ -66,7 +66,7 @@ class EarlyStopping:
             return
         self.best, self.iteration, self.waited = value, iteration, 0
         if self.document.restore_best:
-            self.values = {name: np.array(array)[()] for name, array in values.items()}
+            self.values = dict(values)  # a training replaces values and changes none
 
     @property
     def is_over(self) -> bool:

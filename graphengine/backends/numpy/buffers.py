@@ -3,10 +3,15 @@
 At the last use of an input an elementwise result takes over its buffer. What leaves the plan is never in a buffer; a
 value that is carried to the next round is written over what it replaces, if nothing reads that later. What NumPy may
 not put row by row, because it comes from a transposed array, is in no buffer: sums over it depend on the order.
+
+A large array is in no buffer, either, because a plan would hold it between its runs. It is made anew in each round, or
+written over an operand of the round that nothing reads later, and forgotten after its last use. What a plan is given
+and is large is never written over, so a caller needs no copy of it.
 """
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,16 +19,28 @@ from typing import Any
 
 import numpy as np
 
+from graphengine.backends import protocol
 from graphengine.backends.numpy.calls import Call
+from graphengine.ops.shapes import ArrayType
 
 
 @dataclass
 class Buffers:
-    """`kinds` are shape and dtype of each buffer; `of` and `in_place` say where instructions, by number, write."""
+    """`kinds` are shape and dtype of each buffer; `of` and `in_place` say where instructions, by number, write.
+
+    `last` are the values that no instruction reads after one, by its number, where they are to be forgotten.
+    """
 
     kinds: list[tuple[Any, Any]] = field(default_factory=list)
     of: dict[int, int] = field(default_factory=dict)
     in_place: dict[int, str] = field(default_factory=dict)
+    last: dict[int, list[str]] = field(default_factory=dict)
+
+
+def is_large(kind: ArrayType) -> bool:
+    """Whether an array of a type is too large for a buffer."""
+    shape: Any = kind.shape
+    return None not in shape and kind.array_dtype.itemsize * math.prod(shape) >= protocol.LARGE
 
 
 def assign_buffers(
@@ -34,7 +51,7 @@ def assign_buffers(
 ) -> Buffers:
     """Give each writing instruction its buffer; that of a `lasting` value is not shared."""
     lasting = set(lasting)
-    memory = _memory(instructions)
+    memory = memory_of(instructions)
     last = {
         owner: index
         for index, instruction in enumerate(instructions)
@@ -48,11 +65,20 @@ def assign_buffers(
     escaping = {owner for value in outputs.values() for owner in memory.get(value, (value,))}
     unordered = _unordered(instructions)
     pool = _Pool()
+    large = {each.output: each.kind[:2] for each in instructions if is_large(each.kind)}
+    if large:
+        kept = escaping | unordered | lasting
+        pool.buffers.in_place = _written_over(
+            instructions, large, {name: last[name] for name in last if name not in kept}
+        )
+        pool.buffers.last = _last_uses(instructions, set(outputs.values()))
     for index, instruction in enumerate(instructions):
         read = dict.fromkeys(owner for operand in instruction.inputs for owner in memory.get(operand, (operand,)))
         dying = [name for name in read if last[name] == index and name not in lasting]
         source = replaces.get(instruction.output)
-        if source in read and source not in escaping and instruction.elementwise and last[source] == index:
+        if instruction.output in large:
+            pass  # in no buffer
+        elif source in read and source not in escaping and instruction.elementwise and last[source] == index:
             pool.buffers.in_place[index] = str(source)
         elif instruction.writes and instruction.output not in escaping and instruction.output not in unordered:
             if instruction.elementwise:
@@ -62,6 +88,32 @@ def assign_buffers(
         if instruction.output not in last and instruction.output not in lasting:
             pool.release([instruction.output])
     return pool.buffers
+
+
+def _written_over(instructions: Sequence[Call], large: Mapping[str, Any], last: Mapping[Any, int]) -> dict[int, str]:
+    """The operand that each large elementwise result is written over: one of its type that nothing reads later."""
+    found: dict[int, str] = {}
+    for index, each in enumerate(instructions):
+        if each.elementwise and each.output in large:
+            dying = [str(name) for name in each.inputs if name in large and last.get(name) == index]
+            alike = [name for name in dying if large[name] == large[each.output]]
+            if alike:
+                found[index] = alike[0]
+    return found
+
+
+def _last_uses(instructions: Sequence[Call], outputs: set[str]) -> dict[int, list[str]]:
+    """The results that each instruction, by its number, is the last one to read; outputs are read at the end.
+
+    Without what is part of an expression on scalars, which may be computed later than its place.
+    """
+    last = {of: index for index, each in enumerate(instructions) for of in (each.output, *each.inputs)}
+    kept = outputs.union(*[each.inputs for each in instructions if each.scalar])
+    uses: dict[int, list[str]] = {}
+    for each in instructions:
+        if each.output not in kept and not each.scalar:
+            uses.setdefault(last[each.output], []).append(each.output)
+    return uses
 
 
 class _Pool:
@@ -97,7 +149,7 @@ def _unordered(instructions: Sequence[Call]) -> set[Any]:
     return found
 
 
-def _memory(instructions: Sequence[Call]) -> dict[Any, tuple[str, ...]]:
+def memory_of(instructions: Sequence[Call]) -> dict[Any, tuple[str, ...]]:
     """For each value that may share the memory of others, those others."""
     memory: dict[Any, tuple[str, ...]] = {}
     for instruction in instructions:

@@ -19,6 +19,7 @@ from graphengine.backends.numpy.buffers import assign_buffers
 from graphengine.backends.numpy.calls import Call
 from graphengine.backends.numpy.claiming import with_claims
 from graphengine.backends.numpy.lowering import constants, lower
+from graphengine.backends.numpy.ordering import ordered
 from graphengine.backends.numpy.scalars import is_float
 from graphengine.backends.numpy.source import PlanText, assign_slots, slot_key
 from graphengine.backends.numpy.tiles import tile
@@ -59,7 +60,7 @@ class Plan:
         instructions = with_claims(lower(graph), graph)
         if not exact:
             instructions = tile(instructions, graph.types, set(self.outputs.values()))
-        self.instructions = tuple(_updates_last(instructions, updates))
+        self.instructions = tuple(ordered(_updates_last(instructions, updates), self.outputs.values()))
         self._buffers = assign_buffers(self.instructions, self.outputs, self.carried)
         self._slots, self._fixed = assign_slots(self.sources, constants(graph), self.instructions)
         self.text = PlanText(self.instructions, self._buffers, self._slots, self._fixed)
@@ -155,6 +156,8 @@ class Plan:
                 slots.append(self._slots[slot_key(None)])
             one, two = slots if len(slots) == 2 else (slots[0], None) if len(slots) == 1 else (tuple(slots), MANY)
             steps.append((instruction.function, one, two, self._slots[instruction.output]))
+            forgotten = [self._slots[value] for value in self._buffers.last.get(index, ())]
+            steps += [(_forget, slot, None, slot) for slot in forgotten]
         return steps
 
     def _run_flat(self, given: Sequence[Any], workspace: Sequence[Any]) -> list[Any]:
@@ -202,6 +205,10 @@ class NumPyBackend:
     def compile(self, graph: Graph, *, exact: bool = True, carried: Mapping[str, str] | None = None) -> Plan:
         """Compile a graph; see `Backend.compile`."""
         return Plan(graph, exact=exact, carried=carried)
+
+
+def _forget(_: Any) -> None:
+    """What a slot gets whose array is no longer needed."""
 
 
 def _copied(value: Any) -> Any:

@@ -108,7 +108,9 @@ class PlanText:
             if optional and not guarded:
                 lines.append("if keep:")
             lines.append("    " * optional + f"{self.name(instruction.output)} = {expression}")
-            guarded = optional
+            forgotten = [self.name(value) for value in self.buffers.last.get(index, ())]
+            lines += [f"{' = '.join(forgotten)} = None"] * bool(forgotten)
+            guarded = optional and not forgotten
         return lines, names
 
     def _expression(self, index: int, instruction: Call, names: Mapping[Any, str]) -> str:

@@ -1,0 +1,89 @@
+"""An order of instructions that keeps few large arrays at a time.
+
+Next comes, of the instructions whose operands are there, the one after which the least memory is in use. That is no
+best order, which is hard to find; so the given one stays if it takes less.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from graphengine.backends.numpy.buffers import is_large, memory_of
+from graphengine.backends.numpy.calls import Call
+
+MOST = 4096
+"""Instructions of the longest plan that is put in order: the time it takes may grow with their square."""
+
+
+def ordered(instructions: Sequence[Call], outputs: Iterable[str]) -> list[Call]:
+    """Return the instructions in an order that takes no more memory for large arrays than the given one."""
+    given, outputs = list(instructions), set(outputs)
+    if len(given) > MOST or not any(is_large(each.kind) for each in given):
+        return given
+    found = _greedy(given, _Live(given, outputs))
+    return min((given, found), key=lambda order: _peak(order, _Live(given, outputs)))
+
+
+def _greedy(instructions: Sequence[Call], live: _Live) -> list[Call]:
+    made = {each.output for each in instructions}
+    missing = [len({of for of in each.inputs if of in made}) for each in instructions]
+    readers: dict[Any, list[int]] = {}
+    for index, each in enumerate(instructions):
+        for operand in {of for of in each.inputs if of in made}:
+            readers.setdefault(operand, []).append(index)
+    ready = {index for index, count in enumerate(missing) if not count}
+    order = []
+    while ready:
+        index = min(ready, key=lambda index: (live.change(instructions[index]), index))
+        ready.remove(index)
+        order.append(instructions[index])
+        live.run(instructions[index])
+        for reader in readers.get(instructions[index].output, ()):
+            missing[reader] -= 1
+            if not missing[reader]:
+                ready.add(reader)
+    return order
+
+
+def _peak(instructions: Iterable[Call], live: _Live) -> int:
+    for each in instructions:
+        live.run(each)
+    return live.peak
+
+
+class _Live:
+    """The large arrays that exist while instructions run, in bytes."""
+
+    def __init__(self, instructions: Sequence[Call], outputs: set[str]) -> None:
+        self._memory = memory_of(instructions)
+        self._bytes = {each.output: _bytes(each) for each in instructions if each.output not in self._memory}
+        self._kinds = {each.output: each.kind[:2] for each in instructions}
+        self._uses = Counter(owner for each in instructions for owner in self._owners(each.inputs))
+        self._uses.update(self._owners(outputs))
+        self.now = self.peak = 0
+
+    def _owners(self, operands: Iterable[Any]) -> set[Any]:
+        return {owner for operand in operands for owner in self._memory.get(operand, (operand,))}
+
+    def change(self, instruction: Call) -> int:
+        """How many bytes more are in use after an instruction."""
+        dying = [owner for owner in self._owners(instruction.inputs) if self._uses[owner] == 1]
+        return self._bytes.get(instruction.output, 0) - sum(self._bytes.get(owner, 0) for owner in dying)
+
+    def run(self, instruction: Call) -> None:
+        """Take an instruction into account."""
+        alike = [name for name in instruction.inputs if name in self._kinds and self._uses[name] == 1]
+        over = any(self._kinds[str(name)] == instruction.kind[:2] for name in alike)
+        made = self._bytes.get(instruction.output, 0)
+        self.peak = max(self.peak, self.now + made * (not (over and instruction.elementwise)))
+        self.now += self.change(instruction)
+        self._uses.subtract(self._owners(instruction.inputs))
+
+
+def _bytes(instruction: Call) -> int:
+    """The size of a result, if it is large."""
+    shape: Any = instruction.kind.shape
+    return instruction.kind.array_dtype.itemsize * math.prod(shape) if is_large(instruction.kind) else 0
