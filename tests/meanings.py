@@ -303,7 +303,25 @@ def global_avg_pool2d(name, attributes, arrays):
 
 
 SERIES = ["sum", "mean", "prod", "max", "min", "any", "all", "argmax", "argmin", "var", "std", "norm", "logsumexp"]
+
+
+def interp(name, attributes, arrays):
+    """The segment k of each place, the part t of it that lies before the place, and u, that part from 0 to 1."""
+    x, xp, fp = arrays
+    k = np.clip([np.count_nonzero(xp <= place) - 1 for place in np.ravel(x)], 0, len(xp) - 2).astype(int)
+    k = k.reshape(x.shape)
+    t = (x - xp[k]) / (xp[k + 1] - xp[k])
+
+    def spread(numbers, places):
+        return np.bincount(np.ravel(places), np.ravel(numbers), minlength=len(xp))
+
+    slope, inside = np.diff(fp)[k] / np.diff(xp)[k], (t >= 0) * (t <= 1)
+    known = {"k": k, "t": t, "u": np.clip(t, 0, 1), "slope": slope, "inside": inside, "spread": spread}
+    return plain(name, attributes, arrays) | known
+
+
 MEANINGS = {
+    "interp": interp,
     **dict.fromkeys([*SERIES, "cumsum", "cumprod", "softmax", "log_softmax"], of_vectors),
     **dict.fromkeys(
         ["matmul", "det", "inv", "solve", "cholesky"], only(lambda _, arrays: {array.ndim for array in arrays} == {2})

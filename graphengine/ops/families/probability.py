@@ -1,0 +1,180 @@
+"""Functions that likelihoods are made of: of the gamma and of the error function, and logarithms of probabilities."""
+
+import math
+from typing import Annotated
+
+import numpy as np
+from pydantic import Field
+
+from graphengine.ops.families import gamma_functions, special
+from graphengine.ops.families.special import in_tiles
+from graphengine.ops.inference import elementwise
+from graphengine.ops.node import Node
+from graphengine.ops.registry import register
+
+
+@register("lgamma")
+class LGamma(Node):
+    """Logarithm of the absolute value of the gamma function, z = lgamma(x); dz/dx = digamma(x).
+
+    So lgamma(n + 1) is log(n!). Infinite at 0, -1, -2, ...
+    """
+
+    infer = elementwise
+
+    def forward(self, x):
+        return in_tiles(gamma_functions.lgamma, x)
+
+    def backward(self, grad, x):
+        return grad * DIGAMMA(x)
+
+
+@register("digamma")
+class Digamma(Node):
+    """Derivative of lgamma, z = digamma(x); dz/dx = polygamma(x, order=1).
+
+    NaN at -1, -2, ..., and at 0 the limit from above, -inf.
+    """
+
+    infer = elementwise
+
+    def forward(self, x):
+        return in_tiles(gamma_functions.digamma, x)
+
+    def backward(self, grad, x):
+        return grad * PolyGamma(order=1)(x)
+
+
+@register("polygamma")
+class PolyGamma(Node):
+    """Derivative of digamma of an order, z = polygamma(x, order); dz/dx = polygamma(x, order + 1).
+
+    The order 1 is called trigamma. At 0 the limit from above; at -1, -2, ... infinite, or NaN where the order is even.
+    """
+
+    order: Annotated[int, Field(ge=1, le=150)]
+
+    infer = elementwise
+
+    def forward(self, x):
+        return in_tiles(lambda part: gamma_functions.polygamma(self.order, part), x)
+
+    def backward(self, grad, x):
+        return grad * PolyGamma(order=self.order + 1)(x)
+
+
+@register("betaln")
+class BetaLn(Node):
+    """Logarithm of the absolute value of the beta function.
+
+    z = lgamma(a) + lgamma(b) - lgamma(a + b);
+    dz/da = digamma(a) - digamma(a + b), dz/db = digamma(b) - digamma(a + b).
+
+    Of large positive numbers to full precision, where the three terms cancel (Didonato and Morris 1992).
+    """
+
+    infer = elementwise
+
+    def forward(self, a, b):
+        return in_tiles(gamma_functions.betaln, a, b)
+
+    def backward(self, grad, a, b):
+        of_sum = DIGAMMA(a + b)
+        return grad * (DIGAMMA(a) - of_sum), grad * (DIGAMMA(b) - of_sum)
+
+
+@register("erfc")
+class ErfC(Node):
+    """Complementary error function, exact where it is small, z = erfc(x); dz/dx = -2 / sqrt(pi) * exp(-(x**2))."""
+
+    infer = elementwise
+
+    def forward(self, x):
+        return in_tiles(special.erfc, x)
+
+    def backward(self, grad, x):
+        return grad * (-2 / math.sqrt(math.pi)) * np.exp(-np.square(x))
+
+
+@register("erfcx")
+class ErfCX(Node):
+    """Scaled complementary error function, z = exp(x**2) * erfc(x); dz/dx = 2 * x * z - 2 / sqrt(pi)."""
+
+    infer = elementwise
+
+    def forward(self, x):
+        return in_tiles(special.erfcx, x)
+
+    def backward(self, grad, x, out):
+        return grad * (2 * x * out - 2 / math.sqrt(math.pi))
+
+
+@register("inverse_mills")
+class InverseMills(Node):
+    """Derivative of log_ndtr, z = sqrt(2 / pi) / erfcx(-x / sqrt(2)); dz/dx = -z * (x + z).
+
+    The density of the standard normal distribution over its distribution function. For large -x it is about -x, and
+    its derivative has a relative error of x**2 units of rounding.
+    """
+
+    infer = elementwise
+
+    def forward(self, x):
+        return in_tiles(special.inverse_mills, x)
+
+    def backward(self, grad, x, out):
+        return grad * -out * (x + out)
+
+
+@register("log_ndtr")
+class LogNdtr(Node):
+    """Logarithm of the standard normal distribution function, z = log_ndtr(x); dz/dx = inverse_mills(x).
+
+    Finite where the probability itself is zero. The logarithm of 1 - Phi(x) is log_ndtr(-x).
+    """
+
+    infer = elementwise
+
+    def forward(self, x):
+        return in_tiles(special.log_ndtr, x)
+
+    def backward(self, grad, x):
+        return grad * INVERSE_MILLS(x)
+
+
+@register("log_erfc")
+class LogErfC(Node):
+    """Logarithm of erfc, finite where that is zero.
+
+    z = log_erfc(x); dz/dx = -sqrt(2) * inverse_mills(-sqrt(2) * x).
+    """
+
+    infer = elementwise
+
+    def forward(self, x):
+        return in_tiles(special.log_erfc, x)
+
+    def backward(self, grad, x):
+        return grad * (-math.sqrt(2) * INVERSE_MILLS(x * -math.sqrt(2)))
+
+
+@register("xlogy")
+class XLogY(Node):
+    """Product of x and the logarithm of y, zero where x is.
+
+    z = 0.0 if x == 0 else x * log(y); dz/dx = log(y), dz/dy = 0.0 if x == 0 else x / y.
+
+    Where x is zero y does not count, even if it is zero or negative; only NaN stays NaN.
+    """
+
+    infer = elementwise
+
+    def forward(self, x, y):
+        return x * np.log(np.where(np.logical_and(x == 0, y == y), 1.0, y))
+
+    def backward(self, grad, x, y):
+        return grad * np.log(y), grad * (x / np.where(x == 0, 1.0, y))
+
+
+DIGAMMA = Digamma()
+INVERSE_MILLS = InverseMills()
