@@ -1,27 +1,33 @@
 """Accumulated gradients: an iteration whose batch is worked on in parts, each small enough for memory.
 
-The step falls in two: a graph of loss and gradients, run once for each part, and a graph of the update, run with the
-mean of the gradients over all samples. Of a loss that is a mean over samples, that is the step of the whole batch.
+The step falls in two: a graph of loss and gradients, run in parts (`transform.stages`), and a graph of the update. What
+is a sum over the samples is added over the parts, and what follows from it is computed once, so the gradients are those
+of the whole batch, whatever the loss is. A loss that needs the sum of the weights first, or a mean to compare with,
+takes a further pass over the parts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
+from graphengine.backends.numpy.in_parts import InParts
 from graphengine.backends.numpy.plan import Plan
+from graphengine.data.batches import Batches
 from graphengine.format.documents import FunctionFile
 from graphengine.format.training_documents import TrainingDocument
 from graphengine.ir.binding import bind_sizes
 from graphengine.ir.declarations import Input
 from graphengine.ir.graph import Graph
 from graphengine.ir.recording import Recorder
+from graphengine.training.evaluation import require_merging
 from graphengine.transform.gradient import pruned
 from graphengine.transform.mode import in_training_mode, with_iteration
 from graphengine.transform.packing import Packing
+from graphengine.transform.stages import stages_of
 from graphengine.transform.step import (
     ITERATION,
     LEARNING_RATE,
@@ -36,16 +42,25 @@ Part = tuple[dict[str, Any], int]
 
 
 class Accumulation:
-    """The two halves of a step; `run` does one iteration, values in, values out."""
+    """The two halves of a step; `run` does one iteration, values in, values out.
 
-    def __init__(self, graph: Graph, training: TrainingDocument, rule: FunctionFile, packing: Packing) -> None:
+    Raises
+    ------
+    ExecutionError
+        GE414 if the loss needs all samples of a batch at once, and they take more memory than the limit.
+    """
+
+    def __init__(
+        self, graph: Graph, training: TrainingDocument, rule: FunctionFile, packing: Packing, batches: Batches
+    ) -> None:
         self._graph, self._training, self._rule, self._packing = packing.packed(graph), training, rule, packing
-        self._types = self._graph.types
-        self._plans: dict[Any, Plan] = {}
+        self._batches = batches
+        self._in_parts: dict[int, InParts] = {}
+        require_merging(graph, self._staged(batches.batch_size).stages, batches.batch_size)
 
     @cached_property
     def gradients(self) -> Graph:
-        """Loss, gradients and new state of a part."""
+        """Loss, gradients and new state."""
         graph, loss = self._graph, self._graph.value_name(self._training.loss)
         rules = rules_of(graph, self._training.optimizer, self._rule)
         whole = with_iteration(with_declarations(in_training_mode(graph), rules), ITERATION, self._training.seed)
@@ -72,43 +87,40 @@ class Accumulation:
         return pruned(recorder, outputs, f"update of {graph.name}", keep=(LEARNING_RATE, ITERATION, *carried.values()))
 
     def run(
-        self, parts: Iterator[Part], values: Mapping[str, Any], iteration: int, rate: float
+        self, parts: Iterable[Part], values: Mapping[str, Any], iteration: int, rate: float
     ) -> tuple[float, dict[str, Any]]:
         """One iteration; gives the loss of its batch, and the new values and the gradient's norm as a step names them.
 
-        Random ops draw for each part anew.
+        What is random for each sample is drawn anew in each part.
         """
-        values, seen, loss = dict(values), 0, 0.0
-        sums: dict[str, Any] = {}
-        new: dict[str, Any] = {}
-        for index, (batch, size) in enumerate(parts):
-            number = (iteration - 1) * self._training.accumulate + index + 1
-            found = self._plan(self.gradients, batch).run({**values, **batch, **self._numbers(self.gradients, number)})
-            loss += float(found.pop(self._training.loss)) * size
-            for name in self._graph.trainable:
-                gradient = found.pop(_gradient(name)) * size
-                sums[name] = sums[name] + gradient if index else gradient
-            new |= {name: np.array(value)[()] for name, value in found.items()}
-            values |= {name.removeprefix("new_"): value for name, value in new.items()}
-            seen += size
-        means = {_gradient(name): self._typed(name, total / seen) for name, total in sums.items()}
-        numbers = self._numbers(self.update, iteration, rate)
-        return loss / seen, {**new, **self._plan(self.update, {}).run({**values, **means, **numbers})}
-
-    def _typed(self, name: str, value: Any) -> Any:
-        return np.asarray(value, self._types[name].array_dtype)[()]
+        batches, sizes = zip(*parts, strict=True)
+        values = {**values, **self._numbers(self.gradients, iteration)}
+        updates = {f"new_{name}": name for name in self._graph.updates}
+        found = self._staged(sum(sizes)).run(values, lambda: batches, updates)
+        loss = float(found.pop(self._training.loss))
+        new = {name: np.array(found[name])[()] for name in updates}
+        return loss, {**new, **self._update.run({**values, **found, **self._numbers(self.update, iteration, rate)})}
 
     def _numbers(self, graph: Graph, iteration: int, rate: float = 0.0) -> dict[str, Any]:
         numbers = {ITERATION: iteration, LEARNING_RATE: rate}
         return {name: graph.types[name].array_dtype.type(each) for name, each in numbers.items() if name in graph.types}
 
-    def _plan(self, graph: Graph, batch: Mapping[str, Any]) -> Plan:
-        shapes = {name: np.shape(value) for name, value in batch.items()}
-        key = (graph is self.update, *sorted(shapes.items()))
-        if key not in self._plans:
-            sized = graph.with_sizes(bind_sizes(shapes, self._types)) if shapes else graph
-            self._plans[key] = Plan(sized, exact=False)
-        return self._plans[key]
+    @cached_property
+    def _update(self) -> Plan:
+        return Plan(self.update, exact=False)
+
+    def _staged(self, samples: int) -> InParts:
+        """Loss and gradients of a batch of some samples, in parts."""
+        if samples not in self._in_parts:
+            graph, batches = self.gradients, self._batches
+            single = [name for name in batches.single_inputs if name in graph.inputs]
+            rows = [name for name in batches.batched_inputs if name in graph.inputs]
+            shapes = batches.shapes_of(1 if batches.takes_single_samples else samples)
+            sizes = bind_sizes({name: shape for name, shape in shapes.items() if name in graph.inputs}, graph.types)
+            last = [f"new_{name}" for name in self._graph.updates]
+            stages = stages_of(graph, sizes, rows, single, last=last, redraws=True)
+            self._in_parts[samples] = InParts(stages, exact=False)
+        return self._in_parts[samples]
 
 
 def _gradient(name: str) -> str:

@@ -59,8 +59,9 @@ class Stepper:
         self._carried = self._at_start(values)
         self._last = _copies(self._carried)
         self._plans: dict[int, Program] = {}
-        accumulates = training.accumulate > 1
-        self._accumulation = Accumulation(graph, training, compiled.rule, self._packing) if accumulates else None
+        self._accumulation: Accumulation | None = None
+        if training.accumulate > 1:
+            self._accumulation = Accumulation(graph, training, compiled.rule, self._packing, batches)
 
     def _at_start(self, values: Mapping[str, Any]) -> dict[str, Any]:
         carried = _copies({name: values[name] for name in self.step.carried.values() if name in values})

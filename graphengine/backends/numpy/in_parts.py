@@ -36,11 +36,12 @@ class InParts:
     ) -> dict[str, Any]:
         """The outputs for all samples; `parts` gives the parts anew for each pass.
 
-        `carried` maps what is merged as the last of its values to the source that it replaces in the next part.
+        `carried` maps outputs that are those of the last sample to the source that they replace in the next part.
         """
         values, part = dict(values), _NO_PART
+        replaced = {self.stages.final.outputs[name]: source for name, source in (carried or {}).items()}
         for each in self.stages.passes:
-            totals, part = self._run_pass(each, values, parts(), carried or {})
+            totals, part = self._run_pass(each, values, parts(), replaced)
             values |= totals
             if each.then is not None:
                 values |= self._plan(each.then, {}).run({**part, **values})
@@ -48,7 +49,7 @@ class InParts:
         return self._plan(self.stages.final, {}).run({**whole, **values})
 
     def _run_pass(
-        self, each: Pass, values: Mapping[str, Any], parts: Iterable[Part], carried: Mapping[str, str]
+        self, each: Pass, values: Mapping[str, Any], parts: Iterable[Part], replaced: Mapping[str, str]
     ) -> tuple[dict[str, Any], Part]:
         """What a pass merges, by name, and the last part."""
         values, part = dict(values), _NO_PART
@@ -58,7 +59,7 @@ class InParts:
             found = self._plan(each.graph, part).run({**values, **part, PART_KEY: key})
             for name, total in totals.items():
                 total.add(found[name])
-            values |= {source: totals[name].value for name, source in carried.items() if name in totals}
+            values |= {source: totals[name].value for name, source in replaced.items() if name in totals}
         return {name: total.result() for name, total in totals.items()}, part
 
     def _total(self, graph: Graph, merge: Merged) -> _Total:
