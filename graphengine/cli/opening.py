@@ -64,16 +64,20 @@ def open_changed(
     """Load a model whose document is changed by `--set`, and the values of inputs that were set."""
     if not settings:
         return open_model(name, plugins, update_rule, backend), {}
-    from graphengine.format.reading import read_bytes
+    from graphengine.format.reading import read_bytes, unless_replaced
     from graphengine.format.strict import parse_json
     from graphengine.model.model import Model
 
     load_plugins(plugins)
     path = find_model(name)
     limits = current_limits()
-    content = parse_json(read_bytes(path, limits), str(path), limits)
-    inputs = apply_settings(content, settings)
-    return Model.from_dict(content, path, update_rule=update_rule, limits=limits, backend=backend), inputs
+
+    def loaded() -> tuple[Model, dict[str, Any]]:
+        content = parse_json(read_bytes(path, limits), str(path), limits)
+        inputs = apply_settings(content, settings)
+        return Model.from_dict(content, path, update_rule=update_rule, limits=limits, backend=backend), inputs
+
+    return unless_replaced(path, loaded)
 
 
 def decoded(model: Model, values: Mapping[str, Any]) -> dict[str, Any]:

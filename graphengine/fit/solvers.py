@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from functools import cached_property
 from typing import Any
 
@@ -109,7 +109,7 @@ class Solver:
         """The same as `chunks`: a row after each step, with the model's values those after it."""
         return self.chunks()
 
-    def chunks(self) -> Iterator[Iteration]:
+    def chunks(self) -> Generator[Iteration, None, None]:
         """Run the solver to its end, giving a row after each step.
 
         Raises

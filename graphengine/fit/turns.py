@@ -7,7 +7,7 @@ while the caller of the generator looks, and when the generator is left the func
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import suppress
 from contextvars import copy_context
 from queue import Empty, SimpleQueue
@@ -62,7 +62,7 @@ class Turn:
         self.given.put(None)
 
 
-def in_turns(function: Callable[[Turn], None]) -> Iterator[Any]:
+def in_turns(function: Callable[[Turn], None]) -> Generator[Any, None, None]:
     """Run a function, giving what it hands over, which is not None; raises what the function raises.
 
     Raises

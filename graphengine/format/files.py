@@ -36,14 +36,14 @@ def write_bytes(path: str | Path, data: bytes) -> None:
         is then untouched.
     """
     path = Path(path)
-    with _told(path), _folder_of(path) as folder:
+    with writing(path), _folder_of(path) as folder:
         _replace(path.parent, path.name, folder, data)
 
 
 def check_target(path: str | Path) -> None:
     """Refuse a file that could not be written, before the work whose result it is to hold; raises as `write_bytes`."""
     path = Path(path)
-    with _told(path), _folder_of(path) as folder:
+    with writing(path), _folder_of(path) as folder:
         _plain(path, path.name if folder is not None else str(path), folder)
         if not os.access(path.parent, os.W_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
@@ -60,11 +60,11 @@ def appending(path: str | Path, is_own: Callable[[bytes], bool]) -> Iterator[Cal
         plain file with one name, or a file of another kind. What was there is then untouched.
     """
     path = Path(path)
-    with _told(path), _folder_of(path) as folder:
+    with writing(path), _folder_of(path) as folder:
         descriptor = _opened_to_grow(path, path.name if folder is not None else str(path), folder, is_own)
 
     def add(line: bytes) -> None:
-        with _told(path):
+        with writing(path):
             _add(descriptor, line + b"\n")
 
     try:
@@ -108,8 +108,14 @@ def _add(descriptor: int, data: bytes) -> None:
 
 
 @contextmanager
-def _told(path: Path) -> Iterator[None]:
-    """Tell what the system refuses as an error that names the file."""
+def writing(path: Path) -> Iterator[None]:
+    """Raise what the system refuses, while a file is written, as an error with its name.
+
+    Raises
+    ------
+    GraphEngineError
+        GE101.
+    """
     try:
         yield
     except (OSError, ValueError) as error:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import itertools
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from functools import cache
 from importlib import resources
@@ -34,6 +35,10 @@ from graphengine.limits import DEFAULT, Limits
 from graphengine.wording import shown, size_text
 
 DocumentType = TypeVar("DocumentType", bound=BaseModel)
+Made = TypeVar("Made")
+
+MOST_VERSIONS = 20
+"""How often a file may be replaced while it is loaded."""
 
 
 class Source:
@@ -83,6 +88,34 @@ class Source:
 def read_model(path: str | Path, limits: Limits = DEFAULT, *, salvage: bool = False) -> tuple[ModelDocument, Source]:
     """Read a model file and check its form; `salvage` and errors as of `parse_model`."""
     return parse_model(read_bytes(path, limits), str(path), limits, salvage=salvage)
+
+
+def unless_replaced(path: str | Path, load: Callable[[], Made]) -> Made:
+    """Return what `load` makes of a file; if it fails and the file was replaced meanwhile, load the new one.
+
+    Who reads a large model while it is saved may have the old file, and find its tensors gone.
+
+    Raises
+    ------
+    InvalidModelError
+        As `load` does.
+    """
+    for _ in range(MOST_VERSIONS):
+        before = _version(path)
+        try:
+            return load()
+        except InvalidModelError:
+            if _version(path) == before:
+                raise
+    return load()
+
+
+def _version(path: str | Path) -> tuple[int, ...]:
+    """What changes when a file is replaced."""
+    with suppress(OSError, ValueError):
+        seen = Path(path).stat()
+        return seen.st_ino, seen.st_mtime_ns, seen.st_size
+    return ()
 
 
 def read_bytes(path: str | Path, limits: Limits = DEFAULT) -> bytes:

@@ -9,8 +9,8 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,8 @@ import numpy as np
 from graphengine.errors import DataError
 from graphengine.extras import optional
 from graphengine.format.documents import ExternalValue
-from graphengine.format.files import write_bytes
+from graphengine.format.files import write_bytes, writing
+from graphengine.format.locks import Lock
 from graphengine.format.paths import confined
 
 EXTERNAL_FROM = 1_000_000
@@ -102,6 +103,24 @@ def write_tensors(folder: Path, stem: str, arrays: Mapping[str, Any]) -> dict[st
     name = tensors_name(stem, sha256)
     write_bytes(folder / name, data)
     return {each: ExternalValue(file=name, tensor=each, sha256=sha256) for each in arrays}
+
+
+@contextmanager
+def one_writer(path: Path) -> Iterator[None]:
+    """Wait until nobody else writes a model with tensors to a path, and keep others waiting meanwhile.
+
+    Raises
+    ------
+    GraphEngineError
+        GE101 if nothing can be written there.
+    """
+    lock = Lock(path.with_name(f".{path.stem[:100]}.lock"))
+    with writing(path):
+        lock.acquire(wait=True)
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def tensors_name(stem: str, sha256: str) -> str:

@@ -27,9 +27,9 @@ from graphengine.format.documents import ExternalValue, ModelDocument
 from graphengine.format.files import write_bytes
 from graphengine.format.initializers import initial_value
 from graphengine.format.meaning import fingerprint
-from graphengine.format.reading import Source, as_json, parse_model, read_model
+from graphengine.format.reading import Source, as_json, parse_model, read_model, unless_replaced
 from graphengine.format.salvage import Gaps
-from graphengine.format.tensors import TensorFiles, are_external, remove_unnamed, tensors_of, write_tensors
+from graphengine.format.tensors import TensorFiles, are_external, one_writer, remove_unnamed, tensors_of, write_tensors
 from graphengine.format.writing import dump_model, encode_array
 from graphengine.ir.binding import as_inputs, bind_sizes, by_input
 from graphengine.ir.declarations import Parameter, State
@@ -361,7 +361,8 @@ class Model(Pictured):
         """Write the model with its current values: the same file, with values. Whole or not at all.
 
         A model of a million numbers or more has them in a safetensors file beside it, which it names with its hash. The
-        one of the version that is replaced is removed afterwards, unless another file of the folder names it.
+        one of the version that is replaced is removed afterwards, unless another file of the folder names it. Who saves
+        to the same path at the same time waits.
 
         Raises
         ------
@@ -371,16 +372,26 @@ class Model(Pictured):
             GE803 if safetensors is needed and not installed.
         """
         path = Path(path)
-        last, written, document = tensors_of(path), set[str](), self.document
-        if are_external(self.values.values()):
-            values = write_tensors(path.parent, path.stem, self.values)
-            valued, written = _with(document, values), {value.file for value in values.values()}
+        if are_external(self.values.values()) or tensors_of(path):
+            with one_writer(path):
+                self._save_with_tensors(path)
         else:
-            valued = self._valued(document)
+            self._write(path, self._valued(self.document))
+
+    def _save_with_tensors(self, path: Path) -> None:
+        last, written = tensors_of(path), set[str]()
         try:
-            write_bytes(path, dump_model(document.model_copy(update={**valued, **self._told})))
+            if are_external(self.values.values()):
+                values = write_tensors(path.parent, path.stem, self.values)
+                written = {value.file for value in values.values()}
+                self._write(path, _with(self.document, values))
+            else:
+                self._write(path, self._valued(self.document))
         finally:  # what the file names now stays, be it the old one or the new one
             remove_unnamed(path, last | written)
+
+    def _write(self, path: Path, valued: Mapping[str, Any]) -> None:
+        write_bytes(path, dump_model(self.document.model_copy(update={**valued, **self._told})))
 
 
 def load(
@@ -396,9 +407,13 @@ def load(
     InvalidModelError
         With all independent problems, each with file, line, column and JSON Pointer.
     """
-    with gc_pause.paused():
+
+    def loaded() -> Model:
         document, source = read_model(path, limits, salvage=True)
         return Model(document, source, Path(path), update_rule, limits, backend)
+
+    with gc_pause.paused():
+        return unless_replaced(path, loaded)
 
 
 def _at(source: Declared, name: str, values: Mapping[str, Any]) -> Declared:

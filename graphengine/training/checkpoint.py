@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from weakref import WeakValueDictionary
 
 import orjson
 
@@ -22,7 +23,8 @@ from graphengine.data.sources import data_hash
 from graphengine.errors import GraphEngineError, InvalidModelError, TrainingError, make_pointer
 from graphengine.format.checkpoint_documents import CHECKPOINT_FORMAT, CheckpointFile
 from graphengine.format.documents import ExternalValue, FunctionFile, ModelDocument
-from graphengine.format.files import check_target, write_bytes
+from graphengine.format.files import check_target, write_bytes, writing
+from graphengine.format.locks import Lock
 from graphengine.format.meaning import as_text, fingerprint
 from graphengine.format.reading import Source, parse_document, read_bytes
 from graphengine.format.tensors import TensorFiles, are_external, write_tensors
@@ -50,6 +52,8 @@ IDENTIFYING = {
     "fixed": "a value that is not trained",
 }
 """Keys of a checkpoint that a training which resumes must have alike, in words."""
+_HOLDERS: WeakValueDictionary[Path, Checkpoints] = WeakValueDictionary()
+"""Who in this process has, or had, a folder."""
 OWN_FILES = re.compile(r"checkpoint-\d{10}(\.json|-[0-9a-f]{12}\.safetensors)|\.checkpoint-\d{10}.*\.tmp")
 
 
@@ -107,13 +111,61 @@ class Checkpoints:
         """The iteration of the last checkpoint."""
         self.note = ""
         """What may make the bits of a training that goes on others, in words."""
+        self.is_idle = False
+        """Whether the training waits for its caller: it may be one that was left and is never continued."""
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             message = f"cannot make the folder: {error.strerror or error}"
             raise GraphEngineError(message, code="GE101", file=str(folder)) from error
         check_target(folder / "checkpoint-0000000000.json")
-        self._remove_leftovers()
+        self._lock = Lock(folder / "checkpoint.lock")
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep other trainings out of the folder.
+
+        A training of this process that is idle is none that could be waited for: it loses the folder.
+
+        Raises
+        ------
+        TrainingError
+            GE603 if another training is at work there, or has written there since this one last looked.
+        """
+        if self._lock.is_held:
+            yield
+            return
+        holder = _HOLDERS.get(self.folder.resolve())
+        if holder and holder.is_idle:
+            holder._lock.release()
+        with writing(self._lock.path):
+            locked = self._lock.acquire()
+        if not locked:
+            hint = "wait until it ends, or name another folder"
+            raise TrainingError(f"another training uses {self.folder}", code="GE603", hint=hint)
+        _HOLDERS[self.folder.resolve()] = self
+        try:
+            self._remove_leftovers()
+            yield
+        finally:
+            self._lock.release()
+
+    @contextlib.contextmanager
+    def idle(self) -> Iterator[None]:
+        """While the caller has a row; raises as `alone` if the folder is another training's by then."""
+        self.is_idle = True
+        yield
+        self.is_idle = False
+        if not self._lock.is_held:
+            message = f"another training of this process has taken over {self.folder}"
+            raise TrainingError(message, code="GE603", hint="go on with that one, or name another folder")
+
+    def require_own(self) -> None:
+        """Refuse to train on from a checkpoint that is no longer the newest one; raises as `alone`."""
+        paths = self._paths()
+        if paths and paths[-1].stem != _stem(self.written):
+            message = f"another training has written to {self.folder} in the meantime"
+            raise TrainingError(message, code="GE603", hint="resume from there, or name another folder")
 
     def is_due(self, done: int) -> bool:
         """Whether there is to be a checkpoint after an iteration."""
@@ -127,8 +179,14 @@ class Checkpoints:
         ------
         GraphEngineError
             GE101 if it cannot be written.
+        TrainingError
+            GE603 if the folder is another training's.
         """
-        stem = f"checkpoint-{state['iteration']:010d}"
+        with self.alone():
+            return self._write(state)
+
+    def _write(self, state: State) -> Path:
+        stem = _stem(state["iteration"])
         path, arrays = self.folder / f"{stem}.json", arrays_of(state)
         stored: dict[Place, ExternalValue] = {}
         if are_external(arrays.values()):
@@ -205,6 +263,10 @@ class Checkpoints:
         with contextlib.suppress(OSError):
             return [path for path in self.folder.iterdir() if OWN_FILES.fullmatch(path.name)]
         return []
+
+
+def _stem(iteration: int | None) -> str:
+    return f"checkpoint-{iteration or 0:010d}"
 
 
 def _remove(path: Path) -> None:

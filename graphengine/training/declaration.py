@@ -276,10 +276,11 @@ class Declaration:
         assert saving.folder is not None
         section, limits = trainer.training.checkpoint, trainer.graph.limits
         trainer.checkpoints = Checkpoints(saving.folder, own, trainer.layout, section, limits)
-        if not saving.resume and trainer.checkpoints.exist:
-            hint = "go on from there with resume=True (--resume), or name another folder"
-            raise TrainingError(f"{saving.folder} has checkpoints already", code="GE603", hint=hint)
-        state = trainer.checkpoints.newest()
+        with trainer.checkpoints.alone():
+            if not saving.resume and trainer.checkpoints.exist:
+                hint = "go on from there with resume=True (--resume), or name another folder"
+                raise TrainingError(f"{saving.folder} has checkpoints already", code="GE603", hint=hint)
+            state = trainer.checkpoints.newest()
         if state is None:
             return
         if state["iteration"] > trainer.total_iterations:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any
 
 from graphengine.fit.solvers import Solver
@@ -42,8 +42,9 @@ def run_to_end(trainer: Trainer | Solver, see: Callable[[Iteration], None] = lam
     Terminated
         If there was a SIGTERM or a SIGHUP.
     """
-    with _kept_signals(trainer.checkpoints is not None) as kept:
-        for row in trainer.chunks():
+    # closed at once: who keeps a traceback does not keep the folder for checkpoints
+    with _kept_signals(trainer.checkpoints is not None) as kept, closing(trainer.chunks()) as chunks:
+        for row in chunks:
             see(row)
             if kept:
                 trainer.save_checkpoint()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -117,12 +117,27 @@ class Trainer:
         ------
         DivergenceError
             GE601 when a loss, gradient or parameter is not finite; the parameters keep their last finite values.
+        TrainingError
+            GE603 if another training uses the folder for checkpoints.
         """
         for _ in self.chunks(longest=1):
             yield self.history.last
 
-    def chunks(self, longest: int | None = None) -> Iterator[Iteration]:
-        """Train, giving a row now and then; raises as `iterate`."""
+    def chunks(self, longest: int | None = None) -> Generator[Iteration, None, None]:
+        """Train, giving a row now and then; raises as `iterate`.
+
+        The folder for checkpoints is this training's until the generator ends or is closed.
+        """
+        if self.checkpoints is None:
+            yield from self._chunks(longest)
+            return
+        with self.checkpoints.alone():
+            self.checkpoints.require_own()
+            for row in self._chunks(longest):
+                with self.checkpoints.idle():
+                    yield row
+
+    def _chunks(self, longest: int | None) -> Iterator[Iteration]:
         started = time.monotonic()
         longest = longest or self.stepper.longest_chunk
         length, course = 1, Course(self.batches, self.total_iterations, len(self.history))
