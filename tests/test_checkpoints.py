@@ -682,6 +682,17 @@ def test_a_checkpoint_says_with_what_it_was_written(tmp_path):
     assert content["state"]["carried"]["theta"].keys() == {"dtype", "shape", "values"}
 
 
+def test_going_on_with_another_backend_is_said(tmp_path):
+    def trained(epochs, backend):
+        content = linreg(training=training(learning_rate=0.01))
+        model = ge.Model.from_dict(content, backend=backend)
+        return model.trainer(DATA, epochs=epochs, checkpoints=tmp_path, resume=True)
+
+    run(trained(2, "numpy"))
+    note = trained(4, "reference").checkpoints.note
+    assert note.endswith(f"was written with backend numpy {np.__version__} (now reference): the last bits may differ")
+
+
 def test_going_on_with_another_version_is_said(tmp_path):
     cli("train", "linreg", "--epochs", "4", "--checkpoint", tmp_path)
     (path,) = tmp_path.iterdir()

@@ -153,10 +153,10 @@ def test_a_training_that_was_left_does_not_keep_its_folder(tmp_path):
     """A notebook keeps the traceback of a loop that failed, and with it the generator."""
     rows = regression().iterate(DATA, epochs=9, checkpoints=tmp_path, checkpoint={"every_iterations": 1})
     next(rows)
-    whole, resumed = regression().trainer(DATA, epochs=9), regression()
-    list(whole.chunks())
-    resumed.train(DATA, epochs=9, checkpoints=tmp_path, resume=True)
-    assert not list(different(whole.state, resumed._trainer.state))
+    whole, resumed = regression(), regression()
+    histories = whole.train(DATA, epochs=9), resumed.train(DATA, epochs=9, checkpoints=tmp_path, resume=True)
+    assert not list(different(*(history.state for history in histories)))
+    assert resumed.parameters["theta"] == whole.parameters["theta"]
     with pytest.raises(ge.errors.TrainingError, match="GE603: another training of this process has taken over"):
         next(rows)
     assert iterations_of(tmp_path) == [9]

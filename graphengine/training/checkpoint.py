@@ -19,6 +19,7 @@ from weakref import WeakValueDictionary
 
 import orjson
 
+from graphengine.backends.protocol import DEFAULT_BACKEND
 from graphengine.data.sources import data_hash
 from graphengine.errors import GraphEngineError, InvalidModelError, TrainingError, make_pointer
 from graphengine.format.checkpoint_documents import CHECKPOINT_FORMAT, CheckpointFile
@@ -84,7 +85,7 @@ class Checkpoints:
     """The checkpoints of one training, in a folder of their own, which is made if it is not there.
 
     `identity` is what a training must have in common with the one that it resumes, `layout` what its state must have;
-    `limits` bound what is read.
+    `limits` bound what is read; `backend` is the name of what computes.
 
     Raises
     ------
@@ -99,9 +100,10 @@ class Checkpoints:
         layout: Layout,
         section: CheckpointDocument | None,
         limits: Limits = DEFAULT,
+        backend: str = DEFAULT_BACKEND,
     ) -> None:
         self.folder, self._identity = folder, orjson.loads(orjson.dumps(dict(identity)))
-        self._layout, self._limits, self._versions = layout, limits, arithmetic()
+        self._layout, self._limits, self._versions = layout, limits, arithmetic(backend)
         section = section or CheckpointDocument()
         self.every = Every(section.every_epochs, section.every_iterations, layout.per_epoch)
         counted = section.every_epochs or section.every_iterations

@@ -94,7 +94,8 @@ class Declaration:
         self.document, self.graph, self.folder = document, graph, folder
         self._given_rule = None if update_rule is None else given_rule(update_rule)
         self._memory = Memory(limits.data_bytes, limits.disk_bytes)
-        self._steps = CompiledSteps(graph, backend or backend_named(DEFAULT_BACKEND))
+        self._backend = backend or backend_named(DEFAULT_BACKEND)
+        self._steps = CompiledSteps(graph, self._backend)
         self._source = source if document.data else None  # it is as large as the file
 
     def problems(self, gaps: Gaps) -> list[Problem]:
@@ -270,12 +271,11 @@ class Declaration:
         """The step of a training with its plans, kept from one training to the next; raises as `step_graph`."""
         return self._steps.step(training, rule)
 
-    @staticmethod
-    def _save(trainer: Trainer, saving: Saving, own: Mapping[str, Any]) -> None:
+    def _save(self, trainer: Trainer, saving: Saving, own: Mapping[str, Any]) -> None:
         """Let a trainer write checkpoints into a folder, and go on from the newest there if that is wanted."""
         assert saving.folder is not None
         section, limits = trainer.training.checkpoint, trainer.graph.limits
-        trainer.checkpoints = Checkpoints(saving.folder, own, trainer.layout, section, limits)
+        trainer.checkpoints = Checkpoints(saving.folder, own, trainer.layout, section, limits, self._backend.name)
         with trainer.checkpoints.alone():
             if not saving.resume and trainer.checkpoints.exist:
                 hint = "go on from there with resume=True (--resume), or name another folder"

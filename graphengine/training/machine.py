@@ -9,26 +9,37 @@ from __future__ import annotations
 import platform
 import re
 from collections.abc import Mapping
+from importlib import metadata
 from typing import Any
 
 import numpy as np
 
+from graphengine.backends.protocol import DEFAULT_BACKEND
 from graphengine.training.provenance import versions
 
 _OF_NUMPY = re.compile(r"[\\/]numpy(\.libs|[\\/]\.dylibs)[\\/]")
 """Where NumPy's wheels keep their matrix library; SciPy's have another copy, which no model computes with."""
 
 
-def arithmetic() -> dict[str, str]:
+def arithmetic(backend: str = DEFAULT_BACKEND) -> dict[str, str]:
     """Return what the bits of a training depend on, by name; machines that compute alike have the same words."""
     config: Any = np.show_config(mode="dicts")
     simd = config.get("SIMD Extensions", {})
     return {
         **versions(),
+        "backend": _with_version(backend),
         "platform": " ".join(filter(None, (platform.system(), platform.machine(), *platform.libc_ver()))),
         "simd": " ".join([*simd.get("baseline", ()), *simd.get("found", ())]) or "none",
         "blas": _matrix_library(config),
     }
+
+
+def _with_version(package: str) -> str:
+    """Return a name, with the version of the package that is called so, if there is one."""
+    try:
+        return f"{package} {metadata.version(package)}"
+    except metadata.PackageNotFoundError:
+        return package
 
 
 def _matrix_library(config: Mapping[str, Any]) -> str:
