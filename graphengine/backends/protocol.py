@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import import_module
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from graphengine.errors import UsageError, did_you_mean
-from graphengine.ir.graph import Graph
+
+if TYPE_CHECKING:
+    from graphengine.ir.graph import Graph
 
 LARGE = 2**25
 """Bytes from which an array is large: its memory comes from the system, and goes back to it once it is not needed."""
