@@ -17,6 +17,9 @@ from graphengine.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from graphengine import errors, nn, ops
+    from graphengine.data.readers import Reader
+    from graphengine.format.initializers import Initializer
+    from graphengine.format.kinds import register_initializer, register_reader, register_schedule
     from graphengine.ir.graph import Graph
     from graphengine.model.builder import Builder
     from graphengine.model.gradcheck import check_gradients
@@ -26,8 +29,16 @@ if TYPE_CHECKING:
     from graphengine.ops.node import Node
     from graphengine.ops.registry import register
     from graphengine.training.history import History
+    from graphengine.training.schedules import Schedule
     from graphengine.transform.gradient import gradient
 
+hooks.shipped_kinds.update(
+    {
+        "a reader of data": "graphengine.data.readers",
+        "an initializer": "graphengine.format.initializers",
+        "a learning-rate schedule": "graphengine.training.schedules",
+    }
+)
 hooks.save_graph.provider = "graphengine.format.saving:save_graph"
 hooks.picture_svg.provider = "graphengine.draw.drawing:svg"
 hooks.picture_html.provider = "graphengine.draw.drawing:html"
@@ -36,9 +47,12 @@ __all__ = [
     "Builder",
     "Graph",
     "History",
+    "Initializer",
     "Model",
     "Node",
+    "Reader",
     "Run",
+    "Schedule",
     "check_gradients",
     "errors",
     "gradient",
@@ -47,6 +61,9 @@ __all__ = [
     "nodes",
     "ops",
     "register",
+    "register_initializer",
+    "register_reader",
+    "register_schedule",
 ]
 
 _HOME = {
@@ -60,6 +77,12 @@ _HOME = {
     "Node": "ops.node",
     "register": "ops.registry",
     "History": "training.history",
+    "Initializer": "format.initializers",
+    "Reader": "data.readers",
+    "Schedule": "training.schedules",
+    "register_initializer": "format.kinds",
+    "register_reader": "format.kinds",
+    "register_schedule": "format.kinds",
 }
 """The module of each public name."""
 

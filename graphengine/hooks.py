@@ -23,3 +23,6 @@ class Hook:
 
 
 save_graph, picture_svg, picture_html = Hook(), Hook(), Hook()
+
+shipped_kinds: dict[str, str] = {}
+"""The modules that register what this package ships of each open union (`format.kinds`)."""

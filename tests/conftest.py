@@ -6,9 +6,22 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # a worker for each core is 
 import pytest
 
 import graphengine.ops.families  # noqa: F401 (registers the ops)
+from graphengine.format.kinds import INITIALIZERS, READERS, SCHEDULES
 from graphengine.ops.registry import OPS
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell that starts something in the background ignores it
+
+
+@pytest.fixture(autouse=True)
+def _same_kinds_after_a_test():
+    """A test may register readers, initializers and schedules; the next test does not find them."""
+    before = {kinds: dict(kinds) for kinds in (READERS, INITIALIZERS, SCHEDULES)}
+    yield
+    for kinds, classes in before.items():
+        for name in [name for name in kinds if kinds[name] is not classes.get(name)]:
+            kinds.remove(name)
+            if name in classes:
+                kinds.register(classes[name])
 
 
 @pytest.fixture(autouse=True)

@@ -60,8 +60,9 @@ CUTS_TO_MAKE = {
 GENERATED = PACKAGE / "backends" / "numpy" / "source.py"
 """Makes code from op names it knows and slot numbers, and never from the text of a file."""
 
-PUBLIC = ["Builder", "Graph", "History", "Model", "Node", "Run", "check_gradients", "errors", "gradient"]
-PUBLIC += ["load", "nn", "nodes", "ops", "register"]
+PUBLIC = ["Builder", "Graph", "History", "Initializer", "Model", "Node", "Reader", "Run", "Schedule"]
+PUBLIC += ["check_gradients", "errors", "gradient", "load", "nn", "nodes", "ops"]
+PUBLIC += ["register", "register_initializer", "register_reader", "register_schedule"]
 SHARED_NAMES = {"comparison", "losses", "numpy", "resuming", "tracing"}
 """Module names in two rooms. The list only gets shorter."""
 

@@ -8,14 +8,14 @@ from documents import linreg, training
 from pydantic import TypeAdapter
 
 import graphengine as ge
-from graphengine.format.training_documents import Schedule
+from graphengine.format.kinds import AnySchedule
 from graphengine.training.schedules import rate_at
 
 DATA = {"x": np.arange(1.0, 11.0), "y": 3 * np.arange(1.0, 11.0)}
 
 
 def rates(count, **keys):
-    schedule = TypeAdapter(Schedule).validate_python({"learning_rate": 0.8, **keys})
+    schedule = TypeAdapter(AnySchedule).validate_python({"learning_rate": 0.8, **keys})
     return [rate_at(schedule, iteration) for iteration in range(1, count + 1)]
 
 
@@ -84,7 +84,7 @@ def model(dtype="float64"):
 @pytest.mark.parametrize("batch_size", [None, 1, 4])
 def test_each_update_takes_the_rate_of_its_iteration(dtype, batch_size):
     scheduled, stepwise = model(dtype), model(dtype)
-    schedule = TypeAdapter(Schedule).validate_python(SCHEDULE)
+    schedule = TypeAdapter(AnySchedule).validate_python(SCHEDULE)
     history = scheduled.train(DATA, epochs=3, batch_size=batch_size)
     batches = stepwise.trainer(DATA, batch_size=batch_size, epochs=3).batches
     done = 0

@@ -9,6 +9,7 @@ from pydantic import BaseModel
 
 import graphengine as ge
 from graphengine.format.documents import ParameterDocument
+from graphengine.format.kinds import Kinds
 from graphengine.format.training_documents import TrainingDocument
 
 X = np.arange(1.0, 11.0) / 5
@@ -71,8 +72,8 @@ EFFECTS = {
     "CheckpointDocument.every_iterations": (saved(every_iterations=1), saved(every_iterations=2)),
     "CheckpointDocument.every_seconds": (saved(every_seconds=1e-9), saved(every_seconds=1e9)),
     "CheckpointDocument.keep": (saved(every_iterations=1), saved(every_iterations=1, keep=2)),
-    "ScheduleDocument.learning_rate": (rate("constant"), rate("constant", learning_rate=0.03)),
-    "ScheduleDocument.warmup": (rate("constant"), rate("constant", **WARM)),
+    "Schedule.learning_rate": (rate("constant"), rate("constant", learning_rate=0.03)),
+    "Schedule.warmup": (rate("constant"), rate("constant", **WARM)),
     "WarmupDocument.iterations": (rate("constant", **WARM), rate("constant", warmup={"iterations": 3})),
     "WarmupDocument.start_factor": (
         rate("constant", **WARM),
@@ -123,7 +124,8 @@ def documents_in(annotation):
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield annotation
     for part in typing.get_args(annotation):
-        yield from documents_in(part)
+        for inner in part.members if isinstance(part, Kinds) else [part]:
+            yield from documents_in(inner)
 
 
 def test_every_key_has_a_row():

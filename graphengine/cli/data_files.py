@@ -5,33 +5,20 @@ An input takes what `--columns` says, else what the model's own data says, else 
 
 from __future__ import annotations
 
-import csv
 import os
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, get_args
 
 from graphengine.cli.opening import check_inputs
 from graphengine.cli.options import split_pairs
 from graphengine.cli.values import json_value
 from graphengine.errors import DataError, UsageError
-from graphengine.extras import optional
 
 if TYPE_CHECKING:
+    from graphengine.data.readers import Reader
     from graphengine.model.model import Model
-
-KINDS = {
-    ".csv": "csv",
-    ".jsonl": "jsonl",
-    ".npz": "npz",
-    ".parquet": "parquet",
-    ".arrow": "arrow",
-    ".feather": "arrow",
-}
-"""The type of data source that a file is, by its suffix."""
-NAMED_BY = {"csv": "columns", "jsonl": "keys", "npz": "arrays", "parquet": "columns", "arrow": "columns"}
-"""The key by which a data source of a type says what it has for each input."""
 
 Columns: TypeAlias = Mapping[str, str | list[str]]
 
@@ -77,29 +64,27 @@ def _column_names(pairs: Sequence[str]) -> dict[str, str | list[str]]:
 def _read_file(
     model: Model, path: Path, columns: Columns, given: Collection[str], needed: Sequence[str] | None
 ) -> dict[str, Any]:
-    from pydantic import TypeAdapter
-
-    from graphengine.data.sources import read_file
+    from graphengine.data.readers import readers_by_suffix
     from graphengine.data.stored import Memory
-    from graphengine.format.data_documents import FileData
 
-    kind = KINDS.get(path.suffix)
-    if kind is None:
+    readers = readers_by_suffix()
+    reader = readers.get(path.suffix)
+    if reader is None:
         sources = f"neither a data source of the model ({', '.join(model.document.data) or 'it has none'}) nor a file"
-        raise UsageError(f"--data {path} is {sources} that ends in {', '.join(KINDS)}")
+        raise UsageError(f"--data {path} is {sources} that ends in {', '.join(readers)}")
     if os.path.exists(path) and not path.is_file():  # noqa: PTH110 - of names that are too long `Path` makes an error
         raise DataError(f"--data {path} is not a plain file, which is read more than once", code="GE504")
-    key = NAMED_BY[kind]
-    meant = _wanted(model, _names_in(path, kind), columns, _declared(model, key), needed)
+    key = reader.named_by
+    meant = _wanted(model, _names_in(reader, path), columns, _declared(model, key), needed)
     wanted = {name: what for name, what in meant.items() if name not in given}
     if not wanted:
         return {}
     if key != "columns" and any(isinstance(what, list) for what in wanted.values()):
         raise UsageError(f"--columns: an input takes one of the {key} of {path}, not several")
-    content = {"type": kind, "path": "the-callers", key: wanted}  # a path that a model file names has rules of its own
-    document = TypeAdapter(FileData).validate_python(content)
+    kind = reader.model_fields["type"].annotation
+    content = {"type": get_args(kind)[0], "path": "the-callers", key: wanted}  # paths in a model file have other rules
     memory = Memory(model.limits.data_bytes, model.limits.disk_bytes)
-    return dict(read_file(document, path, model.graph, memory))
+    return dict(reader.model_validate(content).read_file(path, model.graph, memory))
 
 
 def _wanted(
@@ -126,41 +111,15 @@ def _declared(model: Model, key: str) -> Columns:
     section, sources = model.document.training, model.document.data
     name = section.data if section else None
     source = sources.get(name) if name else next(iter(sources.values()), None) if len(sources) == 1 else None
-    has_key = source is not None and NAMED_BY.get(source.type) == key
+    has_key = getattr(source, "named_by", None) == key
     return getattr(source, key) or {} if has_key else {}
 
 
-def _names_in(path: Path, kind: str) -> list[str]:
-    """The names of what is in a file; none where it cannot be read, because reading the rest tells why."""
+def _names_in(reader: type[Reader], path: Path) -> list[str]:
+    """The names of what is in a file; none where it cannot be read, because reading the rest reports why."""
     with suppress(Exception):
-        match kind:
-            case "csv":
-                with path.open(newline="", encoding="utf-8-sig") as lines:
-                    return next(csv.reader(lines), [])
-            case "jsonl":
-                import orjson
-
-                with path.open("rb") as lines:
-                    return list(orjson.loads(lines.readline()))
-            case "npz":
-                import numpy as np
-
-                with np.load(path, allow_pickle=False) as archive:
-                    return list(archive)
-            case "parquet":
-                return list(optional("pyarrow.parquet", "data").read_schema(path).names)
-            case "arrow":
-                return _arrow_names(path)
+        return reader.names_in(path)
     return []
-
-
-def _arrow_names(path: Path) -> list[str]:
-    ipc = optional("pyarrow.ipc", "data")
-    with path.open("rb") as file:
-        is_file = file.read(6) == b"ARROW1"
-        file.seek(0)
-        with ipc.open_file(file) if is_file else ipc.open_stream(file) as reader:
-            return list(reader.schema.names)
 
 
 def needed_to_train(model: Model) -> list[str] | None:

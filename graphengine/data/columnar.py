@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import mmap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import IO, Any, TypeAlias
 
 import numpy as np
@@ -244,3 +245,13 @@ def _beside(name: str, columns: Sequence[np.ndarray[Any, Any]]) -> np.ndarray[An
     """Columns side by side, in the dtype that has the numbers of all of them."""
     kind = ArrayType((), np.result_type(*columns))
     return np.stack([as_input(name, column, kind) for column in columns], axis=1)
+
+
+def arrow_names(path: Path) -> list[str]:
+    """Return the names of the columns of an Arrow file or stream."""
+    ipc = optional("pyarrow.ipc", "data")
+    with path.open("rb") as file:
+        is_file = file.read(6) == b"ARROW1"
+        file.seek(0)
+        with ipc.open_file(file) if is_file else ipc.open_stream(file) as reader:
+            return list(reader.schema.names)

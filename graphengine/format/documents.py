@@ -25,25 +25,22 @@ from pydantic import (
 )
 from typing_extensions import TypedDict
 
-from graphengine.format.data_documents import DataDocument
 from graphengine.format.fields import (
     STRICT,
     Document,
     FilePath,
-    Float,
     Identifier,
     NonNegative,
-    Number,
     Operand,
     PositiveInt,
     Reference,
-    Seed,
     Sha256,
     ShapeField,
     Values,
 )
+from graphengine.format.kinds import INITIALIZERS, READERS, SCHEDULES, AnyInitializer, AnyReader
 from graphengine.format.pieces import Pieces
-from graphengine.format.training_documents import TrainingDocument
+from graphengine.format.training_documents import OptimizerDocument, TrainingDocument
 from graphengine.ops.shapes import DTypeName
 
 FORMAT = "graphengine.model"
@@ -57,61 +54,6 @@ class InputDocument(Document):
     shape: ShapeField
     dtype: DTypeName | None = None
     description: str | None = None
-
-
-class ConstantInitializer(Document):
-    """Every element is `value`."""
-
-    type: Literal["constant"]
-    value: Number
-
-
-class ZerosInitializer(Document):
-    """Every element is 0."""
-
-    type: Literal["zeros"]
-
-
-class OnesInitializer(Document):
-    """Every element is 1."""
-
-    type: Literal["ones"]
-
-
-class UniformInitializer(Document):
-    """Uniform between `low` and `high`."""
-
-    type: Literal["uniform"]
-    low: Float = -0.05
-    high: Float = 0.05
-    seed: Seed = 0
-
-
-class NormalInitializer(Document):
-    """Normal with mean `mean` and standard deviation `std`."""
-
-    type: Literal["normal"]
-    mean: Float = 0.0
-    std: NonNegative = 0.05
-    seed: Seed = 0
-
-
-class ScaledInitializer(Document):
-    """Glorot and Bengio 2010 (variance 2 / (fan_in + fan_out)) or He et al. 2015 (variance 2 / fan_in)."""
-
-    type: Literal["glorot_uniform", "glorot_normal", "he_uniform", "he_normal"]
-    seed: Seed = 0
-
-
-Initializer: TypeAlias = Annotated[
-    ConstantInitializer
-    | ZerosInitializer
-    | OnesInitializer
-    | UniformInitializer
-    | NormalInitializer
-    | ScaledInitializer,
-    Field(discriminator="type"),
-]
 
 
 class ExternalValue(Document):
@@ -136,7 +78,7 @@ class ParameterDocument(Document):
 
     shape: ShapeField
     dtype: DTypeName | None = None
-    initializer: Initializer
+    initializer: AnyInitializer
     value: StoredValue | None = None
     trainable: bool = True
     learning_rate_multiplier: NonNegative = 1.0
@@ -149,7 +91,7 @@ class StateDocument(Document):
 
     shape: ShapeField
     dtype: DTypeName | None = None
-    initializer: Initializer
+    initializer: AnyInitializer
     update: Reference | None = None
     value: StoredValue | None = None
     description: str | None = None
@@ -214,7 +156,7 @@ class FunctionInputDocument(Document):
     shape: ShapeField | None = None
     dtype: DTypeName | None = None
     optional: bool = False
-    initializer: Initializer | None = None
+    initializer: AnyInitializer | None = None
     description: str | None = None
 
 
@@ -261,5 +203,12 @@ class ModelDocument(Document):
     functions: dict[Identifier, FunctionDocument] = {}
     nodes: Nodes
     outputs: Annotated[dict[Identifier, Reference], Field(min_length=1)]
-    data: dict[Identifier, DataDocument] = {}
+    data: dict[Identifier, AnyReader] = {}
     training: TrainingDocument | None = None
+
+
+INITIALIZERS.held_by(
+    ParameterDocument, StateDocument, FunctionInputDocument, FunctionDocument, FunctionFile, ModelDocument
+)
+READERS.held_by(ModelDocument)
+SCHEDULES.held_by(OptimizerDocument, TrainingDocument, ModelDocument)

@@ -12,10 +12,12 @@ from types import UnionType
 from typing import Annotated, Any, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 from typing_extensions import is_typeddict
 
 from graphengine.errors import MOST_TOLD, Problem, did_you_mean, make_pointer
 from graphengine.format.fields import SHA256
+from graphengine.format.kinds import Kinds
 from graphengine.format.paths import HOW_TO_WRITE
 from graphengine.format.positions import keys_of, value_at
 from graphengine.format.remedies import example
@@ -214,12 +216,17 @@ def _where_it_belongs(word: str, places: list[Any]) -> str:
 
 def _members(annotation: Any) -> list[Any]:
     """What a value may be: the members of a union, through Annotated."""
-    members, pending = [], [annotation]
+    members: list[Any] = []
+    pending = [annotation]
     while pending:
         current = pending.pop()
         if get_origin(current) in (Annotated, Union, UnionType):
             arguments = get_args(current)
-            pending.extend(arguments[:1] if get_origin(current) is Annotated else arguments)
+            kinds = [each for each in arguments if isinstance(each, Kinds)]
+            if kinds:
+                members.extend(kinds[0].members)
+            else:
+                pending.extend(arguments[:1] if get_origin(current) is Annotated else arguments)
         else:
             members.append(current)
     return members
@@ -238,5 +245,11 @@ def _fields(document: Any) -> dict[Any, Any]:
 @cache
 def _fields_of(document: type) -> dict[Any, Any]:
     if issubclass(document, BaseModel):
-        return {field.alias or name: field.annotation for name, field in document.model_fields.items()}
+        return {field.alias or name: _annotation(field) for name, field in document.model_fields.items()}
     return get_type_hints(document) if is_typeddict(document) else {}
+
+
+def _annotation(field: FieldInfo) -> Any:
+    """What a field is declared to be; pydantic takes an open union out of its annotation."""
+    kinds = [each for each in field.metadata if isinstance(each, Kinds)]
+    return Annotated[field.annotation, kinds[0]] if kinds else field.annotation

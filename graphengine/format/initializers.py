@@ -1,4 +1,4 @@
-"""Values of parameters and state: the value in the file, or what its initializer makes.
+"""Initializers, and the values of parameters and state: the value in the file, or what its initializer makes.
 
 A random initial value is a pure function of the initializer's seed and the value's name, so that adding a parameter
 never changes another one.
@@ -8,25 +8,110 @@ from __future__ import annotations
 
 import hashlib
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, assert_never
+from typing import Any, Literal
 
 import numpy as np
 
-from graphengine.format.documents import (
-    ConstantInitializer,
-    Initializer,
-    NormalInitializer,
-    OnesInitializer,
-    ScaledInitializer,
-    UniformInitializer,
-    ZerosInitializer,
-)
+from graphengine.format.fields import Float, NonNegative, Number, Seed
+from graphengine.format.kinds import INITIALIZERS, Kind
 from graphengine.ir.declarations import Parameter, State
 from graphengine.ops.numbers import converted, decode_array
 
 BLOCK = 2**16
 """Numbers that are drawn at a time."""
+
+
+class Initializer(Kind, ABC):
+    """What a parameter or state starts from. A subclass has its attributes as fields, and `type: Literal["name"]`."""
+
+    @abstractmethod
+    def values(self, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
+        """Return the initial value, of this shape and dtype, of the parameter or state `name`.
+
+        Raises
+        ------
+        ValueError
+            If the dtype does not have the numbers.
+        """
+
+
+@INITIALIZERS.register
+class ConstantInitializer(Initializer):
+    """Every element is `value`."""
+
+    type: Literal["constant"]
+    value: Number
+
+    def values(self, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
+        """Return an array of equal numbers."""
+        value = np.array(self.value)
+        return np.full(shape, converted(value, value, dtype))
+
+
+@INITIALIZERS.register
+class ZerosInitializer(Initializer):
+    """Every element is 0."""
+
+    type: Literal["zeros"]
+
+    def values(self, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
+        """Return zeros."""
+        return np.zeros(shape, dtype)
+
+
+@INITIALIZERS.register
+class OnesInitializer(Initializer):
+    """Every element is 1."""
+
+    type: Literal["ones"]
+
+    def values(self, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
+        """Return ones."""
+        return np.ones(shape, dtype)
+
+
+@INITIALIZERS.register
+class UniformInitializer(Initializer):
+    """Uniform between `low` and `high`."""
+
+    type: Literal["uniform"]
+    low: Float = -0.05
+    high: Float = 0.05
+    seed: Seed = 0
+
+    def values(self, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
+        """Return random numbers."""
+        generator = random_generator(name, self.seed)
+        return _drawn(lambda count: generator.uniform(self.low, self.high, count), shape, dtype)
+
+
+@INITIALIZERS.register
+class NormalInitializer(Initializer):
+    """Normal with mean `mean` and standard deviation `std`."""
+
+    type: Literal["normal"]
+    mean: Float = 0.0
+    std: NonNegative = 0.05
+    seed: Seed = 0
+
+    def values(self, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
+        """Return random numbers."""
+        generator = random_generator(name, self.seed)
+        return _drawn(lambda count: generator.normal(self.mean, self.std, count), shape, dtype)
+
+
+@INITIALIZERS.register
+class ScaledInitializer(Initializer):
+    """Glorot and Bengio 2010 (variance 2 / (fan_in + fan_out)) or He et al. 2015 (variance 2 / fan_in)."""
+
+    type: Literal["glorot_uniform", "glorot_normal", "he_uniform", "he_normal"]
+    seed: Seed = 0
+
+    def values(self, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
+        """Return random numbers whose variance depends on the shape."""
+        return _drawn(_scaled(name, self, shape), shape, dtype)
 
 
 def initial_value(name: str, source: Parameter | State) -> np.ndarray[Any, Any]:
@@ -44,37 +129,14 @@ def initial_value(name: str, source: Parameter | State) -> np.ndarray[Any, Any]:
         raise ValueError(f"its sizes must be integers, not {symbolic[0]!r}")
     shape: tuple[int, ...] = source.type.shape  # type: ignore[assignment]
     if source.value is None:
-        return _initialize(name, source, shape, dtype)
+        recipe: Initializer = source.initializer
+        return recipe.values(name, shape, dtype)
     if isinstance(source.value, np.ndarray) and source.value.dtype != dtype:
         raise ValueError(f"the value is {source.value.dtype}, declared is {dtype}")
     value = decode_array(source.value, dtype)
     if value.shape != shape:
         raise ValueError(f"the value has shape {value.shape}, declared is {shape}")
     return value
-
-
-def _initialize(
-    name: str, source: Parameter | State, shape: tuple[int, ...], dtype: np.dtype[Any]
-) -> np.ndarray[Any, Any]:
-    recipe: Initializer = source.initializer
-    match recipe:
-        case ConstantInitializer():
-            value = np.array(recipe.value)
-            return np.full(shape, converted(value, value, dtype))
-        case ZerosInitializer():
-            return np.zeros(shape, dtype)
-        case OnesInitializer():
-            return np.ones(shape, dtype)
-        case UniformInitializer():
-            generator = _random(name, recipe.seed)
-            return _drawn(lambda count: generator.uniform(recipe.low, recipe.high, count), shape, dtype)
-        case NormalInitializer():
-            generator = _random(name, recipe.seed)
-            return _drawn(lambda count: generator.normal(recipe.mean, recipe.std, count), shape, dtype)
-        case ScaledInitializer():
-            return _drawn(_scaled(name, recipe, shape), shape, dtype)
-        case _:
-            assert_never(recipe)
 
 
 def _drawn(
@@ -101,14 +163,14 @@ def _scaled(name: str, recipe: ScaledInitializer, shape: tuple[int, ...]) -> Cal
         fan_in, fan_out = shape[1] * receptive, shape[0] * receptive
     fan = fan_in if recipe.type.startswith("he") else (fan_in + fan_out) / 2
     variance = (2 if recipe.type.startswith("he") else 1) / max(fan, 1)
-    generator = _random(name, recipe.seed)
+    generator = random_generator(name, recipe.seed)
     if recipe.type.endswith("normal"):
         return lambda count: generator.normal(0.0, math.sqrt(variance), count)
     limit = math.sqrt(3 * variance)
     return lambda count: generator.uniform(-limit, limit, count)
 
 
-def _random(name: str, seed: int) -> np.random.Generator:
-    """A generator for one value: Philox, keyed by the seed and the name."""
+def random_generator(name: str, seed: int) -> np.random.Generator:
+    """Return the generator for one value: Philox, keyed by the seed and the name."""
     digest = hashlib.sha256(f"{seed}/{name}".encode()).digest()
     return np.random.Generator(np.random.Philox(key=int.from_bytes(digest[:16], "little")))

@@ -2,92 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from graphengine.format.fields import EXACT, Document, Fraction, Identifier, NonNegative, PositiveInt, Reference, Seed
-
-
-class WarmupDocument(Document):
-    """A linear rise from `start_factor` times the rate to the rate over the first `iterations`."""
-
-    iterations: PositiveInt
-    start_factor: Fraction = 0.0
-
-
-class ScheduleDocument(Document):
-    """What all schedules share: the rate they start from, and an optional warmup in front."""
-
-    learning_rate: NonNegative
-    warmup: WarmupDocument | None = None
-
-
-class ConstantSchedule(ScheduleDocument):
-    """The same rate throughout."""
-
-    type: Literal["constant"]
-
-
-class StepSchedule(ScheduleDocument):
-    """The rate times `factor` after every `every` iterations."""
-
-    type: Literal["step"]
-    every: PositiveInt
-    factor: NonNegative = 0.1
-
-
-class ExponentialSchedule(ScheduleDocument):
-    """The rate times `factor` after each iteration."""
-
-    type: Literal["exponential"]
-    factor: NonNegative
-
-
-class CosineSchedule(ScheduleDocument):
-    """Half a cosine from the rate to `final` over `iterations` (Loshchilov and Hutter 2017, without restarts)."""
-
-    type: Literal["cosine"]
-    iterations: PositiveInt
-    final: NonNegative = 0.0
-
-
-class LinearSchedule(ScheduleDocument):
-    """A straight line from the rate to `final` over `iterations`."""
-
-    type: Literal["linear"]
-    iterations: PositiveInt
-    final: NonNegative = 0.0
-
-
-class InverseTimeSchedule(ScheduleDocument):
-    """rate / (1 + decay * iteration)."""
-
-    type: Literal["inverse_time"]
-    decay: NonNegative
-
-
-class OneCycleSchedule(ScheduleDocument):
-    """Up to the rate over the fraction `rise` of `iterations`, then down to `final` (Smith 2018)."""
-
-    type: Literal["one_cycle"]
-    iterations: PositiveInt
-    rise: Fraction = 0.3
-    initial: NonNegative = 0.0
-    final: NonNegative = 0.0
-
-
-Schedule: TypeAlias = Annotated[
-    ConstantSchedule
-    | StepSchedule
-    | ExponentialSchedule
-    | CosineSchedule
-    | LinearSchedule
-    | InverseTimeSchedule
-    | OneCycleSchedule,
-    Field(discriminator="type"),
-]
-
+from graphengine.format.fields import EXACT, Document, Identifier, NonNegative, PositiveInt, Reference, Seed
+from graphengine.format.kinds import AnySchedule
 
 SOLVERS = ("least_squares", "lbfgs", "trust-constr")
 """What an optimizer may be besides an update rule: a solver, which needs no learning rate."""
@@ -99,7 +19,7 @@ class OptimizerDocument(BaseModel):
     model_config = ConfigDict(extra="allow", strict=True, frozen=True)
 
     type: str
-    learning_rate: NonNegative | Schedule | None = None
+    learning_rate: NonNegative | AnySchedule | None = None
 
     @property
     def is_solver(self) -> bool:

@@ -6,7 +6,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from graphengine.format.documents import ConstantInitializer, FunctionFile, OnesInitializer, ZerosInitializer
+from graphengine.format.documents import FunctionFile
+from graphengine.format.initializers import ConstantInitializer, OnesInitializer, ZerosInitializer
 from graphengine.format.salvage import Gaps
 from graphengine.format.training_documents import TrainingDocument
 from graphengine.ir.graph import Graph

@@ -1,0 +1,252 @@
+"""Readers: what a data source of a file may be. A class has the form of the source and reads it.
+
+What a reader of a file gives in blocks is kept in one way (`spool`): in memory, or on disk if it is large. A plugin
+adds a reader with `@graphengine.register_reader`.
+"""
+
+from __future__ import annotations
+
+import csv
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Literal, TypeAlias
+
+import numpy as np
+import orjson
+
+from graphengine.data.arrays import read_npy, read_npz
+from graphengine.data.columnar import arrow_blocks, arrow_names, parquet_blocks
+from graphengine.data.faults import told
+from graphengine.data.spool import Block, spooled
+from graphengine.data.stored import Memory, Stored
+from graphengine.data.text import csv_blocks, jsonl_blocks
+from graphengine.errors import DataError
+from graphengine.extras import optional
+from graphengine.format.fields import FilePath, Identifier, Values
+from graphengine.format.kinds import READERS, Kind
+from graphengine.format.paths import ConfinedFile, DataFile, confined
+from graphengine.ir.graph import Graph
+from graphengine.ops.numbers import decode_array
+
+Arrays: TypeAlias = dict[str, np.ndarray[Any, Any] | Stored]
+
+
+class DataSource(Kind, ABC):
+    """A data source of any kind."""
+
+    @abstractmethod
+    def read(self, folder: Path | None, graph: Graph, memory: Memory) -> Arrays:
+        """Return the arrays of the source by input; paths are relative to `folder`, that of the model file."""
+
+
+class Reader(DataSource):
+    """A data source that is one file, with something for each input.
+
+    A subclass declares `type: Literal["name"]`, a field, named by `named_by`, that maps inputs to what they take from
+    the file, and `blocks`. `suffixes` are the endings of such files, by which `--data FILE` knows them.
+    """
+
+    suffixes: ClassVar[tuple[str, ...]] = ()
+    named_by: ClassVar[str] = "columns"
+
+    type: str
+    path: FilePath
+
+    @abstractmethod
+    def blocks(self, file: DataFile, names: Mapping[str, Any], graph: Graph, memory: Memory) -> Iterator[Block]:
+        """Yield blocks of rows: arrays by input, the rows of each block after those of the one before.
+
+        `names` maps inputs to what they take from the file. `file.open("rb")` opens it. `graph.types` has the dtypes of
+        the inputs, `memory.block` the bytes that a block may take.
+        """
+
+    @classmethod
+    def names_in(cls, path: Path) -> list[str]:
+        """Return the names of what is in a file, such as its columns; none if nobody knows."""
+        return []
+
+    def read(self, folder: Path | None, graph: Graph, memory: Memory) -> Arrays:
+        """Return the arrays of the file that the model names."""
+        return self.read_file(file_in(folder, self.path), graph, memory)
+
+    def read_file(self, file: DataFile, graph: Graph, memory: Memory) -> Arrays:
+        """Return the arrays of any file, under the names that the source has for it.
+
+        Raises
+        ------
+        DataError
+            GE501 to GE505, naming the file and, where there is one, row and column; GE101 if there is no room on disk.
+        """
+        with told(file, self.kind):
+            return spooled(self.blocks(file, self.names_for(graph), graph, memory), graph, memory)
+
+    def names_for(self, graph: Graph) -> Mapping[str, Any]:
+        """Return what each input takes; where the source does not say, all inputs take what has their own names."""
+        return getattr(self, self.named_by) or {name: name for name in graph.inputs}
+
+    @property
+    def kind(self) -> str:
+        """What the file should be, in words."""
+        return self.type
+
+
+def file_in(folder: Path | None, name: str) -> ConfinedFile:
+    """Return a file that a model names.
+
+    Raises
+    ------
+    DataError
+        GE501 if the model does not come from a file, GE504 if the path leaves its folder.
+    """
+    if folder is None:
+        raise DataError(f"the model was not loaded from a file, so there is no folder to look for '{name}' in")
+    return confined(folder, name)
+
+
+@READERS.register
+class InlineData(DataSource):
+    """Values written in the file, an array for each input."""
+
+    type: Literal["inline"]
+    values: dict[Identifier, Values]
+
+    def read(self, folder: Path | None, graph: Graph, memory: Memory) -> Arrays:
+        """Return the values as arrays of the dtypes of the inputs."""
+        arrays: Arrays = {}
+        for name, values in self.values.items():
+            try:
+                arrays[name] = decode_array(values, graph.types[name].array_dtype)
+            except ValueError as error:
+                raise DataError(f"inline data for input '{name}': {error}", code="GE503") from None
+        return arrays
+
+
+@READERS.register
+class NpyData(DataSource):
+    """NumPy .npy files, one for each input."""
+
+    type: Literal["npy"]
+    paths: dict[Identifier, FilePath]
+
+    def read(self, folder: Path | None, graph: Graph, memory: Memory) -> Arrays:
+        """Return the arrays; large ones are read where they lie."""
+        return read_npy({name: file_in(folder, path) for name, path in self.paths.items()}, graph, memory)
+
+
+@READERS.register
+class CsvData(Reader):
+    """A CSV file with a header; `columns` maps inputs to column names (default: the same names)."""
+
+    suffixes = (".csv",)
+
+    type: Literal["csv"]
+    columns: dict[Identifier, str | list[str]] | None = None
+
+    def blocks(self, file: DataFile, names: Mapping[str, Any], graph: Graph, memory: Memory) -> Iterator[Block]:
+        """Yield blocks of rows."""
+        return csv_blocks(file, names, graph, memory)
+
+    @classmethod
+    def names_in(cls, path: Path) -> list[str]:
+        """Return the header."""
+        with path.open(newline="", encoding="utf-8-sig") as lines:
+            return next(csv.reader(lines), [])
+
+    @property
+    def kind(self) -> str:
+        """What the file should be."""
+        return "CSV"
+
+
+@READERS.register
+class NpzData(Reader):
+    """A NumPy .npz archive; `arrays` maps inputs to array names (default: the same names)."""
+
+    suffixes, named_by = (".npz",), "arrays"
+
+    type: Literal["npz"]
+    arrays: dict[Identifier, str] | None = None
+
+    def read_file(self, file: DataFile, graph: Graph, memory: Memory) -> Arrays:
+        """Return the arrays; what is not in rows is not read in blocks."""
+        return read_npz(file, self.names_for(graph), graph, memory)
+
+    def blocks(self, file: DataFile, names: Mapping[str, Any], graph: Graph, memory: Memory) -> Iterator[Block]:
+        """Yield all as one block."""
+        yield {name: np.asarray(array) for name, array in read_npz(file, names, graph, memory).items()}
+
+    @classmethod
+    def names_in(cls, path: Path) -> list[str]:
+        """Return the names of the arrays."""
+        with np.load(path, allow_pickle=False) as archive:
+            return list(archive)
+
+
+@READERS.register
+class JsonlData(Reader):
+    """A file with one JSON object a line; `keys` maps inputs to keys (default: the same names)."""
+
+    suffixes, named_by = (".jsonl",), "keys"
+
+    type: Literal["jsonl"]
+    keys: dict[Identifier, str] | None = None
+
+    def blocks(self, file: DataFile, names: Mapping[str, Any], graph: Graph, memory: Memory) -> Iterator[Block]:
+        """Yield blocks of lines."""
+        return jsonl_blocks(file, names, graph, memory)
+
+    @classmethod
+    def names_in(cls, path: Path) -> list[str]:
+        """Return the keys of the first line."""
+        with path.open("rb") as lines:
+            return list(orjson.loads(lines.readline()))
+
+    @property
+    def kind(self) -> str:
+        """What the file should be."""
+        return "JSON lines"
+
+
+@READERS.register
+class ParquetData(Reader):
+    """A Parquet file; `columns` maps inputs to column names (default: the same names)."""
+
+    suffixes = (".parquet",)
+
+    type: Literal["parquet"]
+    columns: dict[Identifier, str | list[str]] | None = None
+
+    def blocks(self, file: DataFile, names: Mapping[str, Any], graph: Graph, memory: Memory) -> Iterator[Block]:
+        """Yield blocks of rows."""
+        return parquet_blocks(file, names, memory)
+
+    @classmethod
+    def names_in(cls, path: Path) -> list[str]:
+        """Return the names of the columns."""
+        return list(optional("pyarrow.parquet", "data").read_schema(path).names)
+
+
+@READERS.register
+class ArrowData(Reader):
+    """An Arrow file or stream; `columns` maps inputs to column names (default: the same names)."""
+
+    suffixes = (".arrow", ".feather")
+
+    type: Literal["arrow"]
+    columns: dict[Identifier, str | list[str]] | None = None
+
+    def blocks(self, file: DataFile, names: Mapping[str, Any], graph: Graph, memory: Memory) -> Iterator[Block]:
+        """Yield blocks of rows."""
+        return arrow_blocks(file, names, memory)
+
+    @classmethod
+    def names_in(cls, path: Path) -> list[str]:
+        """Return the names of the columns."""
+        return arrow_names(path)
+
+
+def readers_by_suffix() -> dict[str, type[Reader]]:
+    """Return the readers of files by the ending of a file."""
+    files = [reader for reader in READERS.members if issubclass(reader, Reader)]
+    return {suffix: reader for reader in files for suffix in reader.suffixes}

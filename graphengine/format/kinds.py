@@ -1,0 +1,127 @@
+"""Open unions: parts of a file whose key `type` names a class, one that is shipped or one that a plugin registers.
+
+A class has both the form of the part, as pydantic fields, and its behavior. What a file names is looked up here and
+nowhere else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from importlib import import_module
+from typing import Annotated, Any, Literal, TypeAlias, TypeVar, Union, get_args, get_origin
+
+from pydantic import BaseModel, Field, GetCoreSchemaHandler
+from pydantic_core import CoreSchema
+
+from graphengine import hooks
+from graphengine.errors import RegistrationError
+from graphengine.format.fields import Document
+
+Class = TypeVar("Class", bound=type[BaseModel])
+
+
+class Kind(Document):
+    """Base of the classes of an open union: each declares `type: Literal["its name"]`."""
+
+
+class Kinds(Mapping[str, type[Kind]]):
+    """The classes of an open union by name; the module that registers the shipped ones may lie in a higher room."""
+
+    def __init__(self, what: str, method: str) -> None:
+        self.what, self.method = what, method
+        self._classes: dict[str, type[Kind]] = {}
+        self._holders: tuple[type[BaseModel], ...] = ()
+
+    __eq__, __hash__ = object.__eq__, object.__hash__  # a table is itself, whatever is in it
+
+    def __getitem__(self, name: str) -> type[Kind]:
+        self._load()
+        return self._classes[name]
+
+    def __iter__(self) -> Iterator[str]:
+        self._load()
+        return iter(self._classes)
+
+    def __len__(self) -> int:
+        self._load()
+        return len(self._classes)
+
+    @property
+    def members(self) -> tuple[type[Kind], ...]:
+        """The classes, each once, in the order in which they were registered."""
+        self._load()
+        return tuple(dict.fromkeys(self._classes.values()))
+
+    def __get_pydantic_core_schema__(self, _: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Return the schema of a field `Annotated[Any, kinds]`: that of the union of all classes."""
+        return handler.generate_schema(self._union())
+
+    def held_by(self, *documents: type[BaseModel]) -> None:
+        """Name the documents that have such a field, or have one inside, inner ones first."""
+        self._holders = documents
+
+    def register(self, cls: Class, *, replace: bool = False) -> Class:
+        """Enter a class under the names of its field `type`.
+
+        Raises
+        ------
+        RegistrationError
+            GE701 if it is not a class of this kind, GE702 if a name is taken.
+        """
+        names = self._names_of(cls)
+        taken = [name for name in names if name in self._classes and not replace]
+        if taken and not _same_definition(self._classes[taken[0]], cls):
+            message = f"'{taken[0]}' is {self.what} already, by {self._classes[taken[0]].__qualname__}"
+            raise RegistrationError(message, code="GE702", hint="pass replace=True to replace it")
+        self._classes.update(dict.fromkeys(names, cls))  # type: ignore[arg-type]
+        self._rebuild()
+        return cls
+
+    def remove(self, name: str) -> None:
+        """Take a class out again: for tests and interactive work."""
+        del self._classes[name]
+        self._rebuild()
+
+    def _names_of(self, cls: type[Any]) -> tuple[str, ...]:
+        field = cls.model_fields.get("type") if isinstance(cls, type) and issubclass(cls, Kind) else None
+        if field is None or get_origin(field.annotation) is not Literal or not hasattr(cls, self.method):
+            message = f'{cls!r} is not {self.what}: a subclass with type: Literal["name"] and a method {self.method}'
+            raise RegistrationError(message)
+        return get_args(field.annotation)
+
+    def _load(self) -> None:
+        import_module(hooks.shipped_kinds[self.what])
+
+    def _union(self) -> Any:
+        return Annotated[Union[self.members], Field(discriminator="type")]  # noqa: UP007 - made while running
+
+    def _rebuild(self) -> None:
+        """Let documents that were built before learn the new class."""
+        for document in self._holders:
+            if document.__pydantic_complete__:
+                document.model_rebuild(force=True)
+
+
+def _same_definition(one: type, other: type) -> bool:
+    """Whether a class is defined again, as a notebook does when a cell is run twice."""
+    return (one.__module__, one.__qualname__) == (other.__module__, other.__qualname__)
+
+
+def register_in(kinds: Kinds) -> Any:
+    """Return a decorator that registers a class: `@register`, or `@register(replace=True)`."""
+
+    def register(cls: Any = None, *, replace: bool = False) -> Any:
+        return kinds.register(cls, replace=replace) if cls else lambda found: kinds.register(found, replace=replace)
+
+    return register
+
+
+READERS = Kinds("a reader of data", "read")
+INITIALIZERS = Kinds("an initializer", "values")
+SCHEDULES = Kinds("a learning-rate schedule", "rate")
+
+register_reader, register_initializer, register_schedule = map(register_in, (READERS, INITIALIZERS, SCHEDULES))
+
+AnyReader: TypeAlias = Annotated[Any, READERS]
+AnyInitializer: TypeAlias = Annotated[Any, INITIALIZERS]
+AnySchedule: TypeAlias = Annotated[Any, SCHEDULES]
