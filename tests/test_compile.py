@@ -16,7 +16,6 @@ from graphengine.ir.binding import bind_sizes
 from graphengine.ops.registry import OPS
 from graphengine.transform.gradient import gradient
 from graphengine.transform.passes import (
-    CommonSubexpressions,
     broadcast_late,
     dead_code,
     expand,
@@ -129,7 +128,7 @@ def test_common_subexpressions_are_computed_once():
         {"id": "c", "op": "mul", "inputs": ["x", 2]},
         {"id": "d", "op": "add", "inputs": ["a", "b"]},
     ]
-    graph = Rewriter(graph_of(nodes, {"d": "d", "c": "c"}, x=[3])).run([CommonSubexpressions()])
+    graph = Rewriter(graph_of(nodes, {"d": "d", "c": "c"}, x=[3])).run(merge=True)
     assert sorted(ops(graph)) == ["add", "mul", "mul"]
 
 

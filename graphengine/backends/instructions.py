@@ -6,10 +6,10 @@ ops to its own code, and knows neither the file nor the optimizer that a graph c
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from graphengine.ir.graph import Graph, Operand, literal_type
+from graphengine.ir.graph import Graph, GraphNode, Operand, literal_type
 from graphengine.ops.node import Node
 from graphengine.ops.shapes import ArrayType
 
@@ -31,15 +31,18 @@ class Instruction(NamedTuple):
 
 def instructions(graph: Graph) -> Iterator[Instruction]:
     """Yield the nodes of a graph as instructions, in the order in which they run."""
-    types = graph.types
-    for node in graph.nodes:
-        outputs = node.outputs
-        yield Instruction(
-            node.op,
-            node.node,
-            node.inputs,
-            outputs,
-            tuple([types[ref] if type(ref) is str else literal_type(ref) for ref in node.inputs]),
-            tuple([types[name] for name in outputs]),
-            node.is_core,
-        )
+    return (instruction_of(node, graph.types) for node in graph.nodes)
+
+
+def instruction_of(node: GraphNode, types: Mapping[str, ArrayType]) -> Instruction:
+    """Return a node as an instruction, by the types of all values."""
+    outputs = node.outputs
+    return Instruction(
+        node.op,
+        node.node,
+        node.inputs,
+        outputs,
+        tuple([types[ref] if type(ref) is str else literal_type(ref) for ref in node.inputs]),
+        tuple([types[name] for name in outputs]),
+        node.is_core,
+    )

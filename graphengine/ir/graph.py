@@ -58,6 +58,19 @@ class GraphNode(NamedTuple):
         return is_core(self.node)
 
 
+def operand_key(operand: Operand) -> Any:
+    """What tells operands apart: a literal 2 is not a literal 2.0, and 0.0 is not -0.0."""
+    return operand if type(operand) is str else (type(operand), repr(operand))
+
+
+def application_key(instance: int, operands: tuple[Operand, ...]) -> Any:
+    """What tells applications of ops apart; `instance` is the identity of a node object."""
+    for operand in operands:
+        if type(operand) is not str:
+            return (instance, tuple(map(operand_key, operands)))
+    return (instance, operands)
+
+
 def is_core(node: Node) -> bool:
     """Whether a node's class is one of this package."""
     return type(node).__module__.startswith("graphengine.ops.families.")
@@ -103,7 +116,10 @@ class Graph(Pictured):
         self.outputs: Mapping[str, str] = MappingProxyType(dict(outputs))
         self.aliases: Mapping[str, str] = MappingProxyType(dict(aliases or {}))
         self.nodes: tuple[GraphNode, ...] = tuple(nodes) if types else self._sorted(list(nodes))
-        self.types: Mapping[str, ArrayType] = MappingProxyType(dict(types) if types else self._infer())
+        if isinstance(types, MappingProxyType):  # those of another graph, which never change
+            self.types: Mapping[str, ArrayType] = types
+        else:
+            self.types = MappingProxyType(dict(types) if types else self._infer())
 
     def __repr__(self) -> str:
         return f"<Graph '{self.name}': {self.summary}>"
@@ -181,6 +197,9 @@ class Graph(Pictured):
 
     def with_sizes(self, sizes: Mapping[str, int]) -> Graph:
         """Return the graph for given numbers of its symbolic sizes: every shape that follows from them is known."""
+        kinds = {id(kind): kind for kind in self.types.values()}
+        if all(isinstance(size, int) for kind in kinds.values() for size in kind.shape):
+            return self
         graph = copy(self)
         graph.inputs = MappingProxyType({name: _sized(source, sizes) for name, source in self.inputs.items()})
         graph.types = MappingProxyType(graph._infer())
@@ -266,6 +285,13 @@ def reachable(nodes: Sequence[GraphNode], targets: Iterable[str]) -> list[GraphN
             needed.update(node.inputs)
     found.reverse()
     return found
+
+
+def inputs_of(graph: Graph, targets: Iterable[str]) -> list[str]:
+    """The declared inputs that values depend on."""
+    wanted = set(targets)
+    read = wanted.union(*[node.inputs for node in reachable(graph.nodes, wanted)])
+    return [name for name in graph.inputs if name in read]
 
 
 def infer(node: Node, types: tuple[ArrayType | None, ...]) -> tuple[ArrayType, ...]:

@@ -13,8 +13,8 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
-from graphengine.ir.graph import Graph, GraphNode, Operand, infer, is_core, literal_type
-from graphengine.ir.templates import STAND_IN, Sample, StandIn, Template, operand_key
+from graphengine.ir.graph import Graph, GraphNode, Operand, application_key, infer, is_core, literal_type
+from graphengine.ir.templates import STAND_IN, Sample, StandIn, Template
 from graphengine.ops.node import Node, Recorded
 from graphengine.ops.registry import OPS, Instances, Op
 from graphengine.ops.shapes import ArrayType, Shape, Size, product
@@ -153,7 +153,7 @@ class Recorder:
                 shared[id(node)] = self.instance.shared(op, node) if known else None
             instance = shared[id(node)]
             if instance is not None:
-                self._same.setdefault(_key(instance, operands), (name,))
+                self._same.setdefault(application_key(id(instance), operands), (name,))
 
     def symbol(self, operand: Operand) -> Any:
         """What stands for an operand: a symbol for a value, a number for a literal."""
@@ -243,7 +243,7 @@ class Recorder:
 
     def emit(self, op: str, node: Node, operands: tuple[Operand, ...], name: str) -> Any:
         """Add a node under a name; the same op on the same operands is recorded once."""
-        key = _key(node, operands)
+        key = application_key(id(node), operands)
         names = self._same.get(key)
         if names is None:
             types = tuple([self.types[ref] if type(ref) is str else literal_type(ref) for ref in operands])
@@ -271,7 +271,7 @@ class Recorder:
         """Take back what was recorded after the first `since` nodes."""
         gone = {name for node in self.nodes[since:] for name in node.outputs}
         for node in self.nodes[since:]:
-            del self._same[_key(node.node, node.inputs)]
+            del self._same[application_key(id(node.node), node.inputs)]
         del self.nodes[since:]
         for name in gone:
             del self.types[name]
@@ -314,7 +314,7 @@ class Recorder:
         values += template.fixed
         for op, node, pick, kinds, name in template.parts:
             operands = pick(values)
-            key = _key(node, operands)
+            key = application_key(id(node), operands)
             names = self._same.get(key)
             if names is None:
                 names = self._enter(key, GraphNode(name(self, near, values, operands), op, node, operands), kinds)
@@ -334,14 +334,6 @@ class Recorder:
     def free(self, name: str) -> str:
         """The name, if nothing has it, else a numbered one."""
         return name if name not in self.types else self.numbered(name)
-
-
-def _key(node: Node, operands: tuple[Operand, ...]) -> Any:
-    """What an application of an op is known by."""
-    for operand in operands:
-        if type(operand) is not str:
-            return (id(node), tuple(map(operand_key, operands)))
-    return (id(node), operands)
 
 
 def _split_arguments(

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from operator import itemgetter
 from typing import Any, NamedTuple, TypeAlias
 
-from graphengine.ir.graph import GraphNode, Operand
+from graphengine.ir.graph import GraphNode, Operand, operand_key
 from graphengine.ops.node import Node
 from graphengine.ops.shapes import ArrayType
 
@@ -74,11 +74,6 @@ class Sample(NamedTuple):
             for node, kinds, name in zip(self.nodes, self.kinds, names, strict=True)
         ]
         return Template([*fixed.values()], parts, [None if name is None else places[name] for name in results])
-
-
-def operand_key(operand: Operand) -> Any:
-    """What tells operands apart: a literal 2 is not a literal 2.0, and 0.0 is not -0.0."""
-    return operand if type(operand) is str else (type(operand), repr(operand))
 
 
 def _picking(places: list[int]) -> Callable[[list[Any]], tuple[Operand, ...]]:

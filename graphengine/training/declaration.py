@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 
 from graphengine.backends.protocol import DEFAULT_BACKEND, Backend, backend_named
-from graphengine.backends.reference.executor import Executor
 from graphengine.data.batches import Batches
 from graphengine.data.sources import Arrays, given_data, load_data, require_finite
 from graphengine.data.stored import Memory
@@ -37,7 +36,7 @@ from graphengine.format.reading import Source
 from graphengine.format.resolve import dangling_references, loss_problems
 from graphengine.format.salvage import Gaps
 from graphengine.format.training_documents import TrainingDocument
-from graphengine.ir.graph import Graph
+from graphengine.ir.graph import Graph, inputs_of
 from graphengine.limits import DEFAULT, Limits
 from graphengine.ops.shapes import ArrayType
 from graphengine.training.checkpoint import Checkpoints, identity
@@ -334,8 +333,8 @@ class Declaration:
 
 def _require_for(training: TrainingDocument, graph: Graph, arrays: Arrays, also: Iterable[str], lacking: str) -> None:
     """Refuse data without all that the loss and the values `also` read, or not finite where the loss reads it."""
-    executor, loss = Executor(graph), graph.value_name(training.loss)
-    for each in executor.inputs_of([loss, *also]):
+    loss = graph.value_name(training.loss)
+    for each in inputs_of(graph, [loss, *also]):
         if each not in arrays:
             raise InputError(f"{lacking} for input '{each}'", code="GE401")
-    require_finite({each: arrays[each] for each in executor.inputs_of([loss])})
+    require_finite({each: arrays[each] for each in inputs_of(graph, [loss])})

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from graphengine.ir.graph import GraphNode, Operand
+from graphengine.ir.graph import GraphNode, Operand, operand_key
 from graphengine.ir.recording import Recorder, Symbol, UnrecordableError
-from graphengine.ir.templates import StandIn, Template, operand_key
+from graphengine.ir.templates import StandIn, Template
 from graphengine.ops.shapes import ArrayType
 from graphengine.transform.naming import Contribution, gradient_name, part_names
 from graphengine.transform.path import PathNode

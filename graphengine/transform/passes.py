@@ -23,7 +23,8 @@ from graphengine.transform.rewriting import Rewriter
 
 def dead_code(graph: Graph) -> Graph:
     """Without the nodes that no output needs."""
-    return graph.derive(reachable(graph.nodes, graph.outputs.values()), graph.outputs, graph.types)
+    alive = reachable(graph.nodes, graph.outputs.values())
+    return graph if len(alive) == len(graph.nodes) else graph.derive(alive, graph.outputs, graph.types)
 
 
 def expand(graph: Graph) -> Graph:
@@ -103,10 +104,13 @@ def fold_constants(rewriter: Rewriter, node: GraphNode) -> GraphNode | Operand:
         return None
     if node.op in ("ones_like", "zeros_like"):
         return _constant(rewriter, node, float(node.op == "ones_like"), kind)
-    values = [_number(rewriter, operand) for operand in node.inputs]
-    known = all(value is not None or operand is None for value, operand in zip(values, node.inputs, strict=True))
-    if not node.inputs or not known or node.op in ("shape", "size"):
+    if not node.inputs or node.op in ("shape", "size"):
         return None
+    values = []
+    for operand in node.inputs:
+        values.append(_number(rewriter, operand))
+        if values[-1] is None and operand is not None:
+            return None
     try:
         with np.errstate(all="ignore"):
             result = node.node.forward(*values)
@@ -183,21 +187,23 @@ def signs(rewriter: Rewriter, node: GraphNode) -> GraphNode | Operand:
     (-x) * y = -(x * y), x + (-y) = x - y, x - (-y) = x + y, abs(-x) = abs(x), and (-x) squared is x squared.
     """
     kind = rewriter.graph.types.get(node.id)
-    if kind is None or not kind.is_differentiable:
+    if node.op not in ("abs", "square", "add", "sub", "mul") or kind is None or not kind.is_differentiable:
         return None
-    inner = [_under_sign(rewriter, operand) for operand in node.inputs]
-    if node.op in ("abs", "square") and inner[0] is not None:
-        return node._replace(inputs=(inner[0],))
-    if node.op not in ("add", "sub", "mul") or inner == [None, None]:
-        return None
-    (x, y), (left, right) = node.inputs, inner
-    if node.op == "mul":
-        plain = rewriter.insert("mul", (x if left is None else left, y if right is None else right), {}, node.id)
-        return plain if None not in inner else GraphNode(node.id, "neg", rewriter.instance("neg", {}), (plain,))
-    if right is not None:
+    if node.op in ("abs", "square"):
+        inner = _under_sign(rewriter, node.inputs[0])
+        return None if inner is None else node._replace(inputs=(inner,))
+    x, y = node.inputs
+    right = _under_sign(rewriter, y)
+    if node.op != "mul" and right is not None:
         op = "sub" if node.op == "add" else "add"
         return GraphNode(node.id, op, rewriter.instance(op, {}), (x, right))
-    return GraphNode(node.id, "sub", rewriter.instance("sub", {}), (y, left)) if node.op == "add" else None
+    left = _under_sign(rewriter, x) if node.op != "sub" else None
+    if node.op == "add":
+        return None if left is None else GraphNode(node.id, "sub", rewriter.instance("sub", {}), (y, left))
+    if node.op == "sub" or (left is None and right is None):
+        return None
+    plain = rewriter.insert("mul", (x if left is None else left, y if right is None else right), {}, node.id)
+    return GraphNode(node.id, "neg", rewriter.instance("neg", {}), (plain,)) if left is None or right is None else plain
 
 
 def _under_sign(rewriter: Rewriter, operand: Operand) -> Operand:
@@ -232,11 +238,11 @@ def broadcast_late(rewriter: Rewriter, node: GraphNode) -> GraphNode | Operand:
 
 def _unbroadcast(rewriter: Rewriter, node: GraphNode) -> tuple[Operand, ...] | None:
     """The operands of an elementwise op before they were broadcast; None where that changes nothing, or a type."""
-    if type(node.node).infer is not elementwise:
+    wanted = rewriter.graph.types.get(node.id)
+    if type(node.node).infer is not elementwise or wanted is None or not wanted.shape or not _is_static(wanted.shape):
         return None
     inputs = tuple([_before_broadcast(rewriter, operand) for operand in node.inputs])
-    wanted = rewriter.graph.types.get(node.id)
-    if inputs == node.inputs or wanted is None or not _is_static(wanted.shape):
+    if inputs == node.inputs:
         return None
     for operand, before in zip(inputs, node.inputs, strict=True):
         kind = rewriter.type_of(operand)
@@ -257,26 +263,6 @@ def _before_broadcast(rewriter: Rewriter, operand: Operand) -> Operand:
 
 def _attributes(node: GraphNode) -> dict[str, Any]:
     return {name: getattr(node.node, name) for name in type(node.node).model_fields}
-
-
-class CommonSubexpressions:
-    """The same op with the same attributes on the same operands is computed once."""
-
-    def __init__(self) -> None:
-        self._known: dict[Any, str] = {}
-        self._attributes: dict[int, Any] = {}
-
-    def __call__(self, rewriter: Rewriter, node: GraphNode) -> GraphNode | Operand:
-        """The first value computed in this way, if there is one."""
-        if len(node.outputs) > 1:
-            return None
-        if id(node.node) not in self._attributes:
-            self._attributes[id(node.node)] = (node.op, repr(node.node))
-        # a literal 2 is not a literal 2.0, and 0.0 is not -0.0
-        operands = tuple([ref if type(ref) is str else (type(ref), repr(ref)) for ref in node.inputs])
-        key = (self._attributes[id(node.node)], operands)
-        known = self._known.setdefault(key, node.id)
-        return None if known == node.id else known
 
 
 def factor_sums(rewriter: Rewriter, node: GraphNode) -> GraphNode | Operand:
@@ -360,7 +346,7 @@ EXACT = (fold_shapes, fold_constants, identities, signs, unexpanded)
 def optimize(graph: Graph, *, exact: bool = True) -> Graph:
     """All passes in one walk; with `exact` only those that change no bit."""
     rules = EXACT if exact else (*EXACT, broadcast_late, factor_sums)
-    return dead_code(Rewriter(dead_code(expand(dead_code(graph)))).run((*rules, CommonSubexpressions())))
+    return dead_code(Rewriter(dead_code(expand(dead_code(graph)))).run(rules, merge=True))
 
 
 def _is_static(shape: Shape) -> bool:

@@ -31,7 +31,7 @@ def backward_path(graph: Graph, of: str, wrt: Iterable[str]) -> list[PathNode]:
     for node in reversed(graph.nodes):
         if node.id not in reached and reached.isdisjoint(node.outputs):
             continue
-        needs = tuple([operand in active for operand in node.inputs])
+        needs = tuple(map(active.__contains__, node.inputs))
         if True in needs:
             toward = [operand for operand in node.inputs if operand in active]
             if node.node.signature.saved is None:
@@ -44,10 +44,10 @@ def backward_path(graph: Graph, of: str, wrt: Iterable[str]) -> list[PathNode]:
 def differentiable_toward(graph: Graph, wrt: Iterable[str]) -> set[Any]:
     """The values that depend on one of `wrt` through floating-point values, `wrt` included."""
     active: set[Any] = set(wrt)
-    types = graph.types
+    flows = {id(kind): kind.is_differentiable for kind in graph.types.values()}
     for node in graph.nodes:
         if not active.isdisjoint(node.inputs):
-            active.update([name for name in node.outputs if types[name].is_differentiable])
+            active.update([name for name in node.outputs if flows[id(graph.types[name])]])
     return active
 
 

@@ -52,20 +52,24 @@ def assign_buffers(
     """Give each writing instruction its buffer; that of a `lasting` value is not shared."""
     lasting = set(lasting)
     memory = memory_of(instructions)
-    last = {
-        owner: index
-        for index, instruction in enumerate(instructions)
-        for operand in instruction.inputs
-        for owner in memory.get(operand, (operand,))
-    }
     # what replaces two sources is one array under both names in the next round, and must not be written over
     owners = Counter(owner for name in carried for owner in memory.get(outputs[name], (outputs[name],)))
     replaces = {outputs[name]: source for name, source in carried.items() if owners[outputs[name]] == 1}
     # a source that is itself an output keeps what it holds until the end of the round
     escaping = {owner for value in outputs.values() for owner in memory.get(value, (value,))}
     unordered = _unordered(instructions)
+    buffered = {each.output for each in instructions if each.writes}.union(memory)
+    tracked = buffered.union(replaces.values())
+    last = {
+        owner: index
+        for index, instruction in enumerate(instructions)
+        if not tracked.isdisjoint(instruction.inputs)
+        for operand in instruction.inputs
+        for owner in memory.get(operand, (operand,))
+    }
     pool = _Pool()
-    large = {each.output: each.kind[:2] for each in instructions if is_large(each.kind)}
+    large_kinds = {key for key, kind in {id(each.kind): each.kind for each in instructions}.items() if is_large(kind)}
+    large = {each.output: each.kind[:2] for each in instructions if id(each.kind) in large_kinds}
     if large:
         kept = escaping | unordered | lasting
         pool.buffers.in_place = _written_over(
@@ -73,12 +77,14 @@ def assign_buffers(
         )
         pool.buffers.last = _last_uses(instructions, set(outputs.values()))
     for index, instruction in enumerate(instructions):
+        if not instruction.writes and buffered.isdisjoint(instruction.inputs):
+            continue  # it has to do with no buffer
         read = dict.fromkeys(owner for operand in instruction.inputs for owner in memory.get(operand, (operand,)))
-        dying = [name for name in read if last[name] == index and name not in lasting]
+        dying = [name for name in read if last.get(name) == index and name not in lasting]
         source = replaces.get(instruction.output)
         if instruction.output in large:
             pass  # in no buffer
-        elif source in read and source not in escaping and instruction.elementwise and last[source] == index:
+        elif source in dying and source not in escaping and instruction.elementwise:
             pool.buffers.in_place[index] = str(source)
         elif instruction.writes and instruction.output not in escaping and instruction.output not in unordered:
             if instruction.elementwise:
@@ -143,9 +149,10 @@ def _unordered(instructions: Sequence[Call]) -> set[Any]:
     """Values that may lie in memory in another order than row by row. A product of matrices never does."""
     found: set[Any] = set()
     for each in instructions:
-        follows = each.function is not np.matmul and not found.isdisjoint(each.inputs)
-        if len(each.kind.shape) > 1 and (each.reorders or follows):
-            found.add(each.output)
+        if len(each.kind.shape) > 1:
+            follows = each.function is not np.matmul and not found.isdisjoint(each.inputs)
+            if each.reorders or follows:
+                found.add(each.output)
     return found
 
 

@@ -7,15 +7,15 @@ buffer, one in the table of `kernels` has a call of its own, and any other calls
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
-from graphengine.backends.instructions import Instruction, instructions
+from graphengine.backends.instructions import Instruction, instruction_of
 from graphengine.backends.numpy.calls import Call, made, on_scalars, typed, values_of
 from graphengine.backends.numpy.kernels import KERNELS, by_ufunc
 from graphengine.backends.numpy.scalars import SCALAR, is_float, is_scalar, safe_divide
 from graphengine.backends.reference.executor import bounded
-from graphengine.ir.graph import Graph, Operand
+from graphengine.ir.graph import Graph, GraphNode, Operand, operand_key
 from graphengine.ops.families.constants import Constant
 from graphengine.ops.shapes import ArrayType, PythonNumber
 
@@ -23,13 +23,15 @@ from graphengine.ops.shapes import ArrayType, PythonNumber
 def lower(graph: Graph) -> list[Call]:
     """The calls of a graph whose shapes are all known, in its order."""
     calls: list[Call] = []
-    alike: dict[Any, Call] = {}
-    read = {operand for node in graph.nodes for operand in node.inputs}.union(graph.outputs.values())
-    for instruction in instructions(graph):
-        if len(instruction.outputs) > 1:
-            calls += _several_outputs(instruction, read)
-        elif not isinstance(instruction.node, Constant):
-            calls.append(_lower_alike(instruction, alike))
+    alike: dict[Any, _Alike] = {}
+    read: set[Operand] | None = None
+    for node in graph.nodes:
+        if len(node.node.outputs) > 1:
+            if read is None:
+                read = set[Operand](graph.outputs.values()).union(*[each.inputs for each in graph.nodes])
+            calls += _several_outputs(instruction_of(node, graph.types), read)
+        elif not isinstance(node.node, Constant):
+            calls.append(_lower_alike(node, graph.types, alike))
     return calls
 
 
@@ -57,17 +59,32 @@ def _item(index: int, kind: ArrayType) -> Callable[..., Any]:
     return (lambda whole: float(whole[index])) if is_float(kind) else operator.itemgetter(index)
 
 
-def _lower_alike(instruction: Instruction, alike: dict[Any, Call]) -> Call:
-    """Lower an instruction; the same node on operands of the same types is lowered once."""
-    pairs = zip(instruction.inputs, instruction.operand_types, strict=True)
-    kinds = tuple([kind if type(ref) is str else (type(ref), repr(ref)) for ref, kind in pairs])
-    key = (id(instruction.node), kinds)
+class _Alike(NamedTuple):
+    """What the calls of nodes alike have in common; the inputs are places of operands as text, and literals.
+
+    `same` says that the inputs are the operands in their order.
+    """
+
+    function: Callable[..., Any]
+    inputs: tuple[Operand, ...]
+    same: bool
+    rest: Any
+
+
+def _lower_alike(node: GraphNode, types: Mapping[str, ArrayType], alike: dict[Any, _Alike]) -> Call:
+    """Lower a node; one like an earlier one, the same instance on operands of the same types, is lowered like it."""
+    name, _, instance, operands = node
+    kinds = tuple([types[ref] if type(ref) is str else operand_key(ref) for ref in operands])
+    key = (id(instance), kinds)
     found = alike.get(key)
     if found is None:
-        places = tuple([str(place) if type(ref) is str else ref for place, ref in enumerate(instruction.inputs)])
-        found = alike[key] = _lower_one(instruction._replace(inputs=places))
-    inputs = tuple([instruction.inputs[int(ref)] if type(ref) is str else ref for ref in found.inputs])
-    return Call(found.function, inputs, instruction.outputs[0], *found[3:])
+        places = tuple([str(place) if type(ref) is str else ref for place, ref in enumerate(operands)])
+        function, inputs, _, *rest = _lower_one(instruction_of(node, types)._replace(inputs=places))
+        same = inputs == places and all(type(place) is str for place in places)
+        found = alike[key] = _Alike(function, inputs, same, rest)
+    if not found.same:
+        operands = tuple([operands[int(ref)] if type(ref) is str else ref for ref in found.inputs])
+    return Call(found.function, operands, name, *found.rest)
 
 
 def _lower_one(instruction: Instruction) -> Call:

@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from graphengine import gc_pause
 from graphengine.backends.numpy.buffers import assign_buffers
 from graphengine.backends.numpy.calls import Call
 from graphengine.backends.numpy.claiming import with_claims
@@ -51,10 +52,9 @@ class Plan:
         self.carried = dict(carried or {})
         graph = optimize(graph, exact=exact)
         self.outputs = dict(graph.outputs)
-        used = {operand for node in graph.nodes for operand in node.inputs}.union(
-            self.outputs.values(), self.carried.values()
-        )
-        self.sources = tuple(name for name in graph.sources if name in used)
+        used: set[Any] = {*self.outputs.values(), *self.carried.values()}
+        used.update(*[node.inputs for node in graph.nodes])
+        self.sources = tuple([name for name in graph.sources if name in used])
         self.floats = frozenset(name for name in self.sources if is_float(graph.types[name]))
         updates = {self.outputs[name] for name in self.carried}
         instructions = with_claims(lower(graph), graph)
@@ -144,10 +144,12 @@ class Plan:
     # ------------------------------------------------------------ as a flat list of steps
 
     @cached_property
+    @gc_pause.paused()
     def _steps(self) -> list[FlatStep]:
         steps: list[FlatStep] = []
+        slot_of = self._slots
         for index, instruction in enumerate(self.instructions):
-            slots = [self._slots[slot_key(operand)] for operand in instruction.inputs]
+            slots = [slot_of[operand if type(operand) is str else slot_key(operand)] for operand in instruction.inputs]
             if index in self._buffers.in_place:
                 slots.append(self._slots[self._buffers.in_place[index]])
             elif index in self._buffers.of:
@@ -217,6 +219,10 @@ def _copied(value: Any) -> Any:
 
 def _updates_last(instructions: list[Call], updates: set[str]) -> list[Call]:
     """Replacements of carried values come last, so that they can be written over what they replace."""
-    read = {operand for instruction in instructions for operand in instruction.inputs}
-    late = {each.output for each in instructions if each.output in updates and each.output not in read}
-    return sorted(instructions, key=lambda each: each.output in late)
+    late = set(updates)
+    for each in instructions:
+        late.difference_update(each.inputs)
+    if not late:
+        return instructions
+    earlier = [each for each in instructions if each.output not in late]
+    return [*earlier, *(each for each in instructions if each.output in late)]

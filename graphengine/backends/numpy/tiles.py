@@ -32,10 +32,10 @@ THREADS = 1
 
 def tile(instructions: Sequence[Call], kinds: Mapping[str, ArrayType], outputs: set[str]) -> list[Call]:
     """Instructions with those over the longest vectors gathered into regions that run tile by tile."""
-    known = {**kinds, **{each.output: each.kind for each in instructions}}
     length = max((_length(each.kind) for each in instructions), default=0)
     if length < SHORTEST:
-        return [_in_lines(each, known) for each in instructions]
+        return [_in_lines(each, kinds) for each in instructions]
+    known = {**kinds, **{each.output: each.kind for each in instructions}}
     eligible = {each.output for each in instructions if _is_tileable(each, length, known)}
     levels = _levels(instructions, eligible, known)
     read = {operand for each in instructions if each.output not in eligible for operand in each.inputs} | outputs
@@ -52,7 +52,7 @@ def tile(instructions: Sequence[Call], kinds: Mapping[str, ArrayType], outputs: 
 
 def _in_lines(instruction: Call, kinds: Mapping[str, ArrayType]) -> Call:
     """A dot product of long vectors as one by lines."""
-    if instruction.kind.shape != () or instruction.function not in (dot, np.matmul):
+    if (instruction.function is not dot and instruction.function is not np.matmul) or instruction.kind.shape != ():
         return instruction
     length = _length(kinds[str(instruction.inputs[0])])
     number = float if instruction.function is dot else instruction.kind.array_dtype.type

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 
 from graphengine.errors import ExecutionError, GraphEngineError, InputError
-from graphengine.ir.graph import Graph, GraphNode, Operand
+from graphengine.ir.graph import Graph, GraphNode, Operand, inputs_of
 from graphengine.ir.memory import claims, memory_of
 from graphengine.ir.origins import told_node
 from graphengine.ops.families.shaping import like
@@ -172,8 +172,7 @@ class Executor:
         """The declared inputs that these values depend on."""
         key = frozenset(targets)
         if key not in self._inputs:
-            read = key.union(*[step.node.inputs for step in self.forward_schedule(key).steps])
-            self._inputs[key] = [name for name in self.graph.inputs if name in read]
+            self._inputs[key] = inputs_of(self.graph, key)
         return self._inputs[key]
 
     def _plan_forward(self, targets: frozenset[int]) -> ForwardSchedule:
