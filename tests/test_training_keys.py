@@ -104,9 +104,10 @@ EFFECTS = {
         {"optimizer": ADAMW},
         {"optimizer": ADAMW, "slope": {"weight_decay_multiplier": 0.5}},
     ),
+    "ParameterDocument.bounds": ({}, {"slope": {"bounds": [0.49, 0.51]}}),
 }
 """For each key two trainings that differ in it alone: keys of the section, and of the parameter `slope`."""
-DECLARED = {"shape", "dtype", "initializer", "value", "description"}
+DECLARED = {"shape", "dtype", "initializer", "value", "description", "scale"}
 """Keys of a parameter that say what it is, not how it is trained."""
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -44,6 +45,11 @@ class Objective:
     def vector(self, values: Mapping[str, Any]) -> Vector:
         """The trainable parameters among `values` as one vector."""
         return _flat([values[name] for name in self.names])
+
+    def each(self, numbers: Sequence[float]) -> Vector:
+        """A vector of one number for each parameter, repeated for all numbers that it has."""
+        sizes = [prod(self.graph.types[name].shape) for name in self.names]  # type: ignore[arg-type] # integers
+        return np.repeat(np.asarray(numbers, np.float64), sizes)
 
     def split(self, x: Vector) -> dict[str, Any]:
         """A vector as parameters by name."""

@@ -21,7 +21,6 @@ from graphengine.errors import DivergenceError, Problem, TrainingError, did_you_
 from graphengine.extras import optional
 from graphengine.fit.beginning import not_finite, require_sum_of_squares
 from graphengine.fit.least_squares import minimized
-from graphengine.fit.minima import polished, way_down
 from graphengine.fit.objective import Objective, Residuals
 from graphengine.fit.problems import Loss, SumOfSquares
 from graphengine.fit.quadratic import EPSILON, Vector
@@ -37,9 +36,8 @@ from graphengine.wording import counted
 
 MOST_ITERATIONS = 15_000
 """Where `max_iterations` does not say when to stop, and convergence does not stop it."""
-LARGEST_HESSIAN = 500
-"""The most numbers for which the curvature is looked at where a solver of SciPy ends."""
-MOST_RESTARTS = 20
+LARGEST_HESSIAN = 100
+"""The most numbers for which the curvature decides whether a solver of SciPy ended at a minimum."""
 NO_MINIMUM = "the solver cannot lower the loss any more, but this is no minimum: the slope is not zero"
 
 USED = ("loss", "data", "optimizer", "max_iterations", "max_seconds", "metrics")
@@ -96,11 +94,19 @@ class Solver:
         residual = self.training.optimizer.attributes["residual"]
         return Residuals(self.objective, self.graph.value_name(residual))
 
-    @property
+    @cached_property
     def box(self) -> Box:
         """The bounds of the parameters."""
-        size = len(self.objective.vector(self.values))
-        return Box(np.full(size, -np.inf), np.full(size, np.inf))
+        return Box(*(self.objective.each(side) for side in zip(*self._limits, strict=True)))
+
+    @property
+    def _limits(self) -> list[tuple[float, float]]:
+        return [self.graph.parameters[name].limits() for name in self.objective.names]
+
+    @cached_property
+    def typical(self) -> Vector:
+        """The typical sizes of the parameters, 0 where the file does not say."""
+        return self.objective.each([self.graph.parameters[name].scale or 0.0 for name in self.objective.names])
 
     def save_checkpoint(self) -> None:
         """Nothing: a solver begins again, and soon is where it was."""
@@ -169,7 +175,7 @@ class Solver:
     def _least_squares(self, start: Vector) -> None:
         if not self._is_written_as_squares():
             require_sum_of_squares(self.objective, self.residuals, start, self.training)
-        found = minimized(SumOfSquares(self.residuals), start, self.box, np.zeros(len(start)), self._accept)
+        found = minimized(SumOfSquares(self.residuals), start, self.box, self.typical, self._accept)
         self.converged = found.is_minimum
 
     def _is_written_as_squares(self) -> bool:
@@ -178,32 +184,25 @@ class Solver:
         return squared_residual(self.graph, self.graph.value_name(self.training.loss)) == residual
 
     def _minimize(self, start: Vector, method: str, options: Mapping[str, Any], **more: Any) -> None:
-        """Let a solver of SciPy run, again and again where it ends at a saddle or on a plain."""
+        """Let a solver of SciPy run; where the exact Hessian is at hand, it has the last word."""
         limits = {"maxiter": 10 * self._most, **options}  # it counts steps that are not taken, too
-        lower: Vector | None = start
-        for _ in range(MOST_RESTARTS):
-            with np.errstate(all="ignore"):  # steps that are tried and not taken may overflow
-                found = self._scipy.minimize(
-                    self.objective, lower, jac=True, method=method, callback=self._called, options=limits, **more
-                )
-                self._accept(found.x)
-                self.converged, lower = self._judged(found.x, success=bool(found.success))
-            if lower is None:
-                return
-            self._accept(lower)
-
-    def _called(self, x: Vector, *_: Any) -> None:
-        self._accept(x)
-
-    def _judged(self, x: Vector, *, success: bool) -> tuple[bool, Vector | None]:
-        """Whether a solver ended at a minimum, and a lower point if there is one near."""
-        if not self.objective.has_curvature or len(x) > LARGEST_HESSIAN:
-            return success, None
-        problem, typical = Loss(self.objective), np.zeros(len(x))
-        here = polished(problem, x, self.box)
-        self._accept(here.x)
-        lower = way_down(problem, here, self.box, typical)
-        return here.has_no_slope and lower is None, lower
+        bounds = None if self.box.is_open else self._scipy.Bounds(*self.box, keep_feasible=True)
+        with np.errstate(all="ignore"):  # steps that are tried and not taken may overflow
+            found = self._scipy.minimize(
+                self.objective,
+                start,
+                jac=True,
+                method=method,
+                callback=lambda x, *_: self._accept(x),
+                bounds=bounds,
+                options=limits,
+                **more,
+            )
+        self._accept(found.x)
+        self.converged = bool(found.success)
+        if self.objective.has_curvature and len(start) <= LARGEST_HESSIAN:
+            x = self.box.clipped(found.x)
+            self.converged = minimized(Loss(self.objective), x, self.box, self.typical, self._accept).is_minimum
 
     def _lbfgs(self, start: Vector) -> None:
         self._minimize(start, "L-BFGS-B", {"ftol": EPSILON, "gtol": 1e-10, "maxcor": 20, "maxfun": 20 * self._most})

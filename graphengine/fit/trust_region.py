@@ -34,6 +34,15 @@ class Box(NamedTuple):
     lower: Vector
     upper: Vector
 
+    @property
+    def is_open(self) -> bool:
+        """Whether there are no bounds at all."""
+        return not np.isfinite([self.lower, self.upper]).any()
+
+    def nearest(self, x: Vector) -> Vector:
+        """The nearer bound of each variable."""
+        return np.where(np.abs(x - self.lower) < np.abs(x - self.upper), self.lower, self.upper)
+
     def contains(self, x: Vector) -> bool:
         """Whether a point keeps all bounds."""
         return bool(np.all((self.lower <= x) & (x <= self.upper)))
@@ -44,8 +53,7 @@ class Box(NamedTuple):
 
     def pinned(self, x: Vector, free: Mask) -> Vector:
         """A point whose variables that are not free lie exactly on their nearest bound."""
-        nearest = np.where(np.abs(x - self.lower) < np.abs(x - self.upper), self.lower, self.upper)
-        return np.where(free, self.clipped(x), nearest)
+        return np.where(free, self.clipped(x), self.nearest(x))
 
     def free(self, x: Vector, slope: Vector) -> Mask:
         """The variables that are not held on a bound by the slope of the function."""

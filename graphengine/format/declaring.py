@@ -27,6 +27,8 @@ def parameters_of(document: ModelDocument) -> dict[str, Parameter]:
             each.trainable,
             each.learning_rate_multiplier,
             each.weight_decay_multiplier,
+            None if each.bounds is None else (each.bounds[0], each.bounds[1]),
+            each.scale,
             each.description,
         )
         for name, each in document.parameters.items()

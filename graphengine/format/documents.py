@@ -27,11 +27,13 @@ from typing_extensions import TypedDict
 
 from graphengine.format.fields import (
     STRICT,
+    Bounds,
     Document,
     FilePath,
     Identifier,
     NonNegative,
     Operand,
+    Positive,
     PositiveInt,
     Reference,
     Sha256,
@@ -83,6 +85,8 @@ class ParameterDocument(Document):
     trainable: bool = True
     learning_rate_multiplier: NonNegative = 1.0
     weight_decay_multiplier: NonNegative = 1.0
+    bounds: Bounds | None = None
+    scale: Positive | None = None
     description: str | None = None
 
 

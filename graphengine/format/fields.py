@@ -46,6 +46,14 @@ def possible_shape(shape: list[Size]) -> list[Size]:
     return shape
 
 
+def increasing_bounds(bounds: list[float | None]) -> list[float | None]:
+    """Bounds as they are, unless nothing lies between them."""
+    low, high = bounds
+    if low is not None and high is not None and not low < high:
+        raise PydanticCustomError("bounds", "the first bound must be less than the second")
+    return bounds
+
+
 def plain_path(name: str) -> str:
     """A path as it is, unless it does not lead to a file in the folder of the model, or below."""
     if not is_plain(name):
@@ -77,6 +85,12 @@ FilePath: TypeAlias = Annotated[str, AfterValidator(plain_path)]
 PositiveInt: TypeAlias = Annotated[int, Field(ge=1)]
 Fraction: TypeAlias = Annotated[float, Field(ge=0, le=1), EXACT]
 NonNegative: TypeAlias = Annotated[float, Field(ge=0), EXACT]
+Positive: TypeAlias = Annotated[float, Field(gt=0), EXACT]
+Bounds: TypeAlias = Annotated[
+    list[Float | None],
+    Field(min_length=2, max_length=2, title="lowest and highest value; null where there is none"),
+    AfterValidator(lambda bounds: increasing_bounds(bounds)),
+]
 Seed: TypeAlias = Annotated[int, Field(ge=0, lt=2**63)]
 Values: TypeAlias = Annotated[
     Any,

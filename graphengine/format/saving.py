@@ -92,6 +92,8 @@ def _parameter(source: Parameter, graph: Graph) -> ParameterDocument:
         trainable=source.trainable,
         learning_rate_multiplier=source.learning_rate_multiplier,
         weight_decay_multiplier=source.weight_decay_multiplier,
+        bounds=source.bounds and list(source.bounds),
+        scale=source.scale,
     )
 
 

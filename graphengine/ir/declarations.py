@@ -21,7 +21,11 @@ class Input:
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """A value that is learned: `initializer` says what it starts from, `value` what it is now, if anything."""
+    """A value that is learned: `initializer` says what it starts from, `value` what it is now, if anything.
+
+    `bounds` are the lowest and the highest number that it may have, None where there is none; `scale` is its typical
+    size.
+    """
 
     type: ArrayType
     initializer: Any = None
@@ -29,7 +33,32 @@ class Parameter:
     trainable: bool = True
     learning_rate_multiplier: float = 1.0
     weight_decay_multiplier: float = 1.0
+    bounds: tuple[float | None, float | None] | None = None
+    scale: float | None = None
     description: str | None = None
+
+    def limits(self) -> tuple[float, float]:
+        """The bounds as numbers of the parameter's dtype, infinite where there are none."""
+        low, high = self.bounds or (None, None)
+        cast = self.type.array_dtype.type if self.type.is_differentiable else float
+        return float(cast(-np.inf if low is None else low)), float(cast(np.inf if high is None else high))
+
+    def outside(self, value: Any) -> str | None:
+        """The first number of a value that breaks the bounds, in words; None if all keep them."""
+        if self.bounds is None:
+            return None
+        low, high = self.limits()
+        numbers = np.ravel(value)
+        wrong = numbers[~((numbers >= low) & (numbers <= high))]
+        return f"{wrong[0]:g} is outside of its bounds, {self.bounds_text}" if wrong.size else None
+
+    @property
+    def bounds_text(self) -> str:
+        """The bounds in words: from 0 to 1, at least 0, at most 1, none."""
+        low, high = self.bounds or (None, None)
+        if low is None or high is None:
+            return "none" if low is high else f"at least {low:g}" if high is None else f"at most {high:g}"
+        return f"from {low:g} to {high:g}"
 
 
 @dataclass(frozen=True, slots=True)

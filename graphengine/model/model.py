@@ -126,6 +126,11 @@ class Model(Pictured):
                     if isinstance(source.value, ExternalValue):
                         source = replace(source, value=files.array(source.value))
                     self.values[name] = initial_value(name, source)[()]
+                    if isinstance(source, Parameter) and (wrong := source.outside(self.values[name])):
+                        what = "initializer" if source.value is None else "value"
+                        yield Problem(
+                            "GE112", f"parameter '{name}': {wrong}", None, make_pointer((section, name, what))
+                        )
                 except ValueError as error:
                     symbolic = any(isinstance(size, str) for size in source.type.shape)
                     what = "shape" if symbolic else "initializer" if source.value is None else "value"

@@ -37,6 +37,8 @@ class Parameters(MutableMapping[str, Any]):
             raise InputError(f"parameter '{name}': {error}", code="GE404") from None
         if array.shape != kind.shape:
             raise InputError(f"parameter '{name}' has shape {kind.shape}, not {array.shape}")
+        if wrong := self._model.graph.parameters[name].outside(array):
+            raise InputError(f"parameter '{name}': {wrong}", code="GE112")
         self._model.values[name] = array[()]
         self._model._trainer = None  # the values are no longer what a training made
 

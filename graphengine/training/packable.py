@@ -31,7 +31,7 @@ def packing_of(graph: Graph, training: TrainingDocument, rule: FunctionFile) -> 
     for name in graph.trainable:
         kind, declared = graph.types[name], graph.parameters[name]
         if 1 <= math.prod(kind.shape) <= LARGEST:  # type: ignore[arg-type]
-            key = (kind.dtype, declared.learning_rate_multiplier, declared.weight_decay_multiplier)
+            key = (kind.dtype, declared.learning_rate_multiplier, declared.weight_decay_multiplier, declared.bounds)
             groups.setdefault(key, {})[name] = kind.shape
     slots = {name: document.shape for name, document in slots_of(rule).items()}
     vectors = tuple(f"/{name}" for name, shape in slots.items() if shape is None)

@@ -223,7 +223,20 @@ def _updated(recorder: Recorder, name: str, gradient: Any, rule: UpdateRule) -> 
         symbols = symbols if isinstance(symbols, tuple) else (symbols,)
         operands.update(zip(node.outputs, [symbol.name for symbol in symbols], strict=True))
     targets = {"parameter": name, **{slot: f"{name}/{slot}" for slot in rule.slots}}
-    return {targets[output]: str(operands[value]) for output, value in rule.graph.outputs.items()}
+    updated = {targets[output]: str(operands[value]) for output, value in rule.graph.outputs.items()}
+    return {**updated, name: _within_bounds(recorder, name, updated[name])}
+
+
+def _within_bounds(recorder: Recorder, name: str, updated: str) -> str:
+    """What replaces a parameter, moved to the nearest bound if it is beyond one."""
+    low, high = recorder.graph.parameters[name].bounds or (None, None)
+    recorder.enter(f"{name}/bounded")
+    value = recorder.symbol(updated)
+    if low is not None:
+        value = recorder.apply("maximum", (value, float(low)), {})
+    if high is not None:
+        value = recorder.apply("minimum", (value, float(high)), {})
+    return str(value.name)
 
 
 def _scalar(recorder: Recorder, name: str, kind: ArrayType) -> Any:
