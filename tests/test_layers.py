@@ -51,9 +51,6 @@ CUTS_TO_MAKE = {
     ("training.interrupting", "fit.solvers"),
     ("training.provenance", "fit.solvers"),
     ("training.provenance", "training.loop"),
-    ("transform.step", "format.documents"),
-    ("transform.step", "format.training_documents"),
-    ("transform.step", "training.rules"),
 }
 """Imports that still point upward or close a circle: importer and imported. The list only gets shorter."""
 

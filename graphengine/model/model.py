@@ -43,10 +43,11 @@ from graphengine.ops.numbers import ElementError, InexactError
 from graphengine.training.declaration import Declaration, RuleSource, Saving
 from graphengine.training.history import History, Iteration
 from graphengine.training.interrupting import run_to_end
+from graphengine.training.joining import training_step
 from graphengine.training.loop import Trainer
 from graphengine.training.provenance import PROVENANCE, provenance
 from graphengine.transform.gradient import gradient
-from graphengine.transform.step import Step, step_graph
+from graphengine.transform.step import Step
 
 Declared = TypeVar("Declared", Parameter, State)
 
@@ -287,7 +288,7 @@ class Model(Pictured):
             If the model cannot be trained.
         """
         training = self._declared.section(overrides)
-        step = step_graph(self.graph, training, self._declared.rule(training, update_rule))
+        step = training_step(self.graph, training, self._declared.rule(training, update_rule))
         return replace(step, graph=self._with_values(step.graph))
 
     def compiled_step(self, **overrides: Any) -> Step:

@@ -24,6 +24,7 @@ from graphengine.ir.declarations import Input
 from graphengine.ir.graph import Graph
 from graphengine.ir.recording import Recorder
 from graphengine.training.evaluation import require_merging
+from graphengine.training.joining import rules_of
 from graphengine.transform.gradient import pruned
 from graphengine.transform.mode import in_training_mode, with_iteration
 from graphengine.transform.packing import Packing
@@ -33,7 +34,6 @@ from graphengine.transform.step import (
     LEARNING_RATE,
     record_gradients,
     record_updates,
-    rules_of,
     with_declarations,
     with_loss,
 )

@@ -17,8 +17,9 @@ from graphengine.backends.protocol import DEFAULT_BACKEND, Backend, Program, bac
 from graphengine.format.documents import FunctionFile
 from graphengine.format.training_documents import TrainingDocument
 from graphengine.ir.graph import Graph
+from graphengine.training.joining import training_step
 from graphengine.training.packable import packing_of
-from graphengine.transform.step import Step, step_graph
+from graphengine.transform.step import Step
 
 MOST_STEPS, MOST_PLANS = 4, 8
 ASIDE = {
@@ -38,7 +39,7 @@ ASIDE = {
 
 
 class CompiledStep:
-    """A training step, packed, and its plans, one for each set of sizes; raises as `step_graph`."""
+    """A training step, packed, and its plans, one for each set of sizes; raises as `training_step`."""
 
     @gc_pause.paused()
     def __init__(
@@ -47,13 +48,13 @@ class CompiledStep:
         self._backend = backend or backend_named(DEFAULT_BACKEND)
         self._made_of = (graph, training, rule)
         self.rule, self.packing = rule, packing_of(graph, training, rule)
-        self.step = step_graph(graph, training, rule, self.packing)
+        self.step = training_step(graph, training, rule, self.packing)
         self._plans: OrderedDict[Any, Program] = OrderedDict()
 
     @cached_property
     def reference(self) -> Step:
         """The step with each parameter by itself, which the reference executor runs."""
-        return step_graph(*self._made_of) if self.packing.packs else self.step
+        return training_step(*self._made_of) if self.packing.packs else self.step
 
     @gc_pause.paused()
     def plan(self, sizes: Mapping[str, int]) -> Program:
@@ -74,7 +75,7 @@ class CompiledSteps:
         self._steps: OrderedDict[Any, CompiledStep] = OrderedDict()
 
     def step(self, training: TrainingDocument, rule: FunctionFile) -> CompiledStep:
-        """The step of a training; raises as `step_graph`."""
+        """The step of a training; raises as `training_step`."""
         section = training.model_copy(
             update={"optimizer": training.optimizer.model_copy(update={"learning_rate": None})}
         )

@@ -140,11 +140,10 @@ class UpdateRule:
         problems = attribute_problems(rule, attributes, Gaps()) or problems
         if problems or graph is None:
             raise InvalidModelError(problems)
-        self.slots, self.kind, self.graph = slots_of(rule), kind, graph
-
-    def slot_state(self, name: str) -> State:
-        """Return the declaration of a slot as state of a graph."""
-        return State(self.graph.types[name], self.slots[name].initializer)
+        self.kind, self.graph = kind, graph
+        self.slots: Mapping[str, State] = {
+            name: State(graph.types[name], slot.initializer) for name, slot in slots_of(rule).items()
+        }
 
 
 def slots_of(rule: FunctionFile) -> dict[str, FunctionInputDocument]:

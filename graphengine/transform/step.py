@@ -9,22 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
-from graphengine.errors import InvalidModelError, Problem, TrainingError
-from graphengine.format.documents import FunctionFile
-from graphengine.format.training_documents import ClippingDocument, OptimizerDocument, TrainingDocument
+from graphengine.errors import InvalidModelError, Problem
 from graphengine.ir.declarations import Input, State, array_type, types_of
 from graphengine.ir.graph import Graph, Operand
 from graphengine.ir.recording import Recorder
 from graphengine.ops.shapes import ArrayType
-from graphengine.training.rules import UpdateRule
 from graphengine.transform.gradient import filled, pruned, record_backward
 from graphengine.transform.mode import in_training_mode, with_iteration
 from graphengine.transform.packing import UNPACKED, Packing
 
 LEARNING_RATE, ITERATION, GRADIENT_NORM = "learning_rate", "iteration", "gradient_norm"
-WEIGHT_DECAY = "weight_decay"
 
 
 @dataclass(frozen=True)
@@ -36,36 +32,60 @@ class Step:
     loss: str
 
 
-def step_graph(graph: Graph, training: TrainingDocument, rule: FunctionFile, packing: Packing = UNPACKED) -> Step:
-    """Join a graph with the update of its trainable parameters; with a packing, of its vectors.
+class Update(Protocol):
+    """An update rule for parameters of one type: a graph from `ARGUMENTS` and slots to what replaces them."""
+
+    graph: Graph
+    kind: ArrayType
+    slots: Mapping[str, State]
+    """The values it keeps for each parameter, with what they start from."""
+
+
+class Clipping(Protocol):
+    """How gradients are limited: each number (`value`), each array (`norm`) or all together (`global_norm`)."""
+
+    @property
+    def type(self) -> str:
+        """What is limited."""
+
+    @property
+    def limit(self) -> float:
+        """The largest magnitude or norm."""
+
+
+def step_graph(
+    graph: Graph,
+    loss: str,
+    rules: Mapping[str, Update],
+    *,
+    seed: int,
+    clipping: Clipping | None = None,
+    packing: Packing = UNPACKED,
+    description: str = "",
+) -> Step:
+    """Join a graph with the update of its trainable parameters by their rules; with a packing, of its vectors.
+
+    `loss` is an output or a value of the graph, whose name the step keeps.
 
     Raises
     ------
     DifferentiationError
         If the loss has no gradient toward a trainable parameter.
     InvalidModelError
-        If the rule does not have an attribute of the optimizer; GE201 if the model uses a name that the step needs.
-    TrainingError
-        GE602 if nothing is trainable.
+        GE201 if the model uses a name that the step needs.
     """
-    loss = graph.value_name(training.loss)
-    if not graph.trainable:
-        raise TrainingError(f"model '{graph.name}' has no trainable parameter")
-    if training.loss in (f"new_{name}" for name in graph.trainable):
-        raise taken_name(training.loss)
-    graph = packing.packed(graph)
-    rules = rules_of(graph, training.optimizer, rule)
-    whole = with_iteration(with_declarations(in_training_mode(graph), rules), ITERATION, training.seed)
+    value = graph.value_name(loss)
+    whole = with_iteration(with_declarations(in_training_mode(graph), rules), ITERATION, seed)
     recorder = Recorder(whole)
-    gradients = record_gradients(recorder, loss, list(rules), packing)
-    updates, carried = record_updates(recorder, gradients, rules, training.gradient_clipping)
+    gradients = record_gradients(recorder, value, list(rules), packing)
+    updates, carried = record_updates(recorder, gradients, rules, clipping)
     for name, update in graph.updates.items():
         updates[f"new_{name}"] = update
         carried[f"new_{name}"] = name
-    outputs = with_loss(training.loss, loss, updates)
-    description = f"one training step of {graph.name}: loss, gradient and the update of each parameter by {rule.name}"
-    step = pruned(recorder, outputs, description, keep=(LEARNING_RATE, ITERATION, *carried.values()))
-    return Step(step, carried, training.loss)
+    step = pruned(
+        recorder, with_loss(loss, value, updates), description, keep=(LEARNING_RATE, ITERATION, *carried.values())
+    )
+    return Step(step, carried, loss)
 
 
 def with_loss(name: str, loss: str, others: Mapping[str, str]) -> dict[str, str]:
@@ -86,18 +106,6 @@ def taken_name(name: str) -> InvalidModelError:
     return InvalidModelError([Problem("GE201", f"the training step needs the name '{name}' itself; the loss has it")])
 
 
-def rules_of(graph: Graph, optimizer: OptimizerDocument, rule: FunctionFile) -> dict[str, UpdateRule]:
-    """The rule for each trainable parameter; one for all that have the same type and weight decay."""
-    shared: dict[Any, UpdateRule] = {}
-    rules = {}
-    for name in graph.trainable:
-        key = (graph.types[name], graph.parameters[name].weight_decay_multiplier)
-        if key not in shared:
-            shared[key] = _rule_of(name, graph, optimizer, rule)
-        rules[name] = shared[key]
-    return rules
-
-
 def record_gradients(recorder: Recorder, loss: str, names: Sequence[str], packing: Packing) -> dict[str, Any]:
     """Record the backward pass; the gradient of each parameter, zeros for one that the loss does not depend on."""
     found = record_backward(recorder, loss, [each for name in names for each in packing.members(name)])
@@ -110,8 +118,8 @@ def record_gradients(recorder: Recorder, loss: str, names: Sequence[str], packin
 def record_updates(
     recorder: Recorder,
     gradients: Mapping[str, Any],
-    rules: Mapping[str, UpdateRule],
-    clipping: ClippingDocument | None,
+    rules: Mapping[str, Update],
+    clipping: Clipping | None,
 ) -> tuple[dict[str, str], dict[str, str]]:
     """Record norm, clipping and update; the outputs, and what each of them replaces, by output."""
     squares = _sums_of_squares(recorder, gradients)
@@ -126,16 +134,7 @@ def record_updates(
     return outputs, carried
 
 
-def _rule_of(name: str, graph: Graph, optimizer: OptimizerDocument, rule: FunctionFile) -> UpdateRule:
-    """The rule for one parameter; its weight decay is that of the optimizer times the parameter's multiplier."""
-    attributes, multiplier = optimizer.attributes, graph.parameters[name].weight_decay_multiplier
-    if multiplier != 1 and WEIGHT_DECAY in rule.attributes:
-        decay: Any = attributes.get(WEIGHT_DECAY, rule.attributes[WEIGHT_DECAY].default)
-        attributes[WEIGHT_DECAY] = decay * multiplier
-    return UpdateRule(rule, attributes, graph.types[name], graph.limits)
-
-
-def with_declarations(graph: Graph, rules: Mapping[str, UpdateRule]) -> Graph:
+def with_declarations(graph: Graph, rules: Mapping[str, Update]) -> Graph:
     """The graph with the step's own inputs, and the slots of each parameter as state.
 
     Raises
@@ -149,7 +148,7 @@ def with_declarations(graph: Graph, rules: Mapping[str, UpdateRule]) -> Graph:
     }
     slots: dict[str, State] = {}
     for name, rule in rules.items():
-        slots |= {f"{name}/{slot}": rule.slot_state(slot) for slot in rule.slots}
+        slots |= {f"{name}/{slot}": state for slot, state in rule.slots.items()}
     taken = [f"the training step needs the id '{name}' itself" for name in (*inputs, *slots) if name in graph.types]
     if taken:
         raise InvalidModelError(Problem("GE201", message) for message in taken)
@@ -183,7 +182,7 @@ def _norm(recorder: Recorder, gradients: Mapping[str, Any], squares: Mapping[str
 
 
 def _clipped(
-    recorder: Recorder, gradients: Mapping[str, Any], squares: Mapping[str, Any], norm: Any, clipping: ClippingDocument
+    recorder: Recorder, gradients: Mapping[str, Any], squares: Mapping[str, Any], norm: Any, clipping: Clipping
 ) -> dict[str, Any]:
     """Gradients within the limit; one that is within it already keeps its bits, because its factor is exactly 1."""
     limit = float(clipping.limit)
@@ -202,7 +201,7 @@ def _clipped(
     return clipped
 
 
-def _updated(recorder: Recorder, name: str, gradient: Any, rule: UpdateRule) -> dict[str, str]:
+def _updated(recorder: Recorder, name: str, gradient: Any, rule: Update) -> dict[str, str]:
     """Inline the rule for one parameter: what replaces the parameter and each of its slots."""
     multiplier = recorder.graph.parameters[name].learning_rate_multiplier
     rate = _scalar(recorder, LEARNING_RATE, rule.kind)
