@@ -325,6 +325,52 @@ def test_run_computes_the_outputs_on_data_on_disk_without_reading_it_as_a_whole(
     assert evaluated["outputs"] == {"loss": pytest.approx(loss, rel=1e-13)}
 
 
+# ---------------------------------------------------------------- a file that is truncated meanwhile
+
+CUT = """
+import os, sys
+import graphengine as ge
+from graphengine.data import columnar
+from graphengine.limits import Limits
+
+path, left, cut = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+real = columnar._slices
+
+def slices(*arguments):
+    for index, batch in enumerate(real(*arguments)):
+        if index == 2:
+            os.truncate(cut, left)
+        yield batch
+
+columnar._slices = slices
+try:
+    rows = ge.load(path, limits=Limits(data_bytes=200_000)).iterate()
+    next(rows)
+    os.truncate(cut, left)
+    for row in rows:
+        pass
+except ge.errors.DataError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize("left", [0, 5000])
+@pytest.mark.parametrize(
+    ("kind", "keys"),
+    [("npy", {}), ("npy", {"shuffle": True}), ("npy", {"validation": {"fraction": 0.5}}), ("arrow", {})],
+)
+def test_a_file_that_is_truncated_while_it_is_in_use_ends_the_training_and_not_the_process(tmp_path, kind, keys, left):
+    """Pages of a map behind the end of its file are a signal, SIGBUS, that no program outlives."""
+    long = {"x": np.linspace(1, 2, 50_000), "y": np.linspace(3, 6, 50_000)}
+    path = model_of(tmp_path, kind, long, limits=DEFAULT, epochs=3, **keys).path
+    cut = tmp_path / ("x.npy" if kind == "npy" else "d.arrow")
+    command = [sys.executable, "-c", CUT, str(path), str(left), str(cut)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    size = "4.883 KiB" if left else "0 bytes"
+    assert f"GE501: {cut} was truncated while it was in use: {size} are left of" in done.stdout
+
+
 # ---------------------------------------------------------------- measured memory
 
 STREAMING = f"""{PEAK}

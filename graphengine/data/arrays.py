@@ -138,7 +138,7 @@ def _read_npy(path: DataFile, name: str, graph: Graph, memory: Memory, *, whole:
         if os.fstat(file.fileno()).st_size < header.offset + header.nbytes:
             raise DataError(f"{path}: the file ends before its array of shape {header.shape} does")
         pages = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        array = Stored(pages, header.offset, header.shape, header.dtype, memory)
+        array = Stored(pages, header.offset, header.shape, header.dtype, memory, str(path))
         if array.dtype == kind.dtype:
             return array
         for block in blocks_of(array):  # each number must fit, before there is a training that meets one

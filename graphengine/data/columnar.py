@@ -16,7 +16,7 @@ import numpy as np
 
 from graphengine.data.faults import require_column
 from graphengine.data.spool import Block, append, mapped, scratch_file
-from graphengine.data.stored import Memory, Stored, release
+from graphengine.data.stored import Memory, Stored, release, require_whole
 from graphengine.errors import DataError
 from graphengine.extras import optional
 from graphengine.format.paths import DataFile
@@ -141,7 +141,14 @@ def arrow_blocks(path: DataFile, columns: Columns, memory: Memory) -> Iterator[B
         release(pages)  # column by column: to touch one may map megabytes
         return array
 
-    numbers = _numbers(path, _slices(batches, _rows_per_block(dtypes, memory)), dtypes, copied)
+    def whole() -> Iterator[Any]:
+        require_whole(pages, str(path))
+        for batch in _slices(batches, _rows_per_block(dtypes, memory)):
+            require_whole(pages, str(path))
+            yield batch
+            require_whole(pages, str(path))
+
+    numbers = _numbers(path, whole(), dtypes, copied)
     yield from _by_input(itertools.chain([_empty(dtypes)], numbers), columns)
     _release_unused()
 

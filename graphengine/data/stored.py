@@ -69,7 +69,8 @@ class Memory:
 class Stored:
     """An array in C order that lies in a mapped file from `offset` on; `astype` gives it out in another dtype.
 
-    The file may be closed, and even removed, once it is mapped; several arrays may share one map.
+    The file may be closed, and even removed, once it is mapped; several arrays may share one map. If it is truncated,
+    reading is an error that calls it `name`.
     """
 
     def __init__(
@@ -79,8 +80,9 @@ class Stored:
         shape: tuple[int, ...],
         dtype: np.dtype[Any],
         memory: Memory,
+        name: str = "the temporary file of the data",
     ) -> None:
-        self._pages, self._offset, self._stored = pages, offset, dtype
+        self._pages, self._offset, self._stored, self._name = pages, offset, dtype, name
         self.shape, self.dtype, self.ndim, self.memory = shape, dtype, len(shape), memory
         self._row_items = math.prod(shape[1:])
         self._rows = shape[0]
@@ -113,7 +115,13 @@ class Stored:
         return max(1, self.memory.segment // max(self.row_bytes, 1))
 
     def __getitem__(self, rows: Rows) -> np.ndarray[Any, Any]:
-        """Rows as an array in memory: a slice without a step, or rows by their numbers in any order."""
+        """Rows as an array in memory: a slice without a step, or rows by their numbers in any order.
+
+        Raises
+        ------
+        DataError
+            GE501 if the file was truncated.
+        """
         if self._chosen is not None:
             return self._gather(self._chosen.rows(rows))
         if isinstance(rows, slice):
@@ -153,6 +161,7 @@ class Stored:
         return found
 
     def _mapped(self, start: int, stop: int) -> np.ndarray[Any, Any]:
+        require_whole(self._pages, self._name)
         place = self._offset + start * self._row_items * self._stored.itemsize
         count = (stop - start) * self._row_items
         return np.frombuffer(self._pages, self._stored, count, place).reshape(stop - start, *self.shape[1:])
@@ -192,6 +201,19 @@ def _grouped(keys: np.ndarray[Any, np.dtype[np.intp]]) -> Iterator[tuple[int, np
     for places in np.split(order, edges):
         if len(places):
             yield int(keys[places[0]]), places
+
+
+def require_whole(pages: mmap.mmap, name: str) -> None:
+    """Refuse a mapped file that was truncated: reading past its end would kill the process.
+
+    Raises
+    ------
+    DataError
+        GE501.
+    """
+    if (size := pages.size()) < len(pages):
+        message = f"{name} was truncated while it was in use: {size_text(size)} are left of {size_text(len(pages))}"
+        raise DataError(message, hint="write data to a new file, and rename it when it is complete")
 
 
 def release(pages: mmap.mmap) -> None:
