@@ -192,7 +192,9 @@ def _outputs_on(model: Model, batches: Batches) -> dict[str, Any]:
 
 
 def _as_json(model: Model, history: History | None, outputs: Mapping[str, Any]) -> dict[str, Any]:
-    first, last = (history.first_loss, history.last_loss) if history else (None, None)
+    from graphengine.ops.numbers import encode_number
+
+    first, last = map(encode_number, (history.first_loss, history.last_loss)) if history else (None, None)
     return {
         "model": model.graph.name,
         "iterations": len(history) if history else 0,

@@ -18,7 +18,13 @@ FORMATS = (".png", ".svg", ".pdf")
 
 
 def terminal_curve(losses: Sequence[float], width: int = 72, height: int = 8) -> str:
-    """A loss curve in block characters, with its greatest and least value; logarithmic if all losses are positive."""
+    """A loss curve in block characters, with its greatest and least value; logarithmic if all losses are positive.
+
+    Batches without a loss, NaN, are left out.
+    """
+    losses = [loss for loss in losses if not math.isnan(loss)]
+    if not losses:
+        return "no loss is a number"
     logarithmic = min(losses) > 0
     values = _columns([math.log10(loss) for loss in losses] if logarithmic else losses, width)
     low, high = min(values), max(values)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from graphengine.draw.charts import Axes, Point, axes, legend, line, thinned
 from graphengine.training.history import History
 
@@ -24,4 +26,5 @@ def _series(history: History) -> dict[str, list[Point]]:
         "epoch": epochs,
         "validation": [(number, float(loss)) for number, loss in checks if loss is not None],
     }
+    series = {name: [point for point in points if math.isfinite(point[1])] for name, points in series.items()}
     return {name: points for name, points in series.items() if name == "iteration" or len(points) > 1}

@@ -89,13 +89,14 @@ class TrainingStateDocument(Document):
     """All that a training needs to go on after `iteration`.
 
     `carried` are parameters, state and what the update rule keeps; `epoch` and `total` are the sums of the losses of an
-    epoch that is not complete.
+    epoch that is not complete, `uncounted` are its samples that are in no sum.
     """
 
     iteration: Place
     carried: Arrays
     total: StoredArray
     epoch: StoredArray
+    uncounted: Count
     history: HistoryDocument
     early: EarlyDocument | None
 

@@ -6,6 +6,7 @@ are always there. A training of any length therefore takes a fixed amount of mem
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -234,7 +235,7 @@ class History(Pictured):
         if checks:
             axes.plot([check.iteration for check in checks], validation, label="validation loss")
             axes.legend()
-        positive = min([*self.losses, *validation], default=0) > 0
+        positive = min(self._numbers_of([*self.losses, *validation]), default=0) > 0
         axes.set(xlabel="iteration", ylabel="loss", yscale="log" if positive else "linear")
         return axes
 
@@ -256,13 +257,17 @@ class History(Pictured):
 
     @property
     def first_loss(self) -> float:
-        """The loss before the first update."""
-        return self.losses[0]
+        """The loss before the first update; of batches of which no sample counts it is the next one."""
+        return next(self._numbers_of(self.losses), math.nan)
 
     @property
     def last_loss(self) -> float:
-        """The loss before the last update."""
-        return self.losses[-1]
+        """The loss before the last update; of batches of which no sample counts it is the one before."""
+        return next(self._numbers_of(self.losses[::-1]), math.nan)
+
+    @staticmethod
+    def _numbers_of(losses: Sequence[float]) -> Iterator[float]:
+        return (loss for loss in losses if not math.isnan(loss))
 
 
 def _numbers(arrays: Mapping[str, Any]) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from graphengine.training.evaluation import Evaluation
 from graphengine.training.history import SMALL, History, Iteration, items_of
 from graphengine.training.schedules import rate_at
 from graphengine.training.states import Layout
-from graphengine.training.stepping import Stepper
+from graphengine.training.stepping import Stepper, Sum
 from graphengine.training.validation import LOSS, EarlyStopping, checked_outputs, checks_of, split
 
 CHUNK_SECONDS = 0.1
@@ -84,6 +84,8 @@ class Trainer:
         """Sums of the losses of the samples of the current epoch, one for each size of batches that is complete."""
         self._total = 0.0
         """The sum of the losses of the batches of the current size."""
+        self._uncounted = 0
+        """How many samples of the current epoch were in batches without a loss."""
 
     def _prepare_checks(self, data: Mapping[str, Any], validation: Mapping[str, Any] | None) -> None:
         training, apart = self.training, validation is not None
@@ -173,26 +175,29 @@ class Trainer:
         rows: list[tuple[Any, ...]] = []
         flags = self.history.flags(chunk.count)
         try:
-            totals, new = self.stepper.run(chunk, flags, rows, self._total)
+            sums, new = self.stepper.run(chunk, flags, rows, self._total)
         except DivergenceError:
             self._take(self.stepper.carried)
             raise
         self.history.extend(rows, chunk.count)
-        self._add_epochs(chunk, totals)
+        self._add_epochs(chunk, sums)
         self._take(new)
 
     def _take(self, new: Mapping[str, Any]) -> None:
         self.values.update({name: value for name, value in new.items() if name in self.values})
 
-    def _add_epochs(self, chunk: Chunk, totals: Sequence[float]) -> None:
-        """Write the mean loss of each epoch once all its samples were used."""
-        for piece, total in zip(chunk.pieces, totals, strict=True):
+    def _add_epochs(self, chunk: Chunk, sums: Sequence[Sum]) -> None:
+        """Write the mean loss of each epoch once all its samples were used; batches without a loss do not count."""
+        for piece, (total, uncounted) in zip(chunk.pieces, sums, strict=True):
             self._total = 0.0 if piece.ends_epoch else total
+            self._uncounted += chunk.size * uncounted
             if piece.last:
                 self._epoch.append(chunk.size * total)
             if piece.ends_epoch:
-                self.history.add_epoch(sum(self._epoch) / self.batches.samples_per_epoch)
+                samples = self.batches.samples_per_epoch - self._uncounted
+                self.history.add_epoch(sum(self._epoch) / samples if samples else math.nan)
                 self._epoch.clear()
+                self._uncounted = 0
 
     # ------------------------------------------------------------ checks
 
@@ -215,7 +220,13 @@ class Trainer:
         """What all states of this training have in common."""
         checked = self._evaluation.axes if self._evaluation else {}
         return Layout(
-            self.stepper.carried, self.values, self._recorded, checked, self.batches.per_epoch, self._early is not None
+            self.stepper.carried,
+            self.values,
+            self._recorded,
+            checked,
+            self.batches.per_epoch,
+            self.batches.samples_per_epoch,
+            self._early is not None,
         )
 
     @property
@@ -226,6 +237,7 @@ class Trainer:
             "carried": self.stepper.carried,
             "total": np.asarray(self._total),
             "epoch": np.array(self._epoch),
+            "uncounted": self._uncounted,
             "history": self.history.state,
             "early": self._early.state if self._early else None,
         }
@@ -235,6 +247,7 @@ class Trainer:
         self.stepper.carried = state["carried"]
         self._take(self.stepper.carried)
         (self._total,), self._epoch = items_of(np.reshape(state["total"], 1)), items_of(state["epoch"])
+        self._uncounted = state["uncounted"]
         self.history.state = state["history"]
         if self._early:
             self._early.state = state["early"]

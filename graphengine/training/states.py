@@ -34,7 +34,7 @@ class Layout(NamedTuple):
     """What the states of a training have in common.
 
     `carried` has the arrays of one of them, `values` those of the model; `recorded` are the parameters that a row of
-    the history has, `checked` the numbers of axes of the values that a check computes.
+    the history has, `checked` the numbers of axes of the values that a check computes, `samples` those of an epoch.
     """
 
     carried: Mapping[str, Any]
@@ -42,6 +42,7 @@ class Layout(NamedTuple):
     recorded: Sequence[str]
     checked: Mapping[str, int]
     per_epoch: int
+    samples: int
     has_early: bool
 
 
@@ -139,6 +140,8 @@ def _faults(state: State, layout: Layout) -> Iterator[Fault]:
     most = 1 if state["iteration"] % layout.per_epoch else 0
     if np.size(state["epoch"]) > most:
         yield ("epoch",), f"after iteration {state['iteration']} there is at most {counted(most, 'sum')} of losses"
+    if state["uncounted"] > layout.samples:
+        yield ("uncounted",), f"an epoch has {counted(layout.samples, 'sample')}"
     early = state["early"]
     if (early is not None) != layout.has_early:
         yield ("early",), "the training stops early" if layout.has_early else "the training does not stop early"

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from types import NoneType
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
@@ -29,7 +29,15 @@ from graphengine.training.accumulation import Accumulation
 from graphengine.training.compiled import CompiledStep
 from graphengine.training.course import Chunk
 from graphengine.training.schedules import rate_at
+from graphengine.training.uncounted import Denominators
 from graphengine.transform.step import GRADIENT_NORM, ITERATION, LEARNING_RATE
+
+
+class Sum(NamedTuple):
+    """The sum of the losses of some batches, and how many of them have none because no sample of theirs counts."""
+
+    total: float
+    uncounted: int = 0
 
 
 class Stepper:
@@ -91,10 +99,11 @@ class Stepper:
 
     def run(
         self, chunk: Chunk, flags: list[bool], rows: list[tuple[Any, ...]], total: float
-    ) -> tuple[list[float], dict[str, Any]]:
+    ) -> tuple[list[Sum], dict[str, Any]]:
         """Run a chunk, adding to `rows` those that are flagged; gives the sums of the losses and the new values.
 
-        There is one sum for each piece of the chunk; the first one goes on from `total` if its batches do.
+        There is one sum for each piece of the chunk; the first one goes on from `total` if its batches do. A batch of
+        which no sample counts has no loss, NaN, and is in no sum.
 
         Raises
         ------
@@ -104,17 +113,46 @@ class Stepper:
         by_reference = self.reference or self.check_finite
         run = self._run_reference if by_reference else self._run_parts if self._accumulation else self._run_plan
         try:
-            totals = run(chunk, flags, rows, total)
+            sums = run(chunk, flags, rows, total)
+            if self._has_no_number(sums) and run == self._run_plan:
+                sums = self._run_again(chunk, total)
         except BaseException as error:  # an interruption, too, leaves values that belong to no iteration
             self._carried = _copies(self._last)
             if isinstance(error, GraphEngineError) or not isinstance(error, Exception):
                 raise
             raise plan_failure(error, lambda: self._run_reference(chunk, flags, [], total)) from error
         trained = self.step.graph.trainable
-        if not (all(map(math.isfinite, totals)) and all(all_finite(self._carried[name]) for name in trained)):
+        if self._has_no_number(sums) or not all(all_finite(self._carried[name]) for name in trained):
             self._replay(chunk)
         self._last = _copies(self._carried)
-        return totals, self._packing.unpack(self._last)
+        return sums, self._packing.unpack(self._last)
+
+    @staticmethod
+    def _has_no_number(sums: Iterable[Sum]) -> bool:
+        return not all(math.isfinite(each.total) for each in sums)
+
+    def _added(self, chunk: Chunk, losses: Iterator[float], total: float) -> list[Sum]:
+        """The sum of the losses of each piece; NaN stands for a batch without a loss."""
+        sums: list[Sum] = []
+        for piece in chunk.pieces:
+            start, uncounted = 0.0 if piece.first else total, 0
+            for loss in itertools.islice(losses, piece.stop - piece.start):
+                start, uncounted = (start, uncounted + 1) if math.isnan(loss) else (start + loss, uncounted)
+            sums.append(Sum(start, uncounted))
+            total = start
+        return sums
+
+    @cached_property
+    def _denominators(self) -> Denominators:
+        return Denominators(self.graph, self.step.loss)
+
+    def _counts_nothing(self, loss: float, found: Mapping[str, Any], batches: Iterable[Mapping[str, Any]]) -> bool:
+        """Whether a loss is NaN because no sample of the batch, or of its parts, counts; all else is finite then."""
+        others = (value for name, value in found.items() if name != self.step.loss)
+        if not (math.isnan(loss) and all(map(all_finite, others))):
+            return False
+        values = {**self.fixed, **self._packing.unpack(self._last)}
+        return all(self._denominators.are_zero({**values, **batch}) for batch in batches)
 
     def _typed(self, name: str, number: float) -> Any:
         kind = self.step.graph.types.get(name)
@@ -127,14 +165,30 @@ class Stepper:
 
     # ------------------------------------------------------------ compiled
 
-    def _run_plan(self, chunk: Chunk, flags: list[bool], rows: list[tuple[Any, ...]], total: float) -> list[float]:
+    def _run_plan(self, chunk: Chunk, flags: list[bool], rows: list[tuple[Any, ...]], total: float) -> list[Sum]:
+        return [Sum(each) for each in self._loop(chunk, flags, self._recorded, rows, total)]
+
+    def _run_again(self, chunk: Chunk, total: float) -> list[Sum]:
+        """The sums of a chunk in which a loss is no number, by another run of it that gives each loss."""
+        rows: list[tuple[Any, ...]] = []
+        self._carried = _copies(self._last)
+        self._loop(chunk, [True] * chunk.count, self._recorded[:2], rows, total)
+        losses = []
+        for (loss, norm), batch in zip(rows, chunk.batches(), strict=True):
+            nothing = math.isnan(loss) and self._counts_nothing(loss, {GRADIENT_NORM: norm}, [batch])
+            losses.append(loss if nothing or math.isfinite(loss) else math.inf)
+        return self._added(chunk, iter(losses), total)
+
+    def _loop(
+        self, chunk: Chunk, flags: list[bool], recorded: Sequence[str], rows: list[tuple[Any, ...]], total: float
+    ) -> list[float]:
         plan = self._plan(chunk)
         totals = [total]
         numbered = self._functions(plan)
         fed = [name for name in plan.sources if name in self.batches.inputs or name in numbered]
         groups = chunk.groups(fed, numbered, flags, totals)
         values = {**self.fixed, **self._numbered(chunk.done + 1), **self._carried}
-        self._carried.update(plan.loop(groups, values, fed, self._recorded, rows.append, totals.append))
+        self._carried.update(plan.loop(groups, values, fed, recorded, rows.append, totals.append))
         return totals[1:]
 
     def _functions(self, plan: Program) -> dict[str, Callable[[int], Any]]:
@@ -160,29 +214,26 @@ class Stepper:
 
     # ------------------------------------------------------------ in parts
 
-    def _run_parts(self, chunk: Chunk, flags: list[bool], rows: list[tuple[Any, ...]], total: float) -> list[float]:
+    def _run_parts(self, chunk: Chunk, flags: list[bool], rows: list[tuple[Any, ...]], total: float) -> list[Sum]:
         """As `_run_plan`, with each batch in parts; a batch that diverges is told at once."""
+        return self._added(chunk, self._losses_in_parts(chunk, flags, rows), total)
+
+    def _losses_in_parts(self, chunk: Chunk, flags: list[bool], rows: list[tuple[Any, ...]]) -> Iterator[float]:
         assert self._accumulation is not None
-        totals, batches = [total], zip(chunk.parts(), flags, strict=True)
-        iteration = chunk.done
-        for piece in chunk.pieces:
-            sum_ = 0.0 if piece.first else totals[-1]
-            for parts, keep in itertools.islice(batches, piece.stop - piece.start):
-                iteration += 1
-                rate = rate_at(self.schedule, iteration)
-                loss, found = self._accumulation.run(parts, {**self.fixed, **self._carried}, iteration, rate)
-                if not (math.isfinite(loss) and all(map(all_finite, found.values()))):
-                    values = self._packing.unpack(found, "new_")
-                    first = next((name for name, value in values.items() if not all_finite(value)), self.step.loss)
-                    raise self._diverged(iteration, f"'{first}' became non-finite first")
-                found[self.step.loss] = loss
-                self._carried.update({source: found[name] for name, source in self.step.carried.items()})
-                self._last = self.carried
-                if keep:
-                    rows.append(tuple(_plain(found[name]) for name in self._recorded))
-                sum_ += loss
-            totals.append(sum_)
-        return totals[1:]
+        for iteration, (parts, keep) in enumerate(zip(chunk.parts(), flags, strict=True), chunk.done + 1):
+            rate, batches = rate_at(self.schedule, iteration), list(parts)
+            loss, found = self._accumulation.run(batches, {**self.fixed, **self._carried}, iteration, rate)
+            is_finite = math.isfinite(loss) and all(map(all_finite, found.values()))
+            if not is_finite and not self._counts_nothing(loss, found, [batch for batch, _ in batches]):
+                values = self._packing.unpack(found, "new_")
+                first = next((name for name, value in values.items() if not all_finite(value)), self.step.loss)
+                raise self._diverged(iteration, f"'{first}' became non-finite first")
+            found[self.step.loss] = loss
+            self._carried.update({source: found[name] for name, source in self.step.carried.items()})
+            self._last = self.carried
+            if keep:
+                rows.append(tuple(_plain(found[name]) for name in self._recorded))
+            yield loss
 
     # ------------------------------------------------------------ reference
 
@@ -190,12 +241,8 @@ class Stepper:
     def _executor(self) -> Executor:
         return Executor(self._compiled.reference.graph)
 
-    def _run_reference(self, chunk: Chunk, flags: list[bool], rows: list[tuple[Any, ...]], total: float) -> list[float]:
-        totals, losses = [total], iter(self._reference_losses(chunk, flags, rows))
-        for piece in chunk.pieces:
-            start = 0.0 if piece.first else totals[-1]
-            totals.append(sum(itertools.islice(losses, piece.stop - piece.start), start))
-        return totals[1:]
+    def _run_reference(self, chunk: Chunk, flags: list[bool], rows: list[tuple[Any, ...]], total: float) -> list[Sum]:
+        return self._added(chunk, self._reference_losses(chunk, flags, rows), total)
 
     def _reference_losses(self, chunk: Chunk, flags: list[bool], rows: list[tuple[Any, ...]]) -> Iterator[float]:
         for number, (batch, keep) in enumerate(zip(chunk.batches(), flags, strict=True), chunk.done + 1):
@@ -206,7 +253,8 @@ class Stepper:
             if keep:
                 rows.append(tuple(_plain(outputs[name]) for name in self._recorded))
             self._carried = self._next(outputs)
-            yield float(outputs[self.step.loss])
+            loss = float(outputs[self.step.loss])
+            yield loss if not math.isnan(loss) or self._counts_nothing(loss, outputs, [batch]) else math.inf
 
     def _next(self, outputs: Mapping[str, Any]) -> dict[str, Any]:
         """What is carried into the next iteration, from the outputs of the reference."""
@@ -233,7 +281,8 @@ class Stepper:
             values = self._reference_values(batch, iteration)
             slots = self._executor.forward(values)
             outputs = self._outputs(slots)
-            if not all(all_finite(value) for value in outputs.values()):
+            loss = float(outputs[self.step.loss])
+            if not (all(map(all_finite, outputs.values())) or self._counts_nothing(loss, outputs, [batch])):
                 break
             self._carried = self._next(outputs)
         raise self._diverged(iteration, *self._first_non_finite(slots))
