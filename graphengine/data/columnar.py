@@ -21,7 +21,7 @@ from graphengine.errors import DataError
 from graphengine.extras import optional
 from graphengine.format.paths import DataFile
 from graphengine.ir.binding import as_input
-from graphengine.ops.shapes import ArrayType
+from graphengine.ir.graph import Graph
 
 READ_BYTES = 65_536
 """How much of a column of a Parquet file is read at a time."""
@@ -34,7 +34,7 @@ Numbers: TypeAlias = Mapping[str, np.ndarray[Any, Any]]
 """Columns by name."""
 
 
-def parquet_blocks(path: DataFile, columns: Columns, memory: Memory) -> Iterator[Block]:
+def parquet_blocks(path: DataFile, columns: Columns, graph: Graph, memory: Memory) -> Iterator[Block]:
     """Columns of a Parquet file, by input.
 
     Raises
@@ -49,7 +49,7 @@ def parquet_blocks(path: DataFile, columns: Columns, memory: Memory) -> Iterator
         source = parquet.ParquetFile(file, pre_buffer=False, buffer_size=min(READ_BYTES, memory.block))
         dtypes = _dtypes(path, source.schema_arrow, columns)
         reader = _ParquetReader(path, source, dtypes, memory)
-        yield from _by_input(itertools.chain([_empty(dtypes)], reader.numbers()), columns)
+        yield from _by_input(itertools.chain([_empty(dtypes)], reader.numbers()), columns, graph)
 
 
 class _ParquetReader:
@@ -125,7 +125,7 @@ class _ParquetReader:
         return starts
 
 
-def arrow_blocks(path: DataFile, columns: Columns, memory: Memory) -> Iterator[Block]:
+def arrow_blocks(path: DataFile, columns: Columns, graph: Graph, memory: Memory) -> Iterator[Block]:
     """Columns of an Arrow file, in the format for files or in that for streams, by input; raises as `parquet_blocks`.
 
     The file is mapped: what is not compressed is read where it lies. A compressed batch is in memory as a whole.
@@ -149,7 +149,7 @@ def arrow_blocks(path: DataFile, columns: Columns, memory: Memory) -> Iterator[B
             require_whole(pages, str(path))
 
     numbers = _numbers(path, whole(), dtypes, copied)
-    yield from _by_input(itertools.chain([_empty(dtypes)], numbers), columns)
+    yield from _by_input(itertools.chain([_empty(dtypes)], numbers), columns, graph)
     _release_unused()
 
 
@@ -239,19 +239,20 @@ def _array(column: Any) -> np.ndarray[Any, Any]:
     return np.frombuffer(data, column.type.to_pandas_dtype(), stop)[start:]
 
 
-def _by_input(blocks: Iterable[Numbers], columns: Columns) -> Iterator[Block]:
+def _by_input(blocks: Iterable[Numbers], columns: Columns, graph: Graph) -> Iterator[Block]:
     """A column for each input, or several side by side."""
     for numbers in blocks:
         yield {
-            name: numbers[wanted] if isinstance(wanted, str) else _beside(name, [numbers[each] for each in wanted])
+            name: numbers[wanted]
+            if isinstance(wanted, str)
+            else _beside(name, [numbers[each] for each in wanted], graph)
             for name, wanted in columns.items()
         }
 
 
-def _beside(name: str, columns: Sequence[np.ndarray[Any, Any]]) -> np.ndarray[Any, Any]:
-    """Columns side by side, in the dtype that has the numbers of all of them."""
-    kind = ArrayType((), np.result_type(*columns))
-    return np.stack([as_input(name, column, kind) for column in columns], axis=1)
+def _beside(name: str, columns: Sequence[np.ndarray[Any, Any]], graph: Graph) -> np.ndarray[Any, Any]:
+    """Columns side by side, each in the dtype of its input: NumPy would make one of int64 and uint64 floating-point."""
+    return np.stack([as_input(name, column, graph.types[name]) for column in columns], axis=1)
 
 
 def arrow_names(path: Path) -> list[str]:

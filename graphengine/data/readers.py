@@ -219,7 +219,7 @@ class ParquetData(Reader):
 
     def blocks(self, file: DataFile, names: Mapping[str, Any], graph: Graph, memory: Memory) -> Iterator[Block]:
         """Yield blocks of rows."""
-        return parquet_blocks(file, names, memory)
+        return parquet_blocks(file, names, graph, memory)
 
     @classmethod
     def names_in(cls, path: Path) -> list[str]:
@@ -238,7 +238,7 @@ class ArrowData(Reader):
 
     def blocks(self, file: DataFile, names: Mapping[str, Any], graph: Graph, memory: Memory) -> Iterator[Block]:
         """Yield blocks of rows."""
-        return arrow_blocks(file, names, memory)
+        return arrow_blocks(file, names, graph, memory)
 
     @classmethod
     def names_in(cls, path: Path) -> list[str]:

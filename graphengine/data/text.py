@@ -9,6 +9,8 @@ import csv
 import itertools
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from decimal import Decimal, InvalidOperation
 from typing import IO, Any
 
 import numpy as np
@@ -21,7 +23,7 @@ from graphengine.errors import DataError, InvalidModelError, did_you_mean
 from graphengine.format.paths import DataFile
 from graphengine.format.strict import parse_json
 from graphengine.ir.graph import Graph
-from graphengine.ops.numbers import decode_array
+from graphengine.ops.numbers import INEXACT, LARGEST_EXACT, InexactError, decode_array
 
 BOOLEANS = {"true": 1, "false": 0, "1": 1, "0": 0}
 CELL_BYTES = 128
@@ -122,8 +124,11 @@ class _Table:
             raise ValueError
         with np.errstate(over="ignore"):
             numbers = np.stack([np.array(list(map(read, column)), dtype) for column in cells], axis=1)
-        if dtype.kind == "f" and np.isinf(numbers).any():
-            raise ValueError
+        if dtype.kind == "f" and np.any((large := np.abs(numbers)) >= LARGEST_EXACT):
+            if np.isinf(large).any():
+                raise ValueError
+            for row, column in np.argwhere(large >= LARGEST_EXACT).tolist():
+                _require_exact(cells[column][row])
         return numbers
 
     def _one_by_one(self, rows: list[Row]) -> dict[str, np.ndarray[Any, Any]]:
@@ -146,6 +151,9 @@ class _Table:
                 return _float(text, dtype)
             number = BOOLEANS[text.lower()] if dtype.kind == "b" else _integer(text)
             return int(np.array(number, dtype))
+        except InexactError as error:
+            message = f"{self._path}:{line}: column '{column}': {error}: {cell!r}"
+            raise DataError(message, code="GE503", hint="write it with a point or an exponent") from None
         except (ValueError, KeyError, OverflowError) as error:
             noun = _NOUNS[dtype.kind].format(dtype)
             if dtype.kind == "f" and isinstance(error, OverflowError):
@@ -167,18 +175,39 @@ def _float(text: str, dtype: np.dtype[Any]) -> float:
     with np.errstate(over="ignore"):
         if np.isinf(dtype.type(number)) and "inf" not in text.lower():
             raise OverflowError
+    if abs(number) >= LARGEST_EXACT:
+        _require_exact(text)
     return number
 
 
+def _require_exact(text: str) -> None:
+    """Refuse an integer that no floating-point number equals: it may be a key, of which no digit may change."""
+    if _INTEGER.fullmatch(text) and int(float(text)) != int(text):
+        raise InexactError(INEXACT)
+
+
+_INTEGER = re.compile(r"\s*[+-]?\d+\s*")
+_MOST_DIGITS = 20
+"""Digits of the largest integer of 64 bits."""
+
+
 def _integer(text: str) -> int:
-    """An integer, also one that is written as a decimal number, such as 3.0."""
-    try:
+    """An integer to its last digit, also one that is written as a decimal number, such as 3.0 or 1.5e3."""
+    with suppress(ValueError):
         return int(text)
-    except ValueError:
-        number = float(text)
-        if not number.is_integer():
-            raise
-        return int(number)
+    try:
+        number = Decimal(text)
+    except InvalidOperation:
+        raise ValueError(text) from None
+    if not number.is_finite():
+        raise ValueError(text)
+    if not number:
+        return 0
+    if number.adjusted() >= _MOST_DIGITS:  # a power of ten of a million digits is not computed
+        raise OverflowError
+    if number.adjusted() < 0 or number != number.to_integral_value():
+        raise ValueError(text)
+    return int(number)
 
 
 # ---------------------------------------------------------------- JSON lines

@@ -8,22 +8,10 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic_core import PydanticCustomError
 
 from graphengine.format.paths import NOT_PLAIN, is_plain
-from graphengine.ops.numbers import INEXACT, LARGEST_EXACT, NON_FINITE, encode_number
+from graphengine.ops.numbers import NON_FINITE, encode_number, exact_number
 from graphengine.ops.shapes import LONGEST_SIZE, SIZE_PATTERN, Size, SizeError, canonical_size, product
 
 STRICT = ConfigDict(extra="forbid", strict=True, frozen=True, defer_build=True)
-
-
-def exact_number(value: Any) -> Any:
-    """A value as it is, unless it is an integer that is none of the floating-point numbers that are meant."""
-    if is_inexact(value):
-        raise PydanticCustomError("inexact", INEXACT)
-    return value
-
-
-def is_inexact(value: Any) -> bool:
-    """Whether a value is an integer that a floating-point number cannot tell from its neighbours."""
-    return type(value) is int and abs(value) > LARGEST_EXACT
 
 
 EXACT = BeforeValidator(exact_number)

@@ -16,7 +16,6 @@ import orjson
 
 from graphengine.errors import Problem, did_you_mean, make_pointer
 from graphengine.format.documents import InputDocument, ModelDocument
-from graphengine.format.fields import is_inexact
 from graphengine.format.functions import (
     Call,
     Function,
@@ -31,7 +30,7 @@ from graphengine.format.functions import (
 from graphengine.format.resolve import Resolver
 from graphengine.format.salvage import Gaps
 from graphengine.ir.graph import GraphNode, Operand, literal_type
-from graphengine.ops.numbers import INEXACT
+from graphengine.ops.numbers import INEXACT, is_inexact
 from graphengine.ops.shapes import ArrayType, dtype_name, mismatch
 
 

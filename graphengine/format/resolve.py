@@ -18,14 +18,13 @@ from pydantic import ValidationError
 import graphengine.ops.families  # noqa: F401 - registers the ops that files name
 from graphengine.errors import MOST_TOLD, Problem, did_you_mean, make_pointer
 from graphengine.format.documents import ModelDocument, NodeDocument
-from graphengine.format.fields import is_inexact
 from graphengine.format.findings import problems_of, without_surplus
 from graphengine.format.functions import DOMAIN, VERSION, Call, Function, Table, shipped_functions
 from graphengine.format.salvage import HOLE, VALUES, Gaps
 from graphengine.format.training_documents import TrainingDocument
 from graphengine.ir.graph import Graph, GraphNode, Operand
 from graphengine.ops.node import Node
-from graphengine.ops.numbers import INEXACT
+from graphengine.ops.numbers import INEXACT, is_inexact
 from graphengine.ops.registry import CORE, OPS, OPSET_VERSION, Op, domain_of
 
 UNKNOWN: Any = None

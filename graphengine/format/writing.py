@@ -111,7 +111,14 @@ _NUMBERS = {bool, int, float, type(None)}
 def encode_array(value: Any) -> Any:
     """An array as nested lists of JSON values; non-finite numbers become the format's strings."""
     array = np.asarray(value)
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
-        shown = np.array([encode_number(number) for number in array.ravel().tolist()], dtype=object)
+    if isinstance(value, (list, tuple)) and array.dtype.kind in "fO":  # of an integer beside a fraction NumPy makes one
+        array = np.array(value, dtype=object)
+    if array.dtype == object or (array.dtype.kind == "f" and not np.isfinite(array).all()):
+        shown = np.array([_encoded(number) for number in array.ravel().tolist()], dtype=object)
         return shown.reshape(array.shape).tolist()
     return array.tolist()
+
+
+def _encoded(number: Any) -> Any:
+    number = number.item() if isinstance(number, (np.generic, np.ndarray)) else number
+    return encode_number(number) if isinstance(number, float) else number

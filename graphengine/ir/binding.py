@@ -10,7 +10,7 @@ import numpy as np
 
 from graphengine.errors import InputError, did_you_mean
 from graphengine.ir.graph import Graph
-from graphengine.ops.numbers import converted, fits_kind
+from graphengine.ops.numbers import UnfitError, as_array, converted, fits_kind
 from graphengine.ops.shapes import ArrayType, dtype_name, is_symbol, shape_text, size_value, solve_size, symbols_of
 
 
@@ -98,7 +98,9 @@ def as_input(name: str, value: Any, declared: ArrayType) -> Any:
     """
     dtype = declared.array_dtype
     try:
-        array = np.asarray(value, order="C")
+        array = as_array(value, dtype)
+    except UnfitError as error:
+        raise InputError(f"input '{name}': {error}", code="GE404") from None
     except ValueError as error:
         raise InputError(f"input '{name}' is not a regular array of numbers: {error}", code="GE404") from None
     if array.dtype == dtype and type(value) is np.ndarray:

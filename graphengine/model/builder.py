@@ -10,8 +10,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from graphengine.errors import InvalidModelError, Problem, UsageError, did_you_mean
 from graphengine.format.documents import FORMAT, FORMAT_VERSION, FunctionDocument
 from graphengine.format.files import write_bytes
@@ -419,7 +417,7 @@ def _started(initializer: float | Mapping[str, Any] | None, value: Any) -> Json:
     else:
         keys["initializer"] = {"type": "constant", "value": initializer}
     if value is not None:
-        keys["value"] = value if isinstance(value, (Mapping, str)) else encode_array(np.asarray(value))
+        keys["value"] = value if isinstance(value, (Mapping, str)) else encode_array(value)
     return keys
 
 

@@ -32,6 +32,7 @@ from pydantic_core.core_schema import no_info_before_validator_function
 from graphengine.errors import RegistrationError
 from graphengine.ops.inference import probed
 from graphengine.ops.merging import WORDS
+from graphengine.ops.numbers import exact_number
 from graphengine.wording import counted
 
 RESERVED = frozenset({"id", "op", "inputs", "outputs", "signature", "grad", "grads", "needs", "out", "outs"})
@@ -78,8 +79,11 @@ class Node(BaseModel):
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: type[BaseModel], handler: GetCoreSchemaHandler) -> CoreSchema:
-        """Compare the values of a Literal by type, too: pydantic takes True and 1.0 for 1."""
-        schema: CoreSchema = _with_exact_literals(handler(source))
+        """Compare the values of a Literal by type, too, and refuse to round an integer.
+
+        pydantic takes True and 1.0 for 1, and 2^53 for 2^53 + 1 where a field is a float.
+        """
+        schema: CoreSchema = _exact(handler(source))
         return schema
 
     @model_validator(mode="before")
@@ -99,13 +103,18 @@ class Recorded(ABC):
         """Record the application of an op and give what stands for its result."""
 
 
-def _with_exact_literals(schema: Any) -> Any:
-    """A core schema in which a literal that is no string has to have the type of an expected value."""
+def _exact(schema: Any) -> Any:
+    """A core schema in which a literal that is no string has to have the type of an expected value.
+
+    A float takes no integer that it would round.
+    """
     if isinstance(schema, list | tuple):
-        return type(schema)(map(_with_exact_literals, schema))
+        return type(schema)(map(_exact, schema))
     if not isinstance(schema, dict):
         return schema
-    schema = {key: _with_exact_literals(value) for key, value in schema.items()}
+    schema = {key: _exact(value) for key, value in schema.items()}
+    if schema.get("type") == "float":
+        return no_info_before_validator_function(exact_number, schema)
     if schema.get("type") == "literal" and not all(isinstance(value, str) for value in schema["expected"]):
         return no_info_before_validator_function(_one_of(schema["expected"]), schema)
     return schema

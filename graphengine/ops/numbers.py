@@ -6,6 +6,7 @@ import math
 from typing import Any, LiteralString
 
 import numpy as np
+from pydantic_core import PydanticCustomError
 
 from graphengine.wording import shown
 
@@ -36,11 +37,13 @@ def decode_array(value: Any, dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
         If the numbers are not of a kind that fits `dtype`.
     """
     try:
-        array = np.asarray(value)
+        array = as_array(value, dtype)
         if array.dtype.kind == "U":
             cells = np.array(value, dtype=object)
             numbers = [NON_FINITE[cell] if isinstance(cell, str) else cell for cell in cells.ravel().tolist()]
             array = np.array(numbers).reshape(cells.shape)
+    except UnfitError:
+        raise
     except (KeyError, ValueError) as error:
         raise _element_error(value) or ValueError(f"not a regular array of numbers: {error}") from None
     if not fits_kind(array, dtype):
@@ -91,6 +94,42 @@ def _element_error(value: Any) -> ElementError | None:
 _NUMBERS = {bool, int, float}
 
 
+def as_array(value: Any, dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
+    """The array that NumPy makes of `value`, row by row, with integers that are to have a dtype of integers exact.
+
+    NumPy makes floating-point numbers of integers that no dtype of its own has together, such as 2^63 and 1.
+
+    Raises
+    ------
+    UnfitError
+        If `dtype` does not have one of the integers.
+    ValueError
+        If NumPy makes no array of the value.
+    """
+    array = np.asarray(value, order="C")
+    if not (isinstance(value, (list, tuple)) and array.dtype.kind in "fO" and dtype.kind in "iuf"):
+        return array
+    if array.dtype.kind == dtype.kind == "f":
+        return array
+    cells = np.array(value, dtype=object)
+    integers = [_integer(cell) for cell in cells.ravel().tolist()]
+    if not integers or None in integers:
+        return array
+    if dtype.kind == "f":
+        raise InexactError(INEXACT)
+    bounds = np.iinfo(dtype)
+    for each in integers:
+        if not bounds.min <= each <= bounds.max:
+            raise UnfitError(f"{each} does not fit dtype {dtype}")
+    return np.array(integers, dtype).reshape(cells.shape)
+
+
+def _integer(cell: Any) -> Any:
+    """The Python integer that a cell holds; None if it holds anything else."""
+    cell = cell[()] if isinstance(cell, np.ndarray) else cell
+    return int(cell) if isinstance(cell, (int, np.integer, np.bool_)) else None
+
+
 def fits_kind(array: np.ndarray[Any, Any], dtype: np.dtype[Any]) -> bool:
     """Whether the numbers of an array are of a kind that may stand for a dtype; whether each one fits is not asked."""
     if array.size == 0 and array.dtype == np.float64:
@@ -114,7 +153,7 @@ def converted(
     if type(value) is not np.ndarray and isinstance(value, np.ndarray) and np.ma.is_masked(value):
         raise ValueError("values are missing: the array is masked")
     if dtype.kind == "f" and _has_inexact_integer(value, array):
-        raise InexactError("an integer beyond 2^53 is not exact as a floating-point number")
+        raise InexactError(INEXACT)
     if array.dtype == dtype or (array.dtype.kind in "biu" and dtype.kind == "f"):
         return array.astype(dtype, order="C", copy=copy)
     try:
@@ -127,8 +166,24 @@ def converted(
     return made
 
 
-class InexactError(ValueError):
+class UnfitError(ValueError):
+    """A number that a dtype does not have."""
+
+
+class InexactError(UnfitError):
     """An integer where a floating-point number is meant that may be equal to none."""
+
+
+def is_inexact(value: Any) -> bool:
+    """Whether a value is an integer that a floating-point number cannot tell from its neighbors."""
+    return type(value) is int and abs(value) > LARGEST_EXACT
+
+
+def exact_number(value: Any) -> Any:
+    """Return a value of a pydantic field for floating-point numbers as it is, unless it is an inexact integer."""
+    if is_inexact(value):
+        raise PydanticCustomError("inexact", INEXACT)
+    return value
 
 
 def _has_inexact_integer(value: Any, array: np.ndarray[Any, Any]) -> bool:
@@ -137,13 +192,23 @@ def _has_inexact_integer(value: Any, array: np.ndarray[Any, Any]) -> bool:
         return False
     if array.dtype.kind in "iu":
         return bool(array.max() > LARGEST_EXACT or array.min() < -LARGEST_EXACT)
-    if isinstance(value, (float, np.ndarray, np.generic)):
+    if isinstance(value, (float, np.ndarray, np.generic)) or not np.any(np.abs(array) >= LARGEST_EXACT):
         return False
-    large = np.abs(array) >= LARGEST_EXACT  # of integers beside floating-point numbers NumPy makes such numbers, too
-    if not large.any():
-        return False
-    cells: list[Any] = np.array(value, dtype=object)[large].tolist()
-    return any(isinstance(cell, (int, np.integer)) and abs(int(cell)) > LARGEST_EXACT for cell in cells)
+    # of integers beside floating-point numbers or missing values NumPy makes floating-point numbers, too
+    return any(abs(integer) > LARGEST_EXACT for integer in map(_integer, _cells(value)) if integer is not None)
+
+
+def _cells(value: Any) -> list[Any]:
+    """The numbers of a list, or of what a library has for a column or a table, in their own types."""
+    for method in ("iter_columns", "itercolumns", "items"):  # of a table of polars, Arrow, pandas
+        if hasattr(value, "columns") and hasattr(value, method):
+            columns = [each[1] if isinstance(each, tuple) else each for each in getattr(value, method)()]
+            return [cell for column in columns for cell in _cells(column)]
+    for method in ("to_list", "to_pylist"):  # of a column of pandas or polars, Arrow
+        if hasattr(value, method):
+            value = getattr(value, method)()
+    cells: list[Any] = np.array(value, dtype=object).ravel().tolist()
+    return cells
 
 
 def all_finite(value: Any) -> bool:

@@ -23,7 +23,6 @@ from graphengine.format.documents import (
     InputDocument,
     ModelDocument,
 )
-from graphengine.format.fields import is_inexact
 from graphengine.format.functions import attributes_named, declaration_problems, is_number, substituted
 from graphengine.format.reading import Source, parse_function, read_bytes, shipped_files
 from graphengine.format.salvage import HOLE, Gaps
@@ -32,7 +31,7 @@ from graphengine.ir.binding import bind_sizes
 from graphengine.ir.declarations import State
 from graphengine.ir.graph import Graph
 from graphengine.limits import DEFAULT, Limits
-from graphengine.ops.numbers import INEXACT
+from graphengine.ops.numbers import INEXACT, is_inexact
 from graphengine.ops.shapes import ArrayType, dtype_name, size_value
 from graphengine.wording import size_text
 

@@ -6,7 +6,7 @@ from typing import Literal
 import numpy as np
 
 from graphengine.ops.node import Node
-from graphengine.ops.numbers import NON_FINITE
+from graphengine.ops.numbers import INEXACT, NON_FINITE, is_inexact
 from graphengine.ops.registry import register
 from graphengine.ops.shapes import ArrayType, DTypeName
 
@@ -18,7 +18,7 @@ class Constant(Node):
     The scalar `value` in `dtype`. Unlike a literal it takes part in NumPy's promotion with its dtype.
     """
 
-    value: float | Literal["NaN", "Infinity", "-Infinity"]
+    value: int | float | Literal["NaN", "Infinity", "-Infinity"]
     dtype: DTypeName = "float64"
 
     def infer(self):
@@ -34,9 +34,11 @@ def represented(value, dtype):
     Raises
     ------
     ValueError
-        If the dtype does not have it: a floating-point dtype may round it, but not to infinity.
+        If the dtype does not have it: a floating-point dtype may round it, but not to infinity, and no integer.
     """
     number = NON_FINITE.get(value, value)
+    if dtype.kind == "f" and is_inexact(number):
+        raise ValueError(INEXACT)
     with np.errstate(over="ignore", invalid="ignore"):
         z = np.asarray(number).astype(dtype)[()]
     if np.isfinite(z) != np.isfinite(number) or (dtype.kind != "f" and z != number):
