@@ -145,5 +145,10 @@ def _wants_json(arguments: Sequence[str]) -> bool:
 def _usage_problem(error: Any) -> Problem:
     message = error.format_message().rstrip(".").replace("Value error, ", "")  # pydantic's, which typer asks
     message = re.sub("Input should be (.*?)(, unable to parse .*)?$", r"must be \1", message)
+    message = re.sub(": '.*' is not a valid (float|integer)$", _must_be, message)  # before typer asked pydantic
     command = error.ctx.command_path if error.ctx else "graphengine"
     return Problem("GE801", message[:1].lower() + message[1:], hint=f"see '{command} --help'")
+
+
+def _must_be(kind: re.Match[str]) -> str:
+    return f": must be a valid {'number' if kind[1] == 'float' else kind[1]}"

@@ -336,6 +336,14 @@ class Recorder:
         return name if name not in self.types else self.numbered(name)
 
 
+def _parameters(op: Op, function: Any) -> list[str]:
+    """The names of the parameters of a NumPy function."""
+    try:
+        return list(inspect.signature(function).parameters)
+    except ValueError:  # older versions of NumPy do not say it of `concatenate` and `where`
+        return [*op.signature.inputs, *op.cls.model_fields]
+
+
 def _split_arguments(
     op: Op, function: Any, args: Sequence[Any], kwargs: Mapping[str, Any]
 ) -> tuple[list[Any], dict[str, Any]]:
@@ -343,7 +351,7 @@ def _split_arguments(
     if isinstance(function, np.ufunc):
         return list(args), {}
     count = 1 if op.signature.variadic else len(op.signature.inputs)
-    names = list(inspect.signature(function).parameters) if len(args) > count or kwargs else []
+    names = _parameters(op, function) if len(args) > count or kwargs else []
     given = {**dict(zip(names[count:], args[count:], strict=False)), **kwargs}
     inputs = [*args[:count], *(given.pop(name) for name in names[len(args) : count] if name in given)]
     attributes = {name: value for name, value in given.items() if value is not None}
