@@ -118,7 +118,7 @@ def test_large_arrays_are_compiled_at_their_first_use():
     model = ge.Model.from_dict(linreg())
     model.predict(rows(4))
     model.predict(rows(1_000_000))
-    kept = {shapes[0][1][0]: program for (_, shapes), program in model.programs._programs.items()}
+    kept = {shapes[0][1][0]: program for (_, shapes), program in model.evaluator.programs._programs.items()}
     assert kept[4] == 1
     assert not isinstance(kept[1_000_000], int)
 
@@ -128,4 +128,4 @@ def test_what_the_cache_keeps_is_bounded_in_bytes():
     for count in range(20_000, 20_050):
         for _ in range(2):
             model.forward(rows(count))["loss"]
-    assert 0 < model.programs._nbytes() <= 2**20
+    assert 0 < model.evaluator.programs._nbytes() <= 2**20

@@ -389,7 +389,7 @@ def test_a_trace_and_a_check_are_refused_likewise():
 
 def test_a_gradient_is_derived_for_its_memory_only_where_that_may_be_too_much_and_once_for_all_sizes(monkeypatch):
     model = products(array_bytes=2**26)
-    with derived("model.run", monkeypatch) as graphs:
+    with derived("model.evaluator", monkeypatch) as graphs:
         model.forward(x=np.ones((2, 1, 3)), y=np.ones((3, 4))).backward(wrt=["y"])
         assert not graphs
         for count in (400, 500, 500, 600, 600):

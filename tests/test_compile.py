@@ -394,7 +394,7 @@ def test_a_model_keeps_a_bounded_number_of_plans():
     for size in range(1, 60):
         for _ in range(2):
             model.predict(x=np.ones(size))
-    assert len(model.programs._programs) <= 32
+    assert len(model.evaluator.programs._programs) <= 32
 
 
 # ---------------------------------------------------------------- tiles

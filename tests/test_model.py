@@ -349,3 +349,15 @@ def test_two_models_of_one_document_do_not_share_values():
     first, second = ge.Model.from_dict(content), ge.Model.from_dict(content)
     first.parameters["p"] = 5.0
     assert second.parameters["p"] == 1.0
+
+
+def test_a_copy_has_values_of_its_own_and_shares_what_is_compiled():
+    model = ge.Model.from_dict(linreg(theta=2.0))
+    other = model.copy()
+    other.parameters["theta"] = 3.0
+    assert (model.parameters["theta"], other.parameters["theta"]) == (2.0, 3.0)
+    for _ in range(3):
+        assert model.predict(x=[1.0], outputs="prediction")["prediction"] == [2.0]
+        assert other.predict(x=[1.0], outputs="prediction")["prediction"] == [3.0]
+    assert other.evaluator.programs is model.evaluator.programs
+    assert other.fingerprint == model.fingerprint

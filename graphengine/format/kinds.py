@@ -107,21 +107,43 @@ def _same_definition(one: type, other: type) -> bool:
     return (one.__module__, one.__qualname__) == (other.__module__, other.__qualname__)
 
 
-def register_in(kinds: Kinds) -> Any:
-    """Return a decorator that registers a class: `@register`, or `@register(replace=True)`."""
-
-    def register(cls: Any = None, *, replace: bool = False) -> Any:
-        return kinds.register(cls, replace=replace) if cls else lambda found: kinds.register(found, replace=replace)
-
-    return register
-
-
 READERS = Kinds("a reader of data", "read")
 INITIALIZERS = Kinds("an initializer", "values")
 SCHEDULES = Kinds("a learning-rate schedule", "rate")
 
-register_reader, register_initializer, register_schedule = map(register_in, (READERS, INITIALIZERS, SCHEDULES))
-
 AnyReader: TypeAlias = Annotated[Any, READERS]
 AnyInitializer: TypeAlias = Annotated[Any, INITIALIZERS]
 AnySchedule: TypeAlias = Annotated[Any, SCHEDULES]
+
+
+def register_reader(cls: Class, *, replace: bool = False) -> Class:
+    """Register a reader of data, a subclass of `Reader`; used as a decorator.
+
+    Raises
+    ------
+    RegistrationError
+        GE701 if it is not a reader, GE702 if its name is taken and `replace` is false.
+    """
+    return READERS.register(cls, replace=replace)
+
+
+def register_initializer(cls: Class, *, replace: bool = False) -> Class:
+    """Register a subclass of `Initializer`; used as a decorator.
+
+    Raises
+    ------
+    RegistrationError
+        GE701 if it is not an initializer, GE702 if its name is taken and `replace` is false.
+    """
+    return INITIALIZERS.register(cls, replace=replace)
+
+
+def register_schedule(cls: Class, *, replace: bool = False) -> Class:
+    """Register a learning-rate schedule, a subclass of `Schedule`; used as a decorator.
+
+    Raises
+    ------
+    RegistrationError
+        GE701 if it is not a schedule, GE702 if its name is taken and `replace` is false.
+    """
+    return SCHEDULES.register(cls, replace=replace)

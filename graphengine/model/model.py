@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
 from graphengine import gc_pause
-from graphengine.backends.program_cache import ProgramCache
 from graphengine.backends.protocol import DEFAULT_BACKEND, backend_named
 from graphengine.backends.reference.executor import Executor
 from graphengine.data.sources import Arrays
@@ -36,7 +35,7 @@ from graphengine.ir.declarations import Parameter, State
 from graphengine.ir.graph import Graph, names_of
 from graphengine.ir.memory import require_memory
 from graphengine.limits import DEFAULT, Limits
-from graphengine.model.prediction import predict
+from graphengine.model.evaluator import Evaluator
 from graphengine.model.run import Parameters, Run
 from graphengine.notebook import Pictured
 from graphengine.ops.numbers import ElementError, InexactError
@@ -89,7 +88,7 @@ class Model(Pictured):
         problems += self._initialize(too_large=any(problem.code == "GE133" for problem in problems))
         if problems or (source and source.problems):
             raise source.locate(problems) if source else InvalidModelError(problems)
-        self.programs = ProgramCache(self.graph, self.backend)
+        self.evaluator = Evaluator(self.graph, self.values, self.backend)
 
     @classmethod
     def from_dict(
@@ -111,10 +110,10 @@ class Model(Pictured):
     def __repr__(self) -> str:
         return f"<Model '{self.graph.name}': {self.graph.summary}>"
 
-    @cached_property
+    @property
     def executor(self) -> Executor:
         """The reference executor of the graph, made when it is first needed."""
-        return Executor(self.graph)
+        return self.evaluator.executor
 
     def _initialize(self, *, too_large: bool) -> Iterator[Problem]:
         """The initial values, and what is wrong with them; of a graph that is too large only of those in the file."""
@@ -142,10 +141,22 @@ class Model(Pictured):
                 except DataError as error:
                     yield replace(error.problems[0], pointer=make_pointer((section, name, "value")))
 
+    def copy(self) -> Model:
+        """Return a model with values of its own; the graph, and what is compiled of it, is shared."""
+        made = copy(self)
+        made.values = dict(self.values)
+        made.evaluator = self.evaluator.with_values(made.values)
+        made._trainer = None
+        return made
+
+    def _forget_training(self) -> None:
+        """A value was assigned: the values are no longer what a training made."""
+        self._trainer = None
+
     @property
     def parameters(self) -> Parameters:
         """The current values of the parameters, by name; assigning one checks its shape and dtype."""
-        return Parameters(self)
+        return Parameters(self.graph, self.values, self._forget_training)
 
     @property
     def fingerprint(self) -> str:
@@ -164,7 +175,7 @@ class Model(Pictured):
         ExecutionError
             If a node fails.
         """
-        return Run(self, as_inputs(self.graph, by_input(self.graph, inputs, named)))
+        return Run(self.evaluator, as_inputs(self.graph, by_input(self.graph, inputs, named)), self.default_loss)
 
     def predict(
         self,
@@ -190,7 +201,8 @@ class Model(Pictured):
             GE402 if there is no such output.
         """
         given = as_inputs(self.graph, by_input(self.graph, inputs, named))
-        return predict(self, given, None if outputs is None else tuple(names_of(outputs)), check_finite=check_finite)
+        asked = None if outputs is None else tuple(names_of(outputs))
+        return self.evaluator.predict(given, asked, check_finite=check_finite)
 
     def train(self, data: Any = None, **overrides: Any) -> History:
         """Train as the file's training section says, and return the history.

@@ -2,61 +2,58 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, MutableMapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
+from typing import Any
 
 import numpy as np
 
-from graphengine.backends.reference.executor import Slots, plan_failure
+from graphengine.backends.reference.executor import Slots
 from graphengine.errors import InputError, UsageError, did_you_mean
-from graphengine.ir.binding import require_inputs
 from graphengine.ir.finite import require_all_finite
 from graphengine.ir.graph import Graph, names_of
+from graphengine.model.evaluator import Evaluator, read_only, run
 from graphengine.notebook import Pictured
 from graphengine.ops.numbers import decode_array
-from graphengine.transform.gradient import check_differentiable, gradient
-
-if TYPE_CHECKING:
-    from graphengine.model.model import Model
+from graphengine.transform.gradient import check_differentiable
 
 
 class Parameters(MutableMapping[str, Any]):
     """The parameters of a model by name. Values come as read-only arrays; assigning checks shape and dtype."""
 
-    def __init__(self, model: Model) -> None:
-        self._model = model
+    def __init__(self, graph: Graph, values: dict[str, Any], changed: Callable[[], None]) -> None:
+        self._graph, self._values, self._changed = graph, values, changed
 
     def __getitem__(self, name: str) -> np.ndarray[Any, Any]:
-        return read_only(self._model.values[self._known(name)])
+        return read_only(self._values[self._known(name)])
 
     def __setitem__(self, name: str, value: Any) -> None:
-        kind = self._model.graph.types[self._known(name)]
+        kind = self._graph.types[self._known(name)]
         try:
             array = decode_array(value, kind.array_dtype)
         except ValueError as error:
             raise InputError(f"parameter '{name}': {error}", code="GE404") from None
         if array.shape != kind.shape:
             raise InputError(f"parameter '{name}' has shape {kind.shape}, not {array.shape}")
-        if wrong := self._model.graph.parameters[name].outside(array):
+        if wrong := self._graph.parameters[name].outside(array):
             raise InputError(f"parameter '{name}': {wrong}", code="GE112")
-        self._model.values[name] = array[()]
-        self._model._trainer = None  # the values are no longer what a training made
+        self._values[name] = array[()]
+        self._changed()
 
     def __delitem__(self, name: str) -> None:
         raise TypeError("parameters belong to the graph and cannot be deleted")
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._model.graph.parameters)
+        return iter(self._graph.parameters)
 
     def __len__(self) -> int:
-        return len(self._model.graph.parameters)
+        return len(self._graph.parameters)
 
     def __repr__(self) -> str:
         return repr(dict(self))
 
     def _known(self, name: str) -> str:
-        if name not in self._model.graph.parameters:
-            hint = did_you_mean(name, self._model.graph.parameters, "parameters")
+        if name not in self._graph.parameters:
+            hint = did_you_mean(name, self._graph.parameters, "parameters")
             raise KeyError(f"no parameter '{name}'; {hint}")
         return name
 
@@ -67,17 +64,16 @@ class Run(Pictured):
     What is asked for is computed when it is asked for, from the inputs, parameters and state at the time of the call.
     """
 
-    def __init__(self, model: Model, inputs: Mapping[str, Any]) -> None:
-        self.graph: Graph = model.graph
-        self._model, self._inputs = model, inputs
-        self._values = {**model.values, **inputs}
+    def __init__(self, evaluator: Evaluator, inputs: Mapping[str, Any], default_loss: Callable[[], str]) -> None:
+        self.graph: Graph = evaluator.graph
+        self.default_loss = default_loss
+        """Names what `backward` differentiates unless it is given; raises as `Model.default_loss`."""
+        self._evaluator, self._inputs = evaluator, inputs
+        self._values = {**evaluator.values, **inputs}
         self._slots: Slots | None = None
         self._outputs: dict[str, Any] = {}
-        self._plan = model.programs.find("forward", inputs)
-        if self._plan is None:
-            require_inputs(self.graph, inputs, self.graph.inputs)
-            self._plan = model.programs.get("forward", lambda: self.graph, inputs)
-        if self._plan is None:
+        self._program = evaluator.program_for(inputs)
+        if self._program is None:
             self._all_slots()
 
     def __getitem__(self, output: str) -> np.ndarray[Any, Any]:
@@ -86,19 +82,12 @@ class Run(Pictured):
             raise KeyError(f"no output '{output}'; {hint}")
         if self._slots is not None:
             return self.value(self.graph.outputs[output])
-        if not self._outputs and self._plan is not None:
-            try:
-                self._outputs = self._plan.run(self._values)
-            except Exception as error:  # whatever it is, the reference says which node it comes from
-                raise plan_failure(error, self._all_slots) from error
+        if not self._outputs and self._program is not None:
+            self._outputs = run(self._program, self._values, self._all_slots)
         return read_only(self._outputs[output])
 
     def __repr__(self) -> str:
         return f"<Run of '{self.graph.name}': {', '.join(self.graph.outputs)}>"
-
-    def default_loss(self) -> str:
-        """What `backward` differentiates if it is not told; raises as `Model.default_loss`."""
-        return self._model.default_loss()
 
     @property
     def outputs(self) -> dict[str, np.ndarray[Any, Any]]:
@@ -117,7 +106,7 @@ class Run(Pictured):
         if value not in self.graph.types:
             hint = did_you_mean(name, self.graph.types)
             raise UsageError(f"graph '{self.graph.name}' has no value '{name}'", code="GE402", hint=hint)
-        return read_only(self._all_slots()[self._model.executor.slot_of[value]])
+        return read_only(self._all_slots()[self._evaluator.executor.slot_of[value]])
 
     def check_finite(self) -> None:
         """Look at all values for one that is NaN or infinite.
@@ -127,7 +116,7 @@ class Run(Pictured):
         ExecutionError
             GE413, naming the first node that gave such a number, its row, and the inputs it computed it from.
         """
-        slots, places = self._all_slots(), self._model.executor.slot_of
+        slots, places = self._all_slots(), self._evaluator.executor.slot_of
         require_all_finite(self.graph, {name: slots[place] for name, place in places.items()})
 
     def backward(
@@ -150,35 +139,12 @@ class Run(Pictured):
         names = names_of(self.graph.trainable if wrt is None else wrt)
         wanted = [self.graph.value_name(name) for name in names]
         check_differentiable(self.graph, target, wanted)
-        plan = self._model.programs.get(
-            ("backward", of, *names),
-            lambda: gradient(self.graph, of=of, wrt=names, also=self.graph.outputs),
-            self._inputs,
-            is_gradient=True,
-        )
-        if plan:
-            try:
-                results = plan.run(self._values)
-            except Exception as error:  # whatever it is, the reference says which node it comes from
-                raise plan_failure(error, lambda: self._gradients(target, wanted)) from error
-            self._outputs = {name: results.pop(name) for name in self.graph.outputs}
-            return dict(zip(names, map(read_only, results.values()), strict=True))
-        gradients = self._gradients(target, wanted)
-        return {name: read_only(gradients[value]) for name, value in zip(names, wanted, strict=True)}
-
-    def _gradients(self, of: str, wrt: Sequence[str]) -> dict[str, Any]:
-        """Gradients by the reference executor."""
-        return self._model.executor.backward(self._all_slots(), of, wrt)
+        found, outputs = self._evaluator.gradients(of, names, self._inputs, self._values, self._all_slots)
+        self._outputs = outputs or self._outputs
+        return {name: read_only(value) for name, value in found.items()}
 
     def _all_slots(self) -> Slots:
         """Every value of the graph, by the reference executor."""
         if self._slots is None:
-            self._slots = self._model.executor.forward(self._values)
+            self._slots = self._evaluator.every_value(self._values)
         return self._slots
-
-
-def read_only(value: Any) -> np.ndarray[Any, Any]:
-    """A value as a read-only array that shares no memory a caller could change."""
-    view = np.asarray(value).view()
-    view.flags.writeable = False
-    return view

@@ -7,7 +7,6 @@ have the same steps, so a page that shows them needs only to choose a frame and 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from copy import copy
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -101,8 +100,7 @@ def chosen_iterations(total: int, count: int) -> set[int]:
 
 def _film_of_solver(model: Model) -> Film:
     """The points that a solver came by, each evaluated on all data; a solver has no update to show."""
-    trained = copy(model)
-    trained.values = dict(model.values)
+    trained = model.copy()
     solver = trained.trainer()
     batch = solver.batches.whole() or {}
     values, frames = dict(model.values), []

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping
-from copy import copy
 from dataclasses import replace
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -41,8 +40,7 @@ class Iterations:
     """The iterations of the training that `Model.train` would run, one after the other."""
 
     def __init__(self, model: Model, data: Any = None, **overrides: Any) -> None:
-        self.model = copy(model)
-        self.model.values = dict(model.values)
+        self.model = model.copy()
         trainer = self.model.trainer(data, **overrides)
         if isinstance(trainer, Solver):
             raise UsageError(

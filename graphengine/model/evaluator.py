@@ -1,0 +1,161 @@
+"""The one evaluator behind `forward`, `backward` and `predict`.
+
+A compiled program computes what is asked where there is one, else the reference executor does; both give the same bits.
+If a program fails, the reference reports which node it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from copy import copy
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from graphengine.backends.program_cache import ProgramCache
+from graphengine.backends.protocol import Backend, Program
+from graphengine.backends.reference.executor import Executor, ForwardSchedule, Slots, plan_failure
+from graphengine.errors import InputError, UsageError, did_you_mean
+from graphengine.ir.binding import require_inputs
+from graphengine.ir.finite import require_all_finite
+from graphengine.ir.graph import Graph
+from graphengine.transform.gradient import gradient
+
+Results = dict[str, Any]
+
+
+class Evaluator:
+    """Computes outputs and gradients of one graph from given inputs and `values`, those of parameters and state."""
+
+    def __init__(self, graph: Graph, values: dict[str, Any], backend: Backend) -> None:
+        self.graph, self.values = graph, values
+        self.programs = ProgramCache(graph, backend)
+
+    @cached_property
+    def executor(self) -> Executor:
+        """The reference executor of the graph, made when it is first needed."""
+        return Executor(self.graph)
+
+    def with_values(self, values: dict[str, Any]) -> Evaluator:
+        """Return an evaluator of other values, which shares what is compiled."""
+        made = copy(self)
+        made.values = values
+        return made
+
+    # ------------------------------------------------------------ the whole graph
+
+    def program_for(self, inputs: Mapping[str, Any]) -> Program | None:
+        """Return the program of the whole graph for these inputs, if it pays; raises as `ProgramCache.get`."""
+        found = self.programs.find("forward", inputs)
+        if found is None:
+            require_inputs(self.graph, inputs, self.graph.inputs)
+            found = self.programs.get("forward", lambda: self.graph, inputs)
+        return found
+
+    def every_value(self, values: Mapping[str, Any]) -> Slots:
+        """Return all values of the graph, by the reference executor."""
+        return self.executor.forward(values)
+
+    def gradients(
+        self,
+        of: str,
+        names: Sequence[str],
+        inputs: Mapping[str, Any],
+        values: Mapping[str, Any],
+        slots: Callable[[], Slots],
+    ) -> tuple[Results, Results]:
+        """Return the gradients of a scalar by the names that a caller has for values, and the outputs on the way.
+
+        `slots` gives all values of the graph, which the reference starts from; without a program there are no outputs.
+        """
+        target, wanted = self.graph.value_name(of), [self.graph.value_name(name) for name in names]
+
+        def by_reference() -> Results:
+            found = self.executor.backward(slots(), target, wanted)
+            return {name: found[value] for name, value in zip(names, wanted, strict=True)}
+
+        program = self.programs.get(
+            ("backward", of, *names),
+            lambda: gradient(self.graph, of=of, wrt=names, also=self.graph.outputs),
+            inputs,
+            is_gradient=True,
+        )
+        if program is None:
+            return by_reference(), {}
+        results = run(program, values, by_reference)
+        outputs = {name: results.pop(name) for name in self.graph.outputs}
+        return dict(zip(names, results.values(), strict=True)), outputs
+
+    # ------------------------------------------------------------ some outputs
+
+    def predict(
+        self, given: Mapping[str, Any], outputs: tuple[str, ...] | None, *, check_finite: bool = False
+    ) -> dict[str, np.ndarray[Any, Any]]:
+        """Return outputs by public name, all that can be computed if none are asked; raises as `Model.predict`."""
+        if check_finite:
+            return self._checked(self._targets(outputs, given), given)
+        purpose: Hashable = ("outputs", outputs)
+        values = {**self.values, **given}
+        program = self.programs.find(purpose, given)
+        if program is None:
+            graph, targets = self.graph, self._targets(outputs, given)
+            program = self.programs.get(purpose, lambda: graph.derive(graph.nodes, targets, graph.types), given)
+        if program is None:
+            return self._by_reference(targets, values)
+        found = run(program, values, lambda: self._by_reference(self._targets(outputs, given), values))
+        return {name: read_only(value) for name, value in found.items()}
+
+    def _by_reference(self, targets: Mapping[str, str], values: Mapping[str, Any]) -> Results:
+        slots = self.executor.forward(values, self.executor.forward_schedule(targets.values()))
+        return {name: read_only(slots[self.executor.slot_of[value]]) for name, value in targets.items()}
+
+    def _checked(self, targets: Mapping[str, str], given: Mapping[str, Any]) -> Results:
+        """The outputs, computed from finite numbers only; what they do not depend on is not looked at."""
+        places = self.executor.slot_of
+        steps = self.executor.forward_schedule(targets.values()).steps
+        slots = self.executor.forward({**self.values, **given}, ForwardSchedule(steps, ((),) * len(steps)))
+        seen = {places[value] for value in targets.values()}.union(*[(*step.inputs, *step.outputs) for step in steps])
+        found = {name: slots[place] if place in seen else None for name, place in places.items()}
+        require_all_finite(self.graph, found)
+        return {name: read_only(slots[places[value]]) for name, value in targets.items()}
+
+    def _targets(self, outputs: tuple[str, ...] | None, given: Mapping[str, Any]) -> dict[str, str]:
+        """The values that the asked outputs are; all that can be computed if none are asked."""
+        graph, asked = self.graph, self._computable(given) if outputs is None else outputs
+        for name in asked:
+            if name not in graph.outputs:
+                hint = did_you_mean(name, graph.outputs, "outputs")
+                raise UsageError(f"model '{graph.name}' has no output '{name}'", code="GE402", hint=hint)
+        targets = {name: graph.outputs[name] for name in asked}
+        require_inputs(graph, given, self.executor.inputs_of(targets.values()))
+        return targets
+
+    def _computable(self, given: Mapping[str, Any]) -> list[str]:
+        needs = {name: self.executor.inputs_of([value]) for name, value in self.graph.outputs.items()}
+        ready = [name for name, inputs in needs.items() if all(item in given for item in inputs)]
+        if not ready:
+            shown = "; ".join(f"'{name}' needs {', '.join(map(repr, inputs))}" for name, inputs in needs.items())
+            raise InputError(f"no output can be computed from the given inputs: {shown}", code="GE401")
+        return ready
+
+
+def run(program: Program, values: Mapping[str, Any], by_reference: Callable[[], Any]) -> Results:
+    """Run a program; if it fails, the reference reports the node that failed.
+
+    Raises
+    ------
+    ExecutionError, InputError
+        As the reference executor does.
+    """
+    try:
+        return program.run(values)
+    except Exception as error:  # whatever it is, the reference says which node it comes from
+        raise plan_failure(error, by_reference) from error
+
+
+def read_only(value: Any) -> np.ndarray[Any, Any]:
+    """Return a value as a read-only array that shares no memory a caller could change."""
+    view = np.asarray(value).view()
+    view.flags.writeable = False
+    return view
