@@ -9,9 +9,9 @@ import orjson
 import pytest
 import safetensors.numpy
 from documents import KILLED_AT, document, parameter, write
-from test_cli import cli_json
 
 import graphengine as ge
+from graphengine.format.safetensors import decoded, encoded
 from graphengine.limits import Limits
 
 WEIGHTS = np.arange(6.0).reshape(2, 3) / 7
@@ -208,13 +208,84 @@ def test_what_is_no_file_of_tensors_is_refused(tmp_path, external):
     assert "cannot be read as safetensors" in changed(tmp_path, file="x.safetensors", sha256=sha256).message
 
 
-def test_without_safetensors_the_message_says_what_to_install(tmp_path, external, monkeypatch):
-    monkeypatch.setitem(sys.modules, "safetensors", None)
-    monkeypatch.setitem(sys.modules, "safetensors.numpy", None)
-    with pytest.raises(ge.errors.UsageError, match=r"GE803: .*'safetensors'.*pip install 'graphengine\[weights\]'"):
-        model().save(tmp_path / "m.json")
-    endless = ("train", "linreg", "--epochs", 10**9, "--save", tmp_path / "m.json")
-    assert cli_json(*endless, code=2)["errors"][0]["code"] == "GE803"
+def header_of(entries, padding=b""):
+    text = entries if isinstance(entries, bytes) else orjson.dumps(entries)
+    return len(text + padding).to_bytes(8, "little") + text + padding
+
+
+def entry(start, stop, shape, dtype="F64"):
+    return {"dtype": dtype, "shape": shape, "data_offsets": [start, stop]}
+
+
+WRONG = {
+    "an empty file": (b"", "its header has 0 bytes, the file 0"),
+    "a length beyond the file": ((99).to_bytes(8, "little") + b"{}", "its header has 99 bytes, the file 10"),
+    "a length of no computer": (b"\xff" * 20, "its header has 18446744073709551615 bytes"),
+    "no JSON": (header_of(b"{,}"), "its header is not JSON"),
+    "a list": (header_of([]), "its header is not a JSON object"),
+    "a key twice": (header_of(b'{"w": {}, "w": {}}'), 'its header is not JSON: .*"w"'),
+    "no entry": (header_of({"w": 1}), "tensor 'w' has no dtype, shape and data_offsets that fit together"),
+    "no offsets": (header_of({"w": {"dtype": "F64", "shape": [1]}}) + bytes(8), "tensor 'w' has no dtype"),
+    "a negative size": (header_of({"w": entry(0, 8, [-1])}) + bytes(8), "that fit together"),
+    "a negative place": (header_of({"w": entry(-8, 0, [1])}), "that fit together"),
+    "a truth value": (header_of({"w": entry(False, 8, [1])}) + bytes(8), "that fit together"),
+    "another size": (header_of({"w": entry(0, 8, [2])}) + bytes(8), "that fit together"),
+    "a huge shape": (header_of({"w": entry(0, 8, [2**40, 2**40])}) + bytes(8), "that fit together"),
+    "a dtype of no array": (header_of({"w": entry(0, 2, [1], "BF16")}) + bytes(2), "has the dtype BF16; NumPy has F64"),
+    "a hole": (header_of({"w": entry(8, 16, [1])}) + bytes(16), "begins at byte 8, the one before it ends at 0"),
+    "an overlap": (
+        header_of({"v": entry(0, 16, [2]), "w": entry(8, 16, [1])}) + bytes(16),
+        "tensor 'w' begins at byte 8, the one before it ends at 16",
+    ),
+    "too few numbers": (header_of({"w": entry(0, 16, [2])}) + bytes(8), "its tensors have 16 bytes, the file has 8"),
+    "too many numbers": (header_of({"w": entry(0, 8, [1])}) + bytes(9), "its tensors have 8 bytes, the file has 9"),
+    "a truth value of 2": (header_of({"w": entry(0, 1, [1], "BOOL")}) + b"\2", "neither 0 nor 1"),
+}
+
+
+@pytest.mark.parametrize(("data", "said"), WRONG.values(), ids=WRONG)
+def test_what_is_wrong_with_a_file_of_tensors_is_told(tmp_path, data, said):
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(data)
+    with path.open("rb") as file, pytest.raises(ValueError, match=said):
+        decoded(file, len(data))
+    # the library takes any byte for a truth value, and BF16 only where NumPy is taught it
+    if said not in ("neither 0 nor 1", "has the dtype BF16; NumPy has F64"):
+        with pytest.raises(safetensors.SafetensorError):
+            safetensors.numpy.load(data)
+
+
+ARRAYS = {
+    "w": WEIGHTS,
+    "transposed": WEIGHTS.T,
+    "big": WEIGHTS.astype(">f4"),
+    "scalar": np.float32(1.5),
+    "empty": np.empty((0, 3), np.int16),
+    "truths": np.array([True, False]),
+    **{name: np.arange(5, dtype=name) for name in ("float16", "int64", "int32", "int8", "uint64", "uint32", "uint16")},
+    "bytes": np.arange(5, dtype=np.uint8),
+}
+
+
+def test_the_library_reads_what_is_written():
+    found = safetensors.numpy.load(b"".join(encoded(ARRAYS)))
+    assert found.keys() == ARRAYS.keys()
+    for name, array in ARRAYS.items():
+        assert found[name].dtype == np.asarray(array).dtype.newbyteorder("=")
+        np.testing.assert_array_equal(found[name], array)
+
+
+@pytest.mark.parametrize("metadata", [None, {"made": "by hand"}])
+def test_what_the_library_writes_is_read(tmp_path, metadata):
+    given = {name: np.ascontiguousarray(array) for name, array in ARRAYS.items() if name != "big"}
+    path = tmp_path / "x.safetensors"
+    safetensors.numpy.save_file(given, path, metadata)
+    with path.open("rb") as file:
+        found = decoded(file, path.stat().st_size)
+    assert found.keys() == given.keys()
+    for name, array in given.items():
+        assert (found[name].dtype, found[name].shape) == (array.dtype, array.shape)
+        np.testing.assert_array_equal(found[name], array)
 
 
 def test_a_folder_that_is_not_there_is_told_of_when_tensors_are_written(tmp_path, external):

@@ -10,7 +10,7 @@ import errno
 import os
 import secrets
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -26,8 +26,8 @@ _AS_SEEN = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 _LONGEST_LINE = 2**16
 
 
-def write_bytes(path: str | Path, data: bytes) -> None:
-    """Write a file.
+def write_bytes(path: str | Path, *parts: bytes | memoryview) -> None:
+    """Write a file that has these parts, one after the other.
 
     Raises
     ------
@@ -37,7 +37,7 @@ def write_bytes(path: str | Path, data: bytes) -> None:
     """
     path = Path(path)
     with writing(path), _folder_of(path) as folder:
-        _replace(path.parent, path.name, folder, data)
+        _replace(path.parent, path.name, folder, parts)
 
 
 def check_target(path: str | Path) -> None:
@@ -138,7 +138,7 @@ def _folder_of(path: Path) -> Iterator[int | None]:
         os.close(folder)
 
 
-def _replace(parent: Path, name: str, folder: int | None, data: bytes) -> None:
+def _replace(parent: Path, name: str, folder: int | None, parts: Iterable[bytes | memoryview]) -> None:
     """Write the file `name` in `parent`, which is open as `folder` where the system has that."""
 
     def place(of: str) -> str:
@@ -152,7 +152,8 @@ def _replace(parent: Path, name: str, folder: int | None, data: bytes) -> None:
         try:
             if mode is not None and hasattr(os, "fchmod"):
                 os.fchmod(descriptor, mode)
-            _write_all(descriptor, data)
+            for part in parts:
+                _write_all(descriptor, part)
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
@@ -165,7 +166,7 @@ def _replace(parent: Path, name: str, folder: int | None, data: bytes) -> None:
         os.fsync(folder)
 
 
-def _write_all(descriptor: int, data: bytes) -> None:
+def _write_all(descriptor: int, data: bytes | memoryview) -> None:
     """Write all bytes; the system may take fewer at a time."""
     rest = memoryview(data)
     while rest:

@@ -117,6 +117,8 @@ class ScaledInitializer(Initializer):
 def initial_value(name: str, source: Parameter | State) -> np.ndarray[Any, Any]:
     """Return the value a parameter or a state starts from: the one in the file, else what its initializer makes.
 
+    A value that is an array, which comes from a file of tensors, is returned as it is.
+
     Raises
     ------
     ValueError
@@ -133,7 +135,7 @@ def initial_value(name: str, source: Parameter | State) -> np.ndarray[Any, Any]:
         return recipe.values(name, shape, dtype)
     if isinstance(source.value, np.ndarray) and source.value.dtype != dtype:
         raise ValueError(f"the value is {source.value.dtype}, declared is {dtype}")
-    value = decode_array(source.value, dtype)
+    value = source.value if isinstance(source.value, np.ndarray) else decode_array(source.value, dtype)
     if value.shape != shape:
         raise ValueError(f"the value has shape {value.shape}, declared is {shape}")
     return value

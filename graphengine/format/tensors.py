@@ -1,4 +1,4 @@
-"""Arrays in safetensors files beside a model (the extra `weights`): too many numbers for JSON, and still no code.
+"""Arrays in safetensors files beside a model: too many numbers for JSON, and still no code.
 
 The JSON names such a file together with its sha256, so the two cannot be mixed up; a file is never changed, a new one
 gets a new name. The old one goes once the JSON that names the new one is safe, if no file of the folder names it.
@@ -12,12 +12,12 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
 from graphengine.errors import DataError
-from graphengine.extras import optional
+from graphengine.format import safetensors
 from graphengine.format.documents import ExternalValue
 from graphengine.format.files import write_bytes, writing
 from graphengine.format.locks import Lock
@@ -27,6 +27,8 @@ EXTERNAL_FROM = 1_000_000
 """From this many numbers on, values are written beside the JSON and not into it."""
 HEADER_BYTES = 2**20
 """Room for what a file of tensors has besides its numbers."""
+READ_BYTES = 2**20
+"""How much of a file is read and hashed at a time: what fits the cache is read from memory once."""
 SEARCHED_BYTES = 2**20
 """How much of a file is searched at a time for the names of others."""
 
@@ -36,7 +38,7 @@ class TensorFiles:
 
     def __init__(self, folder: Path | None, limit: int) -> None:
         self._folder, self._limit = folder, limit
-        self._known: dict[tuple[str, str], Mapping[str, Any]] = {}
+        self._known: dict[tuple[str, str], Mapping[str, np.ndarray[Any, Any]]] = {}
 
     def array(self, value: ExternalValue) -> np.ndarray[Any, Any]:
         """The tensor that a model names.
@@ -46,45 +48,59 @@ class TensorFiles:
         DataError
             GE501 if the file cannot be read, GE502 if it lacks the tensor, GE504 for a path out of the folder, GE506 if
             it is not the file that the model was written with.
-        UsageError
-            GE803 if safetensors is not installed.
         """
         key = (value.file, value.sha256)
         if key not in self._known:
             self._known[key] = self._read(*key)
         if value.tensor not in self._known[key]:
             raise DataError(f"'{value.file}' has no tensor '{value.tensor}'", code="GE502")
-        return np.asarray(self._known[key][value.tensor])
+        return self._known[key][value.tensor]
 
-    def _read(self, name: str, sha256: str) -> Mapping[str, Any]:
-        safetensors = optional("safetensors.numpy", "weights")
+    def _read(self, name: str, sha256: str) -> Mapping[str, np.ndarray[Any, Any]]:
         if self._folder is None:
             raise DataError(f"the model was not loaded from a file, so there is no folder to look for '{name}' in")
-        with confined(self._folder, name).open("rb") as file:
-            if os.fstat(file.fileno()).st_size > self._limit + HEADER_BYTES:
+        with confined(self._folder, name).open("rb") as plain:
+            size = os.fstat(plain.fileno()).st_size
+            if size > self._limit + HEADER_BYTES:
                 raise DataError(f"'{name}' has more than {self._limit} bytes", hint="load the model with larger limits")
-            data = file.read()
-        if hashlib.sha256(data).hexdigest() != sha256:
-            raise DataError(f"'{name}' is not the file that the model was written with", code="GE506")
-        try:
-            tensors: Mapping[str, Any] = safetensors.load(data)
-        except Exception as error:  # the library has an exception of its own, and raises others, too
-            raise DataError(f"'{name}' cannot be read as safetensors: {error}") from error
+            file, problem, tensors = _Hashed(plain), None, {}
+            try:
+                tensors = safetensors.decoded(file, size)  # type: ignore[arg-type]
+            except ValueError as error:
+                problem = error
+            if file.sha256() != sha256:
+                raise DataError(f"'{name}' is not the file that the model was written with", code="GE506")
+        if problem:
+            raise DataError(f"'{name}' cannot be read as safetensors: {problem}") from problem
         return tensors
 
 
-def are_external(arrays: Iterable[Any]) -> bool:
-    """Whether arrays have so many numbers that they are written into a file of tensors.
+class _Hashed:
+    """A file that is read from its beginning on, and hashed meanwhile."""
 
-    Raises
-    ------
-    UsageError
-        GE803 if they have, and safetensors is not installed.
-    """
-    if sum(map(np.size, arrays)) < EXTERNAL_FROM:
-        return False
-    optional("safetensors.numpy", "weights")
-    return True
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file, self._digest = file, hashlib.sha256()
+
+    def read(self, count: int) -> bytes:
+        data = self._file.read(count)
+        self._digest.update(data)
+        return data
+
+    def readinto(self, part: memoryview) -> int:
+        count: int = self._file.readinto(part[:READ_BYTES])  # type: ignore[attr-defined]
+        self._digest.update(part[:count])
+        return count
+
+    def sha256(self) -> str:
+        """The hash of the whole file."""
+        while self.read(READ_BYTES):
+            pass
+        return self._digest.hexdigest()
+
+
+def are_external(arrays: Iterable[Any]) -> bool:
+    """Whether arrays have so many numbers that they are written into a file of tensors."""
+    return sum(map(np.size, arrays)) >= EXTERNAL_FROM
 
 
 def write_tensors(folder: Path, stem: str, arrays: Mapping[str, Any]) -> dict[str, ExternalValue]:
@@ -94,14 +110,13 @@ def write_tensors(folder: Path, stem: str, arrays: Mapping[str, Any]) -> dict[st
     ------
     GraphEngineError
         GE101 if the file cannot be written.
-    UsageError
-        GE803 if safetensors is not installed.
     """
-    dense = {name: np.asarray(array, order="C") for name, array in arrays.items()}
-    data: bytes = optional("safetensors.numpy", "weights").save(dense)
-    sha256 = hashlib.sha256(data).hexdigest()
+    parts, digest = list(safetensors.encoded(arrays)), hashlib.sha256()
+    for part in parts:
+        digest.update(part)
+    sha256 = digest.hexdigest()
     name = tensors_name(stem, sha256)
-    write_bytes(folder / name, data)
+    write_bytes(folder / name, *parts)
     return {each: ExternalValue(file=name, tensor=each, sha256=sha256) for each in arrays}
 
 

@@ -386,8 +386,6 @@ class Model(Pictured):
         ------
         GraphEngineError
             GE101 if the file cannot be written.
-        UsageError
-            GE803 if safetensors is needed and not installed.
         """
         path = Path(path)
         if are_external(self.values.values()) or tensors_of(path):

@@ -25,7 +25,7 @@ from graphengine.training.course import Chunk, Course
 from graphengine.training.evaluation import Evaluation
 from graphengine.training.history import SMALL, History, Iteration, items_of
 from graphengine.training.schedules import rate_at
-from graphengine.training.states import Layout
+from graphengine.training.states import Layout, types_of
 from graphengine.training.stepping import Stepper, Sum
 from graphengine.training.validation import LOSS, EarlyStopping, checked_outputs, checks_of, split
 
@@ -220,8 +220,8 @@ class Trainer:
         """What all states of this training have in common."""
         checked = self._evaluation.axes if self._evaluation else {}
         return Layout(
-            self.stepper.carried,
-            self.values,
+            types_of(self.stepper.carried),
+            types_of(self.values),
             self._recorded,
             checked,
             self.batches.per_epoch,

@@ -19,6 +19,7 @@ from graphengine.format.fields import Document
 from graphengine.format.tensors import TensorFiles, are_external
 from graphengine.format.writing import encode_array
 from graphengine.ops.numbers import ElementError, decode_array, encode_number
+from graphengine.ops.shapes import ArrayType, Shape, type_of
 from graphengine.wording import counted
 
 State: TypeAlias = dict[str, Any]
@@ -33,17 +34,22 @@ LONGEST_INLINE = 16
 class Layout(NamedTuple):
     """What the states of a training have in common.
 
-    `carried` has the arrays of one of them, `values` those of the model; `recorded` are the parameters that a row of
+    `carried` has the types of their arrays, `values` those of the model's; `recorded` are the parameters that a row of
     the history has, `checked` the numbers of axes of the values that a check computes, `samples` those of an epoch.
     """
 
-    carried: Mapping[str, Any]
-    values: Mapping[str, Any]
+    carried: Mapping[str, ArrayType]
+    values: Mapping[str, ArrayType]
     recorded: Sequence[str]
     checked: Mapping[str, int]
     per_epoch: int
     samples: int
     has_early: bool
+
+
+def types_of(values: Mapping[str, Any]) -> dict[str, ArrayType]:
+    """The types of arrays, and of Python numbers as arrays."""
+    return {name: type_of(np.asarray(value)) for name, value in values.items()}
 
 
 # ---------------------------------------------------------------- writing and reading
@@ -149,26 +155,21 @@ def _faults(state: State, layout: Layout) -> Iterator[Fault]:
         yield from _array_faults(early["values"], layout.values, ("early", "values"))
 
 
-def _array_faults(arrays: Mapping[str, Any], expected: Mapping[str, Any], place: Place) -> Iterator[Fault]:
+def _array_faults(arrays: Mapping[str, Any], expected: Mapping[str, ArrayType], place: Place) -> Iterator[Fault]:
     """Arrays that are missing, are too many, or have another dtype or shape."""
     for name in sorted(expected.keys() - arrays.keys()):
         yield place, f"'{name}' is missing"
     for name, array in arrays.items():
         if name not in expected:
             yield (*place, name), f"the training has no '{name}'"
-        elif (found := _kind(array)) != (right := _kind(expected[name])):
-            yield (*place, name), f"'{name}' is {found}, must be {right}"
-
-
-def _kind(value: Any) -> str:
-    array = np.asarray(value)
-    return f"{array.dtype.name}{array.shape}"
+        elif (found := type_of(array)) != expected[name]:
+            yield (*place, name), f"'{name}' is {found}, must be {expected[name]}"
 
 
 def _loss_faults(value: Any, axes: int, place: Place) -> Iterator[Fault]:
     array = np.asarray(value)
     if array.dtype.kind != "f" or array.ndim != axes:
-        yield place, f"it is {_kind(array)}, must be of floating-point dtype and have {counted(axes, 'dimension')}"
+        yield place, f"it is {type_of(array)}, must be of floating-point dtype and have {counted(axes, 'dimension')}"
 
 
 def _history_faults(history: Mapping[str, Any], layout: Layout, iteration: int) -> Iterator[Fault]:
@@ -177,22 +178,22 @@ def _history_faults(history: Mapping[str, Any], layout: Layout, iteration: int) 
     for part, seen in (("iterations", iteration), ("epochs", complete)):
         if history[part]["seen"] != seen:
             yield ("history", part, "seen"), f"after iteration {iteration} it must be {seen}"
-    rows = [0.0, 0.0, *(layout.carried[name] for name in layout.recorded)]
+    rows = [(), (), *(layout.carried[name].shape for name in layout.recorded)]
     columns, place = iterations["columns"], ("history", "iterations", "columns")
     if len(columns) != len(rows):
         yield place, f"it has {counted(len(columns), 'column')}, must have {len(rows)}"
     for index, (column, row) in enumerate(zip(columns, rows, strict=False)):
-        yield from _column_faults(iterations, column, np.shape(row), (*place, index))
+        yield from _column_faults(iterations, column, row, (*place, index))
     yield from _column_faults(epochs, epochs["losses"], (), ("history", "epochs", "losses"))
     yield from _length_faults(checks, len(checks["rows"]), ("history", "checks", "rows"))
     for index, check in enumerate(checks["rows"]):
         yield from _check_faults(check, layout.checked, iteration, ("history", "checks", "rows", index))
 
 
-def _column_faults(part: Mapping[str, Any], column: Any, row: tuple[int, ...], place: Place) -> Iterator[Fault]:
+def _column_faults(part: Mapping[str, Any], column: Any, row: Shape, place: Place) -> Iterator[Fault]:
     array = np.asarray(column)
     if array.dtype.kind != "f" or array.ndim == 0 or array.shape[1:] != row:
-        yield place, f"it is {_kind(array)}, must be of floating-point dtype with rows of shape {row}"
+        yield place, f"it is {type_of(array)}, must be of floating-point dtype with rows of shape {row}"
     else:
         yield from _length_faults(part, len(array), place)
 
