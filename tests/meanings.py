@@ -198,20 +198,13 @@ def one_hot(name, attributes, arrays):
 def concat(name, attributes, arrays):
     """`split` cuts where the arrays meet."""
     known = plain(name, attributes, arrays)
-    places = known.get("indices_or_sections", np.cumsum([array.shape[known["axis"]] for array in arrays])[:-1])
+    parts = arrays[1:] if name == "split_like" else arrays
+    places = known.get("indices_or_sections", np.cumsum([array.shape[known["axis"]] for array in parts])[:-1])
     return {
         **known,
         "concat": lambda *xs: np.concatenate(xs, axis=known["axis"]),
         "split": lambda x: np.split(x, places, axis=known["axis"]),
     }
-
-
-def concat_part(name, attributes, arrays):
-    x, *xs = arrays
-    if x.ndim != 1:
-        return None
-    start = sum(map(len, xs[: attributes["index"]]))
-    return plain(name, attributes, arrays) | {"start": start, "stop": start + len(xs[attributes["index"]])}
 
 
 def transpose(name, attributes, arrays):
@@ -342,9 +335,8 @@ MEANINGS = {
     **dict.fromkeys(["take_along_axis", "scatter_add"], along(-1, 2)),
     "embedding": embedding,
     "one_hot": one_hot,
-    **dict.fromkeys(["concat", "split"], concat),
+    **dict.fromkeys(["concat", "split", "split_like"], concat),
     **dict.fromkeys(["reshape", "broadcast_to", "sum_to"], only(lambda attributes, _: "shape" in attributes)),
-    "concat_part": concat_part,
     "transpose": transpose,
     "tile": tile,
     "untile": tile,

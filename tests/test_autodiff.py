@@ -9,6 +9,7 @@ import graphengine as ge
 from graphengine.backends.reference.executor import Executor
 from graphengine.ir.declarations import Input
 from graphengine.ir.graph import GraphNode
+from graphengine.ops.families.selection import Split, SplitLike
 from graphengine.ops.registry import OPS
 from graphengine.transform.gradient import gradient
 
@@ -82,6 +83,25 @@ def test_what_a_backward_can_tell_apart_is_not_alike():
     slope = sum(i * 0.3 ** (i - 1) for i in range(1, 5)) + 0.5 / np.sqrt(0.3) + 2 * 0.3 + 2 * 2.0 + 2 * 0.7
     assert found["d_loss/d_w"] == pytest.approx(slope, rel=1e-14)
     assert found["d_loss/d_v"] == pytest.approx(2 * 0.3, rel=1e-14)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "op", "inputs"),
+    [
+        ([2, 3, 1], ("split", Split(indices_or_sections=(2, 5))), ("d_z",)),
+        (["N", "M", 1], ("split_like", SplitLike(parts=3)), ("d_z", "a", "b", "c")),
+    ],
+)
+def test_the_gradient_of_a_concat_is_one_node(sizes, op, inputs):
+    shapes = dict(zip("abc", [[size] for size in sizes], strict=True))
+    nodes = {"z": ("concat", [*"abc"]), "loss": ("vecdot", ["z", "z"])}
+    graph = gradient(ge.Model.from_dict(document(nodes, {"loss": "loss"}, inputs=shapes)).graph, "loss", [*"abc"])
+    (cut,) = [node for node in graph.nodes if node.id == "d_z.split" + "_like" * (op[0] == "split_like")]
+    assert (cut.op, cut.node, cut.inputs) == (*op, inputs)
+    assert [*graph.outputs.values()] == [*cut.outputs]
+    values = {"a": np.array([1.0, 2]), "b": np.array([3.0, 4, 5]), "c": np.array([6.0])}
+    for name, found in evaluate(graph, values).items():
+        np.testing.assert_array_equal(found, 2 * values[name[-1]])
 
 
 def test_pieces_are_named_after_the_operand_they_are_for():

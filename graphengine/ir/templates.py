@@ -51,6 +51,10 @@ class Template(NamedTuple):
     parts: list[Part]
     results: list[int | None]
 
+    def results_among(self, values: list[Any]) -> list[Any]:
+        """The results, taken from all values."""
+        return [None if place is None else values[place] for place in self.results]
+
 
 class Sample(NamedTuple):
     """What code did with stand-ins: the nodes, under names that mean nothing, their types, and what it returned."""

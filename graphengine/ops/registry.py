@@ -124,7 +124,7 @@ class Instances:
 
     def __call__(self, op: str, attributes: Mapping[str, Any]) -> Node:
         """The node of an op with given attributes."""
-        key = (op, *sorted((name, repr(value)) for name, value in attributes.items()))
+        key = (op, *sorted([(name, repr(value)) for name, value in attributes.items()])) if attributes else (op,)
         if key not in self._made:
             self._made[key] = self.shared(op, self._find(op).cls.model_validate(attributes))
         return self._made[key]

@@ -7,18 +7,19 @@ bound.
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from graphengine.ir.graph import Graph, GraphNode, Operand, reachable
+from graphengine.ir.graph import Graph, GraphNode, Operand, infer, literal_type, reachable
 from graphengine.ir.recording import Recorder, Symbol
+from graphengine.ir.templates import StandIn, Template
 from graphengine.ops.inference import elementwise
 from graphengine.ops.numbers import LARGEST_EXACT, encode_number
 from graphengine.ops.shapes import DTYPES, ArrayType, PythonNumber, Shape, broadcast_shapes, dtype_name, product
-from graphengine.transform.rewriting import Rewriter
+from graphengine.transform.rewriting import Rewriter, only_for
 
 
 def dead_code(graph: Graph) -> Graph:
@@ -32,18 +33,39 @@ def expand(graph: Graph) -> Graph:
 
     An op whose recording gives itself stays, and so does one that cannot be recorded.
     """
-    recorder = Recorder(graph.derive((), {}, {name: graph.types[name] for name in graph.sources}))
-    recorder.types.update(graph.types)
-    replaced: dict[Any, Any] = {}
-    primitive: set[Any] = set()
-    for node in graph.nodes:
-        inputs = tuple([replaced.get(ref, ref) if type(ref) is str else ref for ref in node.inputs])
-        node = node if inputs == node.inputs else node._replace(inputs=inputs)
-        if id(node.node) in primitive or expand_node(recorder, node, replaced) is None:
-            primitive.add(id(node.node))
-            recorder.nodes.append(node)
-    outputs = {name: replaced.get(value, value) for name, value in graph.outputs.items()}
-    return graph.derive(recorder.nodes, outputs, recorder.types)
+    return Rewriter(graph).run(expansion=expansion)
+
+
+MOST_INPUTS = 64
+"""A node of more inputs stays one, instead of becoming as many."""
+
+
+def expansion(recorder: Recorder, node: GraphNode, types: list[ArrayType | None]) -> Template | None:
+    """What the `forward` of a node does, by the types of its operands; None for a primitive."""
+    if node.op in ("shape", "size", "constant") or len(node.inputs) > MOST_INPUTS:
+        return None
+    pairs = zip(node.inputs, types, strict=True)
+    stand_ins = [StandIn(kind) if isinstance(ref, str) and kind else ref for ref, kind in pairs]
+    try:
+        with np.errstate(all="ignore"):  # what is done to literals alone is done now
+            sample = recorder.sample(stand_ins, lambda values: node.node.forward(*values))
+            kinds = infer(node.node, tuple(types))
+    except Exception:  # noqa: BLE001 - whatever stops the recording, the node stays as it is
+        return None
+    results = sample.returned if isinstance(sample.returned, tuple) else (sample.returned,)
+    itself = len(sample.nodes) == 1 and sample.nodes[0].op == node.op
+    if itself or [_recorded_type(each) for each in results] != [kind[:2] for kind in kinds]:
+        return None
+    names = [_numbered] * len(sample.nodes)
+    return sample.template([each.name for each in results], names)
+
+
+def _recorded_type(result: Any) -> Any:
+    return result.type[:2] if isinstance(result, Symbol) else None
+
+
+def _numbered(recorder: Recorder, near: str, values: list[Any], operands: tuple[Operand, ...]) -> str:
+    return recorder.numbered(near)
 
 
 def expand_node(recorder: Recorder, node: GraphNode, replaced: dict[Any, Any]) -> list[GraphNode] | None:
@@ -51,45 +73,28 @@ def expand_node(recorder: Recorder, node: GraphNode, replaced: dict[Any, Any]) -
 
     `replaced` then maps the results of the node to those of the recorded nodes.
     """
-    if node.op in ("shape", "size", "constant"):
+    types = [recorder.types[ref] if isinstance(ref, str) else literal_type(ref) for ref in node.inputs]
+    template = expansion(recorder, node, types)
+    if template is None:
         return None
-    recorder.enter(node.id)
     before = len(recorder.nodes)
-    try:
-        with np.errstate(all="ignore"):  # what is done to literals alone is done now
-            result = node.node.forward(*[recorder.symbol(operand) for operand in node.inputs])
-    except Exception:  # noqa: BLE001 - whatever stops the recording, the node stays as it is
-        recorder.forget(before)
-        return None
-    recorded = recorder.nodes[before:]
-    results = result if isinstance(result, tuple) else (result,)
-    kinds = [recorder.types[name] for name in node.outputs]
-    itself = (len(recorded) == 1 and recorded[0].op == node.op) or not _is_new(results, node)
-    if itself or [_recorded_type(each) for each in results] != [kind[:2] for kind in kinds]:
-        recorder.forget(before)
-        return None
-    replaced.update(zip(node.outputs, [each.name for each in results], strict=True))
-    return recorded
-
-
-def _is_new(results: Sequence[Any], node: GraphNode) -> bool:
-    """Whether recorded results are not those of the node itself, which may have been recorded before."""
-    return [getattr(each, "name", None) for each in results] != list(node.outputs)
-
-
-def _recorded_type(result: Any) -> Any:
-    return result.type[:2] if isinstance(result, Symbol) else None
+    values = recorder.repeat(template, [*node.inputs], node.id)
+    replaced.update(zip(node.outputs, template.results_among(values), strict=True))
+    return recorder.nodes[before:]
 
 
 # ---------------------------------------------------------------- rules
 
 
+@only_for("size", "split_like", "broadcast_to", "reshape", "sum_to")
 def fold_shapes(rewriter: Rewriter, node: GraphNode) -> GraphNode | Operand:
     """Sizes that are known become literals, and shapes that are known attributes."""
     if node.op == "size":
-        content = rewriter.graph.types[node.id].content
+        content = rewriter.result_type(node).content
         return _literal(content[0]) if content and isinstance(content[0], int) else None
-    if node.op in ("broadcast_to", "reshape", "sum_to") and node.inputs[1] is not None:
+    if node.op == "split_like":
+        return _split(rewriter, node)
+    if node.inputs[1] is not None:
         kind = rewriter.type_of(node.inputs[1])
         if kind and kind.content is not None and _is_static(kind.content):
             attributes = {"shape": kind.content}
@@ -97,10 +102,21 @@ def fold_shapes(rewriter: Rewriter, node: GraphNode) -> GraphNode | Operand:
     return None
 
 
+def _split(rewriter: Rewriter, node: GraphNode) -> GraphNode | None:
+    """A cut into parts of known sizes, as long as what the parts are like need not be there."""
+    axis = node.node.axis  # type: ignore[attr-defined]
+    sizes = [kind.shape[axis] for kind in map(rewriter.type_of, node.inputs[1:]) if kind is not None]
+    if not _is_static(tuple(sizes)):
+        return None
+    places = tuple(itertools.accumulate(sizes[:-1]))
+    cut = rewriter.instance("split", {"indices_or_sections": places, "axis": axis})
+    return GraphNode(node.id, "split", cut, node.inputs[:1])
+
+
 def fold_constants(rewriter: Rewriter, node: GraphNode) -> GraphNode | Operand:
     """A node whose inputs are all numbers is computed now; ones and zeros of a scalar are constants."""
-    kind = rewriter.graph.types.get(node.id)
-    if kind is None or kind.shape != () or node.op == "constant" or len(node.outputs) > 1:
+    kind = rewriter.result_type(node)
+    if kind.shape != () or node.op == "constant" or len(node.outputs) > 1:
         return None
     if node.op in ("ones_like", "zeros_like"):
         return _constant(rewriter, node, float(node.op == "ones_like"), kind)
@@ -143,29 +159,23 @@ def _constant(rewriter: Rewriter, node: GraphNode, value: float, kind: ArrayType
     return GraphNode(node.id, "constant", rewriter.instance("constant", attributes), ())
 
 
+@only_for("mul", "div", "sub", "broadcast_to", "reshape", "sum_to", "cast", "stop_gradient", "neg")
 def identities(rewriter: Rewriter, node: GraphNode) -> GraphNode | Operand:
     """Operations that change nothing, bit for bit.
 
     x * 1, x / 1, x - 0 and -(-x) give x for every x, -0.0, infinities and NaN included. x + 0 is not among them,
     because -0.0 + 0 is 0.0. A change of shape or dtype to what a value already has is none.
     """
-    operand = node.inputs[0] if node.inputs else None
-    if not isinstance(operand, str):
-        if node.op == "mul" and _is_number(rewriter, operand, 1):
-            return _same_type(rewriter, node, node.inputs[1])
-        return None
+    x, y = node.inputs[0], node.inputs[-1]
     if node.op == "mul":
-        for one, other in (node.inputs, node.inputs[::-1]):
-            if _is_number(rewriter, one, 1):
-                return _same_type(rewriter, node, other)
-    if node.op == "div" and _is_number(rewriter, node.inputs[1], 1):
-        return _same_type(rewriter, node, operand)
-    if node.op == "sub" and _is_number(rewriter, node.inputs[1], 0):
-        return _same_type(rewriter, node, operand)
-    if node.op in ("broadcast_to", "reshape", "sum_to", "cast", "stop_gradient"):
-        return _same_type(rewriter, node, operand)
-    producer = rewriter.producer(operand, "neg") if node.op == "neg" else None
-    return producer.inputs[0] if producer else None
+        one_first, one_last = _is_number(rewriter, x, 1), _is_number(rewriter, y, 1)
+        return _same_type(rewriter, node, y if one_first else x) if one_first or one_last else None
+    if node.op in ("div", "sub"):
+        return _same_type(rewriter, node, x) if _is_number(rewriter, y, int(node.op == "div")) else None
+    if node.op == "neg":
+        producer = rewriter.producer(x, "neg")
+        return producer.inputs[0] if producer else None
+    return _same_type(rewriter, node, x)
 
 
 def _is_number(rewriter: Rewriter, operand: Operand, number: int) -> bool:
@@ -176,18 +186,18 @@ def _is_number(rewriter: Rewriter, operand: Operand, number: int) -> bool:
 
 def _same_type(rewriter: Rewriter, node: GraphNode, operand: Operand) -> Operand:
     """The operand, if it is a value of just the node's type."""
-    kind, wanted = rewriter.type_of(operand), rewriter.graph.types.get(node.id)
-    same = isinstance(operand, str) and kind and wanted and kind[:2] == wanted[:2] and None not in kind.shape
+    kind, wanted = rewriter.type_of(operand), rewriter.result_type(node)
+    same = isinstance(operand, str) and kind and kind[:2] == wanted[:2] and None not in kind.shape
     return operand if same else None
 
 
+@only_for("abs", "square", "add", "sub", "mul")
 def signs(rewriter: Rewriter, node: GraphNode) -> GraphNode | Operand:
     """A minus sign moves out of products and is taken up by sums: rounding does not depend on the sign.
 
     (-x) * y = -(x * y), x + (-y) = x - y, x - (-y) = x + y, abs(-x) = abs(x), and (-x) squared is x squared.
     """
-    kind = rewriter.graph.types.get(node.id)
-    if node.op not in ("abs", "square", "add", "sub", "mul") or kind is None or not kind.is_differentiable:
+    if not rewriter.result_type(node).is_differentiable:
         return None
     if node.op in ("abs", "square"):
         inner = _under_sign(rewriter, node.inputs[0])
@@ -219,7 +229,7 @@ def unexpanded(rewriter: Rewriter, node: GraphNode) -> GraphNode | Operand:
     """
     inputs = _unbroadcast(rewriter, node)
     shape = inputs and _shape_of(rewriter, inputs)
-    return node._replace(inputs=inputs) if inputs and shape == rewriter.graph.types[node.id].shape else None
+    return node._replace(inputs=inputs) if inputs and shape == rewriter.result_type(node).shape else None
 
 
 def broadcast_late(rewriter: Rewriter, node: GraphNode) -> GraphNode | Operand:
@@ -231,15 +241,15 @@ def broadcast_late(rewriter: Rewriter, node: GraphNode) -> GraphNode | Operand:
     inputs = _unbroadcast(rewriter, node)
     if inputs is None:
         return None
-    attributes = {"shape": rewriter.graph.types[node.id].shape}
+    attributes = {"shape": rewriter.result_type(node).shape}
     small = rewriter.insert(node.op, inputs, _attributes(node), node.id)
     return GraphNode(node.id, "broadcast_to", rewriter.instance("broadcast_to", attributes), (small, None))
 
 
 def _unbroadcast(rewriter: Rewriter, node: GraphNode) -> tuple[Operand, ...] | None:
     """The operands of an elementwise op before they were broadcast; None where that changes nothing, or a type."""
-    wanted = rewriter.graph.types.get(node.id)
-    if type(node.node).infer is not elementwise or wanted is None or not wanted.shape or not _is_static(wanted.shape):
+    shape = rewriter.result_type(node).shape
+    if type(node.node).infer is not elementwise or not shape or not _is_static(shape):
         return None
     inputs = tuple([_before_broadcast(rewriter, operand) for operand in node.inputs])
     if inputs == node.inputs:
@@ -265,6 +275,7 @@ def _attributes(node: GraphNode) -> dict[str, Any]:
     return {name: getattr(node.node, name) for name in type(node.node).model_fields}
 
 
+@only_for("sum", "sum_to")
 def factor_sums(rewriter: Rewriter, node: GraphNode) -> GraphNode | Operand:
     """Scalar factors and signs leave a sum over all elements, and a sum of products becomes a dot product.
 
@@ -300,7 +311,7 @@ def _flat(rewriter: Rewriter, array: Operand, kind: ArrayType) -> Operand:
 
 def _sums_all(rewriter: Rewriter, node: GraphNode) -> bool:
     if node.op == "sum":
-        return rewriter.graph.types[node.id].shape == ()
+        return rewriter.result_type(node).shape == ()
     return node.op == "sum_to" and node.inputs[1] is None and node.node.shape == ()  # type: ignore[attr-defined]
 
 
@@ -346,7 +357,7 @@ EXACT = (fold_shapes, fold_constants, identities, signs, unexpanded)
 def optimize(graph: Graph, *, exact: bool = True) -> Graph:
     """All passes in one walk; with `exact` only those that change no bit."""
     rules = EXACT if exact else (*EXACT, broadcast_late, factor_sums)
-    return dead_code(Rewriter(dead_code(expand(dead_code(graph)))).run(rules, merge=True))
+    return dead_code(Rewriter(dead_code(graph)).run(rules, merge=True, expansion=expansion))
 
 
 def _is_static(shape: Shape) -> bool:

@@ -2,88 +2,165 @@
 
 A rule is a pure function (rewriter, node) -> None (keep the node), a GraphNode (this one instead, asked again), or an
 operand (the node's result is that value or number). It must keep the type of the result. What it decides depends on
-the node's instance, literals, the types of operands and result, and what it finds with `Rewriter.producer`; so a node
-that no rule changes, and all nodes alike, are asked about once.
+the node's instance, literals, the types of operands, and what it finds with `Rewriter.producer`; so a node that no rule
+changes, and all nodes alike, are asked about once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple, TypeAlias, cast
+from functools import cached_property
+from typing import Any, NamedTuple, TypeAlias, TypeVar, cast
 
 from graphengine.ir.graph import Graph, GraphNode, Operand, application_key, infer, literal_type, operand_key
+from graphengine.ir.recording import Recorder
+from graphengine.ir.templates import Template
 from graphengine.ops.registry import OPS, Instances
 from graphengine.ops.shapes import ArrayType
 
 Rule: TypeAlias = "Callable[[Rewriter, GraphNode], GraphNode | Operand]"
+Decided = TypeVar("Decided", bound=Rule)
+Expansion: TypeAlias = Callable[[Recorder, GraphNode, "list[ArrayType | None]"], Template | None]
+
+
+def only_for(*ops: str) -> Callable[[Decided], Decided]:
+    """Mark a rule that changes nodes of these ops and of no others."""
+
+    def decorate(rule: Decided) -> Decided:
+        _OPS[rule] = frozenset(ops)
+        return rule
+
+    return decorate
+
+
+_OPS: dict[Any, frozenset[str]] = {}
+"""The ops of rules that are only for some."""
+
+
+class Trait:
+    """What rules may see of a value: its type, and the op and the instance that compute it. Equal ones are one."""
+
+    __slots__ = ("op", "type")
+
+    def __init__(self, kind: ArrayType, op: str | None) -> None:
+        self.type, self.op = kind, op
 
 
 class _Kind(NamedTuple):
-    """What all nodes alike have in common: the types of their results, what rules see of them, and their instance.
-
-    `trait` stands for a type and an op, `instance` for all instances that are equal.
-    """
+    """What all nodes alike have in common: the types and traits of their results, and the first of equal instances."""
 
     types: tuple[ArrayType, ...]
-    trait: int
+    traits: tuple[Trait, ...]
     instance: int
 
 
 class Rewriter:
-    """Builds the new graph node by node; `types` and `producers` describe what is built so far."""
+    """Builds the new graph node by node; `values` and `producers` describe what is built so far."""
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
-        self.types: dict[str, ArrayType] = {name: graph.types[name] for name in graph.sources}
+        self.values: dict[Any, Trait] = {}
         self.producers: dict[str, GraphNode] = {}
         self.nodes: list[GraphNode] = []
         self.replaced: dict[Any, Operand] = {}
         self.instance = Instances(OPS.original)
         self._taken: dict[str, int] = {}
         self._kinds: dict[Any, _Kind] = {}
-        self._trait_numbers: dict[Any, int] = {}
-        self._traits: dict[Any, int] = {name: self._trait(kind, None) for name, kind in self.types.items()}
+        self._traits: dict[Any, Trait] = {}
         self._computed: dict[Any, str] = {}
         self._found_producer = False
+        self._asked: Any = (None, None)
+        for name in graph.sources:
+            self.values[name] = self._trait(graph.types[name], None)
 
-    def run(self, rules: Iterable[Rule] = (), *, merge: bool = False) -> Graph:
+    def run(self, rules: Iterable[Rule] = (), *, merge: bool = False, expansion: Expansion | None = None) -> Graph:
         """Walk the graph, applying the rules to each node until none changes it.
 
-        With `merge` the same op with the same attributes on the same operands is computed once.
+        With `merge` the same op with the same attributes on the same operands is computed once. `expansion` gives the
+        template that replaces a node and all nodes alike, or None.
         """
-        rules = tuple(rules)
-        replaced, traits, types = self.replaced, self._traits, self.graph.types
-        settled: dict[Any, _Kind] = {}
+        self._rules, self._merge, self._expansion = tuple(rules), merge, expansion
+        self._rules_of: dict[str, tuple[Rule, ...]] = {}
+        self._settled: dict[Any, _Kind] = {}
+        self._templates: dict[Any, Template | None] = {}
         for node in self.graph.nodes:
-            name, _, instance, operands = node
-            inputs = tuple(map(replaced.get, operands, operands))
-            if inputs != operands:
-                node = node._replace(inputs=inputs)
-            seen = tuple(map(traits.get, inputs))
-            if None in seen:
-                seen = (*seen, *[operand_key(operand) for operand in inputs if type(operand) is not str])
-            alike = (id(instance), id(types.get(name)), seen)
-            kind = settled.get(alike)
-            if kind is None:
-                self._found_producer = False
-                rewritten = self._rewritten(node, rules)
-                if rewritten is None:
-                    continue
-                kind = self._kind(rewritten)
-                if rewritten is node and not self._found_producer:
-                    settled[alike] = kind
-                node = rewritten
-            if not merge or len(kind.types) > 1 or self._is_new(node, kind):
-                self._append(node, kind)
+            self._place(node)
         outputs = {name: self._as_value(value) for name, value in self.graph.outputs.items()}
-        return self.graph.derive(self.nodes, outputs, self.types)
+        return self.graph.derive(self.nodes, outputs, {name: trait.type for name, trait in self.values.items()})
 
-    def _rewritten(self, node: GraphNode, rules: tuple[Rule, ...]) -> GraphNode | None:
+    def _place(self, node: GraphNode) -> None:
+        """Put what a node becomes into the new graph."""
+        operands = node.inputs
+        inputs = tuple(map(self.replaced.get, operands, operands))
+        if inputs != operands:
+            node = node._replace(inputs=inputs)
+        seen = tuple(map(self.values.get, inputs))
+        alike: Any = (id(node.node), seen)
+        if None in seen:
+            alike = (alike, *[operand_key(operand) for operand in inputs if type(operand) is not str])
+        kind = self._settled.get(alike)
+        if kind is None:
+            decided = self._decide(node, alike)
+            if decided is None:
+                return
+            node, kind = decided
+        name = node.id
+        if len(kind.traits) > 1:
+            self._append(node, kind)
+            return
+        if self._merge:
+            known = self._computed.setdefault(application_key(kind.instance, node.inputs), name)
+            if known != name:
+                self.replaced[name] = known
+                return
+        self.nodes.append(node)
+        self.producers[name] = node
+        self.values[name] = kind.traits[0]
+
+    def _decide(self, node: GraphNode, alike: Any) -> tuple[GraphNode, _Kind] | None:
+        """What the rules leave of a node; None if other values take the place of its results."""
+        template = self._template(node, alike)
+        if template is not None:
+            self._follow(template, node)
+            return None
+        self._found_producer = False
+        rewritten = self._rewritten(node)
+        if rewritten is None:
+            return None
+        kind = self._kind(rewritten)
+        if rewritten is node and not self._found_producer:
+            self._settled[alike] = kind
+        return rewritten, kind
+
+    def _template(self, node: GraphNode, alike: Any) -> Template | None:
+        if self._expansion is None:
+            return None
+        if alike not in self._templates:
+            types = [self.type_of(operand) for operand in node.inputs]
+            self._templates[alike] = self._expansion(self._recorder, node, types)
+        return self._templates[alike]
+
+    @cached_property
+    def _recorder(self) -> Recorder:
+        """Records what nodes are made of, on top of the sources of the graph."""
+        return Recorder(self.graph.derive((), {}, {name: self.graph.types[name] for name in self.graph.sources}))
+
+    def _follow(self, template: Template, node: GraphNode) -> None:
+        """Put what a node is made of into the new graph."""
+        values = [*node.inputs, *template.fixed]
+        for part in template.parts:
+            made = GraphNode(self.free_name(node.id), part.op, part.node, part.pick(values))
+            self._place(made)
+            values += [self.replaced.get(name, name) for name in made.outputs]
+        self.replaced.update(zip(node.outputs, template.results_among(values), strict=True))
+
+    def _rewritten(self, node: GraphNode) -> GraphNode | None:
         """The node that the rules leave; None if they replace its result."""
         changed = node.is_core
         while changed:
             changed = False
-            for rule in rules:
+            self._asked = node, self._kind(node).types[0]
+            for rule in self._rules_for(node.op):
                 result = rule(self, node)
                 if isinstance(result, GraphNode):
                     node, changed = result, True
@@ -93,37 +170,30 @@ class Rewriter:
                     return None
         return node
 
+    def _rules_for(self, op: str) -> tuple[Rule, ...]:
+        if op not in self._rules_of:
+            self._rules_of[op] = tuple([rule for rule in self._rules if rule not in _OPS or op in _OPS[rule]])
+        return self._rules_of[op]
+
     def _kind(self, node: GraphNode) -> _Kind:
         types = tuple([self.type_of(operand) for operand in node.inputs])
         key = (id(node.node), types)
         if key not in self._kinds:
             results = infer(node.node, types)
-            trait = self._trait(results[0], node)
-            self._kinds[key] = _Kind(results, trait, id(self.instance.shared(node.op, node.node)))
+            traits = tuple([self._trait(each, node) for each in results])
+            self._kinds[key] = _Kind(results, traits, id(self.instance.shared(node.op, node.node)))
         return self._kinds[key]
 
-    def _trait(self, kind: ArrayType, node: GraphNode | None) -> int:
-        """A number for what rules see of a value: its type, the op that computes it, and which constant it is."""
+    def _trait(self, kind: ArrayType, node: GraphNode | None) -> Trait:
         op = node.op if node and node.is_core else None
-        seen = (kind, op, id(node.node) if node and op == "constant" else None)
-        return self._trait_numbers.setdefault(seen, len(self._trait_numbers))
-
-    def _is_new(self, node: GraphNode, kind: _Kind) -> bool:
-        """Whether the new graph does not compute this yet; else the value that it computes replaces the result."""
-        known = self._computed.setdefault(application_key(kind.instance, node.inputs), node.id)
-        if known == node.id:
-            return True
-        self.replaced[node.id] = known
-        return False
+        key = (kind, op, id(node.node) if node and op == "constant" else None)
+        return self._traits.setdefault(key, Trait(kind, op))
 
     def _append(self, node: GraphNode, kind: _Kind) -> None:
         self.nodes.append(node)
-        if len(kind.types) == 1:
-            name = node.id
-            self.producers[name], self.types[name], self._traits[name] = node, kind.types[0], kind.trait
-            return
-        for name, each in zip(node.outputs, kind.types, strict=True):
-            self.producers[name], self.types[name], self._traits[name] = node, each, self._trait(each, node)
+        names = (node.id,) if len(kind.traits) == 1 else node.outputs
+        for name, trait in zip(names, kind.traits, strict=True):
+            self.producers[name], self.values[name] = node, trait
 
     def add(self, node: GraphNode) -> str:
         """Append a node to the new graph."""
@@ -137,14 +207,18 @@ class Rewriter:
     def free_name(self, near: str) -> str:
         """A name that neither the old nor the new graph has."""
         count = self._taken.get(near, 0) + 1
-        while (name := f"{near}~{count}") in self.types or name in self.graph.types:
+        while (name := f"{near}~{count}") in self.values or name in self.graph.types:
             count += 1
         self._taken[near] = count
         return name
 
     def type_of(self, operand: Operand) -> ArrayType | None:
         """The type of an operand."""
-        return self.types[operand] if isinstance(operand, str) else literal_type(operand)
+        return self.values[operand].type if isinstance(operand, str) else literal_type(operand)
+
+    def result_type(self, node: GraphNode) -> ArrayType:
+        """The type of a node's first result."""
+        return self._asked[1] if node is self._asked[0] else self._kind(node).types[0]
 
     def producer(self, operand: Operand, *ops: str) -> GraphNode | None:
         """The node that computes an operand, if it is of one of these ops, and not one a user put in their place."""

@@ -143,13 +143,13 @@ TABLE = {
     "scatter_add": Samples(adding(ALONG, np.take_along_axis), place_by_place(np.take_along_axis)),
     "one_hot": Samples(HOT, lambda targets, depth, dtype="float64": np.eye(depth)[targets]),
     "concat": Samples(several(CONCATENATED), concat, known_sizes=False),
-    "concat_part": Samples(
+    "split_like": Samples(
         [
-            ({"index": index, **attributes}, (values(np.shape(concat(*arrays, **attributes))), *arrays))
+            ({"parts": len(arrays), **attributes}, (values(np.shape(concat(*arrays, **attributes))), *arrays))
             for attributes, arrays in several(CONCATENATED)
-            for index in range(len(arrays))
+            if len(arrays) > 1
         ],
-        lambda x, *xs, index, axis: split(x, tuple(np.cumsum([each.shape[axis] for each in xs])[:-1]), axis)[index],
+        lambda x, *xs, parts, axis: split(x, tuple(np.cumsum([each.shape[axis] for each in xs])[:-1]), axis),
     ),
     "stack": Samples(several(STACKED), lambda *xs, axis: np.moveaxis(np.array(xs), 0, axis)),
     "split": Samples([*SPLIT, *CUT], split, known_sizes=False),

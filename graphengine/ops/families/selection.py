@@ -233,38 +233,43 @@ class Concat(Node):
         return np.concatenate((x, *xs), axis=self.axis)
 
     def backward(self, grad, x, xs):
-        parts = range(1 + len(xs))
-        return tuple(ConcatPart(index=index, axis=self.axis)(grad, x, *xs) for index in parts)
+        sizes = [each.shape[self.axis] for each in (x, *xs)]
+        if not xs:
+            return grad
+        if all(isinstance(size, int) for size in sizes):
+            return tuple(np.split(grad, tuple(itertools.accumulate(sizes[:-1])), axis=self.axis))
+        return SplitLike(parts=len(sizes), axis=self.axis)(grad, x, *xs)
 
 
-@register("concat_part")
-class ConcatPart(Node):
-    """The part of x where `concat` along the axis puts its input number `index`.
+@register("split_like")
+class SplitLike(Node):
+    """x cut along an axis into as many parts as there are xs, each as long as the one of xs.
 
-    z = x[start:stop]; dx[start:stop] = dz, dxs = 0.
+    z0, z1, ... = split(x); dx = concat(dz0, dz1, ...), dxs = 0.
 
-    Of the inputs xs only sizes count. Elsewhere dx is 0.
+    The gradient of `concat` where sizes are known only at run time. Of the inputs xs, as many as `parts` says, only
+    sizes count.
     """
 
-    index: Annotated[int, Field(ge=0)]
+    parts: Annotated[int, Field(ge=2)]
     axis: int = 0
 
-    def infer(self, x, *xs):
-        if self.index >= len(xs) or not agree(x.shape, Concat(axis=self.axis).infer(*xs).shape):
-            shapes = ", ".join(shape_text(each.shape) for each in xs)
-            raise ValueError(f"shape {shape_text(x.shape)} has no part number {self.index} of shapes {shapes}")
-        return ArrayType(xs[self.index].shape, x.dtype)
+    @property
+    def outputs(self):
+        return part_names(self.parts)
 
-    def merge(self, axes, *xs):
-        return kept_whole(self, axes, *xs)
+    def infer(self, x, *xs):
+        if self.parts != len(xs) or not agree(x.shape, Concat(axis=self.axis).infer(*xs).shape):
+            shapes = ", ".join(shape_text(each.shape) for each in xs)
+            raise ValueError(f"shape {shape_text(x.shape)} has no {self.parts} parts of shapes {shapes}")
+        return tuple(ArrayType(each.shape, x.dtype) for each in xs)
 
     def forward(self, x, *xs):
-        sizes = [each.shape[self.axis] for each in xs[: self.index + 1]]
-        return Slice(start=sum(sizes[:-1]), stop=sum(sizes), axis=self.axis)(x)
+        sizes = [each.shape[self.axis] for each in xs]
+        return tuple(np.split(x, tuple(itertools.accumulate(sizes[:-1])), axis=self.axis))
 
-    def backward(self, grad, xs):
-        parts = (grad if place == self.index else np.zeros_like(x) for place, x in enumerate(xs))
-        return Concat(axis=self.axis)(*parts), *(None for _ in xs)
+    def backward(self, grads, xs):
+        return Concat(axis=self.axis)(*grads), *(None for _ in xs)
 
 
 @register("stack", numpy=np.stack)
@@ -307,7 +312,7 @@ class Split(Node):
     @property
     def outputs(self):
         cuts = self.indices_or_sections
-        return tuple(f"part_{index}" for index in range(cuts if isinstance(cuts, int) else len(cuts) + 1))
+        return part_names(cuts if isinstance(cuts, int) else len(cuts) + 1)
 
     def infer(self, x):
         (axis,) = normalized_axes(self.axis, len(x.shape))
@@ -329,6 +334,11 @@ def kept_whole(node, axes, *types):
     rank = len(types[0].shape)
     inside = {axis for axis in axes if axis is not None}
     return "rows" if inside.isdisjoint(normalized_axes(node.axis, rank)) and len(inside) == 1 else None
+
+
+def part_names(count):
+    """The names of the parts of an array."""
+    return tuple([f"part_{index}" for index in range(count)])
 
 
 def slice_index(node, rank):
