@@ -78,6 +78,7 @@ CODES = {
     "GE602": "a training cannot start",
     "GE603": "a checkpoint cannot be read, or belongs to another training",
     "GE604": "a fit did not converge",
+    "GE605": "a training ended with a larger loss than it began with",
     "GE701": "a node class breaks the node contract",
     "GE702": "an op of that name is registered already",
     "GE801": "a wrong command line",

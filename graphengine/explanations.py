@@ -329,6 +329,13 @@ EXPLANATIONS: dict[str, Explanation] = {
         "that falls for ever has no minimum.",
         "$ graphengine fit thurber --max-iterations 3",
     ),
+    "GE605": Explanation(
+        "The loss is larger at the end of a training than at its beginning, so the model is worse than before. It is a "
+        "warning: the values are finite, and the result is there.",
+        "Lower the learning rate, scale the inputs to about 1, and look for shapes that broadcast by mistake, such as "
+        "(N, 1) and (N,).",
+        "$ graphengine train models/linreg.json --learning-rate 1.0 --epochs 5",
+    ),
     "GE701": Explanation(
         "A node class breaks the node contract; the message shows how to write it.",
         "docs/custom_nodes.md has the contract.",

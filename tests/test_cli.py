@@ -273,7 +273,7 @@ def test_a_narrow_terminal_gets_the_names_of_the_ops_unbroken_and_their_formulas
 
 def test_run_prints_one_json_object_for_machines():
     told = cli_json("run", LINREG, "--epochs", 2)
-    assert told.keys() == {"model", "iterations", "epochs", "loss", "parameters", "outputs"}
+    assert told.keys() == {"model", "iterations", "epochs", "loss", "parameters", "outputs", "outputs_on"}
     assert (told["model"], told["iterations"], told["epochs"]) == ("linreg", 2, 2)
     assert told["loss"] == {"first": 271309.375, "last": pytest.approx(175939.155518631)}
     assert told["outputs"]["prediction"][0] == pytest.approx(0.032 * told["parameters"]["theta"])
@@ -330,7 +330,8 @@ def test_one_sample_at_a_time_leaves_no_outputs():
 def test_a_model_without_training_is_evaluated(small):
     told = cli_json("run", small, "--input", "x=[1,2]")
     empty = {"iterations": 0, "epochs": 0, "loss": {"first": None, "last": None}}
-    assert told == {"model": "small", **empty, "parameters": {"theta": 2.0}, "outputs": {"z": [2.0, 4.0]}}
+    outputs = {"outputs": {"z": [2.0, 4.0]}, "outputs_on": {"data": "evaluation", "rows": 2}}
+    assert told == {"model": "small", **empty, "parameters": {"theta": 2.0}, **outputs}
     text = cli("run", small, "--set", "inputs.x=[1,2]").stdout
     assert text == "small: 1 input, 1 parameter, 1 node, 1 output\noutputs:\n  z  [2.0, 4.0]\n"
 
@@ -423,7 +424,7 @@ def test_a_trained_model_is_saved_before_its_outputs_are_computed(tmp_path, monk
     def fail(*_):
         raise ExecutionError("out of memory")
 
-    monkeypatch.setattr(running, "_outputs_on", fail)
+    monkeypatch.setattr(running, "outputs_on", fail)
     assert "out of memory" in cli("train", LINREG, "--save", tmp_path / "m.json", code=1).stderr
     assert graphengine.load(tmp_path / "m.json").parameters["theta"] == pytest.approx(THETA)
 

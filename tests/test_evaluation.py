@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from documents import document, training, write
+from documents import document, linreg, training, write
 from typer.testing import CliRunner
 
 import graphengine as ge
@@ -157,3 +157,88 @@ def test_samples_on_two_axes_cannot_be_worked_on_in_batches(folder):
     (error,) = cli("--limit", "data_bytes=64KiB", "run", path, code=1)["errors"]
     assert error["code"] == "GE414"
     assert error["message"].startswith("input 'x' has samples on more than one axis")
+
+
+# ---------------------------------------------------------------- the end of a training
+
+
+def apart(**keys):
+    """A training whose validation loss is least in the middle: it passes the right value of one row by another."""
+    values = {"x": [1.0, 1.0], "y": [0.0, 0.0]}
+    sources = {"train": {"type": "inline", "values": {"x": [1.0, 2.0], "y": [3.0, 6.0]}}}
+    sources["test"] = {"type": "inline", "values": {"x": [1.0], "y": [1.7]}}
+    early = {"monitor": "validation_loss", "patience": 2}
+    section = training(data="train", validation={"data": "test"}, early_stopping=early, epochs=100, **keys)
+    return linreg(data=sources, training=section), values
+
+
+def test_the_end_shows_the_check_whose_values_the_model_has_and_the_rows_of_the_outputs(tmp_path):
+    path = write(tmp_path / "m.json", apart(learning_rate=0.05)[0])
+    found = cli("train", path)
+    history = ge.load(path).train()
+    theta, losses = 0.0, []
+    for _ in range(len(history)):  # by hand: the gradient is 5 * (theta - 3)
+        theta -= 0.05 * 5 * (theta - 3)
+        losses.append((theta, (1.7 - theta) ** 2))
+    best, (kept, loss) = min(enumerate(losses, 1), key=lambda each: each[1][1])
+    assert best < len(losses)
+    assert found["restored"] == {"epoch": best, "iteration": best}
+    assert found["checks"]["validation_loss"] == pytest.approx(loss, rel=1e-12)
+    assert found["parameters"]["theta"] == pytest.approx(kept, rel=1e-12)
+    assert found["outputs"]["loss"] == pytest.approx((3 - kept) ** 2 * 2.5, rel=1e-12)
+    assert found["outputs_on"] == {"data": "training", "rows": 2}
+    text = CliRunner().invoke(app, ["train", str(path)], catch_exceptions=False).stdout
+    assert f"check after iteration {best}, the best one, whose values the model has:\n" in text
+    assert "outputs on the 2 rows trained on:\n" in text
+
+
+def test_the_end_says_nothing_of_what_was_not_restored(tmp_path):
+    content = apart(learning_rate=0.05)[0]
+    content["training"]["early_stopping"]["restore_best"] = False
+    found = cli("train", write(tmp_path / "m.json", content))
+    assert "restored" not in found
+    assert found["checks"]["validation_loss"] == pytest.approx((1.7 - found["parameters"]["theta"]) ** 2, rel=1e-12)
+
+
+def test_an_output_that_has_no_room_is_left_out_at_the_end_of_a_training(folder):
+    path = write(folder / "m.json", ranked(data=SOURCE, training=training(batch_size=100, data="train")))
+    limits = ("--limit", "data_bytes=200KiB", "--limit", "array_bytes=200KiB")
+    found = cli(*limits, "train", path)
+    assert found["outputs"] == {"loss": pytest.approx(np.mean(Y - X), rel=1e-10)}
+    (warning,) = found["warnings"]
+    assert warning["code"] == "GE414"
+    assert warning["message"].startswith("output 'worst' is left out: node 'worst' (argmax) needs 60000 samples")
+
+
+@pytest.mark.parametrize("batch_size", [None, 2])
+def test_a_training_that_ends_worse_than_it_began_says_so(tmp_path, batch_size):
+    keys = {"learning_rate": 0.3, "epochs": 3, "data": "d", "batch_size": batch_size}
+    source = {"type": "inline", "values": {"x": [1.0, 2.0, 3.0], "y": [1.0, 2.0, 3.0]}}
+    path = write(tmp_path / "m.json", linreg(data={"d": source}, training=training(**keys)))
+    found = cli("train", path)
+    (warning,) = found["warnings"]
+    assert warning["code"] == "GE605"
+    result = CliRunner().invoke(app, ["train", str(path)], catch_exceptions=False)
+    assert "warning: GE605: " in result.stderr
+    assert "warnings" not in cli("train", path, "--learning-rate", 0.01)
+
+
+def test_a_training_at_its_minimum_is_not_worse_for_rounding(tmp_path):
+    source = {"type": "inline", "values": {"x": [1.0, 2.0], "y": [3.0, 6.1]}}
+    start = 15.2 / 5  # the least squares
+    path = write(tmp_path / "m.json", linreg(theta=start, data={"d": source}, training=training(data="d", epochs=50)))
+    assert "warnings" not in cli("train", path)
+
+
+def test_shapes_that_broadcast_by_mistake_are_noticed_by_the_loss(tmp_path):
+    """(N, 1) against (N,): sub and mean train on an N x N matrix."""
+    nodes = {"y_hat": ("mul", ["x", "w"]), "error": ("sub", ["y", "y_hat"]), "sq": ("square", ["error"])}
+    nodes["loss"] = ("mean", ["sq"])
+    x = np.linspace(1, 100, 20)
+    values = {"x": x[:, None].tolist(), "y": (3 * x).tolist()}
+    section = training(data="d", learning_rate=0.001, epochs=5)
+    data = {"d": {"type": "inline", "values": values}}
+    inputs, parameters = {"x": ["N", 1], "y": ["N"]}, {"w": 3.0}
+    content = document(nodes, {"loss": "loss"}, inputs=inputs, parameters=parameters, data=data, training=section)
+    found = cli("train", write(tmp_path / "m.json", content))
+    assert [warning["code"] for warning in found["warnings"]] == ["GE605"]

@@ -184,8 +184,8 @@ def test_metrics_of_data_in_parts_are_means_and_counts_are_sums():
 # ---------------------------------------------------------------- early stopping
 
 
-def descending(values, **keys):
-    """A training whose monitored metric takes given values, one a check: the parameter counts down from 0."""
+def descender(values, **keys):
+    """A model whose monitored metric takes given values, one a check: the parameter counts down from 0."""
     nodes = {"loss": ("mul", ["p", 1.0]), "step": ("neg", ["p"]), "at": ("cast", ["step"], {"dtype": "int64"})}
     nodes |= {"score": ("gather", ["curve", "at"], {"axis": 0})}
     section = {
@@ -196,7 +196,12 @@ def descending(values, **keys):
         "early_stopping": {"monitor": "score", **keys},
     }
     parameters = {"p": 0.0, "curve": parameter([0.0, *values], trainable=False)}
-    model = ge.Model.from_dict(document(nodes, {"loss": "loss"}, parameters=parameters, training=section))
+    return ge.Model.from_dict(document(nodes, {"loss": "loss"}, parameters=parameters, training=section))
+
+
+def descending(values, **keys):
+    """The training of such a model, how many iterations it had, and where the parameter ended."""
+    model = descender(values, **keys)
     trainer = model.trainer({})
     for _ in trainer.chunks():
         pass
@@ -210,7 +215,11 @@ def descending(values, **keys):
         ([5, 4, 3, 4, 4, 4, 1], {"patience": 4}, 7, 7),
         ([5, 4, 3, 4, 4, 4, 1], {"patience": 2, "restore_best": False}, 5, 5),
         ([1, 2, 3, 2, 1, 0], {"patience": 2, "mode": "max"}, 5, 3),
-        ([5, 4.5, 4.2, 3.9, 3.5], {"patience": 2, "min_delta": 1.0}, 3, 1),
+        ([5, 4.5, 4.2, 3.9, 3.5], {"patience": 2, "min_delta": 1.0}, 3, 3),
+        ([5, 4.5, 3.9, 3.8, 3.85, 9], {"patience": 2, "min_delta": 1.0}, 5, 4),
+        ([1, 0.357, 0.2, 0.0002, 0.3, 0.4, 9], {"patience": 4, "min_delta": 0.5}, 6, 4),
+        ([1, 1.5, 1.9, 1.8], {"patience": 2, "min_delta": 1.0, "mode": "max"}, 3, 3),
+        ([float("nan"), 3, 2, float("nan"), float("nan"), 1], {"patience": 2}, 5, 3),
         ([5, 4, 3, 2, 1], {"patience": 1}, 5, 5),
         ([3, 3, 3], {"patience": 1}, 2, 1),
         ([2, 1, 3], {"patience": 5}, 3, 2),
@@ -225,6 +234,33 @@ def test_early_stopping_waits_and_keeps_the_best(values, keys, stopped, kept):
 def test_the_reason_of_an_early_stop_is_told():
     trainer, _, _ = descending([5, 4, 4, 4], patience=2)
     assert trainer.history.stopped == "score has not improved in 2 checks (best: 4 at iteration 2)"
+    trainer, _, _ = descending([5, 3.5, 3.2, 3.4], patience=2, min_delta=1)
+    assert trainer.history.stopped == "score has not improved by 1 in 2 checks (best: 3.2 at iteration 3)"
+
+
+@pytest.mark.parametrize(
+    ("values", "restored", "score"), [([5, 4, 3, 4, 4], 3, 3), ([5, 4, 3], None, 3), ([2, 1, 3, 3], 2, 1)]
+)
+def test_a_history_has_the_check_that_the_values_belong_to(values, restored, score):
+    trainer, iterations, parameter = descending(values, patience=2)
+    history = trainer.history
+    assert history.check.values == {"score": score}
+    assert history.check.iteration == (restored or iterations) == parameter
+    assert (history.restored and history.restored.iteration) == restored
+
+
+def test_a_training_that_resumes_knows_its_best_check(tmp_path):
+    values = [5, 4.6, 4.5, 4.55, 4.7, 4.8, 4.9]
+    keys = {"patience": 5, "min_delta": 1.0}
+    whole, _, _ = descending(values, **keys)
+    for row in descender(values, **keys).trainer({}, checkpoints=tmp_path).iterate():
+        if row.iteration == 4:
+            break
+    model = descender(values, **keys)
+    history = model.train({}, checkpoints=tmp_path, resume=True)
+    assert (history.restored, history.stopped) == (whole.history.restored, whole.history.stopped)
+    assert history.restored.iteration == 3
+    assert model.parameters["p"] == -3
 
 
 @pytest.mark.parametrize("monitor", ["loss", "validation_loss"])

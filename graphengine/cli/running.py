@@ -27,15 +27,14 @@ from graphengine.cli.options import (
     Settings,
     UpdateRuleFile,
 )
-from graphengine.cli.output import Format, check_targets, json_values, print_json, print_line, print_values, writable
+from graphengine.cli.output import Format, check_targets, print_json, writable
 from graphengine.cli.progress import check_plot, draw_curve, print_curve, train
+from graphengine.cli.reporting import Report, outputs_on, training_warnings
 from graphengine.cli.resuming import checkpoint_folder
 from graphengine.cli.values import named_values
 from graphengine.errors import InputError, UsageError
-from graphengine.wording import counted
 
 if TYPE_CHECKING:
-    from graphengine.data.batches import Batches
     from graphengine.fit.solvers import Solver
     from graphengine.model.model import Model
     from graphengine.training.history import History
@@ -89,14 +88,14 @@ def run(
         history = _train(trainer, check_finite=check_finite, quiet=quiet, log=log, unwritten=unwritten)
         saved = save_model(opened, save, unwritten)  # before anything else that may fail
         draw_curve(history, plot, unwritten)
-        outputs = _outputs_on(opened, trainer.batches)
+        report = _report_of(opened, trainer)
     else:
-        outputs = _evaluate(opened, given, check_finite=check_finite)
+        report = _evaluate(opened, given, check_finite=check_finite)
         saved = save_model(opened, save, unwritten)
     if output_format is Format.json:
-        print_json({**_as_json(opened, history, outputs), **saved, **unwritten.as_json()})
+        print_json({**report.as_json(), **saved, **unwritten.as_json()})
     elif not quiet:
-        _print_end(opened, history, outputs, saved)
+        report.print(saved)
         if curve:
             print_curve(history)
     unwritten.end(output_format)
@@ -128,7 +127,15 @@ def _train(
     return trainer.history
 
 
-def _evaluate(model: Model, given: Mapping[str, Any], *, check_finite: bool) -> dict[str, Any]:
+def _report_of(model: Model, trainer: Trainer | Solver) -> Report:
+    """The end of a training."""
+    batches, warnings = trainer.batches, training_warnings(trainer.history)
+    outputs = outputs_on(model, batches, warnings)
+    apart = getattr(trainer, "sets_apart", False)
+    return Report(model, outputs, batches.samples, trainer.history, apart, warnings)
+
+
+def _evaluate(model: Model, given: Mapping[str, Any], *, check_finite: bool) -> Report:
     """All outputs, for the given inputs or, if none are given, for the file's only data source."""
     from graphengine.data.stored import Stored
 
@@ -144,10 +151,17 @@ def _evaluate(model: Model, given: Mapping[str, Any], *, check_finite: bool) -> 
         return _evaluate_in_parts(model, given, check_finite=check_finite)
     if check_finite:
         run.check_finite()
-    return run.outputs
+    return Report(model, run.outputs, _samples_of(model, given))
 
 
-def _evaluate_in_parts(model: Model, data: Mapping[str, Any], *, check_finite: bool) -> dict[str, Any]:
+def _samples_of(model: Model, given: Mapping[str, Any]) -> int | None:
+    """How many samples inputs have; None if no shape begins with a symbol for them."""
+    shapes = {name: source.type.shape for name, source in model.graph.inputs.items() if name in given}
+    sampled = [name for name, shape in shapes.items() if shape and isinstance(shape[0], str)]
+    return len(given[sampled[0]]) if sampled else None
+
+
+def _evaluate_in_parts(model: Model, data: Mapping[str, Any], *, check_finite: bool) -> Report:
     from graphengine.data.batches import Batches
     from graphengine.training.evaluation import largest_part
 
@@ -157,7 +171,7 @@ def _evaluate_in_parts(model: Model, data: Mapping[str, Any], *, check_finite: b
         for segment in Batches(data, model.graph, batch_size=part).epoch(1):
             for index in range(segment.count):
                 model.forward(segment.batch(index)).check_finite()
-    return _outputs_on(model, batches)
+    return Report(model, outputs_on(model, batches), batches.samples)
 
 
 def _check_finite(trainer: Trainer | Solver) -> None:
@@ -166,64 +180,3 @@ def _check_finite(trainer: Trainer | Solver) -> None:
     if not isinstance(trainer, Trainer):
         raise UsageError("--check-finite looks at the iterations of an update rule, and this training has a solver")
     trainer.check_finite()
-
-
-def _outputs_on(model: Model, batches: Batches) -> dict[str, Any]:
-    """The outputs on all samples, none if the model takes them one by one.
-
-    Of data that does not fit into memory as one batch it is those that have no part for each sample.
-    """
-    import numpy as np
-
-    from graphengine.ir.binding import bind_sizes
-    from graphengine.ir.memory import memory_problem
-    from graphengine.training.evaluation import Evaluation
-
-    if batches.takes_single_samples:
-        return {}
-    graph, whole = model.graph, batches.whole()
-    needs = {name: model.executor.inputs_of([value]) for name, value in graph.outputs.items()}
-    ready = [name for name in needs if set(needs[name]) <= batches.inputs]
-    if whole is not None and not memory_problem(graph, bind_sizes(batches.shapes_of(batches.samples), graph.types)):
-        return model.predict(whole, outputs=ready)
-    fixed = [name for name in ready if all(isinstance(size, int) for size in graph.types[graph.outputs[name]].shape)]
-    found = Evaluation(graph, batches.arrays, dict(zip(fixed, fixed, strict=True)))(model.values)
-    return {name: np.asarray(value) for name, value in found.items()}
-
-
-def _as_json(model: Model, history: History | None, outputs: Mapping[str, Any]) -> dict[str, Any]:
-    from graphengine.ops.numbers import encode_number
-
-    first, last = map(encode_number, (history.first_loss, history.last_loss)) if history else (None, None)
-    return {
-        "model": model.graph.name,
-        "iterations": len(history) if history else 0,
-        "epochs": history.epochs_trained if history else 0,
-        "loss": {"first": first, "last": last},
-        **({"stopped": history.stopped} if history and history.stopped else {}),
-        **({"checks": json_values(history.checks[-1].values)} if history and history.checks else {}),
-        "parameters": json_values(model.parameters),
-        "outputs": json_values(outputs),
-    }
-
-
-def _print_end(model: Model, history: History | None, outputs: Mapping[str, Any], saved: Mapping[str, str]) -> None:
-    _print_result(model, history, outputs)
-    for path in saved.values():
-        print_line(f"saved to {path}")
-
-
-def _print_result(model: Model, history: History | None, outputs: Mapping[str, Any]) -> None:
-    if history is None:
-        print_line(f"{model.graph.name}: {model.graph.summary}")
-        print_values("outputs", outputs)
-        return
-    iterations, epochs = counted(len(history), "iteration"), counted(history.epochs_trained, "epoch")
-    print_line(f"{model.graph.name}: {iterations}, {epochs}")
-    print_line(f"loss: {history.first_loss:.10g} -> {history.last_loss:.10g}")
-    if history.stopped:
-        print_line(f"stopped: {history.stopped}")
-    if history.checks:
-        print_values(f"check after iteration {history.checks[-1].iteration}", history.checks[-1].values)
-    print_values("parameters", model.parameters)
-    print_values("outputs", {name: value for name, value in outputs.items() if value.shape == ()})

@@ -77,11 +77,16 @@ class HistoryDocument(Document):
 
 
 class EarlyDocument(Document):
-    """What early stopping remembers: the best value, when it was, the checks since, and the values of that time."""
+    """What early stopping remembers: the best check, when it was and the values of that time, and the last improvement.
+
+    `waited` counts the checks since `improved`.
+    """
 
     best: Number | None
+    improved: Number | None
     iteration: Count
     waited: Count
+    check: Arrays
     values: Arrays
 
 

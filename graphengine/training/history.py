@@ -111,6 +111,8 @@ class History(Pictured):
         self._iterations, self._epochs, self._checks = Thinned(), Thinned(), Thinned()
         self.stopped: str | None = None
         """Why the training ended before its last iteration, in words."""
+        self.restored: Check | None = None
+        """The check that the values of the model belong to, if they are not those after the last iteration."""
 
     @property
     def state(self) -> dict[str, Any]:
@@ -154,11 +156,22 @@ class History(Pictured):
         """Add what a check after the last iteration found."""
         self._checks.add((len(self), values))
 
+    def restore(self, iteration: int, values: dict[str, Any]) -> None:
+        """Say that the model has got back the values of a check."""
+        self.restored = self._check(iteration, values) if iteration < len(self) else None
+
     @property
     def checks(self) -> list[Check]:
         """The recorded checks, in order."""
-        rows = [row for _, row in self._checks]
-        return [Check((done - 1) // self._per_epoch + 1, done, values) for done, values in rows]
+        return [self._check(done, values) for _, (done, values) in self._checks]
+
+    @property
+    def check(self) -> Check | None:
+        """The check that the values of the model belong to: the restored one, or the last."""
+        return self.restored or (self.checks[-1] if self._checks.seen else None)
+
+    def _check(self, iteration: int, values: dict[str, Any]) -> Check:
+        return Check((iteration - 1) // self._per_epoch + 1, iteration, values)
 
     @property
     def iterations(self) -> list[Iteration]:

@@ -89,6 +89,8 @@ class Trainer:
 
     def _prepare_checks(self, data: Mapping[str, Any], validation: Mapping[str, Any] | None) -> None:
         training, apart = self.training, validation is not None
+        self.sets_apart = apart
+        """Whether there is data to check on that is not trained on."""
         self._checks = checks_of(training, self.batches.per_epoch, apart=apart)
         outputs = checked_outputs(training, apart=apart)
         checked = data if validation is None else validation
@@ -169,6 +171,7 @@ class Trainer:
         self.save_checkpoint()
         if self._early and self._early.values:
             self.values.update(self._early.values)
+            self.history.restore(self._early.iteration, self._early.check)
 
     def _run(self, chunk: Chunk) -> None:
         """Run the iterations of a chunk, write the history and give the model its new values."""
@@ -209,7 +212,7 @@ class Trainer:
             monitor = self._early.document.monitor
             value = self.history.last_epoch_loss if monitor == LOSS else found.get(monitor)
             if value is not None:
-                self._early.see(float(value), len(self.history), self.values)
+                self._early.see(float(value), len(self.history), self.values, found)
             if self._early.is_over:
                 self.history.stopped = self._early.reason
 

@@ -151,8 +151,17 @@ def _faults(state: State, layout: Layout) -> Iterator[Fault]:
     early = state["early"]
     if (early is not None) != layout.has_early:
         yield ("early",), "the training stops early" if layout.has_early else "the training does not stop early"
-    elif early and early["values"]:
+    elif early:
+        yield from _early_faults(early, layout, state["iteration"])
+
+
+def _early_faults(early: Mapping[str, Any], layout: Layout, iteration: int) -> Iterator[Fault]:
+    if early["values"]:
         yield from _array_faults(early["values"], layout.values, ("early", "values"))
+    if early["check"] or early["iteration"]:
+        check = {"iteration": early["iteration"], "values": early["check"]}
+        for place, message in _check_faults(check, layout.checked, iteration, ("early",)):
+            yield ("early", "check", *place[2:]) if place[1] == "values" else place, message
 
 
 def _array_faults(arrays: Mapping[str, Any], expected: Mapping[str, ArrayType], place: Place) -> Iterator[Fault]:

@@ -49,24 +49,35 @@ def split(data: Mapping[str, Any], graph: Graph, fraction: float, seed: int) -> 
 
 
 class EarlyStopping:
-    """Remembers the best value of what is monitored, when it was, and the parameters and state of that time."""
+    """Remembers the best check, with the parameters and state of that time, and how long nothing has improved.
+
+    An improvement is one by more than `min_delta` over the last improvement; the best check is the best of all.
+    """
 
     def __init__(self, document: EarlyStoppingDocument) -> None:
         self.document = document
         self.best: float | None = None
+        self.improved: float | None = None
+        """The monitored value of the last improvement, from which the next one is measured."""
         self.iteration, self.waited = 0, 0
+        self.check: dict[str, Any] = {}
+        """What the best check found."""
         self.values: dict[str, Any] = {}
 
-    def see(self, value: float, iteration: int, values: Mapping[str, Any]) -> None:
+    def see(self, value: float, iteration: int, values: Mapping[str, Any], check: Mapping[str, Any]) -> None:
         """Take a check into account."""
-        sign = 1 if self.document.mode == "min" else -1
-        better = self.best is None or sign * value < sign * self.best - self.document.min_delta
-        if not (better and math.isfinite(value)):
+        if self._is_better(value, self.best, 0.0):
+            self.best, self.iteration, self.check = value, iteration, dict(check)
+            if self.document.restore_best:
+                self.values = dict(values)  # a training replaces values and changes none
+        if self._is_better(value, self.improved, self.document.min_delta):
+            self.improved, self.waited = value, 0
+        else:
             self.waited += 1
-            return
-        self.best, self.iteration, self.waited = value, iteration, 0
-        if self.document.restore_best:
-            self.values = dict(values)  # a training replaces values and changes none
+
+    def _is_better(self, value: float, before: float | None, by: float) -> bool:
+        sign = 1 if self.document.mode == "min" else -1
+        return math.isfinite(value) and (before is None or sign * value < sign * before - by)
 
     @property
     def is_over(self) -> bool:
@@ -76,18 +87,22 @@ class EarlyStopping:
     @property
     def state(self) -> dict[str, Any]:
         """All there is to remember, for a checkpoint."""
-        return {"best": self.best, "iteration": self.iteration, "waited": self.waited, "values": self.values}
+        check = {name: np.asarray(value) for name, value in self.check.items()}
+        numbers = {"best": self.best, "improved": self.improved, "iteration": self.iteration, "waited": self.waited}
+        return {**numbers, "check": check, "values": self.values}
 
     @state.setter
     def state(self, state: Mapping[str, Any]) -> None:
-        self.best, self.iteration, self.waited = state["best"], state["iteration"], state["waited"]
-        self.values = dict(state["values"])
+        self.best, self.improved = state["best"], state["improved"]
+        self.iteration, self.waited = state["iteration"], state["waited"]
+        self.check, self.values = dict(state["check"]), dict(state["values"])
 
     @property
     def reason(self) -> str:
         """Why the training stopped, in words."""
         best = f"{self.best:.6g} at iteration {self.iteration}" if self.best is not None else "never a number"
-        return f"{self.document.monitor} has not improved in {self.waited} checks (best: {best})"
+        by = f" by {self.document.min_delta:g}" if self.document.min_delta else ""
+        return f"{self.document.monitor} has not improved{by} in {self.waited} checks (best: {best})"
 
 
 def check_problems(training: TrainingDocument, graph: Graph, *, has_validation: bool = False) -> list[Problem]:

@@ -1,0 +1,133 @@
+"""The end of `run` and `train`: what came out, on which rows, and what a reader should know about it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from graphengine.cli.output import json_values, print_line, print_note, print_values
+from graphengine.errors import ExecutionError, InputError, Problem
+from graphengine.wording import counted
+
+if TYPE_CHECKING:
+    from graphengine.data.batches import Batches
+    from graphengine.model.model import Model
+    from graphengine.training.history import History
+
+NOISE = 1e-6
+"""A loss that is larger by less than this part of itself is the same."""
+
+
+@dataclass
+class Report:
+    """What came out of a model; `history` is that of its training, `rows` the number of samples of the outputs.
+
+    `apart` says that other rows were set apart for validation, `warnings` what a reader should know.
+    """
+
+    model: Model
+    outputs: Mapping[str, Any]
+    rows: int | None = None
+    history: History | None = None
+    apart: bool = False
+    warnings: list[Problem] = field(default_factory=list)
+
+    def as_json(self) -> dict[str, Any]:
+        """The report as a JSON object, for machines."""
+        from graphengine.ops.numbers import encode_number
+
+        history, model = self.history, self.model
+        first, last = map(encode_number, (history.first_loss, history.last_loss)) if history else (None, None)
+        check, restored = (history.check, history.restored) if history else (None, None)
+        data = "training" if history else "evaluation"
+        return {
+            "model": model.graph.name,
+            "iterations": len(history) if history else 0,
+            "epochs": history.epochs_trained if history else 0,
+            "loss": {"first": first, "last": last},
+            **({"stopped": history.stopped} if history and history.stopped else {}),
+            **({"checks": json_values(check.values)} if check else {}),
+            **({"restored": {"epoch": restored.epoch, "iteration": restored.iteration}} if restored else {}),
+            "parameters": json_values(model.parameters),
+            "outputs": json_values(self.outputs),
+            **({"outputs_on": {"data": data, "rows": self.rows}} if self.rows is not None else {}),
+            **({"warnings": [each.as_dict() for each in self.warnings]} if self.warnings else {}),
+        }
+
+    def print(self, saved: Mapping[str, str]) -> None:
+        """Print the report for people: the result on stdout, warnings on stderr."""
+        if self.history is None:
+            print_line(f"{self.model.graph.name}: {self.model.graph.summary}")
+            print_values("outputs", self.outputs)
+        else:
+            self._print_training(self.history)
+        for path in saved.values():
+            print_line(f"saved to {path}")
+        for each in self.warnings:
+            print_note(f"warning: {each}")
+
+    def _print_training(self, history: History) -> None:
+        iterations, epochs = counted(len(history), "iteration"), counted(history.epochs_trained, "epoch")
+        print_line(f"{self.model.graph.name}: {iterations}, {epochs}")
+        print_line(f"loss: {history.first_loss:.10g} -> {history.last_loss:.10g}")
+        if history.stopped:
+            print_line(f"stopped: {history.stopped}")
+        if history.check:
+            best = ", the best one, whose values the model has" if history.restored else ""
+            print_values(f"check after iteration {history.check.iteration}{best}", history.check.values)
+        print_values("parameters", self.model.parameters)
+        on = f" on the {counted(self.rows or 0, 'row')} trained on" if self.apart else ""
+        print_values(f"outputs{on}", {name: value for name, value in self.outputs.items() if value.shape == ()})
+
+
+def training_warnings(history: History) -> list[Problem]:
+    """What a training ended with that it should not: a larger loss than it began with, by epochs."""
+    losses = [epoch.loss for epoch in history.epochs if not math.isnan(epoch.loss)]
+    if history.restored or len(losses) < 2 or not losses[-1] - losses[0] > NOISE * abs(losses[0]):
+        return []
+    of = "the mean loss of an epoch" if len(history) > history.epochs_trained else "the loss"
+    message = f"{of} is larger at the end than at the beginning: {losses[0]:.6g} -> {losses[-1]:.6g}"
+    hint = "lower the learning rate, scale the inputs to about 1, or look for shapes that broadcast by mistake"
+    return [Problem("GE605", message, hint)]
+
+
+def outputs_on(model: Model, batches: Batches, warnings: list[Problem] | None = None) -> dict[str, Any]:
+    """The outputs on all samples, none if the model takes them one by one.
+
+    Of data that does not fit into memory as one batch it is those that have no part for each sample. With `warnings`
+    an output that needs all samples at once, where they do not fit, is left out with a warning, and no error.
+    """
+    from graphengine.ir.binding import bind_sizes
+    from graphengine.ir.memory import memory_problem
+
+    if batches.takes_single_samples:
+        return {}
+    graph, whole = model.graph, batches.whole()
+    needs = {name: model.executor.inputs_of([value]) for name, value in graph.outputs.items()}
+    ready = [name for name in needs if set(needs[name]) <= batches.inputs]
+    if whole is not None and not memory_problem(graph, bind_sizes(batches.shapes_of(batches.samples), graph.types)):
+        return model.predict(whole, outputs=ready)
+    fixed = [name for name in ready if all(isinstance(size, int) for size in graph.types[graph.outputs[name]].shape)]
+    return _evaluated(model, batches, fixed, warnings)
+
+
+def _evaluated(model: Model, batches: Batches, names: list[str], warnings: list[Problem] | None) -> dict[str, Any]:
+    """Outputs worked on in parts of the samples; where one of them does not work, each alone."""
+    import numpy as np
+
+    from graphengine.training.evaluation import Evaluation
+
+    try:
+        found = Evaluation(model.graph, batches.arrays, {name: name for name in names})(model.values)
+    except (ExecutionError, InputError) as error:
+        if warnings is None:
+            raise
+        if len(names) > 1:
+            alone = [_evaluated(model, batches, [name], warnings) for name in names]
+            return {name: value for each in alone for name, value in each.items()}
+        left_out = f"output '{names[0]}' is left out"
+        warnings.extend(Problem(each.code, f"{left_out}: {each.message}", each.hint) for each in error.problems)
+        return {}
+    return {name: np.asarray(value) for name, value in found.items()}
