@@ -168,6 +168,10 @@ class GraphEngineError(Exception):
     def __str__(self) -> str:
         return "\n".join(map(str, self.problems))
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copies and pickles have the findings, which the text is made of."""
+        return _restored, (type(self), dict(vars(self)))
+
     def located(self, **place: Any) -> GraphEngineError:
         """The same error with a place (`file`, `pointer`, ...) put into findings that have none."""
         self.problems = tuple(
@@ -175,6 +179,14 @@ class GraphEngineError(Exception):
             for problem in self.problems
         )
         return self
+
+
+def _restored(cls: type[GraphEngineError], attributes: dict[str, Any]) -> GraphEngineError:
+    """An error with these attributes."""
+    error = cls.__new__(cls)
+    vars(error).update(attributes)
+    error.args = (str(error),)
+    return error
 
 
 class InvalidModelError(GraphEngineError):

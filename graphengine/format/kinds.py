@@ -6,6 +6,7 @@ nowhere else.
 
 from __future__ import annotations
 
+import copyreg
 from collections.abc import Iterator, Mapping
 from importlib import import_module
 from typing import Annotated, Any, Literal, TypeAlias, TypeVar, Union, get_args, get_origin
@@ -24,12 +25,17 @@ class Kind(Document):
     """Base of the classes of an open union: each declares `type: Literal["its name"]`."""
 
 
+_TABLES: dict[str, Kinds] = {}
+"""The open unions, by what their classes are."""
+
+
 class Kinds(Mapping[str, type[Kind]]):
     """The classes of an open union by name; the module that registers the shipped ones may lie in a higher room."""
 
     def __init__(self, what: str, method: str) -> None:
         self.what, self.method = what, method
         self._classes: dict[str, type[Kind]] = {}
+        _TABLES[what] = self
         self._holders: tuple[type[BaseModel], ...] = ()
 
     __eq__, __hash__ = object.__eq__, object.__hash__  # a table is itself, whatever is in it
@@ -74,8 +80,13 @@ class Kinds(Mapping[str, type[Kind]]):
             message = f"'{taken[0]}' is {self.what} already, by {self._classes[taken[0]].__qualname__}"
             raise RegistrationError(message, code="GE702", hint="pass replace=True to replace it")
         self._classes.update(dict.fromkeys(names, cls))  # type: ignore[arg-type]
+        copyreg.pickle(cls, self._reduced)  # type: ignore[arg-type] # its stubs know functions of one argument only
         self._rebuild()
         return cls
+
+    def _reduced(self, part: Kind) -> tuple[Any, ...]:
+        """What a pickle has: the part as a file has it, and no class."""
+        return _restored, (self.what, part.model_dump(mode="json"))
 
     def remove(self, name: str) -> None:
         """Take a class out again: for tests and interactive work."""
@@ -100,6 +111,20 @@ class Kinds(Mapping[str, type[Kind]]):
         for document in self._holders:
             if document.__pydantic_complete__:
                 document.model_rebuild(force=True)
+
+
+def _restored(what: str, content: Mapping[str, Any]) -> Kind:
+    """The part of a pickle.
+
+    Raises
+    ------
+    RegistrationError
+        If its class is not registered in this process.
+    """
+    if content["type"] not in _TABLES[what]:
+        hint = "import what registers it before"
+        raise RegistrationError(f"'{content['type']}' is not {what} of this process", code="GE210", hint=hint)
+    return _TABLES[what][content["type"]].model_validate(content)
 
 
 def _same_definition(one: type, other: type) -> bool:

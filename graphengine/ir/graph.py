@@ -6,7 +6,6 @@ One class serves the model's graph, its gradient and its training step. It knows
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from copy import copy
 from dataclasses import replace
 from operator import itemgetter
 from pathlib import Path
@@ -200,10 +199,26 @@ class Graph(Pictured):
         kinds = {id(kind): kind for kind in self.types.values()}
         if all(isinstance(size, int) for kind in kinds.values() for size in kind.shape):
             return self
-        graph = copy(self)
+        graph = object.__new__(type(self))
+        vars(graph).update(vars(self))
         graph.inputs = MappingProxyType({name: _sized(source, sizes) for name, source in self.inputs.items()})
         graph.types = MappingProxyType(graph._infer())
         return graph
+
+    def __copy__(self) -> Graph:
+        return self  # it never changes
+
+    def __deepcopy__(self, memo: Any) -> Graph:
+        return self
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a pickle has; the places of nodes in the file, which need the whole file, are not in it."""
+        views = {name: dict(value) for name, value in vars(self).items() if isinstance(value, MappingProxyType)}
+        return {**vars(self), **views, "origin": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        views = {name: MappingProxyType(value) for name, value in state.items() if isinstance(value, dict)}
+        vars(self).update({**state, **views})
 
     def save(self, path: str | Path) -> None:
         """Write the graph as a model file.

@@ -7,14 +7,13 @@ If a program fails, the reference reports which node it was.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from copy import copy
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from graphengine.backends.program_cache import ProgramCache
-from graphengine.backends.protocol import Backend, Program
+from graphengine.backends.protocol import Backend, Program, backend_named
 from graphengine.backends.reference.executor import Executor, ForwardSchedule, Slots, plan_failure
 from graphengine.errors import InputError, UsageError, did_you_mean
 from graphengine.ir.binding import require_inputs
@@ -29,8 +28,12 @@ class Evaluator:
     """Computes outputs and gradients of one graph from given inputs and `values`, those of parameters and state."""
 
     def __init__(self, graph: Graph, values: dict[str, Any], backend: Backend) -> None:
-        self.graph, self.values = graph, values
+        self.graph, self.values, self.backend = graph, values, backend
         self.programs = ProgramCache(graph, backend)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copies and pickles have nothing that is compiled."""
+        return _restored, (self.graph, self.values, self.backend.name)
 
     @cached_property
     def executor(self) -> Executor:
@@ -39,8 +42,8 @@ class Evaluator:
 
     def with_values(self, values: dict[str, Any]) -> Evaluator:
         """Return an evaluator of other values, which shares what is compiled."""
-        made = copy(self)
-        made.values = values
+        made = object.__new__(type(self))
+        vars(made).update({**vars(self), "values": values})
         return made
 
     # ------------------------------------------------------------ the whole graph
@@ -138,6 +141,10 @@ class Evaluator:
             shown = "; ".join(f"'{name}' needs {', '.join(map(repr, inputs))}" for name, inputs in needs.items())
             raise InputError(f"no output can be computed from the given inputs: {shown}", code="GE401")
         return ready
+
+
+def _restored(graph: Graph, values: dict[str, Any], backend: str) -> Evaluator:
+    return Evaluator(graph, values, backend_named(backend))
 
 
 def run(program: Program, values: Mapping[str, Any], by_reference: Callable[[], Any]) -> Results:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from copy import copy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
+
+import numpy as np
 
 from graphengine import gc_pause
 from graphengine.backends.protocol import DEFAULT_BACKEND, backend_named
@@ -22,14 +23,15 @@ from graphengine.errors import (
 from graphengine.fit.solvers import Solver
 from graphengine.fit.statistics import Fit, fit_of
 from graphengine.format.building import sound_graph
+from graphengine.format.canonical import canonical_text
 from graphengine.format.documents import ExternalValue, ModelDocument
 from graphengine.format.files import write_bytes
 from graphengine.format.initializers import initial_value
 from graphengine.format.meaning import fingerprint
-from graphengine.format.reading import Source, as_json, parse_model, read_model, unless_replaced
+from graphengine.format.reading import Source, as_json, parse_function, parse_model, read_model, unless_replaced
 from graphengine.format.salvage import Gaps
 from graphengine.format.tensors import TensorFiles, are_external, one_writer, remove_unnamed, tensors_of, write_tensors
-from graphengine.format.writing import dump_model, encode_array
+from graphengine.format.writing import dump_model, encode_array, model_as_dict
 from graphengine.ir.binding import as_inputs, bind_sizes, by_input
 from graphengine.ir.declarations import Parameter, State
 from graphengine.ir.graph import Graph, names_of
@@ -56,7 +58,10 @@ class Model(Pictured):
 
     Made by `graphengine.load` from a file, or by `Model.from_dict` from the same content as Python objects. `graph`
     is the checked graph, `document` what the file says, `path` where it lies (None if it did not come from a file).
-    `update_rule`, a rule file, stands in for the rule that the training section names.
+    `update_rule`, a rule file, replaces the rule that the training section names. `values`, arrays by name, replace
+    those that the document gives parameters and state.
+
+    A model is data: copies and pickles have its document, its values and what the caller chose, and no code.
 
     Raises
     ------
@@ -72,6 +77,7 @@ class Model(Pictured):
         update_rule: RuleSource = None,
         limits: Limits = DEFAULT,
         backend: str = DEFAULT_BACKEND,
+        values: Mapping[str, Any] | None = None,
     ) -> None:
         self.document, self.path, self.limits = document, path, limits
         self.backend = backend_named(backend)
@@ -79,13 +85,15 @@ class Model(Pictured):
         self.graph, problems = sound_graph(document, limits, gaps)
         self.values: dict[str, Any] = {}
         self._trainer: Trainer | Solver | None = None
+        self._provenance: dict[str, Any] | None = None
         folder = path.parent if path else None
         self._declared = Declaration(document, self.graph, folder, update_rule, limits, source, self.backend)
         told = {problem.pointer for problem in problems}
         problems += [
             each for each in self._declared.problems(gaps) if each.line is not None or each.pointer not in told
         ]
-        problems += self._initialize(too_large=any(problem.code == "GE133" for problem in problems))
+        too_large = any(problem.code == "GE133" for problem in problems)
+        problems += self._initialize(values or {}, too_large=too_large)
         if problems or (source and source.problems):
             raise source.locate(problems) if source else InvalidModelError(problems)
         self.evaluator = Evaluator(self.graph, self.values, self.backend)
@@ -115,11 +123,13 @@ class Model(Pictured):
         """The reference executor of the graph, made when it is first needed."""
         return self.evaluator.executor
 
-    def _initialize(self, *, too_large: bool) -> Iterator[Problem]:
+    def _initialize(self, given: Mapping[str, Any], *, too_large: bool) -> Iterator[Problem]:
         """The initial values, and what is wrong with them; of a graph that is too large only of those in the file."""
         files = TensorFiles(self.path.parent if self.path else None, self.limits.array_bytes)
         for section, sources in (("parameters", self.graph.parameters), ("state", self.graph.state)):
             for name, source in sources.items():
+                if name in given:
+                    source = replace(source, value=np.asarray(given[name]))
                 if too_large and (source.value is None or isinstance(source.value, ExternalValue)):
                     continue
                 try:
@@ -141,17 +151,9 @@ class Model(Pictured):
                 except DataError as error:
                     yield replace(error.problems[0], pointer=make_pointer((section, name, "value")))
 
-    def copy(self) -> Model:
-        """Return a model with values of its own; the graph, and what is compiled of it, is shared."""
-        made = copy(self)
-        made.values = dict(self.values)
-        made.evaluator = self.evaluator.with_values(made.values)
-        made._trainer = None
-        return made
-
     def _forget_training(self) -> None:
         """A value was assigned: the values are no longer what a training made."""
-        self._trainer = None
+        self._trainer = self._provenance = None
 
     @property
     def parameters(self) -> Parameters:
@@ -251,7 +253,7 @@ class Model(Pictured):
             raise UsageError("say from where to resume: checkpoints=FOLDER")
         saving = Saving(None if checkpoints is None else Path(checkpoints), resume)
         trainer = self._declared.trainer(self.values, data, overrides, update_rule, validation_data, saving)
-        self._trainer = trainer
+        self._trainer, self._provenance = trainer, None
         if isinstance(trainer, Trainer):
             require_memory(trainer.stepper.step.graph, bind_sizes(trainer.batches.shapes, self.graph.types))
         return trainer
@@ -272,7 +274,7 @@ class Model(Pictured):
             GE803 if SciPy is not installed.
         """
         solver = self._declared.least_squares(self.values, data, residual, max_iterations)
-        self._trainer = solver
+        self._trainer, self._provenance = solver, None
         run_to_end(solver)
         return fit_of(solver)
 
@@ -356,9 +358,45 @@ class Model(Pictured):
     @property
     def _told(self) -> dict[str, Any]:
         """The metadata with the provenance of values that were trained."""
+        trained = self._trained()
+        return {"metadata": {**(self.document.metadata or {}), PROVENANCE: trained}} if trained else {}
+
+    def _trained(self) -> dict[str, Any] | None:
+        """The provenance of values that were trained, by this model or by the one it is a copy of."""
         if self._trainer is None or not len(self._trainer.history):
-            return {}
-        return {"metadata": {**(self.document.metadata or {}), PROVENANCE: provenance(self._trainer)}}
+            return self._provenance
+        return provenance(self._trainer)
+
+    # ------------------------------------------------------------ copies
+
+    def copy(self) -> Model:
+        """Return a model with values of its own; what never changes is shared, compiled graphs included."""
+        model = object.__new__(type(self))
+        vars(model).update(vars(self))
+        model.values = {name: np.array(value)[()] for name, value in self.values.items()}
+        model.evaluator = self.evaluator.with_values(model.values)
+        model._trainer, model._provenance = None, self._trained()
+        return model
+
+    def __copy__(self) -> Model:
+        return self.copy()
+
+    def __deepcopy__(self, memo: Any) -> Model:
+        return self.copy()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        rule = self._declared.given_rule
+        text = canonical_text(model_as_dict(self.document)).encode()
+        rule_text = rule and canonical_text(rule.model_dump(mode="json", by_alias=True, exclude_defaults=True)).encode()
+        path = str(self.path) if self.path else None
+        chosen = (path, rule_text, self.limits, self.backend.name)
+        return _restored, (type(self), text, dict(self.values), *chosen, self._trained())
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the content of the file that `save` would write, with all values in it; `from_dict` reads it."""
+        return model_as_dict(self.as_document())
+
+    # ------------------------------------------------------------ files
 
     def _with_values(self, graph: Graph) -> Graph:
         """A graph made from the model's, with the model's current values."""
@@ -408,6 +446,25 @@ class Model(Pictured):
 
     def _write(self, path: Path, valued: Mapping[str, Any]) -> None:
         write_bytes(path, dump_model(self.document.model_copy(update={**valued, **self._told})))
+
+
+def _restored(
+    cls: type[Model],
+    text: bytes,
+    values: Mapping[str, Any],
+    path: str | None,
+    rule_text: bytes | None,
+    limits: Limits,
+    backend: str,
+    trained: dict[str, Any] | None,
+) -> Model:
+    """The model of a pickle."""
+    with gc_pause.paused():
+        document, _ = parse_model(text, path, limits, is_written=False)
+        rule = parse_function(rule_text)[0] if rule_text else None
+        model = cls(document, None, Path(path) if path else None, rule, limits, backend, values)
+    model._provenance = trained
+    return model
 
 
 def load(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -51,6 +52,13 @@ class Parameters(MutableMapping[str, Any]):
     def __repr__(self) -> str:
         return repr(dict(self))
 
+    def __copy__(self) -> Parameters:
+        return Parameters(self._graph, self._values, self._changed)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickles and deep copies have the values, and no model that they are those of."""
+        return Parameters, (self._graph, self._values, _unnoticed)
+
     def _known(self, name: str) -> str:
         if name not in self._graph.parameters:
             hint = did_you_mean(name, self._graph.parameters, "parameters")
@@ -80,11 +88,15 @@ class Run(Pictured):
         if output not in self.graph.outputs:
             hint = did_you_mean(output, self.graph.outputs, "outputs")
             raise KeyError(f"no output '{output}'; {hint}")
-        if self._slots is not None:
+        if self._slots is not None or self._program is None:
             return self.value(self.graph.outputs[output])
-        if not self._outputs and self._program is not None:
+        if not self._outputs:
             self._outputs = run(self._program, self._values, self._all_slots)
         return read_only(self._outputs[output])
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Copies and pickles have what the run was made of, and compute again what is asked of them."""
+        return {**vars(self), "default_loss": _known_loss(self.default_loss), "_slots": None, "_program": None}
 
     def __repr__(self) -> str:
         return f"<Run of '{self.graph.name}': {', '.join(self.graph.outputs)}>"
@@ -148,3 +160,23 @@ class Run(Pictured):
         if self._slots is None:
             self._slots = self._evaluator.every_value(self._values)
         return self._slots
+
+
+def _known_loss(default_loss: Callable[[], str]) -> Callable[[], str]:
+    """A function that gives the same, and needs no model for it."""
+    try:
+        return partial(_given, default_loss())
+    except UsageError as error:
+        return partial(_raised, error)
+
+
+def _given(name: str) -> str:
+    return name
+
+
+def _raised(error: UsageError) -> str:
+    raise error
+
+
+def _unnoticed() -> None:
+    """Nothing: parameters without a model change unnoticed."""

@@ -60,6 +60,9 @@ class ElementError(ValueError):
         super().__init__(message)
         self.path = path
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return ElementError, (str(self), self.path), dict(vars(self))
+
 
 def _element_error(value: Any) -> ElementError | None:
     """What is wrong with the first element that is no number, or not as deep or as long as the first ones are."""

@@ -6,6 +6,7 @@ one without to the domain "core".
 
 from __future__ import annotations
 
+import copyreg
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -98,6 +99,7 @@ class Registry(Mapping[str, Op]):
         op = Op(name, cls, cls.signature, numpy)
         self._ops[name] = self._by_class[cls] = op
         self._first.setdefault(name, op)
+        copyreg.pickle(cls, _reduced)
         if numpy is not None:
             self._by_function[numpy] = op
 
@@ -109,6 +111,28 @@ class Registry(Mapping[str, Op]):
 
 
 OPS = Registry()
+
+
+def _reduced(node: Node) -> str | tuple[Any, ...]:
+    """What a pickle has of a node: the name of its op and its attributes, as a file has them, and no class."""
+    op = OPS.of_class(type(node))
+    if op is None:  # replaced by another one since
+        return node.__reduce_ex__(2)
+    return _restored, (op.name, node.model_dump(mode="json"))
+
+
+def _restored(name: str, attributes: Mapping[str, Any]) -> Node:
+    """The node of a pickle.
+
+    Raises
+    ------
+    RegistrationError
+        If the op is not registered in this process.
+    """
+    if name not in OPS:
+        hint = "import what registers it before"
+        raise RegistrationError(f"op '{name}' is not registered in this process", code="GE211", hint=hint)
+    return OPS[name].cls.model_validate(attributes)
 
 
 class Instances:

@@ -97,6 +97,11 @@ class Declaration:
         self._steps = CompiledSteps(graph, self._backend)
         self._source = source if document.data else None  # it is as large as the file
 
+    @property
+    def given_rule(self) -> FunctionFile | None:
+        """The update rule that the caller gave for the file's."""
+        return self._given_rule and self._given_rule.function
+
     def problems(self, gaps: Gaps) -> list[Problem]:
         """What is wrong with the training section that neither its form shows nor the `gaps` of the file hide."""
         training, given = self.document.training, self._given_rule

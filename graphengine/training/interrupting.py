@@ -29,6 +29,9 @@ class Terminated(SystemExit):
         super().__init__(128 + number)
         self.name = signal.Signals(number).name
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Terminated, (signal.Signals[self.name].value,), dict(vars(self))
+
 
 def run_to_end(trainer: Trainer | Solver, see: Callable[[Iteration], None] = lambda row: None) -> None:
     """Run a training, showing each row; a signal ends one that has a folder for checkpoints with a checkpoint.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -22,12 +23,22 @@ def provenance(trainer: Trainer | Solver) -> dict[str, Any]:
     """The data by its hash, how far the training went, and with what it was done."""
     history = trainer.history
     return {
-        "data_sha256": data_hash(trainer.data),
+        "data_sha256": _data_sha256(trainer),
         "optimizer": trainer.training.optimizer.type,
         "iterations": len(history),
         "epochs": history.epochs_trained,
         "versions": versions(),
     }
+
+
+_HASHES: WeakKeyDictionary[Any, str] = WeakKeyDictionary()
+"""The hash of the data of each training, which takes a second for a gigabyte."""
+
+
+def _data_sha256(trainer: Trainer | Solver) -> str:
+    if trainer not in _HASHES:
+        _HASHES[trainer] = data_hash(trainer.data)
+    return _HASHES[trainer]
 
 
 def versions() -> dict[str, str]:
