@@ -48,12 +48,16 @@ class Segment:
             rows = {name: array[chosen] for name, array in self.arrays.items()}
             yield {**rows, **self.whole}, min(self.part, stop - start)
 
-    def column(self, name: str, start: int, stop: int) -> Iterable[Any]:
-        """One input of the batches from `start` to `stop`; double scalars as Python floats."""
+    def column(self, name: str, start: int, stop: int, *, is_float: bool = False) -> Iterable[Any]:
+        """One input of the batches from `start` to `stop`; double scalars as Python floats.
+
+        With `is_float` a batch of one sample is the number in it.
+        """
         if name in self.whole:
-            return itertools.repeat(_as_float(self.whole[name]), stop - start)
+            value = self.whole[name]
+            return itertools.repeat(value.item() if is_float else _as_float(value), stop - start)
         array = self.arrays[name]
-        if not self.single:
+        if not self.single and not (is_float and self.size == 1):
             return (array[index * self.size : (index + 1) * self.size] for index in range(start, stop))
         if array.ndim > 1 or array.dtype != np.float64:
             part: Iterable[Any] = array[start:stop]

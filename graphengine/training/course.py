@@ -6,7 +6,7 @@ batches, so it can be run again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -65,11 +65,13 @@ class Chunk:
         numbered: Mapping[str, Callable[[int], Any]],
         flags: Sequence[bool],
         totals: Sequence[float],
+        floats: Container[str] = (),
     ) -> Iterator[tuple[float, Iterator[tuple[Any, ...]]]]:
         """For each piece a sum to go on from and its batches: a flag, then the values of `names`.
 
-        The values `numbered` are functions of the iteration. The sum is the last of `totals`, where those that were
-        reached are put, or zero for the first batches of their size in an epoch.
+        Of the inputs `floats` a batch of one sample is a Python float. The values `numbered` are functions of the
+        iteration. The sum is the last of `totals`, where those that were reached are put, or zero for the first batches
+        of their size in an epoch.
         """
         done = 0
         for piece in self.pieces:
@@ -77,7 +79,7 @@ class Chunk:
             columns: list[Iterable[Any]] = [
                 map(numbered[name], range(self.done + done + 1, self.done + stop + 1))
                 if name in numbered
-                else piece.segment.column(name, piece.start, piece.stop)
+                else piece.segment.column(name, piece.start, piece.stop, is_float=name in floats)
                 for name in names
             ]
             yield 0.0 if piece.first else totals[-1], zip(flags[done:stop], *columns, strict=True)

@@ -186,7 +186,7 @@ class Stepper:
         totals = [total]
         numbered = self._functions(plan)
         fed = [name for name in plan.sources if name in self.batches.inputs or name in numbered]
-        groups = chunk.groups(fed, numbered, flags, totals)
+        groups = chunk.groups(fed, numbered, flags, totals, plan.floats)
         values = {**self.fixed, **self._numbered(chunk.done + 1), **self._carried}
         self._carried.update(plan.loop(groups, values, fed, recorded, rows.append, totals.append))
         return totals[1:]

@@ -27,6 +27,7 @@ from graphengine.backends.numpy.tiles import tile
 from graphengine.ir.graph import Graph
 from graphengine.ir.memory import require_memory
 from graphengine.transform.passes import optimize
+from graphengine.transform.single import with_single_numbers
 
 LONGEST_FUNCTION = 400
 """Instructions up to which a plan is one function from the start: Python compiles a line in about 20 microseconds."""
@@ -51,6 +52,8 @@ class Plan:
         require_memory(graph)
         self.carried = dict(carried or {})
         graph = optimize(graph, exact=exact)
+        if self.carried and not exact:
+            graph = optimize(with_single_numbers(graph), exact=exact)
         self.outputs = dict(graph.outputs)
         used: set[Any] = {*self.outputs.values(), *self.carried.values()}
         used.update(*[node.inputs for node in graph.nodes])
@@ -112,8 +115,8 @@ class Plan:
         return dict(zip(self.carried.values(), new, strict=True))
 
     def _given(self, names: Iterable[str], values: Mapping[str, Any]) -> list[Any]:
-        """Values as the plan holds them: double scalars as Python floats."""
-        return [float(values[name]) if name in self.floats else values[name] for name in names]
+        """Values as the plan holds them: double scalars, and vectors that became scalars, as Python floats."""
+        return [np.asarray(values[name]).item() if name in self.floats else values[name] for name in names]
 
     def _with_buffers(self, function: Callable[..., Any], given: list[Any], *more: Any) -> Any:
         """A call with buffers that no other run uses meanwhile, and NumPy's floating-point warnings off."""

@@ -1,0 +1,73 @@
+"""A step on one sample: vectors of one number become numbers.
+
+With a batch size of 1 every array of a model on vectors has one element, and NumPy takes a hundred times as long for
+it as Python takes for a number. Arithmetic on the one number has the same bits.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from graphengine.ir.graph import Graph, GraphNode, Operand, infer, literal_type
+from graphengine.ops.inference import elementwise
+from graphengine.ops.registry import OPS
+from graphengine.ops.shapes import ArrayType
+
+UNIT = (1,)
+KEEPING = frozenset({"sum", "sum_to", "max", "min", "prod", "reshape", "expand_dims", "squeeze", "broadcast_to"})
+"""Ops that give the one number they read, whatever their attributes."""
+
+
+def with_single_numbers(graph: Graph) -> Graph:
+    """Return the graph with scalars in place of vectors of one float64, or the same graph where that is not possible.
+
+    Inputs that are such vectors become scalars; parameters, state and outputs stay what they are declared to be.
+    """
+    computed = [name for node in graph.nodes for name in node.outputs]
+    vectors = {name for name in (*graph.sources, *computed) if graph.types[name].shape == UNIT}
+    lasting = {*graph.parameters, *graph.state, *graph.outputs.values()}
+    plain = all(graph.types[name].dtype in (np.float64, np.bool_) for name in vectors)
+    if not vectors or not plain or not vectors.isdisjoint(lasting):
+        return graph
+    inputs = {name: replace(each, type=_single(each.type)) for name, each in graph.inputs.items()}
+    types = {name: graph.types[name] for name in graph.sources} | {name: each.type for name, each in inputs.items()}
+    nodes: list[GraphNode] = []
+    replaced: dict[Operand, Operand] = {}
+    for node in graph.nodes:
+        operands = tuple([replaced.get(ref, ref) for ref in node.inputs])
+        made = node._replace(inputs=operands)
+        if not vectors.isdisjoint((*node.inputs, *node.outputs)):
+            found = _on_numbers(graph, made, node)
+            if found is None:
+                return graph
+            if not isinstance(found, GraphNode):
+                replaced[node.id] = found
+                continue
+            made = found
+        kinds = tuple([types[ref] if isinstance(ref, str) else literal_type(ref) for ref in made.inputs])
+        types.update(zip(made.outputs, infer(made.node, kinds), strict=True))
+        nodes.append(made)
+    outputs = {name: replaced.get(value, value) for name, value in graph.outputs.items()}
+    if not all(isinstance(value, str) for value in outputs.values()):
+        return graph
+    return graph.derive(nodes, outputs, types, inputs=inputs)  # type: ignore[arg-type]
+
+
+def _single(kind: ArrayType) -> ArrayType:
+    return kind._replace(shape=()) if kind.shape == UNIT else kind
+
+
+def _on_numbers(graph: Graph, made: GraphNode, node: GraphNode) -> GraphNode | Operand:
+    """A node on vectors of one number as one on numbers, or the operand that it gives; None if neither is known."""
+    small = all(graph.types[ref].shape in ((), UNIT) for ref in node.inputs if isinstance(ref, str))
+    if not (node.is_core and small):
+        return None
+    if type(node.node).infer is elementwise:
+        return made
+    if node.op in KEEPING and graph.types[node.id].shape in ((), UNIT):
+        return made.inputs[0]
+    if node.op == "matmul":
+        return GraphNode(node.id, "mul", OPS.original("mul").cls(), made.inputs)
+    return None
