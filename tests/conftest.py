@@ -4,12 +4,28 @@ import signal
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # a worker for each core is enough: more threads wait for each other
 
 import pytest
+from selection import marks, missing
 
 import graphengine.ops.families  # noqa: F401 (registers the ops)
 from graphengine.format.kinds import INITIALIZERS, READERS, SCHEDULES
 from graphengine.ops.registry import OPS
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell that starts something in the background ignores it
+
+
+def pytest_collection_modifyitems(items):
+    by_module = {}
+    for item in items:
+        if item.path not in by_module:
+            by_module[item.path] = [getattr(pytest.mark, name) for name in marks(item.path)]
+        for mark in by_module[item.path]:
+            item.add_marker(mark)
+
+
+def pytest_runtest_setup(item):
+    for mark in item.iter_markers("extra"):
+        if absent := missing(mark.args):
+            pytest.skip(f"{', '.join(absent)} is not installed")
 
 
 @pytest.fixture(autouse=True)

@@ -1,6 +1,5 @@
 """Laws of backends: whatever compiles a graph, it computes what the reference executor does."""
 
-import importlib.util
 import random
 from pathlib import Path
 
@@ -18,8 +17,6 @@ from graphengine.fit.solvers import Solver
 from graphengine.limits import Limits
 
 MODELS = sorted(Path(__file__).parents[1].joinpath("models").glob("*.json"))
-HAS_JAX = importlib.util.find_spec("jax") is not None
-needs_jax = pytest.mark.skipif(not HAS_JAX, reason="jax is not installed")
 EXACT = sorted(BACKENDS)
 
 
@@ -74,7 +71,7 @@ def test_the_reference_backend_trains_a_shipped_model_like_the_numpy_backend(pat
         np.testing.assert_allclose(other.parameters[name], value, rtol=0, atol=tolerance * scale)
 
 
-@needs_jax
+@pytest.mark.extra("jax")
 @pytest.mark.filterwarnings("default")
 @pytest.mark.parametrize("path", TRAINED, ids=lambda path: path.stem)
 def test_a_backend_of_one_table_runs_the_step_of_a_shipped_model(path, monkeypatch):

@@ -220,7 +220,8 @@ TORCH = {
 @pytest.fixture
 def torch():
     """PyTorch in float64 throughout: NAdam keeps the product of its momenta in the default dtype."""
-    torch = pytest.importorskip("torch")
+    import torch
+
     before = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)
     yield torch
@@ -245,6 +246,7 @@ def torch_trace(torch, name, attributes, start, gradients, learning_rate):
         yield weight.detach().numpy().copy()
 
 
+@pytest.mark.extra("torch")
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 @pytest.mark.parametrize(("name", "attributes"), [case for case in CASES if case.values[0] in TORCH])
 def test_each_step_equals_pytorch(torch, name, attributes, shape):

@@ -1,0 +1,74 @@
+"""Which tests `.ci/run` runs a second time, and which it leaves out: the markers `digits`, `slow` and `extra`.
+
+Nobody marks a test by hand with the first two. A module has `digits` if its text compares floating-point numbers,
+unless it is named below with a reason; `test_selection.py` keeps the names true.
+"""
+
+import ast
+import importlib.util
+import re
+from pathlib import Path
+
+TESTS = Path(__file__).parent
+
+COMPARISONS = {"assert_allclose", "allclose", "isclose", "approx", "assert_array_equal", "array_equal", "tobytes"}
+MANY_DIGITS = re.compile(r"\d\.\d{6}")
+"""A number that somebody computed, and not one that somebody chose."""
+
+SAME_BITS = {"test_same_bits"}
+"""Modules that compare bits in ways of their own."""
+
+OTHERWISE = {
+    "test_budget": "counts bytes",
+    "test_cli": "prints what other modules compute and compare",
+    "test_builder": "compares a graph with the same graph, built otherwise",
+    "test_checkpoint_files": "compares what is read with what was written",
+    "test_data": "compares what is read with what was written",
+    "test_data_files": "compares what is read with what was written",
+    "test_format": "compares what is read with what was written",
+    "test_number_form": "has the text of numbers that are given, not computed",
+    "test_page": "compares places in a drawing",
+    "test_streaming": "compares two readings of the same rows",
+    "test_strict": "has the text of numbers that are given, not computed",
+    "test_versions": "compares what is read with what was written",
+    "test_weights": "compares what is read with what was written",
+}
+"""Modules whose comparisons no processor can change, with the reason."""
+
+SLOW = {
+    "test_add_an_op",
+    "test_budget",
+    "test_checkpoints",
+    "test_docs",
+    "test_gallery",
+    "test_hostile",
+    "test_same_bits",
+    "test_streaming",
+}
+"""The modules that take half of the time, and have a tenth of the tests."""
+
+
+def compares_digits(path):
+    """Whether the text of a module compares floating-point numbers, or has such as somebody computed."""
+    return any(map(_is_comparison, ast.walk(ast.parse(path.read_bytes()))))
+
+
+def _is_comparison(node):
+    if isinstance(node, ast.Constant):
+        text = repr(node.value) if isinstance(node.value, float) else node.value
+        return isinstance(text, str) and MANY_DIGITS.search(text) is not None
+    return getattr(node, "id", None) in COMPARISONS or getattr(node, "attr", None) in COMPARISONS
+
+
+def marks(path):
+    """The names of the markers of the tests in a module."""
+    name = path.stem
+    found = {"slow"} if name in SLOW else set()
+    if name in SAME_BITS or (name not in OTHERWISE and compares_digits(path)):
+        found.add("digits")
+    return found
+
+
+def missing(packages):
+    """Those of some packages that are not installed."""
+    return [package for package in packages if importlib.util.find_spec(package) is None]
