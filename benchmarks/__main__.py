@@ -20,6 +20,7 @@ BENCHMARKS = (
     "cold_start",
     "predict",
     "layers",
+    "sums",
     "growth",
     "parameters",
     "streaming",

@@ -13,6 +13,7 @@ from graphengine.backends.numpy import plan as plan_module
 from graphengine.backends.numpy.plan import Plan
 from graphengine.backends.reference.executor import Executor
 from graphengine.ir.binding import bind_sizes
+from graphengine.ops import sums
 from graphengine.ops.registry import OPS
 from graphengine.transform.gradient import gradient
 from graphengine.transform.passes import (
@@ -496,4 +497,6 @@ def test_a_long_dot_product_of_a_training_is_computed_by_lines(size, dtype):
     result = plan.run({"x": x, "y": y})["s"]
     assert abs(result - products.sum()) <= 2 * (size + 2) * np.finfo(dtype).eps * np.abs(products).sum()
     assert np.asarray(result).dtype == dtype
-    assert any(each.function in (calls.dot, np.matmul) for each in plan.instructions) == (size <= tiles.LINE)
+    functions = [each.function for each in plan.instructions]
+    assert (calls.dot in functions) == (size <= tiles.LINE and dtype == "float64")
+    assert (sums.multiply in functions) == (dtype == "float32")

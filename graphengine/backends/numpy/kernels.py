@@ -16,6 +16,7 @@ from graphengine.ops.families.selection import from_the_front, slice_index
 from graphengine.ops.inference import elementwise, normalized_axes
 from graphengine.ops.registry import OPS
 from graphengine.ops.shapes import PythonNumber
+from graphengine.ops.sums import add_up, dot_products, multiplies_in_blocks, multiply, sums_in_blocks
 
 
 def by_ufunc(instruction: Instruction) -> Call | None:
@@ -61,6 +62,8 @@ def _reduction(instruction: Instruction) -> Call | None:
     axes, reduce = normalized_axes(node.axis, len(operand_shape(instruction))), REDUCE[instruction.op]
     if 0 in operand_shape(instruction) and reduce in (np.maximum.reduce, np.minimum.reduce):
         return None  # the node says what the extremum of no values is
+    if reduce == np.add.reduce and sums_in_blocks(instruction.operand_types[0], axes):
+        return _sum_in_blocks(instruction, axes, node.keepdims)
     return _reduce(instruction, reduce, axes if len(axes) != 1 else axes[0], node.keepdims)
 
 
@@ -78,12 +81,23 @@ def _reduce(instruction: Instruction, reduce: Any, axes: Any, keepdims: bool) ->
     return made(instruction, call, first, writes=True)
 
 
+def _sum_in_blocks(instruction: Instruction, axes: tuple[int, ...], keepdims: bool) -> Call:
+    """The sum of many numbers of single precision."""
+
+    def call(x: Any, out: Any = None) -> Any:
+        return add_up(x, axes, keepdims, out)
+
+    return made(instruction, call, instruction.inputs[:1], writes=instruction.types[0].shape != ())
+
+
 def _sum_to(instruction: Instruction) -> Call | None:
     """One reduction where one does; the general case is the node's own."""
     shape, (kind,) = operand_shape(instruction), instruction.types
     extra = len(shape) - len(kind.shape)
     if instruction.inputs[1] is not None or shape[extra:] != kind.shape:
         return None
+    if sums_in_blocks(instruction.operand_types[0], range(extra)):
+        return _sum_in_blocks(instruction, tuple(range(extra)), False)
     return _reduce(instruction, np.add.reduce, tuple(range(extra)), False)
 
 
@@ -164,7 +178,12 @@ def _matmul(instruction: Instruction) -> Call | None:
     ranks = [len(kind.shape) for kind in instruction.operand_types if kind is not None]
     if ranks == [1, 1] and is_float(instruction.types[0]):
         return made(instruction, dot, text="float({0}.dot({1}))", sums=True)
-    return by_ufunc(instruction)
+    return made(instruction, multiply) if multiplies_in_blocks(*instruction.operand_types) else by_ufunc(instruction)
+
+
+def _vecdot(instruction: Instruction) -> Call | None:
+    in_blocks = multiplies_in_blocks(*instruction.operand_types)
+    return made(instruction, dot_products) if in_blocks else by_ufunc(instruction)
 
 
 def _one_hot(instruction: Instruction) -> Call:
@@ -221,6 +240,7 @@ KERNELS: Mapping[str, Callable[[Instruction], Call | None]] = {
     "broadcast_to": _broadcast_to,
     "cast": _cast,
     "matmul": _matmul,
+    "vecdot": _vecdot,
     "one_hot": _one_hot,
     "unfold": _into,
     "fold": _into,

@@ -52,11 +52,10 @@ def tile(instructions: Sequence[Call], kinds: Mapping[str, ArrayType], outputs: 
 
 def _in_lines(instruction: Call, kinds: Mapping[str, ArrayType]) -> Call:
     """A dot product of long vectors as one by lines."""
-    if (instruction.function is not dot and instruction.function is not np.matmul) or instruction.kind.shape != ():
+    if instruction.function is not dot:
         return instruction
     length = _length(kinds[str(instruction.inputs[0])])
-    number = float if instruction.function is dot else instruction.kind.array_dtype.type
-    return instruction._replace(function=lined_dot(length, number), text=None) if length > LINE else instruction
+    return instruction._replace(function=lined_dot(length), text=None) if length > LINE else instruction
 
 
 def _length(kind: ArrayType) -> int:
@@ -161,19 +160,19 @@ class Region:
         return partials
 
 
-def lined_dot(length: int, number: type = float) -> Callable[[Any, Any], Any]:
+def lined_dot(length: int) -> Callable[[Any, Any], float]:
     """The dot product of vectors of a length, or shorter ones, by lines that one thread of the BLAS library computes.
 
     The library shares a longer vector among as many threads as there are, and the bits then depend on their number.
     """
     line = next((size for size in range(LINE, LINE // 2, -1) if length % size == 0), LINE)
 
-    def lined(x: Any, y: Any) -> Any:
+    def lined(x: Any, y: Any) -> float:
         whole = len(x) // line * line
         if whole == len(x):
-            return number(np.add.reduce(np.vecdot(x.reshape(-1, line), y.reshape(-1, line))))
+            return float(np.add.reduce(np.vecdot(x.reshape(-1, line), y.reshape(-1, line))))
         total = np.add.reduce(np.vecdot(x[:whole].reshape(-1, line), y[:whole].reshape(-1, line)))
-        return number(total + x[whole:].dot(y[whole:]))
+        return float(total + x[whole:].dot(y[whole:]))
 
     return lined
 

@@ -16,6 +16,7 @@ from graphengine.ops.families.reductions import Max
 from graphengine.ops.inference import along_axis, elementwise
 from graphengine.ops.node import Node
 from graphengine.ops.registry import register
+from graphengine.ops.sums import sum_over
 
 
 @register("relu")
@@ -254,7 +255,7 @@ class Softmax(Node):
 
     def forward(self, x):
         e = np.exp(x - Max(axis=self.axis, keepdims=True)(x))
-        return e / np.sum(e, axis=self.axis, keepdims=True)
+        return e / sum_over(e, axis=self.axis, keepdims=True)
 
     def backward(self, grad, out):
         return out * (grad - dot_along(out, grad, self.axis))
@@ -272,7 +273,7 @@ class LogSoftmax(Node):
 
     def forward(self, x):
         shifted = x - Max(axis=self.axis, keepdims=True)(x)
-        return shifted - np.log(np.sum(np.exp(shifted), axis=self.axis, keepdims=True))
+        return shifted - np.log(sum_over(np.exp(shifted), axis=self.axis, keepdims=True))
 
     def backward(self, grad, out):
-        return grad - np.exp(out) * np.sum(grad, axis=self.axis, keepdims=True)
+        return grad - np.exp(out) * sum_over(grad, axis=self.axis, keepdims=True)

@@ -10,6 +10,7 @@ from graphengine.ops.merging import of_stacks
 from graphengine.ops.node import Node
 from graphengine.ops.registry import register
 from graphengine.ops.shapes import ArrayType, broadcast_shapes, dtype_name, shape_text
+from graphengine.ops.sums import matrix_product
 
 
 @register("embedding")
@@ -73,16 +74,16 @@ class ScaledDotProductAttention(Node):
         return [scores] * (5 if chosen else 3)
 
     def forward(self, q, k, v, mask=None):
-        return np.matmul(self.weights(q, k, mask), v)
+        return matrix_product(self.weights(q, k, mask), v)
 
     def backward(self, grad, q, k, v, mask, needs):
         weights, scale = self.weights(q, k, mask), self.factor(q)
-        dweights = np.matmul(grad, swapped(v))
+        dweights = matrix_product(grad, swapped(v))
         dscores = Softmax().backward(dweights, weights)
         return (
-            np.matmul(dscores, k) * scale if needs[0] else None,
-            np.matmul(swapped(dscores), q) * scale if needs[1] else None,
-            np.matmul(swapped(weights), grad) if needs[2] else None,
+            matrix_product(dscores, k) * scale if needs[0] else None,
+            matrix_product(swapped(dscores), q) * scale if needs[1] else None,
+            matrix_product(swapped(weights), grad) if needs[2] else None,
             dscores if needs[3] else None,
         )
 
@@ -92,7 +93,7 @@ class ScaledDotProductAttention(Node):
 
     def weights(self, q, k, mask):
         """What each value counts for each query; the weights of a query add up to 1."""
-        scores = np.matmul(q * self.factor(q), swapped(k))
+        scores = matrix_product(q * self.factor(q), swapped(k))
         if mask is not None and mask.dtype != np.bool_:
             scores, mask = scores + mask, None
         if self.causal:

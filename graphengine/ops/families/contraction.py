@@ -4,6 +4,7 @@ The gradient toward one factor is again such a product: that of the gradient of 
 with the indices of the factor left over.
 """
 
+import math
 import string
 from typing import Annotated
 
@@ -14,6 +15,7 @@ from graphengine.ops.families.selection import agree
 from graphengine.ops.node import Node
 from graphengine.ops.registry import register
 from graphengine.ops.shapes import ArrayType, broadcast_shapes, shape_text
+from graphengine.ops.sums import is_long, is_single
 
 
 @register("einsum")
@@ -45,13 +47,24 @@ class Einsum(Node):
 
     def forward(self, x, *xs):
         terms, result = labels_of(self.equation, [np.ndim(each) for each in (x, *xs)])
-        z = np.einsum(f"{','.join(terms)}->{result}", x, *xs, optimize=bool(xs))
-        return np.asarray(z, order="C")[()]  # as a product of matrices it may come transposed
+        factors, dtype = (x, *xs), None
+        if all(map(is_single, factors)) and is_long(summed_size(terms, result, factors)):
+            factors, dtype = [np.asarray(each, np.float64) for each in factors], np.float32
+        z = np.einsum(f"{','.join(terms)}->{result}", *factors, optimize=bool(xs))
+        return np.asarray(z, dtype, order="C")[()]  # as a product of matrices it may come transposed
 
     def backward(self, grad, x, xs, needs):
         terms, result = labels_of(self.equation, [np.ndim(each) for each in (x, *xs)])
         factors = [(grad, result), *zip((x, *xs), terms, strict=True)]
         return tuple(toward(place, factors) if need else None for place, need in enumerate(needs, 1))
+
+
+def summed_size(terms, result, factors):
+    """How many products each value of the result is the sum of."""
+    sizes = {}
+    for term, each in zip(terms, factors, strict=True):
+        sizes |= {label: max(size, sizes.get(label, 0)) for label, size in zip(term, each.shape, strict=True)}
+    return math.prod(size for label, size in sizes.items() if label not in result)
 
 
 def toward(place, factors):

@@ -30,6 +30,7 @@ from graphengine.ops.merging import of_first_axis
 from graphengine.ops.node import Node
 from graphengine.ops.registry import register
 from graphengine.ops.shapes import ArrayType, product, shape_text
+from graphengine.ops.sums import matrix_product, sum_over
 
 
 @register("conv1d")
@@ -129,23 +130,23 @@ class ConvTranspose2d(Node):
         return [ArrayType(columns, floating(x, weight))]
 
     def forward(self, x, weight, bias=None):
-        columns = np.matmul(swapped(filters(self, weight)), grouped(self, x))
+        columns = matrix_product(swapped(filters(self, weight)), grouped(self, x))
         columns = np.reshape(columns, (-1, self.groups * math.prod(weight.shape[1:]), math.prod(x.shape[2:])))
         z = Fold(output_size=transposed_sizes(self, x, weight), **patch_fields(self, weight.shape[2:]))(columns)
         return z if bias is None else z + np.reshape(bias, (-1, 1, 1))
 
     def backward(self, grad, x, weight, needs):
         columns = grouped(self, Unfold(**patch_fields(self, weight.shape[2:]))(grad))
-        dx = np.reshape(np.matmul(filters(self, weight), columns), (-1, *x.shape[1:])) if needs[0] else None
+        dx = np.reshape(matrix_product(filters(self, weight), columns), (-1, *x.shape[1:])) if needs[0] else None
         dw = weight_gradient(grouped(self, x), columns, weight) if needs[1] else None
-        return dx, dw, np.sum(grad, axis=(0, 2, 3)) if needs[2] else None
+        return dx, dw, sum_over(grad, axis=(0, 2, 3)) if needs[2] else None
 
 
 def convolve(node, x, weight, bias):
     """Products of the filters and the patches of x."""
     columns = grouped(node, Unfold(**patch_fields(node, weight.shape[2:]))(x))
     counts = patch_counts(node, weight.shape[2:], x)
-    z = np.reshape(np.matmul(filters(node, weight), columns), (-1, weight.shape[0], *counts))
+    z = np.reshape(matrix_product(filters(node, weight), columns), (-1, weight.shape[0], *counts))
     return z if bias is None else z + np.reshape(bias, (-1, *(1 for _ in counts)))
 
 
@@ -154,17 +155,17 @@ def convolution_gradients(node, grad, x, weight, needs):
     fields, dz = patch_fields(node, weight.shape[2:]), grouped(node, grad)
     dx = dw = None
     if needs[0]:
-        columns = np.matmul(swapped(filters(node, weight)), dz)
+        columns = matrix_product(swapped(filters(node, weight)), dz)
         columns = np.reshape(columns, (-1, x.shape[1] * math.prod(weight.shape[2:]), dz.shape[-1]))
         dx = Fold(output_size=x.shape[2:], **fields)(columns)
     if needs[1]:
         dw = weight_gradient(dz, grouped(node, Unfold(**fields)(x)), weight)
-    return dx, dw, np.sum(grad, axis=(0, *range(2, grad.ndim))) if needs[2] else None
+    return dx, dw, sum_over(grad, axis=(0, *range(2, grad.ndim))) if needs[2] else None
 
 
 def weight_gradient(rows, columns, weight):
     """The sum over the batch of products of (N, G, R, L) and (N, G, P, L), as filters of the shape of the weight."""
-    return np.reshape(np.sum(np.matmul(rows, swapped(columns)), axis=0), weight.shape)
+    return np.reshape(sum_over(matrix_product(rows, swapped(columns)), axis=0), weight.shape)
 
 
 def filters(node, weight):

@@ -7,6 +7,7 @@ from graphengine.ops.merging import from_end, of_stacks
 from graphengine.ops.node import Node
 from graphengine.ops.registry import register
 from graphengine.ops.shapes import ArrayType, broadcast_shapes, shape_text
+from graphengine.ops.sums import dot_products, matrix_product, sum_over
 
 
 def of_matrices(_node, x):
@@ -44,19 +45,19 @@ class Matmul(Node):
         return "rows" if alone else of_stacks(self, axes, x, y)
 
     def forward(self, x, y):
-        return np.matmul(x, y)
+        return matrix_product(x, y)
 
     def backward(self, grad, x, y, needs):
         matrix_x = x if x.ndim > 1 else np.expand_dims(x, 0)
         matrix_y = y if y.ndim > 1 else np.expand_dims(y, 1)
         axes = (-2,) * (x.ndim == 1) + (-1,) * (y.ndim == 1)
         dz = np.expand_dims(grad, axes) if axes else grad
-        dx = np.matmul(dz, swapped(matrix_y)) if needs[0] else None
-        dy = np.matmul(swapped(matrix_x), dz) if needs[1] else None
+        dx = matrix_product(dz, swapped(matrix_y)) if needs[0] else None
+        dy = matrix_product(swapped(matrix_x), dz) if needs[1] else None
         if dx is not None and x.ndim == 1:
-            dx = np.sum(dx, axis=-2)
+            dx = sum_over(dx, axis=-2)
         if dy is not None and y.ndim == 1:
-            dy = np.sum(dy, axis=-1)
+            dy = sum_over(dy, axis=-1)
         return dx, dy
 
 
@@ -82,7 +83,7 @@ class Vecdot(Node):
         return "sum" if places == {-1} else "rows" if -1 not in places else None
 
     def forward(self, x, y):
-        return np.vecdot(x, y)
+        return dot_products(x, y)
 
     def backward(self, grad, x, y):
         grad = np.expand_dims(grad, -1)
@@ -172,7 +173,7 @@ class Inv(Node):
         return nan_where_refused(np.linalg.inv, "(n,n)->(n,n)", x)
 
     def backward(self, grad, out):
-        return -np.matmul(np.matmul(swapped(out), grad), swapped(out))
+        return -matrix_product(matrix_product(swapped(out), grad), swapped(out))
 
 
 @register("solve", numpy=np.linalg.solve)
@@ -199,7 +200,7 @@ class Solve(Node):
         vector = y.ndim == 1
         dz, z = (np.expand_dims(grad, -1), np.expand_dims(out, -1)) if vector else (grad, out)
         dy = Solve()(swapped(x), dz)
-        return -np.matmul(dy, swapped(z)), np.reshape(dy, grad.shape) if vector else dy
+        return -matrix_product(dy, swapped(z)), np.reshape(dy, grad.shape) if vector else dy
 
 
 @register("cholesky", numpy=np.linalg.cholesky)
@@ -224,7 +225,7 @@ class Cholesky(Node):
 
     def backward(self, grad, out):
         upper = swapped(out)
-        inner = Solve()(upper, with_half_diagonal(np.matmul(upper, grad)))
+        inner = Solve()(upper, with_half_diagonal(matrix_product(upper, grad)))
         outer = Solve()(upper, swapped(inner))
         return (outer + swapped(outer)) / 2
 
@@ -299,20 +300,20 @@ def cofactors(x, direction=None):
 def third_derivative(x, first, second):
     """The gradient toward regular x of the second derivative of its determinant along two directions."""
     y = swapped(Inv()(x))
-    p, q = np.matmul(y, swapped(first)), np.matmul(y, swapped(second))
-    pq, qp = np.matmul(p, q), np.matmul(q, p)
+    p, q = matrix_product(y, swapped(first)), matrix_product(y, swapped(second))
+    pq, qp = matrix_product(p, q), matrix_product(q, p)
     trace_p, trace_q, trace_pq, det = (
         np.expand_dims(scalars, (-2, -1)) for scalars in (*map(np.linalg.trace, (p, q, pq)), np.linalg.det(x))
     )
     inner = (trace_p * trace_q - trace_pq) * EyeLike()(x) - trace_q * p - trace_p * q + pq + qp
-    return det * np.matmul(inner, y)
+    return det * matrix_product(inner, y)
 
 
 def dot_along(x, y, axis):
     """Sum of x * y along one axis, which is kept as size 1."""
     if axis in (-1, x.ndim - 1):
-        return np.expand_dims(np.vecdot(x, y), -1)
-    return np.sum(x * y, axis=axis, keepdims=True)
+        return np.expand_dims(dot_products(x, y), -1)
+    return sum_over(x * y, axis=axis, keepdims=True)
 
 
 def symmetric_part(x):

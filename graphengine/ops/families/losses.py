@@ -16,6 +16,7 @@ from graphengine.ops.inference import elementwise, floating
 from graphengine.ops.node import Node
 from graphengine.ops.registry import register
 from graphengine.ops.shapes import PYTHON_NUMBERS, ArrayType, shape_text
+from graphengine.ops.sums import sum_over
 
 Reduction: TypeAlias = Literal["none", "mean", "sum"]
 
@@ -206,7 +207,7 @@ class SoftmaxCrossEntropy(Node):
     def backward(self, grad, logits, targets, weights, out, needs):
         shares = class_shares(self, logits, targets, weights)
         grad = per_sample(self, grad, shares, targets, weights)
-        total = 1 if counts_alike(self, targets, weights) else np.sum(shares, axis=-1, keepdims=True)
+        total = 1 if counts_alike(self, targets, weights) else sum_over(shares, axis=-1, keepdims=True)
         logits_gradient = grad * (Softmax()(logits) * total - shares)
         log_probabilities = LogSoftmax()(logits) if needs[1] or needs[2] else None
         return logits_gradient, *toward_shares(self, grad, log_probabilities, targets, weights, out, needs)
@@ -216,7 +217,7 @@ def reduced(losses, reduction):
     """The losses, their sum or their mean."""
     if reduction == "none":
         return losses
-    return np.sum(losses) if reduction == "sum" else np.sum(losses) / np.size(losses)
+    return sum_over(losses) if reduction == "sum" else sum_over(losses) / np.size(losses)
 
 
 def shared(grad, reduction, prediction):
@@ -274,7 +275,7 @@ def likelihood(node, log_probabilities, targets, weights):
     """Minus the sum of log-probabilities, each times the share of its class, for each sample; reduced."""
     if not is_index(targets):
         shares = class_shares(node, log_probabilities, targets, weights)
-        return reduced(-np.sum(np.where(shares == 0, 0, shares * log_probabilities), axis=-1), node.reduction)
+        return reduced(-sum_over(np.where(shares == 0, 0, shares * log_probabilities), axis=-1), node.reduction)
     classes = counting_classes(node, targets)
     chosen = np.take_along_axis(log_probabilities, np.expand_dims(classes, -1), axis=-1)
     losses = -np.reshape(chosen, np.shape(targets))
@@ -283,7 +284,7 @@ def likelihood(node, log_probabilities, targets, weights):
     counts = np.ones_like(losses) if weights is None else np.take(weights, classes, axis=0)
     counts = counts if node.ignore_index is None else np.where(targets == node.ignore_index, 0, counts)
     losses = np.where(counts == 0, 0, counts * losses)
-    return np.sum(losses) / np.sum(counts) if node.reduction == "mean" else reduced(losses, node.reduction)
+    return sum_over(losses) / sum_over(counts) if node.reduction == "mean" else reduced(losses, node.reduction)
 
 
 def counting_classes(node, targets):
@@ -316,7 +317,7 @@ def per_sample(node, grad, shares, targets, weights):
     if node.reduction == "sum":
         return grad
     if is_index(targets) and not counts_alike(node, targets, weights):
-        total = np.sum(shares)
+        total = sum_over(shares)
         return grad / np.where(total == 0, 1, total)  # where no sample counts the loss is NaN and its gradient 0
     return grad / np.size(targets) if is_index(targets) else grad * targets.shape[-1] / np.size(targets)
 

@@ -6,6 +6,7 @@ from graphengine.ops.families.losses import is_number
 from graphengine.ops.node import Node
 from graphengine.ops.registry import register
 from graphengine.ops.shapes import ArrayType, shape_text
+from graphengine.ops.sums import sum_over
 
 
 def of_classes(scores, targets):
@@ -66,4 +67,4 @@ class R2(Node):
     def forward(self, prediction, target):
         kinds = [np.dtype(type(value)) if is_number(value) else value.dtype for value in (prediction, target)]
         errors, about = np.subtract(target, prediction), np.subtract(target, np.mean(target))
-        return (1 - np.sum(np.square(errors)) / np.sum(np.square(about))).astype(np.result_type(*kinds, np.float32))
+        return (1 - sum_over(np.square(errors)) / sum_over(np.square(about))).astype(np.result_type(*kinds, np.float32))

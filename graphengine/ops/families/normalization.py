@@ -18,6 +18,7 @@ from graphengine.ops.merging import from_end
 from graphengine.ops.node import Node
 from graphengine.ops.registry import register
 from graphengine.ops.shapes import ArrayType
+from graphengine.ops.sums import is_single, sum_over
 
 Epsilon = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -60,26 +61,28 @@ class BatchNorm(Node):
         return "rows" if not self.training and set(axes[1:]) == {None} and axes[0] != channels else None
 
     def forward(self, x, scale, bias, running_mean, running_var):
-        mean, var, new_mean, new_var = running_mean, running_var, running_mean, running_var
+        rest, mean, var, lost = self.moments(x) if self.training else self.given(x, running_mean, running_var)
+        new_mean, new_var = running_mean, running_var
         if self.training:
-            mean, var = self.moments(x)
             new_mean = self.momentum * running_mean + (1 - self.momentum) * mean
             new_var = self.momentum * running_var + (1 - self.momentum) * var
         slope = scale / np.sqrt(var + self.epsilon)
-        return (x - self.wide(mean, x)) * self.wide(slope, x) + self.wide(bias, x), new_mean, new_var
+        shift = bias if lost is None else bias - lost * slope
+        return rest * self.wide(slope, x) + self.wide(shift, x), new_mean, new_var
 
     def backward(self, grad_out, grad_new_mean, grad_new_var, x, scale, running_mean, running_var):
-        mean, var = self.moments(x) if self.training else (running_mean, running_var)
-        axes, rest = self.other_axes(x), x - self.wide(mean, x)
-        inverse = 1 / np.sqrt(var + self.epsilon)
-        dbias, dscale = np.sum(grad_out, axes), np.sum(grad_out * rest, axes) * inverse
+        rest, _, var, lost = self.moments(x) if self.training else self.given(x, running_mean, running_var)
+        axes, inverse = self.other_axes(x), 1 / np.sqrt(var + self.epsilon)
+        dbias, products = sum_over(grad_out, axes), sum_over(grad_out * rest, axes)
+        dscale = (products if lost is None else products - lost * dbias) * inverse
         dx, dmean = grad_out * self.wide(scale * inverse, x), -scale * inverse * dbias
         dvar = -scale * np.square(inverse) / 2 * dscale
         if not self.training:
             return dx, dscale, dbias, dmean + grad_new_mean, dvar + grad_new_var
         dmean = (dmean + (1 - self.momentum) * grad_new_mean) / count(x, axes)
         dvar = (dvar + (1 - self.momentum) * grad_new_var) * 2 / count(x, axes)
-        dx = dx + self.wide(dvar, x) * rest + self.wide(dmean, x)
+        dshift = dmean if lost is None else dmean - dvar * lost
+        dx = dx + self.wide(dvar, x) * rest + self.wide(dshift, x)
         return dx, dscale, dbias, self.momentum * grad_new_mean, self.momentum * grad_new_var
 
     def other_axes(self, x):
@@ -91,10 +94,22 @@ class BatchNorm(Node):
         return np.expand_dims(value, self.other_axes(x))
 
     def moments(self, x):
-        """Mean and variance of each channel."""
+        """x less the mean of its channel, mean, variance, and in single precision what rounding the mean has lost.
+
+        The last one is the mean of what is left: it is small, but not beside a small variance.
+        """
         axes = self.other_axes(x)
-        mean = np.sum(x, axes) / count(x, axes)
-        return mean, np.sum(np.square(x - self.wide(mean, x)), axes) / count(x, axes)
+        mean = sum_over(x, axes) / count(x, axes)
+        rest = x - self.wide(mean, x)
+        var = sum_over(np.square(rest), axes) / count(x, axes)
+        if not is_single(x):
+            return rest, mean, var, None
+        lost = sum_over(rest, axes) / count(x, axes)
+        return rest, mean, np.maximum(var - np.square(lost), 0), lost
+
+    def given(self, x, mean, var):
+        """The same of moments that are given."""
+        return x - self.wide(mean, x), mean, var, None
 
 
 @register("layer_norm")
@@ -201,7 +216,7 @@ class Dropout(Node):
 def average(x, node):
     """The mean over the axes from the node's `axis` on, which are kept as size 1."""
     axes = axes_of(node, x)
-    return np.sum(x, axes, keepdims=True) / count(x, axes)
+    return sum_over(x, axes, keepdims=True) / count(x, axes)
 
 
 def average_product(x, y, node):

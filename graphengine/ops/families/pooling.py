@@ -24,6 +24,7 @@ from graphengine.ops.merging import of_first_axis
 from graphengine.ops.node import Node
 from graphengine.ops.registry import register
 from graphengine.ops.shapes import ArrayType, shape_text
+from graphengine.ops.sums import sum_over
 
 Patch = Count | tuple[Count, Count]
 
@@ -86,7 +87,7 @@ class AvgPool2d(Node):
 
     def forward(self, x):
         unfold = cut(self, x)
-        return as_images(np.sum(patches_of(unfold, x), axis=2) / counted(self, unfold, x), unfold, x)
+        return as_images(sum_over(patches_of(unfold, x), axis=2) / counted(self, unfold, x), unfold, x)
 
     def backward(self, grad, x):
         unfold = cut(self, x)
@@ -182,4 +183,4 @@ def counted(node, unfold, x):
         return math.prod(unfold.kernel_size)
     ones = Pad(pad_width=((0, 0), (0, 0), *counting), constant_values=1.0)(np.ones_like(x))
     rests = tuple((a - b, c - d) for (a, c), (b, d) in zip(whole, counting, strict=True))
-    return np.sum(patches_of(unfold.model_copy(update={"padding": rests}), ones), axis=2)
+    return sum_over(patches_of(unfold.model_copy(update={"padding": rests}), ones), axis=2)

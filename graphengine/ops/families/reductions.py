@@ -10,6 +10,7 @@ from graphengine.ops.inference import along_axis, floating, normalized_axes, red
 from graphengine.ops.merging import of_reduction
 from graphengine.ops.node import Node
 from graphengine.ops.registry import register
+from graphengine.ops.sums import running_sum, sum_over
 
 
 @register("sum", numpy=np.sum)
@@ -22,7 +23,7 @@ class Sum(Node):
     keepdims: bool = False
 
     def forward(self, x):
-        return np.sum(x, axis=self.axis, keepdims=self.keepdims)
+        return sum_over(x, axis=self.axis, keepdims=self.keepdims)
 
     def backward(self, grad, x):
         return np.broadcast_to(kept(grad, x, self), x.shape)
@@ -37,7 +38,7 @@ class Mean(Node):
     keepdims: bool = False
 
     def forward(self, x):
-        return np.sum(x, axis=self.axis, keepdims=self.keepdims) / count(x, self.axis)
+        return sum_over(x, axis=self.axis, keepdims=self.keepdims) / count(x, self.axis)
 
     def backward(self, grad, x):
         return np.broadcast_to(kept(grad, x, self) / count(x, self.axis), x.shape)
@@ -157,7 +158,7 @@ class Var(Node):
 
     def forward(self, x):
         squares = np.square(centered(x, self))
-        return np.sum(squares, axis=self.axis, keepdims=self.keepdims) / (count(x, self.axis) - self.ddof)
+        return sum_over(squares, axis=self.axis, keepdims=self.keepdims) / (count(x, self.axis) - self.ddof)
 
     def backward(self, grad, x):
         return kept(grad, x, self) * 2 * centered(x, self) / (count(x, self.axis) - self.ddof)
@@ -179,7 +180,7 @@ class Std(Node):
 
     def forward(self, x):
         squares = np.square(centered(x, self))
-        return np.sqrt(np.sum(squares, axis=self.axis, keepdims=self.keepdims) / (count(x, self.axis) - self.ddof))
+        return np.sqrt(sum_over(squares, axis=self.axis, keepdims=self.keepdims) / (count(x, self.axis) - self.ddof))
 
     def backward(self, grad, x, out):
         scale = (count(x, self.axis) - self.ddof) * np.where(out == 0, 1, out)
@@ -201,8 +202,8 @@ class Norm(Node):
 
     def forward(self, x):
         if self.ord == 1:
-            return np.sum(np.abs(x), axis=self.axis, keepdims=self.keepdims)
-        return np.sqrt(np.sum(np.square(x), axis=self.axis, keepdims=self.keepdims))
+            return sum_over(np.abs(x), axis=self.axis, keepdims=self.keepdims)
+        return np.sqrt(sum_over(np.square(x), axis=self.axis, keepdims=self.keepdims))
 
     def backward(self, grad, x, out):
         if self.ord == 1:
@@ -223,7 +224,7 @@ class CumSum(Node):
     reverse: bool = False
 
     def forward(self, x):
-        return np.cumsum(x, axis=self.axis) if plain(self) else running(np.cumsum, 0, x, self)
+        return running_sum(x, self.axis) if plain(self) else running(running_sum, 0, x, self)
 
     def backward(self, grad):
         return CumSum(axis=self.axis, exclusive=self.exclusive, reverse=not self.reverse)(grad)
@@ -327,7 +328,7 @@ class LogSumExp(Node):
     def forward(self, x):
         largest = Max(axis=self.axis, keepdims=self.keepdims)(x)
         shift = np.where(np.isfinite(largest), largest, 0)
-        return np.log(np.sum(np.exp(x - kept(shift, x, self)), axis=self.axis, keepdims=self.keepdims)) + shift
+        return np.log(sum_over(np.exp(x - kept(shift, x, self)), axis=self.axis, keepdims=self.keepdims)) + shift
 
     def backward(self, grad, x, out):
         z = kept(out, x, self)
@@ -336,7 +337,7 @@ class LogSumExp(Node):
 
 def centered(x, node):
     """x less its mean over the axes of a reduction."""
-    return x - np.sum(x, axis=node.axis, keepdims=True) / count(x, node.axis)
+    return x - sum_over(x, axis=node.axis, keepdims=True) / count(x, node.axis)
 
 
 def product_of_others(x, axis):
@@ -355,11 +356,11 @@ def running(function, start, x, node):
     turned = slice(None, None, -1 if node.reverse else 1)
     lines = np.swapaxes(x, 0, node.axis)[turned]
     if node.exclusive:
-        results = function(lines[:-1], axis=0)
+        results = function(lines[:-1], 0)
         z = np.full(lines.shape, start, results.dtype)
         z[1:] = results
     else:
-        z = function(lines, axis=0)
+        z = function(lines, 0)
     return np.ascontiguousarray(np.swapaxes(z[turned], 0, node.axis))
 
 
@@ -371,7 +372,7 @@ def of_nothing(x, node, number):
 def shared(grad, x, out, node):
     """The gradient of a largest or smallest value: to where it is, in equal shares where it is several times."""
     there = x == kept(out, x, node)
-    ties = np.sum(np.where(there, np.ones_like(x), 0), axis=node.axis, keepdims=True)
+    ties = sum_over(np.where(there, np.ones_like(x), 0), axis=node.axis, keepdims=True)
     return np.where(there, kept(grad, x, node) / ties, 0)
 
 

@@ -17,6 +17,7 @@ from graphengine.ops.inference import normalized_axes
 from graphengine.ops.node import Node
 from graphengine.ops.registry import register
 from graphengine.ops.shapes import ArrayType, DTypeName, PythonNumber, broadcast_shapes, dtype_name, shape_text, total
+from graphengine.ops.sums import is_long
 
 Bound = int | tuple[int | None, ...] | None
 
@@ -124,9 +125,9 @@ class IndexAdd(Node):
         return "rows" if axes[1] is None and axes[0] != self.axis % len(x.shape) else None
 
     def forward(self, x, indices, updates):
-        z = np.array(x, np.result_type(x, updates), order="C")
-        np.add.at(z.reshape(-1), flat_places(x.shape, self.axis % x.ndim, indices), np.reshape(updates, -1))
-        return z
+        places = flat_places(x.shape, self.axis % x.ndim, indices)
+        z = added_at(np.reshape(x, -1), places, np.reshape(updates, -1), uses(indices, x.shape[self.axis]))
+        return np.reshape(z, x.shape)
 
     def backward(self, grad, indices):
         return grad, None, np.take(grad, indices, axis=self.axis)
@@ -178,11 +179,9 @@ class ScatterAdd(Node):
         return kept_whole(self, axes, x, indices, updates)
 
     def forward(self, x, indices, updates):
-        z = np.array(x, np.result_type(x, updates))
         places = [*np.ogrid[tuple(map(slice, indices.shape))]]
         places[self.axis] = indices
-        np.add.at(z, tuple(places), updates)
-        return z
+        return added_at(x, tuple(places), updates, indices.shape[self.axis])
 
     def backward(self, grad, indices):
         return grad, None, np.take_along_axis(grad, indices, axis=self.axis)
@@ -359,6 +358,20 @@ def flat_places(shape, axis, indices):
         raise IndexError(f"an index is out of bounds for axis {axis} with size {size}")
     before, after = np.arange(math.prod(shape[:axis])), np.arange(math.prod(shape[axis + 1 :]))
     return ((before[:, None, None] * size + np.reshape(indices % size, (-1, 1))) * after.size + after).reshape(-1)
+
+
+def uses(indices, size):
+    """How often the index is used that is used most."""
+    return np.max(np.bincount(np.reshape(indices, -1) % size), initial=0) if is_long(np.size(indices)) else 0
+
+
+def added_at(x, places, updates, most):
+    """x with updates added at places, at most so many at one; many of single precision are added in double."""
+    dtype = np.result_type(x, updates)
+    in_double = dtype == np.float32 and is_long(most)
+    z = np.array(x, np.float64 if in_double else dtype, order="C")
+    np.add.at(z, places, np.asarray(updates, z.dtype))
+    return z.astype(dtype) if in_double else z
 
 
 def sliced(shape, node):

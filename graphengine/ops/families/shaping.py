@@ -24,6 +24,7 @@ from graphengine.ops.shapes import (
     product,
     shape_text,
 )
+from graphengine.ops.sums import sum_over
 
 
 @register("shape", numpy=np.shape)
@@ -286,7 +287,7 @@ class Untile(Node):
 
     def forward(self, x):
         copies = [part for size, rep in zip(x.shape, self.reps, strict=True) for part in (rep, size // rep)]
-        return np.sum(np.reshape(x, tuple(copies)), axis=tuple(range(0, len(copies), 2)))
+        return sum_over(np.reshape(x, tuple(copies)), axis=tuple(range(0, len(copies), 2)))
 
     def backward(self, grad):
         return np.tile(grad, self.reps)
@@ -380,10 +381,10 @@ def sum_to(x: Any, shape: tuple[int, ...]) -> Any:
     """Sum an array over the axes that broadcasting from `shape` added or stretched; broadcast a smaller one."""
     extra = np.ndim(x) - len(shape)
     if extra > 0:
-        x = np.sum(x, axis=tuple(range(extra)))
+        x = sum_over(x, axis=tuple(range(extra)))
     stretched = tuple(axis for axis, size in enumerate(np.shape(x)[::-1], 1) if shape[-axis] == 1 != size)
     if stretched:
-        x = np.sum(x, axis=tuple(-axis for axis in stretched), keepdims=True)
+        x = sum_over(x, axis=tuple(-axis for axis in stretched), keepdims=True)
     return x if np.shape(x) == shape else np.broadcast_to(x, shape)
 
 
