@@ -15,6 +15,11 @@ def of_matrices(_node, x):
     return ArrayType(_matrices(x), x.array_dtype)
 
 
+def of_square_matrices(_node, x):
+    """Rule for shapes: what is computed of square matrices has their shape."""
+    return ArrayType(_matrices(x, square=True), _inexact(x))
+
+
 @register("matmul", numpy=np.matmul)
 class Matmul(Node):
     """Matrix product, z = x @ y; dx = dz @ y.T, dy = x.T @ dz.
@@ -166,8 +171,7 @@ class Inv(Node):
 
     merge = of_stacks
 
-    def infer(self, x):
-        return ArrayType(_matrices(x, square=True), _inexact(x))
+    infer = of_square_matrices
 
     def forward(self, x):
         return nan_where_refused(np.linalg.inv, "(n,n)->(n,n)", x)
@@ -217,8 +221,7 @@ class Cholesky(Node):
 
     merge = of_stacks
 
-    def infer(self, x):
-        return ArrayType(_matrices(x, square=True), _inexact(x))
+    infer = of_square_matrices
 
     def forward(self, x):
         return nan_where_refused(np.linalg.cholesky, "(n,n)->(n,n)", symmetric_part(x))
