@@ -126,7 +126,8 @@ EXPLANATIONS: dict[str, Explanation] = {
         "ge.load('models/linreg.json', limits=Limits(values=10))",
     ),
     "GE132": Explanation(
-        "The file has more nodes than the limit nodes, one million.",
+        "The file has more nodes than the limit nodes, one million, or its nodes have more outputs than 131,072 "
+        "and, on average, than the limit node_outputs, 32.",
         "Raise the limit if that is meant.",
         "ge.load('models/linreg.json', limits=Limits(nodes=3))",
     ),
@@ -193,9 +194,10 @@ EXPLANATIONS: dict[str, Explanation] = {
         '"outputs": {"out": "a"}}}}',
     ),
     "GE216": Explanation(
-        "With all calls replaced by the nodes of the functions, the graph would have more nodes, text or "
-        "levels of calls than the limits nodes, function_bytes and function_depth. That is counted before any call is "
-        "replaced.",
+        "With all calls replaced by the nodes of the functions, the graph would have more nodes, text, "
+        "levels of calls or outputs of nodes than the limits nodes, function_bytes, function_depth and node_outputs. "
+        "Or the text would be longer than 4 MiB and than 64 times the calls and functions themselves, the limit "
+        "function_growth. All but the outputs is counted before any call is replaced.",
         "Call less, or raise the limit.",
         "(thirty functions, each of which calls the next one twice: 2^30 nodes)",
     ),

@@ -33,6 +33,14 @@ class Limits:
     """How deep functions call each other."""
     function_bytes: int = 2**29
     """Bytes of the text that a file would be with its functions inlined."""
+    function_growth: int = 64
+    """How many times as long a file may become with its functions inlined; up to 4 MiB it may in any case."""
+    node_outputs: int = 32
+    """Outputs of a node, on average; together they may be 131,072 in any case."""
+
+    def outputs(self, nodes: int) -> int:
+        """Return how many outputs so many nodes may have together."""
+        return max(2**17, self.node_outputs * nodes)
 
 
 DEFAULT = Limits()

@@ -480,6 +480,66 @@ def test_a_caller_may_raise_and_lower_the_limits():
     assert ge.Model.from_dict(deeper, limits=Limits(function_depth=200)).graph.nodes
 
 
+def wide(calls, nodes):
+    """So many calls of a function with so many nodes."""
+    inner = function({f"n{index}": ("neg", ["x"]) for index in range(nodes)}, {"z": "n0"}, "x")
+    return document({f"z{i}": ("f", ["x"]) for i in range(calls)}, inputs={"x": []}, functions={"f": inner})
+
+
+def test_a_small_file_does_not_become_a_large_graph():
+    assert len(ge.Model.from_dict(wide(190, 200)).graph.nodes) == 38_000
+    found = problem_of(wide(400, 400))
+    assert (found.code, found.pointer) == ("GE216", "/functions")
+    assert "bytes of text; the limit is 4,194,304" in found.message
+    assert found.hint == "a file may become 64 times as long; raise the limit function_growth"
+    assert len(ge.Model.from_dict(wide(400, 400), limits=Limits(function_growth=10_000)).graph.nodes) == 160_000
+
+
+def test_a_long_file_may_become_a_longer_one():
+    assert len(ge.Model.from_dict(wide(4000, 20)).graph.nodes) == 80_000  # 8 MB of what was 200 kB
+
+
+def test_an_unrolled_recurrent_network_is_no_bomb():
+    names = ("x", "h", "w", "u", "b", "v")
+    steps = {f"step{i}": ("nn.gru_cell", list(names)) for i in range(2000)}
+    content = document(
+        steps, inputs={"x": ["N", 1], "h": ["N", 2], "w": [3, 1, 2], "u": [3, 2, 2], "b": [3, 2], "v": [3, 2]}
+    )
+    content["opset_imports"]["nn"] = 1
+    assert len(ge.Model.from_dict(content).graph.nodes) == 29 * 2000
+
+
+@pytest.mark.parametrize(("count", "sections"), [(513, 256), (512, 256)])
+def test_outputs_of_nodes_are_bounded_together(count, sections):
+    nodes = {f"s{i}": ("split", ["x"], {"indices_or_sections": sections}) for i in range(count)}
+    content = document({**nodes, "z": ("neg", ["s0"])}, inputs={"x": [sections]})
+    if count * sections > 2**17:
+        found = problem_of(content)
+        assert (found.code, found.node, found.hint) == ("GE132", "s512", "raise the limit node_outputs")
+        assert ge.Model.from_dict(content, limits=Limits(node_outputs=256)).graph.types["s512:part_255"]
+    else:
+        assert ge.Model.from_dict(content).graph.types["s511:part_255"]
+
+
+def test_outputs_of_inlined_nodes_are_bounded_together():
+    nodes = {f"s{i}": ("split", ["x"], {"indices_or_sections": 256}) for i in range(10)}
+    inner = function({**nodes, "out": ("neg", ["x"])}, {"z": "out"}, "x")
+    calls = {f"z{i}": ("f", ["x"]) for i in range(60)}
+    content = document(calls, inputs={"x": [256]}, functions={"f": inner})
+    found = problem_of(content)
+    assert (found.code, found.pointer, found.node) == ("GE216", "/nodes/51", "z51")
+    assert "call 'z51' of 'f': up to here the inlined nodes have more than 131,072 outputs" in found.message
+    assert ge.Model.from_dict(content, limits=Limits(node_outputs=300)).graph.types["z59/s9:part_255"]
+
+
+def test_an_attribute_counts_only_where_a_call_can_hand_it_over():
+    nodes = {f"a{i}": ("sum", ["x"], {"axis": {"attribute": "axis"}}) for i in range(50)}
+    nodes["key"] = ("random_key", [], {"stream": "s" * 100_000})
+    inner = function(nodes, {"z": "a0"}, "x", attributes={"axis": {"default": 0}})
+    content = document({f"z{i}": ("f", ["x"]) for i in range(10)}, inputs={"x": [1]}, functions={"f": inner})
+    assert len(ge.Model.from_dict(content).graph.nodes) == 510
+
+
 def test_text_that_grows_with_the_depth_is_counted_too():
     content = tower(17, 2)
     names = {f"f{level}": f"f{level}" for level in range(17)}

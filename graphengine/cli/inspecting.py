@@ -15,7 +15,7 @@ from graphengine.cli.output import Format, check_targets, print_json, print_line
 from graphengine.cli.planning import describe_plans, print_plans
 from graphengine.cli.plugins import load_plugins
 from graphengine.cli.values import named_values
-from graphengine.errors import GraphEngineError, Problem, UsageError
+from graphengine.errors import MOST_TOLD, GraphEngineError, Problem, UsageError, curtailed
 
 if TYPE_CHECKING:
     from graphengine.model.model import Model
@@ -68,12 +68,14 @@ def _checked(file: str, *, with_data: bool) -> tuple[str, list[Problem]]:
         return "", list(error.located(file=file).problems)
     problems: list[Problem] = []
     for name, source in model.document.data.items():
+        if len(problems) > MOST_TOLD:
+            break
         try:
             if with_data or source.type == "inline":
                 model.check_data(name)
         except GraphEngineError as error:
             problems += error.problems
-    return model.graph.summary, problems
+    return model.graph.summary, curtailed(problems, file)
 
 
 def show(

@@ -10,7 +10,7 @@ from graphengine.errors import MOST_TOLD, InvalidModelError, Problem, make_point
 from graphengine.format.call_paths import CallPaths
 from graphengine.format.declaring import inputs_of, parameters_of, state_of
 from graphengine.format.documents import ModelDocument
-from graphengine.format.functions import Call, expansion_problems, functions_in, unsound_functions
+from graphengine.format.functions import Call, Table, expansion_problems, functions_in, unsound_functions
 from graphengine.format.inlining import Inlining, function_problems
 from graphengine.format.resolve import UNKNOWN, Resolver, dangling_references, loss_problems
 from graphengine.format.salvage import Gaps
@@ -45,23 +45,22 @@ def sound_graph(
     """
     gaps = Gaps() if gaps is None else gaps
     table = functions_in(document)
-    resolver = Resolver(document, table, gaps)
+    expansion = list(expansion_problems(document, table, limits)) if table else []
+    gaps.calls = bool(expansion)
+    resolver = Resolver(document, table, gaps, limits)
     nodes, unknown = resolver.nodes(), resolver.unknown
     dangling = itertools.islice(dangling_references(document, resolver.values, gaps), MOST_TOLD + 1)
     problems = [*resolver.problems, *dangling]
     inlining = None
     if table:
-        expansion = list(expansion_problems(document, table, limits))
-        own = itertools.islice(_own(document), MOST_TOLD if expansion else None)  # what asks for too much gets little
-        wrong = {name: function_problems(table[name], table, gaps.within[name]) for name in own}
-        problems += [*itertools.chain(*wrong.values()), *expansion]
-        broken = {*gaps.names["functions"], *(name for name, found in wrong.items() if found)}
+        wrong, broken = _in_functions(document, table, gaps)
+        problems += [*wrong, *expansion]
         nodes, calling = _apart(nodes, table if expansion else unsound_functions(table, broken))
         if any(isinstance(node.node, Call) for node in nodes):
             found: Collection[Problem] = ()
             # a call is a node: what forms a cycle with calls does so whatever is inside, and is told by its own ids
             if not (is_cyclic := len(topologically_sorted(nodes)[0]) < len(nodes)):
-                inlining = Inlining(document, nodes, table)
+                inlining = Inlining(document, nodes, table, limits)
                 found = inlining.problems or list(inlining.doubled(resolver.values))
             if is_cyclic or found:
                 inlining, (nodes, rest) = None, _apart(nodes, table)
@@ -74,6 +73,21 @@ def sound_graph(
     if problems:
         gaps.names["nodes"].update(resolver.values.keys() - graph.types.keys())
     return graph, problems
+
+
+def _in_functions(document: ModelDocument, table: Table, gaps: Gaps) -> tuple[list[Problem], set[str]]:
+    """What is wrong in the functions of the file, and which of them cannot be called.
+
+    Where there is more than is reported, the functions that were not looked at are taken for wrong.
+    """
+    problems: list[Problem] = []
+    broken = set(gaps.names["functions"])
+    for name in _own(document):
+        found = () if len(problems) > MOST_TOLD else function_problems(table[name], table, gaps.within[name])
+        problems += found
+        if found or len(problems) > MOST_TOLD:
+            broken.add(name)
+    return problems, broken
 
 
 def _apart(nodes: list[GraphNode], names: Collection[str]) -> tuple[list[GraphNode], list[GraphNode]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
-from pydantic_core import PydanticCustomError
+from pydantic_core import PydanticCustomError, PydanticKnownError
 
 from graphengine.format.paths import NOT_PLAIN, is_plain
 from graphengine.ops.numbers import NON_FINITE, encode_number, exact_number
@@ -25,8 +25,15 @@ def symbolic_size(text: str) -> Size:
         raise PydanticCustomError("size", "{reason}", {"reason": str(error)}) from None
 
 
+MOST_DECLARED_AXES = 32
+"""Sizes in a shape of a file."""
+
+
 def possible_shape(shape: list[Size]) -> list[Size]:
     """A shape as it is, unless no array can have it."""
+    if len(shape) > MOST_DECLARED_AXES:
+        found = {"field_type": "List", "max_length": MOST_DECLARED_AXES, "actual_length": len(shape)}
+        raise PydanticKnownError("too_long", found)
     try:
         product(shape)
     except SizeError as error:
@@ -61,7 +68,9 @@ Symbolic: TypeAlias = Annotated[
     str, Field(pattern=SIZE_PATTERN, max_length=LONGEST_SIZE), AfterValidator(symbolic_size)
 ]
 SizeField: TypeAlias = Annotated[Annotated[int, Field(ge=0)] | Symbolic, Field(union_mode="left_to_right")]
-ShapeField: TypeAlias = Annotated[list[SizeField], Field(max_length=32), AfterValidator(possible_shape)]
+ShapeField: TypeAlias = Annotated[
+    list[SizeField], AfterValidator(possible_shape), Field(json_schema_extra={"maxItems": MOST_DECLARED_AXES})
+]
 Number: TypeAlias = Annotated[
     Float | Annotated[Literal["NaN", "Infinity", "-Infinity"], AfterValidator(NON_FINITE.__getitem__)],
     Field(union_mode="left_to_right"),

@@ -7,19 +7,15 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from functools import cache
-from types import UnionType
-from typing import Annotated, Any, NamedTuple, Union, get_args, get_origin, get_type_hints
+from typing import Any, NamedTuple, get_args
 
 from pydantic import BaseModel, ValidationError
-from pydantic.fields import FieldInfo
-from typing_extensions import is_typeddict
 
 from graphengine.errors import MOST_TOLD, Problem, did_you_mean, make_pointer
+from graphengine.format.annotations import fields_of, members_of
 from graphengine.format.fields import SHA256
-from graphengine.format.kinds import Kinds
 from graphengine.format.paths import HOW_TO_WRITE
-from graphengine.format.positions import keys_of, value_at
+from graphengine.format.positions import has_part, value_at
 from graphengine.format.remedies import example
 from graphengine.format.salvage import Place
 from graphengine.ops.shapes import HOW_TO_WRITE_A_SIZE
@@ -55,13 +51,6 @@ class Finding(NamedTuple):
     surplus: Place = ()
 
 
-def without_surplus(content: Mapping[str, Any], document: type[BaseModel]) -> dict[str, Any]:
-    """The same object without the unknown keys behind those that are enough to be told: each costs pydantic memory."""
-    unknown = (key for key in content if key not in _fields(document))
-    surplus = set(itertools.islice(unknown, MOST_TOLD + 1, None))
-    return {key: value for key, value in content.items() if key not in surplus}
-
-
 def problems_of(error: ValidationError, raw: Any, document: type[BaseModel]) -> list[Problem]:
     """Pydantic's findings in the format's words."""
     return [found.problem for found in findings_of(error, raw, document)]
@@ -80,7 +69,7 @@ def findings_of(error: ValidationError, raw: Any, document: type[BaseModel]) -> 
 
 
 def _in_words(places: Mapping[Place, list[Any]], raw: Any, document: type[BaseModel]) -> Iterator[Finding]:
-    is_file = "nodes" in _fields(document)
+    is_file = "nodes" in fields_of(document)
     further = {path[:length] for path in places for length in range(len(path))}
     meant = _Meant(places, raw, document)
     for path, details in places.items():
@@ -128,7 +117,8 @@ class _Meant:
         """The paths of the keys that are meant in an object, by those of the unknown ones."""
         if container not in self._known:
             there, keys = value_at(self._raw, container), _keys(_possible(self._document, container, self._raw))
-            near = {path: nearest(str(path[-1]), keys) for path in self._unknown[container]}
+            unknown = self._unknown[container][: MOST_TOLD + 1]
+            near = {path: nearest(str(path[-1]), keys) for path in unknown}
             self._known[container] = {
                 path: (*container, key) for path, key in near.items() if key is not None and key not in there
             }
@@ -179,7 +169,7 @@ def _path(loc: Place, raw: Any) -> Place:
     """The part of pydantic's location that is in the file: tags of unions are left out."""
     path: list[str | int] = []
     for part in loc:
-        if part in keys_of(raw):
+        if has_part(raw, part):
             raw = raw[part]
             path.append(part)
     return tuple(path)
@@ -187,17 +177,17 @@ def _path(loc: Place, raw: Any) -> Place:
 
 def _possible(document: Any, path: Place, raw: Any) -> list[Any]:
     """What may stand at a path, found by walking the annotations along it."""
-    places = _members(document)
+    places = members_of(document)
     for part in path:
         raw = raw[part]
-        places = [inner for place in places for inner in _members(_inside(place, part))]
+        places = [inner for place in places for inner in members_of(_inside(place, part))]
         kind = raw.get("type") if isinstance(raw, dict) else None
-        places = [place for place in places if kind in get_args(_fields(place).get("type"))] or places
+        places = [place for place in places if kind in get_args(fields_of(place).get("type"))] or places
     return places
 
 
 def _keys(places: list[Any]) -> list[str]:
-    return list(dict.fromkeys(key for place in places for key in _fields(place)))
+    return list(dict.fromkeys(key for place in places for key in fields_of(place)))
 
 
 def _where_it_belongs(word: str, places: list[Any]) -> str:
@@ -207,49 +197,13 @@ def _where_it_belongs(word: str, places: list[Any]) -> str:
         if "op" in keys:
             return f"possible keys: {', '.join(keys)}; what an op takes besides stands in 'attributes'"
         for place in places:
-            for key, annotation in _fields(place).items():
+            for key, annotation in fields_of(place).items():
                 for name in (word, ELSEWHERE.get(word)):
-                    if any(name in _fields(member) for member in _members(annotation)):
+                    if any(name in fields_of(member) for member in members_of(annotation)):
                         return f"'{name}' is a key of '{key}'"
     return did_you_mean(word, keys, "possible keys")
 
 
-def _members(annotation: Any) -> list[Any]:
-    """What a value may be: the members of a union, through Annotated."""
-    members: list[Any] = []
-    pending = [annotation]
-    while pending:
-        current = pending.pop()
-        if get_origin(current) in (Annotated, Union, UnionType):
-            arguments = get_args(current)
-            kinds = [each for each in arguments if isinstance(each, Kinds)]
-            if kinds:
-                members.extend(kinds[0].members)
-            else:
-                pending.extend(arguments[:1] if get_origin(current) is Annotated else arguments)
-        else:
-            members.append(current)
-    return members
-
-
 def _inside(place: Any, part: str | int) -> Any:
     """What stands at one key or index: the annotation of a field, or of the elements of a list or dictionary."""
-    return _fields(place).get(part) or (get_args(place) or (None,))[-1]
-
-
-def _fields(document: Any) -> dict[Any, Any]:
-    """The keys of a document class or typed dictionary, as the file writes them, with their annotations."""
-    return _fields_of(document) if isinstance(document, type) else {}
-
-
-@cache
-def _fields_of(document: type) -> dict[Any, Any]:
-    if issubclass(document, BaseModel):
-        return {field.alias or name: _annotation(field) for name, field in document.model_fields.items()}
-    return get_type_hints(document) if is_typeddict(document) else {}
-
-
-def _annotation(field: FieldInfo) -> Any:
-    """What a field is declared to be; pydantic takes an open union out of its annotation."""
-    kinds = [each for each in field.metadata if isinstance(each, Kinds)]
-    return Annotated[field.annotation, kinds[0]] if kinds else field.annotation
+    return fields_of(place).get(part) or (get_args(place) or (None,))[-1]

@@ -7,6 +7,7 @@ anything is inlined; so is how large the graph would become.
 
 from __future__ import annotations
 
+import itertools
 import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -56,6 +57,11 @@ class Function:
     def ops(self) -> Mapping[str, str]:
         """What each of its nodes is."""
         return {node["id"]: node["op"] for node in self.document.nodes}
+
+    @cached_property
+    def places(self) -> Mapping[str, int]:
+        """The index of each of its nodes."""
+        return {node["id"]: index for index, node in enumerate(self.document.nodes)}
 
     @cached_property
     def uncallable(self) -> str | None:
@@ -274,25 +280,62 @@ def expansion_problems(document: ModelDocument, table: Table, limits: Limits) ->
         message = f"functions call each other in a cycle: {' -> '.join(names)}"
         yield Problem("GE215", message, None, make_pointer(("functions", names[0])))
         return
-    bodies = [node for function in table.values() for node in function.document.nodes]
     calls = [node for node in document.nodes if node["op"] in table]
-    given = [*(node.get("attributes", {}) for node in [*bodies, *calls]), *(each.defaults for each in table.values())]
-    longest = max(map(_length, given), default=0)
     measures: dict[Function, Measure] = {}
+    longest = _longest_attribute(calls, table)
     for function in order:
-        measures[function] = _measured(function.document.nodes, callable_in(function, table), measures, longest)
+        body = _measured(function.document.nodes, callable_in(function, table), measures, longest)
+        measures[function] = _called(function, body)
     whole = _measured(calls, table, measures, longest)
     whole = whole._replace(nodes=whole.nodes + len(document.nodes) - len(calls), depth=whole.depth - 1)
-    for got, limit, what in (
+    limit = _most_text(calls, document.functions.values(), whole.text, limits)
+    for got, most, what in (
         (whole.nodes, limits.nodes, "nodes"),
-        (whole.text, limits.function_bytes, "bytes of text"),
+        (whole.text, limit, "bytes of text"),
         (whole.depth, limits.function_depth, "levels of calls"),
     ):
-        if got > limit:
+        if got > most:
             amount = f"{got:,}" if got < _MOST else f"more than {_MOST:,}"
-            message = f"with its functions inlined the graph would have {amount} {what}; the limit is {limit:,}"
-            yield Problem("GE216", message, None, "/functions")
+            message = f"with its functions inlined the graph would have {amount} {what}; the limit is {most:,}"
+            hint = None
+            if most is limit and limit < limits.function_bytes:
+                hint = f"a file may become {limits.function_growth} times as long; raise the limit function_growth"
+            yield Problem("GE216", message, hint, "/functions")
             return
+
+
+_ALWAYS = 2**22
+"""Bytes of text that every file may become, however short it is."""
+
+
+def _most_text(
+    calls: Iterable[NodeDocument], functions: Iterable[FunctionDocument], wanted: int, limits: Limits
+) -> int:
+    """The limit of the text that a file becomes; what a file has itself is measured only if it is needed."""
+    most = min(_ALWAYS, limits.function_bytes)
+    if wanted > most:
+        own = sum(map(_length, itertools.chain(calls, *(function.nodes for function in functions))))
+        most = min(max(most, limits.function_growth * own), limits.function_bytes)
+    return most
+
+
+def _longest_attribute(calls: Iterable[NodeDocument], table: Table) -> int:
+    """The length of the longest attribute that a call can hand over, or a function has as a default."""
+    inner = (node for each in table.values() for node in each.document.nodes if node["op"] in callable_in(each, table))
+    given = (node.get("attributes", {}) for node in itertools.chain(calls, inner))
+    defaults = (function.defaults for function in table.values())
+    return max((_length(value) for each in itertools.chain(given, defaults) for value in each.values()), default=0)
+
+
+def _called(function: Function, body: Measure) -> Measure:
+    """The measure of a function with what each call costs besides its nodes: omitted inputs, outputs, attributes."""
+    interface = (*function.document.inputs, *function.document.outputs, *function.document.attributes)
+    text = sum(map(len, interface)) + 5 * len(interface) + _length(function.defaults)
+    return body._replace(names=body.names + len(function.document.outputs), text=body.text + text)
+
+
+_LEAST = 100
+"""Bytes that a node counts at least: a short one takes as much memory as a longer one."""
 
 
 _MOST = 10**15
@@ -312,7 +355,7 @@ def _measured(
         called = measures[table[node["op"]]] if node["op"] in table else Measure(nodes=1)
         count += called.nodes
         names += called.names + 1 + len(node["inputs"])
-        text += called.text + called.names * (len(node["id"]) + 1) + _length(node)
+        text += called.text + called.names * (len(node["id"]) + 1) + max(_length(node), _LEAST)
         text += longest * sum(1 for _ in attributes_named(node))
         depth = max(depth, called.depth + 1)
     return Measure(min(count, _MOST), min(names, _MOST), min(text, _MOST), depth)

@@ -6,6 +6,7 @@ function's first output becomes `hidden` itself. Nothing recurses: calls within 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -14,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import orjson
 
-from graphengine.errors import Problem, did_you_mean, make_pointer
+from graphengine.errors import MOST_TOLD, Problem, did_you_mean, make_pointer
 from graphengine.format.documents import InputDocument, ModelDocument
 from graphengine.format.functions import (
     Call,
@@ -30,6 +31,7 @@ from graphengine.format.functions import (
 from graphengine.format.resolve import Resolver
 from graphengine.format.salvage import Gaps
 from graphengine.ir.graph import GraphNode, Operand, literal_type
+from graphengine.limits import DEFAULT, Limits
 from graphengine.ops.numbers import INEXACT, is_inexact
 from graphengine.ops.shapes import ArrayType, dtype_name, mismatch
 
@@ -80,8 +82,10 @@ class Inlining:
     `aliases` maps names of results that a file can use ("cell:state") to values of the graph ("cell/new_state").
     """
 
-    def __init__(self, document: ModelDocument, nodes: Sequence[GraphNode], table: Table) -> None:
-        self.table, self._document = table, document
+    def __init__(
+        self, document: ModelDocument, nodes: Sequence[GraphNode], table: Table, limits: Limits = DEFAULT
+    ) -> None:
+        self.table, self._document, self._limits = table, document, limits
         self.problems: list[Problem] = []
         self.aliases: dict[str, str] = {}
         self.nodes: list[GraphNode] = []
@@ -101,7 +105,14 @@ class Inlining:
                 self._frames.append(Frame(ident, ident, ident, instance, operands))
             else:
                 self.nodes.append(GraphNode(ident, op, instance, operands))
+        ports = 0
         for frame in self._frames:  # it grows: a function may call others
+            ports += len(self._body(frame).ports)
+            if ports > (most := self._limits.outputs(len(self.nodes))):
+                message = f"{frame}: up to here the inlined nodes have more than {most:,} outputs"
+                hint = "raise the limit node_outputs"
+                self.problems.append(Problem("GE216", message, hint, self._place_of(frame), frame.node))
+                return
             self._inline_call(frame)
 
     def _inline_call(self, frame: Frame) -> None:
@@ -217,7 +228,7 @@ class Inlining:
             return problem
         frame, node = self._origins[problem.node]
         function = frame.call.function
-        pointer = make_pointer(("nodes", list(function.ops).index(node)))
+        pointer = make_pointer(("nodes", function.places[node]))
         message = problem.message.removeprefix(f"node '{problem.node}'")
         return self._called(frame, replace(problem, message=f"node '{node}'{message}", pointer=pointer))
 
@@ -236,7 +247,7 @@ class Inlining:
                 place = make_pointer(("nodes", self._index[caller.node]))
             elif caller.parent.call.function.domain is None:
                 function = caller.parent.call.function
-                index = list(function.ops).index(caller.node)
+                index = function.places[caller.node]
                 place = make_pointer(("functions", function.name, "nodes", index))
         return place
 
@@ -265,13 +276,14 @@ def _misfit(function: Function, kinds: Sequence[ArrayType | None]) -> str | None
 def function_problems(function: Function, table: Table, gaps: Gaps) -> list[Problem]:
     """What is wrong with a function of the file whatever its attributes are; pointers into the file."""
     document = function.document
-    found = [
-        *declaration_problems(document, gaps),
-        *_output_problems(function, gaps),
-        *_default_problems(function),
-        *cycle_problems(document),
-        *omission_problems(function, callable_in(function, table)),
-    ]
+    checks = (
+        declaration_problems(document, gaps),
+        _output_problems(function, gaps),
+        _default_problems(function),
+        cycle_problems(document),
+        omission_problems(function, callable_in(function, table)),
+    )
+    found = [problem for check in checks for problem in itertools.islice(check, MOST_TOLD + 1)]
     if document.outputs:
         known = {name: value for name, value in function.defaults.items() if function.may_be(name, value)}
         attributes = {**dict.fromkeys(document.attributes.keys() - known.keys(), 1.0), **known}
@@ -326,4 +338,4 @@ def resolved_body(
         if ":" in value and value not in resolver.values and not gaps.hide_value(value)
     )
     problems = [each for each in resolver.problems if each.code != "GE105" or each.node is not None]
-    return nodes, [*problems, *dangling]
+    return nodes, [*problems, *itertools.islice(dangling, MOST_TOLD + 1)]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copyreg
 from collections.abc import Iterator, Mapping
 from importlib import import_module
-from typing import Annotated, Any, Literal, TypeAlias, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, Field, GetCoreSchemaHandler
 from pydantic_core import CoreSchema
@@ -31,6 +31,9 @@ _TABLES: dict[str, Kinds] = {}
 
 class Kinds(Mapping[str, type[Kind]]):
     """The classes of an open union by name; the module that registers the shipped ones may lie in a higher room."""
+
+    changes: ClassVar[int] = 0
+    """How often a class was entered or taken out, in all unions: what was made of their members is old then."""
 
     def __init__(self, what: str, method: str) -> None:
         self.what, self.method = what, method
@@ -108,6 +111,7 @@ class Kinds(Mapping[str, type[Kind]]):
 
     def _rebuild(self) -> None:
         """Let documents that were built before learn the new class."""
+        Kinds.changes += 1
         for document in self._holders:
             if document.__pydantic_complete__:
                 document.model_rebuild(force=True)

@@ -119,15 +119,17 @@ def path_of(pointer: str, value: Any) -> tuple[str | int, ...]:
         if isinstance(value, list) and key.isdigit():
             key = int(key)
         path.append(key)
-        if key not in keys_of(value):
+        if not has_part(value, key):
             break
         value = value[key]
     return tuple(path)
 
 
-def keys_of(value: Any) -> Collection[Any]:
-    """The keys of an object, the indices of an array; nothing else has any."""
-    return value if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ()
+def has_part(value: Any, part: str | int) -> bool:
+    """Whether an object has a key or an array an index; nothing else has any."""
+    if isinstance(value, dict):
+        return part in value
+    return isinstance(value, list) and isinstance(part, int) and part < len(value)
 
 
 def value_at(value: Any, path: Iterable[str | int]) -> Any:

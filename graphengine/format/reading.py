@@ -25,9 +25,10 @@ from graphengine.format.documents import (
     ModelDocument,
     NodeDocument,
 )
-from graphengine.format.findings import findings_of, without_surplus
+from graphengine.format.findings import findings_of
 from graphengine.format.pieces import Pieces, parse_apart, unfolded
-from graphengine.format.positions import find_positions, keys_of, path_of
+from graphengine.format.positions import find_positions, has_part, path_of
+from graphengine.format.pruning import pruned
 from graphengine.format.salvage import Gaps, salvaged, without_hole
 from graphengine.format.strict import BOM, read_json
 from graphengine.format.upgrading import upgraded
@@ -214,6 +215,10 @@ def shipped_files(package: str, folder: str) -> dict[str, FunctionFile]:
     return {file.name.removesuffix(".json"): parse_function(file.read_bytes(), file.name)[0] for file in files}
 
 
+_SHORT = 2**15
+"""Bytes of a text in which no more can be wrong than fits into memory."""
+
+
 def parse_document(
     source: Source, document: type[DocumentType], expected: str, limits: Limits = DEFAULT, *, salvage: bool = False
 ) -> DocumentType:
@@ -226,7 +231,8 @@ def parse_document(
             raise source.locate(problems)
         raw = upgraded(raw)
         _check_count(raw, source, limits)
-        raw = _enough(raw, document)
+        if len(source.data) > _SHORT:
+            raw = pruned(raw, document)
         checked, error = _validated(document, raw)
         if error or problems:
             raw = unfolded(raw)
@@ -252,20 +258,6 @@ def _validated(document: type[DocumentType], raw: Any) -> tuple[DocumentType | N
         return document.model_validate(raw), None
     except ValidationError as error:
         return None, error
-
-
-_MANY_NODES = 10 * MOST_TOLD
-"""From so many on not all that are wrong are looked at: a million of pydantic's findings take gigabytes."""
-
-
-def _enough(raw: dict[str, Any], document: type[BaseModel]) -> dict[str, Any]:
-    """The same content, without the unknown keys and the nodes behind those that are wrong and enough to be told."""
-    content = without_surplus(raw, document)
-    nodes = raw.get("nodes")
-    if isinstance(nodes, list) and len(nodes) > _MANY_NODES and not _are_nodes(nodes):
-        wrong = (index for index, node in enumerate(nodes, 1) if not _are_nodes([node]))
-        content["nodes"] = nodes[: next(itertools.islice(wrong, MOST_TOLD, None), len(nodes))]
-    return content
 
 
 def _parsed(text: bytes) -> Any:
@@ -296,7 +288,7 @@ def _check_count(raw: dict[str, Any], source: Source, limits: Limits) -> None:
 def _format_problem(raw: Any, expected: str) -> Problem | None:
     """Of a file of another kind or version just that is told, and not a hundred things about its keys."""
     if not isinstance(raw, dict) or raw.get("format") != expected:
-        has = f"its format is {shown(raw['format'])}" if "format" in keys_of(raw) else f"it is {_nature(raw)}"
+        has = f"its format is {shown(raw['format'])}" if has_part(raw, "format") else f"it is {_nature(raw)}"
         hint = f'the file must be an object with "format": "{expected}", "format_version": {FORMAT_VERSION}'
         pointer = "/format" if isinstance(raw, dict) and "format" in raw else ""
         return Problem("GE104", f"not a {expected} file: {has}", hint, pointer)

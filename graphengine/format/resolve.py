@@ -18,14 +18,19 @@ from pydantic import ValidationError
 import graphengine.ops.families  # noqa: F401 - registers the ops that files name
 from graphengine.errors import MOST_TOLD, Problem, did_you_mean, make_pointer
 from graphengine.format.documents import ModelDocument, NodeDocument
-from graphengine.format.findings import problems_of, without_surplus
+from graphengine.format.findings import problems_of
 from graphengine.format.functions import DOMAIN, VERSION, Call, Function, Table, shipped_functions
+from graphengine.format.pruning import pruned
 from graphengine.format.salvage import HOLE, VALUES, Gaps
 from graphengine.format.training_documents import TrainingDocument
 from graphengine.ir.graph import Graph, GraphNode, Operand
+from graphengine.limits import DEFAULT, Limits
 from graphengine.ops.node import Node
 from graphengine.ops.numbers import INEXACT, is_inexact
 from graphengine.ops.registry import CORE, OPS, OPSET_VERSION, Op, domain_of
+
+_LONG = 2**13
+"""Bytes of attributes in which more may be wrong than is reported."""
 
 UNKNOWN: Any = None
 """What stands in the place of the instance of a class where a node is wrong."""
@@ -38,12 +43,13 @@ class Resolver:
     the document hide nothing is told; ids that are used twice are added to them.
     """
 
-    def __init__(self, document: ModelDocument, functions: Table, gaps: Gaps) -> None:
-        self.document, self.gaps = document, gaps
+    def __init__(self, document: ModelDocument, functions: Table, gaps: Gaps, limits: Limits = DEFAULT) -> None:
+        self.document, self.gaps, self.limits = document, gaps, limits
         self.problems: list[Problem] = []
         self.values: dict[str, str] = {}
         self.unknown: list[GraphNode] = []
         self._twice: set[str] = set()
+        self._has_too_many_outputs = False
         self._instances: dict[tuple[str, bytes], Node] = {}
         # one dictionary of both would be made for each function again
         self._ops: Mapping[str, Op | Function] = ChainMap(functions, OPS)  # type: ignore[arg-type]
@@ -65,12 +71,26 @@ class Resolver:
             self._report_doubled(specs)
         if HOLE in self.gaps.names["nodes"]:
             self.values.pop(HOLE, None)
-        ops = {name: None if self.gaps.hide_function(name) else self._ops.get(name) for name in names}
+        ops = {name: None if self._is_hidden(name) else self._ops.get(name) for name in names}
         plain = {name for name, op in ops.items() if op and len(op.signature.outputs) == 1}
-        for spec in specs if len(plain) < len(ops) else ():
-            if spec["op"] not in plain:
-                ports = self._ports(spec, ops[spec["op"]])
-                self.values.update({name: name for name in [f"{spec['id']}:{port}" for port in ports]})
+        if len(plain) < len(ops):
+            self._define_ports({index: spec for index, spec in enumerate(specs) if spec["op"] not in plain}, ops)
+
+    def _define_ports(self, specs: Mapping[int, NodeDocument], ops: Mapping[str, Op | Function | None]) -> None:
+        """Enter the names of the further outputs of nodes, unless there are too many."""
+        left = self.limits.outputs(len(self.document.nodes))
+        for index, spec in specs.items():
+            ports = self._ports(spec, ops[spec["op"]])
+            left -= 1 + len(ports)
+            if left < 0:
+                message = (
+                    f"up to here the nodes have more than {self.limits.outputs(len(self.document.nodes)):,} outputs"
+                )
+                self._add("GE132", message, f"/nodes/{index}", spec["id"], "raise the limit node_outputs")
+                self.gaps.open.add("nodes")
+                self._has_too_many_outputs = True
+                return
+            self.values.update({name: name for name in [f"{spec['id']}:{port}" for port in ports]})
 
     def _ports(self, spec: NodeDocument, op: Op | Function | None) -> tuple[str, ...]:
         """The further outputs of a node; not known if its op is not, or its attributes should say them and do not."""
@@ -98,7 +118,7 @@ class Resolver:
         resolved: list[GraphNode] = []
         alike: dict[tuple[str, int], GraphNode] = {}
         names: Mapping[Any, str] = self.values
-        for index, spec in enumerate(self.document.nodes):
+        for index, spec in enumerate(() if self._has_too_many_outputs else self.document.nodes):
             inputs = spec["inputs"]
             plain = type(inputs) is list and "attributes" not in spec
             like = alike.get((spec["op"], len(inputs))) if plain else None
@@ -106,7 +126,7 @@ class Resolver:
                 resolved.append(GraphNode(names.get(spec["id"], HOLE), like.op, like.node, operands))
                 continue
             found = self._resolve(index, spec)
-            if len(self.problems) > MOST_TOLD:
+            if self._is_full:
                 break
             if found is None:
                 self.unknown.append(GraphNode(spec["id"], spec["op"], UNKNOWN, self._defined(spec)))
@@ -117,15 +137,24 @@ class Resolver:
         hidden = self.gaps.names["nodes"]
         return [node for node in resolved if node.id not in hidden] if hidden else resolved
 
+    def _is_hidden(self, op: str) -> bool:
+        """Whether it is not known what the inputs and outputs of an op are that has a name."""
+        return self.gaps.hide_function(op) or (self.gaps.hide_calls() and isinstance(self._ops.get(op), Function))
+
     @property
     def takes_keys(self) -> bool:
         """Whether there is a random op among the nodes."""
         return any(node.signature.key is not None for node in self._instances.values())
 
+    @property
+    def _is_full(self) -> bool:
+        """Whether there are more problems than are reported."""
+        return len(self.problems) > MOST_TOLD
+
     def _resolve(self, index: int, spec: NodeDocument) -> GraphNode | None:
         op = self._ops.get(spec["op"])
-        if op is None or self.gaps.hide_function(spec["op"]):
-            if not self.gaps.hide(spec["op"], "functions"):
+        if op is None or self._is_hidden(spec["op"]):
+            if op is None and not self.gaps.hide(spec["op"], "functions"):
                 self._unknown_op(index, spec)
             self._undefined(index, spec)
             return None
@@ -141,6 +170,8 @@ class Resolver:
         where = f"attribute of function '{function.name}': "
         for name, value in attributes.items():
             pointer = make_pointer(("nodes", index, "attributes", name))
+            if self._is_full:
+                break
             if name not in function.document.attributes:
                 hint = did_you_mean(name, function.document.attributes, "attributes")
                 self._add("GE213", f"{where}unknown key '{name}'", pointer, spec["id"], hint, at_key=True)
@@ -179,7 +210,7 @@ class Resolver:
 
     def _doubled(self, name: str, pointer: str, node: str | None = None) -> None:
         self._twice.add(name)
-        if len(self.problems) > MOST_TOLD:
+        if self._is_full:
             return
         hint = "ids, inputs, parameters and state share one namespace"
         self._add("GE201", f"id '{name}' is used twice", pointer, node, hint, at_key=node is None)
@@ -216,13 +247,13 @@ class Resolver:
         attributes = spec.get("attributes", {})
         if self._is_cut(attributes):
             return None
-        if len(attributes) > MOST_TOLD:
-            attributes = without_surplus(attributes, op.cls)
         key = (op.name, orjson.dumps(attributes, option=orjson.OPT_SORT_KEYS) if attributes else b"")
         if key in self._instances:
             return self._instances[key]
         if op.domain not in self.document.opset_imports:
             self._not_imported(index, spec, op.domain)
+        if len(key[1]) > _LONG:
+            attributes = pruned(attributes, op.cls, strict=False)
         try:
             node = op.cls.model_validate(attributes)
         except ValidationError as error:
@@ -264,9 +295,10 @@ class Resolver:
         names = list(signature.inputs)
         if signature.variadic:
             names[-1:] = itertools.takewhile(named.__contains__, map(f"{names[-1]}[{{}}]".format, itertools.count()))
-        wrong = [name for name in named if name not in names]
+        known = set(names)
+        wrong = [name for name in named if name not in known]
         lacking = [name for name in names[: signature.required] if name not in named]
-        for name in wrong:
+        for name in wrong[: MOST_TOLD + 1]:
             hint = did_you_mean(name, names, "its inputs")
             self._add(
                 "GE212",
@@ -294,6 +326,8 @@ class Resolver:
     def _undefined(self, index: int, spec: NodeDocument) -> None:
         inputs = spec["inputs"]
         for place, ref in enumerate(inputs) if isinstance(inputs, list) else inputs.items():
+            if self._is_full:
+                return
             if isinstance(ref, str) and ref not in self.values and not self.gaps.hide_value(ref):
                 pointer = make_pointer(("nodes", index, "inputs", place))
                 self._add(

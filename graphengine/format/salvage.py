@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 
 from graphengine.errors import Problem
 from graphengine.format.fields import IDENTIFIER
-from graphengine.format.positions import keys_of, value_at
+from graphengine.format.positions import has_part, value_at
 
 Place: TypeAlias = tuple[str | int, ...]
 Content: TypeAlias = dict[str, Any]
@@ -39,6 +39,8 @@ class Gaps:
         self.names: defaultdict[str, set[str]] = defaultdict(set)
         self.open: set[str] = set()
         self.within: defaultdict[str, Gaps] = defaultdict(lambda: Gaps(self))
+        self.calls = False
+        """Whether nothing is known of any call, because functions would become too large a graph."""
         self._around = around
 
     def alone(self, name: str) -> Gaps:
@@ -62,6 +64,10 @@ class Gaps:
         """Whether a value of that name, which may have a port, may be there although nothing is known of it."""
         node, colon, _ = name.partition(":")
         return self.hide(name, *VALUES) or self.hide(node, *VALUES) or (colon == ":" and node in self.names["ports"])
+
+    def hide_calls(self) -> bool:
+        """Whether nothing is known of any call of a function."""
+        return self.calls or (self._around is not None and self._around.hide_calls())
 
     def hide_function(self, name: str) -> bool:
         """Whether a function of that name is there whose arguments and results are not known."""
@@ -148,7 +154,7 @@ def _cut_dtype(content: Content, _: list[Any], gaps: Gaps) -> None:
 
 def _cut_node(content: Content, inner: list[Any], gaps: Gaps) -> None:
     nodes = _section(content, "nodes", inner, gaps, [])
-    if nodes is None or inner[0] not in keys_of(nodes):
+    if nodes is None or not has_part(nodes, inner[0]):
         return
     if not isinstance(nodes[inner[0]], dict):
         nodes[inner[0]] = {}
@@ -158,7 +164,7 @@ def _cut_node(content: Content, inner: list[Any], gaps: Gaps) -> None:
             gaps.open.add("nodes")
         if key in ("id", "op"):
             node[key] = HOLE
-        elif key == "inputs" and len(inner) > 2 and inner[2] in keys_of(node.get("inputs")):
+        elif key == "inputs" and len(inner) > 2 and has_part(node.get("inputs"), inner[2]):
             node["inputs"][inner[2]] = HOLE
         elif key in ("inputs", "attributes"):
             node[key] = {HOLE: HOLE}

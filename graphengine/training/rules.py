@@ -7,13 +7,14 @@ shipped ones lie in the folder `rules` beside this module.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from graphengine.errors import GraphEngineError, InvalidModelError, Problem, did_you_mean, make_pointer
+from graphengine.errors import MOST_TOLD, GraphEngineError, InvalidModelError, Problem, did_you_mean, make_pointer
 from graphengine.format.building import sound_graph
 from graphengine.format.documents import (
     FUNCTION_FORMAT,
@@ -39,6 +40,10 @@ ARGUMENTS = ("parameter", "gradient", "learning_rate", "iteration")
 SCALARS = ("learning_rate", "iteration")
 
 
+_MOST_CHECKED = 50_000
+"""Nodes that are checked when a file is loaded, those of a rule once for each type of parameters."""
+
+
 class WrittenRule(NamedTuple):
     """A rule and where it is written: in a file of its own (`source`), or in the model file at `pointer`.
 
@@ -55,12 +60,19 @@ class WrittenRule(NamedTuple):
     ) -> list[Problem]:
         """What is wrong with the rule for parameters of these types, each with its place in the file; not attributes.
 
-        The rules of this package are tested for all types, and are not looked at again.
+        The rules of this package are tested for all types, and are not looked at again. Of a long rule and many types
+        only the first are checked here, and the others when a training begins.
         """
         if shipped_rules().get(self.function.name) is self.function:
             return []
-        checks = (checked_graph(self.function, attributes, kind, self.gaps, limits)[1] for kind in kinds)
-        found = next(filter(None, checks), [])
+        found: list[Problem] = []
+        left = _MOST_CHECKED
+        for kind in kinds:
+            graph, found = checked_graph(self.function, attributes, kind, self.gaps, limits)
+            left -= sum(len(each.nodes) for each in (self.function, *self.function.functions.values()))
+            left -= len(graph.nodes) if graph else 0
+            if found or left < 0:
+                break
         if self.source:
             return list(self.source.locate(found).problems) if found or self.source.problems else []
         return [replace(each, pointer=self._place(each.pointer or "")) for each in found]
@@ -161,8 +173,10 @@ def optimizer_problems(rule: FunctionFile, optimizer: OptimizerDocument, gaps: G
 
 def attribute_problems(rule: FunctionFile, attributes: Mapping[str, Any], gaps: Gaps) -> list[Problem]:
     """What is wrong with the attributes that an optimizer gives a rule; pointers into the model file."""
-    problems = []
+    problems: list[Problem] = []
     for name, value in attributes.items():
+        if len(problems) > MOST_TOLD:
+            return problems
         pointer = make_pointer(("training", "optimizer", name))
         if name not in rule.attributes:
             if gaps.hide(name, "attributes"):
@@ -184,8 +198,9 @@ def checked_graph(
     rule: FunctionFile, attributes: Mapping[str, Any], kind: ArrayType, gaps: Gaps, limits: Limits = DEFAULT
 ) -> tuple[Graph | None, list[Problem]]:
     """The graph of a rule for parameters of one type, and what is wrong with the rule; pointers into the rule."""
-    graph, shapes = None, list(_shape_problems(rule, kind, limits.array_bytes))
-    problems = [*_input_problems(rule), *_output_problems(rule, gaps), *_attribute_problems(rule, gaps)]
+    graph, shapes = None, list(itertools.islice(_shape_problems(rule, kind, limits.array_bytes), MOST_TOLD + 1))
+    checks = (_input_problems(rule), _output_problems(rule, gaps), _attribute_problems(rule, gaps))
+    problems = [problem for check in checks for problem in itertools.islice(check, MOST_TOLD + 1)]
     problems += [each for each in shapes if not gaps.names["inputs"] & {"parameter", "gradient"}]
     if rule.outputs and not shapes:
         graph, found = sound_graph(_as_model(rule, attributes, kind), limits, gaps)
@@ -216,8 +231,9 @@ def _output_problems(rule: FunctionFile, gaps: Gaps) -> Iterator[Problem]:
     for name in replaced:
         if name not in rule.outputs and not gaps.hide(name, "outputs"):
             yield Problem("GE111", f"output '{name}' is missing: nothing says what replaces it", None, "/outputs")
+    known = {*replaced, HOLE}
     for name in rule.outputs:
-        if name not in (*replaced, HOLE) and not gaps.hide(name, "inputs"):
+        if name not in known and not gaps.hide(name, "inputs"):
             message = f"output '{name}' is neither the parameter nor a slot"
             hint = did_you_mean(name, replaced, "parameter and slots")
             yield Problem("GE210", message, hint, make_pointer(("outputs", name)), at_key=True)

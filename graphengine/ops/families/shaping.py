@@ -210,7 +210,7 @@ class ExpandDims(Node):
 
     def infer(self, x):
         count = 1 if isinstance(self.axis, int) else len(self.axis)
-        axes = normalized_axes(self.axis, len(x.shape) + count)
+        axes = set(normalized_axes(self.axis, len(x.shape) + count))
         sizes = iter(x.shape)
         shape = tuple(1 if axis in axes else next(sizes) for axis in range(len(x.shape) + count))
         return ArrayType(shape, x.array_dtype)

@@ -1,0 +1,49 @@
+"""What the annotations of documents say: which keys there are, and what may be at each."""
+
+from __future__ import annotations
+
+from functools import cache
+from types import UnionType
+from typing import Annotated, Any, NotRequired, Union, get_args, get_origin, get_type_hints
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+from typing_extensions import is_typeddict
+
+from graphengine.format.kinds import Kinds
+
+
+def members_of(annotation: Any) -> list[Any]:
+    """What a value may be: the members of a union, without what else annotations say."""
+    members: list[Any] = []
+    pending = [annotation]
+    while pending:
+        current = pending.pop()
+        if get_origin(current) in (Annotated, NotRequired, Union, UnionType):
+            arguments = get_args(current)
+            kinds = [each for each in arguments if isinstance(each, Kinds)]
+            if kinds:
+                members.extend(kinds[0].members)
+            else:
+                pending.extend(arguments[:1] if get_origin(current) is Annotated else arguments)
+        else:
+            members.append(current)
+    return members
+
+
+def fields_of(document: Any) -> dict[Any, Any]:
+    """The keys of a document class or typed dictionary, as the file writes them, with their annotations."""
+    return _fields_of(document) if isinstance(document, type) else {}
+
+
+@cache
+def _fields_of(document: type) -> dict[Any, Any]:
+    if issubclass(document, BaseModel):
+        return {field.alias or name: _annotation(field) for name, field in document.model_fields.items()}
+    return get_type_hints(document, include_extras=True) if is_typeddict(document) else {}
+
+
+def _annotation(field: FieldInfo) -> Any:
+    """What a field is declared to be; pydantic takes an open union out of its annotation."""
+    kinds = [each for each in field.metadata if isinstance(each, Kinds)]
+    return Annotated[field.annotation, kinds[0]] if kinds else field.annotation
