@@ -44,8 +44,6 @@ ROOMS = [
 """The rooms from the top; a module imports from its own room and from those below it."""
 
 CUTS_TO_MAKE = {
-    ("training.declaration", "fit.solvers"),
-    ("training.declaration", "fit.squares"),
     ("training.interrupting", "fit.solvers"),
     ("training.provenance", "fit.solvers"),
     ("training.provenance", "training.loop"),

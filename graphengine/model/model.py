@@ -37,11 +37,11 @@ from graphengine.ir.declarations import Parameter, State
 from graphengine.ir.graph import Graph, names_of
 from graphengine.ir.memory import require_memory
 from graphengine.limits import DEFAULT, Limits
+from graphengine.model.declaration import Declaration, RuleSource, Saving
 from graphengine.model.evaluator import Evaluator
 from graphengine.model.run import Parameters, Run
 from graphengine.notebook import Pictured
 from graphengine.ops.numbers import ElementError, InexactError
-from graphengine.training.declaration import Declaration, RuleSource, Saving
 from graphengine.training.history import History, Iteration
 from graphengine.training.interrupting import run_to_end
 from graphengine.training.joining import training_step
