@@ -164,8 +164,8 @@ def test_an_undetermined_parameter_is_named_and_the_others_keep_their_errors():
     assert np.isnan(fit.standard_errors["c"]).all()
     assert fit.degrees_of_freedom == 2
     assert [part.reason for part in fit.undetermined] == [
-        "c[0] has no effect on the residuals",
-        "c[1] has no effect on the residuals",
+        "c[0] has no effect here",
+        "c[1] has no effect here",
     ]
 
 
@@ -568,7 +568,7 @@ LEAST = {"type": "least_squares", "residual": "error"}
     [
         ({"optimizer": {"type": "least_squares"}}, "GE111", "/training/optimizer"),
         ({"optimizer": {**LEAST, "residual": "eror"}}, "GE210", "/training/optimizer/residual"),
-        ({"optimizer": {**LEAST, "residual": 1}}, "GE210", "/training/optimizer/residual"),
+        ({"optimizer": {**LEAST, "residual": 1}}, "GE112", "/training/optimizer/residual"),
         ({"optimizer": {**LEAST, "residual": "flags"}}, "GE303", "/training/optimizer/residual"),
         ({"optimizer": {**LEAST, "momentum": 0.9}}, "GE110", "/training/optimizer/momentum"),
         ({"optimizer": {"type": "lbfgs", "learning_rate": 0.1}}, "GE110", "/training/optimizer/learning_rate"),
@@ -656,7 +656,7 @@ def test_fit_names_what_the_data_do_not_determine(tmp_path):
     told = cli_json("fit", path, *data, "--residual", "error")
     assert [part["parameters"] for part in told["undetermined"]] == [["c[0]"], ["c[1]"]]
     assert told["standard_errors"]["c"] == ["NaN", "NaN"]
-    assert "undetermined: c[0] has no effect on the residuals" in cli("fit", path, *data, "--residual", "error").stdout
+    assert "undetermined: c[0] has no effect here" in cli("fit", path, *data, "--residual", "error").stdout
 
 
 def test_train_runs_a_solver():

@@ -120,6 +120,10 @@ class Batches:
         self.per_epoch = self.full_batches + (rest > 0)
         bind_sizes({name: np.shape(array) for name, array in self._batched.items()}, graph.types)
 
+    def has_samples(self, name: str) -> bool:
+        """Whether an input takes a batch of samples along its first axis."""
+        return name in self._batched
+
     def _count_samples(self) -> int:
         counts = {name: len(array) for name, array in {**self._batched, **self._single}.items()}
         if len(set(counts.values())) > 1:

@@ -8,10 +8,11 @@ from typing import NamedTuple
 import numpy as np
 
 from graphengine.backends.reference.executor import Executor
-from graphengine.errors import DivergenceError, TrainingError
+from graphengine.errors import DivergenceError, InputError, TrainingError
 from graphengine.fit.objective import Objective, Residuals
 from graphengine.fit.quadratic import Vector
-from graphengine.format.training_documents import TrainingDocument
+from graphengine.fit.robust import Robust
+from graphengine.format.training_documents import LeastSquaresDocument, TrainingDocument
 from graphengine.ir.finite import NonFinite, first_non_finite
 
 SHIFTS = (0.0, 0.1, -0.07, 0.013)
@@ -57,8 +58,32 @@ class _Slopes(NamedTuple):
     size: Vector
 
 
+def require_positive(objective: Objective, x: Vector, options: LeastSquaresDocument) -> None:
+    """Refuse standard deviations that are not positive, and weights that are negative.
+
+    Raises
+    ------
+    InputError
+        GE404 with the first of them and its row.
+    """
+    for key, value in (("sigma", options.sigma), ("weights", options.weights)):
+        if value is None:
+            continue
+        executor, name = Executor(objective.graph), objective.graph.value_name(value)
+        slots = executor.forward(objective.sources_at(x), executor.forward_schedule([name]))
+        numbers = np.asarray(slots[executor.slot_of[name]])
+        right = numbers > 0 if key == "sigma" else numbers >= 0
+        if not np.all(right & np.isfinite(numbers)):
+            place = tuple(np.argwhere(~(right & np.isfinite(numbers)))[0])
+            row = f" in row {place[0] + 1}" if place else ""
+            wanted = "positive" if key == "sigma" else "zero or positive"
+            message = f"{key} '{value}' must be {wanted} everywhere; it is {numbers[place]:g}{row}"
+            hint = "a point with no error of its own counts infinitely; give it one, or leave it out"
+            raise InputError(message, code="GE404", hint=hint if key == "sigma" else None)
+
+
 def require_sum_of_squares(
-    objective: Objective, residuals: Residuals, start: Vector, training: TrainingDocument
+    objective: Objective, residuals: Residuals, robust: Robust | None, start: Vector, training: TrainingDocument
 ) -> None:
     """Refuse a loss that is no function of the sum of squares of the residual that the section names.
 
@@ -69,21 +94,23 @@ def require_sum_of_squares(
     TrainingError
         GE602, with what to do.
     """
-    points = list(_slopes(objective, residuals, start))
+    points = list(_slopes(objective, residuals, robust, start))
     tolerance = ALIKE * residuals.epsilon / np.finfo(np.float64).eps
     if any(_agree(points, power, min(tolerance, 0.01)) for power in (0, 1)):
         return
     residual = training.optimizer.attributes["residual"]
-    message = f"the loss '{training.loss}' is not the sum of the squares of the residual '{residual}'"
-    hint = "name the value whose squares the loss adds up, or use 'lbfgs' or 'trust-constr', which minimize any loss"
+    weighted = " with these weights" if training.optimizer.attributes.keys() & {"sigma", "weights", "robust"} else ""
+    message = f"the loss '{training.loss}' is not the sum of the squares of the residual '{residual}'{weighted}"
+    hint = "name the value whose squares the loss adds up, or use 'newton', which minimizes any loss"
     raise TrainingError(message, hint=hint, pointer="/training/optimizer/residual")
 
 
-def _slopes(objective: Objective, residuals: Residuals, start: Vector) -> Iterator[_Slopes]:
+def _slopes(objective: Objective, residuals: Residuals, robust: Robust | None, start: Vector) -> Iterator[_Slopes]:
     for x in _around(start):
         with np.errstate(all="ignore"):
             loss, slope = objective(x)
             residual, jacobian = residuals(x), residuals.jacobian(x)
+            residual = residual * robust.weights(residual) if robust else residual
             found = _Slopes(loss, slope, jacobian.T @ residual, np.abs(jacobian).T @ np.abs(residual))
         if np.isfinite(loss) and all(np.isfinite(each).all() for each in found[1:]):
             yield found

@@ -6,41 +6,57 @@ import numpy as np
 
 from graphengine.fit.objective import Objective, Residuals
 from graphengine.fit.quadratic import Matrix, Quadratic, Vector
+from graphengine.fit.robust import Robust
 
 
 class SumOfSquares:
-    """Half the sum of the squares of residuals; the details of a value are the residuals."""
+    """Half the sum of the squares of residuals, or of what a robust loss makes of them.
 
-    def __init__(self, residuals: Residuals) -> None:
-        self._residuals = residuals
+    The details of a value are the residuals.
+    """
+
+    def __init__(self, residuals: Residuals, robust: Robust | None = None) -> None:
+        self._residuals, self._robust = residuals, robust
         self._jacobian: tuple[Vector, Matrix] | None = None
 
     def value(self, x: Vector) -> tuple[float, Vector]:
-        """Half the sum of squares at a point, and the residuals."""
+        """Half the sum at a point, and the residuals."""
         with np.errstate(all="ignore"):
             residual = self._residuals(x)
-            half = float(residual @ residual) / 2
+            half = self._robust.half(residual) if self._robust else float(residual @ residual) / 2
         return (half if np.isfinite(half) else np.inf), residual
 
     def jacobian(self, x: Vector) -> Matrix:
-        """The Jacobian, remembered for the last point."""
+        """The Jacobian of the residuals, remembered for the last point."""
         if self._jacobian is None or not np.array_equal(self._jacobian[0], x):
             self._jacobian = np.array(x), self._residuals.jacobian(x)
         return self._jacobian[1]
 
+    def _weights(self, residual: Vector) -> Vector:
+        return self._robust.weights(residual) if self._robust else np.ones(len(residual))
+
     def model(self, x: Vector, details: Vector) -> Quadratic:
-        """The model of Gauss and Newton."""
-        jacobian = self.jacobian(x)
+        """The model of Gauss and Newton, with each residual as it counts."""
+        return self._model(x, details, None)
+
+    def _model(self, x: Vector, details: Vector, second: Matrix | None) -> Quadratic:
+        jacobian, residual = self.jacobian(x), details
+        if self._robust:
+            roots = np.sqrt(self._weights(details))
+            jacobian, residual = roots[:, np.newaxis] * jacobian, roots * residual
         if not np.isfinite(jacobian).all():
-            return Quadratic(jacobian, details, np.full(len(x), np.nan))
-        return Quadratic.of_residuals(details, jacobian, None, self._residuals.epsilon)
+            return Quadratic(jacobian, residual, np.full(len(x), np.nan))
+        return Quadratic.of_residuals(residual, jacobian, second, self._residuals.epsilon)
 
     def exact(self, x: Vector, details: Vector) -> Quadratic | None:
         """The model with the second derivatives of the residuals; None if they have none, or none that is finite."""
-        second = self._residuals.curvature(x, details)
+        second = self._residuals.curvature(x, self._weights(details) * details)
         if second is None or not np.isfinite(second).all():
             return None
-        return Quadratic.of_residuals(details, self.jacobian(x), second, self._residuals.epsilon)
+        if self._robust:
+            jacobian = self.jacobian(x)
+            second = second + jacobian.T @ (self._robust.bends(details)[:, np.newaxis] * jacobian)
+        return self._model(x, details, second)
 
     def bend(self, x: Vector, details: Vector, step: Vector, fraction: float) -> Vector | None:
         """J' times the second derivative of the residuals along a step, by a difference."""
@@ -49,7 +65,8 @@ class SumOfSquares:
             return None
         jacobian = self.jacobian(x)
         with np.errstate(all="ignore"):
-            bend = jacobian.T @ (((ahead - details) / fraction - jacobian @ step) * (2 / fraction))
+            along = ((ahead - details) / fraction - jacobian @ step) * (2 / fraction)
+            bend = jacobian.T @ (self._weights(details) * along)
         return bend if np.isfinite(bend).all() else None
 
     def noise(self, x: Vector, details: Vector, model: Quadratic) -> float:

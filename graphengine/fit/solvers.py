@@ -1,8 +1,8 @@
 """Training by a solver instead of an update rule: on all samples, until it converges.
 
 A `Solver` has what a `Trainer` has: chunks, a history, the data. An iteration is a step that the solver accepted; it
-is given as soon as it is made, and the caller may leave at any time. `least_squares` is our own; the others are SciPy's
-(the extra `fit`), and where they end is checked in the same way: gradient and curvature must be those of a minimum.
+is given as soon as it is made, and the caller may leave at any time. `least_squares` and `newton` are our own; the
+others are SciPy's (the extra `fit`), and where they end `newton` takes over if there are second derivatives.
 """
 
 from __future__ import annotations
@@ -17,17 +17,18 @@ from typing import Any
 import numpy as np
 
 from graphengine.data.batches import Batches
-from graphengine.errors import DivergenceError, Problem, TrainingError, did_you_mean, make_pointer
+from graphengine.errors import DivergenceError, TrainingError
 from graphengine.extras import optional
-from graphengine.fit.beginning import not_finite, require_sum_of_squares
+from graphengine.fit.beginning import not_finite, require_positive, require_sum_of_squares
 from graphengine.fit.least_squares import minimized
 from graphengine.fit.objective import Objective, Residuals
 from graphengine.fit.problems import Loss, SumOfSquares
 from graphengine.fit.quadratic import EPSILON, Vector
-from graphengine.fit.squares import squared_residual
+from graphengine.fit.robust import Robust
+from graphengine.fit.sections import least_squares_of, require_function
+from graphengine.fit.squares import SUM_OF_SQUARES, squared_residual, weighted_residual
 from graphengine.fit.trust_region import Box
 from graphengine.fit.turns import Turn, in_turns
-from graphengine.format.salvage import Gaps
 from graphengine.format.training_documents import TrainingDocument
 from graphengine.ir.graph import Graph
 from graphengine.training.evaluation import Evaluation
@@ -38,10 +39,9 @@ MOST_ITERATIONS = 15_000
 """Where `max_iterations` does not say when to stop, and convergence does not stop it."""
 LARGEST_HESSIAN = 100
 """The most numbers for which the curvature decides whether a solver of SciPy ended at a minimum."""
+MOST_NUMBERS = 2000
+"""The most numbers that Newton's method takes: it decomposes a matrix of their square at each step."""
 NO_MINIMUM = "the solver cannot lower the loss any more, but this is no minimum: the slope is not zero"
-
-USED = ("loss", "data", "optimizer", "max_iterations", "max_seconds", "metrics")
-"""The keys of a training section that mean something to a solver."""
 
 
 class _EnoughError(Exception):
@@ -66,10 +66,10 @@ class Solver:
         self, graph: Graph, values: dict[str, Any], training: TrainingDocument, data: Mapping[str, Any]
     ) -> None:
         self.graph, self.values, self.training, self.data = graph, values, training, data
-        self._scipy: Any = None if training.optimizer.type == "least_squares" else optional("scipy.optimize", "fit")
+        self._scipy: Any = None if training.optimizer.type in OWN else optional("scipy.optimize", "fit")
         if not graph.trainable:
             raise TrainingError(f"model '{graph.name}' has no trainable parameter")
-        _require_function(graph, training.optimizer.type)
+        require_function(graph, training.optimizer.type)
         self.batches = Batches(data, graph)
         whole = self.batches.whole()
         if whole is None:
@@ -77,8 +77,12 @@ class Solver:
             message = f"the solver '{training.optimizer.type}' needs all samples as one batch in memory"
             raise TrainingError(message, hint=hint)
         self._turn = Turn()
+        self.options, residual = least_squares_of(training), ""
+        if self.options:
+            graph, residual = weighted_residual(graph, self.options)
         loss = graph.value_name(training.loss)
         self.objective = Objective(graph, values, whole, loss, before=lambda: self._turn.check())
+        self._residual = residual
         self._metrics = Evaluation(graph, whole, training.metrics) if training.metrics else None
         small = sum(np.size(values[name]) for name in graph.trainable) <= SMALL
         self.history = History(1, graph.trainable if small else ())
@@ -90,9 +94,19 @@ class Solver:
 
     @cached_property
     def residuals(self) -> Residuals:
-        """The residuals that a solver for least squares works with."""
-        residual = self.training.optimizer.attributes["residual"]
-        return Residuals(self.objective, self.graph.value_name(residual))
+        """The residuals that a solver for least squares works with: those of the file, weighted."""
+        return Residuals(self.objective, self._residual)
+
+    @cached_property
+    def robust(self) -> Robust | None:
+        """The robust loss that stands for the squares, if any."""
+        options = self.options
+        return Robust(options.robust, options.robust_scale) if options and options.robust else None
+
+    @cached_property
+    def problem(self) -> SumOfSquares | Loss:
+        """What is minimized: half a sum of squares, or the loss."""
+        return SumOfSquares(self.residuals, self.robust) if self.options else Loss(self.objective)
 
     @cached_property
     def box(self) -> Box:
@@ -129,6 +143,8 @@ class Solver:
         self._turn = turn
         self._deadline = time.monotonic() + (self.training.max_seconds or math.inf)
         start = self.objective.vector(self.values)
+        if self.options:
+            require_positive(self.objective, start, self.options)
         loss, slope = self.objective(start)
         if not (math.isfinite(loss) and np.isfinite(slope).all()):
             raise not_finite(self.objective, start, self.training.loss)
@@ -136,10 +152,8 @@ class Solver:
         try:
             _METHODS[self.training.optimizer.type](self, start)
         except _EnoughError:
-            self.converged, self.reason = (
-                False,
-                self.history.stopped or f"stopped after {counted(self._most, 'iteration')}",
-            )
+            self.converged = False
+            self.reason = self.history.stopped or f"stopped after {counted(self._most, 'iteration')}"
             return
         except (ValueError, np.linalg.LinAlgError) as error:  # what SciPy makes of numbers that are not finite
             step = len(self.history) + 1
@@ -173,15 +187,26 @@ class Solver:
     # ------------------------------------------------------------ methods
 
     def _least_squares(self, start: Vector) -> None:
-        if not self._is_written_as_squares():
-            require_sum_of_squares(self.objective, self.residuals, start, self.training)
-        found = minimized(SumOfSquares(self.residuals), start, self.box, self.typical, self._accept)
+        if self.training.loss != SUM_OF_SQUARES and not self._is_written_as_squares():
+            require_sum_of_squares(self.objective, self.residuals, self.robust, start, self.training)
+        self._descend(start)
+
+    def _newton(self, start: Vector) -> None:
+        if not self.objective.has_curvature:
+            raise TrainingError("the solver 'newton' needs second derivatives, and a node has none")
+        if len(start) > MOST_NUMBERS:
+            message = f"the solver 'newton' takes at most {MOST_NUMBERS} numbers, and here are {len(start)}"
+            raise TrainingError(message, hint="use 'lbfgs'")
+        self._descend(start)
+
+    def _descend(self, start: Vector) -> None:
+        found = minimized(self.problem, start, self.box, self.typical, self._accept)
         self.converged = found.is_minimum
 
     def _is_written_as_squares(self) -> bool:
         """Whether the nodes of the loss are a sum or a mean of the squares of the residual."""
-        residual = self.graph.value_name(self.training.optimizer.attributes["residual"])
-        return squared_residual(self.graph, self.graph.value_name(self.training.loss)) == residual
+        loss = self.graph.value_name(self.training.loss)
+        return self.robust is None and squared_residual(self.objective.graph, loss) == self._residual
 
     def _minimize(self, start: Vector, method: str, options: Mapping[str, Any], **more: Any) -> None:
         """Let a solver of SciPy run; where the exact Hessian is at hand, it has the last word."""
@@ -201,8 +226,7 @@ class Solver:
         self._accept(found.x)
         self.converged = bool(found.success)
         if self.objective.has_curvature and len(start) <= LARGEST_HESSIAN:
-            x = self.box.clipped(found.x)
-            self.converged = minimized(Loss(self.objective), x, self.box, self.typical, self._accept).is_minimum
+            self._descend(self.box.clipped(found.x))
 
     def _lbfgs(self, start: Vector) -> None:
         self._minimize(start, "L-BFGS-B", {"ftol": EPSILON, "gtol": 1e-10, "maxcor": 20, "maxfun": 20 * self._most})
@@ -216,52 +240,9 @@ class Solver:
 
 _METHODS: Mapping[str, Callable[[Solver, Vector], None]] = {
     "least_squares": Solver._least_squares,
+    "newton": Solver._newton,
     "lbfgs": Solver._lbfgs,
     "trust-constr": Solver._trust_constr,
 }
-
-
-def solver_problems(training: TrainingDocument, graph: Graph, gaps: Gaps) -> list[Problem]:
-    """What a training section says that its solver does not understand, or does not say and the solver needs."""
-    solver, attributes = training.optimizer.type, training.optimizer.attributes
-    place, known = "/training/optimizer", ["residual"] if training.optimizer.type == "least_squares" else []
-    hint = f"keys of '{solver}': {', '.join(['type', *known])}"
-    problems = [
-        Problem("GE110", f"unknown key '{key}'", hint, place + make_pointer([key]), at_key=True)
-        for key in (*attributes, *(["learning_rate"] if training.optimizer.learning_rate is not None else []))
-        if key not in known
-    ]
-    for key in training.model_fields_set - set(USED):
-        if getattr(training, key) != TrainingDocument.model_fields[key].get_default():
-            message = f"'{key}' means nothing to the solver '{solver}', which uses all samples in each iteration"
-            problems.append(Problem("GE112", message, None, f"/training/{key}", at_key=True))
-    if known:
-        problems += _residual_problems(attributes.get("residual"), solver, graph, gaps)
-    return problems
-
-
-def _residual_problems(residual: Any, solver: str, graph: Graph, gaps: Gaps) -> list[Problem]:
-    pointer = "/training/optimizer/residual"
-    if residual is None:
-        return [Problem("GE111", f"the solver '{solver}' needs the key 'residual'", None, "/training/optimizer")]
-    value = graph.meaning(residual) if isinstance(residual, str) else ""
-    if value not in graph.types:
-        if gaps.hide(value, "outputs") or gaps.hide_value(value):
-            return []
-        hint = did_you_mean(str(residual), [*graph.outputs, *graph.types], "defined")
-        return [Problem("GE210", f"residual '{residual}' is not defined", hint, pointer)]
-    kind = graph.types[value]
-    if not kind.is_differentiable:
-        return [
-            Problem("GE303", f"the residual '{residual}' must be of floating-point dtype, it is {kind}", None, pointer)
-        ]
-    return []
-
-
-def _require_function(graph: Graph, solver: str) -> None:
-    """Refuse a loss that is another one at each call, or changes the model while it is computed."""
-    moving = list(graph.updates)
-    moving += [node.id for node in graph.nodes if "training" in type(node.node).model_fields or node.op == "random_key"]
-    if moving:
-        message = f"the solver '{solver}' needs a loss that depends on the parameters alone, and '{moving[0]}' does not"
-        raise TrainingError(message, hint="use an update rule such as adam")
+OWN = ("least_squares", "newton")
+"""The solvers that need no SciPy."""

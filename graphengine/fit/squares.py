@@ -1,23 +1,55 @@
-"""Sums of squares in a graph: found in a loss, or added for a residual."""
+"""Sums of squares in a graph: found in a loss, or added for a residual with its weights."""
 
 from __future__ import annotations
 
-from graphengine.ir.graph import Graph
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from graphengine.fit.robust import Robust, record_robust
+from graphengine.format.training_documents import LeastSquaresDocument
+from graphengine.ir.graph import Graph, GraphNode
 from graphengine.ir.recording import Recorder
-from graphengine.transform.gradient import pruned
 
 SUM_OF_SQUARES = "sum_of_squares"
-"""The loss of a fit whose file declares none for its residual."""
+"""The loss of a fit whose file declares none for its residual: the sum of squares, or of what stands for them."""
 
 
-def with_sum_of_squares(graph: Graph, residual: str) -> Graph:
-    """The graph with one more output, the sum of the squares of a residual."""
+class Weighted(NamedTuple):
+    """A graph in which a residual is divided by its standard deviation, or weighted; and the value that it is then."""
+
+    graph: Graph
+    residual: str
+
+
+def weighted_residual(graph: Graph, options: LeastSquaresDocument) -> Weighted:
+    """The residual whose plain squares a fit adds up, recorded in the graph where it is weighted."""
+    residual = graph.value_name(options.residual)
+    if options.sigma is None and options.weights is None:
+        return Weighted(graph, residual)
+    recorder = Recorder(graph)
+    recorder.enter(f"{residual}/weighted")
+    plain = recorder.symbol(residual)
+    if options.sigma is not None:
+        value = plain / recorder.symbol(graph.value_name(options.sigma))
+    else:
+        value = plain * np.sqrt(recorder.symbol(graph.value_name(str(options.weights))))
+    return Weighted(_grown(graph, recorder, graph.outputs), value.name)
+
+
+def with_sum_of_squares(graph: Graph, residual: str, robust: Robust | None = None) -> Graph:
+    """The graph with one more output, the sum of the squares of a residual, or of what a robust loss makes of them."""
     recorder = Recorder(graph)
     recorder.enter(residual)
-    square = recorder.apply("square", (recorder.symbol(residual),), {})
-    total = recorder.apply("sum", (square,), {}) if square.ndim else square
-    outputs = {**graph.outputs, SUM_OF_SQUARES: total.name}
-    return pruned(recorder, outputs, f"least squares of {residual}", keep=graph.parameters)
+    value = recorder.symbol(residual)
+    squares = recorder.apply("square", (value,), {}) if robust is None else record_robust(recorder, value, robust)
+    total = recorder.apply("sum", (squares,), {}) if squares.ndim else squares
+    return _grown(graph, recorder, {**graph.outputs, SUM_OF_SQUARES: total.name})
+
+
+def _grown(graph: Graph, recorder: Recorder, outputs: Any) -> Graph:
+    """The graph with all that was recorded."""
+    return graph.derive([*graph.nodes, *recorder.nodes], outputs, recorder.types)
 
 
 def squared_residual(graph: Graph, loss: str) -> str | None:
@@ -26,5 +58,28 @@ def squared_residual(graph: Graph, loss: str) -> str | None:
     reduction = made.get(loss)
     if reduction is None or reduction.op not in ("mean", "sum") or not isinstance(reduction.inputs[0], str):
         return None
-    square = made.get(reduction.inputs[0])
-    return str(square.inputs[0]) if square is not None and square.op == "square" else None
+    return _base_of_square(made.get(reduction.inputs[0]))
+
+
+def _base_of_square(node: GraphNode | None) -> str | None:
+    """What a node squares: by `square`, by a power of 2, or by a product with itself."""
+    if node is None or not isinstance(node.inputs[0], str):
+        return None
+    is_square = (
+        node.op == "square"
+        or (node.op == "pow" and node.inputs[1] == 2)
+        or (node.op == "mul" and node.inputs[0] == node.inputs[1])
+    )
+    return node.inputs[0] if is_square else None
+
+
+def with_difference(graph: Graph, loss: str) -> Weighted | None:
+    """The graph with the difference whose squares a loss of op `mse` adds up; None of any other loss."""
+    node = next((node for node in graph.nodes if node.id == loss), None)
+    if node is None or node.op != "mse":
+        return None
+    recorder = Recorder(graph)
+    recorder.enter(f"{loss}/residual")
+    prediction, target = map(recorder.symbol, node.inputs)
+    difference = recorder.apply("sub", (target, prediction), {})
+    return Weighted(_grown(graph, recorder, graph.outputs), difference.name)

@@ -1,53 +1,86 @@
-"""What a least-squares fit is worth: standard errors, the residual sum of squares, R2."""
+"""The result of a fit: parameters and their uncertainties, how good the fit is, and what the data leave open."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from graphengine.backends.numpy.plan import Plan
+from graphengine.backends.reference.executor import Executor
+from graphengine.fit.determination import (
+    AtBound,
+    Determination,
+    Undetermined,
+    at_bounds,
+    of_hessian,
+    of_squares,
+    undetermined,
+)
 from graphengine.fit.objective import Objective
-from graphengine.fit.quadratic import Mask, Matrix, Quadratic, Vector
+from graphengine.fit.problems import SumOfSquares
+from graphengine.fit.quadratic import Matrix, Quadratic, Vector
 from graphengine.fit.solvers import Solver
 from graphengine.ir.graph import Graph
 from graphengine.training.history import History
 from graphengine.transform.path import differentiable_toward
-from graphengine.wording import counted, enumerated
 
-INVISIBLE = 1e-12
-"""The square of a component of a unit vector that counts as zero."""
+NAN = float("nan")
 
 
-class Undetermined(NamedTuple):
-    """Parameters, or numbers of them, that the data leave open at the solution, and in words how."""
+@dataclass(frozen=True)
+class Squares:
+    """How well a least-squares fit follows the data.
 
-    parameters: tuple[str, ...]
-    reason: str
+    Attributes
+    ----------
+    residual_sum_of_squares, residual_standard_deviation : float
+        The sum, weighted where the residuals are, and the square root of the sum over the degrees of freedom (NaN if
+        there are none). With known standard deviations the sum is chi-square.
+    r2 : float or None
+        1 - residual sum of squares / total sum of squares; NaN if the latter is zero or no degree of freedom is left.
+        None if the residual is no difference of data and model, or the loss is robust.
+    r2_is_centred : bool
+        Whether the total is about the mean: in a model with an intercept, one whose Jacobian can give a constant shift.
+    """
+
+    residual_sum_of_squares: float
+    residual_standard_deviation: float
+    r2: float | None
+    r2_is_centred: bool
 
 
 @dataclass(frozen=True)
 class Fit:
-    """The result of a least-squares fit.
+    """The result of a fit.
 
     Attributes
     ----------
+    objective : {"least_squares", "robust", "likelihood"}
+        What was minimized: a sum of squares, a robust loss of residuals, or a negative log-likelihood.
+    loss : float
+        What it is at the solution.
     parameters, standard_errors : dict of str to array
-        By trainable parameter. The error of a number that the data do not determine is NaN; the others keep theirs.
-        All are NaN without degrees of freedom.
+        By trainable parameter. The error of a number that the data do not determine, or that a bound holds, is NaN;
+        the others keep theirs. Of least squares all are NaN without degrees of freedom, unless sigma is absolute.
+    coordinates : tuple of str
+        A name for each number of the parameters: `c[2]` is a number of the array c.
+    covariance, correlation : array (n, n)
+        Of the coordinates, in their order.
+    at_bounds : tuple of AtBound
+        The numbers that a bound keeps from getting better. The errors of the others are those with these fixed.
     undetermined : tuple of Undetermined
-        What the data do not determine, each part with its parameters: `c[2]` is a number of the array c.
+        What the data do not determine, each part with its parameters.
     observations, degrees_of_freedom : int
-        The number of residuals, and that number less the number of directions that they determine.
-    residual_sum_of_squares, residual_standard_deviation : float
-        The sum, and the square root of the sum over the degrees of freedom (NaN if there are none).
-    r2 : float or None
-        1 - residual sum of squares / total sum of squares; NaN if the latter is zero or no degree of freedom is left.
-        None if the residual is no difference of data and model.
-    r2_is_centred : bool
-        Whether the total is about the mean: in a model with an intercept, one whose Jacobian can give a constant shift.
+        The number of residuals with a weight, or of samples, and that number less the number of directions that they
+        determine.
+    log_likelihood, aic, bic : float or None
+        Of least squares those of normal errors, whose standard deviation is estimated, and counts as a parameter,
+        unless sigma is absolute. None of a robust loss.
+    squares : Squares or None
+        How well a least-squares fit follows the data.
     converged : bool
         Whether the solver ended at a minimum: no slope is left, and no direction is known that leads down.
     reason : str or None
@@ -56,107 +89,167 @@ class Fit:
         The accepted steps.
     """
 
+    objective: str
+    loss: float
     parameters: dict[str, Any]
     standard_errors: dict[str, Any]
+    coordinates: tuple[str, ...]
+    covariance: Matrix
+    at_bounds: tuple[AtBound, ...]
     undetermined: tuple[Undetermined, ...]
     observations: int
     degrees_of_freedom: int
-    residual_sum_of_squares: float
-    residual_standard_deviation: float
-    r2: float | None
-    r2_is_centred: bool
+    log_likelihood: float | None
+    aic: float | None
+    bic: float | None
+    squares: Squares | None
     converged: bool
     reason: str | None
     history: History
 
+    @property
+    def correlation(self) -> Matrix:
+        """The covariance of the coordinates over the products of their standard errors."""
+        errors = np.sqrt(np.diag(self.covariance))
+        with np.errstate(all="ignore"):
+            return np.asarray(self.covariance / errors / errors[:, np.newaxis])
+
+    @property
+    def residual_sum_of_squares(self) -> float:
+        """That of a fit of residuals."""
+        return self._residuals.residual_sum_of_squares
+
+    @property
+    def residual_standard_deviation(self) -> float:
+        """That of a fit of residuals."""
+        return self._residuals.residual_standard_deviation
+
+    @property
+    def r2(self) -> float | None:
+        """That of a fit of residuals."""
+        return self._residuals.r2
+
+    @property
+    def r2_is_centred(self) -> bool:
+        """That of a fit of residuals."""
+        return self._residuals.r2_is_centred
+
+    @property
+    def _residuals(self) -> Squares:
+        if self.squares is None:
+            raise AttributeError("a fit by likelihood has no residuals")
+        return self.squares
+
 
 def fit_of(solver: Solver) -> Fit:
-    """The statistics of a least-squares solver that has run."""
-    objective, residuals = solver.objective, solver.residuals
-    x = objective.vector(solver.values)
-    errors, matrix = residuals(x), residuals.jacobian(x)
-    seen = determination(errors, matrix, residuals.epsilon)
-    freedom, total = len(errors) - seen.rank, float(errors @ errors)
-    deviation = float(np.sqrt(total / freedom)) if freedom else float("nan")
-    r2, centred = _r2(_target(solver), total, has_intercept=_spans_constant(seen.basis))
+    """The result of a solver that has run."""
+    return _fit_of_squares(solver) if solver.options else _fit_of_likelihood(solver)
+
+
+def _common(solver: Solver, x: Vector, found: Determination, covariance: Matrix) -> dict[str, Any]:
+    """What fits of all kinds have."""
+    objective, names = solver.objective, solver.objective.coordinates
+    return {
+        "parameters": objective.split(x),
+        "standard_errors": objective.split(np.sqrt(np.diag(covariance))),
+        "coordinates": tuple(names),
+        "covariance": covariance,
+        "at_bounds": at_bounds(names, x, solver.box, found.free),
+        "undetermined": undetermined(names, found.flat),
+        "converged": solver.converged,
+        "reason": None if solver.converged else solver.reason,
+        "history": solver.history,
+    }
+
+
+# ---------------------------------------------------------------- residuals
+
+
+def _fit_of_squares(solver: Solver) -> Fit:
+    problem, options = solver.problem, solver.options
+    assert isinstance(problem, SumOfSquares) and options is not None  # noqa: PT018
+    x = solver.objective.vector(solver.values)
+    half, residual = problem.value(x)
+    jacobian, epsilon = problem.jacobian(x), solver.residuals.epsilon
+    free = solver.box.free(x, problem.model(x, residual).slope)
+    found = of_squares(Quadratic(jacobian, residual, np.zeros(len(x)), None, epsilon), free)
+    roots = _root_weights(solver, len(residual))
+    count = int(np.count_nonzero(roots))
+    freedom, total = count - found.rank, float(residual @ residual)
+    deviation = math.sqrt(total / freedom) if freedom else NAN
+    if solver.robust:
+        covariance = _of_robust(solver, problem, x, free, count / freedom if freedom else NAN)
+        likelihood: dict[str, Any] = dict.fromkeys(("log_likelihood", "aic", "bic"))
+    else:
+        covariance = found.covariance(1.0 if options.absolute_sigma else deviation**2)
+        likelihood = _of_normal_errors(total, roots, found.rank, absolute=options.absolute_sigma)
+    r2, centred = _r2(None if solver.robust else _target(solver), total, roots, found.basis)
     return Fit(
-        parameters=objective.split(x),
-        standard_errors=objective.split(deviation * seen.spread),
-        undetermined=undetermined(objective, seen.flat),
-        observations=len(errors),
+        objective="robust" if solver.robust else "least_squares",
+        loss=2 * half,
+        observations=count,
         degrees_of_freedom=freedom,
-        residual_sum_of_squares=total,
-        residual_standard_deviation=deviation,
-        r2=r2 if freedom or r2 is None else float("nan"),
-        r2_is_centred=centred,
-        converged=solver.converged,
-        reason=None if solver.converged else solver.reason,
-        history=solver.history,
+        squares=Squares(total, deviation, r2 if freedom or r2 is None else NAN, centred),
+        **likelihood,
+        **_common(solver, x, found, covariance),
     )
 
 
-class Determination(NamedTuple):
-    """What a Jacobian says of the parameters."""
-
-    rank: int
-    basis: Matrix
-    """An orthonormal basis of what it spans, as columns."""
-    spread: Vector
-    """The square roots of the diagonal of (J'J)^-1, NaN for a parameter that is not determined."""
-    flat: Matrix
-    """An orthonormal basis of the directions it does not see, as columns, where its own columns have length 1."""
+def _of_robust(solver: Solver, problem: SumOfSquares, x: Vector, free: Any, factor: float) -> Matrix:
+    """The covariance of an M-estimator: the sandwich of its Hessian and of the products of its scores."""
+    _, residual = problem.value(x)
+    exact = problem.exact(x, residual) or problem.model(x, residual)
+    hessian = exact.jacobian.T @ exact.jacobian + (0.0 if exact.second is None else exact.second)
+    assert solver.robust is not None
+    scores = (solver.robust.weights(residual) * residual)[:, np.newaxis] * problem.jacobian(x)
+    return of_hessian(hessian, free, solver.residuals.epsilon).sandwich(scores, factor)
 
 
-def determination(residual: Vector, jacobian: Matrix, epsilon: float) -> Determination:
-    """Find which directions a Jacobian determines, and how well."""
-    lengths = np.linalg.norm(jacobian, axis=0)
-    scale = np.where(lengths > 0, lengths, 1.0)
-    model = Quadratic(jacobian / scale, residual, np.zeros(len(scale)), None, epsilon)
-    basis, values, axes = model.solid_part(np.ones(len(scale), bool))
-    flat = np.linalg.qr(axes, mode="complete")[0][:, len(values) :]
-    spread = np.linalg.norm(axes / values, axis=1) / scale
-    spread[np.sum(flat**2, axis=1) > INVISIBLE] = np.nan
-    return Determination(len(values), basis, spread, flat)
+def _root_weights(solver: Solver, count: int) -> Vector:
+    """What each residual of the file is multiplied by: 1 / sigma, or the root of the weights."""
+    options = solver.options
+    assert options is not None
+    if options.sigma is None and options.weights is None:
+        return np.ones(count)
+    graph = solver.objective.graph
+    shape: Any = graph.types[graph.value_name(options.residual)].shape
+    weights = np.broadcast_to(value_at(solver.objective, str(options.sigma or options.weights), solver.values), shape)
+    return np.ravel(1 / weights if options.sigma else np.sqrt(weights)).astype(np.float64)
 
 
-def undetermined(objective: Objective, flat: Matrix) -> tuple[Undetermined, ...]:
-    """The parts of the parameters that flat directions join, in words."""
-    coupled = np.abs(flat @ flat.T) > np.sqrt(INVISIBLE)
-    names, left, parts = objective.coordinates, set(map(int, np.flatnonzero(np.diag(coupled)))), []
-    while left:
-        members = _joined(coupled, min(left))
-        left.difference_update(members)
-        free = round(float(np.sum(flat[members] ** 2)))
-        named = tuple(names[each] for each in members)
-        parts.append(Undetermined(named, _reason(named, free)))
-    return tuple(parts)
+def value_at(objective: Objective, name: str, values: Any) -> Any:
+    """A value of the graph of a fit, with given parameters."""
+    executor, value = Executor(objective.graph), objective.graph.value_name(name)
+    with np.errstate(all="ignore"):
+        slots = executor.forward(objective.sources_at(objective.vector(values)), executor.forward_schedule([value]))
+    return slots[executor.slot_of[value]]
 
 
-def _joined(coupled: Mask, first: int) -> list[int]:
-    """All that is coupled with the first one, directly or not, in order."""
-    part, grown = set[int](), {first}
-    while grown - part:
-        part, grown = part | grown, {int(other) for one in grown for other in np.flatnonzero(coupled[one])}
-    return sorted(part)
+def _of_normal_errors(total: float, roots: Vector, rank: int, *, absolute: bool) -> dict[str, Any]:
+    """Log-likelihood, AIC and BIC of residuals that are normal, with known or with estimated standard deviation."""
+    known = roots[roots > 0]
+    count = len(known)
+    variance = 1.0 if absolute else total / count if count else NAN
+    if not variance:  # all residuals are zero
+        return criteria(math.inf, rank + 1, count)
+    logarithm = -(count * math.log(2 * math.pi * variance) + total / variance) / 2
+    return criteria(logarithm + float(np.sum(np.log(known))), rank if absolute else rank + 1, count)
 
 
-def _reason(names: Sequence[str], free: int) -> str:
-    listed = enumerated(names)
-    if len(names) == free:
-        return f"{listed} {'has' if free == 1 else 'have'} no effect on the residuals"
-    seen = len(names) - free
-    return f"{listed} act only together: the data determine {counted(seen, 'combination')} of {len(names)}"
-
-
-def _spans_constant(basis: Vector) -> bool:
-    ones = np.ones(len(basis))
-    return bool(np.linalg.norm(ones - basis @ (basis.T @ ones)) <= 1e-8 * np.sqrt(len(basis)))
+def criteria(log_likelihood: float, parameters: int, observations: int) -> dict[str, Any]:
+    """The criteria of Akaike (1974) and Schwarz (1978) for a log-likelihood."""
+    return {
+        "log_likelihood": log_likelihood,
+        "aic": 2 * parameters - 2 * log_likelihood,
+        "bic": parameters * math.log(observations) - 2 * log_likelihood if observations else NAN,
+    }
 
 
 def _target(solver: Solver) -> Vector | None:
     """What the model is fitted to: of a residual that is a difference, the part that no trainable parameter changes."""
-    graph, objective = solver.objective.graph, solver.objective
-    name = target_of(graph, graph.value_name(solver.training.optimizer.attributes["residual"]))
+    graph, objective, options = solver.objective.graph, solver.objective, solver.options
+    assert options is not None
+    name = target_of(graph, graph.value_name(options.residual))
     if name is None:
         return None
     plan = Plan(graph.derive(graph.nodes, {"target": name}, graph.types))
@@ -174,9 +267,48 @@ def target_of(graph: Graph, residual: str) -> str | None:
     return fixed[0] if len(fixed) == 1 else None
 
 
-def _r2(target: Vector | None, total: float, *, has_intercept: bool) -> tuple[float | None, bool]:
+def _r2(target: Vector | None, total: float, roots: Vector, basis: Matrix) -> tuple[float | None, bool]:
+    """R2, and whether it is about the weighted mean: whether the Jacobian can give a constant shift."""
+    shift = roots / np.linalg.norm(roots)
+    has_intercept = bool(np.linalg.norm(shift - basis @ (basis.T @ shift)) <= 1e-8)
     if target is None:
         return None, has_intercept
-    about = target - target.mean() if has_intercept else target
+    about = roots * (target - np.average(target, weights=roots**2) if has_intercept else target)
     squares = float(about @ about)
-    return 1 - total / squares if squares else float("nan"), has_intercept
+    return 1 - total / squares if squares else NAN, has_intercept
+
+
+# ---------------------------------------------------------------- likelihoods
+
+
+def _fit_of_likelihood(solver: Solver) -> Fit:
+    objective = solver.objective
+    x, factor = objective.vector(solver.values), samples_in_a_mean(solver)
+    loss, slope = objective(x)
+    free = solver.box.free(x, slope)
+    found = of_hessian(objective.hessian(x) * factor, free, objective.epsilon)
+    return Fit(
+        objective="likelihood",
+        loss=loss,
+        observations=solver.batches.samples,
+        degrees_of_freedom=solver.batches.samples - found.rank,
+        squares=None,
+        **criteria(-loss * factor, found.rank, solver.batches.samples),
+        **_common(solver, x, found, found.covariance()),
+    )
+
+
+def samples_in_a_mean(solver: Solver) -> int:
+    """The number of samples if the loss is a mean over them, else 1: a mean is the same for the data taken twice."""
+    data, batches, executor = solver.batches.whole(), solver.batches, Executor(solver.graph)
+    assert data is not None
+    loss = solver.graph.value_name(solver.training.loss)
+    schedule = executor.forward_schedule([loss])
+
+    def at(arrays: Any) -> float:
+        with np.errstate(all="ignore"):
+            return float(executor.forward({**solver.values, **arrays}, schedule)[executor.slot_of[loss]])
+
+    twice = {name: np.concatenate([each, each]) if batches.has_samples(name) else each for name, each in data.items()}
+    once = at(data)
+    return batches.samples if once and abs(at(twice) - once) <= 1e-6 * abs(once) else 1

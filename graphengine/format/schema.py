@@ -110,5 +110,12 @@ def _rule_schema(rule: FunctionFile) -> dict[str, Any]:
 
 def _solver_schema(name: str) -> dict[str, Any]:
     """The keys of an optimizer that is a solver."""
-    own = {"residual": {"type": "string"}} if name == "least_squares" else {}
-    return {"properties": {"type": True, **own}, "required": list(own), "additionalProperties": False}
+    schema = SOLVERS[name].model_json_schema()
+    properties = {key: value for key, value in schema["properties"].items() if key != "type"}
+    required = [key for key in schema["required"] if key != "type"]
+    return {
+        "description": schema["description"],
+        "properties": {"type": True, **properties},
+        "required": required,
+        "additionalProperties": False,
+    }

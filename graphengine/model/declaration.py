@@ -28,8 +28,9 @@ from graphengine.errors import (
     did_you_mean,
     make_pointer,
 )
-from graphengine.fit.solvers import Solver, solver_problems
-from graphengine.fit.squares import SUM_OF_SQUARES, squared_residual, with_sum_of_squares
+from graphengine.fit.requests import Request, fit_section
+from graphengine.fit.sections import solver_problems
+from graphengine.fit.solvers import Solver
 from graphengine.format.documents import FunctionFile, ModelDocument
 from graphengine.format.findings import problems_of
 from graphengine.format.reading import Source
@@ -294,40 +295,16 @@ class Declaration:
             raise TrainingError(message, code="GE603", hint=hint)
         trainer.state = state
 
-    def least_squares(
-        self, values: dict[str, Any], data: Any, residual: str | None, max_iterations: int | None
-    ) -> Solver:
-        """A least-squares fit of `values`, whatever the file declares besides.
+    def fitting(self, values: dict[str, Any], data: Any, request: Request, max_iterations: int | None) -> Solver:
+        """A fit of `values`: what the file declares, with what a caller asks for in its place.
 
         Raises
         ------
         TrainingError
-            If neither the caller nor the file says what the residual is.
+            If there is nothing to minimize, or what is named does not fit.
         """
-        section = self.document.training
-        declared = self._declared_residual()
-        residual = residual or declared
-        if residual is None:
-            hint = "name the value whose squares are to be summed up"
-            raise TrainingError(f"model '{self.graph.name}' does not say what its residual is", hint=hint)
-        has_loss = section is not None and residual == declared
-        keys = {
-            "loss": section.loss if section and has_loss else SUM_OF_SQUARES,
-            "data": section.data if section else None,
-            "optimizer": {"type": "least_squares", "residual": residual},
-            "max_iterations": max_iterations,
-        }
-        value = self.graph.meaning(residual)
-        graph = self.graph if has_loss or value not in self.graph.types else with_sum_of_squares(self.graph, value)
+        graph, keys = fit_section(self.graph, self.document.training, request, max_iterations)
         return self._solver(graph, values, data, _read(keys))
-
-    def _declared_residual(self) -> str | None:
-        """The residual that the training section names, or the one whose squares its loss adds up."""
-        section = self.document.training
-        if section is None:
-            return None
-        named = section.optimizer.attributes.get("residual") if section.optimizer.is_solver else None
-        return named or squared_residual(self.graph, self.graph.value_name(section.loss))
 
     def _solver(self, graph: Graph, values: dict[str, Any], data: Any, training: TrainingDocument) -> Solver:
         if problems := solver_problems(training, graph, Gaps()):

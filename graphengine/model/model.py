@@ -20,6 +20,7 @@ from graphengine.errors import (
     UsageError,
     make_pointer,
 )
+from graphengine.fit.requests import Request
 from graphengine.fit.solvers import Solver
 from graphengine.fit.statistics import Fit, fit_of
 from graphengine.format.building import sound_graph
@@ -258,22 +259,47 @@ class Model(Pictured):
             require_memory(trainer.stepper.step.graph, bind_sizes(trainer.batches.shapes, self.graph.types))
         return trainer
 
-    def fit(self, data: Any = None, *, residual: str | None = None, max_iterations: int | None = None) -> Fit:
-        """Fit the trainable parameters by nonlinear least squares, and tell how well they are known.
+    def fit(
+        self,
+        data: Any = None,
+        *,
+        residual: str | None = None,
+        sigma: str | None = None,
+        weights: str | None = None,
+        absolute_sigma: bool | None = None,
+        robust: str | None = None,
+        robust_scale: float | None = None,
+        max_iterations: int | None = None,
+    ) -> Fit:
+        """Fit the trainable parameters, by least squares or maximum likelihood, and estimate their uncertainties.
 
-        `residual` is the value whose sum of squares is made least; by default the one that the training section names,
-        or the value whose squares its loss sums up. `data` is as for `train`.
+        `residual` is the value whose sum of squares is minimized; by default the one that the training section names,
+        or the value whose squares its loss adds up. Any other loss of the training section is minimized as a negative
+        log-likelihood. `data` is as for `train`.
+
+        Parameters
+        ----------
+        sigma : str, optional
+            The value, such as an input, that the residuals are divided by: their standard deviations, or what is
+            proportional to these.
+        weights : str, optional
+            The same as 1 / sigma**2.
+        absolute_sigma : bool, optional
+            Whether the residuals are in units of known standard deviations, so that their spread is not estimated.
+        robust : {"huber", "soft_l1", "cauchy"}, optional
+            A loss that takes the place of the squares from about `robust_scale` (default 1) on.
 
         Raises
         ------
         TrainingError
-            If there is no such residual, or the fit cannot start.
+            If there is nothing to minimize, or the fit cannot start.
+        InputError
+            If a sigma is not positive, or a weight is negative.
         DivergenceError
-            If the residuals are not finite at the start.
-        UsageError
-            GE803 if SciPy is not installed.
+            If the loss is not finite at the start.
         """
-        solver = self._declared.least_squares(self.values, data, residual, max_iterations)
+        request = Request(residual, sigma, weights, absolute_sigma, robust, robust_scale)
+        solver = self._declared.fitting(self.values, data, request, max_iterations)
         self._trainer, self._provenance = solver, None
         run_to_end(solver)
         return fit_of(solver)

@@ -1,0 +1,42 @@
+"""The result of a fit as a JSON object: what `graphengine fit --format json` prints and a saved model keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from graphengine.fit.statistics import Fit
+from graphengine.format.writing import encode_array
+from graphengine.ops.numbers import encode_number
+
+
+def fit_as_json(fit: Fit) -> dict[str, Any]:
+    """The result of a fit as a JSON object; numbers that are not finite are strings, as in a model file."""
+    return {
+        "objective": fit.objective,
+        "iterations": len(fit.history),
+        "converged": fit.converged,
+        **({"reason": fit.reason} if fit.reason else {}),
+        "loss": encode_number(fit.loss),
+        "parameters": arrays(fit.parameters),
+        "standard_errors": arrays(fit.standard_errors),
+        "coordinates": list(fit.coordinates),
+        "covariance": encode_array(fit.covariance),
+        "at_bounds": [each._asdict() for each in fit.at_bounds],
+        "undetermined": [part._asdict() for part in fit.undetermined],
+        "observations": fit.observations,
+        "degrees_of_freedom": fit.degrees_of_freedom,
+        **numbers({"log_likelihood": fit.log_likelihood, "aic": fit.aic, "bic": fit.bic}),
+        **numbers(asdict(fit.squares) if fit.squares else {}),
+    }
+
+
+def arrays(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Arrays by name as JSON values."""
+    return {name: encode_array(value) for name, value in values.items()}
+
+
+def numbers(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Numbers by name as JSON values; what is there is kept as it is if it is no number."""
+    return {name: encode_number(value) if isinstance(value, float) else value for name, value in values.items()}

@@ -1,0 +1,123 @@
+"""What a training section says to a solver: checked, with the place of what is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pydantic import ValidationError
+
+from graphengine.errors import Problem, TrainingError, did_you_mean
+from graphengine.format.findings import problems_of
+from graphengine.format.salvage import Gaps
+from graphengine.format.training_documents import SOLVERS, LeastSquaresDocument, TrainingDocument
+from graphengine.ir.graph import Graph
+from graphengine.ops.shapes import broadcast_shapes
+from graphengine.transform.path import differentiable_toward
+
+USED = ("loss", "data", "optimizer", "max_iterations", "max_seconds", "metrics")
+"""The keys of a training section that mean something to a solver."""
+PLACE = "/training/optimizer"
+
+
+def least_squares_of(training: TrainingDocument) -> LeastSquaresDocument | None:
+    """The keys of the solver `least_squares`, which were checked; None if another solver is named."""
+    optimizer = training.optimizer
+    if SOLVERS.get(optimizer.type) is not LeastSquaresDocument:
+        return None
+    return LeastSquaresDocument.model_validate({"type": optimizer.type, **optimizer.attributes})
+
+
+def solver_problems(training: TrainingDocument, graph: Graph, gaps: Gaps) -> list[Problem]:
+    """What a training section says that its solver does not understand, or does not say and the solver needs."""
+    optimizer, solver = training.optimizer, training.optimizer.type
+    given = {"type": solver, **optimizer.attributes}
+    if optimizer.learning_rate is not None:
+        given["learning_rate"] = optimizer.learning_rate
+    problems = list(_unused(training))
+    try:
+        found = SOLVERS[solver].model_validate(given)
+    except ValidationError as error:
+        wrong = problems_of(error, given, SOLVERS[solver])
+        return problems + [_placed(problem, solver) for problem in wrong]
+    if isinstance(found, LeastSquaresDocument):
+        problems += _least_squares_problems(found, graph, gaps)
+    return problems
+
+
+def _placed(problem: Problem, solver: str) -> Problem:
+    hint = problem.hint
+    if problem.code in ("GE110", "GE111"):
+        hint = f"keys of '{solver}': {', '.join(SOLVERS[solver].model_fields)}"
+    return Problem(problem.code, problem.message, hint, f"{PLACE}{problem.pointer or ''}", at_key=problem.at_key)
+
+
+def _unused(training: TrainingDocument) -> Iterator[Problem]:
+    for key in training.model_fields_set - set(USED):
+        if getattr(training, key) != TrainingDocument.model_fields[key].get_default():
+            solver = training.optimizer.type
+            message = f"'{key}' means nothing to the solver '{solver}', which uses all samples in each iteration"
+            yield Problem("GE112", message, None, f"/training/{key}", at_key=True)
+
+
+def _least_squares_problems(options: LeastSquaresDocument, graph: Graph, gaps: Gaps) -> list[Problem]:
+    """What is wrong with the values that least squares name; of one that a gap hides, nothing is said."""
+    named = {key: getattr(options, key) for key in ("residual", "sigma", "weights")}
+    named = {key: graph.meaning(value) for key, value in named.items() if value is not None}
+    known = {key: value for key, value in named.items() if value in graph.types}
+    hidden = [value for value in named.values() if gaps.hide(value, "outputs") or gaps.hide_value(value)]
+    problems = [
+        _undefined(key, value, graph) for key, value in named.items() if value not in (*known.values(), *hidden)
+    ]
+    problems += [
+        Problem(
+            "GE303",
+            f"the {key} '{value}' must be of floating-point dtype, it is {graph.types[value]}",
+            None,
+            f"{PLACE}/{key}",
+        )
+        for key, value in known.items()
+        if not graph.types[value].is_differentiable
+    ]
+    if "sigma" in named and "weights" in named:
+        message = "'sigma' and 'weights' say the same: weights are 1 / sigma**2"
+        problems.append(Problem("GE112", message, "keep one of them", f"{PLACE}/weights", at_key=True))
+    if not problems and "residual" in known:
+        learned = differentiable_toward(graph, graph.trainable)
+        for key in known.keys() & {"sigma", "weights"}:
+            problems += _weight_problems(key, known[key], known["residual"], graph, learned)
+    return problems
+
+
+def _undefined(key: str, value: str, graph: Graph) -> Problem:
+    hint = did_you_mean(value, [*graph.outputs, *graph.types], "defined")
+    return Problem("GE210", f"{key} '{value}' is not defined", hint, f"{PLACE}/{key}")
+
+
+def _weight_problems(key: str, value: str, residual: str, graph: Graph, learned: set[str]) -> Iterator[Problem]:
+    """Weights have the shape of the residual or broadcast to it, and no parameter changes them."""
+    shape, pointer = graph.types[residual].shape, f"{PLACE}/{key}"
+    try:
+        fits = broadcast_shapes([shape, graph.types[value].shape]) == shape
+    except ValueError:
+        fits = False
+    if not fits:
+        message = f"{key} '{value}' is {graph.types[value]} and does not fit the residual, {graph.types[residual]}"
+        yield Problem("GE301", message, None, pointer)
+    if value in learned:
+        message = f"{key} '{value}' depends on trainable parameters, so a sum of squares is not what is to be minimized"
+        yield Problem("GE112", message, "minimize a negative log-likelihood, such as nll.normal", pointer)
+
+
+def require_function(graph: Graph, solver: str) -> None:
+    """Refuse a loss that is another one at each call, or changes the model while it is computed.
+
+    Raises
+    ------
+    TrainingError
+        GE602 naming what changes.
+    """
+    moving = list(graph.updates)
+    moving += [node.id for node in graph.nodes if "training" in type(node.node).model_fields or node.op == "random_key"]
+    if moving:
+        message = f"the solver '{solver}' needs a loss that depends on the parameters alone, and '{moving[0]}' does not"
+        raise TrainingError(message, hint="use an update rule such as adam")
