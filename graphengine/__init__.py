@@ -21,13 +21,18 @@ if TYPE_CHECKING:
     from graphengine.format.initializers import Initializer
     from graphengine.format.kinds import register_initializer, register_reader, register_schedule
     from graphengine.ir.graph import Graph
+    from graphengine.library import models
+    from graphengine.limits import Limits
     from graphengine.model.builder import Builder
     from graphengine.model.gradcheck import check_gradients
     from graphengine.model.model import Model, load
     from graphengine.model.run import Run
     from graphengine.ops import families as nodes
+    from graphengine.ops import inference as infer
     from graphengine.ops.node import Node
     from graphengine.ops.registry import register
+    from graphengine.ops.shapes import ArrayType
+    from graphengine.trace.tracing import trace_model
     from graphengine.training.history import History
     from graphengine.training.schedules import Schedule
     from graphengine.transform.gradient import gradient
@@ -44,10 +49,12 @@ hooks.picture_svg.provider = "graphengine.draw.drawing:svg"
 hooks.picture_html.provider = "graphengine.draw.drawing:html"
 
 __all__ = [
+    "ArrayType",
     "Builder",
     "Graph",
     "History",
     "Initializer",
+    "Limits",
     "Model",
     "Node",
     "Reader",
@@ -56,7 +63,9 @@ __all__ = [
     "check_gradients",
     "errors",
     "gradient",
+    "infer",
     "load",
+    "models",
     "nn",
     "nodes",
     "ops",
@@ -64,9 +73,14 @@ __all__ = [
     "register_initializer",
     "register_reader",
     "register_schedule",
+    "trace_model",
 ]
 
 _HOME = {
+    "ArrayType": "ops.shapes",
+    "Limits": "limits",
+    "models": "library",
+    "trace_model": "trace.tracing",
     "Builder": "model.builder",
     "gradient": "transform.gradient",
     "check_gradients": "model.gradcheck",
@@ -86,7 +100,7 @@ _HOME = {
 }
 """The module of each public name."""
 
-_MODULES = {"errors": "errors", "nn": "nn", "nodes": "ops.families", "ops": "ops"}
+_MODULES = {"errors": "errors", "infer": "ops.inference", "nn": "nn", "nodes": "ops.families", "ops": "ops"}
 """Public names that are modules."""
 
 

@@ -24,11 +24,11 @@ import graphengine
 from graphengine.backends.numpy.plan import Plan
 from graphengine.cli import app as application
 from graphengine.cli import predicting, running
-from graphengine.cli.opening import find_model, shipped_models
 from graphengine.cli.output import array_text, make_streams_forgiving, print_line
 from graphengine.errors import DivergenceError, ExecutionError, InputError, UsageError
 from graphengine.format.functions import shipped_functions
 from graphengine.format.writing import dump_model
+from graphengine.library import model_file, models
 from graphengine.limits import Limits
 from graphengine.ops.registry import OPS
 from graphengine.wording import escaped
@@ -828,12 +828,10 @@ def test_grad_prints_the_chain_rule():
     assert "float64(N,)" in cli("grad", LINREG).stdout
 
 
-@pytest.mark.parametrize(
-    "name", sorted(name for name, path in shipped_models().items() if "training" in path.read_text())
-)
+@pytest.mark.parametrize("name", sorted(name for name, path in models().items() if "training" in path.read_text()))
 def test_a_saved_gradient_runs_and_equals_backward_bit_for_bit(tmp_path, name):
     trained, path = tmp_path / "trained.json", tmp_path / "grad.json"
-    loaded = graphengine.load(shipped_models()[name])
+    loaded = graphengine.load(models()[name])
     loaded.train(max_iterations=3)
     loaded.save(trained)
     parameter = next(iter(loaded.graph.trainable))
@@ -1268,8 +1266,8 @@ def test_file_names_that_are_not_utf8_are_as_good_as_others(tmp_path):
 
 
 def test_a_file_in_reach_comes_before_a_shipped_model(tmp_path, monkeypatch):
-    assert find_model("linreg") == MODELS / "linreg.json"
-    assert shipped_models().keys() == {path.stem for path in MODELS.glob("*.json")}
+    assert model_file("linreg") == MODELS / "linreg.json"
+    assert models().keys() == {path.stem for path in MODELS.glob("*.json")}
     monkeypatch.chdir(tmp_path)
     write(tmp_path / "linreg", model())
     assert cli_json("show", "linreg")["model"] == "small"

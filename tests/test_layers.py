@@ -34,6 +34,7 @@ ROOMS = [
     "explanations",
     "escaping",
     "extras",
+    "library",
     "gc_pause",
     "hooks",
     "errors",
@@ -53,9 +54,9 @@ CUTS_TO_MAKE = {
 GENERATED = PACKAGE / "backends" / "numpy" / "source.py"
 """Makes code from op names it knows and slot numbers, and never from the text of a file."""
 
-PUBLIC = ["Builder", "Graph", "History", "Initializer", "Model", "Node", "Reader", "Run", "Schedule"]
-PUBLIC += ["check_gradients", "errors", "gradient", "load", "nn", "nodes", "ops"]
-PUBLIC += ["register", "register_initializer", "register_reader", "register_schedule"]
+PUBLIC = ["ArrayType", "Builder", "Graph", "History", "Initializer", "Limits", "Model", "Node", "Reader", "Run"]
+PUBLIC += ["Schedule", "check_gradients", "errors", "gradient", "infer", "load", "models", "nn", "nodes", "ops"]
+PUBLIC += ["register", "register_initializer", "register_reader", "register_schedule", "trace_model"]
 SHARED_NAMES = {"comparison", "losses", "numpy", "resuming", "tracing"}
 """Module names in two rooms. The list only gets shorter."""
 

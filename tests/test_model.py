@@ -361,3 +361,15 @@ def test_a_copy_has_values_of_its_own_and_shares_what_is_compiled():
         assert other.predict(x=[1.0], outputs="prediction")["prediction"] == [3.0]
     assert other.evaluator.programs is model.evaluator.programs
     assert other.fingerprint == model.fingerprint
+
+
+def test_a_shipped_model_is_loaded_by_name_and_a_file_comes_first(tmp_path, monkeypatch):
+    assert ge.load("linreg").fingerprint == ge.load(ge.models()["linreg"]).fingerprint
+    monkeypatch.chdir(tmp_path)
+    ge.Model.from_dict(linreg(theta=7.0)).save(tmp_path / "linreg")
+    assert ge.load("linreg").parameters["theta"] == 7.0
+
+
+def test_a_name_that_is_neither_a_file_nor_a_shipped_model_is_refused():
+    with pytest.raises(ge.errors.GraphEngineError, match="GE101"):
+        ge.load("no_such_model")

@@ -22,7 +22,7 @@ from graphengine.cli.failures import ended_in_order, told
 from graphengine.cli.fitting import fit
 from graphengine.cli.inspecting import schema, show, validate
 from graphengine.cli.limiting import KNOWN, set_limits
-from graphengine.cli.listing import ops
+from graphengine.cli.listing import models, ops
 from graphengine.cli.output import print_line
 from graphengine.cli.predicting import predict
 from graphengine.cli.resuming import resume_check
@@ -42,6 +42,7 @@ COMMANDS = (
     gradcheck,
     step,
     ops,
+    models,
     schema,
     diff,
     upgrade,

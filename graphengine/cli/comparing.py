@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from graphengine.cli.limiting import current_limits
-from graphengine.cli.opening import find_model
 from graphengine.cli.options import ModelName, OutputFormat
 from graphengine.cli.output import Format, print_json, print_line, writable
+from graphengine.library import model_file
 
 if TYPE_CHECKING:
     from graphengine.format import ModelDocument
@@ -68,4 +68,4 @@ def upgrade(
 def _document(name: str) -> ModelDocument:
     from graphengine.format import read_model
 
-    return read_model(find_model(name), current_limits())[0]
+    return read_model(model_file(name), current_limits())[0]

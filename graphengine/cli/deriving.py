@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
-from graphengine.cli.opening import find_model, open_changed
+from graphengine.cli.opening import open_changed
 from graphengine.cli.options import ModelName, Of, OutputFormat, Plugins, Settings, UpdateRuleFile, Wrt
 from graphengine.cli.output import Format, array_text, check_targets, print_line, print_note, print_text, writable
 from graphengine.errors import UsageError
+from graphengine.library import model_file
 from graphengine.wording import escaped_json
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def grad(
     plugins: Plugins = None,
 ) -> None:
     """Show the gradient of a scalar of MODEL: a graph that can be read, saved, run and differentiated again."""
-    check_targets({"MODEL": find_model(file), "--output": output})
+    check_targets({"MODEL": model_file(file), "--output": output})
     model = _open(file, plugins, settings)
     graph = model.gradient(of, wrt or None)
     _hand_over(graph, _parts(graph, {"forward": _ids(model), "gradient": _ids(graph)}), output, output_format)
@@ -60,7 +61,7 @@ def step(
     from graphengine.ir.graph import reachable
     from graphengine.transform.step import GRADIENT_NORM
 
-    check_targets({"MODEL": find_model(file), "--output": output})
+    check_targets({"MODEL": model_file(file), "--output": output})
     model = _open(file, plugins, settings, update_rule)
     graph = model.training_step().graph
     gradient = {node.id for node in reachable(graph.nodes, [graph.outputs[GRADIENT_NORM]])}

@@ -9,13 +9,14 @@ import typer
 
 from graphengine.cli.describing import describe_model, print_model
 from graphengine.cli.failures import BAD_INPUT, print_problems
-from graphengine.cli.opening import find_model, open_model
+from graphengine.cli.opening import open_model
 from graphengine.cli.options import ModelName, OutputFile, OutputFormat, Plugins, Unfold
 from graphengine.cli.output import Format, check_targets, print_json, print_line, print_note, print_or_write, print_text
 from graphengine.cli.planning import describe_plans, print_plans
 from graphengine.cli.plugins import load_plugins
 from graphengine.cli.values import named_values
 from graphengine.errors import MOST_TOLD, GraphEngineError, Problem, UsageError, curtailed
+from graphengine.library import model_file
 
 if TYPE_CHECKING:
     from graphengine.model.model import Model
@@ -97,7 +98,7 @@ def show(
     """Show the nodes of MODEL in the order they run, with shapes."""
     from graphengine.model.python_code import python_code
 
-    check_targets({"MODEL": find_model(file), "--output": output})
+    check_targets({"MODEL": model_file(file), "--output": output})
     model = open_model(file, plugins)
     if sizes and not plan:
         raise UsageError("--size is a size for --plan")

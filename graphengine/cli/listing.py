@@ -57,6 +57,21 @@ def ops(
         print_table("", columns, [[row[column] for column in columns] for row in rows])
 
 
+def models(output_format: OutputFormat = Format.text) -> None:
+    """List the models that come with the package; every command takes their names."""
+    from graphengine import library
+    from graphengine.format.reading import read_model
+
+    rows = []
+    for name, path in library.models().items():
+        document, _ = read_model(path)
+        rows.append({"name": name, "description": document.description or "", "path": str(path)})
+    if output_format is Format.json:
+        print_json({"models": rows})
+    else:
+        print_table("", ["name", "description"], [[row["name"], row["description"]] for row in rows])
+
+
 def _described(op: Op | Function) -> dict[str, Any]:
     from graphengine.format.catalogue import describe, describe_function
     from graphengine.ops.registry import Op

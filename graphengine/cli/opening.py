@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,37 +10,11 @@ from graphengine.backends.protocol import DEFAULT_BACKEND
 from graphengine.cli.limiting import current_limits
 from graphengine.cli.plugins import load_plugins
 from graphengine.cli.values import apply_settings
-from graphengine.errors import InputError, UsageError, did_you_mean
+from graphengine.errors import InputError, did_you_mean
+from graphengine.library import model_file
 
 if TYPE_CHECKING:
     from graphengine.model.model import Model
-
-
-def shipped_models() -> dict[str, Path]:
-    """The models that come with the package, by name.
-
-    They lie inside an installed package, and beside the package in a checkout.
-    """
-    package = Path(__file__).parents[1]
-    folders = [folder for folder in (package / "models", package.parent / "models") if folder.is_dir()]
-    return {path.stem: path for folder in folders[:1] for path in sorted(folder.glob("*.json"))}
-
-
-def find_model(name: str) -> Path:
-    """The file that is meant by a path or by the name of a shipped model; a file in reach comes first.
-
-    Raises
-    ------
-    UsageError
-        GE101 if there is neither.
-    """
-    path, shipped = Path(name), shipped_models()
-    if os.path.exists(name):  # noqa: PTH110 - of names that are too long `Path` makes an error
-        return path
-    if name in shipped:
-        return shipped[name]
-    hint = did_you_mean(path.stem, shipped, "shipped models")
-    raise UsageError(f"no such file, and no shipped model of that name: '{name}'", code="GE101", hint=hint)
 
 
 def open_model(
@@ -51,7 +24,7 @@ def open_model(
     from graphengine.model.model import load
 
     load_plugins(plugins)
-    return load(find_model(name), update_rule=update_rule, limits=current_limits(), backend=backend)
+    return load(model_file(name), update_rule=update_rule, limits=current_limits(), backend=backend)
 
 
 def open_changed(
@@ -69,7 +42,7 @@ def open_changed(
     from graphengine.model.model import Model
 
     load_plugins(plugins)
-    path = find_model(name)
+    path = model_file(name)
     limits = current_limits()
 
     def loaded() -> tuple[Model, dict[str, Any]]:

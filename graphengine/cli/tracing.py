@@ -7,10 +7,11 @@ from typing import Annotated
 
 import typer
 
-from graphengine.cli.opening import decoded, find_model, open_changed
+from graphengine.cli.opening import decoded, open_changed
 from graphengine.cli.options import Inputs, ModelName, Of, OutputFile, Plugins, Settings, Unfold, Wrt
 from graphengine.cli.output import check_targets, json_text, print_or_write
 from graphengine.cli.values import named_values
+from graphengine.library import model_file
 
 
 class TraceFormat(StrEnum):
@@ -50,7 +51,7 @@ def trace(
     from graphengine.trace.report import markdown_report, text_report
     from graphengine.trace.tracing import as_json, trace_model
 
-    check_targets({"MODEL": find_model(file), "--output": output})
+    check_targets({"MODEL": model_file(file), "--output": output})
     model, given = open_changed(file, plugins, settings or [])
     given = decoded(model, {**given, **named_values("--input", inputs or [])})
     traced = trace_model(model, given, sample=sample, iteration=iteration, of=of, wrt=wrt or None)

@@ -8,10 +8,11 @@ from typing import Annotated
 
 import typer
 
-from graphengine.cli.opening import decoded, find_model, open_changed
+from graphengine.cli.opening import decoded, open_changed
 from graphengine.cli.options import Inputs, ModelName, OutputFormat, Plugins, Settings
 from graphengine.cli.output import Format, check_targets, print_json, print_note, writable
 from graphengine.cli.values import named_values
+from graphengine.library import model_file
 
 
 def view(
@@ -33,9 +34,9 @@ def view(
     from graphengine.format.files import write_bytes
     from graphengine.page.pages import page_of
 
-    check_targets({"MODEL": find_model(file), "--output": output})
+    check_targets({"MODEL": model_file(file), "--output": output})
     model, given = open_changed(file, plugins, settings or [])
-    path = output or Path(tempfile.mkdtemp() if show else ".") / f"{find_model(file).stem}.html"
+    path = output or Path(tempfile.mkdtemp() if show else ".") / f"{model_file(file).stem}.html"
     writable(path)
     page = page_of(model, decoded(model, {**given, **named_values("--input", inputs or [])})).encode()
     write_bytes(path, page)

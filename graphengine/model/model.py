@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -37,6 +38,7 @@ from graphengine.ir.binding import as_inputs, bind_sizes, by_input
 from graphengine.ir.declarations import Parameter, State
 from graphengine.ir.graph import Graph, names_of
 from graphengine.ir.memory import require_memory
+from graphengine.library import models
 from graphengine.limits import DEFAULT, Limits
 from graphengine.model.declaration import Declaration, RuleSource, Saving
 from graphengine.model.evaluator import Evaluator
@@ -496,7 +498,7 @@ def _restored(
 def load(
     path: str | Path, *, update_rule: RuleSource = None, limits: Limits = DEFAULT, backend: str = DEFAULT_BACKEND
 ) -> Model:
-    """Load a model file.
+    """Load a model file, or the shipped model of a name such as "linreg"; an existing file comes first.
 
     `update_rule`, a rule file, replaces the rule that its training section names. `limits` says how much the file may
     ask for. `backend` is the name of the backend that compiles its graphs: "numpy" or "reference".
@@ -506,6 +508,7 @@ def load(
     InvalidModelError
         With all independent problems, each with file, line, column and JSON Pointer.
     """
+    path = models().get(str(path), path) if not os.path.exists(path) else path  # noqa: PTH110 - as in `library`
 
     def loaded() -> Model:
         document, source = read_model(path, limits, salvage=True)
