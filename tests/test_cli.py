@@ -8,6 +8,7 @@ import io
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import fields
@@ -17,7 +18,7 @@ from typing import get_type_hints
 
 import numpy as np
 import pytest
-from documents import SHIPPED
+from documents import SHIPPED, linreg, training
 from typer.testing import CliRunner
 
 import graphengine
@@ -427,6 +428,64 @@ def test_a_trained_model_is_saved_before_its_outputs_are_computed(tmp_path, monk
     monkeypatch.setattr(running, "outputs_on", fail)
     assert "out of memory" in cli("train", LINREG, "--save", tmp_path / "m.json", code=1).stderr
     assert graphengine.load(tmp_path / "m.json").parameters["theta"] == pytest.approx(THETA)
+
+
+@pytest.fixture
+def trained(tmp_path):
+    """A trained linear regression, and other data than it was trained on."""
+    path = tmp_path / "trained.json"
+    shutil.copytree(MODELS / "data", tmp_path / "data")
+    cli("train", LINREG, "--save", path)
+    (tmp_path / "test.csv").write_text("x,y\n1,3\n2,5\n4,9\n")
+    return path
+
+
+def test_run_evaluates_a_model_that_has_trained_values(trained):
+    x, y = np.array([1.0, 2.0, 4.0]), np.array([3.0, 5.0, 9.0])
+    told = cli_json("run", trained, "--data", trained.with_name("test.csv"), "--columns", "x=x", "--columns", "y=y")
+    theta = graphengine.load(trained).parameters["theta"]
+    assert told["parameters"]["theta"] == theta == pytest.approx(THETA)
+    assert told["outputs"]["loss"] == pytest.approx(np.mean((y - theta * x) ** 2), rel=1e-14)
+    assert told["outputs"]["prediction"] == pytest.approx(theta * x, rel=1e-15)
+    assert (told["iterations"], told["outputs_on"]) == (0, {"data": "evaluation", "rows": 3})
+
+
+def test_run_evaluates_it_on_the_data_that_it_was_trained_on_and_says_so(trained):
+    result = cli("run", trained)
+    assert "the file has trained values and was evaluated; 'graphengine train' trains it further" in result.stderr
+    expected = graphengine.load(trained).forward(graphengine.load(trained).load_data())["loss"]
+    assert cli_json("run", trained)["outputs"]["loss"] == pytest.approx(float(expected), rel=1e-14)
+
+
+def test_training_it_again_is_asked_for(trained):
+    again = cli_json("train", trained, "--epochs", 3)
+    assert (again["iterations"], again["loss"]["first"]) == (3, pytest.approx(again["outputs"]["loss"], rel=1e-3))
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        ("--epochs", 3),
+        ("--no-shuffle",),
+        ("--curve",),
+        ("--log", "l.jsonl"),
+        ("--checkpoint", "folder"),
+        ("--set", "training.epochs=3"),
+    ],
+    ids=lambda option: option[0],
+)
+def test_an_option_of_a_training_is_refused_with_a_trained_model(trained, option, monkeypatch):
+    monkeypatch.chdir(trained.parent)
+    (error,) = cli_json("run", trained, *option, code=2)["errors"]
+    assert (error["code"], error["hint"]) == ("GE801", "train it further with 'graphengine train'")
+    assert error["message"].startswith("the file has trained values, so 'run' evaluates it, and --")
+
+
+def test_a_model_with_some_values_is_trained(tmp_path):
+    content = linreg(training=training(epochs=2, learning_rate=0.01), theta=2.0)
+    content["parameters"]["other"] = {"shape": [], "initializer": {"type": "zeros"}}
+    inputs = ("--input", "x=[1,2]", "--input", "y=[3,6]")
+    assert cli_json("run", write(tmp_path / "m.json", content), *inputs)["iterations"] == 2
 
 
 def test_quiet_prints_nothing():

@@ -27,7 +27,7 @@ from graphengine.cli.options import (
     Settings,
     UpdateRuleFile,
 )
-from graphengine.cli.output import Format, check_targets, print_json, writable
+from graphengine.cli.output import Format, check_targets, print_json, print_note, writable
 from graphengine.cli.progress import check_plot, draw_curve, print_curve, train
 from graphengine.cli.reporting import Report, outputs_on, training_warnings
 from graphengine.cli.resuming import checkpoint_folder
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from graphengine.training.loop import Trainer
 
 OVERRIDES = ("learning_rate", "epochs", "batch_size", "max_iterations", "seed", "shuffle")
+TRAINING_OPTIONS = (*OVERRIDES, "update_rule", "checkpoint", "resume", "log", "plot", "curve")
 
 
 def run(
@@ -69,9 +70,10 @@ def run(
     plugins: Plugins = None,
     backend: BackendName = "numpy",
 ) -> None:
-    """Train MODEL, or evaluate it if it declares no training.
+    """Train MODEL, or evaluate it if it is trained or declares no training.
 
-    Inputs given with --data and --input are the values to evaluate, or the data to train on in place of the file's.
+    A model is trained if the file has values for its trainable parameters; "train" trains it further. Inputs given with
+    --data and --input are evaluated, or trained on, and override the data of the file.
     """
     check_targets({"--data": Path(data) if data else None, "--save": save, "--log": log, "--plot": plot})
     check_plot(plot)
@@ -79,11 +81,12 @@ def run(
     opened, given = open_changed(model, plugins, settings or [], update_rule, backend=backend)
     check_save(opened, save)
     given = decoded(opened, {**given, **named_values("--input", inputs or [])})
-    given |= read_data(opened, data, columns or [], given, needed_to_train(opened))
     overrides = {name: context.params[name] for name in OVERRIDES if context.params[name] is not None}
+    trains = context.info_name == "train" or _trains(opened, context)
+    given |= read_data(opened, data, columns or [], given, needed_to_train(opened) if trains else None)
     history: History | None = None
     unwritten = Unwritten()
-    if context.info_name == "train" or opened.document.training or overrides or update_rule:
+    if trains:
         trainer = opened.trainer(given or None, **saving, **overrides)
         history = _train(trainer, check_finite=check_finite, quiet=quiet, log=log, unwritten=unwritten)
         saved = save_model(opened, save, unwritten)  # before anything else that may fail
@@ -96,9 +99,39 @@ def run(
         print_json({**report.as_json(), **saved, **unwritten.as_json()})
     elif not quiet:
         report.print(saved)
+        if not trains and opened.document.training:
+            print_note("the file has trained values and was evaluated; 'graphengine train' trains it further")
         if curve:
             print_curve(history)
     unwritten.end(output_format)
+
+
+def _trains(model: Model, context: typer.Context) -> bool:
+    """Whether `run` trains a model: if it declares a training, or options do, and the file has no trained values.
+
+    Raises
+    ------
+    UsageError
+        GE801 for options of a training with a model that is trained.
+    """
+    flags = ("resume", "curve")
+    asked = [name for name in TRAINING_OPTIONS if context.params[name] not in ((False,) if name in flags else (None,))]
+    settings = [text for text in context.params["settings"] or [] if text.startswith("training.")]
+    if not (model.document.training and is_trained(model)):
+        rule = context.params["update_rule"]
+        return bool(model.document.training or rule or any(name in OVERRIDES for name in asked))
+    if asked or settings:
+        option = f"--{asked[0].replace('_', '-')}" if asked else f"--set {settings[0]}"
+        message = f"the file has trained values, so 'run' evaluates it, and {option} is for a training"
+        raise UsageError(message, hint="train it further with 'graphengine train'")
+    return False
+
+
+def is_trained(model: Model) -> bool:
+    """Whether the file has values for all trainable parameters."""
+    parameters = model.document.parameters
+    trainable = model.graph.trainable
+    return bool(trainable) and all(parameters[name].value is not None for name in trainable)
 
 
 def check_save(model: Model, path: Path | None) -> None:
@@ -136,11 +169,12 @@ def _report_of(model: Model, trainer: Trainer | Solver) -> Report:
 
 
 def _evaluate(model: Model, given: Mapping[str, Any], *, check_finite: bool) -> Report:
-    """All outputs, for the given inputs or, if none are given, for the file's only data source."""
+    """All outputs, for the given inputs or, if none are given, for the data of the training or the only data source."""
     from graphengine.data.stored import Stored
 
-    if not given and model.graph.inputs and len(model.document.data) == 1:
-        given = model.load_data()
+    declared = model.document.training.data if model.document.training else None
+    if not given and model.graph.inputs and (declared or len(model.document.data) == 1):
+        given = model.load_data(declared)
     if any(isinstance(array, Stored) for array in given.values()):
         return _evaluate_in_parts(model, given, check_finite=check_finite)
     try:
