@@ -104,6 +104,16 @@ def test_the_gradient_of_a_concat_is_one_node(sizes, op, inputs):
         np.testing.assert_array_equal(found, 2 * values[name[-1]])
 
 
+def test_a_gradient_is_derived_once_and_has_the_values_of_the_moment():
+    model = ge.Model.from_dict(document({"loss": ("square", ["p"])}, {"loss": "loss"}, parameters={"p": 2.0}))
+    first = model.gradient()
+    model.parameters["p"] = 3.0
+    second = model.gradient()
+    assert first.nodes is second.nodes
+    assert [graph.parameters["p"].value for graph in (first, second)] == [2.0, 3.0]
+    assert [*model.gradient(wrt="p").outputs] == ["d_loss/d_p"]
+
+
 def test_pieces_are_named_after_the_operand_they_are_for():
     content = document({"loss": ("div", ["p", "q"])}, {"loss": "loss"}, parameters={"p": 2.0, "q": 3.0})
     names = [node.id for node in gradient(ge.Model.from_dict(content).graph).nodes if node.id != "loss"]

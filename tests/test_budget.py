@@ -397,6 +397,16 @@ def test_a_gradient_is_derived_for_its_memory_only_where_that_may_be_too_much_an
         assert len(graphs) == 1
 
 
+def test_the_numbers_of_a_wide_sum_are_not_multiplied_with_each_other(monkeypatch):
+    """The gradient of 1,000 scalars takes as many; their squares would be beyond the limit."""
+    nodes = {f"n{index}": ("mul", ["p", float(index)]) for index in range(1000)}
+    content = document({**nodes, "z": ("add_n", [*nodes])}, parameters={"p": 1.0})
+    model = ge.Model.from_dict(content, limits=Limits(array_bytes=2**20))
+    with derived("model.evaluator", monkeypatch) as graphs:
+        assert model.forward().backward()["p"] == sum(range(1000))
+    assert not graphs
+
+
 def backward_peak_of(name, attributes, arrays):
     """The memory that `backward` takes for all results and toward all inputs, what it gives included."""
     node, signature = OPS[name].cls.model_validate(attributes), OPS[name].signature

@@ -12,6 +12,7 @@ from collections.abc import Callable, Hashable, Iterable, Mapping
 from threading import Lock
 from typing import Any, TypeVar
 
+from graphengine import gc_pause
 from graphengine.backends.protocol import Backend, Program
 from graphengine.ir.binding import bind_sizes
 from graphengine.ir.graph import Graph
@@ -92,6 +93,7 @@ class ProgramCache:
     def _nbytes(self) -> int:
         return sum(program.nbytes for program in self._programs.values() if not isinstance(program, int))
 
+    @gc_pause.paused()
     def _compile(self, graph: Graph, shapes: Mapping[str, tuple[int, ...]]) -> Program:
         return self._backend.compile(graph.with_sizes(self._sizes(graph, shapes)))
 

@@ -73,14 +73,17 @@ def memory_of(graph: Graph, sizes: Mapping[str, int] | None = None) -> int:
 def may_grow(graph: Graph, sizes: Mapping[str, int]) -> bool:
     """Whether gradients of a graph may take more than the limit although the graph does not.
 
-    In a backward pass an array of a node holds at most a number for each pair of numbers that the node reads and gives:
-    of a product of matrices, x (B, 1, M) and y (M, K), the gradient of y is summed up from (B, M, K). The squares of
-    bytes count eight such arrays of doubles.
+    In a backward pass an array of a node holds at most a number for each pair of numbers of two values that the node
+    reads or gives: of a product of matrices, x (B, 1, M) and y (M, K), the gradient of y is summed up from (B, M, K).
+    Each value is counted in pairs with the largest one; a product of bytes counts eight such arrays of doubles.
     """
     kinds = {id(kind): kind for kind in graph.types.values()}
     taken = {key: _bytes(kind, sizes) for key, kind in kinds.items()}
     of: dict[Any, int] = {name: taken[id(kind)] for name, kind in graph.types.items()}
-    pairs = sum(sum(of.get(name, 0) for name in (*node.inputs, *node.outputs)) ** 2 for node in graph.nodes)
+    pairs = 0
+    for node in graph.nodes:
+        values = [of.get(name, 0) for name in (*node.inputs, *node.outputs)]
+        pairs += sum(values) * max(values)
     return pairs > graph.limits.array_bytes
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from graphengine import gc_pause
+from graphengine.backends.program_cache import kept
 from graphengine.backends.protocol import DEFAULT_BACKEND, backend_named
 from graphengine.backends.reference.executor import Executor
 from graphengine.data.sources import Arrays
@@ -54,6 +56,9 @@ from graphengine.transform.gradient import gradient
 from graphengine.transform.step import Step
 
 Declared = TypeVar("Declared", Parameter, State)
+
+MOST_GRADIENTS = 2
+"""Gradient graphs that a model keeps, those that were asked for last."""
 
 
 class Model(Pictured):
@@ -100,6 +105,7 @@ class Model(Pictured):
         if problems or (source and source.problems):
             raise source.locate(problems) if source else InvalidModelError(problems)
         self.evaluator = Evaluator(self.graph, self.values, self.backend)
+        self._gradients: OrderedDict[Any, Graph] = OrderedDict()
 
     @classmethod
     def from_dict(
@@ -319,7 +325,10 @@ class Model(Pictured):
         names = names_of(self.graph.trainable if wrt is None else wrt)
         if not names:
             raise UsageError(f"say toward which values: model '{self.graph.name}' has no trainable parameter")
-        return self._with_values(gradient(self.graph, of=of or self.default_loss(), wrt=names))
+        loss = of or self.default_loss()
+        key = (loss, *names)
+        found = kept(self._gradients, key, MOST_GRADIENTS, lambda: gradient(self.graph, of=loss, wrt=names))
+        return self._with_values(found)
 
     def training_step(self, *, update_rule: RuleSource = None, **overrides: Any) -> Step:
         """The graph of one iteration of `train`, with the current values; nothing is run and no data needed.

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from graphengine import gc_pause
 from graphengine.errors import DifferentiationError
 from graphengine.ir.binding import bind_sizes
 from graphengine.ir.graph import Graph, names_of, reachable
@@ -26,6 +27,7 @@ MAX_NAMES = 8
 """The description of a gradient graph names at most this many values."""
 
 
+@gc_pause.paused()
 def gradient(
     graph: Graph, of: str = "loss", wrt: str | Sequence[str] | None = None, *, also: Iterable[str] = ()
 ) -> Graph:
