@@ -47,8 +47,9 @@ number of inputs. An attribute without a default must be given. Dtypes are those
 FUNCTIONS = """\
 ## Functions
 
-Graphs that a node calls like an op, if the file imports the domain `nn`; [how calls work](format.md#functions). They
-are function files in `graphengine/nn/`."""
+Graphs that a node calls like an op, if the file imports their domain: `nn` (layers), `nll` (negative log-likelihoods)
+or `shape` (line shapes); [how calls work](format.md#functions). They
+are function files in the folders of these names."""
 
 
 def ops_page():

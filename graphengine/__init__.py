@@ -16,7 +16,7 @@ from graphengine import hooks
 from graphengine.version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from graphengine import errors, nn, ops
+    from graphengine import errors, nll, nn, ops, shape
     from graphengine.data.readers import Reader
     from graphengine.format.initializers import Initializer
     from graphengine.format.kinds import register_initializer, register_reader, register_schedule
@@ -66,6 +66,7 @@ __all__ = [
     "infer",
     "load",
     "models",
+    "nll",
     "nn",
     "nodes",
     "ops",
@@ -73,6 +74,7 @@ __all__ = [
     "register_initializer",
     "register_reader",
     "register_schedule",
+    "shape",
     "trace_model",
 ]
 
@@ -100,7 +102,15 @@ _HOME = {
 }
 """The module of each public name."""
 
-_MODULES = {"errors": "errors", "infer": "ops.inference", "nn": "nn", "nodes": "ops.families", "ops": "ops"}
+_MODULES = {
+    "errors": "errors",
+    "infer": "ops.inference",
+    "nll": "nll",
+    "nn": "nn",
+    "nodes": "ops.families",
+    "ops": "ops",
+    "shape": "shape",
+}
 """Public names that are modules."""
 
 

@@ -751,7 +751,9 @@ SIZES = {"N": 3, "I": 4, "H": 5, "O": 2}
 
 
 def test_every_shipped_function_is_compared_with_a_transcription():
-    assert {f"nn.{name}" for name in SHIPPED} == set(shipped_functions())
+    assert {f"nn.{name}" for name in SHIPPED} == {
+        name for name, each in shipped_functions().items() if each.domain == "nn"
+    }
 
 
 @pytest.mark.parametrize("name", SHIPPED)

@@ -21,6 +21,8 @@ ROOMS = [
     "draw",
     "trace",
     "model",
+    "nll",
+    "shape",
     "nn",
     "fit",
     "training",
@@ -55,8 +57,8 @@ GENERATED = PACKAGE / "backends" / "numpy" / "source.py"
 """Makes code from op names it knows and slot numbers, and never from the text of a file."""
 
 PUBLIC = ["ArrayType", "Builder", "Graph", "History", "Initializer", "Limits", "Model", "Node", "Reader", "Run"]
-PUBLIC += ["Schedule", "check_gradients", "errors", "gradient", "infer", "load", "models", "nn", "nodes", "ops"]
-PUBLIC += ["register", "register_initializer", "register_reader", "register_schedule", "trace_model"]
+PUBLIC += ["Schedule", "check_gradients", "errors", "gradient", "infer", "load", "models", "nll", "nn", "nodes", "ops"]
+PUBLIC += ["register", "register_initializer", "register_reader", "register_schedule", "shape", "trace_model"]
 SHARED_NAMES = {"comparison", "losses", "numpy", "resuming", "tracing"}
 """Module names in two rooms. The list only gets shorter."""
 

@@ -1,8 +1,8 @@
 """Functions: named subgraphs that a node calls as it uses an op.
 
-A file has functions of its own; others come with the package, as function files of the domain `nn` in the folder
-`graphengine/nn`. What is wrong with a function, or with functions calling each other, is found before
-anything is inlined; so is how large the graph would become.
+A file has functions of its own; others come with the package, as function files of the domains `nn`, `nll` and
+`shape`, in the folders of these names. What is wrong with a function, or with functions calling each other, is found
+before anything is inlined; so is how large the graph would become.
 """
 
 from __future__ import annotations
@@ -26,9 +26,8 @@ from graphengine.limits import Limits
 from graphengine.ops.node import Signature
 from graphengine.ops.registry import OPS
 
-DOMAIN = "nn"
-"""The domain of the functions that come with the package."""
-VERSION = 1
+DOMAINS: Mapping[str, int] = {"nn": 1, "nll": 1, "shape": 1}
+"""The domains of the functions that come with the package, each with its version: layers, likelihoods, line shapes."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,8 +124,9 @@ def is_number(value: Any) -> bool:
 def shipped_functions() -> Table:
     """The functions that come with the package, by the name under which a file calls them."""
     return {
-        f"{DOMAIN}.{name}": Function(f"{DOMAIN}.{name}", file, file.opset_imports, DOMAIN)
-        for name, file in shipped_files("graphengine", DOMAIN).items()
+        f"{domain}.{name}": Function(f"{domain}.{name}", file, file.opset_imports, domain)
+        for domain in DOMAINS
+        for name, file in shipped_files("graphengine", domain).items()
     }
 
 
@@ -135,7 +135,8 @@ def functions_in(document: ModelDocument) -> Table:
 
     A function of the file stands before an op of the same name, so that a file stays what it is when the op set grows.
     """
-    shipped = shipped_functions() if DOMAIN in document.opset_imports else {}
+    imported = DOMAINS.keys() & document.opset_imports.keys()
+    shipped = {name: each for name, each in shipped_functions().items() if each.domain in imported} if imported else {}
     own = {name: Function(name, each, document.opset_imports) for name, each in document.functions.items()}
     return {**shipped, **own}
 

@@ -19,7 +19,7 @@ import graphengine.ops.families  # noqa: F401 - registers the ops that files nam
 from graphengine.errors import MOST_TOLD, Problem, did_you_mean, make_pointer
 from graphengine.format.documents import ModelDocument, NodeDocument
 from graphengine.format.findings import problems_of
-from graphengine.format.functions import DOMAIN, VERSION, Call, Function, Table, shipped_functions
+from graphengine.format.functions import DOMAINS, Call, Function, Table, shipped_functions
 from graphengine.format.pruning import pruned
 from graphengine.format.salvage import HOLE, VALUES, Gaps
 from graphengine.format.training_documents import TrainingDocument
@@ -217,7 +217,7 @@ class Resolver:
 
     def _check_imports(self) -> None:
         for domain, version in self.document.opset_imports.items():
-            known = {CORE: OPSET_VERSION, DOMAIN: VERSION}.get(domain, version)
+            known = {CORE: OPSET_VERSION, **DOMAINS}.get(domain, version)
             if version > known:
                 message = f"opset {version} of '{domain}' is newer than the one of this version, {known}"
                 self._add("GE105", message, make_pointer(("opset_imports", domain)), hint="upgrade graphengine")
@@ -225,12 +225,12 @@ class Resolver:
     def _unknown_op(self, index: int, spec: NodeDocument) -> None:
         name, pointer = spec["op"], f"/nodes/{index}/op"
         domain = domain_of(name)
-        if domain == DOMAIN and domain not in self.document.opset_imports and name in shipped_functions():
+        if domain in DOMAINS and domain not in self.document.opset_imports and name in shipped_functions():
             self._not_imported(index, spec, domain)
             return
-        known = {**self._ops, **(shipped_functions() if domain in (CORE, DOMAIN) else {})}
+        known = {**self._ops, **(shipped_functions() if domain in (CORE, *DOMAINS) else {})}
         bare = name.rpartition(".")[2]
-        hint = did_you_mean(bare if domain in (CORE, DOMAIN) else name, known, "known ops")
+        hint = did_you_mean(bare if domain in (CORE, *DOMAINS) else name, known, "known ops")
         if not any(op.domain == domain for op in known.values()):
             near = f"did you mean '{bare}'? " if bare in known else f"{hint} " * ("." in hint.partition("'")[2])
             hint = f"{near}no op of the domain '{domain}' is registered; name a module that registers it: --plugin FILE"

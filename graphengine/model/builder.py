@@ -13,7 +13,7 @@ from typing import Any
 from graphengine.errors import InvalidModelError, Problem, UsageError, did_you_mean
 from graphengine.format.documents import FORMAT, FORMAT_VERSION, FunctionDocument
 from graphengine.format.files import write_bytes
-from graphengine.format.functions import DOMAIN, VERSION, Function, shipped_functions
+from graphengine.format.functions import DOMAINS, Function, shipped_functions
 from graphengine.format.reading import as_json, parse_model
 from graphengine.format.saving import node_document
 from graphengine.format.writing import dump_model, encode_array
@@ -375,7 +375,8 @@ class Builder:
     def _imports(self) -> Json:
         called = {call["op"] for call in self._draft.calls.values()}
         domains = {domain_of(node.op) for node in self._draft.nodes if node.id not in self._draft.calls}
-        shipped = {DOMAIN: VERSION} if any(domain_of(op) == DOMAIN for op in called) else {}
+        used = {domain_of(op) for op in called}
+        shipped = {domain: version for domain, version in DOMAINS.items() if domain in used}
         return {CORE: OPSET_VERSION, **dict.fromkeys(sorted(domains - {CORE}), OPSET_VERSION), **shipped}
 
     def _without_values(self, content: Any, ids: Mapping[str, str]) -> Any:

@@ -13,7 +13,7 @@ from graphengine.backends.reference.executor import Executor
 from graphengine.errors import InputError, did_you_mean
 from graphengine.format.building import build_graph
 from graphengine.format.documents import FORMAT, FORMAT_VERSION, FunctionDocument, InputDocument, ModelDocument
-from graphengine.format.functions import DOMAIN, VERSION, Function, shipped_functions
+from graphengine.format.functions import DOMAINS, Function, shipped_functions
 from graphengine.ir.declarations import array_type
 from graphengine.ir.graph import Graph
 from graphengine.ops.calling import split
@@ -122,7 +122,7 @@ def call_graph(
     document = ModelDocument.model_construct(
         format=FORMAT,
         format_version=FORMAT_VERSION,
-        opset_imports={CORE: OPSET_VERSION, DOMAIN: VERSION},
+        opset_imports={CORE: OPSET_VERSION, **DOMAINS},
         name=function,
         inputs={
             f"x{place}": InputDocument(shape=list(kind.shape), dtype=dtype_name(kind.dtype))  # type: ignore[arg-type]
@@ -146,8 +146,8 @@ def _computed(function: str, arrays: Sequence[Any], attributes: Mapping[str, Any
 
 
 @cache
-def shipped_function(name: str) -> ShippedFunction:
-    """Return a shipped function.
+def shipped_function(domain: str, name: str) -> ShippedFunction:
+    """Return a shipped function of a domain.
 
     Raises
     ------
@@ -155,11 +155,12 @@ def shipped_function(name: str) -> ShippedFunction:
         If there is none of that name.
     """
     functions = shipped_functions()
-    if f"{DOMAIN}.{name}" not in functions:
-        raise AttributeError(f"there is no function 'nn.{name}'; {did_you_mean(name, shipped_names(), 'functions')}")
-    return ShippedFunction(functions[f"{DOMAIN}.{name}"])
+    if f"{domain}.{name}" not in functions:
+        hint = did_you_mean(name, shipped_names(domain), "functions")
+        raise AttributeError(f"there is no function '{domain}.{name}'; {hint}")
+    return ShippedFunction(functions[f"{domain}.{name}"])
 
 
-def shipped_names() -> list[str]:
-    """Return the names of the shipped functions without their domain."""
-    return sorted(name.rpartition(".")[2] for name in shipped_functions())
+def shipped_names(domain: str = "nn") -> list[str]:
+    """Return the names of the shipped functions of a domain, without it."""
+    return sorted(name.rpartition(".")[2] for name, each in shipped_functions().items() if each.domain == domain)

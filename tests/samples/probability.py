@@ -15,6 +15,7 @@ PRODUCTS = [
     *[({}, (np.asarray(values(x, 1) ** 2), np.asarray(values(y, 2) ** 2 + 0.1))) for x, y in PAIRS],
     ({}, (np.array([0.0, 2.0, -0.0]), np.array([3.0, 0.5, 1.0]))),
 ]
+PLANE = [*binary(), ({}, (np.array([3.0, -8.0, 0.2]), np.array([0.0, 1e-3, -0.7])))]
 BETA = [
     *changed(lambda x: np.abs(x) * 4 + 0.1, binary()),
     ({}, (np.array([15.0, 0.3, 20.0]), np.array([12.0, 40.0, 2.5]))),
@@ -36,5 +37,7 @@ TABLE = {
     "log_erfc": Samples(FAR, by_element(lambda x: special.log_ndtr(-x * np.sqrt(2)) + np.log(2)), analytic=False),
     "log_ndtr": Samples(FAR, special.log_ndtr, analytic=False),
     "inverse_mills": Samples(FAR, inverse_mills, analytic=False),
+    "faddeeva_real": Samples(PLANE, lambda x, y: special.wofz(x + 1j * y).real, analytic=False),
+    "faddeeva_imag": Samples(PLANE, lambda x, y: special.wofz(x + 1j * y).imag, analytic=False),
     "xlogy": Samples(PRODUCTS, special.xlogy, analytic=False),
 }

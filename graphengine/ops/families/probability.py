@@ -158,6 +158,48 @@ class LogErfC(Node):
         return grad * (-math.sqrt(2) * INVERSE_MILLS(x * -math.sqrt(2)))
 
 
+@register("faddeeva_real")
+class FaddeevaReal(Node):
+    """Real part of the Faddeeva function w(x + i y), the Voigt function.
+
+    z = real(w(x + 1j * y)) with w(z) = exp(-z**2) * erfc(-1j * z);
+    dz/dx = 2 * (y * imag(w(x + 1j * y)) - x * z), dz/dy = 2 * (x * imag(w(x + 1j * y)) + y * z) - 2 / sqrt(pi).
+
+    Exact to 3e-14 of abs(w), for y of any sign (Weideman 1994; beyond 7 a continued fraction).
+    """
+
+    infer = elementwise
+
+    def forward(self, x, y):
+        return in_tiles(lambda *part: special.faddeeva(*part).real, x, y)
+
+    def backward(self, grad, x, y, out):
+        imag = FADDEEVA_IMAG(x, y)
+        toward_y = 2 * (x * imag + y * out) - 2 / math.sqrt(math.pi)
+        return 2 * grad * (y * imag - x * out), grad * toward_y
+
+
+@register("faddeeva_imag")
+class FaddeevaImag(Node):
+    """Imaginary part of the Faddeeva function w(x + i y).
+
+    z = imag(w(x + 1j * y)) with w(z) = exp(-z**2) * erfc(-1j * z);
+    dz/dx = 2 / sqrt(pi) - 2 * (x * z + y * real(w(x + 1j * y))), dz/dy = 2 * (y * z - x * real(w(x + 1j * y))).
+
+    On the real axis 2 / sqrt(pi) times Dawson's integral. Exact as `faddeeva_real`.
+    """
+
+    infer = elementwise
+
+    def forward(self, x, y):
+        return in_tiles(lambda *part: special.faddeeva(*part).imag, x, y)
+
+    def backward(self, grad, x, y, out):
+        real = FADDEEVA_REAL(x, y)
+        toward_x = 2 / math.sqrt(math.pi) - 2 * (x * out + y * real)
+        return grad * toward_x, 2 * grad * (y * out - x * real)
+
+
 @register("xlogy")
 class XLogY(Node):
     """Product of x and the logarithm of y, zero where x is.
@@ -178,3 +220,5 @@ class XLogY(Node):
 
 DIGAMMA = Digamma()
 INVERSE_MILLS = InverseMills()
+FADDEEVA_REAL = FaddeevaReal()
+FADDEEVA_IMAG = FaddeevaImag()
