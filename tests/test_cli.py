@@ -1372,3 +1372,9 @@ def test_large_arrays_are_told_by_their_range():
 )
 def test_escaped(text, shown):
     assert escaped(text) == shown
+
+
+@pytest.mark.parametrize("size", ["\u0663", "1\u0660KiB", "\uff11"])
+def test_a_size_has_digits_of_one_script(size):
+    told = cli("--limit", f"nodes={size}", "run", LINREG, code=2).stderr
+    assert "GE801: --limit nodes: a size is an integer such as 1000 or 4GiB" in told

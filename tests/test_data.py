@@ -3,6 +3,7 @@
 import contextlib
 import pickle
 import sys
+import warnings
 import zipfile
 
 import numpy as np
@@ -313,6 +314,27 @@ def test_wrong_arrays_of_an_npz_are_named(tmp_path, arrays, code, said):
     found = refused(saved(tmp_path, {"type": "npz", "path": "d.npz"}))
     assert found.code == code
     assert said in found.message
+
+
+def test_an_array_that_is_twice_in_an_npz_is_refused(tmp_path):
+    """zipfile gives the last one, other readers the first."""
+    for number, name in ((1.0, "one"), (2.0, "two")):
+        np.save(tmp_path / f"{name}.npy", np.full(3, number))
+    with warnings.catch_warnings(), zipfile.ZipFile(tmp_path / "d.npz", "w") as archive:
+        warnings.simplefilter("ignore")  # zipfile's own, about the name
+        for member, name in (("x", "one"), ("x", "two"), ("y", "one")):
+            archive.write(tmp_path / f"{name}.npy", f"{member}.npy")
+    found = refused(saved(tmp_path, {"type": "npz", "path": "d.npz"}))
+    assert found.code == "GE502"
+    assert "2 arrays have the name 'x', which input 'x' takes" in found.message
+
+
+@pytest.mark.parametrize("cell", ["\u0663", "\uff11\uff12", "1\u0662", "\u00bd"])
+def test_digits_of_other_scripts_are_no_number(tmp_path, cell):
+    """Python's float and int read them; pandas, NumPy and spreadsheets do not agree."""
+    (tmp_path / "d.csv").write_text(f"x,y\n{cell},2\n", encoding="utf-8")
+    found = refused(saved(tmp_path, {"type": "csv", "path": "d.csv"}))
+    assert (found.code, f"column 'x' is not a number: {cell!r}" in found.message) == ("GE503", True)
 
 
 def test_the_header_of_an_array_is_not_told_in_words_of_python(tmp_path):

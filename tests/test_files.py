@@ -4,6 +4,7 @@ import errno
 import os
 import shutil
 import socket
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -299,6 +300,42 @@ def test_a_name_that_cannot_be_written_is_a_located_error_and_is_known_before(tm
             with pytest.raises(GraphEngineError, match=message):
                 refusing(path)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root may give a file away")
+def test_the_owner_of_a_file_stays_when_root_writes_it_anew(tmp_path):
+    path = tmp_path / "m.json"
+    path.write_bytes(b"old")
+    path.chmod(0o640)
+    os.chown(path, 1234, 2345)
+    write_bytes(path, b"new")
+    seen = path.stat()
+    assert (seen.st_uid, seen.st_gid, stat.S_IMODE(seen.st_mode)) == (1234, 2345, 0o640)
+    assert path.read_bytes() == b"new"
+    write_bytes(tmp_path / "other", b"new")
+    assert (tmp_path / "other").stat().st_uid == 0
+
+
+def test_an_owner_that_cannot_be_kept_does_not_keep_a_file_from_being_written(tmp_path, monkeypatch):
+    path = tmp_path / "m.json"
+    path.write_bytes(b"old")
+    path.chmod(0o640)
+    tried, real = [], os.fstat
+
+    def of_another(descriptor):
+        seen = real(descriptor)
+        return os.stat_result((*seen[:4], seen.st_uid + 1, seen.st_gid + 1, *seen[6:10]))
+
+    def refused(descriptor, user, group):
+        tried.append((user, group))
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "fstat", of_another)
+    monkeypatch.setattr(os, "fchown", refused)
+    write_bytes(path, b"new")
+    monkeypatch.undo()
+    assert tried == [(-1, path.stat().st_gid), (path.stat().st_uid, -1)]
+    assert (path.read_bytes(), stat.S_IMODE(path.stat().st_mode)) == (b"new", 0o640)
 
 
 @both_systems

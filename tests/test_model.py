@@ -373,3 +373,34 @@ def test_a_shipped_model_is_loaded_by_name_and_a_file_comes_first(tmp_path, monk
 def test_a_name_that_is_neither_a_file_nor_a_shipped_model_is_refused():
     with pytest.raises(ge.errors.GraphEngineError, match="GE101"):
         ge.load("no_such_model")
+
+
+class Failing:
+    """What NumPy asks for an array, and has none."""
+
+    def __init__(self, error):
+        self.error = error
+
+    def __array__(self, dtype=None, copy=None):
+        raise self.error
+
+
+@pytest.mark.parametrize("error", [RuntimeError("no array"), TypeError("no array"), KeyError("no array")])
+@pytest.mark.parametrize("wrap", [lambda value: value, lambda value: [value]], ids=["object", "list"])
+def test_an_object_whose_array_fails_is_an_input_error(error, wrap):
+    model = ge.Model.from_dict(linreg(training=training()))
+    value = wrap(Failing(error))
+
+    def assign():
+        model.parameters["theta"] = value
+
+    uses = [
+        lambda: model.forward(x=value, y=[1.0]),
+        lambda: model.predict(x=value),
+        lambda: model.train({"x": value, "y": [1.0]}),
+        assign,
+    ]
+    for use in uses:
+        with pytest.raises(ge.errors.InputError, match="GE404: ") as caught:
+            use()
+        assert "no array" in str(caught.value) or "is not a number" in str(caught.value)

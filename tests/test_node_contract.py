@@ -1,5 +1,7 @@
 """The node contract: what a class may be, what registration refuses, and that what it accepts works in a graph."""
 
+import subprocess
+import sys
 import typing
 
 import numpy as np
@@ -133,6 +135,107 @@ def test_a_second_registration_of_a_name_is_refused():
     assert caught.value.problems[0].code == "GE702"
     assert "replace=True" in caught.value.problems[0].hint
     assert OPS["mul"].cls is Mul
+
+
+def cell(factor):
+    """What a notebook does when a cell is run, perhaps after it was changed."""
+
+    @ge.register("notebook.scaled")
+    class Scaled(ge.Node):
+        def forward(self, x):
+            return factor * x
+
+        def backward(self, grad):
+            return factor * grad
+
+    return Scaled
+
+
+def test_a_class_that_is_defined_again_takes_the_place_of_the_one_before():
+    content = document({"z": ("notebook.scaled", ["x"])}, inputs={"x": []})
+    content["opset_imports"]["notebook"] = 1
+    cell(2.0)
+    before = ge.Model.from_dict(content)
+    again = cell(3.0)
+    assert OPS["notebook.scaled"].cls is again
+    assert ge.Model.from_dict(content).predict(x=1.0)["out"] == 3
+    assert before.predict(x=1.0)["out"] == 2  # a model keeps the code it was loaded with
+
+    class Other(ge.Node):
+        def forward(self, x):
+            return x
+
+    with pytest.raises(ge.errors.RegistrationError, match=r"GE702: op 'notebook\.scaled' is registered already"):
+        ge.register("notebook.scaled")(Other)
+
+
+TYPED = """
+from typing import Any
+
+import numpy as np
+
+import graphengine as ge
+from graphengine.ops.shapes import ArrayType
+
+
+@ge.register("typed.cube")
+class Cube(ge.Node):
+    factor: float = 1.0
+
+    def forward(self, x):
+        return self.factor * x**3
+
+    def backward(self, grad, x):
+        return grad * 3 * self.factor * x**2
+
+
+@ge.register("typed.sorted")
+class Sorted(ge.Node):
+    outputs = ("values", "indices")
+    merge = "rows"
+
+    def forward(self, x: np.ndarray, *others: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return np.sort(x), np.argsort(x)
+
+    def backward(self, grad_values: np.ndarray, needs: tuple[bool, ...]) -> tuple[np.ndarray, ...]:
+        return (grad_values,)
+
+    def infer(self, x: ArrayType, *others: ArrayType) -> tuple[ArrayType, ArrayType]:
+        return x, x
+
+    def workspace(self, x: ArrayType) -> list[ArrayType]:
+        return [x]
+
+
+@ge.register("typed.noisy")
+class Noisy(ge.Node):
+    random = True
+
+    def forward(self, x: Any, y: Any = None, key: Any = None) -> Any:
+        return x
+
+    def merge(self, axes: Any, x: Any) -> Any:
+        return "rows"
+
+
+Cube(factor=2.0).forward(np.ones(3))
+"""
+
+
+def test_type_checkers_find_nothing_wrong_with_a_node(tmp_path):
+    """The node compiles, too: what is declared for type checkers is not there when it runs."""
+    path = tmp_path / "typed.py"
+    path.write_text(TYPED)
+    exec(compile(TYPED, str(path), "exec"), {"__name__": "typed"})
+    pytest.importorskip("pyright")
+
+    def checked(text):
+        path.write_text(text)
+        command = [sys.executable, "-m", "pyright", "--pythonpath", sys.executable, path]
+        return subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path).stdout
+
+    assert checked(TYPED).splitlines()[-1] == "0 errors, 0 warnings, 0 informations"
+    assert 'No parameter named "factors"' in checked(TYPED.replace("factor=2.0", "factors=2.0"))
 
 
 def test_a_second_registration_with_replace_replaces():

@@ -48,10 +48,10 @@ def test_a_function_has_the_examples_of_a_file():
 
 
 def test_an_object_that_lacks_keys_is_shown_whole():
-    found = problems_of(changed(WHOLE, ("nodes", 3), {"op": "mean"}))
+    found = problems_of(changed(WHOLE, ("nodes", 3), {"inputs": ["sq"]}))
     assert [(each.code, each.message) for each in found] == [
         ("GE111", "key 'id' is missing"),
-        ("GE111", "key 'inputs' is missing"),
+        ("GE111", "key 'op' is missing"),
     ]
     assert {each.hint for each in found} == {'write it like {"id": "z", "op": "mul", "inputs": ["x", "y"]}'}
 
@@ -203,3 +203,23 @@ def test_an_unknown_folder_is_told_to_be_one(tmp_path):
 )
 def test_what_is_no_model_is_told_what_it_is(content, said):
     assert said in problem_of(content).message
+
+
+@pytest.mark.parametrize(
+    ("word", "meant"),
+    [
+        ("plus", "add"),
+        ("minus", "sub"),
+        ("times", "mul"),
+        ("divided", "div"),
+        ("bce", "binary_cross_entropy"),
+        ("BCE", "binary_cross_entropy"),
+        ("nll", "negative_log_likelihood"),
+        ("negate", "neg"),
+    ],
+)
+def test_the_words_of_a_lesson_lead_to_the_op(word, meant):
+    content = linreg()
+    content["nodes"][0]["op"] = word
+    found = problem_of(content)
+    assert (found.code, found.hint) == ("GE211", f"did you mean '{meant}'?")

@@ -51,7 +51,7 @@ def _parameter(model: Model, name: str) -> dict[str, Any]:
         "name": name,
         **_type(model.graph.types[name]),
         "trainable": parameter.trainable,
-        "initializer": parameter.initializer.model_dump(),
+        "initializer": parameter.initializer and parameter.initializer.model_dump(),
         "value": None if parameter.value is None else encode_array(model.values[name]),
         "description": parameter.description,
     }
@@ -85,11 +85,13 @@ def _input_row(item: Mapping[str, Any]) -> Iterator[list[Any]]:
     yield [item["name"], _type_text(item), item["description"] or ""]
 
 
+def _recipe(initializer: Mapping[str, Any]) -> str:
+    arguments = ", ".join(f"{key}={value}" for key, value in initializer.items() if key != "type")
+    return f"{initializer['type']}({arguments})"
+
+
 def _parameter_row(item: Mapping[str, Any]) -> Iterator[list[Any]]:
-    recipe = dict(item["initializer"])
-    kind = recipe.pop("type")
-    made = f"{kind}({', '.join(f'{key}={value}' for key, value in recipe.items())})"
-    value = made if item["value"] is None else array_text(item["value"])
+    value = _recipe(item["initializer"]) if item["value"] is None else array_text(item["value"])
     yield [
         item["name"],
         _type_text(item),

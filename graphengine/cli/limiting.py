@@ -32,7 +32,7 @@ def set_limits(pairs: Iterable[str]) -> None:
     """
     limits = DEFAULT
     for name, text in split_pairs("--limit", pairs):
-        size = re.fullmatch(r"(\d{1,18})([KMGT]iB)?", text)
+        size = re.fullmatch(r"([0-9]{1,18})([KMGT]iB)?", text)
         if name not in KNOWN:
             raise UsageError(f"there is no limit '{name}'", hint=did_you_mean(name, KNOWN, "limits"))
         if size is None:

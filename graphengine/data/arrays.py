@@ -11,10 +11,10 @@ from typing import IO, Any, NamedTuple
 
 import numpy as np
 
-from graphengine.data.faults import told
+from graphengine.data.faults import require_one, told
 from graphengine.data.spool import Block, spooled
 from graphengine.data.stored import Memory, Stored, blocks_of
-from graphengine.errors import DataError, did_you_mean
+from graphengine.errors import DataError
 from graphengine.format.paths import DataFile
 from graphengine.ir.binding import as_input
 from graphengine.ir.graph import Graph
@@ -70,9 +70,7 @@ def read_npz(path: DataFile, names: Mapping[str, str], graph: Graph, memory: Mem
     with told(path, "an .npz archive"), path.open("rb") as file, zipfile.ZipFile(file) as archive:
         there = [member.removesuffix(".npy") for member in archive.namelist() if member.endswith(".npy")]
         for name, array in names.items():
-            if array not in there:
-                hint = did_you_mean(array, there, "arrays")
-                raise DataError(f"{path}: there is no array '{array}' for input '{name}'", code="GE502", hint=hint)
+            require_one(path, "array", array, name, there)
         headers = {}
         for name, array in names.items():
             with _member(archive, array) as member:

@@ -14,7 +14,7 @@ from typing import IO, Any, TypeAlias
 
 import numpy as np
 
-from graphengine.data.faults import require_column
+from graphengine.data.faults import require_one
 from graphengine.data.spool import Block, append, mapped, scratch_file
 from graphengine.data.stored import Memory, Stored, release, require_whole
 from graphengine.errors import DataError
@@ -184,7 +184,7 @@ def _dtypes(path: DataFile, schema: Any, columns: Columns) -> dict[str, np.dtype
     dtypes = {}
     for name, wanted in columns.items():
         for column in [wanted] if isinstance(wanted, str) else wanted:
-            require_column(path, column, name, schema.names)
+            require_one(path, "column", column, name, schema.names)
             kind = schema.field(column).type
             dtypes[column] = _dtype(kind)
             if dtypes[column].kind not in "biuf":

@@ -28,17 +28,17 @@ def told(path: DataFile, what: str) -> Iterator[None]:
         raise DataError(f"{path}: cannot be read as {what}: {error}") from error
 
 
-def require_column(path: DataFile, column: str, name: str, there: Sequence[str]) -> None:
-    """Refuse a table whose columns, `there`, lack the one that an input takes, or have it twice.
+def require_one(path: DataFile, what: str, wanted: str, name: str, there: Sequence[str]) -> None:
+    """Refuse a file whose columns or arrays, `there`, lack the one that an input takes, or have it twice.
 
     Raises
     ------
     DataError
         GE502.
     """
-    if column not in there:
-        hint = did_you_mean(column, there, "columns")
-        raise DataError(f"{path}: there is no column '{column}' for input '{name}'", code="GE502", hint=hint)
-    if there.count(column) > 1:
-        message = f"{path}: {there.count(column)} columns have the name '{column}', which input '{name}' takes"
+    if wanted not in there:
+        hint = did_you_mean(wanted, there, f"{what}s")
+        raise DataError(f"{path}: there is no {what} '{wanted}' for input '{name}'", code="GE502", hint=hint)
+    if there.count(wanted) > 1:
+        message = f"{path}: {there.count(wanted)} {what}s have the name '{wanted}', which input '{name}' takes"
         raise DataError(message, code="GE502", hint="give each a name of its own")

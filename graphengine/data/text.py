@@ -16,7 +16,7 @@ from typing import IO, Any
 import numpy as np
 import orjson
 
-from graphengine.data.faults import require_column
+from graphengine.data.faults import require_one
 from graphengine.data.spool import Block
 from graphengine.data.stored import Memory
 from graphengine.errors import DataError, InvalidModelError, did_you_mean
@@ -103,7 +103,7 @@ class _Table:
         self._vectors = [name for name, wanted in columns.items() if isinstance(wanted, str)]
 
     def _place(self, name: str, column: str) -> int:
-        require_column(self._path, column, name, self._header)
+        require_one(self._path, "column", column, name, self._header)
         return self._header.index(column)
 
     def numbers(self, rows: list[Row]) -> Block:
@@ -120,7 +120,7 @@ class _Table:
         """The same numbers as `_one_by_one`, or a ValueError; a column begins with its name."""
         read = {"f": float, "i": int, "u": int}.get(dtype.kind)
         cells = [columns[place][1:] for place in places]
-        if read is None or any("_" in cell for column in cells for cell in column):
+        if read is None or any("_" in cell or not cell.isascii() for column in cells for cell in column):
             raise ValueError
         with np.errstate(over="ignore"):
             numbers = np.stack([np.array(list(map(read, column)), dtype) for column in cells], axis=1)
@@ -145,7 +145,7 @@ class _Table:
         """A cell as a number that the dtype of its input can hold."""
         text = cell.strip()
         try:
-            if not text or "_" in text:  # Python reads 1_000
+            if not text or "_" in text or not text.isascii():  # Python reads 1_000, and digits of other scripts
                 raise ValueError
             if dtype.kind == "f":
                 return _float(text, dtype)

@@ -8,7 +8,7 @@ The sections `data` and `training` have modules of their own.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Annotated, Any, Literal, NotRequired, TypeAlias
+from typing import Annotated, Any, Literal, NotRequired, Self, TypeAlias
 
 from pydantic import (
     ConfigDict,
@@ -21,12 +21,15 @@ from pydantic import (
     ValidatorFunctionWrapHandler,
     WrapValidator,
     model_serializer,
+    model_validator,
     with_config,
 )
+from pydantic_core import PydanticCustomError
 from typing_extensions import TypedDict
 
 from graphengine.format.fields import (
     STRICT,
+    WITHOUT_START,
     Bounds,
     Document,
     FilePath,
@@ -41,7 +44,7 @@ from graphengine.format.fields import (
     Values,
 )
 from graphengine.format.kinds import INITIALIZERS, READERS, SCHEDULES, AnyInitializer, AnyReader
-from graphengine.format.pieces import Pieces
+from graphengine.format.pieces import Pieces, with_inputs
 from graphengine.format.training_documents import OptimizerDocument, TrainingDocument
 from graphengine.ops.shapes import DTypeName
 
@@ -75,12 +78,26 @@ StoredValue: TypeAlias = Annotated[
 ]
 
 
-class ParameterDocument(Document):
+class _StartedDocument(Document):
+    """What has a value from the start: its recipe (`initializer`), or the `value` itself, which comes first."""
+
+    model_config = STRICT | ConfigDict(
+        json_schema_extra={"anyOf": [{"required": ["initializer"]}, {"required": ["value"]}]}
+    )
+
+    @model_validator(mode="after")
+    def _has_a_start(self) -> Self:
+        if getattr(self, "initializer", None) is None and getattr(self, "value", None) is None:
+            raise PydanticCustomError(WITHOUT_START, "neither initializer nor value")
+        return self
+
+
+class ParameterDocument(_StartedDocument):
     """A value that is learned: its recipe (`initializer`) and, once trained, its state (`value`)."""
 
     shape: ShapeField
     dtype: DTypeName | None = None
-    initializer: AnyInitializer
+    initializer: AnyInitializer | None = None
     value: StoredValue | None = None
     trainable: bool = True
     learning_rate_multiplier: NonNegative = 1.0
@@ -90,12 +107,12 @@ class ParameterDocument(Document):
     description: str | None = None
 
 
-class StateDocument(Document):
+class StateDocument(_StartedDocument):
     """A value that is not learned but changes: `update` names the value that replaces it after a step."""
 
     shape: ShapeField
     dtype: DTypeName | None = None
-    initializer: AnyInitializer
+    initializer: AnyInitializer | None = None
     update: Reference | None = None
     value: StoredValue | None = None
     description: str | None = None
@@ -107,17 +124,19 @@ class NodeDocument(TypedDict):
 
     id: Identifier
     op: Annotated[str, Field(max_length=200)]
-    inputs: Annotated[
-        Annotated[list[Operand], Field(title="in the op's order")]
-        | Annotated[dict[str, Operand], Field(title="by argument name")],
-        Field(union_mode="left_to_right"),
+    inputs: NotRequired[
+        Annotated[
+            Annotated[list[Operand], Field(title="in the op's order")]
+            | Annotated[dict[str, Operand], Field(title="by argument name")],
+            Field(union_mode="left_to_right"),
+        ]
     ]
     attributes: NotRequired[dict[str, Any]]
     description: NotRequired[str]
 
 
 def _unless_pieces(nodes: Any, check: ValidatorFunctionWrapHandler) -> Any:
-    return nodes if isinstance(nodes, Pieces) else check(nodes)
+    return nodes if isinstance(nodes, Pieces) else with_inputs(check(nodes))
 
 
 def _in_order(nodes: Iterable[Any]) -> list[Any]:

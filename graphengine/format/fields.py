@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, LiteralString, TypeAlias
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
 from pydantic_core import PydanticCustomError, PydanticKnownError
@@ -76,6 +76,8 @@ Number: TypeAlias = Annotated[
     Field(union_mode="left_to_right"),
     PlainSerializer(lambda value: encode_number(value)),
 ]
+WITHOUT_START: LiteralString = "without_start"
+"""The type of pydantic's error for what has neither initializer nor value."""
 SHA256 = "^[0-9a-f]{64}$"
 Sha256: TypeAlias = Annotated[str, Field(pattern=SHA256)]
 FilePath: TypeAlias = Annotated[str, AfterValidator(plain_path)]

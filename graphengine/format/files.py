@@ -145,13 +145,13 @@ def _replace(parent: Path, name: str, folder: int | None, parts: Iterable[bytes 
         return of if folder is not None else str(parent / of)
 
     seen = _plain(parent / name, place(name), folder)
-    mode = seen and stat.S_IMODE(seen.st_mode)
     temporary = f".{name[:100]}.{secrets.token_hex(8)}.tmp"
-    descriptor = os.open(place(temporary), os.O_WRONLY | _NEW, 0o666 if mode is None else 0o600, dir_fd=folder)
+    descriptor = os.open(place(temporary), os.O_WRONLY | _NEW, 0o600 if seen else 0o666, dir_fd=folder)
     try:
         try:
-            if mode is not None and hasattr(os, "fchmod"):
-                os.fchmod(descriptor, mode)
+            if seen is not None and hasattr(os, "fchmod"):
+                _keep_owner(descriptor, seen)
+                os.fchmod(descriptor, stat.S_IMODE(seen.st_mode))
             for part in parts:
                 _write_all(descriptor, part)
             os.fsync(descriptor)
@@ -164,6 +164,17 @@ def _replace(parent: Path, name: str, folder: int | None, parts: Iterable[bytes 
         raise
     if folder is not None:
         os.fsync(folder)
+
+
+def _keep_owner(descriptor: int, seen: os.stat_result) -> None:
+    """Give a new file the owner and group of the one that it replaces, as far as the system allows."""
+    new = os.fstat(descriptor)
+    if seen.st_gid != new.st_gid:
+        with suppress(OSError):
+            os.fchown(descriptor, -1, seen.st_gid)
+    if seen.st_uid != new.st_uid:
+        with suppress(OSError):
+            os.fchown(descriptor, seen.st_uid, -1)
 
 
 def _write_all(descriptor: int, data: bytes | memoryview) -> None:

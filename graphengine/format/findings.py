@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from graphengine.errors import MOST_TOLD, Problem, did_you_mean, make_pointer
 from graphengine.format.annotations import fields_of, members_of
-from graphengine.format.fields import SHA256
+from graphengine.format.fields import SHA256, WITHOUT_START
 from graphengine.format.paths import HOW_TO_WRITE
 from graphengine.format.positions import has_part, value_at
 from graphengine.format.remedies import example
@@ -76,7 +76,7 @@ def _in_words(places: Mapping[Place, list[Any]], raw: Any, document: type[BaseMo
         hint = example(path) if is_file else None
         details = _without_words(details)
         telling = [detail for detail in details if detail["type"] not in _TYPE_NAMES]
-        missing = [(*path, detail["loc"][-1]) for detail in telling if detail["type"] == "missing"]
+        missing = [(*path, _lacking(detail)) for detail in telling if detail["type"] in ("missing", WITHOUT_START)]
         if missing:
             for place in missing:
                 if place not in meant.by_unknown(path).values():
@@ -94,6 +94,11 @@ def _in_words(places: Mapping[Place, list[Any]], raw: Any, document: type[BaseMo
                 expected.pop("an integer", None)
             message = f"must be {' or '.join(expected)}, not {shown(details[0]['input'])}"
             yield Finding(Problem("GE112", message, hint, make_pointer(path)), path)
+
+
+def _lacking(detail: Any) -> Any:
+    """The key that is missing."""
+    return detail["loc"][-1] if detail["type"] == "missing" else "initializer"
 
 
 def _without_words(details: list[Any]) -> list[Any]:

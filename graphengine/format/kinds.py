@@ -17,6 +17,7 @@ from pydantic_core import CoreSchema
 from graphengine import hooks
 from graphengine.errors import RegistrationError
 from graphengine.format.fields import Document
+from graphengine.ops.registry import same_definition
 
 Class = TypeVar("Class", bound=type[BaseModel])
 
@@ -79,7 +80,7 @@ class Kinds(Mapping[str, type[Kind]]):
         """
         names = self._names_of(cls)
         taken = [name for name in names if name in self._classes and not replace]
-        if taken and not _same_definition(self._classes[taken[0]], cls):
+        if taken and not same_definition(self._classes[taken[0]], cls):
             message = f"'{taken[0]}' is {self.what} already, by {self._classes[taken[0]].__qualname__}"
             raise RegistrationError(message, code="GE702", hint="pass replace=True to replace it")
         self._classes.update(dict.fromkeys(names, cls))  # type: ignore[arg-type]
@@ -129,11 +130,6 @@ def _restored(what: str, content: Mapping[str, Any]) -> Kind:
         hint = "import what registers it before"
         raise RegistrationError(f"'{content['type']}' is not {what} of this process", code="GE210", hint=hint)
     return _TABLES[what][content["type"]].model_validate(content)
-
-
-def _same_definition(one: type, other: type) -> bool:
-    """Whether a class is defined again, as a notebook does when a cell is run twice."""
-    return (one.__module__, one.__qualname__) == (other.__module__, other.__qualname__)
 
 
 READERS = Kinds("a reader of data", "read")

@@ -42,10 +42,10 @@ class Span(NamedTuple):
 
 
 class Pieces(Sequence[Any]):
-    """The elements of an array, of which a text has some in each span."""
+    """The elements of an array, of which a text has some in each span; `complete` adds what the text leaves out."""
 
-    def __init__(self, text: bytes, spans: Sequence[Span]) -> None:
-        self._text, self._spans = text, spans
+    def __init__(self, text: bytes, spans: Sequence[Span], complete: Callable[[list[Any]], list[Any]] = list) -> None:
+        self._text, self._spans, self._complete = text, spans, complete
         self._firsts = [0, *itertools.accumulate(span.size for span in spans)]
 
     def __len__(self) -> int:
@@ -67,11 +67,22 @@ class Pieces(Sequence[Any]):
     __hash__ = None  # type: ignore[assignment]
 
     def _parsed(self, span: Span) -> list[Any]:
-        return list(orjson.loads(_array(self._text[span.start : span.end])))
+        return self._complete(orjson.loads(_array(self._text[span.start : span.end])))
 
 
-def parse_apart(text: bytes, accepts: Callable[[list[Any]], bool]) -> Any:
+def with_inputs(nodes: list[Any]) -> list[Any]:
+    """Give nodes that have no inputs an empty array of them: a file may leave it out."""
+    for node in nodes:
+        node.setdefault("inputs", [])
+    return nodes
+
+
+def parse_apart(
+    text: bytes, accepts: Callable[[list[Any]], bool], complete: Callable[[list[Any]], list[Any]] = list
+) -> Any:
     """The value of a text that is surely strict JSON; nodes that are most of it are `Pieces`, if all are accepted.
+
+    Whoever walks along them gets what `complete` makes of a piece.
 
     Raises
     ------
@@ -85,7 +96,7 @@ def parse_apart(text: bytes, accepts: Callable[[list[Any]], bool]) -> Any:
             instead = secrets.token_hex()  # no file can have said the same somewhere else
             rest = strict_value(text[:start] + orjson.dumps(instead) + text[spans[-1].end :])
             if isinstance(rest, dict) and rest.get("nodes") == [instead]:
-                return {**rest, "nodes": Pieces(text, spans)}
+                return {**rest, "nodes": Pieces(text, spans, complete)}
     return strict_value(text)
 
 

@@ -26,7 +26,7 @@ from graphengine.format.documents import (
     NodeDocument,
 )
 from graphengine.format.findings import findings_of
-from graphengine.format.pieces import Pieces, parse_apart, unfolded
+from graphengine.format.pieces import Pieces, parse_apart, unfolded, with_inputs
 from graphengine.format.positions import find_positions, has_part, path_of
 from graphengine.format.pruning import pruned
 from graphengine.format.salvage import Gaps, salvaged, without_hole
@@ -261,7 +261,7 @@ def _validated(document: type[DocumentType], raw: Any) -> tuple[DocumentType | N
 
 
 def _parsed(text: bytes) -> Any:
-    return parse_apart(text, accepts=_are_nodes)
+    return parse_apart(text, accepts=_are_nodes, complete=with_inputs)
 
 
 def _are_nodes(content: list[Any]) -> bool:

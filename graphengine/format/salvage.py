@@ -140,6 +140,8 @@ def _cut_source(content: Content, section: str, inner: list[Any], gaps: Gaps) ->
         entry[key] = {"type": "zeros"}
     else:
         entry.pop(key, None)
+        if key == "value":
+            entry.setdefault("initializer", {"type": "zeros"})
 
 
 def _cut_dtype(content: Content, _: list[Any], gaps: Gaps) -> None:

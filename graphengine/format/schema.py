@@ -88,9 +88,8 @@ def _call_schema(signature: Signature, attributes: dict[str, Any], further: dict
         named |= {"properties": dict.fromkeys(signature.inputs, True), "additionalProperties": False}
     fields = {"type": "object", "properties": attributes, "additionalProperties": False, **further}
     then: dict[str, Any] = {"properties": {"attributes": fields, "inputs": {"anyOf": [ordered, named]}}}
-    if "required" in further:
-        then["required"] = ["attributes"]
-    return then
+    required = ["inputs"] * (signature.required > 0) + ["attributes"] * ("required" in further)
+    return {**then, "required": required} if required else then
 
 
 def _rule_schema(rule: FunctionFile) -> dict[str, Any]:

@@ -142,7 +142,7 @@ def _workspaces(graph: Graph, sizes: Mapping[str, int]) -> Iterator[tuple[GraphN
     """The nodes that make large arrays on the way to their results, with the bytes of those."""
     known: dict[Any, int] = {}
     for node in graph.nodes:
-        if node.node.workspace is not None and node.id in graph.types:
+        if _has_workspace(node.node) and node.id in graph.types:
             kinds = _operand_types(graph, node)
             key = (id(node.node), kinds)
             if key not in known:
@@ -167,8 +167,13 @@ def _operand_types(graph: Graph, node: GraphNode) -> tuple[ArrayType | None, ...
     return tuple([graph.types[ref] if isinstance(ref, str) else literal_type(ref) for ref in node.inputs])
 
 
+def _has_workspace(node: Node) -> bool:
+    method: Any = node.workspace
+    return method is not None
+
+
 def _workspace(node: Node, kinds: Iterable[ArrayType | None]) -> int:
-    if node.workspace is None:
+    if not _has_workspace(node):
         return 0
     try:
         return sum(_bytes(kind, {}) for kind in node.workspace(*kinds))

@@ -412,7 +412,7 @@ def _started(initializer: float | Mapping[str, Any] | None, value: Any) -> Json:
     """Initializer and value of a parameter or state as the format has them."""
     keys: Json = {}
     if initializer is None:
-        keys["initializer"] = {"type": "zeros"}
+        keys |= {"initializer": {"type": "zeros"}} if value is None else {}
     elif isinstance(initializer, Mapping):
         keys["initializer"] = dict(initializer)
     else:

@@ -15,7 +15,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from types import CodeType
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import numpy as np
 from pydantic import (
@@ -64,11 +64,27 @@ class Node(BaseModel):
     random: ClassVar[bool] = False
     signature: ClassVar["Signature"]
     """What the engine read of the class when it was registered."""
-    infer: ClassVar[Any] = probed
-    merge: ClassVar[Any] = None
-    workspace: ClassVar[Any] = None
-    forward: ClassVar[Any]
-    backward: ClassVar[Any] = None
+    if TYPE_CHECKING:  # to a type checker what a subclass defines overrides a method that takes anything
+        merge = cast("Any", None)  # a word, words or a method: with an annotation it would be a field
+
+        def forward(self, *inputs: Any, **named: Any) -> Any:
+            """Compute the result."""
+
+        def backward(self, *wanted: Any, **named: Any) -> Any:
+            """Compute a gradient for each input."""
+
+        def infer(self, *types: Any, **named: Any) -> Any:
+            """Return the types of the results."""
+
+        def workspace(self, *types: Any, **named: Any) -> Any:
+            """Return the types of arrays that are made on the way."""
+
+    else:
+        infer: ClassVar[Any] = probed
+        merge: ClassVar[Any] = None
+        workspace: ClassVar[Any] = None
+        forward: ClassVar[Any]
+        backward: ClassVar[Any] = None
 
     def __call__(self, *inputs: Any) -> Any:
         """Apply the op: to arrays by calling `forward`, to values that are being recorded by recording it."""
@@ -242,7 +258,8 @@ def inspect_class(cls: type[Node]) -> Signature:
     signature = Signature(inputs, required, variadic, _outputs_of(cls, inputs), None)
     _refuse_unknown_merges(cls, signature.outputs)
     _refuse_state(cls, inputs)
-    if cls.backward is None:
+    backward: Any = cls.backward
+    if backward is None:
         return signature
     return Signature(inputs, required, variadic, signature.outputs, _saved_by(cls, signature))
 

@@ -8,6 +8,7 @@ from typing import Any, LiteralString
 import numpy as np
 from pydantic_core import PydanticCustomError
 
+from graphengine.errors import GraphEngineError
 from graphengine.wording import shown
 
 LARGEST_EXACT = 2**53
@@ -109,7 +110,12 @@ def as_array(value: Any, dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
     ValueError
         If NumPy makes no array of the value.
     """
-    array = np.asarray(value, order="C")
+    try:
+        array = np.asarray(value, order="C")
+    except (ValueError, MemoryError, GraphEngineError):
+        raise
+    except Exception as error:  # an object's own __array__ may raise anything
+        raise ValueError(f"{type(error).__name__}: {error}") from error
     if not (isinstance(value, (list, tuple)) and array.dtype.kind in "fO" and dtype.kind in "iuf"):
         return array
     if array.dtype.kind == dtype.kind == "f":

@@ -86,8 +86,7 @@ class Registry(Mapping[str, Op]):
             raise RegistrationError(
                 f"'{name}' is not a name for an op; use lower_snake_case, a domain before a dot: 'acme.cube'"
             )
-        if name in self._ops and not replace:
-            taken = self._ops[name].cls
+        if name in self._ops and not replace and not same_definition(taken := self._ops[name].cls, cls):
             raise RegistrationError(
                 f"op '{name}' is registered already, by {taken.__module__}.{taken.__qualname__}",
                 code="GE702",
@@ -111,6 +110,11 @@ class Registry(Mapping[str, Op]):
 
 
 OPS = Registry()
+
+
+def same_definition(one: type, other: type) -> bool:
+    """Whether a class is defined again, as a notebook does when a cell is run twice."""
+    return (one.__module__, one.__qualname__) == (other.__module__, other.__qualname__)
 
 
 def _reduced(node: Node) -> str | tuple[Any, ...]:
@@ -169,7 +173,8 @@ def register(
     Raises
     ------
     RegistrationError
-        If the class breaks the node contract, or if the name is taken and `replace` is false.
+        If the class breaks the node contract, or if the name is taken by another class and `replace` is false. A class
+        that is defined again, as a notebook does when a cell is run twice, takes the place of the one before.
     """
 
     def decorate(cls: NodeClass) -> NodeClass:

@@ -53,10 +53,8 @@ def unknown_keys() -> Iterator[tuple[str, Any]]:
 REQUIRED: list[tuple[Json, tuple[str | int, ...]]] = [
     *[(LINREG, (key,)) for key in ("opset_imports", "name", "nodes", "outputs", "format_version")],
     *[(LINREG, path) for path in (("inputs", "x", "shape"), ("parameters", "theta", "shape"))],
-    *[
-        (LINREG, path)
-        for path in (("parameters", "theta", "initializer"), ("parameters", "theta", "initializer", "type"))
-    ],
+    *[(LINREG, path) for path in (("parameters", "theta", "initializer", "type"),)],
+    (COUNTER, ("parameters", "w", "initializer")),
     *[(LINREG, ("parameters", "theta", "initializer", "value")), (LINREG, ("nodes", 2, "id"))],
     *[(LINREG, path) for path in (("nodes", 0, "op"), ("nodes", 1, "inputs"), ("data", "train", "type"))],
     *[(LINREG, path) for path in (("data", "train", "path"), ("data", "rows", "values"), ("data", "packed", "path"))],
@@ -74,7 +72,7 @@ REQUIRED: list[tuple[Json, tuple[str | int, ...]]] = [
 def missing_keys() -> Iterator[tuple[str, Any]]:
     """A required key left out; the place is that of the object that lacks it."""
     for document, path in REQUIRED:
-        yield _named(path), without(document, path, "GE111")
+        yield _named(path), without(document, path, "GE212" if path == ("nodes", 1, "inputs") else "GE111")
 
 
 WRONG: list[tuple[Json, tuple[str | int, ...], list[Any]]] = [
@@ -91,7 +89,7 @@ WRONG: list[tuple[Json, tuple[str | int, ...], list[Any]]] = [
     (LINREG, ("inputs", "y", "dtype"), [3, "f8", "Float64"]),
     (LINREG, ("parameters",), [None, []]),
     (LINREG, ("parameters", "theta"), [0.5, None]),
-    (LINREG, ("parameters", "theta", "initializer"), [0.5, "zeros", None, []]),
+    (LINREG, ("parameters", "theta", "initializer"), [0.5, "zeros", []]),
     (LINREG, ("parameters", "theta", "initializer", "type"), ["zeroes", "Constant"]),
     (LINREG, ("parameters", "theta", "initializer", "value"), ["1", "nan", None, [], True]),
     (LINREG, ("parameters", "theta", "trainable"), [1, "true", None]),

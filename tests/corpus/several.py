@@ -143,8 +143,9 @@ def consequences() -> Iterator[tuple[str, Json]]:
     node = LINREG["nodes"][0]
     for key in ("id", "op", "inputs"):
         lacking = {name: value for name, value in node.items() if name != key}
-        yield f"node-without-{key}", changed(LINREG, ("nodes", 0), Mark("GE111", lacking))
-    yield "node-empty", changed(LINREG, ("nodes", 0), Mark("GE111", Mark("GE111", Mark("GE111", {}))))
+        code = "GE212" if key == "inputs" else "GE111"
+        yield f"node-without-{key}", changed(LINREG, ("nodes", 0), Mark(code, lacking))
+    yield "node-empty", changed(LINREG, ("nodes", 0), Mark("GE111", Mark("GE111", {})))
     yield "node-no-object", changed(LINREG, ("nodes", 0), Mark("GE112", "y_hat = theta * x"))
     yield "id-no-name", changed(LINREG, ("nodes", 0, "id"), Mark("GE112", "y hat"))
     yield (
