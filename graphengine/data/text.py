@@ -127,8 +127,9 @@ class _Table:
         if dtype.kind == "f" and np.any((large := np.abs(numbers)) >= LARGEST_EXACT):
             if np.isinf(large).any():
                 raise ValueError
-            for row, column in np.argwhere(large >= LARGEST_EXACT).tolist():
-                _require_exact(cells[column][row])
+            for cell in itertools.chain.from_iterable(cells):
+                if "." not in cell:  # else it is no integer, whatever else it is
+                    _require_exact(cell)
         return numbers
 
     def _one_by_one(self, rows: list[Row]) -> dict[str, np.ndarray[Any, Any]]:
