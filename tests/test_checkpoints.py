@@ -388,7 +388,17 @@ def test_what_cannot_be_removed_or_listed_stays(tmp_path, monkeypatch):
         with monkeypatch.context() as patch:
             patch.setattr(Path, name, lambda *_, **__: (_ for _ in ()).throw(PermissionError))
             cli("train", "linreg", "--set", 'training.checkpoint={"every_epochs": 50}', "--checkpoint", tmp_path / name)
-    assert [len(list(tmp_path.glob(f"{name}/*"))) for name in ("unlink", "iterdir")] == [2, 1]
+    assert [len(list(tmp_path.glob(f"{name}/checkpoint-*"))) for name in ("unlink", "iterdir")] == [2, 1]
+    assert [path.name for path in tmp_path.glob("*/*.lock")] == ["checkpoint.lock"]  # locked by nobody any more
+    cli(
+        "train",
+        "linreg",
+        "--set",
+        'training.checkpoint={"every_epochs": 50}',
+        "--checkpoint",
+        tmp_path / "unlink",
+        "--resume",
+    )
 
 
 def test_resume_needs_a_folder_and_solvers_need_none():
