@@ -703,6 +703,19 @@ def test_going_on_with_another_backend_is_said(tmp_path):
     assert note.endswith(f"was written with backend numpy {np.__version__} (now reference): the last bits may differ")
 
 
+@pytest.mark.parametrize("resumed", ["train", "iterate"])
+def test_going_on_with_another_backend_warns_in_python(tmp_path, resumed):
+    def model(backend):
+        return ge.Model.from_dict(linreg(training=training(learning_rate=0.01)), backend=backend)
+
+    model("numpy").train(DATA, epochs=2, checkpoints=tmp_path)
+    keys = {"epochs": 4, "checkpoints": tmp_path, "resume": True}
+    with pytest.warns(UserWarning, match=r"with backend numpy .* \(now reference\): the last bits may differ") as told:
+        rows = list(getattr(model("reference"), resumed)(DATA, **keys))
+    assert [each.filename for each in told] == [__file__]
+    assert rows[-1].iteration == 4
+
+
 def test_going_on_with_another_version_is_said(tmp_path):
     cli("train", "linreg", "--epochs", "4", "--checkpoint", tmp_path)
     (path,) = tmp_path.iterdir()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -235,6 +236,7 @@ class Model(Pictured):
             If the data cannot be read or does not fit.
         """
         trainer = self.trainer(data, **overrides)
+        _warn_of_other_bits(trainer)
         run_to_end(trainer)
         if isinstance(trainer, Trainer):
             trainer.stepper.forget()
@@ -245,7 +247,9 @@ class Model(Pictured):
 
         It may be left at any time: the model then has the values after the last row that was given.
         """
-        return self.trainer(data, **overrides).iterate()
+        trainer = self.trainer(data, **overrides)
+        _warn_of_other_bits(trainer)
+        return trainer.iterate()
 
     def trainer(
         self,
@@ -483,6 +487,12 @@ class Model(Pictured):
 
     def _write(self, path: Path, valued: Mapping[str, Any]) -> None:
         write_bytes(path, dump_model(self.document.model_copy(update={**valued, **self._told})))
+
+
+def _warn_of_other_bits(trainer: Trainer | Solver) -> None:
+    """Warn the caller of a model that a training resumes on a machine that computes otherwise."""
+    if trainer.checkpoints is not None and trainer.checkpoints.note:
+        warnings.warn(trainer.checkpoints.note, UserWarning, stacklevel=3)
 
 
 def _restored(
