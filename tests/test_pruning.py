@@ -97,6 +97,7 @@ def test_a_wrong_type_hides_what_else_its_object_says():
 def test_attributes_of_an_op_are_cut_as_its_class_reads_them():
     assert pruned({"pad_width": [[1, 2]] * 500}, OPS["pad"].cls, strict=False) == {"pad_width": [[1, 2]] * 500}
     assert len(pruned({"pad_width": [["a", 2]] * 500}, OPS["pad"].cls, strict=False)["pad_width"]) == MOST_TOLD + 1
+    assert len(pruned(numbered(500, 1), OPS["neg"].cls, strict=False)) == MOST_TOLD + 1
     assert len(pruned({"axis": ["a"] * 500}, OPS["sum"].cls, strict=False)["axis"]) == MOST_TOLD + 1
 
 

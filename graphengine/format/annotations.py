@@ -33,14 +33,19 @@ def members_of(annotation: Any) -> list[Any]:
 
 def fields_of(document: Any) -> dict[Any, Any]:
     """The keys of a document class or typed dictionary, as the file writes them, with their annotations."""
-    return _fields_of(document) if isinstance(document, type) else {}
+    return _fields_of(document) if is_document(document) else {}
+
+
+def is_document(annotation: Any) -> bool:
+    """Whether it is a class of objects with known keys."""
+    return isinstance(annotation, type) and (issubclass(annotation, BaseModel) or is_typeddict(annotation))
 
 
 @cache
 def _fields_of(document: type) -> dict[Any, Any]:
     if issubclass(document, BaseModel):
         return {field.alias or name: _annotation(field) for name, field in document.model_fields.items()}
-    return get_type_hints(document, include_extras=True) if is_typeddict(document) else {}
+    return get_type_hints(document, include_extras=True)
 
 
 def _annotation(field: FieldInfo) -> Any:

@@ -13,7 +13,7 @@ from typing import Annotated, Any, get_args, get_origin
 from pydantic import FailFast, TypeAdapter, ValidationError
 
 from graphengine.errors import MOST_TOLD
-from graphengine.format.annotations import fields_of, members_of
+from graphengine.format.annotations import fields_of, is_document, members_of
 from graphengine.format.kinds import Kinds
 
 _FEW = 16
@@ -43,7 +43,7 @@ class _Pruning:
             kinds = [get_args(each)[0] for each in members if get_origin(each) in (list, tuple, Sequence)]
             return self._list(value, kinds) if kinds else value
         tables = [get_args(each) for each in members if get_origin(each) is dict]
-        documents = [fields for each in members if (fields := fields_of(each))]
+        documents = [fields_of(each) for each in members if is_document(each)]
         if tables and not documents:
             return self._table(value, *zip(*tables, strict=True))
         return self._object(value, documents) if documents and not tables else value

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections import ChainMap
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -74,18 +74,16 @@ class Resolver:
         ops = {name: None if self._is_hidden(name) else self._ops.get(name) for name in names}
         plain = {name for name, op in ops.items() if op and len(op.signature.outputs) == 1}
         if len(plain) < len(ops):
-            self._define_ports({index: spec for index, spec in enumerate(specs) if spec["op"] not in plain}, ops)
+            self._define_ports(((index, spec) for index, spec in enumerate(specs) if spec["op"] not in plain), ops)
 
-    def _define_ports(self, specs: Mapping[int, NodeDocument], ops: Mapping[str, Op | Function | None]) -> None:
+    def _define_ports(self, specs: Iterable[tuple[int, NodeDocument]], ops: Mapping[str, Op | Function | None]) -> None:
         """Enter the names of the further outputs of nodes, unless there are too many."""
-        left = self.limits.outputs(len(self.document.nodes))
-        for index, spec in specs.items():
+        most = left = self.limits.outputs(len(self.document.nodes))
+        for index, spec in specs:
             ports = self._ports(spec, ops[spec["op"]])
             left -= 1 + len(ports)
             if left < 0:
-                message = (
-                    f"up to here the nodes have more than {self.limits.outputs(len(self.document.nodes)):,} outputs"
-                )
+                message = f"up to here the nodes have more than {most:,} outputs"
                 self._add("GE132", message, f"/nodes/{index}", spec["id"], "raise the limit node_outputs")
                 self.gaps.open.add("nodes")
                 self._has_too_many_outputs = True
