@@ -22,6 +22,7 @@ BENCHMARKS = (
     "layers",
     "sums",
     "growth",
+    "hostile",
     "parameters",
     "streaming",
 )

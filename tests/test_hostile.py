@@ -5,6 +5,8 @@ import os
 import re
 import subprocess
 import sys
+import threading
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,8 @@ from documents import PEAK, document, linreg, training, write
 
 import graphengine as ge
 from graphengine.format import parse_model
+from graphengine.format.reading import read_bytes
+from graphengine.limits import Limits
 
 ROOT = Path(__file__).parents[1]
 CORPUS = Path(__file__).parent / "corpus" / "files"
@@ -101,6 +105,10 @@ BOMBS = {
         document({"z": ("neg", ["x"], {f"a{i}": 1 for i in range(300_000)})}, inputs={"x": []}),
         "GE213",
     ),
+    "100,000 unknown ops": (
+        document({f"n{i}": (f"op{i}", ["x"]) for i in range(100_000)}, {"out": "n0"}, inputs={"x": []}),
+        "GE211",
+    ),
     "20,000 undefined names": (undefined(20_000), "GE210"),
     "20,000 names of which many are near": (near_misses(20_000, 20), "GE210"),
     "500 long names of which many are near": (near_misses(500, 180), "GE210"),
@@ -122,6 +130,7 @@ BOMBS = {
     "a million lines": ("\n" * 10_000_000 + "{", "GE102"),
     "a million numbers of a wrong shape": (numbers("1.5, " * 1_000_000 + "2", "[3]"), "GE302"),
     "a million strings as numbers": (numbers('"a", ' * 1_000_000 + "2", "[1000001]"), "GE302"),
+    "two million numbers and a string": (numbers("1.5, " * 2_000_000 + '"a"', "[2000001]"), "GE302"),
     "a byte order mark before a million numbers": ("\ufeff" + numbers("1.5, " * 999_999 + "2", "[1000000]"), "GE120"),
     "a key of 10 MiB": (around("k" * 10 * 2**20, "1"), "GE110"),
     "a name of 10 MiB": (document({"z" * 10 * 2**20: ("neg", ["x"])}, inputs={"x": []}), "GE112"),
@@ -130,12 +139,14 @@ BOMBS = {
 }  # fmt: skip
 
 LARGER = {
-    "100,000 nodes whose shapes do not fit": 90,
-    "200,000 outputs that lead nowhere": 80,
-    "a million double keys": 80,
+    "100,000 nodes whose shapes do not fit": 70,
+    "100,000 unknown ops": 70,
+    "200,000 outputs that lead nowhere": 75,
+    "a million double keys": 70,
     "a million numbers of a wrong shape": 90,
-    "a million strings as numbers": 200,
-    "a byte order mark before a million numbers": 130,
+    "a million strings as numbers": 130,
+    "two million numbers and a string": 170,
+    "a byte order mark before a million numbers": 100,
     "a million lines": 70,
     "a key of 10 MiB": 110,
     "a name of 10 MiB": 110,
@@ -194,6 +205,8 @@ def test_of_a_thousand_findings_the_first_hundred_are_told(key, text, pointer):
 
 AUDITED = """
 import sys
+import threading
+import tracemalloc
 from pathlib import Path
 import graphengine as ge
 
@@ -286,10 +299,40 @@ def test_nothing_in_a_file_decides_where_something_is_written(tmp_path):
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
     named = re.compile(
-        r"checkpoints|\.?(saved|gradient|checkpoint-\d{10})(-[0-9a-f]{12}\.safetensors|\.json)(\.[0-9a-f]{16}\.tmp)?"
+        r"checkpoints|checkpoint\.lock|\.(saved|gradient)\.lock|"
+        r"\.?(saved|gradient|checkpoint-\d{10})(-[0-9a-f]{12}\.safetensors|\.json)(\.[0-9a-f]{16}\.tmp)?"
     )
     seen = [Path(each) for each in json.loads(done.stdout)]
-    assert {each.suffix for each in seen} == {"", ".json", ".safetensors", ".tmp"}
+    assert {each.suffix for each in seen} == {"", ".json", ".lock", ".safetensors", ".tmp"}
     for each in seen:
         assert named.fullmatch(each.name)
         assert each.parent in {Path(), tmp_path / "out", tmp_path / "out" / "checkpoints"}  # Path(): in an open folder
+
+
+def test_a_small_file_is_read_in_little_memory(tmp_path):
+    (tmp_path / "m.json").write_text(json.dumps(linreg()))
+    (tmp_path / "blank.json").write_bytes(b" " * 3000)
+    tracemalloc.start()
+    try:
+        assert json.loads(read_bytes(tmp_path / "m.json"))["name"] == "test"
+        assert read_bytes(tmp_path / "blank.json", Limits(file_bytes=3000)) == b" " * 3000
+        assert tracemalloc.get_traced_memory()[1] < 100_000
+    finally:
+        tracemalloc.stop()
+    with pytest.raises(ge.errors.InvalidModelError, match=r"GE103: the file is larger than 2\.929 KiB"):
+        read_bytes(tmp_path / "blank.json", Limits(file_bytes=2999))
+
+
+@pytest.mark.parametrize(("length", "code"), [(3000, None), (3001, "GE103")])
+def test_a_pipe_is_read_up_to_the_limit(length, code, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    writer = threading.Thread(target=lambda: (tmp_path / "pipe").write_bytes(b" " * length))
+    writer.start()
+    try:
+        if code:
+            with pytest.raises(ge.errors.InvalidModelError, match=code):
+                read_bytes(tmp_path / "pipe", Limits(file_bytes=3000))
+        else:
+            assert len(read_bytes(tmp_path / "pipe", Limits(file_bytes=3000))) == length
+    finally:
+        writer.join()

@@ -129,8 +129,11 @@ def read_bytes(path: str | Path, limits: Limits = DEFAULT) -> bytes:
     """
     try:
         with Path(path).open("rb") as file:
-            large = os.fstat(file.fileno()).st_size > limits.file_bytes
-            data = b"" if large else file.read(limits.file_bytes + 1)  # it may grow, and a pipe has no size
+            size = os.fstat(file.fileno()).st_size
+            large = size > limits.file_bytes
+            data = b"" if large else file.read(size + 1)  # as much as is asked for is allocated
+            if len(data) > size:  # it grows, or is a pipe, which has no size
+                data += file.read(limits.file_bytes + 1 - len(data))
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         hint = "name a file in it" if isinstance(error, IsADirectoryError) else None

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any, LiteralString
 
 import numpy as np
@@ -37,21 +40,50 @@ def decode_array(value: Any, dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
     ValueError
         If the numbers are not of a kind that fits `dtype`.
     """
+    has_strings = str in _types_inside(value)  # of which NumPy would make texts of 32 characters each, and of numbers
+    if has_strings and (found := _element_error(value)):
+        raise found
     try:
-        array = as_array(value, dtype)
-        if array.dtype.kind == "U":
-            cells = np.array(value, dtype=object)
-            numbers = [NON_FINITE[cell] if isinstance(cell, str) else cell for cell in cells.ravel().tolist()]
-            array = np.array(numbers).reshape(cells.shape)
+        array = _with_non_finite(value) if has_strings else as_array(value, dtype)
     except UnfitError:
         raise
-    except (KeyError, ValueError) as error:
+    except ValueError as error:
         raise _element_error(value) or ValueError(f"not a regular array of numbers: {error}") from None
     if not fits_kind(array, dtype):
         if array.dtype == object and (found := _element_error(value)):
             raise found
         raise ValueError(f"values of dtype {array.dtype} do not fit dtype {dtype}")
     return converted(value, array, dtype)
+
+
+def _shape(value: Any) -> list[int]:
+    """The lengths of nested lists, as the first element of each says."""
+    lengths = []
+    while isinstance(value, list):
+        lengths.append(len(value))
+        value = value[0] if value else None
+    return lengths
+
+
+def _flat(value: Any) -> Iterable[Any]:
+    """The elements of nested lists, as deep as the first one lies."""
+    elements: Iterable[Any] = [value]
+    for _ in _shape(value):
+        elements = itertools.chain.from_iterable(elements)
+    return elements
+
+
+def _types_inside(value: Any) -> set[type]:
+    """The types of the elements of nested lists; of lists that are not regular, of some."""
+    found: set[type] = set()
+    with suppress(TypeError):
+        found.update(map(type, _flat(value)))
+    return found
+
+
+def _with_non_finite(value: Any) -> np.ndarray[Any, Any]:
+    """The array of regular nested lists of numbers and of strings for non-finite ones."""
+    return np.array([NON_FINITE.get(each, each) for each in _flat(value)]).reshape(_shape(value))
 
 
 class ElementError(ValueError):
@@ -67,11 +99,7 @@ class ElementError(ValueError):
 
 def _element_error(value: Any) -> ElementError | None:
     """What is wrong with the first element that is no number, or not as deep or as long as the first ones are."""
-    lengths: list[int] = []
-    first = value
-    while isinstance(first, list):
-        lengths.append(len(first))
-        first = first[0] if first else None
+    lengths = _shape(value)
     path, rows = [0], [enumerate([value])]
     while rows:
         for path[-1], element in rows[-1]:
