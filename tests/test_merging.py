@@ -111,6 +111,7 @@ def test_the_law_is_about_all_ops():
 ALONG_SAMPLES = {"argmax", "argmin", "cumprod", "cumsum", "eye_like", "flip", "gather", "pad", "slice", "slice_add"}
 ALONG_SAMPLES |= {"split", "take_along_axis", "tile", "trace", "tril", "triu", "unpad", "untile", "concat"}
 ALONG_SAMPLES |= {"bernoulli", "normal", "uniform", "dropout"}  # the key itself is what there are samples of
+ALONG_SAMPLES |= {"searchsorted"}  # the table itself
 ALONG_SAMPLES |= {"index_add", "scatter_add", "broadcast_to", "reshape", "sum_to"}  # to sizes that the samples are not
 
 
@@ -144,6 +145,30 @@ def test_a_random_graph_and_its_gradient_in_parts_are_those_of_the_whole(case, s
     found = in_parts(stages, rows_of(slope), given, sizes)
     for name, expected in run.backward(of="loss", wrt=list(values)).items():
         assert_close(found[f"d_loss/d_{name}"], expected)
+
+
+# ---------------------------------------------------------------- passes
+
+
+MADE_OF = {
+    "mean": ({"loss": ("mean", ["h"])}, 1, 1),
+    "root": ({"m": ("mean", ["h"]), "loss": ("sqrt", ["m"])}, 1, 2),
+    "quotient": ({"n": ("sum", ["h"]), "d": ("sum", ["x"]), "loss": ("div", ["n", "d"])}, 1, 2),
+    "deviation": ({"loss": ("std", ["h"])}, 2, 3),
+    "cross-entropy": ({"loss": ("binary_cross_entropy", ["h", "x"])}, 1, 1),
+    "penalty": ({"m": ("mean", ["h"]), "w2": ("square", ["w"]), "loss": ("add", ["m", "w2"])}, 1, 1),
+    "parameters": ({"loss": ("square", ["w"])}, 0, 0),
+}
+
+
+@pytest.mark.parametrize("case", MADE_OF)
+def test_a_graph_takes_as_many_passes_as_its_numbers_of_all_samples_follow_each_other(case):
+    nodes, forward, with_gradient = MADE_OF[case]
+    nodes = {"h": ("mul", ["w", "x"]), **nodes}
+    model = ge.Model.from_dict(document(nodes, {"loss": "loss"}, inputs={"x": ["N"]}, parameters={"w": 2.0}))
+    graphs = (model.graph, gradient(model.graph, of="loss", wrt="w", also=["loss"]))
+    passes = [len(staged(graph, {"x": PAIR["x"]} if graph.inputs else {}).passes) for graph in graphs]
+    assert passes == [forward, with_gradient]
 
 
 # ---------------------------------------------------------------- nodes of users

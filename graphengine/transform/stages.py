@@ -198,12 +198,25 @@ class _Walk:
             self._shapes[node.id] = node.inputs[0]
             self._place(node, Place(Spread.SHAPE, stage))
         elif spreads <= {Spread.FIXED}:
-            self._place(node, Place(Spread.FIXED, stage))
+            if not (stage and node.op in _FILLING and node.is_core and self._place_filled(node)):
+                self._place(node, Place(Spread.FIXED, stage))
         elif Spread.WHOLE in spreads or self._misuses_shape(node, places):
             self._place_whole(node, places)
         else:
             return self._visit_sampled(node, places, stage, expand=expand)
         return []
+
+    def _place_filled(self, node: GraphNode) -> bool:
+        """Ones like a merged value do not wait for it: only its shape counts. Whether its type is known."""
+        kind = self.types[node.id]
+        if not isinstance(kind.dtype, np.dtype) or not all(isinstance(size, int) for size in kind.shape):
+            return False
+        number, attributes = f"{node.id}/number", {"value": _FILLING[node.op], "dtype": kind.dtype.name}
+        self.types[number] = ArrayType((), kind.dtype)
+        self._place(GraphNode(number, "constant", self._instance("constant", attributes), ()), FIXED)
+        filled = self._instance("broadcast_to", {"shape": kind.shape})
+        self._place(GraphNode(node.id, "broadcast_to", filled, (number, None)), FIXED)
+        return True
 
     def _is_literal(self, node: GraphNode) -> bool:
         """Whether a size is a number in every part: that of all samples together."""
@@ -423,6 +436,9 @@ class _Cutting:
         kind = self._walk.types[name]
         shape = tuple([size_value(size, self._walk.sizes) for size in kind.shape])
         return Input(ArrayType(shape, kind.array_dtype))
+
+
+_FILLING = {"ones_like": 1.0, "zeros_like": 0.0}
 
 
 def _is_sizes(node: GraphNode, position: int) -> bool:

@@ -23,6 +23,9 @@ class SearchSorted(Node):
         require_vector("a", a)
         return ArrayType(v.shape, np.dtype(np.int64))
 
+    def merge(self, axes, _a, _v):
+        return "rows" if axes[0] is None else None
+
     def forward(self, a, v):
         return np.searchsorted(a, v, self.side)
 
@@ -49,6 +52,9 @@ class Interp(Node):
             raise ValueError("a table has at least two points")
         place = 1.0 if isinstance(x.dtype, PythonNumber) else x.dtype
         return ArrayType(x.shape, np.result_type(place, xp.array_dtype, fp.array_dtype, 0.0))
+
+    def merge(self, axes, _x, _xp, _fp):
+        return "rows" if axes[1:] == (None, None) else None
 
     def forward(self, x, xp, fp):
         dtype = np.result_type(x, xp, fp, 0.0)
