@@ -12,6 +12,9 @@ from graphengine.ops.inference import elementwise
 from graphengine.ops.node import Node
 from graphengine.ops.registry import register
 
+SLOPE_AT_0 = 2 / math.sqrt(math.pi)
+"""The derivative of the error function at 0."""
+
 
 @register("lgamma")
 class LGamma(Node):
@@ -93,7 +96,7 @@ class ErfC(Node):
         return in_tiles(special.erfc, x)
 
     def backward(self, grad, x):
-        return grad * (-2 / math.sqrt(math.pi)) * np.exp(-np.square(x))
+        return grad * -SLOPE_AT_0 * np.exp(-np.square(x))
 
 
 @register("erfcx")
@@ -106,7 +109,7 @@ class ErfCX(Node):
         return in_tiles(special.erfcx, x)
 
     def backward(self, grad, x, out):
-        return grad * (2 * x * out - 2 / math.sqrt(math.pi))
+        return grad * (2 * x * out - SLOPE_AT_0)
 
 
 @register("inverse_mills")
@@ -175,8 +178,7 @@ class FaddeevaReal(Node):
 
     def backward(self, grad, x, y, out):
         imag = FADDEEVA_IMAG(x, y)
-        toward_y = 2 * (x * imag + y * out) - 2 / math.sqrt(math.pi)
-        return 2 * grad * (y * imag - x * out), grad * toward_y
+        return 2 * grad * (y * imag - x * out), grad * (2 * (x * imag + y * out) - SLOPE_AT_0)
 
 
 @register("faddeeva_imag")
@@ -196,8 +198,7 @@ class FaddeevaImag(Node):
 
     def backward(self, grad, x, y, out):
         real = FADDEEVA_REAL(x, y)
-        toward_x = 2 / math.sqrt(math.pi) - 2 * (x * out + y * real)
-        return grad * toward_x, 2 * grad * (y * out - x * real)
+        return grad * (SLOPE_AT_0 - 2 * (x * out + y * real)), 2 * grad * (y * out - x * real)
 
 
 @register("xlogy")

@@ -15,7 +15,7 @@ GRID = 128
 LAST = 6
 """From here on the error function is 1 in double precision."""
 TERMS = 7
-TILE = 8_192
+TILE = 2_048
 """Numbers that are worked on at once."""
 
 
