@@ -435,7 +435,7 @@ def test_a_page_asks_for_nothing():
 def test_the_modules_of_the_script_import_what_those_before_them_export():
     exported = {}
     for name in MODULES:
-        text = (Path(sys.modules[page_of.__module__].__file__).parent / "page" / f"{name}.js").read_text(
+        text = (Path(sys.modules[page_of.__module__].__file__).parent / "assets" / f"{name}.js").read_text(
             encoding="utf-8"
         )
         for names, source in re.findall(r'^import \{ (.+) \} from "\./(\w+)\.js";$', text, re.MULTILINE):

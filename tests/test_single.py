@@ -145,3 +145,17 @@ def test_a_plan_takes_arrays_of_one_number_for_its_numbers():
     assert plan.floats >= {"x", "y"}
     values = {"x": np.array([2.0]), "y": np.array([6.0]), "theta": np.float64(0.0), "learning_rate": 0.1}
     assert plan.run(values)["loss"] == 36.0
+
+
+def test_an_input_that_is_a_vector_of_one_number_is_trained_on_sample_by_sample():
+    content = document(
+        {"ax": ("mul", ["theta", "x"]), "e": ("sub", ["ax", 3.0]), "s": ("square", ["e"]), "loss": ("sum", ["s"])},
+        inputs={"x": [1]},
+        parameters={"theta": parameter(1.0)},
+        training=training(epochs=2),
+    )
+    data = {"x": X[:, None]}
+    found, losses = trained(content, data, batch_size=1)
+    expected, means = trained(content, data, batch_size=1, reference=True)
+    assert found == expected
+    np.testing.assert_allclose(losses, means, rtol=1e-13)

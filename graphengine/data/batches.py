@@ -51,7 +51,7 @@ class Segment:
     def column(self, name: str, start: int, stop: int, *, is_float: bool = False) -> Iterable[Any]:
         """One input of the batches from `start` to `stop`; double scalars as Python floats.
 
-        With `is_float` a batch of one sample is the number in it.
+        With `is_float` a batch is one number, that of its one sample.
         """
         if name in self.whole:
             value = self.whole[name]
@@ -59,13 +59,13 @@ class Segment:
         array = self.arrays[name]
         if not self.single and not (is_float and self.size == 1):
             return (array[index * self.size : (index + 1) * self.size] for index in range(start, stop))
-        if array.ndim > 1 or array.dtype != np.float64:
+        if not is_float and (array.ndim > 1 or array.dtype != np.float64):
             part: Iterable[Any] = array[start:stop]
             return part
         if stop - start < self.count:
-            return array[start:stop].tolist()  # type: ignore[no-any-return]
+            return array[start:stop].reshape(-1).tolist()  # type: ignore[no-any-return]
         if name not in self._columns:  # the epochs of a small set come from the same numbers again and again
-            self._columns[name] = array.tolist()
+            self._columns[name] = array.reshape(-1).tolist()
         return self._columns[name]
 
 

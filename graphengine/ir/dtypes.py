@@ -113,6 +113,8 @@ class Trials:
     def _layouts(self, place: int | None, own: str) -> Iterator[Layout]:
         for size, ranks in itertools.product(SIZES, _ranks(self.count)):
             yield Layout(tuple((size,) * rank for rank in ranks), place, own)
+        for size in SIZES:  # what is cut into parts is as long as all of them
+            yield Layout(((size * (self.count - 1),), *((size,),) * (self.count - 1)), place, own)
 
     def _types(self, layout: Layout, common: str) -> tuple[ArrayType, ...]:
         own = {layout.place: np.dtype(layout.dtype or common)}

@@ -113,6 +113,7 @@ def _filled(template: str, texts: Mapping[str, str]) -> str | None:
         if name not in texts or template[found.end() : found.end() + 1] == "(":
             return name
         alone = template[: found.start()].endswith(("(", ", ")) or template == name
+        alone = alone and not template[found.end() :].lstrip().startswith("**")  # a power binds closer than a sign
         return f"({texts[name]})" if texts[name].startswith("-") and not alone else texts[name]
 
     return _NAME.sub(fill, template) if all(name in texts for name in _free_names(template)) else None

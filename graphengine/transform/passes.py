@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -53,11 +54,15 @@ def expansion(recorder: Recorder, node: GraphNode, types: list[ArrayType | None]
     except Exception:  # noqa: BLE001 - whatever stops the recording, the node stays as it is
         return None
     results = sample.returned if isinstance(sample.returned, tuple) else (sample.returned,)
-    itself = len(sample.nodes) == 1 and sample.nodes[0].op == node.op
-    if itself or [_recorded_type(each) for each in results] != [kind[:2] for kind in kinds]:
+    if _gives_itself(sample.nodes, node) or [_recorded_type(each) for each in results] != [kind[:2] for kind in kinds]:
         return None
     names = [_numbered] * len(sample.nodes)
     return sample.template([each.name for each in results], names)
+
+
+def _gives_itself(recorded: Sequence[GraphNode], node: GraphNode) -> bool:
+    """Whether recording an op gives the op: it would be expanded for ever."""
+    return any(each.op == node.op and (len(recorded) == 1 or each.node == node.node) for each in recorded)
 
 
 def _recorded_type(result: Any) -> Any:

@@ -25,6 +25,8 @@ def with_single_numbers(graph: Graph) -> Graph:
 
     Inputs that are such vectors become scalars; parameters, state and outputs stay what they are declared to be.
     """
+    if not any(kind.shape == UNIT for kind in graph.types.values()):
+        return graph
     computed = [name for node in graph.nodes for name in node.outputs]
     vectors = {name for name in (*graph.sources, *computed) if graph.types[name].shape == UNIT}
     lasting = {*graph.parameters, *graph.state, *graph.outputs.values()}

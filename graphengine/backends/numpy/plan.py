@@ -53,7 +53,8 @@ class Plan:
         self.carried = dict(carried or {})
         graph = optimize(graph, exact=exact)
         if self.carried and not exact:
-            graph = optimize(with_single_numbers(graph), exact=exact)
+            single = with_single_numbers(graph)
+            graph = graph if single is graph else optimize(single, exact=exact)
         self.outputs = dict(graph.outputs)
         used: set[Any] = {*self.outputs.values(), *self.carried.values()}
         used.update(*[node.inputs for node in graph.nodes])
