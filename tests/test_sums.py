@@ -229,6 +229,7 @@ CHOSEN = {
     ("linear", "sum"),  # for its dtype
     ("linear", "matmul"),  # likewise, and of square matrices
     ("reductions", "sum"),  # for its shape
+    ("special", "sum"),  # of coefficients in double precision, once
     ("metrics", "mean"),  # of all values
     ("metrics", "sum"),  # of truth values
 }
