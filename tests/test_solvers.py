@@ -480,7 +480,7 @@ def test_an_interrupt_ends_a_solver_and_leaves_the_last_step():
             calls[threading.current_thread() is threading.main_thread()].append(float(x))  # so nothing is recorded
             if len(calls[False]) == 5:
                 signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
-                arrived.append(comes_true(lambda: trainer._turn.is_left))
+                arrived.append(comes_true(lambda: trainer._turns[-1].is_left))
             return x * 1.0
 
         def backward(self, grad):

@@ -25,7 +25,7 @@ from graphengine.cli.options import (
 from graphengine.cli.output import Format, array_text, check_targets, print_json, print_line
 from graphengine.cli.running import check_save, save_model
 from graphengine.cli.values import named_values
-from graphengine.errors import Problem
+from graphengine.errors import Problem, UsageError
 from graphengine.wording import counted
 
 if TYPE_CHECKING:
@@ -55,6 +55,11 @@ def fit(
         str | None, typer.Option(metavar="LOSS", help="huber, soft_l1 or cauchy instead of squares.")
     ] = None,
     robust_scale: Annotated[float | None, typer.Option(help="Residuals from which a robust loss deviates.")] = None,
+    intervals: Annotated[
+        str | None, typer.Option(metavar="LEVELS", help="Find profile intervals, for example of 0.68,0.95.")
+    ] = None,
+    starts: Annotated[int, typer.Option(min=1, help="Fit from so many starting points, and keep the best.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the starting points.")] = 0,
     max_iterations: Annotated[int | None, typer.Option(min=1, help="Stop after so many steps.")] = None,
     output_format: OutputFormat = Format.text,
     plugins: Plugins = None,
@@ -79,6 +84,9 @@ def fit(
         absolute_sigma=absolute_sigma,
         robust=robust,
         robust_scale=robust_scale,
+        intervals=_levels(intervals),
+        starts=starts,
+        seed=seed,
         max_iterations=max_iterations,
     )
     from graphengine.fit.encoding import fit_as_json
@@ -93,6 +101,14 @@ def fit(
         for line in (*_lines(opened.graph.name, found), *(f"saved to {path}" for path in saved.values())):
             print_line(line)
     unwritten.end(output_format)
+
+
+def _levels(text: str | None) -> list[float]:
+    """The levels of intervals, which commas separate."""
+    try:
+        return [float(part) for part in text.split(",")] if text else []
+    except ValueError:
+        raise UsageError(f"--intervals takes levels between 0 and 1, as in 0.68,0.95, not '{text}'") from None
 
 
 def _needed(model: Model, weight: str | None) -> list[str] | None:
@@ -124,6 +140,16 @@ def _lines(name: str, fit: Fit) -> Iterator[str]:
     column = max(map(len, shown.values()))
     for each, value in shown.items():
         yield f"  {each:<{width}}  {value:<{column}}  {_digits(fit.standard_errors[each])}"
+    for level, found in fit.intervals.items():
+        yield f"profile intervals, {100 * level:g} %:"
+        for each, (low, high) in found.items():
+            yield f"  {each:<{width}}  {low:.10g}  {high:.10g}"
+    if fit.starts:
+        best = sum(start.minimum == 1 for start in fit.starts)
+        minima = max(start.minimum for start in fit.starts)
+        lost = sum(not start.converged for start in fit.starts)
+        ends = f", {lost} did not converge" if lost else ""
+        yield f"{len(fit.starts)} starts: {best} found the best of {minima} minim{'um' if minima == 1 else 'a'}{ends}"
     for held in fit.at_bounds:
         yield f"at its {held.side} bound: {held.parameter} = {held.bound:.10g} (the other errors hold for that)"
     for part in fit.undetermined:

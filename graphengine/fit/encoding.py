@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
+from graphengine.fit.starts import Start
 from graphengine.fit.statistics import Fit
 from graphengine.format.writing import encode_array
 from graphengine.ops.numbers import encode_number
@@ -29,6 +30,20 @@ def fit_as_json(fit: Fit) -> dict[str, Any]:
         "degrees_of_freedom": fit.degrees_of_freedom,
         **numbers({"log_likelihood": fit.log_likelihood, "aic": fit.aic, "bic": fit.bic}),
         **numbers(asdict(fit.squares) if fit.squares else {}),
+        "intervals": {
+            f"{level:g}": {name: [encode_number(end) for end in ends] for name, ends in found.items()}
+            for level, found in fit.intervals.items()
+        },
+        **({"starts": [_start(each) for each in fit.starts]} if fit.starts else {}),
+    }
+
+
+def _start(start: Start) -> dict[str, Any]:
+    return {
+        **start._asdict(),
+        "start": arrays(start.start),
+        "parameters": arrays(start.parameters),
+        "loss": encode_number(start.loss),
     }
 
 

@@ -11,6 +11,7 @@ import math
 import sys
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
+from copy import copy
 from functools import cached_property
 from typing import Any
 
@@ -76,12 +77,12 @@ class Solver:
             hint = "raise the limit data_bytes to four times what the data takes" if self.batches.is_stored else None
             message = f"the solver '{training.optimizer.type}' needs all samples as one batch in memory"
             raise TrainingError(message, hint=hint)
-        self._turn = Turn()
+        self._turns = [Turn()]
         self.options, residual = least_squares_of(training), ""
         if self.options:
             graph, residual = weighted_residual(graph, self.options)
         loss = graph.value_name(training.loss)
-        self.objective = Objective(graph, values, whole, loss, before=lambda: self._turn.check())
+        self.objective = Objective(graph, values, whole, loss, before=lambda: self._turns[-1].check())
         self._residual = residual
         self._metrics = Evaluation(graph, whole, training.metrics) if training.metrics else None
         small = sum(np.size(values[name]) for name in graph.trainable) <= SMALL
@@ -91,6 +92,13 @@ class Solver:
         self.converged, self.reason = False, ""
         self.learning_rate, self.checkpoints = None, None  # which a trainer has
         self._recording = small
+
+    def fresh(self, values: Mapping[str, Any]) -> Solver:
+        """The same solver at another start, with a history and values of its own; what is compiled is shared."""
+        other = copy(self)
+        other.values, other.converged, other.reason = {**self.values, **values}, False, ""
+        other.history = History(1, self.graph.trainable if self._recording else ())
+        return other
 
     @cached_property
     def residuals(self) -> Residuals:
@@ -140,7 +148,7 @@ class Solver:
         return in_turns(self._run)
 
     def _run(self, turn: Turn) -> None:
-        self._turn = turn
+        self._turns[-1] = turn
         self._deadline = time.monotonic() + (self.training.max_seconds or math.inf)
         start = self.objective.vector(self.values)
         if self.options:
@@ -182,7 +190,7 @@ class Solver:
         self._before, self._at = (loss, float(np.linalg.norm(slope))), np.array(x)
         if self._metrics:
             self.history.add_check(self._metrics(self.values))
-        self._turn.hand_over(self.history.last)
+        self._turns[-1].hand_over(self.history.last)
 
     # ------------------------------------------------------------ methods
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -21,8 +22,10 @@ from graphengine.fit.determination import (
 )
 from graphengine.fit.objective import Objective
 from graphengine.fit.problems import SumOfSquares
+from graphengine.fit.profile import Interval
 from graphengine.fit.quadratic import Matrix, Quadratic, Vector
 from graphengine.fit.solvers import Solver
+from graphengine.fit.starts import Start
 from graphengine.ir.graph import Graph
 from graphengine.training.history import History
 from graphengine.transform.path import differentiable_toward
@@ -86,7 +89,11 @@ class Fit:
     reason : str or None
         Why it did not converge.
     history : History
-        The accepted steps.
+        The accepted steps, of the best start.
+    intervals : dict of float to dict of str to Interval
+        For each level that was asked for the profile interval of each coordinate.
+    starts : tuple of Start
+        What came of each start, if there were several.
     """
 
     objective: str
@@ -106,6 +113,8 @@ class Fit:
     converged: bool
     reason: str | None
     history: History
+    intervals: Mapping[float, Mapping[str, Interval]] = field(default_factory=dict)
+    starts: tuple[Start, ...] = ()
 
     @property
     def correlation(self) -> Matrix:

@@ -24,9 +24,10 @@ from graphengine.errors import (
     UsageError,
     make_pointer,
 )
+from graphengine.fit.procedure import Wanted, run_fit
 from graphengine.fit.requests import Request
 from graphengine.fit.solvers import Solver
-from graphengine.fit.statistics import Fit, fit_of
+from graphengine.fit.statistics import Fit
 from graphengine.format.building import sound_graph
 from graphengine.format.canonical import canonical_text
 from graphengine.format.documents import ExternalValue, ModelDocument
@@ -281,6 +282,9 @@ class Model(Pictured):
         absolute_sigma: bool | None = None,
         robust: str | None = None,
         robust_scale: float | None = None,
+        intervals: Sequence[float] = (),
+        starts: int = 1,
+        seed: int = 0,
         max_iterations: int | None = None,
     ) -> Fit:
         """Fit the trainable parameters, by least squares or maximum likelihood, and estimate their uncertainties.
@@ -300,6 +304,11 @@ class Model(Pictured):
             Whether the residuals are in units of known standard deviations, so that their spread is not estimated.
         robust : {"huber", "soft_l1", "cauchy"}, optional
             A loss that takes the place of the squares from about `robust_scale` (default 1) on.
+        intervals : sequence of float, optional
+            Levels, such as 0.95, for which profile intervals are found (needs SciPy, the extra `fit`).
+        starts, seed : int, optional
+            How many starting points there are: the model's values, and a Latin hypercube within the bounds. The best
+            minimum counts.
 
         Raises
         ------
@@ -313,8 +322,7 @@ class Model(Pictured):
         request = Request(residual, sigma, weights, absolute_sigma, robust, robust_scale)
         solver = self._declared.fitting(self.values, data, request, max_iterations)
         self._trainer, self._provenance = solver, None
-        run_to_end(solver)
-        return fit_of(solver)
+        return run_fit(solver, Wanted(tuple(intervals), starts, seed))
 
     def gradient(self, of: str | None = None, wrt: str | Sequence[str] | None = None) -> Graph:
         """The graph of the gradients that `Run.backward` gives, with the current values of the parameters.

@@ -1,0 +1,162 @@
+"""A fit from beginning to end: from one start or several, with the intervals that are asked for."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+
+from graphengine.errors import DivergenceError, UsageError
+from graphengine.fit.profile import Interval, MissedError, Profile, quantiles
+from graphengine.fit.solvers import Solver
+from graphengine.fit.starts import Start, numbered, starting_points
+from graphengine.fit.statistics import Fit, fit_of, samples_in_a_mean
+from graphengine.training.interrupting import run_to_end
+
+MOST_REFITS = 5
+"""So often a fit begins again at a lower point that a profile has come upon."""
+
+
+class Wanted(NamedTuple):
+    """What is wanted of a fit besides its result: intervals of these levels, and the best of so many starts."""
+
+    levels: tuple[float, ...] = ()
+    starts: int = 1
+    seed: int = 0
+
+
+def run_fit(solver: Solver, wanted: Wanted) -> Fit:
+    """Run a solver; the solver's values are those of the best start.
+
+    Raises
+    ------
+    DivergenceError
+        If no start has a finite loss.
+    UsageError
+        GE801 if a level or a number of starts has no meaning.
+    """
+    if wanted.starts < 1:
+        raise UsageError(f"a fit has at least one start, not {wanted.starts}")
+    quantiles(wanted.levels, math.inf) if wanted.levels else None  # before the work
+    starts: tuple[Start, ...] = ()
+    if wanted.starts > 1:
+        starts = _run_starts(solver, wanted)
+    else:
+        run_to_end(solver)
+    fit = fit_of(solver)
+    for _ in range(MOST_REFITS):
+        try:
+            return replace(fit, starts=starts, intervals=intervals(solver, fit, wanted.levels))
+        except MissedError as missed:
+            solver.values.update(solver.objective.split(missed.x))
+            run_to_end(solver)
+            fit = fit_of(solver)
+    return replace(fit, starts=starts)
+
+
+# ---------------------------------------------------------------- starts
+
+
+def _run_starts(solver: Solver, wanted: Wanted) -> tuple[Start, ...]:
+    """Run all starts, and leave the solver with the values and the history of the best."""
+    objective = solver.objective
+    first = objective.vector(solver.values)
+    points = starting_points(first, solver.box, solver.typical, objective.coordinates, wanted.starts, wanted.seed)
+    runs, reasons = [], []
+    for point in points:
+        run = solver.fresh(objective.split(point))
+        try:
+            run_to_end(run)
+            reasons.append(run.reason or None)
+        except DivergenceError as error:
+            reasons.append(error.problems[0].message)
+        runs.append(run)
+    losses = [_loss(run) for run in runs]
+    if not np.isfinite(losses).any():
+        message = f"no start of {wanted.starts} has a finite loss; the first: {reasons[0]}"
+        raise DivergenceError(message, iteration=1, epoch=1)
+    found = [objective.vector(run.values) for run in runs]
+    ends = [loss if run.converged else np.inf for loss, run in zip(losses, runs, strict=True)]
+    minima = numbered(ends, found, solver.typical)
+    best = min(range(len(runs)), key=lambda place: (not runs[place].converged, losses[place], place))
+    _take_over(solver, runs[best])
+    return tuple(
+        Start(
+            start=objective.split(points[place]),
+            parameters=objective.split(found[place]),
+            loss=losses[place],
+            converged=run.converged,
+            reason=reasons[place],
+            iterations=len(run.history),
+            minimum=minima[place],
+        )
+        for place, run in enumerate(runs)
+    )
+
+
+def _loss(run: Solver) -> float:
+    with np.errstate(all="ignore"):
+        loss, _ = run.objective(run.objective.vector(run.values))
+    return loss if np.isfinite(loss) and len(run.history) else np.inf
+
+
+def _take_over(solver: Solver, best: Solver) -> None:
+    solver.values.update({name: best.values[name] for name in solver.objective.names})
+    solver.history, solver.converged, solver.reason = best.history, best.converged, best.reason
+
+
+# ---------------------------------------------------------------- intervals
+
+
+def profile_of(solver: Solver, fit: Fit) -> Profile:
+    """The profiles of a fit.
+
+    Raises
+    ------
+    UsageError
+        GE801 of a robust fit, which has no likelihood, and of one without degrees of freedom.
+    """
+    if fit.objective == "robust":
+        raise UsageError("a robust fit has no likelihood, so its intervals are those of its standard errors")
+    scale = 1.0 / samples_in_a_mean(solver) if fit.squares is None else 1.0
+    if fit.squares is not None and not (solver.options and solver.options.absolute_sigma):
+        if not fit.degrees_of_freedom:
+            raise UsageError("without degrees of freedom the errors of the data, and so all intervals, are unknown")
+        scale = fit.residual_standard_deviation**2
+    x = solver.objective.vector(solver.values)
+    errors = np.sqrt(np.diag(fit.covariance))
+    return Profile(solver.problem, solver.box, solver.typical, x, errors, scale, solver.objective.epsilon)
+
+
+def freedom_of(solver: Solver, fit: Fit) -> float:
+    """The degrees of freedom of Student's t that errors are compared with; infinite where the spread is known."""
+    estimated = fit.squares is not None and not (solver.options and solver.options.absolute_sigma)
+    return fit.degrees_of_freedom if estimated else math.inf
+
+
+def intervals(solver: Solver, fit: Fit, levels: Sequence[float]) -> dict[float, dict[str, Interval]]:
+    """For each level the profile interval of each coordinate.
+
+    Raises
+    ------
+    MissedError
+        If a profile comes upon a lower point than the fit.
+    """
+    if not levels:
+        return {}
+    profile, found = profile_of(solver, fit), quantiles(levels, freedom_of(solver, fit))
+    open_ends = {name for part in fit.undetermined for name in part.parameters}
+    return {
+        level: {
+            name: _open(solver, place) if name in open_ends else profile.interval(place, quantile)
+            for place, name in enumerate(fit.coordinates)
+        }
+        for level, quantile in found.items()
+    }
+
+
+def _open(solver: Solver, place: int) -> Interval:
+    return Interval(float(solver.box.lower[place]), float(solver.box.upper[place]))
