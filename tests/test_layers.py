@@ -46,11 +46,7 @@ ROOMS = [
 ]
 """The rooms from the top; a module imports from its own room and from those below it."""
 
-CUTS_TO_MAKE = {
-    ("training.interrupting", "fit.solvers"),
-    ("training.provenance", "fit.solvers"),
-    ("training.provenance", "training.loop"),
-}
+CUTS_TO_MAKE: set[tuple[str, str]] = set()
 """Imports that still point upward or close a circle: importer and imported. The list only gets shorter."""
 
 GENERATED = PACKAGE / "backends" / "numpy" / "source.py"

@@ -13,9 +13,8 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from typing import Any
 
-from graphengine.fit.solvers import Solver
 from graphengine.training.history import Iteration
-from graphengine.training.loop import Trainer
+from graphengine.training.underway import Running
 
 ENDING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK") if hasattr(signal, name)]
 """The signals that ask a process to end; not each system has all of them."""
@@ -33,7 +32,7 @@ class Terminated(SystemExit):
         return Terminated, (signal.Signals[self.name].value,), dict(vars(self))
 
 
-def run_to_end(trainer: Trainer | Solver, see: Callable[[Iteration], None] = lambda row: None) -> None:
+def run_to_end(trainer: Running, see: Callable[[Iteration], None] = lambda row: None) -> None:
     """Run a training, showing each row; a signal ends one that has a folder for checkpoints with a checkpoint.
 
     A second Ctrl-C does not wait for that. Other signals may come more than once: `timeout`, for one, sends two.

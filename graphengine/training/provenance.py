@@ -12,14 +12,13 @@ from graphengine.data.sources import data_hash
 from graphengine.version import __version__
 
 if TYPE_CHECKING:
-    from graphengine.fit.solvers import Solver
-    from graphengine.training.loop import Trainer
+    from graphengine.training.underway import Running
 
 PROVENANCE = "provenance"
 """The key of the metadata."""
 
 
-def provenance(trainer: Trainer | Solver) -> dict[str, Any]:
+def provenance(trainer: Running) -> dict[str, Any]:
     """The data by its hash, how far the training went, and with what it was done."""
     history = trainer.history
     return {
@@ -35,7 +34,7 @@ _HASHES: WeakKeyDictionary[Any, str] = WeakKeyDictionary()
 """The hash of the data of each training, which takes a second for a gigabyte."""
 
 
-def _data_sha256(trainer: Trainer | Solver) -> str:
+def _data_sha256(trainer: Running) -> str:
     if trainer not in _HASHES:
         _HASHES[trainer] = data_hash(trainer.data)
     return _HASHES[trainer]

@@ -1,0 +1,35 @@
+"""A training under way, whoever runs it: the loop of an update rule or a solver."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping
+from typing import Any, Protocol
+
+from graphengine.format.training_documents import TrainingDocument
+from graphengine.training.history import History, Iteration
+
+
+class Running(Protocol):
+    """What `Trainer` and `Solver` have in common."""
+
+    @property
+    def data(self) -> Mapping[str, Any]:
+        """The data it is trained on, by input."""
+
+    @property
+    def training(self) -> TrainingDocument:
+        """The training section."""
+
+    @property
+    def history(self) -> History:
+        """What happened so far."""
+
+    @property
+    def checkpoints(self) -> Any:
+        """Where it saves checkpoints, None for nowhere."""
+
+    def chunks(self) -> Generator[Iteration, None, None]:
+        """Run, with a row now and then."""
+
+    def save_checkpoint(self) -> Any:
+        """Write a checkpoint."""
