@@ -114,7 +114,11 @@ class JaxProgram:
         self.outputs, self.carried, self.floats, self.nbytes = dict(graph.outputs), dict(carried), frozenset(), 0
         used = {name for _, each in self.steps for name in each.inputs} | {*self.outputs.values(), *carried.values()}
         self.sources = tuple(name for name in graph.sources if name in used)
-        self.run = jax.jit(self.traced)
+        self.compiled = jax.jit(self.traced)
+
+    def run(self, values):
+        found = self.compiled({name: values[name] for name in self.sources})
+        return {name: np.asarray(found[name])[()] for name in self.outputs}  # jax sorts the keys of dictionaries
 
     def traced(self, values):
         known = {name: values[name] for name in self.sources}

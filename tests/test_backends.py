@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from documents import linreg
+from documents import linreg, training
 from test_compile import ROWS, one_op
 from test_same_bits import FAMILIES, bits, mixed_graph
 
@@ -18,6 +18,7 @@ from graphengine.limits import Limits
 
 MODELS = sorted(Path(__file__).parents[1].joinpath("models").glob("*.json"))
 EXACT = sorted(BACKENDS)
+JAX_WARNS = pytest.mark.filterwarnings("default")
 
 
 def trained(path, backend, iterations):
@@ -72,7 +73,7 @@ def test_the_reference_backend_trains_a_shipped_model_like_the_numpy_backend(pat
 
 
 @pytest.mark.extra("jax")
-@pytest.mark.filterwarnings("default")
+@JAX_WARNS
 @pytest.mark.parametrize("path", TRAINED, ids=lambda path: path.stem)
 def test_a_backend_of_one_table_runs_the_step_of_a_shipped_model(path, monkeypatch):
     monkeypatch.setitem(BACKENDS, "jax-as-a-test", "jax_backend:JaxBackend")
@@ -87,6 +88,61 @@ def test_a_backend_of_one_table_runs_the_step_of_a_shipped_model(path, monkeypat
 def test_the_backend_written_as_a_test_is_short():
     lines = Path(__file__).with_name("jax_backend.py").read_text(encoding="utf-8").splitlines()
     assert len(lines) <= 150
+
+
+class Recording:
+    """The numpy backend, and the outputs of the graphs that it compiled."""
+
+    name = "recording"
+
+    def __init__(self):
+        self.compiled = []
+
+    def compile(self, graph, **options):
+        self.compiled.append(set(graph.outputs))
+        return backend_named("numpy").compile(graph, **options)
+
+
+def recorded(monkeypatch):
+    """A recording backend under its name, with linear regression on it."""
+    backend = Recording()
+    monkeypatch.setitem(BACKENDS, "recording", "")
+    monkeypatch.setitem(protocol._made, "recording", backend)
+    return backend, ge.Model.from_dict(linreg(training=training()), backend="recording")
+
+
+LINE = {"x": np.arange(1.0, 9.0), "y": 2 * np.arange(1.0, 9.0)}
+
+
+def test_validation_and_accumulation_run_on_the_chosen_backend(monkeypatch):
+    backend, model = recorded(monkeypatch)
+    chosen = {"validation": {"every_epochs": 1}, "learning_rate": 0.01}
+    model.train(LINE, validation_data=LINE, epochs=2, batch_size=4, accumulate=2, **chosen)
+    found = set().union(*backend.compiled)
+    assert {"validation_loss", "loss", "gradient/theta", "new_theta"} <= found
+
+
+def test_a_fit_runs_on_the_chosen_backend(monkeypatch):
+    backend, model = recorded(monkeypatch)
+    fit = model.fit(LINE, residual="error")
+    assert fit.parameters["theta"] == pytest.approx(2.0, rel=1e-12)
+    assert len(backend.compiled) >= 3  # loss and gradient, residuals, Jacobian
+
+
+@pytest.mark.parametrize(
+    "backend", ["reference", pytest.param("jax-as-a-test", marks=[pytest.mark.extra("jax"), JAX_WARNS])]
+)
+def test_evaluation_accumulation_and_fits_agree_on_any_backend(backend, monkeypatch):
+    monkeypatch.setitem(BACKENDS, "jax-as-a-test", "jax_backend:JaxBackend")
+    chosen = {"validation": {"every_epochs": 1}, "epochs": 3, "batch_size": 4, "learning_rate": 0.01}
+    results = []
+    for name in ("numpy", backend):
+        model = ge.Model.from_dict(linreg(training=training()), backend=name)
+        history = model.train(LINE, validation_data=LINE, accumulate=2, **chosen)
+        fit = model.fit(LINE, residual="error")
+        results.append([history.check.values["validation_loss"], fit.parameters["theta"], *fit.covariance.ravel()])
+    monkeypatch.delitem(protocol._made, "jax-as-a-test", raising=False)
+    np.testing.assert_allclose(results[1], results[0], rtol=1e-12, atol=1e-12)
 
 
 def test_an_unknown_backend_is_refused_with_the_nearest_name():

@@ -128,6 +128,11 @@ def test_no_module_name_is_used_twice():
     assert {name for name, count in names.items() if count > 1} <= SHARED_NAMES
 
 
+def test_a_compiling_backend_is_reached_through_the_protocol_alone():
+    users = {module for module, imports in IMPORTS.items() if any(name.startswith("backends.numpy") for name in imports)}
+    assert {module for module in users if not module.startswith("backends.numpy")} == {"cli.planning"}  # it prints plans
+
+
 @pytest.mark.parametrize("module", ["networkx", "typer", "rich", "graphengine.cli", "jsonschema"])
 def test_importing_the_package_does_not_import(module):
     code = f"import sys, graphengine; sys.exit({module!r} in sys.modules)"

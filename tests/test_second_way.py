@@ -12,7 +12,8 @@ from documents import SHIPPED
 from typer.testing import CliRunner
 
 import graphengine as ge
-from graphengine.backends.numpy.in_parts import InParts
+from graphengine.backends.in_parts import InParts
+from graphengine.backends.protocol import backend_named
 from graphengine.backends.reference.executor import Executor
 from graphengine.cli.app import app
 from graphengine.data.batches import Batches
@@ -76,7 +77,7 @@ def test_every_value_and_gradient_of_a_model_in_parts_is_that_of_the_whole(name,
         right = by_reference(model, data, each)
         given = {key: array for key, array in data.items() if key in each.inputs}
         sizes = bind_sizes({key: array.shape for key, array in given.items()}, each.types)
-        found = InParts(stages_of(each, sizes, given)).run(
+        found = InParts(stages_of(each, sizes, given), backend_named("numpy")).run(
             model.values,
             lambda given=given: (
                 {key: array[start : start + part] for key, array in given.items()} for start in range(0, samples, part)
@@ -162,11 +163,11 @@ def test_a_step_in_parts_is_the_step_of_the_whole_batch(name, batch_size):
 def test_a_check_is_the_same_number_at_any_limit(name):
     model, data = model_and_data(name, ROOM)
     outputs = {key: value for key, value in model.graph.outputs.items() if model.graph.types[value].shape == ()}
-    whole = Evaluation(model.graph, data, outputs)
+    whole = Evaluation(model.graph, data, outputs, model.backend)
     shapes = [kind.shape for kind in model.graph.types.values()]
     numbers = sum(int(np.prod([size if isinstance(size, int) else 40 for size in shape])) for shape in shapes)
     limited = ge.load(MODELS[name], limits=Limits(array_bytes=8 * numbers + 200_000))
-    parts = Evaluation(limited.graph, data, outputs)
+    parts = Evaluation(limited.graph, data, outputs, limited.backend)
     expected = by_reference(model, data)
     for evaluation in (whole, parts):
         for key, value in evaluation(model.values).items():

@@ -361,7 +361,7 @@ def register_looks():
 
 
 def jacobian(model):
-    objective = Objective(model.graph, model.values, LINE, "loss")
+    objective = Objective(model.graph, model.values, LINE, "loss", model.backend)
     return Residuals(objective, "r"), objective, objective.vector(model.values)
 
 
@@ -396,7 +396,7 @@ def test_a_parameter_that_nothing_depends_on_stays_and_has_no_standard_error(met
 def test_values_of_the_same_gradient_get_each_their_own_column():
     nodes = {"ab": ("add", ["a", "b"]), "r": ("sub", ["y", "ab"]), "s": ("square", ["r"]), "loss": ("sum", ["s"])}
     model = make(nodes, inputs={"y": ["N"]}, parameters={"a": 0.0, "b": 1.0})
-    objective = Objective(model.graph, model.values, {"y": np.ones(3)}, "loss")
+    objective = Objective(model.graph, model.values, {"y": np.ones(3)}, "loss", model.backend)
     np.testing.assert_array_equal(Residuals(objective, "r").jacobian(objective.vector(model.values)), -np.ones((3, 2)))
 
 

@@ -35,7 +35,7 @@ class Program(Protocol):
         """The bytes that it keeps between runs."""
 
     def run(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Compute the outputs, by public name, from values for the sources."""
+        """Compute the outputs, by public name and in the order of `outputs`, from values for the sources."""
 
     def loop(
         self,

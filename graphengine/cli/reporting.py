@@ -120,7 +120,7 @@ def _evaluated(model: Model, batches: Batches, names: list[str], warnings: list[
     from graphengine.training.evaluation import Evaluation
 
     try:
-        found = Evaluation(model.graph, batches.arrays, {name: name for name in names})(model.values)
+        found = Evaluation(model.graph, batches.arrays, {name: name for name in names}, model.backend)(model.values)
     except (ExecutionError, InputError) as error:
         if warnings is None:
             raise

@@ -1,6 +1,6 @@
 """A model on fixed data as functions of one vector, all trainable parameters laid end to end: what solvers work with.
 
-The functions are compiled plans of the model graph, of its gradient, and of the Jacobian of a residual.
+The functions are compiled programs of the model graph, of its gradient, and of the Jacobian of a residual.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from graphengine.backends.numpy.plan import Plan
+from graphengine.backends.protocol import Backend, Program
 from graphengine.errors import DifferentiationError
 from graphengine.fit.quadratic import Matrix, Vector
 from graphengine.ir.binding import bind_sizes
@@ -30,16 +30,17 @@ class Objective:
         values: Mapping[str, Any],
         data: Mapping[str, Any],
         loss: str,
+        backend: Backend,
         before: Callable[[], None] = lambda: None,
     ) -> None:
-        self._before = before
+        self._before, self.compile = before, backend.compile
         self.names = list(graph.trainable)
         shapes = {name: np.shape(array) for name, array in data.items()}
         self.graph = graph.with_sizes(bind_sizes(shapes, graph.types))
         self._fixed = {**values, **data}
         self.directions = [_free(f"{name}/direction", self.graph) for name in self.names]
         self._alone = self.graph.derive(self.graph.nodes, {"loss": loss}, self.graph.types)
-        self._gradient = Plan(gradient(self._alone, of="loss", wrt=self.names, also=["loss"]))
+        self._gradient = self.compile(gradient(self._alone, of="loss", wrt=self.names, also=["loss"]))
         self._known: tuple[Vector, tuple[float, Vector]] | None = None
 
     def vector(self, values: Mapping[str, Any]) -> Vector:
@@ -62,10 +63,10 @@ class Objective:
             start += size
         return parts
 
-    def run(self, plan: Plan, x: Vector, **more: Any) -> list[Any]:
-        """The outputs of a plan at a point."""
+    def run(self, program: Program, x: Vector, **more: Any) -> list[Any]:
+        """The outputs of a program at a point, in the order of its graph."""
         self._before()
-        return list(plan.run({**self._fixed, **self.split(x), **more}).values())
+        return list(program.run({**self._fixed, **self.split(x), **more}).values())
 
     def sources_at(self, x: Vector) -> dict[str, Any]:
         """The values of all inputs, parameters and state at a point."""
@@ -83,9 +84,9 @@ class Objective:
         return dict(zip(self.directions, self.split(direction).values(), strict=True))
 
     @cached_property
-    def _curvature(self) -> Plan | None:
+    def _curvature(self) -> Program | None:
         try:
-            return Plan(curvature(self._alone, "loss", self.names, self.directions))
+            return self.compile(curvature(self._alone, "loss", self.names, self.directions))
         except DifferentiationError:
             return None
 
@@ -126,15 +127,15 @@ class Residuals:
         self._objective, graph = objective, objective.graph
         shape: tuple[int, ...] = graph.types[residual].shape  # type: ignore[assignment] # the sizes have numbers
         self._shape = shape
-        self._residual = Plan(graph.derive(graph.nodes, {"residual": residual}, graph.types))
+        self._residual = objective.compile(graph.derive(graph.nodes, {"residual": residual}, graph.types))
         self._weight = _free("weight", graph)
         names = objective.names
         self._graph, self._name = graph, residual
-        self._columns: Plan | None = None
+        self._columns: Program | None = None
         try:
-            self._columns = Plan(directional(graph, residual, names, self._weight, objective.directions))
+            self._columns = objective.compile(directional(graph, residual, names, self._weight, objective.directions))
         except DifferentiationError:  # a node without a second derivative: a backward pass for each residual instead
-            self._rows = Plan(transposed_product(graph, residual, names, self._weight))
+            self._rows = objective.compile(transposed_product(graph, residual, names, self._weight))
 
     def __call__(self, x: Vector) -> Vector:
         """The residuals at a point."""
@@ -146,10 +147,10 @@ class Residuals:
         return rounding_error(self._graph, self._name)
 
     @cached_property
-    def _curvature(self) -> Plan | None:
+    def _curvature(self) -> Program | None:
         names, directions = self._objective.names, self._objective.directions
         try:
-            return Plan(
+            return self._objective.compile(
                 curvature(weighted(self._graph, [(self._name, self._weight)], names), WEIGHTED, names, directions)
             )
         except DifferentiationError:
@@ -177,9 +178,9 @@ class Residuals:
             return np.array([self._row(x, index) for index in range(int(np.prod(self._shape)))])
         return np.stack([self._column(x, index, self._columns) for index in range(len(x))], axis=1)
 
-    def _column(self, x: Vector, index: int, plan: Plan) -> Vector:
+    def _column(self, x: Vector, index: int, program: Program) -> Vector:
         given = {**self._objective.along(_unit(len(x), index)), self._weight: np.zeros(self._shape)[()]}
-        return _flat(self._objective.run(plan, x, **given))
+        return _flat(self._objective.run(program, x, **given))
 
     def _row(self, x: Vector, index: int) -> Vector:
         weight = _unit(int(np.prod(self._shape)), index).reshape(self._shape)[()]

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from graphengine.backends.protocol import Backend
 from graphengine.data.batches import Batches
 from graphengine.errors import DivergenceError, TrainingError
 from graphengine.extras import optional
@@ -64,7 +65,12 @@ class Solver:
     """
 
     def __init__(
-        self, graph: Graph, values: dict[str, Any], training: TrainingDocument, data: Mapping[str, Any]
+        self,
+        graph: Graph,
+        values: dict[str, Any],
+        training: TrainingDocument,
+        data: Mapping[str, Any],
+        backend: Backend,
     ) -> None:
         self.graph, self.values, self.training, self.data = graph, values, training, data
         self._scipy: Any = None if training.optimizer.type in OWN else optional("scipy.optimize", "fit")
@@ -82,9 +88,9 @@ class Solver:
         if self.options:
             graph, residual = weighted_residual(graph, self.options)
         loss = graph.value_name(training.loss)
-        self.objective = Objective(graph, values, whole, loss, before=lambda: self._turns[-1].check())
+        self.objective = Objective(graph, values, whole, loss, backend, before=lambda: self._turns[-1].check())
         self._residual = residual
-        self._metrics = Evaluation(graph, whole, training.metrics) if training.metrics else None
+        self._metrics = Evaluation(graph, whole, training.metrics, backend) if training.metrics else None
         small = sum(np.size(values[name]) for name in graph.trainable) <= SMALL
         self.history = History(1, graph.trainable if small else ())
         self.total_iterations = training.max_iterations or sys.maxsize  # it ends by itself, nobody knows when

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from graphengine.backends.numpy.plan import Plan
 from graphengine.backends.reference.executor import Executor
 from graphengine.fit.determination import (
     AtBound,
@@ -261,8 +260,8 @@ def _target(solver: Solver) -> Vector | None:
     name = target_of(graph, graph.value_name(options.residual))
     if name is None:
         return None
-    plan = Plan(graph.derive(graph.nodes, {"target": name}, graph.types))
-    (target,) = objective.run(plan, objective.vector(solver.values))
+    program = objective.compile(graph.derive(graph.nodes, {"target": name}, graph.types))
+    (target,) = objective.run(program, objective.vector(solver.values))
     return np.ravel(target).astype(np.float64)
 
 

@@ -310,7 +310,7 @@ class Declaration:
         if problems := solver_problems(training, graph, Gaps()):
             raise TrainingError(problems)
         metrics = map(graph.value_name, training.metrics.values())
-        return Solver(graph, values, training, self._data(data, training, graph, metrics))
+        return Solver(graph, values, training, self._data(data, training, graph, metrics), self._backend)
 
 
 def _require_for(training: TrainingDocument, graph: Graph, arrays: Arrays, also: Iterable[str], lacking: str) -> None:

@@ -14,20 +14,19 @@ from typing import Any
 
 import numpy as np
 
-from graphengine.backends.numpy.in_parts import InParts
-from graphengine.backends.numpy.plan import Plan
+from graphengine.backends.in_parts import InParts
+from graphengine.backends.protocol import Program
 from graphengine.data.batches import Batches
-from graphengine.format.documents import FunctionFile
 from graphengine.format.training_documents import TrainingDocument
 from graphengine.ir.binding import bind_sizes
 from graphengine.ir.declarations import Input
 from graphengine.ir.graph import Graph
 from graphengine.ir.recording import Recorder
+from graphengine.training.compiled import CompiledStep
 from graphengine.training.evaluation import require_merging
 from graphengine.training.joining import rules_of
 from graphengine.transform.gradient import pruned
 from graphengine.transform.mode import in_training_mode, with_iteration
-from graphengine.transform.packing import Packing
 from graphengine.transform.stages import stages_of
 from graphengine.transform.step import (
     ITERATION,
@@ -50,11 +49,9 @@ class Accumulation:
         GE414 if the loss needs all samples of a batch at once, and they take more memory than the limit.
     """
 
-    def __init__(
-        self, graph: Graph, training: TrainingDocument, rule: FunctionFile, packing: Packing, batches: Batches
-    ) -> None:
-        self._graph, self._training, self._rule, self._packing = packing.packed(graph), training, rule, packing
-        self._batches = batches
+    def __init__(self, graph: Graph, training: TrainingDocument, compiled: CompiledStep, batches: Batches) -> None:
+        self._graph, self._training, self._batches = compiled.packing.packed(graph), training, batches
+        self._rule, self._packing, self._backend = compiled.rule, compiled.packing, compiled.backend
         self._in_parts: dict[int, InParts] = {}
         require_merging(graph, self._staged(batches.batch_size).stages, batches.batch_size)
 
@@ -106,8 +103,8 @@ class Accumulation:
         return {name: graph.types[name].array_dtype.type(each) for name, each in numbers.items() if name in graph.types}
 
     @cached_property
-    def _update(self) -> Plan:
-        return Plan(self.update, exact=False)
+    def _update(self) -> Program:
+        return self._backend.compile(self.update, exact=False)
 
     def _staged(self, samples: int) -> InParts:
         """Loss and gradients of a batch of some samples, in parts."""
@@ -119,7 +116,7 @@ class Accumulation:
             sizes = bind_sizes({name: shape for name, shape in shapes.items() if name in graph.inputs}, graph.types)
             last = [f"new_{name}" for name in self._graph.updates]
             stages = stages_of(graph, sizes, rows, single, last=last, redraws=True)
-            self._in_parts[samples] = InParts(stages, exact=False)
+            self._in_parts[samples] = InParts(stages, self._backend, exact=False)
         return self._in_parts[samples]
 
 

@@ -45,7 +45,7 @@ class CompiledStep:
     def __init__(
         self, graph: Graph, training: TrainingDocument, rule: FunctionFile, backend: Backend | None = None
     ) -> None:
-        self._backend = backend or backend_named(DEFAULT_BACKEND)
+        self.backend = backend or backend_named(DEFAULT_BACKEND)
         self._made_of = (graph, training, rule)
         self.rule, self.packing = rule, packing_of(graph, training, rule)
         self.step = training_step(graph, training, rule, self.packing)
@@ -63,7 +63,7 @@ class CompiledStep:
             self._plans,
             tuple(sorted(sizes.items())),
             MOST_PLANS,
-            lambda: self._backend.compile(self.step.graph.with_sizes(sizes), exact=False, carried=self.step.carried),
+            lambda: self.backend.compile(self.step.graph.with_sizes(sizes), exact=False, carried=self.step.carried),
         )
 
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from graphengine.backends.numpy.in_parts import InParts
-from graphengine.backends.numpy.plan import Plan
+from graphengine.backends.in_parts import InParts
+from graphengine.backends.protocol import Backend, Program
 from graphengine.data.batches import Batches
 from graphengine.errors import ExecutionError
 from graphengine.ir.binding import bind_sizes
@@ -38,14 +38,14 @@ class Evaluation:
         GE414 if an output needs all samples at once, and they take more memory than the limit.
     """
 
-    def __init__(self, graph: Graph, data: Mapping[str, Any], outputs: Mapping[str, str]) -> None:
+    def __init__(self, graph: Graph, data: Mapping[str, Any], outputs: Mapping[str, str], backend: Backend) -> None:
         targets = {name: graph.value_name(of) for name, of in outputs.items()}
-        self._graph = graph.derive(graph.nodes, targets, graph.types)
+        self._graph, self._backend = graph.derive(graph.nodes, targets, graph.types), backend
         batches = Batches(data, graph, batch_size=1)
         whole = batches.whole()
         fits = whole is not None and memory_problem(self._graph, _sizes(graph, batches, batches.samples)) is None
         self._whole = whole if fits else None
-        self._plan: Plan | None = None
+        self._program: Program | None = None
         if self._whole is None:
             self._in_parts = self._staged(batches)
             passes = [each.graph for each in self._in_parts.stages.passes]
@@ -60,10 +60,10 @@ class Evaluation:
         """The outputs for these values of parameters and state."""
         if self._whole is None:
             return self._in_parts.run(values, self._parts)
-        if self._plan is None:
+        if self._program is None:
             shapes = {name: np.shape(value) for name, value in self._whole.items()}
-            self._plan = Plan(self._graph.with_sizes(bind_sizes(shapes, self._graph.types)))
-        return self._plan.run({**values, **self._whole})
+            self._program = self._backend.compile(self._graph.with_sizes(bind_sizes(shapes, self._graph.types)))
+        return self._program.run({**values, **self._whole})
 
     def _parts(self) -> Iterator[dict[str, Any]]:
         for segment in self._batches.epoch(1):
@@ -73,7 +73,7 @@ class Evaluation:
         sizes = _sizes(self._graph, batches, 1 if batches.takes_single_samples else batches.samples)
         stages = stages_of(self._graph, sizes, batches.batched_inputs, batches.single_inputs)
         require_merging(self._graph, stages, batches.samples)
-        return InParts(stages)
+        return InParts(stages, self._backend)
 
 
 def largest_part(batches: Batches, graphs: Iterable[Graph]) -> int:

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from graphengine.backends.protocol import Backend
 from graphengine.data.batches import Batches
 from graphengine.errors import DivergenceError, TrainingError
 from graphengine.format.training_documents import TrainingDocument
@@ -77,7 +78,7 @@ class Trainer:
         self._recorded = graph.trainable if small else ()
         self.stepper = Stepper(graph, values, training, compiled, self.batches, self._recorded)
         self.history = History(self.batches.per_epoch, self._recorded)
-        self._prepare_checks(data, validation)
+        self._prepare_checks(data, validation, compiled.backend)
         self.checkpoints: Checkpoints | None = None
         """Where the training is saved as it goes."""
         self._epoch: list[float] = []
@@ -87,14 +88,14 @@ class Trainer:
         self._uncounted = 0
         """How many samples of the current epoch were in batches without a loss."""
 
-    def _prepare_checks(self, data: Mapping[str, Any], validation: Mapping[str, Any] | None) -> None:
+    def _prepare_checks(self, data: Mapping[str, Any], validation: Mapping[str, Any] | None, backend: Backend) -> None:
         training, apart = self.training, validation is not None
         self.sets_apart = apart
         """Whether there is data to check on that is not trained on."""
         self._checks = checks_of(training, self.batches.per_epoch, apart=apart)
         outputs = checked_outputs(training, apart=apart)
         checked = data if validation is None else validation
-        self._evaluation = Evaluation(self.graph, checked, outputs) if outputs else None
+        self._evaluation = Evaluation(self.graph, checked, outputs, backend) if outputs else None
         self._early = EarlyStopping(training.early_stopping) if training.early_stopping else None
 
     def check_finite(self) -> None:

@@ -69,7 +69,7 @@ class Stepper:
         self._plans: dict[int, Program] = {}
         self._accumulation: Accumulation | None = None
         if training.accumulate > 1:
-            self._accumulation = Accumulation(graph, training, compiled.rule, self._packing, batches)
+            self._accumulation = Accumulation(graph, training, compiled, batches)
 
     def _at_start(self, values: Mapping[str, Any]) -> dict[str, Any]:
         carried = _copies({name: values[name] for name in self.step.carried.values() if name in values})

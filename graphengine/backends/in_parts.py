@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from graphengine.backends.numpy.plan import Plan
+from graphengine.backends.protocol import Backend, Program
 from graphengine.ir.binding import bind_sizes
 from graphengine.ir.graph import Graph
 from graphengine.ops.merging import MERGES, ROWS
@@ -25,11 +25,11 @@ SPREAD = 0x9E3779B97F4A7C15
 
 
 class InParts:
-    """Runs stages; `exact` as for a `Plan`."""
+    """Runs stages, compiled by a backend; `exact` as for `Backend.compile`."""
 
-    def __init__(self, stages: Stages, *, exact: bool = True) -> None:
-        self.stages, self._exact = stages, exact
-        self._plans: dict[Any, Plan] = {}
+    def __init__(self, stages: Stages, backend: Backend, *, exact: bool = True) -> None:
+        self.stages, self._backend, self._exact = stages, backend, exact
+        self._programs: dict[Any, Program] = {}
 
     def run(
         self, values: Mapping[str, Any], parts: Callable[[], Iterable[Part]], carried: Mapping[str, str] | None = None
@@ -44,9 +44,9 @@ class InParts:
             totals, part = self._run_pass(each, values, parts(), replaced)
             values |= totals
             if each.then is not None:
-                values |= self._plan(each.then, {}).run({**part, **values})
+                values |= self._program(each.then, {}).run({**part, **values})
         whole = part if self.stages.passes else next(iter(parts()), {})
-        return self._plan(self.stages.final, {}).run({**whole, **values})
+        return self._program(self.stages.final, {}).run({**whole, **values})
 
     def _run_pass(
         self, each: Pass, values: Mapping[str, Any], parts: Iterable[Part], replaced: Mapping[str, str]
@@ -56,7 +56,7 @@ class InParts:
         totals = {name: self._total(each.graph, merge) for name, merge in each.merges.items()}
         for number, part in enumerate(parts):
             key = np.array([number * SPREAD % 2**64, 0], np.uint64)
-            found = self._plan(each.graph, part).run({**values, **part, PART_KEY: key})
+            found = self._program(each.graph, part).run({**values, **part, PART_KEY: key})
             for name, total in totals.items():
                 total.add(found[name])
             values |= {source: totals[name].value for name, source in replaced.items() if name in totals}
@@ -68,14 +68,14 @@ class InParts:
         shape = [size_value(size, self.stages.sizes) or 0 for size in graph.types[merge.value].shape]
         return _Gathered(shape, merge.axis or 0)
 
-    def _plan(self, graph: Graph, part: Part) -> Plan:
-        """The plan of a graph for parts of one shape."""
+    def _program(self, graph: Graph, part: Part) -> Program:
+        """The program of a graph for parts of one shape."""
         shapes = {name: np.shape(value) for name, value in part.items() if name in graph.inputs}
         key = (id(graph), *sorted(shapes.items()))
-        if key not in self._plans:
+        if key not in self._programs:
             sizes = bind_sizes(shapes, graph.types) if part else self.stages.sizes
-            self._plans[key] = Plan(graph.with_sizes(sizes), exact=self._exact)
-        return self._plans[key]
+            self._programs[key] = self._backend.compile(graph.with_sizes(sizes), exact=self._exact)
+        return self._programs[key]
 
 
 class _Total:
