@@ -25,6 +25,7 @@ BENCHMARKS = (
     "hostile",
     "parameters",
     "streaming",
+    "on_disk",
 )
 
 

@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from benchmarks import functions
+from benchmarks import functions, on_disk
 from benchmarks.graphs import many_parameters, node, random_graph, scalar_chain, shared_value, wide_concat, wide_sum
 from benchmarks.harness import Goal, Options, Row, Table, settled_garbage_collection
 
@@ -124,6 +124,11 @@ def parametrized(size: int) -> Prepared:
     return from_content(many_parameters(size), np.array([0.1, 0.2, 0.3, 0.4]))
 
 
+def shuffled(size: int) -> Prepared:
+    """The work of one shuffled epoch of `size` rows on disk, of 512 bytes each."""
+    return on_disk.epoch(size, on_disk.allowed(DIMENSIONS[-1].sizes[-1]))
+
+
 DIMENSIONS = [
     Dimension("nodes", (10_000, 30_000, 100_000), scalars(scalar_chain)),
     Dimension("inputs of add_n", (10_000, 30_000, 100_000), scalars(wide_sum)),
@@ -131,6 +136,7 @@ DIMENSIONS = [
     Dimension("uses of a value", (10_000, 30_000, 100_000), scalars(shared_value)),
     Dimension("parameters", (10_000, 30_000, 100_000), parametrized),
     Dimension("function calls", (3_000, 10_000, 30_000), called),
+    Dimension("rows on disk", (200_000, 600_000, 2_000_000), shuffled),
 ]
 
 

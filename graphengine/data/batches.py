@@ -17,6 +17,9 @@ from graphengine.ir.graph import Graph
 from graphengine.ops.shapes import shape_text
 from graphengine.wording import size_text
 
+SORTING = 64
+"""Bytes for each sample of a window beside its places: what sorting these by their blocks of the file takes."""
+
 
 @dataclass(frozen=True)
 class Segment:
@@ -137,7 +140,8 @@ class Batches:
     def epoch(self, number: int, first: int = 0) -> Iterable[Segment]:
         """The batches of one epoch (from 1), from batch `first` on, in groups of one size; the smaller last one alone.
 
-        What is in memory is one group; what is stored is read group by group.
+        What is in memory is one group; what is stored is read group by group. A shuffled group may take half of the
+        allowed memory, so the caller drops it before it asks for the next.
         """
         if self.is_stored or self._shuffle or first:
             return self._segments(self.order(number) if self._shuffle else None, first)
@@ -151,13 +155,15 @@ class Batches:
 
     def _segments(self, order: Order | None, first: int) -> Iterator[Segment]:
         size, full, used = self.batch_size, self.full_batches, self.samples_per_epoch
-        for start in range(first, full, self._batches_per_block):
-            stop = min(start + self._batches_per_block, full)
-            rows = self._rows(order, start * size, stop * size)
-            yield Segment(stop - start, size, rows, self._whole, bool(self._single), self.part)
+        at_once = max(1, (self.samples_at_once if order is None else self._samples_in_window) // size)
+        for start in range(first, full, at_once):
+            yield self._segment(order, start * size, min(start + at_once, full) * size, size)  # not kept in a variable
         if max(full, first) < self.per_epoch:
-            tail = self._rows(order, full * size, used)
-            yield Segment(1, used - full * size, tail, self._whole, bool(self._single), self.part)
+            yield self._segment(order, full * size, used, used - full * size)
+
+    def _segment(self, order: Order | None, start: int, stop: int, size: int) -> Segment:
+        rows = self._rows(order, start, stop)
+        return Segment((stop - start) // size, size, rows, self._whole, bool(self._single), self.part)
 
     def _rows(self, order: Order | None, start: int, stop: int) -> dict[str, Any]:
         """Samples of all inputs, by their places in the order of the epoch."""
@@ -186,14 +192,14 @@ class Batches:
 
     @property
     def samples_at_once(self) -> int:
-        """How many samples are read at once."""
+        """How many samples are read at once in their own order."""
         samples = self._stored[0].memory.segment // self._row_bytes if self._stored else self.samples
         return max(1, min(samples, self.samples))
 
     @property
-    def _batches_per_block(self) -> int:
-        """How many batches are read at once."""
-        return max(1, self.samples_at_once // self.batch_size)
+    def _samples_in_window(self) -> int:
+        """How many samples of a shuffled epoch are read at once."""
+        return self._stored[0].memory.window // (self._row_bytes + SORTING) if self._stored else self.samples
 
     @property
     def _row_bytes(self) -> int:

@@ -158,6 +158,7 @@ class Trainer:
                 self.save_checkpoint()
             seconds = max(time.perf_counter() - began, 1e-9)
             length = max(1, min(4 * length, int(chunk.count * CHUNK_SECONDS / seconds)))
+            del chunk  # and its batches, before the next ones are read
             if self.history.stopped or course.done == course.total:
                 self._finish()
             yield self.history.last
