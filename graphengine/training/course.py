@@ -49,6 +49,16 @@ class Chunk:
         """How many samples each batch has."""
         return self.pieces[0].segment.size
 
+    def singles(self) -> Iterator[Chunk]:
+        """Each iteration as a chunk of its own."""
+        done = self.done
+        for segment, start, stop, first, last, ends_epoch in self.pieces:
+            for place in range(start, stop):
+                begins, ends = place == start, place + 1 == stop
+                piece = Piece(segment, place, place + 1, first and begins, last and ends, ends_epoch and ends)
+                yield Chunk([piece], done)
+                done += 1
+
     def batches(self) -> Iterator[dict[str, Any]]:
         """The batch of each iteration, by input."""
         for piece in self.pieces:
