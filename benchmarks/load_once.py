@@ -21,7 +21,7 @@ STAGES = {
     "strict JSON": ["graphengine.format.reading:read_json"],
     "pydantic": ["graphengine.format.reading:_are_nodes", "graphengine.format.documents:ModelDocument.model_validate"],
     "resolve": ["graphengine.format.resolve:Resolver.__init__", "graphengine.format.resolve:Resolver.nodes"],
-    "sort": ["graphengine.format.building:topologically_sorted"],
+    "sort (networkx)": ["graphengine.format.building:topologically_sorted"],
     "infer": ["graphengine.format.building:infer_types"],
     "executor": ["graphengine.backends.reference.executor:Executor.__init__"],
 }

@@ -12,7 +12,6 @@ import pytest
 from documents import codes_of, document, linreg, model, node, problem_of, problems_of, training
 
 import graphengine as ge
-from graphengine.ir.toposort import Readers
 
 
 def names(graph):
@@ -246,23 +245,6 @@ def test_nodes_come_behind_what_they_read_in_any_order_of_the_file():
         again = ge.Model.from_dict(content)
         assert names(again.graph) == names(first.graph)
         assert again.fingerprint == first.fingerprint
-
-
-@pytest.mark.parametrize("seed", range(20))
-def test_the_order_is_that_of_networkx(seed):
-    graph = nx.gnp_random_graph(40, 0.05, seed=seed, directed=True)
-    graph.remove_edges_from([(one, other) for one, other in graph.edges if one >= other])
-    reads = [list(graph.predecessors(number)) for number in range(40)]
-    assert list(Readers(40, reads).order()) == list(nx.topological_sort(graph))
-
-
-@pytest.mark.parametrize("seed", range(20))
-def test_what_depends_on_a_cycle_has_no_place_in_the_order(seed):
-    graph = nx.gnp_random_graph(40, 0.03, seed=seed, directed=True)
-    reads = [list(graph.predecessors(number)) for number in range(40)]
-    cyclic = set().union(*(group for group in nx.strongly_connected_components(graph) if len(group) > 1))
-    without = cyclic.union(*(nx.descendants(graph, number) for number in cyclic))
-    assert set(Readers(40, reads).order()) == set(range(40)) - without
 
 
 def test_a_graph_summary_counts_its_parts():

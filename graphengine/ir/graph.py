@@ -15,7 +15,6 @@ from typing import Any, NamedTuple, TypeAlias
 from graphengine import hooks
 from graphengine.errors import MOST_TOLD, InvalidModelError, Problem, UsageError, did_you_mean
 from graphengine.ir.declarations import Input, Parameter, Source, State, types_of
-from graphengine.ir.toposort import Readers
 from graphengine.limits import DEFAULT, Limits
 from graphengine.notebook import Pictured
 from graphengine.ops.node import Node
@@ -359,8 +358,10 @@ def topologically_sorted(nodes: list[GraphNode]) -> tuple[list[GraphNode], list[
     Nodes that cannot be sorted are left out: those on a cycle and what depends on them. The problems are GE214, naming
     the nodes on a short cycle of each group of nodes that form cycles.
     """
+    from graphengine.ir import toposort  # networkx is the slowest import of all, needed only here
+
     nodes = sorted(nodes, key=itemgetter(0))
-    graph = Readers(len(nodes), _reads(nodes))
+    graph = toposort.Readers(len(nodes), _reads(nodes))
     order = graph.order()
     cycles = graph.cycles(MOST_TOLD + 1) if len(order) < len(nodes) else []
     return (
