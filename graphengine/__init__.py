@@ -18,8 +18,9 @@ from graphengine.version import __version__ as __version__
 if TYPE_CHECKING:
     from graphengine import errors, nll, nn, ops, shape
     from graphengine.data.readers import Reader
+    from graphengine.fit.solvers import Solver
     from graphengine.format.initializers import Initializer
-    from graphengine.format.kinds import register_initializer, register_reader, register_schedule
+    from graphengine.format.kinds import register_initializer, register_reader, register_schedule, register_solver
     from graphengine.ir.graph import Graph
     from graphengine.library import models
     from graphengine.limits import Limits
@@ -42,6 +43,7 @@ hooks.shipped_kinds.update(
         "a reader of data": "graphengine.data.readers",
         "an initializer": "graphengine.format.initializers",
         "a learning-rate schedule": "graphengine.training.schedules",
+        "a solver": "graphengine.fit.solvers",
     }
 )
 hooks.save_graph.provider = "graphengine.format.saving:save_graph"
@@ -60,6 +62,7 @@ __all__ = [
     "Reader",
     "Run",
     "Schedule",
+    "Solver",
     "check_gradients",
     "errors",
     "gradient",
@@ -74,6 +77,7 @@ __all__ = [
     "register_initializer",
     "register_reader",
     "register_schedule",
+    "register_solver",
     "shape",
     "trace_model",
 ]
@@ -96,9 +100,11 @@ _HOME = {
     "Initializer": "format.initializers",
     "Reader": "data.readers",
     "Schedule": "training.schedules",
+    "Solver": "fit.solvers",
     "register_initializer": "format.kinds",
     "register_reader": "format.kinds",
     "register_schedule": "format.kinds",
+    "register_solver": "format.kinds",
 }
 """The module of each public name."""
 

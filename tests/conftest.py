@@ -7,7 +7,7 @@ import pytest
 from selection import marks, missing
 
 import graphengine.ops.families  # noqa: F401 (registers the ops)
-from graphengine.format.kinds import INITIALIZERS, READERS, SCHEDULES
+from graphengine.format.kinds import INITIALIZERS, READERS, SCHEDULES, SOLVERS
 from graphengine.ops.registry import OPS
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell that starts something in the background ignores it
@@ -30,8 +30,8 @@ def pytest_runtest_setup(item):
 
 @pytest.fixture(autouse=True)
 def _same_kinds_after_a_test():
-    """A test may register readers, initializers and schedules; the next test does not find them."""
-    before = {kinds: dict(kinds) for kinds in (READERS, INITIALIZERS, SCHEDULES)}
+    """A test may register readers, initializers, schedules and solvers; the next test does not find them."""
+    before = {kinds: dict(kinds) for kinds in (READERS, INITIALIZERS, SCHEDULES, SOLVERS)}
     yield
     for kinds, classes in before.items():
         for name in [name for name in kinds if kinds[name] is not classes.get(name)]:

@@ -13,7 +13,7 @@ import graphengine as ge
 from graphengine.backends import protocol
 from graphengine.backends.protocol import BACKENDS, backend_named
 from graphengine.errors import UsageError
-from graphengine.fit.solvers import Solver
+from graphengine.fit.solver_trainer import SolverTrainer
 from graphengine.limits import Limits
 
 MODELS = sorted(Path(__file__).parents[1].joinpath("models").glob("*.json"))
@@ -157,7 +157,7 @@ def test_a_model_says_which_backend_it_has():
 
 def test_solvers_are_not_trained_by_a_rule():
     models = [ge.load(path) for path in MODELS if path not in TRAINED]
-    assert all(model.document.training is None or isinstance(model.trainer(), Solver) for model in models)
+    assert all(model.document.training is None or isinstance(model.trainer(), SolverTrainer) for model in models)
 
 
 # ---------------------------------------------------------------- the cache of programs

@@ -17,7 +17,7 @@ from documents import SHIPPED, document, linreg, parameter, training, write
 from test_cli import cli, cli_json, process
 
 import graphengine as ge
-from graphengine.format.training_documents import SOLVERS
+from graphengine.format.kinds import SOLVERS
 from graphengine.format.writing import dump_model
 from graphengine.limits import DEFAULT, Limits
 from graphengine.training.checkpoint import OWN_FILES, Checkpoints

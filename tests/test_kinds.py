@@ -9,8 +9,9 @@ from documents import linreg, parameter, problem_of, training
 import graphengine as ge
 from graphengine.errors import RegistrationError
 from graphengine.format.functions import shipped_functions
-from graphengine.format.kinds import INITIALIZERS, READERS, SCHEDULES
+from graphengine.format.kinds import INITIALIZERS, READERS, SCHEDULES, SOLVERS
 from graphengine.format.schema import model_schema
+from graphengine.limits import Limits
 from graphengine.training.rules import shipped_rules
 
 
@@ -99,13 +100,111 @@ def test_paths_of_a_registered_reader_are_confined(tmp_path):
     assert problem_of(linreg() | {"data": {"train": source}}).code == "GE504"
 
 
+class Backtracking(ge.Solver):
+    """Gradient descent that halves a step until the loss falls."""
+
+    type: Literal["backtracking"]
+    tolerance: float = 1e-6
+
+    def minimize(self, problem, start):
+        x, step = start, 1.0
+        for _ in range(problem.max_iterations):
+            loss, slope = problem(x)
+            if np.linalg.norm(slope) <= self.tolerance:
+                return True
+            while problem(x - step * slope)[0] > loss - step / 2 * (slope @ slope) and step > 1e-12:
+                step /= 2
+            x = x - step * slope
+            problem.accept(x)
+            step *= 2
+        return False
+
+
+LINE = {"x": np.array([1.0, 2.0, 3.0]), "y": np.array([2.0, 3.0, 7.0])}
+SLOPE = float(LINE["x"] @ LINE["y"] / (LINE["x"] @ LINE["x"]))
+
+
+def solved(**keys):
+    ge.register_solver(Backtracking)
+    optimizer = {"type": "backtracking", **keys}
+    return linreg() | {"training": {"loss": "loss", "optimizer": optimizer}}
+
+
+def test_a_registered_solver_trains_and_accepts_its_steps():
+    model = ge.Model.from_dict(solved())
+    history = model.train(LINE)
+    assert model.parameters["theta"] == pytest.approx(SLOPE, rel=1e-6)
+    assert len(history) >= 1
+    assert not history.stopped
+
+
+def test_a_registered_solver_ends_at_the_limits_of_the_training():
+    model = ge.Model.from_dict(solved(tolerance=0.0))
+    assert len(model.train(LINE, max_iterations=1)) == 1
+
+
+def test_a_registered_solver_checks_its_keys():
+    found = problem_of(solved(tolerence=1.0))
+    assert (found.code, found.pointer) == ("GE110", "/training/optimizer/tolerence")
+    assert "keys of 'backtracking': type, tolerance" in str(found)
+
+
+class Descending(ge.Solver):
+    """The package's own descent, from one point further."""
+
+    type: Literal["descending"]
+
+    def minimize(self, problem, start):
+        assert problem.has_hessian
+        np.testing.assert_allclose(problem.hessian(start), [[2 * np.mean(LINE["x"] ** 2)]], rtol=1e-12)
+        np.testing.assert_array_equal(problem.bounds.upper, [np.inf])
+        return problem.descend(start + 1)
+
+
+def test_a_solver_has_the_hessian_and_the_descent_of_the_package():
+    ge.register_solver(Descending)
+    model = ge.Model.from_dict(linreg() | {"training": {"loss": "loss", "optimizer": {"type": "descending"}}})
+    model.train(LINE)
+    assert model.parameters["theta"] == pytest.approx(SLOPE, rel=1e-12)
+
+
+class Within(ge.Node):
+    """Fraction of the predictions that lie within `tolerance` of the target."""
+
+    tolerance: float
+
+    def forward(self, prediction, target):
+        near = np.abs(prediction - target) <= self.tolerance
+        return np.mean(np.where(near, np.ones_like(target), np.zeros_like(target)))
+
+
+def test_a_metric_is_an_op_and_is_the_same_number_in_any_batches():
+    ge.register("within", replace=True)(Within)
+    content = linreg(training=training(metrics={"near": "near"}, learning_rate=0.01, batch_size=100))
+    near = {"id": "near", "op": "within", "inputs": ["y_hat", "y"], "attributes": {"tolerance": 0.5}}
+    content["nodes"].append(near)
+    chance = np.random.default_rng(3)
+    x = chance.normal(size=20_000)
+    data = {"x": x, "y": 2 * x + chance.normal(size=len(x))}
+    for limits in (Limits(), Limits(array_bytes=150_000)):  # as one batch, and in parts
+        model = ge.Model.from_dict(content, limits=limits)
+        history = model.train(data, validation_data=data)
+        expected = np.mean(np.abs(model.parameters["theta"] * x - data["y"]) <= 0.5)
+        assert history.check.values["near"] == pytest.approx(expected, rel=1e-12)
+
+
 def test_the_schema_has_what_is_registered():
-    for register, cls in [(ge.register_reader, Pairs), (ge.register_schedule, Halving)]:
-        register(cls)
+    ge.register_reader(Pairs)
+    ge.register_schedule(Halving)
+    ge.register_solver(Backtracking)
     functions = {name: function.document for name, function in shipped_functions().items()}
     definitions = model_schema(shipped_rules(), functions)["$defs"]
     assert {"Pairs", "Halving"} <= definitions.keys()
     assert definitions["Pairs"]["properties"]["type"]["const"] == "pairs"
+    rules = {
+        rule["if"]["properties"]["type"]["const"]: rule["then"] for rule in definitions["OptimizerDocument"]["allOf"]
+    }
+    assert rules["backtracking"]["properties"].keys() == {"type", "tolerance"}
 
 
 @pytest.mark.parametrize(
@@ -140,3 +239,4 @@ def test_the_tables_have_what_is_shipped():
     assert {"inline", "csv", "npz", "npy", "jsonl", "parquet", "arrow"} <= set(READERS)
     assert {"constant", "zeros", "he_normal"} <= set(INITIALIZERS)
     assert {"constant", "cosine", "one_cycle"} <= set(SCHEDULES)
+    assert {"least_squares", "newton", "lbfgs", "trust-constr"} <= set(SOLVERS)

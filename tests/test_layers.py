@@ -53,8 +53,17 @@ GENERATED = PACKAGE / "backends" / "numpy" / "source.py"
 """Makes code from op names it knows and slot numbers, and never from the text of a file."""
 
 PUBLIC = ["ArrayType", "Builder", "Graph", "History", "Initializer", "Limits", "Model", "Node", "Reader", "Run"]
-PUBLIC += ["Schedule", "check_gradients", "errors", "gradient", "infer", "load", "models", "nll", "nn", "nodes", "ops"]
-PUBLIC += ["register", "register_initializer", "register_reader", "register_schedule", "shape", "trace_model"]
+PUBLIC += ["Schedule", "Solver", "check_gradients", "errors", "gradient", "infer", "load", "models", "nll", "nn"]
+PUBLIC += [
+    "nodes",
+    "ops",
+    "register",
+    "register_initializer",
+    "register_reader",
+    "register_schedule",
+    "register_solver",
+]
+PUBLIC += ["shape", "trace_model"]
 SHARED_NAMES = {"comparison", "losses", "numpy", "resuming", "tracing"}
 """Module names in two rooms. The list only gets shorter."""
 

@@ -13,7 +13,7 @@ from graphengine.cli.failures import Unwritten
 from graphengine.cli.output import before_the_work, print_note, print_text
 
 if TYPE_CHECKING:
-    from graphengine.fit.solvers import Solver
+    from graphengine.fit.solver_trainer import SolverTrainer
     from graphengine.training.history import History, Iteration
     from graphengine.training.loop import Trainer
 
@@ -22,7 +22,7 @@ FIRST_KEYS = ["iteration", "epoch", "loss"]
 """By which a line of a log is known."""
 
 
-def train(trainer: Trainer | Solver, *, quiet: bool, log: Path | None, unwritten: Unwritten) -> None:
+def train(trainer: Trainer | SolverTrainer, *, quiet: bool, log: Path | None, unwritten: Unwritten) -> None:
     """Run a training to its end, with a bar on stderr if that is a terminal.
 
     A log that cannot be written any more does not end it. On a signal that ends it a checkpoint is written, if there is
@@ -53,12 +53,12 @@ def train(trainer: Trainer | Solver, *, quiet: bool, log: Path | None, unwritten
             raise
 
 
-def _how_to_go_on(trainer: Trainer | Solver) -> str:
+def _how_to_go_on(trainer: Trainer | SolverTrainer) -> str:
     """What there is of an interrupted training, and where."""
-    from graphengine.fit.solvers import Solver
+    from graphengine.fit.solver_trainer import SolverTrainer
 
     done = f"interrupted after iteration {len(trainer.history)}"
-    if isinstance(trainer, Solver):
+    if isinstance(trainer, SolverTrainer):
         return f"{done}; end a solver by --max-iterations or training.max_seconds, and --save keeps what it has"
     if trainer.checkpoints is None:
         return f"{done}; with --checkpoint FOLDER a training can be interrupted without loss"
@@ -95,7 +95,7 @@ def print_curve(history: History | None) -> None:
 
 
 @contextmanager
-def _bar(trainer: Trainer | Solver) -> Iterator[Any]:
+def _bar(trainer: Trainer | SolverTrainer) -> Iterator[Any]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -112,7 +112,9 @@ def _bar(trainer: Trainer | Solver) -> Iterator[Any]:
         yield see
 
 
-def _log(trainer: Trainer | Solver, add: Callable[[bytes], None], unwritten: Unwritten) -> Callable[[Iteration], None]:
+def _log(
+    trainer: Trainer | SolverTrainer, add: Callable[[bytes], None], unwritten: Unwritten
+) -> Callable[[Iteration], None]:
     """Adds a line to a log now and then, and for each check, so that a training can be followed from elsewhere."""
     import orjson
 

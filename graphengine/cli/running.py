@@ -35,7 +35,7 @@ from graphengine.cli.values import named_values
 from graphengine.errors import InputError, UsageError
 
 if TYPE_CHECKING:
-    from graphengine.fit.solvers import Solver
+    from graphengine.fit.solver_trainer import SolverTrainer
     from graphengine.model.model import Model
     from graphengine.training.history import History
     from graphengine.training.loop import Trainer
@@ -152,7 +152,7 @@ def save_model(model: Model, path: Path | None, unwritten: Unwritten) -> dict[st
 
 
 def _train(
-    trainer: Trainer | Solver, *, check_finite: bool, quiet: bool, log: Path | None, unwritten: Unwritten
+    trainer: Trainer | SolverTrainer, *, check_finite: bool, quiet: bool, log: Path | None, unwritten: Unwritten
 ) -> History:
     if check_finite:
         _check_finite(trainer)
@@ -160,7 +160,7 @@ def _train(
     return trainer.history
 
 
-def _report_of(model: Model, trainer: Trainer | Solver) -> Report:
+def _report_of(model: Model, trainer: Trainer | SolverTrainer) -> Report:
     """The end of a training."""
     batches, warnings = trainer.batches, training_warnings(trainer.history)
     outputs = outputs_on(model, batches, warnings)
@@ -208,7 +208,7 @@ def _evaluate_in_parts(model: Model, data: Mapping[str, Any], *, check_finite: b
     return Report(model, outputs_on(model, batches), batches.samples)
 
 
-def _check_finite(trainer: Trainer | Solver) -> None:
+def _check_finite(trainer: Trainer | SolverTrainer) -> None:
     from graphengine.training.loop import Trainer
 
     if not isinstance(trainer, Trainer):

@@ -12,7 +12,8 @@ from graphengine.errors import DivergenceError, InputError, TrainingError
 from graphengine.fit.objective import Objective, Residuals
 from graphengine.fit.quadratic import Vector
 from graphengine.fit.robust import Robust
-from graphengine.format.training_documents import LeastSquaresDocument, TrainingDocument
+from graphengine.fit.solvers import LeastSquares
+from graphengine.format.training_documents import TrainingDocument
 from graphengine.ir.finite import NonFinite, first_non_finite
 
 SHIFTS = (0.0, 0.1, -0.07, 0.013)
@@ -58,7 +59,7 @@ class _Slopes(NamedTuple):
     size: Vector
 
 
-def require_positive(objective: Objective, x: Vector, options: LeastSquaresDocument) -> None:
+def require_positive(objective: Objective, x: Vector, options: LeastSquares) -> None:
     """Refuse standard deviations that are not positive, and weights that are negative.
 
     Raises

@@ -11,7 +11,7 @@ import numpy as np
 
 from graphengine.errors import DivergenceError, UsageError
 from graphengine.fit.profile import Interval, MissedError, Profile, quantiles
-from graphengine.fit.solvers import Solver
+from graphengine.fit.solver_trainer import SolverTrainer
 from graphengine.fit.starts import Start, numbered, starting_points
 from graphengine.fit.statistics import Fit, fit_of, samples_in_a_mean
 from graphengine.training.interrupting import run_to_end
@@ -28,7 +28,7 @@ class Wanted(NamedTuple):
     seed: int = 0
 
 
-def run_fit(solver: Solver, wanted: Wanted) -> Fit:
+def run_fit(solver: SolverTrainer, wanted: Wanted) -> Fit:
     """Run a solver; the solver's values are those of the best start.
 
     Raises
@@ -60,7 +60,7 @@ def run_fit(solver: Solver, wanted: Wanted) -> Fit:
 # ---------------------------------------------------------------- starts
 
 
-def _run_starts(solver: Solver, wanted: Wanted) -> tuple[Start, ...]:
+def _run_starts(solver: SolverTrainer, wanted: Wanted) -> tuple[Start, ...]:
     """Run all starts, and leave the solver with the values and the history of the best."""
     objective = solver.objective
     first = objective.vector(solver.values)
@@ -97,13 +97,13 @@ def _run_starts(solver: Solver, wanted: Wanted) -> tuple[Start, ...]:
     )
 
 
-def _loss(run: Solver) -> float:
+def _loss(run: SolverTrainer) -> float:
     with np.errstate(all="ignore"):
         loss, _ = run.objective(run.objective.vector(run.values))
     return loss if np.isfinite(loss) and len(run.history) else np.inf
 
 
-def _take_over(solver: Solver, best: Solver) -> None:
+def _take_over(solver: SolverTrainer, best: SolverTrainer) -> None:
     solver.values.update({name: best.values[name] for name in solver.objective.names})
     solver.history, solver.converged, solver.reason = best.history, best.converged, best.reason
 
@@ -111,7 +111,7 @@ def _take_over(solver: Solver, best: Solver) -> None:
 # ---------------------------------------------------------------- intervals
 
 
-def profile_of(solver: Solver, fit: Fit) -> Profile:
+def profile_of(solver: SolverTrainer, fit: Fit) -> Profile:
     """The profiles of a fit.
 
     Raises
@@ -131,13 +131,13 @@ def profile_of(solver: Solver, fit: Fit) -> Profile:
     return Profile(solver.problem, solver.box, solver.typical, x, errors, scale, solver.objective.epsilon)
 
 
-def freedom_of(solver: Solver, fit: Fit) -> float:
+def freedom_of(solver: SolverTrainer, fit: Fit) -> float:
     """The degrees of freedom of Student's t that errors are compared with; infinite where the spread is known."""
     estimated = fit.squares is not None and not (solver.options and solver.options.absolute_sigma)
     return fit.degrees_of_freedom if estimated else math.inf
 
 
-def intervals(solver: Solver, fit: Fit, levels: Sequence[float]) -> dict[float, dict[str, Interval]]:
+def intervals(solver: SolverTrainer, fit: Fit, levels: Sequence[float]) -> dict[float, dict[str, Interval]]:
     """For each level the profile interval of each coordinate.
 
     Raises
@@ -158,5 +158,5 @@ def intervals(solver: Solver, fit: Fit, levels: Sequence[float]) -> dict[float, 
     }
 
 
-def _open(solver: Solver, place: int) -> Interval:
+def _open(solver: SolverTrainer, place: int) -> Interval:
     return Interval(float(solver.box.lower[place]), float(solver.box.upper[place]))

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from graphengine.errors import TrainingError
 from graphengine.fit.robust import Robust
+from graphengine.fit.solvers import LeastSquares
 from graphengine.fit.squares import (
     SUM_OF_SQUARES,
     Weighted,
@@ -17,7 +18,7 @@ from graphengine.fit.squares import (
     with_difference,
     with_sum_of_squares,
 )
-from graphengine.format.training_documents import LeastSquaresDocument, TrainingDocument
+from graphengine.format.training_documents import TrainingDocument
 from graphengine.ir.graph import Graph
 
 LEAST_SQUARES, NEWTON = "least_squares", "newton"
@@ -83,7 +84,7 @@ def _with_loss(graph: Graph, optimizer: dict[str, Any]) -> Graph:
     if any(value is not None and graph.meaning(value) not in graph.types for value in values):
         return graph  # the checks of the section say so
     try:
-        options = LeastSquaresDocument.model_validate(optimizer)
+        options = LeastSquares.model_validate(optimizer)
     except ValidationError:  # again the checks of the section say so
         return graph
     robust = Robust(options.robust, options.robust_scale) if options.robust else None

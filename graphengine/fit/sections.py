@@ -7,9 +7,11 @@ from collections.abc import Iterator
 from pydantic import ValidationError
 
 from graphengine.errors import Problem, TrainingError, did_you_mean
+from graphengine.fit.solvers import LeastSquares
 from graphengine.format.findings import problems_of
+from graphengine.format.kinds import SOLVERS
 from graphengine.format.salvage import Gaps
-from graphengine.format.training_documents import SOLVERS, LeastSquaresDocument, TrainingDocument
+from graphengine.format.training_documents import TrainingDocument
 from graphengine.ir.graph import Graph
 from graphengine.ops.shapes import broadcast_shapes
 from graphengine.transform.path import differentiable_toward
@@ -17,14 +19,6 @@ from graphengine.transform.path import differentiable_toward
 USED = ("loss", "data", "optimizer", "max_iterations", "max_seconds", "metrics")
 """The keys of a training section that mean something to a solver."""
 PLACE = "/training/optimizer"
-
-
-def least_squares_of(training: TrainingDocument) -> LeastSquaresDocument | None:
-    """The keys of the solver `least_squares`, which were checked; None if another solver is named."""
-    optimizer = training.optimizer
-    if SOLVERS.get(optimizer.type) is not LeastSquaresDocument:
-        return None
-    return LeastSquaresDocument.model_validate({"type": optimizer.type, **optimizer.attributes})
 
 
 def solver_problems(training: TrainingDocument, graph: Graph, gaps: Gaps) -> list[Problem]:
@@ -39,7 +33,7 @@ def solver_problems(training: TrainingDocument, graph: Graph, gaps: Gaps) -> lis
     except ValidationError as error:
         wrong = problems_of(error, given, SOLVERS[solver])
         return problems + [_placed(problem, solver) for problem in wrong]
-    if isinstance(found, LeastSquaresDocument):
+    if isinstance(found, LeastSquares):
         problems += _least_squares_problems(found, graph, gaps)
     return problems
 
@@ -59,7 +53,7 @@ def _unused(training: TrainingDocument) -> Iterator[Problem]:
             yield Problem("GE112", message, None, f"/training/{key}", at_key=True)
 
 
-def _least_squares_problems(options: LeastSquaresDocument, graph: Graph, gaps: Gaps) -> list[Problem]:
+def _least_squares_problems(options: LeastSquares, graph: Graph, gaps: Gaps) -> list[Problem]:
     """What is wrong with the values that least squares name; of one that a gap hides, nothing is said."""
     named = {key: getattr(options, key) for key in ("residual", "sigma", "weights")}
     named = {key: graph.meaning(value) for key, value in named.items() if value is not None}

@@ -1,262 +1,194 @@
-"""Training by a solver instead of an update rule: on all samples, until it converges.
+"""Solvers: an open union. A solver minimizes a function of one vector, all trainable parameters laid end to end.
 
-A `Solver` has what a `Trainer` has: chunks, a history, the data. An iteration is a step that the solver accepted; it
-is given as soon as it is made, and the caller may leave at any time. `least_squares` and `newton` are our own; the
-others are SciPy's (the extra `fit`), and where they end `newton` takes over if there are second derivatives.
+What a solver does to a model, its history and its limits is the business of `SolverTrainer`; a class here has the keys
+of the optimizer as fields and moves a point downhill.
 """
 
 from __future__ import annotations
 
-import math
-import sys
-import time
-from collections.abc import Callable, Generator, Iterator, Mapping
-from copy import copy
-from functools import cached_property
-from typing import Any
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from graphengine.backends.protocol import Backend
-from graphengine.data.batches import Batches
-from graphengine.errors import DivergenceError, TrainingError
+from graphengine.errors import TrainingError
 from graphengine.extras import optional
-from graphengine.fit.beginning import not_finite, require_positive, require_sum_of_squares
-from graphengine.fit.least_squares import minimized
-from graphengine.fit.objective import Objective, Residuals
-from graphengine.fit.problems import Loss, SumOfSquares
-from graphengine.fit.quadratic import EPSILON, Vector
-from graphengine.fit.robust import Robust
-from graphengine.fit.sections import least_squares_of, require_function
-from graphengine.fit.squares import SUM_OF_SQUARES, squared_residual, weighted_residual
-from graphengine.fit.trust_region import Box
-from graphengine.fit.turns import Turn, in_turns
+from graphengine.format.fields import Positive, Reference
+from graphengine.format.kinds import SOLVERS, Kind
 from graphengine.format.training_documents import TrainingDocument
-from graphengine.ir.graph import Graph
-from graphengine.training.evaluation import Evaluation
-from graphengine.training.history import SMALL, History, Iteration
-from graphengine.wording import counted
 
-MOST_ITERATIONS = 15_000
-"""Where `max_iterations` does not say when to stop, and convergence does not stop it."""
+if TYPE_CHECKING:
+    from graphengine.fit.objective import Objective
+    from graphengine.fit.quadratic import Matrix, Vector
+    from graphengine.fit.trust_region import Box
+
 LARGEST_HESSIAN = 100
 """The most numbers for which the curvature decides whether a solver of SciPy ended at a minimum."""
 MOST_NUMBERS = 2000
 """The most numbers that Newton's method takes: it decomposes a matrix of their square at each step."""
-NO_MINIMUM = "the solver cannot lower the loss any more, but this is no minimum: the slope is not zero"
 
 
-class _EnoughError(Exception):
-    """Leaves a solver at a limit."""
+@dataclass(frozen=True)
+class Minimization:
+    """What a solver minimizes, and where it reports its steps. All vectors are float64 of shape (P,).
 
-
-class Solver:
-    """Finds the parameters that minimize the loss on given arrays; `values` gets each accepted step.
-
-    `converged` says whether it ended at a minimum: no slope, and no direction that leads down.
-
-    Raises
-    ------
-    TrainingError
-        GE602 if nothing is trainable, the data does not fit into memory, or the loss is not a function of the
-        parameters alone.
-    UsageError
-        GE803 if the solver is SciPy's and SciPy is not installed.
+    Attributes
+    ----------
+    bounds : Box
+        `lower` and `upper` bounds of each number, infinite where there are none; a solver has to keep to them.
+    max_iterations : int
+        The most steps; `accept` ends the solver there.
+    accept : callable
+        Takes each point that the solver moves to, into the history and the model. It leaves the solver by an exception
+        where a limit is reached.
+    descend : callable
+        Minimizes from a point by the trust-region method of this package, which needs second derivatives; returns
+        whether it ends at a minimum.
     """
 
-    def __init__(
-        self,
-        graph: Graph,
-        values: dict[str, Any],
-        training: TrainingDocument,
-        data: Mapping[str, Any],
-        backend: Backend,
-    ) -> None:
-        self.graph, self.values, self.training, self.data = graph, values, training, data
-        self._scipy: Any = None if training.optimizer.type in OWN else optional("scipy.optimize", "fit")
-        if not graph.trainable:
-            raise TrainingError(f"model '{graph.name}' has no trainable parameter")
-        require_function(graph, training.optimizer.type)
-        self.batches = Batches(data, graph)
-        whole = self.batches.whole()
-        if whole is None:
-            hint = "raise the limit data_bytes to four times what the data takes" if self.batches.is_stored else None
-            message = f"the solver '{training.optimizer.type}' needs all samples as one batch in memory"
-            raise TrainingError(message, hint=hint)
-        self._turns = [Turn()]
-        self.options, residual = least_squares_of(training), ""
-        if self.options:
-            graph, residual = weighted_residual(graph, self.options)
-        loss = graph.value_name(training.loss)
-        self.objective = Objective(graph, values, whole, loss, backend, before=lambda: self._turns[-1].check())
-        self._residual = residual
-        self._metrics = Evaluation(graph, whole, training.metrics, backend) if training.metrics else None
-        small = sum(np.size(values[name]) for name in graph.trainable) <= SMALL
-        self.history = History(1, graph.trainable if small else ())
-        self.total_iterations = training.max_iterations or sys.maxsize  # it ends by itself, nobody knows when
-        self._most = training.max_iterations or MOST_ITERATIONS
-        self.converged, self.reason = False, ""
-        self.learning_rate, self.checkpoints = None, None  # which a trainer has
-        self._recording = small
+    objective: Objective
+    bounds: Box
+    max_iterations: int
+    accept: Callable[[Vector], None]
+    descend: Callable[[Vector], bool]
 
-    def fresh(self, values: Mapping[str, Any]) -> Solver:
-        """The same solver at another start, with a history and values of its own; what is compiled is shared."""
-        other = copy(self)
-        other.values, other.converged, other.reason = {**self.values, **values}, False, ""
-        other.history = History(1, self.graph.trainable if self._recording else ())
-        return other
-
-    @cached_property
-    def residuals(self) -> Residuals:
-        """The residuals that a solver for least squares works with: those of the file, weighted."""
-        return Residuals(self.objective, self._residual)
-
-    @cached_property
-    def robust(self) -> Robust | None:
-        """The robust loss that stands for the squares, if any."""
-        options = self.options
-        return Robust(options.robust, options.robust_scale) if options and options.robust else None
-
-    @cached_property
-    def problem(self) -> SumOfSquares | Loss:
-        """What is minimized: half a sum of squares, or the loss."""
-        return SumOfSquares(self.residuals, self.robust) if self.options else Loss(self.objective)
-
-    @cached_property
-    def box(self) -> Box:
-        """The bounds of the parameters."""
-        return Box(*(self.objective.each(side) for side in zip(*self._limits, strict=True)))
+    def __call__(self, x: Vector) -> tuple[float, Vector]:
+        """Return the loss and its gradient, of shape (P,), at a point."""
+        return self.objective(x)
 
     @property
-    def _limits(self) -> list[tuple[float, float]]:
-        return [self.graph.parameters[name].limits() for name in self.objective.names]
+    def has_hessian(self) -> bool:
+        """Whether the loss has second derivatives: every node on the way from the parameters has them."""
+        return self.objective.has_curvature
 
-    @cached_property
-    def typical(self) -> Vector:
-        """The typical sizes of the parameters, 0 where the file does not say."""
-        return self.objective.each([self.graph.parameters[name].scale or 0.0 for name in self.objective.names])
+    def hessian(self, x: Vector) -> Matrix:
+        """Return the Hessian of the loss, of shape (P, P), at a point."""
+        return self.objective.hessian(x)
 
-    def save_checkpoint(self) -> None:
-        """Nothing: a solver begins again, and soon is where it was."""
+    def hessian_product(self, x: Vector, direction: Vector) -> Vector:
+        """Return the Hessian of the loss at a point, times a vector."""
+        return self.objective.hessian_product(x, direction)
 
-    def iterate(self) -> Iterator[Iteration]:
-        """The same as `chunks`: a row after each step, with the model's values those after it."""
-        return self.chunks()
-
-    def chunks(self) -> Generator[Iteration, None, None]:
-        """Run the solver to its end, giving a row after each step.
+    def require_hessian(self, solver: str) -> None:
+        """Refuse a loss without second derivatives.
 
         Raises
         ------
-        DivergenceError
-            GE601 if the loss is not finite where the solver starts.
+        TrainingError
+            GE602.
         """
-        return in_turns(self._run)
+        if not self.has_hessian:
+            raise TrainingError(f"the solver '{solver}' needs second derivatives, and a node has none")
 
-    def _run(self, turn: Turn) -> None:
-        self._turns[-1] = turn
-        self._deadline = time.monotonic() + (self.training.max_seconds or math.inf)
-        start = self.objective.vector(self.values)
-        if self.options:
-            require_positive(self.objective, start, self.options)
-        loss, slope = self.objective(start)
-        if not (math.isfinite(loss) and np.isfinite(slope).all()):
-            raise not_finite(self.objective, start, self.training.loss)
-        self._before, self._at = (loss, float(np.linalg.norm(slope))), start
-        try:
-            _METHODS[self.training.optimizer.type](self, start)
-        except _EnoughError:
-            self.converged = False
-            self.reason = self.history.stopped or f"stopped after {counted(self._most, 'iteration')}"
-            return
-        except (ValueError, np.linalg.LinAlgError) as error:  # what SciPy makes of numbers that are not finite
-            step = len(self.history) + 1
-            raise DivergenceError(f"the solver stopped at step {step}: {error}", iteration=step, epoch=step) from error
-        if not len(self.history):  # the start is the solution
-            self._record(start)
-        if not self.converged:
-            self.reason = self.history.stopped = self.reason or NO_MINIMUM
 
-    def _accept(self, x: Vector) -> None:
-        """Take a step of the solver into the history and the model."""
-        if np.array_equal(x, self._at):
-            return
-        self._record(x)
-        if len(self.history) >= self._most:
-            raise _EnoughError
-        if time.monotonic() > self._deadline:
-            self.history.stopped = f"the time is up ({self.training.max_seconds:g} s)"
-            raise _EnoughError
+class Solver(Kind, ABC):
+    """Base of solvers: a subclass has its attributes as fields, and `type: Literal["name"]`.
 
-    def _record(self, x: Vector) -> None:
-        parameters = self.objective.split(np.array(x))
-        loss, slope = self.objective(x)
-        self.values.update(parameters)
-        self.history.add((*self._before, *(parameters.values() if self._recording else ())))
-        self._before, self._at = (loss, float(np.linalg.norm(slope))), np.array(x)
-        if self._metrics:
-            self.history.add_check(self._metrics(self.values))
-        self._turns[-1].hand_over(self.history.last)
+    A solver needs no learning rate and uses all samples in each iteration.
+    """
 
-    # ------------------------------------------------------------ methods
+    @abstractmethod
+    def minimize(self, problem: Minimization, start: Vector) -> bool:
+        """Minimize from a start, passing each step to `problem.accept`; return whether that converged."""
 
-    def _least_squares(self, start: Vector) -> None:
-        if self.training.loss != SUM_OF_SQUARES and not self._is_written_as_squares():
-            require_sum_of_squares(self.objective, self.residuals, self.robust, start, self.training)
-        self._descend(start)
+    def require(self) -> None:
+        """Refuse to run where something is missing, such as a package; called before anything is computed."""
 
-    def _newton(self, start: Vector) -> None:
-        if not self.objective.has_curvature:
-            raise TrainingError("the solver 'newton' needs second derivatives, and a node has none")
+
+@SOLVERS.register
+class LeastSquares(Solver):
+    """Least squares of the value `residual`, divided by `sigma` or multiplied by the root of `weights`.
+
+    With `absolute_sigma` the standard deviations are known, and not only their ratios. A `robust` loss takes the place
+    of the squares from about `robust_scale` on.
+    """
+
+    type: Literal["least_squares"]
+    residual: Reference
+    sigma: Reference | None = None
+    weights: Reference | None = None
+    absolute_sigma: bool = False
+    robust: Literal["huber", "soft_l1", "cauchy"] | None = None
+    robust_scale: Positive = 1.0
+
+    def minimize(self, problem: Minimization, start: Vector) -> bool:
+        """Minimize the sum of squares, which is what the problem descends on."""
+        return problem.descend(start)
+
+
+@SOLVERS.register
+class Newton(Solver):
+    """Newton's method within a trust region, with the exact Hessian."""
+
+    type: Literal["newton"]
+
+    def minimize(self, problem: Minimization, start: Vector) -> bool:
+        """Minimize the loss; raises TrainingError (GE602) without second derivatives, or for too many numbers."""
+        problem.require_hessian(self.type)
         if len(start) > MOST_NUMBERS:
             message = f"the solver 'newton' takes at most {MOST_NUMBERS} numbers, and here are {len(start)}"
             raise TrainingError(message, hint="use 'lbfgs'")
-        self._descend(start)
+        return problem.descend(start)
 
-    def _descend(self, start: Vector) -> None:
-        found = minimized(self.problem, start, self.box, self.typical, self._accept)
-        self.converged = found.is_minimum
 
-    def _is_written_as_squares(self) -> bool:
-        """Whether the nodes of the loss are a sum or a mean of the squares of the residual."""
-        loss = self.graph.value_name(self.training.loss)
-        return self.robust is None and squared_residual(self.objective.graph, loss) == self._residual
+class ScipySolver(Solver):
+    """Base of the solvers of `scipy.optimize.minimize` (the extra `fit`)."""
 
-    def _minimize(self, start: Vector, method: str, options: Mapping[str, Any], **more: Any) -> None:
-        """Let a solver of SciPy run; where the exact Hessian is at hand, it has the last word."""
-        limits = {"maxiter": 10 * self._most, **options}  # it counts steps that are not taken, too
-        bounds = None if self.box.is_open else self._scipy.Bounds(*self.box, keep_feasible=True)
+    def require(self) -> None:
+        """Refuse to run without SciPy: UsageError (GE803)."""
+        optional("scipy.optimize", "fit")
+
+    def run(self, problem: Minimization, start: Vector, method: str, options: Mapping[str, Any], **more: Any) -> bool:
+        """Let SciPy minimize; where the exact Hessian is at hand, it has the last word."""
+        scipy = optional("scipy.optimize", "fit")
+        limits = {"maxiter": 10 * problem.max_iterations, **options}  # it counts steps that are not taken, too
         with np.errstate(all="ignore"):  # steps that are tried and not taken may overflow
-            found = self._scipy.minimize(
-                self.objective,
+            found = scipy.minimize(
+                problem,
                 start,
                 jac=True,
                 method=method,
-                callback=lambda x, *_: self._accept(x),
-                bounds=bounds,
+                callback=lambda x, *_: problem.accept(x),
+                bounds=None if problem.bounds.is_open else scipy.Bounds(*problem.bounds, keep_feasible=True),
                 options=limits,
                 **more,
             )
-        self._accept(found.x)
-        self.converged = bool(found.success)
-        if self.objective.has_curvature and len(start) <= LARGEST_HESSIAN:
-            self._descend(self.box.clipped(found.x))
-
-    def _lbfgs(self, start: Vector) -> None:
-        self._minimize(start, "L-BFGS-B", {"ftol": EPSILON, "gtol": 1e-10, "maxcor": 20, "maxfun": 20 * self._most})
-
-    def _trust_constr(self, start: Vector) -> None:
-        if not self.objective.has_curvature:
-            raise TrainingError("the solver 'trust-constr' needs second derivatives, and a node has none")
-        hessian = {"hessp": self.objective.hessian_product}
-        self._minimize(start, "trust-constr", {"gtol": 1e-10, "xtol": 1e-14}, **hessian)
+        problem.accept(found.x)
+        if problem.has_hessian and len(start) <= LARGEST_HESSIAN:
+            return problem.descend(problem.bounds.clipped(found.x))
+        return bool(found.success)
 
 
-_METHODS: Mapping[str, Callable[[Solver, Vector], None]] = {
-    "least_squares": Solver._least_squares,
-    "newton": Solver._newton,
-    "lbfgs": Solver._lbfgs,
-    "trust-constr": Solver._trust_constr,
-}
-OWN = ("least_squares", "newton")
-"""The solvers that need no SciPy."""
+@SOLVERS.register
+class Lbfgs(ScipySolver):
+    """The limited-memory method of Broyden, Fletcher, Goldfarb and Shanno with bounds (L-BFGS-B), by SciPy."""
+
+    type: Literal["lbfgs"]
+
+    def minimize(self, problem: Minimization, start: Vector) -> bool:
+        """Minimize the loss."""
+        rounding = float(np.finfo(np.float64).eps)
+        limits = {"ftol": rounding, "gtol": 1e-10, "maxcor": 20, "maxfun": 20 * problem.max_iterations}
+        return self.run(problem, start, "L-BFGS-B", limits)
+
+
+@SOLVERS.register
+class TrustConstr(ScipySolver):
+    """A trust-region method with exact products of the Hessian (trust-constr), by SciPy."""
+
+    type: Literal["trust-constr"]
+
+    def minimize(self, problem: Minimization, start: Vector) -> bool:
+        """Minimize the loss; raises TrainingError (GE602) without second derivatives."""
+        problem.require_hessian(self.type)
+        return self.run(problem, start, "trust-constr", {"gtol": 1e-10, "xtol": 1e-14}, hessp=problem.hessian_product)
+
+
+def solver_of(training: TrainingDocument) -> Solver:
+    """Return the solver that a training section names, with its keys, which were checked."""
+    optimizer = training.optimizer
+    made = SOLVERS[optimizer.type].model_validate({"type": optimizer.type, **optimizer.attributes})
+    assert isinstance(made, Solver)
+    return made

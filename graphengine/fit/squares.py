@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from graphengine.fit.robust import Robust, record_robust
-from graphengine.format.training_documents import LeastSquaresDocument
+from graphengine.fit.solvers import LeastSquares
 from graphengine.ir.graph import Graph, GraphNode
 from graphengine.ir.recording import Recorder
 
@@ -22,7 +22,7 @@ class Weighted(NamedTuple):
     residual: str
 
 
-def weighted_residual(graph: Graph, options: LeastSquaresDocument) -> Weighted:
+def weighted_residual(graph: Graph, options: LeastSquares) -> Weighted:
     """The residual whose plain squares a fit adds up, recorded in the graph where it is weighted."""
     residual = graph.value_name(options.residual)
     if options.sigma is None and options.weights is None:

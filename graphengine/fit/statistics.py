@@ -23,7 +23,7 @@ from graphengine.fit.objective import Objective
 from graphengine.fit.problems import SumOfSquares
 from graphengine.fit.profile import Interval
 from graphengine.fit.quadratic import Matrix, Quadratic, Vector
-from graphengine.fit.solvers import Solver
+from graphengine.fit.solver_trainer import SolverTrainer
 from graphengine.fit.starts import Start
 from graphengine.ir.graph import Graph
 from graphengine.training.history import History
@@ -149,12 +149,12 @@ class Fit:
         return self.squares
 
 
-def fit_of(solver: Solver) -> Fit:
+def fit_of(solver: SolverTrainer) -> Fit:
     """The result of a solver that has run."""
     return _fit_of_squares(solver) if solver.options else _fit_of_likelihood(solver)
 
 
-def _common(solver: Solver, x: Vector, found: Determination, covariance: Matrix) -> dict[str, Any]:
+def _common(solver: SolverTrainer, x: Vector, found: Determination, covariance: Matrix) -> dict[str, Any]:
     """What fits of all kinds have."""
     objective, names = solver.objective, solver.objective.coordinates
     return {
@@ -173,7 +173,7 @@ def _common(solver: Solver, x: Vector, found: Determination, covariance: Matrix)
 # ---------------------------------------------------------------- residuals
 
 
-def _fit_of_squares(solver: Solver) -> Fit:
+def _fit_of_squares(solver: SolverTrainer) -> Fit:
     problem, options = solver.problem, solver.options
     assert isinstance(problem, SumOfSquares) and options is not None  # noqa: PT018
     x = solver.objective.vector(solver.values)
@@ -203,7 +203,7 @@ def _fit_of_squares(solver: Solver) -> Fit:
     )
 
 
-def _of_robust(solver: Solver, problem: SumOfSquares, x: Vector, free: Any, factor: float) -> Matrix:
+def _of_robust(solver: SolverTrainer, problem: SumOfSquares, x: Vector, free: Any, factor: float) -> Matrix:
     """The covariance of an M-estimator: the sandwich of its Hessian and of the products of its scores."""
     _, residual = problem.value(x)
     exact = problem.exact(x, residual) or problem.model(x, residual)
@@ -213,7 +213,7 @@ def _of_robust(solver: Solver, problem: SumOfSquares, x: Vector, free: Any, fact
     return of_hessian(hessian, free, solver.residuals.epsilon).sandwich(scores, factor)
 
 
-def _root_weights(solver: Solver, count: int) -> Vector:
+def _root_weights(solver: SolverTrainer, count: int) -> Vector:
     """What each residual of the file is multiplied by: 1 / sigma, or the root of the weights."""
     options = solver.options
     assert options is not None
@@ -253,7 +253,7 @@ def criteria(log_likelihood: float, parameters: int, observations: int) -> dict[
     }
 
 
-def _target(solver: Solver) -> Vector | None:
+def _target(solver: SolverTrainer) -> Vector | None:
     """What the model is fitted to: of a residual that is a difference, the part that no trainable parameter changes."""
     graph, objective, options = solver.objective.graph, solver.objective, solver.options
     assert options is not None
@@ -289,7 +289,7 @@ def _r2(target: Vector | None, total: float, roots: Vector, basis: Matrix) -> tu
 # ---------------------------------------------------------------- likelihoods
 
 
-def _fit_of_likelihood(solver: Solver) -> Fit:
+def _fit_of_likelihood(solver: SolverTrainer) -> Fit:
     objective = solver.objective
     x, factor = objective.vector(solver.values), samples_in_a_mean(solver)
     loss, slope = objective(x)
@@ -306,7 +306,7 @@ def _fit_of_likelihood(solver: Solver) -> Fit:
     )
 
 
-def samples_in_a_mean(solver: Solver) -> int:
+def samples_in_a_mean(solver: SolverTrainer) -> int:
     """The number of samples if the loss is a mean over them, else 1: a mean is the same for the data taken twice."""
     data, batches, executor = solver.batches.whole(), solver.batches, Executor(solver.graph)
     assert data is not None

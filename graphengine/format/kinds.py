@@ -135,6 +135,7 @@ def _restored(what: str, content: Mapping[str, Any]) -> Kind:
 READERS = Kinds("a reader of data", "read")
 INITIALIZERS = Kinds("an initializer", "values")
 SCHEDULES = Kinds("a learning-rate schedule", "rate")
+SOLVERS = Kinds("a solver", "minimize")
 
 AnyReader: TypeAlias = Annotated[Any, READERS]
 AnyInitializer: TypeAlias = Annotated[Any, INITIALIZERS]
@@ -172,3 +173,14 @@ def register_schedule(cls: Class, *, replace: bool = False) -> Class:
         GE701 if it is not a schedule, GE702 if its name is taken and `replace` is false.
     """
     return SCHEDULES.register(cls, replace=replace)
+
+
+def register_solver(cls: Class, *, replace: bool = False) -> Class:
+    """Register a subclass of `Solver`; used as a decorator.
+
+    Raises
+    ------
+    RegistrationError
+        GE701 if it is not a solver, GE702 if its name is taken and `replace` is false.
+    """
+    return SOLVERS.register(cls, replace=replace)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from graphengine.format.documents import FunctionDocument, FunctionFile, ModelDocument
-from graphengine.format.training_documents import SOLVERS
+from graphengine.format.kinds import SOLVERS
 from graphengine.ops.node import Signature
 from graphengine.ops.registry import OPS, Op
 

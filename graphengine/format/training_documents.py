@@ -2,43 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from graphengine.format.fields import EXACT, Document, Identifier, NonNegative, Positive, PositiveInt, Reference, Seed
-from graphengine.format.kinds import AnySchedule
-
-
-class SolverDocument(Document):
-    """A solver, which needs no learning rate and looks at all samples at once."""
-
-    type: str
-
-
-class LeastSquaresDocument(SolverDocument):
-    """Least squares of the value `residual`, divided by `sigma` or multiplied by the root of `weights`.
-
-    With `absolute_sigma` the standard deviations are known, and not only their ratios. A `robust` loss takes the place
-    of the squares from about `robust_scale` on.
-    """
-
-    residual: Reference
-    sigma: Reference | None = None
-    weights: Reference | None = None
-    absolute_sigma: bool = False
-    robust: Literal["huber", "soft_l1", "cauchy"] | None = None
-    robust_scale: Positive = 1.0
-
-
-SOLVERS: Mapping[str, type[SolverDocument]] = {
-    "least_squares": LeastSquaresDocument,
-    "newton": SolverDocument,
-    "lbfgs": SolverDocument,
-    "trust-constr": SolverDocument,
-}
-"""What an optimizer may be besides an update rule: a solver, with the keys that it has."""
+from graphengine.format.fields import EXACT, Document, Identifier, NonNegative, PositiveInt, Reference, Seed
+from graphengine.format.kinds import SOLVERS, AnySchedule
 
 
 class OptimizerDocument(BaseModel):

@@ -30,7 +30,7 @@ from graphengine.errors import (
 )
 from graphengine.fit.requests import Request, fit_section
 from graphengine.fit.sections import solver_problems
-from graphengine.fit.solvers import Solver
+from graphengine.fit.solver_trainer import SolverTrainer
 from graphengine.format.documents import FunctionFile, ModelDocument
 from graphengine.format.findings import problems_of
 from graphengine.format.reading import Source
@@ -249,7 +249,7 @@ class Declaration:
         update_rule: RuleSource = None,
         validation: Any = None,
         saving: Saving = NOT_SAVED,
-    ) -> Trainer | Solver:
+    ) -> Trainer | SolverTrainer:
         """The training of `values`, ready to run; raises as `section` and `rule`."""
         training = self.section(overrides, has_validation=validation is not None)
         if training.optimizer.is_solver and update_rule is None and self._given_rule is None:
@@ -295,7 +295,7 @@ class Declaration:
             raise TrainingError(message, code="GE603", hint=hint)
         trainer.state = state
 
-    def fitting(self, values: dict[str, Any], data: Any, request: Request, max_iterations: int | None) -> Solver:
+    def fitting(self, values: dict[str, Any], data: Any, request: Request, max_iterations: int | None) -> SolverTrainer:
         """A fit of `values`: what the file declares, with what a caller asks for in its place.
 
         Raises
@@ -306,11 +306,11 @@ class Declaration:
         graph, keys = fit_section(self.graph, self.document.training, request, max_iterations)
         return self._solver(graph, values, data, _read(keys))
 
-    def _solver(self, graph: Graph, values: dict[str, Any], data: Any, training: TrainingDocument) -> Solver:
+    def _solver(self, graph: Graph, values: dict[str, Any], data: Any, training: TrainingDocument) -> SolverTrainer:
         if problems := solver_problems(training, graph, Gaps()):
             raise TrainingError(problems)
         metrics = map(graph.value_name, training.metrics.values())
-        return Solver(graph, values, training, self._data(data, training, graph, metrics), self._backend)
+        return SolverTrainer(graph, values, training, self._data(data, training, graph, metrics), self._backend)
 
 
 def _require_for(training: TrainingDocument, graph: Graph, arrays: Arrays, also: Iterable[str], lacking: str) -> None:

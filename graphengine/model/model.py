@@ -26,7 +26,7 @@ from graphengine.errors import (
 )
 from graphengine.fit.procedure import Wanted, run_fit
 from graphengine.fit.requests import Request
-from graphengine.fit.solvers import Solver
+from graphengine.fit.solver_trainer import SolverTrainer
 from graphengine.fit.statistics import Fit
 from graphengine.format.building import sound_graph
 from graphengine.format.canonical import canonical_text
@@ -94,7 +94,7 @@ class Model(Pictured):
         gaps = source.gaps if source else Gaps()
         self.graph, problems = sound_graph(document, limits, gaps)
         self.values: dict[str, Any] = {}
-        self._trainer: Trainer | Solver | None = None
+        self._trainer: Trainer | SolverTrainer | None = None
         self._provenance: dict[str, Any] | None = None
         folder = path.parent if path else None
         self._declared = Declaration(document, self.graph, folder, update_rule, limits, source, self.backend)
@@ -261,7 +261,7 @@ class Model(Pictured):
         checkpoints: str | Path | None = None,
         resume: bool = False,
         **overrides: Any,
-    ) -> Trainer | Solver:
+    ) -> Trainer | SolverTrainer:
         """The training that `train` runs: its data loaded, nothing computed yet."""
         if resume and checkpoints is None:
             raise UsageError("say from where to resume: checkpoints=FOLDER")
@@ -497,7 +497,7 @@ class Model(Pictured):
         write_bytes(path, dump_model(self.document.model_copy(update={**valued, **self._told})))
 
 
-def _warn_of_other_bits(trainer: Trainer | Solver) -> None:
+def _warn_of_other_bits(trainer: Trainer | SolverTrainer) -> None:
     """Warn the caller of a model that a training resumes on a machine that computes otherwise."""
     if trainer.checkpoints is not None and trainer.checkpoints.note:
         warnings.warn(trainer.checkpoints.note, UserWarning, stacklevel=3)

@@ -16,7 +16,7 @@ import numpy as np
 from graphengine.backends.reference.executor import Executor
 from graphengine.data.batches import Batches
 from graphengine.errors import UsageError
-from graphengine.fit.solvers import Solver
+from graphengine.fit.solver_trainer import SolverTrainer
 from graphengine.ir.graph import GraphNode, reachable
 from graphengine.model.model import Model
 from graphengine.trace.summary import Value
@@ -42,7 +42,7 @@ class Iterations:
     def __init__(self, model: Model, data: Any = None, **overrides: Any) -> None:
         self.model = model.copy()
         trainer = self.model.trainer(data, **overrides)
-        if isinstance(trainer, Solver):
+        if isinstance(trainer, SolverTrainer):
             raise UsageError(
                 f"'{trainer.training.optimizer.type}' is a solver: its iterations have no update rule to show"
             )

@@ -25,9 +25,10 @@ from graphengine.format.documents import (
     ModelDocument,
 )
 from graphengine.format.functions import attributes_named, declaration_problems, is_number, substituted
+from graphengine.format.kinds import SOLVERS
 from graphengine.format.reading import Source, parse_function, read_bytes, shipped_files
 from graphengine.format.salvage import HOLE, Gaps
-from graphengine.format.training_documents import SOLVERS, OptimizerDocument
+from graphengine.format.training_documents import OptimizerDocument
 from graphengine.ir.binding import bind_sizes
 from graphengine.ir.declarations import State
 from graphengine.ir.graph import Graph

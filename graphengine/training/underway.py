@@ -10,7 +10,7 @@ from graphengine.training.history import History, Iteration
 
 
 class Running(Protocol):
-    """What `Trainer` and `Solver` have in common."""
+    """What `Trainer` and `SolverTrainer` have in common."""
 
     @property
     def data(self) -> Mapping[str, Any]:

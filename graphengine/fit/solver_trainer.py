@@ -1,0 +1,212 @@
+"""Training by a solver instead of an update rule: on all samples, until it converges.
+
+A `SolverTrainer` has what a `Trainer` has: chunks, a history, the data. An iteration is a step that the solver
+accepted; it is given as soon as it is made, and the caller may leave at any time.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from collections.abc import Generator, Iterator, Mapping
+from copy import copy
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from graphengine.backends.protocol import Backend
+from graphengine.data.batches import Batches
+from graphengine.errors import DivergenceError, TrainingError
+from graphengine.fit.beginning import not_finite, require_positive, require_sum_of_squares
+from graphengine.fit.least_squares import minimized
+from graphengine.fit.objective import Objective, Residuals
+from graphengine.fit.problems import Loss, SumOfSquares
+from graphengine.fit.quadratic import Vector
+from graphengine.fit.robust import Robust
+from graphengine.fit.sections import require_function
+from graphengine.fit.solvers import LeastSquares, Minimization, solver_of
+from graphengine.fit.squares import SUM_OF_SQUARES, squared_residual, weighted_residual
+from graphengine.fit.trust_region import Box
+from graphengine.fit.turns import Turn, in_turns
+from graphengine.format.training_documents import TrainingDocument
+from graphengine.ir.graph import Graph
+from graphengine.training.evaluation import Evaluation
+from graphengine.training.history import SMALL, History, Iteration
+from graphengine.wording import counted
+
+MOST_ITERATIONS = 15_000
+"""Where `max_iterations` does not say when to stop, and convergence does not stop it."""
+NO_MINIMUM = "the solver cannot lower the loss any more, but this is no minimum: the slope is not zero"
+
+
+class _EnoughError(Exception):
+    """Leaves a solver at a limit."""
+
+
+class SolverTrainer:
+    """Finds the parameters that minimize the loss on given arrays; `values` gets each accepted step.
+
+    `converged` says whether it ended at a minimum: no slope, and no direction that leads down.
+
+    Raises
+    ------
+    TrainingError
+        GE602 if nothing is trainable, the data does not fit into memory, or the loss is not a function of the
+        parameters alone.
+    UsageError
+        GE803 if the solver needs a package that is not installed.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        values: dict[str, Any],
+        training: TrainingDocument,
+        data: Mapping[str, Any],
+        backend: Backend,
+    ) -> None:
+        self.graph, self.values, self.training, self.data = graph, values, training, data
+        self.solver = solver_of(training)
+        self.solver.require()
+        if not graph.trainable:
+            raise TrainingError(f"model '{graph.name}' has no trainable parameter")
+        require_function(graph, training.optimizer.type)
+        self.batches = Batches(data, graph)
+        whole = self.batches.whole()
+        if whole is None:
+            hint = "raise the limit data_bytes to four times what the data takes" if self.batches.is_stored else None
+            message = f"the solver '{training.optimizer.type}' needs all samples as one batch in memory"
+            raise TrainingError(message, hint=hint)
+        self._turns = [Turn()]
+        self.options, residual = self.solver if isinstance(self.solver, LeastSquares) else None, ""
+        if self.options:
+            graph, residual = weighted_residual(graph, self.options)
+        loss = graph.value_name(training.loss)
+        self.objective = Objective(graph, values, whole, loss, backend, before=lambda: self._turns[-1].check())
+        self._residual = residual
+        self._metrics = Evaluation(graph, whole, training.metrics, backend) if training.metrics else None
+        small = sum(np.size(values[name]) for name in graph.trainable) <= SMALL
+        self.history = History(1, graph.trainable if small else ())
+        self.total_iterations = training.max_iterations or sys.maxsize  # it ends by itself, nobody knows when
+        self._most = training.max_iterations or MOST_ITERATIONS
+        self.converged, self.reason = False, ""
+        self.learning_rate, self.checkpoints = None, None  # which a trainer has
+        self._recording = small
+
+    def fresh(self, values: Mapping[str, Any]) -> SolverTrainer:
+        """The same solver at another start, with a history and values of its own; what is compiled is shared."""
+        other = copy(self)
+        other.values, other.converged, other.reason = {**self.values, **values}, False, ""
+        other.history = History(1, self.graph.trainable if self._recording else ())
+        return other
+
+    @cached_property
+    def residuals(self) -> Residuals:
+        """The residuals that a solver for least squares works with: those of the file, weighted."""
+        return Residuals(self.objective, self._residual)
+
+    @cached_property
+    def robust(self) -> Robust | None:
+        """The robust loss that stands for the squares, if any."""
+        options = self.options
+        return Robust(options.robust, options.robust_scale) if options and options.robust else None
+
+    @cached_property
+    def problem(self) -> SumOfSquares | Loss:
+        """What is minimized: half a sum of squares, or the loss."""
+        return SumOfSquares(self.residuals, self.robust) if self.options else Loss(self.objective)
+
+    @cached_property
+    def box(self) -> Box:
+        """The bounds of the parameters."""
+        return Box(*(self.objective.each(side) for side in zip(*self._limits, strict=True)))
+
+    @property
+    def _limits(self) -> list[tuple[float, float]]:
+        return [self.graph.parameters[name].limits() for name in self.objective.names]
+
+    @cached_property
+    def typical(self) -> Vector:
+        """The typical sizes of the parameters, 0 where the file does not say."""
+        return self.objective.each([self.graph.parameters[name].scale or 0.0 for name in self.objective.names])
+
+    def save_checkpoint(self) -> None:
+        """Nothing: a solver begins again, and soon is where it was."""
+
+    def iterate(self) -> Iterator[Iteration]:
+        """The same as `chunks`: a row after each step, with the model's values those after it."""
+        return self.chunks()
+
+    def chunks(self) -> Generator[Iteration, None, None]:
+        """Run the solver to its end, giving a row after each step.
+
+        Raises
+        ------
+        DivergenceError
+            GE601 if the loss is not finite where the solver starts.
+        """
+        return in_turns(self._run)
+
+    def _run(self, turn: Turn) -> None:
+        self._turns[-1] = turn
+        self._deadline = time.monotonic() + (self.training.max_seconds or math.inf)
+        start = self.objective.vector(self.values)
+        if self.options:
+            require_positive(self.objective, start, self.options)
+        loss, slope = self.objective(start)
+        if not (math.isfinite(loss) and np.isfinite(slope).all()):
+            raise not_finite(self.objective, start, self.training.loss)
+        self._before, self._at = (loss, float(np.linalg.norm(slope))), start
+        try:
+            self._require_squares(start)
+            problem = Minimization(self.objective, self.box, self._most, self._accept, self._descend)
+            self.converged = bool(self.solver.minimize(problem, start))
+        except _EnoughError:
+            self.converged = False
+            self.reason = self.history.stopped or f"stopped after {counted(self._most, 'iteration')}"
+            return
+        except (ValueError, np.linalg.LinAlgError) as error:  # what SciPy makes of numbers that are not finite
+            step = len(self.history) + 1
+            raise DivergenceError(f"the solver stopped at step {step}: {error}", iteration=step, epoch=step) from error
+        if not len(self.history):  # the start is the solution
+            self._record(start)
+        if not self.converged:
+            self.reason = self.history.stopped = self.reason or NO_MINIMUM
+
+    def _accept(self, x: Vector) -> None:
+        """Take a step of the solver into the history and the model."""
+        if np.array_equal(x, self._at):
+            return
+        self._record(x)
+        if len(self.history) >= self._most:
+            raise _EnoughError
+        if time.monotonic() > self._deadline:
+            self.history.stopped = f"the time is up ({self.training.max_seconds:g} s)"
+            raise _EnoughError
+
+    def _record(self, x: Vector) -> None:
+        parameters = self.objective.split(np.array(x))
+        loss, slope = self.objective(x)
+        self.values.update(parameters)
+        self.history.add((*self._before, *(parameters.values() if self._recording else ())))
+        self._before, self._at = (loss, float(np.linalg.norm(slope))), np.array(x)
+        if self._metrics:
+            self.history.add_check(self._metrics(self.values))
+        self._turns[-1].hand_over(self.history.last)
+
+    def _descend(self, start: Vector) -> bool:
+        """Minimize by the trust-region method of this package; return whether it ends at a minimum."""
+        return minimized(self.problem, start, self.box, self.typical, self._accept).is_minimum
+
+    def _require_squares(self, start: Vector) -> None:
+        """Refuse a loss that is no sum of squares of the residual, which least squares would minimize."""
+        is_declared = self.training.loss != SUM_OF_SQUARES
+        if is_declared and self.options and not self._is_written_as_squares():
+            require_sum_of_squares(self.objective, self.residuals, self.robust, start, self.training)
+
+    def _is_written_as_squares(self) -> bool:
+        """Whether the nodes of the loss are a sum or a mean of the squares of the residual."""
+        loss = self.graph.value_name(self.training.loss)
+        return self.robust is None and squared_residual(self.objective.graph, loss) == self._residual
