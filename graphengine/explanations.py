@@ -308,8 +308,9 @@ EXPLANATIONS: dict[str, Explanation] = {
         "(weights.safetensors of yesterday beside the model of today)",
     ),
     "GE601": Explanation(
-        "A loss, gradient or parameter became NaN or infinite. The message says at which iteration and in "
-        "which node first; the model keeps its last finite values.",
+        "A loss, gradient, parameter or slot of the optimizer became NaN or infinite: the square of a gradient of 1e20 "
+        "does in single precision, and no further step would move the parameter. The message says at which iteration "
+        "and in which node first; the model keeps its last finite values.",
         "Use a smaller learning rate, scale inputs to about 1, or clip the gradient.",
         "model.train(learning_rate=1e200)",
     ),

@@ -70,6 +70,7 @@ TABLE = {
     "max": reduction(jnp.max),
     "min": reduction(jnp.min),
     "prod": reduction(jnp.prod),
+    "norm": reduction(lambda x, **over: jnp.sqrt(jnp.sum(jnp.square(x), **over))),
     "sum_to": sum_to,
     "reshape": reshaped,
     "expand_dims": reshaped,

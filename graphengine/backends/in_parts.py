@@ -92,10 +92,10 @@ class _Total:
         self._dtype, self._count = value.dtype, self._count + 1
         if self._word == LAST or (self._count == 1 and self._word not in _SUMS):
             self.value = np.array(value)[()]
-        elif self._word not in _SUMS:
-            self.value = MERGES[self._word](self.value, value)
         elif self._count == 1:
             self.value = np.array(value, _wide(value.dtype, self._word))
+        elif self._word in MERGES:
+            self.value = MERGES[self._word](self.value, value)
         else:
             self.value += value
 
@@ -106,7 +106,7 @@ class _Total:
         return np.asarray(self.value, None if self._word == COUNT else self._dtype)[()]
 
 
-_SUMS = ("sum", MEAN, COUNT)
+_SUMS = ("sum", "hypot", MEAN, COUNT)
 
 
 def _wide(dtype: np.dtype[Any], word: str) -> np.dtype[Any]:

@@ -27,6 +27,7 @@ MERGES: Mapping[str, np.ufunc] = {
     "min": np.minimum,
     "all": np.logical_and,
     "any": np.logical_or,
+    "hypot": np.hypot,
 }
 """How the results for two parts make the one for both."""
 ROWS = "rows"

@@ -108,7 +108,7 @@ class Stepper:
         Raises
         ------
         DivergenceError
-            GE601 when a loss, gradient or parameter is not finite; `carried` then has the last finite values.
+            GE601 when a loss, gradient, parameter or slot is not finite; `carried` then has the last finite values.
         """
         by_reference = self.reference or self.check_finite
         run = self._run_reference if by_reference else self._run_parts if self._accumulation else self._run_plan
@@ -121,11 +121,15 @@ class Stepper:
             if isinstance(error, GraphEngineError) or not isinstance(error, Exception):
                 raise
             raise plan_failure(error, lambda: self._run_reference(chunk, flags, [], total)) from error
-        trained = self.step.graph.trainable
-        if self._has_no_number(sums) or not all(all_finite(self._carried[name]) for name in trained):
+        if self._has_no_number(sums) or not all(all_finite(self._carried[name]) for name in self._learned):
             self._replay(chunk)
         self._last = _copies(self._carried)
         return sums, self._packing.unpack(self._last)
+
+    @cached_property
+    def _learned(self) -> list[str]:
+        """The parameters and their slots: one that has overflowed makes all further steps 0."""
+        return [name for name in self.step.carried.values() if name not in self.graph.state]
 
     @staticmethod
     def _has_no_number(sums: Iterable[Sum]) -> bool:
@@ -294,8 +298,8 @@ class Stepper:
             iteration=iteration,
             epoch=epoch,
             node=node,
-            hint=f"a smaller learning rate may help (it is {rate_at(self.schedule, iteration)}), or inputs scaled to "
-            "about 1",
+            hint=f"a smaller learning rate may help (it is {rate_at(self.schedule, iteration)}), inputs scaled to "
+            "about 1, or gradient_clipping",
         )
 
     def _first_non_finite(self, slots: list[Any]) -> tuple[str, str | None]:

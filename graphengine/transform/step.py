@@ -122,10 +122,10 @@ def record_updates(
     clipping: Clipping | None,
 ) -> tuple[dict[str, str], dict[str, str]]:
     """Record norm, clipping and update; the outputs, and what each of them replaces, by output."""
-    squares = _sums_of_squares(recorder, gradients)
-    norm = _norm(recorder, gradients, squares)
+    lengths = _lengths(recorder, gradients)
+    norm = _norm(recorder, lengths)
     if clipping:
-        gradients = _clipped(recorder, gradients, squares, norm, clipping)
+        gradients = _clipped(recorder, gradients, lengths, norm, clipping)
     outputs, carried = {GRADIENT_NORM: norm.name}, {}
     for name, update_rule in rules.items():
         for target, value in _updated(recorder, name, gradients[name], update_rule).items():
@@ -158,31 +158,31 @@ def with_declarations(graph: Graph, rules: Mapping[str, Update]) -> Graph:
     )
 
 
-def _sums_of_squares(recorder: Recorder, gradients: Mapping[str, Any]) -> dict[str, Any]:
-    """The sum of squares of each gradient, in the file's dtype."""
-    sums = {}
+def _lengths(recorder: Recorder, gradients: Mapping[str, Any]) -> dict[str, Any]:
+    """The Euclidean norm of each gradient, in the file's dtype; that of a single one is the norm of all."""
+    lengths = {}
     for name, gradient in gradients.items():
-        recorder.enter(f"{name}/square")
-        square = recorder.apply("square", (gradient,), {})
-        flat = square if square.ndim == 0 else recorder.apply("sum", (square,), {})
-        sums[name] = flat
-    return sums
+        recorder.enter(f"{name}/length")
+        op = "norm" if gradient.ndim else "abs"
+        whole = recorder.free(GRADIENT_NORM) if len(gradients) == 1 else recorder.numbered(f"{name}/length")
+        lengths[name] = recorder.emit(op, recorder.instance(op, {}), (gradient.name,), whole)
+    return lengths
 
 
-def _norm(recorder: Recorder, gradients: Mapping[str, Any], squares: Mapping[str, Any]) -> Any:
-    """The Euclidean norm of all gradients together; of a single number, its absolute value."""
+def _norm(recorder: Recorder, lengths: Mapping[str, Any]) -> Any:
+    """The Euclidean norm of all gradients together."""
     recorder.enter(GRADIENT_NORM)
-    total, *others = squares.values()
-    (first, *_) = gradients.values()
-    if not others and first.ndim == 0:
-        return recorder.emit("abs", recorder.instance("abs", {}), (first.name,), recorder.free(GRADIENT_NORM))
-    for value in others:
-        total = recorder.apply("add", (total, value), {})
-    return recorder.emit("sqrt", recorder.instance("sqrt", {}), (total.name,), recorder.free(GRADIENT_NORM))
+    total, *others = lengths.values()
+    for value in others[:-1]:
+        total = recorder.apply("hypot", (total, value), {})
+    if not others:
+        return total
+    hypot = recorder.instance("hypot", {})
+    return recorder.emit("hypot", hypot, (total.name, others[-1].name), recorder.free(GRADIENT_NORM))
 
 
 def _clipped(
-    recorder: Recorder, gradients: Mapping[str, Any], squares: Mapping[str, Any], norm: Any, clipping: Clipping
+    recorder: Recorder, gradients: Mapping[str, Any], lengths: Mapping[str, Any], norm: Any, clipping: Clipping
 ) -> dict[str, Any]:
     """Gradients within the limit; one that is within it already keeps its bits, because its factor is exactly 1."""
     limit = float(clipping.limit)
@@ -193,12 +193,19 @@ def _clipped(
             low = recorder.apply("maximum", (gradient, -limit), {})
             clipped[name] = recorder.apply("minimum", (low, limit), {})
             continue
-        length = norm if clipping.type == "global_norm" else recorder.apply("sqrt", (squares[name],), {})
-        factor = recorder.apply("div", (limit, recorder.apply("maximum", (length, limit), {})), {})
+        factor = _factor(recorder, norm if clipping.type == "global_norm" else lengths[name], limit)
         if factor.dtype != gradient.dtype:
             factor = factor.astype(gradient.dtype)
         clipped[name] = recorder.apply("mul", (gradient, factor), {})
     return clipped
+
+
+def _factor(recorder: Recorder, length: Any, limit: float) -> Any:
+    """What makes a gradient as long as the limit; NaN instead of a silent 0 where that is too small for the dtype."""
+    longest = recorder.apply("maximum", (length, limit), {})
+    excess = recorder.apply("div", (longest, limit), {})
+    nothing = recorder.apply("sub", (excess, excess), {})
+    return recorder.apply("add", (recorder.apply("div", (limit, longest), {}), nothing), {})
 
 
 def _updated(recorder: Recorder, name: str, gradient: Any, rule: Update) -> dict[str, str]:

@@ -41,6 +41,7 @@ TABLE = {
     "square": Samples(unary(), by_element(lambda x: x * x)),
     "sqrt": Samples(positive(unary()), by_element(math.sqrt)),
     "rsqrt": Samples(positive(unary()), by_element(lambda x: 1 / math.sqrt(x))),
+    "hypot": Samples(binary(BROADCASTING), by_element(math.hypot)),
     "pow": Samples(positive(binary(BROADCASTING)), by_element(math.pow)),
     "mod": Samples(binary(), by_element(operator.mod), analytic=False),
     "floor": Samples(unary(), by_element(math.floor), analytic=False),

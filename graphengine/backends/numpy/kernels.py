@@ -14,6 +14,7 @@ from graphengine.backends.numpy.calls import Call, dot, made, operand_shape, typ
 from graphengine.backends.numpy.scalars import is_float
 from graphengine.ops.families.selection import from_the_front, slice_index
 from graphengine.ops.inference import elementwise, normalized_axes
+from graphengine.ops.norms import SMALLEST, norm_over
 from graphengine.ops.registry import OPS
 from graphengine.ops.shapes import PythonNumber
 from graphengine.ops.sums import add_up, dot_products, multiplies_in_blocks, multiply, sums_in_blocks
@@ -88,6 +89,22 @@ def _sum_in_blocks(instruction: Instruction, axes: tuple[int, ...], keepdims: bo
         return add_up(x, axes, keepdims, out)
 
     return made(instruction, call, instruction.inputs[:1], writes=instruction.types[0].shape != ())
+
+
+def _norm(instruction: Instruction) -> Call | None:
+    """The Euclidean norm with its axes and its smallest exact sum of squares known."""
+    node: Any = instruction.node
+    shape, kind = operand_shape(instruction), instruction.operand_types[0]
+    if node.ord != 2 or not shape or kind is None or kind.dtype not in (np.float32, np.float64):
+        return None
+    axes, result = normalized_axes(node.axis, len(shape)), instruction.types[0]
+    smallest = math.prod(shape) * SMALLEST[kind.array_dtype.type]
+    if is_float(result):
+        return made(instruction, lambda x: float(norm_over(x, axes, smallest)))
+    if not node.keepdims or result.shape == ():
+        return made(instruction, lambda x: norm_over(x, axes, smallest))
+    final: Any = result.shape
+    return made(instruction, lambda x: norm_over(x, axes, smallest).reshape(final))
 
 
 def _sum_to(instruction: Instruction) -> Call | None:
@@ -230,6 +247,7 @@ def _take_along_axis(instruction: Instruction) -> Call | None:
 
 KERNELS: Mapping[str, Callable[[Instruction], Call | None]] = {
     **dict.fromkeys(REDUCE, _reduction),
+    "norm": _norm,
     "sum_to": _sum_to,
     "reshape": _reshape,
     "expand_dims": _reshape,

@@ -59,8 +59,16 @@ def safe_cos(x: float) -> float:
     return math.cos(x) if math.isfinite(x) else math.nan
 
 
-def gives_same_bits(function: Callable[[float], float], ufunc: np.ufunc) -> bool:
-    """Whether a function on floats gives what a ufunc gives, bit for bit, judged by two thousand numbers.
+def safe_hypot(x: float, y: float) -> float:
+    """The length of (x, y): Python and NumPy call the C library, Python refuses an infinite result."""
+    try:
+        return abs(complex(x, y))
+    except OverflowError:
+        return math.inf
+
+
+def gives_same_bits(function: Callable[[float], float], ufunc: Callable[..., Any]) -> bool:
+    """Whether a function on floats gives what one of NumPy gives, bit for bit, judged by two thousand numbers.
 
     Python calls the C library, and NumPy may have a routine of its own. Where it has, a rounding in several differs.
     """
@@ -73,6 +81,7 @@ def choose(condition: Any, x: float, y: float) -> float:
     return x if condition else y
 
 
+_has_hypot = gives_same_bits(lambda x: safe_hypot(x, 1.25), lambda x: np.hypot(x, 1.25))
 SCALAR: Mapping[str, tuple[str, Callable[..., Any]]] = {
     "add": ("{0} + {1}", operator.add),
     "sub": ("{0} - {1}", operator.sub),
@@ -92,6 +101,7 @@ SCALAR: Mapping[str, tuple[str, Callable[..., Any]]] = {
     "sum": ("{0} + 0.0", lambda x: x + 0.0),  # NumPy starts from 0, which makes -0.0 positive
     "sum_to": ("{0}", operator.pos),
     "transpose": ("{0}", operator.pos),
+    **({"hypot": ("safe_hypot({0}, {1})", safe_hypot)} if _has_hypot else {}),
     **({"sin": ("(sin({0}) if -inf < {0} < inf else nan)", safe_sin)} if gives_same_bits(math.sin, np.sin) else {}),
     **({"cos": ("(cos({0}) if -inf < {0} < inf else nan)", safe_cos)} if gives_same_bits(math.cos, np.cos) else {}),
 }
@@ -100,6 +110,7 @@ COMPARISONS = {"equal", "not_equal", "less", "less_equal", "greater", "greater_e
 NAMES: Mapping[str, Any] = {
     "safe_divide": safe_divide,
     "safe_sqrt": safe_sqrt,
+    "safe_hypot": safe_hypot,
     "sin": math.sin,
     "cos": math.cos,
     "inf": math.inf,

@@ -4,6 +4,7 @@ import numpy as np
 
 from graphengine.ops.inference import elementwise
 from graphengine.ops.node import Node
+from graphengine.ops.norms import hypotenuse
 from graphengine.ops.registry import register
 
 
@@ -151,6 +152,23 @@ class RSqrt(Node):
 
     def backward(self, grad, x, out):
         return -grad * out / (2 * x)
+
+
+@register("hypot", numpy=np.hypot)
+class Hypot(Node):
+    """Length of the vector (x, y), z = sqrt(x**2 + y**2); dz/dx = x / z, dz/dy = y / z.
+
+    It does not overflow or vanish where a square does. Where both are 0 the derivatives are 0, as for `norm`.
+    """
+
+    infer = elementwise
+
+    def forward(self, x, y):
+        return hypotenuse(x, y)
+
+    def backward(self, grad, x, y, out):
+        length = np.where(out == 0, 1, out)
+        return grad * (x / length), grad * (y / length)
 
 
 @register("pow", numpy=np.power)

@@ -5,6 +5,7 @@ Statistics are biased (divided by the number of values), and each variance is th
 the mean is taken off, which loses no digits.
 """
 
+import math
 from typing import Annotated
 
 import numpy as np
@@ -12,10 +13,11 @@ from pydantic import Field
 
 from graphengine.ops.families.linear import dot_along
 from graphengine.ops.families.random import Bernoulli, check_key
-from graphengine.ops.families.reductions import count
+from graphengine.ops.families.reductions import Norm, count, root_of_size
 from graphengine.ops.inference import along_axis, floating, normalized_axes
 from graphengine.ops.merging import from_end
 from graphengine.ops.node import Node
+from graphengine.ops.norms import hypotenuse
 from graphengine.ops.registry import register
 from graphengine.ops.shapes import ArrayType
 from graphengine.ops.sums import is_single, sum_over
@@ -144,7 +146,7 @@ class LayerNorm(Node):
     def unit(self, x):
         """x with mean 0 and variance 1, and what it was multiplied by."""
         rest = x - average(x, self)
-        inverse = 1 / np.sqrt(average(np.square(rest), self) + self.epsilon)
+        inverse = inverse_root(rest, self)
         return rest * inverse, inverse
 
 
@@ -167,17 +169,13 @@ class RmsNorm(Node):
         return "rows" if all(axis < first for axis in from_end(axes, types)) else None
 
     def forward(self, x, scale=None):
-        unit = x * self.inverse(x)
+        unit = x * inverse_root(x, self)
         return unit if scale is None else unit * scale
 
     def backward(self, grad, x, scale, needs):
-        inverse = self.inverse(x)
+        inverse = inverse_root(x, self)
         unit, du = x * inverse, grad if scale is None else grad * scale
         return inverse * (du - unit * average_product(unit, du, self)), grad * unit if needs[1] else None
-
-    def inverse(self, x):
-        """One divided by the root of the mean square."""
-        return 1 / np.sqrt(average(np.square(x), self) + self.epsilon)
 
 
 @register("dropout")
@@ -217,6 +215,13 @@ def average(x, node):
     """The mean over the axes from the node's `axis` on, which are kept as size 1."""
     axes = axes_of(node, x)
     return sum_over(x, axes, keepdims=True) / count(x, axes)
+
+
+def inverse_root(x, node):
+    """One divided by the root of the mean square and epsilon, also where the square overflows."""
+    axes = axes_of(node, x)
+    length = Norm(axis=axes, keepdims=True)(x)
+    return 1 / hypotenuse(length / root_of_size(count(x, axes), length), math.sqrt(node.epsilon))
 
 
 def average_product(x, y, node):

@@ -9,6 +9,7 @@ from graphengine.ops.families.constants import extremes
 from graphengine.ops.inference import along_axis, floating, normalized_axes, reduction
 from graphengine.ops.merging import of_reduction
 from graphengine.ops.node import Node
+from graphengine.ops.norms import euclidean_norm
 from graphengine.ops.registry import register
 from graphengine.ops.sums import running_sum, sum_over
 
@@ -170,7 +171,8 @@ class Std(Node):
 
     z = sqrt(((x1 - m)**2 + ... + (xn - m)**2) / (n - ddof)) with m = mean(x); dz/dxi = (xi - m) / ((n - ddof) * z).
 
-    Where all values are equal the derivative is 0, as in PyTorch. `ddof` as for `var`.
+    Where all values are equal the derivative is 0, as in PyTorch. `ddof` as for `var`. It does not overflow or vanish
+    where the squares of it would.
     """
 
     infer = reduction
@@ -179,12 +181,12 @@ class Std(Node):
     ddof: float = 0
 
     def forward(self, x):
-        squares = np.square(centered(x, self))
-        return np.sqrt(sum_over(squares, axis=self.axis, keepdims=self.keepdims) / (count(x, self.axis) - self.ddof))
+        length = Norm(axis=self.axis, keepdims=self.keepdims)(centered(x, self))
+        return length / root_of_size(count(x, self.axis) - self.ddof, length)
 
     def backward(self, grad, x, out):
-        scale = (count(x, self.axis) - self.ddof) * np.where(out == 0, 1, out)
-        return kept(grad / scale, x, self) * centered(x, self)
+        unit = centered(x, self) / kept(np.where(out == 0, 1, out), x, self)
+        return kept(grad / (count(x, self.axis) - self.ddof), x, self) * unit
 
 
 @register("norm")
@@ -192,7 +194,8 @@ class Norm(Node):
     """Length, z = (abs(x1)**ord + ... + abs(xn)**ord)**(1 / ord); dz/dxi = sign(xi) * (abs(xi) / z)**(ord - 1).
 
     For `ord` 2 the root of the sum of squares, with the derivative xi / z; for 1 the sum of absolute values. Where all
-    values are 0 the derivative is 0, as in PyTorch.
+    values are 0 the derivative is 0, as in PyTorch. Squares beyond the range of the dtype are those of scaled numbers
+    (Blue 1978), so that only what is no number of the dtype itself is infinite or 0.
     """
 
     infer = reduction
@@ -203,12 +206,17 @@ class Norm(Node):
     def forward(self, x):
         if self.ord == 1:
             return sum_over(np.abs(x), axis=self.axis, keepdims=self.keepdims)
-        return np.sqrt(sum_over(np.square(x), axis=self.axis, keepdims=self.keepdims))
+        return euclidean_norm(x, self.axis, self.keepdims)
+
+    def merge(self, axes, x):
+        if axes[0] not in normalized_axes(self.axis, len(x.shape)):
+            return "rows"
+        return "sum" if self.ord == 1 else "hypot"
 
     def backward(self, grad, x, out):
         if self.ord == 1:
             return kept(grad, x, self) * np.sign(x)
-        return kept(grad / np.where(out == 0, 1, out), x, self) * x
+        return kept(grad, x, self) * (x / kept(np.where(out == 0, 1, out), x, self))
 
 
 @register("cumsum", numpy=np.cumsum)
@@ -338,6 +346,11 @@ class LogSumExp(Node):
 def centered(x, node):
     """x less its mean over the axes of a reduction."""
     return x - sum_over(x, axis=node.axis, keepdims=True) / count(x, node.axis)
+
+
+def root_of_size(size, like):
+    """The root of a number of values, which may be known only at run time, in the dtype of what it divides."""
+    return np.sqrt(np.ones_like(like) * size)
 
 
 def product_of_others(x, axis):

@@ -1,0 +1,236 @@
+"""Sums of squares near the ends of single and double precision: right, or refused with a word, never a silent 0."""
+
+import math
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+from documents import document
+
+import graphengine as ge
+from graphengine.errors import DivergenceError
+from graphengine.ops.registry import OPS
+
+mpmath = pytest.importorskip("mpmath")
+RULES = sorted(path.stem for path in (Path(ge.__file__).parent / "training" / "rules").glob("*.json"))
+DTYPES = ["float32", "float64"]
+ENDS = {"float32": [-44, -38, -30, -20, -10, 0, 10, 19, 30, 37], "float64": [-320, -300, -200, -155, 0, 153, 200, 307]}
+"""Powers of ten, from those without all their digits to the last ones."""
+PATTERN = np.array([[1.0, -2.0, 0.5], [3.0, 1.0, 0.25]])
+
+
+def exactly(function, x, *others):
+    """What a function of mpmath numbers gives for the rows of an array, to 60 digits."""
+    with mpmath.workdps(60):
+        rows = [[mpmath.mpf(float(number)) for number in row] for row in x]
+        return np.array([function(row, *others) for row in rows])
+
+
+def length(row):
+    return mpmath.sqrt(mpmath.fsum(number**2 for number in row))
+
+
+def deviation(row, ddof=0):
+    mean = mpmath.fsum(row) / len(row)
+    return mpmath.sqrt(mpmath.fsum((number - mean) ** 2 for number in row) / (len(row) - ddof))
+
+
+def unit(row, epsilon):
+    mean = mpmath.fsum(row) / len(row)
+    scale = mpmath.sqrt(deviation(row) ** 2 + mpmath.mpf(epsilon))
+    return [(number - mean) / scale for number in row]
+
+
+def rms_unit(row, epsilon):
+    scale = mpmath.sqrt(length(row) ** 2 / len(row) + mpmath.mpf(epsilon))
+    return [number / scale for number in row]
+
+
+def slopes_of(function):
+    """The derivatives of the sum of what a function gives toward each number of a row: of functions of degree 1 or 0.
+
+    They do not depend on a common factor, so differences are taken of a row of about 1.
+    """
+
+    def slopes(row):
+        size = max(map(abs, row))
+        row = [number / size for number in row]
+
+        def moved(place, by):
+            return function([number + by * (other == place) for other, number in enumerate(row)])
+
+        step = mpmath.mpf(10) ** -20
+        return [(moved(place, step) - moved(place, -step)) / (2 * step) for place in range(len(row))]
+
+    return slopes
+
+
+CASES = {
+    "norm": ({"axis": -1}, length),
+    "std": ({"axis": -1}, deviation),
+    "std of a sample": ({"axis": -1, "ddof": 1}, lambda row: deviation(row, 1)),
+    "layer_norm": ({}, lambda row: unit(row, 1e-5)),
+    "layer_norm without epsilon": ({"epsilon": 0}, lambda row: unit(row, 0)),
+    "rms_norm": ({}, lambda row: rms_unit(row, 1e-5)),
+    "rms_norm without epsilon": ({"epsilon": 0}, lambda row: rms_unit(row, 0)),
+}
+
+
+def points():
+    return [(dtype, power) for dtype in DTYPES for power in ENDS[dtype]]
+
+
+def scaled(dtype, power):
+    return (PATTERN * float(f"1e{power}")).astype(dtype)
+
+
+def smallest(dtype):
+    """Half of what numbers without all their digits are rounded to, a few times."""
+    return 4 * float(np.finfo(dtype).smallest_subnormal)
+
+
+@pytest.mark.parametrize(("dtype", "power"), points())
+@pytest.mark.parametrize("case", CASES)
+def test_values_near_the_ends_are_right(case, dtype, power):
+    op, (attributes, exact) = case.split()[0], CASES[case]
+    x = scaled(dtype, power)
+    with np.errstate(all="ignore"):
+        found = OPS[op].cls(**attributes).forward(x)
+    expected = np.array(exactly(exact, x), dtype=float)
+    if not np.all(np.isfinite(found)):
+        assert "epsilon" in case  # the reciprocal of a root is no number, and says so
+        assert power < -37
+        return
+    tolerance = 8 * np.finfo(dtype).eps
+    np.testing.assert_allclose(
+        found, expected, rtol=tolerance, atol=max(smallest(dtype), tolerance * (op[-5:] == "_norm"))
+    )
+
+
+@pytest.mark.parametrize(("dtype", "power"), points())
+@pytest.mark.parametrize("case", ["norm", "std", "std of a sample"])
+def test_gradients_near_the_ends_are_right(case, dtype, power):
+    """Called, recorded and compiled."""
+    op, (attributes, exact) = case.split()[0], CASES[case]
+    x = scaled(dtype, power)
+    nodes = {"z": (op, ["x"], attributes), "loss": ("sum", ["z"])}
+    model = ge.Model.from_dict(document(nodes, inputs={"x": [2, 3]}, dtype=dtype, outputs={"loss": "loss"}))
+    expected = np.array(exactly(slopes_of(exact), x), dtype=float)
+    for _ in range(3):
+        found = model.forward(x=x).backward("loss", ["x"])["x"]
+        exact_digits = np.finfo(dtype).eps if power > {"float32": -38, "float64": -308}[dtype] else 0.3
+        np.testing.assert_allclose(found, expected, rtol=0, atol=16 * exact_digits)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_norm_of_rows_scales_only_the_rows_that_need_it(dtype):
+    info = np.finfo(dtype)
+    x = np.array(
+        [[3.0, 4.0], [info.max / 2, 0], [info.tiny, 0], [0.0, 0], [np.inf, 1], [np.nan, 1], [info.max, info.max]], dtype
+    )
+    with np.errstate(all="ignore"):
+        found = OPS["norm"].cls(axis=1).forward(x)
+        turned = OPS["norm"].cls(axis=0, keepdims=True).forward(np.ascontiguousarray(x.T))
+    expected = np.array([5.0, info.max / 2, info.tiny, 0, np.inf, np.nan, np.inf], dtype)
+    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(turned, expected[None])
+
+
+def test_a_norm_is_that_of_whole_numbers_too():
+    np.testing.assert_array_equal(OPS["norm"].cls().forward(np.array([100, 100, 100, 100], np.int8)), 200.0)
+    assert OPS["norm"].cls().forward(np.array([3 * 2**40, 4 * 2**40])) == 5 * 2.0**40
+
+
+@pytest.mark.parametrize("power", [-320, -200, 0, 200, 307])
+def test_the_length_of_two_numbers(power):
+    x, y = 3 * float(f"1e{power}"), 4 * float(f"1e{power}")
+    node = OPS["hypot"].cls()
+    z = node.forward(np.array(x), np.array(y))
+    assert z == pytest.approx(math.hypot(x, y), rel=1e-15)
+    slopes = node.backward(np.array(1.0), np.array(x), np.array(y), np.array(z))
+    exact = [Fraction(each) / Fraction(float(z)) for each in (x, y)]
+    np.testing.assert_allclose(slopes, np.array(exact, dtype=float), rtol=1e-14)
+
+
+# ---------------------------------------------------------------- training
+
+
+def linear(dtype, power, **training):
+    """A loss whose gradient toward two parameters is 3 and -4 times a power of ten, as large as may be."""
+    factor = float(f"1e{power}")
+    nodes = {
+        "p": ("mul", ["v", 3 * factor]),
+        "q": ("mul", ["w", -4 * factor]),
+        "r": ("add", ["p", "q"]),
+        "s": ("sum", ["r"]),
+        "loss": ("mul", ["s", "x"]),
+    }
+    start = {"shape": [1], "initializer": {"type": "zeros"}}
+    made = document(nodes, inputs={"x": []}, parameters={"v": start, "w": start}, dtype=dtype, outputs={"loss": "loss"})
+    section = {"loss": "loss", "epochs": 1, "optimizer": {"type": "sgd", "learning_rate": 1.0}, **training}
+    return ge.Model.from_dict({**made, "training": section})
+
+
+@pytest.mark.parametrize("kind", ["norm", "global_norm", "value"])
+@pytest.mark.parametrize(("dtype", "power"), [("float32", 30), ("float32", 19), ("float64", 200), ("float64", 306)])
+def test_a_huge_gradient_is_clipped_and_not_dropped(kind, dtype, power):
+    """A norm that overflows would make the factor 0, and the step, too."""
+    model = linear(dtype, power, gradient_clipping={"type": kind, "limit": 5.0})
+    history = model.train(data={"x": np.ones(1)})
+    expected = {"norm": (-5.0, 5.0), "global_norm": (-3.0, 4.0), "value": (-5.0, 5.0)}[kind]
+    found = [float(model.parameters[name][0]) for name in ("v", "w")]
+    np.testing.assert_allclose(found, expected, rtol=1e-5 if dtype == "float32" else 1e-12)
+    assert history.iterations[0].gradient_norm == pytest.approx(5 * float(f"1e{power}"), rel=1e-5)
+
+
+def test_a_clipped_gradient_that_would_be_0_is_refused():
+    model = linear("float64", 306, gradient_clipping={"type": "global_norm", "limit": 1e-20})
+    with pytest.raises(DivergenceError, match=r"GE601.*clipped.* became non-finite first"):
+        model.train(data={"x": np.ones(1)})
+
+
+def first_step(rule, g, eps):
+    """The first step of a rule from 0 with a gradient, by its published formula, with a learning rate of 0.5."""
+    size, sign = abs(g), (1 if g > 0 else -1)
+    with mpmath.workdps(60):
+        return {
+            "sgd": lambda: g,
+            "momentum": lambda: g,
+            "nesterov": lambda: g * mpmath.mpf("1.9"),
+            "adagrad": lambda: g / (size + eps),
+            "rmsprop": lambda: g / (size / 10 + eps),
+            "adam": lambda: g / (size + eps),
+            "adamw": lambda: g / (size + eps),
+            "nadam": None,
+            "adadelta": lambda: g * mpmath.sqrt(eps) / mpmath.sqrt(g**2 / 10 + eps),
+            "lion": lambda: mpmath.mpf(sign),
+        }[rule]
+
+
+SQUARING = {"adadelta", "adagrad", "adam", "adamw", "nadam", "rmsprop"}
+EPSILON = {"adagrad": 1e-10, "adadelta": 1e-6}
+
+
+@pytest.mark.parametrize(("dtype", "power"), points())
+@pytest.mark.parametrize("rule", RULES)
+def test_an_update_is_right_or_refused(rule, dtype, power):
+    """A first step by the published formula, or GE601 with the value that left the range: never a silent 0."""
+    model = linear(dtype, power, optimizer={"type": rule, "learning_rate": 0.5})
+    overflows = rule in SQUARING and 2 * (power + math.log10(3)) > math.log10(np.finfo(dtype).max)
+    if overflows:
+        with pytest.raises(DivergenceError, match=r"GE601.*\(square\).* became non-finite first.*gradient_clipping"):
+            model.train(data={"x": np.ones(1)})
+        return
+    model.train(data={"x": np.ones(1)})
+    for name, factor in (("v", 3.0), ("w", -4.0)):
+        g = mpmath.mpf(float(np.dtype(dtype).type(factor * float(f"1e{power}"))))
+        step = first_step(rule, g, mpmath.mpf(EPSILON.get(rule, 1e-8)))
+        found = float(model.parameters[name][0])
+        if step is None:
+            assert abs(found) > 0 or power < -20
+            continue
+        limits = np.finfo(dtype)
+        assert found == pytest.approx(
+            -0.5 * float(step()), rel=0.1 if power == -44 else 64 * float(limits.eps), abs=float(limits.tiny) * 2
+        )
