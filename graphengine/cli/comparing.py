@@ -50,6 +50,7 @@ def upgrade(
 ) -> None:
     """Rewrite MODEL in the newest version of the format and of the ops, in canonical form."""
     from graphengine.format import FORMAT_VERSION, dump_model, fingerprint, read_model
+    from graphengine.format.building import completed
     from graphengine.format.files import write_bytes
 
     document, source = read_model(file, current_limits())
@@ -59,7 +60,7 @@ def upgrade(
         write_bytes(target, data)
     if output_format is Format.json:
         told = {"format_version": FORMAT_VERSION, "opset_imports": document.opset_imports}
-        print_json({"file": str(target), "changed": changed, "fingerprint": fingerprint(document), **told})
+        print_json({"file": str(target), "changed": changed, "fingerprint": fingerprint(completed(document)), **told})
     else:
         version = f"format version {FORMAT_VERSION}"
         print_line(f"{target}: written in {version}" if changed else f"{target}: is in {version} and canonical already")
@@ -67,5 +68,6 @@ def upgrade(
 
 def _document(name: str) -> ModelDocument:
     from graphengine.format import read_model
+    from graphengine.format.building import completed
 
-    return read_model(model_file(name), current_limits())[0]
+    return completed(read_model(model_file(name), current_limits())[0])

@@ -10,10 +10,14 @@ from graphengine.errors import MOST_TOLD, InvalidModelError, Problem, make_point
 from graphengine.format.call_paths import CallPaths
 from graphengine.format.declaring import inputs_of, parameters_of, state_of
 from graphengine.format.documents import ModelDocument
-from graphengine.format.functions import Call, Table, expansion_problems, functions_in, unsound_functions
+from graphengine.format.expansion import expansion_problems
+from graphengine.format.functions import Call, Table, functions_in, unsound_functions
 from graphengine.format.inlining import Inlining, function_problems
-from graphengine.format.resolve import UNKNOWN, Resolver, dangling_references, loss_problems
+from graphengine.format.making import Making
+from graphengine.format.references import dangling_references, loss_problems
+from graphengine.format.resolve import UNKNOWN, Resolver
 from graphengine.format.salvage import Gaps
+from graphengine.format.saving import with_made_parameters
 from graphengine.ir.declarations import types_of
 from graphengine.ir.graph import Graph, GraphNode, infer_types, topologically_sorted
 from graphengine.ir.memory import memory_problem
@@ -34,6 +38,15 @@ def build_graph(document: ModelDocument) -> Graph:
     if problems:
         raise InvalidModelError(problems)
     return graph
+
+
+def completed(document: ModelDocument) -> ModelDocument:
+    """The document with declarations of the parameters that its calls make; as it is if it is not sound."""
+    table = functions_in(document)
+    if not any(node["op"] in table for node in document.nodes):
+        return document
+    graph, problems = sound_graph(document)
+    return document if problems else with_made_parameters(document, graph)
 
 
 def sound_graph(
@@ -121,9 +134,13 @@ def _typed(
     header = _without(header, resolver.gaps.names["nodes"])
     inputs, parameters, state = inputs_of(header), parameters_of(header), state_of(header)
     types = types_of(inputs, parameters, state)
-    misfits = infer_types(ordered, types)
     if inlining:
-        misfits = inlining.type_problems(types, misfits)
+        making = Making(header, inlining)
+        misfits = inlining.type_problems(types, making.infer(ordered, types), making.problems)
+        made = header.model_copy(update={"parameters": making.made})
+        parameters |= parameters_of(made)
+    else:
+        misfits = infer_types(ordered, types)
     graph = Graph(
         document.name,
         inputs,

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Container
 
-from graphengine.format.documents import ModelDocument
-from graphengine.format.functions import callable_in, functions_in
+from graphengine.format.documents import ModelDocument, NodeDocument
+from graphengine.format.functions import callable_in, functions_in, substituted
 from graphengine.ir.graph import Origin
 from graphengine.ir.origins import enclosing
 
@@ -22,15 +22,20 @@ class CallPaths:
     def __call__(self, ident: str) -> Origin:
         """Return the calls that lead to a node, and its own id and op in the innermost function."""
         table = functions_in(self._document)
-        ops = {spec["id"]: spec["op"] for spec in self._document.nodes}
-        name, rest = _split(ident, ops)
-        calls, op = [], ops.get(name or "")
-        while function := table.get(op or ""):
-            calls.append(f"call '{name}' of '{op}'")
+        specs: dict[str, NodeDocument] = {spec["id"]: spec for spec in self._document.nodes}
+        name, rest = _split(ident, specs)
+        calls, spec = [], specs.get(name or "")
+        while spec and (function := table.get(spec["op"])):
+            calls.append(f"call '{name}' of '{spec['op']}'")
+            attributes = spec.get("attributes", {})
+            function, table = function.form(attributes), callable_in(function, table)
+            specs = {
+                each["id"]: substituted(each, {**function.defaults, **attributes}) for each in function.document.nodes
+            }
             # the first output of a call has the id of the call
-            name, rest = _split(rest, function.ops) if rest else (function.lead, "")
-            op, table = function.ops.get(name or ""), callable_in(function, table)
-        return Origin(calls, name, None if rest else op)
+            name, rest = _split(rest, specs) if rest else (function.lead, "")
+            spec = specs.get(name or "")
+        return Origin(calls, name, None if rest or spec is None else spec["op"])
 
 
 def _split(path: str, names: Container[str]) -> tuple[str | None, str]:

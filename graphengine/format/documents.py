@@ -46,7 +46,7 @@ from graphengine.format.fields import (
 from graphengine.format.kinds import INITIALIZERS, READERS, SCHEDULES, AnyInitializer, AnyReader
 from graphengine.format.pieces import Pieces, with_inputs
 from graphengine.format.training_documents import OptimizerDocument, TrainingDocument
-from graphengine.ops.shapes import DTypeName
+from graphengine.ops.shapes import DTypeName, Shape, Size
 
 FORMAT = "graphengine.model"
 FUNCTION_FORMAT = "graphengine.function"
@@ -173,21 +173,38 @@ class AttributeDocument(Document):
 class FunctionInputDocument(Document):
     """An argument of a function; a shape, if given, is checked at each call. An optional one may be left out.
 
-    In an update rule an input with an `initializer` is a slot: a value the rule keeps for each parameter.
+    `trailing_shape` declares the last sizes only, after any others. In an update rule an input with an `initializer` is
+    a slot: a value the rule keeps for each parameter.
     """
 
     shape: ShapeField | None = None
+    trailing_shape: ShapeField | None = None
     dtype: DTypeName | None = None
     optional: bool = False
     initializer: AnyInitializer | None = None
     description: str | None = None
 
+    @property
+    def axes(self) -> Sequence[Size] | None:
+        """The declared sizes; None if any shape will do."""
+        return self.trailing_shape if self.shape is None else self.shape
+
+    def part_of(self, given: Shape) -> Shape:
+        """Return the sizes of a shape that are compared with the declared ones."""
+        is_whole = self.trailing_shape is None or self.shape is not None
+        return given if is_whole else given[max(len(given) - len(self.trailing_shape or ()), 0) :]
+
 
 class FunctionDocument(Document):
-    """A named subgraph, inlined where it is called."""
+    """A named subgraph, inlined where it is called.
+
+    Each call makes its own `parameters`, whose sizes are attributes or symbols of the inputs' shapes; one that has the
+    name of an input is made where a call omits that input.
+    """
 
     inputs: dict[Identifier, FunctionInputDocument]
     attributes: dict[Identifier, AttributeDocument] = {}
+    parameters: dict[Identifier, ParameterDocument] = {}
     nodes: Nodes
     outputs: dict[Identifier, Reference]
     description: str | None = None

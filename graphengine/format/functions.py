@@ -7,24 +7,22 @@ before anything is inlined; so is how large the graph would become.
 
 from __future__ import annotations
 
-import itertools
 import sys
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
-from graphlib import CycleError, TopologicalSorter
-from typing import Any, NamedTuple, TypeAlias
-
-import orjson
+from graphlib import TopologicalSorter
+from typing import Any, TypeAlias
 
 from graphengine.errors import Problem, did_you_mean, make_pointer
 from graphengine.format.documents import FunctionDocument, ModelDocument, NodeDocument
+from graphengine.format.layer_forms import LAYERS
 from graphengine.format.reading import shipped_files
 from graphengine.format.salvage import Gaps
 from graphengine.ir.graph import GraphNode, topologically_sorted
-from graphengine.limits import Limits
 from graphengine.ops.node import Signature
 from graphengine.ops.registry import OPS
+from graphengine.ops.shapes import symbols_of
 
 DOMAINS: Mapping[str, int] = {"nn": 1, "nll": 1, "shape": 1}
 """The domains of the functions that come with the package, each with its version: layers, likelihoods, line shapes."""
@@ -32,19 +30,40 @@ DOMAINS: Mapping[str, int] = {"nn": 1, "nll": 1, "shape": 1}
 
 @dataclass(frozen=True, eq=False)
 class Function:
-    """A function under the name by which it is called; `domain` is None for one of the file's own."""
+    """A function under the name by which it is called; `domain` is None for one of the file's own.
+
+    `by_hand` is the function as its file has it where this one is a `form` of it.
+    """
 
     name: str
     document: FunctionDocument
     imports: Mapping[str, int]
     domain: str | None = None
+    by_hand: Function | None = None
 
     @cached_property
     def signature(self) -> Signature:
         """Its inputs and outputs, told as those of an op."""
         inputs = tuple(self.document.inputs)
-        required = sum(not each.optional for each in self.document.inputs.values())
+        required = sum(not self.is_optional(name) for name in inputs)
         return Signature(inputs, required, False, tuple(self.document.outputs), None)
+
+    def is_optional(self, name: str) -> bool:
+        """Whether a call may omit an input, because the nodes do without it or the call makes a parameter for it."""
+        return self.document.inputs[name].optional or name in self.document.parameters
+
+    def form(self, attributes: Mapping[str, Any]) -> Function:
+        """The function that a call with these attributes means: a layer has other nodes and parameters for others.
+
+        Raises
+        ------
+        ValidationError
+            If a layer does not have the attributes.
+        """
+        if self.domain is None or self.name not in LAYERS or not attributes:
+            return self
+        layer = LAYERS[self.name].model_validate({**attributes})
+        return replace(self, document=layer.formed(self.document), by_hand=self)
 
     @cached_property
     def lead(self) -> str | None:
@@ -198,10 +217,12 @@ def declaration_problems(function: FunctionDocument, gaps: Gaps) -> Iterator[Pro
     taken = {*function.inputs, *(node["id"] for node in function.nodes)}
     optional = ""
     for name, declared in function.inputs.items():
-        if optional and not declared.optional:
+        may_be_omitted = declared.optional or name in function.parameters
+        if optional and not may_be_omitted:
             message = f"input '{name}' is not optional but comes after '{optional}', which is"
             yield Problem("GE112", message, "put the optional inputs last", make_pointer(("inputs", name)))
-        optional = name if declared.optional else optional
+        optional = name if may_be_omitted else optional
+    yield from _parameter_problems(function, gaps)
     for name in function.attributes:
         if name in taken:
             message = f"attribute '{name}' has the name of a node or an input"
@@ -214,9 +235,24 @@ def declaration_problems(function: FunctionDocument, gaps: Gaps) -> Iterator[Pro
                 yield Problem("GE210", message, hint, make_pointer(("nodes", index, *place)), node["id"])
 
 
+def _parameter_problems(function: FunctionDocument, gaps: Gaps) -> Iterator[Problem]:
+    """Names of parameters that are taken, and sizes of theirs that nothing gives."""
+    taken = {*function.attributes, *(node["id"] for node in function.nodes)}
+    sizes = {size for each in function.inputs.values() for size in each.axes or ()} | function.attributes.keys()
+    is_sure = not (gaps.known("inputs", "attributes") or gaps.open)
+    for name, made in function.parameters.items():
+        if name in taken:
+            message = f"parameter '{name}' has the name of a node or an attribute"
+            yield Problem("GE201", message, None, make_pointer(("parameters", name)), at_key=True)
+        unknown = [symbol for symbol in symbols_of(made.shape) if symbol not in sizes]
+        if unknown and is_sure:
+            message = f"the size '{unknown[0]}' of parameter '{name}' is neither an attribute nor a size of an input"
+            yield Problem("GE210", message, None, make_pointer(("parameters", name, "shape")))
+
+
 def cycle_problems(function: FunctionDocument) -> Iterator[Problem]:
     """Nodes of a function that form cycles, whether it is called or not; pointers into it."""
-    seen = {*function.inputs, *function.attributes}
+    seen = {*function.inputs, *function.attributes, *function.parameters}
     places = {node["id"]: index for index, node in enumerate(function.nodes)}
     if len(places) < len(function.nodes) or not seen.isdisjoint(places):
         return  # an id is used twice, and which of the two is read nobody knows
@@ -233,7 +269,8 @@ def cycle_problems(function: FunctionDocument) -> Iterator[Problem]:
 
 def omission_problems(function: Function, table: Table) -> Iterator[Problem]:
     """Optional inputs where a node needs one: a call that omits it would leave nothing there; pointers into it."""
-    optional = {name for name, each in function.document.inputs.items() if each.optional}
+    declared = function.document
+    optional = {name for name, each in declared.inputs.items() if each.optional} - declared.parameters.keys()
     for index, node in enumerate(function.document.nodes if optional else ()):
         callee = table.get(node["op"]) or OPS.get(node["op"])
         needed = callee.signature.inputs[: callee.signature.required] if callee else ()
@@ -249,118 +286,19 @@ def omission_problems(function: Function, table: Table) -> Iterator[Problem]:
                 yield Problem("GE212", message, hint, pointer, node["id"])
 
 
+def callees_in(table: Table) -> dict[Function, list[Function]]:
+    """The functions that each function of a table calls."""
+    return {
+        each: [known[op] for op in each.ops.values() if op in known]
+        for each in table.values()
+        for known in (callable_in(each, table),)
+    }
+
+
 def unsound_functions(table: Table, broken: Collection[str]) -> set[str]:
     """The functions that are broken and all that call them, or call what there is not; none calls itself."""
-    callees = {each: _callees(each.document.nodes, callable_in(each, table)) for each in table.values()}
     unsound = set(broken)
-    for function in TopologicalSorter(callees).static_order():
+    for function in TopologicalSorter(callees_in(table)).static_order():
         if any(op in unsound or (op not in OPS and op not in table) for op in function.ops.values()):
             unsound.add(function.name)
     return unsound
-
-
-# ---------------------------------------------------------------- how large it would become
-
-
-class Measure(NamedTuple):
-    """What a list of nodes becomes when it is inlined: nodes, ids and references in it, characters, depth of calls."""
-
-    nodes: int = 0
-    names: int = 0
-    text: int = 0
-    depth: int = 0
-
-
-def expansion_problems(document: ModelDocument, table: Table, limits: Limits) -> Iterator[Problem]:
-    """Recursion, and a graph that would become too large: told from the functions alone, nothing is inlined."""
-    callees = {each: _callees(each.document.nodes, callable_in(each, table)) for each in table.values()}
-    try:
-        order = list(TopologicalSorter(callees).static_order())
-    except CycleError as error:
-        names = [function.name for function in error.args[1][::-1]]
-        message = f"functions call each other in a cycle: {' -> '.join(names)}"
-        yield Problem("GE215", message, None, make_pointer(("functions", names[0])))
-        return
-    calls = [node for node in document.nodes if node["op"] in table]
-    measures: dict[Function, Measure] = {}
-    longest = _longest_attribute(calls, table)
-    for function in order:
-        body = _measured(function.document.nodes, callable_in(function, table), measures, longest)
-        measures[function] = _called(function, body)
-    whole = _measured(calls, table, measures, longest)
-    whole = whole._replace(nodes=whole.nodes + len(document.nodes) - len(calls), depth=whole.depth - 1)
-    limit = _most_text(calls, document.functions.values(), whole.text, limits)
-    for got, most, what in (
-        (whole.nodes, limits.nodes, "nodes"),
-        (whole.text, limit, "bytes of text"),
-        (whole.depth, limits.function_depth, "levels of calls"),
-    ):
-        if got > most:
-            amount = f"{got:,}" if got < _MOST else f"more than {_MOST:,}"
-            message = f"with its functions inlined the graph would have {amount} {what}; the limit is {most:,}"
-            hint = None
-            if most is limit and limit < limits.function_bytes:
-                hint = f"a file may become {limits.function_growth} times as long; raise the limit function_growth"
-            yield Problem("GE216", message, hint, "/functions")
-            return
-
-
-_ALWAYS = 2**22
-"""Bytes of text that every file may become, however short it is."""
-
-
-def _most_text(
-    calls: Iterable[NodeDocument], functions: Iterable[FunctionDocument], wanted: int, limits: Limits
-) -> int:
-    """The limit of the text that a file becomes; what a file has itself is measured only if it is needed."""
-    most = min(_ALWAYS, limits.function_bytes)
-    if wanted > most:
-        own = sum(map(_length, itertools.chain(calls, *(function.nodes for function in functions))))
-        most = min(max(most, limits.function_growth * own), limits.function_bytes)
-    return most
-
-
-def _longest_attribute(calls: Iterable[NodeDocument], table: Table) -> int:
-    """The length of the longest attribute that a call can hand over, or a function has as a default."""
-    inner = (node for each in table.values() for node in each.document.nodes if node["op"] in callable_in(each, table))
-    given = (node.get("attributes", {}) for node in itertools.chain(calls, inner))
-    defaults = (function.defaults for function in table.values())
-    return max((_length(value) for each in itertools.chain(given, defaults) for value in each.values()), default=0)
-
-
-def _called(function: Function, body: Measure) -> Measure:
-    """The measure of a function with what each call costs besides its nodes: omitted inputs, outputs, attributes."""
-    interface = (*function.document.inputs, *function.document.outputs, *function.document.attributes)
-    text = sum(map(len, interface)) + 5 * len(interface) + _length(function.defaults)
-    return body._replace(names=body.names + len(function.document.outputs), text=body.text + text)
-
-
-_LEAST = 100
-"""Bytes that a node counts at least: a short one takes as much memory as a longer one."""
-
-
-_MOST = 10**15
-"""Counting stops here: a file of functions that each call the one before twice has numbers as long as itself."""
-
-
-def _callees(nodes: Iterable[NodeDocument], table: Table) -> list[Function]:
-    return [table[node["op"]] for node in nodes if node["op"] in table]
-
-
-def _measured(
-    nodes: Iterable[NodeDocument], table: Table, measures: Mapping[Function, Measure], longest: int
-) -> Measure:
-    """The measure of nodes from those of the functions they call; an attribute takes at most the `longest` text."""
-    count, names, text, depth = 0, 0, 0, 1
-    for node in nodes:
-        called = measures[table[node["op"]]] if node["op"] in table else Measure(nodes=1)
-        count += called.nodes
-        names += called.names + 1 + len(node["inputs"])
-        text += called.text + called.names * (len(node["id"]) + 1) + max(_length(node), _LEAST)
-        text += longest * sum(1 for _ in attributes_named(node))
-        depth = max(depth, called.depth + 1)
-    return Measure(min(count, _MOST), min(names, _MOST), min(text, _MOST), depth)
-
-
-def _length(value: Any) -> int:
-    return len(orjson.dumps(value))

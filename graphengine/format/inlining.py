@@ -56,6 +56,14 @@ class Frame:
         return self.ident if node == self.call.function.lead else f"{self.path}/{node}"
 
     @property
+    def made(self) -> dict[str, str]:
+        """The parameters that the call makes, by their names in the function: those that it is not given."""
+        function = self.call.function
+        given = dict(zip(function.signature.inputs, self.operands, strict=True))
+        names = {name: f"{self.path}/{name}" for name in function.document.parameters}
+        return {name: ident for name, ident in names.items() if given.get(name) in (None, ident)}
+
+    @property
     def trace(self) -> list[Frame]:
         """The calls that lead here, the one in the file's own nodes first."""
         frames: list[Frame] = [self]
@@ -66,6 +74,17 @@ class Frame:
     def __str__(self) -> str:
         """The calls that lead here, as a message tells them."""
         return ", ".join(f"call '{frame.node}' of '{frame.call.function.name}'" for frame in self.trace)
+
+
+def _frame(
+    node: str, path: str, ident: str, call: Call, operands: tuple[Operand, ...], parent: Frame | None = None
+) -> Frame:
+    """A call; where it omits an input for which it makes a parameter, that is its operand."""
+    made = call.function.document.parameters
+    if made:
+        pairs = zip(call.signature.inputs, operands, strict=True)
+        operands = tuple([f"{path}/{name}" if ref is None and name in made else ref for name, ref in pairs])
+    return Frame(node, path, ident, call, operands, parent)
 
 
 class Body(NamedTuple):
@@ -102,7 +121,7 @@ class Inlining:
         for ident, op, instance, inputs in nodes:
             operands = tuple([names.get(operand, operand) for operand in inputs])
             if isinstance(instance, Call):
-                self._frames.append(Frame(ident, ident, ident, instance, operands))
+                self._frames.append(_frame(ident, ident, ident, instance, operands))
             else:
                 self.nodes.append(GraphNode(ident, op, instance, operands))
         ports = 0
@@ -111,7 +130,7 @@ class Inlining:
             if ports > (most := self._limits.outputs(len(self.nodes))):
                 message = f"{frame}: up to here the inlined nodes have more than {most:,} outputs"
                 hint = "raise the limit node_outputs"
-                self.problems.append(Problem("GE216", message, hint, self._place_of(frame), frame.node))
+                self.problems.append(Problem("GE216", message, hint, self.place_of(frame), frame.node))
                 return
             self._inline_call(frame)
 
@@ -126,7 +145,7 @@ class Inlining:
         for node in body.calls:
             call: Any = node.node
             path, operands = f"{frame.path}/{node.id}", tuple([names.get(ref, ref) for ref in node.inputs])
-            self._frames.append(Frame(node.id, path, frame.id_of(node.id), call, operands, frame))
+            self._frames.append(_frame(node.id, path, frame.id_of(node.id), call, operands, frame))
 
     def renamed(self) -> ModelDocument:
         """The document of the graph: it names values of the graph where the file names results of calls."""
@@ -143,7 +162,7 @@ class Inlining:
     def _names(self, frame: Frame) -> dict[Any, Any]:
         """What the names in a function stand for in one call: its inputs, and the results of its nodes."""
         body, function, path = self._body(frame), frame.call.function, frame.path
-        names: dict[Any, Any] = dict(zip(function.signature.inputs, frame.operands, strict=True))
+        names: dict[Any, Any] = dict(zip(function.signature.inputs, frame.operands, strict=True)) | frame.made
         names.update([(node[0], f"{path}/{node[0]}") for node in body.ops])
         if function.lead in names:
             names[function.lead] = frame.ident
@@ -175,7 +194,8 @@ class Inlining:
         call = frame.call
         if call in self._bodies:
             return self._bodies[call]
-        key = (call.function, orjson.dumps(call.attributes, option=orjson.OPT_SORT_KEYS))
+        function = call.function.by_hand or call.function
+        key = (function, orjson.dumps(call.attributes, option=orjson.OPT_SORT_KEYS))
         if key not in self._bodies:
             nodes, problems = resolved_body(call.function, call.attributes, self.table, Gaps())
             ops = [node for node in nodes if not isinstance(node.node, Call)]
@@ -192,19 +212,23 @@ class Inlining:
         calls = {frame.node for frame in self._frames if frame.parent is None}
         seen = set(taken) - calls
         for frame in self._frames:
-            for node in self._body(frame).ops:
-                ident = frame.id_of(node.id)
-                if ident in seen:
-                    message = f"{frame}, node '{node.id}': the id '{ident}' is used twice"
-                    yield Problem("GE201", message, "rename a node of the file", self._place_of(frame), frame.path)
+            made = frame.made
+            ids = [("node", node.id, frame.id_of(node.id)) for node in self._body(frame).ops]
+            ids += [("parameter", name, ident) for name, ident in made.items()]
+            for what, name, ident in ids:
+                if ident in seen and not (name in made and ident in self._document.parameters):
+                    message = f"{frame}, {what} '{name}': the id '{ident}' is used twice"
+                    yield Problem("GE201", message, "rename a node of the file", self.place_of(frame), frame.path)
                 seen.add(ident)
 
-    def type_problems(self, types: Mapping[str, ArrayType], found: Iterable[Problem]) -> list[Problem]:
+    def type_problems(
+        self, types: Mapping[str, ArrayType], found: Iterable[Problem], made: Mapping[Frame, Problem]
+    ) -> list[Problem]:
         """What is wrong with operands of calls and, where these are as declared, what was found inside.
 
-        The same inside the same function is told once.
+        `made` are problems of parameters that calls make. The same inside the same function is told once.
         """
-        problems: dict[Frame, Problem] = {}
+        problems = dict(made)
         known: dict[Any, str | None] = {}  # most calls of a function are alike
         for frame in self._frames:
             kinds = tuple(types.get(ref) if isinstance(ref, str) else literal_type(ref) for ref in frame.operands)
@@ -213,7 +237,7 @@ class Inlining:
                 known[key] = _misfit(*key)
             reason = known[key]
             if reason and problems.keys().isdisjoint(frame.trace):
-                problems[frame] = Problem("GE301", f"{frame}: {reason}", None, self._place_of(frame), frame.path)
+                problems[frame] = Problem("GE301", f"{frame}: {reason}", None, self.place_of(frame), frame.path)
         inner: dict[Any, Problem] = {}
         for problem in found:
             within = self._origins[problem.node][0] if problem.node in self._origins else None
@@ -221,6 +245,11 @@ class Inlining:
             if within is None or problems.keys().isdisjoint(within.trace):
                 inner.setdefault((told.pointer, told.message.removeprefix(str(within))), told)
         return [*problems.values(), *inner.values()]
+
+    @property
+    def makers(self) -> list[Frame]:
+        """The calls that make parameters."""
+        return [frame for frame in self._frames if frame.made]
 
     def told(self, problem: Problem) -> Problem:
         """A problem of an inlined node as one of the function's node, to which calls have led; any other as it is."""
@@ -236,10 +265,10 @@ class Inlining:
         """A problem in a function as one of a call; of a function that is in no file, the place is that of the call."""
         function = frame.call.function
         within = make_pointer(("functions", function.name)) + (problem.pointer or "")
-        pointer = self._place_of(frame) if function.domain else within
+        pointer = self.place_of(frame) if function.domain else within
         return replace(problem, message=f"{frame}, {problem.message}", pointer=pointer)
 
-    def _place_of(self, frame: Frame) -> str:
+    def place_of(self, frame: Frame) -> str:
         """The pointer to the innermost node of the file that leads to a call."""
         place = ""
         for caller in frame.trace:
@@ -269,8 +298,10 @@ def _misfit(function: Function, kinds: Sequence[ArrayType | None]) -> str | None
         dtype = declared[name].dtype
         if dtype is not None and isinstance(kind.dtype, np.dtype) and kind.dtype != dtype:
             return f"input '{name}' must be {dtype}, it is {dtype_name(kind.dtype)}"
-    shapes = {name: tuple(each.shape) for name, each in declared.items() if each.shape is not None and name in given}
-    return mismatch(shapes, {name: given[name].shape for name in shapes})
+    parts = {
+        name: declared[name].part_of(kind.shape) for name, kind in given.items() if declared[name].axes is not None
+    }
+    return mismatch({name: tuple(declared[name].axes or ()) for name in parts}, parts)
 
 
 def function_problems(function: Function, table: Table, gaps: Gaps) -> list[Problem]:
@@ -326,7 +357,7 @@ def resolved_body(
         format_version=1,
         opset_imports=dict(function.imports),
         name=function.name,
-        inputs={name: InputDocument(shape=[]) for name in document.inputs},
+        inputs={name: InputDocument(shape=[]) for name in (*document.inputs, *document.parameters)},
         nodes=[substituted(node, attributes) for node in document.nodes],
         outputs=document.outputs,
     )

@@ -8,22 +8,22 @@ from __future__ import annotations
 
 import itertools
 from collections import ChainMap
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
 import orjson
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 import graphengine.ops.families  # noqa: F401 - registers the ops that files name
 from graphengine.errors import MOST_TOLD, Problem, did_you_mean, make_pointer
 from graphengine.format.documents import ModelDocument, NodeDocument
 from graphengine.format.findings import problems_of
 from graphengine.format.functions import DOMAINS, Call, Function, Table, shipped_functions
+from graphengine.format.layer_forms import LAYERS
 from graphengine.format.pruning import pruned
 from graphengine.format.salvage import HOLE, VALUES, Gaps
-from graphengine.format.training_documents import TrainingDocument
-from graphengine.ir.graph import Graph, GraphNode, Operand
+from graphengine.ir.graph import GraphNode, Operand
 from graphengine.limits import DEFAULT, Limits
 from graphengine.ops.node import Node
 from graphengine.ops.numbers import INEXACT, is_inexact
@@ -156,9 +156,35 @@ class Resolver:
                 self._unknown_op(index, spec)
             self._undefined(index, spec)
             return None
-        node = self._call(index, spec, op) if isinstance(op, Function) else self._instance(index, spec, op)
-        operands = self._operands(index, spec, op)
+        if isinstance(op, Function):
+            op = self._form(index, spec, op)
+            node = None if op is None else self._call(index, spec, op)
+        else:
+            node = self._instance(index, spec, op)
+        operands = None if op is None else self._operands(index, spec, op)
         return None if node is None or operands is None else GraphNode(spec["id"], spec["op"], node, operands)
+
+    def _form(self, index: int, spec: NodeDocument, function: Function) -> Function | None:
+        """The form of a function that a node calls; None if a layer does not have the attributes of the node."""
+        attributes = spec.get("attributes", {})
+        if self._is_cut(attributes):
+            return function
+        try:
+            known = {name: value for name, value in attributes.items() if name in function.document.attributes}
+            return function.form(known)
+        except ValidationError as error:
+            self._wrong_attributes(index, spec, error, LAYERS[function.name])
+            return None
+
+    def _wrong_attributes(
+        self, index: int, spec: NodeDocument, error: ValidationError, cls: type[BaseModel], what: str = "function"
+    ) -> None:
+        """Report the attributes that the class of an op or of a layer refuses."""
+        attributes = spec.get("attributes", {})
+        for problem in problems_of(error, attributes, cls):
+            pointer = f"/nodes/{index}" + ("/attributes" + (problem.pointer or "") if attributes else "")
+            message = f"attribute of {what} '{spec['op']}': {problem.message}"
+            self._add("GE213", message, pointer, spec["id"], problem.hint, at_key=problem.at_key)
 
     def _call(self, index: int, spec: NodeDocument, function: Function) -> Any:
         """The call of a function with all its attributes."""
@@ -255,16 +281,7 @@ class Resolver:
         try:
             node = op.cls.model_validate(attributes)
         except ValidationError as error:
-            for problem in problems_of(error, attributes, op.cls):
-                pointer = f"/nodes/{index}" + ("/attributes" + (problem.pointer or "") if attributes else "")
-                self._add(
-                    "GE213",
-                    f"attribute of op '{op.name}': {problem.message}",
-                    pointer,
-                    spec["id"],
-                    problem.hint,
-                    at_key=problem.at_key,
-                )
+            self._wrong_attributes(index, spec, error, op.cls, "op")
             return None
         return self._instances.setdefault(key, node)
 
@@ -279,7 +296,8 @@ class Resolver:
         signature = op.signature
         if not signature.accepts(len(ordered)):
             message = f"op '{op.name}' takes {signature.arity()}, not {len(ordered)}"
-            self._add("GE212", message, f"/nodes/{index}/inputs", spec["id"])
+            hint = 'with "units" it makes its own parameters' if op.name in LAYERS else None
+            self._add("GE212", message, f"/nodes/{index}/inputs", spec["id"], hint)
             return None
         if len(self.problems) > wrong:
             return None
@@ -335,66 +353,3 @@ class Resolver:
                     spec["id"],
                     did_you_mean(ref, [*self.values, *self.gaps.known(*VALUES)], "defined"),
                 )
-
-
-def dangling_references(document: ModelDocument, values: Collection[str], gaps: Gaps) -> Iterator[Problem]:
-    """References outside the nodes that lead nowhere; of what the `gaps` hide nothing is told."""
-    choices: Mapping[str, tuple[Collection[str], ...]] = {
-        "value": (values, gaps.known(*VALUES)),
-        "public": (document.outputs, gaps.known("outputs"), values, gaps.known(*VALUES)),
-        "input": (document.inputs, gaps.known("inputs")),
-        "data": (document.data, gaps.known("data")),
-    }
-    hide: Mapping[str, Callable[[str], bool]] = {
-        "value": gaps.hide_value,
-        "public": lambda name: gaps.hide(name, "outputs") or gaps.hide_value(name),
-        "input": lambda name: gaps.hide(name, "inputs"),
-        "data": lambda name: gaps.hide(name, "data"),
-    }
-    for name, possible, what, *path in _references(document):
-        if not any(name in choice for choice in choices[possible]) and not hide[possible](name):
-            names = dict.fromkeys(each for each in itertools.chain(*choices[possible]) if each != HOLE)
-            hint = did_you_mean(name, names, "defined")
-            at_key = possible == "input"
-            yield Problem("GE210", f"{what} '{name}' is not defined", hint, make_pointer(path), at_key=at_key)
-
-
-def _references(document: ModelDocument) -> Iterator[tuple[str, ...]]:
-    """Each reference outside the nodes: the name, what it may name, what it is, its path in the file."""
-    for name, value in document.outputs.items():
-        yield value, "value", f"output '{name}': value", "outputs", name
-    for name, state in document.state.items():
-        if state.update is not None:
-            yield state.update, "value", f"state '{name}': update", "state", name, "update"
-    for name, data in document.data.items():
-        for key in ("values", "columns", "arrays", "paths", "keys"):
-            for target in getattr(data, key, None) or {}:
-                yield target, "input", f"data '{name}': input", "data", name, key, target
-    if document.training:
-        yield from _training_references(document.training)
-
-
-def _training_references(training: TrainingDocument) -> Iterator[tuple[str, ...]]:
-    yield training.loss, "public", "loss", "training", "loss"
-    for name, metric in training.metrics.items():
-        yield metric, "public", f"metric '{name}': value", "training", "metrics", name
-    if training.data is not None:
-        yield training.data, "data", "data source", "training", "data"
-    if training.validation and training.validation.data is not None:
-        yield training.validation.data, "data", "validation data", "training", "validation", "data"
-
-
-def loss_problems(document: ModelDocument, graph: Graph) -> Iterator[Problem]:
-    """A loss that is defined but no floating-point scalar."""
-    name = document.training.loss if document.training else ""
-    kind = graph.types.get(graph.meaning(name))
-    if kind is None:
-        return
-    if kind.shape != () or not kind.is_differentiable:
-        hint = "reduce it with a node of op 'mean' or 'sum'" if kind.shape else None
-        yield Problem(
-            "GE303",
-            f"the loss '{name}' must be a floating-point scalar, it is {kind}",
-            hint,
-            "/training/loss",
-        )

@@ -51,6 +51,15 @@ def graph_document(graph: Graph) -> ModelDocument:
     )
 
 
+def with_made_parameters(document: ModelDocument, graph: Graph) -> ModelDocument:
+    """Return the document of a graph with declarations of the parameters that its calls make."""
+    made = graph.parameters.keys() - document.parameters.keys()
+    if not made:
+        return document
+    declared = {name: _parameter(source, graph) for name, source in graph.parameters.items() if name in made}
+    return document.model_copy(update={"parameters": {**document.parameters, **declared}})
+
+
 def node_document(node: GraphNode) -> NodeDocument:
     """Return a node as a model file writes it; omitted optional inputs make the inputs an object by name."""
     signature = node.node.signature

@@ -22,7 +22,7 @@ from graphengine.ir.graph import Graph, GraphNode, Operand
 from graphengine.ir.recording import Recorder, Symbol
 from graphengine.limits import DEFAULT, Limits
 from graphengine.model.model import Model
-from graphengine.nn.shipped import call_graph, check_attributes
+from graphengine.nn.shipped import call_graph, check_attributes, form_of
 from graphengine.ops.calling import OpFunction, split
 from graphengine.ops.node import Node
 from graphengine.ops.registry import CORE, OPS, OPSET_VERSION, domain_of
@@ -252,7 +252,7 @@ class Builder:
             GE213 if it has no such attribute.
         """
         called = self._function(function)
-        arguments, rest = split(function, called.signature.parameters(), inputs, attributes)
+        arguments, rest = split(function, form_of(called, attributes).signature.parameters(), inputs, attributes)
         check_attributes(called, rest)
         by_name = not attributes.keys().isdisjoint(called.signature.inputs)
         return self._draft.call_function(function, arguments, rest, by_name=by_name)

@@ -34,7 +34,7 @@ from graphengine.fit.solver_trainer import SolverTrainer
 from graphengine.format.documents import FunctionFile, ModelDocument
 from graphengine.format.findings import problems_of
 from graphengine.format.reading import Source
-from graphengine.format.resolve import dangling_references, loss_problems
+from graphengine.format.references import dangling_references, loss_problems
 from graphengine.format.salvage import Gaps
 from graphengine.format.training_documents import TrainingDocument
 from graphengine.ir.graph import Graph, inputs_of

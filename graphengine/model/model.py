@@ -36,6 +36,7 @@ from graphengine.format.initializers import initial_value
 from graphengine.format.meaning import fingerprint
 from graphengine.format.reading import Source, as_json, parse_function, parse_model, read_model, unless_replaced
 from graphengine.format.salvage import Gaps
+from graphengine.format.saving import with_made_parameters
 from graphengine.format.tensors import TensorFiles, are_external, one_writer, remove_unnamed, tensors_of, write_tensors
 from graphengine.format.writing import dump_model, encode_array, model_as_dict
 from graphengine.ir.binding import as_inputs, bind_sizes, by_input
@@ -89,10 +90,11 @@ class Model(Pictured):
         backend: str = DEFAULT_BACKEND,
         values: Mapping[str, Any] | None = None,
     ) -> None:
-        self.document, self.path, self.limits = document, path, limits
+        self.path, self.limits = path, limits
         self.backend = backend_named(backend)
         gaps = source.gaps if source else Gaps()
         self.graph, problems = sound_graph(document, limits, gaps)
+        self.document = document = with_made_parameters(document, self.graph)
         self.values: dict[str, Any] = {}
         self._trainer: Trainer | SolverTrainer | None = None
         self._provenance: dict[str, Any] | None = None

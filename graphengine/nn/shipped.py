@@ -8,6 +8,7 @@ from functools import cache
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
+from pydantic import ValidationError
 
 from graphengine.backends.reference.executor import Executor
 from graphengine.errors import InputError, did_you_mean
@@ -16,7 +17,7 @@ from graphengine.format.documents import FORMAT, FORMAT_VERSION, FunctionDocumen
 from graphengine.format.functions import DOMAINS, Function, shipped_functions
 from graphengine.ir.declarations import array_type
 from graphengine.ir.graph import Graph
-from graphengine.ops.calling import split
+from graphengine.ops.calling import attribute_problems, split
 from graphengine.ops.registry import CORE, OPSET_VERSION
 from graphengine.ops.shapes import ArrayType, dtype_name
 
@@ -58,14 +59,28 @@ class ShippedFunction:
 
     def __call__(self, *inputs: Any, **named: Any) -> Any:
         """Apply the function."""
-        name = self._function.name
-        arguments, attributes = split(name, self._function.signature.parameters(), inputs, named)
+        name, form = self._function.name, form_of(self._function, named)
+        arguments, attributes = split(name, form.signature.parameters(), inputs, named)
         check_attributes(self._function, attributes)
         for value in arguments:
             if isinstance(value, RecordsCalls):
-                by_name = not named.keys().isdisjoint(self._function.signature.inputs)
+                by_name = not named.keys().isdisjoint(form.signature.inputs)
                 return value.record_call(name, arguments, attributes, by_name=by_name)
         return _computed(name, [None if each is None else np.asarray(each) for each in arguments], attributes)
+
+
+def form_of(function: Function, named: Mapping[str, Any]) -> Function:
+    """Return the form of a function that a call with these keywords, attributes among them, means.
+
+    Raises
+    ------
+    InputError
+        GE213 if a layer does not have the attributes.
+    """
+    try:
+        return function.form({name: value for name, value in named.items() if name in function.document.attributes})
+    except ValidationError as error:
+        raise InputError(attribute_problems(f"function '{function.name}'", error)) from None
 
 
 def check_attributes(function: Function, attributes: Mapping[str, Any]) -> None:
@@ -112,7 +127,8 @@ def call_graph(
         If the types do not fit.
     """
     own = own or {}
-    called = {**shipped_functions(), **{name: Function(name, each, {}) for name, each in own.items()}}[function]
+    known = {**shipped_functions(), **{name: Function(name, each, {}) for name, each in own.items()}}
+    called = known[function].form(attributes)
     operands = {
         name: f"x{place}" if isinstance(kind, ArrayType) else kind
         for place, (name, kind) in enumerate(zip(called.signature.inputs, kinds, strict=False))
@@ -139,6 +155,9 @@ def call_graph(
 def _computed(function: str, arrays: Sequence[Any], attributes: Mapping[str, Any]) -> Any:
     kinds = [None if each is None else array_type(each.shape, each.dtype) for each in arrays]
     graph = call_graph(function, kinds, attributes)
+    if graph.parameters:
+        missing = ", ".join(name.removeprefix("call/") for name in graph.parameters)
+        raise InputError(f"function '{function}' makes parameters only in a model; on arrays it needs {missing}")
     executor = Executor(graph)
     slots = executor.forward({f"x{place}": each for place, each in enumerate(arrays) if each is not None})
     results = tuple(slots[executor.slot_of[value]] for value in graph.outputs.values())

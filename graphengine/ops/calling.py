@@ -60,7 +60,7 @@ class OpFunction:
         try:
             return self._op.cls.model_validate(dict(attributes))
         except ValidationError as error:
-            raise InputError(_attribute_problems(self._op.name, error)) from None
+            raise InputError(attribute_problems(f"op '{self._op.name}'", error)) from None
 
 
 def signature_of(op: Op) -> inspect.Signature:
@@ -115,10 +115,11 @@ def _as_operand(value: Any) -> Any:
     return value if value is None or isinstance(value, (Recorded, int, float)) else np.asarray(value)
 
 
-def _attribute_problems(op: str, error: ValidationError) -> Iterator[Problem]:
+def attribute_problems(what: str, error: ValidationError) -> Iterator[Problem]:
+    """Return pydantic's findings in the attributes of an op or a function."""
     for found in error.errors(include_url=False):
         place = ".".join(map(str, found["loc"])) or "attributes"
-        yield Problem("GE213", f"op '{op}': attribute '{place}': {found['msg']}")
+        yield Problem("GE213", f"{what}: attribute '{place}': {found['msg']}")
 
 
 class Namespace:

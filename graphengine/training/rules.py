@@ -215,8 +215,13 @@ def checked_graph(
 
 def _input_problems(rule: FunctionFile) -> Iterator[Problem]:
     """Inputs that nothing gives a value."""
+    for name in rule.parameters:
+        hint = "what it keeps is an input with an initializer"
+        yield Problem("GE112", f"it cannot make parameter '{name}'", hint, make_pointer(("parameters", name)))
     for name, document in rule.inputs.items():
         pointer = make_pointer(("inputs", name))
+        if document.trailing_shape is not None:
+            yield Problem("GE112", f"input '{name}' of an update rule has no trailing_shape", None, pointer)
         if document.optional:
             yield Problem("GE112", f"input '{name}' is given at each update and cannot be optional", None, pointer)
         if name in ARGUMENTS and document.initializer:

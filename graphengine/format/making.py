@@ -1,0 +1,129 @@
+"""Parameters that calls of functions make: each call has its own, in its scope.
+
+Their sizes are attributes of the call and sizes of its operands. So types are inferred in the order of the nodes, and a
+parameter is made as soon as the types of the operands of its call are known.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from graphengine.errors import Problem, make_pointer
+from graphengine.format.declaring import type_of
+from graphengine.format.documents import ModelDocument, ParameterDocument
+from graphengine.format.inlining import Frame, Inlining
+from graphengine.format.resolve import UNKNOWN
+from graphengine.ir.graph import GraphNode, infer_types, literal_type, topologically_sorted
+from graphengine.ops.shapes import ArrayType, Shape, Size, SizeError, factors, is_symbol, product, shape_text
+
+
+@dataclass
+class Making:
+    """The parameters that the calls of a document make: the declarations in `made`, and what is wrong with them.
+
+    A parameter that the document declares under the name of one that a call would make takes its place; it must have
+    the shape that the call needs.
+    """
+
+    document: ModelDocument
+    inlining: Inlining
+    made: dict[str, ParameterDocument] = field(default_factory=dict)
+    problems: dict[Frame, Problem] = field(default_factory=dict)
+
+    def infer(self, nodes: Sequence[GraphNode], types: dict[str, ArrayType]) -> list[Problem]:
+        """Do what `infer_types` does, and make parameters on the way."""
+        calls = {ident: (frame, name) for frame in self.inlining.makers for name, ident in frame.made.items()}
+        wanted = {ident: call for ident, call in calls.items() if ident not in self.document.parameters}
+        sources = [GraphNode(ident, "parameter", UNKNOWN, _given(frame)) for ident, (frame, _) in wanted.items()]
+        ordered = topologically_sorted([*nodes, *sources])[0] if sources else nodes
+        misfits: list[Problem] = []
+        for is_wanted, group in itertools.groupby(ordered, key=lambda node: node.id in wanted):
+            if not is_wanted:
+                misfits += infer_types(group, types)
+                continue
+            for node in group:
+                self._make(*wanted[node.id], types)
+        self.made = {ident: self.made[ident] for ident in wanted if ident in self.made}
+        for ident in calls:
+            if ident in self.document.parameters and ident in types:
+                self._check(*calls[ident], types)
+        return misfits
+
+    def _make(self, frame: Frame, name: str, types: dict[str, ArrayType]) -> None:
+        shape = self._shape(frame, name, types)
+        if shape is None:
+            return
+        ident, declared = frame.made[name], frame.call.function.document.parameters[name]
+        symbolic = [size for size in shape if not isinstance(size, int)]
+        if symbolic:
+            message = f"its parameter '{name}' would have the shape {shape_text(shape)}, and sizes must be integers"
+            hint = f"declare the size as an integer, or give the call '{name}' as an input"
+            self._add(frame, "GE302", message, hint)
+            return
+        self.made[ident] = declared.model_copy(update={"shape": list(shape)})
+        types[ident] = type_of(self.made[ident], self.document)
+
+    def _check(self, frame: Frame, name: str, types: Mapping[str, ArrayType]) -> None:
+        """Compare a parameter of the document with the one that a call would make."""
+        shape, ident = self._shape(frame, name, types), frame.made[name]
+        if shape is not None and None not in shape and shape != types[ident].shape and frame not in self.problems:
+            message = f"parameter '{ident}' has the shape {shape_text(types[ident].shape)}, but {frame} needs "
+            hint = f"remove '{ident}' from the parameters, and the call makes a new one"
+            pointer = make_pointer(("parameters", ident, "shape"))
+            self.problems[frame] = Problem("GE301", message + shape_text(shape), hint, pointer, frame.path)
+
+    def _shape(self, frame: Frame, name: str, types: Mapping[str, ArrayType]) -> Shape | None:
+        """The shape of a parameter of a call; None if an operand has no type, or where a problem was added."""
+        kinds = {
+            each: types.get(ref) if isinstance(ref, str) else literal_type(ref)
+            for each, ref in zip(frame.call.function.signature.inputs, frame.operands, strict=True)
+            if ref is not None and each not in frame.made
+        }
+        if None in kinds.values():
+            return None
+        sizes = _sizes(frame, kinds)  # type: ignore[arg-type]
+        declared = frame.call.function.document.parameters[name].shape
+        for symbol in (symbol for size in declared for symbol in factors(size or 0)[1]):
+            value = sizes.get(symbol)
+            if symbol in frame.call.attributes and (type(value) is not int or value < 0):
+                message = (
+                    f"attribute '{symbol}' is a size of its parameter '{name}', so it must be an integer of at least "
+                )
+                self._add(frame, "GE213", f"{message}0, not {value!r:.60}")
+                return None
+        try:
+            return tuple(_valued(size, sizes) for size in declared)
+        except SizeError as error:
+            self._add(frame, "GE134", f"parameter '{name}': {error}")
+            return None
+
+    def _add(self, frame: Frame, code: str, message: str, hint: str | None = None) -> None:
+        place = self.inlining.place_of(frame)
+        self.problems.setdefault(frame, Problem(code, f"{frame}: {message}", hint, place, frame.path))
+
+
+def _given(frame: Frame) -> tuple[Any, ...]:
+    """The operands of a call that are values."""
+    made = set(frame.made.values())
+    return tuple(operand for operand in frame.operands if isinstance(operand, str) and operand not in made)
+
+
+def _sizes(frame: Frame, kinds: Mapping[str, ArrayType]) -> dict[str, Any]:
+    """What the symbols in the shapes of a function stand for in one call: attributes, and sizes of operands."""
+    sizes: dict[str, Any] = dict(frame.call.attributes)
+    for name, kind in kinds.items():
+        declared = frame.call.function.document.inputs[name]
+        for size, got in zip(declared.axes or (), declared.part_of(kind.shape), strict=False):
+            if isinstance(size, str) and is_symbol(size):
+                sizes.setdefault(size, got)
+    return sizes
+
+
+def _valued(size: Size, sizes: Mapping[str, Size]) -> Size:
+    """A declared size with what its symbols stand for."""
+    coefficient, symbols = factors(size or 0)
+    parts = [sizes.get(symbol) for symbol, exponent in symbols.items() for _ in range(exponent)]
+    return product([coefficient, *parts])

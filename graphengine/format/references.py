@@ -1,0 +1,75 @@
+"""References outside the nodes, in outputs, state, data and training: which of them lead nowhere."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Collection, Iterator, Mapping
+
+from graphengine.errors import Problem, did_you_mean, make_pointer
+from graphengine.format.documents import ModelDocument
+from graphengine.format.salvage import HOLE, VALUES, Gaps
+from graphengine.format.training_documents import TrainingDocument
+from graphengine.ir.graph import Graph
+
+
+def dangling_references(document: ModelDocument, values: Collection[str], gaps: Gaps) -> Iterator[Problem]:
+    """References outside the nodes that lead nowhere; of what the `gaps` hide nothing is told."""
+    choices: Mapping[str, tuple[Collection[str], ...]] = {
+        "value": (values, gaps.known(*VALUES)),
+        "public": (document.outputs, gaps.known("outputs"), values, gaps.known(*VALUES)),
+        "input": (document.inputs, gaps.known("inputs")),
+        "data": (document.data, gaps.known("data")),
+    }
+    hide: Mapping[str, Callable[[str], bool]] = {
+        "value": gaps.hide_value,
+        "public": lambda name: gaps.hide(name, "outputs") or gaps.hide_value(name),
+        "input": lambda name: gaps.hide(name, "inputs"),
+        "data": lambda name: gaps.hide(name, "data"),
+    }
+    for name, possible, what, *path in _references(document):
+        if not any(name in choice for choice in choices[possible]) and not hide[possible](name):
+            names = dict.fromkeys(each for each in itertools.chain(*choices[possible]) if each != HOLE)
+            hint = did_you_mean(name, names, "defined")
+            at_key = possible == "input"
+            yield Problem("GE210", f"{what} '{name}' is not defined", hint, make_pointer(path), at_key=at_key)
+
+
+def _references(document: ModelDocument) -> Iterator[tuple[str, ...]]:
+    """Each reference outside the nodes: the name, what it may name, what it is, its path in the file."""
+    for name, value in document.outputs.items():
+        yield value, "value", f"output '{name}': value", "outputs", name
+    for name, state in document.state.items():
+        if state.update is not None:
+            yield state.update, "value", f"state '{name}': update", "state", name, "update"
+    for name, data in document.data.items():
+        for key in ("values", "columns", "arrays", "paths", "keys"):
+            for target in getattr(data, key, None) or {}:
+                yield target, "input", f"data '{name}': input", "data", name, key, target
+    if document.training:
+        yield from _training_references(document.training)
+
+
+def _training_references(training: TrainingDocument) -> Iterator[tuple[str, ...]]:
+    yield training.loss, "public", "loss", "training", "loss"
+    for name, metric in training.metrics.items():
+        yield metric, "public", f"metric '{name}': value", "training", "metrics", name
+    if training.data is not None:
+        yield training.data, "data", "data source", "training", "data"
+    if training.validation and training.validation.data is not None:
+        yield training.validation.data, "data", "validation data", "training", "validation", "data"
+
+
+def loss_problems(document: ModelDocument, graph: Graph) -> Iterator[Problem]:
+    """A loss that is defined but no floating-point scalar."""
+    name = document.training.loss if document.training else ""
+    kind = graph.types.get(graph.meaning(name))
+    if kind is None:
+        return
+    if kind.shape != () or not kind.is_differentiable:
+        hint = "reduce it with a node of op 'mean' or 'sum'" if kind.shape else None
+        yield Problem(
+            "GE303",
+            f"the loss '{name}' must be a floating-point scalar, it is {kind}",
+            hint,
+            "/training/loss",
+        )
