@@ -1,4 +1,4 @@
-"""Writes what follows from the code: `python docs/generate.py` makes docs/ops.md and the pictures of the tutorial.
+"""Writes what follows from the code: `python docs/generate.py` makes docs/ops.md, the index of ops and the pictures.
 
 A picture is what a command of the tutorial with `-o NAME.svg` draws, from the files that stand in the tutorial."""
 
@@ -9,6 +9,7 @@ import shlex
 import shutil
 import sys
 import tempfile
+import textwrap
 from pathlib import Path
 
 from typer.testing import CliRunner
@@ -233,7 +234,40 @@ def optimized_steps():
             yield optimize(trainer.stepper.step.graph.with_sizes(sizes), exact=False)
 
 
+INDEX = '''\
+"""Which family has an op, so that the registry imports no other one; made by docs/generate.py.
+
+A line is the name of a module of `families` with keys of `FAMILIES`: ops, and NumPy functions that do the same as one.
+"""
+
+LINES = """
+{lines}
+"""
+
+FAMILIES = {{
+    key: f"graphengine.ops.families.{{family}}"
+    for family, *keys in map(str.split, LINES.strip().splitlines())
+    for key in keys
+}}
+"""The module that registers each op, by its name and by `numpy.` and the name of its NumPy function."""
+'''
+
+
+def index_module():
+    """The module `ops/index.py` as text."""
+    keys = {}
+    for op in OPS.values():
+        package, _, family = op.cls.__module__.rpartition(".")
+        if package == graphengine.ops.families.__name__:
+            function = [f"numpy.{op.numpy.__name__}"] if op.numpy else []
+            keys.setdefault(family, []).extend([op.name, *function])
+    lines = (textwrap.fill(f"{family}: {' '.join(sorted(keys[family]))}", 100) for family in sorted(keys))
+    wrapped = [f"{text.partition(':')[0]} {line}" for text in lines for line in text.partition(": ")[2].splitlines()]
+    return INDEX.format(lines="\n".join(wrapped))
+
+
 if __name__ == "__main__":
+    Path(graphengine.ops.families.__file__).parents[1].joinpath("index.py").write_text(index_module(), encoding="utf-8")
     Path(__file__).with_name("backends.md").write_text(backends_page(), encoding="utf-8")
     Path(__file__).with_name("errors.md").write_text(errors_page(), encoding="utf-8")
     Path(__file__).with_name("ops.md").write_text(ops_page(), encoding="utf-8")

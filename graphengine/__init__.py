@@ -13,6 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from graphengine import hooks
+from graphengine.ops.index import FAMILIES
 from graphengine.version import __version__ as __version__
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from graphengine.training.schedules import Schedule
     from graphengine.transform.gradient import gradient
 
+hooks.shipped_ops.update(FAMILIES)
 hooks.shipped_kinds.update(
     {
         "a reader of data": "graphengine.data.readers",
@@ -123,7 +125,6 @@ _MODULES = {
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module 'graphengine' has no attribute '{name}'")
-    import_module("graphengine.ops.families")  # the ops are registered before anything can ask for one
     if name in _MODULES:
         value: Any = import_module(f"graphengine.{_MODULES[name]}")
     else:

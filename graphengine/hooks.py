@@ -24,5 +24,8 @@ class Hook:
 
 save_graph, picture_svg, picture_html = Hook(), Hook(), Hook()
 
+shipped_ops: dict[str, str] = {}
+"""The module that registers each op of this package, by the names of the op and of its NumPy function (`ops.index`)."""
+
 shipped_kinds: dict[str, str] = {}
 """The modules that register what this package ships of each open union (`format.kinds`)."""

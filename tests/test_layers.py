@@ -12,6 +12,8 @@ import pytest
 
 import graphengine as ge
 from graphengine.errors import CODES
+from graphengine.ops.index import FAMILIES
+from graphengine.ops.registry import OPS
 
 PACKAGE = Path(ge.__file__).parent
 ROOMS = [
@@ -129,7 +131,7 @@ def test_cuts_that_are_made_leave_the_list():
 
 def test_imports_inside_functions_and_by_name_are_seen():
     assert {"ir.graph", "backends.reference.executor"} <= IMPORTS["model.evaluator"]
-    assert "ops.families" in IMPORTS["cli.plugins"]
+    assert "ops.calling" in IMPORTS["ops"]
 
 
 def test_no_module_name_is_used_twice():
@@ -147,6 +149,84 @@ def test_a_compiling_backend_is_reached_through_the_protocol_alone():
 def test_importing_the_package_does_not_import(module):
     code = f"import sys, graphengine; sys.exit({module!r} in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False, cwd=PACKAGE.parent).returncode == 0
+
+
+def test_a_model_imports_only_the_families_of_its_ops():
+    code = (
+        "import sys, graphengine as ge; ge.load('linreg').train(); from graphengine.ops.index import FAMILIES; "
+        "print(*(name for name in set(FAMILIES.values()) if name in sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, cwd=PACKAGE.parent, capture_output=True, text=True)
+    found = {name.rpartition(".")[2] for name in done.stdout.split()}
+    assert {"arithmetic", "reductions"} <= found
+    assert found.isdisjoint({"activations", "convolution", "losses", "probability", "normalization"})
+
+
+def test_the_index_names_the_family_of_each_op():
+    """A stale one only costs time; `python docs/generate.py` writes it."""
+    families = [name for name, op in OPS.items() if op.cls.__module__.startswith("graphengine.ops.families.")]
+    expected = {name: OPS[name].cls.__module__ for name in families}
+    functions = {OPS[name].numpy: name for name in families if OPS[name].numpy}
+    expected |= {f"numpy.{function.__name__}": expected[name] for function, name in functions.items()}
+    assert expected == FAMILIES
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        "OPS['softplus'].name",
+        "OPS.original('softplus').name",
+        "str('softplus' in OPS and 'softplus')",
+        "OPS.of_function(np.tanh).name.replace('tanh', 'softplus')",
+        "next(name for name in OPS if name == 'softplus')",
+        "ge.ops.softplus.__name__",
+        "ge.nodes.activations.Softplus.__name__.lower()",
+        "type(ge.Graph and ge.ops.softplus.node({})).__name__.lower()",
+    ],
+)
+def test_an_op_is_there_whatever_is_asked_first(ask):
+    code = f"import numpy as np, graphengine as ge; from graphengine.ops.registry import OPS; print({ask})"
+    done = subprocess.run([sys.executable, "-c", code], check=True, cwd=PACKAGE.parent, capture_output=True, text=True)
+    assert done.stdout == "softplus\n"
+
+
+def test_a_plugin_cannot_take_the_name_of_an_op_that_is_not_imported_yet():
+    code = """if True:
+        import graphengine as ge
+        class Softplus(ge.Node):
+            def forward(self, x):
+                return x
+        try:
+            ge.register("softplus")(Softplus)
+        except ge.errors.RegistrationError as error:
+            print(error.problems[0].code)
+        ge.register("softplus", replace=True)(Softplus)
+        from graphengine.ops.registry import OPS
+        print(OPS["softplus"].cls is Softplus, OPS.original("softplus").cls is ge.nodes.activations.Softplus)
+        OPS.remove("softplus")
+        print("softplus" in OPS)
+        OPS.remove("tanh")
+        print("tanh" in OPS)
+    """
+    done = subprocess.run([sys.executable, "-c", code], check=True, cwd=PACKAGE.parent, capture_output=True, text=True)
+    assert done.stdout.split() == ["GE702", "True", "True", "False", "False"]
+
+
+def test_threads_that_ask_for_ops_at_once_get_them():
+    code = """if True:
+        from concurrent.futures import ThreadPoolExecutor
+        from graphengine.ops.index import FAMILIES
+        from graphengine.ops.registry import OPS
+        names = [name for name in FAMILIES if "." not in name]
+        with ThreadPoolExecutor(8) as pool:
+            found = [pool.submit(lambda: [OPS[name].name for name in names[start:] + names[:start]])
+                for start in range(0, len(names), 7)]
+            counts = [pool.submit(lambda: len(OPS)) for _ in range(8)]
+        print(all(sorted(each.result()) == sorted(names) for each in found), {each.result() for each in counts}
+            == {len(names)})
+    """
+    done = subprocess.run([sys.executable, "-c", code], check=True, cwd=PACKAGE.parent, capture_output=True, text=True)
+    assert done.stdout.split() == ["True", "True"]
 
 
 def test_the_public_surface_is_this_list():

@@ -19,14 +19,13 @@ GROUP = "graphengine.nodes"
 
 
 def load_plugins(names: Iterable[str] | None) -> None:
-    """Register the shipped ops, then those of plugins.
+    """Register the ops of plugins.
 
     Raises
     ------
     UsageError
         GE802 if a plugin is not there or fails while it is loaded.
     """
-    importlib.import_module("graphengine.ops.families")
     for name in names or ():
         if name.endswith(".py"):
             _load_file(Path(name))

@@ -11,7 +11,6 @@ import hashlib
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
-import graphengine.ops.families  # noqa: F401 - registers the ops that files name
 from graphengine.format.canonical import canonical_text
 from graphengine.format.documents import ModelDocument
 from graphengine.format.writing import model_as_dict

@@ -15,7 +15,6 @@ from typing import Any
 import orjson
 from pydantic import BaseModel, ValidationError
 
-import graphengine.ops.families  # noqa: F401 - registers the ops that files name
 from graphengine.errors import MOST_TOLD, Problem, did_you_mean, make_pointer
 from graphengine.format.documents import ModelDocument, NodeDocument
 from graphengine.format.findings import problems_of

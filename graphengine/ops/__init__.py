@@ -10,11 +10,9 @@ from typing import Any
 def __getattr__(name: str) -> Any:
     if name.startswith("__"):
         raise AttributeError(name)
-    import_module("graphengine.ops.families")  # registers the ops
     return import_module("graphengine.ops.calling").function_named(name)
 
 
 def __dir__() -> list[str]:
-    import_module("graphengine.ops.families")
     names: list[str] = import_module("graphengine.ops.calling").names_in("core")
     return names

@@ -1,5 +1,7 @@
 """The table of ops: the only place where an op's name in a file gets its meaning.
 
+A family of shipped ops is imported when one of its ops is looked up, all of them when the whole table is.
+
 `register` enters a node class under a name; a name with a dot ("acme.cube") belongs to the domain before the dot,
 one without to the domain "core".
 """
@@ -10,11 +12,13 @@ import copyreg
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any, TypeVar
 
+from graphengine import hooks
 from graphengine.errors import RegistrationError
 from graphengine.ops.docstring import Docstring, read_docstring
-from graphengine.ops.node import Node, Signature, inspect_class
+from graphengine.ops.node import Node, Signature, inspect_class, is_shipped
 
 CORE = "core"
 OPSET_VERSION = 1
@@ -58,16 +62,22 @@ class Registry(Mapping[str, Op]):
         self._first: dict[str, Op] = {}
 
     def __getitem__(self, name: str) -> Op:
+        if name not in self._ops and domain_of(name) == CORE:
+            _import_family(name)
         return self._ops[name]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._ops)
+        _import_families()
+        return iter(sorted(self._ops))
 
     def __len__(self) -> int:
+        _import_families()
         return len(self._ops)
 
     def of_function(self, function: Any) -> Op | None:
         """The op that does what a NumPy function does."""
+        if function not in self._by_function:
+            _import_family(f"numpy.{getattr(function, '__name__', '')}")
         return self._by_function.get(function)
 
     def of_class(self, cls: type[Node]) -> Op | None:
@@ -76,6 +86,8 @@ class Registry(Mapping[str, Op]):
 
     def original(self, name: str) -> Op:
         """The op that had a name first: of a name of this package, the shipped one, even where it was replaced."""
+        if name not in self._first:
+            _import_family(name)
         return self._first[name]
 
     def enter(
@@ -86,13 +98,16 @@ class Registry(Mapping[str, Op]):
             raise RegistrationError(
                 f"'{name}' is not a name for an op; use lower_snake_case, a domain before a dot: 'acme.cube'"
             )
+        signature = inspect_class(cls)
+        if not is_shipped(cls) and domain_of(name) == CORE:
+            _import_family(name)  # a class of this name is there before another one replaces it
         if name in self._ops and not replace and not same_definition(taken := self._ops[name].cls, cls):
             raise RegistrationError(
                 f"op '{name}' is registered already, by {taken.__module__}.{taken.__qualname__}",
                 code="GE702",
                 hint="pass replace=True to replace it",
             )
-        cls.signature = inspect_class(cls)
+        cls.signature = signature
         if name in self._ops:
             self.remove(name)
         op = Op(name, cls, cls.signature, numpy)
@@ -104,12 +119,25 @@ class Registry(Mapping[str, Op]):
 
     def remove(self, name: str) -> None:
         """Take an op out again: for tests and interactive work."""
-        del self._ops[name]
+        del self._ops[self[name].name]
         self._by_class = {op.cls: op for op in self._ops.values()}  # a class may be there under another name
         self._by_function = {op.numpy: op for op in self._ops.values() if op.numpy is not None}
 
 
 OPS = Registry()
+
+
+def _import_family(key: str) -> None:
+    """Import the module that registers a shipped op, by a key of `hooks.shipped_ops`; all modules for another key."""
+    if key in hooks.shipped_ops:
+        import_module(hooks.shipped_ops[key])
+    else:
+        _import_families()
+
+
+def _import_families() -> None:
+    for module in dict.fromkeys(hooks.shipped_ops.values()):
+        import_module(module)
 
 
 def same_definition(one: type, other: type) -> bool:
