@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from functools import cache
@@ -210,12 +210,31 @@ def parse_function(
     return parse_document(source, FunctionFile, FUNCTION_FORMAT, limits, salvage=salvage), source
 
 
-@cache
-def shipped_files(package: str, folder: str) -> dict[str, FunctionFile]:
-    """The function files that lie in a folder of this package, by name."""
-    found = (file for file in (resources.files(package) / folder).iterdir() if file.name.endswith(".json"))
-    files = sorted(found, key=lambda file: file.name)
-    return {file.name.removesuffix(".json"): parse_function(file.read_bytes(), file.name)[0] for file in files}
+class ShippedFiles(Mapping[str, FunctionFile]):
+    """The function files in a folder of this package, by name; each is read when it is first asked for."""
+
+    def __init__(self, package: str, folder: str) -> None:
+        self._folder = resources.files(package) / folder
+        found = (file.name for file in self._folder.iterdir())
+        self._names = sorted(name.removesuffix(".json") for name in found if name.endswith(".json"))
+        self._read: dict[str, FunctionFile] = {}
+
+    def __getitem__(self, name: str) -> FunctionFile:
+        if name not in self._names:
+            raise KeyError(name)
+        if name not in self._read:
+            file = self._folder / f"{name}.json"
+            self._read.setdefault(name, parse_function(file.read_bytes(), file.name)[0])
+        return self._read[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+
+shipped_files = cache(ShippedFiles)
 
 
 _SHORT = 2**15
