@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from graphengine import gc_pause
 from graphengine.backends.protocol import DEFAULT_BACKEND
 from graphengine.cli.limiting import current_limits
 from graphengine.cli.plugins import load_plugins
@@ -21,7 +22,8 @@ def open_model(
     name: str, plugins: Iterable[str] | None = None, update_rule: Path | None = None, backend: str = DEFAULT_BACKEND
 ) -> Model:
     """Load a model as it is; a file with an update rule replaces the one that its training names."""
-    from graphengine.model.model import load
+    with gc_pause.paused():  # modules stay
+        from graphengine.model.model import load
 
     load_plugins(plugins)
     return load(model_file(name), update_rule=update_rule, limits=current_limits(), backend=backend)

@@ -87,9 +87,9 @@ def writable(path: Path | None) -> Path | None:
     UsageError
         GE101, GE504 as of `check_target`.
     """
-    from graphengine.format.files import check_target
-
     if path is not None:
+        from graphengine.format.files import check_target
+
         with before_the_work():
             check_target(path)
     return path

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -38,6 +37,8 @@ def resume_check(
 
     What is compared with a training that was not interrupted: parameters, state, what the update rule keeps, history.
     """
+    import tempfile
+
     from graphengine.training.resuming import check_resume
 
     with tempfile.TemporaryDirectory() as folder:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic import ValidationError
 
@@ -28,9 +28,6 @@ from graphengine.errors import (
     did_you_mean,
     make_pointer,
 )
-from graphengine.fit.requests import Request, fit_section
-from graphengine.fit.sections import solver_problems
-from graphengine.fit.solver_trainer import SolverTrainer
 from graphengine.format.documents import FunctionFile, ModelDocument
 from graphengine.format.findings import problems_of
 from graphengine.format.reading import Source
@@ -40,11 +37,14 @@ from graphengine.format.training_documents import TrainingDocument
 from graphengine.ir.graph import Graph, inputs_of
 from graphengine.limits import DEFAULT, Limits
 from graphengine.ops.shapes import ArrayType
-from graphengine.training.checkpoint import Checkpoints, identity
 from graphengine.training.compiled import CompiledStep, CompiledSteps
 from graphengine.training.loop import Trainer
 from graphengine.training.rules import given_rule, named_rule, optimizer_problems
 from graphengine.training.validation import check_problems, metric_problems
+
+if TYPE_CHECKING:  # imported where a model is fitted or a checkpoint written, and not at each start
+    from graphengine.fit.requests import Request
+    from graphengine.fit.solver_trainer import SolverTrainer
 
 RuleSource = str | Path | FunctionFile | None
 
@@ -110,6 +110,8 @@ class Declaration:
             return given.problems({}, self._trainable_kinds(), self.graph.limits) if given else []
         optimizer = training.optimizer
         if optimizer.is_solver and given is None:
+            from graphengine.fit.sections import solver_problems
+
             return [*metric_problems(training), *solver_problems(training, self.graph, gaps)]
         wrong = check_problems(training, self.graph)
         try:
@@ -269,17 +271,23 @@ class Declaration:
         trainer = Trainer(self.graph, values, training, arrays, self.compiled_step(training, rule), checked)
         if saving.folder is not None:
             seen = {**arrays, **{f"validation/{name}": array for name, array in (checked or {}).items()}}
-            self._save(trainer, saving, identity(self.document, training, rule, seen, trainer.stepper.fixed))
+            self._save(trainer, saving, rule, seen)
         return trainer
 
     def compiled_step(self, training: TrainingDocument, rule: FunctionFile) -> CompiledStep:
         """The step of a training with its plans, kept from one training to the next; raises as `step_graph`."""
         return self._steps.step(training, rule)
 
-    def _save(self, trainer: Trainer, saving: Saving, own: Mapping[str, Any]) -> None:
-        """Let a trainer write checkpoints into a folder, and go on from the newest there if that is wanted."""
+    def _save(self, trainer: Trainer, saving: Saving, rule: FunctionFile, seen: Mapping[str, Any]) -> None:
+        """Let a trainer write checkpoints into a folder, and resume from the newest there if that is wanted.
+
+        `seen` are the arrays that it trains and is checked on.
+        """
+        from graphengine.training.checkpoint import Checkpoints, identity
+
         assert saving.folder is not None
         section, limits = trainer.training.checkpoint, trainer.graph.limits
+        own = identity(self.document, trainer.training, rule, seen, trainer.stepper.fixed)
         trainer.checkpoints = Checkpoints(saving.folder, own, trainer.layout, section, limits, self._backend.name)
         with trainer.checkpoints.alone():
             if not saving.resume and trainer.checkpoints.exist:
@@ -303,10 +311,15 @@ class Declaration:
         TrainingError
             If there is nothing to minimize, or what is named does not fit.
         """
+        from graphengine.fit.requests import fit_section
+
         graph, keys = fit_section(self.graph, self.document.training, request, max_iterations)
         return self._solver(graph, values, data, _read(keys))
 
     def _solver(self, graph: Graph, values: dict[str, Any], data: Any, training: TrainingDocument) -> SolverTrainer:
+        from graphengine.fit.sections import solver_problems
+        from graphengine.fit.solver_trainer import SolverTrainer
+
         if problems := solver_problems(training, graph, Gaps()):
             raise TrainingError(problems)
         metrics = map(graph.value_name, training.metrics.values())

@@ -8,7 +8,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -24,10 +24,6 @@ from graphengine.errors import (
     UsageError,
     make_pointer,
 )
-from graphengine.fit.procedure import Wanted, run_fit
-from graphengine.fit.requests import Request
-from graphengine.fit.solver_trainer import SolverTrainer
-from graphengine.fit.statistics import Fit
 from graphengine.format.building import sound_graph
 from graphengine.format.canonical import canonical_text
 from graphengine.format.documents import ExternalValue, ModelDocument
@@ -57,6 +53,10 @@ from graphengine.training.loop import Trainer
 from graphengine.training.provenance import PROVENANCE, provenance
 from graphengine.transform.gradient import gradient
 from graphengine.transform.step import Step
+
+if TYPE_CHECKING:  # imported where a model is fitted, and not at each start
+    from graphengine.fit.solver_trainer import SolverTrainer
+    from graphengine.fit.statistics import Fit
 
 Declared = TypeVar("Declared", Parameter, State)
 
@@ -321,6 +321,9 @@ class Model(Pictured):
         DivergenceError
             If the loss is not finite at the start.
         """
+        from graphengine.fit.procedure import Wanted, run_fit
+        from graphengine.fit.requests import Request
+
         request = Request(residual, sigma, weights, absolute_sigma, robust, robust_scale)
         solver = self._declared.fitting(self.values, data, request, max_iterations)
         self._trainer, self._provenance = solver, None

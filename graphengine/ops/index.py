@@ -6,10 +6,10 @@ A line is the name of a module of `families` with keys of `FAMILIES`: ops, and N
 LINES = """
 activations celu elu gelu hard_sigmoid leaky_relu log_softmax mish prelu relu selu sigmoid silu
 activations softmax softplus softsign
-arithmetic abs add add_n ceil clip div floor maximum minimum mod mul neg numpy.absolute numpy.add
-arithmetic numpy.ceil numpy.clip numpy.divide numpy.floor numpy.maximum numpy.minimum numpy.multiply
-arithmetic numpy.negative numpy.power numpy.reciprocal numpy.remainder numpy.round numpy.sign numpy.sqrt
-arithmetic numpy.square numpy.subtract pow reciprocal round rsqrt sign sqrt square sub
+arithmetic abs add add_n ceil clip div floor hypot maximum minimum mod mul neg numpy.absolute
+arithmetic numpy.add numpy.ceil numpy.clip numpy.divide numpy.floor numpy.hypot numpy.maximum numpy.minimum
+arithmetic numpy.multiply numpy.negative numpy.power numpy.reciprocal numpy.remainder numpy.round numpy.sign
+arithmetic numpy.sqrt numpy.square numpy.subtract pow reciprocal round rsqrt sign sqrt square sub
 attention embedding scaled_dot_product_attention
 comparison equal greater greater_equal isfinite less less_equal logical_and logical_not logical_or
 comparison not_equal numpy.equal numpy.greater numpy.greater_equal numpy.isfinite numpy.less numpy.less_equal

@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,15 +20,17 @@ from graphengine.data.batches import Batches
 from graphengine.errors import DivergenceError, TrainingError
 from graphengine.format.training_documents import TrainingDocument
 from graphengine.ir.graph import Graph
-from graphengine.training.checkpoint import Checkpoints
 from graphengine.training.compiled import CompiledStep
 from graphengine.training.course import Chunk, Course
 from graphengine.training.evaluation import Evaluation
 from graphengine.training.history import SMALL, History, Iteration, items_of
 from graphengine.training.schedules import rate_at
-from graphengine.training.states import Layout, types_of
 from graphengine.training.stepping import Stepper, Sum
 from graphengine.training.validation import LOSS, EarlyStopping, checked_outputs, checks_of, split
+
+if TYPE_CHECKING:  # imported where a checkpoint is written, and not at each start
+    from graphengine.training.checkpoint import Checkpoints
+    from graphengine.training.states import Layout
 
 CHUNK_SECONDS = 0.1
 """About how long a chunk takes, so that progress shows and an interrupt is heard."""
@@ -223,6 +225,8 @@ class Trainer:
     @property
     def layout(self) -> Layout:
         """What all states of this training have in common."""
+        from graphengine.training.states import Layout, types_of
+
         checked = self._evaluation.axes if self._evaluation else {}
         return Layout(
             types_of(self.stepper.carried),

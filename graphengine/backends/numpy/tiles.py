@@ -10,9 +10,8 @@ from __future__ import annotations
 import operator
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,6 +20,9 @@ from graphengine.backends.numpy.calls import Call, dot
 from graphengine.backends.numpy.source import PlanText, assign_slots
 from graphengine.ir.graph import Operand
 from graphengine.ops.shapes import ArrayType
+
+if TYPE_CHECKING:  # imported where there are threads
+    from concurrent.futures import ThreadPoolExecutor
 
 TILE = 65_536
 LINE = 10_000
@@ -179,4 +181,6 @@ def lined_dot(length: int) -> Callable[[Any, Any], float]:
 
 @cache
 def _threads(count: int) -> ThreadPoolExecutor:
+    from concurrent.futures import ThreadPoolExecutor
+
     return ThreadPoolExecutor(count, "graphengine-tile")
