@@ -63,6 +63,7 @@ CODES = {
     "GE403": "an input does not have the declared shape",
     "GE404": "an input does not have the declared dtype",
     "GE405": "a symbolic size has two values",
+    "GE406": "a value is not among the categories of its input",
     "GE410": "a node failed while it ran",
     "GE411": "a gradient does not exist",
     "GE412": "a gradient is wrong",

@@ -246,6 +246,11 @@ EXPLANATIONS: dict[str, Explanation] = {
         "Give arrays that agree, or use two symbols.",
         "model.forward(x=[1.0, 2.0], y=[1.0])",
     ),
+    "GE406": Explanation(
+        'An input declares "categories", and a value is none of them; all such values are counted.',
+        'Add the value to "categories", or let "unknown" say which index it gets.',
+        "model.predict(species=['setosa', 'virginia'])",
+    ),
     "GE410": Explanation(
         "A node's own code failed with these values; the message names node, op, arguments and shapes.",
         "Look at the values that are told. In a function's node, the id is the way of calls: `layer/z`.",

@@ -748,7 +748,7 @@ def test_a_number_that_its_dtype_has_or_rounds_enters_at_every_door(tmp_path, do
 def test_masked_values_are_missing_and_not_what_lies_below():
     model = regression()
     masked = np.ma.masked_array([1.0, 2.0], [False, True])
-    with pytest.raises(ge.errors.InputError, match="GE404: input 'x': values are missing: the array is masked"):
+    with pytest.raises(ge.errors.InputError, match="GE404: input 'x' has no value at position 1"):
         model.predict(x=masked)
     assert model.predict(x=np.ma.masked_array([1.0, 2.0]))["prediction"].tolist() == [0.0, 0.0]
 

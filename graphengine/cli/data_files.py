@@ -66,6 +66,7 @@ def _read_file(
 ) -> dict[str, Any]:
     from graphengine.data.readers import readers_by_suffix
     from graphengine.data.stored import Memory
+    from graphengine.ir.cells import as_encoded
 
     readers = readers_by_suffix()
     reader = readers.get(path.suffix)
@@ -84,7 +85,7 @@ def _read_file(
     kind = reader.model_fields["type"].annotation
     content = {"type": get_args(kind)[0], "path": "the-callers", key: wanted}  # paths in a model file have other rules
     memory = Memory(model.limits.data_bytes, model.limits.disk_bytes)
-    return dict(reader.model_validate(content).read_file(path, model.graph, memory))
+    return as_encoded(reader.model_validate(content).read_file(path, model.graph, memory), model.graph.inputs)
 
 
 def _wanted(

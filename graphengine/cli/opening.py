@@ -61,18 +61,18 @@ def decoded(model: Model, values: Mapping[str, Any]) -> dict[str, Any]:
     Raises
     ------
     InputError
-        GE404 for what is not an array of numbers, GE402 for an unknown input.
+        GE404 for what is not an array of numbers or no category, GE402 for an unknown input.
     """
-    from graphengine.ops.numbers import decode_array
+    from graphengine.ir.cells import as_encoded, decode
 
     check_inputs(model, values)
     arrays = {}
     for name, value in values.items():
         try:
-            arrays[name] = decode_array(value, model.graph.types[name].array_dtype)
+            arrays[name] = decode(value, model.graph.inputs[name])
         except ValueError as error:
             raise InputError(f"input '{name}': {error}", code="GE404") from None
-    return arrays
+    return as_encoded(arrays, model.graph.inputs)
 
 
 def check_inputs(model: Model, names: Iterable[str]) -> None:

@@ -83,7 +83,7 @@ def read_npz(path: DataFile, names: Mapping[str, str], graph: Graph, memory: Mem
         whole = {}
         for name in names.keys() - in_rows.keys():
             with _member(archive, names[name]) as member:
-                whole[name] = as_input(name, np.lib.format.read_array(member, allow_pickle=False), graph.types[name])
+                whole[name] = as_input(name, np.lib.format.read_array(member, allow_pickle=False), graph.inputs[name])
         found = {**whole, **spooled(_rows(archive, in_rows, memory), graph, memory)}
         return {name: found[name] for name in names}
 
@@ -126,19 +126,22 @@ def read_npy(paths: Mapping[str, DataFile], graph: Graph, memory: Memory) -> Arr
 
 
 def _read_npy(path: DataFile, name: str, graph: Graph, memory: Memory, *, whole: bool) -> Any:
-    kind = graph.types[name]
+    declared = graph.inputs[name]
+    kind = declared.type
     with told(path, "an .npy file"), path.open("rb") as file:
         header = _header(file)
         if whole or not header.nbytes or not header.shape:
             file.seek(0)
-            return as_input(name, np.load(file, allow_pickle=False), kind)
+            return as_input(name, np.load(file, allow_pickle=False), declared)
         header.require_rows(path, name)
         if os.fstat(file.fileno()).st_size < header.offset + header.nbytes:
             raise DataError(f"{path}: the file ends before its array of shape {header.shape} does")
         pages = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         array = Stored(pages, header.offset, header.shape, header.dtype, memory, str(path))
+        if declared.categories:
+            return spooled(({name: block} for block in blocks_of(array)), graph, memory)[name]
         if array.dtype == kind.dtype:
             return array
         for block in blocks_of(array):  # each number must fit, before there is a training that meets one
-            as_input(name, block, kind)
+            as_input(name, block, declared)
         return array.astype(kind.array_dtype)

@@ -10,17 +10,18 @@ import itertools
 import mmap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any, TypeAlias
+from typing import IO, Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from graphengine.data.faults import require_one
+from graphengine.data.faults import reported, require_one
 from graphengine.data.spool import Block, append, mapped, scratch_file
 from graphengine.data.stored import Memory, Stored, release, require_whole
 from graphengine.errors import DataError
 from graphengine.extras import optional
 from graphengine.format.paths import DataFile
-from graphengine.ir.binding import as_input
+from graphengine.ir.binding import as_typed
+from graphengine.ir.cells import BadCells, Wording, as_encoded, category_codes, numbers_of
 from graphengine.ir.graph import Graph
 
 READ_BYTES = 65_536
@@ -30,8 +31,18 @@ PAGE_BYTES = 2**20
 
 Columns: TypeAlias = Mapping[str, str | Sequence[str]]
 """The columns of each input: a name for a vector, a list of names for a matrix."""
-Numbers: TypeAlias = Mapping[str, np.ndarray[Any, Any]]
-"""Columns by name."""
+
+
+class Taken(NamedTuple):
+    """A column and the input that takes it."""
+
+    column: str
+    name: str
+
+
+Numbers: TypeAlias = Mapping[Taken, np.ndarray[Any, Any]]
+"""Columns as numbers."""
+Dtypes: TypeAlias = Mapping[Taken, np.dtype[Any]]
 
 
 def parquet_blocks(path: DataFile, columns: Columns, graph: Graph, memory: Memory) -> Iterator[Block]:
@@ -40,16 +51,19 @@ def parquet_blocks(path: DataFile, columns: Columns, graph: Graph, memory: Memor
     Raises
     ------
     DataError
-        GE502 if the file lacks a column or has it twice, GE503 if a value is missing or a column does not hold numbers.
+        GE406 if a value is not among the categories of its input, GE502 if the file lacks a column or has it twice,
+        GE503 if values are missing, all of which are counted, or a column does not hold numbers.
     UsageError
         GE803 if pyarrow is not installed.
     """
     parquet = optional("pyarrow.parquet", "data")
     with path.open("rb") as file:
         source = parquet.ParquetFile(file, pre_buffer=False, buffer_size=min(READ_BYTES, memory.block))
-        dtypes = _dtypes(path, source.schema_arrow, columns)
-        reader = _ParquetReader(path, source, dtypes, memory)
-        yield from _by_input(itertools.chain([_empty(dtypes)], reader.numbers()), columns, graph)
+        dtypes = _dtypes(path, source.schema_arrow, columns, graph)
+        cells = _Cells(graph)
+        reader = _ParquetReader(source, dtypes, memory, cells)
+        with reported(cells.bad, graph, _wording(path)):
+            yield from _by_input(itertools.chain([_empty(dtypes)], reader.numbers()), columns, graph)
 
 
 class _ParquetReader:
@@ -58,8 +72,8 @@ class _ParquetReader:
     Reading ahead and in several threads, which is pyarrow's default, would hold the whole file in the end.
     """
 
-    def __init__(self, path: DataFile, source: Any, dtypes: Mapping[str, np.dtype[Any]], memory: Memory) -> None:
-        self._path, self._source, self._dtypes, self._memory = path, source, dtypes, memory
+    def __init__(self, source: Any, dtypes: Dtypes, memory: Memory, cells: _Cells) -> None:
+        self._source, self._dtypes, self._memory, self._cells = source, dtypes, memory, cells
         self._batch_rows = _rows_per_block(dtypes, memory)
 
     def numbers(self) -> Iterator[Numbers]:
@@ -70,14 +84,15 @@ class _ParquetReader:
         else:
             yield from self._decoded(groups[0])
 
-    def _decoded(self, columns: list[str]) -> Iterator[Numbers]:
+    def _decoded(self, group: list[Taken]) -> Iterator[Numbers]:
+        columns = list(dict.fromkeys(taken.column for taken in group))
         batches = self._source.iter_batches(self._batch_rows, columns=columns, use_threads=False)
-        yield from _numbers(self._path, batches, columns, _array)
+        yield from self._cells.numbers(batches, group, _array)
         _release_unused()
 
-    def _groups(self) -> Iterator[list[str]]:
+    def _groups(self) -> Iterator[list[Taken]]:
         """Columns that may be decoded side by side, in a quarter of the memory."""
-        group: list[str] = []
+        group: list[Taken] = []
         taken = 0
         for name, size in self._sizes().items():
             if group and taken + size > self._memory.whole:
@@ -87,16 +102,16 @@ class _ParquetReader:
             taken += size
         yield group
 
-    def _sizes(self) -> dict[str, int]:
+    def _sizes(self) -> dict[Taken, int]:
         """About what it takes to decode a column: a page as it is in the file, one that is decoded, a dictionary."""
         metadata = self._source.metadata
         if not metadata.num_row_groups:
             return dict.fromkeys(self._dtypes, 0)
         largest = max(map(metadata.row_group, range(metadata.num_row_groups)), key=lambda group: group.num_rows)
         chunks = {chunk.path_in_schema: chunk for chunk in map(largest.column, range(largest.num_columns))}
-        return {name: 3 * min(chunks[name].total_uncompressed_size, PAGE_BYTES) for name in self._dtypes}
+        return {taken: 3 * min(chunks[taken.column].total_uncompressed_size, PAGE_BYTES) for taken in self._dtypes}
 
-    def _assembled(self, groups: list[list[str]]) -> Iterator[Numbers]:
+    def _assembled(self, groups: list[list[Taken]]) -> Iterator[Numbers]:
         """The columns side by side, after each was written whole into a nameless file."""
         rows = self._source.metadata.num_rows
         with scratch_file() as file:
@@ -110,7 +125,7 @@ class _ParquetReader:
         for start in range(0, rows, self._batch_rows):
             yield {name: array[start : start + self._batch_rows] for name, array in stored.items()}
 
-    def _write(self, file: IO[bytes], group: list[str], rows: int) -> dict[str, int]:
+    def _write(self, file: IO[bytes], group: list[Taken], rows: int) -> dict[Taken, int]:
         """Write each column of a group behind what is there; gives where each begins."""
         places, end = {}, file.seek(0, 2)
         for name in group:
@@ -134,7 +149,7 @@ def arrow_blocks(path: DataFile, columns: Columns, graph: Graph, memory: Memory)
     with path.open("rb") as file:
         pages = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     schema, batches = _arrow(pa, pa.py_buffer(pages))
-    dtypes = _dtypes(path, schema, columns)
+    dtypes, cells = _dtypes(path, schema, columns, graph), _Cells(graph)
 
     def copied(column: Any) -> np.ndarray[Any, Any]:
         array = np.array(_array(column))
@@ -148,8 +163,9 @@ def arrow_blocks(path: DataFile, columns: Columns, graph: Graph, memory: Memory)
             yield batch
             require_whole(pages, str(path))
 
-    numbers = _numbers(path, whole(), dtypes, copied)
-    yield from _by_input(itertools.chain([_empty(dtypes)], numbers), columns, graph)
+    numbers = cells.numbers(whole(), dtypes, copied)
+    with reported(cells.bad, graph, _wording(path)):
+        yield from _by_input(itertools.chain([_empty(dtypes)], numbers), columns, graph)
     _release_unused()
 
 
@@ -179,16 +195,20 @@ def _release_unused() -> None:
 # ---------------------------------------------------------------- from columns to arrays
 
 
-def _dtypes(path: DataFile, schema: Any, columns: Columns) -> dict[str, np.dtype[Any]]:
-    """The dtypes of the wanted columns, all of which must be there and hold numbers."""
+def _dtypes(path: DataFile, schema: Any, columns: Columns, graph: Graph) -> dict[Taken, np.dtype[Any]]:
+    """The dtypes of the wanted columns, all of which must be there and hold numbers, or categories."""
     dtypes = {}
     for name, wanted in columns.items():
+        declared = graph.inputs[name]
         for column in [wanted] if isinstance(wanted, str) else wanted:
             require_one(path, "column", column, name, schema.names)
             kind = schema.field(column).type
-            dtypes[column] = _dtype(kind)
-            if dtypes[column].kind not in "biuf":
-                raise DataError(f"{path}: column '{column}' does not hold numbers, but {kind}", code="GE503")
+            dtype = declared.type.array_dtype if declared.categories else _dtype(kind)
+            if dtype.kind not in "biuf":
+                hint = f"declare the \"categories\" of input '{name}'"
+                raise DataError(f"{path}: column '{column}' does not hold numbers, but {kind}", code="GE503", hint=hint)
+            is_float = dtype.kind == "f" or not declared.missing
+            dtypes[Taken(column, name)] = dtype if is_float else np.dtype(np.float64)
     return dtypes
 
 
@@ -201,30 +221,62 @@ def _dtype(kind: Any) -> np.dtype[Any]:
     return dtype
 
 
-def _rows_per_block(dtypes: Mapping[str, np.dtype[Any]], memory: Memory) -> int:
+def _rows_per_block(dtypes: Dtypes, memory: Memory) -> int:
     return max(1, memory.block // max(sum(dtype.itemsize for dtype in dtypes.values()), 1))
 
 
-def _empty(dtypes: Mapping[str, np.dtype[Any]]) -> Numbers:
+def _empty(dtypes: Dtypes) -> Numbers:
     """No rows, which still have dtypes."""
     return {name: np.empty(0, dtype) for name, dtype in dtypes.items()}
 
 
-def _numbers(
-    path: DataFile,
-    batches: Iterable[Any],
-    names: Iterable[str],
-    array_of: Callable[[Any], np.ndarray[Any, Any]],
-) -> Iterator[Numbers]:
-    """The columns of each batch as arrays; a missing value is told with its row, from 1."""
-    done = 0
-    for batch in batches:
-        for name in names:
-            if batch.column(name).null_count:
-                row = done + int(np.argmin(_array(batch.column(name).is_valid()))) + 1
-                raise DataError(f"{path}: column '{name}' has no value in row {row}", code="GE503")
-        yield {name: array_of(batch.column(name)) for name in names}
-        done += batch.num_rows
+def _wording(path: DataFile) -> Wording:
+    return Wording(lambda column, _: f"{path}: column '{column}'", "has no value", "row", "in")
+
+
+class _Cells:
+    """Makes numbers of columns, and counts the cells that have none by their rows, from 1."""
+
+    def __init__(self, graph: Graph) -> None:
+        self._inputs, self.bad = graph.inputs, BadCells()
+
+    def numbers(
+        self, batches: Iterable[Any], wanted: Iterable[Taken], array_of: Callable[[Any], np.ndarray[Any, Any]]
+    ) -> Iterator[Numbers]:
+        """Yield the columns of each batch as arrays; `array_of` makes one of a column without missing values."""
+        done = 0
+        for batch in batches:
+            columns = {taken: batch.column(taken.column) for taken in wanted}
+            yield {taken: self._column(taken, column, done + 1, array_of) for taken, column in columns.items()}
+            done += batch.num_rows
+
+    def _column(
+        self, taken: Taken, column: Any, first: int, array_of: Callable[[Any], np.ndarray[Any, Any]]
+    ) -> np.ndarray[Any, Any]:
+        declared, kind = self._inputs[taken.name], _dtype(column.type)
+        if declared.categories:
+            return self._indices(taken, column, first)
+        if declared.missing and kind.kind != "f":
+            column = column.cast("float64")
+        if column.null_count and not declared.missing:
+            self.bad.add_missing(taken.name, taken.column, first + np.flatnonzero(~_array(column.is_valid())))
+        if column.null_count:
+            column = column.fill_null(np.nan if declared.missing else kind.type(0).item())
+        return array_of(column)
+
+    def _indices(self, taken: Taken, column: Any, first: int) -> np.ndarray[Any, Any]:
+        """A column as indices into the categories: only its distinct values are looked up."""
+        declared = self._inputs[taken.name]
+        distinct = column if hasattr(column, "dictionary") else column.dictionary_encode()
+        values = [*distinct.dictionary.to_pylist(), None]
+        places = _array(distinct.indices.cast("int64").fill_null(len(values) - 1))
+        codes = category_codes(values, declared)[places]
+        numbers, left = numbers_of(codes, declared)
+        if left.any():
+            cells = [values[place] for place in places.tolist()]
+            rows = range(first, first + len(codes))
+            self.bad.add_codes(taken.name, taken.column, np.where(left, codes, 0), cells, rows)
+        return numbers
 
 
 def _array(column: Any) -> np.ndarray[Any, Any]:
@@ -242,17 +294,20 @@ def _array(column: Any) -> np.ndarray[Any, Any]:
 def _by_input(blocks: Iterable[Numbers], columns: Columns, graph: Graph) -> Iterator[Block]:
     """A column for each input, or several side by side."""
     for numbers in blocks:
-        yield {
-            name: numbers[wanted]
-            if isinstance(wanted, str)
-            else _beside(name, [numbers[each] for each in wanted], graph)
-            for name, wanted in columns.items()
-        }
+        yield as_encoded(
+            {
+                name: numbers[Taken(wanted, name)]
+                if isinstance(wanted, str)
+                else _beside(name, [numbers[Taken(each, name)] for each in wanted], graph)
+                for name, wanted in columns.items()
+            },
+            graph.inputs,
+        )
 
 
 def _beside(name: str, columns: Sequence[np.ndarray[Any, Any]], graph: Graph) -> np.ndarray[Any, Any]:
     """Columns side by side, each in the dtype of its input: NumPy would make one of int64 and uint64 floating-point."""
-    return np.stack([as_input(name, column, graph.types[name]) for column in columns], axis=1)
+    return np.stack([as_typed(name, column, graph.types[name]) for column in columns], axis=1)
 
 
 def arrow_names(path: Path) -> list[str]:

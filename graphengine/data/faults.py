@@ -7,6 +7,8 @@ from contextlib import contextmanager
 
 from graphengine.errors import DataError, GraphEngineError, InputError, did_you_mean
 from graphengine.format.paths import DataFile
+from graphengine.ir.cells import BadCells, Wording
+from graphengine.ir.graph import Graph
 
 
 @contextmanager
@@ -26,6 +28,25 @@ def told(path: DataFile, what: str) -> Iterator[None]:
         raise
     except Exception as error:  # csv, zip, zlib, NumPy, Arrow: a broken file raises all kinds of errors
         raise DataError(f"{path}: cannot be read as {what}: {error}") from error
+
+
+@contextmanager
+def reported(bad: BadCells, graph: Graph, wording: Wording) -> Iterator[None]:
+    """Report the bad cells that were collected while a file was read, before what ended the reading.
+
+    Raises
+    ------
+    DataError
+        GE503 for missing values, GE406 for what is not among the categories of an input.
+    """
+    try:
+        yield
+    except DataError as error:
+        if not bad:
+            raise
+        raise DataError([*bad.problems(graph.inputs, wording), *error.problems]) from None
+    if bad:
+        raise DataError(bad.problems(graph.inputs, wording))
 
 
 def require_one(path: DataFile, what: str, wanted: str, name: str, there: Sequence[str]) -> None:

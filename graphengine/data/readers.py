@@ -26,8 +26,8 @@ from graphengine.extras import optional
 from graphengine.format.fields import FilePath, Identifier, Values
 from graphengine.format.kinds import READERS, Kind
 from graphengine.format.paths import ConfinedFile, DataFile, confined
+from graphengine.ir.cells import decode
 from graphengine.ir.graph import Graph
-from graphengine.ops.numbers import decode_array
 
 Arrays: TypeAlias = dict[str, np.ndarray[Any, Any] | Stored]
 
@@ -116,7 +116,7 @@ class InlineData(DataSource):
         arrays: Arrays = {}
         for name, values in self.values.items():
             try:
-                arrays[name] = decode_array(values, graph.types[name].array_dtype)
+                arrays[name] = decode(values, graph.inputs[name])
             except ValueError as error:
                 raise DataError(f"inline data for input '{name}': {error}", code="GE503") from None
         return arrays

@@ -15,8 +15,9 @@ import numpy as np
 
 from graphengine.data.readers import Arrays as Arrays
 from graphengine.data.stored import Memory, Stored, blocks_of
-from graphengine.errors import DataError, InputError
+from graphengine.errors import DataError, InputError, Problem
 from graphengine.ir.binding import as_inputs, by_input
+from graphengine.ir.declarations import Input
 from graphengine.ir.graph import Graph
 from graphengine.ops.numbers import all_finite
 from graphengine.ops.shapes import dtype_name
@@ -52,26 +53,37 @@ def given_data(data: Any, graph: Graph) -> Arrays:
     return {**as_inputs(graph, {name: value for name, value in given.items() if name not in stored}), **stored}
 
 
-def require_finite(arrays: Mapping[str, Any]) -> None:
-    """Refuse data that no training could come back from.
+def require_finite(arrays: Mapping[str, Any], inputs: Mapping[str, Input]) -> None:
+    """Refuse data that no training could come back from; NaN is fine where an input may lack values.
 
     Raises
     ------
     DataError
-        GE503 with the input and the first row, from 1, that has a NaN or an infinite number.
+        GE503 with the input and the first row, from 1, that has a NaN or an infinite number, and how many there are.
     """
-    for name, array in arrays.items():
-        done = 0
-        for block in blocks_of(array):
-            if block.dtype.kind == "f" and not all_finite(block):
-                place = np.argwhere(~np.isfinite(block))[0]
-                row = f" in row {done + place[0] + 1}" if len(place) else ""
-                raise DataError(
-                    f"the data for input '{name}' has the value {block[tuple(place)]}{row}; "
-                    "training needs finite numbers",
-                    code="GE503",
-                )
-            done += len(block) if block.ndim else 0
+    problems = [_not_finite(name, array, inputs[name]) for name, array in arrays.items()]
+    if any(problems):
+        raise DataError(filter(None, problems))
+
+
+def _not_finite(name: str, array: Any, declared: Input) -> Problem | None:
+    """The numbers of an input that are not finite, as one finding."""
+    done = count = 0
+    first = ""
+    for block in blocks_of(array):
+        if block.dtype.kind == "f" and not all_finite(block):
+            places = np.argwhere(np.isinf(block) if declared.missing else ~np.isfinite(block))
+            if len(places) and not count:
+                row = f" in row {done + places[0][0] + 1}" if block.ndim else ""
+                first = f"{block[tuple(places[0])]}{row}"
+            count += len(places)
+        done += len(block) if block.ndim else 0
+    if not count:
+        return None
+    others = f" and {count - 1} more like it" if count > 1 else ""
+    message = f"the data for input '{name}' has the value {first}{others}; training needs finite numbers"
+    hint = 'if NaN means a missing value, declare "missing": "nan" in the input and replace it with nn.impute'
+    return Problem("GE503", message, hint if "nan" in first else None)
 
 
 def data_hash(arrays: Mapping[str, Any]) -> str:

@@ -30,7 +30,7 @@ def spooled(source: Iterable[Block], graph: Graph, memory: Memory) -> dict[str, 
     Raises
     ------
     InputError
-        GE404 for numbers that do not fit their input.
+        GE404 for numbers that do not fit their input, GE406 for what is none of its categories.
     DataError
         GE101 if there is no room for them on disk, GE133 if they may not take so much of it.
     """
@@ -44,7 +44,7 @@ class Spool:
     """Takes blocks, and gives arrays at the end: of more than a quarter of the allowed memory such as stay on disk."""
 
     def __init__(self, graph: Graph, memory: Memory) -> None:
-        self._types, self._memory = graph.types, memory
+        self._inputs, self._memory = graph.inputs, memory
         self._kept: dict[str, list[np.ndarray[Any, Any]]] = {}
         self._rows: dict[str, int] = {}
         self._bytes = 0
@@ -60,7 +60,7 @@ class Spool:
     def add(self, block: Block) -> None:
         """Take the next rows."""
         for name, array in block.items():
-            typed = as_input(name, array, self._types[name])
+            typed = as_input(name, array, self._inputs[name])
             self._kept.setdefault(name, []).append(typed)
             self._rows[name] = self._rows.get(name, 0) + len(typed)
             self._bytes += typed.nbytes

@@ -95,6 +95,7 @@ class Stored:
         self._row_items = math.prod(shape[1:])
         self._rows = shape[0]
         self._chosen: Chosen | None = None
+        self._class: type[np.ndarray[Any, Any]] = np.ndarray
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -103,6 +104,12 @@ class Stored:
         """The array with its numbers given out in another dtype, which is known to have them."""
         part = copy(self)
         part.dtype = dtype
+        return part
+
+    def view(self, kind: type[np.ndarray[Any, Any]]) -> Stored:
+        """The array with its rows given out as arrays of a class."""
+        part = copy(self)
+        part._class = kind
         return part
 
     def chosen(self, rows: Chosen) -> Stored:
@@ -131,11 +138,11 @@ class Stored:
             GE501 if the file was truncated.
         """
         if self._chosen is not None:
-            return self._gather(self._chosen.rows(rows))
+            return self._gather(self._chosen.rows(rows)).view(self._class)
         if isinstance(rows, slice):
             start, stop, _ = rows.indices(len(self))
-            return self._run(start, max(start, stop))
-        return self._gather(rows)
+            return self._run(start, max(start, stop)).view(self._class)
+        return self._gather(rows).view(self._class)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
         """Refuse to become an array in memory unasked.
@@ -234,7 +241,7 @@ def release(pages: mmap.mmap) -> None:
 
 def in_memory(array: Any) -> np.ndarray[Any, Any]:
     """An array, read as a whole if it is stored."""
-    return array[:] if isinstance(array, Stored) else np.asarray(array)
+    return array[:] if isinstance(array, Stored) else np.asanyarray(array)
 
 
 def blocks_of(array: Any) -> Iterator[np.ndarray[Any, Any]]:

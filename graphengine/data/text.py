@@ -16,14 +16,25 @@ from typing import IO, Any
 import numpy as np
 import orjson
 
-from graphengine.data.faults import require_one
+from graphengine.data.faults import reported, require_one
 from graphengine.data.spool import Block
 from graphengine.data.stored import Memory
 from graphengine.errors import DataError, InvalidModelError, did_you_mean
 from graphengine.format.paths import DataFile
 from graphengine.format.strict import parse_json
+from graphengine.ir.cells import (
+    BadCells,
+    Indices,
+    Wording,
+    as_encoded,
+    category_codes,
+    decode,
+    numbers_of,
+    text_codes,
+)
+from graphengine.ir.declarations import Input
 from graphengine.ir.graph import Graph
-from graphengine.ops.numbers import INEXACT, LARGEST_EXACT, InexactError, decode_array
+from graphengine.ops.numbers import INEXACT, LARGEST_EXACT, InexactError
 
 BOOLEANS = {"true": 1, "false": 0, "1": 1, "0": 0}
 CELL_BYTES = 128
@@ -61,8 +72,8 @@ def csv_blocks(
     Raises
     ------
     DataError
-        GE501 without rows, GE502 a column is missing or there twice, GE503 a cell is empty or not a number of the
-        input's dtype.
+        GE406 a cell is not among the categories of its input, GE501 without rows, GE502 a column is missing or there
+        twice, GE503 a cell is empty or not a number of the input's dtype. All empty cells are counted.
     """
     with path.open(newline="", encoding="utf-8-sig") as file:
         reader = csv.reader(_lines(file, path, memory.block), strict=True)
@@ -72,8 +83,10 @@ def csv_blocks(
         if first is None:
             raise DataError(f"{path}: the file has no rows below its header")
         table = _Table(path, header, columns, graph)
-        for block in _grouped(itertools.chain([first], rows), memory.block):
-            yield table.numbers(block)
+        wording = Wording(lambda column, line: f"{path}:{line}: column '{column}'", "is empty", "line")
+        with reported(table.bad, graph, wording):
+            for block in _grouped(itertools.chain([first], rows), memory.block):
+                yield table.numbers(block)
 
 
 def _grouped(rows: Iterable[Row], most: int) -> Iterator[list[Row]]:
@@ -95,12 +108,14 @@ class _Table:
     def __init__(
         self, path: DataFile, header: list[str], columns: Mapping[str, str | Sequence[str]], graph: Graph
     ) -> None:
-        self._path, self._header = path, header
+        self._path, self._header, self._inputs = path, header, graph.inputs
         self._wanted = {
-            name: ([self._place(name, column) for column in _names(wanted)], graph.types[name].array_dtype)
+            name: ([self._place(name, column) for column in _names(wanted)], graph.inputs[name])
             for name, wanted in columns.items()
         }
         self._vectors = [name for name, wanted in columns.items() if isinstance(wanted, str)]
+        self.bad = BadCells()
+        """The cells that have no number."""
 
     def _place(self, name: str, column: str) -> int:
         require_one(self._path, "column", column, name, self._header)
@@ -108,29 +123,29 @@ class _Table:
 
     def numbers(self, rows: list[Row]) -> Block:
         """A block of rows as arrays."""
+        bad = BadCells()
         try:
-            columns = list(zip(self._header, *(row for _, row in rows), strict=True))
-            found = {name: self._quickly(columns, *wanted) for name, wanted in self._wanted.items()}
+            found = self._quickly(rows, bad)
         except (ValueError, OverflowError):  # told, or read after all, cell by cell
             found = self._one_by_one(rows)
+        else:
+            self.bad.update(bad)
         return {name: array[:, 0] if name in self._vectors else array for name, array in found.items()}
 
-    @staticmethod
-    def _quickly(columns: Sequence[Sequence[str]], places: list[int], dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
-        """The same numbers as `_one_by_one`, or a ValueError; a column begins with its name."""
-        read = {"f": float, "i": int, "u": int}.get(dtype.kind)
-        cells = [columns[place][1:] for place in places]
-        if read is None or any("_" in cell or not cell.isascii() for column in cells for cell in column):
-            raise ValueError
-        with np.errstate(over="ignore"):
-            numbers = np.stack([np.array(list(map(read, column)), dtype) for column in cells], axis=1)
-        if dtype.kind == "f" and np.any((large := np.abs(numbers)) >= LARGEST_EXACT):
-            if np.isinf(large).any():
-                raise ValueError
-            for cell in itertools.chain.from_iterable(cells):
-                if "." not in cell:  # else it is no integer, whatever else it is
-                    _require_exact(cell)
-        return numbers
+    def _quickly(self, rows: list[Row], bad: BadCells) -> dict[str, np.ndarray[Any, Any]]:
+        """The same numbers as `_one_by_one`, or a ValueError."""
+        columns = list(zip(self._header, *(row for _, row in rows), strict=True))
+        lines = [line for line, _ in rows]
+        found: dict[str, np.ndarray[Any, Any]] = {}
+        for name, (places, declared) in self._wanted.items():
+            cells = [(self._header[place], columns[place][1:]) for place in places]
+            if declared.categories:
+                read = [_indices(name, column, texts, lines, declared, bad) for column, texts in cells]
+                found[name] = np.stack(read, axis=1).view(Indices)
+            else:
+                filled = [_filled(name, column, texts, lines, declared, bad) for column, texts in cells]
+                found[name] = _numbers(filled, declared.type.array_dtype)
+        return found
 
     def _one_by_one(self, rows: list[Row]) -> dict[str, np.ndarray[Any, Any]]:
         found: dict[str, list[list[float]]] = {name: [] for name in self._wanted}
@@ -138,9 +153,21 @@ class _Table:
             if len(row) != len(self._header):
                 message = f"{self._path}:{line}: the row has {len(row)} cells, the header has {len(self._header)}"
                 raise DataError(message, code="GE503")
-            for name, (places, dtype) in self._wanted.items():
-                found[name].append([self._number(row[place], dtype, line, self._header[place]) for place in places])
-        return {name: np.array(numbers, self._wanted[name][1]) for name, numbers in found.items()}
+            for name, (places, declared) in self._wanted.items():
+                cells = [(row[place], self._header[place]) for place in places]
+                found[name].append([self._cell(name, cell, line, column, declared) for cell, column in cells])
+        kinds = {name: declared.type.array_dtype for name, (_, declared) in self._wanted.items()}
+        return as_encoded({name: np.array(numbers, kinds[name]) for name, numbers in found.items()}, self._inputs)
+
+    def _cell(self, name: str, cell: str, line: int, column: str, declared: Input) -> float:
+        """A cell as a number; of one without a value or category a 0 that is never used."""
+        if declared.categories:
+            return float(_indices(name, column, [cell], [line], declared, self.bad)[0])
+        if cell.strip():
+            return self._number(cell, declared.type.array_dtype, line, column)
+        if not declared.missing:
+            self.bad.add_missing(name, column, [line])
+        return np.nan if declared.missing else 0
 
     def _number(self, cell: str, dtype: np.dtype[Any], line: int, column: str) -> float:
         """A cell as a number that the dtype of its input can hold."""
@@ -161,6 +188,44 @@ class _Table:
                 noun += f" of dtype {dtype}"
             what = f"is not {noun}: {cell!r}" if text else "is empty"
             raise DataError(f"{self._path}:{line}: column '{column}' {what}", code="GE503") from None
+
+
+def _indices(
+    name: str, column: str, cells: Sequence[str], lines: Sequence[int], declared: Input, bad: BadCells
+) -> np.ndarray[Any, Any]:
+    """Cells as indices into the categories of their input."""
+    codes = text_codes(cells, declared)
+    numbers, left = numbers_of(codes, declared)
+    if left.any():
+        bad.add_codes(name, column, np.where(left, codes, 0), cells, lines)
+    return numbers
+
+
+def _filled(
+    name: str, column: str, cells: Sequence[str], lines: Sequence[int], declared: Input, bad: BadCells
+) -> Sequence[str]:
+    """Cells with a number for those that are empty: NaN, or a 0 that is never used."""
+    if "" not in cells:
+        return cells
+    if not declared.missing:
+        bad.add_missing(name, column, [line for line, cell in zip(lines, cells, strict=True) if not cell])
+    return [cell or ("nan" if declared.missing else "0") for cell in cells]
+
+
+def _numbers(columns: Sequence[Sequence[str]], dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
+    """Columns of numbers side by side, or a ValueError where a cell has to be looked at."""
+    read = {"f": float, "i": int, "u": int}.get(dtype.kind)
+    if read is None or any("_" in cell or not cell.isascii() for column in columns for cell in column):
+        raise ValueError
+    with np.errstate(over="ignore"):
+        numbers = np.stack([np.array(list(map(read, column)), dtype) for column in columns], axis=1)
+    if dtype.kind == "f" and np.any((large := np.abs(numbers)) >= LARGEST_EXACT):
+        if np.isinf(large).any():
+            raise ValueError
+        for cell in itertools.chain.from_iterable(columns):
+            if "." not in cell:  # else it is no integer, whatever else it is
+                _require_exact(cell)
+    return numbers
 
 
 def _names(wanted: str | Sequence[str]) -> Sequence[str]:
@@ -225,30 +290,35 @@ def jsonl_blocks(path: DataFile, keys: Mapping[str, str], graph: Graph, memory: 
     """
     first: dict[str, tuple[int, ...]] = {}
     block: dict[str, list[np.ndarray[Any, Any]]] = {name: [] for name in keys}
-    size = 0
-    with path.open("rb") as file:
+    bad, size = BadCells(), 0
+    wording = Wording(lambda key, line: f"{path}:{line}: key '{key}'", "is missing", "line")
+    with path.open("rb") as file, reported(bad, graph, wording):
+        has_rows = False
         for line, row in _objects(file, path, memory.block):
-            if not first:
+            if not has_rows:
                 _require_keys(row, keys, path)
+                has_rows = True
             for name, key in keys.items():
-                value = _json_value(row.get(key), graph.types[name].array_dtype, path, line, key)
+                value = _json_value(name, row.get(key), graph.inputs[name], path, line, key, bad)
+                if value is None:
+                    continue
                 if value.shape != first.setdefault(name, value.shape):
                     message = f"{path}:{line}: key '{key}' has shape {value.shape}, in the first row {first[name]}"
                     raise DataError(message, code="GE503")
                 block[name].append(value)
                 size += value.nbytes + CELL_BYTES
             if size >= memory.block:
-                yield _stacked(block)
+                yield _stacked(block, graph)
                 size = 0
-    if not first:
-        raise DataError(f"{path}: the file has no rows")
-    if size:
-        yield _stacked(block)
+        if not has_rows:
+            raise DataError(f"{path}: the file has no rows")
+        if size:
+            yield _stacked(block, graph)
 
 
-def _stacked(block: dict[str, list[np.ndarray[Any, Any]]]) -> Block:
+def _stacked(block: dict[str, list[np.ndarray[Any, Any]]], graph: Graph) -> Block:
     """The arrays of a block, which is emptied."""
-    found = {name: np.stack(values) for name, values in block.items()}
+    found = as_encoded({name: np.stack(values) for name, values in block.items() if values}, graph.inputs)
     for values in block.values():
         values.clear()
     return found
@@ -291,11 +361,23 @@ def _require_keys(row: Mapping[str, Any], keys: Mapping[str, str], path: DataFil
             raise DataError(f"{path}: there is no key '{key}' for input '{name}'", code="GE502", hint=hint)
 
 
-def _json_value(value: Any, dtype: np.dtype[Any], path: DataFile, line: int, key: str) -> np.ndarray[Any, Any]:
+def _json_value(
+    name: str, value: Any, declared: Input, path: DataFile, line: int, key: str, bad: BadCells
+) -> np.ndarray[Any, Any] | None:
+    """A value as an array; None, and counted as bad, if it is missing or not among the categories."""
+    if declared.categories:
+        cells = np.array(value, dtype=object)
+        codes = category_codes(cells.ravel().tolist(), declared)
+        numbers, left = numbers_of(codes, declared)
+        if not left.any():
+            return numbers.reshape(cells.shape)
+        lines = [line] * len(codes)
+        bad.add_codes(name, key, np.where(left, codes, 0), cells.ravel().tolist(), lines)
+        return None
+    if value is None and not declared.missing:
+        bad.add_missing(name, key, [line])
+        return None
     try:
-        if value is None:
-            raise ValueError("is missing")
-        return decode_array(value, dtype)
+        return decode(value, declared)
     except ValueError as error:
-        what = "is missing" if value is None else f"is not a number: {error}"
-        raise DataError(f"{path}:{line}: key '{key}' {what}", code="GE503") from None
+        raise DataError(f"{path}:{line}: key '{key}' is not a number: {error}", code="GE503") from None

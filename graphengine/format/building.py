@@ -18,6 +18,7 @@ from graphengine.format.references import dangling_references, loss_problems
 from graphengine.format.resolve import UNKNOWN, Resolver
 from graphengine.format.salvage import Gaps
 from graphengine.format.saving import with_made_parameters
+from graphengine.format.tables import table_problems
 from graphengine.ir.declarations import types_of
 from graphengine.ir.graph import Graph, GraphNode, infer_types, topologically_sorted
 from graphengine.ir.memory import memory_problem
@@ -81,6 +82,7 @@ def sound_graph(
         unknown = [*unknown, *calling]
     graph, misfits = _typed(document, resolver, nodes, unknown, inlining, limits)
     problems += [*_with_pointers(misfits, document), *loss_problems(document, graph), *_update_problems(graph)]
+    problems += table_problems(document, graph)
     if too_large := memory_problem(graph):
         problems += _with_pointers([too_large], document)
     if problems:
@@ -147,7 +149,7 @@ def _typed(
         parameters,
         state,
         ordered,
-        header.outputs,
+        header.targets,
         types,
         dtype=document.dtype,
         description=document.description,

@@ -14,7 +14,17 @@ def type_of(declared: InputDocument | ParameterDocument | StateDocument, documen
 
 def inputs_of(document: ModelDocument) -> dict[str, Input]:
     """Return the inputs that a document declares."""
-    return {name: Input(type_of(each, document), each.description) for name, each in document.inputs.items()}
+    return {name: _input(each, document) for name, each in document.inputs.items()}
+
+
+def _input(declared: InputDocument, document: ModelDocument) -> Input:
+    return Input(
+        type_of(declared, document),
+        declared.description,
+        None if declared.categories is None else tuple(declared.categories),
+        None if isinstance(declared.unknown, str) else declared.unknown,
+        declared.missing == "nan",
+    )
 
 
 def parameters_of(document: ModelDocument) -> dict[str, Parameter]:

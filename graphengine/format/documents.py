@@ -31,6 +31,7 @@ from graphengine.format.fields import (
     STRICT,
     WITHOUT_START,
     Bounds,
+    Categories,
     Document,
     FilePath,
     Identifier,
@@ -54,11 +55,29 @@ FORMAT_VERSION = 1
 
 
 class InputDocument(Document):
-    """A value the caller supplies."""
+    """A value the caller supplies.
+
+    Strings or numbers that are `categories` become the indices 0, 1, ...; `unknown` is the index of all others, which
+    are an error without it. An empty cell of an input that is `missing: "nan"` is NaN, otherwise an error.
+    """
 
     shape: ShapeField
     dtype: DTypeName | None = None
+    categories: Categories | None = None
+    unknown: Literal["error"] | Annotated[int, Field(ge=0)] = "error"
+    missing: Literal["error", "nan"] = "error"
     description: str | None = None
+
+    @model_validator(mode="after")
+    def _unknown_is_an_index(self) -> Self:
+        if self.unknown == "error":
+            return self
+        if self.categories is None:
+            raise PydanticCustomError("unknown", "'unknown' needs 'categories'")
+        if self.unknown > len(self.categories):
+            found = {"most": len(self.categories)}
+            raise PydanticCustomError("unknown", "'unknown' must be an index from 0 to {most}, or \"error\"", found)
+        return self
 
 
 class ExternalValue(Document):
@@ -224,6 +243,22 @@ class FunctionFile(FunctionDocument):
     functions: dict[Identifier, FunctionDocument] = {}
 
 
+class OutputDocument(Document):
+    """A value whose numbers belong to the categories of an input: indices, or one number for each on the last axis."""
+
+    value: Reference
+    categories: Identifier
+
+
+def _kind_of_output(value: Any) -> str:
+    return "object" if isinstance(value, (dict, OutputDocument)) else "value"
+
+
+Output: TypeAlias = Annotated[
+    Annotated[Reference, Tag("value")] | Annotated[OutputDocument, Tag("object")], Discriminator(_kind_of_output)
+]
+
+
 class ModelDocument(Document):
     """A model file of format version 1."""
 
@@ -242,9 +277,19 @@ class ModelDocument(Document):
     state: dict[Identifier, StateDocument] = {}
     functions: dict[Identifier, FunctionDocument] = {}
     nodes: Nodes
-    outputs: Annotated[dict[Identifier, Reference], Field(min_length=1)]
+    outputs: Annotated[dict[Identifier, Output], Field(min_length=1)]
     data: dict[Identifier, AnyReader] = {}
     training: TrainingDocument | None = None
+
+    @property
+    def targets(self) -> dict[str, str]:
+        """The values that the outputs are."""
+        return {name: each if isinstance(each, str) else each.value for name, each in self.outputs.items()}
+
+    @property
+    def speaking(self) -> dict[str, str]:
+        """The inputs whose categories outputs are given in, by output."""
+        return {name: each.categories for name, each in self.outputs.items() if isinstance(each, OutputDocument)}
 
 
 INITIALIZERS.held_by(

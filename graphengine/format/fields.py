@@ -49,6 +49,14 @@ def increasing_bounds(bounds: list[float | None]) -> list[float | None]:
     return bounds
 
 
+def distinct(categories: list[Any]) -> list[Any]:
+    """Categories as they are, unless one is there twice."""
+    if len(set(categories)) < len(categories):
+        twice = next(each for each in categories if categories.count(each) > 1)
+        raise PydanticCustomError("distinct", "{category} is there twice", {"category": repr(twice)})
+    return categories
+
+
 def plain_path(name: str) -> str:
     """A path as it is, unless it does not lead to a file in the folder of the model, or below."""
     if not is_plain(name):
@@ -89,6 +97,12 @@ Bounds: TypeAlias = Annotated[
     list[Float | None],
     Field(min_length=2, max_length=2, title="lowest and highest value; null where there is none"),
     AfterValidator(lambda bounds: increasing_bounds(bounds)),
+]
+Categories: TypeAlias = Annotated[
+    Annotated[list[str], Field(title="strings", min_length=1)]
+    | Annotated[list[Annotated[int, EXACT] | Float], Field(title="numbers", min_length=1)],
+    Field(union_mode="left_to_right"),
+    AfterValidator(lambda categories: distinct(categories)),
 ]
 Seed: TypeAlias = Annotated[int, Field(ge=0, lt=2**63)]
 Values: TypeAlias = Annotated[

@@ -151,7 +151,7 @@ class Inlining:
         """The document of the graph: it names values of the graph where the file names results of calls."""
         names, document = self.aliases, self._document
         changed: dict[str, Any] = {
-            "outputs": {name: names.get(value, value) for name, value in document.outputs.items()},
+            "outputs": {name: names.get(value, value) for name, value in document.targets.items()},
             "state": {
                 name: state.model_copy(update={"update": names.get(state.update or "", state.update)})
                 for name, state in document.state.items()

@@ -18,12 +18,14 @@ def dangling_references(document: ModelDocument, values: Collection[str], gaps: 
         "value": (values, gaps.known(*VALUES)),
         "public": (document.outputs, gaps.known("outputs"), values, gaps.known(*VALUES)),
         "input": (document.inputs, gaps.known("inputs")),
+        "speaking": (document.inputs, gaps.known("inputs")),
         "data": (document.data, gaps.known("data")),
     }
     hide: Mapping[str, Callable[[str], bool]] = {
         "value": gaps.hide_value,
         "public": lambda name: gaps.hide(name, "outputs") or gaps.hide_value(name),
         "input": lambda name: gaps.hide(name, "inputs"),
+        "speaking": lambda name: gaps.hide(name, "inputs"),
         "data": lambda name: gaps.hide(name, "data"),
     }
     for name, possible, what, *path in _references(document):
@@ -36,8 +38,12 @@ def dangling_references(document: ModelDocument, values: Collection[str], gaps: 
 
 def _references(document: ModelDocument) -> Iterator[tuple[str, ...]]:
     """Each reference outside the nodes: the name, what it may name, what it is, its path in the file."""
-    for name, value in document.outputs.items():
-        yield value, "value", f"output '{name}': value", "outputs", name
+    for name, output in document.outputs.items():
+        if isinstance(output, str):
+            yield output, "value", f"output '{name}': value", "outputs", name
+        else:
+            yield output.value, "value", f"output '{name}': value", "outputs", name, "value"
+            yield output.categories, "speaking", f"output '{name}': input", "outputs", name, "categories"
     for name, state in document.state.items():
         if state.update is not None:
             yield state.update, "value", f"state '{name}': update", "state", name, "update"

@@ -90,7 +90,12 @@ def _typed(source: Source, graph: Graph) -> dict[str, Any]:
 
 
 def _input(source: Input, graph: Graph) -> InputDocument:
-    return InputDocument.model_construct(**_typed(source, graph))
+    return InputDocument.model_construct(
+        **_typed(source, graph),
+        categories=source.categories and list(source.categories),
+        unknown="error" if source.unknown is None else source.unknown,
+        missing="nan" if source.missing else "error",
+    )
 
 
 def _parameter(source: Parameter, graph: Graph) -> ParameterDocument:

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 
 from graphengine.errors import InputError, did_you_mean
+from graphengine.ir.cells import Wording, encoded
+from graphengine.ir.declarations import Input
 from graphengine.ir.graph import Graph
 from graphengine.ops.numbers import UnfitError, as_array, converted, fits_kind
 from graphengine.ops.shapes import ArrayType, dtype_name, is_symbol, shape_text, size_value, solve_size, symbols_of
@@ -34,14 +36,13 @@ def as_inputs(graph: Graph, given: Mapping[str, Any]) -> dict[str, Any]:
     Raises
     ------
     InputError
-        GE402 unknown, GE404 wrong dtype.
+        GE402 unknown, GE404 wrong dtype or a missing value, GE406 no category.
     """
     for name in given:
         if name not in graph.inputs:
             hint = did_you_mean(name, graph.inputs, "inputs")
             raise InputError(f"graph '{graph.name}' has no input '{name}'", code="GE402", hint=hint)
-    types = graph.types
-    return {name: as_input(name, value, types[name]) for name, value in given.items()}
+    return {name: as_input(name, value, graph.inputs[name]) for name, value in given.items()}
 
 
 def by_input(graph: Graph, given: Any, named: Mapping[str, Any] | None = None) -> Mapping[str, Any]:
@@ -86,7 +87,22 @@ def require_inputs(graph: Graph, given: Mapping[str, Any], needed: Iterable[str]
         raise InputError(f"input {shapes} is missing", code="GE401")
 
 
-def as_input(name: str, value: Any, declared: ArrayType) -> Any:
+def as_input(name: str, value: Any, declared: Input) -> Any:
+    """A value as an array of the declared dtype: categories as indices, a missing value as NaN where this is declared.
+
+    Raises
+    ------
+    InputError
+        GE404 and GE406.
+    """
+    numbers, bad = encoded(value, declared)
+    if bad:
+        wording = Wording(lambda *_: f"input '{name}'", "has no value", "position", "at", "GE404")
+        raise InputError(bad.problems({"": declared}, wording))
+    return as_typed(name, numbers, declared.type)
+
+
+def as_typed(name: str, value: Any, declared: ArrayType) -> Any:
     """A value as an array of the declared dtype, row by row, without a copy where it is one already.
 
     The order in memory decides in which order a sum is added: it must not depend on the caller's array.

@@ -13,10 +13,17 @@ from graphengine.ops.shapes import ArrayType, Size
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """A value the caller supplies."""
+    """A value the caller supplies.
+
+    Cells of `categories` become their indices, other cells the index `unknown` or, without one, an error. With
+    `missing` a cell without a value is NaN.
+    """
 
     type: ArrayType
     description: str | None = None
+    categories: tuple[str | float, ...] | None = None
+    unknown: int | None = None
+    missing: bool = False
 
 
 @dataclass(frozen=True, slots=True)

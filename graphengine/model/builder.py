@@ -138,6 +138,8 @@ class Builder:
         """The names that nodes were given, by their temporary names."""
         self._descriptions: dict[str, str] = {}
         self._outputs: dict[str, str] = {}
+        self._speaking: dict[str, str] = {}
+        """The inputs whose categories outputs are given in."""
         self._training: Json | None = None
 
     def __repr__(self) -> str:
@@ -204,6 +206,10 @@ class Builder:
     def output(self, **values: Value) -> None:
         """Declare public outputs: `b.output(prediction=y_hat, loss=loss)`."""
         self._outputs.update({name: self._reference(value) for name, value in values.items()})
+
+    def categories(self, **inputs: Value) -> None:
+        """Give declared outputs in the categories of an input: `b.categories(species=y)`."""
+        self._speaking.update({output: self._reference(value) for output, value in inputs.items()})
 
     # ------------------------------------------------------------ nodes
 
@@ -275,13 +281,16 @@ class Builder:
             **({"data": self._sections["data"]} if self._sections["data"] else {}),
             **({} if self._training is None else {"training": self._training}),
         }
-        content["outputs"] = {name: _renamed(value, ids) for name, value in self._outputs.items()}
+        content["outputs"] = {name: self._output(name, _renamed(value, ids)) for name, value in self._outputs.items()}
         for state in content.get("state", {}).values():
             if "update" in state:
                 state["update"] = _renamed(state["update"], ids)
         if self._training is not None:
             content["training"] = self._without_values(self._training, ids)
         return content
+
+    def _output(self, name: str, value: str) -> str | Json:
+        return {"value": value, "categories": self._speaking[name]} if name in self._speaking else value
 
     def model(self, path: str | Path | None = None, *, limits: Limits = DEFAULT) -> Model:
         """Return the model; `path` says where its data lies, as if it were loaded from there.

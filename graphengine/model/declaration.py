@@ -332,4 +332,4 @@ def _require_for(training: TrainingDocument, graph: Graph, arrays: Arrays, also:
     for each in inputs_of(graph, [loss, *also]):
         if each not in arrays:
             raise InputError(f"{lacking} for input '{each}'", code="GE401")
-    require_finite({each: arrays[each] for each in inputs_of(graph, [loss])})
+    require_finite({each: arrays[each] for each in inputs_of(graph, [loss])}, graph.inputs)

@@ -36,11 +36,13 @@ from graphengine.format.saving import with_made_parameters
 from graphengine.format.tensors import TensorFiles, are_external, one_writer, remove_unnamed, tensors_of, write_tensors
 from graphengine.format.writing import dump_model, encode_array, model_as_dict
 from graphengine.ir.binding import as_inputs, bind_sizes, by_input
+from graphengine.ir.cells import as_encoded
 from graphengine.ir.declarations import Parameter, State
 from graphengine.ir.graph import Graph, names_of
 from graphengine.ir.memory import require_memory
 from graphengine.library import models
 from graphengine.limits import DEFAULT, Limits
+from graphengine.model.categories import labeled
 from graphengine.model.declaration import Declaration, RuleSource, Saving
 from graphengine.model.evaluator import Evaluator
 from graphengine.model.run import Parameters, Run
@@ -203,6 +205,8 @@ class Model(Pictured):
     ) -> dict[str, Any]:
         """The asked outputs by public name; only what they depend on runs, and only those inputs are needed.
 
+        An index that belongs to the categories of an input comes as the category.
+
         Inputs are given as for `forward`. Without `outputs`, all outputs that can be computed from them. With
         `check_finite` each value on the way is looked at, which takes longer.
 
@@ -211,13 +215,15 @@ class Model(Pictured):
         InputError
             If an input is missing, unknown, or not of the declared shape and dtype.
         ExecutionError
-            If a node fails; GE413 for the first value that is NaN or infinite, with `check_finite`.
+            If a node fails; GE406 for an index that no category has; GE413 for the first value that is NaN or infinite,
+            with `check_finite`.
         UsageError
             GE402 if there is no such output.
         """
         given = as_inputs(self.graph, by_input(self.graph, inputs, named))
         asked = None if outputs is None else tuple(names_of(outputs))
-        return self.evaluator.predict(given, asked, check_finite=check_finite)
+        found = self.evaluator.predict(given, asked, check_finite=check_finite)
+        return labeled(found, self.document.speaking, self.graph)
 
     def train(self, data: Any = None, **overrides: Any) -> History:
         """Train as the file's training section says, and return the history.
@@ -393,7 +399,7 @@ class Model(Pictured):
         DataError
             If it cannot be read.
         """
-        return self._declared.source(name)
+        return as_encoded(self._declared.source(name), self.graph.inputs)
 
     def check_data(self, name: str) -> None:
         """Read a data source of the file, and refuse what the file's training could not be run on.

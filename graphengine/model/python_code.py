@@ -60,7 +60,9 @@ def _lines(document: ModelDocument) -> Iterator[str]:
     nodes = _Nodes(document, variables)
     yield from map(nodes.line, nodes.in_order())
     yield ""
-    yield _call("b.output", _values(content["outputs"], variables))
+    yield _call("b.output", _values(document.targets, variables))
+    if document.speaking:
+        yield _call("b.categories", _values(document.speaking, variables))
     updates = {name: each["update"] for name, each in content.get("state", {}).items() if "update" in each}
     if updates:
         yield _call("b.update", _values(updates, variables))

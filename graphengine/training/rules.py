@@ -303,7 +303,7 @@ def _as_model(rule: FunctionFile, attributes: Mapping[str, Any], kind: ArrayType
         inputs=inputs,
         functions=rule.functions,
         nodes=[substituted(node, numbers) for node in rule.nodes],
-        outputs=rule.outputs,
+        outputs=dict(rule.outputs),
     )
 
 

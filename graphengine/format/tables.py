@@ -1,0 +1,36 @@
+"""Checks what a file says about tables: categories, missing values, and statistics of the training rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from graphengine.errors import Problem, make_pointer
+from graphengine.format.documents import ModelDocument, OutputDocument
+from graphengine.ir.graph import Graph
+
+
+def table_problems(document: ModelDocument, graph: Graph) -> Iterator[Problem]:
+    """Yield what does not fit together in inputs and outputs of a table."""
+    for name, declared in graph.inputs.items():
+        if declared.missing and declared.type.array_dtype.kind != "f":
+            message = f"input '{name}' is {declared.type}, which has no NaN for missing values"
+            hint = "give it a floating-point dtype" if not declared.categories else 'give "unknown" an index'
+            yield Problem("GE112", message, hint, make_pointer(("inputs", name, "missing")))
+    for name, output in document.outputs.items():
+        if isinstance(output, OutputDocument):
+            yield from _output_problems(name, output, graph)
+
+
+def _output_problems(name: str, output: OutputDocument, graph: Graph) -> Iterator[Problem]:
+    source, kind = graph.inputs.get(output.categories), graph.types.get(graph.meaning(output.value))
+    if source is None or kind is None:
+        return
+    if source.categories is None:
+        message = f"output '{name}': input '{output.categories}' has no categories"
+        yield Problem("GE112", message, None, make_pointer(("outputs", name, "categories")))
+    elif kind.array_dtype.kind not in "iu" and kind.shape[-1:] != (len(source.categories),):
+        message = (
+            f"output '{name}' is {kind}; categories are integers, or {len(source.categories)} numbers on the last axis"
+        )
+        hint = "find the index with a node of op 'argmax'"
+        yield Problem("GE301", message, hint, make_pointer(("outputs", name, "value")))

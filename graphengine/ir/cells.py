@@ -1,0 +1,273 @@
+"""Cells as numbers: a category becomes its index, a missing value becomes NaN.
+
+What has no number is counted and reported together, with the first places.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from graphengine.errors import Problem, did_you_mean
+from graphengine.ir.declarations import Input
+from graphengine.ops.numbers import decode_array
+from graphengine.wording import shown
+
+UNSEEN, MISSING = -1, -2
+"""The codes of a cell that is no category, and of one without a value."""
+MOST_PLACES = 5
+"""Places of bad cells that a message shows."""
+
+
+class Indices(np.ndarray[Any, Any]):
+    """Indices into the categories of an input: numbers that have crossed the boundary and are not encoded again."""
+
+
+def as_encoded(arrays: Mapping[str, Any], inputs: Mapping[str, Input]) -> dict[str, Any]:
+    """Return arrays that were read for inputs, those of categories marked as the indices that they are."""
+    return {name: array.view(Indices) if inputs[name].categories else array for name, array in arrays.items()}
+
+
+def is_missing(cell: Any) -> bool:
+    """Whether a cell has no value: None, NaN, or what pandas has for these."""
+    if isinstance(cell, (float, np.floating)):
+        return bool(cell != cell)
+    return cell is None or type(cell).__name__ in ("NAType", "NaTType", "MaskedConstant")
+
+
+def category_codes(cells: Sequence[Any], declared: Input) -> np.ndarray[Any, Any]:
+    """Return the index of each cell among the categories, `UNSEEN` or `MISSING`; an empty text is missing."""
+    table = {value: index for index, value in enumerate(declared.categories or ())}
+    codes = np.fromiter((table.get(cell, UNSEEN) for cell in cells), np.int64, len(cells))
+    for place in np.flatnonzero(codes == UNSEEN).tolist():
+        if is_missing(cells[place]) or cells[place] == "":
+            codes[place] = table.get("", MISSING)
+    return codes
+
+
+def text_codes(cells: Sequence[str], declared: Input) -> np.ndarray[Any, Any]:
+    """Return the codes of cells that are texts, of which numbers are read if the categories are numbers."""
+    if not isinstance((declared.categories or ("",))[0], str):
+        return category_codes([_number(cell) for cell in cells], declared)
+    codes = category_codes(cells, declared)
+    for place in np.flatnonzero(codes == UNSEEN).tolist():
+        codes[place] = category_codes([cells[place].strip()], declared)[0]
+    return codes
+
+
+def _number(text: str) -> Any:
+    try:
+        return float(text)
+    except ValueError:
+        return text.strip()
+
+
+def numbers_of(
+    codes: np.ndarray[Any, Any], declared: Input
+) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, np.dtype[np.bool_]]]:
+    """Return the numbers that codes become, and where there is none: an unknown category or a missing value."""
+    dtype, left = declared.type.array_dtype, codes < 0
+    numbers = np.where(left, 0, codes).astype(dtype)
+    if declared.missing:
+        numbers[codes == MISSING] = np.nan
+        left = codes == UNSEEN
+    if declared.unknown is not None:
+        numbers[left] = declared.unknown
+        left = np.zeros_like(left)
+    return numbers, left
+
+
+@dataclass
+class _Fault:
+    """The bad cells of one column: their number, the first places, and the first values that are no category."""
+
+    count: int = 0
+    places: list[int] = field(default_factory=list)
+    values: dict[Any, None] = field(default_factory=dict)
+
+
+class BadCells:
+    """Collects the cells of a table that have no number, by column."""
+
+    def __init__(self) -> None:
+        self._missing: dict[tuple[str, str], _Fault] = {}
+        self._unseen: dict[tuple[str, str], _Fault] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._missing or self._unseen)
+
+    def add_missing(self, name: str, column: str, places: Iterable[int]) -> None:
+        """Count cells of an input that have no value; `places` are their rows or lines."""
+        _add(self._missing.setdefault((name, column), _Fault()), places)
+
+    def add_unseen(self, name: str, column: str, places: Iterable[int], values: Iterable[Any]) -> None:
+        """Count cells of an input that are no category."""
+        fault = self._unseen.setdefault((name, column), _Fault())
+        _add(fault, places)
+        for value in values:
+            if len(fault.values) >= MOST_PLACES:
+                break
+            fault.values.setdefault(value)
+
+    def add_codes(
+        self, name: str, column: str, codes: np.ndarray[Any, Any], cells: Sequence[Any], places: Sequence[int]
+    ) -> None:
+        """Count the cells whose codes have no number."""
+        for kind in (MISSING, UNSEEN):
+            if found := np.flatnonzero(codes == kind).tolist():
+                where = [places[each] for each in found]
+                if kind == MISSING:
+                    self.add_missing(name, column, where)
+                else:
+                    self.add_unseen(name, column, where, [cells[each] for each in found])
+
+    def update(self, other: BadCells) -> None:
+        """Add what another part of the table has."""
+        for mine, others in ((self._missing, other._missing), (self._unseen, other._unseen)):
+            for key, fault in others.items():
+                kept = mine.setdefault(key, _Fault())
+                kept.places = [*kept.places, *fault.places][:MOST_PLACES]
+                kept.count += fault.count
+                kept.values = dict.fromkeys([*kept.values, *fault.values][:MOST_PLACES])
+
+    def problems(self, inputs: Mapping[str, Input], wording: Wording) -> list[Problem]:
+        """Return a finding for each column, those that begin first in the table first."""
+        found = []
+        for (name, column), fault in self._missing.items():
+            message = f"{wording.place(column, fault.places[0])} {wording.lacks}{wording.where(fault)}"
+            found.append((fault.places[0], Problem(wording.code, message, _missing_hint(inputs[name]))))
+        for (name, column), fault in self._unseen.items():
+            place, values = wording.place(column, fault.places[0]), ", ".join(map(shown, fault.values))
+            of = f" of input '{name}'" if name else ""
+            message = f"{place} has {values}{wording.where(fault)}: not among the categories{of}"
+            found.append((fault.places[0], Problem("GE406", message, _unseen_hint(fault, inputs[name]))))
+        return [problem for _, problem in sorted(found, key=lambda pair: pair[0])]
+
+
+class Wording(NamedTuple):
+    """How a reader reports its bad cells."""
+
+    place: Callable[[str, int], str]
+    """Names the column of a cell, and its row or line where a file has lines."""
+    lacks: str
+    unit: str
+    """What places count: line, row, position."""
+    at: str = ""
+    """What leads to the first place where the name of the column does not."""
+    code: str = "GE503"
+
+    def where(self, fault: _Fault) -> str:
+        """Return the places of a fault in words."""
+        first = f" {self.at} {self.unit} {fault.places[0]}" if self.at else ""
+        if fault.count == 1:
+            return first
+        more = ", ..." if fault.count > len(fault.places) else ""
+        return f"{first} ({fault.count} cells, in {self.unit}s {', '.join(map(str, fault.places))}{more})"
+
+
+def _add(fault: _Fault, places: Iterable[int]) -> None:
+    for place in places:
+        fault.count += 1
+        if len(fault.places) < MOST_PLACES:
+            fault.places.append(place)
+
+
+def _missing_hint(declared: Input) -> str:
+    if declared.categories:
+        return 'leave the rows out, add "" to the categories, or give "unknown" an index'
+    if declared.type.is_differentiable:
+        return 'leave the rows out, or declare "missing": "nan" in the input and replace NaN with nn.impute'
+    return "leave the rows out, or fill them in"
+
+
+def _unseen_hint(fault: _Fault, declared: Input) -> str:
+    categories = [str(each) for each in declared.categories or ()]
+    near = did_you_mean(str(next(iter(fault.values))), categories, "categories")
+    return f'{near}; add it to "categories", or give "unknown" an index for all other values'
+
+
+# ---------------------------------------------------------------- values of callers and files
+
+
+def encoded(value: Any, declared: Input) -> tuple[Any, BadCells]:
+    """Return a value of a caller with indices for categories and NaN for what is missing, and the cells that have none.
+
+    A value that is neither of categories nor has missing cells comes back as it is.
+    """
+    bad = BadCells()
+    if isinstance(value, Indices):
+        return value, bad
+    if declared.categories:
+        cells, shape = _cells_of(value)
+        codes = category_codes(cells, declared)
+        numbers, left = numbers_of(codes, declared)
+        if left.any():
+            bad.add_codes("", "", codes, cells, range(len(cells)))
+        return numbers.reshape(shape).view(Indices), bad
+    if isinstance(value, np.ndarray) and not isinstance(value, np.ma.MaskedArray) and value.dtype != object:
+        return value, bad
+    return _filled(value, declared, bad), bad
+
+
+def _filled(value: Any, declared: Input, bad: BadCells) -> Any:
+    """A value with NaN where it has nothing, or counted as bad where its input has no such number."""
+    is_masked = isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value)
+    if not is_masked and np.asarray(value).dtype != object:
+        return value
+    cells, shape = _cells_of(value)
+    missing = [place for place, cell in enumerate(cells) if is_missing(cell)]
+    if not missing:
+        return value
+    if not declared.missing:
+        bad.add_missing("", "", missing)
+        return value
+    for place in missing:
+        cells[place] = float("nan")
+    filled = np.empty(len(cells), object)
+    filled[:] = cells
+    return filled.reshape(shape).tolist()
+
+
+def _cells_of(value: Any) -> tuple[list[Any], tuple[int, ...]]:
+    """The cells of a value in a row, and its shape."""
+    if isinstance(value, np.ma.MaskedArray):
+        value = value.tolist()  # None where it is masked
+    array = np.array(value, dtype=object)
+    cells: list[Any] = array.ravel().tolist()
+    return cells, array.shape
+
+
+def decode(value: Any, declared: Input) -> np.ndarray[Any, Any]:
+    """Return the array that JSON stands for: categories as in a table, null for what is missing.
+
+    Raises
+    ------
+    ElementError
+        If the lists are ragged, or hold something that is not a number.
+    ValueError
+        If the numbers are not of a kind that fits the dtype, a category is unknown, or a value is missing.
+    """
+    if not declared.categories:
+        return decode_array(_with_nan(value) if declared.missing else value, declared.type.array_dtype)
+    indices, bad = encoded(value, declared)
+    if bad:
+        raise ValueError(bad.problems({"": declared}, _VALUES)[0].message)
+    found: np.ndarray[Any, Any] = indices
+    return found
+
+
+_VALUES = Wording(lambda *_: "the value", "is missing", "position", "at")
+
+
+def _with_nan(value: Any) -> Any:
+    """Nested lists with the file's word for NaN where they have null."""
+    try:
+        cells = np.array(value, dtype=object)
+    except ValueError:  # ragged, which is reported later
+        return value
+    flat = cells.reshape(-1)
+    flat[[cell is None for cell in flat]] = "NaN"
+    return flat.reshape(cells.shape).tolist()
