@@ -16,6 +16,7 @@ from graphengine.ir.graph import GraphNode, Operand, operand_key
 from graphengine.ir.recording import Recorder, Symbol, UnrecordableError
 from graphengine.ir.templates import StandIn, Template
 from graphengine.ops.shapes import ArrayType
+from graphengine.transform.branches import Choice, put_through
 from graphengine.transform.naming import Contribution, gradient_name, part_names
 from graphengine.transform.path import PathNode
 
@@ -29,15 +30,15 @@ class BackwardPass:
         self.gradients: dict[Any, str] = {of: ones.name}
         self._pending: dict[Any, int] = {}
         """How often a value is read by nodes of the path that are still to come."""
-        for node, needs in path:
+        for node, needs, _ in path:
             for operand, need in zip(node.inputs, needs, strict=True):
                 if need:
                     self._pending[operand] = self._pending.get(operand, 0) + 1
         self._templates: dict[Any, Template] = {}
-        for node, needs in path:
-            self._record(node, needs)
+        for node, needs, choices in path:
+            self._record(node, needs, choices)
 
-    def _record(self, node: GraphNode, needs: tuple[bool, ...]) -> None:
+    def _record(self, node: GraphNode, needs: tuple[bool, ...], choices: tuple[Choice, ...]) -> None:
         """Record the backward of one node and add what it gives to the gradients of its inputs."""
         inputs, gradients = node.inputs, self.gradients
         completes = self._completes(inputs, needs)
@@ -45,12 +46,13 @@ class BackwardPass:
         if incoming.count(None) == len(incoming):
             return  # what reads its results passes no gradient on
         begun = [gradients.get(operand) if need else None for operand, need in zip(inputs, needs, strict=True)]
-        values: list[Any] = [*inputs, *node.outputs, *incoming, *begun]
+        values: list[Any] = [*inputs, *node.outputs, *incoming, *begun, *[each.condition for each in choices]]
         kinds = tuple(map(self._recorder.types.get, values))
-        key = (id(node.node), kinds, needs, completes, _pattern(inputs), _literals(node, kinds))
+        taken = tuple([each.taken for each in choices])
+        key = (id(node.node), kinds, needs, completes, taken, _pattern(inputs), _literals(node, kinds))
         template = self._templates.get(key)
         if template is None:
-            template = self._templates[key] = _Alike(self._recorder, node, needs, completes, kinds).template()
+            template = self._templates[key] = _Alike(self._recorder, node, needs, completes, kinds, choices).template()
         values = self._recorder.repeat(template, values, node.id)
         for operand, place in zip(inputs, template.results, strict=True):
             if place is not None:
@@ -92,8 +94,8 @@ def _literals(node: GraphNode, kinds: Sequence[ArrayType | None]) -> tuple[Any, 
 class _Alike:
     """What is recorded of a node for all nodes like it: its backward, and the sums with what its inputs have already.
 
-    The values of the template are the inputs, the results, the gradients of the results and those of the inputs as far
-    as there are any; its results are the new gradients of the inputs.
+    The values of the template are the inputs, the results, the gradients of the results, those of the inputs as far
+    as there are any, and the conditions of choices; its results are the new gradients of the inputs.
     """
 
     def __init__(
@@ -103,7 +105,9 @@ class _Alike:
         needs: tuple[bool, ...],
         completes: Sequence[bool],
         kinds: Sequence[ArrayType | None],
+        choices: tuple[Choice, ...],
     ) -> None:
+        self._choices = choices
         self._recorder, self._node, self._needs, self._completes = recorder, node, needs, completes
         self._kinds = kinds
         places: dict[Any, int] = {}
@@ -120,21 +124,25 @@ class _Alike:
         for each in contributions:
             results[each.place] = each.total
         targets = {self._first[place] for place, need in enumerate(self._needs) if need}
-        _, _, incoming, _ = self._divided(sample.operands)
+        _, _, incoming, _, _ = self._divided(sample.operands)
         return sample.template(results, part_names(sample.nodes, pieces, targets, incoming, contributions))
 
     def _divided(self, values: Sequence[Any]) -> tuple[Sequence[Any], ...]:
-        """Inputs, results, gradients of the results, gradients of the inputs."""
+        """Inputs, results, gradients of the results, gradients of the inputs, conditions."""
         count, ports = len(self._node.inputs), len(self._node.outputs)
-        ends = (0, count, count + ports, count + 2 * ports, len(values))
+        ends = (0, count, count + ports, count + 2 * ports, 2 * (count + ports), len(values))
         return tuple([values[start:end] for start, end in itertools.pairwise(ends)])
 
     def _code(self, values: list[Any]) -> tuple[int, list[Contribution]]:
         """Record the backward and the sums; gives the number of nodes of the backward, and what it contributes."""
-        inputs, results, incoming, begun = self._divided(values)
+        inputs, results, incoming, begun, conditions = self._divided(values)
         totals = list(begun)
         recorder, start = self._recorder, len(self._recorder.nodes)
-        given = self._backward(incoming, inputs, results)
+        chosen = list(zip(self._choices, conditions, strict=True))
+        given = [
+            gradient if gradient is None else put_through(chosen, gradient, results[0])
+            for gradient in self._backward(incoming, inputs, results)
+        ]
         pieces, contributions = len(recorder.nodes) - start, []
         for place, (first, value, contribution) in enumerate(zip(self._first, inputs, given, strict=True)):
             if contribution is not None:

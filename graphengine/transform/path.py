@@ -8,13 +8,15 @@ from typing import Any, NamedTuple
 from graphengine.errors import DifferentiationError
 from graphengine.ir.graph import Graph, GraphNode
 from graphengine.ir.origins import told_node
+from graphengine.transform.branches import Choice, choices
 
 
 class PathNode(NamedTuple):
-    """A node that a gradient flows through; `needs` says toward which of its inputs."""
+    """A node that a gradient flows through; `needs` says toward which of its inputs, `choices` where it is 0."""
 
     node: GraphNode
     needs: tuple[bool, ...]
+    choices: tuple[Choice, ...] = ()
 
 
 def backward_path(graph: Graph, of: str, wrt: Iterable[str]) -> list[PathNode]:
@@ -37,8 +39,9 @@ def backward_path(graph: Graph, of: str, wrt: Iterable[str]) -> list[PathNode]:
             if node.node.signature.saved is None:
                 raise _not_differentiable(graph, node, of, toward)
             reached.update(toward)
-            path.append(PathNode(node, needs))
-    return path
+            path.append((node, needs))
+    found = choices(graph, path)
+    return [PathNode(node, needs, found.get(node.id, ())) for node, needs in path]
 
 
 def differentiable_toward(graph: Graph, wrt: Iterable[str]) -> set[Any]:

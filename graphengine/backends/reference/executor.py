@@ -20,6 +20,7 @@ from graphengine.ir.memory import claims, memory_of
 from graphengine.ir.origins import told_node
 from graphengine.ops.families.shaping import like
 from graphengine.ops.shapes import shape_text
+from graphengine.transform.branches import Choice, put_through
 from graphengine.transform.path import backward_path
 
 Slots: TypeAlias = list[Any]
@@ -35,10 +36,14 @@ class Step(NamedTuple):
 
 
 class BackwardStep(NamedTuple):
-    """A step on the path between the loss and the wanted values; `needs` says which inputs are on it."""
+    """A step on the path between the loss and the wanted values; `needs` says which inputs are on it.
+
+    `choices` are those that its gradients are put through, each with the slot of its condition.
+    """
 
     step: Step
     needs: tuple[bool, ...]
+    choices: tuple[tuple[Choice, int], ...]
 
 
 Observer: TypeAlias = Callable[[BackwardStep, Sequence[Any], Sequence[Any]], None]
@@ -196,7 +201,12 @@ class Executor:
 
     def _plan_backward(self, of: str, wrt: Sequence[str]) -> tuple[BackwardStep, ...]:
         steps = {step.node.id: step for step in self.steps}
-        return tuple([BackwardStep(steps[node.id], needs) for node, needs in backward_path(self.graph, of, wrt)])
+        return tuple(
+            [
+                BackwardStep(steps[node.id], needs, tuple([(each, self.slot_of[each.condition]) for each in choices]))
+                for node, needs, choices in backward_path(self.graph, of, wrt)
+            ]
+        )
 
 
 def bounded(result: Any) -> Any:
@@ -217,6 +227,7 @@ def bounded(result: Any) -> Any:
 def _call_backward(graph: Graph, backward_step: BackwardStep, slots: Slots, incoming: list[Any]) -> list[Any]:
     """One gradient for each input of a step, None off the path, in the shape and dtype of the input."""
     node, _, inputs, outputs = backward_step.step
+    chosen = [(choice, slots[slot]) for choice, slot in backward_step.choices]
     values, results = [slots[slot] for slot in inputs], [slots[slot] for slot in outputs]
     signature = node.node.signature
     try:
@@ -224,7 +235,8 @@ def _call_backward(graph: Graph, backward_step: BackwardStep, slots: Slots, inco
     except Exception as error:  # a user's node may raise anything
         raise _failed(graph, node, "backward", incoming, error) from error
     return [
-        None if gradient is None else like(gradient, value) for gradient, value in zip(gradients, values, strict=True)
+        None if gradient is None else like(put_through(chosen, gradient, results[0]), value)
+        for gradient, value in zip(gradients, values, strict=True)
     ]
 
 

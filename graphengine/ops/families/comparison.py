@@ -109,7 +109,12 @@ class IsFinite(Node):
 
 @register("where", numpy=np.where)
 class Where(Node):
-    """Choice, z = x if condition else y; dz/dx = condition, dz/dy = not condition."""
+    """Choice, z = x if condition else y; dz/dx = condition, dz/dy = not condition.
+
+    A branch that is not taken passes no gradient, even where its derivative is infinite: of where(x > 0, sqrt(x), 0)
+    at 0 it is 0. This holds for branches of ops of single numbers without broadcasting on the way; what comes before a
+    reduction needs a second choice, as in sum(log(where(x > 0, x, 1))).
+    """
 
     infer = elementwise
 

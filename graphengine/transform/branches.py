@@ -1,0 +1,103 @@
+"""Branches that a choice does not take, which pass no gradient, whatever their derivatives are there.
+
+Where `condition` is false, `where(condition, x, y)` gives x the gradient 0. What x was computed from would get that 0
+times a derivative, and at a pole that is 0 * infinity, NaN: of `where(x > 0, sqrt(x), 0)` at 0. So the path of a
+gradient carries the conditions under which it is not 0 down to the ops that may give NaN, and what these pass on is
+0 where a condition does not hold. That a gradient is 0 is not enough: sqrt(x)**2 has the derivative 1 at 0.
+
+The conditions go through ops of single numbers whose operand has the shape of their result. Another op ends them, and
+so does a value that is used elsewhere, unless both uses have the condition. An op gets the choice only where it has a
+pole, or reads what may be infinite: all other graphs stay as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from graphengine.ir.graph import Graph, GraphNode
+from graphengine.ir.recording import Symbol
+from graphengine.ops.inference import elementwise
+from graphengine.ops.shapes import ArrayType
+
+POLES = frozenset(
+    {
+        *("div", "reciprocal", "sqrt", "rsqrt", "pow", "mod", "log", "log1p", "log2", "log10", "xlogy", "exp", "expm1"),
+        *("sinh", "cosh", "tan", "arcsin", "arccos", "arccosh", "arctanh", "lgamma", "digamma", "polygamma", "betaln"),
+        *("erfcx", "log_erfc", "log_ndtr", "inverse_mills", "faddeeva_real", "faddeeva_imag"),
+    }
+)
+"""Ops that have an infinite value or derivative, or none, at a finite number; those of users are taken for such."""
+PASSING = frozenset({"clip", "cast"})
+"""Ops of single numbers whose rule for shapes is their own."""
+
+
+class Choice(NamedTuple):
+    """A gradient is 0 where the value `condition` is not `taken`."""
+
+    condition: str
+    taken: bool
+
+    def of(self, condition: Any, gradient: Any) -> Any:
+        """The gradient, 0 where it is that of the branch that was not taken."""
+        return np.where(condition, gradient, 0) if self.taken else np.where(condition, 0, gradient)
+
+
+def put_through(chosen: Sequence[tuple[Choice, Any]], gradient: Any, result: Any) -> Any:
+    """What a node passes on, 0 where a condition does not hold; a gradient that has been summed up stays as it is."""
+    if not chosen or _shape(gradient) != _shape(result):
+        return gradient
+    for choice, condition in chosen:
+        gradient = choice.of(condition, gradient)
+    return gradient
+
+
+def _shape(value: Any) -> Any:
+    return value.type.shape if isinstance(value, Symbol) else np.shape(value)
+
+
+def choices(graph: Graph, path: Sequence[tuple[GraphNode, tuple[bool, ...]]]) -> dict[str, tuple[Choice, ...]]:
+    """For the nodes of a backward path, last first, the choices that what they pass on is put through, by id."""
+    if not any(_chooses(node) for node, _ in path):
+        return {}
+    unsafe = _may_be_infinite(graph)
+    held: dict[Any, frozenset[Choice]] = {}
+    found: dict[str, tuple[Choice, ...]] = {}
+    for node, needs in path:
+        arriving = held.get(node.id, frozenset())
+        if arriving and _is_elementwise(node) and not unsafe.isdisjoint(node.outputs):
+            found[node.id] = tuple(sorted(arriving))
+        for place, (operand, need) in enumerate(zip(node.inputs, needs, strict=True)):
+            if need:
+                passed = _passed(node, place, arriving, graph.types)
+                held[operand] = held[operand] & passed if operand in held else passed
+    return found
+
+
+def _passed(
+    node: GraphNode, place: int, arriving: frozenset[Choice], types: Mapping[Any, ArrayType]
+) -> frozenset[Choice]:
+    """The choices that hold for what a node passes on to an operand."""
+    shape = types[node.inputs[place]].shape
+    if not _is_elementwise(node) or None in shape or shape != types[node.id].shape:
+        return frozenset()
+    return arriving | {Choice(str(node.inputs[0]), place == 1)} if _chooses(node) else arriving
+
+
+def _chooses(node: GraphNode) -> bool:
+    return node.op == "where" and node.is_core and isinstance(node.inputs[0], str)
+
+
+def _is_elementwise(node: GraphNode) -> bool:
+    return type(node.node).infer is elementwise or (node.op in PASSING and node.is_core)
+
+
+def _may_be_infinite(graph: Graph) -> set[Any]:
+    """The results of nodes with a pole, and of those that read such results."""
+    unsafe: set[Any] = set()
+    for node in graph.nodes:
+        if not (node.is_core and node.op not in POLES) or not unsafe.isdisjoint(node.inputs):
+            unsafe.update(node.outputs)
+    return unsafe
