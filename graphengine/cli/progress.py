@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,11 +30,12 @@ def train(trainer: Trainer | SolverTrainer, *, quiet: bool, log: Path | None, un
     """
     from graphengine.format.files import appending
     from graphengine.training.interrupting import Terminated, run_to_end
+    from graphengine.training.progress_bar import progress_bar
 
     if trainer.checkpoints is not None and trainer.checkpoints.note:
         print_note(trainer.checkpoints.note)
     with ExitStack() as stack:
-        seen = [stack.enter_context(_bar(trainer))] if sys.stderr.isatty() and not quiet else []
+        seen = [stack.enter_context(progress_bar(trainer))] if sys.stderr.isatty() and not quiet else []
         if log is not None:
             with before_the_work():
                 add = stack.enter_context(appending(log, _is_log))
@@ -92,24 +93,6 @@ def print_curve(history: History | None) -> None:
 
     if history is not None:
         print_text(f"{terminal_curve(history.losses)}\n")
-
-
-@contextmanager
-def _bar(trainer: Trainer | SolverTrainer) -> Iterator[Any]:
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    loss, rate = TextColumn("loss {task.fields[loss]}"), TextColumn("{task.fields[rate]}")
-    columns = (TextColumn("training"), BarColumn(), MofNCompleteColumn(), loss, rate, TimeRemainingColumn())
-    limited = trainer.total_iterations < sys.maxsize
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        bar = progress.add_task("", total=trainer.total_iterations if limited else None, loss="", rate="")
-
-        def see(row: Iteration) -> None:
-            rate = f"rate {trainer.learning_rate:.3g}" if trainer.learning_rate is not None else ""
-            progress.update(bar, completed=row.iteration, loss=f"{row.loss:.6g}", rate=rate)
-
-        yield see
 
 
 def _log(

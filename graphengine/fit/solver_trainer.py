@@ -33,7 +33,7 @@ from graphengine.fit.turns import Turn, in_turns
 from graphengine.format.training_documents import TrainingDocument
 from graphengine.ir.graph import Graph
 from graphengine.training.evaluation import Evaluation
-from graphengine.training.history import SMALL, History, Iteration
+from graphengine.training.history import LOG, SMALL, History, Iteration
 from graphengine.wording import counted
 
 MOST_ITERATIONS = 15_000
@@ -92,7 +92,8 @@ class SolverTrainer:
         self.total_iterations = training.max_iterations or sys.maxsize  # it ends by itself, nobody knows when
         self._most = training.max_iterations or MOST_ITERATIONS
         self.converged, self.reason = False, ""
-        self.learning_rate, self.checkpoints = None, None  # which a trainer has
+        self.learning_rate: float | None = None  # which a trainer has
+        self.checkpoints: Any = None
         self._recording = small
 
     def fresh(self, values: Mapping[str, Any]) -> SolverTrainer:
@@ -192,6 +193,7 @@ class SolverTrainer:
         self.values.update(parameters)
         self.history.add((*self._before, *(parameters.values() if self._recording else ())))
         self._before, self._at = (loss, float(np.linalg.norm(slope))), np.array(x)
+        LOG.info("step %d: loss %.6g", len(self.history), loss)
         if self._metrics:
             self.history.add_check(self._metrics(self.values))
         self._turns[-1].hand_over(self.history.last)

@@ -36,6 +36,7 @@ from graphengine.format.salvage import Gaps
 from graphengine.format.training_documents import TrainingDocument
 from graphengine.ir.graph import Graph, inputs_of
 from graphengine.limits import DEFAULT, Limits
+from graphengine.model.training_options import RuleSource
 from graphengine.ops.shapes import ArrayType
 from graphengine.training.compiled import CompiledStep, CompiledSteps
 from graphengine.training.loop import Trainer
@@ -45,8 +46,6 @@ from graphengine.training.validation import check_problems, metric_problems
 if TYPE_CHECKING:  # imported where a model is fitted or a checkpoint written, and not at each start
     from graphengine.fit.requests import Request
     from graphengine.fit.solver_trainer import SolverTrainer
-
-RuleSource = str | Path | FunctionFile | None
 
 
 class Saving(NamedTuple):

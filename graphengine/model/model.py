@@ -8,7 +8,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
 import numpy as np
 
@@ -43,9 +43,10 @@ from graphengine.ir.memory import require_memory
 from graphengine.library import models
 from graphengine.limits import DEFAULT, Limits
 from graphengine.model.categories import labeled
-from graphengine.model.declaration import Declaration, RuleSource, Saving
+from graphengine.model.declaration import Declaration, Saving
 from graphengine.model.evaluator import Evaluator
 from graphengine.model.run import Parameters, Run
+from graphengine.model.training_options import RuleSource, TrainingKeys, TrainingOptions
 from graphengine.notebook import Pictured
 from graphengine.ops.numbers import ElementError, InexactError
 from graphengine.training.history import History, Iteration
@@ -225,15 +226,31 @@ class Model(Pictured):
         found = self.evaluator.predict(given, asked, check_finite=check_finite)
         return labeled(found, self.document.speaking, self.graph)
 
-    def train(self, data: Any = None, **overrides: Any) -> History:
+    def train(self, data: Any = None, *, progress: bool = False, **options: Unpack[TrainingOptions]) -> History:
         """Train as the file's training section says, and return the history.
 
         `data` is the name of a data source of the file, a mapping from inputs to arrays, or a table with a column for
-        each input, as for `forward`. Keywords replace keys of the training section; `learning_rate` replaces that of
-        the optimizer, `update_rule` (a rule file) its rule. `validation_data`, in the same forms as `data`, takes the
-        place of what the section says of validation data. `checkpoints` is a folder for what the training needs to go
-        on if it is interrupted, by Ctrl-C or by force; with `resume` it goes on from the newest checkpoint there, to
-        the last bit as if it had never stopped.
+        each input, as for `forward`.
+
+        Keywords override the file. They are the keys of a training section, with the values that a file may have:
+        `loss`, `optimizer`, `learning_rate` (of the optimizer, a number or a schedule), `batch_size`, `drop_last`,
+        `shuffle`, `seed`, `epochs`, `max_iterations`, `max_seconds`, `accumulate`, `gradient_clipping`, `validation`,
+        `early_stopping`, `checkpoint` and `metrics`. A key replaces the value in the file as a whole, and None removes
+        it: `epochs=None` is a training without a limit of epochs.
+
+        Parameters
+        ----------
+        progress : bool, optional
+            Show a progress bar on stderr. Each epoch and each check is also a record of the logger "graphengine", at
+            the level INFO; details are at DEBUG.
+        update_rule : str, Path or FunctionFile, optional
+            A rule file that replaces the update rule of the optimizer.
+        validation_data : optional
+            Data to check on, in the same forms as `data`; overrides what the section says of validation data.
+        checkpoints : str or Path, optional
+            A folder for checkpoints, so that the training can resume after an interruption, by Ctrl-C or by force.
+        resume : bool, optional
+            Resume from the newest checkpoint in that folder, to the last bit as if the training had never stopped.
 
         Raises
         ------
@@ -244,37 +261,37 @@ class Model(Pictured):
         DataError
             If the data cannot be read or does not fit.
         """
-        trainer = self.trainer(data, **overrides)
+        trainer = self.trainer(data, **options)
         _warn_of_other_bits(trainer)
-        run_to_end(trainer)
+        if progress:
+            from graphengine.training.progress_bar import progress_bar
+
+            with progress_bar(trainer) as see:
+                run_to_end(trainer, see)
+        else:
+            run_to_end(trainer)
         if isinstance(trainer, Trainer):
             trainer.stepper.forget()
         return trainer.history
 
-    def iterate(self, data: Any = None, **overrides: Any) -> Iterator[Iteration]:
+    def iterate(self, data: Any = None, **options: Unpack[TrainingOptions]) -> Iterator[Iteration]:
         """The training of `train` as a generator, one row after each update.
 
         It may be left at any time: the model then has the values after the last row that was given.
         """
-        trainer = self.trainer(data, **overrides)
+        trainer = self.trainer(data, **options)
         _warn_of_other_bits(trainer)
         return trainer.iterate()
 
-    def trainer(
-        self,
-        data: Any = None,
-        *,
-        update_rule: RuleSource = None,
-        validation_data: Any = None,
-        checkpoints: str | Path | None = None,
-        resume: bool = False,
-        **overrides: Any,
-    ) -> Trainer | SolverTrainer:
+    def trainer(self, data: Any = None, **options: Unpack[TrainingOptions]) -> Trainer | SolverTrainer:
         """The training that `train` runs: its data loaded, nothing computed yet."""
-        if resume and checkpoints is None:
+        overrides: dict[str, Any] = {**options}
+        rule, apart = overrides.pop("update_rule", None), overrides.pop("validation_data", None)
+        folder, resume = overrides.pop("checkpoints", None), overrides.pop("resume", False)
+        if resume and folder is None:
             raise UsageError("say from where to resume: checkpoints=FOLDER")
-        saving = Saving(None if checkpoints is None else Path(checkpoints), resume)
-        trainer = self._declared.trainer(self.values, data, overrides, update_rule, validation_data, saving)
+        saving = Saving(None if folder is None else Path(folder), resume)
+        trainer = self._declared.trainer(self.values, data, overrides, rule, apart, saving)
         self._trainer, self._provenance = trainer, None
         if isinstance(trainer, Trainer):
             require_memory(trainer.stepper.step.graph, bind_sizes(trainer.batches.shapes, self.graph.types))
@@ -353,7 +370,7 @@ class Model(Pictured):
         found = kept(self._gradients, key, MOST_GRADIENTS, lambda: gradient(self.graph, of=loss, wrt=names))
         return self._with_values(found)
 
-    def training_step(self, *, update_rule: RuleSource = None, **overrides: Any) -> Step:
+    def training_step(self, *, update_rule: RuleSource = None, **overrides: Unpack[TrainingKeys]) -> Step:
         """The graph of one iteration of `train`, with the current values; nothing is run and no data needed.
 
         Raises
@@ -365,7 +382,7 @@ class Model(Pictured):
         step = training_step(self.graph, training, self._declared.rule(training, update_rule))
         return replace(step, graph=self._with_values(step.graph))
 
-    def compiled_step(self, **overrides: Any) -> Step:
+    def compiled_step(self, **overrides: Unpack[TrainingKeys]) -> Step:
         """The step that `train` compiles: that of `training_step`, but with many small parameters in vectors.
 
         Raises

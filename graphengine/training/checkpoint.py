@@ -32,6 +32,7 @@ from graphengine.format.tensors import TensorFiles, are_external, write_tensors
 from graphengine.format.training_documents import CheckpointDocument, TrainingDocument
 from graphengine.limits import DEFAULT, Limits
 from graphengine.training.events import Every
+from graphengine.training.history import LOG
 from graphengine.training.machine import arithmetic
 from graphengine.training.states import Layout, Place, State, arrays_of, document_of, outside, state_of, state_problems
 
@@ -199,6 +200,7 @@ class Checkpoints:
         content["state"] = document_of(state, stored)
         write_bytes(path, orjson.dumps(content) + b"\n")
         self.written, self._written_at = state["iteration"], time.monotonic()
+        LOG.debug("checkpoint %s", path)
         for old in self._paths()[: -self._keep]:
             _remove(old)
         self._remove_leftovers()

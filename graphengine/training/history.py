@@ -6,6 +6,7 @@ are always there. A training of any length therefore takes a fixed amount of mem
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -16,9 +17,17 @@ from graphengine.extras import optional
 from graphengine.notebook import Pictured
 from graphengine.training.validation import VALIDATION_LOSS
 
+LOG = logging.getLogger("graphengine")
+"""Epochs and checks at the level INFO, details at DEBUG; a program that uses the package decides what is shown."""
+
 CAPACITY = 2048
 SMALL = 16
 """Parameters with at most this many numbers in all are recorded in each row."""
+
+
+def _in_short(value: Any) -> str:
+    """A checked value for the log: a number in digits, of an array its shape."""
+    return f"{value:.6g}" if np.ndim(value) == 0 else f"of shape {np.shape(value)}"
 
 
 class Iteration(NamedTuple):
@@ -155,6 +164,9 @@ class History(Pictured):
     def add_check(self, values: dict[str, Any]) -> None:
         """Add what a check after the last iteration found."""
         self._checks.add((len(self), values))
+        if values and LOG.isEnabledFor(logging.INFO):
+            shown = ", ".join(f"{name} {_in_short(value)}" for name, value in values.items())
+            LOG.info("check after iteration %d: %s", len(self), shown)
 
     def restore(self, iteration: int, values: dict[str, Any]) -> None:
         """Say that the model has got back the values of a check."""

@@ -23,7 +23,7 @@ from graphengine.ir.graph import Graph
 from graphengine.training.compiled import CompiledStep
 from graphengine.training.course import Chunk, Course
 from graphengine.training.evaluation import Evaluation
-from graphengine.training.history import SMALL, History, Iteration, items_of
+from graphengine.training.history import LOG, SMALL, History, Iteration, items_of
 from graphengine.training.schedules import rate_at
 from graphengine.training.stepping import Stepper, Sum
 from graphengine.training.validation import LOSS, EarlyStopping, checked_outputs, checks_of, split
@@ -152,6 +152,7 @@ class Trainer:
             began = time.perf_counter()
             chunk = course.take(int(min(longest or length, self._next_event(course.done) - course.done)))
             self._run(chunk)
+            LOG.debug("iterations %d to %d are done", chunk.done + 1, course.done)
             if self._checks.is_due(course.done):
                 self._check()
             if time.monotonic() - started >= (self.training.max_seconds or math.inf):
@@ -195,14 +196,17 @@ class Trainer:
 
     def _add_epochs(self, chunk: Chunk, sums: Sequence[Sum]) -> None:
         """Write the mean loss of each epoch once all its samples were used; batches without a loss do not count."""
+        done = chunk.done
         for piece, (total, uncounted) in zip(chunk.pieces, sums, strict=True):
+            done += piece.stop - piece.start
             self._total = 0.0 if piece.ends_epoch else total
             self._uncounted += chunk.size * uncounted
             if piece.last:
                 self._epoch.append(chunk.size * total)
             if piece.ends_epoch:
                 samples = self.batches.samples_per_epoch - self._uncounted
-                self.history.add_epoch(sum(self._epoch) / samples if samples else math.nan)
+                self.history.add_epoch(loss := sum(self._epoch) / samples if samples else math.nan)
+                LOG.info("epoch %d: loss %.6g", done // self.batches.per_epoch, loss)
                 self._epoch.clear()
                 self._uncounted = 0
 

@@ -28,6 +28,14 @@ class Running(Protocol):
     def checkpoints(self) -> Any:
         """Where it saves checkpoints, None for nowhere."""
 
+    @property
+    def total_iterations(self) -> int:
+        """How many iterations it has if nothing stops it; `sys.maxsize` if nobody knows."""
+
+    @property
+    def learning_rate(self) -> float | None:
+        """The rate of the next iteration, None for a solver."""
+
     def chunks(self) -> Generator[Iteration, None, None]:
         """Run, with a row now and then."""
 
