@@ -1,8 +1,10 @@
 """The gradient as a graph: what it says, that it stays generic, and that it is differentiated again."""
 
+import math
+
 import numpy as np
 import pytest
-from documents import SHIPPED, document
+from documents import SHIPPED, document, training
 from samples import SAMPLES
 
 import graphengine as ge
@@ -502,3 +504,39 @@ def partial_derivative(graph, of, place):
         GraphNode(names[1], "gather", OPS["gather"].cls(axis=0), (names[0], place)),
     ]
     return first.derive([*first.nodes, *nodes], {"partial": names[1]})
+
+
+LITERALS = [0.0, -0.0, 1.0, -1.0, 2.0, 2.0, 0.5, 3.25, 1e300, 2, 0, 1, -7, 1e-9]
+"""What a template of one must not do to another."""
+
+
+@pytest.mark.parametrize(
+    ("op", "places", "partial"),
+    [
+        ("mul", ["theta", None], lambda theta, c: c),
+        ("mul", [None, "theta"], lambda theta, c: c),
+        ("add", ["theta", None], lambda theta, c: 1),
+        ("sub", [None, "theta"], lambda theta, c: -1),
+        ("div", ["theta", None], lambda theta, c: 1 / c),
+        ("div", [None, "theta"], lambda theta, c: -c / theta**2),
+    ],
+)
+def test_every_literal_of_an_arithmetic_op_has_its_own_derivative(op, places, partial):
+    literals = [c for c in LITERALS if c != 0 or op != "div" or places[0] is None]
+    nodes = {f"n{i}": (op, [c if place is None else place for place in places]) for i, c in enumerate(literals)}
+    outputs = {name: name for name in nodes} | {"loss": "loss"}
+    nodes |= {"loss": ("add_n", list(nodes))}
+    content = document(
+        nodes, outputs, parameters={"theta": 0.7}, training=training(learning_rate=0.25, max_iterations=1)
+    )
+    model = ge.Model.from_dict(content)
+    slopes = [partial(0.7, c) for c in literals]
+    for name, slope in zip(nodes, slopes, strict=False):
+        assert model.forward().backward(of=name)["theta"] == pytest.approx(slope, rel=1e-15)
+    model.train(data={})
+    assert model.parameters["theta"] == pytest.approx(0.7 - 0.25 * math.fsum(slopes), rel=1e-14)
+
+
+def test_the_types_of_a_gradient_are_in_the_order_of_its_values():
+    graph = gradient(ge.load("models/mlp_digits.json").graph, of="loss", wrt=["W1", "W2"])
+    assert list(graph.types) == [*graph.sources, *[name for node in graph.nodes for name in node.outputs]]

@@ -7,6 +7,7 @@ stand-ins, `Sample.template` makes a template of what it did, `Recorder.repeat` 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from operator import itemgetter
 from typing import Any, NamedTuple, TypeAlias
@@ -18,8 +19,25 @@ from graphengine.ops.shapes import ArrayType
 STAND_IN = "\0"
 """The first character of the names of stand-ins, which no name in a file has."""
 
+ARITHMETIC = frozenset({"add", "sub", "mul", "div"})
+"""Ops that hand a literal on as it is, in `forward` and in `backward`."""
+
 Namer: TypeAlias = Callable[[Any, str, list[Any], tuple[Operand, ...]], str]
 """Names a part of a template: from the recorder, the node whose code it is, the values so far, and its operands."""
+
+
+UNLIKE = (0, 1)
+"""Literals that passes look for."""
+
+
+def literal_key(node: GraphNode, operand: Operand) -> Any:
+    """What tells literals of a node apart as far as its code and the passes ask: for arithmetic, most are alike.
+
+    The passes look for 0 and 1. A template takes a literal from the operands of a node, as it takes a value.
+    """
+    if type(operand) is float and node.op in ARITHMETIC and node.is_core and operand not in UNLIKE:
+        return float if math.isfinite(operand) else operand_key(operand)
+    return operand_key(operand)
 
 
 class StandIn:

@@ -14,7 +14,7 @@ import numpy as np
 
 from graphengine.ir.graph import GraphNode, Operand, operand_key
 from graphengine.ir.recording import Recorder, Symbol, UnrecordableError
-from graphengine.ir.templates import StandIn, Template
+from graphengine.ir.templates import StandIn, Template, literal_key
 from graphengine.ops.shapes import ArrayType
 from graphengine.transform.branches import Choice, put_through
 from graphengine.transform.naming import Contribution, gradient_name, part_names
@@ -84,7 +84,7 @@ def _literals(node: GraphNode, kinds: Sequence[ArrayType | None]) -> tuple[Any, 
     last, saved = len(signature.inputs) - 1, signature.saved or ()
     return tuple(
         [
-            operand_key(operand) if signature.inputs[min(place, last)] in saved else type(operand)
+            literal_key(node, operand) if signature.inputs[min(place, last)] in saved else type(operand)
             for place, operand in enumerate(inputs)
             if type(operand) is not str
         ]

@@ -69,11 +69,9 @@ def pruned(recorder: Recorder, outputs: Mapping[str, str], description: str, kee
     inputs = {name: source for name, source in graph.inputs.items() if name in read}
     parameters = {name: source for name, source in graph.parameters.items() if name in read}
     state = {name: source for name, source in graph.state.items() if name in read}
-    values = {name for node in kept for name in node.outputs}.union(inputs, parameters, state)
-    state = {
-        name: source if source.update in values else replace(source, update=None) for name, source in state.items()
-    }
-    types = {name: recorder.types[name] for name in (*inputs, *parameters, *state, *values)}
+    values = [*inputs, *parameters, *state, *[name for node in kept for name in node.outputs]]
+    types = {name: recorder.types[name] for name in values}  # in an order that no hash decides
+    state = {name: source if source.update in types else replace(source, update=None) for name, source in state.items()}
     return graph.derive(
         kept, outputs, types, inputs=inputs, parameters=parameters, state=state, description=description
     )

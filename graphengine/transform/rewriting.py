@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from typing import Any, NamedTuple, TypeAlias, TypeVar, cast
 
-from graphengine.ir.graph import Graph, GraphNode, Operand, application_key, infer, literal_type, operand_key
+from graphengine.ir.graph import Graph, GraphNode, Operand, application_key, infer, literal_type
 from graphengine.ir.recording import Recorder
-from graphengine.ir.templates import Template
+from graphengine.ir.templates import Template, literal_key
 from graphengine.ops.registry import OPS, Instances
 from graphengine.ops.shapes import ArrayType
 
@@ -97,7 +97,7 @@ class Rewriter:
         seen = tuple(map(self.values.get, inputs))
         alike: Any = (id(node.node), seen)
         if None in seen:
-            alike = (alike, *[operand_key(operand) for operand in inputs if type(operand) is not str])
+            alike = (alike, *[literal_key(node, operand) for operand in inputs if type(operand) is not str])
         kind = self._settled.get(alike)
         if kind is None:
             decided = self._decide(node, alike)
@@ -119,7 +119,7 @@ class Rewriter:
 
     def _decide(self, node: GraphNode, alike: Any) -> tuple[GraphNode, _Kind] | None:
         """What the rules leave of a node; None if other values take the place of its results."""
-        template = self._template(node, alike)
+        template = self._template(node)
         if template is not None:
             self._follow(template, node)
             return None
@@ -132,11 +132,13 @@ class Rewriter:
             self._settled[alike] = kind
         return rewritten, kind
 
-    def _template(self, node: GraphNode, alike: Any) -> Template | None:
+    def _template(self, node: GraphNode) -> Template | None:
         if self._expansion is None:
             return None
+        types = [self.type_of(operand) for operand in node.inputs]
+        literals = [literal_key(node, operand) for operand in node.inputs if type(operand) is not str]
+        alike = (id(node.node), *types, *literals)
         if alike not in self._templates:
-            types = [self.type_of(operand) for operand in node.inputs]
             self._templates[alike] = self._expansion(self._recorder, node, types)
         return self._templates[alike]
 
