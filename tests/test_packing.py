@@ -72,6 +72,15 @@ def bits(values):
     }
 
 
+def test_iterations_ahead_give_each_parameter_its_value_after_each_of_them():
+    ahead, singly = (ge.Model.from_dict(many({"type": "adam", "learning_rate": 0.01}, epochs=20)) for _ in range(2))
+    rows = singly.trainer(BATCH, batch_size=1).iterate()
+    for row in ahead.iterate(BATCH, batch_size=1):
+        assert row.loss == next(rows).loss
+        assert all(np.array_equal(ahead.parameters[name], singly.parameters[name]) for name in ahead.parameters)
+    assert row.iteration == 20 * len(BATCH["x"])
+
+
 def packs(trainer):
     return [list(pack.shapes) for pack in trainer.stepper._compiled.packing.packs.values()]
 

@@ -359,6 +359,45 @@ def test_no_bit_depends_on_how_many_iterations_are_run_in_one_go(keys):
     assert together.history.epochs == singly.history.epochs
 
 
+def rows_of(model, iterations):
+    """Every row with the values, the counted iterations and the epochs of the model's history at that moment."""
+    for row in iterations:
+        history = model._trainer.history
+        yield row, {n: v.tobytes() for n, v in model.values.items()}, len(history), history.epochs, history.checks
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {},
+        {"shuffle": True},
+        {"batch_size": 4, "optimizer": {"type": "adam", "learning_rate": 0.1}},
+        {"batch_size": 4, "drop_last": True, "shuffle": True},
+        {"validation": {"fraction": 0.3, "every_epochs": 2}, "early_stopping": {"patience": 3}},
+        {"max_iterations": 137},
+    ],
+)
+def test_an_iteration_ahead_shows_in_no_row_and_no_value(keys):
+    ahead, singly = (regression(**{"batch_size": 1, "epochs": 30, **keys}) for _ in range(2))
+    found = list(rows_of(ahead, ahead.iterate(DATA)))
+    trainer = singly.trainer(DATA)
+    assert found == list(rows_of(singly, trainer.iterate()))
+    assert ahead._trainer.stepper.longest_ahead > 1
+
+
+def test_the_rows_before_a_divergence_are_given_ahead_of_it():
+    ahead, singly = (regression() for _ in range(2))
+    keys = {"batch_size": 1, "learning_rate": 10.0, "epochs": 1000}
+    found = []
+    for model, rows in [(ahead, ahead.iterate(DATA, **keys)), (singly, singly.trainer(DATA, **keys).iterate())]:
+        given = []
+        with pytest.raises(ge.errors.DivergenceError) as caught:
+            given.extend(rows_of(model, rows))
+        found.append((len(given), str(caught.value), model.parameters["theta"]))
+    assert found[0] == found[1]
+    assert found[0][0] > 10
+
+
 # ---------------------------------------------------------------- divergence
 
 

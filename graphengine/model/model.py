@@ -281,7 +281,7 @@ class Model(Pictured):
         """
         trainer = self.trainer(data, **options)
         _warn_of_other_bits(trainer)
-        return trainer.iterate()
+        return trainer.iterate(ahead=True) if isinstance(trainer, Trainer) else trainer.iterate()
 
     def trainer(self, data: Any = None, **options: Unpack[TrainingOptions]) -> Trainer | SolverTrainer:
         """The training that `train` runs: its data loaded, nothing computed yet."""

@@ -66,9 +66,7 @@ class Thinned:
 
     def flags(self, count: int) -> list[bool]:
         """For the next `count` rows, whether each is kept once all of them are there; the last one always is."""
-        while self.seen + count > self.stride * CAPACITY:
-            self._rows = self._rows[::2]
-            self.stride *= 2
+        self._make_room(count)
         first = -self.seen % self.stride
         flags = [False] * count
         flags[first :: self.stride] = [True] * len(range(first, count, self.stride))
@@ -83,8 +81,16 @@ class Thinned:
 
     def add(self, row: Any) -> None:
         """Add one row."""
-        self.flags(1)
-        self.extend([row], 1)
+        self._make_room(1)
+        if self.seen % self.stride == 0:
+            self._rows.append(row)
+        self.seen += 1
+        self._last = row
+
+    def _make_room(self, count: int) -> None:
+        while self.seen + count > self.stride * CAPACITY:
+            self._rows = self._rows[::2]
+            self.stride *= 2
 
     @property
     def counts(self) -> dict[str, int]:

@@ -6,6 +6,7 @@ data, a checkpoint, a limit. Between chunks the history is written and the model
 
 from __future__ import annotations
 
+import itertools
 import math
 import sys
 import time
@@ -21,7 +22,7 @@ from graphengine.errors import DivergenceError, TrainingError
 from graphengine.format.training_documents import TrainingDocument
 from graphengine.ir.graph import Graph
 from graphengine.training.compiled import CompiledStep
-from graphengine.training.course import Chunk, Course
+from graphengine.training.course import Chunk, Course, Piece
 from graphengine.training.evaluation import Evaluation
 from graphengine.training.history import LOG, SMALL, History, Iteration, items_of
 from graphengine.training.schedules import rate_at
@@ -117,8 +118,10 @@ class Trainer:
         """The rate of the next iteration."""
         return rate_at(self.stepper.schedule, len(self.history) + 1)
 
-    def iterate(self) -> Iterator[Iteration]:
+    def iterate(self, *, ahead: bool = False) -> Iterator[Iteration]:
         """Train, giving a row after each update, with the model's values those after it.
+
+        With `ahead` the stepper may be some iterations further, which costs less.
 
         Raises
         ------
@@ -127,31 +130,34 @@ class Trainer:
         TrainingError
             GE603 if another training uses the folder for checkpoints.
         """
-        for _ in self.chunks(longest=1):
-            yield self.history.last
+        longest = self.stepper.longest_ahead if ahead and self.training.max_seconds is None else 1
+        return self.chunks(longest, each=True)
 
-    def chunks(self, longest: int | None = None) -> Generator[Iteration, None, None]:
-        """Train, giving a row now and then; raises as `iterate`.
+    def chunks(self, longest: int | None = None, *, each: bool = False) -> Generator[Iteration, None, None]:
+        """Train, giving a row now and then, or that of `each` iteration; raises as `iterate`.
 
         The folder for checkpoints is this training's until the generator ends or is closed.
         """
         if self.checkpoints is None:
-            yield from self._chunks(longest)
+            yield from self._chunks(longest, each)
             return
         with self.checkpoints.alone():
             self.checkpoints.require_own()
-            for row in self._chunks(longest):
+            for row in self._chunks(longest, each):
                 with self.checkpoints.idle():
                     yield row
 
-    def _chunks(self, longest: int | None) -> Iterator[Iteration]:
+    def _chunks(self, longest: int | None, each: bool) -> Iterator[Iteration]:
         started = time.monotonic()
         longest = longest or self.stepper.longest_chunk
         length, course = 1, Course(self.batches, self.total_iterations, len(self.history))
         while course.done < course.total and not self.history.stopped:
             began = time.perf_counter()
-            chunk = course.take(int(min(longest or length, self._next_event(course.done) - course.done)))
-            self._run(chunk)
+            chunk = course.take(int(min(longest or length, length, self._next_event(course.done) - course.done)))
+            if each and chunk.count > 1:
+                yield from self._run_ahead(chunk)
+            else:
+                self._run(chunk)
             LOG.debug("iterations %d to %d are done", chunk.done + 1, course.done)
             if self._checks.is_due(course.done):
                 self._check()
@@ -191,24 +197,56 @@ class Trainer:
         self._add_epochs(chunk, sums)
         self._take(new)
 
+    def _run_ahead(self, chunk: Chunk) -> Iterator[Iteration]:
+        """Run a chunk, and give the row of each iteration but the last one."""
+        try:
+            sums, rows = self.stepper.run_ahead(chunk, self._total)
+        except DivergenceError:
+            yield from self._run_singly(chunk)  # the rows up to the iteration that diverges
+            return
+        given = iter(rows)
+        for piece, found in zip(chunk.pieces, sums, strict=True):
+            for row, values in itertools.islice(given, piece.stop - piece.start - 1):
+                self.history.add(row)
+                self._take(values)
+                yield self.history.last
+            row, values = next(given)
+            self.history.add(row)
+            self._take(values)
+            self._add_piece(chunk, piece, found, len(self.history))
+            if piece is not chunk.pieces[-1]:
+                yield self.history.last
+
+    def _run_singly(self, chunk: Chunk) -> Iterator[Iteration]:
+        """As `_run_ahead`, an iteration at a time: an error comes after the rows before it."""
+        for single in chunk.singles():
+            self._run(single)
+            if single.done + 1 < chunk.done + chunk.count:
+                yield self.history.last
+
     def _take(self, new: Mapping[str, Any]) -> None:
-        self.values.update({name: value for name, value in new.items() if name in self.values})
+        for name, value in new.items():
+            if name in self.values:
+                self.values[name] = value
 
     def _add_epochs(self, chunk: Chunk, sums: Sequence[Sum]) -> None:
         """Write the mean loss of each epoch once all its samples were used; batches without a loss do not count."""
         done = chunk.done
-        for piece, (total, uncounted) in zip(chunk.pieces, sums, strict=True):
+        for piece, found in zip(chunk.pieces, sums, strict=True):
             done += piece.stop - piece.start
-            self._total = 0.0 if piece.ends_epoch else total
-            self._uncounted += chunk.size * uncounted
-            if piece.last:
-                self._epoch.append(chunk.size * total)
-            if piece.ends_epoch:
-                samples = self.batches.samples_per_epoch - self._uncounted
-                self.history.add_epoch(loss := sum(self._epoch) / samples if samples else math.nan)
-                LOG.info("epoch %d: loss %.6g", done // self.batches.per_epoch, loss)
-                self._epoch.clear()
-                self._uncounted = 0
+            self._add_piece(chunk, piece, found, done)
+
+    def _add_piece(self, chunk: Chunk, piece: Piece, found: Sum, done: int) -> None:
+        self._total = 0.0 if piece.ends_epoch else found.total
+        self._uncounted += chunk.size * found.uncounted
+        if piece.last:
+            self._epoch.append(chunk.size * found.total)
+        if piece.ends_epoch:
+            samples = self.batches.samples_per_epoch - self._uncounted
+            self.history.add_epoch(loss := sum(self._epoch) / samples if samples else math.nan)
+            LOG.info("epoch %d: loss %.6g", done // self.batches.per_epoch, loss)
+            self._epoch.clear()
+            self._uncounted = 0
 
     # ------------------------------------------------------------ checks
 

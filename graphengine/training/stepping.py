@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from types import NoneType
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn, TypeAlias
 
 import numpy as np
 
@@ -31,6 +31,12 @@ from graphengine.training.course import Chunk
 from graphengine.training.schedules import rate_at
 from graphengine.training.uncounted import Denominators
 from graphengine.transform.step import GRADIENT_NORM, ITERATION, LEARNING_RATE
+
+Row: TypeAlias = tuple[Any, ...]
+"""What is recorded of an iteration: loss, gradient norm, recorded parameters."""
+
+MOST_AHEAD, AHEAD_BYTES = 1024, 2**20
+"""How many iterations are run ahead of their rows at most, and the bytes of the values that are kept for that."""
 
 
 class Sum(NamedTuple):
@@ -58,6 +64,7 @@ class Stepper:
     ) -> None:
         self.graph, self.batches, self.reference = graph, batches, False
         self.check_finite = False
+        self._gives_values = False
         rate = training.optimizer.learning_rate
         self.schedule = float(rate or 0) if isinstance(rate, (int, float, NoneType)) else rate
         self._compiled, self.step, self._packing = compiled, compiled.step, compiled.packing
@@ -86,6 +93,14 @@ class Stepper:
     def longest_chunk(self) -> int | None:
         """How many iterations are run at a time; with large arrays one, because the values before a chunk are kept."""
         return 1 if any(map(_is_large, self._carried.values())) else None
+
+    @property
+    def longest_ahead(self) -> int:
+        """How many iterations `run_ahead` may take at a time, 1 where it may not be used."""
+        if self.reference or self.check_finite or self._accumulation:
+            return 1
+        size = sum(np.asarray(value).nbytes for value in self._carried.values())
+        return max(1, min(MOST_AHEAD, AHEAD_BYTES // max(size, 1)))
 
     @property
     def carried(self) -> dict[str, Any]:
@@ -131,6 +146,24 @@ class Stepper:
         """The parameters and their slots: one that has overflowed makes all further steps 0."""
         return [name for name in self.step.carried.values() if name not in self.graph.state]
 
+    def run_ahead(self, chunk: Chunk, total: float) -> tuple[list[Sum], list[tuple[Row, dict[str, Any]]]]:
+        """As `run`, with the row of each iteration and the values after it; after an error `carried` is unchanged."""
+        rows: list[Row] = []
+        before, self._gives_values = self._last, True
+        try:
+            sums, _ = self.run(chunk, [True] * chunk.count, rows, total)
+        except DivergenceError:
+            self._carried = _copies(before)
+            raise
+        finally:
+            self._gives_values = False
+        width, sources = len(self._recorded), tuple(self.step.carried.values())
+        after = zip(*map(_scalars, zip(*[row[width:] for row in rows], strict=True)), strict=True)
+        values = [dict(zip(sources, each, strict=True)) for each in after]
+        if self._packing.packs:
+            values = list(map(self._packing.unpack, values))
+        return sums, [(row[:width], each) for row, each in zip(rows, values, strict=True)]
+
     @staticmethod
     def _has_no_number(sums: Iterable[Sum]) -> bool:
         return not all(math.isfinite(each.total) for each in sums)
@@ -170,7 +203,8 @@ class Stepper:
     # ------------------------------------------------------------ compiled
 
     def _run_plan(self, chunk: Chunk, flags: list[bool], rows: list[tuple[Any, ...]], total: float) -> list[Sum]:
-        return [Sum(each) for each in self._loop(chunk, flags, self._recorded, rows, total)]
+        recorded = (*self._recorded, *self.step.carried) if self._gives_values else self._recorded
+        return [Sum(each) for each in self._loop(chunk, flags, recorded, rows, total)]
 
     def _run_again(self, chunk: Chunk, total: float) -> list[Sum]:
         """The sums of a chunk in which a loss is no number, by another run of it that gives each loss."""
@@ -313,6 +347,11 @@ class Stepper:
 def _copies(values: Mapping[str, Any]) -> dict[str, Any]:
     """Copies of what a plan may write over, which large arrays are not."""
     return {name: value if _is_large(value) else np.array(value)[()] for name, value in values.items()}
+
+
+def _scalars(column: tuple[Any, ...]) -> Iterable[Any]:
+    """Scalars of NumPy instead of the Python floats of a plan; arrays as they are."""
+    return np.array(column) if type(column[0]) is float else column
 
 
 def _is_large(value: Any) -> bool:
