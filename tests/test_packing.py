@@ -21,7 +21,7 @@ SCHEDULE = {"type": "cosine", "learning_rate": 0.1, "iterations": 4}
 
 
 def many(optimizer=None, *, dtype="float64", parameters=(), **keys):
-    """A regression on forty parameters of several shapes; one of them the loss does not depend on."""
+    """A regression on forty parameters of several shapes; the last one has the gradient 0."""
     declared = {
         f"p{number}": {
             "shape": SHAPES[number % len(SHAPES)],
@@ -31,10 +31,10 @@ def many(optimizer=None, *, dtype="float64", parameters=(), **keys):
     }
     declared = {name: {**each, **dict(parameters).get(name, {})} for name, each in declared.items()}
     nodes = {"sum0": ("mul", ["p0", "x"])}
-    for number in range(1, COUNT - 1):
-        nodes[f"term{number}"] = ("mul", [f"p{number}", "x"])
+    for number in range(1, COUNT):
+        nodes[f"term{number}"] = ("mul", [f"p{number}", "x" if number < COUNT - 1 else 0.0])
         nodes[f"sum{number}"] = ("add", [f"sum{number - 1}", f"term{number}"])
-    nodes |= {"e": ("sub", [f"sum{COUNT - 2}", "y"]), "squares": ("square", ["e"]), "loss": ("mean", ["squares"])}
+    nodes |= {"e": ("sub", [f"sum{COUNT - 1}", "y"]), "squares": ("square", ["e"]), "loss": ("mean", ["squares"])}
     training = {"loss": "loss", "optimizer": optimizer or {"type": "sgd", "learning_rate": 0.01}, "epochs": 4, **keys}
     return document(
         nodes,

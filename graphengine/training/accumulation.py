@@ -59,7 +59,7 @@ class Accumulation:
     def gradients(self) -> Graph:
         """Loss, gradients and new state."""
         graph, loss = self._graph, self._graph.value_name(self._training.loss)
-        rules = rules_of(graph, self._training.optimizer, self._rule)
+        rules = rules_of(graph, self._training, self._rule)
         whole = with_iteration(with_declarations(in_training_mode(graph), rules), ITERATION, self._training.seed)
         recorder = Recorder(whole)
         found = record_gradients(recorder, loss, list(rules), self._packing)
@@ -71,7 +71,7 @@ class Accumulation:
     @cached_property
     def update(self) -> Graph:
         """The update of all parameters by gradients that are given."""
-        graph, rules = self._graph, rules_of(self._graph, self._training.optimizer, self._rule)
+        graph, rules = self._graph, rules_of(self._graph, self._training, self._rule)
         declared = with_declarations(graph, rules)
         kinds = {_gradient(name): graph.types[name] for name in rules}
         inputs = {name: Input(kind) for name, kind in kinds.items()}

@@ -10,6 +10,7 @@ from graphengine.format.training_documents import OptimizerDocument, TrainingDoc
 from graphengine.ir.graph import Graph
 from graphengine.training.rules import UpdateRule
 from graphengine.transform.packing import UNPACKED, Packing
+from graphengine.transform.path import learned
 from graphengine.transform.step import Step, step_graph, taken_name
 
 WEIGHT_DECAY = "weight_decay"
@@ -37,7 +38,7 @@ def training_step(graph: Graph, training: TrainingDocument, rule: FunctionFile, 
     return step_graph(
         graph,
         training.loss,
-        rules_of(graph, training.optimizer, rule),
+        rules_of(graph, training, rule),
         seed=training.seed,
         clipping=training.gradient_clipping,
         packing=packing,
@@ -45,15 +46,25 @@ def training_step(graph: Graph, training: TrainingDocument, rule: FunctionFile, 
     )
 
 
-def rules_of(graph: Graph, optimizer: OptimizerDocument, rule: FunctionFile) -> dict[str, UpdateRule]:
-    """The rule for each trainable parameter; one for all that have the same type and weight decay."""
+def rules_of(graph: Graph, training: TrainingDocument, rule: FunctionFile) -> dict[str, UpdateRule]:
+    """Return the rule of each parameter that the loss depends on, one for all with the same type and weight decay.
+
+    Raises
+    ------
+    TrainingError
+        GE602 if the loss depends on no trainable parameter.
+    """
     shared: dict[Any, UpdateRule] = {}
     rules = {}
-    for name in graph.trainable:
+    optimizer = training.optimizer
+    for name in learned(graph, graph.value_name(training.loss)):
         key = (graph.types[name], graph.parameters[name].weight_decay_multiplier)
         if key not in shared:
             shared[key] = _rule_of(name, graph, optimizer, rule)
         rules[name] = shared[key]
+    if not rules:
+        message = f"the loss '{training.loss}' depends on no trainable parameter"
+        raise TrainingError(message, hint="name the value to minimize as the loss, or use a parameter in it")
     return rules
 
 

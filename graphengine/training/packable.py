@@ -15,6 +15,7 @@ from graphengine.limits import Limits
 from graphengine.ops.shapes import ArrayType
 from graphengine.training.rules import checked_graph, slots_of
 from graphengine.transform.packing import Pack, Packing, is_elementwise
+from graphengine.transform.path import learned
 
 FEWEST = 32
 """Parameters that make packing worth its `split` and `concat`."""
@@ -28,7 +29,7 @@ def packing_of(graph: Graph, training: TrainingDocument, rule: FunctionFile) -> 
     if clips_each or len(graph.trainable) < FEWEST or not _leaves_shapes_open(rule):
         return Packing()
     groups: dict[Any, dict[str, Any]] = {}
-    for name in graph.trainable:
+    for name in learned(graph, graph.value_name(training.loss)):
         kind, declared = graph.types[name], graph.parameters[name]
         if 1 <= math.prod(kind.shape) <= LARGEST:  # type: ignore[arg-type]
             key = (kind.dtype, declared.learning_rate_multiplier, declared.weight_decay_multiplier, declared.bounds)

@@ -10,6 +10,9 @@ from graphengine.ir.graph import Graph, GraphNode
 from graphengine.ir.origins import told_node
 from graphengine.transform.branches import Choice, choices
 
+STOP = "stop_gradient"
+"""The op that makes a constant of what it reads."""
+
 
 class PathNode(NamedTuple):
     """A node that a gradient flows through; `needs` says toward which of its inputs, `choices` where it is 0."""
@@ -52,6 +55,16 @@ def differentiable_toward(graph: Graph, wrt: Iterable[str]) -> set[Any]:
         if not active.isdisjoint(node.inputs):
             active.update([name for name in node.outputs if flows[id(graph.types[name])]])
     return active
+
+
+def learned(graph: Graph, of: str) -> list[str]:
+    """Return the trainable parameters that a value depends on through nodes that pass gradients on."""
+    active = differentiable_toward(graph, graph.trainable)
+    needed: set[Any] = {of}
+    for node in reversed(graph.nodes):
+        if node.op != STOP and not needed.isdisjoint(node.outputs):
+            needed.update(active.intersection(node.inputs))
+    return [name for name in graph.trainable if name in needed]
 
 
 def _not_differentiable(graph: Graph, node: GraphNode, of: str, toward: Sequence[Any]) -> DifferentiationError:

@@ -65,7 +65,8 @@ def step_graph(
 ) -> Step:
     """Join a graph with the update of its trainable parameters by their rules; with a packing, of its vectors.
 
-    `loss` is an output or a value of the graph, whose name the step keeps.
+    A parameter without a rule keeps its value: the loss does not depend on it. `loss` is an output or a value of the
+    graph, whose name the step keeps.
 
     Raises
     ------
@@ -131,7 +132,8 @@ def record_updates(
         for target, value in _updated(recorder, name, gradients[name], update_rule).items():
             outputs[f"new_{target}"] = value
             carried[f"new_{target}"] = target
-    return outputs, carried
+    unchanged = {f"new_{name}": name for name in recorder.graph.trainable if name not in rules}
+    return {**outputs, **unchanged}, {**carried, **unchanged}
 
 
 def with_declarations(graph: Graph, rules: Mapping[str, Update]) -> Graph:
