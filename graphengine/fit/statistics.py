@@ -257,12 +257,14 @@ def _target(solver: SolverTrainer) -> Vector | None:
     """What the model is fitted to: of a residual that is a difference, the part that no trainable parameter changes."""
     graph, objective, options = solver.objective.graph, solver.objective, solver.options
     assert options is not None
-    name = target_of(graph, graph.value_name(options.residual))
+    residual = graph.value_name(options.residual)
+    name = target_of(graph, residual)
     if name is None:
         return None
-    program = objective.compile(graph.derive(graph.nodes, {"target": name}, graph.types))
-    (target,) = objective.run(program, objective.vector(solver.values))
-    return np.ravel(target).astype(np.float64)
+    outputs = {"target": name, "residual": residual}
+    program = objective.compile(graph.derive(graph.nodes, outputs, graph.types))
+    target, differences = objective.run(program, objective.vector(solver.values))
+    return np.ravel(np.broadcast_to(target, np.shape(differences))).astype(np.float64)
 
 
 def target_of(graph: Graph, residual: str) -> str | None:
