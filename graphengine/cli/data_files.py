@@ -6,10 +6,10 @@ An input takes what `--columns` says, else what the model's own data says, else 
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from graphengine.cli.opening import check_inputs
 from graphengine.cli.options import split_pairs
@@ -18,9 +18,8 @@ from graphengine.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from graphengine.data.readers import Reader
+    from graphengine.ir.binding import Columns
     from graphengine.model.model import Model
-
-Columns: TypeAlias = Mapping[str, str | list[str]]
 
 
 def read_data(
@@ -64,7 +63,7 @@ def _column_names(pairs: Sequence[str]) -> dict[str, str | list[str]]:
 def _read_file(
     model: Model, path: Path, columns: Columns, given: Collection[str], needed: Sequence[str] | None
 ) -> dict[str, Any]:
-    from graphengine.data.readers import readers_by_suffix
+    from graphengine.data.readers import declared_columns, readers_by_suffix
     from graphengine.data.stored import Memory
     from graphengine.ir.cells import as_encoded
 
@@ -76,7 +75,7 @@ def _read_file(
     if os.path.exists(path) and not path.is_file():  # noqa: PTH110 - of names that are too long `Path` makes an error
         raise DataError(f"--data {path} is not a plain file, which is read more than once", code="GE504")
     key = reader.named_by
-    meant = _wanted(model, _names_in(reader, path), columns, _declared(model, key), needed)
+    meant = _wanted(model, _names_in(reader, path), columns, declared_columns(model.document, key), needed)
     wanted = {name: what for name, what in meant.items() if name not in given}
     if not wanted:
         return {}
@@ -92,28 +91,11 @@ def _wanted(
     model: Model, names: Collection[str], columns: Columns, declared: Columns, needed: Sequence[str] | None
 ) -> Columns:
     """What each needed input takes; of all inputs, those the file has something for, or all if it has for none."""
-    found = {name: columns.get(name) or _meant(name, declared, names) for name in model.graph.inputs}
-    present = {name: what for name, what in found.items() if name in columns or _is_in(what, names)}
+    from graphengine.ir.binding import is_in, meant_by
+
+    found = {name: columns.get(name) or meant_by(name, declared, names) for name in model.graph.inputs}
+    present = {name: what for name, what in found.items() if name in columns or is_in(what, names)}
     return present or found if needed is None else {name: found[name] for name in needed}
-
-
-def _meant(name: str, declared: Columns, names: Collection[str]) -> str | list[str]:
-    """What an input takes if nobody says: what is declared, unless the file has only what has its name."""
-    said = declared.get(name, name)
-    return name if name in names and not _is_in(said, names) else said
-
-
-def _is_in(what: str | list[str], names: Collection[str]) -> bool:
-    return all(name in names for name in ([what] if isinstance(what, str) else what))
-
-
-def _declared(model: Model, key: str) -> Columns:
-    """What the data source that the model is trained on, or its only one, has for each input under a key."""
-    section, sources = model.document.training, model.document.data
-    name = section.data if section else None
-    source = sources.get(name) if name else next(iter(sources.values()), None) if len(sources) == 1 else None
-    has_key = getattr(source, "named_by", None) == key
-    return getattr(source, key) or {} if has_key else {}
 
 
 def _names_in(reader: type[Reader], path: Path) -> list[str]:

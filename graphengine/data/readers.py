@@ -23,9 +23,11 @@ from graphengine.data.stored import Memory, Stored
 from graphengine.data.text import csv_blocks, jsonl_blocks
 from graphengine.errors import DataError
 from graphengine.extras import optional
+from graphengine.format.documents import ModelDocument
 from graphengine.format.fields import FilePath, Identifier, Values
 from graphengine.format.kinds import READERS, Kind
 from graphengine.format.paths import ConfinedFile, DataFile, confined
+from graphengine.ir.binding import NO_COLUMNS, Columns
 from graphengine.ir.cells import decode
 from graphengine.ir.graph import Graph
 
@@ -250,3 +252,16 @@ def readers_by_suffix() -> dict[str, type[Reader]]:
     """Return the readers of files by the ending of a file."""
     files = [reader for reader in READERS.members if issubclass(reader, Reader)]
     return {suffix: reader for reader in files for suffix in reader.suffixes}
+
+
+def declared_columns(document: ModelDocument, *keys: str) -> Columns:
+    """Return what inputs take from the data source that a model is trained on, or its only one, if it says so.
+
+    `keys` are the fields that may say it, by default `columns` of tables, `keys` of JSON lines, `arrays` of archives.
+    """
+    section, sources = document.training, document.data
+    name = section.data if section else None
+    source = sources.get(name) if name else next(iter(sources.values()), None) if len(sources) == 1 else None
+    field = getattr(source, "named_by", None)
+    said: Columns | None = getattr(source, field) if field in (keys or ("columns", "keys", "arrays")) else None
+    return said or NO_COLUMNS

@@ -16,7 +16,7 @@ import numpy as np
 from graphengine.data.readers import Arrays as Arrays
 from graphengine.data.stored import Memory, Stored, blocks_of
 from graphengine.errors import DataError, InputError, Problem
-from graphengine.ir.binding import as_inputs, by_input
+from graphengine.ir.binding import NO_COLUMNS, Columns, as_inputs, by_input
 from graphengine.ir.declarations import Input
 from graphengine.ir.graph import Graph
 from graphengine.ops.numbers import all_finite
@@ -36,15 +36,17 @@ def load_data(source: Any, graph: Graph, folder: Path | None, memory: Memory) ->
     return arrays
 
 
-def given_data(data: Any, graph: Graph) -> Arrays:
+def given_data(data: Any, graph: Graph, columns: Columns = NO_COLUMNS) -> Arrays:
     """What a caller hands over instead of a source, as arrays by input; what was loaded and is on disk stays there.
+
+    `columns` say what inputs take from a table or a mapping, as of `by_input`.
 
     Raises
     ------
     InputError
         GE401 and GE402 as `by_input` and `as_inputs`, GE404 for what is no number.
     """
-    given = by_input(graph, data)
+    given = by_input(graph, data, columns=columns)
     stored = {name: value for name, value in given.items() if isinstance(value, Stored) and name in graph.inputs}
     for name, array in stored.items():
         if array.dtype != graph.types[name].dtype:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping, Sequence
 from contextlib import suppress
-from typing import Any
+from types import MappingProxyType
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from graphengine.errors import InputError, did_you_mean
-from graphengine.ir.cells import Wording, encoded
+from graphengine.ir.cells import BadCells, Wording, as_encoded, empty_rows, encoded
 from graphengine.ir.declarations import Input
 from graphengine.ir.graph import Graph
 from graphengine.ops.numbers import UnfitError, as_array, converted, fits_kind
 from graphengine.ops.shapes import ArrayType, dtype_name, is_symbol, shape_text, size_value, solve_size, symbols_of
+
+Columns: TypeAlias = Mapping[str, str | Sequence[str]]
+"""What inputs take from a table: a column, or several side by side."""
+NO_COLUMNS: Columns = MappingProxyType({})
 
 
 def bind_inputs(graph: Graph, given: Mapping[str, Any], needed: Iterable[str] | None = None) -> dict[str, Any]:
@@ -45,32 +50,90 @@ def as_inputs(graph: Graph, given: Mapping[str, Any]) -> dict[str, Any]:
     return {name: as_input(name, value, graph.inputs[name]) for name, value in given.items()}
 
 
-def by_input(graph: Graph, given: Any, named: Mapping[str, Any] | None = None) -> Mapping[str, Any]:
-    """Values by input: those of a mapping, or the columns of a table that are inputs; `named` take their place.
+def by_input(
+    graph: Graph, given: Any, named: Mapping[str, Any] | None = None, columns: Columns = NO_COLUMNS
+) -> Mapping[str, Any]:
+    """Values by input: those of a mapping or a table; `named` take their place.
 
-    A table is whatever gives a column for a name: a frame of pandas or polars, a table of Arrow.
+    A table is whatever gives a column for a name: a frame of pandas or polars, a table of Arrow. `columns` says which
+    column, or which ones side by side, an input takes; else it takes what has its own name. In a mapping the names of
+    inputs come first.
 
     Raises
     ------
     InputError
-        GE401 if it has no column for any input.
+        GE401 if it has no column for any input, GE503 for cells of a table without a value, GE404 for columns side by
+        side that are no numbers.
     """
     if given is None:
         return named or {}
-    if not isinstance(given, Mapping):
-        given = _columns(graph, given)
+    read = _of_mapping if isinstance(given, Mapping) else _of_table
+    given = read(graph, given, columns)
     return {**given, **named} if named else given
 
 
-def _columns(graph: Graph, table: Any) -> dict[str, Any]:
-    columns = {}
-    for name in graph.inputs:
+def _of_mapping(graph: Graph, given: Mapping[str, Any], columns: Columns) -> Mapping[str, Any]:
+    others = {name: value for name, value in given.items() if name not in graph.inputs}
+    taken = {name: columns[name] for name in columns if name not in given and is_in(columns[name], others)}
+    if not taken:
+        return given
+    used = {each for wanted in taken.values() for each in names_in(wanted)}
+    found = {name: _taken(graph, name, wanted, others) for name, wanted in taken.items()}
+    return {**{name: value for name, value in given.items() if name not in used}, **found}
+
+
+def _of_table(graph: Graph, table: Any, columns: Columns) -> dict[str, Any]:
+    there = {}
+    for name in (*graph.inputs, *(each for wanted in columns.values() for each in names_in(wanted))):
         with suppress(Exception):  # each library of tables has an error of its own for a missing column
-            columns[name] = table[name]
-    if graph.inputs and not columns:
-        message = f"the {type(table).__name__} has no column for an input: {', '.join(graph.inputs)}"
+            there[name] = table[name]
+    meant = {name: meant_by(name, columns, there) for name in graph.inputs}
+    found = {name: _taken(graph, name, wanted, there) for name, wanted in meant.items() if is_in(wanted, there)}
+    if graph.inputs and not found:
+        listed = ", ".join(dict.fromkeys(each for wanted in meant.values() for each in names_in(wanted)))
+        message = f"the {type(table).__name__} has no column for an input: {listed}"
         raise InputError(message, code="GE401", hint="pass a mapping: {input: values}")
-    return columns
+    _require_cells(graph, table, {name: names_in(meant[name]) for name in found}, there)
+    return found
+
+
+def _require_cells(graph: Graph, table: Any, wanted: Mapping[str, Sequence[str]], there: Mapping[str, Any]) -> None:
+    """Refuse a table that lacks values for inputs that do not declare what a missing value is, as in a file."""
+    bad = BadCells()
+    for name, columns in wanted.items():
+        declared = graph.inputs[name]
+        if not (declared.missing or declared.categories):
+            for column in columns:
+                if rows := empty_rows(there[column]):
+                    bad.add_missing(name, column, rows)
+    if bad:
+        what = type(table).__name__
+        wording = Wording(lambda column, _: f"the {what}: column '{column}'", "has no value", "row", "in")
+        raise InputError(bad.problems(graph.inputs, wording))
+
+
+def meant_by(name: str, columns: Columns, there: Container[str]) -> str | Sequence[str]:
+    """Return what an input takes: what `columns` say, unless there is only what has the name of the input."""
+    said = columns.get(name, name)
+    return name if name in there and not is_in(said, there) else said
+
+
+def is_in(wanted: str | Sequence[str], there: Container[str]) -> bool:
+    """Whether all columns that an input takes are there."""
+    return all(name in there for name in names_in(wanted))
+
+
+def names_in(wanted: str | Sequence[str]) -> Sequence[str]:
+    """Return the columns that an input takes; a string is one of them."""
+    return [wanted] if isinstance(wanted, str) else wanted
+
+
+def _taken(graph: Graph, name: str, wanted: str | Sequence[str], there: Mapping[str, Any]) -> Any:
+    """A column, or several side by side, each in the dtype of the input: integers beside others stay exact."""
+    if isinstance(wanted, str):
+        return there[wanted]
+    columns = np.stack([as_input(name, there[each], graph.inputs[name]) for each in wanted], axis=-1)
+    return as_encoded({name: columns}, graph.inputs)[name]
 
 
 def require_inputs(graph: Graph, given: Mapping[str, Any], needed: Iterable[str]) -> None:

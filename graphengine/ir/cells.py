@@ -38,6 +38,14 @@ def is_missing(cell: Any) -> bool:
     return cell is None or type(cell).__name__ in ("NAType", "NaTType", "MaskedConstant")
 
 
+def empty_rows(column: Any) -> list[int]:
+    """Return the rows, from 1, of a table's column that have no value; NaN is none for pandas, which has no other."""
+    for method in ("isna", "is_null"):  # of pandas; of polars and Arrow
+        if hasattr(column, method):
+            return (np.flatnonzero(np.asarray(getattr(column, method)())) + 1).tolist()
+    return []
+
+
 def category_codes(cells: Sequence[Any], declared: Input) -> np.ndarray[Any, Any]:
     """Return the index of each cell among the categories, `UNSEEN` or `MISSING`; an empty text is missing."""
     table = {value: index for index, value in enumerate(declared.categories or ())}

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from graphengine.backends.protocol import DEFAULT_BACKEND, Backend, backend_named
 from graphengine.data.batches import Batches
+from graphengine.data.readers import declared_columns
 from graphengine.data.sources import Arrays, given_data, load_data, require_finite
 from graphengine.data.stored import Memory
 from graphengine.errors import (
@@ -95,6 +96,7 @@ class Declaration:
         self._memory = Memory(limits.data_bytes, limits.disk_bytes)
         self._backend = backend or backend_named(DEFAULT_BACKEND)
         self._steps = CompiledSteps(graph, self._backend)
+        self.columns = declared_columns(document)
         self._source = source if document.data else None  # it is as large as the file
 
     @property
@@ -233,7 +235,7 @@ class Declaration:
         data = training.data if data is None else data
         named = data is None or isinstance(data, str)
         name = self._source_name(data) if named else None
-        arrays = self.source(name) if named else given_data(data, graph)
+        arrays = self.source(name) if named else given_data(data, graph, self.columns)
         is_table = not (named or isinstance(data, Mapping))
         lacking = f"the {type(data).__name__} has no column" if is_table else "the data has no values"
         with self._placed(name):

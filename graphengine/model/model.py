@@ -181,10 +181,16 @@ class Model(Pictured):
         """A sha256 of what the file means: formatting, order of nodes, names and descriptions do not count."""
         return fingerprint(self.document)
 
+    def _given(self, inputs: Any, named: Mapping[str, Any]) -> dict[str, Any]:
+        """What a caller hands over as arrays by input."""
+        return as_inputs(self.graph, by_input(self.graph, inputs, named, self._declared.columns))
+
     def forward(self, inputs: Any = None, /, **named: Any) -> Run:
         """Evaluate the whole graph. Inputs are given by name, as keywords, as one mapping, or as one table.
 
-        A table has a column for each input: a frame of pandas or polars, a table of Arrow. What else it has is left.
+        A table is a frame of pandas or polars, or a table of Arrow. An input takes the column that the data source of
+        the training, or the only one, declares for it, or else the column of its own name; extra columns are ignored.
+        A mapping may have these columns, too.
 
         Raises
         ------
@@ -193,7 +199,7 @@ class Model(Pictured):
         ExecutionError
             If a node fails.
         """
-        return Run(self.evaluator, as_inputs(self.graph, by_input(self.graph, inputs, named)), self.default_loss)
+        return Run(self.evaluator, self._given(inputs, named), self.default_loss)
 
     def predict(
         self,
@@ -221,7 +227,7 @@ class Model(Pictured):
         UsageError
             GE402 if there is no such output.
         """
-        given = as_inputs(self.graph, by_input(self.graph, inputs, named))
+        given = self._given(inputs, named)
         asked = None if outputs is None else tuple(names_of(outputs))
         found = self.evaluator.predict(given, asked, check_finite=check_finite)
         return labeled(found, self.document.speaking, self.graph)
