@@ -14,6 +14,8 @@ them, because all independent problems of a file are reported in one run.
     ├── TrainingError          a training cannot start
     │   └── DivergenceError    a training left the finite numbers
     └── UsageError             a command line or a call asks for something that is not there
+
+What is valid and probably not meant is a `ModelWarning`, of the category UserWarning.
 """
 
 from __future__ import annotations
@@ -85,8 +87,15 @@ CODES = {
     "GE801": "a wrong command line",
     "GE802": "a plugin cannot be loaded",
     "GE803": "an optional package is not installed",
+    "GE901": "values broadcast crosswise, each sample with each other one",
+    "GE902": "a parameter that the loss does not depend on",
+    "GE903": "values that were never trained",
+    "GE904": "a training step that will not fit into memory",
 }
-"""Stable codes: the meaning of a code never changes, a code is never used again for something else."""
+"""Stable codes: the meaning of a code never changes, a code is never used again for something else.
+
+GE901 and above, and GE605, are warnings, which never stop a work that does not ask for it.
+"""
 
 
 MOST_TOLD = 100
@@ -250,6 +259,17 @@ class UsageError(GraphEngineError):
     """A command line or a call asks for something that is not there."""
 
     default_code = "GE801"
+
+
+class ModelWarning(UserWarning):
+    """A model is valid, and something in it is probably not meant; `problem` is the finding."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(str(problem))
+        self.problem = problem
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.problem,)
 
 
 def curtailed(problems: list[Problem], file: str | None) -> list[Problem]:

@@ -369,5 +369,33 @@ EXPLANATIONS: dict[str, Explanation] = {
         "Install the extra that the message names: pip install 'graphengine[...]'.",
         "(data of type parquet without pyarrow)",
     ),
+    "GE901": Explanation(
+        "Two operands have the same size on different axes, such as (N, 1) and (N,), so their difference is (N, N): "
+        "each sample with each other one, and a loss adds all pairs up. It is a warning, and given only where the "
+        "shorter operand lacks the axis, no `expand_dims`, `reshape`, `transpose` or `keepdims` writes down the axis "
+        "of size 1, a size in numbers is that of the samples on both sides, and a loss, a metric or a scalar output "
+        "depends on the result.",
+        "Give both the same shape: a node of op `squeeze` on the one, of op `expand_dims` on the other, or another "
+        "declared shape. Where all pairs are meant, as for distances, make the axis with a node of op `expand_dims`.",
+        "(loss = mean((y - x @ w)^2) with y of shape [N] and w of shape [F, 1])",
+    ),
+    "GE902": Explanation(
+        "A trainable parameter has no influence on the loss of the training section, so its gradient is zero. It is a "
+        "warning: the parameter keeps its value, and no update rule decays it.",
+        'Use the parameter, remove it, or declare "trainable": false.',
+        "(a parameter `bias` that no node reads)",
+    ),
+    "GE903": Explanation(
+        "A prediction depends on trainable parameters whose values come from their initializers: the file has no "
+        "values for them, and they were not trained. It is a warning: the numbers are those of the model at its start.",
+        "Train the model, save it, and predict with the file that was saved.",
+        "$ graphengine predict linreg --input x=[1]",
+    ),
+    "GE904": Explanation(
+        "One step of the training, its values, gradients and what the update rule computes, takes more memory than the "
+        "limit array_bytes, by an estimate from the declared sizes. It is a warning, because a prediction may fit.",
+        "Use a smaller batch_size, set accumulate, or raise the limit: --limit array_bytes=4GiB.",
+        "$ graphengine --limit array_bytes=1MiB validate models/mlp_digits.json",
+    ),
 }
 """A test holds this table to the table of codes, and runs the examples that are JSON."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from typing import Annotated, Any
+from warnings import catch_warnings, simplefilter
 
 import typer
 from typer.core import TyperGroup
@@ -18,7 +19,7 @@ from graphengine.cli.codes import explain
 from graphengine.cli.comparing import diff, upgrade
 from graphengine.cli.deriving import grad, step
 from graphengine.cli.explaining import explain_gradient
-from graphengine.cli.failures import ended_in_order, told
+from graphengine.cli.failures import begin, ended_in_order, told
 from graphengine.cli.fitting import fit
 from graphengine.cli.inspecting import schema, show, validate
 from graphengine.cli.limiting import KNOWN, set_limits
@@ -29,6 +30,7 @@ from graphengine.cli.resuming import resume_check
 from graphengine.cli.running import run
 from graphengine.cli.tracing import trace
 from graphengine.cli.viewing import view
+from graphengine.errors import ModelWarning
 
 COMMANDS = (
     fit,
@@ -56,7 +58,9 @@ class Commands(TyperGroup):
     def main(self, args: Sequence[str] | None = None, prog_name: str | None = None, *rest: Any, **extra: Any) -> Any:
         """Run the command that the arguments name, and leave the process with its exit code."""
         arguments = sys.argv[1:] if args is None else list(args)
-        with ended_in_order(), told(arguments):
+        begin(arguments)
+        with catch_warnings(), ended_in_order(), told(arguments):
+            simplefilter("ignore", ModelWarning)  # a command prints them itself
             code = super().main(arguments, prog_name, *rest, **{**extra, "standalone_mode": False})
         sys.exit(code)
 

@@ -9,7 +9,7 @@ import typer
 
 from graphengine.cli.failures import WORK_FAILED
 from graphengine.cli.opening import decoded, open_changed
-from graphengine.cli.options import Inputs, ModelName, Of, OutputFormat, Plugins, Settings, Wrt
+from graphengine.cli.options import Inputs, ModelName, Of, OutputFormat, Plugins, Settings, Strict, Wrt
 from graphengine.cli.output import Format, print_json, print_line, print_table
 from graphengine.cli.values import named_values
 from graphengine.errors import UsageError
@@ -34,13 +34,14 @@ def gradcheck(
     seed: Annotated[int, typer.Option(help="Of the directions, and of inputs that are made up.")] = 0,
     output_format: OutputFormat = Format.text,
     plugins: Plugins = None,
+    strict: Strict = False,
 ) -> None:
     """Check the gradients of MODEL against the slopes of its loss, by complex steps or central differences.
 
     The inputs are those given, else the first samples of the model's data, else random numbers. Exit code 1 if a
     gradient is wrong.
     """
-    model, given = open_changed(file, plugins, settings or [])
+    model, given = open_changed(file, plugins, settings or [], strict=strict)
     given = decoded(model, {**given, **named_values("--input", inputs or [])})
     loss = of or model.default_loss()
     names = wrt or list(model.graph.trainable)

@@ -11,9 +11,28 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
+from graphengine.cli.failures import print_problems
 from graphengine.cli.opening import open_changed
-from graphengine.cli.options import ModelName, Of, OutputFormat, Plugins, Settings, UpdateRuleFile, Wrt
-from graphengine.cli.output import Format, array_text, check_targets, print_line, print_note, print_text, writable
+from graphengine.cli.options import (
+    ModelName,
+    Of,
+    OutputFormat,
+    Plugins,
+    Settings,
+    Strict,
+    UpdateRuleFile,
+    Wrt,
+)
+from graphengine.cli.output import (
+    WARNINGS,
+    Format,
+    array_text,
+    check_targets,
+    print_line,
+    print_note,
+    print_text,
+    writable,
+)
 from graphengine.errors import UsageError
 from graphengine.library import model_file
 from graphengine.wording import escaped_json
@@ -41,10 +60,11 @@ def grad(
     settings: Settings = None,
     output_format: OutputFormat = Format.text,
     plugins: Plugins = None,
+    strict: Strict = False,
 ) -> None:
     """Show the gradient of a scalar of MODEL: a graph that can be read, saved, run and differentiated again."""
     check_targets({"MODEL": model_file(file), "--output": output})
-    model = _open(file, plugins, settings)
+    model = _open(file, plugins, settings, strict=strict)
     graph = model.gradient(of, wrt or None)
     _hand_over(graph, _parts(graph, {"forward": _ids(model), "gradient": _ids(graph)}), output, output_format)
 
@@ -56,22 +76,30 @@ def step(
     settings: Settings = None,
     output_format: OutputFormat = Format.text,
     plugins: Plugins = None,
+    strict: Strict = False,
 ) -> None:
     """Show one iteration of the training of MODEL as a graph: forward, gradient, clipping and update."""
     from graphengine.ir.graph import reachable
     from graphengine.transform.step import GRADIENT_NORM
 
     check_targets({"MODEL": model_file(file), "--output": output})
-    model = _open(file, plugins, settings, update_rule)
+    model = _open(file, plugins, settings, update_rule, strict=strict)
     graph = model.training_step().graph
     gradient = {node.id for node in reachable(graph.nodes, [graph.outputs[GRADIENT_NORM]])}
     parts = {"forward": _ids(model), "gradient and its norm": gradient, "update": _ids(graph)}
     _hand_over(graph, _parts(graph, parts), output, output_format)
 
 
-def _open(file: str, plugins: list[str] | None, settings: list[str] | None, update_rule: Path | None = None) -> Model:
+def _open(
+    file: str,
+    plugins: list[str] | None,
+    settings: list[str] | None,
+    update_rule: Path | None = None,
+    *,
+    strict: bool,
+) -> Model:
     """The model, whose inputs get no values here."""
-    model, given = open_changed(file, plugins, settings or [], update_rule)
+    model, given = open_changed(file, plugins, settings or [], update_rule, strict=strict)
     if given:
         raise UsageError(f"nothing is run here, so input '{next(iter(given))}' takes no value")
     return model
@@ -106,6 +134,7 @@ def _hand_over(graph: Graph, parts: dict[str, list[GraphNode]], output: Path | N
         print_note(f"graph written to {output}")
     elif output_format is Format.json:
         print_text(escaped_json(dump_model(graph_document(graph)).decode()).encode())
+        print_problems(WARNINGS.get(), "warning")  # a model file has no room for them
     else:
         _print_graph(graph, parts)
 

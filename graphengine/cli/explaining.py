@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from graphengine.cli.opening import open_model
-from graphengine.cli.options import ModelName, Of, OutputFormat, Plugins
+from graphengine.cli.options import ModelName, Of, OutputFormat, Plugins, Strict
 from graphengine.cli.output import Format, print_json, print_line
 
 if TYPE_CHECKING:
@@ -27,11 +27,12 @@ def explain_gradient(
     ] = None,
     output_format: OutputFormat = Format.text,
     plugins: Plugins = None,
+    strict: Strict = False,
 ) -> None:
     """Tell whether the gradient of the loss of MODEL reaches its parameters: along which paths, or what blocks it."""
     from graphengine.trace.flow import explain_gradient as explained
 
-    model = open_model(file, plugins)
+    model = open_model(file, plugins, strict=strict)
     flows = explained(model.graph, of or model.default_loss(), wrt or None)
     if output_format is Format.json:
         print_json({"model": model.graph.name, "gradients": [asdict(flow) for flow in flows]})

@@ -10,12 +10,14 @@ import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
+from itertools import pairwise
 from typing import Any
 
 import typer
 
 from graphengine.cli.excerpts import excerpt
-from graphengine.cli.output import Format, give_up, print_json, print_note
+from graphengine.cli.output import WARNINGS, Format, give_up, print_json, print_note
 from graphengine.errors import (
     DataError,
     DivergenceError,
@@ -120,11 +122,36 @@ class Unwritten:
             raise typer.Exit(WORK_FAILED)
 
 
-def print_problems(problems: Iterable[Problem]) -> None:
+_FOR_MACHINES: ContextVar[bool] = ContextVar("for_machines", default=False)
+
+
+def begin(arguments: Sequence[str]) -> None:
+    """Forget the warnings of the command before, and note whether this one prints JSON."""
+    WARNINGS.set(())
+    _FOR_MACHINES.set(_wants_json(arguments))
+
+
+def heed(problems: Sequence[Problem], *, strict: bool) -> None:
+    """Take note of warnings, each once in a command: print them on stderr, or keep them for its JSON object.
+
+    Raises
+    ------
+    InvalidModelError
+        With all of them if it is `strict` and there is one.
+    """
+    if strict and problems:
+        raise InvalidModelError(problems)
+    new = [each for each in problems if each not in WARNINGS.get()]
+    WARNINGS.set((*WARNINGS.get(), *new))
+    if not _FOR_MACHINES.get():
+        print_problems(new, "warning")
+
+
+def print_problems(problems: Iterable[Problem], kind: str = "error") -> None:
     """One line for each problem on stderr, on a terminal with the place in the file below it."""
     shown = sys.stderr.isatty()
     for problem in problems:
-        print_note(f"error: {problem}")
+        print_note(f"{kind}: {problem}")
         for line in excerpt(problem) if shown else ():
             print_note(line)
 
@@ -138,8 +165,7 @@ def _tell(problems: Iterable[Problem], arguments: Sequence[str]) -> None:
 
 
 def _wants_json(arguments: Sequence[str]) -> bool:
-    pairs = zip(arguments, [*arguments[1:], ""], strict=True)
-    return "--format=json" in arguments or ("--format", "json") in pairs
+    return "--format=json" in arguments or ("--format", "json") in pairwise(arguments)
 
 
 def _usage_problem(error: Any) -> Problem:

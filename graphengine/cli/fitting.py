@@ -21,6 +21,7 @@ from graphengine.cli.options import (
     Plugins,
     SaveFile,
     Settings,
+    Strict,
 )
 from graphengine.cli.output import Format, array_text, check_targets, print_json, print_line
 from graphengine.cli.running import check_save, save_model
@@ -63,6 +64,7 @@ def fit(
     max_iterations: Annotated[int | None, typer.Option(min=1, help="Stop after so many steps.")] = None,
     output_format: OutputFormat = Format.text,
     plugins: Plugins = None,
+    strict: Strict = False,
     backend: BackendName = "numpy",
 ) -> None:
     """Fit the parameters of MODEL by least squares or likelihood and estimate their uncertainties.
@@ -72,7 +74,7 @@ def fit(
     log-likelihood. A fit that does not converge is printed and saved like any other, and the exit code is 1.
     """
     check_targets({"--data": Path(data) if data else None, "--save": save})
-    opened, given = open_changed(model, plugins, settings or [], backend=backend)
+    opened, given = open_changed(model, plugins, settings or [], backend=backend, strict=strict)
     check_save(opened, save)
     given = decoded(opened, {**given, **named_values("--input", inputs or [])})
     given |= read_data(opened, data, columns or [], given, _needed(opened, sigma or weights))

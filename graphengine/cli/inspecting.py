@@ -10,7 +10,7 @@ import typer
 from graphengine.cli.describing import describe_model, print_model
 from graphengine.cli.failures import BAD_INPUT, print_problems
 from graphengine.cli.opening import open_model
-from graphengine.cli.options import ModelName, OutputFile, OutputFormat, Plugins, Unfold
+from graphengine.cli.options import ModelName, OutputFile, OutputFormat, Plugins, Strict, Unfold
 from graphengine.cli.output import Format, check_targets, print_json, print_line, print_note, print_or_write, print_text
 from graphengine.cli.planning import describe_plans, print_plans
 from graphengine.cli.plugins import load_plugins
@@ -44,12 +44,13 @@ def validate(
     data: Annotated[bool, typer.Option("--data", help="Read the files of data that they declare, too.")] = False,
     output_format: OutputFormat = Format.text,
     plugins: Plugins = None,
+    strict: Strict = False,
 ) -> None:
-    """Check model files and tell all their errors; without --data, files of data need not be there."""
+    """Check model files and print all errors and warnings; without --data, files of data need not be there."""
     load_plugins(plugins)
     found: list[Problem] = []
     for file in files:
-        summary, problems = _checked(file, with_data=data)
+        summary, problems = _checked(file, with_data=data, strict=strict)
         found += problems
         if output_format is Format.text:
             print_problems(problems)
@@ -61,10 +62,10 @@ def validate(
         raise typer.Exit(BAD_INPUT)
 
 
-def _checked(file: str, *, with_data: bool) -> tuple[str, list[Problem]]:
+def _checked(file: str, *, with_data: bool, strict: bool) -> tuple[str, list[Problem]]:
     """What a file's graph is, in words, and what is wrong with it and with its data."""
     try:
-        model = open_model(file)
+        model = open_model(file, strict=strict)
     except GraphEngineError as error:
         return "", list(error.located(file=file).problems)
     problems: list[Problem] = []
@@ -94,12 +95,13 @@ def show(
         ShowFormat, typer.Option("--format", help="Text, JSON, a picture, or the Python code that builds the model.")
     ] = ShowFormat.text,
     plugins: Plugins = None,
+    strict: Strict = False,
 ) -> None:
     """Show the nodes of MODEL in the order they run, with shapes."""
     from graphengine.model.python_code import python_code
 
     check_targets({"MODEL": model_file(file), "--output": output})
-    model = open_model(file, plugins)
+    model = open_model(file, plugins, strict=strict)
     if sizes and not plan:
         raise UsageError("--size is a size for --plan")
     if output_format in (ShowFormat.svg, ShowFormat.mermaid, ShowFormat.dot):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from graphengine import gc_pause
 from graphengine.backends.protocol import DEFAULT_BACKEND
+from graphengine.cli.failures import heed
 from graphengine.cli.limiting import current_limits
 from graphengine.cli.plugins import load_plugins
 from graphengine.cli.values import apply_settings
@@ -19,14 +20,24 @@ if TYPE_CHECKING:
 
 
 def open_model(
-    name: str, plugins: Iterable[str] | None = None, update_rule: Path | None = None, backend: str = DEFAULT_BACKEND
+    name: str,
+    plugins: Iterable[str] | None = None,
+    update_rule: Path | None = None,
+    backend: str = DEFAULT_BACKEND,
+    *,
+    strict: bool,
 ) -> Model:
-    """Load a model as it is; a file with an update rule replaces the one that its training names."""
+    """Load a model as it is; a file with an update rule replaces the one that its training names.
+
+    Its warnings are printed, or are errors if it is `strict`.
+    """
     with gc_pause.paused():  # modules stay
         from graphengine.model.model import load
 
     load_plugins(plugins)
-    return load(model_file(name), update_rule=update_rule, limits=current_limits(), backend=backend)
+    model = load(model_file(name), update_rule=update_rule, limits=current_limits(), backend=backend)
+    heed(model.warnings, strict=strict)
+    return model
 
 
 def open_changed(
@@ -35,10 +46,12 @@ def open_changed(
     settings: list[str],
     update_rule: Path | None = None,
     backend: str = DEFAULT_BACKEND,
+    *,
+    strict: bool,
 ) -> tuple[Model, dict[str, Any]]:
-    """Load a model whose document is changed by `--set`, and the values of inputs that were set."""
+    """Load a model whose document is changed by `--set`, and the values of inputs that were set; as `open_model`."""
     if not settings:
-        return open_model(name, plugins, update_rule, backend), {}
+        return open_model(name, plugins, update_rule, backend, strict=strict), {}
     from graphengine.format.reading import read_bytes, unless_replaced
     from graphengine.format.strict import parse_json
     from graphengine.model.model import Model
@@ -52,7 +65,9 @@ def open_changed(
         inputs = apply_settings(content, settings)
         return Model.from_dict(content, path, update_rule=update_rule, limits=limits, backend=backend), inputs
 
-    return unless_replaced(path, loaded)
+    model, inputs = unless_replaced(path, loaded)
+    heed(model.warnings, strict=strict)
+    return model, inputs
 
 
 def decoded(model: Model, values: Mapping[str, Any]) -> dict[str, Any]:

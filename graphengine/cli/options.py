@@ -49,6 +49,9 @@ Plugins: TypeAlias = Annotated[
         "--plugin", metavar="FILE|MODULE", help="Python file or module that registers nodes. May be repeated."
     ),
 ]
+Strict: TypeAlias = Annotated[
+    bool, typer.Option("--strict", help="Take warnings for errors: exit with code 2 before any work.")
+]
 UpdateRuleFile: TypeAlias = Annotated[
     Path | None,
     typer.Option(metavar="FILE", help="A file with an update rule, in place of the one that the training names."),

@@ -11,6 +11,7 @@ import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from enum import StrEnum
 from io import TextIOWrapper
 from pathlib import Path
@@ -18,7 +19,7 @@ from typing import Any, TextIO
 
 import typer
 
-from graphengine.errors import GraphEngineError, UsageError
+from graphengine.errors import GraphEngineError, Problem, UsageError
 from graphengine.wording import escaped, escaped_json
 
 MAX_INLINE = 8
@@ -26,6 +27,10 @@ MAX_INLINE = 8
 
 MAX_TABLE = 5000
 """A table with more rows is printed as aligned text on a terminal, too: rich takes its time."""
+
+
+WARNINGS: ContextVar[tuple[Problem, ...]] = ContextVar("warnings", default=())
+"""What the command that runs has warned of so far."""
 
 
 class Format(StrEnum):
@@ -130,9 +135,14 @@ def print_or_write(text: str, path: Path | None) -> None:
     print_note(f"written to {path}")
 
 
-def print_json(value: Any) -> None:
-    """One JSON object on stdout, on one line."""
-    print_text(json_text(value).encode())
+def print_json(value: Mapping[str, Any]) -> None:
+    """Print one JSON object on stdout, on one line, with the warnings of the command."""
+    print_text(json_text(with_warnings(value)).encode())
+
+
+def with_warnings(value: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a JSON object with the warnings of the command that runs."""
+    return {**value, "warnings": [each.as_dict() for each in WARNINGS.get()]}
 
 
 def json_text(value: Any) -> str:

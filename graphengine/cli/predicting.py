@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from graphengine.cli.data_files import read_data
+from graphengine.cli.failures import heed
 from graphengine.cli.opening import decoded, open_changed
 from graphengine.cli.options import (
     BackendName,
@@ -21,6 +22,7 @@ from graphengine.cli.options import (
     ModelName,
     Plugins,
     Settings,
+    Strict,
 )
 from graphengine.cli.output import TableFormat, json_values, print_json, print_table
 from graphengine.cli.values import named_values
@@ -44,13 +46,15 @@ def predict(
         TableFormat | None, typer.Option("--format", help="Default: table on a terminal, csv in a pipe.")
     ] = None,
     plugins: Plugins = None,
+    strict: Strict = False,
     backend: BackendName = "numpy",
 ) -> None:
     """Compute outputs of MODEL for given inputs.
 
     Only the inputs that the outputs depend on are needed.
     """
-    opened, given = open_changed(model, plugins, settings or [], backend=backend)
+    opened, given = open_changed(model, plugins, settings or [], backend=backend, strict=strict)
+    heed(opened.untrained(outputs), strict=strict)
     given = decoded(opened, {**given, **named_values("--input", inputs or [])})
     if data is None and not columns:
         predictions = opened.predict(given, outputs=outputs or None, check_finite=check_finite)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from graphengine.cli.output import json_values, print_line, print_note, print_values
+from graphengine.cli.output import json_values, print_line, print_values
 from graphengine.errors import ExecutionError, InputError, Problem
 from graphengine.wording import counted
 
@@ -53,11 +53,10 @@ class Report:
             "parameters": json_values(model.parameters),
             "outputs": json_values(self.outputs),
             **({"outputs_on": {"data": data, "rows": self.rows}} if self.rows is not None else {}),
-            **({"warnings": [each.as_dict() for each in self.warnings]} if self.warnings else {}),
         }
 
     def print(self, saved: Mapping[str, str]) -> None:
-        """Print the report for people: the result on stdout, warnings on stderr."""
+        """Print the report for people."""
         if self.history is None:
             print_line(f"{self.model.graph.name}: {self.model.graph.summary}")
             print_values("outputs", self.outputs)
@@ -65,8 +64,6 @@ class Report:
             self._print_training(self.history)
         for path in saved.values():
             print_line(f"saved to {path}")
-        for each in self.warnings:
-            print_note(f"warning: {each}")
 
     def _print_training(self, history: History) -> None:
         iterations, epochs = counted(len(history), "iteration"), counted(history.epochs_trained, "epoch")

@@ -9,7 +9,15 @@ import typer
 
 from graphengine.cli.failures import WORK_FAILED
 from graphengine.cli.opening import open_changed
-from graphengine.cli.options import BackendName, ModelName, OutputFormat, Plugins, Settings, UpdateRuleFile
+from graphengine.cli.options import (
+    BackendName,
+    ModelName,
+    OutputFormat,
+    Plugins,
+    Settings,
+    Strict,
+    UpdateRuleFile,
+)
 from graphengine.cli.output import Format, print_json, print_line
 from graphengine.errors import UsageError
 
@@ -31,6 +39,7 @@ def resume_check(
     update_rule: UpdateRuleFile = None,
     output_format: OutputFormat = Format.text,
     plugins: Plugins = None,
+    strict: Strict = False,
     backend: BackendName = "numpy",
 ) -> None:
     """Interrupt the training of MODEL after some iterations, go on from the checkpoint, and compare all bits.
@@ -47,7 +56,7 @@ def resume_check(
         def make(*, resume: bool, **overrides: Any) -> Trainer:
             if not resume:
                 folders.append(Path(folder) / str(len(folders)))
-            opened, given = open_changed(model, plugins, settings or [], update_rule, backend=backend)
+            opened, given = open_changed(model, plugins, settings or [], update_rule, backend=backend, strict=strict)
             keys = {"checkpoints": folders[-1], "resume": resume, **overrides}
             return cast("Trainer", opened.trainer(given or None, **keys))  # a solver, which saves nothing, is refused
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from graphengine.cli.data_files import needed_to_train, read_data
-from graphengine.cli.failures import Unwritten
+from graphengine.cli.failures import Unwritten, heed
 from graphengine.cli.opening import decoded, open_changed
 from graphengine.cli.options import (
     BackendName,
@@ -25,6 +25,7 @@ from graphengine.cli.options import (
     Plugins,
     SaveFile,
     Settings,
+    Strict,
     UpdateRuleFile,
 )
 from graphengine.cli.output import Format, check_targets, print_json, print_note, writable
@@ -68,6 +69,7 @@ def run(
     quiet: Annotated[bool, typer.Option("--quiet", help="Print errors only.")] = False,
     output_format: OutputFormat = Format.text,
     plugins: Plugins = None,
+    strict: Strict = False,
     backend: BackendName = "numpy",
 ) -> None:
     """Train MODEL, or evaluate it if it is trained or declares no training.
@@ -78,7 +80,7 @@ def run(
     check_targets({"--data": Path(data) if data else None, "--save": save, "--log": log, "--plot": plot})
     check_plot(plot)
     saving = checkpoint_folder(checkpoint, resume=resume)
-    opened, given = open_changed(model, plugins, settings or [], update_rule, backend=backend)
+    opened, given = open_changed(model, plugins, settings or [], update_rule, backend=backend, strict=strict)
     check_save(opened, save)
     given = decoded(opened, {**given, **named_values("--input", inputs or [])})
     overrides = {name: context.params[name] for name in OVERRIDES if context.params[name] is not None}
@@ -95,6 +97,10 @@ def run(
     else:
         report = _evaluate(opened, given, check_finite=check_finite)
         saved = save_model(opened, save, unwritten)
+    if strict:
+        unwritten.problems += report.warnings
+    else:
+        heed(report.warnings, strict=False)
     if output_format is Format.json:
         print_json({**report.as_json(), **saved, **unwritten.as_json()})
     elif not quiet:

@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from graphengine.cli.opening import decoded, open_changed
-from graphengine.cli.options import Inputs, ModelName, Of, OutputFile, Plugins, Settings, Unfold, Wrt
-from graphengine.cli.output import check_targets, json_text, print_or_write
+from graphengine.cli.options import Inputs, ModelName, Of, OutputFile, Plugins, Settings, Strict, Unfold, Wrt
+from graphengine.cli.output import check_targets, json_text, print_or_write, with_warnings
 from graphengine.cli.values import named_values
 from graphengine.library import model_file
 
@@ -42,6 +42,7 @@ def trace(
         TraceFormat.text
     ),
     plugins: Plugins = None,
+    strict: Strict = False,
 ) -> None:
     """Show every step of one evaluation of MODEL with its numbers: forward, backward, and the update of the training.
 
@@ -52,12 +53,12 @@ def trace(
     from graphengine.trace.tracing import as_json, trace_model
 
     check_targets({"MODEL": model_file(file), "--output": output})
-    model, given = open_changed(file, plugins, settings or [])
+    model, given = open_changed(file, plugins, settings or [], strict=strict)
     given = decoded(model, {**given, **named_values("--input", inputs or [])})
     traced = trace_model(model, given, sample=sample, iteration=iteration, of=of, wrt=wrt or None)
     match output_format:
         case TraceFormat.json:
-            text = json_text(as_json(traced))
+            text = json_text(with_warnings(as_json(traced)))
         case TraceFormat.svg:
             text = trace_svg(model.graph, traced, folded=not unfold)
         case TraceFormat.markdown:

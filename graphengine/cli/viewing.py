@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from graphengine.cli.opening import decoded, open_changed
-from graphengine.cli.options import Inputs, ModelName, OutputFormat, Plugins, Settings
+from graphengine.cli.options import Inputs, ModelName, OutputFormat, Plugins, Settings, Strict
 from graphengine.cli.output import Format, check_targets, print_json, print_note, writable
 from graphengine.cli.values import named_values
 from graphengine.library import model_file
@@ -26,6 +26,7 @@ def view(
     settings: Settings = None,
     output_format: OutputFormat = Format.text,
     plugins: Plugins = None,
+    strict: Strict = False,
 ) -> None:
     """Write a page that shows MODEL at work: its graph with values and gradients, step by step, and its training.
 
@@ -35,7 +36,7 @@ def view(
     from graphengine.page.pages import page_of
 
     check_targets({"MODEL": model_file(file), "--output": output})
-    model, given = open_changed(file, plugins, settings or [])
+    model, given = open_changed(file, plugins, settings or [], strict=strict)
     path = output or Path(tempfile.mkdtemp() if show else ".") / f"{model_file(file).stem}.html"
     writable(path)
     page = page_of(model, decoded(model, {**given, **named_values("--input", inputs or [])})).encode()

@@ -81,10 +81,10 @@ def sound_graph(
                 problems, calling = [*problems, *found], [*calling, *rest]
         unknown = [*unknown, *calling]
     graph, misfits = _typed(document, resolver, nodes, unknown, inlining, limits)
-    problems += [*_with_pointers(misfits, document), *loss_problems(document, graph), *_update_problems(graph)]
+    problems += [*with_pointers(misfits, document), *loss_problems(document, graph), *_update_problems(graph)]
     problems += table_problems(document, graph)
     if too_large := memory_problem(graph):
-        problems += _with_pointers([too_large], document)
+        problems += with_pointers([too_large], document)
     if problems:
         gaps.names["nodes"].update(resolver.values.keys() - graph.types.keys())
     return graph, problems
@@ -191,7 +191,7 @@ def _own(document: ModelDocument) -> Iterator[str]:
     return (name for name in document.functions if name != rule or name in called)
 
 
-def _with_pointers(problems: Iterable[Problem], document: ModelDocument) -> Iterator[Problem]:
+def with_pointers(problems: Iterable[Problem], document: ModelDocument) -> Iterator[Problem]:
     """Problems of nodes of the file with their places; of more than are told only those and one more."""
     places: dict[str, int] = {}
     for problem in itertools.islice(problems, MOST_TOLD + 1):

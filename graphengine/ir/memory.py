@@ -70,6 +70,11 @@ def memory_of(graph: Graph, sizes: Mapping[str, int] | None = None) -> int:
     return values + sum(taken for _, taken in _workspaces(graph, sizes or {}))
 
 
+def bytes_of(graph: Graph, names: Iterable[str], sizes: Mapping[str, int]) -> int:
+    """Return the bytes that some values of a graph take as far as sizes are known."""
+    return sum(_bytes(graph.types[name], sizes) for name in names)
+
+
 def may_grow(graph: Graph, sizes: Mapping[str, int]) -> bool:
     """Whether gradients of a graph may take more than the limit although the graph does not.
 

@@ -122,6 +122,13 @@ class Declaration:
         wrong += optimizer_problems(rule.function, optimizer, rule.gaps)
         return wrong + rule.problems(optimizer.attributes, self._trainable_kinds(), self.graph.limits)
 
+    def declared_rule(self) -> FunctionFile | None:
+        """Return the update rule of the training section; None if there is none, or a solver."""
+        training = self.document.training
+        if training is None or training.optimizer.is_solver:
+            return self.given_rule
+        return self.given_rule or named_rule(training.optimizer.type, self.document, Gaps()).function
+
     def _trainable_kinds(self) -> list[ArrayType]:
         """The types of the trainable parameters, each once."""
         kinds = dict.fromkeys(self.graph.types[name] for name in self.graph.trainable)
@@ -216,6 +223,10 @@ class Declaration:
         """The name of a data source; that of the only one, where none is said."""
         return next(iter(self.document.data)) if name is None and len(self.document.data) == 1 else name
 
+    def place(self, pointer: str) -> dict[str, Any]:
+        """Where a pointer leads, as keys of a problem; without lines if the text of the file is not kept."""
+        return self._source.place(pointer) if self._source else {"pointer": pointer}
+
     @contextmanager
     def _placed(self, name: str | None) -> Iterator[None]:
         """What is wrong with a data source of the file is told with its place in the file."""
@@ -223,8 +234,7 @@ class Declaration:
             yield
         except (DataError, InputError) as error:
             if name is not None:
-                pointer = make_pointer(("data", name))
-                error.located(**(self._source.place(pointer) if self._source else {"pointer": pointer}))
+                error.located(**self.place(make_pointer(("data", name))))
             raise
 
     def _data(self, data: Any, training: TrainingDocument, graph: Graph, also: Iterable[str]) -> Arrays:

@@ -24,7 +24,7 @@ from graphengine.errors import (
     UsageError,
     make_pointer,
 )
-from graphengine.format.building import sound_graph
+from graphengine.format.building import sound_graph, with_pointers
 from graphengine.format.canonical import canonical_text
 from graphengine.format.documents import ExternalValue, ModelDocument
 from graphengine.format.files import write_bytes
@@ -45,6 +45,7 @@ from graphengine.limits import DEFAULT, Limits
 from graphengine.model.categories import labeled
 from graphengine.model.declaration import Declaration, Saving
 from graphengine.model.evaluator import Evaluator
+from graphengine.model.linting import Subject, lint, starting_values, warn
 from graphengine.model.run import Parameters, Run
 from graphengine.model.training_options import RuleSource, TrainingKeys, TrainingOptions
 from graphengine.notebook import Pictured
@@ -111,6 +112,8 @@ class Model(Pictured):
         problems += self._initialize(values or {}, too_large=too_large)
         if problems or (source and source.problems):
             raise source.locate(problems) if source else InvalidModelError(problems)
+        self._warnings = self._lint(source)
+        self._is_assigned, self._has_warned = bool(values), False
         self.evaluator = Evaluator(self.graph, self.values, self.backend)
         self._gradients: OrderedDict[Any, Graph] = OrderedDict()
 
@@ -129,10 +132,22 @@ class Model(Pictured):
             document, source = parse_model(
                 as_json(content), str(path) if path else None, limits, salvage=True, is_written=False
             )
-            return cls(document, source, Path(path) if path else None, update_rule, limits, backend)
+            model = cls(document, source, Path(path) if path else None, update_rule, limits, backend)
+        warn(model.warnings, stacklevel=2)
+        return model
 
     def __repr__(self) -> str:
         return f"<Model '{self.graph.name}': {self.graph.summary}>"
+
+    def _lint(self, source: Source | None) -> tuple[Problem, ...]:
+        found = lint(Subject(self.document, self.graph, self._declared.declared_rule()))
+        placed = list(with_pointers(found, self.document)) if found else []
+        return source.locate(placed).problems if source and placed else tuple(placed)
+
+    @property
+    def warnings(self) -> tuple[Problem, ...]:
+        """What is valid and probably not meant, each with its place in the file; docs/errors.md explains the codes."""
+        return self._warnings
 
     @property
     def executor(self) -> Executor:
@@ -170,6 +185,7 @@ class Model(Pictured):
     def _forget_training(self) -> None:
         """A value was assigned: the values are no longer what a training made."""
         self._trainer = self._provenance = None
+        self._is_assigned = True
 
     @property
     def parameters(self) -> Parameters:
@@ -226,11 +242,34 @@ class Model(Pictured):
             with `check_finite`.
         UsageError
             GE402 if there is no such output.
+
+        Warns
+        -----
+        ModelWarning
+            GE903, once for a model, if the outputs depend on parameters that were never trained.
         """
         given = self._given(inputs, named)
         asked = None if outputs is None else tuple(names_of(outputs))
+        if not self._has_warned:
+            warn(self.untrained(asked), stacklevel=2)
+            self._has_warned = True
         found = self.evaluator.predict(given, asked, check_finite=check_finite)
         return labeled(found, self.document.speaking, self.graph)
+
+    def untrained(self, outputs: Iterable[str] | None = None) -> list[Problem]:
+        """Return GE903 if outputs, by default all, depend on parameters that nobody has trained or assigned."""
+        if self._has_values:
+            return []
+        asked = self.graph.outputs if outputs is None else outputs
+        values = [self.graph.outputs[name] for name in asked if name in self.graph.outputs]
+        found = starting_values(self.document, self.graph, values)
+        return [replace(each, **self._declared.place(each.pointer or "")) for each in found]
+
+    @property
+    def _has_values(self) -> bool:
+        """Whether values were assigned or trained, here or by the model that this one is a copy of."""
+        trained = self._trainer is not None and len(self._trainer.history) > 0
+        return trained or self._is_assigned or self._provenance is not None
 
     def train(self, data: Any = None, *, progress: bool = False, **options: Unpack[TrainingOptions]) -> History:
         """Train as the file's training section says, and return the history.
@@ -568,6 +607,11 @@ def load(
     ------
     InvalidModelError
         With all independent problems, each with file, line, column and JSON Pointer.
+
+    Warns
+    -----
+    ModelWarning
+        For each of `Model.warnings`.
     """
     path = models().get(str(path), path) if not os.path.exists(path) else path  # noqa: PTH110 - as in `library`
 
@@ -576,7 +620,9 @@ def load(
         return Model(document, source, Path(path), update_rule, limits, backend)
 
     with gc_pause.paused():
-        return unless_replaced(path, loaded)
+        model = unless_replaced(path, loaded)
+    warn(model.warnings, stacklevel=2)
+    return model
 
 
 def _at(source: Declared, name: str, values: Mapping[str, Any]) -> Declared:

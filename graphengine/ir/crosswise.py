@@ -1,0 +1,94 @@
+"""Sizes that meet crosswise: (N, 1) and (N,) broadcast to (N, N), each sample with each other one.
+
+Where a loss adds that up, a model most likely trains on pairs that nobody meant. The rule avoids false alarms: the
+shorter operand has no axis of its own there, a node that writes down the axis of size 1 (`EXPLICIT`, `keepdims`) shows
+that all pairs are meant, a size in numbers must be that of the samples on both sides, and a scalar that counts depends
+on the result.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from graphengine.errors import Problem
+from graphengine.ir.graph import Graph, GraphNode, reachable
+from graphengine.ir.origins import told_node
+from graphengine.ops.inference import elementwise, probed
+from graphengine.ops.shapes import Shape, Size, shape_text
+
+EXPLICIT = frozenset({"expand_dims", "reshape", "transpose", "constant", "broadcast_to", "tile"})
+"""Ops that give an axis of size 1 because the file asks for it."""
+
+
+class Crossing(NamedTuple):
+    """Two operands that meet crosswise: `column` has the size on an axis that `row` lacks, and 1 where `row` has it."""
+
+    column: str
+    row: str
+    axis: int
+    size: Size
+
+
+def crosswise(graph: Graph, targets: Iterable[str]) -> Iterator[Problem]:
+    """Yield a warning for each node whose operands meet crosswise, of those that the scalars `targets` depend on."""
+    squares = {id(kind) for kind in graph.types.values() if _has_twice(kind.shape)}
+    if not squares:
+        return
+    producers = {name: node for node in graph.nodes for name in node.outputs}
+    scalars = [name for name in targets if graph.types[name].shape == ()]
+    for node in reachable(graph.nodes, scalars):
+        if id(graph.types[node.id]) in squares and type(node.node).infer in (elementwise, probed):
+            found = _crossing(graph, node)
+            if found and not _is_explicit(graph, producers, found.column, found.axis):
+                yield _problem(graph, node, found)
+
+
+def _has_twice(shape: Shape) -> bool:
+    sizes = [size for size in shape if size is not None and size != 1]
+    return len(set(sizes)) < len(sizes)
+
+
+def _crossing(graph: Graph, node: GraphNode) -> Crossing | None:
+    """The operands of a node that meet crosswise; axes are counted from the last one, which is -1."""
+    operands = {name: graph.types[name].shape for name in node.inputs if isinstance(name, str)}
+    for (column, tall), (row, flat) in itertools.permutations(operands.items(), 2):
+        for axis in range(-len(flat), 0) if len(tall) > len(flat) else ():
+            crossed = flat[axis] in tall[: -len(flat)] and tall[axis] == 1 != flat[axis]
+            if crossed and (isinstance(flat[axis], str) or _are_samples(graph, flat[axis], (column, row))):
+                return Crossing(column, row, axis, flat[axis])
+    return None
+
+
+def _are_samples(graph: Graph, size: Size, values: Iterable[str]) -> bool:
+    """Whether each value depends on an input whose first axis has a size: the same number may be there by chance."""
+    sampled = {name for name in graph.inputs if graph.types[name].shape[:1] == (size,)}
+    read = ({value, *(ref for node in reachable(graph.nodes, [value]) for ref in node.inputs)} for value in values)
+    return all(not sampled.isdisjoint(names) for names in read)
+
+
+def _is_explicit(graph: Graph, producers: dict[str, GraphNode], value: str, axis: int) -> bool:
+    """Whether a node writes down an axis of size 1 that a value has; elementwise ops only pass it on."""
+    pending, seen = [value], set[str]()
+    while pending:
+        node = producers.get(name := pending.pop())
+        if node is None or name in seen:
+            continue
+        seen.add(name)
+        if node.op in EXPLICIT or getattr(node.node, "keepdims", False):
+            return True
+        if node.op == "cast" or type(node.node).infer is elementwise:
+            shapes = {ref: graph.types[ref].shape for ref in node.inputs if isinstance(ref, str)}
+            pending += [ref for ref, shape in shapes.items() if shape[axis:][:1] == (1,) and len(shape) >= -axis]
+    return False
+
+
+def _problem(graph: Graph, node: GraphNode, found: Crossing) -> Problem:
+    column, row, result = (shape_text(graph.types[name].shape) for name in (found.column, found.row, node.id))
+    message = (
+        f"{told_node(graph, node)}: '{found.column}' {column} and '{found.row}' {row} broadcast to {result}, "
+        f"each of {found.size} with each other one"
+    )
+    hint = "give both the same shape, with 'squeeze' or 'expand_dims'; 'expand_dims' also says that all pairs are meant"
+    return Problem("GE901", message, hint, node=node.id)

@@ -1,0 +1,143 @@
+"""What a valid model probably does not mean: warnings as data, found by a table of checks.
+
+A check looks at a document, its graph and its update rule, and gives findings in the form of errors; nothing is run.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
+
+from graphengine.data.readers import InlineData
+from graphengine.errors import ModelWarning, Problem, make_pointer
+from graphengine.format.documents import FunctionFile, ModelDocument
+from graphengine.format.training_documents import TrainingDocument
+from graphengine.ir.crosswise import crosswise
+from graphengine.ir.graph import Graph, reachable
+from graphengine.ir.memory import bytes_of, memory_of
+from graphengine.ops.shapes import is_symbol
+from graphengine.training.provenance import PROVENANCE
+from graphengine.transform.path import differentiable_toward, learned
+from graphengine.wording import size_text
+
+
+class Subject(NamedTuple):
+    """What is checked; `rule` is the update rule of the training, if one is declared."""
+
+    document: ModelDocument
+    graph: Graph
+    rule: FunctionFile | None = None
+
+
+Check = Callable[[Subject], Iterator[Problem]]
+
+
+def crossing(subject: Subject) -> Iterator[Problem]:
+    """GE901: operands that broadcast to all pairs, where a loss, a metric or a scalar output adds those up."""
+    training, graph = subject.document.training, subject.graph
+    declared = [training.loss, *training.metrics.values()] if training else []
+    return crosswise(graph, [*graph.outputs.values(), *map(graph.value_name, declared)])
+
+
+def unreached(subject: Subject) -> Iterator[Problem]:
+    """GE902: trainable parameters that the loss of the training section does not depend on."""
+    if subject.document.training:
+        yield from without_influence(subject.graph, subject.document.training.loss)
+
+
+def without_influence(graph: Graph, loss: str) -> Iterator[Problem]:
+    """GE902: trainable parameters that a loss does not depend on."""
+    found = set(learned(graph, graph.value_name(loss)))
+    for name in graph.trainable:
+        if name not in found:
+            message = f"the loss '{loss}' does not depend on parameter '{name}', which keeps its value"
+            hint = 'use the parameter, remove it, or declare "trainable": false'
+            yield Problem("GE902", message, hint, make_pointer(("parameters", name)))
+
+
+def partly_trained(subject: Subject) -> Iterator[Problem]:
+    """GE903: parameters without values in a file that a training has written."""
+    if PROVENANCE in (subject.document.metadata or {}):
+        yield from _never_trained(untrained(subject.document, subject.graph))
+
+
+def untrained(document: ModelDocument, graph: Graph) -> list[str]:
+    """Return the trainable parameters without values: of a file with a training section, or drawn at random."""
+    parameters = document.parameters
+    return [
+        name
+        for name in graph.trainable
+        if parameters[name].value is None and (document.training or hasattr(parameters[name].initializer, "seed"))
+    ]
+
+
+def starting_values(document: ModelDocument, graph: Graph, values: Iterable[str]) -> Iterator[Problem]:
+    """GE903: some values depend on parameters whose values come from initializers."""
+    wanted = set(values)
+    read = wanted.union(*[node.inputs for node in reachable(graph.nodes, wanted)])
+    return _never_trained([name for name in untrained(document, graph) if name in read])
+
+
+def _never_trained(names: list[str]) -> Iterator[Problem]:
+    if names:
+        shown = ", ".join(f"'{name}'" for name in names[:8]) + ", ..." * (len(names) > 8)
+        message = f"parameter{'s' * (len(names) > 1)} {shown}: never trained, the values come from the initializers"
+        yield Problem("GE903", message, "train the model, and use the file that is saved", _place(names[0]))
+
+
+def _place(name: str) -> str:
+    return make_pointer(("parameters", name))
+
+
+def too_large(subject: Subject) -> Iterator[Problem]:
+    """GE904: a training step that takes more memory than the limit, by an estimate from declared sizes."""
+    document, graph, rule = subject
+    training = document.training
+    if training is None or rule is None:
+        return
+    sizes = _declared_sizes(document, training, graph)
+    needed, limit = step_bytes(graph, training, rule, sizes), graph.limits.array_bytes
+    if needed > limit:
+        given = f" for {', '.join(f'{symbol} = {size}' for symbol, size in sizes.items())}" if sizes else ""
+        message = f"a training step takes about {size_text(needed)}{given}, the limit is {size_text(limit)}"
+        hint = f"{'use a smaller batch_size, set accumulate, or ' * bool(sizes)}raise the limit array_bytes"
+        yield Problem("GE904", message, hint, "/training")
+
+
+def step_bytes(graph: Graph, training: TrainingDocument, rule: FunctionFile, sizes: dict[str, int]) -> int:
+    """Estimate the bytes of one step: all values, a gradient of each that has one, and what the rule computes."""
+    loss = graph.value_name(training.loss)
+    read = {loss}.union(*[node.inputs for node in reachable(graph.nodes, [loss])])
+    gradients = bytes_of(graph, differentiable_toward(graph, graph.trainable) & read, sizes)
+    updates = bytes_of(graph, graph.trainable, sizes) * (len(rule.nodes) + len(rule.outputs))
+    return memory_of(graph, sizes) + gradients + updates
+
+
+def _declared_sizes(document: ModelDocument, training: TrainingDocument, graph: Graph) -> dict[str, int]:
+    """The number of samples of a batch by the symbol that stands for it, where the file says how many there are."""
+    name = training.data or (next(iter(document.data)) if len(document.data) == 1 else "")
+    source, most = document.data.get(name), training.batch_size
+    sizes = {}
+    for each, declared in graph.inputs.items():
+        values = source.values.get(each) if isinstance(source, InlineData) else None
+        counts = [count for count in (most, len(values) if isinstance(values, list) else None) if count is not None]
+        if counts and declared.type.shape and is_symbol(symbol := declared.type.shape[0]):
+            sizes[symbol] = math.ceil(min(counts) / training.accumulate)
+    return sizes
+
+
+CHECKS: tuple[Check, ...] = (crossing, unreached, partly_trained, too_large)
+"""All checks, each with a code of its own."""
+
+
+def lint(subject: Subject) -> list[Problem]:
+    """Return what all checks find."""
+    return [found for check in CHECKS for found in check(subject)]
+
+
+def warn(problems: Iterable[Problem], stacklevel: int) -> None:
+    """Hand findings to Python's `warnings`; `stacklevel` 1 is the caller."""
+    for problem in problems:
+        warnings.warn(ModelWarning(problem), stacklevel=stacklevel + 1)
