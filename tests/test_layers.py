@@ -19,6 +19,7 @@ PACKAGE = Path(ge.__file__).parent
 ROOMS = [
     "__main__",
     "cli",
+    "sklearn",
     "page",
     "draw",
     "trace",

@@ -1,0 +1,434 @@
+"""Models as scikit-learn estimators: for pipelines, cross-validation and searches (the extra `sklearn`).
+
+An estimator trains a model on `fit` and keeps it as `model_`, which can be saved as a file. Without a model of the
+caller it makes one: standardized columns, and a linear model or a small network.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self, TypeAlias
+
+import numpy as np
+
+from graphengine import library
+from graphengine.errors import UsageError
+from graphengine.fit.solver_trainer import SolverTrainer
+from graphengine.format.documents import ModelDocument
+from graphengine.format.reading import read_model
+from graphengine.format.writing import model_as_dict
+from graphengine.ir.graph import inputs_of
+from graphengine.model.builder import Builder
+from graphengine.model.estimators import classifier, regressor, standardizer
+from graphengine.model.model import Model
+from graphengine.training.interrupting import run_to_end
+
+try:
+    from sklearn.base import (
+        BaseEstimator,
+        ClassifierMixin,
+        ClassNamePrefixFeaturesOutMixin,
+        OneToOneFeatureMixin,
+        RegressorMixin,
+        TransformerMixin,
+    )
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.utils import check_random_state
+    from sklearn.utils.multiclass import check_classification_targets
+    from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+except ImportError as error:
+    hint = "pip install 'graphengine[sklearn]'"
+    message = "this needs the package 'scikit-learn' 1.6 or newer, which is not installed"
+    raise UsageError(message, code="GE803", hint=hint) from error
+
+__all__ = ["GraphClassifier", "GraphRegressor", "GraphTransformer"]
+
+Array: TypeAlias = np.ndarray[Any, Any]
+Source: TypeAlias = str | Path | Mapping[str, Any] | Model | Builder | Callable[[int, int], Any] | None
+
+TARGET, WEIGHT = "y", "sample_weight"
+"""The names of the inputs that get targets and sample weights, unless the caller names others."""
+USUAL_OUTPUTS = ("prediction", "probabilities", "probability", "logits", "logit", "code")
+"""Outputs that are taken, in this order, where a model has several and the caller names none."""
+PROBABILITIES = {"softmax", "sigmoid"}
+"""Ops that make probabilities; what other ops make are logits."""
+RESHAPING = {"squeeze", "reshape", "expand_dims"}
+"""Ops whose result has the numbers of their input."""
+
+
+class _GraphEstimator(BaseEstimator):  # type: ignore[misc]
+    """What the estimators share: a model from its source, its inputs and outputs, and its training."""
+
+    model: Source
+    target: str
+    weight: str
+    output: str | None
+    random_state: Any
+
+    def _prepare(self, own: Callable[[], Builder], features: Array, outputs: int) -> Model:
+        """Return an untrained model: `own` makes it where the caller gave none."""
+        if self.model is None:
+            document = own().model().document
+            return Model(_untrained(document, self._seed()))
+        content, path = _content(self.model, features.shape[1], outputs)
+        content = _with_width(content, self._feature_names(content["inputs"]), features.shape[1])
+        model = Model.from_dict(content, path)
+        return Model(_untrained(model.document, self._seed()), None, path)
+
+    def _seed(self) -> int | None:
+        if self.random_state is None:
+            return None
+        return int(check_random_state(self.random_state).randint(2**31 - 1))
+
+    def _feature_names(self, inputs: Iterable[str]) -> list[str]:
+        return [name for name in inputs if name not in (self.target, self.weight)]
+
+    def _columns(self, model: Model, features: Array) -> dict[str, Array]:
+        """The inputs of a model from a table: the whole table, or one column for each input."""
+        inputs = {name: model.graph.inputs[name].type for name in self._feature_names(model.graph.inputs)}
+        rows, width = features.shape
+        sizes = {name: kind.shape[1:] for name, kind in inputs.items()}
+        if any(not isinstance(size, int) for shape in sizes.values() for size in shape):
+            raise ValueError(f"the sizes of the inputs {', '.join(sizes)} must be integers but for the first one")
+        widths: list[int] = [math.prod(shape) for shape in sizes.values()]  # type: ignore[arg-type]
+        if sum(widths) != width:
+            raise ValueError(
+                f"X has {width} features, but the inputs of the model take {sum(widths)}: {', '.join(sizes)}"
+            )
+        given = list(getattr(self, "feature_names_in_", ()))
+        places = [given.index(name) for name in inputs] if set(inputs) == set(given) else range(width)
+        parts = np.split(features[:, list(places)], np.cumsum(widths)[:-1], axis=1)
+        return {
+            name: part.reshape(rows, *sizes[name]).astype(kind.array_dtype)
+            for (name, kind), part in zip(inputs.items(), parts, strict=True)
+        }
+
+    def _data(self, model: Model, features: Array, target: Array | None, weights: Array | None) -> dict[str, Array]:
+        """The inputs of a model for training."""
+        inputs, data = model.graph.inputs, self._columns(model, features)
+        if target is not None and self.target in inputs:
+            kind = inputs[self.target].type
+            shape = (len(target), *kind.shape[1:])
+            data[self.target] = _shaped(target, shape).astype(kind.array_dtype)
+        if self.weight in inputs:
+            given = np.ones(len(features)) if weights is None else weights / weights.mean()
+            data[self.weight] = given.astype(inputs[self.weight].type.array_dtype)
+        elif weights is not None and np.ptp(weights) > 0:
+            raise ValueError(f"sample_weight is given, but the model has no input '{self.weight}'; name it: weight=...")
+        return data
+
+    def _train(self, model: Model, data: Mapping[str, Array], **overrides: Any) -> None:
+        """Train a model and keep it."""
+        given = {name: value for name, value in overrides.items() if value is not None}
+        trainer = model.trainer(data, **given)
+        run_to_end(trainer)
+        if isinstance(trainer, SolverTrainer) and not trainer.converged:
+            warnings.warn(f"{trainer.reason or 'the solver did not converge'}", ConvergenceWarning, stacklevel=3)
+        self.history_ = trainer.history
+        self.n_iter_ = max(1, len(trainer.history))
+        self._keep(model)
+
+    def _keep(self, model: Model) -> None:
+        self.model_, self.output_ = model, self._output(model)
+
+    def _output(self, model: Model) -> str:
+        """The output that depends on the features only."""
+        hidden = {self.target, self.weight}
+        known = [
+            name for name, value in model.graph.outputs.items() if hidden.isdisjoint(inputs_of(model.graph, [value]))
+        ]
+        usual = [name for name in USUAL_OUTPUTS if name in known]
+        chosen = [self.output] if self.output is not None else known if len(known) == 1 else usual
+        if not chosen or chosen[0] not in known:
+            raise ValueError(f"name the output to take, output=...: the features give {', '.join(known) or 'none'}")
+        return chosen[0]
+
+    def _outputs(self, table: Any) -> Array:
+        """What a fitted model gives for a table."""
+        check_is_fitted(self)
+        features = validate_data(self, table, reset=False, dtype=np.float64)
+        found = self.model_.predict(self._columns(self.model_, features), outputs=self.output_)
+        return np.asarray(found[self.output_])
+
+
+class _GraphPredictor(_GraphEstimator):
+    """What regressors and classifiers share: the parameters of the caller, and those of a model of their own."""
+
+    def __init__(
+        self,
+        model: Source = None,
+        *,
+        units: Sequence[int] = (),
+        activation: str = "relu",
+        alpha: float = 1e-4,
+        epochs: int | None = None,
+        batch_size: int | None = None,
+        learning_rate: float | None = None,
+        target: str = TARGET,
+        weight: str = WEIGHT,
+        output: str | None = None,
+        random_state: Any = None,
+    ) -> None:
+        self.model = model
+        self.units, self.activation, self.alpha = units, activation, alpha
+        self.epochs, self.batch_size, self.learning_rate = epochs, batch_size, learning_rate
+        self.target, self.weight, self.output = target, weight, output
+        self.random_state = random_state
+
+    def _fit(self, model: Model, data: Mapping[str, Array]) -> Self:
+        self._train(model, data, epochs=self.epochs, batch_size=self.batch_size, learning_rate=self.learning_rate)
+        return self
+
+    @property
+    def _own(self) -> dict[str, Any]:
+        """What a model of the estimator's own is made with."""
+        return {"units": tuple(self.units), "activation": self.activation, "alpha": self.alpha}
+
+
+class GraphRegressor(RegressorMixin, _GraphPredictor):  # type: ignore[misc]
+    """Regression by a model.
+
+    Without a `model` it standardizes columns and targets and fits a linear model with a small penalty, by a solver;
+    with `units`, a network with these hidden layers, by adam.
+
+    Parameters
+    ----------
+    model : path, name, mapping, Model, Builder or callable, optional
+        A model file, the name of a shipped model, the content of a file, or a function that takes the numbers of
+        features and targets and returns one of these. It is trained from its initializers, as its training section
+        says. Its inputs but `target` and `weight` get X: one the whole table, several a column each, by name where X
+        has names.
+        A symbol such as "F" for the number of columns becomes that number.
+    units : sequence of int
+        Hidden layers of the estimator's own model, each with `activation`; none makes it linear.
+    alpha : float
+        Its penalty, alpha / 2 times the sum of squares of the weights (of standardized columns).
+    epochs, batch_size, learning_rate : optional
+        Override the training section of the model.
+    target, weight : str
+        The inputs that get y and sample_weight, which is divided by its mean.
+    output : str, optional
+        The output that `predict` returns.
+    random_state : int, RandomState or None
+        Seeds initializers and training; None keeps the seeds of the model.
+
+    Attributes
+    ----------
+    model_ : Model
+        The trained model; `model_.save(path)` writes it as a file.
+    history_, n_iter_ : History, int
+        The record and the number of iterations of the training.
+    """
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:  # noqa: N803 - scikit-learn's name
+        """Train on X, of shape (N, F), and targets (N,) or (N, K), with weights (N,)."""
+        features, target = validate_data(self, X, y, dtype=np.float64, multi_output=True, y_numeric=True)
+        weights = _weights(sample_weight, features)
+        targets = np.asarray(target, np.float64)
+        self._target_shape = targets.shape[1:]
+        table = targets.reshape(len(targets), -1)
+        model = self._prepare(lambda: regressor(features, table, weights, **self._own), features, table.shape[1])
+        return self._fit(model, self._data(model, features, targets, weights))
+
+    def predict(self, X: Any) -> Array:  # noqa: N803
+        """Return predictions of the shape of the targets."""
+        found = self._outputs(X)
+        return found.reshape(len(found), *self._target_shape)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = True
+        return tags
+
+
+class GraphClassifier(ClassifierMixin, _GraphPredictor):  # type: ignore[misc]
+    """Classification by a model.
+
+    Without a `model` it standardizes columns and fits a logistic regression with a small penalty, by a solver; with
+    `units`, a network with these hidden layers, by adam.
+
+    A model of the caller gets the classes as numbers 0, 1, ... in the order of `classes_`, or one column for each where
+    its `target` has such a shape. The output that is taken has probabilities, if an op `softmax` or `sigmoid` makes it,
+    and logits otherwise; of two classes it may have only the second. Parameters are those of `GraphRegressor`; a model
+    that is a function takes the numbers of features and classes.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (K,)
+        The classes, sorted.
+    model_, history_, n_iter_
+        As of `GraphRegressor`.
+    """
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:  # noqa: N803
+        """Train on X, of shape (N, F), and classes (N,), with weights (N,)."""
+        features, target = validate_data(self, X, y, dtype=np.float64)
+        check_classification_targets(target)
+        weights = _weights(sample_weight, features)
+        self.classes_, indices = np.unique(target, return_inverse=True)
+        count = len(self.classes_)
+        if count < 2:
+            raise ValueError(f"GraphClassifier needs at least 2 classes, and y has 1 class: {self.classes_[0]}")
+        model = self._prepare(lambda: classifier(features, count, weights, **self._own), features, count)
+        declared = model.graph.inputs[self.target].type.shape if self.target in model.graph.inputs else ()
+        is_table = len(declared) == 2 and declared[1] == count
+        given = np.eye(count)[indices] if is_table else indices
+        return self._fit(model, self._data(model, features, given, weights))
+
+    def predict_proba(self, X: Any) -> Array:  # noqa: N803
+        """Return the probability of each class, of shape (N, K), in the order of `classes_`."""
+        found = self._outputs(X)
+        table = found.reshape(len(found), -1).astype(np.float64)
+        if not self._gives_probabilities:
+            table = np.c_[np.zeros(len(table)), table] if table.shape[1] == 1 else table
+            powers = np.exp(table - table.max(axis=1, keepdims=True))
+            table = powers / powers.sum(axis=1, keepdims=True)
+        elif table.shape[1] == 1:
+            table = np.c_[1 - table, table]
+        if table.shape[1] != len(self.classes_):
+            what = f"output '{self.output_}' has {table.shape[1]} columns"
+            raise ValueError(f"{what}, but there are {len(self.classes_)} classes")
+        return table
+
+    def predict(self, X: Any) -> Array:  # noqa: N803
+        """Return the most probable class of each row, of shape (N,)."""
+        best = np.argmax(self.predict_proba(X), axis=1)
+        found: Array = self.classes_[best]
+        return found
+
+    @property
+    def _gives_probabilities(self) -> bool:
+        graph = self.model_.graph
+        nodes = {node.id: node for node in graph.nodes}
+        found = nodes.get(graph.outputs[self.output_])
+        while found is not None and found.op in RESHAPING:
+            found = nodes.get(str(found.inputs[0]))
+        return found is not None and found.op in PROBABILITIES
+
+
+class GraphTransformer(OneToOneFeatureMixin, TransformerMixin, _GraphEstimator):  # type: ignore[misc]
+    """A model as a transformer: columns that an output of the model gives.
+
+    Without a `model` it standardizes each column. A model with a training section is trained on X, and on y if it has
+    an input for it; with `frozen`, or without such a section, it is taken as it is. `output` names the columns that
+    `transform` returns. The other parameters are those of `GraphRegressor`.
+    """
+
+    def __init__(
+        self,
+        model: Source = None,
+        *,
+        frozen: bool = False,
+        epochs: int | None = None,
+        batch_size: int | None = None,
+        learning_rate: float | None = None,
+        target: str = TARGET,
+        weight: str = WEIGHT,
+        output: str | None = None,
+        random_state: Any = None,
+    ) -> None:
+        self.model, self.frozen = model, frozen
+        self.epochs, self.batch_size, self.learning_rate = epochs, batch_size, learning_rate
+        self.target, self.weight, self.output = target, weight, output
+        self.random_state = random_state
+
+    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:  # noqa: N803
+        """Train on X, of shape (N, F), with weights (N,)."""
+        features = validate_data(self, X, dtype=np.float64)
+        weights = _weights(sample_weight, features)
+        if self.frozen and self.model is not None:
+            content, path = _content(self.model, features.shape[1], 0)
+            model = Model.from_dict(content, path)
+        else:
+            model = self._prepare(lambda: standardizer(features, weights), features, 0)
+        if model.document.training is None or self.frozen:
+            self._keep(model)
+        else:
+            target = None if y is None else np.asarray(y)
+            overrides = {"epochs": self.epochs, "batch_size": self.batch_size, "learning_rate": self.learning_rate}
+            self._train(model, self._data(model, features, target, weights), **overrides)
+        first = self.model_.predict(self._columns(self.model_, features[:1]), outputs=self.output_)[self.output_]
+        self._n_features_out = np.size(first)
+        return self
+
+    def transform(self, X: Any) -> Array:  # noqa: N803
+        """Return the columns for X, of shape (N, K)."""
+        found = self._outputs(X)
+        return found.reshape(len(found), -1)
+
+    def get_feature_names_out(self, input_features: Any = None) -> Array:
+        """Return the names of the columns: those of X where each is standardized, and numbered ones otherwise."""
+        check_is_fitted(self)
+        names = OneToOneFeatureMixin if self.model is None else ClassNamePrefixFeaturesOutMixin
+        return names.get_feature_names_out(self, input_features)  # type: ignore[no-any-return]
+
+
+def _content(model: Any, features: int, outputs: int) -> tuple[dict[str, Any], Path | None]:
+    """The content of a model file from what a caller gave, and where it lies."""
+    if callable(model):
+        model = model(features, outputs)
+    if isinstance(model, (Builder, Model)):
+        return model.to_dict(), model.path if isinstance(model, Model) else None
+    if isinstance(model, Mapping):
+        return dict(model), None
+    path = library.model_file(model)
+    return model_as_dict(read_model(path)[0]), path
+
+
+def _with_width(content: Mapping[str, Any], names: Sequence[str], width: int) -> dict[str, Any]:
+    """The content of a file with the number of columns for the symbol that its one input of features has for it."""
+    shape = content["inputs"][names[0]]["shape"] if len(names) == 1 else []
+    symbol = shape[1] if len(shape) == 2 and isinstance(shape[1], str) else None
+    sections = {
+        section: {
+            name: {**each, "shape": [width if size == symbol else size for size in each["shape"]]}
+            for name, each in content[section].items()
+        }
+        for section in ("inputs", "parameters", "state")
+        if symbol is not None and section in content
+    }
+    return {**content, **sections}
+
+
+def _untrained(document: ModelDocument, seed: int | None) -> ModelDocument:
+    """A model as it is before training: values are those of the initializers, which get the seed if there is one."""
+    changes: dict[str, Any] = {
+        "parameters": {name: _started(each, seed, each.trainable) for name, each in document.parameters.items()},
+        "state": {name: _started(each, seed, True) for name, each in document.state.items()},
+    }
+    if document.training is not None and not document.training.optimizer.is_solver and seed is not None:
+        changes["training"] = document.training.model_copy(update={"seed": seed})
+    return document.model_copy(update=changes)
+
+
+def _started(declared: Any, seed: int | None, changes: bool) -> Any:
+    """A parameter or state without the value that a training gave it, if it changes in a training."""
+    recipe = declared.initializer
+    if recipe is None:
+        return declared
+    if seed is not None and "seed" in type(recipe).model_fields:
+        recipe = recipe.model_copy(update={"seed": seed})
+    return declared.model_copy(update={"initializer": recipe, "value": None if changes else declared.value})
+
+
+def _shaped(target: Array, shape: tuple[Any, ...]) -> Array:
+    """Targets in the shape that a model declares for them."""
+    width = math.prod(shape[1:])
+    if target.size != len(target) * width:
+        raise ValueError(f"y has the shape {target.shape}, but the model takes targets of the shape {shape}")
+    return target.reshape(shape)
+
+
+def _weights(sample_weight: Any, features: Array) -> Array | None:
+    """Sample weights as an array; None if there are none."""
+    if sample_weight is None:
+        return None
+    weights: Array = _check_sample_weight(sample_weight, features, dtype=np.float64)
+    if weights.min() < 0:
+        raise ValueError(f"Sample weights must not be negative, and one is {weights.min()}.")
+    if not weights.any():
+        raise ValueError("Sample weights must contain at least one non-zero number.")
+    return weights
