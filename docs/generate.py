@@ -42,6 +42,12 @@ where ops work on several, and leave broadcasting out: where inputs were broadca
 the shape of its input. What follows `with` is used in front of it. An input in brackets is optional, `*` marks any
 number of inputs. An attribute without a default must be given. Dtypes are those that NumPy gives;
 `graphengine ops NAME` lists which ones an op takes, and what it makes of them.
+
+An infinite input gives the limit of the result and of the derivative, or NaN where there is none. What depends on a
+number that is NaN is NaN, a result and a derivative alike: `relu` of NaN passes NaN, and `maximum` passes it to both
+inputs. A derivative that is the same everywhere, such as 1 for `add` and 0 for `floor`, stays what it is. Sums and
+products are those of IEEE 754: infinity - infinity and 0 * infinity are NaN, within an op as between ops, unless the op
+says otherwise. Matrices that are not finite have no inverse, determinant derivative or factor: NaN.
 """
 
 

@@ -1,8 +1,8 @@
 """Activation functions, in forms that neither overflow nor lose digits for large arguments.
 
 Names, attributes and their defaults are those of PyTorch. Where a function has a kink, its derivative there is that of
-the left side. Pieces are added up, each times the truth value of its condition: `where` takes several times as long on
-numbers of random signs, because processors cannot foresee its choices.
+the left side. Pieces are added up, each times 1 or 0: `where` takes several times as long on numbers of random signs,
+because processors cannot foresee its choices.
 """
 
 import math
@@ -10,6 +10,7 @@ from typing import Literal
 
 import numpy as np
 
+from graphengine.ops.families.comparison import STOP_GRADIENT, is_positive, where_defined
 from graphengine.ops.families.elementary import Erf
 from graphengine.ops.families.linear import dot_along
 from graphengine.ops.families.reductions import Max
@@ -28,8 +29,8 @@ class Relu(Node):
     def forward(self, x):
         return np.maximum(x, 0)
 
-    def backward(self, grad, x):
-        return grad * (x > 0)
+    def backward(self, grad, out):
+        return grad * STOP_GRADIENT(np.sign(out))
 
 
 @register("leaky_relu")
@@ -43,7 +44,8 @@ class LeakyRelu(Node):
         return np.maximum(x, 0) + self.negative_slope * np.minimum(x, 0)
 
     def backward(self, grad, x):
-        return grad * (x > 0) + self.negative_slope * grad * (x <= 0)
+        above = is_positive(x)
+        return grad * (above + self.negative_slope * (1 - above))
 
 
 @register("prelu")
@@ -57,10 +59,10 @@ class Prelu(Node):
     infer = elementwise
 
     def forward(self, x, slope):
-        return np.maximum(x, 0) + slope * np.minimum(x, 0)
+        return np.where(x > 0, x, slope * x)
 
-    def backward(self, grad, x, slope):
-        return grad * (x > 0) + grad * slope * (x <= 0), grad * np.minimum(x, 0)
+    def backward(self, grad, x, slope, out):
+        return where_defined(np.where(x > 0, grad, grad * slope), out), grad * np.minimum(x, 0)
 
 
 @register("elu")
@@ -77,7 +79,8 @@ class Elu(Node):
         return np.maximum(x, 0) + self.alpha * np.expm1(np.minimum(x, 0))
 
     def backward(self, grad, x, out):
-        return grad * (x > 0) + grad * (out + self.alpha) * (x <= 0)
+        above = is_positive(x)
+        return grad * (above + (np.minimum(out, abs(self.alpha)) + self.alpha) * (1 - above))
 
 
 @register("selu")
@@ -97,7 +100,8 @@ class Selu(Node):
         return SELU_SCALE * (np.maximum(x, 0) + SELU_ALPHA * np.expm1(np.minimum(x, 0)))
 
     def backward(self, grad, x, out):
-        return SELU_SCALE * grad * (x > 0) + grad * (out + SELU_SCALE * SELU_ALPHA) * (x <= 0)
+        above = is_positive(x)
+        return grad * (SELU_SCALE * above + (np.minimum(out, 0) + SELU_SCALE * SELU_ALPHA) * (1 - above))
 
 
 SELU_ALPHA, SELU_SCALE = 1.6732632423543772, 1.0507009873554805
@@ -135,10 +139,11 @@ class Gelu(Node):
 
     def forward(self, x):
         if self.approximate == "tanh":
-            return x * Sigmoid().forward(2 * ROOT * (x + 0.044715 * x * x * x))
-        return x * (1 + Erf()(x / math.sqrt(2))) / 2
+            return np.maximum(x, -FAR) * Sigmoid().forward(2 * ROOT * (x + 0.044715 * x * x * x))
+        return np.maximum(x, -FAR) * (1 + Erf()(x / math.sqrt(2))) / 2
 
     def backward(self, grad, x):
+        x = np.clip(x, -FAR, FAR)
         if self.approximate == "tanh":
             sigmoid = Sigmoid()(2 * ROOT * (x + 0.044715 * x * x * x))
             return grad * (sigmoid + x * sigmoid * (1 - sigmoid) * 2 * ROOT * (1 + 3 * 0.044715 * np.square(x)))
@@ -146,6 +151,8 @@ class Gelu(Node):
 
 
 ROOT = math.sqrt(2 / math.pi)
+FAR = 1000.0
+"""At this distance from 0 exponential functions have reached their limits, and no infinity is multiplied by 0."""
 
 
 @register("silu")
@@ -158,11 +165,11 @@ class Silu(Node):
     infer = elementwise
 
     def forward(self, x):
-        return x * Sigmoid().forward(x)
+        return np.maximum(x, -FAR) * Sigmoid().forward(x)
 
     def backward(self, grad, x, out):
         sigmoid = Sigmoid()(x)
-        return grad * (sigmoid + out * (1 - sigmoid))
+        return grad * (sigmoid + np.minimum(out, FAR) * (1 - sigmoid))
 
 
 @register("mish")
@@ -175,9 +182,10 @@ class Mish(Node):
     infer = elementwise
 
     def forward(self, x):
-        return x * np.tanh(Softplus().forward(x))
+        return np.maximum(x, -FAR) * np.tanh(Softplus().forward(x))
 
     def backward(self, grad, x):
+        x = np.clip(x, -FAR, FAR)
         t = np.tanh(Softplus()(x))
         return grad * (t + x * (1 - np.square(t)) * Sigmoid()(x))
 
@@ -211,7 +219,7 @@ class HardSigmoid(Node):
         return np.maximum(0, np.minimum(1, self.alpha * x + self.beta))
 
     def backward(self, grad, out):
-        return self.alpha * grad * np.logical_and(out > 0, out < 1)
+        return self.alpha * grad * is_positive(out * (1 - out))
 
 
 @register("softplus")
@@ -230,6 +238,10 @@ class Softplus(Node):
         return grad * Sigmoid()(x)
 
 
+HUGE = 1e30
+"""A number beside which 1 vanishes."""
+
+
 @register("softsign")
 class Softsign(Node):
     """Softsign, z = x / (1 + abs(x)); dz/dx = 1 / square(1 + abs(x))."""
@@ -237,6 +249,7 @@ class Softsign(Node):
     infer = elementwise
 
     def forward(self, x):
+        x = np.clip(x, -HUGE, HUGE)
         return x / (1 + np.abs(x))
 
     def backward(self, grad, x):
@@ -247,7 +260,8 @@ class Softsign(Node):
 class Softmax(Node):
     """Softmax over one axis, zi = exp(xi) / (exp(x1) + ... + exp(xn)); dx = z * (dz - sum(z * dz)).
 
-    Computed from x - max(x), so nothing overflows.
+    Computed from x - max(x), so nothing overflows. Of -Infinity, a masked value, z and dx are 0. NaN if the largest
+    value is infinite, so also of -Infinity alone, as in PyTorch and SciPy.
     """
 
     infer = along_axis
@@ -265,7 +279,7 @@ class Softmax(Node):
 class LogSoftmax(Node):
     """Logarithm of softmax over one axis, zi = xi - log(exp(x1) + ... + exp(xn)); dx = dz - exp(z) * sum(dz).
 
-    Computed from x - max(x), so nothing overflows.
+    Computed from x - max(x), so nothing overflows. NaN if the largest value is infinite, as for `softmax`.
     """
 
     infer = along_axis

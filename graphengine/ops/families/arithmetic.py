@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from graphengine.ops.families.comparison import order, where_defined
 from graphengine.ops.inference import elementwise
 from graphengine.ops.node import Node
 from graphengine.ops.norms import hypotenuse
@@ -184,8 +185,9 @@ class Pow(Node):
         return np.power(x, y)
 
     def backward(self, grad, x, y, out, needs):
-        dx = grad * y * np.power(x, one_less(y, x)) if needs[0] else None
-        dy = np.where(np.logical_and(x == 0, y >= 0), 0, grad * out * np.log(x)) if needs[1] else None
+        dx = grad * times(y, np.power(x, one_less(y, x))) if needs[0] else None
+        vanishes = np.logical_or(np.logical_and(x >= 0, out == 0), np.logical_and(x == 0, y == 0))
+        dy = np.where(vanishes, 0, grad * out * np.log(x)) if needs[1] else None
         return dx, dy
 
 
@@ -198,8 +200,8 @@ class Mod(Node):
     def forward(self, x, y):
         return np.mod(x, y)
 
-    def backward(self, grad, x, y):
-        return grad, -grad * np.floor(x / y)
+    def backward(self, grad, x, y, out):
+        return where_defined(grad, out), where_defined(-grad * np.floor(x / y), out)
 
 
 @register("floor", numpy=np.floor)
@@ -254,7 +256,8 @@ class Maximum(Node):
         return np.maximum(x, y)
 
     def backward(self, grad, x, y):
-        return np.where(x == y, grad / 2, grad * (x > y)), np.where(x == y, grad / 2, grad * (x < y))
+        sign = order(x, y)
+        return grad * ((1 + sign) / 2), grad * ((1 - sign) / 2)
 
 
 @register("minimum", numpy=np.minimum)
@@ -270,7 +273,8 @@ class Minimum(Node):
         return np.minimum(x, y)
 
     def backward(self, grad, x, y):
-        return np.where(x == y, grad / 2, grad * (x < y)), np.where(x == y, grad / 2, grad * (x > y))
+        sign = order(x, y)
+        return grad * ((1 - sign) / 2), grad * ((1 + sign) / 2)
 
 
 @register("clip", numpy=np.clip)
@@ -294,13 +298,13 @@ class Clip(Node):
         raised = x if min is None else np.maximum(x, min)
         return raised if max is None else np.minimum(raised, max)
 
-    def backward(self, grad, x, min, max):
+    def backward(self, grad, x, min, max, out):
         raised = x if min is None else np.maximum(x, min)
-        inside = grad if max is None else np.where(raised <= max, grad, 0)
-        dmax = None if max is None else np.where(raised > max, grad, 0)
+        inside = grad if max is None else where_defined(grad * (raised <= max), out)
+        dmax = None if max is None else where_defined(grad * (raised > max), out)
         if min is None:
             return inside, None, dmax
-        return np.where(x >= min, inside, 0), np.where(x < min, inside, 0), dmax
+        return where_defined(inside * (x >= min), out), where_defined(inside * (x < min), out), dmax
 
 
 @register("add_n")
@@ -314,6 +318,11 @@ class AddN(Node):
 
     def backward(self, grad, needs):
         return (grad,) * len(needs)
+
+
+def times(y, power):
+    """y * power, but 0 where the power is: infinity times 0, where the power vanishes faster."""
+    return y * power if type(y) in (int, float) else np.where(power == 0, 0, y * power)
 
 
 def one_less(y, x):

@@ -57,8 +57,9 @@ class ScaledDotProductAttention(Node):
 
     Shapes: q (..., L, E), k (..., S, E), v (..., S, D), result (..., L, D); leading axes broadcast. Where a mask of
     truth values (..., L, S) is false, a query does not see a key; one of numbers is added to the scores. With `causal`
-    query number i sees the keys up to number i. A query that sees no key gives 0. `scale` is 1 / sqrt(E) unless given.
-    Vaswani et al., Attention Is All You Need, 2017.
+    query number i sees the keys up to number i. A query that sees no key gives 0; one whose scores are all -Infinity
+    gives NaN, as in `softmax`. Keys and values that are not seen must be finite, too: 0 * NaN is NaN, as in PyTorch.
+    `scale` is 1 / sqrt(E) unless given. Vaswani et al., Attention Is All You Need, 2017.
     """
 
     merge = of_stacks
@@ -101,8 +102,8 @@ class ScaledDotProductAttention(Node):
             mask = past if mask is None else np.logical_and(mask, past)
         if mask is None:
             return Softmax().forward(scores)
-        lowest = float(np.finfo(scores.dtype).min)  # finite, so that a query without keys has no NaN
-        return np.where(mask, Softmax().forward(np.where(mask, scores, lowest)), 0)
+        blind = np.logical_not(np.any(mask, axis=-1, keepdims=True))  # a softmax of no key would be NaN
+        return np.where(mask, Softmax().forward(np.where(np.logical_or(mask, blind), scores, -np.inf)), 0)
 
 
 def attended(node, q, k, v, mask):

@@ -139,3 +139,21 @@ class StopGradient(Node):
 
     def backward(self):
         return None
+
+
+STOP_GRADIENT = StopGradient()
+
+
+def where_defined(gradient, out):
+    """A gradient, NaN where the result is: a comparison in a derivative is false for NaN, which must not become 0."""
+    return np.where(out == out, gradient, STOP_GRADIENT(out))
+
+
+def order(x, y):
+    """The sign of x - y, 0 for equal infinities, NaN where x or y is."""
+    return STOP_GRADIENT(np.where(x == y, 0, np.sign(x - y)))
+
+
+def is_positive(x):
+    """1 where x is positive, 0 where it is not, NaN where x is NaN: as fast as a comparison, which makes NaN 0."""
+    return STOP_GRADIENT(np.sign(np.maximum(x, 0)))

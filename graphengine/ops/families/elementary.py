@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 
+from graphengine.ops.families.comparison import where_defined
 from graphengine.ops.families.special import erf
 from graphengine.ops.inference import elementwise
 from graphengine.ops.node import Node
@@ -45,8 +46,8 @@ class Log(Node):
     def forward(self, x):
         return np.log(x)
 
-    def backward(self, grad, x):
-        return grad / x
+    def backward(self, grad, x, out):
+        return where_defined(grad / x, out)
 
 
 @register("log1p", numpy=np.log1p)
@@ -58,8 +59,8 @@ class Log1P(Node):
     def forward(self, x):
         return np.log1p(x)
 
-    def backward(self, grad, x):
-        return grad / (1 + x)
+    def backward(self, grad, x, out):
+        return where_defined(grad / (1 + x), out)
 
 
 @register("log2", numpy=np.log2)
@@ -71,8 +72,8 @@ class Log2(Node):
     def forward(self, x):
         return np.log2(x)
 
-    def backward(self, grad, x):
-        return grad / (x * math.log(2))
+    def backward(self, grad, x, out):
+        return where_defined(grad / (x * math.log(2)), out)
 
 
 @register("log10", numpy=np.log10)
@@ -84,8 +85,8 @@ class Log10(Node):
     def forward(self, x):
         return np.log10(x)
 
-    def backward(self, grad, x):
-        return grad / (x * math.log(10))
+    def backward(self, grad, x, out):
+        return where_defined(grad / (x * math.log(10)), out)
 
 
 @register("sin", numpy=np.sin)
@@ -184,7 +185,7 @@ class ArcTan2(Node):
         larger = np.where(size == 0, 1, size)
         u, v = x / larger, y / larger
         scaled = grad / (larger * np.where(size == 0, 1, np.square(u) + np.square(v)))
-        return scaled * u, -scaled * v
+        return np.where(size == np.inf, 0, scaled * u), np.where(size == np.inf, 0, -scaled * v)
 
 
 @register("sinh", numpy=np.sinh)
@@ -261,8 +262,8 @@ class ArcTanh(Node):
     def forward(self, x):
         return np.arctanh(x)
 
-    def backward(self, grad, x):
-        return grad / ((1 - x) * (1 + x))
+    def backward(self, grad, x, out):
+        return where_defined(grad / ((1 - x) * (1 + x)), out)
 
 
 @register("erf")

@@ -144,4 +144,6 @@ def betaln(a, b):
     logarithms = (both - 0.5) * np.log(both / (both + far)) - 0.5 * np.log(far) - far * np.log1p(both / far)
     two_far = logarithms + math.log(2 * math.pi) / 2 + stirling_rest(both) + rest
     result = np.where(small >= FAR, two_far, one_far)
-    return np.where((large >= FAR) & (small > 0), result, near)
+    finite = np.where((large >= FAR) & (small > 0), result, near)
+    finite = np.where((large == 0) & (small == 0), np.inf, finite)
+    return np.where((large == np.inf) & (small > 0), -np.inf, finite)

@@ -4,6 +4,7 @@ from typing import Literal
 
 import numpy as np
 
+from graphengine.ops.families.comparison import where_defined
 from graphengine.ops.families.selection import IndexAdd
 from graphengine.ops.node import Node
 from graphengine.ops.registry import register
@@ -62,7 +63,8 @@ class Interp(Node):
             return np.full(np.shape(x), np.nan, dtype)[()]
         return np.asarray(np.interp(x, xp, fp), dtype)[()]
 
-    def backward(self, grad, x, xp, fp):
+    def backward(self, grad, x, xp, fp, out):
+        grad = where_defined(grad, out)
         left = np.minimum(np.maximum(np.searchsorted(xp, x, side="right") - 1, 0), np.shape(xp)[0] - 2)
         right = left + 1
         low, high = np.take(fp, left, axis=0), np.take(fp, right, axis=0)

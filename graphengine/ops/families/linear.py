@@ -330,7 +330,20 @@ def with_half_diagonal(x):
 
 
 def nan_where_refused(function, signature, *arrays):
-    """What a function of matrices gives, NaN for those it refuses: NumPy refuses a whole stack for one of them."""
+    """What a function of matrices gives, NaN for those it refuses and for those that are not finite.
+
+    NumPy refuses a whole stack for one of them, and makes numbers of a matrix with NaN.
+    """
+    result = numbers_or_nan(function, signature, *arrays)
+    finite = np.isfinite(arrays[0])
+    if finite.all():
+        return result
+    axes = signature.partition("->")[2].count(",") + 1
+    return np.where(np.expand_dims(finite.all((-2, -1)), tuple(range(-axes, 0))), result, np.nan)
+
+
+def numbers_or_nan(function, signature, *arrays):
+    """What a function of matrices gives, NaN for those it refuses."""
 
     def one(*matrices):
         try:

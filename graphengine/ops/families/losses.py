@@ -11,6 +11,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 
 from graphengine.ops.families.activations import LogSoftmax, Sigmoid, Softmax
+from graphengine.ops.families.comparison import is_positive
 from graphengine.ops.families.selection import OneHot, ScatterAdd
 from graphengine.ops.inference import elementwise, floating
 from graphengine.ops.node import Node
@@ -106,8 +107,8 @@ class Hinge(Node):
 
     def backward(self, grad, prediction, target):
         target = in_dtype_of(prediction, target)
-        slope = -shared(grad, self.reduction, prediction) * (prediction * target < 1)
-        return slope * target, slope * prediction
+        slope = -shared(grad, self.reduction, prediction) * is_positive(1 - prediction * target)
+        return if_counted(slope, slope * target), if_counted(slope, slope * prediction)
 
 
 @register("binary_cross_entropy")
@@ -117,15 +118,17 @@ class BinaryCrossEntropy(Node):
     z = reduce(loss) with loss = log1p(exp(logits)) - targets * logits;
     dloss/dlogits = 1 / (1 + exp(-logits)) - targets, dloss/dtargets = -logits.
 
-    Computed as maximum(x, 0) - target * x + log1p(exp(-abs(x))) for each logit x, so nothing overflows.
+    Computed as x * ((x > 0) - target) + log1p(exp(-abs(x))) for each logit x, so nothing overflows; the product is 0
+    where its second factor is, even if x is infinite.
     """
 
     infer = paired
     reduction: Reduction = "mean"
 
     def forward(self, logits, targets):
-        softplus = np.maximum(logits, 0) + np.log1p(np.exp(-np.abs(logits)))
-        return reduced(softplus - logits * in_dtype_of(logits, targets), self.reduction)
+        wrong = (logits > 0) - in_dtype_of(logits, targets)
+        product = np.where(wrong == 0, 0, logits * wrong)
+        return reduced(product + np.log1p(np.exp(-np.abs(logits))), self.reduction)
 
     def backward(self, grad, logits, targets):
         grad = shared(grad, self.reduction, logits)
@@ -208,7 +211,7 @@ class SoftmaxCrossEntropy(Node):
         shares = class_shares(self, logits, targets, weights)
         grad = per_sample(self, grad, shares, targets, weights)
         total = 1 if counts_alike(self, targets, weights) else sum_over(shares, axis=-1, keepdims=True)
-        logits_gradient = grad * (Softmax()(logits) * total - shares)
+        logits_gradient = grad * (if_counted(total, Softmax()(logits) * total) - shares)
         log_probabilities = LogSoftmax()(logits) if needs[1] or needs[2] else None
         return logits_gradient, *toward_shares(self, grad, log_probabilities, targets, weights, out, needs)
 
@@ -330,4 +333,9 @@ def toward_shares(node, grad, log_probabilities, targets, weights, out, needs):
         slope = -grad * (log_probabilities + out if averages else log_probabilities)
     plain = class_shares(node, log_probabilities, targets, None) if slope is not None else None
     dt = (slope if weights is None else slope * weights) if needs[1] else None
-    return dt, slope * plain if needs[2] else None
+    return dt, if_counted(plain, slope * plain) if needs[2] else None
+
+
+def if_counted(count, value):
+    """A value where something is counted, else 0: even if the value is NaN."""
+    return value if type(count) is int else np.where(count == 0, 0, value)

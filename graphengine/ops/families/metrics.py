@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from graphengine.ops.families.comparison import where_defined
 from graphengine.ops.families.losses import is_number
 from graphengine.ops.node import Node
 from graphengine.ops.registry import register
@@ -21,6 +22,8 @@ class Accuracy(Node):
     """Share of the rows whose largest score is that of the target; of equal scores the first counts.
 
     z = mean(argmax(scores) == targets).
+
+    NaN if a score is.
     """
 
     def infer(self, scores, targets):
@@ -30,7 +33,8 @@ class Accuracy(Node):
     def forward(self, scores, targets):
         dtype = scores.dtype if scores.dtype.kind == "f" else np.dtype(np.float64)
         right = np.equal(np.argmax(scores, axis=-1), targets)
-        return (np.sum(right) / np.size(right)).astype(dtype.name)
+        known = where_defined(right, np.max(scores, axis=-1))
+        return (np.sum(known) / np.size(right)).astype(dtype.name)
 
 
 @register("confusion_matrix")
@@ -38,6 +42,8 @@ class ConfusionMatrix(Node):
     """Number of rows by target (first axis) and by the class with the largest score (second axis).
 
     z[i, j] = sum((targets == i) * (argmax(scores) == j)).
+
+    NaN counts as the largest score, as in `argmax`.
     """
 
     merge = "sum"

@@ -7,6 +7,7 @@ import numpy as np
 from pydantic import Field
 
 from graphengine.ops.families import gamma_functions, special
+from graphengine.ops.families.comparison import STOP_GRADIENT, where_defined
 from graphengine.ops.families.special import in_tiles
 from graphengine.ops.inference import elementwise
 from graphengine.ops.node import Node
@@ -14,6 +15,10 @@ from graphengine.ops.registry import register
 
 SLOPE_AT_0 = 2 / math.sqrt(math.pi)
 """The derivative of the error function at 0."""
+LARGE = 50.0
+"""From here on a few terms of an asymptotic series are exact to 13 digits."""
+FAR = 1000.0
+"""Here a normal density is 0."""
 
 
 @register("lgamma")
@@ -81,9 +86,10 @@ class BetaLn(Node):
     def forward(self, a, b):
         return in_tiles(gamma_functions.betaln, a, b)
 
-    def backward(self, grad, a, b):
+    def backward(self, grad, a, b, out):
         of_sum = DIGAMMA(a + b)
-        return grad * (DIGAMMA(a) - of_sum), grad * (DIGAMMA(b) - of_sum)
+        da, db = (np.where(x == np.inf, 0, DIGAMMA(x) - of_sum) for x in (a, b))
+        return where_defined(grad * da, out), where_defined(grad * db, out)
 
 
 @register("erfc")
@@ -109,15 +115,17 @@ class ErfCX(Node):
         return in_tiles(special.erfcx, x)
 
     def backward(self, grad, x, out):
-        return grad * (2 * x * out - SLOPE_AT_0)
+        far, near = 1 / np.square(np.maximum(x, LARGE)), np.minimum(x, LARGE)
+        series = 1 - far * (1.5 - far * (3.75 - far * (13.125 - far * 59.0625)))  # 7.1.23 of Abramowitz and Stegun 1964
+        return grad * np.where(x > LARGE, -SLOPE_AT_0 / 2 * far * series, 2 * near * out - SLOPE_AT_0)
 
 
 @register("inverse_mills")
 class InverseMills(Node):
     """Derivative of log_ndtr, z = sqrt(2 / pi) / erfcx(-x / sqrt(2)); dz/dx = -z * (x + z).
 
-    The density of the standard normal distribution over its distribution function. For large -x it is about -x, and
-    its derivative has a relative error of x**2 units of rounding.
+    The density of the standard normal distribution over its distribution function. For large -x it is about -x; there
+    the derivative is an asymptotic series, because x + z cancels (Abramowitz and Stegun 1964, 26.2.12).
     """
 
     infer = elementwise
@@ -126,7 +134,11 @@ class InverseMills(Node):
         return in_tiles(special.inverse_mills, x)
 
     def backward(self, grad, x, out):
-        return grad * -out * (x + out)
+        far = 1 / np.minimum(x, -LARGE)
+        square = np.square(far)
+        series = 1 - square * (2 - square * (10 - square * (74 - square * 706)))
+        near = out * (np.clip(x, -LARGE, FAR) + out)
+        return -grad * np.where(x < -LARGE, series + np.square(far * series), near)
 
 
 @register("log_ndtr")
@@ -178,7 +190,8 @@ class FaddeevaReal(Node):
 
     def backward(self, grad, x, y, out):
         imag = FADDEEVA_IMAG(x, y)
-        return 2 * grad * (y * imag - x * out), grad * (2 * (x * imag + y * out) - SLOPE_AT_0)
+        dx, dy = 2 * (y * imag - x * out), 2 * (x * imag + y * out) - SLOPE_AT_0
+        return grad * vanishing(dx, x, y, out), grad * vanishing(dy, x, y, out)
 
 
 @register("faddeeva_imag")
@@ -198,7 +211,8 @@ class FaddeevaImag(Node):
 
     def backward(self, grad, x, y, out):
         real = FADDEEVA_REAL(x, y)
-        return grad * (SLOPE_AT_0 - 2 * (x * out + y * real)), 2 * grad * (y * out - x * real)
+        dx, dy = SLOPE_AT_0 - 2 * (x * out + y * real), 2 * (y * out - x * real)
+        return grad * vanishing(dx, x, y, out), grad * vanishing(dy, x, y, out)
 
 
 @register("xlogy")
@@ -215,8 +229,13 @@ class XLogY(Node):
     def forward(self, x, y):
         return x * np.log(np.where(np.logical_and(x == 0, y == y), 1.0, y))
 
-    def backward(self, grad, x, y):
-        return grad * np.log(y), grad * (x / np.where(x == 0, 1.0, y))
+    def backward(self, grad, x, y, out):
+        return grad * np.log(y), where_defined(grad * (x / np.where(x == 0, 1.0, y)), out)
+
+
+def vanishing(slope, x, y, out):
+    """A slope that vanishes where the Faddeeva function itself does: where x or y is infinite."""
+    return np.where(np.maximum(np.abs(x), y) == np.inf, STOP_GRADIENT(out), slope)
 
 
 DIGAMMA = Digamma()

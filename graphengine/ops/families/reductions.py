@@ -117,7 +117,7 @@ class Min(Node):
 class ArgMax(Node):
     """Index of the largest value, the first of several, z = argmax(x).
 
-    Along `axis` or, without one, in the flattened array.
+    Along `axis` or, without one, in the flattened array. NaN counts as the largest, as in NumPy.
     """
 
     infer = reduction
@@ -132,7 +132,7 @@ class ArgMax(Node):
 class ArgMin(Node):
     """Index of the smallest value, the first of several, z = argmin(x).
 
-    Along `axis` or, without one, in the flattened array.
+    Along `axis` or, without one, in the flattened array. NaN counts as the smallest, as in NumPy.
     """
 
     infer = reduction
@@ -322,7 +322,8 @@ class All(Node):
 class LogSumExp(Node):
     """Logarithm of a sum of exponentials, z = log(exp(x1) + ... + exp(xn)); dz/dxi = exp(xi - z).
 
-    Computed from the shifted x - max(x), so nothing overflows.
+    Computed from the shifted x - max(x), so nothing overflows. Where z is Infinity, infinite values share the gradient
+    as in `max`; where all values are -Infinity it is 0, as in PyTorch.
     """
 
     axis: int | tuple[int, ...] | None = None
@@ -340,7 +341,8 @@ class LogSumExp(Node):
 
     def backward(self, grad, x, out):
         z = kept(out, x, self)
-        return kept(grad, x, self) * np.exp(x - np.where(np.isfinite(z), z, 0))
+        slope = np.exp(x - np.where(z == -np.inf, 0, z))
+        return np.where(z == np.inf, shared(grad, x, out, self), kept(grad, x, self) * slope)
 
 
 def centered(x, node):
@@ -386,7 +388,7 @@ def shared(grad, x, out, node):
     """The gradient of a largest or smallest value: to where it is, in equal shares where it is several times."""
     there = x == kept(out, x, node)
     ties = sum_over(np.where(there, np.ones_like(x), 0), axis=node.axis, keepdims=True)
-    return np.where(there, kept(grad, x, node) / ties, 0)
+    return kept(grad, x, node) * there / ties  # 0 / 0 where the result is NaN
 
 
 def count(x, axis):

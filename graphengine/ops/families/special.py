@@ -159,7 +159,7 @@ def weideman():
 
 def faddeeva(x, y):
     """The Faddeeva function w(x + i y) = exp(-z**2) * erfc(-i z), to 3e-14 of its size."""
-    z = x + 1j * np.abs(y)
+    z = x + 1j * np.where(y == np.inf, 1, np.abs(y))
     length, coefficients = weideman()
     near = np.where(np.abs(z) < OUTSIDE, z, 1j)
     denominator = length - 1j * near
@@ -170,6 +170,7 @@ def faddeeva(x, y):
     for k in range(30, 0, -1):
         fraction = far - k / 2 / fraction
     w = np.where(np.abs(z) < OUTSIDE, inside, 1j / math.sqrt(math.pi) / fraction)
+    w = np.where(y == np.inf, 0, w)
     return np.where(y < 0, np.conj(2 * np.exp(-np.square(z)) - w), w)
 
 
