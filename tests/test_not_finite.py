@@ -123,6 +123,9 @@ def limit(numbers):
     first, second, last = known[-3:]
     if abs(last - second) <= 1e-3 * abs(last) + 1e-6 and abs(second - first) <= 1e-2 * abs(last) + 1e-4:
         return last
+    shrinks = (last - second) / (second - first) if second != first else 1.0
+    if 0 <= shrinks < 0.6:
+        return last + (last - second) * shrinks / (1 - shrinks)  # Aitken's extrapolation
     if first * second > 0 and second * last > 0 and abs(last) > 1.1 * abs(second) > 1.21 * abs(first):
         return math.copysign(INF, last)
     return 0.0 if abs(last) < 0.9 * abs(second) < 0.81 * abs(first) else NAN
