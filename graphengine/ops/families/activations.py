@@ -10,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 
-from graphengine.ops.families.comparison import STOP_GRADIENT, is_positive, where_defined
+from graphengine.ops.families.comparison import STOP_GRADIENT, by_sign, where_defined
 from graphengine.ops.families.elementary import Erf
 from graphengine.ops.families.linear import dot_along
 from graphengine.ops.families.reductions import Max
@@ -44,8 +44,7 @@ class LeakyRelu(Node):
         return np.maximum(x, 0) + self.negative_slope * np.minimum(x, 0)
 
     def backward(self, grad, x):
-        above = is_positive(x)
-        return grad * (above + self.negative_slope * (1 - above))
+        return grad * by_sign(x, self.negative_slope, 1)
 
 
 @register("prelu")
@@ -79,8 +78,7 @@ class Elu(Node):
         return np.maximum(x, 0) + self.alpha * np.expm1(np.minimum(x, 0))
 
     def backward(self, grad, x, out):
-        above = is_positive(x)
-        return grad * (above + (np.minimum(out, abs(self.alpha)) + self.alpha) * (1 - above))
+        return grad * by_sign(x, np.minimum(out, abs(self.alpha)) + self.alpha, 1)
 
 
 @register("selu")
@@ -100,8 +98,7 @@ class Selu(Node):
         return SELU_SCALE * (np.maximum(x, 0) + SELU_ALPHA * np.expm1(np.minimum(x, 0)))
 
     def backward(self, grad, x, out):
-        above = is_positive(x)
-        return grad * (SELU_SCALE * above + (np.minimum(out, 0) + SELU_SCALE * SELU_ALPHA) * (1 - above))
+        return grad * by_sign(x, np.minimum(out, 0) + SELU_SCALE * SELU_ALPHA, SELU_SCALE)
 
 
 SELU_ALPHA, SELU_SCALE = 1.6732632423543772, 1.0507009873554805
@@ -185,9 +182,8 @@ class Mish(Node):
         return np.maximum(x, -FAR) * np.tanh(Softplus().forward(x))
 
     def backward(self, grad, x):
-        x = np.clip(x, -FAR, FAR)
         t = np.tanh(Softplus()(x))
-        return grad * (t + x * (1 - np.square(t)) * Sigmoid()(x))
+        return grad * (t + np.clip(x, -FAR, FAR) * (1 - np.square(t)) * Sigmoid()(x))
 
 
 @register("sigmoid")
@@ -219,7 +215,7 @@ class HardSigmoid(Node):
         return np.maximum(0, np.minimum(1, self.alpha * x + self.beta))
 
     def backward(self, grad, out):
-        return self.alpha * grad * is_positive(out * (1 - out))
+        return self.alpha * grad * STOP_GRADIENT(np.sign(out * (1 - out)))
 
 
 @register("softplus")
@@ -249,8 +245,7 @@ class Softsign(Node):
     infer = elementwise
 
     def forward(self, x):
-        x = np.clip(x, -HUGE, HUGE)
-        return x / (1 + np.abs(x))
+        return np.clip(x, -HUGE, HUGE) / (1 + np.minimum(np.abs(x), HUGE))
 
     def backward(self, grad, x):
         return grad / np.square(1 + np.abs(x))

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from graphengine.ops.families.comparison import order, where_defined
+from graphengine.ops.families.comparison import order, truth, where_defined
 from graphengine.ops.inference import elementwise
 from graphengine.ops.node import Node
 from graphengine.ops.norms import hypotenuse
@@ -298,13 +298,12 @@ class Clip(Node):
         raised = x if min is None else np.maximum(x, min)
         return raised if max is None else np.minimum(raised, max)
 
-    def backward(self, grad, x, min, max, out):
-        raised = x if min is None else np.maximum(x, min)
-        inside = grad if max is None else where_defined(grad * (raised <= max), out)
-        dmax = None if max is None else where_defined(grad * (raised > max), out)
-        if min is None:
-            return inside, None, dmax
-        return where_defined(inside * (x >= min), out), where_defined(inside * (x < min), out), dmax
+    def backward(self, grad, x, min, max, out, needs):
+        low, high = -np.inf if min is None else min, np.inf if max is None else max
+        inside = np.logical_and(x >= low, x <= high)
+        dmin = grad * truth(np.logical_and(x < low, low <= high), out) if needs[1] else None
+        dmax = grad * truth(np.maximum(x, low) > high, out) if needs[2] else None
+        return grad * truth(inside, out), dmin, dmax
 
 
 @register("add_n")

@@ -154,6 +154,12 @@ def order(x, y):
     return STOP_GRADIENT(np.where(x == y, 0, np.sign(x - y)))
 
 
-def is_positive(x):
-    """1 where x is positive, 0 where it is not, NaN where x is NaN: as fast as a comparison, which makes NaN 0."""
-    return STOP_GRADIENT(np.sign(np.maximum(x, 0)))
+def truth(condition, x):
+    """A condition as 1 or 0, NaN where x is NaN, for which every comparison is false."""
+    return STOP_GRADIENT(np.maximum(condition, np.minimum(x, 0)))
+
+
+def by_sign(x, below, above):
+    """`above` where x is positive, `below` where it is not, NaN where x is NaN."""
+    positive = STOP_GRADIENT(np.sign(np.maximum(x, 0)))
+    return above * positive + below * (1 - positive)

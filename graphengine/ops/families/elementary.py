@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from graphengine.ops.families.comparison import where_defined
+from graphengine.ops.families.comparison import STOP_GRADIENT, where_defined
 from graphengine.ops.families.special import erf
 from graphengine.ops.inference import elementwise
 from graphengine.ops.node import Node
@@ -47,7 +47,7 @@ class Log(Node):
         return np.log(x)
 
     def backward(self, grad, x, out):
-        return where_defined(grad / x, out)
+        return grad / in_domain(x, out)
 
 
 @register("log1p", numpy=np.log1p)
@@ -60,7 +60,7 @@ class Log1P(Node):
         return np.log1p(x)
 
     def backward(self, grad, x, out):
-        return where_defined(grad / (1 + x), out)
+        return grad / (1 + in_domain(x, out))
 
 
 @register("log2", numpy=np.log2)
@@ -73,7 +73,7 @@ class Log2(Node):
         return np.log2(x)
 
     def backward(self, grad, x, out):
-        return where_defined(grad / (x * math.log(2)), out)
+        return grad / (in_domain(x, out) * math.log(2))
 
 
 @register("log10", numpy=np.log10)
@@ -86,7 +86,7 @@ class Log10(Node):
         return np.log10(x)
 
     def backward(self, grad, x, out):
-        return where_defined(grad / (x * math.log(10)), out)
+        return grad / (in_domain(x, out) * math.log(10))
 
 
 @register("sin", numpy=np.sin)
@@ -277,3 +277,8 @@ class Erf(Node):
 
     def backward(self, grad, x):
         return grad * (2 / math.sqrt(math.pi)) * np.exp(-np.square(x))
+
+
+def in_domain(x, logarithm):
+    """x, NaN where its logarithm is: the larger of both, because a logarithm is never larger than its argument."""
+    return np.maximum(x, STOP_GRADIENT(logarithm))

@@ -11,7 +11,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 
 from graphengine.ops.families.activations import LogSoftmax, Sigmoid, Softmax
-from graphengine.ops.families.comparison import is_positive
+from graphengine.ops.families.comparison import truth
 from graphengine.ops.families.selection import OneHot, ScatterAdd
 from graphengine.ops.inference import elementwise, floating
 from graphengine.ops.node import Node
@@ -105,10 +105,11 @@ class Hinge(Node):
     def forward(self, prediction, target):
         return reduced(np.maximum(0, 1 - prediction * in_dtype_of(prediction, target)), self.reduction)
 
-    def backward(self, grad, prediction, target):
+    def backward(self, grad, prediction, target, needs):
         target = in_dtype_of(prediction, target)
-        slope = -shared(grad, self.reduction, prediction) * is_positive(1 - prediction * target)
-        return if_counted(slope, slope * target), if_counted(slope, slope * prediction)
+        product = prediction * target
+        slope = -shared(grad, self.reduction, prediction) * truth(product < 1, product)
+        return slope * target, if_counted(slope, slope * prediction) if needs[1] else None
 
 
 @register("binary_cross_entropy")

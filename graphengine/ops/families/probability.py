@@ -88,8 +88,7 @@ class BetaLn(Node):
 
     def backward(self, grad, a, b, out):
         of_sum = DIGAMMA(a + b)
-        da, db = (np.where(x == np.inf, 0, DIGAMMA(x) - of_sum) for x in (a, b))
-        return where_defined(grad * da, out), where_defined(grad * db, out)
+        return grad * slope_of_betaln(a, of_sum, out), grad * slope_of_betaln(b, of_sum, out)
 
 
 @register("erfc")
@@ -115,9 +114,7 @@ class ErfCX(Node):
         return in_tiles(special.erfcx, x)
 
     def backward(self, grad, x, out):
-        far, near = 1 / np.square(np.maximum(x, LARGE)), np.minimum(x, LARGE)
-        series = 1 - far * (1.5 - far * (3.75 - far * (13.125 - far * 59.0625)))  # 7.1.23 of Abramowitz and Stegun 1964
-        return grad * np.where(x > LARGE, -SLOPE_AT_0 / 2 * far * series, 2 * near * out - SLOPE_AT_0)
+        return grad * slope_of_erfcx(x, out)
 
 
 @register("inverse_mills")
@@ -134,11 +131,7 @@ class InverseMills(Node):
         return in_tiles(special.inverse_mills, x)
 
     def backward(self, grad, x, out):
-        far = 1 / np.minimum(x, -LARGE)
-        square = np.square(far)
-        series = 1 - square * (2 - square * (10 - square * (74 - square * 706)))
-        near = out * (np.clip(x, -LARGE, FAR) + out)
-        return -grad * np.where(x < -LARGE, series + np.square(far * series), near)
+        return -grad * product_of_mills(x, out)
 
 
 @register("log_ndtr")
@@ -190,8 +183,7 @@ class FaddeevaReal(Node):
 
     def backward(self, grad, x, y, out):
         imag = FADDEEVA_IMAG(x, y)
-        dx, dy = 2 * (y * imag - x * out), 2 * (x * imag + y * out) - SLOPE_AT_0
-        return grad * vanishing(dx, x, y, out), grad * vanishing(dy, x, y, out)
+        return vanishing(grad, x, y, out, 2 * (y * imag - x * out), 2 * (x * imag + y * out) - SLOPE_AT_0)
 
 
 @register("faddeeva_imag")
@@ -211,8 +203,7 @@ class FaddeevaImag(Node):
 
     def backward(self, grad, x, y, out):
         real = FADDEEVA_REAL(x, y)
-        dx, dy = SLOPE_AT_0 - 2 * (x * out + y * real), 2 * (y * out - x * real)
-        return grad * vanishing(dx, x, y, out), grad * vanishing(dy, x, y, out)
+        return vanishing(grad, x, y, out, SLOPE_AT_0 - 2 * (x * out + y * real), 2 * (y * out - x * real))
 
 
 @register("xlogy")
@@ -233,9 +224,30 @@ class XLogY(Node):
         return grad * np.log(y), where_defined(grad * (x / np.where(x == 0, 1.0, y)), out)
 
 
-def vanishing(slope, x, y, out):
-    """A slope that vanishes where the Faddeeva function itself does: where x or y is infinite."""
-    return np.where(np.maximum(np.abs(x), y) == np.inf, STOP_GRADIENT(out), slope)
+def slope_of_erfcx(x, out):
+    """The derivative of erfcx, from LARGE on by its asymptotic series (Abramowitz and Stegun 1964, 7.1.23)."""
+    far, near = 1 / np.square(np.maximum(x, LARGE)), np.minimum(x, LARGE)
+    series = 1 - far * (1.5 - far * (3.75 - far * (13.125 - far * 59.0625)))
+    return np.where(x > LARGE, -SLOPE_AT_0 / 2 * far * series, 2 * near * out - SLOPE_AT_0)
+
+
+def product_of_mills(x, out):
+    """z * (x + z) for z = inverse_mills(x), below -LARGE by its asymptotic series (the same, 26.2.12)."""
+    far = 1 / np.minimum(x, -LARGE)
+    square = np.square(far)
+    series = 1 - square * (2 - square * (10 - square * (74 - square * 706)))
+    return np.where(x < -LARGE, series + np.square(far * series), out * (np.clip(x, -LARGE, FAR) + out))
+
+
+def slope_of_betaln(x, of_sum, out):
+    """The derivative of betaln toward x, 0 where x is infinite and NaN where the result is."""
+    return where_defined(np.where(x == np.inf, 0, DIGAMMA(x) - of_sum), out)
+
+
+def vanishing(grad, x, y, out, dx, dy):
+    """The gradients of a Faddeeva function, which vanish where it does itself: where x or y is infinite."""
+    far = np.maximum(np.abs(x), y) == np.inf
+    return grad * np.where(far, STOP_GRADIENT(out), dx), grad * np.where(far, STOP_GRADIENT(out), dy)
 
 
 DIGAMMA = Digamma()

@@ -322,8 +322,8 @@ class All(Node):
 class LogSumExp(Node):
     """Logarithm of a sum of exponentials, z = log(exp(x1) + ... + exp(xn)); dz/dxi = exp(xi - z).
 
-    Computed from the shifted x - max(x), so nothing overflows. Where z is Infinity, infinite values share the gradient
-    as in `max`; where all values are -Infinity it is 0, as in PyTorch.
+    Computed from the shifted x - max(x), so nothing overflows. Where all values are -Infinity the gradient is 0, and
+    toward a value that is Infinity it is NaN, as in PyTorch.
     """
 
     axis: int | tuple[int, ...] | None = None
@@ -341,8 +341,7 @@ class LogSumExp(Node):
 
     def backward(self, grad, x, out):
         z = kept(out, x, self)
-        slope = np.exp(x - np.where(z == -np.inf, 0, z))
-        return np.where(z == np.inf, shared(grad, x, out, self), kept(grad, x, self) * slope)
+        return kept(grad, x, self) * np.exp(x - np.where(z == -np.inf, 0, z))
 
 
 def centered(x, node):
