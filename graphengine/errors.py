@@ -248,6 +248,9 @@ class TrainingError(GraphEngineError):
 class DivergenceError(TrainingError):
     """A training left the finite numbers; `iteration` and `epoch` (from 1) say when."""
 
+    iteration: int
+    epoch: int
+
     default_code = "GE601"
 
     def __init__(self, message: str, *, iteration: int, epoch: int, **place: Any) -> None:

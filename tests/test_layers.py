@@ -235,6 +235,12 @@ def test_the_public_surface_is_this_list():
     assert all(hasattr(ge, name) for name in PUBLIC)
 
 
+def test_pages_import_the_public_surface_alone():
+    pages = [*PACKAGE.parent.joinpath("docs").glob("*.md"), PACKAGE.parent / "README.md"]
+    found = re.compile(r"^ *(?:from|import) graphengine\.[\w.]+", re.MULTILINE)
+    assert [(page.name, line) for page in pages for line in found.findall(page.read_text(encoding="utf-8"))] == []
+
+
 def sources():
     return {path: path.read_text(encoding="utf-8") for path in PACKAGE.rglob("*.py")}
 

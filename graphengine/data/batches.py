@@ -89,6 +89,15 @@ class Batches:
         GE505 if the arrays have different numbers of samples or do not fit the declared shapes.
     """
 
+    arrays: Mapping[str, Any]
+    inputs: frozenset[str]
+    samples: int
+    part: int
+    samples_per_epoch: int
+    batch_size: int
+    full_batches: int
+    per_epoch: int
+
     def __init__(
         self,
         arrays: Mapping[str, Any],

@@ -81,6 +81,11 @@ class Stored:
     reading is an error that calls it `name`.
     """
 
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    ndim: int
+    memory: Memory
+
     def __init__(
         self,
         pages: mmap.mmap,

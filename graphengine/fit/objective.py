@@ -24,6 +24,11 @@ from graphengine.transform.gradient import gradient
 class Objective:
     """The loss and its gradient as functions of a vector; `before` each evaluation is called, and may end it all."""
 
+    graph: Graph
+    names: list[str]
+    directions: list[str]
+    compile: Callable[..., Program]
+
     def __init__(
         self,
         graph: Graph,

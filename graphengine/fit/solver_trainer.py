@@ -26,7 +26,7 @@ from graphengine.fit.problems import Loss, SumOfSquares
 from graphengine.fit.quadratic import Vector
 from graphengine.fit.robust import Robust
 from graphengine.fit.sections import require_function
-from graphengine.fit.solvers import LeastSquares, Minimization, solver_of
+from graphengine.fit.solvers import LeastSquares, Minimization, Solver, solver_of
 from graphengine.fit.squares import SUM_OF_SQUARES, squared_residual, weighted_residual
 from graphengine.fit.trust_region import Box
 from graphengine.fit.turns import Turn, in_turns
@@ -58,6 +58,19 @@ class SolverTrainer:
     UsageError
         GE803 if the solver needs a package that is not installed.
     """
+
+    graph: Graph
+    values: dict[str, Any]
+    training: TrainingDocument
+    data: Mapping[str, Any]
+    solver: Solver
+    batches: Batches
+    options: LeastSquares | None
+    objective: Objective
+    history: History
+    total_iterations: int
+    converged: bool
+    reason: str
 
     def __init__(
         self,

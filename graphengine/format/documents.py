@@ -8,7 +8,7 @@ The sections `data` and `training` have modules of their own.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Annotated, Any, Literal, NotRequired, Self, TypeAlias
+from typing import Annotated, Any, ClassVar, Literal, NotRequired, Self, TypeAlias
 
 from pydantic import (
     ConfigDict,
@@ -100,7 +100,7 @@ StoredValue: TypeAlias = Annotated[
 class _StartedDocument(Document):
     """What has a value from the start: its recipe (`initializer`), or the `value` itself, which comes first."""
 
-    model_config = STRICT | ConfigDict(
+    model_config: ClassVar[ConfigDict] = STRICT | ConfigDict(
         json_schema_extra={"anyOf": [{"required": ["initializer"]}, {"required": ["value"]}]}
     )
 
@@ -232,7 +232,7 @@ class FunctionDocument(Document):
 class FunctionFile(FunctionDocument):
     """A function in a file of its own, such as an update rule."""
 
-    model_config = STRICT | ConfigDict(serialize_by_alias=True)
+    model_config: ClassVar[ConfigDict] = STRICT | ConfigDict(serialize_by_alias=True)
 
     json_schema: Annotated[str | None, Field(alias="$schema")] = None
     format: Literal["graphengine.function"]
@@ -262,7 +262,9 @@ Output: TypeAlias = Annotated[
 class ModelDocument(Document):
     """A model file of format version 1."""
 
-    model_config = STRICT | ConfigDict(serialize_by_alias=True, title="graphengine model, format version 1")
+    model_config: ClassVar[ConfigDict] = STRICT | ConfigDict(
+        serialize_by_alias=True, title="graphengine model, format version 1"
+    )
 
     json_schema: Annotated[str | None, Field(alias="$schema")] = None
     format: Literal["graphengine.model"]

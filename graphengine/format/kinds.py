@@ -33,6 +33,9 @@ _TABLES: dict[str, Kinds] = {}
 class Kinds(Mapping[str, type[Kind]]):
     """The classes of an open union by name; the module that registers the shipped ones may lie in a higher room."""
 
+    what: str
+    method: str
+
     changes: ClassVar[int] = 0
     """How often a class was entered or taken out, in all unions: what was made of their members is old then."""
 

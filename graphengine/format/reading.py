@@ -49,6 +49,11 @@ class Source:
     is not known because of them. A text that nobody has seen (not `is_written`) has an order, but no lines to tell.
     """
 
+    data: bytes
+    name: str | None
+    is_written: bool
+    gaps: Gaps
+
     def __init__(self, data: bytes, name: str | None = None, *, is_written: bool = True) -> None:
         self.data, self.name, self.is_written = data, name, is_written
         self.problems: list[Problem] = []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -13,7 +13,7 @@ from graphengine.format.kinds import SOLVERS, AnySchedule
 class OptimizerDocument(BaseModel):
     """An update rule by name, its learning rate, and the rule's own attributes, which the rule checks; or a solver."""
 
-    model_config = ConfigDict(extra="allow", strict=True, frozen=True, defer_build=True)
+    model_config: ClassVar[ConfigDict] = ConfigDict(extra="allow", strict=True, frozen=True, defer_build=True)
 
     type: str
     learning_rate: NonNegative | AnySchedule | None = None

@@ -91,6 +91,12 @@ class Graph(Pictured):
         GE214 for cycles, GE301 for shapes and dtypes that do not fit.
     """
 
+    name: str
+    description: str | None
+    dtype: str
+    limits: Limits
+    origin: Callable[[str], Origin] | None
+
     def __init__(
         self,
         name: str,

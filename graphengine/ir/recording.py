@@ -27,8 +27,12 @@ class UnrecordableError(Exception):
 class Symbol(NDArrayOperatorsMixin, Recorded):
     """Stands for a value of a graph: knows its type, and records the NumPy calls made with it."""
 
+    name: str
+    recorder: Recorder
+    type: ArrayType
+
     __slots__ = ("name", "recorder", "type")
-    __array_priority__ = 1000.0
+    __array_priority__: float = 1000.0
 
     def __init__(self, recorder: Recorder, name: str, kind: ArrayType) -> None:
         self.recorder, self.name, self.type = recorder, name, kind
@@ -94,7 +98,14 @@ class Symbol(NDArrayOperatorsMixin, Recorded):
     def _refuse(self, *_: Any, **__: Any) -> NoReturn:
         raise UnrecordableError(f"the value of '{self.name}' is not known while a graph is made")
 
-    __bool__ = __len__ = __iter__ = __float__ = __int__ = __index__ = __array__ = __getitem__ = _refuse
+    __bool__: Callable[..., NoReturn] = _refuse
+    __len__: Callable[..., NoReturn] = _refuse
+    __iter__: Callable[..., NoReturn] = _refuse
+    __float__: Callable[..., NoReturn] = _refuse
+    __int__: Callable[..., NoReturn] = _refuse
+    __index__: Callable[..., NoReturn] = _refuse
+    __array__: Callable[..., NoReturn] = _refuse
+    __getitem__: Callable[..., NoReturn] = _refuse
     __hash__ = object.__hash__  # equality records a comparison
 
 
@@ -115,6 +126,9 @@ class SymbolicShape(tuple[Any, ...]):
 
 class Recorder:
     """Collects the nodes that recorded code makes, on top of the values of a graph."""
+
+    graph: Graph
+    instance: Instances
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph

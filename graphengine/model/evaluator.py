@@ -27,6 +27,11 @@ Results = dict[str, Any]
 class Evaluator:
     """Computes outputs and gradients of one graph from given inputs and `values`, those of parameters and state."""
 
+    graph: Graph
+    values: dict[str, Any]
+    backend: Backend
+    programs: ProgramCache
+
     def __init__(self, graph: Graph, values: dict[str, Any], backend: Backend) -> None:
         self.graph, self.values, self.backend = graph, values, backend
         self.programs = ProgramCache(graph, backend)

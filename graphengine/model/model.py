@@ -14,7 +14,7 @@ import numpy as np
 
 from graphengine import gc_pause
 from graphengine.backends.program_cache import kept
-from graphengine.backends.protocol import DEFAULT_BACKEND, backend_named
+from graphengine.backends.protocol import DEFAULT_BACKEND, Backend, backend_named
 from graphengine.backends.reference.executor import Executor
 from graphengine.data.sources import Arrays
 from graphengine.errors import (
@@ -83,6 +83,13 @@ class Model(Pictured):
     InvalidModelError
         With all independent problems, each with its place.
     """
+
+    graph: Graph
+    document: ModelDocument
+    path: Path | None
+    limits: Limits
+    backend: Backend
+    evaluator: Evaluator
 
     def __init__(
         self,

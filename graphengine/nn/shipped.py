@@ -48,6 +48,9 @@ class ShippedFunction:
         GE301 if shapes or dtypes do not fit.
     """
 
+    __name__: str
+    __signature__: inspect.Signature
+
     def __init__(self, function: Function) -> None:
         self._function = function
         self.__name__ = self.__qualname__ = function.name.rpartition(".")[2]

@@ -29,6 +29,9 @@ class OpFunction:
         GE213 if an attribute does not have the type or value that the op declares.
     """
 
+    __name__: str
+    __signature__: inspect.Signature
+
     def __init__(self, op: Op) -> None:
         self._op = op
         self.__name__ = self.__qualname__ = op.name.rpartition(".")[2]

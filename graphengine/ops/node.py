@@ -15,7 +15,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from types import CodeType
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from pydantic import (
@@ -38,7 +38,18 @@ from graphengine.wording import counted
 RESERVED = frozenset({"id", "op", "inputs", "outputs", "signature", "grad", "grads", "needs", "out", "outs"})
 
 
-class Node(BaseModel):
+if TYPE_CHECKING:
+
+    class _Merging:
+        """To a type checker `merge` is anything, a word, words or a method, and no field of a node."""
+
+        merge: Any = None
+
+else:
+    _Merging = object
+
+
+class Node(BaseModel, _Merging):
     """Base of all node classes. Subclass it, define `forward` and `backward`, and register the class.
 
     - The parameter names of `forward` are the input names: `*xs` for any number, a default of None for optional.
@@ -58,14 +69,13 @@ class Node(BaseModel):
       times its inputs and results: their memory is counted, too. It gets types whose sizes are numbers.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, defer_build=True)
+    model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, extra="forbid", strict=True, defer_build=True)
 
     outputs: ClassVar[tuple[str, ...]] = ("out",)
     random: ClassVar[bool] = False
     signature: ClassVar["Signature"]
     """What the engine read of the class when it was registered."""
     if TYPE_CHECKING:  # to a type checker what a subclass defines overrides a method that takes anything
-        merge = cast("Any", None)  # a word, words or a method: with an annotation it would be a field
 
         def forward(self, *inputs: Any, **named: Any) -> Any:
             """Compute the result."""

@@ -86,7 +86,7 @@ class ArrayType(NamedTuple):
         return self.array_dtype.kind == "f"
 
 
-PYTHON_NUMBERS = {int: ArrayType((), PythonNumber.INT), float: ArrayType((), PythonNumber.FLOAT)}
+PYTHON_NUMBERS: dict[type, ArrayType] = {int: ArrayType((), PythonNumber.INT), float: ArrayType((), PythonNumber.FLOAT)}
 """The types of Python numbers, by class."""
 
 

@@ -94,6 +94,11 @@ class Checkpoints:
         GE101 if the folder cannot be made, or nothing be written there.
     """
 
+    folder: Path
+    every: Every
+    note: str
+    is_idle: bool
+
     def __init__(
         self,
         folder: Path,

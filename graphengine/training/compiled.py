@@ -19,6 +19,7 @@ from graphengine.format.training_documents import TrainingDocument
 from graphengine.ir.graph import Graph
 from graphengine.training.joining import training_step
 from graphengine.training.packable import packing_of
+from graphengine.transform.packing import Packing
 from graphengine.transform.step import Step
 
 MOST_STEPS, MOST_PLANS = 4, 8
@@ -40,6 +41,11 @@ ASIDE = {
 
 class CompiledStep:
     """A training step, packed, and its plans, one for each set of sizes; raises as `training_step`."""
+
+    backend: Backend
+    rule: FunctionFile
+    packing: Packing
+    step: Step
 
     @gc_pause.paused()
     def __init__(

@@ -51,6 +51,14 @@ class Trainer:
         GE505 if the data does not fit the inputs.
     """
 
+    graph: Graph
+    values: dict[str, Any]
+    training: TrainingDocument
+    data: Mapping[str, Any]
+    batches: Batches
+    stepper: Stepper
+    history: History
+
     def __init__(
         self,
         graph: Graph,

@@ -30,7 +30,7 @@ from graphengine.training.compiled import CompiledStep
 from graphengine.training.course import Chunk
 from graphengine.training.schedules import rate_at
 from graphengine.training.uncounted import Denominators
-from graphengine.transform.step import GRADIENT_NORM, ITERATION, LEARNING_RATE
+from graphengine.transform.step import GRADIENT_NORM, ITERATION, LEARNING_RATE, Step
 
 Row: TypeAlias = tuple[Any, ...]
 """What is recorded of an iteration: loss, gradient norm, recorded parameters."""
@@ -52,6 +52,14 @@ class Stepper:
     With `reference` set every iteration is run by the reference executor. With `check_finite` set it also stops at the
     first value of any node that is not finite, even if the loss is.
     """
+
+    graph: Graph
+    batches: Batches
+    reference: bool
+    check_finite: bool
+    schedule: Any
+    step: Step
+    fixed: dict[str, Any]
 
     def __init__(
         self,

@@ -53,6 +53,8 @@ class Pack(NamedTuple):
 class Packing:
     """The packs of a training; without any, everything stays as it is."""
 
+    packs: dict[str, Pack]
+
     def __init__(self, packs: Iterable[Pack] = ()) -> None:
         self.packs = {pack.name: pack for pack in packs}
 

@@ -60,6 +60,9 @@ class ForwardSchedule:
 class Executor:
     """Runs one graph with the `forward` and `backward` of its node classes."""
 
+    graph: Graph
+    steps: tuple[Step, ...]
+
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
         self.slot_of: dict[str, int] = {name: slot for slot, name in enumerate(graph.types)}
