@@ -237,7 +237,7 @@ def test_the_public_surface_is_this_list():
 
 def test_pages_import_the_public_surface_alone():
     pages = [*PACKAGE.parent.joinpath("docs").glob("*.md"), PACKAGE.parent / "README.md"]
-    found = re.compile(r"^ *(?:from|import) graphengine\.[\w.]+", re.MULTILINE)
+    found = re.compile(r"^ *(?:from|import) graphengine\.(?!sklearn\b)[\w.]+", re.MULTILINE)  # a bridge
     assert [(page.name, line) for page in pages for line in found.findall(page.read_text(encoding="utf-8"))] == []
 
 
