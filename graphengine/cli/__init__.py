@@ -11,6 +11,7 @@ def main() -> None:
     """The command line, as the script `graphengine` and as `python -m graphengine`."""
     from graphengine import gc_pause
 
+    gc_pause.skip_at_exit()
     with gc_pause.paused():  # modules stay: to look for garbage among them takes a tenth of the start
         from graphengine.cli.app import app
         from graphengine.cli.output import make_streams_forgiving
