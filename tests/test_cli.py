@@ -24,7 +24,7 @@ from typer.testing import CliRunner
 import graphengine
 from graphengine.backends.numpy.plan import Plan
 from graphengine.cli import app as application
-from graphengine.cli import predicting, running
+from graphengine.cli import running
 from graphengine.cli.output import array_text, make_streams_forgiving, print_line
 from graphengine.errors import DivergenceError, ExecutionError, InputError, UsageError
 from graphengine.format.functions import shipped_functions
@@ -1224,7 +1224,7 @@ def test_help_names_every_limit():
 
 def test_an_option_that_several_commands_have_is_written_once():
     written = {}
-    for command in (running.run, predicting.predict, *application.COMMANDS):
+    for command in (each.callback for each in application.app.registered_commands):
         for name, hint in get_type_hints(command, include_extras=True).items():
             for option in getattr(hint, "__metadata__", ()):
                 known = written.setdefault((name, hint.__origin__, option.help), option)

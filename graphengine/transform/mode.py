@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Container, Iterable
 
 from graphengine.ir.graph import Graph, GraphNode, Operand
-from graphengine.ops.families.random import RandomKey
 from graphengine.ops.node import Node
 
 
@@ -35,6 +34,8 @@ def with_keys(nodes: Iterable[GraphNode], taken: Container[str]) -> list[GraphNo
     for node in nodes:
         place = node.node.signature.key
         if place is not None and node.inputs[place] is None:
+            from graphengine.ops.families.random import RandomKey
+
             name = f"{node.id}.key"
             while name in taken:
                 name += "_"
@@ -48,8 +49,9 @@ def with_iteration(graph: Graph, iteration: Operand, seed: int) -> Graph:
     """The graph whose keys depend on the value `iteration` and, where they have no seed of their own, on `seed`."""
     nodes = []
     for node in graph.nodes:
-        if isinstance(node.node, RandomKey) and node.inputs == (None,):
-            seeded = node.node if node.node.seed is not None else node.node.model_copy(update={"seed": seed})
+        if node.op == "random_key" and node.inputs == (None,):
+            unseeded = getattr(node.node, "seed", seed) is None
+            seeded = node.node.model_copy(update={"seed": seed}) if unseeded else node.node
             node = node._replace(node=seeded, inputs=(iteration,))
         nodes.append(node)
     return graph.derive(nodes, graph.outputs, graph.types)

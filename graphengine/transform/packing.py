@@ -18,7 +18,6 @@ import numpy as np
 
 from graphengine.ir.graph import Graph, GraphNode, Operand
 from graphengine.ir.recording import Recorder
-from graphengine.ops.families.selection import Split
 from graphengine.ops.families.shaping import Reshape
 from graphengine.ops.shapes import ArrayType, Shape
 
@@ -123,6 +122,8 @@ UNPACKED = Packing()
 
 def _taken_apart(pack: Pack, kind: ArrayType) -> Iterator[tuple[GraphNode, list[ArrayType]]]:
     """The nodes that give each parameter as a part of its vector, with the types of their results."""
+    from graphengine.ops.families.selection import Split
+
     split = GraphNode(f"{pack.name}.parts", "split", Split(indices_or_sections=tuple(pack.edges[1:-1])), (pack.name,))
     sizes = map(math.prod, pack.shapes.values())
     yield split, [kind._replace(shape=(size,)) for size in sizes]

@@ -12,7 +12,6 @@ import numpy as np
 from graphengine.backends.instructions import Instruction
 from graphengine.backends.numpy.calls import Call, dot, made, operand_shape, typed, values_of
 from graphengine.backends.numpy.scalars import is_float
-from graphengine.ops.families.selection import from_the_front, slice_index
 from graphengine.ops.inference import elementwise, normalized_axes
 from graphengine.ops.norms import SMALLEST, norm_over
 from graphengine.ops.registry import OPS
@@ -163,6 +162,8 @@ def _slice(instruction: Instruction) -> Call | None:
     (kind,) = instruction.types
     if kind.shape == ():
         return None
+    from graphengine.ops.families.selection import slice_index
+
     index = slice_index(instruction.node, len(kind.shape))  # type: ignore[no-untyped-call]
     return made(instruction, lambda x: x[index], aliases=True)
 
@@ -206,6 +207,8 @@ def _vecdot(instruction: Instruction) -> Call | None:
 def _one_hot(instruction: Instruction) -> Call:
     """A comparison with the possible indices, made once, that writes numbers instead of truth values."""
     depth = instruction.node.depth  # type: ignore[attr-defined]
+    from graphengine.ops.families.selection import from_the_front
+
     indices = np.arange(depth)
     shape: Any = instruction.types[0].shape
     dtype = instruction.types[0].array_dtype
