@@ -1224,7 +1224,7 @@ def test_help_names_every_limit():
 
 def test_an_option_that_several_commands_have_is_written_once():
     written = {}
-    for command in (each.callback for each in application.app.registered_commands):
+    for command in {each.callback for each in application.app.registered_commands}:
         for name, hint in get_type_hints(command, include_extras=True).items():
             for option in getattr(hint, "__metadata__", ()):
                 known = written.setdefault((name, hint.__origin__, option.help), option)

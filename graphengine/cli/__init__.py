@@ -6,6 +6,8 @@ functions that use them, so that `graphengine --help` and the completion of a sh
 
 from __future__ import annotations
 
+import sys
+
 
 def main() -> None:
     """The command line, as the script `graphengine` and as `python -m graphengine`."""
@@ -13,8 +15,8 @@ def main() -> None:
 
     gc_pause.skip_at_exit()
     with gc_pause.paused():  # modules stay: to look for garbage among them takes a tenth of the start
-        from graphengine.cli.app import app
+        from graphengine.cli.app import app_for
         from graphengine.cli.output import make_streams_forgiving
 
     make_streams_forgiving()
-    app()
+    app_for(sys.argv[1:])()
