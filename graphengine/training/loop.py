@@ -23,7 +23,6 @@ from graphengine.format.training_documents import TrainingDocument
 from graphengine.ir.graph import Graph
 from graphengine.training.compiled import CompiledStep
 from graphengine.training.course import Chunk, Course, Piece
-from graphengine.training.evaluation import Evaluation
 from graphengine.training.history import LOG, SMALL, History, Iteration, items_of
 from graphengine.training.schedules import rate_at
 from graphengine.training.stepping import Stepper, Sum
@@ -31,6 +30,7 @@ from graphengine.training.validation import LOSS, EarlyStopping, checked_outputs
 
 if TYPE_CHECKING:  # imported where a checkpoint is written, and not at each start
     from graphengine.training.checkpoint import Checkpoints
+    from graphengine.training.evaluation import Evaluation
     from graphengine.training.states import Layout
 
 CHUNK_SECONDS = 0.1
@@ -106,7 +106,11 @@ class Trainer:
         self._checks = checks_of(training, self.batches.per_epoch, apart=apart)
         outputs = checked_outputs(training, apart=apart)
         checked = data if validation is None else validation
-        self._evaluation = Evaluation(self.graph, checked, outputs, backend) if outputs else None
+        self._evaluation: Evaluation | None = None
+        if outputs:
+            from graphengine.training.evaluation import Evaluation
+
+            self._evaluation = Evaluation(self.graph, checked, outputs, backend)
         self._early = EarlyStopping(training.early_stopping) if training.early_stopping else None
 
     def check_finite(self) -> None:
