@@ -9,7 +9,7 @@ import os
 from collections.abc import Collection, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 from graphengine.cli.opening import check_inputs
 from graphengine.cli.options import split_pairs
@@ -63,15 +63,14 @@ def _column_names(pairs: Sequence[str]) -> dict[str, str | list[str]]:
 def _read_file(
     model: Model, path: Path, columns: Columns, given: Collection[str], needed: Sequence[str] | None
 ) -> dict[str, Any]:
-    from graphengine.data.readers import declared_columns, readers_by_suffix
+    from graphengine.data.readers import declared_columns, reader_of, readers_by_suffix
     from graphengine.data.stored import Memory
     from graphengine.ir.cells import as_encoded
 
-    readers = readers_by_suffix()
-    reader = readers.get(path.suffix)
+    reader = reader_of(path, model.document)
     if reader is None:
         sources = f"neither a data source of the model ({', '.join(model.document.data) or 'it has none'}) nor a file"
-        raise UsageError(f"--data {path} is {sources} that ends in {', '.join(readers)}")
+        raise UsageError(f"--data {path} is {sources} that ends in {', '.join(readers_by_suffix())}")
     if os.path.exists(path) and not path.is_file():  # noqa: PTH110 - of names that are too long `Path` makes an error
         raise DataError(f"--data {path} is not a plain file, which is read more than once", code="GE504")
     key = reader.named_by
@@ -81,10 +80,9 @@ def _read_file(
         return {}
     if key != "columns" and any(isinstance(what, list) for what in wanted.values()):
         raise UsageError(f"--columns: an input takes one of the {key} of {path}, not several")
-    kind = reader.model_fields["type"].annotation
-    content = {"type": get_args(kind)[0], "path": "the-callers", key: wanted}  # paths in a model file have other rules
     memory = Memory(model.limits.data_bytes, model.limits.disk_bytes)
-    return as_encoded(reader.model_validate(content).read_file(path, model.graph, memory), model.graph.inputs)
+    arrays = reader.model_copy(update={key: wanted}).read_file(path, model.graph, memory)
+    return as_encoded(arrays, model.graph.inputs)
 
 
 def _wanted(
@@ -98,7 +96,7 @@ def _wanted(
     return present or found if needed is None else {name: found[name] for name in needed}
 
 
-def _names_in(reader: type[Reader], path: Path) -> list[str]:
+def _names_in(reader: Reader, path: Path) -> list[str]:
     """The names of what is in a file; none where it cannot be read, because reading the rest reports why."""
     with suppress(Exception):
         return reader.names_in(path)

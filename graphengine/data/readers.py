@@ -6,21 +6,24 @@ adds a reader with `@graphengine.register_reader`.
 
 from __future__ import annotations
 
-import csv
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Literal, TypeAlias
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias, get_args
 
 import numpy as np
 import orjson
+from pydantic import AfterValidator, Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from graphengine.data.arrays import read_npy, read_npz
 from graphengine.data.columnar import arrow_blocks, arrow_names, parquet_blocks
+from graphengine.data.csv_dialect import Dialect
+from graphengine.data.csv_table import csv_blocks
 from graphengine.data.faults import told
+from graphengine.data.jsonl import jsonl_blocks
 from graphengine.data.spool import Block, spooled
 from graphengine.data.stored import Memory, Stored
-from graphengine.data.text import csv_blocks, jsonl_blocks
 from graphengine.errors import DataError
 from graphengine.extras import optional
 from graphengine.format.documents import ModelDocument
@@ -32,6 +35,21 @@ from graphengine.ir.cells import decode
 from graphengine.ir.graph import Graph
 
 Arrays: TypeAlias = dict[str, np.ndarray[Any, Any] | Stored]
+
+
+ColumnField: TypeAlias = str | Annotated[int, Field(ge=0)]
+
+
+def _one_character(text: str) -> str:
+    if len(text) != 1 or text in '\r\n"':
+        raise PydanticCustomError("mark", "must be one character, other than a quotation mark or a line break")
+    return text
+
+
+Mark: TypeAlias = Annotated[
+    str, AfterValidator(_one_character), Field(json_schema_extra={"minLength": 1, "maxLength": 1})
+]
+"""A character that separates cells or begins a comment."""
 
 
 class DataSource(Kind, ABC):
@@ -63,8 +81,7 @@ class Reader(DataSource):
         the inputs, `memory.block` the bytes that a block may take.
         """
 
-    @classmethod
-    def names_in(cls, path: Path) -> list[str]:
+    def names_in(self, path: Path) -> list[str]:
         """Return the names of what is in a file, such as its columns; none if nobody knows."""
         return []
 
@@ -138,22 +155,45 @@ class NpyData(DataSource):
 
 @READERS.register
 class CsvData(Reader):
-    """A CSV file with a header; `columns` maps inputs to column names (default: the same names)."""
+    """A CSV file; `columns` maps inputs to columns, by name or by number from 0 (default: the names of the inputs).
 
-    suffixes = (".csv",)
+    The other fields say how the file is written; a file whose name ends in .gz is decompressed as it is read.
+    """
+
+    suffixes = (".csv", ".csv.gz")
 
     type: Literal["csv"]
-    columns: dict[Identifier, str | list[str]] | None = None
+    columns: dict[Identifier, ColumnField | list[ColumnField]] | None = None
+    separator: Mark = Field(default=",", description="character between two cells")
+    decimal: Literal[".", ","] = Field(default=".", description="decimal mark of the numbers")
+    thousands: Literal[".", ",", " ", "'"] | None = Field(
+        default=None, description="mark between groups of three digits"
+    )
+    header: bool = Field(default=True, description="whether the first row has the names of the columns")
+    missing: list[str] = Field(default=[], description="cell texts that mean a missing value, besides an empty cell")
+    comment: Mark | None = Field(default=None, description="character that begins a line to be skipped")
+
+    @model_validator(mode="after")
+    def _different_marks(self) -> CsvData:
+        marks = [mark for mark in (self.separator, self.decimal, self.thousands, self.comment) if mark]
+        if len(set(marks)) < len(marks) or self.thousands == self.decimal:
+            message = "separator, decimal, thousands and comment must be different characters"
+            raise PydanticCustomError("marks", message)
+        return self
+
+    @property
+    def dialect(self) -> Dialect:
+        """How the file is written."""
+        return Dialect(self.separator, self.decimal, self.thousands, self.header, tuple(self.missing), self.comment)
 
     def blocks(self, file: DataFile, names: Mapping[str, Any], graph: Graph, memory: Memory) -> Iterator[Block]:
         """Yield blocks of rows."""
-        return csv_blocks(file, names, graph, memory)
+        return csv_blocks(file, names, self.dialect, graph, memory)
 
-    @classmethod
-    def names_in(cls, path: Path) -> list[str]:
+    def names_in(self, path: Path) -> list[str]:
         """Return the header."""
-        with path.open(newline="", encoding="utf-8-sig") as lines:
-            return next(csv.reader(lines), [])
+        with self.dialect.table(path) as (header, _):
+            return header
 
     @property
     def kind(self) -> str:
@@ -178,8 +218,7 @@ class NpzData(Reader):
         """Yield all as one block."""
         yield {name: np.asarray(array) for name, array in read_npz(file, names, graph, memory).items()}
 
-    @classmethod
-    def names_in(cls, path: Path) -> list[str]:
+    def names_in(self, path: Path) -> list[str]:
         """Return the names of the arrays."""
         with np.load(path, allow_pickle=False) as archive:
             return list(archive)
@@ -198,8 +237,7 @@ class JsonlData(Reader):
         """Yield blocks of lines."""
         return jsonl_blocks(file, names, graph, memory)
 
-    @classmethod
-    def names_in(cls, path: Path) -> list[str]:
+    def names_in(self, path: Path) -> list[str]:
         """Return the keys of the first line."""
         with path.open("rb") as lines:
             return list(orjson.loads(lines.readline()))
@@ -223,8 +261,7 @@ class ParquetData(Reader):
         """Yield blocks of rows."""
         return parquet_blocks(file, names, graph, memory)
 
-    @classmethod
-    def names_in(cls, path: Path) -> list[str]:
+    def names_in(self, path: Path) -> list[str]:
         """Return the names of the columns."""
         return list(optional("pyarrow.parquet", "data").read_schema(path).names)
 
@@ -242,8 +279,7 @@ class ArrowData(Reader):
         """Yield blocks of rows."""
         return arrow_blocks(file, names, graph, memory)
 
-    @classmethod
-    def names_in(cls, path: Path) -> list[str]:
+    def names_in(self, path: Path) -> list[str]:
         """Return the names of the columns."""
         return arrow_names(path)
 
@@ -254,14 +290,29 @@ def readers_by_suffix() -> dict[str, type[Reader]]:
     return {suffix: reader for reader in files for suffix in reader.suffixes}
 
 
+def declared_source(document: ModelDocument) -> DataSource | None:
+    """Return the data source that a model is trained on, or its only one; None if there is none."""
+    section, sources = document.training, document.data
+    name = section.data if section else None
+    return sources.get(name) if name else next(iter(sources.values()), None) if len(sources) == 1 else None
+
+
 def declared_columns(document: ModelDocument, *keys: str) -> Columns:
-    """Return what inputs take from the data source that a model is trained on, or its only one, if it says so.
+    """Return what inputs take from the declared source, if it says so.
 
     `keys` are the fields that may say it, by default `columns` of tables, `keys` of JSON lines, `arrays` of archives.
     """
-    section, sources = document.training, document.data
-    name = section.data if section else None
-    source = sources.get(name) if name else next(iter(sources.values()), None) if len(sources) == 1 else None
+    source = declared_source(document)
     field = getattr(source, "named_by", None)
     said: Columns | None = getattr(source, field) if field in (keys or ("columns", "keys", "arrays")) else None
     return said or NO_COLUMNS
+
+
+def reader_of(path: Path, document: ModelDocument) -> Reader | None:
+    """Return what reads a file of the caller, by its ending: as the model says of its own file of that kind."""
+    kind = next((reader for suffix, reader in readers_by_suffix().items() if path.name.endswith(suffix)), None)
+    declared = declared_source(document)
+    if kind is None or type(declared) is kind:
+        return declared if kind else None  # type: ignore[return-value] # its class is kind
+    names = {"type": get_args(kind.model_fields["type"].annotation)[0], "path": "the-callers"}
+    return kind.model_validate(names)

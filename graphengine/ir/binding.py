@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from types import MappingProxyType
 from typing import Any, TypeAlias
@@ -16,7 +16,9 @@ from graphengine.ir.graph import Graph
 from graphengine.ops.numbers import UnfitError, as_array, converted, fits_kind
 from graphengine.ops.shapes import ArrayType, dtype_name, is_symbol, shape_text, size_value, solve_size, symbols_of
 
-Columns: TypeAlias = Mapping[str, str | Sequence[str]]
+Column: TypeAlias = str | int
+"""A column by its name, or by its number from 0."""
+Columns: TypeAlias = Mapping[str, Column | Sequence[Column]]
 """What inputs take from a table: a column, or several side by side."""
 NO_COLUMNS: Columns = MappingProxyType({})
 
@@ -85,19 +87,20 @@ def _of_mapping(graph: Graph, given: Mapping[str, Any], columns: Columns) -> Map
 def _of_table(graph: Graph, table: Any, columns: Columns) -> dict[str, Any]:
     there = {}
     for name in (*graph.inputs, *(each for wanted in columns.values() for each in names_in(wanted))):
-        with suppress(Exception):  # each library of tables has an error of its own for a missing column
-            there[name] = table[name]
+        if isinstance(name, str):  # a number counts the columns of a file
+            with suppress(Exception):  # each library of tables has an error of its own for a missing column
+                there[name] = table[name]
     meant = {name: meant_by(name, columns, there) for name in graph.inputs}
     found = {name: _taken(graph, name, wanted, there) for name, wanted in meant.items() if is_in(wanted, there)}
     if graph.inputs and not found:
-        listed = ", ".join(dict.fromkeys(each for wanted in meant.values() for each in names_in(wanted)))
+        listed = ", ".join(dict.fromkeys(str(each) for wanted in meant.values() for each in names_in(wanted)))
         message = f"the {type(table).__name__} has no column for an input: {listed}"
         raise InputError(message, code="GE401", hint="pass a mapping: {input: values}")
     _require_cells(graph, table, {name: names_in(meant[name]) for name in found}, there)
     return found
 
 
-def _require_cells(graph: Graph, table: Any, wanted: Mapping[str, Sequence[str]], there: Mapping[str, Any]) -> None:
+def _require_cells(graph: Graph, table: Any, wanted: Mapping[str, Sequence[Column]], there: Mapping[Any, Any]) -> None:
     """Refuse a table that lacks values for inputs that do not declare what a missing value is, as in a file."""
     bad = BadCells()
     for name, columns in wanted.items():
@@ -105,32 +108,33 @@ def _require_cells(graph: Graph, table: Any, wanted: Mapping[str, Sequence[str]]
         if not (declared.missing or declared.categories):
             for column in columns:
                 if rows := empty_rows(there[column]):
-                    bad.add_missing(name, column, rows)
+                    bad.add_missing(name, str(column), rows)
     if bad:
         what = type(table).__name__
         wording = Wording(lambda column, _: f"the {what}: column '{column}'", "has no value", "row", "in")
         raise InputError(bad.problems(graph.inputs, wording))
 
 
-def meant_by(name: str, columns: Columns, there: Container[str]) -> str | Sequence[str]:
+def meant_by(name: str, columns: Columns, there: Collection[str]) -> Column | Sequence[Column]:
     """Return what an input takes: what `columns` say, unless there is only what has the name of the input."""
     said = columns.get(name, name)
     return name if name in there and not is_in(said, there) else said
 
 
-def is_in(wanted: str | Sequence[str], there: Container[str]) -> bool:
-    """Whether all columns that an input takes are there."""
-    return all(name in there for name in names_in(wanted))
+def is_in(wanted: Column | Sequence[Column], there: Collection[str]) -> bool:
+    """Whether all columns that an input takes are there; those of a file, a sequence, also have numbers."""
+    count = len(there) if isinstance(there, Sequence) else 0
+    return all(column in there if isinstance(column, str) else column < count for column in names_in(wanted))
 
 
-def names_in(wanted: str | Sequence[str]) -> Sequence[str]:
-    """Return the columns that an input takes; a string is one of them."""
-    return [wanted] if isinstance(wanted, str) else wanted
+def names_in(wanted: Column | Sequence[Column]) -> Sequence[Column]:
+    """Return the columns that an input takes; a string or a number is one of them."""
+    return [wanted] if isinstance(wanted, Column) else wanted
 
 
-def _taken(graph: Graph, name: str, wanted: str | Sequence[str], there: Mapping[str, Any]) -> Any:
+def _taken(graph: Graph, name: str, wanted: Column | Sequence[Column], there: Mapping[Any, Any]) -> Any:
     """A column, or several side by side, each in the dtype of the input: integers beside others stay exact."""
-    if isinstance(wanted, str):
+    if isinstance(wanted, Column):
         return there[wanted]
     columns = np.stack([as_input(name, there[each], graph.inputs[name]) for each in wanted], axis=-1)
     return as_encoded({name: columns}, graph.inputs)[name]

@@ -1,34 +1,31 @@
-"""Numbers in text files: CSV with a header, and JSON lines. What is missing or no number is told with its place.
+"""Numbers in CSV files. A cell that is empty, or neither a number nor a category, is reported with its place.
 
-A file is read line by line and given out in blocks; of several faults the first in the file is told.
+A file is read line by line and given out in blocks; of several faults the first in the file is reported.
 """
 
 from __future__ import annotations
 
-import csv
 import itertools
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from decimal import Decimal, InvalidOperation
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
-import orjson
 
+from graphengine.data.csv_dialect import CELL_BYTES, Dialect, Row
 from graphengine.data.faults import reported, require_one
 from graphengine.data.spool import Block
 from graphengine.data.stored import Memory
-from graphengine.errors import DataError, InvalidModelError, did_you_mean
+from graphengine.errors import DataError
 from graphengine.format.paths import DataFile
-from graphengine.format.strict import parse_json
+from graphengine.ir.binding import Column, Columns, names_in
 from graphengine.ir.cells import (
     BadCells,
     Indices,
     Wording,
     as_encoded,
-    category_codes,
-    decode,
     numbers_of,
     text_codes,
 )
@@ -37,37 +34,10 @@ from graphengine.ir.graph import Graph
 from graphengine.ops.numbers import INEXACT, LARGEST_EXACT, InexactError
 
 BOOLEANS = {"true": 1, "false": 0, "1": 1, "0": 0}
-CELL_BYTES = 128
-"""About what a cell takes as a Python string and as a number, besides its text."""
-
-Row = tuple[int, list[str]]
-"""The cells of a row, with its line."""
 
 
-def _lines(file: IO[Any], path: DataFile, most: int) -> Iterator[Any]:
-    """The lines of a file.
-
-    Raises
-    ------
-    DataError
-        GE501 if one is longer than `most`: it would have to be in memory as a whole.
-    """
-    number = 0
-    while line := file.readline(most):
-        number += 1
-        if len(line) == most:
-            hint = "raise the limit data_bytes"
-            raise DataError(f"{path}:{number}: the line has more than {most} characters", hint=hint)
-        yield line
-
-
-# ---------------------------------------------------------------- CSV
-
-
-def csv_blocks(
-    path: DataFile, columns: Mapping[str, str | Sequence[str]], graph: Graph, memory: Memory
-) -> Iterator[Block]:
-    """Columns of a CSV file with a header, by input; a list of column names makes a matrix.
+def csv_blocks(path: DataFile, columns: Columns, dialect: Dialect, graph: Graph, memory: Memory) -> Iterator[Block]:
+    """Yield columns of a CSV file, by input; a list of columns makes a matrix.
 
     Raises
     ------
@@ -75,14 +45,11 @@ def csv_blocks(
         GE406 a cell is not among the categories of its input, GE501 without rows, GE502 a column is missing or there
         twice, GE503 a cell is empty or not a number of the input's dtype. All empty cells are counted.
     """
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.reader(_lines(file, path, memory.block), strict=True)
-        header = next(reader, [])
-        rows = ((reader.line_num, row) for row in reader if row)
+    with dialect.table(path, memory.block) as (header, rows):
         first = next(rows, None)
         if first is None:
-            raise DataError(f"{path}: the file has no rows below its header")
-        table = _Table(path, header, columns, graph)
+            raise DataError(f"{path}: the file has no rows" + " below its header" * dialect.header)
+        table = _Table(path, header, columns, dialect, graph)
         wording = Wording(lambda column, line: f"{path}:{line}: column '{column}'", "is empty", "line")
         with reported(table.bad, graph, wording):
             for block in _grouped(itertools.chain([first], rows), memory.block):
@@ -105,21 +72,28 @@ def _grouped(rows: Iterable[Row], most: int) -> Iterator[list[Row]]:
 class _Table:
     """What is wanted of each row of a CSV file: the places of its cells, and their dtype, by input."""
 
-    def __init__(
-        self, path: DataFile, header: list[str], columns: Mapping[str, str | Sequence[str]], graph: Graph
-    ) -> None:
-        self._path, self._header, self._inputs = path, header, graph.inputs
+    def __init__(self, path: DataFile, header: list[str], columns: Columns, dialect: Dialect, graph: Graph) -> None:
+        self._path, self._header, self._dialect, self._inputs = path, header, dialect, graph.inputs
         self._wanted = {
-            name: ([self._place(name, column) for column in _names(wanted)], graph.inputs[name])
+            name: ([self._place(name, column) for column in names_in(wanted)], graph.inputs[name])
             for name, wanted in columns.items()
         }
-        self._vectors = [name for name, wanted in columns.items() if isinstance(wanted, str)]
+        self._vectors = [name for name, wanted in columns.items() if isinstance(wanted, Column)]
         self.bad = BadCells()
         """The cells that have no number."""
 
-    def _place(self, name: str, column: str) -> int:
-        require_one(self._path, "column", column, name, self._header)
-        return self._header.index(column)
+    def _place(self, name: str, column: Column) -> int:
+        if isinstance(column, str):
+            if column not in self._header and (hint := self._dialect.separator_hint(self._path)):
+                message = f"{self._path}: there is no column '{column}' for input '{name}'"
+                raise DataError(message, code="GE502", hint=hint)
+            require_one(self._path, "column", column, name, self._header)
+            return self._header.index(column)
+        if column < len(self._header):
+            return column
+        message = f"{self._path}: there is no column {column} for input '{name}'; the file has {len(self._header)}"
+        hint = self._dialect.separator_hint(self._path) or "columns are numbered from 0"
+        raise DataError(message, code="GE502", hint=hint)
 
     def numbers(self, rows: list[Row]) -> Block:
         """A block of rows as arrays."""
@@ -140,10 +114,12 @@ class _Table:
         for name, (places, declared) in self._wanted.items():
             cells = [(self._header[place], columns[place][1:]) for place in places]
             if declared.categories:
-                read = [_indices(name, column, texts, lines, declared, bad) for column, texts in cells]
+                texts = [(column, self._dialect.texts(cells)) for column, cells in cells]
+                read = [_indices(name, column, cells, lines, declared, bad) for column, cells in texts]
                 found[name] = np.stack(read, axis=1).view(Indices)
             else:
-                filled = [_filled(name, column, texts, lines, declared, bad) for column, texts in cells]
+                numbers = [(column, self._dialect.numbers(cells)) for column, cells in cells]
+                filled = [_filled(name, column, cells, lines, declared, bad) for column, cells in numbers]
                 found[name] = _numbers(filled, declared.type.array_dtype)
         return found
 
@@ -151,8 +127,9 @@ class _Table:
         found: dict[str, list[list[float]]] = {name: [] for name in self._wanted}
         for line, row in rows:
             if len(row) != len(self._header):
-                message = f"{self._path}:{line}: the row has {len(row)} cells, the header has {len(self._header)}"
-                raise DataError(message, code="GE503")
+                top = "header" if self._dialect.header else "first row"
+                message = f"{self._path}:{line}: the row has {len(row)} cells, the {top} has {len(self._header)}"
+                raise DataError(message, code="GE503", hint=self._dialect.separator_hint(self._path))
             for name, (places, declared) in self._wanted.items():
                 cells = [(row[place], self._header[place]) for place in places]
                 found[name].append([self._cell(name, cell, line, column, declared) for cell, column in cells])
@@ -162,8 +139,8 @@ class _Table:
     def _cell(self, name: str, cell: str, line: int, column: str, declared: Input) -> float:
         """A cell as a number; of one without a value or category a 0 that is never used."""
         if declared.categories:
-            return float(_indices(name, column, [cell], [line], declared, self.bad)[0])
-        if cell.strip():
+            return float(_indices(name, column, self._dialect.texts([cell]), [line], declared, self.bad)[0])
+        if self._dialect.numbers([cell])[0].strip():
             return self._number(cell, declared.type.array_dtype, line, column)
         if not declared.missing:
             self.bad.add_missing(name, column, [line])
@@ -171,7 +148,7 @@ class _Table:
 
     def _number(self, cell: str, dtype: np.dtype[Any], line: int, column: str) -> float:
         """A cell as a number that the dtype of its input can hold."""
-        text = cell.strip()
+        text = self._dialect.numbers([cell])[0].strip()
         try:
             if not text or "_" in text or not text.isascii():  # Python reads 1_000, and digits of other scripts
                 raise ValueError
@@ -187,7 +164,8 @@ class _Table:
             if dtype.kind == "f" and isinstance(error, OverflowError):
                 noun += f" of dtype {dtype}"
             what = f"is not {noun}: {cell!r}" if text else "is empty"
-            raise DataError(f"{self._path}:{line}: column '{column}' {what}", code="GE503") from None
+            message = f"{self._path}:{line}: column '{column}' {what}"
+            raise DataError(message, code="GE503", hint=self._dialect.hint(cell)) from None
 
 
 def _indices(
@@ -226,10 +204,6 @@ def _numbers(columns: Sequence[Sequence[str]], dtype: np.dtype[Any]) -> np.ndarr
             if "." not in cell:  # else it is no integer, whatever else it is
                 _require_exact(cell)
     return numbers
-
-
-def _names(wanted: str | Sequence[str]) -> Sequence[str]:
-    return [wanted] if isinstance(wanted, str) else wanted
 
 
 _NOUNS = {"f": "a number", "b": "true or false", "i": "an integer of dtype {}", "u": "an integer of dtype {}"}
@@ -274,110 +248,3 @@ def _integer(text: str) -> int:
     if number.adjusted() < 0 or number != number.to_integral_value():
         raise ValueError(text)
     return int(number)
-
-
-# ---------------------------------------------------------------- JSON lines
-
-
-def jsonl_blocks(path: DataFile, keys: Mapping[str, str], graph: Graph, memory: Memory) -> Iterator[Block]:
-    """Values of the JSON objects in a file, one a line, by input; `keys` maps inputs to keys of the objects.
-
-    Raises
-    ------
-    DataError
-        GE501 without rows or not JSON, GE122 to GE130 for JSON that readers take differently, GE502 a key is missing in
-        the first row, GE503 a value is missing, null, not a number or of another shape than that in the first row.
-    """
-    first: dict[str, tuple[int, ...]] = {}
-    block: dict[str, list[np.ndarray[Any, Any]]] = {name: [] for name in keys}
-    bad, size = BadCells(), 0
-    wording = Wording(lambda key, line: f"{path}:{line}: key '{key}'", "is missing", "line")
-    with path.open("rb") as file, reported(bad, graph, wording):
-        has_rows = False
-        for line, row in _objects(file, path, memory.block):
-            if not has_rows:
-                _require_keys(row, keys, path)
-                has_rows = True
-            for name, key in keys.items():
-                value = _json_value(name, row.get(key), graph.inputs[name], path, line, key, bad)
-                if value is None:
-                    continue
-                if value.shape != first.setdefault(name, value.shape):
-                    message = f"{path}:{line}: key '{key}' has shape {value.shape}, in the first row {first[name]}"
-                    raise DataError(message, code="GE503")
-                block[name].append(value)
-                size += value.nbytes + CELL_BYTES
-            if size >= memory.block:
-                yield _stacked(block, graph)
-                size = 0
-        if not has_rows:
-            raise DataError(f"{path}: the file has no rows")
-        if size:
-            yield _stacked(block, graph)
-
-
-def _stacked(block: dict[str, list[np.ndarray[Any, Any]]], graph: Graph) -> Block:
-    """The arrays of a block, which is emptied."""
-    found = as_encoded({name: np.stack(values) for name, values in block.items() if values}, graph.inputs)
-    for values in block.values():
-        values.clear()
-    return found
-
-
-def _objects(file: IO[bytes], path: DataFile, most: int) -> Iterator[tuple[int, dict[str, Any]]]:
-    """The objects with their line numbers."""
-    for line, text in enumerate(_lines(file, path, most), 1):
-        if not text.strip():
-            continue
-        row = _strict(text, path, line)
-        if not isinstance(row, dict):
-            raise DataError(f"{path}:{line}: the line is not a JSON object", code="GE503")
-        yield line, row
-
-
-def _strict(text: bytes, path: DataFile, line: int) -> Any:
-    """The value of a line, which is as strict JSON as a model is."""
-    try:
-        value = orjson.loads(text)
-        # most lines have as many colons as keys, and no long number: the whole check takes as long as fifty lines
-        if text.count(b":") == orjson.dumps(value).count(b":") and not _LONG.search(text):
-            return value
-        return parse_json(text)
-    except orjson.JSONDecodeError as error:
-        raise DataError(f"{path}:{line}: the line is not JSON: {error.msg}") from None
-    except InvalidModelError as error:
-        found = error.problems[0]
-        raise DataError(f"{path}:{line}:{found.column}: {found.message}", code=found.code, hint=found.hint) from None
-
-
-_LONG = re.compile(rb"\d{19}")
-
-
-def _require_keys(row: Mapping[str, Any], keys: Mapping[str, str], path: DataFile) -> None:
-    """Refuse a file whose first row, as the header of a table, lacks a key."""
-    for name, key in keys.items():
-        if key not in row:
-            hint = did_you_mean(key, row, "keys")
-            raise DataError(f"{path}: there is no key '{key}' for input '{name}'", code="GE502", hint=hint)
-
-
-def _json_value(
-    name: str, value: Any, declared: Input, path: DataFile, line: int, key: str, bad: BadCells
-) -> np.ndarray[Any, Any] | None:
-    """A value as an array; None, and counted as bad, if it is missing or not among the categories."""
-    if declared.categories:
-        cells = np.array(value, dtype=object)
-        codes = category_codes(cells.ravel().tolist(), declared)
-        numbers, left = numbers_of(codes, declared)
-        if not left.any():
-            return numbers.reshape(cells.shape)
-        lines = [line] * len(codes)
-        bad.add_codes(name, key, np.where(left, codes, 0), cells.ravel().tolist(), lines)
-        return None
-    if value is None and not declared.missing:
-        bad.add_missing(name, key, [line])
-        return None
-    try:
-        return decode(value, declared)
-    except ValueError as error:
-        raise DataError(f"{path}:{line}: key '{key}' is not a number: {error}", code="GE503") from None
