@@ -92,7 +92,10 @@ class Neg(Node):
 
 @register("abs", numpy=np.abs)
 class Abs(Node):
-    """Absolute value, z = abs(x); dz/dx = sign(x)."""
+    """Absolute value, z = abs(x); dz/dx = sign(x).
+
+    At 0 and -0.0 the derivative is 0, as in PyTorch.
+    """
 
     infer = elementwise
 
@@ -193,7 +196,11 @@ class Pow(Node):
 
 @register("mod", numpy=np.mod)
 class Mod(Node):
-    """Remainder with the sign of y, z = mod(x, y); dz/dx = 1, dz/dy = -floor(x / y)."""
+    """Remainder with the sign of y, z = mod(x, y); dz/dx = 1, dz/dy = -floor(x / y).
+
+    As `numpy.mod`: a multiple of y gives 0 with the sign of y. There z jumps, and the derivatives are those of the
+    formula, as in PyTorch. Where y is 0 z is NaN.
+    """
 
     infer = elementwise
 
@@ -232,7 +239,10 @@ class Ceil(Node):
 
 @register("round", numpy=np.round)
 class Round(Node):
-    """Nearest integer, of two the even one, z = round(x); dz/dx = 0."""
+    """Nearest integer, of two the even one, z = round(x); dz/dx = 0.
+
+    A zero has the sign of x: round(-0.4) is -0.0. At halves, where z jumps, the derivative is 0, too.
+    """
 
     infer = elementwise
 

@@ -171,7 +171,8 @@ class Std(Node):
 
     z = sqrt(((x1 - m)**2 + ... + (xn - m)**2) / (n - ddof)) with m = mean(x); dz/dxi = (xi - m) / ((n - ddof) * z).
 
-    Where all values are equal the derivative is 0, as in PyTorch. `ddof` as for `var`. It does not overflow or vanish
+    Where all values are equal the derivative is 0, as in PyTorch. `ddof` as for `var`; where no more than `ddof` values
+    are left z is NaN or infinite. It does not overflow or vanish
     where the squares of it would.
     """
 
@@ -193,9 +194,10 @@ class Std(Node):
 class Norm(Node):
     """Length, z = (abs(x1)**ord + ... + abs(xn)**ord)**(1 / ord); dz/dxi = sign(xi) * (abs(xi) / z)**(ord - 1).
 
-    For `ord` 2 the root of the sum of squares, with the derivative xi / z; for 1 the sum of absolute values. Where all
-    values are 0 the derivative is 0, as in PyTorch. Squares beyond the range of the dtype are those of scaled numbers
-    (Blue 1978), so that only what is no number of the dtype itself is infinite or 0.
+    For `ord` 2 the root of the sum of squares, with the derivative xi / z; for 1 the sum of absolute values, with the
+    derivative 0 of each value that is 0. Where all values are 0 the derivative is 0, as in PyTorch. Squares beyond the
+    range of the dtype are those of scaled numbers (Blue 1978), so that only what is no number of the dtype itself is
+    infinite or 0.
     """
 
     infer = reduction
