@@ -234,3 +234,29 @@ def test_an_update_is_right_or_refused(rule, dtype, power):
         assert found == pytest.approx(
             -0.5 * float(step()), rel=0.1 if power == -44 else 64 * float(limits.eps), abs=float(limits.tiny) * 2
         )
+
+
+# ---------------------------------------------------------------- fits
+
+
+def fitted(scale):
+    nodes = {"p": ("mul", ["a", "x"]), "e": ("sub", ["y", "p"]), "q": ("square", ["e"]), "loss": ("sum", ["q"])}
+    made = document(nodes, inputs={"x": ["N"], "y": ["N"]}, parameters={"a": 0.0}, outputs={"loss": "loss"})
+    x = np.array([1.0, 2.0, 3.0, 4.0])
+    y = scale * (2 * x + np.array([0.1, -0.1, 0.05, 0.0]))
+    return ge.Model.from_dict(made).fit(data={"x": x, "y": y}, residual="e")
+
+
+@pytest.mark.parametrize("scale", [1e-150, 1e-140, 1.0, 1e150])
+def test_a_fit_does_not_depend_on_the_unit(scale):
+    fit, one = fitted(scale), fitted(1.0)
+    assert fit.converged
+    assert fit.parameters["a"] / scale == pytest.approx(one.parameters["a"], rel=1e-12)
+    assert fit.standard_errors["a"] / scale == pytest.approx(one.standard_errors["a"], rel=1e-6)
+
+
+@pytest.mark.parametrize("scale", [1e-320, 1e-200, 1e-160, 1e160, 1e200])
+def test_residuals_whose_squares_are_no_numbers_are_refused(scale):
+    """Squares that vanish look like a perfect fit."""
+    with pytest.raises(DivergenceError, match=r"GE601.*no solver can begin here"):
+        fitted(scale)

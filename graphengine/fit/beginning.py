@@ -1,4 +1,4 @@
-"""What is checked where a solver starts: finite numbers, and a loss that is the sum of squares it is said to be."""
+"""What is checked where a solver starts: finite numbers, squares that are no 0, and a loss that is a sum of squares."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from graphengine.fit.robust import Robust
 from graphengine.fit.solvers import LeastSquares
 from graphengine.format.training_documents import TrainingDocument
 from graphengine.ir.finite import NonFinite, first_non_finite
+from graphengine.ops.norms import SMALLEST
 
 SHIFTS = (0.0, 0.1, -0.07, 0.013)
 """How far from the start a loss is looked at, in units of it: four points, of which any may be a special one."""
@@ -81,6 +82,23 @@ def require_positive(objective: Objective, x: Vector, options: LeastSquares) -> 
             message = f"{key} '{value}' must be {wanted} everywhere; it is {numbers[place]:g}{row}"
             hint = "a point with no error of its own counts infinitely; give it one, or leave it out"
             raise InputError(message, code="GE404", hint=hint if key == "sigma" else None)
+
+
+def require_resolved(residuals: Residuals, start: Vector, name: str) -> None:
+    """Refuse residuals whose squares lose their digits or vanish: a sum of 0 looks like a perfect fit.
+
+    Raises
+    ------
+    DivergenceError
+        GE601 with the size of the residuals.
+    """
+    with np.errstate(all="ignore"):
+        residual = residuals(start)
+        largest, squares = float(np.abs(residual).max(initial=0)), float(residual @ residual)
+    if largest > 0 and squares < len(residual) * SMALLEST[np.float64]:
+        message = f"no solver can begin here: the residual '{name}' is at most {largest:.1e}, and its square vanishes"
+        hint = f"use another unit for the data: divide what is fitted by about {largest:.0e}"
+        raise DivergenceError(message, iteration=1, epoch=1, hint=hint)
 
 
 def require_sum_of_squares(

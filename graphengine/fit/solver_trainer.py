@@ -19,7 +19,7 @@ import numpy as np
 from graphengine.backends.protocol import Backend
 from graphengine.data.batches import Batches
 from graphengine.errors import DivergenceError, TrainingError
-from graphengine.fit.beginning import not_finite, require_positive, require_sum_of_squares
+from graphengine.fit.beginning import not_finite, require_positive, require_resolved, require_sum_of_squares
 from graphengine.fit.least_squares import minimized
 from graphengine.fit.objective import Objective, Residuals
 from graphengine.fit.problems import Loss, SumOfSquares
@@ -32,6 +32,7 @@ from graphengine.fit.trust_region import Box
 from graphengine.fit.turns import Turn, in_turns
 from graphengine.format.training_documents import TrainingDocument
 from graphengine.ir.graph import Graph
+from graphengine.ops.norms import euclidean_norm
 from graphengine.training.evaluation import Evaluation
 from graphengine.training.history import LOG, SMALL, History, Iteration
 from graphengine.wording import counted
@@ -172,7 +173,9 @@ class SolverTrainer:
         loss, slope = self.objective(start)
         if not (math.isfinite(loss) and np.isfinite(slope).all()):
             raise not_finite(self.objective, start, self.training.loss)
-        self._before, self._at = (loss, float(np.linalg.norm(slope))), start
+        if self.options:
+            require_resolved(self.residuals, start, self.options.residual or self._residual)
+        self._before, self._at = (loss, float(euclidean_norm(slope))), start
         try:
             self._require_squares(start)
             problem = Minimization(self.objective, self.box, self._most, self._accept, self._descend)
@@ -205,7 +208,7 @@ class SolverTrainer:
         loss, slope = self.objective(x)
         self.values.update(parameters)
         self.history.add((*self._before, *(parameters.values() if self._recording else ())))
-        self._before, self._at = (loss, float(np.linalg.norm(slope))), np.array(x)
+        self._before, self._at = (loss, float(euclidean_norm(slope))), np.array(x)
         LOG.info("step %d: loss %.6g", len(self.history), loss)
         if self._metrics:
             self.history.add_check(self._metrics(self.values))
