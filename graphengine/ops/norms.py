@@ -14,10 +14,12 @@ from typing import Any
 import numpy as np
 
 from graphengine.ops.inference import normalized_axes
-from graphengine.ops.sums import dot_products, is_single, sum_over, sums_in_blocks
+from graphengine.ops.sums import LONGEST_PRODUCT, dot_products, is_single, sum_over, sums_in_blocks
 
 LINE = 10_000
 """A dot product of at most this length is computed by one thread of the BLAS library."""
+SHORT = LONGEST_PRODUCT
+"""A dot product of at most this length is NumPy's in every precision."""
 SMALLEST = {kind: float(np.finfo(kind).tiny) for kind in (np.float16, np.float32, np.float64)}
 """For each number of a sum of squares as much is so large that squares without all their digits do not count."""
 
@@ -49,13 +51,14 @@ def is_complex(x: Any) -> bool:
 def norm_over(x: Any, axes: tuple[int, ...], smallest: float) -> Any:
     """The same of floating-point numbers over axes counted from 0; sums below `smallest` are computed again."""
     squares = sum_of_squares(x, axes)
-    if squares.ndim == 0:
-        if smallest <= squares < math.inf:
-            return np.sqrt(squares)
+    if len(axes) == x.ndim:
+        total = float(squares)
+        if smallest <= total < math.inf:
+            return x.dtype.type(math.sqrt(total))
         return _scaled(_in_rows(x, axes).reshape(1, -1))[0]
     roots = np.sqrt(squares)
     if squares.size and not (
-        smallest <= np.minimum.reduce(squares, None) and np.maximum.reduce(squares, None) < np.inf
+        smallest <= np.minimum.reduce(squares, None) and np.maximum.reduce(squares, None) < math.inf
     ):
         inexact = (squares < smallest) | (squares == np.inf)
         roots[inexact] = _scaled(_in_rows(x, axes)[inexact])
@@ -65,13 +68,15 @@ def norm_over(x: Any, axes: tuple[int, ...], smallest: float) -> Any:
 def sum_of_squares(x: Any, axes: tuple[int, ...]) -> Any:
     """The sum of squares over axes, as a rule without an array of squares."""
     kept = x.ndim - len(axes)
-    if sums_in_blocks(x, axes) and axes[0] != kept:
-        return sum_over(np.square(x), axes)
     if axes and axes[0] != kept:
+        if sums_in_blocks(x, axes):
+            return sum_over(np.square(x), axes)
         places = list(range(x.ndim))
         return np.einsum(x, places, x, places, [place for place in places if place not in axes])
     rows = x if len(axes) == 1 else x.reshape(*x.shape[:kept], -1)
     length = rows.shape[-1]
+    if length <= SHORT:
+        return np.vecdot(rows, rows)
     if length <= LINE or is_single(x):
         return dot_products(rows, rows)
     whole = length // LINE * LINE

@@ -186,8 +186,8 @@ class Std(Node):
         return length / root_of_size(count(x, self.axis) - self.ddof, length)
 
     def backward(self, grad, x, out):
-        unit = centered(x, self) / kept(np.where(out == 0, 1, out), x, self)
-        return kept(grad / (count(x, self.axis) - self.ddof), x, self) * unit
+        scale = (count(x, self.axis) - self.ddof) * np.where(out == 0, 1, out)
+        return kept(grad / scale, x, self) * centered(x, self)
 
 
 @register("norm")
@@ -218,7 +218,7 @@ class Norm(Node):
     def backward(self, grad, x, out):
         if self.ord == 1:
             return kept(grad, x, self) * np.sign(x)
-        return kept(grad, x, self) * (x / kept(np.where(out == 0, 1, out), x, self))
+        return kept(grad / np.where(out == 0, 1, out), x, self) * x
 
 
 @register("cumsum", numpy=np.cumsum)
@@ -353,6 +353,8 @@ def centered(x, node):
 
 def root_of_size(size, like):
     """The root of a number of values, which may be known only at run time, in the dtype of what it divides."""
+    if isinstance(size, (int, float)) and size >= 0:
+        return math.sqrt(size)
     return np.sqrt(np.ones_like(like) * size)
 
 
