@@ -155,6 +155,41 @@ def test_the_length_of_two_numbers(power):
     np.testing.assert_allclose(slopes, np.array(exact, dtype=float), rtol=1e-14)
 
 
+@pytest.mark.parametrize(("dtype", "power"), points())
+@pytest.mark.parametrize("op", ["var", "mse"])
+def test_a_mean_of_squares_is_right_or_what_the_dtype_makes_of_it(op, dtype, power):
+    """Where the sum leaves the range it is infinite or 0; the derivative has all its digits everywhere."""
+    x = scaled(dtype, power)
+    inputs = {"x": x} | ({"y": np.zeros_like(x)} if op == "mse" else {})
+    nodes = {"loss": (op, list(inputs))}
+    shapes = {name: [2, 3] for name in inputs}
+    model = ge.Model.from_dict(document(nodes, inputs=shapes, dtype=dtype, outputs={"loss": "loss"}))
+    numbers = [mpmath.mpf(float(number)) for number in x.ravel()]
+    with mpmath.workdps(60):
+        mean = mpmath.fsum(numbers) / 6 if op == "var" else mpmath.mpf(0)
+        value = mpmath.fsum((number - mean) ** 2 for number in numbers) / 6
+        slopes = np.array([2 * (number - mean) / 6 for number in numbers], dtype=float).reshape(2, 3)
+    with np.errstate(all="ignore"):
+        expected = np.array(float(6 * value)).astype(dtype) / 6
+    for _ in range(2):
+        run = model.forward(**inputs)
+        eps = np.finfo(dtype).eps
+        np.testing.assert_allclose(run["loss"], expected, rtol=16 * eps, atol=16 * smallest(dtype))
+        np.testing.assert_allclose(run.backward("loss", ["x"])["x"], slopes, rtol=32 * eps, atol=4 * smallest(dtype))
+
+
+@pytest.mark.parametrize(("dtype", "power"), [("float32", 25), ("float64", 200)])
+def test_a_batch_whose_variance_overflows_is_no_number(dtype, power):
+    """Its running variance is infinite; a result of 0 would hide it."""
+    x = scaled(dtype, power)
+    channels = np.ones(3, dtype)
+    node = OPS["batch_norm"].cls(axis=-1, training=True)
+    with np.errstate(all="ignore"):
+        z, _, new_var = node.forward(x, channels, channels, channels, channels)
+    assert np.isposinf(new_var).all()
+    assert np.isnan(z).all()
+
+
 # ---------------------------------------------------------------- training
 
 

@@ -68,7 +68,7 @@ class BatchNorm(Node):
         if self.training:
             new_mean = self.momentum * running_mean + (1 - self.momentum) * mean
             new_var = self.momentum * running_var + (1 - self.momentum) * var
-        slope = scale / np.sqrt(var + self.epsilon)
+        slope = scale / np.sqrt(var + self.epsilon) + (var - var)  # NaN, and not 0, where the variance overflows
         shift = bias if lost is None else bias - lost * slope
         return rest * self.wide(slope, x) + self.wide(shift, x), new_mean, new_var
 
