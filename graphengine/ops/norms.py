@@ -50,12 +50,9 @@ def is_complex(x: Any) -> bool:
 
 def norm_over(x: Any, axes: tuple[int, ...], smallest: float) -> Any:
     """The same of floating-point numbers over axes counted from 0; sums below `smallest` are computed again."""
-    squares = sum_of_squares(x, axes)
     if len(axes) == x.ndim:
-        total = float(squares)
-        if smallest <= total < math.inf:
-            return x.dtype.type(math.sqrt(total))
-        return _scaled(_in_rows(x, axes).reshape(1, -1))[0]
+        return x.dtype.type(norm_of_all(x, smallest))
+    squares = sum_of_squares(x, axes)
     roots = np.sqrt(squares)
     if squares.size and not (
         smallest <= np.minimum.reduce(squares, None) and np.maximum.reduce(squares, None) < math.inf
@@ -63,6 +60,13 @@ def norm_over(x: Any, axes: tuple[int, ...], smallest: float) -> Any:
         inexact = (squares < smallest) | (squares == np.inf)
         roots[inexact] = _scaled(_in_rows(x, axes)[inexact])
     return roots
+
+
+def norm_of_all(x: Any, smallest: float) -> float:
+    """The norm of all numbers of an array as a Python float, which has the bits of the root in each precision."""
+    flat = x.reshape(-1)
+    total = float(flat.dot(flat) if flat.size <= SHORT else sum_of_squares(flat, (0,)))
+    return math.sqrt(total) if smallest <= total < math.inf else float(_scaled(flat.reshape(1, -1))[0])
 
 
 def sum_of_squares(x: Any, axes: tuple[int, ...]) -> Any:

@@ -202,12 +202,18 @@ def _clipped(
     return clipped
 
 
+SMALL_LIMIT = 1e-6
+"""From here on a limit divided by the longest gradient of single precision is not 0."""
+
+
 def _factor(recorder: Recorder, length: Any, limit: float) -> Any:
     """What makes a gradient as long as the limit; NaN instead of a silent 0 where that is too small for the dtype."""
     longest = recorder.apply("maximum", (length, limit), {})
+    factor = recorder.apply("div", (limit, longest), {})
+    if limit >= SMALL_LIMIT:
+        return factor
     excess = recorder.apply("div", (longest, limit), {})
-    nothing = recorder.apply("sub", (excess, excess), {})
-    return recorder.apply("add", (recorder.apply("div", (limit, longest), {}), nothing), {})
+    return recorder.apply("add", (factor, recorder.apply("sub", (excess, excess), {})), {})
 
 
 def _updated(recorder: Recorder, name: str, gradient: Any, rule: Update) -> dict[str, str]:

@@ -13,7 +13,7 @@ from graphengine.backends.instructions import Instruction
 from graphengine.backends.numpy.calls import Call, dot, made, operand_shape, typed, values_of
 from graphengine.backends.numpy.scalars import is_float
 from graphengine.ops.inference import elementwise, normalized_axes
-from graphengine.ops.norms import SMALLEST, norm_over
+from graphengine.ops.norms import SMALLEST, norm_of_all, norm_over
 from graphengine.ops.registry import OPS
 from graphengine.ops.shapes import PythonNumber
 from graphengine.ops.sums import add_up, dot_products, multiplies_in_blocks, multiply, sums_in_blocks
@@ -99,7 +99,7 @@ def _norm(instruction: Instruction) -> Call | None:
     axes, result = normalized_axes(node.axis, len(shape)), instruction.types[0]
     smallest = math.prod(shape) * SMALLEST[kind.array_dtype.type]
     if is_float(result):
-        return made(instruction, lambda x: float(norm_over(x, axes, smallest)))
+        return made(instruction, lambda x: norm_of_all(x, smallest))
     if not node.keepdims or result.shape == ():
         return made(instruction, lambda x: norm_over(x, axes, smallest))
     final: Any = result.shape
