@@ -167,7 +167,7 @@ where (file, line, column, JSON Pointer), what was found, what is possible:
 
 In Python every error is a `graphengine.errors.GraphEngineError`; its `problems` hold code, message, hint, pointer,
 node, file, line and column of each finding. On the command line `--format json` prints the same as `errors`. The codes
-from GE901 on, and GE605, are warnings: each is a `graphengine.errors.ModelWarning` in Python, one of `warnings` in
+from GE901 on, GE605 and GE606 are warnings: each is a `graphengine.errors.ModelWarning` in Python, one of `warnings` in
 JSON, and an error with `--strict`. Of a
 message or hint of more than 1000 letters the middle is left out, and in the place of so long a pointer stands that of
 the innermost part of the file that has a shorter one. Line and column are those of what is wrong: of a key, such as an

@@ -82,6 +82,7 @@ CODES = {
     "GE603": "a checkpoint cannot be read, or belongs to another training",
     "GE604": "a fit did not converge",
     "GE605": "a training ended with a larger loss than it began with",
+    "GE606": "a training resumes where its last bits may differ",
     "GE701": "a node class breaks the node contract",
     "GE702": "an op of that name is registered already",
     "GE801": "a wrong command line",
@@ -94,7 +95,7 @@ CODES = {
 }
 """Stable codes: the meaning of a code never changes, a code is never used again for something else.
 
-GE901 and above, and GE605, are warnings, which never stop a work that does not ask for it.
+GE901 and above, GE605 and GE606, are warnings, which never stop a work that does not ask for it.
 """
 
 

@@ -344,6 +344,13 @@ EXPLANATIONS: dict[str, Explanation] = {
         "(N, 1) and (N,).",
         "$ graphengine train models/linreg.json --learning-rate 1.0 --epochs 5",
     ),
+    "GE606": Explanation(
+        "A checkpoint was written with another backend, version, matrix library, SIMD group or number of threads. Sums "
+        "may be added in another order there, so the resumed training may differ from an uninterrupted one in the last "
+        "bits. It is a warning.",
+        "Resume with what the message names, or accept other last bits.",
+        "(a checkpoint of another machine, and --resume)",
+    ),
     "GE701": Explanation(
         "A node class breaks the node contract; the message shows how to write it.",
         "docs/custom_nodes.md has the contract.",

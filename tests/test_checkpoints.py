@@ -722,12 +722,16 @@ def test_going_on_with_another_version_is_said(tmp_path):
     content = orjson.loads(path.read_bytes())
     content["versions"] |= {"numpy": "1.0", "blas": "openblas 0.3.0 Haswell, threads: 9"}
     path.write_bytes(orjson.dumps(content))
-    told = cli("train", "linreg", "--epochs", "6", "--checkpoint", tmp_path, "--resume").stderr
+    again = ("train", "linreg", "--epochs", "6", "--checkpoint", tmp_path, "--resume")
+    strict = cli(*again, "--strict", code=2).stderr
+    told = cli(*again).stderr
     now = arithmetic()
-    assert told.strip() == (
-        f"{path.name} was written with numpy 1.0 (now {now['numpy']}), "
+    found = (
+        f"GE606: {path.name} was written with numpy 1.0 (now {now['numpy']}), "
         f"blas openblas 0.3.0 Haswell, threads: 9 (now {now['blas']}): the last bits may differ"
     )
+    assert told.startswith(f"warning: {found}; ")
+    assert strict.startswith(f"error: {found}; ")
 
 
 RECORDED = """

@@ -295,13 +295,14 @@ def test_a_step_that_will_not_fit_is_found_by_batch_size_data_and_fixed_sizes():
         model.train({"x": np.zeros((1000, 100))})
 
 
-@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+STEPPED = [path for path in SHIPPED if "learning_rate" in path.read_text(encoding="utf-8")]
+
+
+@pytest.mark.parametrize("path", STEPPED, ids=lambda path: path.stem)
 def test_the_estimate_gives_no_false_alarm(path):
     """It is at most the bytes that the step graph has, up to a tenth."""
     model = ge.load(path)
     section, rule = model.document.training, model._declared.declared_rule()
-    if section is None or rule is None:
-        pytest.skip("a solver has no step")
     shapes = [model.graph.types[name].shape for name in model.graph.inputs]
     sizes = {size: 512 for shape in shapes for size in shape if isinstance(size, str)}
     exact = memory_of(model.training_step().graph, sizes)

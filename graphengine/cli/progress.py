@@ -32,8 +32,6 @@ def train(trainer: Trainer | SolverTrainer, *, quiet: bool, log: Path | None, un
     from graphengine.training.interrupting import Terminated, run_to_end
     from graphengine.training.progress_bar import progress_bar
 
-    if trainer.checkpoints is not None and trainer.checkpoints.note:
-        print_note(trainer.checkpoints.note)
     with ExitStack() as stack:
         seen = [stack.enter_context(progress_bar(trainer))] if sys.stderr.isatty() and not quiet else []
         if log is not None:

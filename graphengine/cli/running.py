@@ -90,6 +90,7 @@ def run(
     unwritten = Unwritten()
     if trains:
         trainer = opened.trainer(given or None, **saving, **overrides)
+        _heed_resuming(trainer, strict=strict)
         history = _train(trainer, check_finite=check_finite, quiet=quiet, log=log, unwritten=unwritten)
         saved = save_model(opened, save, unwritten)  # before anything else that may fail
         draw_curve(history, plot, unwritten)
@@ -164,6 +165,12 @@ def _train(
         _check_finite(trainer)
     train(trainer, quiet=quiet, log=log, unwritten=unwritten)
     return trainer.history
+
+
+def _heed_resuming(trainer: Trainer | SolverTrainer, *, strict: bool) -> None:
+    from graphengine.model.linting import resuming
+
+    heed(resuming(trainer), strict=strict)
 
 
 def _report_of(model: Model, trainer: Trainer | SolverTrainer) -> Report:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from graphengine.data.readers import InlineData
 from graphengine.errors import ModelWarning, Problem, make_pointer
@@ -21,6 +21,10 @@ from graphengine.ops.shapes import is_symbol
 from graphengine.training.provenance import PROVENANCE
 from graphengine.transform.path import differentiable_toward, learned
 from graphengine.wording import size_text
+
+if TYPE_CHECKING:
+    from graphengine.fit.solver_trainer import SolverTrainer
+    from graphengine.training.loop import Trainer
 
 
 class Subject(NamedTuple):
@@ -130,6 +134,12 @@ def _declared_sizes(document: ModelDocument, training: TrainingDocument, graph: 
 
 CHECKS: tuple[Check, ...] = (crossing, unreached, partly_trained, too_large)
 """All checks, each with a code of its own."""
+
+
+def resuming(trainer: Trainer | SolverTrainer) -> list[Problem]:
+    """Return GE606 if a training resumes on a machine that computes otherwise."""
+    note = trainer.checkpoints.note if trainer.checkpoints is not None else ""
+    return [Problem("GE606", note, "resume with the same, or accept other last bits")] if note else []
 
 
 def lint(subject: Subject) -> list[Problem]:

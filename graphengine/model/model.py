@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -45,7 +44,7 @@ from graphengine.limits import DEFAULT, Limits
 from graphengine.model.categories import labeled
 from graphengine.model.declaration import Declaration, Saving
 from graphengine.model.evaluator import Evaluator
-from graphengine.model.linting import Subject, lint, starting_values, warn
+from graphengine.model.linting import Subject, lint, resuming, starting_values, warn
 from graphengine.model.run import Parameters, Run
 from graphengine.model.training_options import RuleSource, TrainingKeys, TrainingOptions
 from graphengine.notebook import Pictured
@@ -314,7 +313,7 @@ class Model(Pictured):
             If the data cannot be read or does not fit.
         """
         trainer = self.trainer(data, **options)
-        _warn_of_other_bits(trainer)
+        warn(resuming(trainer), stacklevel=2)
         if progress:
             from graphengine.training.progress_bar import progress_bar
 
@@ -332,7 +331,7 @@ class Model(Pictured):
         It may be left at any time: the model then has the values after the last row that was given.
         """
         trainer = self.trainer(data, **options)
-        _warn_of_other_bits(trainer)
+        warn(resuming(trainer), stacklevel=2)
         return trainer.iterate(ahead=True) if isinstance(trainer, Trainer) else trainer.iterate()
 
     def trainer(self, data: Any = None, **options: Unpack[TrainingOptions]) -> Trainer | SolverTrainer:
@@ -575,12 +574,6 @@ class Model(Pictured):
 
     def _write(self, path: Path, valued: Mapping[str, Any]) -> None:
         write_bytes(path, dump_model(self.document.model_copy(update={**valued, **self._told})))
-
-
-def _warn_of_other_bits(trainer: Trainer | SolverTrainer) -> None:
-    """Warn the caller of a model that a training resumes on a machine that computes otherwise."""
-    if trainer.checkpoints is not None and trainer.checkpoints.note:
-        warnings.warn(trainer.checkpoints.note, UserWarning, stacklevel=3)
 
 
 def _restored(
