@@ -24,13 +24,13 @@ from typer.testing import CliRunner
 import graphengine
 from graphengine.backends.numpy.plan import Plan
 from graphengine.cli import app as application
-from graphengine.cli import running
 from graphengine.cli.output import array_text, make_streams_forgiving, print_line
 from graphengine.errors import DivergenceError, ExecutionError, InputError, UsageError
 from graphengine.format.functions import shipped_functions
 from graphengine.format.writing import dump_model
 from graphengine.library import model_file, models
 from graphengine.limits import Limits
+from graphengine.model import outputs
 from graphengine.ops.registry import OPS
 from graphengine.wording import escaped
 
@@ -427,7 +427,7 @@ def test_a_trained_model_is_saved_before_its_outputs_are_computed(tmp_path, monk
     def fail(*_):
         raise ExecutionError("out of memory")
 
-    monkeypatch.setattr(running, "outputs_on", fail)
+    monkeypatch.setattr(outputs, "outputs_on", fail)
     assert "out of memory" in cli("train", LINREG, "--save", tmp_path / "m.json", code=1).stderr
     assert graphengine.load(tmp_path / "m.json").parameters["theta"] == pytest.approx(THETA)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -26,7 +25,7 @@ from graphengine.cli.options import (
 )
 from graphengine.cli.output import TableFormat, json_values, print_json, print_table
 from graphengine.cli.values import named_values
-from graphengine.errors import ExecutionError, UsageError
+from graphengine.errors import UsageError
 
 if TYPE_CHECKING:
     from graphengine.model.model import Model
@@ -60,7 +59,9 @@ def predict(
         predictions = opened.predict(given, outputs=outputs or None, check_finite=check_finite)
     else:
         rows = read_data(opened, data, columns or [], given, _needed(opened, outputs))
-        predictions = _predict_rows(opened, {**rows, **given}, outputs or None, check_finite=check_finite)
+        from graphengine.model.outputs import predict_rows
+
+        predictions = predict_rows(opened, {**rows, **given}, outputs or None, check_finite=check_finite)
     _print(predictions, output_format or (TableFormat.table if sys.stdout.isatty() else TableFormat.csv))
 
 
@@ -68,32 +69,6 @@ def _needed(model: Model, outputs: Sequence[str] | None) -> list[str] | None:
     """The inputs that the asked outputs depend on; None if none are asked. What is no output is told later."""
     known = model.graph.outputs
     return list(model.executor.inputs_of([known[name] for name in outputs if name in known])) if outputs else None
-
-
-def _predict_rows(
-    model: Model, arrays: Mapping[str, Any], outputs: Sequence[str] | None, *, check_finite: bool
-) -> dict[str, Any]:
-    """The outputs for all rows: at once, or a row at a time where an input takes one sample."""
-    import numpy as np
-
-    from graphengine.data.batches import Batches
-    from graphengine.data.stored import in_memory
-
-    arrays = {name: in_memory(array) for name, array in arrays.items()}  # what is computed of them is there, too
-    batches = Batches(arrays, model.graph, batch_size=1)
-    whole = batches.whole()
-    if whole is not None:
-        return model.predict(whole, outputs=outputs, check_finite=check_finite)
-    samples = [segment.batch(index) for segment in batches.epoch(1) for index in range(segment.count)]
-    rows = []
-    for number, sample in enumerate(samples, 1):
-        try:
-            rows.append(model.predict(sample, outputs=outputs, check_finite=check_finite))
-        except ExecutionError as error:
-            raise ExecutionError(
-                replace(each, message=f"row {number}: {each.message}") for each in error.problems
-            ) from error
-    return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
 
 
 def _print(predictions: Mapping[str, Any], output_format: TableFormat) -> None:

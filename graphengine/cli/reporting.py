@@ -8,11 +8,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from graphengine.cli.output import json_values, print_line, print_values
-from graphengine.errors import ExecutionError, InputError, Problem
+from graphengine.errors import Problem
 from graphengine.wording import counted
 
 if TYPE_CHECKING:
-    from graphengine.data.batches import Batches
     from graphengine.model.model import Model
     from graphengine.training.history import History
 
@@ -88,43 +87,3 @@ def training_warnings(history: History) -> list[Problem]:
     message = f"{of} is larger at the end than at the beginning: {losses[0]:.6g} -> {losses[-1]:.6g}"
     hint = "lower the learning rate, scale the inputs to about 1, or look for shapes that broadcast by mistake"
     return [Problem("GE605", message, hint)]
-
-
-def outputs_on(model: Model, batches: Batches, warnings: list[Problem] | None = None) -> dict[str, Any]:
-    """The outputs on all samples, none if the model takes them one by one.
-
-    Of data that does not fit into memory as one batch it is those that have no part for each sample. With `warnings`
-    an output that needs all samples at once, where they do not fit, is left out with a warning, and no error.
-    """
-    from graphengine.ir.binding import bind_sizes
-    from graphengine.ir.memory import memory_problem
-
-    if batches.takes_single_samples:
-        return {}
-    graph, whole = model.graph, batches.whole()
-    needs = {name: model.executor.inputs_of([value]) for name, value in graph.outputs.items()}
-    ready = [name for name in needs if set(needs[name]) <= batches.inputs]
-    if whole is not None and not memory_problem(graph, bind_sizes(batches.shapes_of(batches.samples), graph.types)):
-        return model.predict(whole, outputs=ready)
-    fixed = [name for name in ready if all(isinstance(size, int) for size in graph.types[graph.outputs[name]].shape)]
-    return _evaluated(model, batches, fixed, warnings)
-
-
-def _evaluated(model: Model, batches: Batches, names: list[str], warnings: list[Problem] | None) -> dict[str, Any]:
-    """Outputs worked on in parts of the samples; where one of them does not work, each alone."""
-    import numpy as np
-
-    from graphengine.training.evaluation import Evaluation
-
-    try:
-        found = Evaluation(model.graph, batches.arrays, {name: name for name in names}, model.backend)(model.values)
-    except (ExecutionError, InputError) as error:
-        if warnings is None:
-            raise
-        if len(names) > 1:
-            alone = [_evaluated(model, batches, [name], warnings) for name in names]
-            return {name: value for each in alone for name, value in each.items()}
-        left_out = f"output '{names[0]}' is left out"
-        warnings.extend(Problem(each.code, f"{left_out}: {each.message}", each.hint) for each in error.problems)
-        return {}
-    return {name: np.asarray(value) for name, value in found.items()}

@@ -30,10 +30,10 @@ from graphengine.cli.options import (
 )
 from graphengine.cli.output import Format, check_targets, print_json, print_note, writable
 from graphengine.cli.progress import check_plot, draw_curve, print_curve, train
-from graphengine.cli.reporting import Report, outputs_on, training_warnings
+from graphengine.cli.reporting import Report, training_warnings
 from graphengine.cli.resuming import checkpoint_folder
 from graphengine.cli.values import named_values
-from graphengine.errors import InputError, UsageError
+from graphengine.errors import UsageError
 
 if TYPE_CHECKING:
     from graphengine.fit.solver_trainer import SolverTrainer
@@ -175,6 +175,8 @@ def _heed_resuming(trainer: Trainer | SolverTrainer, *, strict: bool) -> None:
 
 def _report_of(model: Model, trainer: Trainer | SolverTrainer) -> Report:
     """The end of a training."""
+    from graphengine.model.outputs import outputs_on
+
     batches, warnings = trainer.batches, training_warnings(trainer.history)
     outputs = outputs_on(model, batches, warnings)
     apart = getattr(trainer, "sets_apart", False)
@@ -182,43 +184,10 @@ def _report_of(model: Model, trainer: Trainer | SolverTrainer) -> Report:
 
 
 def _evaluate(model: Model, given: Mapping[str, Any], *, check_finite: bool) -> Report:
-    """All outputs, for the given inputs or, if none are given, for the data of the training or the only data source."""
-    from graphengine.data.stored import Stored
+    """All outputs of a model, in inference mode."""
+    from graphengine.model.outputs import evaluate
 
-    declared = model.document.training.data if model.document.training else None
-    if not given and model.graph.inputs and (declared or len(model.document.data) == 1):
-        given = model.load_data(declared)
-    if any(isinstance(array, Stored) for array in given.values()):
-        return _evaluate_in_parts(model, given, check_finite=check_finite)
-    try:
-        run = model.forward(given)
-    except InputError as error:
-        if [problem.code for problem in error.problems] != ["GE133"]:
-            raise
-        return _evaluate_in_parts(model, given, check_finite=check_finite)
-    if check_finite:
-        run.check_finite()
-    return Report(model, run.outputs, _samples_of(model, given))
-
-
-def _samples_of(model: Model, given: Mapping[str, Any]) -> int | None:
-    """How many samples inputs have; None if no shape begins with a symbol for them."""
-    shapes = {name: source.type.shape for name, source in model.graph.inputs.items() if name in given}
-    sampled = [name for name, shape in shapes.items() if shape and isinstance(shape[0], str)]
-    return len(given[sampled[0]]) if sampled else None
-
-
-def _evaluate_in_parts(model: Model, data: Mapping[str, Any], *, check_finite: bool) -> Report:
-    from graphengine.data.batches import Batches
-    from graphengine.training.evaluation import largest_part
-
-    batches = Batches(data, model.graph, batch_size=1)
-    if check_finite:
-        part = largest_part(batches, [model.graph])
-        for segment in Batches(data, model.graph, batch_size=part).epoch(1):
-            for index in range(segment.count):
-                model.forward(segment.batch(index)).check_finite()
-    return Report(model, outputs_on(model, batches), batches.samples)
+    return Report(model, *evaluate(model, given, check_finite=check_finite))
 
 
 def _check_finite(trainer: Trainer | SolverTrainer) -> None:

@@ -1,0 +1,127 @@
+"""The outputs of a model on all samples of its data: at once where they fit into memory, else in parts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from graphengine.data.batches import Batches
+from graphengine.data.stored import Stored, in_memory
+from graphengine.errors import ExecutionError, InputError, Problem
+from graphengine.ir.binding import bind_sizes
+from graphengine.ir.memory import memory_problem
+from graphengine.model.model import Model
+from graphengine.training.evaluation import Evaluation, largest_part
+
+
+class Outputs(NamedTuple):
+    """Outputs by name, and the number of samples that they are of; None if no input has a symbol for them."""
+
+    values: Mapping[str, Any]
+    rows: int | None
+
+
+def evaluate(model: Model, given: Mapping[str, Any], *, check_finite: bool = False) -> Outputs:
+    """Return all outputs, for given inputs or, without any, for the data of the training or the only data source.
+
+    Raises
+    ------
+    InputError
+        If inputs are missing or do not fit.
+    ExecutionError
+        If a node fails, or, with `check_finite`, if the value of a node is not finite.
+    """
+    declared = model.document.training.data if model.document.training else None
+    if not given and model.graph.inputs and (declared or len(model.document.data) == 1):
+        given = model.load_data(declared)
+    if any(isinstance(array, Stored) for array in given.values()):
+        return _in_parts(model, given, check_finite=check_finite)
+    try:
+        run = model.forward(given)
+    except InputError as error:
+        if [problem.code for problem in error.problems] != ["GE133"]:
+            raise
+        return _in_parts(model, given, check_finite=check_finite)
+    if check_finite:
+        run.check_finite()
+    return Outputs(run.outputs, _samples_of(model, given))
+
+
+def _samples_of(model: Model, given: Mapping[str, Any]) -> int | None:
+    """How many samples inputs have; None if no shape begins with a symbol for them."""
+    shapes = {name: source.type.shape for name, source in model.graph.inputs.items() if name in given}
+    sampled = [name for name, shape in shapes.items() if shape and isinstance(shape[0], str)]
+    return len(given[sampled[0]]) if sampled else None
+
+
+def _in_parts(model: Model, data: Mapping[str, Any], *, check_finite: bool) -> Outputs:
+    batches = Batches(data, model.graph, batch_size=1)
+    if check_finite:
+        part = largest_part(batches, [model.graph])
+        for segment in Batches(data, model.graph, batch_size=part).epoch(1):
+            for index in range(segment.count):
+                model.forward(segment.batch(index)).check_finite()
+    return Outputs(outputs_on(model, batches), batches.samples)
+
+
+def outputs_on(model: Model, batches: Batches, warnings: list[Problem] | None = None) -> dict[str, Any]:
+    """The outputs on all samples, none if the model takes them one by one.
+
+    Of data that does not fit into memory as one batch it is those that have no part for each sample. With `warnings`
+    an output that needs all samples at once, where they do not fit, is left out with a warning, and no error.
+    """
+    if batches.takes_single_samples:
+        return {}
+    graph, whole = model.graph, batches.whole()
+    needs = {name: model.executor.inputs_of([value]) for name, value in graph.outputs.items()}
+    ready = [name for name in needs if set(needs[name]) <= batches.inputs]
+    if whole is not None and not memory_problem(graph, bind_sizes(batches.shapes_of(batches.samples), graph.types)):
+        return model.predict(whole, outputs=ready)
+    fixed = [name for name in ready if all(isinstance(size, int) for size in graph.types[graph.outputs[name]].shape)]
+    return _evaluated(model, batches, fixed, warnings)
+
+
+def _evaluated(model: Model, batches: Batches, names: list[str], warnings: list[Problem] | None) -> dict[str, Any]:
+    """Outputs worked on in parts of the samples; where one of them does not work, each alone."""
+    try:
+        found = Evaluation(model.graph, batches.arrays, {name: name for name in names}, model.backend)(model.values)
+    except (ExecutionError, InputError) as error:
+        if warnings is None:
+            raise
+        if len(names) > 1:
+            alone = [_evaluated(model, batches, [name], warnings) for name in names]
+            return {name: value for each in alone for name, value in each.items()}
+        left_out = f"output '{names[0]}' is left out"
+        warnings.extend(Problem(each.code, f"{left_out}: {each.message}", each.hint) for each in error.problems)
+        return {}
+    return {name: np.asarray(value) for name, value in found.items()}
+
+
+def predict_rows(
+    model: Model, arrays: Mapping[str, Any], outputs: Sequence[str] | None = None, *, check_finite: bool = False
+) -> dict[str, Any]:
+    """Return outputs for all rows: at once, or a row at a time where an input takes one sample.
+
+    Raises
+    ------
+    ExecutionError
+        If a node fails, with the number of the row where rows are computed one at a time.
+    """
+    arrays = {name: in_memory(array) for name, array in arrays.items()}  # what is computed of them is there, too
+    batches = Batches(arrays, model.graph, batch_size=1)
+    whole = batches.whole()
+    if whole is not None:
+        return model.predict(whole, outputs=outputs, check_finite=check_finite)
+    samples = [segment.batch(index) for segment in batches.epoch(1) for index in range(segment.count)]
+    rows = []
+    for number, sample in enumerate(samples, 1):
+        try:
+            rows.append(model.predict(sample, outputs=outputs, check_finite=check_finite))
+        except ExecutionError as error:
+            raise ExecutionError(
+                replace(each, message=f"row {number}: {each.message}") for each in error.problems
+            ) from error
+    return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
