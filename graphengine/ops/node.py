@@ -138,7 +138,7 @@ def _exact(schema: Any) -> Any:
         return type(schema)(map(_exact, schema))
     if not isinstance(schema, dict):
         return schema
-    schema = {key: _exact(value) for key, value in schema.items()}
+    schema = {key: _exact(value) if isinstance(value, dict | list | tuple) else value for key, value in schema.items()}
     if schema.get("type") == "float":
         return no_info_before_validator_function(exact_number, schema)
     if schema.get("type") == "literal" and not all(isinstance(value, str) for value in schema["expected"]):
