@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -15,14 +15,8 @@ from graphengine.cli.values import named_values
 from graphengine.errors import UsageError
 
 if TYPE_CHECKING:
-    from graphengine.ir.graph import Graph
     from graphengine.model.gradcheck import Check
     from graphengine.model.model import Model
-
-SAMPLES = 32
-"""At most this many samples of the data are used."""
-SIZE = 3
-"""What a symbolic size is where inputs are made up."""
 
 
 def gradcheck(
@@ -47,8 +41,10 @@ def gradcheck(
     names = wrt or list(model.graph.trainable)
     if not names:
         raise UsageError(f"say toward which values: model '{model.graph.name}' has no trainable parameter")
-    values, origin = _inputs(model, given, loss, seed)
-    rows = list(_rows(model, values, loss, names, seed))
+    from graphengine.model.model_checks import checks_of_model, inputs_for_a_check
+
+    values, origin = inputs_for_a_check(model, given, loss, seed)
+    rows = [_row(check, mode) for mode, check in checks_of_model(model, values, loss, names, seed)]
     correct = all(row["correct"] for row in rows)
     if output_format is Format.json:
         told = {"model": model.graph.name, "of": loss, "inputs": origin, "correct": correct, "gradients": rows}
@@ -57,59 +53,6 @@ def gradcheck(
         _print(model, rows, loss, origin)
     if not correct:
         raise typer.Exit(WORK_FAILED)
-
-
-def _inputs(model: Model, given: Mapping[str, Any], loss: str, seed: int) -> tuple[dict[str, Any], str]:
-    """Values of the inputs that the loss needs, and where they are from."""
-    from graphengine.ir.binding import bind_inputs
-
-    needed = model.executor.inputs_of([model.graph.value_name(loss)])
-    if given or not needed:
-        return bind_inputs(model.graph, given, needed), "given" if given else "none"
-    if model.document.data:
-        training = model.document.training
-        return _first_samples(model, training.data if training else None), "data"
-    return _made_up(model.graph, needed, seed), "random"
-
-
-def _first_samples(model: Model, data: str | None) -> dict[str, Any]:
-    from graphengine.data.batches import Batches
-
-    training = model.document.training
-    size = training.batch_size if training else None
-    batches = Batches(model.load_data(data), model.graph, batch_size=min(size or SAMPLES, SAMPLES))
-    return next(iter(batches.epoch(1))).batch(0)
-
-
-def _made_up(graph: Graph, names: list[str], seed: int) -> dict[str, Any]:
-    """Normal numbers, for integers and truth values 0 and 1; each symbolic size is the same small number."""
-    import numpy as np
-
-    from graphengine.ops.shapes import size_value, symbols_of
-
-    generator, values = np.random.default_rng(seed), {}
-    for name in names:
-        kind = graph.types[name]
-        shape = [size_value(size, dict.fromkeys(symbols_of(kind.shape), SIZE)) or 0 for size in kind.shape]
-        floating = kind.is_differentiable
-        made = generator.normal(size=shape) if floating else generator.integers(0, 2, size=shape)
-        values[name] = np.asarray(made, kind.array_dtype)[()]
-    return values
-
-
-def _rows(model: Model, inputs: Mapping[str, Any], loss: str, names: list[str], seed: int) -> Iterator[dict[str, Any]]:
-    """The checks of the graph as it is used in inference and, where it differs, in training."""
-    import numpy as np
-
-    from graphengine.model.gradcheck import graph_checks
-    from graphengine.transform.mode import in_training_mode
-
-    graphs = {"inference": model.graph, "training": in_training_mode(model.graph)}
-    if graphs["training"] is model.graph:
-        del graphs["training"]
-    for mode, graph in graphs.items():
-        checks = graph_checks(graph, {**model.values, **inputs}, loss, names, np.random.default_rng(seed))
-        yield from (_row(check, mode) for check in checks)
 
 
 def _row(check: Check, mode: str) -> dict[str, Any]:
