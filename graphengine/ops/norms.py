@@ -43,6 +43,13 @@ def hypotenuse(x: Any, y: Any) -> Any:
     return np.hypot(x, y)
 
 
+def root_of_size(size: Any, like: Any) -> Any:
+    """The root of a number of values, which may be known only at run time, in the dtype of what it divides."""
+    if isinstance(size, (int, float)) and size >= 0:
+        return math.sqrt(size)
+    return np.sqrt(np.ones_like(like) * size)
+
+
 def is_complex(x: Any) -> bool:
     """Whether a value is complex, as those of a complex step are: of these a norm is not the length of arrows."""
     return getattr(getattr(x, "dtype", None), "kind", None) == "c"

@@ -13,11 +13,11 @@ from pydantic import Field
 
 from graphengine.ops.families.linear import dot_along
 from graphengine.ops.families.random import Bernoulli, check_key
-from graphengine.ops.families.reductions import Norm, count, root_of_size
+from graphengine.ops.families.reductions import Norm, count
 from graphengine.ops.inference import along_axis, floating, normalized_axes
 from graphengine.ops.merging import from_end
 from graphengine.ops.node import Node
-from graphengine.ops.norms import hypotenuse
+from graphengine.ops.norms import hypotenuse, root_of_size
 from graphengine.ops.registry import register
 from graphengine.ops.shapes import ArrayType
 from graphengine.ops.sums import is_single, sum_over

@@ -9,7 +9,7 @@ from graphengine.ops.families.constants import extremes
 from graphengine.ops.inference import along_axis, floating, normalized_axes, reduction
 from graphengine.ops.merging import of_reduction
 from graphengine.ops.node import Node
-from graphengine.ops.norms import euclidean_norm
+from graphengine.ops.norms import euclidean_norm, root_of_size
 from graphengine.ops.registry import register
 from graphengine.ops.sums import running_sum, sum_over
 
@@ -349,13 +349,6 @@ class LogSumExp(Node):
 def centered(x, node):
     """x less its mean over the axes of a reduction."""
     return x - sum_over(x, axis=node.axis, keepdims=True) / count(x, node.axis)
-
-
-def root_of_size(size, like):
-    """The root of a number of values, which may be known only at run time, in the dtype of what it divides."""
-    if isinstance(size, (int, float)) and size >= 0:
-        return math.sqrt(size)
-    return np.sqrt(np.ones_like(like) * size)
 
 
 def product_of_others(x, axis):
