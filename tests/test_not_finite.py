@@ -8,6 +8,7 @@ import math
 
 import numpy as np
 import pytest
+from documents import document
 from samples import TABLE
 from scipy import special
 
@@ -35,7 +36,6 @@ OTHERS = (-2.7, -0.31, 0.0472, 0.63, 1.9, 5.3)
 """Numbers that an element is replaced with to see what depends on it."""
 SIZES = 20.0 * 8.0 ** np.arange(6)
 """Numbers on the way to infinity."""
-TO_TABLE = "a place without a number is no place in the table: its last interval gets NaN, the other points nothing"
 NOT_NAN = {
     "confusion_matrix": "counts are integers: NaN counts as the largest score",
     "opaque_backward": "it is given a result that its inputs do not have",
@@ -103,6 +103,7 @@ def test_what_depends_on_nan_is_nan(name):
             spoiled = evaluated(node, name, with_value(arrays, index, place, NAN))
             for part in (0, 1):
                 for output, found in enumerate(spoiled[part]):
+                    # a place that is NaN lies nowhere in a table: only one interval gets NaN
                     if found.dtype.kind != "f" or (name == "interp" and part == 1 and output > 0 and index < 2):
                         continue
                     depends = np.any([differs(each[part][output], before[part][output]) for each in others], axis=0)
@@ -477,3 +478,25 @@ def test_every_op_with_real_inputs_is_under_a_law():
     assert {*NAN_INSTEAD, *NOT_NAN} <= real
     discrete = {"all", "any", "constant", "logical_and", "logical_not", "logical_or", "one_hot"}
     assert ops - real == discrete | {"bernoulli", "normal", "random_key", "uniform"}
+
+
+SMOOTH = [name for name in LIMITS if OPS[name].signature.saved is not None and OPS[name].signature.outputs == ("out",)]
+
+
+@pytest.mark.parametrize("name", SMOOTH)
+def test_a_plan_gives_what_the_executor_gives(name):
+    attributes, arrays = few_rows(name)[0]
+    names = [f"x{index}" for index in range(len(arrays))]
+    nodes = {"z": (name, names, attributes), "loss": ("sum", ["z"])}
+    shapes = {
+        key: {"shape": list(array.shape), "dtype": str(array.dtype)} for key, array in zip(names, arrays, strict=True)
+    }
+    model = ge.Model.from_dict(document(nodes, inputs=shapes))
+    index = next(index for index, array in enumerate(arrays) if array.dtype.kind == "f" and array.size)
+    wrt = [key for key in names if shapes[key]["dtype"].startswith("float")]
+    for value in (NAN, INF, -INF):  # the first time the executor runs, then a plan
+        given = dict(zip(names, with_value(arrays, index, 0, value), strict=True))
+        planned = [model.forward(given).backward(of="out", wrt=wrt) for _ in range(2)][-1]
+        fresh = ge.Model.from_dict(document(nodes, inputs=shapes)).forward(given).backward(of="out", wrt=wrt)
+        for key in wrt:
+            np.testing.assert_array_equal(planned[key], fresh[key])
