@@ -766,6 +766,7 @@ def test_a_rule_may_call_functions_of_its_model_or_of_its_file(rule_file):
 # ---------------------------------------------------------------- limits
 
 
+@pytest.mark.filterwarnings("ignore::graphengine.errors.ModelWarning")
 @pytest.mark.parametrize("written", ["named", "given", "of the model"])
 def test_the_limits_of_the_caller_hold_for_the_graph_of_a_rule(written):
     """Adam's graph has some 15 values of a parameter's size: 12 kB for 100 numbers."""

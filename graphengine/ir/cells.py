@@ -6,6 +6,7 @@ What has no number is counted and reported together, with the first places.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -223,7 +224,10 @@ def encoded(value: Any, declared: Input) -> tuple[Any, BadCells]:
 def _filled(value: Any, declared: Input, bad: BadCells) -> Any:
     """A value with NaN where it has nothing, or counted as bad where its input has no such number."""
     is_masked = isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value)
-    if not is_masked and np.asarray(value).dtype != object:
+    kind = ""
+    with suppress(Exception):  # an object's own __array__ may raise anything, which is reported where it is read
+        kind = np.asarray(value).dtype.kind
+    if not is_masked and kind != "O":
         return value
     cells, shape = _cells_of(value)
     missing = [place for place, cell in enumerate(cells) if is_missing(cell)]
