@@ -344,6 +344,32 @@ def test_wrong_parameters_of_a_function_are_reported_at_their_place(changes, cod
     assert (code, pointer) in [(each.code, each.pointer) for each in problems_of(content)]
 
 
+def test_an_input_of_a_function_has_one_shape():
+    gated = copy.deepcopy(GATED)
+    gated["inputs"]["x"]["trailing_shape"] = ["F"]
+    content = document({"y": ("square", ["x"])}, inputs={"x": ["N", 6]}, functions={"gated": gated})
+    found = problem_of(content)
+    assert (found.code, found.pointer) == ("GE112", "/functions/gated/inputs/x")
+    assert "an input has a 'shape' or a 'trailing_shape', not both" in found.message
+
+
+def test_an_update_rule_makes_no_parameters():
+    rule = {
+        "inputs": {"parameter": {}, "gradient": {"trailing_shape": ["N"]}, "learning_rate": {}},
+        "parameters": {"more": {"shape": [], "initializer": {"type": "zeros"}}},
+        "nodes": document({"step": ("mul", ["learning_rate", "gradient"]), "new": ("sub", ["parameter", "step"])})[
+            "nodes"
+        ],
+        "outputs": {"parameter": "new"},
+    }
+    content = network()
+    content["functions"] = {"rule": rule}
+    content["training"] = {"loss": "loss", "optimizer": {"type": "rule", "learning_rate": 0.1}, "epochs": 1}
+    found = {each.pointer: each.message for each in problems_of(content)}
+    assert "it cannot make parameter 'more'" in found["/functions/rule/parameters/more"]
+    assert "has no trailing_shape" in found["/functions/rule/inputs/gradient"]
+
+
 def test_an_id_that_a_parameter_takes_must_be_free():
     content = network()
     content["nodes"].append({"id": "h/weight", "op": "square", "inputs": ["x"]})

@@ -203,6 +203,12 @@ class FunctionInputDocument(Document):
     initializer: AnyInitializer | None = None
     description: str | None = None
 
+    @model_validator(mode="after")
+    def _has_one_shape(self) -> Self:
+        if self.shape is not None and self.trailing_shape is not None:
+            raise PydanticCustomError("shape", "an input has a 'shape' or a 'trailing_shape', not both")
+        return self
+
     @property
     def axes(self) -> Sequence[Size] | None:
         """The declared sizes; None if any shape will do."""

@@ -59,6 +59,8 @@ class Frame:
     def made(self) -> dict[str, str]:
         """The parameters that the call makes, by their names in the function: those that it is not given."""
         function = self.call.function
+        if not function.document.parameters:
+            return {}
         given = dict(zip(function.signature.inputs, self.operands, strict=True))
         names = {name: f"{self.path}/{name}" for name in function.document.parameters}
         return {name: ident for name, ident in names.items() if given.get(name) in (None, ident)}
