@@ -14,15 +14,23 @@ from typing import Any, Self, TypeAlias
 
 import numpy as np
 
-from graphengine import library
+from graphengine.data.readers import declared_columns
 from graphengine.errors import UsageError
 from graphengine.fit.solver_trainer import SolverTrainer
-from graphengine.format.documents import ModelDocument
-from graphengine.format.reading import read_model
-from graphengine.format.writing import model_as_dict
+from graphengine.ir.binding import names_in
 from graphengine.ir.graph import inputs_of
 from graphengine.model.builder import Builder
-from graphengine.model.estimators import classifier, regressor, standardizer
+from graphengine.model.estimators import (
+    classifier,
+    content_of,
+    gives_probabilities,
+    indices_of,
+    regressor,
+    shaped,
+    standardizer,
+    untrained,
+    with_width,
+)
 from graphengine.model.model import Model
 from graphengine.training.interrupting import run_to_end
 
@@ -53,10 +61,6 @@ TARGET, WEIGHT = "y", "sample_weight"
 """The names of the inputs that get targets and sample weights, unless the caller names others."""
 USUAL_OUTPUTS = ("prediction", "probabilities", "probability", "logits", "logit", "code")
 """Outputs that are taken, in this order, where a model has several and the caller names none."""
-PROBABILITIES = {"softmax", "sigmoid"}
-"""Ops that make probabilities; what other ops make are logits."""
-RESHAPING = {"squeeze", "reshape", "expand_dims"}
-"""Ops whose result has the numbers of their input."""
 
 
 class _GraphEstimator(BaseEstimator):  # type: ignore[misc]
@@ -72,11 +76,11 @@ class _GraphEstimator(BaseEstimator):  # type: ignore[misc]
         """Return an untrained model: `own` makes it where the caller gave none."""
         if self.model is None:
             document = own().model().document
-            return Model(_untrained(document, self._seed()))
-        content, path = _content(self.model, features.shape[1], outputs)
-        content = _with_width(content, self._feature_names(content["inputs"]), features.shape[1])
+            return Model(untrained(document, self._seed()))
+        content, path = content_of(self.model, features.shape[1], outputs)
+        content = with_width(content, self._feature_names(content["inputs"]), features.shape[1])
         model = Model.from_dict(content, path)
-        return Model(_untrained(model.document, self._seed()), None, path)
+        return Model(untrained(model.document, self._seed()), None, path)
 
     def _seed(self) -> int | None:
         if self.random_state is None:
@@ -86,33 +90,50 @@ class _GraphEstimator(BaseEstimator):  # type: ignore[misc]
     def _feature_names(self, inputs: Iterable[str]) -> list[str]:
         return [name for name in inputs if name not in (self.target, self.weight)]
 
+    def _reading(self) -> dict[str, Any]:
+        """How X is checked: as numbers, or as it is for a model with categories or cells without a value."""
+        if self.model is None or callable(self.model):
+            return {"dtype": np.float64}
+        inputs = content_of(self.model, 0, 0)[0]["inputs"]
+        features = [inputs[name] for name in self._feature_names(inputs)]
+        has_gaps = any(each.get("missing") == "nan" for each in features)
+        is_coded = any("categories" in each for each in features)
+        return {"dtype": None if is_coded else np.float64, "ensure_all_finite": "allow-nan" if has_gaps else True}
+
     def _columns(self, model: Model, features: Array) -> dict[str, Array]:
-        """The inputs of a model from a table: the whole table, or one column for each input."""
-        inputs = {name: model.graph.inputs[name].type for name in self._feature_names(model.graph.inputs)}
-        rows, width = features.shape
-        sizes = {name: kind.shape[1:] for name, kind in inputs.items()}
+        """The inputs of a model from a table: the whole table, or some columns for each input."""
+        inputs = {name: model.graph.inputs[name] for name in self._feature_names(model.graph.inputs)}
+        sizes = {name: each.type.shape[1:] for name, each in inputs.items()}
         if any(not isinstance(size, int) for shape in sizes.values() for size in shape):
             raise ValueError(f"the sizes of the inputs {', '.join(sizes)} must be integers but for the first one")
-        widths: list[int] = [math.prod(shape) for shape in sizes.values()]  # type: ignore[arg-type]
-        if sum(widths) != width:
-            raise ValueError(
-                f"X has {width} features, but the inputs of the model take {sum(widths)}: {', '.join(sizes)}"
-            )
-        given = list(getattr(self, "feature_names_in_", ()))
-        places = [given.index(name) for name in inputs] if set(inputs) == set(given) else range(width)
-        parts = np.split(features[:, list(places)], np.cumsum(widths)[:-1], axis=1)
+        places = self._places(model, {name: math.prod(shape) for name, shape in sizes.items()}, features.shape[1])  # type: ignore[arg-type]
+        found = {name: features[:, places[name]].reshape(-1, *sizes[name]) for name in inputs}
         return {
-            name: part.reshape(rows, *sizes[name]).astype(kind.array_dtype)
-            for (name, kind), part in zip(inputs.items(), parts, strict=True)
+            name: found[name] if each.categories else found[name].astype(each.type.array_dtype)
+            for name, each in inputs.items()
         }
+
+    def _places(self, model: Model, widths: Mapping[str, int], width: int) -> dict[str, list[int]]:
+        """The columns of a table that each input takes: by the names that the model has for them, or else in order."""
+        given = {name: place for place, name in enumerate(getattr(self, "feature_names_in_", ()))}
+        declared = declared_columns(model.document)
+        named = {name: names_in(declared.get(name, name)) for name in widths}
+        fits = all(len(columns) == widths[name] for name, columns in named.items())
+        if fits and all(column in given for columns in named.values() for column in columns):
+            return {name: [given[column] for column in columns] for name, columns in named.items()}
+        if sum(widths.values()) != width:
+            what = f"{sum(widths.values())}: {', '.join(widths)}"
+            raise ValueError(f"X has {width} features, but the inputs of the model take {what}")
+        ends = np.cumsum(list(widths.values())).tolist()
+        return {name: list(range(end - widths[name], end)) for name, end in zip(widths, ends, strict=True)}
 
     def _data(self, model: Model, features: Array, target: Array | None, weights: Array | None) -> dict[str, Array]:
         """The inputs of a model for training."""
         inputs, data = model.graph.inputs, self._columns(model, features)
         if target is not None and self.target in inputs:
-            kind = inputs[self.target].type
-            shape = (len(target), *kind.shape[1:])
-            data[self.target] = _shaped(target, shape).astype(kind.array_dtype)
+            declared = inputs[self.target]
+            table = shaped(target, (len(target), *declared.type.shape[1:]))
+            data[self.target] = table if declared.categories else table.astype(declared.type.array_dtype)
         if self.weight in inputs:
             given = np.ones(len(features)) if weights is None else weights / weights.mean()
             data[self.weight] = given.astype(inputs[self.weight].type.array_dtype)
@@ -149,7 +170,7 @@ class _GraphEstimator(BaseEstimator):  # type: ignore[misc]
     def _outputs(self, table: Any) -> Array:
         """What a fitted model gives for a table."""
         check_is_fitted(self)
-        features = validate_data(self, table, reset=False, dtype=np.float64)
+        features = validate_data(self, table, reset=False, **self._reading())
         found = self.model_.predict(self._columns(self.model_, features), outputs=self.output_)
         return np.asarray(found[self.output_])
 
@@ -225,7 +246,7 @@ class GraphRegressor(RegressorMixin, _GraphPredictor):  # type: ignore[misc]
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:  # noqa: N803 - scikit-learn's name
         """Train on X, of shape (N, F), and targets (N,) or (N, K), with weights (N,)."""
-        features, target = validate_data(self, X, y, dtype=np.float64, multi_output=True, y_numeric=True)
+        features, target = validate_data(self, X, y, multi_output=True, y_numeric=True, **self._reading())
         weights = _weights(sample_weight, features)
         targets = np.asarray(target, np.float64)
         self._target_shape = targets.shape[1:]
@@ -265,7 +286,7 @@ class GraphClassifier(ClassifierMixin, _GraphPredictor):  # type: ignore[misc]
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:  # noqa: N803
         """Train on X, of shape (N, F), and classes (N,), with weights (N,)."""
-        features, target = validate_data(self, X, y, dtype=np.float64)
+        features, target = validate_data(self, X, y, **self._reading())
         check_classification_targets(target)
         weights = _weights(sample_weight, features)
         self.classes_, indices = np.unique(target, return_inverse=True)
@@ -273,40 +294,38 @@ class GraphClassifier(ClassifierMixin, _GraphPredictor):  # type: ignore[misc]
         if count < 2:
             raise ValueError(f"GraphClassifier needs at least 2 classes, and y has 1 class: {self.classes_[0]}")
         model = self._prepare(lambda: classifier(features, count, weights, **self._own), features, count)
-        declared = model.graph.inputs[self.target].type.shape if self.target in model.graph.inputs else ()
-        is_table = len(declared) == 2 and declared[1] == count
-        given = np.eye(count)[indices] if is_table else indices
+        given: Array = indices
+        self._class_columns, self._width = list(range(count)), count
+        declared = model.graph.inputs.get(self.target)
+        if declared is not None and declared.categories:
+            given, self._class_columns = target, indices_of(self.classes_, declared.categories)
+            self._width = len(declared.categories)
+        elif declared is not None and declared.type.shape[1:] == (count,):
+            given = np.eye(count)[indices]
         return self._fit(model, self._data(model, features, given, weights))
 
     def predict_proba(self, X: Any) -> Array:  # noqa: N803
         """Return the probability of each class, of shape (N, K), in the order of `classes_`."""
         found = self._outputs(X)
         table = found.reshape(len(found), -1).astype(np.float64)
-        if not self._gives_probabilities:
+        if not gives_probabilities(self.model_.graph, self.output_):
             table = np.c_[np.zeros(len(table)), table] if table.shape[1] == 1 else table
             powers = np.exp(table - table.max(axis=1, keepdims=True))
             table = powers / powers.sum(axis=1, keepdims=True)
         elif table.shape[1] == 1:
             table = np.c_[1 - table, table]
-        if table.shape[1] != len(self.classes_):
-            what = f"output '{self.output_}' has {table.shape[1]} columns"
-            raise ValueError(f"{what}, but there are {len(self.classes_)} classes")
-        return table
+        if table.shape[1] != self._width:
+            raise ValueError(
+                f"output '{self.output_}' has {table.shape[1]} columns, but there are {self._width} classes"
+            )
+        table = table[:, self._class_columns]
+        return table / table.sum(axis=1, keepdims=True) if table.shape[1] < self._width else table
 
     def predict(self, X: Any) -> Array:  # noqa: N803
         """Return the most probable class of each row, of shape (N,)."""
         best = np.argmax(self.predict_proba(X), axis=1)
         found: Array = self.classes_[best]
         return found
-
-    @property
-    def _gives_probabilities(self) -> bool:
-        graph = self.model_.graph
-        nodes = {node.id: node for node in graph.nodes}
-        found = nodes.get(graph.outputs[self.output_])
-        while found is not None and found.op in RESHAPING:
-            found = nodes.get(str(found.inputs[0]))
-        return found is not None and found.op in PROBABILITIES
 
 
 class GraphTransformer(OneToOneFeatureMixin, TransformerMixin, _GraphEstimator):  # type: ignore[misc]
@@ -337,10 +356,10 @@ class GraphTransformer(OneToOneFeatureMixin, TransformerMixin, _GraphEstimator):
 
     def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:  # noqa: N803
         """Train on X, of shape (N, F), with weights (N,)."""
-        features = validate_data(self, X, dtype=np.float64)
+        features = validate_data(self, X, **self._reading())
         weights = _weights(sample_weight, features)
         if self.frozen and self.model is not None:
-            content, path = _content(self.model, features.shape[1], 0)
+            content, path = content_of(self.model, features.shape[1], 0)
             model = Model.from_dict(content, path)
         else:
             model = self._prepare(lambda: standardizer(features, weights), features, 0)
@@ -364,62 +383,6 @@ class GraphTransformer(OneToOneFeatureMixin, TransformerMixin, _GraphEstimator):
         check_is_fitted(self)
         names = OneToOneFeatureMixin if self.model is None else ClassNamePrefixFeaturesOutMixin
         return names.get_feature_names_out(self, input_features)  # type: ignore[no-any-return]
-
-
-def _content(model: Any, features: int, outputs: int) -> tuple[dict[str, Any], Path | None]:
-    """The content of a model file from what a caller gave, and where it lies."""
-    if callable(model):
-        model = model(features, outputs)
-    if isinstance(model, (Builder, Model)):
-        return model.to_dict(), model.path if isinstance(model, Model) else None
-    if isinstance(model, Mapping):
-        return dict(model), None
-    path = library.model_file(model)
-    return model_as_dict(read_model(path)[0]), path
-
-
-def _with_width(content: Mapping[str, Any], names: Sequence[str], width: int) -> dict[str, Any]:
-    """The content of a file with the number of columns for the symbol that its one input of features has for it."""
-    shape = content["inputs"][names[0]]["shape"] if len(names) == 1 else []
-    symbol = shape[1] if len(shape) == 2 and isinstance(shape[1], str) else None
-    sections = {
-        section: {
-            name: {**each, "shape": [width if size == symbol else size for size in each["shape"]]}
-            for name, each in content[section].items()
-        }
-        for section in ("inputs", "parameters", "state")
-        if symbol is not None and section in content
-    }
-    return {**content, **sections}
-
-
-def _untrained(document: ModelDocument, seed: int | None) -> ModelDocument:
-    """A model as it is before training: values are those of the initializers, which get the seed if there is one."""
-    changes: dict[str, Any] = {
-        "parameters": {name: _started(each, seed, each.trainable) for name, each in document.parameters.items()},
-        "state": {name: _started(each, seed, True) for name, each in document.state.items()},
-    }
-    if document.training is not None and not document.training.optimizer.is_solver and seed is not None:
-        changes["training"] = document.training.model_copy(update={"seed": seed})
-    return document.model_copy(update=changes)
-
-
-def _started(declared: Any, seed: int | None, changes: bool) -> Any:
-    """A parameter or state without the value that a training gave it, if it changes in a training."""
-    recipe = declared.initializer
-    if recipe is None:
-        return declared
-    if seed is not None and "seed" in type(recipe).model_fields:
-        recipe = recipe.model_copy(update={"seed": seed})
-    return declared.model_copy(update={"initializer": recipe, "value": None if changes else declared.value})
-
-
-def _shaped(target: Array, shape: tuple[Any, ...]) -> Array:
-    """Targets in the shape that a model declares for them."""
-    width = math.prod(shape[1:])
-    if target.size != len(target) * width:
-        raise ValueError(f"y has the shape {target.shape}, but the model takes targets of the shape {shape}")
-    return target.reshape(shape)
 
 
 def _weights(sample_weight: Any, features: Array) -> Array | None:

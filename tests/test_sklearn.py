@@ -218,6 +218,45 @@ def test_columns_go_to_inputs_of_their_names():
     assert np.allclose([found.model_.parameters["a"], found.model_.parameters["b"]], [3, -2], rtol=1e-6)
 
 
+CODED = document(
+    {
+        "code": ("one_hot", ["color"], {"depth": 3}),
+        "there": ("isfinite", ["size"]),
+        "known": ("where", ["there", "size", 0.0]),
+        "column": ("expand_dims", ["known"], {"axis": 1}),
+        "both": ("concat", ["code", "column"], {"axis": 1}),
+        "z": ("nn.dense", ["both"], {"units": 3}),
+        "probabilities": ("softmax", ["z"]),
+        "loss": ("softmax_cross_entropy", ["z", "kind"]),
+    },
+    {"probabilities": "probabilities", "loss": "loss"},
+    inputs={
+        "size": {"shape": ["N"], "missing": "nan"},
+        "color": {"shape": ["N"], "dtype": "int64", "categories": ["red", "green", "blue"]},
+        "kind": {"shape": ["N"], "dtype": "int64", "categories": ["s", "m", "l"]},
+    },
+    opset_imports={"core": 1, "nn": 1},
+    training={"loss": "loss", "optimizer": {"type": "adam", "learning_rate": 0.1}, "epochs": 200},
+)
+"""A model with categories of its own, and cells without a value."""
+
+
+def test_strings_and_gaps_go_to_a_model_that_declares_them():
+    random = np.random.default_rng(6)
+    color = random.choice(["red", "green", "blue"], 90)
+    frame = pd.DataFrame({"color": color, "more": 0.0, "size": random.normal(size=90)})
+    frame.loc[::9, "size"] = np.nan
+    kind = pd.Series(color).map({"red": "l", "green": "m", "blue": "s"})
+    made = GraphClassifier(CODED, target="kind").fit(frame, kind)
+    assert made.classes_.tolist() == ["l", "m", "s"]
+    assert made.score(frame, kind) == 1
+    assert np.allclose(made.predict_proba(frame).sum(axis=1), 1)
+    two = kind != "m"
+    assert GraphClassifier(CODED, target="kind").fit(frame[two], kind[two]).score(frame[two], kind[two]) == 1
+    with pytest.raises(ValueError, match="class 'xl' is none of the categories of the model: s, m, l"):
+        GraphClassifier(CODED, target="kind").fit(frame, kind.replace("m", "xl"))
+
+
 def test_an_autoencoder_is_a_transformer_and_a_trained_model_a_frozen_one(tmp_path):
     x = np.random.default_rng(5).normal(size=(60, 4)) @ np.diag([3.0, 2.0, 0.1, 0.1])
     nodes = {

@@ -1,19 +1,34 @@
-"""Models that estimators make of a table: standardized columns, and a linear model or a small network."""
+"""The models of estimators: from what a caller gives, or made of a table.
+
+A model that is made of a table has standardized columns, and is linear or a small network.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 
+from graphengine import library
+from graphengine.format.documents import ModelDocument
+from graphengine.format.reading import read_model
+from graphengine.format.writing import model_as_dict
+from graphengine.ir.graph import Graph
 from graphengine.model.builder import Builder, Value
+from graphengine.model.model import Model
 from graphengine.nn.shipped import shipped_function
 
 Array: TypeAlias = np.ndarray[Any, Any]
 
 TRAINING = {"optimizer": {"type": "adam", "learning_rate": 0.01}, "batch_size": 64, "shuffle": True, "epochs": 100}
 """How a network with hidden layers is trained; a linear model is minimized by a solver."""
+PROBABILITIES = {"softmax", "sigmoid"}
+"""Ops that make probabilities; what other ops make are logits."""
+RESHAPING = {"squeeze", "reshape", "expand_dims"}
+"""Ops whose result has the numbers of their input."""
 
 
 def regressor(
@@ -99,3 +114,79 @@ def _trained(b: Builder, losses: Value, penalty: Value, alpha: float, *, is_line
     b.output(loss=b.name("loss", np.mean(weight * losses) + alpha / 2 * penalty))
     b.training(loss="loss", **({"optimizer": {"type": "lbfgs"}} if is_linear else TRAINING))
     return b
+
+
+def content_of(model: Any, features: int, outputs: int) -> tuple[dict[str, Any], Path | None]:
+    """Return the content of a model file from what a caller gave, and where it lies."""
+    if callable(model):
+        model = model(features, outputs)
+    if isinstance(model, (Builder, Model)):
+        return model.to_dict(), model.path if isinstance(model, Model) else None
+    if isinstance(model, Mapping):
+        return dict(model), None
+    path = library.model_file(model)
+    return model_as_dict(read_model(path)[0]), path
+
+
+def with_width(content: Mapping[str, Any], names: Sequence[str], width: int) -> dict[str, Any]:
+    """Return the content of a file with a number of columns for the symbol that its one input of features has."""
+    shape = content["inputs"][names[0]]["shape"] if len(names) == 1 else []
+    symbol = shape[1] if len(shape) == 2 and isinstance(shape[1], str) else None
+    sections = {
+        section: {
+            name: {**each, "shape": [width if size == symbol else size for size in each["shape"]]}
+            for name, each in content[section].items()
+        }
+        for section in ("inputs", "parameters", "state")
+        if symbol is not None and section in content
+    }
+    return {**content, **sections}
+
+
+def untrained(document: ModelDocument, seed: int | None) -> ModelDocument:
+    """Return a model as it is before training, with values from its initializers, which get the seed, if any."""
+    changes: dict[str, Any] = {
+        "parameters": {name: _started(each, seed, each.trainable) for name, each in document.parameters.items()},
+        "state": {name: _started(each, seed, True) for name, each in document.state.items()},
+    }
+    if document.training is not None and not document.training.optimizer.is_solver and seed is not None:
+        changes["training"] = document.training.model_copy(update={"seed": seed})
+    return document.model_copy(update=changes)
+
+
+def _started(declared: Any, seed: int | None, changes: bool) -> Any:
+    """A parameter or state without the value that a training gave it, if it changes in a training."""
+    recipe = declared.initializer
+    if recipe is None:
+        return declared
+    if seed is not None and "seed" in type(recipe).model_fields:
+        recipe = recipe.model_copy(update={"seed": seed})
+    is_fresh = changes or recipe.type == "from_data"
+    return declared.model_copy(update={"initializer": recipe, "value": None if is_fresh else declared.value})
+
+
+def gives_probabilities(graph: Graph, output: str) -> bool:
+    """Whether an output of a graph has probabilities, and no logits: an op that makes such gives it."""
+    nodes = {node.id: node for node in graph.nodes}
+    found = nodes.get(graph.outputs[output])
+    while found is not None and found.op in RESHAPING:
+        found = nodes.get(str(found.inputs[0]))
+    return found is not None and found.op in PROBABILITIES
+
+
+def indices_of(classes: Array, categories: Sequence[Any]) -> list[int]:
+    """Return the place of each class among the categories that a model declares."""
+    unknown = [each for each in classes.tolist() if each not in categories]
+    if unknown:
+        raise ValueError(
+            f"class {unknown[0]!r} is none of the categories of the model: {', '.join(map(str, categories))}"
+        )
+    return [categories.index(each) for each in classes.tolist()]
+
+
+def shaped(target: Array, shape: tuple[Any, ...]) -> Array:
+    """Return targets in the shape that a model declares for them."""
+    width = math.prod(shape[1:])
+    if target.size != len(target) * width:
+        raise ValueError(f"y has the shape {target.shape}, but the model takes targets of the shape {shape}")
+    return target.reshape(shape)
