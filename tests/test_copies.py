@@ -18,6 +18,7 @@ import graphengine as ge
 from graphengine.errors import Problem
 from graphengine.fit.turns import LeftError
 from graphengine.format.documents import ModelDocument
+from graphengine.ir.origins import told_node
 from graphengine.limits import Limits
 from graphengine.ops.numbers import ElementError
 from graphengine.ops.registry import OPS
@@ -391,3 +392,11 @@ def test_a_process_without_the_op_says_so(tmp_path):
         told = subprocess.run(command, capture_output=True, text=True, check=False).stderr
         assert re.search(r"GE211: .*my\.double", told)
     assert ModelDocument.__module__ not in (tmp_path / "model").read_bytes().decode("latin-1")
+
+
+def test_a_graph_of_a_pickle_knows_the_places_of_its_nodes():
+    graph = ge.load("lstm_sums").graph
+    copied = pickle.loads(pickle.dumps(graph))
+    places = [told_node(graph, node) for node in graph.nodes]
+    assert [told_node(copied, node) for node in copied.nodes] == places
+    assert any(place.startswith("call 'cell0' of 'nn.lstm_cell', node ") for place in places)

@@ -33,7 +33,7 @@ class Bend(NamedTuple):
 Item: TypeAlias = str | Bend
 
 
-class Step(NamedTuple):
+class Hop(NamedTuple):
     """The part of a link from one layer to the next; `share` is how far down the target it goes in, from 0 to 1."""
 
     source: Item
@@ -96,17 +96,17 @@ def bends_of(edges: Sequence[Edge], layer: Mapping[str, int]) -> dict[Edge, tupl
     }
 
 
-def steps_of(bends: Mapping[Edge, tuple[Bend, ...]], ports: Mapping[str, int]) -> list[Step]:
+def steps_of(bends: Mapping[Edge, tuple[Bend, ...]], ports: Mapping[str, int]) -> list[Hop]:
     """The edges in parts from layer to layer, each part once; `ports` is how many places an item has."""
-    steps: dict[Step, None] = {}
+    steps: dict[Hop, None] = {}
     for edge, points in bends.items():
         stops: tuple[Item, ...] = (edge.source, *points)
-        steps.update((Step(stop, edge.value, bend, 0, 0.5), None) for stop, bend in zip(stops, points, strict=False))
-        steps[Step(stops[-1], edge.value, edge.target, edge.port, (edge.port + 1) / (ports[edge.target] + 1))] = None
+        steps.update((Hop(stop, edge.value, bend, 0, 0.5), None) for stop, bend in zip(stops, points, strict=False))
+        steps[Hop(stops[-1], edge.value, edge.target, edge.port, (edge.port + 1) / (ports[edge.target] + 1))] = None
     return list(steps)
 
 
-def ordered(layers: list[list[Item]], steps: Sequence[Step]) -> list[list[Item]]:
+def ordered(layers: list[list[Item]], steps: Sequence[Hop]) -> list[list[Item]]:
     """The layers with their items in the best order that the sweeps find."""
     best, fewest = layers, crossings(layers, steps)
     for sweep in range(SWEEPS if fewest else 0):
@@ -117,7 +117,7 @@ def ordered(layers: list[list[Item]], steps: Sequence[Step]) -> list[list[Item]]
     return best
 
 
-def _swept(layers: list[list[Item]], steps: Sequence[Step], *, backwards: bool) -> list[list[Item]]:
+def _swept(layers: list[list[Item]], steps: Sequence[Hop], *, backwards: bool) -> list[list[Item]]:
     """Each layer sorted by the mean places of its neighbours, those before it or those after it."""
     place: dict[Item, float] = {item: index for layer in layers for index, item in enumerate(layer)}
     neighbours: dict[Item, list[tuple[Item, float]]] = {}
@@ -137,7 +137,7 @@ def _swept(layers: list[list[Item]], steps: Sequence[Step], *, backwards: bool) 
     return swept[::-1] if backwards else swept
 
 
-def crossings(layers: Sequence[Sequence[Item]], steps: Sequence[Step]) -> int:
+def crossings(layers: Sequence[Sequence[Item]], steps: Sequence[Hop]) -> int:
     """How many pairs of links cross between neighbouring layers."""
     place = {item: (number, index) for number, layer in enumerate(layers) for index, item in enumerate(layer)}
     between: dict[int, list[tuple[int, float]]] = {}

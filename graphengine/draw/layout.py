@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from graphengine.draw.heights import Tie, heights_of
-from graphengine.draw.layers import Bend, Edge, Item, Step, bends_of, layers_of, ordered, steps_of
+from graphengine.draw.layers import Bend, Edge, Hop, Item, bends_of, layers_of, ordered, steps_of
 
 PITCH = 36
 """The distance of two places where links go in: room for a label above the one and a label below the other."""
@@ -79,7 +79,7 @@ def lay_out(
     return _framed(rows, middles, heights, sizes, _tails(rows, rooms), bends, side)
 
 
-def _tie(step: Step, sizes: Mapping[str, Size]) -> Tie[Item]:
+def _tie(step: Hop, sizes: Mapping[str, Size]) -> Tie[Item]:
     """Long links should be level most of all."""
     out = sizes[step.source].outs[step.value] if isinstance(step.source, str) else 0
     into = sizes[step.target].ins[step.port] if isinstance(step.target, str) else 0

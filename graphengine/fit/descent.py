@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from graphengine.fit.quadratic import Quadratic, Vector
-from graphengine.fit.trust_region import Box, Step, step_within
+from graphengine.fit.trust_region import BoundedStep, Box, step_within
 
 PATIENCE = 3
 """Slow steps in a row after which more is tried than Gauss and Newton's."""
@@ -60,7 +60,7 @@ class Trial(NamedTuple):
     """A step that was tried: where it led, and how it compares with what was promised."""
 
     point: Point
-    step: Step
+    step: BoundedStep
     ratio: float
     trusted: bool
     is_exact: bool
@@ -143,11 +143,11 @@ class Descent:
         size = float(np.linalg.norm(scale * np.maximum(np.abs(self._at.x), self._typical)))
         return Region(size or float(np.sqrt(2 * abs(self._at.value))) or 1.0)
 
-    def _step(self, model: Quadratic, region: Region, scale: Vector) -> Step:
+    def _step(self, model: Quadratic, region: Region, scale: Vector) -> BoundedStep:
         x = self._at.x * scale
         return step_within(model, Box(self._box.lower * scale, self._box.upper * scale), x, region.radius)
 
-    def _trial(self, model: Quadratic, step: Step, scale: Vector) -> Trial:
+    def _trial(self, model: Quadratic, step: BoundedStep, scale: Vector) -> Trial:
         """Try a step; one of Gauss and Newton's is bent along a valley."""
         vector, trusted, is_exact = step.vector, True, model.second is not None
         if not is_exact and step.multiplier > 0 and self._limited >= PATIENCE:
@@ -157,7 +157,7 @@ class Descent:
         ratio = (self._at.value - value) / step.gain if step.gain > 0 else -np.inf
         return Trial(Point(x, value, details), step, ratio, trusted, is_exact)
 
-    def _bent(self, model: Quadratic, step: Step, scale: Vector) -> tuple[Vector, bool]:
+    def _bent(self, model: Quadratic, step: BoundedStep, scale: Vector) -> tuple[Vector, bool]:
         """The step with half of its acceleration, and whether that is small enough."""
         bend = self._problem.bend(self._at.x, self._at.details, step.vector / scale, PROBE)
         if bend is None or not step.free.all():

@@ -18,7 +18,7 @@ CLOSE = 0.05
 """A step may miss the radius by this fraction."""
 
 
-class Step(NamedTuple):
+class BoundedStep(NamedTuple):
     """A step, what the quadratic promises for it, and whether the radius keeps it from being longer."""
 
     vector: Vector
@@ -61,7 +61,7 @@ class Box(NamedTuple):
         return np.asarray(~held)
 
 
-def step_within(model: Quadratic, box: Box, at: Vector, radius: float) -> Step:
+def step_within(model: Quadratic, box: Box, at: Vector, radius: float) -> BoundedStep:
     """The step from `at` that minimizes a quadratic within a radius and a box."""
     step, free = np.zeros(len(at)), box.free(at, model.slope)
     multiplier = 0.0
@@ -74,7 +74,7 @@ def step_within(model: Quadratic, box: Box, at: Vector, radius: float) -> Step:
             break
         step[hit] = (box.lower if part[hit] < 0 else box.upper)[hit] - at[hit]
         free[hit] = False
-    return Step(step, -model.change(step), multiplier, free)
+    return BoundedStep(step, -model.change(step), multiplier, free)
 
 
 def first_hit(box: Box, at: Vector, step: Vector) -> tuple[float, int | None]:

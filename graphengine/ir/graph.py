@@ -218,9 +218,10 @@ class Graph(Pictured):
         return self
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return what a pickle has; the places of nodes in the file, which need the whole file, are not in it."""
+        """Return what a pickle has; the places of nodes are in it where calls of functions lead to some."""
         views = {name: dict(value) for name, value in vars(self).items() if isinstance(value, MappingProxyType)}
-        return {**vars(self), **views, "origin": None}
+        is_called = any("/" in node.id for node in self.nodes)  # any other node is where its id says
+        return {**vars(self), **views, "origin": self.origin if is_called else None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         views = {name: MappingProxyType(value) for name, value in state.items() if isinstance(value, dict)}

@@ -36,7 +36,7 @@ class Frame(NamedTuple):
     parameters: Mapping[str, Any]
 
 
-class Step(NamedTuple):
+class FilmStep(NamedTuple):
     """One step within every frame: its phase (forward, backward or update) and the node or parameter at work."""
 
     phase: str
@@ -116,12 +116,12 @@ def _film_of_solver(model: Model) -> Film:
     return Film(tuple(frames), solver.history, (batch,))
 
 
-def steps_of(traced: Trace) -> list[Step]:
+def steps_of(traced: Trace) -> list[FilmStep]:
     """The steps of every frame."""
-    forward = [Step("forward", line.node) for line in traced.forward]
-    backward = [Step("backward", walk.node) for walk in traced.backward]
+    forward = [FilmStep("forward", line.node) for line in traced.forward]
+    backward = [FilmStep("backward", walk.node) for walk in traced.backward]
     updates = traced.training.updates if traced.training else ()
-    return [*forward, *backward, *(Step("update", update.parameter) for update in updates)]
+    return [*forward, *backward, *(FilmStep("update", update.parameter) for update in updates)]
 
 
 def texts_of(traced: Trace) -> list[str]:

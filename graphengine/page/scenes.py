@@ -17,7 +17,7 @@ from graphengine.format.saving import node_document
 from graphengine.format.writing import dump_json
 from graphengine.model.model import Model
 from graphengine.ops.registry import OPS
-from graphengine.page.film import Film, Frame, Step, steps_of, texts_of
+from graphengine.page.film import Film, FilmStep, Frame, steps_of, texts_of
 from graphengine.page.gauges import Gauge
 from graphengine.trace.formulas import formula
 from graphengine.trace.summary import number_text
@@ -74,7 +74,7 @@ def _wire(wire: Wire, place: Mapping[str, int]) -> list[Any]:
     ]
 
 
-def _known(panel: Panel, frame: Frame, steps: Sequence[Step]) -> list[tuple[int, int]]:
+def _known(panel: Panel, frame: Frame, steps: Sequence[FilmStep]) -> list[tuple[int, int]]:
     """For each wire the steps from which on its value and its gradient are known; -1 from the start."""
     forward = {step.at: index for index, step in enumerate(steps) if step.phase == "forward"}
     backward = {step.at: index for index, step in enumerate(steps) if step.phase == "backward"}

@@ -26,7 +26,7 @@ from graphengine.transform.path import backward_path
 Slots: TypeAlias = list[Any]
 
 
-class Step(NamedTuple):
+class ForwardStep(NamedTuple):
     """A call for a node, of its `forward` unless it only claims memory, with operands and results as slots."""
 
     node: GraphNode
@@ -41,7 +41,7 @@ class BackwardStep(NamedTuple):
     `choices` are those that its gradients are put through, each with the slot of its condition.
     """
 
-    step: Step
+    step: ForwardStep
     needs: tuple[bool, ...]
     choices: tuple[tuple[Choice, int], ...]
 
@@ -53,7 +53,7 @@ Observer: TypeAlias = Callable[[BackwardStep, Sequence[Any], Sequence[Any]], Non
 class ForwardSchedule:
     """The steps a request needs, and after each the slots that nobody needs any more."""
 
-    steps: tuple[Step, ...]
+    steps: tuple[ForwardStep, ...]
     releases: tuple[tuple[int, ...], ...]
 
 
@@ -61,7 +61,7 @@ class Executor:
     """Runs one graph with the `forward` and `backward` of its node classes."""
 
     graph: Graph
-    steps: tuple[Step, ...]
+    steps: tuple[ForwardStep, ...]
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
@@ -73,17 +73,20 @@ class Executor:
         self._backward: dict[Any, tuple[BackwardStep, ...]] = {}
         self._inputs: dict[frozenset[str], list[str]] = {}
 
-    def _step(self, node: GraphNode) -> Step:
+    def _step(self, node: GraphNode) -> ForwardStep:
         slot_of = self.slot_of
         inputs = tuple([slot_of[ref] if type(ref) is str else self._literal_slot(ref) for ref in node.inputs])
-        return Step(node, node.node.forward, inputs, tuple([slot_of[name] for name in node.outputs]))
+        return ForwardStep(node, node.node.forward, inputs, tuple([slot_of[name] for name in node.outputs]))
 
-    def _claim_steps(self) -> dict[str, list[tuple[Step, tuple[int, ...]]]]:
+    def _claim_steps(self) -> dict[str, list[tuple[ForwardStep, tuple[int, ...]]]]:
         """By node, the step that claims memory for it, which releases nothing: all count in one slot."""
         found = claims(self.graph)
         taken = self._literal_slot(memory_of(self.graph)) if found else 0
         steps = [step for step in self.steps if step.node.id in found]
-        return {node.id: [(Step(node, found[node.id], (taken, *inputs), (taken,)), ())] for node, _, inputs, _ in steps}
+        return {
+            node.id: [(ForwardStep(node, found[node.id], (taken, *inputs), (taken,)), ())]
+            for node, _, inputs, _ in steps
+        }
 
     def _literal_slot(self, operand: Operand) -> int:
         """A slot for a literal, filled from the start."""
@@ -169,7 +172,7 @@ class Executor:
     def _everything(self) -> ForwardSchedule:
         return self._scheduled(self.steps, ((),) * len(self.steps))
 
-    def _scheduled(self, steps: Sequence[Step], releases: Sequence[tuple[int, ...]]) -> ForwardSchedule:
+    def _scheduled(self, steps: Sequence[ForwardStep], releases: Sequence[tuple[int, ...]]) -> ForwardSchedule:
         """The schedule of steps in order, each behind the one that claims memory for it, if there is one."""
         pairs = list(zip(steps, releases, strict=True))
         if self._claims:
