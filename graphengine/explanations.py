@@ -220,6 +220,12 @@ EXPLANATIONS: dict[str, Explanation] = {
         "Reduce it with a node of op `mean` or `sum`, or name another value.",
         '{"training": {"loss": "z", "optimizer": {"type": "sgd", "learning_rate": 0.1}, "epochs": 1}}',
     ),
+    "GE304": Explanation(
+        "An initializer `from_data` names a value that depends on what is trained or has no axis of samples, or whose "
+        "statistic has another shape or dtype than the parameter.",
+        "Name an input, or a value that depends on inputs only; its shape without the first axis is the parameter's.",
+        '{"parameters": {"w": {"shape": [3], "initializer": {"type": "from_data", "statistic": "mean", "of": "x"}}}}',
+    ),
     "GE401": Explanation(
         "An input that the asked outputs depend on was not given.",
         "Give it; the message has its shape. `predict` needs only what the asked outputs depend on.",
@@ -280,6 +286,11 @@ EXPLANATIONS: dict[str, Explanation] = {
         "declare in its class how it merges: merge = 'sum'.",
         "$ graphengine --limit array_bytes=1MiB run model.json",
     ),
+    "GE415": Explanation(
+        "The initializer of a parameter takes its numbers from the rows of a training, and there was none yet.",
+        "Train the model and use the saved file, or call model.initialize(), which computes these values alone.",
+        "$ graphengine run untrained.json",
+    ),
     "GE501": Explanation(
         "The file of a data source is not there or cannot be read as what it is declared to be.",
         "Check the path, which is relative to the model file, and the type.",
@@ -311,6 +322,12 @@ EXPLANATIONS: dict[str, Explanation] = {
         "The sha256 of a file of tensors is not the one in the model: the two do not belong together.",
         "Copy the file that was saved with the model beside it again.",
         "(weights.safetensors of yesterday beside the model of today)",
+    ),
+    "GE507": Explanation(
+        "A column has no value in any row that is trained on, or so many different ones that their mode does not fit "
+        "into memory.",
+        "Leave the column out, or choose another statistic.",
+        "model.train(data={'x': [float('nan')]})",
     ),
     "GE601": Explanation(
         "A loss, gradient, parameter or slot of the optimizer became NaN or infinite: the square of a gradient of 1e20 "

@@ -746,7 +746,18 @@ def test_a_layer_may_have_no_bias():
     np.testing.assert_array_equal(ge.Model.from_dict(content).forward(x=x, w=w)["out"], dense(x, w)[0])
 
 
-SHIPPED = {"dense": dense, "mlp": mlp, "rnn_cell": rnn_cell, "gru_cell": gru_cell, "lstm_cell": lstm_cell}
+SHIPPED = {
+    "dense": dense,
+    "mlp": mlp,
+    "rnn_cell": rnn_cell,
+    "gru_cell": gru_cell,
+    "lstm_cell": lstm_cell,
+    "standardize": lambda x, mean, std: [(x - mean) / std],
+    "unstandardize": lambda scaled, mean, std: [scaled * std + mean],
+    "min_max": lambda x, low, high: [(x - low) / (high - low)],
+    "un_min_max": lambda scaled, low, high: [scaled * (high - low) + low],
+    "impute": lambda x, value: [x + 0 * value],  # nothing is missing: tests/test_from_data.py has gaps
+}
 SIZES = {"N": 3, "I": 4, "H": 5, "O": 2}
 
 

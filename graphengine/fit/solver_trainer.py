@@ -35,6 +35,7 @@ from graphengine.ir.graph import Graph
 from graphengine.ops.norms import euclidean_norm
 from graphengine.training.evaluation import Evaluation
 from graphengine.training.history import LOG, SMALL, History, Iteration
+from graphengine.training.initializing import initialized
 from graphengine.wording import counted
 
 MOST_ITERATIONS = 15_000
@@ -93,6 +94,7 @@ class SolverTrainer:
             hint = "raise the limit data_bytes to four times what the data takes" if self.batches.is_stored else None
             message = f"the solver '{training.optimizer.type}' needs all samples as one batch in memory"
             raise TrainingError(message, hint=hint)
+        values.update(initialized(graph, values, data))
         self._turns = [Turn()]
         self.options, residual = self.solver if isinstance(self.solver, LeastSquares) else None, ""
         if self.options:

@@ -10,11 +10,13 @@ import hashlib
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Literal, LiteralString, Self
 
 import numpy as np
+from pydantic import model_validator
+from pydantic_core import PydanticCustomError
 
-from graphengine.format.fields import Float, NonNegative, Number, Seed
+from graphengine.format.fields import Float, Fraction, NonNegative, Number, Reference, Seed
 from graphengine.format.kinds import INITIALIZERS, Kind
 from graphengine.ir.declarations import Parameter, State
 from graphengine.ops.numbers import converted, decode_array
@@ -112,6 +114,32 @@ class ScaledInitializer(Initializer):
     def values(self, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
         """Return random numbers whose variance depends on the shape."""
         return _drawn(_scaled(name, self, shape), shape, dtype)
+
+
+@INITIALIZERS.register
+class FromDataInitializer(Initializer):
+    """A statistic over the rows that are trained on, of an input or a value that depends on inputs; NaN is left out.
+
+    `std` divides by the number of rows. `quantile` needs `q`, from 0 to 1, and interpolates linearly, as `median` does.
+    `mode` is the most frequent value, of several the least. `frequency` has a new last axis: the shares of the rows
+    whose value is 0, 1, ...
+    """
+
+    type: Literal["from_data"]
+    statistic: Literal["mean", "std", "min", "max", "median", "quantile", "mode", "frequency"]
+    of: Reference
+    q: Fraction | None = None
+
+    @model_validator(mode="after")
+    def _q_belongs_to_quantile(self) -> Self:
+        if (self.q is None) == (self.statistic == "quantile"):
+            message: LiteralString = "'q' and the statistic 'quantile' need each other"
+            raise PydanticCustomError("quantile", message)
+        return self
+
+    def values(self, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
+        """Refuse: there are no numbers without rows."""
+        raise ValueError("its numbers come from the rows of a training")
 
 
 def initial_value(name: str, source: Parameter | State) -> np.ndarray[Any, Any]:

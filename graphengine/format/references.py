@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 
 from graphengine.errors import Problem, did_you_mean, make_pointer
 from graphengine.format.documents import ModelDocument
+from graphengine.format.initializers import FromDataInitializer
 from graphengine.format.salvage import HOLE, VALUES, Gaps
 from graphengine.format.training_documents import TrainingDocument
 from graphengine.ir.graph import Graph
@@ -47,12 +48,21 @@ def _references(document: ModelDocument) -> Iterator[tuple[str, ...]]:
     for name, state in document.state.items():
         if state.update is not None:
             yield state.update, "value", f"state '{name}': update", "state", name, "update"
+    yield from _statistic_references(document)
     for name, data in document.data.items():
         for key in ("values", "columns", "arrays", "paths", "keys"):
             for target in getattr(data, key, None) or {}:
                 yield target, "input", f"data '{name}': input", "data", name, key, target
     if document.training:
         yield from _training_references(document.training)
+
+
+def _statistic_references(document: ModelDocument) -> Iterator[tuple[str, ...]]:
+    for section in ("parameters", "state"):
+        for name, declared in getattr(document, section).items():
+            if isinstance(declared.initializer, FromDataInitializer):
+                what = f"{section.removesuffix('s')} '{name}': value"
+                yield declared.initializer.of, "value", what, section, name, "initializer", "of"
 
 
 def _training_references(training: TrainingDocument) -> Iterator[tuple[str, ...]]:

@@ -31,6 +31,7 @@ from graphengine.errors import (
 )
 from graphengine.format.documents import FunctionFile, ModelDocument
 from graphengine.format.findings import problems_of
+from graphengine.format.from_rows import statistics_in
 from graphengine.format.reading import Source
 from graphengine.format.references import dangling_references, loss_problems
 from graphengine.format.salvage import Gaps
@@ -40,9 +41,10 @@ from graphengine.limits import DEFAULT, Limits
 from graphengine.model.training_options import RuleSource
 from graphengine.ops.shapes import ArrayType
 from graphengine.training.compiled import CompiledStep, CompiledSteps
+from graphengine.training.initializing import initialized
 from graphengine.training.loop import Trainer
 from graphengine.training.rules import given_rule, named_rule, optimizer_problems
-from graphengine.training.validation import check_problems, metric_problems
+from graphengine.training.validation import check_problems, metric_problems, split
 
 if TYPE_CHECKING:  # imported where a model is fitted or a checkpoint written, and not at each start
     from graphengine.fit.requests import Request
@@ -251,6 +253,17 @@ class Declaration:
         with self._placed(name):
             _require_for(training, graph, arrays, also, lacking)
         return arrays
+
+    def initialized(self, values: Mapping[str, Any], data: Any = None) -> dict[str, Any]:
+        """Return the values that initializers compute from the rows to train on; raises as `source`."""
+        training = self.document.training
+        if all(each.name in values for each in statistics_in(self.graph)):
+            return {}
+        data = training.data if data is None and training else data
+        arrays = self.source(data) if data is None or isinstance(data, str) else given_data(data, self.graph)
+        if training and training.validation and training.validation.fraction:
+            arrays, _ = split(arrays, self.graph, training.validation.fraction, training.seed)
+        return initialized(self.graph, values, arrays)
 
     # ------------------------------------------------------------ trainings
 

@@ -6,7 +6,7 @@ If a program fails, the reference reports which node it was.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -18,7 +18,7 @@ from graphengine.backends.reference.executor import Executor, ForwardSchedule, S
 from graphengine.errors import InputError, UsageError, did_you_mean
 from graphengine.ir.binding import require_inputs
 from graphengine.ir.finite import require_all_finite
-from graphengine.ir.graph import Graph
+from graphengine.ir.graph import Graph, reachable
 from graphengine.transform.gradient import gradient
 
 Results = dict[str, Any]
@@ -50,6 +50,25 @@ class Evaluator:
         made = object.__new__(type(self))
         vars(made).update({**vars(self), "values": values})
         return made
+
+    def require_values(self, targets: Iterable[str] | None = None) -> None:
+        """Refuse to evaluate what depends on values that a training has yet to compute; without targets, anything.
+
+        Raises
+        ------
+        UsageError
+            GE415.
+        """
+        graph = self.graph
+        if len(self.values) == len(graph.parameters) + len(graph.state):
+            return
+        lacking = [name for name in (*graph.parameters, *graph.state) if name not in self.values]
+        if targets is not None:
+            wanted = set(targets)
+            read = wanted.union(*[node.inputs for node in reachable(graph.nodes, wanted)])
+            lacking = [name for name in lacking if name in read]
+        if lacking:
+            raise without_value(lacking[0])
 
     # ------------------------------------------------------------ the whole graph
 
@@ -101,6 +120,8 @@ class Evaluator:
         self, given: Mapping[str, Any], outputs: tuple[str, ...] | None, *, check_finite: bool = False
     ) -> dict[str, np.ndarray[Any, Any]]:
         """Return outputs by public name, all that can be computed if none are asked; raises as `Model.predict`."""
+        if len(self.values) < len(self.graph.parameters) + len(self.graph.state):
+            self.require_values(self._targets(outputs, given).values())
         if check_finite:
             return self._checked(self._targets(outputs, given), given)
         purpose: Hashable = ("outputs", outputs)
@@ -146,6 +167,12 @@ class Evaluator:
             shown = "; ".join(f"'{name}' needs {', '.join(map(repr, inputs))}" for name, inputs in needs.items())
             raise InputError(f"no output can be computed from the given inputs: {shown}", code="GE401")
         return ready
+
+
+def without_value(name: str) -> UsageError:
+    """Return the error about a parameter or state that a training has yet to compute."""
+    message = f"'{name}' has no value yet: its initializer computes it from the rows of a training"
+    return UsageError(message, code="GE415", hint="train the model first, or call model.initialize()")
 
 
 def _restored(graph: Graph, values: dict[str, Any], backend: str) -> Evaluator:

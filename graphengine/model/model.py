@@ -27,7 +27,7 @@ from graphengine.format.building import sound_graph, with_pointers
 from graphengine.format.canonical import canonical_text
 from graphengine.format.documents import ExternalValue, ModelDocument
 from graphengine.format.files import write_bytes
-from graphengine.format.initializers import initial_value
+from graphengine.format.initializers import FromDataInitializer, initial_value
 from graphengine.format.meaning import fingerprint
 from graphengine.format.reading import Source, as_json, parse_function, parse_model, read_model, unless_replaced
 from graphengine.format.salvage import Gaps
@@ -167,7 +167,8 @@ class Model(Pictured):
             for name, source in sources.items():
                 if name in given:
                     source = replace(source, value=np.asarray(given[name]))
-                if too_large and (source.value is None or isinstance(source.value, ExternalValue)):
+                is_fitted_later = source.value is None and isinstance(source.initializer, FromDataInitializer)
+                if is_fitted_later or (too_large and (source.value is None or isinstance(source.value, ExternalValue))):
                     continue
                 try:
                     if isinstance(source.value, ExternalValue):
@@ -221,6 +222,7 @@ class Model(Pictured):
         ExecutionError
             If a node fails.
         """
+        self.evaluator.require_values()
         return Run(self.evaluator, self._given(inputs, named), self.default_loss)
 
     def predict(
@@ -261,6 +263,18 @@ class Model(Pictured):
             self._has_warned = True
         found = self.evaluator.predict(given, asked, check_finite=check_finite)
         return labeled(found, self.document.speaking, self.graph)
+
+    def initialize(self, data: Any = None) -> None:
+        """Compute the values that initializers take from the rows of a training, without training.
+
+        `data` is as for `train`; rows that the training section sets apart are left out. A value that is there stays.
+
+        Raises
+        ------
+        DataError
+            If the data cannot be read or does not fit; GE507 if a statistic has no value.
+        """
+        self.values.update(self._declared.initialized(self.values, data))
 
     def untrained(self, outputs: Iterable[str] | None = None) -> list[Problem]:
         """Return GE903 if outputs, by default all, depend on parameters that nobody has trained or assigned."""

@@ -12,20 +12,25 @@ from graphengine.backends.reference.executor import Slots
 from graphengine.errors import InputError, UsageError, did_you_mean
 from graphengine.ir.finite import require_all_finite
 from graphengine.ir.graph import Graph, names_of
-from graphengine.model.evaluator import Evaluator, read_only, run
+from graphengine.model.evaluator import Evaluator, read_only, run, without_value
 from graphengine.notebook import Pictured
 from graphengine.ops.numbers import decode_array
 from graphengine.transform.gradient import check_differentiable
 
 
 class Parameters(MutableMapping[str, Any]):
-    """The parameters of a model by name. Values come as read-only arrays; assigning checks shape and dtype."""
+    """The parameters of a model by name. Values come as read-only arrays; assigning checks shape and dtype.
+
+    A parameter that is computed from the rows of a training is there once it has a value.
+    """
 
     def __init__(self, graph: Graph, values: dict[str, Any], changed: Callable[[], None]) -> None:
         self._graph, self._values, self._changed = graph, values, changed
 
     def __getitem__(self, name: str) -> np.ndarray[Any, Any]:
-        return read_only(self._values[self._known(name)])
+        if self._known(name) not in self._values:
+            raise without_value(name)
+        return read_only(self._values[name])
 
     def __setitem__(self, name: str, value: Any) -> None:
         kind = self._graph.types[self._known(name)]
@@ -44,10 +49,13 @@ class Parameters(MutableMapping[str, Any]):
         raise TypeError("parameters belong to the graph and cannot be deleted")
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._graph.parameters)
+        return (name for name in self._graph.parameters if name in self._values)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._graph.parameters and name in self._values
 
     def __len__(self) -> int:
-        return len(self._graph.parameters)
+        return len(self._graph.parameters.keys() & self._values.keys())
 
     def __repr__(self) -> str:
         return repr(dict(self))

@@ -24,6 +24,7 @@ from graphengine.ir.graph import Graph
 from graphengine.training.compiled import CompiledStep
 from graphengine.training.course import Chunk, Course, Piece
 from graphengine.training.history import LOG, SMALL, History, Iteration, items_of
+from graphengine.training.initializing import initialized
 from graphengine.training.schedules import rate_at
 from graphengine.training.stepping import Stepper, Sum
 from graphengine.training.validation import LOSS, EarlyStopping, checked_outputs, checks_of, split
@@ -85,9 +86,10 @@ class Trainer:
             seed=training.seed,
         )
         self.batches.require_room()
-        small = sum(np.size(values[name]) for name in graph.trainable) <= SMALL
+        started = initialized(graph, values, data)
+        small = sum(np.size({**values, **started}[name]) for name in graph.trainable) <= SMALL
         self._recorded = graph.trainable if small else ()
-        self.stepper = Stepper(graph, values, training, compiled, self.batches, self._recorded)
+        self.stepper = Stepper(graph, {**values, **started}, training, compiled, self.batches, self._recorded)
         self.history = History(self.batches.per_epoch, self._recorded)
         self._prepare_checks(data, validation, compiled.backend)
         self.checkpoints: Checkpoints | None = None
@@ -98,6 +100,7 @@ class Trainer:
         """The sum of the losses of the batches of the current size."""
         self._uncounted = 0
         """How many samples of the current epoch were in batches without a loss."""
+        values.update(started)
 
     def _prepare_checks(self, data: Mapping[str, Any], validation: Mapping[str, Any] | None, backend: Backend) -> None:
         training, apart = self.training, validation is not None

@@ -25,6 +25,7 @@ from graphengine.format.documents import (
     ModelDocument,
 )
 from graphengine.format.functions import attributes_named, declaration_problems, is_number, substituted
+from graphengine.format.initializers import FromDataInitializer
 from graphengine.format.kinds import SOLVERS
 from graphengine.format.reading import Source, parse_function, read_bytes, shipped_files
 from graphengine.format.salvage import HOLE, Gaps
@@ -226,6 +227,8 @@ def _input_problems(rule: FunctionFile) -> Iterator[Problem]:
             yield Problem("GE112", f"input '{name}' is given at each update and cannot be optional", None, pointer)
         if name in ARGUMENTS and document.initializer:
             yield Problem("GE112", f"input '{name}' is given to the rule and has no initializer", None, pointer)
+        elif isinstance(document.initializer, FromDataInitializer):
+            yield Problem("GE304", f"input '{name}': a rule has no rows to compute an initializer from", None, pointer)
         elif name not in ARGUMENTS and not document.initializer:
             hint = f"{did_you_mean(name, ARGUMENTS, 'inputs')}; a slot has an initializer"
             yield Problem("GE210", f"nothing gives input '{name}' a value", hint, pointer, at_key=True)

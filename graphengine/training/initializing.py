@@ -1,0 +1,220 @@
+"""Values that are computed from the rows that are trained on, before a training: block by block, whatever their number.
+
+Sums and extremes add up over the blocks. An order statistic is found digit by digit in the bits of the numbers, so
+a median is exact without all rows in memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from graphengine.backends.reference.executor import Executor
+from graphengine.data.batches import Batches
+from graphengine.errors import DataError, InputError
+from graphengine.format.from_rows import Statistic, statistics_in
+from graphengine.ir.graph import Graph
+from graphengine.ops.numbers import converted
+from graphengine.training.evaluation import largest_part
+
+Array: TypeAlias = np.ndarray[Any, Any]
+Blocks: TypeAlias = Callable[[], Iterator[Array]]
+"""Gives the rows of a value, a block at a time, as often as it is called."""
+
+MOST_DISTINCT = 2**20
+"""Different numbers among which a mode is looked for."""
+DIGITS = 8
+"""Bytes of the numbers that order statistics are found by."""
+
+
+def initialized(graph: Graph, values: Mapping[str, Any], data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values that initializers compute from rows, for parameters and state that have none yet.
+
+    Raises
+    ------
+    InputError
+        GE401 if the data lacks an input that is needed.
+    DataError
+        GE505 if it does not fit the inputs, GE507 if a statistic has no value.
+    """
+    waiting = [each for each in statistics_in(graph) if each.name not in values]
+    found: dict[str, Any] = {}
+    while waiting:
+        later = {each.name for each in waiting}
+        ready = [each for each in waiting if later.isdisjoint(each.reads(graph))]
+        for statistic in ready:
+            found[statistic.name] = _computed(statistic, graph, {**values, **found}, data)
+        waiting = [each for each in waiting if each not in ready]
+    return found
+
+
+def _computed(statistic: Statistic, graph: Graph, values: Mapping[str, Any], data: Mapping[str, Any]) -> Any:
+    recipe, kind = statistic.recipe, statistic.source.type
+    blocks = _blocks_of(statistic, graph, values, data)
+    if recipe.statistic == "frequency":
+        found = _frequency(blocks, statistic.classes)
+    elif recipe.statistic in ("median", "quantile"):
+        found = _quantile(blocks, 0.5 if recipe.q is None else recipe.q)
+    else:
+        found = STATISTICS[recipe.statistic](blocks)
+    if np.isnan(found).any():
+        places = np.argwhere(np.isnan(found)).ravel().tolist()
+        column = f", column {places[0]}" if places else ""
+        message = f"{statistic.what}: '{recipe.of}'{column} has no value in any row that is trained on"
+        raise DataError(message, code="GE507")
+    return converted(found, found, kind.array_dtype)[()]
+
+
+def _blocks_of(statistic: Statistic, graph: Graph, values: Mapping[str, Any], data: Mapping[str, Any]) -> Blocks:
+    """The rows of the value that a statistic is of."""
+    value, needed = statistic.value, statistic.reads(graph) & graph.inputs.keys()
+    for name in graph.inputs:
+        if name in needed and name not in data:
+            raise InputError(f"{statistic.what}: the data has no values for input '{name}'", code="GE401")
+    arrays = {name: array for name, array in data.items() if name in needed}
+    of_value = graph.derive(graph.nodes, {value: value}, graph.types)
+    executor, batches = Executor(of_value), Batches(arrays, graph, batch_size=1)
+    schedule, is_single = executor.forward_schedule([value]), batches.takes_single_samples
+    size = 1 if is_single else largest_part(batches, [of_value])
+    batches = Batches(arrays, graph, batch_size=size)
+
+    def blocks() -> Iterator[Array]:
+        for segment in batches.epoch(1):
+            for index in range(segment.count):
+                slots = executor.forward({**values, **segment.batch(index)}, schedule)
+                rows = np.asarray(slots[executor.slot_of[value]])
+                yield rows[None] if is_single else rows
+
+    return blocks
+
+
+# ---------------------------------------------------------------- statistics of blocks of rows
+
+
+def _count(block: Array) -> Array:
+    return np.sum(~np.isnan(block), axis=0) if block.dtype.kind == "f" else np.full(block.shape[1:], len(block))
+
+
+def _mean(blocks: Blocks) -> Array:
+    total: Any = 0.0
+    count: Any = 0
+    for block in blocks():
+        total = total + np.nansum(block, axis=0, dtype=np.float64)
+        count = count + _count(block)
+    with np.errstate(invalid="ignore"):
+        return np.asarray(total / count)
+
+
+def _std(blocks: Blocks) -> Array:
+    """The root of the mean squared distance from the mean, 0 where all numbers are equal.
+
+    The sum of the distances takes off what rounding the mean has lost (Chan, Golub and LeVeque 1983).
+    """
+    mean = _mean(blocks)
+    squares: Any = 0.0
+    rest: Any = 0.0
+    count: Any = 0
+    for block in blocks():
+        distance = block - mean
+        squares = squares + np.nansum(np.square(distance), axis=0)
+        rest = rest + np.nansum(distance, axis=0)
+        count = count + _count(block)
+    with np.errstate(invalid="ignore"):
+        variance = (squares - np.square(rest) / count) / count
+    is_constant = np.equal(_extreme(np.fmin, blocks), _extreme(np.fmax, blocks))
+    return np.asarray(np.where(is_constant, 0.0, np.sqrt(np.maximum(variance, 0))))
+
+
+def _extreme(of: np.ufunc, blocks: Blocks) -> Array:
+    """The least or largest number; `fmin` and `fmax` leave NaN out."""
+    found: Any = None
+    for block in blocks():
+        here = of.reduce(block, axis=0)
+        found = here if found is None else of(found, here)
+    return np.asarray(found)
+
+
+def _frequency(blocks: Blocks, classes: int) -> Array:
+    count: Any = 0
+    rows = 0
+    for block in blocks():
+        count = count + np.sum(np.equal(block[..., None], np.arange(classes)), axis=0)
+        rows += len(block)
+    return np.asarray(count / rows)
+
+
+def _mode(blocks: Blocks) -> Array:
+    """The most frequent number of each column; of several the least."""
+    counts: list[dict[Any, int]] = []
+    shape: tuple[int, ...] = ()
+    for block in blocks():
+        shape, columns = block.shape[1:], block.reshape(len(block), -1).T
+        counts = counts or [{} for _ in columns]
+        for known, column in zip(counts, columns, strict=True):
+            values, times = np.unique(column[column == column], return_counts=True)
+            for value, number in zip(values.tolist(), times.tolist(), strict=True):
+                known[value] = known.get(value, 0) + number
+            if len(known) > MOST_DISTINCT:
+                message = f"a mode is looked for among {MOST_DISTINCT:,} different numbers at most"
+                raise DataError(message, code="GE507", hint="take the median, or round the value first")
+    found = [min(known, key=lambda value: (-known[value], value)) if known else np.nan for known in counts]
+    return np.array(found).reshape(shape)
+
+
+def _quantile(blocks: Blocks, q: float) -> Array:
+    """The number that a share `q` of the others lies below, between two of them by linear interpolation."""
+    count = np.asarray(sum(_count(block) for block in blocks()))
+    place = np.maximum(count - 1, 0) * q
+    low = np.floor(place).astype(np.int64)
+    ranks = np.stack([low, np.minimum(low + 1, np.maximum(count - 1, 0))])
+    below, above = _selected(blocks, ranks)
+    share = place - low
+    step = above - below
+    between = np.where(share < 0.5, below + step * share, above - step * (1 - share))
+    return np.where(count > 0, np.where(below == above, below, between), np.nan)
+
+
+def _selected(blocks: Blocks, ranks: Array) -> Array:
+    """The numbers of each column that have some ranks from 0 in ascending order, by a radix search.
+
+    Read as an integer, with all bits turned where the sign is set and the sign else, a double sorts like the number.
+    """
+    flat = ranks.reshape(len(ranks), -1).copy()
+    known = np.zeros(flat.shape, np.uint64)
+    for digit in range(DIGITS):
+        shift = np.uint64(8 * (DIGITS - 1 - digit))
+        counts = np.zeros((*flat.shape, 256), np.int64)
+        for block in blocks():
+            keys = _keys(block.reshape(len(block), -1))
+            for place in np.ndindex(flat.shape):
+                column = keys[place[1]]
+                if digit:
+                    column = column[column >> (shift + np.uint64(8)) == known[place]]
+                counts[place] += np.bincount(((column >> shift) & np.uint64(255)).astype(np.int64), minlength=256)
+        ends = np.cumsum(counts, axis=-1)
+        for place in np.ndindex(flat.shape):
+            found = min(int(np.searchsorted(ends[place], flat[place], "right")), 255)
+            flat[place] -= ends[place][found - 1] if found else 0
+            known[place] = known[place] << np.uint64(8) | np.uint64(found)
+    sign = np.uint64(1 << 63)
+    return np.where(known & sign, known ^ sign, ~known).view(np.float64).reshape(ranks.shape)
+
+
+def _keys(rows: Array) -> list[Array]:
+    """The sortable bits of each column, without NaN; -0 is 0."""
+    sign, found = np.uint64(1 << 63), []
+    for column in rows.T.astype(np.float64):
+        bits = (column[~np.isnan(column)] + 0.0).view(np.uint64)
+        found.append(np.where(bits & sign, ~bits, bits | sign))
+    return found
+
+
+STATISTICS: Mapping[str, Callable[[Blocks], Array]] = {
+    "mean": _mean,
+    "std": _std,
+    "min": lambda blocks: _extreme(np.fmin, blocks),
+    "max": lambda blocks: _extreme(np.fmax, blocks),
+    "mode": _mode,
+}

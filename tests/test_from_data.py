@@ -1,0 +1,393 @@
+"""Initializers from the rows of a training: the numbers of NumPy and scikit-learn, of the training rows alone."""
+
+import json
+
+import numpy as np
+import pytest
+
+import graphengine as ge
+
+STATISTICS = {
+    "mean": np.nanmean,
+    "std": np.nanstd,
+    "min": np.nanmin,
+    "max": np.nanmax,
+    "median": np.nanmedian,
+    "quantile": lambda x, axis: np.nanquantile(x, 0.3, axis=axis),
+}
+RANDOM = np.random.default_rng(15)
+
+
+def table(rows=101):
+    """A table with gaps, a constant column, repeated numbers and both signs."""
+    x = RANDOM.normal(size=(rows, 4)) * [1, 1000, 1e-3, 0] + [0, 1e6, 0, 0.1]
+    x[:, 2] = np.round(x[:, 2], 3)
+    x[RANDOM.random(x.shape) < 0.1] = np.nan
+    x[0] = 0.1
+    return x
+
+
+def from_data(statistic, of="x", **keys):
+    return {"type": "from_data", "statistic": statistic, "of": of, **keys}
+
+
+def statistics_model(columns=4):
+    b = ge.Builder("statistics")
+    x = b.input("x", ["N", columns], missing="nan")
+    for name in STATISTICS:
+        keys = {"q": 0.3} if name == "quantile" else {}
+        b.parameter(name, [columns], initializer=from_data(name, **keys), trainable=False)
+    b.output(z=b.name("z", 2 * x))
+    return b.model()
+
+
+def test_statistics_are_those_of_numpy_without_nan():
+    model, x = statistics_model(), table()
+    model.initialize({"x": x})
+    for name, function in STATISTICS.items():
+        expected = function(x, axis=0)
+        np.testing.assert_allclose(model.parameters[name], expected, rtol=1e-12, atol=1e-12, err_msg=name)
+    assert model.parameters["std"][3] == 0.0
+    assert (model.parameters["median"] == np.nanmedian(x, axis=0)).all()
+
+
+def test_data_larger_than_memory_has_the_same_statistics(tmp_path):
+    x = table(20_000)
+    np.save(tmp_path / "x.npy", x)
+    content = {**statistics_model().to_dict(), "data": {"d": {"type": "npy", "paths": {"x": "x.npy"}}}}
+    (tmp_path / "m.json").write_text(json.dumps(content))
+    large, small = (
+        ge.load(tmp_path / "m.json"),
+        ge.load(tmp_path / "m.json", limits=ge.Limits(data_bytes=x.nbytes // 5)),
+    )
+    assert not isinstance(small.load_data("d")["x"], np.ndarray)
+    large.initialize()
+    small.initialize()
+    for name in STATISTICS:
+        np.testing.assert_allclose(small.parameters[name], large.parameters[name], rtol=1e-12, atol=1e-15, err_msg=name)
+    for name in ("min", "max", "median", "quantile"):
+        assert (small.parameters[name] == large.parameters[name]).all()
+
+
+@pytest.mark.parametrize("q", [0.0, 0.25, 0.5, 0.9, 1.0])
+@pytest.mark.parametrize("rows", [1, 2, 3, 10, 57])
+def test_quantiles_interpolate_as_numpy_does(rows, q):
+    b = ge.Builder("q")
+    x = b.input("x", ["N"])
+    b.parameter("p", [], initializer=from_data("quantile", q=q), trainable=False)
+    b.output(z=b.name("z", 2 * x))
+    values = np.concatenate([RANDOM.normal(size=rows), [-0.0, 0.0]])[:rows]
+    model = b.model()
+    model.initialize({"x": values})
+    np.testing.assert_allclose(model.parameters["p"], np.quantile(values, q), rtol=1e-15, atol=0)
+
+
+def test_mode_and_frequency():
+    b = ge.Builder("classes")
+    x, y = b.input("x", ["N", 2], missing="nan"), b.input("y", ["N"], "int64", categories=["a", "b", "c"])
+    b.parameter("mode", [2], initializer=from_data("mode"), trainable=False)
+    b.parameter("most", [], initializer=from_data("mode", "y"), trainable=False, dtype="int64")
+    b.parameter("prior", [4], initializer=from_data("frequency", "y"), trainable=False)
+    b.output(z=b.name("z", 2 * x), u=b.name("u", y * 1))
+    model = b.model()
+    x = [[1.0, 2.0], [None, 2.0], [3.0, 1.0], [3.0, 1.0], [1.0, None]]
+    model.initialize({"x": x, "y": ["a", "b", "b", "c", "b"]})
+    assert model.parameters["mode"].tolist() == [1.0, 1.0]  # of several the least
+    assert model.parameters["most"] == 1
+    np.testing.assert_allclose(model.parameters["prior"], [0.2, 0.6, 0.2, 0])
+
+
+def test_a_statistic_of_an_imputed_column_waits_for_what_it_is_imputed_with():
+    b = ge.Builder("chain")
+    x = b.input("x", ["N", 2], missing="nan")
+    deviation = b.parameter("deviation", [2], initializer=from_data("std", "full"), trainable=False)
+    mean = b.parameter("mean", [2], initializer=from_data("mean", "full"), trainable=False)
+    middle = b.parameter("middle", [2], initializer=from_data("median"), trainable=False)
+    b.output(z=b.name("z", ge.nn.standardize(b.name("full", ge.nn.impute(x, middle)), mean, deviation)))
+    model = b.model()
+    data = RANDOM.normal(size=(50, 2))
+    data[::7] = np.nan
+    model.initialize({"x": data})
+    full = np.where(np.isnan(data), np.nanmedian(data, axis=0), data)
+    expected = (full - full.mean(axis=0)) / full.std(axis=0)
+    np.testing.assert_allclose(model.predict(x=data)["z"], expected, rtol=1e-12)
+
+
+def regression(path=None, **training):
+    """A standardized linear regression, whose scaling is fitted on the rows that are trained on."""
+    b = ge.Builder("scaled")
+    x, y = b.input("x", ["N", 2]), b.input("y", ["N"])
+    mean = b.parameter("mean", [2], initializer=from_data("mean"), trainable=False)
+    std = b.parameter("std", [2], initializer=from_data("std"), trainable=False)
+    w, bias = b.parameter("w", [2], initializer=0.0), b.parameter("b", [], initializer=from_data("mean", "y"))
+    predicted = b.name("predicted", np.matmul(ge.nn.standardize(x, mean, std), w) + bias)
+    b.output(prediction=predicted, loss=b.name("loss", np.mean(np.square(y - predicted))))
+    section = {"optimizer": {"type": "sgd", "learning_rate": 0.1}, "epochs": 5, **training}
+    b.training(loss="loss", **section)
+    return b.model(path)
+
+
+def rows(count=60):
+    x = RANDOM.normal(size=(count, 2)) * [1, 50] + [3, 100]
+    return {"x": x, "y": x @ [1.0, -0.5] + RANDOM.normal(size=count)}
+
+
+def bits(model):
+    return {name: np.asarray(value).tobytes() for name, value in model.values.items()}
+
+
+def test_rows_that_are_set_apart_change_no_bit():
+    data = rows()
+    model = regression(validation={"fraction": 0.25}, seed=4)
+    model.train(data)
+    from graphengine.training.validation import split
+
+    kept, apart = split(data, model.graph, 0.25, 4)
+    np.testing.assert_allclose(model.parameters["mean"], kept["x"].mean(axis=0), rtol=1e-12)
+    other = {name: array.copy() for name, array in data.items()}
+    is_apart = np.isin(data["y"], apart["y"])
+    other["x"][is_apart] *= 17
+    other["y"][is_apart] += 1000
+    again = regression(validation={"fraction": 0.25}, seed=4)
+    again.train(other)
+    assert bits(again) == bits(model)
+    only = regression()
+    only.train(kept, validation_data={name: array * 3 for name, array in apart.items()})
+    without = regression()
+    without.train(kept)
+    assert bits(only) == bits(without)
+
+
+def test_a_resumed_training_has_the_same_bits(tmp_path):
+    data = rows()
+    whole = regression(batch_size=7, shuffle=True)
+    whole.train(data, checkpoints=tmp_path / "whole")
+    first = regression(batch_size=7, shuffle=True)
+    first.train(data, epochs=2, checkpoints=tmp_path / "parts")
+    second = regression(batch_size=7, shuffle=True)
+    second.train(data, checkpoints=tmp_path / "parts", resume=True)
+    assert bits(second) == bits(whole)
+
+
+def test_statistics_are_saved_and_kept(tmp_path):
+    data = rows()
+    model = regression(tmp_path / "m.json")
+    model.train(data)
+    model.save(tmp_path / "m.json")
+    again = ge.load(tmp_path / "m.json")
+    assert bits(again) == bits(model)
+    assert (again.predict(x=data["x"])["prediction"] == model.predict(x=data["x"])["prediction"]).all()
+    before = again.parameters["mean"].copy()
+    again.train({"x": data["x"] + 1, "y": data["y"]})
+    assert (again.parameters["mean"] == before).all()
+
+
+def test_a_training_that_cannot_start_leaves_no_statistics():
+    model = regression(batch_size=7)
+    with pytest.raises(ge.errors.GraphEngineError):
+        model.train({"x": np.ones((3, 2)), "y": [1.0, 2.0]})
+    assert "mean" not in model.parameters
+
+
+def test_one_sample_at_a_time():
+    b = ge.Builder("single")
+    x, y = b.input("x", [2]), b.input("y", [])
+    mean = b.parameter("mean", [2], initializer=from_data("mean"), trainable=False)
+    std = b.parameter("std", [2], initializer=from_data("std"), trainable=False)
+    w = b.parameter("w", [2], initializer=0.0)
+    b.output(loss=b.name("loss", np.square(y - np.sum(ge.nn.standardize(x, mean, std) * w))))
+    b.training(loss="loss", optimizer={"type": "sgd", "learning_rate": 0.1}, epochs=1, batch_size=1)
+    model, data = b.model(), rows()
+    model.train(data)
+    np.testing.assert_allclose(model.parameters["mean"], data["x"].mean(axis=0), rtol=1e-12)
+    np.testing.assert_allclose(model.parameters["std"], data["x"].std(axis=0), rtol=1e-12)
+
+
+def test_what_needs_a_training_says_so():
+    model, data = regression(), rows()
+    for use in (
+        lambda: model.predict(x=data["x"]),
+        lambda: model.forward(data),
+        lambda: model.parameters["mean"],
+    ):
+        with pytest.raises(ge.errors.UsageError, match=r"GE415: '\w+' has no value yet: .*; train the model first"):
+            use()
+    assert dict(model.parameters) == {"w": pytest.approx([0, 0])}
+    model.parameters["mean"] = [0.0, 0.0]
+    model.parameters["std"] = [1.0, 1.0]
+    model.parameters["b"] = 1.0
+    assert model.predict(x=[[1.0, 2.0]])["prediction"].tolist() == [1.0]
+    assert regression().copy().fingerprint == model.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("declared", "message"),
+    [
+        ({"shape": [3], "initializer": from_data("mean")}, "the mean of 'x' has the shape (2,)"),
+        ({"shape": [2], "initializer": from_data("mean", "weighted")}, "'weighted' depends on 'w', which has no value"),
+        ({"shape": [2], "initializer": from_data("mean", "own")}, "'own' depends on 'p', which has no value"),
+        ({"shape": [], "initializer": from_data("mean", "total")}, "samples must be along its first axis"),
+        ({"shape": [2], "initializer": from_data("frequency")}, "frequencies are those of integers"),
+        ({"shape": [2], "dtype": "int64", "initializer": from_data("min")}, "a statistic is floating-point"),
+        ({"shape": [2], "initializer": from_data("mean", "z")}, "'z' is not defined"),
+        ({"shape": [2], "initializer": from_data("mean", q=0.5)}, "'q' and the statistic 'quantile' need each other"),
+        ({"shape": [2], "initializer": from_data("quantile")}, "'q' and the statistic 'quantile' need each other"),
+        ({"shape": [2], "initializer": from_data("average")}, "average"),
+    ],
+)
+def test_what_a_file_may_not_say(declared, message):
+    content = {
+        "format": "graphengine.model",
+        "format_version": 1,
+        "opset_imports": {"core": 1},
+        "name": "wrong",
+        "inputs": {"x": {"shape": ["N", 2]}},
+        "parameters": {"w": {"shape": [2], "initializer": {"type": "ones"}}, "p": {"trainable": False, **declared}},
+        "nodes": [
+            {"id": "weighted", "op": "mul", "inputs": ["x", "w"]},
+            {"id": "own", "op": "mul", "inputs": ["x", "p"]},
+            {"id": "total", "op": "mean", "inputs": ["x"]},
+        ],
+        "outputs": {"weighted": "weighted"},
+    }
+    with pytest.raises(ge.errors.InvalidModelError) as caught:
+        ge.Model.from_dict(content)
+    found = caught.value.problems[0]
+    assert message in found.message or message in str(found)
+    assert found.pointer.startswith("/parameters/p")
+
+
+def test_a_column_without_a_value_has_no_statistic():
+    model = statistics_model()
+    with pytest.raises(ge.errors.DataError, match="GE507: parameter 'mean': 'x', column 2 has no value in any row"):
+        model.initialize({"x": [[1.0, 1.0, np.nan, 1.0], [2.0, 1.0, np.nan, 1.0]]})
+
+
+# ---------------------------------------------------------------- scikit-learn
+
+
+def preprocessing():
+    pytest.importorskip("sklearn", reason="scikit-learn is not installed")
+    import sklearn.impute
+    import sklearn.preprocessing
+
+    return sklearn.preprocessing, sklearn.impute
+
+
+def transformed(function, names, x, **statistics):
+    """A shipped function of a table, with statistics of its rows."""
+    b = ge.Builder("transformed")
+    value = b.input("x", ["N", x.shape[1]], missing="nan")
+    given = [
+        b.parameter(name, [x.shape[1]], initializer=from_data(statistics.get(name, name)), trainable=False)
+        for name in names
+    ]
+    b.output(z=b.name("z", getattr(ge.nn, function)(value, *given)))
+    model = b.model()
+    model.initialize({"x": x})
+    return model.predict(x=x)["z"]
+
+
+@pytest.mark.parametrize(("function", "names"), [("standardize", ["mean", "std"]), ("min_max", ["min", "max"])])
+def test_scaling_is_that_of_scikit_learn(function, names):
+    scalers, _ = preprocessing()
+    scaler = scalers.StandardScaler() if function == "standardize" else scalers.MinMaxScaler()
+    x = table()
+    np.testing.assert_allclose(transformed(function, names, x), scaler.fit_transform(x), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize(("statistic", "strategy"), [("mean", "mean"), ("median", "median"), ("mode", "most_frequent")])
+def test_imputation_is_that_of_scikit_learn(statistic, strategy):
+    _, imputers = preprocessing()
+    x = np.round(table(), 2)
+    expected = imputers.SimpleImputer(strategy=strategy).fit_transform(x)
+    np.testing.assert_allclose(transformed("impute", ["value"], x, value=statistic), expected, rtol=1e-12)
+
+
+def test_one_hot_columns_are_those_of_scikit_learn():
+    scalers, _ = preprocessing()
+    kinds, seen = ["a", "b", "c"], ["c", "a", "x", "b", "a"]
+    b = ge.Builder("columns")
+    kind = b.input("kind", ["N"], "int64", categories=kinds, unknown=3)
+    b.output(z=b.name("z", ge.ops.one_hot(kind, depth=3)))
+    encoder = scalers.OneHotEncoder(handle_unknown="ignore", sparse_output=False).fit(np.array(kinds)[:, None])
+    np.testing.assert_array_equal(b.model().predict(kind=seen)["z"], encoder.transform(np.array(seen)[:, None]))
+
+
+@pytest.mark.parametrize(
+    ("there", "back", "names"),
+    [("standardize", "unstandardize", ("mean", "std")), ("min_max", "un_min_max", ("min", "max"))],
+)
+def test_the_inverse_of_a_scaling_gives_the_target_back(there, back, names):
+    y = np.array([[3.0, 7.0], [5.0, 7.0], [1.0, 7.0]])
+    given = [getattr(y, name)(axis=0) for name in names]
+    scaled = getattr(ge.nn, there)(y, *given)
+    assert np.isfinite(scaled).all()
+    np.testing.assert_allclose(getattr(ge.nn, back)(scaled, *given), y, rtol=1e-15)
+
+
+def pipeline(count, classes=None):
+    """A linear or logistic model with L2 on standardized columns, minimized by L-BFGS."""
+    b = ge.Builder("pipeline")
+    x = b.input("x", ["N", count])
+    given = [b.parameter(each, [count], initializer=from_data(each), trainable=False) for each in ("mean", "std")]
+    scaled = ge.nn.standardize(x, *given)
+    outputs = [] if classes is None else [len(classes)]
+    w, bias = b.parameter("w", [count, *outputs], initializer=0.0), b.parameter("b", outputs, initializer=0.0)
+    result = b.name("result", scaled @ w + bias)
+    if classes is None:
+        y = b.input("y", ["N"])
+        loss = np.sum(np.square(y - result)) + np.sum(np.square(w))
+    else:
+        y = b.input("y", ["N"], "int64", categories=classes)
+        loss = np.sum(ge.ops.softmax_cross_entropy(result, y, reduction="none")) + 0.5 * np.sum(np.square(w))
+        b.output(probability=b.name("p", ge.ops.softmax(result)), label=b.name("label", ge.ops.argmax(result, axis=1)))
+        b.categories(label=y)
+    b.output(result=result, loss=b.name("loss", loss))
+    b.training(loss="loss", optimizer={"type": "lbfgs"}, max_iterations=5000)
+    return b.model()
+
+
+def split_of(name):
+    datasets = pytest.importorskip("sklearn.datasets", reason="scikit-learn is not installed")
+    from sklearn.model_selection import train_test_split
+
+    data = getattr(datasets, f"load_{name}")()
+    names = getattr(data, "target_names", None)
+    target = data.target if names is None else np.array([str(each) for each in names])[data.target]
+    return train_test_split(data.data, target, test_size=0.3, random_state=0)
+
+
+def test_ridge_on_standardized_columns_is_that_of_scikit_learn():
+    x, test, y, _ = split_of("diabetes")
+    from sklearn.linear_model import Ridge
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    reference = make_pipeline(StandardScaler(), Ridge(alpha=1.0)).fit(x, y)
+    model = pipeline(x.shape[1])
+    model.train({"x": x, "y": y})
+    np.testing.assert_allclose(model.parameters["w"], reference[-1].coef_, rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(model.parameters["b"], reference[-1].intercept_, rtol=1e-6)
+    np.testing.assert_allclose(model.predict(x=test)["result"], reference.predict(test), rtol=1e-8)
+
+
+@pytest.mark.parametrize("name", ["wine", "breast_cancer"])
+def test_a_logistic_model_on_standardized_columns_is_that_of_scikit_learn(name):
+    x, test, y, _ = split_of(name)
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    classes = sorted(set(y))
+    model = pipeline(x.shape[1], classes)
+    model.train({"x": x, "y": y})
+    w, solver, c = model.parameters["w"], "newton-cg", 1.0
+    if len(classes) == 2:  # two columns of weights share the penalty that one would have
+        w, solver, c = (w[:, 1] - w[:, 0])[:, None], "newton-cholesky", 2.0
+    logistic = LogisticRegression(C=c, tol=1e-12, max_iter=1000, solver=solver)
+    reference = make_pipeline(StandardScaler(), logistic).fit(x, y)
+    np.testing.assert_allclose(w.T, logistic.coef_, rtol=1e-6, atol=1e-6)
+    found = model.predict(x=test)
+    np.testing.assert_allclose(found["probability"], reference.predict_proba(test), rtol=1e-8, atol=1e-8)
+    assert found["label"].tolist() == reference.predict(test).tolist()
