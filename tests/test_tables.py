@@ -166,6 +166,10 @@ def test_bad_cells_are_reported_beside_what_ended_the_reading(tmp_path):
         ({"species": [0, 1]}, "GE406: input 'species' has 0, 1 at position 0 (2 cells, in positions 0, 1)"),
         ({"species": [None, "setosa"]}, "GE404: input 'species' has no value at position 0"),
         ({"code": [7, 7.5]}, "GE406: input 'code' has 7.5 at position 1"),
+        (
+            {"species": [["setosa"], ["setosa", "setosa"]]},
+            "GE404: input 'species' is not a regular array of categories",
+        ),
     ],
 )
 def test_a_call_with_bad_cells(inputs, message):

@@ -162,7 +162,10 @@ def as_input(name: str, value: Any, declared: Input) -> Any:
     InputError
         GE404 and GE406.
     """
-    numbers, bad = encoded(value, declared)
+    try:
+        numbers, bad = encoded(value, declared)
+    except Exception as error:
+        raise InputError(f"input '{name}' is not a regular array of categories: {error}", code="GE404") from None
     if bad:
         wording = Wording(lambda *_: f"input '{name}'", "has no value", "position", "at", "GE404")
         raise InputError(bad.problems({"": declared}, wording))
