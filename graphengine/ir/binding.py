@@ -164,7 +164,7 @@ def as_input(name: str, value: Any, declared: Input) -> Any:
     """
     try:
         numbers, bad = encoded(value, declared)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - an object's own __array__ may raise anything
         raise InputError(f"input '{name}' is not a regular array of categories: {error}", code="GE404") from None
     if bad:
         wording = Wording(lambda *_: f"input '{name}'", "has no value", "position", "at", "GE404")
