@@ -257,6 +257,24 @@ def test_what_a_file_may_not_say(declared, message):
     assert found.pointer.startswith("/parameters/p")
 
 
+@pytest.mark.parametrize(("spoiled", "fits"), [("centred", False), ("shared", False), ("own", True), ("scaled", True)])
+def test_a_row_counts_alone(spoiled, fits):
+    b = ge.Builder("rows")
+    x = b.input("x", ["N", 2])
+    b.name("centred", x - np.mean(x, axis=0))
+    b.name("shared", x @ np.transpose(x) @ x)
+    b.name("own", x - np.mean(x, axis=1, keepdims=True))
+    b.output(z=b.name("scaled", ge.nn.standardize(x, 1.0, 2.0)))
+    b.parameter("p", [2], initializer=from_data("max", spoiled), trainable=False)
+    model = b.model()
+    if fits:
+        model.initialize({"x": [[1.0, 2.0], [3.0, 5.0]]})
+        assert model.parameters["p"].tolist() == {"own": [-0.5, 1.0], "scaled": [1.0, 2.0]}[spoiled]
+    else:
+        with pytest.raises(ge.errors.DataError, match=f"GE304: parameter 'p': the rows of '{spoiled}' depend on each"):
+            model.initialize({"x": [[1.0, 2.0], [3.0, 5.0]]})
+
+
 def test_a_column_without_a_value_has_no_statistic():
     model = statistics_model()
     with pytest.raises(ge.errors.DataError, match="GE507: parameter 'mean': 'x', column 2 has no value in any row"):

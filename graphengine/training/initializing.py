@@ -15,9 +15,11 @@ from graphengine.backends.reference.executor import Executor
 from graphengine.data.batches import Batches
 from graphengine.errors import DataError, InputError
 from graphengine.format.from_rows import Statistic, statistics_in
-from graphengine.ir.graph import Graph
+from graphengine.ir.binding import bind_sizes
+from graphengine.ir.graph import Graph, reachable
 from graphengine.ops.numbers import converted
 from graphengine.training.evaluation import largest_part
+from graphengine.transform.stages import has_part_for_each
 
 Array: TypeAlias = np.ndarray[Any, Any]
 Blocks: TypeAlias = Callable[[], Iterator[Array]]
@@ -74,8 +76,9 @@ def _blocks_of(statistic: Statistic, graph: Graph, values: Mapping[str, Any], da
         if name in needed and name not in data:
             raise InputError(f"{statistic.what}: the data has no values for input '{name}'", code="GE401")
     arrays = {name: array for name, array in data.items() if name in needed}
-    of_value = graph.derive(graph.nodes, {value: value}, graph.types)
+    of_value = graph.derive(reachable(graph.nodes, [value]), {value: value}, graph.types)
     executor, batches = Executor(of_value), Batches(arrays, graph, batch_size=1)
+    _require_rows(statistic, of_value, batches)
     schedule, is_single = executor.forward_schedule([value]), batches.takes_single_samples
     size = 1 if is_single else largest_part(batches, [of_value])
     batches = Batches(arrays, graph, batch_size=size)
@@ -88,6 +91,16 @@ def _blocks_of(statistic: Statistic, graph: Graph, values: Mapping[str, Any], da
                 yield rows[None] if is_single else rows
 
     return blocks
+
+
+def _require_rows(statistic: Statistic, graph: Graph, batches: Batches) -> None:
+    """Refuse a value whose rows depend on each other: in other blocks it would be another one."""
+    if batches.takes_single_samples:
+        return
+    sizes = bind_sizes(batches.shapes_of(batches.samples), graph.types)
+    if not has_part_for_each(graph, sizes, batches.batched_inputs, statistic.value):
+        message = f"{statistic.what}: the rows of '{statistic.recipe.of}' depend on each other"
+        raise DataError(message, code="GE304", hint="take the statistic of an input, or of a value of each row alone")
 
 
 # ---------------------------------------------------------------- statistics of blocks of rows

@@ -111,6 +111,14 @@ def stages_of(
     return _Cutting(walk).stages(outputs)
 
 
+def has_part_for_each(graph: Graph, sizes: Mapping[str, int], rows: Iterable[str], value: str) -> bool:
+    """Return whether a value has a part for each sample along its first axis that depends on no other sample."""
+    walk = _Walk(graph, sizes, tuple(rows), (), redraws=False)
+    for node in graph.nodes:
+        walk.visit(node)
+    return walk.place_of(value) == Place(Spread.ROWS, 0, 0)
+
+
 class _Walk:
     """Goes over the nodes of a graph once and finds for each value how it depends on the samples."""
 
@@ -159,6 +167,10 @@ class _Walk:
     def uncut(self) -> tuple[str, ...]:
         """The inputs that cannot be cut into parts."""
         return tuple(name for name in self.graph.inputs if self.places[name].spread is Spread.WHOLE)
+
+    def place_of(self, value: str) -> Place:
+        """Return how a value depends on the samples."""
+        return self.places.get(self._resolved(value), FIXED)
 
     # ------------------------------------------------------------ nodes
 
