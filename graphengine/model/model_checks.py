@@ -61,6 +61,9 @@ def checks_of_model(
     model: Model, inputs: Mapping[str, Any], loss: str, names: Sequence[str], seed: int
 ) -> Iterator[tuple[str, Check]]:
     """Yield the checks of the graph as it is used in inference and, where it differs, in training, with the mode."""
+    if model.document.data:
+        model.initialize()
+    model.evaluator.require_values([model.graph.value_name(loss)])
     graphs = {"inference": model.graph, "training": in_training_mode(model.graph)}
     if graphs["training"] is model.graph:
         del graphs["training"]
