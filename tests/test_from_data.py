@@ -409,3 +409,104 @@ def test_a_logistic_model_on_standardized_columns_is_that_of_scikit_learn(name):
     found = model.predict(x=test)
     np.testing.assert_allclose(found["probability"], reference.predict_proba(test), rtol=1e-8, atol=1e-8)
     assert found["label"].tolist() == reference.predict(test).tolist()
+
+
+# ---------------------------------------------------------------- a table with words and gaps
+
+
+NUMBERS = ["a", "b", "c"]
+PLACES = ["field", "lab", "sea"]
+
+
+def messy(rows=150):
+    """Columns of a table: numbers with gaps, a place with words that are no category in its last rows, a class."""
+    generator = np.random.default_rng(3)
+    numbers = generator.normal(size=(rows, 3)) * [1, 20, 300] + [0, 50, 0]
+    kinds = generator.integers(0, 3, rows)
+    sums = numbers @ [1, 0.05, 0.003] + kinds - 3 + generator.normal(size=rows) / 2
+    numbers[generator.random(numbers.shape) < 0.1] = np.nan
+    places = [*np.array(PLACES)[kinds[:-10]], *["elsewhere"] * 10]
+    columns = {
+        name: [None if each != each else float(each) for each in numbers[:, i]] for i, name in enumerate(NUMBERS)
+    }
+    return {
+        **columns,
+        "place": [str(each) for each in places],
+        "grade": np.array(["low", "high", "top"])[np.digitize(sums, [-1, 1])].tolist(),
+    }
+
+
+def messy_model(path, data=None):
+    b = ge.Builder("messy")
+    x = b.input("x", ["N", 3], missing="nan")
+    place = b.input("place", ["N"], "int64", categories=PLACES, unknown=3)
+    grade = b.input("grade", ["N"], "int64", categories=["high", "low", "top"])
+    usual = b.parameter("usual", [3], initializer=from_data("median"), trainable=False)
+    mean, std = (
+        b.parameter(each, [3], initializer=from_data(each, "full"), trainable=False) for each in ("mean", "std")
+    )
+    scaled = ge.nn.standardize(b.name("full", ge.nn.impute(x, usual)), mean, std)
+    columns = np.concatenate([scaled, ge.ops.one_hot(place, depth=3)], axis=1)
+    w, bias = b.parameter("w", [6, 3], initializer=0.0), b.parameter("bias", [3], initializer=0.0)
+    logits = columns @ w + bias
+    b.output(
+        loss=b.name(
+            "loss", np.sum(ge.ops.softmax_cross_entropy(logits, grade, reduction="none")) + 0.5 * np.sum(np.square(w))
+        ),
+        probability=b.name("probability", ge.ops.softmax(logits)),
+        label=b.name("label", ge.ops.argmax(logits, axis=1)),
+    )
+    b.categories(label=grade)
+    if data:
+        b.data("train", data)
+    b.training(loss="loss", optimizer={"type": "lbfgs"}, max_iterations=5000, **({"data": "train"} if data else {}))
+    b.save(path)
+    return ge.load(path)
+
+
+def test_a_table_with_words_and_gaps_is_fitted_as_scikit_learn_does(tmp_path):
+    pd = pytest.importorskip("pandas", reason="pandas is not installed")
+    preprocessing()
+    from sklearn.compose import ColumnTransformer
+    from sklearn.impute import SimpleImputer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import OneHotEncoder, StandardScaler
+
+    frame = pd.DataFrame(messy())
+    train, test = frame[:100], frame[100:]
+    train.to_csv(tmp_path / "train.csv", index=False)
+    columns = {"x": NUMBERS, "place": "place", "grade": "grade"}
+    model = messy_model(tmp_path / "m.json", {"type": "csv", "path": "train.csv", "columns": columns})
+    model.train()
+    encoded = ColumnTransformer(
+        [
+            ("numbers", make_pipeline(SimpleImputer(strategy="median"), StandardScaler()), NUMBERS),
+            ("place", OneHotEncoder(categories=[PLACES], handle_unknown="ignore"), ["place"]),
+        ]
+    )
+    logistic = LogisticRegression(solver="newton-cg", tol=1e-12, max_iter=1000)
+    reference = make_pipeline(encoded, logistic).fit(train, train["grade"])
+    np.testing.assert_allclose(model.parameters["w"].T, logistic.coef_, rtol=1e-6, atol=1e-6)
+    found = model.predict(x=test[NUMBERS], place=test["place"])
+    np.testing.assert_allclose(found["probability"], reference.predict_proba(test), rtol=1e-8, atol=1e-8)
+    assert found["label"].tolist() == reference.predict(test).tolist()
+
+
+def test_a_frame_and_every_file_of_a_table_train_to_the_same_bits(tmp_path):
+    pd = pytest.importorskip("pandas", reason="pandas is not installed")
+    pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+    frame = pd.DataFrame(messy())
+    columns = {"x": NUMBERS, "place": "place", "grade": "grade"}
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    frame.to_parquet(tmp_path / "t.parquet", index=False)
+    frame.to_feather(tmp_path / "t.arrow")
+    found = set()
+    for kind in ("csv", "parquet", "arrow"):
+        model = messy_model(tmp_path / f"{kind}.json", {"type": kind, "path": f"t.{kind}", "columns": columns})
+        model.train()
+        found.add(tuple(bits(model).items()))
+    model = messy_model(tmp_path / "frame.json")
+    model.train({"x": frame[NUMBERS], "place": frame["place"], "grade": frame["grade"]})
+    found.add(tuple(bits(model).items()))
+    assert len(found) == 1
