@@ -260,7 +260,8 @@ class Declaration:
         if all(each.name in values for each in statistics_in(self.graph)):
             return {}
         data = training.data if data is None and training else data
-        arrays = self.source(data) if data is None or isinstance(data, str) else given_data(data, self.graph)
+        named = data is None or isinstance(data, str)
+        arrays = self.source(data) if named else given_data(data, self.graph, self.columns)
         if training and training.validation and training.validation.fraction:
             arrays, _ = split(arrays, self.graph, training.validation.fraction, training.seed)
         return initialized(self.graph, values, arrays)

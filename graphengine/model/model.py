@@ -258,10 +258,10 @@ class Model(Pictured):
         """
         given = self._given(inputs, named)
         asked = None if outputs is None else tuple(names_of(outputs))
+        found = self.evaluator.predict(given, asked, check_finite=check_finite)
         if not self._has_warned:
             warn(self.untrained(asked), stacklevel=2)
             self._has_warned = True
-        found = self.evaluator.predict(given, asked, check_finite=check_finite)
         return labeled(found, self.document.speaking, self.graph)
 
     def initialize(self, data: Any = None) -> None:
