@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from graphengine.errors import Problem, make_pointer
 from graphengine.format.initializers import FromDataInitializer
 from graphengine.ir.declarations import Parameter, State
-from graphengine.ir.graph import Graph, inputs_of, reachable
+from graphengine.ir.graph import Graph, GraphNode, reachable, topologically_sorted
 from graphengine.ops.shapes import Shape, shape_text
 
 
@@ -51,44 +51,52 @@ def statistics_in(graph: Graph) -> list[Statistic]:
     return found
 
 
-def takes_rows(value: str, graph: Graph) -> bool:
-    """Whether a value has its samples along its first axis, and not one sample at a time."""
-    shapes = [graph.types[name].shape for name in inputs_of(graph, [value])]
-    return any(shape and isinstance(shape[0], str) for shape in shapes)
-
-
-def statistic_problems(statistic: Statistic, graph: Graph) -> Iterator[Problem]:
-    """Yield what keeps a statistic from being computed before a training, or from being what is declared."""
-    kind, of = graph.types.get(statistic.value), statistic.recipe.of
-    if kind is None:
+def statistic_problems(graph: Graph) -> Iterator[Problem]:
+    """Yield what keeps statistics from being computed before a training, or from being what is declared."""
+    statistics = statistics_in(graph)
+    if not statistics:
         return
-    pointer = make_pointer((statistic.section, statistic.name, "initializer", "of"))
-    if late := _late(statistic, graph):
-        message = f"{statistic.what}: '{of}' depends on '{late}', which has no value before a training"
-        yield Problem("GE304", message, "name an input, or a value that depends on inputs only", pointer)
-        return
-    has_rows = takes_rows(statistic.value, graph)
-    if has_rows and not (kind.shape and isinstance(kind.shape[0], str)):
-        message = f"{statistic.what}: '{of}' is {kind}; samples must be along its first axis"
-        yield Problem("GE304", message, None, pointer)
-    elif wrong := _misfit(statistic, kind.shape[1:] if has_rows else kind.shape, graph):
-        yield Problem("GE304", f"{statistic.what} is {statistic.source.type}; {wrong}", None, pointer)
+    late, in_rows, ordered = _followed(statistics, graph)
+    for statistic in statistics:
+        section, name, source, recipe, value = statistic
+        kind, found = graph.types.get(value), late.get(value, None if name in ordered else name)
+        if kind is None:
+            continue
+        hint: str | None = None
+        wrong: str | None
+        if found:
+            wrong = f"'{recipe.of}' depends on '{found}', which has no value before a training"
+            hint = "name an input, or a value that depends on inputs only"
+        elif value in in_rows and not (kind.shape and isinstance(kind.shape[0], str)):
+            wrong = f"'{recipe.of}' is {kind}; samples must be along its first axis"
+        else:
+            wrong = _misfit(statistic, kind.shape[1:] if value in in_rows else kind.shape, graph)
+        if wrong:
+            pointer = make_pointer((section, name, "initializer", "of"))
+            yield Problem("GE304", f"{statistic.what}, {source.type}: {wrong}", hint, pointer)
 
 
-def _late(statistic: Statistic, graph: Graph) -> str | None:
-    """What a statistic depends on that is trained, changes, or is computed from the statistic itself."""
-    others = {each.name: each for each in statistics_in(graph)}
-    seen, waiting = set[str](), [statistic]
-    while waiting:
-        read = waiting.pop().reads(graph)
-        if statistic.name in read:
-            return statistic.name
-        late = [name for name in (*graph.trainable, *graph.state) if name in read and name not in others]
-        if late:
-            return late[0]
-        waiting += [others[name] for name in read & others.keys() - seen]
-        seen |= read
-    return None
+def _followed(statistics: list[Statistic], graph: Graph) -> tuple[dict[str, str], set[str], set[str]]:
+    """What values depend on, found in one walk over the graph.
+
+    It gives, for values that depend on something that is trained or changes, one such name; the values that depend
+    on an input with samples along its first axis; and the values and statistics that do not depend on themselves.
+    """
+    own = {each.name: each.value for each in statistics}
+    late = {name: name for name in (*graph.trainable, *graph.state) if name not in own}
+    in_rows = {name for name, each in graph.inputs.items() if each.type.shape and isinstance(each.type.shape[0], str)}
+    made: Any = None
+    sources = [GraphNode(name, "parameter", made, (value,)) for name, value in own.items()]
+    names = {*graph.inputs, *late}
+    for node in topologically_sorted([*graph.nodes, *sources])[0]:
+        outputs = node.outputs if node.node else (node.id,)
+        found = next((late[ref] for ref in node.inputs if ref in late), None)
+        names.update(outputs)
+        if found is not None:
+            late.update(dict.fromkeys(outputs, found))
+        if node.node and not in_rows.isdisjoint(node.inputs):
+            in_rows.update(outputs)
+    return late, in_rows, names
 
 
 def _misfit(statistic: Statistic, shape: Shape, graph: Graph) -> str | None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from graphengine.errors import Problem, make_pointer
 from graphengine.format.documents import ModelDocument, OutputDocument
-from graphengine.format.from_rows import statistic_problems, statistics_in
+from graphengine.format.from_rows import statistic_problems
 from graphengine.ir.graph import Graph
 
 
@@ -20,8 +20,7 @@ def table_problems(document: ModelDocument, graph: Graph) -> Iterator[Problem]:
     for name, output in document.outputs.items():
         if isinstance(output, OutputDocument):
             yield from _output_problems(name, output, graph)
-    for statistic in statistics_in(graph):
-        yield from statistic_problems(statistic, graph)
+    yield from statistic_problems(graph)
 
 
 def _output_problems(name: str, output: OutputDocument, graph: Graph) -> Iterator[Problem]:
