@@ -227,6 +227,7 @@ def test_a_likelihood_has_the_errors_of_its_exact_hessian(reduction):
         _ = fit.r2
 
 
+@pytest.mark.filterwarnings("ignore::graphengine.errors.ModelWarning")  # the loss does not depend on c
 def test_a_likelihood_names_what_it_does_not_determine():
     nodes = {"ab": ("add", ["a", "b"]), "d": ("sub", ["y", "ab"]), "dd": ("square", ["d"]), "loss": ("sum", ["dd"])}
     section = {"loss": "loss", "optimizer": {"type": "newton"}}
