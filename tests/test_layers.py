@@ -140,6 +140,14 @@ def test_no_module_name_is_used_twice():
     assert {name for name, count in names.items() if count > 1} <= SHARED_NAMES
 
 
+def test_backends_have_names_of_ops_as_keys_of_their_tables_alone():
+    for module in [name for name in MODULES if room_of(name) == "backends"]:
+        tree = ast.parse(MODULES[module].read_bytes())
+        keys = {id(key) for node in ast.walk(tree) if isinstance(node, ast.Dict) for key in node.keys}
+        texts = [node for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+        assert [(module, each.value) for each in texts if each.value in OPS and id(each) not in keys] == []
+
+
 def test_a_compiling_backend_is_reached_through_the_protocol_alone():
     room = "backends.numpy"
     users = {module for module, imports in IMPORTS.items() if any(name.startswith(room) for name in imports)}

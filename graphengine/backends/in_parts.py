@@ -14,7 +14,7 @@ import numpy as np
 from graphengine.backends.protocol import Backend, Program
 from graphengine.ir.binding import bind_sizes
 from graphengine.ir.graph import Graph
-from graphengine.ops.merging import MERGES, ROWS
+from graphengine.ops.merging import ADDED, MERGES, ROWS
 from graphengine.ops.shapes import size_value
 from graphengine.transform.stages import COUNT, LAST, MEAN, PART_KEY, Merged, Pass, Stages
 
@@ -106,7 +106,7 @@ class _Total:
         return np.asarray(self.value, None if self._word == COUNT else self._dtype)[()]
 
 
-_SUMS = ("sum", "hypot", MEAN, COUNT)
+_SUMS = (*ADDED, MEAN, COUNT)
 
 
 def _wide(dtype: np.dtype[Any], word: str) -> np.dtype[Any]:

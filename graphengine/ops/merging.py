@@ -30,6 +30,8 @@ MERGES: Mapping[str, np.ufunc] = {
     "hypot": np.hypot,
 }
 """How the results for two parts make the one for both."""
+ADDED = ("sum", "hypot")
+"""The words of results that grow with the number of parts, so that rounding errors add up."""
 ROWS = "rows"
 """Each sample of a result comes from the same sample of the inputs, and from what is the same for all samples."""
 ADD = "add"

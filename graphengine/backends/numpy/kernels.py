@@ -267,3 +267,5 @@ KERNELS: Mapping[str, Callable[[Instruction], Call | None]] = {
     "fold": _into,
     "take_along_axis": _take_along_axis,
 }
+VIEWS: Mapping[str, Callable[[Instruction], Callable[..., Any]]] = {"split": split_views}
+"""Ops of several outputs, all views of what they read."""

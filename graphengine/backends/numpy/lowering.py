@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from graphengine.backends.instructions import Instruction, instruction_of
 from graphengine.backends.numpy.calls import Call, made, on_scalars, typed, values_of
-from graphengine.backends.numpy.kernels import KERNELS, by_ufunc, split_views
+from graphengine.backends.numpy.kernels import KERNELS, VIEWS, by_ufunc
 from graphengine.backends.numpy.scalars import SCALAR, is_float, is_scalar, safe_divide
 from graphengine.backends.reference.executor import bounded
 from graphengine.ir.graph import Graph, GraphNode, Operand, operand_key
@@ -45,8 +45,8 @@ def _several_outputs(instruction: Instruction, read: set[Operand]) -> list[Call]
     """A call that gives a tuple, and one call for each of its items that is read."""
     kinds, (first, *_) = values_of(instruction), instruction.types
     whole = f"{instruction.outputs[0]}:*"
-    splits = instruction.op == "split" and instruction.is_core
-    function = split_views(instruction) if splits else on_scalars(instruction.node.forward, kinds)
+    special = VIEWS.get(instruction.op) if instruction.is_core else None
+    function = special(instruction) if special else on_scalars(instruction.node.forward, kinds)
     call = Call(function, instruction.inputs, whole, first, aliases=True)
     items = [
         Call(_item(index, kind), (whole,), name, kind, aliases=True)

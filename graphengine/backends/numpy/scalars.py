@@ -35,7 +35,7 @@ def is_scalar(op: str, kinds: Sequence[ArrayType | None], kind: ArrayType) -> bo
         return False
     if op in COMPARISONS:
         return True
-    chosen = kinds[1:] if op == "where" else ()
+    chosen = kinds[1:] if op in CHOICES else ()
     return is_float(kind) and all(of is None or is_float(of) for of in chosen)
 
 
@@ -82,6 +82,18 @@ def choose(condition: Any, x: float, y: float) -> float:
 
 
 _has_hypot = gives_same_bits(lambda x: safe_hypot(x, 1.25), lambda x: np.hypot(x, 1.25))
+COMPARISONS: Mapping[str, tuple[str, Callable[..., Any]]] = {
+    "equal": ("{0} == {1}", operator.eq),
+    "not_equal": ("{0} != {1}", operator.ne),
+    "less": ("{0} < {1}", operator.lt),
+    "less_equal": ("{0} <= {1}", operator.le),
+    "greater": ("{0} > {1}", operator.gt),
+    "greater_equal": ("{0} >= {1}", operator.ge),
+}
+CHOICES: Mapping[str, tuple[str, Callable[..., Any]]] = {
+    "where": ("({1} if {0} else {2})", choose),
+}
+"""Ops that give one of their operands as it is."""
 SCALAR: Mapping[str, tuple[str, Callable[..., Any]]] = {
     "add": ("{0} + {1}", operator.add),
     "sub": ("{0} - {1}", operator.sub),
@@ -91,13 +103,8 @@ SCALAR: Mapping[str, tuple[str, Callable[..., Any]]] = {
     "abs": ("abs({0})", abs),
     "square": ("{0} * {0}", lambda x: x * x),
     "sqrt": ("safe_sqrt({0})", safe_sqrt),
-    "equal": ("{0} == {1}", operator.eq),
-    "not_equal": ("{0} != {1}", operator.ne),
-    "less": ("{0} < {1}", operator.lt),
-    "less_equal": ("{0} <= {1}", operator.le),
-    "greater": ("{0} > {1}", operator.gt),
-    "greater_equal": ("{0} >= {1}", operator.ge),
-    "where": ("({1} if {0} else {2})", choose),
+    **COMPARISONS,
+    **CHOICES,
     "sum": ("{0} + 0.0", lambda x: x + 0.0),  # NumPy starts from 0, which makes -0.0 positive
     "sum_to": ("{0}", operator.pos),
     "transpose": ("{0}", operator.pos),
@@ -106,7 +113,6 @@ SCALAR: Mapping[str, tuple[str, Callable[..., Any]]] = {
     **({"cos": ("(cos({0}) if -inf < {0} < inf else nan)", safe_cos)} if gives_same_bits(math.cos, np.cos) else {}),
 }
 """Ops on Python floats that give NumPy's bits, as an expression and as a function."""
-COMPARISONS = {"equal", "not_equal", "less", "less_equal", "greater", "greater_equal"}
 NAMES: Mapping[str, Any] = {
     "safe_divide": safe_divide,
     "safe_sqrt": safe_sqrt,
