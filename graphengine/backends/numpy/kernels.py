@@ -71,8 +71,7 @@ def _reduce(instruction: Instruction, reduce: Any, axes: Any, keepdims: bool) ->
     (kind,), first = instruction.types, instruction.inputs[:1]
     if kind.shape == ():
         if is_float(kind):
-            sums = reduce is np.add.reduce
-            return made(instruction, lambda x: float(reduce(x, axes)), first, sums=sums)
+            return made(instruction, lambda x: float(reduce(x, axes)), first)
         return made(instruction, lambda x: reduce(x, axes), first)
 
     def call(x: Any, out: Any) -> Any:

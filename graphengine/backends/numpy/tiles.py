@@ -41,14 +41,18 @@ def tile(instructions: Sequence[Call], kinds: Mapping[str, ArrayType], outputs: 
     eligible = {each.output for each in instructions if _is_tileable(each, length, known)}
     levels = _levels(instructions, eligible, known)
     read = {operand for each in instructions if each.output not in eligible for operand in each.inputs} | outputs
+    by_level: list[list[Call]] = [[] for _ in range(max(levels.values()) + 1)]
+    last: dict[Operand, int] = {}
+    for each in instructions:
+        by_level[levels[each.output]].append(each)
+        last.update((of, max(levels[each.output], last.get(of, 0))) for of in each.inputs)
     ordered: list[Call] = []
-    for level in range(max(levels.values()) + 1):
-        here = [each for each in instructions if levels[each.output] == level]
+    for level, here in enumerate(by_level):
         ordered += [_in_lines(each, known) for each in here if each.output not in eligible]
         region = [each for each in here if each.output in eligible]
         if region:
-            later = {operand for each in instructions if levels[each.output] > level for operand in each.inputs}
-            ordered += _region_instructions(region, length, known, read | later, level)
+            kept = {each.output for each in region if each.output in read or last.get(each.output, 0) > level}
+            ordered += _region_instructions(region, length, known, kept, level)
     return ordered
 
 
@@ -89,13 +93,13 @@ def _levels(instructions: Sequence[Call], eligible: set[str], kinds: Mapping[str
 
 
 def _region_instructions(
-    region: list[Call], length: int, kinds: Mapping[str, ArrayType], read: set[Any], level: int
+    region: list[Call], length: int, kinds: Mapping[str, ArrayType], kept: set[str], level: int
 ) -> list[Call]:
     """One call for a region, and one instruction for each of its results."""
     made = {each.output for each in region}
     inputs = tuple(dict.fromkeys(of for each in region for of in each.inputs if of not in made))
     sums = [each.output for each in region if each.sums]
-    arrays = [each.output for each in region if not each.sums and each.output in read]
+    arrays = [each.output for each in region if not each.sums and each.output in kept]
     vectors = [isinstance(of, str) and kinds[of].shape == (length,) for of in inputs]
     whole = f"*{level}"
     call = Region(region, inputs, vectors, length, sums, arrays)
