@@ -1243,7 +1243,7 @@ def test_help_and_version():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["valdate", "x"], "no such command 'valdate'. Did you mean 'validate'?"),
+        (["valdate", "x"], "no such command 'valdate'. Did you mean 'validate', 'evaluate'?"),
         (["run", LINREG, "--epoch", "1"], "no such option"),
         (["run", LINREG, "--epochs", "many"], "invalid value for '--epochs'"),
         (["run", LINREG, "--format", "xml"], "invalid value for '--format'"),

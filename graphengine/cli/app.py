@@ -23,6 +23,7 @@ from graphengine.errors import ModelWarning
 COMMANDS = {
     "run": "running",
     "train": "running",
+    "evaluate": "scoring",
     "predict": "predicting",
     "fit": "fitting",
     "resume-check": "resuming",

@@ -60,6 +60,7 @@ from graphengine.transform.step import Step
 if TYPE_CHECKING:  # imported where a model is fitted, and not at each start
     from graphengine.fit.solver_trainer import SolverTrainer
     from graphengine.fit.statistics import Fit
+    from graphengine.model.evaluating import Scores
 
 Declared = TypeVar("Declared", Parameter, State)
 
@@ -290,6 +291,31 @@ class Model(Pictured):
         """Whether values were assigned or trained, here or by the model that this one is a copy of."""
         trained = self._trainer is not None and len(self._trainer.history) > 0
         return trained or self._is_assigned or self._provenance is not None
+
+    def evaluate(self, data: Any = None) -> Scores:
+        """Return rows, loss, metrics and the scores of the predictions, on all rows together, in inference mode.
+
+        `data` is what `train` takes: arrays by input or a table; a name stands for a data source of the file. Without
+        it, it is what the file validates on, else what it trains on. A target of classes gets accuracy, a confusion
+        matrix and scores of each class; of numbers, R squared, mean absolute and root mean squared error.
+
+        Raises
+        ------
+        DataError, InputError
+            If the data cannot be read or does not fit the inputs.
+        ExecutionError
+            GE414 if a metric needs all rows at once, and they take more memory than the limit.
+        UsageError
+            GE801 if there is nothing to evaluate: no loss, no metric, no output for a target.
+        """
+        from graphengine.data.sources import given_data
+        from graphengine.model.evaluating import Subject, evaluate, evaluation_source
+
+        if data is None or isinstance(data, str):
+            data = self.load_data(data or evaluation_source(self.document))
+        else:
+            data = given_data(data, self.graph, self._declared.columns)
+        return evaluate(Subject(self.evaluator, self.document), data)
 
     def train(self, data: Any = None, *, progress: bool = False, **options: Unpack[TrainingOptions]) -> History:
         """Train as the file's training section says, and return the history.

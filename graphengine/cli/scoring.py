@@ -1,0 +1,95 @@
+"""`evaluate`: the loss, the metrics and the scores of a model on data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from graphengine.cli.data_files import needed_to_train, read_data
+from graphengine.cli.failures import heed
+from graphengine.cli.opening import decoded, open_changed
+from graphengine.cli.options import (
+    BackendName,
+    ColumnNames,
+    DataName,
+    Inputs,
+    ModelName,
+    OutputFormat,
+    Plugins,
+    Settings,
+    Strict,
+)
+from graphengine.cli.output import Format, print_json, print_line, print_table
+from graphengine.cli.values import named_values
+from graphengine.wording import counted
+
+if TYPE_CHECKING:
+    from graphengine.model.evaluating import Scores
+    from graphengine.model.model import Model
+
+
+def evaluate(
+    model: ModelName,
+    inputs: Inputs = None,
+    data: DataName = None,
+    columns: ColumnNames = None,
+    settings: Settings = None,
+    output_format: OutputFormat = Format.text,
+    plugins: Plugins = None,
+    strict: Strict = False,
+    backend: BackendName = "numpy",
+) -> None:
+    """Compute the loss, the metrics and the scores of MODEL on data.
+
+    Without --data, the data is what the file validates on, else what it trains on. For classes the scores are accuracy,
+    a confusion matrix, precision and recall; for numbers R squared, mean absolute and root mean squared error.
+    """
+    from graphengine.model.evaluating import evaluation_source
+
+    opened, given = open_changed(model, plugins, settings or [], backend=backend, strict=strict)
+    heed(opened.untrained(), strict=strict)
+    given = decoded(opened, {**given, **named_values("--input", inputs or [])})
+    given |= read_data(opened, data, columns or [], given, needed_to_train(opened) if data else None)
+    source = None if given else evaluation_source(opened.document)
+    scores = opened.evaluate(given or source)
+    if output_format is Format.json:
+        print_json(_as_json(opened, scores, source))
+    else:
+        _print(opened, scores, source)
+
+
+def _as_json(model: Model, scores: Scores, source: str | None) -> dict[str, Any]:
+    from graphengine.ops.numbers import encode_number
+
+    found: dict[str, Any] = {"model": model.graph.name, "rows": scores.rows}
+    found |= {"data": source} if source else {}
+    found["loss"] = None if scores.loss is None else encode_number(scores.loss)
+    found["metrics"] = {name: encode_number(value) for name, value in scores.metrics.items()}
+    if scores.confusion is not None:
+        found["classes"] = [_class_as_json(each._asdict()) for each in scores.classes]
+        found["confusion"] = scores.confusion.tolist()
+    return found
+
+
+def _class_as_json(scores: Mapping[str, Any]) -> dict[str, Any]:
+    from graphengine.ops.numbers import encode_number
+
+    return {key: encode_number(value) if isinstance(value, float) else value for key, value in scores.items()}
+
+
+def _print(model: Model, scores: Scores, source: str | None) -> None:
+    on = f" of '{source}'" if source else ""
+    print_line(f"{model.graph.name}: {counted(scores.rows, 'row')}{on}")
+    numbers = {**({} if scores.loss is None else {"loss": scores.loss}), **scores.metrics}
+    for name, value in numbers.items():
+        print_line(f"{name}: {value:.6g}")
+    if scores.confusion is not None:
+        names = [str(each.name) for each in scores.classes]
+        print_table("", ["class", "precision", "recall", "f1", "rows"], [_cells(*each) for each in scores.classes])
+        rows = zip(names, scores.confusion.tolist(), strict=True)
+        print_table("", ["class \\ predicted", *names], [[name, *map(str, counts)] for name, counts in rows])
+
+
+def _cells(name: str | float, *numbers: float) -> Sequence[str]:
+    *scores, support = numbers
+    return [str(name), *(f"{score:.4f}" for score in scores), str(support)]

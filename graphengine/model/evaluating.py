@@ -1,0 +1,164 @@
+"""`Model.evaluate`: the loss, every metric, and scores of what a model predicts for a target, over any number of rows.
+
+What is compared with what follows from the graph: a target is an input that the loss depends on and some output does
+not; its prediction is the output that has its categories, or its type.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from graphengine.data.batches import Batches
+from graphengine.errors import UsageError
+from graphengine.format.documents import ModelDocument
+from graphengine.ir.graph import Graph
+from graphengine.model.evaluator import Evaluator
+from graphengine.model.scores import ClassCounts, ClassScores, Errors
+from graphengine.ops.families.activations import Sigmoid
+from graphengine.training.evaluation import Evaluation, largest_part
+
+HALF = 0.5
+"""A probability above it means the second of two classes."""
+
+
+@dataclass(frozen=True)
+class Scores:
+    """How a model does on data: `rows`, `loss` (None without one), `metrics` by name.
+
+    For a target of classes, `classes` has the scores of each, and `confusion` counts rows by class and predicted class.
+    """
+
+    rows: int
+    loss: float | None
+    metrics: dict[str, float]
+    classes: tuple[ClassScores, ...] = ()
+    confusion: np.ndarray[Any, np.dtype[np.int64]] | None = None
+
+
+class Subject(NamedTuple):
+    """What is evaluated: a graph with its values, and the document that says what its outputs mean."""
+
+    evaluator: Evaluator
+    document: ModelDocument
+
+
+class Compared(NamedTuple):
+    """A target and the output that predicts it; `classes` are names, or the number of them."""
+
+    target: str
+    output: str
+    classes: tuple[str | float, ...] = ()
+
+
+def evaluate(model: Subject, data: Mapping[str, Any]) -> Scores:
+    """Return the scores of a model on data by input.
+
+    Raises
+    ------
+    DataError
+        GE505 if the data does not fit the inputs.
+    ExecutionError
+        GE414 if a metric needs all rows at once, and they take more memory than the limit.
+    UsageError
+        GE801 if the model has neither a loss nor an output that is one number.
+    """
+    batches = Batches(data, model.evaluator.graph, batch_size=1)
+    found = _numbers(model, batches)
+    counts = _compared_rows(model, batches)
+    if not found and counts is None:
+        hint = "declare a loss or a metric as an output, or give an output the categories of an input"
+        raise UsageError(f"model '{model.evaluator.graph.name}' has nothing to evaluate", hint=hint)
+    loss = found.pop("", None)
+    metrics = {**(counts.metrics if counts else {}), **found}
+    if not isinstance(counts, ClassCounts):
+        return Scores(batches.samples, loss, metrics)
+    return Scores(batches.samples, loss, metrics, tuple(counts.scores()), counts.matrix)
+
+
+def evaluation_source(document: ModelDocument) -> str | None:
+    """Return the data source that a model is evaluated on by default: that of its validation, else of its training."""
+    section = document.training
+    if section is None:
+        return None
+    return section.validation.data if section.validation and section.validation.data else section.data
+
+
+def _numbers(model: Subject, batches: Batches) -> dict[str, float]:
+    """The loss, under an empty name, the declared metrics and the outputs that are one number."""
+    graph, section = model.evaluator.graph, model.document.training
+    loss = graph.value_name(section.loss) if section else None
+    wanted = {name: value for name, value in graph.outputs.items() if graph.types[value].shape == () and value != loss}
+    wanted |= section.metrics if section else {}
+    wanted = {name: of for name, of in wanted.items() if graph.types[graph.value_name(of)].array_dtype.kind in "fiub"}
+    wanted |= {"": loss} if loss else {}
+    ready = {name: of for name, of in wanted.items() if _is_ready(model, of, batches)}
+    if not ready:
+        return {}
+    found = Evaluation(graph, batches.arrays, ready, model.evaluator.backend)(model.evaluator.values)
+    return {name: float(value) for name, value in found.items()}
+
+
+def _is_ready(model: Subject, of: str, batches: Batches) -> bool:
+    return set(model.evaluator.executor.inputs_of([model.evaluator.graph.value_name(of)])) <= set(batches.inputs)
+
+
+def _compared_rows(model: Subject, batches: Batches) -> ClassCounts | Errors | None:
+    """The counts or errors of the rows of what is compared; None if nothing is."""
+    compared = comparison(model)
+    if compared is None or compared.target not in batches.inputs or not _is_ready(model, compared.output, batches):
+        return None
+    counts = ClassCounts(compared.classes) if compared.classes else Errors()
+    part = largest_part(batches, [model.evaluator.graph])
+    for segment in Batches(batches.arrays, model.evaluator.graph, batch_size=part).epoch(1):
+        for batch in map(segment.batch, range(segment.count)):
+            target = np.asarray(batch[compared.target])
+            predicted = model.evaluator.predict(batch, (compared.output,))[compared.output]
+            counts.add(target, _as_classes(predicted, target) if compared.classes else predicted)
+    return counts
+
+
+def _as_classes(predicted: Any, target: Any) -> Any:
+    """Indices of classes; a model may give a number for each on the last axis, or the probability of the second."""
+    if predicted.dtype.kind in "iub":
+        return predicted
+    return predicted > HALF if predicted.ndim == target.ndim else predicted.argmax(-1)
+
+
+def comparison(model: Subject) -> Compared | None:
+    """Return what is compared with what, None if nothing is, or if it does not follow from the graph."""
+    graph, section = model.evaluator.graph, model.document.training
+    if section is None:
+        return None
+    read = {name: set(model.evaluator.executor.inputs_of([value])) for name, value in graph.outputs.items()}
+    in_loss = model.evaluator.executor.inputs_of([graph.value_name(section.loss)])
+    for target in in_loss:
+        rest = [name for name in read if read[name] and target not in read[name]]
+        found = [each for each in (_compared(model, target, name) for name in rest) if each]
+        if found:
+            return max(found, key=lambda each: (each.output in model.document.speaking, bool(each.classes)))
+    return None
+
+
+def _compared(model: Subject, target: str, output: str) -> Compared | None:
+    """A target beside an output, if their types fit: as classes if the target has categories or is of integers."""
+    graph, categories = model.evaluator.graph, model.evaluator.graph.inputs[target].categories
+    wanted, given = graph.types[target], graph.types[graph.outputs[output]]
+    if categories and model.document.speaking.get(output) == target:
+        return Compared(target, output, categories)
+    *rows, last = given.shape or (None,)
+    if wanted.array_dtype.kind in "iub":
+        if tuple(rows) == wanted.shape and isinstance(last, int) and last == len(categories or range(last)):
+            return Compared(target, output, categories or tuple(range(last)))
+        if given.shape == wanted.shape and _is_probability(graph, output):
+            return Compared(target, output, categories or (0, 1))
+    is_number = not categories and given.is_differentiable
+    return Compared(target, output) if is_number and given.shape == wanted.shape else None
+
+
+def _is_probability(graph: Graph, output: str) -> bool:
+    node = next((node for node in graph.nodes if node.id == graph.outputs[output]), None)
+    return node is not None and isinstance(node.node, Sigmoid)

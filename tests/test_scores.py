@@ -1,0 +1,157 @@
+"""`evaluate`: scores equal scikit-learn's, in any batches, and say what they are of."""
+
+import json
+
+import numpy as np
+import pytest
+from sklearn import metrics
+from typer.testing import CliRunner
+
+import graphengine as ge
+from graphengine.cli.app import app
+from graphengine.model.evaluating import Subject, comparison
+from graphengine.model.scores import ClassCounts, Errors
+
+H = {"format": "graphengine.model", "format_version": 1, "opset_imports": {"core": 1}, "name": "t"}
+
+
+def cli_json(*arguments):
+    done = CliRunner().invoke(app, [*map(str, arguments), "--format", "json"], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    return json.loads(done.stdout)
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(3)
+
+
+@pytest.mark.parametrize("batch", [1, 7, 50])
+def test_class_scores_are_those_of_scikit_learn(rng, batch):
+    target, predicted = rng.integers(0, 4, 50), rng.integers(0, 4, 50)
+    counts = ClassCounts(("a", "b", "c", "d"))
+    for start in range(0, 50, batch):
+        counts.add(target[start : start + batch], predicted[start : start + batch])
+    np.testing.assert_array_equal(counts.matrix, metrics.confusion_matrix(target, predicted))
+    assert counts.metrics["accuracy"] == pytest.approx(metrics.accuracy_score(target, predicted))
+    expected = np.array(metrics.precision_recall_fscore_support(target, predicted)).T
+    np.testing.assert_allclose([each[1:] for each in counts.scores()], expected, rtol=1e-14)
+
+
+def test_a_class_that_is_never_predicted_has_no_precision():
+    counts = ClassCounts((0, 1))
+    counts.add([0, 1, 1, -1], [0, 0, 0, 0])
+    assert counts.matrix.tolist() == [[1, 0], [2, 0]]
+    first, second = counts.scores()
+    assert (first.recall, second.recall, second.support) == (1, 0, 2)
+    assert np.isnan(second.precision)
+
+
+@pytest.mark.parametrize("batch", [1, 7, 1000])
+def test_errors_are_those_of_scikit_learn(rng, batch):
+    target = 1e6 + rng.normal(size=1000)
+    predicted = target + rng.normal(size=1000)
+    errors = Errors()
+    for start in range(0, 1000, batch):
+        errors.add(target[start : start + batch], predicted[start : start + batch])
+    found = errors.metrics
+    assert found["r2"] == pytest.approx(metrics.r2_score(target, predicted), rel=1e-9)
+    assert found["mae"] == pytest.approx(metrics.mean_absolute_error(target, predicted), rel=1e-12)
+    assert found["rmse"] == pytest.approx(metrics.root_mean_squared_error(target, predicted), rel=1e-12)
+
+
+def test_targets_that_are_all_equal_have_no_r2():
+    errors = Errors()
+    errors.add([2.0, 2.0], [1.0, 2.0])
+    assert np.isnan(errors.metrics["r2"])
+
+
+@pytest.mark.parametrize(
+    ("name", "output", "classes"),
+    [
+        ("linreg", "prediction", ()),
+        ("logistic_iris", "probability", (0, 1)),
+        ("softmax_iris", "probabilities", (0, 1, 2)),
+        ("mlp_digits", "probabilities", tuple(range(10))),
+        ("lstm_sums", "prediction", ()),
+    ],
+)
+def test_what_is_compared_follows_from_the_graph(name, output, classes):
+    model = ge.load(name)
+    assert comparison(Subject(model.evaluator, model.document)) == ("y", output, classes)
+
+
+@pytest.mark.parametrize("name", ["autoencoder_digits", "baydin", "griewank_walther"])
+def test_a_model_without_a_target_is_compared_with_nothing(name):
+    model = ge.load(name)
+    assert comparison(Subject(model.evaluator, model.document)) is None
+
+
+def test_the_scores_are_those_of_the_predictions():
+    model = ge.load("softmax_iris")
+    model.train()
+    data = model.load_data("train")
+    scores = model.evaluate()
+    predicted = model.predict(x=data["x"])["probabilities"].argmax(1)
+    assert scores.rows == 150
+    assert scores.loss == pytest.approx(float(model.forward(data)["loss"]))
+    assert scores.metrics["accuracy"] == pytest.approx(np.mean(predicted == data["y"]))
+    np.testing.assert_array_equal(scores.confusion, metrics.confusion_matrix(data["y"], predicted))
+
+
+def test_scores_do_not_depend_on_the_limit_of_memory():
+    limits = ge.Limits(data_bytes=20_000, array_bytes=20_000)
+    small, large = ge.load("softmax_iris", limits=limits), ge.load("softmax_iris")
+    np.testing.assert_array_equal(small.evaluate().confusion, large.evaluate().confusion)
+    assert small.evaluate().loss == pytest.approx(large.evaluate().loss, rel=1e-12)
+
+
+def test_class_names_are_those_of_the_categories(tmp_path):
+    (tmp_path / "t.csv").write_text("x,kind\n1,no\n3,yes\n2,yes\n0,no\n")
+    model = {
+        **H,
+        "inputs": {
+            "x": {"shape": ["N"]},
+            "kind": {"shape": ["N"], "dtype": "int64", "categories": ["no", "yes"]},
+        },
+        "parameters": {"b": {"shape": [], "value": -2.5}},
+        "nodes": [
+            {"id": "z", "op": "add", "inputs": ["x", "b"]},
+            {"id": "p", "op": "sigmoid", "inputs": ["z"]},
+            {"id": "loss", "op": "binary_cross_entropy", "inputs": ["z", "kind"]},
+        ],
+        "outputs": {"p": "p", "loss": "loss"},
+        "data": {"train": {"type": "csv", "path": "t.csv"}},
+        "training": {"loss": "loss", "data": "train", "optimizer": {"type": "sgd", "learning_rate": 0.1}},
+    }
+    (tmp_path / "m.json").write_text(json.dumps(model))
+    found = cli_json("evaluate", tmp_path / "m.json", "--data", tmp_path / "t.csv")
+    assert found["rows"] == 4
+    assert found["confusion"] == [[2, 0], [1, 1]]
+    assert [each["name"] for each in found["classes"]] == ["no", "yes"]
+    assert found["classes"][1]["recall"] == 0.5
+    assert found["metrics"]["accuracy"] == 0.75
+    text = CliRunner().invoke(app, ["evaluate", str(tmp_path / "m.json")], catch_exceptions=False).output
+    assert "t: 4 rows of 'train'" in text
+    assert "accuracy: 0.75" in text
+
+
+def test_evaluate_uses_the_rows_of_the_validation_by_default():
+    model = ge.load("mlp_digits")
+    model.train(epochs=1)
+    scores = model.evaluate()
+    assert (scores.rows, len(scores.classes)) == (450, 10)
+    assert scores.metrics["accuracy"] == pytest.approx(np.trace(scores.confusion) / 450)
+    assert scores.metrics["accuracy"] == pytest.approx(model.evaluate(model.load_data("test")).metrics["accuracy"])
+
+
+def test_a_model_with_nothing_to_evaluate_is_refused(tmp_path):
+    document = {
+        **H,
+        "inputs": {"x": {"shape": ["N"]}},
+        "nodes": [{"id": "z", "op": "neg", "inputs": ["x"]}],
+        "outputs": {"z": "z"},
+    }
+    (tmp_path / "m.json").write_text(json.dumps(document))
+    with pytest.raises(ge.errors.UsageError, match="nothing to evaluate"):
+        ge.load(tmp_path / "m.json").evaluate({"x": [1.0]})
