@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from graphengine.limits import Limits
     from graphengine.model.builder import Builder
     from graphengine.model.gradcheck import check_gradients
-    from graphengine.model.model import Model, load
+    from graphengine.model.loading import load
+    from graphengine.model.model import Model
     from graphengine.model.run import Run
     from graphengine.ops import families as nodes
     from graphengine.ops import inference as infer
@@ -95,7 +96,7 @@ _HOME = {
     "Graph": "ir.graph",
     "Model": "model.model",
     "Run": "model.run",
-    "load": "model.model",
+    "load": "model.loading",
     "Node": "ops.node",
     "register": "ops.registry",
     "History": "training.history",

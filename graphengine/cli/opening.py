@@ -32,7 +32,7 @@ def open_model(
     Its warnings are printed, or are errors if it is `strict`.
     """
     with gc_pause.paused():  # modules stay
-        from graphengine.model.model import load
+        from graphengine.model.loading import load
 
     load_plugins(plugins)
     model = load(model_file(name), update_rule=update_rule, limits=current_limits(), backend=backend)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 
@@ -17,38 +16,32 @@ from graphengine.backends.protocol import DEFAULT_BACKEND, Backend, backend_name
 from graphengine.backends.reference.executor import Executor
 from graphengine.data.sources import Arrays
 from graphengine.errors import (
-    DataError,
     InvalidModelError,
     Problem,
     UsageError,
-    make_pointer,
 )
 from graphengine.format.building import sound_graph, with_pointers
 from graphengine.format.canonical import canonical_text
-from graphengine.format.documents import ExternalValue, ModelDocument
-from graphengine.format.files import write_bytes
-from graphengine.format.initializers import FromDataInitializer, initial_value
+from graphengine.format.documents import ModelDocument
 from graphengine.format.meaning import fingerprint
-from graphengine.format.reading import Source, as_json, parse_function, parse_model, read_model, unless_replaced
+from graphengine.format.reading import Source, as_json, parse_function, parse_model
 from graphengine.format.salvage import Gaps
 from graphengine.format.saving import with_made_parameters
-from graphengine.format.tensors import TensorFiles, are_external, one_writer, remove_unnamed, tensors_of, write_tensors
-from graphengine.format.writing import dump_model, encode_array, model_as_dict
+from graphengine.format.writing import model_as_dict
 from graphengine.ir.binding import as_inputs, bind_sizes, by_input
 from graphengine.ir.cells import as_encoded
-from graphengine.ir.declarations import Parameter, State
 from graphengine.ir.graph import Graph, names_of
 from graphengine.ir.memory import require_memory
-from graphengine.library import models
 from graphengine.limits import DEFAULT, Limits
 from graphengine.model.categories import labeled
 from graphengine.model.declaration import Declaration, Saving
 from graphengine.model.evaluator import Evaluator
+from graphengine.model.keeping import encoded_values, save, valued, with_values
 from graphengine.model.linting import Subject, lint, resuming, starting_values, warn
 from graphengine.model.run import Parameters, Run
+from graphengine.model.starting import initialize
 from graphengine.model.training_options import RuleSource, TrainingKeys, TrainingOptions
 from graphengine.notebook import Pictured
-from graphengine.ops.numbers import ElementError, InexactError
 from graphengine.training.history import History, Iteration
 from graphengine.training.interrupting import run_to_end
 from graphengine.training.joining import training_step
@@ -61,8 +54,6 @@ if TYPE_CHECKING:  # imported where a model is fitted, and not at each start
     from graphengine.fit.solver_trainer import SolverTrainer
     from graphengine.fit.statistics import Fit
     from graphengine.model.evaluating import Scores
-
-Declared = TypeVar("Declared", Parameter, State)
 
 MOST_GRADIENTS = 2
 """Gradient graphs that a model keeps, those that were asked for last."""
@@ -116,7 +107,7 @@ class Model(Pictured):
             each for each in self._declared.problems(gaps) if each.line is not None or each.pointer not in told
         ]
         too_large = any(problem.code == "GE133" for problem in problems)
-        problems += self._initialize(values or {}, too_large=too_large)
+        problems += initialize(self.values, self.graph, values or {}, folder, limits, too_large=too_large)
         if problems or (source and source.problems):
             raise source.locate(problems) if source else InvalidModelError(problems)
         self._warnings = self._lint(source)
@@ -160,35 +151,6 @@ class Model(Pictured):
     def executor(self) -> Executor:
         """The reference executor of the graph, made when it is first needed."""
         return self.evaluator.executor
-
-    def _initialize(self, given: Mapping[str, Any], *, too_large: bool) -> Iterator[Problem]:
-        """The initial values, and what is wrong with them; of a graph that is too large only of those in the file."""
-        files = TensorFiles(self.path.parent if self.path else None, self.limits.array_bytes)
-        for section, sources in (("parameters", self.graph.parameters), ("state", self.graph.state)):
-            for name, source in sources.items():
-                if name in given:
-                    source = replace(source, value=np.asarray(given[name]))
-                is_fitted_later = source.value is None and isinstance(source.initializer, FromDataInitializer)
-                if is_fitted_later or (too_large and (source.value is None or isinstance(source.value, ExternalValue))):
-                    continue
-                try:
-                    if isinstance(source.value, ExternalValue):
-                        source = replace(source, value=files.array(source.value))
-                    self.values[name] = initial_value(name, source)[()]
-                    if isinstance(source, Parameter) and (wrong := source.outside(self.values[name])):
-                        what = "initializer" if source.value is None else "value"
-                        yield Problem(
-                            "GE112", f"parameter '{name}': {wrong}", None, make_pointer((section, name, what))
-                        )
-                except ValueError as error:
-                    symbolic = any(isinstance(size, str) for size in source.type.shape)
-                    what = "shape" if symbolic else "initializer" if source.value is None else "value"
-                    code = "GE125" if isinstance(error, InexactError) else "GE302"
-                    inside = error.path if isinstance(error, ElementError) else ()
-                    where = make_pointer((section, name, what, *inside))
-                    yield Problem(code, f"{section.removesuffix('s')} '{name}': {error}", None, where)
-                except DataError as error:
-                    yield replace(error.problems[0], pointer=make_pointer((section, name, "value")))
 
     def _forget_training(self) -> None:
         """A value was assigned: the values are no longer what a training made."""
@@ -459,7 +421,7 @@ class Model(Pictured):
         loss = of or self.default_loss()
         key = (loss, *names)
         found = kept(self._gradients, key, MOST_GRADIENTS, lambda: gradient(self.graph, of=loss, wrt=names))
-        return self._with_values(found)
+        return with_values(found, self.values)
 
     def training_step(self, *, update_rule: RuleSource = None, **overrides: Unpack[TrainingKeys]) -> Step:
         """The graph of one iteration of `train`, with the current values; nothing is run and no data needed.
@@ -471,7 +433,7 @@ class Model(Pictured):
         """
         training = self._declared.section(overrides)
         step = training_step(self.graph, training, self._declared.rule(training, update_rule))
-        return replace(step, graph=self._with_values(step.graph))
+        return replace(step, graph=with_values(step.graph, self.values))
 
     def compiled_step(self, **overrides: Unpack[TrainingKeys]) -> Step:
         """The step that `train` compiles: that of `training_step`, but with many small parameters in vectors.
@@ -521,7 +483,7 @@ class Model(Pictured):
 
     def as_document(self) -> ModelDocument:
         """The model as its file would say it: the same document, with the current values and where they come from."""
-        return self.document.model_copy(update={**self._valued(self.document), **self._told})
+        return valued(self.document.model_copy(update=self._told), encoded_values(self.values))
 
     @property
     def _told(self) -> dict[str, Any]:
@@ -566,21 +528,6 @@ class Model(Pictured):
 
     # ------------------------------------------------------------ files
 
-    def _with_values(self, graph: Graph) -> Graph:
-        """A graph made from the model's, with the model's current values."""
-        values = self.values
-        return graph.derive(
-            graph.nodes,
-            graph.outputs,
-            graph.types,
-            parameters={name: _at(source, name, values) for name, source in graph.parameters.items()},
-            state={name: _at(source, name, values) for name, source in graph.state.items()},
-        )
-
-    def _valued(self, document: ModelDocument) -> dict[str, Any]:
-        """The declarations of parameters and state in a document, with the current values of those the model has."""
-        return _with(document, {name: encode_array(value) for name, value in self.values.items()})
-
     def save(self, path: str | Path) -> None:
         """Write the model with its current values: the same file, with values. Whole or not at all.
 
@@ -593,27 +540,7 @@ class Model(Pictured):
         GraphEngineError
             GE101 if the file cannot be written.
         """
-        path = Path(path)
-        if are_external(self.values.values()) or tensors_of(path):
-            with one_writer(path):
-                self._save_with_tensors(path)
-        else:
-            self._write(path, self._valued(self.document))
-
-    def _save_with_tensors(self, path: Path) -> None:
-        last, written = tensors_of(path), set[str]()
-        try:
-            if are_external(self.values.values()):
-                values = write_tensors(path.parent, path.stem, self.values)
-                written = {value.file for value in values.values()}
-                self._write(path, _with(self.document, values))
-            else:
-                self._write(path, self._valued(self.document))
-        finally:  # what the file names now stays, be it the old one or the new one
-            remove_unnamed(path, last | written)
-
-    def _write(self, path: Path, valued: Mapping[str, Any]) -> None:
-        write_bytes(path, dump_model(self.document.model_copy(update={**valued, **self._told})))
+        save(Path(path), self.document.model_copy(update=self._told), self.values)
 
 
 def _restored(
@@ -633,49 +560,3 @@ def _restored(
         model = cls(document, None, Path(path) if path else None, rule, limits, backend, values)
     model._provenance = trained
     return model
-
-
-def load(
-    path: str | Path, *, update_rule: RuleSource = None, limits: Limits = DEFAULT, backend: str = DEFAULT_BACKEND
-) -> Model:
-    """Load a model file, or the shipped model of a name such as "linreg"; an existing file comes first.
-
-    `update_rule`, a rule file, replaces the rule that its training section names. `limits` says how much the file may
-    ask for. `backend` is the name of the backend that compiles its graphs: "numpy" or "reference".
-
-    Raises
-    ------
-    InvalidModelError
-        With all independent problems, each with file, line, column and JSON Pointer.
-
-    Warns
-    -----
-    ModelWarning
-        For each of `Model.warnings`.
-    """
-    path = models().get(str(path), path) if not os.path.exists(path) else path  # noqa: PTH110 - as in `library`
-
-    def loaded() -> Model:
-        document, source = read_model(path, limits, salvage=True)
-        return Model(document, source, Path(path), update_rule, limits, backend)
-
-    with gc_pause.paused():
-        model = unless_replaced(path, loaded)
-    warn(model.warnings, stacklevel=2)
-    return model
-
-
-def _at(source: Declared, name: str, values: Mapping[str, Any]) -> Declared:
-    """Return the declaration of a parameter or state with its current value, if there is one."""
-    return replace(source, value=encode_array(values[name])) if name in values else source
-
-
-def _with(document: ModelDocument, values: Mapping[str, Any]) -> dict[str, Any]:
-    """The declarations of parameters and state in a document, with values as a file has them where there are some."""
-    return {
-        section: {
-            name: source.model_copy(update={"value": values[name]}) if name in values else source
-            for name, source in getattr(document, section).items()
-        }
-        for section in ("parameters", "state")
-    }

@@ -1,0 +1,45 @@
+"""From a file to a model."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from graphengine import gc_pause
+from graphengine.backends.protocol import DEFAULT_BACKEND
+from graphengine.format.reading import read_model, unless_replaced
+from graphengine.library import models
+from graphengine.limits import DEFAULT, Limits
+from graphengine.model.linting import warn
+from graphengine.model.model import Model
+from graphengine.model.training_options import RuleSource
+
+
+def load(
+    path: str | Path, *, update_rule: RuleSource = None, limits: Limits = DEFAULT, backend: str = DEFAULT_BACKEND
+) -> Model:
+    """Load a model file, or the shipped model of a name such as "linreg"; an existing file comes first.
+
+    `update_rule`, a rule file, replaces the rule that its training section names. `limits` says how much the file may
+    ask for. `backend` is the name of the backend that compiles its graphs: "numpy" or "reference".
+
+    Raises
+    ------
+    InvalidModelError
+        With all independent problems, each with file, line, column and JSON Pointer.
+
+    Warns
+    -----
+    ModelWarning
+        For each of `Model.warnings`.
+    """
+    path = models().get(str(path), path) if not os.path.exists(path) else path  # noqa: PTH110 - as in `library`
+
+    def loaded() -> Model:
+        document, source = read_model(path, limits, salvage=True)
+        return Model(document, source, Path(path), update_rule, limits, backend)
+
+    with gc_pause.paused():
+        model = unless_replaced(path, loaded)
+    warn(model.warnings, stacklevel=2)
+    return model
