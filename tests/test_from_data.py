@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 import graphengine as ge
+from graphengine.format.training_documents import ValidationDocument
+from graphengine.training.splitting import split
 
 STATISTICS = {
     "mean": np.nanmean,
@@ -140,9 +142,7 @@ def test_rows_that_are_set_apart_change_no_bit():
     data = rows()
     model = regression(validation={"fraction": 0.25}, seed=4)
     model.train(data)
-    from graphengine.training.validation import split
-
-    kept, apart = split(data, model.graph, 0.25, 4)
+    kept, apart = split(data, model.graph, ValidationDocument(fraction=0.25), 4)
     np.testing.assert_allclose(model.parameters["mean"], kept["x"].mean(axis=0), rtol=1e-12)
     other = {name: array.copy() for name, array in data.items()}
     is_apart = np.isin(data["y"], apart["y"])

@@ -13,9 +13,10 @@ from graphengine.format.kinds import Kinds
 from graphengine.format.training_documents import TrainingDocument
 
 X = np.arange(1.0, 11.0) / 5
-FIRST = {"x": X.tolist(), "y": (3 * X + np.resize([0.5, -0.5], 10)).tolist()}
-SECOND = {"x": X[:4].tolist(), "y": (2 * X[:4]).tolist()}
+FIRST = {"x": X.tolist(), "y": (3 * X + np.resize([0.5, -0.5], 10)).tolist(), "kind": [0, 0, 0, 0, 1, 1, 1, 2, 2, 2]}
+SECOND = {"x": X[:4].tolist(), "y": (2 * X[:4]).tolist(), "kind": [0, 1, 2, 2]}
 ADAMW = {"type": "adamw", "learning_rate": 0.01, "weight_decay": 0.5}
+HALVED = {"validation": {"fraction": 0.5}}
 CHECKED = {"validation": {"data": "second"}}
 RISING = {"metrics": {"slope": "slope"}, "epochs": 6}
 """A metric that rises with each epoch."""
@@ -61,6 +62,8 @@ EFFECTS = {
     "ClippingDocument.limit": (clipped("norm", 0.1), clipped("norm", 0.2)),
     "ValidationDocument.data": (CHECKED, {"validation": {"data": "first"}}),
     "ValidationDocument.fraction": ({"validation": {"fraction": 0.2}}, {"validation": {"fraction": 0.4}}),
+    "ValidationDocument.stratify": (HALVED, {"validation": {"fraction": 0.5, "stratify": "kind"}}),
+    "ValidationDocument.group": (HALVED, {"validation": {"fraction": 0.5, "group": "kind"}}),
     "ValidationDocument.every_epochs": (CHECKED, {"validation": {"data": "second", "every_epochs": 2}}),
     "ValidationDocument.every_iterations": (CHECKED, {"validation": {"data": "second", "every_iterations": 5}}),
     "EarlyStoppingDocument.monitor": (stopping(), stopping(monitor="loss")),
@@ -148,7 +151,7 @@ def line(*, slope=None, **section):
     content = document(
         nodes,
         {"loss": "loss", "absolute": "absolute"},
-        inputs={"x": ["N"], "y": ["N"]},
+        inputs={"x": ["N"], "y": ["N"], "kind": {"shape": ["N"], "dtype": "int64"}},
         parameters={"slope": parameter(0.5, **(slope or {})), "shift": 0.25},
         data={name: {"type": "inline", "values": values} for name, values in data.items()},
         training={**base, "batch_size": 3, "epochs": 3, **section},

@@ -7,11 +7,13 @@ import pytest
 from documents import document, linreg, parameter, training, write
 
 import graphengine as ge
+from graphengine.format.training_documents import ValidationDocument
 from graphengine.limits import Limits
-from graphengine.training.validation import split
+from graphengine.training.splitting import split
 
 X = np.arange(1.0, 11.0)
 DATA = {"x": X, "y": 3 * X + np.resize([0.5, -0.5], 10)}
+FRACTION = ValidationDocument(fraction=0.3)
 APART = {"x": [20.0, 30.0], "y": [61.0, 89.0]}
 
 
@@ -69,19 +71,19 @@ def test_a_fraction_of_the_samples_is_set_apart_by_the_seed():
     model = regression(validation={"fraction": 0.3})
     trainer = model.trainer(DATA, seed=4)
     (check,) = [trainer.history.checks[0] for _ in trainer.chunks()]
-    kept, apart = split(DATA, model.graph, 0.3, 4)
+    kept, apart = split(DATA, model.graph, FRACTION, 4)
     assert (trainer.batches.samples, len(apart["x"])) == (7, 3)
     assert sorted([*kept["x"], *apart["x"]]) == X.tolist()
     assert [*kept["x"]] == sorted(kept["x"])
     assert check.values["validation_loss"] == validation_loss(model, apart)
-    assert not np.array_equal(split(DATA, model.graph, 0.3, 5)[1]["x"], apart["x"])
+    assert not np.array_equal(split(DATA, model.graph, FRACTION, 5)[1]["x"], apart["x"])
     for name in ("x", "y"):
         np.testing.assert_array_equal(np.isin(DATA[name], apart[name]), np.isin(DATA["x"], apart["x"]))
 
 
 @pytest.mark.parametrize(("fraction", "apart"), [(0.01, 1), (0.99, 9), (0.5, 5)])
 def test_at_least_one_sample_is_on_either_side(fraction, apart):
-    assert len(split(DATA, regression().graph, fraction, 0)[1]["x"]) == apart
+    assert len(split(DATA, regression().graph, ValidationDocument(fraction=fraction), 0)[1]["x"]) == apart
 
 
 def test_of_a_single_sample_none_is_set_apart():

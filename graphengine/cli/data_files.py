@@ -104,9 +104,11 @@ def _names_in(reader: Reader, path: Path) -> list[str]:
 
 
 def needed_to_train(model: Model) -> list[str] | None:
-    """The inputs that a training of the model reads; None if it declares none."""
+    """The inputs that a training of the model reads, or splits its data by; None if it declares none."""
+    from graphengine.training.splitting import labels_of
+
     section, graph = model.document.training, model.graph
     if section is None:
         return None
     read = map(graph.value_name, (section.loss, *section.metrics.values()))
-    return model.executor.inputs_of([*read, *graph.updates.values()])
+    return model.executor.inputs_of([*read, *graph.updates.values(), *labels_of(section.validation)])

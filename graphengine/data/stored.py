@@ -120,7 +120,7 @@ class Stored:
     def chosen(self, rows: Chosen) -> Stored:
         """The array of some rows, which stay where they are."""
         part = copy(self)
-        part._chosen = rows
+        part._chosen = rows if self._chosen is None else self._chosen.among(rows)
         part.shape = (len(rows), *self.shape[1:])
         return part
 
@@ -201,6 +201,12 @@ class Chosen:
 
     def __len__(self) -> int:
         return int(self._before[-1])
+
+    def among(self, chosen: Chosen) -> Chosen:
+        """The rows that are chosen among these: its numbers are theirs."""
+        mask = np.unpackbits(self._bits).view(np.bool_)
+        mask[mask] = np.unpackbits(chosen._bits, count=len(self)).view(np.bool_)
+        return Chosen(mask)
 
     def rows(self, numbers: Rows) -> np.ndarray[Any, np.dtype[np.intp]]:
         """The rows that have these numbers."""

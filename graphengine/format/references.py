@@ -71,8 +71,9 @@ def _training_references(training: TrainingDocument) -> Iterator[tuple[str, ...]
         yield metric, "public", f"metric '{name}': value", "training", "metrics", name
     if training.data is not None:
         yield training.data, "data", "data source", "training", "data"
-    if training.validation and training.validation.data is not None:
-        yield training.validation.data, "data", "validation data", "training", "validation", "data"
+    for key, possible in (("data", "data"), ("stratify", "speaking"), ("group", "speaking")):
+        if (named := getattr(training.validation, key, None)) is not None:
+            yield named, possible, f"validation {key}", "training", "validation", key
 
 
 def loss_problems(document: ModelDocument, graph: Graph) -> Iterator[Problem]:

@@ -37,10 +37,15 @@ class ClippingDocument(Document):
 
 
 class ValidationDocument(Document):
-    """Where the validation data come from (`data`, or a seeded `fraction` of the training data), and how often."""
+    """Where the validation data come from (`data`, or a seeded `fraction` of the training data), and how often.
+
+    A fraction keeps the share of each value of the input `stratify`, or the rows of each value of `group` together.
+    """
 
     data: str | None = None
     fraction: Annotated[float, Field(gt=0, lt=1), EXACT] | None = None
+    stratify: str | None = None
+    group: str | None = None
     every_epochs: PositiveInt | None = None
     every_iterations: PositiveInt | None = None
 

@@ -44,7 +44,8 @@ from graphengine.training.compiled import CompiledStep, CompiledSteps
 from graphengine.training.initializing import initialized
 from graphengine.training.loop import Trainer
 from graphengine.training.rules import given_rule, named_rule, optimizer_problems
-from graphengine.training.validation import check_problems, metric_problems, split
+from graphengine.training.splitting import labels_of, split
+from graphengine.training.validation import check_problems, metric_problems
 
 if TYPE_CHECKING:  # imported where a model is fitted or a checkpoint written, and not at each start
     from graphengine.fit.requests import Request
@@ -263,7 +264,7 @@ class Declaration:
         named = data is None or isinstance(data, str)
         arrays = self.source(data) if named else given_data(data, self.graph, self.columns)
         if training and training.validation and training.validation.fraction:
-            arrays, _ = split(arrays, self.graph, training.validation.fraction, training.seed)
+            arrays, _ = split(arrays, self.graph, training.validation, training.seed)
         return initialized(self.graph, values, arrays)
 
     # ------------------------------------------------------------ trainings
@@ -291,7 +292,8 @@ class Declaration:
         apart = validation if validation is not None else declared
         metrics = list(map(self.graph.value_name, training.metrics.values()))
         checked = None if apart is None else self._data(apart, training, self.graph, metrics)
-        also = [*self.graph.updates.values(), *(metrics if checked is None else ())]
+        labels = labels_of(training.validation) if checked is None else []
+        also = [*self.graph.updates.values(), *(metrics if checked is None else ()), *labels]
         arrays = self._data(data, training, self.graph, also)
         trainer = Trainer(self.graph, values, training, arrays, self.compiled_step(training, rule), checked)
         if saving.folder is not None:

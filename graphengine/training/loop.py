@@ -26,8 +26,9 @@ from graphengine.training.course import Chunk, Course, Piece
 from graphengine.training.history import LOG, SMALL, History, Iteration, items_of
 from graphengine.training.initializing import initialized
 from graphengine.training.schedules import rate_at
+from graphengine.training.splitting import split
 from graphengine.training.stepping import Stepper, Sum
-from graphengine.training.validation import LOSS, EarlyStopping, checked_outputs, checks_of, split
+from graphengine.training.validation import LOSS, EarlyStopping, checked_outputs, checks_of
 
 if TYPE_CHECKING:  # imported where a checkpoint is written, and not at each start
     from graphengine.training.checkpoint import Checkpoints
@@ -75,7 +76,7 @@ class Trainer:
         if training.epochs is None and training.max_iterations is None and training.max_seconds is None:
             raise TrainingError("nothing says when to stop", hint="give 'epochs', 'max_iterations' or 'max_seconds'")
         if validation is None and training.validation and training.validation.fraction:
-            data, validation = split(data, graph, training.validation.fraction, training.seed)
+            data, validation = split(data, graph, training.validation, training.seed)
         self.batches = Batches(
             data,
             graph,

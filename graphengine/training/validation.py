@@ -3,49 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
-from graphengine.data.batches import Batches, is_whole, rows_of
-from graphengine.data.order import DRAWN
-from graphengine.data.stored import Chosen
-from graphengine.errors import DataError, Problem, did_you_mean
+from graphengine.errors import Problem, did_you_mean
 from graphengine.format.training_documents import EarlyStoppingDocument, TrainingDocument, ValidationDocument
+from graphengine.ir.declarations import Input
 from graphengine.ir.graph import Graph
 from graphengine.training.events import Every
 
 VALIDATION_LOSS, LOSS = "validation_loss", "loss"
-SPLIT_EPOCH = 0
-"""The epoch, which no training has, whose order says which samples are set apart."""
-
-
-def split(data: Mapping[str, Any], graph: Graph, fraction: float, seed: int) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Training and validation data: a fraction of the samples, drawn by a seed, is set apart.
-
-    Both keep the order of the samples; at least one sample is on either side.
-
-    Raises
-    ------
-    DataError
-        GE505 if there is only one sample.
-    """
-    whole = {name: array for name, array in data.items() if is_whole(name, array, graph)}
-    sampled = {name: array for name, array in data.items() if name not in whole}
-    batches = Batches(data, graph, batch_size=1, seed=seed)
-    if batches.samples < 2:
-        raise DataError("of a single sample none can be set apart for validation", code="GE505")
-    count = min(max(round(fraction * batches.samples), 1), batches.samples - 1)
-    mask, order = np.zeros(batches.samples, np.bool_), batches.order(SPLIT_EPOCH)
-    for start in range(0, count, DRAWN):
-        mask[order.places(start, min(start + DRAWN, count))] = True
-    apart = Chosen(mask)
-    kept = Chosen(np.logical_not(mask, out=mask))
-    return (
-        {**whole, **{name: rows_of(array, kept) for name, array in sampled.items()}},
-        {**whole, **{name: rows_of(array, apart) for name, array in sampled.items()}},
-    )
 
 
 class EarlyStopping:
@@ -113,6 +82,8 @@ def check_problems(training: TrainingDocument, graph: Graph, *, has_validation: 
         problems.append(Problem("GE112", message, None, "/training/accumulate"))
     if validation and not has_validation and (validation.data is None) == (validation.fraction is None):
         problems.append(Problem("GE112", "give either 'data' or 'fraction'", None, "/training/validation"))
+    if validation:
+        problems += _label_problems(validation, graph)
     if early:
         names = [LOSS, *checked_outputs(training, apart=has_validation or validation is not None)]
         pointer = "/training/early_stopping/monitor"
@@ -123,6 +94,32 @@ def check_problems(training: TrainingDocument, graph: Graph, *, has_validation: 
         elif kind is not None and kind.shape != ():
             problems.append(Problem("GE112", f"'{early.monitor}' is {kind}, and only a number improves", None, pointer))
     return problems
+
+
+def _label_problems(section: ValidationDocument, graph: Graph) -> Iterator[Problem]:
+    """What is wrong with the inputs that a fraction is drawn by."""
+    given = {key: name for key in ("stratify", "group") if (name := getattr(section, key)) is not None}
+    for key, name in given.items():
+        pointer = f"/training/validation/{key}"
+        if section.fraction is None:
+            message = f"'{key}' needs a 'fraction': it says how the samples of one are drawn"
+            yield Problem("GE112", message, None, pointer, at_key=True)
+        elif len(given) > 1:
+            yield Problem("GE112", "give either 'stratify' or 'group'", None, pointer, at_key=True)
+        elif name in graph.inputs and not is_label(graph.inputs[name]):
+            yield Problem("GE112", f"{key}: {not_a_label(name, graph)}", None, pointer)
+
+
+def is_label(declared: Input) -> bool:
+    """Whether an input has one integer, truth value or category for each sample."""
+    shape, dtype = declared.type.shape, declared.type.array_dtype
+    is_one = not shape or (len(shape) == 1 and isinstance(shape[0], str))
+    return is_one and bool(declared.categories or dtype.kind in "iub")
+
+
+def not_a_label(name: str, graph: Graph) -> str:
+    """Return what is wrong with an input that samples cannot be split by."""
+    return f"input '{name}' is {graph.types[name]}; a split is by integers or categories, one for each sample"
 
 
 def metric_problems(training: TrainingDocument) -> list[Problem]:
