@@ -30,16 +30,12 @@ DOMAINS: Mapping[str, int] = {"nn": 1, "nll": 1, "shape": 1}
 
 @dataclass(frozen=True, eq=False)
 class Function:
-    """A function under the name by which it is called; `domain` is None for one of the file's own.
-
-    `by_hand` is the function as its file has it where this one is a `form` of it.
-    """
+    """A function under the name by which it is called; `domain` is None for one of the file's own."""
 
     name: str
     document: FunctionDocument
     imports: Mapping[str, int]
     domain: str | None = None
-    by_hand: Function | None = None
 
     @cached_property
     def signature(self) -> Signature:
@@ -63,7 +59,7 @@ class Function:
         if self.domain is None or self.name not in LAYERS or not attributes:
             return self
         layer = LAYERS[self.name].model_validate({**attributes})
-        return replace(self, document=layer.formed(self.document), by_hand=self)
+        return replace(self, document=layer.formed(self.document))
 
     @cached_property
     def lead(self) -> str | None:
@@ -108,7 +104,7 @@ class Function:
         return {name: each.default for name, each in self.document.attributes.items() if not each.required}
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, slots=True)
 class Call:
     """What stands in the place of a node class's instance until the call is inlined."""
 
@@ -239,13 +235,12 @@ def _parameter_problems(function: FunctionDocument, gaps: Gaps) -> Iterator[Prob
     """Names of parameters that are taken, and sizes of theirs that nothing gives."""
     taken = {*function.attributes, *(node["id"] for node in function.nodes)}
     sizes = {size for each in function.inputs.values() for size in each.axes or ()} | function.attributes.keys()
-    is_sure = not (gaps.known("inputs", "attributes") or gaps.open)
     for name, made in function.parameters.items():
         if name in taken:
             message = f"parameter '{name}' has the name of a node or an attribute"
             yield Problem("GE201", message, None, make_pointer(("parameters", name)), at_key=True)
         unknown = [symbol for symbol in symbols_of(made.shape) if symbol not in sizes]
-        if unknown and is_sure:
+        if unknown and not (gaps.known("inputs", "attributes") or gaps.open):
             message = f"the size '{unknown[0]}' of parameter '{name}' is neither an attribute nor a size of an input"
             yield Problem("GE210", message, None, make_pointer(("parameters", name, "shape")))
 
@@ -289,7 +284,7 @@ def omission_problems(function: Function, table: Table) -> Iterator[Problem]:
 def callees_in(table: Table) -> dict[Function, list[Function]]:
     """The functions that each function of a table calls."""
     return {
-        each: [known[op] for op in each.ops.values() if op in known]
+        each: [known[node["op"]] for node in each.document.nodes if node["op"] in known]
         for each in table.values()
         for known in (callable_in(each, table),)
     }

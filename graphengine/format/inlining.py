@@ -111,7 +111,7 @@ class Inlining:
         self.aliases: dict[str, str] = {}
         self.nodes: list[GraphNode] = []
         self._frames: list[Frame] = []
-        self._bodies: dict[tuple[Function, bytes] | Call, Body] = {}
+        self._bodies: dict[tuple[str | None, str, bytes] | Call, Body] = {}
         self._inline(nodes)
 
     def _inline(self, nodes: Sequence[GraphNode]) -> None:
@@ -196,8 +196,7 @@ class Inlining:
         call = frame.call
         if call in self._bodies:
             return self._bodies[call]
-        function = call.function.by_hand or call.function
-        key = (function, orjson.dumps(call.attributes, option=orjson.OPT_SORT_KEYS))
+        key = (call.function.domain, call.function.name, orjson.dumps(call.attributes, option=orjson.OPT_SORT_KEYS))
         if key not in self._bodies:
             nodes, problems = resolved_body(call.function, call.attributes, self.table, Gaps())
             ops = [node for node in nodes if not isinstance(node.node, Call)]

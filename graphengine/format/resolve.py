@@ -57,7 +57,8 @@ class Resolver:
             for name in getattr(document, section):
                 self._define(name, section)
         self._define_nodes(document.nodes)
-        self.gaps.names["nodes"].update(self._twice)
+        if self._twice:
+            self.gaps.names["nodes"].update(self._twice)
 
     def _define_nodes(self, specs: Sequence[NodeDocument]) -> None:
         """Enter the ids of the nodes and the names of their further outputs."""
@@ -68,7 +69,7 @@ class Resolver:
             names.add(spec["op"])
         if len(self.values) < expected:
             self._report_doubled(specs)
-        if HOLE in self.gaps.names["nodes"]:
+        if HOLE in self.gaps.names.get("nodes", ()):
             self.values.pop(HOLE, None)
         ops = {name: None if self._is_hidden(name) else self._ops.get(name) for name in names}
         plain = {name for name, op in ops.items() if op and len(op.signature.outputs) == 1}
@@ -131,7 +132,7 @@ class Resolver:
             resolved.append(found)
             if plain and len(found.inputs) == len(inputs):
                 alike[spec["op"], len(inputs)] = found
-        hidden = self.gaps.names["nodes"]
+        hidden = self.gaps.names.get("nodes", ())
         return [node for node in resolved if node.id not in hidden] if hidden else resolved
 
     def _is_hidden(self, op: str) -> bool:

@@ -52,18 +52,22 @@ class Gaps:
 
     def hide(self, name: str, *sections: str) -> bool:
         """Whether a name that the sections do not have may be there all the same."""
-        if any(section in self.open or name in self.names[section] for section in sections):
+        if any(section in self.open or name in self.names.get(section, ()) for section in sections):
             return True
         return self._around is not None and "functions" in sections and self._around.hide(name, "functions")
 
     def known(self, *sections: str) -> list[str]:
         """The names in the sections of which it is not known what they stand for: a hint may tell them all the same."""
-        return sorted({name for section in sections for name in self.names[section]} - {HOLE})
+        return sorted({name for section in sections for name in self.names.get(section, ())} - {HOLE})
 
     def hide_value(self, name: str) -> bool:
         """Whether a value of that name, which may have a port, may be there although nothing is known of it."""
         node, colon, _ = name.partition(":")
-        return self.hide(name, *VALUES) or self.hide(node, *VALUES) or (colon == ":" and node in self.names["ports"])
+        return (
+            self.hide(name, *VALUES)
+            or self.hide(node, *VALUES)
+            or (colon == ":" and node in self.names.get("ports", ()))
+        )
 
     def hide_calls(self) -> bool:
         """Whether nothing is known of any call of a function."""
@@ -71,7 +75,9 @@ class Gaps:
 
     def hide_function(self, name: str) -> bool:
         """Whether a function of that name is there whose arguments and results are not known."""
-        return name in self.names["functions"] or (self._around is not None and self._around.hide_function(name))
+        return name in self.names.get("functions", ()) or (
+            self._around is not None and self._around.hide_function(name)
+        )
 
 
 def salvaged(content: Content, broken: Iterable[Place], surplus: Iterable[Place]) -> Gaps:
