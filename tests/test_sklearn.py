@@ -17,7 +17,7 @@ if missing(["sklearn"]):
 
 from sklearn.base import clone
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_iris, load_wine
-from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
 from sklearn.metrics import r2_score
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
@@ -255,6 +255,38 @@ def test_strings_and_gaps_go_to_a_model_that_declares_them():
     assert GraphClassifier(CODED, target="kind").fit(frame[two], kind[two]).score(frame[two], kind[two]) == 1
     with pytest.raises(ValueError, match="class 'xl' is none of the categories of the model: s, m, l"):
         GraphClassifier(CODED, target="kind").fit(frame, kind.replace("m", "xl"))
+
+
+SCALED = document(
+    {
+        "scaled": ("nn.standardize", ["x", "mean", "std"]),
+        "z": ("nn.dense", ["scaled"], {"units": 1}),
+        "prediction": ("squeeze", ["z"], {"axis": 1}),
+        "loss": ("mse", ["prediction", "y"]),
+    },
+    {"prediction": "prediction", "scaled": "scaled", "loss": "loss"},
+    inputs={"x": ["N", "F"], "y": ["N"]},
+    parameters={
+        name: {
+            "shape": ["F"],
+            "initializer": {"type": "from_data", "statistic": name, "of": "x"},
+            "trainable": False,
+        }
+        for name in ("mean", "std")
+    },
+    opset_imports={"core": 1, "nn": 1},
+    training={"loss": "loss", "optimizer": {"type": "lbfgs"}},
+)
+
+
+def test_each_fit_takes_statistics_of_its_own_rows(tmp_path):
+    x, y = load_diabetes(return_X_y=True)
+    first = GraphRegressor(SCALED).fit(x[:200], y[:200])
+    first.model_.save(tmp_path / "first.json")
+    second = GraphRegressor(tmp_path / "first.json").fit(x[200:], y[200:])
+    scaled = StandardScaler().fit(x[200:]).transform(x)
+    assert np.allclose(second.model_.predict(x=x)["scaled"], scaled, rtol=1e-9)
+    assert np.allclose(second.predict(x), LinearRegression().fit(scaled[200:], y[200:]).predict(scaled), rtol=1e-6)
 
 
 def test_an_autoencoder_is_a_transformer_and_a_trained_model_a_frozen_one(tmp_path):
