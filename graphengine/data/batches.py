@@ -13,6 +13,7 @@ from graphengine.data.order import Order
 from graphengine.data.stored import Chosen, Stored, in_memory
 from graphengine.errors import DataError
 from graphengine.ir.binding import bind_sizes
+from graphengine.ir.cells import as_encoded
 from graphengine.ir.graph import Graph
 from graphengine.ops.shapes import shape_text
 from graphengine.wording import size_text
@@ -113,7 +114,7 @@ class Batches:
         self._batched = {name: array for name, array in arrays.items() if kinds[name] == "batch"}
         self._single = {name: array for name, array in arrays.items() if kinds[name] == "sample"}
         self._whole = {name: in_memory(array) for name, array in arrays.items() if kinds[name] == "whole"}
-        self.arrays, self.inputs = arrays, frozenset(arrays)
+        self.arrays, self.inputs, self._declared = arrays, frozenset(arrays), graph.inputs
         self.samples = self._count_samples()
         self._stored = [array for array in {**self._batched, **self._single}.values() if isinstance(array, Stored)]
         self.part = self.samples if batch_size is None else min(batch_size, self.samples)
@@ -256,7 +257,7 @@ class Batches:
 
     def whole(self) -> dict[str, Any] | None:
         """All samples as one batch, None if an input takes one sample at a time or the data stays on disk."""
-        return None if self._single or self.is_stored else {**self._batched, **self._whole}
+        return None if self._single or self.is_stored else as_encoded({**self._batched, **self._whole}, self._declared)
 
 
 def is_whole(name: str, array: Any, graph: Graph) -> bool:

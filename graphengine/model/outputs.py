@@ -12,6 +12,7 @@ from graphengine.data.batches import Batches
 from graphengine.data.stored import Stored, in_memory
 from graphengine.errors import ExecutionError, InputError, Problem
 from graphengine.ir.binding import bind_sizes
+from graphengine.ir.cells import as_encoded
 from graphengine.ir.memory import memory_problem
 from graphengine.model.model import Model
 from graphengine.training.evaluation import Evaluation, largest_part
@@ -63,7 +64,7 @@ def _in_parts(model: Model, data: Mapping[str, Any], *, check_finite: bool) -> O
         part = largest_part(batches, [model.graph])
         for segment in Batches(data, model.graph, batch_size=part).epoch(1):
             for index in range(segment.count):
-                model.forward(segment.batch(index)).check_finite()
+                model.forward(as_encoded(segment.batch(index), model.graph.inputs)).check_finite()
     return Outputs(outputs_on(model, batches), batches.samples)
 
 
