@@ -20,6 +20,7 @@ ROOMS = [
     "__main__",
     "cli",
     "sklearn",
+    "drafting",
     "page",
     "draw",
     "trace",

@@ -21,6 +21,7 @@ from graphengine.cli.output import print_line
 from graphengine.errors import ModelWarning
 
 COMMANDS = {
+    "new": "inferring",
     "run": "running",
     "train": "running",
     "evaluate": "scoring",

@@ -87,6 +87,16 @@ class Dialect:
             return cell
         return cell.replace(self.decimal, ".") if "." not in cell else cell + "?"  # a point is no digit of this file
 
+    def value(self, cell: str) -> float | None:
+        """The number that a cell is read as; None if it is none, as `1_000` or digits of other scripts are none."""
+        text = self._number(cell)
+        if "_" in text or not text.isascii():
+            return None
+        try:
+            return float(text)
+        except ValueError:
+            return None
+
     def texts(self, cells: Sequence[str]) -> Sequence[str]:
         """Cells as texts, which are categories; an empty one for a missing value."""
         return ["" if cell in self.missing else cell for cell in cells] if self.missing else cells

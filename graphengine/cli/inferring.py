@@ -1,0 +1,146 @@
+"""`new`: a complete model file to begin with, for a table or with sample data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from graphengine.cli.limiting import current_limits
+from graphengine.cli.options import OutputFile, OutputFormat
+from graphengine.cli.output import Format, check_targets, print_json, print_note, print_text
+from graphengine.errors import UsageError, did_you_mean
+from graphengine.wording import counted, shown
+
+if TYPE_CHECKING:
+    from graphengine.drafting.table_draft import TableDraft
+    from graphengine.drafting.table_model import Family
+
+
+def new(
+    kind: Annotated[
+        str | None,
+        typer.Argument(metavar="[linear|logistic|mlp]", help="The kind of model. Default: what fits the target."),
+    ] = None,
+    data: Annotated[Path | None, typer.Option(metavar="FILE", help="A CSV file with a table to learn from.")] = None,
+    target: Annotated[str | None, typer.Option(metavar="COLUMN", help="The column that is predicted.")] = None,
+    output: OutputFile = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite a file that exists.")] = False,
+    output_format: OutputFormat = Format.text,
+) -> None:
+    """Write a complete model file for a table, which trains at once, and print what was inferred and why.
+
+    Columns of numbers are scaled, gaps are filled, texts become categories, and rows are held out for validation. A
+    target of numbers gets a regression, one of texts a classification. The file is meant to be read and changed.
+    """
+    _check_output(output, data, force=force)
+    _new_for_table(data, target, _family(kind), output, output_format)
+
+
+def _check_output(output: Path | None, data: Path | None, *, force: bool) -> None:
+    check_targets({"--data": data, "--output": output})
+    if output is not None and output.exists() and not force:
+        raise UsageError(f"{output} exists", hint="choose another name, or overwrite it with --force")
+
+
+def _family(kind: str | None) -> Family | None:
+    from graphengine.drafting.table_model import Family
+
+    if kind is not None and kind not in list(Family):
+        raise UsageError(f"there is no kind of model '{kind}'", hint=did_you_mean(kind, list(Family), "kinds"))
+    return Family(kind) if kind else None
+
+
+def _new_for_table(
+    data: Path | None, target: str | None, family: Family | None, output: Path | None, output_format: Format
+) -> None:
+    from graphengine.data.stored import Memory
+    from graphengine.drafting.table_draft import draft_table
+
+    if data is None:
+        raise UsageError("--data FILE is missing", hint="name a CSV file, and with --target the column to predict")
+    if not data.name.endswith((".csv", ".csv.gz", ".tsv", ".txt")):
+        raise UsageError(f"--data {data} is not a CSV file", hint="save the table as .csv or .csv.gz")
+    folder, name = output.parent if output else Path(), output.stem if output else data.name.partition(".")[0]
+    longest_line = Memory(current_limits().data_bytes).block
+    draft = draft_table(data, target, family, folder, name or "model", longest_line)
+    text = _canonical(draft.document, folder / f"{name}.json")
+    if output is not None:
+        _write(output, text)
+    if output_format is Format.json:
+        print_json(_as_json(draft, output))
+        return
+    _print_inferred(draft)
+    _print_next(output, text)
+
+
+def _canonical(document: dict[str, Any], path: Path) -> bytes:
+    """The text of a model file, which is checked as any other; layers stay the calls that they are."""
+    from graphengine.format.documents import ModelDocument
+    from graphengine.format.writing import dump_model
+    from graphengine.model.model import Model
+
+    Model.from_dict(document, path, limits=current_limits())
+    return dump_model(ModelDocument.model_validate(document))
+
+
+def _write(path: Path, text: bytes) -> None:
+    from graphengine.format.files import write_bytes
+
+    write_bytes(path, text)
+
+
+def _print_next(output: Path | None, text: bytes) -> None:
+    if output is None:
+        print_text(text)
+        return
+    print_note(f"written to {output}; next: graphengine train {output} --save {output.stem}_trained.json")
+
+
+def _print_inferred(draft: TableDraft) -> None:
+    """What was found and decided, on stderr: the result is the file."""
+    print_note(f"{draft.source}: {_layout(draft)}")
+    lines = [("column", "kind", "gaps", "used", "why")]
+    target = draft.task.target
+    for role in draft.columns:
+        used = "target" if role is target else "yes" if role.is_used else "no"
+        lines.append((shown(role.column)[1:-1], role.kind, str(role.gaps), used, role.why))
+    widths = [max(map(len, cells)) for cells in zip(*lines, strict=True)]
+    for line in lines:
+        print_note("  " + "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+    for part, decision in draft.decisions().items():
+        print_note(f"{part}: {decision}")
+
+
+def _layout(draft: TableDraft) -> str:
+    dialect = draft.survey.dialect
+    parts = [counted(draft.survey.rows, "row"), counted(len(draft.survey.columns), "column")]
+    parts += [f"separator {shown(dialect.separator)}", f"decimal {shown(dialect.decimal)}"]
+    parts += [f"thousands {shown(dialect.thousands)}"] if dialect.thousands else []
+    parts += [] if dialect.header else ["no header"]
+    return ", ".join([*parts, *([f"missing {', '.join(map(shown, dialect.missing))}"] if dialect.missing else [])])
+
+
+def _as_json(draft: TableDraft, output: Path | None) -> dict[str, Any]:
+    dialect = draft.survey.dialect
+    layout = {
+        "separator": dialect.separator,
+        "decimal": dialect.decimal,
+        "thousands": dialect.thousands,
+        "header": dialect.header,
+        "missing": list(dialect.missing),
+    }
+    columns = [
+        {
+            "column": role.column,
+            "kind": role.kind,
+            "gaps": role.gaps,
+            "used": "target" if role is draft.task.target else role.is_used,
+            "categories": list(role.categories),
+            "why": role.why,
+        }
+        for role in draft.columns
+    ]
+    found = {"data": draft.source, "rows": draft.survey.rows, "layout": layout, "columns": columns}
+    return {**found, "decisions": draft.decisions(), **({"file": str(output)} if output else {"model": draft.document})}

@@ -1,0 +1,1 @@
+"""Drafts of model files: what a table has in its columns, and a complete model for it."""

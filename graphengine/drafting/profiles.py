@@ -1,0 +1,146 @@
+"""What the cells of one column are: numbers in some dialect, dates, or texts, and which mean a missing value.
+
+A profile grows block by block and keeps counts, not cells.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from graphengine.data.csv_dialect import MISSING, Dialect
+
+MOST_TEXTS = 1000
+"""Different texts of a column that are kept."""
+WORDS = frozenset({"None", "-"})
+"""Texts that mean a missing value among numbers, and may mean something among texts."""
+DATE = re.compile(
+    r"(\d{4}([-/.])\d{1,2}\2\d{1,2}|\d{1,2}([-/.])\d{1,2}\3(\d{4}|\d{2}))"
+    r"([T ]\d{1,2}:\d{2}(:\d{2}([.,]\d+)?)?)?(Z|[+-]\d{2}:?\d{2})?"
+)
+"""A date, perhaps with a time: 2024-03-01, 1.3.2024, 3/1/24 12:30."""
+MARKS: tuple[tuple[str, str | None], ...] = ((".", None), (",", None), (".", ","), (",", "."))
+"""Decimal marks and marks of thousands that are tried; of several that fit, the first counts."""
+
+
+class Cell(NamedTuple):
+    """A cell and its line in the file."""
+
+    line: int
+    text: str
+
+
+@dataclass
+class Numbers:
+    """The cells of a column as numbers of one dialect; cells that are none are `bad`."""
+
+    dialect: Dialect
+    bad: int = 0
+    first_bad: Cell | None = None
+    low: float = math.inf
+    high: float = -math.inf
+    are_integers: bool = True
+    last: float | None = None
+    are_counting: bool = True
+    """Whether each number is the one before it plus 1."""
+
+    def add(self, cells: Sequence[Cell]) -> None:
+        """Read more cells."""
+        for cell in cells:
+            number = self.dialect.value(cell.text)
+            if number is None or not math.isfinite(number):
+                self.bad += 1
+                self.first_bad = self.first_bad or cell
+                continue
+            self.low, self.high = min(self.low, number), max(self.high, number)
+            self.are_integers = self.are_integers and number.is_integer()
+            self.are_counting = self.are_counting and self.last in (None, number - 1)
+            self.last = number
+
+
+@dataclass
+class Profile:
+    """What is known of a column after some of its cells."""
+
+    name: str
+    place: int
+    readings: list[Numbers]
+    """The column as numbers, in each of the dialects that read most of it."""
+    filled: int = 0
+    """Cells that have a value."""
+    gaps: int = 0
+    gap_lines: list[int] = field(default_factory=list)
+    missing: Counter[str] = field(default_factory=Counter)
+    """Texts of cells that mean a missing value, as they are in the file."""
+    words: Counter[str] = field(default_factory=Counter)
+    """Such texts that count only if the other cells are numbers."""
+    texts: Counter[str] = field(default_factory=Counter)
+    """Different texts, without spaces around them; only the first ones of very many."""
+    has_more_texts: bool = False
+    dates: int = 0
+
+    def add(self, lines: Sequence[int], cells: Sequence[str]) -> None:
+        """Look at the cells of a block of rows."""
+        values = []
+        for line, cell in zip(lines, cells, strict=True):
+            text = cell.strip()
+            if not text or text in MISSING:
+                self._add_gap(line, cell, text)
+            else:
+                values.append(Cell(line, text))
+        self.filled += len(values)
+        self._add_texts([cell.text for cell in values])
+        for numbers in self.readings:
+            numbers.add(values)
+        fewest = min(numbers.bad for numbers in self.readings)
+        self.readings = [numbers for numbers in self.readings if numbers.bad == fewest]
+
+    def _add_gap(self, line: int, cell: str, text: str) -> None:
+        if text in WORDS:
+            self.words[cell] += 1
+            return
+        self.gaps += 1
+        if len(self.gap_lines) < len(MISSING):
+            self.gap_lines.append(line)
+        if cell:
+            self.missing[cell] += 1
+
+    def _add_texts(self, texts: Sequence[str]) -> None:
+        if self.has_more_texts:
+            return
+        self.dates += sum(map(bool, map(DATE.fullmatch, texts)))
+        self.texts.update(texts)
+        self.has_more_texts = len(self.texts) > MOST_TEXTS
+
+    def numbers(self, dialect: Dialect) -> Numbers | None:
+        """The column as numbers of a dialect, if it reads as many of its cells as any other."""
+        marks = dialect.decimal, dialect.thousands
+        return next((each for each in self.readings if (each.dialect.decimal, each.dialect.thousands) == marks), None)
+
+    def are_numbers(self, dialect: Dialect) -> bool:
+        """Whether all cells that have a value are numbers."""
+        numbers = self.numbers(dialect)
+        return bool(self.filled and numbers and not numbers.bad)
+
+    @property
+    def are_dates(self) -> bool:
+        """Whether all texts that were looked at are dates."""
+        return bool(self.texts) and self.dates >= sum(self.texts.values())
+
+    @property
+    def repeats(self) -> bool:
+        """Whether a text is there twice."""
+        return any(count > 1 for count in self.texts.values())
+
+
+def dialects(written: Dialect) -> list[Dialect]:
+    """The dialects of numbers that are tried in a file whose separator and header are known."""
+    made = [
+        Dialect(written.separator, decimal, thousands, written.header, (), written.comment)
+        for decimal, thousands in MARKS
+    ]
+    return [each for each in made if written.separator not in (each.decimal, each.thousands)]

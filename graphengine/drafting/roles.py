@@ -1,0 +1,221 @@
+"""What a model does with the columns of a table: numbers, categories, the target; or why a column is left out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from graphengine.drafting.profiles import Profile
+from graphengine.drafting.survey import Survey
+from graphengine.errors import DataError, UsageError, did_you_mean
+from graphengine.wording import counted, enumerated, shown
+
+MOST_CATEGORIES = 100
+"""Different texts of a column that become categories."""
+FEW_VALUES = 0.1
+"""A column with values in fewer of its rows is left out."""
+MOST_GUESSED = 2
+"""Different integers of a target that are taken for classes unless a kind of model is asked for."""
+
+
+class Kind(StrEnum):
+    """What a column is."""
+
+    number = "number"
+    category = "category"
+    date = "date"
+    text = "text"
+
+
+@dataclass(frozen=True)
+class Role:
+    """A column, what it is, whether it is used, and why."""
+
+    column: str
+    place: int
+    kind: Kind
+    is_used: bool
+    why: str
+    gaps: int
+    categories: tuple[str | int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is learned of a table: the roles of all columns but the target, and the target."""
+
+    target: Role
+    roles: list[Role]
+
+    @property
+    def numbers(self) -> list[Role]:
+        """The columns of numbers that are used."""
+        return [role for role in self.roles if role.is_used and role.kind == Kind.number]
+
+    @property
+    def categories(self) -> list[Role]:
+        """The columns of categories that are used."""
+        return [role for role in self.roles if role.is_used and role.kind == Kind.category]
+
+    @property
+    def has_classes(self) -> bool:
+        """Whether the target is one of several classes."""
+        return self.target.kind == Kind.category
+
+
+def find_task(path: str, survey: Survey, target: str, *, classes: bool | None = None) -> Task:
+    """Return what can be learned of a table; `classes` says whether the target is classes, None that it follows.
+
+    Raises
+    ------
+    DataError
+        GE502 if there is no column of the name of the target, or two of them; GE503 if the target has gaps; GE505 if it
+        has one value or too many classes, or no other column can be used.
+    UsageError
+        GE801 if the target does not have numbers, and they are asked for.
+    """
+    names = [column.name for column in survey.columns]
+    found = survey.column(target)
+    if found is None:
+        hint = did_you_mean(target, names, "columns")
+        raise DataError(f"{path}: there is no column '{target}'", code="GE502", hint=hint)
+    if names.count(target) > 1:
+        raise DataError(f"{path}: column '{target}' is there {names.count(target)} times", code="GE502")
+    task = Task(
+        _target_role(path, found, survey, classes),
+        [_role(column, survey, names) for column in survey.columns if column is not found],
+    )
+    if not (task.numbers or task.categories):
+        raise DataError(
+            f"{path}: no column is left to predict '{target}' from", code="GE505", hint=_left_out(task.roles)
+        )
+    return task
+
+
+def _left_out(roles: Sequence[Role]) -> str:
+    return enumerated([f"'{role.column}' is left out: {role.why}" for role in roles], most=3) or "add columns"
+
+
+def _role(column: Profile, survey: Survey, names: Sequence[str]) -> Role:
+    kind, categories = _kind(column, survey)
+    reason = (
+        _reason_against(column, kind, survey, categories)
+        if names.count(column.name) == 1
+        else "its name is there twice"
+    )
+    if not column.name:
+        reason = "it has no name, as an index"
+    why = reason or _reason_for(column, kind, survey, categories)
+    return Role(
+        column.name,
+        column.place,
+        kind,
+        not reason,
+        why,
+        _gaps(column, kind),
+        categories if kind == Kind.category else (),
+    )
+
+
+def _kind(column: Profile, survey: Survey) -> tuple[Kind, tuple[str, ...]]:
+    """What a column is, and the categories that it has."""
+    if column.are_numbers(survey.dialect):
+        return Kind.number, ()
+    if column.are_dates:
+        return Kind.date, ()
+    words = (text.strip() for text in column.words if text not in survey.dialect.missing)
+    categories = tuple(sorted({*column.texts, *words}))
+    is_text = len(categories) > MOST_CATEGORIES or not (column.repeats or column.words)
+    return Kind.text if is_text else Kind.category, categories
+
+
+def _gaps(column: Profile, kind: Kind) -> int:
+    return column.gaps + column.words.total() * (kind == Kind.number)
+
+
+def _reason_against(column: Profile, kind: Kind, survey: Survey, categories: Sequence[str]) -> str:
+    """Why a column is left out; nothing if it is not."""
+    numbers = column.numbers(survey.dialect)
+    if not column.filled + column.words.total():
+        return "it is empty"
+    if column.filled + column.words.total() < FEW_VALUES * survey.rows:
+        return f"it has a value in {column.filled} of {survey.rows} rows"
+    if kind == Kind.number and numbers:
+        if numbers.low == numbers.high:
+            return f"it is constant: {numbers.low:.6g}"
+        starts_low = numbers.low in (0, 1) and survey.rows > MOST_GUESSED
+        return "it counts the rows" if starts_low and numbers.are_counting and not column.gaps else ""
+    if kind == Kind.date:
+        return "dates are not used; add a column with a number, such as days since a day"
+    if len(categories) == 1 and survey.rows > 1:
+        return f"it is constant: {shown(categories[0])}"
+    return _reason_against_text(column, survey) if kind == Kind.text else ""
+
+
+def _reason_against_text(column: Profile, survey: Survey) -> str:
+    numbers = column.numbers(survey.dialect)
+    if numbers and numbers.first_bad and numbers.bad < column.filled / 2:
+        bad = numbers.first_bad
+        cells = counted(numbers.bad, "cell")
+        return f"{cells} of its numbers cannot be read, the first in line {bad.line}: {shown(bad.text)}"
+    if not column.repeats:
+        return "all its texts differ, as of an identifier"
+    return f"it has more than {MOST_CATEGORIES} different texts"
+
+
+def _reason_for(column: Profile, kind: Kind, survey: Survey, categories: Sequence[str]) -> str:
+    numbers = column.numbers(survey.dialect)
+    if kind == Kind.number and numbers:
+        noun = "integers" if numbers.are_integers else "numbers"
+        return f"{noun} from {numbers.low:.6g} to {numbers.high:.6g}"
+    return f"{counted(len(categories), 'text')}: {enumerated(list(map(shown, categories)), most=4)}"
+
+
+def _target_role(path: str, column: Profile, survey: Survey, classes: bool | None) -> Role:
+    kind, categories = _kind(column, survey)
+    where = f"{path}: the target '{column.name}'"
+    if column.gaps or (kind == Kind.number and column.words):
+        lines = f", the first in line {column.gap_lines[0]}" if column.gap_lines else ""
+        message = f"{where} has no value in {counted(_gaps(column, kind), 'row')}{lines}"
+        raise DataError(message, code="GE503", hint="leave these rows out: nothing can be learned from them")
+    if kind == Kind.number:
+        return _number_target(where, column, survey, classes)
+    if classes is False:
+        hint = "choose logistic or mlp"
+        raise UsageError(f"{where} has texts, and linear predicts numbers", hint=hint)
+    return _class_target(where, column, categories, f"{counted(len(categories), 'text')}: classification")
+
+
+def _number_target(where: str, column: Profile, survey: Survey, classes: bool | None) -> Role:
+    numbers = column.numbers(survey.dialect)
+    are_integers = bool(numbers and numbers.are_integers) and not column.has_more_texts
+    values = len(column.texts)
+    if classes or (classes is None and are_integers and values == MOST_GUESSED):
+        return _class_target(
+            where, column, _number_categories(column.texts), f"{values} different numbers: classification"
+        )
+    if numbers and numbers.low == numbers.high:
+        raise DataError(f"{where} is constant: {numbers.low:.6g}", code="GE505", hint="nothing can be learned from it")
+    few = are_integers and values <= MOST_CATEGORIES // 5
+    note = f"; for {values} classes choose logistic" if few else ""
+    return Role(column.name, column.place, Kind.number, True, f"numbers: regression{note}", 0)
+
+
+def _number_categories(texts: Iterable[str]) -> tuple[str | int, ...]:
+    """Integers as numbers, so that 1 and 1.0 are the same; anything else as texts."""
+    if all(text.isascii() and text.lstrip("-").isdigit() and str(int(text)) == text for text in texts):
+        return tuple(sorted(map(int, texts)))
+    return tuple(sorted(texts))
+
+
+def _class_target(where: str, column: Profile, categories: tuple[str | int, ...], why: str) -> Role:
+    if len(categories) < 2:
+        message = f"{where} has one class, {shown(categories[0])}, in all rows"
+        raise DataError(message, code="GE505", hint="nothing can be learned from it; add rows of other classes")
+    if len(categories) > MOST_CATEGORIES or column.has_more_texts or not (column.repeats or column.words):
+        count = f"more than {len(categories) - 1}" if column.has_more_texts else len(categories)
+        message = f"{where} has {count} different values, too many for classes"
+        hint = f"choose another target; classes are texts that repeat, at most {MOST_CATEGORIES} of them"
+        raise DataError(message, code="GE505", hint=hint)
+    return Role(column.name, column.place, Kind.category, True, why, 0, categories)

@@ -1,0 +1,116 @@
+"""From a CSV file to a model file: the draft for a table, with what was inferred and why."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from graphengine.data.csv_dialect import SAMPLE
+from graphengine.drafting.roles import Role, Task, find_task
+from graphengine.drafting.survey import Survey, survey
+from graphengine.drafting.table_model import Family, family_for, table_model
+from graphengine.errors import UsageError
+from graphengine.format.paths import HOW_TO_WRITE, confined, is_plain
+from graphengine.wording import shown
+
+
+@dataclass(frozen=True)
+class TableDraft:
+    """A model document for a table, and what it was inferred from."""
+
+    source: str
+    survey: Survey
+    task: Task
+    family: Family
+    document: dict[str, Any]
+
+    @property
+    def columns(self) -> list[Role]:
+        """The roles of all columns in the order of the file."""
+        return sorted([*self.task.roles, self.task.target], key=lambda role: role.place)
+
+    def decisions(self) -> dict[str, str]:
+        """Return what was decided for the model, and why, by part."""
+        training, has_classes = self.document["training"], self.task.has_classes
+        why = "classes" if has_classes else "numbers"
+        loss = "cross-entropy" if has_classes else "mean squared error of the scaled target"
+        return {
+            "target": f"'{self.task.target.column}', {self.task.target.why}",
+            "model": f"{self.family}, because the target has {why}",
+            "scaling": ", ".join(_scaling(self.task)),
+            "loss": loss + (" and a penalty on the weights" if "penalty" in _ids(self.document) else ""),
+            "metrics": ", ".join(training["metrics"]),
+            "validation": _validation(training),
+            "training": _training(training),
+        }
+
+
+def _ids(document: dict[str, Any]) -> list[str]:
+    return [node["id"] for node in document["nodes"]]
+
+
+def _scaling(task: Task) -> list[str]:
+    numbers = ["numbers to mean 0 and deviation 1"] if task.numbers else []
+    gaps = ["gaps in numbers to the median"] if any(role.gaps for role in task.numbers) else []
+    return numbers + gaps + (["categories to columns of 0 and 1"] if task.categories else [])
+
+
+def _validation(training: dict[str, Any]) -> str:
+    apart = training.get("validation")
+    if apart is None:
+        return "none: too few rows to set some apart"
+    return f"{apart['fraction']:.0%} of the rows, drawn by seed" + ", the same share of each class" * (
+        "stratify" in apart
+    )
+
+
+def _training(training: dict[str, Any]) -> str:
+    batch, early = training.get("batch_size"), training.get("early_stopping")
+    of = f"batches of {batch} rows" if batch else "all rows at once"
+    end = f", until {early['patience']} checks bring nothing better" if early else ""
+    return f"{training['optimizer']['type']}, {of}, at most {training['epochs']} epochs{end}"
+
+
+def draft_table(
+    data: Path, target: str | None, family: Family | None, folder: Path, name: str, longest_line: int = SAMPLE
+) -> TableDraft:
+    """Return the draft of a model file in `folder` for a CSV file in it, or below.
+
+    Raises
+    ------
+    DataError
+        GE501 to GE505 if the file cannot be read, or nothing can be learned from it.
+    UsageError
+        GE801 if the file does not lie in the folder, no target is named, or the kind of model does not fit it.
+    """
+    source = source_path(data, folder)
+    found = survey(confined(folder, source), longest_line)
+    if target is None:
+        names = ", ".join(shown(column.name) for column in found.columns)
+        raise UsageError("--data needs --target COLUMN, which is to be predicted", hint=f"columns: {names}")
+    task = find_task(str(data), found, target, classes=_CLASSES[family])
+    family = family or family_for(task)
+    return TableDraft(source, found, task, family, table_model(name, source, found, task, family))
+
+
+_CLASSES = {Family.linear: False, Family.logistic: True, Family.mlp: None, None: None}
+
+
+def source_path(data: Path, folder: Path) -> str:
+    """Return the path of a data file as a model file in `folder` names it.
+
+    Raises
+    ------
+    UsageError
+        GE801 if it is not within the folder, or no such path may be in a model file.
+    """
+    place, inside = Path(os.path.abspath(data)), Path(os.path.abspath(folder))  # noqa: PTH100 - links stay
+    if not place.is_relative_to(inside):
+        hint = f"write the model beside its data: -o {place.parent / 'model.json'}"
+        raise UsageError(f"{data} is not in the folder of the model file, {inside}, or below it", hint=hint)
+    source = place.relative_to(inside).as_posix()
+    if not is_plain(source):
+        raise UsageError(f"{data}: a model file cannot name this path", hint=HOW_TO_WRITE)
+    return source
