@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from documents import document
+from scipy.special import expit
 
 import graphengine as ge
 from graphengine.backends.numpy.plan import Plan
@@ -11,7 +12,6 @@ from graphengine.ops.inference import elementwise
 from graphengine.transform.directional import curvature
 from graphengine.transform.gradient import gradient
 
-torch = pytest.importorskip("torch")
 X = np.array([-1.0, 0.0, 0.25, 4.0])
 SAFE = np.array([1.0, 1.0, 0.25, 4.0])
 """X with a number inside of the domain where the condition does not hold."""
@@ -31,36 +31,42 @@ def chosen(nodes, other=0):
 
 W = np.array([2.0, 3.0, 5.0, 7.0])
 CASES = {
-    "a root": ({"f": ("sqrt", ["x"])}, torch.sqrt),
-    "a logarithm": ({"f": ("log", ["x"])}, torch.log),
-    "a reciprocal": ({"f": ("reciprocal", ["x"])}, torch.reciprocal),
-    "a quotient": ({"s": ("sin", ["x"]), "f": ("div", ["s", "x"])}, lambda x: torch.sin(x) / x),
-    "a power": ({"f": ("pow", ["x", 0.5])}, lambda x: x**0.5),
-    "x log(x)": ({"l": ("log", ["x"]), "f": ("mul", ["x", "l"])}, lambda x: x * torch.log(x)),
+    "a root": ({"f": ("sqrt", ["x"])}, lambda x: x**-0.5 / 2, lambda x: -(x**-1.5) / 4),
+    "a logarithm": ({"f": ("log", ["x"])}, lambda x: 1 / x, lambda x: -1 / x**2),
+    "a reciprocal": ({"f": ("reciprocal", ["x"])}, lambda x: -1 / x**2, lambda x: 2 / x**3),
+    "a quotient": (
+        {"s": ("sin", ["x"]), "f": ("div", ["s", "x"])},
+        lambda x: np.cos(x) / x - np.sin(x) / x**2,
+        lambda x: -np.sin(x) / x - 2 * np.cos(x) / x**2 + 2 * np.sin(x) / x**3,
+    ),
+    "a power": ({"f": ("pow", ["x", 0.5])}, lambda x: x**-0.5 / 2, lambda x: -(x**-1.5) / 4),
+    "x log(x)": ({"l": ("log", ["x"]), "f": ("mul", ["x", "l"])}, lambda x: np.log(x) + 1, lambda x: 1 / x),
     "an overflow": (
         {"n": ("div", [1, "x"]), "u": ("exp", ["n"]), "f": ("log1p", ["u"])},
-        lambda x: torch.log1p(torch.exp(1 / x)),
+        lambda x: -expit(1 / x) / x**2,
+        lambda x: expit(1 / x) * expit(-1 / x) / x**4 + 2 * expit(1 / x) / x**3,
     ),
-    "a root of a root": ({"r": ("sqrt", ["x"]), "f": ("sqrt", ["r"])}, lambda x: torch.sqrt(torch.sqrt(x))),
-    "a root used twice": (
+    "a root of a root": (
+        {"r": ("sqrt", ["x"]), "f": ("sqrt", ["r"])},
+        lambda x: x**-0.75 / 4,
+        lambda x: -3 / 16 * x**-1.75,
+    ),
+    "a root used twice": (  # sqrt(x) log(x) / 2
         {"r": ("sqrt", ["x"]), "l": ("log", ["r"]), "f": ("mul", ["r", "l"])},
-        lambda x: torch.sqrt(x) * torch.log(torch.sqrt(x)),
+        lambda x: (np.log(x) + 2) / 4 / np.sqrt(x),
+        lambda x: -np.log(x) / 8 * x**-1.5,
     ),
-    "a clipped value": ({"c": ("clip", ["x", -5, 5]), "f": ("rsqrt", ["c"])}, torch.rsqrt),
+    "a clipped value": (
+        {"c": ("clip", ["x", -5, 5]), "f": ("rsqrt", ["c"])},
+        lambda x: -(x**-1.5) / 2,
+        lambda x: 3 / 4 * x**-2.5,
+    ),
 }
+"""The nodes of a branch, and its first and second derivative."""
 
 
 def model_of(nodes, **inputs):
     return ge.Model.from_dict(document(nodes, inputs={"x": ["N"], "w": ["N"], **inputs}, outputs={"loss": "loss"}))
-
-
-def slopes(function, order):
-    """By PyTorch, of numbers inside the domain, with 0 where the branch is not taken."""
-    x = torch.tensor(SAFE, dtype=torch.float64, requires_grad=True)
-    value = function(x)
-    for _ in range(order):
-        (value,) = torch.autograd.grad(value.sum(), x, create_graph=True)
-    return np.where(X > 0, value.detach().numpy(), 0)
 
 
 def evaluated(graph, values):
@@ -85,9 +91,9 @@ def gradients(nodes, wrt=("x",), **values):
 
 @pytest.mark.parametrize("case", CASES)
 def test_a_branch_that_is_not_taken_passes_nothing(case):
-    nodes, function = CASES[case]
+    nodes, slope, _ = CASES[case]
     model = model_of(chosen(nodes))
-    expected = W * slopes(function, 1)
+    expected = np.where(X > 0, W * slope(SAFE), 0)
     for _ in range(3):  # called, then by plans
         found = model.forward(x=X, w=W).backward("loss", ["x"])["x"]
         np.testing.assert_allclose(found, expected, rtol=1e-13)
@@ -95,11 +101,11 @@ def test_a_branch_that_is_not_taken_passes_nothing(case):
 
 @pytest.mark.parametrize("case", CASES)
 def test_the_second_derivative_passes_nothing_either(case):
-    nodes, function = CASES[case]
+    nodes, _, second = CASES[case]
     graph = curvature(model_of(chosen(nodes)).graph, "loss", ["x"], ["v"])
     values = {"x": X, "w": W, "v": np.ones(4)}
     called, planned = evaluated(graph, values)
-    expected = W * slopes(function, 2)
+    expected = np.where(X > 0, W * second(SAFE), 0)
     np.testing.assert_allclose(called, expected, rtol=1e-12)
     np.testing.assert_allclose(planned, expected, rtol=1e-12)
 

@@ -9,31 +9,37 @@ from graphengine.backends.numpy.plan import Plan
 from graphengine.ops.registry import OPS
 from graphengine.transform.gradient import gradient
 
-torch = pytest.importorskip("torch")
+try:
+    import torch
+except ModuleNotFoundError:  # the tests with the marker are skipped
+    torch = None
+
 ZEROS = [0.0, -0.0]
 CORNERS = {
-    "abs": ("abs", {}, [[-2.0, *ZEROS, 3.0]], torch.abs),
-    "round": ("round", {}, [[-2.5, -1.5, -0.5, -0.4, *ZEROS, 0.5, 1.5, 2.5]], torch.round),
+    "abs": ("abs", {}, [[-2.0, *ZEROS, 3.0]], "abs"),
+    "round": ("round", {}, [[-2.5, -1.5, -0.5, -0.4, *ZEROS, 0.5, 1.5, 2.5]], "round"),
     "mod": (
         "mod",
         {},
         [[5.0, -5.0, 5.0, -5.0, 6.0, -6.0, 6.0], [3.0, 3.0, -3.0, -3.0, 3.0, 3.0, -3.0]],
-        torch.remainder,
+        "remainder",
     ),
-    "norm of zeros": ("norm", {}, [ZEROS], torch.linalg.vector_norm),
-    "norm of one number": ("norm", {}, [[-3.0, *ZEROS]], torch.linalg.vector_norm),
+    "norm of zeros": ("norm", {}, [ZEROS], "norm"),
+    "norm of one number": ("norm", {}, [[-3.0, *ZEROS]], "norm"),
     "sum of absolute values": ("norm", {"ord": 1}, [[-2.0, *ZEROS, 3.0]], lambda x: torch.linalg.vector_norm(x, ord=1)),
     "std of equal values": ("std", {}, [[2.0, 2.0, 2.0]], lambda x: torch.std(x, correction=0)),
     "std of one value": ("std", {}, [[2.0]], lambda x: torch.std(x, correction=0)),
-    "angle at the origin": ("arctan2", {}, [[0.0, 0.0, -0.0, -0.0], [0.0, -0.0, 0.0, -0.0]], torch.atan2),
-    "angle on the axes": ("arctan2", {}, [[0.0, -0.0, 0.0, 1.0, -1.0], [-2.0, -2.0, 2.0, 0.0, -0.0]], torch.atan2),
+    "angle at the origin": ("arctan2", {}, [[0.0, 0.0, -0.0, -0.0], [0.0, -0.0, 0.0, -0.0]], "atan2"),
+    "angle on the axes": ("arctan2", {}, [[0.0, -0.0, 0.0, 1.0, -1.0], [-2.0, -2.0, 2.0, 0.0, -0.0]], "atan2"),
 }
 
 
+@pytest.mark.extra("torch")
 @pytest.mark.parametrize("case", CORNERS)
 def test_corners_are_those_of_pytorch(case):
     op, attributes, numbers, function = CORNERS[case]
     arrays = {name: np.array(each) for name, each in zip("xy", numbers, strict=False)}
+    function = getattr(torch, function) if isinstance(function, str) else function
     leaves = [torch.tensor(each, requires_grad=True) for each in arrays.values()]
     result = function(*leaves)
     result.sum().backward()

@@ -285,7 +285,6 @@ def test_a_column_without_a_value_has_no_statistic():
 
 
 def preprocessing():
-    pytest.importorskip("sklearn", reason="scikit-learn is not installed")
     import sklearn.impute
     import sklearn.preprocessing
 
@@ -367,7 +366,7 @@ def pipeline(count, classes=None):
 
 
 def split_of(name):
-    datasets = pytest.importorskip("sklearn.datasets", reason="scikit-learn is not installed")
+    from sklearn import datasets
     from sklearn.model_selection import train_test_split
 
     data = getattr(datasets, f"load_{name}")()

@@ -4,6 +4,7 @@ import math
 from fractions import Fraction
 from pathlib import Path
 
+import mpmath
 import numpy as np
 import pytest
 from documents import document
@@ -12,7 +13,6 @@ import graphengine as ge
 from graphengine.errors import DivergenceError
 from graphengine.ops.registry import OPS
 
-mpmath = pytest.importorskip("mpmath")
 RULES = sorted(path.stem for path in (Path(ge.__file__).parent / "training" / "rules").glob("*.json"))
 DTYPES = ["float32", "float64"]
 ENDS = {"float32": [-44, -38, -30, -20, -10, 0, 10, 19, 30, 37], "float64": [-320, -300, -200, -155, 0, 153, 200, 307]}

@@ -790,6 +790,7 @@ def test_the_limits_of_the_caller_hold_for_the_graph_of_a_rule(written):
     assert len(trained(array_bytes=40_000)) == 1
 
 
+@pytest.mark.filterwarnings("ignore::graphengine.errors.ModelWarning")  # GE904: it says what the error says
 def test_a_raised_limit_reaches_the_update_rule():
     """1.02 GB in the rule's graph alone, which is more than the default limit of a GiB with what the step adds."""
     section = {"loss": "loss", "optimizer": {"type": "adam", "learning_rate": 0.1}, "epochs": 1}

@@ -71,7 +71,7 @@ MISTAKES: list[tuple[tuple[str | int, ...], Any]] = [
     (("outputs", "prediction"), Mark("GE210", "theta2")),
     (("outputs", "loss2"), Mark("GE112", 3)),
     (("data", "train", "columns", "q"), Mark("GE210", "q", True)),
-    (("data", "train", "columns", "x"), Mark("GE112", 1)),
+    (("data", "train", "columns", "x"), Mark("GE112", -1)),
     (("data", "packed", "path"), Mark("GE112", 3)),
     (("training", "data"), Mark("GE210", "test")),
     (("training", "epochs"), Mark("GE112", 0)),
