@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from graphengine.ir.graph import Graph
     from graphengine.library import models
     from graphengine.limits import Limits
+    from graphengine.model import onnx_files as onnx
     from graphengine.model.builder import Builder
     from graphengine.model.gradcheck import check_gradients
     from graphengine.model.loading import load
@@ -75,6 +76,7 @@ __all__ = [
     "nll",
     "nn",
     "nodes",
+    "onnx",
     "ops",
     "register",
     "register_initializer",
@@ -117,6 +119,7 @@ _MODULES = {
     "nll": "nll",
     "nn": "nn",
     "nodes": "ops.families",
+    "onnx": "model.onnx_files",
     "ops": "ops",
     "shape": "shape",
 }

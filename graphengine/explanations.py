@@ -226,6 +226,12 @@ EXPLANATIONS: dict[str, Explanation] = {
         "Name an input, or a value that depends on inputs only; its shape without the first axis is the parameter's.",
         '{"parameters": {"w": {"shape": [3], "initializer": {"type": "from_data", "statistic": "mean", "of": "x"}}}}',
     ),
+    "GE305": Explanation(
+        "A graph is exported to ONNX, and a node has no counterpart there: its op, a user's own node, or a shape that "
+        "is known only at run time. Each such node is listed with the reason.",
+        "Replace the node, or export with `--outputs` only what does not depend on it.",
+        "$ graphengine export models/wrong.json -o wrong.onnx",
+    ),
     "GE401": Explanation(
         "An input that the asked outputs depend on was not given.",
         "Give it; the message has its shape. `predict` needs only what the asked outputs depend on.",

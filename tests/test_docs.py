@@ -64,7 +64,13 @@ def names(pages):
 # ---------------------------------------------------------------- what pages say is run
 
 
-@names(PAGES)
+EXTRAS = {"onnx.md": pytest.mark.extra("onnx", "onnxruntime")}
+"""Pages whose blocks need packages that `[test]` does not install."""
+
+
+@pytest.mark.parametrize(
+    "page", [pytest.param(page, id=str(page.relative_to(ROOT)), marks=EXTRAS.get(page.name, ())) for page in PAGES]
+)
 def test_the_page_does_what_it_says(page, tmp_path, monkeypatch):
     shutil.copytree(ROOT / "models", tmp_path / "models")
     monkeypatch.chdir(tmp_path)

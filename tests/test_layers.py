@@ -60,6 +60,7 @@ PUBLIC = ["ArrayType", "Builder", "Graph", "History", "Initializer", "Limits", "
 PUBLIC += ["Schedule", "Solver", "check_gradients", "errors", "gradient", "infer", "load", "models", "nll", "nn"]
 PUBLIC += [
     "nodes",
+    "onnx",
     "ops",
     "register",
     "register_initializer",

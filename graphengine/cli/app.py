@@ -36,6 +36,7 @@ COMMANDS = {
     "grad": "deriving",
     "gradcheck": "checking",
     "step": "deriving",
+    "export": "converting",
     "ops": "listing",
     "models": "listing",
     "schema": "inspecting",

@@ -1,0 +1,254 @@
+"""Rules of ops that change shapes, and that select, join and add parts of arrays."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from graphengine.format.onnx.emitting import Applied, Emitter, Unexportable, exports
+from graphengine.ops.families import patches
+from graphengine.ops.inference import normalized_axes
+from graphengine.ops.shapes import ArrayType
+
+by_axis: Callable[..., Any] = patches.by_axis
+LAST, FIRST = np.iinfo(np.int64).max, np.iinfo(np.int64).min
+
+
+@exports("constant")
+def constant(emit: Emitter, applied: Applied) -> str:
+    """Write an initializer."""
+    return emit.constant(applied.forward(), emit.result_dtype(applied))
+
+
+@exports("shape")
+def shape(emit: Emitter, applied: Applied) -> str:
+    """Write Shape."""
+    return emit("Shape", emit.read(applied))
+
+
+@exports("size")
+def size(emit: Emitter, applied: Applied) -> str:
+    """Write Size, or one number of Shape."""
+    x = emit.read(applied)
+    if applied.axis is None:
+        return emit("Size", x)
+    axis = applied.axis % applied.rank()
+    return emit("Squeeze", emit("Shape", x, start=axis, end=axis + 1), emit.vector([0]))
+
+
+def _target(emit: Emitter, applied: Applied) -> str:
+    """Return the shape that is asked for: an attribute, or a vector."""
+    if applied.target is not None:
+        return emit.vector(applied.target)
+    return emit.read(applied, 1, np.int64)
+
+
+@exports("reshape")
+def reshape(emit: Emitter, applied: Applied) -> str:
+    """Write Reshape, where a size of 0 is a size."""
+    return emit("Reshape", emit.read(applied), _target(emit, applied), allowzero=1)
+
+
+@exports("broadcast_to")
+def broadcast_to(emit: Emitter, applied: Applied) -> str:
+    """Write Expand."""
+    dtype = emit.result_dtype(applied)
+    return emit("Expand", emit.read(applied, 0, dtype), _target(emit, applied))
+
+
+@exports("zeros_like", "ones_like")
+def filled_like(emit: Emitter, applied: Applied) -> str:
+    """Write ConstantOfShape."""
+    dtype = emit.result_dtype(applied)
+    value = emit.helper.make_tensor("value", emit.tensor_type(dtype), [1], [int(applied.node.op == "ones_like")])
+    return emit("ConstantOfShape", emit("Shape", emit.read(applied)), value=value)
+
+
+@exports("stop_gradient")
+def unchanged(emit: Emitter, applied: Applied) -> str:
+    """Write nothing: the value itself."""
+    return emit.read(applied, 0, emit.result_dtype(applied))
+
+
+@exports("expand_dims")
+def expand_dims(emit: Emitter, applied: Applied) -> str:
+    """Write Unsqueeze."""
+    return emit("Unsqueeze", emit.read(applied), emit.vector(normalized_axes(applied.axis, len(applied.result.shape))))
+
+
+@exports("squeeze")
+def squeeze(emit: Emitter, applied: Applied) -> str:
+    """Write Squeeze."""
+    return emit("Squeeze", emit.read(applied), emit.vector(normalized_axes(applied.axis, applied.rank())))
+
+
+@exports("transpose")
+def transpose(emit: Emitter, applied: Applied) -> str:
+    """Write Transpose."""
+    rank = applied.rank()
+    axes = range(rank)[::-1] if applied.axes is None else normalized_axes(applied.axes, rank)
+    return emit("Transpose", emit.read(applied), perm=list(axes))
+
+
+@exports("concat")
+def concat(emit: Emitter, applied: Applied) -> str:
+    """Write Concat."""
+    dtype = emit.result_dtype(applied)
+    values = [emit.read(applied, place, dtype) for place in range(len(applied.node.inputs))]
+    return emit("Concat", *values, axis=applied.axis)
+
+
+@exports("stack")
+def stack(emit: Emitter, applied: Applied) -> str:
+    """Write Concat of values that have a new axis."""
+    dtype = emit.result_dtype(applied)
+    axis = normalized_axes(applied.axis, len(applied.result.shape))[0]
+    places = emit.vector([axis])
+    values = [emit("Unsqueeze", emit.read(applied, place, dtype), places) for place in range(len(applied.node.inputs))]
+    return emit("Concat", *values, axis=axis)
+
+
+@exports("slice")
+def cut(emit: Emitter, applied: Applied) -> str:
+    """Write Slice."""
+    return emit("Slice", emit.read(applied), *_cuts(emit, applied))
+
+
+def _cuts(emit: Emitter, applied: Applied) -> list[str]:
+    """Return starts, stops, axes and steps as Slice takes them."""
+    axes = by_axis(applied.axis, [0])
+    starts, stops, steps = (by_axis(each, axes) for each in (applied.start, applied.stop, applied.step))
+    ends = [(0, LAST) if step > 0 else (LAST, FIRST) for step in steps]
+    begin = [end[0] if each is None else each for each, end in zip(starts, ends, strict=True)]
+    finish = [end[1] if each is None else each for each, end in zip(stops, ends, strict=True)]
+    return [emit.vector(each) for each in (begin, finish, axes, steps)]
+
+
+@exports("slice_add")
+def slice_add(emit: Emitter, applied: Applied) -> str:
+    """Write ScatterND of sums at the places that the slice has in the flat array."""
+    dtype = emit.result_dtype(applied)
+    x, updates = emit.read(applied, 0, dtype), emit.read(applied, 1, dtype)
+    sizes, cuts = emit("Shape", x), _cuts(emit, applied)
+    zero, one = emit.constant(0, np.int64), emit.constant(1, np.int64)
+    numbers = emit("Reshape", emit("Range", zero, emit("Size", x), one), sizes, allowzero=1)
+    places = emit("Reshape", emit("Slice", numbers, *cuts), emit.vector([-1, 1]))
+    sums = emit("Reshape", emit("Add", emit("Slice", x, *cuts), updates), emit.vector([-1]))
+    flat = emit("Reshape", x, emit.vector([-1]))
+    return emit("Reshape", emit("ScatterND", flat, places, sums), sizes, allowzero=1)
+
+
+@exports("gather")
+def gather(emit: Emitter, applied: Applied) -> str:
+    """Write Gather."""
+    return emit("Gather", emit.read(applied), emit.read(applied, 1, np.int64), axis=applied.axis)
+
+
+@exports("take_along_axis")
+def take_along_axis(emit: Emitter, applied: Applied) -> str:
+    """Write GatherElements."""
+    return emit("GatherElements", emit.read(applied), emit.read(applied, 1, np.int64), axis=applied.axis)
+
+
+@exports("scatter_add")
+def scatter_add(emit: Emitter, applied: Applied) -> str:
+    """Write ScatterElements that adds."""
+    dtype = emit.result_dtype(applied)
+    values = emit.read(applied, 0, dtype), emit.read(applied, 1, np.int64), emit.read(applied, 2, dtype)
+    return emit("ScatterElements", *values, axis=applied.axis, reduction="add")
+
+
+@exports("one_hot")
+def one_hot(emit: Emitter, applied: Applied) -> str:
+    """Write a comparison with 0, 1, ...; negative targets count from the end."""
+    targets, depth = emit.read(applied, 0, np.int64), emit.constant(applied.depth, np.int64)
+    negative = emit("Less", targets, emit.constant(0, np.int64))
+    counted = emit("Where", negative, emit("Add", targets, depth), targets)
+    column = emit("Unsqueeze", counted, emit.vector([-1]))
+    return emit.cast(emit("Equal", column, emit.vector(range(applied.depth))), bool, emit.result_dtype(applied))
+
+
+@exports("unfold")
+def unfold(emit: Emitter, applied: Applied) -> str:
+    """Write Gather along each axis of the padded array: exact."""
+    sizes, kernel = applied.shape()[2:], applied.kernel_size
+    counts, pairs = _patches(applied, sizes, kernel)
+    dtype = emit.result_dtype(applied)
+    x = emit.read(applied)
+    if any(map(any, pairs)):
+        widths = [0, 0, *(before for before, _ in pairs), 0, 0, *(after for _, after in pairs)]
+        x = emit("Pad", x, emit.vector(widths), emit.constant(applied.filling(dtype), dtype))
+    strides, steps = by_axis(applied.stride, sizes), by_axis(applied.dilation, sizes)
+    for axis, (size, count, stride, step) in enumerate(zip(kernel, counts, strides, steps, strict=True), 2):
+        places = np.add.outer(step * np.arange(size), stride * np.arange(count))
+        x = emit("Gather", x, emit.constant(places.ravel(), np.int64), axis=axis)
+    split = [part for pair in zip(kernel, counts, strict=True) for part in pair]
+    x = emit("Reshape", x, emit.vector([0, 0, *split]))
+    order = [0, 1, *range(2, len(split) + 2, 2), *range(3, len(split) + 2, 2)]
+    columns = emit("Transpose", x, perm=order)
+    return emit("Reshape", columns, emit.vector([0, *_merged(applied.result.shape)]))
+
+
+def _merged(shape: tuple[Any, ...]) -> tuple[int, int]:
+    """Return the sizes of columns, of which one at most may be symbolic."""
+    sizes = tuple(size if isinstance(size, int) else -1 for size in shape[1:])
+    if sizes.count(-1) > 1:
+        raise Unexportable("the sizes of its patches are known only at run time")
+    return sizes[0], sizes[1]
+
+
+def _patches(applied: Applied, sizes: tuple[Any, ...], kernel: tuple[int, ...]) -> tuple[Any, Any]:
+    """Return the numbers of patches along each axis and the widths of the padding."""
+    if not all(isinstance(each, int) for each in sizes):
+        raise Unexportable("the sizes that its patches are cut from are known only at run time")
+    node: Any = applied.node.node
+    counts: Callable[..., Any] = patches.patch_counts
+    pairs: Callable[..., Any] = patches.padding_pairs
+    return counts(node, kernel, ArrayType((1, 1, *sizes), applied.result.dtype)), pairs(node, kernel, sizes)
+
+
+@exports("fold")
+def fold(emit: Emitter, applied: Applied) -> str:
+    """Write the sum of padded parts, one for each place in a patch, in the order of the reference: exact.
+
+    A part lies `stride` apart: zeros are put between its numbers.
+    """
+    sizes, kernel = applied.output_size, applied.kernel_size
+    counts, pairs = _patches(applied, sizes, kernel)
+    strides, steps = by_axis(applied.stride, sizes), by_axis(applied.dilation, sizes)
+    x = emit.read(applied)
+    channels = applied.result.shape[1]
+    split = [0, channels if isinstance(channels, int) else -1, int(np.prod(kernel)), *counts]
+    parts = emit("Reshape", x, emit.vector(split))
+    total = ""
+    for number, place in enumerate(itertools.product(*map(range, kernel))):
+        part = emit("Gather", parts, emit.constant(number, np.int64), axis=2)
+        part = _spread(emit, part, counts, strides)
+        before = [step * each - width for step, each, (width, _) in zip(steps, place, pairs, strict=True)]
+        after = [
+            size - first - ((count - 1) * stride + 1)
+            for size, first, count, stride in zip(sizes, before, counts, strides, strict=True)
+        ]
+        part = emit("Pad", part, emit.vector([0, 0, *before, 0, 0, *after]))
+        total = emit("Add", total, part) if total else part
+    return total
+
+
+def _spread(emit: Emitter, x: str, counts: Any, strides: Any) -> str:
+    """Return an array whose numbers lie `strides` apart, with zeros between them."""
+    sizes, rank = list(counts), len(counts) + 2
+    for axis, (count, stride) in enumerate(zip(counts, strides, strict=True)):
+        if stride == 1 or count == 1:
+            continue
+        wide = emit("Unsqueeze", x, emit.vector([axis + 3]))
+        widths = [0] * (2 * rank + 2)
+        widths[rank + axis + 4] = stride - 1  # after each number
+        wide = emit("Pad", wide, emit.vector(widths))
+        sizes[axis] = count * stride
+        wide = emit("Reshape", wide, emit.vector([0, 0, *sizes]))
+        sizes[axis] -= stride - 1
+        x = emit("Slice", wide, *map(emit.vector, ([0], [sizes[axis]], [axis + 2])))
+    return x

@@ -1,0 +1,197 @@
+"""From a graph and its values to an ONNX model that `onnx.checker` accepts in full.
+
+What a graph carries from one run to the next, such as the parameters and slots of a training step, are inputs with
+their values as defaults: the first run needs none of them, and each later one takes what the last one returned.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from graphengine.errors import InvalidModelError, Problem, UsageError
+from graphengine.extras import optional
+from graphengine.format.initializers import initial_value
+from graphengine.format.onnx import array_rules, elementwise_rules, reduction_rules
+from graphengine.format.onnx.emitting import OLDEST_OPSET, RULES, Emitter, Unexportable, applied
+from graphengine.ir.declarations import Source
+from graphengine.ir.graph import Graph, GraphNode
+from graphengine.ir.recording import Recorder
+from graphengine.ir.templates import Template
+from graphengine.ops.shapes import ArrayType
+from graphengine.transform.passes import dead_code, expansion, fold_constants, fold_shapes, identities, signs
+from graphengine.transform.rewriting import Rewriter
+from graphengine.version import __version__
+
+_TABLES = (array_rules, elementwise_rules, reduction_rules)
+"""The modules that enter their rules into the table."""
+_SYMBOL = re.compile(r"[A-Za-z_]\w*")
+PREFIX = "graphengine."
+"""What keys of this package in `metadata_props` begin with."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What an ONNX model is to be.
+
+    `carried` maps outputs to the sources that they replace in the next run, `defaults` are values of inputs that need
+    not be given, `metadata` is text by key. With `single` double precision becomes single.
+    """
+
+    single: bool = False
+    opset: int = OLDEST_OPSET
+    carried: Mapping[str, str] = field(default_factory=dict)
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+def onnx_model(graph: Graph, values: Mapping[str, Any], wanted: Wanted) -> Any:
+    """Return a graph as an ONNX `ModelProto` that passes the checker with full shape inference.
+
+    Raises
+    ------
+    InvalidModelError
+        GE305 for each node that has no counterpart in ONNX, GE201 if an output has the name of an input.
+    UsageError
+        GE803 without the package onnx; GE801 for an opset that it does not know.
+    """
+    onnx = optional("onnx", "onnx")
+    _check_opset(onnx, wanted.opset)
+    _check_names(graph)
+    lowered = _lowered(graph)
+    _refuse(_unknown(lowered))
+    renamed = _renamed(lowered)
+    emit = Emitter(lowered.types, renamed, single=wanted.single)
+    _refuse(_emitted(emit, lowered))
+    for name, value in lowered.outputs.items():
+        if renamed.get(value, value) != name:
+            emit.alias(renamed.get(value, value), name)
+    made = _joined(emit, lowered, values, wanted)
+    onnx.checker.check_model(made, full_check=True)
+    return made
+
+
+def _check_opset(onnx: Any, opset: int) -> None:
+    newest = onnx.defs.onnx_opset_version()
+    if not OLDEST_OPSET <= opset <= newest:
+        raise UsageError(f"opset {opset} cannot be written; this version of onnx takes {OLDEST_OPSET} to {newest}")
+
+
+def _check_names(graph: Graph) -> None:
+    """Refuse an output that has the name of an input and another value."""
+    hint = "rename the output, or export others"
+    shared = [name for name, value in graph.outputs.items() if name in graph.inputs and name != value]
+    message = "an input and an output have the name '{}': in ONNX names differ"
+    _refuse([Problem("GE201", message.format(name), hint) for name in shared])
+
+
+def _lowered(graph: Graph) -> Graph:
+    """Return the graph with ops that have no rule replaced by what they are made of."""
+    rules = (fold_shapes, fold_constants, identities, signs)
+    return dead_code(Rewriter(dead_code(graph)).run(rules, merge=True, expansion=_expansion))
+
+
+def _expansion(recorder: Recorder, node: GraphNode, types: list[ArrayType | None]) -> Template | None:
+    return None if node.is_core and node.op in RULES else expansion(recorder, node, types)
+
+
+def _unknown(graph: Graph) -> list[Problem]:
+    """Return a problem for each node without a rule."""
+    unknown = [node for node in graph.nodes if not node.is_core or node.op not in RULES]
+    return [_problem(node, "the op has no counterpart in ONNX") for node in unknown]
+
+
+def _emitted(emit: Emitter, graph: Graph) -> list[Problem]:
+    """Write all nodes, and return a problem for each that cannot be."""
+    problems = []
+    for node in graph.nodes:
+        try:
+            emit.place(applied(node, graph))
+        except Unexportable as reason:
+            problems.append(_problem(node, str(reason)))
+    return problems
+
+
+def _problem(node: GraphNode, reason: str) -> Problem:
+    name = node.id.partition("~")[0]
+    return Problem("GE305", f"node '{name}' ({node.op}) cannot be exported to ONNX: {reason}", node=name)
+
+
+def _refuse(problems: list[Problem]) -> None:
+    if problems:
+        raise InvalidModelError(problems)
+
+
+def _renamed(graph: Graph) -> dict[str, str]:
+    """Return other names for values whose names an output needs for another value."""
+    wrong = [name for name, value in graph.outputs.items() if name in graph.types and name != value]
+    return {name: f"{name}~value" for name in wrong}
+
+
+def _joined(emit: Emitter, graph: Graph, values: Mapping[str, Any], wanted: Wanted) -> Any:
+    """Return the model that has what was emitted, with inputs, outputs and metadata."""
+    helper = emit.helper
+    carried = set(wanted.carried.values())
+    sources: dict[str, Source] = {
+        **graph.inputs,
+        **{name: graph.sources[name] for name in graph.sources if name in carried},
+    }
+    read = {*graph.outputs.values(), *carried, *values}.union(*[node.inputs for node in graph.nodes])
+    kept = {name: source for name, source in graph.sources.items() if name in read and name not in graph.inputs}
+    defaults = {name: _value(name, source, values) for name, source in kept.items()}
+    defaults |= wanted.defaults
+    stored = [
+        emit.onnx.numpy_helper.from_array(
+            np.asarray(value, emit.dtype(graph.types[name])), emit.renamed.get(name, name)
+        )
+        for name, value in defaults.items()
+    ]
+    made = helper.make_graph(
+        emit.nodes,
+        graph.name,
+        [_declared(emit, emit.renamed.get(name, name), source.type, source) for name, source in sources.items()],
+        [_declared(emit, name, graph.types[value]) for name, value in graph.outputs.items()],
+        [*stored, *emit.initializers.values()],
+        doc_string=graph.description or "",
+    )
+    opset = helper.make_opsetid("", wanted.opset)
+    model = helper.make_model(
+        made,
+        opset_imports=[opset],
+        ir_version=helper.find_min_ir_version_for([opset]),
+        producer_name="graphengine",
+        producer_version=__version__,
+        doc_string=graph.description or "",
+    )
+    carried_text = {f"{PREFIX}carried": json.dumps(dict(wanted.carried))} if wanted.carried else {}
+    helper.set_model_props(model, {**wanted.metadata, **carried_text})
+    return model
+
+
+def _value(name: str, source: Any, values: Mapping[str, Any]) -> Any:
+    """Return the value of a parameter or state: the current one, or what its initializer gives."""
+    return values[name] if name in values else initial_value(name, source)
+
+
+def _tensor(emit: Emitter, name: str, value: Any) -> Any:
+    """Return the initializer that has the value of a source."""
+    array = np.asarray(value, emit.dtype(emit.types[name]))
+    return emit.onnx.numpy_helper.from_array(array, emit.renamed.get(name, name))
+
+
+def _declared(emit: Emitter, name: str, kind: ArrayType, source: Any = None) -> Any:
+    """Return the declaration of an input or output; a size that is no single symbol has no name."""
+    shape = [size if isinstance(size, int) else _symbol(size) for size in kind.shape]
+    description = getattr(source, "description", None)
+    return emit.helper.make_tensor_value_info(
+        name, emit.tensor_type(emit.dtype(kind)), shape, doc_string=description or ""
+    )
+
+
+def _symbol(size: Any) -> str | None:
+    return size if isinstance(size, str) and _SYMBOL.fullmatch(size) else None

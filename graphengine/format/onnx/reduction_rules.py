@@ -1,0 +1,118 @@
+"""Rules of ops that reduce axes, and of products of matrices."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from graphengine.format.onnx.emitting import Applied, Emitter, Unexportable, exports
+from graphengine.ops.inference import normalized_axes
+
+
+def _axes(emit: Emitter, applied: Applied) -> str:
+    return emit.vector(normalized_axes(applied.axis, applied.rank()))
+
+
+def _reduce(emit: Emitter, op: str, applied: Applied, x: str) -> str:
+    """Write a reduction over the axes of a node."""
+    if applied.rank() == 0:
+        return x
+    return emit(op, x, _axes(emit, applied), keepdims=int(applied.keepdims))
+
+
+@exports("sum")
+def total(emit: Emitter, applied: Applied) -> str:
+    """Write ReduceSum; the runtime adds integers in double precision, so they are exact up to 2**53."""
+    dtype = emit.result_dtype(applied)
+    wide = dtype if dtype.kind == "f" else np.dtype(np.int64)
+    x = emit.cast(emit.read(applied, 0, dtype), dtype, wide)
+    return emit.cast(_reduce(emit, "ReduceSum", applied, x), wide, dtype)
+
+
+@exports("max", "min")
+def extremum(emit: Emitter, applied: Applied) -> str:
+    """Write ReduceMax or ReduceMin, and NaN wherever there is one: the runtime skips NaN unless it is first."""
+    dtype, op = emit.result_dtype(applied), f"Reduce{applied.node.op.title()}"
+    if dtype.kind not in "fi":
+        raise Unexportable(f"the runtime has no {op} of {dtype}")
+    wide = dtype if dtype.kind == "f" else np.dtype(np.int64)
+    x = emit.cast(emit.read(applied), dtype, wide)
+    found = _reduce(emit, op, applied, x)
+    if dtype.kind != "f" or applied.rank() == 0:
+        return emit.cast(found, wide, dtype)
+    unknown = emit.cast(emit("IsNaN", x), bool, dtype)
+    is_unknown = emit.cast(_reduce(emit, "ReduceMax", applied, unknown), dtype, bool)
+    return emit("Where", is_unknown, emit.constant(np.nan, dtype), found)
+
+
+@exports("argmax", "argmin")
+def place_of_extremum(emit: Emitter, applied: Applied) -> str:
+    """Write ArgMax or ArgMin: the first of equal ones; NaN counts as infinite, as in NumPy where none is."""
+    op = "ArgMax" if applied.node.op == "argmax" else "ArgMin"
+    dtype = emit.operand_dtype(applied, 0)
+    wide = dtype if dtype.kind == "f" else np.dtype(np.int64)
+    x = emit.read(applied, 0, wide)
+    if wide.kind == "f":
+        most = emit.constant(np.inf if op == "ArgMax" else -np.inf, wide)
+        x = emit("Where", emit("IsNaN", x), most, x)
+    axis = applied.axis
+    if axis is None:
+        x, axis = emit("Reshape", x, emit.vector([-1])), 0
+    keepdims = getattr(applied.node.node, "keepdims", False)
+    if applied.axis is None and keepdims:
+        raise Unexportable("the place in all axes is a scalar; give an axis")
+    return emit(op, x, axis=int(axis), keepdims=int(keepdims))
+
+
+@exports("norm")
+def norm(emit: Emitter, applied: Applied) -> str:
+    """Write s * sqrt(sum((x / s)**2)) with the largest magnitude s; the rounding of a sum of n numbers, no overflow."""
+    dtype = emit.result_dtype(applied)
+    x = emit("Abs", emit.read(applied, 0, dtype))
+    if applied.rank() == 0:
+        return x
+    axes = _axes(emit, applied)
+    if applied.ord == 1:
+        return emit("ReduceSum", x, axes, keepdims=int(applied.keepdims))
+    largest = emit("ReduceMax", x, axes, keepdims=1)
+    usable = emit("And", emit("Greater", largest, emit.constant(0, dtype)), _is_finite(emit, largest, dtype))
+    scale = emit("Where", usable, largest, emit.constant(1, dtype))
+    ratio = emit("Div", x, scale)
+    squares = emit("ReduceSum", emit("Mul", ratio, ratio), axes, keepdims=1)
+    length = emit("Mul", scale, emit("Sqrt", squares))
+    return length if applied.keepdims else emit("Squeeze", length, axes)
+
+
+def _is_finite(emit: Emitter, x: str, dtype: Any) -> str:
+    return emit("Less", x, emit.constant(np.inf, dtype))
+
+
+@exports("matmul")
+def matmul(emit: Emitter, applied: Applied) -> str:
+    """Write MatMul, which multiplies stacks of matrices as NumPy does."""
+    dtype = emit.result_dtype(applied)
+    if dtype.kind == "b":
+        raise Unexportable("truth values have no product of matrices")
+    wide = dtype if dtype.kind == "f" else np.dtype(np.int64)
+    x, y = (emit.cast(emit.read(applied, place, dtype), dtype, wide) for place in (0, 1))
+    return emit.cast(emit("MatMul", x, y), wide, dtype)
+
+
+@exports("sum_to")
+def sum_to(emit: Emitter, applied: Applied) -> str:
+    """Write the sum over the axes that broadcasting added or stretched; the types say which."""
+    x = emit.read(applied)
+    before, after = applied.shape(), applied.result.shape
+    extra = len(before) - len(after)
+    if extra < 0:
+        raise Unexportable("it adds axes")
+    pairs = list(enumerate(zip(before[extra:], after, strict=True)))
+    if any(None in pair and 1 not in pair for _, pair in pairs):
+        raise Unexportable("which axes are summed over depends on sizes that are known only at run time")
+    if extra:
+        x = emit("ReduceSum", x, emit.vector(range(extra)), keepdims=0)
+    stretched = [axis for axis, (size, target) in pairs if target == 1 and size != 1]
+    if stretched:
+        x = emit("ReduceSum", x, emit.vector(stretched), keepdims=1)
+    return x

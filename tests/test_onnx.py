@@ -1,0 +1,258 @@
+"""Exported graphs against onnxruntime and our reference executor; what cannot be exported is reported in full."""
+
+import json
+
+import numpy as np
+import pytest
+from selection import missing
+
+import graphengine as ge
+from graphengine.backends.reference.executor import Executor
+from graphengine.cli import main
+from graphengine.format.initializers import initial_value
+
+MODELS = list(ge.models())
+TRAINED = [
+    "autoencoder_digits",
+    "cnn_digits",
+    "linreg",
+    "linreg_single_sample",
+    "lstm_sums",
+    "mlp_digits",
+    "noint1",
+    "noint2",
+]
+"""The shipped models that train by an update rule."""
+ROWS = 8
+TOLERANCE = {"float64": 1e-12, "float32": 1e-5}
+
+in_runtime = pytest.mark.extra("onnx", "onnxruntime")
+if not missing(["onnx", "onnxruntime"]):
+    import onnx
+    import onnxruntime
+
+    from graphengine.model.onnx_files import onnx_proto
+
+
+def session_of(model, **options):
+    return onnxruntime.InferenceSession(
+        onnx_proto(model, **options).SerializeToString(), providers=["CPUExecutionProvider"]
+    )
+
+
+def batch_of(model):
+    """Rows of the model's own data, or random ones where it has none."""
+    generator = np.random.default_rng(0)
+    inputs = model.graph.inputs
+    if model.document.data:
+        source = "train" if "train" in model.document.data else None
+        rows = {name: np.asarray(value) for name, value in model.load_data(source).items() if name in inputs}
+        return {
+            name: np.asarray(value[:: max(1, len(value) // ROWS)][:ROWS], inputs[name].type.dtype)
+            for name, value in rows.items()
+        }
+    sizes = {name: [4 if isinstance(size, str) else size for size in each.type.shape] for name, each in inputs.items()}
+    return {name: np.asarray(generator.uniform(0.3, 0.9, shape)) for name, shape in sizes.items()}
+
+
+def moved(name):
+    """A shipped model whose parameters are not at a point where gradients vanish."""
+    model = ge.load(name)
+    model.initialize()
+    generator = np.random.default_rng(1)
+    for key, value in model.parameters.items():
+        model.parameters[key] = value * (1 + 0.1 * generator.random(np.shape(value))) + 0.01 * generator.random()
+    return model
+
+
+def expected(graph, given):
+    executor = Executor(graph)
+    slots = executor.forward({name: given[name] for name in graph.sources if name in given})
+    return {name: slots[executor.slot_of[value]] for name, value in graph.outputs.items()}
+
+
+def converted(values, dtype):
+    arrays = {name: np.asarray(value) for name, value in values.items()}
+    return {name: each.astype(dtype) if each.dtype == np.float64 else each for name, each in arrays.items()}
+
+
+def run(session, given):
+    names = [each.name for each in session.get_outputs()]
+    return dict(zip(names, session.run(None, given), strict=True))
+
+
+def assert_near(found, wanted, tolerance):
+    assert found.keys() == wanted.keys()
+    for name, value in wanted.items():
+        assert found[name].shape == np.shape(value), name
+        assert np.isfinite(value).all(), name
+        scale = np.max(np.abs(value), initial=0)
+        np.testing.assert_allclose(found[name], value, rtol=0, atol=tolerance * scale, err_msg=name)
+
+
+@in_runtime
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("kind", ["forward", "gradient"])
+@pytest.mark.parametrize("name", MODELS)
+def test_shipped_models_give_the_same_in_onnxruntime(name, kind, dtype):
+    model = moved(name)
+    graph = model.graph if kind == "forward" else model.gradient()
+    session = session_of(model, graph=kind, dtype=None if dtype == "float64" else dtype)
+    batch = batch_of(model)
+    declared = {each.name for each in session.get_inputs()}
+    assert declared == set(graph.inputs)
+    wanted = expected(graph, {**model.values, **batch})
+    assert_near(run(session, converted(batch, dtype)), wanted, TOLERANCE[dtype])
+
+
+def test_the_models_that_train_by_an_update_rule_are_these():
+    def trains(name):
+        try:
+            return bool(ge.load(name).training_step())
+        except ge.errors.TrainingError:
+            return False
+
+    assert [name for name in MODELS if trains(name)] == TRAINED
+
+
+@in_runtime
+@pytest.mark.parametrize("name", TRAINED)
+def test_a_hundred_iterations_in_onnxruntime_are_ours(name):
+    model = ge.load(name)
+    model.initialize()
+    step = model.training_step()
+    session = session_of(model, graph="step")
+    carried = json.loads(session.get_modelmeta().custom_metadata_map["graphengine.carried"])
+    assert carried == dict(step.carried)
+    batch, rate = batch_of(model), {"learning_rate": np.float64(0.001)}
+    executor = Executor(step.graph)
+    sources = {**step.graph.parameters, **step.graph.state}
+    ours = {name: initial_value(name, source) for name, source in sources.items()}
+    theirs = {}  # the first iteration starts from the defaults
+    for iteration in range(1, 101):
+        scalars = {**rate, "iteration": np.float64(iteration)}
+        slots = executor.forward({**ours, **batch, **scalars})
+        outputs = {name: slots[executor.slot_of[value]] for name, value in step.graph.outputs.items()}
+        ours |= {source: outputs[name] for name, source in carried.items()}
+        found = run(session, {**theirs, **converted({**batch, **scalars}, "float64")})
+        theirs = {source: found[name] for name, source in carried.items()}
+    assert_near(found, outputs, 1e-10)
+
+
+@in_runtime
+def test_a_constant_learning_rate_needs_not_be_given():
+    model = ge.load("linreg")
+    session, step = session_of(model, graph="step"), model.training_step().graph
+    given = {**batch_of(model), "iteration": np.float64(1)}
+    rate = {"learning_rate": np.float64(model.document.training.optimizer.learning_rate)}
+    wanted = expected(step, {**model.values, **given, **rate})
+    assert_near(run(session, converted(given, "float64")), wanted, 1e-12)
+
+
+@in_runtime
+def test_names_sizes_and_the_rest_of_the_file_are_kept():
+    model = moved("mlp_digits")
+    made = onnx_proto(model)
+    declared = {each.name: each for each in made.graph.input}
+    sizes = [each.dim_param or each.dim_value for each in declared["x"].type.tensor_type.shape.dim]
+    assert sizes == ["N", 64]
+    assert {each.name for each in made.graph.output} == set(model.graph.outputs)
+    assert set(model.parameters) <= {each.name for each in made.graph.initializer}
+    stored = {each.name: onnx.numpy_helper.to_array(each) for each in made.graph.initializer}
+    for name, value in model.parameters.items():
+        np.testing.assert_array_equal(stored[name], value)
+    assert made.doc_string == model.document.description
+    kept = json.loads({each.key: each.value for each in made.metadata_props}["graphengine.model"])
+    again = ge.Model.from_dict(kept)
+    assert again.document.training == model.document.training
+    assert again.fingerprint == ge.Model.from_dict(ge.load("mlp_digits").document.model_dump(by_alias=True)).fingerprint
+
+
+@in_runtime
+def test_only_the_wanted_outputs_are_exported():
+    model = moved("mlp_digits")
+    session = session_of(model, outputs="probabilities")
+    assert [each.name for each in session.get_inputs()] == ["x"]
+    assert [each.name for each in session.get_outputs()] == ["probabilities"]
+
+
+@in_runtime
+def test_all_nodes_that_cannot_be_exported_are_reported_at_once(tmp_path):
+    nodes = [
+        {"id": "a", "op": "cholesky", "inputs": ["x"]},
+        {"id": "b", "op": "inv", "inputs": ["x"]},
+        {"id": "c", "op": "add", "inputs": ["a", "b"]},
+    ]
+    model = model_of(nodes, {"c": "c"}, x=[3, 3])
+    with pytest.raises(ge.errors.InvalidModelError) as caught:
+        ge.onnx.export(model, tmp_path / "wrong.onnx")
+    problems = caught.value.problems
+    assert [(each.code, each.node) for each in problems] == [("GE305", "a"), ("GE305", "b")]
+    assert "node 'a' (cholesky)" in problems[0].message
+    assert not list(tmp_path.iterdir())
+
+
+def model_of(nodes, outputs, **inputs):
+    """A model without parameters."""
+    return ge.Model.from_dict(
+        {
+            "format": "graphengine.model",
+            "format_version": 1,
+            "opset_imports": {"core": 1},
+            "name": "m",
+            "inputs": {name: {"shape": shape} for name, shape in inputs.items()},
+            "nodes": nodes,
+            "outputs": outputs,
+        }
+    )
+
+
+@in_runtime
+def test_an_output_with_the_name_of_another_value_gets_it():
+    nodes = [{"id": "a", "op": "exp", "inputs": ["x"]}, {"id": "b", "op": "neg", "inputs": ["a"]}]
+    session = session_of(model_of(nodes, {"a": "b", "b": "a"}, x=["N"]))
+    found = run(session, {"x": np.array([0.0, 1.0])})
+    np.testing.assert_allclose(found["a"], [-1, -np.e], rtol=1e-15)
+    np.testing.assert_allclose(found["b"], [1, np.e], rtol=1e-15)
+
+
+@in_runtime
+def test_an_output_with_the_name_of_an_input_is_refused():
+    model = model_of([{"id": "a", "op": "exp", "inputs": ["x"]}], {"x": "a"}, x=["N"])
+    with pytest.raises(ge.errors.InvalidModelError, match="GE201: an input and an output have the name 'x'"):
+        onnx_proto(model)
+
+
+@in_runtime
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"dtype": "float16"}, "dtype 'float16'"),
+        ({"graph": "backward"}, "no graph 'backward'"),
+        ({"opset": 12}, "opset 12"),
+        ({"opset": 999}, "opset 999"),
+        ({"outputs": "nowhere"}, "no value 'nowhere'"),
+    ],
+)
+def test_what_cannot_be_asked_for_is_refused(options, message, tmp_path):
+    with pytest.raises(ge.errors.UsageError, match=message):
+        ge.onnx.export(ge.load("linreg"), tmp_path / "m.onnx", **options)
+
+
+@in_runtime
+def test_the_command_writes_what_the_function_writes(tmp_path, monkeypatch, capsys):
+    path = tmp_path / "m.onnx"
+    monkeypatch.setattr("sys.argv", ["graphengine", "export", "linreg", "-o", str(path), "--graph", "step"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code in (0, None), capsys.readouterr().err
+    onnx.checker.check_model(str(path), full_check=True)
+    assert path.read_bytes() == onnx_proto(ge.load("linreg"), graph="step").SerializeToString()
+
+
+def test_without_the_package_one_line_says_what_to_install(monkeypatch, tmp_path):
+    monkeypatch.setitem(__import__("sys").modules, "onnx", None)
+    with pytest.raises(ge.errors.UsageError) as caught:
+        ge.onnx.export(ge.load("linreg"), tmp_path / "m.onnx")
+    (problem,) = caught.value.problems
+    assert (problem.code, problem.hint) == ("GE803", "pip install 'graphengine[onnx]'")
