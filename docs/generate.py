@@ -37,7 +37,7 @@ What a node of a model file can be. `graphengine ops` prints the same list, `gra
 
 Inputs have their names, z is the result, xi the element number i of x, n the number of elements. `dz/dx` is a partial
 derivative: `backward` multiplies the gradient that arrives, dz, by it. Where each result depends on many elements the
-product itself is told, `dx`, the gradient toward x. `x.T` is x with its last two axes swapped. Formulas name one axis
+product itself is given, `dx`, the gradient toward x. `x.T` is x with its last two axes swapped. Formulas name one axis
 where ops work on several, and leave broadcasting out: where inputs were broadcast, the engine sums a gradient back to
 the shape of its input. What follows `with` is used in front of it. An input in brackets is optional, `*` marks any
 number of inputs. An attribute without a default must be given. Dtypes are those that NumPy gives;

@@ -32,7 +32,7 @@ EXPLANATIONS: dict[str, Explanation] = {
         "$ graphengine run nowhere.json",
     ),
     "GE102": Explanation(
-        "The text breaks the grammar of JSON (RFC 8259) at the place that is told: a comma too much, a "
+        "The text breaks the grammar of JSON (RFC 8259) at the reported position: an extra comma, a "
         "missing quote, a comment, a file that ends too soon.",
         "Correct the text there or just before.",
         '{"name": "m",}',
@@ -64,7 +64,7 @@ EXPLANATIONS: dict[str, Explanation] = {
     ),
     "GE111": Explanation(
         "An object lacks a key that has no default.",
-        "Add the key; docs/format.md tells which are needed.",
+        "Add the key; docs/format.md lists the required ones.",
         '{"inputs": {"x": {}}}',
     ),
     "GE112": Explanation(
@@ -138,7 +138,7 @@ EXPLANATIONS: dict[str, Explanation] = {
         "sizes are values is counted when they are there, before it runs. Or data that stays on disk, because "
         "it is larger than a quarter of the limit data_bytes, 1 GiB, cannot be read in small pieces, or takes more "
         "temporary files than the limit disk_bytes, 64 GiB.",
-        "Use smaller batches, correct the shape that is told, or raise the limit: Limits(array_bytes=2**33), "
+        "Use smaller batches, correct the reported shape, or raise the limit: Limits(array_bytes=2**33), "
         "--limit array_bytes=8GiB.",
         '{"inputs": {"x": {"shape": [1000000000, 1000000000]}}}',
     ),
@@ -150,7 +150,7 @@ EXPLANATIONS: dict[str, Explanation] = {
         '{"inputs": {"x": {"shape": ["N^64"]}}}',
     ),
     "GE140": Explanation(
-        "A file has more than a hundred problems; only the first are told.",
+        "A file has more than a hundred problems; only the first are reported.",
         "Mend those; often they have one cause.",
         "(a thousand nodes that read `xx` where `x` was meant)",
     ),
@@ -265,7 +265,7 @@ EXPLANATIONS: dict[str, Explanation] = {
     ),
     "GE410": Explanation(
         "A node's own code failed with these values; the message names node, op, arguments and shapes.",
-        "Look at the values that are told. In a function's node, the id is the way of calls: `layer/z`.",
+        "Look at the reported values. In a function's node, the id is the way of calls: `layer/z`.",
         "(a node of op `gather` with the index 5 in an array of two)",
     ),
     "GE411": Explanation(
@@ -281,7 +281,7 @@ EXPLANATIONS: dict[str, Explanation] = {
     ),
     "GE413": Explanation(
         "With --check-finite, a node gave NaN or an infinite number although all that it read was finite.",
-        "Look at the inputs that are told: a logarithm of 0, a division by 0, an overflow.",
+        "Look at the reported inputs: a logarithm of 0, a division by 0, an overflow.",
         "$ graphengine run model.json --input x=0 --check-finite",
     ),
     "GE414": Explanation(
@@ -309,7 +309,7 @@ EXPLANATIONS: dict[str, Explanation] = {
     ),
     "GE503": Explanation(
         "A value in the data is missing, is no number, does not fit the dtype or, for training, is not finite.",
-        "Correct the row that is told, or leave it out.",
+        "Correct the reported row, or leave it out.",
         '{"data": {"d": {"type": "inline", "values": {"x": [1.0, null]}}}}',
     ),
     "GE504": Explanation(
@@ -321,7 +321,7 @@ EXPLANATIONS: dict[str, Explanation] = {
     ),
     "GE505": Explanation(
         "Arrays of a data source have different numbers of rows, or do not fit the shapes and dtypes of the inputs.",
-        "Make them agree; docs/training.md tells what a batch is.",
+        "Make them agree; docs/training.md explains what a batch is.",
         "model.train({'x': [1.0, 2.0], 'y': [1.0]})",
     ),
     "GE506": Explanation(

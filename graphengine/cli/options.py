@@ -50,17 +50,17 @@ Plugins: TypeAlias = Annotated[
     ),
 ]
 Strict: TypeAlias = Annotated[
-    bool, typer.Option("--strict", help="Take warnings for errors: exit with code 2 before any work.")
+    bool, typer.Option("--strict", help="Treat warnings as errors: exit with code 2 before any work.")
 ]
 UpdateRuleFile: TypeAlias = Annotated[
     Path | None,
-    typer.Option(metavar="FILE", help="A file with an update rule, in place of the one that the training names."),
+    typer.Option(metavar="FILE", help="A file with an update rule; overrides the optimizer in the file."),
 ]
 BackendName: TypeAlias = Annotated[
     str, typer.Option("--backend", metavar="NAME", help="Compile the model's graphs with this backend.")
 ]
 Unfold: TypeAlias = Annotated[
-    bool, typer.Option("--unfold", help="Draw all nodes, and not functions and long parts as boxes.")
+    bool, typer.Option("--unfold", help="Draw all nodes; do not fold functions and long parts into boxes.")
 ]
 OutputFile: TypeAlias = Annotated[
     Path | None,
@@ -73,10 +73,10 @@ SaveFile: TypeAlias = Annotated[
     typer.Option("--save", metavar="FILE", callback=writable, help="Write the model with its final values."),
 ]
 CheckpointFolder: TypeAlias = Annotated[
-    Path | None, typer.Option(metavar="FOLDER", help="Save the training there as it goes, so that it can go on.")
+    Path | None, typer.Option(metavar="FOLDER", help="Write checkpoints to FOLDER so that training can resume.")
 ]
 LogFile: TypeAlias = Annotated[
-    Path | None, typer.Option("--log", metavar="FILE", help="Add a line of JSON to it now and then.")
+    Path | None, typer.Option("--log", metavar="FILE", help="Append progress to FILE as JSON lines.")
 ]
 PlotFile: TypeAlias = Annotated[
     Path | None,
@@ -85,7 +85,9 @@ PlotFile: TypeAlias = Annotated[
 CheckFinite: TypeAlias = Annotated[
     bool, typer.Option("--check-finite", help="Stop at the first value that is NaN or infinite. Slow.")
 ]
-OutputFormat: TypeAlias = Annotated[Format, typer.Option("--format", help="For people or for machines.")]
+OutputFormat: TypeAlias = Annotated[
+    Format, typer.Option("--format", help="Output for people (text) or for machines (json).")
+]
 Of: TypeAlias = Annotated[
     str | None, typer.Option("--of", metavar="NAME", help="Default: the loss, or the only output.")
 ]

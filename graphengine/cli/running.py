@@ -1,4 +1,4 @@
-"""`run` and `train`: do what a model file declares, and tell how it ended."""
+"""`run` and `train`: do what a model file declares, and report the result."""
 
 from __future__ import annotations
 
@@ -53,15 +53,17 @@ def run(
     columns: ColumnNames = None,
     settings: Settings = None,
     save: SaveFile = None,
-    learning_rate: Annotated[float | None, typer.Option(help="In place of the file's.")] = None,
-    epochs: Annotated[int | None, typer.Option(help="In place of the file's.")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="In place of the file's.")] = None,
-    max_iterations: Annotated[int | None, typer.Option(help="In place of the file's.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Of the shuffling, in place of the file's.")] = None,
-    shuffle: Annotated[bool | None, typer.Option("--shuffle/--no-shuffle", help="In place of the file's.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Override the learning rate in the file.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Override the epochs in the file.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Override the batch size in the file.")] = None,
+    max_iterations: Annotated[int | None, typer.Option(help="Override the limit in the file.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed for shuffling; overrides the file.")] = None,
+    shuffle: Annotated[
+        bool | None, typer.Option("--shuffle/--no-shuffle", help="Override the shuffling in the file.")
+    ] = None,
     update_rule: UpdateRuleFile = None,
     checkpoint: CheckpointFolder = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest checkpoint, if any.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Resume from the newest checkpoint, if any.")] = False,
     log: LogFile = None,
     plot: PlotFile = None,
     check_finite: CheckFinite = False,

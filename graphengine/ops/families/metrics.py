@@ -1,4 +1,4 @@
-"""Metrics: what tells how good predictions are and is not learned from, so none of them has a gradient."""
+"""Metrics: they measure how good predictions are and are not learned from, so none of them has a gradient."""
 
 import numpy as np
 

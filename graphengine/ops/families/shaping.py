@@ -1,4 +1,4 @@
-"""Ops that change or tell a shape.
+"""Ops that change or return a shape.
 
 Where a result's shape is asked for, it is the attribute `shape` or, when sizes are only known at run time, the input
 `sizes`: a vector of integers, such as the result of the op `shape`.
