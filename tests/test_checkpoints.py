@@ -640,7 +640,7 @@ def test_stops_are_spread_and_at_the_ends_of_epochs():
 
 def test_resume_check_finds_no_difference():
     told = cli_json("resume-check", "linreg_single_sample", "--at", "3", "--at", "7")
-    assert told == {"model": "linreg_single_sample", "interrupted_after": [3, 7], "different": {}}
+    assert told == {"model": "linreg_single_sample", "interrupted_after": [3, 7], "different": {}, "warnings": []}
     assert "the same to the last bit" in cli("resume-check", "linreg", "--iterations", "4").stdout
     assert cli_json("resume-check", "misra1a", code=2)["errors"][0]["code"] == "GE602"
 

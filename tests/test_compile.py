@@ -392,6 +392,7 @@ def test_many_threads_share_a_plan():
 
 def test_a_model_keeps_a_bounded_number_of_plans():
     model = ge.load("models/linreg.json")
+    model.parameters["theta"] = 2.0
     for size in range(1, 60):
         for _ in range(2):
             model.predict(x=np.ones(size))
