@@ -62,7 +62,7 @@ def open_changed(
 
     def loaded() -> tuple[Model, dict[str, Any]]:
         content = parse_json(read_bytes(path, limits), str(path), limits)
-        inputs = apply_settings(content, settings)
+        content, inputs = apply_settings(content, settings)
         return Model.from_dict(content, path, update_rule=update_rule, limits=limits, backend=backend), inputs
 
     model, inputs = unless_replaced(path, loaded)

@@ -6,14 +6,18 @@ VALUE is JSON, as strict as in a file; a bare word is a string, because quotes i
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from graphengine.cli.limiting import current_limits
 from graphengine.cli.options import split_pairs
-from graphengine.errors import InvalidModelError, Problem, UsageError, did_you_mean
+from graphengine.errors import InvalidModelError, Problem, UsageError
+from graphengine.format.settings import keys_of, with_value
+from graphengine.wording import shortened
 
 _BARE_WORD = re.compile(r"-?[^\W\d][\w.\-/]*")
+_MARK = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{},]')
+"""A string as a whole, or a mark outside strings."""
 
 
 def named_values(option: str, pairs: Iterable[str]) -> dict[str, Any]:
@@ -48,48 +52,43 @@ def _problem(option: str, text: str, found: Problem) -> Problem:
     return Problem("GE801", f"{value} is not JSON: {message.removeprefix('not JSON: ')}", "write it like [1, 2.5]")
 
 
-def apply_settings(content: Any, settings: Iterable[str]) -> dict[str, Any]:
-    """Change a document in place as `PATH=VALUE` settings say; what they say of inputs' values is returned.
+def apply_settings(content: Any, settings: Iterable[str]) -> tuple[Any, dict[str, Any]]:
+    """Return a document with changes from `PATH=VALUE` settings, and what they say of inputs' values.
 
     `inputs.x=[1, 2]` is the value of an input, `inputs.x={...}` its declaration.
     """
     inputs = {}
     for path, text in split_pairs("--set", settings):
-        keys, value = _keys(path), json_value("--set", text)
+        keys, value = keys_of(path), json_value("--set", text)
         if len(keys) == 2 and keys[0] == "inputs" and not isinstance(value, dict):
             inputs[keys[1]] = value
         else:
-            _put(content, keys, value, path)
-    return inputs
+            content = with_value(content, keys, value, f"--set {path}")
+    return content, inputs
 
 
-def _keys(path: str) -> list[str]:
-    """The keys of a path: `training.epochs`, or a JSON Pointer where a key has a dot, `/parameters/w.1/value`."""
-    if not path.startswith("/"):
-        return path.split(".")
-    return [key.replace("~1", "/").replace("~0", "~") for key in path[1:].split("/")]
+def json_values_of(option: str, text: str) -> list[Any]:
+    """Return the values of `VALUE,VALUE,...`, each as of `json_value`: commas in strings, lists and objects are theirs.
+
+    Raises
+    ------
+    UsageError
+        GE801 if a value is missing, else as `json_value`.
+    """
+    parts = [part.strip() for part in _between_commas(text)]
+    if "" in parts:
+        hint = "write values with commas between them, such as 0.1,0.01"
+        raise UsageError(f"{option}: '{shortened(text, 60)}' lacks a value beside a comma", hint=hint)
+    return [json_value(option, part) for part in parts]
 
 
-def _put(content: Any, keys: list[str], value: Any, path: str) -> None:
-    *parents, last = keys
-    for key in parents:
-        place = _place(content, key, path)
-        if isinstance(content, dict):
-            content.setdefault(place, {})
-        content = content[place]
-    content[_place(content, last, path)] = value
-
-
-def _place(container: Any, key: str, path: str) -> Any:
-    """Where in an object or an array a key points: in an array it is an index, or the id of an element."""
-    if isinstance(container, dict):
-        return key
-    if not isinstance(container, list):
-        raise UsageError(f"--set {path}: there is no '{key}' inside a value that is neither object nor array")
-    ids = [item.get("id") if isinstance(item, dict) else None for item in container]
-    places: dict[Any, int] = {str(index): index for index in range(len(ids))}
-    places |= {name: index for index, name in enumerate(ids) if isinstance(name, str)}
-    if key not in places:
-        hint = did_you_mean(key, [name for name in ids if isinstance(name, str)], "elements") if any(ids) else None
-        raise UsageError(f"--set {path}: there is no element '{key}'", hint=hint or f"number of elements: {len(ids)}")
-    return places[key]
+def _between_commas(text: str) -> Iterator[str]:
+    """The parts of a text between commas that are in no string, list or object."""
+    depth = start = 0
+    for found in _MARK.finditer(text):
+        mark = found[0]
+        depth += (mark in "[{") - (mark in "]}")
+        if mark == "," and depth == 0:
+            yield text[start : found.start()]
+            start = found.end()
+    yield text[start:]
