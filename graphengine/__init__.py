@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from graphengine.model.loading import load
     from graphengine.model.model import Model
     from graphengine.model.run import Run
+    from graphengine.model.search import search
     from graphengine.ops import families as nodes
     from graphengine.ops import inference as infer
     from graphengine.ops.node import Node
@@ -83,6 +84,7 @@ __all__ = [
     "register_reader",
     "register_schedule",
     "register_solver",
+    "search",
     "shape",
     "trace_model",
 ]
@@ -99,6 +101,7 @@ _HOME = {
     "Model": "model.model",
     "Run": "model.run",
     "load": "model.loading",
+    "search": "model.search",
     "Node": "ops.node",
     "register": "ops.registry",
     "History": "training.history",

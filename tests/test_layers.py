@@ -68,7 +68,7 @@ PUBLIC += [
     "register_schedule",
     "register_solver",
 ]
-PUBLIC += ["shape", "trace_model"]
+PUBLIC += ["search", "shape", "trace_model"]
 SHARED_NAMES = {"comparison", "losses", "numpy", "resuming", "tracing"}
 """Module names in two rooms. The list only gets shorter."""
 

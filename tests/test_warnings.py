@@ -365,6 +365,7 @@ COMMANDS = {
     "view": [],
     "resume-check": [],
     "fit": [],
+    "search": ["--set", "training.epochs=1,2", "--folds", "2"],
 }
 WITH_MODEL_FILES = {"grad": [], "step": []}
 

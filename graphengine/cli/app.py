@@ -25,6 +25,7 @@ COMMANDS = {
     "run": "running",
     "train": "running",
     "evaluate": "scoring",
+    "search": "searching",
     "predict": "predicting",
     "fit": "fitting",
     "resume-check": "resuming",

@@ -25,7 +25,6 @@ from graphengine.wording import counted
 
 if TYPE_CHECKING:
     from graphengine.model.evaluating import Scores
-    from graphengine.model.model import Model
 
 
 def evaluate(
@@ -53,16 +52,17 @@ def evaluate(
     source = None if given else evaluation_source(opened.document)
     scores = opened.evaluate(given or source)
     if output_format is Format.json:
-        print_json(_as_json(opened, scores, source))
+        named = {"data": source} if source else {}
+        print_json({"model": opened.graph.name, **named, **scores_as_json(scores)})
     else:
-        _print(opened, scores, source)
+        print_scores(opened.graph.name, scores, f" of '{source}'" if source else "")
 
 
-def _as_json(model: Model, scores: Scores, source: str | None) -> dict[str, Any]:
+def scores_as_json(scores: Scores) -> dict[str, Any]:
+    """Return scores as JSON has them."""
     from graphengine.ops.numbers import encode_number
 
-    found: dict[str, Any] = {"model": model.graph.name, "rows": scores.rows}
-    found |= {"data": source} if source else {}
+    found: dict[str, Any] = {"rows": scores.rows}
     found["loss"] = None if scores.loss is None else encode_number(scores.loss)
     found["metrics"] = {name: encode_number(value) for name, value in scores.metrics.items()}
     if scores.confusion is not None:
@@ -77,9 +77,9 @@ def _class_as_json(scores: Mapping[str, Any]) -> dict[str, Any]:
     return {key: encode_number(value) if isinstance(value, float) else value for key, value in scores.items()}
 
 
-def _print(model: Model, scores: Scores, source: str | None) -> None:
-    on = f" of '{source}'" if source else ""
-    print_line(f"{model.graph.name}: {counted(scores.rows, 'row')}{on}")
+def print_scores(name: str, scores: Scores, on: str = "") -> None:
+    """Print scores under a name, and the rows that they are of."""
+    print_line(f"{name}: {counted(scores.rows, 'row')}{on}")
     numbers = {**({} if scores.loss is None else {"loss": scores.loss}), **scores.metrics}
     for name, value in numbers.items():
         print_line(f"{name}: {value:.6g}")

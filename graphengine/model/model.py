@@ -22,7 +22,7 @@ from graphengine.errors import (
 )
 from graphengine.format.building import sound_graph, with_pointers
 from graphengine.format.canonical import canonical_text
-from graphengine.format.documents import ModelDocument
+from graphengine.format.documents import FunctionFile, ModelDocument
 from graphengine.format.meaning import fingerprint
 from graphengine.format.reading import Source, as_json, parse_function, parse_model
 from graphengine.format.salvage import Gaps
@@ -166,6 +166,11 @@ class Model(Pictured):
     def fingerprint(self) -> str:
         """A sha256 of what the file means: formatting, order of nodes, names and descriptions do not count."""
         return fingerprint(self.document)
+
+    @property
+    def given_rule(self) -> FunctionFile | None:
+        """The update rule that the caller gave, which replaces the one that the file names."""
+        return self._declared.given_rule
 
     def _given(self, inputs: Any, named: Mapping[str, Any]) -> dict[str, Any]:
         """What a caller hands over as arrays by input."""
@@ -515,7 +520,7 @@ class Model(Pictured):
         return self.copy()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        rule = self._declared.given_rule
+        rule = self.given_rule
         text = canonical_text(model_as_dict(self.document)).encode()
         rule_text = rule and canonical_text(rule.model_dump(mode="json", by_alias=True, exclude_defaults=True)).encode()
         path = str(self.path) if self.path else None

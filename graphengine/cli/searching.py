@@ -1,0 +1,172 @@
+"""`search`: settings of a file compared by cross-validation, the best one trained and saved."""
+
+from __future__ import annotations
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from graphengine.cli.data_files import needed_to_train, read_data
+from graphengine.cli.failures import Unwritten
+from graphengine.cli.opening import open_model
+from graphengine.cli.options import (
+    BackendName,
+    ColumnNames,
+    DataName,
+    ModelName,
+    OutputFormat,
+    Plugins,
+    SaveFile,
+    Strict,
+    UpdateRuleFile,
+    split_pairs,
+)
+from graphengine.cli.output import Format, check_targets, json_text, print_json, print_line, print_note, print_table
+from graphengine.cli.running import check_save, save_model
+from graphengine.cli.scoring import print_scores, scores_as_json
+from graphengine.cli.values import json_values_of
+from graphengine.errors import UsageError
+from graphengine.wording import counted
+
+if TYPE_CHECKING:
+    from graphengine.model.model import Model
+    from graphengine.model.search import Search, Trial
+
+
+class Mode(StrEnum):
+    """Which scores are better."""
+
+    min = "min"
+    max = "max"
+
+
+def search(
+    model: ModelName,
+    settings: Annotated[
+        list[str],
+        typer.Option(
+            "--set",
+            metavar="PATH=JSON,JSON...",
+            help="Try these values at a place of the file: training.optimizer.learning_rate=0.1,0.01. May be repeated: "
+            "all combinations are tried.",
+        ),
+    ],
+    data: DataName = None,
+    columns: ColumnNames = None,
+    folds: Annotated[int, typer.Option(min=2, help="Number of folds.")] = 5,
+    seed: Annotated[int, typer.Option(min=0, help="Seed that deals the rows to the folds.")] = 0,
+    stratify: Annotated[
+        str | None, typer.Option(metavar="INPUT", help="Spread each value of this input evenly over the folds.")
+    ] = None,
+    group: Annotated[
+        str | None, typer.Option(metavar="INPUT", help="Keep the rows of each value of this input in one fold.")
+    ] = None,
+    test: Annotated[
+        str | None,
+        typer.Option(metavar="FILE|FRACTION", help="Evaluate the result on this data, or on a part held out: 0.2."),
+    ] = None,
+    metric: Annotated[str, typer.Option(help="Score to compare: loss, or a metric that 'evaluate' prints.")] = "loss",
+    mode: Annotated[
+        Mode | None, typer.Option(help="Whether a smaller or a larger score is better; default: as the metric says.")
+    ] = None,
+    save: SaveFile = None,
+    update_rule: UpdateRuleFile = None,
+    output_format: OutputFormat = Format.text,
+    plugins: Plugins = None,
+    strict: Strict = False,
+    backend: BackendName = "numpy",
+) -> None:
+    """Compare settings of MODEL by cross-validation, and train the best one on all rows.
+
+    Each combination of values is trained from the initializers on the rows of all folds but one and scored on that one.
+    The folds depend on the seed and the rows alone. A training that diverges ends its combination, not the search.
+    """
+    from graphengine.model.search import search as search_settings
+
+    check_targets({"--data": Path(data) if data else None, "--save": save})
+    grid = _grid(settings)
+    opened = open_model(model, plugins, update_rule, backend, strict=strict)
+    check_save(opened, save)
+    found = search_settings(
+        opened,
+        grid,
+        _data(opened, data, columns or [], [name for name in (stratify, group) if name]),
+        folds=folds,
+        seed=seed,
+        stratify=stratify,
+        group=group,
+        test=_test(opened, test, columns or []),
+        metric=metric,
+        mode=None if mode is None else mode.value,
+        seen=_note if sys.stderr.isatty() else None,
+    )
+    unwritten = Unwritten()
+    saved = save_model(found.model, save, unwritten)
+    if output_format is Format.json:
+        print_json({**_as_json(found), **saved, **unwritten.as_json()})
+    else:
+        _print(found, saved)
+    unwritten.end(output_format)
+
+
+def _grid(settings: list[str]) -> dict[str, list[Any]]:
+    """The values to try, by path."""
+    grid: dict[str, list[Any]] = {}
+    for path, text in split_pairs("--set", settings):
+        if path in grid:
+            raise UsageError(f"--set {path}: the place is there twice", hint="write all its values after one --set")
+        grid[path] = json_values_of("--set", text)
+    return grid
+
+
+def _data(model: Model, data: str | None, columns: list[str], labels: list[str]) -> dict[str, Any] | None:
+    """The rows of `--data`: what a training needs, and what the folds are made by."""
+    needed = needed_to_train(model)
+    if needed is not None:
+        needed += [name for name in labels if name in model.graph.inputs and name not in needed]
+    return read_data(model, data, columns, (), needed) or None
+
+
+def _test(model: Model, test: str | None, columns: list[str]) -> float | dict[str, Any] | None:
+    """A fraction, or the rows of a file or a data source."""
+    if test is None:
+        return None
+    try:
+        return float(test)
+    except ValueError:
+        return read_data(model, test, columns, (), needed_to_train(model))
+
+
+def _note(trial: Trial) -> None:
+    print_note(f"{_said(trial.settings)}: {' '.join(filter(None, _cells(trial)))}")
+
+
+def _said(settings: dict[str, Any]) -> str:
+    return ", ".join(f"{path}={json_text(value).strip()}" for path, value in settings.items())
+
+
+def _cells(trial: Trial) -> list[str]:
+    """Mean, standard deviation, and the code of what ended the trial, if anything did."""
+    return ["-", "-", trial.problem.code] if trial.problem else [f"{trial.mean:.6g}", f"{trial.std:.6g}", ""]
+
+
+def _as_json(found: Search) -> dict[str, Any]:
+    result: dict[str, Any] = {"model": found.model.graph.name, "rows": found.rows}
+    result |= {"folds": found.folds, "seed": found.seed, "metric": found.metric, "mode": found.mode}
+    result |= {"best": found.best.settings, "trials": [trial.as_dict() for trial in found.trials]}
+    return {**result, "test": scores_as_json(found.test)} if found.test else result
+
+
+def _print(found: Search, saved: dict[str, str]) -> None:
+    name = found.model.graph.name
+    print_line(f"{name}: {counted(len(found.trials), 'setting')}, {found.folds} folds of {counted(found.rows, 'row')}")
+    rows = [[*(json_text(each).strip() for each in trial.settings.values()), *_cells(trial)] for trial in found.trials]
+    print_table("", [*found.best.settings, found.metric, "std", "error"], rows)
+    print_line(f"best: {_said(found.best.settings)}")
+    if found.test:
+        print_scores("test", found.test)
+    for path in saved.values():
+        print_line(f"saved to {path}")

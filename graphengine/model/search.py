@@ -1,0 +1,313 @@
+"""Search over settings of a file: each is trained and scored on the same folds, and the best is trained again.
+
+A fold is a function of the seed and the rows. Every training starts from the initializers, so what was learned from a
+row is never scored on it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from graphengine.data.readers import declared_columns
+from graphengine.data.sources import Arrays, given_data
+from graphengine.errors import DivergenceError, ExecutionError, Problem, UsageError, did_you_mean
+from graphengine.format.building import sound_graph
+from graphengine.format.documents import ModelDocument, ParameterDocument
+from graphengine.format.salvage import Gaps
+from graphengine.format.saving import with_made_parameters
+from graphengine.format.settings import keys_of, with_value
+from graphengine.format.writing import model_as_dict
+from graphengine.ir.cells import as_encoded
+from graphengine.model.estimators import untrained
+from graphengine.model.evaluating import Scores
+from graphengine.model.model import Model
+from graphengine.ops.index import FAMILIES
+from graphengine.ops.numbers import encode_number
+from graphengine.training.provenance import PROVENANCE
+from graphengine.training.splitting import Kind, divided, folds_of, fraction_of
+from graphengine.training.validation import is_label, not_a_label
+from graphengine.wording import counted
+
+LOSS = "loss"
+LARGER, SMALLER = {"accuracy", "r2"}, {LOSS, "mae", "rmse"}
+"""Scores of which the larger, or the smaller, is better."""
+MOST_TRIALS = 10_000
+"""Combinations of values that are tried."""
+DATA = (("data",), ("inputs",), ("training", "data"))
+"""Places of the data of all trials, which is read once."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One combination of settings, by path: its score on each fold, and the problem that ended it, if any.
+
+    `std` is the standard deviation of the scores (of the folds there are, as in scikit-learn). Both numbers are NaN
+    where there is a problem.
+    """
+
+    settings: dict[str, Any]
+    scores: tuple[float, ...]
+    problem: Problem | None = None
+
+    @property
+    def mean(self) -> float:
+        """The mean of the scores."""
+        return math.nan if self.problem else float(np.mean(self.scores))
+
+    @property
+    def std(self) -> float:
+        """The standard deviation of the scores."""
+        return math.nan if self.problem else float(np.std(self.scores))
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the trial as JSON has it."""
+        found: dict[str, Any] = {"settings": self.settings, "scores": [encode_number(each) for each in self.scores]}
+        found |= {"mean": encode_number(self.mean), "std": encode_number(self.std)}
+        return {**found, "problem": self.problem.as_dict()} if self.problem else found
+
+
+@dataclass(frozen=True)
+class Search:
+    """What a search found: `trials`, the best first; `model`, of the best settings, trained on all `rows`.
+
+    `test` has its scores on the rows held out, if any: neither a fold nor `model` was trained on them.
+    """
+
+    model: Model
+    trials: tuple[Trial, ...]
+    metric: str
+    mode: Literal["min", "max"]
+    folds: int
+    seed: int
+    rows: int
+    test: Scores | None = None
+
+    @property
+    def best(self) -> Trial:
+        """The trial with the best mean; of equal ones the first in the order of the grid."""
+        return self.trials[0]
+
+
+def search(
+    model: Model,
+    settings: Mapping[str, Sequence[Any]],
+    data: Any = None,
+    *,
+    folds: int = 5,
+    seed: int = 0,
+    stratify: str | None = None,
+    group: str | None = None,
+    test: Any = None,
+    metric: str = LOSS,
+    mode: Literal["min", "max"] | None = None,
+    seen: Callable[[Trial], object] | None = None,
+) -> Search:
+    """Try all combinations of settings by cross-validation, and train the best one again on all rows.
+
+    A setting is a path into the file, such as "training.optimizer.learning_rate", with the values to try. Each
+    combination is trained on the rows of all folds but one and scored on that one. What the training section says of
+    validation applies within the rows trained on. Trainings start from the initializers, not from trained values.
+
+    Parameters
+    ----------
+    data : optional
+        As for `Model.train`: the name of a data source of the file, arrays by input, or a table.
+    folds, seed : int, optional
+        The number of folds, and the seed that deals the rows to them; together with the rows they decide the folds.
+    stratify, group : str, optional
+        An input of integers or categories: each of its values is spread evenly over the folds, or kept in one fold.
+    test : float or data, optional
+        Rows to evaluate the result on: a fraction of the data, drawn as the folds are, or data of its own.
+    metric : str, optional
+        The score to compare: "loss", or a name among the metrics of `Model.evaluate`.
+    mode : {"min", "max"}, optional
+        Whether a smaller or a larger score is better, where that does not follow from the metric.
+    seen : callable, optional
+        Called with each trial once it is done.
+
+    Raises
+    ------
+    UsageError
+        GE801 if the settings, the metric or the folds do not make sense.
+    InvalidModelError
+        If a combination makes no valid file.
+    DataError, InputError
+        If the data cannot be read, does not fit, or has fewer rows or groups than folds.
+    TrainingError
+        If a training cannot start.
+    ExecutionError
+        GE601 if no combination has a finite score on all folds.
+    """
+    grid, kind = _grid(settings), _kind(model, stratify, group, folds)
+    content, is_fraction = _content(model), isinstance(test, float)
+    for each in grid:
+        _changed(model, content, each)  # all are valid before one is trained
+    rows = _arrays(model, data)
+    held = None if test is None or is_fraction else _arrays(model, test)
+    if is_fraction:
+        if not 0 < test < 1:
+            raise UsageError(f"the test fraction is {test}: it must lie between 0 and 1")
+        rows, held = divided(rows, model.graph, fraction_of(rows, model.graph, test, seed, kind))
+    mode = mode or mode_of(model, metric)
+    dealt = folds_of(rows, model.graph, folds, seed, kind)
+    trials = []
+    for each in grid:
+        trials.append(_trial(_changed(model, content, each), each, rows, dealt, metric))
+        if seen:
+            seen(trials[-1])
+    ranked = tuple(sorted(trials, key=lambda trial: _rank(trial, mode)))
+    _require_finite(ranked[0])
+    best = _changed(model, content, ranked[0].settings)
+    best.train(rows)
+    scores = None if held is None else best.evaluate(held)
+    return Search(best, ranked, metric, mode, folds, seed, len(dealt), scores)
+
+
+def _trial(model: Model, settings: dict[str, Any], rows: Arrays, dealt: np.ndarray[Any, Any], metric: str) -> Trial:
+    """The scores of one combination; what ends a training, or makes a score not finite, ends the trial."""
+    scores: list[float] = []
+    for fold in range(int(dealt.max()) + 1):
+        kept, apart = divided(rows, model.graph, dealt == fold)
+        copy = model.copy()
+        try:
+            copy.train(kept)
+            score = _score(copy.evaluate(apart), metric)
+        except (DivergenceError, ExecutionError) as error:
+            return Trial(settings, tuple(scores), error.problems[0])
+        if not math.isfinite(score):
+            problem = Problem("GE413", f"'{metric}' is {score} on fold {fold + 1} of {int(dealt.max()) + 1}")
+            return Trial(settings, tuple(scores), problem)
+        scores.append(score)
+    return Trial(settings, tuple(scores))
+
+
+def _score(scores: Scores, metric: str) -> float:
+    found = {**({} if scores.loss is None else {LOSS: scores.loss}), **scores.metrics}
+    if metric not in found:
+        raise UsageError(f"there is no metric '{metric}'", hint=did_you_mean(metric, found, "metrics"))
+    return found[metric]
+
+
+def _rank(trial: Trial, mode: Literal["min", "max"]) -> tuple[bool, float]:
+    return bool(trial.problem), 0.0 if trial.problem else trial.mean if mode == "min" else -trial.mean
+
+
+def _require_finite(best: Trial) -> None:
+    if best.problem:
+        first = f"{best.problem.code}: {best.problem.message}"
+        raise ExecutionError(f"no setting has a finite score on all folds; the first: {first}", code="GE601")
+
+
+def mode_of(model: Model, metric: str) -> Literal["min", "max"]:
+    """Return whether the smaller or the larger score is better.
+
+    Raises
+    ------
+    UsageError
+        GE801 if that does not follow from the name of the metric, its op, or what early stopping says of it.
+    """
+    graph, section = model.graph, model.document.training
+    early = section.early_stopping if section else None
+    if early and early.monitor == metric:
+        return early.mode
+    declared = section.metrics.get(metric, metric) if section else metric
+    value = graph.meaning(declared)
+    ops = [node.op for node in graph.nodes if value in node.outputs] if metric != LOSS else []
+    op = ops[0] if ops else metric
+    if op in LARGER:
+        return "max"
+    if op in SMALLER or FAMILIES.get(op, "").endswith(".losses"):
+        return "min"
+    hint = "say it with mode='min' or mode='max' (--mode)"
+    raise UsageError(f"it is not known whether a larger or a smaller '{metric}' is better", hint=hint)
+
+
+# ---------------------------------------------------------------- what is tried
+
+
+def _grid(settings: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
+    """All combinations, the last setting changing fastest."""
+    for path, values in settings.items():
+        if isinstance(values, (str, Mapping)) or not isinstance(values, Sequence) or not values:
+            raise UsageError(f"setting '{path}' takes a list of values to try, not {values!r}")
+        if any(tuple(keys_of(path)[: len(place)]) == place for place in DATA):
+            raise UsageError(f"setting '{path}' changes the data, which is the same for all trials")
+    count = math.prod(map(len, settings.values()))
+    if count > MOST_TRIALS:
+        raise UsageError(f"the settings have {count:,} combinations; at most {MOST_TRIALS:,} are tried")
+    return [dict(zip(settings, values, strict=True)) for values in itertools.product(*settings.values())]
+
+
+def _kind(model: Model, stratify: str | None, group: str | None, folds: int) -> Kind:
+    if stratify is not None and group is not None:
+        raise UsageError("folds are stratified or made of groups, not both")
+    if folds < 2:
+        raise UsageError(f"the number of folds is {folds}; at least 2 are needed")
+    name, inputs = stratify or group, model.graph.inputs
+    if name is not None and name not in inputs:
+        hint = did_you_mean(name, inputs, "inputs")
+        raise UsageError(f"model '{model.graph.name}' has no input '{name}'", code="GE402", hint=hint)
+    if name is not None and not is_label(inputs[name]):
+        raise UsageError(not_a_label(name, model.graph))
+    return Kind(stratify, group)
+
+
+def _arrays(model: Model, data: Any) -> Arrays:
+    """The rows by input, once and for all: a training or an evaluation does not encode categories again."""
+    section = model.document.training
+    if data is None or isinstance(data, str):
+        return model.load_data(data or (section.data if section else None))
+    return as_encoded(given_data(data, model.graph, declared_columns(model.document)), model.graph.inputs)
+
+
+def _changed(model: Model, content: dict[str, Any], settings: Mapping[str, Any]) -> Model:
+    for path, value in settings.items():
+        content = with_value(content, keys_of(path), value, f"setting '{path}'")
+    rule = model.given_rule
+    return Model.from_dict(content, model.path, update_rule=rule, limits=model.limits, backend=model.backend.name)
+
+
+def _content(model: Model) -> dict[str, Any]:
+    """The content of the file before a training; parameters that calls make are left to the calls."""
+    _require_initializers(model)
+    document = untrained(model.document, None)
+    metadata = {key: value for key, value in (document.metadata or {}).items() if key != PROVENANCE}
+    made = dict(_made(document, model))
+    parameters = {name: each for name, each in document.parameters.items() if name not in made}
+    return model_as_dict(document.model_copy(update={"parameters": parameters, "metadata": metadata or None}))
+
+
+def _made(document: ModelDocument, model: Model) -> Iterator[tuple[str, ParameterDocument]]:
+    """The parameters that the calls of a document would make as they are declared."""
+    own = {name: each for name, each in document.parameters.items() if "/" not in name}
+    if len(own) == len(document.parameters):
+        return
+    bare = document.model_copy(update={"parameters": own})
+    graph, _ = sound_graph(bare, model.limits, Gaps())
+    for name, made in with_made_parameters(bare, graph).parameters.items():
+        declared = document.parameters.get(name)
+        if name not in own and declared and _said(declared) == _said(made):
+            yield name, made
+
+
+def _said(declared: ParameterDocument) -> dict[str, Any]:
+    return declared.model_dump(mode="json", exclude_defaults=True)
+
+
+def _require_initializers(model: Model) -> None:
+    """Refuse a trained file with parameters that cannot start anew: they have learned from rows of every fold."""
+    if PROVENANCE not in (model.document.metadata or {}):
+        return
+    parameters = model.document.parameters
+    kept = [name for name in model.graph.trainable if parameters[name].initializer is None]
+    if kept:
+        names = ", ".join(f"'{name}'" for name in kept[:8])
+        message = f"the file is trained, and {counted(len(kept), 'parameter')} without an initializer: {names}"
+        hint = "search with the file before the training, or declare initializers"
+        raise UsageError(f"{message}: the folds would be scored on rows that they have learned from", hint=hint)
