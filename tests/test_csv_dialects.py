@@ -110,6 +110,12 @@ def test_marks_that_cannot_be_are_refused_at_load(tmp_path, options):
     assert refused(tmp_path, "x\n1\n", {"x": "x"}, **options).code == "GE112"
 
 
+def test_groups_may_have_the_separator_as_their_mark_in_quotes(tmp_path):
+    text = 'x,y\n"1,234.5",1\n"-2,000,000",2\n7,3\n'
+    found = model(tmp_path, text, {"x": "x"}, thousands=",").load_data("t")["x"]
+    np.testing.assert_array_equal(found, pd.read_csv(io.StringIO(text), thousands=",")["x"])
+
+
 def test_a_default_is_not_written(tmp_path):
     source = model(tmp_path, "x\n1\n", {"x": "x"}, separator=",", header=True).to_dict()["data"]["t"]
     assert source == {"type": "csv", "path": "t.csv", "columns": {"x": "x"}}

@@ -175,9 +175,11 @@ class CsvData(Reader):
 
     @model_validator(mode="after")
     def _different_marks(self) -> CsvData:
-        marks = [mark for mark in (self.separator, self.decimal, self.thousands, self.comment) if mark]
-        if len(set(marks)) < len(marks) or self.thousands == self.decimal:
-            message = "separator, decimal, thousands and comment must be different characters"
+        marks = [mark for mark in (self.separator, self.decimal, self.comment) if mark]
+        if len(set(marks)) < len(marks) or self.thousands in (self.decimal, self.comment or self.decimal):
+            message = (
+                "separator, decimal and comment must be different characters, and thousands none but the separator"
+            )
             raise PydanticCustomError("marks", message)
         return self
 
