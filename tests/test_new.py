@@ -1,10 +1,19 @@
 """`graphengine new`: from a messy table to an evaluated model in three commands, and templates that train."""
 
+import contextlib
 import csv
 import json
+import re
+import warnings
 
 import numpy as np
+import pandas
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from typer.testing import CliRunner
 
 import graphengine as ge
@@ -186,6 +195,7 @@ def table(tmp_path, text):
         ("a,y\n1,u\n2,v\n3,w\n", "y", [], "GE505", "too many for classes"),
         ("a,y\n1,u\n2,v\n3,u\n", "y", ["linear"], "GE801", "choose logistic or mlp"),
         ("a,y\n1,2\n2,3\n", "y", ["linaer"], "GE801", "did you mean 'linear'?"),
+        ("a,y\n1,2\n2,3\n5,4\n6,5O\n", "y", [], "GE503", "1 cell, the first in line 5"),
         ("a,y\n1,2\n2,3,4\n", "y", [], "GE503", "t.csv:3"),
         ("a,y,y\n1,2,3\n2,3,4\n", "y", [], "GE502", "2 times"),
     ],
@@ -200,3 +210,167 @@ def test_what_cannot_be_learned_from_is_refused(tmp_path, text, target, kind, co
 def test_without_a_target_the_columns_are_listed(tmp_path):
     done = run("new", "--data", table(tmp_path, "a,b\n1,2\n3,4\n"), "-o", tmp_path / "m.json", code=2)
     assert 'columns: "a", "b"' in done.output
+
+
+@pytest.mark.parametrize("options", [(), ("--exclude", "price")])
+def test_excluded_columns_are_not_used(messy, options):
+    found = inferred(messy / "train.csv", "bought", *options)
+    price = next(each for each in found["columns"] if each["column"] == "price")
+    assert price["used"] is not bool(options)
+    assert ("excluded" in price["why"]) is bool(options)
+    arguments = ["new", "--data", messy / "train.csv", "--target", "bought", "--exclude", "prize"]
+    done = run(*arguments, "-o", messy / "other.json", code=2)
+    assert "did you mean 'price'?" in done.output
+
+
+def drafted(path, target, *options):
+    """The document of a model for a table, and what was inferred."""
+    found = json.loads(run("new", *options, "--data", path, "--target", target, "--format", "json").stdout)
+    return found.pop("model"), found
+
+
+def layout_of(tmp_path, text):
+    path = tmp_path / "t.csv"
+    path.write_bytes(text.encode("utf-8-sig"))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a\tb\ty\n1\tu v\t2\n3\tu v\t5\n4\tw\t9\n", {"separator": "\t"}),
+        ("a|b|y\n1|u, v; w|2\n3|u|5\n4|u|9\n", {"separator": "|"}),
+        ('a,b,y\n"1,234.5",u,2\n"3,000",u,5\n7,w,"1,000,000"\n', {"thousands": ","}),
+        ("a;y\n1.234,5;2\n3.000,25;5\n7;9\n", {"separator": ";", "decimal": ",", "thousands": "."}),
+        ("1,2,3\n4,5,6\n7,5,8\n", {"header": False}),
+        ("a,b,y\n1,NA,2\n3,?,5\n4,7,9\n5,8,1\n", {"missing": ["NA", "?"]}),
+        ('a,b,y\n1,"u\nv",2\n3,"u\nv",5\n4,w,9\n', {}),
+    ],
+)
+def test_layouts_are_found(tmp_path, monkeypatch, text, expected):
+    monkeypatch.chdir(tmp_path)
+    layout_of(tmp_path, text)
+    document, found = drafted("t.csv", "2" if "header" in expected else "y")
+    default = {"separator": ",", "decimal": ".", "thousands": None, "header": True, "missing": []}
+    assert found["layout"] == default | expected
+    assert not any(each["why"].startswith("all its texts") for each in found["columns"])
+    model = ge.Model.from_dict(document, tmp_path / "m.json")
+    model.train(epochs=2)
+    assert model.evaluate().rows == found["rows"]
+
+
+def test_numbers_are_those_of_pandas(messy):
+    document, found = drafted_in(messy, "train.csv", "price")
+    frame = pandas.read_csv(messy / "train.csv", sep=";", decimal=",")
+    data = ge.Model.from_dict(document, messy / "m.json").load_data("train")
+    np.testing.assert_array_equal(data["numbers"], frame[document["data"]["train"]["columns"]["numbers"]])
+    np.testing.assert_array_equal(data["price"], frame["price"])
+    gaps = {each["column"]: each["gaps"] for each in found["columns"]}
+    assert gaps == frame.isna().sum().to_dict()
+
+
+def drafted_in(folder, *arguments):
+    with contextlib.chdir(folder):
+        return drafted(*arguments)
+
+
+NAMES = ["loss", "mean", "N", "numbers", "columns", "weight", "a b", "a_b", "1st", "x/y", "²", "class", "_u", "", "Ω"]
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.lists(st.sampled_from(NAMES), min_size=1, max_size=6, unique=True), st.integers(0, 10**6), st.booleans())
+def test_any_table_is_trained_on_or_refused_with_a_code(tmp_path, names, seed, has_classes):
+    random = np.random.default_rng(seed)
+    rows = int(random.integers(2, 30))
+    pools = [["1", "2", "7.5", "NA"], ["u", "v", "w, x"], ["2020-01-02", "2021-01-02"], ["", "5"], ["x9", "1", "-"]]
+    columns = [random.choice(pools[random.integers(len(pools))], rows) for _ in names]
+    columns.append(random.choice(["yes", "no"], rows) if has_classes else random.integers(0, 50, rows))
+    write_csv(
+        tmp_path / "t.csv", [dict(zip([*names, "y"], row, strict=True)) for row in zip(*columns, strict=True)], ","
+    )
+    with contextlib.chdir(tmp_path):
+        done = CliRunner().invoke(app, ["new", "--data", "t.csv", "--target", "y", "--format", "json"])
+    if done.exit_code:
+        assert done.exit_code == 2
+        assert re.search(r"GE50[135]", done.output)
+        return
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model = ge.Model.from_dict(json.loads(done.stdout)["model"], tmp_path / "m.json")
+    model.train(epochs=2)
+    assert all(np.isfinite(value).all() for value in model.parameters.values())
+    assert model.evaluate().rows == rows
+
+
+@pytest.mark.parametrize("target", ["price", "bought", "city"])
+def test_linear_models_are_those_of_scikit_learn(messy, target):
+    """On the rows trained on, with the same columns: Ridge(alpha=1) and LogisticRegression(C=1)."""
+    document, _ = drafted_in(full_rows(messy), "full.csv", target)
+    model = ge.Model.from_dict(document, messy / "m.json")
+    kept, _ = split(model.load_data("train"), model.graph, model.document.training.validation, 0)
+    exact = {"loss": "loss", "optimizer": {"type": "lbfgs"}}
+    model = ge.Model.from_dict({**document, "training": exact}, messy / "m.json")
+    model.train(kept)
+    columns = encoded_by_scikit_learn(model, kept, target)
+    if target == "price":
+        expected = Ridge(alpha=1).fit(columns, kept[target]).predict(columns)
+        np.testing.assert_allclose(model.predict(kept)["prediction"], expected, rtol=1e-7)
+    else:
+        peer = LogisticRegression(C=1, tol=1e-10, max_iter=10_000).fit(columns, kept[target])
+        np.testing.assert_allclose(model.predict(kept)["probabilities"], peer.predict_proba(columns), atol=1e-5)
+
+
+def full_rows(folder):
+    write_csv(folder / "full.csv", [row for row in messy_rows(2, 300) if row["city"]])
+    return folder
+
+
+def encoded_by_scikit_learn(model, data, target):
+    numbers = SimpleImputer(strategy="median").fit_transform(data["numbers"])
+    texts = [np.asarray(data[name])[:, None] for name in model.document.inputs if name not in ("numbers", target)]
+    encoded = [OneHotEncoder(sparse_output=False).fit_transform(each) for each in texts]
+    return np.hstack([StandardScaler().fit_transform(numbers), *encoded])
+
+
+KINDS = ["linear", "logistic", "mlp", "cnn", "lstm"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_template_trains_at_once_and_is_described(tmp_path, kind):
+    path = tmp_path / "m.json"
+    done = run("new", kind, "-o", path)
+    assert f"next: graphengine train {path}" in done.stderr
+    assert "valid" in run("validate", path, "--strict").output
+    written = path.read_bytes()
+    content = json.loads(written)
+    assert dump_model(ModelDocument.model_validate(content)) == written
+    parts = [*content["inputs"].values(), *content["parameters"].values(), *content["nodes"]]
+    assert all(part["description"] for part in parts)
+    model = ge.load(path)
+    history = model.train()
+    assert history.check.values["validation_loss"] < 0.75 * next(iter(history)).loss
+    (metric,) = content["training"]["metrics"]
+    assert history.check.values[metric] > 0.8
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_template_is_printed_without_a_file(kind):
+    printed = json.loads(run("new", kind).stdout)
+    assert printed["name"] == kind
+    assert json.loads(run("new", kind, "--format", "json").stdout)["model"] == printed
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "kinds: linear, logistic, mlp, cnn, lstm"),
+        (["lsmt"], "did you mean 'lstm'?"),
+        (["linear", "--target", "y"], "--target needs --data"),
+        (["cnn", "--data", "t.csv", "--target", "y"], "no kind of model 'cnn' for a table"),
+        (["--data", "t.parquet", "--target", "y"], "save the table as .csv"),
+        (["--data", "nowhere.csv", "--target", "y"], "cannot read 'nowhere.csv'"),
+    ],
+)
+def test_wrong_command_lines_say_what_to_do(tmp_path, monkeypatch, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    assert message in run("new", *arguments, code=2).output

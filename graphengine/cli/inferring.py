@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,58 +22,105 @@ if TYPE_CHECKING:
 def new(
     kind: Annotated[
         str | None,
-        typer.Argument(metavar="[linear|logistic|mlp]", help="The kind of model. Default: what fits the target."),
+        typer.Argument(
+            metavar="[linear|logistic|mlp|cnn|lstm]", help="The kind of model; default: what fits the target."
+        ),
     ] = None,
     data: Annotated[Path | None, typer.Option(metavar="FILE", help="A CSV file with a table to learn from.")] = None,
     target: Annotated[str | None, typer.Option(metavar="COLUMN", help="The column that is predicted.")] = None,
+    exclude: Annotated[
+        list[str] | None, typer.Option(metavar="COLUMN", help="A column that is left out. May be repeated.")
+    ] = None,
     output: OutputFile = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite a file that exists.")] = False,
     output_format: OutputFormat = Format.text,
 ) -> None:
-    """Write a complete model file for a table, which trains at once, and print what was inferred and why.
+    """Write a complete model file, which trains at once: for a table, or of a kind with sample data.
 
-    Columns of numbers are scaled, gaps are filled, texts become categories, and rows are held out for validation. A
-    target of numbers gets a regression, one of texts a classification. The file is meant to be read and changed.
+    Of a table the separator, the kinds of columns, gaps, scaling, loss, metrics and validation are inferred, and
+    printed with the reasons: a target of numbers gets a regression, one of texts a classification.
     """
-    _check_output(output, data, force=force)
-    _new_for_table(data, target, _family(kind), output, output_format)
-
-
-def _check_output(output: Path | None, data: Path | None, *, force: bool) -> None:
     check_targets({"--data": data, "--output": output})
     if output is not None and output.exists() and not force:
         raise UsageError(f"{output} exists", hint="choose another name, or overwrite it with --force")
+    if data is not None:
+        _new_for_table(data, target, exclude or [], _family(kind), output, output_format)
+    elif target is not None or exclude:
+        raise UsageError(f"{'--target' if target is not None else '--exclude'} needs --data FILE, which has the column")
+    else:
+        _new_template(kind, output, output_format)
 
 
 def _family(kind: str | None) -> Family | None:
     from graphengine.drafting.table_model import Family
 
     if kind is not None and kind not in list(Family):
-        raise UsageError(f"there is no kind of model '{kind}'", hint=did_you_mean(kind, list(Family), "kinds"))
+        hint = did_you_mean(kind, list(Family), "kinds for tables")
+        raise UsageError(f"there is no kind of model '{kind}' for a table", hint=hint)
     return Family(kind) if kind else None
 
 
 def _new_for_table(
-    data: Path | None, target: str | None, family: Family | None, output: Path | None, output_format: Format
+    data: Path,
+    target: str | None,
+    excluded: list[str],
+    family: Family | None,
+    output: Path | None,
+    output_format: Format,
 ) -> None:
     from graphengine.data.stored import Memory
     from graphengine.drafting.table_draft import draft_table
 
-    if data is None:
-        raise UsageError("--data FILE is missing", hint="name a CSV file, and with --target the column to predict")
-    if not data.name.endswith((".csv", ".csv.gz", ".tsv", ".txt")):
+    if data.name.endswith((".jsonl", ".npz", ".npy", ".parquet", ".arrow", ".json", ".xlsx")):
         raise UsageError(f"--data {data} is not a CSV file", hint="save the table as .csv or .csv.gz")
     folder, name = output.parent if output else Path(), output.stem if output else data.name.partition(".")[0]
     longest_line = Memory(current_limits().data_bytes).block
-    draft = draft_table(data, target, family, folder, name or "model", longest_line)
-    text = _canonical(draft.document, folder / f"{name}.json")
-    if output is not None:
-        _write(output, text)
+    draft = draft_table(data, target, family, folder, name or "model", excluded, longest_line)
+    written = _written(draft.document, folder / f"{name}.json", output)
     if output_format is Format.json:
-        print_json(_as_json(draft, output))
+        print_json({**_as_json(draft), **_model_as_json(written, output)})
         return
     _print_inferred(draft)
-    _print_next(output, text)
+    _print_model(written, output)
+
+
+def _new_template(kind: str | None, output: Path | None, output_format: Format) -> None:
+    from graphengine.drafting.parts import training_decisions
+    from graphengine.drafting.samples import TEMPLATES, template
+
+    if kind is None:
+        kinds = ", ".join(TEMPLATES)
+        raise UsageError("new needs a kind of model or --data FILE", hint=f"kinds: {kinds}")
+    if kind not in TEMPLATES:
+        raise UsageError(f"there is no kind of model '{kind}'", hint=did_you_mean(kind, TEMPLATES, "kinds"))
+    document = template(kind, output.stem if output else kind)
+    written = _written(document, Path(f"{kind}.json"), output)
+    decisions = {"data": "sample data in the file; put your own there", **training_decisions(document)}
+    if output_format is Format.json:
+        print_json({"decisions": decisions, **_model_as_json(written, output)})
+        return
+    print_note(document["description"])
+    _print_decisions(decisions)
+    _print_model(written, output)
+
+
+def _written(document: dict[str, Any], path: Path, output: Path | None) -> bytes:
+    """The text of a model file, checked as any other, and written if a file is named."""
+    text = _canonical(document, path)
+    if output is not None:
+        from graphengine.format.files import write_bytes
+
+        write_bytes(output, text)
+    return text
+
+
+def _model_as_json(text: bytes, output: Path | None) -> dict[str, Any]:
+    return {"file": str(output)} if output else {"model": json.loads(text)}
+
+
+def _print_decisions(decisions: dict[str, str]) -> None:
+    for part, decision in decisions.items():
+        print_note(f"{part}: {decision}")
 
 
 def _canonical(document: dict[str, Any], path: Path) -> bytes:
@@ -85,13 +133,7 @@ def _canonical(document: dict[str, Any], path: Path) -> bytes:
     return dump_model(ModelDocument.model_validate(document))
 
 
-def _write(path: Path, text: bytes) -> None:
-    from graphengine.format.files import write_bytes
-
-    write_bytes(path, text)
-
-
-def _print_next(output: Path | None, text: bytes) -> None:
+def _print_model(text: bytes, output: Path | None) -> None:
     if output is None:
         print_text(text)
         return
@@ -109,8 +151,7 @@ def _print_inferred(draft: TableDraft) -> None:
     widths = [max(map(len, cells)) for cells in zip(*lines, strict=True)]
     for line in lines:
         print_note("  " + "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
-    for part, decision in draft.decisions().items():
-        print_note(f"{part}: {decision}")
+    _print_decisions(draft.decisions())
 
 
 def _layout(draft: TableDraft) -> str:
@@ -122,7 +163,7 @@ def _layout(draft: TableDraft) -> str:
     return ", ".join([*parts, *([f"missing {', '.join(map(shown, dialect.missing))}"] if dialect.missing else [])])
 
 
-def _as_json(draft: TableDraft, output: Path | None) -> dict[str, Any]:
+def _as_json(draft: TableDraft) -> dict[str, Any]:
     dialect = draft.survey.dialect
     layout = {
         "separator": dialect.separator,
@@ -143,4 +184,4 @@ def _as_json(draft: TableDraft, output: Path | None) -> dict[str, Any]:
         for role in draft.columns
     ]
     found = {"data": draft.source, "rows": draft.survey.rows, "layout": layout, "columns": columns}
-    return {**found, "decisions": draft.decisions(), **({"file": str(output)} if output else {"model": draft.document})}
+    return {**found, "decisions": draft.decisions()}

@@ -97,6 +97,15 @@ class Dialect:
         except ValueError:
             return None
 
+    def values(self, cells: Sequence[str]) -> list[float | None]:
+        """The numbers that cells are read as; None for those that are none."""
+        joined = "".join(cells)
+        is_grouped = self.thousands is not None and self.thousands in joined
+        if not is_grouped and "_" not in joined and joined.isascii() and (self.decimal == "." or "." not in joined):
+            with suppress(ValueError):
+                return [*map(float, cells if self.decimal == "." else (cell.replace(",", ".") for cell in cells))]
+        return [self.value(cell) for cell in cells]
+
     def texts(self, cells: Sequence[str]) -> Sequence[str]:
         """Cells as texts, which are categories; an empty one for a missing value."""
         return ["" if cell in self.missing else cell for cell in cells] if self.missing else cells

@@ -12,10 +12,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+import numpy as np
+
 from graphengine.data.csv_dialect import MISSING, Dialect
 
 MOST_TEXTS = 1000
 """Different texts of a column that are kept."""
+GAPS = frozenset(("", *MISSING))
+"""Cells without a value, or texts that may mean that."""
 WORDS = frozenset({"None", "-"})
 """Texts that mean a missing value among numbers, and may mean something among texts."""
 DATE = re.compile(
@@ -48,18 +52,21 @@ class Numbers:
     are_counting: bool = True
     """Whether each number is the one before it plus 1."""
 
-    def add(self, cells: Sequence[Cell]) -> None:
+    def add(self, lines: Sequence[int], texts: Sequence[str]) -> None:
         """Read more cells."""
-        for cell in cells:
-            number = self.dialect.value(cell.text)
-            if number is None or not math.isfinite(number):
-                self.bad += 1
-                self.first_bad = self.first_bad or cell
-                continue
-            self.low, self.high = min(self.low, number), max(self.high, number)
-            self.are_integers = self.are_integers and number.is_integer()
-            self.are_counting = self.are_counting and self.last in (None, number - 1)
-            self.last = number
+        found = np.array([math.nan if each is None else each for each in self.dialect.values(texts)], np.float64)
+        is_number = np.isfinite(found)
+        if not is_number.all():
+            place = int(np.argmin(is_number))
+            self.first_bad = self.first_bad or Cell(lines[place], texts[place])
+            self.bad += int(np.count_nonzero(~is_number))
+            found = found[is_number]
+        if found.size:
+            self.low, self.high = min(self.low, float(found.min())), max(self.high, float(found.max()))
+            self.are_integers = self.are_integers and bool((found == np.floor(found)).all())
+            steps = np.diff(found, prepend=found[0] - 1 if self.last is None else self.last)
+            self.are_counting = self.are_counting and bool((steps == 1).all())
+            self.last = float(found[-1])
 
 
 @dataclass
@@ -85,17 +92,20 @@ class Profile:
 
     def add(self, lines: Sequence[int], cells: Sequence[str]) -> None:
         """Look at the cells of a block of rows."""
-        values = []
-        for line, cell in zip(lines, cells, strict=True):
-            text = cell.strip()
-            if not text or text in MISSING:
-                self._add_gap(line, cell, text)
-            else:
-                values.append(Cell(line, text))
-        self.filled += len(values)
-        self._add_texts([cell.text for cell in values])
+        texts: Sequence[str] = [cell.strip() for cell in cells]
+        if not GAPS.isdisjoint(texts):
+            whole = list(zip(lines, cells, texts, strict=True))
+            for line, cell, text in whole:
+                if text in GAPS:
+                    self._add_gap(line, cell, text)
+            lines, texts = (
+                [each[0] for each in whole if each[2] not in GAPS],
+                [each for each in texts if each not in GAPS],
+            )
+        self.filled += len(texts)
+        self._add_texts(texts)
         for numbers in self.readings:
-            numbers.add(values)
+            numbers.add(lines, texts)
         fewest = min(numbers.bad for numbers in self.readings)
         self.readings = [numbers for numbers in self.readings if numbers.bad == fewest]
 
@@ -143,4 +153,4 @@ def dialects(written: Dialect) -> list[Dialect]:
         Dialect(written.separator, decimal, thousands, written.header, (), written.comment)
         for decimal, thousands in MARKS
     ]
-    return [each for each in made if written.separator not in (each.decimal, each.thousands)]
+    return [each for each in made if each.decimal != written.separator]

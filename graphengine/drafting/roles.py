@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -64,7 +64,9 @@ class Task:
         return self.target.kind == Kind.category
 
 
-def find_task(path: str, survey: Survey, target: str, *, classes: bool | None = None) -> Task:
+def find_task(
+    path: str, survey: Survey, target: str, *, classes: bool | None = None, excluded: Collection[str] = ()
+) -> Task:
     """Return what can be learned of a table; `classes` says whether the target is classes, None that it follows.
 
     Raises
@@ -76,15 +78,16 @@ def find_task(path: str, survey: Survey, target: str, *, classes: bool | None = 
         GE801 if the target does not have numbers, and they are asked for.
     """
     names = [column.name for column in survey.columns]
-    found = survey.column(target)
-    if found is None:
-        hint = did_you_mean(target, names, "columns")
-        raise DataError(f"{path}: there is no column '{target}'", code="GE502", hint=hint)
+    for name in (target, *excluded):
+        if name not in names:
+            hint = did_you_mean(name, names, "columns")
+            raise DataError(f"{path}: there is no column '{name}'", code="GE502", hint=hint)
+    found = survey.columns[names.index(target)]
     if names.count(target) > 1:
         raise DataError(f"{path}: column '{target}' is there {names.count(target)} times", code="GE502")
     task = Task(
         _target_role(path, found, survey, classes),
-        [_role(column, survey, names) for column in survey.columns if column is not found],
+        [_role(column, survey, names, excluded) for column in survey.columns if column is not found],
     )
     if not (task.numbers or task.categories):
         raise DataError(
@@ -97,25 +100,20 @@ def _left_out(roles: Sequence[Role]) -> str:
     return enumerated([f"'{role.column}' is left out: {role.why}" for role in roles], most=3) or "add columns"
 
 
-def _role(column: Profile, survey: Survey, names: Sequence[str]) -> Role:
+def _role(column: Profile, survey: Survey, names: Sequence[str], excluded: Collection[str]) -> Role:
     kind, categories = _kind(column, survey)
-    reason = (
-        _reason_against(column, kind, survey, categories)
-        if names.count(column.name) == 1
-        else "its name is there twice"
-    )
-    if not column.name:
-        reason = "it has no name, as an index"
+    reason = _reason_against_name(column.name, names, excluded) or _reason_against(column, kind, survey, categories)
     why = reason or _reason_for(column, kind, survey, categories)
-    return Role(
-        column.name,
-        column.place,
-        kind,
-        not reason,
-        why,
-        _gaps(column, kind),
-        categories if kind == Kind.category else (),
-    )
+    kept = categories if kind == Kind.category else ()
+    return Role(column.name, column.place, kind, not reason, why, _gaps(column, kind), kept)
+
+
+def _reason_against_name(name: str, names: Sequence[str], excluded: Collection[str]) -> str:
+    if name in excluded:
+        return "it is excluded"
+    if not name.strip():
+        return "it has no name, as an index"
+    return "its name is there twice" if names.count(name) > 1 else ""
 
 
 def _kind(column: Profile, survey: Survey) -> tuple[Kind, tuple[str, ...]]:
@@ -137,7 +135,7 @@ def _gaps(column: Profile, kind: Kind) -> int:
 def _reason_against(column: Profile, kind: Kind, survey: Survey, categories: Sequence[str]) -> str:
     """Why a column is left out; nothing if it is not."""
     numbers = column.numbers(survey.dialect)
-    if not column.filled + column.words.total():
+    if not column.filled and not categories:
         return "it is empty"
     if column.filled + column.words.total() < FEW_VALUES * survey.rows:
         return f"it has a value in {column.filled} of {survey.rows} rows"
@@ -154,14 +152,21 @@ def _reason_against(column: Profile, kind: Kind, survey: Survey, categories: Seq
 
 
 def _reason_against_text(column: Profile, survey: Survey) -> str:
-    numbers = column.numbers(survey.dialect)
-    if numbers and numbers.first_bad and numbers.bad < column.filled / 2:
-        bad = numbers.first_bad
-        cells = counted(numbers.bad, "cell")
-        return f"{cells} of its numbers cannot be read, the first in line {bad.line}: {shown(bad.text)}"
+    if bad := _bad_numbers(column, survey):
+        return bad
     if not column.repeats:
         return "all its texts differ, as of an identifier"
     return f"it has more than {MOST_CATEGORIES} different texts"
+
+
+def _bad_numbers(column: Profile, survey: Survey) -> str:
+    """Which cells of a column are no numbers, if most of them are; else nothing."""
+    numbers = column.numbers(survey.dialect)
+    if numbers is None or numbers.first_bad is None or numbers.bad > column.filled / 2:
+        return ""
+    line, text = numbers.first_bad
+    cells = counted(numbers.bad, "cell")
+    return f"most of its cells are numbers, but not {cells}, the first in line {line}: {shown(text)}"
 
 
 def _reason_for(column: Profile, kind: Kind, survey: Survey, categories: Sequence[str]) -> str:
@@ -184,6 +189,8 @@ def _target_role(path: str, column: Profile, survey: Survey, classes: bool | Non
     if classes is False:
         hint = "choose logistic or mlp"
         raise UsageError(f"{where} has texts, and linear predicts numbers", hint=hint)
+    if kind == Kind.text and (bad := _bad_numbers(column, survey)):
+        raise DataError(f"{where}: {bad}", code="GE503", hint="write numbers there, or leave these rows out")
     return _class_target(where, column, categories, f"{counted(len(categories), 'text')}: classification")
 
 

@@ -32,10 +32,6 @@ class Survey:
     rows: int
     columns: list[Profile]
 
-    def column(self, name: str) -> Profile | None:
-        """Return the first column of a name."""
-        return next((column for column in self.columns if column.name == name), None)
-
 
 def survey(path: DataFile, longest_line: int = SAMPLE) -> Survey:
     """Read a CSV file, and find out how it is written and what is in it.

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from graphengine.data.csv_dialect import SAMPLE
+from graphengine.data.csv_dialect import SAMPLE, Dialect
+from graphengine.drafting.parts import training_decisions
 from graphengine.drafting.roles import Role, Task, find_task
 from graphengine.drafting.survey import Survey, survey
 from graphengine.drafting.table_model import Family, family_for, table_model
@@ -25,6 +28,8 @@ class TableDraft:
     task: Task
     family: Family
     document: dict[str, Any]
+    is_asked: bool
+    """Whether the kind of model was asked for."""
 
     @property
     def columns(self) -> list[Role]:
@@ -33,22 +38,16 @@ class TableDraft:
 
     def decisions(self) -> dict[str, str]:
         """Return what was decided for the model, and why, by part."""
-        training, has_classes = self.document["training"], self.task.has_classes
-        why = "classes" if has_classes else "numbers"
+        has_classes = self.task.has_classes
+        why = "as asked for" if self.is_asked else f"because the target has {'classes' if has_classes else 'numbers'}"
         loss = "cross-entropy" if has_classes else "mean squared error of the scaled target"
         return {
             "target": f"'{self.task.target.column}', {self.task.target.why}",
-            "model": f"{self.family}, because the target has {why}",
+            "model": f"{self.family}, {why}",
             "scaling": ", ".join(_scaling(self.task)),
-            "loss": loss + (" and a penalty on the weights" if "penalty" in _ids(self.document) else ""),
-            "metrics": ", ".join(training["metrics"]),
-            "validation": _validation(training),
-            "training": _training(training),
+            "loss": loss + " and a penalty on the weights" * (self.family != Family.mlp),
+            **training_decisions(self.document),
         }
-
-
-def _ids(document: dict[str, Any]) -> list[str]:
-    return [node["id"] for node in document["nodes"]]
 
 
 def _scaling(task: Task) -> list[str]:
@@ -57,24 +56,14 @@ def _scaling(task: Task) -> list[str]:
     return numbers + gaps + (["categories to columns of 0 and 1"] if task.categories else [])
 
 
-def _validation(training: dict[str, Any]) -> str:
-    apart = training.get("validation")
-    if apart is None:
-        return "none: too few rows to set some apart"
-    return f"{apart['fraction']:.0%} of the rows, drawn by seed" + ", the same share of each class" * (
-        "stratify" in apart
-    )
-
-
-def _training(training: dict[str, Any]) -> str:
-    batch, early = training.get("batch_size"), training.get("early_stopping")
-    of = f"batches of {batch} rows" if batch else "all rows at once"
-    end = f", until {early['patience']} checks bring nothing better" if early else ""
-    return f"{training['optimizer']['type']}, {of}, at most {training['epochs']} epochs{end}"
-
-
 def draft_table(
-    data: Path, target: str | None, family: Family | None, folder: Path, name: str, longest_line: int = SAMPLE
+    data: Path,
+    target: str | None,
+    family: Family | None,
+    folder: Path,
+    name: str,
+    excluded: Collection[str] = (),
+    longest_line: int = SAMPLE,
 ) -> TableDraft:
     """Return the draft of a model file in `folder` for a CSV file in it, or below.
 
@@ -90,9 +79,32 @@ def draft_table(
     if target is None:
         names = ", ".join(shown(column.name) for column in found.columns)
         raise UsageError("--data needs --target COLUMN, which is to be predicted", hint=f"columns: {names}")
-    task = find_task(str(data), found, target, classes=_CLASSES[family])
-    family = family or family_for(task)
-    return TableDraft(source, found, task, family, table_model(name, source, found, task, family))
+    task = find_task(str(data), found, target, classes=_CLASSES[family], excluded=excluded)
+    chosen = family or family_for(task)
+    document = table_model(name, source, found.rows, task, chosen, partial(_csv_source, source, found.dialect))
+    return TableDraft(source, found, task, chosen, document, family is not None)
+
+
+def _csv_source(path: str, dialect: Dialect, columns: Mapping[str, Role | list[Role]]) -> dict[str, Any]:
+    """A data source; what has its default is left out when it is written."""
+
+    def named(role: Role) -> str | int:
+        return role.column if dialect.header else role.place
+
+    taken = {
+        name: [named(each) for each in what] if isinstance(what, list) else named(what)
+        for name, what in columns.items()
+    }
+    return {
+        "type": "csv",
+        "path": path,
+        "columns": taken,
+        "separator": dialect.separator,
+        "decimal": dialect.decimal,
+        **({"thousands": dialect.thousands} if dialect.thousands else {}),
+        "header": dialect.header,
+        "missing": list(dialect.missing),
+    }
 
 
 _CLASSES = {Family.linear: False, Family.logistic: True, Family.mlp: None, None: None}
