@@ -600,9 +600,11 @@ def test_predict_needs_only_what_the_outputs_need():
 
 def test_predict_prints_csv_in_a_pipe_and_a_table_where_asked():
     asked = ("predict", LINREG, "--set", "parameters.theta.value=2", "--input", "x=[1,2.5]", "--input", "y=[2,5]")
-    assert cli(*asked).stdout == "prediction,loss\n2.0,0.0\n5.0,0.0\n"
+    assert cli(*asked).stdout == "prediction\n2.0\n5.0\n"
+    assert "left out of the table: 'loss'" in cli(*asked).stderr
+    assert cli(*asked, "--output", "loss").stdout == "loss\n0.0\n"
     assert cli(*asked, "--format", "csv").stdout == cli(*asked).stdout
-    assert cli(*asked, "--format", "table").stdout == "prediction  loss\n2.0         0.0\n5.0         0.0\n"
+    assert cli(*asked, "--format", "table").stdout == "prediction\n2.0\n5.0\n"
 
 
 def test_predict_from_csv_by_name_and_by_mapping(tmp_path):

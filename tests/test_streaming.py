@@ -334,7 +334,7 @@ from graphengine.data import columnar
 from graphengine.limits import Limits
 
 path, left, cut = sys.argv[1], int(sys.argv[2]), sys.argv[3]
-real = columnar._slices
+real = columnar.sliced
 
 def slices(*arguments):
     for index, batch in enumerate(real(*arguments)):
@@ -342,7 +342,7 @@ def slices(*arguments):
             os.truncate(cut, left)
         yield batch
 
-columnar._slices = slices
+columnar.sliced = slices
 try:
     rows = ge.load(path, limits=Limits(data_bytes=200_000)).iterate()
     next(rows)

@@ -6,7 +6,7 @@ An input takes what `--columns` says, else what the model's own data says, else 
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ from graphengine.cli.values import json_value
 from graphengine.errors import DataError, UsageError
 
 if TYPE_CHECKING:
+    from graphengine.data.carried import Carried
     from graphengine.data.readers import Reader
     from graphengine.ir.binding import Columns
     from graphengine.model.model import Model
@@ -49,28 +50,52 @@ def read_data(
     return {name: array for name, array in arrays.items() if name not in given}
 
 
+def kept_columns(model: Model, data: str | None, keep: str | None) -> Iterator[Carried] | None:
+    """The columns of `--keep`, names with commas or `all`, of the file of `--data`; None if none are kept.
+
+    Raises
+    ------
+    UsageError
+        GE801 if there is no such file, or it has no columns.
+    """
+    if keep is None:
+        return None
+    if data is None:
+        raise UsageError("--keep needs --data FILE, where the columns are")
+    from graphengine.data.readers import Reader, file_in
+    from graphengine.data.stored import Memory
+
+    names = None if keep == "all" else _several("--keep", keep)
+    memory = Memory(model.limits.data_bytes, model.limits.disk_bytes)
+    source = model.document.data.get(data)
+    if source is None:
+        return _reader_of(model, Path(data)).carried_along(Path(data), names, memory)
+    if not isinstance(source, Reader):
+        raise UsageError(f"--keep needs a file of columns, and the data source '{data}' is none")
+    return source.carried_along(file_in(model.path.parent if model.path else None, source.path), names, memory)
+
+
+def _several(option: str, text: str) -> list[str]:
+    """Names of columns: `a,b` or, where a name has a comma, `["a", "b"]`."""
+    return [str(column) for column in json_value(option, text)] if text.startswith("[") else text.split(",")
+
+
 def _column_names(pairs: Sequence[str]) -> dict[str, str | list[str]]:
     """Columns by input: one, or several as `x=a,b` or, where a name has a comma, as `x=["a", "b"]`."""
     names: dict[str, str | list[str]] = {}
     for name, text in split_pairs("--columns", pairs):
-        if text.startswith("["):
-            names[name] = [str(column) for column in json_value("--columns", text)]
-        else:
-            names[name] = text.split(",") if "," in text else text
+        names[name] = _several("--columns", text) if text.startswith("[") or "," in text else text
     return names
 
 
 def _read_file(
     model: Model, path: Path, columns: Columns, given: Collection[str], needed: Sequence[str] | None
 ) -> dict[str, Any]:
-    from graphengine.data.readers import declared_columns, reader_of, readers_by_suffix
+    from graphengine.data.readers import declared_columns
     from graphengine.data.stored import Memory
     from graphengine.ir.cells import as_encoded
 
-    reader = reader_of(path, model.document)
-    if reader is None:
-        sources = f"neither a data source of the model ({', '.join(model.document.data) or 'it has none'}) nor a file"
-        raise UsageError(f"--data {path} is {sources} that ends in {', '.join(readers_by_suffix())}")
+    reader = _reader_of(model, path)
     if os.path.exists(path) and not path.is_file():  # noqa: PTH110 - of names that are too long `Path` makes an error
         raise DataError(f"--data {path} is not a plain file, which is read more than once", code="GE504")
     key = reader.named_by
@@ -83,6 +108,17 @@ def _read_file(
     memory = Memory(model.limits.data_bytes, model.limits.disk_bytes)
     arrays = reader.model_copy(update={key: wanted}).read_file(path, model.graph, memory)
     return as_encoded(arrays, model.graph.inputs)
+
+
+def _reader_of(model: Model, path: Path) -> Reader:
+    """What reads a file of the caller."""
+    from graphengine.data.readers import reader_of, readers_by_suffix
+
+    reader = reader_of(path, model.document)
+    if reader is None:
+        sources = f"neither a data source of the model ({', '.join(model.document.data) or 'it has none'}) nor a file"
+        raise UsageError(f"--data {path} is {sources} that ends in {', '.join(readers_by_suffix())}")
+    return reader
 
 
 def _wanted(

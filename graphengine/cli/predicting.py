@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import csv
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from graphengine.cli.data_files import read_data
+from graphengine.cli.data_files import kept_columns, read_data
 from graphengine.cli.failures import heed
 from graphengine.cli.opening import decoded, open_changed
 from graphengine.cli.options import (
@@ -23,12 +23,30 @@ from graphengine.cli.options import (
     Settings,
     Strict,
 )
-from graphengine.cli.output import TableFormat, json_values, print_json, print_table
+from graphengine.cli.output import (
+    TableFormat,
+    json_values,
+    print_json,
+    print_note,
+    print_table,
+    print_text,
+    writable,
+)
 from graphengine.cli.values import named_values
-from graphengine.errors import UsageError
 
 if TYPE_CHECKING:
+    from graphengine.data.carried import Carried
     from graphengine.model.model import Model
+    from graphengine.model.predictions import Predictions
+
+
+def _writable_table(path: Path | None) -> Path | None:
+    """The path of a table, unless it could not be written."""
+    if path is not None:
+        from graphengine.data.table_files import encoder_of
+
+        encoder_of(path)
+    return writable(path)
 
 
 def predict(
@@ -41,6 +59,20 @@ def predict(
     ] = None,
     settings: Settings = None,
     check_finite: CheckFinite = False,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "-o",
+            "--write",
+            metavar="FILE",
+            callback=_writable_table,
+            help="Write a table to FILE: .csv, .csv.gz, .jsonl or .parquet.",
+        ),
+    ] = None,
+    keep: Annotated[
+        str | None,
+        typer.Option(metavar="COLUMN[,...]|all", help="Columns of the data file that each row begins with."),
+    ] = None,
     output_format: Annotated[
         TableFormat | None, typer.Option("--format", help="Default: table on a terminal, csv in a pipe.")
     ] = None,
@@ -50,63 +82,61 @@ def predict(
 ) -> None:
     """Compute outputs of MODEL for given inputs.
 
-    Only the inputs that the outputs depend on are needed.
+    Only the inputs that the outputs depend on are needed. A table has a row for each sample; an output without one,
+    such as a loss, is in the JSON result only.
     """
     opened, given = open_changed(model, plugins, settings or [], backend=backend, strict=strict)
     heed(opened.untrained(outputs), strict=strict)
     given = decoded(opened, {**given, **named_values("--input", inputs or [])})
-    if data is None and not columns:
-        predictions = opened.predict(given, outputs=outputs or None, check_finite=check_finite)
-    else:
-        rows = read_data(opened, data, columns or [], given, _needed(opened, outputs))
-        from graphengine.model.outputs import predict_rows
+    rows = read_data(opened, data, columns or [], given, _needed(opened, outputs))
+    kept = kept_columns(opened, data, keep)
+    from graphengine.model.predictions import predictions_at_once, predictions_for_rows
 
-        predictions = predict_rows(opened, {**rows, **given}, outputs or None, check_finite=check_finite)
-    _print(predictions, output_format or (TableFormat.table if sys.stdout.isatty() else TableFormat.csv))
+    work = predictions_at_once if data is None else predictions_for_rows
+    found = work(opened, {**rows, **given}, outputs or None, check_finite=check_finite)
+    if output is not None:
+        _write(found, kept, output)
+    elif output_format is TableFormat.json:
+        _print_json(found, kept)
+    else:
+        _print_rows(found, kept, output_format or (TableFormat.table if sys.stdout.isatty() else TableFormat.csv))
 
 
 def _needed(model: Model, outputs: Sequence[str] | None) -> list[str] | None:
-    """The inputs that the asked outputs depend on; None if none are asked. What is no output is told later."""
+    """The inputs that the asked outputs depend on; None if none are asked. What is no output is reported later."""
     known = model.graph.outputs
     return list(model.executor.inputs_of([known[name] for name in outputs if name in known])) if outputs else None
 
 
-def _print(predictions: Mapping[str, Any], output_format: TableFormat) -> None:
-    if output_format is TableFormat.json:
-        print_json({"outputs": json_values(predictions)})
-        return
-    columns = _as_columns(predictions)
-    rows = list(zip(*columns.values(), strict=True))
-    if output_format is TableFormat.table:
-        print_table("", list(columns), rows)
+def _write(found: Predictions, kept: Iterator[Carried] | None, path: Path) -> None:
+    from graphengine.data.table_files import write_table
+
+    write_table(path, found.columns(kept))
+    _note_left_out(found)
+    print_note(f"predictions written to {path}")
+
+
+def _print_json(found: Predictions, kept: Iterator[Carried] | None) -> None:
+    from graphengine.data.table_files import as_lists
+
+    columns = {} if kept is None else {"kept": as_lists(kept)}
+    print_json({"outputs": json_values(found.whole()), **columns})
+
+
+def _print_rows(found: Predictions, kept: Iterator[Carried] | None, output_format: TableFormat) -> None:
+    from graphengine.data.table_files import as_lists, csv_parts
+
+    rows = found.columns(kept)
+    if output_format is TableFormat.csv:
+        for part in csv_parts(rows):
+            print_text(part)
     else:
-        writer = csv.writer(sys.stdout, lineterminator="\n")
-        writer.writerows([list(columns), *rows])
+        columns = as_lists(rows)
+        print_table("", list(columns), list(zip(*columns.values(), strict=True)))
+    _note_left_out(found)
 
 
-def _as_columns(predictions: Mapping[str, Any]) -> dict[str, list[Any]]:
-    """Outputs as columns of one table: a row for each sample, a column for each further element, scalars repeated.
-
-    Raises
-    ------
-    UsageError
-        GE801 if outputs have different numbers of rows.
-    """
-    lengths = {name: len(value) for name, value in predictions.items() if value.shape}
-    if len(set(lengths.values())) > 1:
-        shown = ", ".join(f"'{name}' {length}" for name, length in lengths.items())
-        hint = "name one with --output, or use --format json"
-        raise UsageError(f"outputs with different numbers of rows make no table: {shown}", hint=hint)
-    rows = next(iter(lengths.values()), 1)
-    return {label: column for name in predictions for label, column in _columns_of(name, predictions[name], rows)}
-
-
-def _columns_of(name: str, value: Any, rows: int) -> Iterator[tuple[str, list[Any]]]:
-    import numpy as np
-
-    from graphengine.format.writing import encode_array
-
-    table = np.broadcast_to(value, (rows,)) if not value.shape else value
-    for index in np.ndindex(table.shape[1:]):
-        label = f"{name}[{','.join(map(str, index))}]" if index else name
-        yield label, encode_array(table[(slice(None), *index)])
+def _note_left_out(found: Predictions) -> None:
+    if found.left_out:
+        names = ", ".join(map(repr, found.left_out))
+        print_note(f"no value for each row, left out of the table: {names} (see --format json)")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import mmap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, NamedTuple, TypeAlias
 
@@ -158,7 +159,7 @@ def arrow_blocks(path: DataFile, columns: Columns, graph: Graph, memory: Memory)
 
     def whole() -> Iterator[Any]:
         require_whole(pages, str(path))
-        for batch in _slices(batches, _rows_per_block(dtypes, memory)):
+        for batch in sliced(batches, _rows_per_block(dtypes, memory)):
             require_whole(pages, str(path))
             yield batch
             require_whole(pages, str(path))
@@ -179,8 +180,8 @@ def _arrow(pa: Any, buffer: Any) -> tuple[Any, Iterator[Any]]:
     return source.schema, map(source.get_batch, range(source.num_record_batches))
 
 
-def _slices(batches: Iterator[Any], rows: int) -> Iterator[Any]:
-    """Batches of at most so many rows; one is let go before the next is decompressed."""
+def sliced(batches: Iterator[Any], rows: int) -> Iterator[Any]:
+    """Yield batches of at most so many rows; one is freed before the next is decompressed."""
     while (batch := next(batches, None)) is not None:
         for start in range(0, batch.num_rows, rows):
             yield batch.slice(start, rows)
@@ -310,11 +311,22 @@ def _beside(name: str, columns: Sequence[np.ndarray[Any, Any]], graph: Graph) ->
     return np.stack([as_typed(name, column, graph.types[name]) for column in columns], axis=1)
 
 
-def arrow_names(path: Path) -> list[str]:
-    """Return the names of the columns of an Arrow file or stream."""
+@contextmanager
+def opened_arrow(path: DataFile) -> Iterator[tuple[list[str], Iterator[Any]]]:
+    """Open an Arrow file or stream: the names of its columns, and its batches, which are read into memory one by one.
+
+    Nothing of them is mapped, so a file that is truncated later does no harm to them.
+    """
     ipc = optional("pyarrow.ipc", "data")
     with path.open("rb") as file:
         is_file = file.read(6) == b"ARROW1"
         file.seek(0)
-        with ipc.open_file(file) if is_file else ipc.open_stream(file) as reader:
-            return list(reader.schema.names)
+        with ipc.open_file(file) if is_file else ipc.open_stream(file) as source:
+            batches = map(source.get_batch, range(source.num_record_batches)) if is_file else iter(source)
+            yield list(source.schema.names), batches
+
+
+def arrow_names(path: Path) -> list[str]:
+    """Return the names of the columns of an Arrow file or stream."""
+    with opened_arrow(path) as (names, _):
+        return names

@@ -52,12 +52,12 @@ def csv_blocks(path: DataFile, columns: Columns, dialect: Dialect, graph: Graph,
         table = _Table(path, header, columns, dialect, graph)
         wording = Wording(lambda column, line: f"{path}:{line}: column '{column}'", "is empty", "line")
         with reported(table.bad, graph, wording):
-            for block in _grouped(itertools.chain([first], rows), memory.block):
+            for block in grouped(itertools.chain([first], rows), memory.block):
                 yield table.numbers(block)
 
 
-def _grouped(rows: Iterable[Row], most: int) -> Iterator[list[Row]]:
-    """Rows in lists that take about `most` bytes."""
+def grouped(rows: Iterable[Row], most: int) -> Iterator[list[Row]]:
+    """Yield rows in lists that take about `most` bytes."""
     block, size = [], 0
     for row in rows:
         block.append(row)

@@ -39,7 +39,7 @@ def jsonl_blocks(path: DataFile, keys: Mapping[str, str], graph: Graph, memory: 
     wording = Wording(lambda key, line: f"{path}:{line}: key '{key}'", "is missing", "line")
     with path.open("rb") as file, reported(bad, graph, wording):
         has_rows = False
-        for line, row in _objects(file, path, memory.block):
+        for line, row in json_objects(file, path, memory.block):
             if not has_rows:
                 _require_keys(row, keys, path)
                 has_rows = True
@@ -69,8 +69,8 @@ def _stacked(block: dict[str, list[np.ndarray[Any, Any]]], graph: Graph) -> Bloc
     return found
 
 
-def _objects(file: IO[bytes], path: DataFile, most: int) -> Iterator[tuple[int, dict[str, Any]]]:
-    """The objects with their line numbers."""
+def json_objects(file: IO[bytes], path: DataFile, most: int) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield the objects of a file with their line numbers."""
     for line, text in enumerate(lines_of(file, path, most), 1):
         if not text.strip():
             continue

@@ -7,7 +7,7 @@ adds a reader with `@graphengine.register_reader`.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, TypeAlias, get_args
 
@@ -17,6 +17,7 @@ from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from graphengine.data.arrays import read_npy, read_npz
+from graphengine.data.carried import Carried, carried_arrow, carried_csv, carried_jsonl, carried_parquet
 from graphengine.data.columnar import arrow_blocks, arrow_names, parquet_blocks
 from graphengine.data.csv_dialect import Dialect
 from graphengine.data.csv_table import csv_blocks
@@ -24,7 +25,7 @@ from graphengine.data.faults import told
 from graphengine.data.jsonl import jsonl_blocks
 from graphengine.data.spool import Block, spooled
 from graphengine.data.stored import Memory, Stored
-from graphengine.errors import DataError
+from graphengine.errors import DataError, UsageError
 from graphengine.extras import optional
 from graphengine.format.documents import ModelDocument
 from graphengine.format.fields import FilePath, Identifier, Values
@@ -84,6 +85,27 @@ class Reader(DataSource):
     def names_in(self, path: Path) -> list[str]:
         """Return the names of what is in a file, such as its columns; none if nobody knows."""
         return []
+
+    def carried(self, file: DataFile, names: Sequence[str] | None, memory: Memory) -> Iterator[Carried]:
+        """Yield columns of a file as they are, by default all, in blocks of rows in the order of `blocks`.
+
+        Raises
+        ------
+        UsageError
+            GE801 if files of this kind have no columns to carry along.
+        """
+        raise UsageError(f"columns cannot be kept from a file of the type '{self.type}'")
+
+    def carried_along(self, file: DataFile, names: Sequence[str] | None, memory: Memory) -> Iterator[Carried]:
+        """Yield what `carried` does.
+
+        Raises
+        ------
+        DataError
+            GE501 if the file cannot be read, GE502 if it lacks a column or has it twice.
+        """
+        with told(file, self.kind):
+            yield from self.carried(file, names, memory)
 
     def read(self, folder: Path | None, graph: Graph, memory: Memory) -> Arrays:
         """Return the arrays of the file that the model names."""
@@ -192,6 +214,10 @@ class CsvData(Reader):
         """Yield blocks of rows."""
         return csv_blocks(file, names, self.dialect, graph, memory)
 
+    def carried(self, file: DataFile, names: Sequence[str] | None, memory: Memory) -> Iterator[Carried]:
+        """Yield columns as they are."""
+        return carried_csv(file, names, self.dialect, memory)
+
     def names_in(self, path: Path) -> list[str]:
         """Return the header."""
         with self.dialect.table(path) as (header, _):
@@ -239,6 +265,10 @@ class JsonlData(Reader):
         """Yield blocks of lines."""
         return jsonl_blocks(file, names, graph, memory)
 
+    def carried(self, file: DataFile, names: Sequence[str] | None, memory: Memory) -> Iterator[Carried]:
+        """Yield columns as they are."""
+        return carried_jsonl(file, names, memory)
+
     def names_in(self, path: Path) -> list[str]:
         """Return the keys of the first line."""
         with path.open("rb") as lines:
@@ -263,6 +293,10 @@ class ParquetData(Reader):
         """Yield blocks of rows."""
         return parquet_blocks(file, names, graph, memory)
 
+    def carried(self, file: DataFile, names: Sequence[str] | None, memory: Memory) -> Iterator[Carried]:
+        """Yield columns as they are."""
+        return carried_parquet(file, names)
+
     def names_in(self, path: Path) -> list[str]:
         """Return the names of the columns."""
         return list(optional("pyarrow.parquet", "data").read_schema(path).names)
@@ -280,6 +314,10 @@ class ArrowData(Reader):
     def blocks(self, file: DataFile, names: Mapping[str, Any], graph: Graph, memory: Memory) -> Iterator[Block]:
         """Yield blocks of rows."""
         return arrow_blocks(file, names, graph, memory)
+
+    def carried(self, file: DataFile, names: Sequence[str] | None, memory: Memory) -> Iterator[Carried]:
+        """Yield columns as they are."""
+        return carried_arrow(file, names)
 
     def names_in(self, path: Path) -> list[str]:
         """Return the names of the columns."""

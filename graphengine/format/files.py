@@ -27,13 +27,18 @@ _LONGEST_LINE = 2**16
 
 
 def write_bytes(path: str | Path, *parts: bytes | memoryview) -> None:
-    """Write a file that has these parts, one after the other.
+    """Write a file that has these parts, one after the other; raises as `write_parts`."""
+    write_parts(path, parts)
+
+
+def write_parts(path: str | Path, parts: Iterable[bytes | memoryview]) -> None:
+    """Write a file part by part, as they are made.
 
     Raises
     ------
     GraphEngineError
-        GE101 if the file cannot be written, GE504 if the path names something other than a plain file; an old file
-        is then untouched.
+        GE101 if the file cannot be written, GE504 if the path names something other than a plain file; what `parts`
+        raises. An old file is then untouched.
     """
     path = Path(path)
     with writing(path), _folder_of(path) as folder:
@@ -118,6 +123,8 @@ def writing(path: Path) -> Iterator[None]:
     """
     try:
         yield
+    except GraphEngineError:  # some are ValueErrors, too
+        raise
     except (OSError, ValueError) as error:
         lacking = isinstance(error, FileNotFoundError) and f"there is no folder '{path.parent}'"
         reason = lacking or getattr(error, "strerror", None) or error

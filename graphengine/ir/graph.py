@@ -316,6 +316,18 @@ def inputs_of(graph: Graph, targets: Iterable[str]) -> list[str]:
     return [name for name in graph.inputs if name in read]
 
 
+def part_for(graph: Graph, outputs: Mapping[str, str]) -> Graph:
+    """Return the part of a graph that outputs depend on, with its inputs; parameters and state stay.
+
+    `outputs` maps names to values.
+    """
+    nodes = reachable(graph.nodes, outputs.values())
+    inputs = {name: graph.inputs[name] for name in inputs_of(graph, outputs.values())}
+    there = {*inputs, *graph.parameters, *graph.state}.union(*[node.outputs for node in nodes])
+    types = {name: kind for name, kind in graph.types.items() if name in there}
+    return graph.derive(nodes, outputs, types, inputs=inputs)
+
+
 def infer(node: Node, types: tuple[ArrayType | None, ...]) -> tuple[ArrayType, ...]:
     """The types of a node's results.
 

@@ -121,18 +121,18 @@ class Evaluator:
     ) -> dict[str, np.ndarray[Any, Any]]:
         """Return outputs by public name, all that can be computed if none are asked; raises as `Model.predict`."""
         if len(self.values) < len(self.graph.parameters) + len(self.graph.state):
-            self.require_values(self._targets(outputs, given).values())
+            self.require_values(self.targets(outputs, given).values())
         if check_finite:
-            return self._checked(self._targets(outputs, given), given)
+            return self._checked(self.targets(outputs, given), given)
         purpose: Hashable = ("outputs", outputs)
         values = {**self.values, **given}
         program = self.programs.find(purpose, given)
         if program is None:
-            graph, targets = self.graph, self._targets(outputs, given)
+            graph, targets = self.graph, self.targets(outputs, given)
             program = self.programs.get(purpose, lambda: graph.derive(graph.nodes, targets, graph.types), given)
         if program is None:
             return self._by_reference(targets, values)
-        found = run(program, values, lambda: self._by_reference(self._targets(outputs, given), values))
+        found = run(program, values, lambda: self._by_reference(self.targets(outputs, given), values))
         return {name: read_only(value) for name, value in found.items()}
 
     def _by_reference(self, targets: Mapping[str, str], values: Mapping[str, Any]) -> Results:
@@ -149,8 +149,16 @@ class Evaluator:
         require_all_finite(self.graph, found)
         return {name: read_only(slots[places[value]]) for name, value in targets.items()}
 
-    def _targets(self, outputs: tuple[str, ...] | None, given: Mapping[str, Any]) -> dict[str, str]:
-        """The values that the asked outputs are; all that can be computed if none are asked."""
+    def targets(self, outputs: tuple[str, ...] | None, given: Mapping[str, Any]) -> dict[str, str]:
+        """Return the values that the asked outputs are, of all that can be computed if none are asked.
+
+        Raises
+        ------
+        InputError
+            GE401 if an input is missing.
+        UsageError
+            GE402 if there is no such output.
+        """
         graph, asked = self.graph, self._computable(given) if outputs is None else outputs
         for name in asked:
             if name not in graph.outputs:

@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 
 import numpy as np
 
@@ -36,8 +36,10 @@ from graphengine.limits import DEFAULT, Limits
 from graphengine.model.categories import labeled
 from graphengine.model.declaration import Declaration, Saving
 from graphengine.model.evaluator import Evaluator
+from graphengine.model.frames import framed, require_frame
 from graphengine.model.keeping import encoded_values, save, valued, with_values
 from graphengine.model.linting import Subject, lint, resuming, starting_values, warn
+from graphengine.model.output_columns import as_columns, has_rows
 from graphengine.model.run import Parameters, Run
 from graphengine.model.starting import initialize
 from graphengine.model.training_options import RuleSource, TrainingKeys, TrainingOptions
@@ -193,6 +195,7 @@ class Model(Pictured):
         self.evaluator.require_values()
         return Run(self.evaluator, self._given(inputs, named), self.default_loss)
 
+    @overload
     def predict(
         self,
         inputs: Any = None,
@@ -200,14 +203,42 @@ class Model(Pictured):
         *,
         outputs: str | Iterable[str] | None = None,
         check_finite: bool = False,
+        as_frame: Literal[False] = False,
         **named: Any,
-    ) -> dict[str, Any]:
+    ) -> dict[str, Any]: ...
+
+    @overload
+    def predict(
+        self,
+        inputs: Any,
+        /,
+        *,
+        outputs: str | Iterable[str] | None = None,
+        check_finite: bool = False,
+        as_frame: Literal[True],
+        **named: Any,
+    ) -> Any: ...
+
+    def predict(
+        self,
+        inputs: Any = None,
+        /,
+        *,
+        outputs: str | Iterable[str] | None = None,
+        check_finite: bool = False,
+        as_frame: bool = False,
+        **named: Any,
+    ) -> Any:
         """The asked outputs by public name; only what they depend on runs, and only those inputs are needed.
 
         An index that belongs to the categories of an input comes as the category.
 
         Inputs are given as for `forward`. Without `outputs`, all outputs that can be computed from them. With
         `check_finite` each value on the way is looked at, which takes longer.
+
+        The result is a dictionary of arrays or, with `as_frame`, a frame of the library that the inputs came in, pandas
+        or polars, with their index: a column for each output of rows or for each number of a row, named by class,
+        `probability[setosa]`, where the output has one number for each category. A scalar has no column.
 
         Raises
         ------
@@ -217,20 +248,28 @@ class Model(Pictured):
             If a node fails; GE406 for an index that no category has; GE413 for the first value that is NaN or infinite,
             with `check_finite`.
         UsageError
-            GE402 if there is no such output.
+            GE402 if there is no such output; GE801 if `as_frame` is asked for, and no frame came in.
 
         Warns
         -----
         ModelWarning
             GE903, once for a model, if the outputs depend on parameters that were never trained.
         """
+        if as_frame:
+            require_frame(inputs)
         given = self._given(inputs, named)
         asked = None if outputs is None else tuple(names_of(outputs))
         found = self.evaluator.predict(given, asked, check_finite=check_finite)
         if not self._has_warned:
             warn(self.untrained(asked), stacklevel=2)
             self._has_warned = True
-        return labeled(found, self.document.speaking, self.graph)
+        labels = labeled(found, self.document.speaking, self.graph)
+        return self._framed(labels, inputs) if as_frame else labels
+
+    def _framed(self, found: Mapping[str, Any], inputs: Any) -> Any:
+        """Outputs as a frame like that of the inputs."""
+        rows = {name: value for name, value in found.items() if has_rows(name, self.graph)}
+        return framed(as_columns(rows, self.document.speaking, self.graph), inputs)
 
     def initialize(self, data: Any = None) -> None:
         """Compute the values that initializers take from the rows of a training, without training.

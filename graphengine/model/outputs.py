@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from graphengine.data.batches import Batches
-from graphengine.data.stored import Stored, in_memory
+from graphengine.data.stored import Stored
 from graphengine.errors import ExecutionError, InputError, Problem
 from graphengine.ir.binding import bind_sizes
 from graphengine.ir.cells import as_encoded
@@ -99,30 +98,3 @@ def _evaluated(model: Model, batches: Batches, names: list[str], warnings: list[
         warnings.extend(Problem(each.code, f"{left_out}: {each.message}", each.hint) for each in error.problems)
         return {}
     return {name: np.asarray(value) for name, value in found.items()}
-
-
-def predict_rows(
-    model: Model, arrays: Mapping[str, Any], outputs: Sequence[str] | None = None, *, check_finite: bool = False
-) -> dict[str, Any]:
-    """Return outputs for all rows: at once, or a row at a time where an input takes one sample.
-
-    Raises
-    ------
-    ExecutionError
-        If a node fails, with the number of the row where rows are computed one at a time.
-    """
-    arrays = {name: in_memory(array) for name, array in arrays.items()}  # what is computed of them is there, too
-    batches = Batches(arrays, model.graph, batch_size=1)
-    whole = batches.whole()
-    if whole is not None:
-        return model.predict(whole, outputs=outputs, check_finite=check_finite)
-    samples = [segment.batch(index) for segment in batches.epoch(1) for index in range(segment.count)]
-    rows = []
-    for number, sample in enumerate(samples, 1):
-        try:
-            rows.append(model.predict(sample, outputs=outputs, check_finite=check_finite))
-        except ExecutionError as error:
-            raise ExecutionError(
-                replace(each, message=f"row {number}: {each.message}") for each in error.problems
-            ) from error
-    return {name: np.stack([row[name] for row in rows]) for name in rows[0]}

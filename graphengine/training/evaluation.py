@@ -17,7 +17,7 @@ from graphengine.backends.protocol import Backend, Program
 from graphengine.data.batches import Batches
 from graphengine.errors import ExecutionError
 from graphengine.ir.binding import bind_sizes
-from graphengine.ir.graph import Graph
+from graphengine.ir.graph import Graph, part_for
 from graphengine.ir.memory import memory_problem
 from graphengine.ir.origins import told_node
 from graphengine.transform.stages import Stages, stages_of
@@ -40,7 +40,8 @@ class Evaluation:
 
     def __init__(self, graph: Graph, data: Mapping[str, Any], outputs: Mapping[str, str], backend: Backend) -> None:
         targets = {name: graph.value_name(of) for name, of in outputs.items()}
-        self._graph, self._backend = graph.derive(graph.nodes, targets, graph.types), backend
+        self._graph, self._backend = part_for(graph, targets), backend
+        data = {name: array for name, array in data.items() if name in self._graph.inputs}
         batches = Batches(data, graph, batch_size=1)
         whole = batches.whole()
         fits = whole is not None and memory_problem(self._graph, _sizes(graph, batches, batches.samples)) is None
