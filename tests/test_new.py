@@ -5,6 +5,7 @@ import csv
 import json
 import re
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pandas
@@ -102,12 +103,10 @@ def inferred(path, target, *options):
 def test_what_is_inferred_is_in_the_json(messy):
     found = inferred(messy / "train.csv", "bought")
     assert (found["rows"], found["data"], found["file"]) == (300, "train.csv", str(messy / "m.json"))
-    assert found["layout"] | {"missing": 0} == {
+    assert {key: found["layout"][key] for key in ("separator", "decimal", "header")} == {
         "separator": ";",
         "decimal": ",",
-        "thousands": None,
         "header": True,
-        "missing": 0,
     }
     assert sorted(found["layout"]["missing"]) == ["NA", "n/a"]
     columns = {each["column"]: each for each in found["columns"]}
@@ -196,6 +195,7 @@ def table(tmp_path, text):
         ("a,y\n1,u\n2,v\n3,u\n", "y", ["linear"], "GE801", "choose logistic or mlp"),
         ("a,y\n1,2\n2,3\n", "y", ["linaer"], "GE801", "did you mean 'linear'?"),
         ("a,y\n1,2\n2,3\n5,4\n6,5O\n", "y", [], "GE503", "1 cell, the first in line 5"),
+        ("a;y\n1;2,5\n2;3;4,5\n5;6\n1;2\n", "y", [], "GE503", "t.csv:3: the row has 3 cells, the first row has 2"),
         ("a,y\n1,2\n2,3,4\n", "y", [], "GE503", "t.csv:3"),
         ("a,y,y\n1,2,3\n2,3,4\n", "y", [], "GE502", "2 times"),
     ],
@@ -244,6 +244,7 @@ def layout_of(tmp_path, text):
         ("a;y\n1.234,5;2\n3.000,25;5\n7;9\n", {"separator": ";", "decimal": ",", "thousands": "."}),
         ("1,2,3\n4,5,6\n7,5,8\n", {"header": False}),
         ("a,b,y\n1,NA,2\n3,?,5\n4,7,9\n5,8,1\n", {"missing": ["NA", "?"]}),
+        ("# made by hand\na,b,y\n1,u,2\n# odd, but true\n3,u,5\n4,w,9\n", {"comment": "#"}),
         ('a,b,y\n1,"u\nv",2\n3,"u\nv",5\n4,w,9\n', {}),
     ],
 )
@@ -251,7 +252,7 @@ def test_layouts_are_found(tmp_path, monkeypatch, text, expected):
     monkeypatch.chdir(tmp_path)
     layout_of(tmp_path, text)
     document, found = drafted("t.csv", "2" if "header" in expected else "y")
-    default = {"separator": ",", "decimal": ".", "thousands": None, "header": True, "missing": []}
+    default = {"separator": ",", "decimal": ".", "thousands": None, "header": True, "missing": [], "comment": None}
     assert found["layout"] == default | expected
     assert not any(each["why"].startswith("all its texts") for each in found["columns"])
     model = ge.Model.from_dict(document, tmp_path / "m.json")
@@ -374,3 +375,36 @@ def test_a_template_is_printed_without_a_file(kind):
 def test_wrong_command_lines_say_what_to_do(tmp_path, monkeypatch, arguments, message):
     monkeypatch.chdir(tmp_path)
     assert message in run("new", *arguments, code=2).output
+
+
+def test_a_table_of_texts_without_a_header(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rows = "".join(f"{'uvw'[row % 3]},{row % 5},{'yes' if row % 3 else 'no'}\n" for row in range(60))
+    for name in ("t.csv", "test.csv"):
+        Path(name).write_text(rows)
+    run("new", "--data", "t.csv", "--no-header", "--target", "2", "-o", "m.json")
+    run("train", "m.json", "--save", "trained.json")
+    found = json.loads(run("evaluate", "trained.json", "--data", "test.csv", "--format", "json").stdout)
+    assert (found["rows"], found["metrics"]["accuracy"]) == (60, 1.0)
+
+
+def test_a_file_that_is_not_utf_8_says_so(tmp_path):
+    (tmp_path / "t.csv").write_bytes("a,y\né,1\n".encode("latin-1"))
+    assert (
+        "save it again, in UTF-8" in run("new", "--data", tmp_path / "t.csv", "-o", tmp_path / "m.json", code=2).output
+    )
+
+
+def test_the_trained_file_predicts_alone(messy, monkeypatch):
+    """In another folder, on a table that has no target, and texts and gaps that were never seen."""
+    run("new", "--data", messy / "train.csv", "--target", "bought", "-o", messy / "m.json")
+    run("train", messy / "m.json", "--save", messy / "trained.json")
+    (messy / "far").mkdir()
+    (messy / "trained.json").rename(messy / "far" / "trained.json")
+    rows = [{**row, "city": "Paris" if row["id"] == 1 else row["city"]} for row in messy_rows(5, 20)]
+    write_csv(messy / "far" / "new.csv", [{name: row[name] for name in row if name != "bought"} for row in rows])
+    monkeypatch.chdir(messy / "far")
+    found = csv.DictReader(run("predict", "trained.json", "--data", "new.csv", "--output", "class").stdout.splitlines())
+    classes = [row["class"] for row in found]
+    assert len(classes) == 20
+    assert np.mean([one == row["bought"] for one, row in zip(classes, rows, strict=True)]) > 0.7

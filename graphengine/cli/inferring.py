@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -31,6 +31,9 @@ def new(
     exclude: Annotated[
         list[str] | None, typer.Option(metavar="COLUMN", help="A column that is left out. May be repeated.")
     ] = None,
+    header: Annotated[
+        bool | None, typer.Option("--header/--no-header", help="Whether the first row has names; default: inferred.")
+    ] = None,
     output: OutputFile = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite a file that exists.")] = False,
     output_format: OutputFormat = Format.text,
@@ -44,7 +47,8 @@ def new(
     if output is not None and output.exists() and not force:
         raise UsageError(f"{output} exists", hint="choose another name, or overwrite it with --force")
     if data is not None:
-        _new_for_table(data, target, exclude or [], _family(kind), output, output_format)
+        wanted = Wanted(target, exclude or [], _family(kind), header)
+        _new_for_table(data, wanted, output, output_format)
     elif target is not None or exclude:
         raise UsageError(f"{'--target' if target is not None else '--exclude'} needs --data FILE, which has the column")
     else:
@@ -60,14 +64,16 @@ def _family(kind: str | None) -> Family | None:
     return Family(kind) if kind else None
 
 
-def _new_for_table(
-    data: Path,
-    target: str | None,
-    excluded: list[str],
-    family: Family | None,
-    output: Path | None,
-    output_format: Format,
-) -> None:
+class Wanted(NamedTuple):
+    """What the command line says of a table."""
+
+    target: str | None
+    excluded: list[str]
+    family: Family | None
+    header: bool | None
+
+
+def _new_for_table(data: Path, wanted: Wanted, output: Path | None, output_format: Format) -> None:
     from graphengine.data.stored import Memory
     from graphengine.drafting.table_draft import draft_table
 
@@ -75,7 +81,9 @@ def _new_for_table(
         raise UsageError(f"--data {data} is not a CSV file", hint="save the table as .csv or .csv.gz")
     folder, name = output.parent if output else Path(), output.stem if output else data.name.partition(".")[0]
     longest_line = Memory(current_limits().data_bytes).block
-    draft = draft_table(data, target, family, folder, name or "model", excluded, longest_line)
+    draft = draft_table(
+        data, wanted.target, wanted.family, folder, name or "model", wanted.excluded, longest_line, header=wanted.header
+    )
     written = _written(draft.document, folder / f"{name}.json", output)
     if output_format is Format.json:
         print_json({**_as_json(draft), **_model_as_json(written, output)})
@@ -160,6 +168,7 @@ def _layout(draft: TableDraft) -> str:
     parts += [f"separator {shown(dialect.separator)}", f"decimal {shown(dialect.decimal)}"]
     parts += [f"thousands {shown(dialect.thousands)}"] if dialect.thousands else []
     parts += [] if dialect.header else ["no header"]
+    parts += [f"comment {shown(dialect.comment)}"] if dialect.comment else []
     return ", ".join([*parts, *([f"missing {', '.join(map(shown, dialect.missing))}"] if dialect.missing else [])])
 
 
@@ -171,6 +180,7 @@ def _as_json(draft: TableDraft) -> dict[str, Any]:
         "thousands": dialect.thousands,
         "header": dialect.header,
         "missing": list(dialect.missing),
+        "comment": dialect.comment,
     }
     columns = [
         {

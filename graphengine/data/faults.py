@@ -27,7 +27,8 @@ def told(path: DataFile, what: str) -> Iterator[None]:
     except GraphEngineError:
         raise
     except Exception as error:  # csv, zip, zlib, NumPy, Arrow: a broken file raises all kinds of errors
-        raise DataError(f"{path}: cannot be read as {what}: {error}") from error
+        hint = "save it again, in UTF-8" if isinstance(error, UnicodeDecodeError) else None
+        raise DataError(f"{path}: cannot be read as {what}: {error}", hint=hint) from error
 
 
 @contextmanager

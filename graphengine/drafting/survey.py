@@ -20,6 +20,8 @@ from graphengine.format.paths import DataFile
 
 LOOKED_AT = 100
 """Lines that are looked at to find the separator."""
+COMMENT = "#"
+"""What begins a comment, if without such lines the others agree better."""
 BLOCK = 4096
 """Rows that are read at a time."""
 
@@ -33,8 +35,8 @@ class Survey:
     columns: list[Profile]
 
 
-def survey(path: DataFile, longest_line: int = SAMPLE) -> Survey:
-    """Read a CSV file, and find out how it is written and what is in it.
+def survey(path: DataFile, longest_line: int = SAMPLE, *, header: bool | None = None) -> Survey:
+    """Read a CSV file, and find out how it is written and what is in it; `header` says whether it has names of columns.
 
     Raises
     ------
@@ -42,37 +44,41 @@ def survey(path: DataFile, longest_line: int = SAMPLE) -> Survey:
         GE501 if the file cannot be read or has no rows, GE503 if a row has more or fewer cells than the header.
     """
     with told(path, "CSV"):
-        written = layout(path)
-        with written.table(path, longest_line) as (header, rows):
-            count, columns = _profiles(path, header, rows, written)
+        written = layout(path, header=header)
+        with written.table(path, longest_line) as (names, rows):
+            count, columns = _profiles(path, names, rows, written)
     if not count:
-        raise DataError(f"{path}: the file has no rows" + " below its header" * bool(header))
+        raise DataError(f"{path}: the file has no rows" + " below its header" * bool(names))
     best = max(dialects(written), key=lambda each: sum(column.are_numbers(each) for column in columns))
     return Survey(replace(best, missing=_missing(columns, best)), count, columns)
 
 
-def layout(path: DataFile) -> Dialect:
-    """Return separator and header of a file: the separator by which the first lines have most columns alike.
+def layout(path: DataFile, *, header: bool | None = None) -> Dialect:
+    """Return separator, comment and header of a file: those by which the first lines have most columns alike.
 
     There is no header if all cells of the first row are numbers.
     """
     with opened(path) as file:
         lines = file.read(SAMPLE).splitlines(keepends=True)
     whole = lines[: LOOKED_AT if len(lines) > LOOKED_AT else max(len(lines) - 1, 1)]  # the last one may be cut off
-    found = [(_width(whole, separator), Dialect(separator)) for separator in SEPARATORS]
-    _, best = max(found, key=lambda pair: pair[0])
-    first = next(csv.reader(whole, delimiter=best.separator), [])
-    tried = dialects(best)
-    has_numbers_only = bool(first) and any(all(each.value(cell) is not None for cell in first) for each in tried)
-    return replace(best, header=not has_numbers_only)
+    rest = [line for line in whole if not line.startswith(COMMENT)]
+    tried = [(whole, Dialect(separator)) for separator in SEPARATORS]
+    if rest and len(rest) < len(whole):
+        tried += [(rest, Dialect(separator, comment=COMMENT)) for separator in SEPARATORS]
+    shown, best = max(tried, key=lambda pair: _widths(*pair))
+    if header is None:
+        first = next(csv.reader(shown, delimiter=best.separator), [])
+        header = not first or not any(all(each.value(cell) is not None for cell in first) for each in dialects(best))
+    return replace(best, header=header)
 
 
-def _width(lines: Sequence[str], separator: str) -> int:
-    """The number of columns that all lines have; 0 if they do not agree."""
+def _widths(lines: Sequence[str], dialect: Dialect) -> tuple[int, int]:
+    """How many columns all lines have, 0 if they do not agree or have one; and how many most of them have."""
     with suppress(csv.Error):
-        widths = {len(row) for row in csv.reader(lines, delimiter=separator) if row}
-        return widths.pop() if len(widths) == 1 else 0
-    return 0
+        widths = Counter(len(row) for row in csv.reader(lines, delimiter=dialect.separator) if row)
+        most = widths.most_common(1)[0][0] if widths else 0
+        return most if len(widths) == 1 and most > 1 else 0, most
+    return 0, 0
 
 
 def _profiles(path: DataFile, header: list[str], rows: Iterator[Row], written: Dialect) -> tuple[int, list[Profile]]:

@@ -64,8 +64,12 @@ def draft_table(
     name: str,
     excluded: Collection[str] = (),
     longest_line: int = SAMPLE,
+    *,
+    header: bool | None = None,
 ) -> TableDraft:
     """Return the draft of a model file in `folder` for a CSV file in it, or below.
+
+    `header` says whether the file has names of columns; None that this is inferred.
 
     Raises
     ------
@@ -75,7 +79,7 @@ def draft_table(
         GE801 if the file does not lie in the folder, no target is named, or the kind of model does not fit it.
     """
     source = source_path(data, folder)
-    found = survey(confined(folder, source), longest_line)
+    found = survey(confined(folder, source), longest_line, header=header)
     if target is None:
         names = ", ".join(shown(column.name) for column in found.columns)
         raise UsageError("--data needs --target COLUMN, which is to be predicted", hint=f"columns: {names}")
@@ -104,6 +108,7 @@ def _csv_source(path: str, dialect: Dialect, columns: Mapping[str, Role | list[R
         **({"thousands": dialect.thousands} if dialect.thousands else {}),
         "header": dialect.header,
         "missing": list(dialect.missing),
+        **({"comment": dialect.comment} if dialect.comment else {}),
     }
 
 
