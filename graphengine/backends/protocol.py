@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -13,6 +14,20 @@ if TYPE_CHECKING:
 
 LARGE = 2**25
 """Bytes from which an array is large: its memory comes from the system, and goes back to it once it is not needed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rounds:
+    """The rounds of a group: flags, and what is fed, as values one round after the other or as arrays of doubles."""
+
+    flags: Sequence[int]
+    values: Callable[[], Iterable[Iterable[Any]]]
+    """Makes an iterable over the rounds for each source that is fed."""
+    numbers: Callable[[], Sequence[Any]]
+    """Makes a contiguous vector with a number for each round, for each source that is fed; all have to be numbers."""
+
+    def __iter__(self) -> Iterator[tuple[Any, ...]]:
+        return zip(self.flags, *self.values(), strict=True)
 
 
 class Program(Protocol):
@@ -39,7 +54,7 @@ class Program(Protocol):
 
     def loop(
         self,
-        groups: Iterable[tuple[float, Iterable[tuple[Any, ...]]]],
+        groups: Iterable[tuple[float, Rounds]],
         values: Mapping[str, Any],
         fed: Sequence[str],
         recorded: Sequence[str],
@@ -48,7 +63,7 @@ class Program(Protocol):
     ) -> dict[str, Any]:
         """Run once for each batch of each group, feeding what is carried back; return its last values by source.
 
-        A group is a number and batches: tuples of a flag and values for the sources `fed`. After a round with the flag
+        A group is a number and its rounds: a flag and values for the sources `fed` each. After a round with the flag
         set `record` gets a tuple of the outputs `recorded`; after a group `finish` gets its number plus the sum of the
         first of `recorded` over its rounds. Arrays in `values` that are carried may be written over, unless they have
         `LARGE` bytes or more: of those a caller has no copy.

@@ -36,6 +36,7 @@ class Segment:
     single: bool
     part: int
     _columns: dict[str, list[Any]] = field(default_factory=dict, repr=False, compare=False)
+    _vectors: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     def batch(self, index: int) -> dict[str, Any]:
         """One batch, by input."""
@@ -71,6 +72,15 @@ class Segment:
         if name not in self._columns:  # the epochs of a small set come from the same numbers again and again
             self._columns[name] = array.reshape(-1).tolist()
         return self._columns[name]
+
+    def numbers(self, name: str, start: int, stop: int) -> Any:
+        """One input of the batches from `start` to `stop`, each one number, as a contiguous vector of doubles."""
+        if name in self.whole:
+            return np.full(stop - start, self.whole[name], dtype=np.float64)
+        if name not in self._vectors:
+            self._vectors[name] = np.require(self.arrays[name].reshape(-1), np.float64, ["C", "A", "W"])
+        vector = self._vectors[name]
+        return vector if stop - start == self.count else vector[start:stop]
 
 
 def _as_float(value: Any) -> Any:

@@ -10,6 +10,9 @@ from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Se
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import numpy as np
+
+from graphengine.backends.protocol import Rounds
 from graphengine.data.batches import Batches, Segment
 
 LONGEST_CHUNK = 65_536
@@ -73,10 +76,10 @@ class Chunk:
         self,
         names: Sequence[str],
         numbered: Mapping[str, Callable[[int], Any]],
-        flags: Sequence[bool],
+        flags: Sequence[int],
         totals: Sequence[float],
         floats: Container[str] = (),
-    ) -> Iterator[tuple[float, Iterator[tuple[Any, ...]]]]:
+    ) -> Iterator[tuple[float, Rounds]]:
         """For each piece a sum to go on from and its batches: a flag, then the values of `names`.
 
         Of the inputs `floats` a batch of one sample is a Python float. The values `numbered` are functions of the
@@ -85,15 +88,47 @@ class Chunk:
         """
         done = 0
         for piece in self.pieces:
+            feed = Feed(piece, self.done + done, names, numbered, floats)
             stop = done + piece.stop - piece.start
-            columns: list[Iterable[Any]] = [
-                map(numbered[name], range(self.done + done + 1, self.done + stop + 1))
-                if name in numbered
-                else piece.segment.column(name, piece.start, piece.stop, is_float=name in floats)
-                for name in names
-            ]
-            yield 0.0 if piece.first else totals[-1], zip(flags[done:stop], *columns, strict=True)
+            yield 0.0 if piece.first else totals[-1], Rounds(flags[done:stop], feed.values, feed.numbers)
             done = stop
+
+
+class Feed(NamedTuple):
+    """What the rounds of a piece read, the values of `names`; `done` is the number of iterations before it."""
+
+    piece: Piece
+    done: int
+    names: Sequence[str]
+    numbered: Mapping[str, Callable[[int], Any]]
+    floats: Container[str]
+
+    def values(self) -> Iterator[Iterable[Any]]:
+        """The values of each name, one round after the other."""
+        segment, start, stop, *_ = self.piece
+        for name in self.names:
+            if name in self.numbered:
+                yield map(self.numbered[name], self._iterations)
+            else:
+                yield segment.column(name, start, stop, is_float=name in self.floats)
+
+    def numbers(self) -> list[Any]:
+        """The values of each name as an array, all of them numbers."""
+        segment, start, stop, *_ = self.piece
+        return [
+            self._by_iteration(self.numbered[name]) if name in self.numbered else segment.numbers(name, start, stop)
+            for name in self.names
+        ]
+
+    @property
+    def _iterations(self) -> range:
+        return range(self.done + 1, self.done + 1 + self.piece.stop - self.piece.start)
+
+    def _by_iteration(self, function: Callable[[int], Any]) -> Any:
+        iterations = self._iterations
+        if function is float:
+            return np.arange(iterations.start, iterations.stop, dtype=np.float64)
+        return np.array([function(iteration) for iteration in iterations], dtype=np.float64)
 
 
 class Course:

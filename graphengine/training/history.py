@@ -64,12 +64,12 @@ class Thinned:
         self._rows: list[Any] = []
         self._last: Any = None
 
-    def flags(self, count: int) -> list[bool]:
+    def flags(self, count: int) -> bytearray:
         """For the next `count` rows, whether each is kept once all of them are there; the last one always is."""
         self._make_room(count)
         first = -self.seen % self.stride
-        flags = [False] * count
-        flags[first :: self.stride] = [True] * len(range(first, count, self.stride))
+        flags = bytearray(count)
+        flags[first :: self.stride] = b"\1" * len(range(first, count, self.stride))
         flags[-1] = True
         return flags
 
@@ -150,7 +150,7 @@ class History(Pictured):
         self._epochs.restore(epochs, items_of(epochs["losses"]))
         self._checks.restore(checks, [(row["iteration"], row["values"]) for row in checks["rows"]])
 
-    def flags(self, count: int) -> list[bool]:
+    def flags(self, count: int) -> bytearray:
         """For the next `count` iterations, whether each is to be recorded."""
         return self._iterations.flags(count)
 

@@ -121,7 +121,7 @@ class Stepper:
         self._last = _copies(self._carried)
 
     def run(
-        self, chunk: Chunk, flags: list[bool], rows: list[tuple[Any, ...]], total: float
+        self, chunk: Chunk, flags: Sequence[int], rows: list[tuple[Any, ...]], total: float
     ) -> tuple[list[Sum], dict[str, Any]]:
         """Run a chunk, adding to `rows` those that are flagged; gives the sums of the losses and the new values.
 
@@ -210,7 +210,7 @@ class Stepper:
 
     # ------------------------------------------------------------ compiled
 
-    def _run_plan(self, chunk: Chunk, flags: list[bool], rows: list[tuple[Any, ...]], total: float) -> list[Sum]:
+    def _run_plan(self, chunk: Chunk, flags: Sequence[int], rows: list[tuple[Any, ...]], total: float) -> list[Sum]:
         recorded = (*self._recorded, *self.step.carried) if self._gives_values else self._recorded
         return [Sum(each) for each in self._loop(chunk, flags, recorded, rows, total)]
 
@@ -226,7 +226,7 @@ class Stepper:
         return self._added(chunk, iter(losses), total)
 
     def _loop(
-        self, chunk: Chunk, flags: list[bool], recorded: Sequence[str], rows: list[tuple[Any, ...]], total: float
+        self, chunk: Chunk, flags: Sequence[int], recorded: Sequence[str], rows: list[tuple[Any, ...]], total: float
     ) -> list[float]:
         plan = self._plan(chunk)
         totals = [total]
@@ -260,11 +260,11 @@ class Stepper:
 
     # ------------------------------------------------------------ in parts
 
-    def _run_parts(self, chunk: Chunk, flags: list[bool], rows: list[tuple[Any, ...]], total: float) -> list[Sum]:
+    def _run_parts(self, chunk: Chunk, flags: Sequence[int], rows: list[tuple[Any, ...]], total: float) -> list[Sum]:
         """As `_run_plan`, with each batch in parts; a batch that diverges is told at once."""
         return self._added(chunk, self._losses_in_parts(chunk, flags, rows), total)
 
-    def _losses_in_parts(self, chunk: Chunk, flags: list[bool], rows: list[tuple[Any, ...]]) -> Iterator[float]:
+    def _losses_in_parts(self, chunk: Chunk, flags: Sequence[int], rows: list[tuple[Any, ...]]) -> Iterator[float]:
         assert self._accumulation is not None
         for iteration, (parts, keep) in enumerate(zip(chunk.parts(), flags, strict=True), chunk.done + 1):
             rate, batches = rate_at(self.schedule, iteration), list(parts)
@@ -287,10 +287,12 @@ class Stepper:
     def _executor(self) -> Executor:
         return Executor(self._compiled.reference.graph)
 
-    def _run_reference(self, chunk: Chunk, flags: list[bool], rows: list[tuple[Any, ...]], total: float) -> list[Sum]:
+    def _run_reference(
+        self, chunk: Chunk, flags: Sequence[int], rows: list[tuple[Any, ...]], total: float
+    ) -> list[Sum]:
         return self._added(chunk, self._reference_losses(chunk, flags, rows), total)
 
-    def _reference_losses(self, chunk: Chunk, flags: list[bool], rows: list[tuple[Any, ...]]) -> Iterator[float]:
+    def _reference_losses(self, chunk: Chunk, flags: Sequence[int], rows: list[tuple[Any, ...]]) -> Iterator[float]:
         for number, (batch, keep) in enumerate(zip(chunk.batches(), flags, strict=True), chunk.done + 1):
             slots = self._executor.forward(self._reference_values(batch, number))
             if self.check_finite and first_non_finite(self._executor.graph, self._named(slots)):

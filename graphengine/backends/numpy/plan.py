@@ -24,6 +24,7 @@ from graphengine.backends.numpy.ordering import ordered
 from graphengine.backends.numpy.scalars import is_float
 from graphengine.backends.numpy.source import PlanText, assign_slots, slot_key
 from graphengine.backends.numpy.tiles import tile
+from graphengine.backends.protocol import Rounds
 from graphengine.ir.graph import Graph
 from graphengine.ir.memory import require_memory
 from graphengine.transform.passes import optimize
@@ -55,6 +56,8 @@ class Plan:
         if self.carried and not exact:
             single = with_single_numbers(graph)
             graph = graph if single is graph else optimize(single, exact=exact)
+        self.graph = graph
+        """The optimized graph that it runs."""
         self.outputs = dict(graph.outputs)
         used: set[Any] = {*self.outputs.values(), *self.carried.values()}
         used.update(*[node.inputs for node in graph.nodes])
@@ -95,7 +98,7 @@ class Plan:
 
     def loop(
         self,
-        groups: Iterable[tuple[float, Iterable[tuple[Any, ...]]]],
+        groups: Iterable[tuple[float, Rounds]],
         values: Mapping[str, Any],
         fed: Sequence[str],
         recorded: Sequence[str],
@@ -104,7 +107,7 @@ class Plan:
     ) -> dict[str, Any]:
         """Run once for each batch of each group, feeding `carried` outputs back; gives their last values by source.
 
-        A group is a number and batches: tuples of a flag and values for the sources `fed`. After a round with the flag
+        A group is a number and its rounds: a flag and values for the sources `fed` each. After a round with the flag
         set `record` gets a tuple of the outputs `recorded`; after a group `finish` gets its number plus the sum of the
         first of `recorded` over its rounds. Arrays in `values` that are carried are written over.
         """

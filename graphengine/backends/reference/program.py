@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from graphengine.backends.protocol import Rounds
 from graphengine.backends.reference.executor import Executor
 from graphengine.ir.graph import Graph
 from graphengine.ir.memory import require_memory
@@ -45,7 +46,7 @@ class ReferenceProgram:
 
     def loop(
         self,
-        groups: Iterable[tuple[float, Iterable[tuple[Any, ...]]]],
+        groups: Iterable[tuple[float, Rounds]],
         values: Mapping[str, Any],
         fed: Sequence[str],
         recorded: Sequence[str],
