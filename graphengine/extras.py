@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 from graphengine.errors import UsageError
@@ -19,8 +20,16 @@ def optional(module: str, extra: str) -> Any:
     try:
         return import_module(module)
     except ImportError as error:
-        package = module.partition(".")[0]
-        hint = f"pip install 'graphengine[{extra}]'"
-        raise UsageError(
-            f"this needs the package '{package}', which is not installed", code="GE803", hint=hint
-        ) from error
+        raise _missing(module, extra) from error
+
+
+def require(module: str, extra: str) -> None:
+    """Raise as `optional` where a package is not installed, without importing it."""
+    if find_spec(module) is None:
+        raise _missing(module, extra)
+
+
+def _missing(module: str, extra: str) -> UsageError:
+    package = module.partition(".")[0]
+    hint = f"pip install 'graphengine[{extra}]'"
+    return UsageError(f"this needs the package '{package}', which is not installed", code="GE803", hint=hint)

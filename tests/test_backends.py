@@ -17,7 +17,7 @@ from graphengine.fit.solver_trainer import SolverTrainer
 from graphengine.limits import Limits
 
 MODELS = sorted(Path(__file__).parents[1].joinpath("models").glob("*.json"))
-EXACT = sorted(BACKENDS)
+EXACT = [pytest.param(name, marks=[pytest.mark.extra("numba")] if name == "numba" else []) for name in sorted(BACKENDS)]
 JAX_WARNS = pytest.mark.filterwarnings("default")
 
 

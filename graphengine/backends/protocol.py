@@ -90,6 +90,7 @@ class Backend(Protocol):
 
 
 BACKENDS = {
+    "numba": "graphengine.backends.numba.jit:NumbaBackend",
     "numpy": "graphengine.backends.numpy.plan:NumPyBackend",
     "reference": "graphengine.backends.reference.program:ReferenceBackend",
 }

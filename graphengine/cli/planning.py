@@ -36,7 +36,21 @@ def describe_plans(model: Model, sizes: Mapping[str, Any]) -> dict[str, Any]:
         step, iteration = model.compiled_step(), {**batch, **sizes}
         plan = Plan(_with_sizes(step.graph, iteration), exact=False, carried=step.carried)
         plans["training step"] = _described(plan, iteration)
+        if model.backend.name == "numba":
+            plans["training step"] |= _loop(plan, model.graph, step.loss)
     return {"model": model.graph.name, "plans": plans}
+
+
+def _loop(plan: Plan, graph: Graph, loss: str) -> dict[str, Any]:
+    """The loop that the numba backend makes of a plan, or what prevents it."""
+    from graphengine.backends.numba.loop_text import LoopText
+    from graphengine.transform.step import GRADIENT_NORM, ITERATION
+
+    text = LoopText(plan.graph, plan.carried, plan.sources)
+    if text.lacking:
+        return {"lacking": text.lacking}
+    fed = [name for name in plan.sources if name in graph.inputs or name == ITERATION]
+    return {"loop": {"names": text.names, "code": text.loop(fed, [loss, GRADIENT_NORM]), "same_bits": text.same_bits}}
 
 
 def print_plans(description: Mapping[str, Any]) -> None:
@@ -44,10 +58,20 @@ def print_plans(description: Mapping[str, Any]) -> None:
     for title, plan in description["plans"].items():
         given = ", ".join(f"{name}={size}" for name, size in plan["sizes"].items())
         print_line(f"# {title} of {description['model']}{f' for {given}' if given else ''}")
-        for name, meaning in plan["names"].items():
-            print_line(f"# {name} = {meaning}")
-        for line in plan["code"].splitlines():
-            print_line(line)
+        _print_code(plan)
+        if "loop" in plan:
+            bits = "the bits" if plan["loop"]["same_bits"] else "other last bits than those"
+            print_line(f"# numba: the training step as a compiled loop, with {bits} of the numpy backend")
+            _print_code(plan["loop"])
+        elif "lacking" in plan:
+            print_line(f"# numba: this runs in the numpy backend; the loop lacks {'; '.join(plan['lacking'])}")
+
+
+def _print_code(plan: Mapping[str, Any]) -> None:
+    for name, meaning in plan["names"].items():
+        print_line(f"# {name} = {meaning}")
+    for line in plan["code"].splitlines():
+        print_line(line)
 
 
 def _check_sizes(graph: Graph, sizes: Mapping[str, Any]) -> None:

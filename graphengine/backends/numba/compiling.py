@@ -1,0 +1,80 @@
+"""Compiles generated text with numba and keeps the machine code in the user's cache folder.
+
+A text is a file named after its hash and the versions it is compiled with, and numba keeps the machine code beside it,
+by processor. Files are written under another name and renamed, here and by numba, so several processes may share the
+folder. The files are never read back as code: what runs is the text that was made here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from graphengine.extras import optional
+from graphengine.version import __version__
+
+
+def compiled(text: str, name: str, signature: str, names: Mapping[str, Any]) -> Callable[..., Any]:
+    """Return the function `name` of a text as machine code: strict IEEE 754, no contraction, division as NumPy's.
+
+    Raises
+    ------
+    UsageError
+        GE803 if numba is not installed.
+    """
+    numba = optional("numba", "jit")
+    path = _kept(text, numba.__version__)
+    namespace = {**names, "__name__": __name__}  # numba imports the module of what it finds in its cache
+    exec(compile(text, str(path or "<numba loop>"), "exec"), namespace)
+    if path is not None:
+        with suppress(Exception):  # whatever is wrong with files that others may have written: compile without them
+            return _machine_code(numba, namespace[name], signature, cache=True)
+    return _machine_code(numba, namespace[name], signature, cache=False)
+
+
+def _machine_code(numba: Any, function: Any, signature: str, *, cache: bool) -> Callable[..., Any]:
+    made: Callable[..., Any] = numba.njit(signature, cache=cache, error_model="numpy")(function)
+    return made
+
+
+def _kept(text: str, numba: str) -> Path | None:
+    """Return the file that has the text, None if it cannot be written."""
+    versions = f"{__version__} {numba} {sys.version}"
+    digest = hashlib.sha256(f"{versions}\n{text}".encode()).hexdigest()
+    try:
+        path = cache_folder() / f"loop_{digest[:32]}.py"
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _write(path, text)
+    except (OSError, RuntimeError):  # a full disk, a folder that is not ours, no home
+        return None
+    return path
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a file whole; its time is fixed, because numba compares times, and two processes may write it."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+        os.utime(temporary, (0, 0))
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def cache_folder() -> Path:
+    """Return the folder for compiled loops, in the folder that the platform has for caches."""
+    if sys.platform == "win32":
+        base = os.environ.get("LOCALAPPDATA")
+    else:
+        base = os.environ.get("XDG_CACHE_HOME")
+    own = "Library/Caches" if sys.platform == "darwin" else ".cache"
+    return (Path(base) if base else Path.home() / own) / "graphengine" / "numba"
