@@ -22,7 +22,8 @@ from graphengine.errors import DataError
 from graphengine.extras import optional
 from graphengine.format.paths import DataFile
 from graphengine.ir.binding import as_typed
-from graphengine.ir.cells import BadCells, Wording, as_encoded, category_codes, numbers_of
+from graphengine.ir.cells import BadCells, Wording, as_encoded, category_codes, dated, numbers_of
+from graphengine.ir.dates import as_dates
 from graphengine.ir.graph import Graph
 
 READ_BYTES = 65_536
@@ -204,9 +205,11 @@ def _dtypes(path: DataFile, schema: Any, columns: Columns, graph: Graph) -> dict
         for column in [wanted] if isinstance(wanted, str) else wanted:
             require_one(path, "column", column, name, schema.names)
             kind = schema.field(column).type
-            dtype = declared.type.array_dtype if declared.categories else _dtype(kind)
+            is_read = declared.categories or (declared.units and _may_be_dates(kind))
+            dtype = declared.type.array_dtype if is_read else _dtype(kind)
             if dtype.kind not in "biuf":
-                hint = f"declare the \"categories\" of input '{name}'"
+                what = "units" if _dtype(kind).kind == "M" else "categories"
+                hint = f"declare the \"{what}\" of input '{name}'"
                 raise DataError(f"{path}: column '{column}' does not hold numbers, but {kind}", code="GE503", hint=hint)
             is_float = dtype.kind == "f" or not declared.missing
             dtypes[Taken(column, name)] = dtype if is_float else np.dtype(np.float64)
@@ -257,6 +260,9 @@ class _Cells:
         declared, kind = self._inputs[taken.name], _dtype(column.type)
         if declared.categories:
             return self._indices(taken, column, first)
+        if declared.units and _may_be_dates(column.type):
+            rows = range(first, first + len(column))
+            return dated(_dates(column), declared, self.bad, (taken.name, taken.column), rows)
         if declared.missing and kind.kind != "f":
             column = column.cast("float64")
         if column.null_count and not declared.missing:
@@ -278,6 +284,22 @@ class _Cells:
             rows = range(first, first + len(codes))
             self.bad.add_codes(taken.name, taken.column, np.where(left, codes, 0), cells, rows)
         return numbers
+
+
+def _may_be_dates(kind: Any) -> bool:
+    """Whether a type of Arrow is one of dates, or of texts."""
+    return _dtype(kind).kind == "M" or str(kind) in ("string", "large_string", "string_view")
+
+
+def _dates(column: Any) -> np.ndarray[Any, Any]:
+    """A column as dates: the integers of a timestamp, or what texts say."""
+    if _dtype(column.type).kind != "M":
+        return as_dates(column.to_pylist())
+    unit = {"date32[day]": "D", "date64[ms]": "ms"}.get(str(column.type)) or column.type.unit
+    integers = _array(column.cast("int32" if unit == "D" else "int64").fill_null(0)).astype(np.int64)
+    dates = integers.view(f"datetime64[{unit}]")
+    dates[~_array(column.is_valid())] = np.datetime64("NaT")
+    return dates
 
 
 def _array(column: Any) -> np.ndarray[Any, Any]:

@@ -17,6 +17,7 @@ from typing import IO, Any
 
 from graphengine.errors import DataError
 from graphengine.format.paths import DataFile
+from graphengine.ir.dates import Dates, as_dates, format_of
 
 CELL_BYTES = 128
 """About what a cell takes as a Python string and as a number, besides its text."""
@@ -40,6 +41,7 @@ class Dialect:
     header: bool = True
     missing: tuple[str, ...] = ()
     comment: str | None = None
+    date_format: str | None = None
 
     @contextmanager
     def table(self, path: DataFile, most: int = SAMPLE) -> Iterator[tuple[list[str], Iterator[Row]]]:
@@ -109,6 +111,21 @@ class Dialect:
     def texts(self, cells: Sequence[str]) -> Sequence[str]:
         """Cells as texts, which are categories; an empty one for a missing value."""
         return ["" if cell in self.missing else cell for cell in cells] if self.missing else cells
+
+    def dates(self, cells: Sequence[str]) -> Dates:
+        """Return cells as dates, NaT for a missing value.
+
+        Raises
+        ------
+        ValueError
+            For a cell that is no date.
+        """
+        return as_dates(self.texts(cells), self.date_format)
+
+    def date_hint(self, cell: str) -> str | None:
+        """What to write in the data source, if a cell is a date of another format."""
+        found = format_of(cell)
+        return f'write "date_format": "{found}" in the data source' if found else self.hint(cell)
 
     def hint(self, cell: str) -> str | None:
         """What to write in the data source, if another dialect would read a cell as a number."""

@@ -26,6 +26,7 @@ from graphengine.ir.cells import (
     Indices,
     Wording,
     as_encoded,
+    dated,
     numbers_of,
     text_codes,
 )
@@ -117,6 +118,9 @@ class _Table:
                 texts = [(column, self._dialect.texts(cells)) for column, cells in cells]
                 read = [_indices(name, column, cells, lines, declared, bad) for column, cells in texts]
                 found[name] = np.stack(read, axis=1).view(Indices)
+            elif declared.units:
+                dates = [(column, self._dialect.dates(cells)) for column, cells in cells]
+                found[name] = np.stack([dated(each, declared, bad, (name, column), lines) for column, each in dates], 1)
             else:
                 numbers = [(column, self._dialect.numbers(cells)) for column, cells in cells]
                 filled = [_filled(name, column, cells, lines, declared, bad) for column, cells in numbers]
@@ -140,11 +144,22 @@ class _Table:
         """A cell as a number; of one without a value or category a 0 that is never used."""
         if declared.categories:
             return float(_indices(name, column, self._dialect.texts([cell]), [line], declared, self.bad)[0])
+        if declared.units:
+            return self._date(name, cell, line, column, declared)
         if self._dialect.numbers([cell])[0].strip():
             return self._number(cell, declared.type.array_dtype, line, column)
         if not declared.missing:
             self.bad.add_missing(name, column, [line])
         return np.nan if declared.missing else 0
+
+    def _date(self, name: str, cell: str, line: int, column: str, declared: Input) -> float:
+        """A cell as a number in the units of its input."""
+        try:
+            numbers = dated(self._dialect.dates([cell]), declared, self.bad, (name, column), [line])
+        except ValueError as error:
+            message = f"{self._path}:{line}: column '{column}': {error}"
+            raise DataError(message, code="GE503", hint=self._dialect.date_hint(cell)) from None
+        return numbers[0]  # type: ignore[no-any-return]
 
     def _number(self, cell: str, dtype: np.dtype[Any], line: int, column: str) -> float:
         """A cell as a number that the dtype of its input can hold."""

@@ -6,6 +6,7 @@ adds a reader with `@graphengine.register_reader`.
 
 from __future__ import annotations
 
+import datetime
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -33,6 +34,7 @@ from graphengine.format.kinds import READERS, Kind
 from graphengine.format.paths import ConfinedFile, DataFile, confined
 from graphengine.ir.binding import NO_COLUMNS, Columns
 from graphengine.ir.cells import decode
+from graphengine.ir.dates import parsed
 from graphengine.ir.graph import Graph
 
 Arrays: TypeAlias = dict[str, np.ndarray[Any, Any] | Stored]
@@ -51,6 +53,20 @@ Mark: TypeAlias = Annotated[
     str, AfterValidator(_one_character), Field(json_schema_extra={"minLength": 1, "maxLength": 1})
 ]
 """A character that separates cells or begins a comment."""
+
+
+def _date_format(text: str) -> str:
+    try:
+        parsed(A_DATE.strftime(text), text)
+    except ValueError:
+        message = 'must be a format of strptime, such as "%d.%m.%Y"'
+        raise PydanticCustomError("date_format", message) from None
+    return text
+
+
+A_DATE = datetime.datetime(2024, 2, 29, 12, 30)
+DateFormat: TypeAlias = Annotated[str, AfterValidator(_date_format), Field(max_length=64)]
+"""How dates are written."""
 
 
 class DataSource(Kind, ABC):
@@ -194,6 +210,9 @@ class CsvData(Reader):
     header: bool = Field(default=True, description="whether the first row has the names of the columns")
     missing: list[str] = Field(default=[], description="cell texts that mean a missing value, besides an empty cell")
     comment: Mark | None = Field(default=None, description="character that begins a line to be skipped")
+    date_format: DateFormat | None = Field(
+        default=None, description="how dates are written, in the codes of strptime; default: ISO 8601"
+    )
 
     @model_validator(mode="after")
     def _different_marks(self) -> CsvData:
@@ -208,7 +227,8 @@ class CsvData(Reader):
     @property
     def dialect(self) -> Dialect:
         """How the file is written."""
-        return Dialect(self.separator, self.decimal, self.thousands, self.header, tuple(self.missing), self.comment)
+        marks = (self.separator, self.decimal, self.thousands, self.header, tuple(self.missing), self.comment)
+        return Dialect(*marks, self.date_format)
 
     def blocks(self, file: DataFile, names: Mapping[str, Any], graph: Graph, memory: Memory) -> Iterator[Block]:
         """Yield blocks of rows."""

@@ -24,6 +24,7 @@ def _input(declared: InputDocument, document: ModelDocument) -> Input:
         None if declared.categories is None else tuple(declared.categories),
         None if isinstance(declared.unknown, str) else declared.unknown,
         declared.missing == "nan",
+        declared.units,
     )
 
 

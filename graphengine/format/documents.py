@@ -54,11 +54,18 @@ FUNCTION_FORMAT = "graphengine.function"
 FORMAT_VERSION = 1
 
 
+DateUnits: TypeAlias = Literal[
+    "days since 1970-01-01", "hours since 1970-01-01", "minutes since 1970-01-01", "seconds since 1970-01-01"
+]
+"""What dates may be counted in."""
+
+
 class InputDocument(Document):
     """A value the caller supplies.
 
     Strings or numbers that are `categories` become the indices 0, 1, ...; `unknown` is the index of all others, which
-    are an error without it. An empty cell of an input that is `missing: "nan"` is NaN, otherwise an error.
+    are an error without it. An empty cell of an input that is `missing: "nan"` is NaN, otherwise an error. Dates are
+    numbers in `units`.
     """
 
     shape: ShapeField
@@ -66,6 +73,7 @@ class InputDocument(Document):
     categories: Categories | None = None
     unknown: Literal["error"] | Annotated[int, Field(ge=0)] = "error"
     missing: Literal["error", "nan"] = "error"
+    units: DateUnits | None = None
     description: str | None = None
 
     @model_validator(mode="after")

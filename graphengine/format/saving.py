@@ -95,6 +95,7 @@ def _input(source: Input, graph: Graph) -> InputDocument:
         categories=source.categories and list(source.categories),
         unknown="error" if source.unknown is None else source.unknown,
         missing="nan" if source.missing else "error",
+        units=source.units,
     )
 
 

@@ -17,6 +17,11 @@ def table_problems(document: ModelDocument, graph: Graph) -> Iterator[Problem]:
             message = f"input '{name}' is {declared.type}, which has no NaN for missing values"
             hint = "give it a floating-point dtype" if not declared.categories else 'give "unknown" an index'
             yield Problem("GE112", message, hint, make_pointer(("inputs", name, "missing")))
+        if declared.units and (declared.categories or declared.type.array_dtype.kind not in "fi"):
+            what = "has categories" if declared.categories else f"is {declared.type}"
+            message = f"input '{name}' has units of dates, and {what}"
+            hint = "dates are floating-point numbers or integers"
+            yield Problem("GE112", message, hint, make_pointer(("inputs", name, "units")))
     for name, output in document.outputs.items():
         if isinstance(output, OutputDocument):
             yield from _output_problems(name, output, graph)

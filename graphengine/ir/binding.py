@@ -165,7 +165,8 @@ def as_input(name: str, value: Any, declared: Input) -> Any:
     try:
         numbers, bad = encoded(value, declared)
     except Exception as error:  # noqa: BLE001 - an object's own __array__ may raise anything
-        raise InputError(f"input '{name}' is not a regular array of categories: {error}", code="GE404") from None
+        what = "dates" if declared.units else "categories"
+        raise InputError(f"input '{name}' is not a regular array of {what}: {error}", code="GE404") from None
     if bad:
         wording = Wording(lambda *_: f"input '{name}'", "has no value", "position", "at", "GE404")
         raise InputError(bad.problems({"": declared}, wording))

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from graphengine.errors import Problem, did_you_mean
+from graphengine.ir.dates import Dates, as_dates, numbers_of_dates
 from graphengine.ir.declarations import Input
 from graphengine.ops.numbers import decode_array
 from graphengine.wording import shown
@@ -204,7 +205,12 @@ def _unseen_hint(fault: _Fault, declared: Input) -> str:
 def encoded(value: Any, declared: Input) -> tuple[Any, BadCells]:
     """Return a value of a caller with indices for categories and NaN for what is missing, and the cells that have none.
 
-    A value that is neither of categories nor has missing cells comes back as it is.
+    Dates become numbers. A value without any of these comes back as it is.
+
+    Raises
+    ------
+    ValueError
+        For what is no date, of an input that has units of dates.
     """
     bad = BadCells()
     if isinstance(value, Indices):
@@ -216,9 +222,45 @@ def encoded(value: Any, declared: Input) -> tuple[Any, BadCells]:
         if left.any():
             bad.add_codes("", "", codes, cells, range(len(cells)))
         return numbers.reshape(shape).view(Indices), bad
+    if declared.units and (dates := _dates_of(value)) is not None:
+        return dated(dates, declared, bad), bad
     if isinstance(value, np.ndarray) and not isinstance(value, np.ma.MaskedArray) and value.dtype != object:
         return value, bad
     return _filled(value, declared, bad), bad
+
+
+def _dates_of(value: Any) -> Dates | None:
+    """A value as dates; None if it holds numbers, or nothing."""
+    if isinstance(value, np.ndarray) and value.dtype.kind in "fiu":
+        return None
+    kind = "O" if isinstance(value, np.ma.MaskedArray) else np.asarray(value).dtype.kind
+    if kind == "M":
+        return np.asarray(value)
+    if kind not in "OU":
+        return None
+    cells, shape = _cells_of(value)
+    if all(is_missing(cell) or isinstance(cell, (int, float, np.number)) for cell in cells):
+        return None
+    return as_dates(cells).reshape(shape)
+
+
+def dated(
+    dates: Dates,
+    declared: Input,
+    bad: BadCells,
+    column: tuple[str, str] = ("", ""),
+    places: Sequence[int] | None = None,
+) -> np.ndarray[Any, Any]:
+    """Return dates as numbers in the units of their input; missing ones are NaN, or bad cells of a column.
+
+    Raises
+    ------
+    ValueError
+        If a date is not a whole number of these units, and the input has integers.
+    """
+    if not declared.missing and (found := np.flatnonzero(np.isnat(dates)).tolist()):
+        bad.add_missing(*column, found if places is None else [places[each] for each in found])
+    return numbers_of_dates(dates, declared.units or "", declared.type.array_dtype)
 
 
 def _filled(value: Any, declared: Input, bad: BadCells) -> Any:
@@ -262,6 +304,11 @@ def decode(value: Any, declared: Input) -> np.ndarray[Any, Any]:
     ValueError
         If the numbers are not of a kind that fits the dtype, a category is unknown, or a value is missing.
     """
+    if declared.units and (dates := _dates_of(value)) is not None:
+        numbers = dated(dates, declared, bad := BadCells())
+        if bad:
+            raise ValueError(bad.problems({"": declared}, _VALUES)[0].message)
+        return numbers
     if not declared.categories:
         return decode_array(_with_nan(value) if declared.missing else value, declared.type.array_dtype)
     indices, bad = encoded(value, declared)

@@ -16,7 +16,7 @@ class Input:
     """A value the caller supplies.
 
     Cells of `categories` become their indices, other cells the index `unknown` or, without one, an error. With
-    `missing` a cell without a value is NaN.
+    `missing` a cell without a value is NaN. Dates become numbers in `units`, one of those of `ir.dates`.
     """
 
     type: ArrayType
@@ -24,6 +24,7 @@ class Input:
     categories: tuple[str | float, ...] | None = None
     unknown: int | None = None
     missing: bool = False
+    units: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

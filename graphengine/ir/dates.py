@@ -1,0 +1,109 @@
+"""Dates as numbers: the days, hours, minutes or seconds since the beginning of 1970 in UTC.
+
+A date without a time zone is one of UTC. Days have 86,400 seconds: leap seconds are not counted, as in POSIX time.
+"""
+
+from __future__ import annotations
+
+import datetime
+import re
+from collections.abc import Iterable
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+SECONDS = MappingProxyType(
+    {
+        "days since 1970-01-01": 86_400,
+        "hours since 1970-01-01": 3600,
+        "minutes since 1970-01-01": 60,
+        "seconds since 1970-01-01": 1,
+    }
+)
+"""The seconds of each unit that an input may declare."""
+FORMATS = ("%d.%m.%Y", "%d.%m.%Y %H:%M", "%d.%m.%Y %H:%M:%S", "%d/%m/%Y", "%m/%d/%Y", "%Y/%m/%d", "%Y%m%d", "%d-%b-%Y")
+"""Formats that dates often have, for the hint of an error."""
+
+Dates = np.ndarray[Any, Any]
+"""An array of datetime64."""
+
+
+def as_dates(cells: Iterable[Any], date_format: str | None = None) -> Dates:
+    """Return cells as datetime64[us]: texts, dates and times of Python or NumPy; NaT where there is nothing.
+
+    Texts are ISO 8601, or have the `date_format` of `strptime`.
+
+    Raises
+    ------
+    ValueError
+        For the first cell that is no date.
+    """
+    return np.array([_as_date(cell, date_format) for cell in cells], "datetime64[us]")
+
+
+def _as_date(cell: Any, date_format: str | None) -> Any:
+    if cell is None or type(cell).__name__ in ("NAType", "NaTType"):  # those of pandas
+        return np.datetime64("NaT")
+    if (isinstance(cell, str) and not cell.strip()) or (isinstance(cell, float) and cell != cell):
+        return np.datetime64("NaT")
+    if isinstance(cell, np.datetime64):
+        return cell
+    if isinstance(cell, str):
+        cell = parsed(cell.strip(), date_format)
+    if isinstance(cell, datetime.datetime):
+        return np.datetime64(cell.replace(tzinfo=None)) - np.timedelta64(cell.utcoffset() or datetime.timedelta())
+    if isinstance(cell, datetime.date):
+        return np.datetime64(cell)
+    raise ValueError(f"{cell!r} is not a date")
+
+
+def parsed(text: str, date_format: str | None) -> datetime.datetime:
+    """Return the date of a text.
+
+    Raises
+    ------
+    ValueError
+        If it has another form.
+    """
+    if date_format is not None:
+        try:
+            return datetime.datetime.strptime(text, date_format)
+        except (ValueError, re.error):
+            raise ValueError(f"{text!r} is not a date of the format {date_format!r}") from None
+    try:
+        if not text.isascii() or "-" not in text:  # 20240229 may be any number
+            raise ValueError
+        return datetime.datetime.fromisoformat(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is not an ISO 8601 date, such as 2024-02-29 or 2024-02-29T12:30:00Z") from None
+
+
+def format_of(text: str) -> str | None:
+    """Return a format that a text seems to have; None if it has none of `FORMATS`."""
+    for each in FORMATS:
+        try:
+            parsed(text.strip(), each)
+        except ValueError:
+            continue
+        return each
+    return None
+
+
+def numbers_of_dates(dates: Dates, units: str, dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
+    """Return dates as numbers of a dtype in one of the units of `SECONDS`; NaT as NaN, of integers as 0.
+
+    Raises
+    ------
+    ValueError
+        If a date is no whole number of a unit, and the dtype is one of integers.
+    """
+    missing = np.isnat(dates)
+    since = np.where(missing, np.datetime64(0, "s"), dates) - np.datetime64(0, "s")
+    step = np.timedelta64(SECONDS[units], "s")
+    whole, rest = since // step, since % step
+    if dtype.kind == "f":
+        return np.where(missing, np.nan, whole + rest / step).astype(dtype)
+    if (wrong := np.flatnonzero(rest)).size:
+        raise ValueError(f"{dates.reshape(-1)[wrong[0]]} is not a whole number of {units}")
+    return whole.astype(dtype)
