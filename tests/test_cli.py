@@ -1239,7 +1239,16 @@ def test_help_and_version():
         assert f"\n  {command} " in shown
         assert "--format" in cli(command, "--help").stdout
     assert cli("--version").stdout == f"graphengine {graphengine.__version__}\n"
-    assert "Commands:" in cli(code=2).stderr
+    assert "Train and use:" in cli(code=2).stderr
+
+
+def test_the_help_has_each_command_once_in_a_whole_line():
+    listed = [name for summaries in application.SUMMARIES.values() for name in summaries]
+    assert sorted(listed) == sorted(application.COMMANDS)
+    text = cli("--help").output
+    for summaries in application.SUMMARIES.values():
+        for name, summary in summaries.items():
+            assert re.search(rf"^  {name} +{re.escape(summary)}$", text, re.MULTILINE)
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,43 @@ COMMANDS = {
     "upgrade": "comparing",
     "explain": "codes",
 }
-"""The commands in the order of the help, each with the module that has the function of its name."""
+"""The commands, each with the module that has the function of its name."""
+SUMMARIES = {
+    "Begin": {
+        "new": "Write a model file for a table, ready to train.",
+        "models": "List the models that come with the package.",
+        "ops": "List all ops and functions, or explain one of them.",
+    },
+    "Train and use": {
+        "run": "Train a model, or evaluate it if it is trained.",
+        "train": "Train a model, also one that is trained already.",
+        "fit": "Fit parameters and estimate their uncertainties.",
+        "search": "Compare settings of a training by cross-validation.",
+        "evaluate": "Compute the loss, the metrics and scores on data.",
+        "predict": "Compute outputs for given inputs.",
+    },
+    "Look inside": {
+        "validate": "Check model files; report all errors and warnings.",
+        "show": "Show the nodes, the graph, the plan or the Python code.",
+        "trace": "Show each value and each derivative of an evaluation.",
+        "view": "Write a page that plays a training step by step.",
+        "explain-gradient": "Show how the gradient reaches a parameter, or why not.",
+        "gradcheck": "Check gradients against numerical differences.",
+        "explain": "Explain an error code.",
+    },
+    "Derive and exchange": {
+        "grad": "Write the gradient of a model as a graph.",
+        "step": "Write one training iteration as a graph.",
+        "export": "Write a graph as an ONNX file.",
+        "schema": "Print the JSON Schema of model files.",
+    },
+    "Maintain": {
+        "diff": "Show what differs between two models.",
+        "upgrade": "Rewrite a model in the newest version of the format.",
+        "resume-check": "Verify that an interrupted training resumes exactly.",
+    },
+}
+"""What the help shows of each command, in groups."""
 ALIASES = {"train": "run"}
 HELP = {"train": "Train MODEL as its training section says."}
 
@@ -61,6 +97,15 @@ class Commands(TyperGroup):
             simplefilter("ignore", ModelWarning)  # a command prints them itself
             code = super().main(arguments, prog_name, *rest, **{**extra, "standalone_mode": False})
         sys.exit(code)
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write the commands in groups, each with a sentence that fits on a line."""
+        for group, summaries in SUMMARIES.items():
+            with formatter.section(group):
+                formatter.write_dl([(name, text) for name, text in summaries.items() if name in COMMANDS])
+        formatter.write_paragraph()
+        formatter.write_text("Example: graphengine run linreg")
+        formatter.write_text("Options of a command: graphengine COMMAND --help")
 
     # typer would give an interruption and a closed pipe exit codes of its own, without a word
 
