@@ -7,8 +7,10 @@ import numpy as np
 import orjson
 import pytest
 from documents import MODELS, document, linreg, parameter, training
+from typer.testing import CliRunner
 
 import graphengine as ge
+from graphengine.cli.app import app
 from graphengine.data.order import epoch_order
 from graphengine.data.sources import data_hash
 from graphengine.training.history import CAPACITY
@@ -202,6 +204,33 @@ def test_data_without_a_sample_axis_is_the_same_in_every_batch():
     data = {"target": 3.0, "x": [1.0, 2.0, 3.0]}
     batches = batches_of(ge.Model.from_dict(content).trainer(data, batch_size=2), 1)
     assert [(float(batch["target"]), batch["x"].tolist()) for batch in batches] == [(3.0, [1.0, 2.0]), (3.0, [3.0])]
+
+
+def test_the_history_of_a_float32_model_has_python_numbers_and_is_written_as_json(tmp_path):
+    """Gradient descent in float64 by hand, here and in every line of a log."""
+    x, y = np.array(DATA["x"]), np.array(DATA["y"])
+    theta, losses, norms = 0.0, [], []
+    for _ in range(5):
+        slope = -2 * np.mean(x * (y - theta * x))
+        losses.append(np.mean((y - theta * x) ** 2))
+        norms.append(abs(slope))
+        theta -= 0.001 * slope
+    content = linreg(shape=("N",), training=training(learning_rate=0.001, epochs=5), dtype="float32")
+    history = ge.Model.from_dict(content).train(DATA)
+    numbers = [*history.losses, *(row.loss for row in history.epochs), history.last.gradient_norm, history.last_loss]
+    assert {type(number) for number in numbers} == {float}
+    np.testing.assert_allclose(history.losses, losses, rtol=1e-5)
+    data = {name: np.asarray(values).tolist() for name, values in DATA.items()}
+    content["data"] = {"t": {"type": "inline", "values": data}}
+    content["training"]["data"] = "t"
+    (tmp_path / "m.json").write_bytes(orjson.dumps(content))
+    command = ["train", str(tmp_path / "m.json"), "--log", str(tmp_path / "log.jsonl"), "--format", "json"]
+    result = CliRunner().invoke(app, command, catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    report = orjson.loads(result.stdout)
+    assert [report["loss"]["first"], report["loss"]["last"]] == pytest.approx([losses[0], losses[-1]], rel=1e-5)
+    last = orjson.loads((tmp_path / "log.jsonl").read_bytes().splitlines()[-1])
+    assert [last["loss"], last["gradient_norm"]] == pytest.approx([losses[-1], norms[-1]], rel=1e-5)
 
 
 def test_float32_models_stay_float32():

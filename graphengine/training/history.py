@@ -200,13 +200,13 @@ class History(Pictured):
     def epochs(self) -> list[Epoch]:
         """The recorded epochs, in order."""
         if self._per_epoch == 1:
-            return [Epoch(index + 1, row[0]) for index, row in self._iterations]
-        return [Epoch(index + 1, loss) for index, loss in self._epochs]
+            return [Epoch(index + 1, float(row[0])) for index, row in self._iterations]
+        return [Epoch(index + 1, float(loss)) for index, loss in self._epochs]
 
     def _iteration(self, index: int, row: tuple[Any, ...]) -> Iteration:
         loss, norm, *parameters = row
         named = dict(zip(self._names, parameters, strict=True)) if self._names else None
-        return Iteration(index // self._per_epoch + 1, index + 1, loss, norm, named)
+        return Iteration(index // self._per_epoch + 1, index + 1, float(loss), float(norm), named)
 
     @property
     def last(self) -> Iteration:
@@ -284,7 +284,7 @@ class History(Pictured):
     @property
     def losses(self) -> list[float]:
         """The loss of each recorded iteration."""
-        return [row[0] for _, row in self._iterations]
+        return [float(row[0]) for _, row in self._iterations]
 
     @property
     def first_loss(self) -> float:
