@@ -91,6 +91,22 @@ def test_an_error_says_what_to_write(tmp_path, text, options, hint):
     assert hint in refused(tmp_path, text, {"x": "x"}, **options).hint
 
 
+@pytest.mark.parametrize("cell", ["1_0", "0x10", "٣", "1.23,5", "12 000"])
+def test_no_mark_is_proposed_for_a_cell_that_is_no_number_with_it(tmp_path, cell):
+    assert refused(tmp_path, f"x;y\n{cell};0\n", {"x": "x"}, **GERMAN).hint is None
+
+
+@pytest.mark.parametrize("cell", ["1.5", "9223372036854775808", "1e19"])
+def test_no_mark_is_proposed_for_a_number_that_is_the_same_with_it(tmp_path, cell):
+    (tmp_path / "t.csv").write_text(f"k\n{cell}\n")
+    document = {**H, "inputs": {"k": {"shape": ["N"], "dtype": "int64"}}, "nodes": [], "outputs": {"k": "k"}}
+    source = {"type": "csv", "path": "t.csv"}
+    with pytest.raises(ge.errors.DataError) as caught:
+        loaded(tmp_path, {**document, "data": {"t": source}}).load_data("t")
+    assert caught.value.problems[0].code == "GE503"
+    assert caught.value.problems[0].hint is None
+
+
 @pytest.mark.parametrize(
     ("cell", "options"),
     [

@@ -12,7 +12,7 @@ import io
 import itertools
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import IO, Any
 
 from graphengine.errors import DataError
@@ -133,8 +133,8 @@ class Dialect:
         if text in MISSING:
             return f'if it means a missing value, write "missing": ["{text}"] in the data source'
         for options in (Dialect(decimal=","), Dialect(thousands=","), Dialect(decimal=",", thousands=".")):
-            with suppress(ValueError):
-                float(options._number(text))
+            changes = replace(self, decimal=options.decimal, thousands=options.thousands)
+            if changes != self and changes.value(text) not in (None, self.value(text)):
                 marks = [f'"decimal": "{options.decimal}"'] if options.decimal != "." else []
                 marks += [f'"thousands": "{options.thousands}"'] if options.thousands else []
                 return f"write {', '.join(marks)} in the data source"
