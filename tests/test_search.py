@@ -290,6 +290,12 @@ def test_values_that_are_no_json_are_refused(file, setting, message):
     assert message in run(file, "--set", setting, code=2)
 
 
+def test_a_test_that_is_not_there_is_reported_by_its_option(file):
+    assert "GE801: --test nowhere is neither a data source" in run(
+        file, "--set", f"{RATE}=0.1", "--test", "nowhere", code=2
+    )
+
+
 def test_a_place_is_set_once(file):
     assert f"GE801: --set {RATE}: the place is there twice" in run(
         file, "--set", f"{RATE}=0.1", "--set", f"{RATE}=0.2", code=2

@@ -24,9 +24,16 @@ if TYPE_CHECKING:
 
 
 def read_data(
-    model: Model, data: str | None, pairs: Sequence[str], given: Collection[str], needed: Sequence[str] | None
+    model: Model,
+    data: str | None,
+    pairs: Sequence[str],
+    given: Collection[str],
+    needed: Sequence[str] | None,
+    option: str = "--data",
 ) -> dict[str, Any]:
     """The arrays of `--data` by input: those `needed`, or all it has something for; without those `given` already.
+
+    `option` is the name of the option where it is another one.
 
     Raises
     ------
@@ -46,7 +53,7 @@ def read_data(
     if data in model.document.data:
         arrays = dict(model.load_data(data))
     else:
-        arrays = _read_file(model, Path(data), columns, given, needed)
+        arrays = _read_file(model, Path(data), columns, given, needed, option)
     return {name: array for name, array in arrays.items() if name not in given}
 
 
@@ -89,15 +96,20 @@ def _column_names(pairs: Sequence[str]) -> dict[str, str | list[str]]:
 
 
 def _read_file(
-    model: Model, path: Path, columns: Columns, given: Collection[str], needed: Sequence[str] | None
+    model: Model,
+    path: Path,
+    columns: Columns,
+    given: Collection[str],
+    needed: Sequence[str] | None,
+    option: str,
 ) -> dict[str, Any]:
     from graphengine.data.readers import declared_columns
     from graphengine.data.stored import Memory
     from graphengine.ir.cells import as_encoded
 
-    reader = _reader_of(model, path)
+    reader = _reader_of(model, path, option)
     if os.path.exists(path) and not path.is_file():  # noqa: PTH110 - of names that are too long `Path` makes an error
-        raise DataError(f"--data {path} is not a plain file, which is read more than once", code="GE504")
+        raise DataError(f"{option} {path} is not a plain file, which is read more than once", code="GE504")
     key = reader.named_by
     meant = _wanted(model, _names_in(reader, path), columns, declared_columns(model.document, key), needed)
     wanted = {name: what for name, what in meant.items() if name not in given}
@@ -110,14 +122,14 @@ def _read_file(
     return as_encoded(arrays, model.graph.inputs)
 
 
-def _reader_of(model: Model, path: Path) -> Reader:
+def _reader_of(model: Model, path: Path, option: str = "--data") -> Reader:
     """What reads a file of the caller."""
     from graphengine.data.readers import reader_of, readers_by_suffix
 
     reader = reader_of(path, model.document)
     if reader is None:
         sources = f"neither a data source of the model ({', '.join(model.document.data) or 'it has none'}) nor a file"
-        raise UsageError(f"--data {path} is {sources} that ends in {', '.join(readers_by_suffix())}")
+        raise UsageError(f"{option} {path} is {sources} that ends in {', '.join(readers_by_suffix())}")
     return reader
 
 

@@ -137,7 +137,7 @@ def _test(model: Model, test: str | None, columns: list[str]) -> float | dict[st
     try:
         return float(test)
     except ValueError:
-        return read_data(model, test, columns, (), needed_to_train(model))
+        return read_data(model, test, columns, (), needed_to_train(model), "--test")
 
 
 def _note(trial: Trial) -> None:

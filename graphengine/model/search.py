@@ -144,16 +144,10 @@ def search(
     ExecutionError
         GE601 if no combination has a finite score on all folds.
     """
-    grid, kind = _grid(settings), _kind(model, stratify, group, folds)
-    content, is_fraction = _content(model), isinstance(test, float)
+    grid, kind, content = _grid(settings), _kind(model, stratify, group, folds), _content(model)
     for each in grid:
         _changed(model, content, each)  # all are valid before one is trained
-    rows = _arrays(model, data)
-    held = None if test is None or is_fraction else _arrays(model, test)
-    if is_fraction:
-        if not 0 < test < 1:
-            raise UsageError(f"the test fraction is {test}: it must lie between 0 and 1")
-        rows, held = divided(rows, model.graph, fraction_of(rows, model.graph, test, seed, kind))
+    rows, held = _held_out(model, _arrays(model, data), test, seed, kind)
     mode = mode or mode_of(model, metric)
     dealt = folds_of(rows, model.graph, folds, seed, kind)
     trials = []
@@ -167,6 +161,15 @@ def search(
     best.train(rows)
     scores = None if held is None else best.evaluate(held)
     return Search(best, ranked, metric, mode, folds, seed, len(dealt), scores)
+
+
+def _held_out(model: Model, rows: Arrays, test: Any, seed: int, kind: Kind) -> tuple[Arrays, Arrays | None]:
+    """The rows that are dealt to folds, and those that only the result is evaluated on."""
+    if not isinstance(test, float):
+        return rows, None if test is None else _arrays(model, test)
+    if not 0 < test < 1:
+        raise UsageError(f"the test fraction is {test}: it must lie between 0 and 1")
+    return divided(rows, model.graph, fraction_of(rows, model.graph, test, seed, kind))
 
 
 def _trial(model: Model, settings: dict[str, Any], rows: Arrays, dealt: np.ndarray[Any, Any], metric: str) -> Trial:
@@ -200,8 +203,9 @@ def _rank(trial: Trial, mode: Literal["min", "max"]) -> tuple[bool, float]:
 
 def _require_finite(best: Trial) -> None:
     if best.problem:
-        first = f"{best.problem.code}: {best.problem.message}"
-        raise ExecutionError(f"no setting has a finite score on all folds; the first: {first}", code="GE601")
+        first = ", ".join(f"{path}={value}" for path, value in best.settings.items())
+        message = f"no setting has a finite score on all folds; {first}: {best.problem.message}"
+        raise ExecutionError(message, code="GE601")
 
 
 def mode_of(model: Model, metric: str) -> Literal["min", "max"]:
