@@ -89,6 +89,8 @@ def squeeze(emit: Emitter, applied: Applied) -> str:
 def transpose(emit: Emitter, applied: Applied) -> str:
     """Write Transpose."""
     rank = applied.rank()
+    if rank == 0:
+        return emit.read(applied)
     axes = range(rank)[::-1] if applied.axes is None else normalized_axes(applied.axes, rank)
     return emit("Transpose", emit.read(applied), perm=list(axes))
 
@@ -252,3 +254,97 @@ def _spread(emit: Emitter, x: str, counts: Any, strides: Any) -> str:
         sizes[axis] -= stride - 1
         x = emit("Slice", wide, *map(emit.vector, ([0], [sizes[axis]], [axis + 2])))
     return x
+
+
+@exports("tril", "triu")
+def triangle(emit: Emitter, applied: Applied) -> str:
+    """Write Trilu."""
+    k = emit.constant(applied.k, np.int64)
+    return emit("Trilu", emit.read(applied), k, upper=int(applied.node.op == "triu"))
+
+
+@exports("flip")
+def flip(emit: Emitter, applied: Applied) -> str:
+    """Write Slice with steps of -1."""
+    axes = normalized_axes(applied.axis, applied.rank())
+    if not axes:
+        return emit.read(applied)
+    starts, stops, steps = ([number] * len(axes) for number in (LAST, FIRST, -1))
+    return emit("Slice", emit.read(applied), *map(emit.vector, (starts, stops, axes, steps)))
+
+
+@exports("tile")
+def tile(emit: Emitter, applied: Applied) -> str:
+    """Write Tile, with axes of size 1 in front where there are more numbers than axes."""
+    extra = len(applied.reps) - applied.rank()
+    x = emit.read(applied)
+    if extra > 0:
+        x = emit("Unsqueeze", x, emit.vector(range(extra)))
+    return emit("Tile", x, emit.vector([*[1] * -extra, *applied.reps]))
+
+
+@exports("pad")
+def pad(emit: Emitter, applied: Applied) -> str:
+    """Write Pad with a constant, or Gather of the places that are copied."""
+    x, dtype = emit.read(applied), emit.result_dtype(applied)
+    if applied.mode == "constant":
+        widths = [width for side in (0, 1) for width in (pair[side] for pair in applied.pad_width)]
+        value = emit.constant(np.asarray(float(applied.constant_values)), dtype)
+        return emit("Pad", x, emit.vector(widths), value) if widths else x
+    for axis, (size, pair) in enumerate(zip(applied.shape(), applied.pad_width, strict=True)):
+        if any(pair):
+            if not isinstance(size, int):
+                raise Unexportable(f"with mode '{applied.mode}' a margin takes sizes that are known")
+            places = np.pad(np.arange(size), pair, applied.mode)
+            x = emit("Gather", x, emit.vector(places), axis=axis)
+    return x
+
+
+@exports("index_add")
+def index_add(emit: Emitter, applied: Applied) -> str:
+    """Write ScatterElements that adds, with the axes of the indices joined to one."""
+    dtype, rank = emit.result_dtype(applied), applied.rank(1)
+    x, updates = emit.read(applied, 0, dtype), emit.read(applied, 2, dtype)
+    axis = applied.axis % applied.rank()
+    sizes = emit("Shape", updates)
+    before, after = emit("Shape", updates, start=0, end=axis), emit("Shape", updates, start=axis + rank)
+    count = emit("Reshape", emit("Size", emit.read(applied, 1)), emit.vector([1]))
+    joined = emit("Concat", before, count, after, axis=0) if rank != 1 else sizes
+    flat = emit("Reshape", updates, joined, allowzero=1)
+    column = [1] * axis + [-1] + [1] * (applied.rank() - axis - 1)
+    places = emit("Expand", emit("Reshape", emit.read(applied, 1, np.int64), emit.vector(column)), joined)
+    return emit("ScatterElements", x, places, flat, axis=axis, reduction="add")
+
+
+@exports("split")
+def split(emit: Emitter, applied: Applied) -> tuple[str, ...]:
+    """Write Slice for each part."""
+    x, axis, cuts = emit.read(applied), applied.axis, applied.indices_or_sections
+    if isinstance(cuts, int):
+        size = applied.shape()[axis]
+        if not isinstance(size, int):
+            raise Unexportable("the size of its parts is known only at run time")
+        cuts = range(size // cuts, size, size // cuts) if size else [0] * (cuts - 1)
+    ends = zip((0, *cuts), (*cuts, LAST), strict=True)
+    return tuple([emit("Slice", x, *map(emit.vector, ([start], [stop], [axis]))) for start, stop in ends])
+
+
+@exports("split_like")
+def split_like(emit: Emitter, applied: Applied) -> tuple[str, ...]:
+    """Write Slice for each part, from where the one before ends."""
+    x, axis = emit.read(applied), applied.axis % applied.rank()
+    start, places, parts = emit.vector([0]), emit.vector([axis]), []
+    for place in range(1, applied.parts + 1):
+        stop = emit("Add", start, emit("Shape", emit.read(applied, place), start=axis, end=axis + 1))
+        parts.append(emit("Slice", x, start, stop, places))
+        start = stop
+    return tuple(parts)
+
+
+@exports("flatten")
+def flatten(emit: Emitter, applied: Applied) -> str:
+    """Write Reshape."""
+    shape = applied.result.shape
+    if all(isinstance(size, int) for size in shape):
+        return emit("Reshape", emit.read(applied), emit.vector(shape), allowzero=1)
+    return emit("Reshape", emit.read(applied), emit.vector([*[0] * (len(shape) - 1), -1]))

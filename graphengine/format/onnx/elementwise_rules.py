@@ -1,8 +1,4 @@
-"""Rules of ops that work number by number.
-
-ONNX has no op of its own for several of them, and onnxruntime no kernel of double precision for more: these are written
-as composites, whose docstrings give the accuracy, in units of the last place (ulp).
-"""
+"""Rules of ops that work number by number and have a counterpart in ONNX, in the dtypes that onnxruntime has."""
 
 from __future__ import annotations
 
@@ -170,44 +166,21 @@ def cast(emit: Emitter, applied: Applied) -> str:
     return emit.read(applied, 0, emit.result_dtype(applied))
 
 
-@exports("log1p")
-def log1p(emit: Emitter, applied: Applied) -> str:
-    """Write log(u) * x / (u - 1) with u = 1 + x, and x where u is 1; within 5 ulp.
-
-    Kahan's formula (Higham, Accuracy and Stability of Numerical Algorithms, 2002, problem 1.5): errors of u cancel.
-    """
+@exports("reciprocal")
+def reciprocal(emit: Emitter, applied: Applied) -> str:
+    """Write 1 / x."""
     dtype = emit.result_dtype(applied)
-    x, one = emit.read(applied, 0, dtype), emit.constant(1, dtype)
-    u = emit("Add", one, x)
-    corrected = emit("Mul", emit("Log", u), emit("Div", x, emit("Sub", u, one)))
-    finite = emit("Where", emit("Equal", u, x), emit("Log", u), corrected)  # of infinity, and of what swallows the 1
-    return emit("Where", emit("Equal", u, one), x, finite)
+    return emit("Div", emit.constant(1, dtype), emit.read(applied, 0, dtype))
 
 
-@exports("expm1")
-def expm1(emit: Emitter, applied: Applied) -> str:
-    """Write (u - 1) * x / log(u) with u = exp(x), x where u is 1, and u - 1 where |x| > 1; within 5 ulp.
-
-    Kahan's formula (Higham 2002, section 1.14.1).
-    """
+@exports("mod")
+def modulo(emit: Emitter, applied: Applied) -> str:
+    """Write Mod; of floating-point numbers the exact remainder of C, moved to the sign of the divisor."""
     dtype = emit.result_dtype(applied)
-    x, one = emit.read(applied, 0, dtype), emit.constant(1, dtype)
-    u = emit("Exp", x)
-    less = emit("Sub", u, one)
-    corrected = emit("Mul", less, emit("Div", x, emit("Log", u)))
-    near = emit("Where", emit("Greater", emit("Abs", x), one), less, corrected)
-    return emit("Where", emit("Equal", u, one), x, near)
-
-
-@exports("hypot")
-def hypot(emit: Emitter, applied: Applied) -> str:
-    """Write m * sqrt(1 + (n / m)**2) with the larger magnitude m and the smaller n; within 3 ulp, without overflow."""
-    dtype = emit.result_dtype(applied)
-    x, y = (emit("Abs", emit.read(applied, place, dtype)) for place in (0, 1))
-    large, small = emit("Max", x, y), emit("Min", x, y)
-    ratio = emit("Div", small, large)
-    length = emit("Mul", large, emit("Sqrt", emit("Add", emit.constant(1, dtype), emit("Mul", ratio, ratio))))
-    zero, most = emit.constant(0, dtype), emit.constant(np.inf, dtype)
-    known = emit("Where", emit("Equal", large, zero), zero, length)
-    infinite = emit("Or", emit("Equal", x, most), emit("Equal", y, most))
-    return emit("Where", infinite, most, known)
+    x, y = emit.read(applied, 0, dtype), emit.read(applied, 1, dtype)
+    if dtype.kind != "f":
+        return _within(emit, dtype, lambda *values: emit("Mod", *values), x, y)
+    zero, rest = emit.constant(0, dtype), emit("Mod", x, y, fmod=1)
+    differ = emit("Xor", emit("Less", rest, zero), emit("Less", y, zero))
+    moved = emit("And", differ, emit("Not", emit("Equal", rest, zero)))
+    return emit("Where", moved, emit("Add", rest, y), rest)

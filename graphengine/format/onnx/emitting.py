@@ -1,7 +1,8 @@
 """What the rules of the export write to: ONNX nodes and initializers under the names of the graph.
 
-A rule is a function (emitter, applied node) -> name of the result. `RULES` is the one table of them, by op. A rule
-reads its operands in the dtype it needs; literals and Python numbers take the dtype of their partner, as in NumPy.
+A rule is a function (emitter, applied node) -> name of the result, or names of several. `RULES` is the one table of
+them, by op. A rule reads its operands in the dtype it needs; literals and Python numbers take the dtype of their
+partner, as in NumPy.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ class Applied(NamedTuple):
         return () if kind is None else kind.shape
 
 
-Rule: TypeAlias = "Callable[[Emitter, Applied], str]"
+Rule: TypeAlias = "Callable[[Emitter, Applied], str | tuple[str, ...]]"
 RULES: dict[str, Rule] = {}
 """How each op is written, by its name."""
 
@@ -109,6 +110,10 @@ class Emitter:
         name = self._scope = self.renamed.get(name, name)
         before = len(self.nodes)
         result = RULES[applied.node.op](self, applied)
+        if isinstance(result, tuple):
+            for value, output in zip(result, applied.node.outputs, strict=True):
+                self.alias(value, self.renamed.get(output, output))
+            return
         written = self.nodes[before:]
         if written and result == written[-1].output[0]:
             written[-1].output[0] = name

@@ -17,8 +17,9 @@ import numpy as np
 from graphengine.errors import InvalidModelError, Problem, UsageError
 from graphengine.extras import optional
 from graphengine.format.initializers import initial_value
-from graphengine.format.onnx import array_rules, elementwise_rules, reduction_rules
+from graphengine.format.onnx import array_rules, composite_rules, elementwise_rules, reduction_rules
 from graphengine.format.onnx.emitting import OLDEST_OPSET, RULES, Emitter, Unexportable, applied
+from graphengine.format.onnx.refusals import OF_A_PLUGIN, OTHER, REASONS
 from graphengine.ir.declarations import Source
 from graphengine.ir.graph import Graph, GraphNode
 from graphengine.ir.recording import Recorder
@@ -28,7 +29,7 @@ from graphengine.transform.passes import dead_code, expansion, fold_constants, f
 from graphengine.transform.rewriting import Rewriter
 from graphengine.version import __version__
 
-_TABLES = (array_rules, elementwise_rules, reduction_rules)
+_TABLES = (array_rules, composite_rules, elementwise_rules, reduction_rules)
 """The modules that enter their rules into the table."""
 _SYMBOL = re.compile(r"[A-Za-z_]\w*")
 PREFIX = "graphengine."
@@ -56,7 +57,8 @@ def onnx_model(graph: Graph, values: Mapping[str, Any], wanted: Wanted) -> Any:
     Raises
     ------
     InvalidModelError
-        GE305 for each node that has no counterpart in ONNX, GE201 if an output has the name of an input.
+        GE305 for each node that has no counterpart in ONNX, or if the checker refuses the result; GE201 if an output
+        has the name of an input.
     UsageError
         GE803 without the package onnx; GE801 for an opset that it does not know.
     """
@@ -72,7 +74,10 @@ def onnx_model(graph: Graph, values: Mapping[str, Any], wanted: Wanted) -> Any:
         if renamed.get(value, value) != name:
             emit.alias(renamed.get(value, value), name)
     made = _joined(emit, lowered, values, wanted)
-    onnx.checker.check_model(made, full_check=True)
+    try:
+        onnx.checker.check_model(made, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise InvalidModelError(f"the ONNX model fails the checker of onnx: {error}", code="GE305") from error
     return made
 
 
@@ -103,7 +108,7 @@ def _expansion(recorder: Recorder, node: GraphNode, types: list[ArrayType | None
 def _unknown(graph: Graph) -> list[Problem]:
     """Return a problem for each node without a rule."""
     unknown = [node for node in graph.nodes if not node.is_core or node.op not in RULES]
-    return [_problem(node, "the op has no counterpart in ONNX") for node in unknown]
+    return [_problem(node, REASONS.get(node.op, OTHER) if node.is_core else OF_A_PLUGIN) for node in unknown]
 
 
 def _emitted(emit: Emitter, graph: Graph) -> list[Problem]:

@@ -16,7 +16,7 @@ def _axes(emit: Emitter, applied: Applied) -> str:
 
 def _reduce(emit: Emitter, op: str, applied: Applied, x: str) -> str:
     """Write a reduction over the axes of a node."""
-    if applied.rank() == 0:
+    if not normalized_axes(applied.axis, applied.rank()):
         return x
     return emit(op, x, _axes(emit, applied), keepdims=int(applied.keepdims))
 
@@ -39,10 +39,10 @@ def extremum(emit: Emitter, applied: Applied) -> str:
     wide = dtype if dtype.kind == "f" else np.dtype(np.int64)
     x = emit.cast(emit.read(applied), dtype, wide)
     found = _reduce(emit, op, applied, x)
-    if dtype.kind != "f" or applied.rank() == 0:
+    if dtype.kind != "f" or found == x:
         return emit.cast(found, wide, dtype)
     unknown = emit.cast(emit("IsNaN", x), bool, dtype)
-    is_unknown = emit.cast(_reduce(emit, "ReduceMax", applied, unknown), dtype, bool)
+    is_unknown = emit("Greater", _reduce(emit, "ReduceMax", applied, unknown), emit.constant(0, dtype))
     return emit("Where", is_unknown, emit.constant(np.nan, dtype), found)
 
 
@@ -116,3 +116,103 @@ def sum_to(emit: Emitter, applied: Applied) -> str:
     if stretched:
         x = emit("ReduceSum", x, emit.vector(stretched), keepdims=1)
     return x
+
+
+@exports("any", "all")
+def truth(emit: Emitter, applied: Applied) -> str:
+    """Write ReduceMax or ReduceMin of truth values as integers."""
+    x = emit.cast(emit.read(applied, 0, bool), bool, np.int64)
+    found = _reduce(emit, "ReduceMax" if applied.node.op == "any" else "ReduceMin", applied, x)
+    return emit("Greater", found, emit.constant(0, np.int64))
+
+
+@exports("prod")
+def prod(emit: Emitter, applied: Applied) -> str:
+    """Write ReduceProd of floating-point numbers."""
+    dtype = emit.result_dtype(applied)
+    if dtype.kind != "f":
+        raise Unexportable("products of integers go through double precision in the runtime; cast to float64 before")
+    return _reduce(emit, "ReduceProd", applied, emit.read(applied, 0, dtype))
+
+
+@exports("cumsum")
+def cumsum(emit: Emitter, applied: Applied) -> str:
+    """Write CumSum."""
+    dtype = emit.result_dtype(applied)
+    wide = dtype if dtype.kind == "f" else np.dtype(np.int64)
+    x = emit.cast(emit.read(applied, 0, dtype), dtype, wide)
+    axis = emit.constant(applied.axis, np.int64)
+    sums = emit("CumSum", x, axis, exclusive=int(applied.exclusive), reverse=int(applied.reverse))
+    return emit.cast(sums, wide, dtype)
+
+
+@exports("vecdot")
+def vecdot(emit: Emitter, applied: Applied) -> str:
+    """Write the sum of products along the last axis."""
+    dtype = emit.result_dtype(applied)
+    if dtype.kind != "f":
+        raise Unexportable("sums of integers go through double precision in the runtime; cast to float64 before")
+    products = emit("Mul", emit.read(applied, 0, dtype), emit.read(applied, 1, dtype))
+    return emit("ReduceSum", products, emit.vector([-1]), keepdims=0)
+
+
+@exports("einsum")
+def einsum(emit: Emitter, applied: Applied) -> str:
+    """Write Einsum of floating-point numbers."""
+    dtype = emit.result_dtype(applied)
+    if dtype.kind != "f":
+        raise Unexportable("the runtime has Einsum of floating-point numbers alone")
+    _check_axes(applied, applied.equation.replace(" ", "").partition("->")[0].split(","))
+    values = [emit.read(applied, place, dtype) for place in range(len(applied.node.inputs))]
+    return emit("Einsum", *values, equation=applied.equation)
+
+
+def _check_axes(applied: Applied, terms: list[str]) -> None:
+    """Refuse an equation that stretches axes of size 1, or whose ellipses differ in length."""
+    sizes: dict[str, Any] = {}
+    covered = set()
+    for place, term in enumerate(terms):
+        shape, (head, dots, tail) = applied.shape(place), term.partition("...")
+        if dots:
+            covered.add(len(shape) - len(head) - len(tail))
+        named = [*zip(head, shape, strict=False), *zip(reversed(tail), reversed(shape), strict=False)]
+        if any(sizes.setdefault(letter, size) != size for letter, size in named):
+            raise Unexportable("in ONNX a letter of an equation has one size")
+    if len(covered) > 1:
+        raise Unexportable("in ONNX all ellipses of an equation have as many axes")
+
+
+@exports("trace")
+def trace(emit: Emitter, applied: Applied) -> str:
+    """Write the sum over the diagonal, by choosing zeros elsewhere."""
+    dtype = emit.result_dtype(applied)
+    x = emit.read(applied, 0, dtype)
+    chosen = emit("Where", _diagonal(emit, x, np.dtype(bool)), x, emit.constant(0, dtype))
+    return emit("ReduceSum", chosen, emit.vector([-2, -1]), keepdims=0)
+
+
+@exports("eye_like")
+def eye_like(emit: Emitter, applied: Applied) -> str:
+    """Write ones on the diagonal."""
+    return _diagonal(emit, emit.read(applied), emit.result_dtype(applied))
+
+
+def _diagonal(emit: Emitter, x: str, dtype: np.dtype[Any]) -> str:
+    """Return matrices of ones on the diagonal, in the shape of x: what is in both triangles."""
+    one = emit.helper.make_tensor("value", emit.tensor_type(np.dtype(np.int64)), [1], [1])
+    ones = emit("ConstantOfShape", emit("Shape", x), value=one)
+    return emit.cast(emit("Trilu", emit("Trilu", ones, upper=0), upper=1), np.int64, dtype)
+
+
+@exports("untile")
+def untile(emit: Emitter, applied: Applied) -> str:
+    """Write the sum over the tiles, which get an axis of their own."""
+    reps = list(applied.reps)
+    if not reps:
+        return emit.read(applied)
+    x, copies = emit.read(applied, 0, emit.result_dtype(applied)), emit.vector(reps)
+    pairs = [emit("Unsqueeze", each, emit.vector([1])) for each in (copies, emit("Div", emit("Shape", x), copies))]
+    split = emit("Reshape", emit("Concat", *pairs, axis=1), emit.vector([-1]))
+    return emit(
+        "ReduceSum", emit("Reshape", x, split, allowzero=1), emit.vector(range(0, 2 * len(reps), 2)), keepdims=0
+    )

@@ -1,0 +1,29 @@
+"""Why ops have no counterpart in ONNX."""
+
+from __future__ import annotations
+
+_REASONS = {
+    "ONNX has no decompositions of matrices": ("cholesky", "cofactor", "det", "inv", "solve"),
+    "ONNX has no random numbers that are a function of a key": ("bernoulli", "normal", "random_key", "uniform"),
+    "ONNX has no such function": (
+        "betaln",
+        "digamma",
+        "erfc",
+        "erfcx",
+        "faddeeva_imag",
+        "faddeeva_real",
+        "inverse_mills",
+        "lgamma",
+        "log_erfc",
+        "log_ndtr",
+        "polygamma",
+    ),
+    "ONNX has no recurrence along an axis but sums": ("cumprod", "linear_recurrence"),
+    "ONNX has no search in sorted values": ("interp", "searchsorted"),
+    "it is not made of ops": ("confusion_matrix", "unpad"),
+    "it runs the backward of a node in Python": ("opaque_backward",),
+}
+REASONS = {op: reason for reason, ops in _REASONS.items() for op in ops}
+"""The reason by op."""
+OTHER = "the op has no counterpart in ONNX"
+OF_A_PLUGIN = "it is an op of a plugin, and its forward is not made of ops alone"

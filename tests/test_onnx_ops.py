@@ -1,0 +1,165 @@
+"""Each op sample, exported: onnxruntime gives what the op gives, or the page names the op with a reason."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from samples import SAMPLES
+from selection import missing
+
+import graphengine as ge
+from graphengine.ir.declarations import Input, array_type
+from graphengine.ir.graph import Graph, GraphNode
+from graphengine.ops.registry import OPS
+
+pytestmark = pytest.mark.extra("onnx", "onnxruntime")
+if not missing(["onnx", "onnxruntime"]):
+    import onnxruntime
+
+    from graphengine.format.onnx.exporting import Wanted, onnx_model
+    from graphengine.format.onnx.refusals import REASONS
+
+PAGE = Path(__file__).parents[1] / "docs" / "onnx.md"
+SYMBOLS = {2: "A", 3: "B", 4: "C"}
+PARTLY = {
+    "dropout": "random numbers",
+    "einsum": "in ONNX (all ellipses|a letter)|floating-point numbers",
+    "sum_to": "known only at run time",
+}
+"""Ops of which some forms have no counterpart, and the reason."""
+
+
+def graph_of(op, attributes, arrays, symbols):
+    """A graph of one node; sizes of 2, 3 and 4 become symbols if that is asked for."""
+    node = OPS[op].cls(**attributes)
+    given = {f"x{place}": array for place, array in enumerate(arrays)}
+    operands = [array if array is None or type(array) in (int, float) else name for name, array in given.items()]
+    inputs = {
+        name: Input(
+            array_type([symbols.get(size, size) for size in np.shape(given[name])], np.asarray(given[name]).dtype)
+        )
+        for name in operands
+        if isinstance(name, str)
+    }
+    if not node.signature.variadic:
+        operands += [None] * (len(node.signature.inputs) - len(operands))
+    graph_node = GraphNode("z", op, node, tuple(operands))
+    outputs = {f"out{place}": value for place, value in enumerate(graph_node.outputs)}
+    return Graph(op, inputs, {}, {}, [graph_node], outputs), {name: np.asarray(given[name]) for name in inputs}
+
+
+def in_runtime(graph, given, **wanted):
+    text = onnx_model(graph, {}, Wanted(**wanted)).SerializeToString()
+    return onnxruntime.InferenceSession(text, providers=["CPUExecutionProvider"]).run(None, given)
+
+
+def refusal(graph, given, expected, tolerance=1e-12):
+    """Why a graph is not exported; None if it is, and gives what is expected."""
+    try:
+        found = in_runtime(graph, given)
+    except ge.errors.InvalidModelError as error:
+        return str(error)
+    for value, result in zip(expected, found, strict=True):
+        assert result.dtype == np.asarray(value).dtype
+        assert result.shape == np.shape(value)
+        np.testing.assert_allclose(result, value, rtol=tolerance, atol=tolerance / 100)
+    return None
+
+
+def results_of(op, attributes, arrays):
+    with np.errstate(all="ignore"):
+        result = OPS[op].cls(**attributes).forward(*arrays)
+    return result if isinstance(result, tuple) else (result,)
+
+
+def named_on_the_page():
+    text = PAGE.read_text(encoding="utf-8").partition("## What has no counterpart")[2]
+    return {op for line in text.splitlines() if line.startswith("| ") for op in re.findall(r"`(\w+)`", line)}
+
+
+@pytest.mark.parametrize("op", SAMPLES)
+def test_an_exported_op_gives_the_same_or_the_page_names_it(op):
+    refusals = []
+    for attributes, arrays in SAMPLES[op]:
+        graph, given = graph_of(op, attributes, arrays, {})
+        refusals.append(refusal(graph, given, results_of(op, attributes, arrays)))
+    assert all(each.startswith("GE305: node 'z'") for each in refusals if each)
+    if op in PARTLY:
+        assert None in refusals
+        assert all(re.search(PARTLY[op], each) for each in refusals if each)
+    else:
+        assert all(refusals) == (op in named_on_the_page()), refusals
+        assert all(refusals) or not any(refusals)
+
+
+@pytest.mark.parametrize("op", SAMPLES)
+def test_an_op_with_symbolic_sizes_gives_the_same_or_needs_to_know_them(op):
+    for attributes, arrays in SAMPLES[op]:
+        try:
+            graph, given = graph_of(op, attributes, arrays, SYMBOLS)
+        except ge.errors.InvalidModelError:
+            continue  # the op takes sizes that are known alone
+        found = refusal(graph, given, results_of(op, attributes, arrays))
+        assert found is None or op in named_on_the_page() or re.search(PARTLY.get(op, "known"), found), found
+
+
+def test_each_op_without_counterpart_has_its_reason():
+    assert named_on_the_page() == set(REASONS)
+
+
+NUMBERS = [0.0, -0.0, np.inf, np.nan, 1.0, 0.66, 2.5, 5e-324, 1e-300, 1e-20, 1e-9, 1e-3, 0.3, 0.999, 1.001]
+NUMBERS += [3.0, 21.0, 23.0, 300.0, 709.0, 1e5, 1e9, 1e160, 1e300]
+SPREAD = np.array([*NUMBERS, *np.negative(NUMBERS), *np.linspace(-8, 8, 203)])
+ULPS = {
+    "arccos": 8,
+    "arccosh": 8,
+    "arcsin": 8,
+    "arcsinh": 8,
+    "arctan": 3,
+    "arctanh": 8,
+    "cosh": 3,
+    "erf": 2,
+    "expm1": 5,
+    "log10": 4,
+    "log1p": 5,
+    "log2": 4,
+    "sinh": 8,
+    "tan": 4096,
+}
+"""The accuracy that the docstrings of the composites state."""
+LARGEST = {"cosh": 709, "sinh": 709, "tan": 8}
+"""The largest magnitude that it is stated for."""
+
+
+@pytest.mark.parametrize("op", ULPS)
+def test_composites_are_as_accurate_as_they_say(op):
+    graph, given = graph_of(op, {}, (SPREAD,), {})
+    (found,), (wanted,) = in_runtime(graph, given), results_of(op, {}, (SPREAD,))
+    known = ~(np.abs(SPREAD) > LARGEST.get(op, np.inf))
+    ulps = ULPS[op] + (np.abs(SPREAD) / 2 if op in ("cosh", "sinh") else 0)
+    room = ulps * np.abs(np.spacing(wanted)) + 5e-324
+    same = (found == wanted) | (np.isnan(found) & np.isnan(wanted))
+    with np.errstate(invalid="ignore"):
+        wrong = known & ~same & ~(np.abs(found - wanted) <= room)
+    assert not wrong.any(), list(zip(SPREAD[wrong], found[wrong], wanted[wrong], strict=True))
+
+
+@pytest.mark.parametrize(("op", "ulps"), [("arctan2", 5), ("hypot", 3), ("mod", 0)])
+def test_composites_of_two_numbers_are_as_accurate_as_they_say(op, ulps):
+    x, y = (each.ravel() for each in np.meshgrid(SPREAD[:48], SPREAD[:48]))
+    graph, given = graph_of(op, {}, (x, y), {})
+    (found,), (wanted,) = in_runtime(graph, given), results_of(op, {}, (x, y))
+    same = (found == wanted) | (np.isnan(found) & np.isnan(wanted))
+    with np.errstate(invalid="ignore"):
+        wrong = ~same & ~(np.abs(found - wanted) <= ulps * np.abs(np.spacing(wanted)) + 5e-324)
+    assert not wrong.any(), list(zip(x[wrong], y[wrong], found[wrong], wanted[wrong], strict=True))[:8]
+
+
+@pytest.mark.parametrize("op", ["max", "min", "norm", "maximum", "sign", "argmax"])
+def test_nan_is_found_wherever_it_is(op):
+    rows = np.array([[np.nan, 1, 2], [1, np.nan, 2], [1, 2, np.nan], [1, 2, 3]])
+    arrays = (rows, 2 * rows) if op == "maximum" else (rows,)
+    attributes = {} if op in ("maximum", "sign") else {"axis": 1}
+    graph, given = graph_of(op, attributes, arrays, {})
+    np.testing.assert_allclose(in_runtime(graph, given), results_of(op, attributes, arrays), rtol=1e-15)
