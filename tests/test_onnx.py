@@ -149,6 +149,103 @@ def test_a_constant_learning_rate_needs_not_be_given():
     assert_near(run(session, converted(given, "float64")), wanted, 1e-12)
 
 
+NORMALIZED = {
+    "format": "graphengine.model",
+    "format_version": 1,
+    "opset_imports": {"core": 1},
+    "name": "normalized",
+    "inputs": {"x": {"shape": ["N", 3]}, "y": {"shape": ["N"]}},
+    "parameters": {
+        "scale": {"shape": [3], "initializer": {"type": "constant", "value": 1.0}},
+        "bias": {"shape": [3], "initializer": {"type": "zeros"}},
+        "w": {"shape": [3], "initializer": {"type": "constant", "value": 0.5}},
+    },
+    "state": {
+        "mean": {"shape": [3], "initializer": {"type": "zeros"}, "update": "h:new_mean"},
+        "var": {"shape": [3], "initializer": {"type": "constant", "value": 1.0}, "update": "h:new_var"},
+    },
+    "nodes": [
+        {"id": "h", "op": "batch_norm", "inputs": ["x", "scale", "bias", "mean", "var"]},
+        {"id": "p", "op": "matmul", "inputs": ["h", "w"]},
+        {"id": "loss", "op": "mse", "inputs": ["p", "y"]},
+    ],
+    "outputs": {"loss": "loss"},
+    "training": {
+        "loss": "loss",
+        "optimizer": {
+            "type": "momentum",
+            "learning_rate": {"type": "step", "learning_rate": 0.1, "every": 10, "factor": 0.5},
+        },
+        "epochs": 1,
+    },
+}
+
+
+@in_runtime
+def test_a_step_carries_state_and_takes_the_rate_of_a_schedule():
+    model = ge.Model.from_dict(NORMALIZED)
+    step, session = model.training_step(), session_of(model, graph="step")
+    assert {each.name for each in session.get_inputs()} == {"x", "y", "learning_rate", "iteration"}
+    assert {each.name for each in session.get_overridable_initializers()} == set(step.carried.values())
+    assert {"mean", "var", "w/velocity"} <= set(step.carried.values())
+    generator = np.random.default_rng(2)
+    batch = {"x": 3 + generator.normal(size=(5, 3)), "y": generator.normal(size=5)}
+    given = {**batch, "learning_rate": np.float64(0.1), "iteration": np.float64(1)}
+    sources = {**step.graph.parameters, **step.graph.state}
+    ours = {name: initial_value(name, source) for name, source in sources.items()}
+    theirs = {}
+    for _ in range(5):
+        outputs = expected(step.graph, {**ours, **given})
+        ours |= {source: outputs[name] for name, source in step.carried.items()}
+        found = run(session, {**converted(given, "float64"), **theirs})
+        theirs = {source: found[name] for name, source in step.carried.items()}
+        assert_near(found, outputs, 1e-10)
+
+
+@in_runtime
+def test_a_node_of_a_plugin_is_exported_as_what_its_forward_does():
+    @ge.register("acme.cube")
+    class Cube(ge.Node):
+        """x * x * x."""
+
+        infer = ge.infer.elementwise
+
+        def forward(self, x):
+            return x * x * x
+
+        def backward(self, grad, x):
+            return 3 * grad * x * x
+
+    @ge.register("acme.root")
+    class Root(ge.Node):
+        """The cubic root, which is no op."""
+
+        infer = ge.infer.elementwise
+
+        def forward(self, x):
+            return np.cbrt(x)
+
+        def backward(self, grad, x):
+            return grad / (3 * np.square(np.cbrt(x)))
+
+    def using(op):
+        content = model_of([{"id": "z", "op": "neg", "inputs": ["x"]}], {"z": "z"}, x=["N"]).to_dict()
+        nodes = [{"id": "z", "op": op, "inputs": ["x"]}]
+        return ge.Model.from_dict({**content, "opset_imports": {"core": 1, "acme": 1}, "nodes": nodes})
+
+    found = run(session_of(using("acme.cube")), {"x": np.array([1.0, -2.0])})
+    np.testing.assert_array_equal(found["z"], [1, -8])
+    with pytest.raises(ge.errors.InvalidModelError, match="it is an op of a plugin"):
+        onnx_proto(using("acme.root"))
+
+
+@in_runtime
+def test_every_opset_from_the_oldest_on_can_be_written():
+    for opset in range(18, onnx.defs.onnx_opset_version() + 1):
+        made = onnx_proto(ge.load("cnn_digits"), graph="step", opset=opset)
+        assert [each.version for each in made.opset_import] == [opset]
+
+
 @in_runtime
 def test_names_sizes_and_the_rest_of_the_file_are_kept():
     model = moved("mlp_digits")
