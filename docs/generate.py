@@ -223,8 +223,9 @@ the rows of the history. That is about 20 times as fast as the numpy backend.
   `exp` differs in 5 % of all numbers by one unit in the last place, `log` in less than 0.1 %; `tanh` differs on most
   machines. The backend compares two thousand numbers before it uses such a function, and `show --plan` says whether
   the loop has the bits of the numpy backend. The sign of a NaN is not promised.
-- **When it compiles**: the first iterations run in the numpy backend, about as long as compiling takes; no bit changes
-  with the change. A loop that has other bits is compiled at once, so that nothing depends on time.
+- **When it compiles**: the first iterations run in the numpy backend, for about 0.2 s, because numba takes longer than
+  that to start (0.6 s of processor time from the cache, 0.7 s without it); no bit changes with the change. A loop that
+  has other bits is compiled at once, so that nothing depends on time.
 - **Checkpoints** name numba and its version. Resuming with another backend is reported, as with another matrix library
   (GE606).
 - **Machine code** is kept in the user's folder for caches (`~/.cache/graphengine/numba`, or what `XDG_CACHE_HOME` says;

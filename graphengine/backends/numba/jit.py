@@ -1,8 +1,8 @@
 """The numba backend: a plan of the NumPy backend whose long runs of steps on single numbers are compiled loops.
 
 Where both have the same bits a training may change from one to the other between any two chunks: it does so once the
-plan has taken about as long as compiling takes. Where a function of the C library has other bits than NumPy's, all
-rounds run in the loop. What is no number, and what the table lacks, stays with the plan.
+plan has run for some time, because numba takes time to start. Where a function of the C library has other bits than
+NumPy's, all rounds run in the loop. What is no number, and what the table lacks, stays with the plan.
 """
 
 from __future__ import annotations
