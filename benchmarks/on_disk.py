@@ -46,10 +46,11 @@ def written(rows: int) -> Path:
     folder = Path(FOLDER.name, str(rows))
     folder.mkdir()
     block = np.random.default_rng(0).random((BLOCK, WIDTH), np.float32)
-    x = np.lib.format.open_memmap(folder / "x.npy", "w+", np.float32, (rows, WIDTH))  # type: ignore[no-untyped-call]
-    for start in range(0, rows, BLOCK):
-        x[start : start + BLOCK] = block[: rows - start]
-    x.flush()
+    with (folder / "x.npy").open("wb") as file:  # as np.save does, without the array in memory
+        header = {"descr": "<f4", "fortran_order": False, "shape": (rows, WIDTH)}
+        np.lib.format.write_array_header_1_0(file, header)
+        for start in range(0, rows, BLOCK):
+            file.write(block[: rows - start].tobytes())
     np.save(folder / "y.npy", np.resize(block.sum(axis=1), rows))
     path = folder / "model.json"
     path.write_text(json.dumps(regression(folder)))

@@ -26,6 +26,9 @@ MASKED = 65_536
 RADIX = 2**16
 """Keys below it are sorted by radix, ten times as fast as NumPy compares larger ones."""
 
+AROUND = 2**21
+"""How far from a byte that is read a system may map pages, too: a huge page."""
+
 Rows = slice | np.ndarray[Any, np.dtype[np.intp]]
 
 
@@ -167,7 +170,7 @@ class Stored:
         for first in range(start, stop, at_once):
             last = min(first + at_once, stop)
             found[first - start : last - start] = self._mapped(first, last)
-            self._release()
+            self._release(first, last)
         return found
 
     def _gather(self, rows: np.ndarray[Any, np.dtype[np.intp]]) -> np.ndarray[Any, Any]:
@@ -175,19 +178,23 @@ class Stored:
         found = np.empty((len(rows), *self.shape[1:]), self.dtype)
         at_once = self.rows_per_block
         for block, places in _grouped(rows // at_once):
-            start = block * at_once
-            found[places] = self._mapped(start, min(start + at_once, self._rows))[rows[places] - start]
-            self._release()
+            start, stop = block * at_once, min((block + 1) * at_once, self._rows)
+            found[places] = self._mapped(start, stop).take(rows[places] - start, axis=0)
+            self._release(start, stop)
         return found
 
     def _mapped(self, start: int, stop: int) -> np.ndarray[Any, Any]:
         require_whole(self._pages, self._name)
-        place = self._offset + start * self._row_items * self._stored.itemsize
+        place = self._place(start)
         count = (stop - start) * self._row_items
         return np.frombuffer(self._pages, self._stored, count, place).reshape(stop - start, *self.shape[1:])
 
-    def _release(self) -> None:
-        release(self._pages)
+    def _release(self, start: int, stop: int) -> None:
+        release(self._pages, self._place(start), self._place(stop))
+
+    def _place(self, row: int) -> int:
+        """Where a row begins in the file."""
+        return self._offset + row * self._row_items * self._stored.itemsize
 
 
 class Chosen:
@@ -244,10 +251,15 @@ def require_whole(pages: mmap.mmap, name: str) -> None:
         raise DataError(message, hint="write data to a new file, and rename it when it is complete")
 
 
-def release(pages: mmap.mmap) -> None:
-    """Give back the memory of a map; what is read again comes from the system's cache of the file."""
+def release(pages: mmap.mmap, start: int = 0, stop: int | None = None) -> None:
+    """Give back the memory of a map from `start` to `stop`; what is read again comes from the cache of the system.
+
+    Only around the part that was read: the system visits each page, so the whole file after each block is quadratic.
+    """
     if hasattr(mmap, "MADV_DONTNEED"):  # not on Windows, which trims on its own
-        pages.madvise(mmap.MADV_DONTNEED)
+        first = max(0, start - AROUND) // mmap.PAGESIZE * mmap.PAGESIZE
+        last = len(pages) if stop is None else min(len(pages), stop + AROUND)
+        pages.madvise(mmap.MADV_DONTNEED, first, last - first)
 
 
 def in_memory(array: Any) -> np.ndarray[Any, Any]:
