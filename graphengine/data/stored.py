@@ -57,7 +57,7 @@ class Memory:
     @property
     def window(self) -> int:
         """What is read at a time of a shuffled epoch: each window passes over the whole file, so it is large."""
-        return self.allowed * 5 // 8
+        return self.allowed * 9 // 16
 
     @property
     def sorted_samples(self) -> int:
