@@ -195,6 +195,7 @@ def table(tmp_path, text):
         ("a,y\n1,u\n2,v\n3,u\n", "y", ["linear"], "GE801", "choose logistic or mlp"),
         ("a,y\n1,2\n2,3\n", "y", ["linaer"], "GE801", "did you mean 'linear'?"),
         ("a,y\n1,2\n2,3\n5,4\n6,5O\n", "y", [], "GE503", "1 cell, the first in line 5"),
+        ("a,y\n1,2020-01-02\n2,2020-03-04\n", "y", [], "GE505", "has dates"),
         ("a;y\n1;2,5\n2;3;4,5\n5;6\n1;2\n", "y", [], "GE503", "t.csv:3: the row has 3 cells, the first row has 2"),
         ("a,y\n1,2\n2,3,4\n", "y", [], "GE503", "t.csv:3"),
         ("a,y,y\n1,2,3\n2,3,4\n", "y", [], "GE502", "2 times"),
@@ -210,6 +211,25 @@ def test_what_cannot_be_learned_from_is_refused(tmp_path, text, target, kind, co
 def test_without_a_target_the_columns_are_listed(tmp_path):
     done = run("new", "--data", table(tmp_path, "a,b\n1,2\n3,4\n"), "-o", tmp_path / "m.json", code=2)
     assert 'columns: "a", "b"' in done.output
+
+
+@pytest.mark.parametrize(
+    ("classes", "expected"),
+    [
+        (["10", "9"], [9, 10]),
+        (["-1", "1"], [-1, 1]),
+        (["01", "1"], ["01", "1"]),
+        (["12345678901234567890", "12345678901234567891"], ["12345678901234567890", "12345678901234567891"]),
+    ],
+)
+def test_classes_that_are_numbers(tmp_path, monkeypatch, classes, expected):
+    monkeypatch.chdir(tmp_path)
+    rows = [{"a": row % 7, "y": classes[row % 2]} for row in range(30)]
+    write_csv(tmp_path / "t.csv", rows, ",")
+    document, _ = drafted("t.csv", "y", "logistic")
+    assert document["inputs"]["y"]["categories"] == expected
+    data = ge.Model.from_dict(document, tmp_path / "m.json").load_data("train")
+    assert [str(expected[index]) for index in data["y"]] == [row["y"] for row in rows]
 
 
 @pytest.mark.parametrize("options", [(), ("--exclude", "price")])

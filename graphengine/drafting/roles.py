@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -186,6 +187,9 @@ def _target_role(path: str, column: Profile, survey: Survey, classes: bool | Non
         raise DataError(message, code="GE503", hint="leave these rows out: nothing can be learned from them")
     if kind == Kind.number:
         return _number_target(where, column, survey, classes)
+    if kind == Kind.date:
+        hint = "add a column with a number, such as days since a day, and predict that"
+        raise DataError(f"{where} has dates, which are not predicted", code="GE505", hint=hint)
     if classes is False:
         hint = "choose logistic or mlp"
         raise UsageError(f"{where} has texts, and linear predicts numbers", hint=hint)
@@ -210,15 +214,16 @@ def _number_target(where: str, column: Profile, survey: Survey, classes: bool | 
 
 
 def _number_categories(texts: Iterable[str]) -> tuple[str | int, ...]:
-    """Integers as numbers, so that 1 and 1.0 are the same; anything else as texts."""
-    if all(text.isascii() and text.lstrip("-").isdigit() and str(int(text)) == text for text in texts):
-        return tuple(sorted(map(int, texts)))
-    return tuple(sorted(texts))
+    """Integers as numbers, so that 1 and 1.0 are the same; anything else, and what no double holds, as texts."""
+    return tuple(sorted(map(int, texts))) if all(map(_EXACT_INTEGER.fullmatch, texts)) else tuple(sorted(texts))
+
+
+_EXACT_INTEGER = re.compile(r"0|-?[1-9][0-9]{0,14}")
 
 
 def _class_target(where: str, column: Profile, categories: tuple[str | int, ...], why: str) -> Role:
     if len(categories) < 2:
-        message = f"{where} has one class, {shown(categories[0])}, in all rows"
+        message = f"{where} has one class, {', '.join(map(shown, categories))}, in all rows"
         raise DataError(message, code="GE505", hint="nothing can be learned from it; add rows of other classes")
     if len(categories) > MOST_CATEGORIES or column.has_more_texts or not (column.repeats or column.words):
         count = f"more than {len(categories) - 1}" if column.has_more_texts else len(categories)
