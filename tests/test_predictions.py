@@ -5,6 +5,7 @@ import datetime
 import gzip
 import json
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -239,6 +240,39 @@ def test_wrong_options_are_reported(folder, options, code, words):
     assert error["code"] == code
     assert words in error["message"]
     assert not (folder / "o.csv").exists()
+
+
+@pytest.mark.parametrize("name", ["d.csv", "m.json"])
+def test_the_data_and_the_model_are_not_overwritten(folder, name):
+    before = (folder / name).read_bytes()
+    asked = ("predict", folder / "m.json", "--data", folder / "d.csv", "-o", folder / name)
+    message = "a table cannot be written" if name == "m.json" else "--data and -o name the same file"
+    assert message in cli(*asked, code=2).stderr
+    assert (folder / name).read_bytes() == before
+
+
+def test_columns_of_a_data_source_of_the_model_are_kept(folder):
+    (folder / "d.csv").write_text("id,a,b,species\n07,1,0,setosa\n")
+    result = cli("predict", folder / "m.json", "--data", "d", "--keep", "id,species", "--output", "species")
+    assert result.stdout == "id,species,predicted_species\n07,setosa,setosa\n"
+
+
+def test_a_table_larger_than_memory_may_hold_is_not_held(folder):
+    count, allowed = 60_000, 2**18
+    body = "".join(f"{n:06},{n % 97 / 8},{n % 89 / 8}\n" for n in range(count))
+    (folder / "big.csv").write_text("id,a,b\n" + body)
+    assert 16 * count > 3 * allowed
+    assert len(body) > 3 * allowed
+    asked = ("--limit", f"data_bytes={allowed}", "predict", folder / "m.json", "--output", "species", "--keep", "id")
+    cli(*asked, "--data", folder / "d.csv", "-o", folder / "o.csv")  # what is imported once does not count
+    tracemalloc.start()
+    try:
+        cli(*asked, "--data", folder / "big.csv", "-o", folder / "o.csv")
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 2 * 2**20
+    assert (folder / "o.csv").read_text().count("\n") == count + 1
 
 
 def test_keep_needs_a_file(folder):

@@ -25,6 +25,7 @@ from graphengine.cli.options import (
 )
 from graphengine.cli.output import (
     TableFormat,
+    check_targets,
     json_values,
     print_json,
     print_note,
@@ -33,6 +34,7 @@ from graphengine.cli.output import (
     writable,
 )
 from graphengine.cli.values import named_values
+from graphengine.library import model_file
 
 if TYPE_CHECKING:
     from graphengine.data.carried import Carried
@@ -85,6 +87,7 @@ def predict(
     Only the inputs that the outputs depend on are needed. A table has a row for each sample; an output without one,
     such as a loss, is in the JSON result only.
     """
+    check_targets({"MODEL": model_file(model), "--data": Path(data) if data else None, "-o": output})
     opened, given = open_changed(model, plugins, settings or [], backend=backend, strict=strict)
     heed(opened.untrained(outputs), strict=strict)
     given = decoded(opened, {**given, **named_values("--input", inputs or [])})

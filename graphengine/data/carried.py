@@ -5,11 +5,11 @@ Each function yields blocks of consecutive rows. `names` are the wanted columns,
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from graphengine.data.columnar import READ_BYTES, opened_arrow, sliced
-from graphengine.data.csv_dialect import Dialect
+from graphengine.data.csv_dialect import CELL_BYTES, Dialect
 from graphengine.data.csv_table import grouped
 from graphengine.data.jsonl import json_objects
 from graphengine.data.stored import Memory
@@ -19,8 +19,6 @@ from graphengine.format.paths import DataFile
 
 Carried: TypeAlias = Mapping[str, Sequence[Any]]
 """Rows of some columns: lists, or arrays of Arrow."""
-BATCH_ROWS = 16_384
-"""Rows of a table of Arrow that are carried along at once."""
 
 
 def carried_csv(path: DataFile, names: Sequence[str] | None, dialect: Dialect, memory: Memory) -> Iterator[Carried]:
@@ -48,29 +46,34 @@ def carried_jsonl(path: DataFile, names: Sequence[str] | None, memory: Memory) -
         for _, row in json_objects(file, path, memory.block):
             wanted = _wanted(path, names, list(row), "key") if wanted is None else wanted
             rows.append(row)
-            if len(rows) == BATCH_ROWS:
+            if len(rows) >= _rows_at_once(row, memory):
                 yield {name: [each.get(name) for each in rows] for name in wanted}
                 rows.clear()
         if wanted and rows:
             yield {name: [each.get(name) for each in rows] for name in wanted}
 
 
-def carried_parquet(path: DataFile, names: Sequence[str] | None) -> Iterator[Carried]:
+def carried_parquet(path: DataFile, names: Sequence[str] | None, memory: Memory) -> Iterator[Carried]:
     """Yield columns of a Parquet file as arrays of Arrow; raises as `carried_csv`."""
     parquet = optional("pyarrow.parquet", "data")
     with path.open("rb") as file:
         source = parquet.ParquetFile(file, pre_buffer=False, buffer_size=READ_BYTES)
         wanted = _wanted(path, names, source.schema_arrow.names, "column")
-        for batch in source.iter_batches(BATCH_ROWS, columns=wanted, use_threads=False):
+        for batch in source.iter_batches(_rows_at_once(wanted, memory), columns=wanted, use_threads=False):
             yield {name: batch.column(name) for name in wanted}
 
 
-def carried_arrow(path: DataFile, names: Sequence[str] | None) -> Iterator[Carried]:
+def carried_arrow(path: DataFile, names: Sequence[str] | None, memory: Memory) -> Iterator[Carried]:
     """Yield columns of an Arrow file as arrays of Arrow; raises as `carried_csv`."""
     with opened_arrow(path) as (there, batches):
         wanted = _wanted(path, names, there, "column")
-        for batch in sliced(batches, BATCH_ROWS):
+        for batch in sliced(batches, _rows_at_once(wanted, memory)):
             yield {name: batch.column(name) for name in wanted}
+
+
+def _rows_at_once(columns: Collection[str], memory: Memory) -> int:
+    """How many rows of some columns fit into a block."""
+    return max(1, memory.block // (CELL_BYTES * max(len(columns), 1)))
 
 
 def _wanted(path: DataFile, names: Sequence[str] | None, there: Sequence[str], what: str) -> list[str]:

@@ -315,7 +315,7 @@ class ParquetData(Reader):
 
     def carried(self, file: DataFile, names: Sequence[str] | None, memory: Memory) -> Iterator[Carried]:
         """Yield columns as they are."""
-        return carried_parquet(file, names)
+        return carried_parquet(file, names, memory)
 
     def names_in(self, path: Path) -> list[str]:
         """Return the names of the columns."""
@@ -337,7 +337,7 @@ class ArrowData(Reader):
 
     def carried(self, file: DataFile, names: Sequence[str] | None, memory: Memory) -> Iterator[Carried]:
         """Yield columns as they are."""
-        return carried_arrow(file, names)
+        return carried_arrow(file, names, memory)
 
     def names_in(self, path: Path) -> list[str]:
         """Return the names of the columns."""

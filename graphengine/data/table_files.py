@@ -23,8 +23,8 @@ from graphengine.format.writing import encode_array
 
 Rows: TypeAlias = Mapping[str, Sequence[Any] | np.ndarray[Any, Any]]
 """Rows of a table: lists, arrays of NumPy or of Arrow by column, all of one length."""
-ROWS_AT_ONCE = 16_384
-"""Rows that are text at once."""
+CELLS_AT_ONCE = 2**16
+"""Cells that are text at once."""
 
 
 def write_table(path: str | Path, blocks: Iterable[Rows]) -> None:
@@ -163,8 +163,9 @@ class _Sink(io.RawIOBase):
 
 def _sliced(block: Rows) -> Iterator[Rows]:
     """The rows of a block, a limited number at a time: as Python objects they take much more memory."""
-    for start in range(0, row_count(block), ROWS_AT_ONCE):
-        yield {name: column[start : start + ROWS_AT_ONCE] for name, column in block.items()}
+    step = max(1, CELLS_AT_ONCE // max(len(block), 1))
+    for start in range(0, row_count(block), step):
+        yield {name: column[start : start + step] for name, column in block.items()}
 
 
 def row_count(block: Rows) -> int:
