@@ -4,6 +4,7 @@ import hashlib
 import os
 import subprocess
 import sys
+import tracemalloc
 from fractions import Fraction
 from pathlib import Path
 
@@ -195,6 +196,23 @@ def test_rows_that_are_chosen_are_divided_again(on_disk):
         data, stored = divided(data, GRAPH, masks[0])[seed % 2], divided(stored, GRAPH, masks[0])[seed % 2]
         np.testing.assert_array_equal(data["kind"], stored["kind"][:])
         np.testing.assert_array_equal(data["x"][[5, 2, 900]], stored["x"][np.array([5, 2, 900])])
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_split_of_rows_on_disk_takes_few_bytes_a_row(tmp_path, name):
+    count = 1_000_000
+    np.save(tmp_path / "x.npy", np.arange(count, dtype=float))
+    np.save(tmp_path / "kind.npy", np.arange(count) % 11)
+    content = labeled().to_dict()
+    content["data"] = {"rows": {"type": "npy", "paths": {"x": "x.npy", "y": "x.npy", "kind": "kind.npy"}}}
+    path = write(tmp_path / "m.json", content)
+    stored = ge.load(path, limits=ge.Limits(data_bytes=2**24)).load_data("rows")
+    tracemalloc.start()
+    section = ValidationDocument(fraction=0.3, stratify=KINDS[name].stratify, group=KINDS[name].group)
+    split(stored, GRAPH, section, 1)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 4 * count + 2**22  # a mask, its inverse and a number of one byte; a block and a part of the order
 
 
 CODE = """if True:

@@ -95,7 +95,7 @@ def fraction_of(data: Mapping[str, Any], graph: Graph, fraction: float, seed: in
     wanted = min(max(round(fraction * samples), 1), samples - 1)
     codes, counts = kind.labels(data, samples)
     if kind.group:
-        return _nearest_groups(kind.group, counts, wanted, seed).take(codes)
+        return _of_each(_nearest_groups(kind.group, counts, wanted, seed), codes)
     quotas, mask = shares(counts, wanted), np.zeros(samples, np.bool_)
     for places, ranks in _ranked(batches.order(SPLIT_EPOCH), codes, len(counts)):
         mask[places] = ranks < quotas[codes[places]]
@@ -121,7 +121,7 @@ def folds_of(data: Mapping[str, Any], graph: Graph, count: int, seed: int, kind:
         units_text = f"groups, by the values of input '{kind.group}'" if kind.group else "samples"
         raise DataError(f"{counted(count, 'fold')} of only {units} {units_text}", code="GE505")
     if kind.group:
-        return _dealt_groups(counts, count, seed).take(codes)
+        return _of_each(_dealt_groups(counts, count, seed), codes)
     starts, folds = np.cumsum(counts) - counts, np.empty(batches.samples, np.min_scalar_type(count))
     for places, ranks in _ranked(batches.order(SPLIT_EPOCH), codes, len(counts)):
         folds[places] = (starts[codes[places]] + ranks) % count
@@ -185,8 +185,18 @@ def _labels(array: Any) -> Labels:
     """The values of an input as numbers from 0 in ascending order, read block by block."""
     values = np.unique(np.concatenate([np.unique(block) for block in blocks_of(array)]))
     codes = np.empty(len(array), np.min_scalar_type(len(values)))
-    start = 0
+    counts, start = np.zeros(len(values), np.intp), 0
     for block in blocks_of(array):
-        codes[start : start + len(block)] = np.searchsorted(values, block)
+        found = np.searchsorted(values, block)
+        counts += np.bincount(found, minlength=len(values))
+        codes[start : start + len(block)] = found
         start += len(block)
-    return Labels(codes, np.bincount(codes, minlength=len(values)))
+    return Labels(codes, counts)
+
+
+def _of_each(table: np.ndarray[Any, Any], codes: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """The entry of a table for each code, some at a time: NumPy takes eight bytes for each index."""
+    found = np.empty(len(codes), table.dtype)
+    for start in range(0, len(codes), DRAWN):
+        found[start : start + DRAWN] = table[codes[start : start + DRAWN]]
+    return found
