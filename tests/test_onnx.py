@@ -240,6 +240,24 @@ def test_a_node_of_a_plugin_is_exported_as_what_its_forward_does():
 
 
 @in_runtime
+def test_a_step_with_some_outputs_carries_these_alone():
+    session = session_of(moved("linreg"), graph="step", outputs=["loss", "gradient_norm"])
+    assert [each.name for each in session.get_outputs()] == ["loss", "gradient_norm"]
+    assert {each.name for each in session.get_inputs()} == {"x", "y"}
+    assert "graphengine.carried" not in session.get_modelmeta().custom_metadata_map
+    assert not session.get_overridable_initializers()
+
+
+@in_runtime
+def test_values_that_no_file_can_hold_are_refused(monkeypatch):
+    from graphengine.format.onnx import exporting
+
+    monkeypatch.setattr(exporting, "LARGEST", 100)
+    with pytest.raises(ge.errors.UsageError, match="an ONNX file holds at most 100"):
+        onnx_proto(moved("mlp_digits"))
+
+
+@in_runtime
 def test_every_opset_from_the_oldest_on_can_be_written():
     for opset in range(18, onnx.defs.onnx_opset_version() + 1):
         made = onnx_proto(ge.load("cnn_digits"), graph="step", opset=opset)

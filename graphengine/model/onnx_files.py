@@ -75,6 +75,8 @@ def onnx_proto(
         model.initialize()  # as a training begins
     source, carried, defaults = _source(model, graph)
     source = _with_outputs(source, outputs)
+    carried = {output: replaced for output, replaced in carried.items() if output in source.outputs}
+    defaults = {name: value for name, value in defaults.items() if name in source.inputs}
     if graph == "forward":
         model.evaluator.require_values(source.outputs.values())
     wanted = Wanted(

@@ -32,6 +32,8 @@ from graphengine.version import __version__
 _TABLES = (array_rules, composite_rules, elementwise_rules, reduction_rules)
 """The modules that enter their rules into the table."""
 _SYMBOL = re.compile(r"[A-Za-z_]\w*")
+LARGEST = 2**31 - 2**20
+"""More bytes of values do not fit into a file of Protocol Buffers, beside the rest of a model."""
 PREFIX = "graphengine."
 """What keys of this package in `metadata_props` begin with."""
 
@@ -60,7 +62,7 @@ def onnx_model(graph: Graph, values: Mapping[str, Any], wanted: Wanted) -> Any:
         GE305 for each node that has no counterpart in ONNX, or if the checker refuses the result; GE201 if an output
         has the name of an input.
     UsageError
-        GE803 without the package onnx; GE801 for an opset that it does not know.
+        GE803 without the package onnx; GE801 for an opset that it does not know, or values of more than 2 GiB.
     """
     onnx = optional("onnx", "onnx")
     _check_opset(onnx, wanted.opset)
@@ -150,12 +152,8 @@ def _joined(emit: Emitter, graph: Graph, values: Mapping[str, Any], wanted: Want
     kept = {name: source for name, source in graph.sources.items() if name in read and name not in graph.inputs}
     defaults = {name: _value(name, source, values) for name, source in kept.items()}
     defaults |= wanted.defaults
-    stored = [
-        emit.onnx.numpy_helper.from_array(
-            np.asarray(value, emit.dtype(graph.types[name])), emit.renamed.get(name, name)
-        )
-        for name, value in defaults.items()
-    ]
+    _check_size(defaults)
+    stored = [_tensor(emit, name, value) for name, value in defaults.items()]
     made = helper.make_graph(
         emit.nodes,
         graph.name,
@@ -176,6 +174,14 @@ def _joined(emit: Emitter, graph: Graph, values: Mapping[str, Any], wanted: Want
     carried_text = {f"{PREFIX}carried": json.dumps(dict(wanted.carried))} if wanted.carried else {}
     helper.set_model_props(model, {**wanted.metadata, **carried_text})
     return model
+
+
+def _check_size(values: Mapping[str, Any]) -> None:
+    """Refuse values that do not fit into one file."""
+    size = sum(np.asarray(value).nbytes for value in values.values())
+    if size > LARGEST:
+        message = f"the values have {size:,} bytes; an ONNX file holds at most {LARGEST:,}"
+        raise UsageError(message, hint="export fewer outputs")
 
 
 def _value(name: str, source: Any, values: Mapping[str, Any]) -> Any:
