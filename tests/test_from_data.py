@@ -4,8 +4,10 @@ import json
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 import graphengine as ge
+from graphengine.cli.app import app
 from graphengine.format.training_documents import ValidationDocument
 from graphengine.training.splitting import split
 
@@ -208,6 +210,7 @@ def test_what_needs_a_training_says_so():
     for use in (
         lambda: model.predict(x=data["x"]),
         lambda: model.forward(data),
+        lambda: model.evaluate(data),
         lambda: model.parameters["mean"],
     ):
         with pytest.raises(ge.errors.UsageError, match=r"GE415: '\w+' has no value yet: .*; train the model first"):
@@ -218,6 +221,20 @@ def test_what_needs_a_training_says_so():
     model.parameters["b"] = 1.0
     assert model.predict(x=[[1.0, 2.0]])["prediction"].tolist() == [1.0]
     assert regression().copy().fingerprint == model.fingerprint
+
+
+@pytest.mark.parametrize("command", ["run", "evaluate", "predict"])
+@pytest.mark.parametrize("limit", ["1GiB", "4KiB"])
+def test_every_command_says_that_a_statistic_has_no_value_yet(tmp_path, command, limit):
+    np.savez(tmp_path / "rows.npz", **rows())
+    content = {key: value for key, value in regression().to_dict().items() if key != "training"}
+    content["data"] = {"t": {"type": "npz", "path": "rows.npz"}}
+    (tmp_path / "m.json").write_text(json.dumps(content))
+    data = ["--data", str(tmp_path / "rows.npz")]
+    arguments = ["--limit", f"data_bytes={limit}", command, str(tmp_path / "m.json"), *data, "--format", "json"]
+    result = CliRunner().invoke(app, arguments, catch_exceptions=False)
+    assert result.exit_code == 2, result.output
+    assert [each["code"] for each in json.loads(result.stdout)["errors"]] == ["GE415"]
 
 
 @pytest.mark.parametrize(

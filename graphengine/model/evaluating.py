@@ -64,7 +64,8 @@ def evaluate(model: Subject, data: Mapping[str, Any]) -> Scores:
     ExecutionError
         GE414 if a metric needs all rows at once, and they take more memory than the limit.
     UsageError
-        GE801 if the model has neither a loss nor an output that is one number.
+        GE801 if the model has neither a loss nor an output that is one number; GE415 if it needs a value that a
+        training has yet to compute.
     """
     batches = Batches(data, model.evaluator.graph, batch_size=1)
     found = _numbers(model, batches)
@@ -98,6 +99,7 @@ def _numbers(model: Subject, batches: Batches) -> dict[str, float]:
     ready = {name: of for name, of in wanted.items() if _is_ready(model, of, batches)}
     if not ready:
         return {}
+    model.evaluator.require_values([graph.value_name(of) for of in ready.values()])
     found = Evaluation(graph, batches.arrays, ready, model.evaluator.backend)(model.evaluator.values)
     return {name: float(value) for name, value in found.items()}
 

@@ -81,6 +81,7 @@ def outputs_on(model: Model, batches: Batches, warnings: list[Problem] | None = 
     if whole is not None and not memory_problem(graph, bind_sizes(batches.shapes_of(batches.samples), graph.types)):
         return model.predict(whole, outputs=ready)
     fixed = [name for name in ready if all(isinstance(size, int) for size in graph.types[graph.outputs[name]].shape)]
+    model.evaluator.require_values([graph.outputs[name] for name in fixed])
     return _evaluated(model, batches, fixed, warnings)
 
 
