@@ -67,7 +67,7 @@ def test_whole_numbers_are_exact_and_others_are_refused_for_integers():
         model(dtype="int64").predict(time=["2024-02-29T12:30:00"])
 
 
-@pytest.mark.parametrize("library", ["pandas", "pandas UTC", "polars", "polars dates", "pyarrow"])
+@pytest.mark.parametrize("library", ["pandas", "pandas UTC", "polars", "polars UTC", "polars dates", "pyarrow"])
 def test_frames_with_dates(library):
     name, _, kind = library.partition(" ")
     package = pytest.importorskip(name, reason="a library of frames")
@@ -75,7 +75,10 @@ def test_frames_with_dates(library):
     if kind == "dates":
         moments = [each.date() for each in moments]
     frame = package.table({"time": moments}) if name == "pyarrow" else package.DataFrame({"time": moments})
-    if kind == "UTC":
+    if library == "polars UTC":
+        column = package.col("time").dt.replace_time_zone("UTC").dt.convert_time_zone("Asia/Kolkata")
+        frame = frame.with_columns(column)
+    elif kind == "UTC":
         frame["time"] = frame["time"].dt.tz_localize("UTC").dt.tz_convert("Asia/Kolkata")
     texts = [str(each) for each in moments]
     np.testing.assert_allclose(model(unit="hours").predict(frame)["z"], since(texts, "h"), rtol=1e-15)
@@ -134,6 +137,11 @@ def test_a_number_is_no_date_in_a_csv_file_and_one_in_a_call(tmp_path):
     with pytest.raises(ge.errors.DataError, match="'20240229' is not an ISO 8601 date"):
         model(tmp_path, data={"type": "csv", "path": "d.csv"}).load_data("d")
     assert model().predict(time=[19_782, 0.5])["z"].tolist() == [19_782.0, 0.5]
+
+
+def test_a_masked_array_of_dates_has_gaps():
+    days = np.ma.masked_array(np.array(["2024-02-29", "2024-03-01"], "datetime64[D]"), [False, True])
+    np.testing.assert_array_equal(model(missing="nan").predict(time=days)["z"], [since(["2024-02-29"], "D")[0], np.nan])
 
 
 def test_wrong_dates_and_missing_ones_are_reported():
