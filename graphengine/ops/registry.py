@@ -177,6 +177,7 @@ class Instances:
         self._find = find
         self._made: dict[Any, Node] = {}
         self._shared: dict[Any, Node] = {}
+        self._firsts: set[tuple[str, int]] = set()
 
     def __call__(self, op: str, attributes: Mapping[str, Any]) -> Node:
         """The node of an op with given attributes."""
@@ -187,7 +188,10 @@ class Instances:
 
     def shared(self, op: str, node: Node) -> Node:
         """The first of all nodes that are equal to this one."""
-        return self._shared.setdefault((op, repr(node)), node)
+        if (op, id(node)) not in self._firsts:  # writing the attributes takes longer than all else here
+            node = self._shared.setdefault((op, repr(node)), node)
+            self._firsts.add((op, id(node)))
+        return node
 
 
 def register(

@@ -14,6 +14,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum
+from functools import cache
 from typing import Any, Literal, NamedTuple, TypeAlias, TypeGuard, get_args
 
 import numpy as np
@@ -92,7 +93,13 @@ PYTHON_NUMBERS: dict[type, ArrayType] = {int: ArrayType((), PythonNumber.INT), f
 
 def dtype_name(dtype: np.dtype[Any] | PythonNumber) -> str:
     """The name of a dtype as a model file writes it; a Python number's is that of its type."""
-    return dtype.value if isinstance(dtype, PythonNumber) else dtype.name
+    return dtype.value if isinstance(dtype, PythonNumber) else _name(dtype)
+
+
+@cache
+def _name(dtype: np.dtype[Any]) -> str:
+    """The name of a dtype, which NumPy puts together each time."""
+    return dtype.name
 
 
 def type_of(value: Any) -> ArrayType:
