@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, TypeAlias, get_args
 
@@ -20,13 +21,14 @@ from pydantic_core import PydanticCustomError
 from graphengine.data.arrays import read_npy, read_npz
 from graphengine.data.carried import Carried, carried_arrow, carried_csv, carried_jsonl, carried_parquet
 from graphengine.data.columnar import arrow_blocks, arrow_names, parquet_blocks
+from graphengine.data.csv_arrow import NotPlain, arrow_csv_blocks, reads
 from graphengine.data.csv_dialect import Dialect
 from graphengine.data.csv_table import csv_blocks
 from graphengine.data.faults import told
 from graphengine.data.jsonl import jsonl_blocks
 from graphengine.data.spool import Block, spooled
 from graphengine.data.stored import Memory, Stored
-from graphengine.errors import DataError, UsageError
+from graphengine.errors import DataError, InputError, UsageError
 from graphengine.extras import optional
 from graphengine.format.documents import ModelDocument
 from graphengine.format.fields import FilePath, Identifier, Values
@@ -229,6 +231,14 @@ class CsvData(Reader):
         """How the file is written."""
         marks = (self.separator, self.decimal, self.thousands, self.header, tuple(self.missing), self.comment)
         return Dialect(*marks, self.date_format)
+
+    def read_file(self, file: DataFile, graph: Graph, memory: Memory) -> Arrays:
+        """Return the arrays of any file, by pyarrow if it is large and plain; raises as for all kinds of files."""
+        names = self.names_for(graph)
+        with suppress(NotPlain, InputError):  # whoever reads it again reports what is wrong
+            if reads(file, names, self.dialect, graph, memory):
+                return spooled(arrow_csv_blocks(file, names, self.dialect, graph, memory), graph, memory)
+        return super().read_file(file, graph, memory)
 
     def blocks(self, file: DataFile, names: Mapping[str, Any], graph: Graph, memory: Memory) -> Iterator[Block]:
         """Yield blocks of rows."""
