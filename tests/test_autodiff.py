@@ -204,6 +204,8 @@ def test_a_saved_gradient_graph_is_a_model_with_the_same_bits(path, tmp_path):
     model = ge.load(path)
     training = model.document.training
     data = model.load_data(training.data) if training else {}
+    if training:
+        model.initialize()
     if training and training.batch_size == 1:
         data = {name: values[0] for name, values in data.items()}
     model.gradient().save(tmp_path / "gradient.json")

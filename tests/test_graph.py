@@ -493,7 +493,6 @@ def test_values_of_a_kind_that_fits_are_converted(declared, value):
         ("bool", 1),
         ("float64", 1j),
         ("float64", "1"),
-        ("float64", None),
         ("float64", {}),
     ],
 )
@@ -501,6 +500,12 @@ def test_values_of_another_kind_are_refused(declared, value):
     graph = model({"z": ("mul", ["x", 1])}, inputs={"x": {"shape": [], "dtype": declared}})
     with pytest.raises(ge.errors.InputError, match=f"GE404: input 'x' must be {declared}, it is"):
         graph.forward(x=value)
+
+
+def test_no_value_is_refused_as_an_empty_cell():
+    graph = model({"z": ("mul", ["x", 1])}, inputs={"x": {"shape": []}})
+    with pytest.raises(ge.errors.InputError, match="GE404: input 'x' has no value at position 0"):
+        graph.forward(x=None)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import random
 
 import numpy as np
+import pytest
 from documents import document
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -81,6 +82,7 @@ def evaluated(graph, values):
     return known["loss"]
 
 
+@pytest.mark.filterwarnings("ignore::graphengine.errors.ModelWarning")  # random shapes broadcast crosswise
 @few
 @given(graphs(), st.randoms(use_true_random=False))
 def test_any_order_of_the_nodes_gives_the_same_bits(graph, shuffler: random.Random):
@@ -96,6 +98,7 @@ def test_any_order_of_the_nodes_gives_the_same_bits(graph, shuffler: random.Rand
         assert slope.tobytes() == two.backward(of="loss", wrt=list(values))[name].tobytes()
 
 
+@pytest.mark.filterwarnings("ignore::graphengine.errors.ModelWarning")  # random shapes broadcast crosswise
 @few
 @given(graphs())
 def test_the_gradient_is_the_slope_of_a_complex_step(graph):
@@ -109,6 +112,7 @@ def test_the_gradient_is_the_slope_of_a_complex_step(graph):
     np.testing.assert_allclose(np.sum(terms), slope, rtol=1e-9, atol=1e-9 * max(1.0, np.sum(np.abs(terms))))
 
 
+@pytest.mark.filterwarnings("ignore::graphengine.errors.ModelWarning")  # random shapes broadcast crosswise
 @few
 @given(graphs())
 def test_the_executor_gives_what_the_nodes_give(graph):
@@ -117,6 +121,7 @@ def test_the_executor_gives_what_the_nodes_give(graph):
     assert model.forward(values)["loss"].tobytes() == np.asarray(evaluated(model.graph, values)).tobytes()
 
 
+@pytest.mark.filterwarnings("ignore::graphengine.errors.ModelWarning")  # random shapes broadcast crosswise
 @few
 @given(graphs())
 def test_predict_gives_the_bits_of_forward(graph):
@@ -127,6 +132,7 @@ def test_predict_gives_the_bits_of_forward(graph):
     assert all(predicted[name].tobytes() == run[name].tobytes() for name in predicted)
 
 
+@pytest.mark.filterwarnings("ignore::graphengine.errors.ModelWarning")  # random shapes broadcast crosswise
 @few
 @given(graphs())
 def test_inferred_types_are_the_real_ones(graph):
@@ -137,6 +143,7 @@ def test_inferred_types_are_the_real_ones(graph):
         assert (tuple(size_value(size, {"N": N}) for size in kind.shape), kind.dtype) == (value.shape, value.dtype)
 
 
+@pytest.mark.filterwarnings("ignore::graphengine.errors.ModelWarning")  # random shapes broadcast crosswise
 @few
 @given(graphs())
 def test_a_file_round_trip_keeps_fingerprint_bytes_and_values(graph):
@@ -149,6 +156,7 @@ def test_a_file_round_trip_keeps_fingerprint_bytes_and_values(graph):
     assert second.forward(values)["loss"].tobytes() == first.forward(values)["loss"].tobytes()
 
 
+@pytest.mark.filterwarnings("ignore::graphengine.errors.ModelWarning")  # random shapes broadcast crosswise
 @few
 @given(graphs())
 def test_a_saved_graph_is_the_same_graph(graph):
@@ -158,6 +166,7 @@ def test_a_saved_graph_is_the_same_graph(graph):
     assert (second.nodes, second.types, second.outputs) == (first.nodes, first.types, first.outputs)
 
 
+@pytest.mark.filterwarnings("ignore::graphengine.errors.ModelWarning")  # random shapes broadcast crosswise
 @few
 @given(graphs())
 def test_recorded_saved_and_compiled_gradients_have_the_bits_of_called_ones(graph):

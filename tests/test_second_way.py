@@ -17,12 +17,14 @@ from graphengine.backends.protocol import backend_named
 from graphengine.backends.reference.executor import Executor
 from graphengine.cli.app import app
 from graphengine.data.batches import Batches
+from graphengine.format.initializers import FromDataInitializer
 from graphengine.ir.binding import bind_sizes
 from graphengine.limits import Limits
 from graphengine.training.evaluation import Evaluation
 from graphengine.transform.gradient import gradient
 from graphengine.transform.stages import stages_of
 
+pytestmark = pytest.mark.filterwarnings("ignore::graphengine.errors.ModelWarning")  # untrained; small limits
 ROOM = 300
 """Samples of a large data set that the slow ways work on."""
 MODELS = {path.stem: path for path in SHIPPED}
@@ -39,10 +41,23 @@ def cli(*arguments):
 
 
 def model_and_data(name, samples=None):
-    """A shipped model and the data that it is trained on, or the first samples of it."""
+    """A shipped model, with the statistics of its data, and the data that it is trained on, or the first samples."""
     model = ge.load(MODELS[name])
+    model.initialize()
     data = model.load_data(model.document.training.data)
     return model, {key: np.asarray(array)[:samples] for key, array in data.items()}
+
+
+def statistics(model):
+    """The values that a model takes from its data, as a file has them."""
+    names = [name for name, each in model.graph.parameters.items() if isinstance(each.initializer, FromDataInitializer)]
+    return {name: model.values[name].tolist() for name in names}
+
+
+def settings(model):
+    """Options that give a command the statistics of a model that is not trained."""
+    values = statistics(model).items()
+    return [part for name, value in values for part in ("--set", f"parameters.{name}.value={json.dumps(value)}")]
 
 
 def assert_close(found, expected, tolerance=1e-10):
@@ -133,6 +148,8 @@ def test_the_outputs_of_run_do_not_depend_on_the_limit(name, tmp_path):
     content = json.loads(MODELS[name].read_text())
     content["data"] = {"d": {"type": "npz", "path": "d.npz", "arrays": {key: key for key in data}}}
     del content["training"]
+    for key, value in statistics(model).items():
+        content["parameters"][key] |= {"value": value}
     (tmp_path / "m.json").write_text(json.dumps(content))
     small = sum(array.nbytes for array in data.values())
     expected = by_reference(model, data)
@@ -184,7 +201,9 @@ def test_predictions_of_rows_are_those_of_each_row_alone(name, tmp_path):
     np.savez(tmp_path / "d.npz", **data)
     read = model.executor.inputs_of([model.graph.outputs[output]])
     needed = {key: array for key, array in data.items() if key in read}
-    found = cli("predict", MODELS[name], "--data", tmp_path / "d.npz", "--output", output, *columns(data))
+    found = cli(
+        "predict", MODELS[name], "--data", tmp_path / "d.npz", "--output", output, *columns(data), *settings(model)
+    )
     whole = model.predict(needed, outputs=output)[output]
     rows = [
         model.predict({key: array[row : row + 1] for key, array in needed.items()}, outputs=output)[output][0]
@@ -231,7 +250,7 @@ def test_a_trace_shows_the_values_and_gradients_that_the_methods_give(name, tmp_
     single = name not in BATCHED
     sample = {key: array[0] if single else array for key, array in data.items()}
     inputs = [part for key, array in sample.items() for part in ("--input", f"{key}={json.dumps(array.tolist())}")]
-    found = cli("trace", MODELS[name], *inputs)
+    found = cli("trace", MODELS[name], *inputs, *settings(model))
     run = model.forward(sample)
     for step in found["forward"]:
         for key, value in step["results"].items():

@@ -113,7 +113,7 @@ def test_a_save_that_fails_leaves_the_last_version_and_nothing_new(tmp_path, ext
     path = tmp_path / "m.json"
     first = save(path, 1)
     content = path.read_bytes()
-    monkeypatch.setattr("graphengine.model.model.write_bytes", lambda *_: (_ for _ in ()).throw(OSError("no space")))
+    monkeypatch.setattr("graphengine.model.keeping.write_bytes", lambda *_: (_ for _ in ()).throw(OSError("no space")))
     with pytest.raises(OSError, match="no space"):
         save(path, 2)
     assert (set(tmp_path.iterdir()), path.read_bytes()) == ({path, first}, content)
