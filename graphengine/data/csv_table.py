@@ -101,7 +101,7 @@ class _Table:
         bad = BadCells()
         try:
             found = self._quickly(rows, bad)
-        except (ValueError, OverflowError):  # told, or read after all, cell by cell
+        except (ValueError, OverflowError):  # reported, or read, cell by cell
             found = self._one_by_one(rows)
         else:
             self.bad.update(bad)

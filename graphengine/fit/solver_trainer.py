@@ -126,7 +126,7 @@ class SolverTrainer:
 
     @cached_property
     def robust(self) -> Robust | None:
-        """The robust loss that stands for the squares, if any."""
+        """The robust loss that replaces the squares, if any."""
         options = self.options
         return Robust(options.robust, options.robust_scale) if options and options.robust else None
 

@@ -26,7 +26,7 @@ class Measure(NamedTuple):
 
 
 def expansion_problems(document: ModelDocument, table: Table, limits: Limits) -> Iterator[Problem]:
-    """Recursion, and a graph that would become too large: told from the functions alone, nothing is inlined."""
+    """Recursion, and a graph that would become too large: found in the functions alone, before anything is inlined."""
     try:
         order = list(TopologicalSorter(callees_in(table)).static_order())
     except CycleError as error:

@@ -227,7 +227,7 @@ class Inlining:
     ) -> list[Problem]:
         """What is wrong with operands of calls and, where these are as declared, what was found inside.
 
-        `made` are problems of parameters that calls make. The same inside the same function is told once.
+        `made` are problems of parameters that calls make. The same inside the same function is reported once.
         """
         problems = dict(made)
         known: dict[Any, str | None] = {}  # most calls of a function are alike

@@ -14,7 +14,7 @@ from graphengine.ir.graph import Graph
 
 
 def dangling_references(document: ModelDocument, values: Collection[str], gaps: Gaps) -> Iterator[Problem]:
-    """References outside the nodes that lead nowhere; of what the `gaps` hide nothing is told."""
+    """References outside the nodes that lead nowhere; what the `gaps` hide is not reported."""
     choices: Mapping[str, tuple[Collection[str], ...]] = {
         "value": (values, gaps.known(*VALUES)),
         "public": (document.outputs, gaps.known("outputs"), values, gaps.known(*VALUES)),

@@ -295,7 +295,7 @@ def _cells_of(value: Any) -> tuple[list[Any], tuple[int, ...]]:
 
 
 def decode(value: Any, declared: Input) -> np.ndarray[Any, Any]:
-    """Return the array that JSON stands for: categories as in a table, null for what is missing.
+    """Return the array that a JSON value means: categories as in a table, null for what is missing.
 
     Raises
     ------

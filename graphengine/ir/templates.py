@@ -31,7 +31,7 @@ UNLIKE = (0, 1)
 
 
 def literal_key(node: GraphNode, operand: Operand) -> Any:
-    """What tells literals of a node apart as far as its code and the passes ask: for arithmetic, most are alike.
+    """The key of literals that differ for the code of a node and for the passes: for arithmetic, most are alike.
 
     The passes look for 0 and 1. A template takes a literal from the operands of a node, as it takes a value.
     """

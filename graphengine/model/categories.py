@@ -1,4 +1,4 @@
-"""Outputs in the categories of an input: an index becomes the category that it stands for."""
+"""Outputs in the categories of an input: an index becomes its category."""
 
 from __future__ import annotations
 

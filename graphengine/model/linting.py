@@ -120,7 +120,7 @@ def step_bytes(graph: Graph, training: TrainingDocument, rule: FunctionFile, siz
 
 
 def _declared_sizes(document: ModelDocument, training: TrainingDocument, graph: Graph) -> dict[str, int]:
-    """The number of samples of a batch by the symbol that stands for it, where the file says how many there are."""
+    """The number of samples of a batch by its symbol, where the file says how many there are."""
     name = training.data or (next(iter(document.data)) if len(document.data) == 1 else "")
     source, most = document.data.get(name), training.batch_size
     sizes = {}

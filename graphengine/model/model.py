@@ -301,7 +301,7 @@ class Model(Pictured):
     def evaluate(self, data: Any = None) -> Scores:
         """Return rows, loss, metrics and the scores of the predictions, on all rows together, in inference mode.
 
-        `data` is what `train` takes: arrays by input or a table; a name stands for a data source of the file. Without
+        `data` is what `train` takes: arrays by input or a table; a name means a data source of the file. Without
         it, it is what the file validates on, else what it trains on. A target of classes gets accuracy, a confusion
         matrix and scores of each class; of numbers, R squared, mean absolute and root mean squared error.
 
