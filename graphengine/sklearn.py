@@ -17,7 +17,7 @@ import numpy as np
 from graphengine.data.readers import declared_columns
 from graphengine.errors import UsageError
 from graphengine.fit.solver_trainer import SolverTrainer
-from graphengine.ir.binding import names_in
+from graphengine.ir.binding import listed, names_in
 from graphengine.ir.graph import inputs_of
 from graphengine.model.builder import Builder
 from graphengine.model.estimators import (
@@ -116,7 +116,7 @@ class _GraphEstimator(BaseEstimator):  # type: ignore[misc]
     def _places(self, model: Model, widths: Mapping[str, int], width: int) -> dict[str, list[int]]:
         """The columns of a table that each input takes: by the names that the model has for them, or else in order."""
         given = {name: place for place, name in enumerate(getattr(self, "feature_names_in_", ()))}
-        declared = declared_columns(model.document)
+        declared = listed(declared_columns(model.document), lambda: given)
         named = {name: names_in(declared.get(name, name)) for name in widths}
         fits = all(len(columns) == widths[name] for name, columns in named.items())
         if fits and all(column in given for columns in named.values() for column in columns):

@@ -105,13 +105,15 @@ def _read_file(
 ) -> dict[str, Any]:
     from graphengine.data.readers import declared_columns
     from graphengine.data.stored import Memory
+    from graphengine.ir.binding import listed
     from graphengine.ir.cells import as_encoded
 
     reader = _reader_of(model, path, option)
     if os.path.exists(path) and not path.is_file():  # noqa: PTH110 - of names that are too long `Path` makes an error
         raise DataError(f"{option} {path} is not a plain file, which is read more than once", code="GE504")
-    key = reader.named_by
-    meant = _wanted(model, _names_in(reader, path), columns, declared_columns(model.document, key), needed)
+    key, header = reader.named_by, _names_in(reader, path)
+    declared = listed(declared_columns(model.document, key), lambda: header)
+    meant = _wanted(model, header, columns, declared, needed)
     wanted = {name: what for name, what in meant.items() if name not in given}
     if not wanted:
         return {}

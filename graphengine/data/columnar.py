@@ -10,7 +10,6 @@ import itertools
 import mmap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import IO, Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -348,7 +347,7 @@ def opened_arrow(path: DataFile) -> Iterator[tuple[list[str], Iterator[Any]]]:
             yield list(source.schema.names), batches
 
 
-def arrow_names(path: Path) -> list[str]:
+def arrow_names(path: DataFile) -> list[str]:
     """Return the names of the columns of an Arrow file or stream."""
     with opened_arrow(path) as (names, _):
         return names

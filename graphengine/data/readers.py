@@ -15,7 +15,7 @@ from typing import Annotated, Any, ClassVar, Literal, TypeAlias, get_args
 
 import numpy as np
 import orjson
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, PlainSerializer, PlainValidator, model_validator
 from pydantic_core import PydanticCustomError
 
 from graphengine.data.arrays import read_npy, read_npz
@@ -31,10 +31,10 @@ from graphengine.data.stored import Memory, Stored
 from graphengine.errors import DataError, InputError, UsageError
 from graphengine.extras import optional
 from graphengine.format.documents import ModelDocument
-from graphengine.format.fields import FilePath, Identifier, Values
+from graphengine.format.fields import Document, FilePath, Identifier, Values
 from graphengine.format.kinds import READERS, Kind
 from graphengine.format.paths import ConfinedFile, DataFile, confined
-from graphengine.ir.binding import NO_COLUMNS, Columns
+from graphengine.ir.binding import NO_COLUMNS, AllBut, Columns, listed
 from graphengine.ir.cells import decode
 from graphengine.ir.dates import parsed
 from graphengine.ir.graph import Graph
@@ -71,6 +71,24 @@ DateFormat: TypeAlias = Annotated[str, AfterValidator(_date_format), Field(max_l
 """How dates are written."""
 
 
+def _all_but(content: Any) -> AllBut:
+    if isinstance(content, AllBut):
+        return content
+    return AllBut(tuple(_LeftOut.model_validate(content).all_but))
+
+
+class _LeftOut(Document):
+    all_but: list[ColumnField]
+
+
+AllButField: TypeAlias = Annotated[
+    AllBut,
+    PlainValidator(_all_but, json_schema_input_type=_LeftOut),
+    PlainSerializer(lambda columns: {"all_but": list(columns.left_out)}, return_type=dict[str, list[Any]]),
+]
+"""All columns but some, as a file has it: `{"all_but": ["id", "y"]}`."""
+
+
 class DataSource(Kind, ABC):
     """A data source of any kind."""
 
@@ -100,7 +118,7 @@ class Reader(DataSource):
         the inputs, `memory.block` the bytes that a block may take.
         """
 
-    def names_in(self, path: Path) -> list[str]:
+    def names_in(self, path: DataFile) -> list[str]:
         """Return the names of what is in a file, such as its columns; none if nobody knows."""
         return []
 
@@ -138,11 +156,12 @@ class Reader(DataSource):
             GE501 to GE505, naming the file and, where there is one, row and column; GE101 if there is no room on disk.
         """
         with told(file, self.kind):
-            return spooled(self.blocks(file, self.names_for(graph), graph, memory), graph, memory)
+            return spooled(self.blocks(file, self.names_for(graph, file), graph, memory), graph, memory)
 
-    def names_for(self, graph: Graph) -> Mapping[str, Any]:
+    def names_for(self, graph: Graph, file: DataFile) -> Mapping[str, Any]:
         """Return what each input takes; where the source does not say, all inputs take what has their own names."""
-        return getattr(self, self.named_by) or {name: name for name in graph.inputs}
+        said: Columns = getattr(self, self.named_by) or {name: name for name in graph.inputs}
+        return listed(said, lambda: self.names_in(file))
 
     @property
     def kind(self) -> str:
@@ -203,7 +222,7 @@ class CsvData(Reader):
     suffixes = (".csv", ".csv.gz")
 
     type: Literal["csv"]
-    columns: dict[Identifier, ColumnField | list[ColumnField]] | None = None
+    columns: dict[Identifier, ColumnField | list[ColumnField] | AllButField] | None = None
     separator: Mark = Field(default=",", description="character between two cells")
     decimal: Literal[".", ","] = Field(default=".", description="decimal mark of the numbers")
     thousands: Literal[".", ",", " ", "'"] | None = Field(
@@ -234,7 +253,7 @@ class CsvData(Reader):
 
     def read_file(self, file: DataFile, graph: Graph, memory: Memory) -> Arrays:
         """Return the arrays of any file, by pyarrow if it is large and plain; raises as for all kinds of files."""
-        names = self.names_for(graph)
+        names = self.names_for(graph, file)
         with suppress(NotPlain, InputError):  # whoever reads it again reports what is wrong
             if reads(file, names, self.dialect, graph, memory):
                 return spooled(arrow_csv_blocks(file, names, self.dialect, graph, memory), graph, memory)
@@ -248,7 +267,7 @@ class CsvData(Reader):
         """Yield columns as they are."""
         return carried_csv(file, names, self.dialect, memory)
 
-    def names_in(self, path: Path) -> list[str]:
+    def names_in(self, path: DataFile) -> list[str]:
         """Return the header."""
         with self.dialect.table(path) as (header, _):
             return header
@@ -270,15 +289,15 @@ class NpzData(Reader):
 
     def read_file(self, file: DataFile, graph: Graph, memory: Memory) -> Arrays:
         """Return the arrays; what is not in rows is not read in blocks."""
-        return read_npz(file, self.names_for(graph), graph, memory)
+        return read_npz(file, self.names_for(graph, file), graph, memory)
 
     def blocks(self, file: DataFile, names: Mapping[str, Any], graph: Graph, memory: Memory) -> Iterator[Block]:
         """Yield all as one block."""
         yield {name: np.asarray(array) for name, array in read_npz(file, names, graph, memory).items()}
 
-    def names_in(self, path: Path) -> list[str]:
+    def names_in(self, path: DataFile) -> list[str]:
         """Return the names of the arrays."""
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             return list(archive)
 
 
@@ -299,7 +318,7 @@ class JsonlData(Reader):
         """Yield columns as they are."""
         return carried_jsonl(file, names, memory)
 
-    def names_in(self, path: Path) -> list[str]:
+    def names_in(self, path: DataFile) -> list[str]:
         """Return the keys of the first line."""
         with path.open("rb") as lines:
             return list(orjson.loads(lines.readline()))
@@ -317,7 +336,7 @@ class ParquetData(Reader):
     suffixes = (".parquet",)
 
     type: Literal["parquet"]
-    columns: dict[Identifier, str | list[str]] | None = None
+    columns: dict[Identifier, str | list[str] | AllButField] | None = None
 
     def blocks(self, file: DataFile, names: Mapping[str, Any], graph: Graph, memory: Memory) -> Iterator[Block]:
         """Yield blocks of rows."""
@@ -327,9 +346,10 @@ class ParquetData(Reader):
         """Yield columns as they are."""
         return carried_parquet(file, names, memory)
 
-    def names_in(self, path: Path) -> list[str]:
+    def names_in(self, path: DataFile) -> list[str]:
         """Return the names of the columns."""
-        return list(optional("pyarrow.parquet", "data").read_schema(path).names)
+        with path.open("rb") as file:
+            return list(optional("pyarrow.parquet", "data").read_schema(file).names)
 
 
 @READERS.register
@@ -339,7 +359,7 @@ class ArrowData(Reader):
     suffixes = (".arrow", ".feather")
 
     type: Literal["arrow"]
-    columns: dict[Identifier, str | list[str]] | None = None
+    columns: dict[Identifier, str | list[str] | AllButField] | None = None
 
     def blocks(self, file: DataFile, names: Mapping[str, Any], graph: Graph, memory: Memory) -> Iterator[Block]:
         """Yield blocks of rows."""
@@ -349,7 +369,7 @@ class ArrowData(Reader):
         """Yield columns as they are."""
         return carried_arrow(file, names, memory)
 
-    def names_in(self, path: Path) -> list[str]:
+    def names_in(self, path: DataFile) -> list[str]:
         """Return the names of the columns."""
         return arrow_names(path)
 

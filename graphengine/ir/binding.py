@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from types import MappingProxyType
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -18,8 +18,17 @@ from graphengine.ops.shapes import ArrayType, dtype_name, is_symbol, shape_text,
 
 Column: TypeAlias = str | int
 """A column by its name, or by its number from 0."""
-Columns: TypeAlias = Mapping[str, Column | Sequence[Column]]
-"""What inputs take from a table: a column, or several side by side."""
+
+
+class AllBut(NamedTuple):
+    """All columns of a table but those named or numbered, side by side in the order of the table."""
+
+    left_out: tuple[Column, ...]
+
+
+Wanted: TypeAlias = Column | Sequence[Column]
+Columns: TypeAlias = Mapping[str, Wanted]
+"""What inputs take from a table: a column, or several side by side; `listed` has made lists of all `AllBut`."""
 NO_COLUMNS: Columns = MappingProxyType({})
 
 
@@ -70,8 +79,29 @@ def by_input(
     if given is None:
         return named or {}
     read = _of_mapping if isinstance(given, Mapping) else _of_table
-    given = read(graph, given, columns)
+    given = read(graph, given, listed(columns, lambda: _header(given)))
     return {**given, **named} if named else given
+
+
+def listed(columns: Columns, header: Callable[[], Iterable[Any]]) -> Columns:
+    """Return columns with the list of what `AllBut` leaves of a header, which is asked for where it is needed."""
+    if not any(isinstance(wanted, AllBut) for wanted in columns.values()):
+        return columns
+    names = list(enumerate(header()))
+    return {
+        name: [column for place, column in names if not {place, column} & set(wanted.left_out)]
+        if isinstance(wanted, AllBut)
+        else wanted
+        for name, wanted in columns.items()
+    }
+
+
+def _header(given: Any) -> Iterable[Any]:
+    """The names of the columns of a mapping or a table."""
+    if isinstance(given, Mapping):
+        return given
+    columns: Iterable[Any] = getattr(given, "column_names", None) or given.columns
+    return columns
 
 
 def _of_mapping(graph: Graph, given: Mapping[str, Any], columns: Columns) -> Mapping[str, Any]:
