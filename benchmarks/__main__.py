@@ -26,6 +26,7 @@ BENCHMARKS = (
     "parameters",
     "streaming",
     "on_disk",
+    "csv_table",
 )
 
 
