@@ -76,7 +76,15 @@ def test_every_heavy_extra_has_tests():
         assert packages_of(extra) & tested, f"no test of the extra '{extra}' has the marker extra"
 
 
-OPTIONAL = re.compile(r'(?:importorskip|find_spec)\(["\'](jax|torch|onnx|onnxruntime|numba|sklearn|dask)')
+PACKAGES = "jax|torch|onnx|onnxruntime|numba|dask"
+OPTIONAL = re.compile(rf'(?:importorskip|find_spec)\(["\'](sklearn|{PACKAGES})')
+IMPORTED = re.compile(rf"^(?:import|from) ({PACKAGES})\b", re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_a_module_can_be_collected_without_optional_packages(name):
+    found = IMPORTED.search(MODULES[name].read_text(encoding="utf-8"))
+    assert not found, f"{found[1]} is imported at the top of {name}: the tests that need nothing are lost without it"
 
 
 @pytest.mark.parametrize("path", sorted(TESTS.glob("*.py")), ids=lambda path: path.stem)

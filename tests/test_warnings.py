@@ -3,10 +3,10 @@
 import json
 import pickle
 import warnings
+from importlib import import_module
 
 import numpy as np
 import pytest
-import torch
 from documents import SHIPPED, document, linreg, training, write
 from typer.testing import CliRunner
 
@@ -180,8 +180,10 @@ def test_a_parameter_that_the_loss_does_not_reach_is_found():
     assert found(behind) == [("GE902", "/parameters/idle")]
 
 
+@pytest.mark.extra("torch")
 @pytest.mark.parametrize("keys", [{}, {"batch_size": 2, "accumulate": 2}])
 def test_a_parameter_without_influence_is_not_decayed_as_in_torch(keys):
+    torch = import_module("torch")
     x = np.array([1.0, 2.0, 3.0, 4.0])
     model = quietly(with_idle())
     model.train({"x": x, "y": 2 * x}, **keys)

@@ -253,9 +253,11 @@ class CsvData(Reader):
 
     def read_file(self, file: DataFile, graph: Graph, memory: Memory) -> Arrays:
         """Return the arrays of any file, by pyarrow if it is large and plain; raises as for all kinds of files."""
-        names = self.names_for(graph, file)
-        with suppress(NotPlain, InputError):  # whoever reads it again reports what is wrong
-            if reads(file, names, self.dialect, graph, memory):
+        with told(file, self.kind):
+            names = self.names_for(graph, file)
+            by_arrow = reads(file, names, self.dialect, graph, memory)
+        if by_arrow:
+            with suppress(NotPlain, InputError):  # the other reader reports what is wrong
                 return spooled(arrow_csv_blocks(file, names, self.dialect, graph, memory), graph, memory)
         return super().read_file(file, graph, memory)
 
