@@ -428,3 +428,21 @@ def test_the_trained_file_predicts_alone(messy, monkeypatch):
     classes = [row["class"] for row in found]
     assert len(classes) == 20
     assert np.mean([one == row["bought"] for one, row in zip(classes, rows, strict=True)]) > 0.7
+
+
+@pytest.mark.parametrize("start", [0, 1, 1001])
+def test_what_counts_the_rows_is_used_only_where_nothing_else_can_be(tmp_path, start):
+    rows = [{"id": start + row, "a": row * row % 7, "y": row % 5 / 2} for row in range(30)]
+    write_csv(tmp_path / "t.csv", rows)
+    both = {each["column"]: each for each in inferred(tmp_path / "t.csv", "y")["columns"]}
+    assert (both["id"]["used"], both["a"]["used"]) == (False, True)
+    assert both["id"]["why"] == f"it counts the rows: integers from {start} to {start + 29}"
+    alone = inferred(tmp_path / "t.csv", "y", "--exclude", "a", "--force")["columns"]
+    assert next(each for each in alone if each["column"] == "id")["used"] is True
+
+
+def test_integers_with_a_step_or_a_gap_are_used(tmp_path):
+    rows = [{"step": 2 * row, "gap": row if row != 7 else "", "y": row % 5 / 2} for row in range(30)]
+    write_csv(tmp_path / "t.csv", rows)
+    found = {each["column"]: each["used"] for each in inferred(tmp_path / "t.csv", "y")["columns"]}
+    assert (found["step"], found["gap"]) == (True, True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from graphengine.drafting.profiles import Profile
@@ -86,10 +86,8 @@ def find_task(
     found = survey.columns[names.index(target)]
     if names.count(target) > 1:
         raise DataError(f"{path}: column '{target}' is there {names.count(target)} times", code="GE502")
-    task = Task(
-        _target_role(path, found, survey, classes),
-        [_role(column, survey, names, excluded) for column in survey.columns if column is not found],
-    )
+    others = [column for column in survey.columns if column is not found]
+    task = Task(_target_role(path, found, survey, classes), _other_roles(others, survey, names, excluded))
     if not (task.numbers or task.categories):
         raise DataError(
             f"{path}: no column is left to predict '{target}' from", code="GE505", hint=_left_out(task.roles)
@@ -99,6 +97,29 @@ def find_task(
 
 def _left_out(roles: Sequence[Role]) -> str:
     return enumerated([f"'{role.column}' is left out: {role.why}" for role in roles], most=3) or "add columns"
+
+
+def _other_roles(
+    columns: Sequence[Profile], survey: Survey, names: Sequence[str], excluded: Collection[str]
+) -> list[Role]:
+    """Columns but the target; what counts the rows is used only where nothing else can be, as the years of a series."""
+    roles = [_role(column, survey, names, excluded) for column in columns]
+    counting = {column.place for column in columns if _counts_rows(column, survey)}
+    if all(role.place in counting for role in roles if role.is_used):
+        return roles
+    return [
+        replace(role, is_used=False, why=f"it counts the rows: {role.why}")
+        if role.is_used and role.place in counting
+        else role
+        for role in roles
+    ]
+
+
+def _counts_rows(column: Profile, survey: Survey) -> bool:
+    """Whether a column has a number in each row, always 1 more than in the row before."""
+    numbers = column.numbers(survey.dialect)
+    is_full = column.are_numbers(survey.dialect) and not (column.gaps or column.words)
+    return bool(is_full and numbers and numbers.are_integers and numbers.are_counting and survey.rows > MOST_GUESSED)
 
 
 def _role(column: Profile, survey: Survey, names: Sequence[str], excluded: Collection[str]) -> Role:
@@ -140,11 +161,8 @@ def _reason_against(column: Profile, kind: Kind, survey: Survey, categories: Seq
         return "it is empty"
     if column.filled + column.words.total() < FEW_VALUES * survey.rows:
         return f"it has a value in {column.filled} of {survey.rows} rows"
-    if kind == Kind.number and numbers:
-        if numbers.low == numbers.high:
-            return f"it is constant: {numbers.low:.6g}"
-        starts_low = numbers.low in (0, 1) and survey.rows > MOST_GUESSED
-        return "it counts the rows" if starts_low and numbers.are_counting and not column.gaps else ""
+    if kind == Kind.number and numbers and numbers.low == numbers.high:
+        return f"it is constant: {numbers.low:.6g}"
     if kind == Kind.date:
         return "dates are not used; add a column with a number, such as days since a day"
     if len(categories) == 1 and survey.rows > 1:
