@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import gzip
 import json
 import re
 import warnings
@@ -446,3 +447,16 @@ def test_integers_with_a_step_or_a_gap_are_used(tmp_path):
     write_csv(tmp_path / "t.csv", rows)
     found = {each["column"]: each["used"] for each in inferred(tmp_path / "t.csv", "y")["columns"]}
     assert (found["step"], found["gap"]) == (True, True)
+
+
+@pytest.mark.parametrize("name", ["test.tsv", "test.txt", "test.tsv.gz"])
+def test_a_table_of_another_ending_is_evaluated_and_predicted(messy, name):
+    three_commands(messy, "price")
+    content = (messy / "test.csv").read_bytes()
+    (messy / name).write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
+    for command in ("evaluate", "predict"):
+        found = [
+            run(command, messy / "trained.json", "--data", messy / each, "--format", "json").stdout
+            for each in ("test.csv", name)
+        ]
+        assert found[0] == found[1]

@@ -219,7 +219,7 @@ class CsvData(Reader):
     The other fields say how the file is written; a file whose name ends in .gz is decompressed as it is read.
     """
 
-    suffixes = (".csv", ".csv.gz")
+    suffixes = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".txt", ".txt.gz")
 
     type: Literal["csv"]
     columns: dict[Identifier, ColumnField | list[ColumnField] | AllButField] | None = None
