@@ -290,6 +290,11 @@ def test_wrong_attributes_of_a_layer_are_reported_at_their_place(attributes, sai
     assert said in found.message
 
 
+@pytest.mark.parametrize(("word", "meant"), [("rellu", "relu"), ("tnah", "tanh"), ("sigmiod", "sigmoid")])
+def test_the_activation_that_was_meant_is_proposed(word, meant):
+    assert problem_of(network(activation=word)).hint == f"did you mean '{meant}'?"
+
+
 def test_a_size_that_only_the_data_gives_is_refused_with_the_call():
     found = problem_of(network(inputs={"x": ["N", "F"]}))
     assert (found.code, found.pointer, found.node) == ("GE302", "/nodes/0", "h")

@@ -17,9 +17,9 @@ from graphengine.format.fields import Document, PositiveInt
 Rectifier: TypeAlias = Literal["relu", "leaky_relu", "elu", "celu", "gelu", "silu", "mish", "softplus"]
 """Activations after which half of the variance is lost, so that weights start as He et al. 2015 propose."""
 
-Activation: TypeAlias = (
-    Rectifier | Literal["selu", "sigmoid", "hard_sigmoid", "tanh", "softsign", "softmax", "log_softmax"]
-)
+Activation: TypeAlias = Literal[
+    Rectifier, "selu", "sigmoid", "hard_sigmoid", "tanh", "softsign", "softmax", "log_softmax"
+]
 """Ops that a layer may apply to what it computes."""
 
 
