@@ -95,6 +95,15 @@ def test_a_csv_file_has_kept_texts_labels_and_probabilities_by_class(folder, nam
     np.testing.assert_allclose(np.array([row[2:] for row in rows], float), probabilities, rtol=1e-14)
 
 
+def test_keep_may_be_repeated(folder):
+    found, expected = (
+        rows_of(predict(folder, *keep, "--output", "species"))
+        for keep in (("--keep", "id", "--keep", "a"), ("--keep", "id,a"))
+    )
+    assert found == expected
+    assert found[0] == ["id", "a", "species"]
+
+
 def test_the_target_is_not_needed_and_all_columns_may_be_kept(folder):
     header, *rows = rows_of(predict(folder, "--keep", "all"))
     assert header[:4] == ["id", "b", "a", "note"]

@@ -57,22 +57,22 @@ def read_data(
     return {name: array for name, array in arrays.items() if name not in given}
 
 
-def kept_columns(model: Model, data: str | None, keep: str | None) -> Iterator[Carried] | None:
-    """The columns of `--keep`, names with commas or `all`, of the file of `--data`; None if none are kept.
+def kept_columns(model: Model, data: str | None, keep: Sequence[str]) -> Iterator[Carried] | None:
+    """The columns of each `--keep`, names with commas or `all`, of the file of `--data`; None if none are kept.
 
     Raises
     ------
     UsageError
         GE801 if there is no such file, or it has no columns.
     """
-    if keep is None:
+    if not keep:
         return None
     if data is None:
         raise UsageError("--keep needs --data FILE, where the columns are")
     from graphengine.data.readers import Reader, file_in
     from graphengine.data.stored import Memory
 
-    names = None if keep == "all" else _several("--keep", keep)
+    names = None if "all" in keep else [name for text in keep for name in _several("--keep", text)]
     memory = Memory(model.limits.data_bytes, model.limits.disk_bytes)
     source = model.document.data.get(data)
     if source is None:

@@ -72,8 +72,10 @@ def predict(
         ),
     ] = None,
     keep: Annotated[
-        str | None,
-        typer.Option(metavar="COLUMN[,...]|all", help="Columns of the data file that each row begins with."),
+        list[str] | None,
+        typer.Option(
+            metavar="COLUMN[,...]|all", help="Columns of the data file that each row begins with. May be repeated."
+        ),
     ] = None,
     output_format: Annotated[
         TableFormat | None, typer.Option("--format", help="Default: table on a terminal, csv in a pipe.")
@@ -92,7 +94,7 @@ def predict(
     heed(opened.untrained(outputs), strict=strict)
     given = decoded(opened, {**given, **named_values("--input", inputs or [])})
     rows = read_data(opened, data, columns or [], given, _needed(opened, outputs))
-    kept = kept_columns(opened, data, keep)
+    kept = kept_columns(opened, data, keep or [])
     from graphengine.model.predictions import predictions_at_once, predictions_for_rows
 
     work = predictions_at_once if data is None else predictions_for_rows
