@@ -404,3 +404,19 @@ def test_an_object_whose_array_fails_is_an_input_error(error, wrap):
         with pytest.raises(ge.errors.InputError, match="GE404: ") as caught:
             use()
         assert "no array" in str(caught.value) or "is not a number" in str(caught.value)
+
+
+def test_only_the_inputs_that_lack_are_reported():
+    model = ge.Model.from_dict(
+        {
+            "format": "graphengine.model",
+            "format_version": 1,
+            "opset_imports": {"core": 1},
+            "name": "m",
+            "inputs": {"x": {"shape": ["N"]}, "z": {"shape": ["N"]}},
+            "nodes": [{"id": "sum", "op": "add", "inputs": ["x", "z"]}],
+            "outputs": {"total": "sum"},
+        }
+    )
+    with pytest.raises(ge.errors.InputError, match=r"GE401: .*: 'total' needs 'z'$"):
+        model.predict(x=[1.0])

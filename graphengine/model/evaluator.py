@@ -170,9 +170,10 @@ class Evaluator:
 
     def _computable(self, given: Mapping[str, Any]) -> list[str]:
         needs = {name: self.executor.inputs_of([value]) for name, value in self.graph.outputs.items()}
-        ready = [name for name, inputs in needs.items() if all(item in given for item in inputs)]
+        lacking = {name: [item for item in inputs if item not in given] for name, inputs in needs.items()}
+        ready = [name for name, inputs in lacking.items() if not inputs]
         if not ready:
-            shown = "; ".join(f"'{name}' needs {', '.join(map(repr, inputs))}" for name, inputs in needs.items())
+            shown = "; ".join(f"'{name}' needs {', '.join(map(repr, inputs))}" for name, inputs in lacking.items())
             raise InputError(f"no output can be computed from the given inputs: {shown}", code="GE401")
         return ready
 
