@@ -662,7 +662,7 @@ def test_predict_a_row_at_a_time_where_an_input_is_one_sample(tmp_path):
         (["--input", "x"], "GE801"),
         (["--input", "x=[1]", "--output", "predicton"], "GE402"),
         (["--data", "nowhere.csv"], "GE501"),
-        (["--data", "nowhere.txt"], "GE801"),
+        (["--data", "nowhere.xlsx"], "GE801"),
         (["--data", HUBBLE, "--columns", "x=distance_mpc", "--columns", "x"], "GE801"),
         (["--columns", "x=distance_mpc"], "GE801"),
         (["--data", HUBBLE, "--columns", "x=distance"], "GE502"),
