@@ -116,7 +116,7 @@ def path_of(pointer: str, value: Any) -> tuple[str | int, ...]:
     path: list[str | int] = []
     for part in pointer.split("/")[1:]:
         key: Any = part.replace("~1", "/").replace("~0", "~")
-        if isinstance(value, list) and key.isdigit():
+        if isinstance(value, list) and key.isdecimal() and len(key) < _LONGEST_INDEX:
             key = int(key)
         path.append(key)
         if not has_part(value, key):

@@ -84,14 +84,26 @@ def salvaged(content: Content, broken: Iterable[Place], surplus: Iterable[Place]
     """Cut what stands at the `broken` places out of the content of a file, and tell what is not known then.
 
     A place is the path of a key or an element, also of a key that is missing; an empty one is none. The `surplus` keys
-    just go. The content is changed.
+    just go. The content is changed. A place that an earlier cut has removed needs no cut of its own.
     """
     gaps = Gaps()
     for place in filter(None, surplus):
         value_at(content, place[:-1]).pop(place[-1])
     for place in filter(None, broken):
-        _cut(content, place, gaps)
+        if _leads(content, place):
+            _cut(content, place, gaps)
     return gaps
+
+
+def _leads(content: Content, place: Place) -> bool:
+    """Whether a place is one of the content: an index of an array, or a key of an object, which may lack it."""
+    *way, last = place
+    holder: Any = content
+    for part in way:
+        if not has_part(holder, part):
+            return False
+        holder = holder[part]
+    return isinstance(holder, dict if isinstance(last, str) else list)
 
 
 def without_hole(problem: Problem) -> Problem:
@@ -165,7 +177,7 @@ def _cut_node(content: Content, inner: list[Any], gaps: Gaps) -> None:
     if nodes is None or not has_part(nodes, inner[0]):
         return
     if not isinstance(nodes[inner[0]], dict):
-        nodes[inner[0]] = {}
+        nodes[inner[0]], inner = {}, inner[:1]
     node, keys = nodes[inner[0]], inner[1:2] or ["id", "op", "inputs", "attributes"]
     for key in keys:
         if key == "id":
