@@ -203,8 +203,8 @@ A backend runs graphs whose shapes are known. `ge.load(path, backend="reference"
 | `numba` | compiles training steps on single numbers to loops; all else as `numpy` ([more](#numba)) |
 | `reference` | interprets a graph node by node; slow, readable, and the judge of the others |
 
-All give the same bits, with two exceptions: training with the numpy backend may reorder sums within a [bound](design.md#decisions), and a
-loop of the numba backend may differ in functions of the C library.
+All give the same bits, with two exceptions: training with the numpy backend may reorder sums within a
+[bound](design.md#decisions), and a loop of the numba backend may differ in functions of the C library.
 
 ## numba
 
