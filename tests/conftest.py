@@ -4,11 +4,16 @@ import signal
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # a worker for each core is enough: more threads wait for each other
 
 import pytest
+from hypothesis import HealthCheck, settings
 from selection import marks, missing
 
 import graphengine.ops.families  # noqa: F401 (registers the ops)
 from graphengine.format.kinds import INITIALIZERS, READERS, SCHEDULES, SOLVERS
 from graphengine.ops.registry import OPS
+
+# the same examples in each run, however busy the machine is; --hypothesis-profile=default draws others
+settings.register_profile("steady", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("steady")
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell that starts something in the background ignores it
 
