@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
@@ -18,7 +19,8 @@ import graphengine as ge
 from graphengine.cli.app import app
 from graphengine.data.order import Order, epoch_order
 from graphengine.data.sources import data_hash
-from graphengine.data.stored import Chosen, Stored
+from graphengine.data.spool import spooled
+from graphengine.data.stored import Chosen, Memory, Stored
 from graphengine.limits import DEFAULT, Limits
 
 N = 400
@@ -141,6 +143,17 @@ def test_the_hash_of_data_does_not_depend_on_where_it_lies(tmp_path, kind):
 def test_the_hash_of_data_depends_on_numbers_and_names():
     assert data_hash({**LARGE, "y": LARGE["y"] + 1}) != data_hash(LARGE)
     assert data_hash({"x": LARGE["y"], "y": LARGE["x"]}) != data_hash(LARGE)
+
+
+def test_blocks_that_stay_in_memory_take_little_more_than_their_rows():
+    graph = ge.Model.from_dict(document({"total": ("sum", ["x"])}, inputs={"x": ["N", 8]})).graph
+    blocks = 64
+    tracemalloc.start()
+    found = spooled((({"x": np.full((2000, 8), number, float)}) for number in range(blocks)), graph, Memory(2**30))["x"]
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    np.testing.assert_array_equal(found, np.repeat(np.arange(blocks), 2000)[:, None] * np.ones(8))
+    assert peak < 1.25 * found.nbytes
 
 
 def test_an_epoch_can_begin_at_any_batch(tmp_path):

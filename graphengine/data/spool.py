@@ -45,7 +45,7 @@ class Spool:
 
     def __init__(self, graph: Graph, memory: Memory) -> None:
         self._inputs, self._memory = graph.inputs, memory
-        self._kept: dict[str, list[np.ndarray[Any, Any]]] = {}
+        self._kept: dict[str, _Rows] = {}
         self._rows: dict[str, int] = {}
         self._bytes = 0
         self._files: dict[str, IO[bytes]] = {}
@@ -61,7 +61,9 @@ class Spool:
         """Take the next rows."""
         for name, array in block.items():
             typed = as_input(name, array, self._inputs[name])
-            self._kept.setdefault(name, []).append(typed)
+            if name not in self._kept:
+                self._kept[name] = _Rows(typed)
+            self._kept[name].add(typed)
             self._rows[name] = self._rows.get(name, 0) + len(typed)
             self._bytes += typed.nbytes
         if self._bytes > self._memory.whole:
@@ -69,26 +71,50 @@ class Spool:
             self._write()
 
     def _write(self) -> None:
-        """Move what is kept to disk, but for empty arrays, which still tell the shape of a row."""
+        """Move what is kept to disk."""
         for name, kept in self._kept.items():
             if name not in self._files:
                 self._files[name] = self._open.enter_context(scratch_file())
-            for array in kept:
-                append(self._files[name], array)
-            self._kept[name] = [kept[0][:0]]
+            append(self._files[name], kept.taken())
 
     def arrays(self) -> dict[str, np.ndarray[Any, Any] | Stored]:
         """All rows, by input."""
-        return {
-            name: self._stored(name) if name in self._files else np.concatenate(self._kept[name]) for name in self._kept
-        }
+        return {name: self._stored(name) if name in self._files else self._kept[name].whole() for name in self._kept}
 
     def _stored(self, name: str) -> np.ndarray[Any, Any] | Stored:
-        like = self._kept[name][0]
+        like = self._kept[name].taken()
         shape = (self._rows[name], *like.shape[1:])
         if 0 in shape:
             return np.empty(shape, like.dtype)
         return Stored(mapped(self._files[name]), 0, shape, like.dtype, self._memory)
+
+
+class _Rows:
+    """Rows in one array that grows in place: blocks that are joined at the end take twice the memory."""
+
+    def __init__(self, like: np.ndarray[Any, Any]) -> None:
+        self._array, self._kind, self._count = np.empty((0, *like.shape[1:]), like.dtype), type(like), 0
+
+    def add(self, block: np.ndarray[Any, Any]) -> None:
+        """Copy the next rows, which have the shape and dtype of the first ones."""
+        end = self._count + len(block)
+        if end > len(self._array):  # an eighth more than is needed, so that few systems copy the rows often
+            self._resize(max(end, len(self._array) * 9 // 8))
+        np.concatenate([block], out=self._array[self._count : end])
+        self._count = end
+
+    def _resize(self, rows: int) -> None:
+        self._array.resize((rows, *self._array.shape[1:]), refcheck=False)
+
+    def taken(self) -> np.ndarray[Any, Any]:
+        """The rows so far; those that are added next overwrite them."""
+        count, self._count = self._count, 0
+        return self._array[:count]
+
+    def whole(self) -> np.ndarray[Any, Any]:
+        """All rows; none can be added after them."""
+        self._resize(self._count)
+        return self._array.view(self._kind)
 
 
 @contextmanager
