@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 import graphengine as ge
 from graphengine.cli import app
-from graphengine.format import parse_model
+from graphengine.format.reading import parse_model
 from graphengine.format.writing import dump_model
 
 FILES = json.loads(EXPECTED.read_bytes())

@@ -25,11 +25,12 @@ from documents import (
 )
 
 import graphengine as ge
-from graphengine.format import dump_model, fingerprint, parse_model
 from graphengine.format.files import write_bytes
 from graphengine.format.functions import shipped_functions
+from graphengine.format.meaning import fingerprint
+from graphengine.format.reading import parse_model
 from graphengine.format.schema import model_schema
-from graphengine.format.writing import dump_json
+from graphengine.format.writing import dump_json, dump_model
 from graphengine.limits import Limits
 from graphengine.training.rules import shipped_rules
 

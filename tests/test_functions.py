@@ -9,8 +9,8 @@ import pytest
 from documents import codes_of, document, model, problem_of, problems_of, training, write
 
 import graphengine as ge
-from graphengine.format import dump_model
 from graphengine.format.functions import shipped_functions
+from graphengine.format.writing import dump_model
 from graphengine.limits import DEFAULT, Limits
 
 

@@ -13,8 +13,7 @@ import pytest
 from documents import PEAK, document, linreg, training, write
 
 import graphengine as ge
-from graphengine.format import parse_model
-from graphengine.format.reading import read_bytes
+from graphengine.format.reading import parse_model, read_bytes
 from graphengine.limits import Limits
 
 ROOT = Path(__file__).parents[1]

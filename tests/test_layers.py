@@ -162,6 +162,24 @@ def test_importing_the_package_does_not_import(module):
     assert subprocess.run([sys.executable, "-c", code], check=False, cwd=PACKAGE.parent).returncode == 0
 
 
+@pytest.mark.parametrize(
+    ("command", "heavy"),
+    [("--help", "numpy pydantic networkx rich"), ("run models/linreg.json", "numpy.ma rich scipy pandas pyarrow")],
+)
+def test_a_command_does_not_import(command, heavy):
+    code = f"""if True:
+        import sys
+        from graphengine.cli import main
+        sys.argv = ["graphengine", *{command.split()}]
+        try:
+            main()
+        finally:
+            print(sorted({set(heavy.split())} & set(sys.modules)), file=sys.stderr)
+    """
+    done = subprocess.run([sys.executable, "-c", code], check=True, cwd=PACKAGE.parent, capture_output=True, text=True)
+    assert done.stderr == "[]\n"
+
+
 def test_a_model_imports_only_the_families_of_its_ops():
     code = (
         "import sys, graphengine as ge; ge.load('linreg').train(); from graphengine.ops.index import FAMILIES; "

@@ -12,8 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import graphengine as ge
-from graphengine.format import dump_model, fingerprint, parse_model, pieces
+from graphengine.format import pieces
+from graphengine.format.meaning import fingerprint
 from graphengine.format.pieces import Pieces, parse_apart
+from graphengine.format.reading import parse_model
+from graphengine.format.writing import dump_model
 
 FILES = [*SHIPPED, *(FOLDER / name for name in json.loads(EXPECTED.read_bytes()))]
 MANY = [{"id": f"n{i}", "op": "neg", "inputs": ["x"]} for i in range(12)]

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 import graphengine as ge
 from graphengine.backends.numpy.plan import Plan
 from graphengine.backends.reference.executor import Executor
-from graphengine.format import dump_model, parse_model
+from graphengine.format.reading import parse_model
 from graphengine.format.saving import graph_document
+from graphengine.format.writing import dump_model
 from graphengine.ir.binding import bind_sizes
 from graphengine.ops.shapes import broadcast_shapes, size_value
 from graphengine.transform.gradient import gradient

@@ -11,10 +11,10 @@ from pydantic import BaseModel, ValidationError
 
 import graphengine as ge
 from graphengine.errors import MOST_TOLD
-from graphengine.format import parse_model
 from graphengine.format.documents import ModelDocument
 from graphengine.format.findings import findings_of
 from graphengine.format.pruning import pruned
+from graphengine.format.reading import parse_model
 from graphengine.ops.registry import OPS
 
 STRICT_JSON = [

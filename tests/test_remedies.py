@@ -7,8 +7,8 @@ import pytest
 from documents import MODELS, changed, linreg, problem_of, problems_of, training
 
 import graphengine as ge
-from graphengine.format import parse_model
 from graphengine.format.functions import shipped_functions
+from graphengine.format.reading import parse_model
 from graphengine.format.remedies import EXAMPLES, example
 from graphengine.ops.registry import OPS
 from graphengine.wording import ELSEWHERE, WORDS_OF, counted, nearest, shown

@@ -15,9 +15,9 @@ import pytest
 from documents import document, linreg, parameter, problem_of, training
 
 import graphengine as ge
-from graphengine.format import parse_model
 from graphengine.format.lexical import lexical_findings
 from graphengine.format.positions import Lines, find_positions
+from graphengine.format.reading import parse_model
 from graphengine.format.strict import parse_json
 from graphengine.limits import Limits
 from graphengine.wording import size_text

@@ -14,8 +14,12 @@ from typer.testing import CliRunner
 
 import graphengine as ge
 from graphengine.cli import app
-from graphengine.format import FORMAT_VERSION, dump_model, fingerprint, parse_model, reading, upgrading
+from graphengine.format import reading, upgrading
 from graphengine.format.comparison import Difference, differences
+from graphengine.format.documents import FORMAT_VERSION
+from graphengine.format.meaning import fingerprint
+from graphengine.format.reading import parse_model
+from graphengine.format.writing import dump_model
 
 RELEASED = Path(__file__).parent / "released"
 

@@ -13,7 +13,7 @@ from graphengine.cli.output import Format, print_json, print_line, writable
 from graphengine.library import model_file
 
 if TYPE_CHECKING:
-    from graphengine.format import ModelDocument
+    from graphengine.format.documents import ModelDocument
 
 
 def diff(
@@ -49,9 +49,12 @@ def upgrade(
     output_format: OutputFormat = Format.text,
 ) -> None:
     """Rewrite MODEL in the newest version of the format and of the ops, in canonical form."""
-    from graphengine.format import FORMAT_VERSION, dump_model, fingerprint, read_model
     from graphengine.format.building import completed
+    from graphengine.format.documents import FORMAT_VERSION
     from graphengine.format.files import write_bytes
+    from graphengine.format.meaning import fingerprint
+    from graphengine.format.reading import read_model
+    from graphengine.format.writing import dump_model
 
     document, source = read_model(file, current_limits())
     target, data = output or file, dump_model(document)
@@ -67,7 +70,7 @@ def upgrade(
 
 
 def _document(name: str) -> ModelDocument:
-    from graphengine.format import read_model
     from graphengine.format.building import completed
+    from graphengine.format.reading import read_model
 
     return completed(read_model(model_file(name), current_limits())[0])

@@ -15,7 +15,7 @@ import numpy as np
 from graphengine.errors import Problem, did_you_mean
 from graphengine.ir.dates import Dates, as_dates, numbers_of_dates
 from graphengine.ir.declarations import Input
-from graphengine.ops.numbers import decode_array
+from graphengine.ops.numbers import decode_array, is_masked_array
 from graphengine.wording import shown
 
 UNSEEN, MISSING = -1, -2
@@ -224,7 +224,7 @@ def encoded(value: Any, declared: Input) -> tuple[Any, BadCells]:
         return numbers.reshape(shape).view(Indices), bad
     if declared.units and (dates := _dates_of(value)) is not None:
         return dated(dates, declared, bad), bad
-    if isinstance(value, np.ndarray) and not isinstance(value, np.ma.MaskedArray) and value.dtype != object:
+    if isinstance(value, np.ndarray) and not is_masked_array(value) and value.dtype != object:
         return value, bad
     return _filled(value, declared, bad), bad
 
@@ -233,7 +233,7 @@ def _dates_of(value: Any) -> Dates | None:
     """A value as dates; None if it holds numbers, or nothing."""
     if isinstance(value, np.ndarray) and value.dtype.kind in "fiu":
         return None
-    kind = "O" if isinstance(value, np.ma.MaskedArray) else np.asarray(value).dtype.kind
+    kind = "O" if is_masked_array(value) else np.asarray(value).dtype.kind
     if kind == "M":
         return np.asarray(value)
     if kind not in "OU":
@@ -265,11 +265,10 @@ def dated(
 
 def _filled(value: Any, declared: Input, bad: BadCells) -> Any:
     """A value with NaN where it has nothing, or counted as bad where its input has no such number."""
-    is_masked = isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value)
     kind = ""
     with suppress(Exception):  # an object's own __array__ may raise anything, which is reported where it is read
         kind = np.asarray(value).dtype.kind
-    if not is_masked and kind != "O":
+    if kind != "O" and not (is_masked_array(value) and np.ma.is_masked(value)):
         return value
     cells, shape = _cells_of(value)
     missing = [place for place, cell in enumerate(cells) if is_missing(cell)]
@@ -287,7 +286,7 @@ def _filled(value: Any, declared: Input, bad: BadCells) -> Any:
 
 def _cells_of(value: Any) -> tuple[list[Any], tuple[int, ...]]:
     """The cells of a value in a row, and its shape."""
-    if isinstance(value, np.ma.MaskedArray):
+    if is_masked_array(value):
         value = value.tolist()  # None where it is masked
     array = np.array(value, dtype=object)
     cells: list[Any] = array.ravel().tolist()

@@ -167,6 +167,11 @@ def _integer(cell: Any) -> Any:
     return int(cell) if isinstance(cell, (int, np.integer, np.bool_)) else None
 
 
+def is_masked_array(value: Any) -> bool:
+    """Whether a value is a masked array; only a subclass of NumPy's array is worth the import of `numpy.ma`."""
+    return type(value) is not np.ndarray and isinstance(value, np.ndarray) and isinstance(value, np.ma.MaskedArray)
+
+
 def fits_kind(array: np.ndarray[Any, Any], dtype: np.dtype[Any]) -> bool:
     """Whether the numbers of an array are of a kind that may stand for a dtype; whether each one fits is not asked."""
     if array.size == 0 and array.dtype == np.float64:
@@ -187,7 +192,7 @@ def converted(
     ValueError
         If the dtype has no such number, or a value is masked.
     """
-    if type(value) is not np.ndarray and isinstance(value, np.ndarray) and np.ma.is_masked(value):
+    if is_masked_array(value) and np.ma.is_masked(value):
         raise ValueError("values are missing: the array is masked")
     if dtype.kind == "f" and _has_inexact_integer(value, array):
         raise InexactError(INEXACT)

@@ -7,7 +7,9 @@ import pytest
 
 import graphengine as ge
 from graphengine.errors import CODES, GraphEngineError, ModelWarning
-from graphengine.format import dump_model, parse_model, pieces
+from graphengine.format import pieces
+from graphengine.format.reading import parse_model
+from graphengine.format.writing import dump_model
 from graphengine.limits import Limits
 from graphengine.ops.shapes import factors
 
