@@ -18,15 +18,11 @@ from graphengine.ir.declarations import Input, Parameter, Source, State, types_o
 from graphengine.limits import DEFAULT, Limits
 from graphengine.notebook import Pictured
 from graphengine.ops.node import Node
-from graphengine.ops.shapes import PYTHON_NUMBERS, ArrayType, SizeError, product, shape_text, size_value
+from graphengine.ops.shapes import PYTHON_NUMBERS, ArrayType, SizeError, require_possible, size_value
 from graphengine.wording import counted
 
 Operand: TypeAlias = str | int | float | None
 """What a node's input is: the name of a value, a literal number, or None for an omitted optional input."""
-
-
-MOST_AXES = 64
-"""NumPy's arrays have no more dimensions."""
 
 
 class Origin(NamedTuple):
@@ -346,11 +342,7 @@ def infer(node: Node, types: tuple[ArrayType | None, ...]) -> tuple[ArrayType, .
         raise ValueError(f"{type(error).__name__}: {error}") from error
     results = (result,) if isinstance(result, ArrayType) else tuple(result)
     for kind in results:
-        if any(isinstance(size, int) and size < 0 for size in kind.shape):
-            raise ValueError(f"its result would have the shape {shape_text(kind.shape)}")
-        if len(kind.shape) > MOST_AXES:
-            raise ValueError(f"its result would have {len(kind.shape)} dimensions, an array has at most {MOST_AXES}")
-        product(kind.shape)
+        require_possible(tuple(kind.shape))
     if len(results) != len(node.outputs):
         raise ValueError(f"it gives {len(results)} outputs and declares {len(node.outputs)}: {node.outputs}")
     return results

@@ -19,7 +19,7 @@ from graphengine.ir.graph import Graph, GraphNode, infer, literal_type
 from graphengine.ir.origins import told_node
 from graphengine.ops.inference import probed
 from graphengine.ops.node import Node
-from graphengine.ops.shapes import ArrayType, Size, SizeError, size_value, symbols_of
+from graphengine.ops.shapes import ArrayType, Size, SizeError, factors
 from graphengine.wording import size_text
 
 
@@ -147,7 +147,8 @@ def _workspaces(graph: Graph, sizes: Mapping[str, int]) -> Iterator[tuple[GraphN
     """The nodes that make large arrays on the way to their results, with the bytes of those."""
     known: dict[Any, int] = {}
     for node in graph.nodes:
-        if _has_workspace(node.node) and node.id in graph.types:
+        method: Any = node.node.workspace
+        if method is not None and node.id in graph.types:
             kinds = _operand_types(graph, node)
             key = (id(node.node), kinds)
             if key not in known:
@@ -172,16 +173,12 @@ def _operand_types(graph: Graph, node: GraphNode) -> tuple[ArrayType | None, ...
     return tuple([graph.types[ref] if isinstance(ref, str) else literal_type(ref) for ref in node.inputs])
 
 
-def _has_workspace(node: Node) -> bool:
-    method: Any = node.workspace
-    return method is not None
-
-
 def _workspace(node: Node, kinds: Iterable[ArrayType | None]) -> int:
-    if not _has_workspace(node):
+    method: Any = node.workspace
+    if method is None:
         return 0
     try:
-        return sum(_bytes(kind, {}) for kind in node.workspace(*kinds))
+        return sum(_bytes(kind, {}) for kind in method(*kinds))
     except Exception as error:  # a user's method may raise anything
         name = f"{type(node).__name__}.workspace"
         raise RegistrationError(
@@ -198,9 +195,11 @@ def _of_numbers(kind: ArrayType, sizes: Mapping[str, int]) -> ArrayType:
 
 
 def _number(size: Size, sizes: Mapping[str, int]) -> int:
-    if isinstance(size, str):
-        return size_value(size, {symbol: sizes.get(symbol, 1) for symbol in symbols_of([size])}) or 0
-    return 1 if size is None else size
+    if not isinstance(size, str):
+        return 1 if size is None else size
+    coefficient, exponents = factors(size)
+    number: int = coefficient * math.prod(sizes.get(symbol, 1) ** power for symbol, power in exponents.items())
+    return number
 
 
 def _bytes(kind: ArrayType, sizes: Mapping[str, int]) -> int:

@@ -305,20 +305,17 @@ class Recorder:
         names = {id(each): f"{STAND_IN}{place}" for place, each in enumerate(stand_ins) if isinstance(each, StandIn)}
         operands = [names.get(id(each), each) for each in stand_ins]
         self.types.update((names[id(each)], each.kind) for each in stand_ins if isinstance(each, StandIn))
-        before, scope = len(self.nodes), self._scope
-        self.enter(STAND_IN)
+        before, scope, self._scope = len(self.nodes), self._scope, STAND_IN
         try:
             returned = code([self.symbol(operand) for operand in operands])
             nodes = self.nodes[before:]
-            return Sample(operands, nodes, [self._kinds(node) for node in nodes], returned)
+            kinds = [tuple([self.types[name] for name in node.outputs]) for node in nodes]
+            return Sample(operands, nodes, kinds, returned)
         finally:
             self.forget(before)
-            self.enter(scope)
+            self._scope = scope
             for name in names.values():
                 del self.types[name]
-
-    def _kinds(self, node: GraphNode) -> tuple[ArrayType, ...]:
-        return tuple([self.types[name] for name in node.outputs])
 
     def repeat(self, template: Template, values: list[Any], near: str) -> list[Any]:
         """Follow a template with other values; gives all values, among which are its results.

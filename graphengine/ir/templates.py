@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from itertools import chain
 from operator import itemgetter
 from typing import Any, NamedTuple, TypeAlias
 
@@ -85,15 +86,16 @@ class Sample(NamedTuple):
     def template(self, results: Sequence[str | None], names: Sequence[Namer]) -> Template:
         """The template with these values as results and these names for its parts."""
         made = [name for node in self.nodes for name in node.outputs]
-        read = [ref for node in self.nodes for ref in node.inputs]
-        given = {operand_key(operand) for operand in self.operands}.union(made)
-        fixed = {key: ref for ref in (*read, *results) if (key := operand_key(ref)) not in given}
+        read = [[(operand_key(ref), ref) for ref in node.inputs] for node in self.nodes]
+        keys = [operand_key(operand) for operand in self.operands]
+        given = {*keys, *made}
+        fixed = {key: ref for key, ref in (*chain(*read), *zip(results, results, strict=True)) if key not in given}
         places: dict[Any, int] = {}
-        for place, key in enumerate([*map(operand_key, self.operands), *fixed, *made]):
+        for place, key in enumerate([*keys, *fixed, *made]):
             places.setdefault(key, place)
         parts = [
-            Part(node.op, node.node, _picking([places[operand_key(ref)] for ref in node.inputs]), kinds, name)
-            for node, kinds, name in zip(self.nodes, self.kinds, names, strict=True)
+            Part(node.op, node.node, _picking([places[key] for key, _ in refs]), kinds, name)
+            for node, refs, kinds, name in zip(self.nodes, read, self.kinds, names, strict=True)
         ]
         return Template([*fixed.values()], parts, [None if name is None else places[name] for name in results])
 

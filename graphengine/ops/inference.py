@@ -10,12 +10,14 @@ A rule raises ValueError with the reason where the types do not fit; the graph a
 from __future__ import annotations
 
 import itertools
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from graphengine.ops.shapes import (
     ArrayType,
+    DType,
     PythonNumber,
     Shape,
     Size,
@@ -33,8 +35,19 @@ _FIRST_SIZES, _SECOND_SIZES = (3, 5, 7, 11, 13, 17, 19, 23), (29, 31, 37, 41, 43
 def elementwise(node: Any, *types: ArrayType | None) -> ArrayType:
     """Broadcast the shapes; the dtype is what `forward` gives for one element."""
     given = [kind for kind in types if kind is not None]
-    result = _forward(node, [kind and ArrayType((), kind.dtype) for kind in types], {})
-    return ArrayType(broadcast_shapes([kind.shape for kind in given]), type_of(result).dtype)
+    find = _dtype_of_element if type(node).model_fields else _dtype_without_attributes
+    dtype = find(node, tuple([kind and kind.dtype for kind in types]))
+    return ArrayType(broadcast_shapes([kind.shape for kind in given]), dtype)
+
+
+def _dtype_of_element(node: Any, dtypes: tuple[DType | None, ...]) -> DType:
+    """What `forward` gives for one element of each input."""
+    ones = [None if dtype is None else ArrayType((), dtype) for dtype in dtypes]
+    return type_of(_forward(node, ones, {})).dtype
+
+
+_dtype_without_attributes = lru_cache(maxsize=1024)(_dtype_of_element)
+"""The same, remembered: all nodes of a class without attributes are equal."""
 
 
 def reduction(node: Any, x: ArrayType) -> ArrayType:

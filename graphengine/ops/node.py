@@ -109,8 +109,8 @@ class Node(BaseModel, _Merging):
 
         pydantic takes True and 1.0 for 1, and 2^53 for 2^53 + 1 where a field is a float.
         """
-        schema: CoreSchema = _exact(handler(source))
-        return schema
+        schema: CoreSchema = handler(source)
+        return _exact(schema) if cls.model_fields else schema
 
     @model_validator(mode="before")
     @classmethod

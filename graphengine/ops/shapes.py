@@ -14,7 +14,8 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum
-from functools import cache
+from functools import cache, lru_cache
+from types import MappingProxyType
 from typing import Any, Literal, NamedTuple, TypeAlias, TypeGuard, get_args
 
 import numpy as np
@@ -29,6 +30,8 @@ SIZE_PATTERN = rf"^([1-9][0-9]*\*)?{_POWER}(\*{_POWER})*$"
 HOW_TO_WRITE_A_SIZE = 'a size is an integer, a symbol such as "N" or a product such as "2*N" or "M*N^2"'
 LARGEST_SIZE = 2**63 - 1
 """The number of elements that an array may have; NumPy counts them in 64 bits."""
+MOST_AXES = 64
+"""NumPy's arrays have no more dimensions."""
 MOST_SYMBOLS = 63
 """Symbols of a size, each counted as often as its exponent says."""
 LONGEST_SIZE = 1000
@@ -60,6 +63,9 @@ class PythonNumber(Enum):
     FLOAT = "float"
 
 
+DType: TypeAlias = "np.dtype[Any] | PythonNumber"
+
+
 class ArrayType(NamedTuple):
     """Shape and dtype of a value.
 
@@ -68,7 +74,7 @@ class ArrayType(NamedTuple):
     """
 
     shape: Shape
-    dtype: np.dtype[Any] | PythonNumber
+    dtype: DType
     content: Shape | None = None
 
     def __str__(self) -> str:
@@ -84,14 +90,14 @@ class ArrayType(NamedTuple):
     @property
     def is_differentiable(self) -> bool:
         """Whether gradients flow through such a value: floating-point numbers only."""
-        return self.array_dtype.kind == "f"
+        return self.dtype is PythonNumber.FLOAT or (isinstance(self.dtype, np.dtype) and self.dtype.kind == "f")
 
 
 PYTHON_NUMBERS: dict[type, ArrayType] = {int: ArrayType((), PythonNumber.INT), float: ArrayType((), PythonNumber.FLOAT)}
 """The types of Python numbers, by class."""
 
 
-def dtype_name(dtype: np.dtype[Any] | PythonNumber) -> str:
+def dtype_name(dtype: DType) -> str:
     """The name of a dtype as a model file writes it; a Python number's is that of its type."""
     return dtype.value if isinstance(dtype, PythonNumber) else _name(dtype)
 
@@ -116,12 +122,11 @@ def shape_text(shape: Iterable[Size]) -> str:
     return f"({sizes[0]},)" if len(sizes) == 1 else f"({', '.join(sizes)})"
 
 
-def factors(size: int | str) -> tuple[int, dict[str, int]]:
+@lru_cache(maxsize=1024)
+def factors(size: int | str) -> tuple[int, Mapping[str, int]]:
     """Return a size as a coefficient and the exponents of its symbols: "2*N^3" is (2, {"N": 3})."""
     if isinstance(size, int):
-        return size, {}
-    if is_symbol(size):
-        return 1, {size: 1}
+        return size, MappingProxyType({})
     coefficient, exponents = 1, dict[str, int]()
     for factor in size.split("*"):
         symbol, _, exponent = factor.partition("^")
@@ -129,7 +134,7 @@ def factors(size: int | str) -> tuple[int, dict[str, int]]:
             coefficient = int(symbol)
         else:
             exponents[symbol] = exponents.get(symbol, 0) + int(exponent or 1)
-    return coefficient, exponents
+    return coefficient, MappingProxyType(exponents)
 
 
 def product(sizes: Iterable[Size]) -> Size:
@@ -158,6 +163,24 @@ def product(sizes: Iterable[Size]) -> Size:
     if len(text) > LONGEST_SIZE:
         raise SizeError(f"a size has at most {LONGEST_SIZE} characters as text, not {len(text)}")
     return text
+
+
+@lru_cache(maxsize=1024)
+def require_possible(shape: Shape) -> None:
+    """Refuse a shape that no array has.
+
+    Raises
+    ------
+    ValueError
+        If a size is negative, or if there are too many dimensions.
+    SizeError
+        If there would be too many elements.
+    """
+    if any(isinstance(size, int) and size < 0 for size in shape):
+        raise ValueError(f"its result would have the shape {shape_text(shape)}")
+    if len(shape) > MOST_AXES:
+        raise ValueError(f"its result would have {len(shape)} dimensions, an array has at most {MOST_AXES}")
+    product(shape)
 
 
 def _too_large(coefficient: int, exponents: Mapping[str, int]) -> SizeError:
@@ -222,8 +245,8 @@ def solve_size(size: str, actual: int, bindings: Mapping[str, int]) -> tuple[str
     unknown = [symbol for symbol in exponents if symbol not in bindings]
     if len(unknown) != 1:
         return None
-    symbol, exponent = unknown[0], exponents.pop(unknown[0])
-    known = coefficient * math.prod(bindings[other] ** power for other, power in exponents.items())
+    symbol, exponent = unknown[0], exponents[unknown[0]]
+    known = coefficient * math.prod(bindings[other] ** power for other, power in exponents.items() if other != symbol)
     if known == 0 or actual % known:
         return None
     value = round((actual // known) ** (1 / exponent)) if exponent > 1 else actual // known

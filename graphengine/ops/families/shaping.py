@@ -369,8 +369,8 @@ def quotient(total, rest):
     """The size that times `rest` is `total`, None if the symbols do not divide."""
     coefficient, symbols = factors(total)
     divisor, divided = factors(rest)
-    left = {symbol: exponent - divided.pop(symbol, 0) for symbol, exponent in symbols.items()}
-    if divided or coefficient % divisor or min(left.values(), default=0) < 0:
+    left = {symbol: exponent - divided.get(symbol, 0) for symbol, exponent in symbols.items()}
+    if divided.keys() - symbols.keys() or coefficient % divisor or min(left.values(), default=0) < 0:
         return None
     return product(
         [coefficient // divisor, *powers({symbol: exponent for symbol, exponent in left.items() if exponent})]
