@@ -10,7 +10,7 @@ from samples import SAMPLES
 import graphengine as ge
 from graphengine.backends.reference.executor import Executor
 from graphengine.ir.declarations import Input
-from graphengine.ir.graph import GraphNode
+from graphengine.ir.nodes import GraphNode
 from graphengine.ops.families.selection import Split, SplitLike
 from graphengine.ops.registry import OPS
 from graphengine.transform.gradient import gradient

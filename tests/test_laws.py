@@ -9,7 +9,7 @@ from samples import FAMILIES, SAMPLES, TABLE
 from samples.arrays import values
 
 import graphengine as ge
-from graphengine.ir.graph import infer
+from graphengine.ir.node_types import infer
 from graphengine.ops.inference import elementwise, reduction
 from graphengine.ops.registry import OPS
 from graphengine.ops.shapes import ArrayType, size_value, type_of

@@ -137,6 +137,11 @@ def test_imports_inside_functions_and_by_name_are_seen():
     assert "ops.calling" in IMPORTS["ops"]
 
 
+def test_node_graph_and_executor_are_read_in_one_sitting():
+    core = ("ops.node", "ir.graph", "backends.reference.executor")
+    assert sum(len(MODULES[name].read_text(encoding="utf-8").splitlines()) for name in core) <= 650
+
+
 def test_no_module_name_is_used_twice():
     names = Counter(name for room, _, name in (module.rpartition(".") for module in MODULES) if name != room)
     assert {name for name, count in names.items() if count > 1} <= SHARED_NAMES

@@ -10,7 +10,8 @@ from selection import missing
 
 import graphengine as ge
 from graphengine.ir.declarations import Input, array_type
-from graphengine.ir.graph import Graph, GraphNode
+from graphengine.ir.graph import Graph
+from graphengine.ir.nodes import GraphNode
 from graphengine.ops.registry import OPS
 
 pytestmark = pytest.mark.extra("onnx", "onnxruntime")

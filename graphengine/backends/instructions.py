@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from graphengine.ir.graph import Graph, GraphNode, Operand, literal_type
+from graphengine.ir.graph import Graph
+from graphengine.ir.node_types import literal_type
+from graphengine.ir.nodes import GraphNode, Operand
 from graphengine.ops.node import Node
 from graphengine.ops.shapes import ArrayType
 

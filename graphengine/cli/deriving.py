@@ -38,7 +38,8 @@ from graphengine.library import model_file
 from graphengine.wording import escaped_json
 
 if TYPE_CHECKING:
-    from graphengine.ir.graph import Graph, GraphNode
+    from graphengine.ir.graph import Graph
+    from graphengine.ir.nodes import GraphNode
     from graphengine.model.model import Model
 
 MAX_WIDTH = 88
@@ -79,7 +80,7 @@ def step(
     strict: Strict = False,
 ) -> None:
     """Show one iteration of the training of MODEL as a graph: forward, gradient, clipping and update."""
-    from graphengine.ir.graph import reachable
+    from graphengine.ir.nodes import reachable
     from graphengine.transform.step import GRADIENT_NORM
 
     check_targets({"MODEL": model_file(file), "--output": output})

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from graphengine.cli.output import array_text, print_line, print_table
 
 if TYPE_CHECKING:
-    from graphengine.ir.graph import GraphNode
+    from graphengine.ir.nodes import GraphNode
     from graphengine.model.model import Model
     from graphengine.ops.shapes import ArrayType
 

@@ -34,7 +34,8 @@ def open_model(
     with gc_pause.paused():  # modules stay
         from graphengine.model.loading import load
 
-    load_plugins(plugins)
+    if plugins:
+        load_plugins(plugins)
     model = load(model_file(name), update_rule=update_rule, limits=current_limits(), backend=backend)
     heed(model.warnings, strict=strict)
     return model
@@ -56,7 +57,8 @@ def open_changed(
     from graphengine.format.strict import parse_json
     from graphengine.model.model import Model
 
-    load_plugins(plugins)
+    if plugins:
+        load_plugins(plugins)
     path = model_file(name)
     limits = current_limits()
 

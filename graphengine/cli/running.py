@@ -81,13 +81,15 @@ def run(
     """
     check_targets({"--data": Path(data) if data else None, "--save": save, "--log": log, "--plot": plot})
     check_plot(plot)
-    saving = checkpoint_folder(checkpoint, resume=resume)
+    saving = checkpoint_folder(checkpoint, resume=resume) if checkpoint or resume else {}
     opened, given = open_changed(model, plugins, settings or [], update_rule, backend=backend, strict=strict)
     check_save(opened, save)
-    given = decoded(opened, {**given, **named_values("--input", inputs or [])})
+    if given or inputs:
+        given = decoded(opened, {**given, **named_values("--input", inputs or [])})
     overrides = {name: context.params[name] for name in OVERRIDES if context.params[name] is not None}
     trains = context.info_name == "train" or _trains(opened, context)
-    given |= read_data(opened, data, columns or [], given, needed_to_train(opened) if trains else None)
+    if data or columns:
+        given |= read_data(opened, data, columns or [], given, needed_to_train(opened) if trains else None)
     history: History | None = None
     unwritten = Unwritten()
     if trains:

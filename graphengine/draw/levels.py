@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from graphengine.draw.scopes import Box
-from graphengine.ir.graph import Graph, GraphNode
+from graphengine.ir.graph import Graph
+from graphengine.ir.nodes import GraphNode
 
 Use = tuple[str, int]
 """An operand: the id of a node and the position."""

@@ -12,7 +12,8 @@ from graphengine.draw.layers import Edge
 from graphengine.draw.layout import MARGIN, PITCH, Layout, Place, Size, lay_out
 from graphengine.draw.levels import Level, Levels, Link, entry_key, exit_key
 from graphengine.draw.scopes import Box, boxes_of
-from graphengine.ir.graph import Graph, GraphNode
+from graphengine.ir.graph import Graph
+from graphengine.ir.nodes import GraphNode
 from graphengine.ops.shapes import shape_text
 from graphengine.trace.summary import number_text
 from graphengine.wording import counted, escaped

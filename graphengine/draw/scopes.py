@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from graphengine.ir.graph import Graph, GraphNode
+from graphengine.ir.graph import Graph
+from graphengine.ir.nodes import GraphNode
 
 MAX_ITEMS = 80
 """A box with more nodes and boxes than this gets boxes inside."""

@@ -8,7 +8,8 @@ import numpy as np
 
 from graphengine.fit.robust import Robust, record_robust
 from graphengine.fit.solvers import LeastSquares
-from graphengine.ir.graph import Graph, GraphNode
+from graphengine.ir.graph import Graph
+from graphengine.ir.nodes import GraphNode
 from graphengine.ir.recording import Recorder
 
 SUM_OF_SQUARES = "sum_of_squares"

@@ -5,9 +5,10 @@ from __future__ import annotations
 import itertools
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
+from functools import partial
 
 from graphengine.errors import MOST_TOLD, InvalidModelError, Problem, make_pointer
-from graphengine.format.call_paths import CallPaths
+from graphengine.format.call_paths import origin_in
 from graphengine.format.declaring import inputs_of, parameters_of, state_of
 from graphengine.format.documents import ModelDocument
 from graphengine.format.expansion import expansion_problems
@@ -20,8 +21,10 @@ from graphengine.format.salvage import Gaps
 from graphengine.format.saving import with_made_parameters
 from graphengine.format.tables import table_problems
 from graphengine.ir.declarations import types_of
-from graphengine.ir.graph import Graph, GraphNode, infer_types, topologically_sorted
+from graphengine.ir.graph import Graph
 from graphengine.ir.memory import memory_problem
+from graphengine.ir.node_types import infer_types
+from graphengine.ir.nodes import GraphNode, topologically_sorted
 from graphengine.ir.origins import enclosing
 from graphengine.limits import DEFAULT, Limits
 from graphengine.transform.mode import with_keys
@@ -155,7 +158,7 @@ def _typed(
         description=document.description,
         aliases=aliases,
         limits=limits,
-        origin=CallPaths(document),
+        origin=partial(origin_in, document),
     )
     return graph, [*cycles, *misfits]
 

@@ -9,33 +9,25 @@ from collections.abc import Container
 
 from graphengine.format.documents import ModelDocument, NodeDocument
 from graphengine.format.functions import callable_in, functions_in, substituted
-from graphengine.ir.graph import Origin
+from graphengine.ir.nodes import Origin
 from graphengine.ir.origins import enclosing
 
 
-class CallPaths:
-    """Finds the origin of a node in a document, by its id."""
-
-    def __init__(self, document: ModelDocument) -> None:
-        self._document = document
-
-    def __call__(self, ident: str) -> Origin:
-        """Return the calls that lead to a node, and its own id and op in the innermost function."""
-        table = functions_in(self._document)
-        specs: dict[str, NodeDocument] = {spec["id"]: spec for spec in self._document.nodes}
-        name, rest = _split(ident, specs)
-        calls, spec = [], specs.get(name or "")
-        while spec and (function := table.get(spec["op"])):
-            calls.append(f"call '{name}' of '{spec['op']}'")
-            attributes = spec.get("attributes", {})
-            function, table = function.form(attributes), callable_in(function, table)
-            specs = {
-                each["id"]: substituted(each, {**function.defaults, **attributes}) for each in function.document.nodes
-            }
-            # the first output of a call has the id of the call
-            name, rest = _split(rest, specs) if rest else (function.lead, "")
-            spec = specs.get(name or "")
-        return Origin(calls, name, None if rest or spec is None else spec["op"])
+def origin_in(document: ModelDocument, ident: str) -> Origin:
+    """Return the calls that lead to a node of a document, and its own id and op in the innermost function."""
+    table = functions_in(document)
+    specs: dict[str, NodeDocument] = {spec["id"]: spec for spec in document.nodes}
+    name, rest = _split(ident, specs)
+    calls, spec = [], specs.get(name or "")
+    while spec and (function := table.get(spec["op"])):
+        calls.append(f"call '{name}' of '{spec['op']}'")
+        attributes = spec.get("attributes", {})
+        function, table = function.form(attributes), callable_in(function, table)
+        specs = {each["id"]: substituted(each, {**function.defaults, **attributes}) for each in function.document.nodes}
+        # the first output of a call has the id of the call
+        name, rest = _split(rest, specs) if rest else (function.lead, "")
+        spec = specs.get(name or "")
+    return Origin(calls, name, None if rest or spec is None else spec["op"])
 
 
 def _split(path: str, names: Container[str]) -> tuple[str | None, str]:

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 from graphengine.errors import Problem, make_pointer
 from graphengine.format.initializers import FromDataInitializer
 from graphengine.ir.declarations import Parameter, State
-from graphengine.ir.graph import Graph, GraphNode, reachable, topologically_sorted
+from graphengine.ir.graph import Graph
+from graphengine.ir.nodes import GraphNode, reachable, topologically_sorted
 from graphengine.ops.shapes import Shape, shape_text
 
 

@@ -19,7 +19,7 @@ from graphengine.format.documents import FunctionDocument, ModelDocument, NodeDo
 from graphengine.format.layer_forms import LAYERS
 from graphengine.format.reading import shipped_files
 from graphengine.format.salvage import Gaps
-from graphengine.ir.graph import GraphNode, topologically_sorted
+from graphengine.ir.nodes import GraphNode, topologically_sorted
 from graphengine.ops.node import Signature
 from graphengine.ops.registry import OPS
 from graphengine.ops.shapes import symbols_of

@@ -30,7 +30,8 @@ from graphengine.format.functions import (
 )
 from graphengine.format.resolve import Resolver
 from graphengine.format.salvage import Gaps
-from graphengine.ir.graph import GraphNode, Operand, literal_type
+from graphengine.ir.node_types import literal_type
+from graphengine.ir.nodes import GraphNode, Operand
 from graphengine.limits import DEFAULT, Limits
 from graphengine.ops.numbers import INEXACT, is_inexact
 from graphengine.ops.shapes import ArrayType, dtype_name, mismatch

@@ -16,7 +16,8 @@ from graphengine.format.declaring import type_of
 from graphengine.format.documents import ModelDocument, ParameterDocument
 from graphengine.format.inlining import Frame, Inlining
 from graphengine.format.resolve import UNKNOWN
-from graphengine.ir.graph import GraphNode, infer_types, literal_type, topologically_sorted
+from graphengine.ir.node_types import infer_types, literal_type
+from graphengine.ir.nodes import GraphNode, topologically_sorted
 from graphengine.ops.shapes import ArrayType, Shape, Size, SizeError, factors, is_symbol, product, shape_text
 
 

@@ -22,7 +22,7 @@ from graphengine.format.functions import DOMAINS, Call, Function, Table, shipped
 from graphengine.format.layer_forms import LAYERS
 from graphengine.format.pruning import pruned
 from graphengine.format.salvage import HOLE, VALUES, Gaps
-from graphengine.ir.graph import GraphNode, Operand
+from graphengine.ir.nodes import GraphNode, Operand
 from graphengine.limits import DEFAULT, Limits
 from graphengine.ops.node import Node
 from graphengine.ops.numbers import INEXACT, is_inexact

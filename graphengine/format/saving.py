@@ -17,7 +17,8 @@ from graphengine.format.documents import (
 from graphengine.format.files import write_bytes
 from graphengine.format.writing import dump_model
 from graphengine.ir.declarations import Input, Parameter, Source, State
-from graphengine.ir.graph import Graph, GraphNode, Operand
+from graphengine.ir.graph import Graph
+from graphengine.ir.nodes import GraphNode, Operand
 from graphengine.ops.registry import OPSET_VERSION, domain_of
 from graphengine.ops.shapes import dtype_name
 

@@ -13,7 +13,8 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from graphengine.errors import Problem
-from graphengine.ir.graph import Graph, GraphNode, reachable
+from graphengine.ir.graph import Graph
+from graphengine.ir.nodes import GraphNode, reachable
 from graphengine.ir.origins import told_node
 from graphengine.ops.inference import elementwise, probed
 from graphengine.ops.shapes import Shape, Size, shape_text

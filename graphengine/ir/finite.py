@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from graphengine.errors import ExecutionError, Problem
-from graphengine.ir.graph import Graph, GraphNode
+from graphengine.ir.graph import Graph
+from graphengine.ir.nodes import GraphNode
 from graphengine.ir.origins import told_node
 from graphengine.ops.numbers import all_finite
 

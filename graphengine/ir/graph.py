@@ -5,70 +5,21 @@ One class serves the model's graph, its gradient and its training step. It knows
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from operator import itemgetter
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any
 
 from graphengine import hooks
-from graphengine.errors import MOST_TOLD, InvalidModelError, Problem, UsageError, did_you_mean
+from graphengine.errors import InvalidModelError, UsageError, did_you_mean
 from graphengine.ir.declarations import Input, Parameter, Source, State, types_of
+from graphengine.ir.node_types import infer_types
+from graphengine.ir.nodes import GraphNode, Origin, reachable, topologically_sorted
 from graphengine.limits import DEFAULT, Limits
 from graphengine.notebook import Pictured
-from graphengine.ops.node import Node
-from graphengine.ops.shapes import PYTHON_NUMBERS, ArrayType, SizeError, require_possible, size_value
+from graphengine.ops.shapes import ArrayType, size_value
 from graphengine.wording import counted
-
-Operand: TypeAlias = str | int | float | None
-"""What a node's input is: the name of a value, a literal number, or None for an omitted optional input."""
-
-
-class Origin(NamedTuple):
-    """Where a node is in a file: the calls that lead to it, in words, and its id and op in the innermost function."""
-
-    calls: list[str]
-    name: str | None
-    op: str | None
-
-
-class GraphNode(NamedTuple):
-    """One node of a graph: an op with its attributes (`node`), applied to operands."""
-
-    id: str
-    op: str
-    node: Node
-    inputs: tuple[Operand, ...]
-
-    @property
-    def outputs(self) -> tuple[str, ...]:
-        """Names of the values it gives: its id, and `id:port` for further ones."""
-        ports = self.node.outputs
-        return (self.id,) if len(ports) == 1 else (self.id, *[f"{self.id}:{port}" for port in ports[1:]])
-
-    @property
-    def is_core(self) -> bool:
-        """Whether the op is one of this package, whose meaning the compiler knows, and not one of a user's."""
-        return is_core(self.node)
-
-
-def operand_key(operand: Operand) -> Any:
-    """What tells operands apart: a literal 2 is not a literal 2.0, and 0.0 is not -0.0."""
-    return operand if type(operand) is str else (type(operand), repr(operand))
-
-
-def application_key(instance: int, operands: tuple[Operand, ...]) -> Any:
-    """What tells applications of ops apart; `instance` is the identity of a node object."""
-    for operand in operands:
-        if type(operand) is not str:
-            return (instance, tuple(map(operand_key, operands)))
-    return (instance, operands)
-
-
-def is_core(node: Node) -> bool:
-    """Whether a node's class is one of this package."""
-    return type(node).__module__.startswith("graphengine.ops.families.")
 
 
 class Graph(Pictured):
@@ -248,61 +199,9 @@ class Graph(Pictured):
         return types
 
 
-class _Misfit(NamedTuple):
-    """Why a node has no types."""
-
-    code: str
-    reason: str
-
-
-def infer_types(nodes: Iterable[GraphNode], types: dict[str, ArrayType]) -> list[Problem]:
-    """Add the types of what sorted nodes give to `types`, and return a problem for each of the first misfits.
-
-    The problems are GE301 or, where a size is larger than any array, GE134. Nodes of one instance on operands of the
-    same types are inferred once.
-    """
-    known: dict[Any, tuple[ArrayType, ...] | _Misfit] = {}
-    problems: list[Problem] = []
-    for graph_node in nodes:
-        name, op, node, operands = graph_node
-        given = tuple([types.get(operand) for operand in operands])  # type: ignore[arg-type]
-        if None in given:
-            given = tuple([_operand_type(operand, types) for operand in operands])
-            if any(kind is None and operand is not None for kind, operand in zip(given, operands, strict=True)):
-                continue  # what it reads failed, and that is reported there
-        key = (id(node), given)
-        results = known.get(key)
-        if results is None:
-            try:
-                results = infer(node, given)
-            except ValueError as error:
-                results = _Misfit("GE134" if isinstance(error, SizeError) else "GE301", str(error))
-            known[key] = results
-        if isinstance(results, _Misfit):
-            if len(problems) <= MOST_TOLD:
-                problems.append(Problem(results.code, f"node '{name}' ({op}): {results.reason}", node=name))
-            continue
-        types[name] = results[0]
-        if len(results) > 1:
-            types.update(zip(graph_node.outputs, results, strict=True))
-    return problems
-
-
 def names_of(asked: str | Iterable[str]) -> list[str]:
     """The names that a caller asks for, each once; a string is one name and no sequence of letters."""
     return [asked] if isinstance(asked, str) else list(dict.fromkeys(asked))
-
-
-def reachable(nodes: Sequence[GraphNode], targets: Iterable[str]) -> list[GraphNode]:
-    """The nodes that the target values depend on; `nodes` are sorted, and the result is."""
-    needed: set[Operand] = set(targets)
-    found = []
-    for node in reversed(nodes):
-        if node.id in needed or not needed.isdisjoint(node.outputs):
-            found.append(node)
-            needed.update(node.inputs)
-    found.reverse()
-    return found
 
 
 def inputs_of(graph: Graph, targets: Iterable[str]) -> list[str]:
@@ -324,74 +223,7 @@ def part_for(graph: Graph, outputs: Mapping[str, str]) -> Graph:
     return graph.derive(nodes, outputs, types, inputs=inputs)
 
 
-def infer(node: Node, types: tuple[ArrayType | None, ...]) -> tuple[ArrayType, ...]:
-    """The types of a node's results.
-
-    Raises
-    ------
-    ValueError
-        If the types do not fit the op, or if its results are not what its class declares.
-    SizeError
-        If no array can be as large as a result.
-    """
-    try:
-        result = node.infer(*types)
-    except ValueError:
-        raise
-    except Exception as error:  # a rule may raise anything: NumPy does for an axis or dtype that is none
-        raise ValueError(f"{type(error).__name__}: {error}") from error
-    results = (result,) if isinstance(result, ArrayType) else tuple(result)
-    for kind in results:
-        require_possible(tuple(kind.shape))
-    if len(results) != len(node.outputs):
-        raise ValueError(f"it gives {len(results)} outputs and declares {len(node.outputs)}: {node.outputs}")
-    return results
-
-
-def _operand_type(operand: Operand, types: Mapping[str, ArrayType]) -> ArrayType | None:
-    return types.get(operand) if isinstance(operand, str) else literal_type(operand)
-
-
-def literal_type(operand: Any) -> ArrayType | None:
-    """The type of a literal number; None for an omitted input."""
-    return None if operand is None else PYTHON_NUMBERS[type(operand)]
-
-
 def _sized(source: Input, sizes: Mapping[str, int]) -> Input:
     """Return an input whose symbolic sizes are numbers."""
     shape = tuple([size_value(size, sizes) or 0 for size in source.type.shape])
     return replace(source, type=source.type._replace(shape=shape))
-
-
-def topologically_sorted(nodes: list[GraphNode]) -> tuple[list[GraphNode], list[Problem]]:
-    """The nodes, each behind those it reads; the same order whatever the order they come in.
-
-    Nodes that cannot be sorted are left out: those on a cycle and what depends on them. The problems are GE214, naming
-    the nodes on a short cycle of each group of nodes that form cycles.
-    """
-    from graphengine.ir import toposort  # networkx is the slowest import of all, needed only here
-
-    nodes = sorted(nodes, key=itemgetter(0))
-    graph = toposort.Readers(len(nodes), _reads(nodes))
-    order = graph.order()
-    cycles = graph.cycles(MOST_TOLD + 1) if len(order) < len(nodes) else []
-    return (
-        [nodes[index] for index in order],
-        [_cycle_problem([nodes[index].id for index in cycle]) for cycle in cycles],
-    )
-
-
-def _reads(nodes: list[GraphNode]) -> Iterator[Collection[int]]:
-    """For each node the positions of those it reads."""
-    position: dict[Any, int] = {node[0]: index for index, node in enumerate(nodes)}
-    for _, _, _, operands in nodes:
-        found = {position[operand] for operand in operands if operand in position}
-        if len(found) < len(operands):
-            with_port = (operand.partition(":")[0] for operand in operands if type(operand) is str and ":" in operand)
-            found.update(position[producer] for producer in with_port if producer in position)
-        yield found
-
-
-def _cycle_problem(names: list[str]) -> Problem:
-    shown = names if len(names) <= 12 else [*names[:6], f"... {len(names) - 11} more ...", *names[-5:]]
-    return Problem("GE214", f"nodes form a cycle: {' -> '.join(shown)}", node=names[0])

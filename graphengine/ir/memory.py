@@ -15,7 +15,9 @@ from typing import Any
 import numpy as np
 
 from graphengine.errors import InputError, Problem, RegistrationError, make_pointer
-from graphengine.ir.graph import Graph, GraphNode, infer, literal_type
+from graphengine.ir.graph import Graph
+from graphengine.ir.node_types import infer, literal_type
+from graphengine.ir.nodes import GraphNode
 from graphengine.ir.origins import told_node
 from graphengine.ops.inference import probed
 from graphengine.ops.node import Node

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from graphengine.ir.graph import Graph, GraphNode, Origin
+from graphengine.ir.graph import Graph
+from graphengine.ir.nodes import GraphNode, Origin
 
 
 def told_node(graph: Graph, node: GraphNode) -> str:

@@ -13,7 +13,9 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
-from graphengine.ir.graph import Graph, GraphNode, Operand, application_key, infer, is_core, literal_type
+from graphengine.ir.graph import Graph
+from graphengine.ir.node_types import infer, literal_type
+from graphengine.ir.nodes import GraphNode, Operand, application_key, is_core
 from graphengine.ir.templates import STAND_IN, Sample, StandIn, Template
 from graphengine.ops.node import Node, Recorded
 from graphengine.ops.registry import OPS, Instances, Op

@@ -13,7 +13,7 @@ from itertools import chain
 from operator import itemgetter
 from typing import Any, NamedTuple, TypeAlias
 
-from graphengine.ir.graph import GraphNode, Operand, operand_key
+from graphengine.ir.nodes import GraphNode, Operand, operand_key
 from graphengine.ops.node import Node
 from graphengine.ops.shapes import ArrayType
 

@@ -18,7 +18,8 @@ from graphengine.format.reading import as_json, parse_model
 from graphengine.format.saving import node_document
 from graphengine.format.writing import dump_model, encode_array
 from graphengine.ir.declarations import array_type
-from graphengine.ir.graph import Graph, GraphNode, Operand
+from graphengine.ir.graph import Graph
+from graphengine.ir.nodes import GraphNode, Operand
 from graphengine.ir.recording import Recorder, Symbol
 from graphengine.limits import DEFAULT, Limits
 from graphengine.model.model import Model

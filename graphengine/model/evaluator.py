@@ -14,11 +14,14 @@ import numpy as np
 
 from graphengine.backends.program_cache import ProgramCache
 from graphengine.backends.protocol import Backend, Program, backend_named
-from graphengine.backends.reference.executor import Executor, ForwardSchedule, Slots, plan_failure
+from graphengine.backends.reference.diagnosis import plan_failure
+from graphengine.backends.reference.executor import Executor, Slots
+from graphengine.backends.reference.steps import ForwardSchedule
 from graphengine.errors import InputError, UsageError, did_you_mean
 from graphengine.ir.binding import require_inputs
 from graphengine.ir.finite import require_all_finite
-from graphengine.ir.graph import Graph, reachable
+from graphengine.ir.graph import Graph
+from graphengine.ir.nodes import reachable
 from graphengine.transform.gradient import gradient
 
 Results = dict[str, Any]

@@ -15,8 +15,9 @@ from graphengine.errors import ModelWarning, Problem, make_pointer
 from graphengine.format.documents import FunctionFile, ModelDocument
 from graphengine.format.training_documents import TrainingDocument
 from graphengine.ir.crosswise import crosswise
-from graphengine.ir.graph import Graph, reachable
+from graphengine.ir.graph import Graph
 from graphengine.ir.memory import bytes_of, memory_of
+from graphengine.ir.nodes import reachable
 from graphengine.ops.shapes import is_symbol
 from graphengine.training.provenance import PROVENANCE
 from graphengine.transform.path import differentiable_toward, learned

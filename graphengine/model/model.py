@@ -263,7 +263,8 @@ class Model(Pictured):
         if not self._has_warned:
             warn(self.untrained(asked), stacklevel=2)
             self._has_warned = True
-        labels = labeled(found, self.document.speaking, self.graph)
+        speaking = self.document.speaking
+        labels = labeled(found, speaking, self.graph) if speaking else found
         return self._framed(labels, inputs) if as_frame else labels
 
     def _framed(self, found: Mapping[str, Any], inputs: Any) -> Any:

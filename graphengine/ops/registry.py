@@ -17,8 +17,9 @@ from typing import Any, TypeVar
 
 from graphengine import hooks
 from graphengine.errors import RegistrationError
+from graphengine.ops.contract import inspect_class, is_shipped
 from graphengine.ops.docstring import Docstring, read_docstring
-from graphengine.ops.node import Node, Signature, inspect_class, is_shipped
+from graphengine.ops.node import Node, Signature
 
 CORE = "core"
 OPSET_VERSION = 1

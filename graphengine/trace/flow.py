@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
-from graphengine.ir.graph import Graph, GraphNode, names_of, reachable
+from graphengine.ir.graph import Graph, names_of
+from graphengine.ir.nodes import GraphNode, reachable
 from graphengine.ir.recording import Recorder
 from graphengine.ops.registry import OPS
 from graphengine.ops.shapes import dtype_name

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 
 from graphengine.format.saving import node_document
-from graphengine.ir.graph import GraphNode, Operand
+from graphengine.ir.nodes import GraphNode, Operand
 from graphengine.ops.registry import OPS, Op
 from graphengine.trace.summary import MAX_TERMS, Value, number_text, numbers_text
 

@@ -17,7 +17,7 @@ from graphengine.backends.reference.executor import Executor
 from graphengine.data.batches import Batches
 from graphengine.errors import UsageError
 from graphengine.fit.solver_trainer import SolverTrainer
-from graphengine.ir.graph import GraphNode, reachable
+from graphengine.ir.nodes import GraphNode, reachable
 from graphengine.model.model import Model
 from graphengine.trace.summary import Value
 from graphengine.trace.trace import Trace, TrainingStep, Update, evaluation, trace

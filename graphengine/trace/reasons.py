@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Container
 
-from graphengine.ir.graph import Graph, Operand
+from graphengine.ir.graph import Graph
+from graphengine.ir.nodes import Operand
 from graphengine.ops.shapes import dtype_name
 
 

@@ -13,8 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from graphengine.backends.reference.executor import BackwardStep, Executor, Slots
-from graphengine.ir.graph import Graph, GraphNode, names_of, reachable
+from graphengine.backends.reference.executor import Executor, Slots
+from graphengine.backends.reference.steps import BackwardStep
+from graphengine.ir.graph import Graph, names_of
+from graphengine.ir.nodes import GraphNode, reachable
 from graphengine.ops.inference import elementwise
 from graphengine.trace.formulas import formula, formula_with_numbers, partial_formula, partial_with_numbers
 from graphengine.trace.reasons import not_walked

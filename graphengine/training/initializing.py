@@ -16,7 +16,8 @@ from graphengine.data.batches import Batches
 from graphengine.errors import DataError, InputError
 from graphengine.format.from_rows import Statistic, statistics_in
 from graphengine.ir.binding import bind_sizes
-from graphengine.ir.graph import Graph, reachable
+from graphengine.ir.graph import Graph
+from graphengine.ir.nodes import reachable
 from graphengine.ops.numbers import converted
 from graphengine.training.evaluation import largest_part
 from graphengine.transform.stages import has_part_for_each

@@ -16,7 +16,8 @@ import numpy as np
 
 from graphengine.backends import protocol
 from graphengine.backends.protocol import Program
-from graphengine.backends.reference.executor import Executor, plan_failure
+from graphengine.backends.reference.diagnosis import plan_failure
+from graphengine.backends.reference.executor import Executor
 from graphengine.data.batches import Batches
 from graphengine.errors import DivergenceError, GraphEngineError
 from graphengine.format.initializers import initial_value

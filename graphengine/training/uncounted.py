@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from graphengine.backends.reference.executor import Executor
-from graphengine.ir.graph import Graph, Operand
+from graphengine.ir.graph import Graph
+from graphengine.ir.nodes import Operand
 from graphengine.transform.mode import in_training_mode
 from graphengine.transform.passes import dead_code, expand
 

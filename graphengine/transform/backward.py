@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from graphengine.ir.graph import GraphNode, Operand, operand_key
+from graphengine.ir.nodes import GraphNode, Operand, operand_key
 from graphengine.ir.recording import Recorder, Symbol, UnrecordableError
 from graphengine.ir.templates import StandIn, Template, literal_key
 from graphengine.ops.shapes import ArrayType

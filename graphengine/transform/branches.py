@@ -17,7 +17,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from graphengine.ir.graph import Graph, GraphNode
+from graphengine.ir.graph import Graph
+from graphengine.ir.nodes import GraphNode
 from graphengine.ir.recording import Symbol
 from graphengine.ops.inference import elementwise
 from graphengine.ops.shapes import ArrayType

@@ -16,8 +16,9 @@ import numpy as np
 from graphengine import gc_pause
 from graphengine.errors import DifferentiationError
 from graphengine.ir.binding import bind_sizes
-from graphengine.ir.graph import Graph, names_of, reachable
+from graphengine.ir.graph import Graph, names_of
 from graphengine.ir.memory import may_grow, require_memory
+from graphengine.ir.nodes import reachable
 from graphengine.ir.recording import Recorder, Symbol
 from graphengine.transform.backward import BackwardPass
 from graphengine.transform.naming import gradient_name

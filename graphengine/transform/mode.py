@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterable
 
-from graphengine.ir.graph import Graph, GraphNode, Operand
+from graphengine.ir.graph import Graph
+from graphengine.ir.nodes import GraphNode, Operand
 from graphengine.ops.node import Node
 
 

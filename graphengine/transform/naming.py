@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
-from graphengine.ir.graph import GraphNode
+from graphengine.ir.nodes import GraphNode
 from graphengine.ir.templates import Namer
 
 SIZES = ("shape", "size")

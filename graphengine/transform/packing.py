@@ -16,7 +16,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from graphengine.ir.graph import Graph, GraphNode, Operand
+from graphengine.ir.graph import Graph
+from graphengine.ir.nodes import GraphNode, Operand
 from graphengine.ir.recording import Recorder
 from graphengine.ops.families.shaping import Reshape
 from graphengine.ops.shapes import ArrayType, Shape

@@ -14,7 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from graphengine.ir.graph import Graph, GraphNode, Operand, infer, literal_type, reachable
+from graphengine.ir.graph import Graph
+from graphengine.ir.node_types import infer, literal_type
+from graphengine.ir.nodes import GraphNode, Operand, reachable
 from graphengine.ir.recording import Recorder, Symbol
 from graphengine.ir.templates import StandIn, Template
 from graphengine.ops.inference import elementwise

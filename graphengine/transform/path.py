@@ -6,7 +6,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from graphengine.errors import DifferentiationError
-from graphengine.ir.graph import Graph, GraphNode
+from graphengine.ir.graph import Graph
+from graphengine.ir.nodes import GraphNode
 from graphengine.ir.origins import told_node
 from graphengine.transform.branches import Choice, choices
 

@@ -12,7 +12,9 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from typing import Any, NamedTuple, TypeAlias, TypeVar, cast
 
-from graphengine.ir.graph import Graph, GraphNode, Operand, application_key, infer, literal_type
+from graphengine.ir.graph import Graph
+from graphengine.ir.node_types import infer, literal_type
+from graphengine.ir.nodes import GraphNode, Operand, application_key
 from graphengine.ir.recording import Recorder
 from graphengine.ir.templates import Template, literal_key
 from graphengine.ops.registry import OPS, Instances

@@ -10,7 +10,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from graphengine.ir.graph import Graph, GraphNode, Operand, infer, literal_type
+from graphengine.ir.graph import Graph
+from graphengine.ir.node_types import infer, literal_type
+from graphengine.ir.nodes import GraphNode, Operand
 from graphengine.ops.inference import elementwise
 from graphengine.ops.registry import OPS
 from graphengine.ops.shapes import ArrayType

@@ -19,7 +19,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from graphengine.ir.declarations import Input
-from graphengine.ir.graph import Graph, GraphNode, Operand, infer, literal_type
+from graphengine.ir.graph import Graph
+from graphengine.ir.node_types import infer, literal_type
+from graphengine.ir.nodes import GraphNode, Operand
 from graphengine.ir.recording import Recorder
 from graphengine.ops.merging import ADD, ROWS, merge_of
 from graphengine.ops.registry import OPS, Instances

@@ -13,7 +13,8 @@ from typing import Any, Protocol
 
 from graphengine.errors import InvalidModelError, Problem
 from graphengine.ir.declarations import Input, State, array_type, types_of
-from graphengine.ir.graph import Graph, Operand
+from graphengine.ir.graph import Graph
+from graphengine.ir.nodes import Operand
 from graphengine.ir.recording import Recorder
 from graphengine.ops.shapes import ArrayType
 from graphengine.transform.gradient import filled, pruned, record_backward

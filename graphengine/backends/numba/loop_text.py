@@ -14,7 +14,8 @@ from graphengine.backends.instructions import Instruction, instructions
 from graphengine.backends.numba.expressions import expression_of
 from graphengine.backends.numpy.lowering import constants
 from graphengine.backends.numpy.scalars import is_float
-from graphengine.ir.graph import Graph, Operand
+from graphengine.ir.graph import Graph
+from graphengine.ir.nodes import Operand
 from graphengine.ops.families.constants import Constant
 
 LONGEST_LOOP = 400

@@ -9,7 +9,7 @@ import numpy as np
 
 from graphengine.backends.instructions import Instruction
 from graphengine.backends.numpy.scalars import is_float
-from graphengine.ir.graph import Operand
+from graphengine.ir.nodes import Operand
 from graphengine.ops.shapes import ArrayType
 
 

@@ -9,8 +9,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from graphengine.backends.numpy.calls import Call
-from graphengine.ir.graph import Graph, Operand
+from graphengine.ir.graph import Graph
 from graphengine.ir.memory import claims, memory_of
+from graphengine.ir.nodes import Operand
 from graphengine.ops.shapes import PYTHON_NUMBERS
 
 

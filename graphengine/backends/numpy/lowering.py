@@ -14,8 +14,9 @@ from graphengine.backends.instructions import Instruction, instruction_of
 from graphengine.backends.numpy.calls import Call, made, on_scalars, typed, values_of
 from graphengine.backends.numpy.kernels import KERNELS, VIEWS, by_ufunc
 from graphengine.backends.numpy.scalars import SCALAR, is_float, is_scalar, safe_divide
-from graphengine.backends.reference.executor import bounded
-from graphengine.ir.graph import Graph, GraphNode, Operand, operand_key
+from graphengine.backends.reference.diagnosis import bounded
+from graphengine.ir.graph import Graph
+from graphengine.ir.nodes import GraphNode, Operand, operand_key
 from graphengine.ops.families.constants import Constant
 from graphengine.ops.shapes import ArrayType, PythonNumber
 

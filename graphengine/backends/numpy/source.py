@@ -12,7 +12,7 @@ from typing import Any
 from graphengine.backends.numpy.buffers import Buffers
 from graphengine.backends.numpy.calls import Call
 from graphengine.backends.numpy.scalars import NAMES
-from graphengine.ir.graph import Operand
+from graphengine.ir.nodes import Operand
 
 LONGEST_EXPRESSION = 120
 """Characters up to which an expression on scalars is put into the line of the only instruction that uses it."""

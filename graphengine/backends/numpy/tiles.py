@@ -18,7 +18,7 @@ import numpy as np
 from graphengine.backends.numpy.buffers import assign_buffers
 from graphengine.backends.numpy.calls import Call, dot
 from graphengine.backends.numpy.source import PlanText, assign_slots
-from graphengine.ir.graph import Operand
+from graphengine.ir.nodes import Operand
 from graphengine.ops.shapes import ArrayType
 
 if TYPE_CHECKING:  # imported where there are threads

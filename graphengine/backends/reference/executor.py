@@ -7,54 +7,26 @@ never changes while it runs: any number of threads may share one, each with its 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
-from graphengine.errors import ExecutionError, GraphEngineError, InputError
-from graphengine.ir.graph import Graph, GraphNode, Operand, inputs_of
+from graphengine.backends.reference.diagnosis import bounded, failed
+from graphengine.backends.reference.steps import BackwardStep, ForwardSchedule, ForwardStep
+from graphengine.errors import InputError
+from graphengine.ir.graph import Graph, inputs_of
 from graphengine.ir.memory import claims, memory_of
-from graphengine.ir.origins import told_node
+from graphengine.ir.nodes import GraphNode, Operand
 from graphengine.ops.families.shaping import like
-from graphengine.ops.shapes import shape_text
-from graphengine.transform.branches import Choice, put_through
+from graphengine.transform.branches import put_through
 from graphengine.transform.path import backward_path
 
 Slots: TypeAlias = list[Any]
 
 
-class ForwardStep(NamedTuple):
-    """A call for a node, of its `forward` unless it only claims memory, with operands and results as slots."""
-
-    node: GraphNode
-    call: Callable[..., Any]
-    inputs: tuple[int, ...]
-    outputs: tuple[int, ...]
-
-
-class BackwardStep(NamedTuple):
-    """A step on the path between the loss and the wanted values; `needs` says which inputs are on it.
-
-    `choices` are those that its gradients are put through, each with the slot of its condition.
-    """
-
-    step: ForwardStep
-    needs: tuple[bool, ...]
-    choices: tuple[tuple[Choice, int], ...]
-
-
 Observer: TypeAlias = Callable[[BackwardStep, Sequence[Any], Sequence[Any]], None]
-
-
-@dataclass(frozen=True, slots=True)
-class ForwardSchedule:
-    """The steps a request needs, and after each the slots that nobody needs any more."""
-
-    steps: tuple[ForwardStep, ...]
-    releases: tuple[tuple[int, ...], ...]
 
 
 class Executor:
@@ -116,7 +88,7 @@ class Executor:
                     raise  # which node asks for how much memory
                 except Exception as error:  # a user's node may raise anything
                     given = arguments[-len(step.node.inputs) :]
-                    raise _failed(self.graph, step.node, "forward", given, error) from error
+                    raise failed(self.graph, step.node, "forward", given, error) from error
                 if len(step.outputs) == 1:
                     slots[step.outputs[0]] = results
                 else:
@@ -215,21 +187,6 @@ class Executor:
         )
 
 
-def bounded(result: Any) -> Any:
-    """The result of a node, if it is no Python integer beyond int64.
-
-    Arithmetic on literals gives Python's integers, whose digits may double at each node.
-
-    Raises
-    ------
-    OverflowError
-        If it is one.
-    """
-    if type(result) is int and not -(2**63) <= result < 2**63:
-        raise OverflowError(f"an integer of {result.bit_length()} bits does not fit int64")
-    return result
-
-
 def _call_backward(graph: Graph, backward_step: BackwardStep, slots: Slots, incoming: list[Any]) -> list[Any]:
     """One gradient for each input of a step, None off the path, in the shape and dtype of the input."""
     node, _, inputs, outputs = backward_step.step
@@ -239,35 +196,8 @@ def _call_backward(graph: Graph, backward_step: BackwardStep, slots: Slots, inco
     try:
         gradients = signature.gradients(node.node, incoming, values, results, backward_step.needs)
     except Exception as error:  # a user's node may raise anything
-        raise _failed(graph, node, "backward", incoming, error) from error
+        raise failed(graph, node, "backward", incoming, error) from error
     return [
         None if gradient is None else like(put_through(chosen, gradient, results[0]), value)
         for gradient, value in zip(gradients, values, strict=True)
     ]
-
-
-def plan_failure(error: Exception, reference: Callable[[], Any]) -> GraphEngineError:
-    """What went wrong in a plan, told by the reference: it knows which node failed."""
-    try:
-        reference()
-    except GraphEngineError as located:
-        return located
-    if isinstance(error, InputError):  # the parts of a node ask for more memory than the node
-        return error
-    return ExecutionError(f"a plan failed where the reference does not: {type(error).__name__}: {error}")
-
-
-def _failed(graph: Graph, node: GraphNode, method: str, arguments: Sequence[Any], reason: Exception) -> ExecutionError:
-    shapes = ", ".join(f"{name} {shape_text(np.shape(value))}" for name, value in _named(node, method, arguments))
-    why = str(reason) if isinstance(reason, ValueError) else f"{type(reason).__name__}: {reason}"
-    where = "" if method == "forward" else f" {method}"
-    return ExecutionError(f"{told_node(graph, node)}{where}: {why} (shapes {shapes})", node=node.id)
-
-
-def _named(node: GraphNode, method: str, arguments: Sequence[Any]) -> Iterator[tuple[str, Any]]:
-    """The arguments of a call that are there with their names: inputs forward, gradients of outputs backward."""
-    signature = node.node.signature
-    outputs = signature.outputs if len(signature.outputs) > 1 else ("grad",)
-    for place, value in enumerate(arguments):
-        if value is not None:
-            yield signature.input_name(place) if method == "forward" else outputs[place], value

@@ -13,7 +13,9 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 
 from graphengine.extras import optional
-from graphengine.ir.graph import Graph, GraphNode, Operand, literal_type
+from graphengine.ir.graph import Graph
+from graphengine.ir.node_types import literal_type
+from graphengine.ir.nodes import GraphNode, Operand
 from graphengine.ops.shapes import ArrayType, PythonNumber
 
 OLDEST_OPSET = 18

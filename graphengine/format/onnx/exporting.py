@@ -21,7 +21,8 @@ from graphengine.format.onnx import array_rules, composite_rules, elementwise_ru
 from graphengine.format.onnx.emitting import OLDEST_OPSET, RULES, Emitter, Unexportable, applied
 from graphengine.format.onnx.refusals import OF_A_PLUGIN, OTHER, REASONS
 from graphengine.ir.declarations import Source
-from graphengine.ir.graph import Graph, GraphNode
+from graphengine.ir.graph import Graph
+from graphengine.ir.nodes import GraphNode
 from graphengine.ir.recording import Recorder
 from graphengine.ir.templates import Template
 from graphengine.ops.shapes import ArrayType

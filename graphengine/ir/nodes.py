@@ -1,0 +1,105 @@
+"""The nodes of a graph: ops applied to operands, their topological order, and what they depend on."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from operator import itemgetter
+from typing import Any, NamedTuple, TypeAlias
+
+from graphengine.errors import MOST_TOLD, Problem
+from graphengine.ops.node import Node
+
+Operand: TypeAlias = str | int | float | None
+"""What a node's input is: the name of a value, a literal number, or None for an omitted optional input."""
+
+
+class Origin(NamedTuple):
+    """Where a node is in a file: the calls that lead to it, in words, and its id and op in the innermost function."""
+
+    calls: list[str]
+    name: str | None
+    op: str | None
+
+
+class GraphNode(NamedTuple):
+    """One node of a graph: an op with its attributes (`node`), applied to operands."""
+
+    id: str
+    op: str
+    node: Node
+    inputs: tuple[Operand, ...]
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Names of the values it gives: its id, and `id:port` for further ones."""
+        ports = self.node.outputs
+        return (self.id,) if len(ports) == 1 else (self.id, *[f"{self.id}:{port}" for port in ports[1:]])
+
+    @property
+    def is_core(self) -> bool:
+        """Whether the op is one of this package, whose meaning the compiler knows, and not one of a user's."""
+        return is_core(self.node)
+
+
+def operand_key(operand: Operand) -> Any:
+    """What tells operands apart: a literal 2 is not a literal 2.0, and 0.0 is not -0.0."""
+    return operand if type(operand) is str else (type(operand), repr(operand))
+
+
+def application_key(instance: int, operands: tuple[Operand, ...]) -> Any:
+    """What tells applications of ops apart; `instance` is the identity of a node object."""
+    for operand in operands:
+        if type(operand) is not str:
+            return (instance, tuple(map(operand_key, operands)))
+    return (instance, operands)
+
+
+def is_core(node: Node) -> bool:
+    """Whether a node's class is one of this package."""
+    return type(node).__module__.startswith("graphengine.ops.families.")
+
+
+def reachable(nodes: Sequence[GraphNode], targets: Iterable[str]) -> list[GraphNode]:
+    """The nodes that the target values depend on; `nodes` are sorted, and the result is."""
+    needed: set[Operand] = set(targets)
+    found = []
+    for node in reversed(nodes):
+        if node.id in needed or not needed.isdisjoint(node.outputs):
+            found.append(node)
+            needed.update(node.inputs)
+    found.reverse()
+    return found
+
+
+def topologically_sorted(nodes: list[GraphNode]) -> tuple[list[GraphNode], list[Problem]]:
+    """The nodes, each behind those it reads; the same order whatever the order they come in.
+
+    Nodes that cannot be sorted are left out: those on a cycle and what depends on them. The problems are GE214, naming
+    the nodes on a short cycle of each group of nodes that form cycles.
+    """
+    from graphengine.ir import toposort  # networkx is the slowest import of all, needed only here
+
+    nodes = sorted(nodes, key=itemgetter(0))
+    graph = toposort.Readers(len(nodes), _reads(nodes))
+    order = graph.order()
+    cycles = graph.cycles(MOST_TOLD + 1) if len(order) < len(nodes) else []
+    return (
+        [nodes[index] for index in order],
+        [_cycle_problem([nodes[index].id for index in cycle]) for cycle in cycles],
+    )
+
+
+def _reads(nodes: list[GraphNode]) -> Iterator[Collection[int]]:
+    """For each node the positions of those it reads."""
+    position: dict[Any, int] = {node[0]: index for index, node in enumerate(nodes)}
+    for _, _, _, operands in nodes:
+        found = {position[operand] for operand in operands if operand in position}
+        if len(found) < len(operands):
+            with_port = (operand.partition(":")[0] for operand in operands if type(operand) is str and ":" in operand)
+            found.update(position[producer] for producer in with_port if producer in position)
+        yield found
+
+
+def _cycle_problem(names: list[str]) -> Problem:
+    shown = names if len(names) <= 12 else [*names[:6], f"... {len(names) - 11} more ...", *names[-5:]]
+    return Problem("GE214", f"nodes form a cycle: {' -> '.join(shown)}", node=names[0])
