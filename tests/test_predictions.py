@@ -112,6 +112,19 @@ def test_the_target_is_not_needed_and_all_columns_may_be_kept(folder):
     assert [float(row[header.index("centered")]) for row in rows] == pytest.approx(list(expected()[2]))
 
 
+def test_what_no_output_of_the_table_depends_on_is_not_read(folder):
+    pandas = pytest.importorskip("pandas", reason="the extra 'frame'")
+    pandas.read_csv(folder / "d.csv").assign(species="never seen").to_csv(folder / "full.csv", index=False)
+    asked = ("predict", folder / "m.json", "--data", folder / "full.csv")
+    result = cli(*asked, "-o", folder / "out.csv")
+    assert "left out of the table: 'loss'" in result.stderr
+    assert rows_of(folder / "out.csv") == rows_of(predict(folder))
+    assert cli_json(*asked, "--output", "centered")["outputs"].keys() == {"centered"}
+    refused = cli(*asked, "--format", "json", code=2)
+    assert "GE406" in refused.output
+    assert "never seen" in refused.output
+
+
 def test_an_output_without_rows_is_left_out_of_a_table_and_kept_in_json(folder):
     pandas = pytest.importorskip("pandas", reason="the extra 'frame'")
     table = pandas.read_csv(folder / "d.csv")

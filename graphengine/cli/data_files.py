@@ -6,8 +6,9 @@ An input takes what `--columns` says, else what the model's own data says, else 
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,17 +45,37 @@ def read_data(
     InputError
         GE402 if `--columns` names no input.
     """
+    offer = offered_by(model, data, pairs, given, needed, option)
+    return offer.read(offer.inputs)
+
+
+@dataclass(frozen=True)
+class Offer:
+    """What `--data` has: the inputs it has something for, and a function that reads some of them."""
+
+    inputs: Collection[str]
+    read: Callable[[Collection[str]], dict[str, Any]]
+
+
+def offered_by(
+    model: Model,
+    data: str | None,
+    pairs: Sequence[str],
+    given: Collection[str],
+    needed: Sequence[str] | None,
+    option: str = "--data",
+) -> Offer:
+    """What `read_data` would read, which raises what may be wrong."""
     columns = _column_names(pairs)
     check_inputs(model, columns)
     if data is None:
         if columns:
             raise UsageError("--columns needs --data FILE, where the columns are")
-        return {}
+        return Offer((), lambda _: {})
     if data in model.document.data:
-        arrays = dict(model.load_data(data))
-    else:
-        arrays = _read_file(model, Path(data), columns, given, needed, option)
-    return {name: array for name, array in arrays.items() if name not in given}
+        arrays = {name: array for name, array in model.load_data(data).items() if name not in given}
+        return Offer(arrays, lambda names: {name: arrays[name] for name in names})
+    return _offered_by_file(model, Path(data), columns, given, needed, option)
 
 
 def kept_columns(model: Model, data: str | None, keep: Sequence[str]) -> Iterator[Carried] | None:
@@ -95,18 +116,16 @@ def _column_names(pairs: Sequence[str]) -> dict[str, str | list[str]]:
     return names
 
 
-def _read_file(
+def _offered_by_file(
     model: Model,
     path: Path,
     columns: Columns,
     given: Collection[str],
     needed: Sequence[str] | None,
     option: str,
-) -> dict[str, Any]:
+) -> Offer:
     from graphengine.data.readers import declared_columns
-    from graphengine.data.stored import Memory
     from graphengine.ir.binding import listed
-    from graphengine.ir.cells import as_encoded
 
     reader = _reader_of(model, path, option)
     if os.path.exists(path) and not path.is_file():  # noqa: PTH110 - of names that are too long `Path` makes an error
@@ -115,12 +134,19 @@ def _read_file(
     declared = listed(declared_columns(model.document, key), lambda: header)
     meant = _wanted(model, header, columns, declared, needed)
     wanted = {name: what for name, what in meant.items() if name not in given}
-    if not wanted:
-        return {}
     if key != "columns" and any(isinstance(what, list) for what in wanted.values()):
         raise UsageError(f"--columns: an input takes one of the {key} of {path}, not several")
+    return Offer(wanted, lambda names: _read_file(model, path, reader, {name: wanted[name] for name in names}))
+
+
+def _read_file(model: Model, path: Path, reader: Reader, wanted: Columns) -> dict[str, Any]:
+    from graphengine.data.stored import Memory
+    from graphengine.ir.cells import as_encoded
+
+    if not wanted:
+        return {}
     memory = Memory(model.limits.data_bytes, model.limits.disk_bytes)
-    arrays = reader.model_copy(update={key: wanted}).read_file(path, model.graph, memory)
+    arrays = reader.model_copy(update={reader.named_by: wanted}).read_file(path, model.graph, memory)
     return as_encoded(arrays, model.graph.inputs)
 
 

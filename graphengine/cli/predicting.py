@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from graphengine.cli.data_files import kept_columns, read_data
+from graphengine.cli.data_files import kept_columns, offered_by
 from graphengine.cli.failures import heed
 from graphengine.cli.opening import decoded, open_changed
 from graphengine.cli.options import (
@@ -93,7 +93,12 @@ def predict(
     opened, given = open_changed(model, plugins, settings or [], backend=backend, strict=strict)
     heed(opened.untrained(outputs), strict=strict)
     given = decoded(opened, {**given, **named_values("--input", inputs or [])})
-    rows = read_data(opened, data, columns or [], given, _needed(opened, outputs))
+    offer = offered_by(opened, data, columns or [], given, _needed(opened, outputs))
+    is_table = output is not None or output_format is not TableFormat.json
+    possible = _possible(opened, {*offer.inputs, *given})
+    shown = outputs or _shown(opened, possible, is_table=is_table)
+    useful = {name for output in shown for name in possible.get(output, ())}
+    rows = offer.read([name for name in offer.inputs if name in useful or not useful])
     kept = kept_columns(opened, data, keep or [])
     from graphengine.model.predictions import predictions_at_once, predictions_for_rows
 
@@ -101,10 +106,26 @@ def predict(
     found = work(opened, {**rows, **given}, outputs or None, check_finite=check_finite)
     if output is not None:
         _write(found, kept, output)
+        _note_left_out(outputs or possible, found)
     elif output_format is TableFormat.json:
         _print_json(found, kept)
     else:
         _print_rows(found, kept, output_format or (TableFormat.table if sys.stdout.isatty() else TableFormat.csv))
+        _note_left_out(outputs or possible, found)
+
+
+def _possible(model: Model, inputs: Collection[str]) -> dict[str, list[str]]:
+    """The outputs that can be computed from some inputs, or all if none can, with the inputs that each depends on."""
+    needs = {name: model.executor.inputs_of([value]) for name, value in model.graph.outputs.items()}
+    return {name: needed for name, needed in needs.items() if set(needed) <= set(inputs)} or needs
+
+
+def _shown(model: Model, possible: Collection[str], *, is_table: bool) -> list[str]:
+    """The outputs that a result has: of a table those with a row for each sample, if there are any."""
+    from graphengine.model.output_columns import has_rows
+
+    rows = [name for name in possible if has_rows(name, model.graph)] if is_table else []
+    return rows or list(possible)
 
 
 def _needed(model: Model, outputs: Sequence[str] | None) -> list[str] | None:
@@ -117,7 +138,6 @@ def _write(found: Predictions, kept: Iterator[Carried] | None, path: Path) -> No
     from graphengine.data.table_files import write_table
 
     write_table(path, found.columns(kept))
-    _note_left_out(found)
     print_note(f"predictions written to {path}")
 
 
@@ -138,10 +158,11 @@ def _print_rows(found: Predictions, kept: Iterator[Carried] | None, output_forma
     else:
         columns = as_lists(rows)
         print_table("", list(columns), list(zip(*columns.values(), strict=True)))
-    _note_left_out(found)
 
 
-def _note_left_out(found: Predictions) -> None:
-    if found.left_out:
-        names = ", ".join(map(repr, found.left_out))
+def _note_left_out(outputs: Collection[str], found: Predictions) -> None:
+    """Name the outputs that are in no row, of those asked for or possible."""
+    left_out = [name for name in outputs if name in found.left_out or (found.of_rows and name not in found.names)]
+    if left_out:
+        names = ", ".join(map(repr, left_out))
         print_note(f"no value for each row, left out of the table: {names} (see --format json)")
