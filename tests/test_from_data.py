@@ -86,6 +86,17 @@ def test_quantiles_interpolate_as_numpy_does(rows, q):
     np.testing.assert_allclose(model.parameters["p"], np.quantile(values, q), rtol=1e-15, atol=0)
 
 
+def test_count_is_the_number_of_rows_that_have_a_value():
+    b = ge.Builder("rows")
+    x, y = b.input("x", ["N", 2], missing="nan"), b.input("y", ["N"], "int64", categories=["a", "b", "c"])
+    b.parameter("filled", [2], initializer=from_data("count"), trainable=False)
+    b.parameter("rows", [], initializer=from_data("count", "y"), trainable=False)
+    b.output(z=b.name("z", 2 * x), u=b.name("u", y * 1))
+    model = b.model()
+    model.initialize({"x": [[1.0, None], [None, None], [3.0, 1.0]], "y": ["a", "b", "b"]})
+    assert (model.parameters["filled"].tolist(), model.parameters["rows"]) == ([2.0, 1.0], 3.0)
+
+
 def test_mode_and_frequency():
     b = ge.Builder("classes")
     x, y = b.input("x", ["N", 2], missing="nan"), b.input("y", ["N"], "int64", categories=["a", "b", "c"])

@@ -117,7 +117,7 @@ def test_what_is_inferred_is_in_the_json(messy):
         "age": ("number", True),
         "income": ("number", True),
         "city": ("category", True),
-        "joined": ("date", False),
+        "joined": ("date", True),
         "unit": ("category", False),
         "price": ("number", True),
         "bought": ("category", "target"),
@@ -128,7 +128,7 @@ def test_what_is_inferred_is_in_the_json(messy):
     reasons = {name: columns[name]["why"] for name in ("id", "name", "joined", "unit")}
     assert "counts the rows" in reasons["id"]
     assert "identifier" in reasons["name"]
-    assert "dates" in reasons["joined"]
+    assert reasons["joined"] == 'dates from 2020-03-01 to 2020-03-27, written "%d.%m.%Y"'
     assert "constant" in reasons["unit"]
 
 
@@ -209,6 +209,42 @@ def test_what_cannot_be_learned_from_is_refused(tmp_path, text, target, kind, co
     assert not (tmp_path / "m.json").exists()
 
 
+@pytest.mark.parametrize(
+    ("cells", "written", "days"),
+    [
+        (["2024-01-02", "2024-02-29", ""], None, [19724, 19782, np.nan]),
+        (["2.1.2024", "29.2.2024", "?"], "%d.%m.%Y", [19724, 19782, np.nan]),
+        (["02/01/2024", "13/01/2024", ""], "%d/%m/%Y", [19724, 19735, np.nan]),
+        (["01/02/2024", "01/31/2024", ""], "%m/%d/%Y", [19724, 19753, np.nan]),
+        (["1/2/24", "1/31/24", "n/a"], "%m/%d/%y", [19724, 19753, np.nan]),
+        (["2-Jan-2024", "29-Feb-2024", ""], "%d-%b-%Y", [19724, 19782, np.nan]),
+        (["2024-01-02T12:00Z", "2024-01-03T12:00+12:00", ""], None, [19724.5, 19725, np.nan]),
+        (["02.01.2024 06:00", "03.01.2024 18:00", ""], "%d.%m.%Y %H:%M", [19724.25, 19725.75, np.nan]),
+    ],
+)
+def test_dates_become_days_since_1970(tmp_path, cells, written, days):
+    rows = "".join(f"{cells[row % 3]};{row * 7 % 5};{row % 4}\n" for row in range(30))
+    (tmp_path / "t.csv").write_text(f"day;x;y\n{rows}")
+    document, inferred = drafted_in(tmp_path, "t.csv", "y")
+    assert document["data"]["train"].get("date_format") == written
+    assert {each["column"]: each["used"] for each in inferred["columns"]}["day"]
+    model = ge.Model.from_dict(document, tmp_path / "m.json")
+    np.testing.assert_array_equal(model.load_data("train")["dates"][:3, 0], days)
+
+
+def test_a_day_that_may_be_a_month_is_the_first_number_which_is_printed(tmp_path):
+    rows = "".join(f"{row % 12 + 1}/{row % 10 + 1}/2024,{row % 4}\n" for row in range(30))
+    _, inferred = drafted_in(tmp_path, table(tmp_path, f"day,y\n{rows}").name, "y")
+    assert inferred["columns"][0]["why"].endswith('written "%d/%m/%Y"; "%m/%d/%Y" would fit, too')
+
+
+def test_of_dates_written_in_two_forms_the_columns_of_one_are_used(tmp_path):
+    forms = [f"{row % 28 + 1}.1.2024,{row % 27 + 1}.2.2024,2024-01-{row % 9 + 10},{row % 4}\n" for row in range(60)]
+    document, inferred = drafted_in(tmp_path, table(tmp_path, f"a,b,c,y\n{''.join(forms)}").name, "y")
+    assert document["data"]["train"]["columns"]["dates"] == ["a", "b"]
+    assert inferred["columns"][2]["why"] == 'its dates are not "%d.%m.%Y", as those of other columns are'
+
+
 def test_without_a_target_the_columns_are_listed(tmp_path):
     done = run("new", "--data", table(tmp_path, "a,b\n1,2\n3,4\n"), "-o", tmp_path / "m.json", code=2)
     assert 'columns: "a", "b"' in done.output
@@ -274,7 +310,7 @@ def test_layouts_are_found(tmp_path, monkeypatch, text, expected):
     layout_of(tmp_path, text)
     document, found = drafted("t.csv", "2" if "header" in expected else "y")
     default = {"separator": ",", "decimal": ".", "thousands": None, "header": True, "missing": [], "comment": None}
-    assert found["layout"] == default | expected
+    assert found["layout"] == default | {"date_format": None} | expected
     assert not any(each["why"].startswith("all its texts") for each in found["columns"])
     model = ge.Model.from_dict(document, tmp_path / "m.json")
     model.train(epochs=2)
@@ -348,8 +384,9 @@ def full_rows(folder):
 
 
 def encoded_by_scikit_learn(model, data, target):
-    numbers = SimpleImputer(strategy="median").fit_transform(data["numbers"])
-    texts = [np.asarray(data[name])[:, None] for name in model.document.inputs if name not in ("numbers", target)]
+    numbers = SimpleImputer(strategy="median").fit_transform(np.hstack([data["numbers"], data["dates"]]))
+    others = [name for name in model.document.inputs if name not in ("numbers", "dates", target)]
+    texts = [np.asarray(data[name])[:, None] for name in others]
     encoded = [OneHotEncoder(sparse_output=False).fit_transform(each) for each in texts]
     return np.hstack([StandardScaler().fit_transform(numbers), *encoded])
 

@@ -169,6 +169,7 @@ def _layout(draft: TableDraft) -> str:
     parts += [f"thousands {shown(dialect.thousands)}"] if dialect.thousands else []
     parts += [] if dialect.header else ["no header"]
     parts += [f"comment {shown(dialect.comment)}"] if dialect.comment else []
+    parts += [f"dates {shown(dialect.date_format)}"] if dialect.date_format else []
     return ", ".join([*parts, *([f"missing {', '.join(map(shown, dialect.missing))}"] if dialect.missing else [])])
 
 
@@ -181,6 +182,7 @@ def _as_json(draft: TableDraft) -> dict[str, Any]:
         "header": dialect.header,
         "missing": list(dialect.missing),
         "comment": dialect.comment,
+        "date_format": dialect.date_format,
     }
     columns = [
         {

@@ -20,10 +20,10 @@ PATIENCE = 20
 
 
 class Penalty(NamedTuple):
-    """A penalty on weights: their sum of squares, divided by a number."""
+    """A penalty on weights: their sum of squares for each row trained on, times a strength."""
 
     weight: str
-    divisor: int
+    strength: float
     why: str
 
 
@@ -61,7 +61,7 @@ class Parts:
         self.node("class_index", "argmax", [scores], "the most probable class", axis=1)
         misfit = "misfit" if penalty else "loss"
         self.node(misfit, "softmax_cross_entropy", [scores, target], "mean of -log(probability of the right class)")
-        self._penalize(misfit, penalty)
+        self._penalize(misfit, target, penalty)
         self.outputs["class"] = {"value": "class_index", "categories": target}
         self.outputs["probabilities"] = {"value": "probabilities", "categories": target}
         return self.node("accuracy", "accuracy", [scores, target], "share of rows whose most probable class is right")
@@ -76,17 +76,19 @@ class Parts:
         )
         misfit = "misfit" if penalty else "loss"
         self.node(misfit, "mse", [fitted, scaled], "mean squared error of the scaled target")
-        self._penalize(misfit, penalty)
+        self._penalize(misfit, target, penalty)
         self.node("prediction", "nn.unstandardize", [fitted, mean, std], "the prediction in the unit of the target")
         self.outputs["prediction"] = "prediction"
         return self.node("r2", "r2", ["prediction", target], "share of the variance that the model explains")
 
-    def _penalize(self, misfit: str, penalty: Penalty | None) -> None:
+    def _penalize(self, misfit: str, target: str, penalty: Penalty | None) -> None:
         if penalty is None:
             return
         self.node("squares", "square", [penalty.weight], "large weights cost, so columns alike have one best solution")
         self.node("sum_of_squares", "sum", ["squares"], "of all weights")
-        self.node("penalty", "div", ["sum_of_squares", penalty.divisor], penalty.why)
+        rows = self.statistic("rows", [], "count", target, "the number of rows trained on")
+        self.node("squares_per_row", "div", ["sum_of_squares", rows], "the loss is a mean over the rows, too")
+        self.node("penalty", "mul", ["squares_per_row", penalty.strength], penalty.why)
         self.node("loss", "add", [misfit, "penalty"], "what is minimized")
 
     def document(
@@ -123,11 +125,6 @@ def training(
         **(checked if rows >= FEWEST_ROWS else {}),
         "metrics": {metric: metric},
     }
-
-
-def trained_rows(rows: int) -> int:
-    """Return how many rows of a table are not set apart."""
-    return rows - round(HELD_OUT * rows) * (rows >= FEWEST_ROWS)
 
 
 def training_decisions(document: Mapping[str, Any]) -> dict[str, str]:

@@ -6,7 +6,6 @@ A profile grows block by block and keeps counts, not cells.
 from __future__ import annotations
 
 import math
-import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from graphengine.data.csv_dialect import MISSING, Dialect
+from graphengine.ir.dates import FORMATS, as_dates
 
 MOST_TEXTS = 1000
 """Different texts of a column that are kept."""
@@ -22,11 +22,6 @@ GAPS = frozenset(("", *MISSING))
 """Cells without a value, or texts that may mean that."""
 WORDS = frozenset({"None", "-"})
 """Texts that mean a missing value among numbers, and may mean something among texts."""
-DATE = re.compile(
-    r"(\d{4}([-/.])\d{1,2}\2\d{1,2}|\d{1,2}([-/.])\d{1,2}\3(\d{4}|\d{2}))"
-    r"([T ]\d{1,2}:\d{2}(:\d{2}([.,]\d+)?)?)?(Z|[+-]\d{2}:?\d{2})?"
-)
-"""A date, perhaps with a time: 2024-03-01, 1.3.2024, 3/1/24 12:30."""
 MARKS: tuple[tuple[str, str | None], ...] = ((".", None), (",", None), (".", ","), (",", "."))
 """Decimal marks and marks of thousands that are tried; of several that fit, the first counts."""
 
@@ -69,6 +64,13 @@ class Numbers:
             self.last = float(found[-1])
 
 
+class Period(NamedTuple):
+    """The first and the last date of a column."""
+
+    low: np.datetime64
+    high: np.datetime64
+
+
 @dataclass
 class Profile:
     """What is known of a column after some of its cells."""
@@ -88,7 +90,8 @@ class Profile:
     texts: Counter[str] = field(default_factory=Counter)
     """Different texts, without spaces around them; only the first ones of very many."""
     has_more_texts: bool = False
-    dates: int = 0
+    periods: dict[str | None, Period | None] = field(default_factory=lambda: dict.fromkeys((None, *FORMATS)))
+    """The column as dates, by each format that reads all of it; None is ISO 8601."""
 
     def add(self, lines: Sequence[int], cells: Sequence[str]) -> None:
         """Look at the cells of a block of rows."""
@@ -104,6 +107,7 @@ class Profile:
             )
         self.filled += len(texts)
         self._add_texts(texts)
+        self._add_dates(texts)
         for numbers in self.readings:
             numbers.add(lines, texts)
         fewest = min(numbers.bad for numbers in self.readings)
@@ -122,9 +126,19 @@ class Profile:
     def _add_texts(self, texts: Sequence[str]) -> None:
         if self.has_more_texts:
             return
-        self.dates += sum(map(bool, map(DATE.fullmatch, texts)))
         self.texts.update(texts)
         self.has_more_texts = len(self.texts) > MOST_TEXTS
+
+    def _add_dates(self, texts: Sequence[str]) -> None:
+        different = set(texts)
+        for date_format, before in list(self.periods.items()) if different else []:
+            try:
+                dates = as_dates(different, date_format)
+            except ValueError:
+                del self.periods[date_format]
+                continue
+            ends = [dates.min(), dates.max(), *(before or ())]
+            self.periods[date_format] = Period(min(ends), max(ends))
 
     def numbers(self, dialect: Dialect) -> Numbers | None:
         """The column as numbers of a dialect, if it reads as many of its cells as any other."""
@@ -138,8 +152,8 @@ class Profile:
 
     @property
     def are_dates(self) -> bool:
-        """Whether all texts that were looked at are dates."""
-        return bool(self.texts) and self.dates >= sum(self.texts.values())
+        """Whether all cells that have a value are dates of one format."""
+        return bool(self.filled and self.periods)
 
     @property
     def repeats(self) -> bool:

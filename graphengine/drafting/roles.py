@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from graphengine.drafting.profiles import Profile
+from graphengine.drafting.profiles import Period, Profile
 from graphengine.drafting.survey import Survey
 from graphengine.errors import DataError, UsageError, did_you_mean
 from graphengine.wording import counted, enumerated, shown
@@ -55,6 +55,11 @@ class Task:
         return [role for role in self.roles if role.is_used and role.kind == Kind.number]
 
     @property
+    def dates(self) -> list[Role]:
+        """The columns of dates that are used."""
+        return [role for role in self.roles if role.is_used and role.kind == Kind.date]
+
+    @property
     def categories(self) -> list[Role]:
         """The columns of categories that are used."""
         return [role for role in self.roles if role.is_used and role.kind == Kind.category]
@@ -88,7 +93,7 @@ def find_task(
         raise DataError(f"{path}: column '{target}' is there {names.count(target)} times", code="GE502")
     others = [column for column in survey.columns if column is not found]
     task = Task(_target_role(path, found, survey, classes), _other_roles(others, survey, names, excluded))
-    if not (task.numbers or task.categories):
+    if not (task.numbers or task.dates or task.categories):
         raise DataError(
             f"{path}: no column is left to predict '{target}' from", code="GE505", hint=_left_out(task.roles)
         )
@@ -164,10 +169,29 @@ def _reason_against(column: Profile, kind: Kind, survey: Survey, categories: Seq
     if kind == Kind.number and numbers and numbers.low == numbers.high:
         return f"it is constant: {numbers.low:.6g}"
     if kind == Kind.date:
-        return "dates are not used; add a column with a number, such as days since a day"
+        return _reason_against_dates(column, survey.dialect.date_format)
     if len(categories) == 1 and survey.rows > 1:
         return f"it is constant: {shown(categories[0])}"
     return _reason_against_text(column, survey) if kind == Kind.text else ""
+
+
+def _reason_against_dates(column: Profile, date_format: str | None) -> str:
+    period = column.periods.get(date_format)
+    if period is None:
+        return f"its dates are not {_form(date_format)}, as those of other columns are"
+    return f"it is constant: {period.low}" if period.low == period.high else ""
+
+
+def _form(date_format: str | None) -> str:
+    return shown(date_format) if date_format else "ISO 8601"
+
+
+def _reason_for_dates(column: Profile, period: Period, date_format: str | None) -> str:
+    """From when to when the dates of a column are, how they are written, and how they may be meant."""
+    low, high = (str(date.astype("datetime64[s]")).removesuffix("T00:00:00") for date in period)
+    other = next((each for each in column.periods if each != date_format), None)
+    doubt = f"; {_form(other)} would fit, too" if other else ""
+    return f"dates from {low} to {high}, written {_form(date_format)}{doubt}"
 
 
 def _reason_against_text(column: Profile, survey: Survey) -> str:
@@ -193,6 +217,9 @@ def _reason_for(column: Profile, kind: Kind, survey: Survey, categories: Sequenc
     if kind == Kind.number and numbers:
         noun = "integers" if numbers.are_integers else "numbers"
         return f"{noun} from {numbers.low:.6g} to {numbers.high:.6g}"
+    date_format = survey.dialect.date_format
+    if kind == Kind.date and (period := column.periods.get(date_format)):
+        return _reason_for_dates(column, period, date_format)
     return f"{counted(len(categories), 'text')}: {enumerated(list(map(shown, categories)), most=4)}"
 
 

@@ -17,6 +17,7 @@ from graphengine.data.faults import told
 from graphengine.drafting.profiles import Numbers, Profile, dialects
 from graphengine.errors import DataError
 from graphengine.format.paths import DataFile
+from graphengine.ir.dates import FORMATS
 
 LOOKED_AT = 100
 """Lines that are looked at to find the separator."""
@@ -50,7 +51,8 @@ def survey(path: DataFile, longest_line: int = SAMPLE, *, header: bool | None = 
     if not count:
         raise DataError(f"{path}: the file has no rows" + " below its header" * bool(names))
     best = max(dialects(written), key=lambda each: sum(column.are_numbers(each) for column in columns))
-    return Survey(replace(best, missing=_missing(columns, best)), count, columns)
+    found = replace(best, missing=_missing(columns, best), date_format=_date_format(columns, best))
+    return Survey(found, count, columns)
 
 
 def layout(path: DataFile, *, header: bool | None = None) -> Dialect:
@@ -95,6 +97,12 @@ def _profiles(path: DataFile, header: list[str], rows: Iterator[Row], written: D
             column.add(lines, cells)
         count += len(block)
     return count, columns
+
+
+def _date_format(columns: Sequence[Profile], dialect: Dialect) -> str | None:
+    """The format that reads most columns of dates."""
+    dated = [column for column in columns if column.are_dates and not column.are_numbers(dialect)]
+    return max((None, *FORMATS), key=lambda each: sum(each in column.periods for column in dated))
 
 
 def _missing(columns: Sequence[Profile], dialect: Dialect) -> tuple[str, ...]:

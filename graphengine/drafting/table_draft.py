@@ -51,8 +51,10 @@ class TableDraft:
 
 
 def _scaling(task: Task) -> list[str]:
-    numbers = ["numbers to mean 0 and deviation 1"] if task.numbers else []
-    gaps = ["gaps in numbers to the median"] if any(role.gaps for role in task.numbers) else []
+    what = " and ".join(["numbers"] * bool(task.numbers) + ["dates"] * bool(task.dates))
+    numbers = [f"{what} to mean 0 and deviation 1"] if what else []
+    has_gaps = any(role.gaps for role in (*task.numbers, *task.dates))
+    gaps = [f"gaps in {'them' if ' and ' in what else what} to the median"] if has_gaps else []
     return numbers + gaps + (["categories to columns of 0 and 1"] if task.categories else [])
 
 
@@ -109,6 +111,7 @@ def _csv_source(path: str, dialect: Dialect, columns: Mapping[str, Role | list[R
         "header": dialect.header,
         "missing": list(dialect.missing),
         **({"comment": dialect.comment} if dialect.comment else {}),
+        **({"date_format": dialect.date_format} if dialect.date_format else {}),
     }
 
 

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, TypeAlias
 
-from graphengine.drafting.parts import Parts, Penalty, trained_rows, training
+from graphengine.drafting.parts import Parts, Penalty, training
 from graphengine.drafting.roles import Role, Task
+from graphengine.wording import counted, enumerated
 
 WHOLE = 4096
 """A linear model of at most so many rows is trained on all of them at once."""
@@ -60,8 +61,8 @@ _MODELS = {
 
 def columns_text(task: Task) -> str:
     """Return how many columns of which kind are used, in words."""
-    parts = [(len(task.numbers), "numbers"), (len(task.categories), "categories")]
-    return " and ".join(f"{count} column{'s' * (count > 1)} of {what}" for count, what in parts if count)
+    parts = [(len(task.numbers), "numbers"), (len(task.dates), "dates"), (len(task.categories), "categories")]
+    return enumerated([f"{counted(count, 'column')} of {what}" for count, what in parts if count])
 
 
 @dataclass
@@ -79,31 +80,39 @@ class _Draft:
 
     def encode(self) -> str:
         """Add the columns as numbers of about the same size, side by side."""
-        parts = [self._scaled_numbers()] if self.task.numbers else []
+        parts = [self._scaled()] if self.task.numbers or self.task.dates else []
         parts += [self._one_hot(role) for role in self.task.categories]
         return (
             self.parts.node("columns", "concat", parts, "all columns side by side", axis=1) if parts[1:] else parts[0]
         )
 
-    def _scaled_numbers(self) -> str:
-        parts, roles = self.parts, self.task.numbers
-        self.width += len(roles)
-        size, has_gaps = [len(roles)], any(role.gaps for role in roles)
-        described = "columns of numbers, in the order of the data source"
-        gaps = {"missing": "nan"} if has_gaps else {}
-        self.columns["numbers"] = roles
-        parts.inputs["numbers"] = {
-            "shape": ["N", *size],
-            **gaps,
-            "description": described + "; gaps are NaN" * has_gaps,
-        }
-        full = "numbers"
-        if has_gaps:
-            usual = parts.statistic("usual", size, "median", "numbers", "median of each column, for its gaps")
-            full = parts.node("full", "nn.impute", ["numbers", usual], "gaps get the median of their column")
+    def _scaled(self) -> str:
+        """Add numbers and dates, without gaps, standardized."""
+        parts, task = self.parts, self.task
+        given = [self._matrix("numbers", task.numbers, "columns of numbers")] if task.numbers else []
+        units = "days since 1970-01-01"
+        given += [self._matrix("dates", task.dates, "columns of dates", units=units)] if task.dates else []
+        size = [len(task.numbers) + len(task.dates)]
+        self.width += size[0]
+        full, what = given[0], "numbers and dates side by side"
+        full = parts.node("measures", "concat", given, what, axis=1) if given[1:] else full
+        if any(role.gaps for role in (*task.numbers, *task.dates)):
+            usual = parts.statistic("usual", size, "median", full, "median of each column, for its gaps")
+            full = parts.node("full", "nn.impute", [full, usual], "gaps get the median of their column")
         mean = parts.statistic("mean", size, "mean", full, "mean of each column over the rows trained on")
         std = parts.statistic("std", size, "std", full, "standard deviation of each column over the rows trained on")
         return parts.node("scaled", "nn.standardize", [full, mean, std], "columns with mean 0 and standard deviation 1")
+
+    def _matrix(self, name: str, roles: list[Role], described: str, **keys: Any) -> str:
+        has_gaps = any(role.gaps for role in roles)
+        self.columns[name] = roles
+        self.parts.inputs[name] = {
+            "shape": ["N", len(roles)],
+            **({"missing": "nan"} if has_gaps else {}),
+            **keys,
+            "description": f"{described}, in the order of the data source" + "; gaps are NaN" * has_gaps,
+        }
+        return name
 
     def _one_hot(self, role: Role) -> str:
         name, depth = self._name(role), len(role.categories)
@@ -156,10 +165,11 @@ class _Draft:
         """
         if self.family == Family.mlp:
             return None
-        rows = trained_rows(self.rows)
-        if len(self.task.target.categories) > 2:
-            return Penalty("weight", 2 * rows, "divided by twice the rows trained on")
-        return Penalty("weight", rows, "divided by the rows trained on")
+        if not self.task.has_classes:
+            return Penalty("weight", 1.0, "the second number is its strength, `alpha` of scikit-learn's Ridge")
+        strength = 0.5 if len(self.task.target.categories) > 2 else 1.0
+        why = f"the second number is its strength: {strength} / C of scikit-learn's LogisticRegression"
+        return Penalty("weight", strength, why)
 
     def training(self, metric: str, target: str) -> dict[str, Any]:
         """Return the section that says how the model is trained."""
@@ -173,8 +183,9 @@ class _Draft:
 _TAKEN = frozenset(
     re.findall(
         r"\w+",
-        "numbers usual full mean std scaled columns weight bias scores probabilities class_index misfit squares "
-        "penalty sum_of_squares loss accuracy fitted target_mean target_std scaled_target prediction r2 class N",
+        "numbers dates measures usual full mean std scaled columns weight bias scores probabilities class_index misfit "
+        "squares sum_of_squares rows squares_per_row penalty loss accuracy fitted target_mean target_std scaled_target "
+        "prediction r2 class N",
     )
 )
 """Names of values that a document has besides its columns."""

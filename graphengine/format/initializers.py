@@ -122,11 +122,11 @@ class FromDataInitializer(Initializer):
 
     `std` divides by the number of rows. `quantile` needs `q`, from 0 to 1, and interpolates linearly, as `median` does.
     `mode` is the most frequent value, of several the least. `frequency` has a new last axis: the shares of the rows
-    whose value is 0, 1, ...
+    whose value is 0, 1, ... `count` is the number of rows that have a value.
     """
 
     type: Literal["from_data"]
-    statistic: Literal["mean", "std", "min", "max", "median", "quantile", "mode", "frequency"]
+    statistic: Literal["mean", "std", "min", "max", "median", "quantile", "mode", "frequency", "count"]
     of: Reference
     q: Fraction | None = None
 

@@ -22,8 +22,10 @@ SECONDS = MappingProxyType(
     }
 )
 """The seconds of each unit that an input may declare."""
-FORMATS = ("%d.%m.%Y", "%d.%m.%Y %H:%M", "%d.%m.%Y %H:%M:%S", "%d/%m/%Y", "%m/%d/%Y", "%Y/%m/%d", "%Y%m%d", "%d-%b-%Y")
-"""Formats that dates often have, for the hint of an error."""
+_DAYS = ("%d.%m.%Y", "%d.%m.%y", "%d/%m/%Y", "%m/%d/%Y", "%d/%m/%y", "%m/%d/%y", "%Y/%m/%d", "%Y%m%d", "%d-%m-%Y")
+_NAMED_DAYS = ("%d-%b-%Y", "%d %b %Y", "%b %d, %Y", "%d %B %Y", "%B %d, %Y")
+FORMATS = tuple(day + time for day in (*_DAYS, *_NAMED_DAYS) for time in ("", " %H:%M", " %H:%M:%S"))
+"""Formats that dates often have besides that of ISO 8601; of several that fit, the first counts."""
 
 Dates = np.ndarray[Any, Any]
 """An array of datetime64."""

@@ -231,4 +231,5 @@ STATISTICS: Mapping[str, Callable[[Blocks], Array]] = {
     "min": lambda blocks: _extreme(np.fmin, blocks),
     "max": lambda blocks: _extreme(np.fmax, blocks),
     "mode": _mode,
+    "count": lambda blocks: np.asarray(sum(map(_count, blocks()))),
 }
