@@ -329,3 +329,12 @@ def test_the_two_commands_of_the_readme_are_those_that_are_tested():
     assert [line.strip() for line in script if line.strip().startswith("python3 -m venv .venv && ")] == commands
     contributing = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     assert commands[1] in contributing
+
+
+def test_the_site_has_all_pages():
+    spec = importlib.util.spec_from_file_location("build_site", DOCS / "build_site.py")
+    site = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(site)
+    listed = [page for chapter in site.CHAPTERS.values() for page in chapter]
+    made = {"Overview <README>", "commands", "names", "benchmarks", "CHANGELOG", "CONTRIBUTING", "SECURITY"}
+    assert sorted(listed) == sorted({page.stem for page in PAGES if page.parent == DOCS} | made)
