@@ -297,6 +297,21 @@ def test_a_step_that_will_not_fit_is_found_by_batch_size_data_and_fixed_sizes():
         model.train({"x": np.zeros((1000, 100))})
 
 
+@pytest.mark.parametrize("rule", ["sgd", "adam"])
+def test_the_warning_is_true_at_every_limit(rule):
+    """A training runs at a limit where there is no warning, and is refused at one byte less, where there is one."""
+    keys = {"batch_size": 20, "optimizer": {"type": rule, "learning_rate": 0.1}}
+    step = quietly(heavy(**keys)).training_step().graph
+    exact = memory_of(step, {"N": 20})
+    x = np.zeros((20, 100))
+    assert found(heavy(**keys), limits=Limits(array_bytes=exact)) == []
+    quietly(heavy(**keys), limits=Limits(array_bytes=exact)).train({"x": x}, max_iterations=1)
+    refused = quietly(heavy(**keys), limits=Limits(array_bytes=exact - 1))
+    assert [each.code for each in refused.warnings] == ["GE904"]
+    with pytest.raises(ge.errors.InputError, match="GE133"):
+        refused.train({"x": x}, max_iterations=1)
+
+
 STEPPED = [path for path in SHIPPED if "learning_rate" in path.read_text(encoding="utf-8")]
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from graphengine.data.readers import InlineData
-from graphengine.errors import ModelWarning, Problem, make_pointer
+from graphengine.errors import GraphEngineError, ModelWarning, Problem, make_pointer
 from graphengine.format.documents import FunctionFile, ModelDocument
 from graphengine.format.training_documents import TrainingDocument
 from graphengine.ir.crosswise import crosswise
@@ -19,6 +19,7 @@ from graphengine.ir.graph import Graph
 from graphengine.ir.memory import bytes_of, memory_of
 from graphengine.ir.nodes import reachable
 from graphengine.ops.shapes import is_symbol
+from graphengine.training.joining import training_step
 from graphengine.training.provenance import PROVENANCE
 from graphengine.transform.path import differentiable_toward, learned
 from graphengine.wording import size_text
@@ -96,14 +97,20 @@ def _place(name: str) -> str:
     return make_pointer(("parameters", name))
 
 
+CERTAIN = 2
+"""From so many times the limit on the estimate alone decides; below it, the step itself is recorded and counted."""
+
+
 def too_large(subject: Subject) -> Iterator[Problem]:
-    """GE904: a training step that takes more memory than the limit, by an estimate from declared sizes."""
+    """GE904: a training step that takes more memory than the limit, for declared sizes."""
     document, graph, rule = subject
     training = document.training
     if training is None or rule is None:
         return
     sizes = _declared_sizes(document, training, graph)
     needed, limit = step_bytes(graph, training, rule, sizes), graph.limits.array_bytes
+    if limit < needed < CERTAIN * limit:
+        needed = _exact_bytes(graph, training, rule, sizes)
     if needed > limit:
         given = f" for {', '.join(f'{symbol} = {size}' for symbol, size in sizes.items())}" if sizes else ""
         message = f"a training step takes about {size_text(needed)}{given}, the limit is {size_text(limit)}"
@@ -118,6 +125,14 @@ def step_bytes(graph: Graph, training: TrainingDocument, rule: FunctionFile, siz
     gradients = bytes_of(graph, differentiable_toward(graph, graph.trainable) & read, sizes)
     updates = bytes_of(graph, graph.trainable, sizes) * (len(rule.nodes) + len(rule.outputs))
     return memory_of(graph, sizes) + gradients + updates
+
+
+def _exact_bytes(graph: Graph, training: TrainingDocument, rule: FunctionFile, sizes: dict[str, int]) -> int:
+    """Return the bytes that a training counts before its first step, 0 if there is no such step."""
+    try:
+        return memory_of(training_step(graph, training, rule).graph, sizes)
+    except GraphEngineError:
+        return 0
 
 
 def _declared_sizes(document: ModelDocument, training: TrainingDocument, graph: Graph) -> dict[str, int]:
