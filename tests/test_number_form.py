@@ -95,6 +95,7 @@ finite = (floats | st.floats(allow_nan=False, allow_infinity=False)).filter(math
 @example(2.0**53)
 @example(9.5367431640625e-07)
 @example(2.0**-1022)
+@example(2.0**-1007)  # 7.291122019556397e-304 is nearer, and is the number below
 @example(math.nextafter(1e16, 0))
 def test_a_number_has_the_fewest_digits_that_round_to_it_and_of_those_the_nearest(number):
     text = canonical_text(number)
@@ -104,10 +105,17 @@ def test_a_number_has_the_fewest_digits_that_round_to_it_and_of_those_the_neares
     digits, exponent = digits_and_exponent(text)
     exact = abs(Fraction(number))
     step = Fraction(10) ** (exponent - len(digits) + 1)
-    assert abs(int(digits) * step - exact) * 2 <= step or len(digits) == 1, "nearest of its length"
+    for neighbor in (int(digits) - 1, int(digits) + 1):
+        farther = abs(neighbor * step - exact) >= abs(int(digits) * step - exact)
+        assert farther or not _rounds_to(neighbor * step, number), "nearest of its length"
     shorter = exact / (step * 10)
     for candidate in (math.floor(shorter), math.ceil(shorter)):
-        assert candidate * step * 10 > Fraction(1.7976931348623157e308) or float(candidate * step * 10) != abs(number)
+        assert not _rounds_to(candidate * step * 10, number)
+
+
+def _rounds_to(exact, number):
+    """Whether a fraction is rounded to the size of a number; below a power of two less of them are than above."""
+    return exact <= Fraction(1.7976931348623157e308) and float(exact) == abs(number)
 
 
 @given(finite)
