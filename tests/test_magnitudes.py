@@ -15,7 +15,10 @@ from graphengine.ops.registry import OPS
 
 RULES = sorted(path.stem for path in (Path(ge.__file__).parent / "training" / "rules").glob("*.json"))
 DTYPES = ["float32", "float64"]
-ENDS = {"float32": [-44, -38, -30, -20, -10, 0, 10, 19, 30, 37], "float64": [-320, -300, -200, -155, 0, 153, 200, 307]}
+ENDS = {
+    "float32": [-44, -42, -38, -30, -20, -10, 0, 10, 19, 30, 37],
+    "float64": [-320, -300, -200, -155, 0, 153, 200, 307],
+}
 """Powers of ten, from those without all their digits to the last ones."""
 PATTERN = np.array([[1.0, -2.0, 0.5], [3.0, 1.0, 0.25]])
 
@@ -119,10 +122,8 @@ def test_gradients_near_the_ends_are_right(case, dtype, power):
     expected = np.array(exactly(slopes_of(exact), x), dtype=float)
     for _ in range(3):
         found = model.forward(x=x).backward("loss", ["x"])["x"]
-        if power == ENDS[dtype][0]:  # the reciprocal of a norm of 1e-320 is no number, and says so
-            assert not np.isfinite(found).any()
-        else:
-            np.testing.assert_allclose(found, expected, rtol=0, atol=16 * np.finfo(dtype).eps)
+        rounded = smallest(dtype) / 2 / float(f"1e{power}")  # a norm of 1e-320 has few digits
+        np.testing.assert_allclose(found, expected, rtol=0, atol=16 * np.finfo(dtype).eps + rounded)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -142,6 +143,14 @@ def test_a_norm_of_rows_scales_only_the_rows_that_need_it(dtype):
 def test_a_norm_is_that_of_whole_numbers_too():
     np.testing.assert_array_equal(OPS["norm"].cls().forward(np.array([100, 100, 100, 100], np.int8)), 200.0)
     assert OPS["norm"].cls().forward(np.array([3 * 2**40, 4 * 2**40])) == 5 * 2.0**40
+
+
+@pytest.mark.parametrize(("dtype", "x"), [("float64", -1.5e154), ("float64", -1.8e154), ("float32", -2e19)])
+def test_the_logarithm_of_a_probability_whose_square_overflows(dtype, x):
+    """It is -(x**2) / 2 - log(-x * sqrt(2 * pi)), and half of a square may be a number where the square is none."""
+    x = np.dtype(dtype).type(x)
+    found = OPS["log_ndtr"].cls().forward(x[None])[0]
+    assert found == pytest.approx(float(-(mpmath.mpf(float(x)) ** 2) / 2), rel=4 * float(np.finfo(dtype).eps))
 
 
 @pytest.mark.parametrize("power", [-320, -200, 0, 200, 307])
@@ -269,7 +278,7 @@ def test_an_update_is_right_or_refused(rule, dtype, power):
             continue
         limits = np.finfo(dtype)
         assert found == pytest.approx(
-            -0.5 * float(step()), rel=0.1 if power == -44 else 64 * float(limits.eps), abs=float(limits.tiny) * 2
+            -0.5 * float(step()), rel=0.1 if power < -40 else 64 * float(limits.eps), abs=float(limits.tiny) * 2
         )
 
 

@@ -128,7 +128,8 @@ class Gelu(Node):
     z = x * (1 + erf(x / sqrt(2))) / 2; dz/dx = (1 + erf(x / sqrt(2))) / 2 + x * exp(-(x**2) / 2) / sqrt(2 * pi).
 
     With `approximate` "tanh" about x * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 * x**3))) / 2, and the derivative of
-    that. Hendrycks and Gimpel, Gaussian Error Linear Units, 2016.
+    that. On the far left z is as exact as 1 + erf(x / sqrt(2)) is beside 1, as in PyTorch. Hendrycks and Gimpel,
+    Gaussian Error Linear Units, 2016.
     """
 
     infer = elementwise
@@ -137,7 +138,7 @@ class Gelu(Node):
     def forward(self, x):
         if self.approximate == "tanh":
             return np.maximum(x, -FAR) * Sigmoid().forward(2 * ROOT * (x + 0.044715 * x * x * x))
-        return np.maximum(x, -FAR) * (1 + Erf()(x / math.sqrt(2))) / 2
+        return np.maximum(x, -FAR) * ((1 + Erf()(x / math.sqrt(2))) / 2)
 
     def backward(self, grad, x):
         x = np.clip(x, -FAR, FAR)
@@ -248,7 +249,7 @@ class Softsign(Node):
         return np.clip(x, -HUGE, HUGE) / (1 + np.minimum(np.abs(x), HUGE))
 
     def backward(self, grad, x):
-        return grad / np.square(1 + np.abs(x))
+        return grad * np.square(1 / (1 + np.abs(x)))
 
 
 @register("softmax")

@@ -186,8 +186,7 @@ class Std(Node):
         return length / root_of_size(count(x, self.axis) - self.ddof, length)
 
     def backward(self, grad, x, out):
-        scale = (count(x, self.axis) - self.ddof) * np.where(out == 0, 1, out)
-        return kept(grad / scale, x, self) * centered(x, self)
+        return kept(grad / (count(x, self.axis) - self.ddof), x, self) * shares(centered(x, self), out, x, self)
 
 
 @register("norm")
@@ -218,7 +217,7 @@ class Norm(Node):
     def backward(self, grad, x, out):
         if self.ord == 1:
             return kept(grad, x, self) * np.sign(x)
-        return kept(grad / np.where(out == 0, 1, out), x, self) * x
+        return kept(grad, x, self) * shares(x, out, x, self)
 
 
 @register("cumsum", numpy=np.cumsum)
@@ -399,3 +398,8 @@ def kept(value, x, node):
     if node.axis is None or node.keepdims:
         return value
     return np.expand_dims(value, normalized_axes(node.axis, np.ndim(x)))
+
+
+def shares(values, out, x, node):
+    """Values over the length of all of them, 0 where that is 0; its reciprocal may be no number where they are one."""
+    return values / kept(np.where(out == 0, 1, out), x, node)

@@ -129,7 +129,7 @@ def log_ndtr(x):
     t = x / math.sqrt(2)
     scaled = erfcx_of_positive(np.abs(t)) / 2
     above = np.where(x > 1, bell(x, 0.5) * scaled, erfc(t) / 2)
-    return np.where(x < -1, np.log(scaled) - np.square(x) / 2, np.log1p(-above))
+    return np.where(x < -1, np.log(scaled) - x * (x / 2), np.log1p(-above))
 
 
 def inverse_mills(x):
