@@ -147,6 +147,14 @@ def test_no_module_name_is_used_twice():
     assert {name for name, count in names.items() if count > 1} <= SHARED_NAMES
 
 
+def test_no_class_name_is_used_twice():
+    trees = [ast.parse(path.read_bytes()) for path in MODULES.values()]
+    names = Counter(
+        node.name.lstrip("_") for tree in trees for node in ast.walk(tree) if isinstance(node, ast.ClassDef)
+    )
+    assert [name for name, count in names.items() if count > 1] == []
+
+
 def test_backends_have_names_of_ops_as_keys_of_their_tables_alone():
     for module in [name for name in MODULES if room_of(name) == "backends"]:
         tree = ast.parse(MODULES[module].read_bytes())

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.extra("onnx", "onnxruntime")
 if not missing(["onnx", "onnxruntime"]):
     import onnxruntime
 
-    from graphengine.format.onnx.exporting import Wanted, onnx_model
+    from graphengine.format.onnx.exporting import ExportRequest, onnx_model
     from graphengine.format.onnx.refusals import REASONS
 
 PAGE = Path(__file__).parents[1] / "docs" / "onnx.md"
@@ -51,7 +51,7 @@ def graph_of(op, attributes, arrays, symbols):
 
 
 def in_runtime(graph, given, **wanted):
-    text = onnx_model(graph, {}, Wanted(**wanted)).SerializeToString()
+    text = onnx_model(graph, {}, ExportRequest(**wanted)).SerializeToString()
     return onnxruntime.InferenceSession(text, providers=["CPUExecutionProvider"]).run(None, given)
 
 

@@ -12,7 +12,7 @@ from test_solvers import LINE, line_with_an_unused_parameter, line_with_intercep
 
 import graphengine as ge
 from graphengine.fit.starts import numbered, starting_points
-from graphengine.fit.trust_region import Box
+from graphengine.fit.trust_region import BoxConstraints
 
 
 def test_the_intervals_of_a_line_are_those_of_students_t():
@@ -211,7 +211,7 @@ def test_no_start_at_all_is_an_error():
 
 
 def test_a_latin_hypercube_has_one_point_in_each_part_of_each_range():
-    box = Box(np.array([-1.0, 1e-3, -np.inf]), np.array([3.0, 1e3, np.inf]))
+    box = BoxConstraints(np.array([-1.0, 1e-3, -np.inf]), np.array([3.0, 1e3, np.inf]))
     points = np.array(starting_points(np.array([0.0, 1.0, 5.0]), box, np.zeros(3), ["a", "b", "c"], 21, 0))
     np.testing.assert_array_equal(points[0], [0.0, 1.0, 5.0])
     parts = np.stack([(points[1:, 0] + 1) / 4, (np.log10(points[1:, 1]) + 3) / 6, (points[1:, 2] + 10) / 30], axis=1)

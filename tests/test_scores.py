@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 import graphengine as ge
 from graphengine.cli.app import app
-from graphengine.model.evaluating import Subject, comparison
+from graphengine.model.evaluating import EvaluationSubject, comparison
 from graphengine.model.scores import ClassCounts, Errors
 
 H = {"format": "graphengine.model", "format_version": 1, "opset_imports": {"core": 1}, "name": "t"}
@@ -78,13 +78,13 @@ def test_targets_that_are_all_equal_have_no_r2():
 )
 def test_what_is_compared_follows_from_the_graph(name, output, classes):
     model = ge.load(name)
-    assert comparison(Subject(model.evaluator, model.document)) == ("y", output, classes)
+    assert comparison(EvaluationSubject(model.evaluator, model.document)) == ("y", output, classes)
 
 
 @pytest.mark.parametrize("name", ["autoencoder_digits", "baydin", "griewank_walther"])
 def test_a_model_without_a_target_is_compared_with_nothing(name):
     model = ge.load(name)
-    assert comparison(Subject(model.evaluator, model.document)) is None
+    assert comparison(EvaluationSubject(model.evaluator, model.document)) is None
 
 
 def test_the_scores_are_those_of_the_predictions():

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 import graphengine as ge
 from graphengine.cli.app import app
 from graphengine.cli.values import json_values_of
-from graphengine.training.splitting import Kind, divided, folds_of, fraction_of
+from graphengine.training.splitting import SplitKind, divided, folds_of, fraction_of
 
 RATE = "training.optimizer.learning_rate"
 RNG = np.random.default_rng(15)
@@ -47,7 +47,7 @@ def test_scores_are_those_of_scikit_learn_on_the_same_folds():
     model = ridge(optimizer={"type": "lbfgs"}, epochs=None, batch_size=None)
     alphas = [0.0, 0.01, 0.1, 1.0]
     found = ge.search(model, {"parameters.alpha.value": alphas}, DATA, folds=4, seed=3, metric="mse")
-    folds = folds_of(DATA, model.graph, 4, 3, Kind())
+    folds = folds_of(DATA, model.graph, 4, 3, SplitKind())
     grid = {"alpha": [30 * alpha for alpha in alphas]}  # they add the squares up, of 30 rows
     theirs = GridSearchCV(
         Ridge(fit_intercept=False), grid, cv=PredefinedSplit(folds), scoring="neg_mean_squared_error"
@@ -62,7 +62,7 @@ def test_scores_are_those_of_scikit_learn_on_the_same_folds():
     np.testing.assert_allclose(found.model.parameters["weight"], whole.coef_, rtol=1e-6)
 
 
-@pytest.mark.parametrize("kind", [Kind(), Kind(stratify="site"), Kind(group="site")])
+@pytest.mark.parametrize("kind", [SplitKind(), SplitKind(stratify="site"), SplitKind(group="site")])
 @pytest.mark.parametrize("batch_size", [None, 1, 7])
 def test_scores_are_those_of_loops_written_by_hand(kind, batch_size):
     model = ridge(batch_size=batch_size, validation={"fraction": 0.2, "every_epochs": 1})
@@ -86,7 +86,7 @@ def test_scores_are_those_of_loops_written_by_hand(kind, batch_size):
 def test_rows_held_out_change_nothing_but_the_test():
     settings = {RATE: [0.05, 0.2]}
     one = ge.search(ridge(), settings, DATA, folds=3, test=0.25, stratify="site")
-    held = fraction_of(DATA, ridge().graph, 0.25, 0, Kind(stratify="site"))
+    held = fraction_of(DATA, ridge().graph, 0.25, 0, SplitKind(stratify="site"))
     changed = {**DATA, "x": np.where(held[:, None], 100.0, X)}
     other = ge.search(ridge(), settings, changed, folds=3, test=0.25, stratify="site")
     assert one.trials == other.trials

@@ -18,10 +18,10 @@ from sklearn.model_selection import GroupKFold, StratifiedKFold
 import graphengine as ge
 from graphengine.data.stored import Stored
 from graphengine.format.training_documents import ValidationDocument
-from graphengine.training.splitting import Kind, divided, folds_of, fraction_of, shares, split
+from graphengine.training.splitting import SplitKind, divided, folds_of, fraction_of, shares, split
 
 CODES = st.lists(st.integers(-3, 5), min_size=2, max_size=80).map(np.array)
-KINDS = {"alike": Kind(), "classes": Kind(stratify="kind"), "groups": Kind(group="kind")}
+KINDS = {"alike": SplitKind(), "classes": SplitKind(stratify="kind"), "groups": SplitKind(group="kind")}
 
 
 def labeled(**section):

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from graphengine.fit.quadratic import Quadratic
-from graphengine.fit.trust_region import Box, first_hit, step_within, within
+from graphengine.fit.trust_region import BoxConstraints, first_hit, step_within, within
 
-FREE = Box(np.full(3, -np.inf), np.full(3, np.inf))
+FREE = BoxConstraints(np.full(3, -np.inf), np.full(3, np.inf))
 
 
 def random_loss(seed, size=3, *, convex):
@@ -59,7 +59,7 @@ def test_a_step_of_gauss_and_newton_solves_the_normal_equations_and_is_the_short
 def test_a_step_in_a_box_meets_the_conditions_of_a_minimum_where_it_is_convex(seed):
     """Wherever the order of the bounds that are met is that of the solution; else the step is at least a descent."""
     model = random_loss(seed, convex=True)
-    box = Box(np.full(3, -0.2), np.full(3, 0.3))
+    box = BoxConstraints(np.full(3, -0.2), np.full(3, 0.3))
     step = step_within(model, box, np.zeros(3), 1e3)
     assert box.contains(step.vector)
     assert step.gain > 0
@@ -70,7 +70,7 @@ def test_a_step_in_a_box_meets_the_conditions_of_a_minimum_where_it_is_convex(se
 
 
 def test_variables_that_a_slope_holds_on_their_bound_are_not_moved():
-    box = Box(np.array([0.0, 0.0]), np.array([1.0, 1.0]))
+    box = BoxConstraints(np.array([0.0, 0.0]), np.array([1.0, 1.0]))
     at = np.array([0.0, 1.0])
     np.testing.assert_array_equal(box.free(at, np.array([1.0, 1.0])), [False, True])
     np.testing.assert_array_equal(box.free(at, np.array([-1.0, -1.0])), [True, False])
@@ -81,6 +81,6 @@ def test_variables_that_a_slope_holds_on_their_bound_are_not_moved():
 
 
 def test_the_first_bound_that_a_step_meets_ends_it():
-    box = Box(np.array([-1.0, -np.inf]), np.array([np.inf, 2.0]))
+    box = BoxConstraints(np.array([-1.0, -np.inf]), np.array([np.inf, 2.0]))
     assert first_hit(box, np.zeros(2), np.array([-4.0, 4.0])) == (0.25, 0)
     assert first_hit(box, np.zeros(2), np.array([0.5, 1.0])) == (1.0, None)

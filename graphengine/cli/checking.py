@@ -15,7 +15,7 @@ from graphengine.cli.values import named_values
 from graphengine.errors import UsageError
 
 if TYPE_CHECKING:
-    from graphengine.model.gradcheck import Check
+    from graphengine.model.gradcheck import GradientCheck
     from graphengine.model.model import Model
 
 
@@ -55,7 +55,7 @@ def gradcheck(
         raise typer.Exit(WORK_FAILED)
 
 
-def _row(check: Check, mode: str) -> dict[str, Any]:
+def _row(check: GradientCheck, mode: str) -> dict[str, Any]:
     return {
         "parameter": check.name,
         "mode": mode,

@@ -47,7 +47,7 @@ def new(
     if output is not None and output.exists() and not force:
         raise UsageError(f"{output} exists", hint="choose another name, or overwrite it with --force")
     if data is not None:
-        wanted = Wanted(target, exclude or [], _family(kind), header)
+        wanted = TableRequest(target, exclude or [], _family(kind), header)
         _new_for_table(data, wanted, output, output_format)
     elif target is not None or exclude:
         raise UsageError(f"{'--target' if target is not None else '--exclude'} needs --data FILE, which has the column")
@@ -64,7 +64,7 @@ def _family(kind: str | None) -> Family | None:
     return Family(kind) if kind else None
 
 
-class Wanted(NamedTuple):
+class TableRequest(NamedTuple):
     """What the command line says of a table."""
 
     target: str | None
@@ -73,7 +73,7 @@ class Wanted(NamedTuple):
     header: bool | None
 
 
-def _new_for_table(data: Path, wanted: Wanted, output: Path | None, output_format: Format) -> None:
+def _new_for_table(data: Path, wanted: TableRequest, output: Path | None, output_format: Format) -> None:
     from graphengine.data.stored import Memory
     from graphengine.drafting.table_draft import draft_table
 

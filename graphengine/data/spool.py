@@ -45,7 +45,7 @@ class Spool:
 
     def __init__(self, graph: Graph, memory: Memory) -> None:
         self._inputs, self._memory = graph.inputs, memory
-        self._kept: dict[str, _Rows] = {}
+        self._kept: dict[str, _GrowingRows] = {}
         self._rows: dict[str, int] = {}
         self._bytes = 0
         self._files: dict[str, IO[bytes]] = {}
@@ -62,7 +62,7 @@ class Spool:
         for name, array in block.items():
             typed = as_input(name, array, self._inputs[name])
             if name not in self._kept:
-                self._kept[name] = _Rows(typed)
+                self._kept[name] = _GrowingRows(typed)
             self._kept[name].add(typed)
             self._rows[name] = self._rows.get(name, 0) + len(typed)
             self._bytes += typed.nbytes
@@ -89,7 +89,7 @@ class Spool:
         return Stored(mapped(self._files[name]), 0, shape, like.dtype, self._memory)
 
 
-class _Rows:
+class _GrowingRows:
     """Rows in one array that grows in place: blocks that are joined at the end take twice the memory."""
 
     def __init__(self, like: np.ndarray[Any, Any]) -> None:

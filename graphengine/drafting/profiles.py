@@ -72,7 +72,7 @@ class Period(NamedTuple):
 
 
 @dataclass
-class Profile:
+class ColumnProfile:
     """What is known of a column after some of its cells."""
 
     name: str

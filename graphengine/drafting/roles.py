@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from graphengine.drafting.profiles import Period, Profile
+from graphengine.drafting.profiles import ColumnProfile, Period
 from graphengine.drafting.survey import Survey
 from graphengine.errors import DataError, UsageError, did_you_mean
 from graphengine.wording import counted, enumerated, shown
@@ -20,7 +20,7 @@ MOST_GUESSED = 2
 """Different integers of a target that are taken for classes unless a kind of model is asked for."""
 
 
-class Kind(StrEnum):
+class ColumnKind(StrEnum):
     """What a column is."""
 
     number = "number"
@@ -35,7 +35,7 @@ class Role:
 
     column: str
     place: int
-    kind: Kind
+    kind: ColumnKind
     is_used: bool
     why: str
     gaps: int
@@ -52,22 +52,22 @@ class Task:
     @property
     def numbers(self) -> list[Role]:
         """The columns of numbers that are used."""
-        return [role for role in self.roles if role.is_used and role.kind == Kind.number]
+        return [role for role in self.roles if role.is_used and role.kind == ColumnKind.number]
 
     @property
     def dates(self) -> list[Role]:
         """The columns of dates that are used."""
-        return [role for role in self.roles if role.is_used and role.kind == Kind.date]
+        return [role for role in self.roles if role.is_used and role.kind == ColumnKind.date]
 
     @property
     def categories(self) -> list[Role]:
         """The columns of categories that are used."""
-        return [role for role in self.roles if role.is_used and role.kind == Kind.category]
+        return [role for role in self.roles if role.is_used and role.kind == ColumnKind.category]
 
     @property
     def has_classes(self) -> bool:
         """Whether the target is one of several classes."""
-        return self.target.kind == Kind.category
+        return self.target.kind == ColumnKind.category
 
 
 def find_task(
@@ -105,7 +105,7 @@ def _left_out(roles: Sequence[Role]) -> str:
 
 
 def _other_roles(
-    columns: Sequence[Profile], survey: Survey, names: Sequence[str], excluded: Collection[str]
+    columns: Sequence[ColumnProfile], survey: Survey, names: Sequence[str], excluded: Collection[str]
 ) -> list[Role]:
     """Columns but the target; what counts the rows is used only where nothing else can be, as the years of a series."""
     roles = [_role(column, survey, names, excluded) for column in columns]
@@ -120,18 +120,18 @@ def _other_roles(
     ]
 
 
-def _counts_rows(column: Profile, survey: Survey) -> bool:
+def _counts_rows(column: ColumnProfile, survey: Survey) -> bool:
     """Whether a column has a number in each row, always 1 more than in the row before."""
     numbers = column.numbers(survey.dialect)
     is_full = column.are_numbers(survey.dialect) and not (column.gaps or column.words)
     return bool(is_full and numbers and numbers.are_integers and numbers.are_counting and survey.rows > MOST_GUESSED)
 
 
-def _role(column: Profile, survey: Survey, names: Sequence[str], excluded: Collection[str]) -> Role:
+def _role(column: ColumnProfile, survey: Survey, names: Sequence[str], excluded: Collection[str]) -> Role:
     kind, categories = _kind(column, survey)
     reason = _reason_against_name(column.name, names, excluded) or _reason_against(column, kind, survey, categories)
     why = reason or _reason_for(column, kind, survey, categories)
-    kept = categories if kind == Kind.category else ()
+    kept = categories if kind == ColumnKind.category else ()
     return Role(column.name, column.place, kind, not reason, why, _gaps(column, kind), kept)
 
 
@@ -143,39 +143,39 @@ def _reason_against_name(name: str, names: Sequence[str], excluded: Collection[s
     return "its name is there twice" if names.count(name) > 1 else ""
 
 
-def _kind(column: Profile, survey: Survey) -> tuple[Kind, tuple[str, ...]]:
+def _kind(column: ColumnProfile, survey: Survey) -> tuple[ColumnKind, tuple[str, ...]]:
     """What a column is, and the categories that it has."""
     if column.are_numbers(survey.dialect):
-        return Kind.number, ()
+        return ColumnKind.number, ()
     if column.are_dates:
-        return Kind.date, ()
+        return ColumnKind.date, ()
     words = (text.strip() for text in column.words if text not in survey.dialect.missing)
     categories = tuple(sorted({*column.texts, *words}))
     is_text = len(categories) > MOST_CATEGORIES or not (column.repeats or column.words)
-    return Kind.text if is_text else Kind.category, categories
+    return ColumnKind.text if is_text else ColumnKind.category, categories
 
 
-def _gaps(column: Profile, kind: Kind) -> int:
-    return column.gaps + column.words.total() * (kind == Kind.number)
+def _gaps(column: ColumnProfile, kind: ColumnKind) -> int:
+    return column.gaps + column.words.total() * (kind == ColumnKind.number)
 
 
-def _reason_against(column: Profile, kind: Kind, survey: Survey, categories: Sequence[str]) -> str:
+def _reason_against(column: ColumnProfile, kind: ColumnKind, survey: Survey, categories: Sequence[str]) -> str:
     """Why a column is left out; nothing if it is not."""
     numbers = column.numbers(survey.dialect)
     if not column.filled and not categories:
         return "it is empty"
     if column.filled + column.words.total() < FEW_VALUES * survey.rows:
         return f"it has a value in {column.filled} of {survey.rows} rows"
-    if kind == Kind.number and numbers and numbers.low == numbers.high:
+    if kind == ColumnKind.number and numbers and numbers.low == numbers.high:
         return f"it is constant: {numbers.low:.6g}"
-    if kind == Kind.date:
+    if kind == ColumnKind.date:
         return _reason_against_dates(column, survey.dialect.date_format)
     if len(categories) == 1 and survey.rows > 1:
         return f"it is constant: {shown(categories[0])}"
-    return _reason_against_text(column, survey) if kind == Kind.text else ""
+    return _reason_against_text(column, survey) if kind == ColumnKind.text else ""
 
 
-def _reason_against_dates(column: Profile, date_format: str | None) -> str:
+def _reason_against_dates(column: ColumnProfile, date_format: str | None) -> str:
     period = column.periods.get(date_format)
     if period is None:
         return f"its dates are not {_form(date_format)}, as those of other columns are"
@@ -186,7 +186,7 @@ def _form(date_format: str | None) -> str:
     return shown(date_format) if date_format else "ISO 8601"
 
 
-def _reason_for_dates(column: Profile, period: Period, date_format: str | None) -> str:
+def _reason_for_dates(column: ColumnProfile, period: Period, date_format: str | None) -> str:
     """From when to when the dates of a column are, how they are written, and how they may be meant."""
     low, high = (str(date.astype("datetime64[s]")).removesuffix("T00:00:00") for date in period)
     other = next((each for each in column.periods if each != date_format), None)
@@ -194,7 +194,7 @@ def _reason_for_dates(column: Profile, period: Period, date_format: str | None) 
     return f"dates from {low} to {high}, written {_form(date_format)}{doubt}"
 
 
-def _reason_against_text(column: Profile, survey: Survey) -> str:
+def _reason_against_text(column: ColumnProfile, survey: Survey) -> str:
     if bad := _bad_numbers(column, survey):
         return bad
     if not column.repeats:
@@ -202,7 +202,7 @@ def _reason_against_text(column: Profile, survey: Survey) -> str:
     return f"it has more than {MOST_CATEGORIES} different texts"
 
 
-def _bad_numbers(column: Profile, survey: Survey) -> str:
+def _bad_numbers(column: ColumnProfile, survey: Survey) -> str:
     """Which cells of a column are no numbers, if most of them are; else nothing."""
     numbers = column.numbers(survey.dialect)
     if numbers is None or numbers.first_bad is None or numbers.bad > column.filled / 2:
@@ -212,38 +212,38 @@ def _bad_numbers(column: Profile, survey: Survey) -> str:
     return f"most of its cells are numbers, but not {cells}, the first in line {line}: {shown(text)}"
 
 
-def _reason_for(column: Profile, kind: Kind, survey: Survey, categories: Sequence[str]) -> str:
+def _reason_for(column: ColumnProfile, kind: ColumnKind, survey: Survey, categories: Sequence[str]) -> str:
     numbers = column.numbers(survey.dialect)
-    if kind == Kind.number and numbers:
+    if kind == ColumnKind.number and numbers:
         noun = "integers" if numbers.are_integers else "numbers"
         return f"{noun} from {numbers.low:.6g} to {numbers.high:.6g}"
     date_format = survey.dialect.date_format
-    if kind == Kind.date and (period := column.periods.get(date_format)):
+    if kind == ColumnKind.date and (period := column.periods.get(date_format)):
         return _reason_for_dates(column, period, date_format)
     return f"{counted(len(categories), 'text')}: {enumerated(list(map(shown, categories)), most=4)}"
 
 
-def _target_role(path: str, column: Profile, survey: Survey, classes: bool | None) -> Role:
+def _target_role(path: str, column: ColumnProfile, survey: Survey, classes: bool | None) -> Role:
     kind, categories = _kind(column, survey)
     where = f"{path}: the target '{column.name}'"
-    if column.gaps or (kind == Kind.number and column.words):
+    if column.gaps or (kind == ColumnKind.number and column.words):
         lines = f", the first in line {column.gap_lines[0]}" if column.gap_lines else ""
         message = f"{where} has no value in {counted(_gaps(column, kind), 'row')}{lines}"
         raise DataError(message, code="GE503", hint="leave these rows out: nothing can be learned from them")
-    if kind == Kind.number:
+    if kind == ColumnKind.number:
         return _number_target(where, column, survey, classes)
-    if kind == Kind.date:
+    if kind == ColumnKind.date:
         hint = "add a column with a number, such as days since a day, and predict that"
         raise DataError(f"{where} has dates, which are not predicted", code="GE505", hint=hint)
     if classes is False:
         hint = "choose logistic or mlp"
         raise UsageError(f"{where} has texts, and linear predicts numbers", hint=hint)
-    if kind == Kind.text and (bad := _bad_numbers(column, survey)):
+    if kind == ColumnKind.text and (bad := _bad_numbers(column, survey)):
         raise DataError(f"{where}: {bad}", code="GE503", hint="write numbers there, or leave these rows out")
     return _class_target(where, column, categories, f"{counted(len(categories), 'text')}: classification")
 
 
-def _number_target(where: str, column: Profile, survey: Survey, classes: bool | None) -> Role:
+def _number_target(where: str, column: ColumnProfile, survey: Survey, classes: bool | None) -> Role:
     numbers = column.numbers(survey.dialect)
     are_integers = bool(numbers and numbers.are_integers) and not column.has_more_texts
     values = len(column.texts)
@@ -255,7 +255,7 @@ def _number_target(where: str, column: Profile, survey: Survey, classes: bool | 
         raise DataError(f"{where} is constant: {numbers.low:.6g}", code="GE505", hint="nothing can be learned from it")
     few = are_integers and values <= MOST_CATEGORIES // 5
     note = f"; for {values} classes choose logistic" if few else ""
-    return Role(column.name, column.place, Kind.number, True, f"numbers: regression{note}", 0)
+    return Role(column.name, column.place, ColumnKind.number, True, f"numbers: regression{note}", 0)
 
 
 def _number_categories(texts: Iterable[str]) -> tuple[str | int, ...]:
@@ -266,7 +266,7 @@ def _number_categories(texts: Iterable[str]) -> tuple[str | int, ...]:
 _EXACT_INTEGER = re.compile(r"0|-?[1-9][0-9]{0,14}")
 
 
-def _class_target(where: str, column: Profile, categories: tuple[str | int, ...], why: str) -> Role:
+def _class_target(where: str, column: ColumnProfile, categories: tuple[str | int, ...], why: str) -> Role:
     if len(categories) < 2:
         message = f"{where} has one class, {', '.join(map(shown, categories))}, in all rows"
         raise DataError(message, code="GE505", hint="nothing can be learned from it; add rows of other classes")
@@ -275,4 +275,4 @@ def _class_target(where: str, column: Profile, categories: tuple[str | int, ...]
         message = f"{where} has {count} different values, too many for classes"
         hint = f"choose another target; classes are texts that repeat, at most {MOST_CATEGORIES} of them"
         raise DataError(message, code="GE505", hint=hint)
-    return Role(column.name, column.place, Kind.category, True, why, 0, categories)
+    return Role(column.name, column.place, ColumnKind.category, True, why, 0, categories)

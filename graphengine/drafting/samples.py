@@ -9,7 +9,7 @@ from random import Random
 from typing import Any
 
 from graphengine.drafting.parts import Parts, training
-from graphengine.drafting.roles import Kind, Role, Task
+from graphengine.drafting.roles import ColumnKind, Role, Task
 from graphengine.drafting.table_model import Family, table_model
 
 ROWS = 60
@@ -52,7 +52,7 @@ def _table(family: Family, target: str, name: str) -> dict[str, Any]:
 
 def _role(place: int, column: str, cells: list[Any]) -> Role:
     texts = tuple(sorted({cell for cell in cells if isinstance(cell, str)}))
-    kind = Kind.category if texts else Kind.number
+    kind = ColumnKind.category if texts else ColumnKind.number
     return Role(column, place, kind, True, "sample data", 0, texts)
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 from graphengine.data.csv_dialect import SAMPLE, SEPARATORS, Dialect, Row, opened
 from graphengine.data.faults import told
-from graphengine.drafting.profiles import Numbers, Profile, dialects
+from graphengine.drafting.profiles import ColumnProfile, Numbers, dialects
 from graphengine.errors import DataError
 from graphengine.format.paths import DataFile
 from graphengine.ir.dates import FORMATS
@@ -33,7 +33,7 @@ class Survey:
 
     dialect: Dialect
     rows: int
-    columns: list[Profile]
+    columns: list[ColumnProfile]
 
 
 def survey(path: DataFile, longest_line: int = SAMPLE, *, header: bool | None = None) -> Survey:
@@ -83,9 +83,11 @@ def _widths(lines: Sequence[str], dialect: Dialect) -> tuple[int, int]:
     return 0, 0
 
 
-def _profiles(path: DataFile, header: list[str], rows: Iterator[Row], written: Dialect) -> tuple[int, list[Profile]]:
+def _profiles(
+    path: DataFile, header: list[str], rows: Iterator[Row], written: Dialect
+) -> tuple[int, list[ColumnProfile]]:
     tried = dialects(written)
-    columns = [Profile(name, place, [Numbers(each) for each in tried]) for place, name in enumerate(header)]
+    columns = [ColumnProfile(name, place, [Numbers(each) for each in tried]) for place, name in enumerate(header)]
     count = 0
     while block := list(itertools.islice(rows, BLOCK)):
         for line, row in block:
@@ -99,13 +101,13 @@ def _profiles(path: DataFile, header: list[str], rows: Iterator[Row], written: D
     return count, columns
 
 
-def _date_format(columns: Sequence[Profile], dialect: Dialect) -> str | None:
+def _date_format(columns: Sequence[ColumnProfile], dialect: Dialect) -> str | None:
     """The format that reads most columns of dates."""
     dated = [column for column in columns if column.are_dates and not column.are_numbers(dialect)]
     return max((None, *FORMATS), key=lambda each: sum(each in column.periods for column in dated))
 
 
-def _missing(columns: Sequence[Profile], dialect: Dialect) -> tuple[str, ...]:
+def _missing(columns: Sequence[ColumnProfile], dialect: Dialect) -> tuple[str, ...]:
     """The texts for a missing value that a file has, the most frequent ones first."""
     found: Counter[str] = Counter()
     for column in columns:

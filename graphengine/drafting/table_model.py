@@ -40,7 +40,7 @@ def family_for(task: Task) -> Family:
 
 def table_model(name: str, origin: str, rows: int, task: Task, family: Family, source: Source) -> dict[str, Any]:
     """Return a model document for a table; `origin` says where that comes from."""
-    draft = _Draft(task, family, rows)
+    draft = _ModelDraft(task, family, rows)
     columns = draft.encode()
     target = draft.declare_target()
     scores = draft.scores(columns)
@@ -66,7 +66,7 @@ def columns_text(task: Task) -> str:
 
 
 @dataclass
-class _Draft:
+class _ModelDraft:
     """A model for a table, in the making."""
 
     task: Task

@@ -14,7 +14,7 @@ from graphengine.ir.graph import Graph
 from graphengine.model.model import Model
 from graphengine.model.run import Run
 from graphengine.trace.sentences import title
-from graphengine.trace.trace import Trace
+from graphengine.trace.trace import GraphTrace
 from graphengine.trace.tracing import trace_run
 from graphengine.training.history import History
 
@@ -42,7 +42,7 @@ def graph_svg(graph: Graph, *, folded: bool = True) -> str:
     return _drawn(graph, shape_labels(graph), f"{graph.name}: {graph.summary}", folded=folded)
 
 
-def trace_svg(graph: Graph, trace: Trace, *, folded: bool = True) -> str:
+def trace_svg(graph: Graph, trace: GraphTrace, *, folded: bool = True) -> str:
     """A graph with the numbers of a trace: each value above its link, the gradient below it."""
     return _drawn(graph, TraceLabels(trace), title(trace), folded=folded)
 

@@ -10,8 +10,8 @@ from graphengine.draw.levels import Link, Use
 from graphengine.draw.picture import shape_note
 from graphengine.draw.svg import Label, Labelled
 from graphengine.ir.graph import Graph
-from graphengine.trace.summary import Value
-from graphengine.trace.trace import Trace
+from graphengine.trace.summary import ShownValue
+from graphengine.trace.trace import GraphTrace
 
 
 def shape_labels(graph: Graph) -> Labelled:
@@ -30,10 +30,10 @@ class TraceLabels:
     A link into a box carries what all uses in the box give together, a link to an output of the differentiated value 1.
     """
 
-    def __init__(self, trace: Trace) -> None:
+    def __init__(self, trace: GraphTrace) -> None:
         self.trace = trace
         self.values = trace.values
-        self.products: dict[Use, Value] = {}
+        self.products: dict[Use, ShownValue] = {}
         for walk in trace.backward:
             for edge in walk.edges:
                 if edge.product is not None:
@@ -44,17 +44,17 @@ class TraceLabels:
         value = self.values.get(link.value)
         gradients = [self.products[use] for use in link.uses if use in self.products]
         if link.leaves and link.value == self.trace.of:
-            gradients.append(Value((), "float64", 1.0))
+            gradients.append(ShownValue((), "float64", 1.0))
         return Label(value.label if value else "", _sum(gradients), off=not gradients)
 
 
-def _sum(gradients: Sequence[Value]) -> str:
+def _sum(gradients: Sequence[ShownValue]) -> str:
     """The label of a sum; of large arrays the mean of the sum is the sum of their means."""
     if not gradients:
         return ""
     if len(gradients) == 1:
         return gradients[0].label
     if all(value.numbers is not None for value in gradients):
-        return Value.of(np.sum([np.array(value.numbers, dtype=np.float64) for value in gradients], axis=0)).label
+        return ShownValue.of(np.sum([np.array(value.numbers, dtype=np.float64) for value in gradients], axis=0)).label
     means = [float(value.mean) for value in gradients if value.mean is not None]
-    return Value(gradients[0].shape, gradients[0].dtype, None, mean=sum(means)).label
+    return ShownValue(gradients[0].shape, gradients[0].dtype, None, mean=sum(means)).label

@@ -13,7 +13,7 @@ from typing import NamedTuple, TypeAlias
 SWEEPS = 12
 
 
-class Edge(NamedTuple):
+class LayoutEdge(NamedTuple):
     """A link as the layout sees it: a value from an item to a place of another."""
 
     source: str
@@ -43,7 +43,9 @@ class Hop(NamedTuple):
     share: float
 
 
-def layers_of(items: Sequence[str], edges: Sequence[Edge], first: Sequence[str], last: Sequence[str]) -> dict[str, int]:
+def layers_of(
+    items: Sequence[str], edges: Sequence[LayoutEdge], first: Sequence[str], last: Sequence[str]
+) -> dict[str, int]:
     """The layer of each item: one more than the last of those it reads; what reads nothing stands before its users."""
     before: dict[str, list[str]] = {item: [] for item in items}
     after: dict[str, list[str]] = {item: [] for item in items}
@@ -61,7 +63,7 @@ def layers_of(items: Sequence[str], edges: Sequence[Edge], first: Sequence[str],
     return layer | dict.fromkeys(last, end)
 
 
-def _without_cycles(items: Sequence[str], edges: Sequence[Edge]) -> list[Edge]:
+def _without_cycles(items: Sequence[str], edges: Sequence[LayoutEdge]) -> list[LayoutEdge]:
     """The edges without those that close a cycle: boxes of a graph that has none may form one."""
     import networkx as nx
 
@@ -86,7 +88,7 @@ def _sorted(items: Sequence[str], before: Mapping[str, list[str]], after: Mappin
     return ready
 
 
-def bends_of(edges: Sequence[Edge], layer: Mapping[str, int]) -> dict[Edge, tuple[Bend, ...]]:
+def bends_of(edges: Sequence[LayoutEdge], layer: Mapping[str, int]) -> dict[LayoutEdge, tuple[Bend, ...]]:
     """The points each edge passes in the layers between its ends; edges with one value share them."""
     return {
         edge: tuple(
@@ -96,7 +98,7 @@ def bends_of(edges: Sequence[Edge], layer: Mapping[str, int]) -> dict[Edge, tupl
     }
 
 
-def steps_of(bends: Mapping[Edge, tuple[Bend, ...]], ports: Mapping[str, int]) -> list[Hop]:
+def steps_of(bends: Mapping[LayoutEdge, tuple[Bend, ...]], ports: Mapping[str, int]) -> list[Hop]:
     """The edges in parts from layer to layer, each part once; `ports` is how many places an item has."""
     steps: dict[Hop, None] = {}
     for edge, points in bends.items():

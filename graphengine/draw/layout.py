@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from graphengine.draw.heights import Tie, heights_of
-from graphengine.draw.layers import Bend, Edge, Hop, Item, bends_of, layers_of, ordered, steps_of
+from graphengine.draw.layers import Bend, Hop, Item, LayoutEdge, bends_of, layers_of, ordered, steps_of
 
 PITCH = 36
 """The distance of two places where links go in: room for a label above the one and a label below the other."""
@@ -23,7 +23,7 @@ MARGIN = 16
 """What is free around all items."""
 
 
-class Size(NamedTuple):
+class ItemSize(NamedTuple):
     """How large an item is, and where links touch it, as heights below its middle."""
 
     width: int
@@ -32,7 +32,7 @@ class Size(NamedTuple):
     outs: Mapping[str, int]
 
 
-class Place(NamedTuple):
+class ItemPlace(NamedTuple):
     """The left side and the middle of an item, the right end of its layer, the length of the links' level last part."""
 
     x: int
@@ -47,13 +47,13 @@ class Layout:
 
     width: int
     height: int
-    places: Mapping[Item, Place]
-    bends: Mapping[Edge, tuple[Bend, ...]]
+    places: Mapping[Item, ItemPlace]
+    bends: Mapping[LayoutEdge, tuple[Bend, ...]]
 
 
 def lay_out(
-    sizes: Mapping[str, Size],
-    edges: Sequence[Edge],
+    sizes: Mapping[str, ItemSize],
+    edges: Sequence[LayoutEdge],
     rooms: Mapping[str, int],
     first: Sequence[str] = (),
     last: Sequence[str] = (),
@@ -79,7 +79,7 @@ def lay_out(
     return _framed(rows, middles, heights, sizes, _tails(rows, rooms), bends, side)
 
 
-def _tie(step: Hop, sizes: Mapping[str, Size]) -> Tie[Item]:
+def _tie(step: Hop, sizes: Mapping[str, ItemSize]) -> Tie[Item]:
     """Long links should be level most of all."""
     out = sizes[step.source].outs[step.value] if isinstance(step.source, str) else 0
     into = sizes[step.target].ins[step.port] if isinstance(step.target, str) else 0
@@ -96,18 +96,18 @@ def _framed(
     rows: Sequence[Sequence[Item]],
     middles: Mapping[Item, int],
     heights: Mapping[Item, int],
-    sizes: Mapping[str, Size],
+    sizes: Mapping[str, ItemSize],
     tails: Sequence[int],
-    bends: Mapping[Edge, tuple[Bend, ...]],
+    bends: Mapping[LayoutEdge, tuple[Bend, ...]],
     side: int,
 ) -> Layout:
     """Layers side by side, moved down so that the highest item stands at the margin."""
     top = min((middles[item] - heights[item] // 2 for item in middles), default=0) - MARGIN
     bottom = max((middles[item] + heights[item] // 2 for item in middles), default=0) + MARGIN
-    places: dict[Item, Place] = {}
+    places: dict[Item, ItemPlace] = {}
     right = side
     for number, row in enumerate(rows):
         left = right + (CURVE if number else 0) + tails[number]
         right = left + max((sizes[item].width for item in row if isinstance(item, str)), default=0)
-        places.update((item, Place(left, middles[item] - top, right, tails[number])) for item in row)
+        places.update((item, ItemPlace(left, middles[item] - top, right, tails[number])) for item in row)
     return Layout(right + side, bottom - top, places, bends)

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from math import ceil
 from typing import NamedTuple, TypeAlias
 
-from graphengine.draw.layers import Edge
-from graphengine.draw.layout import MARGIN, PITCH, Layout, Place, Size, lay_out
+from graphengine.draw.layers import LayoutEdge
+from graphengine.draw.layout import MARGIN, PITCH, ItemPlace, ItemSize, Layout, lay_out
 from graphengine.draw.levels import Level, Levels, Link, entry_key, exit_key
 from graphengine.draw.scopes import Box, boxes_of
 from graphengine.ir.graph import Graph
@@ -41,15 +41,15 @@ Texts: TypeAlias = Callable[[Link], Iterable[str]]
 """All that may stand above or below a link, one at a time."""
 
 
-class Shape(NamedTuple):
+class DrawnItem(NamedTuple):
     """An item of a level: its kind (node, box, input, parameter, state, output, entry, exit), texts and place."""
 
     key: str
     kind: str
     title: str
     note: str
-    size: Size
-    place: Place
+    size: ItemSize
+    place: ItemPlace
     literals: tuple[tuple[int, str], ...]
     """Numbers of the file that stand at places where no link goes in."""
 
@@ -58,7 +58,7 @@ class Wire(NamedTuple):
     """A link with the points it passes: where it starts, each bend, and where it ends."""
 
     link: Link
-    points: tuple[Place, ...]
+    points: tuple[ItemPlace, ...]
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Panel:
     title: str
     width: int
     height: int
-    shapes: tuple[Shape, ...]
+    shapes: tuple[DrawnItem, ...]
     wires: tuple[Wire, ...]
 
 
@@ -87,7 +87,7 @@ def shape_note(graph: Graph, value: str) -> str:
 
 def _panel(graph: Graph, level: Level, levels: Levels, texts: Texts) -> Panel:
     drafts = {draft.key: draft for draft in _drafts(graph, level, levels)}
-    edges = {Edge(link.source, link.value, link.target, link.port): link for link in level.links}
+    edges = {LayoutEdge(link.source, link.value, link.target, link.port): link for link in level.links}
     rooms = {key: max([_literal_room(text) for _, text in draft.literals], default=0) for key, draft in drafts.items()}
     for link in level.links:
         widest = max((text_width(text, LABEL) for text in texts(link)), default=0)
@@ -102,7 +102,7 @@ def _panel(graph: Graph, level: Level, levels: Levels, texts: Texts) -> Panel:
     return Panel(level.box.key, level.box.title, layout.width, layout.height, shapes, wires)
 
 
-def _points(edge: Edge, sizes: dict[str, Size], layout: Layout) -> tuple[Place, ...]:
+def _points(edge: LayoutEdge, sizes: dict[str, ItemSize], layout: Layout) -> tuple[ItemPlace, ...]:
     """Where a wire starts, bends and ends; the start is at the right side of its item."""
     source, target = layout.places[edge.source], layout.places[edge.target]
     size = sizes[edge.source]
@@ -111,10 +111,10 @@ def _points(edge: Edge, sizes: dict[str, Size], layout: Layout) -> tuple[Place, 
     return (start, *(layout.places[bend] for bend in layout.bends[edge]), end)
 
 
-NOWHERE = Place(0, 0, 0, 0)
+NOWHERE = ItemPlace(0, 0, 0, 0)
 
 
-def _drafts(graph: Graph, level: Level, levels: Levels) -> list[Shape]:
+def _drafts(graph: Graph, level: Level, levels: Levels) -> list[DrawnItem]:
     """The shapes of a level, not placed yet, in the order of the file where there is one."""
     kinds = {name: kind for kind in ("input", "parameter") for name in getattr(graph, f"{kind}s")}
     shapes = [_pill(name, kinds.get(name, "state"), name, shape_note(graph, name), outs=name) for name in level.sources]
@@ -127,17 +127,17 @@ def _drafts(graph: Graph, level: Level, levels: Levels) -> list[Shape]:
     return shapes
 
 
-def _pill(key: str, kind: str, title: str, note: str = "", outs: str | None = None) -> Shape:
+def _pill(key: str, kind: str, title: str, note: str = "", outs: str | None = None) -> DrawnItem:
     width = max(text_width(shortened(title), TITLE), text_width(note, NOTE), 20) + 24
-    size = Size(width, 36, (0,), {outs: 0} if outs else {})
-    return Shape(key, kind, title, note, size, NOWHERE, ())
+    size = ItemSize(width, 36, (0,), {outs: 0} if outs else {})
+    return DrawnItem(key, kind, title, note, size, NOWHERE, ())
 
 
-def _point(key: str, kind: str, title: str, outs: str | None = None) -> Shape:
-    return Shape(key, kind, title, "", Size(8, PITCH, (0,), {outs: 0} if outs else {}), NOWHERE, ())
+def _point(key: str, kind: str, title: str, outs: str | None = None) -> DrawnItem:
+    return DrawnItem(key, kind, title, "", ItemSize(8, PITCH, (0,), {outs: 0} if outs else {}), NOWHERE, ())
 
 
-def _node(node: GraphNode) -> Shape:
+def _node(node: GraphNode) -> DrawnItem:
     title, note = SYMBOLS.get(node.op, node.op), node.id
     literals = tuple(
         (position, number_text(operand, 4))
@@ -145,20 +145,20 @@ def _node(node: GraphNode) -> Shape:
         if operand is not None and not isinstance(operand, str)
     )
     size = _sized(title, note, len(node.inputs), list(node.outputs))
-    return Shape(node.id, "node", title, note, size, NOWHERE, literals)
+    return DrawnItem(node.id, "node", title, note, size, NOWHERE, literals)
 
 
-def _box(box: Box, levels: Levels) -> Shape:
+def _box(box: Box, levels: Levels) -> DrawnItem:
     count = sum(1 for _ in box.all_nodes)
     note = counted(count, "node")
     size = _sized(box.title, note, len(levels.entries_of(box)), list(levels.exits_of(box)))
-    return Shape(box.key, "box", box.title, note, size, NOWHERE, ())
+    return DrawnItem(box.key, "box", box.title, note, size, NOWHERE, ())
 
 
-def _sized(title: str, note: str, ins: int, outs: list[str]) -> Size:
+def _sized(title: str, note: str, ins: int, outs: list[str]) -> ItemSize:
     width = max(text_width(shortened(title), TITLE), text_width(shortened(note), NOTE), 28) + 20
     height = max(44, PITCH * max(ins, 1), PITCH * len(outs))
-    return Size(width, height, _spaced(ins), dict(zip(outs, _spaced(len(outs)), strict=True)))
+    return ItemSize(width, height, _spaced(ins), dict(zip(outs, _spaced(len(outs)), strict=True)))
 
 
 def _spaced(count: int) -> tuple[int, ...]:

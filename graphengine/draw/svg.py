@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple, TypeAlias
 
-from graphengine.draw.layout import Place
+from graphengine.draw.layout import ItemPlace
 from graphengine.draw.levels import Link
-from graphengine.draw.picture import Panel, Shape, Wire, shortened
+from graphengine.draw.picture import DrawnItem, Panel, Wire, shortened
 from graphengine.escaping import markup
 
 PALETTE = {
@@ -118,7 +118,7 @@ def _wire(wire: Wire, label: Label, *, changing: bool) -> str:
     return f'<g class="wire{" off" * label.off}"><path d="{path_of(wire.points)}"/>{texts}</g>'
 
 
-def path_of(points: tuple[Place, ...]) -> str:
+def path_of(points: tuple[ItemPlace, ...]) -> str:
     """A wire as a path: level through each layer, with a curve between layers and a level part at its end."""
     start, *rest = points
     path = f"M{start.x} {start.y}H{start.right}"
@@ -132,7 +132,7 @@ def path_of(points: tuple[Place, ...]) -> str:
     return path
 
 
-def _shape(shape: Shape) -> str:
+def _shape(shape: DrawnItem) -> str:
     if shape.kind in ("entry", "exit"):
         return _point(shape)
     x, y, width, height = shape.place.x, shape.place.y, shape.size.width, shape.size.height
@@ -148,7 +148,7 @@ def _shape(shape: Shape) -> str:
     return f'<g class="shape {shape.kind}">{hint}{rect}{texts}{literals}</g>'
 
 
-def _point(shape: Shape) -> str:
+def _point(shape: DrawnItem) -> str:
     x, y = shape.place.x + 4, shape.place.y
     return f'<g class="shape point"><title>{markup(shape.title)}</title><circle cx="{x}" cy="{y}" r="4"/></g>'
 

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from graphengine.fit.quadratic import Quadratic, Vector
-from graphengine.fit.trust_region import BoundedStep, Box, step_within
+from graphengine.fit.trust_region import BoundedStep, BoxConstraints, step_within
 
 PATIENCE = 3
 """Slow steps in a row after which more is tried than Gauss and Newton's."""
@@ -29,7 +29,7 @@ COLLAPSED = 1e-15
 """A radius below this fraction of the point itself ends the descent."""
 
 
-class Problem(Protocol):
+class MinimizationProblem(Protocol):
     """A function to minimize. What a value was computed with, such as residuals, is handed back for its derivatives."""
 
     def value(self, x: Vector) -> tuple[float, Any]:
@@ -56,7 +56,7 @@ class Point(NamedTuple):
     details: Any
 
 
-class Trial(NamedTuple):
+class TrialStep(NamedTuple):
     """A step that was tried: where it led, and how it compares with what was promised."""
 
     point: Point
@@ -67,12 +67,12 @@ class Trial(NamedTuple):
 
 
 @dataclass
-class Region:
+class TrustRegion:
     """The radius, in scaled variables, in which a model is trusted."""
 
     radius: float
 
-    def learn(self, trial: Trial, *, improved: bool) -> None:
+    def learn(self, trial: TrialStep, *, improved: bool) -> None:
         """Shrink after a broken promise, grow after a kept one that the radius has limited."""
         length = float(np.linalg.norm(trial.step.vector))
         if trial.ratio < 0.25 or not trial.trusted:
@@ -88,12 +88,17 @@ class Descent:
     """
 
     def __init__(
-        self, problem: Problem, start: Vector, box: Box, typical: Vector, accept: Callable[[Vector], None]
+        self,
+        problem: MinimizationProblem,
+        start: Vector,
+        box: BoxConstraints,
+        typical: Vector,
+        accept: Callable[[Vector], None],
     ) -> None:
         self._problem, self._box, self._typical, self._accept = problem, box, typical, accept
         self._at = Point(start, *problem.value(start))
         self._scale = np.zeros(len(start))
-        self._regions: tuple[Region, Region] | None = None
+        self._regions: tuple[TrustRegion, TrustRegion] | None = None
         self._limited = self._slow = 0
         self._wait, self._last = PATIENCE, np.inf
 
@@ -123,8 +128,8 @@ class Descent:
         return True
 
     def _best(
-        self, models: Sequence[Quadratic], regions: Sequence[Region], scale: Vector, least: float
-    ) -> Trial | None:
+        self, models: Sequence[Quadratic], regions: Sequence[TrustRegion], scale: Vector, least: float
+    ) -> TrialStep | None:
         """The trial that gets lowest, with radii that shrink until one improves; None if no model promises anything."""
         smallest = COLLAPSED * (float(np.linalg.norm(scale * self._at.x)) + float(np.sqrt(abs(self._at.value))))
         while max(region.radius for region in regions) > smallest:
@@ -139,15 +144,15 @@ class Descent:
                 return best
         return None
 
-    def _first_region(self, scale: Vector) -> Region:
+    def _first_region(self, scale: Vector) -> TrustRegion:
         size = float(np.linalg.norm(scale * np.maximum(np.abs(self._at.x), self._typical)))
-        return Region(size or float(np.sqrt(2 * abs(self._at.value))) or 1.0)
+        return TrustRegion(size or float(np.sqrt(2 * abs(self._at.value))) or 1.0)
 
-    def _step(self, model: Quadratic, region: Region, scale: Vector) -> BoundedStep:
+    def _step(self, model: Quadratic, region: TrustRegion, scale: Vector) -> BoundedStep:
         x = self._at.x * scale
-        return step_within(model, Box(self._box.lower * scale, self._box.upper * scale), x, region.radius)
+        return step_within(model, BoxConstraints(self._box.lower * scale, self._box.upper * scale), x, region.radius)
 
-    def _trial(self, model: Quadratic, step: BoundedStep, scale: Vector) -> Trial:
+    def _trial(self, model: Quadratic, step: BoundedStep, scale: Vector) -> TrialStep:
         """Try a step; one of Gauss and Newton's is bent along a valley."""
         vector, trusted, is_exact = step.vector, True, model.second is not None
         if not is_exact and step.multiplier > 0 and self._limited >= PATIENCE:
@@ -155,7 +160,7 @@ class Descent:
         x = self._box.pinned(self._at.x + vector / scale, step.free)
         value, details = self._problem.value(x)
         ratio = (self._at.value - value) / step.gain if step.gain > 0 else -np.inf
-        return Trial(Point(x, value, details), step, ratio, trusted, is_exact)
+        return TrialStep(Point(x, value, details), step, ratio, trusted, is_exact)
 
     def _bent(self, model: Quadratic, step: BoundedStep, scale: Vector) -> tuple[Vector, bool]:
         """The step with half of its acceleration, and whether that is small enough."""
@@ -169,7 +174,7 @@ class Descent:
         vector = step.vector + acceleration
         return (vector, True) if self._box.contains(self._at.x + vector / scale) else (step.vector, True)
 
-    def _learn(self, best: Trial, *, asked: bool) -> None:
+    def _learn(self, best: TrialStep, *, asked: bool) -> None:
         """Count slow steps, and decide from which number of them on the exact Hessian is asked for."""
         length, limited = float(np.linalg.norm(best.step.vector)), best.step.multiplier > 0
         slow = limited or length > SLOW * self._last

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from graphengine.fit.quadratic import NOISE, Mask, Matrix, Quadratic, Vector
-from graphengine.fit.trust_region import Box
+from graphengine.fit.trust_region import BoxConstraints
 from graphengine.wording import counted, enumerated
 
 INVISIBLE = 1e-12
@@ -97,7 +97,7 @@ def _spread_out(rows: Matrix, free: Mask, scale: Vector | float) -> Matrix:
     return np.asarray(whole / np.reshape(scale, (-1, 1)))
 
 
-def at_bounds(names: Sequence[str], x: Vector, box: Box, free: Mask) -> tuple[AtBound, ...]:
+def at_bounds(names: Sequence[str], x: Vector, box: BoxConstraints, free: Mask) -> tuple[AtBound, ...]:
     """The numbers that are held, with their bounds."""
     sides = np.where(x <= box.lower, "lower", "upper")
     return tuple(AtBound(names[place], str(sides[place]), float(x[place])) for place in map(int, np.flatnonzero(~free)))

@@ -12,10 +12,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from graphengine.fit.descent import Descent, Problem
+from graphengine.fit.descent import Descent, MinimizationProblem
 from graphengine.fit.minima import polished, way_down
 from graphengine.fit.quadratic import Vector
-from graphengine.fit.trust_region import Box
+from graphengine.fit.trust_region import BoxConstraints
 
 MOST_ESCAPES = 20
 
@@ -27,7 +27,9 @@ class Found(NamedTuple):
     is_minimum: bool
 
 
-def minimized(problem: Problem, start: Vector, box: Box, typical: Vector, accept: Callable[[Vector], None]) -> Found:
+def minimized(
+    problem: MinimizationProblem, start: Vector, box: BoxConstraints, typical: Vector, accept: Callable[[Vector], None]
+) -> Found:
     """The minimum that is found from a start; `accept` is called with each point on the way."""
     x = start
     with np.errstate(all="ignore"):  # points that are looked at and not taken may overflow

@@ -11,9 +11,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from graphengine.fit.descent import Problem
+from graphengine.fit.descent import MinimizationProblem
 from graphengine.fit.quadratic import NOISE, Mask, Matrix, Quadratic, Vector
-from graphengine.fit.trust_region import Box
+from graphengine.fit.trust_region import BoxConstraints
 
 MOST_POLISHING = 50
 BELOW_ZERO = 1e-8
@@ -50,7 +50,7 @@ class Surroundings(NamedTuple):
         return self.gain <= GAIN * abs(self.value) + 100 * self.noise or self.length <= CLOSE * self.size
 
 
-def surroundings(problem: Problem, x: Vector, box: Box) -> Surroundings:
+def surroundings(problem: MinimizationProblem, x: Vector, box: BoxConstraints) -> Surroundings:
     """Look at the curvature around a point."""
     value, details = problem.value(x)
     first = problem.model(x, details)
@@ -94,7 +94,7 @@ def _uncertainty(model: Quadratic, free: Mask, axes: Matrix) -> float:
     return min(rounding + BELOW_ZERO, 0.5) if model.is_sum_of_squares else rounding
 
 
-def polished(problem: Problem, x: Vector, box: Box) -> Surroundings:
+def polished(problem: MinimizationProblem, x: Vector, box: BoxConstraints) -> Surroundings:
     """The point after Newton steps, each of which makes the next one shorter: the last digits a value cannot show."""
     here = surroundings(problem, x, box)
     for _ in range(MOST_POLISHING):
@@ -109,7 +109,7 @@ def polished(problem: Problem, x: Vector, box: Box) -> Surroundings:
     return here
 
 
-def way_down(problem: Problem, here: Surroundings, box: Box, typical: Vector) -> Vector | None:
+def way_down(problem: MinimizationProblem, here: Surroundings, box: BoxConstraints, typical: Vector) -> Vector | None:
     """A lower point along a direction in which the curvature shows no minimum; None if there is none to be seen."""
     lowest, best = here.value - GAIN * abs(here.value) - 100 * here.noise, None
     sizes = np.maximum(np.abs(here.x), typical)

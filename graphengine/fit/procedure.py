@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from graphengine.errors import DivergenceError, UsageError
-from graphengine.fit.profile import Interval, MissedError, Profile, quantiles
+from graphengine.fit.profile import Interval, MinimumProfile, MissedError, quantiles
 from graphengine.fit.solver_trainer import SolverTrainer
 from graphengine.fit.starts import Start, numbered, starting_points
 from graphengine.fit.statistics import Fit, fit_of, samples_in_a_mean
@@ -20,7 +20,7 @@ MOST_REFITS = 5
 """So often a fit begins again at a lower point that a profile has come upon."""
 
 
-class Wanted(NamedTuple):
+class FitRequest(NamedTuple):
     """What is wanted of a fit besides its result: intervals of these levels, and the best of so many starts."""
 
     levels: tuple[float, ...] = ()
@@ -28,7 +28,7 @@ class Wanted(NamedTuple):
     seed: int = 0
 
 
-def run_fit(solver: SolverTrainer, wanted: Wanted) -> Fit:
+def run_fit(solver: SolverTrainer, wanted: FitRequest) -> Fit:
     """Run a solver; the solver's values are those of the best start.
 
     Raises
@@ -60,7 +60,7 @@ def run_fit(solver: SolverTrainer, wanted: Wanted) -> Fit:
 # ---------------------------------------------------------------- starts
 
 
-def _run_starts(solver: SolverTrainer, wanted: Wanted) -> tuple[Start, ...]:
+def _run_starts(solver: SolverTrainer, wanted: FitRequest) -> tuple[Start, ...]:
     """Run all starts, and leave the solver with the values and the history of the best."""
     objective = solver.objective
     first = objective.vector(solver.values)
@@ -111,7 +111,7 @@ def _take_over(solver: SolverTrainer, best: SolverTrainer) -> None:
 # ---------------------------------------------------------------- intervals
 
 
-def profile_of(solver: SolverTrainer, fit: Fit) -> Profile:
+def profile_of(solver: SolverTrainer, fit: Fit) -> MinimumProfile:
     """The profiles of a fit.
 
     Raises
@@ -128,7 +128,7 @@ def profile_of(solver: SolverTrainer, fit: Fit) -> Profile:
         scale = fit.residual_standard_deviation**2
     x = solver.objective.vector(solver.values)
     errors = np.sqrt(np.diag(fit.covariance))
-    return Profile(solver.problem, solver.box, solver.typical, x, errors, scale, solver.objective.epsilon)
+    return MinimumProfile(solver.problem, solver.box, solver.typical, x, errors, scale, solver.objective.epsilon)
 
 
 def freedom_of(solver: SolverTrainer, fit: Fit) -> float:

@@ -15,10 +15,10 @@ import numpy as np
 
 from graphengine.errors import UsageError
 from graphengine.extras import optional
-from graphengine.fit.descent import Problem
+from graphengine.fit.descent import MinimizationProblem
 from graphengine.fit.least_squares import minimized
 from graphengine.fit.quadratic import Vector
-from graphengine.fit.trust_region import Box
+from graphengine.fit.trust_region import BoxConstraints
 
 CLOSE = 0.1
 """A zeta within so many roots of the rounding error of the one that is looked for is the one."""
@@ -50,7 +50,7 @@ class MissedError(Exception):
         self.x = x
 
 
-class Profile:
+class MinimumProfile:
     """The profiles of a minimum.
 
     Parameters
@@ -68,7 +68,14 @@ class Profile:
     """
 
     def __init__(
-        self, problem: Problem, box: Box, typical: Vector, x: Vector, errors: Vector, scale: float, epsilon: float
+        self,
+        problem: MinimizationProblem,
+        box: BoxConstraints,
+        typical: Vector,
+        x: Vector,
+        errors: Vector,
+        scale: float,
+        epsilon: float,
     ) -> None:
         self._problem, self._box, self._typical, self.x, self._errors = problem, box, typical, x, errors
         self._scale, self._least, self._close = scale, problem.value(x)[0], CLOSE * math.sqrt(epsilon)
@@ -85,7 +92,7 @@ class Profile:
         start[place] = number
         lower, upper = self._box.lower.copy(), self._box.upper.copy()
         lower[place] = upper[place] = number
-        best = minimized(self._problem, start, Box(lower, upper), self._typical, lambda _: None).x
+        best = minimized(self._problem, start, BoxConstraints(lower, upper), self._typical, lambda _: None).x
         rise = 2 * (self._problem.value(best)[0] - self._least) / self._scale
         if rise < -LOWER:
             raise MissedError(best)

@@ -28,7 +28,7 @@ from graphengine.fit.robust import Robust
 from graphengine.fit.sections import require_function
 from graphengine.fit.solvers import LeastSquares, Minimization, Solver, solver_of
 from graphengine.fit.squares import SUM_OF_SQUARES, squared_residual, weighted_residual
-from graphengine.fit.trust_region import Box
+from graphengine.fit.trust_region import BoxConstraints
 from graphengine.fit.turns import Turn, in_turns
 from graphengine.format.training_documents import TrainingDocument
 from graphengine.ir.graph import Graph
@@ -136,9 +136,9 @@ class SolverTrainer:
         return SumOfSquares(self.residuals, self.robust) if self.options else Loss(self.objective)
 
     @cached_property
-    def box(self) -> Box:
+    def box(self) -> BoxConstraints:
         """The bounds of the parameters."""
-        return Box(*(self.objective.each(side) for side in zip(*self._limits, strict=True)))
+        return BoxConstraints(*(self.objective.each(side) for side in zip(*self._limits, strict=True)))
 
     @property
     def _limits(self) -> list[tuple[float, float]]:

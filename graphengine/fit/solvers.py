@@ -22,7 +22,7 @@ from graphengine.format.training_documents import TrainingDocument
 if TYPE_CHECKING:
     from graphengine.fit.objective import Objective
     from graphengine.fit.quadratic import Matrix, Vector
-    from graphengine.fit.trust_region import Box
+    from graphengine.fit.trust_region import BoxConstraints
 
 LARGEST_HESSIAN = 100
 """The most numbers for which the curvature decides whether a solver of SciPy ended at a minimum."""
@@ -49,7 +49,7 @@ class Minimization:
     """
 
     objective: Objective
-    bounds: Box
+    bounds: BoxConstraints
     max_iterations: int
     accept: Callable[[Vector], None]
     descend: Callable[[Vector], bool]

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from graphengine.fit.quadratic import Vector
-from graphengine.fit.trust_region import Box
+from graphengine.fit.trust_region import BoxConstraints
 from graphengine.format.initializers import random_generator
 
 AROUND = 3.0
@@ -38,7 +38,7 @@ class Start(NamedTuple):
 
 
 def starting_points(
-    start: Vector, box: Box, typical: Vector, names: Sequence[str], count: int, seed: int
+    start: Vector, box: BoxConstraints, typical: Vector, names: Sequence[str], count: int, seed: int
 ) -> list[Vector]:
     """The start itself and `count` - 1 points around it; each number depends on its name and the seed alone."""
     sizes = np.maximum(np.abs(start), typical)

@@ -28,7 +28,7 @@ class BoundedStep(NamedTuple):
     """The variables that are not on a bound after it."""
 
 
-class Box(NamedTuple):
+class BoxConstraints(NamedTuple):
     """Lower and upper bounds for each variable, infinite where there are none."""
 
     lower: Vector
@@ -61,7 +61,7 @@ class Box(NamedTuple):
         return np.asarray(~held)
 
 
-def step_within(model: Quadratic, box: Box, at: Vector, radius: float) -> BoundedStep:
+def step_within(model: Quadratic, box: BoxConstraints, at: Vector, radius: float) -> BoundedStep:
     """The step from `at` that minimizes a quadratic within a radius and a box."""
     step, free = np.zeros(len(at)), box.free(at, model.slope)
     multiplier = 0.0
@@ -77,7 +77,7 @@ def step_within(model: Quadratic, box: Box, at: Vector, radius: float) -> Bounde
     return BoundedStep(step, -model.change(step), multiplier, free)
 
 
-def first_hit(box: Box, at: Vector, step: Vector) -> tuple[float, int | None]:
+def first_hit(box: BoxConstraints, at: Vector, step: Vector) -> tuple[float, int | None]:
     """How much of a step stays in a box, and the variable that ends it; None if the whole step does."""
     room = np.where(step < 0, box.lower - at, box.upper - at)
     with np.errstate(divide="ignore", invalid="ignore"):

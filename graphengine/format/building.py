@@ -12,7 +12,7 @@ from graphengine.format.call_paths import origin_in
 from graphengine.format.declaring import inputs_of, parameters_of, state_of
 from graphengine.format.documents import ModelDocument
 from graphengine.format.expansion import expansion_problems
-from graphengine.format.functions import Call, Table, functions_in, unsound_functions
+from graphengine.format.functions import FunctionCall, Table, functions_in, unsound_functions
 from graphengine.format.inlining import Inlining, function_problems
 from graphengine.format.making import Making
 from graphengine.format.references import dangling_references, loss_problems
@@ -73,7 +73,7 @@ def sound_graph(
         wrong, broken = _in_functions(document, table, gaps)
         problems += [*wrong, *expansion]
         nodes, calling = _apart(nodes, table if expansion else unsound_functions(table, broken))
-        if any(isinstance(node.node, Call) for node in nodes):
+        if any(isinstance(node.node, FunctionCall) for node in nodes):
             found: Collection[Problem] = ()
             # a call is a node: what forms a cycle with calls does so whatever is inside, and is told by its own ids
             if not (is_cyclic := len(topologically_sorted(nodes)[0]) < len(nodes)):
@@ -110,7 +110,7 @@ def _in_functions(document: ModelDocument, table: Table, gaps: Gaps) -> tuple[li
 
 def _apart(nodes: list[GraphNode], names: Collection[str]) -> tuple[list[GraphNode], list[GraphNode]]:
     """The nodes that call no function of these names, and those that do: they give nothing that is known."""
-    calls = {node.id for node in nodes if isinstance(node.node, Call) and node.op in names} if names else ()
+    calls = {node.id for node in nodes if isinstance(node.node, FunctionCall) and node.op in names} if names else ()
     if not calls:
         return nodes, []
     kept = [node for node in nodes if node.id not in calls]

@@ -43,7 +43,7 @@ _LENGTHS = {
 }
 
 
-class Finding(NamedTuple):
+class FormFinding(NamedTuple):
     """A problem of form, what is broken by it, and a key that is one too many; either is a path, or not there."""
 
     problem: Problem
@@ -56,7 +56,7 @@ def problems_of(error: ValidationError, raw: Any, document: type[BaseModel]) -> 
     return [found.problem for found in findings_of(error, raw, document)]
 
 
-def findings_of(error: ValidationError, raw: Any, document: type[BaseModel]) -> Iterator[Finding]:
+def findings_of(error: ValidationError, raw: Any, document: type[BaseModel]) -> Iterator[FormFinding]:
     """Pydantic's findings in the format's words, one for each place, or for each key that a place lacks.
 
     Of a union pydantic reports every member. A member that failed at its very type says nothing where another
@@ -68,7 +68,7 @@ def findings_of(error: ValidationError, raw: Any, document: type[BaseModel]) -> 
     return itertools.islice(_in_words(places, raw, document), MOST_TOLD + 1)
 
 
-def _in_words(places: Mapping[Place, list[Any]], raw: Any, document: type[BaseModel]) -> Iterator[Finding]:
+def _in_words(places: Mapping[Place, list[Any]], raw: Any, document: type[BaseModel]) -> Iterator[FormFinding]:
     is_file = "nodes" in fields_of(document)
     further = {path[:length] for path in places for length in range(len(path))}
     meant = _Meant(places, raw, document)
@@ -80,20 +80,22 @@ def _in_words(places: Mapping[Place, list[Any]], raw: Any, document: type[BaseMo
         if missing:
             for place in missing:
                 if place not in meant.by_unknown(path).values():
-                    yield Finding(Problem("GE111", f"key '{place[-1]}' is missing", hint, make_pointer(path)), place)
+                    yield FormFinding(
+                        Problem("GE111", f"key '{place[-1]}' is missing", hint, make_pointer(path)), place
+                    )
         elif telling and telling[0]["type"] == "extra_forbidden":
             where = _where_it_belongs(str(path[-1]), _possible(document, path[:-1], raw))
             problem = Problem("GE110", f"unknown key '{path[-1]}'", where, make_pointer(path), at_key=True)
-            yield Finding(problem, meant.by_unknown(path[:-1]).get(path, ()), path)
+            yield FormFinding(problem, meant.by_unknown(path[:-1]).get(path, ()), path)
         elif telling:
             at_key = telling[0]["loc"][-1] == "[key]"
-            yield Finding(replace(_problem(telling[0], path, hint), at_key=at_key), path)
+            yield FormFinding(replace(_problem(telling[0], path, hint), at_key=at_key), path)
         elif path not in further:
             expected = dict.fromkeys(_TYPE_NAMES[detail["type"]] for detail in details)
             if "a number" in expected:
                 expected.pop("an integer", None)
             message = f"must be {' or '.join(expected)}, not {shown(details[0]['input'])}"
-            yield Finding(Problem("GE112", message, hint, make_pointer(path)), path)
+            yield FormFinding(Problem("GE112", message, hint, make_pointer(path)), path)
 
 
 def _lacking(detail: Any) -> Any:

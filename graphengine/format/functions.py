@@ -105,7 +105,7 @@ class Function:
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Call:
+class FunctionCall:
     """What stands in the place of a node class's instance until the call is inlined."""
 
     function: Function

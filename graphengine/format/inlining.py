@@ -18,8 +18,8 @@ import orjson
 from graphengine.errors import MOST_TOLD, Problem, did_you_mean, make_pointer
 from graphengine.format.documents import InputDocument, ModelDocument
 from graphengine.format.functions import (
-    Call,
     Function,
+    FunctionCall,
     Table,
     attributes_named,
     callable_in,
@@ -38,7 +38,7 @@ from graphengine.ops.shapes import ArrayType, dtype_name, mismatch
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Frame:
+class CallFrame:
     """One call on its way into the graph.
 
     `node` is the id of the node that calls, in the file or in the function that the `parent` calls; `path` is the scope
@@ -48,9 +48,9 @@ class Frame:
     node: str
     path: str
     ident: str
-    call: Call
+    call: FunctionCall
     operands: tuple[Operand, ...]
-    parent: Frame | None = None
+    parent: CallFrame | None = None
 
     def id_of(self, node: str) -> str:
         """The id that a node of the function gets."""
@@ -67,9 +67,9 @@ class Frame:
         return {name: ident for name, ident in names.items() if given.get(name) in (None, ident)}
 
     @property
-    def trace(self) -> list[Frame]:
+    def trace(self) -> list[CallFrame]:
         """The calls that lead here, the one in the file's own nodes first."""
-        frames: list[Frame] = [self]
+        frames: list[CallFrame] = [self]
         while frames[-1].parent:
             frames.append(frames[-1].parent)
         return frames[::-1]
@@ -80,14 +80,14 @@ class Frame:
 
 
 def _frame(
-    node: str, path: str, ident: str, call: Call, operands: tuple[Operand, ...], parent: Frame | None = None
-) -> Frame:
+    node: str, path: str, ident: str, call: FunctionCall, operands: tuple[Operand, ...], parent: CallFrame | None = None
+) -> CallFrame:
     """A call; where it omits an input for which it makes a parameter, that is its operand."""
     made = call.function.document.parameters
     if made:
         pairs = zip(call.signature.inputs, operands, strict=True)
         operands = tuple([f"{path}/{name}" if ref is None and name in made else ref for name, ref in pairs])
-    return Frame(node, path, ident, call, operands, parent)
+    return CallFrame(node, path, ident, call, operands, parent)
 
 
 class Body(NamedTuple):
@@ -111,19 +111,19 @@ class Inlining:
         self.problems: list[Problem] = []
         self.aliases: dict[str, str] = {}
         self.nodes: list[GraphNode] = []
-        self._frames: list[Frame] = []
-        self._bodies: dict[tuple[str | None, str, bytes] | Call, Body] = {}
+        self._frames: list[CallFrame] = []
+        self._bodies: dict[tuple[str | None, str, bytes] | FunctionCall, Body] = {}
         self._inline(nodes)
 
     def _inline(self, nodes: Sequence[GraphNode]) -> None:
         for node in nodes:
-            if isinstance(node.node, Call):
+            if isinstance(node.node, FunctionCall):
                 results = self._results(node.id, node.id, node.node.function)
                 self.aliases.update({name: value for name, value in results.items() if name != value})
         names: Mapping[Any, Any] = self.aliases
         for ident, op, instance, inputs in nodes:
             operands = tuple([names.get(operand, operand) for operand in inputs])
-            if isinstance(instance, Call):
+            if isinstance(instance, FunctionCall):
                 self._frames.append(_frame(ident, ident, ident, instance, operands))
             else:
                 self.nodes.append(GraphNode(ident, op, instance, operands))
@@ -137,7 +137,7 @@ class Inlining:
                 return
             self._inline_call(frame)
 
-    def _inline_call(self, frame: Frame) -> None:
+    def _inline_call(self, frame: CallFrame) -> None:
         """Put the nodes of a function into the graph, and its calls among the frames."""
         body, names = self._body(frame), self._names(frame)
         for name, op, instance, inputs in body.ops:
@@ -162,7 +162,7 @@ class Inlining:
         }
         return document.model_copy(update=changed)
 
-    def _names(self, frame: Frame) -> dict[Any, Any]:
+    def _names(self, frame: CallFrame) -> dict[Any, Any]:
         """What the names in a function stand for in one call: its inputs, and the results of its nodes."""
         body, function, path = self._body(frame), frame.call.function, frame.path
         names: dict[Any, Any] = dict(zip(function.signature.inputs, frame.operands, strict=True)) | frame.made
@@ -192,7 +192,7 @@ class Inlining:
                 return f"{ident}:{inner}" if inner else ident
             function, port = callee, inner or callee.signature.outputs[0]
 
-    def _body(self, frame: Frame) -> Body:
+    def _body(self, frame: CallFrame) -> Body:
         """The nodes of a function for the attributes of a call; equal attributes give the same ones."""
         call = frame.call
         if call in self._bodies:
@@ -200,9 +200,9 @@ class Inlining:
         key = (call.function.domain, call.function.name, orjson.dumps(call.attributes, option=orjson.OPT_SORT_KEYS))
         if key not in self._bodies:
             nodes, problems = resolved_body(call.function, call.attributes, self.table, Gaps())
-            ops = [node for node in nodes if not isinstance(node.node, Call)]
+            ops = [node for node in nodes if not isinstance(node.node, FunctionCall)]
             ports = [(node.id, port) for node in ops for port in node.node.outputs[1:]]
-            self._bodies[key] = Body(ops, ports, [node for node in nodes if isinstance(node.node, Call)])
+            self._bodies[key] = Body(ops, ports, [node for node in nodes if isinstance(node.node, FunctionCall)])
             self.problems += [self._called(frame, problem) for problem in problems]
         self._bodies[call] = self._bodies[key]
         return self._bodies[call]
@@ -224,7 +224,7 @@ class Inlining:
                 seen.add(ident)
 
     def type_problems(
-        self, types: Mapping[str, ArrayType], found: Iterable[Problem], made: Mapping[Frame, Problem]
+        self, types: Mapping[str, ArrayType], found: Iterable[Problem], made: Mapping[CallFrame, Problem]
     ) -> list[Problem]:
         """What is wrong with operands of calls and, where these are as declared, what was found inside.
 
@@ -249,7 +249,7 @@ class Inlining:
         return [*problems.values(), *inner.values()]
 
     @property
-    def makers(self) -> list[Frame]:
+    def makers(self) -> list[CallFrame]:
         """The calls that make parameters."""
         return [frame for frame in self._frames if frame.made]
 
@@ -263,14 +263,14 @@ class Inlining:
         message = problem.message.removeprefix(f"node '{problem.node}'")
         return self._called(frame, replace(problem, message=f"node '{node}'{message}", pointer=pointer))
 
-    def _called(self, frame: Frame, problem: Problem) -> Problem:
+    def _called(self, frame: CallFrame, problem: Problem) -> Problem:
         """A problem in a function as one of a call; of a function that is in no file, the place is that of the call."""
         function = frame.call.function
         within = make_pointer(("functions", function.name)) + (problem.pointer or "")
         pointer = self.place_of(frame) if function.domain else within
         return replace(problem, message=f"{frame}, {problem.message}", pointer=pointer)
 
-    def place_of(self, frame: Frame) -> str:
+    def place_of(self, frame: CallFrame) -> str:
         """The pointer to the innermost node of the file that leads to a call."""
         place = ""
         for caller in frame.trace:
@@ -287,7 +287,7 @@ class Inlining:
         return {node["id"]: index for index, node in enumerate(self._document.nodes)}
 
     @cached_property
-    def _origins(self) -> Mapping[str | None, tuple[Frame, str]]:
+    def _origins(self) -> Mapping[str | None, tuple[CallFrame, str]]:
         """The call that each inlined node is from, and its id in the function."""
         return {frame.id_of(node.id): (frame, node.id) for frame in self._frames for node in self._body(frame).ops}
 

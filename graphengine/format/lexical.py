@@ -30,7 +30,7 @@ _INSTEAD, _AS_ESCAPE = "\ufffd", "\\ufffd"
 """What Unicode has for a character that is none. It stands in the pointer of a key, which must be text itself."""
 
 
-class Finding(NamedTuple):
+class LexicalFinding(NamedTuple):
     """A problem at an offset, and harmless text of the same length to read on with where the token cannot stay."""
 
     offset: int
@@ -38,7 +38,7 @@ class Finding(NamedTuple):
     instead: str = ""
 
 
-class _Walk:
+class _TokenWalk:
     """The place in a document while its tokens go by: the keys of each open object, the way from the top."""
 
     def __init__(self, text: str) -> None:
@@ -47,9 +47,11 @@ class _Walk:
         self.path: list[str | int] = []
         self.expects_key = False
 
-    def finding(self, offset: int, code: str, message: str, hint: str | None, instead: str = "") -> Finding:
+    def finding(self, offset: int, code: str, message: str, hint: str | None, instead: str = "") -> LexicalFinding:
         line, column = self._lines.place(offset)
-        return Finding(offset, Problem(code, message, hint, make_pointer(self.path), line=line, column=column), instead)
+        return LexicalFinding(
+            offset, Problem(code, message, hint, make_pointer(self.path), line=line, column=column), instead
+        )
 
     def mark(self, mark: str) -> None:
         if mark in "[{":
@@ -63,12 +65,12 @@ class _Walk:
         self.expects_key = bool(self.keys) and self.keys[-1] is not None and mark in "{,"
 
 
-def lexical_findings(text: str, depth: int) -> Iterator[Finding]:
+def lexical_findings(text: str, depth: int) -> Iterator[LexicalFinding]:
     """What is wrong with the tokens of a text, in order; whether they stand in the order of JSON is not looked at.
 
     The walk ends where arrays and objects are nested deeper than `depth`.
     """
-    walk = _Walk(text)
+    walk = _TokenWalk(text)
     for token in _TOKEN.finditer(text):
         string, mark, word = token.groups()
         offset = token.start(token.lastindex or 0)
@@ -83,7 +85,7 @@ def lexical_findings(text: str, depth: int) -> Iterator[Finding]:
             yield from _of_string(walk, offset, string)
 
 
-def _of_word(walk: _Walk, offset: int, word: str) -> Iterator[Finding]:
+def _of_word(walk: _TokenWalk, offset: int, word: str) -> Iterator[LexicalFinding]:
     number = _NUMBER.fullmatch(word)
     shown = word if len(word) <= 40 else f"{word[:37]}..."
     if word in _NOT_JSON:
@@ -96,7 +98,7 @@ def _of_word(walk: _Walk, offset: int, word: str) -> Iterator[Finding]:
         yield walk.finding(offset, "GE125", f"the integer {shown} does not fit 64 bits", hint)
 
 
-def _of_string(walk: _Walk, offset: int, string: str) -> Iterator[Finding]:
+def _of_string(walk: _TokenWalk, offset: int, string: str) -> Iterator[LexicalFinding]:
     if walk.expects_key:
         known, key = walk.keys[-1], _key(string)
         walk.path[-1] = _HALF.sub(_INSTEAD, key)

@@ -14,7 +14,7 @@ from typing import Any
 from graphengine.errors import Problem, make_pointer
 from graphengine.format.declaring import type_of
 from graphengine.format.documents import ModelDocument, ParameterDocument
-from graphengine.format.inlining import Frame, Inlining
+from graphengine.format.inlining import CallFrame, Inlining
 from graphengine.format.resolve import UNKNOWN
 from graphengine.ir.node_types import infer_types, literal_type
 from graphengine.ir.nodes import GraphNode, topologically_sorted
@@ -32,7 +32,7 @@ class Making:
     document: ModelDocument
     inlining: Inlining
     made: dict[str, ParameterDocument] = field(default_factory=dict)
-    problems: dict[Frame, Problem] = field(default_factory=dict)
+    problems: dict[CallFrame, Problem] = field(default_factory=dict)
 
     def infer(self, nodes: Sequence[GraphNode], types: dict[str, ArrayType]) -> list[Problem]:
         """Do what `infer_types` does, and make parameters on the way."""
@@ -53,7 +53,7 @@ class Making:
                 self._check(*calls[ident], types)
         return misfits
 
-    def _make(self, frame: Frame, name: str, types: dict[str, ArrayType]) -> None:
+    def _make(self, frame: CallFrame, name: str, types: dict[str, ArrayType]) -> None:
         shape = self._shape(frame, name, types)
         if shape is None:
             return
@@ -67,7 +67,7 @@ class Making:
         self.made[ident] = declared.model_copy(update={"shape": list(shape)})
         types[ident] = type_of(self.made[ident], self.document)
 
-    def _check(self, frame: Frame, name: str, types: Mapping[str, ArrayType]) -> None:
+    def _check(self, frame: CallFrame, name: str, types: Mapping[str, ArrayType]) -> None:
         """Compare a parameter of the document with the one that a call would make."""
         shape, ident = self._shape(frame, name, types), frame.made[name]
         if shape is not None and None not in shape and shape != types[ident].shape and frame not in self.problems:
@@ -76,7 +76,7 @@ class Making:
             pointer = make_pointer(("parameters", ident, "shape"))
             self.problems[frame] = Problem("GE301", message + shape_text(shape), hint, pointer, frame.path)
 
-    def _shape(self, frame: Frame, name: str, types: Mapping[str, ArrayType]) -> Shape | None:
+    def _shape(self, frame: CallFrame, name: str, types: Mapping[str, ArrayType]) -> Shape | None:
         """The shape of a parameter of a call; None if an operand has no type, or where a problem was added."""
         kinds = {
             each: types.get(ref) if isinstance(ref, str) else literal_type(ref)
@@ -101,18 +101,18 @@ class Making:
             self._add(frame, "GE134", f"parameter '{name}': {error}")
             return None
 
-    def _add(self, frame: Frame, code: str, message: str, hint: str | None = None) -> None:
+    def _add(self, frame: CallFrame, code: str, message: str, hint: str | None = None) -> None:
         place = self.inlining.place_of(frame)
         self.problems.setdefault(frame, Problem(code, f"{frame}: {message}", hint, place, frame.path))
 
 
-def _given(frame: Frame) -> tuple[Any, ...]:
+def _given(frame: CallFrame) -> tuple[Any, ...]:
     """The operands of a call that are values."""
     made = set(frame.made.values())
     return tuple(operand for operand in frame.operands if isinstance(operand, str) and operand not in made)
 
 
-def _sizes(frame: Frame, kinds: Mapping[str, ArrayType]) -> dict[str, Any]:
+def _sizes(frame: CallFrame, kinds: Mapping[str, ArrayType]) -> dict[str, Any]:
     """What the symbols in the shapes of a function stand for in one call: attributes, and sizes of operands."""
     sizes: dict[str, Any] = dict(frame.call.attributes)
     for name, kind in kinds.items():

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ValidationError
 from graphengine.errors import MOST_TOLD, Problem, did_you_mean, make_pointer
 from graphengine.format.documents import ModelDocument, NodeDocument
 from graphengine.format.findings import problems_of
-from graphengine.format.functions import DOMAINS, Call, Function, Table, shipped_functions
+from graphengine.format.functions import DOMAINS, Function, FunctionCall, Table, shipped_functions
 from graphengine.format.layer_forms import LAYERS
 from graphengine.format.pruning import pruned
 from graphengine.format.salvage import HOLE, VALUES, Gaps
@@ -38,8 +38,8 @@ UNKNOWN: Any = None
 class Resolver:
     """One walk over the nodes of a document that gives each its class, its attributes and its operands.
 
-    A node that calls one of `functions` gets a `Call` in the place of the instance of a class. Of what the `gaps` of
-    the document hide nothing is told; ids that are used twice are added to them.
+    A node that calls one of `functions` gets a `FunctionCall` in the place of the instance of a class. Nothing is
+    reported of what the `gaps` of the document hide; ids that are used twice are added to them.
     """
 
     def __init__(self, document: ModelDocument, functions: Table, gaps: Gaps, limits: Limits = DEFAULT) -> None:
@@ -208,7 +208,7 @@ class Resolver:
         if function.uncallable:
             message = f"function '{function.name}' cannot be called: {function.uncallable}"
             self._add("GE212", message, f"/nodes/{index}/op", spec["id"])
-        return Call(function, {**function.defaults, **attributes}) if len(self.problems) == wrong else None
+        return FunctionCall(function, {**function.defaults, **attributes}) if len(self.problems) == wrong else None
 
     def _is_cut(self, part: Collection[Any]) -> bool:
         """Whether the file says nothing usable where a part of a node is."""

@@ -16,7 +16,7 @@ import orjson
 from numpy.typing import NDArray
 
 from graphengine.errors import MOST_TOLD, InvalidModelError, Problem, curtailed
-from graphengine.format.lexical import Finding, lexical_findings
+from graphengine.format.lexical import LexicalFinding, lexical_findings
 from graphengine.format.positions import Lines
 from graphengine.format.remedies import syntax
 from graphengine.limits import DEFAULT, Limits
@@ -208,12 +208,12 @@ def _explained(data: bytes, name: str | None, limits: Limits) -> Reading:
     return Reading(value, [replace(each.problem, file=name) for each in found], harmless.encode())
 
 
-def _decoded(data: bytes, name: str | None) -> tuple[str, list[Finding]]:
+def _decoded(data: bytes, name: str | None) -> tuple[str, list[LexicalFinding]]:
     """The text, and that it begins with a byte order mark, if it does."""
     found = []
     if data.startswith(BOM):
         data = data[len(BOM) :]
-        found.append(Finding(-1, _MARKED))
+        found.append(LexicalFinding(-1, _MARKED))
     try:
         return data.decode(), found
     except UnicodeDecodeError as error:
@@ -222,7 +222,7 @@ def _decoded(data: bytes, name: str | None) -> tuple[str, list[Finding]]:
         raise InvalidModelError(message, code="GE121", hint=_UTF8, file=name, line=line, column=column) from None
 
 
-def _harmless(text: str, found: list[Finding]) -> str:
+def _harmless(text: str, found: list[LexicalFinding]) -> str:
     parts, end = [], 0
     for each in found:
         if each.instead:

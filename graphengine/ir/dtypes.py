@@ -43,7 +43,7 @@ class DtypeRule(NamedTuple):
     """What must be set for that: empty for the rule that holds else."""
 
 
-class Layout(NamedTuple):
+class InputLayout(NamedTuple):
     """Shapes of inputs, and the dtype that one of them has for itself: its place, None for none, and the dtype."""
 
     shapes: tuple[Shape, ...]
@@ -96,32 +96,32 @@ class Trials:
             if not {*FLOATS} <= {*values}:
                 yield from ({name: value} for value in values if value != getattr(self.node, name))
 
-    def _labels(self, place: int) -> Iterator[Layout]:
+    def _labels(self, place: int) -> Iterator[InputLayout]:
         """An input that does not take part in the promotion of dtypes: with integers there, float32 stays float32."""
         fitting = {own: each for own in OWN if (each := self._first(self._layouts(place, own), "float32"))}
         stays = [each for each in fitting.values() if self._is_single(each)]
         if "int64" not in fitting or fitting["int64"] in stays:
             yield from stays
 
-    def _first(self, layouts: Iterable[Layout], common: str) -> Layout | None:
+    def _first(self, layouts: Iterable[InputLayout], common: str) -> InputLayout | None:
         """The first layout that the op takes."""
         return next((each for each in layouts if self._results(each, common)), None)
 
-    def _is_single(self, layout: Layout) -> bool:
+    def _is_single(self, layout: InputLayout) -> bool:
         return {kind.dtype for kind in self._results(layout, "float32")} == {np.dtype(np.float32)}
 
-    def _layouts(self, place: int | None, own: str) -> Iterator[Layout]:
+    def _layouts(self, place: int | None, own: str) -> Iterator[InputLayout]:
         for size, ranks in itertools.product(SIZES, _ranks(self.count)):
-            yield Layout(tuple((size,) * rank for rank in ranks), place, own)
+            yield InputLayout(tuple((size,) * rank for rank in ranks), place, own)
         for size in SIZES:  # what is cut into parts is as long as all of them
-            yield Layout(((size * (self.count - 1),), *((size,),) * (self.count - 1)), place, own)
+            yield InputLayout(((size * (self.count - 1),), *((size,),) * (self.count - 1)), place, own)
 
-    def _types(self, layout: Layout, common: str) -> tuple[ArrayType, ...]:
+    def _types(self, layout: InputLayout, common: str) -> tuple[ArrayType, ...]:
         own = {layout.place: np.dtype(layout.dtype or common)}
         kinds = [ArrayType(shape, own.get(index, np.dtype(common))) for index, shape in enumerate(layout.shapes)]
         return tuple(KEY if index == self.op.signature.key else kind for index, kind in enumerate(kinds))
 
-    def _results(self, layout: Layout, common: str, **attributes: Any) -> tuple[ArrayType, ...]:
+    def _results(self, layout: InputLayout, common: str, **attributes: Any) -> tuple[ArrayType, ...]:
         """The types of the results, none if the op refuses such inputs."""
         node = self.node.model_copy(update=attributes) if attributes else self.node
         try:
@@ -129,7 +129,7 @@ class Trials:
         except ValueError:
             return ()
 
-    def _rule(self, layout: Layout, common: str, **attributes: Any) -> DtypeRule | None:
+    def _rule(self, layout: InputLayout, common: str, **attributes: Any) -> DtypeRule | None:
         results = self._results(layout, common, **attributes)
         if not results:
             return None
@@ -140,7 +140,7 @@ class Trials:
             outputs[name] = self._attribute(layout, common, index) or dtype_name(kind.dtype)
         return DtypeRule(inputs, outputs, attributes)
 
-    def _attribute(self, layout: Layout, common: str, index: int) -> dict[str, str] | None:
+    def _attribute(self, layout: InputLayout, common: str, index: int) -> dict[str, str] | None:
         """The attribute that an output has its dtype from."""
         for name, field in self.op.cls.model_json_schema().get("properties", {}).items():
             if {*FLOATS} <= {*field.get("enum", ())}:

@@ -33,7 +33,7 @@ class Readers(nx.DiGraph):  # type: ignore[misc]
         starts = np.zeros(count + 1, np.int32)
         np.cumsum(np.bincount(np.asarray(read, np.int32), minlength=count), out=starts[1:])
         by_read = readers[np.argsort(read, kind="stable")]
-        self._adj = _Rows(array("i", by_read.tobytes()), array("i", starts.tobytes()))
+        self._adj = _RaggedRows(array("i", by_read.tobytes()), array("i", starts.tobytes()))
 
     def in_degree(self) -> Iterator[tuple[int, int]]:
         """Each number with how many it reads."""
@@ -105,7 +105,7 @@ class Readers(nx.DiGraph):  # type: ignore[misc]
         return [*way[::-1], start]
 
 
-class _Rows:
+class _RaggedRows:
     """Rows of numbers of different lengths, one after the other."""
 
     def __init__(self, values: array[int], starts: array[int]) -> None:

@@ -51,7 +51,7 @@ class Value(Symbol):
         return recorder.call_function(function, inputs, attributes, by_name=by_name)
 
 
-class _Draft(Recorder):
+class _GraphDraft(Recorder):
     """Records nodes as they are written: what is written twice stays twice, and functions stay calls."""
 
     def __init__(self, dtype: str) -> None:
@@ -131,7 +131,7 @@ class Builder:
         description: str | None = None,
         metadata: Mapping[str, Any] | None = None,
     ) -> None:
-        self._draft = _Draft(dtype)
+        self._draft = _GraphDraft(dtype)
         self._dtype = dtype
         self._head: Json = {"name": name, **_given(description=description, metadata=metadata)}
         self._sections: dict[str, Json] = {key: {} for key in ("inputs", "parameters", "state", "functions", "data")}

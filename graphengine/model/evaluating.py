@@ -39,7 +39,7 @@ class Scores:
     confusion: np.ndarray[Any, np.dtype[np.int64]] | None = None
 
 
-class Subject(NamedTuple):
+class EvaluationSubject(NamedTuple):
     """What is evaluated: a graph with its values, and the document that says what its outputs mean."""
 
     evaluator: Evaluator
@@ -54,7 +54,7 @@ class Compared(NamedTuple):
     classes: tuple[str | float, ...] = ()
 
 
-def evaluate(model: Subject, data: Mapping[str, Any]) -> Scores:
+def evaluate(model: EvaluationSubject, data: Mapping[str, Any]) -> Scores:
     """Return the scores of a model on data by input.
 
     Raises
@@ -88,7 +88,7 @@ def evaluation_source(document: ModelDocument) -> str | None:
     return section.validation.data if section.validation and section.validation.data else section.data
 
 
-def _numbers(model: Subject, batches: Batches) -> dict[str, float]:
+def _numbers(model: EvaluationSubject, batches: Batches) -> dict[str, float]:
     """The loss, under an empty name, the declared metrics and the outputs that are one number."""
     graph, section = model.evaluator.graph, model.document.training
     loss = graph.value_name(section.loss) if section else None
@@ -104,11 +104,11 @@ def _numbers(model: Subject, batches: Batches) -> dict[str, float]:
     return {name: float(value) for name, value in found.items()}
 
 
-def _is_ready(model: Subject, of: str, batches: Batches) -> bool:
+def _is_ready(model: EvaluationSubject, of: str, batches: Batches) -> bool:
     return set(model.evaluator.executor.inputs_of([model.evaluator.graph.value_name(of)])) <= set(batches.inputs)
 
 
-def _compared_rows(model: Subject, batches: Batches) -> ClassCounts | Errors | None:
+def _compared_rows(model: EvaluationSubject, batches: Batches) -> ClassCounts | Errors | None:
     """The counts or errors of the rows of what is compared; None if nothing is."""
     compared = comparison(model)
     if compared is None or compared.target not in batches.inputs or not _is_ready(model, compared.output, batches):
@@ -130,7 +130,7 @@ def _as_classes(predicted: Any, target: Any) -> Any:
     return predicted > HALF if predicted.ndim == target.ndim else predicted.argmax(-1)
 
 
-def comparison(model: Subject) -> Compared | None:
+def comparison(model: EvaluationSubject) -> Compared | None:
     """Return what is compared with what, None if nothing is, or if it does not follow from the graph."""
     graph, section = model.evaluator.graph, model.document.training
     if section is None:
@@ -145,7 +145,7 @@ def comparison(model: Subject) -> Compared | None:
     return None
 
 
-def _compared(model: Subject, target: str, output: str) -> Compared | None:
+def _compared(model: EvaluationSubject, target: str, output: str) -> Compared | None:
     """A target beside an output, if their types fit: as classes if the target has categories or is of integers."""
     graph, categories = model.evaluator.graph, model.evaluator.graph.inputs[target].categories
     wanted, given = graph.types[target], graph.types[graph.outputs[output]]

@@ -34,7 +34,7 @@ BESIDE = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
+class GradientCheck:
     """One comparison for one value: directional derivatives `got` and `expected`, and how far they may be apart.
 
     `law` is "slope" (against `forward`), "recording" (the gradient graph against calling `backward`) or "needs" (a
@@ -111,7 +111,7 @@ def _complex(function: Callable[[Any], Any], point: Any, direction: Any) -> floa
         return float("nan")
 
 
-def check_gradients(node: Node, *inputs: Any, seed: int = 0) -> list[Check]:
+def check_gradients(node: Node, *inputs: Any, seed: int = 0) -> list[GradientCheck]:
     """Check the `backward` of a node at some inputs, each law for each floating-point input.
 
     The slope of `forward`; the gradient graph; every choice of inputs that need a gradient. Whatever the node is given
@@ -150,7 +150,7 @@ def check_gradients(node: Node, *inputs: Any, seed: int = 0) -> list[Check]:
 
 def graph_checks(
     graph: Graph, values: Mapping[str, Any], of: str, wrt: Sequence[str], generator: np.random.Generator
-) -> Iterator[Check]:
+) -> Iterator[GradientCheck]:
     """Check the gradients of a scalar of a graph toward some of its values, both called and recorded.
 
     Raises
@@ -167,7 +167,7 @@ def graph_checks(
     computed = [name for name in wrt if name not in graph.sources]
     if computed:
         raise UsageError(f"'{computed[0]}' is computed: only toward inputs, parameters and state there is a slope")
-    beside: dict[str, Check] = {}
+    beside: dict[str, GradientCheck] = {}
     for check in _checks_at(graph, values, of, wrt, generator):
         if check.kink and not beside:
             moved = {name: _moved(values[name], generator) for name in wrt}
@@ -183,7 +183,7 @@ def _moved(value: Any, generator: np.random.Generator) -> Any:
 
 def _checks_at(
     graph: Graph, values: Mapping[str, Any], of: str, wrt: Sequence[str], generator: np.random.Generator
-) -> Iterator[Check]:
+) -> Iterator[GradientCheck]:
     executor, target = Executor(graph), graph.value_name(of)
     slots = executor.forward(values)
     if not np.isfinite(slots[executor.slot_of[target]]):
@@ -204,16 +204,18 @@ def _checks_at(
         found = slope(function, point, direction)
         rounding = exact if found.method == "complex step" else loose
         tolerance = rounding * scale + min(found.error, 1e-3 * max(scale, abs(found.value)))
-        check = Check("slope", name, _along(got, direction), found.value, tolerance, found.method)
+        check = GradientCheck("slope", name, _along(got, direction), found.value, tolerance, found.method)
         if not check.holds:
             check = replace(check, kink=found.kink) if found.kink else _located(check, function, point, got)
         yield check
-        yield Check("recording", name, _along(recorded[name], direction), _along(got, direction), exact * scale, "")
+        yield GradientCheck(
+            "recording", name, _along(recorded[name], direction), _along(got, direction), exact * scale, ""
+        )
 
 
 def _subset_checks(
     graph: Graph, values: Mapping[str, Any], wrt: Sequence[str], generator: np.random.Generator
-) -> Iterator[Check]:
+) -> Iterator[GradientCheck]:
     """Each choice of values that need a gradient gives the same gradients as all of them together."""
     executor = Executor(graph)
     slots = executor.forward(values)
@@ -226,7 +228,7 @@ def _subset_checks(
             direction = generator.normal(size=np.shape(every[name]))
             scale = float(np.sum(np.abs(every[name] * direction)))
             got, expected = _along(some[name], direction), _along(every[name], direction)
-            yield Check("needs", name, got, expected, 1e-12 * scale, ", ".join(subset))
+            yield GradientCheck("needs", name, got, expected, 1e-12 * scale, ", ".join(subset))
 
 
 def _along(gradient_: Any, direction: Any) -> float:
@@ -241,7 +243,7 @@ def _recorded(graph: Graph, values: Mapping[str, Any], of: str, wrt: Sequence[st
     return dict(zip(wrt, (slots[executor.slot_of[value]] for value in derived.outputs.values()), strict=True))
 
 
-def _located(check: Check, function: Callable[[Any], Any], point: Any, got: Any) -> Check:
+def _located(check: GradientCheck, function: Callable[[Any], Any], point: Any, got: Any) -> GradientCheck:
     """A check that fails, with the element that is furthest off."""
     if not 1 < np.size(point) <= MAX_ELEMENTS:
         return check

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from graphengine.training.loop import Trainer
 
 
-class Subject(NamedTuple):
+class LintSubject(NamedTuple):
     """What is checked; `rule` is the update rule of the training, if one is declared."""
 
     document: ModelDocument
@@ -37,17 +37,17 @@ class Subject(NamedTuple):
     rule: FunctionFile | None = None
 
 
-Check = Callable[[Subject], Iterator[Problem]]
+Check = Callable[[LintSubject], Iterator[Problem]]
 
 
-def crossing(subject: Subject) -> Iterator[Problem]:
+def crossing(subject: LintSubject) -> Iterator[Problem]:
     """GE901: operands that broadcast to all pairs, where a loss, a metric or a scalar output adds those up."""
     training, graph = subject.document.training, subject.graph
     declared = [training.loss, *training.metrics.values()] if training else []
     return crosswise(graph, [*graph.outputs.values(), *map(graph.value_name, declared)])
 
 
-def unreached(subject: Subject) -> Iterator[Problem]:
+def unreached(subject: LintSubject) -> Iterator[Problem]:
     """GE902: trainable parameters that the loss of the training section does not depend on."""
     if subject.document.training:
         yield from without_influence(subject.graph, subject.document.training.loss)
@@ -63,7 +63,7 @@ def without_influence(graph: Graph, loss: str) -> Iterator[Problem]:
             yield Problem("GE902", message, hint, make_pointer(("parameters", name)))
 
 
-def partly_trained(subject: Subject) -> Iterator[Problem]:
+def partly_trained(subject: LintSubject) -> Iterator[Problem]:
     """GE903: parameters without values in a file that a training has written."""
     if PROVENANCE in (subject.document.metadata or {}):
         yield from _never_trained(untrained(subject.document, subject.graph))
@@ -101,7 +101,7 @@ CERTAIN = 2
 """From so many times the limit on the estimate alone decides; below it, the step itself is recorded and counted."""
 
 
-def too_large(subject: Subject) -> Iterator[Problem]:
+def too_large(subject: LintSubject) -> Iterator[Problem]:
     """GE904: a training step that takes more memory than the limit, for declared sizes."""
     document, graph, rule = subject
     training = document.training
@@ -158,7 +158,7 @@ def resuming(trainer: Trainer | SolverTrainer) -> list[Problem]:
     return [Problem("GE606", note, "resume with the same, or accept other last bits")] if note else []
 
 
-def lint(subject: Subject) -> list[Problem]:
+def lint(subject: LintSubject) -> list[Problem]:
     """Return what all checks find."""
     return [found for check in CHECKS for found in check(subject)]
 

@@ -38,7 +38,7 @@ from graphengine.model.declaration import Declaration, Saving
 from graphengine.model.evaluator import Evaluator
 from graphengine.model.frames import framed, require_frame
 from graphengine.model.keeping import encoded_values, save, valued, with_values
-from graphengine.model.linting import Subject, lint, resuming, starting_values, warn
+from graphengine.model.linting import LintSubject, lint, resuming, starting_values, warn
 from graphengine.model.output_columns import as_columns, has_rows
 from graphengine.model.run import Parameters, Run
 from graphengine.model.starting import initialize
@@ -140,7 +140,7 @@ class Model(Pictured):
         return f"<Model '{self.graph.name}': {self.graph.summary}>"
 
     def _lint(self, source: Source | None) -> tuple[Problem, ...]:
-        found = lint(Subject(self.document, self.graph, self._declared.declared_rule()))
+        found = lint(LintSubject(self.document, self.graph, self._declared.declared_rule()))
         placed = list(with_pointers(found, self.document)) if found else []
         return source.locate(placed).problems if source and placed else tuple(placed)
 
@@ -316,13 +316,13 @@ class Model(Pictured):
             GE801 if there is nothing to evaluate: no loss, no metric, no output for a target.
         """
         from graphengine.data.sources import given_data
-        from graphengine.model.evaluating import Subject, evaluate, evaluation_source
+        from graphengine.model.evaluating import EvaluationSubject, evaluate, evaluation_source
 
         if data is None or isinstance(data, str):
             data = self.load_data(data or evaluation_source(self.document))
         else:
             data = given_data(data, self.graph, self._declared.columns)
-        return evaluate(Subject(self.evaluator, self.document), data)
+        return evaluate(EvaluationSubject(self.evaluator, self.document), data)
 
     def train(self, data: Any = None, *, progress: bool = False, **options: Unpack[TrainingOptions]) -> History:
         """Train as the file's training section says, and return the history.
@@ -442,13 +442,13 @@ class Model(Pictured):
         DivergenceError
             If the loss is not finite at the start.
         """
-        from graphengine.fit.procedure import Wanted, run_fit
+        from graphengine.fit.procedure import FitRequest, run_fit
         from graphengine.fit.requests import Request
 
         request = Request(residual, sigma, weights, absolute_sigma, robust, robust_scale)
         solver = self._declared.fitting(self.values, data, request, max_iterations)
         self._trainer, self._provenance = solver, None
-        return run_fit(solver, Wanted(tuple(intervals), starts, seed))
+        return run_fit(solver, FitRequest(tuple(intervals), starts, seed))
 
     def gradient(self, of: str | None = None, wrt: str | Sequence[str] | None = None) -> Graph:
         """The graph of the gradients that `Run.backward` gives, with the current values of the parameters.

@@ -10,7 +10,7 @@ import numpy as np
 from graphengine.data.batches import Batches
 from graphengine.ir.binding import bind_inputs
 from graphengine.ir.graph import Graph
-from graphengine.model.gradcheck import Check, graph_checks
+from graphengine.model.gradcheck import GradientCheck, graph_checks
 from graphengine.model.model import Model
 from graphengine.ops.shapes import size_value, symbols_of
 from graphengine.transform.mode import in_training_mode
@@ -59,7 +59,7 @@ def _made_up(graph: Graph, names: list[str], seed: int) -> dict[str, Any]:
 
 def checks_of_model(
     model: Model, inputs: Mapping[str, Any], loss: str, names: Sequence[str], seed: int
-) -> Iterator[tuple[str, Check]]:
+) -> Iterator[tuple[str, GradientCheck]]:
     """Yield the checks of the graph as it is used in inference and, where it differs, in training, with the mode."""
     if model.document.data:
         model.initialize()

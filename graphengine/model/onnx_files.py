@@ -13,7 +13,7 @@ from graphengine.errors import UsageError
 from graphengine.format.canonical import canonical_text
 from graphengine.format.files import check_target, write_bytes
 from graphengine.format.onnx.emitting import OLDEST_OPSET
-from graphengine.format.onnx.exporting import PREFIX, Wanted, onnx_model
+from graphengine.format.onnx.exporting import PREFIX, ExportRequest, onnx_model
 from graphengine.format.writing import model_as_dict
 from graphengine.ir.graph import inputs_of, names_of
 from graphengine.transform.step import LEARNING_RATE
@@ -79,7 +79,7 @@ def onnx_proto(
     defaults = {name: value for name, value in defaults.items() if name in source.inputs}
     if graph == "forward":
         model.evaluator.require_values(source.outputs.values())
-    wanted = Wanted(
+    wanted = ExportRequest(
         dtype == "float32", opset, carried, defaults, {f"{PREFIX}model": _file(model), f"{PREFIX}graph": graph}
     )
     return onnx_model(source, model.values, wanted)

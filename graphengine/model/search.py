@@ -30,7 +30,7 @@ from graphengine.model.model import Model
 from graphengine.ops.index import FAMILIES
 from graphengine.ops.numbers import encode_number
 from graphengine.training.provenance import PROVENANCE
-from graphengine.training.splitting import Kind, divided, folds_of, fraction_of
+from graphengine.training.splitting import SplitKind, divided, folds_of, fraction_of
 from graphengine.training.validation import is_label, not_a_label
 from graphengine.wording import counted
 
@@ -163,7 +163,7 @@ def search(
     return Search(best, ranked, metric, mode, folds, seed, len(dealt), scores)
 
 
-def _held_out(model: Model, rows: Arrays, test: Any, seed: int, kind: Kind) -> tuple[Arrays, Arrays | None]:
+def _held_out(model: Model, rows: Arrays, test: Any, seed: int, kind: SplitKind) -> tuple[Arrays, Arrays | None]:
     """The rows that are dealt to folds, and those that only the result is evaluated on."""
     if not isinstance(test, float):
         return rows, None if test is None else _arrays(model, test)
@@ -248,7 +248,7 @@ def _grid(settings: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
     return [dict(zip(settings, values, strict=True)) for values in itertools.product(*settings.values())]
 
 
-def _kind(model: Model, stratify: str | None, group: str | None, folds: int) -> Kind:
+def _kind(model: Model, stratify: str | None, group: str | None, folds: int) -> SplitKind:
     if stratify is not None and group is not None:
         raise UsageError("folds are stratified or made of groups, not both")
     if folds < 2:
@@ -259,7 +259,7 @@ def _kind(model: Model, stratify: str | None, group: str | None, folds: int) -> 
         raise UsageError(f"model '{model.graph.name}' has no input '{name}'", code="GE402", hint=hint)
     if name is not None and not is_label(inputs[name]):
         raise UsageError(not_a_label(name, model.graph))
-    return Kind(stratify, group)
+    return SplitKind(stratify, group)
 
 
 def _arrays(model: Model, data: Any) -> Arrays:

@@ -16,7 +16,7 @@ from graphengine.errors import DivergenceError
 from graphengine.model.model import Model
 from graphengine.trace.iterations import Iterations, whole_data
 from graphengine.trace.sentences import arriving_text, forward_text, partial_text, product_text, sum_text
-from graphengine.trace.trace import Trace, trace
+from graphengine.trace.trace import GraphTrace, trace
 from graphengine.trace.tracing import trace_model
 from graphengine.training.history import History
 
@@ -27,12 +27,12 @@ MAX_BYTES = 120_000
 """About how much text all frames may have together; a large model has fewer frames."""
 
 
-class Frame(NamedTuple):
+class FilmFrame(NamedTuple):
     """One iteration: its number and epoch, its trace, and the loss; the number is 0 where nothing is trained."""
 
     iteration: int
     epoch: int
-    trace: Trace
+    trace: GraphTrace
     parameters: Mapping[str, Any]
 
 
@@ -47,7 +47,7 @@ class FilmStep(NamedTuple):
 class Film:
     """The frames of a training with its history and its data in batches; `end` says why it failed, if it did."""
 
-    frames: tuple[Frame, ...]
+    frames: tuple[FilmFrame, ...]
     history: History | None = None
     batches: tuple[Mapping[str, Any], ...] = ()
     end: str | None = None
@@ -58,7 +58,7 @@ def film_of(model: Model, inputs: Mapping[str, Any] | None = None) -> Film:
     training = model.document.training
     if training is None or inputs:
         traced = trace_model(model, inputs)
-        return Film((Frame(0, 0, traced, dict(model.values)),))
+        return Film((FilmFrame(0, 0, traced, dict(model.values)),))
     if training.optimizer.is_solver:
         return _film_of_solver(model)
     return _film_of_iterations(Iterations(model, None if model.graph.inputs else {}))
@@ -66,7 +66,7 @@ def film_of(model: Model, inputs: Mapping[str, Any] | None = None) -> Film:
 
 def _film_of_iterations(iterations: Iterations) -> Film:
     total = iterations.trainer.total_iterations
-    frames: list[Frame] = []
+    frames: list[FilmFrame] = []
     chosen: set[int] = {1}
     end = None
     try:
@@ -74,7 +74,7 @@ def _film_of_iterations(iterations: Iterations) -> Film:
             if moment.iteration not in chosen:
                 continue
             traced = iterations.trace(moment)
-            frames.append(Frame(moment.iteration, moment.epoch or 0, traced, moment.values))
+            frames.append(FilmFrame(moment.iteration, moment.epoch or 0, traced, moment.values))
             if len(frames) == 1:
                 chosen = chosen_iterations(total, _affordable(traced))
     except DivergenceError as error:
@@ -83,7 +83,7 @@ def _film_of_iterations(iterations: Iterations) -> Film:
     return Film(tuple(frames), iterations.trainer.history, tuple(batches), end)
 
 
-def _affordable(traced: Trace) -> int:
+def _affordable(traced: GraphTrace) -> int:
     """How many frames like this one there may be."""
     size = len(orjson.dumps(texts_of(traced))) + 20 * len(traced.values) * 2
     return max(1, min(MAX_FRAMES, MAX_BYTES // size))
@@ -109,14 +109,14 @@ def _film_of_solver(model: Model) -> Film:
     for row in rows:
         if row.iteration in chosen:
             traced = trace(model.graph, {**values, **batch}, model.default_loss())
-            frames.append(Frame(row.iteration, row.epoch, traced, dict(values)))
+            frames.append(FilmFrame(row.iteration, row.epoch, traced, dict(values)))
         if len(frames) == 1 and row.parameters is not None:
             chosen = chosen_iterations(len(rows), _affordable(frames[0].trace))
         values |= row.parameters or {}
     return Film(tuple(frames), solver.history, (batch,))
 
 
-def steps_of(traced: Trace) -> list[FilmStep]:
+def steps_of(traced: GraphTrace) -> list[FilmStep]:
     """The steps of every frame."""
     forward = [FilmStep("forward", line.node) for line in traced.forward]
     backward = [FilmStep("backward", walk.node) for walk in traced.backward]
@@ -124,7 +124,7 @@ def steps_of(traced: Trace) -> list[FilmStep]:
     return [*forward, *backward, *(FilmStep("update", update.parameter) for update in updates)]
 
 
-def texts_of(traced: Trace) -> list[str]:
+def texts_of(traced: GraphTrace) -> list[str]:
     """What each step says, in the order of the steps; several lines where there are several edges."""
     forward = [forward_text(line) for line in traced.forward]
     several = [gradient for gradient in traced.gradients if len(gradient.contributions) > 1]

@@ -10,14 +10,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from graphengine.draw.labels import TraceLabels
-from graphengine.draw.picture import Panel, Shape, Wire
+from graphengine.draw.picture import DrawnItem, Panel, Wire
 from graphengine.errors import make_pointer
 from graphengine.format.positions import find_positions
 from graphengine.format.saving import node_document
 from graphengine.format.writing import dump_json
 from graphengine.model.model import Model
 from graphengine.ops.registry import OPS
-from graphengine.page.film import Film, FilmStep, Frame, steps_of, texts_of
+from graphengine.page.film import Film, FilmFrame, FilmStep, steps_of, texts_of
 from graphengine.page.gauges import Gauge
 from graphengine.trace.formulas import formula
 from graphengine.trace.summary import number_text
@@ -55,7 +55,7 @@ def _panel(panel: Panel, panels: Sequence[Panel]) -> dict[str, Any]:
     }
 
 
-def _shape(shape: Shape) -> list[Any]:
+def _shape(shape: DrawnItem) -> list[Any]:
     place, size = shape.place, shape.size
     return [shape.kind, shape.key, place.x, place.y, size.width, size.height, place.right]
 
@@ -74,7 +74,7 @@ def _wire(wire: Wire, place: Mapping[str, int]) -> list[Any]:
     ]
 
 
-def _known(panel: Panel, frame: Frame, steps: Sequence[FilmStep]) -> list[tuple[int, int]]:
+def _known(panel: Panel, frame: FilmFrame, steps: Sequence[FilmStep]) -> list[tuple[int, int]]:
     """For each wire the steps from which on its value and its gradient are known; -1 from the start."""
     forward = {step.at: index for index, step in enumerate(steps) if step.phase == "forward"}
     backward = {step.at: index for index, step in enumerate(steps) if step.phase == "backward"}
@@ -87,7 +87,7 @@ def _known(panel: Panel, frame: Frame, steps: Sequence[FilmStep]) -> list[tuple[
     return known
 
 
-def _frame(frame: Frame, panels: Sequence[Panel], gauges: Sequence[Gauge], index: int) -> dict[str, Any]:
+def _frame(frame: FilmFrame, panels: Sequence[Panel], gauges: Sequence[Gauge], index: int) -> dict[str, Any]:
     """One frame: where it is in the training, a text for each step, labels for each wire, places of the marks."""
     labelled = TraceLabels(frame.trace)
     labels = [[labelled(wire.link) for wire in panel.wires] for panel in panels]

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from graphengine.format.saving import node_document
 from graphengine.ir.nodes import GraphNode, Operand
 from graphengine.ops.registry import OPS, Op
-from graphengine.trace.summary import MAX_TERMS, Value, number_text, numbers_text
+from graphengine.trace.summary import MAX_TERMS, ShownValue, number_text, numbers_text
 
 _NAME = re.compile(r"[^\W\d]\w*")
 _SERIES = re.compile(r"\b(\w+)1(, | [+*] )\.\.\.\2\1n\b")
@@ -27,7 +27,7 @@ def formula(node: GraphNode) -> str:
     return filled or call(node)
 
 
-def formula_with_numbers(node: GraphNode, values: Sequence[Value | None]) -> str | None:
+def formula_with_numbers(node: GraphNode, values: Sequence[ShownValue | None]) -> str | None:
     """The node's formula with its operands' values put in; None where they are too many to read."""
     template = _template(node)
     if template is None:
@@ -45,7 +45,7 @@ def partial_formula(node: GraphNode, position: int) -> str | None:
 
 
 def partial_with_numbers(
-    node: GraphNode, position: int, values: Sequence[Value | None], result: Value | None
+    node: GraphNode, position: int, values: Sequence[ShownValue | None], result: ShownValue | None
 ) -> str | None:
     """The same with numbers put in; None where nothing is put in, or too many numbers."""
     texts = dict(zip(_arguments(node), map(_number, values), strict=True)) | {
@@ -119,12 +119,12 @@ def _filled(template: str, texts: Mapping[str, str]) -> str | None:
     return _NAME.sub(fill, template) if all(name in texts for name in _free_names(template)) else None
 
 
-def _number(value: Value | None) -> str | None:
+def _number(value: ShownValue | None) -> str | None:
     """A value inside a formula; None for one with too many numbers."""
     return numbers_text(value.numbers) if value is not None and value.fits_formula else None
 
 
-def _series_with_numbers(node: GraphNode, values: Sequence[Value | None]) -> str | None:
+def _series_with_numbers(node: GraphNode, values: Sequence[ShownValue | None]) -> str | None:
     """A formula such as (x1 + ... + xn) / n over all numbers of one small vector, written out."""
     op, value = _op(node), values[0] if len(values) == 1 else None
     if op is None or value is None or len(value.shape) != 1 or getattr(node.node, "axis", None) is not None:
@@ -142,7 +142,7 @@ def _joined(texts: Sequence[str], operator: str) -> str:
     return operator.join(shown)
 
 
-def _count(node: GraphNode, values: Sequence[Value | None]) -> str | None:
+def _count(node: GraphNode, values: Sequence[ShownValue | None]) -> str | None:
     """The n of a formula over all numbers of its operand."""
     value = values[0]
     return None if value is None or getattr(node.node, "axis", None) is not None else str(math.prod(value.shape))

@@ -19,8 +19,8 @@ from graphengine.errors import UsageError
 from graphengine.fit.solver_trainer import SolverTrainer
 from graphengine.ir.nodes import GraphNode, reachable
 from graphengine.model.model import Model
-from graphengine.trace.summary import Value
-from graphengine.trace.trace import Trace, TrainingStep, Update, evaluation, trace
+from graphengine.trace.summary import ShownValue
+from graphengine.trace.trace import GraphTrace, TracedUpdate, TrainingStep, evaluation, trace
 from graphengine.trace.why import why_moved
 from graphengine.transform.mode import in_training_mode, with_iteration
 from graphengine.transform.step import GRADIENT_NORM, ITERATION, LEARNING_RATE
@@ -82,7 +82,7 @@ class Iterations:
             )
         return found
 
-    def trace(self, moment: Moment) -> Trace:
+    def trace(self, moment: Moment) -> GraphTrace:
         """Forward, backward and update of one iteration."""
         training = self.trainer.training
         graph = with_iteration(in_training_mode(self.model.graph), moment.iteration, training.seed)
@@ -93,19 +93,19 @@ class Iterations:
         step = TrainingStep(moment.iteration, moment.epoch, rule, moment.learning_rate, updates)
         return replace(traced, training=step)
 
-    def _updates(self, traced: Trace, moment: Moment) -> tuple[Update, ...]:
+    def _updates(self, traced: GraphTrace, moment: Moment) -> tuple[TracedUpdate, ...]:
         computed = self._run_step(moment)
-        shown = {name: Value.of(value) for name, value in computed.items()}
+        shown = {name: ShownValue.of(value) for name, value in computed.items()}
         totals = {gradient.value: gradient.total for gradient in traced.gradients}
         updates = []
         for name in self.model.graph.trainable:
             new = computed[self.step.graph.outputs[f"new_{name}"]]
             lines = tuple(evaluation(node, shown) for node in self._rule_nodes[name])
             why = why_moved(traced, name, moment.values[name], new, totals[name])
-            updates.append(Update(name, shown[name], Value.of(new), lines, why))
+            updates.append(TracedUpdate(name, shown[name], ShownValue.of(new), lines, why))
         for name, update in self.model.graph.updates.items():
             new = computed[self.step.graph.outputs[f"new_{name}"]]
-            updates.append(Update(name, shown[name], Value.of(new), (), f"{name} becomes {update}."))
+            updates.append(TracedUpdate(name, shown[name], ShownValue.of(new), (), f"{name} becomes {update}."))
         return tuple(updates)
 
     def _run_step(self, moment: Moment) -> dict[str, Any]:

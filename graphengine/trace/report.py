@@ -16,7 +16,7 @@ from graphengine.trace.sentences import (
     total_text,
     update_title,
 )
-from graphengine.trace.trace import Trace
+from graphengine.trace.trace import GraphTrace
 from graphengine.wording import escaped
 
 MAX_WIDTH = 60
@@ -30,7 +30,7 @@ class Row(NamedTuple):
     cells: tuple[str, ...]
 
 
-def text_report(trace: Trace) -> str:
+def text_report(trace: GraphTrace) -> str:
     """The report as lines of text in aligned columns, escaped for a terminal."""
     lines = [title(trace)]
     for heading, rows in _sections(trace):
@@ -38,7 +38,7 @@ def text_report(trace: Trace) -> str:
     return "".join(f"{escaped(line)}\n" for line in lines)
 
 
-def markdown_report(trace: Trace) -> str:
+def markdown_report(trace: GraphTrace) -> str:
     """The report in Markdown: a heading for each section, a list item for each row, equations as code."""
     lines = [f"# {markdown(title(trace))}"]
     for heading, rows in _sections(trace):
@@ -64,7 +64,7 @@ def _aligned(rows: Sequence[Row]) -> Iterator[str]:
         yield "  ".join(padded).rstrip()
 
 
-def _sections(trace: Trace) -> Iterator[tuple[str, list[Row]]]:
+def _sections(trace: GraphTrace) -> Iterator[tuple[str, list[Row]]]:
     """Title and rows of each part of a trace, without those that have no rows."""
     sections = {
         "given": [Row(0, (given.name, given.value.text, given.kind)) for given in trace.given],
@@ -81,7 +81,7 @@ def _sections(trace: Trace) -> Iterator[tuple[str, list[Row]]]:
     yield from ((heading, rows) for heading, rows in sections.items() if rows)
 
 
-def _backward(trace: Trace) -> Iterator[Row]:
+def _backward(trace: GraphTrace) -> Iterator[Row]:
     for walk in trace.backward:
         yield Row(0, (f"{walk.node}: {arriving_text(walk, trace.of)}",))
         for edge in walk.edges:
@@ -90,7 +90,7 @@ def _backward(trace: Trace) -> Iterator[Row]:
         yield Row(0, (node, f"not walked: {reason}"))
 
 
-def _update(trace: Trace) -> dict[str, list[Row]]:
+def _update(trace: GraphTrace) -> dict[str, list[Row]]:
     step = trace.training
     if step is None:
         return {}

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from graphengine.trace.summary import Value
-from graphengine.trace.trace import Edge, Evaluation, Gradient, Trace, TrainingStep, Walk
+from graphengine.trace.summary import ShownValue
+from graphengine.trace.trace import BackwardEdge, Gradient, GraphTrace, NodeBackward, NodeForward, TrainingStep
 
 
-def forward_text(line: Evaluation) -> str:
+def forward_text(line: NodeForward) -> str:
     """A node forward: `y_hat = theta * x = 2 * 3 = 6`."""
     if len(line.results) > 1:
         results = "; ".join(f"{name} = {value.text}" for name, value in line.results.items())
@@ -22,12 +22,12 @@ def equation(*sides: str | None) -> str:
     return " = ".join(kept)
 
 
-def arriving_text(walk: Walk, of: str | None) -> str:
+def arriving_text(walk: NodeBackward, of: str | None) -> str:
     """The gradient that arrives at a node: `d_loss/d_error = 8`."""
     return ", ".join(f"{derivative(of, name)} = {value.text}" for name, value in walk.incoming.items())
 
 
-def partial_text(walk: Walk, edge: Edge) -> str:
+def partial_text(walk: NodeBackward, edge: BackwardEdge) -> str:
     """The local partial derivative on an edge: `d_error/d_y_hat = -1`."""
     if edge.partial is None and edge.formula is None:
         return f"{derivative(walk.node, edge.operand)} by the backward of {walk.op}"
@@ -35,7 +35,7 @@ def partial_text(walk: Walk, edge: Edge) -> str:
     return equation(derivative(walk.node, edge.operand), edge.formula, edge.numbers, value)
 
 
-def product_text(walk: Walk, edge: Edge) -> str:
+def product_text(walk: NodeBackward, edge: BackwardEdge) -> str:
     """What an edge carries on: `8 * (-1) = -8`, or why it is not walked."""
     if edge.product is None:
         return f"not walked: {edge.reason}"
@@ -47,7 +47,7 @@ def product_text(walk: Walk, edge: Edge) -> str:
     return equation(f"sum({factors})" if summed else factors, edge.product.text)
 
 
-def _in_product(value: Value) -> str:
+def _in_product(value: ShownValue) -> str:
     return f"({value.text})" if value.text.startswith("-") else value.text
 
 
@@ -68,7 +68,7 @@ def derivative(of: str | None, toward: str) -> str:
     return f"d_{of}/d_{toward}"
 
 
-def title(trace: Trace) -> str:
+def title(trace: GraphTrace) -> str:
     """What is traced: model and, of a training, the iteration."""
     step = trace.training
     if step is None:
@@ -79,4 +79,4 @@ def title(trace: Trace) -> str:
 
 def update_title(step: TrainingStep) -> str:
     """By what a training step updates."""
-    return f"update by {step.rule}, learning rate {Value.of(step.learning_rate).text}"
+    return f"update by {step.rule}, learning rate {ShownValue.of(step.learning_rate).text}"

@@ -21,7 +21,7 @@ MAX_LABEL = 11
 
 
 @dataclass(frozen=True, slots=True)
-class Value:
+class ShownValue:
     """A number or an array as it is shown; numbers that are not finite are the strings of the file format."""
 
     shape: tuple[int, ...]
@@ -33,7 +33,7 @@ class Value:
     max: float | str | None = None
 
     @classmethod
-    def of(cls, value: Any) -> Value:
+    def of(cls, value: Any) -> ShownValue:
         """What is shown of an array or a number."""
         kind = type_of(value)
         array = np.asarray(value)

@@ -20,7 +20,7 @@ from graphengine.ir.nodes import GraphNode, reachable
 from graphengine.ops.inference import elementwise
 from graphengine.trace.formulas import formula, formula_with_numbers, partial_formula, partial_with_numbers
 from graphengine.trace.reasons import not_walked
-from graphengine.trace.summary import Value
+from graphengine.trace.summary import ShownValue
 from graphengine.transform.gradient import require_memory_for
 from graphengine.transform.path import differentiable_toward
 
@@ -31,22 +31,22 @@ class Given:
 
     name: str
     kind: str
-    value: Value
+    value: ShownValue
 
 
 @dataclass(frozen=True, slots=True)
-class Evaluation:
+class NodeForward:
     """A node forward: `formula` names its operands, `numbers` is the same with their values, where they are few."""
 
     node: str
     op: str
     formula: str
     numbers: str | None
-    results: dict[str, Value]
+    results: dict[str, ShownValue]
 
 
 @dataclass(frozen=True, slots=True)
-class Edge:
+class BackwardEdge:
     """An operand of a node backward; `product` is what it gets of the gradient, None with the reason why not."""
 
     argument: str
@@ -54,20 +54,20 @@ class Edge:
     operand: str
     formula: str | None
     numbers: str | None
-    partial: Value | None
+    partial: ShownValue | None
     """The local partial derivatives: one for each element of an elementwise op, or toward each element for a scalar."""
-    product: Value | None
+    product: ShownValue | None
     reason: str | None
 
 
 @dataclass(frozen=True, slots=True)
-class Walk:
+class NodeBackward:
     """A node backward: the gradient that arrives for each of its results, and its edges."""
 
     node: str
     op: str
-    incoming: dict[str, Value]
-    edges: tuple[Edge, ...]
+    incoming: dict[str, ShownValue]
+    edges: tuple[BackwardEdge, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,18 +75,18 @@ class Gradient:
     """The gradient toward a value: the sum of what arrives from each node that uses it."""
 
     value: str
-    contributions: tuple[tuple[str, Value], ...]
-    total: Value
+    contributions: tuple[tuple[str, ShownValue], ...]
+    total: ShownValue
 
 
 @dataclass(frozen=True, slots=True)
-class Update:
+class TracedUpdate:
     """How a training step replaced a parameter, and why it moved; or a state, which takes the value of a node."""
 
     parameter: str
-    old: Value
-    new: Value
-    lines: tuple[Evaluation, ...]
+    old: ShownValue
+    new: ShownValue
+    lines: tuple[NodeForward, ...]
     why: str
 
 
@@ -98,26 +98,26 @@ class TrainingStep:
     epoch: int | None
     rule: str
     learning_rate: float
-    updates: tuple[Update, ...]
+    updates: tuple[TracedUpdate, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Trace:
+class GraphTrace:
     """Forward and backward of one graph for given values; `of` is None where nothing is differentiated."""
 
     model: str
     of: str | None
     wrt: tuple[str, ...]
     given: tuple[Given, ...]
-    forward: tuple[Evaluation, ...]
-    backward: tuple[Walk, ...]
+    forward: tuple[NodeForward, ...]
+    backward: tuple[NodeBackward, ...]
     left_out: tuple[tuple[str, str], ...]
     """Nodes that the backward pass does not come to, each with the reason."""
     gradients: tuple[Gradient, ...]
     training: TrainingStep | None = None
 
     @property
-    def values(self) -> dict[str, Value]:
+    def values(self) -> dict[str, ShownValue]:
         """What is shown of every value of the graph, by name."""
         computed = {name: value for line in self.forward for name, value in line.results.items()}
         return {given.name: given.value for given in self.given} | computed
@@ -125,7 +125,7 @@ class Trace:
 
 def trace(
     graph: Graph, values: Mapping[str, Any], of: str | None = None, wrt: str | Sequence[str] | None = None
-) -> Trace:
+) -> GraphTrace:
     """Trace a graph from the values of its inputs, parameters and state.
 
     `of` is the scalar whose gradient is walked (default: none), `wrt` are the values it is walked toward (default: the
@@ -146,12 +146,12 @@ def trace(
     wanted = [graph.value_name(name) for name in names]
     require_memory_for(graph, values, of, names)
     slots = executor.forward(values)
-    shown = {name: Value.of(slots[slot]) for name, slot in executor.slot_of.items()}
+    shown = {name: ShownValue.of(slots[slot]) for name, slot in executor.slot_of.items()}
     walker = _Walker(executor, slots, shown, wanted)
     if target is not None and wanted:
         executor.backward(slots, target, wanted, walker.see)
     kinds = {"input": graph.inputs, "parameter": graph.parameters, "state": graph.state}
-    return Trace(
+    return GraphTrace(
         graph.name,
         target if wanted else None,
         tuple(wanted),
@@ -179,24 +179,26 @@ def _computable(graph: Graph, values: Mapping[str, Any]) -> Graph:
     return graph.derive(nodes, outputs, types, inputs=inputs)
 
 
-def evaluation(node: GraphNode, shown: Mapping[str, Value]) -> Evaluation:
+def evaluation(node: GraphNode, shown: Mapping[str, ShownValue]) -> NodeForward:
     """A node forward, given what is shown of its operands and results."""
     numbers = formula_with_numbers(node, _operands(node, shown))
-    return Evaluation(node.id, node.op, formula(node), numbers, {name: shown[name] for name in node.outputs})
+    return NodeForward(node.id, node.op, formula(node), numbers, {name: shown[name] for name in node.outputs})
 
 
-def _operands(node: GraphNode, shown: Mapping[str, Value]) -> list[Value | None]:
-    return [shown[ref] if isinstance(ref, str) else None if ref is None else Value.of(ref) for ref in node.inputs]
+def _operands(node: GraphNode, shown: Mapping[str, ShownValue]) -> list[ShownValue | None]:
+    return [shown[ref] if isinstance(ref, str) else None if ref is None else ShownValue.of(ref) for ref in node.inputs]
 
 
 class _Walker:
     """Sees the backward pass of the reference executor go by and writes down what it does."""
 
-    def __init__(self, executor: Executor, slots: Slots, shown: Mapping[str, Value], wanted: Sequence[str]) -> None:
+    def __init__(
+        self, executor: Executor, slots: Slots, shown: Mapping[str, ShownValue], wanted: Sequence[str]
+    ) -> None:
         self.graph, self.slot_of = executor.graph, executor.slot_of
         self.slots, self.shown, self.wanted = slots, shown, wanted
         self.active = differentiable_toward(self.graph, wanted)
-        self.walks: list[Walk] = []
+        self.walks: list[NodeBackward] = []
         self.arrived: dict[str, list[tuple[str, Any]]] = {}
 
     def see(self, step: BackwardStep, incoming: Sequence[Any], products: Sequence[Any]) -> None:
@@ -211,22 +213,22 @@ class _Walker:
                 self.arrived.setdefault(str(operand), []).append((node.id, product))
             edges.append(self._edge(node, position, partials[position], product))
         arriving = {
-            name: Value.of(gradient)
+            name: ShownValue.of(gradient)
             for name, gradient in zip(node.outputs, incoming, strict=True)
             if gradient is not None
         }
-        self.walks.append(Walk(node.id, node.op, arriving, tuple(edges)))
+        self.walks.append(NodeBackward(node.id, node.op, arriving, tuple(edges)))
 
-    def _edge(self, node: GraphNode, position: int, partial: Any, product: Any) -> Edge:
+    def _edge(self, node: GraphNode, position: int, partial: Any, product: Any) -> BackwardEdge:
         operand = node.inputs[position]
-        return Edge(
+        return BackwardEdge(
             node.node.signature.input_name(position),
             position,
             str(operand),
             partial_formula(node, position),
             partial_with_numbers(node, position, _operands(node, self.shown), self.shown[node.id]),
-            None if partial is None else Value.of(partial),
-            None if product is None else Value.of(product),
+            None if partial is None else ShownValue.of(partial),
+            None if product is None else ShownValue.of(product),
             not_walked(self.graph, operand, self.active) if product is None else None,
         )
 
@@ -271,10 +273,10 @@ class _Walker:
             total = parts[0][1]
             for _, part in parts[1:]:
                 total = total + part
-            contributions = tuple((node, Value.of(part)) for node, part in parts)
-            found.append(Gradient(name, contributions, Value.of(total)))
+            contributions = tuple((node, ShownValue.of(part)) for node, part in parts)
+            found.append(Gradient(name, contributions, ShownValue.of(total)))
         absent = [name for name in self.wanted if target is not None and name not in self.arrived]
-        return (*found, *(Gradient(name, (), Value.of(self._without_edges(name, target))) for name in absent))
+        return (*found, *(Gradient(name, (), ShownValue.of(self._without_edges(name, target))) for name in absent))
 
     def _without_edges(self, name: str, target: str | None) -> Any:
         """The gradient toward the target itself, which is 1, or toward what it does not depend on, which is 0."""

@@ -11,8 +11,8 @@ from graphengine.ir.binding import bind_inputs
 from graphengine.model.model import Model
 from graphengine.model.run import Run
 from graphengine.trace.iterations import Iterations, Moment, one_sample
-from graphengine.trace.summary import Value
-from graphengine.trace.trace import Trace, trace
+from graphengine.trace.summary import ShownValue
+from graphengine.trace.trace import GraphTrace, trace
 
 
 def trace_model(
@@ -23,7 +23,7 @@ def trace_model(
     iteration: int | None = None,
     of: str | None = None,
     wrt: str | Sequence[str] | None = None,
-) -> Trace:
+) -> GraphTrace:
     """Trace one evaluation of a model, and the update after it if the model declares a training.
 
     The values are those of `inputs`, or of one sample of the model's data (from 1), or of the batch of an iteration of
@@ -62,7 +62,7 @@ def _moment(model: Model, given: Mapping[str, Any], iteration: int | None) -> tu
     return iterations, moment._replace(batch=given, epoch=None) if given else moment
 
 
-def trace_run(run: Run) -> Trace:
+def trace_run(run: Run) -> GraphTrace:
     """Trace an evaluation that has been made, and the gradient of its loss if it has one."""
     values = {name: run.value(name) for name in run.graph.sources}
     try:
@@ -71,18 +71,18 @@ def trace_run(run: Run) -> Trace:
         return trace(run.graph, values)
 
 
-def as_json(traced: Trace) -> dict[str, Any]:
+def as_json(traced: GraphTrace) -> dict[str, Any]:
     """A trace as JSON values; a value says only what is known of it."""
 
     def without_none(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         keys = {key for key, _ in pairs}
-        is_value = keys == set(Value.__dataclass_fields__)
+        is_value = keys == set(ShownValue.__dataclass_fields__)
         return {key: value for key, value in pairs if not (is_value and value is None)}
 
     return asdict(traced, dict_factory=without_none)
 
 
-def _plain(model: Model, given: Mapping[str, Any], of: str | None, wrt: str | Sequence[str] | None) -> Trace:
+def _plain(model: Model, given: Mapping[str, Any], of: str | None, wrt: str | Sequence[str] | None) -> GraphTrace:
     """Without an update; what is differentiated is the loss, or the only output, if it can be computed."""
     values = {name: value for name, value in {**model.values, **given}.items() if name in model.graph.sources}
     if of is None:

@@ -13,13 +13,13 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from graphengine.trace.summary import Value, number_text
-from graphengine.trace.trace import Edge, Trace, Walk
+from graphengine.trace.summary import ShownValue, number_text
+from graphengine.trace.trace import BackwardEdge, GraphTrace, NodeBackward
 
-Path: TypeAlias = Sequence[tuple[Walk, Edge]]
+Path: TypeAlias = Sequence[tuple[NodeBackward, BackwardEdge]]
 
 
-def why_moved(trace: Trace, name: str, old: Any, new: Any, gradient: Value) -> str:
+def why_moved(trace: GraphTrace, name: str, old: Any, new: Any, gradient: ShownValue) -> str:
     """Why the parameter `name` went from `old` to `new` by an update that was given this gradient."""
     if np.ndim(old):
         return _why_array(name, np.asarray(new) - np.asarray(old))
@@ -43,7 +43,7 @@ def _why_array(name: str, step: Any) -> str:
     return f"Of the {step.size} numbers of {name} {told}."
 
 
-def _why_prediction(trace: Trace, name: str, moved: str, step: float) -> str | None:
+def _why_prediction(trace: GraphTrace, name: str, moved: str, step: float) -> str | None:
     path = _only_path(trace, name)
     place = next((index for index, (walk, _) in reversed(list(enumerate(path))) if walk.op == "sub"), len(path))
     below = path[place + 1 :]
@@ -70,20 +70,20 @@ def _slope_name(path: Path, prediction: str, name: str) -> str:
     return formula if len(path) == 1 and formula and formula.isidentifier() else f"d_{prediction}/d_{name}"
 
 
-def _number(value: Value | None) -> float:
+def _number(value: ShownValue | None) -> float:
     """The number of a scalar, NaN for anything else: what is compared with it is then neither below nor above."""
     number = value.numbers if value else None
     return float(number) if isinstance(number, (int, float)) else math.nan
 
 
-def _only_path(trace: Trace, name: str) -> Path:
+def _only_path(trace: GraphTrace, name: str) -> Path:
     """The steps from the loss to a parameter, if there is exactly one way; else nothing."""
-    users: dict[str, list[tuple[Walk, Edge]]] = {}
+    users: dict[str, list[tuple[NodeBackward, BackwardEdge]]] = {}
     for walk in trace.backward:
         for edge in walk.edges:
             if edge.product is not None:
                 users.setdefault(edge.operand, []).append((walk, edge))
-    path: list[tuple[Walk, Edge]] = []
+    path: list[tuple[NodeBackward, BackwardEdge]] = []
     while name != trace.of:
         if len(users.get(name, [])) != 1:
             return []

@@ -34,7 +34,16 @@ from graphengine.limits import DEFAULT, Limits
 from graphengine.training.events import Every
 from graphengine.training.history import LOG
 from graphengine.training.machine import arithmetic
-from graphengine.training.states import Layout, Place, State, arrays_of, document_of, outside, state_of, state_problems
+from graphengine.training.states import (
+    Place,
+    State,
+    StateLayout,
+    arrays_of,
+    document_of,
+    outside,
+    state_of,
+    state_problems,
+)
 
 DEFAULT_SECONDS = 60.0
 """Where the training section does not say how often: a checkpoint a minute, and one at the end."""
@@ -103,7 +112,7 @@ class Checkpoints:
         self,
         folder: Path,
         identity: Mapping[str, Any],
-        layout: Layout,
+        layout: StateLayout,
         section: CheckpointDocument | None,
         limits: Limits = DEFAULT,
         backend: str = DEFAULT_BACKEND,

@@ -27,13 +27,13 @@ from graphengine.training.history import LOG, SMALL, History, Iteration, items_o
 from graphengine.training.initializing import initialized
 from graphengine.training.schedules import rate_at
 from graphengine.training.splitting import split
-from graphengine.training.stepping import Stepper, Sum
+from graphengine.training.stepping import LossSum, Stepper
 from graphengine.training.validation import LOSS, EarlyStopping, checked_outputs, checks_of
 
 if TYPE_CHECKING:  # imported where a checkpoint is written, and not at each start
     from graphengine.training.checkpoint import Checkpoints
     from graphengine.training.evaluation import Evaluation
-    from graphengine.training.states import Layout
+    from graphengine.training.states import StateLayout
 
 CHUNK_SECONDS = 0.1
 """About how long a chunk takes, so that progress shows and an interrupt is heard."""
@@ -245,14 +245,14 @@ class Trainer:
             if name in self.values:
                 self.values[name] = value
 
-    def _add_epochs(self, chunk: Chunk, sums: Sequence[Sum]) -> None:
+    def _add_epochs(self, chunk: Chunk, sums: Sequence[LossSum]) -> None:
         """Write the mean loss of each epoch once all its samples were used; batches without a loss do not count."""
         done = chunk.done
         for piece, found in zip(chunk.pieces, sums, strict=True):
             done += piece.stop - piece.start
             self._add_piece(chunk, piece, found, done)
 
-    def _add_piece(self, chunk: Chunk, piece: Piece, found: Sum, done: int) -> None:
+    def _add_piece(self, chunk: Chunk, piece: Piece, found: LossSum, done: int) -> None:
         self._total = 0.0 if piece.ends_epoch else found.total
         self._uncounted += chunk.size * found.uncounted
         if piece.last:
@@ -281,12 +281,12 @@ class Trainer:
     # ------------------------------------------------------------ checkpoints
 
     @property
-    def layout(self) -> Layout:
+    def layout(self) -> StateLayout:
         """What all states of this training have in common."""
-        from graphengine.training.states import Layout, types_of
+        from graphengine.training.states import StateLayout, types_of
 
         checked = self._evaluation.axes if self._evaluation else {}
-        return Layout(
+        return StateLayout(
             types_of(self.stepper.carried),
             types_of(self.values),
             self._recorded,

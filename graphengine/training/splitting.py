@@ -35,7 +35,7 @@ class Labels(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Kind:
+class SplitKind:
     """How rows are drawn: with `stratify`, each value of that input keeps its share; with `group`, its rows together.
 
     With neither, all rows are alike.
@@ -82,11 +82,11 @@ def split(data: Mapping[str, Any], graph: Graph, section: ValidationDocument, se
         GE401 if the data lacks the input whose classes or groups are asked for.
     """
     assert section.fraction is not None
-    apart = fraction_of(data, graph, section.fraction, seed, Kind(section.stratify, section.group))
+    apart = fraction_of(data, graph, section.fraction, seed, SplitKind(section.stratify, section.group))
     return divided(data, graph, apart)
 
 
-def fraction_of(data: Mapping[str, Any], graph: Graph, fraction: float, seed: int, kind: Kind) -> Mask:
+def fraction_of(data: Mapping[str, Any], graph: Graph, fraction: float, seed: int, kind: SplitKind) -> Mask:
     """Return which samples make a fraction; raises as `split`."""
     batches = Batches(data, graph, batch_size=1, seed=seed)
     samples = batches.samples
@@ -102,7 +102,7 @@ def fraction_of(data: Mapping[str, Any], graph: Graph, fraction: float, seed: in
     return mask
 
 
-def folds_of(data: Mapping[str, Any], graph: Graph, count: int, seed: int, kind: Kind) -> np.ndarray[Any, Any]:
+def folds_of(data: Mapping[str, Any], graph: Graph, count: int, seed: int, kind: SplitKind) -> np.ndarray[Any, Any]:
     """Return the fold of each sample, from 0: all have as many samples, and of each class, up to one.
 
     Groups are dealt from the largest on, each to the fold with the fewest samples.

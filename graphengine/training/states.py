@@ -31,7 +31,7 @@ LONGEST_INLINE = 16
 """Numbers of an array that stays in the JSON although there is a file of tensors."""
 
 
-class Layout(NamedTuple):
+class StateLayout(NamedTuple):
     """What the states of a training have in common.
 
     `carried` has the types of their arrays, `values` those of the model's; `recorded` are the parameters that a row of
@@ -132,13 +132,13 @@ def _decoded(stored: ArrayDocument) -> Any:
 # ---------------------------------------------------------------- what fits
 
 
-def state_problems(state: State, layout: Layout) -> Iterator[Problem]:
+def state_problems(state: State, layout: StateLayout) -> Iterator[Problem]:
     """What no state of a training with this layout has, although its form is right; pointers into the checkpoint."""
     for place, message in _faults(state, layout):
         yield Problem("GE603", message, None, make_pointer(("state", *place)))
 
 
-def _faults(state: State, layout: Layout) -> Iterator[Fault]:
+def _faults(state: State, layout: StateLayout) -> Iterator[Fault]:
     yield from _array_faults(state["carried"], layout.carried, ("carried",))
     yield from _history_faults(state["history"], layout, state["iteration"])
     yield from _loss_faults(state["total"], 0, ("total",))
@@ -155,7 +155,7 @@ def _faults(state: State, layout: Layout) -> Iterator[Fault]:
         yield from _early_faults(early, layout, state["iteration"])
 
 
-def _early_faults(early: Mapping[str, Any], layout: Layout, iteration: int) -> Iterator[Fault]:
+def _early_faults(early: Mapping[str, Any], layout: StateLayout, iteration: int) -> Iterator[Fault]:
     if early["values"]:
         yield from _array_faults(early["values"], layout.values, ("early", "values"))
     if early["check"] or early["iteration"]:
@@ -181,7 +181,7 @@ def _loss_faults(value: Any, axes: int, place: Place) -> Iterator[Fault]:
         yield place, f"it is {type_of(array)}, must be of floating-point dtype and have {counted(axes, 'dimension')}"
 
 
-def _history_faults(history: Mapping[str, Any], layout: Layout, iteration: int) -> Iterator[Fault]:
+def _history_faults(history: Mapping[str, Any], layout: StateLayout, iteration: int) -> Iterator[Fault]:
     iterations, epochs, checks = history["iterations"], history["epochs"], history["checks"]
     complete = iteration // layout.per_epoch if layout.per_epoch > 1 else 0
     for part, seen in (("iterations", iteration), ("epochs", complete)):

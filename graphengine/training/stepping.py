@@ -40,7 +40,7 @@ MOST_AHEAD, AHEAD_BYTES = 1024, 2**20
 """How many iterations are run ahead of their rows at most, and the bytes of the values that are kept for that."""
 
 
-class Sum(NamedTuple):
+class LossSum(NamedTuple):
     """The sum of the losses of some batches, and how many of them have none because no sample of theirs counts."""
 
     total: float
@@ -123,7 +123,7 @@ class Stepper:
 
     def run(
         self, chunk: Chunk, flags: Sequence[int], rows: list[tuple[Any, ...]], total: float
-    ) -> tuple[list[Sum], dict[str, Any]]:
+    ) -> tuple[list[LossSum], dict[str, Any]]:
         """Run a chunk, adding to `rows` those that are flagged; gives the sums of the losses and the new values.
 
         There is one sum for each piece of the chunk; the first one goes on from `total` if its batches do. A batch of
@@ -155,7 +155,7 @@ class Stepper:
         """The parameters and their slots: one that has overflowed makes all further steps 0."""
         return [name for name in self.step.carried.values() if name not in self.graph.state]
 
-    def run_ahead(self, chunk: Chunk, total: float) -> tuple[list[Sum], list[tuple[Row, dict[str, Any]]]]:
+    def run_ahead(self, chunk: Chunk, total: float) -> tuple[list[LossSum], list[tuple[Row, dict[str, Any]]]]:
         """As `run`, with the row of each iteration and the values after it; after an error `carried` is unchanged."""
         rows: list[Row] = []
         before, self._gives_values = self._last, True
@@ -174,17 +174,17 @@ class Stepper:
         return sums, [(row[:width], each) for row, each in zip(rows, values, strict=True)]
 
     @staticmethod
-    def _has_no_number(sums: Iterable[Sum]) -> bool:
+    def _has_no_number(sums: Iterable[LossSum]) -> bool:
         return not all(math.isfinite(each.total) for each in sums)
 
-    def _added(self, chunk: Chunk, losses: Iterator[float], total: float) -> list[Sum]:
+    def _added(self, chunk: Chunk, losses: Iterator[float], total: float) -> list[LossSum]:
         """The sum of the losses of each piece; NaN stands for a batch without a loss."""
-        sums: list[Sum] = []
+        sums: list[LossSum] = []
         for piece in chunk.pieces:
             start, uncounted = 0.0 if piece.first else total, 0
             for loss in itertools.islice(losses, piece.stop - piece.start):
                 start, uncounted = (start, uncounted + 1) if math.isnan(loss) else (start + loss, uncounted)
-            sums.append(Sum(start, uncounted))
+            sums.append(LossSum(start, uncounted))
             total = start
         return sums
 
@@ -211,11 +211,11 @@ class Stepper:
 
     # ------------------------------------------------------------ compiled
 
-    def _run_plan(self, chunk: Chunk, flags: Sequence[int], rows: list[tuple[Any, ...]], total: float) -> list[Sum]:
+    def _run_plan(self, chunk: Chunk, flags: Sequence[int], rows: list[tuple[Any, ...]], total: float) -> list[LossSum]:
         recorded = (*self._recorded, *self.step.carried) if self._gives_values else self._recorded
-        return [Sum(each) for each in self._loop(chunk, flags, recorded, rows, total)]
+        return [LossSum(each) for each in self._loop(chunk, flags, recorded, rows, total)]
 
-    def _run_again(self, chunk: Chunk, total: float) -> list[Sum]:
+    def _run_again(self, chunk: Chunk, total: float) -> list[LossSum]:
         """The sums of a chunk in which a loss is no number, by another run of it that gives each loss."""
         rows: list[tuple[Any, ...]] = []
         self._carried = _copies(self._last)
@@ -261,7 +261,9 @@ class Stepper:
 
     # ------------------------------------------------------------ in parts
 
-    def _run_parts(self, chunk: Chunk, flags: Sequence[int], rows: list[tuple[Any, ...]], total: float) -> list[Sum]:
+    def _run_parts(
+        self, chunk: Chunk, flags: Sequence[int], rows: list[tuple[Any, ...]], total: float
+    ) -> list[LossSum]:
         """As `_run_plan`, with each batch in parts; a batch that diverges is told at once."""
         return self._added(chunk, self._losses_in_parts(chunk, flags, rows), total)
 
@@ -290,7 +292,7 @@ class Stepper:
 
     def _run_reference(
         self, chunk: Chunk, flags: Sequence[int], rows: list[tuple[Any, ...]], total: float
-    ) -> list[Sum]:
+    ) -> list[LossSum]:
         return self._added(chunk, self._reference_losses(chunk, flags, rows), total)
 
     def _reference_losses(self, chunk: Chunk, flags: Sequence[int], rows: list[tuple[Any, ...]]) -> Iterator[float]:

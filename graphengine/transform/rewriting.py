@@ -48,7 +48,7 @@ class Trait:
         self.type, self.op = kind, op
 
 
-class _Kind(NamedTuple):
+class _Common(NamedTuple):
     """What all nodes alike have in common: the types and traits of their results, and the first of equal instances."""
 
     types: tuple[ArrayType, ...]
@@ -67,7 +67,7 @@ class Rewriter:
         self.replaced: dict[Any, Operand] = {}
         self.instance = Instances(OPS.original)
         self._taken: dict[str, int] = {}
-        self._kinds: dict[Any, _Kind] = {}
+        self._kinds: dict[Any, _Common] = {}
         self._traits: dict[Any, Trait] = {}
         self._computed: dict[Any, str] = {}
         self._found_producer = False
@@ -83,7 +83,7 @@ class Rewriter:
         """
         self._rules, self._merge, self._expansion = tuple(rules), merge, expansion
         self._rules_of: dict[str, tuple[Rule, ...]] = {}
-        self._settled: dict[Any, _Kind] = {}
+        self._settled: dict[Any, _Common] = {}
         self._templates: dict[Any, Template | None] = {}
         for node in self.graph.nodes:
             self._place(node)
@@ -119,7 +119,7 @@ class Rewriter:
         self.producers[name] = node
         self.values[name] = kind.traits[0]
 
-    def _decide(self, node: GraphNode, alike: Any) -> tuple[GraphNode, _Kind] | None:
+    def _decide(self, node: GraphNode, alike: Any) -> tuple[GraphNode, _Common] | None:
         """What the rules leave of a node; None if other values take the place of its results."""
         template = self._template(node)
         if template is not None:
@@ -179,13 +179,13 @@ class Rewriter:
             self._rules_of[op] = tuple([rule for rule in self._rules if rule not in _OPS or op in _OPS[rule]])
         return self._rules_of[op]
 
-    def _kind(self, node: GraphNode) -> _Kind:
+    def _kind(self, node: GraphNode) -> _Common:
         types = tuple([self.type_of(operand) for operand in node.inputs])
         key = (id(node.node), types)
         if key not in self._kinds:
             results = infer(node.node, types)
             traits = tuple([self._trait(each, node) for each in results])
-            self._kinds[key] = _Kind(results, traits, id(self.instance.shared(node.op, node.node)))
+            self._kinds[key] = _Common(results, traits, id(self.instance.shared(node.op, node.node)))
         return self._kinds[key]
 
     def _trait(self, kind: ArrayType, node: GraphNode | None) -> Trait:
@@ -193,7 +193,7 @@ class Rewriter:
         key = (kind, op, id(node.node) if node and op == "constant" else None)
         return self._traits.setdefault(key, Trait(kind, op))
 
-    def _append(self, node: GraphNode, kind: _Kind) -> None:
+    def _append(self, node: GraphNode, kind: _Common) -> None:
         self.nodes.append(node)
         names = (node.id,) if len(kind.traits) == 1 else node.outputs
         for name, trait in zip(names, kind.traits, strict=True):

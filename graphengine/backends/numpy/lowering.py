@@ -24,7 +24,7 @@ from graphengine.ops.shapes import ArrayType, PythonNumber
 def lower(graph: Graph) -> list[Call]:
     """The calls of a graph whose shapes are all known, in its order."""
     calls: list[Call] = []
-    alike: dict[Any, _Alike] = {}
+    alike: dict[Any, _CallsAlike] = {}
     read: set[Operand] | None = None
     for node in graph.nodes:
         if len(node.node.outputs) > 1:
@@ -62,7 +62,7 @@ def _item(index: int, kind: ArrayType) -> Callable[..., Any]:
     return (lambda whole: float(whole[index])) if is_float(kind) else operator.itemgetter(index)
 
 
-class _Alike(NamedTuple):
+class _CallsAlike(NamedTuple):
     """What the calls of nodes alike have in common; the inputs are places of operands as text, and literals.
 
     `same` says that the inputs are the operands in their order.
@@ -74,7 +74,7 @@ class _Alike(NamedTuple):
     rest: Any
 
 
-def _lower_alike(node: GraphNode, types: Mapping[str, ArrayType], alike: dict[Any, _Alike]) -> Call:
+def _lower_alike(node: GraphNode, types: Mapping[str, ArrayType], alike: dict[Any, _CallsAlike]) -> Call:
     """Lower a node; one like an earlier one, the same instance on operands of the same types, is lowered like it."""
     name, _, instance, operands = node
     kinds = tuple([types[ref] if type(ref) is str else operand_key(ref) for ref in operands])
@@ -84,7 +84,7 @@ def _lower_alike(node: GraphNode, types: Mapping[str, ArrayType], alike: dict[An
         places = tuple([str(place) if type(ref) is str else ref for place, ref in enumerate(operands)])
         function, inputs, _, *rest = _lower_one(instruction_of(node, types)._replace(inputs=places))
         same = inputs == places and all(type(place) is str for place in places)
-        found = alike[key] = _Alike(function, inputs, same, rest)
+        found = alike[key] = _CallsAlike(function, inputs, same, rest)
     if not found.same:
         operands = tuple([operands[int(ref)] if type(ref) is str else ref for ref in found.inputs])
     return Call(found.function, operands, name, *found.rest)

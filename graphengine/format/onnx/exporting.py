@@ -40,7 +40,7 @@ PREFIX = "graphengine."
 
 
 @dataclass(frozen=True)
-class Wanted:
+class ExportRequest:
     """What an ONNX model is to be.
 
     `carried` maps outputs to the sources that they replace in the next run, `defaults` are values of inputs that need
@@ -54,7 +54,7 @@ class Wanted:
     metadata: Mapping[str, str] = field(default_factory=dict)
 
 
-def onnx_model(graph: Graph, values: Mapping[str, Any], wanted: Wanted) -> Any:
+def onnx_model(graph: Graph, values: Mapping[str, Any], wanted: ExportRequest) -> Any:
     """Return a graph as an ONNX `ModelProto` that passes the checker with full shape inference.
 
     Raises
@@ -141,7 +141,7 @@ def _renamed(graph: Graph) -> dict[str, str]:
     return {name: f"{name}~value" for name in wrong}
 
 
-def _joined(emit: Emitter, graph: Graph, values: Mapping[str, Any], wanted: Wanted) -> Any:
+def _joined(emit: Emitter, graph: Graph, values: Mapping[str, Any], wanted: ExportRequest) -> Any:
     """Return the model that has what was emitted, with inputs, outputs and metadata."""
     helper = emit.helper
     carried = set(wanted.carried.values())
