@@ -61,7 +61,7 @@ CODES = {
     "GE302": "a value does not have the declared shape or dtype",
     "GE303": "the loss is not a scalar of floating-point dtype",
     "GE304": "a statistic of the training rows cannot be computed of that value",
-    "GE305": "a node cannot be exported to ONNX",
+    "GE305": "a node cannot be exported",
     "GE401": "an input is missing",
     "GE402": "an input, parameter or output of that name does not exist",
     "GE403": "an input does not have the declared shape",

@@ -227,9 +227,10 @@ EXPLANATIONS: dict[str, Explanation] = {
         '{"parameters": {"w": {"shape": [3], "initializer": {"type": "from_data", "statistic": "mean", "of": "x"}}}}',
     ),
     "GE305": Explanation(
-        "A graph is exported to ONNX, and a node has no counterpart there: its op, a user's own node, or a shape that "
-        "is known only at run time. Each such node is listed with the reason.",
-        "Replace the node, or export with `--outputs` only what does not depend on it.",
+        "A graph is exported, and a node cannot be written: ONNX has no counterpart of its op, of a user's own node or "
+        "of a shape that is known only at run time; or the source of its class cannot be part of a Python file. Each "
+        "such node is listed with the reason.",
+        "Replace the node, or export to ONNX with `--outputs` only what does not depend on it.",
         "$ graphengine export models/wrong.json -o wrong.onnx",
     ),
     "GE401": Explanation(

@@ -72,7 +72,7 @@ SUMMARIES = {
     "Derive and exchange": {
         "grad": "Write the gradient of a model as a graph.",
         "step": "Write one training iteration as a graph.",
-        "export": "Write a graph as an ONNX file.",
+        "export": "Write a model as an ONNX or Python file.",
         "schema": "Print the JSON Schema of model files.",
     },
     "Maintain": {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,6 +13,16 @@ from graphengine.cli.options import ModelName, Plugins, Settings, Strict
 from graphengine.cli.output import check_targets, print_note, writable
 from graphengine.errors import UsageError
 from graphengine.library import model_file
+
+if TYPE_CHECKING:
+    from graphengine.model.model import Model
+
+
+class FileKind(StrEnum):
+    """What a model is written as."""
+
+    onnx = "onnx"
+    python = "python"
 
 
 class GraphKind(StrEnum):
@@ -26,29 +36,55 @@ class GraphKind(StrEnum):
 def export(
     file: ModelName,
     output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="FILE", callback=writable, help="The ONNX file to write.")
+        Path, typer.Option("--output", "-o", metavar="FILE", callback=writable, help="The file to write.")
     ],
+    kind: Annotated[
+        FileKind, typer.Option("--format", help="An ONNX model, or one Python file that needs NumPy alone.")
+    ] = FileKind.onnx,
     graph: Annotated[
-        GraphKind, typer.Option(help="Predictions, the gradient of the loss, or one iteration of the training.")
-    ] = GraphKind.forward,
+        GraphKind | None,
+        typer.Option(help="ONNX: predictions, the gradient of the loss, or an iteration. Default: forward."),
+    ] = None,
     outputs: Annotated[
-        list[str] | None, typer.Option("--outputs", metavar="NAME", help="Default: all. May be repeated.")
+        list[str] | None, typer.Option("--outputs", metavar="NAME", help="ONNX: default all. May be repeated.")
     ] = None,
     dtype: Annotated[
-        str | None, typer.Option(metavar="float32", help="Write values of double precision in single precision.")
+        str | None, typer.Option(metavar="float32", help="ONNX: write double precision as single precision.")
     ] = None,
-    opset: Annotated[int | None, typer.Option(metavar="N", help="The ONNX opset. Default: 18.")] = None,
+    opset: Annotated[int | None, typer.Option(metavar="N", help="ONNX: the opset. Default: 18.")] = None,
     settings: Settings = None,
     plugins: Plugins = None,
     strict: Strict = False,
 ) -> None:
-    """Write a graph of MODEL as an ONNX file, which any ONNX runtime runs and, with --graph step, trains."""
-    from graphengine.format.onnx.emitting import OLDEST_OPSET
-    from graphengine.model.onnx_files import export as export_to_onnx
+    """Write MODEL as a file that runs without graphengine.
 
+    An ONNX file has one graph, which any ONNX runtime runs and, with --graph step, trains. A Python file has the
+    functions forward, gradient and step.
+    """
     check_targets({"MODEL": model_file(file), "--output": output})
+    chosen = {"--graph": graph, "--outputs": outputs, "--dtype": dtype, "--opset": opset}
+    if kind is not FileKind.onnx and any(chosen.values()):
+        option = next(name for name, value in chosen.items() if value)
+        raise UsageError(f"{option} is for ONNX files; a {kind.value} file has all functions and outputs of a model")
     model, given = open_changed(file, plugins, settings or [], strict=strict)
     if given:
         raise UsageError(f"nothing is run here, so input '{next(iter(given))}' takes no value")
-    export_to_onnx(model, output, graph=graph.value, outputs=outputs or None, dtype=dtype, opset=opset or OLDEST_OPSET)
-    print_note(f"ONNX model written to {output}")
+    chosen["--graph"] = graph or GraphKind.forward
+    _write(model, output, kind, {option.removeprefix("--"): value for option, value in chosen.items()})
+    print_note(f"{WORDS[kind]} written to {output}")
+
+
+WORDS = {FileKind.onnx: "ONNX model", FileKind.python: "Python file"}
+
+
+def _write(model: Model, output: Path, kind: FileKind, chosen: dict[str, Any]) -> None:
+    if kind is FileKind.python:
+        from graphengine.model.code_files import export_python
+
+        export_python(model, output)
+        return
+    from graphengine.format.onnx.emitting import OLDEST_OPSET
+    from graphengine.model.onnx_files import export as export_to_onnx
+
+    given = {**chosen, "graph": chosen["graph"].value, "outputs": chosen["outputs"] or None}
+    export_to_onnx(model, output, **{**given, "opset": given["opset"] or OLDEST_OPSET})

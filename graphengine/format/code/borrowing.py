@@ -1,0 +1,309 @@
+"""Definitions borrowed from this package for a text of their own: functions, classes and constants with what they need.
+
+An op is written once, in its class. So a text that computes without this package has the source of what it calls,
+without annotations and without what only a recording needs. Names that two modules have are made different.
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import inspect
+import sys
+from collections.abc import Iterable, Mapping
+from functools import cache
+from importlib import import_module
+from typing import Any, NamedTuple
+
+from graphengine.format.code.folding import Unborrowed, copied, literal, plain
+from graphengine.ops.node import Node
+
+PACKAGE = "graphengine"
+BASE = '''class Op:
+    """Attributes by name, and `forward`."""
+
+    def __init__(self, **attributes):
+        vars(self).update(attributes)
+
+    def __call__(self, *operands):
+        return self.forward(*operands)
+
+    def model_copy(self, update):
+        return type(self)(**vars(self) | update)'''
+"""What the classes of a text have in common."""
+STAND_INS = {"PYTHON_NUMBERS": "(int, float)"}
+"""Constants of which a text needs only a part."""
+
+
+class Module(NamedTuple):
+    """What the text of a module defines and imports, by name."""
+
+    defined: Mapping[str, ast.stmt]
+    imported: Mapping[str, tuple[str, str | None]]
+    """The module, and the name in it; None for a module as a whole."""
+
+
+@cache
+def module_of(name: str) -> Module:
+    """Return the definitions and imports of a module.
+
+    Raises
+    ------
+    Unborrowed
+        If its source is not there.
+    """
+    try:
+        tree = ast.parse(inspect.getsource(import_module(name)))
+    except (ImportError, OSError, TypeError) as error:
+        raise Unborrowed(f"the source of its module {name!r} cannot be read") from error
+    defined: dict[str, ast.stmt] = {}
+    imported: dict[str, tuple[str, str | None]] = {}
+    for statement in tree.body:
+        match statement:
+            case ast.FunctionDef() | ast.ClassDef():
+                defined[statement.name] = statement
+            case ast.Assign():
+                targets = [name for each in statement.targets for name in ast.walk(each) if isinstance(name, ast.Name)]
+                defined.update((each.id, statement) for each in targets)
+            case ast.AnnAssign(target=ast.Name(id=target)):
+                defined[target] = statement
+            case ast.Import() | ast.ImportFrom():
+                imported.update(imports_of(statement))
+    return Module(defined, imported)
+
+
+def imports_of(statement: ast.Import | ast.ImportFrom) -> dict[str, tuple[str, str | None]]:
+    """Return what a statement imports, by the name that it gets here."""
+    if isinstance(statement, ast.Import):
+        return {each.asname or each.name.partition(".")[0]: (each.name, None) for each in statement.names}
+    module = statement.module or ""
+    return {each.asname or each.name: (module, each.name) for each in statement.names}
+
+
+class Borrowed:
+    """The definitions that a text needs, each once and after those it needs itself.
+
+    `taken` are names of the text; `replaced` are definitions that it has other expressions for.
+    """
+
+    def __init__(self, taken: Iterable[str], replaced: Mapping[str, str] | None = None) -> None:
+        self.imports: set[str] = set()
+        self.replaced = replaced or {}
+        self.texts: list[str] = []
+        self._taken = {*taken, *dir(builtins)}
+        self._names: dict[tuple[str, str], str] = {}
+
+    @property
+    def names(self) -> set[str]:
+        """All names that mean something at the top of the text."""
+        return self._taken
+
+    def name_of(self, module: str, name: str) -> str:
+        """Return the name that a definition of a module has in the text, which gets it if it lacks it.
+
+        Raises
+        ------
+        Unborrowed
+            If its source is not there, or is that of a node with a constructor of its own.
+        """
+        if name in self.replaced:
+            return self.replaced[name]
+        found = module_of(module)
+        if name in found.imported and name not in found.defined:
+            return self._imported(*found.imported[name], as_name=name)
+        if name not in found.defined:
+            raise Unborrowed(f"{module}.{name} is made where it cannot be found")
+        key = (module, name)
+        if key not in self._names:
+            self._names[key] = self._free(name.lstrip("_"))
+            self._define(module, name, found.defined[name])
+        return self._names[key]
+
+    def of_class(self, cls: type[Node]) -> str:
+        """Return the name of a node class."""
+        return self.name_of(cls.__module__, cls.__qualname__)
+
+    def _free(self, name: str) -> str:
+        chosen, count = name, 1
+        while chosen in self._taken:
+            chosen, count = f"{name}_{count}", count + 1
+        self._taken.add(chosen)
+        return chosen
+
+    def _imported(self, module: str, name: str | None, as_name: str) -> str:
+        if module.partition(".")[0] == PACKAGE:
+            assert name is not None
+            return self.name_of(module, name)
+        if module.partition(".")[0] not in {*sys.stdlib_module_names, "numpy"}:
+            raise Unborrowed(f"it needs the package {module.partition('.')[0]}")
+        line = f"import {module}" if name is None else f"from {module} import {name}"
+        real = module if name is None else name
+        self.imports.add(line if real == as_name else f"{line} as {as_name}")
+        self._taken.add(as_name)
+        return as_name
+
+    def module_named(self, module: str, name: str) -> str | None:
+        """Return the module of this package that a name of a module means, if it is one."""
+        origin = module_of(module).imported.get(name)
+        if origin is None or origin[0].partition(".")[0] != PACKAGE or origin[1] is None:
+            return None
+        full = f"{origin[0]}.{origin[1]}"
+        return full if full.removeprefix(f"{PACKAGE}.") and _is_module(full) else None
+
+    def _define(self, module: str, name: str, statement: ast.stmt) -> None:
+        value = vars(import_module(module)).get(name)
+        if isinstance(value, type) and issubclass(value, Node):
+            self._define_class(value, self._names[module, name])
+            return
+        chosen = self._names[module, name]
+        if name in STAND_INS:
+            self.texts.append(f"{chosen} = {STAND_INS[name]}")
+        elif isinstance(statement, ast.FunctionDef):
+            made = plain(self.adapted(module, statement))
+            made.name = chosen
+            self.texts.append(ast.unparse(made))
+        elif isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Tuple):
+            self.texts.append(f"{chosen} = {ast.unparse(literal(value))}")
+        elif isinstance(statement, (ast.Assign, ast.AnnAssign)) and statement.value is not None:
+            made = self.adapted(module, ast.Assign([ast.Name(chosen, ast.Store())], statement.value, lineno=0))
+            self.texts.append(ast.unparse(made))
+        else:
+            raise Unborrowed(f"it needs the class {name}, which is no node")
+
+    def _define_class(self, cls: type[Node], name: str) -> None:
+        """A node class with the defaults of its attributes and the methods that its `forward` needs."""
+        if BASE not in self.texts:
+            self._taken.add("Op")
+            self.texts.append(BASE)
+        methods = _methods(cls)
+        used = {each.attr for _, method in methods for each in ast.walk(method) if isinstance(each, ast.Attribute)}
+        body: list[ast.stmt] = [ast.Expr(ast.Constant((cls.__doc__ or "").strip().partition("\n")[0]))]
+        for field, info in cls.model_fields.items():
+            if not info.is_required():
+                body.append(ast.Assign([ast.Name(field, ast.Store())], literal(info.default), lineno=0))
+        for attribute in sorted(used - cls.model_fields.keys()):
+            body += [self.adapted(module, each) for module, each in _assignments(cls, attribute)]
+        body += [plain(self.adapted(module, method)) for module, method in methods]
+        made = ast.ClassDef(name, [ast.Name("Op", ast.Load())], [], body, [])
+        self.texts.append(ast.unparse(made))
+
+    def adapted(self, module: str, statement: Any) -> Any:
+        """Return a copy of a statement of a module whose global names are those of the text."""
+        made = copied(statement)
+        return _Adapting(self, module, made).visit(made)
+
+
+def _is_module(name: str) -> bool:
+    try:
+        import_module(name)
+    except ImportError:
+        return False
+    return True
+
+
+def _methods(cls: type[Node]) -> list[tuple[str, ast.FunctionDef]]:
+    """The `forward` of a class and the methods and properties that it calls in turn, with their modules."""
+    found: dict[str, tuple[str, ast.FunctionDef]] = {}
+    pending = ["forward"]
+    while pending:
+        name = pending.pop()
+        place = next((base for base in cls.__mro__ if name in vars(base) and issubclass(base, Node)), None)
+        if name in found or place in (None, Node):
+            continue
+        assert place is not None
+        method = method_of(place, name)
+        if method is not None:
+            if any(isinstance(each, ast.Name) and each.id == "super" for each in ast.walk(method)):
+                raise Unborrowed("it calls what a class above it defines")
+            found[name] = (place.__module__, method)
+            pending += [each.attr for each in ast.walk(method) if isinstance(each, ast.Attribute)]
+    return list(found.values())
+
+
+def method_of(cls: type[Node], name: str) -> ast.FunctionDef | None:
+    """Return the definition of a method in the body of its class, None if it is not there.
+
+    Raises
+    ------
+    Unborrowed
+        If the source of the class is not there.
+    """
+    found = [each for each in _body(cls) if isinstance(each, ast.FunctionDef) and each.name == name]
+    return found[-1] if found else None
+
+
+def _assignments(cls: type[Node], name: str) -> list[tuple[str, ast.stmt]]:
+    """What a class assigns to a name of its body."""
+    for base in (each for each in cls.__mro__ if issubclass(each, Node) and each is not Node):
+        for statement in _body(base):
+            targets = statement.targets if isinstance(statement, ast.Assign) else [getattr(statement, "target", None)]
+            if name in [each.id for each in targets if isinstance(each, ast.Name)]:
+                return [(base.__module__, statement)]
+    return []
+
+
+def _body(cls: type[Node]) -> list[ast.stmt]:
+    owner = module_of(cls.__module__).defined.get(cls.__qualname__)
+    if not isinstance(owner, ast.ClassDef):
+        raise Unborrowed("its class is not defined at the top of a module")
+    return owner.body
+
+
+class _Adapting(ast.NodeTransformer):
+    """Gives global names their names in the text, and takes out what only a recording or a type checker needs."""
+
+    def __init__(self, borrowed: Borrowed, module: str, statement: ast.AST) -> None:
+        self._borrowed, self._module = borrowed, module
+        self._local = {each.id for each in ast.walk(statement) if isinstance(each, ast.Name) and _is_stored(each)}
+        self._local |= {each.arg for each in ast.walk(statement) if isinstance(each, ast.arg)}
+        if isinstance(statement, (ast.Assign, ast.AnnAssign)):
+            self._local = set()
+        self._inner: dict[str, tuple[str, str | None]] = {}
+
+    def visit_arg(self, node: ast.arg) -> ast.arg:
+        return ast.arg(node.arg)
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.FunctionDef:
+        node.returns = None
+        self.generic_visit(node)
+        return node
+
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> Any:
+        if node.value is None:
+            return None
+        return ast.Assign([self.visit(node.target)], self.visit(node.value), lineno=0)
+
+    def visit_ImportFrom(self, node: ast.ImportFrom) -> Any:
+        self._inner |= imports_of(node)
+        return None
+
+    def visit_Call(self, node: ast.Call) -> Any:
+        if isinstance(node.func, ast.Name) and node.func.id == "isinstance" and _names_recorded(node.args[1]):
+            return ast.Constant(False)
+        return self.generic_visit(node)
+
+    def visit_Attribute(self, node: ast.Attribute) -> Any:
+        if isinstance(node.value, ast.Name) and node.value.id not in self._local:
+            module = self._borrowed.module_named(self._module, node.value.id)
+            if module is not None:
+                return ast.Name(self._borrowed.name_of(module, node.attr), ast.Load())
+        return self.generic_visit(node)
+
+    def visit_Name(self, node: ast.Name) -> ast.Name:
+        if not isinstance(node.ctx, ast.Load) or node.id in self._local:
+            return node
+        if node.id in self._inner:
+            module, name = self._inner[node.id]
+            return ast.Name(self._borrowed.name_of(module, str(name)), ast.Load())
+        known = module_of(self._module)
+        if node.id in known.defined or node.id in known.imported:
+            return ast.Name(self._borrowed.name_of(self._module, node.id), ast.Load())
+        return node
+
+
+def _is_stored(name: ast.Name) -> bool:
+    return isinstance(name.ctx, ast.Store)
+
+
+def _names_recorded(node: ast.expr) -> bool:
+    return isinstance(node, ast.Name) and node.id == "Recorded"

@@ -1,0 +1,36 @@
+"""Names of values as identifiers of a text: as close to the model's as the language allows, each once."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable
+
+_OTHER = re.compile(r"\W")
+_ASCII = re.compile(r"[^A-Za-z0-9_]")
+
+
+class Names(dict[str, str]):
+    """Identifiers by value, made when they are asked for; `taken` mean something else in the text."""
+
+    def __init__(self, taken: Iterable[str], *, ascii_only: bool = False) -> None:
+        self._taken, self._other = set(taken), _ASCII if ascii_only else _OTHER
+
+    def __missing__(self, value: str) -> str:
+        name = self._other.sub("_", unicodedata.normalize("NFKC", value))
+        name = unicodedata.normalize("NFKC", name)
+        if not name.isidentifier() or name.startswith("__") or "v__" in name[:3]:
+            name = f"value_{_ASCII.sub('_', name).strip('_')}"
+        chosen, count = name, 2
+        while chosen in self._taken:
+            chosen, count = f"{name}_{count}", count + 1
+        self._taken.add(chosen)
+        self[value] = chosen
+        return chosen
+
+
+def remark(text: str | None) -> str:
+    """Return text of a file as a comment or a docstring: one line, in which nothing ends it."""
+    line = " ".join((text or "").split())
+    shown = "".join(letter if letter.isprintable() else "?" for letter in line)
+    return shown.replace("\\", "/").replace('"""', "'''").replace("*/", "* /").rstrip('"')

@@ -1,0 +1,137 @@
+"""A node as a Python expression: what its `forward` does, written with places for its operands.
+
+A `forward` of one expression is written out where it is used, with attributes as literals; any other becomes a class of
+the text, which is called.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from graphengine.format.code.borrowing import Borrowed, method_of
+from graphengine.format.code.folding import Unborrowed, copied, literal, plain
+from graphengine.ir.nodes import Operand
+from graphengine.ops.families.constants import Constant
+from graphengine.ops.node import Node
+
+PLACE = re.compile(r"\bv__(\d+)\b")
+"""The operand of a number; no name of the package begins like that."""
+
+
+class Calls:
+    """Writes nodes as expressions; what they need is `borrowed`."""
+
+    def __init__(self, borrowed: Borrowed) -> None:
+        self.borrowed = borrowed
+        self._templates: dict[Any, str] = {}
+
+    def expression(self, node: Node, operands: Sequence[Operand], names: Mapping[str, str]) -> str:
+        """Return the expression of a node on operands, values by the names that the text has for them.
+
+        Raises
+        ------
+        Unborrowed
+            If the node cannot be written.
+        """
+        template = self.template(node, operands)
+        return PLACE.sub(lambda found: names[str(operands[int(found[1])])], template)
+
+    def template(self, node: Node, operands: Sequence[Operand]) -> str:
+        """Return the expression with a place for each operand that is a value; raises as `expression`."""
+        key = (id(node), tuple([None if isinstance(each, str) else (type(each), repr(each)) for each in operands]))
+        if key not in self._templates:
+            given = [_place(number) if isinstance(each, str) else literal(each) for number, each in enumerate(operands)]
+            self._templates[key] = self._written(node, given)
+        return self._templates[key]
+
+    def _written(self, node: Node, operands: Sequence[Any]) -> str:
+        if isinstance(node, Constant):
+            return _number(node)
+        short = self._inline(node, operands)
+        return ast.unparse(self._call(node, operands) if short is None else short)
+
+    def _call(self, node: Node, operands: Sequence[Any]) -> ast.expr:
+        attributes = [
+            ast.keyword(name, literal(getattr(node, name)))
+            for name, field in type(node).model_fields.items()
+            if field.is_required() or getattr(node, name) != field.default
+        ]
+        made = ast.Call(ast.Name(self.borrowed.of_class(type(node)), ast.Load()), [], attributes)
+        given = list(operands)
+        while given and isinstance(given[-1], ast.Constant) and given[-1].value is None:
+            given.pop()
+        return ast.Call(ast.Attribute(made, "forward", ast.Load()), given, [])
+
+    def _inline(self, node: Node, operands: Sequence[Any]) -> ast.expr | None:
+        """A `forward` that is one expression, if it is."""
+        cls = next(base for base in type(node).__mro__ if "forward" in vars(base))
+        method = method_of(cls, "forward") if issubclass(cls, Node) else None
+        if method is None:
+            raise Unborrowed("its forward is not defined in its class")
+        names = _operands_by_name(method.args, operands)
+        if names is None:
+            return None
+        filled = plain(_Filling(names, node).visit(copied(method)))
+        body = [each for each in filled.body if not isinstance(each, ast.Expr)]
+        if len(body) != 1 or not isinstance(body[0], ast.Return) or body[0].value is None or not _is_simple(body[0]):
+            return None
+        return plain(self.borrowed.adapted(cls.__module__, ast.Expr(body[0].value))).value  # type: ignore[no-any-return]
+
+
+def _place(number: int) -> ast.Name:
+    return ast.Name(f"v__{number}", ast.Load())
+
+
+def _number(node: Constant) -> str:
+    """The value of a constant in its dtype."""
+    found = node.forward()  # type: ignore[no-untyped-call]
+    return f"np.{found.dtype.name}({ast.unparse(literal(found.item()))})"
+
+
+def _operands_by_name(arguments: ast.arguments, operands: Sequence[Any]) -> dict[str, Any] | None:
+    """The operands of a call by the names of the parameters; those of `*xs` as a list."""
+    names = [each.arg for each in arguments.args[1:]]
+    defaults = [None] * (len(names) - len(arguments.defaults)) + list(arguments.defaults)
+    given: dict[str, Any] = dict(zip(names, operands, strict=False))
+    for name, default in zip(names, defaults, strict=True):
+        if name not in given:
+            if default is None:
+                return None
+            given[name] = default
+    if arguments.vararg:
+        given[arguments.vararg.arg] = list(operands[len(names) :])
+    return given
+
+
+class _Filling(ast.NodeTransformer):
+    """Puts operands and attributes into a `forward`."""
+
+    def __init__(self, operands: Mapping[str, Any], node: Node) -> None:
+        self._operands, self._node = operands, node
+
+    def visit_Attribute(self, node: ast.Attribute) -> Any:
+        if isinstance(node.value, ast.Name) and node.value.id == "self":
+            return literal(getattr(self._node, node.attr)) if node.attr in type(self._node).model_fields else node
+        return self.generic_visit(node)
+
+    def visit_Starred(self, node: ast.Starred) -> Any:
+        if isinstance(node.value, ast.Name) and isinstance(self._operands.get(node.value.id), list):
+            return self._operands[node.value.id]
+        return self.generic_visit(node)
+
+    def visit_Name(self, node: ast.Name) -> Any:
+        if node.id not in self._operands:
+            return node
+        given = self._operands[node.id]
+        return ast.Tuple(given, ast.Load()) if isinstance(given, list) else given
+
+
+def _is_simple(node: ast.AST) -> bool:
+    """Whether an expression has neither `self` nor names of its own."""
+    inner = (ast.Lambda, ast.comprehension, ast.NamedExpr)
+    return not any(
+        isinstance(each, inner) or (isinstance(each, ast.Name) and each.id == "self") for each in ast.walk(node)
+    )
