@@ -17,6 +17,7 @@ from graphengine.cli import app
 from graphengine.cli.excerpts import excerpt
 from graphengine.errors import CODES, DivergenceError, ExecutionError, GraphEngineError, Problem, did_you_mean
 from graphengine.explanations import EXPLANATIONS, explained
+from graphengine.format.reading import parse_model
 from graphengine.limits import Limits
 from graphengine.ops.registry import OPS
 
@@ -43,7 +44,7 @@ def test_an_example_in_json_has_the_error_it_is_an_example_of(code, tmp_path):
     (tmp_path / "d.csv").write_text("x\n1\n")
     text = whole(EXAMPLES[code]).encode()
     with pytest.raises(GraphEngineError) as caught:
-        ge.Model(*ge.format.parse_model(text, "m.json"), tmp_path / "m.json").load_data()
+        ge.Model(*parse_model(text, "m.json"), tmp_path / "m.json").load_data()
     assert code in {problem.code for problem in caught.value.problems}
 
 

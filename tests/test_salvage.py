@@ -7,6 +7,7 @@ import pytest
 from documents import changed, document, linreg, parameter, training
 
 import graphengine as ge
+from graphengine.format.reading import parse_model
 
 
 def told(content):
@@ -95,7 +96,7 @@ def test_a_broken_part_of_the_training_hides_no_other(changes, expected):
 
 def test_a_format_that_stands_twice_hides_nothing():
     text = orjson.dumps(linreg()).replace(b'"mul"', b'"mull"').replace(b"{", b'{"format": "graphengine.model", ', 1)
-    document, source = ge.format.parse_model(text, salvage=True)
+    document, source = parse_model(text, salvage=True)
     with pytest.raises(ge.errors.InvalidModelError) as caught:
         ge.Model(document, source)
     assert {(problem.pointer, problem.code) for problem in caught.value.problems} == {

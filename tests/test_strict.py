@@ -185,7 +185,7 @@ def test_all_problems_of_the_text_come_in_one_run_each_at_its_place():
 def test_problems_of_the_text_and_of_the_form_come_in_one_run():
     text = b'{"format": "graphengine.model", "format_version": 1, "name": "m", "name": "n", "nodes": NaN, "inputs": []}'
     with pytest.raises(ge.errors.InvalidModelError) as caught:
-        ge.format.parse_model(text)
+        parse_model(text)
     assert {(found.code, found.pointer) for found in caught.value.problems} == {
         ("GE122", "/name"),
         ("GE123", "/nodes"),
@@ -208,7 +208,7 @@ def test_problems_of_the_text_and_of_the_form_come_in_one_run():
 def test_what_stands_behind_what_is_not_json_has_its_place(text, code):
     content = f'{{"format": "graphengine.model", "metadata": {{"-NaN": {text}}},\n "outputs": 3, "nodes": []}}'
     with pytest.raises(ge.errors.InvalidModelError) as caught:
-        ge.format.parse_model(content.encode())
+        parse_model(content.encode())
     assert {(found.code, found.line, found.column) for found in caught.value.problems} > {("GE112", 2, 13)}
     assert code in {found.code for found in caught.value.problems}
 

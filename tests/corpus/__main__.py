@@ -43,13 +43,14 @@ def write() -> None:
 def measure() -> None:
     """Check each file and tell the slowest, and by how much the process grew."""
     import graphengine as ge
+    from graphengine.format.reading import parse_model
 
     seconds, start = {}, 0
     for name, (data, _) in corpus().items():
         start = start or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         began = time.perf_counter()
         try:
-            ge.Model(*ge.format.parse_model(data, name, salvage=True))
+            ge.Model(*parse_model(data, name, salvage=True))
         except ge.errors.GraphEngineError:
             seconds[name] = time.perf_counter() - began
     slowest = max(seconds, key=seconds.__getitem__)
