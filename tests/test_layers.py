@@ -42,6 +42,7 @@ ROOMS = [
     "extras",
     "library",
     "gc_pause",
+    "user_folders",
     "hooks",
     "errors",
     "limits",

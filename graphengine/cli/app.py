@@ -44,12 +44,15 @@ COMMANDS = {
     "diff": "comparing",
     "upgrade": "comparing",
     "explain": "codes",
+    "copy": "maintaining",
+    "doctor": "maintaining",
 }
 """The commands, each with the module that has the function of its name."""
 SUMMARIES = {
     "Begin": {
         "new": "Write a model file for a table, ready to train.",
         "models": "List the models that come with the package.",
+        "copy": "Copy a shipped model and its data.",
         "ops": "List all ops and functions, or explain one of them.",
     },
     "Train and use": {
@@ -79,6 +82,7 @@ SUMMARIES = {
         "diff": "Show what differs between two models.",
         "upgrade": "Rewrite a model in the newest version of the format.",
         "resume-check": "Verify that an interrupted training resumes exactly.",
+        "doctor": "Print versions, extras and backends for a bug report.",
     },
 }
 """What the help shows of each command, in groups."""

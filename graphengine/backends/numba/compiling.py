@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from graphengine.extras import optional
+from graphengine.user_folders import cache_folder
 from graphengine.version import __version__
 
 
@@ -48,7 +49,7 @@ def _kept(text: str, numba: str) -> Path | None:
     versions = f"{__version__} {numba} {sys.version}"
     digest = hashlib.sha256(f"{versions}\n{text}".encode()).hexdigest()
     try:
-        path = cache_folder() / f"loop_{digest[:32]}.py"
+        path = cache_folder() / "numba" / f"loop_{digest[:32]}.py"
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             _write(path, text)
@@ -68,13 +69,3 @@ def _write(path: Path, text: str) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
-
-
-def cache_folder() -> Path:
-    """Return the folder for compiled loops, in the folder that the platform has for caches."""
-    if sys.platform == "win32":
-        base = os.environ.get("LOCALAPPDATA")
-    else:
-        base = os.environ.get("XDG_CACHE_HOME")
-    own = "Library/Caches" if sys.platform == "darwin" else ".cache"
-    return (Path(base) if base else Path.home() / own) / "graphengine" / "numba"
