@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -28,6 +28,23 @@ class Rounds:
 
     def __iter__(self) -> Iterator[tuple[Any, ...]]:
         return zip(self.flags, *self.values(), strict=True)
+
+
+@dataclass(frozen=True, slots=True)
+class CodeListing:
+    """Code that a backend made, for people to read."""
+
+    code: str
+    names: Mapping[str, str]
+    """What each name in the code means."""
+    constants: Mapping[str, Any] = field(default_factory=dict)
+    """The values of names that are constants."""
+    loop: CodeListing | None = None
+    """The step as a compiled loop, where the backend makes one beside the code."""
+    same_bits: bool = True
+    """Whether the loop has the bits of the code."""
+    lacking: tuple[str, ...] = ()
+    """What prevents the loop."""
 
 
 class Program(Protocol):
@@ -68,6 +85,9 @@ class Program(Protocol):
         first of `recorded` over its rounds. Arrays in `values` that are carried may be written over, unless they have
         `LARGE` bytes or more: of those a caller has no copy.
         """
+
+    def listing(self, fed: Sequence[str], recorded: Sequence[str]) -> CodeListing | None:
+        """Return the code, a loop as `loop` would run it for these names included; None if there is no code."""
 
 
 class Backend(Protocol):

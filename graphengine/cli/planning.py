@@ -5,15 +5,14 @@ The code is printed and never run here. Names from the file stand in comments be
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from graphengine.cli.output import array_text, print_line
 from graphengine.errors import GraphEngineError, UsageError, did_you_mean
 
 if TYPE_CHECKING:
-    from graphengine.backends.numpy.plan import Plan
+    from graphengine.backends.protocol import CodeListing
     from graphengine.ir.graph import Graph
     from graphengine.model.model import Model
 
@@ -26,31 +25,32 @@ def describe_plans(model: Model, sizes: Mapping[str, Any]) -> dict[str, Any]:
     UsageError
         GE801 for sizes that are not known, GE402 for sizes that are none.
     """
-    from graphengine.backends.numpy.plan import Plan
+    from graphengine.transform.step import GRADIENT_NORM, ITERATION
 
     _check_sizes(model.graph, sizes)
     whole, batch = _sizes_of_data(model)
     forward = {**whole, **sizes}
-    plans = {"forward": _described(Plan(_with_sizes(model.graph, forward)), forward)}
+    plans = {"forward": _described(_listing(model, _with_sizes(model.graph, forward)), forward)}
     if model.document.training:
         step, iteration = model.compiled_step(), {**batch, **sizes}
-        plan = Plan(_with_sizes(step.graph, iteration), exact=False, carried=step.carried)
-        plans["training step"] = _described(plan, iteration)
-        if model.backend.name == "numba":
-            plans["training step"] |= _loop(plan, model.graph, step.loss)
+        graph, fed = _with_sizes(step.graph, iteration), [*model.graph.inputs, ITERATION]
+        listing = _listing(model, graph, fed, (step.loss, GRADIENT_NORM), exact=False, carried=step.carried)
+        plans["training step"] = _described(listing, iteration)
     return {"model": model.graph.name, "plans": plans}
 
 
-def _loop(plan: Plan, graph: Graph, loss: str) -> dict[str, Any]:
-    """The loop that the numba backend makes of a plan, or what prevents it."""
-    from graphengine.backends.numba.loop_text import LoopText
-    from graphengine.transform.step import GRADIENT_NORM, ITERATION
+def _listing(
+    model: Model, graph: Graph, fed: Sequence[str] = (), recorded: Sequence[str] = (), **options: Any
+) -> CodeListing:
+    """The code that the model's backend makes of a graph or, where that makes none, the default one."""
+    from graphengine.backends.protocol import DEFAULT_BACKEND, backend_named
 
-    text = LoopText(plan.graph, plan.carried, plan.sources)
-    if text.lacking:
-        return {"lacking": text.lacking}
-    fed = [name for name in plan.sources if name in graph.inputs or name == ITERATION]
-    return {"loop": {"names": text.names, "code": text.loop(fed, [loss, GRADIENT_NORM]), "same_bits": text.same_bits}}
+    program = model.backend.compile(graph, **options)
+    found = program.listing([name for name in program.sources if name in fed], recorded)
+    if found is None:
+        found = backend_named(DEFAULT_BACKEND).compile(graph, **options).listing(fed, recorded)
+    assert found is not None, "the default backend makes code"
+    return found
 
 
 def print_plans(description: Mapping[str, Any]) -> None:
@@ -120,37 +120,13 @@ def _sizes_in(model: Model, arrays: Mapping[str, Any]) -> dict[str, int]:
     return bind_sizes({name: np.shape(array) for name, array in arrays.items()}, model.graph.types)
 
 
-def _described(plan: Plan, sizes: Mapping[str, int]) -> dict[str, Any]:
-    code = str(plan)
-    used = set(re.findall(r"\b[sfb]\d+\b", code))
-    names = {name: meaning for name, meaning in _names(plan) if name in used}
-    return {"sizes": dict(sizes), "names": names, "code": code}
-
-
-def _names(plan: Plan) -> Iterator[tuple[str, str]]:
-    """What each name in the code stands for: slots, functions, buffers."""
-    from graphengine.ops.shapes import ArrayType
-
-    results: dict[str, list[str]] = {}
-    for output, value in plan.outputs.items():
-        results.setdefault(value, []).append(output)
-    for value, slot in plan.text.slots.items():
-        name = value if isinstance(value, str) else str(value[1])
-        known = f" = {array_text(plan.text.fixed[slot])}" if name == value and slot in plan.text.fixed else ""
-        yield f"s{slot}", name + known + (f" (output {', '.join(results[name])})" if name in results else "")
-    for index, instruction in enumerate(plan.instructions):
-        yield f"f{index}", f"{_function_name(instruction.function)}, {instruction.kind}"
-    for index, (shape, dtype) in enumerate(plan.text.buffers.kinds):
-        yield f"b{index}", f"buffer {ArrayType(shape, dtype)}"
-
-
-def _function_name(function: Any) -> str:
-    """The name of what an instruction calls: NumPy's, a node class, or the helper that calls it."""
-    import numpy as np
-
-    if isinstance(function, np.ufunc):
-        return f"numpy.{function.__name__}"
-    owner = getattr(function, "__self__", None)
-    if owner is not None:
-        return f"{type(owner).__name__}.{function.__name__}"
-    return str(getattr(function, "__qualname__", type(function).__name__)).partition(".")[0].strip("_")
+def _described(listing: CodeListing, sizes: Mapping[str, int]) -> dict[str, Any]:
+    constants = {name: f" = {array_text(value)}" for name, value in listing.constants.items()}
+    names = {name: f"{meaning}{constants.get(name, '')}" for name, meaning in listing.names.items()}
+    described: dict[str, Any] = {"sizes": dict(sizes), "names": names, "code": listing.code}
+    if listing.loop:
+        loop = listing.loop
+        described["loop"] = {"names": loop.names, "code": loop.code, "same_bits": listing.same_bits}
+    if listing.lacking:
+        described["lacking"] = list(listing.lacking)
+    return described

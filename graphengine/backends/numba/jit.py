@@ -8,6 +8,7 @@ NumPy's, all rounds run in the loop. What is no number, and what the table lacks
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -17,7 +18,7 @@ from graphengine.backends.numba.compiling import compiled
 from graphengine.backends.numba.expressions import NAMES
 from graphengine.backends.numba.loop_text import LoopText
 from graphengine.backends.numpy.plan import Plan
-from graphengine.backends.protocol import Rounds
+from graphengine.backends.protocol import CodeListing, Rounds
 from graphengine.extras import require
 from graphengine.ir.graph import Graph
 
@@ -64,6 +65,16 @@ class NumbaProgram:
     def nbytes(self) -> int:
         """The bytes that the plan keeps."""
         return self.plan.nbytes
+
+    def listing(self, fed: Sequence[str], recorded: Sequence[str]) -> CodeListing:
+        """Return the plan and, of a training step, the loop that is made of it; see `Program.listing`."""
+        plan = self.plan.listing(fed, recorded)
+        if not self.plan.carried:
+            return plan
+        if self.text.lacking:
+            return replace(plan, lacking=tuple(self.text.lacking))
+        loop = CodeListing(self.text.loop(fed, recorded), self.text.names)
+        return replace(plan, loop=loop, same_bits=self.text.same_bits)
 
     def run(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Compute the outputs; see `Program.run`."""

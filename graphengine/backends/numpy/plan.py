@@ -24,7 +24,7 @@ from graphengine.backends.numpy.ordering import ordered
 from graphengine.backends.numpy.scalars import is_float
 from graphengine.backends.numpy.source import PlanText, assign_slots, slot_key
 from graphengine.backends.numpy.tiles import tile
-from graphengine.backends.protocol import Rounds
+from graphengine.backends.protocol import CodeListing, Rounds
 from graphengine.ir.graph import Graph
 from graphengine.ir.memory import require_memory
 from graphengine.transform.passes import optimize
@@ -89,6 +89,12 @@ class Plan:
     def __str__(self) -> str:
         """The plan as Python text, each instruction a line."""
         return self.text.function(self.sources, list(self.outputs.values()))
+
+    def listing(self, fed: Sequence[str], recorded: Sequence[str]) -> CodeListing:
+        """Return the plan as text; see `Program.listing`."""
+        from graphengine.backends.numpy.plan_names import listing_of  # which no run needs
+
+        return listing_of(str(self), self.text, self.outputs)
 
     def run(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Compute the outputs from values for inputs, parameters and state."""

@@ -65,6 +65,9 @@ class ReferenceProgram:
             finish(total)
         return {source: values[source] for source in self._carried.values()}
 
+    def listing(self, fed: Sequence[str], recorded: Sequence[str]) -> None:
+        """Return None: nodes are interpreted, and no code is made."""
+
 
 def _plain(value: Any) -> Any:
     """A scalar of float64 as a Python float, as every program records it."""
