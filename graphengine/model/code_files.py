@@ -11,7 +11,7 @@ import numpy as np
 
 from graphengine.errors import GraphEngineError
 from graphengine.format.code.identifiers import remark
-from graphengine.format.code.python_text import Content, Function, array_text, python_text
+from graphengine.format.code.python_text import Content, EmittedFunction, array_text, python_text
 from graphengine.format.files import check_target, write_bytes
 from graphengine.format.initializers import initial_value
 from graphengine.ir.binding import bind_sizes
@@ -113,21 +113,21 @@ def remarks_of(model: Model) -> dict[str, str]:
     return {name: text for name, text in found.items() if text}
 
 
-def _forward(graph: Graph) -> Function:
+def _forward(graph: Graph) -> EmittedFunction:
     title = f"Return the outputs: {', '.join(map(remark, graph.outputs))}."
-    return Function("forward(inputs, parameters)", title, graph, list(graph.outputs))
+    return EmittedFunction("forward(inputs, parameters)", title, graph, list(graph.outputs))
 
 
-def _gradient(model: Model) -> Iterator[Function]:
+def _gradient(model: Model) -> Iterator[EmittedFunction]:
     try:
         loss, graph = model.default_loss(), model.gradient()
     except GraphEngineError:
         return
     title = f"Return the gradient of {remark(loss)} toward each trainable parameter."
-    yield Function("gradient(inputs, parameters)", title, graph, list(graph.outputs))
+    yield EmittedFunction("gradient(inputs, parameters)", title, graph, list(graph.outputs))
 
 
-def _steps(model: Model, step: Step, batches: list[dict[str, int]]) -> Iterator[Function]:
+def _steps(model: Model, step: Step, batches: list[dict[str, int]]) -> Iterator[EmittedFunction]:
     """The step for any sizes, and for each size of batches in the training the one that has its bits."""
     if step.graph.types and not symbols(step.graph):
         yield _step("step", step, optimize(step.graph, exact=False), model, [])
@@ -162,11 +162,13 @@ def symbols(graph: Graph) -> list[str]:
     return list(dict.fromkeys(each for of in graph.inputs.values() for each in symbols_of(of.type.shape)))
 
 
-def _step(name: str, step: Step, graph: Graph, model: Model, before: list[str]) -> Function:
+def _step(name: str, step: Step, graph: Graph, model: Model, before: list[str]) -> EmittedFunction:
     rate = rate_of(model)
     head = f"{name}(inputs, parameters, iteration, learning_rate{'' if rate is None else f'={rate!r}'})"
     title = "Run iteration number `iteration`, from 1: return the loss and the gradient's norm, and new parameters."
-    return Function(head, title, graph, [step.loss, GRADIENT_NORM], step.carried, [LEARNING_RATE, ITERATION], before)
+    return EmittedFunction(
+        head, title, graph, [step.loss, GRADIENT_NORM], step.carried, [LEARNING_RATE, ITERATION], before
+    )
 
 
 def rate_of(model: Model) -> float | None:

@@ -97,7 +97,7 @@ class PlanText:
         uses: Counter[Operand] = Counter([*always, *sometimes])
         for each in self.instructions:
             uses.update([operand for place, operand in enumerate(each.inputs) for _ in range(_count(each, place))])
-        names: dict[Any, str] = _Names(self.name)
+        names: dict[Any, str] = _NamesByValue(self.name)
         lines, guarded = [], False
         for index, instruction in enumerate(self.instructions):
             expression = self._expression(index, instruction, names)
@@ -151,7 +151,7 @@ class PlanText:
         return function
 
 
-class _Names(dict[Any, str]):
+class _NamesByValue(dict[Any, str]):
     """What stands for each value: its name where nothing else was said."""
 
     def __init__(self, name: Callable[[Any], str]) -> None:

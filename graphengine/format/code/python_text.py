@@ -53,7 +53,7 @@ PACKED = '''def packed(text, dtype, shape):
 
 
 @dataclass(frozen=True)
-class Function:
+class EmittedFunction:
     """A function of the file: its head, what its docstring says, the graph that it computes and lines in front of that.
 
     It returns the `outputs` by name and, if something is `carried`, the parameters with what replaces them.
@@ -75,7 +75,7 @@ class Content:
 
     name: str
     description: str | None
-    functions: Sequence[Function]
+    functions: Sequence[EmittedFunction]
     values: Mapping[str, Any]
     remarks: Mapping[str, str] = field(default_factory=dict)
     notes: Sequence[str] = ()
@@ -150,7 +150,7 @@ def _reshaped(found: Any) -> str:
     return f".reshape({found.shape})" if 0 in found.shape else ""
 
 
-def _writable(functions: Sequence[Function]) -> tuple[list[Function], Calls]:
+def _writable(functions: Sequence[EmittedFunction]) -> tuple[list[EmittedFunction], Calls]:
     """Functions whose nodes all have a source, borrowed; nodes without one are replaced by what they are made of."""
     graphs = [dead_code(each.graph) for each in functions]
     calls, reasons = _tried(graphs)
@@ -194,7 +194,7 @@ def _problem(node: GraphNode, reason: str) -> Problem:
     return Problem("GE305", f"node '{name}' ({node.op}) cannot be exported to Python: {reason}", node=name)
 
 
-def _function(function: Function, calls: Calls, reserved: set[str], remarks: Mapping[str, str]) -> str:
+def _function(function: EmittedFunction, calls: Calls, reserved: set[str], remarks: Mapping[str, str]) -> str:
     graph, names = function.graph, Names(reserved)
     names.update({name: name for name in function.arguments})
     lines = [f"def {function.head}:", f'    """{function.title}"""', *(f"    {each}" for each in function.before)]
