@@ -200,29 +200,39 @@ A backend runs graphs whose shapes are known. `ge.load(path, backend="reference"
 | backend | what it does |
 |---|---|
 | `numpy` | the default: compiles a graph to a plan of NumPy calls ([what happens](performance.md)) |
-| `numba` | compiles training steps on single numbers to loops; all else as `numpy` ([more](#numba)) |
+| `numba` | compiles elementwise ops and the sums after them to loops, steps on numbers as a whole ([more](#numba)) |
 | `reference` | interprets a graph node by node; slow, readable, and the judge of the others |
 
-All give the same bits, with two exceptions: training with the numpy backend may reorder sums within a
-[bound](design.md#decisions), and a loop of the numba backend may differ in functions of the C library.
+`numpy` and `reference` give the same bits, except that training with the numpy backend may reorder sums within a
+[bound](design.md#decisions). `numba` adds up in an order of its own.
 
 ## numba
 
-`pip install 'graphengine[jit]'`, then `--backend numba` or `ge.load(path, backend="numba")`. Where parameters and
-samples are single numbers (`models/linreg_single_sample.json`, or `models/linreg.json` with a batch size of 1) a whole
-run of iterations is one compiled function: it reads the data, updates parameters and slots, adds up the loss and keeps
-the rows of the history. That is about 20 times as fast as the numpy backend.
+`pip install 'graphengine[jit]'`, then `--backend numba` or `ge.load(path, backend="numba")`.
 
-- **What it takes**: double-precision numbers, and the ops of `graphengine/backends/numba/expressions.py`: arithmetic,
-  comparisons, `where`, `sqrt`, `exp`, `log`, `sin`, `cos`, `tanh`, `pow`, `hypot`, `sign`, `maximum`, `minimum`, in at
-  most 400 instructions. Anything else runs in the numpy backend: batches, vectors, predictions, gradients. `graphengine
-  show --plan --backend numba MODEL --size N=1` prints the loop, or what it lacks.
+- **Loops over rows**: elementwise ops on arrays of one shape and the reductions that read them become one compiled
+  loop, which reads and writes memory once. A row that is reduced, as in `layer_norm`, `batch_norm` and `softmax`,
+  is passed over as often as it takes while it is in the cache. Products of matrices, `exp` and its relatives, and
+  what computes fewer than 2,048 numbers stay calls of NumPy around the loops.
+- **Whole iterations**: where parameters and outputs of a training step are single numbers (`models/linreg.json`
+  with any batch size), a run of iterations is one compiled function: it reads the data, updates parameters and
+  slots, adds up the loss and keeps the rows of the history. With one sample a step that is about 20 times as fast
+  as the numpy backend.
+- **What they take**: the ops of `graphengine/backends/numba/expressions.py` on double-precision numbers, in at most
+  400 instructions, and those of `graphengine/backends/numba/array_ops.py` on arrays of single or double precision.
+  Anything else runs in the numpy backend around them. `graphengine show --plan --backend numba MODEL --size N=1000`
+  prints the loops as Python, and what prevents one for whole iterations.
 - **Bits**: strict IEEE 754, without fast-math and without fused multiply-add. Arithmetic, `sqrt`, comparisons and
-  choices have the bits of the numpy backend. `exp`, `log`, `sin`, `cos`, `tanh`, `pow` and `hypot` call the C library,
-  and NumPy has its own for some processors: with AVX-512
-  `exp` differs in 5 % of all numbers by one unit in the last place, `log` in less than 0.1 %; `tanh` differs on most
-  machines. The backend compares two thousand numbers before it uses such a function, and `show --plan` says whether
-  the loop has the bits of the numpy backend. The sign of a NaN is not promised.
+  choices have the bits of the numpy backend, on arrays functions as well, which are NumPy's own. On numbers `exp`,
+  `log`, `sin`, `cos`, `tanh`, `pow` and `hypot` call the C library, and NumPy has its own for some processors: with
+  AVX-512 `exp` differs in 5 % of all numbers by one unit in the last place, `log` in less than 0.1 %; `tanh`
+  differs on most machines. The backend compares two thousand numbers before it uses such a function, and `show
+  --plan` says whether the loop has the bits of the numpy backend. Of 0.0 and -0.0, `maximum` and `minimum` may
+  choose the other one. The sign of a NaN is not promised.
+- **Sums** are added up in double precision, those of single precision as well. A row: number k in lane k mod 32,
+  lane k with lane k + 16, then k + 8, and so on. Columns: row after row. All numbers: as the columns of rows of 256
+  numbers, or of the last axis, whose sums are then a row. The order depends on shapes alone, not on the processor.
+  Products in a sum are those of double precision; the norm of double-precision numbers is NumPy's.
 - **When it compiles**: the first iterations run in the numpy backend, for about 0.2 s, because numba takes longer than
   that to start (0.6 s of processor time from the cache, 0.7 s without it); no bit changes with the change. A loop that
   has other bits is compiled at once, so that nothing depends on time.

@@ -104,6 +104,7 @@ def kernel_of(instruction):
 
 class JaxBackend:
     name = "jax"
+    is_exact = False
 
     def compile(self, graph, *, exact=True, carried=None):
         return JaxProgram(optimize(graph, exact=exact), carried or {})

@@ -94,6 +94,7 @@ class Recording:
     """The numpy backend, and the outputs of the graphs that it compiled."""
 
     name = "recording"
+    is_exact = True
 
     def __init__(self):
         self.compiled = []

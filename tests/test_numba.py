@@ -43,7 +43,7 @@ def looped(backend, graph, columns):
     program = backend_named(backend).compile(graph)
     fed, recorded, rows = list(program.sources), list(program.outputs), []
     values = [np.ascontiguousarray(columns[name]) for name in fed]
-    rounds = Rounds([True] * len(values[0]), lambda: [each.tolist() for each in values], lambda: values)
+    rounds = Rounds([True] * len(values[0]), lambda: [each.tolist() for each in values], lambda arrays: values)
     program.loop([(0.0, rounds)], {}, fed, recorded, rows.append, lambda total: None)
     return {name: np.array(each) for name, each in zip(recorded, zip(*rows, strict=True), strict=True)}, program
 
@@ -236,15 +236,6 @@ def test_a_training_that_diverges_ends_at_the_same_iteration():
     assert found[0] == found[1]
 
 
-@WITH_NUMBA
-def test_full_batches_run_in_the_numpy_backend():
-    content = json.loads((MODELS / "linreg.json").read_bytes())
-    models = [ge.Model.from_dict(content, MODELS / "linreg.json", backend=name) for name in ("numpy", "numba")]
-    for model in models:
-        model.train(DATA, epochs=5)
-    assert bits(models[0].parameters["theta"]) == bits(models[1].parameters["theta"])
-
-
 # ---------------------------------------------------------------- checkpoints
 
 
@@ -339,11 +330,18 @@ def test_numba_is_imported_only_where_a_loop_is_compiled():
 
 
 @WITH_NUMBA
-@pytest.mark.parametrize(("size", "line"), [("N=1", "with the bits of the numpy backend"), ("N=9", "the loop lacks")])
-def test_a_plan_shows_the_loop_or_what_it_lacks(size, line):
-    found = CliRunner().invoke(
-        application.app, ["show", "--plan", "--backend", "numba", "--size", size, str(MODELS / "linreg.json")]
-    )
+@pytest.mark.parametrize(
+    ("name", "size", "line"),
+    [
+        ("linreg", "N=1", "with the bits of the numpy backend"),
+        ("linreg", "N=9", "with other last bits than those of the numpy backend"),
+        ("linreg", "N=9000", "as a compiled loop"),
+        ("mlp_digits", "N=9", "no loop for whole iterations, which lacks 'W1/new_"),
+    ],
+)
+def test_a_plan_shows_the_loops_or_what_they_lack(name, size, line):
+    shown = ["show", "--plan", "--backend", "numba", "--size", size, str(MODELS / f"{name}.json")]
+    found = CliRunner().invoke(application.app, shown)
     assert found.exit_code == 0
     assert line in found.output
-    assert ("def loop(" in found.output) == (size == "N=1")
+    assert "def loop(" in found.output

@@ -1,8 +1,9 @@
 """Compiled programs that are kept: one for each purpose and each set of input shapes, as many as fit.
 
 Compiling pays from the second use on, for graphs of thousands of nodes later, for large arrays at once. The uses before
-get no program and are left to the reference executor, whose results are the same to the last bit. The memory that they
-may take is bounded from the first use on: a gradient may have far larger arrays than what it is the gradient of.
+get no program and are left to the reference executor, whose results are the same to the last bit; with a backend whose
+results are others each use gets its program. The memory that they may take is bounded from the first use on: a gradient
+may have far larger arrays than what it is the gradient of.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ class ProgramCache:
 
     def __init__(self, graph: Graph, backend: Backend) -> None:
         self._graph, self._backend = graph, backend
-        self._patience = 1 + len(graph.nodes) // NODES_PER_USE
+        self._patience = 1 + len(graph.nodes) // NODES_PER_USE if backend.is_exact else 0
         self._programs: OrderedDict[Hashable, Program | int] = OrderedDict()
         self._graphs: OrderedDict[Hashable, Graph] = OrderedDict()
         self._lock = Lock()

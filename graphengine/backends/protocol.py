@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol
@@ -23,8 +23,12 @@ class Rounds:
     flags: Sequence[int]
     values: Callable[[], Iterable[Iterable[Any]]]
     """Makes an iterable over the rounds for each source that is fed."""
-    numbers: Callable[[], Sequence[Any]]
-    """Makes a contiguous vector with a number for each round, for each source that is fed; all have to be numbers."""
+    numbers: Callable[[Container[str]], Sequence[Any]]
+    """Makes a contiguous vector with a number for each round, for each source that is fed.
+
+    For the sources named it makes an array of those of the rounds, with one axis more in front, which has the size 1
+    where all rounds have the same.
+    """
 
     def __iter__(self) -> Iterator[tuple[Any, ...]]:
         return zip(self.flags, *self.values(), strict=True)
@@ -45,6 +49,8 @@ class CodeListing:
     """Whether the loop has the bits of the code."""
     lacking: tuple[str, ...] = ()
     """What prevents the loop."""
+    loops: Mapping[str, CodeListing] = field(default_factory=dict)
+    """What the code calls that is compiled, too."""
 
 
 class Program(Protocol):
@@ -94,13 +100,15 @@ class Backend(Protocol):
     """Compiles graphs. A backend has no state but caches."""
 
     name: str
+    is_exact: bool
+    """Whether exact programs have the bits of the reference executor, which then may run in the place of one."""
 
     def compile(self, graph: Graph, *, exact: bool = True, carried: Mapping[str, str] | None = None) -> Program:
         """Compile a graph whose shapes are all known.
 
         `carried` maps outputs to the sources they replace in the next round of `Program.loop`. With `exact` results are
-        those of the reference executor to the last bit, as far as the backend promises that; without, sums may be
-        reordered within the bound of `transform.passes.factor_sums`.
+        those of the reference executor to the last bit, if the backend `is_exact`; without, sums may be reordered
+        within the bound of `transform.passes.factor_sums`.
 
         Raises
         ------

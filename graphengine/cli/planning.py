@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from graphengine.ir.graph import Graph
     from graphengine.model.model import Model
 
+MOST_LACKING = 4
+"""So many of what a loop lacks are printed."""
+
 
 def describe_plans(model: Model, sizes: Mapping[str, Any]) -> dict[str, Any]:
     """The plan of the forward graph and, if there is a training section, that of one iteration.
@@ -59,12 +62,20 @@ def print_plans(description: Mapping[str, Any]) -> None:
         given = ", ".join(f"{name}={size}" for name, size in plan["sizes"].items())
         print_line(f"# {title} of {description['model']}{f' for {given}' if given else ''}")
         _print_code(plan)
+        for name, loop in plan["loops"].items():
+            print_line(f"# numba: {name} as a compiled loop")
+            _print_code(loop)
         if "loop" in plan:
             bits = "the bits" if plan["loop"]["same_bits"] else "other last bits than those"
             print_line(f"# numba: the training step as a compiled loop, with {bits} of the numpy backend")
             _print_code(plan["loop"])
         elif "lacking" in plan:
-            print_line(f"# numba: this runs in the numpy backend; the loop lacks {'; '.join(plan['lacking'])}")
+            print_line(f"# numba: no loop for whole iterations, which lacks {_shortened(plan['lacking'])}")
+
+
+def _shortened(names: Sequence[str]) -> str:
+    further = len(names) - MOST_LACKING
+    return "; ".join(names[:MOST_LACKING]) + (f"; and {further} more" if further > 0 else "")
 
 
 def _print_code(plan: Mapping[str, Any]) -> None:
@@ -124,6 +135,7 @@ def _described(listing: CodeListing, sizes: Mapping[str, int]) -> dict[str, Any]
     constants = {name: f" = {array_text(value)}" for name, value in listing.constants.items()}
     names = {name: f"{meaning}{constants.get(name, '')}" for name, meaning in listing.names.items()}
     described: dict[str, Any] = {"sizes": dict(sizes), "names": names, "code": listing.code}
+    described["loops"] = {name: {"names": each.names, "code": each.code} for name, each in listing.loops.items()}
     if listing.loop:
         loop = listing.loop
         described["loop"] = {"names": loop.names, "code": loop.code, "same_bits": listing.same_bits}

@@ -82,6 +82,16 @@ class Segment:
         vector = self._vectors[name]
         return vector if stop - start == self.count else vector[start:stop]
 
+    def stacked(self, name: str, start: int, stop: int) -> Any:
+        """One input of the batches from `start` to `stop` with an axis for them in front, of size 1 if all share it."""
+        if name in self.whole:
+            return np.require(self.whole[name], None, ["C", "A"])[None]
+        array = self.arrays[name]
+        if self.single:
+            return np.require(array[start:stop], None, ["C", "A"])
+        rows = np.require(array[start * self.size : stop * self.size], None, ["C", "A"])
+        return rows.reshape(stop - start, self.size, *array.shape[1:])
+
 
 def _as_float(value: Any) -> Any:
     return float(value) if np.shape(value) == () and np.asarray(value).dtype == np.float64 else value

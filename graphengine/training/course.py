@@ -112,11 +112,13 @@ class Feed(NamedTuple):
             else:
                 yield segment.column(name, start, stop, is_float=name in self.floats)
 
-    def numbers(self) -> list[Any]:
-        """The values of each name as an array, all of them numbers."""
+    def numbers(self, arrays: Container[str] = ()) -> list[Any]:
+        """The values of each name as an array: numbers, or those `arrays` with an axis for the rounds in front."""
         segment, start, stop, *_ = self.piece
         return [
-            self._by_iteration(self.numbered[name]) if name in self.numbered else segment.numbers(name, start, stop)
+            self._by_iteration(self.numbered[name])
+            if name in self.numbered
+            else (segment.stacked if name in arrays else segment.numbers)(name, start, stop)
             for name in self.names
         ]
 

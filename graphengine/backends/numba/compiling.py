@@ -11,18 +11,21 @@ import hashlib
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from graphengine.extras import optional
+from graphengine.ops.shapes import ArrayType
 from graphengine.user_folders import cache_folder
 from graphengine.version import __version__
 
 
-def compiled(text: str, name: str, signature: str, names: Mapping[str, Any]) -> Callable[..., Any]:
+def compiled(text: str, name: str, parameters: Sequence[tuple[ArrayType, bool]], names: Mapping[str, Any]) -> Any:
     """Return the function `name` of a text as machine code: strict IEEE 754, no contraction, division as NumPy's.
+
+    Each parameter has a type, of which the rank counts, and may be read only or not. No two arrays share memory.
 
     Raises
     ------
@@ -30,18 +33,15 @@ def compiled(text: str, name: str, signature: str, names: Mapping[str, Any]) -> 
         GE803 if numba is not installed.
     """
     numba = optional("numba", "jit")
+    from graphengine.backends.numba.machine_code import LANE_FUNCTIONS, machine_code
+
     path = _kept(text, numba.__version__)
-    namespace = {**names, "__name__": __name__}  # numba imports the module of what it finds in its cache
+    namespace = {**names, **LANE_FUNCTIONS, "__name__": __name__}  # numba imports the module of what it has cached
     exec(compile(text, str(path or "<numba loop>"), "exec"), namespace)
     if path is not None:
         with suppress(Exception):  # whatever is wrong with files that others may have written: compile without them
-            return _machine_code(numba, namespace[name], signature, cache=True)
-    return _machine_code(numba, namespace[name], signature, cache=False)
-
-
-def _machine_code(numba: Any, function: Any, signature: str, *, cache: bool) -> Callable[..., Any]:
-    made: Callable[..., Any] = numba.njit(signature, cache=cache, error_model="numpy")(function)
-    return made
+            return machine_code(namespace[name], parameters, cache=True)
+    return machine_code(namespace[name], parameters, cache=False)
 
 
 def _kept(text: str, numba: str) -> Path | None:

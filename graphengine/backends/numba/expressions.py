@@ -34,7 +34,7 @@ class Checked(NamedTuple):
     calls: bool = True
 
 
-EXACT: Mapping[str, str] = {
+ARITHMETIC: Mapping[str, str] = {
     "add": "{0} + {1}",
     "sub": "{0} - {1}",
     "mul": "{0} * {1}",
@@ -43,13 +43,18 @@ EXACT: Mapping[str, str] = {
     "abs": "abs({0})",
     "square": "{0} * {0}",
     "sqrt": "sqrt({0})",
+    "ones_like": "1.0",
+    "zeros_like": "0.0",
+}
+"""Ops that give a number for numbers."""
+
+EXACT: Mapping[str, str] = {
+    **ARITHMETIC,
     **{op: text for op, (text, _) in COMPARISONS.items()},
     "where": "({1} if {0} else {2})",
     "sum": "{0} + 0.0",  # NumPy starts from 0, which makes -0.0 positive
     "sum_to": "{0}",
     "transpose": "{0}",
-    "ones_like": "1.0",
-    "zeros_like": "0.0",
 }
 """Ops that IEEE 754 defines to the last bit."""
 
@@ -78,6 +83,8 @@ NAMES: Mapping[str, Any] = {
     "hypot": math.hypot,
     "inf": math.inf,
     "nan": math.nan,
+    "f4": np.float32,
+    "f8": np.float64,
 }
 """What the expressions name."""
 

@@ -1,8 +1,8 @@
-"""The numba backend: a plan of the NumPy backend whose long runs of steps on single numbers are compiled loops.
+"""The numba backend: a plan of the NumPy backend with loops over rows, and compiled loops for whole iterations.
 
-Where both have the same bits a training may change from one to the other between any two chunks: it does so once the
+Where both have the same bits a training may change from plan to loop between any two chunks: it does so once the
 plan has run for some time, because numba takes time to start. Where a function of the C library has other bits than
-NumPy's, all rounds run in the loop. What is no number, and what the table lacks, stays with the plan.
+NumPy's, or sums are in another order, all rounds run in the loop. What the tables lack stays with NumPy.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import numpy as np
 from graphengine.backends.numba.compiling import compiled
 from graphengine.backends.numba.expressions import NAMES
 from graphengine.backends.numba.loop_text import LoopText
+from graphengine.backends.numba.row_loops import RowLoop, fuse
 from graphengine.backends.numpy.plan import Plan
 from graphengine.backends.protocol import CodeListing, Rounds
 from graphengine.extras import require
@@ -24,8 +25,6 @@ from graphengine.ir.graph import Graph
 
 WORTH_COMPILING = 2**23
 """Instructions after which a loop is compiled: Python runs them in about the time that numba takes to start."""
-SIGNATURE = "float64(float64[::1], float64, boolean[::1], float64[:, ::1]{})"
-"""The types of a loop: `given`, `total`, `keep`, `rows` and the columns."""
 
 
 class NumbaBackend:
@@ -38,13 +37,14 @@ class NumbaBackend:
     """
 
     name = "numba"
+    is_exact = False
 
     def __init__(self) -> None:
         require("numba", "jit")
 
     def compile(self, graph: Graph, *, exact: bool = True, carried: Mapping[str, str] | None = None) -> NumbaProgram:
         """Compile a graph; see `Backend.compile`."""
-        return NumbaProgram(Plan(graph, exact=exact, carried=carried))
+        return NumbaProgram(Plan(graph, exact=exact, carried=carried, fuse=fuse))
 
 
 class NumbaProgram:
@@ -68,7 +68,10 @@ class NumbaProgram:
 
     def listing(self, fed: Sequence[str], recorded: Sequence[str]) -> CodeListing:
         """Return the plan and, of a training step, the loop that is made of it; see `Program.listing`."""
-        plan = self.plan.listing(fed, recorded)
+        called = {f"f{number}": each.function for number, each in enumerate(self.plan.instructions)}
+        loops = {name: each.rows for name, each in called.items() if isinstance(each, RowLoop)}
+        listings = {name: CodeListing(rows.text(), rows.names) for name, rows in loops.items()}
+        plan = replace(self.plan.listing(fed, recorded), loops=listings)
         if not self.plan.carried:
             return plan
         if self.text.lacking:
@@ -94,12 +97,15 @@ class NumbaProgram:
         if text.lacking or (text.same_bits and self._done < WORTH_COMPILING):
             return self.plan.loop(self._counted(groups), values, fed, recorded, record, finish)
         loop = self._compiled(tuple(fed), tuple(recorded))
-        kept = [name for name in self.sources if name not in fed]
+        kept = text.kept(fed)
         given = np.array([float(np.asarray(values[name]).item()) for name in kept])
+        arrays = [_in_order(values[name]) for name in text.arrays if name not in fed]
+        memory = [each.memory() for each in text.memory]
+        sizes = np.array(text.sizes, np.int64)
         for total, rounds in groups:
             keep = _truths(rounds.flags)
             rows = np.empty((np.count_nonzero(keep), len(recorded)))
-            total = loop(given, total, keep, rows, *rounds.numbers())
+            total = loop(given, total, keep, rows, sizes, *rounds.numbers(text.arrays), *arrays, *memory)
             for row in rows.tolist() if len(rows) else ():
                 record(tuple(row))
             finish(total)
@@ -115,9 +121,13 @@ class NumbaProgram:
     def _compiled(self, fed: tuple[str, ...], recorded: tuple[str, ...]) -> Callable[..., float]:
         key = (fed, recorded)
         if key not in self._loops:
-            signature = SIGNATURE.format("".join([", float64[::1]"] * len(fed)))
-            self._loops[key] = compiled(self.text.loop(fed, recorded), "loop", signature, NAMES)
+            self._loops[key] = compiled(self.text.loop(fed, recorded), "loop", self.text.parameters(fed), NAMES)
         return self._loops[key]
+
+
+def _in_order(value: Any) -> Any:
+    """An array as a loop takes it, row by row."""
+    return np.require(value, None, ["C", "A"])
 
 
 def _truths(flags: Sequence[int]) -> Any:

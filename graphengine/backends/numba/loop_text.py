@@ -1,7 +1,8 @@
-"""A step on single numbers as the text of a loop over a chunk of iterations, data and records included.
+"""A step as the text of a loop over a chunk of iterations, data and records included.
 
-The text holds operators, the names of `NAMES` and names made here, v0 for values, c0 for columns of the data: no
-character of it comes from a file.
+Sources, outputs and what is carried are single numbers; groups over arrays are loops over rows inside of it. The text
+holds operators, the names of `NAMES` and names made here, v0 for values, x0 for columns of the data, y0 for arrays that
+all iterations have: no character of it comes from a file.
 """
 
 from __future__ import annotations
@@ -10,80 +11,137 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from graphengine.backends.instructions import Instruction, instructions
+import numpy as np
+
+from graphengine.backends.instructions import Instruction
+from graphengine.backends.numba.array_ops import CASTS
 from graphengine.backends.numba.expressions import expression_of
+from graphengine.backends.numba.groups import grouped
+from graphengine.backends.numba.parameters import GIVEN, RESULT, SCRATCH, SIZE, Names, Parameter
+from graphengine.backends.numba.row_loops import rows_texts
+from graphengine.backends.numba.rows_text import RowsText
 from graphengine.backends.numpy.lowering import constants
 from graphengine.backends.numpy.scalars import is_float
 from graphengine.ir.graph import Graph
 from graphengine.ir.nodes import Operand
 from graphengine.ops.families.constants import Constant
+from graphengine.ops.shapes import ArrayType
 
 LONGEST_LOOP = 400
 """Instructions of a loop at most: what LLVM takes for a longer one grows faster than its length."""
 
 
 class Line(NamedTuple):
-    """What computes a value: an expression with {0}, {1} for the operands."""
+    """What computes a value: an expression with {0}, {1} for the operands, or a loop over rows."""
 
-    output: str
-    text: str
+    outputs: tuple[str, ...]
+    text: str | RowsText
     inputs: tuple[Operand, ...]
 
 
 class LoopText:
-    """Writes the loop of a step whose values are all numbers; `lacking` names the ops and values that prevent it."""
+    """Writes the loop of a step whose values outside of groups are numbers; `lacking` names what prevents it."""
 
     def __init__(self, graph: Graph, carried: Mapping[str, str], sources: Sequence[str]) -> None:
-        self._sources, self._outputs = sources, graph.outputs
+        self._graph, self._sources, self._outputs = graph, sources, graph.outputs
         self._carried = [(graph.outputs[name], of) for name, of in carried.items()]
-        values = [*sources, *graph.outputs.values()]
-        self.lacking = [f"'{name}' of {graph.types[name]}" for name in values if not is_float(graph.types[name])]
-        self._names = {name: f"v{place}" for place, name in enumerate(sources)}
+        numbers = [*graph.outputs.values(), *carried.values()]
+        self.lacking = [f"'{name}' of {graph.types[name]}" for name in numbers if not is_float(graph.types[name])]
+        self._named = Names()
         self._numbers = {name: value for name, value in constants(graph).items() if type(value) is float}
+        self._names = {name: self._named.value(name) for name in sources if is_float(graph.types[name])}
         self._names |= {name: literal(value) for name, value in self._numbers.items()}
         self.same_bits = True
         """Whether the loop has the bits of the NumPy backend."""
-        self._lines = list(self._made(graph))
-        self.lacking = list(dict.fromkeys(self.lacking))
+        self._lines = [] if self.lacking else list(self._made(graph))
+        self.lacking = list(dict.fromkeys([*self.lacking, *self._unread()]))
         for line in self._lines:
-            self._names.setdefault(line.output, f"v{len(self._names)}")
+            for output in line.outputs:
+                self._names.setdefault(output, self._named.value(output))
+        self._rows = [line.text for line in self._lines if isinstance(line.text, RowsText)]
+        self.arrays = [name for name in sources if not is_float(graph.types[name])]
+        """The sources that are arrays."""
 
     def _made(self, graph: Graph) -> Iterator[Line]:
         if len(graph.nodes) > LONGEST_LOOP:
             self.lacking.append(f"{len(graph.nodes)} instructions, more than {LONGEST_LOOP}")
             return
-        for each in instructions(graph):
-            inputs: Any = [self._numbers.get(of, of) if isinstance(of, str) else of for of in each.inputs]
-            found = expression_of(each._replace(inputs=tuple(inputs)))
-            if found is not None:
-                self.same_bits &= found.same_bits
-                yield Line(each.outputs[0], found.text, each.inputs)
-            elif not (isinstance(each.node, Constant) and each.outputs[0] in self._names):
-                self.lacking.append(_described(each))
+        items = grouped(graph, fewest=0)
+        for each in rows_texts(graph, items, {}, self._named):
+            yield self._computed(each) if isinstance(each, Instruction) else self._looped(each)
+
+    def _looped(self, rows: RowsText) -> Line:
+        members = [each.instruction for each in rows.group.members]
+        self.same_bits &= not any(each.fold for each in rows.group.members)
+        read = dict.fromkeys(of for each in members for of in each.inputs if isinstance(of, str))
+        return Line(tuple(each.outputs[0] for each in members), rows, tuple(read))
+
+    def _computed(self, each: Instruction) -> Line:
+        inputs: Any = [self._numbers.get(of, of) if isinstance(of, str) else of for of in each.inputs]
+        found = expression_of(each._replace(inputs=tuple(inputs)))
+        if found is not None:
+            self.same_bits &= found.same_bits
+            return Line(each.outputs, found.text, each.inputs)
+        if not (isinstance(each.node, Constant) and each.outputs[0] in self._names):
+            self.lacking.append(_described(each))
+        return Line((), "", ())
+
+    def _unread(self) -> Iterator[str]:
+        """The sources that are arrays and read by what is no group."""
+        for line in self._lines:
+            if not isinstance(line.text, RowsText):
+                for name in line.inputs:
+                    if isinstance(name, str) and name in self._sources and not is_float(self._graph.types[name]):
+                        yield f"'{name}' of {self._graph.types[name]}"
+
+    # ------------------------------------------------------------ parameters
+
+    def parameters(self, fed: Sequence[str]) -> list[tuple[ArrayType, bool]]:
+        """The types of the parameters of the loop, and whether each is only read."""
+        columns = [self._graph.types[name]._replace(shape=("N", *self._graph.types[name].shape)) for name in fed]
+        kept = [self._graph.types[name] for name in self.arrays if name not in fed]
+        return [*OWN, *((kind, True) for kind in [*columns, *kept]), *((each.kind, False) for each in self.memory)]
+
+    @property
+    def sizes(self) -> list[int]:
+        """The sizes that the loops over rows have."""
+        return [each.value for rows in self._rows for each in rows.parameters if each.role == SIZE]
+
+    @property
+    def memory(self) -> list[Parameter]:
+        """The arrays that the loops over rows write."""
+        return [each for rows in self._rows for each in rows.parameters if each.role in (RESULT, SCRATCH)]
+
+    # ------------------------------------------------------------ text
 
     def loop(self, fed: Sequence[str], recorded: Sequence[str]) -> str:
-        """The loop: `given` are the other sources and, when it ends, the carried ones have their last values there.
+        """The loop: `given` are the other numbers and, when it ends, the carried ones have their last values there.
 
         What only a record needs is computed only for one.
         """
-        kept = [name for name in self._sources if name not in fed]
-        always = {self._outputs[recorded[0]], *(value for value, _ in self._carried)}
-        for line in reversed(self._lines):
-            if line.output in always:
-                always.update(of for of in line.inputs if isinstance(of, str))
+        kept = self.kept(fed)
+        always = self._needed(recorded)
+        often = [text for line in self._lines if always & {*line.outputs} for text in self._text(line)]
+        seldom = [text for line in self._lines if not always & {*line.outputs} for text in self._text(line)]
         replaced = [(self._names[source], self._names[value]) for value, source in self._carried]
         names, values = ", ".join(name for name, _ in replaced), ", ".join(value for _, value in replaced)
-        columns = [f"c{place}" for place in range(len(fed))]
+        columns = {name: f"x{place}" for place, name in enumerate(fed)}
+        arrays = {name: f"y{place}" for place, name in enumerate(self.arrays) if name not in fed}
+        written = [each.name for each in self.memory]
+        head = ["given", "total", "keep", "rows", "sizes", *columns.values(), *arrays.values(), *written]
+        numbers = [name for name in fed if name not in self.arrays]
         lines = [
-            f"def loop({', '.join(['given', 'total', 'keep', 'rows', *columns])}):",
+            f"def loop({', '.join(head)}):",
             *(f"    {self._names[name]} = given[{place}]" for place, name in enumerate(kept)),
+            *(f"    {line}" for line in self._constants(arrays)),
             "    row = 0",
             "    for i in range(len(keep)):",
-            *(f"        {self._names[name]} = {column}[i]" for name, column in zip(fed, columns, strict=True)),
-            *(f"        {self._assignment(line)}" for line in self._lines if line.output in always),
+            *(f"        {self._names[name]} = {columns[name]}[i]" for name in numbers),
+            *(f"        {line}" for line in self._batches(columns)),
+            *(f"        {text}" for text in often),
             f"        total += {self._names[self._outputs[recorded[0]]]}",
             "        if keep[i]:",
-            *(f"            {self._assignment(line)}" for line in self._lines if line.output not in always),
+            *(f"            {text}" for text in seldom),
             *(f"            rows[row, {at}] = {self._names[self._outputs[name]]}" for at, name in enumerate(recorded)),
             "            row += 1",
             *[f"        {names} = {values}"] * bool(replaced),
@@ -92,14 +150,61 @@ class LoopText:
         ]
         return "\n".join(lines) + "\n"
 
+    def kept(self, fed: Sequence[str]) -> list[str]:
+        """The sources that are numbers and are not fed."""
+        return [name for name in self._sources if name not in fed and name not in self.arrays]
+
+    def _needed(self, recorded: Sequence[str]) -> set[str]:
+        """The values that each iteration needs, whether it is recorded or not."""
+        always = {self._outputs[recorded[0]], *(value for value, _ in self._carried)}
+        for line in reversed(self._lines):
+            if always & {*line.outputs}:
+                always.update(of for of in line.inputs if isinstance(of, str))
+        return always
+
+    def _constants(self, arrays: Mapping[str, str]) -> Iterator[str]:
+        """What the loops over rows are called with and is the same in all iterations."""
+        made = {each.value: each.name for each in self.memory if each.role == RESULT}
+        sizes = 0
+        for each in (each for rows in self._rows for each in rows.parameters):
+            if each.role == SIZE:
+                yield f"{each.name} = sizes[{sizes}]"
+                sizes += 1
+            elif each.is_constant:
+                yield f"{each.name} = {CASTS[each.kind.array_dtype]}({literal(each.value)})"
+            elif each.role == GIVEN and each.value in self._numbers:
+                yield f"{each.name} = {self._names[each.value]}"
+            elif each.role == GIVEN and each.value in {**made, **arrays}:
+                yield f"{each.name} = {({**made, **arrays})[each.value]}"
+
+    def _batches(self, columns: Mapping[str, str]) -> Iterator[str]:
+        """The batch of an iteration, for each loop over rows that reads it."""
+        for each in (each for rows in self._rows for each in rows.parameters):
+            if each.role == GIVEN and each.kind.shape and each.value in columns:
+                column = columns[each.value]
+                yield f"{each.name} = {column}[i if len({column}) > 1 else 0]"
+
     @property
     def names(self) -> dict[str, str]:
         """The values by the names that the loop has for them."""
         return {name: value for value, name in self._names.items() if value not in self._numbers}
 
-    def _assignment(self, line: Line) -> str:
+    def _text(self, line: Line) -> list[str]:
+        if isinstance(line.text, RowsText):
+            return line.text.lines(0)
         operands = [self._names[of] if isinstance(of, str) else literal(of) for of in line.inputs]
-        return f"{self._names[line.output]} = {line.text.format(*operands)}"
+        return [f"{self._names[name]} = {line.text.format(*operands)}" for name in line.outputs]
+
+
+NUMBERS = ArrayType(("N",), np.dtype(np.float64))
+OWN = [
+    (NUMBERS, False),
+    (ArrayType((), np.dtype(np.float64)), False),
+    (ArrayType(("N",), np.dtype(np.bool_)), False),
+    (ArrayType(("M", "N"), np.dtype(np.float64)), False),
+    (ArrayType(("N",), np.dtype(np.int64)), True),
+]
+"""The types of `given`, `total`, `keep`, `rows` and `sizes`."""
 
 
 def literal(number: Any) -> str:

@@ -23,7 +23,7 @@ from graphengine.backends.numpy.lowering import constants, lower
 from graphengine.backends.numpy.ordering import ordered
 from graphengine.backends.numpy.scalars import is_float
 from graphengine.backends.numpy.source import PlanText, assign_slots, slot_key
-from graphengine.backends.numpy.tiles import tile
+from graphengine.backends.numpy.tiles import in_lines, tile
 from graphengine.backends.protocol import CodeListing, Rounds
 from graphengine.ir.graph import Graph
 from graphengine.ir.memory import require_memory
@@ -46,10 +46,18 @@ class Plan:
     """Runs a graph whose shapes are known: `run(values)` gives its outputs by public name.
 
     `carried` maps outputs to the parameters or state they replace in the next round of `loop`. With `exact` the results
-    are, bit for bit, those of the reference executor; without, sums may be reordered (`passes.factor_sums`).
+    are, bit for bit, those of the reference executor; without, sums may be reordered (`passes.factor_sums`). `fuse`
+    puts calls together, given the graph, its calls and for each value that is carried the source that it replaces.
     """
 
-    def __init__(self, graph: Graph, *, exact: bool = True, carried: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        *,
+        exact: bool = True,
+        carried: Mapping[str, str] | None = None,
+        fuse: Callable[[Graph, Sequence[Call], Mapping[str, str]], list[Call]] | None = None,
+    ) -> None:
         require_memory(graph)
         self.carried = dict(carried or {})
         graph = optimize(graph, exact=exact)
@@ -65,7 +73,10 @@ class Plan:
         self.floats = frozenset(name for name in self.sources if is_float(graph.types[name]))
         updates = {self.outputs[name] for name in self.carried}
         instructions = with_claims(lower(graph), graph)
-        if not exact:
+        if fuse:
+            replaced = {self.outputs[name]: source for name, source in self.carried.items()}
+            instructions = in_lines(fuse(graph, instructions, replaced), graph.types)
+        elif not exact:
             instructions = tile(instructions, graph.types, set(self.outputs.values()))
         self.instructions = tuple(ordered(_updates_last(instructions, updates), self.outputs.values()))
         self._buffers = assign_buffers(self.instructions, self.outputs, self.carried)
@@ -216,6 +227,7 @@ class NumPyBackend:
     """The default backend and, beside the reference, the judge of all others: it compiles a graph to a plan."""
 
     name = "numpy"
+    is_exact = True
 
     def compile(self, graph: Graph, *, exact: bool = True, carried: Mapping[str, str] | None = None) -> Plan:
         """Compile a graph; see `Backend.compile`."""

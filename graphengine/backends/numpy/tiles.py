@@ -36,7 +36,7 @@ def tile(instructions: Sequence[Call], kinds: Mapping[str, ArrayType], outputs: 
     """Instructions with those over the longest vectors gathered into regions that run tile by tile."""
     length = max((_length(each.kind) for each in instructions), default=0)
     if length < SHORTEST:
-        return [_in_lines(each, kinds) for each in instructions]
+        return in_lines(instructions, kinds)
     known = {**kinds, **{each.output: each.kind for each in instructions}}
     eligible = {each.output for each in instructions if _is_tileable(each, length, known)}
     levels = _levels(instructions, eligible, known)
@@ -54,6 +54,11 @@ def tile(instructions: Sequence[Call], kinds: Mapping[str, ArrayType], outputs: 
             kept = {each.output for each in region if each.output in read or last.get(each.output, 0) > level}
             ordered += _region_instructions(region, length, known, kept, level)
     return ordered
+
+
+def in_lines(instructions: Sequence[Call], kinds: Mapping[str, ArrayType]) -> list[Call]:
+    """Instructions with dot products whose bits do not depend on the number of threads."""
+    return [_in_lines(each, kinds) for each in instructions]
 
 
 def _in_lines(instruction: Call, kinds: Mapping[str, ArrayType]) -> Call:

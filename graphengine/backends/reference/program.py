@@ -17,6 +17,7 @@ class ReferenceBackend:
     """Interprets a graph node by node."""
 
     name = "reference"
+    is_exact = True
 
     def compile(
         self, graph: Graph, *, exact: bool = True, carried: Mapping[str, str] | None = None

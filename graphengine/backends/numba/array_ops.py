@@ -1,0 +1,160 @@
+"""The table of the numba backend for arrays: kernel ops as expressions on one element, and as reductions of rows.
+
+An expression is computed in one dtype, that of its result or, of a comparison, that of its operands: every operand is
+converted before, as NumPy does it. Functions of the C library are no expressions here: NumPy's own take many numbers
+at a time, and their bits are those of the numpy backend.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from graphengine.backends.instructions import Instruction
+from graphengine.backends.numba.expressions import ARITHMETIC, CHECKED
+from graphengine.backends.numpy.scalars import CHOICES, COMPARISONS
+from graphengine.ops.inference import normalized_axes
+from graphengine.ops.shapes import ArrayType, PythonNumber
+
+CASTS = {np.dtype(np.float32): "f4", np.dtype(np.float64): "f8"}
+"""The dtypes that loops compute in, and what converts a number to them."""
+
+ELEMENTS: Mapping[str, str] = {
+    **ARITHMETIC,
+    **{op: each.text for op, each in CHECKED.items() if not each.calls},
+    "cast": "{0}",
+}
+FOR_ROWS: Mapping[str, str] = {**ELEMENTS, "hypot": "hypot({0}, {1})"}
+"""Expressions on what there is once for each row, where a function of the C library costs little."""
+VIEWS: Mapping[str, str] = {"expand_dims": "{0}", "squeeze": "{0}", "reshape": "{0}"}
+"""Ops that give the numbers of their first operand in another shape."""
+
+
+def computed_in(instruction: Instruction) -> np.dtype[Any] | None:
+    """Return the dtype that an expression computes in; None if loops have none for it."""
+    (kind, *further), operands = instruction.types, instruction.operand_types
+    chosen = operands[1:] if instruction.op in CHOICES else operands
+    if further or None in operands or not instruction.is_core:
+        return None
+    if instruction.op in COMPARISONS:
+        return _common([each for each in chosen if each is not None])
+    return kind.dtype if kind.dtype in CASTS else None  # type: ignore[return-value]
+
+
+def _common(kinds: list[ArrayType]) -> np.dtype[Any] | None:
+    """The dtype that numbers are compared in, if they are floating-point numbers."""
+    dtypes = {each.dtype for each in kinds if not isinstance(each.dtype, PythonNumber)}
+    return np.result_type(*dtypes) if dtypes and dtypes <= CASTS.keys() else None
+
+
+def element(instruction: Instruction, *, for_rows: bool = False) -> str | None:
+    """Return the expression for an element of the result, with {0}, {1} for those of the operands."""
+    dtype, table = computed_in(instruction), FOR_ROWS if for_rows else ELEMENTS
+    if dtype is None:
+        return None
+    (kind,) = instruction.types
+    if instruction.op in COMPARISONS:
+        return COMPARISONS[instruction.op][0].format(*_converted(instruction, dtype))
+    if instruction.op in CHOICES:
+        condition = instruction.operand_types[0]
+        if condition is None or condition.dtype != np.bool_:
+            return None
+        text = CHOICES[instruction.op][0].format("{0}", *_converted(instruction, dtype)[1:])
+    elif instruction.op in table:
+        text = table[instruction.op].format(*_converted(instruction, dtype))
+    else:
+        return None
+    return text if kind.dtype == np.float64 else f"{CASTS[dtype]}({text})"
+
+
+def _converted(instruction: Instruction, dtype: np.dtype[Any]) -> list[str]:
+    """A placeholder for each operand, inside of a conversion where it has another dtype."""
+    places = [f"{{{place}}}" for place in range(len(instruction.inputs))]
+    kinds = zip(places, instruction.inputs, instruction.operand_types, strict=True)
+    return [
+        place if not isinstance(of, str) or (kind and kind.dtype == dtype) else f"{CASTS[dtype]}({place})"
+        for place, of, kind in kinds
+    ]
+
+
+class Fold(NamedTuple):
+    """How numbers become one: `function` of `lanes` folds a row, `text` one more number; then `finish` of the result.
+
+    The operands at `places` are arrays of one shape, of which `axes` are folded. Of two the products are folded.
+    """
+
+    function: str
+    axes: tuple[int, ...]
+    start: str = "0.0"
+    text: str = "{0} + {1}"
+    finish: str = "{0}"
+    places: tuple[int, ...] = (0,)
+
+
+def _rank(instruction: Instruction) -> int:
+    kind = instruction.operand_types[0]
+    return len(kind.shape) if kind else 0
+
+
+def _along(function: str, **options: Any) -> Callable[[Instruction], Fold]:
+    def fold(instruction: Instruction) -> Fold:
+        node: Any = instruction.node
+        return Fold(function, normalized_axes(node.axis, _rank(instruction)), **options)
+
+    return fold
+
+
+def _summed_to(instruction: Instruction) -> Fold | None:
+    (kind,), operand = instruction.types, instruction.operand_types[0]
+    if operand is None or instruction.inputs[1] is not None:
+        return None
+    extra = len(operand.shape) - len(kind.shape)
+    return Fold(
+        "added", tuple(axis for axis in range(len(operand.shape)) if axis < extra or kind.shape[axis - extra] == 1)
+    )
+
+
+def _multiplied(instruction: Instruction) -> Fold | None:
+    """Products along the last axis of arrays of one shape: of rows, or of two vectors."""
+    one, other = instruction.operand_types
+    if one is None or other is None or one[:2] != other[:2]:
+        return None
+    return Fold("products", (_rank(instruction) - 1,), places=(0, 1))
+
+
+def _vectors(instruction: Instruction) -> Fold | None:
+    return _multiplied(instruction) if _rank(instruction) == 1 else None
+
+
+def _length(instruction: Instruction) -> Fold | None:
+    """The norm of numbers of single precision, whose squares neither overflow nor vanish in double precision."""
+    node: Any = instruction.node
+    if node.ord != 2 or instruction.types[0].dtype != np.float32:
+        return None
+    return Fold("products", normalized_axes(node.axis, _rank(instruction)), finish="sqrt({0})", places=(0, 0))
+
+
+_EXTREME = "({1} if {1} %s {0} or {1} != {1} else {0})"
+FOLDS: Mapping[str, Callable[[Instruction], Fold | None]] = {
+    "sum": _along("added"),
+    "max": _along("highest", start="-inf", text=_EXTREME % ">"),
+    "min": _along("lowest", start="inf", text=_EXTREME % "<"),
+    "sum_to": _summed_to,
+    "vecdot": _multiplied,
+    "matmul": _vectors,
+    "norm": _length,
+}
+
+
+def fold_of(instruction: Instruction) -> Fold | None:
+    """Return how an instruction folds the rows of an array, None if it does not or loops cannot."""
+    make = FOLDS.get(instruction.op)
+    if make is None or not instruction.is_core or not isinstance(instruction.inputs[0], str):
+        return None
+    operand, kind = instruction.operand_types[0], instruction.types[0]
+    assert operand is not None
+    if operand.dtype not in CASTS or kind.dtype != operand.dtype or not operand.shape:
+        return None
+    return make(instruction)

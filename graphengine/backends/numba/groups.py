@@ -1,0 +1,224 @@
+"""Groups of instructions over arrays of one shape, each of which becomes one loop over rows.
+
+A group has a space, the shape of its largest arrays, and knows of each value along which axes of the space its
+dimensions run. A reduction over the last axes gives a number for each row, which the rest of the group may use: a row
+is passed over as often as it takes. What is reduced in another way is there when all rows are done.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, TypeAlias
+
+from graphengine.backends.instructions import Instruction, instructions
+from graphengine.backends.numba.array_ops import VIEWS, Fold, element, fold_of
+from graphengine.ir.graph import Graph
+from graphengine.ir.nodes import Operand
+from graphengine.ops.shapes import ArrayType
+
+LONGEST_GROUP = 96
+"""Instructions of a group at most."""
+NEAR = 16
+"""A group is open to an instruction until so many groups came after it."""
+FEWEST_NUMBERS = 2048
+"""Numbers that a group computes at least: a compiled loop over fewer gains less than its call takes."""
+
+Span: TypeAlias = tuple[int | None, ...]
+"""The axis of the space that each dimension of a value runs along; None for one of size 1."""
+
+
+class Member(NamedTuple):
+    """An instruction of a group: an expression or a fold, with the spans of operands and result."""
+
+    instruction: Instruction
+    text: str
+    fold: Fold | None
+    spans: tuple[Span | None, ...]
+    span: Span
+
+    @property
+    def output(self) -> str:
+        """The name of the result."""
+        return self.instruction.outputs[0]
+
+    @property
+    def kind(self) -> ArrayType:
+        """The type of the result."""
+        return self.instruction.types[0]
+
+
+@dataclass
+class Group:
+    """Instructions of one loop, in the order in which they run."""
+
+    shape: tuple[int, ...]
+    members: list[Member] = field(default_factory=list)
+    kept: frozenset[int] | None = None
+    """The axes that count the rows, once a row is folded."""
+    spans: dict[str, Span] = field(default_factory=dict)
+    """The spans of the values that the rest of the group may use."""
+
+    @property
+    def wide(self) -> frozenset[int]:
+        """The axes of the space that have more than one index."""
+        return frozenset(axis for axis, size in enumerate(self.shape) if size != 1)
+
+    @property
+    def numbers(self) -> int:
+        """How many numbers it computes."""
+        return math.prod(self.shape) * len(self.members)
+
+    def takes(self, instruction: Instruction) -> bool:
+        """Take an instruction whose operands are there, if it fits."""
+        if len(self.members) == LONGEST_GROUP:
+            return False
+        fold = fold_of(instruction)
+        member = self._folded(instruction, fold) if fold else self._computed(instruction)
+        if member is None:
+            return False
+        self.members.append(member)
+        return True
+
+    def _computed(self, instruction: Instruction) -> Member | None:
+        """An expression on elements of the space or on rows, or a view."""
+        if instruction.op in VIEWS:
+            span = self._seen(instruction)
+            operands: Any = (self.spans.get(str(instruction.inputs[0])), *[None] * (len(instruction.inputs) - 1))
+            text: str | None = VIEWS[instruction.op]
+        else:
+            is_whole = instruction.types[0].shape == self.shape
+            text = element(instruction, for_rows=not is_whole)
+            if text is None:
+                return None
+            span = self._aligned(self.shape) if is_whole else self._of_rows(instruction)
+            pairs = zip(instruction.inputs, instruction.operand_types, strict=True)
+            operands = tuple(_of_dimensions(span, of, kind) if span else None for of, kind in pairs)
+        if span is None or text is None or not self._agrees(instruction.inputs, operands):
+            return None
+        self.spans[instruction.outputs[0]] = span
+        return Member(instruction, text, None, operands, span)
+
+    def _agrees(self, inputs: Sequence[Operand], spans: Sequence[Span | None]) -> bool:
+        """Whether the values among the operands that the group computes have these spans."""
+        return all(of not in self.spans or self.spans[of] == span for of, span in zip(inputs, spans, strict=True))
+
+    def _aligned(self, shape: Any) -> Span:
+        """The span of an array that is broadcast to the space."""
+        first = len(self.shape) - len(shape)
+        return tuple([None if size == 1 else axis for axis, size in enumerate(shape, first)])
+
+    def _of_rows(self, instruction: Instruction) -> Span | None:
+        """The span of what is computed for each row: that of its operands, else the axes that count the rows."""
+        if not self.kept:
+            return None
+        shape: Any = instruction.types[0].shape
+        if self.spans.keys().isdisjoint(instruction.inputs):
+            rows = iter(sorted(self.kept))
+            span = [None if size == 1 else next(rows, None) for size in shape]
+            sizes = [size for size in shape if size != 1]
+            return tuple(span) if sizes == [self.shape[axis] for axis in sorted(self.kept)] else None
+        span = [None] * len(shape)
+        for operand in instruction.inputs:
+            known = self.spans.get(operand, ()) if isinstance(operand, str) else ()
+            for place, axis in enumerate(known, len(shape) - len(known)):
+                if axis is not None:
+                    span[place] = axis
+        fits = all((axis is None) == (size == 1) for axis, size in zip(span, shape, strict=True))
+        return tuple(span) if fits and self._counts_rows(span) else None
+
+    def _seen(self, instruction: Instruction) -> Span | None:
+        """The span of a view of a value that the group computes, whose axes keep their order."""
+        known, shape = self.spans.get(str(instruction.inputs[0])), instruction.types[0].shape
+        if known is None or any(operand is not None for operand in instruction.inputs[1:]):
+            return None
+        axes = [axis for axis in known if axis is not None]
+        if [self.shape[axis] for axis in axes] != [size for size in shape if size != 1]:
+            return None
+        left = iter(axes)
+        return tuple([None if size == 1 else next(left) for size in shape])
+
+    def _counts_rows(self, span: Iterable[int | None]) -> bool:
+        axes = [axis for axis in span if axis is not None]
+        return axes == sorted(self.kept or ())
+
+    def _folded(self, instruction: Instruction, fold: Fold) -> Member | None:
+        """A fold of arrays of the space: of rows, of columns or of all numbers."""
+        operands, kept = [instruction.inputs[place] for place in fold.places], self.wide.difference(fold.axes)
+        whole = self._aligned(self.shape)
+        kinds = [instruction.operand_types[place] for place in fold.places]
+        if any(kind is None or kind.shape != self.shape for kind in kinds) or not self.wide:
+            return None
+        if not self._agrees(operands, [whole] * len(operands)):
+            return None
+        by_rows = bool(kept) and max(self.wide) not in kept
+        if by_rows and self.kept not in (None, kept):
+            return None
+        span = self._left(instruction.types[0].shape, fold.axes)
+        if by_rows:
+            self.kept = kept
+            self.spans[instruction.outputs[0]] = span
+        return Member(instruction, fold.finish, fold, (whole,) * len(operands), span)
+
+    def _left(self, shape: Any, folded: tuple[int, ...]) -> Span:
+        """The span of a result: that of its dimensions of the axes that are not folded, one after the other."""
+        left = iter([axis for axis in range(len(self.shape)) if axis not in folded and self.shape[axis] != 1])
+        return tuple([None if size == 1 else next(left) for size in shape])
+
+
+def _of_dimensions(span: Span, operand: Operand, kind: ArrayType | None) -> Span | None:
+    """The span of an operand that is broadcast to a result of a span; None for a literal."""
+    if kind is None or not isinstance(operand, str):
+        return None
+    first = len(span) - len(kind.shape)
+    return tuple([None if size == 1 else span[place] for place, size in enumerate(kind.shape, first)])
+
+
+def grouped(graph: Graph, fewest: int | None = None) -> list[Group | Instruction]:
+    """The instructions of a graph of known shapes, those that share a loop in one group, in an order to run in.
+
+    A group computes at least `fewest` numbers, by default `FEWEST_NUMBERS`.
+    """
+    fewest = FEWEST_NUMBERS if fewest is None else fewest
+    items: list[Group | Instruction] = []
+    places: dict[Operand, int] = {}
+    for each in instructions(graph):
+        first = max((_earliest(items, places, of) for of in each.inputs), default=0)
+        place = _place(items, each, first)
+        places.update(dict.fromkeys(each.outputs, place))
+    found: list[Group | Instruction] = []
+    for item in items:
+        if isinstance(item, Group) and fewest and (len(item.members) < 2 or item.numbers < fewest):
+            found += [member.instruction for member in item.members]
+        else:
+            found.append(item)
+    return found
+
+
+def _earliest(items: Sequence[Group | Instruction], places: Mapping[Operand, int], operand: Operand) -> int:
+    """The first item that can have an instruction that reads an operand."""
+    place = places.get(operand, -1)
+    item = items[place] if place >= 0 else None
+    return place if isinstance(item, Group) and operand in item.spans else place + 1
+
+
+def _place(items: list[Group | Instruction], instruction: Instruction, first: int) -> int:
+    """The number of the item that takes an instruction, a new one if it fits nowhere."""
+    for place in range(max(first, len(items) - NEAR), len(items)):
+        item = items[place]
+        if isinstance(item, Group) and item.takes(instruction):
+            return place
+    items.append(_opened(instruction))
+    return len(items) - 1
+
+
+def _opened(instruction: Instruction) -> Group | Instruction:
+    """A group with an instruction, or the instruction if loops lack it."""
+    fold, kind = fold_of(instruction), instruction.types[0]
+    of = instruction.operand_types[0] if fold else kind
+    shape: Any = of.shape if of is not None else ()
+    if not shape or None in shape or 0 in shape:
+        return instruction
+    group = Group(tuple(shape))
+    return group if group.wide and group.takes(instruction) else instruction

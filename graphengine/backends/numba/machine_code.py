@@ -1,0 +1,167 @@
+"""Compiles functions with numba, and what their text calls: folds of contiguous vectors in 32 lanes.
+
+Lane k takes the numbers k, k + 32, k + 64, ... one after the other, in double precision; then lane k takes lane k + 16,
+of these k + 8, and so on, and at last the start. That is an order which IEEE 754 defines to the last bit, whatever the
+width of a processor's registers: LLVM makes of a vector of 8 doubles as many instructions as it takes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numba
+from llvmlite import ir  # type: ignore[import-untyped]
+from numba.core import cgutils, types
+from numba.core.compiler import CompilerBase, DefaultPassBuilder
+from numba.extending import intrinsic
+
+from graphengine.ops.shapes import ArrayType
+
+WIDTH, VECTORS = 8, 4
+LANES = WIDTH * VECTORS
+COUNT, DOUBLE = ir.IntType(64), ir.DoubleType()
+
+Combine = Callable[[Any, Any, Any], Any]
+
+
+def _memory(builder: Any, kind: Any) -> Any:
+    """Memory of the function, of which a loop takes no more in each round."""
+    return cgutils.alloca_once(builder, kind)  # type: ignore[no-untyped-call]
+
+
+def _plus(builder: Any, lane: Any, value: Any) -> Any:
+    return builder.fadd(lane, value)
+
+
+def _extreme(comparison: str) -> Combine:
+    """Of two numbers the larger or smaller one, of a NaN and a number the NaN."""
+
+    def combine(builder: Any, lane: Any, value: Any) -> Any:
+        takes = builder.or_(builder.fcmp_ordered(comparison, value, lane), builder.fcmp_unordered("uno", value, value))
+        return builder.select(takes, value, lane)
+
+    return combine
+
+
+class _Lanes:
+    """Writes the instructions of one reduction."""
+
+    def __init__(self, builder: Any, arrays: Sequence[Any], combine: Combine, neutral: float) -> None:
+        self._builder, self._combine = builder, combine
+        self._pointers, self._count = [each.data for each in arrays], arrays[0].nitems
+        vector = ir.VectorType(DOUBLE, WIDTH)
+        self._places = _memory(builder, ir.ArrayType(DOUBLE, LANES))
+        self._vectors = [_memory(builder, vector) for _ in range(VECTORS)]
+        for each in self._vectors:
+            builder.store(ir.Constant(vector, [neutral] * WIDTH), each)
+
+    def reduced(self) -> Any:
+        """The reduction of all numbers."""
+        builder, blocks = self._builder, self._builder.sdiv(self._count, COUNT(LANES))
+        with cgutils.for_range(builder, blocks) as loop:
+            first = builder.mul(loop.index, COUNT(LANES))
+            for number, vector in enumerate(self._vectors):
+                value = self._product(builder.add(first, COUNT(number * WIDTH)), WIDTH)
+                builder.store(self._combine(builder, builder.load(vector), value), vector)
+        for number, vector in enumerate(self._vectors):
+            builder.store(builder.load(vector), self._lanes(number * WIDTH, WIDTH), align=8)
+        done = builder.mul(blocks, COUNT(LANES))
+        with cgutils.for_range(builder, builder.sub(self._count, done)) as loop:
+            lane = builder.gep(self._lanes(0, 1), [loop.index])
+            value = self._product(builder.add(done, loop.index), 1)
+            builder.store(self._combine(builder, builder.load(lane), value), lane)
+        return self._halved()
+
+    def _halved(self) -> Any:
+        builder, width = self._builder, LANES // 2
+        while width:
+            one, other = (builder.load(self._lanes(place, width), align=8) for place in (0, width))
+            found = self._combine(builder, one, other)
+            builder.store(found, self._lanes(0, width), align=8)
+            width //= 2
+        return found
+
+    def _lanes(self, place: int, width: int) -> Any:
+        """A pointer to a vector of lanes, to a number for a width of 1."""
+        builder = self._builder
+        first = builder.bitcast(self._places, DOUBLE.as_pointer())
+        kind = DOUBLE if width == 1 else ir.VectorType(DOUBLE, width)
+        return builder.bitcast(builder.gep(first, [COUNT(place)]), kind.as_pointer())
+
+    def _product(self, place: Any, width: int) -> Any:
+        """The product of the numbers at a place, or of as many from there on as the width, in double precision."""
+        values = [self._loaded(pointer, place, width) for pointer in self._pointers]
+        return values[0] if len(values) == 1 else self._builder.fmul(*values)
+
+    def _loaded(self, pointer: Any, place: Any, width: int) -> Any:
+        builder, single = self._builder, pointer.type.pointee
+        size = 8 if single == DOUBLE else 4
+        at = builder.gep(pointer, [place])
+        if width > 1:
+            at = builder.bitcast(at, ir.VectorType(single, width).as_pointer())
+        value = builder.load(at, align=size)
+        wide = DOUBLE if width == 1 else ir.VectorType(DOUBLE, width)
+        return value if single == DOUBLE else builder.fpext(value, wide)
+
+
+def _generator(combine: Combine, neutral: float) -> Callable[..., Any]:
+    """What writes the instructions for a call with arrays and, in the end, a start."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        kinds = signature.args[:-1]
+        arrays = [
+            context.make_array(kind)(context, builder, value) for kind, value in zip(kinds, arguments, strict=False)
+        ]
+        found = _Lanes(builder, arrays, combine, neutral).reduced()
+        return combine(builder, arguments[-1], found)
+
+    return generate
+
+
+@intrinsic
+def added(_context: Any, x: Any, start: Any) -> Any:
+    """Return the sum of the numbers of x and a start."""
+    return types.float64(x, types.float64), _generator(_plus, 0.0)
+
+
+@intrinsic
+def products(_context: Any, x: Any, y: Any, start: Any) -> Any:
+    """Return the sum of the products of x and y and a start."""
+    return types.float64(x, y, types.float64), _generator(_plus, 0.0)
+
+
+@intrinsic
+def highest(_context: Any, x: Any, start: Any) -> Any:
+    """Return the largest number of x and a start; NaN if there is one."""
+    return types.float64(x, types.float64), _generator(_extreme(">"), -math.inf)
+
+
+@intrinsic
+def lowest(_context: Any, x: Any, start: Any) -> Any:
+    """Return the smallest number of x and a start; NaN if there is one."""
+    return types.float64(x, types.float64), _generator(_extreme("<"), math.inf)
+
+
+LANE_FUNCTIONS = {"added": added, "products": products, "highest": highest, "lowest": lowest}
+
+
+class NoSharedMemory(CompilerBase):
+    """Compiles a function none of whose arrays shares memory with another: LLVM need not compare their places."""
+
+    def define_pipelines(self) -> list[Any]:
+        """Return numba's own pipeline, with the flag set."""
+        self.state.flags.noalias = True
+        return [DefaultPassBuilder.define_nopython_pipeline(self.state)]  # type: ignore[no-untyped-call]
+
+
+def machine_code(function: Any, parameters: Sequence[tuple[ArrayType, bool]], *, cache: bool) -> Any:
+    """Compile a function for parameters, each of a type and read only or not; division is NumPy's."""
+    signature = tuple([_type_of(*each) for each in parameters])
+    return numba.njit(signature, cache=cache, error_model="numpy", pipeline_class=NoSharedMemory)(function)
+
+
+def _type_of(kind: ArrayType, read_only: bool) -> Any:
+    single = numba.from_dtype(kind.array_dtype)
+    return types.Array(single, len(kind.shape), "C", readonly=read_only) if kind.shape else single

@@ -1,0 +1,90 @@
+"""What a loop over rows is called with, and the names that its text has for it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from graphengine.ops.shapes import ArrayType
+
+LITERAL, SIZE, GIVEN, WRITTEN_OVER, RESULT, SCRATCH = range(6)
+"""The roles of parameters: the operands of a group are given, one of them may be written over with a result."""
+INT, FLOAT = np.dtype(np.int64), np.dtype(np.float64)
+
+
+class Parameter(NamedTuple):
+    """A number or an array that a loop is called with: its name in the text, its type, what it is.
+
+    `value` is the number of a literal or a size, or else the name of a value of the graph.
+    """
+
+    name: str
+    kind: ArrayType
+    role: int
+    value: Any
+
+    @property
+    def is_constant(self) -> bool:
+        """Whether it is a number that is known when the loop is made."""
+        return self.role in (LITERAL, SIZE)
+
+    def memory(self) -> Any:
+        """Return new memory for the array."""
+        shape: Any = self.kind.shape
+        return np.empty(shape, self.kind.array_dtype)
+
+
+class Names:
+    """Numbers for the names of a text: each key has one."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[Any, int] = {}
+
+    def number(self, key: Any) -> int:
+        """Return the number of a key, the next one if it is new."""
+        return self._numbers.setdefault(key, len(self._numbers))
+
+    def value(self, name: str) -> str:
+        """Return the name in the text of a value of the graph that is a number."""
+        return f"v{self.number(name)}"
+
+
+class Parameters:
+    """The parameters of one loop, made when its text first names them."""
+
+    def __init__(self, names: Names) -> None:
+        self._names = names
+        self.found: dict[Any, Parameter] = {}
+
+    def size(self, axes: Iterable[int], shape: tuple[int, ...]) -> str:
+        """Return the name of the product of the sizes of some axes."""
+        count = math.prod(shape[axis] for axis in axes)
+        return self._made("n", (SIZE, tuple(axes)), ArrayType((), INT), SIZE, count).name
+
+    def literal(self, number: Any, dtype: np.dtype[Any]) -> str:
+        """Return the name of a number of the graph, converted to a dtype."""
+        key = (LITERAL, type(number), repr(number), dtype)
+        return self._made("k", key, ArrayType((), dtype), LITERAL, number).name
+
+    def operand(self, name: str, kind: ArrayType, *, is_replaced: bool = False) -> Parameter:
+        """Return a value that the group reads."""
+        if not kind.shape:
+            return self.found.setdefault(name, Parameter(self._names.value(name), kind, GIVEN, name))
+        return self._made("a", name, kind, WRITTEN_OVER if is_replaced else GIVEN, name)
+
+    def result(self, name: str, kind: ArrayType) -> Parameter:
+        """Return the memory of a result."""
+        return self._made("a", (RESULT, name), kind, RESULT, name)
+
+    def scratch(self, name: str, letter: str, shape: tuple[Any, ...], dtype: np.dtype[Any] = FLOAT) -> Parameter:
+        """Return memory for a value while the loop runs."""
+        return self._made(letter, (SCRATCH, letter, name), ArrayType(shape, dtype), SCRATCH, name)
+
+    def _made(self, letter: str, key: Any, kind: ArrayType, role: int, value: Any) -> Parameter:
+        if key not in self.found:
+            name = f"{letter}{self._names.number((id(self), key))}"
+            self.found[key] = Parameter(name, kind, role, value)
+        return self.found[key]

@@ -1,0 +1,165 @@
+"""Groups of instructions as calls of a plan: each group one call of a compiled loop, in memory that the plan provides.
+
+The numpy backend has the memory of a plan and reuses it. So each result, and what a loop keeps between two passes over
+a row, is a call of its own that gives memory; the loop writes there.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property, partial
+from typing import Any
+
+import numpy as np
+
+from graphengine.backends.instructions import Instruction
+from graphengine.backends.numba.compiling import compiled
+from graphengine.backends.numba.expressions import NAMES
+from graphengine.backends.numba.groups import Group, grouped
+from graphengine.backends.numba.parameters import GIVEN, RESULT, WRITTEN_OVER, Names, Parameter
+from graphengine.backends.numba.rows_text import RowsText
+from graphengine.backends.numpy.buffers import is_large
+from graphengine.backends.numpy.calls import Call
+from graphengine.backends.numpy.scalars import is_float
+from graphengine.ir.graph import Graph
+from graphengine.ir.nodes import Operand
+from graphengine.ops.shapes import ArrayType
+
+OBJECT = np.dtype(object)
+
+
+def fuse(graph: Graph, calls: Sequence[Call], replaced: Mapping[str, str]) -> list[Call]:
+    """Return the calls of a graph with those of a group as one; `replaced` are the sources that values replace."""
+    items = grouped(graph)
+    if not any(isinstance(item, Group) for item in items):
+        return list(calls)
+    owners = {name: node.outputs[0] for node in graph.nodes for name in node.outputs}
+    by_owner: dict[str, list[Call]] = {}
+    for call in calls:
+        name = call.output.rpartition(":")[0] if call.output not in owners else call.output
+        by_owner.setdefault(owners[name], []).append(call)
+    found: list[Call] = []
+    for item in rows_texts(graph, items, replaced):
+        found += by_owner.pop(item.outputs[0], ()) if isinstance(item, Instruction) else _calls_of(item)
+    return found
+
+
+def rows_texts(
+    graph: Graph, items: Sequence[Group | Instruction], replaced: Mapping[str, str], names: Names | None = None
+) -> Iterator[RowsText | Instruction]:
+    """The items in their order, groups as texts: with one set of names for all, or each with its own."""
+    readers = Counter(operand for item in items for operand in _read(item))
+    outputs = set(graph.outputs.values())
+    for item in items:
+        if isinstance(item, Instruction):
+            yield item
+            continue
+        made, read = [each.output for each in item.members], _read(item)
+        results = [name for name in made if name in outputs or readers[name] > (name in read)]
+        alone = [name for name in results if name in replaced and not readers[name]]
+        over = {name: replaced[name] for name in alone if _may_replace(item, replaced[name], name, outputs)}
+        yield RowsText(item, results, over, names or Names())
+
+
+def _read(item: Any) -> set[Operand]:
+    """The values that an item reads."""
+    members = [each.instruction for each in item.members] if isinstance(item, Group) else [item]
+    return {operand for each in members for operand in each.inputs if isinstance(operand, str)}
+
+
+def _may_replace(group: Group, source: str, name: str, outputs: set[str]) -> bool:
+    """Whether a loop may write a result over the source that it replaces: it reads it at the same places alone."""
+    member = next(each for each in group.members if each.output == name)
+    spans = {
+        span
+        for each in group.members
+        for operand, span in zip(each.instruction.inputs, each.spans, strict=False)
+        if operand == source
+    }
+    return spans == {member.span} and source not in outputs and not is_large(member.kind)
+
+
+def _calls_of(rows: RowsText) -> list[Call]:
+    """The calls of a loop: memory, the loop, its results."""
+    loop = RowLoop(rows)
+    calls, inputs, aliases = [], [], {}
+    for each in loop.operands:
+        if each.role == GIVEN:
+            inputs.append(each.value)
+        elif each.role == WRITTEN_OVER:
+            value = next(name for name, source in rows.over.items() if source == each.value)
+            calls.append(Call(_written_over, (each.value,), value, each.kind, writes=True, elementwise=True))
+            inputs.append(value)
+        else:
+            name = f"{each.value}:{each.name}"
+            calls.append(Call(_memory(each), (), name, each.kind, writes=True))
+            inputs.append(name)
+            if each.role == RESULT:
+                aliases[each.value] = (name, each.kind)
+    whole = f"{rows.group.members[0].output}:loop"
+    calls.append(Call(loop, tuple(inputs), whole, ArrayType((len(rows.totals),), OBJECT)))
+    calls += [Call(_second, (whole, memory), name, kind, aliases=True) for name, (memory, kind) in aliases.items()]
+    return [
+        *calls,
+        *(Call(_number(place, kind), (whole,), name, kind) for place, (name, kind) in enumerate(rows.totals.items())),
+    ]
+
+
+def _memory(parameter: Parameter) -> Callable[[Any], Any]:
+    """A call that gives a buffer, or new memory where there is none."""
+    return lambda out: parameter.memory() if out is None else out
+
+
+def _written_over(source: Any, out: Any) -> Any:
+    """The array that a loop writes over: the source itself, or a copy in a buffer."""
+    if out is source:
+        return source if source.flags.carray else np.array(source, order="C")
+    if out is None:
+        return np.array(source, order="C")
+    np.copyto(out, source)
+    return out
+
+
+def _second(_whole: Any, memory: Any) -> Any:
+    """The memory of a result, once the loop has run."""
+    return memory
+
+
+def _number(place: int, kind: ArrayType) -> Callable[[Any], Any]:
+    """A total as the plan holds it: a Python float, or a NumPy scalar."""
+    if is_float(kind):
+        return lambda totals: totals[place]
+    shape: Any = kind.shape
+    dtype = kind.array_dtype
+    if not shape:
+        return lambda totals: dtype.type(totals[place])
+    return lambda totals: np.full(shape, totals[place], dtype)
+
+
+class RowLoop:
+    """Runs the loop of a group, compiled when it is called first."""
+
+    def __init__(self, rows: RowsText) -> None:
+        self.rows = rows
+        self.operands = [each for each in rows.parameters if not each.is_constant]
+        constants = [each for each in rows.parameters if each.is_constant]
+        self._constants = [each.kind.array_dtype.type(each.value) for each in constants]
+
+    @cached_property
+    def function(self) -> Callable[..., Any]:
+        """The loop as machine code."""
+        kinds = [(each.kind, each.role == GIVEN) for each in self.rows.parameters]
+        return partial(compiled(self.rows.text(), "loop", kinds, NAMES), *self._constants)
+
+    def __call__(self, *operands: Any) -> Any:
+        """Run the loop; arrays that do not lie in memory row by row are copied before."""
+        try:
+            return self.function(*operands)
+        except TypeError:
+            return self.function(*map(_in_order, operands, self.operands))
+
+
+def _in_order(operand: Any, parameter: Parameter) -> Any:
+    dtype = parameter.kind.array_dtype
+    return np.require(operand, dtype, ["C", "A"]) if parameter.kind.shape else dtype.type(operand)

@@ -1,0 +1,363 @@
+"""The text of a group as one loop over rows.
+
+A run is what is contiguous in memory: a row, a part of one, or 256 numbers of a vector. Elementwise expressions are a
+loop over each run. A row that is folded takes a loop for what comes before and one for what comes after; what the
+second needs of the first is kept in an array as long as a row. Columns, and vectors as a whole, are added up run by
+run, place by place, in double precision.
+
+The text holds operators, names of `machine_code` and `expressions`, and names made here: a0 for arrays and b0 for them
+in the shape of the loop, r0 for a run and e0 for an element of one, v0 for numbers, t0 for sums of rows, c0 for sums of
+columns, k0 for literals, n0 for sizes.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from graphengine.backends.numba.array_ops import CASTS, Fold, computed_in
+from graphengine.backends.numba.groups import Group, Member, Span
+from graphengine.backends.numba.parameters import Names, Parameter, Parameters
+
+TILE = 256
+"""Numbers of a vector that are a run: as many sums are added up side by side."""
+
+Dims = tuple[int, ...]
+
+
+class View(NamedTuple):
+    """An array in the shape of the loop, with the dimensions of the loop that it has."""
+
+    array: Parameter
+    dims: Dims
+    number: int
+    sizes: str
+    """What it is reshaped to; nothing if it has that shape."""
+    is_run: bool
+    """Whether it is as long as a run."""
+
+    @property
+    def name(self) -> str:
+        """Its name as a whole."""
+        return f"b{self.number}" if self.sizes else self.array.name
+
+
+class RowsText:
+    """Writes the loop of a group; `results` are the values that are needed outside of it.
+
+    `over` maps results to operands of the group that they are written over.
+    """
+
+    def __init__(self, group: Group, results: Sequence[str], over: Mapping[str, str], names: Names) -> None:
+        self.group, self._names, self._results = group, names, list(results)
+        self._members = {each.output: each for each in group.members}
+        self._dims = _merged(group)
+        self._last = len(self._dims) - 1
+        self._rows = self._dims_of(tuple(sorted(group.kept or ())))
+        self._inner = tuple(dim for dim in range(self._last) if dim not in self._rows)
+        self._after = [each for each in group.members if each.fold and each.output not in group.spans]
+        self._tiled = self._last == 0 and bool(self._after)
+        self._when = _phases(group)
+        self._phases = 1 + max(self._phase_of(each) or 0 for each in group.members)
+        self.over = dict(over) if self._phases == 1 else {}
+        self.totals = {each.output: each.kind for each in self._after if not self._dims_of(each.span)}
+        """The results that are numbers, in the order in which they are returned, with their types."""
+        kinds = [kind for each in group.members for kind in (each.kind, *each.instruction.operand_types)]
+        self._wide = all(kind is None or kind.dtype != np.float32 for kind in kinds)
+        self._stored = {*self._results, *self._kept_values()}
+        self._parameters = Parameters(names)
+        self._views: dict[Any, View] = {}
+        self._lines = list(self._written())
+
+    @property
+    def parameters(self) -> list[Parameter]:
+        """What the loop is called with, the constants first."""
+        return sorted(self._parameters.found.values(), key=lambda each: not each.is_constant)
+
+    @property
+    def names(self) -> dict[str, str]:
+        """The values, arrays and numbers, by the names that the text has for them."""
+        text = self.text()
+        arrays = {each.name: str(each.value) for each in self.parameters if not each.is_constant}
+        numbers = {self._names.value(name): name for name in self._members}
+        return {name: value for name, value in {**arrays, **numbers}.items() if re.search(rf"\b{name}\b", text)}
+
+    def lines(self, indent: int) -> list[str]:
+        """The lines of the loop."""
+        return ["    " * indent + line for line in self._lines]
+
+    def text(self) -> str:
+        """The loop as a function of its parameters that returns the totals."""
+        totals = "".join(f"{self._names.value(name)}, " for name in self.totals)
+        head = f"def loop({', '.join(each.name for each in self.parameters)}):"
+        return "\n".join([head, *self.lines(1), *[f"    return ({totals})"] * bool(totals)]) + "\n"
+
+    # ------------------------------------------------------------ what is known before
+
+    def _dims_of(self, span: Span) -> Dims:
+        return tuple(number for number, axes in enumerate(self._dims) if axes[0] in span)
+
+    def _is_whole(self, member: Member) -> bool:
+        """Whether there is a value for each element of the space."""
+        return not member.fold and len(self._dims_of(member.span)) == len(self._dims)
+
+    def _phase_of(self, member: Member) -> int | None:
+        """The number of the loop over a row that an instruction is part of; None if there is one for each row."""
+        if member.fold:
+            return self._when[member.output] - 1
+        return self._when[member.output] if self._is_whole(member) else None
+
+    def _kept_values(self) -> Iterator[str]:
+        """The elementwise values that are read after the loop that computes them."""
+        for each in self.group.members:
+            phase, beside = self._phase_of(each), each in self._after and self._wide
+            operands = [self._members[of] for of in each.instruction.inputs if of in self._members]
+            for made in filter(self._is_whole, operands if phase is not None else ()):
+                if (each.fold and not beside) or self._when[made.output] < (phase or 0):
+                    yield made.output
+
+    # ------------------------------------------------------------ arrays
+
+    def _size(self, dim: int) -> str:
+        return self._parameters.size(self._dims[dim], self.group.shape)
+
+    def _lengths(self, dims: Iterable[int]) -> tuple[int, ...]:
+        return tuple(math.prod(self.group.shape[axis] for axis in self._dims[dim]) for dim in dims)
+
+    def _view(self, array: Parameter, dims: Dims, *, is_run: bool = False) -> View:
+        rank = len(array.kind.shape)
+        same = rank == 1 and len(dims) < 2
+        sizes = "" if same else ", ".join(self._size(dim) for dim in dims) or "1"
+        number = self._names.number((id(self), array.name, dims))
+        return self._views.setdefault((array.name, dims), View(array, dims, number, sizes, is_run))
+
+    def _array(self, name: str, span: Span) -> View:
+        """The array that has the numbers of an operand, of a result, or those of one row."""
+        made, dims = self._members.get(name), self._dims_of(span)
+        if made is None:
+            return self._view(self._parameters.found[name], dims)
+        if name in self.over:
+            return self._view(self._parameters.operand(self.over[name], made.kind, is_replaced=True), dims)
+        if name in self._results:
+            return self._view(self._parameters.result(name, made.kind), dims)
+        dims = tuple(dim for dim in dims if dim not in self._rows)
+        shape = (TILE,) if self._tiled else self._lengths(dims)
+        return self._view(self._parameters.scratch(name, "a", shape, made.kind.array_dtype), dims, is_run=self._tiled)
+
+    def _run(self, view: View) -> str:
+        """The name of a run of an array."""
+        return f"r{view.number}" if self._tiled or len(view.dims) > 1 else view.name
+
+    def _element(self, view: View) -> str:
+        """An element of an array, of a run or the only one."""
+        return f"{self._run(view)}[j]" if self._last in view.dims else f"e{view.number}"
+
+    # ------------------------------------------------------------ expressions
+
+    def _operand(self, member: Member, place: int) -> str:
+        operand, kind = member.instruction.inputs[place], member.instruction.operand_types[place]
+        if not isinstance(operand, str):
+            dtype = computed_in(member.instruction)
+            return self._parameters.literal(operand, dtype) if dtype and operand is not None else ""
+        made, span = self._members.get(operand), member.spans[place] or ()
+        if made is None:
+            assert kind is not None
+            given = self._parameters.operand(operand, kind, is_replaced=operand in self.over.values())
+            return self._element(self._array(operand, span)) if kind.shape else given.name
+        is_now = self._phase_of(made) in (None, self._phase_of(member)) or bool(made.fold)
+        return self._names.value(operand) if is_now else self._element(self._array(operand, span))
+
+    def _computed(self, member: Member) -> list[str]:
+        """The lines of an expression, with one that stores its value if it is read elsewhere."""
+        operands = [self._operand(member, place) for place in range(len(member.instruction.inputs))]
+        value = self._names.value(member.output)
+        return [f"{value} = {member.text.format(*operands)}", *self._storing(member, value)]
+
+    def _storing(self, member: Member, value: str) -> Iterator[str]:
+        if member.output in self._stored:
+            view = self._array(member.output, member.span)
+            is_row = self._phase_of(member) is None or bool(member.fold)
+            yield f"{view.name}[{_indices(self._rows)}] = {value}" if is_row else f"{self._element(view)} = {value}"
+
+    # ------------------------------------------------------------ loops
+
+    def _written(self) -> Iterator[str]:
+        cleared = [line for each in self._after for line in self._cleared(each)]
+        body = [line for phase in range(self._phases) for line in self._phase(phase)] + self._row_lines(self._phases)
+        body = [*self._numbers(lambda dims: bool(dims) and set(dims) <= set(self._rows)), *body]
+        rows = _nested([f"for i{dim} in range({self._size(dim)}):" for dim in self._rows], body)
+        finished = [line for each in self._after for line in self._finished(each)]
+        for view in self._views.values():
+            if view.sizes:
+                yield f"{view.name} = {view.array.name}.reshape({view.sizes})"
+        yield from self._numbers(lambda dims: not dims)
+        yield from (*cleared, *rows, *finished)
+
+    def _phase(self, phase: int) -> list[str]:
+        """A loop over the runs of a row, with what there is once before it."""
+        here = [each for each in self.group.members if self._phase_of(each) == phase]
+        elements = [line for each in here if not each.fold for line in self._computed(each)]
+        columns = [line for each in here if each in self._after for line in self._column(each)]
+        rows = [each for each in here if each.fold and each not in self._after]
+        beside = [*elements, *(columns if self._wide else ())]
+        run = [
+            *(_nested([f"for j in range({self._length}):"], beside) if beside else ()),
+            *(self._folded(each) for each in rows),
+            *(() if self._wide else columns),
+        ]
+        starts = [f"{self._sum(each)} = {_fold(each).start}" for each in rows]
+        return [*self._row_lines(phase), *starts, *(self._runs(run) if run else ())]
+
+    def _row_lines(self, phase: int) -> list[str]:
+        """What there is once for each row and is known before a loop over its runs."""
+        lines: list[str] = []
+        for each in self.group.members:
+            if self._when[each.output] == phase and not self._is_whole(each) and each not in self._after:
+                if each.fold:
+                    value = self._names.value(each.output)
+                    lines += [f"{value} = {self._result(each, self._sum(each))}", *self._storing(each, value)]
+                else:
+                    lines += self._computed(each)
+        return lines
+
+    def _runs(self, lines: Sequence[str]) -> list[str]:
+        """Lines for each run of a row, with the parts of arrays and the numbers that they name."""
+        read = [*self._numbers(lambda dims: not set(dims) <= set(self._rows)), *self._parts()]
+        used = set(re.findall(r"\w+", "\n".join(lines)))
+        body = [*(line for line in read if line.partition(" ")[0] in used), *lines]
+        if self._tiled:
+            size = self._size(0)
+            return _nested([f"for at in range(0, {size}, {TILE}):"], [f"m = min({TILE}, {size} - at)", *body])
+        return _nested([f"for i{dim} in range({self._size(dim)}):" for dim in self._inner], body)
+
+    @property
+    def _length(self) -> str:
+        return "m" if self._tiled else self._size(self._last)
+
+    def _parts(self) -> Iterator[str]:
+        """The run of each array that has longer ones."""
+        for view in self._views.values():
+            indices = _indices(dim for dim in view.dims if dim != self._last)
+            if self._last in view.dims and self._tiled:
+                yield f"{self._run(view)} = {view.name}[{':' if view.is_run else 'at:at + '}m]"
+            elif self._last in view.dims and indices:
+                yield f"{self._run(view)} = {view.name}[{indices}]"
+
+    def _numbers(self, wanted: Callable[[Dims], bool]) -> list[str]:
+        """The elements of operands that have no runs and the wanted dimensions."""
+        return [
+            f"e{view.number} = {view.name}[{_indices(view.dims) or 0}]"
+            for view in self._views.values()
+            if self._last not in view.dims and view.array.value not in self._members and wanted(view.dims)
+        ]
+
+    # ------------------------------------------------------------ folds
+
+    def _sum(self, member: Member) -> str:
+        return f"t{self._names.number(member.output)}"
+
+    def _result(self, member: Member, text: str) -> str:
+        """What a fold gives, from the number that is folded."""
+        found = member.text.format(text)
+        return found if member.kind.dtype == np.float64 else f"{CASTS[member.kind.array_dtype]}({found})"
+
+    def _folded_runs(self, member: Member) -> list[str]:
+        each = member.instruction
+        operands: Any = [(each.inputs[place], each.operand_types[place]) for place in _fold(member).places]
+        for name, kind in operands:
+            if name not in self._members:
+                self._parameters.operand(name, kind)
+        return [self._run(self._array(name, member.spans[0] or ())) for name, _ in operands]
+
+    def _folded(self, member: Member) -> str:
+        """The fold of a run of a row."""
+        total = self._sum(member)
+        return f"{total} = {_fold(member).function}({', '.join([*self._folded_runs(member), total])})"
+
+    def _column(self, member: Member) -> list[str]:
+        """One more number for each column: with others of single precision in a loop of its own, which is faster."""
+        fold, place = _fold(member), self._element(self._columns(member))
+        if self._wide:
+            factors = [self._operand(member, place) for place in fold.places]
+            return [f"{place} = {fold.text.format(place, ' * '.join(factors))}"]
+        factors = [f"f8({run}[j])" for run in self._folded_runs(member)]
+        line = f"{place} = {fold.text.format(place, ' * '.join(factors))}"
+        return [f"for j in range({self._length}):", f"    {line}"]
+
+    def _columns(self, member: Member) -> View:
+        """The sums of a fold of columns: the result itself, if it is of double precision."""
+        dims = self._dims_of(member.span)
+        if not dims:
+            length = (TILE,) if self._tiled else self._lengths([self._last])
+            sums = self._parameters.scratch(member.output, "c", length)
+            return self._view(sums, (self._last,), is_run=True)
+        if self._is_result(member):
+            return self._view(self._parameters.result(member.output, member.kind), dims)
+        return self._view(self._parameters.scratch(member.output, "c", self._lengths(dims)), dims)
+
+    def _is_result(self, member: Member) -> bool:
+        return member.kind.dtype == np.float64 and member.text == "{0}"
+
+    def _cleared(self, member: Member) -> list[str]:
+        return [f"{self._columns(member).array.name}[:] = {_fold(member).start}"]
+
+    def _finished(self, member: Member) -> list[str]:
+        """What becomes of the sums of columns when all rows are done."""
+        sums, fold = self._columns(member).array.name, _fold(member)
+        if member.output in self.totals:
+            function = fold.function if fold.function != "products" else "added"
+            found = self._result(member, f"{function}({sums}, {fold.start})")
+            return [f"{self._names.value(member.output)} = {found}"]
+        if self._is_result(member):
+            return []
+        out = self._parameters.result(member.output, member.kind)
+        flat, number = f"{out.name}.reshape({out.name}.size)", self._names.number((id(self), out.name))
+        sums = f"{sums}.reshape({sums}.size)" if len(self._dims_of(member.span)) > 1 else sums
+        return [
+            f"b{number} = {flat}",
+            f"s{number} = {sums}",
+            f"for j in range(len(b{number})):",
+            f"    b{number}[j] = {self._result(member, f's{number}[j]')}",
+        ]
+
+
+def _fold(member: Member) -> Fold:
+    assert member.fold is not None
+    return member.fold
+
+
+def _indices(dims: Iterable[int]) -> str:
+    return ", ".join(f"i{dim}" for dim in dims)
+
+
+def _nested(loops: Sequence[str], body: Iterable[str]) -> list[str]:
+    """Lines inside of loops, each inside of the one before."""
+    heads = ["    " * depth + line for depth, line in enumerate(loops)]
+    return [*heads, *("    " * len(loops) + line for line in body)]
+
+
+def _merged(group: Group) -> list[tuple[int, ...]]:
+    """The axes of the space that have more than one index; those that all values have together are one dimension."""
+    first, *axes = sorted(group.wide)
+    spans = {frozenset(span) for each in group.members for span in (*each.spans, each.span) if span is not None}
+    spans.add(frozenset(group.kept or ()))
+    dims: list[tuple[int, ...]] = [(first,)]
+    for axis in axes:
+        if all((axis in span) == (dims[-1][-1] in span) for span in spans):
+            dims[-1] = (*dims[-1], axis)
+        else:
+            dims.append((axis,))
+    return dims
+
+
+def _phases(group: Group) -> dict[str, int]:
+    """The number of the loop over a row that computes each elementwise value, or before which a number is known."""
+    when: dict[str, int] = {}
+    for each in group.members:
+        before = [when[of] for of in each.instruction.inputs if isinstance(of, str) and of in when]
+        when[each.output] = max(before, default=0) + bool(each.fold)
+    return when

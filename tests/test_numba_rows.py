@@ -1,0 +1,242 @@
+"""The loops over rows of the numba backend: their text run by Python, and as machine code, beside the numpy backend."""
+
+import math
+import random
+from contextlib import suppress
+
+import numpy as np
+import pytest
+from documents import MODELS, document
+from test_compile import ROWS, one_op
+from test_same_bits import FAMILIES, bits, mixed_graph
+
+import graphengine as ge
+from graphengine.backends.numba import groups, row_loops
+from graphengine.backends.numba.row_loops import RowLoop, fuse
+from graphengine.backends.numpy.plan import Plan
+from graphengine.transform.mode import in_training_mode
+
+WITH_NUMBA = pytest.mark.extra("numba")
+LINREG = MODELS / "linreg.json"
+
+
+def in_lanes(numbers, combine, neutral):
+    """The documented order: 32 lanes, halved until one is left."""
+    lanes = [neutral] * 32
+    for place, number in enumerate(numbers):
+        lanes[place % 32] = combine(lanes[place % 32], number)
+    while len(lanes) > 1:
+        half = len(lanes) // 2
+        lanes = [combine(lanes[place], lanes[place + half]) for place in range(half)]
+    return lanes[0]
+
+
+def added(x, y):
+    return x + y
+
+
+def larger(x, y):
+    return y if y > x or y != y else x
+
+
+def smaller(x, y):
+    return y if y < x or y != y else x
+
+
+def doubles(x):
+    return x.astype(np.float64)
+
+
+LANES = {
+    "added": lambda x, start: start + in_lanes(doubles(x), added, np.float64(0)),
+    "products": lambda x, y, start: start + in_lanes(doubles(x) * doubles(y), added, np.float64(0)),
+    "highest": lambda x, start: larger(start, in_lanes(doubles(x), larger, -math.inf)),
+    "lowest": lambda x, start: smaller(start, in_lanes(doubles(x), smaller, math.inf)),
+}
+
+
+def interpreted(text, name, parameters, names):
+    """The function of a text, run by Python."""
+    namespace = {**names, **LANES}
+    exec(text, namespace)
+
+    def call(*values):
+        with np.errstate(all="ignore"):
+            return namespace[name](*values)
+
+    return call
+
+
+@pytest.fixture
+def every_group(monkeypatch):
+    """Groups of any size become loops."""
+    monkeypatch.setattr(groups, "FEWEST_NUMBERS", 0)
+
+
+@pytest.fixture
+def by_python(every_group, monkeypatch):
+    """Loops of any size, whose text Python runs."""
+    monkeypatch.setattr(row_loops, "compiled", interpreted)
+
+
+def fused(graph, values, **options):
+    """The outputs of a graph and the loops that its plan has."""
+    plan = Plan(graph, fuse=fuse, **options)
+    return plan.run(values), [each.function for each in plan.instructions if isinstance(each.function, RowLoop)]
+
+
+def assert_close(found, expected, values):
+    """Results agree up to the rounding of sums of what was given."""
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        one, other = np.asarray(found[name]), np.asarray(value)
+        assert one.dtype == other.dtype, name
+        assert one.shape == other.shape, name
+        tolerance = 3e-4 if other.dtype == np.float32 else 1e-11
+        scale = np.abs(other[np.isfinite(other)]).max(initial=1) if other.dtype.kind == "f" else 0
+        np.testing.assert_allclose(one, other, rtol=tolerance, atol=tolerance * scale, err_msg=name)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize(("op", "attributes", "arrays"), ROWS)
+def test_loops_give_the_gradients_of_every_op(op, attributes, arrays, dtype, by_python):
+    model, values = one_op(op, attributes, arrays, dtype)
+    graph = model.graph
+    wanted = [name for name in graph.inputs if graph.types[name].is_differentiable]
+    with suppress(ge.errors.DifferentiationError, ge.errors.UsageError):
+        graph = ge.gradient(graph, "loss", wanted, also=["z"])
+    expected = Plan(graph).run(values)
+    found, _ = fused(graph, values)
+    assert_close(found, expected, values)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_loops_give_what_random_graphs_give(family, by_python):
+    chance = random.Random(f"rows {family}")
+    for _ in range(50):
+        model, values = mixed_graph(chance, FAMILIES[family])
+        try:
+            expected = Plan(model.graph).run(values)
+        except (ge.errors.ExecutionError, OverflowError, ValueError):
+            continue
+        found, _ = fused(model.graph, values)
+        assert_close(found, expected, values)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_loops_give_the_gradients_of_random_graphs_in_another_order_of_sums(family, by_python):
+    chance = random.Random(f"rows and gradients {family}")
+    for _ in range(15):
+        model, values = mixed_graph(chance, FAMILIES[family])
+        options = {"exact": False}
+        try:
+            expected = Plan(model.graph, **options).run(values)
+        except (ge.errors.ExecutionError, OverflowError, ValueError):
+            continue
+        found, _ = fused(model.graph, values, **options)
+        assert_close(found, expected, values)
+
+
+# ---------------------------------------------------------------- as machine code
+
+RNG = np.random.default_rng(5)
+NORMALIZED = {
+    "rows": ("layer_norm", {"x": (40, 67), "scale": (67,), "bias": (67,)}),
+    "rows of rows": ("layer_norm", {"x": (3, 5, 67), "scale": (67,), "bias": (67,)}),
+    "channels": ("batch_norm", {"x": (5, 3, 4, 9), **dict.fromkeys(["scale", "bias", "mean", "var"], (3,))}),
+    "exponentials": ("softmax", {"x": (33, 70)}),
+    "root mean squares": ("rms_norm", {"x": (9, 130), "scale": (130,)}),
+}
+
+
+def gradient_of(op, shapes, dtype):
+    """The graph of a result and the gradients of its weighted sum, in training mode, and values for its inputs."""
+    values = {name: np.abs(RNG.standard_normal(shape)).astype(dtype) for name, shape in shapes.items()}
+    values["slope"] = RNG.standard_normal(shapes["x"]).astype(dtype)
+    inputs = {name: {"shape": list(value.shape), "dtype": dtype} for name, value in values.items()}
+    nodes = {"z": (op, list(shapes)), "product": ("mul", ["z", "slope"]), "loss": ("sum", ["product"])}
+    model = ge.Model.from_dict(document(nodes, {"z": "z", "loss": "loss"}, inputs=inputs, dtype=dtype))
+    wanted = [name for name in ("x", "scale", "bias") if name in shapes]
+    return ge.gradient(in_training_mode(model.graph), "loss", wanted, also=["z"]), values
+
+
+@WITH_NUMBA
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(("op", "shapes"), NORMALIZED.values(), ids=NORMALIZED)
+def test_machine_code_has_the_bits_of_the_text_and_agrees_with_the_numpy_backend(op, shapes, dtype, every_group):
+    graph, values = gradient_of(op, shapes, dtype)
+    found, loops = fused(graph, values)
+    assert loops
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(row_loops, "compiled", interpreted)
+        text, _ = fused(graph, values)
+    assert {name: bits(value) for name, value in found.items()} == {name: bits(value) for name, value in text.items()}
+    assert_close(found, Plan(graph).run(values), values)
+
+
+@WITH_NUMBA
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_elementwise_results_have_the_bits_of_the_numpy_backend(dtype, every_group):
+    special = [0.0, -0.0, 1.0, -1.5, math.inf, -math.inf, math.nan, 1e-40, 3e38]
+    grid = np.array([(x, y) for x in special for y in special] + [*RNG.uniform(-9, 9, (300, 2))]).astype(dtype)
+    nodes = {
+        "sum": ("add", ["x", "y"]),
+        "difference": ("sub", ["x", "y"]),
+        "product": ("mul", ["x", 0.1]),
+        "quotient": ("div", ["x", "y"]),
+        "negative": ("neg", ["x"]),
+        "size": ("abs", ["x"]),
+        "square": ("square", ["x"]),
+        "root": ("sqrt", ["x"]),
+        "sign": ("sign", ["x"]),
+        "is_less": ("less", ["x", "y"]),
+        "is_equal": ("equal", ["x", 1.0]),
+        "choice": ("where", ["is_less", "x", "quotient"]),
+        "converted": ("cast", ["x"], {"dtype": "float64" if dtype == "float32" else "float32"}),
+        "row": ("mul", ["x", "one"]),
+    }
+    values = {"x": grid[:, 0], "y": grid[:, 1], "one": grid[3, :1]}
+    inputs = {name: {"shape": list(value.shape), "dtype": dtype} for name, value in values.items()}
+    graph = ge.Model.from_dict(document(nodes, {name: name for name in nodes}, inputs=inputs, dtype=dtype)).graph
+    found, loops = fused(graph, values)
+    assert len(loops) == 1
+    expected = Plan(graph).run(values)
+    assert {name: bits(value) for name, value in found.items()} == {
+        name: bits(value) for name, value in expected.items()
+    }
+
+
+@WITH_NUMBA
+def test_arrays_in_any_order_of_memory_that_nothing_may_write_are_read(every_group):
+    graph, values = gradient_of(*NORMALIZED["rows"], "float64")
+    plan = Plan(graph, fuse=fuse)
+    expected = {name: bits(value) for name, value in plan.run(values).items()}
+    turned = {name: np.asfortranarray(value) for name, value in values.items()}
+    for value in turned.values():
+        value.flags.writeable = False
+    assert {name: bits(value) for name, value in plan.run(turned).items()} == expected
+
+
+@WITH_NUMBA
+def test_full_batches_are_one_compiled_loop_with_the_losses_of_the_numpy_backend():
+    x = RNG.standard_normal(1000)
+    data, found = {"x": x, "y": 3 * x + RNG.standard_normal(1000)}, []
+    for backend in ("numpy", "numba"):
+        model = ge.load(LINREG, backend=backend)
+        trainer = model.trainer(data, epochs=20, learning_rate=0.1, batch_size=None)
+        list(trainer.chunks())
+        found.append([float(model.parameters["theta"]), *(row.loss for row in trainer.history.epochs)])
+        programs = list(trainer.stepper._plans.values())
+    assert [bool(each._loops) for each in programs] == [True]
+    np.testing.assert_allclose(found[1], found[0], rtol=1e-13)
+
+
+@WITH_NUMBA
+def test_batches_of_several_samples_are_read_in_their_order():
+    x = RNG.standard_normal(103)
+    data, found = {"x": x, "y": 3 * x}, []
+    for backend in ("numpy", "numba"):
+        model = ge.load(LINREG, backend=backend)
+        model.train(data, epochs=3, learning_rate=0.1, batch_size=10, shuffle=True)
+        found.append(float(model.parameters["theta"]))
+    assert found[1] == pytest.approx(found[0], rel=1e-13)
