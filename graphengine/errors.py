@@ -62,6 +62,8 @@ CODES = {
     "GE303": "the loss is not a scalar of floating-point dtype",
     "GE304": "a statistic of the training rows cannot be computed of that value",
     "GE305": "a node cannot be exported",
+    "GE306": "an op of an ONNX file cannot be imported",
+    "GE307": "a file is not an ONNX model",
     "GE401": "an input is missing",
     "GE402": "an input, parameter or output of that name does not exist",
     "GE403": "an input does not have the declared shape",

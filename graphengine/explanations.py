@@ -233,6 +233,18 @@ EXPLANATIONS: dict[str, Explanation] = {
         "Replace the node, or export to ONNX with `--outputs` only what does not depend on it.",
         "$ graphengine export models/wrong.json -o wrong.onnx",
     ),
+    "GE306": Explanation(
+        "An ONNX file has an op that has no counterpart here, or whose axes, sizes or numbers of iterations are "
+        "computed at run time. Each op and reason is listed once, with the nodes.",
+        "Fix the value of an input with `--fix`, a size with `--size`, or keep only what comes before the op with "
+        "`--head`.",
+        "$ graphengine import detector.onnx -o detector.json",
+    ),
+    "GE307": Explanation(
+        "The file that is imported is not in the format of ONNX, or has no graph.",
+        "Give an ONNX file. A file of weights alone, such as external data, is none.",
+        "$ graphengine import weights.bin -o model.json",
+    ),
     "GE401": Explanation(
         "An input that the asked outputs depend on was not given.",
         "Give it; the message has its shape. `predict` needs only what the asked outputs depend on.",

@@ -42,6 +42,7 @@ SLOW = {
     "test_docs",
     "test_gallery",
     "test_hostile",
+    "test_onnx_cases",
     "test_same_bits",
     "test_streaming",
 }

@@ -38,6 +38,7 @@ COMMANDS = {
     "gradcheck": "checking",
     "step": "deriving",
     "export": "converting",
+    "import": "converting",
     "ops": "listing",
     "models": "listing",
     "schema": "inspecting",
@@ -76,6 +77,7 @@ SUMMARIES = {
         "grad": "Write the gradient of a model as a graph.",
         "step": "Write one training iteration as a graph.",
         "export": "Write a model as an ONNX or Python file.",
+        "import": "Write a model file for an ONNX file.",
         "schema": "Print the JSON Schema of model files.",
     },
     "Maintain": {
@@ -86,7 +88,7 @@ SUMMARIES = {
     },
 }
 """What the help shows of each command, in groups."""
-ALIASES = {"train": "run"}
+ALIASES = {"train": "run", "import": "import_model"}
 HELP = {"train": "Train MODEL as its training section says."}
 
 

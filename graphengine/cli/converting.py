@@ -1,4 +1,4 @@
-"""`export`: a model as a file of another kind."""
+"""`export` and `import`: a model as a file of another kind, and the other way."""
 
 from __future__ import annotations
 
@@ -8,14 +8,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from graphengine.cli.limiting import current_limits
 from graphengine.cli.opening import open_changed
 from graphengine.cli.options import ModelName, Plugins, Settings, Strict
 from graphengine.cli.output import check_targets, print_note, writable
 from graphengine.errors import UsageError
+from graphengine.format.strict import parse_json
 from graphengine.library import model_file
 
 if TYPE_CHECKING:
     from graphengine.model.model import Model
+
+
+ONNX = "onnx"
+"""The key in the metadata of an imported model that has what was changed."""
 
 
 class FileKind(StrEnum):
@@ -88,3 +94,68 @@ def _write(model: Model, output: Path, kind: FileKind, chosen: dict[str, Any]) -
 
     given = {**chosen, "graph": chosen["graph"].value, "outputs": chosen["outputs"] or None}
     export_to_onnx(model, output, **{**given, "opset": given["opset"] or OLDEST_OPSET})
+
+
+def import_model(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="An ONNX file.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FILE", callback=writable, help="The model file to write.")
+    ],
+    freeze: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PATTERN", help='Parameters that are not trained, such as "encoder.*". May be repeated.'),
+    ] = None,
+    head: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The value that becomes the output; drop what follows it.")
+    ] = None,
+    classes: Annotated[
+        int | None, typer.Option(metavar="N", min=2, help="After --head: a new layer of so many classes, and its loss.")
+    ] = None,
+    targets: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="After --head: a new layer of so many numbers, and its loss.")
+    ] = None,
+    fixed: Annotated[
+        list[str] | None,
+        typer.Option("--fix", metavar="NAME=JSON", help="Make a constant of an input: shape=[2,3]. May be repeated."),
+    ] = None,
+    sizes: Annotated[
+        list[str] | None,
+        typer.Option("--size", metavar="NAME=N", help="A number for a symbolic size. May be repeated."),
+    ] = None,
+) -> None:
+    """Write a model file for an ONNX file, with its tensors as parameters that can be trained."""
+    from graphengine.model.from_onnx import load
+
+    check_targets({"FILE": file, "--output": output})
+    model = load(
+        file,
+        freeze=freeze or [],
+        head=head,
+        classes=classes,
+        targets=targets,
+        fixed=_given(fixed, "--fix"),
+        sizes=_whole(_given(sizes, "--size")),
+        limits=current_limits(),
+    )
+    model.save(output)
+    for note in (model.document.metadata or {}).get(ONNX, {}).get("notes", []):
+        print_note(note)
+    print_note(f"model of {model.graph.summary} written to {output}")
+
+
+def _given(settings: list[str] | None, option: str) -> dict[str, Any]:
+    """Return values by name of texts such as NAME=JSON."""
+    found = {}
+    for text in settings or []:
+        name, equals, value = text.partition("=")
+        if not (name and equals):
+            raise UsageError(f"{option} takes NAME=VALUE, not '{text}'")
+        found[name] = parse_json(value.encode())
+    return found
+
+
+def _whole(sizes: dict[str, Any]) -> dict[str, int]:
+    wrong = [name for name, size in sizes.items() if type(size) is not int or size < 0]
+    if wrong:
+        raise UsageError(f"--size takes a number of at least 0, not {wrong[0]}={sizes[wrong[0]]}")
+    return sizes

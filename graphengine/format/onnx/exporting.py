@@ -68,9 +68,9 @@ def onnx_model(graph: Graph, values: Mapping[str, Any], wanted: ExportRequest) -
     onnx = optional("onnx", "onnx")
     _check_opset(onnx, wanted.opset)
     _check_names(graph)
-    lowered = _lowered(graph)
+    lowered, names = _lowered(graph)
     _refuse(_unknown(lowered))
-    renamed = _renamed(lowered)
+    renamed = {**names, **_renamed(lowered)}
     emit = Emitter(lowered.types, renamed, single=wanted.single)
     _refuse(_emitted(emit, lowered))
     for name, value in lowered.outputs.items():
@@ -98,10 +98,15 @@ def _check_names(graph: Graph) -> None:
     _refuse([Problem("GE201", message.format(name), hint) for name in shared])
 
 
-def _lowered(graph: Graph) -> Graph:
-    """Return the graph with ops that have no rule replaced by what they are made of."""
+def _lowered(graph: Graph) -> tuple[Graph, dict[str, str]]:
+    """Return the graph with ops that have no rule replaced by what they are made of, and the names of their results."""
     rules = (fold_shapes, fold_constants, identities, signs)
-    return dead_code(Rewriter(dead_code(graph)).run(rules, merge=True, expansion=_expansion))
+    rewriter = Rewriter(dead_code(graph))
+    lowered = dead_code(rewriter.run(rules, merge=True, expansion=_expansion))
+    made = {name: value for name, value in rewriter.replaced.items() if value in lowered.types and "~" in str(value)}
+    own = {str(value): name for name, value in made.items() if str(value).rpartition("~")[0] == name}
+    free = {value: name for value, name in own.items() if lowered.outputs.get(name, value) == value}
+    return lowered, free
 
 
 def _expansion(recorder: Recorder, node: GraphNode, types: list[ArrayType | None]) -> Template | None:

@@ -22,7 +22,9 @@ class Constant(Node):
     dtype: DTypeName = "float64"
 
     def infer(self):
-        return ArrayType((), represented(self.value, np.dtype(self.dtype)).dtype)
+        number = represented(self.value, np.dtype(self.dtype))
+        is_size = number.dtype == np.int64 and number >= 0
+        return ArrayType((), number.dtype, (int(number),) if is_size else None)
 
     def forward(self):
         return np.dtype(self.dtype).type(NON_FINITE.get(self.value, self.value))

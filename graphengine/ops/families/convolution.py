@@ -198,6 +198,8 @@ def check_filters(node, axes, x, weight, bias, *, transposed=False):
         raise ValueError(f"x and weight must have {axes + 2} axes: {shapes}")
     if any(isinstance(size, str) for size in (x.shape[1], *weight.shape)):
         raise ValueError(f"channels and the sizes of filters must be numbers, not symbols: {shapes}")
+    if 0 in weight.shape[2:]:
+        raise ValueError(f"a filter needs at least one number along each axis: {shapes}")
     first, second = weight.shape[0], product((weight.shape[1], node.groups))
     wanted, channels = (first, second) if transposed else (second, first)
     if not agree((x.shape[1],), (wanted,)) or (first is not None and first % node.groups):

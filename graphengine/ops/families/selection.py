@@ -287,7 +287,9 @@ class Stack(Node):
         xs = (x, *xs)
         shape, dtype = together(xs, [x.shape for x in xs])
         (axis,) = normalized_axes(self.axis, len(shape) + 1)
-        return ArrayType((*shape[:axis], len(xs), *shape[axis:]), dtype)
+        sizes = [each.content for each in xs]
+        content = None if shape or None in sizes else tuple(size for each in sizes for size in each)
+        return ArrayType((*shape[:axis], len(xs), *shape[axis:]), dtype, content)
 
     def forward(self, x, *xs):
         return np.stack((x, *xs), axis=self.axis)

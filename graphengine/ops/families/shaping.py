@@ -301,7 +301,8 @@ class Cast(Node):
     dtype: DTypeName
 
     def infer(self, x):
-        return ArrayType(x.shape, np.dtype(self.dtype))
+        dtype = np.dtype(self.dtype)
+        return ArrayType(x.shape, dtype, x.content if dtype == np.int64 else None)
 
     def forward(self, x):
         return np.asarray(x).astype(self.dtype)[()]

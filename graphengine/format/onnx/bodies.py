@@ -1,0 +1,75 @@
+"""The bodies that ONNX's own schemas give some ops: functions of other ops, which are inlined like those of a file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import Any
+
+from graphengine.extras import optional
+from graphengine.format.onnx.onnx_calls import Unimportable, shape_of
+
+NEWEST = {"": 28, "ai.onnx.ml": 6}
+"""The newest opset of each domain that the rules of the import know."""
+
+
+@cache
+def check_version(op: str, domain: str, version: int) -> None:
+    """Raise Unimportable for an op that means something else since the opsets that the rules know."""
+    newest = NEWEST.get(domain, version)
+    if version > newest:
+        onnx = optional("onnx", "onnx")
+        schema = schema_of(op, domain, version)
+        if version > onnx.defs.onnx_opset_version() or (schema and schema.since_version > newest):
+            raise Unimportable(f"its meaning is known up to opset {newest}, and the file has opset {version}")
+
+
+def schema_of(op: str, domain: str, version: int) -> Any:
+    """Return the schema of an op as an opset has it, None for an op that ONNX does not know."""
+    onnx = optional("onnx", "onnx")
+    try:
+        return onnx.defs.get_schema(op, version, domain)
+    except onnx.defs.SchemaError:
+        return None
+
+
+def defaults_of(schema: Any) -> dict[str, Any]:
+    """Return the attributes of an op that have defaults, as ONNX writes them."""
+    return {name: each.default_value for name, each in schema.attributes.items() if each.default_value.name}
+
+
+def body_of(schema: Any, node: Any, version: int, values: Sequence[Any], attributes: Mapping[str, Any]) -> Any:
+    """Return the `FunctionProto` that a schema has for a node with these attributes, None if there is none."""
+    onnx = optional("onnx", "onnx")
+    if schema is None:
+        return None
+    resolved = onnx.NodeProto()
+    resolved.CopyFrom(node)
+    del resolved.attribute[:]
+    for each in node.attribute:
+        name = each.ref_attr_name
+        if not name:
+            resolved.attribute.append(each)
+        elif name in attributes:
+            resolved.attribute.append(onnx.helper.make_attribute(each.name, attributes[name]))
+    if schema.has_function:
+        usable = [each for each in schema.function_opset_versions if each <= version]
+        text = schema.get_function_with_opset_version(max(usable or schema.function_opset_versions))
+    elif schema.has_context_dependent_function:
+        usable = [each for each in schema.context_dependent_function_opset_versions if each <= version]
+        newest = max(usable or schema.context_dependent_function_opset_versions)
+        types = [_type_proto(onnx, value).SerializeToString() for value in values]
+        text = schema.get_context_dependent_function_with_opset_version(newest, resolved.SerializeToString(), types)
+    else:
+        return None
+    return onnx.FunctionProto.FromString(text) if text else None
+
+
+def _type_proto(onnx: Any, value: Any) -> Any:
+    """Return the type of a value; nothing for one that is omitted."""
+    if value is None or isinstance(value, list):
+        return onnx.TypeProto()
+    dtype = "int64" if value.dtype == object else value.dtype
+    number = onnx.helper.np_dtype_to_tensor_dtype(dtype) if dtype != "int64" else onnx.TensorProto.INT64
+    sizes = [size if isinstance(size, int) else None for size in shape_of(value)]
+    return onnx.helper.make_tensor_type_proto(number, sizes)

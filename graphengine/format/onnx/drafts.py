@@ -1,0 +1,195 @@
+"""The graph that an import records, with what rules compute with: symbols, weights that may become parameters, arrays.
+
+A weight is a tensor of the file. Read as a value it becomes a parameter; read as an attribute, such as the sizes of a
+reshape, it stays what it is. A shape that is known in part is an array of integers and symbols.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from graphengine.extras import optional
+from graphengine.ir.declarations import array_type
+from graphengine.ir.graph import Graph
+from graphengine.ir.nodes import Operand, reachable
+from graphengine.ir.recording import Recorder, Symbol
+from graphengine.ops.families.shaping import quotient
+from graphengine.ops.shapes import ArrayType, PythonNumber, product
+
+WEAK = {
+    *("add", "sub", "mul", "div", "pow", "maximum", "minimum", "clip"),
+    *("equal", "not_equal", "less", "less_equal", "greater", "greater_equal"),
+}
+"""Ops whose result has the dtype that their operands have: a constant beside one of that dtype may be a literal."""
+
+
+class Weight:
+    """A tensor of floating-point numbers of the file: a parameter as soon as something computes with it."""
+
+    def __init__(self, name: str, array: np.ndarray[Any, Any]) -> None:
+        self.name, self.array = name, array
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The dtype."""
+        dtype: np.dtype[Any] = self.array.dtype
+        return dtype
+
+
+class Draft(Recorder):
+    """Records the nodes of an import, and keeps the values of its parameters.
+
+    `weights` are those that the file may train, `constants` the others; both by name.
+    """
+
+    def __init__(self, dtype: str) -> None:
+        super().__init__(Graph("draft", {}, {}, {}, [], {}, {"": array_type((), dtype)}))
+        self.onnx = optional("onnx", "onnx")
+        self.inputs: dict[str, ArrayType] = {}
+        self.weights: dict[str, np.ndarray[Any, Any]] = {}
+        self.constants: dict[str, np.ndarray[Any, Any]] = {}
+        self._same_constants: dict[Any, Symbol] = {}
+        self._symbols: dict[int, tuple[Weight, Symbol]] = {}
+        self.frozen: set[str] = set()
+        """Weights that no training may change, such as running statistics."""
+        self.near = "value"
+        """What constants of the node that is being imported are named after."""
+
+    def declare(self, name: str, kind: ArrayType) -> Symbol:
+        """Enter a value that no node computes."""
+        self.types[name] = kind
+        self._offer(name, kind)
+        return Symbol(self, name, kind)
+
+    def input(self, name: str, kind: ArrayType) -> Symbol:
+        """Enter an input."""
+        self.inputs[name] = kind
+        return self.declare(name, kind)
+
+    def as_symbol(self, value: Any) -> Any:
+        """Return what stands for a weight, a constant or sizes in the graph."""
+        if isinstance(value, Symbol):
+            return value
+        if isinstance(value, Weight):
+            if id(value) not in self._symbols:
+                self.weights[value.name] = value.array
+                self._symbols[id(value)] = value, self.declare(value.name, ArrayType(value.array.shape, value.dtype))
+            return self._symbols[id(value)][1]
+        array = np.asarray(value)
+        if array.dtype == object:
+            return self._sizes_symbol(array)
+        return self._scalar(array) if array.ndim == 0 else self._stored(array)
+
+    def inputs_of(self, value: Symbol) -> list[str]:
+        """Return the inputs that a value depends on."""
+        nodes = reachable(self.nodes, [value.name])
+        read = {value.name}.union(*[node.inputs for node in nodes])
+        return [name for name in self.inputs if name in read]
+
+    def freeze(self, *values: Any) -> None:
+        """Leave weights out of what is trained."""
+        self.frozen.update(value.name for value in values if isinstance(value, Weight))
+
+    def computed(self, value: Any) -> Any:
+        """Return a value for computing: sizes that are known in part become a symbol."""
+        return self.as_symbol(value) if isinstance(value, np.ndarray) and value.dtype == object else value
+
+    def _scalar(self, array: np.ndarray[Any, Any]) -> Symbol:
+        number: Any = array.item()
+        if array.dtype.kind == "f" and not np.isfinite(array):
+            number = "NaN" if np.isnan(array) else "Infinity" if array > 0 else "-Infinity"
+        elif array.dtype.kind == "b":
+            number = int(number)
+        node = self.instance("constant", {"value": number, "dtype": array.dtype.name})
+        symbol: Symbol = self.emit("constant", node, (), self.numbered(self.near))
+        return symbol
+
+    def _stored(self, array: np.ndarray[Any, Any]) -> Symbol:
+        key = (array.shape, array.dtype.str, array.tobytes())
+        if key not in self._same_constants:
+            name = self.free(f"{self.near}.constant")
+            self.constants[name] = array
+            self._same_constants[key] = self.declare(name, ArrayType(array.shape, array.dtype))
+        return self._same_constants[key]
+
+    def _sizes_symbol(self, array: np.ndarray[Any, Any]) -> Any:
+        """Return sizes as a vector of int64, or one of them as a number."""
+        whole = self._whole_shape(array)
+        if whole is not None:
+            return whole
+        parts = [each if isinstance(each, Symbol) else np.asarray(each, np.int64) for each in array.reshape(-1)]
+        cells = [each.astype("int64") if isinstance(each, Symbol) else self._scalar(each) for each in parts]
+        vector = self.apply("stack", cells, {"axis": 0}) if array.ndim else cells[0]
+        return vector if array.ndim < 2 else vector.reshape(array.shape)
+
+    def _whole_shape(self, array: np.ndarray[Any, Any]) -> Any:
+        """Return the shape of a value that has exactly these sizes, if there is one."""
+        sizes = [self.size_text(each) for each in array.reshape(-1)]
+        if array.ndim == 1 and None not in sizes and tuple(sizes) in self._like:
+            source = self._like[tuple(sizes)]
+            return self.emit("shape", self.instance("shape", {}), (source,), self.free(f"{source}.shape"))
+        return None
+
+    def size_text(self, size: Any) -> Any:
+        """Return a size as types have it: an integer, a symbol as text, None where it is not known."""
+        if not isinstance(size, Symbol):
+            return int(size)
+        content = size.type.content
+        return content[0] if content else None
+
+    def left_size(self, x: Symbol, sizes: Sequence[Any]) -> Any:
+        """Return the size that is -1 in a reshape of x to sizes, as an integer or a symbol; None if it is not known."""
+        texts = [self.size_text(each) for each in sizes if isinstance(each, Symbol) or each != -1]
+        whole, rest = product(x.type.shape), product(texts)
+        if whole is None or not rest:
+            return None
+        divide: Callable[..., Any] = quotient
+        left = divide(whole, rest)
+        if isinstance(left, int) or left not in self._axes:
+            return left if isinstance(left, int) else None
+        name, axis = self._axes[left]
+        return self.size_of(Symbol(self, name, self.types[name]), axis)
+
+    def _operands(self, op: str, inputs: Sequence[Any]) -> tuple[tuple[Operand, ...], dict[str, Any]]:
+        dtypes = {each.dtype for each in inputs if isinstance(each, Symbol) and not is_size(each)}
+        weak = op in WEAK and len(dtypes) == 1
+        lifted = [self._literal(each, dtypes) if weak else each for each in inputs]
+        return super()._operands(op, lifted)
+
+    def _literal(self, value: Any, dtypes: set[np.dtype[Any]]) -> Any:
+        """Return a constant as a Python number where its partner's dtype is its own."""
+        if isinstance(value, np.ndarray) and value.ndim == 0 and value.dtype in dtypes and value.dtype.kind in "fi":
+            return value.item() if np.isfinite(value) else value
+        return value
+
+    def _operand(self, value: Any) -> Operand:
+        if isinstance(value, (Weight, np.ndarray, np.generic)):
+            value = self.as_symbol(value)
+        return super()._operand(value)
+
+
+def is_size(value: Any) -> bool:
+    """Whether a symbol is a Python integer, as sizes are."""
+    return isinstance(value, Symbol) and value.type.dtype is PythonNumber.INT and value.type.shape == ()
+
+
+def boxed(value: Any) -> np.ndarray[Any, Any]:
+    """Return one symbol as an array of it, of no dimensions."""
+    array = np.empty((), object)
+    array[()] = value
+    return array
+
+
+def normalized(value: Any) -> Any:
+    """Return a result as rules take it: sizes in arrays of objects, those that are all known as int64."""
+    if is_size(value):
+        return boxed(value)
+    if isinstance(value, (Symbol, Weight)) or value is None or isinstance(value, list):
+        return value
+    array = np.asarray(value)
+    if array.dtype == object and all(isinstance(each, (int, np.integer)) for each in array.reshape(-1)):
+        return array.astype(np.int64)
+    return array

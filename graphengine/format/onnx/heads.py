@@ -1,0 +1,64 @@
+"""A new head on an imported model: a dense layer, its loss, and a training section."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from graphengine.errors import UsageError
+from graphengine.format.documents import InputDocument
+from graphengine.format.functions import DOMAINS
+from graphengine.format.onnx.documenting import Imported
+from graphengine.format.onnx.renaming import NewNames
+from graphengine.format.training_documents import TrainingDocument
+from graphengine.ops.shapes import shape_text
+
+
+def with_head(found: Imported, classes: int | None, targets: int | None) -> Imported:
+    """Return a model whose one output is followed by a dense layer of so many classes, or numbers.
+
+    Raises
+    ------
+    UsageError
+        GE801 if the output has no axis for samples, or both numbers are given.
+    """
+    if classes and targets:
+        raise UsageError("a new head has classes or targets, not both")
+    document, names = found.document, NewNames()
+    for name in (*document.inputs, *document.parameters, *(node["id"] for node in document.nodes)):
+        names.free(name)
+    (value,) = document.targets.values()
+    shape, dtype = found.outputs[next(iter(document.targets))]
+    if len(shape) < 2:
+        raise UsageError(f"a head needs a value of several numbers for each sample, not of shape {shape_text(shape)}")
+    rows = shape[0] if shape[0] is not None else "samples"
+    nodes = list(document.nodes)
+    if len(shape) > 2:
+        flat = names.free("flat")
+        nodes.append({"id": flat, "op": "flatten", "inputs": [value], "attributes": {"axis": 1}})
+        value = flat
+    head, loss, target = (names.free(name) for name in ("head", "loss", "target"))
+    op, kind = ("softmax_cross_entropy", ([rows], "int64")) if classes else ("mse", ([rows, targets], dtype))
+    units: Any = {"units": classes or targets}
+    nodes.append({"id": head, "op": "nn.dense", "inputs": [value], "attributes": units})
+    nodes.append({"id": loss, "op": op, "inputs": [head, target]})
+    declared = InputDocument.model_construct(shape=kind[0], dtype=None if kind[1] == document.dtype else kind[1])
+    changes = {
+        "opset_imports": {**document.opset_imports, "nn": DOMAINS["nn"]},
+        "inputs": {**document.inputs, target: declared},
+        "nodes": nodes,
+        "outputs": {"prediction": head, "loss": loss},
+        "training": _training(loss),
+    }
+    return found._replace(document=document.model_copy(update=changes))
+
+
+def _training(loss: str) -> TrainingDocument:
+    return TrainingDocument.model_validate(
+        {
+            "loss": loss,
+            "optimizer": {"type": "adam", "learning_rate": 0.001},
+            "batch_size": 32,
+            "shuffle": True,
+            "epochs": 10,
+        }
+    )

@@ -1,0 +1,315 @@
+"""Import of products, convolutions, pooling and normalization."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from graphengine.format.onnx.import_shapes import padded
+from graphengine.format.onnx.onnx_calls import MICROSOFT, OnnxCall, Unimportable, cast, constant, imports, op
+
+SMALLEST = {"f": -np.inf}
+
+
+@imports("MatMul")
+@imports("FusedMatMul", domain=MICROSOFT)
+def matmul(call: OnnxCall) -> Any:
+    """Import the product of matrices; onnxruntime's may transpose and scale."""
+    x, y = call[0], call[1]
+    x, y = (
+        np.transpose(each, (*range(each.ndim - 2), each.ndim - 1, each.ndim - 2)) if call.get(name, 0) else each
+        for each, name in ((x, "transA"), (y, "transB"))
+    )
+    z = op("matmul")(x, y)
+    alpha = call.get("alpha", 1.0)
+    return z if alpha == 1 else z * constant(alpha, z)
+
+
+@imports("Gemm")
+def gemm(call: OnnxCall) -> Any:
+    """Import alpha * A @ B + beta * C."""
+    x, y = (
+        np.transpose(each) if call.get(name, 0) else each
+        for each, name in zip(call.all, ("transA", "transB"), strict=False)
+    )
+    z = op("matmul")(x, y)
+    alpha, beta = call.get("alpha", 1.0), call.get("beta", 1.0)
+    z = z if alpha == 1 else z * constant(alpha, z)
+    if not call.has(2):
+        return z
+    c = call[2]
+    return z + (c if beta == 1 else c * constant(beta, c))
+
+
+@imports("Einsum")
+def einsum(call: OnnxCall) -> Any:
+    """Import a product in Einstein's notation."""
+    values = [call.draft.as_symbol(each) for each in call.all]
+    return op("einsum", equation=call.text("equation", "").replace(" ", ""))(*values)
+
+
+@imports("Det")
+def det(call: OnnxCall) -> Any:
+    """Import the determinant."""
+    return op("det")(call[0])
+
+
+def window(call: OnnxCall, kernel: tuple[int, ...]) -> dict[str, Any]:
+    """Return stride, dilation and padding of a window over the last axes."""
+    axes = len(kernel)
+    strides, steps = (tuple(call.get(name) or (1,) * axes) for name in ("strides", "dilations"))
+    auto = call.text("auto_pad", "NOTSET")
+    if auto in ("NOTSET", ""):
+        pads = call.get("pads") or [0] * 2 * axes
+        pairs = tuple(zip(pads[:axes], pads[axes:], strict=True))
+    elif auto == "VALID":
+        pairs = ((0, 0),) * axes
+    else:
+        sizes = call.static(0, range(2, 2 + axes))
+        spans = [step * (size - 1) + 1 for step, size in zip(steps, kernel, strict=True)]
+        pairs = tuple(same(auto == "SAME_LOWER", *each) for each in zip(sizes, strides, spans, strict=True))
+    return {"stride": strides, "dilation": steps, "padding": pairs}
+
+
+def same(lower: bool, size: int, stride: int, span: int) -> tuple[int, int]:
+    """Return the padding with which there are size / stride windows, rounded up."""
+    missing = max(0, (-(-size // stride) - 1) * stride + span - size)
+    half = missing // 2
+    return (missing - half, half) if lower else (half, missing - half)
+
+
+@imports("Conv")
+def conv(call: OnnxCall) -> Any:
+    """Import a convolution of any number of axes."""
+    weight = call[1]
+    kernel = call.static(1)[2:]
+    fields, groups = window(call, kernel), call.get("group", 1)
+    x = margined(call[0], fields)
+    if len(kernel) in (1, 2):
+        return op(f"conv{len(kernel)}d", groups=groups, **fields)(x, weight, *([call[2]] if call.has(2) else []))
+    return convolved(call, x, weight, kernel, fields, groups)
+
+
+def margined(x: Any, fields: dict[str, Any]) -> Any:
+    """Return x cut where padding is negative, which is then 0."""
+    from graphengine.format.onnx.import_shapes import cropped
+
+    pairs = fields["padding"]
+    fields["padding"] = tuple((max(before, 0), max(after, 0)) for before, after in pairs)
+    return cropped(x, [(0, 0), (0, 0), *pairs])
+
+
+def convolved(call: OnnxCall, x: Any, weight: Any, kernel: tuple[int, ...], fields: dict[str, Any], groups: int) -> Any:
+    """Return the product of filters and patches, with the bias."""
+    counts = counted(call.static(0, range(2, len(kernel) + 2)), kernel, fields)
+    out, inside = call.static(1)[0], math.prod(call.static(1)[1:])
+    columns = np.reshape(op("unfold", kernel_size=kernel, **fields)(x), (-1, groups, inside, math.prod(counts)))
+    z = op("matmul")(np.reshape(weight, (groups, out // groups, inside)), columns)
+    z = np.reshape(z, (-1, out, *counts))
+    return z + np.reshape(call[2], (-1, *[1] * len(kernel))) if call.has(2) else z
+
+
+def counted(sizes: Any, kernel: tuple[int, ...], fields: dict[str, Any]) -> tuple[int, ...]:
+    """Return how many windows there are along each axis."""
+    along = zip(sizes, kernel, fields["stride"], fields["dilation"], fields["padding"], strict=True)
+    return tuple((size + sum(pair) - step * (span - 1) - 1) // stride + 1 for size, span, stride, step, pair in along)
+
+
+@imports("ConvTranspose")
+def conv_transpose(call: OnnxCall) -> Any:
+    """Import a transposed convolution as the fold of a product."""
+    x, weight = call[0], call[1]
+    kernel, axes = call.static(1)[2:], call.rank() - 2
+    groups = call.get("group", 1)
+    sizes = call.static(0, range(2, axes + 2))
+    strides, steps = (tuple(call.get(name) or (1,) * axes) for name in ("strides", "dilations"))
+    extras = tuple(call.get("output_padding") or (0,) * axes)
+    spans = [step * (size - 1) + 1 for step, size in zip(steps, kernel, strict=True)]
+    full = [
+        (size - 1) * stride + span + extra
+        for size, stride, span, extra in zip(sizes, strides, spans, extras, strict=True)
+    ]
+    pairs = _transposed_pads(call, full, sizes, strides)
+    channels = call.static(1)[1] * groups
+    inside = call.static(1)[1] * math.prod(kernel)
+    grouped = np.reshape(x, (-1, groups, call.static(1)[0] // groups, math.prod(sizes)))
+    filters = np.reshape(weight, (groups, call.static(1)[0] // groups, inside))
+    columns = op("matmul")(np.transpose(filters, (0, 2, 1)), grouped)
+    columns = np.reshape(columns, (-1, channels * math.prod(kernel), math.prod(sizes)))
+    whole = tuple((size - 1) * stride + span for size, stride, span in zip(sizes, strides, spans, strict=True))
+    z = op("fold", output_size=whole, kernel_size=kernel, stride=strides, dilation=steps)(columns)
+    margins = [
+        (0, 0),
+        (0, 0),
+        *[(-before, extra - after) for (before, after), extra in zip(pairs, extras, strict=True)],
+    ]
+    z = _margins(z, margins)
+    return z + np.reshape(call[2], (-1, *[1] * axes)) if call.has(2) else z
+
+
+def _margins(z: Any, margins: Any) -> Any:
+    from graphengine.format.onnx.import_shapes import cropped
+
+    z = cropped(z, margins)
+    wide = [(max(before, 0), max(after, 0)) for before, after in margins]
+    return padded(z, wide, 0.0) if any(map(any, wide)) else z
+
+
+def _transposed_pads(call: OnnxCall, full: list[int], sizes: Any, strides: Any) -> list[tuple[int, int]]:
+    """Return what is cut off before and after each axis."""
+    axes, auto = len(full), call.text("auto_pad", "NOTSET")
+    wanted = call.get("output_shape")
+    if wanted is None and auto in ("SAME_UPPER", "SAME_LOWER"):
+        wanted = [size * stride for size, stride in zip(sizes, strides, strict=True)]
+    if wanted is None:
+        pads = (call.get("pads") or [0] * 2 * axes) if auto != "VALID" else [0] * 2 * axes
+        return list(zip(pads[:axes], pads[axes:], strict=True))
+    cut = [whole - size for whole, size in zip(full, wanted[-axes:], strict=True)]
+    if auto == "SAME_UPPER":
+        return [(each // 2, each - each // 2) for each in cut]
+    return [(each - each // 2, each // 2) for each in cut]
+
+
+@imports("MaxPool", "AveragePool", "LpPool")
+def pool(call: OnnxCall) -> Any:
+    """Import pooling of any number of axes as a reduction of patches."""
+    if call.wants(1):
+        raise Unimportable("indices of the largest values have no counterpart")
+    kernel = tuple(call.get("kernel_shape"))
+    fields = window(call, kernel)
+    x, axes = call[0], len(kernel)
+    ceil = bool(call.get("ceil_mode", 0)) and call.text("auto_pad", "NOTSET") in ("NOTSET", "")
+    sizes = call.static(0, range(2, axes + 2))
+    inner = fields["padding"]
+    if ceil:
+        fields["padding"] = tuple(
+            _completed(*each) for each in zip(sizes, kernel, fields["stride"], fields["dilation"], inner, strict=True)
+        )
+    counts = counted(sizes, kernel, fields)
+    patches = _patches(x, kernel, fields, counts, "-Infinity" if call.op == "MaxPool" else 0.0)
+    return np.reshape(
+        _pooled(call, patches, kernel, fields, inner, counts, sizes), (-1, call.static(0, [1])[0], *counts)
+    )
+
+
+def _completed(size: int, kernel: int, stride: int, step: int, pair: tuple[int, int]) -> tuple[int, int]:
+    """Return padding with which a last window fits in that begins in x or in what is before it."""
+    span = step * (kernel - 1) + 1
+    start = -(-(size + sum(pair) - span) // stride) * stride
+    return (pair[0], max(pair[1], start + span - size - pair[0]) if start < size + pair[0] else pair[1])
+
+
+def _patches(x: Any, kernel: tuple[int, ...], fields: dict[str, Any], counts: Any, fill: Any) -> Any:
+    """Return patches as (N, C, patch size, number)."""
+    columns = op("unfold", kernel_size=kernel, fill=fill, **fields)(x)
+    return np.reshape(columns, (-1, x.shape[1], math.prod(kernel), math.prod(counts)))
+
+
+def _pooled(call: OnnxCall, patches: Any, kernel: Any, fields: Any, inner: Any, counts: Any, sizes: Any) -> Any:
+    if call.op == "MaxPool":
+        return op("max", axis=2)(patches)
+    if call.op == "LpPool":
+        from graphengine.format.onnx.import_reductions import length
+
+        return length(patches, call.get("p", 2), (2,))
+    total = np.sum(patches, axis=2)
+    ones = np.ones((1, 1, *sizes))
+    if call.get("count_include_pad", 0):
+        ones = np.pad(ones, [(0, 0), (0, 0), *inner], constant_values=1.0)
+        rest = [(a - b, c - d) for (a, c), (b, d) in zip(fields["padding"], inner, strict=True)]
+        fields = {**fields, "padding": tuple(rest)}
+    weights = np.sum(_patches(ones, kernel, fields, counts, 0.0), axis=2)
+    if np.all(weights == weights.reshape(-1)[0]):
+        return np.divide(total, constant(weights.reshape(-1)[0], total))
+    return np.divide(total, weights.astype(total.dtype))
+
+
+@imports("BatchNormalization")
+def batch_norm(call: OnnxCall) -> Any:
+    """Import normalization by running statistics, which stay."""
+    if call.get("training_mode", 0) or (call.version < 7 and not call.get("is_test", 0)):
+        raise Unimportable("it is in training mode")
+    if call.get("spatial", 1) != 1:
+        raise Unimportable("statistics for each place have no counterpart")
+    x = call[0]
+    scale, bias, mean, var = (cast(call[place], x.dtype) for place in range(1, 5))
+    call.draft.freeze(call.raws[3], call.raws[4])
+    values = [call.draft.as_symbol(each) for each in (x, scale, bias, mean, var)]
+    return op("batch_norm", epsilon=call.get("epsilon", 1e-5))(*values)[0]
+
+
+@imports("InstanceNormalization")
+def instance_norm(call: OnnxCall) -> Any:
+    """Import normalization of each image."""
+    x, scale, bias = call.all
+    wide = (-1, *[1] * (call.rank() - 2))
+    unit = op("layer_norm", axis=2, epsilon=call.get("epsilon", 1e-5))(x)
+    return unit * np.reshape(scale, wide) + np.reshape(bias, wide)
+
+
+@imports("GroupNormalization")
+def group_norm(call: OnnxCall) -> Any:
+    """Import normalization of groups of channels; before opset 21 with scale and bias for each group."""
+    x, scale, bias = call.all
+    shape, groups = call.static(0, range(1, call.rank())), call.get("num_groups")
+    unit = op("layer_norm", axis=2, epsilon=call.get("epsilon", 1e-5))(
+        np.reshape(x, (-1, groups, math.prod(shape) // groups))
+    )
+    wide = (-1, *[1] * (call.rank() - 2))
+    if call.version < 21:
+        unit = unit * np.reshape(scale, (-1, 1)) + np.reshape(bias, (-1, 1))
+        return np.reshape(unit, (-1, *shape))
+    return np.reshape(unit, (-1, *shape)) * np.reshape(scale, wide) + np.reshape(bias, wide)
+
+
+@imports("LayerNormalization", "RMSNormalization", "SimplifiedLayerNormalization")
+@imports("SimplifiedLayerNormalization", domain=MICROSOFT)
+def layer_norm(call: OnnxCall) -> Any:
+    """Import normalization over the last axes."""
+    if call.wants(1):
+        return _with_moments(call)
+    name = "layer_norm" if call.op == "LayerNormalization" else "rms_norm"
+    x, axis = call[0], call.axis(-1)
+    return op(name, axis=axis, epsilon=call.get("epsilon", 1e-5))(x, *[call[place] for place in range(1, len(call))])
+
+
+def _with_moments(call: OnnxCall) -> tuple[Any, ...]:
+    """Return the result with mean and inverse standard deviation."""
+    x, axes = call[0], tuple(range(call.axis(-1), call.rank()))
+    mean = np.mean(x, axis=axes, keepdims=True)
+    rest = x - mean
+    var = np.mean(np.square(rest), axis=axes, keepdims=True)
+    inverse = np.divide(constant(1, x), np.sqrt(var + constant(call.get("epsilon", 1e-5), x)))
+    z = rest * inverse * call[1]
+    return (z + call[2] if call.has(2) else z), mean, inverse
+
+
+@imports("LRN")
+def lrn(call: OnnxCall) -> Any:
+    """Import normalization over near channels: a sum along the channels of a window."""
+    x, size = call[0], call.get("size")
+    channels = call.static(0, [1])[0]
+    before = (size - 1) // 2
+    squares = padded(np.square(x), [(0, 0), (before, size - 1 - before), *[(0, 0)] * (call.rank() - 2)], 0.0)
+    total: Any = None
+    for start in range(size):
+        part = op("slice", start=start, stop=start + channels, axis=1)(squares)
+        total = part if total is None else total + part
+    base = constant(call.get("bias", 1.0), x) + total * constant(call.get("alpha", 1e-4) / size, x)
+    return np.divide(x, np.power(base, constant(call.get("beta", 0.75), x)))
+
+
+@imports("Col2Im")
+def col2im(call: OnnxCall) -> Any:
+    """Import the sum of patches."""
+    sizes, kernel = (
+        tuple(map(int, call.known(place, name))) for place, name in ((1, "image_shape"), (2, "block_shape"))
+    )
+    axes = len(kernel)
+    pads = call.get("pads") or [0] * 2 * axes
+    pairs = tuple(zip(pads[:axes], pads[axes:], strict=True))
+    strides, steps = (tuple(call.get(name) or (1,) * axes) for name in ("strides", "dilations"))
+    fields = {"stride": strides, "dilation": steps, "padding": pairs}
+    return op("fold", output_size=sizes, kernel_size=kernel, **fields)(call[0])

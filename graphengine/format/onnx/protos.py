@@ -1,0 +1,177 @@
+"""ONNX files as they are read: bounded before memory is taken, tensors as arrays, external data by our rules for paths.
+
+An ONNX file is as hostile as a model file. Nothing here runs its graph, and the checker of the package onnx, which
+reads external data by its own rules, does not see it.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from graphengine.errors import DataError, GraphEngineError, InvalidModelError
+from graphengine.extras import optional
+from graphengine.format.onnx.onnx_calls import Unimportable
+from graphengine.format.paths import confined
+from graphengine.limits import Limits
+
+STRUCTURE_BYTES = 64 * 2**20
+"""Room for what a file has besides its tensors."""
+NARROW = ("FLOAT16", "BFLOAT16", "FLOAT8E4M3FN", "FLOAT8E4M3FNUZ", "FLOAT8E5M2", "FLOAT8E5M2FNUZ", "FLOAT4E2M1")
+"""Floating-point types that are computed in single precision."""
+SUBBYTE = {"INT4": "int8", "INT2": "int8", "UINT4": "uint8", "UINT2": "uint8"}
+PLAIN = {
+    "FLOAT": "float32",
+    "DOUBLE": "float64",
+    "BOOL": "bool",
+    **{f"{sign.upper()}INT{bits}": f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)},
+}
+DTYPES = {**PLAIN, **SUBBYTE, **dict.fromkeys(NARROW, "float32")}
+"""Our dtype for each of ONNX's types of elements."""
+
+
+def type_name(number: int) -> str:
+    """Return ONNX's name of a type of elements."""
+    onnx = optional("onnx", "onnx")
+    return onnx.TensorProto.DataType.Name(number) if number in onnx.TensorProto.DataType.values() else str(number)
+
+
+def dtype_of(number: int) -> np.dtype[Any]:
+    """Return the dtype in which we compute with elements of a type; raises Unimportable where there is none."""
+    name = type_name(number)
+    if name not in DTYPES:
+        raise Unimportable(f"values of type {name} have no counterpart")
+    return np.dtype(DTYPES[name])
+
+
+def read_proto(path: Path, limits: Limits) -> Any:
+    """Return the `ModelProto` of a file.
+
+    Raises
+    ------
+    InvalidModelError
+        GE103 if the file is too large, GE307 if it is no ONNX model.
+    GraphEngineError
+        GE101 if it cannot be read.
+    """
+    onnx = optional("onnx", "onnx")
+    most = limits.array_bytes + STRUCTURE_BYTES
+    try:
+        with path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            text = b"" if size > most else file.read(most + 1)
+    except OSError as error:
+        raise GraphEngineError(f"cannot read '{path}': {error.strerror or error}", code="GE101") from error
+    if max(size, len(text)) > most:
+        message = f"the file has more than {most:,} bytes"
+        raise InvalidModelError(message, code="GE103", file=str(path), hint="load it with larger limits")
+    return parsed(onnx, text, str(path))
+
+
+def parsed(onnx: Any, text: bytes, path: str | None = None) -> Any:
+    """Return the `ModelProto` that bytes hold; raises GE307 where they hold none."""
+    message = optional("google.protobuf.message", "onnx")
+    try:
+        proto = onnx.ModelProto.FromString(text)
+    except (message.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        raise InvalidModelError(f"not an ONNX model: {error}", code="GE307", file=path) from error
+    if not proto.HasField("graph") or not proto.opset_import:
+        raise InvalidModelError("not an ONNX model: it has no graph or no opset", code="GE307", file=path)
+    if not has_text(proto):
+        raise InvalidModelError("not an ONNX model: a name in it is not UTF-8", code="GE307", file=path)
+    return proto
+
+
+def has_text(proto: Any) -> bool:
+    """Whether all text of a message is UTF-8; the library hands over other text as bytes."""
+    message = optional("google.protobuf.message", "onnx")
+    inside = [proto]
+    while inside:
+        for field, value in inside.pop().ListFields():
+            if field.type == field.TYPE_MESSAGE:
+                inside.extend([value] if isinstance(value, message.Message) else value)
+            elif field.type == field.TYPE_STRING and not is_text(value):
+                return False
+    return True
+
+
+def is_text(value: Any) -> bool:
+    """Whether a value is text, or a sequence of texts."""
+    return isinstance(value, str) or (not isinstance(value, bytes) and all(isinstance(each, str) for each in value))
+
+
+class Tensors:
+    """Tensors of a file as arrays, those in files beside it included; all together have at most `limit` bytes."""
+
+    def __init__(self, folder: Path | None, limit: int) -> None:
+        self.onnx = optional("onnx", "onnx")
+        self._folder, self._left = folder, limit
+        self.narrow: dict[str, int] = {}
+        """How many tensors of each narrow type were widened to single precision."""
+
+    def array(self, tensor: Any) -> np.ndarray[Any, Any]:
+        """Return the array of a tensor in our dtype for it; raises Unimportable for what is none."""
+        name, dtype = type_name(tensor.data_type), dtype_of(tensor.data_type)
+        shape = tuple(tensor.dims)
+        if any(size < 0 for size in shape) or len(shape) > 64:
+            raise Unimportable(f"a tensor has the shape {shape}")
+        self._take(math.prod(shape) * dtype.itemsize)
+        array = self._stored(tensor, shape, dtype if name in PLAIN else None)
+        if name in NARROW:
+            self.narrow[name] = self.narrow.get(name, 0) + 1
+        return array if array.dtype == dtype else array.astype(dtype)
+
+    def _take(self, count: int) -> None:
+        self._left -= count
+        if self._left < 0:
+            raise InvalidModelError(
+                "the tensors take more memory than the limit", code="GE133", hint="load it with larger limits"
+            )
+
+    def _stored(self, tensor: Any, shape: tuple[int, ...], dtype: np.dtype[Any] | None) -> np.ndarray[Any, Any]:
+        if tensor.data_location == self.onnx.TensorProto.EXTERNAL:
+            copy = self.onnx.TensorProto(data_type=tensor.data_type, dims=tensor.dims)
+            copy.raw_data = self._external({entry.key: entry.value for entry in tensor.external_data})
+            tensor = copy
+        try:
+            if dtype is not None and tensor.HasField("raw_data"):
+                little = dtype.newbyteorder("<")
+                return np.frombuffer(tensor.raw_data, little).astype(dtype, copy=False).reshape(shape)
+            array: np.ndarray[Any, Any] = self.onnx.numpy_helper.to_array(tensor)
+        except (ValueError, TypeError, OverflowError) as error:
+            raise Unimportable(f"a tensor of shape {shape} has other data: {error}") from error
+        if array.shape != shape:
+            raise Unimportable(f"a tensor of shape {shape} has data of shape {array.shape}")
+        return array
+
+    def _external(self, entries: dict[str, str]) -> bytes:
+        """Read a part of a file beside the ONNX file."""
+        if self._folder is None:
+            raise Unimportable("external data, and the model does not come from a file")
+        try:
+            offset, length = (int(entries.get(key, default)) for key, default in (("offset", "0"), ("length", "-1")))
+        except ValueError:
+            raise Unimportable("external data whose offset or length is no number") from None
+        if offset < 0:
+            raise Unimportable("external data with a negative offset")
+        with confined(self._folder, entries.get("location", "")).open("rb") as file:
+            rest = os.fstat(file.fileno()).st_size - offset
+            count = rest if length < 0 else length
+            if not 0 <= count <= rest:
+                raise DataError(f"'{entries['location']}' ends before byte {offset + count}", code="GE501")
+            self._take(count)
+            file.seek(offset)
+            return bytes(file.read(count))
+
+
+def subgraphs(proto: Any) -> Iterator[Any]:
+    """Yield the graphs in the attributes of a node."""
+    for attribute in proto.attribute:
+        if attribute.HasField("g"):
+            yield attribute.g
+        yield from attribute.graphs

@@ -1,0 +1,142 @@
+"""Models from ONNX files: what is exported comes back as it was, what others made is imported and trains.
+
+An export has its model file in the metadata. It counts only if exporting it again gives the same graph, so a file that
+was changed meanwhile is imported like any other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from graphengine.errors import GraphEngineError, UsageError
+from graphengine.extras import optional
+from graphengine.format.onnx.documenting import Imported, imported
+from graphengine.format.onnx.exporting import PREFIX
+from graphengine.format.onnx.heads import with_head
+from graphengine.format.onnx.importing import Importer
+from graphengine.format.onnx.onnx_calls import Unimportable
+from graphengine.format.onnx.protos import Tensors, read_proto
+from graphengine.format.reading import parse_model
+from graphengine.ir.graph import names_of
+from graphengine.limits import DEFAULT, Limits
+from graphengine.model.to_onnx import onnx_proto
+
+if TYPE_CHECKING:
+    from graphengine.model.model import Model
+
+
+def load(
+    path: str | Path,
+    *,
+    freeze: str | Iterable[str] = (),
+    head: str | None = None,
+    classes: int | None = None,
+    targets: int | None = None,
+    fixed: Mapping[str, Any] | None = None,
+    sizes: Mapping[str, int] | None = None,
+    limits: Limits = DEFAULT,
+) -> Model:
+    """Load an ONNX file as a model whose tensors of floating-point numbers are parameters that can be trained.
+
+    A file that `export` wrote gives back its model, with the training section. Of any other, ops become nodes,
+    functions are inlined and loops of known length unrolled; names that are no ids are changed, and
+    `metadata["onnx"]["names"]` has the old ones. Running statistics, single numbers and constants are not trained, nor
+    what fits a pattern of `freeze` such as "encoder.*".
+
+    `head` is the name of a value that becomes the output instead of what follows it. With `classes` a dense layer of
+    so many classes follows, with the loss and a training section; with `targets` one of so many numbers.
+
+    `fixed` has values of inputs that become constants, such as a shape; `sizes` has numbers for symbolic sizes.
+
+    Raises
+    ------
+    InvalidModelError
+        GE306 for each op that cannot be imported, with the nodes and the reason; GE307 if the file is no ONNX model;
+        GE103, GE132, GE133 if it is larger than the limits.
+    UsageError
+        GE402 if there is no value `head`, or no parameter for a pattern; GE803 if the package onnx is missing.
+    GraphEngineError
+        GE101 if the file cannot be read.
+    """
+    path = Path(path)
+    return from_proto(
+        read_proto(path, limits),
+        path,
+        freeze=freeze,
+        head=head,
+        classes=classes,
+        targets=targets,
+        fixed=fixed,
+        sizes=sizes,
+        limits=limits,
+    )
+
+
+def from_proto(
+    proto: Any,
+    path: Path | None = None,
+    *,
+    freeze: str | Iterable[str] = (),
+    head: str | None = None,
+    classes: int | None = None,
+    targets: int | None = None,
+    fixed: Mapping[str, Any] | None = None,
+    sizes: Mapping[str, int] | None = None,
+    limits: Limits = DEFAULT,
+) -> Model:
+    """Return the model of an `onnx.ModelProto`, as `load` does; its external data lies beside `path`."""
+    from graphengine.model.model import Model
+
+    if head is None and (classes or targets):
+        raise UsageError("classes and targets need a head", hint="name the value that the new layer follows")
+    changed = bool(fixed or sizes or head or list(names_of(freeze)))
+    model = None if changed else _restored(proto, path, limits)
+    if model is not None:
+        return model
+    importer = Importer(proto, path.parent if path else None, limits, fixed, sizes)
+    found: Imported = imported(importer, limits, names_of(freeze), head)
+    if classes or targets:
+        found = with_head(found, classes, targets)
+    return Model(found.document, None, path, limits=limits, values=found.values)
+
+
+def _restored(proto: Any, path: Path | None, limits: Limits) -> Model | None:
+    """Return the model that a file was exported from; None if it was not, or was changed since."""
+    from graphengine.model.model import Model
+
+    properties = {each.key: each.value for each in proto.metadata_props}
+    text = properties.get(f"{PREFIX}model")
+    if text is None or properties.get(f"{PREFIX}graph") != "forward":
+        return None
+    tensors = Tensors(path.parent if path else None, limits.array_bytes)
+    try:
+        document, _ = parse_model(text.encode(), None, limits, is_written=False)
+        declared = {*document.parameters, *document.state}
+        values = {each.name: tensors.array(each) for each in proto.graph.initializer if each.name in declared}
+        model = Model(document, None, path, limits=limits, values=values)
+        opset = next(each.version for each in proto.opset_import if not each.domain)
+        again = onnx_proto(model, outputs=[each.name for each in proto.graph.output], opset=opset)
+    except (GraphEngineError, StopIteration, Unimportable, ValueError):
+        return None
+    return model if _alike(again.graph, proto.graph, declared) else None
+
+
+def _alike(graph: Any, other: Any, parameters: set[str]) -> bool:
+    """Whether two graphs compute the same but for the values of parameters."""
+    onnx = optional("onnx", "onnx")
+    sections = ("node", "input", "output", "initializer")
+    if any(len(getattr(graph, section)) != len(getattr(other, section)) for section in sections):
+        return False
+    pairs = [
+        each for section in sections for each in zip(getattr(graph, section), getattr(other, section), strict=True)
+    ]
+    return all(_described(onnx, one, parameters) == _described(onnx, two, parameters) for one, two in pairs)
+
+
+def _described(onnx: Any, part: Any, parameters: set[str]) -> Any:
+    """Return a part of a graph as bytes; of a parameter name, type and shape."""
+    if isinstance(part, onnx.TensorProto) and part.name in parameters:
+        return part.name, part.data_type, list(part.dims)
+    return part.SerializeToString(deterministic=True)

@@ -1,0 +1,122 @@
+"""Models written as ONNX files.
+
+A forward graph predicts, a gradient graph differentiates, and a step graph trains wherever an ONNX runtime runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+from graphengine.errors import UsageError
+from graphengine.format.canonical import canonical_text
+from graphengine.format.files import check_target, write_bytes
+from graphengine.format.onnx.emitting import OLDEST_OPSET
+from graphengine.format.onnx.exporting import PREFIX, ExportRequest, onnx_model
+from graphengine.format.writing import model_as_dict
+from graphengine.ir.graph import inputs_of, names_of
+from graphengine.transform.step import LEARNING_RATE
+
+if TYPE_CHECKING:
+    from graphengine.ir.graph import Graph
+    from graphengine.model.model import Model
+
+Kind: TypeAlias = Literal["forward", "gradient", "step"]
+
+
+def export(
+    model: Model,
+    path: str | Path,
+    *,
+    graph: Kind = "forward",
+    outputs: str | Iterable[str] | None = None,
+    dtype: str | None = None,
+    opset: int = OLDEST_OPSET,
+) -> None:
+    """Write a graph of a model, with its current values, as an ONNX file that passes the full checker.
+
+    `graph` is "forward"; "gradient", of the loss toward the trainable parameters; or "step", one iteration of the
+    training. `outputs` are the wanted outputs, by default all. With the dtype "float32" double precision becomes
+    single. Parameters are initializers. Those that a step trains, and its slots and state, are inputs whose defaults
+    are the values to start from, and outputs `new_<name>`; `graphengine.carried` in the metadata maps these to those.
+    The learning rate is an input of a step, with a default unless the training has a schedule; `iteration` counts from
+    1. The model file, without values, is `graphengine.model` in the metadata.
+
+    Raises
+    ------
+    InvalidModelError
+        GE305 for each node that has no counterpart in ONNX.
+    TrainingError
+        GE602 if a step is wanted and the model has none.
+    UsageError
+        GE801 if there is no such graph, dtype or opset, GE402 no such output, GE803 if the package onnx is missing,
+        GE415 if a parameter has no value yet. For a step its initializer computes it from the rows to train on.
+    GraphEngineError
+        GE101 if the file cannot be written.
+    """
+    check_target(path)
+    write_bytes(path, onnx_proto(model, graph=graph, outputs=outputs, dtype=dtype, opset=opset).SerializeToString())
+
+
+def onnx_proto(
+    model: Model,
+    *,
+    graph: Kind = "forward",
+    outputs: str | Iterable[str] | None = None,
+    dtype: str | None = None,
+    opset: int = OLDEST_OPSET,
+) -> Any:
+    """Return what `export` writes, as an `onnx.ModelProto`; raises as `export`."""
+    if dtype not in (None, "float32"):
+        raise UsageError(f"dtype '{dtype}' cannot be exported to; 'float32' or none")
+    if graph == "step":
+        model = model.copy()
+        model.initialize()  # as a training begins
+    source, carried, defaults = _source(model, graph)
+    source = _with_outputs(source, outputs)
+    carried = {output: replaced for output, replaced in carried.items() if output in source.outputs}
+    defaults = {name: value for name, value in defaults.items() if name in source.inputs}
+    if graph == "forward":
+        model.evaluator.require_values(source.outputs.values())
+    wanted = ExportRequest(
+        dtype == "float32", opset, carried, defaults, {f"{PREFIX}model": _file(model), f"{PREFIX}graph": graph}
+    )
+    return onnx_model(source, model.values, wanted)
+
+
+def _source(model: Model, kind: str) -> tuple[Graph, dict[str, str], dict[str, Any]]:
+    """Return the graph of a kind, what it carries, and the values of inputs that need not be given."""
+    if kind == "forward":
+        return model.graph, {}, {}
+    if kind == "gradient":
+        model.evaluator.require_values()
+        return model.gradient(), {}, {}
+    if kind == "step":
+        step = model.training_step()
+        return step.graph, dict(step.carried), _rate(model)
+    raise UsageError(f"there is no graph '{kind}'; 'forward', 'gradient' or 'step'")
+
+
+def _rate(model: Model) -> dict[str, Any]:
+    """Return the learning rate if it is a number."""
+    rate = model.document.training and getattr(model.document.training.optimizer, LEARNING_RATE, None)
+    return {LEARNING_RATE: rate} if isinstance(rate, (int, float)) else {}
+
+
+def _with_outputs(graph: Graph, outputs: str | Iterable[str] | None) -> Graph:
+    """Return a graph with the wanted outputs alone."""
+    if outputs is None:
+        return graph
+    wanted = {name: graph.value_name(name) for name in names_of(outputs)}
+    inputs = {name: graph.inputs[name] for name in inputs_of(graph, wanted.values())}
+    return graph.derive(graph.nodes, wanted, graph.types, inputs=inputs)
+
+
+def _file(model: Model) -> str:
+    """Return the model file without the values of parameters and state."""
+    content = model_as_dict(model.document)
+    for section in ("parameters", "state"):
+        for declared in content.get(section, {}).values():
+            declared.pop("value", None)
+    return canonical_text(content)
