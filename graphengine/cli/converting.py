@@ -13,7 +13,6 @@ from graphengine.cli.opening import open_changed
 from graphengine.cli.options import ModelName, Plugins, Settings, Strict
 from graphengine.cli.output import check_targets, print_note, writable
 from graphengine.errors import UsageError
-from graphengine.format.strict import parse_json
 from graphengine.library import model_file
 
 if TYPE_CHECKING:
@@ -145,6 +144,8 @@ def import_model(
 
 def _given(settings: list[str] | None, option: str) -> dict[str, Any]:
     """Return values by name of texts such as NAME=JSON."""
+    from graphengine.format.strict import parse_json
+
     found = {}
     for text in settings or []:
         name, equals, value = text.partition("=")
