@@ -87,7 +87,7 @@ def test_the_page_does_what_it_says(page, tmp_path, monkeypatch):
             Path(block.file).write_text(block.text, encoding="utf-8")
         printed = RUNNERS.get(block.language, nothing)(block, namespace, place)
         if block.language in ("python", "bash"):
-            shown = below.text if below and below.language == "text" else ""
+            shown = below.text if below and below.language == "text" and not below.file else ""
             if shown or block.language == "python":
                 assert_shown(shown, printed, place)
 
