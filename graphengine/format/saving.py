@@ -55,8 +55,6 @@ def graph_document(graph: Graph) -> ModelDocument:
 def with_made_parameters(document: ModelDocument, graph: Graph) -> ModelDocument:
     """Return the document of a graph with declarations of the parameters that its calls make."""
     made = graph.parameters.keys() - document.parameters.keys()
-    if not made:
-        return document
     declared = {name: _parameter(source, graph) for name, source in graph.parameters.items() if name in made}
     return document.model_copy(update={"parameters": {**document.parameters, **declared}})
 

@@ -21,7 +21,7 @@ from graphengine.ir.nodes import GraphNode
 from graphengine.ir.origins import told_node
 from graphengine.ops.inference import probed
 from graphengine.ops.node import Node
-from graphengine.ops.shapes import ArrayType, Size, SizeError, factors
+from graphengine.ops.shapes import ArrayType, PythonNumber, Size, SizeError, factors
 from graphengine.wording import size_text
 
 
@@ -205,8 +205,10 @@ def _number(size: Size, sizes: Mapping[str, int]) -> int:
 
 
 def _bytes(kind: ArrayType, sizes: Mapping[str, int]) -> int:
-    # an empty array may not have other sizes that no array can have
-    return kind.array_dtype.itemsize * math.prod(max(1, _number(size, sizes)) for size in kind.shape)
+    count = 1
+    for size in kind.shape:
+        count *= max(1, size if type(size) is int else _number(size, sizes))  # a size of 0 excuses no other one
+    return count * (8 if isinstance(kind.dtype, PythonNumber) else kind.dtype.itemsize)
 
 
 def _described(graph: Graph, name: str) -> str:

@@ -13,6 +13,10 @@ Operand: TypeAlias = str | int | float | None
 """What a node's input is: the name of a value, a literal number, or None for an omitted optional input."""
 
 
+FAMILIES = "graphengine.ops.families."
+"""Where the module of a shipped op is."""
+
+
 class Origin(NamedTuple):
     """Where a node is in a file: the calls that lead to it, in words, and its id and op in the innermost function."""
 
@@ -38,7 +42,7 @@ class GraphNode(NamedTuple):
     @property
     def is_core(self) -> bool:
         """Whether the op is one of this package, whose meaning the compiler knows, and not one of a user's."""
-        return is_core(self.node)
+        return type(self.node).__module__.startswith(FAMILIES)
 
 
 def operand_key(operand: Operand) -> Any:
@@ -56,7 +60,7 @@ def application_key(instance: int, operands: tuple[Operand, ...]) -> Any:
 
 def is_core(node: Node) -> bool:
     """Whether a node's class is one of this package."""
-    return type(node).__module__.startswith("graphengine.ops.families.")
+    return type(node).__module__.startswith(FAMILIES)
 
 
 def reachable(nodes: Sequence[GraphNode], targets: Iterable[str]) -> list[GraphNode]:

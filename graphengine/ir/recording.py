@@ -135,6 +135,8 @@ class Recorder:
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
         self.nodes: list[GraphNode] = []
+        self._entered: list[tuple[Any, tuple[str, ...]]] = []
+        """For each node the key of its application and the names of its results."""
         self.types: dict[str, ArrayType] = dict(graph.types)
         self._scope = ""
         self._taken: dict[str, int] = {}
@@ -211,7 +213,7 @@ class Recorder:
                     fixed["shape"] = tuple(map(int, value))
                     operands.append(None)
             else:
-                operands.append(self._operand(value))
+                operands.append(value.name if type(value) is Symbol else self._operand(value))
         missing = len(names) - len(operands)
         return (*operands, *[None] * (missing if missing > 0 and not OPS[op].signature.variadic else 0)), fixed
 
@@ -281,14 +283,16 @@ class Recorder:
             names = node.outputs
             self.types.update(zip(names, kinds, strict=True))
         self._same[key] = names
+        self._entered.append((key, names))
         return names
 
     def forget(self, since: int) -> None:
         """Take back what was recorded after the first `since` nodes."""
-        gone = {name for node in self.nodes[since:] for name in node.outputs}
-        for node in self.nodes[since:]:
-            del self._same[application_key(id(node.node), node.inputs)]
-        del self.nodes[since:]
+        gone = set[str]()
+        for key, names in self._entered[since:]:
+            del self._same[key]
+            gone.update(names)
+        del self.nodes[since:], self._entered[since:]
         for name in gone:
             del self.types[name]
         self._sizes = {size: symbol for size, symbol in self._sizes.items() if symbol.name not in gone}
@@ -311,7 +315,7 @@ class Recorder:
         try:
             returned = code([self.symbol(operand) for operand in operands])
             nodes = self.nodes[before:]
-            kinds = [tuple([self.types[name] for name in node.outputs]) for node in nodes]
+            kinds = [tuple([self.types[name] for name in made]) for _, made in self._entered[before:]]
             return Sample(operands, nodes, kinds, returned)
         finally:
             self.forget(before)

@@ -292,7 +292,7 @@ class Declaration:
         apart = validation if validation is not None else declared
         metrics = list(map(self.graph.value_name, training.metrics.values()))
         checked = None if apart is None else self._data(apart, training, self.graph, metrics)
-        labels = labels_of(training.validation) if checked is None else []
+        labels = labels_of(training.validation) if training.validation and checked is None else []
         also = [*self.graph.updates.values(), *(metrics if checked is None else ()), *labels]
         arrays = self._data(data, training, self.graph, also)
         trainer = Trainer(self.graph, values, training, arrays, self.compiled_step(training, rule), checked)

@@ -98,7 +98,9 @@ class Model(Pictured):
         self.backend = backend_named(backend)
         gaps = source.gaps if source else Gaps()
         self.graph, problems = sound_graph(document, limits, gaps)
-        self.document = document = with_made_parameters(document, self.graph)
+        if self.graph.parameters.keys() - document.parameters.keys():
+            document = with_made_parameters(document, self.graph)
+        self.document = document
         self.values: dict[str, Any] = {}
         self._trainer: Trainer | SolverTrainer | None = None
         self._provenance: dict[str, Any] | None = None

@@ -34,10 +34,10 @@ _FIRST_SIZES, _SECOND_SIZES = (3, 5, 7, 11, 13, 17, 19, 23), (29, 31, 37, 41, 43
 
 def elementwise(node: Any, *types: ArrayType | None) -> ArrayType:
     """Broadcast the shapes; the dtype is what `forward` gives for one element."""
-    given = [kind for kind in types if kind is not None]
+    shapes = [kind.shape for kind in types if kind is not None]
     find = _dtype_of_element if type(node).model_fields else _dtype_without_attributes
     dtype = find(node, tuple([kind and kind.dtype for kind in types]))
-    return ArrayType(broadcast_shapes([kind.shape for kind in given]), dtype)
+    return ArrayType(shapes[0] if len(set(shapes)) == 1 else broadcast_shapes(shapes), dtype)
 
 
 def _dtype_of_element(node: Any, dtypes: tuple[DType | None, ...]) -> DType:
