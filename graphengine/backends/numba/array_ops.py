@@ -79,7 +79,7 @@ def _converted(instruction: Instruction, dtype: np.dtype[Any]) -> list[str]:
     ]
 
 
-class Fold(NamedTuple):
+class RowFold(NamedTuple):
     """How numbers become one: `function` of `lanes` folds a row, `text` one more number; then `finish` of the result.
 
     The operands at `places` are arrays of one shape, of which `axes` are folded. Of two the products are folded.
@@ -98,46 +98,46 @@ def _rank(instruction: Instruction) -> int:
     return len(kind.shape) if kind else 0
 
 
-def _along(function: str, **options: Any) -> Callable[[Instruction], Fold]:
-    def fold(instruction: Instruction) -> Fold:
+def _along(function: str, **options: Any) -> Callable[[Instruction], RowFold]:
+    def fold(instruction: Instruction) -> RowFold:
         node: Any = instruction.node
-        return Fold(function, normalized_axes(node.axis, _rank(instruction)), **options)
+        return RowFold(function, normalized_axes(node.axis, _rank(instruction)), **options)
 
     return fold
 
 
-def _summed_to(instruction: Instruction) -> Fold | None:
+def _summed_to(instruction: Instruction) -> RowFold | None:
     (kind,), operand = instruction.types, instruction.operand_types[0]
     if operand is None or instruction.inputs[1] is not None:
         return None
     extra = len(operand.shape) - len(kind.shape)
-    return Fold(
+    return RowFold(
         "added", tuple(axis for axis in range(len(operand.shape)) if axis < extra or kind.shape[axis - extra] == 1)
     )
 
 
-def _multiplied(instruction: Instruction) -> Fold | None:
+def _multiplied(instruction: Instruction) -> RowFold | None:
     """Products along the last axis of arrays of one shape: of rows, or of two vectors."""
     one, other = instruction.operand_types
     if one is None or other is None or one[:2] != other[:2]:
         return None
-    return Fold("products", (_rank(instruction) - 1,), places=(0, 1))
+    return RowFold("products", (_rank(instruction) - 1,), places=(0, 1))
 
 
-def _vectors(instruction: Instruction) -> Fold | None:
+def _vectors(instruction: Instruction) -> RowFold | None:
     return _multiplied(instruction) if _rank(instruction) == 1 else None
 
 
-def _length(instruction: Instruction) -> Fold | None:
+def _length(instruction: Instruction) -> RowFold | None:
     """The norm of numbers of single precision, whose squares neither overflow nor vanish in double precision."""
     node: Any = instruction.node
     if node.ord != 2 or instruction.types[0].dtype != np.float32:
         return None
-    return Fold("products", normalized_axes(node.axis, _rank(instruction)), finish="sqrt({0})", places=(0, 0))
+    return RowFold("products", normalized_axes(node.axis, _rank(instruction)), finish="sqrt({0})", places=(0, 0))
 
 
 _EXTREME = "({1} if {1} %s {0} or {1} != {1} else {0})"
-FOLDS: Mapping[str, Callable[[Instruction], Fold | None]] = {
+FOLDS: Mapping[str, Callable[[Instruction], RowFold | None]] = {
     "sum": _along("added"),
     "max": _along("highest", start="-inf", text=_EXTREME % ">"),
     "min": _along("lowest", start="inf", text=_EXTREME % "<"),
@@ -148,7 +148,7 @@ FOLDS: Mapping[str, Callable[[Instruction], Fold | None]] = {
 }
 
 
-def fold_of(instruction: Instruction) -> Fold | None:
+def fold_of(instruction: Instruction) -> RowFold | None:
     """Return how an instruction folds the rows of an array, None if it does not or loops cannot."""
     make = FOLDS.get(instruction.op)
     if make is None or not instruction.is_core or not isinstance(instruction.inputs[0], str):

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeAlias
 
 from graphengine.backends.instructions import Instruction, instructions
-from graphengine.backends.numba.array_ops import VIEWS, Fold, element, fold_of
+from graphengine.backends.numba.array_ops import VIEWS, RowFold, element, fold_of
 from graphengine.ir.graph import Graph
 from graphengine.ir.nodes import Operand
 from graphengine.ops.shapes import ArrayType
@@ -34,7 +34,7 @@ class Member(NamedTuple):
 
     instruction: Instruction
     text: str
-    fold: Fold | None
+    fold: RowFold | None
     spans: tuple[Span | None, ...]
     span: Span
 
@@ -143,7 +143,7 @@ class Group:
         axes = [axis for axis in span if axis is not None]
         return axes == sorted(self.kept or ())
 
-    def _folded(self, instruction: Instruction, fold: Fold) -> Member | None:
+    def _folded(self, instruction: Instruction, fold: RowFold) -> Member | None:
         """A fold of arrays of the space: of rows, of columns or of all numbers."""
         operands, kept = [instruction.inputs[place] for place in fold.places], self.wide.difference(fold.axes)
         whole = self._aligned(self.shape)

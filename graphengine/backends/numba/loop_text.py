@@ -17,7 +17,7 @@ from graphengine.backends.instructions import Instruction
 from graphengine.backends.numba.array_ops import CASTS
 from graphengine.backends.numba.expressions import expression_of
 from graphengine.backends.numba.groups import grouped
-from graphengine.backends.numba.parameters import GIVEN, RESULT, SCRATCH, SIZE, Names, Parameter
+from graphengine.backends.numba.parameters import GIVEN, RESULT, SCRATCH, SIZE, LoopNames, LoopParameter
 from graphengine.backends.numba.row_loops import rows_texts
 from graphengine.backends.numba.rows_text import RowsText
 from graphengine.backends.numpy.lowering import constants
@@ -47,7 +47,7 @@ class LoopText:
         self._carried = [(graph.outputs[name], of) for name, of in carried.items()]
         numbers = [*graph.outputs.values(), *carried.values()]
         self.lacking = [f"'{name}' of {graph.types[name]}" for name in numbers if not is_float(graph.types[name])]
-        self._named = Names()
+        self._named = LoopNames()
         self._numbers = {name: value for name, value in constants(graph).items() if type(value) is float}
         self._names = {name: self._named.value(name) for name in sources if is_float(graph.types[name])}
         self._names |= {name: literal(value) for name, value in self._numbers.items()}
@@ -108,7 +108,7 @@ class LoopText:
         return [each.value for rows in self._rows for each in rows.parameters if each.role == SIZE]
 
     @property
-    def memory(self) -> list[Parameter]:
+    def memory(self) -> list[LoopParameter]:
         """The arrays that the loops over rows write."""
         return [each for rows in self._rows for each in rows.parameters if each.role in (RESULT, SCRATCH)]
 

@@ -15,7 +15,7 @@ LITERAL, SIZE, GIVEN, WRITTEN_OVER, RESULT, SCRATCH = range(6)
 INT, FLOAT = np.dtype(np.int64), np.dtype(np.float64)
 
 
-class Parameter(NamedTuple):
+class LoopParameter(NamedTuple):
     """A number or an array that a loop is called with: its name in the text, its type, what it is.
 
     `value` is the number of a literal or a size, or else the name of a value of the graph.
@@ -37,7 +37,7 @@ class Parameter(NamedTuple):
         return np.empty(shape, self.kind.array_dtype)
 
 
-class Names:
+class LoopNames:
     """Numbers for the names of a text: each key has one."""
 
     def __init__(self) -> None:
@@ -52,12 +52,12 @@ class Names:
         return f"v{self.number(name)}"
 
 
-class Parameters:
+class LoopParameters:
     """The parameters of one loop, made when its text first names them."""
 
-    def __init__(self, names: Names) -> None:
+    def __init__(self, names: LoopNames) -> None:
         self._names = names
-        self.found: dict[Any, Parameter] = {}
+        self.found: dict[Any, LoopParameter] = {}
 
     def size(self, axes: Iterable[int], shape: tuple[int, ...]) -> str:
         """Return the name of the product of the sizes of some axes."""
@@ -69,22 +69,22 @@ class Parameters:
         key = (LITERAL, type(number), repr(number), dtype)
         return self._made("k", key, ArrayType((), dtype), LITERAL, number).name
 
-    def operand(self, name: str, kind: ArrayType, *, is_replaced: bool = False) -> Parameter:
+    def operand(self, name: str, kind: ArrayType, *, is_replaced: bool = False) -> LoopParameter:
         """Return a value that the group reads."""
         if not kind.shape:
-            return self.found.setdefault(name, Parameter(self._names.value(name), kind, GIVEN, name))
+            return self.found.setdefault(name, LoopParameter(self._names.value(name), kind, GIVEN, name))
         return self._made("a", name, kind, WRITTEN_OVER if is_replaced else GIVEN, name)
 
-    def result(self, name: str, kind: ArrayType) -> Parameter:
+    def result(self, name: str, kind: ArrayType) -> LoopParameter:
         """Return the memory of a result."""
         return self._made("a", (RESULT, name), kind, RESULT, name)
 
-    def scratch(self, name: str, letter: str, shape: tuple[Any, ...], dtype: np.dtype[Any] = FLOAT) -> Parameter:
+    def scratch(self, name: str, letter: str, shape: tuple[Any, ...], dtype: np.dtype[Any] = FLOAT) -> LoopParameter:
         """Return memory for a value while the loop runs."""
         return self._made(letter, (SCRATCH, letter, name), ArrayType(shape, dtype), SCRATCH, name)
 
-    def _made(self, letter: str, key: Any, kind: ArrayType, role: int, value: Any) -> Parameter:
+    def _made(self, letter: str, key: Any, kind: ArrayType, role: int, value: Any) -> LoopParameter:
         if key not in self.found:
             name = f"{letter}{self._names.number((id(self), key))}"
-            self.found[key] = Parameter(name, kind, role, value)
+            self.found[key] = LoopParameter(name, kind, role, value)
         return self.found[key]

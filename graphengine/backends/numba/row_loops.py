@@ -17,7 +17,7 @@ from graphengine.backends.instructions import Instruction
 from graphengine.backends.numba.compiling import compiled
 from graphengine.backends.numba.expressions import NAMES
 from graphengine.backends.numba.groups import Group, grouped
-from graphengine.backends.numba.parameters import GIVEN, RESULT, WRITTEN_OVER, Names, Parameter
+from graphengine.backends.numba.parameters import GIVEN, RESULT, WRITTEN_OVER, LoopNames, LoopParameter
 from graphengine.backends.numba.rows_text import RowsText
 from graphengine.backends.numpy.buffers import is_large
 from graphengine.backends.numpy.calls import Call
@@ -46,7 +46,7 @@ def fuse(graph: Graph, calls: Sequence[Call], replaced: Mapping[str, str]) -> li
 
 
 def rows_texts(
-    graph: Graph, items: Sequence[Group | Instruction], replaced: Mapping[str, str], names: Names | None = None
+    graph: Graph, items: Sequence[Group | Instruction], replaced: Mapping[str, str], names: LoopNames | None = None
 ) -> Iterator[RowsText | Instruction]:
     """The items in their order, groups as texts: with one set of names for all, or each with its own."""
     readers = Counter(operand for item in items for operand in _read(item))
@@ -59,7 +59,7 @@ def rows_texts(
         results = [name for name in made if name in outputs or readers[name] > (name in read)]
         alone = [name for name in results if name in replaced and not readers[name]]
         over = {name: replaced[name] for name in alone if _may_replace(item, replaced[name], name, outputs)}
-        yield RowsText(item, results, over, names or Names())
+        yield RowsText(item, results, over, names or LoopNames())
 
 
 def _read(item: Any) -> set[Operand]:
@@ -106,7 +106,7 @@ def _calls_of(rows: RowsText) -> list[Call]:
     ]
 
 
-def _memory(parameter: Parameter) -> Callable[[Any], Any]:
+def _memory(parameter: LoopParameter) -> Callable[[Any], Any]:
     """A call that gives a buffer, or new memory where there is none."""
     return lambda out: parameter.memory() if out is None else out
 
@@ -160,6 +160,6 @@ class RowLoop:
             return self.function(*map(_in_order, operands, self.operands))
 
 
-def _in_order(operand: Any, parameter: Parameter) -> Any:
+def _in_order(operand: Any, parameter: LoopParameter) -> Any:
     dtype = parameter.kind.array_dtype
     return np.require(operand, dtype, ["C", "A"]) if parameter.kind.shape else dtype.type(operand)

@@ -19,9 +19,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from graphengine.backends.numba.array_ops import CASTS, Fold, computed_in
+from graphengine.backends.numba.array_ops import CASTS, RowFold, computed_in
 from graphengine.backends.numba.groups import Group, Member, Span
-from graphengine.backends.numba.parameters import Names, Parameter, Parameters
+from graphengine.backends.numba.parameters import LoopNames, LoopParameter, LoopParameters
 
 TILE = 256
 """Numbers of a vector that are a run: as many sums are added up side by side."""
@@ -32,7 +32,7 @@ Dims = tuple[int, ...]
 class View(NamedTuple):
     """An array in the shape of the loop, with the dimensions of the loop that it has."""
 
-    array: Parameter
+    array: LoopParameter
     dims: Dims
     number: int
     sizes: str
@@ -52,7 +52,7 @@ class RowsText:
     `over` maps results to operands of the group that they are written over.
     """
 
-    def __init__(self, group: Group, results: Sequence[str], over: Mapping[str, str], names: Names) -> None:
+    def __init__(self, group: Group, results: Sequence[str], over: Mapping[str, str], names: LoopNames) -> None:
         self.group, self._names, self._results = group, names, list(results)
         self._members = {each.output: each for each in group.members}
         self._dims = _merged(group)
@@ -69,12 +69,12 @@ class RowsText:
         kinds = [kind for each in group.members for kind in (each.kind, *each.instruction.operand_types)]
         self._wide = all(kind is None or kind.dtype != np.float32 for kind in kinds)
         self._stored = {*self._results, *self._kept_values()}
-        self._parameters = Parameters(names)
+        self._parameters = LoopParameters(names)
         self._views: dict[Any, View] = {}
         self._lines = list(self._written())
 
     @property
-    def parameters(self) -> list[Parameter]:
+    def parameters(self) -> list[LoopParameter]:
         """What the loop is called with, the constants first."""
         return sorted(self._parameters.found.values(), key=lambda each: not each.is_constant)
 
@@ -128,7 +128,7 @@ class RowsText:
     def _lengths(self, dims: Iterable[int]) -> tuple[int, ...]:
         return tuple(math.prod(self.group.shape[axis] for axis in self._dims[dim]) for dim in dims)
 
-    def _view(self, array: Parameter, dims: Dims, *, is_run: bool = False) -> View:
+    def _view(self, array: LoopParameter, dims: Dims, *, is_run: bool = False) -> View:
         rank = len(array.kind.shape)
         same = rank == 1 and len(dims) < 2
         sizes = "" if same else ", ".join(self._size(dim) for dim in dims) or "1"
@@ -325,7 +325,7 @@ class RowsText:
         ]
 
 
-def _fold(member: Member) -> Fold:
+def _fold(member: Member) -> RowFold:
     assert member.fold is not None
     return member.fold
 
