@@ -17,7 +17,7 @@ from graphengine.ops.index import FAMILIES
 from graphengine.version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from graphengine import errors, nll, nn, ops, shape
+    from graphengine import errors, nll, nn, ode, ops, shape
     from graphengine.data.readers import Reader
     from graphengine.fit.solvers import Solver
     from graphengine.format.initializers import Initializer
@@ -52,6 +52,8 @@ hooks.shipped_kinds.update(
     }
 )
 hooks.save_graph.provider = "graphengine.format.saving:save_graph"
+hooks.branch_gradient.provider = "graphengine.transform.reversal:branch_gradient"
+hooks.loop_gradient.provider = "graphengine.transform.reversal:loop_gradient"
 hooks.picture_svg.provider = "graphengine.draw.drawing:svg"
 hooks.picture_html.provider = "graphengine.draw.drawing:html"
 
@@ -77,6 +79,7 @@ __all__ = [
     "nll",
     "nn",
     "nodes",
+    "ode",
     "onnx",
     "ops",
     "register",
@@ -120,6 +123,7 @@ _MODULES = {
     "errors": "errors",
     "infer": "ops.inference",
     "nll": "nll",
+    "ode": "ode",
     "nn": "nn",
     "nodes": "ops.families",
     "onnx": "model.onnx_files",

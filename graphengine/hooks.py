@@ -23,6 +23,7 @@ class Hook:
 
 
 save_graph, picture_svg, picture_html = Hook(), Hook(), Hook()
+branch_gradient, loop_gradient = Hook(), Hook()
 
 shipped_ops: dict[str, str] = {}
 """The module that registers each op of this package, by the names of the op and of its NumPy function (`ops.index`)."""

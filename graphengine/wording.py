@@ -11,7 +11,7 @@ import orjson
 
 LONGEST_NAME = 400
 """Characters of the longest name that a file can give anything: what is longer is near to none."""
-MANY_NAMES = 200
+MANY_NAMES = 300
 """Of more names than this, or for a long one, only those that share a part of it are looked at."""
 LONG_NAME = 40
 """Letters from which on a name is long."""

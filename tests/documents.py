@@ -8,7 +8,9 @@ import orjson
 import pytest
 
 import graphengine as ge
+from graphengine.format.saving import node_document
 from graphengine.format.writing import encode_array
+from graphengine.ir.bodies import GraphBody
 
 MODELS = Path(__file__).parent.parent / "models"
 SHIPPED = sorted(MODELS.glob("*.json"))
@@ -61,6 +63,9 @@ def document(nodes, outputs=None, *, inputs=None, parameters=None, **sections):
     `nodes` maps ids to (op, inputs) or (op, inputs, attributes), `inputs` maps names to shapes or declarations,
     `parameters` names to values or declarations. Without `outputs` the last node is the output "out".
     """
+    made = [node(name, *spec) for name, spec in nodes.items()]
+    if functions := functions_among(made):
+        sections = {"functions": functions, **sections}
     return {
         "format": "graphengine.model",
         "format_version": 1,
@@ -70,10 +75,27 @@ def document(nodes, outputs=None, *, inputs=None, parameters=None, **sections):
         "parameters": {
             name: value if isinstance(value, dict) else parameter(value) for name, value in _items(parameters)
         },
-        "nodes": [node(name, *spec) for name, spec in nodes.items()],
+        "nodes": made,
         "outputs": {"out": list(nodes)[-1]} if outputs is None else outputs,
         **sections,
     }
+
+
+def functions_among(nodes):
+    """The functions that are attributes of nodes, as the section of a file; the nodes then name them."""
+    found = {}
+    for each in nodes:
+        for name, value in (each.get("attributes") or {}).items():
+            if isinstance(value, GraphBody):
+                graph_nodes = [node_document(inner) for inner in value.nodes]
+                outputs = dict(value.results)
+                found[value.name] = {
+                    "inputs": {key: {} for key in value.inputs},
+                    "nodes": graph_nodes,
+                    "outputs": outputs,
+                }
+                each["attributes"] = {**each["attributes"], name: value.name}
+    return found
 
 
 def _items(mapping):

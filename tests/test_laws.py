@@ -265,7 +265,8 @@ def test_a_literal_in_any_place_gives_the_results_and_gradients_of_the_number_in
         given = [np.full(shape, 0.7) if array.dtype.kind == "f" else array for array in arrays]
         for place in range(len(given)):
             taken = [_outcome(name, attributes, given, place, number) for number in (literal, np.asarray(literal))]
-            if taken[0] is not None:
+            is_weak = name == "scan" and taken[1] is None  # a state may begin with 0, which is no array of integers
+            if taken[0] is not None and not is_weak:
                 for found, expected in zip(*taken, strict=True):
                     np.testing.assert_allclose(found, expected, rtol=1e-14)
 
@@ -297,7 +298,7 @@ def arguments_of(signature, arrays, results):
     known = dict(zip(signature.inputs, arrays, strict=False)) | {"needs": (True,) * len(arrays)}
     if signature.variadic:
         known[signature.inputs[-1]] = tuple(arrays[len(signature.inputs) - 1 :])
-    known |= {"grads": tuple(weights_of(results)), "outs": results}
+    known |= dict.fromkeys(("grads", "arriving"), tuple(weights_of(results))) | {"outs": results}
     several = len(results) > 1
     for port, result, weight in zip(signature.outputs, results, weights_of(results), strict=False):
         known |= {port: result, f"grad_{port}" if several else "grad": weight[()]}

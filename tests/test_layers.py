@@ -26,6 +26,7 @@ ROOMS = [
     "trace",
     "model",
     "nll",
+    "ode",
     "shape",
     "nn",
     "fit",
@@ -69,7 +70,7 @@ PUBLIC += [
     "register_schedule",
     "register_solver",
 ]
-PUBLIC += ["search", "shape", "trace_model"]
+PUBLIC += ["ode", "search", "shape", "trace_model"]
 SHARED_NAMES = {"comparison", "losses", "numpy", "resuming", "tracing"}
 """Module names in two rooms. The list only gets shorter."""
 

@@ -13,6 +13,7 @@ from samples.linear import cofactors
 from scipy import special
 
 import graphengine as ge
+from graphengine.ops.body import function_fields
 from graphengine.ops.families.special import erf
 from graphengine.ops.registry import OPS
 
@@ -39,7 +40,8 @@ def lines_of_code(cls):
 
 
 def test_the_median_op_costs_at_most_8_lines():
-    sizes = {name: lines_of_code(OPS[name].cls) for name in SAMPLES}
+    mathematics = [name for name in SAMPLES if not function_fields(OPS[name].cls)]  # of others it is in a file
+    sizes = {name: lines_of_code(OPS[name].cls) for name in mathematics}
     assert statistics.median(sizes.values()) <= 8
 
 

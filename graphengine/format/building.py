@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Set
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 from graphengine.errors import MOST_TOLD, InvalidModelError, Problem, make_pointer
 from graphengine.format.call_paths import origin_in
 from graphengine.format.declaring import inputs_of, parameters_of, state_of
-from graphengine.format.documents import ModelDocument
+from graphengine.format.documents import ModelDocument, NodeDocument
 from graphengine.format.expansion import expansion_problems
-from graphengine.format.functions import FunctionCall, Table, functions_in, unsound_functions
-from graphengine.format.inlining import Inlining, function_problems
+from graphengine.format.function_nodes import function_problems
+from graphengine.format.functions import Application, FunctionCall, Table, functions_in, unsound_functions
+from graphengine.format.inlining import Inlining
 from graphengine.format.making import Making
 from graphengine.format.references import dangling_references, loss_problems
 from graphengine.format.resolve import UNKNOWN, Resolver
@@ -72,15 +74,15 @@ def sound_graph(
     if table:
         wrong, broken = _in_functions(document, table, gaps)
         problems += [*wrong, *expansion]
-        nodes, calling = _apart(nodes, table if expansion else unsound_functions(table, broken))
-        if any(isinstance(node.node, FunctionCall) for node in nodes):
+        nodes, calling = _apart(nodes, table.keys() if expansion else unsound_functions(table, broken))
+        if any(isinstance(node.node, FunctionCall | Application) for node in nodes):
             found: Collection[Problem] = ()
             # a call is a node: what forms a cycle with calls does so whatever is inside, and is told by its own ids
             if not (is_cyclic := len(topologically_sorted(nodes)[0]) < len(nodes)):
                 inlining = Inlining(document, nodes, table, limits)
                 found = inlining.problems or list(inlining.doubled(resolver.values))
             if is_cyclic or found:
-                inlining, (nodes, rest) = None, _apart(nodes, table)
+                inlining, (nodes, rest) = None, _apart(nodes, table.keys())
                 problems, calling = [*problems, *found], [*calling, *rest]
         unknown = [*unknown, *calling]
     graph, misfits = _typed(document, resolver, nodes, unknown, inlining, limits)
@@ -108,9 +110,17 @@ def _in_functions(document: ModelDocument, table: Table, gaps: Gaps) -> tuple[li
     return problems, broken
 
 
-def _apart(nodes: list[GraphNode], names: Collection[str]) -> tuple[list[GraphNode], list[GraphNode]]:
+def _run_by(node: GraphNode) -> list[str]:
+    """The names of the functions that a node calls or runs."""
+    what: Any = node.node
+    if isinstance(what, FunctionCall):
+        return [what.function.name]
+    return [each.name for each in what.functions.values()] if isinstance(what, Application) else []
+
+
+def _apart(nodes: list[GraphNode], names: Set[str]) -> tuple[list[GraphNode], list[GraphNode]]:
     """The nodes that call no function of these names, and those that do: they give nothing that is known."""
-    calls = {node.id for node in nodes if isinstance(node.node, FunctionCall) and node.op in names} if names else ()
+    calls = {node.id for node in nodes if not names.isdisjoint(_run_by(node))} if names else ()
     if not calls:
         return nodes, []
     kept = [node for node in nodes if node.id not in calls]
@@ -186,11 +196,16 @@ def _without(document: ModelDocument, names: Collection[str]) -> ModelDocument:
     )
 
 
+def _named(node: NodeDocument) -> Iterator[str]:
+    """What the attributes of a node may name."""
+    return (value for value in node.get("attributes", {}).values() if isinstance(value, str))
+
+
 def _own(document: ModelDocument) -> Iterator[str]:
     """The functions of the file but for a mere update rule, which is told of where the optimizer is checked."""
     rule = document.training.optimizer.type if document.training else None
     bodies = [document.nodes, *(function.nodes for function in document.functions.values())]
-    called = {node["op"] for node in itertools.chain(*bodies)}
+    called = {name for node in itertools.chain(*bodies) for name in (node["op"], *_named(node))}
     return (name for name in document.functions if name != rule or name in called)
 
 

@@ -11,7 +11,17 @@ import orjson
 
 from graphengine.errors import Problem, make_pointer
 from graphengine.format.documents import FunctionDocument, ModelDocument, NodeDocument
-from graphengine.format.functions import Function, Table, attributes_named, callable_in, callees_in
+from graphengine.format.functions import (
+    RUNNING,
+    Function,
+    Table,
+    attributes_named,
+    callable_in,
+    callees_in,
+    callees_of,
+    nameable_in,
+    names_functions,
+)
 from graphengine.format.layer_forms import calls_by_hand
 from graphengine.limits import Limits
 
@@ -34,13 +44,15 @@ def expansion_problems(document: ModelDocument, table: Table, limits: Limits) ->
         message = f"functions call each other in a cycle: {' -> '.join(names)}"
         yield Problem("GE215", message, None, make_pointer(("functions", names[0])))
         return
-    calls = [node for node in document.nodes if node["op"] in table]
+    naming = names_functions(table)
+    calls = [node for node in document.nodes if node["op"] in table or node["op"] in RUNNING]
     measures: dict[Function, Measure] = {}
     longest = _longest_attribute(calls, table)
     for function in order:
-        body = _measured(function.document.nodes, callable_in(function, table), measures, longest)
+        scope = _Scope(callable_in(function, table), nameable_in(function, table), naming)
+        body = _measured(function.document.nodes, scope, measures, longest)
         measures[function] = _called(function, body)
-    whole = _measured(calls, table, measures, longest)
+    whole = _measured(calls, _Scope(table, table, naming), measures, longest)
     whole = whole._replace(nodes=whole.nodes + len(document.nodes) - len(calls), depth=whole.depth - 1)
     limit = _most_text(calls, document.functions.values(), whole.text, limits)
     for got, most, what in (
@@ -100,19 +112,32 @@ _MOST = 10**15
 """Counting stops here: a file of functions that each call the one before twice has numbers as long as itself."""
 
 
+class _Scope(NamedTuple):
+    """What nodes can call and name, and the attributes of functions that name functions."""
+
+    calls: Table
+    names: Table
+    naming: Mapping[Function, Mapping[str, int]]
+
+
 def _measured(
-    nodes: Iterable[NodeDocument], table: Table, measures: Mapping[Function, Measure], longest: int
+    nodes: Iterable[NodeDocument], scope: _Scope, measures: Mapping[Function, Measure], longest: int
 ) -> Measure:
     """The measure of nodes from those of the functions they call; an attribute takes at most the `longest` text."""
     count, names, text, depth = 0, 0, 0, 1
     for node in nodes:
-        called = measures[table[node["op"]]] if node["op"] in table else Measure(nodes=1)
-        times = calls_by_hand(node["op"], node.get("attributes"), longest) if node["op"] in table else 1
-        count += called.nodes * times
-        names += called.names * times + 1 + len(node["inputs"])
-        text += (called.text + called.names * (len(node["id"]) + 1)) * times + max(_length(node), _LEAST)
-        text += longest * sum(1 for _ in attributes_named(node))
-        depth = max(depth, called.depth + 1)
+        callees = [(measures[each], times) for each, times in callees_of(node, *scope)]
+        if node["op"] not in scope.calls:
+            callees.append((Measure(nodes=1), 1))
+        by_hand = calls_by_hand(node["op"], node.get("attributes"), longest) if node["op"] in scope.calls else 1
+        for called, times in callees:
+            times *= by_hand
+            count += called.nodes * times
+            names += called.names * times
+            text += (called.text + called.names * (len(node["id"]) + 1)) * times
+            depth = max(depth, called.depth + 1)
+        names += 1 + len(node["inputs"])
+        text += max(_length(node), _LEAST) + longest * sum(1 for _ in attributes_named(node))
     return Measure(min(count, _MOST), min(names, _MOST), min(text, _MOST), depth)
 
 

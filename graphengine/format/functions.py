@@ -24,8 +24,14 @@ from graphengine.ops.node import Signature
 from graphengine.ops.registry import OPS
 from graphengine.ops.shapes import symbols_of
 
-DOMAINS: Mapping[str, int] = {"nn": 1, "nll": 1, "shape": 1}
-"""The domains of the functions that come with the package, each with its version: layers, likelihoods, line shapes."""
+DOMAINS: Mapping[str, int] = {"nn": 1, "nll": 1, "ode": 1, "shape": 1}
+"""The domains of the functions that come with the package, each with its version.
+
+They are layers, likelihoods, steps of differential equations, and line shapes.
+"""
+
+RUNNING: Mapping[str, tuple[str, ...]] = {"call": ("function",), "cond": ("then", "otherwise"), "scan": ("function",)}
+"""Ops that run functions, with the attributes that name them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,18 +54,20 @@ class Function:
         """Whether a call may omit an input, because the nodes do without it or the call makes a parameter for it."""
         return self.document.inputs[name].optional or name in self.document.parameters
 
-    def form(self, attributes: Mapping[str, Any]) -> Function:
-        """The function that a call with these attributes means: a layer has other nodes and parameters for others.
+    def form(self, attributes: Mapping[str, Any], given: Collection[str] = ()) -> Function:
+        """The function that a call with these attributes, and with these inputs `given`, means.
+
+        A layer has other nodes and parameters for others.
 
         Raises
         ------
         ValidationError
             If a layer does not have the attributes.
         """
-        if self.domain is None or self.name not in LAYERS or not attributes:
+        layer = LAYERS.get(self.name) if self.domain else None
+        if layer is None or (not attributes and layer.choosing.isdisjoint(given)):
             return self
-        layer = LAYERS[self.name].model_validate({**attributes})
-        return replace(self, document=layer.formed(self.document))
+        return replace(self, document=layer.model_validate({**attributes}).formed(self.document, given))
 
     @cached_property
     def lead(self) -> str | None:
@@ -80,12 +88,19 @@ class Function:
     @cached_property
     def uncallable(self) -> str | None:
         """Why no node can call it: only an update rule has slots, or gives back what it was given; None if one can."""
-        for name, declared in self.document.inputs.items():
-            if declared.initializer is not None:
-                return f"its input '{name}' has an initializer, which only an update rule can have"
+        if self.is_rule:
+            return self.is_rule
         for name, value in self.document.outputs.items():
             if value in self.document.inputs:
                 return f"its output '{name}' is its input '{value}', not what a node gives"
+        return None
+
+    @cached_property
+    def is_rule(self) -> str | None:
+        """Why it can only be an update rule; None if it need not be one."""
+        for name, declared in self.document.inputs.items():
+            if declared.initializer is not None:
+                return f"its input '{name}' has an initializer, which only an update rule can have"
         return None
 
     @cached_property
@@ -122,6 +137,27 @@ class FunctionCall:
         return self.function.signature.outputs
 
 
+@dataclass(frozen=True, eq=False, slots=True)
+class Application:
+    """What is in the place of a node that runs functions, until these are there as bodies."""
+
+    name: str
+    functions: Mapping[str, Function]
+    attributes: Mapping[str, Any]
+
+    @property
+    def signature(self) -> Signature:
+        """Its inputs are those of the functions; those of a choice come after the condition."""
+        function = next(iter(self.functions.values())).signature
+        first = ("condition",) * (self.name == "cond")
+        return replace(function, inputs=(*first, *function.inputs), required=function.required + len(first))
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Those of the function."""
+        return next(iter(self.functions.values())).signature.outputs
+
+
 Table: TypeAlias = Mapping[str, Function]
 
 
@@ -156,9 +192,20 @@ def functions_in(document: ModelDocument) -> Table:
     return {**shipped, **own}
 
 
+def nameable_in(function: Function, table: Table) -> Table:
+    """The functions that attributes in a function can name: a shipped one gets names of a file's by its attributes."""
+    return table if function.domain is None else {**table, **shipped_functions()}
+
+
 def callable_in(function: Function, table: Table) -> Table:
     """The functions that the nodes of a function can call: those of the package call no function of a file."""
     return table if function.domain is None else shipped_functions()
+
+
+def given_by(node: NodeDocument, function: Function) -> Collection[str]:
+    """The inputs of a function that a node gives, by name or in order."""
+    inputs = node["inputs"]
+    return inputs if isinstance(inputs, dict) else function.signature.inputs[: len(inputs)]
 
 
 # ---------------------------------------------------------------- attributes
@@ -282,18 +329,67 @@ def omission_problems(function: Function, table: Table) -> Iterator[Problem]:
 
 
 def callees_in(table: Table) -> dict[Function, list[Function]]:
-    """The functions that each function of a table calls."""
+    """The functions that each function of a table calls, or names where a node runs one."""
+    naming = names_functions(table)
     return {
-        each: [known[node["op"]] for node in each.document.nodes if node["op"] in known]
+        each: [
+            callee
+            for node in each.document.nodes
+            for callee, _ in callees_of(node, callable_in(each, table), nameable_in(each, table), naming)
+        ]
         for each in table.values()
-        for known in (callable_in(each, table),)
     }
+
+
+def callees_of(
+    node: NodeDocument, calls: Table, names: Table, naming: Mapping[Function, Mapping[str, int]]
+) -> Iterator[tuple[Function, int]]:
+    """Yield the functions that a node calls or names, each with how often it becomes part of the graph."""
+    callee = calls.get(node["op"])
+    if callee is not None:
+        yield callee, 1
+        fields = naming.get(callee, {})
+    else:
+        fields = dict.fromkeys(RUNNING.get(node["op"], ()), 1)
+    for field, times in fields.items():
+        value = node.get("attributes", {}).get(field)
+        if isinstance(value, str) and value in names:
+            yield names[value], times
+
+
+def names_functions(table: Table) -> Mapping[Function, Mapping[str, int]]:
+    """The attributes of functions that name functions, each with how often its nodes run what it names."""
+    found: dict[Function, dict[str, int]] = {}
+    for _ in range(len(table) + 1):  # what a function hands on is known after one round more
+        known = {each: _naming(each, callable_in(each, table), found) for each in table.values()}
+        known = {each: fields for each, fields in known.items() if fields}
+        if known == found:
+            break
+        found = known
+    return found
+
+
+def _naming(function: Function, calls: Table, known: Mapping[Function, Mapping[str, int]]) -> dict[str, int]:
+    fields: dict[str, int] = {}
+    for node in function.document.nodes:
+        callee = calls.get(node["op"])
+        asked = known.get(callee, {}) if callee else dict.fromkeys(RUNNING.get(node["op"], ()), 1)
+        for field, times in asked.items():
+            name = attribute_named(node.get("attributes", {}).get(field))
+            if name is not None:
+                fields[name] = min(fields.get(name, 0) + times, _MOST_TIMES)
+    return fields
+
+
+_MOST_TIMES = 10**9
+"""Counting how often a function is run stops here."""
 
 
 def unsound_functions(table: Table, broken: Collection[str]) -> set[str]:
     """The functions that are broken and all that call them, or call what there is not; none calls itself."""
-    unsound = set(broken)
-    for function in TopologicalSorter(callees_in(table)).static_order():
-        if any(op in unsound or (op not in OPS and op not in table) for op in function.ops.values()):
+    unsound, callees = set(broken), callees_in(table)
+    for function in TopologicalSorter(callees).static_order():
+        named = {each.name for each in callees[function]}
+        if named & unsound or any(op not in OPS and op not in table for op in function.ops.values()):
             unsound.add(function.name)
     return unsound

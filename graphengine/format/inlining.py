@@ -6,7 +6,6 @@ function's first output becomes `hidden` itself. Nothing recurses: calls within 
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -15,25 +14,23 @@ from typing import Any, NamedTuple
 import numpy as np
 import orjson
 
-from graphengine.errors import MOST_TOLD, Problem, did_you_mean, make_pointer
-from graphengine.format.documents import InputDocument, ModelDocument
+from graphengine.errors import Problem, make_pointer
+from graphengine.format.documents import ModelDocument
+from graphengine.format.function_nodes import content_of, resolved_body
 from graphengine.format.functions import (
+    Application,
     Function,
     FunctionCall,
     Table,
-    attributes_named,
     callable_in,
-    cycle_problems,
-    declaration_problems,
-    omission_problems,
-    substituted,
 )
-from graphengine.format.resolve import Resolver
+from graphengine.format.layer_forms import LAYERS
 from graphengine.format.salvage import Gaps
+from graphengine.ir.bodies import GraphBody
 from graphengine.ir.node_types import literal_type
-from graphengine.ir.nodes import GraphNode, Operand
+from graphengine.ir.nodes import GraphNode, Operand, topologically_sorted
 from graphengine.limits import DEFAULT, Limits
-from graphengine.ops.numbers import INEXACT, is_inexact
+from graphengine.ops.registry import OPS
 from graphengine.ops.shapes import ArrayType, dtype_name, mismatch
 
 
@@ -84,6 +81,8 @@ def _frame(
 ) -> CallFrame:
     """A call; where it omits an input for which it makes a parameter, that is its operand."""
     made = call.function.document.parameters
+    most = len(call.signature.inputs)
+    operands = (*operands, *[None] * (most - len(operands)))[:most]
     if made:
         pairs = zip(call.signature.inputs, operands, strict=True)
         operands = tuple([f"{path}/{name}" if ref is None and name in made else ref for name, ref in pairs])
@@ -91,11 +90,16 @@ def _frame(
 
 
 class Body(NamedTuple):
-    """The nodes of a function for certain attributes: ops, the further outputs of those, and calls."""
+    """The nodes of a function for certain attributes: ops, the further outputs of those, and calls, by id as well.
+
+    `problems` are those that have not been reported.
+    """
 
     ops: list[GraphNode]
     ports: list[tuple[str, str]]
     calls: list[GraphNode]
+    called: Mapping[str, Any]
+    problems: list[Problem]
 
 
 class Inlining:
@@ -112,19 +116,23 @@ class Inlining:
         self.aliases: dict[str, str] = {}
         self.nodes: list[GraphNode] = []
         self._frames: list[CallFrame] = []
-        self._bodies: dict[tuple[str | None, str, bytes] | FunctionCall, Body] = {}
+        self._bodies: dict[Any, Body] = {}
+        self._instances: dict[Any, Any] = {}
+        self._made: dict[Any, GraphBody] = {}
         self._inline(nodes)
 
     def _inline(self, nodes: Sequence[GraphNode]) -> None:
         for node in nodes:
             if isinstance(node.node, FunctionCall):
-                results = self._results(node.id, node.id, node.node.function)
+                results = self._results(node.id, node.id, node.node)
                 self.aliases.update({name: value for name, value in results.items() if name != value})
         names: Mapping[Any, Any] = self.aliases
         for ident, op, instance, inputs in nodes:
             operands = tuple([names.get(operand, operand) for operand in inputs])
             if isinstance(instance, FunctionCall):
-                self._frames.append(_frame(ident, ident, ident, instance, operands))
+                self._enter(_frame(ident, ident, ident, instance, operands), operands)
+            elif isinstance(instance, Application):
+                self.nodes.append(self._running(ident, instance, operands))
             else:
                 self.nodes.append(GraphNode(ident, op, instance, operands))
         ports = 0
@@ -137,18 +145,55 @@ class Inlining:
                 return
             self._inline_call(frame)
 
+    def _enter(self, frame: CallFrame, given: tuple[Operand, ...]) -> None:
+        """Note a call, unless it has too few or too many operands: of a node of op `call` that depends on the caller's.
+
+        A shipped function hands on all inputs that it may have been given.
+        """
+        signature, needed = frame.call.signature, frame.operands[: frame.call.signature.required]
+        further = [ref for ref in given[len(signature.inputs) :] if ref is not None]
+        if None in needed or further:
+            got = len([ref for ref in given if ref is not None])
+            message = f"{frame}: it takes {signature.arity()}, not {got}"
+            self.problems.append(Problem("GE212", message, None, self.place_of(frame), frame.path))
+            return
+        self._frames.append(frame)
+
     def _inline_call(self, frame: CallFrame) -> None:
         """Put the nodes of a function into the graph, and its calls among the frames."""
         body, names = self._body(frame), self._names(frame)
         for name, op, instance, inputs in body.ops:
             operands = tuple([names.get(ref, ref) for ref in inputs])
+            if isinstance(instance, Application):
+                self.nodes.append(self._running(names[name], instance, operands))
+                continue
             if instance.signature.variadic and None in operands:
                 operands = tuple([ref for ref in operands if ref is not None])
             self.nodes.append(GraphNode(names[name], op, instance, operands))
         for node in body.calls:
             call: Any = node.node
             path, operands = f"{frame.path}/{node.id}", tuple([names.get(ref, ref) for ref in node.inputs])
-            self._frames.append(_frame(node.id, path, frame.id_of(node.id), call, operands, frame))
+            self._enter(_frame(node.id, path, frame.id_of(node.id), call, operands, frame), operands)
+
+    def _running(self, ident: str, application: Application, operands: tuple[Operand, ...]) -> GraphNode:
+        """A node that runs functions, with their bodies, for the inputs that are there."""
+        first = len(operands) - len(next(iter(application.functions.values())).signature.inputs)
+        omitted = tuple(place - first for place, operand in enumerate(operands) if operand is None)
+        key = (application, omitted)
+        if key not in self._instances:
+            bodies = {field: self._body_of(each, omitted) for field, each in application.functions.items()}
+            cls = OPS[application.name].cls
+            self._instances[key] = cls.model_validate({**application.attributes, **bodies})
+        given = tuple([operand for operand in operands if operand is not None])
+        return GraphNode(ident, application.name, self._instances[key], given)
+
+    def _body_of(self, function: Function, omitted: tuple[int, ...]) -> GraphBody:
+        """The nodes of a function with its calls inlined and without the inputs that are omitted."""
+        if (function, omitted) not in self._made:
+            body, problems = function_body(function, omitted, self.table, self._limits)
+            self.problems += [_in_function(function, each) for each in problems]
+            self._made[function, omitted] = body
+        return self._made[function, omitted]
 
     def renamed(self) -> ModelDocument:
         """The document of the graph: it names values of the graph where the file names results of calls."""
@@ -172,38 +217,48 @@ class Inlining:
         names.update([(f"{node}:{port}", f"{names[node]}:{port}") for node, port in body.ports])
         for call in body.calls:
             ident = frame.id_of(call.id)
-            results = self._results(ident, f"{path}/{call.id}", call.node.function)  # type: ignore[attr-defined]
+            results = self._results(ident, f"{path}/{call.id}", body.called[call.id])
             names.update({f"{call.id}{name.removeprefix(ident)}": value for name, value in results.items()})
         return names
 
-    def _results(self, ident: str, path: str, function: Function) -> dict[str, str]:
+    def _results(self, ident: str, path: str, call: FunctionCall) -> dict[str, str]:
         """The values that a call gives, by the names that refer to them."""
-        first, *others = function.signature.outputs
-        values = {ident: self._value(ident, path, function, first)}
-        return values | {f"{ident}:{port}": self._value(ident, path, function, port) for port in others}
+        first, *others = call.outputs
+        values = {ident: self._value(ident, path, call, first)}
+        return values | {f"{ident}:{port}": self._value(ident, path, call, port) for port in others}
 
-    def _value(self, ident: str, path: str, function: Function, port: str) -> str:
+    def _value(self, ident: str, path: str, call: FunctionCall, port: str) -> str:
         """The value that one output of a call is, followed through calls within the call."""
         while True:
+            function = call.function
             node, _, inner = function.document.outputs[port].partition(":")
             ident, path = ident if node == function.lead else f"{path}/{node}", f"{path}/{node}"
-            callee = callable_in(function, self.table).get(function.ops[node])
+            callee = self._resolved(call).called.get(node)
             if callee is None:
                 return f"{ident}:{inner}" if inner else ident
-            function, port = callee, inner or callee.signature.outputs[0]
+            call, port = callee, inner or callee.outputs[0]
 
     def _body(self, frame: CallFrame) -> Body:
+        """The nodes of a function for the attributes of a call; what is wrong with them is reported once."""
+        body = self._resolved(frame.call)
+        if body.problems:
+            self.problems += [self._called(frame, problem) for problem in body.problems]
+            body.problems.clear()
+        return body
+
+    def _resolved(self, call: FunctionCall) -> Body:
         """The nodes of a function for the attributes of a call; equal attributes give the same ones."""
-        call = frame.call
         if call in self._bodies:
             return self._bodies[call]
-        key = (call.function.domain, call.function.name, orjson.dumps(call.attributes, option=orjson.OPT_SORT_KEYS))
+        function, attributes = call.function, orjson.dumps(call.attributes, option=orjson.OPT_SORT_KEYS)
+        form = len(function.document.nodes) if function.name in LAYERS else 0  # by the inputs that a call gives
+        key = (function.domain, function.name, attributes, form)
         if key not in self._bodies:
             nodes, problems = resolved_body(call.function, call.attributes, self.table, Gaps())
             ops = [node for node in nodes if not isinstance(node.node, FunctionCall)]
+            calls = [node for node in nodes if isinstance(node.node, FunctionCall)]
             ports = [(node.id, port) for node in ops for port in node.node.outputs[1:]]
-            self._bodies[key] = Body(ops, ports, [node for node in nodes if isinstance(node.node, FunctionCall)])
-            self.problems += [self._called(frame, problem) for problem in problems]
+            self._bodies[key] = Body(ops, ports, calls, {node.id: node.node for node in calls}, problems)
         self._bodies[call] = self._bodies[key]
         return self._bodies[call]
 
@@ -306,69 +361,40 @@ def _misfit(function: Function, kinds: Sequence[ArrayType | None]) -> str | None
     return mismatch({name: tuple(declared[name].axes or ()) for name in parts}, parts)
 
 
-def function_problems(function: Function, table: Table, gaps: Gaps) -> list[Problem]:
-    """What is wrong with a function of the file whatever its attributes are; pointers into the file."""
-    document = function.document
-    checks = (
-        declaration_problems(document, gaps),
-        _output_problems(function, gaps),
-        _default_problems(function),
-        cycle_problems(document),
-        omission_problems(function, callable_in(function, table)),
-    )
-    found = [problem for check in checks for problem in itertools.islice(check, MOST_TOLD + 1)]
-    if document.outputs:
-        known = {name: value for name, value in function.defaults.items() if function.may_be(name, value)}
-        attributes = {**dict.fromkeys(document.attributes.keys() - known.keys(), 1.0), **known}
-        unsure = {node["id"] for node in document.nodes if any(name not in known for name, _ in attributes_named(node))}
-        _, problems = resolved_body(function, attributes, table, gaps)
-        found += [each for each in problems if each.code != "GE213" or each.node not in unsure]
-    pointer, prefix = make_pointer(("functions", function.name)), f"function '{function.name}': "
-    return [replace(each, pointer=pointer + (each.pointer or ""), message=prefix + each.message) for each in found]
+def function_body(
+    function: Function, omitted: tuple[int, ...], table: Table, limits: Limits
+) -> tuple[GraphBody, list[Problem]]:
+    """The body that an op runs, of a function without the inputs at the places `omitted`, and what is wrong with it."""
+    nodes, problems = resolved_body(function, function.defaults, table, Gaps())
+    given = function.signature.inputs
+    absent = dict.fromkeys([given[place] for place in omitted])
+    nodes = [_without(node, absent) for node in nodes]
+    scope = callable_in(function, table)
+    inner = Inlining(content_of(function, function.defaults), nodes, {**table, **scope}, limits)
+    problems += inner.problems
+    for node in inner.nodes:
+        place = getattr(node.node.signature, "key", None)
+        if place is not None and node.inputs[place] is None:
+            message = f"node '{node.id}' ({node.op}): a random op that runs in a loop or a choice needs its 'key'"
+            hint = "give the function the key as an input, one for each step"
+            problems.append(Problem("GE212", message, hint, None, node.id))
+    if inner.makers:
+        message = f"{inner.makers[0]} makes parameters, which a function that an op runs cannot"
+        problems.append(Problem("GE213", message, "give them as inputs"))
+    results = {port: inner.aliases.get(value, value) for port, value in function.document.outputs.items()}
+    names = [name for name in given if name not in absent]
+    return GraphBody(function.name, names, topologically_sorted(inner.nodes)[0], results), problems
 
 
-def _output_problems(function: Function, gaps: Gaps) -> Iterator[Problem]:
-    """Outputs that are the value of no node; whether a node has the port is told where its op is known."""
-    if not function.document.outputs:
-        yield Problem("GE111", "it has no output", None, "/outputs")
-    for name, value in function.document.outputs.items():
-        known = value.partition(":")[0] in function.ops or value in function.document.inputs
-        if not known and not gaps.hide_value(value):
-            hint = did_you_mean(value, function.ops, "nodes")
-            message = f"output '{name}': no node gives the value '{value}'"
-            yield Problem("GE210", message, hint, make_pointer(("outputs", name)))
+def _without(node: GraphNode, absent: Mapping[Any, None]) -> GraphNode:
+    """A node without the operands that are absent."""
+    operands = tuple([None if ref in absent else ref for ref in node.inputs])
+    if node.node.signature.variadic:
+        operands = tuple([ref for ref in operands if ref is not None])
+    return node._replace(inputs=operands)
 
 
-def _default_problems(function: Function) -> Iterator[Problem]:
-    for name, value in function.defaults.items():
-        if not function.may_be(name, value):
-            message = f"attribute '{name}' is an input of a node, so its default must be a finite number"
-            yield Problem("GE112", message, None, make_pointer(("attributes", name, "default")))
-        elif name in function.operands and is_inexact(value):
-            pointer = make_pointer(("attributes", name, "default"))
-            yield Problem("GE125", f"{INEXACT}, such as {value}", None, pointer)
-
-
-def resolved_body(
-    function: Function, attributes: Mapping[str, Any], table: Table, gaps: Gaps
-) -> tuple[list[GraphNode], list[Problem]]:
-    """The nodes of a function for given attributes, and what is wrong with them; pointers into the function."""
-    document = function.document
-    content = ModelDocument.model_construct(
-        format="graphengine.model",
-        format_version=1,
-        opset_imports=dict(function.imports),
-        name=function.name,
-        inputs={name: InputDocument(shape=[]) for name in (*document.inputs, *document.parameters)},
-        nodes=[substituted(node, attributes) for node in document.nodes],
-        outputs=document.outputs,
-    )
-    resolver = Resolver(content, callable_in(function, table), gaps)
-    nodes = resolver.nodes()
-    dangling = (
-        Problem("GE210", f"output '{name}': value '{value}' is not defined", None, make_pointer(("outputs", name)))
-        for name, value in document.outputs.items()
-        if ":" in value and value not in resolver.values and not gaps.hide_value(value)
-    )
-    problems = [each for each in resolver.problems if each.code != "GE105" or each.node is not None]
-    return nodes, [*problems, *itertools.islice(dangling, MOST_TOLD + 1)]
+def _in_function(function: Function, problem: Problem) -> Problem:
+    """A problem in a function that an op runs; of a function of the file the place is there."""
+    pointer = None if function.domain else make_pointer(("functions", function.name)) + (problem.pointer or "")
+    return replace(problem, message=f"function '{function.name}': {problem.message}", pointer=pointer)

@@ -6,8 +6,8 @@ A function file has the layer by hand, where a call gives weights and biases as 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal, TypeAlias, get_args
+from collections.abc import Collection, Mapping
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias, get_args
 
 from pydantic import Field
 
@@ -26,9 +26,12 @@ Activation: TypeAlias = Literal[
 class Layer(Document, ABC):
     """The attributes of a layer."""
 
+    choosing: ClassVar[frozenset[str]] = frozenset()
+    """The inputs whose presence changes the nodes."""
+
     @abstractmethod
-    def formed(self, by_hand: FunctionDocument) -> FunctionDocument:
-        """Return the function for these attributes."""
+    def formed(self, by_hand: FunctionDocument, given: Collection[str]) -> FunctionDocument:
+        """Return the function for these attributes and these inputs that a call gives by name or in order."""
 
 
 class Dense(Layer):
@@ -38,7 +41,7 @@ class Dense(Layer):
     activation: Activation | None = None
     use_bias: bool = True
 
-    def formed(self, by_hand: FunctionDocument) -> FunctionDocument:
+    def formed(self, by_hand: FunctionDocument, given: Collection[str]) -> FunctionDocument:
         """Return the layer by hand, with the parameters that it makes and its activation."""
         changes: dict[str, Any] = {}
         if self.units is not None:
@@ -64,7 +67,7 @@ class Mlp(Layer):
     output_activation: Activation | None = None
     use_bias: bool = True
 
-    def formed(self, by_hand: FunctionDocument) -> FunctionDocument:
+    def formed(self, by_hand: FunctionDocument, given: Collection[str]) -> FunctionDocument:
         """Return the chain of layers, or the two layers by hand with their activations."""
         if self.units is None:
             return by_hand.model_copy(update={"nodes": self._by_hand(*by_hand.nodes)})
@@ -86,7 +89,48 @@ class Mlp(Layer):
         return [hidden, {**active, "op": self.activation}, out]
 
 
-LAYERS: Mapping[str, type[Layer]] = {"nn.dense": Dense, "nn.mlp": Mlp}
+class Recurrent(Layer):
+    """`nn.rnn`, `nn.gru` and `nn.lstm`: with `lengths` each step has to know which sequences have it."""
+
+    choosing: ClassVar[frozenset[str]] = frozenset({"lengths"})
+
+    reverse: bool = False
+
+    def formed(self, by_hand: FunctionDocument, given: Collection[str]) -> FunctionDocument:
+        """Return the loop over the steps, or over steps that leave the state as it is where a sequence has ended."""
+        if "lengths" not in given:
+            return by_hand
+        *before, loop = by_hand.nodes
+        attributes: dict[str, Any] = dict(loop.get("attributes", {}))
+        attributes["function"] = attributes["function"].replace("_step", "_masked_step")
+        attributes["sequences"] = ["x", "given"]
+        inputs: Any = loop["inputs"]
+        masked: NodeDocument = {**loop, "inputs": {**inputs, "given": "given"}, "attributes": attributes}
+        return by_hand.model_copy(update={"nodes": [*before, *_MASK, masked]})
+
+
+def _node(ident: str, op: str, *inputs: str, **attributes: Any) -> NodeDocument:
+    node: NodeDocument = {"id": ident, "op": op, "inputs": list(inputs)}
+    return {**node, "attributes": attributes} if attributes else node
+
+
+_MASK = [
+    _node("one_input", "slice", "x", axis=2, start=0, stop=1),
+    _node("ones", "ones_like", "one_input"),
+    _node("numbers", "cumsum", "ones", axis=1),
+    _node("length_column", "expand_dims", "lengths", axis=[1, 2]),
+    _node("given", "less_equal", "numbers", "length_column"),
+]
+"""Whether a sequence has a step, (N, T, 1): the number of the step, from 1, is at most its length."""
+
+
+LAYERS: Mapping[str, type[Layer]] = {
+    "nn.dense": Dense,
+    "nn.gru": Recurrent,
+    "nn.lstm": Recurrent,
+    "nn.mlp": Mlp,
+    "nn.rnn": Recurrent,
+}
 """The layers of the package, by the names of their functions."""
 
 

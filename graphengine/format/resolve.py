@@ -18,10 +18,20 @@ from pydantic import BaseModel, ValidationError
 from graphengine.errors import MOST_TOLD, Problem, did_you_mean, make_pointer
 from graphengine.format.documents import ModelDocument, NodeDocument
 from graphengine.format.findings import problems_of
-from graphengine.format.functions import DOMAINS, Function, FunctionCall, Table, shipped_functions
+from graphengine.format.functions import (
+    DOMAINS,
+    RUNNING,
+    Application,
+    Function,
+    FunctionCall,
+    Table,
+    given_by,
+    shipped_functions,
+)
 from graphengine.format.layer_forms import LAYERS
 from graphengine.format.pruning import pruned
 from graphengine.format.salvage import HOLE, VALUES, Gaps
+from graphengine.ir.bodies import GraphBody
 from graphengine.ir.nodes import GraphNode, Operand
 from graphengine.limits import DEFAULT, Limits
 from graphengine.ops.node import Node
@@ -31,6 +41,9 @@ from graphengine.ops.registry import CORE, OPS, OPSET_VERSION, Op, domain_of
 _LONG = 2**13
 """Bytes of attributes in which more may be wrong than is reported."""
 
+UNTYPED = GraphBody("function", (), (), {})
+"""What attributes are checked with where a node runs a function."""
+
 UNKNOWN: Any = None
 """What stands in the place of the instance of a class where a node is wrong."""
 
@@ -38,11 +51,20 @@ UNKNOWN: Any = None
 class Resolver:
     """One walk over the nodes of a document that gives each its class, its attributes and its operands.
 
-    A node that calls one of `functions` gets a `FunctionCall` in the place of the instance of a class. Nothing is
-    reported of what the `gaps` of the document hide; ids that are used twice are added to them.
+    A node that calls one of `functions` gets a `FunctionCall` in the place of the instance of a class; one that runs
+    functions, which are among those `named`, gets an `Application`. Nothing is reported of what the `gaps` of the
+    document hide; ids that are used twice are added to them.
     """
 
-    def __init__(self, document: ModelDocument, functions: Table, gaps: Gaps, limits: Limits = DEFAULT) -> None:
+    def __init__(
+        self,
+        document: ModelDocument,
+        functions: Table,
+        gaps: Gaps,
+        limits: Limits = DEFAULT,
+        named: Table | None = None,
+    ) -> None:
+        self._named = functions if named is None else named
         self.document, self.gaps, self.limits = document, gaps, limits
         self.problems: list[Problem] = []
         self.values: dict[str, str] = {}
@@ -94,6 +116,10 @@ class Resolver:
         """The further outputs of a node; not known if its op is not, or its attributes should say them and do not."""
         if isinstance(op, Function) or (op and op.signature.outputs):
             return op.signature.outputs[1:]
+        if op and op.name in RUNNING:
+            function = self._function(spec, RUNNING[op.name][0])
+            if function is not None:
+                return function.signature.outputs[1:]
         with suppress(ValidationError):
             if op:
                 return op.cls.model_validate(spec.get("attributes", {})).outputs[1:]
@@ -159,10 +185,62 @@ class Resolver:
         if isinstance(op, Function):
             op = self._form(index, spec, op)
             node = None if op is None else self._call(index, spec, op)
+        elif op.name in RUNNING:
+            node = self._application(index, spec, op)
+            op = op if op.name == "call" else node
         else:
             node = self._instance(index, spec, op)
         operands = None if op is None else self._operands(index, spec, op)
         return None if node is None or operands is None else GraphNode(spec["id"], spec["op"], node, operands)
+
+    def _function(self, spec: NodeDocument, field: str) -> Function | None:
+        """The function that an attribute of a node names, if there is one."""
+        name = spec.get("attributes", {}).get(field)
+        return self._named.get(name) if isinstance(name, str) else None
+
+    def _application(self, index: int, spec: NodeDocument, op: Op) -> Any:
+        """What runs functions, or the call of one by its name."""
+        wrong = len(self.problems)
+        functions = {field: self._runnable(index, spec, op, field) for field in RUNNING[op.name]}
+        others = {name: each for name, each in spec.get("attributes", {}).items() if name not in functions}
+        try:
+            op.cls.model_validate({**others, **dict.fromkeys(functions, UNTYPED)})
+        except ValidationError as error:
+            self._wrong_attributes(index, spec, error, op.cls, "op")
+        known = {field: each for field, each in functions.items() if each is not None}
+        if len(known) < len(functions) or len(self.problems) > wrong:
+            return None
+        if op.name == "call":
+            return FunctionCall(known["function"], known["function"].defaults)
+        return Application(op.name, known, others)
+
+    def _runnable(self, index: int, spec: NodeDocument, op: Op, field: str) -> Function | None:
+        """The function that an attribute names, if the op can run it."""
+        name, function = spec.get("attributes", {}).get(field), self._function(spec, field)
+        pointer = f"/nodes/{index}" + f"/attributes/{field}" * (name is not None)
+        where = f"attribute of op '{op.name}': "
+        if function is None:
+            if not isinstance(name, str):
+                told = "is missing" if name is None else f"must be the name of a function, not {name!r:.60}"
+                self._add("GE213", f"{where}'{field}' {told}", pointer, spec["id"])
+            elif not self.gaps.hide(name, "functions"):
+                hint = did_you_mean(name, self._named, "functions")
+                self._add("GE213", f"{where}'{field}': function '{name}' is not defined", pointer, spec["id"], hint)
+            return None
+        if self.gaps.hide_function(function.name):
+            return None
+        reason = function.uncallable if op.name == "call" else function.is_rule
+        missing = sorted(function.document.attributes.keys() - function.defaults.keys())
+        if missing:
+            reason = f"its attribute '{missing[0]}' has no default"
+        if function.document.parameters:
+            reason = "it makes parameters; give them as inputs"
+        if reason:
+            self._add(
+                "GE213", f"{where}'{op.name}' cannot run function '{function.name}': {reason}", pointer, spec["id"]
+            )
+            return None
+        return function
 
     def _form(self, index: int, spec: NodeDocument, function: Function) -> Function | None:
         """The form of a function that a node calls; None if a layer does not have the attributes of the node."""
@@ -171,7 +249,7 @@ class Resolver:
             return function
         try:
             known = {name: value for name, value in attributes.items() if name in function.document.attributes}
-            return function.form(known)
+            return function.form(known, given_by(spec, function))
         except ValidationError as error:
             self._wrong_attributes(index, spec, error, LAYERS[function.name])
             return None
@@ -285,7 +363,7 @@ class Resolver:
             return None
         return self._instances.setdefault(key, node)
 
-    def _operands(self, index: int, spec: NodeDocument, op: Op | Function) -> tuple[Operand, ...] | None:
+    def _operands(self, index: int, spec: NodeDocument, op: Op | Function | Application) -> tuple[Operand, ...] | None:
         inputs, wrong = spec["inputs"], len(self.problems)
         self._undefined(index, spec)
         if isinstance(inputs, dict) and self._is_cut(inputs):
@@ -304,7 +382,7 @@ class Resolver:
         missing = len(signature.inputs) - len(ordered) - signature.variadic
         return (*ordered, *[None] * missing) if missing > 0 else tuple(ordered)
 
-    def _ordered(self, index: int, spec: NodeDocument, op: Op | Function) -> list[Any] | None:
+    def _ordered(self, index: int, spec: NodeDocument, op: Op | Function | Application) -> list[Any] | None:
         """Inputs given by argument name, in the op's order, None for omitted ones."""
         named: dict[str, Any] = spec["inputs"]  # type: ignore[assignment]
         signature, pointer = op.signature, f"/nodes/{index}/inputs"

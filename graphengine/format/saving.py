@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
 from graphengine.format.documents import (
     FORMAT,
     FORMAT_VERSION,
+    FunctionDocument,
+    FunctionInputDocument,
     InputDocument,
     ModelDocument,
     NodeDocument,
@@ -16,11 +19,15 @@ from graphengine.format.documents import (
 )
 from graphengine.format.files import write_bytes
 from graphengine.format.writing import dump_model
+from graphengine.ir.bodies import GraphBody, bodies_in
 from graphengine.ir.declarations import Input, Parameter, Source, State
 from graphengine.ir.graph import Graph
 from graphengine.ir.nodes import GraphNode, Operand
-from graphengine.ops.registry import OPSET_VERSION, domain_of
+from graphengine.ops.body import bodies_of
+from graphengine.ops.registry import OPS, OPSET_VERSION, domain_of
 from graphengine.ops.shapes import dtype_name
+
+NO_NAMES: Mapping[GraphBody, str] = {}
 
 
 def save_graph(graph: Graph, path: str | Path) -> None:
@@ -36,6 +43,7 @@ def save_graph(graph: Graph, path: str | Path) -> None:
 
 def graph_document(graph: Graph) -> ModelDocument:
     """Return a graph as a model document, which loads again as this graph."""
+    functions, names = functions_of(graph.nodes)
     domains = {"core", *(domain_of(op) for op in {node.op for node in graph.nodes})}
     return ModelDocument.model_construct(
         format=FORMAT,
@@ -47,8 +55,35 @@ def graph_document(graph: Graph) -> ModelDocument:
         inputs={name: _input(source, graph) for name, source in graph.inputs.items()},
         parameters={name: _parameter(source, graph) for name, source in graph.parameters.items()},
         state={name: _state(source, graph) for name, source in graph.state.items()},
-        nodes=[node_document(node) for node in graph.nodes],
+        functions=functions,
+        nodes=[node_document(node, names) for node in graph.nodes],
         outputs=dict(graph.outputs),
+    )
+
+
+def functions_of(nodes: Iterable[GraphNode]) -> tuple[dict[str, FunctionDocument], dict[GraphBody, str]]:
+    """Return the functions that nodes run as a file has them, and the name of each: those of equal content have one."""
+    bodies = list(bodies_in(nodes))
+    names: dict[GraphBody, str] = {}
+    for body in bodies:
+        if body not in names:
+            names[body] = _free(body.name.replace(".", "_"), names.values())
+    return {name: _function(body, names) for body, name in names.items()}, names
+
+
+def _free(name: str, taken: Collection[str]) -> str:
+    free, count = name, 1
+    while free in taken or free in OPS:
+        count += 1
+        free = f"{name}_{count}"
+    return free
+
+
+def _function(body: GraphBody, names: Mapping[GraphBody, str]) -> FunctionDocument:
+    return FunctionDocument.model_construct(
+        inputs={name: FunctionInputDocument() for name in body.inputs},
+        nodes=[node_document(node, names) for node in body.nodes],
+        outputs=dict(body.results),
     )
 
 
@@ -59,8 +94,11 @@ def with_made_parameters(document: ModelDocument, graph: Graph) -> ModelDocument
     return document.model_copy(update={"parameters": {**document.parameters, **declared}})
 
 
-def node_document(node: GraphNode) -> NodeDocument:
-    """Return a node as a model file writes it; omitted optional inputs make the inputs an object by name."""
+def node_document(node: GraphNode, names: Mapping[GraphBody, str] = NO_NAMES) -> NodeDocument:
+    """Return a node as a model file writes it; omitted optional inputs make the inputs an object by name.
+
+    `names` are those of functions that nodes run, where the file does not have them under their own.
+    """
     signature = node.node.signature
     inputs = node.inputs[: _given(node.inputs)]
     document: Any = {"id": node.id, "op": node.op, "inputs": list(inputs)}
@@ -68,6 +106,7 @@ def node_document(node: GraphNode) -> NodeDocument:
         named = {signature.input_name(i): operand for i, operand in enumerate(inputs) if operand is not None}
         document["inputs"] = named
     attributes = node.node.model_dump(mode="json", exclude_defaults=True)
+    attributes |= {name: names[body] for name, body in bodies_of(node.node).items() if body in names}
     if attributes:
         document["attributes"] = attributes
     return cast("NodeDocument", document)

@@ -20,7 +20,9 @@ from graphengine.backends.reference.executor import Executor
 from graphengine.errors import ExecutionError, GradientError, Problem, UsageError
 from graphengine.format.building import build_graph
 from graphengine.format.documents import ModelDocument
+from graphengine.format.saving import functions_of, node_document
 from graphengine.ir.graph import Graph
+from graphengine.ir.nodes import GraphNode
 from graphengine.ops.node import Node
 from graphengine.ops.registry import OPS
 from graphengine.transform.gradient import check_differentiable, gradient, require_memory_for
@@ -297,7 +299,8 @@ def _projection(
     values = {f"x{index}": array for index, array in enumerate(arrays) if array is not None}
     names = {OPS[op].signature.input_name(index): f"x{index}" for index in range(len(arrays)) if f"x{index}" in values}
     inputs: Any = names if len(names) < len(arrays) else list(names.values())
-    attributes = node.model_dump(mode="json", exclude_defaults=True)
+    functions, called = functions_of([GraphNode("z", op, node, ())])
+    attributes = node_document(GraphNode("z", op, node, ()), called).get("attributes", {})
     nodes: list[Any] = [{"id": "z", "op": op, "inputs": inputs, "attributes": attributes}]
     total: str | float = 0.0
     for index, (port, result) in enumerate(zip(node.outputs, results, strict=True)):
@@ -320,6 +323,7 @@ def _projection(
             name: {"shape": list(np.shape(value)), "dtype": np.asarray(value).dtype.name}
             for name, value in values.items()
         },
+        "functions": functions,
         "nodes": nodes,
         "outputs": {"loss": total},
     }

@@ -20,7 +20,9 @@ from graphengine.errors import RegistrationError
 from graphengine.ops.merging import WORDS
 from graphengine.ops.node import Node, Signature
 
-RESERVED = frozenset({"id", "op", "inputs", "outputs", "signature", "grad", "grads", "needs", "out", "outs"})
+RESERVED = frozenset(
+    {"id", "op", "inputs", "outputs", "signature", "grad", "grads", "arriving", "needs", "out", "outs"}
+)
 
 
 def is_shipped(cls: type[Node]) -> bool:
@@ -149,7 +151,7 @@ def _saved_by(cls: type[Node], signature: Signature) -> tuple[str, ...]:
     gradients, results = tuple(f"grad_{name}" for name in signature.outputs), signature.outputs
     if len(results) < 2:
         gradients, results = (("grad",), ("out",)) if results else (("grads",), ("outs",))
-    allowed = (*gradients, *signature.inputs, *results, "needs")
+    allowed = (*gradients, *signature.inputs, *results, "needs", "arriving")
     asked = _parameters(cls, "backward")
     for parameter in asked:
         if parameter.name not in allowed or parameter.kind is not parameter.POSITIONAL_OR_KEYWORD:

@@ -24,6 +24,7 @@ elementary numpy.log2 numpy.sin numpy.sinh numpy.tan numpy.tanh sin sinh tan tan
 interpolation interp numpy.interp numpy.searchsorted searchsorted
 linear cholesky cofactor det eye_like inv matmul numpy.cholesky numpy.det numpy.inv numpy.matmul
 linear numpy.solve numpy.trace numpy.tril numpy.triu numpy.vecdot solve trace tril triu vecdot
+loops call cond scan
 losses binary_cross_entropy hinge huber kl_divergence mae mse negative_log_likelihood
 losses softmax_cross_entropy
 metrics accuracy confusion_matrix r2

@@ -43,7 +43,8 @@ class Node(BaseModel, _Merging):
     - `backward` asks by name for what it uses: `grad` (`grad_<output>` with several outputs), any input, `out` (or the
       output names), `needs` (a tuple of bool: which inputs need a gradient).
     - Where the number of outputs depends on the attributes `outputs` is a property that gives their names; `backward`
-      then asks for `grads` and `outs`, tuples of all gradients and of all outputs.
+      then asks for `grads` and `outs`, tuples of all gradients and of all outputs, or for `arriving`, in which the
+      gradient of an output that passes none on is None.
     - `backward` returns one gradient for each input, in order, None where there is none. It may leave a gradient in
       the broadcast shape: the engine sums it to the shape of the input.
     - `random = True` says that the op draws numbers: it has an optional input `key`, which the engine supplies where a
@@ -109,6 +110,8 @@ class Recorded(ABC):
     """Base of what stands for an array while code is recorded as a graph."""
 
     __slots__ = ()
+    type: Any
+    """Its `ArrayType`."""
 
     @abstractmethod
     def record(self, node: Node, inputs: tuple[Any, ...]) -> Any:
@@ -153,7 +156,8 @@ class Signature:
         self, incoming: Sequence[Any], inputs: Sequence[Any], results: Sequence[Any], needs: tuple[bool, ...]
     ) -> dict[str, Any]:
         """Everything `backward` may ask for, by name; an output without a gradient has the gradient zero."""
-        values: dict[str, Any] = {"needs": needs, **dict(zip(self.inputs, inputs, strict=False))}
+        values: dict[str, Any] = {"needs": needs, "arriving": tuple(incoming)}
+        values.update(zip(self.inputs, inputs, strict=False))
         if self.variadic:
             values[self.inputs[-1]] = tuple(inputs[len(self.inputs) - 1 :])
         if len(self.outputs) == 1:

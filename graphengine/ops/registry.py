@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 from graphengine import hooks
 from graphengine.errors import RegistrationError
+from graphengine.ops.body import bodies_of
 from graphengine.ops.contract import inspect_class, is_shipped
 from graphengine.ops.docstring import Docstring, read_docstring
 from graphengine.ops.node import Node, Signature
@@ -151,7 +152,7 @@ def _reduced(node: Node) -> str | tuple[Any, ...]:
     op = OPS.of_class(type(node))
     if op is None:  # replaced by another one since
         return node.__reduce_ex__(2)
-    return _restored, (op.name, node.model_dump(mode="json"))
+    return _restored, (op.name, {**node.model_dump(mode="json"), **bodies_of(node)})
 
 
 def _restored(name: str, attributes: Mapping[str, Any]) -> Node:

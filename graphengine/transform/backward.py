@@ -7,27 +7,27 @@ types, that pass gradients on to the same inputs.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from graphengine.errors import DifferentiationError
 from graphengine.ir.nodes import GraphNode, Operand, operand_key
 from graphengine.ir.recording import Recorder, Symbol, UnrecordableError
 from graphengine.ir.templates import StandIn, Template, literal_key
 from graphengine.ops.shapes import ArrayType
 from graphengine.transform.branches import Choice, put_through
-from graphengine.transform.naming import Contribution, gradient_name, part_names
+from graphengine.transform.naming import Contribution, part_names
 from graphengine.transform.path import PathNode
 
 
 class BackwardPass:
-    """Walks a path from the gradient of its end, the scalar `of`; `gradients` are those of all values, by name."""
+    """Walks a path; `gradients` are those of all values, by name, and begin with the `seeds`."""
 
-    def __init__(self, recorder: Recorder, of: str, path: Sequence[PathNode]) -> None:
+    def __init__(self, recorder: Recorder, seeds: Mapping[str, str], path: Sequence[PathNode]) -> None:
         self._recorder = recorder
-        ones = recorder.emit("ones_like", recorder.instance("ones_like", {}), (of,), recorder.free(gradient_name(of)))
-        self.gradients: dict[Any, str] = {of: ones.name}
+        self.gradients: dict[Any, str] = dict(seeds)
         self._pending: dict[Any, int] = {}
         """How often a value is read by nodes of the path that are still to come."""
         for node, needs, _ in path:
@@ -163,6 +163,8 @@ class _Alike:
         try:
             given = instance.signature.gradients(instance, incoming, inputs, results, self._needs)
             _check_recorded(given)
+        except DifferentiationError:
+            raise  # a function that a node runs has no gradient
         except Exception:  # noqa: BLE001 - whatever stops the recording, the code still runs with arrays
             recorder.forget(before)
             given = _opaque(recorder, self._node, self._needs, (incoming, inputs, results))

@@ -21,6 +21,7 @@ from graphengine.ir.memory import may_grow, require_memory
 from graphengine.ir.nodes import reachable
 from graphengine.ir.recording import Recorder, Symbol
 from graphengine.transform.backward import BackwardPass
+from graphengine.transform.merging_loops import merged_loops
 from graphengine.transform.naming import gradient_name
 from graphengine.transform.path import backward_path
 
@@ -65,13 +66,14 @@ def gradient(
 def pruned(recorder: Recorder, outputs: Mapping[str, str], description: str, keep: Iterable[str] = ()) -> Graph:
     """The recorded graph with only the nodes and declarations that the outputs need, and those to keep."""
     graph = recorder.graph
-    kept = reachable([*graph.nodes, *recorder.nodes], outputs.values())
+    alive = reachable([*graph.nodes, *recorder.nodes], outputs.values())
+    kept, types, outputs = merged_loops(alive, recorder.types, outputs)
     read = {ref for node in kept for ref in node.inputs if isinstance(ref, str)}.union(outputs.values(), keep)
     inputs = {name: source for name, source in graph.inputs.items() if name in read}
     parameters = {name: source for name, source in graph.parameters.items() if name in read}
     state = {name: source for name, source in graph.state.items() if name in read}
     values = [*inputs, *parameters, *state, *[name for node in kept for name in node.outputs]]
-    types = {name: recorder.types[name] for name in values}  # in an order that no hash decides
+    types = {name: types[name] for name in values}  # in an order that no hash decides
     state = {name: source if source.update in types else replace(source, update=None) for name, source in state.items()}
     return graph.derive(
         kept, outputs, types, inputs=inputs, parameters=parameters, state=state, description=description
@@ -115,7 +117,7 @@ def record_backward(recorder: Recorder, target: str, wanted: Sequence[str]) -> d
     """Record the backward pass from the scalar `target`; the gradient of each wanted value, None where it is zero."""
     check_differentiable(recorder.graph, target, wanted)
     path = backward_path(recorder.graph, target, wanted)
-    gradients = BackwardPass(recorder, target, path).gradients
+    gradients = BackwardPass(recorder, {target: filled(recorder, "ones_like", target).name}, path).gradients
     return {name: recorder.symbol(gradients.get(name)) for name in wanted}
 
 

@@ -99,6 +99,10 @@ def _piece(node: GraphNode, owners: Collection[int], flows: bool) -> Namer:
     if node.op in SIZES:
         axis = getattr(node.node, "axis", None)
         return _after(node.op if axis is None else f"{node.op}.{axis}")
+    if node.op == "scan":
+        return lambda recorder, near, values, operands: recorder.free(
+            f"{gradient_name(near)}/scan" if flows else f"{near}/kept"
+        )
     if len(node.outputs) > 1 or (not flows and len(node.inputs) == 1 and isinstance(node.inputs[0], str)):
         return _after(node.op)
     if len(owners) != 1:

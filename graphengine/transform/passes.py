@@ -45,7 +45,7 @@ MOST_INPUTS = 64
 
 def expansion(recorder: Recorder, node: GraphNode, types: list[ArrayType | None]) -> Template | None:
     """What the `forward` of a node does, by the types of its operands; None for a primitive."""
-    if node.op in ("shape", "size", "constant") or len(node.inputs) > MOST_INPUTS:
+    if node.op in ("shape", "size", "constant", "scan", "cond") or len(node.inputs) > MOST_INPUTS:
         return None
     pairs = zip(node.inputs, types, strict=True)
     stand_ins = [StandIn(kind) if isinstance(ref, str) and kind else ref for ref, kind in pairs]

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from graphengine.errors import DifferentiationError
-from graphengine.ir.graph import Graph
+from graphengine.ir.graph import Graph, names_of
 from graphengine.ir.nodes import GraphNode
 from graphengine.ir.origins import told_node
 from graphengine.transform.branches import Choice, choices
@@ -23,8 +23,8 @@ class PathNode(NamedTuple):
     choices: tuple[Choice, ...] = ()
 
 
-def backward_path(graph: Graph, of: str, wrt: Iterable[str]) -> list[PathNode]:
-    """The nodes on the paths from `wrt` to `of`, last first.
+def backward_path(graph: Graph, of: str | Iterable[str], wrt: Iterable[str]) -> list[PathNode]:
+    """The nodes on the paths from `wrt` to `of`, a value or several, last first.
 
     Raises
     ------
@@ -32,7 +32,8 @@ def backward_path(graph: Graph, of: str, wrt: Iterable[str]) -> list[PathNode]:
         GE411 if one of them has no `backward`.
     """
     active = differentiable_toward(graph, wrt)
-    reached: set[Any] = {of}
+    ends = names_of(of)
+    reached: set[Any] = set(ends)
     path = []
     for node in reversed(graph.nodes):
         if node.id not in reached and reached.isdisjoint(node.outputs):
@@ -41,7 +42,7 @@ def backward_path(graph: Graph, of: str, wrt: Iterable[str]) -> list[PathNode]:
         if True in needs:
             toward = [operand for operand in node.inputs if operand in active]
             if node.node.signature.saved is None:
-                raise _not_differentiable(graph, node, of, toward)
+                raise _not_differentiable(graph, node, ends[0], toward)
             reached.update(toward)
             path.append((node, needs))
     found = choices(graph, path)

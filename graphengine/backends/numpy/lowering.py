@@ -7,8 +7,8 @@ buffer, one in the table of `kernels` has a call of its own, and any other calls
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Container, Mapping, Sequence
+from typing import Any, NamedTuple, TypeAlias
 
 from graphengine.backends.instructions import Instruction, instruction_of
 from graphengine.backends.numpy.calls import Call, made, on_scalars, typed, values_of
@@ -20,17 +20,20 @@ from graphengine.ir.nodes import GraphNode, Operand, operand_key
 from graphengine.ops.families.constants import Constant
 from graphengine.ops.shapes import ArrayType, PythonNumber
 
+Running: TypeAlias = Mapping[str, Callable[[Instruction, Sequence[int]], Callable[..., Any]]]
+"""What makes the call of an op that runs functions, of which only the results at some places are read."""
 
-def lower(graph: Graph) -> list[Call]:
+
+def lower(graph: Graph, running: Running) -> list[Call]:
     """The calls of a graph whose shapes are all known, in its order."""
     calls: list[Call] = []
     alike: dict[Any, _CallsAlike] = {}
     read: set[Operand] | None = None
     for node in graph.nodes:
-        if len(node.node.outputs) > 1:
+        if len(node.node.outputs) > 1 or node.op in running:
             if read is None:
                 read = set[Operand](graph.outputs.values()).union(*[each.inputs for each in graph.nodes])
-            calls += _several_outputs(instruction_of(node, graph.types), read)
+            calls += _several_outputs(instruction_of(node, graph.types), read, running)
         elif not isinstance(node.node, Constant):
             calls.append(_lower_alike(node, graph.types, alike))
     return calls
@@ -42,19 +45,25 @@ def constants(graph: Graph) -> dict[str, Any]:
     return {name: float(value) if is_float(graph.types[name]) else value for name, value in values.items()}
 
 
-def _several_outputs(instruction: Instruction, read: set[Operand]) -> list[Call]:
+def _several_outputs(instruction: Instruction, read: set[Operand], running: Running) -> list[Call]:
     """A call that gives a tuple, and one call for each of its items that is read."""
     kinds, (first, *_) = values_of(instruction), instruction.types
     whole = f"{instruction.outputs[0]}:*"
     special = VIEWS.get(instruction.op) if instruction.is_core else None
-    function = special(instruction) if special else on_scalars(instruction.node.forward, kinds)
-    call = Call(function, instruction.inputs, whole, first, aliases=True)
-    items = [
+    if instruction.op in running and instruction.is_core:
+        places = [place for place, name in enumerate(instruction.outputs) if name in read]
+        function = running[instruction.op](instruction, places)
+    else:
+        function = special(instruction) if special else on_scalars(instruction.node.forward, kinds)
+    return [Call(function, instruction.inputs, whole, first, aliases=True), *_items(instruction, whole, read)]
+
+
+def _items(instruction: Instruction, whole: str, read: Container[Operand]) -> list[Call]:
+    return [
         Call(_item(index, kind), (whole,), name, kind, aliases=True)
         for index, (name, kind) in enumerate(zip(instruction.outputs, instruction.types, strict=True))
         if name in read
     ]
-    return [call, *items]
 
 
 def _item(index: int, kind: ArrayType) -> Callable[..., Any]:

@@ -17,8 +17,8 @@ import numpy as np
 
 from graphengine import gc_pause
 from graphengine.backends.numpy.buffers import assign_buffers
-from graphengine.backends.numpy.calls import Call
 from graphengine.backends.numpy.claiming import with_claims
+from graphengine.backends.numpy.looping import RUNNING, updates_last
 from graphengine.backends.numpy.lowering import constants, lower
 from graphengine.backends.numpy.ordering import ordered
 from graphengine.backends.numpy.scalars import is_float
@@ -72,13 +72,13 @@ class Plan:
         self.sources = tuple([name for name in graph.sources if name in used])
         self.floats = frozenset(name for name in self.sources if is_float(graph.types[name]))
         updates = {self.outputs[name] for name in self.carried}
-        instructions = with_claims(lower(graph), graph)
+        instructions = with_claims(lower(graph, RUNNING), graph)
         if fuse:
             replaced = {self.outputs[name]: source for name, source in self.carried.items()}
             instructions = in_lines(fuse(graph, instructions, replaced), graph.types)
         elif not exact:
             instructions = tile(instructions, graph.types, set(self.outputs.values()))
-        self.instructions = tuple(ordered(_updates_last(instructions, updates), self.outputs.values()))
+        self.instructions = tuple(ordered(updates_last(instructions, updates), self.outputs.values()))
         self._buffers = assign_buffers(self.instructions, self.outputs, self.carried)
         self._slots, self._fixed = assign_slots(self.sources, constants(graph), self.instructions)
         self.text = PlanText(self.instructions, self._buffers, self._slots, self._fixed)
@@ -240,14 +240,3 @@ def _forget(_: Any) -> None:
 
 def _copied(value: Any) -> Any:
     return np.copy(value) if np.ndim(value) else value
-
-
-def _updates_last(instructions: list[Call], updates: set[str]) -> list[Call]:
-    """Replacements of carried values come last, so that they can be written over what they replace."""
-    late = set(updates)
-    for each in instructions:
-        late.difference_update(each.inputs)
-    if not late:
-        return instructions
-    earlier = [each for each in instructions if each.output not in late]
-    return [*earlier, *(each for each in instructions if each.output in late)]

@@ -66,6 +66,28 @@ class PlanText:
         ]
         return "\n".join(lines) + "\n"
 
+    def steps(
+        self, sources: Sequence[str], cut: Sequence[str], carried: Sequence[tuple[str, str]], results: Sequence[str]
+    ) -> str:
+        """A loop over the parts of the sources `cut`, each step with its number in front.
+
+        `carried` pairs values with the sources they replace, all at once; `results` are put into arrays by number.
+        """
+        values, replaced = [value for value, _ in carried], ", ".join(self.name(source) for _, source in carried)
+        lines, names = self._lines([*values, *results], results)
+        stacks = [f"rows{index}" for index in range(len(results))]
+        lines = [
+            "def steps(given, buffers, stacks, parts):",
+            *self._unpacked(sources),
+            f"    [{', '.join(stacks)}] = stacks",
+            f"    for {', '.join(['step', *map(self.name, cut)])}, in parts:",
+            *(f"        {line}" for line in lines),
+            *(f"        {stack}[step] = {names[value]}" for stack, value in zip(stacks, results, strict=True)),
+            *[f"        {replaced} = {_listed(names, values)}"] * bool(carried),
+            f"    return [{replaced}]",
+        ]
+        return "\n".join(lines) + "\n"
+
     def tiles(self, sources: Sequence[str], vectors: Sequence[str], sums: Sequence[str], arrays: Sequence[str]) -> str:
         """A loop over parts of the `vectors` among the `sources`: tells the `sums`, fills the parts of the `arrays`."""
         wholes = [f"whole{index}" if name in vectors else self.name(name) for index, name in enumerate(sources)]

@@ -1,0 +1,225 @@
+"""Loops and choices in a plan: the functions that they run are lowered once and run without dispatch.
+
+What is the same in each step of a loop is computed once before it. The results of a step are put into arrays that have
+room for all steps; buffers are reused from step to step and from run to run.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from graphengine.backends.instructions import Instruction
+from graphengine.backends.numpy.buffers import assign_buffers
+from graphengine.backends.numpy.calls import Call, on_scalars, values_of
+from graphengine.backends.numpy.claiming import with_claims
+from graphengine.backends.numpy.lowering import constants, lower
+from graphengine.backends.numpy.scalars import is_float
+from graphengine.backends.numpy.source import PlanText, assign_slots
+from graphengine.ir.declarations import Input
+from graphengine.ir.graph import Graph
+from graphengine.ops.families.constants import Constant
+from graphengine.ops.shapes import ArrayType
+from graphengine.transform.passes import optimize
+
+
+class Piece:
+    """A graph lowered for a function that a node runs: its sources by name, and its text.
+
+    `carried` maps values to the sources that they replace in the next step; `results` are read at the end of a step,
+    and what is `leaving` is in no buffer.
+    """
+
+    def __init__(
+        self, graph: Graph, carried: Mapping[str, str], results: Sequence[str], leaving: Collection[str] = ()
+    ) -> None:
+        self.graph = graph
+        self.carried = [(graph.outputs[port], source) for port, source in carried.items()]
+        self.results = [graph.outputs[port] for port in results]
+        late = {value for value, _ in self.carried}
+        instructions = updates_last(with_claims(lower(graph, RUNNING), graph), late)
+        escaping = {
+            port: value
+            for port, value in graph.outputs.items()
+            if port in (*carried, *leaving) or value in graph.inputs
+        }
+        buffers = assign_buffers(instructions, escaping, carried, self.results)
+        self.sources = tuple(graph.inputs)
+        slots, fixed = assign_slots(self.sources, constants(graph), instructions)
+        self.text = PlanText(instructions, buffers, slots, fixed)
+        self._workspaces: deque[list[Any]] = deque()
+
+    def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Call a compiled function with buffers that nothing else uses meanwhile."""
+        try:
+            buffers = self._workspaces.pop()
+        except IndexError:
+            buffers = [np.empty(shape, dtype) for shape, dtype in self.text.buffers.kinds]
+        try:
+            return function(arguments[0], buffers, *arguments[1:])
+        finally:
+            self._workspaces.append(buffers)
+
+
+def held(value: Any, kind: ArrayType | None) -> Any:
+    """Return a value as a plan holds it: a double scalar is a Python float."""
+    return float(value) if is_float(kind) else value
+
+
+class Steps:
+    """A loop for operands of known types, as far as its results at some places are read."""
+
+    def __init__(self, instruction: Instruction, places: Sequence[int]) -> None:
+        loop: Any = instruction.node
+        self._loop, self._kinds, self._types = loop, instruction.types, instruction.operand_types
+        steps, self._count = loop.steps(self._types)
+        body = loop.function
+        carried = len(loop.carry)
+        self._stacked = [place for place in places if place >= carried]
+        wanted = [body.outputs[place] for place in (*range(carried), *self._stacked)]
+        graph = body.graph(steps)
+        graph = optimize(graph.derive(graph.nodes, {port: body.results[port] for port in wanted}, graph.types))
+        self._before, graph = _divided(graph, {*loop.carry, *loop.sequences})
+        self._steps = steps
+        self._piece = Piece(graph, dict(zip(body.outputs, loop.carry, strict=False)), wanted[carried:])
+        self._cut = [name for name in loop.sequences if name in graph.inputs]
+
+    @cached_property
+    def _run(self) -> Callable[..., Any]:
+        piece = self._piece
+        text = piece.text.steps(piece.sources, self._cut, piece.carried, piece.results)
+        return piece.text.compile(text, "steps")
+
+    def __call__(self, *values: Any) -> list[Any]:
+        """Run all steps; of results that nobody reads None."""
+        loop, count = self._loop, self._count
+        given: dict[str, Any] = dict(zip(loop.function.inputs, values, strict=True))
+        for name, place in zip(loop.carry, loop.carried, strict=True):
+            kind = self._steps[place]
+            own = np.array(values[place], kind.array_dtype)  # it may be written over
+            given[name] = held(own, kind) if is_float(kind) else own[()]
+        given.update(self._before(given))
+        axes = dict(zip(loop.sequences, loop.axes[0], strict=True))
+        kinds = dict(zip(loop.function.inputs, self._steps, strict=True))
+        parts = [self._parts(given[name], axes[name], kinds[name]) for name in self._cut]
+        stacks = [_room_for(self._kinds[place]) for place in self._stacked]
+        slots = [
+            np.moveaxis(stack, loop.axes[1][place - len(loop.carry)], 0)
+            for stack, place in zip(stacks, self._stacked, strict=True)
+        ]
+        numbers = range(count)[::-1] if loop.reverse else range(count)
+        sources = [given.get(name) if name not in self._cut else None for name in self._piece.sources]
+        last = self._piece.call(self._run, sources, slots, zip(numbers, *parts, strict=True))
+        results: list[Any] = [*last, *[None] * (len(self._kinds) - len(last))]
+        for place, stack in zip(self._stacked, stacks, strict=True):
+            results[place] = stack
+        return results
+
+    def _parts(self, whole: Any, axis: int, kind: ArrayType | None) -> Iterable[Any]:
+        """The parts of a sequence in the order of the steps."""
+        parts = np.moveaxis(whole, axis, 0)[:: -1 if self._loop.reverse else 1]
+        found: Iterable[Any] = parts.tolist() if is_float(kind) else parts
+        return found
+
+
+def _room_for(kind: ArrayType) -> np.ndarray[Any, Any]:
+    shape: Any = kind.shape
+    return np.empty(shape, kind.array_dtype)
+
+
+def _divided(graph: Graph, varying: set[str]) -> tuple[Callable[[Mapping[str, Any]], Mapping[str, Any]], Graph]:
+    """What computes the values that are the same in each step, by name, and the graph of the rest, which reads them."""
+    moving: set[Any] = set(varying)
+    still, rest = [], []
+    for node in graph.nodes:
+        fixed = moving.isdisjoint(node.inputs)
+        if fixed:
+            still.append(node)
+        if not fixed or isinstance(node.node, Constant):
+            rest.append(node)
+        if not fixed:
+            moving.update(node.outputs)
+    read = {*graph.outputs.values()}.union(*[node.inputs for node in rest])
+    made = [name for node in still if not isinstance(node.node, Constant) for name in node.outputs if name in read]
+    inputs = {name: each for name, each in graph.inputs.items() if name in read or name in varying}
+    inputs |= {name: Input(graph.types[name]) for name in made}
+    types = {name: graph.types[name] for name in (*inputs, *[name for node in rest for name in node.outputs])}
+    after = graph.derive(rest, graph.outputs, types, inputs=inputs)
+    if not made:
+        return lambda given: {}, after
+    names = {*graph.inputs, *[name for node in still for name in node.outputs]}
+    before = graph.derive(still, {name: name for name in made}, {name: graph.types[name] for name in names})
+    return _once(before), after
+
+
+def _once(graph: Graph) -> Callable[[Mapping[str, Any]], Mapping[str, Any]]:
+    """A function from the inputs of a graph to its outputs, by name."""
+    outputs = list(graph.outputs)
+    piece = Piece(graph, {}, outputs, outputs)
+    text = piece.text.function(piece.sources, [graph.outputs[port] for port in outputs])
+    run = piece.text.compile(text, "run")
+
+    def compute(given: Mapping[str, Any]) -> Mapping[str, Any]:
+        results = piece.call(run, [given.get(name) for name in piece.sources])
+        return dict(zip(outputs, results, strict=True))
+
+    return compute
+
+
+def loop(instruction: Instruction, places: Sequence[int]) -> Callable[..., Any]:
+    """Return the call of a loop; one whose sizes are not known runs as the reference does."""
+    kinds = [*instruction.types, *[kind for kind in instruction.operand_types if kind is not None]]
+    if any(not isinstance(size, int) for kind in kinds for size in kind.shape):
+        return on_scalars(instruction.node.forward, values_of(instruction))
+    return Steps(instruction, places)
+
+
+def choice(instruction: Instruction, places: Sequence[int]) -> Callable[..., Any]:
+    """Return the call of a choice: of two functions only the chosen one runs."""
+    node: Any = instruction.node
+    kinds = [*instruction.types, *[kind for kind in instruction.operand_types if kind is not None]]
+    if any(not isinstance(size, int) for kind in kinds for size in kind.shape):
+        return _tuple_of(on_scalars(node.forward, values_of(instruction)), len(instruction.types))
+    types = instruction.operand_types[1:]
+    wanted = [node.outputs[place] for place in places]
+    branches = [_branch(body, types, [body.outputs[place] for place in places]) for body in (node.then, node.otherwise)]
+    count = len(node.outputs)
+
+    def choose(condition: Any, *values: Any) -> list[Any]:
+        results: list[Any] = [None] * count
+        for place, value in zip(places, branches[not condition](values), strict=True):
+            results[place] = np.asarray(value, instruction.types[place].array_dtype)[()]
+        return results
+
+    return choose if wanted else lambda *_: [None] * count
+
+
+def _branch(body: Any, types: Sequence[ArrayType | None], ports: Sequence[str]) -> Callable[[Sequence[Any]], Any]:
+    graph = body.graph(types)
+    graph = optimize(graph.derive(graph.nodes, {port: body.results[port] for port in ports}, graph.types))
+    compute = _once(graph)
+    return lambda values: [*compute(dict(zip(body.inputs, values, strict=True))).values()]
+
+
+def _tuple_of(function: Callable[..., Any], count: int) -> Callable[..., Any]:
+    """A call that gives a sequence, also of one result."""
+    return function if count > 1 else lambda *values: (function(*values),)
+
+
+RUNNING: Mapping[str, Callable[[Instruction, Sequence[int]], Callable[..., Any]]] = {"scan": loop, "cond": choice}
+"""Ops that run functions, with what makes their calls."""
+
+
+def updates_last(instructions: list[Call], updates: set[str]) -> list[Call]:
+    """Return calls with replacements of carried values last, so that they can be written over what they replace."""
+    late = set(updates)
+    for each in instructions:
+        late.difference_update(each.inputs)
+    if not late:
+        return instructions
+    earlier = [each for each in instructions if each.output not in late]
+    return [*earlier, *(each for each in instructions if each.output in late)]

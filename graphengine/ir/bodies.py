@@ -1,0 +1,192 @@
+"""The body of a loop or of a branch: a graph whose inputs get their types where it is used.
+
+It is made of the nodes of a function, all calls in it inlined, and holds no types: for each combination of types that
+it meets it makes a `Graph`, once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+from graphengine.errors import GraphEngineError
+from graphengine.ir.declarations import Input
+from graphengine.ir.graph import Graph
+from graphengine.ir.node_types import infer_types, literal_type
+from graphengine.ir.nodes import GraphNode, Operand
+from graphengine.ops.body import Body, bodies_of
+from graphengine.ops.merging import ROWS, merge_of
+from graphengine.ops.node import Node
+from graphengine.ops.shapes import ArrayType, Shape, SizeError, symbols_of
+
+MOST_GRAPHS = 16
+"""Combinations of types for which a body remembers its graph, and what is derived from it."""
+
+
+class GraphBody(Body):
+    """Nodes in topological order, the names of the inputs, and the public outputs: from names to values."""
+
+    def __init__(
+        self, name: str, inputs: Iterable[str], nodes: Iterable[GraphNode], results: Mapping[str, str]
+    ) -> None:
+        self.name, self.inputs, self.results = name, tuple(inputs), dict(results)
+        self.outputs = tuple(self.results)
+        self.nodes: tuple[GraphNode, ...] = tuple(nodes)
+        self.known: OrderedDict[Any, Any] = OrderedDict()
+        """What was derived from it, by what it was derived for; the last used come last."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return GraphBody, (self.name, self.inputs, self.nodes, self.results)
+
+    def __deepcopy__(self, _memo: Any) -> GraphBody:
+        return self  # it never changes
+
+    def __eq__(self, other: object) -> bool:
+        return self is other or (isinstance(other, GraphBody) and self.digest == other.digest)
+
+    def __hash__(self) -> int:
+        return hash(self.digest)
+
+    def __repr__(self) -> str:
+        return f"<function '{self.name}' {self.digest}>"
+
+    def __str__(self) -> str:
+        return self.name
+
+    @cached_property
+    def digest(self) -> str:
+        """The hash of its content."""
+        nodes = [(each.id, each.op, repr(each.node), list(map(_text, each.inputs))) for each in self.nodes]
+        content = (self.name, self.inputs, nodes, list(self.results.items()))
+        return hashlib.sha256(repr(content).encode()).hexdigest()
+
+    def remembered(self, key: Any, make: Callable[[], Any]) -> Any:
+        """Return what is known under a key, or else is made."""
+        found = self.known.pop(key, None)
+        if found is None:
+            found = make()
+        self.known[key] = found
+        while len(self.known) > MOST_GRAPHS:
+            self.known.popitem(last=False)
+        return found
+
+    def graph(self, types: Sequence[ArrayType | None]) -> Graph:
+        """Return the graph for inputs of these types.
+
+        Raises
+        ------
+        ValueError
+            Naming the node that they do not fit.
+        """
+        given = tuple(types)
+        found: Graph = self.remembered(given, lambda: self._typed(given))
+        return found
+
+    def _typed(self, given: Sequence[ArrayType | None]) -> Graph:
+        pairs = {name: kind for name, kind in zip(self.inputs, given, strict=True) if kind is not None}
+        types = dict(pairs)
+        problems = infer_types(self.nodes, types)
+        if problems:
+            kind = SizeError if problems[0].code == "GE134" else ValueError
+            raise kind(f"function '{self.name}': {problems[0].message}")
+        inputs = {name: Input(kind) for name, kind in pairs.items()}
+        return Graph(self.name, inputs, {}, {}, self.nodes, self.results, types)
+
+    def infer(self, types: tuple[ArrayType | None, ...]) -> tuple[ArrayType, ...]:
+        """Return the types of the results; see `Body`."""
+        graph = self.graph(types)
+        return tuple([graph.types[value] for value in self.results.values()])
+
+    def values(self, types: tuple[ArrayType | None, ...]) -> list[ArrayType]:
+        """Return the types of all values that it computes."""
+        graph = self.graph(types)
+        found = [graph.types[name] for node in self.nodes for name in node.outputs]
+        for node in self.nodes:
+            if bodies_of(node.node):
+                found += node.node.workspace(*[_kind(ref, graph.types) for ref in node.inputs])
+        return found
+
+    def merges(self, types: tuple[ArrayType | None, ...], axes: Sequence[int | None]) -> bool:
+        """Return whether each sample of the results comes from the same sample of the inputs alone."""
+        graph, places = self.graph(types), dict(zip(self.inputs, axes, strict=True))
+        symbols = {
+            symbol
+            for kind, axis in zip(types, axes, strict=True)
+            if kind is not None and axis is not None
+            for symbol in symbols_of(kind.shape[axis : axis + 1])
+        }
+        for node in self.nodes:
+            given = tuple([places.get(ref) if isinstance(ref, str) else None for ref in node.inputs])
+            if set(given) <= {None}:
+                continue
+            words = merge_of(node.node, given, tuple([_kind(ref, graph.types) for ref in node.inputs]))
+            for word, name in zip(words, node.outputs, strict=True):
+                axis = _only_axis(graph.types[name].shape, symbols)
+                if word != ROWS or axis is None:
+                    return False
+                places[name] = axis
+        return all(places.get(value) is not None for value in self.results.values())
+
+    def __call__(self, *values: Any) -> tuple[Any, ...]:
+        """Compute the results from arrays with the `forward` of each node.
+
+        Raises
+        ------
+        ValueError
+            If a node fails, naming it.
+        """
+        known: dict[Any, Any] = dict(zip(self.inputs, values, strict=True))
+        for node in self.nodes:
+            arguments = [known[ref] if type(ref) is str else ref for ref in node.inputs]
+            try:
+                found = node.node.forward(*arguments)
+            except GraphEngineError:
+                raise
+            except Exception as error:  # a user's node may raise anything
+                raise ValueError(f"function '{self.name}': node '{node.id}' ({node.op}): {error}") from error
+            if len(node.node.outputs) == 1:
+                known[node.id] = found
+            else:
+                known.update(zip(node.outputs, found, strict=True))
+        return tuple([known[value] for value in self.results.values()])
+
+    def with_results(self, further: Mapping[str, str]) -> GraphBody:
+        """Return the body with further outputs."""
+        return GraphBody(self.name, self.inputs, self.nodes, {**self.results, **further})
+
+    def mapped(self, change: Callable[[Node], Node]) -> GraphBody:
+        """Return the body with other nodes; the same one if none is another."""
+        nodes = [node._replace(node=change(node.node)) for node in self.nodes]
+        if all(one.node is other.node for one, other in zip(nodes, self.nodes, strict=True)):
+            return self
+        return GraphBody(self.name, self.inputs, nodes, self.results)
+
+
+def bodies_in(nodes: Iterable[GraphNode]) -> Iterator[GraphBody]:
+    """Yield the bodies of nodes and those within them, each once."""
+    seen: set[int] = set()
+    pending = [nodes]
+    while pending:
+        for node in pending.pop():
+            for body in bodies_of(node.node).values() if type(node.node).model_fields else ():
+                if isinstance(body, GraphBody) and id(body) not in seen:
+                    seen.add(id(body))
+                    pending.append(body.nodes)
+                    yield body
+
+
+def _text(operand: Operand) -> str:
+    return repr(operand)
+
+
+def _kind(operand: Operand, types: Mapping[str, ArrayType]) -> ArrayType | None:
+    return types[operand] if isinstance(operand, str) else literal_type(operand)
+
+
+def _only_axis(shape: Shape, symbols: set[str]) -> int | None:
+    """The one axis whose size counts samples."""
+    found = [axis for axis, size in enumerate(shape) if size is None or not symbols.isdisjoint(symbols_of([size]))]
+    return found[0] if len(found) == 1 else None

@@ -1,0 +1,350 @@
+"""The gradients of functions that run as nodes: of the body of a loop, and of the branches of a choice.
+
+The gradient of a body is recorded as that of any graph. Sums begin with what the steps after this one have added up,
+and go on in the order of the unrolled loop, so a loop gives its bits: a constant gets what each step contributes, one
+contribution after the other, and contributions to a state that is also a result stay apart until the result's own has
+been added. What the gradient reads of the forward values is kept for each step; views are made again.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from graphengine.ir.bodies import GraphBody
+from graphengine.ir.declarations import Input
+from graphengine.ir.graph import Graph
+from graphengine.ir.nodes import GraphNode, reachable
+from graphengine.ir.recording import Recorder
+from graphengine.ops.body import Branch, Reversal
+from graphengine.ops.shapes import ArrayType
+from graphengine.transform.backward import BackwardPass
+from graphengine.transform.path import PathNode, backward_path, differentiable_toward
+
+VIEWS = frozenset(
+    {"transpose", "broadcast_to", "expand_dims", "squeeze", "reshape", "flatten", "slice", "split", "shape", "size"}
+)
+"""Ops whose results cost nothing: they are made again for the gradient, and not kept for each step."""
+
+Types = tuple[ArrayType | None, ...]
+
+
+def loop_gradient(
+    body: GraphBody,
+    types: Types,
+    carry: tuple[str, ...],
+    sequences: tuple[str, ...],
+    arriving: tuple[bool, ...],
+    needs: tuple[bool, ...],
+) -> Reversal:
+    """Return the gradient of a loop, by the types of what the body gets in a step.
+
+    `arriving` says at which outputs a gradient arrives, `needs` which inputs need one.
+
+    Raises
+    ------
+    DifferentiationError
+        GE411 if a node on the way has no `backward`.
+    """
+    key = ("loop", types, carry, sequences, arriving, needs)
+    found: Reversal = body.remembered(
+        key, lambda: _Reversing(body, body.graph(types), carry, sequences, arriving, needs).reversal()
+    )
+    return found
+
+
+def branch_gradient(body: GraphBody, types: Types, arriving: tuple[bool, ...], wanted: tuple[int, ...]) -> Branch:
+    """Return the gradient of a branch toward the inputs `wanted`, as a function of its inputs and what arrives.
+
+    Raises
+    ------
+    DifferentiationError
+        GE411 if a node on the way has no `backward`.
+    """
+    key = ("branch", types, arriving, wanted)
+    found: Branch = body.remembered(key, lambda: _branch(body, body.graph(types), arriving, wanted))
+    return found
+
+
+def _branch(body: GraphBody, graph: Graph, arriving: tuple[bool, ...], wanted: tuple[int, ...]) -> Branch:
+    outputs = list(body.results.values())
+    places = tuple(place for place, arrives in enumerate(arriving) if arrives)
+    toward = [body.inputs[place] for place in wanted]
+    active = [name for name in toward if graph.types[name].is_differentiable]
+    seeds = _free_names([f"d_{body.outputs[place]}" for place in places], graph.types)
+    kinds = {seed: graph.types[outputs[place]] for seed, place in zip(seeds, places, strict=True)}
+    recorder = Recorder(_with_inputs(graph, kinds))
+    incoming = [(outputs[place], seed) for seed, place in zip(seeds, places, strict=True)]
+    path = backward_path(graph, [value for value, _ in incoming], active)
+    gradients = BackwardPass(recorder, _added(recorder, {}, incoming), path).gradients
+    results = {f"d_{name}": gradients.get(name) or _zeros(recorder, name) for name in toward}
+    kept = reachable([*graph.nodes, *recorder.nodes], results.values())
+    return Branch(GraphBody(f"d_{body.name}", (*body.inputs, *seeds), kept, results), places, wanted)
+
+
+def _zeros(recorder: Recorder, value: str) -> str:
+    recorder.enter(f"d_{value}")
+    return str(recorder.apply("zeros_like", (recorder.symbol(value),), {}).name)
+
+
+def _with_inputs(graph: Graph, kinds: Mapping[str, ArrayType]) -> Graph:
+    """The graph with further inputs, which come first: shapes are taken from them where possible."""
+    inputs = {**{name: Input(kind) for name, kind in kinds.items()}, **graph.inputs}
+    return graph.derive(graph.nodes, graph.outputs, {**kinds, **graph.types}, inputs=inputs)
+
+
+def _added(recorder: Recorder, begun: Mapping[str, str], incoming: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """The gradients that a backward pass begins with: what has begun, and what arrives, in order."""
+    seeds = dict(begun)
+    for value, name in incoming:
+        if value in seeds:
+            recorder.enter(f"d_{value}")
+            total = np.add(recorder.symbol(seeds[value]), recorder.symbol(name))
+            seeds[value] = total.name
+        else:
+            seeds[value] = name
+    return seeds
+
+
+def _free_names(names: Iterable[str], taken: Collection[str]) -> list[str]:
+    """Names made of letters, digits and underscores that nothing has, one for each."""
+    found: list[str] = []
+    for name in names:
+        free = re.sub(r"\W", "_", name)
+        while free in taken or free in found:
+            free += "_"
+        found.append(free)
+    return found
+
+
+@dataclass
+class _Recorded:
+    """One recording: the recorder, the gradients, and for each carried input the names its gradient comes in by.
+
+    `begun` are the names of what the gradients of constants, and of carried inputs, begin with.
+    """
+
+    recorder: Recorder
+    gradients: Mapping[Any, str]
+    pieces: dict[str, list[str]]
+    begun: dict[str, str]
+    arriving: dict[int, str] = field(default_factory=dict)
+
+
+class _Reversing:
+    """Makes the gradient of one loop."""
+
+    def __init__(
+        self,
+        body: GraphBody,
+        graph: Graph,
+        carry: tuple[str, ...],
+        sequences: tuple[str, ...],
+        arriving: tuple[bool, ...],
+        needs: tuple[bool, ...],
+    ) -> None:
+        self._body, self._graph, self._carry, self._sequences = body, graph, carry, sequences
+        self._outputs = list(body.results.values())
+        self._arriving = [place for place, arrives in enumerate(arriving) if arrives]
+        self._needed = {name for name, need in zip(body.inputs, needs, strict=True) if need}
+        active = self._active()
+        self._path, reached = self._reached(active)
+        self._wanted = [
+            name for name in body.inputs if name in active & reached and (name in carry or name in self._needed)
+        ]
+
+    def _active(self) -> set[Any]:
+        """The inputs that depend on what needs a gradient, a state through the steps before."""
+        floats = {name for name, kind in self._graph.types.items() if kind.is_differentiable}
+        active = self._needed & floats
+        while True:
+            depends = differentiable_toward(self._graph, active)
+            found = {name for name, value in self._replacing if value in depends and name in floats} - active
+            if not found:
+                return active
+            active |= found
+
+    @property
+    def _replacing(self) -> list[tuple[str, str]]:
+        """The carried inputs with the values that replace them."""
+        return list(zip(self._carry, self._outputs, strict=False))
+
+    def _reached(self, active: set[Any]) -> tuple[list[PathNode], set[Any]]:
+        """The path of the gradient, and the inputs that it reaches, from what arrives and through the steps after."""
+        ends = {self._outputs[place] for place in self._arriving}
+        while True:
+            path = backward_path(self._graph, sorted(ends), active)
+            reached = ends.union(
+                *[{ref for ref, need in zip(node.inputs, needs, strict=True) if need} for node, needs, _ in path]
+            )
+            found = {value for name, value in self._replacing if name in reached} - ends
+            if not found:
+                return path, reached
+            ends |= found
+
+    def reversal(self) -> Reversal:
+        """Record the gradient, and again where contributions to a state have to stay apart."""
+        counts = {name: 1 for name in self._wanted if name in self._carry}
+        while True:
+            recorded = self._record(counts)
+            apart = {name: self._contributions(recorded, name) for name in counts}
+            found = {
+                name: min(len(apart[name]), 1 if not self._stays_apart(name) else len(apart[name])) for name in counts
+            }
+            if found == counts:
+                return self._assembled(recorded, apart)
+            counts = {name: count for name, count in found.items() if count}
+            self._wanted = [name for name in self._wanted if name not in self._carry or name in counts]
+
+    def _stays_apart(self, name: str) -> bool:
+        """Whether something else arrives at the value that replaces a state before what the next step gives it."""
+        value = dict(self._replacing)[name]
+        others = [self._outputs[place] for place in self._arriving if place >= len(self._carry)]
+        others += [each for other, each in self._replacing if other != name and other in self._wanted]
+        return value in others
+
+    def _record(self, counts: Mapping[str, int]) -> _Recorded:
+        graph = self._graph
+        names = [f"d_{name}" for name, count in counts.items() for _ in range(count)]
+        results = [place for place in self._arriving if place >= len(self._carry)]
+        constants = [name for name in self._wanted if name not in self._carry and name not in self._sequences]
+        states = [name for name in counts if name not in self._outputs]
+        names += [f"d_{self._body.outputs[place]}" for place in results]
+        names += [f"sum_{name}" for name in constants] + [f"begun_{name}" for name in states]
+        free = iter(_free_names(names, graph.types))
+        pieces = {name: [next(free) for _ in range(count)] for name, count in counts.items()}
+        arriving = {place: next(free) for place in results}
+        begun = {name: next(free) for name in (*constants, *states)}
+        kinds = {piece: graph.types[name] for name, each in pieces.items() for piece in each}
+        kinds |= {seed: graph.types[self._outputs[place]] for place, seed in arriving.items()}
+        kinds |= {seed: graph.types[name] for name, seed in begun.items()}
+        recorder = Recorder(_with_inputs(graph, kinds))
+        incoming = [(self._outputs[place], seed) for place, seed in arriving.items()]
+        incoming += [(value, piece) for name, value in self._replacing for piece in pieces.get(name, ())]
+        gradients = BackwardPass(recorder, _added(recorder, begun, incoming), self._path).gradients
+        return _Recorded(recorder, gradients, pieces, begun, arriving)
+
+    def _contributions(self, recorded: _Recorded, name: str) -> list[str]:
+        """What is added up to the gradient of a state, in order; the whole of it where it began with what arrives."""
+        value = recorded.gradients.get(name)
+        start = recorded.begun.get(name)
+        if start is None or value is None:
+            return [] if value is None else [value]
+        nodes = {node.id: node for node in recorded.recorder.nodes}
+        found: list[str] = []
+        while value != start:
+            before, added = nodes[value].inputs
+            found.append(str(added))
+            value = str(before)
+        return found[::-1]
+
+    def _assembled(self, recorded: _Recorded, apart: Mapping[str, list[str]]) -> Reversal:
+        recorder, pieces = recorded.recorder, recorded.pieces
+        carried: list[tuple[str, str, tuple[str, int]]] = []
+        for name, each in pieces.items():
+            place = self._body.inputs.index(name)
+            given = apart[name] if len(each) > 1 else [self._sum(recorder, name, apart[name])]
+            output = self._carry.index(name)
+            first = ("arriving", output) if output in self._arriving else ("zero", place)
+            starts = [first, *[("zero", place)] * (len(each) - 1)]
+            carried += list(zip(each, given, starts, strict=True))
+        sums = [name for name, start in recorded.begun.items() if recorded.gradients[name] != start]
+        for name in [name for name in sums if name not in self._carry]:
+            place = self._body.inputs.index(name)
+            carried.append((recorded.begun[name], recorded.gradients[name], ("zero", place)))
+        cut = [name for name in self._wanted if name in self._sequences and name in recorded.gradients]
+        values = [value for _, value, _ in carried] + [recorded.gradients[name] for name in cut]
+        return self._built(recorded, carried, values, cut)
+
+    def _sum(self, recorder: Recorder, name: str, contributions: Sequence[str]) -> str:
+        recorder.enter(f"d_{name}")
+        total = recorder.symbol(contributions[0])
+        for each in contributions[1:]:
+            total = np.add(total, recorder.symbol(each))
+        return str(total.name)
+
+    def _built(
+        self,
+        recorded: _Recorded,
+        carried: Sequence[tuple[str, str, tuple[str, int]]],
+        values: Sequence[str],
+        cut: Sequence[str],
+    ) -> Reversal:
+        """The loops of a recording; `values` are what the body of the gradient gives, and `cut` the sequences last."""
+        body, graph = self._body, self._graph
+        nodes, read = self._needed_nodes(recorded.recorder, values)
+        made = {name for node in nodes for name in node.outputs}
+        kept = [name for name in (*self._carry, *_made_by(graph.nodes)) if name in read and name not in made]
+        ports = dict(zip(_free_names(kept, body.outputs), kept, strict=True))
+        inputs: list[tuple[str, tuple[str, int]]] = [(name, start) for name, _, start in carried]
+        first = len(inputs)
+        inputs += [(name, ("arriving", place)) for place, name in recorded.arriving.items() if name in read]
+        names = dict(zip(kept, _free_names(kept, recorded.recorder.types.keys() - set(kept)), strict=True))
+        inputs += [(names[name], ("kept", place)) for place, name in enumerate(kept)]
+        own = [(name, ("value", body.inputs.index(name))) for name in body.inputs if name in read]
+        inputs += [each for each in own if each[0] in self._sequences]
+        if len(inputs) == first and self._sequences:  # one that says how many steps there are
+            inputs.append((self._sequences[0], ("value", body.inputs.index(self._sequences[0]))))
+        last = len(inputs)
+        inputs += [each for each in own if each[0] not in (*self._sequences, *self._carry)]
+        ports_back = _free_names([*[f"new_{name}" for name, _ in inputs[:first]], *[f"d_{name}" for name in cut]], ())
+        results = dict(zip(ports_back, values, strict=True))
+        results = {port: names.get(value, value) for port, value in results.items()}
+        renamed: Mapping[Any, Any] = names
+        nodes = [node._replace(inputs=tuple([renamed.get(ref, ref) for ref in node.inputs])) for node in nodes]
+        backward = GraphBody(f"d_{body.name}", [name for name, _ in inputs], nodes, results)
+        carries = tuple(name for name, _ in inputs[:first])
+        return Reversal(
+            body.with_results(ports),
+            backward,
+            carries,
+            tuple(name for name, _ in inputs[first:last]),
+            tuple(source for _, source in inputs),
+            self._gradients(recorded, carries, len(carried), cut),
+        )
+
+    def _gradients(
+        self, recorded: _Recorded, carries: Sequence[str], count: int, cut: Sequence[str]
+    ) -> dict[int, tuple[int, ...]]:
+        """The numbers of the results that make up the gradient of an input, by the number of the input."""
+        sums = {name: [start] for name, start in recorded.begun.items() if start in carries}
+        found: dict[int, tuple[int, ...]] = {}
+        for name, each in {**sums, **recorded.pieces}.items():
+            if name in self._needed:
+                found[self._body.inputs.index(name)] = tuple(map(carries.index, each))
+        for number, name in enumerate(cut, count):
+            found[self._body.inputs.index(name)] = (number,)
+        return found
+
+    def _needed_nodes(self, recorder: Recorder, values: Sequence[str]) -> tuple[list[GraphNode], set[Any]]:
+        """The nodes of the gradient, with forward nodes that are run again, and all values that they read."""
+        graph = self._graph
+        invariant = self._invariant()
+        recorded = {id(node) for node in recorder.nodes}
+        read: set[Any] = set(values)
+        kept: list[GraphNode] = []
+        for node in reversed([*graph.nodes, *recorder.nodes]):
+            again = node.op in VIEWS or node.id in invariant
+            if (id(node) in recorded or again) and not read.isdisjoint(node.outputs):
+                kept.append(node)
+                read.update(ref for ref in node.inputs if isinstance(ref, str))
+        return kept[::-1], read
+
+    def _invariant(self) -> set[str]:
+        """The nodes that give the same in each step."""
+        varying: set[Any] = {*self._carry, *self._sequences}
+        found = set()
+        for node in self._graph.nodes:
+            if varying.isdisjoint(node.inputs):
+                found.add(node.id)
+            else:
+                varying.update(node.outputs)
+        return found
+
+
+def _made_by(nodes: Iterable[GraphNode]) -> Iterable[str]:
+    return (name for node in nodes for name in node.outputs)
