@@ -89,7 +89,7 @@ def _frame(
     return CallFrame(node, path, ident, call, operands, parent)
 
 
-class Body(NamedTuple):
+class FunctionNodes(NamedTuple):
     """The nodes of a function for certain attributes: ops, the further outputs of those, and calls, by id as well.
 
     `problems` are those that have not been reported.
@@ -116,7 +116,7 @@ class Inlining:
         self.aliases: dict[str, str] = {}
         self.nodes: list[GraphNode] = []
         self._frames: list[CallFrame] = []
-        self._bodies: dict[Any, Body] = {}
+        self._bodies: dict[Any, FunctionNodes] = {}
         self._instances: dict[Any, Any] = {}
         self._made: dict[Any, GraphBody] = {}
         self._inline(nodes)
@@ -238,7 +238,7 @@ class Inlining:
                 return f"{ident}:{inner}" if inner else ident
             call, port = callee, inner or callee.outputs[0]
 
-    def _body(self, frame: CallFrame) -> Body:
+    def _body(self, frame: CallFrame) -> FunctionNodes:
         """The nodes of a function for the attributes of a call; what is wrong with them is reported once."""
         body = self._resolved(frame.call)
         if body.problems:
@@ -246,7 +246,7 @@ class Inlining:
             body.problems.clear()
         return body
 
-    def _resolved(self, call: FunctionCall) -> Body:
+    def _resolved(self, call: FunctionCall) -> FunctionNodes:
         """The nodes of a function for the attributes of a call; equal attributes give the same ones."""
         if call in self._bodies:
             return self._bodies[call]
@@ -258,7 +258,7 @@ class Inlining:
             ops = [node for node in nodes if not isinstance(node.node, FunctionCall)]
             calls = [node for node in nodes if isinstance(node.node, FunctionCall)]
             ports = [(node.id, port) for node in ops for port in node.node.outputs[1:]]
-            self._bodies[key] = Body(ops, ports, calls, {node.id: node.node for node in calls}, problems)
+            self._bodies[key] = FunctionNodes(ops, ports, calls, {node.id: node.node for node in calls}, problems)
         self._bodies[call] = self._bodies[key]
         return self._bodies[call]
 

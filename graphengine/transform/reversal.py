@@ -122,7 +122,7 @@ def _free_names(names: Iterable[str], taken: Collection[str]) -> list[str]:
 
 
 @dataclass
-class _Recorded:
+class _GradientRecording:
     """One recording: the recorder, the gradients, and for each carried input the names its gradient comes in by.
 
     `begun` are the names of what the gradients of constants, and of carried inputs, begin with.
@@ -207,7 +207,7 @@ class _Reversing:
         others += [each for other, each in self._replacing if other != name and other in self._wanted]
         return value in others
 
-    def _record(self, counts: Mapping[str, int]) -> _Recorded:
+    def _record(self, counts: Mapping[str, int]) -> _GradientRecording:
         graph = self._graph
         names = [f"d_{name}" for name, count in counts.items() for _ in range(count)]
         results = [place for place in self._arriving if place >= len(self._carry)]
@@ -226,9 +226,9 @@ class _Reversing:
         incoming = [(self._outputs[place], seed) for place, seed in arriving.items()]
         incoming += [(value, piece) for name, value in self._replacing for piece in pieces.get(name, ())]
         gradients = BackwardPass(recorder, _added(recorder, begun, incoming), self._path).gradients
-        return _Recorded(recorder, gradients, pieces, begun, arriving)
+        return _GradientRecording(recorder, gradients, pieces, begun, arriving)
 
-    def _contributions(self, recorded: _Recorded, name: str) -> list[str]:
+    def _contributions(self, recorded: _GradientRecording, name: str) -> list[str]:
         """What is added up to the gradient of a state, in order; the whole of it where it began with what arrives."""
         value = recorded.gradients.get(name)
         start = recorded.begun.get(name)
@@ -242,7 +242,7 @@ class _Reversing:
             value = str(before)
         return found[::-1]
 
-    def _assembled(self, recorded: _Recorded, apart: Mapping[str, list[str]]) -> Reversal:
+    def _assembled(self, recorded: _GradientRecording, apart: Mapping[str, list[str]]) -> Reversal:
         recorder, pieces = recorded.recorder, recorded.pieces
         carried: list[tuple[str, str, tuple[str, int]]] = []
         for name, each in pieces.items():
@@ -269,7 +269,7 @@ class _Reversing:
 
     def _built(
         self,
-        recorded: _Recorded,
+        recorded: _GradientRecording,
         carried: Sequence[tuple[str, str, tuple[str, int]]],
         values: Sequence[str],
         cut: Sequence[str],
@@ -308,7 +308,7 @@ class _Reversing:
         )
 
     def _gradients(
-        self, recorded: _Recorded, carries: Sequence[str], count: int, cut: Sequence[str]
+        self, recorded: _GradientRecording, carries: Sequence[str], count: int, cut: Sequence[str]
     ) -> dict[int, tuple[int, ...]]:
         """The numbers of the results that make up the gradient of an input, by the number of the input."""
         sums = {name: [start] for name, start in recorded.begun.items() if start in carries}

@@ -27,7 +27,7 @@ from graphengine.ops.shapes import ArrayType
 from graphengine.transform.passes import optimize
 
 
-class Piece:
+class LoweredFunction:
     """A graph lowered for a function that a node runs: its sources by name, and its text.
 
     `carried` maps values to the sources that they replace in the next step; `results` are read at the end of a step,
@@ -85,7 +85,7 @@ class Steps:
         graph = optimize(graph.derive(graph.nodes, {port: body.results[port] for port in wanted}, graph.types))
         self._before, graph = _divided(graph, {*loop.carry, *loop.sequences})
         self._steps = steps
-        self._piece = Piece(graph, dict(zip(body.outputs, loop.carry, strict=False)), wanted[carried:])
+        self._piece = LoweredFunction(graph, dict(zip(body.outputs, loop.carry, strict=False)), wanted[carried:])
         self._cut = [name for name in loop.sequences if name in graph.inputs]
 
     @cached_property
@@ -159,7 +159,7 @@ def _divided(graph: Graph, varying: set[str]) -> tuple[Callable[[Mapping[str, An
 def _once(graph: Graph) -> Callable[[Mapping[str, Any]], Mapping[str, Any]]:
     """A function from the inputs of a graph to its outputs, by name."""
     outputs = list(graph.outputs)
-    piece = Piece(graph, {}, outputs, outputs)
+    piece = LoweredFunction(graph, {}, outputs, outputs)
     text = piece.text.function(piece.sources, [graph.outputs[port] for port in outputs])
     run = piece.text.compile(text, "run")
 

@@ -248,7 +248,7 @@ class Cond(Node):
 
 
 @register("call")
-class Call(Node):
+class Apply(Node):
     """The results of a function, z = function(*values); dvalues = function.gradient(*values, dz).
 
     So a function can call one that it gets as an attribute. In a graph the nodes of the function are in its place.
@@ -278,7 +278,7 @@ class Call(Node):
         arrive = tuple(each is not None for each in arriving)
         wanted = tuple(place for place, need in enumerate(needs) if need)
         found: Branch = hooks.branch_gradient(self.function, tuple(map(kind_of, values)), arrive, wanted)
-        results = _all(Call(function=found.body)(*values, *[each for each in arriving if each is not None]))
+        results = _all(Apply(function=found.body)(*values, *[each for each in arriving if each is not None]))
         gradients = dict(zip(wanted, results, strict=True))
         return tuple(gradients.get(place) for place in range(len(values)))
 
