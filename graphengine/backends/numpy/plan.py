@@ -17,6 +17,7 @@ import numpy as np
 
 from graphengine import gc_pause
 from graphengine.backends.numpy.buffers import assign_buffers
+from graphengine.backends.numpy.calls import Call
 from graphengine.backends.numpy.claiming import with_claims
 from graphengine.backends.numpy.looping import RUNNING, updates_last
 from graphengine.backends.numpy.lowering import constants, lower
