@@ -10,7 +10,7 @@ import pytest
 import graphengine as ge
 from graphengine.format.saving import node_document
 from graphengine.format.writing import encode_array
-from graphengine.ir.bodies import GraphBody
+from graphengine.ir.graph_bodies import GraphBody
 
 MODELS = Path(__file__).parent.parent / "models"
 SHIPPED = sorted(MODELS.glob("*.json"))

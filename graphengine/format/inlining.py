@@ -26,7 +26,7 @@ from graphengine.format.functions import (
 )
 from graphengine.format.layer_forms import LAYERS
 from graphengine.format.salvage import Gaps
-from graphengine.ir.bodies import GraphBody
+from graphengine.ir.graph_bodies import GraphBody
 from graphengine.ir.node_types import literal_type
 from graphengine.ir.nodes import GraphNode, Operand, topologically_sorted
 from graphengine.limits import DEFAULT, Limits

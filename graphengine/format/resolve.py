@@ -31,7 +31,7 @@ from graphengine.format.functions import (
 from graphengine.format.layer_forms import LAYERS
 from graphengine.format.pruning import pruned
 from graphengine.format.salvage import HOLE, VALUES, Gaps
-from graphengine.ir.bodies import GraphBody
+from graphengine.ir.graph_bodies import GraphBody
 from graphengine.ir.nodes import GraphNode, Operand
 from graphengine.limits import DEFAULT, Limits
 from graphengine.ops.node import Node

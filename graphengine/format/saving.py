@@ -19,9 +19,9 @@ from graphengine.format.documents import (
 )
 from graphengine.format.files import write_bytes
 from graphengine.format.writing import dump_model
-from graphengine.ir.bodies import GraphBody, bodies_in
 from graphengine.ir.declarations import Input, Parameter, Source, State
 from graphengine.ir.graph import Graph
+from graphengine.ir.graph_bodies import GraphBody, bodies_in
 from graphengine.ir.nodes import GraphNode, Operand
 from graphengine.ops.body import bodies_of
 from graphengine.ops.registry import OPS, OPSET_VERSION, domain_of

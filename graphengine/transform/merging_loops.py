@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from graphengine.ir.bodies import GraphBody
+from graphengine.ir.graph_bodies import GraphBody
 from graphengine.ir.nodes import GraphNode
 from graphengine.ops.shapes import ArrayType
 

@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from graphengine.ir.bodies import GraphBody
 from graphengine.ir.declarations import Input
 from graphengine.ir.graph import Graph
+from graphengine.ir.graph_bodies import GraphBody
 from graphengine.ir.nodes import GraphNode, reachable
 from graphengine.ir.recording import Recorder
 from graphengine.ops.body import Branch, Reversal

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from graphengine.ir.bodies import GraphBody
+from graphengine.ir.graph_bodies import GraphBody
 from graphengine.ir.nodes import GraphNode
 from graphengine.ops.registry import OPS
 from samples.arrays import values
