@@ -9,7 +9,7 @@ from graphengine.backends.numpy.plan import Plan
 from graphengine.transform.directional import curvature
 
 GATES = {"rnn": 1, "gru": 3, "lstm": 4}
-N, T, I, H = 3, 6, 4, 5
+N, T, F, H = 3, 6, 4, 5
 IMPORTS = {"core": 1, "nn": 1}
 
 
@@ -17,8 +17,8 @@ def values_of(kind, generator):
     """Inputs and weights of a layer by name, with initial states that differ from zero."""
     gates = () if kind == "rnn" else (GATES[kind],)
     shapes = {
-        "x": (N, T, I),
-        "weight_ih": (*gates, I, H),
+        "x": (N, T, F),
+        "weight_ih": (*gates, F, H),
         "weight_hh": (*gates, H, H),
         "bias_ih": (*gates, H),
         "bias_hh": (*gates, H),
@@ -32,7 +32,7 @@ def values_of(kind, generator):
 def layer(kind, values, lengths=None, reverse=False, steps="T"):
     """A model that is one layer; its loss weighs all results by given numbers."""
     shapes = {name: list(np.shape(value)) for name, value in values.items()}
-    shapes["x"] = ["N", steps, I]
+    shapes["x"] = ["N", steps, F]
     for name in ("h0", "c0"):
         if name in shapes:
             shapes[name] = ["N", H]
@@ -111,7 +111,7 @@ def test_the_same_file_runs_any_number_of_steps():
     values = values_of("gru", generator)
     model, outputs = layer("gru", values)
     for steps in (0, 1, 20, 300):
-        given = {**values, **weighted(outputs, generator, steps), "x": generator.normal(size=(N, steps, I))}
+        given = {**values, **weighted(outputs, generator, steps), "x": generator.normal(size=(N, steps, F))}
         found = [model.forward(given).backward(of="loss", wrt=["weight_hh", "h0"]) for _ in range(2)]
         for name, gradient in found[0].items():
             np.testing.assert_array_equal(gradient, found[1][name])
@@ -142,7 +142,7 @@ def test_second_derivatives_are_the_slopes_of_first_ones(kind):
 
 def torch_layer(torch, kind, values):
     """PyTorch's layer with the weights of ours."""
-    module = {"rnn": torch.nn.RNN, "gru": torch.nn.GRU, "lstm": torch.nn.LSTM}[kind](I, H, batch_first=True)
+    module = {"rnn": torch.nn.RNN, "gru": torch.nn.GRU, "lstm": torch.nn.LSTM}[kind](F, H, batch_first=True)
     module = module.double()
     for ours, theirs in (("weight_ih", "weight_ih_l0"), ("weight_hh", "weight_hh_l0")):
         rows = np.swapaxes(values[ours], -1, -2).reshape(-1, np.shape(values[ours])[-2])
