@@ -218,6 +218,8 @@ A backend runs graphs whose shapes are known. `ge.load(path, backend="reference"
   with any batch size), a run of iterations is one compiled function: it reads the data, updates parameters and
   slots, adds up the loss and keeps the rows of the history. With one sample a step that is about 20 times as fast
   as the numpy backend.
+- **Large graphs of numbers**: more than 400 instructions on single numbers become codes for an interpreter that an
+  installation compiles once; for a graph nothing is compiled. It takes ops whose bits are those of the numpy backend.
 - **What they take**: the ops of `graphengine/backends/numba/expressions.py` on double-precision numbers, in at most
   400 instructions, and those of `graphengine/backends/numba/array_ops.py` on arrays of single or double precision.
   Anything else runs in the numpy backend around them. `graphengine show --plan --backend numba MODEL --size N=1000`

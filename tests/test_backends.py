@@ -94,10 +94,12 @@ class Recording:
     """The numpy backend, and the outputs of the graphs that it compiled."""
 
     name = "recording"
-    is_exact = True
 
     def __init__(self):
         self.compiled = []
+
+    def is_exact(self, graph):
+        return True
 
     def compile(self, graph, **options):
         self.compiled.append(set(graph.outputs))

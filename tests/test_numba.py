@@ -15,6 +15,7 @@ from test_same_bits import LITERALS, bits
 from typer.testing import CliRunner
 
 import graphengine as ge
+from graphengine.backends.numpy.plan import Plan
 from graphengine.backends.protocol import Rounds, _made, backend_named
 from graphengine.cli import app as application
 from graphengine.errors import UsageError
@@ -146,6 +147,67 @@ def test_random_graphs_on_numbers_have_the_bits_of_the_numpy_backend():
         assert {name: bits(each) for name, each in found.items()} == {
             name: bits(each) for name, each in expected.items()
         }
+
+
+@pytest.fixture
+def every_graph_is_large(monkeypatch):
+    """Graphs of numbers run on the interpreter, whatever their length."""
+    from graphengine.backends.numba import jit
+
+    monkeypatch.setattr(jit, "LONGEST_LOOP", 0)
+
+
+@WITH_NUMBA
+def test_large_graphs_of_numbers_run_on_an_interpreter_with_the_bits_of_the_numpy_backend(every_graph_is_large):
+    from graphengine.backends.numba.slots import SlotProgram
+
+    chance = random.Random("slots")
+    columns = {"x": PAIRS[:, 0], "y": PAIRS[:, 1]}
+    for _ in range(20):
+        graph = on_numbers(random_numbers(chance, 60)).graph
+        expected, _ = looped("numpy", graph, columns)
+        found, program = looped("numba", graph, columns)
+        assert isinstance(program, SlotProgram)
+        assert {name: bits(each) for name, each in found.items()} == {
+            name: bits(each) for name, each in expected.items()
+        }
+        one = program.run({"x": 0.5, "y": -2.0})
+        assert bits(list(one.values())) == bits(list(Plan(graph).run({"x": 0.5, "y": -2.0}).values()))
+
+
+@WITH_NUMBA
+def test_comparisons_and_choices_run_on_the_interpreter(every_graph_is_large):
+    nodes = {}
+    for op, (chosen, compared) in CHOICES.items():
+        nodes |= {f"is_{op}": compared, f"chosen_{op}": chosen}
+    outputs = {name: name for name in nodes if not name.startswith("is_")}
+    graph = ge.Model.from_dict(document(nodes, outputs, inputs={"x": [], "y": []})).graph
+    columns = {"x": PAIRS[:, 0], "y": PAIRS[:, 1]}
+    (expected, _), (found, _) = looped("numpy", graph, columns), looped("numba", graph, columns)
+    assert {name: bits(each) for name, each in found.items()} == {name: bits(each) for name, each in expected.items()}
+
+
+@WITH_NUMBA
+@pytest.mark.parametrize("name", ["linreg", "linreg_single_sample"])
+def test_training_on_the_interpreter_has_the_bits_of_the_numpy_backend(name, every_graph_is_large):
+    (one, trainer), (other, expected) = trained("numba", name), trained("numpy", name)
+    assert bits(one.parameters["theta"]) == bits(other.parameters["theta"])
+    assert same_history(trainer, expected)
+
+
+@WITH_NUMBA
+def test_a_chain_of_numbers_has_the_gradient_of_the_reference():
+    nodes, value = {}, "x"
+    for place in range(600):
+        nodes[f"n{place}"] = (("mul", "add", "sub")[place % 3], [value, "y"])
+        value = f"n{place}"
+    content = document(nodes, {"out": value}, inputs={"x": [], "y": []})
+    found = []
+    for backend in ("reference", "numba"):
+        model = ge.Model.from_dict(content, backend=backend)
+        runs = [model.forward(x=0.3, y=0.7) for _ in range(4)]
+        found.append([(float(run["out"]), float(run.backward(of="out", wrt=["y"])["y"])) for run in runs])
+    assert found[0] == found[1]
 
 
 def trained(backend, name="linreg_single_sample", optimizer=None, **options):

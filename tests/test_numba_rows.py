@@ -7,6 +7,7 @@ from contextlib import suppress
 import numpy as np
 import pytest
 from documents import MODELS, document
+from test_backends import TRAINED, trained
 from test_compile import ROWS, one_op
 from test_same_bits import FAMILIES, bits, mixed_graph
 
@@ -65,6 +66,13 @@ def interpreted(text, name, parameters, names):
             return namespace[name](*values)
 
     return call
+
+
+@pytest.fixture(autouse=True)
+def _folder_of_the_tests(monkeypatch, tmp_path_factory):
+    """Machine code goes into a folder of the tests."""
+    for name in ("XDG_CACHE_HOME", "LOCALAPPDATA"):
+        monkeypatch.setenv(name, str(tmp_path_factory.getbasetemp() / "cache"))
 
 
 @pytest.fixture
@@ -240,3 +248,13 @@ def test_batches_of_several_samples_are_read_in_their_order():
         model.train(data, epochs=3, learning_rate=0.1, batch_size=10, shuffle=True)
         found.append(float(model.parameters["theta"]))
     assert found[1] == pytest.approx(found[0], rel=1e-13)
+
+
+@WITH_NUMBA
+@pytest.mark.parametrize("path", TRAINED, ids=lambda path: path.stem)
+def test_a_shipped_model_is_trained_like_with_the_numpy_backend(path):
+    (one, _), (other, _) = trained(path, "numpy", 3), trained(path, "numba", 3)
+    for name, value in one.parameters.items():
+        scale = np.abs(value).max(initial=0) or 1
+        tolerance = 1e-12 if value.dtype == np.float64 else 1e-5
+        np.testing.assert_allclose(other.parameters[name], value, rtol=0, atol=tolerance * scale)

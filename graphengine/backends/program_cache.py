@@ -36,7 +36,7 @@ class ProgramCache:
 
     def __init__(self, graph: Graph, backend: Backend) -> None:
         self._graph, self._backend = graph, backend
-        self._patience = 1 + len(graph.nodes) // NODES_PER_USE if backend.is_exact else 0
+        self._patience = 1 + len(graph.nodes) // NODES_PER_USE if backend.is_exact(graph) else 0
         self._programs: OrderedDict[Hashable, Program | int] = OrderedDict()
         self._graphs: OrderedDict[Hashable, Graph] = OrderedDict()
         self._lock = Lock()

@@ -100,14 +100,15 @@ class Backend(Protocol):
     """Compiles graphs. A backend has no state but caches."""
 
     name: str
-    is_exact: bool
-    """Whether exact programs have the bits of the reference executor, which then may run in the place of one."""
+
+    def is_exact(self, graph: Graph) -> bool:
+        """Whether exact programs of a graph have the bits of the reference executor, which may run instead of one."""
 
     def compile(self, graph: Graph, *, exact: bool = True, carried: Mapping[str, str] | None = None) -> Program:
         """Compile a graph whose shapes are all known.
 
         `carried` maps outputs to the sources they replace in the next round of `Program.loop`. With `exact` results are
-        those of the reference executor to the last bit, if the backend `is_exact`; without, sums may be reordered
+        those of the reference executor to the last bit, if the graph `is_exact`; without, sums may be reordered
         within the bound of `transform.passes.factor_sums`.
 
         Raises

@@ -16,10 +16,11 @@ import numpy as np
 
 from graphengine.backends.numba.compiling import compiled
 from graphengine.backends.numba.expressions import NAMES
-from graphengine.backends.numba.loop_text import LoopText
+from graphengine.backends.numba.loop_text import LONGEST_LOOP, LoopText
 from graphengine.backends.numba.row_loops import RowLoop, fuse
-from graphengine.backends.numpy.plan import Plan
-from graphengine.backends.protocol import CodeListing, Rounds
+from graphengine.backends.numba.slots import encoded
+from graphengine.backends.numpy.plan import Plan, optimized, sources_of
+from graphengine.backends.protocol import CodeListing, Program, Rounds
 from graphengine.extras import require
 from graphengine.ir.graph import Graph
 
@@ -37,13 +38,21 @@ class NumbaBackend:
     """
 
     name = "numba"
-    is_exact = False
 
     def __init__(self) -> None:
         require("numba", "jit")
 
-    def compile(self, graph: Graph, *, exact: bool = True, carried: Mapping[str, str] | None = None) -> NumbaProgram:
+    def is_exact(self, graph: Graph) -> bool:
+        """Whether no sums are in another order: all values are single numbers."""
+        return all(kind.shape == () for kind in graph.types.values())
+
+    def compile(self, graph: Graph, *, exact: bool = True, carried: Mapping[str, str] | None = None) -> Program:
         """Compile a graph; see `Backend.compile`."""
+        if len(graph.nodes) > LONGEST_LOOP and self.is_exact(graph):
+            made = optimized(graph, exact, carried or {})
+            program = encoded(made, carried or {}, sources_of(made, carried or {}))
+            if program is not None:
+                return program
         return NumbaProgram(Plan(graph, exact=exact, carried=carried, fuse=fuse))
 
 

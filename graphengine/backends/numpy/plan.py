@@ -59,18 +59,11 @@ class Plan:
         carried: Mapping[str, str] | None = None,
         fuse: Callable[[Graph, Sequence[Call], Mapping[str, str]], list[Call]] | None = None,
     ) -> None:
-        require_memory(graph)
         self.carried = dict(carried or {})
-        graph = optimize(graph, exact=exact)
-        if self.carried and not exact:
-            single = with_single_numbers(graph)
-            graph = graph if single is graph else optimize(single, exact=exact)
-        self.graph = graph
+        self.graph = graph = optimized(graph, exact, self.carried)
         """The optimized graph that it runs."""
         self.outputs = dict(graph.outputs)
-        used: set[Any] = {*self.outputs.values(), *self.carried.values()}
-        used.update(*[node.inputs for node in graph.nodes])
-        self.sources = tuple([name for name in graph.sources if name in used])
+        self.sources = sources_of(graph, self.carried)
         self.floats = frozenset(name for name in self.sources if is_float(graph.types[name]))
         updates = {self.outputs[name] for name in self.carried}
         instructions = with_claims(lower(graph, RUNNING), graph)
@@ -224,11 +217,37 @@ class Plan:
         return loop
 
 
+def optimized(graph: Graph, exact: bool, carried: Mapping[str, str]) -> Graph:
+    """Return the graph that a plan runs.
+
+    Raises
+    ------
+    InputError
+        GE133 if the values of the graph take more memory than the limit.
+    """
+    require_memory(graph)
+    graph = optimize(graph, exact=exact)
+    if exact or not carried:
+        return graph
+    single = with_single_numbers(graph)
+    return graph if single is graph else optimize(single, exact=exact)
+
+
+def sources_of(graph: Graph, carried: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the sources of a graph that are read or carried."""
+    used: set[Any] = {*graph.outputs.values(), *carried.values()}
+    used.update(*[node.inputs for node in graph.nodes])
+    return tuple([name for name in graph.sources if name in used])
+
+
 class NumPyBackend:
     """The default backend and, beside the reference, the judge of all others: it compiles a graph to a plan."""
 
     name = "numpy"
-    is_exact = True
+
+    def is_exact(self, graph: Graph) -> bool:
+        """Whether the bits are those of the reference executor: always."""
+        return True
 
     def compile(self, graph: Graph, *, exact: bool = True, carried: Mapping[str, str] | None = None) -> Plan:
         """Compile a graph; see `Backend.compile`."""
