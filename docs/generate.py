@@ -201,6 +201,7 @@ A backend runs graphs whose shapes are known. `ge.load(path, backend="reference"
 |---|---|
 | `numpy` | the default: compiles a graph to a plan of NumPy calls ([what happens](performance.md)) |
 | `numba` | compiles elementwise ops and the sums after them to loops, steps on numbers as a whole ([more](#numba)) |
+| `auto` | `numba` for trainings that gain more from it than it takes to start, else `numpy` |
 | `reference` | interprets a graph node by node; slow, readable, and the judge of the others |
 
 `numpy` and `reference` give the same bits, except that training with the numpy backend may reorder sums within a
@@ -238,6 +239,9 @@ A backend runs graphs whose shapes are known. `ge.load(path, backend="reference"
 - **When it compiles**: the first iterations run in the numpy backend, for about 0.2 s, because numba takes longer than
   that to start (0.6 s of processor time from the cache, 0.7 s without it); no bit changes with the change. A loop that
   has other bits is compiled at once, so that nothing depends on time.
+- **`--backend auto`** estimates before a training from its numbers of iterations, nodes and values what loops save. It
+  takes numba if that is more than 4 s, twice of what it may take to start and compile. Predictions run with numpy. The
+  checkpoint names the backend that was chosen; no shipped model is large enough for numba.
 - **Checkpoints** name numba and its version. Resuming with another backend is reported, as with another matrix library
   (GE606).
 - **Machine code** is kept in the user's folder for caches (`~/.cache/graphengine/numba`, or what `XDG_CACHE_HOME` says;

@@ -119,6 +119,7 @@ class Backend(Protocol):
 
 
 BACKENDS = {
+    "auto": "graphengine.backends.auto:AutoBackend",
     "numba": "graphengine.backends.numba.jit:NumbaBackend",
     "numpy": "graphengine.backends.numpy.plan:NumPyBackend",
     "reference": "graphengine.backends.reference.program:ReferenceBackend",

@@ -315,7 +315,7 @@ class Declaration:
         assert saving.folder is not None
         section, limits = trainer.training.checkpoint, trainer.graph.limits
         own = identity(self.document, trainer.training, rule, seen, trainer.stepper.fixed)
-        trainer.checkpoints = Checkpoints(saving.folder, own, trainer.layout, section, limits, self._backend.name)
+        trainer.checkpoints = Checkpoints(saving.folder, own, trainer.layout, section, limits, trainer.backend.name)
         with trainer.checkpoints.alone():
             if not saving.resume and trainer.checkpoints.exist:
                 hint = "go on from there with resume=True (--resume), or name another folder"

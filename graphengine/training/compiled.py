@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import Any
 
 from graphengine import gc_pause
+from graphengine.backends.auto import backend_for
 from graphengine.backends.program_cache import kept
 from graphengine.backends.protocol import DEFAULT_BACKEND, Backend, Program, backend_named
 from graphengine.format.documents import FunctionFile
@@ -56,6 +57,17 @@ class CompiledStep:
         self.rule, self.packing = rule, packing_of(graph, training, rule)
         self.step = training_step(graph, training, rule, self.packing)
         self._plans: OrderedDict[Any, Program] = OrderedDict()
+        self._others: dict[str, CompiledStep] = {}
+
+    def for_iterations(self, iterations: int, sizes: Mapping[str, int]) -> CompiledStep:
+        """The step with the backend that a training of so many iterations on batches of these sizes has."""
+        graph, training, rule = self._made_of
+        backend = backend_for(self.backend, graph, sizes, iterations)
+        if backend is self.backend:
+            return self
+        if backend.name not in self._others:
+            self._others[backend.name] = CompiledStep(graph, training, rule, backend)
+        return self._others[backend.name]
 
     @cached_property
     def reference(self) -> Step:

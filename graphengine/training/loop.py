@@ -20,6 +20,7 @@ from graphengine.backends.protocol import Backend
 from graphengine.data.batches import Batches
 from graphengine.errors import DivergenceError, TrainingError
 from graphengine.format.training_documents import TrainingDocument
+from graphengine.ir.binding import bind_sizes
 from graphengine.ir.graph import Graph
 from graphengine.training.compiled import CompiledStep
 from graphengine.training.course import Chunk, Course, Piece
@@ -87,6 +88,11 @@ class Trainer:
             seed=training.seed,
         )
         self.batches.require_room()
+        compiled = compiled.for_iterations(
+            self.total_iterations, bind_sizes(self.batches.shapes_of(self.batches.batch_size), graph.types)
+        )
+        self.backend = compiled.backend
+        """What compiles the steps."""
         started = initialized(graph, values, data)
         small = sum(np.size({**values, **started}[name]) for name in graph.trainable) <= SMALL
         self._recorded = graph.trainable if small else ()
