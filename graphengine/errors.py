@@ -1,4 +1,4 @@
-"""Every error this package raises on purpose, and the one form in which an error is told.
+"""Every error this package raises on purpose, and the one form in which an error is reported.
 
 A `Problem` is one finding: a stable code, a sentence, and the place. An exception carries one or more of
 them, because all independent problems of a file are reported in one run.
@@ -37,12 +37,12 @@ CODES = {
     "GE112": "a value of the wrong type or out of range",
     "GE120": "a file begins with a byte order mark",
     "GE121": "a file is not UTF-8",
-    "GE122": "a key stands twice in one object",
+    "GE122": "duplicate key in an object",
     "GE123": "NaN or Infinity as a bare word",
     "GE124": "a number that no double can hold",
     "GE125": "an integer with too many digits to be exact",
     "GE126": "half of a surrogate pair in a string",
-    "GE127": "text behind the end of the JSON value",
+    "GE127": "unexpected text after the JSON value",
     "GE130": "arrays and objects nested deeper than the limit",
     "GE131": "more values in a file than the limit",
     "GE132": "more nodes than the limit",
@@ -105,12 +105,12 @@ GE901 and above, GE605 and GE606, are warnings, which never stop a work that doe
 """
 
 
-MOST_TOLD = 100
-"""So many problems of a file are told; a file with more of them is wrong in one way, many times."""
+MOST_REPORTED = 100
+"""So many problems of a file are reported; a file with more of them is wrong in one way, many times."""
 
 
 LONGEST_TOLD = 1000
-"""So many letters of a message, a hint or a pointer are told: a name in a file can be longer than any screen."""
+"""So many letters of a message, a hint or a pointer are printed: a name in a file can be longer than any screen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +119,7 @@ class Problem:
 
     `pointer` is a JSON Pointer (RFC 6901) into the file, `line` and `column` count from 1; they are those of the key
     there if it is `at_key` that something is wrong, else of the value. As text or as a JSON object
-    it is told in bounded length, whatever the file has.
+    it is printed in bounded length, whatever the file has.
     """
 
     code: str
@@ -133,11 +133,11 @@ class Problem:
     at_key: bool = False
 
     def __str__(self) -> str:
-        told = self.as_dict()
-        place = ":".join(str(told[part]) for part in ("file", "line", "column") if told[part] is not None)
-        pointer = f" ({told['pointer']})" if told["pointer"] else ""
-        hint = f"; {told['hint']}" if told["hint"] else ""
-        return f"{place}: " * bool(place) + f"{self.code}: {told['message']}{pointer}{hint}"
+        parts = self.as_dict()
+        place = ":".join(str(parts[part]) for part in ("file", "line", "column") if parts[part] is not None)
+        pointer = f" ({parts['pointer']})" if parts["pointer"] else ""
+        hint = f"; {parts['hint']}" if parts["hint"] else ""
+        return f"{place}: " * bool(place) + f"{self.code}: {parts['message']}{pointer}{hint}"
 
     def as_dict(self) -> dict[str, Any]:
         """The finding as a JSON object, for machines.
@@ -283,11 +283,11 @@ class ModelWarning(UserWarning):
 
 
 def curtailed(problems: list[Problem], file: str | None) -> list[Problem]:
-    """The problems of a file that are told: the first ones and, if there are more, that there are."""
-    if len(problems) <= MOST_TOLD:
+    """The problems of a file that are reported: the first ones and, if there are more, that there are."""
+    if len(problems) <= MOST_REPORTED:
         return problems
-    message = f"only the first {MOST_TOLD} problems are told; the file has at least {len(problems)}"
-    return [*problems[:MOST_TOLD], Problem("GE140", message, file=file)]
+    message = f"only the first {MOST_REPORTED} problems are reported; the file has at least {len(problems)}"
+    return [*problems[:MOST_REPORTED], Problem("GE140", message, file=file)]
 
 
 def did_you_mean(word: str, possible: Iterable[str], what: str = "") -> str:

@@ -26,7 +26,7 @@ def explained(code: str) -> dict[str, Any]:
 
 EXPLANATIONS: dict[str, Explanation] = {
     "GE101": Explanation(
-        "The system does not let the file be opened, read or written; its own reason stands in the message.",
+        "The system does not let the file be opened, read or written; its own reason is in the message.",
         "Check the path, the permissions and the space on the disk. An old file is whole: nothing was written over it. "
         "Data larger than memory is kept in the folder for temporary files, which TMPDIR names.",
         "$ graphengine run nowhere.json",
@@ -84,13 +84,13 @@ EXPLANATIONS: dict[str, Explanation] = {
         "(a file saved as Latin-1 or UTF-16)",
     ),
     "GE122": Explanation(
-        "A key stands twice in one object, perhaps once with escapes. JSON does not say which counts, and "
+        "A key occurs twice in one object, perhaps once with escapes. JSON does not say which counts, and "
         "programs choose differently.",
         "Keep one of the two.",
         '{"name": "a", "name": "b"}',
     ),
     "GE123": Explanation(
-        "NaN, Infinity or -Infinity stands as a bare word. That is not JSON, although some programs write it.",
+        "NaN, Infinity or -Infinity occurs as a bare word. That is not JSON, although some programs write it.",
         'Write the string "NaN", "Infinity" or "-Infinity" where the format takes such a number.',
         '{"metadata": {"a": NaN}}',
     ),
@@ -100,7 +100,7 @@ EXPLANATIONS: dict[str, Explanation] = {
         '{"metadata": {"a": 1e999}}',
     ),
     "GE125": Explanation(
-        "An integer does not fit 64 bits, or stands where a floating-point number is meant and is beyond "
+        "An integer does not fit 64 bits, or is given where a floating-point number is meant and is beyond "
         "2^53, from where on not every integer is a double: it would be rounded without a word.",
         "Write a floating-point number as one, 1e30; keep long integers in strings or under an integer dtype.",
         '{"parameters": {"p": {"shape": [], "initializer": {"type": "constant", "value": 9007199254740993}}}}',
@@ -111,7 +111,7 @@ EXPLANATIONS: dict[str, Explanation] = {
         '{"name": "\\ud800"}',
     ),
     "GE127": Explanation(
-        "Something other than white space stands behind the JSON value.",
+        "Something other than white space follows the JSON value.",
         "Remove it. A file has one value; two models are two files.",
         '{"name": "m"} {"name": "n"}',
     ),
@@ -284,7 +284,7 @@ EXPLANATIONS: dict[str, Explanation] = {
     "GE411": Explanation(
         "There is no such gradient: it was asked of something that is no floating-point scalar, or a node on "
         "the way has no `backward`.",
-        "Differentiate a scalar; give the node class a `backward`, or stop asking toward what lies behind it.",
+        "Differentiate a scalar; give the node class a `backward`, or stop asking for gradients through it.",
         "model.forward(x=[1.0, 2.0]).backward(of='z', wrt='x')",
     ),
     "GE412": Explanation(
@@ -403,7 +403,7 @@ EXPLANATIONS: dict[str, Explanation] = {
         "$ graphengine run",
     ),
     "GE802": Explanation(
-        "A plugin is not there, or failed while it was loaded; its own error stands in the message.",
+        "A plugin is not there, or failed while it was loaded; its own error is in the message.",
         "Name a .py file, a module that can be imported, or an entry point of the group graphengine.nodes.",
         "$ graphengine ops --plugin nowhere.py",
     ),

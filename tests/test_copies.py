@@ -18,7 +18,7 @@ import graphengine as ge
 from graphengine.errors import Problem
 from graphengine.fit.turns import LeftError
 from graphengine.format.documents import ModelDocument
-from graphengine.ir.origins import told_node
+from graphengine.ir.origins import node_text
 from graphengine.limits import Limits
 from graphengine.ops.numbers import ElementError
 from graphengine.ops.registry import OPS
@@ -397,6 +397,6 @@ def test_a_process_without_the_op_says_so(tmp_path):
 def test_a_graph_of_a_pickle_knows_the_places_of_its_nodes():
     graph = ge.load("lstm_sums").graph
     copied = pickle.loads(pickle.dumps(graph))
-    places = [told_node(graph, node) for node in graph.nodes]
-    assert [told_node(copied, node) for node in copied.nodes] == places
+    places = [node_text(graph, node) for node in graph.nodes]
+    assert [node_text(copied, node) for node in copied.nodes] == places
     assert any(place.startswith("call 'cell0' of 'nn.lstm_cell', node ") for place in places)

@@ -89,7 +89,7 @@ def once(pairs):
 
 def test_explain_prints_cause_remedy_and_example():
     lines = cli("explain", "ge122").stdout.splitlines()
-    assert lines[0] == "GE122: a key stands twice in one object"
+    assert lines[0] == "GE122: duplicate key in an object"
     assert '  {"name": "a", "name": "b"}' in lines
     assert json.loads(cli("explain", "GE122", "--format", "json").stdout) == {**explained("GE122"), "warnings": []}
     assert [each["code"] for each in json.loads(cli("explain", "--format", "json").stdout)["codes"]] == list(CODES)
@@ -367,7 +367,7 @@ def test_many_problems_are_cut_off_with_a_word():
     with pytest.raises(GraphEngineError) as caught:
         ge.Model.from_dict(content)
     assert [problem.code for problem in caught.value.problems] == ["GE210"] * 100 + ["GE140"]
-    assert caught.value.problems[-1].message == "only the first 100 problems are told; the file has at least 101"
+    assert caught.value.problems[-1].message == "only the first 100 problems are reported; the file has at least 101"
 
 
 def long_names(where):
@@ -417,6 +417,6 @@ def test_the_end_of_many_problems_is_told_to_people_and_to_machines(tmp_path):
     path = tmp_path / "m.json"
     path.write_text(json.dumps(content))
     *_, last = cli("validate", path, code=2).stderr.splitlines()
-    assert last == f"error: {path}: GE140: only the first 100 problems are told; the file has at least 140"
+    assert last == f"error: {path}: GE140: only the first 100 problems are reported; the file has at least 140"
     *_, end = json.loads(cli("validate", path, "--format", "json", code=2).stdout)["errors"]
     assert (end["code"], end["line"]) == ("GE140", None)

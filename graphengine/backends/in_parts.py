@@ -117,7 +117,7 @@ def _wide(dtype: np.dtype[Any], word: str) -> np.dtype[Any]:
 
 
 class _Gathered(_Total):
-    """Values of parts put one behind the other along an axis, into an array that has room for all of them."""
+    """Values of parts put one after the other along an axis, into an array that has room for all of them."""
 
     def __init__(self, shape: list[int], axis: int) -> None:
         super().__init__(ROWS)

@@ -15,7 +15,7 @@ from warnings import catch_warnings, simplefilter
 import typer
 from typer.core import TyperGroup
 
-from graphengine.cli.failures import begin, ended_in_order, told
+from graphengine.cli.failures import begin, ended_in_order, reported
 from graphengine.cli.limiting import KNOWN, set_limits
 from graphengine.cli.output import print_line
 from graphengine.errors import ModelWarning
@@ -99,7 +99,7 @@ class Commands(TyperGroup):
         """Run the command that the arguments name, and leave the process with its exit code."""
         arguments = sys.argv[1:] if args is None else list(args)
         begin(arguments)
-        with catch_warnings(), ended_in_order(), told(arguments):
+        with catch_warnings(), ended_in_order(), reported(arguments):
             simplefilter("ignore", ModelWarning)  # a command prints them itself
             code = super().main(arguments, prog_name, *rest, **{**extra, "standalone_mode": False})
         sys.exit(code)

@@ -47,8 +47,8 @@ def gradcheck(
     rows = [_row(check, mode) for mode, check in checks_of_model(model, values, loss, names, seed)]
     correct = all(row["correct"] for row in rows)
     if output_format is Format.json:
-        told = {"model": model.graph.name, "of": loss, "inputs": origin, "correct": correct, "gradients": rows}
-        print_json(told)
+        result = {"model": model.graph.name, "of": loss, "inputs": origin, "correct": correct, "gradients": rows}
+        print_json(result)
     else:
         _print(model, rows, loss, origin)
     if not correct:

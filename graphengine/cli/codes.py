@@ -20,11 +20,11 @@ def explain(
 
     if code is not None and code.upper() not in CODES:
         raise UsageError(f"there is no error code '{code}'", hint=did_you_mean(code.upper(), CODES, "codes"))
-    told = [explained(each) for each in ([code.upper()] if code else CODES)]
+    texts = [explained(each) for each in ([code.upper()] if code else CODES)]
     if output_format is Format.json:
-        print_json(told[0] if code else {"codes": told})
+        print_json(texts[0] if code else {"codes": texts})
     elif code:
-        _print_one(**told[0])
+        _print_one(**texts[0])
     else:
         print_table("", ["code", "meaning"], list(CODES.items()))
 

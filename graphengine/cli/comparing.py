@@ -24,7 +24,7 @@ def diff(
     ] = False,
     output_format: OutputFormat = Format.text,
 ) -> None:
-    """Tell what is different between MODEL and OTHER; the order of nodes and formatting do not count."""
+    """Show what differs between MODEL and OTHER; the order of nodes and formatting do not count."""
     from graphengine.format.comparison import differences
 
     found = differences(_document(before), _document(after))
@@ -62,8 +62,10 @@ def upgrade(
     if changed:
         write_bytes(target, data)
     if output_format is Format.json:
-        told = {"format_version": FORMAT_VERSION, "opset_imports": document.opset_imports}
-        print_json({"file": str(target), "changed": changed, "fingerprint": fingerprint(completed(document)), **told})
+        versions = {"format_version": FORMAT_VERSION, "opset_imports": document.opset_imports}
+        print_json(
+            {"file": str(target), "changed": changed, "fingerprint": fingerprint(completed(document)), **versions}
+        )
     else:
         version = f"format version {FORMAT_VERSION}"
         print_line(f"{target}: written in {version}" if changed else f"{target}: is in {version} and canonical already")

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from graphengine.model.model import Model
 
 MAX_WIDTH = 88
-"""A line may be longer; the types then stand behind it and not in one column."""
+"""A line may be longer; the types then follow it and are not in one column."""
 
 Output: TypeAlias = Annotated[
     Path | None,
@@ -115,7 +115,7 @@ def _ids(source: Model | Graph) -> set[str]:
 def _parts(graph: Graph, ids: dict[str, set[str]]) -> dict[str, list[GraphNode]]:
     """Each node in the first part that has its id.
 
-    A gradient is told in the order in which it was derived, from the loss back; the rest in reading order.
+    A gradient is printed in the order in which it was derived, from the loss back; the rest in reading order.
     """
     parts: dict[str, list[GraphNode]] = {title: [] for title in ids}
     for node in in_reading_order(graph):
@@ -168,7 +168,7 @@ def _sources(graph: Graph) -> Iterator[tuple[str, str]]:
 
 
 def in_reading_order(graph: Graph) -> Iterable[GraphNode]:
-    """The nodes, each behind those it reads and as near to them as can be: the order in which one would derive it."""
+    """The nodes, each after those it reads and as near to them as can be: the order in which one would derive it."""
     producers = {name: node for node in graph.nodes for name in node.outputs}
     ordered: dict[str, GraphNode] = {}
     pending = [*(producers[value] for value in reversed(list(graph.outputs.values())) if value in producers)]

@@ -1,6 +1,6 @@
 """What there is to say of a model's graph, as JSON values, and the same as tables.
 
-The tables are made from the JSON, so that people and machines are told the same.
+The tables are made from the JSON, so that people and machines get the same.
 """
 
 from __future__ import annotations

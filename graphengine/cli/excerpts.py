@@ -25,9 +25,9 @@ def excerpt(problem: Problem) -> list[str]:
     place = problem.column - 1
     token = _TOKEN.match(line, place)
     start = max(0, min(place - WIDTH // 3, len(line) - WIDTH))
-    before, here, behind = line[start:place], token[0] if token else "", line[place:][len(token[0]) if token else 0 :]
+    before, here, after = line[start:place], token[0] if token else "", line[place:][len(token[0]) if token else 0 :]
     before, here = ("... " if start else "") + escaped(before), escaped(here[:WIDTH])[: WIDTH // 2]
-    rest = escaped(behind[:WIDTH])[: max(0, WIDTH - len(before) - len(here))]
+    rest = escaped(after[:WIDTH])[: max(0, WIDTH - len(before) - len(here))]
     number = str(problem.line)
     return [
         f"  {number} | {before}{here}{rest}",

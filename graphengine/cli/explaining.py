@@ -29,7 +29,7 @@ def explain_gradient(
     plugins: Plugins = None,
     strict: Strict = False,
 ) -> None:
-    """Tell whether the gradient of the loss of MODEL reaches its parameters: along which paths, or what blocks it."""
+    """Show whether the gradient of the loss of MODEL reaches its parameters: along which paths, or what blocks it."""
     from graphengine.trace.flow import explain_gradient as explained
 
     model = open_model(file, plugins, strict=strict)

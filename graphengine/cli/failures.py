@@ -54,15 +54,15 @@ def exit_code(error: GraphEngineError) -> int:
 
 
 @contextmanager
-def told(arguments: Sequence[str]) -> Iterator[None]:
-    """Tell errors as the command line asks for, which is known even if the command line itself is wrong."""
+def reported(arguments: Sequence[str]) -> Iterator[None]:
+    """Report errors as the command line asks for, which is known even if the command line itself is wrong."""
     try:
         yield
     except GraphEngineError as error:
-        _tell(error.problems, arguments)
+        _report(error.problems, arguments)
         raise SystemExit(exit_code(error)) from None
     except _CommandLineError as error:
-        _tell([_usage_problem(error)], arguments)
+        _report([_usage_problem(error)], arguments)
         raise SystemExit(BAD_INPUT) from None
 
 
@@ -83,7 +83,7 @@ def ended_in_order() -> Iterator[None]:
     except BrokenPipeError:
         give_up(sys.stdout)
         raise SystemExit(PIPE_CLOSED) from None
-    except OSError as error:  # what is wrong with a file was told as such where it was opened
+    except OSError as error:  # what is wrong with a file was reported as such where it was opened
         give_up(sys.stdout)
         what = "cannot write the output" if error.filename is None else "cannot read or write the file"
         print_problems([Problem("GE101", f"{what}: {error.strerror or error}", file=error.filename)])
@@ -91,7 +91,7 @@ def ended_in_order() -> Iterator[None]:
 
 
 class Unwritten:
-    """What could not be written of a work that succeeded: it is told behind the result, which is not lost by it."""
+    """What could not be written of a work that succeeded: it is reported after the result, which is not lost by it."""
 
     def __init__(self) -> None:
         self.problems: list[Problem] = []
@@ -109,7 +109,7 @@ class Unwritten:
         return {"errors": [problem.as_dict() for problem in self.problems]} if self.problems else {}
 
     def end(self, output_format: Format) -> None:
-        """Behind the result, for people, what could not be written; the exit code of a command for which there is some.
+        """After the result, for people, what could not be written; the exit code of a command for which there is some.
 
         Raises
         ------
@@ -156,7 +156,7 @@ def print_problems(problems: Iterable[Problem], kind: str = "error") -> None:
             print_note(line)
 
 
-def _tell(problems: Iterable[Problem], arguments: Sequence[str]) -> None:
+def _report(problems: Iterable[Problem], arguments: Sequence[str]) -> None:
     if not _wants_json(arguments):
         print_problems(problems)
         return

@@ -15,7 +15,7 @@ from graphengine.cli.output import Format, check_targets, print_json, print_line
 from graphengine.cli.planning import describe_plans, print_plans
 from graphengine.cli.plugins import load_plugins
 from graphengine.cli.values import named_values
-from graphengine.errors import MOST_TOLD, GraphEngineError, Problem, UsageError, curtailed
+from graphengine.errors import MOST_REPORTED, GraphEngineError, Problem, UsageError, curtailed
 from graphengine.library import model_file
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def _checked(file: str, *, with_data: bool, strict: bool) -> tuple[str, list[Pro
         return "", list(error.located(file=file).problems)
     problems: list[Problem] = []
     for name, source in model.document.data.items():
-        if len(problems) > MOST_TOLD:
+        if len(problems) > MOST_REPORTED:
             break
         try:
             if with_data or source.type == "inline":

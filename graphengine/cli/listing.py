@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from graphengine.ops.registry import Op
 
 INDENT = 12
-"""The width of the titles in front of what is told of one op."""
+"""The width of the titles in the description of one op."""
 
 MAX_FORMULA = 60
 """A longer formula is cut in the table of all ops."""
@@ -112,7 +112,7 @@ def _print_one(op: Op | Function, described: dict[str, Any]) -> None:
 
 
 def _titled(title: str, lines: Iterable[str]) -> Iterator[tuple[str, str]]:
-    """Lines under one title, which stands in front of the first; "none" where there is none."""
+    """Lines under one title, which is in front of the first; "none" where there is none."""
     for index, line in enumerate(list(lines) or ["none"]):
         yield "" if index else title, line
 
@@ -135,7 +135,7 @@ def _op_lines(op: Any, described: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _dtype_lines(rules: list[dict[str, Any]]) -> Iterator[str]:
-    """What is told of inputs of one dtype on one line, the rest line by line."""
+    """The rules for inputs of one dtype on one line, the rest line by line."""
     if not rules:
         yield "not known: nothing that was tried fits"
     alike = [rule for rule in rules if len({*rule["inputs"].values()}) == 1 and not rule["attributes"]]

@@ -85,7 +85,7 @@ def print_text(text: str | bytes) -> None:
 
 
 def writable(path: Path | None) -> Path | None:
-    """The path of an option, unless no file could be written there: that is told before the work that it is to keep.
+    """The path of an option, unless no file could be written there: that is reported before the work it is to keep.
 
     Raises
     ------

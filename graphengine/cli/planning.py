@@ -1,6 +1,6 @@
 """`show --plan`: the code that the engine makes of a model's graph and of its training step.
 
-The code is printed and never run here. Names from the file stand in comments beside it, and nowhere in it.
+The code is printed and never run here. Names from the file are in comments beside it, and nowhere in it.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def _listing(
 
 
 def print_plans(description: Mapping[str, Any]) -> None:
-    """A description by `describe_plans` as Python text, what each name stands for in comments."""
+    """A description by `describe_plans` as Python text, what each name means in comments."""
     for title, plan in description["plans"].items():
         given = ", ".join(f"{name}={size}" for name, size in plan["sizes"].items())
         print_line(f"# {title} of {description['model']}{f' for {given}' if given else ''}")

@@ -102,14 +102,14 @@ def _log(
     from graphengine.format.writing import encode_array
     from graphengine.ops.numbers import encode_number
 
-    began, told = time.monotonic(), len(trainer.history)
+    began, shown_until = time.monotonic(), len(trainer.history)
 
     def see(row: Iteration) -> None:
-        nonlocal told
+        nonlocal shown_until
         if unwritten.problems:  # the training goes on without a log
             return
-        checks = [check for check in trainer.history.checks[-1:] if check.iteration > told]
-        told = row.iteration
+        checks = [check for check in trainer.history.checks[-1:] if check.iteration > shown_until]
+        shown_until = row.iteration
         line: dict[str, Any] = {
             "iteration": row.iteration,
             "epoch": row.epoch,

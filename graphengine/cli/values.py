@@ -26,7 +26,7 @@ def named_values(option: str, pairs: Iterable[str]) -> dict[str, Any]:
 
 
 def json_value(option: str, text: str) -> Any:
-    """What a VALUE stands for.
+    """What a VALUE means.
 
     Raises
     ------

@@ -11,7 +11,7 @@ from typing import IO, Any, NamedTuple
 
 import numpy as np
 
-from graphengine.data.faults import require_one, told
+from graphengine.data.faults import faults_in, require_one
 from graphengine.data.spool import Block, spooled
 from graphengine.data.stored import Memory, Stored, blocks_of
 from graphengine.errors import DataError
@@ -23,7 +23,7 @@ Arrays = dict[str, np.ndarray[Any, Any] | Stored]
 
 
 class _Header(NamedTuple):
-    """What stands before the numbers of an array; they begin where it ends, at `offset`."""
+    """The header before the numbers of an array; they begin where it ends, at `offset`."""
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
@@ -67,7 +67,7 @@ def read_npz(path: DataFile, names: Mapping[str, str], graph: Graph, memory: Mem
         GE133 if an array is large and in Fortran order, or if all together are larger than `memory` allows on disk,
         GE501 if the archive cannot be read, GE502 if it lacks an array, GE505 for numbers that do not fit their input.
     """
-    with told(path, "an .npz archive"), path.open("rb") as file, zipfile.ZipFile(file) as archive:
+    with faults_in(path, "an .npz archive"), path.open("rb") as file, zipfile.ZipFile(file) as archive:
         there = [member.removesuffix(".npy") for member in archive.namelist() if member.endswith(".npy")]
         for name, array in names.items():
             require_one(path, "array", array, name, there)
@@ -120,7 +120,7 @@ def read_npy(paths: Mapping[str, DataFile], graph: Graph, memory: Memory) -> Arr
     """
     size = 0
     for path in paths.values():
-        with told(path, "an .npy file"), path.open("rb") as file:
+        with faults_in(path, "an .npy file"), path.open("rb") as file:
             size += _header(file).nbytes
     return {name: _read_npy(path, name, graph, memory, whole=size <= memory.whole) for name, path in paths.items()}
 
@@ -128,7 +128,7 @@ def read_npy(paths: Mapping[str, DataFile], graph: Graph, memory: Memory) -> Arr
 def _read_npy(path: DataFile, name: str, graph: Graph, memory: Memory, *, whole: bool) -> Any:
     declared = graph.inputs[name]
     kind = declared.type
-    with told(path, "an .npy file"), path.open("rb") as file:
+    with faults_in(path, "an .npy file"), path.open("rb") as file:
         header = _header(file)
         if whole or not header.nbytes or not header.shape:
             file.seek(0)

@@ -28,7 +28,7 @@ from graphengine.ir.graph import Graph
 READ_BYTES = 65_536
 """How much of a column of a Parquet file is read at a time."""
 PAGE_BYTES = 2**20
-"""How large all writers of Parquet make a page unless they are told otherwise."""
+"""How large all writers of Parquet make a page by default."""
 
 Columns: TypeAlias = Mapping[str, str | Sequence[str]]
 """The columns of each input: a name for a vector, a list of names for a matrix."""
@@ -127,7 +127,7 @@ class _ParquetReader:
             yield {name: array[start : start + self._batch_rows] for name, array in stored.items()}
 
     def _write(self, file: IO[bytes], group: list[Taken], rows: int) -> dict[Taken, int]:
-        """Write each column of a group behind what is there; gives where each begins."""
+        """Append each column of a group to what is there; gives where each begins."""
         places, end = {}, file.seek(0, 2)
         for name in group:
             places[name] = end

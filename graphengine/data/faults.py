@@ -1,4 +1,4 @@
-"""What goes wrong while a data file is read, told as one kind of error that names the file."""
+"""What goes wrong while a data file is read, reported as one kind of error that names the file."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from graphengine.ir.graph import Graph
 
 
 @contextmanager
-def told(path: DataFile, what: str) -> Iterator[None]:
-    """Tell whatever goes wrong while a file is read.
+def faults_in(path: DataFile, what: str) -> Iterator[None]:
+    """Report whatever goes wrong while a file is read.
 
     Raises
     ------

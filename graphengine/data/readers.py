@@ -24,7 +24,7 @@ from graphengine.data.columnar import arrow_blocks, arrow_names, parquet_blocks
 from graphengine.data.csv_arrow import NotPlain, arrow_csv_blocks, reads
 from graphengine.data.csv_dialect import Dialect
 from graphengine.data.csv_table import csv_blocks
-from graphengine.data.faults import told
+from graphengine.data.faults import faults_in
 from graphengine.data.jsonl import jsonl_blocks
 from graphengine.data.spool import Block, spooled
 from graphengine.data.stored import Memory, Stored
@@ -140,7 +140,7 @@ class Reader(DataSource):
         DataError
             GE501 if the file cannot be read, GE502 if it lacks a column or has it twice.
         """
-        with told(file, self.kind):
+        with faults_in(file, self.kind):
             yield from self.carried(file, names, memory)
 
     def read(self, folder: Path | None, graph: Graph, memory: Memory) -> Arrays:
@@ -155,7 +155,7 @@ class Reader(DataSource):
         DataError
             GE501 to GE505, naming the file and, where there is one, row and column; GE101 if there is no room on disk.
         """
-        with told(file, self.kind):
+        with faults_in(file, self.kind):
             return spooled(self.blocks(file, self.names_for(graph, file), graph, memory), graph, memory)
 
     def names_for(self, graph: Graph, file: DataFile) -> Mapping[str, Any]:
@@ -253,7 +253,7 @@ class CsvData(Reader):
 
     def read_file(self, file: DataFile, graph: Graph, memory: Memory) -> Arrays:
         """Return the arrays of any file, by pyarrow if it is large and plain; raises as for all kinds of files."""
-        with told(file, self.kind):
+        with faults_in(file, self.kind):
             names = self.names_for(graph, file)
             by_arrow = reads(file, names, self.dialect, graph, memory)
         if by_arrow:

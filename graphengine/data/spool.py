@@ -118,8 +118,8 @@ class _GrowingRows:
 
 
 @contextmanager
-def _told() -> Iterator[None]:
-    """Tell what goes wrong with a file that the user has not named."""
+def _faults() -> Iterator[None]:
+    """Report what goes wrong with a file that the user has not named."""
     try:
         yield
     except OSError as error:
@@ -130,19 +130,19 @@ def _told() -> Iterator[None]:
 
 def scratch_file() -> IO[bytes]:
     """A nameless file."""
-    with _told():
+    with _faults():
         return tempfile.TemporaryFile(buffering=0)
 
 
 def append(file: IO[bytes], array: np.ndarray[Any, Any]) -> None:
     """Write all numbers of an array in C order; a system may take fewer bytes than it is given, so to the last one."""
     rest = array.reshape(-1).view(np.uint8).data
-    with _told():
+    with _faults():
         while rest:
             rest = rest[file.write(rest) :]
 
 
 def mapped(file: IO[bytes]) -> mmap.mmap:
     """A file as memory."""
-    with _told():
+    with _faults():
         return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)

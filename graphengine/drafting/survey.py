@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from graphengine.data.csv_dialect import SAMPLE, SEPARATORS, Dialect, Row, opened
-from graphengine.data.faults import told
+from graphengine.data.faults import faults_in
 from graphengine.drafting.profiles import ColumnProfile, Numbers, dialects
 from graphengine.errors import DataError
 from graphengine.format.paths import DataFile
@@ -44,7 +44,7 @@ def survey(path: DataFile, longest_line: int = SAMPLE, *, header: bool | None = 
     DataError
         GE501 if the file cannot be read or has no rows, GE503 if a row has more or fewer cells than the header.
     """
-    with told(path, "CSV"):
+    with faults_in(path, "CSV"):
         written = layout(path, header=header)
         with written.table(path, longest_line) as (names, rows):
             count, columns = _profiles(path, names, rows, written)

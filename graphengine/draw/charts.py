@@ -16,7 +16,7 @@ from graphengine.trace.summary import number_text
 WIDTH, HEIGHT = 360, 210
 LEFT, RIGHT, TOP, BOTTOM = 62, 14, 30, 34
 MANY = 100
-"""Positive numbers whose largest is this many times the least stand on a logarithmic scale."""
+"""Positive numbers whose largest is this many times the least are drawn on a logarithmic scale."""
 
 Point: TypeAlias = tuple[float, float]
 
@@ -138,7 +138,7 @@ def dots(frame: Axes, points: Sequence[Point], series: int = 0) -> Iterator[str]
 
 
 def legend(title: str, names: Sequence[str]) -> Iterator[str]:
-    """The names of series in their colours, behind the title, as many as there is room for."""
+    """The names of series in their colors, after the title, as many as there is room for."""
     x = LEFT + 8 * len(title) + 14
     for series, name in enumerate(names):
         end = x + 6 * len(name)

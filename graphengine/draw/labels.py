@@ -1,4 +1,4 @@
-"""What stands beside the wires of a graph: shapes, or for a trace the value above each and the gradient below."""
+"""The labels of the wires of a graph: shapes, or for a trace the value above each and the gradient below."""
 
 from __future__ import annotations
 

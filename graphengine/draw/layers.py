@@ -46,7 +46,7 @@ class Hop(NamedTuple):
 def layers_of(
     items: Sequence[str], edges: Sequence[LayoutEdge], first: Sequence[str], last: Sequence[str]
 ) -> dict[str, int]:
-    """The layer of each item: one more than the last of those it reads; what reads nothing stands before its users."""
+    """The layer of each item: one more than the last of those it reads; what reads nothing precedes its users."""
     before: dict[str, list[str]] = {item: [] for item in items}
     after: dict[str, list[str]] = {item: [] for item in items}
     for edge in _without_cycles(items, edges):
@@ -77,7 +77,7 @@ def _without_cycles(items: Sequence[str], edges: Sequence[LayoutEdge]) -> list[L
 
 
 def _sorted(items: Sequence[str], before: Mapping[str, list[str]], after: Mapping[str, list[str]]) -> list[str]:
-    """The items, each behind those before it."""
+    """The items, each after those before it."""
     waiting = {item: len(before[item]) for item in items}
     ready = [item for item in items if not waiting[item]]
     for item in ready:

@@ -1,6 +1,6 @@
-"""Where the items of a level stand: in layers from left to right, each item right of what it reads.
+"""The places of the items of a level: in layers from left to right, each item right of what it reads.
 
-All numbers are integers and nothing is random, so a graph always looks the same. A label stands at the level last part
+All numbers are integers and nothing is random, so a graph always looks the same. A label is at the level last part
 of its link, above and below it; places where links go in are `PITCH` apart, and so labels do not meet.
 """
 
@@ -62,7 +62,7 @@ def lay_out(
     """Lay out items of given sizes; where nothing else decides, in their order.
 
     `side` is what is free on the left and on the right.
-    `rooms` is the width that labels need before an item; `first` and `last` stand in the first and in the last layer.
+    `rooms` is the width that labels need before an item; `first` and `last` are in the first and in the last layer.
     """
     layer = layers_of(list(sizes), edges, first, last)
     bends = bends_of(edges, layer)
@@ -101,7 +101,7 @@ def _framed(
     bends: Mapping[LayoutEdge, tuple[Bend, ...]],
     side: int,
 ) -> Layout:
-    """Layers side by side, moved down so that the highest item stands at the margin."""
+    """Layers side by side, moved down so that the highest item is at the margin."""
     top = min((middles[item] - heights[item] // 2 for item in middles), default=0) - MARGIN
     bottom = max((middles[item] + heights[item] // 2 for item in middles), default=0) + MARGIN
     places: dict[Item, ItemPlace] = {}

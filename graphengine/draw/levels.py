@@ -21,7 +21,7 @@ Use = tuple[str, int]
 class Link(NamedTuple):
     """A value on its way from one item of a level to a place of another.
 
-    `uses` are the operands behind that place; `leaves` says whether it is an output, or leads to one.
+    `uses` are the operands at that place; `leaves` says whether it is an output, or leads to one.
     """
 
     source: str

@@ -19,7 +19,7 @@ from graphengine.trace.summary import number_text
 from graphengine.wording import counted, escaped
 
 LABEL, TITLE, NOTE = 12, 15, 11
-"""Sizes of the text of labels, of the main text of a shape, and of what stands below it, in pixels."""
+"""Sizes of the text of labels, of the main text of a shape, and of what is below it, in pixels."""
 MAX_TEXT = 22
 """Longer names are shown shortened."""
 
@@ -38,7 +38,7 @@ SYMBOLS = {
 """Signs for ops that have one; any other op is shown by its name."""
 
 Texts: TypeAlias = Callable[[Link], Iterable[str]]
-"""All that may stand above or below a link, one at a time."""
+"""All that may appear above or below a link, one at a time."""
 
 
 class DrawnItem(NamedTuple):
@@ -51,7 +51,7 @@ class DrawnItem(NamedTuple):
     size: ItemSize
     place: ItemPlace
     literals: tuple[tuple[int, str], ...]
-    """Numbers of the file that stand at places where no link goes in."""
+    """Numbers of the file at places where no link goes in."""
 
 
 class Wire(NamedTuple):

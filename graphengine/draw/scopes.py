@@ -1,6 +1,6 @@
 """Which nodes are drawn together: those of a function in its box, those of a long graph in boxes of neighbours.
 
-A scope is what stands before the last `/` of an id; a node that bears the name of a scope belongs to it, because that
+A scope is the text before the last `/` of an id; a node that bears the name of a scope belongs to it, because that
 is how the result of an inlined function is called. Boxes lie in boxes.
 """
 

@@ -43,7 +43,7 @@ def _colours(which: int) -> str:
 COLOURS = f""".ge{{{_colours(0)}}}
 @media (prefers-color-scheme:dark){{.ge{{{_colours(1)}}}}}
 """
-"""The colours of a picture that stands alone; a page has its own way to choose between light and dark."""
+"""The colors of a picture by itself; a page has its own way to choose between light and dark."""
 
 BASE = """\
 .ge{font:12px system-ui,-apple-system,"Segoe UI",Roboto,"DejaVu Sans",sans-serif;font-variant-numeric:tabular-nums}
@@ -70,7 +70,7 @@ SHAPES = """\
 
 
 class Label(NamedTuple):
-    """What stands above and below a wire; `off` where the backward pass does not walk."""
+    """The texts above and below a wire; `off` where the backward pass does not walk."""
 
     above: str = ""
     below: str = ""
@@ -81,7 +81,7 @@ Labelled: TypeAlias = Callable[[Link], Label]
 
 
 def svg_document(panel: Panel, labelled: Labelled, description: str) -> str:
-    """A picture that stands alone."""
+    """A picture by itself."""
     return alone(panel.width, panel.height, description, SHAPES, panel_elements(panel, labelled))
 
 
@@ -143,8 +143,8 @@ def _shape(shape: DrawnItem) -> str:
         "note", middle, y + 14, note
     )
     literals = "".join(_literal(x, y + shape.size.ins[position], text) for position, text in shape.literals)
-    told = shape.title if shortened(shape.title) != shape.title else shape.note if note != shape.note else ""
-    hint = f"<title>{markup(told)}</title>" if told else ""
+    tooltip = shape.title if shortened(shape.title) != shape.title else shape.note if note != shape.note else ""
+    hint = f"<title>{markup(tooltip)}</title>" if tooltip else ""
     return f'<g class="shape {shape.kind}">{hint}{rect}{texts}{literals}</g>'
 
 

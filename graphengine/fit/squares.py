@@ -13,7 +13,7 @@ from graphengine.ir.nodes import GraphNode
 from graphengine.ir.recording import Recorder
 
 SUM_OF_SQUARES = "sum_of_squares"
-"""The loss of a fit whose file declares none for its residual: the sum of squares, or of what stands for them."""
+"""The loss of a fit whose file declares none for its residual: the sum of squares, or of what replaces them."""
 
 
 class Weighted(NamedTuple):

@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from graphengine.errors import MOST_TOLD, InvalidModelError, Problem, make_pointer
+from graphengine.errors import MOST_REPORTED, InvalidModelError, Problem, make_pointer
 from graphengine.format.call_paths import origin_in
 from graphengine.format.declaring import inputs_of, parameters_of, state_of
 from graphengine.format.documents import ModelDocument, NodeDocument
@@ -60,7 +60,7 @@ def sound_graph(
 ) -> tuple[Graph, list[Problem]]:
     """The graph of a model document as far as it is sound, and what is wrong with the rest.
 
-    Of what the `gaps` of the document hide nothing is told; what is found to be wrong is added to them.
+    What the `gaps` of the document hide is not reported; what is found to be wrong is added to them.
     """
     gaps = Gaps() if gaps is None else gaps
     table = functions_in(document)
@@ -68,7 +68,7 @@ def sound_graph(
     gaps.calls = bool(expansion)
     resolver = Resolver(document, table, gaps, limits)
     nodes, unknown = resolver.nodes(), resolver.unknown
-    dangling = itertools.islice(dangling_references(document, resolver.values, gaps), MOST_TOLD + 1)
+    dangling = itertools.islice(dangling_references(document, resolver.values, gaps), MOST_REPORTED + 1)
     problems = [*resolver.problems, *dangling]
     inlining = None
     if table:
@@ -77,7 +77,7 @@ def sound_graph(
         nodes, calling = _apart(nodes, table.keys() if expansion else unsound_functions(table, broken))
         if any(isinstance(node.node, FunctionCall | Application) for node in nodes):
             found: Collection[Problem] = ()
-            # a call is a node: what forms a cycle with calls does so whatever is inside, and is told by its own ids
+            # a call is a node: what forms a cycle with calls does so whatever is inside, and is reported by its own ids
             if not (is_cyclic := len(topologically_sorted(nodes)[0]) < len(nodes)):
                 inlining = Inlining(document, nodes, table, limits)
                 found = inlining.problems or list(inlining.doubled(resolver.values))
@@ -103,9 +103,9 @@ def _in_functions(document: ModelDocument, table: Table, gaps: Gaps) -> tuple[li
     problems: list[Problem] = []
     broken = set(gaps.names["functions"])
     for name in _own(document):
-        found = () if len(problems) > MOST_TOLD else function_problems(table[name], table, gaps.within[name])
+        found = () if len(problems) > MOST_REPORTED else function_problems(table[name], table, gaps.within[name])
         problems += found
-        if found or len(problems) > MOST_TOLD:
+        if found or len(problems) > MOST_REPORTED:
             broken.add(name)
     return problems, broken
 
@@ -202,7 +202,7 @@ def _named(node: NodeDocument) -> Iterator[str]:
 
 
 def _own(document: ModelDocument) -> Iterator[str]:
-    """The functions of the file but for a mere update rule, which is told of where the optimizer is checked."""
+    """The functions of the file but for a mere update rule, which is reported where the optimizer is checked."""
     rule = document.training.optimizer.type if document.training else None
     bodies = [document.nodes, *(function.nodes for function in document.functions.values())]
     called = {name for node in itertools.chain(*bodies) for name in (node["op"], *_named(node))}
@@ -210,9 +210,9 @@ def _own(document: ModelDocument) -> Iterator[str]:
 
 
 def with_pointers(problems: Iterable[Problem], document: ModelDocument) -> Iterator[Problem]:
-    """Problems of nodes of the file with their places; of more than are told only those and one more."""
+    """Problems of nodes of the file with their places; of more than are reported only those and one more."""
     places: dict[str, int] = {}
-    for problem in itertools.islice(problems, MOST_TOLD + 1):
+    for problem in itertools.islice(problems, MOST_REPORTED + 1):
         if problem.pointer is None:
             places = places or {spec["id"]: index for index, spec in enumerate(document.nodes)}
             found = next(places[name] for name in enclosing(problem.node or "") if name in places)

@@ -39,6 +39,6 @@ def _callee(spec: NodeDocument) -> Any:
 
 
 def _split(path: str, names: Container[str]) -> tuple[str | None, str]:
-    """The longest beginning of a path that is one of the names, and what is behind it."""
+    """The longest beginning of a path that is one of the names, and what follows it."""
     name = next((each for each in enclosing(path) if each in names), None)
     return name, path.removeprefix(f"{name}").removeprefix("/")

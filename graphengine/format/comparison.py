@@ -1,7 +1,7 @@
 """What is different between two models: nodes, wiring, attributes, values; order and formatting do not count.
 
 What is written in two ways and means the same (inputs by order or by name, an attribute with its default) is no
-difference. Names and descriptions of the model and its parts are told, but change nothing of what is computed: what is
+difference. Names and descriptions of the model and its parts are shown, but change nothing of what is computed: what is
 left is no difference exactly where the fingerprints are the same.
 """
 
@@ -19,7 +19,7 @@ from graphengine.wording import shown
 Kind: TypeAlias = Literal["added", "removed", "rewired", "changed"]
 
 NOTHING: Any = object()
-"""Stands for what is not there, where null may be there."""
+"""Marks what is not there, where null may be there."""
 
 
 class Difference(NamedTuple):
@@ -61,7 +61,7 @@ def _compared(path: Path, before: Any, after: Any) -> Iterator[Difference]:
     elif before is NOTHING or after is NOTHING or not same(before, after):
         kind: Kind = "added" if before is NOTHING else "removed" if after is NOTHING else "changed"
         rewired = path[-2:-1] == ("inputs",) and path[-4:-3] == ("nodes",)
-        if path[-2:-1] != ("order",) or set(before) == set(after):  # what comes or goes is told already
+        if path[-2:-1] != ("order",) or set(before) == set(after):  # what comes or goes is reported already
             yield Difference("rewired" if rewired else kind, path, before, after)
 
 

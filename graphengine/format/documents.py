@@ -192,9 +192,9 @@ class AttributeDocument(Document):
         return "default" not in self.model_fields_set
 
     @model_serializer(mode="wrap")
-    def _with_null(self, told: SerializerFunctionWrapHandler) -> dict[str, Any]:
+    def _with_null(self, written: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """A default of null is written, too."""
-        return {**({} if self.required else {"default": self.default}), **told(self)}
+        return {**({} if self.required else {"default": self.default}), **written(self)}
 
 
 class FunctionInputDocument(Document):

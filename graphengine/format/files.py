@@ -165,7 +165,7 @@ def _replace(parent: Path, name: str, folder: int | None, parts: Iterable[bytes 
         finally:
             os.close(descriptor)
         os.replace(place(temporary), place(name), src_dir_fd=folder, dst_dir_fd=folder)
-    except BaseException:  # an interruption, too, leaves no temporary file behind
+    except BaseException:  # an interruption, too, leaves no temporary file
         with suppress(OSError):
             os.unlink(place(temporary), dir_fd=folder)
         raise

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from graphengine.errors import MOST_TOLD, Problem, did_you_mean, make_pointer
+from graphengine.errors import MOST_REPORTED, Problem, did_you_mean, make_pointer
 from graphengine.format.annotations import fields_of, members_of
 from graphengine.format.fields import SHA256, WITHOUT_START
 from graphengine.format.paths import HOW_TO_WRITE
@@ -60,12 +60,12 @@ def findings_of(error: ValidationError, raw: Any, document: type[BaseModel]) -> 
     """Pydantic's findings in the format's words, one for each place, or for each key that a place lacks.
 
     Of a union pydantic reports every member. A member that failed at its very type says nothing where another
-    one got further. A key that is missing and stands there misspelt is one finding, and not two.
+    one got further. A missing key that is there with a typo is one finding, and not two.
     """
     places: dict[Place, list[Any]] = {}
     for detail in error.errors(include_url=False):
         places.setdefault(_path(detail["loc"], raw), []).append(detail)
-    return itertools.islice(_in_words(places, raw, document), MOST_TOLD + 1)
+    return itertools.islice(_in_words(places, raw, document), MOST_REPORTED + 1)
 
 
 def _in_words(places: Mapping[Place, list[Any]], raw: Any, document: type[BaseModel]) -> Iterator[FormFinding]:
@@ -110,7 +110,7 @@ def _without_words(details: list[Any]) -> list[Any]:
 
 
 class _Meant:
-    """The keys that unknown ones stand for: they are near, and not there."""
+    """The keys that unknown ones probably mean: they are near, and not there."""
 
     def __init__(self, places: Mapping[Place, list[Any]], raw: Any, document: type[BaseModel]) -> None:
         self._raw, self._document = raw, document
@@ -124,7 +124,7 @@ class _Meant:
         """The paths of the keys that are meant in an object, by those of the unknown ones."""
         if container not in self._known:
             there, keys = value_at(self._raw, container), _keys(_possible(self._document, container, self._raw))
-            unknown = self._unknown[container][: MOST_TOLD + 1]
+            unknown = self._unknown[container][: MOST_REPORTED + 1]
             near = {path: nearest(str(path[-1]), keys) for path in unknown}
             self._known[container] = {
                 path: (*container, key) for path, key in near.items() if key is not None and key not in there
@@ -183,7 +183,7 @@ def _path(loc: Place, raw: Any) -> Place:
 
 
 def _possible(document: Any, path: Place, raw: Any) -> list[Any]:
-    """What may stand at a path, found by walking the annotations along it."""
+    """What is allowed at a path, found by walking the annotations along it."""
     places = members_of(document)
     for part in path:
         raw = raw[part]
@@ -202,7 +202,7 @@ def _where_it_belongs(word: str, places: list[Any]) -> str:
     keys = _keys(places)
     if nearest(word, keys) is None:
         if "op" in keys:
-            return f"possible keys: {', '.join(keys)}; what an op takes besides stands in 'attributes'"
+            return f"possible keys: {', '.join(keys)}; attributes of an op go into 'attributes'"
         for place in places:
             for key, annotation in fields_of(place).items():
                 for name in (word, ELSEWHERE.get(word)):
@@ -212,5 +212,5 @@ def _where_it_belongs(word: str, places: list[Any]) -> str:
 
 
 def _inside(place: Any, part: str | int) -> Any:
-    """What stands at one key or index: the annotation of a field, or of the elements of a list or dictionary."""
+    """What is allowed at one key or index: the annotation of a field, or of the elements of a list or dictionary."""
     return fields_of(place).get(part) or (get_args(place) or (None,))[-1]

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from graphengine.errors import MOST_TOLD, Problem, did_you_mean, make_pointer
+from graphengine.errors import MOST_REPORTED, Problem, did_you_mean, make_pointer
 from graphengine.format.documents import InputDocument, ModelDocument
 from graphengine.format.functions import (
     Function,
@@ -36,7 +36,7 @@ def function_problems(function: Function, table: Table, gaps: Gaps) -> list[Prob
         cycle_problems(document),
         omission_problems(function, callable_in(function, table)),
     )
-    found = [problem for check in checks for problem in itertools.islice(check, MOST_TOLD + 1)]
+    found = [problem for check in checks for problem in itertools.islice(check, MOST_REPORTED + 1)]
     if document.outputs:
         known = {name: value for name, value in function.defaults.items() if function.may_be(name, value)}
         attributes = {**dict.fromkeys(document.attributes.keys() - known.keys(), 1.0), **known}
@@ -48,7 +48,7 @@ def function_problems(function: Function, table: Table, gaps: Gaps) -> list[Prob
 
 
 def _output_problems(function: Function, gaps: Gaps) -> Iterator[Problem]:
-    """Outputs that are the value of no node; whether a node has the port is told where its op is known."""
+    """Outputs that are the value of no node; whether a node has the port is checked where its op is known."""
     if not function.document.outputs:
         yield Problem("GE111", "it has no output", None, "/outputs")
     for name, value in function.document.outputs.items():
@@ -83,7 +83,7 @@ def resolved_body(
         if ":" in value and value not in resolver.values and not gaps.hide_value(value)
     )
     problems = [each for each in resolver.problems if each.code != "GE105" or each.node is not None]
-    return nodes, [*problems, *itertools.islice(dangling, MOST_TOLD + 1)]
+    return nodes, [*problems, *itertools.islice(dangling, MOST_REPORTED + 1)]
 
 
 def content_of(function: Function, attributes: Mapping[str, Any]) -> ModelDocument:

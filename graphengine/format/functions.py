@@ -45,7 +45,7 @@ class Function:
 
     @cached_property
     def signature(self) -> Signature:
-        """Its inputs and outputs, told as those of an op."""
+        """Its inputs and outputs, described as those of an op."""
         inputs = tuple(self.document.inputs)
         required = sum(not self.is_optional(name) for name in inputs)
         return Signature(inputs, required, False, tuple(self.document.outputs), None)
@@ -121,7 +121,7 @@ class Function:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class FunctionCall:
-    """What stands in the place of a node class's instance until the call is inlined."""
+    """A node class's instance until the call is inlined."""
 
     function: Function
     attributes: Mapping[str, Any]
@@ -184,7 +184,7 @@ def shipped_functions() -> Table:
 def functions_in(document: ModelDocument) -> Table:
     """The functions that a file can call: its own, and, where it imports their domain, those of the package.
 
-    A function of the file stands before an op of the same name, so that a file stays what it is when the op set grows.
+    A function of the file comes before an op of the same name, so that a file stays what it is when the op set grows.
     """
     imported = DOMAINS.keys() & document.opset_imports.keys()
     shipped = {name: each for name, each in shipped_functions().items() if each.domain in imported} if imported else {}
@@ -324,7 +324,7 @@ def omission_problems(function: Function, table: Table) -> Iterator[Problem]:
                     f"node '{node['id']}' ({node['op']}) needs its input '{name}', but '{given[name]}' is optional"
                 )
                 pointer = make_pointer(("nodes", index, "inputs", name if isinstance(inputs, dict) else place))
-                hint = "it may stand where the op takes an optional input, or any number of them, as add_n does"
+                hint = "it is allowed where the op takes an optional input, or any number of them, as add_n does"
                 yield Problem("GE212", message, hint, pointer, node["id"])
 
 

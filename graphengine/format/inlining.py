@@ -72,7 +72,7 @@ class CallFrame:
         return frames[::-1]
 
     def __str__(self) -> str:
-        """The calls that lead here, as a message tells them."""
+        """The calls that lead here, as a message lists them."""
         return ", ".join(f"call '{frame.node}' of '{frame.call.function.name}'" for frame in self.trace)
 
 
@@ -208,7 +208,7 @@ class Inlining:
         return document.model_copy(update=changed)
 
     def _names(self, frame: CallFrame) -> dict[Any, Any]:
-        """What the names in a function stand for in one call: its inputs, and the results of its nodes."""
+        """What the names in a function mean in one call: its inputs, and the results of its nodes."""
         body, function, path = self._body(frame), frame.call.function, frame.path
         names: dict[Any, Any] = dict(zip(function.signature.inputs, frame.operands, strict=True)) | frame.made
         names.update([(node[0], f"{path}/{node[0]}") for node in body.ops])
@@ -298,9 +298,9 @@ class Inlining:
         inner: dict[Any, Problem] = {}
         for problem in found:
             within = self._origins[problem.node][0] if problem.node in self._origins else None
-            told = self.told(problem)
+            placed = self.placed(problem)
             if within is None or problems.keys().isdisjoint(within.trace):
-                inner.setdefault((told.pointer, told.message.removeprefix(str(within))), told)
+                inner.setdefault((placed.pointer, placed.message.removeprefix(str(within))), placed)
         return [*problems.values(), *inner.values()]
 
     @property
@@ -308,7 +308,7 @@ class Inlining:
         """The calls that make parameters."""
         return [frame for frame in self._frames if frame.made]
 
-    def told(self, problem: Problem) -> Problem:
+    def placed(self, problem: Problem) -> Problem:
         """A problem of an inlined node as one of the function's node, to which calls have led; any other as it is."""
         if problem.node not in self._origins:
             return problem

@@ -1,6 +1,6 @@
-"""What JSON leaves open and this format refuses, told with its place.
+"""What JSON leaves open and this format refuses, reported with its place.
 
-JSON does not say what a key that stands twice means, has no bare NaN, and lets every reader choose what becomes of a
+JSON does not say what a duplicate key means, has no bare NaN, and lets every reader choose what becomes of a
 number that is too large for it. Readers choose differently, so two programs would see two models in one file. This walk
 over the tokens runs only once `strict` has seen that something is wrong, so it may be plain Python.
 """
@@ -27,7 +27,7 @@ _ESCAPE = re.compile(rf"\\(?:u([dD][89abAB]{_HEX})\\u([dD][c-fC-F]{_HEX})|u([dD]
 
 _HALF = re.compile("[\ud800-\udfff]")
 _INSTEAD, _AS_ESCAPE = "\ufffd", "\\ufffd"
-"""What Unicode has for a character that is none. It stands in the pointer of a key, which must be text itself."""
+"""What Unicode has for a character that is none. It is used in the pointer of a key, which must be text itself."""
 
 
 class LexicalFinding(NamedTuple):
@@ -66,7 +66,7 @@ class _TokenWalk:
 
 
 def lexical_findings(text: str, depth: int) -> Iterator[LexicalFinding]:
-    """What is wrong with the tokens of a text, in order; whether they stand in the order of JSON is not looked at.
+    """What is wrong with the tokens of a text, in order; their order is not checked.
 
     The walk ends where arrays and objects are nested deeper than `depth`.
     """
@@ -103,9 +103,9 @@ def _of_string(walk: _TokenWalk, offset: int, string: str) -> Iterator[LexicalFi
         known, key = walk.keys[-1], _key(string)
         walk.path[-1] = _HALF.sub(_INSTEAD, key)
         walk.expects_key = False
-        assert known is not None, "keys stand in objects"
+        assert known is not None, "keys occur in objects"
         if key in known:
-            yield walk.finding(offset, "GE122", f"key {string} stands twice in its object", "keep one of them")
+            yield walk.finding(offset, "GE122", f"duplicate key {string} in an object", "keep one of them")
         known.add(key)
     for escape in _ESCAPE.finditer(string) if "\\u" in string else ():
         if escape[3]:
@@ -115,7 +115,7 @@ def _of_string(walk: _TokenWalk, offset: int, string: str) -> Iterator[LexicalFi
 
 
 def _key(string: str) -> str:
-    """The key that a string token is; a token that is no JSON, which is told elsewhere, stands for itself."""
+    """The key that a string token is; a token that is no JSON, which is reported elsewhere, means itself."""
     try:
         return str(_READ(string))
     except ValueError:

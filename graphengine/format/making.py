@@ -113,7 +113,7 @@ def _given(frame: CallFrame) -> tuple[Any, ...]:
 
 
 def _sizes(frame: CallFrame, kinds: Mapping[str, ArrayType]) -> dict[str, Any]:
-    """What the symbols in the shapes of a function stand for in one call: attributes, and sizes of operands."""
+    """What the symbols in the shapes of a function mean in one call: attributes, and sizes of operands."""
     sizes: dict[str, Any] = dict(frame.call.attributes)
     for name, kind in kinds.items():
         declared = frame.call.function.document.inputs[name]
@@ -124,7 +124,7 @@ def _sizes(frame: CallFrame, kinds: Mapping[str, ArrayType]) -> dict[str, Any]:
 
 
 def _valued(size: Size, sizes: Mapping[str, Size]) -> Size:
-    """A declared size with what its symbols stand for."""
+    """A declared size with what its symbols mean."""
     coefficient, symbols = factors(size or 0)
     parts = [sizes.get(symbol) for symbol, exponent in symbols.items() for _ in range(exponent)]
     return product([coefficient, *parts])

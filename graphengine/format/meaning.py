@@ -37,7 +37,7 @@ def meaning(document: ModelDocument) -> Content:
 
 
 def is_text(path: Path) -> bool:
-    """Whether what stands at a path in such a content is a text, which means nothing to a computation."""
+    """Whether the value at a path in such a content is a text, which means nothing to a computation."""
     if path[0] == "functions" and len(path) > 2:
         return path[2:] == ("description",) or _is_description(path[2:])
     return path[0] in TEXTS or _is_description(path)
@@ -93,13 +93,13 @@ def _node(node: Mapping[str, Any]) -> Content:
     if isinstance(inputs, list):
         inputs = dict(zip(_names(op, len(inputs)), inputs, strict=True))
     fields = op.cls.model_fields if op and attributes else {}
-    told = {"description": node["description"]} if "description" in node else {}
+    described = {"description": node["description"]} if "description" in node else {}
     kept = {
         name: value
         for name, value in attributes.items()
         if name not in fields or fields[name].is_required() or not same(value, fields[name].default)
     }
-    return {"op": node["op"], "inputs": inputs, "attributes": kept, **told}
+    return {"op": node["op"], "inputs": inputs, "attributes": kept, **described}
 
 
 def _names(op: Op | None, count: int) -> list[str]:

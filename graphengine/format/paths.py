@@ -102,7 +102,7 @@ def _opened(folder: Path, name: str) -> int:
 
 
 def _look(path: Path, part: str, within: int | None, name: str) -> os.stat_result:
-    """What stands under a name, which must not be a symbolic link."""
+    """The entry of a name, which must not be a symbolic link."""
     seen = path.lstat() if within is None else os.stat(part, dir_fd=within, follow_symlinks=False)
     if stat.S_ISLNK(seen.st_mode):
         raise DataError(f"path '{name}' goes through a symbolic link", code="GE504")

@@ -1,7 +1,7 @@
 """A long array of nodes stays text, and is parsed piece by piece whenever someone walks along it.
 
 As Python objects, a million nodes take half a gigabyte; as text, a tenth of it. Where a piece ends is guessed, and
-orjson tells whether the guess is right: what it reads between two brackets is so many whole nodes, and it reads the
+orjson verifies the guess: what it reads between two brackets is so many whole nodes, and it reads the
 rest of the file with something else in their place.
 """
 
@@ -87,7 +87,7 @@ def parse_apart(
     Raises
     ------
     ValueError
-        If the text is none, or if that cannot be told so cheaply.
+        If the text is none, or if that cannot be decided so cheaply.
     """
     start = _start(text)
     if start is not None:
@@ -107,7 +107,7 @@ def unfolded(content: dict[str, Any]) -> dict[str, Any]:
 
 
 def _start(text: bytes) -> int | None:
-    """Where the nodes begin that are most of a long text: behind the last such key before its middle."""
+    """Where the nodes begin that are most of a long text: after the last such key before its middle."""
     place = len(text) // 2
     while len(text) > 2 * LENGTH and (place := text.rfind(_KEY, 0, place)) >= 0:
         if found := _OPENING.match(text, place):

@@ -54,7 +54,7 @@ def _nearest(pointer: str, offsets: dict[str, int]) -> str:
 def _offsets(text: str, inside: Mapping[str, Collection[str]], of_keys: Collection[str]) -> dict[str, int]:
     """Offsets of the text's value and of what is wanted inside it: of each container by its pointer, the keys.
 
-    Of a key that stands twice it is the offset of the value that counts.
+    Of a duplicate key it is the offset of the value that counts.
     """
     found: dict[str, int] = {}
     stack: list[tuple[str, str, int]] = []  # pointer of each open container, what closes it, members before this one
@@ -133,7 +133,7 @@ def has_part(value: Any, part: str | int) -> bool:
 
 
 def value_at(value: Any, path: Iterable[str | int]) -> Any:
-    """What stands at a path in a value."""
+    """The value at a path in a value."""
     for part in path:
         value = value[part]
     return value

@@ -12,7 +12,7 @@ from typing import Annotated, Any, get_args, get_origin
 
 from pydantic import FailFast, TypeAdapter, ValidationError
 
-from graphengine.errors import MOST_TOLD
+from graphengine.errors import MOST_REPORTED
 from graphengine.format.annotations import fields_of, is_document, members_of
 from graphengine.format.kinds import Kinds
 
@@ -32,7 +32,7 @@ class _Pruning:
     """One walk over a content; `left` is how many more problems are wanted."""
 
     def __init__(self, strict: bool) -> None:
-        self.left, self._strict = MOST_TOLD + 1, strict
+        self.left, self._strict = MOST_REPORTED + 1, strict
 
     def of(self, value: Any, places: Iterable[Any]) -> Any:
         """Return a value that has to be one of the `places` without what is not wanted of it."""
@@ -114,7 +114,9 @@ class _Pruning:
 def _is_large(element: Any) -> bool:
     """Whether much can be wrong in one element."""
     parts = element.values() if isinstance(element, dict) else element if isinstance(element, list) else ()
-    return len(parts) > MOST_TOLD or any(isinstance(part, (dict, list)) and len(part) > MOST_TOLD for part in parts)
+    return len(parts) > MOST_REPORTED or any(
+        isinstance(part, (dict, list)) and len(part) > MOST_REPORTED for part in parts
+    )
 
 
 _ADAPTERS: dict[tuple[int, int], tuple[Any, TypeAdapter[Any]]] = {}

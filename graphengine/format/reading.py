@@ -16,7 +16,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import BaseModel, FailFast, TypeAdapter, ValidationError
 
 from graphengine import gc_pause
-from graphengine.errors import MOST_TOLD, InvalidModelError, Problem, curtailed, make_pointer
+from graphengine.errors import MOST_REPORTED, InvalidModelError, Problem, curtailed, make_pointer
 from graphengine.format.documents import (
     FORMAT,
     FORMAT_VERSION,
@@ -45,8 +45,8 @@ MOST_VERSIONS = 20
 class Source:
     """The text of a file, kept to give findings their line and column; once read, without what is wrong as text.
 
-    `problems` are what is wrong with its form; they are told with what is wrong with the rest, of which `gaps` say what
-    is not known because of them. A text that nobody has seen (not `is_written`) has an order, but no lines to tell.
+    `problems` are what is wrong with its form; they are reported with those of the rest, of which `gaps` say what
+    is not known because of them. A text that nobody has seen (not `is_written`) has an order, but no lines to report.
     """
 
     data: bytes
@@ -62,10 +62,10 @@ class Source:
     def locate(self, problems: Iterable[Problem]) -> InvalidModelError:
         """An error with the problems of form and these, in the order of the file, each with file, line and column.
 
-        What is wrong with another file comes last, and has its place already. Of one value only one thing is told.
+        What is wrong with another file comes last, and has its place already. Of one value only one thing is reported.
         """
-        told = {problem.pointer for problem in self.problems if problem.code != "GE111"}
-        rest = [each for each in problems if each.line is not None or each.pointer not in told]
+        reported = {problem.pointer for problem in self.problems if problem.code != "GE111"}
+        rest = [each for each in problems if each.line is not None or each.pointer not in reported]
         found = [*self.problems, *map(without_hole, rest)]
         unplaced = {problem.pointer or "": problem.at_key for problem in found if problem.line is None}
         of_keys = {pointer for pointer, at_key in unplaced.items() if at_key}
@@ -151,10 +151,10 @@ def read_bytes(path: str | Path, limits: Limits = DEFAULT) -> bytes:
 def parse_model(
     data: bytes, name: str | None = None, limits: Limits = DEFAULT, *, salvage: bool = False, is_written: bool = True
 ) -> tuple[ModelDocument, Source]:
-    """The document in the bytes of a model file; `name` stands for the file in messages.
+    """The document in the bytes of a model file; `name` names the file in messages.
 
-    With `salvage`, problems of form are left in `source.problems`, to be told together with what is wrong with the
-    rest, and the document has only what is sound. Text that is not as a user has written it has no lines to tell.
+    With `salvage`, problems of form are left in `source.problems`, to be reported together with what is wrong with the
+    rest, and the document has only what is sound. Text that is not as a user has written it has no lines to report.
 
     Raises
     ------
@@ -174,7 +174,7 @@ def as_json(content: Any) -> bytes:
         GE112 for each object that JSON does not have.
     """
     try:
-        problems = list(itertools.islice(_foreign(content), MOST_TOLD + 1))
+        problems = list(itertools.islice(_foreign(content), MOST_REPORTED + 1))
         if not problems:
             return json.dumps(content).encode()
     except ValueError as error:
@@ -263,14 +263,14 @@ def parse_document(
         checked, error = _validated(document, raw)
         if error or problems:
             raw = unfolded(raw)
-        told = {problem.pointer for problem in problems}
+        reported = {problem.pointer for problem in problems}
         details = findings_of(error, raw, document) if error else ()
-        found = [each for each in details if each.problem.pointer not in told]
+        found = [each for each in details if each.problem.pointer not in reported]
         del error, details  # they hold what was read first
         source.problems = [*problems, *(each.problem for each in found)]
         if source.problems:
             checked = None
-        if source.problems and salvage and len(source.problems) <= MOST_TOLD:
+        if source.problems and salvage and len(source.problems) <= MOST_REPORTED:
             places = [path_of(problem.pointer or "", raw) for problem in problems]
             source.gaps = salvaged(raw, [*places, *(each.broken for each in found)], [each.surplus for each in found])
             checked, _ = _validated(document, raw)
@@ -313,7 +313,7 @@ def _check_count(raw: dict[str, Any], source: Source, limits: Limits) -> None:
 
 
 def _format_problem(raw: Any, expected: str) -> Problem | None:
-    """Of a file of another kind or version just that is told, and not a hundred things about its keys."""
+    """Of a file of another kind or version just that is reported, and not a hundred things about its keys."""
     if not isinstance(raw, dict) or raw.get("format") != expected:
         has = f"its format is {shown(raw['format'])}" if has_part(raw, "format") else f"it is {_nature(raw)}"
         hint = f'the file must be an object with "format": "{expected}", "format_version": {FORMAT_VERSION}'

@@ -28,11 +28,11 @@ EXAMPLES = {
     ("data", "*"): _SOURCE,
     ("training", "optimizer"): '{"type": "adam", "learning_rate": 0.001}',
 }
-"""By path, in which * is any name or index: what may stand there, as JSON."""
+"""By path, in which * is any name or index: what is allowed there, as JSON."""
 
 
 def example(path: tuple[str | int, ...]) -> str | None:
-    """How to write what stands at a path of a model file, as a hint."""
+    """How to write the value at a path of a model file, as a hint."""
     if path[:1] == ("functions",) and len(path) > 2:
         path = path[2:]
     if path[2:3] == ("shape",) and len(path) == 4:
@@ -44,7 +44,7 @@ def example(path: tuple[str | int, ...]) -> str | None:
 
 
 def syntax(text: str, place: int) -> str | None:
-    """Why a text is not JSON from a place on, as a hint, where what stands there shows it."""
+    """Why a text is not JSON from a place on, as a hint, where the text there shows it."""
     rest = text[place:]
     word = re.match(r"[A-Za-z_]\w*", rest)
     if not rest.strip():
@@ -56,11 +56,11 @@ def syntax(text: str, place: int) -> str | None:
     if not text[:place].strip():
         return "a model file is a JSON object and begins with {"
     if rest[0] == "'" or word:
-        return "keys and strings stand in double quotes"
+        return "write keys and strings in double quotes"
     if rest[0] == "," and text[:place].rstrip()[-1] in ",[{:":
         return "this comma is one too many"
     if re.match(r",\s*[\]}]", rest):
-        return "no comma stands in front of a closing bracket"
+        return "remove the comma before the closing bracket"
     if rest[0] == '"' and text[:place].rstrip()[-1] not in "{[,:":
         return "a comma is missing in front of it"
     return None

@@ -15,7 +15,7 @@ from typing import Any
 import orjson
 from pydantic import BaseModel, ValidationError
 
-from graphengine.errors import MOST_TOLD, Problem, did_you_mean, make_pointer
+from graphengine.errors import MOST_REPORTED, Problem, did_you_mean, make_pointer
 from graphengine.format.documents import ModelDocument, NodeDocument
 from graphengine.format.findings import problems_of
 from graphengine.format.functions import (
@@ -45,7 +45,7 @@ UNTYPED = GraphBody("function", (), (), {})
 """What attributes are checked with where a node runs a function."""
 
 UNKNOWN: Any = None
-"""What stands in the place of the instance of a class where a node is wrong."""
+"""The instance of a class where a node is wrong."""
 
 
 class Resolver:
@@ -137,7 +137,7 @@ class Resolver:
         """The nodes that could be resolved; the others are in `unknown` then, and `problems` says why.
 
         Most nodes are like one before them: the same op on as many operands, without attributes. Of such a node only
-        the references are looked at. A name is one string wherever it stands, that of `values`.
+        the references are looked at. A name is one string wherever it occurs, that of `values`.
         """
         resolved: list[GraphNode] = []
         alike: dict[tuple[str, int], GraphNode] = {}
@@ -173,7 +173,7 @@ class Resolver:
     @property
     def _is_full(self) -> bool:
         """Whether there are more problems than are reported."""
-        return len(self.problems) > MOST_TOLD
+        return len(self.problems) > MOST_REPORTED
 
     def _resolve(self, index: int, spec: NodeDocument) -> GraphNode | None:
         op = self._ops.get(spec["op"])
@@ -221,8 +221,8 @@ class Resolver:
         where = f"attribute of op '{op.name}': "
         if function is None:
             if not isinstance(name, str):
-                told = "is missing" if name is None else f"must be the name of a function, not {name!r:.60}"
-                self._add("GE213", f"{where}'{field}' {told}", pointer, spec["id"])
+                fault = "is missing" if name is None else f"must be the name of a function, not {name!r:.60}"
+                self._add("GE213", f"{where}'{field}' {fault}", pointer, spec["id"])
             elif not self.gaps.hide(name, "functions"):
                 hint = did_you_mean(name, self._named, "functions")
                 self._add("GE213", f"{where}'{field}': function '{name}' is not defined", pointer, spec["id"], hint)
@@ -392,7 +392,7 @@ class Resolver:
         known = set(names)
         wrong = [name for name in named if name not in known]
         lacking = [name for name in names[: signature.required] if name not in named]
-        for name in wrong[: MOST_TOLD + 1]:
+        for name in wrong[: MOST_REPORTED + 1]:
             hint = did_you_mean(name, names, "its inputs")
             self._add(
                 "GE212",

@@ -1,7 +1,7 @@
-"""What of a file is sound although its form is wrong somewhere, so that whatever else is wrong is told in the same run.
+"""What of a file is sound although its form is wrong somewhere, so that all other errors are reported in the same run.
 
-What is broken is cut out, as little as the format allows; where something must stand there, a name that means nothing
-takes its place. `Gaps` remember what is not known because of that: nothing that would only follow from it is told.
+What is broken is cut out, as little as the format allows; where something must be there, a name that means nothing
+takes its place. `Gaps` remember what is not known because of that: nothing that would only follow from it is reported.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ Place: TypeAlias = tuple[str | int, ...]
 Content: TypeAlias = dict[str, Any]
 
 HOLE = "_" * 200
-"""Stands where a name is needed and the file has none; as long as a name may be."""
+"""Used where a name is needed and the file has none; as long as a name may be."""
 VALUES = ("inputs", "parameters", "state", "nodes", "attributes")
 """The sections whose names share one namespace."""
 _INSTEAD: dict[Any, Any] = {"format_version": 1, "name": "?"}
-"""What stands for keys that a file must have and nothing else depends on."""
+"""Values for keys that a file must have and nothing else depends on."""
 
 
 class Gaps:
     """What a file, or a function `within` it, leaves unknown because it says it wrongly; a sound file has no gaps.
 
-    `names` are, by section, names that are there, while what they stand for is not known, and under "ports" nodes of
+    `names` are, by section, names that are there, while what they mean is not known, and under "ports" nodes of
     which it is not known what outputs they have. Sections that are `open` may have any further name.
     """
 
@@ -57,7 +57,7 @@ class Gaps:
         return self._around is not None and "functions" in sections and self._around.hide(name, "functions")
 
     def known(self, *sections: str) -> list[str]:
-        """The names in the sections of which it is not known what they stand for: a hint may tell them all the same."""
+        """The names in the sections of which it is not known what they mean: a hint may list them all the same."""
         return sorted({name for section in sections for name in self.names.get(section, ())} - {HOLE})
 
     def hide_value(self, name: str) -> bool:
@@ -81,7 +81,7 @@ class Gaps:
 
 
 def salvaged(content: Content, broken: Iterable[Place], surplus: Iterable[Place]) -> Gaps:
-    """Cut what stands at the `broken` places out of the content of a file, and tell what is not known then.
+    """Cut the values at the `broken` places out of the content of a file, and return what is not known then.
 
     A place is the path of a key or an element, also of a key that is missing; an empty one is none. The `surplus` keys
     just go. The content is changed. A place that an earlier cut has removed needs no cut of its own.
@@ -107,7 +107,7 @@ def _leads(content: Content, place: Place) -> bool:
 
 
 def without_hole(problem: Problem) -> Problem:
-    """A problem that does not tell the id of a node that has none."""
+    """A problem that does not name the id of a node that has none."""
     node = None if problem.node == HOLE else problem.node
     return replace(problem, message=problem.message.replace(f"node '{HOLE}': ", ""), node=node)
 
@@ -247,7 +247,7 @@ _IN_TRAINING: dict[Place, Any] = {
     ("validation", "data"): HOLE,
     ("early_stopping", "monitor"): "loss",
 }
-"""What stands for parts of the training section without which the rest could not be judged."""
+"""Values for parts of the training section without which the rest could not be judged."""
 
 
 def _cut_training(content: Content, inner: list[Any], gaps: Gaps) -> None:
@@ -266,7 +266,7 @@ def _cut_training(content: Content, inner: list[Any], gaps: Gaps) -> None:
 
 
 def _put(holder: Content, key: str, place: Place) -> None:
-    """Put into the training section what stands for a broken part, or nothing."""
+    """Put a replacement of a broken part, or nothing, into the training section."""
     if place in _IN_TRAINING:
         holder[key] = copy(_IN_TRAINING[place])
     else:

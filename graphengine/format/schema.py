@@ -74,10 +74,12 @@ def _function_schema(function: FunctionDocument) -> dict[str, Any]:
 
 
 def _or_reference(field: dict[str, Any]) -> dict[str, Any]:
-    """A field, or what stands for its value in a function; what tells an editor about the field stays in front."""
-    told: dict[str, Any] = {key: field[key] for key in ("title", "description", "default", "examples") if key in field}
-    checked = {key: value for key, value in field.items() if key not in told}
-    return {**told, "anyOf": [checked, {"$ref": "#/$defs/AttributeReference"}]} if checked else field
+    """A field, or a reference to an attribute in a function; what describes the field to an editor stays in front."""
+    described: dict[str, Any] = {
+        key: field[key] for key in ("title", "description", "default", "examples") if key in field
+    }
+    checked = {key: value for key, value in field.items() if key not in described}
+    return {**described, "anyOf": [checked, {"$ref": "#/$defs/AttributeReference"}]} if checked else field
 
 
 def _call_schema(signature: Signature, attributes: dict[str, Any], further: dict[str, Any]) -> dict[str, Any]:

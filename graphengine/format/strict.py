@@ -1,6 +1,6 @@
 """From bytes to JSON values, refusing what JSON leaves open, at little more than the cost of parsing.
 
-orjson parses; it bounds nothing, and of a key that stands twice it keeps the last. What it does not tell is found
+orjson parses; it bounds nothing, and of a duplicate key it keeps the last. What it does not report is found
 by comparing counts on the bytes, in C: only if a count does not agree, a slow walk says what is wrong and where.
 """
 
@@ -15,7 +15,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from graphengine.errors import MOST_TOLD, InvalidModelError, Problem, curtailed
+from graphengine.errors import MOST_REPORTED, InvalidModelError, Problem, curtailed
 from graphengine.format.lexical import LexicalFinding, lexical_findings
 from graphengine.format.positions import Lines
 from graphengine.format.remedies import syntax
@@ -37,7 +37,7 @@ _CHUNK = 2**18
 class Reading(NamedTuple):
     """A value, what is wrong with its text, and text of the same lines and columns that surely is strict JSON.
 
-    In that text harmless parts stand for wrong ones; the value is of it, and so are the places of what is in the value.
+    In that text harmless parts replace wrong ones; the value is of it, and so are the places of what is in the value.
     """
 
     value: Any
@@ -46,7 +46,7 @@ class Reading(NamedTuple):
 
 
 def parse_json(data: bytes, name: str | None = None, limits: Limits = DEFAULT) -> Any:
-    """The value in the bytes of a JSON file; `name` stands for the file in messages.
+    """The value in the bytes of a JSON file; `name` names the file in messages.
 
     Raises
     ------
@@ -90,7 +90,7 @@ def strict_value(text: bytes) -> Any:
     Raises
     ------
     ValueError
-        If it is none, or if that cannot be told so cheaply.
+        If it is none, or if that cannot be decided so cheaply.
     """
     value = orjson.loads(text)
     if _may_have_double_keys(text, value) or _may_have_long_integers(text):
@@ -115,9 +115,9 @@ def _count_outside_strings(data: bytes, letter: bytes) -> int:
 
 
 def _outside_strings(data: bytes, marks: bytes) -> Iterator[NDArray[np.uint8]]:
-    """Those of the marks that stand outside of strings, in pieces; of what is not JSON, anything.
+    """Those of the marks that are outside of strings, in pieces; of what is not JSON, anything.
 
-    A mark stands outside if the quotes before it are even in number. They are what is left of its place among marks
+    A mark is outside if the quotes before it are even in number. They are what is left of its place among marks
     and quotes without the marks before it.
     """
     if b"\\" in data:
@@ -134,9 +134,9 @@ def _outside_strings(data: bytes, marks: bytes) -> Iterator[NDArray[np.uint8]]:
 
 
 def _may_have_double_keys(data: bytes, value: Any) -> bool:
-    """Whether orjson dropped a member of an object, or whether that cannot be told so cheaply.
+    """Whether orjson dropped a member of an object, or whether that cannot be decided so cheaply.
 
-    A colon stands behind a key or in a string. Writing the value again brings all of them back but those of members
+    A colon follows a key or is in a string. Writing the value again brings all of them back but those of members
     that were dropped, unless a string has its colon as an escape. Numbers take as long to write as to read: where
     colons are rare, members are counted instead.
     """
@@ -167,7 +167,7 @@ def _has_members(value: Any, count: int) -> bool:
 
 
 def _may_have_long_integers(data: bytes) -> bool:
-    """Whether somewhere, other than behind a point, so many digits stand in a row."""
+    """Whether somewhere, other than after a point, so many digits follow each other."""
     # a piece begins so far before the end of the last one that a run is whole in one of the two
     pieces = (data[start - _LONG_INTEGER : start + _CHUNK] for start in range(_CHUNK, len(data), _CHUNK))
     return any(map(_has_long_integer, itertools.chain([b" " + data[:_CHUNK]], pieces)))
@@ -193,8 +193,8 @@ def _count(data: bytes, letter: bytes) -> int:
 def _explained(data: bytes, name: str | None, limits: Limits) -> Reading:
     """All that is wrong with a text, and its value if harmless text in place of what is wrong makes it JSON."""
     text, found = _decoded(data, name)
-    found += itertools.islice(lexical_findings(text, limits.depth), MOST_TOLD + 1)
-    if len(found) > MOST_TOLD:
+    found += itertools.islice(lexical_findings(text, limits.depth), MOST_REPORTED + 1)
+    if len(found) > MOST_REPORTED:
         raise InvalidModelError(curtailed([replace(each.problem, file=name) for each in found], name))
     try:
         if any(each.problem.code == "GE130" for each in found):
@@ -218,7 +218,7 @@ def _decoded(data: bytes, name: str | None) -> tuple[str, list[LexicalFinding]]:
         return data.decode(), found
     except UnicodeDecodeError as error:
         line, column = Lines(before := data[: error.start].decode()).place(len(before))
-        message = f"the file is not UTF-8: byte 0x{data[error.start]:02x} cannot stand here"
+        message = f"the file is not UTF-8: byte 0x{data[error.start]:02x} is not allowed here"
         raise InvalidModelError(message, code="GE121", hint=_UTF8, file=name, line=line, column=column) from None
 
 
@@ -241,4 +241,4 @@ def _syntax_problem(text: str, error: orjson.JSONDecodeError) -> Problem:
         hint = syntax(text, error.pos)
         return Problem("GE102", f"not JSON: {error.msg}", hint, line=line, column=column)
     hint = "a file is one JSON value; remove what follows"
-    return Problem("GE127", "the file goes on behind the end of its value", hint, line=line, column=column)
+    return Problem("GE127", "unexpected text after the JSON value", hint, line=line, column=column)

@@ -165,7 +165,7 @@ def remove_unnamed(path: Path, tensors: Iterable[str]) -> None:
 
 
 def _named(tensors: set[str], path: Path) -> set[str]:
-    """Those of some files of tensors that stand in a file, if it may be a model."""
+    """Those of some files of tensors that a file names, if it may be a model."""
     if not (tensors and path.is_file()):
         return set()
     # the hash is there as it is, however JSON writes the rest of a name

@@ -24,7 +24,7 @@ OPSETS: dict[tuple[str, int], Callable[[Content], Content]] = {}
 def upgraded(content: Content) -> Content:
     """The content of a file in the newest version; the same object if it is of that version.
 
-    What is no version at all is left as it is, to be told where a file is checked.
+    What is no version at all is left as it is, to be reported where a file is checked.
     """
     version = content.get("format_version")
     if FORMATS or OPSETS:

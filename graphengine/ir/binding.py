@@ -238,7 +238,7 @@ def _read_only(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 
 
 def bind_sizes(shapes: Mapping[str, tuple[int, ...]], types: Mapping[str, ArrayType]) -> dict[str, int]:
-    """The numbers that the symbols in the declared shapes stand for, given actual shapes.
+    """The numbers that the symbols in the declared shapes mean, given actual shapes.
 
     Raises
     ------

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from graphengine.errors import Problem
 from graphengine.ir.graph import Graph
 from graphengine.ir.nodes import GraphNode, reachable
-from graphengine.ir.origins import told_node
+from graphengine.ir.origins import node_text
 from graphengine.ops.inference import elementwise, probed
 from graphengine.ops.shapes import Shape, Size, shape_text
 
@@ -88,7 +88,7 @@ def _is_explicit(graph: Graph, producers: dict[str, GraphNode], value: str, axis
 def _problem(graph: Graph, node: GraphNode, found: Crossing) -> Problem:
     column, row, result = (shape_text(graph.types[name].shape) for name in (found.column, found.row, node.id))
     message = (
-        f"{told_node(graph, node)}: '{found.column}' {column} and '{found.row}' {row} broadcast to {result}, "
+        f"{node_text(graph, node)}: '{found.column}' {column} and '{found.row}' {row} broadcast to {result}, "
         f"each of {found.size} with each other one"
     )
     hint = "give both the same shape, with 'squeeze' or 'expand_dims'; 'expand_dims' also says that all pairs are meant"

@@ -10,11 +10,11 @@ import numpy as np
 from graphengine.errors import ExecutionError, Problem
 from graphengine.ir.graph import Graph
 from graphengine.ir.nodes import GraphNode
-from graphengine.ir.origins import told_node
+from graphengine.ir.origins import node_text
 from graphengine.ops.numbers import all_finite
 
 FEW = 4
-"""Values up to this number are told one by one, more of them by the least and the greatest."""
+"""Values up to this number are listed one by one, more of them by the least and the greatest."""
 
 
 class NonFinite(NamedTuple):
@@ -60,7 +60,7 @@ def first_non_finite(graph: Graph, values: Mapping[str, Any]) -> NonFinite | Non
                     operands = _in_row(graph, node, operands, values[name], name, row)
                 read = ", ".join(_read(node, operands))
                 place = None if row is None else row + 1
-                return NonFinite(told_node(graph, node), f"{how}, from {read}" if read else how, node.id, place)
+                return NonFinite(node_text(graph, node), f"{how}, from {read}" if read else how, node.id, place)
     return None
 
 
@@ -97,10 +97,10 @@ def _read(node: GraphNode, operands: list[Any]) -> Iterator[str]:
     """What a node was computed from in words: values by name, each once, and literals."""
     for ref, value in dict(zip(node.inputs, operands, strict=True)).items():
         if value is not None:
-            yield f"{ref} = {_told(np.asarray(value))}" if isinstance(ref, str) else str(ref)
+            yield f"{ref} = {_numbers(np.asarray(value))}" if isinstance(ref, str) else str(ref)
 
 
-def _told(array: np.ndarray[Any, Any]) -> str:
+def _numbers(array: np.ndarray[Any, Any]) -> str:
     if array.size <= FEW:
         return str(array.tolist())
     return f"{float(array.min()):.6g} to {float(array.max()):.6g}"

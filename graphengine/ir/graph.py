@@ -103,7 +103,7 @@ class Graph(Pictured):
         return tuple(name for name, parameter in self.parameters.items() if parameter.trainable)
 
     def value_name(self, name: str) -> str:
-        """The value that a public output name, an alias or a value's own name stands for.
+        """The value that a public output name, an alias or a value's own name means.
 
         Raises
         ------
@@ -117,7 +117,7 @@ class Graph(Pictured):
         return value
 
     def meaning(self, name: str) -> str:
-        """The value that a public output name or an alias stands for; any other name stands for itself."""
+        """The value that a public output name or an alias means; any other name means itself."""
         return self.outputs.get(name, self.aliases.get(name, name))
 
     def derive(

@@ -2,7 +2,7 @@
 
 It is known from their shapes. A size that has no number yet counts as 1: what is beyond the limit then, is so for every
 batch. Where a size is itself a value, a `Claim` counts what a node gives as soon as its operands are there. Large
-arrays that a node makes on the way to its result count as well: its class tells them (`Node.workspace`).
+arrays that a node makes on the way to its result count as well: its class declares them (`Node.workspace`).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from graphengine.errors import InputError, Problem, RegistrationError, make_poin
 from graphengine.ir.graph import Graph
 from graphengine.ir.node_types import infer, literal_type
 from graphengine.ir.nodes import GraphNode
-from graphengine.ir.origins import told_node
+from graphengine.ir.origins import node_text
 from graphengine.ops.inference import probed
 from graphengine.ops.node import Node
 from graphengine.ops.shapes import ArrayType, PythonNumber, Size, SizeError, factors
@@ -123,7 +123,7 @@ class Claim:
         try:
             results = infer(self._node.node, tuple(kinds))
         except SizeError as error:
-            message = f"{told_node(self._graph, self._node)}: {error}"
+            message = f"{node_text(self._graph, self._node)}: {error}"
             raise InputError(message, code="GE134", node=self._node.id) from error
         on_the_way = _workspace(self._node.node, kinds)
         taken += sum(_bytes(kind, {}) for kind in results) + on_the_way
@@ -131,7 +131,7 @@ class Claim:
             asked = [f"{kind}: {size_text(_bytes(kind, {}))}" for kind in results]
             asked += [f"{size_text(on_the_way)} on the way to it"] * bool(on_the_way)
             message = (
-                f"{told_node(self._graph, self._node)} asks for {', and '.join(asked)}; with that the values of "
+                f"{node_text(self._graph, self._node)} asks for {', and '.join(asked)}; with that the values of "
                 f"the graph take {size_text(taken)}, the limit is {size_text(self._limit)}"
             )
             raise InputError(message, code="GE133", hint="raise the limit array_bytes", node=self._node.id)
@@ -214,7 +214,7 @@ def _bytes(kind: ArrayType, sizes: Mapping[str, int]) -> int:
 def _described(graph: Graph, name: str) -> str:
     node = _producer(graph, name)
     if node:
-        return told_node(graph, node)
+        return node_text(graph, node)
     return f"{_section(graph, name).removesuffix('s')} '{name}'"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-from graphengine.errors import MOST_TOLD, Problem
+from graphengine.errors import MOST_REPORTED, Problem
 from graphengine.ir.nodes import GraphNode, Operand
 from graphengine.ops.node import Node
 from graphengine.ops.shapes import PYTHON_NUMBERS, ArrayType, SizeError, require_possible
@@ -42,7 +42,7 @@ def infer_types(nodes: Iterable[GraphNode], types: dict[str, ArrayType]) -> list
                 results = _Misfit("GE134" if isinstance(error, SizeError) else "GE301", str(error))
             known[key] = results
         if isinstance(results, _Misfit):
-            if len(problems) <= MOST_TOLD:
+            if len(problems) <= MOST_REPORTED:
                 problems.append(Problem(results.code, f"node '{name}' ({op}): {results.reason}", node=name))
             continue
         types[name] = results[0]

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from operator import itemgetter
 from typing import Any, NamedTuple, TypeAlias
 
-from graphengine.errors import MOST_TOLD, Problem
+from graphengine.errors import MOST_REPORTED, Problem
 from graphengine.ops.node import Node
 
 Operand: TypeAlias = str | int | float | None
@@ -46,12 +46,12 @@ class GraphNode(NamedTuple):
 
 
 def operand_key(operand: Operand) -> Any:
-    """What tells operands apart: a literal 2 is not a literal 2.0, and 0.0 is not -0.0."""
+    """What distinguishes operands: a literal 2 is not a literal 2.0, and 0.0 is not -0.0."""
     return operand if type(operand) is str else (type(operand), repr(operand))
 
 
 def application_key(instance: int, operands: tuple[Operand, ...]) -> Any:
-    """What tells applications of ops apart; `instance` is the identity of a node object."""
+    """What distinguishes applications of ops; `instance` is the identity of a node object."""
     for operand in operands:
         if type(operand) is not str:
             return (instance, tuple(map(operand_key, operands)))
@@ -76,7 +76,7 @@ def reachable(nodes: Sequence[GraphNode], targets: Iterable[str]) -> list[GraphN
 
 
 def topologically_sorted(nodes: list[GraphNode]) -> tuple[list[GraphNode], list[Problem]]:
-    """The nodes, each behind those it reads; the same order whatever the order they come in.
+    """The nodes, each after those it reads; the same order whatever the order they come in.
 
     Nodes that cannot be sorted are left out: those on a cycle and what depends on them. The problems are GE214, naming
     the nodes on a short cycle of each group of nodes that form cycles.
@@ -86,7 +86,7 @@ def topologically_sorted(nodes: list[GraphNode]) -> tuple[list[GraphNode], list[
     nodes = sorted(nodes, key=itemgetter(0))
     graph = toposort.Readers(len(nodes), _reads(nodes))
     order = graph.order()
-    cycles = graph.cycles(MOST_TOLD + 1) if len(order) < len(nodes) else []
+    cycles = graph.cycles(MOST_REPORTED + 1) if len(order) < len(nodes) else []
     return (
         [nodes[index] for index in order],
         [_cycle_problem([nodes[index].id for index in cycle]) for cycle in cycles],

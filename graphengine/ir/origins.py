@@ -8,8 +8,8 @@ from graphengine.ir.graph import Graph
 from graphengine.ir.nodes import GraphNode, Origin
 
 
-def told_node(graph: Graph, node: GraphNode) -> str:
-    """A node in words: node 'z' (log), or the node of a function behind the calls that lead to it."""
+def node_text(graph: Graph, node: GraphNode) -> str:
+    """A node in words: node 'z' (log), or the node of a function after the calls that lead to it."""
     calls, name, op = graph.origin(node.id) if graph.origin else Origin([], node.id, node.op)
     if op != node.op:  # a transformation made it
         calls, name = [], node.id

@@ -27,7 +27,7 @@ class UnrecordableError(Exception):
 
 
 class Symbol(NDArrayOperatorsMixin, Recorded):
-    """Stands for a value of a graph: knows its type, and records the NumPy calls made with it."""
+    """A stand-in for a value of a graph: knows its type, and records the NumPy calls made with it."""
 
     name: str
     recorder: Recorder
@@ -54,7 +54,7 @@ class Symbol(NDArrayOperatorsMixin, Recorded):
 
     @property
     def shape(self) -> SymbolicShape:
-        """The shape: integers where sizes are known, symbols that stand for numbers elsewhere."""
+        """The shape: integers where sizes are known, symbols elsewhere."""
         return SymbolicShape(self)
 
     @property
@@ -155,7 +155,7 @@ class Recorder:
         self._adopt(graph.nodes)
 
     def _offer(self, name: str, kind: ArrayType) -> None:
-        """A value whose shape and sizes stand for all equal ones, unless an earlier one does."""
+        """A value whose shape and sizes represent all equal ones, unless an earlier one does."""
         if None not in kind.shape:
             self._like.setdefault(kind.shape, name)
         for axis, size in enumerate(kind.shape):
@@ -174,7 +174,7 @@ class Recorder:
                 self._same.setdefault(application_key(id(instance), operands), (name,))
 
     def symbol(self, operand: Operand) -> Any:
-        """What stands for an operand: a symbol for a value, a number for a literal."""
+        """The stand-in for an operand: a symbol for a value, a number for a literal."""
         return Symbol(self, operand, self.types[operand]) if isinstance(operand, str) else operand
 
     def call(self, function: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
@@ -243,7 +243,7 @@ class Recorder:
         return self._like.get(symbol.type.shape, symbol.name)
 
     def size_of(self, of: Symbol, axis: int | None) -> Any:
-        """A size as an integer where it is known, else the one symbol that stands for all sizes of that name."""
+        """A size as an integer where it is known, else the one symbol for all sizes of that name."""
         size = product(of.type.shape) if axis is None else of.type.shape[axis]
         if isinstance(size, int):
             return size
@@ -306,7 +306,7 @@ class Recorder:
     def sample(self, stand_ins: Sequence[Any], code: Callable[[list[Any]], Any]) -> Sample:
         """Call code with stand-ins and literals, and give what it did; nothing of that stays in the recorder.
 
-        A stand-in that occurs twice stands for one value.
+        A stand-in that occurs twice is one value.
         """
         names = {id(each): f"{STAND_IN}{place}" for place, each in enumerate(stand_ins) if isinstance(each, StandIn)}
         operands = [names.get(id(each), each) for each in stand_ins]

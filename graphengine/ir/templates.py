@@ -42,7 +42,7 @@ def literal_key(node: GraphNode, operand: Operand) -> Any:
 
 
 class StandIn:
-    """Stands for any value of a type; two of them are two values."""
+    """A stand-in for any value of a type; two of them are two values."""
 
     __slots__ = ("kind",)
 

@@ -40,9 +40,9 @@ class Readers(nx.DiGraph):  # type: ignore[misc]
         return enumerate(self._reads)
 
     def order(self) -> list[int]:
-        """The numbers, each behind those it reads; without those on a cycle and what follows from them."""
+        """The numbers, each after those it reads; without those on a cycle and what follows from them."""
         found = []
-        with suppress(nx.NetworkXUnfeasible):  # it comes behind all that have an order
+        with suppress(nx.NetworkXUnfeasible):  # it comes after all that have an order
             for number in nx.topological_sort(self):
                 found.append(number)  # noqa: PERF402 - a list made at once would be lost with the exception
         return found
@@ -56,7 +56,7 @@ class Readers(nx.DiGraph):  # type: ignore[misc]
         return [self._shortest_cycle(start, group) for start in itertools.islice(cyclic, most)]
 
     def _groups(self) -> array[int]:
-        """For each number one that stands for all that it reaches and that reach it.
+        """For each number one representative of all that it reaches and that reach it.
 
         They are the strongly connected components (Tarjan 1972), found without recursion.
         """

@@ -201,7 +201,7 @@ class Builder:
         self._sections["data"][name] = dict(source)
 
     def training(self, **section: Any) -> None:
-        """Declare the training section, as the format has it; a value may stand where the format wants a name."""
+        """Declare the training section, as the format has it; a value may be given where the format wants a name."""
         self._training = section
 
     def output(self, **values: Value) -> None:

@@ -232,7 +232,7 @@ class Declaration:
 
     @contextmanager
     def _placed(self, name: str | None) -> Iterator[None]:
-        """What is wrong with a data source of the file is told with its place in the file."""
+        """Give an error of a data source of the file its place in the file."""
         try:
             yield
         except (DataError, InputError) as error:

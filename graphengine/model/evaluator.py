@@ -1,4 +1,4 @@
-"""The one evaluator behind `forward`, `backward` and `predict`.
+"""The one evaluator of `forward`, `backward` and `predict`.
 
 A compiled program computes what is asked where there is one, else the reference executor does; both give the same bits.
 If a program fails, the reference reports which node it was.

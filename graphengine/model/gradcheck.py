@@ -29,7 +29,7 @@ from graphengine.transform.gradient import check_differentiable, gradient, requi
 
 COMPLEX_STEP = 1e-20
 MAX_ELEMENTS = 1000
-"""A wrong gradient of at most this many elements is told with the element that is furthest off."""
+"""A wrong gradient of at most this many elements is reported with the element that is furthest off."""
 MAX_SUBSETS = 64
 BESIDE = 1e-3
 """About how far from a kink the check is made."""
@@ -58,12 +58,12 @@ class GradientCheck:
         return abs(self.got - self.expected) <= self.tolerance
 
     def __str__(self) -> str:
-        told = {
+        texts = {
             "slope": "backward gives {got:.10g}, the slope of forward is {expected:.10g} ({method})",
             "recording": "the gradient graph gives {got:.10g}, calling backward gives {expected:.10g}",
             "needs": "backward gives {got:.10g} if only {method} need a gradient, else {expected:.10g}",
         }[self.law]
-        return told.format(got=self.got, expected=self.expected, method=self.method) + self.where
+        return texts.format(got=self.got, expected=self.expected, method=self.method) + self.where
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +117,7 @@ def check_gradients(node: Node, *inputs: Any, seed: int = 0) -> list[GradientChe
     """Check the `backward` of a node at some inputs, each law for each floating-point input.
 
     The slope of `forward`; the gradient graph; every choice of inputs that need a gradient. Whatever the node is given
-    is read-only, and inputs of floating-point numbers are in double precision. None stands for an omitted input. At a
+    is read-only, and inputs of floating-point numbers are in double precision. None is an omitted input. At a
     kink of `forward` the slope is that of a point beside it.
 
     Raises

@@ -106,9 +106,9 @@ class Model(Pictured):
         self._provenance: dict[str, Any] | None = None
         folder = path.parent if path else None
         self._declared = Declaration(document, self.graph, folder, update_rule, limits, source, self.backend)
-        told = {problem.pointer for problem in problems}
+        reported = {problem.pointer for problem in problems}
         problems += [
-            each for each in self._declared.problems(gaps) if each.line is not None or each.pointer not in told
+            each for each in self._declared.problems(gaps) if each.line is not None or each.pointer not in reported
         ]
         too_large = any(problem.code == "GE133" for problem in problems)
         problems += initialize(self.values, self.graph, values or {}, folder, limits, too_large=too_large)
@@ -530,10 +530,10 @@ class Model(Pictured):
 
     def as_document(self) -> ModelDocument:
         """The model as its file would say it: the same document, with the current values and where they come from."""
-        return valued(self.document.model_copy(update=self._told), encoded_values(self.values))
+        return valued(self.document.model_copy(update=self._metadata), encoded_values(self.values))
 
     @property
-    def _told(self) -> dict[str, Any]:
+    def _metadata(self) -> dict[str, Any]:
         """The metadata with the provenance of values that were trained."""
         trained = self._trained()
         return {"metadata": {**(self.document.metadata or {}), PROVENANCE: trained}} if trained else {}
@@ -587,7 +587,7 @@ class Model(Pictured):
         GraphEngineError
             GE101 if the file cannot be written.
         """
-        save(Path(path), self.document.model_copy(update=self._told), self.values)
+        save(Path(path), self.document.model_copy(update=self._metadata), self.values)
 
 
 def _restored(

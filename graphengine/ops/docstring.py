@@ -31,7 +31,7 @@ class Docstring(NamedTuple):
 
 
 def equations(text: str) -> list[str]:
-    """Formula or derivatives as a list: `dz/dx = y`, `dz/dy = x`; "with" stands in front of what they are told with."""
+    """Formula or derivatives as a list: `dz/dx = y`, `dz/dy = x`; "with" introduces the definitions they use."""
     return re.split(r", (?=\w[\w/]*(?:\[[^]]*\]|\(\w+\))? = )| (?=with )", text)
 
 

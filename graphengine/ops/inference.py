@@ -1,7 +1,7 @@
-"""Rules that tell shape and dtype of an op's result before it runs: one for each family of ops.
+"""Rules for shape and dtype of an op's result before it runs: one for each family of ops.
 
 A node class takes a rule as its `infer` (`infer = elementwise`). A class that names none is probed: its `forward`
-is called on small arrays of ones, twice with different sizes, and the sizes of the results tell which
+is called on small arrays of ones, twice with different sizes, and the sizes of the results show which
 symbols they follow.
 
 A rule raises ValueError with the reason where the types do not fit; the graph adds node and op.

@@ -49,10 +49,10 @@ class Node(BaseModel, _Merging):
       the broadcast shape: the engine sums it to the shape of the input.
     - `random = True` says that the op draws numbers: it has an optional input `key`, which the engine supplies where a
       file leaves it out, another key for each node and each iteration.
-    - `infer(*types)` tells the types of the results before anything runs; without one the class is probed.
+    - `infer(*types)` returns the types of the results before anything runs; without one the class is probed.
     - `merge` says how the result for all samples follows from the results for parts of them: see `ops.merging`. Without
       one the engine follows the calls that `forward` makes.
-    - `workspace(*types)` tells the types of arrays that `forward` makes on the way, where they may be larger than a few
+    - `workspace(*types)` returns the types of arrays that `forward` makes inside, where they may be larger than a few
       times its inputs and results: their memory is counted, too. It gets types whose sizes are numbers.
     """
 
@@ -107,7 +107,7 @@ class Node(BaseModel, _Merging):
 
 
 class Recorded(ABC):
-    """Base of what stands for an array while code is recorded as a graph."""
+    """Base of the stand-ins for arrays while code is recorded as a graph."""
 
     __slots__ = ()
     type: Any
@@ -115,7 +115,7 @@ class Recorded(ABC):
 
     @abstractmethod
     def record(self, node: Node, inputs: tuple[Any, ...]) -> Any:
-        """Record the application of an op and give what stands for its result."""
+        """Record the application of an op and return the stand-in for its result."""
 
 
 def _frozen(value: Any) -> Any:
@@ -127,7 +127,7 @@ class Signature:
     """What the engine must know of a node class to call it."""
 
     inputs: tuple[str, ...]
-    """Input names in order; with `variadic` the last one stands for any number."""
+    """Input names in order; with `variadic` the last one takes any number."""
     required: int
     """How many of the inputs have no default."""
     variadic: bool

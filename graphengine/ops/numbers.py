@@ -31,7 +31,7 @@ def encode_number(value: float) -> float | str:
 
 
 def decode_array(value: Any, dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
-    """The array that a number or nested lists of a file stand for; "NaN" and "Infinity" are understood.
+    """The array that a number or nested lists of a file mean; "NaN" and "Infinity" are understood.
 
     Raises
     ------
@@ -173,7 +173,7 @@ def is_masked_array(value: Any) -> bool:
 
 
 def fits_kind(array: np.ndarray[Any, Any], dtype: np.dtype[Any]) -> bool:
-    """Whether the numbers of an array are of a kind that may stand for a dtype; whether each one fits is not asked."""
+    """Whether the numbers of an array are of a kind that a dtype can represent; whether each one fits is not asked."""
     if array.size == 0 and array.dtype == np.float64:
         return True  # NumPy's dtype of an empty list
     both_integers = array.dtype.kind in "iu" and dtype.kind in "iu"
@@ -217,7 +217,7 @@ class InexactError(UnfitError):
 
 
 def is_inexact(value: Any) -> bool:
-    """Whether a value is an integer that a floating-point number cannot tell from its neighbors."""
+    """Whether a value is an integer that a floating-point number cannot distinguish from its neighbors."""
     return type(value) is int and abs(value) > LARGEST_EXACT
 
 

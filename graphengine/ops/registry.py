@@ -170,7 +170,7 @@ def _restored(name: str, attributes: Mapping[str, Any]) -> Node:
 
 
 class Instances:
-    """Nodes by op and attributes; equal ones are one object, so that its identity stands for it.
+    """Nodes by op and attributes; equal ones are one object, so that its identity is enough.
 
     `find` gives the op of a name: the one that is registered, or the one that was.
     """

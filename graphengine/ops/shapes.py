@@ -219,7 +219,7 @@ def powers(exponents: Mapping[str, int]) -> list[Size]:
 
 
 def size_value(size: Size, bindings: Mapping[str, int]) -> int | None:
-    """The number a size stands for, None where a symbol has no value yet."""
+    """The number that a size means, None where a symbol has no value yet."""
     if size is None or isinstance(size, int):
         return size
     coefficient, exponents = factors(size)
@@ -254,7 +254,7 @@ def solve_size(size: str, actual: int, bindings: Mapping[str, int]) -> tuple[str
 
 
 def mismatch(declared: Mapping[str, Shape], given: Mapping[str, Shape]) -> str | None:
-    """Why shapes are not the declared ones, a symbol of which stands for one size; None if they are.
+    """Why shapes are not the declared ones, each symbol of which means one size; None if they are.
 
     The given sizes may themselves be symbolic, and what is not known fits.
     """

@@ -135,5 +135,5 @@ def texts_of(traced: GraphTrace) -> list[str]:
         lines += [f"{partial_text(walk, edge)}  →  {product_text(walk, edge)}" for edge in walk.edges]
         backward.append("\n".join(lines))
     updates = traced.training.updates if traced.training else ()
-    told = ["\n".join([update.why, *map(forward_text, update.lines)]) for update in updates]
-    return [*forward, *backward, *told]
+    texts = ["\n".join([update.why, *map(forward_text, update.lines)]) for update in updates]
+    return [*forward, *backward, *texts]

@@ -56,8 +56,8 @@ def gauges_of(model: Model, film: Film) -> list[Gauge]:
 def _loss(model: Model, film: Film) -> Gauge:
     assert film.history is not None
     frame, elements = loss_chart(film.history)
-    told = [float(shot.trace.values[shot.trace.of].numbers) for shot in film.frames if shot.trace.of]
-    marks = [frame.at((shot.iteration, loss)) for shot, loss in zip(film.frames, told, strict=True)]
+    losses = [float(shot.trace.values[shot.trace.of].numbers) for shot in film.frames if shot.trace.of]
+    marks = [frame.at((shot.iteration, loss)) for shot, loss in zip(film.frames, losses, strict=True)]
     return Gauge("loss", (*elements, UPRIGHT, DOT), tuple({"x": x, "y": y} for x, y in marks))
 
 

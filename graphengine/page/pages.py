@@ -85,7 +85,7 @@ def _hash(text: str) -> str:
 
 
 def _picture(panels: Sequence[Panel], labelled: TraceLabels) -> str:
-    """All panels, one behind the other; the script puts them where they belong and shows those that are open."""
+    """All panels, one after the other; the script puts them where they belong and shows those that are open."""
     parts = []
     for index, panel in enumerate(panels):
         frame = f'<rect class="frame" width="{panel.width}" height="{panel.height}" rx="8"/>' if index else ""

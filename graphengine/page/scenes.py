@@ -115,17 +115,17 @@ def _items(model: Model, panels: Sequence[Panel]) -> Iterator[tuple[str, dict[st
             continue
         key = shape.key.removesuffix(">") if shape.kind == "output" else shape.key
         value = model.graph.outputs[key] if shape.kind == "output" else key
-        told: dict[str, Any] = {"name": key, "kind": shape.kind, "type": str(model.graph.types[value])}
+        details: dict[str, Any] = {"name": key, "kind": shape.kind, "type": str(model.graph.types[value])}
         if shape.kind == "node":
             node = nodes[key]
             about = OPS[node.op].docstring.summary if node.op in OPS else ""
-            told |= {"kind": node.op, "about": about, "formula": f"{key} = {formula(node)}"}
-            told["json"] = _json(node_document(node))
+            details |= {"kind": node.op, "about": about, "formula": f"{key} = {formula(node)}"}
+            details["json"] = _json(node_document(node))
         elif shape.kind != "output":
-            told["about"] = escaped(declarations[key].description or "")
-            told["json"] = _json({key: declarations[key].model_dump(exclude_defaults=True, exclude={"value"})})
+            details["about"] = escaped(declarations[key].description or "")
+            details["json"] = _json({key: declarations[key].model_dump(exclude_defaults=True, exclude={"value"})})
         pointer = pointers.get(key if shape.kind != "output" else shape.key, "")
-        yield shape.key, told | {"place": places.get(pointer, "")}
+        yield shape.key, details | {"place": places.get(pointer, "")}
 
 
 def _json(content: Any) -> str:

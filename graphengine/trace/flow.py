@@ -18,7 +18,7 @@ from graphengine.ops.shapes import dtype_name
 from graphengine.transform.gradient import check_differentiable
 
 MAX_PATHS = 5
-"""So many paths are told, the shortest ones; all are counted."""
+"""So many paths are listed, the shortest ones; all are counted."""
 
 
 @dataclass(frozen=True, slots=True)

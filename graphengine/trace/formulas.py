@@ -90,12 +90,12 @@ def _operand_text(operand: Operand) -> str:
 
 
 def _template(node: GraphNode) -> str | None:
-    """The right side of the op's formula if it tells all of the node: its operands, and each attribute that is set."""
+    """The right side of the op's formula if it has all of the node: its operands, and each attribute that is set."""
     op = _op(node)
     text = op.docstring.formula.removeprefix("z = ") if op else ""
     names = set(_free_names(text))
-    told = all(name in names for name in node.node.model_dump(exclude_defaults=True))
-    return text if text and told and names <= {*_operands(node), *_attributes(node)} else None
+    is_complete = all(name in names for name in node.node.model_dump(exclude_defaults=True))
+    return text if text and is_complete and names <= {*_operands(node), *_attributes(node)} else None
 
 
 def _free_names(text: str) -> Iterator[str]:

@@ -131,7 +131,7 @@ class Iterations:
         producers = {name: node for node in late for name in node.outputs}
         place = {node.id: index for index, node in enumerate(late)}
 
-        def behind(value: str) -> list[GraphNode]:
+        def ancestors(value: str) -> list[GraphNode]:
             found, pending = {}, [value]
             while pending:
                 node = producers.get(pending.pop())
@@ -140,7 +140,7 @@ class Iterations:
                     pending += [ref for ref in node.inputs if isinstance(ref, str)]
             return sorted(found.values(), key=lambda node: place[node.id])
 
-        return {name: behind(graph.outputs[f"new_{name}"]) for name in self.model.graph.trainable}
+        return {name: ancestors(graph.outputs[f"new_{name}"]) for name in self.model.graph.trainable}
 
 
 def _batches(batches: Batches) -> Iterator[tuple[int, Mapping[str, Any]]]:

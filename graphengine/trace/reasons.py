@@ -10,7 +10,7 @@ from graphengine.ops.shapes import dtype_name
 
 
 def not_walked(graph: Graph, operand: Operand, active: Container[str]) -> str:
-    """Why an operand gets no gradient: nothing behind it is learned, or no gradient can flow to it.
+    """Why an operand gets no gradient: nothing it depends on is learned, or no gradient can flow to it.
 
     `active` are the values that depend on what the gradient is asked for, through floating-point values.
     """

@@ -20,7 +20,7 @@ from graphengine.trace.trace import GraphTrace
 from graphengine.wording import escaped
 
 MAX_WIDTH = 60
-"""A cell may be longer; the next one then stands behind it and not in a column."""
+"""A cell may be longer; the next one then follows it and is not in a column."""
 
 
 class Row(NamedTuple):
@@ -53,7 +53,7 @@ def _markdown_cell(text: str) -> str:
 
 
 def _aligned(rows: Sequence[Row]) -> Iterator[str]:
-    """Rows as lines: the cells of rows of one depth stand in columns."""
+    """Rows as lines: the cells of rows of one depth form columns."""
     texts = [("    " * depth + "  " + cells[0], *cells[1:]) for depth, cells in rows]
     widths = [
         max((len(cells[column]) for cells in texts if len(cells) > column + 1), default=0)

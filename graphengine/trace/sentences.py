@@ -17,8 +17,8 @@ def forward_text(line: NodeForward) -> str:
 
 def equation(*sides: str | None) -> str:
     """Sides of an equation, those that say something new."""
-    told = [side for side in sides if side is not None]
-    kept = [side for index, side in enumerate(told) if index == 0 or side != told[index - 1]]
+    given = [side for side in sides if side is not None]
+    kept = [side for index, side in enumerate(given) if index == 0 or side != given[index - 1]]
     return " = ".join(kept)
 
 

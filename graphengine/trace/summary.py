@@ -15,7 +15,7 @@ from graphengine.ops.shapes import dtype_name, shape_text, type_of
 MAX_NUMBERS = 8
 """An array of at most this many numbers is shown whole."""
 MAX_TERMS = 6
-"""So many numbers of a vector may stand inside a formula."""
+"""So many numbers of a vector fit inside a formula."""
 MAX_LABEL = 11
 """A label beside an edge has at most this many characters."""
 
@@ -46,7 +46,7 @@ class ShownValue:
 
     @property
     def fits_formula(self) -> bool:
-        """Whether it can stand inside a formula: a number, or a vector of a few."""
+        """Whether it fits inside a formula: a number, or a vector of a few."""
         return self.numbers is not None and len(self.shape) <= 1 and math.prod(self.shape) <= MAX_TERMS
 
     @property

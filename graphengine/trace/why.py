@@ -39,8 +39,8 @@ def why_moved(trace: GraphTrace, name: str, old: Any, new: Any, gradient: ShownV
 
 def _why_array(name: str, step: Any) -> str:
     counts = {"rise": (step > 0).sum(), "fall": (step < 0).sum(), "stay": (step == 0).sum()}
-    told = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
-    return f"Of the {step.size} numbers of {name} {told}."
+    parts = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
+    return f"Of the {step.size} numbers of {name} {parts}."
 
 
 def _why_prediction(trace: GraphTrace, name: str, moved: str, step: float) -> str | None:

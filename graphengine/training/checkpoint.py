@@ -271,7 +271,7 @@ class Checkpoints:
         return sorted(path for path in self.folder.glob("checkpoint-*.json") if OWN_FILES.fullmatch(path.name))
 
     def _remove_leftovers(self) -> None:
-        """Remove temporary files, and tensors of no checkpoint: what a process that was killed left behind."""
+        """Remove temporary files, and tensors of no checkpoint: what a killed process left."""
         stems = {path.stem for path in self._paths()}
         for path in self._own_files():
             if path.suffix != ".json" and path.name[: len("checkpoint-0123456789")] not in stems:

@@ -24,7 +24,7 @@ MOST_SAMPLES = 16_384
 class Piece(NamedTuple):
     """The iterations `start` to `stop` of a segment.
 
-    `first` and `last` tell whether no batch of that size came before them in their epoch and none comes after them.
+    `first` and `last` show whether no batch of that size came before them in their epoch and none comes after them.
     """
 
     segment: Segment

@@ -19,7 +19,7 @@ from graphengine.errors import ExecutionError
 from graphengine.ir.binding import bind_sizes
 from graphengine.ir.graph import Graph, part_for
 from graphengine.ir.memory import memory_problem
-from graphengine.ir.origins import told_node
+from graphengine.ir.origins import node_text
 from graphengine.transform.stages import Stages, stages_of
 from graphengine.wording import counted
 
@@ -108,7 +108,7 @@ def require_merging(graph: Graph, stages: Stages, samples: int) -> None:
     if problem and stages.gathered:
         node = stages.gathered[0]
         raise ExecutionError(
-            f"{told_node(graph, node)} needs {counted(samples, 'sample')} at once, and {problem.message}",
+            f"{node_text(graph, node)} needs {counted(samples, 'sample')} at once, and {problem.message}",
             code="GE414",
             node=node.id,
             hint="raise the limit array_bytes, use ops that merge over batches, such as sum, mean and max, or, if it "

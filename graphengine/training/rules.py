@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from graphengine.errors import MOST_TOLD, GraphEngineError, InvalidModelError, Problem, did_you_mean, make_pointer
+from graphengine.errors import MOST_REPORTED, GraphEngineError, InvalidModelError, Problem, did_you_mean, make_pointer
 from graphengine.format.building import sound_graph
 from graphengine.format.documents import (
     FUNCTION_FORMAT,
@@ -49,7 +49,7 @@ _MOST_CHECKED = 50_000
 class WrittenRule(NamedTuple):
     """A rule and where it is written: in a file of its own (`source`), or in the model file at `pointer`.
 
-    Of what the `gaps` of that file hide nothing is told.
+    What the `gaps` of that file hide is not reported.
     """
 
     function: FunctionFile
@@ -123,7 +123,7 @@ def named_rule(name: str, model: ModelDocument, gaps: Gaps) -> WrittenRule:
 def given_rule(rule: str | Path | FunctionFile) -> WrittenRule:
     """The rule that a caller hands over: a file, or what was read from one.
 
-    Problems of form are told with the others, by `WrittenRule.problems`.
+    Problems of form are reported with the others, by `WrittenRule.problems`.
 
     Raises
     ------
@@ -177,7 +177,7 @@ def attribute_problems(rule: FunctionFile, attributes: Mapping[str, Any], gaps: 
     """What is wrong with the attributes that an optimizer gives a rule; pointers into the model file."""
     problems: list[Problem] = []
     for name, value in attributes.items():
-        if len(problems) > MOST_TOLD:
+        if len(problems) > MOST_REPORTED:
             return problems
         pointer = make_pointer(("training", "optimizer", name))
         if name not in rule.attributes:
@@ -200,9 +200,9 @@ def checked_graph(
     rule: FunctionFile, attributes: Mapping[str, Any], kind: ArrayType, gaps: Gaps, limits: Limits = DEFAULT
 ) -> tuple[Graph | None, list[Problem]]:
     """The graph of a rule for parameters of one type, and what is wrong with the rule; pointers into the rule."""
-    graph, shapes = None, list(itertools.islice(_shape_problems(rule, kind, limits.array_bytes), MOST_TOLD + 1))
+    graph, shapes = None, list(itertools.islice(_shape_problems(rule, kind, limits.array_bytes), MOST_REPORTED + 1))
     checks = (_input_problems(rule), _output_problems(rule, gaps), _attribute_problems(rule, gaps))
-    problems = [problem for check in checks for problem in itertools.islice(check, MOST_TOLD + 1)]
+    problems = [problem for check in checks for problem in itertools.islice(check, MOST_REPORTED + 1)]
     problems += [each for each in shapes if not gaps.names["inputs"] & {"parameter", "gradient"}]
     if rule.outputs and not shapes:
         graph, found = sound_graph(_as_model(rule, attributes, kind), limits, gaps)
@@ -331,7 +331,7 @@ def _declared(name: str, document: FunctionInputDocument, kind: ArrayType, sizes
 
 
 def _plain(value: Any) -> int | float:
-    """A number as the literal of a graph; for what is none, which is told elsewhere, any."""
+    """A number as the literal of a graph; for anything else, which is reported elsewhere, any."""
     if not is_number(value):
         return 1.0
     return int(value) if isinstance(value, int) else float(value)

@@ -178,7 +178,7 @@ class Stepper:
         return not all(math.isfinite(each.total) for each in sums)
 
     def _added(self, chunk: Chunk, losses: Iterator[float], total: float) -> list[LossSum]:
-        """The sum of the losses of each piece; NaN stands for a batch without a loss."""
+        """The sum of the losses of each piece; NaN means a batch without a loss."""
         sums: list[LossSum] = []
         for piece in chunk.pieces:
             start, uncounted = 0.0 if piece.first else total, 0
@@ -264,7 +264,7 @@ class Stepper:
     def _run_parts(
         self, chunk: Chunk, flags: Sequence[int], rows: list[tuple[Any, ...]], total: float
     ) -> list[LossSum]:
-        """As `_run_plan`, with each batch in parts; a batch that diverges is told at once."""
+        """As `_run_plan`, with each batch in parts; a batch that diverges is reported at once."""
         return self._added(chunk, self._losses_in_parts(chunk, flags, rows), total)
 
     def _losses_in_parts(self, chunk: Chunk, flags: Sequence[int], rows: list[tuple[Any, ...]]) -> Iterator[float]:

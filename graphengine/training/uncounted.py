@@ -1,7 +1,7 @@
 """Batches of which no sample counts: all labels are ignored, or all weights are 0.
 
-A mean over no samples is NaN, and its gradient 0: such a batch teaches nothing, and a training goes on behind it. What
-tells it from a training that diverged is the sum that its loss divides by, which is 0.
+A mean over no samples is NaN, and its gradient 0: such a batch teaches nothing, and training continues after it. What
+distinguishes it from a training that diverged is the sum that its loss divides by, which is 0.
 """
 
 from __future__ import annotations

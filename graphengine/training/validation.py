@@ -123,14 +123,14 @@ def not_a_label(name: str, graph: Graph) -> str:
 
 
 def metric_problems(training: TrainingDocument) -> list[Problem]:
-    """Metrics that a history, or early stopping, could not tell from the loss."""
-    message = "'{0}' is told of every training; call the metric otherwise"
+    """Metrics that a history, or early stopping, could not distinguish from the loss."""
+    message = "every training reports '{0}'; rename the metric"
     taken = [name for name in (LOSS, VALIDATION_LOSS) if name in training.metrics]
     return [Problem("GE112", message.format(name), None, f"/training/metrics/{name}") for name in taken]
 
 
 def checked_outputs(training: TrainingDocument, *, apart: bool) -> dict[str, str]:
-    """What each check computes, by the name it is told under; `apart` says whether data is set apart."""
+    """What each check computes, by the name it is reported under; `apart` says whether data is set apart."""
     return {**({VALIDATION_LOSS: training.loss} if apart else {}), **training.metrics}
 
 

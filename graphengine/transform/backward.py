@@ -184,10 +184,10 @@ def _opaque(recorder: Recorder, node: GraphNode, needs: Sequence[bool], values: 
     omitted = tuple(place for place, value in enumerate(inputs) if value is None)
     operands = [*arriving, *(value for value in inputs if value is not None), *results]
     attributes = node.node.model_dump(mode="json", exclude_defaults=True)
-    told = {"of": node.op, "attributes": attributes, "omitted": omitted}
+    attributes_of_all = {"of": node.op, "attributes": attributes, "omitted": omitted}
     return tuple(
         [
-            recorder.apply("opaque_backward", operands, {**told, "index": index}) if need else None
+            recorder.apply("opaque_backward", operands, {**attributes_of_all, "index": index}) if need else None
             for index, need in enumerate(needs)
         ]
     )

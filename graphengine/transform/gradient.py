@@ -36,7 +36,7 @@ def gradient(
     """The graph that computes the gradients of a scalar.
 
     `of` is a public output or a value; `wrt` are values (default: the trainable parameters). The result has of the
-    graph's own outputs those in `also`, and then the outputs `d_<of>/d_<wrt>`, in order, with a "_" behind where that
+    graph's own outputs those in `also`, and then the outputs `d_<of>/d_<wrt>`, in order, with a "_" appended where that
     name is taken; it has only the nodes, inputs and parameters they need, and is generic in symbolic sizes. A node
     `d_y` is the gradient of y, made of `d_y.1`, `d_y.2`, ...; a node `d_z/d_y` is the partial derivative of one node's
     result.

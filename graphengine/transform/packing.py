@@ -59,7 +59,7 @@ class Packing:
         self.packs = {pack.name: pack for pack in packs}
 
     def members(self, name: str) -> Iterable[str]:
-        """The parameters that a parameter of the packed graph stands for."""
+        """The parameters that a parameter of the packed graph holds."""
         return self.packs[name].shapes if name in self.packs else (name,)
 
     def pack(self, values: Mapping[str, Any]) -> dict[str, Any]:

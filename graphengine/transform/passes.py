@@ -137,7 +137,7 @@ def fold_constants(rewriter: Rewriter, node: GraphNode) -> GraphNode | Operand:
     try:
         with np.errstate(all="ignore"):
             result = node.node.forward(*values)
-    except Exception:  # noqa: BLE001 - the node stays, and what is wrong is told when it runs
+    except Exception:  # noqa: BLE001 - the node stays, and what is wrong is reported when it runs
         return None
     if type(result) in (int, float):
         return _literal(result)
@@ -145,7 +145,7 @@ def fold_constants(rewriter: Rewriter, node: GraphNode) -> GraphNode | Operand:
 
 
 def _literal(number: float) -> Operand:
-    """A Python number as a literal, if a model file may hold it: finite, and an integer that a double tells apart."""
+    """A Python number as a literal, if a model file may hold it: finite, and an integer that is exact as a double."""
     exact = abs(number) <= LARGEST_EXACT if type(number) is int else math.isfinite(number)
     return number if exact else None
 

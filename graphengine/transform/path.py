@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from graphengine.errors import DifferentiationError
 from graphengine.ir.graph import Graph, names_of
 from graphengine.ir.nodes import GraphNode
-from graphengine.ir.origins import told_node
+from graphengine.ir.origins import node_text
 from graphengine.transform.branches import Choice, choices
 
 STOP = "stop_gradient"
@@ -72,6 +72,6 @@ def learned(graph: Graph, of: str) -> list[str]:
 def _not_differentiable(graph: Graph, node: GraphNode, of: str, toward: Sequence[Any]) -> DifferentiationError:
     """The error that names the node in the way."""
     return DifferentiationError(
-        f"{told_node(graph, node)} has no backward, so '{of}' has no gradient toward {', '.join(map(repr, toward))}",
+        f"{node_text(graph, node)} has no backward, so '{of}' has no gradient toward {', '.join(map(repr, toward))}",
         node=node.id,
     )

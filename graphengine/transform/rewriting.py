@@ -205,7 +205,7 @@ class Rewriter:
         return node.id
 
     def insert(self, op: str, inputs: tuple[Operand, ...], attributes: Mapping[str, Any], near: str) -> str:
-        """Append a new node, named after the one it stands before."""
+        """Append a new node, named after the one it precedes."""
         return self.add(GraphNode(self.free_name(near), op, self.instance(op, attributes), inputs))
 
     def free_name(self, near: str) -> str:

@@ -2,7 +2,7 @@
 
 Seen from the samples a value is the same for all of them (a parameter, and what is computed from such values alone),
 or it has a part for each of them, or an op merges it over the samples: a sum, a maximum. What is merged is the same for
-all samples again, so everything behind it is computed once, from the merged number: the root of a mean, a quotient of
+all samples again, so everything after it is computed once, from the merged number: the root of a mean, a quotient of
 sums, r2. A value of single samples that depends on a merged one, such as the distance from a mean, needs a further
 pass. How an op depends on the samples its class declares (`ops.merging`); an op made of others is followed through
 their calls. An op that needs all samples at once gets them, gathered from the parts.
@@ -35,7 +35,7 @@ MEAN, COUNT, LAST = "mean", "count", "last"
 MOST_DEPTH = 32
 """How deep ops may be made of others."""
 _ALL = "@all"
-"""Behind the name of a value: what it is for all samples together."""
+"""Appended to the name of a value: what it is for all samples together."""
 
 
 class Spread(Enum):
@@ -190,7 +190,7 @@ class _Walk:
         return tuple([self._resolved(ref) for ref in node.inputs])
 
     def _resolved(self, operand: Operand) -> Operand:
-        """What stands for an operand: what its node is made of, or what it is once it is merged."""
+        """The form of an operand: what its node is made of, or what it is once it is merged."""
         while operand in self._replaced:
             operand = self._replaced[operand]
         return operand

@@ -16,7 +16,7 @@ from graphengine.ops.shapes import PYTHON_NUMBERS
 
 
 def with_claims(instructions: Sequence[Call], graph: Graph) -> list[Call]:
-    """The instructions of a graph, those of a node that claims memory behind one that counts it."""
+    """The instructions of a graph, those of a node that claims memory after one that counts it."""
     found = claims(graph)
     if not found:
         return list(instructions)

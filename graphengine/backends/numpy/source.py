@@ -89,12 +89,12 @@ class PlanText:
         return "\n".join(lines) + "\n"
 
     def tiles(self, sources: Sequence[str], vectors: Sequence[str], sums: Sequence[str], arrays: Sequence[str]) -> str:
-        """A loop over parts of the `vectors` among the `sources`: tells the `sums`, fills the parts of the `arrays`."""
+        """A loop over parts of the `vectors` among the `sources`: reports the `sums`, fills parts of the `arrays`."""
         wholes = [f"whole{index}" if name in vectors else self.name(name) for index, name in enumerate(sources)]
         lines, names = self._lines([*sums, *arrays], [*sums, *arrays])
         parts = {self.name(name): whole for name, whole in zip(sources, wholes, strict=True) if name in vectors}
         lines = [
-            "def tiles(given, buffers, parts, tell, filled):",
+            "def tiles(given, buffers, parts, report, filled):",
             f"    [{', '.join(wholes)}] = given",
             f"    [{', '.join(self._buffer_names())}] = buffers",
             f"    [{', '.join(f'array{index}' for index in range(len(arrays)))}] = filled",
@@ -102,15 +102,15 @@ class PlanText:
             *(f"        {name} = {whole}[part]" for name, whole in parts.items()),
             *(f"        {line}" for line in lines),
             *(f"        array{index}[part] = {names[name]}" for index, name in enumerate(arrays)),
-            f"        tell(({''.join(f'{names[name]}, ' for name in sums)}))",
+            f"        report(({''.join(f'{names[name]}, ' for name in sums)}))",
         ]
         return "\n".join(lines) + "\n"
 
     def _lines(self, always: Sequence[str], sometimes: Sequence[str] = ()) -> tuple[list[str], dict[Any, str]]:
-        """A line for each instruction, and what stands for each value: its name, or the expression that gives it.
+        """A line for each instruction, and the text of each value: its name, or the expression that gives it.
 
         The lines that only the values `sometimes` need are indented under `if keep:`. An expression on scalars whose
-        value is used once stands where it is used.
+        value is used once is written where it is used.
         """
         needed = set(always)
         for instruction in reversed(self.instructions):
@@ -174,7 +174,7 @@ class PlanText:
 
 
 class _NamesByValue(dict[Any, str]):
-    """What stands for each value: its name where nothing else was said."""
+    """The text of each value: its name where nothing else was said."""
 
     def __init__(self, name: Callable[[Any], str]) -> None:
         self._name = name
@@ -193,7 +193,7 @@ def _count(instruction: Call, place: int) -> int:
 
 
 def slot_key(operand: Any) -> Any:
-    """What tells operands apart: a value by its name, a literal by type and digits (1 is not 1.0, 0.0 not -0.0)."""
+    """What distinguishes operands: a value by its name, a literal by type and digits (1 is not 1.0, 0.0 not -0.0)."""
     return operand if isinstance(operand, str) else (type(operand), repr(operand))
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from graphengine.errors import ExecutionError, GraphEngineError, InputError
 from graphengine.ir.graph import Graph
 from graphengine.ir.nodes import GraphNode
-from graphengine.ir.origins import told_node
+from graphengine.ir.origins import node_text
 from graphengine.ops.shapes import shape_text
 
 
@@ -30,7 +30,7 @@ def bounded(result: Any) -> Any:
 
 
 def plan_failure(error: Exception, reference: Callable[[], Any]) -> GraphEngineError:
-    """What went wrong in a plan, told by the reference: it knows which node failed."""
+    """What went wrong in a plan, reported by the reference: it knows which node failed."""
     try:
         reference()
     except GraphEngineError as located:
@@ -45,7 +45,7 @@ def failed(graph: Graph, node: GraphNode, method: str, arguments: Sequence[Any],
     shapes = ", ".join(f"{name} {shape_text(np.shape(value))}" for name, value in _named(node, method, arguments))
     why = str(reason) if isinstance(reason, ValueError) else f"{type(reason).__name__}: {reason}"
     where = "" if method == "forward" else f" {method}"
-    return ExecutionError(f"{told_node(graph, node)}{where}: {why} (shapes {shapes})", node=node.id)
+    return ExecutionError(f"{node_text(graph, node)}{where}: {why} (shapes {shapes})", node=node.id)
 
 
 def _named(node: GraphNode, method: str, arguments: Sequence[Any]) -> Iterator[tuple[str, Any]]:

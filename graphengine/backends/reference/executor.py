@@ -147,7 +147,7 @@ class Executor:
         return self._scheduled(self.steps, ((),) * len(self.steps))
 
     def _scheduled(self, steps: Sequence[ForwardStep], releases: Sequence[tuple[int, ...]]) -> ForwardSchedule:
-        """The schedule of steps in order, each behind the one that claims memory for it, if there is one."""
+        """The schedule of steps in order, each after the one that claims memory for it, if there is one."""
         pairs = list(zip(steps, releases, strict=True))
         if self._claims:
             pairs = [each for pair in pairs for each in (*self._claims.get(pair[0].node.id, ()), pair)]
@@ -167,7 +167,7 @@ class Executor:
                 needed.update(step.inputs)
                 steps.append(step)
         live, releases = set(targets), []
-        for step in steps:  # from the last to the first: what is not live behind a step dies at it
+        for step in steps:  # from the last to the first: what is not live after a step dies at it
             releases.append(tuple({*step.inputs, *step.outputs} - live))
             live.update(step.inputs, step.outputs)
         return self._scheduled(steps[::-1], releases[::-1])

@@ -1,4 +1,4 @@
-"""The reference executor behind the protocol of backends: nothing is optimized, nothing is reordered."""
+"""The reference executor as a backend: nothing is optimized, nothing is reordered."""
 
 from __future__ import annotations
 

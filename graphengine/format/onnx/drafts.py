@@ -70,7 +70,7 @@ class Draft(Recorder):
         return self.declare(name, kind)
 
     def as_symbol(self, value: Any) -> Any:
-        """Return what stands for a weight, a constant or sizes in the graph."""
+        """Return the operand for a weight, a constant or sizes in the graph."""
         if isinstance(value, Symbol):
             return value
         if isinstance(value, Weight):

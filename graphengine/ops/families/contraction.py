@@ -24,8 +24,8 @@ class Einsum(Node):
 
     z = einsum('r,s->t', x, y); dx = einsum('t,s->r', dz, y), dy = einsum('t,r->s', dz, x).
 
-    r, s, t stand for letters, "ij,jk->ik" is the matrix product; any number of factors likewise. Letters that the
-    result has not are summed over; "..." stands for further axes, which broadcast. Without "->" the result has the
+    r, s, t are letters, "ij,jk->ik" is the matrix product; any number of factors likewise. Letters that the
+    result has not are summed over; "..." means further axes, which broadcast. Without "->" the result has the
     letters that occur once, in alphabetical order. The letter of an axis twice means its diagonal.
     """
 
@@ -91,7 +91,7 @@ def toward(place, factors):
 
 
 def is_one(size):
-    """Whether a size is known to be 1; a symbol stands for any other size."""
+    """Whether a size is known to be 1; a symbol means any other size."""
     return isinstance(size, int) and size == 1
 
 
@@ -135,7 +135,7 @@ def labels_of(equation, ranks):
 
 
 def sizes_of(terms, kinds):
-    """The size that each letter stands for."""
+    """The size of each letter."""
     sizes = {}
     for term, kind in zip(terms, kinds, strict=True):
         own = {}

@@ -71,7 +71,7 @@ class Conv2d(Node):
     x (N, C, H, W), weight (O, C / groups, K, L), bias (O,), result (N, O, H', W'); the weight as matrix (O, C * K * L),
     sums over the samples. H' = floor((H + 2 * padding - dilation * (K - 1) - 1) / stride) + 1, W' likewise; in place of
     one width on all sides `padding` takes one for each axis, or [before, after] for each, or "valid" for none, or
-    "same", as SAME_UPPER of ONNX: H' = ceil(H / stride), and the larger half behind. With groups, channels are dealt
+    "same", as SAME_UPPER of ONNX: H' = ceil(H / stride), and the larger half after. With groups, channels are dealt
     out to groups in order, each with its own filters. Dumoulin and Visin, A guide to convolution arithmetic for deep
     learning, 2016.
     """

@@ -104,8 +104,8 @@ class Scan(Node):
             sizes[name] = kind.shape[axis]
             steps[place] = ArrayType(kind.shape[:axis] + kind.shape[axis + 1 :], kind.dtype)
         if len(set(sizes.values())) > 1:
-            told = ", ".join(f"'{name}' has {'?' if size is None else size}" for name, size in sizes.items())
-            raise ValueError(f"the sequences have different numbers of steps: {told}")
+            given = ", ".join(f"'{name}' has {'?' if size is None else size}" for name, size in sizes.items())
+            raise ValueError(f"the sequences have different numbers of steps: {given}")
         size = next(iter(sizes.values()), self.length)
         for place in self.carried:
             if isinstance(types[place].dtype, PythonNumber):
@@ -216,8 +216,8 @@ class Cond(Node):
         results = [self.then.infer(types), self.otherwise.infer(types)]
         one, other = ([(kind.shape, kind.array_dtype) for kind in each] for each in results)
         if one != other:
-            told = " and ".join(", ".join(map(str, each)) for each in results)
-            raise ValueError(f"both functions must give the same types, they give {told}")
+            given = " and ".join(", ".join(map(str, each)) for each in results)
+            raise ValueError(f"both functions must give the same types, they give {given}")
         return tuple(ArrayType(kind.shape, np.dtype(kind.array_dtype)) for kind in results[0])
 
     def workspace(self, condition, *types):

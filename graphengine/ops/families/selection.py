@@ -212,7 +212,7 @@ class OneHot(Node):
 
 @register("concat", numpy=np.concatenate)
 class Concat(Node):
-    """Arrays one behind the other along an axis they have; the other sizes are equal.
+    """Arrays one after the other along an axis they have; the other sizes are equal.
 
     z = concat(x, *xs); dx, *dxs = split(dz).
     """
