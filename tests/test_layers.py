@@ -179,7 +179,10 @@ def test_importing_the_package_does_not_import(module):
 
 @pytest.mark.parametrize(
     ("command", "heavy"),
-    [("--help", "numpy pydantic networkx rich"), ("run models/linreg.json", "numpy.ma rich scipy pandas pyarrow")],
+    [
+        ("--help", "numpy pydantic networkx rich importlib.metadata"),
+        ("run models/linreg.json", "numpy.ma rich scipy pandas pyarrow"),
+    ],
 )
 def test_a_command_does_not_import(command, heavy):
     code = f"""if True:

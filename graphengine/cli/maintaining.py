@@ -5,7 +5,6 @@ from __future__ import annotations
 import platform
 import re
 from collections.abc import Iterator
-from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -86,6 +85,8 @@ def _line(value: str | dict[str, Any]) -> str:
 
 def _packages() -> dict[str, dict[str, str]]:
     """The installed versions of required packages by extra; those that are always required have the name ''."""
+    from importlib import metadata
+
     found: dict[str, dict[str, str]] = {}
     for requirement in metadata.requires("graphengine") or ():
         named = REQUIREMENT.fullmatch(requirement)
@@ -95,6 +96,8 @@ def _packages() -> dict[str, dict[str, str]]:
 
 
 def _version(package: str) -> str:
+    from importlib import metadata
+
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
