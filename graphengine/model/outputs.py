@@ -14,7 +14,6 @@ from graphengine.ir.binding import bind_sizes
 from graphengine.ir.cells import as_encoded
 from graphengine.ir.memory import memory_problem
 from graphengine.model.model import Model
-from graphengine.training.evaluation import Evaluation, largest_part
 
 
 class Outputs(NamedTuple):
@@ -60,6 +59,8 @@ def _samples_of(model: Model, given: Mapping[str, Any]) -> int | None:
 def _in_parts(model: Model, data: Mapping[str, Any], *, check_finite: bool) -> Outputs:
     batches = Batches(data, model.graph, batch_size=1)
     if check_finite:
+        from graphengine.training.evaluation import largest_part  # which most data do not need
+
         part = largest_part(batches, [model.graph])
         for segment in Batches(data, model.graph, batch_size=part).epoch(1):
             for index in range(segment.count):
@@ -87,6 +88,8 @@ def outputs_on(model: Model, batches: Batches, warnings: list[Problem] | None = 
 
 def _evaluated(model: Model, batches: Batches, names: list[str], warnings: list[Problem] | None) -> dict[str, Any]:
     """Outputs worked on in parts of the samples; where one of them does not work, each alone."""
+    from graphengine.training.evaluation import Evaluation
+
     try:
         found = Evaluation(model.graph, batches.arrays, {name: name for name in names}, model.backend)(model.values)
     except (ExecutionError, InputError) as error:

@@ -19,8 +19,6 @@ from graphengine.ir.binding import bind_sizes
 from graphengine.ir.graph import Graph
 from graphengine.ir.nodes import reachable
 from graphengine.ops.numbers import converted
-from graphengine.training.evaluation import largest_part
-from graphengine.transform.stages import has_part_for_each
 
 Array: TypeAlias = np.ndarray[Any, Any]
 Blocks: TypeAlias = Callable[[], Iterator[Array]]
@@ -81,6 +79,8 @@ def _blocks_of(statistic: Statistic, graph: Graph, values: Mapping[str, Any], da
     executor, batches = Executor(of_value), Batches(arrays, graph, batch_size=1)
     _require_rows(statistic, of_value, batches)
     schedule, is_single = executor.forward_schedule([value]), batches.takes_single_samples
+    from graphengine.training.evaluation import largest_part  # few models have such initializers
+
     size = 1 if is_single else largest_part(batches, [of_value])
     batches = Batches(arrays, graph, batch_size=size)
 
@@ -99,6 +99,8 @@ def _require_rows(statistic: Statistic, graph: Graph, batches: Batches) -> None:
     if batches.takes_single_samples:
         return
     sizes = bind_sizes(batches.shapes_of(batches.samples), graph.types)
+    from graphengine.transform.stages import has_part_for_each
+
     if not has_part_for_each(graph, sizes, batches.batched_inputs, statistic.value):
         message = f"{statistic.what}: the rows of '{statistic.recipe.of}' depend on each other"
         raise DataError(message, code="GE304", hint="take the statistic of an input, or of a value of each row alone")

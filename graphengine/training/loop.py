@@ -93,7 +93,8 @@ class Trainer:
         )
         self.backend = compiled.backend
         """What compiles the steps."""
-        started = initialized(graph, values, data)
+        has_all = values.keys() >= {*graph.parameters, *graph.state}
+        started = {} if has_all else initialized(graph, values, data)
         small = sum(np.size({**values, **started}[name]) for name in graph.trainable) <= SMALL
         self._recorded = graph.trainable if small else ()
         self.stepper = Stepper(graph, {**values, **started}, training, compiled, self.batches, self._recorded)

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from types import NoneType
-from typing import Any, NamedTuple, NoReturn, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeAlias
 
 import numpy as np
 
@@ -26,12 +26,14 @@ from graphengine.ir.binding import bind_sizes
 from graphengine.ir.finite import first_non_finite
 from graphengine.ir.graph import Graph
 from graphengine.ops.numbers import all_finite
-from graphengine.training.accumulation import Accumulation
 from graphengine.training.compiled import CompiledStep
 from graphengine.training.course import Chunk
 from graphengine.training.schedules import rate_at
 from graphengine.training.uncounted import Denominators
 from graphengine.transform.step import GRADIENT_NORM, ITERATION, LEARNING_RATE, Step
+
+if TYPE_CHECKING:
+    from graphengine.training.accumulation import Accumulation
 
 Row: TypeAlias = tuple[Any, ...]
 """What is recorded of an iteration: loss, gradient norm, recorded parameters."""
@@ -85,6 +87,8 @@ class Stepper:
         self._plans: dict[int, Program] = {}
         self._accumulation: Accumulation | None = None
         if training.accumulate > 1:
+            from graphengine.training.accumulation import Accumulation  # few trainings need it
+
             self._accumulation = Accumulation(graph, training, compiled, batches)
 
     def _at_start(self, values: Mapping[str, Any]) -> dict[str, Any]:
