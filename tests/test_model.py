@@ -8,7 +8,7 @@ from documents import MODELS, document, linreg, model, parameter, training
 
 import graphengine as ge
 from graphengine.trace.flow import explain_gradient
-from graphengine.trace.tracing import trace_model
+from graphengine.trace.traced_models import trace_model
 
 
 @pytest.fixture(name="regression")

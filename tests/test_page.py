@@ -19,7 +19,7 @@ import graphengine as ge
 from graphengine.draw.drawing import trace_svg
 from graphengine.page.film import chosen_iterations
 from graphengine.page.pages import MODULES, page_of
-from graphengine.trace.tracing import trace_model
+from graphengine.trace.traced_models import trace_model
 
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or "/usr/bin/chromium"
 QUIET = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]

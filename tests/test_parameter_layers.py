@@ -8,7 +8,7 @@ from documents import document, problem_of, problems_of, write
 
 import graphengine as ge
 from graphengine.format.building import completed
-from graphengine.format.comparison import differences
+from graphengine.format.differences import differences
 from graphengine.format.reading import as_json, parse_model
 
 

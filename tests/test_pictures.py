@@ -16,7 +16,7 @@ from graphengine.draw.drawing import graph_svg, trace_svg
 from graphengine.draw.labels import TraceLabels, texts_of
 from graphengine.draw.picture import LABEL, NOTE, TITLE, panels_of, shortened, text_width
 from graphengine.page.pages import page_of
-from graphengine.trace.tracing import trace_model
+from graphengine.trace.traced_models import trace_model
 
 SVG = "{http://www.w3.org/2000/svg}"
 HOSTILE = '</title><script>alert(1)</script>"><img src=x onerror=alert(2)>\x1b[31m\u202e'

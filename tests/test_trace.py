@@ -14,7 +14,7 @@ from graphengine.ops.registry import OPS
 from graphengine.trace.iterations import Iterations
 from graphengine.trace.report import markdown_report, text_report
 from graphengine.trace.trace import trace
-from graphengine.trace.tracing import as_json, trace_model, trace_run
+from graphengine.trace.traced_models import as_json, trace_model, trace_run
 
 SINGLE = MODELS / "linreg_single_sample.json"
 

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 import graphengine as ge
 from graphengine.cli import app
 from graphengine.format import reading, upgrading
-from graphengine.format.comparison import Difference, differences
+from graphengine.format.differences import Difference, differences
 from graphengine.format.documents import FORMAT_VERSION
 from graphengine.format.meaning import fingerprint
 from graphengine.format.reading import parse_model

@@ -28,7 +28,7 @@ COMMANDS = {
     "search": "searching",
     "predict": "predicting",
     "fit": "fitting",
-    "resume-check": "resuming",
+    "resume-check": "checkpointing",
     "validate": "inspecting",
     "show": "inspecting",
     "trace": "tracing",

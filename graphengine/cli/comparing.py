@@ -25,7 +25,7 @@ def diff(
     output_format: OutputFormat = Format.text,
 ) -> None:
     """Show what differs between MODEL and OTHER; the order of nodes and formatting do not count."""
-    from graphengine.format.comparison import differences
+    from graphengine.format.differences import differences
 
     found = differences(_document(before), _document(after))
     same = not any(each.changes_meaning for each in found)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from graphengine.cli.checkpointing import checkpoint_folder
 from graphengine.cli.data_files import needed_to_train, read_data
 from graphengine.cli.failures import Unwritten, heed
 from graphengine.cli.opening import decoded, open_changed
@@ -31,7 +32,6 @@ from graphengine.cli.options import (
 from graphengine.cli.output import Format, check_targets, print_json, print_note, writable
 from graphengine.cli.progress import check_plot, draw_curve, print_curve, train
 from graphengine.cli.reporting import Report, training_warnings
-from graphengine.cli.resuming import checkpoint_folder
 from graphengine.cli.values import named_values
 from graphengine.errors import UsageError
 

@@ -50,7 +50,7 @@ def trace(
     """
     from graphengine.draw.drawing import trace_svg
     from graphengine.trace.report import markdown_report, text_report
-    from graphengine.trace.tracing import as_json, trace_model
+    from graphengine.trace.traced_models import as_json, trace_model
 
     check_targets({"MODEL": model_file(file), "--output": output})
     model, given = open_changed(file, plugins, settings or [], strict=strict)

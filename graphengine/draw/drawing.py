@@ -6,7 +6,7 @@ from typing import Any
 
 from graphengine.draw.charts import HEIGHT, STYLE, WIDTH
 from graphengine.draw.labels import TraceLabels, shape_labels, texts_of
-from graphengine.draw.losses import loss_chart
+from graphengine.draw.loss_chart import loss_chart
 from graphengine.draw.picture import panels_of
 from graphengine.draw.svg import Labelled, alone, svg_document
 from graphengine.escaping import markup
@@ -15,7 +15,7 @@ from graphengine.model.model import Model
 from graphengine.model.run import Run
 from graphengine.trace.sentences import title
 from graphengine.trace.trace import GraphTrace
-from graphengine.trace.tracing import trace_run
+from graphengine.trace.traced_models import trace_run
 from graphengine.training.history import History
 
 MAX_TRACED = 5000

@@ -17,7 +17,7 @@ from graphengine.model.model import Model
 from graphengine.trace.iterations import Iterations, whole_data
 from graphengine.trace.sentences import arriving_text, forward_text, partial_text, product_text, sum_text
 from graphengine.trace.trace import GraphTrace, trace
-from graphengine.trace.tracing import trace_model
+from graphengine.trace.traced_models import trace_model
 from graphengine.training.history import History
 
 MAX_FRAMES = 120

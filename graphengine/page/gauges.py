@@ -26,7 +26,7 @@ from graphengine.draw.charts import (
     line,
     thinned,
 )
-from graphengine.draw.losses import loss_chart
+from graphengine.draw.loss_chart import loss_chart
 from graphengine.model.model import Model
 from graphengine.page.film import Film
 from graphengine.page.landscape import Landscape, coordinate_names, coordinates, curve, landscape_of, scatter_of
