@@ -219,6 +219,20 @@ def test_ops_of_a_domain_are_in_a_namespace():
     assert ge.ops.acme.twice([1.0, 2.0]).tolist() == [2.0, 4.0]
 
 
+def test_ops_in_a_forward_take_the_complex_numbers_of_a_gradient_check():
+    @ge.register("doubled")
+    class Doubled(ge.Node):
+        """z = 2 x exp(x)"""
+
+        def forward(self, x):
+            return ge.ops.mul(ge.ops.add(x, x), ge.ops.exp(x))
+
+        def backward(self, grad, x):
+            return grad * 2 * np.exp(x) * (1 + x)
+
+    ge.check_gradients(Doubled(), np.array([0.5, 1.0]))
+
+
 @pytest.mark.parametrize(
     ("call", "error", "expected"),
     [
@@ -230,6 +244,17 @@ def test_ops_of_a_domain_are_in_a_namespace():
             "op 'softmax' has no attribute 'axes'; did you mean 'axis'",
         ),
         (lambda: ge.ops.softmax([1.0], axis="x"), InputError, "op 'softmax': attribute 'axis'"),
+        (
+            lambda: ge.ops.huber(np.zeros((3, 1)), np.ones(3)),
+            InputError,
+            r"GE301: op 'huber': .*same shape, not \(3, 1\) and \(3,\)",
+        ),
+        (
+            lambda: ge.ops.pad(np.array([1, 2]), pad_width=[[1, 1]], constant_values="NaN"),
+            InputError,
+            "GE301: op 'pad': dtype int64 does not have the number nan; use one that it has",
+        ),
+        (lambda: ge.ops.sum(np.ones(3), axis=4), InputError, "GE301: op 'sum': axis 4 is out of range"),
         (lambda: ge.nn.dens, AttributeError, "did you mean 'dense'"),
         (lambda: ge.nn.dense([1.0]), TypeError, "missing a required argument: 'weight'"),
         (lambda: ge.nn.dense([[1.0]], [[1.0]], bia=1), InputError, "has no attribute 'bia'"),

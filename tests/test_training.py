@@ -653,3 +653,20 @@ def test_a_training_that_is_begun_again_finds_its_step_compiled():
     assert model.trainer({"x": X[:5], "y": X[:5]}, batch_size=2, learning_rate=0.5, epochs=7).stepper.step is step
     assert model.trainer(DATA, optimizer={"type": "momentum", "learning_rate": 0.001}).stepper.step is not step
     assert model.trainer(DATA, gradient_clipping={"type": "norm", "limit": 1.0}).stepper.step is not step
+
+
+def test_a_model_without_inputs_is_trained_without_data():
+    content = document(
+        {"loss": ("square", ["a"])}, {"loss": "loss"}, parameters={"a": 1.0}, training=training(epochs=3)
+    )
+    model = ge.Model.from_dict(content)
+    history = model.train()
+    assert len(history.epochs) == 3
+    rate = content["training"]["optimizer"]["learning_rate"]
+    assert model.parameters["a"] == pytest.approx((1 - 2 * rate) ** 3, rel=1e-12)
+
+
+def test_without_data_the_message_says_how_to_pass_some_in_python_and_on_the_command_line():
+    model = ge.Model.from_dict(linreg(training=training(data=None)))
+    with pytest.raises(ge.errors.TrainingError, match=r"GE602: .*which data to use; pass data=.*--data FILE"):
+        model.train()

@@ -60,6 +60,7 @@ class Saving(NamedTuple):
 
 
 NOT_SAVED = Saving()
+PASS_DATA = "pass data={...}, on the command line --data FILE"
 
 
 def _read(section: Mapping[str, Any]) -> TrainingDocument:
@@ -196,7 +197,7 @@ class Declaration:
     # ------------------------------------------------------------ data
 
     def source(self, name: str | None = None) -> Arrays:
-        """The arrays of a data source of the file, by input; without a name, of its only one.
+        """The arrays of a data source of the file, by input; without a name, of its only one; none if it has no inputs.
 
         Raises
         ------
@@ -206,10 +207,12 @@ class Declaration:
             If there is no such source.
         """
         name, sources = self._source_name(name), self.document.data
+        if name is None and not sources and not self.graph.inputs:
+            return {}
         if name is None or name not in sources:
             hint = did_you_mean(name, sources, "data sources") if name else "name one of: " + ", ".join(sources)
             what = f"has no data source '{name}'" if name else "does not say which data to use"
-            raise TrainingError(f"model '{self.graph.name}' {what}", hint=hint if sources else "pass data={...}")
+            raise TrainingError(f"model '{self.graph.name}' {what}", hint=hint if sources else PASS_DATA)
         with self._placed(name):
             return load_data(sources[name], self.graph, self.folder, self._memory)
 

@@ -10,8 +10,10 @@ import numpy as np
 from pydantic import ValidationError
 
 from graphengine.errors import InputError, Problem, did_you_mean
+from graphengine.ops.inference import probed
 from graphengine.ops.node import Node, Recorded
 from graphengine.ops.registry import OPS, Op, domain_of
+from graphengine.ops.shapes import type_of
 from graphengine.wording import nearest
 
 
@@ -26,7 +28,7 @@ class OpFunction:
     TypeError
         If an argument is unknown or missing.
     InputError
-        GE213 if an attribute does not have the type or value that the op declares.
+        GE213 if an attribute does not have the type or value that the op declares, GE301 if the arrays do not fit it.
     """
 
     __name__: str
@@ -45,7 +47,19 @@ class OpFunction:
         """Apply the op."""
         arguments, attributes = split(self._op.name, self._op.signature.parameters(), inputs, named)
         node = self.node(attributes)
-        return node(*[_as_operand(value) for value in arguments])
+        operands = [_as_operand(value) for value in arguments]
+        if not any(isinstance(value, Recorded) for value in operands):
+            self._check(node, operands)
+        return node(*operands)
+
+    def _check(self, node: Node, operands: list[Any]) -> None:
+        """Refuse arrays that a graph would refuse: NumPy alone would broadcast some of them."""
+        if type(node).infer is probed:  # a user's node has no rule but its forward
+            return
+        try:
+            node.infer(*[None if value is None else type_of(value) for value in operands])
+        except (ValueError, TypeError) as error:
+            raise InputError(f"op '{self._op.name}': {error}", code="GE301") from error
 
     def node(self, attributes: Mapping[str, Any]) -> Node:
         """Return the node with these attributes.

@@ -197,7 +197,8 @@ def check_filters(node, axes, x, weight, bias, *, transposed=False):
     if not len(x.shape) == len(weight.shape) == axes + 2:
         raise ValueError(f"x and weight must have {axes + 2} axes: {shapes}")
     if any(isinstance(size, str) for size in (x.shape[1], *weight.shape)):
-        raise ValueError(f"channels and the sizes of filters must be numbers, not symbols: {shapes}")
+        reason = "channels and the sizes of filters must be numbers, not symbols"
+        raise ValueError(f"{reason}: {shapes}; write the numbers into the shapes")
     if 0 in weight.shape[2:]:
         raise ValueError(f"a filter needs at least one number along each axis: {shapes}")
     first, second = weight.shape[0], product((weight.shape[1], node.groups))
