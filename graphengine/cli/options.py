@@ -11,6 +11,20 @@ import typer
 from graphengine.cli.output import Format, writable
 from graphengine.errors import UsageError
 
+
+def folder_path(text: str) -> Path:
+    """Return the path of a folder; an empty one, such as an unset variable of a shell gives, would be the current one.
+
+    Raises
+    ------
+    UsageError
+        GE801 if the text is empty.
+    """
+    if not text:
+        raise UsageError("the path of a folder is empty; write . for the current folder")
+    return Path(text)
+
+
 ModelName: TypeAlias = Annotated[
     str, typer.Argument(metavar="MODEL", help="A model file, or the name of a shipped model such as linreg.")
 ]
@@ -73,7 +87,8 @@ SaveFile: TypeAlias = Annotated[
     typer.Option("--save", metavar="FILE", callback=writable, help="Write the model with its final values."),
 ]
 CheckpointFolder: TypeAlias = Annotated[
-    Path | None, typer.Option(metavar="FOLDER", help="Write checkpoints to FOLDER so that training can resume.")
+    Path | None,
+    typer.Option(metavar="FOLDER", parser=folder_path, help="Write checkpoints to FOLDER so that training can resume."),
 ]
 LogFile: TypeAlias = Annotated[
     Path | None, typer.Option("--log", metavar="FILE", help="Append progress to FILE as JSON lines.")

@@ -88,7 +88,7 @@ def run(
         given = decoded(opened, {**given, **named_values("--input", inputs or [])})
     overrides = {name: context.params[name] for name in OVERRIDES if context.params[name] is not None}
     trains = context.info_name == "train" or _trains(opened, context)
-    if data or columns:
+    if data is not None or columns:
         given |= read_data(opened, data, columns or [], given, needed_to_train(opened) if trains else None)
     history: History | None = None
     unwritten = Unwritten()

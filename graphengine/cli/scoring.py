@@ -48,7 +48,7 @@ def evaluate(
     opened, given = open_changed(model, plugins, settings or [], backend=backend, strict=strict)
     heed(opened.untrained(), strict=strict)
     given = decoded(opened, {**given, **named_values("--input", inputs or [])})
-    given |= read_data(opened, data, columns or [], given, needed_to_train(opened) if data else None)
+    given |= read_data(opened, data, columns or [], given, needed_to_train(opened) if data is not None else None)
     source = None if given else evaluation_source(opened.document)
     scores = opened.evaluate(given or source)
     if output_format is Format.json:

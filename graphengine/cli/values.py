@@ -16,6 +16,7 @@ from graphengine.format.settings import keys_of, with_value
 from graphengine.wording import shortened
 
 _BARE_WORD = re.compile(r"-?[^\W\d][\w.\-/]*")
+HOW_TO_WRITE = """write it like 2.5, '[1, 2.5]' or '"a text"'"""
 _MARK = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{},]')
 """A string as a whole, or a mark outside strings."""
 
@@ -49,7 +50,7 @@ def _problem(option: str, text: str, found: Problem) -> Problem:
     message = found.message.replace("the file", "it")
     if found.code not in ("GE102", "GE127"):
         return Problem(found.code, f"{value}: {message}", found.hint)
-    return Problem("GE801", f"{value} is not JSON: {message.removeprefix('not JSON: ')}", "write it like [1, 2.5]")
+    return Problem("GE801", f"{value} is not JSON: {message.removeprefix('not JSON: ')}", HOW_TO_WRITE)
 
 
 def apply_settings(content: Any, settings: Iterable[str]) -> tuple[Any, dict[str, Any]]:

@@ -26,6 +26,8 @@ def faults_in(path: DataFile, what: str) -> Iterator[None]:
         raise DataError(f"{path}: {error.problems[0].message}", code="GE505") from None
     except GraphEngineError:
         raise
+    except OSError as error:
+        raise DataError(f"{path}: cannot read the file: {error.strerror or error}") from error
     except Exception as error:  # csv, zip, zlib, NumPy, Arrow: a broken file raises all kinds of errors
         hint = "save it again, in UTF-8" if isinstance(error, UnicodeDecodeError) else None
         raise DataError(f"{path}: cannot be read as {what}: {error}", hint=hint) from error
