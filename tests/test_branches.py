@@ -215,3 +215,63 @@ def test_such_a_model_trains():
     model = ge.Model.from_dict({**made, "training": {"loss": "loss", "optimizer": optimizer, "epochs": 200}})
     model.train(data={"x": [0.0, 0.0, 1.0, 4.0], "y": [0.0, 0.0, 2.0, 4.0]})
     assert model.parameters["a"] == pytest.approx(4.0, rel=1e-6)
+
+
+# ---------------------------------------------------------------- ops that choose by their values
+
+BY_VALUE = {  # the nodes up to z, and dz/dx where x is taken; at a tie of sqrt(maximum(x, 0)) the slope is infinite
+    "log(relu(x))": ({"r": ("relu", ["x"]), "z": ("log", ["r"])}, [0, 0, 4, 0.25]),
+    "sqrt(relu(x))": ({"r": ("relu", ["x"]), "z": ("sqrt", ["r"])}, [0, 0, 1, 0.25]),
+    "relu(x)**0.5": ({"r": ("relu", ["x"]), "z": ("pow", ["r", 0.5])}, [0, 0, 1, 0.25]),
+    "1 / (2 * relu(x))": (
+        {"r": ("relu", ["x"]), "s": ("mul", [2, "r"]), "z": ("reciprocal", ["s"])},
+        [0, 0, -8, -1 / 32],
+    ),
+    "sqrt(maximum(x, 0))": ({"r": ("maximum", ["x", 0]), "z": ("sqrt", ["r"])}, [0, np.inf, 1, 0.25]),
+    "sqrt(maximum(0, x))": ({"r": ("maximum", [0, "x"]), "z": ("sqrt", ["r"])}, [0, np.inf, 1, 0.25]),
+    "log(minimum(x, 0) + 1)": (
+        {"r": ("minimum", ["x", 0]), "s": ("add", ["r", 1]), "z": ("log", ["s"])},
+        [np.inf, 0.5, 0, 0],
+    ),
+    "sqrt(clip(x, 0, 1))": ({"r": ("clip", ["x", 0, 1]), "z": ("sqrt", ["r"])}, [0, np.inf, 1, 0]),
+    "rsqrt(clip(x, 0))": ({"r": ("clip", ["x", 0]), "z": ("rsqrt", ["r"])}, [0, -np.inf, -4, -1 / 16]),
+}
+
+
+@pytest.mark.parametrize("case", BY_VALUE)
+def test_what_a_choice_by_value_does_not_take_gets_nothing_of_an_infinite_gradient(case):
+    """As in PyTorch; called, recorded and compiled. NaN stays NaN."""
+    nodes, expected = BY_VALUE[case]
+    model = model_of({**nodes, "weighted": ("mul", ["z", "w"]), "loss": ("sum", ["weighted"])})
+    for _ in range(3):
+        with np.errstate(all="ignore"):
+            found = model.forward(x=X, w=W).backward("loss", ["x"])["x"]
+        np.testing.assert_allclose(found, W * expected, rtol=1e-15)
+    with np.errstate(all="ignore"):
+        for found in evaluated(gradient(model.graph, "loss", ["x"]), {"x": X, "w": W}):
+            np.testing.assert_allclose(found, W * expected, rtol=1e-15)
+        nan = model.forward(x=np.full(4, np.nan), w=W).backward("loss", ["x"])["x"]
+    assert np.isnan(nan).all()
+
+
+@pytest.mark.parametrize(
+    ("case", "second"),
+    [
+        ("log(relu(x))", [0, 0, -16, -1 / 16]),
+        ("sqrt(relu(x))", [0, 0, -2, -1 / 32]),
+        ("relu(x)**0.5", [0, 0, -2, -1 / 32]),
+    ],
+)
+def test_the_second_derivative_of_a_choice_by_value(case, second):
+    model = model_of({**BY_VALUE[case][0], "weighted": ("mul", ["z", "w"]), "loss": ("sum", ["weighted"])})
+    graph = curvature(model.graph, "loss", ["x"], ["v"])
+    with np.errstate(all="ignore"):
+        for found in evaluated(graph, {"x": X, "w": W, "v": np.ones(4)}):
+            np.testing.assert_allclose(found, W * second, rtol=1e-14)
+
+
+def test_a_choice_by_value_without_a_pole_after_it_multiplies():
+    nodes = {"r": ("relu", ["x"]), "h": ("div", ["r", 2]), "e": ("exp", ["h"])}
+    nodes |= {"m": ("mean", ["e"]), "loss": ("log", ["m"])}
+    graph = gradient(model_of(nodes).graph, "loss", ["x"])
+    assert "where" not in [node.op for node in graph.nodes]

@@ -17,7 +17,7 @@ from graphengine.ir.nodes import GraphNode, Operand, operand_key
 from graphengine.ir.recording import Recorder, Symbol, UnrecordableError
 from graphengine.ir.templates import StandIn, Template, literal_key
 from graphengine.ops.shapes import ArrayType
-from graphengine.transform.branches import Choice, put_through
+from graphengine.transform.branches import Choice, OwnChoice, put_through
 from graphengine.transform.naming import Contribution, part_names
 from graphengine.transform.path import PathNode
 
@@ -38,7 +38,7 @@ class BackwardPass:
         for node, needs, choices in path:
             self._record(node, needs, choices)
 
-    def _record(self, node: GraphNode, needs: tuple[bool, ...], choices: tuple[Choice, ...]) -> None:
+    def _record(self, node: GraphNode, needs: tuple[bool, ...], choices: tuple[Choice | OwnChoice, ...]) -> None:
         """Record the backward of one node and add what it gives to the gradients of its inputs."""
         inputs, gradients = node.inputs, self.gradients
         completes = self._completes(inputs, needs)
@@ -105,7 +105,7 @@ class _Alike:
         needs: tuple[bool, ...],
         completes: Sequence[bool],
         kinds: Sequence[ArrayType | None],
-        choices: tuple[Choice, ...],
+        choices: tuple[Choice | OwnChoice, ...],
     ) -> None:
         self._choices = choices
         self._recorder, self._node, self._needs, self._completes = recorder, node, needs, completes
@@ -140,8 +140,8 @@ class _Alike:
         recorder, start = self._recorder, len(self._recorder.nodes)
         chosen = list(zip(self._choices, conditions, strict=True))
         given = [
-            gradient if gradient is None else put_through(chosen, gradient, results[0])
-            for gradient in self._backward(incoming, inputs, results)
+            gradient if gradient is None else put_through(chosen, gradient, results[0], value)
+            for gradient, value in zip(self._backward(incoming, inputs, results), inputs, strict=True)
         ]
         pieces, contributions = len(recorder.nodes) - start, []
         for place, (first, value, contribution) in enumerate(zip(self._first, inputs, given, strict=True)):

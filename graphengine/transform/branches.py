@@ -8,12 +8,16 @@ gradient carries the conditions under which it is not 0 down to the ops that may
 The conditions go through ops of single numbers whose operand has the shape of their result. Another op ends them, and
 so does a value that is used elsewhere, unless both uses have the condition. An op gets the choice only where it has a
 pole, or reads what may be infinite: all other graphs stay as they are.
+
+`relu`, `maximum`, `minimum` and `clip` choose, too, and what they choose between has as a rule a finite derivative. But
+what arrives may be infinite, where such a choice is an operand of an op with a pole: of sqrt(relu(x)) at 0. There what
+they pass on is put through their own choice.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -33,6 +37,8 @@ POLES = frozenset(
 """Ops that have an infinite value or derivative, or none, at a finite number; those of users are taken for such."""
 PASSING = frozenset({"clip", "cast"})
 """Ops of single numbers whose rule for shapes is their own."""
+LARGE_ONLY = frozenset({"exp", "expm1", "sinh", "cosh"})
+"""Poles whose derivative is infinite only for large numbers."""
 
 
 class Choice(NamedTuple):
@@ -41,17 +47,40 @@ class Choice(NamedTuple):
     condition: str
     taken: bool
 
-    def of(self, condition: Any, gradient: Any) -> Any:
+    def of(self, condition: Any, gradient: Any, _operand: Any) -> Any:
         """The gradient, 0 where it is that of the branch that was not taken."""
         return np.where(condition, gradient, 0) if self.taken else np.where(condition, 0, gradient)
 
 
-def put_through(chosen: Sequence[tuple[Choice, Any]], gradient: Any, result: Any) -> Any:
-    """What a node passes on, 0 where a condition does not hold; a gradient that has been summed up stays as it is."""
+class OwnChoice(NamedTuple):
+    """An op, `taken` by its name, that chooses by its values; `condition` is its result, the operand that was taken."""
+
+    condition: str
+    taken: str
+
+    def of(self, result: Any, gradient: Any, operand: Any) -> Any:
+        """The gradient, 0 where the result is not the operand; NaN is not compared, and passes."""
+        return np.where(OWN[self.taken](operand, result), 0, gradient)
+
+
+OWN: Mapping[str, Callable[[Any, Any], Any]] = {
+    "relu": lambda _, result: result <= 0,
+    "maximum": lambda operand, result: operand < result,
+    "minimum": lambda operand, result: operand > result,
+    "clip": lambda operand, result: np.logical_or(operand < result, operand > result),
+}
+"""Where an operand was not taken, by op."""
+
+
+def put_through(chosen: Sequence[tuple[Choice | OwnChoice, Any]], gradient: Any, result: Any, operand: Any) -> Any:
+    """What a node passes on to an operand, 0 where a condition does not hold.
+
+    A gradient that has been summed up stays as it is.
+    """
     if not chosen or _shape(gradient) != _shape(result):
         return gradient
     for choice, condition in chosen:
-        gradient = choice.of(condition, gradient)
+        gradient = choice.of(condition, gradient, operand)
     return gradient
 
 
@@ -59,10 +88,22 @@ def _shape(value: Any) -> Any:
     return value.type.shape if isinstance(value, Symbol) else np.shape(value)
 
 
-def choices(graph: Graph, path: Sequence[tuple[GraphNode, tuple[bool, ...]]]) -> dict[str, tuple[Choice, ...]]:
+Path: TypeAlias = Sequence[tuple[GraphNode, tuple[bool, ...]]]
+
+
+def choices(graph: Graph, path: Path) -> dict[str, tuple[Choice | OwnChoice, ...]]:
     """For the nodes of a backward path, last first, the choices that what they pass on is put through, by id."""
-    if not any(_chooses(node) for node, _ in path):
-        return {}
+    found: dict[str, tuple[Choice | OwnChoice, ...]] = {}
+    if any(_chooses(node) for node, _ in path):
+        found.update(_of_conditions(graph, path))
+    if any(node.op in OWN for node, _ in path):
+        for node in _between_infinities(graph, path):
+            found[node.id] = (*found.get(node.id, ()), OwnChoice(node.id, node.op))
+    return found
+
+
+def _of_conditions(graph: Graph, path: Path) -> dict[str, tuple[Choice, ...]]:
+    """The choices of `where`, for the nodes of its branches."""
     unsafe = _may_be_infinite(graph)
     held: dict[Any, frozenset[Choice]] = {}
     found: dict[str, tuple[Choice, ...]] = {}
@@ -75,6 +116,27 @@ def choices(graph: Graph, path: Sequence[tuple[GraphNode, tuple[bool, ...]]]) ->
                 passed = _passed(node, place, arriving, graph.types)
                 held[operand] = held[operand] & passed if operand in held else passed
     return found
+
+
+def _between_infinities(graph: Graph, path: Path) -> Iterator[GraphNode]:
+    """The nodes that choose by their values, and that an infinite gradient may arrive at."""
+    infinite: set[Any] = set()
+    for node, needs in path:
+        if not _is_elementwise(node):
+            continue
+        if node.id in infinite and node.op in OWN and node.is_core:
+            yield node
+        if node.id in infinite or _has_pole(node):
+            shape = graph.types[node.id].shape
+            operands = [str(operand) for operand, need in zip(node.inputs, needs, strict=True) if need]
+            infinite.update([each for each in operands if graph.types[each].shape == shape])
+
+
+def _has_pole(node: GraphNode) -> bool:
+    """Whether the derivative of a node may be infinite at a small number; that of a quotient by a literal is not."""
+    if node.is_core and node.op == "div" and not isinstance(node.inputs[1], str):
+        return False
+    return not node.is_core or node.op in POLES - LARGE_ONLY
 
 
 def _passed(

@@ -9,7 +9,7 @@ from graphengine.errors import DifferentiationError
 from graphengine.ir.graph import Graph, names_of
 from graphengine.ir.nodes import GraphNode
 from graphengine.ir.origins import node_text
-from graphengine.transform.branches import Choice, choices
+from graphengine.transform.branches import Choice, OwnChoice, choices
 
 STOP = "stop_gradient"
 """The op that makes a constant of what it reads."""
@@ -20,7 +20,7 @@ class PathNode(NamedTuple):
 
     node: GraphNode
     needs: tuple[bool, ...]
-    choices: tuple[Choice, ...] = ()
+    choices: tuple[Choice | OwnChoice, ...] = ()
 
 
 def backward_path(graph: Graph, of: str | Iterable[str], wrt: Iterable[str]) -> list[PathNode]:

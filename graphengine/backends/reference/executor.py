@@ -20,7 +20,7 @@ from graphengine.ir.graph import Graph, inputs_of
 from graphengine.ir.memory import claims, memory_of
 from graphengine.ir.nodes import GraphNode, Operand
 from graphengine.ops.families.shaping import like
-from graphengine.transform.branches import put_through
+from graphengine.transform.branches import Choice, OwnChoice, put_through
 from graphengine.transform.path import backward_path
 
 Slots: TypeAlias = list[Any]
@@ -183,10 +183,13 @@ class Executor:
         steps = {step.node.id: step for step in self.steps}
         return tuple(
             [
-                BackwardStep(steps[node.id], needs, tuple([(each, self.slot_of[each.condition]) for each in choices]))
+                BackwardStep(steps[node.id], needs, self._with_slots(choices))
                 for node, needs, choices in backward_path(self.graph, of, wrt)
             ]
         )
+
+    def _with_slots(self, choices: Sequence[Choice | OwnChoice]) -> tuple[tuple[Choice | OwnChoice, int], ...]:
+        return tuple([(each, self.slot_of[each.condition]) for each in choices])
 
 
 def _call_backward(graph: Graph, backward_step: BackwardStep, slots: Slots, incoming: list[Any]) -> list[Any]:
@@ -200,6 +203,6 @@ def _call_backward(graph: Graph, backward_step: BackwardStep, slots: Slots, inco
     except Exception as error:  # a user's node may raise anything
         raise failed(graph, node, "backward", incoming, error) from error
     return [
-        None if gradient is None else like(put_through(chosen, gradient, results[0]), value)
+        None if gradient is None else like(put_through(chosen, gradient, results[0], value), value)
         for gradient, value in zip(gradients, values, strict=True)
     ]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from graphengine.ir.nodes import GraphNode
-from graphengine.transform.branches import Choice
+from graphengine.transform.branches import Choice, OwnChoice
 
 
 class ForwardStep(NamedTuple):
@@ -27,7 +27,7 @@ class BackwardStep(NamedTuple):
 
     step: ForwardStep
     needs: tuple[bool, ...]
-    choices: tuple[tuple[Choice, int], ...]
+    choices: tuple[tuple[Choice | OwnChoice, int], ...]
 
 
 @dataclass(frozen=True, slots=True)
