@@ -283,3 +283,17 @@ def test_the_rule_of_these_tests_is_sound(tmp_path):
     model = ge.Model.from_dict({**LINE, "training": training()}, update_rule=path)
     model.train({"x": [[1.0, 2.0, 3.0]]}, max_iterations=1)
     assert model.parameters["w"].any()
+
+
+def test_beside_a_value_of_unknown_shape_a_residual_that_does_not_depend_on_it_is_judged():
+    nodes = {
+        "u": ("mul", ["a", "x"]),
+        "error": ("sub", ["y", "x"]),
+        "sq": ("square", ["error"]),
+        "loss": ("sum", ["sq"]),
+    }
+    content = document(nodes, {"loss": "loss", "u": "u"}, inputs={"x": ["N"], "y": ["N"]}, parameters={"a": 1.0})
+    content["parameters"]["a"]["shape"] = [[2, 3]]
+    section = {"loss": "loss", "optimizer": {"type": "least_squares", "residual": "error", "sigma": "y"}}
+    found = told({**content, "training": section})
+    assert {pointer: problem.code for pointer, problem in found.items()} == {"/parameters/a/shape/0": "GE112"}

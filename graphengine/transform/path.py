@@ -50,12 +50,15 @@ def backward_path(graph: Graph, of: str | Iterable[str], wrt: Iterable[str]) -> 
 
 
 def differentiable_toward(graph: Graph, wrt: Iterable[str]) -> set[Any]:
-    """The values that depend on one of `wrt` through floating-point values, `wrt` included."""
+    """The values that depend on one of `wrt` through floating-point values, `wrt` included.
+
+    A value without a type, which a file with errors may have, does not count.
+    """
     active: set[Any] = set(wrt)
     flows = {id(kind): kind.is_differentiable for kind in graph.types.values()}
     for node in graph.nodes:
         if not active.isdisjoint(node.inputs):
-            active.update([name for name in node.outputs if flows[id(graph.types[name])]])
+            active.update([name for name in node.outputs if flows.get(id(graph.types.get(name)))])
     return active
 
 
