@@ -606,9 +606,71 @@ def test_training_on_a_table_is_training_on_its_columns(make):
     assert model.parameters["theta"] == expected.parameters["theta"]
 
 
+def of_columns():
+    b = ge.Builder("columns")
+    x, kind = b.input("x", ["N", 3]), b.input("kind", ["N"], "int64", categories=["a", "b"])
+    day = b.input("day", ["N"], units="days since 1970-01-01")
+    b.output(
+        total=b.name("total", np.sum(x, axis=1)), number=b.name("number", kind * 1), days=b.name("days", day * 1.0)
+    )
+    columns = {"x": ["age", "height", "weight"], "kind": "town", "day": "on"}
+    b.data("t", {"type": "csv", "path": "t.csv", "columns": columns})
+    return b.model()
+
+
+COLUMNS = {
+    "age": [1.0, 2.0],
+    "height": [3.0, 4.0],
+    "weight": [5.0, 6.0],
+    "town": ["a", "b"],
+    "on": ["1970-01-02", "1970-01-03"],
+}
+
+
+@pytest.mark.parametrize("make", [pandas.DataFrame, polars.DataFrame, pyarrow.table, dict])
+@pytest.mark.parametrize(
+    ("changed", "output", "message"),
+    [
+        (
+            {"weight": ["5", "six"]},
+            "total",
+            "GE404: {}: column 'weight' has \"six\" in row 2, which is not a number of",
+        ),
+        (
+            {"weight": ["5", "6"]},
+            "total",
+            "column 'weight' has \"5\" in row 1, which is not a number of dtype float64; con",
+        ),
+        ({"weight": None}, "total", "GE401: {} has no column 'weight' for input 'x'"),
+        ({"weight": None, "wieght": [5.0, 6.0]}, "total", "'weight' for input 'x'; did you mean 'wieght'?"),
+        ({"height": None, "weight": None}, "total", "GE401: {} has no columns 'height' and 'weight' for input 'x'"),
+        (
+            {"town": ["a", "c"]},
+            "number",
+            "GE406: {}: column 'town' has \"c\" in row 2: not among the categories of input 'k",
+        ),
+        ({"on": ["1970-01-02", "soon"]}, "days", "GE404: {}: column 'on' has \"soon\" in row 2, which is not a date"),
+    ],
+)
+def test_what_is_wrong_in_a_frame_is_reported_with_its_column_and_row(make, changed, output, message):
+    cells = {name: column for name, column in {**COLUMNS, **changed}.items() if column is not None}
+    table = make(cells)
+    with pytest.raises(ge.errors.InputError) as caught:
+        of_columns().predict(table, outputs=output)
+    assert message.format(f"the {type(table).__name__}") in str(caught.value)
+    if make is not dict:  # all of a mapping is checked
+        others = {"total", "number", "days"} - {output}
+        assert of_columns().predict(table, outputs=others).keys() == others
+
+
+def test_columns_of_different_lengths_do_not_make_a_matrix():
+    with pytest.raises(ge.errors.InputError, match=r"GE403: the dict: the columns of input 'x' have different shapes"):
+        of_columns().predict({**COLUMNS, "weight": [1.0]}, outputs="total")
+
+
 @pytest.mark.parametrize("make", [pandas.DataFrame, polars.DataFrame, pyarrow.table])
 def test_a_table_without_a_column_is_told(make):
-    with pytest.raises(ge.errors.InputError, match=r"GE401: the .* has no column for input 'y'"):
+    with pytest.raises(ge.errors.InputError, match=r"GE401: the .* has no column 'y' for input 'y'"):
         regression().train(make({"x": [1.0]}))
 
 
@@ -623,9 +685,9 @@ def test_a_model_is_evaluated_on_a_table_as_on_its_columns(make):
     assert (
         model.predict(table, outputs=["loss"], y=TABLE["x"])["loss"] == model.predict(TABLE | {"y": TABLE["x"]})["loss"]
     )
-    with pytest.raises(ge.errors.InputError, match=r"GE404: input 'x' must be float64"):
+    with pytest.raises(ge.errors.InputError, match=r"GE404: .*column 'x' has \"a\" in row 1, which is not a"):
         model.predict(make({"x": ["a"]}))
-    with pytest.raises(ge.errors.InputError, match=r"GE401: input 'y' .* is missing"):
+    with pytest.raises(ge.errors.InputError, match=r"GE401: the .* has no column 'y' for input 'y'"):
         model.forward(make({"x": TABLE["x"]}))
 
 

@@ -52,6 +52,8 @@ def given_data(data: Any, graph: Graph, columns: Columns = NO_COLUMNS) -> Arrays
         if array.dtype != graph.types[name].dtype:
             declared = dtype_name(graph.types[name].dtype)
             raise InputError(f"input '{name}' must be {declared}, what is on disk is {array.dtype}", code="GE404")
+    if not stored:
+        return as_inputs(graph, given)
     return {**as_inputs(graph, {name: value for name, value in given.items() if name not in stored}), **stored}
 
 

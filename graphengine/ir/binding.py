@@ -9,12 +9,13 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from graphengine.errors import InputError, did_you_mean
-from graphengine.ir.cells import BadCells, Wording, as_encoded, empty_rows, encoded
+from graphengine.errors import InputError, Problem, did_you_mean
+from graphengine.ir.cells import BadCells, Wording, as_encoded, cells_of, empty_rows, encoded
 from graphengine.ir.declarations import Input
 from graphengine.ir.graph import Graph
 from graphengine.ops.numbers import UnfitError, as_array, converted, fits_kind
 from graphengine.ops.shapes import ArrayType, dtype_name, is_symbol, shape_text, size_value, solve_size, symbols_of
+from graphengine.wording import enumerated, shown
 
 Column: TypeAlias = str | int
 """A column by its name, or by its number from 0."""
@@ -30,6 +31,20 @@ Wanted: TypeAlias = Column | Sequence[Column]
 Columns: TypeAlias = Mapping[str, Wanted]
 """What inputs take from a table: a column, or several side by side; `listed` has made lists of all `AllBut`."""
 NO_COLUMNS: Columns = MappingProxyType({})
+
+
+class Given(dict[str, Any]):
+    """Values by input, and what a table lacks for the inputs that it has no values for."""
+
+    def __init__(self, values: Mapping[str, Any], lacking: Mapping[str, Problem]) -> None:
+        super().__init__(values)
+        self.lacking = lacking
+
+
+def lacking_of(given: Mapping[str, Any], names: Iterable[str]) -> list[Problem]:
+    """Return which columns a table lacks for some inputs; nothing if the values are of no table."""
+    lacking = given.lacking if isinstance(given, Given) else {}
+    return [lacking[name] for name in names if name in lacking]
 
 
 def bind_inputs(graph: Graph, given: Mapping[str, Any], needed: Iterable[str] | None = None) -> dict[str, Any]:
@@ -58,17 +73,22 @@ def as_inputs(graph: Graph, given: Mapping[str, Any]) -> dict[str, Any]:
         if name not in graph.inputs:
             hint = did_you_mean(name, graph.inputs, "inputs")
             raise InputError(f"graph '{graph.name}' has no input '{name}'", code="GE402", hint=hint)
-    return {name: as_input(name, value, graph.inputs[name]) for name, value in given.items()}
+    found = {name: as_input(name, value, graph.inputs[name]) for name, value in given.items()}
+    return Given(found, given.lacking) if isinstance(given, Given) else found
 
 
 def by_input(
-    graph: Graph, given: Any, named: Mapping[str, Any] | None = None, columns: Columns = NO_COLUMNS
+    graph: Graph,
+    given: Any,
+    named: Mapping[str, Any] | None = None,
+    columns: Columns = NO_COLUMNS,
+    useful: Collection[str] | None = None,
 ) -> Mapping[str, Any]:
     """Values by input: those of a mapping or a table; `named` take their place.
 
     A table is whatever gives a column for a name: a frame of pandas or polars, a table of Arrow. `columns` says which
     column, or which ones side by side, an input takes; else it takes what has its own name. In a mapping the names of
-    inputs come first.
+    inputs come first. Of a table only `useful` inputs are read, by default all.
 
     Raises
     ------
@@ -78,9 +98,11 @@ def by_input(
     """
     if given is None:
         return named or {}
-    read = _of_mapping if isinstance(given, Mapping) else _of_table
-    given = read(graph, given, listed(columns, lambda: _header(given)))
-    return {**given, **named} if named else given
+    columns = listed(columns, lambda: _header(given))
+    if isinstance(given, Mapping):
+        return {**_of_mapping(graph, given, columns), **(named or {})}
+    found = _of_table(graph, given, columns, graph.inputs if useful is None else useful)
+    return Given({**found, **(named or {})}, found.lacking)
 
 
 def listed(columns: Columns, header: Callable[[], Iterable[Any]]) -> Columns:
@@ -106,43 +128,117 @@ def _header(given: Any) -> Iterable[Any]:
 
 def _of_mapping(graph: Graph, given: Mapping[str, Any], columns: Columns) -> Mapping[str, Any]:
     others = {name: value for name, value in given.items() if name not in graph.inputs}
-    taken = {name: columns[name] for name in columns if name not in given and is_in(columns[name], others)}
-    if not taken:
+    wanted = {each for what in columns.values() for each in names_in(what)}
+    there = {name: value for name, value in others.items() if name in wanted}
+    begun = {name: what for name, what in columns.items() if not there.keys().isdisjoint(names_in(what))}
+    asked = {name: what for name, what in begun.items() if name not in given}
+    if lacking := [_lacking(given, name, what, there) for name, what in asked.items() if not is_in(what, others)]:
+        raise InputError(lacking)
+    if not asked:
         return given
-    used = {each for wanted in taken.values() for each in names_in(wanted)}
-    found = {name: _taken(graph, name, wanted, others) for name, wanted in taken.items()}
+    used = {each for what in asked.values() for each in names_in(what)}
+    found = _Table(given, there).taken(asked, graph)
     return {**{name: value for name, value in given.items() if name not in used}, **found}
 
 
-def _of_table(graph: Graph, table: Any, columns: Columns) -> dict[str, Any]:
+def _of_table(graph: Graph, table: Any, columns: Columns, useful: Iterable[str]) -> Given:
     there = {}
     for name in (*graph.inputs, *(each for wanted in columns.values() for each in names_in(wanted))):
         if isinstance(name, str):  # a number counts the columns of a file
             with suppress(Exception):  # each library of tables has an error of its own for a missing column
                 there[name] = table[name]
-    meant = {name: meant_by(name, columns, there) for name in graph.inputs}
-    found = {name: _taken(graph, name, wanted, there) for name, wanted in meant.items() if is_in(wanted, there)}
-    if graph.inputs and not found:
+    meant = {name: meant_by(name, columns, there) for name in useful}
+    found = {name: wanted for name, wanted in meant.items() if is_in(wanted, there)}
+    if meant and not there:
         listed = ", ".join(dict.fromkeys(str(each) for wanted in meant.values() for each in names_in(wanted)))
         message = f"the {type(table).__name__} has no column for an input: {listed}"
         raise InputError(message, code="GE401", hint="pass a mapping: {input: values}")
-    _require_cells(graph, table, {name: names_in(meant[name]) for name in found}, there)
-    return found
+    lacking = {name: _lacking(table, name, wanted, there) for name, wanted in meant.items() if name not in found}
+    if meant and not found:
+        raise InputError(lacking.values())
+    return Given(_Table(table, there).taken(found, graph), lacking)
 
 
-def _require_cells(graph: Graph, table: Any, wanted: Mapping[str, Sequence[Column]], there: Mapping[Any, Any]) -> None:
-    """Refuse a table that lacks values for inputs that do not declare what a missing value is, as in a file."""
-    bad = BadCells()
-    for name, columns in wanted.items():
-        declared = graph.inputs[name]
-        if not (declared.missing or declared.categories):
-            for column in columns:
-                if rows := empty_rows(there[column]):
-                    bad.add_missing(name, str(column), rows)
-    if bad:
-        what = type(table).__name__
-        wording = Wording(lambda column, _: f"the {what}: column '{column}'", "has no value", "row", "in")
-        raise InputError(bad.problems(graph.inputs, wording))
+def _lacking(table: Any, name: str, wanted: Wanted, there: Collection[str]) -> Problem:
+    columns = [str(column) for column in names_in(wanted) if not is_in(column, there)]
+    what = "column" if len(columns) == 1 else "columns"
+    message = f"the {type(table).__name__} has no {what} {enumerated(list(map(repr, columns)))} for input '{name}'"
+    names = [each for each in map(str, _header(table)) if each not in there]
+    return Problem("GE401", message, did_you_mean(columns[0], names, "other columns") if names else None)
+
+
+class _Table:
+    """The columns of a table or a mapping as inputs; what is wrong is reported with its column and row."""
+
+    def __init__(self, table: Any, there: Mapping[Any, Any]) -> None:
+        self._what, self._there, self._bad = f"the {type(table).__name__}", there, BadCells()
+
+    def taken(self, wanted: Columns, graph: Graph) -> dict[str, Any]:
+        """Return a column for each input, or several side by side: integers beside others stay exact."""
+        found = {name: self._taken(name, what, graph.inputs[name]) for name, what in wanted.items()}
+        if self._bad:
+            wording = Wording(lambda column, _: f"{self._what}: column '{column}'", "has no value", "row", "in")
+            raise InputError(self._bad.problems(graph.inputs, wording))
+        return as_encoded(found, graph.inputs)
+
+    def _taken(self, name: str, wanted: Wanted, declared: Input) -> Any:
+        columns = {column: self._column(name, column, declared) for column in names_in(wanted)}
+        if isinstance(wanted, Column):
+            return columns[wanted]
+        if len({array.shape for array in columns.values()}) > 1:
+            shown = ", ".join(f"'{column}' {shape_text(array.shape)}" for column, array in columns.items())
+            raise InputError(
+                f"{self._what}: the columns of input '{name}' have different shapes: {shown}", code="GE403"
+            )
+        return np.stack([columns[column] for column in names_in(wanted)], axis=-1)
+
+    def _column(self, name: str, column: Column, declared: Input) -> Any:
+        values = self._there[column]
+        if not (declared.missing or declared.categories) and (rows := empty_rows(values)):
+            self._bad.add_missing(name, str(column), rows)
+            return np.zeros(np.shape(values), declared.type.array_dtype)
+        try:
+            numbers, bad = encoded(values, declared)
+            found = as_typed(name, numbers, declared.type)
+        except Exception as error:  # noqa: BLE001 - an object's own __array__ may raise anything
+            raise self._unfit(column, declared, str(error)) from None
+        self._bad.add_column(name, str(column), bad)
+        return found
+
+    def _unfit(self, column: Column, declared: Input, why: str) -> InputError:
+        """The error about a column: its first cell that is no number at all, else the first that does not fit."""
+        where = f"{self._what}: column '{column}'"
+        cells, shape = cells_of(self._there[column])
+        looked_at = list(enumerate(cells[:MOST_LOOKED_AT], 1)) if len(shape) == 1 else []
+        words = (pair for pair in looked_at if not declared.units and _is_word(pair[1]))
+        row, cell = next(words, None) or next((pair for pair in looked_at if not _fits(pair[1], declared)), (0, None))
+        if not row:
+            return InputError(f"{where}: {why}", code="GE404")
+        noun = "a date" if declared.units else f"a number of dtype {dtype_name(declared.type.array_dtype)}"
+        is_numeral = isinstance(cell, str) and not (declared.units or _is_word(cell))
+        hint = "convert the column to numbers first" if is_numeral else None
+        return InputError(f"{where} has {shown(cell)} in row {row}, which is not {noun}", code="GE404", hint=hint)
+
+
+MOST_LOOKED_AT = 10_000
+"""Cells of a column that are looked at one by one for the message of an error."""
+
+
+def _is_word(cell: Any) -> bool:
+    """Whether a cell is a text that no number is written as."""
+    try:
+        float(cell if isinstance(cell, str) else 0)
+    except ValueError:
+        return True
+    return False
+
+
+def _fits(cell: Any, declared: Input) -> bool:
+    try:
+        as_typed("", encoded([cell], declared)[0], declared.type)
+    except Exception:  # noqa: BLE001 - it is reported by the caller
+        return False
+    return True
 
 
 def meant_by(name: str, columns: Columns, there: Collection[str]) -> Column | Sequence[Column]:
@@ -162,14 +258,6 @@ def names_in(wanted: Column | Sequence[Column]) -> Sequence[Column]:
     return [wanted] if isinstance(wanted, Column) else wanted
 
 
-def _taken(graph: Graph, name: str, wanted: Column | Sequence[Column], there: Mapping[Any, Any]) -> Any:
-    """A column, or several side by side, each in the dtype of the input: integers beside others stay exact."""
-    if isinstance(wanted, Column):
-        return there[wanted]
-    columns = np.stack([as_input(name, there[each], graph.inputs[name]) for each in wanted], axis=-1)
-    return as_encoded({name: columns}, graph.inputs)[name]
-
-
 def require_inputs(graph: Graph, given: Mapping[str, Any], needed: Iterable[str]) -> None:
     """Refuse a call that leaves out a needed input.
 
@@ -179,6 +267,8 @@ def require_inputs(graph: Graph, given: Mapping[str, Any], needed: Iterable[str]
         GE401.
     """
     missing = [name for name in needed if name not in given]
+    if lacking := lacking_of(given, missing):
+        raise InputError(lacking)
     if missing:
         shapes = ", ".join(f"'{name}' {graph.types[name]}" for name in missing)
         raise InputError(f"input {shapes} is missing", code="GE401")

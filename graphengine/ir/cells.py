@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -143,6 +143,12 @@ class BadCells:
                 kept.count += fault.count
                 kept.values = dict.fromkeys([*kept.values, *fault.values][:MOST_PLACES])
 
+    def add_column(self, name: str, column: str, other: BadCells) -> None:
+        """Add what `encoded` has found in one column of a table, whose rows count from 1."""
+        for mine, others in ((self._missing, other._missing), (self._unseen, other._unseen)):
+            for fault in others.values():
+                mine[name, column] = replace(fault, places=[place + 1 for place in fault.places])
+
     def problems(self, inputs: Mapping[str, Input], wording: Wording) -> list[Problem]:
         """Return a finding for each column, those that begin first in the table first."""
         found = []
@@ -216,7 +222,7 @@ def encoded(value: Any, declared: Input) -> tuple[Any, BadCells]:
     if isinstance(value, Indices):
         return value, bad
     if declared.categories:
-        cells, shape = _cells_of(value)
+        cells, shape = cells_of(value)
         codes = category_codes(cells, declared)
         numbers, left = numbers_of(codes, declared)
         if left.any():
@@ -238,7 +244,7 @@ def _dates_of(value: Any) -> Dates | None:
         return np.asarray(value)
     if kind not in "OU":
         return None
-    cells, shape = _cells_of(value)
+    cells, shape = cells_of(value)
     if all(is_missing(cell) or isinstance(cell, (int, float, np.number)) for cell in cells):
         return None
     return as_dates(cells).reshape(shape)
@@ -270,7 +276,7 @@ def _filled(value: Any, declared: Input, bad: BadCells) -> Any:
         kind = np.asarray(value).dtype.kind
     if kind != "O" and not (is_masked_array(value) and np.ma.is_masked(value)):
         return value
-    cells, shape = _cells_of(value)
+    cells, shape = cells_of(value)
     missing = [place for place, cell in enumerate(cells) if is_missing(cell)]
     if not missing:
         return value
@@ -284,8 +290,8 @@ def _filled(value: Any, declared: Input, bad: BadCells) -> Any:
     return filled.reshape(shape).tolist()
 
 
-def _cells_of(value: Any) -> tuple[list[Any], tuple[int, ...]]:
-    """The cells of a value in a row, and its shape."""
+def cells_of(value: Any) -> tuple[list[Any], tuple[int, ...]]:
+    """Return the cells of a value in a row, and its shape."""
     if is_masked_array(value):
         value = value.tolist()  # None where it is masked
     array = np.array(value, dtype=object)

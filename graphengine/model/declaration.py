@@ -36,6 +36,7 @@ from graphengine.format.reading import Source
 from graphengine.format.references import dangling_references, loss_problems
 from graphengine.format.salvage import Gaps
 from graphengine.format.training_documents import TrainingDocument
+from graphengine.ir.binding import lacking_of
 from graphengine.ir.graph import Graph, inputs_of
 from graphengine.limits import DEFAULT, Limits
 from graphengine.model.training_options import RuleSource
@@ -222,7 +223,7 @@ class Declaration:
         apart = training.validation.data if training and training.validation else None
         if training and name in (training.data, apart):
             with self._placed(name):
-                _require_for(training, self.graph, arrays, (), "the data has no values")
+                _require_for(training, self.graph, arrays, ())
                 Batches(arrays, self.graph, batch_size=1)
 
     def _source_name(self, name: str | None) -> str | None:
@@ -252,10 +253,8 @@ class Declaration:
         named = data is None or isinstance(data, str)
         name = self._source_name(data) if named else None
         arrays = self.source(name) if named else given_data(data, graph, self.columns)
-        is_table = not (named or isinstance(data, Mapping))
-        lacking = f"the {type(data).__name__} has no column" if is_table else "the data has no values"
         with self._placed(name):
-            _require_for(training, graph, arrays, also, lacking)
+            _require_for(training, graph, arrays, also)
         return arrays
 
     def initialized(self, values: Mapping[str, Any], data: Any = None) -> dict[str, Any]:
@@ -356,10 +355,10 @@ class Declaration:
         return SolverTrainer(graph, values, training, self._data(data, training, graph, metrics), self._backend)
 
 
-def _require_for(training: TrainingDocument, graph: Graph, arrays: Arrays, also: Iterable[str], lacking: str) -> None:
+def _require_for(training: TrainingDocument, graph: Graph, arrays: Arrays, also: Iterable[str]) -> None:
     """Refuse data without all that the loss and the values `also` read, or not finite where the loss reads it."""
     loss = graph.value_name(training.loss)
-    for each in inputs_of(graph, [loss, *also]):
-        if each not in arrays:
-            raise InputError(f"{lacking} for input '{each}'", code="GE401")
+    if missing := [each for each in inputs_of(graph, [loss, *also]) if each not in arrays]:
+        problems = lacking_of(arrays, missing)
+        raise InputError(problems or f"the data has no values for input '{missing[0]}'", code="GE401")
     require_finite({each: arrays[each] for each in inputs_of(graph, [loss])}, graph.inputs)

@@ -17,8 +17,8 @@ from graphengine.backends.protocol import Backend, Program, backend_named
 from graphengine.backends.reference.diagnosis import plan_failure
 from graphengine.backends.reference.executor import Executor, Slots
 from graphengine.backends.reference.steps import ForwardSchedule
-from graphengine.errors import InputError, UsageError, did_you_mean
-from graphengine.ir.binding import require_inputs
+from graphengine.errors import InputError, Problem, UsageError, did_you_mean
+from graphengine.ir.binding import lacking_of, require_inputs
 from graphengine.ir.finite import require_all_finite
 from graphengine.ir.graph import Graph
 from graphengine.ir.nodes import reachable
@@ -177,7 +177,9 @@ class Evaluator:
         ready = [name for name, inputs in lacking.items() if not inputs]
         if not ready:
             shown = "; ".join(f"'{name}' needs {', '.join(map(repr, inputs))}" for name, inputs in lacking.items())
-            raise InputError(f"no output can be computed from the given inputs: {shown}", code="GE401")
+            message = f"no output can be computed from the given inputs: {shown}"
+            problems = lacking_of(given, dict.fromkeys(item for inputs in lacking.values() for item in inputs))
+            raise InputError([Problem("GE401", message), *problems])
         return ready
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
@@ -176,9 +176,9 @@ class Model(Pictured):
         """The update rule that the caller gave, which replaces the one that the file names."""
         return self._declared.given_rule
 
-    def _given(self, inputs: Any, named: Mapping[str, Any]) -> dict[str, Any]:
-        """What a caller hands over as arrays by input."""
-        return as_inputs(self.graph, by_input(self.graph, inputs, named, self._declared.columns))
+    def _given(self, inputs: Any, named: Mapping[str, Any], useful: Collection[str] | None = None) -> dict[str, Any]:
+        """What a caller hands over as arrays by input; of a table those that are `useful`."""
+        return as_inputs(self.graph, by_input(self.graph, inputs, named, self._declared.columns, useful))
 
     def forward(self, inputs: Any = None, /, **named: Any) -> Run:
         """Evaluate the whole graph. Inputs are given by name, as keywords, as one mapping, or as one table.
@@ -259,8 +259,10 @@ class Model(Pictured):
         """
         if as_frame:
             require_frame(inputs)
-        given = self._given(inputs, named)
         asked = None if outputs is None else tuple(names_of(outputs))
+        wanted = self.graph.outputs if asked is None else asked
+        read = [self.graph.outputs[name] for name in wanted if name in self.graph.outputs]
+        given = self._given(inputs, named, self.executor.inputs_of(read))
         found = self.evaluator.predict(given, asked, check_finite=check_finite)
         if not self._has_warned:
             warn(self.untrained(asked), stacklevel=2)
