@@ -116,7 +116,7 @@ class _GraphEstimator(BaseEstimator):  # type: ignore[misc]
     def _places(self, model: Model, widths: Mapping[str, int], width: int) -> dict[str, list[int]]:
         """The columns of a table that each input takes: by the names that the model has for them, or else in order."""
         given = {name: place for place, name in enumerate(getattr(self, "feature_names_in_", ()))}
-        declared = listed(declared_columns(model.document), lambda: given)
+        declared = listed(declared_columns(model.document), lambda: given, model.graph.inputs)
         named = {name: names_in(declared.get(name, name)) for name in widths}
         fits = all(len(columns) == widths[name] for name, columns in named.items())
         if fits and all(column in given for columns in named.values() for column in columns):
@@ -200,7 +200,12 @@ class _GraphPredictor(_GraphEstimator):
         self.random_state = random_state
 
     def _fit(self, model: Model, data: Mapping[str, Array]) -> Self:
-        self._train(model, data, epochs=self.epochs, batch_size=self.batch_size, learning_rate=self.learning_rate)
+        overrides = {"epochs": self.epochs, "batch_size": self.batch_size, "learning_rate": self.learning_rate}
+        given = [name for name, value in overrides.items() if value is not None]
+        if given and self.model is None and not self.units:
+            what = f"{' and '.join(given)} mean{'s' * (len(given) == 1)} nothing to it"
+            raise ValueError(f"without units the model is linear and fitted by a solver: {what}; give units")
+        self._train(model, data, **overrides)
         return self
 
     @property

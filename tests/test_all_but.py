@@ -103,3 +103,20 @@ def test_a_wrong_form_has_a_place(folder):
     with pytest.raises(ge.errors.InvalidModelError) as caught:
         ge.Model.from_dict(wrong, path=folder / "m.json")
     assert caught.value.problems[0].pointer.startswith("/data/t/columns/x")
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_a_misspelt_name_to_leave_out_is_reported_with_the_nearest(folder, kind):
+    model = ge.Model.from_dict(content(kind, left_out=("id", "Y")), path=folder / "m.json")
+    with pytest.raises(ge.errors.DataError) as caught:
+        model.load_data("t")
+    (problem,) = caught.value.problems
+    assert "without those left out there are 3; there is no column 'Y' to leave out" in problem.message
+    assert (problem.pointer, problem.hint) == ("/data/t", "did you mean 'y'?")
+
+
+@pytest.mark.parametrize("table", [CALLERS[name] for name in ("pandas", "polars", "Arrow")])
+def test_tables_of_the_caller_with_a_column_too_many_are_refused(folder, table):
+    model = ge.Model.from_dict(content(left_out=("id", "yy")), path=folder / "m.json")
+    with pytest.raises(ge.errors.InputError, match=r"GE403: .* no column 'yy' to leave out; did you mean 'y'\?"):
+        model.predict(table, outputs="z")

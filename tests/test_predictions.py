@@ -5,6 +5,7 @@ import datetime
 import gzip
 import json
 import math
+import re
 import tracemalloc
 
 import numpy as np
@@ -110,6 +111,14 @@ def test_the_target_is_not_needed_and_all_columns_may_be_kept(folder):
     assert [row[:4] for row in rows] == [[n, str(b), str(a), ""] for n, (a, b) in zip(IDS, X, strict=True)]
     assert "loss" not in header
     assert [float(row[header.index("centered")]) for row in rows] == pytest.approx(list(expected()[2]))
+
+
+@pytest.mark.parametrize("command", ["predict", "evaluate"])
+def test_what_to_write_in_the_data_source_has_its_place(folder, command):
+    (folder / "new.csv").write_text("a;b;species\n1;2;setosa\n")
+    text = cli(command, folder / "m.json", "--data", folder / "new.csv", code=2).stderr
+    assert re.search(r"m\.json:\d+:\d+: GE502: .*new\.csv: there is no column 'a'.*\(/data/d\)", text)
+    assert 'write "separator": ";" in the data source' in text
 
 
 def test_what_no_output_of_the_table_depends_on_is_not_read(folder):

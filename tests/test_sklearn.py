@@ -329,6 +329,12 @@ def test_what_does_not_fit_is_said(made, said):
         made.fit(x, y).predict(x)
 
 
+def test_the_own_linear_model_has_no_epochs():
+    x, y = np.ones((4, 2)), np.arange(4.0)
+    with pytest.raises(ValueError, match=r"fitted by a solver: epochs means nothing to it; give units"):
+        GraphRegressor(epochs=20).fit(x, y)
+
+
 def test_weights_need_an_input():
     x, y = np.ones((4, 2)), np.arange(4.0)
     with pytest.raises(ValueError, match=r"the model has no input 'sample_weight'; name it: weight=\.\.\."):

@@ -600,6 +600,11 @@ def test_a_loss_with_state_needs_an_update_rule():
         ge.Model.from_dict(content).train({}, loss="loss", optimizer={"type": "lbfgs"})
 
 
+def test_keys_that_mean_nothing_to_a_solver_have_a_remedy():
+    with pytest.raises(ge.errors.TrainingError, match=r"write 'max_iterations', or name an update rule such as 'adam'"):
+        rosenbrock(type="lbfgs").train({}, epochs=3)
+
+
 def test_data_that_a_solver_does_not_look_at_is_refused():
     with pytest.raises(ge.errors.TrainingError, match=r"GE602: 'validation_data' means nothing to the solver 'lbfgs'"):
         rosenbrock(type="lbfgs").train({}, validation_data={})

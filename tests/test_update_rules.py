@@ -351,6 +351,10 @@ def test_an_unknown_attribute_is_an_error_with_the_nearest_name():
     assert problem.hint == "did you mean 'beta1'?"
 
 
+def test_a_misspelt_key_of_any_optimizer_has_a_hint_too():
+    assert optimizer_problem(type="adam", learning_rat=0.1).hint == "did you mean 'learning_rate'?"
+
+
 def test_an_attribute_of_another_rule_is_an_error_that_lists_the_own():
     problem = optimizer_problem(type="rmsprop", weight_decay=0.1)
     assert (problem.code, problem.pointer) == ("GE110", "/training/optimizer/weight_decay")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from graphengine.cli.opening import check_inputs
 from graphengine.cli.options import split_pairs
 from graphengine.cli.values import json_value
-from graphengine.errors import DataError, UsageError
+from graphengine.errors import DataError, UsageError, make_pointer
 
 if TYPE_CHECKING:
     from graphengine.data.carried import Carried
@@ -131,7 +131,7 @@ def _offered_by_file(
     if os.path.exists(path) and not path.is_file():  # noqa: PTH110 - of names that are too long `Path` makes an error
         raise DataError(f"{option} {path} is not a plain file, which is read more than once", code="GE504")
     key, header = reader.named_by, _names_in(reader, path)
-    declared = listed(declared_columns(model.document, key), lambda: header)
+    declared = listed(declared_columns(model.document, key), lambda: header, model.graph.inputs)
     meant = _wanted(model, header, columns, declared, needed)
     wanted = {name: what for name, what in meant.items() if name not in given}
     if key != "columns" and any(isinstance(what, list) for what in wanted.values()):
@@ -146,8 +146,23 @@ def _read_file(model: Model, path: Path, reader: Reader, wanted: Columns) -> dic
     if not wanted:
         return {}
     memory = Memory(model.limits.data_bytes, model.limits.disk_bytes)
-    arrays = reader.model_copy(update={reader.named_by: wanted}).read_file(path, model.graph, memory)
+    with _placed(model, reader):
+        arrays = reader.model_copy(update={reader.named_by: wanted}).read_file(path, model.graph, memory)
     return as_encoded(arrays, model.graph.inputs)
+
+
+@contextmanager
+def _placed(model: Model, reader: Reader) -> Iterator[None]:
+    """Report with its place in the model file what is to be changed in a data source, which reads the caller's file."""
+    from graphengine.data.csv_dialect import IN_SOURCE
+
+    try:
+        yield
+    except DataError as error:
+        name = next((name for name, source in model.document.data.items() if source is reader), None)
+        if name is None or not any(IN_SOURCE in (problem.hint or "") for problem in error.problems):
+            raise
+        raise error.located(**model.place(make_pointer(("data", name)))) from None
 
 
 def _reader_of(model: Model, path: Path, option: str = "--data") -> Reader:

@@ -26,6 +26,8 @@ SAMPLE = 65_536
 SEPARATORS = ",;\t|"
 MISSING = ("NA", "N/A", "n/a", "NaN", "nan", "null", "NULL", "None", "?", "-")
 """Texts that often mean a missing value."""
+IN_SOURCE = "in the data source"
+"""Where the model file has the dialect, for hints."""
 
 Row = tuple[int, list[str]]
 """The cells of a row, with its line."""
@@ -125,19 +127,19 @@ class Dialect:
     def date_hint(self, cell: str) -> str | None:
         """What to write in the data source, if a cell is a date of another format."""
         found = format_of(cell)
-        return f'write "date_format": "{found}" in the data source' if found else self.hint(cell)
+        return f'write "date_format": "{found}" {IN_SOURCE}' if found else self.hint(cell)
 
     def hint(self, cell: str) -> str | None:
         """What to write in the data source, if another dialect would read a cell as a number."""
         text = cell.strip()
         if text in MISSING:
-            return f'if it means a missing value, write "missing": ["{text}"] in the data source'
+            return f'if it means a missing value, write "missing": ["{text}"] {IN_SOURCE}'
         for options in (Dialect(decimal=","), Dialect(thousands=","), Dialect(decimal=",", thousands=".")):
             changes = replace(self, decimal=options.decimal, thousands=options.thousands)
             if changes != self and changes.value(text) not in (None, self.value(text)):
                 marks = [f'"decimal": "{options.decimal}"'] if options.decimal != "." else []
                 marks += [f'"thousands": "{options.thousands}"'] if options.thousands else []
-                return f"write {', '.join(marks)} in the data source"
+                return f"write {', '.join(marks)} {IN_SOURCE}"
         return None
 
     def separator_hint(self, path: DataFile) -> str | None:
@@ -148,7 +150,7 @@ class Dialect:
                 widths = {len(row) for row in csv.reader(sample, delimiter=separator) if row}
                 if len(widths) == 1 and widths != {1}:
                     mark = "\\t" if separator == "\t" else separator
-                    return f'the columns seem to be separated by another mark: write "separator": "{mark}"'
+                    return f'the columns seem to be separated by another mark: write "separator": "{mark}" {IN_SOURCE}'
         return None
 
 

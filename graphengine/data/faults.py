@@ -23,7 +23,8 @@ def faults_in(path: DataFile, what: str) -> Iterator[None]:
     try:
         yield
     except InputError as error:
-        raise DataError(f"{path}: {error.problems[0].message}", code="GE505") from None
+        problem = error.problems[0]
+        raise DataError(f"{path}: {problem.message}", code="GE505", hint=problem.hint) from None
     except GraphEngineError:
         raise
     except OSError as error:

@@ -161,7 +161,7 @@ class Reader(DataSource):
     def names_for(self, graph: Graph, file: DataFile) -> Mapping[str, Any]:
         """Return what each input takes; where the source does not say, all inputs take what has their own names."""
         said: Columns = getattr(self, self.named_by) or {name: name for name in graph.inputs}
-        return listed(said, lambda: self.names_in(file))
+        return listed(said, lambda: self.names_in(file), graph.inputs)
 
     @property
     def kind(self) -> str:

@@ -50,7 +50,9 @@ def _unused(training: TrainingDocument) -> Iterator[Problem]:
         if getattr(training, key) != TrainingDocument.model_fields[key].get_default():
             solver = training.optimizer.type
             message = f"'{key}' means nothing to the solver '{solver}', which uses all samples in each iteration"
-            yield Problem("GE112", message, None, f"/training/{key}", at_key=True)
+            instead = "write 'max_iterations'" if key == "epochs" else "leave it out"
+            hint = f"{instead}, or name an update rule such as 'adam' as the optimizer"
+            yield Problem("GE112", message, hint, f"/training/{key}", at_key=True)
 
 
 def _least_squares_problems(options: LeastSquares, graph: Graph, gaps: Gaps) -> list[Problem]:

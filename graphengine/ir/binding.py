@@ -15,7 +15,7 @@ from graphengine.ir.declarations import Input
 from graphengine.ir.graph import Graph
 from graphengine.ops.numbers import UnfitError, as_array, converted, fits_kind
 from graphengine.ops.shapes import ArrayType, dtype_name, is_symbol, shape_text, size_value, solve_size, symbols_of
-from graphengine.wording import enumerated, shown
+from graphengine.wording import enumerated, nearest, shown
 
 Column: TypeAlias = str | int
 """A column by its name, or by its number from 0."""
@@ -98,30 +98,47 @@ def by_input(
     """
     if given is None:
         return named or {}
-    columns = listed(columns, lambda: _header(given))
+    columns = listed(columns, lambda: _header(given, graph.inputs), graph.inputs)
     if isinstance(given, Mapping):
         return {**_of_mapping(graph, given, columns), **(named or {})}
     found = _of_table(graph, given, columns, graph.inputs if useful is None else useful)
     return Given({**found, **(named or {})}, found.lacking)
 
 
-def listed(columns: Columns, header: Callable[[], Iterable[Any]]) -> Columns:
-    """Return columns with the list of what `AllBut` leaves of a header, which is asked for where it is needed."""
+def listed(columns: Columns, header: Callable[[], Iterable[Any]], inputs: Mapping[str, Input]) -> Columns:
+    """Return columns with the list of what `AllBut` leaves of a header, which is asked for where it is needed.
+
+    Raises
+    ------
+    InputError
+        GE403 if an input has another number of columns.
+    """
     if not any(isinstance(wanted, AllBut) for wanted in columns.values()):
         return columns
-    names = list(enumerate(header()))
+    names = list(header())
     return {
-        name: [column for place, column in names if not {place, column} & set(wanted.left_out)]
-        if isinstance(wanted, AllBut)
-        else wanted
+        name: _all_but(name, wanted.left_out, names, inputs) if isinstance(wanted, AllBut) else wanted
         for name, wanted in columns.items()
     }
 
 
-def _header(given: Any) -> Iterable[Any]:
-    """The names of the columns of a mapping or a table."""
+def _all_but(name: str, left_out: Sequence[Column], header: Sequence[Any], inputs: Mapping[str, Input]) -> list[Any]:
+    """The columns of a header but some; a header that could not be read has none, which is reported later."""
+    columns = [column for place, column in enumerate(header) if not {place, column} & set(left_out)]
+    shape = inputs[name].type.shape if name in inputs else ()
+    if header and shape[1:] and isinstance(shape[1], int) and shape[1] != len(columns):
+        unknown = [each for each in left_out if isinstance(each, str) and each not in header]
+        wrong = next((each for each in unknown if nearest(each, map(str, columns))), unknown[0] if unknown else "")
+        near = f"; there is no column '{wrong}' to leave out" if wrong else ""
+        message = f"input '{name}' has {shape[1]} columns, and without those left out there are {len(columns)}{near}"
+        raise InputError(message, hint=did_you_mean(wrong, map(str, columns), "columns"))
+    return columns
+
+
+def _header(given: Any, inputs: Collection[str]) -> Iterable[Any]:
+    """The names of the columns of a table, or of a mapping, which may have values by input, too."""
     if isinstance(given, Mapping):
-        return given
+        return [name for name in given if name not in inputs]
     columns: Iterable[Any] = getattr(given, "column_names", None) or given.columns
     return columns
 
@@ -163,7 +180,7 @@ def _lacking(table: Any, name: str, wanted: Wanted, there: Collection[str]) -> P
     columns = [str(column) for column in names_in(wanted) if not is_in(column, there)]
     what = "column" if len(columns) == 1 else "columns"
     message = f"the {type(table).__name__} has no {what} {enumerated(list(map(repr, columns)))} for input '{name}'"
-    names = [each for each in map(str, _header(table)) if each not in there]
+    names = [each for each in map(str, _header(table, ())) if each not in there]
     return Problem("GE401", message, did_you_mean(columns[0], names, "other columns") if names else None)
 
 

@@ -530,6 +530,10 @@ class Model(Pictured):
         """
         self._declared.check_source(name)
 
+    def place(self, pointer: str) -> dict[str, Any]:
+        """Return where a JSON Pointer leads in the file, as the keys of a finding: file, line, column."""
+        return self._declared.place(pointer)
+
     def as_document(self) -> ModelDocument:
         """The model as its file would say it: the same document, with the current values and where they come from."""
         return valued(self.document.model_copy(update=self._metadata), encoded_values(self.values))

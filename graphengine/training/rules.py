@@ -36,7 +36,7 @@ from graphengine.ir.graph import Graph
 from graphengine.limits import DEFAULT, Limits
 from graphengine.ops.numbers import INEXACT, is_inexact
 from graphengine.ops.shapes import ArrayType, dtype_name, size_value
-from graphengine.wording import size_text
+from graphengine.wording import nearest, size_text
 
 ARGUMENTS = ("parameter", "gradient", "learning_rate", "iteration")
 SCALARS = ("learning_rate", "iteration")
@@ -183,7 +183,8 @@ def attribute_problems(rule: FunctionFile, attributes: Mapping[str, Any], gaps: 
         if name not in rule.attributes:
             if gaps.hide(name, "attributes"):
                 continue
-            hint = did_you_mean(name, rule.attributes, f"attributes of '{rule.name}'")
+            near = nearest(name, [*rule.attributes, *OptimizerDocument.model_fields])
+            hint = did_you_mean(near or name, [near] if near else rule.attributes, f"attributes of '{rule.name}'")
             problems.append(Problem("GE110", f"unknown key '{name}'", hint, pointer, at_key=True))
         elif not is_number(value):
             problems.append(Problem("GE112", f"must be a finite number, not {value!r:.60}", None, pointer))
