@@ -33,7 +33,7 @@ Columns: TypeAlias = Mapping[str, Wanted]
 NO_COLUMNS: Columns = MappingProxyType({})
 
 
-class Given(dict[str, Any]):
+class Supplied(dict[str, Any]):
     """Values by input, and what a table lacks for the inputs that it has no values for."""
 
     def __init__(self, values: Mapping[str, Any], lacking: Mapping[str, Problem]) -> None:
@@ -43,7 +43,7 @@ class Given(dict[str, Any]):
 
 def lacking_of(given: Mapping[str, Any], names: Iterable[str]) -> list[Problem]:
     """Return which columns a table lacks for some inputs; nothing if the values are of no table."""
-    lacking = given.lacking if isinstance(given, Given) else {}
+    lacking = given.lacking if isinstance(given, Supplied) else {}
     return [lacking[name] for name in names if name in lacking]
 
 
@@ -74,7 +74,7 @@ def as_inputs(graph: Graph, given: Mapping[str, Any]) -> dict[str, Any]:
             hint = did_you_mean(name, graph.inputs, "inputs")
             raise InputError(f"graph '{graph.name}' has no input '{name}'", code="GE402", hint=hint)
     found = {name: as_input(name, value, graph.inputs[name]) for name, value in given.items()}
-    return Given(found, given.lacking) if isinstance(given, Given) else found
+    return Supplied(found, given.lacking) if isinstance(given, Supplied) else found
 
 
 def by_input(
@@ -102,7 +102,7 @@ def by_input(
     if isinstance(given, Mapping):
         return {**_of_mapping(graph, given, columns), **(named or {})}
     found = _of_table(graph, given, columns, graph.inputs if useful is None else useful)
-    return Given({**found, **(named or {})}, found.lacking)
+    return Supplied({**found, **(named or {})}, found.lacking)
 
 
 def listed(columns: Columns, header: Callable[[], Iterable[Any]], inputs: Mapping[str, Input]) -> Columns:
@@ -154,11 +154,11 @@ def _of_mapping(graph: Graph, given: Mapping[str, Any], columns: Columns) -> Map
     if not asked:
         return given
     used = {each for what in asked.values() for each in names_in(what)}
-    found = _Table(given, there).taken(asked, graph)
+    found = _TableColumns(given, there).taken(asked, graph)
     return {**{name: value for name, value in given.items() if name not in used}, **found}
 
 
-def _of_table(graph: Graph, table: Any, columns: Columns, useful: Iterable[str]) -> Given:
+def _of_table(graph: Graph, table: Any, columns: Columns, useful: Iterable[str]) -> Supplied:
     there = {}
     for name in (*graph.inputs, *(each for wanted in columns.values() for each in names_in(wanted))):
         if isinstance(name, str):  # a number counts the columns of a file
@@ -173,7 +173,7 @@ def _of_table(graph: Graph, table: Any, columns: Columns, useful: Iterable[str])
     lacking = {name: _lacking(table, name, wanted, there) for name, wanted in meant.items() if name not in found}
     if meant and not found:
         raise InputError(lacking.values())
-    return Given(_Table(table, there).taken(found, graph), lacking)
+    return Supplied(_TableColumns(table, there).taken(found, graph), lacking)
 
 
 def _lacking(table: Any, name: str, wanted: Wanted, there: Collection[str]) -> Problem:
@@ -184,7 +184,7 @@ def _lacking(table: Any, name: str, wanted: Wanted, there: Collection[str]) -> P
     return Problem("GE401", message, did_you_mean(columns[0], names, "other columns") if names else None)
 
 
-class _Table:
+class _TableColumns:
     """The columns of a table or a mapping as inputs; what is wrong is reported with its column and row."""
 
     def __init__(self, table: Any, there: Mapping[Any, Any]) -> None:
