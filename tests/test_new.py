@@ -192,7 +192,10 @@ def table(tmp_path, text):
         ("a,y\n", "y", [], "GE501", "no rows"),
         ("a,b,y\n7,u,1\n7,v,2\n7,w,4\n", "y", [], "GE505", "'a' is left out: it is constant"),
         ("a,y\n1,no\n2,\n3,yes\n4,yes\n", "y", [], "GE503", "line 3"),
+        ("a,y\n1,no\n2,\n3,yes\n4,NA\n5,no\n", "y", [], "GE503", "no value in 2 rows, lines 3, 5"),
         ("a,y\n1,u\n2,v\n3,w\n", "y", [], "GE505", "too many for classes"),
+        ("1,u\n2,v\n3,w\n", "1", ["--exclude", "0"], "GE502", "add --no-header"),
+        ('a,y\n"u",1\n"v" ,2\n', "y", [], "GE501", "t.csv:3: cannot be read as CSV"),
         ("a,y\n1,u\n2,v\n3,u\n", "y", ["linear"], "GE801", "choose logistic or mlp"),
         ("a,y\n1,2\n2,3\n", "y", ["linaer"], "GE801", "did you mean 'linear'?"),
         ("a,y\n1,2\n2,3\n5,4\n6,5O\n", "y", [], "GE503", "1 cell, the first in line 5"),
@@ -230,6 +233,13 @@ def test_dates_become_days_since_1970(tmp_path, cells, written, days):
     assert {each["column"]: each["used"] for each in inferred["columns"]}["day"]
     model = ge.Model.from_dict(document, tmp_path / "m.json")
     np.testing.assert_array_equal(model.load_data("train")["dates"][:3, 0], days)
+
+
+def test_texts_that_are_numbers_of_another_decimal_mark_say_so(tmp_path):
+    rows = "".join(f"{row % 7},5;{row % 5}.5;{row % 3}.25;{row % 4}\n" for row in range(30))
+    _, inferred = drafted_in(tmp_path, table(tmp_path, f"a;b;c;y\n{rows}").name, "y")
+    assert inferred["columns"][0]["why"].endswith('; numbers with the decimal mark ",", unlike other columns')
+    assert [each["kind"] for each in inferred["columns"]] == ["category", "number", "number", "number"]
 
 
 def test_a_day_that_may_be_a_month_is_the_first_number_which_is_printed(tmp_path):

@@ -56,7 +56,7 @@ class Dialect:
         """
         with opened(path) as file:
             reader = csv.reader(self._uncommented(lines_of(file, path, most)), delimiter=self.separator, strict=True)
-            rows = ((reader.line_num, row) for row in reader if row)
+            rows = ((reader.line_num, row) for row in _readable(reader, path) if row)
             first = next(rows, (0, []))
             if self.header:
                 yield first[1], rows
@@ -152,6 +152,15 @@ class Dialect:
                     mark = "\\t" if separator == "\t" else separator
                     return f'the columns seem to be separated by another mark: write "separator": "{mark}" {IN_SOURCE}'
         return None
+
+
+def _readable(reader: Any, path: DataFile) -> Iterator[list[str]]:
+    """The rows of a reader of CSV; what is wrong with one is reported with its line."""
+    try:
+        yield from reader
+    except csv.Error as error:
+        hint = "a quotation mark within a quoted text is doubled, and the separator follows the last one"
+        raise DataError(f"{path}:{reader.line_num}: cannot be read as CSV: {error}", hint=hint) from error
 
 
 def _without_groups(whole: str, mark: str) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from graphengine.drafting.profiles import ColumnProfile, Period
+from graphengine.drafting.profiles import ColumnProfile, Period, dialects
 from graphengine.drafting.survey import Survey
 from graphengine.errors import DataError, UsageError, did_you_mean
 from graphengine.wording import counted, enumerated, shown
@@ -87,6 +87,8 @@ def find_task(
     for name in (target, *excluded):
         if name not in names:
             hint = did_you_mean(name, names, "columns")
+            if any(each.value(text) is not None for each in dialects(survey.dialect) for text in names):
+                hint += "; if the first row has no names, add --no-header"
             raise DataError(f"{path}: there is no column '{name}'", code="GE502", hint=hint)
     found = survey.columns[names.index(target)]
     if names.count(target) > 1:
@@ -140,7 +142,7 @@ def _reason_against_name(name: str, names: Sequence[str], excluded: Collection[s
         return "it is excluded"
     if not name.strip():
         return "it has no name, as an index"
-    return "its name is there twice" if names.count(name) > 1 else ""
+    return "its name is there twice; rename it to use it" if names.count(name) > 1 else ""
 
 
 def _kind(column: ColumnProfile, survey: Survey) -> tuple[ColumnKind, tuple[str, ...]]:
@@ -220,15 +222,16 @@ def _reason_for(column: ColumnProfile, kind: ColumnKind, survey: Survey, categor
     date_format = survey.dialect.date_format
     if kind == ColumnKind.date and (period := column.periods.get(date_format)):
         return _reason_for_dates(column, period, date_format)
-    return f"{counted(len(categories), 'text')}: {enumerated(list(map(shown, categories)), most=4)}"
+    other = next((each.dialect for each in column.readings if not each.bad), None)
+    doubt = f"; numbers with the decimal mark {shown(other.decimal)}, unlike other columns" if other else ""
+    return f"{counted(len(categories), 'text')}: {enumerated(list(map(shown, categories)), most=4)}{doubt}"
 
 
 def _target_role(path: str, column: ColumnProfile, survey: Survey, classes: bool | None) -> Role:
     kind, categories = _kind(column, survey)
     where = f"{path}: the target '{column.name}'"
     if column.gaps or (kind == ColumnKind.number and column.words):
-        lines = f", the first in line {column.gap_lines[0]}" if column.gap_lines else ""
-        message = f"{where} has no value in {counted(_gaps(column, kind), 'row')}{lines}"
+        message = f"{where} has no value in {counted(_gaps(column, kind), 'row')}{_gap_lines(column)}"
         raise DataError(message, code="GE503", hint="leave these rows out: nothing can be learned from them")
     if kind == ColumnKind.number:
         return _number_target(where, column, survey, classes)
@@ -243,6 +246,12 @@ def _target_role(path: str, column: ColumnProfile, survey: Survey, classes: bool
     return _class_target(where, column, categories, f"{counted(len(categories), 'text')}: classification")
 
 
+def _gap_lines(column: ColumnProfile) -> str:
+    """In which lines of the file a column has gaps, in words; of many the first ones."""
+    lines = [*map(str, column.gap_lines[:5]), *["..."] * (len(column.gap_lines) > 5)]
+    return f", {'lines' if lines[1:] else 'line'} {', '.join(lines)}" if lines else ""
+
+
 def _number_target(where: str, column: ColumnProfile, survey: Survey, classes: bool | None) -> Role:
     numbers = column.numbers(survey.dialect)
     are_integers = bool(numbers and numbers.are_integers) and not column.has_more_texts
@@ -253,8 +262,8 @@ def _number_target(where: str, column: ColumnProfile, survey: Survey, classes: b
         )
     if numbers and numbers.low == numbers.high:
         raise DataError(f"{where} is constant: {numbers.low:.6g}", code="GE505", hint="nothing can be learned from it")
-    few = are_integers and values <= MOST_CATEGORIES // 5
-    note = f"; for {values} classes choose logistic" if few else ""
+    few = are_integers and column.repeats and values <= MOST_CATEGORIES // 5
+    note = f"; if they are {values} classes, choose logistic" if few else ""
     return Role(column.name, column.place, ColumnKind.number, True, f"numbers: regression{note}", 0)
 
 
