@@ -394,3 +394,108 @@ def test_the_layers_of_a_chain_are_counted_before_they_are_made():
     content["nodes"][1]["attributes"]["units"] = [1] * 400_000
     content["nodes"][1]["attributes"]["units"][-1] = 2
     assert problem_of(content).code == "GE216"
+
+
+# ---------------------------------------------------------------- statistics that a call makes
+
+
+def of_data(statistic, of):
+    start = {"type": "from_data", "statistic": statistic, "of": of}
+    return {"shape": [3], "initializer": start, "trainable": False}
+
+
+def scaled(nodes, parameters=None, functions=None, shape=("N", 3)):
+    return document(
+        nodes,
+        inputs={"x": {"shape": list(shape), "missing": "nan"}},
+        parameters=parameters or {},
+        functions=functions or {},
+        opset_imports={"core": 1, "nn": 1},
+    )
+
+
+ROWS = np.random.default_rng(5).normal(size=(30, 3)) * [1, 20, 300] + [0, 50, -7]
+ROWS[[3, 8], [1, 2]] = np.nan
+
+
+def test_a_call_makes_the_statistics_that_it_is_not_given():
+    made = ge.Model.from_dict(
+        scaled({"full": ("nn.impute", ["x"]), "z": ("nn.standardize", ["full"]), "u": ("nn.min_max", ["z"])})
+    )
+    given = ge.Model.from_dict(
+        scaled(
+            {
+                "full": ("nn.impute", ["x", "usual"]),
+                "z": ("nn.standardize", ["full", "mean", "std"]),
+                "u": ("nn.min_max", ["z", "low", "high"]),
+            },
+            {
+                "usual": of_data("median", "x"),
+                "mean": of_data("mean", "full"),
+                "std": of_data("std", "full"),
+                "low": of_data("min", "z"),
+                "high": of_data("max", "z"),
+            },
+        )
+    )
+    for model in (made, given):
+        model.initialize({"x": ROWS})
+    assert list(made.parameters) == ["full/value", "z/mean", "z/std", "u/min", "u/max"]
+    assert not any(each.trainable for each in made.graph.parameters.values())
+    np.testing.assert_array_equal(made.predict(x=ROWS)["out"], given.predict(x=ROWS)["out"])
+    np.testing.assert_allclose(made.parameters["full/value"], np.nanmedian(ROWS, axis=0), rtol=1e-15)
+
+
+def test_statistics_of_a_vector_are_numbers_and_are_written_into_the_file(tmp_path):
+    model = ge.Model.from_dict(scaled({"z": ("nn.standardize", ["x"])}, shape=["N"]))
+    model.initialize({"x": [1.0, 3.0, 8.0]})
+    model.save(tmp_path / "m.json")
+    again = ge.load(tmp_path / "m.json")
+    assert (again.parameters["z/mean"], again.parameters["z/std"].shape) == (4.0, ())
+    np.testing.assert_allclose(again.predict(x=[4.0, 8.0])["out"], [0, 4 / np.std([1, 3, 8])], rtol=1e-15)
+
+
+def test_a_statistic_in_a_function_is_of_what_the_call_gives_its_input():
+    inner = document({"tenfold": ("mul", ["x", 10.0]), "out": ("nn.standardize", ["tenfold"])}, inputs={"x": []})
+    function = {"inputs": {"x": {}}, "nodes": inner["nodes"], "outputs": {"out": "out"}}
+    top = {
+        "inputs": {"x": {"shape": ["N", "F"]}},
+        "parameters": {"top": {**of_data("max", "x"), "shape": ["F"]}},
+        "nodes": document({"out": ("div", ["x", "top"])}, inputs={"x": []})["nodes"],
+        "outputs": {"out": "out"},
+    }
+    model = ge.Model.from_dict(scaled({"g": ("f", ["x"]), "h": ("t", ["g"])}, functions={"f": function, "t": top}))
+    x = np.arange(12.0).reshape(4, 3)
+    model.initialize({"x": x})
+    np.testing.assert_allclose(model.parameters["g/out/mean"], 10 * x.mean(axis=0), rtol=1e-15)
+    np.testing.assert_allclose(model.predict(x=x)["out"].max(axis=0), 1, rtol=1e-15)
+
+
+@pytest.mark.parametrize(
+    ("shape", "code", "message"),
+    [
+        ([3], "GE304", "is a statistic of the rows of 'x', which is float64(3,)"),
+        (["N", "F"], "GE302", "must be integers"),
+    ],
+)
+def test_a_statistic_needs_rows_of_a_known_size(shape, code, message):
+    problem = problem_of(scaled({"z": ("nn.standardize", ["x"])}, shape=shape))
+    assert (problem.code, problem.pointer) == (code, "/nodes/0")
+    assert message in problem.message
+
+
+def test_what_a_function_says_wrongly_of_a_statistic_has_its_place():
+    function = {
+        "inputs": {"x": {}},
+        "parameters": {"top": {"initializer": {"type": "from_data", "statistic": "max", "of": "xx"}}},
+        "nodes": document({"out": ("div", ["x", "top"])}, inputs={"x": []})["nodes"],
+        "outputs": {"out": "out"},
+    }
+    problem = problem_of(scaled({"g": ("f", ["x"])}, functions={"f": function}))
+    assert (problem.code, problem.pointer) == ("GE210", "/functions/f/parameters/top/initializer/of")
+    assert problem.hint == "did you mean 'x'?"
+    function["parameters"]["top"]["initializer"] = {"type": "ones"}
+    assert (
+        "a 'shape' may be omitted only where"
+        in problem_of(scaled({"g": ("f", ["x"])}, functions={"f": function})).message
+    )

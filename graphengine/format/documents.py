@@ -228,16 +228,28 @@ class FunctionInputDocument(Document):
         return given if is_whole else given[max(len(given) - len(self.trailing_shape or ()), 0) :]
 
 
+class MadeParameterDocument(ParameterDocument):
+    """A parameter that each call of a function makes. A statistic of an input may have the shape of a row of it."""
+
+    shape: ShapeField | None = None  # type: ignore[assignment] # a call always gives it one
+
+    @model_validator(mode="after")
+    def _has_a_shape(self) -> Self:
+        if self.shape is None and getattr(self.initializer, "type", None) != "from_data":
+            raise PydanticCustomError("shape", "a 'shape' may be omitted only where the initializer is 'from_data'")
+        return self
+
+
 class FunctionDocument(Document):
     """A named subgraph, inlined where it is called.
 
     Each call makes its own `parameters`, whose sizes are attributes or symbols of the inputs' shapes; one that has the
-    name of an input is made where a call omits that input.
+    name of an input is made where a call omits that input. A statistic from data is of an input of the function.
     """
 
     inputs: dict[Identifier, FunctionInputDocument]
     attributes: dict[Identifier, AttributeDocument] = {}
-    parameters: dict[Identifier, ParameterDocument] = {}
+    parameters: dict[Identifier, MadeParameterDocument] = {}
     nodes: Nodes
     outputs: dict[Identifier, Reference]
     description: str | None = None

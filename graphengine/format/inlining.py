@@ -63,6 +63,10 @@ class CallFrame:
         names = {name: f"{self.path}/{name}" for name in function.document.parameters}
         return {name: ident for name, ident in names.items() if given.get(name) in (None, ident)}
 
+    def operand(self, name: str) -> Operand:
+        """Return what the call gives an input of the function."""
+        return self.operands[self.call.function.signature.inputs.index(name)]
+
     @property
     def trace(self) -> list[CallFrame]:
         """The calls that lead here, the one in the file's own nodes first."""

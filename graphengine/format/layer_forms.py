@@ -11,7 +11,7 @@ from typing import Annotated, Any, ClassVar, Literal, TypeAlias, get_args
 
 from pydantic import Field
 
-from graphengine.format.documents import FunctionDocument, FunctionInputDocument, NodeDocument, ParameterDocument
+from graphengine.format.documents import FunctionDocument, FunctionInputDocument, MadeParameterDocument, NodeDocument
 from graphengine.format.fields import Document, PositiveInt
 
 Rectifier: TypeAlias = Literal["relu", "leaky_relu", "elu", "celu", "gelu", "silu", "mish", "softplus"]
@@ -53,7 +53,7 @@ class Dense(Layer):
             changes |= {"nodes": [*by_hand.nodes, active], "outputs": {"out": "active"}}
         return by_hand.model_copy(update=changes)
 
-    def _parameters(self, units: int) -> dict[str, ParameterDocument]:
+    def _parameters(self, units: int) -> dict[str, MadeParameterDocument]:
         kind = "he_uniform" if self.activation in get_args(Rectifier) else "glorot_uniform"
         weight = _parameter(["I", units], kind)
         return {"weight": weight, "bias": _parameter([units], "zeros")} if self.use_bias else {"weight": weight}
@@ -142,5 +142,5 @@ def calls_by_hand(op: str, attributes: Mapping[str, Any] | None, longest: int) -
     return 3 * max(len(units) if isinstance(units, list) else longest if isinstance(units, dict) else 1, 1)
 
 
-def _parameter(shape: list[int | str], initializer: str) -> ParameterDocument:
-    return ParameterDocument.model_validate({"shape": shape, "initializer": {"type": initializer}})
+def _parameter(shape: list[int | str], initializer: str) -> MadeParameterDocument:
+    return MadeParameterDocument.model_validate({"shape": shape, "initializer": {"type": initializer}})

@@ -14,6 +14,7 @@ from typing import Any
 from graphengine.errors import Problem, make_pointer
 from graphengine.format.declaring import type_of
 from graphengine.format.documents import ModelDocument, ParameterDocument
+from graphengine.format.initializers import FromDataInitializer
 from graphengine.format.inlining import CallFrame, Inlining
 from graphengine.format.resolve import UNKNOWN
 from graphengine.ir.node_types import infer_types, literal_type
@@ -64,7 +65,11 @@ class Making:
             hint = f"declare the size as an integer, or give the call '{name}' as an input"
             self._add(frame, "GE302", message, hint)
             return
-        self.made[ident] = declared.model_copy(update={"shape": list(shape)})
+        changes: dict[str, Any] = {"shape": list(shape)}
+        if isinstance(declared.initializer, FromDataInitializer):
+            of = frame.operand(declared.initializer.of)
+            changes["initializer"] = declared.initializer.model_copy(update={"of": of})
+        self.made[ident] = declared.model_copy(update=changes)
         types[ident] = type_of(self.made[ident], self.document)
 
     def _check(self, frame: CallFrame, name: str, types: Mapping[str, ArrayType]) -> None:
@@ -86,7 +91,10 @@ class Making:
         if None in kinds.values():
             return None
         sizes = _sizes(frame, kinds)  # type: ignore[arg-type]
-        declared = frame.call.function.document.parameters[name].shape
+        made = frame.call.function.document.parameters[name]
+        if made.shape is None:
+            return self._row_of(frame, name, made.initializer.of, kinds)  # type: ignore[arg-type, union-attr]
+        declared = made.shape
         for symbol in (symbol for size in declared for symbol in factors(size or 0)[1]):
             value = sizes.get(symbol)
             if symbol in frame.call.attributes and (type(value) is not int or value < 0):
@@ -100,6 +108,16 @@ class Making:
         except SizeError as error:
             self._add(frame, "GE134", f"parameter '{name}': {error}")
             return None
+
+    def _row_of(self, frame: CallFrame, name: str, of: str, kinds: Mapping[str, ArrayType]) -> Shape | None:
+        """The shape of a row of an input, whose rows lie along its first axis."""
+        kind = kinds[of]
+        if isinstance(frame.operand(of), str) and kind.shape and isinstance(kind.shape[0], str):
+            return kind.shape[1:]
+        message = f"its parameter '{name}' is a statistic of the rows of '{of}', which is {kind}"
+        hint = f"rows lie along a first axis of a size such as 'N'; or give the call '{name}' as an input"
+        self._add(frame, "GE304", message, hint)
+        return None
 
     def _add(self, frame: CallFrame, code: str, message: str, hint: str | None = None) -> None:
         place = self.inlining.place_of(frame)
