@@ -121,6 +121,13 @@ def test_what_to_write_in_the_data_source_has_its_place(folder, command):
     assert 'write "separator": ";" in the data source' in text
 
 
+def test_a_file_without_columns_for_any_output_is_refused_with_the_column(folder):
+    (folder / "new.csv").write_text("a,bb,species\n1,2,setosa\n")
+    text = cli("predict", folder / "m.json", "--data", folder / "new.csv", code=2).stderr
+    assert "there is no column 'b' for input 'x'" in text
+    assert "did you mean 'bb'?" in text
+
+
 def test_what_no_output_of_the_table_depends_on_is_not_read(folder):
     pandas = pytest.importorskip("pandas", reason="the extra 'frame'")
     pandas.read_csv(folder / "d.csv").assign(species="never seen").to_csv(folder / "full.csv", index=False)

@@ -96,6 +96,10 @@ def predict(
     offer = offered_by(opened, data, columns or [], given, _needed(opened, outputs))
     is_table = output is not None or output_format is not TableFormat.json
     possible = _possible(opened, {*offer.inputs, *given})
+    if not possible:  # reading what one of them needs reports which columns lack
+        needs = _inputs_of_outputs(opened)
+        nearest = min(needs.values(), key=lambda needed: len({*needed} - {*offer.inputs, *given}), default=[])
+        possible, offer = needs, offered_by(opened, data, columns or [], given, nearest)
     shown = outputs or _shown(opened, possible, is_table=is_table)
     useful = {name for output in shown for name in possible.get(output, ())}
     rows = offer.read([name for name in offer.inputs if name in useful or not useful])
@@ -115,9 +119,12 @@ def predict(
 
 
 def _possible(model: Model, inputs: Collection[str]) -> dict[str, list[str]]:
-    """The outputs that can be computed from some inputs, or all if none can, with the inputs that each depends on."""
-    needs = {name: model.executor.inputs_of([value]) for name, value in model.graph.outputs.items()}
-    return {name: needed for name, needed in needs.items() if set(needed) <= set(inputs)} or needs
+    """The outputs that can be computed from some inputs, with the inputs that each depends on."""
+    return {name: needed for name, needed in _inputs_of_outputs(model).items() if set(needed) <= set(inputs)}
+
+
+def _inputs_of_outputs(model: Model) -> dict[str, list[str]]:
+    return {name: model.executor.inputs_of([value]) for name, value in model.graph.outputs.items()}
 
 
 def _shown(model: Model, possible: Collection[str], *, is_table: bool) -> list[str]:
