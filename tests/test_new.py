@@ -255,6 +255,56 @@ def test_of_dates_written_in_two_forms_the_columns_of_one_are_used(tmp_path):
     assert inferred["columns"][2]["why"] == 'its dates are not "%d.%m.%Y", as those of other columns are'
 
 
+TYPED = pandas.DataFrame(
+    {
+        "id": [f"k{row}" for row in range(60)],
+        "when": pandas.date_range("2020-01-01", periods=60, freq="7D", tz="Europe/Zurich").as_unit("us"),
+        "size": [None if row % 7 == 3 else row * 37 % 11 / 4 for row in range(60)],
+        "count": pandas.array([None if row % 9 == 0 else row * 5 % 8 for row in range(60)], dtype="Int64"),
+        "city": [["Bern", "Genf", None][row * 11 % 3] for row in range(60)],
+        "code": [["01", "02"][row % 2] for row in range(60)],
+        "is_new": [row * 7 % 5 < 2 for row in range(60)],
+        "part": [[1, 2]] * 60,
+        "price": [100.0 + row * 13 % 17 for row in range(60)],
+    }
+)
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "arrow"])
+def test_a_table_with_types_is_learned_from(tmp_path, suffix):
+    if suffix == "parquet":
+        TYPED.to_parquet(tmp_path / "t.parquet")
+    else:
+        TYPED.to_feather(tmp_path / "t.arrow", compression="uncompressed")
+    document, inferred = drafted_in(tmp_path, f"t.{suffix}", "price")
+    assert {each["column"]: each["kind"] for each in inferred["columns"] if each["used"]} == {
+        "when": "date",
+        "size": "number",
+        "count": "number",
+        "city": "category",
+        "code": "category",
+        "is_new": "number",
+        "price": "number",
+    }
+    assert "layout" not in inferred
+    assert "its type is list" in inferred["columns"][7]["why"]
+    model = ge.Model.from_dict(document, tmp_path / "m.json")
+    data = model.load_data("train")
+    np.testing.assert_array_equal(data["numbers"], TYPED[["size", "count", "is_new"]].to_numpy(float, na_value=np.nan))
+    days = [when.timestamp() / 86400 for when in TYPED["when"]]
+    np.testing.assert_allclose(data["dates"][:, 0], days, rtol=1e-15)
+    assert data["city"].tolist() == [row * 11 % 3 for row in range(60)]
+    assert model.train().check.values["validation_loss"] < 3
+
+
+def test_truth_values_are_classes(tmp_path):
+    TYPED.drop(columns="part").to_parquet(tmp_path / "t.parquet")
+    document, _ = drafted_in(tmp_path, "t.parquet", "is_new")
+    assert document["inputs"]["is_new"]["categories"] == [0, 1]
+    data = ge.Model.from_dict(document, tmp_path / "m.json").load_data("train")
+    assert data["is_new"].tolist() == TYPED["is_new"].astype(int).tolist()
+
+
 def test_without_a_target_the_columns_are_listed(tmp_path):
     done = run("new", "--data", table(tmp_path, "a,b\n1,2\n3,4\n"), "-o", tmp_path / "m.json", code=2)
     assert 'columns: "a", "b"' in done.output
@@ -436,7 +486,7 @@ def test_a_template_is_printed_without_a_file(kind):
         (["lsmt"], "did you mean 'lstm'?"),
         (["linear", "--target", "y"], "--target needs --data"),
         (["cnn", "--data", "t.csv", "--target", "y"], "no kind of model 'cnn' for a table"),
-        (["--data", "t.parquet", "--target", "y"], "save the table as .csv"),
+        (["--data", "t.jsonl", "--target", "y"], "save the table as .csv"),
         (["--data", "nowhere.csv", "--target", "y"], "cannot read 'nowhere.csv'"),
     ],
 )

@@ -26,7 +26,9 @@ def new(
             metavar="[linear|logistic|mlp|cnn|lstm]", help="The kind of model; default: what fits the target."
         ),
     ] = None,
-    data: Annotated[Path | None, typer.Option(metavar="FILE", help="A CSV file with a table to learn from.")] = None,
+    data: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A CSV, Parquet or Arrow file with a table to learn from.")
+    ] = None,
     target: Annotated[str | None, typer.Option(metavar="COLUMN", help="The column that is predicted.")] = None,
     exclude: Annotated[
         list[str] | None, typer.Option(metavar="COLUMN", help="A column that is left out. May be repeated.")
@@ -77,12 +79,12 @@ def _new_for_table(data: Path, wanted: TableRequest, output: Path | None, output
     from graphengine.data.stored import Memory
     from graphengine.drafting.table_draft import draft_table
 
-    if data.name.endswith((".jsonl", ".npz", ".npy", ".parquet", ".arrow", ".json", ".xlsx")):
-        raise UsageError(f"--data {data} is not a CSV file", hint="save the table as .csv or .csv.gz")
+    if data.name.endswith((".jsonl", ".npz", ".npy", ".json", ".xlsx")):
+        raise UsageError(f"--data {data} is no file of columns", hint="save the table as .csv, .csv.gz or .parquet")
     folder, name = output.parent if output else Path(), output.stem if output else data.name.partition(".")[0]
-    longest_line = Memory(current_limits().data_bytes).block
+    memory = Memory(current_limits().data_bytes)
     draft = draft_table(
-        data, wanted.target, wanted.family, folder, name or "model", wanted.excluded, longest_line, header=wanted.header
+        data, wanted.target, wanted.family, folder, name or "model", wanted.excluded, memory, header=wanted.header
     )
     written = _written(draft.document, folder / f"{name}.json", output)
     if output_format is Format.json:
@@ -165,6 +167,8 @@ def _print_inferred(draft: TableDraft) -> None:
 def _layout(draft: TableDraft) -> str:
     dialect = draft.survey.dialect
     parts = [counted(draft.survey.rows, "row"), counted(len(draft.survey.columns), "column")]
+    if draft.survey.kind != "csv":
+        return ", ".join(parts)
     parts += [f"separator {shown(dialect.separator)}", f"decimal {shown(dialect.decimal)}"]
     parts += [f"thousands {shown(dialect.thousands)}"] if dialect.thousands else []
     parts += [] if dialect.header else ["no header"]
@@ -195,5 +199,6 @@ def _as_json(draft: TableDraft) -> dict[str, Any]:
         }
         for role in draft.columns
     ]
-    found = {"data": draft.source, "rows": draft.survey.rows, "layout": layout, "columns": columns}
+    layouts = {"layout": layout} if draft.survey.kind == "csv" else {}
+    found = {"data": draft.source, "rows": draft.survey.rows, **layouts, "columns": columns}
     return {**found, "decisions": draft.decisions()}

@@ -217,6 +217,8 @@ def _dtypes(path: DataFile, schema: Any, columns: Columns, graph: Graph) -> dict
 
 def _dtype(kind: Any) -> np.dtype[Any]:
     """The dtype of a type of Arrow, that of objects for what NumPy does not have."""
+    if str(kind).startswith("timestamp"):
+        return np.dtype(f"datetime64[{kind.unit}]")  # whatever the time zone is, the integers are of UTC
     try:
         dtype: np.dtype[Any] = np.dtype(kind.to_pandas_dtype())
     except NotImplementedError:

@@ -79,6 +79,8 @@ class ColumnProfile:
     place: int
     readings: list[Numbers]
     """The column as numbers, in each of the dialects that read most of it."""
+    refused: str = ""
+    """Why no input can take the column, whatever its cells are."""
     filled: int = 0
     """Cells that have a value."""
     gaps: int = 0
@@ -110,7 +112,7 @@ class ColumnProfile:
         self._add_dates(texts)
         for numbers in self.readings:
             numbers.add(lines, texts)
-        fewest = min(numbers.bad for numbers in self.readings)
+        fewest = min((numbers.bad for numbers in self.readings), default=0)
         self.readings = [numbers for numbers in self.readings if numbers.bad == fewest]
 
     def _add_gap(self, line: int, cell: str, text: str) -> None:

@@ -164,6 +164,8 @@ def _gaps(column: ColumnProfile, kind: ColumnKind) -> int:
 def _reason_against(column: ColumnProfile, kind: ColumnKind, survey: Survey, categories: Sequence[str]) -> str:
     """Why a column is left out; nothing if it is not."""
     numbers = column.numbers(survey.dialect)
+    if column.refused:
+        return column.refused
     if not column.filled and not categories:
         return "it is empty"
     if column.filled + column.words.total() < FEW_VALUES * survey.rows:
@@ -231,8 +233,10 @@ def _target_role(path: str, column: ColumnProfile, survey: Survey, classes: bool
     kind, categories = _kind(column, survey)
     where = f"{path}: the target '{column.name}'"
     if column.gaps or (kind == ColumnKind.number and column.words):
-        message = f"{where} has no value in {counted(_gaps(column, kind), 'row')}{_gap_lines(column)}"
+        message = f"{where} has no value in {counted(_gaps(column, kind), 'row')}{_gap_places(column, survey.unit)}"
         raise DataError(message, code="GE503", hint="leave these rows out: nothing can be learned from them")
+    if column.refused:
+        raise DataError(f"{where} cannot be predicted: {column.refused}", code="GE505", hint="choose another target")
     if kind == ColumnKind.number:
         return _number_target(where, column, survey, classes)
     if kind == ColumnKind.date:
@@ -246,10 +250,10 @@ def _target_role(path: str, column: ColumnProfile, survey: Survey, classes: bool
     return _class_target(where, column, categories, f"{counted(len(categories), 'text')}: classification")
 
 
-def _gap_lines(column: ColumnProfile) -> str:
-    """In which lines of the file a column has gaps, in words; of many the first ones."""
-    lines = [*map(str, column.gap_lines[:5]), *["..."] * (len(column.gap_lines) > 5)]
-    return f", {'lines' if lines[1:] else 'line'} {', '.join(lines)}" if lines else ""
+def _gap_places(column: ColumnProfile, unit: str) -> str:
+    """In which lines or rows of the file a column has gaps, in words; of many the first ones."""
+    places = [*map(str, column.gap_lines[:5]), *["..."] * (len(column.gap_lines) > 5)]
+    return f", {unit}{'s' * (len(places) > 1)} {', '.join(places)}" if places else ""
 
 
 def _number_target(where: str, column: ColumnProfile, survey: Survey, classes: bool | None) -> Role:

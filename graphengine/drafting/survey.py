@@ -29,11 +29,17 @@ BLOCK = 4096
 
 @dataclass(frozen=True)
 class Survey:
-    """What a CSV file has: the dialect it is written in, its rows, and its columns."""
+    """What a file has: the dialect it is written in if its `kind` is "csv", its rows, and its columns."""
 
     dialect: Dialect
     rows: int
     columns: list[ColumnProfile]
+    kind: str = "csv"
+
+    @property
+    def unit(self) -> str:
+        """What the places of cells count."""
+        return "line" if self.kind == "csv" else "row"
 
 
 def survey(path: DataFile, longest_line: int = SAMPLE, *, header: bool | None = None) -> Survey:

@@ -9,14 +9,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from graphengine.data.csv_dialect import SAMPLE, Dialect
+from graphengine.data.stored import Memory
 from graphengine.drafting.parts import training_decisions
 from graphengine.drafting.roles import Role, Task, find_task
 from graphengine.drafting.survey import Survey, survey
 from graphengine.drafting.table_model import Family, family_for, table_model
+from graphengine.drafting.typed_survey import KINDS, survey_of_types
 from graphengine.errors import UsageError
 from graphengine.format.paths import HOW_TO_WRITE, confined, is_plain
+from graphengine.limits import DEFAULT
 from graphengine.wording import shown
+
+MEMORY = Memory(DEFAULT.data_bytes)
+"""How much of a file is read at a time, unless the caller says so."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +70,7 @@ def draft_table(
     folder: Path,
     name: str,
     excluded: Collection[str] = (),
-    longest_line: int = SAMPLE,
+    memory: Memory = MEMORY,
     *,
     header: bool | None = None,
 ) -> TableDraft:
@@ -81,18 +86,21 @@ def draft_table(
         GE801 if the file does not lie in the folder, no target is named, or the kind of model does not fit it.
     """
     source = source_path(data, folder)
-    found = survey(confined(folder, source), longest_line, header=header)
+    kind = next((kind for suffix, kind in KINDS.items() if source.endswith(suffix)), None)
+    file = confined(folder, source)
+    found = survey_of_types(file, kind, memory) if kind else survey(file, memory.block, header=header)
     if target is None:
         names = ", ".join(shown(column.name) for column in found.columns)
         raise UsageError("--data needs --target COLUMN, which is to be predicted", hint=f"columns: {names}")
     task = find_task(str(data), found, target, classes=_CLASSES[family], excluded=excluded)
     chosen = family or family_for(task)
-    document = table_model(name, source, found.rows, task, chosen, partial(_csv_source, source, found.dialect))
+    document = table_model(name, source, found.rows, task, chosen, partial(_source, source, found))
     return TableDraft(source, found, task, chosen, document, family is not None)
 
 
-def _csv_source(path: str, dialect: Dialect, columns: Mapping[str, Role | list[Role]]) -> dict[str, Any]:
+def _source(path: str, found: Survey, columns: Mapping[str, Role | list[Role]]) -> dict[str, Any]:
     """A data source; what has its default is left out when it is written."""
+    dialect = found.dialect
 
     def named(role: Role) -> str | int:
         return role.column if dialect.header else role.place
@@ -101,6 +109,8 @@ def _csv_source(path: str, dialect: Dialect, columns: Mapping[str, Role | list[R
         name: [named(each) for each in what] if isinstance(what, list) else named(what)
         for name, what in columns.items()
     }
+    if found.kind != "csv":
+        return {"type": found.kind, "path": path, "columns": taken}
     return {
         "type": "csv",
         "path": path,
