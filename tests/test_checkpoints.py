@@ -442,17 +442,18 @@ SEEDS = range(0, 21, int(os.environ.get("GRAPHENGINE_SEED_STEP", "20")))
 KILLED = """
 import sys
 import graphengine as ge
-trainer = ge.load(sys.argv[1]).trainer(checkpoints=sys.argv[2], resume=True)
+trainer = ge.load(sys.argv[1], backend=sys.argv[3]).trainer(checkpoints=sys.argv[2], resume=True)
 for row in trainer.chunks(longest=1):
     print(row.iteration, flush=True)  # acknowledged: the checkpoint is safe
 """
 
 
-def test_a_training_that_is_killed_at_any_time_loses_no_step_that_was_told(tmp_path):
+@pytest.mark.parametrize("backend", ["numpy", pytest.param("numba", marks=pytest.mark.extra("numba"))])
+def test_a_training_that_is_killed_at_any_time_loses_no_step_that_was_told(tmp_path, backend):
     path, folder, drawn = endless(tmp_path), tmp_path / "folder", random.Random(0)
     done = 0
     for _ in range(KILLS):
-        command = [sys.executable, "-c", KILLED, str(path), str(folder)]
+        command = [sys.executable, "-c", KILLED, str(path), str(folder), backend]
         child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         first = int(child.stdout.readline())
         assert first == done + 1
@@ -462,10 +463,10 @@ def test_a_training_that_is_killed_at_any_time_loses_no_step_that_was_told(tmp_p
         (kept,) = {max(iterations_of(folder))}
         assert kept >= told[-1]
         done = kept
-    trainer = ge.load(path).trainer(checkpoints=folder, resume=True, max_iterations=done + 1)
+    trainer = ge.load(path, backend=backend).trainer(checkpoints=folder, resume=True, max_iterations=done + 1)
     assert all(OWN_FILES.fullmatch(found.name) and found.suffix == ".json" for found in folder.iterdir())
     run(trainer)
-    whole = run(ge.load(path).trainer(max_iterations=done + 1))
+    whole = run(ge.load(path, backend=backend).trainer(max_iterations=done + 1))
     assert not list(different(whole.state, trainer.state))
 
 
