@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import math
 import sys
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from benchmarks.graphs import scalar_chain
-from benchmarks.harness import Contender, Goal, Options, Table, Work, compare, require_ops
+from benchmarks.harness import Contender, Goal, Options, SkipContenderError, Table, Work, compare, require_ops
 from benchmarks.loading import stage_table
 
 LENGTH = 9_999  # whole turns of mul, add, sin
@@ -34,7 +35,7 @@ def run(options: Options) -> list[Table]:
         unit="ns",
         units=LENGTH,
         round_seconds=0.05,
-        goals=[Goal("graphengine", 2.0)],
+        goals=[Goal("graphengine", 2.0), Goal("graphengine, numba", 0.25, against="Python floats")],
     )
     if not options.full:
         table.skipped["jax jit"] = "compiles for half a minute (--full)"
@@ -80,11 +81,14 @@ def repeat(once: Any) -> Work:
     return work
 
 
-def graphengine(_: None) -> Work:
+def graphengine(_: None, backend: str = "numpy") -> Work:
     import graphengine as ge
 
     require_ops("mul", "add", "sin")
-    model = ge.Model.from_dict(scalar_chain(LENGTH))
+    try:
+        model = ge.Model.from_dict(scalar_chain(LENGTH), backend=backend)
+    except ge.errors.UsageError as error:
+        raise SkipContenderError(str(error)) from error
     model.parameters["theta"] = THETA
 
     def once() -> Any:
@@ -157,6 +161,7 @@ CONTENDERS = [
     Contender("Python floats", python_floats, "hand"),
     Contender("NumPy scalars", numpy_scalars, "hand", reference=True),
     Contender("graphengine", graphengine, "ours"),
+    Contender("graphengine, numba", partial(graphengine, backend="numba"), "ours"),
     Contender("micrograd", micrograd),
     Contender("autograd", autograd),
     Contender("torch eager", torch_eager),

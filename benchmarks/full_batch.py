@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -18,6 +19,7 @@ RATE = 0.1
 TILE = 65_536
 TILED = "NumPy tiled, 1 thread"
 TWO_THREADS = "graphengine, 2 threads"
+NUMBA, FUSED = "graphengine, numba", "numba fused, 1 thread"
 
 Slope: TypeAlias = Callable[[float], tuple[float, float]]
 
@@ -39,7 +41,7 @@ def at_size(size: int, options: Options) -> Table:
     generator = np.random.default_rng(0)
     x = generator.standard_normal(size)
     data = Data(x, 3.0 * x + 0.1 * generator.standard_normal(size))
-    goals = [Goal("graphengine", 1.25)]
+    goals = [Goal("graphengine", 1.25), Goal(NUMBA, 1.2, against=FUSED)]
     if size > 10**6:
         goals.append(Goal(TWO_THREADS, 1.0, against="jax jit"))
     return compare(
@@ -155,10 +157,13 @@ def numba_fused(data: Data) -> Work:
     return lambda steps: descend(lambda theta: slope(data.x, data.y, theta), steps)
 
 
-def graphengine(data: Data) -> Work:
+def graphengine(data: Data, backend: str = "numpy") -> Work:
     import graphengine as ge
 
-    model = ge.Model.from_dict(linear_regression(single=False))
+    try:
+        model = ge.Model.from_dict(linear_regression(single=False), backend=backend)
+    except ge.errors.UsageError as error:
+        raise SkipContenderError(str(error)) from error
     arrays = data._asdict()
 
     def work(steps: int) -> Any:
@@ -250,8 +255,9 @@ CONTENDERS = [
     Contender("NumPy out=, 1 BLAS thread", on_one_blas_thread(numpy_out), "hand", reference=True),
     Contender(TILED, tiled(1), "hand", reference=True),
     Contender("NumPy tiled, 2 threads", tiled(2), "hand"),
-    Contender("numba fused, 1 thread", numba_fused, "limit"),
+    Contender(FUSED, numba_fused, "limit"),
     Contender("graphengine", graphengine, "ours"),
+    Contender(NUMBA, partial(graphengine, backend="numba"), "ours"),
     Contender(TWO_THREADS, graphengine_in_two_threads, "ours"),
     Contender("torch eager", torch_eager),
     Contender("jax jit", jax_jit),

@@ -7,18 +7,23 @@ is trained or comes from a layer before.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
 from benchmarks.graphs import HEAD, Json
-from benchmarks.harness import Contender, Goal, Options, Table, Work, compare
+from benchmarks.harness import Contender, Goal, Options, SkipContenderError, Table, Work, compare
 
 Array: TypeAlias = np.ndarray[Any, Any]
 Call: TypeAlias = Callable[[], Sequence[Any]]
 EPSILON = 1e-5
 ROWS = (1024, 256)
 IMAGES = (32, 16, 16, 16)
+
+
+COMPILED = {"conv2d": 1.1, "layer_norm": 1.3, "softmax": 1.3, "batch_norm": 1.0}
+"""How long the numba backend may take beside torch."""
 
 
 class Problem(NamedTuple):
@@ -59,10 +64,13 @@ def at(problem: Problem, by_hand: Callable[[Problem], Call], at_most: float, opt
     contenders = [
         Contender("NumPy", repeated(by_hand), "hand", reference=True),
         Contender("graphengine", repeated(graphengine), "ours"),
+        Contender("graphengine, numba", repeated(partial(graphengine, backend="numba")), "ours"),
         *[Contender("torch eager", repeated(torch_eager))] * (problem.op != "dropout"),  # whose bits are others
     ]
     shape = " x ".join(map(str, problem.arrays["x"].shape))
     goals = [Goal("graphengine", at_most)]
+    if problem.op in COMPILED:
+        goals.append(Goal("graphengine, numba", COMPILED[problem.op], against="torch eager"))
     return compare(
         f"{problem.op}, {shape}, forward and backward",
         contenders,
@@ -91,18 +99,21 @@ def repeated(make: Callable[[Problem], Call]) -> Callable[[Problem], Work]:
     return build
 
 
-def graphengine(problem: Problem) -> Call:
-    """The plan of the graph of result and gradients, in training mode."""
+def graphengine(problem: Problem, backend: str = "numpy") -> Call:
+    """The program of the graph of result and gradients, in training mode."""
     import graphengine as ge
-    from graphengine.backends.numpy.plan import Plan
+    from graphengine.backends.protocol import backend_named
     from graphengine.transform.mode import in_training_mode
 
     values = {**problem.arrays, "slope": problem.slope}
     graph = in_training_mode(ge.Model.from_dict(graph_of(problem.op, list(problem.arrays), values)).graph)
-    plan = Plan(ge.gradient(graph, "loss", problem.wanted, also=["z"]))
+    try:
+        program = backend_named(backend).compile(ge.gradient(graph, "loss", problem.wanted, also=["z"]))
+    except ge.errors.UsageError as error:
+        raise SkipContenderError(str(error)) from error
 
     def call() -> Sequence[Any]:
-        return list(plan.run(values).values())
+        return list(program.run(values).values())
 
     return call
 

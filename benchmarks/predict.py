@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from benchmarks.graphs import perceptron
-from benchmarks.harness import Contender, Goal, Options, Table, Work, compare, require_ops
+from benchmarks.harness import Contender, Goal, Options, SkipContenderError, Table, Work, compare, require_ops
 from benchmarks.mlp import OPS, SIZES, Data, make_data
+
+FLOAT = 1
+"""ONNX's number for single precision."""
 
 
 def run(options: Options) -> list[Table]:
@@ -21,7 +25,7 @@ def run(options: Options) -> list[Table]:
         per="call",
         unit="us",
         tolerance=1e-5,
-        goals=[Goal("graphengine", 1.0, against="peer")],
+        goals=[Goal("graphengine", 1.0, against="peer"), Goal("graphengine, numba", 1.0, against="onnxruntime")],
     )
     return [table]
 
@@ -51,14 +55,36 @@ def repeat(predict: Any, row: Any) -> Work:
     return work
 
 
-def graphengine(data: Data) -> Work:
+def graphengine(data: Data, backend: str = "numpy") -> Work:
     import graphengine as ge
 
     require_ops(*OPS)
-    model = ge.Model.from_dict(perceptron(SIZES))
+    try:
+        model = ge.Model.from_dict(perceptron(SIZES), backend=backend)
+    except ge.errors.UsageError as error:
+        raise SkipContenderError(str(error)) from error
     for name, weight in data.weights.items():
         model.parameters[name] = weight
     return repeat(lambda row: model.predict(x=row, outputs=["logits"])["logits"], data.x[:1])
+
+
+def onnx_runtime(data: Data) -> Work:
+    import onnxruntime
+    from onnx import helper, numpy_helper
+
+    shapes = [
+        helper.make_tensor_value_info(*each) for each in (("x", FLOAT, [1, SIZES[0]]), ("logits", FLOAT, [1, SIZES[2]]))
+    ]
+    nodes = [
+        helper.make_node("Gemm", ["x", "w1", "b1"], ["sums"]),
+        helper.make_node("Relu", ["sums"], ["hidden"]),
+        helper.make_node("Gemm", ["hidden", "w2", "b2"], ["logits"]),
+    ]
+    weights = [numpy_helper.from_array(weight, name) for name, weight in data.weights.items()]
+    graph = helper.make_graph(nodes, "mlp", shapes[:1], shapes[1:], weights)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    return repeat(lambda row: session.run(["logits"], {"x": row})[0], data.x[:1])
 
 
 def torch_eager(data: Data) -> Work:
@@ -89,6 +115,8 @@ def jax_jit(data: Data) -> Work:
 CONTENDERS = [
     Contender("NumPy out=", numpy_out, "hand", reference=True),
     Contender("graphengine", graphengine, "ours"),
+    Contender("graphengine, numba", partial(graphengine, backend="numba"), "ours"),
+    Contender("onnxruntime", onnx_runtime),
     Contender("torch eager", torch_eager),
     Contender("jax jit", jax_jit),
 ]

@@ -233,7 +233,7 @@ A backend runs graphs whose shapes are known. `ge.load(path, backend="reference"
   --plan` says whether the loop has the bits of the numpy backend. Of 0.0 and -0.0, `maximum` and `minimum` may
   choose the other one. The sign of a NaN is not promised.
 - **Sums** are added up in double precision, those of single precision as well. A row: number k in lane k mod 32,
-  lane k with lane k + 16, then k + 8, and so on. Columns: row after row. All numbers: as the columns of rows of 256
+  lane k with lane k + 16, then k + 8, and so on. Columns: row after row. All numbers: as the columns of rows of 128
   numbers, or of the last axis, whose sums are then a row. The order depends on shapes alone, not on the processor.
   Products in a sum are those of double precision; the norm of double-precision numbers is NumPy's.
 - **When it compiles**: the first iterations run in the numpy backend, for about 0.2 s, because numba takes longer than

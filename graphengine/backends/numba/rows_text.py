@@ -1,6 +1,6 @@
 """The text of a group as one loop over rows.
 
-A run is what is contiguous in memory: a row, a part of one, or 256 numbers of a vector. Elementwise expressions are a
+A run is what is contiguous in memory: a row, a part of one, or 128 numbers of a vector. Elementwise expressions are a
 loop over each run. A row that is folded takes a loop for what comes before and one for what comes after; what the
 second needs of the first is kept in an array as long as a row. Columns, and vectors as a whole, are added up run by
 run, place by place, in double precision.
@@ -23,7 +23,7 @@ from graphengine.backends.numba.array_ops import CASTS, RowFold, computed_in
 from graphengine.backends.numba.groups import Group, Member, Span
 from graphengine.backends.numba.parameters import LoopNames, LoopParameter, LoopParameters
 
-TILE = 256
+TILE = 128
 """Numbers of a vector that are a run: as many sums are added up side by side."""
 
 Dims = tuple[int, ...]
@@ -150,7 +150,7 @@ class RowsText:
 
     def _run(self, view: View) -> str:
         """The name of a run of an array."""
-        return f"r{view.number}" if self._tiled or len(view.dims) > 1 else view.name
+        return f"r{view.number}" if (self._tiled and not view.is_run) or len(view.dims) > 1 else view.name
 
     def _element(self, view: View) -> str:
         """An element of an array, of a run or the only one."""
@@ -230,8 +230,9 @@ class RowsText:
         used = set(re.findall(r"\w+", "\n".join(lines)))
         body = [*(line for line in read if line.partition(" ")[0] in used), *lines]
         if self._tiled:
-            size = self._size(0)
-            return _nested([f"for at in range(0, {size}, {TILE}):"], [f"m = min({TILE}, {size} - at)", *body])
+            size, whole = self._size(0), [re.sub(r"\bm\b", str(TILE), line) for line in body]
+            rest = [f"at = {size} - {size} % {TILE}", f"m = {size} - at", *body]
+            return [*_nested([f"for at in range(0, {size} - {size} % {TILE}, {TILE}):"], whole), *rest]
         return _nested([f"for i{dim} in range({self._size(dim)}):" for dim in self._inner], body)
 
     @property
@@ -242,8 +243,8 @@ class RowsText:
         """The run of each array that has longer ones."""
         for view in self._views.values():
             indices = _indices(dim for dim in view.dims if dim != self._last)
-            if self._last in view.dims and self._tiled:
-                yield f"{self._run(view)} = {view.name}[{':' if view.is_run else 'at:at + '}m]"
+            if self._last in view.dims and self._tiled and not view.is_run:
+                yield f"{self._run(view)} = {view.name}[at:at + m]"
             elif self._last in view.dims and indices:
                 yield f"{self._run(view)} = {view.name}[{indices}]"
 
