@@ -48,6 +48,7 @@ CODES = {
     "GE132": "more nodes than the limit",
     "GE133": "values that take more memory than the limit",
     "GE134": "a size that no array can have",
+    "GE135": "more steps of loops than the limit",
     "GE140": "too many problems; only the first are reported",
     "GE201": "an id is used twice",
     "GE210": "a reference to something that is not defined",

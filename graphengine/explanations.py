@@ -149,6 +149,14 @@ EXPLANATIONS: dict[str, Explanation] = {
         "Correct the shape. In a chain of nodes that multiply sizes, the first node that goes too far is reported.",
         '{"inputs": {"x": {"shape": ["N^64"]}}}',
     ),
+    "GE135": Explanation(
+        "The loops of a graph (op `scan`) have more steps together than the limit steps, ten million. A loop within a "
+        "loop counts once for each step around it. It is counted before anything runs, and again with the sizes of a "
+        "batch.",
+        "Use shorter sequences or a smaller length, or raise the limit: `--limit steps=100000000`.",
+        '{"id": "z", "op": "scan", "inputs": ["h"], '
+        '"attributes": {"function": "f", "carry": ["h"], "length": 1000000000}}',
+    ),
     "GE140": Explanation(
         "A file has more than a hundred problems; only the first are reported.",
         "Mend those; often they have one cause.",

@@ -21,6 +21,8 @@ class Limits:
     """Values in a file: numbers, strings, arrays, objects."""
     nodes: int = 1_000_000
     """Nodes of a graph, those of inlined functions included."""
+    steps: int = 10_000_000
+    """Steps of all loops of a graph together; those of a loop within a loop count for each step around them."""
     array_bytes: int = 2**30
     """Bytes of all values of a graph together: inputs, parameters, state and the results of nodes."""
     data_bytes: int = 2**30

@@ -399,4 +399,4 @@ def test_a_graph_of_a_pickle_knows_the_places_of_its_nodes():
     copied = pickle.loads(pickle.dumps(graph))
     places = [node_text(graph, node) for node in graph.nodes]
     assert [node_text(copied, node) for node in copied.nodes] == places
-    assert any(place.startswith("call 'cell0' of 'nn.lstm_cell', node ") for place in places)
+    assert any(place.startswith("call 'lstm' of 'nn.lstm', node ") for place in places)

@@ -1,5 +1,9 @@
 """Loops: a `scan` has the values and the gradients of the unrolled graph, to the last bit, and refuses what misfits."""
 
+import copy
+import json
+import pickle
+
 import numpy as np
 import pytest
 from documents import document
@@ -8,6 +12,7 @@ import graphengine as ge
 from graphengine.backends.numpy.plan import Plan
 from graphengine.backends.reference.executor import Executor
 from graphengine.format.building import build_graph
+from graphengine.format.comparison import differences
 from graphengine.format.documents import ModelDocument
 from graphengine.transform.directional import curvature
 
@@ -183,3 +188,237 @@ def test_second_derivatives_equal_those_of_the_unrolled_graph(name):
         found.append(list(Plan(product).run({**values, **along}).values()))
     for one, other in zip(*found, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-12 * np.abs(other).max())
+
+
+# ---------------------------------------------------------------- what is refused, and where
+
+GROW = function({"p": ("mul", ["h", "w"]), "new": ("tanh", ["p"])}, {"h": "new"}, ["h", "w"])
+ADD = function({"new": ("add", ["h", "x"])}, {"h": "new", "y": "new"}, ["h", "x"])
+
+
+def content(nodes, functions, inputs, **sections):
+    return document(nodes, inputs=inputs, functions=functions, **sections)
+
+
+def problems_of(found, **options):
+    with pytest.raises(ge.errors.InvalidModelError) as caught:
+        ge.Model.from_dict(found, **options)
+    return caught.value.problems
+
+
+def growing(length, **changes):
+    attributes = {"function": "grow", "carry": ["h"], "length": length, **changes}
+    return content({"loop": ("scan", ["h", 0.5], attributes)}, {"grow": GROW}, {"h": []})
+
+
+@pytest.mark.parametrize(
+    ("attributes", "code", "message"),
+    [
+        (
+            {"function": "gro"},
+            "GE213",
+            "node 'loop': attribute of op 'scan': 'function': function 'gro' is not defined",
+        ),
+        ({"function": None}, "GE213", "node 'loop': attribute of op 'scan': 'function' is missing"),
+        (
+            {"function": 3},
+            "GE213",
+            "node 'loop': attribute of op 'scan': 'function' must be the name of a function, not 3",
+        ),
+        ({"carry": ["g"]}, "GE301", "node 'loop' (scan): the function has no input 'g'; its inputs are h, w"),
+        ({"carry": ["h", "h"]}, "GE301", "node 'loop' (scan): input 'h' has two roles; name it once"),
+        ({"carry": ["h", "w"]}, "GE301", "node 'loop' (scan): 2 inputs are carried, but the function has 1 outputs"),
+        ({"sequences": ["w"]}, "GE301", "node 'loop' (scan): a loop has either sequences or a 'length'"),
+        ({"length": None}, "GE301", "node 'loop' (scan): a loop has either sequences or a 'length'"),
+        ({"length": -1}, "GE213", "node 'loop': attribute of op 'scan': must be greater than or equal to 0, not -1"),
+        ({"axes": 1}, "GE213", "node 'loop': attribute of op 'scan': unknown key 'axes'"),
+    ],
+)
+def test_a_loop_that_does_not_fit_is_refused_in_words(attributes, code, message):
+    found = growing(3)
+    given = {**found["nodes"][0]["attributes"], **attributes}
+    found["nodes"][0]["attributes"] = {key: value for key, value in given.items() if value is not None}
+    (problem,) = problems_of(found)
+    assert (problem.code, problem.node) == (code, "loop")
+    assert problem.message.startswith(message)
+
+
+def test_a_body_that_misfits_is_reported_with_the_function_and_its_node():
+    wide = content(
+        {"loop": ("scan", ["h", "x"], {"function": "plus", "carry": ["h"], "sequences": ["x"]})},
+        {"plus": ADD},
+        {"h": [3], "x": ["T", 4]},
+    )
+    (problem,) = problems_of(wide)
+    assert (problem.code, problem.pointer) == ("GE301", "/nodes/0")
+    assert problem.message.startswith("node 'loop' (scan): function 'plus': node 'new' (add): shapes (3,) and (4,)")
+    grown = copy.deepcopy(wide)
+    grown["inputs"]["h"]["shape"] = []
+    (problem,) = problems_of(grown)
+    expected = "node 'loop' (scan): carry 'h' is float64(), but the function gives float64(4,) for the next step"
+    assert problem.message == expected
+
+
+def test_sequences_of_different_lengths_are_refused():
+    nodes = {"loop": ("scan", ["h", "x"], {"function": "plus", "sequences": ["h", "x"]})}
+    (problem,) = problems_of(content(nodes, {"plus": ADD}, {"h": ["S"], "x": ["T"]}))
+    assert "the sequences have different numbers of steps: 'h' has S, 'x' has T" in problem.message
+
+
+def test_functions_that_run_each_other_in_a_cycle_are_refused():
+    attributes = {"function": "again", "carry": ["h"], "length": 2}
+    again = {
+        "inputs": {"h": {}},
+        "nodes": [{"id": "n", "op": "scan", "inputs": ["h"], "attributes": attributes}],
+        "outputs": {"h": "n"},
+    }
+    problems = problems_of(content({"loop": ("scan", ["h"], attributes)}, {"again": again}, {"h": []}))
+    assert [each.code for each in problems] == ["GE215"]
+
+
+def test_a_function_handed_on_by_an_attribute_may_not_come_back():
+    step = {"id": "n", "op": "ode.rk4_step", "inputs": ["y", "t", 0.1], "attributes": {"function": "rates"}}
+    rates = {"inputs": {"t": {}, "y": {}}, "nodes": [step], "outputs": {"dy": "n"}}
+    nodes = {"z": ("ode.euler_step", ["y", 0.0, 0.1], {"function": "rates"})}
+    found = content(nodes, {"rates": rates}, {"y": []}, opset_imports={"core": 1, "ode": 1})
+    assert [each.code for each in problems_of(found)] == ["GE215"]
+
+
+def test_a_random_op_in_a_loop_needs_its_key():
+    drop = function({"new": ("dropout", ["h"])}, {"h": "new"}, ["h"])
+    nodes = {"loop": ("scan", ["h"], {"function": "drop", "carry": ["h"], "length": 2})}
+    (problem,) = problems_of(content(nodes, {"drop": drop}, {"h": [3]}))
+    assert problem.code == "GE212"
+    assert "needs its 'key'" in problem.message
+
+
+def test_steps_are_counted_before_anything_runs():
+    (problem,) = problems_of(growing(10**12))
+    assert (problem.code, problem.node) == ("GE135", "loop")
+    assert ge.Model.from_dict(growing(11), limits=ge.Limits(steps=11)).forward(h=1.0)["out"] == pytest.approx(
+        0.5**11, rel=0.1
+    )
+    assert problems_of(growing(12), limits=ge.Limits(steps=11))[0].code == "GE135"
+
+
+def test_steps_of_loops_within_loops_are_multiplied():
+    inner = {"function": "grow", "carry": ["h"], "length": 10**4}
+    outer = {
+        "inputs": {"h": {}},
+        "nodes": [{"id": "n", "op": "scan", "inputs": ["h", 0.5], "attributes": inner}],
+        "outputs": {"h": "n"},
+    }
+    nodes = {"loop": ("scan", ["h"], {"function": "outer", "carry": ["h"], "length": 10**4})}
+    (problem,) = problems_of(content(nodes, {"outer": outer, "grow": GROW}, {"h": []}))
+    assert "100,010,000 steps" in problem.message
+
+
+def test_the_steps_of_a_batch_are_counted_when_it_comes():
+    nodes = {"loop": ("scan", ["h", "x"], {"function": "plus", "carry": ["h"], "sequences": ["x"]})}
+    model = ge.Model.from_dict(content(nodes, {"plus": ADD}, {"h": [], "x": ["T"]}), limits=ge.Limits(steps=100))
+    assert model.forward(h=0.0, x=np.ones(100))["out"] == 100
+    with pytest.raises(ge.errors.InputError) as caught:
+        model.forward(h=0.0, x=np.ones(101))
+    assert caught.value.problems[0].code == "GE135"
+
+
+def test_memory_of_what_all_steps_give_is_counted():
+    nodes = {"loop": ("scan", ["h", "x"], {"function": "plus", "carry": ["h"], "sequences": ["x"]})}
+    model = ge.Model.from_dict(
+        content(nodes, {"plus": ADD}, {"h": [1000], "x": ["T", 1]}), limits=ge.Limits(array_bytes=10**6)
+    )
+    model.forward(h=np.zeros(1000), x=np.ones((100, 1)))
+    with pytest.raises(ge.errors.InputError) as caught:
+        model.forward(h=np.zeros(1000), x=np.ones((200, 1)))
+    assert caught.value.problems[0].code == "GE133"
+
+
+def test_a_body_of_a_thousand_nodes_runs_ten_thousand_steps():
+    nodes = {"n0": ("mul", ["h", 0.999])} | {
+        f"n{k}": ("add", [f"n{k - 1}", "x" if k % 100 == 0 else 1e-6]) for k in range(1, 1000)
+    }
+    body = function(nodes, {"h": "n999"}, ["h", "x"])
+    loop = {"loop": ("scan", ["h", "x"], {"function": "body", "carry": ["h"], "sequences": ["x"]})}
+    model = ge.Model.from_dict(content(loop, {"body": body}, {"h": [], "x": ["T"]}))
+    x = np.linspace(0, 1e-3, 10_000)
+    expected = 0.0
+    for each in x:
+        expected = 0.999 * expected + 9 * each + 990e-6
+    run = model.forward(h=0.0, x=x)
+    assert run["out"] == pytest.approx(expected, rel=1e-9)
+    assert run.backward(of="out", wrt=["x"])["x"][-1] == pytest.approx(9)
+
+
+# ---------------------------------------------------------------- files, pickles, choices
+
+
+def test_the_gradient_of_a_loop_is_a_file_like_any_other(tmp_path):
+    graph = looped("lstm", 5)
+    gradient = ge.gradient(graph, "loss", ["a", "x"], also=["loss"])
+    assert [node.op for node in gradient.nodes].count("scan") == 2
+    gradient.save(tmp_path / "g.json")
+    loaded = ge.load(tmp_path / "g.json")
+    loaded.save(tmp_path / "one.json")
+    ge.load(tmp_path / "one.json").save(tmp_path / "again.json")
+    assert (tmp_path / "again.json").read_bytes() == (tmp_path / "one.json").read_bytes()
+    values = values_for("lstm", 5)
+    assert bits(Plan(gradient).run(values)) == bits(Plan(loaded.graph).run(values))
+    assert len(json.loads((tmp_path / "g.json").read_text())["functions"]) == 2
+
+
+def test_a_pickle_of_a_loop_is_the_loop():
+    graph = ge.gradient(looped("gru", 3), "loss", ["a"])
+    copied = pickle.loads(pickle.dumps(graph))
+    assert [node.node for node in copied.nodes] == [node.node for node in graph.nodes]
+    values = values_for("gru", 3)
+    assert bits(Plan(copied).run(values)) == bits(Plan(graph).run(values))
+
+
+def test_a_change_in_the_body_is_another_model():
+    one, other = growing(3), copy.deepcopy(growing(3))
+    other["functions"]["grow"]["nodes"][1]["op"] = "sin"
+    models = [ge.Model.from_dict(each) for each in (one, other)]
+    assert models[0].fingerprint != models[1].fingerprint
+    (difference,) = differences(*[each.document for each in models])
+    assert difference.path == ("functions", "grow", "nodes", "new", "op")
+
+
+def test_only_the_chosen_function_of_a_choice_runs_and_passes_a_gradient():
+    ran = []
+
+    @ge.register("test.seen")
+    class Seen(ge.Node):
+        def forward(self, x):
+            ran.append(float(x))
+            return x * 1.0
+
+        def infer(self, x):
+            return x
+
+        def backward(self, grad):
+            return grad
+
+    half = function({"s": ("test.seen", ["x"]), "z": ("mul", ["s", 0.5])}, {"z": "z"}, ["x"])
+    root = function({"z": ("sqrt", ["x"])}, {"z": "z"}, ["x"])
+    nodes = {"large": ("greater", ["x", 1.0]), "z": ("cond", ["large", "x"], {"then": "root", "otherwise": "half"})}
+    model = ge.Model.from_dict(
+        content(nodes, {"half": half, "root": root}, {"x": []}, opset_imports={"core": 1, "test": 1})
+    )
+    for _ in range(3):
+        run = model.forward(x=4.0)
+        assert run["out"] == 2.0
+        assert run.backward(of="out", wrt=["x"])["x"] == 0.25
+        assert not ran
+        run = model.forward(x=-4.0)  # the square root of which does not exist
+        assert run["out"] == -2.0
+        assert run.backward(of="out", wrt=["x"])["x"] == 0.5
+        assert ran
+        ran.clear()
+
+
+def test_functions_of_a_choice_that_give_other_types_are_refused():
+    one = function({"z": ("sum", ["x"])}, {"z": "z"}, ["x"])
+    other = function({"z": ("neg", ["x"])}, {"z": "z"}, ["x"])
+    nodes = {"c": ("any", ["x"]), "z": ("cond", ["c", "x"], {"then": "one", "otherwise": "other"})}
+    (problem,) = problems_of(content(nodes, {"one": one, "other": other}, {"x": [3]}))
+    assert "both functions must give the same types, they give float64() and float64(3,)" in problem.message

@@ -17,7 +17,7 @@ from graphengine import gc_pause
 from graphengine.backends.protocol import Backend, Program
 from graphengine.ir.binding import bind_sizes
 from graphengine.ir.graph import Graph
-from graphengine.ir.memory import may_grow, memory_of, require_memory
+from graphengine.ir.memory import RUNNING, may_grow, memory_of, require_memory
 
 Made = TypeVar("Made")
 
@@ -36,7 +36,8 @@ class ProgramCache:
 
     def __init__(self, graph: Graph, backend: Backend) -> None:
         self._graph, self._backend = graph, backend
-        self._patience = 1 + len(graph.nodes) // NODES_PER_USE if backend.is_exact(graph) else 0
+        loops = any(node.op in RUNNING for node in graph.nodes)  # the reference takes much longer for a step
+        self._patience = 0 if loops else 1 + len(graph.nodes) // NODES_PER_USE if backend.is_exact(graph) else 0
         self._programs: OrderedDict[Hashable, Program | int] = OrderedDict()
         self._graphs: OrderedDict[Hashable, Graph] = OrderedDict()
         self._lock = Lock()

@@ -89,7 +89,7 @@ def _stripes() -> tuple[list[list[list[int]]], list[str]]:
 
 def _lstm(name: str) -> dict[str, Any]:
     parts, series, following = Parts(), *_waves()
-    parts.inputs["series"] = {"shape": ["N", SIZE], "description": "numbers of a series, the oldest first"}
+    parts.inputs["series"] = {"shape": ["N", "T"], "description": "numbers of a series, the oldest first"}
     parts.inputs["following"] = {"shape": ["N"], "description": "the number that follows, which is predicted"}
     cell = [
         parts.weights("weight_ih", [4, 1, HIDDEN], "what a number does to each gate", "glorot_uniform"),
@@ -97,18 +97,10 @@ def _lstm(name: str) -> dict[str, Any]:
         parts.weights("bias_ih", [4, HIDDEN], "of each gate"),
         parts.weights("bias_hh", [4, HIDDEN], "of each gate, from the memory"),
     ]
-    parts.node("first", "slice", ["series"], "the first number", axis=1, start=0, stop=1)
-    parts.node("zeros", "mul", ["first", 0], "a zero for each series")
-    start = parts.weights("start", [HIDDEN], "the memory before the first number")
-    hidden = memory = parts.node(
-        "state_0", "add", ["zeros", start], "the memory of each series before its first number"
-    )
-    for step in range(1, SIZE + 1):
-        place = {"axis": 1, "start": step - 1, "stop": step}
-        number = parts.node(f"number_{step}", "slice", ["series"], f"number {step} of each series", **place)
-        hidden = parts.node(f"state_{step}", "nn.lstm_cell", [number, hidden, memory, *cell], f"after number {step}")
-        memory = f"{hidden}:c"
-    parts.node("scores", "nn.dense", [hidden], "the prediction on the scale of the scaled target", units=1)
+    parts.node("column", "expand_dims", ["series"], "each step has one number", axis=2)
+    states = [parts.weights(f"start_{state}", [HIDDEN], "the memory before the first number") for state in "hc"]
+    parts.node("lstm", "nn.lstm", ["column", *cell, *states], "from number to number")
+    parts.node("scores", "nn.dense", ["lstm:h"], "the prediction on the scale of the scaled target", units=1)
     metric = parts.regress("scores", "following")
     data = {"type": "inline", "values": {"series": series, "following": following}}
     section = training(ROWS, metric, 0.02, 200, 16)

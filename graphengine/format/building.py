@@ -24,7 +24,7 @@ from graphengine.format.saving import with_made_parameters
 from graphengine.format.tables import table_problems
 from graphengine.ir.declarations import types_of
 from graphengine.ir.graph import Graph
-from graphengine.ir.memory import memory_problem
+from graphengine.ir.memory import memory_problem, steps_problem
 from graphengine.ir.node_types import infer_types
 from graphengine.ir.nodes import GraphNode, topologically_sorted
 from graphengine.ir.origins import enclosing
@@ -88,7 +88,7 @@ def sound_graph(
     graph, misfits = _typed(document, resolver, nodes, unknown, inlining, limits)
     problems += [*with_pointers(misfits, document), *loss_problems(document, graph), *_update_problems(graph)]
     problems += table_problems(document, graph)
-    if too_large := memory_problem(graph):
+    if too_large := steps_problem(graph) or memory_problem(graph):
         problems += with_pointers([too_large], document)
     if problems:
         gaps.names["nodes"].update(resolver.values.keys() - graph.types.keys())

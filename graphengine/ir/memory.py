@@ -19,6 +19,7 @@ from graphengine.ir.graph import Graph
 from graphengine.ir.node_types import infer, literal_type
 from graphengine.ir.nodes import GraphNode
 from graphengine.ir.origins import node_text
+from graphengine.ops.body import bodies_of
 from graphengine.ops.inference import probed
 from graphengine.ops.node import Node
 from graphengine.ops.shapes import ArrayType, PythonNumber, Size, SizeError, factors
@@ -51,15 +52,54 @@ def memory_problem(graph: Graph, sizes: Mapping[str, int] | None = None) -> Prob
     return Problem("GE133", message, hint, make_pointer((_section(graph, name), name, "shape")))
 
 
+def steps_problem(graph: Graph, sizes: Mapping[str, int] | None = None) -> Problem | None:
+    """GE135 with the loop that has most steps, if the loops of a graph have more than the limit together."""
+    counts = {
+        node.id: _steps_of(node, graph.types, sizes or {})
+        for node in graph.nodes
+        if node.op in RUNNING and node.is_core
+    }
+    total = sum(counts.values())
+    if total <= graph.limits.steps:
+        return None
+    most = max(counts, key=counts.__getitem__)
+    message = (
+        f"the loops of the graph have {total:,} steps, the limit is {graph.limits.steps:,}; "
+        f"most are of {_described(graph, most)}: {counts[most]:,}"
+    )
+    return Problem("GE135", message, "use shorter sequences, or raise the limit steps", node=most)
+
+
+RUNNING = frozenset({"call", "cond", "scan"})
+"""Ops that run functions."""
+
+
+def _steps_of(node: GraphNode, types: Mapping[str, ArrayType], sizes: Mapping[str, int]) -> int:
+    """The steps of a loop and of those within it; a size that has no number yet counts as 1."""
+    op: Any = node.node
+    kinds = tuple([types[ref] if isinstance(ref, str) else literal_type(ref) for ref in node.inputs])
+    if None in kinds or node.id not in types:
+        return 0
+    count, given = 1, kinds[1:] if node.op == "cond" else kinds
+    if node.op == "scan":
+        given, size = op.steps(kinds)
+        count = _number(size, sizes)
+    inner = 0
+    for body in bodies_of(op).values():
+        graph = body.graph(given)
+        inner += sum(_steps_of(each, graph.types, sizes) for each in graph.nodes if each.op in RUNNING)
+    return count * (inner + (node.op == "scan"))
+
+
 def require_memory(graph: Graph, sizes: Mapping[str, int] | None = None) -> None:
-    """Refuse sizes for which the values of the graph are beyond the limit together.
+    """Refuse sizes for which the values of the graph, or the steps of its loops, are beyond the limit together.
 
     Raises
     ------
     InputError
-        GE133, naming the value that asks for most.
+        GE133, naming the value that asks for most; GE135, naming the loop.
     """
-    problem = memory_problem(graph, sizes)
+    problem = steps_problem(graph, sizes) or memory_problem(graph, sizes)
     if problem:
         raise InputError([problem])
 

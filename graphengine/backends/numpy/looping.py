@@ -24,7 +24,7 @@ from graphengine.ir.declarations import Input
 from graphengine.ir.graph import Graph
 from graphengine.ops.families.constants import Constant
 from graphengine.ops.shapes import ArrayType
-from graphengine.transform.passes import optimize
+from graphengine.transform.trimming import optimize_trimmed
 
 
 class LoweredFunction:
@@ -82,7 +82,7 @@ class Steps:
         self._stacked = [place for place in places if place >= carried]
         wanted = [body.outputs[place] for place in (*range(carried), *self._stacked)]
         graph = body.graph(steps)
-        graph = optimize(graph.derive(graph.nodes, {port: body.results[port] for port in wanted}, graph.types))
+        graph = optimize_trimmed(graph.derive(graph.nodes, {port: body.results[port] for port in wanted}, graph.types))
         self._before, graph = _divided(graph, {*loop.carry, *loop.sequences})
         self._steps = steps
         self._piece = LoweredFunction(graph, dict(zip(body.outputs, loop.carry, strict=False)), wanted[carried:])
@@ -200,7 +200,7 @@ def choice(instruction: Instruction, places: Sequence[int]) -> Callable[..., Any
 
 def _branch(body: Any, types: Sequence[ArrayType | None], ports: Sequence[str]) -> Callable[[Sequence[Any]], Any]:
     graph = body.graph(types)
-    graph = optimize(graph.derive(graph.nodes, {port: body.results[port] for port in ports}, graph.types))
+    graph = optimize_trimmed(graph.derive(graph.nodes, {port: body.results[port] for port in ports}, graph.types))
     compute = _once(graph)
     return lambda values: [*compute(dict(zip(body.inputs, values, strict=True))).values()]
 

@@ -28,8 +28,8 @@ from graphengine.backends.numpy.tiles import in_lines, tile
 from graphengine.backends.protocol import CodeListing, Rounds
 from graphengine.ir.graph import Graph
 from graphengine.ir.memory import require_memory
-from graphengine.transform.passes import optimize
 from graphengine.transform.single import with_single_numbers
+from graphengine.transform.trimming import optimize_trimmed
 
 LONGEST_FUNCTION = 400
 """Instructions up to which a plan is one function from the start: Python compiles a line in about 20 microseconds."""
@@ -226,11 +226,11 @@ def optimized(graph: Graph, exact: bool, carried: Mapping[str, str]) -> Graph:
         GE133 if the values of the graph take more memory than the limit.
     """
     require_memory(graph)
-    graph = optimize(graph, exact=exact)
+    graph = optimize_trimmed(graph, exact=exact)
     if exact or not carried:
         return graph
     single = with_single_numbers(graph)
-    return graph if single is graph else optimize(single, exact=exact)
+    return graph if single is graph else optimize_trimmed(single, exact=exact)
 
 
 def sources_of(graph: Graph, carried: Mapping[str, str]) -> tuple[str, ...]:
