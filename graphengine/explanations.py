@@ -154,8 +154,7 @@ EXPLANATIONS: dict[str, Explanation] = {
         "loop counts once for each step around it. It is counted before anything runs, and again with the sizes of a "
         "batch.",
         "Use shorter sequences or a smaller length, or raise the limit: `--limit steps=100000000`.",
-        '{"id": "z", "op": "scan", "inputs": ["h"], '
-        '"attributes": {"function": "f", "carry": ["h"], "length": 1000000000}}',
+        "(a node of op `scan` with a `length` of a thousand million)",
     ),
     "GE140": Explanation(
         "A file has more than a hundred problems; only the first are reported.",
