@@ -7,12 +7,12 @@ import pickle
 import numpy as np
 import pytest
 from documents import document
-from graphengine.format.comparison import differences
 
 import graphengine as ge
 from graphengine.backends.numpy.plan import Plan
 from graphengine.backends.reference.executor import Executor
 from graphengine.format.building import build_graph
+from graphengine.format.differences import differences
 from graphengine.format.documents import ModelDocument
 from graphengine.transform.directional import curvature
 
