@@ -10,8 +10,8 @@ from fuzzing import seeds
 
 import graphengine as ge
 from graphengine.errors import CODES
-from graphengine.format import parse_model
 from graphengine.format.positions import path_of
+from graphengine.format.reading import parse_model
 from graphengine.format.salvage import salvaged
 
 SECTIONS = ("parameters", "inputs", "nodes", "outputs", "data", "training", "functions", "state")
