@@ -20,9 +20,9 @@ from graphengine.ir.nodes import GraphNode, Operand, reachable
 from graphengine.ir.recording import Recorder, Symbol
 from graphengine.ir.templates import StandIn, Template
 from graphengine.ops.inference import elementwise
-from graphengine.ops.numbers import LARGEST_EXACT, encode_number
+from graphengine.ops.numbers import LARGEST_EXACT
 from graphengine.ops.shapes import DTYPES, ArrayType, PythonNumber, Shape, broadcast_shapes, dtype_name, product
-from graphengine.transform.rewriting import Rewriter, only_for
+from graphengine.transform.rewriting import Result, Rewriter, only_for
 
 
 def dead_code(graph: Graph) -> Graph:
@@ -94,7 +94,7 @@ def expand_node(recorder: Recorder, node: GraphNode, replaced: dict[Any, Any]) -
 
 
 @only_for("size", "split_like", "broadcast_to", "reshape", "sum_to")
-def fold_shapes(rewriter: Rewriter, node: GraphNode) -> GraphNode | Operand:
+def fold_shapes(rewriter: Rewriter, node: GraphNode) -> Result:
     """Sizes that are known become literals, and shapes that are known attributes."""
     if node.op == "size":
         content = rewriter.result_type(node).content
@@ -120,28 +120,27 @@ def _split(rewriter: Rewriter, node: GraphNode) -> GraphNode | None:
     return GraphNode(node.id, "split", cut, node.inputs[:1])
 
 
-def fold_constants(rewriter: Rewriter, node: GraphNode) -> GraphNode | Operand:
-    """A node whose inputs are all numbers is computed now; ones and zeros of a scalar are constants."""
+def fold_constants(rewriter: Rewriter, node: GraphNode) -> Result:
+    """A node whose inputs are all numbers is computed now; ones and zeros of a scalar are known."""
     kind = rewriter.result_type(node)
-    if kind.shape != () or node.op == "constant" or len(node.outputs) > 1:
+    if kind.shape != () or len(node.outputs) > 1:
         return None
     if node.op in ("ones_like", "zeros_like"):
-        return _constant(rewriter, node, float(node.op == "ones_like"), kind)
+        return _known(float(node.op == "ones_like"), kind)
     if not node.inputs or node.op in ("shape", "size"):
         return None
     values = []
     for operand in node.inputs:
-        values.append(_number(rewriter, operand))
+        values.append(rewriter.number(operand))
         if values[-1] is None and operand is not None:
             return None
     try:
-        with np.errstate(all="ignore"):
-            result = node.node.forward(*values)
+        result = node.node.forward(*values)
     except Exception:  # noqa: BLE001 - the node stays, and what is wrong is reported when it runs
         return None
     if type(result) in (int, float):
         return _literal(result)
-    return _constant(rewriter, node, float(result), kind) if np.asarray(result).dtype.kind == "f" else None
+    return _known(float(result), kind) if np.asarray(result).dtype.kind == "f" else None
 
 
 def _literal(number: float) -> Operand:
@@ -150,24 +149,14 @@ def _literal(number: float) -> Operand:
     return number if exact else None
 
 
-def _number(rewriter: Rewriter, operand: Operand) -> Any:
-    """The value of an operand that is a literal or a constant."""
-    if not isinstance(operand, str):
-        return operand
-    producer = rewriter.producer(operand, "constant")
-    return producer.node.forward() if producer else None
-
-
-def _constant(rewriter: Rewriter, node: GraphNode, value: float, kind: ArrayType) -> GraphNode | None:
-    """A number as a constant node, if it is of a floating-point dtype that a model file has (float16 is none)."""
-    if not kind.is_differentiable or dtype_name(kind.dtype) not in DTYPES:
-        return None
-    attributes = {"value": encode_number(value), "dtype": dtype_name(kind.dtype)}
-    return GraphNode(node.id, "constant", rewriter.instance("constant", attributes), ())
+def _known(value: float, kind: ArrayType) -> Result:
+    """A number of a type, if it is of a floating-point dtype that a model file has (float16 is none)."""
+    has_dtype = kind.is_differentiable and dtype_name(kind.dtype) in DTYPES
+    return kind.array_dtype.type(value) if has_dtype else None
 
 
 @only_for("mul", "div", "sub", "broadcast_to", "reshape", "sum_to", "cast", "stop_gradient", "neg")
-def identities(rewriter: Rewriter, node: GraphNode) -> GraphNode | Operand:
+def identities(rewriter: Rewriter, node: GraphNode) -> Result:
     """Operations that change nothing, bit for bit.
 
     x * 1, x / 1, x - 0 and -(-x) give x for every x, -0.0, infinities and NaN included. x + 0 is not among them,
@@ -187,7 +176,7 @@ def identities(rewriter: Rewriter, node: GraphNode) -> GraphNode | Operand:
 
 def _is_number(rewriter: Rewriter, operand: Operand, number: int) -> bool:
     """Whether an operand is this number; 0 means positive zero."""
-    value = _number(rewriter, operand)
+    value = rewriter.number(operand)
     return value is not None and value == number and math.copysign(1, value) > 0
 
 
@@ -199,7 +188,7 @@ def _same_type(rewriter: Rewriter, node: GraphNode, operand: Operand) -> Operand
 
 
 @only_for("abs", "square", "add", "sub", "mul")
-def signs(rewriter: Rewriter, node: GraphNode) -> GraphNode | Operand:
+def signs(rewriter: Rewriter, node: GraphNode) -> Result:
     """A minus sign moves out of products and is taken up by sums: rounding does not depend on the sign.
 
     (-x) * y = -(x * y), x + (-y) = x - y, x - (-y) = x + y, abs(-x) = abs(x), and (-x) squared is x squared.
@@ -229,7 +218,7 @@ def _under_sign(rewriter: Rewriter, operand: Operand) -> Operand:
     return producer.inputs[0] if producer and kind and kind.is_differentiable else None
 
 
-def unexpanded(rewriter: Rewriter, node: GraphNode) -> GraphNode | Operand:
+def unexpanded(rewriter: Rewriter, node: GraphNode) -> Result:
     """An elementwise op takes what was broadcast before it was broadcast, if it has another operand of the full shape.
 
     No array of equal numbers is made where a scalar does; NumPy broadcasts by itself.
@@ -239,7 +228,7 @@ def unexpanded(rewriter: Rewriter, node: GraphNode) -> GraphNode | Operand:
     return node._replace(inputs=inputs) if inputs and shape == rewriter.result_type(node).shape else None
 
 
-def broadcast_late(rewriter: Rewriter, node: GraphNode) -> GraphNode | Operand:
+def broadcast_late(rewriter: Rewriter, node: GraphNode) -> Result:
     """An elementwise op of nothing but what was broadcast is computed before, and its result is broadcast.
 
     A sum over the result is then added in another order, within the bound of `factor_sums`: NumPy goes through a view
@@ -283,7 +272,7 @@ def _attributes(node: GraphNode) -> dict[str, Any]:
 
 
 @only_for("sum", "sum_to")
-def factor_sums(rewriter: Rewriter, node: GraphNode) -> GraphNode | Operand:
+def factor_sums(rewriter: Rewriter, node: GraphNode) -> Result:
     """Scalar factors and signs leave a sum over all elements, and a sum of products becomes a dot product.
 
     sum(c * x * y) = c * dot(x, y). Sums are added in another order and products rounded in another place: for n

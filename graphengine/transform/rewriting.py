@@ -1,9 +1,12 @@
 """The walk that all passes share: over the sorted nodes once, replacing what a rule replaces.
 
-A rule is a pure function (rewriter, node) -> None (keep the node), a GraphNode (this one instead, asked again), or an
-operand (the node's result is that value or number). It must keep the type of the result. What it decides depends on
-the node's instance, literals, the types of operands, and what it finds with `Rewriter.producer`; so a node that no rule
-changes, and all nodes alike, are asked about once.
+A rule is a pure function (rewriter, node) -> None (keep the node), a GraphNode (this one instead, asked again), an
+operand (the node's result is that value or literal), or a number of NumPy's (the result is known). It must keep the
+type of the result. What it decides depends on the node's instance, literals, the types of operands, and what it finds
+with `Rewriter.producer`; so a node that no rule changes, and all nodes alike, are asked about once.
+
+A known number becomes a node only where a node that stays reads it. Of known numbers, and of literals of arithmetic,
+rules may tell apart only 0 and 1, unless all operands of a node are known.
 """
 
 from __future__ import annotations
@@ -12,15 +15,19 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from typing import Any, NamedTuple, TypeAlias, TypeVar, cast
 
+import numpy as np
+
 from graphengine.ir.graph import Graph
 from graphengine.ir.node_types import infer, literal_type
 from graphengine.ir.nodes import GraphNode, Operand, application_key
 from graphengine.ir.recording import Recorder
-from graphengine.ir.templates import Template, literal_key
+from graphengine.ir.templates import UNLIKE, Template, literal_key
+from graphengine.ops.numbers import encode_number
 from graphengine.ops.registry import OPS, Instances
 from graphengine.ops.shapes import ArrayType
 
-Rule: TypeAlias = "Callable[[Rewriter, GraphNode], GraphNode | Operand]"
+Result: TypeAlias = "GraphNode | Operand | np.floating[Any]"
+Rule: TypeAlias = "Callable[[Rewriter, GraphNode], Result]"
 Decided = TypeVar("Decided", bound=Rule)
 Expansion: TypeAlias = Callable[[Recorder, GraphNode, "list[ArrayType | None]"], Template | None]
 
@@ -40,7 +47,10 @@ _OPS: dict[Any, frozenset[str]] = {}
 
 
 class Trait:
-    """What rules may see of a value: its type, and the op and the instance that compute it. Equal ones are one."""
+    """What rules may see of a value: its type, and the op that computes it; of a number, whether it is 0 or 1.
+
+    Equal ones are one.
+    """
 
     __slots__ = ("op", "type")
 
@@ -57,19 +67,24 @@ class _Common(NamedTuple):
 
 
 class Rewriter:
-    """Builds the new graph node by node; `values` and `producers` describe what is built so far."""
+    """Builds the new graph node by node; `values` and `producers` describe what is built so far.
+
+    `numbers` are the values that are known already.
+    """
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
         self.values: dict[Any, Trait] = {}
         self.producers: dict[str, GraphNode] = {}
         self.nodes: list[GraphNode] = []
+        self.numbers: dict[Any, np.floating[Any]] = {}
         self.replaced: dict[Any, Operand] = {}
         self.instance = Instances(OPS.original)
         self._taken: dict[str, int] = {}
         self._kinds: dict[Any, _Common] = {}
         self._traits: dict[Any, Trait] = {}
         self._computed: dict[Any, str] = {}
+        self._same_number: dict[Any, str] = {}
         self._found_producer = False
         self._asked: Any = (None, None)
         for name in graph.sources:
@@ -85,10 +100,12 @@ class Rewriter:
         self._rules_of: dict[str, tuple[Rule, ...]] = {}
         self._settled: dict[Any, _Common] = {}
         self._templates: dict[Any, Template | None] = {}
-        for node in self.graph.nodes:
-            self._place(node)
+        with np.errstate(all="ignore"):  # what is known is computed now
+            for node in self.graph.nodes:
+                self._place(node)
         outputs = {name: self._as_value(value) for name, value in self.graph.outputs.items()}
-        return self.graph.derive(self.nodes, outputs, {name: trait.type for name, trait in self.values.items()})
+        nodes = [*self._constants(outputs.values()), *self.nodes]
+        return self.graph.derive(nodes, outputs, {name: trait.type for name, trait in self.values.items()})
 
     def _place(self, node: GraphNode) -> None:
         """Put what a node becomes into the new graph."""
@@ -130,7 +147,7 @@ class Rewriter:
         if rewritten is None:
             return None
         kind = self._kind(rewritten)
-        if rewritten is node and not self._found_producer:
+        if rewritten is node and not self._found_producer and not self._is_known(node):
             self._settled[alike] = kind
         return rewritten, kind
 
@@ -169,10 +186,46 @@ class Rewriter:
                 if isinstance(result, GraphNode):
                     node, changed = result, True
                     break
+                if isinstance(result, np.floating):
+                    self._enter_number(node.id, result)
+                    return None
                 if result is not None:
                     self.replaced[node.id] = result
                     return None
         return node
+
+    def _enter_number(self, name: str, number: np.floating[Any]) -> None:
+        """The value of this name is a number; with `merge`, equal ones are one value."""
+        key = (number.dtype, number.tobytes()) if self._merge else name
+        first = self._same_number.setdefault(key, name)
+        if first != name:
+            self.replaced[name] = first
+        else:
+            self.numbers[name] = number
+            unlike = repr(number) if number in UNLIKE else None
+            self.values[name] = self._trait_of((ArrayType((), number.dtype), "constant", unlike))
+
+    def _is_known(self, node: GraphNode) -> bool:
+        """Whether a node has no operands but numbers: what rules make of it depends on each of them."""
+        return all(type(operand) is not str or operand in self.numbers for operand in node.inputs)
+
+    def number(self, operand: Operand) -> Any:
+        """The value of an operand that is a literal, a known number or a constant; None of any other."""
+        if type(operand) is not str:
+            return operand
+        constant = self.producer(operand, "constant")
+        return constant.node.forward() if constant else self.numbers.get(operand)
+
+    def _constants(self, outputs: Iterable[str]) -> list[GraphNode]:
+        """Nodes for the known numbers that something reads."""
+        if not self.numbers:
+            return []
+        read = set(outputs).union(*[node.inputs for node in self.nodes])
+        return [self._constant(name, number) for name, number in self.numbers.items() if name in read]
+
+    def _constant(self, name: str, number: np.floating[Any]) -> GraphNode:
+        attributes = {"value": encode_number(float(number)), "dtype": number.dtype.name}
+        return GraphNode(name, "constant", self.instance("constant", attributes), ())
 
     def _rules_for(self, op: str) -> tuple[Rule, ...]:
         if op not in self._rules_of:
@@ -190,8 +243,10 @@ class Rewriter:
 
     def _trait(self, kind: ArrayType, node: GraphNode | None) -> Trait:
         op = node.op if node and node.is_core else None
-        key = (kind, op, id(node.node) if node and op == "constant" else None)
-        return self._traits.setdefault(key, Trait(kind, op))
+        return self._trait_of((kind, op, id(node.node) if node and op == "constant" else None))
+
+    def _trait_of(self, key: tuple[ArrayType, str | None, Any]) -> Trait:
+        return self._traits.setdefault(key, Trait(*key[:2]))
 
     def _append(self, node: GraphNode, kind: _Common) -> None:
         self.nodes.append(node)

@@ -16,7 +16,8 @@ from graphengine.backends.numpy.kernels import KERNELS, VIEWS, by_ufunc
 from graphengine.backends.numpy.scalars import SCALAR, is_float, is_scalar, safe_divide
 from graphengine.backends.reference.diagnosis import bounded
 from graphengine.ir.graph import Graph
-from graphengine.ir.nodes import GraphNode, Operand, operand_key
+from graphengine.ir.nodes import GraphNode, Operand
+from graphengine.ir.templates import literal_key
 from graphengine.ops.families.constants import Constant
 from graphengine.ops.shapes import ArrayType, PythonNumber
 
@@ -72,31 +73,39 @@ def _item(index: int, kind: ArrayType) -> Callable[..., Any]:
 
 
 class _CallsAlike(NamedTuple):
-    """What the calls of nodes alike have in common; the inputs are places of operands as text, and literals.
+    """What the calls of nodes alike have in common.
 
-    `same` says that the inputs are the operands in their order.
+    `inputs` are the places of operands as text, and literals; None where they are the operands in their order.
     """
 
     function: Callable[..., Any]
-    inputs: tuple[Operand, ...]
-    same: bool
+    inputs: tuple[Operand, ...] | None
     rest: Any
 
 
 def _lower_alike(node: GraphNode, types: Mapping[str, ArrayType], alike: dict[Any, _CallsAlike]) -> Call:
     """Lower a node; one like an earlier one, the same instance on operands of the same types, is lowered like it."""
     name, _, instance, operands = node
-    kinds = tuple([types[ref] if type(ref) is str else operand_key(ref) for ref in operands])
+    kinds = tuple([types[ref] if type(ref) is str else literal_key(node, ref) for ref in operands])
     key = (id(instance), kinds)
     found = alike.get(key)
     if found is None:
-        places = tuple([str(place) if type(ref) is str else ref for place, ref in enumerate(operands)])
-        function, inputs, _, *rest = _lower_one(instruction_of(node, types)._replace(inputs=places))
-        same = inputs == places and all(type(place) is str for place in places)
-        found = alike[key] = _CallsAlike(function, inputs, same, rest)
-    if not found.same:
+        found = alike[key] = _first_of(node, types, kinds)
+    if found.inputs is not None:
         operands = tuple([operands[int(ref)] if type(ref) is str else ref for ref in found.inputs])
     return Call(found.function, operands, name, *found.rest)
+
+
+def _first_of(node: GraphNode, types: Mapping[str, ArrayType], kinds: Sequence[Any]) -> _CallsAlike:
+    """Lower the first of nodes that are alike.
+
+    Where `kinds` has only the class of a literal, the op is arithmetic, and its call takes the operands in order.
+    """
+    operands = node.inputs
+    places = tuple([str(place) if type(ref) is str else ref for place, ref in enumerate(operands)])
+    function, inputs, _, *rest = _lower_one(instruction_of(node, types)._replace(inputs=places))
+    inputs = tuple([str(place) if kinds[place] is float else ref for place, ref in enumerate(inputs)])
+    return _CallsAlike(function, None if inputs == tuple(map(str, range(len(operands)))) else inputs, rest)
 
 
 def _lower_one(instruction: Instruction) -> Call:
