@@ -68,9 +68,10 @@ def reachable(nodes: Sequence[GraphNode], targets: Iterable[str]) -> list[GraphN
     needed: set[Operand] = set(targets)
     found = []
     for node in reversed(nodes):
-        if node.id in needed or not needed.isdisjoint(node.outputs):
+        name, _, instance, operands = node
+        if name in needed or (len(instance.outputs) > 1 and not needed.isdisjoint(node.outputs)):
             found.append(node)
-            needed.update(node.inputs)
+            needed.update(operands)
     found.reverse()
     return found
 

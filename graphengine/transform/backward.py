@@ -40,15 +40,17 @@ class BackwardPass:
 
     def _record(self, node: GraphNode, needs: tuple[bool, ...], choices: tuple[Choice | OwnChoice, ...]) -> None:
         """Record the backward of one node and add what it gives to the gradients of its inputs."""
-        inputs, gradients = node.inputs, self.gradients
+        inputs, outputs, gradients = node.inputs, node.outputs, self.gradients
         completes = self._completes(inputs, needs)
-        incoming = [gradients.get(name) for name in node.outputs]
+        incoming = [gradients.get(name) for name in outputs]
         if incoming.count(None) == len(incoming):
             return  # what reads its results passes no gradient on
         begun = [gradients.get(operand) if need else None for operand, need in zip(inputs, needs, strict=True)]
-        values: list[Any] = [*inputs, *node.outputs, *incoming, *begun, *[each.condition for each in choices]]
+        values: list[Any] = [*inputs, *outputs, *incoming, *begun]
+        if choices:
+            values += [each.condition for each in choices]
         kinds = tuple(map(self._recorder.types.get, values))
-        taken = tuple([each.taken for each in choices])
+        taken = tuple([each.taken for each in choices]) if choices else ()
         key = (id(node.node), kinds, needs, completes, taken, _pattern(inputs), _literals(node, kinds))
         template = self._templates.get(key)
         if template is None:
@@ -70,7 +72,7 @@ class BackwardPass:
 
 def _pattern(inputs: tuple[Operand, ...]) -> tuple[int, ...] | None:
     """For each operand the first place where it is; None if all are different."""
-    if len(set(inputs)) == len(inputs):
+    if len(inputs) == 1 or len(set(inputs)) == len(inputs):
         return None
     places: dict[Any, int] = {}
     return tuple([places.setdefault(operand_key(operand), place) for place, operand in enumerate(inputs)])
@@ -78,9 +80,10 @@ def _pattern(inputs: tuple[Operand, ...]) -> tuple[int, ...] | None:
 
 def _literals(node: GraphNode, kinds: Sequence[ArrayType | None]) -> tuple[Any, ...]:
     """The literals among the inputs, as far as the node's backward asks for them."""
-    inputs, signature = node.inputs, node.node.signature
+    inputs = node.inputs
     if None not in kinds[: len(inputs)]:
         return ()
+    signature = node.node.signature
     last, saved = len(signature.inputs) - 1, signature.saved or ()
     return tuple(
         [

@@ -50,6 +50,9 @@ def assign_buffers(
     lasting: Iterable[str] = (),
 ) -> Buffers:
     """Give each writing instruction its buffer; that of a `lasting` value is not shared."""
+    large_kinds = {key for key, kind in {id(each.kind): each.kind for each in instructions}.items() if is_large(kind)}
+    if not large_kinds and not any(each.writes for each in instructions):
+        return Buffers()  # all are numbers
     lasting = set(lasting)
     memory = memory_of(instructions)
     # what replaces two sources is one array under both names in the next round, and must not be written over
@@ -68,7 +71,6 @@ def assign_buffers(
         for owner in memory.get(operand, (operand,))
     }
     pool = _Pool()
-    large_kinds = {key for key, kind in {id(each.kind): each.kind for each in instructions}.items() if is_large(kind)}
     large = {each.output: each.kind[:2] for each in instructions if id(each.kind) in large_kinds}
     if large:
         kept = escaping | unordered | lasting

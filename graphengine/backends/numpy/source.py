@@ -4,6 +4,7 @@ buffers: no character of it comes from a file.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -206,8 +207,7 @@ def assign_slots(
     slots.setdefault(slot_key(None), len(slots))
     for instruction in instructions:
         for operand in instruction.inputs:
-            if not isinstance(operand, str):
+            if type(operand) is not str:
                 known[slots.setdefault(slot_key(operand), len(slots))] = operand
-    for instruction in instructions:
-        slots.setdefault(instruction.output, len(slots))
+    slots.update(zip([each.output for each in instructions], itertools.count(len(slots))))
     return slots, known
