@@ -216,10 +216,8 @@ RUNNING: Mapping[str, Callable[[Instruction, Sequence[int]], Callable[..., Any]]
 
 def updates_last(instructions: list[Call], updates: set[str]) -> list[Call]:
     """Return calls with replacements of carried values last, so that they can be written over what they replace."""
-    late = set(updates)
-    for each in instructions:
-        late.difference_update(each.inputs)
-    if not late:
+    late = updates.difference(*[each.inputs for each in instructions])
+    if not late or late.issuperset([each.output for each in instructions[-len(late) :]]):
         return instructions
     earlier = [each for each in instructions if each.output not in late]
     return [*earlier, *(each for each in instructions if each.output in late)]

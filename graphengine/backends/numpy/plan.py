@@ -19,13 +19,14 @@ from graphengine import gc_pause
 from graphengine.backends.numpy.buffers import assign_buffers
 from graphengine.backends.numpy.calls import Call
 from graphengine.backends.numpy.claiming import with_claims
+from graphengine.backends.numpy.late import LatePlan, is_of_numbers
 from graphengine.backends.numpy.looping import RUNNING, updates_last
 from graphengine.backends.numpy.lowering import constants, lower
 from graphengine.backends.numpy.ordering import ordered
 from graphengine.backends.numpy.scalars import is_float
 from graphengine.backends.numpy.source import PlanText, assign_slots, slot_key
 from graphengine.backends.numpy.tiles import in_lines, tile
-from graphengine.backends.protocol import CodeListing, Rounds
+from graphengine.backends.protocol import CodeListing, Program, Rounds
 from graphengine.ir.graph import Graph
 from graphengine.ir.memory import require_memory
 from graphengine.transform.single import with_single_numbers
@@ -48,7 +49,8 @@ class Plan:
 
     `carried` maps outputs to the parameters or state they replace in the next round of `loop`. With `exact` the results
     are, bit for bit, those of the reference executor; without, sums may be reordered (`passes.factor_sums`). `fuse`
-    puts calls together, given the graph, its calls and for each value that is carried the source that it replaces.
+    puts calls together, given the graph, its calls and for each value that is carried the source that it replaces. It
+    takes the `sources` even if it reads none of them.
     """
 
     def __init__(
@@ -58,12 +60,13 @@ class Plan:
         exact: bool = True,
         carried: Mapping[str, str] | None = None,
         fuse: Callable[[Graph, Sequence[Call], Mapping[str, str]], list[Call]] | None = None,
+        sources: Iterable[str] = (),
     ) -> None:
         self.carried = dict(carried or {})
         self.graph = graph = optimized(graph, exact, self.carried)
         """The optimized graph that it runs."""
         self.outputs = dict(graph.outputs)
-        self.sources = sources_of(graph, self.carried)
+        self.sources = sources_of(graph, self.carried, sources)
         self.floats = frozenset(name for name in self.sources if is_float(graph.types[name]))
         updates = {self.outputs[name] for name in self.carried}
         instructions = with_claims(lower(graph, RUNNING), graph)
@@ -233,10 +236,11 @@ def optimized(graph: Graph, exact: bool, carried: Mapping[str, str]) -> Graph:
     return graph if single is graph else optimize_trimmed(single, exact=exact)
 
 
-def sources_of(graph: Graph, carried: Mapping[str, str]) -> tuple[str, ...]:
-    """Return the sources of a graph that are read or carried."""
-    used: set[Any] = {*graph.outputs.values(), *carried.values()}
-    used.update(*[node.inputs for node in graph.nodes])
+def sources_of(graph: Graph, carried: Mapping[str, str], also: Iterable[str] = ()) -> tuple[str, ...]:
+    """Return the sources of a graph that are read or carried, and those in `also`."""
+    used: set[Any] = {*graph.outputs.values(), *carried.values(), *also}
+    sources = graph.sources.keys()
+    used.update(*[node.inputs for node in graph.nodes if not sources.isdisjoint(node.inputs)])
     return tuple([name for name in graph.sources if name in used])
 
 
@@ -249,9 +253,12 @@ class NumPyBackend:
         """Whether the bits are those of the reference executor: always."""
         return True
 
-    def compile(self, graph: Graph, *, exact: bool = True, carried: Mapping[str, str] | None = None) -> Plan:
-        """Compile a graph; see `Backend.compile`."""
-        return Plan(graph, exact=exact, carried=carried)
+    def compile(self, graph: Graph, *, exact: bool = True, carried: Mapping[str, str] | None = None) -> Program:
+        """Compile a graph; see `Backend.compile`. A plan of many numbers that is to run in a loop is made later."""
+        if not (carried and is_of_numbers(graph)):
+            return Plan(graph, exact=exact, carried=carried)
+        sources = sources_of(graph, carried)
+        return LatePlan(graph, sources, carried, lambda: Plan(graph, exact=exact, carried=carried, sources=sources))
 
 
 def _forget(_: Any) -> None:

@@ -58,19 +58,33 @@ class ReferenceProgram:
         finish: Callable[[float], None],
     ) -> dict[str, Any]:
         """Run once for each batch; see `Program.loop`."""
-        values = dict(values)
-        for total, batches in groups:
-            for keep, *batch in batches:
-                outputs = self.run({**values, **dict(zip(fed, batch, strict=True))})
-                values.update({source: outputs[name] for name, source in self._carried.items()})
-                total += float(outputs[recorded[0]])
-                if keep:
-                    record(tuple([_plain(outputs[name]) for name in recorded]))
-            finish(total)
-        return {source: values[source] for source in self._carried.values()}
+        return repeated(self.run, self._carried, groups, values, fed, recorded, record, finish)
 
     def listing(self, fed: Sequence[str], recorded: Sequence[str]) -> None:
         """Return None: nodes are interpreted, and no code is made."""
+
+
+def repeated(
+    run: Callable[[Mapping[str, Any]], Mapping[str, Any]],
+    carried: Mapping[str, str],
+    groups: Iterable[tuple[float, Rounds]],
+    values: Mapping[str, Any],
+    fed: Sequence[str],
+    recorded: Sequence[str],
+    record: Callable[[tuple[Any, ...]], None],
+    finish: Callable[[float], None],
+) -> dict[str, Any]:
+    """Do what `Program.loop` does by calling `run` for each batch."""
+    values = dict(values)
+    for total, batches in groups:
+        for keep, *batch in batches:
+            outputs = run({**values, **dict(zip(fed, batch, strict=True))})
+            values.update({source: outputs[name] for name, source in carried.items()})
+            total += float(outputs[recorded[0]])
+            if keep:
+                record(tuple([_plain(outputs[name]) for name in recorded]))
+        finish(total)
+    return {source: values[source] for source in carried.values()}
 
 
 def _plain(value: Any) -> Any:
