@@ -382,3 +382,61 @@ def test_a_loop_is_refused_with_its_place(name, tmp_path):
     (problem,) = caught.value.problems
     assert (problem.code, problem.node) == ("GE305", "lstm/loop")
     assert not list(tmp_path.iterdir())
+
+
+DROPPED = {
+    "format": "graphengine.model",
+    "format_version": 1,
+    "opset_imports": {"core": 1, "nn": 1},
+    "name": "dropped",
+    "inputs": {"x": {"shape": ["N", 3]}, "y": {"shape": ["N", 1]}},
+    "parameters": {},
+    "nodes": [
+        {"id": "h", "op": "nn.dense", "inputs": ["x"], "attributes": {"units": 8, "activation": "relu"}},
+        {"id": "d", "op": "dropout", "inputs": ["h"], "attributes": {"p": 0.25}},
+        {"id": "p", "op": "nn.dense", "inputs": ["d"], "attributes": {"units": 1}},
+        {"id": "loss", "op": "mse", "inputs": ["p", "y"]},
+    ],
+    "outputs": {"loss": "loss"},
+    "training": {"loss": "loss", "optimizer": {"type": "sgd", "learning_rate": 0.05}, "epochs": 20, "seed": 3},
+}
+
+
+@in_runtime
+def test_dropout_trains_in_the_runtime_as_here():
+    model = ge.Model.from_dict(DROPPED)
+    session = session_of(model, graph="step")
+    carried = json.loads(session.get_modelmeta().custom_metadata_map["graphengine.carried"])
+    generator = np.random.default_rng(4)
+    batch = {"x": generator.normal(size=(7, 3)), "y": generator.normal(size=(7, 1))}
+    history = model.train(data=batch)
+    state = {}
+    for iteration in range(1, 21):
+        found = run(session, {**batch, **state, "iteration": np.array(float(iteration))})
+        state = {source: found[name] for name, source in carried.items()}
+    assert_near(state, {name: np.asarray(model.parameters[name]) for name in state}, 1e-10)
+    assert len(history) == 20
+
+
+@in_runtime
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("op", ["uniform", "normal", "bernoulli"])
+def test_random_numbers_are_those_of_the_key(op, dtype):
+    content = {
+        **{key: NORMALIZED[key] for key in ("format", "format_version", "opset_imports", "name")},
+        "inputs": {"x": {"shape": ["N", 3]}},
+        "nodes": [
+            {"id": "key", "op": "random_key", "attributes": {"stream": "s", "seed": 5}},
+            {"id": "sizes", "op": "shape", "inputs": ["x"]},
+            {"id": "z", "op": op, "inputs": {"key": "key", "sizes": "sizes"}, "attributes": {"dtype": dtype}},
+        ],
+        "outputs": {"z": "z"},
+    }
+    model = ge.Model.from_dict(content)
+    session = session_of(model)
+    for rows in (0, 1, 2, 7, 300):
+        x = np.zeros((rows, 3))
+        wanted = model.predict(x=x)["z"]
+        (found,) = session.run(None, {"x": x})
+        assert (found.shape, found.dtype) == (wanted.shape, wanted.dtype)
+        np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-13 if dtype == "float64" else 1e-5)

@@ -24,7 +24,6 @@ if not missing(["onnx", "onnxruntime"]):
 PAGE = Path(__file__).parents[1] / "docs" / "onnx.md"
 SYMBOLS = {2: "A", 3: "B", 4: "C"}
 PARTLY = {
-    "dropout": "random numbers",
     "einsum": "in ONNX (all ellipses|a letter)|floating-point numbers",
     "sum_to": "known only at run time",
 }

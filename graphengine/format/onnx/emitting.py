@@ -21,6 +21,9 @@ from graphengine.ops.shapes import ArrayType, PythonNumber
 OLDEST_OPSET = 18
 """The rules write ops as this opset defines them; no later one changes what they use."""
 
+DOMAIN = "graphengine"
+"""The domain of functions of the models that are written."""
+
 
 class Unexportable(Exception):  # noqa: N818 - a reason, which becomes a finding
     """A node has no counterpart in ONNX; the text says why."""
@@ -79,6 +82,8 @@ class Emitter:
         self.helper = self.onnx.helper
         self.nodes: list[Any] = []
         self.initializers: dict[str, Any] = {}
+        self.functions: dict[str, str] = {}
+        """Functions of the model by name, in ONNX's own text form; all are of the domain DOMAIN."""
         self.types, self.renamed, self.single = types, renamed, single
         self._constants: dict[Any, str] = {}
         self._taken = {*types, *renamed.values()}
@@ -131,6 +136,16 @@ class Emitter:
         name = self.free(self._scope)
         self.nodes.append(self.helper.make_node(op, list(inputs), [name], **attributes))
         return name
+
+    def define(self, name: str, text: str) -> None:
+        """Enter a function of the model."""
+        self.functions[name] = text
+
+    def call(self, function: str, count: int, *inputs: str) -> list[str]:
+        """Append a call of a function of the model and return the names of its results."""
+        names = [self.free(self._scope) for _ in range(count)]
+        self.nodes.append(self.helper.make_node(function, list(inputs), names, domain=DOMAIN))
+        return names
 
     def constant(self, value: Any, dtype: Any) -> str:
         """Return the name of an initializer with this value; equal ones are one."""

@@ -17,8 +17,8 @@ import numpy as np
 from graphengine.errors import InvalidModelError, Problem, UsageError
 from graphengine.extras import optional
 from graphengine.format.initializers import initial_value
-from graphengine.format.onnx import array_rules, composite_rules, elementwise_rules, reduction_rules
-from graphengine.format.onnx.emitting import OLDEST_OPSET, RULES, Emitter, Unexportable, applied
+from graphengine.format.onnx import array_rules, composite_rules, elementwise_rules, random_rules, reduction_rules
+from graphengine.format.onnx.emitting import DOMAIN, OLDEST_OPSET, RULES, Emitter, Unexportable, applied
 from graphengine.format.onnx.refusals import OF_A_PLUGIN, OTHER, REASONS
 from graphengine.ir.declarations import Source
 from graphengine.ir.graph import Graph
@@ -30,7 +30,7 @@ from graphengine.transform.passes import dead_code, expansion, fold_constants, f
 from graphengine.transform.rewriting import Rewriter
 from graphengine.version import __version__
 
-_TABLES = (array_rules, composite_rules, elementwise_rules, reduction_rules)
+_TABLES = (array_rules, composite_rules, elementwise_rules, random_rules, reduction_rules)
 """The modules that enter their rules into the table."""
 _SYMBOL = re.compile(r"[A-Za-z_]\w*")
 LARGEST = 2**31 - 2**20
@@ -171,7 +171,8 @@ def _joined(emit: Emitter, graph: Graph, values: Mapping[str, Any], wanted: Expo
     opset = helper.make_opsetid("", wanted.opset)
     model = helper.make_model(
         made,
-        opset_imports=[opset],
+        opset_imports=[opset, *([helper.make_opsetid(DOMAIN, 1)] if emit.functions else [])],
+        functions=[_function(emit, text, wanted.opset) for text in emit.functions.values()],
         ir_version=helper.find_min_ir_version_for([opset]),
         producer_name="graphengine",
         producer_version=__version__,
@@ -180,6 +181,12 @@ def _joined(emit: Emitter, graph: Graph, values: Mapping[str, Any], wanted: Expo
     carried_text = {f"{PREFIX}carried": json.dumps(dict(wanted.carried))} if wanted.carried else {}
     helper.set_model_props(model, {**wanted.metadata, **carried_text})
     return model
+
+
+def _function(emit: Emitter, text: str, opset: int) -> Any:
+    """Return a function of the model; it imports the one opset that the model has."""
+    head = f'<domain: "{DOMAIN}", opset_import: ["" : {opset}, "{DOMAIN}" : 1]>'
+    return emit.onnx.parser.parse_function(f"{head}\n{text}")
 
 
 def _check_size(values: Mapping[str, Any]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 _REASONS = {
     "ONNX has no decompositions of matrices": ("cholesky", "cofactor", "det", "inv", "solve"),
-    "ONNX has no random numbers that are a function of a key": ("bernoulli", "normal", "random_key", "uniform"),
     "ONNX has no such function": (
         "betaln",
         "digamma",
