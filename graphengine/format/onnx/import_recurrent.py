@@ -139,13 +139,12 @@ def _along(call: OnnxCall, x: Any, number: int, *, reverse: bool) -> tuple[list[
 
 def _initial(call: OnnxCall, x: Any, number: int) -> tuple[Any, ...]:
     size, axis = call.get("hidden_size") or call.static(2)[2], 1 if call.get("layout", 0) else 0
-    zeros = op("broadcast_to")(constant(0, x), (x.shape[1], size)) if isinstance(x.shape[1], int) else None
     states = []
     for place in (5, 6)[: 2 if call.op == "LSTM" else 1]:
         if call.has(place):
             states.append(part(call[place], number, axis))
-        elif zeros is None:
-            column = np.sum(part(x, 0, 0) * constant(0, x), axis=-1, keepdims=True)
+        elif not isinstance(x.shape[1], int):
+            column = np.sum(np.zeros_like(part(x, 0, 0)), axis=-1, keepdims=True)
             states.append(column + np.zeros((1, size), x.dtype))
         else:
             states.append(np.zeros((x.shape[1], size), x.dtype))

@@ -18,6 +18,7 @@ import numpy as np
 from graphengine.errors import DataError, InvalidModelError, Problem
 from graphengine.extras import optional
 from graphengine.format.onnx import (
+    import_classical,
     import_control,
     import_elementwise,
     import_layers,
@@ -39,6 +40,7 @@ from graphengine.ops.shapes import ArrayType, Size
 from graphengine.wording import counted, enumerated
 
 _TABLES = (
+    import_classical,
     import_control,
     import_elementwise,
     import_layers,

@@ -89,10 +89,16 @@ def parsed(onnx: Any, text: bytes, path: str | None = None) -> Any:
 
 def has_text(proto: Any) -> bool:
     """Whether all text of a message is UTF-8; the library hands over other text as bytes."""
-    message = optional("google.protobuf.message", "onnx")
+    message, onnx = optional("google.protobuf.message", "onnx"), optional("onnx", "onnx")
     inside = [proto]
     while inside:
-        for field, value in inside.pop().ListFields():
+        each = inside.pop()
+        if isinstance(each, onnx.TensorProto):  # its numbers are not copied
+            inside.extend(each.external_data)
+            if not is_text([each.name, each.doc_string]):
+                return False
+            continue
+        for field, value in each.ListFields():
             if field.type == field.TYPE_MESSAGE:
                 inside.extend([value] if isinstance(value, message.Message) else value)
             elif field.type == field.TYPE_STRING and not is_text(value):
