@@ -332,7 +332,7 @@ MEANINGS = {
     "dropout": dropout,
     "scaled_dot_product_attention": attention,
     **dict.fromkeys(["slice", "slice_add", "gather", "index_add", "stack"], along(0, 1)),
-    **dict.fromkeys(["take_along_axis", "scatter_add"], along(-1, 2)),
+    **dict.fromkeys(["take_along_axis", "scatter_add", "sort", "argsort"], along(-1, 2)),
     "embedding": embedding,
     "one_hot": one_hot,
     **dict.fromkeys(["concat", "split", "split_like"], concat),

@@ -112,6 +112,7 @@ def test_the_law_is_about_all_ops():
 ALONG_SAMPLES = {"argmax", "argmin", "cumprod", "cumsum", "eye_like", "flip", "gather", "pad", "slice", "slice_add"}
 ALONG_SAMPLES |= {"split", "take_along_axis", "tile", "trace", "tril", "triu", "unpad", "untile", "concat"}
 ALONG_SAMPLES |= {"bernoulli", "normal", "uniform", "dropout"}  # the key itself is what there are samples of
+ALONG_SAMPLES |= {"argsort", "sort"}
 ALONG_SAMPLES |= {"searchsorted"}  # the table itself
 ALONG_SAMPLES |= {"scan"}  # the steps, or what is added up over them
 ALONG_SAMPLES |= {"index_add", "scatter_add", "broadcast_to", "reshape", "sum_to"}  # to sizes that the samples are not

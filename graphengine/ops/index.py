@@ -30,6 +30,7 @@ losses softmax_cross_entropy
 metrics accuracy confusion_matrix r2
 normalization batch_norm dropout layer_norm rms_norm
 opaque opaque_backward
+ordering argsort sort
 padding numpy.pad pad unpad
 patches fold unfold
 pooling avg_pool2d global_avg_pool2d max_pool2d

@@ -348,3 +348,17 @@ def flatten(emit: Emitter, applied: Applied) -> str:
     if all(isinstance(size, int) for size in shape):
         return emit("Reshape", emit.read(applied), emit.vector(shape), allowzero=1)
     return emit("Reshape", emit.read(applied), emit.vector([*[0] * (len(shape) - 1), -1]))
+
+
+@exports("argsort")
+def argsort(emit: Emitter, applied: Applied) -> str:
+    """Write the places that TopK finds of all values; the runtime has it for 64 and 32 bits."""
+    dtype = emit.operand_dtype(applied, 0)
+    wide = dtype if dtype.kind == "f" else np.dtype(np.int64)
+    x = emit.read(applied, 0, wide)
+    axis = applied.axis % applied.rank()
+    count = emit("Shape", x, start=axis, end=axis + 1)
+    names = [emit.free(applied.node.id) for _ in range(2)]
+    attributes = {"axis": axis, "largest": int(applied.descending), "sorted": 1}
+    emit.nodes.append(emit.helper.make_node("TopK", [x, count], names, **attributes))
+    return names[1]

@@ -53,7 +53,7 @@ def gather(call: OnnxCall) -> Any:
             one[()] = taken
             return one
         return np.asarray(taken, x.dtype)
-    return np.take(call[0], call[1], axis=axis)
+    return op("gather", axis=axis)(call[0], call[1])
 
 
 @imports("GatherElements")
@@ -86,7 +86,7 @@ def gather_nd(call: OnnxCall) -> Any:
     if not all(isinstance(each, int) for each in rest):
         raise Unimportable("sizes that it needs are known only at run time")
     flat = np.reshape(x, (int(np.prod(joined)), *rest))
-    return np.take(flat, places, axis=0)
+    return op("gather", axis=0)(flat, places)
 
 
 def _batched(call: OnnxCall, x: Any, places: Any, joined: tuple[int, ...], batch: int) -> Any:
@@ -95,7 +95,7 @@ def _batched(call: OnnxCall, x: Any, places: Any, joined: tuple[int, ...], batch
     rest = call.static()[len(joined) :]
     first = (np.arange(lead) * inside).reshape(*joined[:batch], *[1] * (call.rank(1) - 1 - batch))
     flat = np.reshape(x, (lead * inside, *rest))
-    return np.take(flat, places + first, axis=0)
+    return op("gather", axis=0)(flat, places + first)
 
 
 def _flat_places(indices: Any, sizes: tuple[int, ...]) -> Any:
@@ -244,3 +244,13 @@ def unique(call: OnnxCall) -> Any:
         values, first, counts = np.take(values, order, axis=axis or 0), first[order], counts[order]
         inverse = np.argsort(order)[inverse]
     return values, first.astype(np.int64), inverse.reshape(-1).astype(np.int64), counts.astype(np.int64)
+
+
+@imports("TopK")
+def top_k(call: OnnxCall) -> Any:
+    """Import the first values in order, and their places; of equal ones the first comes first."""
+    x, axis = call[0], call.axis(-1)
+    count = call.get("k") if call.version < 10 else int(call.number(1, "K"))
+    places = op("argsort", axis=axis, descending=bool(call.get("largest", 1)))(x)
+    first = op("slice", start=0, stop=count, axis=axis)(places)
+    return op("take_along_axis", axis=axis)(x, first), first
