@@ -29,6 +29,11 @@ def weight(call: OnnxCall, name: str, array: Any) -> Any:
     return call.draft.as_symbol(Weight(named, np.asarray(array, np.float32)))
 
 
+def taken(x: Any, indices: Any, axis: int) -> Any:
+    """Return parts of x by their indices, either of which may be a symbol; NumPy would not record the indices."""
+    return op("gather", axis=axis)(x, indices)
+
+
 def single(call: OnnxCall, place: int = 0) -> Any:
     """Return an input in single precision, in which these ops compute."""
     return cast(call[place], np.float32)
@@ -74,8 +79,8 @@ def imputer(call: OnnxCall) -> Any:
 @imports("ArrayFeatureExtractor", domain=ML)
 def features(call: OnnxCall) -> Any:
     """Import columns by their numbers."""
-    taken = np.take(call[0], np.reshape(call[1], (-1,)), axis=-1)
-    return taken if call.rank() > 1 else np.reshape(taken, (1, -1))
+    columns = taken(call[0], np.reshape(call[1], (-1,)), axis=-1)
+    return columns if call.rank() > 1 else np.reshape(columns, (1, -1))
 
 
 @imports("FeatureVectorizer", domain=ML)
@@ -100,7 +105,7 @@ def label_encoder(call: OnnxCall) -> Any:
     if np.isnan(known).any():
         same = np.logical_or(same, np.logical_and(np.expand_dims(np.not_equal(x, x), -1), np.isnan(known)))
     place = op("argmax", axis=-1)(cast(same, np.int64))
-    return np.where(op("any", axis=-1)(same), np.take(found, place, axis=0), np.asarray(default, found.dtype))
+    return np.where(op("any", axis=-1)(same), taken(found, place, axis=0), np.asarray(default, found.dtype))
 
 
 @imports("LinearRegressor", domain=ML)
@@ -146,7 +151,7 @@ def labels_of(call: OnnxCall, name: str) -> np.ndarray[Any, Any]:
 def labeled(call: OnnxCall, z: Any, labels: np.ndarray[Any, Any]) -> tuple[Any, Any]:
     """Return the label of the largest score, and all scores; of two classes one score may be given."""
     z = two_sided(call, z) if z.shape[-1] == 1 and len(labels) == 2 else transformed(call, z)
-    return np.take(labels, op("argmax", axis=-1)(z), axis=0), z
+    return taken(labels, op("argmax", axis=-1)(z), axis=0), z
 
 
 def two_sided(call: OnnxCall, z: Any) -> Any:
@@ -238,7 +243,7 @@ def summed(call: OnnxCall, forest: Forest, how: str) -> Any:
     at = cast(first, np.int64) + forest.roots.reshape(1, -1)
     for _ in range(forest.depth()):
         at = stepped(x, at, forest)
-    leaves = np.take(weight(call, "leaves", forest.weights), at, axis=0)
+    leaves = taken(weight(call, "leaves", forest.weights), at, axis=0)
     if how == "AVERAGE":
         return np.mean(leaves, axis=1)
     if how not in ("SUM", "MIN", "MAX"):
@@ -248,16 +253,16 @@ def summed(call: OnnxCall, forest: Forest, how: str) -> Any:
 
 def stepped(x: Any, at: Any, forest: Forest) -> Any:
     """Return the nodes that the comparisons lead to."""
-    features = np.take(forest.features, at, axis=0)
+    features = taken(forest.features, at, axis=0)
     values = op("take_along_axis", axis=1)(x, features)
-    thresholds = np.take(forest.thresholds, at, axis=0)
+    thresholds = taken(forest.thresholds, at, axis=0)
     yes: Any = None
     for mode in sorted(set(forest.modes.tolist())):
         if mode not in COMPARED:
             raise Unimportable(f"there is no comparison '{mode}'")
         found = COMPARED[mode](values, thresholds)
-        chosen = found if yes is None else np.where(np.take(forest.modes == mode, at, axis=0), found, yes)
+        chosen = found if yes is None else np.where(taken(forest.modes == mode, at, axis=0), found, yes)
         yes = chosen
     if forest.missing.any():
-        yes = np.logical_or(yes, np.logical_and(np.not_equal(values, values), np.take(forest.missing, at, axis=0)))
-    return np.where(yes, np.take(forest.yes, at, axis=0), np.take(forest.no, at, axis=0))
+        yes = np.logical_or(yes, np.logical_and(np.not_equal(values, values), taken(forest.missing, at, axis=0)))
+    return np.where(yes, taken(forest.yes, at, axis=0), taken(forest.no, at, axis=0))
