@@ -30,7 +30,6 @@ losses softmax_cross_entropy
 metrics accuracy confusion_matrix r2
 normalization batch_norm dropout layer_norm rms_norm
 opaque opaque_backward
-ordering argsort sort
 padding numpy.pad pad unpad
 patches fold unfold
 pooling avg_pool2d global_avg_pool2d max_pool2d
@@ -45,6 +44,7 @@ selection numpy.take_along_axis one_hot scatter_add slice slice_add split split_
 shaping broadcast_to cast expand_dims flatten flip numpy.broadcast_to numpy.expand_dims numpy.flip
 shaping numpy.ones_like numpy.reshape numpy.shape numpy.size numpy.squeeze numpy.tile numpy.transpose
 shaping numpy.zeros_like ones_like reshape shape size squeeze sum_to tile transpose untile zeros_like
+sorting argsort sort
 """
 
 FAMILIES = {

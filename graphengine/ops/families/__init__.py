@@ -25,7 +25,6 @@ if TYPE_CHECKING:
         metrics,
         normalization,
         opaque,
-        ordering,
         padding,
         patches,
         pooling,
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
         reductions,
         selection,
         shaping,
+        sorting,
     )
 
 __all__ = [
@@ -52,7 +52,6 @@ __all__ = [
     "metrics",
     "normalization",
     "opaque",
-    "ordering",
     "padding",
     "patches",
     "pooling",
@@ -61,6 +60,7 @@ __all__ = [
     "reductions",
     "selection",
     "shaping",
+    "sorting",
 ]
 
 
