@@ -2,11 +2,15 @@
 
 import math
 
+import mpmath
 import numpy as np
 import pytest
+from documents import document
 from samples.table import by_element
 from scipy import special
 
+import graphengine as ge
+from graphengine.backends.reference.executor import Executor
 from graphengine.ops.registry import OPS
 
 RANDOM = np.random.default_rng(0)
@@ -130,3 +134,23 @@ def test_a_table_whose_points_do_not_increase_gives_nan():
     x = np.array([0.5, 2.0])
     assert np.isnan(op("interp", x, np.array([0.0, 0.0, 1.0]), np.zeros(3))).all()
     np.testing.assert_array_equal(op("interp", x, np.array([0.0, 1.0]), np.array([3.0, 5.0])), [4.0, 5.0])
+
+
+MILLS = {
+    "inverse_mills": lambda x: mpmath.npdf(x) / mpmath.ncdf(x),
+    "erfcx": lambda x: mpmath.exp(x * x) * mpmath.erfc(x),
+}
+
+
+@pytest.mark.parametrize(("dtype", "tolerances"), [("float32", (1e-4, 0.02)), ("float64", (1e-11, 1e-5))])
+@pytest.mark.parametrize(("name", "sign"), [("inverse_mills", -1), ("erfcx", 1)])
+def test_derivatives_that_cancel_keep_digits_far_out(name, sign, dtype, tolerances):
+    x = sign * np.array([3.0, 5.0, 8.0, 11.9, 12.1, 15.0, 20.0, 49.0, 51.0, 300.0])
+    graph = ge.Model.from_dict(document({"z": (name, ["x"])}, {"z": "z"}, inputs={"x": []}, dtype=dtype)).graph
+    for order, tolerance in enumerate(tolerances, 1):
+        graph = ge.gradient(graph, of=next(iter(graph.outputs)), wrt=["x"])
+        executor, (output,) = Executor(graph), graph.outputs.values()
+        found = [executor.forward({"x": np.array(each, dtype)})[executor.slot_of[output]] for each in x]
+        with mpmath.workdps(80):
+            expected = [float(mpmath.diff(MILLS[name], mpmath.mpf(float(np.array(each, dtype))), order)) for each in x]
+        np.testing.assert_allclose(found, expected, rtol=tolerance)

@@ -15,8 +15,8 @@ from graphengine.ops.registry import register
 
 SLOPE_AT_0 = 2 / math.sqrt(math.pi)
 """The derivative of the error function at 0."""
-LARGE = 50.0
-"""From here on a few terms of an asymptotic series are exact to 13 digits."""
+LARGE, LARGE_SINGLE = 50.0, 12.0
+"""From here on a few terms of an asymptotic series are exact to 13 digits, or to the 7 of single precision."""
 FAR = 1000.0
 """Here a normal density is 0."""
 
@@ -225,18 +225,25 @@ class XLogY(Node):
 
 
 def slope_of_erfcx(x, out):
-    """The derivative of erfcx, from LARGE on by its asymptotic series (Abramowitz and Stegun 1964, 7.1.23)."""
-    far, near = 1 / np.square(np.maximum(x, LARGE)), np.minimum(x, LARGE)
+    """The derivative of erfcx, for large x by its asymptotic series (Abramowitz and Stegun 1964, 7.1.23)."""
+    large = large_for(x)
+    far, near = 1 / np.square(np.maximum(x, large)), np.minimum(x, large)
     series = 1 - far * (1.5 - far * (3.75 - far * (13.125 - far * 59.0625)))
-    return np.where(x > LARGE, -SLOPE_AT_0 / 2 * far * series, 2 * near * out - SLOPE_AT_0)
+    return np.where(x > large, -SLOPE_AT_0 / 2 * far * series, 2 * near * out - SLOPE_AT_0)
 
 
 def product_of_mills(x, out):
-    """z * (x + z) for z = inverse_mills(x), below -LARGE by its asymptotic series (the same, 26.2.12)."""
-    far = 1 / np.minimum(x, -LARGE)
+    """z * (x + z) for z = inverse_mills(x), for large -x by its asymptotic series (the same, 26.2.12)."""
+    large = large_for(x)
+    far = 1 / np.minimum(x, -large)
     square = np.square(far)
     series = 1 - square * (2 - square * (10 - square * (74 - square * 706)))
-    return np.where(x < -LARGE, series + np.square(far * series), out * (np.clip(x, -LARGE, FAR) + out))
+    return np.where(x < -large, series + np.square(far * series), out * (np.clip(x, -large, FAR) + out))
+
+
+def large_for(x):
+    """The bound of a series: what cancels below it loses digits with the square of x, so fewer digits end earlier."""
+    return LARGE if x.dtype == np.float64 else LARGE_SINGLE
 
 
 def slope_of_betaln(x, of_sum, out):
