@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import islice
 from typing import Any, NoReturn
 
 import numpy as np
@@ -135,13 +136,11 @@ class Recorder:
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
         self.nodes: list[GraphNode] = []
-        self._entered: list[tuple[Any, tuple[str, ...]]] = []
-        """For each node the key of its application and the names of its results."""
         self.types: dict[str, ArrayType] = dict(graph.types)
         self._scope = ""
         self._taken: dict[str, int] = {}
         self._same: dict[Any, tuple[str, ...]] = {}
-        """The names of the results of an op on operands."""
+        """The names of the results of an op on operands: of what the graph computes, then of each recorded node."""
         self._sizes: dict[Any, Symbol] = {}
         self.instance = Instances(OPS.__getitem__)
         self._like: dict[Shape, str] = {}
@@ -283,16 +282,12 @@ class Recorder:
             names = node.outputs
             self.types.update(zip(names, kinds, strict=True))
         self._same[key] = names
-        self._entered.append((key, names))
         return names
 
     def forget(self, since: int) -> None:
         """Take back what was recorded after the first `since` nodes."""
-        gone = set[str]()
-        for key, names in self._entered[since:]:
-            del self._same[key]
-            gone.update(names)
-        del self.nodes[since:], self._entered[since:]
+        gone = {name for _ in self.nodes[since:] for name in self._same.popitem()[1]}
+        del self.nodes[since:]
         for name in gone:
             del self.types[name]
         self._sizes = {size: symbol for size, symbol in self._sizes.items() if symbol.name not in gone}
@@ -315,7 +310,8 @@ class Recorder:
         try:
             returned = code([self.symbol(operand) for operand in operands])
             nodes = self.nodes[before:]
-            kinds = [tuple([self.types[name] for name in made]) for _, made in self._entered[before:]]
+            made = [*islice(reversed(self._same.values()), len(nodes))]
+            kinds = [tuple([self.types[name] for name in names_made]) for names_made in reversed(made)]
             return Sample(operands, nodes, kinds, returned)
         finally:
             self.forget(before)
