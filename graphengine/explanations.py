@@ -317,6 +317,12 @@ EXPLANATIONS: dict[str, Explanation] = {
         "Train the model and use the saved file, or call model.initialize(), which computes these values alone.",
         "$ graphengine run untrained.json",
     ),
+    "GE416": Explanation(
+        "A training runs on the jax backend, whose loop is compiled, and a node has code that only Python runs: its "
+        "`forward` or `backward` looks at values or calls what is no op.",
+        "Write the node with NumPy functions that can be recorded, or train with another backend.",
+        "$ graphengine run models/wrong.json --plugin nodes.py --backend jax",
+    ),
     "GE501": Explanation(
         "The file of a data source is not there or cannot be read as what it is declared to be.",
         "Check the path, which is relative to the model file, and the type.",

@@ -120,29 +120,37 @@ class Backend(Protocol):
 
 BACKENDS = {
     "auto": "graphengine.backends.auto:AutoBackend",
+    "jax": "graphengine.backends.jax.xla_program:JaxBackend",
     "numba": "graphengine.backends.numba.jit:NumbaBackend",
     "numpy": "graphengine.backends.numpy.plan:NumPyBackend",
     "reference": "graphengine.backends.reference.program:ReferenceBackend",
 }
 """Backends by name: module and class. A module is imported when its backend is asked for."""
 
+WITH_DEVICES = ("jax",)
+"""Backends that take a device."""
 DEFAULT_BACKEND = "numpy"
 
 
 def backend_named(name: str) -> Backend:
-    """Return the backend of a name.
+    """Return the backend of a name; one for a device is named like "jax:gpu" or "jax:gpu:1".
 
     Raises
     ------
     UsageError
-        GE801 if there is none; GE803 if it needs a package that is not installed.
+        GE801 if there is none, or no such device; GE803 if it needs a package that is not installed.
     """
     if name not in _made:
-        if name not in BACKENDS:
-            hint = did_you_mean(name, BACKENDS, "backends")
-            raise UsageError(f"there is no backend '{name}'", hint=hint)
-        module, _, cls = BACKENDS[name].partition(":")
-        _made[name] = getattr(import_module(module), cls)()
+        kind, _, device = name.partition(":")
+        if kind not in BACKENDS:
+            hint = did_you_mean(kind, BACKENDS, "backends")
+            raise UsageError(f"there is no backend '{kind}'", hint=hint)
+        if device and kind not in WITH_DEVICES:
+            raise UsageError(
+                f"the {kind} backend has no device to choose", hint=f"use one of {', '.join(WITH_DEVICES)}"
+            )
+        module, _, cls = BACKENDS[kind].partition(":")
+        _made[name] = getattr(import_module(module), cls)(*[device] * bool(device))
     return _made[name]
 
 

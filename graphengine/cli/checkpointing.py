@@ -11,12 +11,14 @@ from graphengine.cli.failures import WORK_FAILED
 from graphengine.cli.opening import open_changed
 from graphengine.cli.options import (
     BackendName,
+    Device,
     ModelName,
     OutputFormat,
     Plugins,
     Settings,
     Strict,
     UpdateRuleFile,
+    on_device,
 )
 from graphengine.cli.output import Format, print_json, print_line
 from graphengine.errors import UsageError
@@ -41,6 +43,7 @@ def resume_check(
     plugins: Plugins = None,
     strict: Strict = False,
     backend: BackendName = "numpy",
+    device: Device = None,
 ) -> None:
     """Interrupt the training of MODEL after some iterations, go on from the checkpoint, and compare all bits.
 
@@ -56,7 +59,9 @@ def resume_check(
         def make(*, resume: bool, **overrides: Any) -> Trainer:
             if not resume:
                 folders.append(Path(folder) / str(len(folders)))
-            opened, given = open_changed(model, plugins, settings or [], update_rule, backend=backend, strict=strict)
+            opened, given = open_changed(
+                model, plugins, settings or [], update_rule, backend=on_device(backend, device), strict=strict
+            )
             keys = {"checkpoints": folders[-1], "resume": resume, **overrides}
             return cast("Trainer", opened.trainer(given or None, **keys))  # a solver, which saves nothing, is refused
 

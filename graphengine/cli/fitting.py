@@ -15,6 +15,7 @@ from graphengine.cli.options import (
     BackendName,
     ColumnNames,
     DataName,
+    Device,
     Inputs,
     ModelName,
     OutputFormat,
@@ -22,6 +23,7 @@ from graphengine.cli.options import (
     SaveFile,
     Settings,
     Strict,
+    on_device,
 )
 from graphengine.cli.output import Format, array_text, check_targets, print_json, print_line
 from graphengine.cli.running import check_save, save_model
@@ -66,6 +68,7 @@ def fit(
     plugins: Plugins = None,
     strict: Strict = False,
     backend: BackendName = "numpy",
+    device: Device = None,
 ) -> None:
     """Fit the parameters of MODEL by least squares or likelihood and estimate their uncertainties.
 
@@ -74,7 +77,7 @@ def fit(
     log-likelihood. A fit that does not converge is printed and saved like any other, and the exit code is 1.
     """
     check_targets({"--data": Path(data) if data else None, "--save": save})
-    opened, given = open_changed(model, plugins, settings or [], backend=backend, strict=strict)
+    opened, given = open_changed(model, plugins, settings or [], backend=on_device(backend, device), strict=strict)
     check_save(opened, save)
     given = decoded(opened, {**given, **named_values("--input", inputs or [])})
     given |= read_data(opened, data, columns or [], given, _needed(opened, sigma or weights))

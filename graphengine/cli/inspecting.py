@@ -10,7 +10,17 @@ import typer
 from graphengine.cli.describing import describe_model, print_model
 from graphengine.cli.failures import BAD_INPUT, print_problems
 from graphengine.cli.opening import open_model
-from graphengine.cli.options import BackendName, ModelName, OutputFile, OutputFormat, Plugins, Strict, Unfold
+from graphengine.cli.options import (
+    BackendName,
+    Device,
+    ModelName,
+    OutputFile,
+    OutputFormat,
+    Plugins,
+    Strict,
+    Unfold,
+    on_device,
+)
 from graphengine.cli.output import Format, check_targets, print_json, print_line, print_note, print_or_write, print_text
 from graphengine.cli.planning import describe_plans, print_plans
 from graphengine.cli.plugins import load_plugins
@@ -96,13 +106,14 @@ def show(
     ] = ShowFormat.text,
     plugins: Plugins = None,
     backend: BackendName = "numpy",
+    device: Device = None,
     strict: Strict = False,
 ) -> None:
     """Show the nodes of MODEL in the order they run, with shapes."""
     from graphengine.model.python_code import python_code
 
     check_targets({"MODEL": model_file(file), "--output": output})
-    model = open_model(file, plugins, backend=backend, strict=strict)
+    model = open_model(file, plugins, backend=on_device(backend, device), strict=strict)
     if sizes and not plan:
         raise UsageError("--size is a size for --plan")
     if output_format in (ShowFormat.svg, ShowFormat.mermaid, ShowFormat.dot):

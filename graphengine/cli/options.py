@@ -73,6 +73,10 @@ UpdateRuleFile: TypeAlias = Annotated[
 BackendName: TypeAlias = Annotated[
     str, typer.Option("--backend", metavar="NAME", help="Compile the model's graphs with this backend.")
 ]
+Device: TypeAlias = Annotated[
+    str | None,
+    typer.Option("--device", metavar="NAME", help="The device of the jax backend: cpu, gpu, tpu, gpu:1."),
+]
 Unfold: TypeAlias = Annotated[
     bool, typer.Option("--unfold", help="Draw all nodes; do not fold functions and long parts into boxes.")
 ]
@@ -125,3 +129,8 @@ def split_pairs(option: str, pairs: Iterable[str]) -> list[tuple[str, str]]:
         if not (name and mark):
             raise UsageError(f"{option} takes NAME=VALUE, not '{name}{mark}{text}'")
     return [(name, text) for name, _, text in split]
+
+
+def on_device(backend: str, device: str | None) -> str:
+    """Return the name of a backend for a device."""
+    return f"{backend}:{device}" if device else backend

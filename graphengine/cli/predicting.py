@@ -17,11 +17,13 @@ from graphengine.cli.options import (
     CheckFinite,
     ColumnNames,
     DataName,
+    Device,
     Inputs,
     ModelName,
     Plugins,
     Settings,
     Strict,
+    on_device,
 )
 from graphengine.cli.output import (
     TableFormat,
@@ -83,6 +85,7 @@ def predict(
     plugins: Plugins = None,
     strict: Strict = False,
     backend: BackendName = "numpy",
+    device: Device = None,
 ) -> None:
     """Compute outputs of MODEL for given inputs.
 
@@ -90,7 +93,7 @@ def predict(
     such as a loss, is in the JSON result only.
     """
     check_targets({"MODEL": model_file(model), "--data": Path(data) if data else None, "-o": output})
-    opened, given = open_changed(model, plugins, settings or [], backend=backend, strict=strict)
+    opened, given = open_changed(model, plugins, settings or [], backend=on_device(backend, device), strict=strict)
     heed(opened.untrained(outputs), strict=strict)
     given = decoded(opened, {**given, **named_values("--input", inputs or [])})
     offer = offered_by(opened, data, columns or [], given, _needed(opened, outputs))

@@ -18,6 +18,7 @@ from graphengine.cli.options import (
     CheckpointFolder,
     ColumnNames,
     DataName,
+    Device,
     Inputs,
     LogFile,
     ModelName,
@@ -28,6 +29,7 @@ from graphengine.cli.options import (
     Settings,
     Strict,
     UpdateRuleFile,
+    on_device,
 )
 from graphengine.cli.output import Format, check_targets, print_json, print_note, writable
 from graphengine.cli.progress import check_plot, draw_curve, print_curve, train
@@ -73,6 +75,7 @@ def run(
     plugins: Plugins = None,
     strict: Strict = False,
     backend: BackendName = "numpy",
+    device: Device = None,
 ) -> None:
     """Train MODEL, or evaluate it if it is trained or declares no training.
 
@@ -82,7 +85,9 @@ def run(
     check_targets({"--data": Path(data) if data else None, "--save": save, "--log": log, "--plot": plot})
     check_plot(plot)
     saving = checkpoint_folder(checkpoint, resume=resume) if checkpoint or resume else {}
-    opened, given = open_changed(model, plugins, settings or [], update_rule, backend=backend, strict=strict)
+    opened, given = open_changed(
+        model, plugins, settings or [], update_rule, backend=on_device(backend, device), strict=strict
+    )
     check_save(opened, save)
     if given or inputs:
         given = decoded(opened, {**given, **named_values("--input", inputs or [])})

@@ -12,12 +12,14 @@ from graphengine.cli.options import (
     BackendName,
     ColumnNames,
     DataName,
+    Device,
     Inputs,
     ModelName,
     OutputFormat,
     Plugins,
     Settings,
     Strict,
+    on_device,
 )
 from graphengine.cli.output import Format, print_json, print_line, print_table
 from graphengine.cli.values import named_values
@@ -37,6 +39,7 @@ def evaluate(
     plugins: Plugins = None,
     strict: Strict = False,
     backend: BackendName = "numpy",
+    device: Device = None,
 ) -> None:
     """Compute the loss, the metrics and the scores of MODEL on data.
 
@@ -45,7 +48,7 @@ def evaluate(
     """
     from graphengine.model.evaluating import evaluation_source
 
-    opened, given = open_changed(model, plugins, settings or [], backend=backend, strict=strict)
+    opened, given = open_changed(model, plugins, settings or [], backend=on_device(backend, device), strict=strict)
     heed(opened.untrained(), strict=strict)
     given = decoded(opened, {**given, **named_values("--input", inputs or [])})
     given |= read_data(opened, data, columns or [], given, needed_to_train(opened) if data is not None else None)

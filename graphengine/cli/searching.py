@@ -16,12 +16,14 @@ from graphengine.cli.options import (
     BackendName,
     ColumnNames,
     DataName,
+    Device,
     ModelName,
     OutputFormat,
     Plugins,
     SaveFile,
     Strict,
     UpdateRuleFile,
+    on_device,
     split_pairs,
 )
 from graphengine.cli.output import Format, check_targets, json_text, print_json, print_line, print_note, print_table
@@ -78,6 +80,7 @@ def search(
     plugins: Plugins = None,
     strict: Strict = False,
     backend: BackendName = "numpy",
+    device: Device = None,
 ) -> None:
     """Compare settings of MODEL by cross-validation, and train the best one on all rows.
 
@@ -88,7 +91,7 @@ def search(
 
     check_targets({"--data": Path(data) if data else None, "--save": save})
     grid = _grid(settings)
-    opened = open_model(model, plugins, update_rule, backend, strict=strict)
+    opened = open_model(model, plugins, update_rule, on_device(backend, device), strict=strict)
     check_save(opened, save)
     found = search_settings(
         opened,

@@ -35,9 +35,9 @@ def arithmetic(backend: str = DEFAULT_BACKEND) -> dict[str, str]:
 
 
 def _with_version(package: str) -> str:
-    """Return a name, with the version of the package that is called so, if there is one."""
+    """Return a name, such as "jax:gpu", with the version of the package that is called so, if there is one."""
     try:
-        return f"{package} {metadata.version(package)}"
+        return f"{package} {metadata.version(package.partition(':')[0])}"
     except metadata.PackageNotFoundError:
         return package
 

@@ -119,6 +119,13 @@ class Borrowed:
             self._define(module, name, found.defined[name])
         return self._names[key]
 
+    def define(self, name: str, text: str | None) -> str:
+        """Return the name that a definition of the text itself gets, under which its text is added if it has one."""
+        chosen = self._free(name)
+        if text is not None:
+            self.texts.append(text)
+        return chosen
+
     def of_class(self, cls: type[Node]) -> str:
         """Return the name of a node class."""
         return self.name_of(cls.__module__, cls.__qualname__)

@@ -7,18 +7,42 @@ the text, which is called.
 from __future__ import annotations
 
 import ast
+import keyword
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from graphengine.format.code.borrowing import Borrowed, method_of
 from graphengine.format.code.folding import Unborrowed, copied, literal, plain
+from graphengine.format.code.identifiers import Names
+from graphengine.ir.graph_bodies import GraphBody
 from graphengine.ir.nodes import Operand
 from graphengine.ops.families.constants import Constant
+from graphengine.ops.families.loops import Apply, Cond, Scan
 from graphengine.ops.node import Node
 
 PLACE = re.compile(r"\bv__(\d+)\b")
 """The operand of a number; no name of the package begins like that."""
+
+
+SCAN = '''def scan(function, values, carry, cut, stacked, reverse=False, length=None):
+    """Run a function step by step; `carry` are the places of its state, `cut` the axes of sequences by place."""
+    given = list(values)
+    parts = {place: np.moveaxis(np.asarray(values[place]), axis, 0) for place, axis in cut.items()}
+    count = len(next(iter(parts.values()))) if parts else length
+    if not count and stacked:
+        raise ValueError("a loop without steps has no results to stack")
+    rows = []
+    for number in range(count)[:: -1 if reverse else 1]:
+        for place, part in parts.items():
+            given[place] = part[number]
+        found = function(*given)
+        rows.append(found[len(carry) :])
+        for place, state in zip(carry, found):
+            given[place] = state
+    columns = zip(*(rows[::-1] if reverse else rows))
+    return (*[given[place] for place in carry], *[np.stack(each, axis) for each, axis in zip(columns, stacked)])'''
+"""The loop of `scan`."""
 
 
 class Calls:
@@ -27,6 +51,7 @@ class Calls:
     def __init__(self, borrowed: Borrowed) -> None:
         self.borrowed = borrowed
         self._templates: dict[Any, str] = {}
+        self._bodies: dict[Any, str] = {}
 
     def expression(self, node: Node, operands: Sequence[Operand], names: Mapping[str, str]) -> str:
         """Return the expression of a node on operands, values by the names that the text has for them.
@@ -36,8 +61,7 @@ class Calls:
         Unborrowed
             If the node cannot be written.
         """
-        template = self.template(node, operands)
-        return PLACE.sub(lambda found: names[str(operands[int(found[1])])], template)
+        return _placed(self.template(node, operands), operands, names)
 
     def template(self, node: Node, operands: Sequence[Operand]) -> str:
         """Return the expression with a place for each operand that is a value; raises as `expression`."""
@@ -50,8 +74,42 @@ class Calls:
     def _written(self, node: Node, operands: Sequence[Any]) -> str:
         if isinstance(node, Constant):
             return _number(node)
+        if isinstance(node, (Scan, Cond, Apply)):
+            return self._with_bodies(node, [ast.unparse(each) for each in operands]) + "[0]" * (len(node.outputs) == 1)
         short = self._inline(node, operands)
         return ast.unparse(self._call(node, operands) if short is None else short)
+
+    def _with_bodies(self, node: Scan | Cond | Apply, operands: Sequence[str]) -> str:
+        """The call of a function of the model: in a loop, by a choice, or as it is."""
+        if isinstance(node, Scan):
+            if "scan" not in self._bodies:
+                self._bodies["scan"] = self.borrowed.define("scan", SCAN)
+            cut = dict(zip(node.cut, node.axes[0], strict=True))
+            further = f"{tuple(node.carried)}, {cut}, {tuple(node.axes[1])}"
+            further += ", reverse=True" * node.reverse + f", length={node.length}" * (node.length is not None)
+            return f"{self._bodies['scan']}({self._body(node.function)}, ({', '.join(operands)},), {further})"
+        if isinstance(node, Cond):
+            condition, *given = operands
+            then, otherwise = self._body(node.then), self._body(node.otherwise)
+            return f"({then} if {condition} else {otherwise})({', '.join(given)})"
+        return f"{self._body(node.function)}({', '.join(operands)})"
+
+    def _body(self, body: Any) -> str:
+        """The name of a function of the model, whose text is made when it is asked for first."""
+        assert isinstance(body, GraphBody)
+        if body.digest not in self._bodies:
+            made = [self.template(node.node, node.inputs) for node in body.nodes]
+            names = Names({*self.borrowed.names, *keyword.kwlist})
+            name = self.borrowed.define(names[body.name], None)
+            lines = [f"def {name}({', '.join(names[each] for each in body.inputs)}):"]
+            for node, template in zip(body.nodes, made, strict=True):
+                outputs = ", ".join(names[each] for each in node.outputs)
+                lines.append(f"    {outputs} = {_placed(template, node.inputs, names)}")
+            results = [names[each] for each in body.results.values()]
+            lines.append(f"    return ({', '.join(results)}{',' * (len(results) == 1)})")
+            self.borrowed.texts.append("\n".join(lines))
+            self._bodies[body.digest] = name
+        return self._bodies[body.digest]
 
     def _call(self, node: Node, operands: Sequence[Any]) -> ast.expr:
         attributes = [
@@ -79,6 +137,11 @@ class Calls:
         if len(body) != 1 or not isinstance(body[0], ast.Return) or body[0].value is None or not _is_simple(body[0]):
             return None
         return plain(self.borrowed.adapted(cls.__module__, ast.Expr(body[0].value))).value  # type: ignore[no-any-return]
+
+
+def _placed(template: str, operands: Sequence[Operand], names: Mapping[str, str]) -> str:
+    """An expression with the names of its operands."""
+    return PLACE.sub(lambda found: names[str(operands[int(found[1])])], template)
 
 
 def _place(number: int) -> ast.Name:
