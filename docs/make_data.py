@@ -7,6 +7,7 @@ iris: Fisher 1936, species 0 setosa, 1 versicolor, 2 virginica. Both are under C
 from pathlib import Path
 
 import numpy as np
+from scipy.integrate import solve_ivp
 from sklearn.datasets import load_digits, load_iris
 from sklearn.model_selection import train_test_split
 
@@ -43,7 +44,32 @@ def write_sums():
     np.savez_compressed(DATA / "sums.npz", train_x=x[:512], train_y=sums[:512], test_x=x[512:], test_y=sums[512:])
 
 
+def solved(rates, start, times):
+    """The solution of a differential equation, exact in all digits that are written."""
+    return solve_ivp(rates, (0, times[-1]), start, t_eval=times, method="DOP853", rtol=1e-12, atol=1e-14).y.T
+
+
+def write_sir():
+    """Infected people on 20 days, with errors of 0.003."""
+    days = np.arange(0, 40, 2)
+    course = solved(lambda t, y: [-0.5 * y[0] * y[1], 0.5 * y[0] * y[1] - 0.2 * y[1]], [0.998, 0.002], days)
+    seen = course[:, 1] + np.random.Generator(np.random.Philox(0)).normal(scale=0.003, size=20)
+    lines = ["day,infected", *[f"{day},{part:.5f}" for day, part in zip(days, seen, strict=True)]]
+    (DATA / "sir.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def write_lotka_volterra():
+    """Predators and prey in 16 years, with errors of 1."""
+    years = np.arange(16)
+    rates = lambda t, y: [0.6 * y[0] - 0.03 * y[0] * y[1], 0.02 * y[0] * y[1] - 0.8 * y[1]]  # noqa: E731
+    counted = solved(rates, [30, 4], years) + np.random.Generator(np.random.Philox(1)).normal(size=(16, 2))
+    lines = ["year,prey,predators", *[f"{year},{x:.3f},{p:.3f}" for year, (x, p) in zip(years, counted, strict=True)]]
+    (DATA / "lotka_volterra.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
 if __name__ == "__main__":
     write_digits()
     write_iris()
     write_sums()
+    write_sir()
+    write_lotka_volterra()

@@ -1,0 +1,145 @@
+"""Differential equations in loops: their steps, fits of their parameters, a network as a right-hand side."""
+
+import numpy as np
+import pytest
+from documents import document
+from scipy.integrate import solve_ivp
+from scipy.optimize import least_squares
+
+import graphengine as ge
+
+IMPORTS = {"core": 1, "nn": 1, "ode": 1}
+
+
+def function(inputs, nodes, outputs):
+    made = [
+        {"id": name, "op": op, "inputs": operands, "attributes": rest[0] if rest else {}}
+        for name, (op, operands, *rest) in nodes.items()
+    ]
+    return {"inputs": {name: {} for name in inputs}, "nodes": made, "outputs": outputs}
+
+
+def solved(rates, method, inputs, constants, steps):
+    """A model that solves dy/dt = rates(t, y, ...) from t = 0 in steps of the input h; its loss is the sum of y."""
+    step = function(
+        ["y", "t", "h", *constants],
+        {"new": (f"ode.{method}", ["y", "t", "h", *constants], {"function": "rates"}), "later": ("add", ["t", "h"])},
+        {"y": "new", "t": "later"},
+    )
+    loop = {"function": "step", "carry": ["y", "t"], "length": steps}
+    nodes = {"z": ("scan", ["y", 0.0, "h", *constants], loop), "loss": ("sum", ["z"])}
+    given = {"y": [2], "h": [], **inputs}
+    return ge.Model.from_dict(
+        document(
+            nodes,
+            {"out": "z", "loss": "loss"},
+            inputs=given,
+            functions={"rates": rates, "step": step},
+            opset_imports=IMPORTS,
+        )
+    )
+
+
+TURN = function(
+    ["t", "y", "w"],
+    {
+        "x": ("slice", ["y"], {"start": 0, "stop": 1}),
+        "v": ("slice", ["y"], {"start": 1, "stop": 2}),
+        "a": ("mul", ["w", "x"]),
+        "b": ("neg", ["a"]),
+        "dy": ("concat", ["v", "b"]),
+    },
+    {"dy": "dy"},
+)
+
+
+@pytest.mark.parametrize(("method", "order"), [("euler_step", 1), ("rk4_step", 4)])
+def test_the_error_of_a_method_falls_as_its_order_says(method, order):
+    errors = []
+    for steps in (40, 80):
+        model = solved(TURN, method, {"w": []}, ["w"], steps)
+        found = model.forward(y=[1.0, 0.0], h=1 / steps, w=4.0)["out"]
+        errors.append(np.abs(found - [np.cos(2.0), -2 * np.sin(2.0)]).max())
+    assert errors[0] / errors[1] == pytest.approx(2**order, rel=0.1)
+
+
+def test_a_right_hand_side_gets_the_time_and_as_many_inputs_as_it_has():
+    rates = function(["t", "y"], {"dy": ("add_n", ["y", "t"])}, {"dy": "dy"})
+    found = solved(rates, "rk4_step", {}, [], 50).forward(y=[1.0, 2.0], h=0.02)["out"]
+    np.testing.assert_allclose(found, np.multiply([2.0, 3.0], np.e) - 2, rtol=1e-7)  # of y' = y + t
+
+
+@pytest.mark.parametrize("constants", [[], ["w", "u"]])
+def test_a_right_hand_side_that_gets_too_few_or_too_many_inputs_is_refused(constants):
+    with pytest.raises(ge.errors.InvalidModelError) as caught:
+        solved(TURN, "euler_step", dict.fromkeys(constants, []), constants, 2)
+    assert {each.code for each in caught.value.problems} == {"GE212"}
+    assert "of 'rates': it takes 3 inputs (t, y, w), not" in caught.value.problems[0].message
+
+
+def test_a_network_may_be_the_right_hand_side():
+    network = function(
+        ["t", "y", "a", "b", "c", "d"],
+        {
+            "hidden": ("nn.dense", ["y", "a", "b"]),
+            "active": ("tanh", ["hidden"]),
+            "dy": ("nn.dense", ["active", "c", "d"]),
+        },
+        {"dy": "dy"},
+    )
+    shapes = {"a": [2, 4], "b": [4], "c": [4, 2], "d": [2]}
+    model = solved(network, "rk4_step", shapes, list(shapes), 20)
+    generator = np.random.default_rng(0)
+    weights = {name: generator.normal(size=shape) for name, shape in shapes.items()}
+    y = np.array([0.5, -0.3])
+
+    def rates(_, state):
+        return np.tanh(state @ weights["a"] + weights["b"]) @ weights["c"] + weights["d"]
+
+    run = model.forward(y=y, h=0.05, **weights)
+    exact = solve_ivp(rates, (0, 1), y, method="DOP853", rtol=1e-11, atol=1e-13).y[:, -1]
+    np.testing.assert_allclose(run["out"], exact, rtol=1e-5)
+    gradients = run.backward(of="loss", wrt=list(weights))
+    for name, weight in weights.items():
+        along, step = generator.normal(size=weight.shape), 1e-6
+        sides = [
+            model.forward(y=y, h=0.05, **{**weights, name: weight + sign * step * along})["loss"] for sign in (1, -1)
+        ]
+        np.testing.assert_allclose(np.sum(gradients[name] * along), (sides[0] - sides[1]) / (2 * step), rtol=1e-6)
+
+
+# ---------------------------------------------------------------- fits
+
+TRUE = {
+    "sir": {"beta": 0.5, "gamma": 0.2, "start": 0.002},
+    "lotka_volterra": {"birth": 0.6, "hunt": 0.03, "feed": 0.02, "death": 0.8, "start": [30.0, 4.0]},
+}
+
+
+@pytest.mark.parametrize("name", TRUE)
+def test_a_fit_without_errors_finds_the_parameters_that_made_the_data(name):
+    model = ge.load(name)
+    data = model.load_data("train")
+    truth = ge.load(name)
+    truth.parameters.update({key: np.asarray(value) for key, value in TRUE[name].items()})
+    seen = "infected" if name == "sir" else "counted"
+    found = model.fit(data={**data, seen: truth.predict(data)["prediction"]})
+    for key, value in TRUE[name].items():
+        np.testing.assert_allclose(found.parameters[key], value, rtol=1e-8)
+
+
+def test_the_fit_of_an_epidemic_is_that_of_scipy():
+    model = ge.load("sir")
+    data = model.load_data("train")
+    found = model.fit()
+
+    def residual(p):
+        rates = lambda t, y: [-p[0] * y[0] * y[1], p[0] * y[0] * y[1] - p[1] * y[1]]  # noqa: E731
+        solution = solve_ivp(rates, (0, data["day"][-1]), [1 - p[2], p[2]], t_eval=data["day"], rtol=1e-11, atol=1e-13)
+        return data["infected"] - solution.y[1]
+
+    exact = {"xtol": 1e-14, "ftol": 1e-14, "gtol": 1e-14, "x_scale": [1, 1, 0.01], "jac": "3-point"}
+    theirs = least_squares(residual, [0.8, 0.4, 0.005], **exact)
+    np.testing.assert_allclose(list(found.parameters.values()), theirs.x, rtol=2e-6)
+    covariance = np.linalg.inv(theirs.jac.T @ theirs.jac) * 2 * theirs.cost / (len(data["day"]) - 3)
+    np.testing.assert_allclose(list(found.standard_errors.values()), np.sqrt(np.diag(covariance)), rtol=1e-4)
