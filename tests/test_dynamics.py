@@ -72,7 +72,7 @@ def test_a_right_hand_side_gets_the_time_and_as_many_inputs_as_it_has():
 @pytest.mark.parametrize("constants", [[], ["w", "u"]])
 def test_a_right_hand_side_that_gets_too_few_or_too_many_inputs_is_refused(constants):
     with pytest.raises(ge.errors.InvalidModelError) as caught:
-        solved(TURN, "euler_step", dict.fromkeys(constants, []), constants, 2)
+        solved(TURN, "euler_step", {key: [] for key in constants}, constants, 2)
     assert {each.code for each in caught.value.problems} == {"GE212"}
     assert "of 'rates': it takes 3 inputs (t, y, w), not" in caught.value.problems[0].message
 
