@@ -27,7 +27,17 @@ ABOVE = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")
 
 CHAPTERS = {
     "Start": ["Overview <README>", "tutorial", "models"],
-    "How to": ["tables", "training", "onnx", "custom_nodes", "add_an_op", "update_rules", "extending", "python"],
+    "How to": [
+        "tables",
+        "training",
+        "onnx",
+        "code_files",
+        "custom_nodes",
+        "add_an_op",
+        "update_rules",
+        "extending",
+        "python",
+    ],
     "Reference": ["format", "ops", "layers", "sequences", "commands", "names", "backends", "errors"],
     "Explanations": ["design", "life_of_a_step", "performance", "benchmarks", "SECURITY"],
     "The project": ["CHANGELOG", "CONTRIBUTING"],
