@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from graphengine.cli.output import array_text, print_line, print_table
+from graphengine.errors import UsageError
 
 if TYPE_CHECKING:
     from graphengine.ir.nodes import GraphNode
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
 
 def describe_model(model: Model) -> dict[str, Any]:
     """Inputs, parameters, nodes in the order they run, and outputs, each with its type."""
-    graph = model.graph
+    from graphengine.training.provenance import FIT
+
+    graph, metadata = model.graph, model.document.metadata or {}
     return {
         "model": graph.name,
         "description": graph.description,
@@ -33,6 +36,7 @@ def describe_model(model: Model) -> dict[str, Any]:
         "outputs": [
             {"name": name, "value": value, **_type(graph.types[value])} for name, value in graph.outputs.items()
         ],
+        **({FIT: metadata[FIT]} if FIT in metadata else {}),
     }
 
 
@@ -79,6 +83,27 @@ def print_model(description: Mapping[str, Any]) -> None:
         rows = [cells for item in description[title] for cells in row(item)]
         if rows:
             print_table(title, columns, rows)
+
+
+def print_fit(model: Model) -> None:
+    """Print the fit that the file keeps, or why it is none."""
+    from graphengine.cli.fitting import fit_lines
+    from graphengine.training.provenance import FIT
+
+    if FIT not in (model.document.metadata or {}):
+        return
+
+    try:
+        fit = model.last_fit
+    except UsageError as error:
+        print_line(error.problems[0].message)
+        return
+    if fit is None:
+        print_line("metadata.fit is the fit of other values than those in the file")
+        return
+    print_line(f"fit, {'' if fit.converged else 'not '}converged")
+    for line in fit_lines(fit):
+        print_line(f"  {line}")
 
 
 def _input_row(item: Mapping[str, Any]) -> Iterator[list[Any]]:

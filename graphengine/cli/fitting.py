@@ -128,10 +128,16 @@ def _needed(model: Model, weight: str | None) -> list[str] | None:
 
 def _lines(name: str, fit: Fit) -> Iterator[str]:
     yield f"{name}: {counted(len(fit.history), 'iteration')}, {'' if fit.converged else 'not '}converged"
+    yield from fit_lines(fit)
+
+
+def fit_lines(fit: Fit) -> Iterator[str]:
+    """Yield what a fit found, without how it came there."""
     freedom = f"{fit.degrees_of_freedom} degree{'s' * (fit.degrees_of_freedom != 1)} of freedom"
     yield f"{counted(fit.observations, 'observation')}, {freedom}"
     if fit.squares:
-        yield f"residual sum of squares: {fit.residual_sum_of_squares:.10g}"
+        known = " (chi-square)" if fit.chi_square is not None else ""
+        yield f"residual sum of squares{known}: {fit.residual_sum_of_squares:.10g}"
         yield f"residual standard deviation: {fit.residual_standard_deviation:.10g}"
         if fit.r2 is not None:
             yield f"R2{'' if fit.r2_is_centred else ' (uncentred)'}: {fit.r2:.10g}"

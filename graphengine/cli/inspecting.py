@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from graphengine.cli.describing import describe_model, print_model
+from graphengine.cli.describing import describe_model, print_fit, print_model
 from graphengine.cli.failures import BAD_INPUT, print_problems
 from graphengine.cli.opening import open_model
 from graphengine.cli.options import (
@@ -136,6 +136,7 @@ def show(
         print_plans(description)
     else:
         print_model(description)
+        print_fit(model)
 
 
 def _drawn(model: Model, form: ShowFormat, *, folded: bool) -> str:

@@ -11,6 +11,10 @@ from graphengine.fit.statistics import Fit
 from graphengine.format.writing import encode_array
 from graphengine.ops.numbers import encode_number
 
+PAIRS = ("covariance", "correlation")
+MOST_PAIRED = 200
+"""For so many numbers at most a file keeps the matrices of all pairs."""
+
 
 def fit_as_json(fit: Fit) -> dict[str, Any]:
     """The result of a fit as a JSON object; numbers that are not finite are strings, as in a model file."""
@@ -24,18 +28,27 @@ def fit_as_json(fit: Fit) -> dict[str, Any]:
         "standard_errors": arrays(fit.standard_errors),
         "coordinates": list(fit.coordinates),
         "covariance": encode_array(fit.covariance),
+        "correlation": encode_array(fit.correlation),
         "at_bounds": [each._asdict() for each in fit.at_bounds],
         "undetermined": [part._asdict() for part in fit.undetermined],
         "observations": fit.observations,
         "degrees_of_freedom": fit.degrees_of_freedom,
         **numbers({"log_likelihood": fit.log_likelihood, "aic": fit.aic, "bic": fit.bic}),
         **numbers(asdict(fit.squares) if fit.squares else {}),
+        **numbers({} if fit.chi_square is None else {"chi_square": fit.chi_square}),
+        **({"settings": dict(fit.settings)} if fit.settings else {}),
         "intervals": {
             f"{level:g}": {name: [encode_number(end) for end in ends] for name, ends in found.items()}
             for level, found in fit.intervals.items()
         },
         **({"starts": [_start(each) for each in fit.starts]} if fit.starts else {}),
     }
+
+
+def fit_to_keep(fit: Fit) -> dict[str, Any]:
+    """The result as the metadata of a model keep it: of many numbers without the matrices of all pairs."""
+    kept = fit_as_json(fit)
+    return kept if len(fit.coordinates) <= MOST_PAIRED else {key: kept[key] for key in kept if key not in PAIRS}
 
 
 def _start(start: Start) -> dict[str, Any]:

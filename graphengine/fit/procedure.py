@@ -131,12 +131,6 @@ def profile_of(solver: SolverTrainer, fit: Fit) -> MinimumProfile:
     return MinimumProfile(solver.problem, solver.box, solver.typical, x, errors, scale, solver.objective.epsilon)
 
 
-def freedom_of(solver: SolverTrainer, fit: Fit) -> float:
-    """The degrees of freedom of Student's t that errors are compared with; infinite where the spread is known."""
-    estimated = fit.squares is not None and not (solver.options and solver.options.absolute_sigma)
-    return fit.degrees_of_freedom if estimated else math.inf
-
-
 def intervals(solver: SolverTrainer, fit: Fit, levels: Sequence[float]) -> dict[float, dict[str, Interval]]:
     """For each level the profile interval of each coordinate.
 
@@ -147,7 +141,7 @@ def intervals(solver: SolverTrainer, fit: Fit, levels: Sequence[float]) -> dict[
     """
     if not levels:
         return {}
-    profile, found = profile_of(solver, fit), quantiles(levels, freedom_of(solver, fit))
+    profile, found = profile_of(solver, fit), quantiles(levels, fit.freedom_of_errors)
     open_ends = {name for part in fit.undetermined for name in part.parameters}
     return {
         level: {

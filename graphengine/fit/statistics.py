@@ -93,6 +93,8 @@ class Fit:
         For each level that was asked for the profile interval of each coordinate.
     starts : tuple of Start
         What came of each start, if there were several.
+    settings : dict of str to object
+        Of a fit of residuals what was asked for, by the keys of the solver `least_squares`: `residual`, `sigma`, ...
     """
 
     objective: str
@@ -114,6 +116,18 @@ class Fit:
     history: History
     intervals: Mapping[float, Mapping[str, Interval]] = field(default_factory=dict)
     starts: tuple[Start, ...] = ()
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def chi_square(self) -> float | None:
+        """The sum of squares in units of known standard deviations (`absolute_sigma`); None where they are unknown."""
+        return self.residual_sum_of_squares if self.squares and self.settings.get("absolute_sigma") else None
+
+    @property
+    def freedom_of_errors(self) -> float:
+        """The degrees of freedom of Student's t that errors are compared with; infinite where the spread is known."""
+        is_estimated = self.squares is not None and not self.settings.get("absolute_sigma")
+        return self.degrees_of_freedom if is_estimated else math.inf
 
     @property
     def correlation(self) -> Matrix:
@@ -198,6 +212,7 @@ def _fit_of_squares(solver: SolverTrainer) -> Fit:
         observations=count,
         degrees_of_freedom=freedom,
         squares=Squares(total, deviation, r2 if freedom or r2 is None else NAN, centred),
+        settings=options.model_dump(exclude_defaults=True, exclude={"type"}),
         **likelihood,
         **_common(solver, x, found, covariance),
     )

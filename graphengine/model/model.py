@@ -48,7 +48,7 @@ from graphengine.training.history import History, Iteration
 from graphengine.training.interrupting import run_to_end
 from graphengine.training.joining import training_step
 from graphengine.training.loop import Trainer
-from graphengine.training.provenance import PROVENANCE, provenance
+from graphengine.training.provenance import FIT, PROVENANCE, provenance
 from graphengine.transform.gradient import gradient
 from graphengine.transform.step import Step
 
@@ -103,6 +103,7 @@ class Model(Pictured):
         self.document = document
         self.values: dict[str, Any] = {}
         self._trainer: Trainer | SolverTrainer | None = None
+        self._fit: Fit | None = None
         self._provenance: dict[str, Any] | None = None
         folder = path.parent if path else None
         self._declared = Declaration(document, self.graph, folder, update_rule, limits, source, self.backend)
@@ -158,7 +159,7 @@ class Model(Pictured):
 
     def _forget_training(self) -> None:
         """A value was assigned: the values are no longer what a training made."""
-        self._trainer = self._provenance = None
+        self._trainer = self._fit = self._provenance = None
         self._is_assigned = True
 
     @property
@@ -394,7 +395,7 @@ class Model(Pictured):
             raise UsageError("say from where to resume: checkpoints=FOLDER")
         saving = Saving(None if folder is None else Path(folder), resume)
         trainer = self._declared.trainer(self.values, data, overrides, rule, apart, saving)
-        self._trainer, self._provenance = trainer, None
+        self._trainer, self._fit, self._provenance = trainer, None, None
         if isinstance(trainer, Trainer):
             require_memory(trainer.stepper.step.graph, bind_sizes(trainer.batches.shapes, self.graph.types))
         return trainer
@@ -451,8 +452,29 @@ class Model(Pictured):
 
         request = Request(residual, sigma, weights, absolute_sigma, robust, robust_scale)
         solver = self._declared.fitting(self.values, data, request, max_iterations)
-        self._trainer, self._provenance = solver, None
-        return run_fit(solver, FitRequest(tuple(intervals), starts, seed))
+        self._trainer, self._fit, self._provenance = solver, None, None
+        self._fit = run_fit(solver, FitRequest(tuple(intervals), starts, seed))
+        return self._fit
+
+    @property
+    def last_fit(self) -> Fit | None:
+        """The fit that the values come from: that of `fit`, or the one that the file keeps in `metadata.fit`.
+
+        None if there is none, or its parameters are no longer those of the model.
+
+        Raises
+        ------
+        UsageError
+            GE801 if `metadata.fit` is not the result of a fit of these parameters.
+        """
+        if self._fit is not None:
+            return self._fit
+        metadata = self._metadata.get("metadata", self.document.metadata) or {}
+        if FIT not in metadata:
+            return None
+        from graphengine.fit.decoding import fit_from_json
+
+        return fit_from_json(metadata[FIT], self.graph)
 
     def gradient(self, of: str | None = None, wrt: str | Sequence[str] | None = None) -> Graph:
         """The graph of the gradients that `Run.backward` gives, with the current values of the parameters.
@@ -540,15 +562,26 @@ class Model(Pictured):
 
     @property
     def _metadata(self) -> dict[str, Any]:
-        """The metadata with the provenance of values that were trained."""
-        trained = self._trained()
-        return {"metadata": {**(self.document.metadata or {}), PROVENANCE: trained}} if trained else {}
+        """The metadata with the provenance of values that were trained, and without a fit of other values."""
+        said, trained = self.document.metadata or {}, self._trained() or {}
+        if FIT in said and not trained:
+            from graphengine.fit.decoding import is_outdated
+
+            if is_outdated(said[FIT], self.graph, self.values):
+                return {"metadata": {key: each for key, each in said.items() if key != FIT}}
+        kept = {key: each for key, each in said.items() if key != FIT}
+        return {"metadata": {**kept, **trained}} if trained else {}
 
     def _trained(self) -> dict[str, Any] | None:
-        """The provenance of values that were trained, by this model or by the one it is a copy of."""
+        """Where trained values come from, by key of the metadata: of this model, or of the one it is a copy of."""
         if self._trainer is None or not len(self._trainer.history):
             return self._provenance
-        return provenance(self._trainer)
+        found = {PROVENANCE: provenance(self._trainer)}
+        if self._fit is not None:
+            from graphengine.fit.encoding import fit_to_keep
+
+            found[FIT] = fit_to_keep(self._fit)
+        return found
 
     # ------------------------------------------------------------ copies
 
@@ -558,7 +591,7 @@ class Model(Pictured):
         vars(model).update(vars(self))
         model.values = {name: np.array(value)[()] for name, value in self.values.items()}
         model.evaluator = self.evaluator.with_values(model.values)
-        model._trainer, model._provenance = None, self._trained()
+        model._trainer, model._fit, model._provenance = None, None, self._trained()
         return model
 
     def __copy__(self) -> Model:

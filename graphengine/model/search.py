@@ -29,7 +29,7 @@ from graphengine.model.evaluating import Scores
 from graphengine.model.model import Model
 from graphengine.ops.index import FAMILIES
 from graphengine.ops.numbers import encode_number
-from graphengine.training.provenance import PROVENANCE
+from graphengine.training.provenance import FIT, PROVENANCE
 from graphengine.training.splitting import SplitKind, divided, folds_of, fraction_of
 from graphengine.training.validation import is_label, not_a_label
 from graphengine.wording import counted
@@ -281,7 +281,7 @@ def _content(model: Model) -> dict[str, Any]:
     """The content of the file before a training; parameters that calls make are left to the calls."""
     _require_initializers(model)
     document = untrained(model.document, None)
-    metadata = {key: value for key, value in (document.metadata or {}).items() if key != PROVENANCE}
+    metadata = {key: value for key, value in (document.metadata or {}).items() if key not in (PROVENANCE, FIT)}
     made = dict(_made(document, model))
     parameters = {name: each for name, each in document.parameters.items() if name not in made}
     return model_as_dict(document.model_copy(update={"parameters": parameters, "metadata": metadata or None}))

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 PROVENANCE = "provenance"
 """The key of the metadata."""
+FIT = "fit"
+"""The key of the metadata that has the result of the fit that the values come from."""
 
 
 def provenance(trainer: Running) -> dict[str, Any]:
