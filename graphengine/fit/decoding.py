@@ -21,7 +21,7 @@ from graphengine.training.history import History
 HINT = "fit the model again: graphengine fit FILE --save FILE"
 
 
-class _Stored(BaseModel):
+class _StoredFit(BaseModel):
     """What of `fit_as_json` makes a `Fit` again, except the starts; other keys are ignored."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
@@ -58,8 +58,8 @@ def fit_from_json(content: Any, graph: Graph) -> Fit:
         GE801 if it is no such fit, with the first reason.
     """
     try:
-        stored = _Stored.model_validate(content)
-        found = stored.model_dump(include=set(Fit.__dataclass_fields__) & set(_Stored.model_fields))
+        stored = _StoredFit.model_validate(content)
+        found = stored.model_dump(include=set(Fit.__dataclass_fields__) & set(_StoredFit.model_fields))
         sizes = _shapes(graph)
         found |= {key: _arrays(key, getattr(stored, key), sizes) for key in ("parameters", "standard_errors")}
         found["covariance"] = _covariance(stored, sum(map(prod, sizes.values())))
@@ -96,7 +96,7 @@ def _arrays(key: str, values: Mapping[str, Any], shapes: Mapping[str, tuple[int,
     return {name: array[()] for name, array in found.items()}
 
 
-def _covariance(stored: _Stored, count: int) -> Matrix:
+def _covariance(stored: _StoredFit, count: int) -> Matrix:
     """The covariance; NaN where a fit of many numbers keeps none."""
     if len(stored.coordinates) != count:
         raise ValueError(f"it has {len(stored.coordinates)} coordinates; the trainable parameters have {count} numbers")
@@ -108,7 +108,7 @@ def _covariance(stored: _Stored, count: int) -> Matrix:
     return covariance
 
 
-def _squares(stored: _Stored) -> Squares | None:
+def _squares(stored: _StoredFit) -> Squares | None:
     total = stored.residual_sum_of_squares
     if total is None:
         return None
