@@ -30,6 +30,7 @@ CHAPTERS = {
     "How to": [
         "tables",
         "training",
+        "fits",
         "onnx",
         "code_files",
         "custom_nodes",
