@@ -7,6 +7,7 @@ partner, as in NumPy.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
@@ -136,6 +137,12 @@ class Emitter:
         name = self.free(self._scope)
         self.nodes.append(self.helper.make_node(op, list(inputs), [name], **attributes))
         return name
+
+    def nested(self, types: Mapping[str, ArrayType], renamed: Mapping[str, str]) -> Emitter:
+        """Return what collects the nodes of a graph within a node; names, initializers and functions are shared."""
+        inner = copy.copy(self)
+        inner.nodes, inner.types, inner.renamed = [], types, renamed
+        return inner
 
     def define(self, name: str, text: str) -> None:
         """Enter a function of the model."""

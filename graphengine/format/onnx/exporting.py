@@ -17,20 +17,23 @@ import numpy as np
 from graphengine.errors import InvalidModelError, Problem, UsageError
 from graphengine.extras import optional
 from graphengine.format.initializers import initial_value
-from graphengine.format.onnx import array_rules, composite_rules, elementwise_rules, random_rules, reduction_rules
-from graphengine.format.onnx.emitting import DOMAIN, OLDEST_OPSET, RULES, Emitter, Unexportable, applied
-from graphengine.format.onnx.refusals import OF_A_PLUGIN, OTHER, REASONS
+from graphengine.format.onnx import (
+    array_rules,
+    composite_rules,
+    elementwise_rules,
+    loop_rules,
+    random_rules,
+    reduction_rules,
+)
+from graphengine.format.onnx.emitting import DOMAIN, OLDEST_OPSET, Emitter, Unexportable, applied
+from graphengine.format.onnx.lowering import has_rule, lowered_graph, why_not
 from graphengine.ir.declarations import Source
 from graphengine.ir.graph import Graph
 from graphengine.ir.nodes import GraphNode
-from graphengine.ir.recording import Recorder
-from graphengine.ir.templates import Template
 from graphengine.ops.shapes import ArrayType
-from graphengine.transform.passes import dead_code, expansion, fold_constants, fold_shapes, identities, signs
-from graphengine.transform.rewriting import Rewriter
 from graphengine.version import __version__
 
-_TABLES = (array_rules, composite_rules, elementwise_rules, random_rules, reduction_rules)
+_TABLES = (array_rules, composite_rules, elementwise_rules, loop_rules, random_rules, reduction_rules)
 """The modules that enter their rules into the table."""
 _SYMBOL = re.compile(r"[A-Za-z_]\w*")
 LARGEST = 2**31 - 2**20
@@ -68,7 +71,7 @@ def onnx_model(graph: Graph, values: Mapping[str, Any], wanted: ExportRequest) -
     onnx = optional("onnx", "onnx")
     _check_opset(onnx, wanted.opset)
     _check_names(graph)
-    lowered, names = _lowered(graph)
+    lowered, names = lowered_graph(graph)
     _refuse(_unknown(lowered))
     renamed = {**names, **_renamed(lowered)}
     emit = Emitter(lowered.types, renamed, single=wanted.single)
@@ -98,25 +101,9 @@ def _check_names(graph: Graph) -> None:
     _refuse([Problem("GE201", message.format(name), hint) for name in shared])
 
 
-def _lowered(graph: Graph) -> tuple[Graph, dict[str, str]]:
-    """Return the graph with ops that have no rule replaced by what they are made of, and the names of their results."""
-    rules = (fold_shapes, fold_constants, identities, signs)
-    rewriter = Rewriter(dead_code(graph))
-    lowered = dead_code(rewriter.run(rules, merge=True, expansion=_expansion))
-    made = {name: value for name, value in rewriter.replaced.items() if value in lowered.types and "~" in str(value)}
-    own = {str(value): name for name, value in made.items() if str(value).rpartition("~")[0] == name}
-    free = {value: name for value, name in own.items() if lowered.outputs.get(name, value) == value}
-    return lowered, free
-
-
-def _expansion(recorder: Recorder, node: GraphNode, types: list[ArrayType | None]) -> Template | None:
-    return None if node.is_core and node.op in RULES else expansion(recorder, node, types)
-
-
 def _unknown(graph: Graph) -> list[Problem]:
     """Return a problem for each node without a rule."""
-    unknown = [node for node in graph.nodes if not node.is_core or node.op not in RULES]
-    return [_problem(node, REASONS.get(node.op, OTHER) if node.is_core else OF_A_PLUGIN) for node in unknown]
+    return [_problem(node, why_not(node)) for node in graph.nodes if not has_rule(node)]
 
 
 def _emitted(emit: Emitter, graph: Graph) -> list[Problem]:

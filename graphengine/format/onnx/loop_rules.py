@@ -1,0 +1,98 @@
+"""The rule of loops: Scan, whose body is a graph of its own that sees the values around it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from graphengine.format.onnx.emitting import Applied, Emitter, Unexportable, applied, exports
+from graphengine.format.onnx.lowering import has_rule, lowered_graph, why_not
+from graphengine.ir.graph import Graph
+from graphengine.ir.node_types import literal_type
+from graphengine.ops.shapes import ArrayType
+
+
+@exports("scan")
+def scan(emit: Emitter, loop: Applied) -> tuple[str, ...]:
+    """Write Scan: states and sequences are its inputs, and the body reads what is the same in each step."""
+    node: Any = loop.node.node
+    if not node.sequences:
+        raise Unexportable("a loop without sequences has no counterpart")
+    steps, _ = node.steps(loop.types)
+    states = [emit.read(loop, place, emit.dtype(steps[place])) for place in node.carried]
+    sequences = [emit.read(loop, place) for place in node.cut]
+    cut, stacked = node.axes
+    ranks = [loop.rank(place) for place in node.cut]
+    results = [emit.free(loop.node.id) for _ in node.outputs]
+    made = emit.helper.make_node(
+        "Scan",
+        [*states, *sequences],
+        results,
+        body=_body(emit, loop, steps),
+        num_scan_inputs=len(sequences),
+        scan_input_axes=[axis % rank for axis, rank in zip(cut, ranks, strict=True)],
+        scan_input_directions=[int(node.reverse)] * len(sequences),
+        **_stacking(node, stacked, steps),
+    )
+    emit.nodes.append(made)
+    return tuple(results)
+
+
+def _stacking(node: Any, axes: Any, steps: Any) -> dict[str, list[int]]:
+    """Return how results are stacked; nothing where none is."""
+    kinds = node.function.infer(steps)[len(node.carry) :]
+    if not kinds:
+        return {}
+    places = [axis % (len(kind.shape) + 1) for axis, kind in zip(axes, kinds, strict=True)]
+    return {"scan_output_axes": places, "scan_output_directions": [int(node.reverse)] * len(places)}
+
+
+def _body(emit: Emitter, loop: Applied, steps: tuple[ArrayType | None, ...]) -> Any:
+    """Return the graph of one step."""
+    node: Any = loop.node.node
+    body, own = node.function, {*node.carry, *node.sequences}
+    whole = body.graph(steps)
+    graph, _ = lowered_graph(
+        whole.derive(whole.nodes, {port: body.results[port] for port in body.outputs}, whole.types)
+    )
+    near = loop.node.id
+    renamed = {name: emit.free(f"{near}/{name}") for name in graph.types if name not in whole.inputs or name in own}
+    for name, operand in zip(body.inputs, loop.node.inputs, strict=True):
+        if name not in own:
+            renamed[name] = _outside(emit, operand)
+    inner = emit.nested(graph.types, renamed)
+    _write(inner, graph)
+    outputs = []
+    for port, value in graph.outputs.items():
+        name = inner.free(f"{near}/{port}")
+        inner.alias(renamed[value], name)
+        outputs.append(_declared(inner, name, graph.types[value]))
+    inputs = [_declared(inner, renamed[name], whole.types[name]) for name in (*node.carry, *node.sequences)]
+    return emit.helper.make_graph(inner.nodes, body.name, inputs, outputs)
+
+
+def _outside(emit: Emitter, operand: Any) -> str:
+    """Return the name of a value around the loop, or of a literal."""
+    if isinstance(operand, str):
+        return emit.renamed.get(operand, operand)
+    kind = literal_type(operand)
+    if kind is None:
+        raise Unexportable("an input of its function is omitted")
+    return emit.constant(operand, kind.array_dtype)
+
+
+def _write(inner: Emitter, graph: Graph) -> None:
+    """Write the nodes of a step."""
+    for node in graph.nodes:
+        if not has_rule(node):
+            raise Unexportable(f"node '{node.id}' ({node.op}) of its function: {why_not(node)}")
+        try:
+            inner.place(applied(node, graph))
+        except Unexportable as reason:
+            raise Unexportable(f"node '{node.id}' ({node.op}) of its function: {reason}") from None
+
+
+def _declared(emit: Emitter, name: str, kind: ArrayType) -> Any:
+    shape = [size if isinstance(size, int) else None for size in kind.shape]
+    return emit.helper.make_tensor_value_info(name, emit.tensor_type(np.dtype(emit.dtype(kind))), shape)

@@ -1,0 +1,38 @@
+"""Graphs in ops that have a rule: others are replaced by what they are made of."""
+
+from __future__ import annotations
+
+from graphengine.format.onnx.emitting import RULES
+from graphengine.format.onnx.refusals import OF_A_PLUGIN, OTHER, REASONS
+from graphengine.ir.graph import Graph
+from graphengine.ir.nodes import GraphNode
+from graphengine.ir.recording import Recorder
+from graphengine.ir.templates import Template
+from graphengine.ops.shapes import ArrayType
+from graphengine.transform.passes import dead_code, expansion, fold_constants, fold_shapes, identities, signs
+from graphengine.transform.rewriting import Rewriter
+
+
+def lowered_graph(graph: Graph) -> tuple[Graph, dict[str, str]]:
+    """Return the graph with ops that have no rule replaced by what they are made of, and the names of their results."""
+    rules = (fold_shapes, fold_constants, identities, signs)
+    rewriter = Rewriter(dead_code(graph))
+    lowered = dead_code(rewriter.run(rules, merge=True, expansion=_expansion))
+    made = {name: value for name, value in rewriter.replaced.items() if value in lowered.types and "~" in str(value)}
+    own = {str(value): name for name, value in made.items() if str(value).rpartition("~")[0] == name}
+    free = {value: name for value, name in own.items() if lowered.outputs.get(name, value) == value}
+    return lowered, free
+
+
+def _expansion(recorder: Recorder, node: GraphNode, types: list[ArrayType | None]) -> Template | None:
+    return None if has_rule(node) else expansion(recorder, node, types)
+
+
+def has_rule(node: GraphNode) -> bool:
+    """Whether there is a rule for the op of a node."""
+    return node.is_core and node.op in RULES
+
+
+def why_not(node: GraphNode) -> str:
+    """Return why there is no rule for the op of a node."""
+    return REASONS.get(node.op, OTHER) if node.is_core else OF_A_PLUGIN
