@@ -105,6 +105,28 @@ def test_shapes_that_are_computed_from_sizes_fold():
     assert imported.graph.types[imported.graph.outputs["y"]].shape == ("N", "T", 12)
 
 
+@pytest.mark.parametrize("length", ["T", 20, 3])
+@pytest.mark.parametrize("kind", ["RNN", "GRU", "GRU_reset", "LSTM", "LSTM_two"])
+def test_recurrent_layers_of_any_length_are_imported(kind, length, tmp_path):
+    op, gates = kind.partition("_")[0], {"R": 1, "G": 3, "L": 4}[kind[0]]
+    directions = 2 if kind == "LSTM_two" else 1
+    attributes = {"hidden_size": 3, "direction": "bidirectional" if directions == 2 else "forward"}
+    if kind == "GRU_reset":
+        attributes["linear_before_reset"] = 1
+    node = helper.make_node(op, ["x", "w", "r", "b"], ["y", "last"], **attributes)
+    value = helper.make_tensor_value_info("x", TensorProto.FLOAT, [length, "N", 2])
+    results = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in ("y", "last")]
+    shapes = {"w": (directions, 3 * gates, 2), "r": (directions, 3 * gates, 3), "b": (directions, 6 * gates)}
+    weights = [numpy_helper.from_array(floats(*shape), name) for name, shape in shapes.items()]
+    graph = helper.make_graph([node], "recurrent", [value], results, weights)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
+    x = floats(length if isinstance(length, int) else 7, 4, 2, seed=2)
+    imported = assert_same(model, x=x)
+    assert any(each.op == "scan" for each in imported.graph.nodes) == (length != 3)
+    imported.save(tmp_path / "m.json")
+    np.testing.assert_array_equal(ge.load(tmp_path / "m.json").predict(x=x)["y"], imported.predict(x=x)["y"])
+
+
 def test_functions_of_the_file_are_inlined():
     model = parsed(
         """main (float[N, 4] x) => (float[N, 4] y) { y = own.twice<factor = 3.0>(x) }

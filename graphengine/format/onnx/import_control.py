@@ -8,6 +8,7 @@ import numpy as np
 
 from graphengine.format.onnx.drafts import Weight
 from graphengine.format.onnx.onnx_calls import OnnxCall, Unimportable, imports, is_known, op
+from graphengine.format.onnx.recorded_loops import FEW, looped
 
 MOST_TRIPS = 2**12
 """Iterations of the longest loop that is unrolled."""
@@ -103,12 +104,16 @@ def scan(call: OnnxCall) -> Any:
     carried = [_value(call, place) for place in range(first)]
     axes = call.get("scan_input_axes") or [0] * count
     backward = call.get("scan_input_directions") or [0] * count
-    lengths = {call.static(first + place, [axis])[0] for place, axis in enumerate(axes)}
+    lengths = {call.shape(first + place)[axis] for place, axis in enumerate(axes)}
     if len(lengths) != 1:
         raise Unimportable("its sequences differ in length")
-    length, names = trips(lengths.pop()), [each.name for each in body.input]
+    length, names = lengths.pop(), [each.name for each in body.input]
+    if len(set(backward)) == 1 and not (isinstance(length, int) and length <= FEW):
+        return _recorded(call, body, carried, first, axes, reverse=bool(backward[0]))
+    if not isinstance(length, int):
+        raise Unimportable("its sequences go in both directions, and their length is known only at run time")
     columns: list[list[Any]] = [[] for _ in range(len(body.output) - first)]
-    for number in range(length):
+    for number in range(trips(length)):
         places = [length - 1 - number if back else number for back in backward]
         parts = [part(call[first + place], at, axis) for place, (at, axis) in enumerate(zip(places, axes, strict=True))]
         results = call.apply(body, dict(zip(names, [*carried, *parts], strict=True)), f"{number}/")
@@ -116,6 +121,27 @@ def scan(call: OnnxCall) -> Any:
         for column, value in zip(columns, results[first:], strict=True):
             column.append(value)
     return [*carried, *_stacked_columns(call, columns)]
+
+
+def _recorded(
+    call: OnnxCall, body: Any, carried: list[Any], first: int, axes: list[int], *, reverse: bool
+) -> list[Any]:
+    """Return the results of a loop that is recorded as a `scan`."""
+    names, count = [each.name for each in body.input], len(body.output) - first
+
+    def step(states: list[Any], parts: list[Any]) -> tuple[list[Any], list[Any]]:
+        results = call.apply(body, dict(zip(names, [*states, *parts], strict=True)), "step/")
+        return results[:first], results[first:]
+
+    stacking = call.get("scan_output_axes") or [0] * count
+    backward = call.get("scan_output_directions") or [0] * count
+    whole = [call[place] for place in range(first, len(call))]
+    found = looped(call.draft, step, carried, whole, axes, stacking, reverse=reverse)
+    stacked = [
+        each if bool(back) == reverse else np.flip(each, axis=axis)
+        for each, back, axis in zip(found[first:], backward, stacking, strict=True)
+    ]
+    return [*found[:first], *stacked]
 
 
 def _stacked_columns(call: OnnxCall, columns: list[list[Any]]) -> list[Any]:

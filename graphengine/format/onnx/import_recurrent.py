@@ -13,6 +13,7 @@ import numpy as np
 
 from graphengine.format.onnx.import_control import part, stacked, trips
 from graphengine.format.onnx.onnx_calls import OnnxCall, Unimportable, constant, imports, op
+from graphengine.format.onnx.recorded_loops import FEW, looped
 
 GATES = {"RNN": 1, "GRU": 3, "LSTM": 4}
 DEFAULTS = {"RNN": ["Tanh"], "GRU": ["Sigmoid", "Tanh"], "LSTM": ["Sigmoid", "Tanh", "Tanh"]}
@@ -114,17 +115,19 @@ def recurrent(call: OnnxCall) -> Any:
     states = [stacked([state[each] for _, state in found], 1 if batch_first else 0) for each in range(len(found[0][1]))]
     if not call.wants(0):
         return [None, *states]
-    whole = stacked([stacked(column, 0) for column, _ in found], 1)
+    whole = stacked([stacked(each, 0) if isinstance(each, list) else each for each, _ in found], 1)
     return [np.transpose(whole, (2, 0, 1, 3)) if batch_first else whole, *states]
 
 
-def _along(call: OnnxCall, x: Any, number: int, *, reverse: bool) -> tuple[list[Any], tuple[Any, ...]]:
-    """Return the hidden states of one direction in the order of time, and the last state."""
+def _along(call: OnnxCall, x: Any, number: int, *, reverse: bool) -> tuple[Any, tuple[Any, ...]]:
+    """Return the hidden states of one direction in the order of time, as a list or an array, and the last state."""
     layer, step = _layer(call, number), STEPS[call.op]
     length = x.shape[0]
-    if not isinstance(length, int):
-        raise Unimportable("the length of its sequences is known only at run time")
     state = _initial(call, x, number)
+    if not call.has(4) and not (isinstance(length, int) and length <= FEW):
+        return _recorded(call, layer, x, state, reverse=reverse)
+    if not isinstance(length, int):
+        raise Unimportable("its sequences have lengths, and the longest one is known only at run time")
     column: list[Any] = [None] * trips(length)
     for time in reversed(range(length)) if reverse else range(length):
         new = step(layer, part(x, time, 0), state)
@@ -135,6 +138,19 @@ def _along(call: OnnxCall, x: Any, number: int, *, reverse: bool) -> tuple[list[
             shown = np.where(inside, shown, constant(0, shown))
         state, column[time] = new, shown
     return column, state
+
+
+def _recorded(
+    call: OnnxCall, layer: Direction, x: Any, state: tuple[Any, ...], *, reverse: bool
+) -> tuple[Any, tuple[Any, ...]]:
+    """Return the hidden states of all steps in one array, and the last state, of steps that are recorded once."""
+
+    def step(states: list[Any], parts: list[Any]) -> tuple[list[Any], list[Any]]:
+        new = STEPS[call.op](layer, parts[0], tuple(states))
+        return list(new), [new[0]]
+
+    *last, whole = looped(call.draft, step, state, [x], [0], [0], reverse=reverse)
+    return whole, tuple(last)
 
 
 def _initial(call: OnnxCall, x: Any, number: int) -> tuple[Any, ...]:
