@@ -26,7 +26,7 @@ from graphengine.format.onnx import (
     reduction_rules,
 )
 from graphengine.format.onnx.emitting import DOMAIN, OLDEST_OPSET, Emitter, Unexportable, applied
-from graphengine.format.onnx.lowering import has_rule, lowered_graph, why_not
+from graphengine.format.onnx.onnx_lowering import has_rule, lowered_graph, why_not
 from graphengine.ir.declarations import Source
 from graphengine.ir.graph import Graph
 from graphengine.ir.nodes import GraphNode

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from graphengine.format.onnx.emitting import Applied, Emitter, Unexportable, applied, exports
-from graphengine.format.onnx.lowering import has_rule, lowered_graph, why_not
+from graphengine.format.onnx.onnx_lowering import has_rule, lowered_graph, why_not
 from graphengine.ir.graph import Graph
 from graphengine.ir.node_types import literal_type
 from graphengine.ops.shapes import ArrayType
@@ -17,13 +17,14 @@ from graphengine.ops.shapes import ArrayType
 def scan(emit: Emitter, loop: Applied) -> tuple[str, ...]:
     """Write Scan: states and sequences are its inputs, and the body reads what is the same in each step."""
     node: Any = loop.node.node
-    if not node.sequences:
-        raise Unexportable("a loop without sequences has no counterpart")
     steps, _ = node.steps(loop.types)
     states = [emit.read(loop, place, emit.dtype(steps[place])) for place in node.carried]
     sequences = [emit.read(loop, place) for place in node.cut]
     cut, stacked = node.axes
-    ranks = [loop.rank(place) for place in node.cut]
+    places = [axis % loop.rank(place) for axis, place in zip(cut, node.cut, strict=True)]
+    if not sequences:  # Scan needs one, whose length is the number of steps
+        numbers = [emit.constant(number, np.int64) for number in (0, node.length, 1)]
+        sequences, places = [emit("Range", *numbers)], [0]
     results = [emit.free(loop.node.id) for _ in node.outputs]
     made = emit.helper.make_node(
         "Scan",
@@ -31,7 +32,7 @@ def scan(emit: Emitter, loop: Applied) -> tuple[str, ...]:
         results,
         body=_body(emit, loop, steps),
         num_scan_inputs=len(sequences),
-        scan_input_axes=[axis % rank for axis, rank in zip(cut, ranks, strict=True)],
+        scan_input_axes=places,
         scan_input_directions=[int(node.reverse)] * len(sequences),
         **_stacking(node, stacked, steps),
     )
@@ -69,6 +70,8 @@ def _body(emit: Emitter, loop: Applied, steps: tuple[ArrayType | None, ...]) -> 
         inner.alias(renamed[value], name)
         outputs.append(_declared(inner, name, graph.types[value]))
     inputs = [_declared(inner, renamed[name], whole.types[name]) for name in (*node.carry, *node.sequences)]
+    if not node.sequences:
+        inputs.append(_declared(inner, inner.free(f"{near}/step"), ArrayType((), np.dtype(np.int64))))
     return emit.helper.make_graph(inner.nodes, body.name, inputs, outputs)
 
 
