@@ -278,6 +278,17 @@ def small_batch(model):
     }
 
 
+def test_a_trained_model_comes_back_with_its_values(tmp_path):
+    model = ge.load("linreg")
+    model.train()
+    model.save(tmp_path / "m.json")
+    trained = ge.Model.from_dict(json.loads((tmp_path / "m.json").read_text()), "models/linreg.json")
+    ge.onnx.export(trained, tmp_path / "m.onnx")
+    back = ge.onnx.load(tmp_path / "m.onnx")
+    assert back.fingerprint == trained.fingerprint
+    np.testing.assert_array_equal(back.parameters["theta"], model.parameters["theta"])
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_the_graph_of_an_export_is_imported_like_any_other(name):
     model = with_values(name)

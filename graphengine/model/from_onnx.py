@@ -12,13 +12,17 @@ from typing import TYPE_CHECKING, Any
 
 from graphengine.errors import GraphEngineError, UsageError
 from graphengine.extras import optional
+from graphengine.format.documents import ModelDocument
 from graphengine.format.onnx.documenting import Imported, imported
 from graphengine.format.onnx.exporting import PREFIX
 from graphengine.format.onnx.heads import with_head
 from graphengine.format.onnx.importing import Importer
 from graphengine.format.onnx.onnx_calls import Unimportable
 from graphengine.format.onnx.protos import Tensors, read_proto
-from graphengine.format.reading import parse_model
+from graphengine.format.reading import as_json, parse_model
+from graphengine.format.strict import parse_json
+from graphengine.format.tensors import are_external
+from graphengine.format.writing import encode_array
 from graphengine.ir.graph import names_of
 from graphengine.limits import DEFAULT, Limits
 from graphengine.model.to_onnx import onnx_proto
@@ -112,15 +116,41 @@ def _restored(proto: Any, path: Path | None, limits: Limits) -> Model | None:
         return None
     tensors = Tensors(path.parent if path else None, limits.array_bytes)
     try:
-        document, _ = parse_model(text.encode(), None, limits, is_written=False)
-        declared = {*document.parameters, *document.state}
-        values = {each.name: tensors.array(each) for each in proto.graph.initializer if each.name in declared}
-        model = Model(document, None, path, limits=limits, values=values)
+        arrays = {each.name: each for each in proto.graph.initializer}
+        document, declared = _document(text, limits)
+        values = {name: tensors.array(arrays[name]) for name in declared if name in arrays}
+        model = Model(_with_values(document, text, values), None, path, limits=limits, values=values)
         opset = next(each.version for each in proto.opset_import if not each.domain)
         again = onnx_proto(model, outputs=[each.name for each in proto.graph.output], opset=opset)
-    except (GraphEngineError, StopIteration, Unimportable, ValueError):
+    except (AttributeError, GraphEngineError, StopIteration, TypeError, Unimportable, ValueError):
         return None
     return model if _alike(again.graph, proto.graph, declared) else None
+
+
+def _document(text: str, limits: Limits) -> tuple[ModelDocument, set[str]]:
+    """Return the document that an export has, and the names of its parameters and state; values are null there."""
+    content = parse_json(text.encode())
+    names = set()
+    for section in ("parameters", "state"):
+        for name, declared in content.get(section, {}).items():
+            names.add(name)
+            if declared.pop("value", 0) is None:
+                declared.setdefault("initializer", {"type": "zeros"})
+    return parse_model(as_json(content), None, limits, is_written=False)[0], names
+
+
+def _with_values(document: ModelDocument, text: str, values: Mapping[str, Any]) -> ModelDocument:
+    """Return a document with the values that the model file had, unless they are many."""
+    content, changed = parse_json(text.encode()), {}
+    for section in ("parameters", "state"):
+        sources = dict(getattr(document, section))
+        for name, declared in content.get(section, {}).items():
+            if "value" in declared and name in values:
+                own = {} if "initializer" in declared else {"initializer": None}
+                told = {} if are_external(values.values()) else {"value": encode_array(values[name])}
+                sources[name] = sources[name].model_copy(update=own | told)
+        changed[section] = sources
+    return document.model_copy(update=changed)
 
 
 def _alike(graph: Any, other: Any, parameters: set[str]) -> bool:

@@ -41,7 +41,7 @@ def export(
     single. Parameters are initializers. Those that a step trains, and its slots and state, are inputs whose defaults
     are the values to start from, and outputs `new_<name>`; `graphengine.carried` in the metadata maps these to those.
     The learning rate is an input of a step, with a default unless the training has a schedule; `iteration` counts from
-    1. The model file, without values, is `graphengine.model` in the metadata.
+    1. The model file, with null for each value, is `graphengine.model` in the metadata.
 
     Raises
     ------
@@ -114,9 +114,10 @@ def _with_outputs(graph: Graph, outputs: str | Iterable[str] | None) -> Graph:
 
 
 def _file(model: Model) -> str:
-    """Return the model file without the values of parameters and state."""
+    """Return the model file with null for the values of parameters and state."""
     content = model_as_dict(model.document)
     for section in ("parameters", "state"):
         for declared in content.get(section, {}).values():
-            declared.pop("value", None)
+            if "value" in declared:
+                declared["value"] = None
     return canonical_text(content)
