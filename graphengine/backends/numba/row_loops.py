@@ -6,6 +6,7 @@ a row, is a call of its own that gives memory; the loop writes there.
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property, partial
@@ -13,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from graphengine.backends import protocol
 from graphengine.backends.instructions import Instruction
 from graphengine.backends.numba.compiling import compiled
 from graphengine.backends.numba.expressions import NAMES
@@ -27,6 +29,10 @@ from graphengine.ir.nodes import Operand
 from graphengine.ops.shapes import ArrayType
 
 OBJECT = np.dtype(object)
+MOST_RESULTS = 2
+"""Results that are kept for use again: the one before may still be in use while the next is made."""
+UNUSED = 3
+"""References to an array that nobody has: in the list, in the loop over it, and in the call that counts them."""
 
 
 def fuse(graph: Graph, calls: Sequence[Call], replaced: Mapping[str, str]) -> list[Call]:
@@ -93,7 +99,7 @@ def _calls_of(rows: RowsText) -> list[Call]:
             inputs.append(value)
         else:
             name = f"{each.value}:{each.name}"
-            calls.append(Call(_memory(each), (), name, each.kind, writes=True))
+            calls.append(Call(Memory(each), (), name, each.kind, writes=True))
             inputs.append(name)
             if each.role == RESULT:
                 aliases[each.value] = (name, each.kind)
@@ -106,9 +112,32 @@ def _calls_of(rows: RowsText) -> list[Call]:
     ]
 
 
-def _memory(parameter: LoopParameter) -> Callable[[Any], Any]:
-    """A call that gives a buffer, or new memory where there is none."""
-    return lambda out: parameter.memory() if out is None else out
+class Memory:
+    """Gives a buffer or, where there is none, memory of a result that nobody has any more, or else new memory.
+
+    A system gives memory page by page when it is first written, which may take longer than the loop that writes it.
+    """
+
+    def __init__(self, parameter: LoopParameter) -> None:
+        self._parameter = parameter
+        self._given: list[Any] = []
+
+    @property
+    def nbytes(self) -> int:
+        """The bytes of results that may be used again."""
+        return sum(array.nbytes for array in self._given)
+
+    def __call__(self, out: Any) -> Any:
+        """Return an array to write into."""
+        if out is not None:
+            return out
+        for array in self._given:
+            if sys.getrefcount(array) == UNUSED:  # views and other threads that look at it count, too
+                return array
+        array = self._parameter.memory()
+        if len(self._given) < MOST_RESULTS and array.nbytes < protocol.LARGE:
+            self._given.append(array)
+        return array
 
 
 def _written_over(source: Any, out: Any) -> Any:
