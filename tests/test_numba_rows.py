@@ -13,7 +13,7 @@ from test_same_bits import FAMILIES, bits, mixed_graph
 
 import graphengine as ge
 from graphengine.backends.numba import groups, row_loops
-from graphengine.backends.numba.row_loops import RowLoop, fuse
+from graphengine.backends.numba.row_loops import IS_LOCKED, RowLoop, fuse, unused
 from graphengine.backends.numpy.plan import Plan
 from graphengine.transform.mode import in_training_mode
 
@@ -121,7 +121,7 @@ def test_loops_give_the_gradients_of_every_op(op, attributes, arrays, dtype, by_
 @pytest.mark.parametrize("family", FAMILIES)
 def test_loops_give_what_random_graphs_give(family, by_python):
     chance = random.Random(f"rows {family}")
-    for _ in range(50):
+    for _ in range(330):
         model, values = mixed_graph(chance, FAMILIES[family])
         try:
             expected = Plan(model.graph).run(values)
@@ -143,6 +143,76 @@ def test_loops_give_the_gradients_of_random_graphs_in_another_order_of_sums(fami
             continue
         found, _ = fused(model.graph, values, **options)
         assert_close(found, expected, values)
+
+
+SPACES = [(7,), (130,), (5, 6), (4, 1), (3, 40), (2, 3, 5), (3, 1, 4), (6, 6)]
+"""Shapes of the largest arrays: short and longer than a tile, with axes of size 1, and with two that are alike."""
+UNARY, BINARY, FOLDED = (
+    ("neg", "abs", "square", "sign"),
+    ("add", "sub", "mul", "maximum", "minimum"),
+    ("sum", "max", "min"),
+)
+
+
+def rows_and_columns(chance):
+    """Nodes that mix arrays of a space with rows, columns and numbers, the shapes of all values, and the space."""
+    space = chance.choice(SPACES)
+    narrow = [tuple(size if chance.random() < 0.5 else 1 for size in space), space[-1:], ()]
+    shapes = {"x": space, "y": space, **{f"p{place}": shape for place, shape in enumerate(narrow)}}
+    nodes = {}
+    for place in range(chance.randint(3, 14)):
+        names, name = list(shapes), f"n{place}"
+        one = chance.choice(names[-4:])
+        kind = chance.choice(["unary", "binary", "binary", "fold"])
+        if kind == "fold" and shapes[one]:
+            axes = sorted(chance.sample(range(len(shapes[one])), chance.randint(1, len(shapes[one]))))
+            keepdims = chance.random() < 0.7
+            nodes[name] = (chance.choice(FOLDED), [one], {"axis": axes, "keepdims": keepdims})
+            kept = [1 if axis in axes else size for axis, size in enumerate(shapes[one])]
+            shapes[name] = tuple(size for axis, size in enumerate(kept) if keepdims or axis not in axes)
+        elif kind == "binary":
+            fitting = [each for each in names if fits(shapes[each], shapes[one])]
+            other = chance.choice(fitting)
+            nodes[name] = (chance.choice(BINARY), [one, other])
+            shapes[name] = np.broadcast_shapes(shapes[one], shapes[other])
+        else:
+            nodes[name] = (chance.choice(UNARY), [one])
+            shapes[name] = shapes[one]
+    return nodes, shapes
+
+
+def fits(one, other):
+    try:
+        np.broadcast_shapes(one, other)
+    except ValueError:
+        return False
+    return True
+
+
+@pytest.mark.filterwarnings("ignore::graphengine.errors.ModelWarning")
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_loops_give_what_random_graphs_over_rows_and_columns_give(dtype, by_python):
+    chance, count = random.Random(f"rows and columns {dtype}"), 0
+    for _ in range(300):
+        nodes, shapes = rows_and_columns(chance)
+        given = {name: shape for name, shape in shapes.items() if name not in nodes}
+        numbers = np.random.default_rng(chance.randrange(2**32))
+        values = {name: numbers.uniform(-1, 1, shape).astype(dtype)[()] for name, shape in given.items()}
+        inputs = {name: {"shape": list(shape), "dtype": dtype} for name, shape in given.items()}
+        every = {name: name for name in nodes}
+        some = dict(list(every.items())[-2:])
+        model, whole = (
+            ge.Model.from_dict(document(nodes, outputs, inputs=inputs, dtype=dtype)) for outputs in (some, every)
+        )
+        expected = Plan(whole.graph).run(values)
+        scale = max(float(np.abs(value).max()) for value in expected.values())
+        found, loops = fused(model.graph, values)
+        count += len(loops)
+        for name, value in found.items():
+            assert np.shape(value) == shapes[name]
+            tolerance = (1e-12 if dtype == "float64" else 1e-5) * max(scale, 1)
+            np.testing.assert_allclose(value, expected[name], rtol=0, atol=tolerance, err_msg=name)
+    assert count > 150
 
 
 # ---------------------------------------------------------------- as machine code
@@ -273,3 +343,18 @@ def test_memory_of_results_is_used_again_once_nobody_has_them(every_group):
         assert not any(np.shares_memory(part, other) for other in others.values())
     assert bits(part) == expected
     assert {name: bits(value) for name, value in first.items()} == {name: copies[name] for name in first}
+
+
+@pytest.mark.skipif(not IS_LOCKED, reason="references of other threads may not be counted")
+def test_an_array_is_unused_as_long_as_no_name_no_view_and_no_container_has_it():
+    arrays = [np.zeros(3)]
+    assert unused(arrays) is arrays[0]
+    view = arrays[0][1:]
+    assert unused(arrays) is None
+    del view
+    holder = {"x": arrays[0]}
+    assert unused(arrays) is None
+    holder.clear()
+    assert unused(arrays) is arrays[0]
+    arrays.insert(0, arrays[0])
+    assert unused(arrays) is None

@@ -31,8 +31,6 @@ from graphengine.ops.shapes import ArrayType
 OBJECT = np.dtype(object)
 MOST_RESULTS = 2
 """Results that are kept for use again: the one before may still be in use while the next is made."""
-UNUSED = 3
-"""References to an array that nobody has: in the list, in the loop over it, and in the call that counts them."""
 
 
 def fuse(graph: Graph, calls: Sequence[Call], replaced: Mapping[str, str]) -> list[Call]:
@@ -112,6 +110,30 @@ def _calls_of(rows: RowsText) -> list[Call]:
     ]
 
 
+def unused(arrays: list[Any]) -> Any:
+    """Return the first of some arrays that nobody else has, None if there is none.
+
+    Whoever looks at an array, through a view of it or in another thread, has a reference to it. How many references an
+    array has that nobody looks at depends on the version of Python.
+    """
+    for array in arrays:
+        if sys.getrefcount(array) <= OWN_REFERENCES:
+            return array
+    return None
+
+
+def _own_references() -> int:
+    """The references that `unused` counts of an array that is nowhere else but in the list."""
+    for array in [np.empty(1)]:
+        return sys.getrefcount(array)
+    raise AssertionError
+
+
+OWN_REFERENCES = _own_references()
+IS_LOCKED = getattr(sys, "_is_gil_enabled", lambda: True)()
+"""Whether one thread runs at a time; without that, references of other threads may not be counted yet."""
+
+
 class Memory:
     """Gives a buffer or, where there is none, memory of a result that nobody has any more, or else new memory.
 
@@ -131,11 +153,11 @@ class Memory:
         """Return an array to write into."""
         if out is not None:
             return out
-        for array in self._given:
-            if sys.getrefcount(array) == UNUSED:  # views and other threads that look at it count, too
-                return array
+        found = unused(self._given) if IS_LOCKED else None
+        if found is not None:
+            return found
         array = self._parameter.memory()
-        if len(self._given) < MOST_RESULTS and array.nbytes < protocol.LARGE:
+        if len(self._given) < MOST_RESULTS and array.nbytes < protocol.LARGE and IS_LOCKED:
             self._given.append(array)
         return array
 
