@@ -17,7 +17,7 @@ import numpy as np
 from graphengine.backends.numba.compiling import compiled
 from graphengine.backends.numba.expressions import NAMES
 from graphengine.backends.numba.loop_text import LONGEST_LOOP, LoopText
-from graphengine.backends.numba.row_loops import Memory, RowLoop, fuse
+from graphengine.backends.numba.row_loops import ResultMemory, RowLoop, fuse
 from graphengine.backends.numba.slots import encoded
 from graphengine.backends.numpy.plan import Plan, optimized, sources_of
 from graphengine.backends.protocol import CodeListing, Program, Rounds
@@ -74,7 +74,7 @@ class NumbaProgram:
     def nbytes(self) -> int:
         """The bytes that the plan and its results keep."""
         calls = [each.function for each in self.plan.instructions]
-        return self.plan.nbytes + sum(each.nbytes for each in calls if isinstance(each, Memory))
+        return self.plan.nbytes + sum(each.nbytes for each in calls if isinstance(each, ResultMemory))
 
     def listing(self, fed: Sequence[str], recorded: Sequence[str]) -> CodeListing:
         """Return the plan and, of a training step, the loop that is made of it; see `Program.listing`."""

@@ -97,7 +97,7 @@ def _calls_of(rows: RowsText) -> list[Call]:
             inputs.append(value)
         else:
             name = f"{each.value}:{each.name}"
-            calls.append(Call(Memory(each), (), name, each.kind, writes=True))
+            calls.append(Call(ResultMemory(each), (), name, each.kind, writes=True))
             inputs.append(name)
             if each.role == RESULT:
                 aliases[each.value] = (name, each.kind)
@@ -134,7 +134,7 @@ IS_LOCKED = getattr(sys, "_is_gil_enabled", lambda: True)()
 """Whether one thread runs at a time; without that, references of other threads may not be counted yet."""
 
 
-class Memory:
+class ResultMemory:
     """Gives a buffer or, where there is none, memory of a result that nobody has any more, or else new memory.
 
     A system gives memory page by page when it is first written, which may take longer than the loop that writes it.
