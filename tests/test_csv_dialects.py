@@ -85,6 +85,16 @@ def test_texts_for_a_missing_value_are_one(tmp_path):
         ("y;x\n1;2,5\n", {"separator": ";"}, '"decimal": ","'),
         ("x\n1.234,5\n", {"separator": ";"}, '"decimal": ",", "thousands": "."'),
         ("x\nNA\n", {}, '"missing": ["NA"]'),
+        (
+            "x;y\n2,5;1\n12.5;1\n",
+            GERMAN,
+            'if all numbers are written so, write "decimal": "." and leave "thousands" out',
+        ),
+        (
+            "x;y\n2.5;1\n12,5;1\n",
+            {"separator": ";", "thousands": ","},
+            'write "decimal": "," and leave "thousands" out',
+        ),
     ],
 )
 def test_an_error_says_what_to_write(tmp_path, text, options, hint):

@@ -242,6 +242,15 @@ def test_texts_that_are_numbers_of_another_decimal_mark_say_so(tmp_path):
     assert [each["kind"] for each in inferred["columns"]] == ["category", "number", "number", "number"]
 
 
+@pytest.mark.parametrize(("different", "kind"), [(9, "category"), (31, "text")])
+def test_a_column_that_is_mostly_numbers_says_which_cells_are_none(tmp_path, different, kind):
+    rows = "".join(f"1.{row % different:03},5;{row % 5};{row % 4}\n" for row in range(30))
+    _, inferred = drafted_in(tmp_path, table(tmp_path, f"a;x;y\n{rows}tba;1;2\n").name, "y")
+    found = inferred["columns"][0]
+    assert (found["kind"], found["used"]) == (kind, kind == "category")
+    assert 'most of its cells are numbers, but not 1 cell, the first in line 32: "tba"' in found["why"]
+
+
 def test_a_day_that_may_be_a_month_is_the_first_number_which_is_printed(tmp_path):
     rows = "".join(f"{row % 12 + 1}/{row % 10 + 1}/2024,{row % 4}\n" for row in range(30))
     _, inferred = drafted_in(tmp_path, table(tmp_path, f"day,y\n{rows}").name, "y")
@@ -352,6 +361,9 @@ def layout_of(tmp_path, text):
     return path
 
 
+GERMAN = {"separator": ";", "decimal": ",", "thousands": "."}
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
@@ -361,6 +373,7 @@ def layout_of(tmp_path, text):
         ("a;y\n1.234,5;2\n3.000,25;5\n7;9\n", {"separator": ";", "decimal": ",", "thousands": "."}),
         ("1,2,3\n4,5,6\n7,5,8\n", {"header": False}),
         ("a,b,y\n1,NA,2\n3,?,5\n4,7,9\n5,8,1\n", {"missing": ["NA", "?"]}),
+        ("a;b;y\n1;k.A.;2,5\n3;2.000,5;5\n#NV;7;9\n5;.;1\n", GERMAN | {"missing": ["#NV", "k.A.", "."]}),
         ("# made by hand\na,b,y\n1,u,2\n# odd, but true\n3,u,5\n4,w,9\n", {"comment": "#"}),
         ('a,b,y\n1,"u\nv",2\n3,"u\nv",5\n4,w,9\n', {}),
     ],
@@ -501,6 +514,7 @@ def test_a_table_of_texts_without_a_header(tmp_path, monkeypatch):
     for name in ("t.csv", "test.csv"):
         Path(name).write_text(rows)
     run("new", "--data", "t.csv", "--no-header", "--target", "2", "-o", "m.json")
+    assert "--no-header" not in run("new", "--data", "t.csv", "--no-header", "--target", "y", code=2).output
     run("train", "m.json", "--save", "trained.json")
     found = json.loads(run("evaluate", "trained.json", "--data", "test.csv", "--format", "json").stdout)
     assert (found["rows"], found["metrics"]["accuracy"]) == (60, 1.0)

@@ -24,8 +24,13 @@ CELL_BYTES = 128
 SAMPLE = 65_536
 """Characters of a file that are looked at to find out its separator."""
 SEPARATORS = ",;\t|"
-MISSING = ("NA", "N/A", "n/a", "NaN", "nan", "null", "NULL", "None", "?", "-")
+MISSING = (
+    *("NA", "N/A", "n/a", "N.A.", "n.a.", "<NA>", "#N/A", "#NV", "k.A."),
+    *("NaN", "nan", "null", "NULL", "None", "?", "-", "."),
+)
 """Texts that often mean a missing value."""
+MARKS: tuple[tuple[str, str | None], ...] = ((".", None), (",", None), (".", ","), (",", "."))
+"""Decimal marks and marks of thousands that are tried; of several that fit, the first counts."""
 IN_SOURCE = "in the data source"
 """Where the model file has the dialect, for hints."""
 
@@ -134,13 +139,20 @@ class Dialect:
         text = cell.strip()
         if text in MISSING:
             return f'if it means a missing value, write "missing": ["{text}"] {IN_SOURCE}'
-        for options in (Dialect(decimal=","), Dialect(thousands=","), Dialect(decimal=",", thousands=".")):
-            changes = replace(self, decimal=options.decimal, thousands=options.thousands)
-            if changes != self and changes.value(text) not in (None, self.value(text)):
-                marks = [f'"decimal": "{options.decimal}"'] if options.decimal != "." else []
-                marks += [f'"thousands": "{options.thousands}"'] if options.thousands else []
-                return f"write {', '.join(marks)} {IN_SOURCE}"
+        for decimal, thousands in MARKS:
+            other = replace(self, decimal=decimal, thousands=thousands)
+            if other != self and other.value(text) not in (None, self.value(text)):
+                return self._change_to(other)
         return None
+
+    def _change_to(self, other: Dialect) -> str:
+        """What to write in the data source for the marks of another dialect."""
+        marks = [f'"decimal": "{other.decimal}"'] if other.decimal != self.decimal else []
+        marks += [f'"thousands": "{other.thousands}"'] if other.thousands not in (None, self.thousands) else []
+        parts = [f"write {', '.join(marks)}"] if marks else []
+        parts += ['leave "thousands" out'] if self.thousands and not other.thousands else []
+        change = f"{' and '.join(parts)} {IN_SOURCE}"
+        return change if (self.decimal, self.thousands) == MARKS[0] else f"if all numbers are written so, {change}"
 
     def separator_hint(self, path: DataFile) -> str | None:
         """What separator to write in the data source, if the first lines of a file agree on another one."""

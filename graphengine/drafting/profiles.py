@@ -13,17 +13,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from graphengine.data.csv_dialect import MISSING, Dialect
+from graphengine.data.csv_dialect import MARKS, MISSING, Dialect
 from graphengine.ir.dates import FORMATS, as_dates
 
 MOST_TEXTS = 1000
 """Different texts of a column that are kept."""
 GAPS = frozenset(("", *MISSING))
 """Cells without a value, or texts that may mean that."""
-WORDS = frozenset({"None", "-"})
+WORDS = frozenset({"None", "-", "."})
 """Texts that mean a missing value among numbers, and may mean something among texts."""
-MARKS: tuple[tuple[str, str | None], ...] = ((".", None), (",", None), (".", ","), (",", "."))
-"""Decimal marks and marks of thousands that are tried; of several that fit, the first counts."""
 
 
 class Cell(NamedTuple):

@@ -87,7 +87,9 @@ def find_task(
     for name in (target, *excluded):
         if name not in names:
             hint = did_you_mean(name, names, "columns")
-            if any(each.value(text) is not None for each in dialects(survey.dialect) for text in names):
+            if survey.dialect.header and any(
+                each.value(text) is not None for each in dialects(survey.dialect) for text in names
+            ):
                 hint += "; if the first row has no names, add --no-header"
             raise DataError(f"{path}: there is no column '{name}'", code="GE502", hint=hint)
     found = survey.columns[names.index(target)]
@@ -208,7 +210,7 @@ def _reason_against_text(column: ColumnProfile, survey: Survey) -> str:
 
 def _bad_numbers(column: ColumnProfile, survey: Survey) -> str:
     """Which cells of a column are no numbers, if most of them are; else nothing."""
-    numbers = column.numbers(survey.dialect)
+    numbers = column.numbers(survey.dialect) or next(iter(column.readings), None)
     if numbers is None or numbers.first_bad is None or numbers.bad > column.filled / 2:
         return ""
     line, text = numbers.first_bad
@@ -226,6 +228,8 @@ def _reason_for(column: ColumnProfile, kind: ColumnKind, survey: Survey, categor
         return _reason_for_dates(column, period, date_format)
     other = next((each.dialect for each in column.readings if not each.bad), None)
     doubt = f"; numbers with the decimal mark {shown(other.decimal)}, unlike other columns" if other else ""
+    if bad := _bad_numbers(column, survey):
+        doubt = f"; {bad}; if that means a missing value, leave the cells empty"
     return f"{counted(len(categories), 'text')}: {enumerated(list(map(shown, categories)), most=4)}{doubt}"
 
 
