@@ -149,6 +149,22 @@ def test_a_constant_learning_rate_needs_not_be_given():
     assert_near(run(session, converted(given, "float64")), wanted, 1e-12)
 
 
+@in_runtime
+@pytest.mark.parametrize("name", TRAINED)
+def test_a_step_without_defaults_begins_with_the_values_of_the_start(name):
+    model = ge.load(name)
+    model.initialize()
+    start, step = session_of(model, graph="start"), session_of(model, graph="step", defaults=False)
+    optional = session_of(model, graph="step")
+    assert not start.get_inputs()
+    assert not step.get_overridable_initializers()
+    begun = run(start, {})
+    assert begun.keys() == {each.name for each in optional.get_overridable_initializers()} - {"learning_rate"}
+    given = converted({**batch_of(model), "iteration": 1.0, "learning_rate": 0.01}, "float64")
+    found, wanted = run(step, {**begun, **given}), run(optional, given)
+    assert_near(found, wanted, 1e-12)
+
+
 NORMALIZED = {
     "format": "graphengine.model",
     "format_version": 1,

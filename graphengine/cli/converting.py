@@ -36,6 +36,7 @@ class GraphKind(StrEnum):
     forward = "forward"
     gradient = "gradient"
     step = "step"
+    start = "start"
 
 
 def export(
@@ -48,7 +49,7 @@ def export(
     ] = FileKind.onnx,
     graph: Annotated[
         GraphKind | None,
-        typer.Option(help="ONNX: predictions, the gradient of the loss, or an iteration. Default: forward."),
+        typer.Option(help="ONNX: predictions, the loss's gradient, an iteration, its start. Default: forward."),
     ] = None,
     outputs: Annotated[
         list[str] | None, typer.Option("--outputs", metavar="NAME", help="ONNX: default all. May be repeated.")
@@ -57,6 +58,9 @@ def export(
         str | None, typer.Option(metavar="float32", help="ONNX: write double precision as single precision.")
     ] = None,
     opset: Annotated[int | None, typer.Option(metavar="N", help="ONNX: the opset. Default: 18.")] = None,
+    no_defaults: Annotated[
+        bool, typer.Option("--no-defaults", help="ONNX: a step whose inputs must all be given, as in JavaScript.")
+    ] = False,
     settings: Settings = None,
     plugins: Plugins = None,
     strict: Strict = False,
@@ -67,7 +71,7 @@ def export(
     functions forward, gradient and step.
     """
     check_targets({"MODEL": model_file(file), "--output": output})
-    chosen = {"--graph": graph, "--outputs": outputs, "--dtype": dtype, "--opset": opset}
+    chosen = {"--graph": graph, "--outputs": outputs, "--dtype": dtype, "--opset": opset, "--no-defaults": no_defaults}
     if kind is not FileKind.onnx and any(chosen.values()):
         option = next(name for name, value in chosen.items() if value)
         raise UsageError(f"{option} is for ONNX files; a {kind.value} file has all functions and outputs of a model")
@@ -91,8 +95,15 @@ def _write(model: Model, output: Path, kind: FileKind, chosen: dict[str, Any]) -
     from graphengine.format.onnx.emitting import OLDEST_OPSET
     from graphengine.model.onnx_files import export as export_to_onnx
 
-    given = {**chosen, "graph": chosen["graph"].value, "outputs": chosen["outputs"] or None}
-    export_to_onnx(model, output, **{**given, "opset": given["opset"] or OLDEST_OPSET})
+    export_to_onnx(
+        model,
+        output,
+        graph=chosen["graph"].value,
+        outputs=chosen["outputs"] or None,
+        dtype=chosen["dtype"],
+        opset=chosen["opset"] or OLDEST_OPSET,
+        defaults=not chosen["no-defaults"],
+    )
 
 
 def import_model(

@@ -13,7 +13,7 @@ from graphengine.errors import UsageError
 from graphengine.format.canonical import canonical_text
 from graphengine.format.files import check_target, write_bytes
 from graphengine.format.onnx.emitting import OLDEST_OPSET
-from graphengine.format.onnx.exporting import PREFIX, ExportRequest, onnx_model
+from graphengine.format.onnx.exporting import PREFIX, ExportRequest, onnx_model, start_model
 from graphengine.format.writing import model_as_dict
 from graphengine.ir.graph import inputs_of, names_of
 from graphengine.transform.step import LEARNING_RATE
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from graphengine.ir.graph import Graph
     from graphengine.model.model import Model
 
-Kind: TypeAlias = Literal["forward", "gradient", "step"]
+Kind: TypeAlias = Literal["forward", "gradient", "step", "start"]
 
 
 def export(
@@ -33,15 +33,18 @@ def export(
     outputs: str | Iterable[str] | None = None,
     dtype: str | None = None,
     opset: int = OLDEST_OPSET,
+    defaults: bool = True,
 ) -> None:
     """Write a graph of a model, with its current values, as an ONNX file that passes the full checker.
 
-    `graph` is "forward"; "gradient", of the loss toward the trainable parameters; or "step", one iteration of the
-    training. `outputs` are the wanted outputs, by default all. With the dtype "float32" double precision becomes
-    single. Parameters are initializers. Those that a step trains, and its slots and state, are inputs whose defaults
-    are the values to start from, and outputs `new_<name>`; `graphengine.carried` in the metadata maps these to those.
-    The learning rate is an input of a step, with a default unless the training has a schedule; `iteration` counts from
-    1. The model file, with null for each value, is `graphengine.model` in the metadata.
+    `graph` is "forward"; "gradient", of the loss toward the trainable parameters; "step", one iteration of the
+    training; or "start", which has no inputs and gives what a step carries as it begins. `outputs` are the wanted
+    outputs, by default all. With the dtype "float32" double precision becomes single. Parameters are initializers.
+    Those that a step trains, and its slots and state, are inputs whose defaults are the values to start from, and
+    outputs `new_<name>`; `graphengine.carried` in the metadata maps these to those. The learning rate is an input of a
+    step, with a default unless the training has a schedule; `iteration` counts from 1. Without `defaults` all inputs
+    of a step have to be given, as in runtimes that let nobody replace a default. The model file, with null for each
+    value, is `graphengine.model` in the metadata.
 
     Raises
     ------
@@ -56,7 +59,12 @@ def export(
         GE101 if the file cannot be written.
     """
     check_target(path)
-    write_bytes(path, onnx_proto(model, graph=graph, outputs=outputs, dtype=dtype, opset=opset).SerializeToString())
+    write_bytes(
+        path,
+        onnx_proto(
+            model, graph=graph, outputs=outputs, dtype=dtype, opset=opset, defaults=defaults
+        ).SerializeToString(),
+    )
 
 
 def onnx_proto(
@@ -66,23 +74,23 @@ def onnx_proto(
     outputs: str | Iterable[str] | None = None,
     dtype: str | None = None,
     opset: int = OLDEST_OPSET,
+    defaults: bool = True,
 ) -> Any:
     """Return what `export` writes, as an `onnx.ModelProto`; raises as `export`."""
     if dtype not in (None, "float32"):
         raise UsageError(f"dtype '{dtype}' cannot be exported to; 'float32' or none")
-    if graph == "step":
+    if graph in ("step", "start"):
         model = model.copy()
         model.initialize()  # as a training begins
-    source, carried, defaults = _source(model, graph)
+    source, carried, rates = _source(model, graph)
     source = _with_outputs(source, outputs)
     carried = {output: replaced for output, replaced in carried.items() if output in source.outputs}
-    defaults = {name: value for name, value in defaults.items() if name in source.inputs}
+    rates = {name: value for name, value in rates.items() if name in source.inputs}
     if graph == "forward":
         model.evaluator.require_values(source.outputs.values())
-    wanted = ExportRequest(
-        dtype == "float32", opset, carried, defaults, {f"{PREFIX}model": _file(model), f"{PREFIX}graph": graph}
-    )
-    return onnx_model(source, model.values, wanted)
+    metadata = {f"{PREFIX}model": _file(model), f"{PREFIX}graph": graph}
+    wanted = ExportRequest(dtype == "float32", opset, carried, rates, metadata, are_optional=defaults)
+    return start_model(source, model.values, wanted) if graph == "start" else onnx_model(source, model.values, wanted)
 
 
 def _source(model: Model, kind: str) -> tuple[Graph, dict[str, str], dict[str, Any]]:
@@ -92,10 +100,10 @@ def _source(model: Model, kind: str) -> tuple[Graph, dict[str, str], dict[str, A
     if kind == "gradient":
         model.evaluator.require_values()
         return model.gradient(), {}, {}
-    if kind == "step":
+    if kind in ("step", "start"):
         step = model.training_step()
         return step.graph, dict(step.carried), _rate(model)
-    raise UsageError(f"there is no graph '{kind}'; 'forward', 'gradient' or 'step'")
+    raise UsageError(f"there is no graph '{kind}'; 'forward', 'gradient', 'step' or 'start'")
 
 
 def _rate(model: Model) -> dict[str, Any]:

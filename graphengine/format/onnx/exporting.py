@@ -47,7 +47,8 @@ class ExportRequest:
     """What an ONNX model is to be.
 
     `carried` maps outputs to the sources that they replace in the next run, `defaults` are values of inputs that need
-    not be given, `metadata` is text by key. With `single` double precision becomes single.
+    not be given, `metadata` is text by key. Inputs that have values `are_optional`, or have to be given like all
+    others. With `single` double precision becomes single.
     """
 
     single: bool = False
@@ -55,6 +56,7 @@ class ExportRequest:
     carried: Mapping[str, str] = field(default_factory=dict)
     defaults: Mapping[str, Any] = field(default_factory=dict)
     metadata: Mapping[str, str] = field(default_factory=dict)
+    are_optional: bool = True
 
 
 def onnx_model(graph: Graph, values: Mapping[str, Any], wanted: ExportRequest) -> Any:
@@ -146,6 +148,8 @@ def _joined(emit: Emitter, graph: Graph, values: Mapping[str, Any], wanted: Expo
     defaults = {name: _value(name, source, values) for name, source in kept.items()}
     defaults |= wanted.defaults
     _check_size(defaults)
+    if not wanted.are_optional:
+        defaults = {name: value for name, value in defaults.items() if name not in sources}
     stored = [_tensor(emit, name, value) for name, value in defaults.items()]
     made = helper.make_graph(
         emit.nodes,
@@ -155,6 +159,29 @@ def _joined(emit: Emitter, graph: Graph, values: Mapping[str, Any], wanted: Expo
         [*stored, *emit.initializers.values()],
         doc_string=graph.description or "",
     )
+    return _model(emit, made, graph, wanted)
+
+
+def start_model(graph: Graph, values: Mapping[str, Any], wanted: ExportRequest) -> Any:
+    """Return the model without inputs whose outputs are what a graph carries, as it begins; raises as `onnx_model`."""
+    onnx = optional("onnx", "onnx")
+    _check_opset(onnx, wanted.opset)
+    emit, sources = Emitter(graph.types, {}, single=wanted.single), graph.sources
+    started = {name: _value(name, sources[name], values) for name in wanted.carried.values()}
+    _check_size(started)
+    stored = [_tensor(emit, name, value) for name, value in started.items()]
+    for tensor in stored:
+        tensor.name += "~start"
+    nodes = [emit.helper.make_node("Identity", [f"{name}~start"], [name]) for name in started]
+    outputs = [_declared(emit, name, graph.types[name]) for name in started]
+    model = _model(emit, emit.helper.make_graph(nodes, graph.name, [], outputs, stored), graph, wanted)
+    onnx.checker.check_model(model, full_check=True)
+    return model
+
+
+def _model(emit: Emitter, made: Any, graph: Graph, wanted: ExportRequest) -> Any:
+    """Return the model of an ONNX graph."""
+    helper = emit.helper
     opset = helper.make_opsetid("", wanted.opset)
     model = helper.make_model(
         made,
