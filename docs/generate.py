@@ -272,7 +272,9 @@ history.
   only Python can run is refused (GE416).
 - **An index out of range** gives NaN and no error.
 - **When it compiles**: at the first use of each shape, and for each of three lengths of a chunk, 16, 256 and 4,096
-  iterations; that takes from 0.1 s for a line to seconds for large graphs. It pays for long trainings.
+  iterations, besides lengths that are frequent, such as that of an epoch; that takes from 0.1 s for a line to seconds
+  for large graphs. It pays for long trainings.
+- **Loops**: `scan` and `cond` of a model are loops and choices of XLA.
 - **Checkpoints** name jax, its version and the device. Resuming with another backend is reported (GE606).
 
 ## Writing a backend

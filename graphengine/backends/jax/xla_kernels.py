@@ -19,6 +19,7 @@ from graphengine.ops.families.padding import Pad
 from graphengine.ops.families.patches import Unfold
 from graphengine.ops.families.selection import Slice
 from graphengine.ops.inference import normalized_axes
+from graphengine.ops.norms import SMALLEST
 from graphengine.ops.registry import OPS
 from graphengine.ops.shapes import PythonNumber
 from graphengine.transform.passes import optimize
@@ -111,19 +112,27 @@ def running(function: Kernel, start: int) -> Callable[[Instruction], Kernel | No
 
 
 def norm(instruction: Instruction) -> Kernel:
-    """Norms of numbers divided by the largest of them, so that no square leaves the range of the dtype."""
+    """The root of the sum of squares; where a square leaves the range, numbers are divided by the largest first."""
     node, axes = _fields(instruction), normalized_axes(_fields(instruction).axis, len(_shape(instruction)))
     if node.ord == 1:
         return lambda x: jnp.sum(jnp.abs(x), axis=axes, keepdims=node.keepdims)
 
     def euclidean(x: Any) -> Any:
         x = x.astype(jnp.result_type(x, jnp.float32))
-        largest = jnp.max(jnp.abs(x), axis=axes, keepdims=True, initial=0)
-        scale = jnp.where((largest > 0) & (largest < jnp.inf), largest, 1)
-        root = scale * jnp.sqrt(jnp.sum(jnp.square(x / scale), axis=axes, keepdims=True))
+        squares = jnp.sum(jnp.square(x), axis=axes, keepdims=True)
+        smallest = max(1, x.size) * SMALLEST[x.dtype.type]
+        is_exact = jnp.all((squares >= smallest) & (squares < jnp.inf))
+        root = jax.lax.cond(is_exact, lambda: jnp.sqrt(squares), lambda: scaled(x, axes))
         return root if node.keepdims else jnp.squeeze(root, axes)
 
     return euclidean
+
+
+def scaled(x: Any, axes: tuple[int, ...]) -> Any:
+    """Return norms of numbers that are divided by the largest of them."""
+    largest = jnp.max(jnp.abs(x), axis=axes, keepdims=True, initial=0)
+    scale = jnp.where((largest > 0) & (largest < jnp.inf), largest, 1)
+    return scale * jnp.sqrt(jnp.sum(jnp.square(x / scale), axis=axes, keepdims=True))
 
 
 def sum_to(instruction: Instruction) -> Kernel:

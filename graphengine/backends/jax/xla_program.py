@@ -8,6 +8,7 @@ Double precision is switched on where this backend computes, and nowhere else.
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import cached_property
@@ -30,6 +31,8 @@ BLOCK_BYTES = 2**26
 """Bytes of batches and recorded values that go to the device and back at a time."""
 LENGTHS = (16, 256, 4096)
 """Iterations of a compiled loop: XLA compiles each length anew, and a loop may have fewer."""
+OFTEN, MOST_EXACT = 8, 4
+"""After so many loops of one length, such as that of an epoch, it is compiled itself; so many lengths at most."""
 
 
 class JaxBackend:
@@ -108,6 +111,8 @@ class JaxProgram:
         self.sources = tuple(name for name in graph.sources if name in used)
         self._parts = list(_parts(steps, set(self.outputs.values())))
         self._loops: dict[Any, Callable[..., Any]] = {}
+        self._counts: Counter[int] = Counter()
+        self._exact: set[int] = set()
         self._kept: dict[str, tuple[Any, Any]] = {}
 
     @cached_property
@@ -238,9 +243,9 @@ class JaxProgram:
         for start in range(0, len(flags), block):
             stop = min(start + block, len(flags))
             count = stop - start
-            length = min(block, next(each for each in LENGTHS if each >= count))
+            length = self._length(count, block)
             rows = {name: self._rows(name, each.part(start, stop), length) for name, each in moving}
-            loop = self._loop_of(length, tuple(outputs))
+            loop = self._loop_of(length, tuple(outputs), whole=length == count)
             state = {name: values[name] for name in self.carried.values()}
             kept = {name: each for name, each in {**values, **constant}.items() if name not in state}
             state, found = loop(count, state, kept, rows)
@@ -272,14 +277,21 @@ class JaxProgram:
         for row in zip(*columns, strict=True):
             record(tuple([each if isinstance(each, float) else np.copy(each)[()] for each in row]))
 
-    def _loop_of(self, length: int, recorded: tuple[str, ...]) -> Callable[..., Any]:
+    def _length(self, count: int, block: int) -> int:
+        """The length of the loop for a number of iterations."""
+        self._counts[count] += 1
+        if self._counts[count] == OFTEN and len(self._exact) < MOST_EXACT:
+            self._exact.add(count)
+        return count if count in self._exact else min(block, next(each for each in LENGTHS if each >= count))
+
+    def _loop_of(self, length: int, recorded: tuple[str, ...], *, whole: bool) -> Callable[..., Any]:
         """A loop over at most `length` batches: the values after it, and what is recorded of each."""
-        key = (length, recorded)
+        key = (length, recorded, whole)
         if key not in self._loops:
-            self._loops[key] = self._jax.jit(self._loop(length, recorded))
+            self._loops[key] = self._jax.jit(self._loop(length, recorded, whole=whole))
         return self._loops[key]
 
-    def _loop(self, length: int, recorded: tuple[str, ...]) -> Callable[..., Any]:
+    def _loop(self, length: int, recorded: tuple[str, ...], *, whole: bool) -> Callable[..., Any]:
         lax, jnp = self._jax.lax, self._jax.numpy
         (part,) = self._parts
         kinds = [self.graph.types[name] for name in recorded]
@@ -287,6 +299,8 @@ class JaxProgram:
         def loop(count: Any, state: Any, kept: Any, rows: Any) -> Any:
             def step(carry: tuple[Any, Any], numbered: tuple[Any, Any]) -> Any:
                 number, batch = numbered
+                if whole:
+                    return stepped(carry, batch)
                 return lax.cond(number < count, lambda: stepped(carry, batch), lambda: (carry, blank))
 
             def stepped(carry: Any, batch: Any) -> Any:
