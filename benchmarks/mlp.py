@@ -7,7 +7,17 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from benchmarks.graphs import perceptron
-from benchmarks.harness import Contender, Goal, Options, Table, Work, compare, on_one_blas_thread, require_ops
+from benchmarks.harness import (
+    Contender,
+    Goal,
+    Options,
+    SkipContenderError,
+    Table,
+    Work,
+    compare,
+    on_one_blas_thread,
+    require_ops,
+)
 
 SIZES = (784, 256, 10)
 BATCH, BATCHES = 64, 10
@@ -56,6 +66,7 @@ def run(options: Options) -> list[Table]:
             Goal("graphengine", 1.0, against="peer"),
             Goal("graphengine", 0.95, against="jax scan"),
             Goal("graphengine --backend jax", 0.95, against="jax scan"),
+            Goal("graphengine --backend numba", 0.95, against="jax scan"),
         ],
     )
     return [table]
@@ -121,7 +132,10 @@ def graphengine(data: Data, backend: str = "numpy") -> Work:
     import graphengine as ge
 
     require_ops(*OPS)
-    model = ge.Model.from_dict(perceptron(SIZES), backend=backend)
+    try:
+        model = ge.Model.from_dict(perceptron(SIZES), backend=backend)
+    except ge.errors.UsageError as error:
+        raise SkipContenderError(str(error)) from error
     arrays = {"x": data.x, "labels": data.labels}
 
     def work(steps: int) -> Any:
@@ -217,6 +231,7 @@ CONTENDERS = [
     Contender("NumPy out=, 1 BLAS thread", on_one_blas_thread(numpy_out), "hand", reference=True),
     Contender("graphengine", graphengine, "ours"),
     Contender("graphengine --backend jax", lambda data: graphengine(data, "jax"), "ours"),
+    Contender("graphengine --backend numba", lambda data: graphengine(data, "numba"), "ours"),
     Contender("torch eager", torch_eager),
     Contender("jax jit", jax_jit),
     Contender("jax scan", jax_scan),

@@ -407,3 +407,11 @@ def test_a_plan_shows_the_loops_or_what_they_lack(name, size, line):
     assert found.exit_code == 0
     assert line in found.output
     assert "def loop(" in found.output
+
+
+@WITH_NUMBA
+def test_an_interrupted_full_batch_training_resumes_to_the_same_bits():
+    checked = ["resume-check", str(MODELS / "linreg.json"), "--iterations", "3", "--backend", "numba"]
+    found = CliRunner().invoke(application.app, checked)
+    assert found.exit_code == 0
+    assert "the same to the last bit" in found.output
