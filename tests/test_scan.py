@@ -7,10 +7,12 @@ import pickle
 import numpy as np
 import pytest
 from documents import document
+from typer.testing import CliRunner
 
 import graphengine as ge
 from graphengine.backends.numpy.plan import Plan
 from graphengine.backends.reference.executor import Executor
+from graphengine.cli.app import app
 from graphengine.format.building import build_graph
 from graphengine.format.differences import differences
 from graphengine.format.documents import ModelDocument
@@ -422,3 +424,11 @@ def test_functions_of_a_choice_that_give_other_types_are_refused():
     nodes = {"c": ("any", ["x"]), "z": ("cond", ["c", "x"], {"then": "one", "otherwise": "other"})}
     (problem,) = problems_of(content(nodes, {"one": one, "other": other}, {"x": [3]}))
     assert "both functions must give the same types, they give float64() and float64(3,)" in problem.message
+
+
+def test_show_has_the_function_of_a_loop_once():
+    told = json.loads(CliRunner().invoke(app, ["show", "lotka_volterra", "--format", "json"]).output)
+    assert sorted(each["name"] for each in told["functions"]) == ["step", "year"]
+    text = CliRunner().invoke(app, ["show", "lotka_volterra"]).output
+    assert text.count("function step(y, t, h, birth, hunt, feed, death) -> y=new_y, t=new_t") == 1
+    assert text.count("function year(") == 1

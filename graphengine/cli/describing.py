@@ -12,6 +12,7 @@ from graphengine.cli.output import array_text, print_line, print_table
 from graphengine.errors import UsageError
 
 if TYPE_CHECKING:
+    from graphengine.ir.graph import Graph
     from graphengine.ir.nodes import GraphNode
     from graphengine.model.model import Model
     from graphengine.ops.shapes import ArrayType
@@ -33,6 +34,7 @@ def describe_model(model: Model) -> dict[str, Any]:
         ],
         "parameters": [_parameter(model, name) for name in graph.parameters],
         "nodes": [_node(node, graph.types) for node in graph.nodes],
+        "functions": list(_functions(graph)),
         "outputs": [
             {"name": name, "value": value, **_type(graph.types[value])} for name, value in graph.outputs.items()
         ],
@@ -74,6 +76,19 @@ def _node(node: GraphNode, types: Mapping[str, ArrayType]) -> dict[str, Any]:
     }
 
 
+def _functions(graph: Graph) -> Iterator[dict[str, Any]]:
+    """The functions that nodes run, each once, however many steps a loop has."""
+    from graphengine.format.saving import node_document
+    from graphengine.ir.graph_bodies import bodies_in
+
+    shown = set()
+    for body in bodies_in(graph.nodes):
+        if body not in shown:
+            shown.add(body)
+            nodes = [{"attributes": {}, **node_document(node)} for node in body.nodes]
+            yield {"name": body.name, "inputs": list(body.inputs), "nodes": nodes, "outputs": dict(body.results)}
+
+
 def print_model(description: Mapping[str, Any]) -> None:
     """A description by `describe_model`, as tables."""
     print_line(f"{description['model']}: {description['summary']}")
@@ -83,6 +98,9 @@ def print_model(description: Mapping[str, Any]) -> None:
         rows = [cells for item in description[title] for cells in row(item)]
         if rows:
             print_table(title, columns, rows)
+    for function in description.get("functions", ()):
+        title = f"function {function['name']}({', '.join(function['inputs'])}) -> {_pairs(function['outputs'])}"
+        print_table(title, ["id", "op", "inputs", "attributes"], [_step_row(node) for node in function["nodes"]])
 
 
 def print_fit(model: Model) -> None:
@@ -124,6 +142,13 @@ def _parameter_row(item: Mapping[str, Any]) -> Iterator[list[Any]]:
         value,
         item["description"] or "",
     ]
+
+
+def _step_row(node: Mapping[str, Any]) -> list[Any]:
+    """A node of a function, which has no types of its own."""
+    inputs = node["inputs"]
+    read = _pairs(inputs) if isinstance(inputs, dict) else ", ".join(map(str, inputs))
+    return [node["id"], node["op"], read, _pairs(node["attributes"])]
 
 
 def _node_row(item: Mapping[str, Any]) -> Iterator[list[Any]]:

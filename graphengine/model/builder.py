@@ -13,12 +13,14 @@ from typing import Any
 from graphengine.errors import InvalidModelError, Problem, UsageError, did_you_mean
 from graphengine.format.documents import FORMAT, FORMAT_VERSION, FunctionDocument
 from graphengine.format.files import write_bytes
-from graphengine.format.functions import DOMAINS, Function, shipped_functions
+from graphengine.format.functions import DOMAINS, RUNNING, Function, shipped_functions
+from graphengine.format.inlining import function_body
 from graphengine.format.reading import as_json, parse_model
 from graphengine.format.saving import node_document
 from graphengine.format.writing import dump_model, encode_array
 from graphengine.ir.declarations import array_type
 from graphengine.ir.graph import Graph
+from graphengine.ir.graph_bodies import GraphBody
 from graphengine.ir.nodes import GraphNode, Operand
 from graphengine.ir.recording import Recorder, Symbol
 from graphengine.limits import DEFAULT, Limits
@@ -246,7 +248,22 @@ class Builder:
         if op not in OPS:
             raise UsageError(f"there is no op '{op}'", code="GE211")
         arguments, rest = split(op, OPS[op].signature.parameters(), inputs, attributes)
-        return self._draft.apply(op, arguments, OpFunction(OPS[op]).node(rest))
+        bodies = {field: self._body(rest[field]) for field in RUNNING.get(op, ()) if isinstance(rest.get(field), str)}
+        return self._draft.apply(op, arguments, OpFunction(OPS[op]).node({**rest, **bodies}))
+
+    def _body(self, name: str) -> GraphBody:
+        """Return a function of the file or of the package as an op runs it."""
+        imports = {CORE: OPSET_VERSION, **DOMAINS}
+        own = {each: Function(each, document, imports) for each, document in self._draft.functions.items()}
+        table = {**shipped_functions(), **own}
+        if name not in table:
+            raise UsageError(
+                f"there is no function '{name}'", code="GE211", hint=did_you_mean(name, table, "functions")
+            )
+        body, problems = function_body(table[name], (), table, DEFAULT)
+        if problems:
+            raise InvalidModelError(problems)
+        return body
 
     def call(self, function: str, *inputs: Any, **attributes: Any) -> Any:
         """Call a function of the file or of the package: `b.call("nn.dense", x, weight, bias)`.
@@ -385,7 +402,8 @@ class Builder:
     def _imports(self) -> Json:
         called = {call["op"] for call in self._draft.calls.values()}
         domains = {domain_of(node.op) for node in self._draft.nodes if node.id not in self._draft.calls}
-        used = {domain_of(op) for op in called}
+        within = {node["op"] for each in self._draft.functions.values() for node in each.nodes}
+        used = {domain_of(op) for op in called | within}
         shipped = {domain: version for domain, version in DOMAINS.items() if domain in used}
         return {CORE: OPSET_VERSION, **dict.fromkeys(sorted(domains - {CORE}), OPSET_VERSION), **shipped}
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from graphengine.errors import UsageError
 from graphengine.format.documents import ModelDocument, NodeDocument
-from graphengine.format.functions import functions_in
+from graphengine.format.functions import RUNNING, functions_in
 from graphengine.format.writing import model_as_dict
 from graphengine.ops.registry import CORE, OPS, domain_of
 
@@ -149,10 +149,15 @@ class _Nodes:
         op = node["op"]
         if op in self._functions:
             return self._functions[op].signature.outputs
+        for field in RUNNING.get(op, ()):
+            return self._functions[node.get("attributes", {})[field]].signature.outputs
         return OPS[op].signature.outputs or OPS[op].cls.model_validate(node.get("attributes", {})).outputs
 
     def _expression(self, node: NodeDocument) -> str:
         op, inputs, attributes = node["op"], node["inputs"], node.get("attributes", {})
+        if op in RUNNING and isinstance(inputs, dict):
+            order = self._functions[attributes[RUNNING[op][0]]].signature.inputs
+            inputs = [inputs[name] for name in ("condition", *order) if name in inputs]
         positional = [self._operand(ref) for ref in inputs] if isinstance(inputs, list) else []
         by_name = inputs if isinstance(inputs, dict) else {}
         values = [ref for ref in (*by_name.values(), *positional) if isinstance(ref, str)]
@@ -164,7 +169,7 @@ class _Nodes:
         if op in self._functions:
             shipped = self._functions[op].domain is not None and values
             return f"ge.{op}({arguments})" if shipped else f"b.call({op!r}{', ' * bool(arguments)}{arguments})"
-        if domain_of(op) == CORE and self._has_value(inputs):
+        if domain_of(op) == CORE and op not in RUNNING and self._has_value(inputs):
             return f"{_module_of(op, node)}({arguments})"
         return f"b.node({op!r}{', ' * bool(arguments)}{arguments})"
 

@@ -437,7 +437,7 @@ class _Cutting:
     def _derive(self, nodes: list[GraphNode], outputs: Mapping[str, str], read: set[Any], known: list[str]) -> Graph:
         graph, walk = self._walk.graph, self._walk
         added = [*known, *([PART_KEY] if PART_KEY in read else [])]
-        inputs = {name: source for name, source in graph.inputs.items() if name in read}
+        inputs = {name: replace(source, type=walk.types[name]) for name, source in graph.inputs.items() if name in read}
         inputs |= {name: self._as_input(name) for name in added}
         parameters = {name: source for name, source in graph.parameters.items() if name in read}
         state = {name: replace(source, update=None) for name, source in graph.state.items() if name in read}

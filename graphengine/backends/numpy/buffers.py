@@ -77,7 +77,7 @@ def assign_buffers(
         pool.buffers.in_place = _written_over(
             instructions, large, {name: last[name] for name in last if name not in kept}
         )
-        pool.buffers.last = _last_uses(instructions, set(outputs.values()))
+        pool.buffers.last = _last_uses(instructions, lasting.union(outputs.values()))
     for index, instruction in enumerate(instructions):
         if not instruction.writes and buffered.isdisjoint(instruction.inputs):
             continue  # it has to do with no buffer
