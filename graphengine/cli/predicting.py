@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Collection, Iterator, Sequence
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -44,6 +45,13 @@ if TYPE_CHECKING:
     from graphengine.model.predictions import Predictions
 
 
+class BandKind(StrEnum):
+    """What a band is of: the curve, or single new observations."""
+
+    confidence = "confidence"
+    prediction = "prediction"
+
+
 def _writable_table(path: Path | None) -> Path | None:
     """The path of a table, unless it could not be written."""
     if path is not None:
@@ -62,6 +70,12 @@ def predict(
         list[str] | None, typer.Option("--output", metavar="NAME", help="Which outputs; default: all possible ones.")
     ] = None,
     settings: Settings = None,
+    band: Annotated[
+        float | None, typer.Option(metavar="LEVEL", help="Add the band of a fitted curve, for example 0.95.")
+    ] = None,
+    band_kind: Annotated[
+        BandKind, typer.Option(help="A band for the curve, or for single new observations.")
+    ] = BandKind.confidence,
     check_finite: CheckFinite = False,
     output: Annotated[
         Path | None,
@@ -109,8 +123,9 @@ def predict(
     kept = kept_columns(opened, data, keep or [])
     from graphengine.model.predictions import predictions_at_once, predictions_for_rows
 
-    work = predictions_at_once if data is None else predictions_for_rows
-    found = work(opened, {**rows, **given}, outputs or None, check_finite=check_finite)
+    work = predictions_at_once if data is None or band is not None else predictions_for_rows
+    bands = {} if band is None else {"band": band, "band_kind": band_kind.value}
+    found = work(opened, {**rows, **given}, outputs or None, check_finite=check_finite, **bands)
     if output is not None:
         _write(found, kept, output)
         _note_left_out(outputs or possible, found)

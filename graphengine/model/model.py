@@ -53,6 +53,7 @@ from graphengine.transform.gradient import gradient
 from graphengine.transform.step import Step
 
 if TYPE_CHECKING:  # imported where a model is fitted, and not at each start
+    from graphengine.fit.bands import BandKind
     from graphengine.fit.solver_trainer import SolverTrainer
     from graphengine.fit.statistics import Fit
     from graphengine.model.evaluating import Scores
@@ -207,6 +208,8 @@ class Model(Pictured):
         outputs: str | Iterable[str] | None = None,
         check_finite: bool = False,
         as_frame: Literal[False] = False,
+        band: float | None = None,
+        band_kind: BandKind = "confidence",
         **named: Any,
     ) -> dict[str, Any]: ...
 
@@ -219,6 +222,8 @@ class Model(Pictured):
         outputs: str | Iterable[str] | None = None,
         check_finite: bool = False,
         as_frame: Literal[True],
+        band: float | None = None,
+        band_kind: BandKind = "confidence",
         **named: Any,
     ) -> Any: ...
 
@@ -230,6 +235,8 @@ class Model(Pictured):
         outputs: str | Iterable[str] | None = None,
         check_finite: bool = False,
         as_frame: bool = False,
+        band: float | None = None,
+        band_kind: BandKind = "confidence",
         **named: Any,
     ) -> Any:
         """The asked outputs by public name; only what they depend on runs, and only those inputs are needed.
@@ -243,6 +250,10 @@ class Model(Pictured):
         or polars, with their index: a column for each output of rows or for each number of a row, named by class,
         `probability[setosa]`, where the output has one number for each category. A scalar has no column.
 
+        `band`, a level such as 0.95, adds the limits `NAME_lower` and `NAME_upper` to each output that depends on the
+        parameters of a fit (`last_fit`), with a row for each sample or asked for by name: of a confidence band for the
+        curve or, with `band_kind="prediction"`, of a band for single new observations. It needs the extra `fit`.
+
         Raises
         ------
         InputError
@@ -251,7 +262,8 @@ class Model(Pictured):
             If a node fails; GE406 for an index that no category has; GE413 for the first value that is NaN or infinite,
             with `check_finite`.
         UsageError
-            GE402 if there is no such output; GE801 if `as_frame` is asked for, and no frame came in.
+            GE402 if there is no such output; GE801 if `as_frame` is asked for, and no frame came in, or a band, and the
+            values are not those of a fit.
 
         Warns
         -----
@@ -265,12 +277,22 @@ class Model(Pictured):
         read = [self.graph.outputs[name] for name in wanted if name in self.graph.outputs]
         given = self._given(inputs, named, self.executor.inputs_of(read))
         found = self.evaluator.predict(given, asked, check_finite=check_finite)
+        if band is not None:
+            found = self._with_bands(found, given, band, band_kind, asked=asked is not None)
         if not self._has_warned:
             warn(self.untrained(asked), stacklevel=2)
             self._has_warned = True
         speaking = self.document.speaking
         labels = labeled(found, speaking, self.graph) if speaking else found
         return self._framed(labels, inputs) if as_frame else labels
+
+    def _with_bands(
+        self, found: Mapping[str, Any], given: Mapping[str, Any], level: float, kind: BandKind, *, asked: bool
+    ) -> dict[str, Any]:
+        from graphengine.fit.bands import BandRequest, BandSubject, with_bands
+
+        wanted = BandRequest(self.last_fit, level, kind)
+        return with_bands(found, wanted, BandSubject(self.graph, self.values, given, self.backend), asked=asked)
 
     def _framed(self, found: Mapping[str, Any], inputs: Any) -> Any:
         """Outputs as a frame like that of the inputs."""

@@ -13,8 +13,11 @@ from graphengine.model.categories import categories_of
 
 
 def has_rows(output: str, graph: Graph) -> bool:
-    """Return whether an output has a row for each sample: its first size is a symbol, or is not known."""
-    shape = graph.types[graph.outputs[output]].shape
+    """Return whether an output has a row for each sample: its first size is a symbol, or is not known.
+
+    A limit of a band, `NAME_lower`, has the rows of its output.
+    """
+    shape = graph.types[graph.outputs[output if output in graph.outputs else output.rpartition("_")[0]]].shape
     return bool(shape) and not isinstance(shape[0], int)
 
 

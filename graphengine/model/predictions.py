@@ -69,10 +69,10 @@ class Predictions:
 
 
 def predictions_at_once(
-    model: Model, given: Mapping[str, Any], outputs: Iterable[str] | None = None, *, check_finite: bool = False
+    model: Model, given: Mapping[str, Any], outputs: Iterable[str] | None = None, **options: Any
 ) -> Predictions:
-    """Return the outputs for inputs that are given as for `Model.predict`, which raises what may be wrong."""
-    found = model.predict(given, outputs=outputs, check_finite=check_finite)
+    """Return the outputs for inputs and options as of `Model.predict`, which raises what may be wrong."""
+    found = model.predict(given, outputs=outputs, **options)
     of_rows = tuple(name for name in found if has_rows(name, model.graph))
     return Predictions(
         model, tuple(found), of_rows, lambda: found, lambda: iter([{name: found[name] for name in of_rows or found}])

@@ -1,0 +1,173 @@
+"""Bands of the outputs of a fitted model by the delta method, with the exact Jacobian toward the parameters.
+
+A confidence band is where the curve lies: its variance is g'Cg, with the gradient g of an output toward the parameters
+and their covariance C (Seber and Wild 1989, section 5.1). A prediction band is where a new observation lies: the
+variance of an observation is added. Where the spread was estimated the quantile is that of Student's t.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+
+from graphengine.backends.protocol import Backend, Program
+from graphengine.errors import DifferentiationError, UsageError
+from graphengine.fit.profile import quantiles
+from graphengine.fit.quadratic import Matrix, Vector
+from graphengine.fit.statistics import Fit
+from graphengine.ir.binding import bind_sizes
+from graphengine.ir.graph import Graph, part_for
+from graphengine.transform.directional import directional, transposed_product
+from graphengine.transform.path import differentiable_toward
+
+BandKind: TypeAlias = Literal["confidence", "prediction"]
+LOWER, UPPER = "lower", "upper"
+NO_FIT = "a band needs the covariance of a fit, and the values of this model are not those of one"
+HINT = "fit it with model.fit(), or save one with: graphengine fit FILE --save FILE"
+
+
+@dataclass(frozen=True)
+class BandRequest:
+    """A band of a level, of a model with the result of its fit.
+
+    Raises
+    ------
+    UsageError
+        GE801 if there is no fit, or the level or the kind has no meaning; GE803 if SciPy is not installed.
+    """
+
+    fit: Fit | None
+    level: float
+    kind: BandKind
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("confidence", "prediction"):
+            raise UsageError(f"a band is of kind 'confidence' or 'prediction', not '{self.kind}'")
+        quantiles([self.level], np.inf)
+        if self.fit is None:
+            raise UsageError(NO_FIT, hint=HINT)
+        if self.kind == "prediction" and (self.fit.objective != "least_squares" or _is_weighted(self.fit)):
+            message = "a prediction band needs least squares without sigma and weights: a new observation has no sigma"
+            raise UsageError(message, hint="ask for a confidence band")
+
+
+def _is_weighted(fit: Fit) -> bool:
+    return bool(fit.settings.keys() & {"sigma", "weights"}) or bool(fit.settings.get("absolute_sigma"))
+
+
+@dataclass(frozen=True)
+class BandSubject:
+    """A graph with the values of its parameters, and the inputs that its outputs are computed from."""
+
+    graph: Graph
+    values: Mapping[str, Any]
+    given: Mapping[str, Any]
+    backend: Backend
+
+    def jacobian(self, value: str) -> Matrix:
+        """The derivatives of a value toward the trainable parameters: a row for each number of the value."""
+        part = part_for(self.graph, {"value": value})
+        shapes = {name: np.shape(self.given[name]) for name in part.inputs}
+        part = part.with_sizes(bind_sizes(shapes, part.types))
+        known = {name: each for name, each in {**self.values, **self.given}.items() if name in part.types}
+        weight, names = _free("weight", part), list(part.trainable)
+        directions = [_free(f"{name}/direction", part) for name in names]
+        try:
+            program = self.backend.compile(directional(part, value, names, weight, directions))
+        except DifferentiationError:  # a node without a second derivative: a backward pass for each number instead
+            return _by_rows(self.backend.compile(transposed_product(part, value, names, weight)), weight, part, known)
+        still = {each: np.zeros_like(known[name]) for name, each in zip(names, directions, strict=True)}
+        known |= {**still, weight: _zero(part)}
+        columns = [
+            program.run({**known, direction: unit}) for direction in directions for unit in _units(still[direction])
+        ]
+        return np.stack([np.ravel(next(iter(column.values()))) for column in columns], axis=1).astype(np.float64)
+
+
+def _by_rows(program: Program, weight: str, part: Graph, known: Mapping[str, Any]) -> Matrix:
+    rows = [program.run({**known, weight: unit}).values() for unit in _units(_zero(part))]
+    return np.array([np.concatenate([np.ravel(each) for each in row]) for row in rows], np.float64)
+
+
+def _zero(part: Graph) -> Any:
+    """Zeros like the value that a part of a graph is for."""
+    kind = part.types[part.outputs["value"]]
+    return np.zeros(kind.shape, kind.array_dtype)[()]  # type: ignore[type-var] # the sizes have numbers
+
+
+def _units(zero: Any) -> list[Any]:
+    """The arrays of a shape with a single 1."""
+    units = np.eye(np.size(zero), dtype=np.asarray(zero).dtype)
+    return [unit.reshape(np.shape(zero))[()] for unit in units]
+
+
+def _free(name: str, graph: Graph) -> str:
+    while name in graph.types:
+        name += "_"
+    return name
+
+
+def with_bands(found: Mapping[str, Any], wanted: BandRequest, subject: BandSubject, *, asked: bool) -> dict[str, Any]:
+    """Outputs, each followed by the limits of its band, `NAME_lower` and `NAME_upper`, where it has one.
+
+    An output has a band if it is of floating dtype and depends on the parameters; a scalar only if it was asked for.
+
+    Raises
+    ------
+    UsageError
+        GE801 if no output has a band, or a limit would have the name of an output.
+    """
+    result: dict[str, Any] = {}
+    for name, estimate in found.items():
+        result[name] = estimate
+        if _has_band(name, estimate, subject.graph, asked=asked) and _is_compared(name, wanted, subject.graph):
+            width = _half_width(wanted, subject.jacobian(subject.graph.outputs[name])).reshape(np.shape(estimate))
+            for side, limit in ((LOWER, estimate - width), (UPPER, estimate + width)):
+                if f"{name}_{side}" in subject.graph.outputs:
+                    raise UsageError(f"the band of '{name}' has a limit '{name}_{side}', and an output has this name")
+                result[f"{name}_{side}"] = np.asarray(limit, np.asarray(estimate).dtype)
+    if len(result) == len(found):
+        of = "depends on the parameters" if wanted.kind == "confidence" else "is what the residual compares with data"
+        raise UsageError(f"no output here has a {wanted.kind} band: none of floating dtype {of}")
+    return result
+
+
+def _has_band(name: str, estimate: Any, graph: Graph, *, asked: bool) -> bool:
+    if np.asarray(estimate).dtype.kind != "f" or not (asked or np.shape(estimate)):
+        return False
+    value = graph.outputs[name]
+    return value in graph.trainable or value in differentiable_toward(graph, graph.trainable)
+
+
+def _is_compared(name: str, wanted: BandRequest, graph: Graph) -> bool:
+    """Whether an output may have the band: one of observations only what the residual compares with them."""
+    if wanted.kind == "confidence":
+        return True
+    assert wanted.fit is not None
+    residual = str(wanted.fit.settings.get("residual", ""))
+    compares = {graph.meaning(residual), residual.removesuffix("/residual")}
+    pairs = [node.inputs for node in graph.nodes if node.id in compares and node.op in ("sub", "mse")]
+    return any(graph.outputs[name] in inputs for inputs in pairs)
+
+
+def _half_width(wanted: BandRequest, jacobian: Matrix) -> Vector:
+    """The quantile times the standard error of each number, NaN where it depends on what the data leave open.
+
+    What a bound holds is fixed, as for the standard errors.
+    """
+    fit = wanted.fit
+    assert fit is not None
+    held = {each.parameter for each in fit.at_bounds}
+    free = np.array([name not in held for name in fit.coordinates])
+    slopes, covariance = jacobian[:, free], fit.covariance[np.ix_(free, free)]
+    unknown = np.isnan(np.diag(covariance))
+    known = np.where(np.isnan(covariance), 0.0, covariance)
+    variance = np.sum((slopes @ known) * slopes, axis=1)
+    if wanted.kind == "prediction":
+        variance = variance + fit.residual_standard_deviation**2
+    is_open = np.any(slopes[:, unknown] != 0, axis=1)
+    (quantile,) = quantiles([wanted.level], fit.freedom_of_errors).values()
+    return np.where(is_open, np.nan, quantile * np.sqrt(np.maximum(variance, 0.0)))
