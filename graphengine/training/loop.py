@@ -61,6 +61,7 @@ class Trainer:
     batches: Batches
     stepper: Stepper
     history: History
+    backend: Backend
 
     def __init__(
         self,
