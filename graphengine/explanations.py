@@ -235,8 +235,8 @@ EXPLANATIONS: dict[str, Explanation] = {
     ),
     "GE305": Explanation(
         "A graph is exported, and a node cannot be written: ONNX has no counterpart of its op, of a user's own node or "
-        "of a shape that is known only at run time; or the source of its class cannot be part of a Python file. Each "
-        "such node is listed with the reason.",
+        "of a shape that is known only at run time; the source of its class cannot be part of a Python file; C has no "
+        "code for it. Each such node is listed with the reason.",
         "Replace the node, or export to ONNX with `--outputs` only what does not depend on it.",
         "$ graphengine export models/wrong.json -o wrong.onnx",
     ),

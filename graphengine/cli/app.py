@@ -76,7 +76,7 @@ SUMMARIES = {
     "Derive and exchange": {
         "grad": "Write the gradient of a model as a graph.",
         "step": "Write one training iteration as a graph.",
-        "export": "Write a model as an ONNX or Python file.",
+        "export": "Write a model as an ONNX, Python or C file.",
         "import": "Write a model file for an ONNX file.",
         "schema": "Print the JSON Schema of model files.",
     },

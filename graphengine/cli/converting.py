@@ -12,6 +12,7 @@ from graphengine.cli.limiting import current_limits
 from graphengine.cli.opening import open_changed
 from graphengine.cli.options import ModelName, Plugins, Settings, Strict
 from graphengine.cli.output import check_targets, print_note, writable
+from graphengine.cli.values import named_values
 from graphengine.errors import UsageError
 from graphengine.library import model_file
 
@@ -28,6 +29,7 @@ class FileKind(StrEnum):
 
     onnx = "onnx"
     python = "python"
+    c = "c"
 
 
 class GraphKind(StrEnum):
@@ -45,7 +47,7 @@ def export(
         Path, typer.Option("--output", "-o", metavar="FILE", callback=writable, help="The file to write.")
     ],
     kind: Annotated[
-        FileKind, typer.Option("--format", help="An ONNX model, or one Python file that needs NumPy alone.")
+        FileKind, typer.Option("--format", help="An ONNX model, one Python file that needs NumPy alone, or one C file.")
     ] = FileKind.onnx,
     graph: Annotated[
         GraphKind | None,
@@ -61,6 +63,10 @@ def export(
     no_defaults: Annotated[
         bool, typer.Option("--no-defaults", help="ONNX: a step whose inputs must all be given, as in JavaScript.")
     ] = False,
+    size: Annotated[
+        list[str] | None,
+        typer.Option("--size", metavar="NAME=NUMBER", help="C: a size of the inputs. Default: a batch, else 1."),
+    ] = None,
     settings: Settings = None,
     plugins: Plugins = None,
     strict: Strict = False,
@@ -68,7 +74,7 @@ def export(
     """Write MODEL as a file that runs without graphengine.
 
     An ONNX file has one graph, which any ONNX runtime runs and, with --graph step, trains. A Python file has the
-    functions forward, gradient and step.
+    functions forward, gradient and step, a C file has them for sizes that are known.
     """
     check_targets({"MODEL": model_file(file), "--output": output})
     chosen = {"--graph": graph, "--outputs": outputs, "--dtype": dtype, "--opset": opset, "--no-defaults": no_defaults}
@@ -79,19 +85,31 @@ def export(
     if given:
         raise UsageError(f"nothing is run here, so input '{next(iter(given))}' takes no value")
     chosen["--graph"] = graph or GraphKind.forward
-    _write(model, output, kind, {option.removeprefix("--"): value for option, value in chosen.items()})
+    if size and kind is not FileKind.c:
+        raise UsageError("--size is for C files; in other files sizes stay symbols")
+    if kind is FileKind.onnx:
+        _write_onnx(model, output, {option.removeprefix("--"): value for option, value in chosen.items()})
+    else:
+        _write_code(model, output, kind, named_values("--size", size or []))
     print_note(f"{WORDS[kind]} written to {output}")
 
 
-WORDS = {FileKind.onnx: "ONNX model", FileKind.python: "Python file"}
+WORDS = {FileKind.onnx: "ONNX model", FileKind.python: "Python file", FileKind.c: "C file"}
 
 
-def _write(model: Model, output: Path, kind: FileKind, chosen: dict[str, Any]) -> None:
-    if kind is FileKind.python:
-        from graphengine.model.code_files import export_python
+def _write_code(model: Model, output: Path, kind: FileKind, sizes: dict[str, Any]) -> None:
+    from graphengine.model.code_files import export_c, export_python
 
+    for name, size in sizes.items():
+        if type(size) is not int or size < 1:
+            raise UsageError(f"--size {name}: a size is an integer from 1, not {size!r}")
+    if kind is FileKind.c:
+        export_c(model, output, sizes)
+    else:
         export_python(model, output)
-        return
+
+
+def _write_onnx(model: Model, output: Path, chosen: dict[str, Any]) -> None:
     from graphengine.format.onnx.emitting import OLDEST_OPSET
     from graphengine.model.onnx_files import export as export_to_onnx
 

@@ -1,15 +1,17 @@
-"""Models as source files: a Python file that needs NumPy alone."""
+"""Models as source files: a Python file that needs NumPy alone, a C file that needs the C library alone."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from graphengine.errors import GraphEngineError
+from graphengine.errors import GraphEngineError, UsageError, did_you_mean
+from graphengine.format.code.c_text import CContent, CPart, c_text
 from graphengine.format.code.identifiers import remark
 from graphengine.format.code.python_text import Content, EmittedFunction, array_text, python_text
 from graphengine.format.files import check_target, write_bytes
@@ -52,9 +54,7 @@ def python_file(model: Model) -> str:
     step = step_of(model)
     batches = batch_sizes(model) if step else []
     functions = [_forward(model.graph), *_gradient(model), *(_steps(model, step, batches) if step else ())]
-    values = values_of(model.graph, model.values)
-    slots = {name: source for name, source in step.graph.state.items() if name not in values} if step else {}
-    values |= {name: np.asarray(initial_value(name, source)) for name, source in slots.items()}
+    values = _with_slots(model, step)
     content = Content(
         model.graph.name,
         model.graph.description,
@@ -67,12 +67,67 @@ def python_file(model: Model) -> str:
     return python_text(content)
 
 
+def export_c(model: Model, path: str | Path, sizes: Mapping[str, int] | None = None) -> None:
+    """Write a model as a C file with the functions `forward`, `gradient` and `step`, as far as it has them.
+
+    `sizes` are numbers for the symbolic sizes, by default those of a batch of the training or else 1.
+
+    Raises
+    ------
+    InvalidModelError
+        GE305 for each node that C has no code for, or if the arrays of a function take too much memory.
+    UsageError
+        GE415 if a parameter has no value and no initializer that computes one, GE402 for an unknown size.
+    GraphEngineError
+        GE101 if the file cannot be written.
+    """
+    check_target(path)
+    write_bytes(path, c_file(model, sizes).encode())
+
+
+def c_file(model: Model, sizes: Mapping[str, int] | None = None) -> str:
+    """Return what `export_c` writes; raises as it does."""
+    model = started(model)
+    known = symbols(model.graph)
+    for name in sizes or {}:
+        if name not in known:
+            hint = did_you_mean(name, known, "sizes")
+            raise UsageError(f"model '{model.graph.name}' has no size '{name}'", code="GE402", hint=hint)
+    step = step_of(model)
+    found = dict.fromkeys(known, 1) | next(iter(batch_sizes(model) if step else ()), {}) | dict(sizes or {})
+    parts = [CPart("forward", "Compute the outputs.", model.graph, list(model.graph.outputs)), *_c_gradient(model)]
+    parts += [_c_step(step)] if step else []
+    parts = [replace(each, graph=optimize(each.graph.with_sizes(found))) for each in parts]
+    values = _with_slots(model, step)
+    found = {name: found[name] for name in known}
+    return c_text(CContent(model.graph.name, model.graph.description, parts, values, remarks_of(model), found))
+
+
+def _c_gradient(model: Model) -> Iterator[CPart]:
+    for each in _gradient(model):
+        title = f"Compute the gradient of {remark(model.default_loss())} toward each trainable parameter."
+        yield CPart("gradient", title, each.graph, each.outputs)
+
+
+def _c_step(step: Step) -> CPart:
+    title = "Run iteration number `iteration`, from 1: replace the parameters, and what the update rule keeps."
+    outputs = [step.loss, GRADIENT_NORM, *step.carried]
+    return CPart("step", title, step.graph, outputs, step.carried, [ITERATION, LEARNING_RATE])
+
+
 def started(model: Model) -> Model:
     """Return a copy of a model with values for all parameters, as a training begins."""
     model = model.copy()
     if model.untrained():
         model.initialize()
     return model
+
+
+def _with_slots(model: Model, step: Step | None) -> dict[str, Any]:
+    """The values of parameters and state, and of what an update rule keeps."""
+    values = values_of(model.graph, model.values)
+    slots = {name: source for name, source in step.graph.state.items() if name not in values} if step else {}
+    return values | {name: np.asarray(initial_value(name, source)) for name, source in slots.items()}
 
 
 def values_of(graph: Graph, values: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,6 +7,10 @@ import unicodedata
 from collections.abc import Iterable
 
 _OTHER = re.compile(r"\W")
+_MACRO = re.compile(
+    r"(FP_|M_|U?INT|HUGE_VAL|MATH_|S?NAN|INF|NULL|EOF|W?CHAR_|WINT_|SIZE_|PTRDIFF_|SIG_|X?_?TLOSS|PLOSS|DOMAIN|SING|OVER|UNDER|I$)"
+)
+"""How names begin that headers of C define."""
 _ASCII = re.compile(r"[^A-Za-z0-9_]")
 
 
@@ -19,6 +23,8 @@ class Names(dict[str, str]):
     def __missing__(self, value: str) -> str:
         name = self._other.sub("_", unicodedata.normalize("NFKC", value))
         name = unicodedata.normalize("NFKC", name)
+        if self._other is _ASCII and _MACRO.match(name):
+            name = f"{name}_value"
         if not name.isidentifier() or name.startswith("__") or "v__" in name[:3]:
             name = f"value_{_ASCII.sub('_', name).strip('_')}"
         chosen, count = name, 2

@@ -1,0 +1,184 @@
+"""A model as one C file for sizes that are known: functions of its graphs, and the values to start from.
+
+It needs the C library alone. Text of the model is in it only as comments and as names of variables.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from graphengine.backends.instructions import instructions
+from graphengine.errors import InvalidModelError, Problem
+from graphengine.format.code.c_expressions import EXPRESSIONS, helpers_of
+from graphengine.format.code.c_function import TYPES, CFunction, c_type, count_of, number
+from graphengine.format.code.folding import Unborrowed
+from graphengine.format.code.identifiers import Names, remark
+from graphengine.ir.graph import Graph
+from graphengine.ops.shapes import shape_text
+from graphengine.version import __version__
+
+KEYWORDS = """auto break case char const continue default do double else enum extern float for goto if inline int long
+register restrict return short signed sizeof static struct switch typedef union unsigned void volatile while bool true
+false main memcpy linux unix i386 asm typeof start"""
+"""Words that mean something in C, or to compilers."""
+CALLED = (
+    "sign larger smaller modulo pairwise euclidean fabs fmod copysign nearbyint atan2 isnan isfinite sqrt floor ceil"
+)
+RESERVED = {*KEYWORDS.split(), *CALLED.split(), "i", *(f"i{axis}" for axis in range(64))}
+RESERVED |= {text.partition("(")[0] for text in EXPRESSIONS.values()}
+MOST_BYTES = 2**24
+"""Bytes of the arrays of a function: C is for small models."""
+
+
+@dataclass(frozen=True)
+class CPart:
+    """A function of the file: its name, what it does, its graph, which outputs it writes and which sources it replaces.
+
+    `given` are scalars that are passed by value.
+    """
+
+    name: str
+    title: str
+    graph: Graph
+    outputs: Sequence[str]
+    carried: Mapping[str, str] = field(default_factory=dict)
+    given: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class CContent:
+    """What a file says: names and descriptions, functions, and values to start from."""
+
+    name: str
+    description: str | None
+    parts: Sequence[CPart]
+    values: Mapping[str, Any]
+    remarks: Mapping[str, str] = field(default_factory=dict)
+    sizes: Mapping[str, int] = field(default_factory=dict)
+
+
+def c_text(content: CContent) -> str:
+    """Return the text of the file.
+
+    Raises
+    ------
+    InvalidModelError
+        GE305 for each node that C has no code for, or if the arrays of a function take too much memory.
+    """
+    refused = [problem for part in content.parts for problem in _refused(part)]
+    if refused:
+        raise InvalidModelError(list({problem.node: problem for problem in refused}.values()))
+    prefix = Names(RESERVED, ascii_only=True)[content.name]
+    functions = [_function(part, prefix, content.remarks) for part in content.parts]
+    helpers = [f"{each}\n" for each in helpers_of("\n".join(functions))]
+    return "\n".join([_head(content), *helpers, *_values(content, prefix), *functions])
+
+
+def _head(content: CContent) -> str:
+    sizes = ", ".join(f"{name} = {size}" for name, size in content.sizes.items())
+    made = (
+        f"Made by graphengine {__version__} from the model '{remark(content.name)}'{f' for {sizes}' if sizes else ''}."
+    )
+    lines = [
+        f"/* {remark(content.description) or remark(content.name)}",
+        "",
+        f"   {made}",
+        "   Compile it with cc -O2 -ffp-contract=off and link it with -lm. Arrays have their numbers row by row.",
+        "   A function keeps its arrays between calls, so one thread at a time may call it. */",
+        "",
+        *[f"#include <{name}.h>" for name in ("math", "stdbool", "stdint", "string")],
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _values(content: CContent, prefix: str) -> Iterator[str]:
+    names = Names(RESERVED, ascii_only=True)
+    for name, value in content.values.items():
+        array = np.asarray(value)
+        numbers = ", ".join(map(number, array.reshape(-1).tolist())) or "0"
+        about = remark(content.remarks.get(name)) or f"The value of {remark(name)} to start from"
+        declared = f"const {TYPES[array.dtype.name]} {prefix}_start_{names[name]}[{max(1, array.size)}]"
+        yield f"/* {about}: {shape_text(array.shape)} */\n{declared} = {{{numbers}}};\n"
+
+
+def _refused(part: CPart) -> Iterator[Problem]:
+    """A problem for each node that cannot be written."""
+    function = CFunction(part.graph, Names(RESERVED, ascii_only=True))
+    for each in instructions(part.graph):
+        try:
+            list(function.lines_of(each))
+        except Unborrowed as reason:
+            name = each.outputs[0].partition("~")[0]
+            message = f"node '{name}' ({each.op}) cannot be exported to C: {reason}"
+            yield Problem("GE305", message, "export to Python or ONNX", node=name)
+    if function.nbytes > MOST_BYTES:
+        message = f"the function {part.name} needs {function.nbytes:,} bytes: at most {MOST_BYTES:,} in C"
+        yield Problem("GE305", message, "export for smaller sizes, such as --size N=1, or to Python or ONNX")
+
+
+def _function(part: CPart, prefix: str, remarks: Mapping[str, str]) -> str:
+    graph, names = part.graph, Names(RESERVED, ascii_only=True)
+    used = {*graph.outputs.values(), *part.carried.values()}.union(*[node.inputs for node in graph.nodes])
+    sources = [name for name in graph.sources if name in used]
+    outputs = [name for name in part.outputs if name not in part.carried]
+    arguments = [_argument(name, part, names) for name in sources]
+    arguments += [f"{c_type(graph.types[graph.outputs[name]])} *{names[f'out/{name}']}" for name in outputs]
+    function = CFunction(graph, names)
+    lines = [f"/* {part.title}", "", *_described(part, sources, outputs, names, remarks), " */"]
+    lines += [f"void {prefix}_{part.name}({', '.join(arguments) or 'void'}) {{"]
+    for name in (each for each in part.given if each in sources):
+        lines.append(f"    const {c_type(graph.types[name])} {names[name]}[1] = {{{names[name]}_given}};")
+    body = list(function.lines())
+    written = [(names[f"out/{name}"], graph.outputs[name]) for name in outputs]
+    replaced = [(names[source], graph.outputs[output]) for output, source in part.carried.items()]
+    body += _written(function, graph, written, replaced)
+    lines += [f"    (void){names[each]};" for each in sources if not _is_read(names[each], body)]
+    lines += [f"    {line}" for line in body]
+    return "\n".join([*lines, "}", ""])
+
+
+def _is_read(name: str, lines: Sequence[str]) -> bool:
+    return any(re.search(rf"\b{name}\b", line) for line in lines)
+
+
+def _argument(name: str, part: CPart, names: Names) -> str:
+    kind = part.graph.types[name]
+    if name in part.given:
+        return f"{c_type(kind)} {names[name]}_given"
+    return f"{'' if name in part.carried.values() else 'const '}{c_type(kind)} *{names[name]}"
+
+
+def _described(
+    part: CPart, sources: Sequence[str], outputs: Sequence[str], names: Names, remarks: Mapping[str, str]
+) -> Iterator[str]:
+    for name in sources:
+        about = remark(remarks.get(name))
+        change = ", replaced" if name in part.carried.values() else ""
+        yield f"   {names[name]}: {shape_text(part.graph.types[name].shape)}{change}{f', {about}' if about else ''}"
+    for name in outputs:
+        yield f"   {names[f'out/{name}']}: {shape_text(part.graph.types[part.graph.outputs[name]].shape)}, result"
+
+
+def _written(
+    function: CFunction, graph: Graph, written: Sequence[tuple[str, str]], replaced: Sequence[tuple[str, str]]
+) -> Iterator[str]:
+    """Lines that write the results: first into arrays of their own, then over what they replace."""
+    changed = [(target, value) for target, value in replaced if function.name(value) != target]
+    kept = {value: f"kept_{place}" for place, (_, value) in enumerate(changed) if value in graph.sources}
+    for value, copy in kept.items():
+        size = max(1, count_of(graph.types[value].shape))
+        yield f"static {c_type(graph.types[value])} {copy}[{size}];"
+        yield f"memcpy({copy}, {function.name(value)}, sizeof {copy});"
+    for target, value in [*written, *changed]:
+        kind = graph.types[value]
+        if kind.shape == ():
+            yield f"{target}[0] = {f'{kept[value]}[0]' if value in kept else function.element(value)};"
+        else:
+            source = kept.get(value, function.name(value))
+            yield f"memcpy({target}, {source}, {count_of(kind.shape)} * sizeof *{target});"
