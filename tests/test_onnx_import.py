@@ -127,6 +127,21 @@ def test_recurrent_layers_of_any_length_are_imported(kind, length, tmp_path):
     np.testing.assert_array_equal(ge.load(tmp_path / "m.json").predict(x=x)["y"], imported.predict(x=x)["y"])
 
 
+def test_images_of_any_size_go_through_convolution_and_pooling():
+    model = parsed(
+        """images (float[N, 2, H, W] x) => (float[N, 3, A, B] y, float[N, 3, 1, 1] z) {
+            h = Conv<pads = [1, 1, 1, 1]>(x, w, b)
+            m = MaxPool<kernel_shape = [2, 2], strides = [2, 2]>(h)
+            y = AveragePool<kernel_shape = [3, 3], pads = [1, 1, 1, 1]>(m)
+            z = GlobalAveragePool(y)
+        }""",
+        w=floats(3, 2, 3, 3),
+        b=floats(3, seed=1),
+    )
+    assert_same(model, x=floats(2, 2, 9, 12, seed=3))
+    assert_same(model, x=floats(1, 2, 6, 7, seed=4))
+
+
 def test_functions_of_the_file_are_inlined():
     model = parsed(
         """main (float[N, 4] x) => (float[N, 4] y) { y = own.twice<factor = 3.0>(x) }

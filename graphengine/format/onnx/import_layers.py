@@ -181,6 +181,8 @@ def pool(call: OnnxCall) -> Any:
     fields = window(call, kernel)
     x, axes = call[0], len(kernel)
     ceil = bool(call.get("ceil_mode", 0)) and call.text("auto_pad", "NOTSET") in ("NOTSET", "")
+    if axes == 2 and (call.op == "MaxPool" or (call.op == "AveragePool" and set(fields["dilation"]) == {1})):
+        return _of_images(call, x, kernel, fields, ceil=ceil)
     sizes = call.static(0, range(2, axes + 2))
     inner = fields["padding"]
     if ceil:
@@ -192,6 +194,14 @@ def pool(call: OnnxCall) -> Any:
     return np.reshape(
         _pooled(call, patches, kernel, fields, inner, counts, sizes), (-1, call.static(0, [1])[0], *counts)
     )
+
+
+def _of_images(call: OnnxCall, x: Any, kernel: tuple[int, ...], fields: dict[str, Any], *, ceil: bool) -> Any:
+    """Return the pooling of images, whose sizes may be symbols."""
+    given = {"kernel_size": kernel, "stride": fields["stride"], "padding": fields["padding"], "ceil_mode": ceil}
+    if call.op == "MaxPool":
+        return op("max_pool2d", dilation=fields["dilation"], **given)(x)
+    return op("avg_pool2d", count_include_pad=bool(call.get("count_include_pad", 0)), **given)(x)
 
 
 def _completed(size: int, kernel: int, stride: int, step: int, pair: tuple[int, int]) -> tuple[int, int]:
