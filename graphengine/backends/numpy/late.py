@@ -1,7 +1,7 @@
 """A plan of many numbers that is made once it has run for some rounds.
 
-Until then the graph is walked, node by node, with nothing prepared: a round takes twice as long as one of a plan, but
-making the plan takes as long as some twenty rounds. No pass changes a bit of a single number, so both give the same.
+Until then the graph is walked, node by node, with nothing prepared: a round takes ten times as long as one of a plan,
+but making the plan takes as long as ten walks. No pass changes a bit of a single number, so both give the same.
 """
 
 from __future__ import annotations
