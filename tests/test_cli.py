@@ -1148,7 +1148,7 @@ def test_ops_tells_one_function_in_detail():
     assert "new_c = add(kept, added)" in text
     told = cli_json("ops", "nn.lstm_cell")
     assert (told["domain"], told["outputs"], told["shapes"]["bias_hh"]) == ("nn", ["h", "c"], [4, "H"])
-    assert cli_json("ops", "nn.lstm", code=2)["errors"][0]["hint"] == "did you mean 'nn.lstm_cell'?"
+    assert cli_json("ops", "nn.lstm_cel", code=2)["errors"][0]["hint"] == "did you mean 'nn.lstm_cell'?"
 
 
 def test_schema_is_printed_or_written(tmp_path):
