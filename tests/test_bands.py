@@ -229,3 +229,19 @@ def test_a_jacobian_by_rows_is_the_one_by_columns(monkeypatch):
     assert found.keys() == expected.keys()
     for name, limits in expected.items():
         np.testing.assert_allclose(found[name], limits, rtol=1e-12)
+
+
+def test_the_curve_of_a_loss_of_op_mse_has_a_prediction_band():
+    nodes = {"bx": ("mul", ["b", "x"]), "p": ("add", ["a", "bx"]), "loss": ("mse", ["p", "y"])}
+    model = make(
+        nodes,
+        {"prediction": "p", "loss": "loss"},
+        inputs={"x": ["N"], "y": ["N"]},
+        parameters={"a": 0.0, "b": 1.0},
+        training={"loss": "loss", "optimizer": {"type": "sgd", "learning_rate": 0.1}},
+    )
+    model.fit({"x": X, "y": Y})
+    line, variance, spread, freedom = regression(PLACES)
+    found = model.predict({"x": PLACES}, band=0.95, band_kind="prediction")
+    width = stats.t.ppf(0.975, freedom) * np.sqrt(variance + spread)
+    np.testing.assert_allclose(found["prediction_upper"], line + width, rtol=1e-9, atol=1e-10)

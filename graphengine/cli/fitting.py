@@ -80,7 +80,7 @@ def fit(
     opened, given = open_changed(model, plugins, settings or [], backend=on_device(backend, device), strict=strict)
     check_save(opened, save)
     given = decoded(opened, {**given, **named_values("--input", inputs or [])})
-    given |= read_data(opened, data, columns or [], given, _needed(opened, sigma or weights))
+    given |= read_data(opened, data, columns or [], given, needed_to_fit(opened, sigma or weights))
     found = opened.fit(
         given or None,
         residual=residual,
@@ -116,7 +116,7 @@ def _levels(text: str | None) -> list[float]:
         raise UsageError(f"--intervals takes levels between 0 and 1, as in 0.68,0.95, not '{text}'") from None
 
 
-def _needed(model: Model, weight: str | None) -> list[str] | None:
+def needed_to_fit(model: Model, weight: str | None) -> list[str] | None:
     """The inputs that a fit reads: those of a training, and those of its weights; None if nothing says so."""
     from graphengine.ir.graph import inputs_of
 

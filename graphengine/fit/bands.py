@@ -124,7 +124,7 @@ def with_bands(found: Mapping[str, Any], wanted: BandRequest, subject: BandSubje
     for name, estimate in found.items():
         result[name] = estimate
         if _has_band(name, estimate, subject.graph, asked=asked) and _is_compared(name, wanted, subject.graph):
-            width = _half_width(wanted, subject.jacobian(subject.graph.outputs[name])).reshape(np.shape(estimate))
+            width = half_width(wanted, subject.jacobian(subject.graph.outputs[name])).reshape(np.shape(estimate))
             for side, limit in ((LOWER, estimate - width), (UPPER, estimate + width)):
                 if f"{name}_{side}" in subject.graph.outputs:
                     raise UsageError(f"the band of '{name}' has a limit '{name}_{side}', and an output has this name")
@@ -147,13 +147,25 @@ def _is_compared(name: str, wanted: BandRequest, graph: Graph) -> bool:
     if wanted.kind == "confidence":
         return True
     assert wanted.fit is not None
-    residual = str(wanted.fit.settings.get("residual", ""))
-    compares = {graph.meaning(residual), residual.removesuffix("/residual")}
-    pairs = [node.inputs for node in graph.nodes if node.id in compares and node.op in ("sub", "mse")]
-    return any(graph.outputs[name] in inputs for inputs in pairs)
+    pair = compared_values(wanted.fit, graph)
+    return pair is not None and graph.outputs[name] == pair[1]
 
 
-def _half_width(wanted: BandRequest, jacobian: Matrix) -> Vector:
+def compared_values(fit: Fit, graph: Graph) -> tuple[str, str] | None:
+    """The values whose difference a fit minimizes: the observations and the curve; None of any other objective."""
+    residual = str(fit.settings.get("residual", ""))
+    compares = {graph.meaning(residual), residual.partition("/residual")[0]}
+    learned = differentiable_toward(graph, graph.trainable)
+    for node in graph.nodes:
+        if node.id in compares and node.op in ("sub", "mse"):
+            names = [each for each in node.inputs if isinstance(each, str)]
+            fixed, curves = [each for each in names if each not in learned], [each for each in names if each in learned]
+            if len(fixed) == len(curves) == 1:
+                return fixed[0], curves[0]
+    return None
+
+
+def half_width(wanted: BandRequest, jacobian: Matrix) -> Vector:
     """The quantile times the standard error of each number, NaN where it depends on what the data leave open.
 
     What a bound holds is fixed, as for the standard errors.

@@ -1,0 +1,108 @@
+"""`report`: a fit as a page for a reviewer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from graphengine.cli.data_files import read_data
+from graphengine.cli.fitting import needed_to_fit
+from graphengine.cli.opening import decoded, open_changed
+from graphengine.cli.options import ColumnNames, DataName, Inputs, ModelName, OutputFormat, Plugins, Settings, Strict
+from graphengine.cli.output import Format, check_targets, print_json, print_note, writable
+from graphengine.cli.values import named_values
+from graphengine.errors import UsageError
+from graphengine.library import model_file
+
+if TYPE_CHECKING:
+    from graphengine.fit.statistics import Fit
+    from graphengine.model.model import Model
+
+ENDINGS = (".html", ".md")
+
+
+def _page(path: Path) -> Path:
+    """The path of a report, unless it could not be written."""
+    if path.suffix not in ENDINGS:
+        raise UsageError(f"a report is a file .html or .md, not '{path.name}'")
+    writable(path)
+    return path
+
+
+def report(
+    model: ModelName,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FILE", callback=_page, help="A page, .html, or Markdown, .md.")
+    ],
+    inputs: Inputs = None,
+    data: DataName = None,
+    columns: ColumnNames = None,
+    settings: Settings = None,
+    observed: Annotated[str | None, typer.Option(metavar="VALUE", help="The value that has the observations.")] = None,
+    curve: Annotated[str | None, typer.Option(metavar="VALUE", help="The value that was fitted to them.")] = None,
+    level: Annotated[float, typer.Option(help="Level of the confidence band.")] = 0.95,
+    output_format: OutputFormat = Format.text,
+    plugins: Plugins = None,
+    strict: Strict = False,
+) -> None:
+    """Write a report of the fit of MODEL: result, data with curve and band, residuals, correlation.
+
+    The fit is the one that the file keeps (fit --save); a model without one is fitted first. By default observations
+    and curve are the two values whose difference is the residual. The charts of a Markdown report are files beside it.
+    """
+    check_targets({"MODEL": model_file(model), "--output": output})
+    opened, given = open_changed(model, plugins, settings or [], strict=strict)
+    given = decoded(opened, {**given, **named_values("--input", inputs or [])})
+    fit = opened.last_fit
+    spread = None if fit is None else fit.settings.get("sigma") or fit.settings.get("weights")
+    given |= read_data(opened, data, columns or [], given, needed_to_fit(opened, spread))
+    if fit is None:
+        fit = opened.fit(given or None)
+    arrays = given or opened.load_data(opened.document.training.data if opened.document.training else None)
+    written = _written(opened, fit, _charts(opened, fit, arrays, (observed, curve), level), output)
+    if output_format is Format.json:
+        print_json({"report": str(output), "files": written})
+    else:
+        print_note(f"report written to {', '.join(written)}")
+
+
+def _charts(
+    model: Model, fit: Fit, arrays: dict[str, Any], named: tuple[str | None, str | None], level: float
+) -> dict[str, str]:
+    """The charts of a fit; none if nothing says what was compared."""
+    from graphengine.draw.fit_charts import fit_charts
+    from graphengine.fit.bands import BandRequest, BandSubject, compared_values
+    from graphengine.fit.observed import comparison
+    from graphengine.ir.binding import as_inputs
+
+    if (named[0] is None) != (named[1] is None):
+        raise UsageError("--observed and --curve go together")
+    wanted = BandRequest(fit, level, "confidence")
+    pair = compared_values(fit, model.graph)
+    if named[0] is not None and named[1] is not None:
+        pair = model.graph.value_name(named[0]), model.graph.value_name(named[1])
+    if pair is None:
+        print_note("no charts: nothing says what the data are compared with (see --observed and --curve)")
+        return {}
+    subject = BandSubject(model.graph, model.values, as_inputs(model.graph, arrays), model.backend)
+    return fit_charts(comparison(wanted, subject, *pair), level)
+
+
+def _written(model: Model, fit: Fit, charts: dict[str, str], path: Path) -> list[str]:
+    """Write a report, and the charts of a Markdown one, and return the names of the files."""
+    from graphengine.format.files import write_bytes
+    from graphengine.page.fit_report import FitReport
+    from graphengine.training.provenance import PROVENANCE
+
+    provenance = (model.to_dict().get("metadata") or {}).get(PROVENANCE)
+    page = FitReport(model.graph, fit, provenance if isinstance(provenance, dict) else {}, charts)
+    if path.suffix == ".html":
+        write_bytes(path, page.html().encode())
+        return [str(path)]
+    files = {name: path.with_name(f"{path.stem}-{name.replace(' ', '-')}.svg") for name in charts}
+    for name, file in files.items():
+        write_bytes(file, charts[name].encode())
+    write_bytes(path, page.markdown({name: file.name for name, file in files.items()}).encode())
+    return [str(path), *map(str, files.values())]

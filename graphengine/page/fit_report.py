@@ -1,0 +1,152 @@
+"""The report of a fit as one HTML page, or as Markdown: tables of the result, and charts beside its data.
+
+All texts of the file are escaped, and a page loads nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+from urllib.parse import quote
+
+import numpy as np
+
+from graphengine.draw.charts import WIDTH
+from graphengine.escaping import markdown, markup
+from graphengine.fit.statistics import Fit
+from graphengine.ir.graph import Graph
+
+MOST_IN_MATRIX = 12
+"""Of more numbers than these only the strongest correlations are listed."""
+MOST_PAIRS = 20
+
+PAGE = """\
+<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title>
+<style>
+body{{font:15px system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color-scheme:light dark}}
+table{{border-collapse:collapse;font-variant-numeric:tabular-nums}}
+td,th{{padding:.2rem .7rem;border-bottom:1px solid #8888;text-align:left}}
+svg{{width:100%;max-width:{width}px;height:auto}}
+</style>
+</head>
+<body>
+<h1>{title}</h1>
+{body}
+</body>
+</html>
+"""
+
+
+class ReportTable(NamedTuple):
+    """A part of a report: rows of texts under names of columns."""
+
+    title: str
+    columns: list[str]
+    rows: list[list[str]]
+
+
+class FitReport(NamedTuple):
+    """What a report shows: a model's graph, its fit, where it comes from, and charts by name as SVG."""
+
+    graph: Graph
+    fit: Fit
+    provenance: Mapping[str, Any]
+    charts: Mapping[str, str]
+
+    @property
+    def title(self) -> str:
+        """The heading."""
+        return f"Fit of {self.graph.name}"
+
+    def tables(self) -> Iterator[ReportTable]:
+        """Yield the tables of the report."""
+        yield ReportTable("Result", ["", ""], [[name, text] for name, text in _summary(self.fit, self.provenance)])
+        yield _parameters(self.fit)
+        if self.fit.undetermined:
+            rows = [[", ".join(part.parameters), part.reason] for part in self.fit.undetermined]
+            yield ReportTable("Undetermined", ["parameters", "reason"], rows)
+        yield _correlations(self.fit)
+
+    def html(self) -> str:
+        """The report as a page of one file."""
+        parts = [f"<p>{markup(self.graph.description)}</p>"] if self.graph.description else []
+        for name, chart in self.charts.items():
+            parts += [f"<h2>{markup(name.capitalize())}</h2>", chart]
+        for title, columns, rows in self.tables():
+            head = "".join(f"<th>{markup(each)}</th>" for each in columns)
+            body = "".join(f"<tr>{''.join(f'<td>{markup(each)}</td>' for each in row)}</tr>\n" for row in rows)
+            parts.append(f"<h2>{markup(title)}</h2>\n<table>\n<tr>{head}</tr>\n{body}</table>")
+        return PAGE.format(title=markup(self.title), width=2 * WIDTH, body="\n".join(parts))
+
+    def markdown(self, pictures: Mapping[str, str]) -> str:
+        """The report as Markdown; `pictures` are the names of the files that have the charts."""
+        parts = [f"# {markdown(self.title)}"]
+        parts += [markdown(self.graph.description)] if self.graph.description else []
+        for name, file in pictures.items():
+            parts += [f"## {markdown(name.capitalize())}", f"![{markdown(name)}]({quote(file)})"]
+        for title, columns, rows in self.tables():
+            head, *body = ([markdown(each) for each in row] for row in (columns, *rows))
+            lines = [head, ["---"] * len(columns), *body]
+            parts += [f"## {markdown(title)}", "\n".join(f"| {' | '.join(each)} |" for each in lines)]
+        return "\n\n".join(parts) + "\n"
+
+
+def _summary(fit: Fit, provenance: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    yield "objective", fit.objective.replace("_", " ")
+    yield "converged", "yes" if fit.converged else f"no: {fit.reason}"
+    yield "observations", str(fit.observations)
+    yield "degrees of freedom", str(fit.degrees_of_freedom)
+    if fit.squares:
+        name = "residual sum of squares" if fit.chi_square is None else "chi-square"
+        yield name, f"{fit.residual_sum_of_squares:.10g}"
+        yield "residual standard deviation", f"{fit.residual_standard_deviation:.10g}"
+    for name, number in (("log-likelihood", fit.log_likelihood), ("AIC", fit.aic), ("BIC", fit.bic), ("R2", _r2(fit))):
+        if number is not None:
+            yield name, f"{number:.10g}"
+    for key, value in fit.settings.items():
+        yield key.replace("_", " "), str(value)
+    for key, value in provenance.items():
+        named = ", ".join(f"{name} {each}" for name, each in value.items()) if isinstance(value, dict) else str(value)
+        yield key.replace("_", " "), named
+
+
+def _r2(fit: Fit) -> float | None:
+    return fit.squares.r2 if fit.squares else None
+
+
+def _parameters(fit: Fit) -> ReportTable:
+    """Each number with its error, its intervals, and the bound that holds it."""
+    levels, held = list(fit.intervals), {each.parameter: each.side for each in fit.at_bounds}
+    columns = ["parameter", "value", "standard error", *[f"{100 * level:g} % interval" for level in levels], ""]
+    values, errors = (np.concatenate([np.ravel(each) for each in part.values()]) for part in _arrays(fit))
+    rows = []
+    for name, value, error in zip(fit.coordinates, values, errors, strict=True):
+        ends = [fit.intervals[level].get(name) for level in levels]
+        shown = ["" if pair is None else f"{pair[0]:.6g} to {pair[1]:.6g}" for pair in ends]
+        note = f"at its {held[name]} bound" if name in held else ""
+        rows.append([name, f"{value:.10g}", f"{error:.6g}", *shown, note])
+    return ReportTable("Parameters", columns, rows)
+
+
+def _arrays(fit: Fit) -> tuple[dict[str, Any], dict[str, Any]]:
+    return fit.parameters, fit.standard_errors
+
+
+def _correlations(fit: Fit) -> ReportTable:
+    """The correlation matrix or, of many numbers, the pairs that are correlated most."""
+    correlation, names = fit.correlation, fit.coordinates
+    if len(names) <= MOST_IN_MATRIX:
+        rows = [[name, *[f"{each:.3f}" for each in row]] for name, row in zip(names, correlation, strict=True)]
+        return ReportTable("Correlation", ["", *map(str, names)], rows)
+    first, second = np.triu_indices(len(names), 1)
+    sizes = np.nan_to_num(np.abs(correlation[first, second]))
+    strongest = np.argsort(-sizes, kind="stable")[:MOST_PAIRS]
+    pairs = [(first[place], second[place]) for place in strongest]
+    rows = [[names[one], names[other], f"{correlation[one, other]:.3f}"] for one, other in pairs]
+    return ReportTable("Strongest correlations", ["", "", "correlation"], rows)
