@@ -297,3 +297,10 @@ def test_beside_a_value_of_unknown_shape_a_residual_that_does_not_depend_on_it_i
     section = {"loss": "loss", "optimizer": {"type": "least_squares", "residual": "error", "sigma": "y"}}
     found = told({**content, "training": section})
     assert {pointer: problem.code for pointer, problem in found.items()} == {"/parameters/a/shape/0": "GE112"}
+
+
+def test_the_steps_of_a_loop_over_a_value_of_unknown_shape_are_not_counted():
+    content = ge.load("lstm_sums").to_dict()
+    name = next(iter(content["inputs"]))
+    content["inputs"][name]["shape"] = 5
+    assert {pointer: problem.code for pointer, problem in told(content).items()} == {f"/inputs/{name}/shape": "GE112"}

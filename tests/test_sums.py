@@ -223,6 +223,7 @@ def test_an_op_gives_the_bits_of_its_plan_where_sums_are_in_blocks(op, tiny_bloc
 
 BY_NUMPY = {"sum", "mean", "matmul", "vecdot", "cumsum", "dot", "einsum", "reduce", "var", "std", "average", "at"}
 CHOSEN = {
+    ("loops", "reduce"),  # of functools
     ("contraction", "einsum"),  # in double precision where it is long
     ("selection", "at"),  # likewise
     ("contraction", "cumsum"),  # of ones

@@ -77,7 +77,7 @@ RUNNING = frozenset({"call", "cond", "scan"})
 def _steps_of(node: GraphNode, types: Mapping[str, ArrayType], sizes: Mapping[str, int]) -> int:
     """The steps of a loop and of those within it; a size that has no number yet counts as 1."""
     op: Any = node.node
-    kinds = tuple([types[ref] if isinstance(ref, str) else literal_type(ref) for ref in node.inputs])
+    kinds = tuple([types.get(ref) if isinstance(ref, str) else literal_type(ref) for ref in node.inputs])
     if None in kinds or node.id not in types:
         return 0
     count, given = 1, kinds[1:] if node.op == "cond" else kinds
