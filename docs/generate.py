@@ -160,7 +160,7 @@ ERRORS = """\
 
 <!-- made by docs/generate.py from graphengine/explanations.py; do not edit -->
 
-Every error has a code whose meaning never changes. `graphengine explain GE210` prints what stands here. A message says
+Every error has a code whose meaning never changes. `graphengine explain GE210` prints the same text. A message says
 where (file, line, column, JSON Pointer), what was found, what is possible:
 
     model.json:9:45: GE210: node 'loss': input 'sqq' is not defined (/nodes/1/inputs/0); did you mean 'sq'?
@@ -168,9 +168,9 @@ where (file, line, column, JSON Pointer), what was found, what is possible:
 In Python every error is a `graphengine.errors.GraphEngineError`; its `problems` hold code, message, hint, pointer,
 node, file, line and column of each finding. On the command line `--format json` prints the same as `errors`. The codes
 from GE901 on, GE605 and GE606 are warnings: each is a `graphengine.errors.ModelWarning` in Python, one of `warnings` in
-JSON, and an error with `--strict`. Of a
-message or hint of more than 1000 letters the middle is left out, and in the place of so long a pointer stands that of
-the innermost part of the file that has a shorter one. Line and column are those of what is wrong: of a key, such as an
+JSON, and an error with `--strict`. A message or hint
+of more than 1000 letters is cut in the middle, and a pointer of that length is replaced by the pointer of the innermost
+part of the file that has a shorter one. Line and column are those of what is wrong: of a key, such as an
 unknown one, or of a value. The examples show the part of a model file that is wrong.
 """
 

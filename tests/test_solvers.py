@@ -534,7 +534,7 @@ if not child:
 def test_a_solver_in_a_fork_says_that_it_cannot_go_on():
     command = [sys.executable, "-c", FORKED, str(MODELS / "misra1a.json")]
     told = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=60, check=True).stdout.splitlines()
-    assert told == ["GE602: a training by a solver goes on only in the process that began it", "True"]
+    assert told == ["GE602: a training by a solver resumes only in the process that began it", "True"]
 
 
 def test_max_iterations_stops_a_fit_before_it_converges():

@@ -1,4 +1,4 @@
-"""`resume-check`: the proof, on the user's own model, that an interrupted training goes on to the same bits."""
+"""`resume-check`: the proof, on the user's own model, that an interrupted training resumes to the same bits."""
 
 from __future__ import annotations
 

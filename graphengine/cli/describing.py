@@ -1,4 +1,4 @@
-"""What there is to say of a model's graph, as JSON values, and the same as tables.
+"""The description of a model's graph, as JSON values, and the same as tables.
 
 The tables are made from the JSON, so that people and machines get the same.
 """

@@ -106,7 +106,7 @@ def _log(
 
     def see(row: Iteration) -> None:
         nonlocal shown_until
-        if unwritten.problems:  # the training goes on without a log
+        if unwritten.problems:  # the training continues without a log
             return
         checks = [check for check in trainer.history.checks[-1:] if check.iteration > shown_until]
         shown_until = row.iteration

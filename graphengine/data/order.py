@@ -1,4 +1,4 @@
-"""The order of the samples in an epoch: a function of (seed, epoch) alone, so a training that goes on needs no more.
+"""The order of the samples in an epoch: a function of (seed, epoch) alone, so a training that resumes needs no more.
 
 It comes from the raw stream of NumPy's Philox generator, which NumPy keeps the same for ever: a number is drawn for
 each sample, and the samples are sorted by their numbers. Of more samples than memory has room to sort, those with the

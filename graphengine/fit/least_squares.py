@@ -2,7 +2,7 @@
 
 A descent ends where the value falls no more, which leaves half of the digits open; Newton steps give the rest. What
 they reach is a minimum only if no direction leads down from it: from a saddle, or a plain on which a start may lie, the
-descent goes on.
+descent continues.
 """
 
 from __future__ import annotations

@@ -78,7 +78,7 @@ def in_turns(function: Callable[[Turn], None]) -> Generator[Any, None, None]:
         while (value := turn.next_given()) is not None:
             yield value
             if not thread.is_alive():  # it waits, unless this process is a fork, which has no thread but its own
-                raise TrainingError("a training by a solver goes on only in the process that began it")
+                raise TrainingError("a training by a solver resumes only in the process that began it")
             turn.asked.put(None)
     except BaseException:  # the generator is closed, or the wait interrupted
         turn.is_left = True

@@ -1,4 +1,4 @@
-"""What there is to say of an op or a function, as JSON values: read from its class or its file, never written twice."""
+"""The description of an op or a function, as JSON values: read from its class or its file, never written twice."""
 
 from __future__ import annotations
 

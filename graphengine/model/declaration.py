@@ -54,7 +54,7 @@ if TYPE_CHECKING:  # imported where a model is fitted or a checkpoint written, a
 
 
 class Saving(NamedTuple):
-    """Where a training writes its checkpoints, if anywhere, and whether it goes on from those that are there."""
+    """Where a training writes its checkpoints, if anywhere, and whether it resumes from those that are there."""
 
     folder: Path | None = None
     resume: bool = False

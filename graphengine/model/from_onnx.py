@@ -147,8 +147,8 @@ def _with_values(document: ModelDocument, text: str, values: Mapping[str, Any]) 
         for name, declared in content.get(section, {}).items():
             if "value" in declared and name in values:
                 own = {} if "initializer" in declared else {"initializer": None}
-                told = {} if are_external(values.values()) else {"value": encode_array(values[name])}
-                sources[name] = sources[name].model_copy(update=own | told)
+                inline = {} if are_external(values.values()) else {"value": encode_array(values[name])}
+                sources[name] = sources[name].model_copy(update=own | inline)
         changed[section] = sources
     return document.model_copy(update=changed)
 

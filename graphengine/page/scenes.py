@@ -104,7 +104,7 @@ def _frame(frame: FilmFrame, panels: Sequence[Panel], gauges: Sequence[Gauge], i
 
 
 def _items(model: Model, panels: Sequence[Panel]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """What there is to say of each item: its kind and type, formula, JSON, and its place in the file."""
+    """The texts of each item: its kind and type, formula, JSON, and its place in the file."""
     nodes = {node.id: node for node in model.graph.nodes}
     pointers = _pointers(model)
     places = _places(model, set(pointers.values()))

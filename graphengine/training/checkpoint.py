@@ -75,7 +75,7 @@ def identity(
     data: Mapping[str, Any],
     fixed: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """What a training must have in common with the checkpoint it goes on from; `fixed` are values it does not change.
+    """What a training must have in common with the checkpoint it resumes from; `fixed` are values it does not change.
 
     The training section is compared by its keys, without limits, and data by its numbers, wherever they come from.
     """
@@ -127,7 +127,7 @@ class Checkpoints:
         self.written: int | None = None
         """The iteration of the last checkpoint."""
         self.note = ""
-        """What may make the bits of a training that goes on others, in words."""
+        """What may make the bits of a resumed training others, in words."""
         self.is_idle = False
         """Whether the training waits for its caller: it may be one that was left and is never continued."""
         try:

@@ -202,7 +202,7 @@ class Trainer:
         return min(self._checks.next(done), saved)
 
     def _finish(self) -> None:
-        """Write the last checkpoint, from which a longer training goes on, and give the model its best values."""
+        """Write the last checkpoint, from which a longer training resumes, and give the model its best values."""
         self.save_checkpoint()
         if self._early and self._early.values:
             self.values.update(self._early.values)

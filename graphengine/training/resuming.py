@@ -1,4 +1,4 @@
-"""The proof that a training can be interrupted: it goes on from a checkpoint to the same end, to the last bit."""
+"""The proof that a training can be interrupted: it resumes from a checkpoint to the same end, to the last bit."""
 
 from __future__ import annotations
 

@@ -130,7 +130,7 @@ class Stepper:
     ) -> tuple[list[LossSum], dict[str, Any]]:
         """Run a chunk, adding to `rows` those that are flagged; gives the sums of the losses and the new values.
 
-        There is one sum for each piece of the chunk; the first one goes on from `total` if its batches do. A batch of
+        There is one sum for each piece of the chunk; the first one continues from `total` if its batches do. A batch of
         which no sample counts has no loss, NaN, and is in no sum.
 
         Raises

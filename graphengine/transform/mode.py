@@ -1,6 +1,6 @@
 """What a training changes in a graph: the mode of its nodes, and the keys of its random ops.
 
-A file says nothing of either. A node class that behaves differently in training has a field `training`, false in a
+A file stores neither. A node class that behaves differently in training has a field `training`, false in a
 graph as it is loaded and true in a training step. A class that says it is random has an optional input `key`; where it
 is omitted a node of op `random_key` supplies it, whose key depends on the iteration in a training step and on nothing
 elsewhere.

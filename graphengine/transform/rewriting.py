@@ -6,7 +6,7 @@ type of the result. What it decides depends on the node's instance, literals, th
 with `Rewriter.producer`; so a node that no rule changes, and all nodes alike, are asked about once.
 
 A known number becomes a node only where a node that stays reads it. Of known numbers, and of literals of arithmetic,
-rules may tell apart only 0 and 1, unless all operands of a node are known.
+rules may distinguish only 0 and 1, unless all operands of a node are known.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ class Pad(Node):
     z = pad(x, pad_width, mode); dx = unpad(dz, pad_width, mode).
 
     As `numpy.pad`: "constant" fills with `constant_values`, which `unpad` would just drop, "edge" repeats the value at
-    the edge, "reflect" mirrors x without and "symmetric" with the value at the edge, "wrap" goes on at the other end.
+    the edge, "reflect" mirrors x without and "symmetric" with the value at the edge, "wrap" continues at the other end.
     """
 
     pad_width: Margin

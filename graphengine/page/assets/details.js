@@ -1,4 +1,4 @@
-// What there is to say of one item. All of it is set as text, never as markup.
+// The description of one item. All of it is set as text, never as markup.
 
 import { film, one } from "./film.js";
 
@@ -15,8 +15,8 @@ export function describe(key, frame) {
   one("#about").textContent = item.about ?? "";
   one("pre", panel).textContent = item.json ?? "";
   const { kind, type, formula, place } = item;
-  const told = { kind, type, formula, ...happening(key, frame), "in the file": place };
-  const rows = Object.entries(told).filter(([, text]) => text);
+  const texts = { kind, type, formula, ...happening(key, frame), "in the file": place };
+  const rows = Object.entries(texts).filter(([, text]) => text);
   one("dl", panel).replaceChildren(...rows.flatMap(([name, text]) => [element("dt", name), element("dd", text)]));
   panel.hidden = false;
 }
@@ -35,11 +35,11 @@ export function close() {
 
 // What the steps of this frame do at the item.
 function happening(key, frame) {
-  const told = {};
+  const texts = {};
   film.steps.forEach(([phase, at], index) => {
-    if (at === key) told[phase] = film.frames[frame].texts[index];
+    if (at === key) texts[phase] = film.frames[frame].texts[index];
   });
-  return told;
+  return texts;
 }
 
 function element(name, text) {

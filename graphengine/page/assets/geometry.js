@@ -1,4 +1,4 @@
-// Where everything stands while some boxes are open: an open box pushes what is right of it to the right and what is
+// The places of everything while some boxes are open: an open box pushes what is right of it to the right and what is
 // below it down. The order of things never changes.
 
 import { film } from "./film.js";
@@ -39,7 +39,7 @@ const raise = (map, key, number) => map.set(key, Math.max(map.get(key) ?? 0, num
 
 const total = (map, chosen) => [...map].reduce((sum, [key, number]) => sum + (chosen(key) ? number : 0), 0);
 
-// A wire: from its source through its bends to its target; in an open box it goes on to the place inside.
+// A wire: from its source through its bends to its target; in an open box it continues to the place inside.
 function route([from, to, value, startY, endY, tail, bends], shapes, across, down) {
   const [source, target] = [shapes[from], shapes[to]];
   const start = port(source, `${value}>`) ?? { x: source.left + source.width, y: source.middle + startY - source.y };

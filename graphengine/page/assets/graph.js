@@ -1,4 +1,4 @@
-// The picture of the graph: which boxes are open, what stands beside the wires, which item is at work.
+// The picture of the graph: which boxes are open, the texts beside the wires, which item is at work.
 
 import { all, film, one } from "./film.js";
 import { arrange } from "./geometry.js";

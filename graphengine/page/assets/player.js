@@ -19,10 +19,10 @@ export function go(frame, step) {
   show(now.frame, now.step);
   mark(now.frame);
   refresh(now.frame);
-  tell();
+  announce();
 }
 
-function tell() {
+function announce() {
   const frame = film.frames[now.frame];
   const [phase, at] = film.steps[now.step] ?? ["", ""];
   const trained = frame.iteration > 0;
