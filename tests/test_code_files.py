@@ -231,7 +231,6 @@ def test_names_and_descriptions_of_a_model_are_no_code(name):
     assert bits(np.asarray(slopes["d_loss/d_theta"])) == bits(np.asarray(run.backward()["theta"]))
 
 
-@ge.register("codefiles.scaled")
 class Scaled(ge.Node):
     """x times the attribute, z = factor * x; dx = factor * dz."""
 
@@ -251,7 +250,6 @@ class Scaled(ge.Node):
         return self.factor * grad
 
 
-@ge.register("codefiles.opaque")
 class Opaque(ge.Node):
     """The square, z = x**2; dx = 2 * x * dz, which looks at the values."""
 
@@ -264,7 +262,8 @@ class Opaque(ge.Node):
         return 2 * x * grad if float(np.sum(x)) else 0 * grad
 
 
-def of_one_node(op):
+def of_one_node(op, cls):
+    ge.register(op)(cls)
     nodes = {"z": (op, ["theta"]), "loss": ("sum", ["z"])}
     return ge.Model.from_dict(
         document(nodes, {"loss": "loss"}, parameters={"theta": [1.0, 2.0]}, opset_imports={"core": 1, "codefiles": 1})
@@ -272,7 +271,7 @@ def of_one_node(op):
 
 
 def test_a_custom_node_is_written_with_its_own_source():
-    model = of_one_node("codefiles.scaled")
+    model = of_one_node("codefiles.scaled", Scaled)
     ((found, slopes),) = apart([(python_file(model), [(of, {}, None, ()) for of in ("forward", "gradient")])])
     assert found["loss"] == 6
     assert slopes["d_loss/d_theta"].tolist() == [2.0, 2.0]
@@ -280,7 +279,7 @@ def test_a_custom_node_is_written_with_its_own_source():
 
 def test_a_backward_that_cannot_be_recorded_is_refused_with_its_node():
     with pytest.raises(InvalidModelError, match=r"\(opaque_backward\) cannot be exported to Python") as raised:
-        python_file(of_one_node("codefiles.opaque"))
+        python_file(of_one_node("codefiles.opaque", Opaque))
     assert [each.code for each in raised.value.problems] == ["GE305"]
 
 

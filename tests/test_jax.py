@@ -173,7 +173,6 @@ def run(*arguments):
     return CliRunner().invoke(application.app, [str(each) for each in arguments])
 
 
-@ge.register("jaxtest.cube")
 class Cube(ge.Node):
     """The cube, z = x**3; dx = 3 * x**2 * dz."""
 
@@ -186,7 +185,6 @@ class Cube(ge.Node):
         return 3 * x * x * grad
 
 
-@ge.register("jaxtest.opaque")
 class JaxOpaque(ge.Node):
     """The square, z = x**2; dx = 2 * x * dz, which looks at the values."""
 
@@ -208,6 +206,7 @@ def of_custom_node(op, backend):
 
 @WITH_JAX
 def test_a_custom_node_is_compiled():
+    ge.register("jaxtest.cube")(Cube)
     models = [of_custom_node("jaxtest.cube", backend) for backend in ("numpy", "jax")]
     for model in models:
         model.train({})
@@ -217,6 +216,7 @@ def test_a_custom_node_is_compiled():
 
 @WITH_JAX
 def test_a_node_that_only_python_runs_is_refused_in_a_loop():
+    ge.register("jaxtest.opaque")(JaxOpaque)
     with pytest.raises(ge.errors.ExecutionError, match=r"has code that only Python runs") as raised:
         of_custom_node("jaxtest.opaque", "jax").train({})
     assert raised.value.problems[0].code == "GE416"

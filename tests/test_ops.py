@@ -422,3 +422,8 @@ def test_where_every_sample_is_ignored_the_mean_is_nan_and_the_gradient_zero(nam
         run = loss.forward(x=np.ones((2, 3)), labels=[-100, -100])
         np.testing.assert_array_equal(run["losses"], value)
         assert not run.backward(of="loss", wrt=["x"])["x"].any()
+
+
+def test_no_module_of_the_tests_registers_an_op_while_it_is_collected():
+    """A test registers the node that it uses; otherwise the schema and the listings of other tests have it, too."""
+    assert {op.cls.__module__.partition(".")[0] for op in OPS.values()} == {"graphengine"}
