@@ -42,7 +42,7 @@ class ArgSort(Node):
 class Sort(Node):
     """The values of x along an axis in increasing order, or with `descending` in decreasing order.
 
-    z = take_along_axis(x, argsort(x)); dx = scatter_add(zeros_like(x), argsort(x), dz).
+    z = take_along_axis(x, argsort(x), axis); dx = scatter_add(zeros_like(x), argsort(x), dz).
     """
 
     axis: int = -1
