@@ -19,6 +19,9 @@ SAME_BITS = {"test_same_bits"}
 """Modules that compare bits in ways of their own."""
 
 OTHERWISE = {
+    "test_backends": "compares backends on one processor; the oldest versions run it on another one",
+    "test_compile": "compares a plan with the reference on one processor, likewise",
+    "test_numba_rows": "compares two backends on one processor",
     "test_budget": "counts bytes",
     "test_cli": "prints what other modules compute and compare",
     "test_builder": "compares a graph with the same graph, built otherwise",
@@ -40,7 +43,9 @@ SLOW = {
     "test_budget",
     "test_checkpoints",
     "test_docs",
+    "test_checkpoint_files",
     "test_gallery",
+    "test_growing",
     "test_hostile",
     "test_onnx_cases",
     "test_same_bits",
