@@ -252,16 +252,20 @@ class Softsign(Node):
         return grad * np.square(1 / (1 + np.abs(x)))
 
 
+class OverAnAxis(Node):
+    """Base of the ops that scale the values along an axis together."""
+
+    infer = along_axis
+    axis: int = -1
+
+
 @register("softmax")
-class Softmax(Node):
+class Softmax(OverAnAxis):
     """Softmax over one axis, zi = exp(xi) / (exp(x1) + ... + exp(xn)); dx = z * (dz - sum(z * dz)).
 
     Computed from x - max(x), so nothing overflows. Of -Infinity, a masked value, z and dx are 0. NaN if the largest
     value is infinite, so also of -Infinity alone, as in PyTorch and SciPy.
     """
-
-    infer = along_axis
-    axis: int = -1
 
     def forward(self, x):
         e = np.exp(x - Max(axis=self.axis, keepdims=True)(x))
@@ -272,14 +276,11 @@ class Softmax(Node):
 
 
 @register("log_softmax")
-class LogSoftmax(Node):
+class LogSoftmax(OverAnAxis):
     """Logarithm of softmax over one axis, zi = xi - log(exp(x1) + ... + exp(xn)); dx = dz - exp(z) * sum(dz).
 
     Computed from x - max(x), so nothing overflows. NaN if the largest value is infinite, as for `softmax`.
     """
-
-    infer = along_axis
-    axis: int = -1
 
     def forward(self, x):
         shifted = x - Max(axis=self.axis, keepdims=True)(x)

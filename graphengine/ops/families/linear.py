@@ -233,16 +233,20 @@ class Cholesky(Node):
         return (outer + swapped(outer)) / 2
 
 
-@register("tril", numpy=np.tril)
-class Tril(Node):
-    """The lower triangle of each matrix, z = tril(x, k); dx = tril(dz, k).
-
-    x on and below the diagonal number k (0 is the main one), 0 above.
-    """
+class Triangle(Node):
+    """Base of the ops that keep one side of a diagonal of each matrix."""
 
     infer = of_matrices
     merge = of_stacks
     k: int = 0
+
+
+@register("tril", numpy=np.tril)
+class Tril(Triangle):
+    """The lower triangle of each matrix, z = tril(x, k); dx = tril(dz, k).
+
+    x on and below the diagonal number k (0 is the main one), 0 above.
+    """
 
     def forward(self, x):
         return np.tril(x, self.k)
@@ -252,15 +256,11 @@ class Tril(Node):
 
 
 @register("triu", numpy=np.triu)
-class Triu(Node):
+class Triu(Triangle):
     """The upper triangle of each matrix, z = triu(x, k); dx = triu(dz, k).
 
     x on and above the diagonal number k (0 is the main one), 0 below.
     """
-
-    infer = of_matrices
-    merge = of_stacks
-    k: int = 0
 
     def forward(self, x):
         return np.triu(x, self.k)
