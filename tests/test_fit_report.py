@@ -71,8 +71,8 @@ def fitted(tmp_path_factory):
 
 def test_a_page_has_the_numbers_of_the_fit(fitted, tmp_path):
     fit = ge.load(fitted).last_fit
-    told = cli_json("report", fitted, "-o", tmp_path / "r.html")
-    assert told["files"] == [str(tmp_path / "r.html")]
+    report = cli_json("report", fitted, "-o", tmp_path / "r.html")
+    assert report["files"] == [str(tmp_path / "r.html")]
     page = Cells((tmp_path / "r.html").read_text())
     assert page.row("chi-square")[1] == f"{fit.chi_square:.10g}"
     low, high = fit.intervals[0.95]["a"]
@@ -89,11 +89,11 @@ def test_a_page_has_the_numbers_of_the_fit(fitted, tmp_path):
 
 
 def test_a_markdown_report_has_its_charts_beside_it(fitted, tmp_path):
-    told = cli_json("report", fitted, "-o", tmp_path / "my report.md")
+    report = cli_json("report", fitted, "-o", tmp_path / "my report.md")
     text = (tmp_path / "my report.md").read_text()
     links = re.findall(r"!\[[^\]]*\]\(([^)]*)\)", text)
     assert links == ["my%20report-data-and-curve.svg", "my%20report-residuals.svg"]
-    for file in told["files"][1:]:
+    for file in report["files"][1:]:
         picture = ET.parse(file)
         assert len(picture.findall(f".//{SVG}circle")) == len(X)
 
@@ -135,9 +135,9 @@ def test_a_model_of_several_inputs_is_shown_over_its_fitted_values(tmp_path):
     data = tmp_path / "d.csv"
     data.write_text("x,z,y\n" + "".join(f"{row['x']},{row['z']},{row['y']}\n" for row in rows))
     plane().save(tmp_path / "m.json")
-    told = cli_json("report", tmp_path / "m.json", "--data", data, "-o", tmp_path / "r.md")
-    assert told["files"][1:] == [str(tmp_path / f"r-{name}.svg") for name in ("observed-over-fitted", "residuals")]
-    assert ET.parse(told["files"][1]).find(f"{SVG}title").text == "observed over fitted"
+    report = cli_json("report", tmp_path / "m.json", "--data", data, "-o", tmp_path / "r.md")
+    assert report["files"][1:] == [str(tmp_path / f"r-{name}.svg") for name in ("observed-over-fitted", "residuals")]
+    assert ET.parse(report["files"][1]).find(f"{SVG}title").text == "observed over fitted"
 
 
 def test_a_likelihood_is_shown_where_it_is_named_what_is_compared(tmp_path):
