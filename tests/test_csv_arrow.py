@@ -69,6 +69,38 @@ def test_pyarrow_gives_the_bits_of_python(tmp_path, read_by, dtype, name):
     np.testing.assert_array_equal(found["k"], np.arange(len(NUMBERS)))
 
 
+@pytest.mark.parametrize("size", [50, 51, 57, 64])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_segments_end_with_a_row_wherever_the_bytes_do(tmp_path, read_by, monkeypatch, size, end):
+    monkeypatch.setattr(csv_arrow, "SEGMENT", size)
+    text = end.join(PLAIN.splitlines())  # the last row has no line end
+    assert len(text) > 20 * size
+    found = load(tmp_path, text, INPUTS, "t.csv.gz")
+    assert read_by == ["pyarrow"]
+    assert found["x"].tobytes() == np.array(list(map(float, NUMBERS))).tobytes()
+    np.testing.assert_array_equal(found["k"], np.arange(len(NUMBERS)))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\n0,1\n1.5,2\n",
+        "\r\n0,1\n1.5,2\n",
+        "0,1\r1.5,2\n2.5,3\n",
+        "0,1\r1.5,2\r",
+        "\ufeff0,1\n1.5,2\n",
+        "0,1\n1.5,2\n\n\n",
+    ],
+)
+def test_the_header_is_the_line_that_the_own_reader_takes(tmp_path, monkeypatch, text):
+    inputs, columns = {"x": {"shape": ["N"]}, "k": INPUTS["k"]}, {"x": "0", "k": "1"}
+    found = load(tmp_path, text, inputs, columns=columns)
+    monkeypatch.setattr(csv_arrow, "find_spec", lambda name: None)
+    own = load(tmp_path, text, inputs, columns=columns)
+    assert found["x"].tobytes() == own["x"].tobytes()
+    assert found["x"][0] == 1.5
+
+
 def test_marks_and_missing_texts_are_those_of_the_source(tmp_path, read_by):
     text = "x;k\n1,5;1\nNA;2\n;3\n"
     inputs = {"x": {"shape": ["N"], "missing": "nan"}, "k": INPUTS["k"]}

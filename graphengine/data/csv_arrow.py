@@ -6,7 +6,6 @@ Whatever may be such a cell raises `NotPlain`, and the file is read again by `cs
 
 from __future__ import annotations
 
-import codecs
 import gzip
 from collections.abc import Iterator, Mapping
 from csv import Error
@@ -29,7 +28,9 @@ from graphengine.ops.numbers import LARGEST_EXACT
 LARGE = 2**20
 """Bytes of a file from which on the import of pyarrow pays."""
 BLOCK = 2**20
-"""Bytes that pyarrow reads at a time."""
+"""Bytes that one thread of pyarrow parses at a time."""
+SEGMENT = 4 * BLOCK
+"""Bytes that are parsed together: the streaming reader of pyarrow parses in one thread, `read_csv` in all."""
 
 
 class NotPlain(Exception):  # noqa: N818 - it is no error: another reader takes the file
@@ -41,7 +42,7 @@ def reads(file: DataFile, columns: Columns, dialect: Dialect, graph: Graph, memo
     plain = dialect.header and dialect.thousands is None and dialect.comment is None
     if (
         not plain
-        or memory.block < BLOCK
+        or memory.block < SEGMENT
         or not all(_is_number(graph.inputs[name]) for name in columns)
         or find_spec("pyarrow") is None
     ):
@@ -73,25 +74,43 @@ def arrow_csv_blocks(
         null_values=["", *dialect.missing],
         decimal_point=dialect.decimal,
     )
-    with path.open("rb") as file:
-        packed = str(path).endswith(".gz")
-        has_integers = any(graph.inputs[name].type.array_dtype.kind != "f" for name in places)
-        watched = _Watched(gzip.GzipFile(fileobj=file) if packed else file, has_integers=has_integers)
-        try:
-            batches = csv.open_csv(
-                arrow.PythonFile(watched, "r"),
-                csv.ReadOptions(block_size=BLOCK),
-                csv.ParseOptions(delimiter=dialect.separator),
-                options,
-            )
-            for batch in batches:
+    read = csv.ReadOptions(column_names=header, block_size=BLOCK)
+    parse = csv.ParseOptions(delimiter=dialect.separator)
+    has_integers = any(graph.inputs[name].type.array_dtype.kind != "f" for name in places)
+    try:
+        for segment in _segments(path):
+            if b'"' in segment or (has_integers and _has_hexadecimal(segment)):
+                raise NotPlain
+            for batch in csv.read_csv(arrow.BufferReader(segment), read, parse, options).to_batches():
                 yield {
                     name: _numbers(batch, taken, graph.inputs[name], columns[name]) for name, taken in places.items()
                 }
-        except (arrow.ArrowException, EOFError, OSError, ValueError) as error:
-            raise NotPlain from error
-    if not watched.is_plain:
-        raise NotPlain
+    except (arrow.ArrowException, EOFError, OSError, ValueError) as error:
+        raise NotPlain from error
+
+
+def _segments(path: DataFile) -> Iterator[bytes]:
+    """Yield the rows after the header in whole lines, which must be UTF-8."""
+    with path.open("rb") as packed:
+        file = gzip.GzipFile(fileobj=packed) if str(path).endswith(".gz") else packed
+        header, rest = file.readline(SEGMENT), b""
+        line = header.removesuffix(b"\n").removesuffix(b"\r")
+        if line == header or not line.strip() or b"\r" in line:  # `csv_table` takes another line as the header
+            raise NotPlain
+        while found := file.read(SEGMENT):
+            lines, _, rest = (rest + found).rpartition(b"\n")
+            if len(rest) > SEGMENT:  # no table has such a row
+                raise NotPlain
+            if lines:
+                yield _text(lines)
+        if rest:
+            yield _text(rest)
+
+
+def _text(lines: bytes) -> bytes:
+    if not lines.isascii():
+        lines.decode()  # raises a ValueError
+    return lines
 
 
 def _header(path: DataFile, dialect: Dialect, memory: Memory) -> list[str]:
@@ -135,33 +154,6 @@ def _numbers(batch: Any, taken: list[str], declared: Input, wanted: Any) -> np.n
             raise NotPlain
         found = found.astype(dtype, copy=False)
     return found[:, 0] if isinstance(wanted, Column) else found
-
-
-class _Watched:
-    """A file that looks at what is read from it: quotes, hexadecimal numbers and what is not UTF-8 are not plain.
-
-    Quotes in the first line are: it is the header, which `csv_dialect` has read.
-    """
-
-    def __init__(self, file: Any, *, has_integers: bool) -> None:
-        self._file, self._decoder = file, codecs.getincrementaldecoder("utf-8-sig")()
-        self._last, self.is_plain, self.closed = b"", True, False
-        self._has_begun, self._has_integers = False, has_integers
-
-    def read(self, size: int = -1) -> bytes:
-        """Return the next bytes."""
-        found: bytes = self._file.read(size)
-        if self.is_plain:
-            rows = found if self._has_begun else found.partition(b"\n")[2]
-            self.is_plain = b'"' not in rows and not (self._has_integers and _has_hexadecimal(self._last + rows))
-            self._last, self._has_begun = found[-1:], self._has_begun or b"\n" in found
-            if not found.isascii() or self._decoder.getstate()[0]:
-                self._decoder.decode(found)  # raises a ValueError
-        return found
-
-    def close(self) -> None:
-        """Leave the file open: it belongs to the caller."""
-        self.closed = True
 
 
 def _has_hexadecimal(rows: bytes) -> bool:
