@@ -33,6 +33,7 @@ def run(options: Options) -> list[Table]:
     x = generator.standard_normal(1000)
     data = Data(x, 3.0 * x + 0.1 * generator.standard_normal(len(x)))
     goals = [goal for name in NAMES for goal in (Goal(name, 2.0), Goal(name, 0.25, against="peer"))]
+    goals.append(Goal("linreg, iterate", 10.0, against="linreg"))
     table = compare(
         "per-sample gradient descent",
         CONTENDERS,
@@ -116,6 +117,23 @@ def numba_epoch(data: Data) -> Work:
     def work(epochs: int) -> Any:
         losses = np.empty(epochs * len(data.x))
         return summary(train(data.x, data.y, epochs, losses), losses, data)
+
+    return work
+
+
+def iterated(data: Data) -> Work:
+    """The training of `linreg` as a generator, which gives a row and the values after each step."""
+    import graphengine as ge
+
+    model = ge.load(MODELS / "linreg.json")
+    arrays = data._asdict()
+
+    def work(epochs: int) -> Any:
+        model.parameters["theta"] = 0.0
+        losses = []
+        for row in model.iterate(arrays, batch_size=1, epochs=epochs, learning_rate=RATE, shuffle=False):
+            losses.append(row.loss)  # noqa: PERF401 - as a user who looks at each step
+        return summary(model.parameters["theta"], losses, data)
 
     return work
 
@@ -252,6 +270,7 @@ CONTENDERS = [
     Contender("NumPy scalars", numpy_scalars, "hand"),
     Contender("linreg_single_sample", shipped("linreg_single_sample"), "ours"),
     Contender("linreg", shipped("linreg"), "ours"),
+    Contender("linreg, iterate", iterated, "ours"),
     COMPILED[0],
     Contender("micrograd", micrograd),
     Contender("autograd", autograd),

@@ -1,5 +1,6 @@
 """Training: published results, iterations and epochs, data sources, batches, divergence, history."""
 
+import copy
 import math
 from fractions import Fraction
 
@@ -13,7 +14,7 @@ import graphengine as ge
 from graphengine.cli.app import app
 from graphengine.data.order import epoch_order
 from graphengine.data.sources import data_hash
-from graphengine.training.history import CAPACITY
+from graphengine.training.history import CAPACITY, History, Iteration
 from graphengine.training.provenance import versions
 
 X = np.arange(1.0, 11.0)
@@ -412,6 +413,19 @@ def test_an_iteration_ahead_shows_in_no_row_and_no_value(keys):
     trainer = singly.trainer(DATA)
     assert found == list(rows_of(singly, trainer.iterate()))
     assert ahead._trainer.stepper.longest_ahead > 1
+
+
+def test_rows_that_are_thinned_late_are_those_thinned_at_once():
+    histories = [History(per_epoch=3, names=("theta",)) for _ in range(2)]
+    for number in range(5_000):
+        for history, add in zip(histories, (histories[0].add, histories[1].append), strict=True):
+            add((float(number), 0.5, number + 0.25))
+            assert number % 997 or len(history) == number + 1
+    at_once, late = histories
+    assert copy.deepcopy(late).iterations == late.iterations == at_once.iterations
+    assert [row.loss for row in late] == [row.parameters["theta"] - 0.25 for row in late] == late.losses
+    assert (late.losses, late.losses[-1]) == ([*map(float, range(0, 5_000, 4)), 4_999.0], 4_999.0)
+    assert late.last == Iteration(1_667, 5_000, 4_999.0, 0.5, {"theta": 4_999.25})
 
 
 def test_the_rows_before_a_divergence_are_given_ahead_of_it():

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from itertools import count, repeat
+from operator import floordiv
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -40,6 +43,10 @@ class Iteration(NamedTuple):
     parameters: dict[str, Any] | None = None
 
 
+_ITERATION = partial(tuple.__new__, Iteration)
+"""Make a row of all its fields, as `Iteration._make` does, without a frame of Python."""
+
+
 class Epoch(NamedTuple):
     """One pass over the data: `loss` is the mean over its samples, each measured before its update."""
 
@@ -59,15 +66,48 @@ class Thinned:
     """Keeps rows 0, stride, 2 * stride, ... of all rows it is given, and the last one; doubles the stride when full."""
 
     def __init__(self) -> None:
-        self.seen = 0
+        self._seen = 0
         self.stride = 1
         self._rows: list[Any] = []
         self._last: Any = None
+        self._new: list[Any] = []
+
+    def add(self, row: Any) -> None:
+        """Add one row."""
+        self._new.append(row)
+        self._settle()
+
+    @property
+    def append(self) -> Callable[[Any], None]:
+        """A function that adds a row, to be thinned at the next look at any: at the least cost for many rows."""
+        return self._new.append
+
+    def _settle(self) -> None:
+        """Thin the rows that were appended."""
+        if new := self._new:
+            self._make_room(len(new))
+            self._rows += new[-self._seen % self.stride :: self.stride]
+            self._seen += len(new)
+            self._last = new[-1]
+            new.clear()
+
+    @property
+    def seen(self) -> int:
+        """The number of rows it was given."""
+        self._settle()
+        return self._seen
+
+    @property
+    def last(self) -> Any:
+        """The last row, None before the first one."""
+        self._settle()
+        return self._last
 
     def flags(self, count: int) -> bytearray:
         """For the next `count` rows, whether each is kept once all of them are there; the last one always is."""
+        self._settle()
         self._make_room(count)
-        first = -self.seen % self.stride
+        first = -self._seen % self.stride
         flags = bytearray(count)
         flags[first :: self.stride] = b"\1" * len(range(first, count, self.stride))
         flags[-1] = True
@@ -75,20 +115,12 @@ class Thinned:
 
     def extend(self, rows: Sequence[Any], count: int) -> None:
         """Add `count` rows, of which those are given that `flags` keeps."""
-        self.seen += count
+        self._seen += count
         self._last = rows[-1]
-        self._rows += rows[:-1] if (self.seen - 1) % self.stride else rows
-
-    def add(self, row: Any) -> None:
-        """Add one row."""
-        self._make_room(1)
-        if self.seen % self.stride == 0:
-            self._rows.append(row)
-        self.seen += 1
-        self._last = row
+        self._rows += rows[:-1] if (self._seen - 1) % self.stride else rows
 
     def _make_room(self, count: int) -> None:
-        while self.seen + count > self.stride * CAPACITY:
+        while self._seen + count > self.stride * CAPACITY:
             self._rows = self._rows[::2]
             self.stride *= 2
 
@@ -104,15 +136,16 @@ class Thinned:
 
     def restore(self, counts: Mapping[str, int], rows: Sequence[Any]) -> None:
         """Become what had these counts and rows."""
-        self.seen, self.stride = counts["seen"], counts["stride"]
+        self._seen, self.stride = counts["seen"], counts["stride"]
         *self._rows, self._last = rows or [None]
 
     def __iter__(self) -> Iterator[tuple[int, Any]]:
         """The kept rows with their numbers, from 0."""
+        last = self.seen - 1
         for place, row in enumerate(self._rows):
             yield place * self.stride, row
-        if self.seen and (self.seen - 1) % self.stride:
-            yield self.seen - 1, self._last
+        if self._seen and last % self.stride:
+            yield last, self._last
 
 
 class History(Pictured):
@@ -162,6 +195,11 @@ class History(Pictured):
         """Add one iteration."""
         self._iterations.add(row)
 
+    @property
+    def append(self) -> Callable[[tuple[Any, ...]], None]:
+        """A function that adds an iteration; after a thousand of them the history must be read once."""
+        return self._iterations.append
+
     def add_epoch(self, loss: float) -> None:
         """Add a completed epoch by its mean loss; where an epoch is one iteration it is there already."""
         if self._per_epoch > 1:
@@ -203,15 +241,24 @@ class History(Pictured):
             return [Epoch(index + 1, float(row[0])) for index, row in self._iterations]
         return [Epoch(index + 1, float(loss)) for index, loss in self._epochs]
 
+    def following(self, rows: Sequence[tuple[Any, ...]]) -> Iterator[Iteration]:
+        """The iterations that raw rows will be once they are added one after the other."""
+        return self._named(len(self), rows)
+
+    def _named(self, first: int, rows: Sequence[tuple[Any, ...]]) -> Iterator[Iteration]:
+        """Consecutive raw rows as iterations, `first` of them before; no Python code runs for each of them."""
+        losses, norms, *parameters = zip(*rows, strict=True)
+        named = records(self._names, parameters) if self._names else repeat(None)
+        epochs = map(floordiv, count(first + self._per_epoch), repeat(self._per_epoch))
+        return map(_ITERATION, zip(epochs, count(first + 1), map(float, losses), map(float, norms), named))
+
     def _iteration(self, index: int, row: tuple[Any, ...]) -> Iteration:
-        loss, norm, *parameters = row
-        named = dict(zip(self._names, parameters, strict=True)) if self._names else None
-        return Iteration(index // self._per_epoch + 1, index + 1, float(loss), float(norm), named)
+        return next(self._named(index, [row]))
 
     @property
     def last(self) -> Iteration:
         """The last iteration."""
-        return self._iteration(self._iterations.seen - 1, self._iterations._last)
+        return self._iteration(self._iterations.seen - 1, self._iterations.last)
 
     def __iter__(self) -> Iterator[Iteration]:
         return iter(self.iterations)
@@ -278,7 +325,7 @@ class History(Pictured):
     @property
     def last_epoch_loss(self) -> float | None:
         """The mean loss of the last completed epoch."""
-        row = self._iterations._last[0] if self._per_epoch == 1 and len(self) else self._epochs._last
+        row = self._iterations.last[0] if self._per_epoch == 1 and len(self) else self._epochs.last
         return None if row is None else float(row)
 
     @property
@@ -308,6 +355,14 @@ def _numbers(arrays: Mapping[str, Any]) -> dict[str, Any]:
         for name, array in arrays.items()
         for place in np.ndindex(np.shape(array))
     }
+
+
+def records(names: Sequence[str], columns: Sequence[Iterable[Any]]) -> Iterable[dict[str, Any]]:
+    """The rows of columns as dictionaries."""
+    if len(names) == 1:  # a dictionary for each of a million iterations: written out it takes a third of the time
+        [name], [column] = names, columns
+        return [{name: value} for value in column]
+    return map(dict, map(zip, repeat(names), zip(*columns, strict=True)))
 
 
 def items_of(column: np.ndarray[Any, Any]) -> list[Any]:

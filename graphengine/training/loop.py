@@ -24,7 +24,7 @@ from graphengine.ir.binding import bind_sizes
 from graphengine.ir.graph import Graph
 from graphengine.training.compiled import CompiledStep
 from graphengine.training.course import Chunk, Course, Piece
-from graphengine.training.history import LOG, SMALL, History, Iteration, items_of
+from graphengine.training.history import LOG, SMALL, History, Iteration, items_of, records
 from graphengine.training.initializing import initialized
 from graphengine.training.schedules import rate_at
 from graphengine.training.splitting import split
@@ -162,16 +162,18 @@ class Trainer:
 
         The folder for checkpoints is this training's until the generator ends or is closed.
         """
-        if self.checkpoints is None:
-            yield from self._chunks(longest, each)
-            return
-        with self.checkpoints.alone():
-            self.checkpoints.require_own()
-            for row in self._chunks(longest, each):
-                with self.checkpoints.idle():
+        rows = self._chunks(longest, each)
+        return rows if self.checkpoints is None else self._alone(self.checkpoints, rows)
+
+    @staticmethod
+    def _alone(checkpoints: Checkpoints, rows: Iterator[Iteration]) -> Generator[Iteration, None, None]:
+        with checkpoints.alone():
+            checkpoints.require_own()
+            for row in rows:
+                with checkpoints.idle():
                     yield row
 
-    def _chunks(self, longest: int | None, each: bool) -> Iterator[Iteration]:
+    def _chunks(self, longest: int | None, each: bool) -> Generator[Iteration, None, None]:
         started = time.monotonic()
         longest = longest or self.stepper.longest_chunk
         length, course = 1, Course(self.batches, self.total_iterations, len(self.history))
@@ -224,22 +226,25 @@ class Trainer:
     def _run_ahead(self, chunk: Chunk) -> Iterator[Iteration]:
         """Run a chunk, and give the row of each iteration but the last one."""
         try:
-            sums, rows = self.stepper.run_ahead(chunk, self._total)
+            sums, rows, values = self.stepper.run_ahead(chunk, self._total)
         except DivergenceError:
             yield from self._run_singly(chunk)  # the rows up to the iteration that diverges
             return
-        given = iter(rows)
+        add, take = self.history.append, self.values.update
+        names = [name for name in values if name in self.values]
+        after = records(names, [values[name] for name in names])
+        given = zip(self.history.following(rows), rows, after, strict=True)
         for piece, found in zip(chunk.pieces, sums, strict=True):
-            for row, values in itertools.islice(given, piece.stop - piece.start - 1):
-                self.history.add(row)
-                self._take(values)
-                yield self.history.last
-            row, values = next(given)
-            self.history.add(row)
-            self._take(values)
+            for iteration, row, new in itertools.islice(given, piece.stop - piece.start - 1):
+                add(row)
+                take(new)
+                yield iteration
+            iteration, row, new = next(given)
+            add(row)
+            take(new)
             self._add_piece(chunk, piece, found, len(self.history))
             if piece is not chunk.pieces[-1]:
-                yield self.history.last
+                yield iteration
 
     def _run_singly(self, chunk: Chunk) -> Iterator[Iteration]:
         """As `_run_ahead`, an iteration at a time: an error comes after the rows before it."""

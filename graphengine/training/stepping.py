@@ -159,8 +159,8 @@ class Stepper:
         """The parameters and their slots: one that has overflowed makes all further steps 0."""
         return [name for name in self.step.carried.values() if name not in self.graph.state]
 
-    def run_ahead(self, chunk: Chunk, total: float) -> tuple[list[LossSum], list[tuple[Row, dict[str, Any]]]]:
-        """As `run`, with the row of each iteration and the values after it; after an error `carried` is unchanged."""
+    def run_ahead(self, chunk: Chunk, total: float) -> tuple[list[LossSum], list[Row], dict[str, Iterable[Any]]]:
+        """As `run`, with the rows of all iterations and the values after each, by name; an error leaves `carried`."""
         rows: list[Row] = []
         before, self._gives_values = self._last, True
         try:
@@ -170,12 +170,13 @@ class Stepper:
             raise
         finally:
             self._gives_values = False
-        width, sources = len(self._recorded), tuple(self.step.carried.values())
-        after = zip(*map(_scalars, zip(*[row[width:] for row in rows], strict=True)), strict=True)
-        values = [dict(zip(sources, each, strict=True)) for each in after]
+        width, columns = len(self._recorded), list(zip(*rows, strict=True))
+        after = dict(zip(self.step.carried.values(), map(_scalars, columns[width:]), strict=True))
         if self._packing.packs:
-            values = list(map(self._packing.unpack, values))
-        return sums, [(row[:width], each) for row, each in zip(rows, values, strict=True)]
+            packed = [dict(zip(after, values, strict=True)) for values in zip(*after.values(), strict=True)]
+            each = list(map(self._packing.unpack, packed))
+            after = {name: [values[name] for values in each] for name in each[0]}
+        return sums, list(zip(*columns[:width], strict=True)), after
 
     @staticmethod
     def _has_no_number(sums: Iterable[LossSum]) -> bool:
