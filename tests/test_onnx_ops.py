@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from samples import SAMPLES
+from scipy import special
 from selection import missing
 
 import graphengine as ge
@@ -144,6 +145,16 @@ def test_composites_are_as_accurate_as_they_say(op):
     with np.errstate(invalid="ignore"):
         wrong = known & ~same & ~(np.abs(found - wanted) <= room)
     assert not wrong.any(), list(zip(SPREAD[wrong], found[wrong], wanted[wrong], strict=True))
+
+
+@pytest.mark.parametrize(("is_single", "tolerance"), [(False, 1e-14), (True, 2e-6)])
+def test_the_gamma_function_is_as_accurate_as_its_rule_says(is_single, tolerance):
+    x = np.concatenate([np.geomspace(1e-30, 1e30, 121), np.linspace(0.02, 12, 600), [1.0, 2.0, 10.0]])
+    x = x.astype("f4").astype("f8")
+    graph, given = graph_of("lgamma", {}, (x,), {})
+    given = {name: each.astype("f4") for name, each in given.items()} if is_single else given
+    (found,) = in_runtime(graph, given, single=is_single)
+    np.testing.assert_allclose(found, special.gammaln(x), rtol=tolerance)
 
 
 @pytest.mark.parametrize(("op", "ulps"), [("arctan2", 5), ("hypot", 3), ("mod", 0)])

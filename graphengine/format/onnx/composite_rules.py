@@ -33,7 +33,7 @@ LARGE = 1e8
 """From here on a square swallows a 1."""
 
 
-def _polynomial(emit: Emitter, coefficients: Iterable[float], x: str, dtype: Any) -> str:
+def polynomial(emit: Emitter, coefficients: Iterable[float], x: str, dtype: Any) -> str:
     """Return a polynomial by Horner's rule; the highest power comes first."""
     first, *rest = [emit.constant(each, dtype) for each in coefficients]
     for coefficient in rest:
@@ -55,10 +55,11 @@ def log1p(emit: Emitter, applied: Applied) -> str:
     Kahan's formula (Higham, Accuracy and Stability of Numerical Algorithms, 2002, problem 1.5): errors of u cancel.
     """
     dtype = emit.result_dtype(applied)
-    return _log1p(emit, emit.read(applied, 0, dtype), dtype)
+    return log1p_of(emit, emit.read(applied, 0, dtype), dtype)
 
 
-def _log1p(emit: Emitter, x: str, dtype: Any) -> str:
+def log1p_of(emit: Emitter, x: str, dtype: Any) -> str:
+    """Return log1p of a value, by Kahan's formula."""
     one = emit.constant(1, dtype)
     u = emit("Add", one, x)
     corrected = emit("Mul", emit("Log", u), emit("Div", x, emit("Sub", u, one)))
@@ -148,7 +149,7 @@ def arcsinh(emit: Emitter, applied: Applied) -> str:
     size = emit("Abs", x)
     squared = emit("Mul", size, size)
     root = emit("Add", one, emit("Sqrt", emit("Add", one, squared)))
-    near = _log1p(emit, emit("Add", size, emit("Div", squared, root)), dtype)
+    near = log1p_of(emit, emit("Add", size, emit("Div", squared, root)), dtype)
     return _odd(emit, x, _or_log_of_twice(emit, size, near, dtype), dtype)
 
 
@@ -159,7 +160,7 @@ def arccosh(emit: Emitter, applied: Applied) -> str:
     x, one = emit.read(applied, 0, dtype), emit.constant(1, dtype)
     t = emit("Sub", x, one)
     under = emit("Mul", t, emit("Add", t, emit.constant(2, dtype)))
-    near = _log1p(emit, emit("Add", t, emit("Sqrt", under)), dtype)
+    near = log1p_of(emit, emit("Add", t, emit("Sqrt", under)), dtype)
     found = _or_log_of_twice(emit, x, near, dtype)
     return emit("Where", emit("Less", x, one), emit.constant(np.nan, dtype), found)
 
@@ -177,7 +178,7 @@ def arctanh(emit: Emitter, applied: Applied) -> str:
     x = emit.read(applied, 0, dtype)
     size = emit("Abs", x)
     ratio = emit("Div", emit("Add", size, size), emit("Sub", emit.constant(1, dtype), size))
-    return _odd(emit, x, emit("Mul", emit.constant(0.5, dtype), _log1p(emit, ratio, dtype)), dtype)
+    return _odd(emit, x, emit("Mul", emit.constant(0.5, dtype), log1p_of(emit, ratio, dtype)), dtype)
 
 
 @exports("arctan")
@@ -202,7 +203,7 @@ def _arctan_of_size(emit: Emitter, size: str, dtype: Any) -> str:
     rest = 6.123233995736766e-17  # what rounding takes off pi / 2
     more = by_range(emit.constant(rest, dtype), emit.constant(rest / 2, dtype), zero)
     z = emit("Mul", t, t)
-    above, below = (_polynomial(emit, each, z, dtype) for each in (ATAN_ABOVE, ATAN_BELOW))
+    above, below = (polynomial(emit, each, z, dtype) for each in (ATAN_ABOVE, ATAN_BELOW))
     series = emit("Add", emit("Mul", t, emit("Mul", z, emit("Div", above, below))), t)
     return emit("Add", base, emit("Add", series, more))
 

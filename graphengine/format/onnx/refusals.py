@@ -12,7 +12,6 @@ _REASONS = {
         "faddeeva_imag",
         "faddeeva_real",
         "inverse_mills",
-        "lgamma",
         "log_erfc",
         "log_ndtr",
         "polygamma",
