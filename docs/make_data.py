@@ -67,9 +67,19 @@ def write_lotka_volterra():
     (DATA / "lotka_volterra.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
+def write_peak():
+    """Counts in 60 bins: 140 events in a Gaussian peak, on a background that falls."""
+    channels = np.arange(0.5, 60)
+    peak = 140 / (2.2 * np.sqrt(2 * np.pi)) * np.exp(-0.5 * ((channels - 31.3) / 2.2) ** 2)
+    counts = np.random.Generator(np.random.Philox(2)).poisson(peak + 14 - 0.12 * (channels - 30))
+    lines = ["channel,counts", *[f"{channel},{count}" for channel, count in zip(channels, counts, strict=True)]]
+    (DATA / "peak.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
 if __name__ == "__main__":
     write_digits()
     write_iris()
     write_sums()
     write_sir()
     write_lotka_volterra()
+    write_peak()
