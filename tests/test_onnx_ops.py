@@ -51,7 +51,7 @@ def graph_of(op, attributes, arrays, symbols):
 
 
 def in_runtime(graph, given, **wanted):
-    text = onnx_model(graph, {}, ExportRequest(**wanted)).SerializeToString()
+    text = onnx_model(graph, {}, ExportRequest(**wanted)).proto.SerializeToString()
     return onnxruntime.InferenceSession(text, providers=["CPUExecutionProvider"]).run(None, given)
 
 

@@ -63,6 +63,9 @@ def export(
     no_defaults: Annotated[
         bool, typer.Option("--no-defaults", help="ONNX: a step whose inputs must all be given, as in JavaScript.")
     ] = False,
+    external: Annotated[
+        bool, typer.Option("--external", help="ONNX: write values into a file of safetensors beside it.")
+    ] = False,
     size: Annotated[
         list[str] | None,
         typer.Option("--size", metavar="NAME=NUMBER", help="C: a size of the inputs. Default: a batch, else 1."),
@@ -77,7 +80,8 @@ def export(
     functions forward, gradient and step, a C file has them for sizes that are known.
     """
     check_targets({"MODEL": model_file(file), "--output": output})
-    chosen = {"--graph": graph, "--outputs": outputs, "--dtype": dtype, "--opset": opset, "--no-defaults": no_defaults}
+    chosen = {"--graph": graph, "--outputs": outputs, "--dtype": dtype, "--opset": opset}
+    chosen |= {"--no-defaults": no_defaults, "--external": external}
     if kind is not FileKind.onnx and any(chosen.values()):
         option = next(name for name, value in chosen.items() if value)
         raise UsageError(f"{option} is for ONNX files; a {kind.value} file has all functions and outputs of a model")
@@ -121,6 +125,7 @@ def _write_onnx(model: Model, output: Path, chosen: dict[str, Any]) -> None:
         dtype=chosen["dtype"],
         opset=chosen["opset"] or OLDEST_OPSET,
         defaults=not chosen["no-defaults"],
+        external=chosen["external"] or None,
     )
 
 

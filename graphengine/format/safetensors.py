@@ -54,18 +54,28 @@ def encoded(arrays: Mapping[str, np.ndarray[Any, Any]]) -> Iterator[Any]:
     Arrays of larger items come first, so that all are aligned.
     """
     dense = {name: _little_endian(array) for name, array in arrays.items()}
-    order = sorted(dense, key=lambda name: (-dense[name].itemsize, name))
-    header, place = {}, 0
-    for name in order:
-        array = dense[name]
-        stop = place + array.nbytes
-        header[name] = {"dtype": _name(array.dtype), "shape": list(array.shape), "data_offsets": [place, stop]}
-        place = stop
-    text = orjson.dumps(header)
-    text += b" " * (-len(text) % ALIGNMENT)
+    text, places = _laid_out(dense)
     yield len(text).to_bytes(LENGTH_BYTES, "little") + text
-    for name in order:
+    for name in places:
         yield _bytes_of(dense[name])
+
+
+def places_of(arrays: Mapping[str, np.ndarray[Any, Any]]) -> dict[str, int]:
+    """Return at which byte of the file that `encoded` writes the numbers of each array begin."""
+    text, places = _laid_out({name: _little_endian(array) for name, array in arrays.items()})
+    return {name: LENGTH_BYTES + len(text) + place for name, place in places.items()}
+
+
+def _laid_out(dense: Mapping[str, np.ndarray[Any, Any]]) -> tuple[bytes, dict[str, int]]:
+    """Return the text of a header, and where the arrays begin after it, in their order."""
+    header, places, place = {}, {}, 0
+    for name in sorted(dense, key=lambda name: (-dense[name].itemsize, name)):
+        array, places[name] = dense[name], place
+        place += array.nbytes
+        offsets = [places[name], place]
+        header[name] = {"dtype": _name(array.dtype), "shape": list(array.shape), "data_offsets": offsets}
+    text = orjson.dumps(header)
+    return text + b" " * (-len(text) % ALIGNMENT), places
 
 
 def _little_endian(array: Any) -> np.ndarray[Any, Any]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
@@ -29,6 +29,8 @@ HEADER_BYTES = 2**20
 """Room for what a file of tensors has besides its numbers."""
 READ_BYTES = 2**20
 """How much of a file is read and hashed at a time: what fits the cache is read from memory once."""
+ONNX_BYTE = b"\x08"
+"""What an ONNX file begins with: the key of its first field, `ir_version`."""
 SEARCHED_BYTES = 2**20
 """How much of a file is searched at a time for the names of others."""
 
@@ -138,14 +140,38 @@ def one_writer(path: Path) -> Iterator[None]:
         lock.release()
 
 
+def write_beside(path: Path, stem: str, arrays: Mapping[str, Any], finish: Callable[[dict[str, Any]], None]) -> None:
+    """Write arrays into a new file of tensors, then with `finish` the file at a path, which names it.
+
+    `finish` gets what that file says instead of each array. Files of tensors that the old one named are removed.
+
+    Raises
+    ------
+    GraphEngineError
+        GE101 if a file cannot be written; what `finish` raises. The old files are then untouched.
+    """
+    last, written = tensors_of(path, stem), set[str]()
+    try:
+        named = write_tensors(path.parent, stem, arrays) if arrays else {}
+        written = {value.file for value in named.values()}
+        finish(named)
+    finally:  # what the file names now stays, be it the old one or the new one
+        remove_unnamed(path, last | written)
+
+
 def tensors_name(stem: str, sha256: str) -> str:
     """The name of a file of tensors of a model."""
-    return f"{stem}-{sha256[:12]}.safetensors"
+    return f"{_plain(stem)}-{sha256[:12]}.safetensors"
 
 
-def tensors_of(path: Path) -> set[str]:
+def _plain(stem: str) -> str:
+    """Return a stem as a path in a file may have it."""
+    return re.sub(r"[\x00-\x1f\x7f\\:]|^~", "_", stem)
+
+
+def tensors_of(path: Path, stem: str) -> set[str]:
     """The files of tensors that were written for a model and that its file names."""
-    own = re.compile(re.escape(path.stem) + r"-[0-9a-f]{12}\.safetensors")
+    own = re.compile(re.escape(_plain(stem)) + r"-[0-9a-f]{12}\.safetensors")
     with suppress(OSError):
         return _named({each.name for each in path.parent.iterdir() if own.fullmatch(each.name)}, path)
     return set()
@@ -165,7 +191,7 @@ def remove_unnamed(path: Path, tensors: Iterable[str]) -> None:
 
 
 def _named(tensors: set[str], path: Path) -> set[str]:
-    """Those of some files of tensors that a file names, if it may be a model."""
+    """Those of some files of tensors that a file names, if it may be a model, be it an ONNX file."""
     if not (tensors and path.is_file()):
         return set()
     # the hash is there as it is, however JSON writes the rest of a name
@@ -173,7 +199,7 @@ def _named(tensors: set[str], path: Path) -> set[str]:
     found: set[str] = set()
     with path.open("rb") as file:
         text = file.read(SEARCHED_BYTES)
-        if text.lstrip()[:1] not in (b"{", b""):
+        if text.lstrip()[:1] not in (b"{", b"", ONNX_BYTE):
             return set()
         while text:
             found |= {name for name, end in ends.items() if end in text}

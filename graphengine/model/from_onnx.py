@@ -14,7 +14,7 @@ from graphengine.errors import GraphEngineError, UsageError
 from graphengine.extras import optional
 from graphengine.format.documents import ModelDocument
 from graphengine.format.onnx.documenting import Imported, imported
-from graphengine.format.onnx.exporting import PREFIX
+from graphengine.format.onnx.exporting import PREFIX, OnnxParts
 from graphengine.format.onnx.heads import with_head
 from graphengine.format.onnx.importing import Importer
 from graphengine.format.onnx.onnx_calls import Unimportable
@@ -25,7 +25,7 @@ from graphengine.format.tensors import are_external
 from graphengine.format.writing import encode_array
 from graphengine.ir.graph import names_of
 from graphengine.limits import DEFAULT, Limits
-from graphengine.model.to_onnx import onnx_proto
+from graphengine.model.to_onnx import onnx_parts
 
 if TYPE_CHECKING:
     from graphengine.model.model import Model
@@ -121,10 +121,10 @@ def _restored(proto: Any, path: Path | None, limits: Limits) -> Model | None:
         values = {name: tensors.array(arrays[name]) for name in declared if name in arrays}
         model = Model(_with_values(document, text, values), None, path, limits=limits, values=values)
         opset = next(each.version for each in proto.opset_import if not each.domain)
-        again = onnx_proto(model, outputs=[each.name for each in proto.graph.output], opset=opset)
+        again = onnx_parts(model, outputs=[each.name for each in proto.graph.output], opset=opset, external=True)
     except (AttributeError, GraphEngineError, StopIteration, TypeError, Unimportable, ValueError):
         return None
-    return model if _alike(again.graph, proto.graph, declared) else None
+    return model if _alike(again, proto.graph, declared) else None
 
 
 def _document(text: str, limits: Limits) -> tuple[ModelDocument, set[str]]:
@@ -153,20 +153,24 @@ def _with_values(document: ModelDocument, text: str, values: Mapping[str, Any]) 
     return document.model_copy(update=changed)
 
 
-def _alike(graph: Any, other: Any, parameters: set[str]) -> bool:
-    """Whether two graphs compute the same but for the values of parameters."""
-    onnx = optional("onnx", "onnx")
-    sections = ("node", "input", "output", "initializer")
-    if any(len(getattr(graph, section)) != len(getattr(other, section)) for section in sections):
-        return False
-    pairs = [
-        each for section in sections for each in zip(getattr(graph, section), getattr(other, section), strict=True)
-    ]
-    return all(_described(onnx, one, parameters) == _described(onnx, two, parameters) for one, two in pairs)
+def _alike(written: OnnxParts, other: Any, parameters: set[str]) -> bool:
+    """Whether what would be written computes the same as a graph, but for the values of parameters."""
+    onnx, graph = optional("onnx", "onnx"), written.proto.graph
+    for section in ("node", "input", "output"):
+        one, two = getattr(graph, section), getattr(other, section)
+        if len(one) != len(two) or any(_bytes(a) != _bytes(b) for a, b in zip(one, two, strict=True)):
+            return False
+    type_of = onnx.helper.np_dtype_to_tensor_dtype
+    stored = {name: (type_of(array.dtype), list(array.shape)) for name, array in written.beside.items()}
+    stored |= {each.name: _described(each, parameters) for each in graph.initializer}
+    return stored == {each.name: _described(each, parameters) for each in other.initializer}
 
 
-def _described(onnx: Any, part: Any, parameters: set[str]) -> Any:
-    """Return a part of a graph as bytes; of a parameter name, type and shape."""
-    if isinstance(part, onnx.TensorProto) and part.name in parameters:
-        return part.name, part.data_type, list(part.dims)
-    return part.SerializeToString(deterministic=True)
+def _described(tensor: Any, parameters: set[str]) -> Any:
+    """Return a tensor as bytes; of a parameter type and shape."""
+    return (tensor.data_type, list(tensor.dims)) if tensor.name in parameters else _bytes(tensor)
+
+
+def _bytes(part: Any) -> bytes:
+    text: bytes = part.SerializeToString(deterministic=True)
+    return text

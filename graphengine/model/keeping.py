@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from graphengine.format.documents import ModelDocument
 from graphengine.format.files import write_bytes
-from graphengine.format.tensors import are_external, one_writer, remove_unnamed, tensors_of, write_tensors
+from graphengine.format.tensors import are_external, one_writer, tensors_of, write_beside
 from graphengine.format.writing import dump_model, encode_array
 from graphengine.ir.declarations import Parameter, State
 from graphengine.ir.graph import Graph
@@ -57,21 +57,13 @@ def save(path: Path, document: ModelDocument, values: Mapping[str, Any]) -> None
     GraphEngineError
         GE101 if the file cannot be written.
     """
-    if are_external(values.values()) or tensors_of(path):
+
+    def finish(named: Mapping[str, Any]) -> None:
+        write_bytes(path, dump_model(valued(document, named or encoded_values(values))))
+
+    beside = values if are_external(values.values()) else {}
+    if beside or tensors_of(path, path.stem):
         with one_writer(path):
-            _save_with_tensors(path, document, values)
+            write_beside(path, path.stem, beside, finish)
     else:
-        write_bytes(path, dump_model(valued(document, encoded_values(values))))
-
-
-def _save_with_tensors(path: Path, document: ModelDocument, values: Mapping[str, Any]) -> None:
-    last, written = tensors_of(path), set[str]()
-    try:
-        if are_external(values.values()):
-            named = write_tensors(path.parent, path.stem, values)
-            written = {value.file for value in named.values()}
-            write_bytes(path, dump_model(valued(document, named)))
-        else:
-            write_bytes(path, dump_model(valued(document, encoded_values(values))))
-    finally:  # what the file names now stays, be it the old one or the new one
-        remove_unnamed(path, last | written)
+        finish({})

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from graphengine.errors import UsageError
 from graphengine.format.canonical import canonical_text
-from graphengine.format.files import check_target, write_bytes
+from graphengine.format.files import check_target
 from graphengine.format.onnx.emitting import OLDEST_OPSET
-from graphengine.format.onnx.exporting import PREFIX, ExportRequest, onnx_model, start_model
+from graphengine.format.onnx.exporting import PREFIX, ExportRequest, OnnxParts, onnx_model, start_model
+from graphengine.format.onnx.external_data import write_model
 from graphengine.format.writing import model_as_dict
 from graphengine.ir.graph import inputs_of, names_of
 from graphengine.transform.step import LEARNING_RATE
@@ -34,6 +35,7 @@ def export(
     dtype: str | None = None,
     opset: int = OLDEST_OPSET,
     defaults: bool = True,
+    external: bool | None = None,
 ) -> None:
     """Write a graph of a model, with its current values, as an ONNX file that passes the full checker.
 
@@ -44,7 +46,8 @@ def export(
     outputs `new_<name>`; `graphengine.carried` in the metadata maps these to those. The learning rate is an input of a
     step, with a default unless the training has a schedule; `iteration` counts from 1. Without `defaults` all inputs
     of a step have to be given, as in runtimes that let nobody replace a default. The model file, with null for each
-    value, is `graphengine.model` in the metadata.
+    value, is `graphengine.model` in the metadata. With `external` values of 1 KiB and more are external data, in a file
+    `<name>-<hash>.safetensors` beside the ONNX file; by default they are if they would not fit into a file of 2 GiB.
 
     Raises
     ------
@@ -59,12 +62,10 @@ def export(
         GE101 if the file cannot be written.
     """
     check_target(path)
-    write_bytes(
-        path,
-        onnx_proto(
-            model, graph=graph, outputs=outputs, dtype=dtype, opset=opset, defaults=defaults
-        ).SerializeToString(),
+    made = onnx_parts(
+        model, graph=graph, outputs=outputs, dtype=dtype, opset=opset, defaults=defaults, external=external
     )
+    write_model(Path(path), made.proto, made.beside)
 
 
 def onnx_proto(
@@ -76,7 +77,23 @@ def onnx_proto(
     opset: int = OLDEST_OPSET,
     defaults: bool = True,
 ) -> Any:
-    """Return what `export` writes, as an `onnx.ModelProto`; raises as `export`."""
+    """Return what `export` writes, as an `onnx.ModelProto` with all values; raises as `export`."""
+    return onnx_parts(
+        model, graph=graph, outputs=outputs, dtype=dtype, opset=opset, defaults=defaults, external=False
+    ).proto
+
+
+def onnx_parts(
+    model: Model,
+    *,
+    graph: Kind = "forward",
+    outputs: str | Iterable[str] | None = None,
+    dtype: str | None = None,
+    opset: int = OLDEST_OPSET,
+    defaults: bool = True,
+    external: bool | None = None,
+) -> OnnxParts:
+    """Return what `export` writes, and the values that it writes beside the file; raises as `export`."""
     if dtype not in (None, "float32"):
         raise UsageError(f"dtype '{dtype}' cannot be exported to; 'float32' or none")
     if graph in ("step", "start"):
@@ -89,7 +106,7 @@ def onnx_proto(
     if graph == "forward":
         model.evaluator.require_values(source.outputs.values())
     metadata = {f"{PREFIX}model": _file(model), f"{PREFIX}graph": graph}
-    wanted = ExportRequest(dtype == "float32", opset, carried, rates, metadata, are_optional=defaults)
+    wanted = ExportRequest(dtype == "float32", opset, carried, rates, metadata, defaults, external)
     return start_model(source, model.values, wanted) if graph == "start" else onnx_model(source, model.values, wanted)
 
 

@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -27,6 +27,7 @@ from graphengine.format.onnx import (
     reduction_rules,
 )
 from graphengine.format.onnx.emitting import DOMAIN, OLDEST_OPSET, Emitter, Unexportable, applied
+from graphengine.format.onnx.external_data import SMALLEST
 from graphengine.format.onnx.onnx_lowering import has_rule, lowered_graph, why_not
 from graphengine.ir.declarations import Source
 from graphengine.ir.graph import Graph
@@ -49,7 +50,8 @@ class ExportRequest:
 
     `carried` maps outputs to the sources that they replace in the next run, `defaults` are values of inputs that need
     not be given, `metadata` is text by key. Inputs that have values `are_optional`, or have to be given like all
-    others. With `single` double precision becomes single.
+    others. With `single` double precision becomes single. Large values are `external`, with None those that do not fit
+    into one file.
     """
 
     single: bool = False
@@ -58,10 +60,18 @@ class ExportRequest:
     defaults: Mapping[str, Any] = field(default_factory=dict)
     metadata: Mapping[str, str] = field(default_factory=dict)
     are_optional: bool = True
+    external: bool | None = None
 
 
-def onnx_model(graph: Graph, values: Mapping[str, Any], wanted: ExportRequest) -> Any:
-    """Return a graph as an ONNX `ModelProto` that passes the checker with full shape inference.
+class OnnxParts(NamedTuple):
+    """An ONNX `ModelProto` without the initializers that lie beside it, and these by name."""
+
+    proto: Any
+    beside: dict[str, np.ndarray[Any, Any]]
+
+
+def onnx_model(graph: Graph, values: Mapping[str, Any], wanted: ExportRequest) -> OnnxParts:
+    """Return a graph as an ONNX model that passes the checker with full shape inference.
 
     Raises
     ------
@@ -82,12 +92,23 @@ def onnx_model(graph: Graph, values: Mapping[str, Any], wanted: ExportRequest) -
     for name, value in lowered.outputs.items():
         if renamed.get(value, value) != name:
             emit.alias(renamed.get(value, value), name)
-    made = _joined(emit, lowered, values, wanted)
+    return _joined(emit, lowered, values, wanted)
+
+
+def _checked(emit: Emitter, made: Any, beside: dict[str, np.ndarray[Any, Any]]) -> OnnxParts:
+    """Return a model that passes the checker; to it values that lie beside the model are inputs."""
+    checker, inputs = emit.onnx.checker, made.graph.input
+    count, declared = len(inputs), {each.name for each in inputs}
+    for name, array in beside.items():
+        if name not in declared:
+            kind = emit.tensor_type(array.dtype)
+            inputs.append(emit.helper.make_tensor_value_info(name, kind, array.shape))
     try:
-        onnx.checker.check_model(made, full_check=True)
-    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        checker.check_model(made, full_check=True)
+    except (checker.ValidationError, emit.onnx.shape_inference.InferenceError) as error:
         raise InvalidModelError(f"the ONNX model fails the checker of onnx: {error}", code="GE305") from error
-    return made
+    del inputs[count:]
+    return OnnxParts(made, beside)
 
 
 def _check_opset(onnx: Any, opset: int) -> None:
@@ -136,7 +157,7 @@ def _renamed(graph: Graph) -> dict[str, str]:
     return {name: f"{name}~value" for name in wrong}
 
 
-def _joined(emit: Emitter, graph: Graph, values: Mapping[str, Any], wanted: ExportRequest) -> Any:
+def _joined(emit: Emitter, graph: Graph, values: Mapping[str, Any], wanted: ExportRequest) -> OnnxParts:
     """Return the model that has what was emitted, with inputs, outputs and metadata."""
     helper = emit.helper
     carried = set(wanted.carried.values())
@@ -148,10 +169,10 @@ def _joined(emit: Emitter, graph: Graph, values: Mapping[str, Any], wanted: Expo
     kept = {name: source for name, source in graph.sources.items() if name in read and name not in graph.inputs}
     defaults = {name: _value(name, source, values) for name, source in kept.items()}
     defaults |= wanted.defaults
-    _check_size(defaults)
     if not wanted.are_optional:
         defaults = {name: value for name, value in defaults.items() if name not in sources}
-    stored = [_tensor(emit, name, value) for name, value in defaults.items()]
+    arrays = {emit.renamed.get(name, name): _array(emit, name, value) for name, value in defaults.items()}
+    stored, beside = _stored(emit, arrays, wanted)
     made = helper.make_graph(
         emit.nodes,
         graph.name,
@@ -160,24 +181,21 @@ def _joined(emit: Emitter, graph: Graph, values: Mapping[str, Any], wanted: Expo
         [*stored, *emit.initializers.values()],
         doc_string=graph.description or "",
     )
-    return _model(emit, made, graph, wanted)
+    return _checked(emit, _model(emit, made, graph, wanted), beside)
 
 
-def start_model(graph: Graph, values: Mapping[str, Any], wanted: ExportRequest) -> Any:
+def start_model(graph: Graph, values: Mapping[str, Any], wanted: ExportRequest) -> OnnxParts:
     """Return the model without inputs whose outputs are what a graph carries, as it begins; raises as `onnx_model`."""
     onnx = optional("onnx", "onnx")
     _check_opset(onnx, wanted.opset)
     emit, sources = Emitter(graph.types, {}, single=wanted.single), graph.sources
     started = {name: _value(name, sources[name], values) for name in wanted.carried.values()}
-    _check_size(started)
-    stored = [_tensor(emit, name, value) for name, value in started.items()]
-    for tensor in stored:
-        tensor.name += "~start"
+    arrays = {f"{name}~start": _array(emit, name, value) for name, value in started.items()}
+    stored, beside = _stored(emit, arrays, wanted)
     nodes = [emit.helper.make_node("Identity", [f"{name}~start"], [name]) for name in started]
     outputs = [_declared(emit, name, graph.types[name]) for name in started]
-    model = _model(emit, emit.helper.make_graph(nodes, graph.name, [], outputs, stored), graph, wanted)
-    onnx.checker.check_model(model, full_check=True)
-    return model
+    made = emit.helper.make_graph(nodes, graph.name, [], outputs, stored)
+    return _checked(emit, _model(emit, made, graph, wanted), beside)
 
 
 def _model(emit: Emitter, made: Any, graph: Graph, wanted: ExportRequest) -> Any:
@@ -204,12 +222,18 @@ def _function(emit: Emitter, text: str, opset: int) -> Any:
     return emit.onnx.parser.parse_function(f"{head}\n{text}")
 
 
-def _check_size(values: Mapping[str, Any]) -> None:
-    """Refuse values that do not fit into one file."""
-    size = sum(np.asarray(value).nbytes for value in values.values())
-    if size > LARGEST:
+def _stored(
+    emit: Emitter, arrays: dict[str, np.ndarray[Any, Any]], wanted: ExportRequest
+) -> tuple[list[Any], dict[str, np.ndarray[Any, Any]]]:
+    """Return the initializers that the model has, and the arrays that lie beside it."""
+    size = sum(array.nbytes for array in arrays.values())
+    external = size > LARGEST if wanted.external is None else wanted.external
+    if size > LARGEST and not external:
         message = f"the values have {size:,} bytes; an ONNX file holds at most {LARGEST:,}"
-        raise UsageError(message, hint="export fewer outputs")
+        raise UsageError(message, hint="let them be external data, or export fewer outputs")
+    beside = {name: array for name, array in arrays.items() if external and array.nbytes >= SMALLEST}
+    from_array = emit.onnx.numpy_helper.from_array
+    return [from_array(array, name) for name, array in arrays.items() if name not in beside], beside
 
 
 def _value(name: str, source: Any, values: Mapping[str, Any]) -> Any:
@@ -217,10 +241,9 @@ def _value(name: str, source: Any, values: Mapping[str, Any]) -> Any:
     return values[name] if name in values else initial_value(name, source)
 
 
-def _tensor(emit: Emitter, name: str, value: Any) -> Any:
-    """Return the initializer that has the value of a source."""
-    array = np.asarray(value, emit.dtype(emit.types[name]))
-    return emit.onnx.numpy_helper.from_array(array, emit.renamed.get(name, name))
+def _array(emit: Emitter, name: str, value: Any) -> np.ndarray[Any, Any]:
+    """Return the value of a source in its dtype."""
+    return np.asarray(value, emit.dtype(emit.types[name]))
 
 
 def _declared(emit: Emitter, name: str, kind: ArrayType, source: Any = None) -> Any:

@@ -126,8 +126,9 @@ class Tensors:
         shape = tuple(tensor.dims)
         if any(size < 0 for size in shape) or len(shape) > 64:
             raise Unimportable(f"a tensor has the shape {shape}")
-        self._take(math.prod(shape) * dtype.itemsize)
-        array = self._stored(tensor, shape, dtype if name in PLAIN else None)
+        size = math.prod(shape) * dtype.itemsize
+        self._take(size)
+        array = self._stored(tensor, shape, dtype if name in PLAIN else None, size)
         if name in NARROW:
             self.narrow[name] = self.narrow.get(name, 0) + 1
         return array if array.dtype == dtype else array.astype(dtype)
@@ -139,15 +140,19 @@ class Tensors:
                 "the tensors take more memory than the limit", code="GE133", hint="load it with larger limits"
             )
 
-    def _stored(self, tensor: Any, shape: tuple[int, ...], dtype: np.dtype[Any] | None) -> np.ndarray[Any, Any]:
+    def _stored(
+        self, tensor: Any, shape: tuple[int, ...], dtype: np.dtype[Any] | None, size: int
+    ) -> np.ndarray[Any, Any]:
+        """Return the array of a tensor, for which `size` bytes are taken; `dtype` is that of its bytes, if NumPy's."""
+        raw = tensor.raw_data if tensor.HasField("raw_data") else None
         if tensor.data_location == self.onnx.TensorProto.EXTERNAL:
-            copy = self.onnx.TensorProto(data_type=tensor.data_type, dims=tensor.dims)
-            copy.raw_data = self._external({entry.key: entry.value for entry in tensor.external_data})
-            tensor = copy
+            raw = self._external({entry.key: entry.value for entry in tensor.external_data}, size)
+            if dtype is None:
+                kind = tensor.data_type
+                tensor = self.onnx.TensorProto(data_type=kind, dims=shape, raw_data=raw)
         try:
-            if dtype is not None and tensor.HasField("raw_data"):
-                little = dtype.newbyteorder("<")
-                return np.frombuffer(tensor.raw_data, little).astype(dtype, copy=False).reshape(shape)
+            if dtype is not None and raw is not None:
+                return np.frombuffer(raw, dtype.newbyteorder("<")).astype(dtype, copy=False).reshape(shape)
             array: np.ndarray[Any, Any] = self.onnx.numpy_helper.to_array(tensor)
         except (ValueError, TypeError, OverflowError) as error:
             raise Unimportable(f"a tensor of shape {shape} has other data: {error}") from error
@@ -155,8 +160,8 @@ class Tensors:
             raise Unimportable(f"a tensor of shape {shape} has data of shape {array.shape}")
         return array
 
-    def _external(self, entries: dict[str, str]) -> bytes:
-        """Read a part of a file beside the ONNX file."""
+    def _external(self, entries: dict[str, str], size: int) -> bytes:
+        """Read a part of a file beside the ONNX file, for which `size` bytes are taken."""
         if self._folder is None:
             raise Unimportable("external data, and the model does not come from a file")
         try:
@@ -170,7 +175,7 @@ class Tensors:
             count = rest if length < 0 else length
             if not 0 <= count <= rest:
                 raise DataError(f"'{entries['location']}' ends before byte {offset + count}", code="GE501")
-            self._take(count)
+            self._take(max(0, count - size))
             file.seek(offset)
             return bytes(file.read(count))
 
