@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -32,7 +32,8 @@ from graphengine.errors import Problem, UsageError
 from graphengine.wording import counted
 
 if TYPE_CHECKING:
-    from graphengine.fit.statistics import Fit
+    from graphengine.fit.starts import Start
+    from graphengine.fit.statistics import Bootstrap, Fit
     from graphengine.model.model import Model
 
 
@@ -62,7 +63,10 @@ def fit(
         str | None, typer.Option(metavar="LEVELS", help="Find profile intervals, for example of 0.68,0.95.")
     ] = None,
     starts: Annotated[int, typer.Option(min=1, help="Fit from so many starting points, and keep the best.")] = 1,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the starting points.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the starting points and the bootstrap.")] = 0,
+    bootstrap: Annotated[
+        int, typer.Option(min=0, metavar="K", help="Fit K samples of data drawn from the fitted model.")
+    ] = 0,
     max_iterations: Annotated[int | None, typer.Option(min=1, help="Stop after so many steps.")] = None,
     output_format: OutputFormat = Format.text,
     plugins: Plugins = None,
@@ -92,6 +96,7 @@ def fit(
         intervals=_levels(intervals),
         starts=starts,
         seed=seed,
+        bootstrap=bootstrap,
         max_iterations=max_iterations,
     )
     from graphengine.fit.encoding import fit_as_json
@@ -155,16 +160,35 @@ def fit_lines(fit: Fit) -> Iterator[str]:
         yield f"profile intervals, {100 * level:g} %:"
         for each, (low, high) in found.items():
             yield f"  {each:<{width}}  {low:.10g}  {high:.10g}"
+    if fit.bootstrap:
+        yield from _bootstrap_lines(fit.bootstrap, width)
+    yield from _notes(fit)
+
+
+def _notes(fit: Fit) -> Iterator[str]:
     if fit.starts:
-        best = sum(start.minimum == 1 for start in fit.starts)
-        minima = max(start.minimum for start in fit.starts)
-        lost = sum(not start.converged for start in fit.starts)
-        ends = f", {lost} did not converge" if lost else ""
-        yield f"{len(fit.starts)} starts: {best} found the best of {minima} minim{'um' if minima == 1 else 'a'}{ends}"
+        yield _starts_line(fit.starts)
     for held in fit.at_bounds:
         yield f"at its {held.side} bound: {held.parameter} = {held.bound:.10g} (the other errors hold for that)"
     for part in fit.undetermined:
         yield f"undetermined: {part.reason}"
+
+
+def _starts_line(starts: Sequence[Start]) -> str:
+    best = sum(start.minimum == 1 for start in starts)
+    minima = max(start.minimum for start in starts)
+    lost = sum(not start.converged for start in starts)
+    ends = f", {lost} did not converge" if lost else ""
+    return f"{len(starts)} starts: {best} found the best of {minima} minim{'um' if minima == 1 else 'a'}{ends}"
+
+
+def _bootstrap_lines(found: Bootstrap, width: int) -> Iterator[str]:
+    lost = f", {found.not_converged} did not converge" if found.not_converged else ""
+    percents = ", ".join(f"{percent:g}" for percent in found.percentiles)
+    yield f"parametric bootstrap, {found.samples} samples{lost}: standard errors; percentiles {percents}:"
+    for each, error in found.standard_errors.items():
+        numbers = [error, *(row[each] for row in found.percentiles.values())]
+        yield f"  {each:<{width}}  {'  '.join(f'{number:.6g}' for number in numbers)}"
 
 
 def _digits(value: Any) -> str:

@@ -13,7 +13,7 @@ from graphengine.errors import UsageError
 from graphengine.fit.determination import AtBound, Undetermined
 from graphengine.fit.profile import Interval
 from graphengine.fit.quadratic import Matrix
-from graphengine.fit.statistics import Fit, Squares
+from graphengine.fit.statistics import Bootstrap, Fit, Squares
 from graphengine.ir.graph import Graph
 from graphengine.ops.numbers import decode_array
 from graphengine.training.history import History
@@ -46,6 +46,7 @@ class _StoredFit(BaseModel):
     r2: float | None = None
     r2_is_centred: bool = False
     intervals: dict[float, dict[str, Interval]] = {}
+    bootstrap: Bootstrap | None = None
     settings: dict[str, Any] = {}
 
 
@@ -69,7 +70,7 @@ def fit_from_json(content: Any, graph: Graph) -> Fit:
         raise _unreadable(f"{place or 'it'}: {first['msg']}") from None
     except ValueError as error:
         raise _unreadable(str(error)) from None
-    found |= {key: getattr(stored, key) for key in ("at_bounds", "undetermined", "intervals")}
+    found |= {key: getattr(stored, key) for key in ("at_bounds", "undetermined", "intervals", "bootstrap")}
     if None in (found["log_likelihood"], found["aic"], found["bic"]):
         found |= dict.fromkeys(("log_likelihood", "aic", "bic"))
     return Fit(**found, squares=_squares(stored), history=History())

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from graphengine.fit.starts import Start
-from graphengine.fit.statistics import Fit
+from graphengine.fit.statistics import Bootstrap, Fit
 from graphengine.format.writing import encode_array
 from graphengine.ops.numbers import encode_number
 
@@ -41,6 +41,7 @@ def fit_as_json(fit: Fit) -> dict[str, Any]:
             f"{level:g}": {name: [encode_number(end) for end in ends] for name, ends in found.items()}
             for level, found in fit.intervals.items()
         },
+        **({"bootstrap": _bootstrap(fit.bootstrap)} if fit.bootstrap else {}),
         **({"starts": [_start(each) for each in fit.starts]} if fit.starts else {}),
     }
 
@@ -49,6 +50,11 @@ def fit_to_keep(fit: Fit) -> dict[str, Any]:
     """The result as the metadata of a model keep it: of many numbers without the matrices of all pairs."""
     kept = fit_as_json(fit)
     return kept if len(fit.coordinates) <= MOST_PAIRED else {key: kept[key] for key in kept if key not in PAIRS}
+
+
+def _bootstrap(found: Bootstrap) -> dict[str, Any]:
+    percentiles = {f"{percent:g}": numbers(each) for percent, each in found.percentiles.items()}
+    return {**found._asdict(), "standard_errors": numbers(found.standard_errors), "percentiles": percentiles}
 
 
 def _start(start: Start) -> dict[str, Any]:

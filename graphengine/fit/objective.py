@@ -6,6 +6,7 @@ The functions are compiled programs of the model graph, of its gradient, and of 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from functools import cached_property
 from math import prod
 from typing import Any
@@ -47,6 +48,13 @@ class Objective:
         self._alone = self.graph.derive(self.graph.nodes, {"loss": loss}, self.graph.types)
         self._gradient = self.compile(gradient(self._alone, of="loss", wrt=self.names, also=["loss"]))
         self._known: tuple[Vector, tuple[float, Vector]] | None = None
+
+    def with_data(self, data: Mapping[str, Any]) -> Objective:
+        """The same functions with other data of the same shapes; what is compiled is shared."""
+        _ = self.has_curvature  # compiled before it is shared
+        other = copy(self)
+        other._fixed, other._known = {**self._fixed, **data}, None
+        return other
 
     def vector(self, values: Mapping[str, Any]) -> Vector:
         """The trainable parameters among `values` as one vector."""
@@ -136,6 +144,7 @@ class Residuals:
         self._weight = _free("weight", graph)
         names = objective.names
         self._graph, self._name = graph, residual
+        self._shift: Vector | float = 0.0
         self._columns: Program | None = None
         try:
             self._columns = objective.compile(directional(graph, residual, names, self._weight, objective.directions))
@@ -144,7 +153,14 @@ class Residuals:
 
     def __call__(self, x: Vector) -> Vector:
         """The residuals at a point."""
-        return _flat(self._objective.run(self._residual, x))
+        return _flat(self._objective.run(self._residual, x)) + self._shift
+
+    def shifted(self, shift: Vector) -> Residuals:
+        """The same residuals with a constant added to each; what is compiled is shared."""
+        _ = self.have_curvature  # compiled before it is shared
+        other = copy(self)
+        other._shift = shift
+        return other
 
     @property
     def epsilon(self) -> float:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from graphengine.errors import DivergenceError, UsageError
+from graphengine.fit.bootstrap import BootstrapRequest, bootstrap
 from graphengine.fit.profile import Interval, MinimumProfile, MissedError, quantiles
 from graphengine.fit.solver_trainer import SolverTrainer
 from graphengine.fit.starts import Start, numbered, starting_points
@@ -21,11 +22,12 @@ MOST_REFITS = 5
 
 
 class FitRequest(NamedTuple):
-    """What is wanted of a fit besides its result: intervals of these levels, and the best of so many starts."""
+    """What is wanted of a fit besides its result: intervals of these levels, several starts, a bootstrap."""
 
     levels: tuple[float, ...] = ()
     starts: int = 1
     seed: int = 0
+    bootstrap: BootstrapRequest = BootstrapRequest()
 
 
 def run_fit(solver: SolverTrainer, wanted: FitRequest) -> Fit:
@@ -36,25 +38,32 @@ def run_fit(solver: SolverTrainer, wanted: FitRequest) -> Fit:
     DivergenceError
         If no start has a finite loss.
     UsageError
-        GE801 if a level or a number of starts has no meaning.
+        GE801 if a level or a number of starts or samples has no meaning, or no data can be drawn.
     """
     if wanted.starts < 1:
         raise UsageError(f"a fit has at least one start, not {wanted.starts}")
+    wanted.bootstrap.check(solver)
     quantiles(wanted.levels, math.inf) if wanted.levels else None  # before the work
     starts: tuple[Start, ...] = ()
     if wanted.starts > 1:
         starts = _run_starts(solver, wanted)
     else:
         run_to_end(solver)
+    fit = replace(_with_intervals(solver, wanted.levels), starts=starts)
+    return replace(fit, bootstrap=bootstrap(solver, fit, wanted.bootstrap)) if wanted.bootstrap.samples else fit
+
+
+def _with_intervals(solver: SolverTrainer, levels: Sequence[float]) -> Fit:
+    """The result with its intervals; a fit begins again at a lower point that a profile comes upon."""
     fit = fit_of(solver)
     for _ in range(MOST_REFITS):
         try:
-            return replace(fit, starts=starts, intervals=intervals(solver, fit, wanted.levels))
+            return replace(fit, intervals=intervals(solver, fit, levels))
         except MissedError as missed:
             solver.values.update(solver.objective.split(missed.x))
             run_to_end(solver)
             fit = fit_of(solver)
-    return replace(fit, starts=starts)
+    return fit
 
 
 # ---------------------------------------------------------------- starts

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -54,6 +54,21 @@ class Squares:
     r2_is_centred: bool
 
 
+class Bootstrap(NamedTuple):
+    """What fits of drawn data have found, by coordinate; NaN of what the data leave undetermined.
+
+    Fits that did not converge are counted and left out.
+    """
+
+    samples: int
+    seed: int
+    not_converged: int
+    standard_errors: Mapping[str, float]
+    """The standard deviations of the estimates."""
+    percentiles: Mapping[float, Mapping[str, float]]
+    """The percentiles of the estimates."""
+
+
 @dataclass(frozen=True)
 class Fit:
     """The result of a fit.
@@ -93,6 +108,8 @@ class Fit:
         For each level that was asked for the profile interval of each coordinate.
     starts : tuple of Start
         What came of each start, if there were several.
+    bootstrap : Bootstrap or None
+        How the estimates scatter in fits of drawn data, if that was asked for.
     settings : dict of str to object
         Of a fit of residuals what was asked for, by the keys of the solver `least_squares`: `residual`, `sigma`, ...
     """
@@ -116,6 +133,7 @@ class Fit:
     history: History
     intervals: Mapping[float, Mapping[str, Interval]] = field(default_factory=dict)
     starts: tuple[Start, ...] = ()
+    bootstrap: Bootstrap | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     @property

@@ -1,0 +1,92 @@
+"""New data drawn from fitted likelihoods: what each call of a shipped `nll` function in the loss takes as data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from graphengine.errors import UsageError
+from graphengine.ir.graph import Graph
+from graphengine.ir.nodes import reachable
+from graphengine.ir.origins import enclosing
+
+DOMAIN = "nll."
+HINT = "write the loss with functions such as nll.poisson, whose data are an input of the model"
+
+
+def _binomial(draw: np.random.Generator, n: Any, p: Any) -> Any:
+    return draw.binomial(np.rint(n).astype(np.int64), p)
+
+
+DISTRIBUTIONS: Mapping[str, Callable[..., Any]] = {
+    "normal": lambda draw, mean, sigma: mean + sigma * draw.standard_normal(np.shape(mean)),
+    "student_t": lambda draw, mean, scale, df: mean + scale * draw.standard_t(df),
+    "poisson": lambda draw, rate: draw.poisson(rate),
+    "poisson_log": lambda draw, log_rate: draw.poisson(np.exp(log_rate)),
+    "binomial": _binomial,
+    "binomial_logit": lambda draw, n, logit: _binomial(draw, n, 1 / (1 + np.exp(-logit))),
+    "negative_binomial": lambda draw, mean, spread: draw.negative_binomial(1 / spread, 1 / (1 + spread * mean)),
+}
+"""How the data of each likelihood are drawn from its other inputs, all of the shape of the data."""
+
+
+class Term(NamedTuple):
+    """A call of a likelihood: the input that is its data, and its other operands, values of the graph or numbers."""
+
+    call: str
+    likelihood: str
+    data: str
+    operands: tuple[Any, ...]
+
+
+def likelihood_terms(nodes: Iterable[Mapping[str, Any]], graph: Graph, loss: str) -> tuple[Term, ...]:
+    """Return the likelihoods among the nodes of a document that a loss adds up; those of fixed numbers are none.
+
+    Raises
+    ------
+    UsageError
+        GE801 if there are none, or their data do more than to be compared.
+    """
+    used = reachable(graph.nodes, {graph.value_name(loss)})
+    calls = {call for node in used for call in enclosing(node.id)}
+    terms = [_term(node, graph) for node in nodes if node["op"].startswith(DOMAIN) and node["id"] in calls]
+    found = tuple(term for term in terms if term.data in graph.inputs)
+    if not found:
+        raise UsageError(f"the loss '{loss}' has no likelihood from which data can be drawn", hint=HINT)
+    for term in found:
+        elsewhere = [each.id for each in used if term.data in each.inputs and term.call not in enclosing(each.id)]
+        elsewhere += [term.call] if term.data in term.operands else []
+        if elsewhere:
+            message = f"'{term.data}' cannot be drawn from '{term.call}', because '{elsewhere[0]}' depends on it, too"
+            raise UsageError(message, hint=HINT)
+    return found
+
+
+def _term(node: Mapping[str, Any], graph: Graph) -> Term:
+    data, *operands = [graph.meaning(each) if isinstance(each, str) else each for each in node["inputs"]]
+    return Term(node["id"], node["op"].removeprefix(DOMAIN), data if isinstance(data, str) else "", tuple(operands))
+
+
+def drawn(
+    terms: Iterable[Term], given: Mapping[str, Any], value_of: Callable[[str], Any], draw: np.random.Generator
+) -> dict[str, Any]:
+    """Return new data of the shapes and dtypes of what is given, drawn with the values that a fit has found.
+
+    Raises
+    ------
+    UsageError
+        GE801 if a value is no parameter of its distribution, such as a negative rate.
+    """
+    found = {}
+    for term in terms:
+        old = np.asarray(given[term.data])
+        operands = [value_of(each) if isinstance(each, str) else each for each in term.operands]
+        spread = [np.broadcast_to(np.asarray(each, np.float64), old.shape) for each in operands]
+        try:
+            new = DISTRIBUTIONS[term.likelihood](draw, *spread)
+        except ValueError as error:
+            raise UsageError(f"no data can be drawn from '{term.call}' ({DOMAIN}{term.likelihood}): {error}") from None
+        found[term.data] = np.asarray(new).astype(old.dtype)
+    return found
