@@ -1,93 +1,26 @@
 """A large graph of single numbers as codes for an interpreter that is compiled once: nothing is compiled for a graph.
 
-Each instruction is a row of numbers: what to do, the slots of its operands and of its result. The interpreter has a
-branch for each kernel op, made of the table of expressions; its text is the same for all graphs, so an installation
-compiles it once. It is used where all expressions have the bits of the NumPy backend.
+The text of the interpreter is the same for all graphs, so an installation compiles it once. It is used where all
+expressions have the bits of the NumPy backend.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import cache
 from typing import Any
 
 import numpy as np
 
 from graphengine.backends.instructions import Instruction, instructions
-from graphengine.backends.numba.compiling import compiled
-from graphengine.backends.numba.expressions import CHECKED, EXACT, NAMES, expression_of
+from graphengine.backends.numba.expressions import expression_of
+from graphengine.backends.numba.slot_codes import SlotStep, interpreter, interpreter_text, rows_of
 from graphengine.backends.numpy.calls import values_of
 from graphengine.backends.numpy.lowering import constants
-from graphengine.backends.numpy.scalars import COMPARISONS, is_float, is_truth
+from graphengine.backends.numpy.scalars import is_float, is_truth
 from graphengine.backends.protocol import CodeListing, Rounds
 from graphengine.ir.graph import Graph
 from graphengine.ops.families.constants import Constant
-from graphengine.ops.shapes import ArrayType
-
-CODES = {op: code for code, op in enumerate([*EXACT, *CHECKED])}
-"""The number of each op."""
-_INTS, _NUMBERS = np.dtype(np.uint32), np.dtype(np.float64)
-PARAMETERS = [
-    (ArrayType(("N", 5), _INTS), True),
-    (ArrayType(("N",), _NUMBERS), False),
-    (ArrayType((), _NUMBERS), False),
-    (ArrayType(("N",), np.dtype(np.bool_)), False),
-    (ArrayType(("M", "N"), _NUMBERS), False),
-    (ArrayType(("N",), _INTS), True),
-    (ArrayType(("N",), _INTS), True),
-    (ArrayType(("N", 2), _INTS), True),
-    (ArrayType(("M", "N"), _NUMBERS), True),
-]
-"""The types of the parameters of the interpreter."""
-
-
-@cache
-def interpreter_text() -> str:
-    """The interpreter: rounds of all instructions, with columns of what is fed, records and what is carried."""
-    branches: list[str] = []
-    for op, code in CODES.items():
-        text = EXACT[op] if op in EXACT else CHECKED[op].text
-        if op in COMPARISONS:
-            text = f"1.0 if {text} else 0.0"
-        branches.append(f"{'if' if not branches else 'elif'} op == {code}:")
-        branches.append(f"    z = {text.format('x', 'y', 'w').replace('if x else', 'if x != 0.0 else')}")
-    lines = [
-        "def interpret(codes, slots, total, keep, rows, fed, recorded, carried, columns):",
-        "    row = 0",
-        "    moved = np.empty(len(carried))",
-        "    for i in range(len(keep)):",
-        "        for k in range(len(fed)):",
-        "            slots[fed[k]] = columns[k, i]",
-        "        for k in range(len(codes)):",
-        "            op = codes[k, 0]",
-        "            x = slots[codes[k, 1]]",
-        "            y = slots[codes[k, 2]]",
-        "            w = slots[codes[k, 3]]",
-        *("            " + line for line in branches),
-        "            else:",
-        "                z = nan",
-        "            slots[codes[k, 4]] = z",
-        "        if len(recorded):",
-        "            total += slots[recorded[0]]",
-        "        if keep[i]:",
-        "            for k in range(len(recorded)):",
-        "                rows[row, k] = slots[recorded[k]]",
-        "            row += 1",
-        "        for k in range(len(carried)):",
-        "            moved[k] = slots[carried[k, 0]]",
-        "        for k in range(len(carried)):",
-        "            slots[carried[k, 1]] = moved[k]",
-        "    return total",
-    ]
-    return "\n".join(lines) + "\n"
-
-
-@cache
-def interpreter() -> Callable[..., float]:
-    """The interpreter as machine code."""
-    found: Callable[..., float] = compiled(interpreter_text(), "interpret", PARAMETERS, {**NAMES, "np": np})
-    return found
 
 
 def encoded(graph: Graph, carried: Mapping[str, str], sources: Sequence[str]) -> SlotProgram | None:
@@ -96,33 +29,37 @@ def encoded(graph: Graph, carried: Mapping[str, str], sources: Sequence[str]) ->
         return None
     if not all(is_float(graph.types[name]) for name in [*sources, *graph.outputs.values()]):
         return None
-    slots = {name: place for place, name in enumerate(sources)}
+    slots: dict[Any, int] = {name: place for place, name in enumerate(sources)}
     numbers = {slots.setdefault(name, len(slots)): float(value) for name, value in constants(graph).items()}
-    rows, alike = [], dict[Any, int | None]()
+    steps, alike = [], dict[Any, bool]()
     for each in instructions(graph):
         if isinstance(each.node, Constant):
             continue
-        code = _code(each, alike)
-        if code is None:
+        if not _is_known(each, alike):
             return None
-        operands = []
+        operands: list[Any] = []
         for operand in each.inputs:
-            key: Any = operand if isinstance(operand, str) else (type(operand), repr(operand))
-            operands.append(slots.setdefault(key, len(slots)))
+            operands.append(operand if isinstance(operand, str) else (type(operand), repr(operand)))
             if not isinstance(operand, str):
-                numbers[operands[-1]] = 0.0 if operand is None else float(operand)
-        rows.append([code, *operands, *[0] * (3 - len(operands)), slots.setdefault(each.outputs[0], len(slots))])
-    return SlotProgram(graph, carried, sources, np.array(rows, np.uint32), slots, numbers)
+                place = slots.setdefault(operands[-1], len(slots))
+                numbers[place] = 0.0 if operand is None else float(operand)
+        steps.append(SlotStep(each.op, tuple(operands), each.outputs[0]))
+    first, rows = len(slots), []
+    for row in rows_of(steps):
+        operands = [slots[operand] for operand in row.operands]
+        rows.append([row.code, *operands, *[0] * (3 - len(operands))])
+        slots.update({name: len(slots) + place for place, name in enumerate(row.results)})
+    codes = np.array(rows, np.uint32).reshape(-1, 4)
+    return SlotProgram(graph, carried, sources, codes, slots, first, numbers)
 
 
-def _code(each: Instruction, alike: dict[Any, int | None]) -> int | None:
-    """The code of an instruction; nodes alike are looked at once."""
+def _is_known(each: Instruction, alike: dict[Any, bool]) -> bool:
+    """Whether there is a code for an instruction that has the bits of NumPy; nodes alike are looked at once."""
     literals = tuple([None if isinstance(operand, str) else operand for operand in each.inputs])
     key = (id(each.node), each.operand_types, literals)
     if key not in alike:
         found = expression_of(each)
-        known = found is not None and found.same_bits and len(values_of(each)) <= 3
-        alike[key] = CODES[each.op] if known else None
+        alike[key] = found is not None and found.same_bits and len(values_of(each)) <= 3
     return alike[key]
 
 
@@ -136,11 +73,12 @@ class SlotProgram:
         sources: Sequence[str],
         codes: Any,
         slots: Mapping[Any, int],
+        first: int,
         numbers: Mapping[int, float],
     ) -> None:
         self.outputs, self.sources, self.floats = dict(graph.outputs), tuple(sources), frozenset(sources)
         self._codes, self._slots, self._carried = codes, slots, dict(carried)
-        self._first = np.zeros(len(slots))
+        self._results_from, self._first = np.uint64(first), np.zeros(len(slots))
         self._first[list(numbers)] = list(numbers.values())
         self._results = [slots[name] for name in self.outputs.values()]
         self._memory: deque[Any] = deque()
@@ -157,7 +95,7 @@ class SlotProgram:
     def run(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Compute the outputs; see `Program.run`."""
         slots = self._filled(self.sources, values)
-        interpreter()(self._codes, slots, 0.0, ONCE, NO_ROWS, NO_SLOTS, NO_SLOTS, NO_PAIRS, NO_ROWS)
+        interpreter()(self._codes, slots, self._results_from, 0.0, ONCE, NO_ROWS, NO_SLOTS, NO_SLOTS, NO_PAIRS, NO_ROWS)
         results = slots[self._results].tolist()
         self._memory.append(slots)
         return dict(zip(self.outputs, results, strict=True))
@@ -180,7 +118,7 @@ class SlotProgram:
             keep = np.array(rounds.flags, np.bool_)
             rows = np.empty((np.count_nonzero(keep), len(recorded)))
             columns = np.array(rounds.numbers(())).reshape(len(fed), len(keep))
-            total = interpreter()(self._codes, slots, total, keep, rows, *places, carried, columns)
+            total = interpreter()(self._codes, slots, self._results_from, total, keep, rows, *places, carried, columns)
             for row in rows.tolist():
                 record(tuple(row))
             finish(total)
