@@ -7,6 +7,7 @@ import pytest
 from documents import MODELS, document, linreg, model, parameter, training
 
 import graphengine as ge
+from graphengine.backends.numpy.plan import Plan
 from graphengine.trace.flow import explain_gradient
 from graphengine.trace.traced_models import trace_model
 
@@ -145,6 +146,40 @@ def test_backward_gives_the_same_with_and_without_a_plan_whatever_is_asked_and_o
             "d_loss/d_t": [6.0],
             "d_loss/d_cut.part_1": [2.0],
         }
+
+
+def test_outputs_and_a_gradient_that_are_asked_for_in_turn_are_computed_together(regression, monkeypatch):
+    given, ran = {"x": [1.0, 2.0], "y": [2.0, 5.0]}, []
+    monkeypatch.setattr(Plan, "run", lambda self, values, run=Plan.run: [ran.append(self), run(self, values)][1])
+    gradient = {"theta": pytest.approx(-0.5 * (2 * 0 * 1 + 2 * 1 * 2))}
+    for count in (0, 2, 1, 1):  # without a plan, with one each, with one for both
+        ran.clear()
+        run = regression.forward(given)
+        assert float(run["loss"]) == 0.5
+        assert run.backward() == gradient
+        assert len(ran) == count
+    assert run.backward() == gradient
+    ran.clear()
+    for _ in range(3):
+        assert float(regression.forward(given)["loss"]) == 0.5
+    assert len({id(plan) for plan in ran}) == 2  # the gradient is computed beforehand once more, and then no longer
+    assert ran[1] is ran[2]
+
+
+def test_an_error_of_a_gradient_that_nobody_asks_for_is_none_of_the_outputs(regression, monkeypatch):
+    given = {"x": [1.0, 2.0], "y": [2.0, 5.0]}
+    for _ in range(3):
+        run = regression.forward(given)
+        assert float(run["loss"]) == 0.5
+        run.backward()
+
+    def failing(self, values, run=Plan.run):
+        if len(self.outputs) > len(regression.graph.outputs):
+            raise MemoryError
+        return run(self, values)
+
+    monkeypatch.setattr(Plan, "run", failing)
+    assert float(regression.forward(given)["loss"]) == 0.5
 
 
 def test_backward_without_a_declared_loss_is_of_the_only_output():

@@ -37,7 +37,8 @@ class ProgramCache:
     def __init__(self, graph: Graph, backend: Backend) -> None:
         self._graph, self._backend = graph, backend
         loops = any(node.op in RUNNING for node in graph.nodes)  # the reference takes much longer for a step
-        self._patience = 0 if loops else 1 + len(graph.nodes) // NODES_PER_USE if backend.is_exact(graph) else 0
+        self.is_exact = backend.is_exact(graph)
+        self._patience = 1 + len(graph.nodes) // NODES_PER_USE if self.is_exact and not loops else 0
         self._programs: OrderedDict[Hashable, Program | int] = OrderedDict()
         self._graphs: OrderedDict[Hashable, Graph] = OrderedDict()
         self._lock = Lock()

@@ -7,6 +7,7 @@ If a program fails, the reference reports which node it was.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from functools import cached_property
 from typing import Any
 
@@ -34,10 +35,12 @@ class Evaluator:
     values: dict[str, Any]
     backend: Backend
     programs: ProgramCache
+    expected: tuple[str, ...] | None
+    """A scalar and the values of its gradient that the last run was asked for after its outputs: as a loop does."""
 
     def __init__(self, graph: Graph, values: dict[str, Any], backend: Backend) -> None:
         self.graph, self.values, self.backend = graph, values, backend
-        self.programs = ProgramCache(graph, backend)
+        self.programs, self.expected = ProgramCache(graph, backend), None
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Copies and pickles have nothing that is compiled."""
@@ -83,6 +86,27 @@ class Evaluator:
             found = self.programs.get("forward", lambda: self.graph, inputs)
         return found
 
+    def outputs(
+        self, program: Program, inputs: Mapping[str, Any], values: Mapping[str, Any], by_reference: Callable[[], Any]
+    ) -> tuple[Results, dict[tuple[str, ...], Results]]:
+        """Return all outputs, and the gradient that is expected if it has a program, which computes both in one pass.
+
+        A gradient that nobody asks for afterwards is the last one that is computed beforehand; and no bit of the
+        outputs may depend on what was asked for before.
+        """
+        expected, self.expected = self.expected, None
+        both = self.programs.find(("backward", *expected), inputs) if expected and self.programs.is_exact else None
+        if expected and both:
+            with suppress(Exception):  # the outputs may have no error where the gradient has one
+                outputs, found = self._split(expected[1:], both.run(values))
+                return outputs, {expected: found}
+        return run(program, values, by_reference), {}
+
+    def _split(self, names: Sequence[str], results: Results) -> tuple[Results, Results]:
+        """The outputs and the gradients of the program of a gradient."""
+        outputs = {name: results.pop(name) for name in self.graph.outputs}
+        return outputs, dict(zip(names, results.values(), strict=True))
+
     def every_value(self, values: Mapping[str, Any]) -> Slots:
         """Return all values of the graph, by the reference executor."""
         return self.executor.forward(values)
@@ -113,9 +137,8 @@ class Evaluator:
         )
         if program is None:
             return by_reference(), {}
-        results = run(program, values, by_reference)
-        outputs = {name: results.pop(name) for name in self.graph.outputs}
-        return dict(zip(names, results.values(), strict=True)), outputs
+        outputs, found = self._split(names, run(program, values, by_reference))
+        return found, outputs
 
     # ------------------------------------------------------------ some outputs
 

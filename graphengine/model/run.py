@@ -12,7 +12,7 @@ from graphengine.backends.reference.executor import Slots
 from graphengine.errors import InputError, UsageError, did_you_mean
 from graphengine.ir.finite import require_all_finite
 from graphengine.ir.graph import Graph, names_of
-from graphengine.model.evaluator import Evaluator, read_only, run, without_value
+from graphengine.model.evaluator import Evaluator, read_only, without_value
 from graphengine.notebook import Pictured
 from graphengine.ops.numbers import decode_array
 from graphengine.transform.gradient import check_differentiable
@@ -88,6 +88,7 @@ class Run(Pictured):
         self._values = {**evaluator.values, **inputs}
         self._slots: Slots | None = None
         self._outputs: dict[str, Any] = {}
+        self._gradients: dict[tuple[str, ...], dict[str, Any]] = {}
         self._program = evaluator.program_for(inputs)
         if self._program is None:
             self._all_slots()
@@ -99,7 +100,8 @@ class Run(Pictured):
         if self._slots is not None or self._program is None:
             return self.value(self.graph.outputs[output])
         if not self._outputs:
-            self._outputs = run(self._program, self._values, self._all_slots)
+            found = self._evaluator.outputs(self._program, self._inputs, self._values, self._all_slots)
+            self._outputs, self._gradients = found
         return read_only(self._outputs[output])
 
     def __getstate__(self) -> dict[str, Any]:
@@ -159,8 +161,12 @@ class Run(Pictured):
         names = names_of(self.graph.trainable if wrt is None else wrt)
         wanted = [self.graph.value_name(name) for name in names]
         check_differentiable(self.graph, target, wanted)
-        found, outputs = self._evaluator.gradients(of, names, self._inputs, self._values, self._all_slots)
-        self._outputs = outputs or self._outputs
+        found = self._gradients.pop((of, *names), None)
+        if self._outputs:
+            self._evaluator.expected = (of, *names)
+        if found is None:
+            found, outputs = self._evaluator.gradients(of, names, self._inputs, self._values, self._all_slots)
+            self._outputs = outputs or self._outputs
         return {name: read_only(value) for name, value in found.items()}
 
     def _all_slots(self) -> Slots:
