@@ -1,7 +1,6 @@
 """Runs a graph over parts of the samples: its passes one by one, each over all parts, and then its final graph.
 
-The result is that of the whole set up to rounding, whatever the parts are. Sums are added in double precision and given
-out in their own.
+The result is that of the whole set up to rounding, whatever the parts are.
 """
 
 from __future__ import annotations
@@ -12,13 +11,16 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from graphengine.backends.protocol import Backend, Program
+from graphengine.backends.totals import Gathered, Subtotal, Total, Tree
 from graphengine.ir.binding import bind_sizes
 from graphengine.ir.graph import Graph
-from graphengine.ops.merging import ADDED, MERGES, ROWS
+from graphengine.ops.merging import ROWS
 from graphengine.ops.shapes import size_value
-from graphengine.transform.stages import COUNT, LAST, MEAN, PART_KEY, Merged, Pass, Stages
+from graphengine.transform.stages import PART_KEY, Merged, Pass, Stages
 
 Part: TypeAlias = Mapping[str, Any]
+PassRunner: TypeAlias = Callable[[int, Mapping[str, Any]], tuple[Mapping[str, Any], Part]]
+"""Runs a pass, by its place, with some values: gives what it merges, by name, and the values of any part."""
 _NO_PART: Part = {}
 SPREAD = 0x9E3779B97F4A7C15
 """The keys of the parts differ by multiples of this odd number, the golden ratio times 2**64."""
@@ -38,15 +40,55 @@ class InParts:
 
         `carried` maps outputs that are those of the last sample to the source that they replace in the next part.
         """
-        values, part = dict(values), _NO_PART
         replaced = {self.stages.final.outputs[name]: source for name, source in (carried or {}).items()}
-        for each in self.stages.passes:
-            totals, part = self._run_pass(each, values, parts(), replaced)
+        return self.run_passes(
+            values,
+            lambda place, values: self._run_pass(self.stages.passes[place], values, parts(), replaced),
+            lambda: next(iter(parts()), {}),
+        )
+
+    def run_passes(
+        self, values: Mapping[str, Any], run_pass: PassRunner, any_part: Callable[[], Part] = lambda: _NO_PART
+    ) -> dict[str, Any]:
+        """The outputs for all samples, with each pass run by `run_pass`, which gives what it merges and a part."""
+        values, part = dict(values), None
+        for place, each in enumerate(self.stages.passes):
+            totals, part = run_pass(place, values)
             values |= totals
             if each.then is not None:
                 values |= self._program(each.then, {}).run({**part, **values})
-        whole = part if self.stages.passes else next(iter(parts()), {})
-        return self._program(self.stages.final, {}).run({**whole, **values})
+        return self._program(self.stages.final, {}).run({**(any_part() if part is None else part), **values})
+
+    def subtotals(
+        self, place: int, values: Mapping[str, Any], parts: Iterable[Part], first: int
+    ) -> dict[str, list[Subtotal]]:
+        """What a pass merges of some parts in a row, `first` the number of the first one, as subtotals of trees."""
+        each, trees = self.stages.passes[place], self._trees(place)
+        for number, part in enumerate(parts, first):
+            found = self._found(each, values, part, number)
+            for name, tree in trees.items():
+                tree.add(number, found[name])
+        return {name: tree.subtotals for name, tree in trees.items()}
+
+    def merged(self, place: int, pieces: Iterable[Mapping[str, list[Subtotal]]]) -> dict[str, Any]:
+        """What a pass merges of all parts, from the subtotals of its pieces in their order."""
+        trees = self._trees(place)
+        for piece in pieces:
+            for name, tree in trees.items():
+                tree.take(piece[name])
+        return {name: tree.result() for name, tree in trees.items()}
+
+    def _trees(self, place: int) -> dict[str, Tree]:
+        each = self.stages.passes[place]
+        types = each.graph.types
+        return {
+            name: Tree(merge.word, merge.axis or 0, types[merge.value].array_dtype)
+            for name, merge in each.merges.items()
+        }
+
+    def _found(self, each: Pass, values: Mapping[str, Any], part: Part, number: int) -> dict[str, Any]:
+        key = np.array([number * SPREAD % 2**64, 0], np.uint64)
+        return self._program(each.graph, part).run({**values, **part, PART_KEY: key})
 
     def _run_pass(
         self, each: Pass, values: Mapping[str, Any], parts: Iterable[Part], replaced: Mapping[str, str]
@@ -55,18 +97,17 @@ class InParts:
         values, part = dict(values), _NO_PART
         totals = {name: self._total(each.graph, merge) for name, merge in each.merges.items()}
         for number, part in enumerate(parts):
-            key = np.array([number * SPREAD % 2**64, 0], np.uint64)
-            found = self._program(each.graph, part).run({**values, **part, PART_KEY: key})
+            found = self._found(each, values, part, number)
             for name, total in totals.items():
                 total.add(found[name])
             values |= {source: totals[name].value for name, source in replaced.items() if name in totals}
         return {name: total.result() for name, total in totals.items()}, part
 
-    def _total(self, graph: Graph, merge: Merged) -> _Total:
+    def _total(self, graph: Graph, merge: Merged) -> Total:
         if merge.word != ROWS:
-            return _Total(merge.word)
+            return Total(merge.word)
         shape = [size_value(size, self.stages.sizes) or 0 for size in graph.types[merge.value].shape]
-        return _Gathered(shape, merge.axis or 0)
+        return Gathered(shape, merge.axis or 0)
 
     def _program(self, graph: Graph, part: Part) -> Program:
         """The program of a graph for parts of one shape."""
@@ -76,59 +117,3 @@ class InParts:
             sizes = bind_sizes(shapes, graph.types) if part else self.stages.sizes
             self._programs[key] = self._backend.compile(graph.with_sizes(sizes), exact=self._exact)
         return self._programs[key]
-
-
-class _Total:
-    """Values of parts as they come, merged by a word."""
-
-    def __init__(self, word: str) -> None:
-        self._word, self._count = word, 0
-        self.value: Any = None
-        self._dtype: np.dtype[Any] | None = None
-
-    def add(self, value: Any) -> None:
-        """Merge in the value of one more part."""
-        value = np.asarray(value)
-        self._dtype, self._count = value.dtype, self._count + 1
-        if self._word == LAST or (self._count == 1 and self._word not in _SUMS):
-            self.value = np.array(value)[()]
-        elif self._count == 1:
-            self.value = np.array(value, _wide(value.dtype, self._word))
-        elif self._word in MERGES:
-            self.value = MERGES[self._word](self.value, value)
-        else:
-            self.value += value
-
-    def result(self) -> Any:
-        """The value for all parts."""
-        if self._word == MEAN:
-            self.value /= self._count
-        return np.asarray(self.value, None if self._word == COUNT else self._dtype)[()]
-
-
-_SUMS = (*ADDED, MEAN, COUNT)
-
-
-def _wide(dtype: np.dtype[Any], word: str) -> np.dtype[Any]:
-    """The dtype that values are added in: doubles for floating-point numbers, integers for what is counted."""
-    if dtype.kind == "f":
-        return np.result_type(dtype, np.float64)
-    return np.result_type(dtype, np.int64) if word == COUNT else dtype
-
-
-class _Gathered(_Total):
-    """Values of parts put one after the other along an axis, into an array that has room for all of them."""
-
-    def __init__(self, shape: list[int], axis: int) -> None:
-        super().__init__(ROWS)
-        self._shape, self._axis, self._filled = shape, axis, 0
-
-    def add(self, value: Any) -> None:
-        if self.value is None:
-            self.value = np.empty(self._shape, np.asarray(value).dtype)
-        stop = self._filled + np.shape(value)[self._axis]
-        self.value[(*[slice(None)] * self._axis, slice(self._filled, stop))] = value
-        self._filled = stop
-
-    def result(self) -> Any:
-        return self.value

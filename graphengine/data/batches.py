@@ -102,7 +102,8 @@ class Batches:
 
     An input whose declared shape begins with a symbol takes batches of any size. An input without such an axis takes
     one sample at a time, if the data has one axis more than declared (`batch_size` must then be 1), or the same whole
-    array in every batch, if it has the declared shape. With `accumulate` a batch has that many parts of `batch_size`.
+    array in every batch, if it has the declared shape. With `accumulate` a batch has that many parts of `batch_size`;
+    with `shard_rows` its parts are shards of so many samples, whatever `batch_size` is.
 
     Raises
     ------
@@ -126,6 +127,7 @@ class Batches:
         *,
         batch_size: int | None = None,
         accumulate: int = 1,
+        shard_rows: int | None = None,
         drop_last: bool = False,
         shuffle: bool = False,
         seed: int = 0,
@@ -140,6 +142,7 @@ class Batches:
         self.part = self.samples if batch_size is None else min(batch_size, self.samples)
         self.samples_per_epoch = self.samples - (self.samples % self.part if drop_last else 0)
         self.batch_size = min(self.part * accumulate, self.samples_per_epoch)
+        self.part = self.part if shard_rows is None else min(shard_rows, self.batch_size)
         if self._single and self.part != 1:
             name = next(iter(self._single))
             raise DataError(
@@ -147,7 +150,11 @@ class Batches:
                 code="GE505",
                 hint='set batch_size to 1, or declare the shape with a symbol first, such as ["N"]',
             )
+        if self._single and shard_rows is not None:
+            message = f"input '{next(iter(self._single))}' takes one sample at a time, and shards have several"
+            raise DataError(message, code="GE505", hint='declare its shape with a symbol first, such as ["N"]')
         self._shuffle, self._seed = shuffle, seed
+        self._epoch_order: tuple[int, Order] | None = None
         self._in_order: tuple[Segment, ...] = ()
         self.full_batches, rest = divmod(self.samples_per_epoch, self.batch_size)
         self.per_epoch = self.full_batches + (rest > 0)
@@ -182,6 +189,21 @@ class Batches:
         """The order that the samples have in an epoch if they are shuffled."""
         most = self._stored[0].memory.sorted_samples if self._stored else self.samples
         return Order(self._seed, epoch, self.samples, most)
+
+    def parts_of(self, iteration: int, first: int, stop: int) -> Iterator[dict[str, Any]]:
+        """Parts `first` to `stop` of the batch of an iteration (from 1), of which only these are read."""
+        epoch, batch = divmod(iteration - 1, self.per_epoch)
+        start = batch * self.batch_size
+        end = min(start + self.batch_size, self.samples_per_epoch)
+        order = self._order_again(epoch + 1) if self._shuffle else None
+        for place in range(start + first * self.part, min(start + stop * self.part, end), self.part):
+            yield {**self._rows(order, place, min(place + self.part, end)), **self._whole}
+
+    def _order_again(self, epoch: int) -> Order:
+        """The order of an epoch, from its beginning on; what fits into memory is sorted once."""
+        if self._epoch_order is None or self._epoch_order[0] != epoch or self.is_stored:
+            self._epoch_order = epoch, self.order(epoch)
+        return self._epoch_order[1]
 
     def _segments(self, order: Order | None, first: int) -> Iterator[Segment]:
         size, full, used = self.batch_size, self.full_batches, self.samples_per_epoch

@@ -83,8 +83,14 @@ class TrainingDocument(Document):
     max_iterations: PositiveInt | None = None
     max_seconds: Annotated[float, Field(gt=0), EXACT] | None = None
     accumulate: PositiveInt = 1
+    shard_rows: PositiveInt | None = None
     gradient_clipping: ClippingDocument | None = None
     validation: ValidationDocument | None = None
     early_stopping: EarlyStoppingDocument | None = None
     checkpoint: CheckpointDocument | None = None
     metrics: dict[Identifier, Reference] = {}
+
+    @property
+    def is_in_parts(self) -> bool:
+        """Whether an iteration works on its batch in parts, whose gradients are added."""
+        return self.accumulate > 1 or self.shard_rows is not None

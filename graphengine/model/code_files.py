@@ -142,7 +142,7 @@ def values_of(graph: Graph, values: Mapping[str, Any]) -> dict[str, Any]:
 def step_of(model: Model) -> Step | None:
     """Return the training step of a model that an update rule trains."""
     training = model.document.training
-    if training is None or training.optimizer.is_solver or training.accumulate > 1 or not model.graph.trainable:
+    if training is None or training.optimizer.is_solver or training.is_in_parts or not model.graph.trainable:
         return None
     return model.training_step()
 

@@ -359,9 +359,9 @@ class Model(Pictured):
 
         Keywords override the file. They are the keys of a training section, with the values that a file may have:
         `loss`, `optimizer`, `learning_rate` (of the optimizer, a number or a schedule), `batch_size`, `drop_last`,
-        `shuffle`, `seed`, `epochs`, `max_iterations`, `max_seconds`, `accumulate`, `gradient_clipping`, `validation`,
-        `early_stopping`, `checkpoint` and `metrics`. A key replaces the value in the file as a whole, and None removes
-        it: `epochs=None` is a training without a limit of epochs.
+        `shuffle`, `seed`, `epochs`, `max_iterations`, `max_seconds`, `accumulate`, `shard_rows`,
+        `gradient_clipping`, `validation`, `early_stopping`, `checkpoint` and `metrics`. A key replaces the value in the
+        file as a whole, and None removes it: `epochs=None` is a training without a limit of epochs.
 
         Parameters
         ----------

@@ -28,6 +28,7 @@ class TrainingKeys(TypedDict, total=False):
     max_iterations: int | None
     max_seconds: float | None
     accumulate: int
+    shard_rows: int | None
     gradient_clipping: Mapping[str, Any] | None
     validation: Mapping[str, Any] | None
     early_stopping: Mapping[str, Any] | None

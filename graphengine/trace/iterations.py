@@ -46,7 +46,7 @@ class Iterations:
             raise UsageError(
                 f"'{trainer.training.optimizer.type}' is a solver: its iterations have no update rule to show"
             )
-        if trainer.training.accumulate > 1:
+        if trainer.training.is_in_parts:
             raise UsageError("an iteration whose gradients are accumulated has no batch of its own to show")
         self.trainer, self.step = trainer, trainer.stepper.step
 

@@ -8,7 +8,7 @@ takes a further pass over the parts.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -53,7 +53,7 @@ class Accumulation:
         self._graph, self._training, self._batches = compiled.packing.packed(graph), training, batches
         self._rule, self._packing, self._backend = compiled.rule, compiled.packing, compiled.backend
         self._in_parts: dict[int, InParts] = {}
-        require_merging(graph, self._staged(batches.batch_size).stages, batches.batch_size)
+        require_merging(graph, self.staged(batches.batch_size).stages, batches.batch_size)
 
     @cached_property
     def gradients(self) -> Graph:
@@ -93,10 +93,21 @@ class Accumulation:
         batches, sizes = zip(*parts, strict=True)
         values = {**values, **self._numbers(self.gradients, iteration)}
         updates = {f"new_{name}": name for name in self._graph.updates}
-        found = self._staged(sum(sizes)).run(values, lambda: batches, updates)
+        found = self._run(values, batches, sum(sizes), updates, iteration)
         loss = float(found.pop(self._training.loss))
         new = {name: np.array(found[name])[()] for name in updates}
         return loss, {**new, **self._update.run({**values, **found, **self._numbers(self.update, iteration, rate)})}
+
+    def _run(
+        self,
+        values: Mapping[str, Any],
+        batches: Sequence[Mapping[str, Any]],
+        samples: int,
+        updates: Mapping[str, str],
+        iteration: int,
+    ) -> dict[str, Any]:
+        """Loss and gradients of an iteration whose batch has these parts."""
+        return self.staged(samples).run(values, lambda: batches, updates)
 
     def _numbers(self, graph: Graph, iteration: int, rate: float = 0.0) -> dict[str, Any]:
         numbers = {ITERATION: iteration, LEARNING_RATE: rate}
@@ -106,7 +117,7 @@ class Accumulation:
     def _update(self) -> Program:
         return self._backend.compile(self.update, exact=False)
 
-    def _staged(self, samples: int) -> InParts:
+    def staged(self, samples: int) -> InParts:
         """Loss and gradients of a batch of some samples, in parts."""
         if samples not in self._in_parts:
             graph, batches = self.gradients, self._batches

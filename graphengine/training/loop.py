@@ -84,6 +84,7 @@ class Trainer:
             graph,
             batch_size=training.batch_size,
             accumulate=training.accumulate,
+            shard_rows=training.shard_rows,
             drop_last=training.drop_last,
             shuffle=training.shuffle,
             seed=training.seed,
@@ -127,7 +128,7 @@ class Trainer:
 
     def check_finite(self) -> None:
         """Stop at the first value of any node that is NaN or infinite; each iteration is then run by the reference."""
-        if self.training.accumulate > 1:
+        if self.training.is_in_parts:
             raise TrainingError("values are not checked one by one where gradients are accumulated")
         self.stepper.check_finite = True
 

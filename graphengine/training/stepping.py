@@ -34,6 +34,7 @@ from graphengine.transform.step import GRADIENT_NORM, ITERATION, LEARNING_RATE, 
 
 if TYPE_CHECKING:
     from graphengine.training.accumulation import Accumulation
+    from graphengine.training.sharding import Sharding
 
 Row: TypeAlias = tuple[Any, ...]
 """What is recorded of an iteration: loss, gradient norm, recorded parameters."""
@@ -86,8 +87,14 @@ class Stepper:
         self._last = _copies(self._carried)
         self._plans: dict[int, Program] = {}
         self._accumulation: Accumulation | None = None
-        if training.accumulate > 1:
-            from graphengine.training.accumulation import Accumulation  # few trainings need it
+        self.sharding: Sharding | None = None
+        """What computes gradients in shards, for which there may be workers."""
+        if training.shard_rows is not None:
+            from graphengine.training.sharding import Sharding  # few trainings need it
+
+            self._accumulation = self.sharding = Sharding(graph, training, compiled, batches)
+        elif training.accumulate > 1:
+            from graphengine.training.accumulation import Accumulation
 
             self._accumulation = Accumulation(graph, training, compiled, batches)
 
@@ -104,8 +111,11 @@ class Stepper:
 
     @property
     def longest_chunk(self) -> int | None:
-        """How many iterations are run at a time; with large arrays one, because the values before a chunk are kept."""
-        return 1 if any(map(_is_large, self._carried.values())) else None
+        """How many iterations are run at a time: one with large arrays, because the values before a chunk are kept.
+
+        One with workers, too: where they are lost, all iterations before are in the history.
+        """
+        return 1 if self.sharding or any(map(_is_large, self._carried.values())) else None
 
     @property
     def longest_ahead(self) -> int:

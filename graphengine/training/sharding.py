@@ -1,0 +1,92 @@
+"""Sharded gradients: the batch of an iteration in shards of a fixed number of rows, added as a fixed binary tree.
+
+Who computes the gradient of a shard, and how many shards one worker has, does not change a bit of the sum. Without
+workers this process computes them all. Products of matrices run in one thread in each worker: more threads may add in
+another order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Protocol
+
+from threadpoolctl import ThreadpoolController
+
+from graphengine.backends.in_parts import InParts
+from graphengine.backends.totals import Subtotal
+from graphengine.data.batches import Batches
+from graphengine.training.accumulation import Accumulation
+
+Subtotals = Mapping[str, list[Subtotal]]
+"""What a pass merges of some shards in a row, by name."""
+
+
+@dataclass(frozen=True)
+class ShardRequest:
+    """One pass over the shards of an iteration: the place of the pass, and the values that it reads."""
+
+    iteration: int
+    place: int
+    shards: int
+    samples: int
+    values: Mapping[str, Any]
+
+
+class Workers(Protocol):
+    """Processes that compute subtotals of shards; each has the model and the data."""
+
+    def subtotals(self, request: ShardRequest) -> Iterable[Subtotals]:
+        """Give the subtotals of all shards of a request, in pieces in the order of the shards.
+
+        Raises
+        ------
+        TrainingError
+            If there is no worker left.
+        """
+
+
+class Sharding(Accumulation):
+    """An accumulation over shards, which `workers` compute if there are any."""
+
+    workers: Workers | None = None
+
+    def _run(
+        self,
+        values: Mapping[str, Any],
+        batches: Sequence[Mapping[str, Any]],
+        samples: int,
+        updates: Mapping[str, str],
+        iteration: int,
+    ) -> dict[str, Any]:
+        staged = self.staged(samples)
+
+        def run_pass(place: int, values: Mapping[str, Any]) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+            if self.workers is None:
+                pieces: Iterable[Subtotals] = [subtotals(staged, place, values, batches)]
+            else:
+                read = staged.stages.passes[place].graph.sources
+                needed = {name: value for name, value in values.items() if name in read}
+                pieces = self.workers.subtotals(ShardRequest(iteration, place, len(batches), samples, needed))
+            return staged.merged(place, pieces), batches[0]
+
+        return staged.run_passes(values, run_pass, lambda: batches[0])
+
+    def subtotals_of(self, request: ShardRequest, batches: Batches, first: int, stop: int) -> Subtotals:
+        """The subtotals of shards `first` to `stop`, which a worker reads from its own data."""
+        parts = batches.parts_of(request.iteration, first, stop)
+        return subtotals(self.staged(request.samples), request.place, request.values, parts, first)
+
+
+def subtotals(
+    staged: InParts, place: int, values: Mapping[str, Any], parts: Iterable[Mapping[str, Any]], first: int = 0
+) -> Subtotals:
+    """Return what a pass merges of some shards, computed in one thread."""
+    with _threads().limit(limits=1):
+        return staged.subtotals(place, values, parts, first)
+
+
+@cache
+def _threads() -> ThreadpoolController:
+    return ThreadpoolController()
