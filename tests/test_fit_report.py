@@ -7,15 +7,16 @@ from xml.etree import ElementTree as ET
 
 import numpy as np
 import pytest
+from documents import MODELS, parameter
 from documents import model as make
-from documents import parameter
 from scipy import stats
+from scipy.optimize import least_squares
 from test_cli import cli, cli_json
 from test_fits import DECAY, S, X, Y, decay_model
 from test_solvers import write
 
 import graphengine as ge
-from graphengine.draw.fit_charts import fit_charts
+from graphengine.draw.fit_charts import fit_charts, profile_charts
 from graphengine.fit.bands import BandRequest, BandSubject, compared_values
 from graphengine.fit.observed import comparison
 from graphengine.page import fit_report
@@ -92,8 +93,9 @@ def test_a_markdown_report_has_its_charts_beside_it(fitted, tmp_path):
     report = cli_json("report", fitted, "-o", tmp_path / "my report.md")
     text = (tmp_path / "my report.md").read_text()
     links = re.findall(r"!\[[^\]]*\]\(([^)]*)\)", text)
-    assert links == ["my%20report-data-and-curve.svg", "my%20report-residuals.svg"]
-    for file in report["files"][1:]:
+    profiles = [f"my%20report-profile-of-{name}.svg" for name in "abc"]
+    assert links == ["my%20report-data-and-curve.svg", "my%20report-residuals.svg", *profiles]
+    for file in report["files"][1:3]:
         picture = ET.parse(file)
         assert len(picture.findall(f".//{SVG}circle")) == len(X)
 
@@ -136,7 +138,8 @@ def test_a_model_of_several_inputs_is_shown_over_its_fitted_values(tmp_path):
     data.write_text("x,z,y\n" + "".join(f"{row['x']},{row['z']},{row['y']}\n" for row in rows))
     plane().save(tmp_path / "m.json")
     report = cli_json("report", tmp_path / "m.json", "--data", data, "-o", tmp_path / "r.md")
-    assert report["files"][1:] == [str(tmp_path / f"r-{name}.svg") for name in ("observed-over-fitted", "residuals")]
+    names = ("observed-over-fitted", "residuals", "profile-of-a", "profile-of-b")
+    assert report["files"][1:] == [str(tmp_path / f"r-{name}.svg") for name in names]
     assert ET.parse(report["files"][1]).find(f"{SVG}title").text == "observed over fitted"
 
 
@@ -158,9 +161,62 @@ def test_a_likelihood_is_shown_where_it_is_named_what_is_compared(tmp_path):
     assert "no charts" in result.stderr
     assert "| likelihood |" in (tmp_path / "r.md").read_text()
     named = ["--observed", "y", "--curve", "rate"]
-    assert len(cli_json("report", tmp_path / "m.json", "-o", tmp_path / "r.md", *named)["files"]) == 3
+    assert len(cli_json("report", tmp_path / "m.json", "-o", tmp_path / "r.md", *named)["files"]) == 5
     result = cli("report", tmp_path / "m.json", "-o", tmp_path / "r.md", *named[:2], code=2)
     assert "--observed and --curve go together" in result.stderr
+
+
+def test_data_and_mean_of_a_single_likelihood_are_compared(tmp_path):
+    report = cli_json("report", "peak_on_background", "--no-profiles", "-o", tmp_path / "r.md")
+    assert [path.rpartition("-")[2] for path in report["files"][1:]] == ["curve.svg", "residuals.svg"]
+    title = ET.parse(report["files"][1]).find(f"{SVG}title").text
+    assert title == "data and curve with its 95 % confidence band"
+
+
+def held(place, number):
+    """The least sum of squares of the decay with one parameter held, by SciPy."""
+
+    def residuals(free):
+        a, b, c = np.insert(free, place, number)
+        return (Y - a * np.exp(-b * X) - c) / S
+
+    tight = dict.fromkeys(("ftol", "xtol", "gtol"), 1e-14)
+    return 2 * least_squares(residuals, np.delete([2.5, 1.3, 0.5], place), x_scale=[1, 1], **tight).cost
+
+
+def test_profiles_are_the_least_squares_with_a_number_held(fitted):
+    model = ge.load(fitted)
+    least = model.last_fit.residual_sum_of_squares
+    for place, name in enumerate("abc"):
+        points = model.profiles()[name]
+        assert points[0][1] <= -2.5
+        assert points[-1][1] >= 2.5
+        for number, zeta in (points[0], points[3], points[-1]):
+            assert np.sign(zeta) * np.sqrt(held(place, number) - least) == pytest.approx(zeta, rel=1e-6)
+    assert ge.load(fitted).parameters == model.parameters
+
+
+def test_a_profile_ends_at_a_bound_and_charts_it():
+    model = ge.load("dose_response")
+    with pytest.raises(ge.errors.UsageError, match="profiles are those of a fit"):
+        model.profiles()
+    fit = model.fit()
+    points = model.profiles()["bottom"]
+    assert points[0] == (0.0, 0.0)
+    assert points[-1][1] >= 2.5
+    charts = profile_charts(fit, model.profiles())
+    picture = ET.fromstring(charts["profile of top"])
+    assert len(picture.findall(f".//{SVG}path[@class='line s1']")) == 1  # the parabola of its standard error
+    assert not ET.fromstring(charts["profile of bottom"]).findall(f".//{SVG}path[@class='line s1']")
+
+
+def test_a_robust_fit_has_no_profiles(tmp_path):
+    model = ge.load("misra1a")
+    model.fit(robust="huber")
+    model.save(tmp_path / "m.json")
+    data = MODELS / "data" / "nist_misra1a.csv"
+    result = cli("report", tmp_path / "m.json", "--data", data, "-o", tmp_path / "r.md")
+    assert "no profile curves: a robust fit has no likelihood" in result.stderr
 
 
 def test_texts_of_a_file_are_no_markup(fitted, tmp_path):

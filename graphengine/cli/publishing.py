@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,7 +14,7 @@ from graphengine.cli.opening import decoded, open_changed
 from graphengine.cli.options import ColumnNames, DataName, Inputs, ModelName, OutputFormat, Plugins, Settings, Strict
 from graphengine.cli.output import Format, check_targets, print_json, print_note, writable
 from graphengine.cli.values import named_values
-from graphengine.errors import UsageError
+from graphengine.errors import GraphEngineError, UsageError
 from graphengine.library import model_file
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from graphengine.model.model import Model
 
 ENDINGS = (".html", ".md")
+MOST_PROFILES = 8
+"""Of more parameters a report has no profile curves."""
 
 
 def _page(path: Path) -> Path:
@@ -43,14 +46,16 @@ def report(
     observed: Annotated[str | None, typer.Option(metavar="VALUE", help="The value that has the observations.")] = None,
     curve: Annotated[str | None, typer.Option(metavar="VALUE", help="The value that was fitted to them.")] = None,
     level: Annotated[float, typer.Option(help="Level of the confidence band.")] = 0.95,
+    profiles: Annotated[bool, typer.Option("--profiles/--no-profiles", help="Whether to draw profile curves.")] = True,
     output_format: OutputFormat = Format.text,
     plugins: Plugins = None,
     strict: Strict = False,
 ) -> None:
-    """Write a report of the fit of MODEL: result, data with curve and band, residuals, correlation.
+    """Write a report of the fit of MODEL: result, data with curve and band, residuals, correlation, profile curves.
 
     The fit is the one that the file keeps (fit --save); a model without one is fitted first. By default observations
-    and curve are the two values whose difference is the residual. The charts of a Markdown report are files beside it.
+    and curve are the two values whose difference is the residual, or data and mean of the likelihood. The charts of a
+    Markdown report are files beside it.
     """
     check_targets({"MODEL": model_file(model), "--output": output})
     opened, given = open_changed(model, plugins, settings or [], strict=strict)
@@ -61,7 +66,8 @@ def report(
     if fit is None:
         fit = opened.fit(given or None)
     arrays = given or opened.load_data(opened.document.training.data if opened.document.training else None)
-    written = _written(opened, fit, _charts(opened, fit, arrays, (observed, curve), level), output)
+    charts = _charts(opened, fit, arrays, (observed, curve), level)
+    written = _written(opened, fit, {**charts, **(_profiles(opened, fit, arrays) if profiles else {})}, output)
     if output_format is Format.json:
         print_json({"report": str(output), "files": written})
     else:
@@ -80,7 +86,7 @@ def _charts(
     if (named[0] is None) != (named[1] is None):
         raise UsageError("--observed and --curve go together")
     wanted = BandRequest(fit, level, "confidence")
-    pair = compared_values(fit, model.graph)
+    pair = compared_values(fit, model.graph) or _in_likelihood(model)
     if named[0] is not None and named[1] is not None:
         pair = model.graph.value_name(named[0]), model.graph.value_name(named[1])
     if pair is None:
@@ -88,6 +94,31 @@ def _charts(
         return {}
     subject = BandSubject(model.graph, model.values, as_inputs(model.graph, arrays), model.backend)
     return fit_charts(comparison(wanted, subject, *pair), level)
+
+
+def _in_likelihood(model: Model) -> tuple[str, str] | None:
+    """The data and the curve of the one likelihood that the loss is, if it is one."""
+    from graphengine.fit.simulation import compared, likelihood_terms
+
+    training = model.document.training
+    try:
+        return compared(likelihood_terms(model.document.nodes, model.graph, training.loss)) if training else None
+    except UsageError:
+        return None
+
+
+def _profiles(model: Model, fit: Fit, arrays: dict[str, Any]) -> dict[str, str]:
+    """The charts of the profiles of a few parameters; none where there are no profiles."""
+    from graphengine.draw.fit_charts import profile_charts
+
+    if len(fit.coordinates) > MOST_PROFILES:
+        print_note(f"no profile curves: there are more than {MOST_PROFILES} parameters")
+        return {}
+    try:
+        return profile_charts(fit, model.profiles(arrays))
+    except GraphEngineError as error:
+        print_note(f"no profile curves: {error.problems[0].message}")
+        return {}
 
 
 def _written(model: Model, fit: Fit, charts: dict[str, str], path: Path) -> list[str]:
@@ -101,8 +132,13 @@ def _written(model: Model, fit: Fit, charts: dict[str, str], path: Path) -> list
     if path.suffix == ".html":
         write_bytes(path, page.html().encode())
         return [str(path)]
-    files = {name: path.with_name(f"{path.stem}-{name.replace(' ', '-')}.svg") for name in charts}
+    files = {name: path.with_name(f"{path.stem}-{_file_name(name)}.svg") for name in charts}
     for name, file in files.items():
         write_bytes(file, charts[name].encode())
     write_bytes(path, page.markdown({name: file.name for name, file in files.items()}).encode())
     return [str(path), *map(str, files.values())]
+
+
+def _file_name(name: str) -> str:
+    """The name of a chart as part of the name of a file."""
+    return re.sub(r"[^\w.-]+", "-", name).strip("-")

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
 from graphengine.draw.charts import HEIGHT, STYLE, WIDTH, Axes, Point, axes, dots, line, thinned
 from graphengine.draw.svg import alone
 from graphengine.fit.observed import Comparison, Curve
+from graphengine.fit.statistics import Fit
 
 MOST_DOTS = 1000
+MOST_IN_PARABOLA = 60
 BAND = ".ge .band{fill:var(--series1);opacity:.18}\n.ge .bar{stroke:var(--series0);stroke-width:1;opacity:.6}\n"
 
 
@@ -23,6 +25,31 @@ def fit_charts(found: Comparison, level: float) -> dict[str, str]:
         name: _picture(f"{name}{band}", _curve(found, name)),
         "residuals": _picture(residuals, _residuals(found, residuals)),
     }
+
+
+def profile_charts(fit: Fit, profiles: Mapping[str, Sequence[Point]]) -> dict[str, str]:
+    """Return a chart by name for each profile: the rise of the minimum, beside the parabola of the standard error."""
+    errors = dict(zip(fit.coordinates, np.sqrt(np.diag(fit.covariance)).tolist(), strict=True))
+    return {
+        f"profile of {name}": _picture(f"profile of {name}", _profile(fit, name, points, errors.get(name, np.nan)))
+        for name, points in profiles.items()
+    }
+
+
+def _profile(fit: Fit, name: str, points: Sequence[Point], error: float) -> Iterator[str]:
+    rise = [(number, zeta**2) for number, zeta in points]
+    best = next(number for number, zeta in points if zeta == 0)
+    grid = np.linspace(points[0][0], points[-1][0], MOST_IN_PARABOLA)
+    parabola = _points(grid, ((grid - best) / error) ** 2 if error > 0 else np.full(len(grid), np.nan))
+    most = max(height for _, height in rise)
+    parabola = [point for point in parabola if point[1] <= 1.2 * most]
+    frame = axes("rise of squares / variance" if fit.squares else "rise of -2 log L", rise + parabola, name)
+    yield from (
+        *frame.elements(),
+        *([line(frame, parabola, 1)] if parabola else []),
+        line(frame, rise),
+        *dots(frame, rise),
+    )
 
 
 def _picture(description: str, elements: Iterator[str]) -> str:

@@ -17,6 +17,8 @@ from graphengine.fit.starts import Start, numbered, starting_points
 from graphengine.fit.statistics import Fit, fit_of, samples_in_a_mean
 from graphengine.training.interrupting import run_to_end
 
+POINTS = 6
+"""So many points has a profile on each side."""
 MOST_REFITS = 5
 """So often a fit begins again at a lower point that a profile has come upon."""
 
@@ -138,6 +140,23 @@ def profile_of(solver: SolverTrainer, fit: Fit) -> MinimumProfile:
     x = solver.objective.vector(solver.values)
     errors = np.sqrt(np.diag(fit.covariance))
     return MinimumProfile(solver.problem, solver.box, solver.typical, x, errors, scale, solver.objective.epsilon)
+
+
+def profiles(solver: SolverTrainer, reach: float) -> dict[str, list[tuple[float, float]]]:
+    """For each coordinate that the data determine points (number, zeta) of its profile at the solver's values.
+
+    Raises
+    ------
+    UsageError
+        GE801 as `profile_of`, or if the values are no minimum.
+    """
+    fit = fit_of(solver)
+    profile, flat = profile_of(solver, fit), {name for part in fit.undetermined for name in part.parameters}
+    determined = [(place, name) for place, name in enumerate(fit.coordinates) if name not in flat]
+    try:
+        return {name: profile.curve(place, reach, POINTS) for place, name in determined}
+    except MissedError:
+        raise UsageError("there is a lower point than the values of the fit", hint="fit the model again") from None
 
 
 def intervals(solver: SolverTrainer, fit: Fit, levels: Sequence[float]) -> dict[float, dict[str, Interval]]:

@@ -8,7 +8,7 @@ interval ends where zeta is the quantile of its level (Bates and Watts 1988, cha
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -158,20 +158,25 @@ class MinimumProfile:
         return float(number)
 
     def curve(self, place: int, reach: float, count: int) -> list[tuple[float, float]]:
-        """Points of a profile, zeta over the number, out to about `reach` on both sides."""
-        points = [(float(self.x[place]), 0.0)]
-        for sign in (-1.0, 1.0):
-            near, number, step = self.x, float(self.x[place]), reach / count * self._first_step(place)
-            bound = (self._box.lower if sign < 0 else self._box.upper)[place]
-            for _ in range(2 * count):
-                number = number + sign * step
-                if sign * (number - bound) > 0:
-                    break
-                zeta, near = self.zeta(place, number, self._ahead(place, number, near))
-                points.append((number, zeta))
-                if abs(zeta) >= reach:
-                    break
-        return sorted(points)
+        """Points (number, zeta) of a profile, about `count` on each side, out to `reach` or to a bound."""
+        halves = [point for sign in (-1.0, 1.0) for point in self._half(place, sign, reach, count)]
+        return sorted([(float(self.x[place]), 0.0), *halves])
+
+    def _half(self, place: int, sign: float, reach: float, count: int) -> Iterator[tuple[float, float]]:
+        """Points on one side; the slope between the last two says how far the next is."""
+        bound = float((self._box.lower if sign < 0 else self._box.upper)[place])
+        number, zeta, near = float(self.x[place]), 0.0, self.x
+        step = reach / count * self._first_step(place)
+        for _ in range(4 * count):
+            if number == bound or abs(zeta) >= reach:
+                return
+            ahead = number + sign * step
+            ahead = max(ahead, bound) if sign < 0 else min(ahead, bound)
+            rise, near = self.zeta(place, ahead, self._ahead(place, ahead, near))
+            yield ahead, rise
+            slope = abs(rise - zeta) / abs(ahead - number)
+            step = min(max(reach / count / slope, step / 4), 4 * step) if slope > 0 else 4 * step
+            number, zeta = ahead, rise
 
 
 def quantiles(levels: Iterable[float], freedom: float) -> dict[float, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -34,6 +35,11 @@ class Request:
     absolute_sigma: bool | None = None
     robust: str | None = None
     robust_scale: float | None = None
+
+    @classmethod
+    def of_settings(cls, settings: Mapping[str, Any]) -> Request:
+        """The request that a fit of these settings had; other keys are ignored."""
+        return cls(**{key: settings[key] for key in cls.__dataclass_fields__ if key in settings})
 
     @property
     def given(self) -> dict[str, Any]:

@@ -32,6 +32,10 @@ DISTRIBUTIONS: Mapping[str, Callable[..., Any]] = {
 """How the data of each likelihood are drawn from its other inputs, all of the shape of the data."""
 
 
+OF_MEANS = ("normal", "student_t", "poisson", "negative_binomial")
+"""The likelihoods whose first operand is what the data scatter around."""
+
+
 class Term(NamedTuple):
     """A call of a likelihood: the input that is its data, and its other operands, values of the graph or numbers."""
 
@@ -67,6 +71,12 @@ def likelihood_terms(nodes: Iterable[Mapping[str, Any]], graph: Graph, loss: str
 def _term(node: Mapping[str, Any], graph: Graph) -> Term:
     data, *operands = [graph.meaning(each) if isinstance(each, str) else each for each in node["inputs"]]
     return Term(node["id"], node["op"].removeprefix(DOMAIN), data if isinstance(data, str) else "", tuple(operands))
+
+
+def compared(terms: Iterable[Term]) -> tuple[str, str] | None:
+    """Return data and the value that they scatter around, of a single likelihood that has it as an operand."""
+    found = [(term.data, term.operands[0]) for term in terms if term.likelihood in OF_MEANS]
+    return found[0] if len(found) == 1 and isinstance(found[0][1], str) else None
 
 
 def drawn(

@@ -504,6 +504,24 @@ class Model(Pictured):
 
         return fit_from_json(metadata[FIT], self.graph)
 
+    def profiles(self, data: Any = None, *, reach: float = 2.5) -> dict[str, list[tuple[float, float]]]:
+        """Profile curves of the last fit, for each number that the data determine: points (value, zeta).
+
+        Zeta is the signed square root of the rise of the minimum with this number held: of -2 log L, or of the sum of
+        squares over the variance. A straight line means that the standard error says all. `reach` is how far zeta goes.
+
+        Raises
+        ------
+        UsageError
+            GE801 if there is no fit, if it is robust or has no degrees of freedom, or if it is no minimum.
+        """
+        from graphengine.fit.procedure import profiles
+        from graphengine.fit.requests import Request
+
+        if (fit := self.last_fit) is None:
+            raise UsageError("profiles are those of a fit, and the values of this model are not those of one")
+        return profiles(self._declared.fitting(dict(self.values), data, Request.of_settings(fit.settings), None), reach)
+
     def gradient(self, of: str | None = None, wrt: str | Sequence[str] | None = None) -> Graph:
         """The graph of the gradients that `Run.backward` gives, with the current values of the parameters.
 
