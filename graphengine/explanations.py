@@ -323,6 +323,12 @@ EXPLANATIONS: dict[str, Explanation] = {
         "Write the node with NumPy functions that can be recorded, or train with another backend.",
         "$ graphengine run models/wrong.json --plugin nodes.py --backend jax",
     ),
+    "GE417": Explanation(
+        "A row-stable evaluation gives a row the same bits in any batch. This output depends on several samples at "
+        "once, like a loss or a distance from the mean of the batch, so it changes with the batch.",
+        "Ask for outputs with a row for each sample, or evaluate without row_stable.",
+        "$ graphengine predict models/linreg.json --input 'x=[1, 2]' --input 'y=[1, 2]' --output loss --row-stable",
+    ),
     "GE501": Explanation(
         "The file of a data source is not there or cannot be read as what it is declared to be.",
         "Check the path, which is relative to the model file, and the type.",

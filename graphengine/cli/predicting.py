@@ -6,7 +6,7 @@ import sys
 from collections.abc import Collection, Iterator, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -77,6 +77,10 @@ def predict(
         BandKind, typer.Option(help="A band for the curve, or for single new observations.")
     ] = BandKind.confidence,
     check_finite: CheckFinite = False,
+    row_stable: Annotated[
+        bool,
+        typer.Option("--row-stable", help="Give each row the same bits in any batch and on any number of threads."),
+    ] = False,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -124,8 +128,9 @@ def predict(
     from graphengine.model.predictions import predictions_at_once, predictions_for_rows
 
     work = predictions_at_once if data is None or band is not None else predictions_for_rows
-    bands = {} if band is None else {"band": band, "band_kind": band_kind.value}
-    found = work(opened, {**rows, **given}, outputs or None, check_finite=check_finite, **bands)
+    options: dict[str, Any] = {} if band is None else {"band": band, "band_kind": band_kind.value}
+    options |= {"check_finite": check_finite, "row_stable": row_stable}
+    found = work(opened, {**rows, **given}, outputs or None, **options)
     if output is not None:
         _write(found, kept, output)
         _note_left_out(outputs or possible, found)

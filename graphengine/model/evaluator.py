@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from graphengine.backends.one_thread import one_blas_thread
 from graphengine.backends.program_cache import ProgramCache
 from graphengine.backends.protocol import Backend, Program, backend_named
 from graphengine.backends.reference.diagnosis import plan_failure
@@ -23,6 +24,7 @@ from graphengine.ir.binding import lacking_of, require_inputs
 from graphengine.ir.finite import require_all_finite
 from graphengine.ir.graph import Graph
 from graphengine.ir.nodes import reachable
+from graphengine.model.row_stability import RowStability
 from graphengine.transform.gradient import gradient
 
 Results = dict[str, Any]
@@ -37,10 +39,12 @@ class Evaluator:
     programs: ProgramCache
     expected: tuple[str, ...] | None
     """A scalar and the values of its gradient that the last run was asked for after its outputs: as a loop does."""
+    stability: RowStability
 
     def __init__(self, graph: Graph, values: dict[str, Any], backend: Backend) -> None:
         self.graph, self.values, self.backend = graph, values, backend
         self.programs, self.expected = ProgramCache(graph, backend), None
+        self.stability = RowStability(graph, backend)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Copies and pickles have nothing that is compiled."""
@@ -143,13 +147,22 @@ class Evaluator:
     # ------------------------------------------------------------ some outputs
 
     def predict(
-        self, given: Mapping[str, Any], outputs: tuple[str, ...] | None, *, check_finite: bool = False
+        self,
+        given: Mapping[str, Any],
+        outputs: tuple[str, ...] | None,
+        *,
+        check_finite: bool = False,
+        row_stable: bool = False,
     ) -> dict[str, np.ndarray[Any, Any]]:
         """Return outputs by public name, all that can be computed if none are asked; raises as `Model.predict`."""
         if len(self.values) < len(self.graph.parameters) + len(self.graph.state):
             self.require_values(self.targets(outputs, given).values())
         if check_finite:
-            return self._checked(self.targets(outputs, given), given)
+            checked = self._checked(self.targets(outputs, given), given)
+            if not row_stable:
+                return checked
+        if row_stable:
+            return self._row_stable(given, outputs)
         purpose: Hashable = ("outputs", outputs)
         values = {**self.values, **given}
         program = self.programs.find(purpose, given)
@@ -160,6 +173,22 @@ class Evaluator:
             return self._by_reference(targets, values)
         found = run(program, values, lambda: self._by_reference(self.targets(outputs, given), values))
         return {name: read_only(value) for name, value in found.items()}
+
+    def _row_stable(self, given: Mapping[str, Any], outputs: tuple[str, ...] | None) -> Results:
+        """Outputs whose rows have the same bits in any batch, and those that depend on no row."""
+        targets = self.targets(outputs, given)
+        own, still = self.stability.split(targets, given, asked=outputs is not None)
+        if not all(len(given[name]) for name in self.stability.rows_of(own)):
+            return self.predict(given, (*own, *still))
+        with one_blas_thread():
+            found = self.predict(given, tuple(still)) if still else {}
+            if own:
+                blocks = self.stability.blocks(own, given)
+                found |= blocks.run(
+                    {**self.values, **given},
+                    lambda program, block: run(program, block, lambda: self._by_reference(own, block)),
+                )
+        return {name: read_only(found[name]) for name in targets if name in found}
 
     def _by_reference(self, targets: Mapping[str, str], values: Mapping[str, Any]) -> Results:
         slots = self.executor.forward(values, self.executor.forward_schedule(targets.values()))

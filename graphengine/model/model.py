@@ -207,6 +207,7 @@ class Model(Pictured):
         *,
         outputs: str | Iterable[str] | None = None,
         check_finite: bool = False,
+        row_stable: bool = False,
         as_frame: Literal[False] = False,
         band: float | None = None,
         band_kind: BandKind = "confidence",
@@ -221,6 +222,7 @@ class Model(Pictured):
         *,
         outputs: str | Iterable[str] | None = None,
         check_finite: bool = False,
+        row_stable: bool = False,
         as_frame: Literal[True],
         band: float | None = None,
         band_kind: BandKind = "confidence",
@@ -234,6 +236,7 @@ class Model(Pictured):
         *,
         outputs: str | Iterable[str] | None = None,
         check_finite: bool = False,
+        row_stable: bool = False,
         as_frame: bool = False,
         band: float | None = None,
         band_kind: BandKind = "confidence",
@@ -245,6 +248,10 @@ class Model(Pictured):
 
         Inputs are given as for `forward`. Without `outputs`, all outputs that can be computed from them. With
         `check_finite` each value on the way is looked at, which takes longer.
+
+        With `row_stable` a row has the same bits alone, in any batch, at any place, and on any number of threads: rows
+        are computed in blocks of one size, in which all are treated alike. Outputs without a row for each sample, such
+        as a loss, are then left out, and refused if they are asked for.
 
         The result is a dictionary of arrays or, with `as_frame`, a frame of the library that the inputs came in, pandas
         or polars, with their index: a column for each output of rows or for each number of a row, named by class,
@@ -262,8 +269,8 @@ class Model(Pictured):
             If a node fails; GE406 for an index that no category has; GE413 for the first value that is NaN or infinite,
             with `check_finite`.
         UsageError
-            GE402 if there is no such output; GE801 if `as_frame` is asked for, and no frame came in, or a band, and the
-            values are not those of a fit.
+            GE402 if there is no such output; GE417 for one that is not row-stable; GE801 if `as_frame` is asked for,
+            and no frame came in, or a band, and the values are not those of a fit, or with `row_stable`.
 
         Warns
         -----
@@ -272,11 +279,13 @@ class Model(Pictured):
         """
         if as_frame:
             require_frame(inputs)
+        if row_stable and band is not None:
+            raise UsageError("a band is not row-stable", hint="leave out row_stable")
         asked = None if outputs is None else tuple(names_of(outputs))
         wanted = self.graph.outputs if asked is None else asked
         read = [self.graph.outputs[name] for name in wanted if name in self.graph.outputs]
         given = self._given(inputs, named, self.executor.inputs_of(read))
-        found = self.evaluator.predict(given, asked, check_finite=check_finite)
+        found = self.evaluator.predict(given, asked, check_finite=check_finite, row_stable=row_stable)
         if band is not None:
             found = self._with_bands(found, given, band, band_kind, asked=asked is not None)
         if not self._has_warned:

@@ -24,7 +24,7 @@ from graphengine.model.categories import labeled
 from graphengine.model.model import Model
 from graphengine.model.output_columns import as_columns, has_rows
 from graphengine.training.evaluation import Evaluation, largest_part
-from graphengine.transform.stages import has_part_for_each
+from graphengine.transform.stages import with_part_for_each
 from graphengine.wording import counted
 
 Outputs = dict[str, Any]
@@ -80,9 +80,11 @@ def predictions_at_once(
 
 
 def predictions_for_rows(
-    model: Model, arrays: Mapping[str, Any], outputs: Iterable[str] | None = None, *, check_finite: bool = False
+    model: Model, arrays: Mapping[str, Any], outputs: Iterable[str] | None = None, **options: bool
 ) -> Predictions:
     """Return the outputs for data by input, by default all that depend on these inputs only.
+
+    `options` are `check_finite` and `row_stable`, as of `Model.predict`.
 
     Raises
     ------
@@ -91,12 +93,15 @@ def predictions_for_rows(
     InputError
         GE401 if an input is missing.
     UsageError
-        GE402 if there is no such output.
+        GE402 if there is no such output; GE417 for one that is not row-stable, with `row_stable`.
     """
     targets = model.evaluator.targets(None if outputs is None else tuple(outputs), arrays)
-    work = _Work(model, arrays, targets, check_finite=check_finite)
+    if options.get("row_stable") and not Batches(arrays, model.graph, batch_size=1).takes_single_samples:
+        own, still = model.evaluator.stability.split(targets, arrays, asked=outputs is not None)
+        targets = {name: value for name, value in targets.items() if name in own or name in still}
+    work = _Work(model, arrays, targets, options)
     if work.fits:
-        return predictions_at_once(model, arrays, targets, check_finite=check_finite)
+        return predictions_at_once(model, arrays, targets, **options)
     return Predictions(model, work.names, work.of_rows, work.whole, work.parts)
 
 
@@ -104,9 +109,9 @@ class _Work:
     """Computes outputs in parts of the rows."""
 
     def __init__(
-        self, model: Model, arrays: Mapping[str, Any], targets: Mapping[str, str], *, check_finite: bool
+        self, model: Model, arrays: Mapping[str, Any], targets: Mapping[str, str], options: Mapping[str, Any]
     ) -> None:
-        self._model, self._check_finite = model, check_finite
+        self._model, self._options = model, options
         self._batches = Batches(arrays, model.graph, batch_size=1)
         self._asked = part_for(model.graph, targets)
         self.names = tuple(targets)
@@ -149,10 +154,11 @@ class _Work:
 
     def _row(self, number: int, sample: Mapping[str, Any]) -> Outputs:
         try:
-            return self._model.predict(sample, outputs=self.names, check_finite=self._check_finite)
+            found: Outputs = self._model.predict(sample, outputs=self.names, **self._options)
         except ExecutionError as error:
             problems = (replace(each, message=f"row {number}: {each.message}") for each in error.problems)
             raise ExecutionError(problems) from error
+        return found
 
     def _in_parts(self) -> Iterator[Outputs]:
         own, graph = self._of_own_row, self._model.graph
@@ -164,7 +170,7 @@ class _Work:
                 stop = start + segment.size
                 part = {name: merged[name][start:stop] for name in merged}
                 if own:
-                    part |= self._model.predict(segment.batch(index), outputs=own, check_finite=self._check_finite)
+                    part |= self._model.predict(segment.batch(index), outputs=own, **self._options)
                 yield {name: part[name] for name in self.of_rows}
                 start = stop
 
@@ -173,8 +179,8 @@ class _Work:
         """The outputs of rows of which each depends on its own row only."""
         graph, batches = self._model.graph, self._batches
         sizes = bind_sizes(batches.shapes_of(batches.samples), graph.types)
-        rows = batches.batched_inputs
-        return tuple(name for name in self.of_rows if has_part_for_each(graph, sizes, rows, graph.outputs[name]))
+        own = with_part_for_each(graph, sizes, batches.batched_inputs)
+        return tuple(name for name in self.of_rows if graph.outputs[name] in own)
 
     def _merged(self, names: Sequence[str]) -> Outputs:
         """Outputs that depend on more than one row, for all rows together."""

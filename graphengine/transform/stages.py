@@ -113,12 +113,12 @@ def stages_of(
     return _Cutting(walk).stages(outputs)
 
 
-def has_part_for_each(graph: Graph, sizes: Mapping[str, int], rows: Iterable[str], value: str) -> bool:
-    """Return whether a value has a part for each sample along its first axis that depends on no other sample."""
+def with_part_for_each(graph: Graph, sizes: Mapping[str, int], rows: Iterable[str]) -> set[str]:
+    """Return the values with a part for each sample along their first axis that depends on no other sample."""
     walk = _Walk(graph, sizes, tuple(rows), (), redraws=False)
     for node in graph.nodes:
         walk.visit(node)
-    return walk.place_of(value) == Place(Spread.ROWS, 0, 0)
+    return {value for value in graph.types if walk.place_of(value) == Place(Spread.ROWS, 0, 0)}
 
 
 class _Walk:

@@ -1,0 +1,85 @@
+"""Predictions whose rows have the same bits alone, in any batch, at any place, and on any number of threads."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from threading import Lock
+from typing import Any
+
+import numpy as np
+
+from graphengine.backends.program_cache import kept
+from graphengine.backends.protocol import Backend
+from graphengine.backends.row_blocks import RowBlocks
+from graphengine.errors import InputError, UsageError
+from graphengine.ir.binding import bind_sizes
+from graphengine.ir.graph import Graph, inputs_of, part_for
+from graphengine.transform.stages import with_part_for_each
+from graphengine.wording import enumerated
+
+MOST_SHAPES = 4
+"""Combinations of outputs and shapes of rows for which compiled blocks are kept."""
+WITH_ROW_BLOCKS = ("auto", "numpy", "reference")
+"""Backends whose kernels treat all rows of a block alike."""
+
+
+class RowStability:
+    """The compiled blocks of one graph; `Evaluator` has one."""
+
+    def __init__(self, graph: Graph, backend: Backend) -> None:
+        self._graph, self._backend = graph, backend
+        self._blocks: OrderedDict[Any, RowBlocks] = OrderedDict()
+        self._lock = Lock()
+
+    def split(
+        self, targets: Mapping[str, str], given: Mapping[str, Any], *, asked: bool
+    ) -> tuple[dict[str, str], dict[str, str]]:
+        """Return the outputs with a row for each sample, and those that depend on no sample.
+
+        Of all others those that are asked for are refused.
+
+        Raises
+        ------
+        InputError
+            GE403, GE405 if the inputs do not fit.
+        UsageError
+            GE417 for an output that depends on several rows; GE801 for a backend that has no row-stable products.
+        """
+        backend = self._backend.name
+        if backend not in WITH_ROW_BLOCKS:
+            raise UsageError(f"the {backend} backend has no row-stable products", hint="use the numpy backend")
+        graph, rows = part_for(self._graph, targets), self.rows_of(targets)
+        sizes = bind_sizes({name: np.shape(given[name]) for name in graph.inputs}, graph.types)
+        with_rows = with_part_for_each(graph, sizes, rows)
+        own = {name: value for name, value in targets.items() if value in with_rows}
+        still = {name: value for name, value in targets.items() if not self.rows_of({name: value})}
+        left = [name for name in targets if name not in own and name not in still]
+        if left and (asked or not (own or still)):
+            names = enumerated([repr(name) for name in left])
+            message = f"computed from several samples at once: {names}; a row-stable output has a row for each sample"
+            hint = "ask for other outputs, or leave out row_stable"
+            raise UsageError(message, code="GE417", hint=hint)
+        return own, still
+
+    def blocks(self, own: Mapping[str, str], given: Mapping[str, Any]) -> RowBlocks:
+        """Return what computes outputs with a row for each sample, for inputs of these shapes and any number of rows.
+
+        Raises
+        ------
+        InputError
+            GE133 if the values of a block take more memory than the limit; GE405 for different numbers of rows.
+        """
+        graph, rows = part_for(self._graph, own), self.rows_of(own)
+        shapes = {name: np.shape(given[name]) for name in graph.inputs}
+        if len({shapes[name][0] for name in rows}) > 1:
+            shown = ", ".join(f"'{name}' {shapes[name][0]}" for name in rows)
+            raise InputError(f"inputs have different numbers of rows: {shown}", code="GE405")
+        key = (*own.items(), *[(name, shape[name in rows :]) for name, shape in shapes.items()])
+        with self._lock:
+            return kept(self._blocks, key, MOST_SHAPES, lambda: RowBlocks(graph, rows, shapes, self._backend))
+
+    def rows_of(self, targets: Mapping[str, str]) -> list[str]:
+        """Return the inputs with a row for each sample that some outputs depend on."""
+        declared = {name: self._graph.types[name].shape for name in inputs_of(self._graph, targets.values())}
+        return [name for name, shape in declared.items() if shape and not isinstance(shape[0], int)]

@@ -1,0 +1,148 @@
+"""Products of matrices with the samples cut into tiles, so that a sample gets the same bits wherever it is.
+
+BLAS may compute the rows at the edge of a matrix by another kernel than the others. In tiles of the right number of
+rows there is no such edge, and a stack of tiles is multiplied one by one. Functions that a node runs are cut alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
+
+from graphengine.ir.graph import Graph
+from graphengine.ir.graph_bodies import GraphBody
+from graphengine.ir.node_types import literal_type
+from graphengine.ir.nodes import GraphNode, Operand
+from graphengine.ops.body import bodies_of
+from graphengine.ops.families.contraction import labels_of
+from graphengine.ops.shapes import ArrayType, size_value
+from graphengine.transform.passes import expand
+from graphengine.transform.rewriting import Result, Rewriter, Rule, only_for
+
+TileOf: TypeAlias = Callable[[int, ArrayType, ArrayType], int]
+"""The number of rows of a tile, for a number of rows and the types of a matrix of such rows and of its factor."""
+
+
+def in_row_tiles(graph: Graph, block: int, tile_of: TileOf) -> Graph:
+    """Return a graph of known sizes with its products in tiles; a size that `block` divides is one of samples."""
+    cut = Rewriter(expand(graph)).run((_product_rule(block, tile_of), _sum_rule(block)))
+    nodes = [_with_cut_bodies(node, cut, block, tile_of) for node in cut.nodes]
+    return cut.derive(nodes, cut.outputs, cut.types)
+
+
+def _product_rule(block: int, tile_of: TileOf) -> Rule:
+    @only_for("matmul")
+    def product(rewriter: Rewriter, node: GraphNode) -> Result:
+        x, y = node.inputs
+        left, right = _shape(rewriter, x), _shape(rewriter, y)
+        if len(left) > 1 and _counts_samples(left[-2], block):
+            return _with_samples_left(rewriter, node, tile_of)
+        if len(right) > 1 and _counts_samples(right[-1], block):
+            return _with_samples_right(rewriter, node, tile_of)
+        return None
+
+    return product
+
+
+def _counts_samples(size: Any, block: int) -> bool:
+    return isinstance(size, int) and size > 0 and size % block == 0
+
+
+def _shape(rewriter: Rewriter, operand: Operand) -> tuple[Any, ...]:
+    kind = rewriter.type_of(operand)
+    return () if kind is None else kind.shape
+
+
+def _with_samples_left(rewriter: Rewriter, node: GraphNode, tile_of: TileOf) -> Result:
+    """A product whose left matrix has the samples as its rows."""
+    x, y = node.inputs
+    found = _in_tiles(rewriter, node, x, y, tile_of)
+    return None if found is None else _reshape(rewriter, found, rewriter.result_type(node).shape, node.id)
+
+
+def _with_samples_right(rewriter: Rewriter, node: GraphNode, tile_of: TileOf) -> Result:
+    """A product whose right matrix has the samples as its columns: the transposed one of the transposed matrices."""
+    x, y = node.inputs
+    is_vector = len(_shape(rewriter, x)) == 1
+    turned = _swapped(rewriter, y, node.id), x if is_vector else _swapped(rewriter, x, node.id)
+    found = _in_tiles(rewriter, node, *turned, tile_of) or rewriter.insert("matmul", turned, {}, node.id)
+    shape = rewriter.result_type(node).shape
+    if is_vector:
+        return _reshape(rewriter, found, shape, node.id)
+    whole = rewriter.insert("reshape", (found, None), {"shape": (*shape[:-2], shape[-1], shape[-2])}, node.id)
+    attributes = {"axes": _axes_swapped(len(shape))}
+    return GraphNode(node.id, "transpose", rewriter.instance("transpose", attributes), (whole,))
+
+
+def _in_tiles(rewriter: Rewriter, node: GraphNode, x: Operand, y: Operand, tile_of: TileOf) -> str | None:
+    """The product of each tile of rows; None if all rows are one tile."""
+    left, right = rewriter.type_of(x), rewriter.type_of(y)
+    assert left is not None
+    assert right is not None
+    *leading, rows, length = [size_value(size, {}) or 0 for size in left.shape]
+    tile = tile_of(rows, left, right)
+    if tile == rows:
+        return None
+    x = rewriter.insert("reshape", (x, None), {"shape": (*leading, rows // tile, tile, length)}, node.id)
+    if len(right.shape) > 2:  # one factor for all tiles of a matrix
+        *stack, height, width = right.shape
+        y = rewriter.insert("reshape", (y, None), {"shape": (*stack, 1, height, width)}, node.id)
+    return rewriter.insert("matmul", (x, y), {}, node.id)
+
+
+def _reshape(rewriter: Rewriter, operand: str, shape: Sequence[Any], name: str) -> GraphNode:
+    return GraphNode(name, "reshape", rewriter.instance("reshape", {"shape": tuple(shape)}), (operand, None))
+
+
+def _swapped(rewriter: Rewriter, operand: Operand, near: str) -> str:
+    axes = _axes_swapped(len(_shape(rewriter, operand)))
+    return rewriter.insert("transpose", (operand,), {"axes": axes}, near)
+
+
+def _axes_swapped(rank: int) -> tuple[int, ...]:
+    return (*range(rank - 2), rank - 1, rank - 2)
+
+
+def _sum_rule(block: int) -> Rule:
+    @only_for("einsum")
+    def sum_of_products(rewriter: Rewriter, node: GraphNode) -> Result:
+        """Each factor gets the axis of the samples, so that no product of matrices is made of them."""
+        shapes = [_shape(rewriter, operand) for operand in node.inputs]
+        equation: str = node.node.equation  # type: ignore[attr-defined]
+        terms, result = labels_of(equation, list(map(len, shapes)))  # type: ignore[no-untyped-call]
+        sized = {
+            label: size
+            for term, shape in zip(terms, shapes, strict=True)
+            for label, size in zip(term, shape, strict=True)
+        }
+        samples = [label for label in result if _counts_samples(sized[label], block)]
+        if not samples or all(samples[0] in term for term in terms):
+            return None
+        factors = []
+        for place, (operand, term, shape) in enumerate(zip(node.inputs, terms, shapes, strict=True)):
+            if samples[0] not in term:
+                operand = rewriter.insert("reshape", (operand, None), {"shape": (1, *shape)}, node.id)
+                terms[place] = samples[0] + term
+            factors.append(operand)
+        attributes = {"equation": f"{','.join(terms)}->{result}"}
+        return GraphNode(node.id, "einsum", rewriter.instance("einsum", attributes), tuple(factors))
+
+    return sum_of_products
+
+
+def _with_cut_bodies(node: GraphNode, graph: Graph, block: int, tile_of: TileOf) -> GraphNode:
+    """A node whose functions are cut, too."""
+    bodies = bodies_of(node.node) if type(node.node).model_fields else {}
+    if not bodies or not node.is_core:
+        return node
+    kinds = tuple([graph.types[ref] if isinstance(ref, str) else literal_type(ref) for ref in node.inputs])
+    if node.op == "scan":
+        kinds, _ = node.node.steps(kinds)  # type: ignore[attr-defined]
+    given = kinds[1:] if node.op == "cond" else kinds
+    cut = {field: _cut(body, given, block, tile_of) for field, body in bodies.items() if isinstance(body, GraphBody)}
+    return node._replace(node=node.node.model_copy(update=cut))
+
+
+def _cut(body: GraphBody, kinds: Sequence[ArrayType | None], block: int, tile_of: TileOf) -> GraphBody:
+    graph = in_row_tiles(body.graph(kinds), block, tile_of)
+    return GraphBody(body.name, body.inputs, graph.nodes, graph.outputs)
