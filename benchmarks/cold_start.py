@@ -22,7 +22,7 @@ HUBBLE = 2502739000 / 5903559
 COMMANDS = {
     "python -c pass": ["-c", "pass"],
     "import numpy": ["-c", "import numpy"],
-    "import numpy, pydantic, typer": ["-c", "import numpy, pydantic, typer"],
+    "import numpy, pydantic, networkx, typer": ["-c", "import numpy, pydantic, networkx, typer"],
     "import graphengine": ["-c", "import graphengine"],
     HELP: ["-m", "graphengine", "--help"],
     RUN_LINREG: RUN,

@@ -4,7 +4,6 @@ import itertools
 import random
 import sys
 import tracemalloc
-from contextlib import suppress
 
 import networkx as nx
 import numpy as np
@@ -13,7 +12,6 @@ import pytest
 from documents import codes_of, document, linreg, model, node, problem_of, problems_of, training
 
 import graphengine as ge
-from graphengine.ir.toposort import Readers
 
 
 def names(graph):
@@ -205,16 +203,6 @@ def random_graph(seed):
     graph.add_edges_from((node, node) for node in range(seed % 3))
     reads = {node: [f"n{other:02}" for other in graph.predecessors(node)] for node in graph}
     return graph, document({f"n{node:02}": ("add_n", names or [1.0]) for node, names in reads.items()})
-
-
-@pytest.mark.parametrize("seed", range(20))
-def test_the_order_is_that_of_networkx_up_to_the_cycles(seed):
-    graph, _ = random_graph(seed)
-    numbers, order = [*graph], []
-    with suppress(nx.NetworkXUnfeasible):
-        for number in nx.topological_sort(graph):
-            order.append(number)  # noqa: PERF402 - a list made at once would be lost with the exception
-    assert Readers(len(numbers), [{*graph.predecessors(number)} for number in numbers]).order() == order
 
 
 @pytest.mark.parametrize("seed", range(20))

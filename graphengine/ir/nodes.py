@@ -7,7 +7,6 @@ from operator import itemgetter
 from typing import Any, NamedTuple, TypeAlias
 
 from graphengine.errors import MOST_REPORTED, Problem
-from graphengine.ir.toposort import Readers
 from graphengine.ops.node import Node
 
 Operand: TypeAlias = str | int | float | None
@@ -83,8 +82,10 @@ def topologically_sorted(nodes: list[GraphNode]) -> tuple[list[GraphNode], list[
     Nodes that cannot be sorted are left out: those on a cycle and what depends on them. The problems are GE214, naming
     the nodes on a short cycle of each group of nodes that form cycles.
     """
+    from graphengine.ir import toposort  # networkx is the slowest import of all, needed only here
+
     nodes = sorted(nodes, key=itemgetter(0))
-    graph = Readers(len(nodes), _reads(nodes))
+    graph = toposort.Readers(len(nodes), _reads(nodes))
     order = graph.order()
     cycles = graph.cycles(MOST_REPORTED + 1) if len(order) < len(nodes) else []
     return (
