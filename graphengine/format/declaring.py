@@ -25,6 +25,7 @@ def _input(declared: InputDocument, document: ModelDocument) -> Input:
         None if isinstance(declared.unknown, str) else declared.unknown,
         declared.missing == "nan",
         declared.units,
+        declared.storage,
     )
 
 
@@ -41,6 +42,7 @@ def parameters_of(document: ModelDocument) -> dict[str, Parameter]:
             None if each.bounds is None else (each.bounds[0], each.bounds[1]),
             each.scale,
             each.description,
+            each.storage,
         )
         for name, each in document.parameters.items()
     }

@@ -45,6 +45,7 @@ from graphengine.format.fields import (
     Values,
 )
 from graphengine.format.kinds import INITIALIZERS, READERS, SCHEDULES, AnyInitializer, AnyReader
+from graphengine.format.narrow import Storage
 from graphengine.format.pieces import Pieces, with_inputs
 from graphengine.format.training_documents import OptimizerDocument, TrainingDocument
 from graphengine.ops.shapes import DTypeName, Shape, Size
@@ -65,7 +66,7 @@ class InputDocument(Document):
 
     Strings or numbers that are `categories` become the indices 0, 1, ...; `unknown` is the index of all others, which
     are an error without it. An empty cell of an input that is `missing: "nan"` is NaN, otherwise an error. Dates are
-    numbers in `units`.
+    numbers in `units`. Numbers of the type `storage` are given, and widened to the dtype.
     """
 
     shape: ShapeField
@@ -74,6 +75,7 @@ class InputDocument(Document):
     unknown: Literal["error"] | Annotated[int, Field(ge=0)] = "error"
     missing: Literal["error", "nan"] = "error"
     units: DateUnits | None = None
+    storage: Storage | None = None
     description: str | None = None
 
     @model_validator(mode="after")
@@ -120,7 +122,10 @@ class _StartedDocument(Document):
 
 
 class ParameterDocument(_StartedDocument):
-    """A value that is learned: its recipe (`initializer`) and, once trained, its state (`value`)."""
+    """A value that is learned: its recipe (`initializer`) and, once trained, its state (`value`).
+
+    A file of tensors has its numbers in the type `storage` as long as no bit of one is lost.
+    """
 
     shape: ShapeField
     dtype: DTypeName | None = None
@@ -131,6 +136,7 @@ class ParameterDocument(_StartedDocument):
     weight_decay_multiplier: NonNegative = 1.0
     bounds: Bounds | None = None
     scale: Positive | None = None
+    storage: Storage | None = None
     description: str | None = None
 
 

@@ -145,7 +145,7 @@ class FromDataInitializer(Initializer):
 def initial_value(name: str, source: Parameter | State) -> np.ndarray[Any, Any]:
     """Return the value a parameter or a state starts from: the one in the file, else what its initializer makes.
 
-    A value that is an array, which comes from a file of tensors, is returned as it is.
+    A value that is an array, which comes from a file of tensors, is returned as it is, or widened from its `storage`.
 
     Raises
     ------
@@ -161,9 +161,11 @@ def initial_value(name: str, source: Parameter | State) -> np.ndarray[Any, Any]:
     if source.value is None:
         recipe: Initializer = source.initializer
         return recipe.values(name, shape, dtype)
-    if isinstance(source.value, np.ndarray) and source.value.dtype != dtype:
-        raise ValueError(f"the value is {source.value.dtype}, declared is {dtype}")
     value = source.value if isinstance(source.value, np.ndarray) else decode_array(source.value, dtype)
+    if getattr(source, "storage", None) and np.can_cast(value.dtype, dtype):
+        value = value.astype(dtype, copy=False)
+    if value.dtype != dtype:
+        raise ValueError(f"the value is {value.dtype}, declared is {dtype}")
     if value.shape != shape:
         raise ValueError(f"the value has shape {value.shape}, declared is {shape}")
     return value

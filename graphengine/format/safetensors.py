@@ -8,13 +8,14 @@ file as one object of bytes, which is a second and a third copy of a large model
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import IO, Any, NamedTuple
 
 import numpy as np
 import orjson
 
 from graphengine.errors import InvalidModelError
+from graphengine.format.narrow import widened_bits
 from graphengine.format.strict import parse_json
 
 DTYPES = {
@@ -30,8 +31,9 @@ DTYPES = {
     "U16": "<u2",
     "U8": "|u1",
     "BOOL": "|b1",
+    "BF16": "<u2",
 }
-"""The dtypes that NumPy has, as it writes them."""
+"""The dtypes that NumPy has, as it writes them, and the bits of bfloat16, which it has not."""
 LENGTH_BYTES, ALIGNMENT = 8, 8
 LONGEST_HEADER = 2**26
 """Bytes of the longest header that is read, which is a file of JSON like any other."""
@@ -46,34 +48,36 @@ class Tensor(NamedTuple):
     shape: tuple[int, ...]
     start: int
     stop: int
+    is_bfloat16: bool
 
 
-def encoded(arrays: Mapping[str, np.ndarray[Any, Any]]) -> Iterator[Any]:
+def encoded(arrays: Mapping[str, np.ndarray[Any, Any]], bfloat16: Collection[str] = ()) -> Iterator[Any]:
     """Yield the bytes of a file: its header, then views of the arrays, without a copy of those in C order.
 
-    Arrays of larger items come first, so that all are aligned.
+    Arrays of larger items come first, so that all are aligned. Those that `bfloat16` names are bits of such numbers.
     """
     dense = {name: _little_endian(array) for name, array in arrays.items()}
-    text, places = _laid_out(dense)
+    text, places = _laid_out(dense, bfloat16)
     yield len(text).to_bytes(LENGTH_BYTES, "little") + text
     for name in places:
         yield _bytes_of(dense[name])
 
 
-def places_of(arrays: Mapping[str, np.ndarray[Any, Any]]) -> dict[str, int]:
+def places_of(arrays: Mapping[str, np.ndarray[Any, Any]], bfloat16: Collection[str] = ()) -> dict[str, int]:
     """Return at which byte of the file that `encoded` writes the numbers of each array begin."""
-    text, places = _laid_out({name: _little_endian(array) for name, array in arrays.items()})
+    text, places = _laid_out({name: _little_endian(array) for name, array in arrays.items()}, bfloat16)
     return {name: LENGTH_BYTES + len(text) + place for name, place in places.items()}
 
 
-def _laid_out(dense: Mapping[str, np.ndarray[Any, Any]]) -> tuple[bytes, dict[str, int]]:
+def _laid_out(dense: Mapping[str, np.ndarray[Any, Any]], bfloat16: Collection[str]) -> tuple[bytes, dict[str, int]]:
     """Return the text of a header, and where the arrays begin after it, in their order."""
     header, places, place = {}, {}, 0
     for name in sorted(dense, key=lambda name: (-dense[name].itemsize, name)):
         array, places[name] = dense[name], place
         place += array.nbytes
         offsets = [places[name], place]
-        header[name] = {"dtype": _name(array.dtype), "shape": list(array.shape), "data_offsets": offsets}
+        kind = "BF16" if name in bfloat16 else _name(array.dtype)
+        header[name] = {"dtype": kind, "shape": list(array.shape), "data_offsets": offsets}
     text = orjson.dumps(header)
     return text + b" " * (-len(text) % ALIGNMENT), places
 
@@ -95,10 +99,12 @@ def _bytes_of(array: np.ndarray[Any, Any]) -> memoryview:
 def decoded(file: IO[bytes], size: int) -> dict[str, np.ndarray[Any, Any]]:
     """Read the arrays of a file of `size` bytes, each into memory of its own, from the first byte to the last.
 
+    Numbers of bfloat16 become float32.
+
     Raises
     ------
     ValueError
-        If the file is not in this format, or has a dtype that NumPy has not.
+        If the file is not in this format, or has a dtype that is none of DTYPES.
     """
     tensors = list(_header(file, size))
     arrays = {}
@@ -112,7 +118,8 @@ def decoded(file: IO[bytes], size: int) -> dict[str, np.ndarray[Any, Any]]:
             rest = rest[count:]
         if array.dtype == bool and array.view(np.uint8).max(initial=0) > 1:
             raise ValueError(f"tensor '{each.name}' has a truth value that is neither 0 nor 1")
-        arrays[each.name] = array.astype(each.dtype.newbyteorder("="), copy=False)
+        native = array.astype(each.dtype.newbyteorder("="), copy=False)
+        arrays[each.name] = widened_bits(native) if each.is_bfloat16 else native
     return arrays
 
 
@@ -129,7 +136,7 @@ def _header(file: IO[bytes], size: int) -> Iterator[Tensor]:
         raise ValueError("its header is not a JSON object")
     header.pop(METADATA, None)
     place = 0
-    for each in sorted((_tensor(name, entry) for name, entry in header.items()), key=lambda each: each[3:]):
+    for each in sorted((_tensor(name, entry) for name, entry in header.items()), key=lambda each: each[3:5]):
         if each.start != place:
             raise ValueError(f"tensor '{each.name}' begins at byte {each.start}, the one before it ends at {place}")
         place = each.stop
@@ -145,8 +152,8 @@ def _tensor(name: str, entry: Any) -> Tensor:
             [*shape, start, stop]
         ):
             if dtype not in DTYPES:
-                raise ValueError(f"tensor '{name}' has the dtype {dtype:.20}; NumPy has {', '.join(DTYPES)}")
-            tensor = Tensor(name, np.dtype(DTYPES[dtype]), tuple(shape), start, stop)
+                raise ValueError(f"tensor '{name}' has the dtype {dtype:.20}; known are {', '.join(DTYPES)}")
+            tensor = Tensor(name, np.dtype(DTYPES[dtype]), tuple(shape), start, stop, dtype == "BF16")
             if stop - start == math.prod(shape) * tensor.dtype.itemsize:
                 return tensor
     raise ValueError(f"tensor '{name}' has no dtype, shape and data_offsets that fit together")

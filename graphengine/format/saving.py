@@ -134,6 +134,7 @@ def _input(source: Input, graph: Graph) -> InputDocument:
         unknown="error" if source.unknown is None else source.unknown,
         missing="nan" if source.missing else "error",
         units=source.units,
+        storage=source.storage,
     )
 
 
@@ -147,6 +148,7 @@ def _parameter(source: Parameter, graph: Graph) -> ParameterDocument:
         weight_decay_multiplier=source.weight_decay_multiplier,
         bounds=source.bounds and list(source.bounds),
         scale=source.scale,
+        storage=source.storage,
     )
 
 

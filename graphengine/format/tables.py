@@ -1,4 +1,4 @@
-"""Checks what a file says about tables: categories, missing values, and statistics of the training rows."""
+"""Checks what a file says about tables: categories, missing values, storage, and statistics of the training rows."""
 
 from __future__ import annotations
 
@@ -22,10 +22,19 @@ def table_problems(document: ModelDocument, graph: Graph) -> Iterator[Problem]:
             message = f"input '{name}' has units of dates, and {what}"
             hint = "dates are floating-point numbers or integers"
             yield Problem("GE112", message, hint, make_pointer(("inputs", name, "units")))
+    yield from _storage_problems(graph)
     for name, output in document.outputs.items():
         if isinstance(output, OutputDocument):
             yield from _output_problems(name, output, graph)
     yield from statistic_problems(graph)
+
+
+def _storage_problems(graph: Graph) -> Iterator[Problem]:
+    for section, sources in (("inputs", graph.inputs), ("parameters", graph.parameters)):
+        for name, declared in sources.items():
+            if declared.storage and declared.type.array_dtype.kind != "f":
+                message = f"'{name}' is {declared.type}, and {declared.storage} stores floating-point numbers"
+                yield Problem("GE112", message, 'remove "storage"', make_pointer((section, name, "storage")))
 
 
 def _output_problems(name: str, output: OutputDocument, graph: Graph) -> Iterator[Problem]:

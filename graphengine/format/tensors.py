@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
@@ -105,7 +105,9 @@ def are_external(arrays: Iterable[Any]) -> bool:
     return sum(map(np.size, arrays)) >= EXTERNAL_FROM
 
 
-def write_tensors(folder: Path, stem: str, arrays: Mapping[str, Any]) -> dict[str, ExternalValue]:
+def write_tensors(
+    folder: Path, stem: str, arrays: Mapping[str, Any], bfloat16: Collection[str] = ()
+) -> dict[str, ExternalValue]:
     """Write arrays into a new file `<stem>-<hash>.safetensors`, and give what a model says instead of each.
 
     Raises
@@ -113,7 +115,7 @@ def write_tensors(folder: Path, stem: str, arrays: Mapping[str, Any]) -> dict[st
     GraphEngineError
         GE101 if the file cannot be written.
     """
-    parts, digest = list(safetensors.encoded(arrays)), hashlib.sha256()
+    parts, digest = list(safetensors.encoded(arrays, bfloat16)), hashlib.sha256()
     for part in parts:
         digest.update(part)
     sha256 = digest.hexdigest()
@@ -140,10 +142,17 @@ def one_writer(path: Path) -> Iterator[None]:
         lock.release()
 
 
-def write_beside(path: Path, stem: str, arrays: Mapping[str, Any], finish: Callable[[dict[str, Any]], None]) -> None:
+def write_beside(
+    path: Path,
+    stem: str,
+    arrays: Mapping[str, Any],
+    finish: Callable[[dict[str, Any]], None],
+    bfloat16: Collection[str] = (),
+) -> None:
     """Write arrays into a new file of tensors, then with `finish` the file at a path, which names it.
 
-    `finish` gets what that file says instead of each array. Files of tensors that the old one named are removed.
+    `finish` gets what that file says instead of each array. Files of tensors that the old one named are removed. Arrays
+    that `bfloat16` names are bits of such numbers.
 
     Raises
     ------
@@ -152,7 +161,7 @@ def write_beside(path: Path, stem: str, arrays: Mapping[str, Any], finish: Calla
     """
     last, written = tensors_of(path, stem), set[str]()
     try:
-        named = write_tensors(path.parent, stem, arrays) if arrays else {}
+        named = write_tensors(path.parent, stem, arrays, bfloat16) if arrays else {}
         written = {value.file for value in named.values()}
         finish(named)
     finally:  # what the file names now stays, be it the old one or the new one

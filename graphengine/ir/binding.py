@@ -329,6 +329,8 @@ def as_typed(name: str, value: Any, declared: ArrayType) -> Any:
         raise InputError(f"input '{name}' is not a regular array of numbers: {error}", code="GE404") from None
     if array.dtype == dtype and type(value) is np.ndarray:
         return _read_only(array)
+    if array.dtype.name == "bfloat16" and dtype.kind == "f":
+        array = array.astype(np.float32)
     if not fits_kind(array, dtype):
         raise InputError(f"input '{name}' must be {dtype_name(dtype)}, it is {array.dtype}", code="GE404")
     try:

@@ -16,7 +16,8 @@ class Input:
     """A value the caller supplies.
 
     Cells of `categories` become their indices, other cells the index `unknown` or, without one, an error. With
-    `missing` a cell without a value is NaN. Dates become numbers in `units`, one of those of `ir.dates`.
+    `missing` a cell without a value is NaN. Dates become numbers in `units`, one of those of `ir.dates`. Numbers of the
+    type `storage`, float16 or bfloat16, become those of the dtype.
     """
 
     type: ArrayType
@@ -25,6 +26,7 @@ class Input:
     unknown: int | None = None
     missing: bool = False
     units: str | None = None
+    storage: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +34,7 @@ class Parameter:
     """A value that is learned: `initializer` says what it starts from, `value` what it is now, if anything.
 
     `bounds` are the lowest and the highest number that it may have, None where there is none; `scale` is its typical
-    size.
+    size. Files have its numbers in the type `storage`, float16 or bfloat16, as long as no bit of one is lost.
     """
 
     type: ArrayType
@@ -44,6 +46,7 @@ class Parameter:
     bounds: tuple[float | None, float | None] | None = None
     scale: float | None = None
     description: str | None = None
+    storage: str | None = None
 
     def limits(self) -> tuple[float, float]:
         """The bounds as numbers of the parameter's dtype, infinite where there are none."""

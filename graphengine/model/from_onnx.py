@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from graphengine.errors import GraphEngineError, UsageError
-from graphengine.extras import optional
 from graphengine.format.documents import ModelDocument
 from graphengine.format.onnx.documenting import Imported, imported
 from graphengine.format.onnx.exporting import PREFIX, OnnxParts
@@ -155,13 +154,12 @@ def _with_values(document: ModelDocument, text: str, values: Mapping[str, Any]) 
 
 def _alike(written: OnnxParts, other: Any, parameters: set[str]) -> bool:
     """Whether what would be written computes the same as a graph, but for the values of parameters."""
-    onnx, graph = optional("onnx", "onnx"), written.proto.graph
+    graph = written.proto.graph
     for section in ("node", "input", "output"):
         one, two = getattr(graph, section), getattr(other, section)
         if len(one) != len(two) or any(_bytes(a) != _bytes(b) for a, b in zip(one, two, strict=True)):
             return False
-    type_of = onnx.helper.np_dtype_to_tensor_dtype
-    stored = {name: (type_of(array.dtype), list(array.shape)) for name, array in written.beside.items()}
+    stored: dict[str, Any] = {name: (written.types[name], list(array.shape)) for name, array in written.beside.items()}
     stored |= {each.name: _described(each, parameters) for each in graph.initializer}
     return stored == {each.name: _described(each, parameters) for each in other.initializer}
 

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from graphengine.format.documents import ModelDocument
 from graphengine.format.files import write_bytes
+from graphengine.format.narrow import Storage, StoredArrays, stored
 from graphengine.format.tensors import are_external, one_writer, tensors_of, write_beside
 from graphengine.format.writing import dump_model, encode_array
 from graphengine.ir.declarations import Parameter, State
@@ -49,6 +50,11 @@ def valued(document: ModelDocument, values: Mapping[str, Any]) -> ModelDocument:
     return document.model_copy(update=sections)
 
 
+def storage_of(document: ModelDocument) -> dict[str, Storage]:
+    """Return the types of 16 bits in which parameters are stored."""
+    return {name: each.storage for name, each in document.parameters.items() if each.storage}
+
+
 def save(path: Path, document: ModelDocument, values: Mapping[str, Any]) -> None:
     """Write a document with values, whole or not at all; many values go to a tensor file beside it.
 
@@ -61,9 +67,9 @@ def save(path: Path, document: ModelDocument, values: Mapping[str, Any]) -> None
     def finish(named: Mapping[str, Any]) -> None:
         write_bytes(path, dump_model(valued(document, named or encoded_values(values))))
 
-    beside = values if are_external(values.values()) else {}
-    if beside or tensors_of(path, path.stem):
+    beside = stored(values, storage_of(document)) if are_external(values.values()) else StoredArrays({}, frozenset())
+    if beside.arrays or tensors_of(path, path.stem):
         with one_writer(path):
-            write_beside(path, path.stem, beside, finish)
+            write_beside(path, path.stem, beside.arrays, finish, beside.bfloat16)
     else:
         finish({})

@@ -65,7 +65,7 @@ def export(
     made = onnx_parts(
         model, graph=graph, outputs=outputs, dtype=dtype, opset=opset, defaults=defaults, external=external
     )
-    write_model(Path(path), made.proto, made.beside)
+    write_model(Path(path), *made)
 
 
 def onnx_proto(

@@ -73,7 +73,9 @@ def _graph(
     frozen = {*draft.frozen, *draft.constants, *_single(stored), *_matching(freeze, stored)}
     parameters = {
         renamed.get(name, name): Parameter(
-            ArrayType(array.shape, array.dtype), trainable=name not in frozen and array.dtype.kind == "f"
+            ArrayType(array.shape, array.dtype),
+            trainable=name not in frozen and array.dtype.kind == "f",
+            storage=draft.storage.get(name),
         )
         for name, array in stored.items()
     }
@@ -82,7 +84,10 @@ def _graph(
     importer.names.table.update(public.table)
     graph = Graph(
         importer.proto.graph.name[:200] or "model",
-        {name: Input(kind, importer.descriptions.get(name)) for name, kind in draft.inputs.items()},
+        {
+            name: Input(kind, importer.descriptions.get(name), storage=draft.storage.get(name))
+            for name, kind in draft.inputs.items()
+        },
         parameters,
         {},
         [_node(node, renamed) for node in nodes],

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from graphengine.extras import optional
+from graphengine.format.narrow import Storage
 from graphengine.ir.declarations import array_type
 from graphengine.ir.graph import Graph
 from graphengine.ir.nodes import Operand, reachable
@@ -29,8 +30,8 @@ WEAK = {
 class Weight:
     """A tensor of floating-point numbers of the file: a parameter as soon as something computes with it."""
 
-    def __init__(self, name: str, array: np.ndarray[Any, Any]) -> None:
-        self.name, self.array = name, array
+    def __init__(self, name: str, array: np.ndarray[Any, Any], storage: Storage | None = None) -> None:
+        self.name, self.array, self.storage = name, array, storage
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -53,6 +54,8 @@ class Draft(Recorder):
         self.constants: dict[str, np.ndarray[Any, Any]] = {}
         self._same_constants: dict[Any, Symbol] = {}
         self._symbols: dict[int, tuple[Weight, Symbol]] = {}
+        self.storage: dict[str, Storage | None] = {}
+        """The types of 16 bits that weights and inputs have in the file."""
         self.frozen: set[str] = set()
         """Weights that no training may change, such as running statistics."""
         self.near = "value"
@@ -64,9 +67,9 @@ class Draft(Recorder):
         self._offer(name, kind)
         return Symbol(self, name, kind)
 
-    def input(self, name: str, kind: ArrayType) -> Symbol:
+    def input(self, name: str, kind: ArrayType, storage: Storage | None = None) -> Symbol:
         """Enter an input."""
-        self.inputs[name] = kind
+        self.inputs[name], self.storage[name] = kind, storage
         return self.declare(name, kind)
 
     def as_symbol(self, value: Any) -> Any:
@@ -75,7 +78,7 @@ class Draft(Recorder):
             return value
         if isinstance(value, Weight):
             if id(value) not in self._symbols:
-                self.weights[value.name] = value.array
+                self.weights[value.name], self.storage[value.name] = value.array, value.storage
                 self._symbols[id(value)] = value, self.declare(value.name, ArrayType(value.array.shape, value.dtype))
             return self._symbols[id(value)][1]
         array = np.asarray(value)

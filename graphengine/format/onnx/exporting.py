@@ -28,6 +28,7 @@ from graphengine.format.onnx import (
 )
 from graphengine.format.onnx.emitting import DOMAIN, OLDEST_OPSET, Emitter, Unexportable, applied
 from graphengine.format.onnx.external_data import SMALLEST
+from graphengine.format.onnx.narrow_sources import NarrowSources, narrow_sources
 from graphengine.format.onnx.onnx_lowering import has_rule, lowered_graph, why_not
 from graphengine.ir.declarations import Source
 from graphengine.ir.graph import Graph
@@ -64,10 +65,11 @@ class ExportRequest:
 
 
 class OnnxParts(NamedTuple):
-    """An ONNX `ModelProto` without the initializers that lie beside it, and these by name."""
+    """An ONNX `ModelProto` without the initializers that lie beside it, these by name, and their types of elements."""
 
     proto: Any
     beside: dict[str, np.ndarray[Any, Any]]
+    types: dict[str, int]
 
 
 def onnx_model(graph: Graph, values: Mapping[str, Any], wanted: ExportRequest) -> OnnxParts:
@@ -86,29 +88,32 @@ def onnx_model(graph: Graph, values: Mapping[str, Any], wanted: ExportRequest) -
     _check_names(graph)
     lowered, names = lowered_graph(graph)
     _refuse(_unknown(lowered))
-    renamed = {**names, **_renamed(lowered)}
+    narrow = narrow_sources(lowered, values, set(wanted.carried.values()))
+    renamed = {**names, **_renamed(lowered), **narrow.renamed()}
     emit = Emitter(lowered.types, renamed, single=wanted.single)
+    for name, wide in narrow.renamed().items():
+        to = emit.tensor_type(emit.dtype(lowered.types[name]))
+        emit.nodes.append(emit.helper.make_node("Cast", [name], [wide], to=to))
     _refuse(_emitted(emit, lowered))
     for name, value in lowered.outputs.items():
         if renamed.get(value, value) != name:
             emit.alias(renamed.get(value, value), name)
-    return _joined(emit, lowered, values, wanted)
+    return _joined(emit, lowered, values, wanted, narrow)
 
 
-def _checked(emit: Emitter, made: Any, beside: dict[str, np.ndarray[Any, Any]]) -> OnnxParts:
+def _checked(emit: Emitter, made: Any, beside: dict[str, np.ndarray[Any, Any]], types: dict[str, int]) -> OnnxParts:
     """Return a model that passes the checker; to it values that lie beside the model are inputs."""
     checker, inputs = emit.onnx.checker, made.graph.input
     count, declared = len(inputs), {each.name for each in inputs}
     for name, array in beside.items():
         if name not in declared:
-            kind = emit.tensor_type(array.dtype)
-            inputs.append(emit.helper.make_tensor_value_info(name, kind, array.shape))
+            inputs.append(emit.helper.make_tensor_value_info(name, types[name], array.shape))
     try:
         checker.check_model(made, full_check=True)
     except (checker.ValidationError, emit.onnx.shape_inference.InferenceError) as error:
         raise InvalidModelError(f"the ONNX model fails the checker of onnx: {error}", code="GE305") from error
     del inputs[count:]
-    return OnnxParts(made, beside)
+    return OnnxParts(made, beside, types)
 
 
 def _check_opset(onnx: Any, opset: int) -> None:
@@ -157,7 +162,9 @@ def _renamed(graph: Graph) -> dict[str, str]:
     return {name: f"{name}~value" for name in wrong}
 
 
-def _joined(emit: Emitter, graph: Graph, values: Mapping[str, Any], wanted: ExportRequest) -> OnnxParts:
+def _joined(
+    emit: Emitter, graph: Graph, values: Mapping[str, Any], wanted: ExportRequest, narrow: NarrowSources
+) -> OnnxParts:
     """Return the model that has what was emitted, with inputs, outputs and metadata."""
     helper = emit.helper
     carried = set(wanted.carried.values())
@@ -171,17 +178,22 @@ def _joined(emit: Emitter, graph: Graph, values: Mapping[str, Any], wanted: Expo
     defaults |= wanted.defaults
     if not wanted.are_optional:
         defaults = {name: value for name, value in defaults.items() if name not in sources}
-    arrays = {emit.renamed.get(name, name): _array(emit, name, value) for name, value in defaults.items()}
-    stored, beside = _stored(emit, arrays, wanted)
+    wide = {name: emit.renamed.get(name, name) for name in {**sources, **defaults} if name not in narrow.types}
+    own = {name: wide.get(name, name) for name in {**sources, **defaults}}
+    arrays = {own[name]: _array(emit, name, value) for name, value in defaults.items()} | narrow.values
+    number = emit.onnx.TensorProto.DataType.Value
+    types = {name: emit.tensor_type(array.dtype) for name, array in arrays.items()}
+    types |= {name: number(kind) for name, kind in narrow.types.items()}
+    stored, beside = _stored(emit, arrays, types, wanted)
     made = helper.make_graph(
         emit.nodes,
         graph.name,
-        [_declared(emit, emit.renamed.get(name, name), source.type, source) for name, source in sources.items()],
+        [_declared(emit, own[name], source.type, source, types.get(name)) for name, source in sources.items()],
         [_declared(emit, name, graph.types[value]) for name, value in graph.outputs.items()],
         [*stored, *emit.initializers.values()],
         doc_string=graph.description or "",
     )
-    return _checked(emit, _model(emit, made, graph, wanted), beside)
+    return _checked(emit, _model(emit, made, graph, wanted), beside, types)
 
 
 def start_model(graph: Graph, values: Mapping[str, Any], wanted: ExportRequest) -> OnnxParts:
@@ -191,11 +203,12 @@ def start_model(graph: Graph, values: Mapping[str, Any], wanted: ExportRequest) 
     emit, sources = Emitter(graph.types, {}, single=wanted.single), graph.sources
     started = {name: _value(name, sources[name], values) for name in wanted.carried.values()}
     arrays = {f"{name}~start": _array(emit, name, value) for name, value in started.items()}
-    stored, beside = _stored(emit, arrays, wanted)
+    types = {name: emit.tensor_type(array.dtype) for name, array in arrays.items()}
+    stored, beside = _stored(emit, arrays, types, wanted)
     nodes = [emit.helper.make_node("Identity", [f"{name}~start"], [name]) for name in started]
     outputs = [_declared(emit, name, graph.types[name]) for name in started]
     made = emit.helper.make_graph(nodes, graph.name, [], outputs, stored)
-    return _checked(emit, _model(emit, made, graph, wanted), beside)
+    return _checked(emit, _model(emit, made, graph, wanted), beside, types)
 
 
 def _model(emit: Emitter, made: Any, graph: Graph, wanted: ExportRequest) -> Any:
@@ -223,7 +236,7 @@ def _function(emit: Emitter, text: str, opset: int) -> Any:
 
 
 def _stored(
-    emit: Emitter, arrays: dict[str, np.ndarray[Any, Any]], wanted: ExportRequest
+    emit: Emitter, arrays: dict[str, np.ndarray[Any, Any]], types: dict[str, int], wanted: ExportRequest
 ) -> tuple[list[Any], dict[str, np.ndarray[Any, Any]]]:
     """Return the initializers that the model has, and the arrays that lie beside it."""
     size = sum(array.nbytes for array in arrays.values())
@@ -232,8 +245,10 @@ def _stored(
         message = f"the values have {size:,} bytes; an ONNX file holds at most {LARGEST:,}"
         raise UsageError(message, hint="let them be external data, or export fewer outputs")
     beside = {name: array for name, array in arrays.items() if external and array.nbytes >= SMALLEST}
-    from_array = emit.onnx.numpy_helper.from_array
-    return [from_array(array, name) for name, array in arrays.items() if name not in beside], beside
+    tensors = [emit.onnx.numpy_helper.from_array(array, name) for name, array in arrays.items() if name not in beside]
+    for tensor in tensors:
+        tensor.data_type = types[tensor.name]  # NumPy has no bfloat16, so its bits came as integers
+    return tensors, beside
 
 
 def _value(name: str, source: Any, values: Mapping[str, Any]) -> Any:
@@ -246,13 +261,15 @@ def _array(emit: Emitter, name: str, value: Any) -> np.ndarray[Any, Any]:
     return np.asarray(value, emit.dtype(emit.types[name]))
 
 
-def _declared(emit: Emitter, name: str, kind: ArrayType, source: Any = None) -> Any:
-    """Return the declaration of an input or output; a size that is no single symbol has no name."""
+def _declared(emit: Emitter, name: str, kind: ArrayType, source: Any = None, number: int | None = None) -> Any:
+    """Return the declaration of an input or output, with ONNX's number of its type where that is not our dtype's.
+
+    A size that is no single symbol has no name.
+    """
     shape = [size if isinstance(size, int) else _symbol(size) for size in kind.shape]
     description = getattr(source, "description", None)
-    return emit.helper.make_tensor_value_info(
-        name, emit.tensor_type(emit.dtype(kind)), shape, doc_string=description or ""
-    )
+    number = number or emit.tensor_type(emit.dtype(kind))
+    return emit.helper.make_tensor_value_info(name, number, shape, doc_string=description or "")
 
 
 def _symbol(size: Any) -> str | None:

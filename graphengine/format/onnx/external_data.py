@@ -21,8 +21,8 @@ SMALLEST = 1024
 """Bytes from which a tensor is external data; smaller ones, such as shapes, stay in the file."""
 
 
-def write_model(path: Path, proto: Any, arrays: Mapping[str, np.ndarray[Any, Any]]) -> None:
-    """Write an ONNX model whose initializers `arrays` lie beside it.
+def write_model(path: Path, proto: Any, arrays: Mapping[str, np.ndarray[Any, Any]], types: Mapping[str, int]) -> None:
+    """Write an ONNX model whose initializers `arrays` lie beside it, with ONNX's numbers of their types.
 
     Raises
     ------
@@ -30,26 +30,21 @@ def write_model(path: Path, proto: Any, arrays: Mapping[str, np.ndarray[Any, Any
         GE101 if a file cannot be written. The old files are then untouched.
     """
     stem = path.name  # the stem alone belongs to a model file
+    onnx = optional("onnx", "onnx")
+    bfloat16 = [name for name in arrays if types[name] == onnx.TensorProto.BFLOAT16]
 
     def finish(named: Mapping[str, Any]) -> None:
-        places = places_of(arrays)
+        places = places_of(arrays, bfloat16)
         for name, value in named.items():
-            proto.graph.initializer.append(_external(name, arrays[name], value.file, places[name]))
+            tensor = proto.graph.initializer.add(name=name, data_type=types[name], dims=arrays[name].shape)
+            tensor.data_location = onnx.TensorProto.EXTERNAL
+            entries = {"location": value.file, "offset": places[name], "length": arrays[name].nbytes}
+            for key, entry in entries.items():
+                tensor.external_data.add(key=key, value=str(entry))
         write_bytes(path, proto.SerializeToString())
 
     if arrays or tensors_of(path, stem):
         with one_writer(path):
-            write_beside(path, stem, arrays, finish)
+            write_beside(path, stem, arrays, finish, bfloat16)
     else:
         finish({})
-
-
-def _external(name: str, array: np.ndarray[Any, Any], file: str, place: int) -> Any:
-    """Return a tensor that names the part of a file that has its numbers."""
-    onnx = optional("onnx", "onnx")
-    kind = onnx.helper.np_dtype_to_tensor_dtype(array.dtype)
-    tensor = onnx.TensorProto(name=name, data_type=kind, dims=array.shape)
-    tensor.data_location = onnx.TensorProto.EXTERNAL
-    for key, text in {"location": file, "offset": str(place), "length": str(array.nbytes)}.items():
-        tensor.external_data.add(key=key, value=text)
-    return tensor

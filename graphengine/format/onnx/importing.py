@@ -32,7 +32,7 @@ from graphengine.format.onnx import (
 from graphengine.format.onnx.bodies import body_of, check_version, defaults_of, schema_of
 from graphengine.format.onnx.drafts import Draft, Weight, normalized
 from graphengine.format.onnx.onnx_calls import IMPORTS, OnnxCall, Unimportable
-from graphengine.format.onnx.protos import Tensors, dtype_of, subgraphs, type_name
+from graphengine.format.onnx.protos import STORED, Tensors, dtype_of, subgraphs, type_name
 from graphengine.format.onnx.renaming import NewNames, size_named, valid
 from graphengine.ir.recording import Symbol, UnrecordableError
 from graphengine.limits import Limits
@@ -154,7 +154,7 @@ class Importer:
             return array
         name = self.names.given(f"{scope.prefix}{tensor.name}")
         self.of_file.setdefault(tensor.name, name)
-        return Weight(name, array)
+        return Weight(name, array, STORED.get(type_name(tensor.data_type)))
 
     def _input(self, declared: Any) -> Any:
         kind = declared.type.WhichOneof("value")
@@ -173,7 +173,7 @@ class Importer:
         if declared.doc_string:
             self.descriptions[name] = declared.doc_string
         self.final[name] = self.of_file[declared.name] = name
-        return self.draft.input(name, ArrayType(shape, dtype))
+        return self.draft.input(name, ArrayType(shape, dtype), STORED.get(type_name(tensor.elem_type)))
 
     def _size(self, name: str, axis: int, size: Any) -> Size:
         if size.HasField("dim_value") and size.dim_value >= 0:

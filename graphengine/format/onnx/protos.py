@@ -16,6 +16,7 @@ import numpy as np
 
 from graphengine.errors import DataError, GraphEngineError, InvalidModelError
 from graphengine.extras import optional
+from graphengine.format.narrow import Storage
 from graphengine.format.onnx.onnx_calls import Unimportable
 from graphengine.format.paths import confined
 from graphengine.limits import Limits
@@ -24,6 +25,8 @@ STRUCTURE_BYTES = 64 * 2**20
 """Room for what a file has besides its tensors."""
 NARROW = ("FLOAT16", "BFLOAT16", "FLOAT8E4M3FN", "FLOAT8E4M3FNUZ", "FLOAT8E5M2", "FLOAT8E5M2FNUZ", "FLOAT4E2M1")
 """Floating-point types that are computed in single precision."""
+STORED: dict[str, Storage] = {"FLOAT16": "float16", "BFLOAT16": "bfloat16"}
+"""Types in which parameters and inputs stay stored."""
 SUBBYTE = {"INT4": "int8", "INT2": "int8", "UINT4": "uint8", "UINT2": "uint8"}
 PLAIN = {
     "FLOAT": "float32",
