@@ -178,6 +178,23 @@ def along(axis, rank):
     return names
 
 
+def topk(name, attributes, arrays):
+    """With the places that it gives."""
+    known = along(-1, 2)(name, attributes, arrays)
+    return known and known | {"indices": results_of(name, attributes, arrays)[1]}
+
+
+def scatter(name, attributes, arrays):
+    """Added updates, whose shares are 1."""
+    known = along(-1, 2)(name, attributes, arrays) if attributes["reduction"] == "add" else None
+    return known and known | {"scatter": sharing(name, known), "share": np.ones_like}
+
+
+def arange(name, attributes, arrays):
+    """Start, stop and step of three inputs."""
+    return plain(name, attributes, arrays) if len(arrays) == 3 else None
+
+
 def sharing(name, known):
     """The oracle of an op, with the attributes that it shares with the one that calls it."""
     fields = {field: known[field] for field in OPS[name].cls.model_fields if field in known}
@@ -333,6 +350,9 @@ MEANINGS = {
     "scaled_dot_product_attention": attention,
     **dict.fromkeys(["slice", "slice_add", "gather", "index_add", "stack"], along(0, 1)),
     **dict.fromkeys(["take_along_axis", "scatter_add", "sort", "argsort"], along(-1, 2)),
+    "topk": topk,
+    "scatter": scatter,
+    "arange": arange,
     "embedding": embedding,
     "one_hot": one_hot,
     **dict.fromkeys(["concat", "split", "split_like"], concat),

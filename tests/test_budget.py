@@ -175,7 +175,7 @@ def peak_of(name, attributes, arrays):
 def enlarged(name, attributes, arrays):
     """A row of samples with axes that are longer, all of them or one; None if the op has no such row."""
     largest = max((x.size for x in arrays if x is not None), default=0)
-    if not largest or (name in WITH_SIZES and len(arrays) == len(OPS[name].signature.inputs)):
+    if not largest or TABLE[name].sizes_of_values or (name in WITH_SIZES and len(arrays) == len(OPS[name].signature.inputs)):
         return None
     for axes in (slice(None), slice(0, 1), slice(-1, None), slice(1, 2)):
         ranks = [sum(size > 1 for size in x.shape[axes]) for x in arrays if x is not None]
@@ -198,7 +198,7 @@ def longer(x, axes, times):
 WANTED = 30_000
 """Numbers in the largest array of an enlarged sample."""
 
-SMALL = {"broadcast_to", "constant", "random_key"}
+SMALL = {"arange", "broadcast_to", "constant", "random_key"}
 """Ops whose samples have no inputs that could be larger, besides those that draw numbers."""
 
 

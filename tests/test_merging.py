@@ -106,13 +106,13 @@ def test_an_op_in_parts_gives_what_it_gives_of_the_whole(name, attributes, array
 
 def test_the_law_is_about_all_ops():
     covered = {row.values[0] for row in ROWS if any(True for _ in layouts(*row.values))}
-    assert set(SAMPLES) - covered == {"constant", "random_key", "opaque_backward"}
+    assert set(SAMPLES) - covered == {"arange", "constant", "random_key", "opaque_backward"}
 
 
 ALONG_SAMPLES = {"argmax", "argmin", "cumprod", "cumsum", "eye_like", "flip", "gather", "pad", "slice", "slice_add"}
 ALONG_SAMPLES |= {"split", "take_along_axis", "tile", "trace", "tril", "triu", "unpad", "untile", "concat"}
 ALONG_SAMPLES |= {"bernoulli", "normal", "uniform", "dropout"}  # the key itself is what there are samples of
-ALONG_SAMPLES |= {"argsort", "sort"}
+ALONG_SAMPLES |= {"argsort", "scatter", "sort", "topk"}
 ALONG_SAMPLES |= {"searchsorted"}  # the table itself
 ALONG_SAMPLES |= {"scan"}  # the steps, or what is added up over them
 ALONG_SAMPLES |= {"index_add", "scatter_add", "broadcast_to", "reshape", "sum_to"}  # to sizes that the samples are not

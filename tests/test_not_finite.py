@@ -40,7 +40,7 @@ SIZES = 20.0 * 8.0 ** np.arange(6)
 NOT_NAN = {
     "confusion_matrix": "counts are integers: NaN counts as the largest score",
     "opaque_backward": "it is given a result that its inputs do not have",
-    "sort": "NaN counts as the largest value, and only its place is NaN",
+    **dict.fromkeys(("sort", "topk"), "NaN counts as the largest value, and only its place is NaN"),
 }
 """Ops that give a number where an input is NaN, and why."""
 INF, NAN = math.inf, math.nan
@@ -479,7 +479,7 @@ def test_every_op_with_real_inputs_is_under_a_law():
     real = {name for name in ops if any(is_real(arrays) for _, arrays in TABLE[name].rows)}
     assert real == {name for name, *_ in ROWS} == {*LIMITS, *NOT_NAN}
     assert {*NAN_INSTEAD, *NOT_NAN} <= real
-    discrete = {"all", "any", "constant", "logical_and", "logical_not", "logical_or", "one_hot"}
+    discrete = {"arange", "all", "any", "constant", "logical_and", "logical_not", "logical_or", "one_hot"}
     assert ops - real == discrete | {"bernoulli", "normal", "random_key", "uniform"}
 
 

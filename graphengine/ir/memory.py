@@ -158,8 +158,8 @@ class Claim:
         """
         kinds = [kind and kind._replace(shape=np.shape(x)) for kind, x in zip(self._kinds, operands, strict=True)]
         for place, kind in enumerate(kinds):
-            if place == self._sizes and kind:
-                kinds[place] = kind._replace(content=tuple(map(int, operands[place])))
+            if kind and (place == self._sizes or (kind.shape == () and kind.array_dtype.kind in "iu")):
+                kinds[place] = kind._replace(content=tuple(map(int, np.ravel(operands[place]))))
         try:
             results = infer(self._node.node, tuple(kinds))
         except SizeError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from graphengine.errors import MOST_REPORTED, Problem
@@ -80,5 +81,13 @@ def _operand_type(operand: Operand, types: Mapping[str, ArrayType]) -> ArrayType
 
 
 def literal_type(operand: Any) -> ArrayType | None:
-    """The type of a literal number; None for an omitted input."""
+    """The type of a literal number, an integer with what it is: it may be a size. None for an omitted input."""
+    if type(operand) is int:
+        return integer_type(operand)
     return None if operand is None else PYTHON_NUMBERS[type(operand)]
+
+
+@lru_cache(maxsize=1024)
+def integer_type(number: int) -> ArrayType:
+    """The type of an integer of which is known what it is; one object for each."""
+    return PYTHON_NUMBERS[int]._replace(content=(number,))

@@ -14,7 +14,7 @@ attention embedding scaled_dot_product_attention
 comparison equal greater greater_equal isfinite less less_equal logical_and logical_not logical_or
 comparison not_equal numpy.equal numpy.greater numpy.greater_equal numpy.isfinite numpy.less numpy.less_equal
 comparison numpy.logical_and numpy.logical_not numpy.logical_or numpy.not_equal numpy.where stop_gradient where
-constants constant
+constants arange constant
 contraction einsum
 convolution conv1d conv2d conv_transpose2d
 elementary arccos arccosh arcsin arcsinh arctan arctan2 arctanh cos cosh erf exp expm1 log log10
@@ -39,12 +39,13 @@ random bernoulli normal random_key uniform
 reductions all any argmax argmin cumprod cumsum linear_recurrence logsumexp max mean min norm
 reductions numpy.all numpy.any numpy.argmax numpy.argmin numpy.cumprod numpy.cumsum numpy.max numpy.mean
 reductions numpy.min numpy.prod numpy.std numpy.sum numpy.var prod std sum var
+scattering scatter
 selection concat gather index_add numpy.concatenate numpy.split numpy.stack numpy.take
 selection numpy.take_along_axis one_hot scatter_add slice slice_add split split_like stack take_along_axis
 shaping broadcast_to cast expand_dims flatten flip numpy.broadcast_to numpy.expand_dims numpy.flip
 shaping numpy.ones_like numpy.reshape numpy.shape numpy.size numpy.squeeze numpy.tile numpy.transpose
 shaping numpy.zeros_like ones_like reshape shape size squeeze sum_to tile transpose untile zeros_like
-sorting argsort sort
+sorting argsort sort topk
 """
 
 FAMILIES = {

@@ -212,7 +212,9 @@ class _Walk:
             self._shapes[node.id] = node.inputs[0]
             self._place(node, Place(Spread.SHAPE, stage))
         elif spreads <= {Spread.FIXED}:
-            if not (stage and node.op in _FILLING and node.is_core and self._place_filled(node)):
+            if any(self._sampled_axes(self.types[name].shape) for name in node.outputs):
+                self._place_whole(node, places)
+            elif not (stage and node.op in _FILLING and node.is_core and self._place_filled(node)):
                 self._place(node, Place(Spread.FIXED, stage))
         elif Spread.WHOLE in spreads or self._misuses_shape(node, places):
             self._place_whole(node, places)

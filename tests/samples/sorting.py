@@ -14,6 +14,15 @@ ROWS = shaped(
     ]
 )
 
+FIRST = shaped(
+    [
+        ({"k": 2}, (3,)),
+        ({"k": 3, "largest": False}, (2, 3)),
+        ({"k": 1, "axis": 0}, (4, 2)),
+        ({"k": 0, "axis": 1}, (2, 3, 2)),
+    ]
+)
+
 
 def argsort(x, axis=-1, descending=False):
     """By Python's sorted, one line of x after the other."""
@@ -29,4 +38,13 @@ def sort(x, axis=-1, descending=False):
     return np.take_along_axis(x, argsort(x, axis, descending), axis)
 
 
-TABLE = {"argsort": Samples(ROWS, argsort), "sort": Samples(ROWS, sort)}
+def topk(x, k, axis=-1, largest=True):
+    places = np.take(argsort(x, axis, largest), range(k), axis)
+    return np.take_along_axis(x, places, axis), places
+
+
+TABLE = {
+    "argsort": Samples(ROWS, argsort),
+    "sort": Samples(ROWS, sort),
+    "topk": Samples(FIRST, topk),
+}

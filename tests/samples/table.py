@@ -24,6 +24,8 @@ class Samples:
     """Whether `backward` gives the slope of `forward`."""
     known_sizes: bool = True
     """Whether the sizes of the result follow from symbolic sizes: sums and differences of these have no symbol."""
+    sizes_of_values: bool = False
+    """Whether the sizes of the result are values, which types do not have."""
     of_scalars: bool = False
     """Whether all inputs are single numbers."""
 

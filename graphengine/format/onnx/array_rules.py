@@ -350,15 +350,50 @@ def flatten(emit: Emitter, applied: Applied) -> str:
     return emit("Reshape", emit.read(applied), emit.vector([*[0] * (len(shape) - 1), -1]))
 
 
+@exports("scatter")
+def scatter(emit: Emitter, applied: Applied) -> str:
+    """Write ScatterElements."""
+    dtype = emit.result_dtype(applied)
+    values = emit.read(applied, 0, dtype), emit.read(applied, 1, np.int64), emit.read(applied, 2, dtype)
+    return emit("ScatterElements", *values, axis=applied.axis, reduction=applied.reduction)
+
+
+@exports("arange")
+def arange(emit: Emitter, applied: Applied) -> str:
+    """Write Range."""
+    given = dict(zip(("start", "stop", "step"), applied.node.inputs, strict=False))
+    names = {
+        key: emit.read(applied, place, np.int64) for place, (key, ref) in enumerate(given.items()) if ref is not None
+    }
+    first, step = emit.constant(0, np.int64), emit.constant(1, np.int64)
+    limits = (names.get("start", first), names["stop"]) if "stop" in names else (first, names["start"])
+    return emit("Range", *limits, names.get("step", step))
+
+
 @exports("argsort")
 def argsort(emit: Emitter, applied: Applied) -> str:
-    """Write the places that TopK finds of all values; the runtime has it for 64 and 32 bits."""
-    dtype = emit.operand_dtype(applied, 0)
-    wide = dtype if dtype.kind == "f" else np.dtype(np.int64)
-    x = emit.read(applied, 0, wide)
+    """Write the places that TopK finds of all values."""
     axis = applied.axis % applied.rank()
-    count = emit("Shape", x, start=axis, end=axis + 1)
+    return _first(emit, applied, emit("Shape", emit.read(applied), start=axis, end=axis + 1), applied.descending)[1]
+
+
+@exports("topk")
+def topk(emit: Emitter, applied: Applied) -> tuple[str, ...]:
+    """Write TopK."""
+    values, places = _first(emit, applied, emit.vector([applied.k]), applied.largest)
+    return emit.cast(values, _wide(emit, applied), emit.result_dtype(applied)), places
+
+
+def _first(emit: Emitter, applied: Applied, count: str, largest: bool) -> list[str]:
+    """Write TopK, and return the names of the values and of their places."""
+    x = emit.read(applied, 0, _wide(emit, applied))
     names = [emit.free(applied.node.id) for _ in range(2)]
-    attributes = {"axis": axis, "largest": int(applied.descending), "sorted": 1}
+    attributes = {"axis": applied.axis % applied.rank(), "largest": int(largest), "sorted": 1}
     emit.nodes.append(emit.helper.make_node("TopK", [x, count], names, **attributes))
-    return names[1]
+    return names
+
+
+def _wide(emit: Emitter, applied: Applied) -> np.dtype[Any]:
+    """Return the dtype that the runtime sorts: it has 64 and 32 bits."""
+    dtype = emit.operand_dtype(applied, 0)
+    return dtype if dtype.kind == "f" else np.dtype(np.int64)

@@ -121,18 +121,12 @@ def scatter_elements(call: OnnxCall) -> Any:
     shape, wanted = call.shape(0), call.shape(1)
     if any(own != other for place, (own, other) in enumerate(zip(shape, wanted, strict=True)) if place != axis):
         return _scattered_flat(call, axis, reduction)
-    if reduction == "add":
-        return op("scatter_add", axis=axis)(x, indices, updates)
-    if reduction != "none":
-        raise Unimportable(f"there is no scatter with the reduction '{reduction}'")
-    return _put(x, updates, lambda base, values: op("scatter_add", axis=axis)(base, indices, values))
+    return _scatter(reduction, axis)(x, indices, updates)
 
 
-def _put(x: Any, updates: Any, add: Any) -> Any:
-    """Return x with updates instead of what is there, where no place is written twice."""
-    zeros, ones = np.zeros_like(x), np.ones_like(updates)
-    touched = np.greater(add(zeros, ones), constant(0, x))
-    return np.where(touched, add(zeros, updates), x)
+def _scatter(reduction: str, axis: int) -> Any:
+    """Return the node that scatters along an axis."""
+    return op("scatter_add", axis=axis) if reduction == "add" else op("scatter", axis=axis, reduction=reduction)
 
 
 def _scattered_flat(call: OnnxCall, axis: int, reduction: str) -> Any:
@@ -150,12 +144,7 @@ def _scattered_flat(call: OnnxCall, axis: int, reduction: str) -> Any:
 def _into_flat(call: OnnxCall, places: Any, updates: Any, sizes: tuple[int, ...], reduction: str) -> Any:
     """Return x with updates at places of its flat form."""
     flat = np.reshape(call[0], (int(np.prod(sizes)), *[1] * 0))
-    add = op("index_add", axis=0)
-    if reduction == "add":
-        return np.reshape(add(flat, places, updates), sizes)
-    if reduction != "none":
-        raise Unimportable(f"there is no scatter with the reduction '{reduction}'")
-    return np.reshape(_put(flat, updates, lambda base, values: add(base, places, values)), sizes)
+    return np.reshape(_scatter(reduction, 0)(flat, places, updates), sizes)
 
 
 @imports("ScatterND")
@@ -251,6 +240,4 @@ def top_k(call: OnnxCall) -> Any:
     """Import the first values in order, and their places; of equal ones the first comes first."""
     x, axis = call[0], call.axis(-1)
     count = call.get("k") if call.version < 10 else int(call.number(1, "K"))
-    places = op("argsort", axis=axis, descending=bool(call.get("largest", 1)))(x)
-    first = op("slice", start=0, stop=count, axis=axis)(places)
-    return op("take_along_axis", axis=axis)(x, first), first
+    return op("topk", k=count, axis=axis, largest=bool(call.get("largest", 1)))(x)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from graphengine.format.onnx.drafts import boxed, normalized
-from graphengine.format.onnx.onnx_calls import OnnxCall, Unimportable, imports, op
+from graphengine.format.onnx.onnx_calls import OnnxCall, Unimportable, cast, imports, is_known, op
 from graphengine.format.onnx.protos import dtype_of
 from graphengine.ir.recording import Symbol
 from graphengine.ops.inference import normalized_axes
@@ -212,13 +212,25 @@ def filled(call: OnnxCall) -> Any:
 
 @imports("Range")
 def arange(call: OnnxCall) -> Any:
-    """Import an arithmetic sequence, start + step * number."""
+    """Import an arithmetic sequence, start + step * number; of integers its limits may be known only at run time."""
+    limits = [_limit(call, place) for place in range(3)]
+    if call.dtype().kind in "iu" and any(isinstance(each, Symbol) for each in limits):
+        return cast(op("arange")(*limits), call.dtype())
     start, limit, delta = (call.number(place, name) for place, name in enumerate(("start", "limit", "delta")))
     if not delta:
         raise Unimportable("its step is 0")
     (count,) = bounded([max(0, math.ceil((limit - start) / delta))])
     dtype = call.dtype()
     return (start + delta * np.arange(count)).astype(dtype)
+
+
+def _limit(call: OnnxCall, place: int) -> Any:
+    """Return a limit of a sequence: a number, or a symbol of one."""
+    value = call.size(place)
+    if is_known(value):
+        return value.reshape(-1)[0].item() if value.size == 1 else None
+    symbol = value if isinstance(value, Symbol) else call.draft.as_symbol(value)
+    return np.reshape(symbol, ()) if symbol.ndim else symbol
 
 
 @imports("EyeLike")

@@ -1,4 +1,4 @@
-"""Constants: a number as a node, with a dtype of its own."""
+"""Constants: a number as a node, with a dtype of its own, and numbers that are counted."""
 
 import math
 from typing import Literal
@@ -28,6 +28,40 @@ class Constant(Node):
 
     def forward(self):
         return np.dtype(self.dtype).type(NON_FINITE.get(self.value, self.value))
+
+
+@register("arange")
+class ARange(Node):
+    """Integers from `start` up to but without `stop`, z[i] = start + i * step.
+
+    With one positional input that is `stop`, as in `numpy.arange`. Without a start they begin at 0, without a step it
+    is 1. All are single integers; their values may be known only at run time, such as the size of an array.
+    """
+
+    def infer(self, start=None, stop=None, step=None):
+        kinds = self._limits(start, stop, step)
+        for name, kind in zip(("start", "stop", "step"), kinds, strict=True):
+            if isinstance(kind, ArrayType) and (kind.shape != () or kind.array_dtype.kind not in "iu"):
+                raise ValueError(f"{name} must be a single integer, not {kind}; multiply the result for other numbers")
+        first, last, by = (kind.content and kind.content[0] if isinstance(kind, ArrayType) else kind for kind in kinds)
+        if by == 0:
+            raise ValueError("the step must not be 0")
+        whole = (first, by) == (0, 1)
+        is_known = all(isinstance(each, int) for each in (first, last, by))
+        return ArrayType((len(range(first, last, by)) if is_known else last if whole else None,), np.dtype(np.int64))
+
+    def merge(self, _axes, *_limits):
+        return None
+
+    def forward(self, start=None, stop=None, step=None):
+        return np.arange(*self._limits(start, stop, step), dtype=np.int64)
+
+    def _limits(self, start, stop, step):
+        """Start, stop and step, with the defaults of those that are omitted."""
+        if start is None and stop is None:
+            raise ValueError("it needs a stop")
+        first, last = (0, start) if stop is None else (0 if start is None else start, stop)
+        return first, last, 1 if step is None else step
 
 
 def represented(value, dtype):

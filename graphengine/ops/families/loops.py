@@ -108,6 +108,7 @@ class Scan(Node):
             raise ValueError(f"the sequences have different numbers of steps: {given}")
         size = next(iter(sizes.values()), self.length)
         for place in self.carried:
+            steps[place] = types[place]._replace(content=None)  # the next step has another value
             if isinstance(types[place].dtype, PythonNumber):
                 steps[place] = self._of_number(tuple(steps), place)
         return tuple(steps), size

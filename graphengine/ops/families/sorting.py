@@ -1,11 +1,14 @@
-"""Values in order, and where they were before.
+"""Values in order, the first of them, and where they were before.
 
 Equal values keep their order, also where the largest come first. NaN counts as the largest.
 """
 
-import numpy as np
+from typing import Annotated
 
-from graphengine.ops.families.selection import ScatterAdd, kept_whole
+import numpy as np
+from pydantic import Field
+
+from graphengine.ops.families.selection import ScatterAdd, Slice, kept_whole
 from graphengine.ops.inference import normalized_axes
 from graphengine.ops.node import Node
 from graphengine.ops.registry import register
@@ -61,3 +64,45 @@ class Sort(Node):
     def backward(self, grad, x):
         places = ArgSort(axis=self.axis, descending=self.descending)(x)
         return ScatterAdd(axis=self.axis)(np.zeros_like(x), places, grad)
+
+
+@register("topk")
+class TopK(Node):
+    """The k largest values of x along an axis in decreasing order, and the `indices` of their places.
+
+    z = take_along_axis(x, indices, axis); dx = scatter_add(zeros_like(x), indices, dz).
+
+    Without `largest` the k smallest in increasing order. Of equal values the first in x comes first.
+    """
+
+    outputs = ("values", "indices")
+    k: Annotated[int, Field(ge=0)]
+    axis: int = -1
+    largest: bool = True
+
+    def infer(self, x):
+        (axis,) = normalized_axes(self.axis, len(x.shape))
+        require_values(x.shape[axis], self.k)
+        shape = (*x.shape[:axis], self.k, *x.shape[axis + 1 :])
+        return ArrayType(shape, x.array_dtype), ArrayType(shape, np.dtype(np.int64))
+
+    def merge(self, axes, x):
+        return kept_whole(self, axes, x)
+
+    def workspace(self, x):
+        return [ArrayType(x.shape, np.dtype(np.int64))] * 2
+
+    def forward(self, x):
+        require_values(x.shape[self.axis], self.k)
+        places = ArgSort(axis=self.axis, descending=self.largest)(x)
+        first = Slice(stop=self.k, axis=self.axis)(places)
+        return np.take_along_axis(x, first, axis=self.axis), first
+
+    def backward(self, grad_values, x, indices):
+        return ScatterAdd(axis=self.axis)(np.zeros_like(x), indices, grad_values)
+
+
+def require_values(size, count):
+    """Refuse to take more values than there are, as far as the size is known."""
+    if isinstance(size, int) and size < count:
+        raise ValueError(f"an axis of size {size} has no {count} values; k is at most {size}")
