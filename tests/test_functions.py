@@ -760,11 +760,13 @@ SHIPPED = {
 }
 RECURRENT = [f"{cell}{what}" for cell in ("rnn", "gru", "lstm") for what in ("", "_step", "_masked_step")]
 """Loops over the cells: tests/test_sequences.py compares them with PyTorch."""
+OVER_STEPS = ("attention", "transformer_block", "length_mask", "masked_mean", "sinusoidal_positions", "learned_positions")
+"""Attention, positions and masks: so does tests/test_attention.py."""
 SIZES = {"N": 3, "I": 4, "H": 5, "O": 2}
 
 
 def test_every_shipped_function_is_compared_with_a_transcription():
-    compared = {f"nn.{name}" for name in SHIPPED} | {f"nn.{name}" for name in RECURRENT}
+    compared = {f"nn.{name}" for name in (*SHIPPED, *RECURRENT, *OVER_STEPS)}
     assert compared == {name for name, each in shipped_functions().items() if each.domain == "nn"}
 
 

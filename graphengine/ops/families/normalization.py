@@ -201,10 +201,10 @@ class Dropout(Node):
         return None if self.training else "rows"
 
     def forward(self, x, key=None):
-        return x * self.factors(x, key) if self.training else x
+        return x * self.factors(x, key) if self.training and self.p else x
 
     def backward(self, grad, x, key):
-        return (grad * self.factors(x, key) if self.training else grad), None
+        return (grad * self.factors(x, key) if self.training and self.p else grad), None
 
     def factors(self, x, key):
         """What each value of x is multiplied by."""
