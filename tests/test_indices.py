@@ -41,7 +41,7 @@ def test_integers_are_counted_up_to_the_size_of_an_array(limits, shape):
     ("limits", "reason"), [([2, 5, 0], "must not be 0"), ([1.5], "single integer"), (["x"], "single integer")]
 )
 def test_limits_that_are_no_integers_and_a_step_of_0_are_refused(limits, reason):
-    with pytest.raises(ge.errors.InvalidModelError, match=f"GE301.*{reason}"):
+    with pytest.raises(ge.errors.InvalidModelError, match=rf"GE301.*{reason}"):
         counting(limits)
 
 
@@ -88,7 +88,7 @@ def test_a_state_that_counts_is_no_size_within_its_loop():
 
 
 def test_more_values_than_there_are_cannot_be_taken():
-    with pytest.raises(ge.errors.InvalidModelError, match="GE301.*size 3 has no 4 values"):
+    with pytest.raises(ge.errors.InvalidModelError, match=r"GE301.*size 3 has no 4 values"):
         ge.Model.from_dict(document({"z": ("topk", ["x"], {"k": 4})}, {"z": "z"}, inputs={"x": [3]}))
     model = ge.Model.from_dict(document({"z": ("topk", ["x"], {"k": 4})}, {"z": "z"}, inputs={"x": ["N"]}))
     with pytest.raises(ge.errors.GraphEngineError, match="size 3 has no 4 values"):
@@ -126,9 +126,7 @@ def test_values_and_gradients_of_a_scatter_are_those_of_pytorch(reduction):
     values = given(np.random.default_rng(5), repeated=reduction != "none")
     if reduction in ("max", "min"):
         values["updates"][1, :3] = values["x"][1, values["at"][1, :3]]  # equal values share
-    tensors = {
-        name: torch.tensor(value, requires_grad=value.dtype.kind == "f") for name, value in values.items()
-    }
+    tensors = {name: torch.tensor(value, requires_grad=value.dtype.kind == "f") for name, value in values.items()}
     x, at, updates = tensors["x"], tensors["at"], tensors["updates"]
     if reduction == "none":
         z = x.scatter(1, at, updates)

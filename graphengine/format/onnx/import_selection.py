@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from graphengine.format.onnx.import_shapes import bounded
-from graphengine.format.onnx.onnx_calls import OnnxCall, Unimportable, cast, constant, imports, is_known, op
+from graphengine.format.onnx.onnx_calls import OnnxCall, Unimportable, cast, imports, is_known, op
 
 
 @imports("Slice")

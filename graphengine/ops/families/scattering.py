@@ -17,7 +17,8 @@ JOINED = {"mul": np.multiply, "max": np.maximum, "min": np.minimum}
 class Scatter(Node):
     """x with `updates` put at indices along one axis, or joined with what is there by `reduction`.
 
-    z = scatter(x, indices, updates); dx = dz * share(x), dupdates = take_along_axis(dz, indices, axis) * share(updates).
+    z = scatter(x, indices, updates); dx = dz * share(x),
+    dupdates = take_along_axis(dz, indices, axis) * share(updates).
 
     `reduction` is none, add, mul, max or min. Indices and updates have the shape of x but along the axis. With none the
     last of several updates at one place counts, and its share is 1; with mul the share of a factor is the product of
