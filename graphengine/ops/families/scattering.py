@@ -14,7 +14,7 @@ JOINED = {"mul": np.multiply, "max": np.maximum, "min": np.minimum}
 
 
 @register("scatter")
-class Scatter(Node):
+class ScatterElements(Node):
     """x with `updates` put at indices along one axis, or joined with what is there by `reduction`.
 
     z = scatter(x, indices, updates); dx = dz * share(x),
@@ -58,7 +58,7 @@ class Scatter(Node):
     def _last(self, x, indices, _updates, _out):
         """1 for what stays: what no update replaces, and the last update at each place."""
         number = counted(indices, self.axis)
-        last = Scatter(axis=self.axis)(np.zeros_like(x) - 1, indices, number)
+        last = ScatterElements(axis=self.axis)(np.zeros_like(x) - 1, indices, number)
         return last < 0, np.equal(np.take_along_axis(last, indices, axis=self.axis), number)
 
     def _equal(self, x, indices, updates, out):
@@ -70,7 +70,7 @@ class Scatter(Node):
 
     def _others(self, x, indices, updates, _out):
         """The product of the other factors: right where some are 0, too, and so are the derivatives of every order."""
-        of_x = Scatter(axis=self.axis, reduction="mul")(np.ones_like(x), indices, updates)
+        of_x = ScatterElements(axis=self.axis, reduction="mul")(np.ones_like(x), indices, updates)
         number, size = counted(indices, self.axis), np.size(indices, self.axis)
         places = np.mod(indices, np.size(x, self.axis))
         order = ArgSort(axis=self.axis)(places)
