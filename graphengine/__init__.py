@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from graphengine.ops.node import Node
     from graphengine.ops.registry import register
     from graphengine.ops.shapes import ArrayType
-    from graphengine.trace.traced_models import trace_model
+    from graphengine.traces.traced_models import trace
     from graphengine.training.history import History
     from graphengine.training.schedules import Schedule
     from graphengine.transform.gradient import gradient
@@ -89,14 +89,14 @@ __all__ = [
     "register_solver",
     "search",
     "shape",
-    "trace_model",
+    "trace",
 ]
 
 _HOME = {
     "ArrayType": "ops.shapes",
     "Limits": "limits",
     "models": "library",
-    "trace_model": "trace.traced_models",
+    "trace": "traces.traced_models",
     "Builder": "model.builder",
     "gradient": "transform.gradient",
     "check_gradients": "model.gradcheck",

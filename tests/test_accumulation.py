@@ -8,7 +8,7 @@ from documents import document, linreg, parameter, training
 
 import graphengine as ge
 from graphengine.limits import Limits
-from graphengine.trace.iterations import Iterations
+from graphengine.traces.iterations import Iterations
 
 X = np.arange(1.0, 12.0) / 5
 DATA = {"x": X, "y": 3 * X + np.resize([0.5, -0.5], 11)}

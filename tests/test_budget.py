@@ -20,7 +20,7 @@ from graphengine.limits import Limits
 from graphengine.model.gradcheck import graph_checks
 from graphengine.ops.inference import elementwise
 from graphengine.ops.registry import OPS
-from graphengine.trace.trace import trace
+from graphengine.traces.trace import trace_graph
 
 MEGABYTE = Limits(array_bytes=2**20)
 WITH_SIZES = sorted(name for name, op in OPS.items() if "sizes" in op.signature.inputs)
@@ -381,11 +381,11 @@ def test_a_gradient_that_asks_for_more_than_its_graph_is_refused_from_the_first_
 def test_a_trace_and_a_check_are_refused_likewise():
     model, given = products(array_bytes=2**22), {"x": np.ones((400, 1, 50)), "y": np.ones((50, 60))}
     with pytest.raises(ge.errors.InputError, match=r"GE133: .* 'd_y\.1' \(matmul\)"):
-        trace(model.graph, given, "out", ["y"])
+        trace_graph(model.graph, given, "out", ["y"])
     with pytest.raises(ge.errors.InputError, match=r"GE133: .* 'd_y\.1' \(matmul\)"):
         next(graph_checks(model.graph, given, "out", ["y"], np.random.default_rng(0)))
     with pytest.raises(ge.errors.InputError, match=r"GE133: .* for B = 9000, "):
-        trace(model.graph, {"x": np.ones((9000, 1, 50)), "y": np.ones((50, 60))})
+        trace_graph(model.graph, {"x": np.ones((9000, 1, 50)), "y": np.ones((50, 60))})
 
 
 def test_a_gradient_is_derived_for_its_memory_only_where_that_may_be_too_much_and_once_for_all_sizes(monkeypatch):

@@ -7,7 +7,7 @@ from documents import MODELS, SHIPPED, document, model, parameter, write
 from test_cli import cli, cli_json
 
 import graphengine as ge
-from graphengine.trace.flow import explain_gradient
+from graphengine.traces.flow import explain_gradient
 
 
 def flow_of(built, name="w", of="out"):

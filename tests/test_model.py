@@ -8,8 +8,8 @@ from documents import MODELS, document, linreg, model, parameter, training
 
 import graphengine as ge
 from graphengine.backends.numpy.plan import Plan
-from graphengine.trace.flow import explain_gradient
-from graphengine.trace.traced_models import trace_model
+from graphengine.traces.flow import explain_gradient
+from graphengine.traces.traced_models import trace
 
 
 @pytest.fixture(name="regression")
@@ -124,7 +124,7 @@ def test_one_name_may_stand_for_a_list_of_one_wherever_names_are_asked_for(regre
     assert regression.forward(given).backward(wrt="theta") == regression.forward(given).backward(wrt=["theta"])
     for graph in (regression.gradient(wrt="theta"), ge.gradient(regression.graph, wrt="theta")):
         assert list(graph.outputs) == ["d_loss/d_theta"]
-    assert trace_model(regression, given, wrt="theta").wrt == ("theta",)
+    assert trace(regression, given, wrt="theta").wrt == ("theta",)
     assert [flow.toward for flow in explain_gradient(regression.graph, "loss", "theta")] == ["theta"]
 
 

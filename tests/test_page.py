@@ -19,7 +19,7 @@ import graphengine as ge
 from graphengine.draw.drawing import trace_svg
 from graphengine.page.film import chosen_iterations
 from graphengine.page.pages import MODULES, page_of
-from graphengine.trace.traced_models import trace_model
+from graphengine.traces.traced_models import trace
 
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or "/usr/bin/chromium"
 QUIET = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
@@ -398,7 +398,7 @@ def test_all_text_has_readable_contrast(opened, single, scheme):
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_no_text_of_a_shipped_model_meets_another_or_leaves_its_shape_in_a_real_font(opened, path):
     loaded = ge.load(path)
-    page = opened(f"<!doctype html><body>{trace_svg(loaded.graph, trace_model(loaded))}")
+    page = opened(f"<!doctype html><body>{trace_svg(loaded.graph, trace(loaded))}")
     meeting = """() => {
       const inside = (a, b) => a.left >= b.left && a.right <= b.right && a.top >= b.top && a.bottom <= b.bottom;
       const box = (element) => element.getBoundingClientRect();

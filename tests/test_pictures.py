@@ -16,7 +16,7 @@ from graphengine.draw.drawing import graph_svg, trace_svg
 from graphengine.draw.labels import TraceLabels, texts_of
 from graphengine.draw.picture import LABEL, NOTE, TITLE, panels_of, shortened, text_width
 from graphengine.page.pages import page_of
-from graphengine.trace.traced_models import trace_model
+from graphengine.traces.traced_models import trace
 
 SVG = "{http://www.w3.org/2000/svg}"
 HOSTILE = '</title><script>alert(1)</script>"><img src=x onerror=alert(2)>\x1b[31m\u202e'
@@ -55,7 +55,7 @@ def rectangles(panel, labelled):
 
 def traced_panels(loaded, folded=True):
     inputs = None if loaded.document.data else dict.fromkeys(loaded.graph.inputs, 1.5)
-    labelled = TraceLabels(trace_model(loaded, inputs))
+    labelled = TraceLabels(trace(loaded, inputs))
     return list(panels_of(loaded.graph, texts_of(labelled), folded=folded)), labelled
 
 
@@ -120,7 +120,7 @@ def test_links_that_need_not_cross_do_not():
 
 
 def test_the_labels_are_value_and_gradient_of_each_edge():
-    traced = trace_model(ge.load(MODELS / "linreg_single_sample.json"), {"x": 3.0, "y": 10.0})
+    traced = trace(ge.load(MODELS / "linreg_single_sample.json"), {"x": 3.0, "y": 10.0})
     labelled = TraceLabels(traced)
     (panel,) = panels_of(ge.load(MODELS / "linreg_single_sample.json").graph, texts_of(labelled))
     told = {(wire.link.value, wire.link.target): tuple(labelled(wire.link)) for wire in panel.wires}
@@ -138,7 +138,7 @@ def test_the_labels_are_value_and_gradient_of_each_edge():
 def test_a_closed_box_gets_the_sum_of_what_its_uses_get():
     nodes = {"f/a": ("mul", ["x", 3.0]), "f/b": ("square", ["x"]), "f": ("add", ["f/a", "f/b"])}
     loaded = model(nodes, parameters={"x": 2.0})
-    labelled = TraceLabels(trace_model(loaded))
+    labelled = TraceLabels(trace(loaded))
     panels = list(panels_of(loaded.graph, texts_of(labelled)))
     (link,) = [wire.link for wire in panels[0].wires if wire.link.value == "x"]
     assert labelled(link) == ("2", "7", False)
@@ -164,7 +164,7 @@ def test_boxes_that_read_each_other_are_drawn_all_the_same():
 def test_a_picture_is_well_formed_and_has_nothing_active():
     content = linreg(shape=(), theta=2.0) | {"name": HOSTILE, "description": HOSTILE}
     loaded = ge.Model.from_dict(content)
-    drawn = trace_svg(loaded.graph, trace_model(loaded, {"x": 1.0, "y": 1.0}))
+    drawn = trace_svg(loaded.graph, trace(loaded, {"x": 1.0, "y": 1.0}))
     tags = {element.tag.removeprefix(SVG) for element in ET.fromstring(drawn).iter()}
     assert tags == {"svg", "title", "style", "rect", "g", "path", "text"}
     assert not re.search(r"\son\w+=|href|url\(|\x1b|\u202e", drawn.replace("onerror=alert(2)", ""))

@@ -11,10 +11,10 @@ from test_cli import cli, cli_json
 
 import graphengine as ge
 from graphengine.ops.registry import OPS
-from graphengine.trace.iterations import Iterations
-from graphengine.trace.report import markdown_report, text_report
-from graphengine.trace.trace import trace
-from graphengine.trace.traced_models import as_json, trace_model, trace_run
+from graphengine.traces.iterations import Iterations
+from graphengine.traces.report import markdown_report, text_report
+from graphengine.traces.trace import trace_graph
+from graphengine.traces.traced_models import as_json, trace, trace_run
 
 SINGLE = MODELS / "linreg_single_sample.json"
 
@@ -48,7 +48,7 @@ update by sgd, learning rate 0.01:
 
 
 def single(**inputs):
-    return trace_model(ge.load(SINGLE), inputs)
+    return trace(ge.load(SINGLE), inputs)
 
 
 def edge_of(traced, node, operand):
@@ -110,7 +110,7 @@ def test_the_sentence_says_which_of_the_four_cases_it_is(x, y, sentence):
 
 def test_each_of_five_values_gets_a_fifth_of_the_gradient_of_a_mean():
     content = document({"m": ("mean", ["x"]), "out": ("mul", ["m", 2.0])}, parameters={"x": [1.0, 2.0, 3.0, 4.0, 5.0]})
-    traced = trace_model(ge.Model.from_dict(content))
+    traced = trace(ge.Model.from_dict(content))
     assert edge_of(traced, "m", "x").partial.numbers == [0.2] * 5
     assert edge_of(traced, "m", "x").numbers == "1/5"
     assert total_of(traced, "x") == [0.4] * 5
@@ -130,7 +130,7 @@ def traced_sample(name, attributes, arrays):
     built = model(nodes, outputs, inputs=kinds)
     inputs = dict(zip(names, arrays, strict=True))
     wrt = [key for key in names if built.graph.types[key].is_differentiable]
-    return built.forward(inputs), trace(built.graph, inputs, "loss", wrt), wrt
+    return built.forward(inputs), trace_graph(built.graph, inputs, "loss", wrt), wrt
 
 
 @pytest.mark.parametrize("name", sorted(name for name, rows in SAMPLES.items() if OPS[name].signature.saved and rows))
@@ -172,7 +172,7 @@ def test_a_formula_with_numbers_is_true():
             if arrays and all(array.ndim == 0 and array.dtype.kind == "f" for array in arrays):
                 names = [f"x{index}" for index in range(len(arrays))]
                 built = model({"z": (name, names, attributes)}, inputs={key: [] for key in names})
-                (line,) = trace(built.graph, dict(zip(names, arrays, strict=True))).forward
+                (line,) = trace_graph(built.graph, dict(zip(names, arrays, strict=True))).forward
                 if line.numbers and " if " not in line.numbers:
                     computed = eval(line.numbers, {**vars(np), **SPECIAL})
                     np.testing.assert_allclose(
@@ -184,7 +184,7 @@ def test_a_value_that_is_used_twice_gets_the_sum():
     content = document(
         {"a": ("mul", ["x", 3.0]), "b": ("square", ["x"]), "out": ("add", ["a", "b"])}, parameters={"x": 2.0}
     )
-    traced = trace_model(ge.Model.from_dict(content))
+    traced = trace(ge.Model.from_dict(content))
     assert "sums of gradients:\n  d_out/d_x = 4 (from b) + 3 (from a) = 7" in text_report(traced)
 
 
@@ -200,7 +200,7 @@ def test_a_class_of_a_user_is_traced_by_its_docstring_and_its_backward():
             return grad * 3 * x**2
 
     content = document({"out": ("lesson.cube", ["x"])}, parameters={"x": -2.0}, opset_imports={"core": 1, "lesson": 1})
-    report = text_report(trace_model(ge.Model.from_dict(content)))
+    report = text_report(trace(ge.Model.from_dict(content)))
     assert "out = x ** 3 = (-2) ** 3 = -8" in report
     assert "d_out/d_x = 3 * x ** 2 = 3 * (-2) ** 2 = 12" in report
 
@@ -216,12 +216,12 @@ def test_a_class_of_a_user_is_traced_by_its_docstring_and_its_backward():
 )
 def test_a_formula_that_does_not_tell_of_an_attribute_is_not_that_of_a_node_which_sets_it(op, attributes, shown):
     content = document({"z": (op, ["x"] * (1 + (op == "maximum")), attributes)}, {"out": "z"}, parameters={"x": 2.0})
-    assert shown in text_report(trace_model(ge.Model.from_dict(content)))
+    assert shown in text_report(trace(ge.Model.from_dict(content)))
 
 
 def test_a_limit_that_is_left_out_is_in_no_formula():
     content = document({"z": ("clip", {"x": "x", "max": 1.0})}, {"out": "z"}, parameters={"x": 2.0})
-    assert "z = clip(x=x, max=1.0)" in text_report(trace_model(ge.Model.from_dict(content)))
+    assert "z = clip(x=x, max=1.0)" in text_report(trace(ge.Model.from_dict(content)))
 
 
 def test_a_node_with_several_results_is_traced():
@@ -238,9 +238,7 @@ def test_a_node_with_several_results_is_traced():
             return (grad_first + grad_second) / 2
 
     nodes = {"h": ("lesson.halves", ["x"]), "out": ("mul", ["h:second", 4.0])}
-    traced = trace_model(
-        ge.Model.from_dict(document(nodes, parameters={"x": 3.0}, opset_imports={"core": 1, "lesson": 1}))
-    )
+    traced = trace(ge.Model.from_dict(document(nodes, parameters={"x": 3.0}, opset_imports={"core": 1, "lesson": 1})))
     assert total_of(traced, "x") == 2.0
     assert "h, h:second = lesson.halves(x): h = 1.5; h:second = 1.5" in text_report(traced)
 
@@ -262,7 +260,7 @@ def test_each_edge_that_is_not_walked_has_its_reason():
         inputs={"x": []},
         parameters={"w": 1.0, "k": parameter(2.0, trainable=False)},
     )
-    traced = trace_model(ge.Model.from_dict(content), {"x": 1.0}, of="loss")
+    traced = trace(ge.Model.from_dict(content), {"x": 1.0}, of="loss")
     assert edge_of(traced, "a", "x").reason == "an input is data and not learned"
     assert edge_of(traced, "b", "fixed").reason == "it depends on nothing that is learned"
     assert edge_of(traced, "c", "3").reason == "a number in the file is constant"
@@ -280,7 +278,7 @@ def test_what_cannot_be_computed_from_the_given_inputs_is_left_out():
 
 
 def test_a_gradient_toward_data_can_be_asked_for():
-    traced = trace_model(ge.load(SINGLE), {"x": 3.0, "y": 10.0}, wrt=["x", "y"])
+    traced = trace(ge.load(SINGLE), {"x": 3.0, "y": 10.0}, wrt=["x", "y"])
     assert (total_of(traced, "x"), total_of(traced, "y")) == (-16.0, 8.0)
     assert traced.training is None
 
@@ -308,7 +306,7 @@ def test_an_iteration_starts_where_the_training_before_it_ended(rule):
 
 def test_a_trace_does_not_train_the_model():
     loaded = ge.load(SINGLE)
-    trace_model(loaded, iteration=5)
+    trace(loaded, iteration=5)
     assert loaded.parameters["theta"] == 2.0
 
 
@@ -328,7 +326,7 @@ def test_an_array_says_how_many_numbers_rise_and_fall():
         parameters={"w": [1.0, -1.0, 0.0]},
         training=training(),
     )
-    (update,) = trace_model(ge.Model.from_dict(content)).training.updates
+    (update,) = trace(ge.Model.from_dict(content)).training.updates
     assert update.why == "Of the 3 numbers of w 1 rise, 1 fall, 1 stay."
 
 
@@ -336,7 +334,7 @@ def test_an_array_says_how_many_numbers_rise_and_fall():
 
 
 def test_a_large_array_is_told_by_its_type_and_range():
-    report = text_report(trace_model(ge.load(MODELS / "linreg.json")))
+    report = text_report(trace(ge.load(MODELS / "linreg.json")))
     assert "x      float64(24,): min 0.032, mean 0.911375, max 2" in report
     assert "theta rises from 0 to 104.281: its gradient is negative (-1042.81), so a larger theta makes loss" in report
 
@@ -350,7 +348,7 @@ def test_numbers_that_are_not_finite_are_told():
 
 def test_a_name_with_markup_and_control_characters_stays_text():
     content = linreg(shape=(), theta=1.0) | {"name": "<b>*x*</b>\x1b[31m\u202e"}
-    traced = trace_model(ge.Model.from_dict(content), {"x": 1.0, "y": 1.0}, of="loss")
+    traced = trace(ge.Model.from_dict(content), {"x": 1.0, "y": 1.0}, of="loss")
     assert text_report(traced).splitlines()[0] == r"<b>*x*</b>\x1b[31m\u202e"
     assert markdown_report(traced).startswith(r"# \<b\>\*x\*\</b\>\\x1b\[31m\\u202e")
 
@@ -382,11 +380,11 @@ def test_an_iteration_without_a_training_is_an_error(tmp_path):
 
 
 def test_a_training_by_a_solver_is_traced_without_an_update():
-    traced = trace_model(ge.load(MODELS / "misra1a.json"))
+    traced = trace(ge.load(MODELS / "misra1a.json"))
     assert traced.training is None
     assert {"b1", "b2"} <= {gradient.value for gradient in traced.gradients}
     with pytest.raises(ge.errors.UsageError, match="'least_squares' is a solver"):
-        trace_model(ge.load(MODELS / "misra1a.json"), iteration=1)
+        trace(ge.load(MODELS / "misra1a.json"), iteration=1)
 
 
 def test_a_report_can_be_written_to_a_file(tmp_path):
@@ -409,6 +407,6 @@ def test_the_state_that_a_training_keeps_is_told_with_its_new_value():
         state={"seen": {"shape": [], "initializer": {"type": "zeros"}, "update": "total"}},
         training=training(),
     )
-    updates = {update.parameter: update for update in trace_model(ge.Model.from_dict(content)).training.updates}
+    updates = {update.parameter: update for update in trace(ge.Model.from_dict(content)).training.updates}
     assert updates["seen"].new.numbers == 1.0
     assert updates["seen"].why == "seen becomes total."

@@ -142,7 +142,7 @@ def _hand_over(graph: Graph, parts: dict[str, list[GraphNode]], output: Path | N
 
 def _print_graph(graph: Graph, parts: dict[str, list[GraphNode]]) -> None:
     """A graph as lines of `id = op(inputs)  type`, part by part."""
-    from graphengine.trace.formulas import call
+    from graphengine.traces.formulas import call
 
     print_line(graph.description or graph.name)
     lines = {"given": list(_sources(graph))}

@@ -13,7 +13,7 @@ from graphengine.cli.options import ModelName, Of, OutputFormat, Plugins, Strict
 from graphengine.cli.output import Format, print_json, print_line
 
 if TYPE_CHECKING:
-    from graphengine.trace.flow import Flow
+    from graphengine.traces.flow import Flow
 
 MAX_STOPS = 12
 """A longer path is shown without its middle."""
@@ -30,7 +30,7 @@ def explain_gradient(
     strict: Strict = False,
 ) -> None:
     """Show whether the gradient of the loss of MODEL reaches its parameters: along which paths, or what blocks it."""
-    from graphengine.trace.flow import explain_gradient as explained
+    from graphengine.traces.flow import explain_gradient as explained
 
     model = open_model(file, plugins, strict=strict)
     flows = explained(model.graph, of or model.default_loss(), wrt or None)

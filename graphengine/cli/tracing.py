@@ -49,16 +49,16 @@ def trace(
     Without --input or --sample it takes the first batch of the training.
     """
     from graphengine.draw.drawing import trace_svg
-    from graphengine.trace.report import markdown_report, text_report
-    from graphengine.trace.traced_models import as_json, trace_model
+    from graphengine.traces import traced_models
+    from graphengine.traces.report import markdown_report, text_report
 
     check_targets({"MODEL": model_file(file), "--output": output})
     model, given = open_changed(file, plugins, settings or [], strict=strict)
     given = decoded(model, {**given, **named_values("--input", inputs or [])})
-    traced = trace_model(model, given, sample=sample, iteration=iteration, of=of, wrt=wrt or None)
+    traced = traced_models.trace(model, given, sample=sample, iteration=iteration, of=of, wrt=wrt or None)
     match output_format:
         case TraceFormat.json:
-            text = json_text(with_warnings(as_json(traced)))
+            text = json_text(with_warnings(traced_models.as_json(traced)))
         case TraceFormat.svg:
             text = trace_svg(model.graph, traced, folded=not unfold)
         case TraceFormat.markdown:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
 from graphengine.escaping import markup
-from graphengine.trace.summary import number_text
+from graphengine.traces.summary import number_text
 
 WIDTH, HEIGHT = 360, 210
 LEFT, RIGHT, TOP, BOTTOM = 62, 14, 30, 34

@@ -13,9 +13,9 @@ from graphengine.escaping import markup
 from graphengine.ir.graph import Graph
 from graphengine.model.model import Model
 from graphengine.model.run import Run
-from graphengine.trace.sentences import title
-from graphengine.trace.trace import GraphTrace
-from graphengine.trace.traced_models import trace_run
+from graphengine.traces.sentences import title
+from graphengine.traces.trace import GraphTrace
+from graphengine.traces.traced_models import trace_run
 from graphengine.training.history import History
 
 MAX_TRACED = 5000

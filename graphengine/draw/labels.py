@@ -10,8 +10,8 @@ from graphengine.draw.levels import Link, Use
 from graphengine.draw.picture import shape_note
 from graphengine.draw.svg import Label, Labelled
 from graphengine.ir.graph import Graph
-from graphengine.trace.summary import ShownValue
-from graphengine.trace.trace import GraphTrace
+from graphengine.traces.summary import ShownValue
+from graphengine.traces.trace import GraphTrace
 
 
 def shape_labels(graph: Graph) -> Labelled:

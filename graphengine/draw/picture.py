@@ -15,7 +15,7 @@ from graphengine.draw.scopes import Box, boxes_of
 from graphengine.ir.graph import Graph
 from graphengine.ir.nodes import GraphNode
 from graphengine.ops.shapes import shape_text
-from graphengine.trace.summary import number_text
+from graphengine.traces.summary import number_text
 from graphengine.wording import counted, escaped
 
 LABEL, TITLE, NOTE = 12, 15, 11

@@ -14,10 +14,10 @@ import orjson
 
 from graphengine.errors import DivergenceError
 from graphengine.model.model import Model
-from graphengine.trace.iterations import Iterations, whole_data
-from graphengine.trace.sentences import arriving_text, forward_text, partial_text, product_text, sum_text
-from graphengine.trace.trace import GraphTrace, trace
-from graphengine.trace.traced_models import trace_model
+from graphengine.traces.iterations import Iterations, whole_data
+from graphengine.traces.sentences import arriving_text, forward_text, partial_text, product_text, sum_text
+from graphengine.traces.trace import GraphTrace, trace_graph
+from graphengine.traces.traced_models import trace
 from graphengine.training.history import History
 
 MAX_FRAMES = 120
@@ -57,7 +57,7 @@ def film_of(model: Model, inputs: Mapping[str, Any] | None = None) -> Film:
     """The film of the training that the model declares, or one frame of an evaluation on the given inputs."""
     training = model.document.training
     if training is None or inputs:
-        traced = trace_model(model, inputs)
+        traced = trace(model, inputs)
         return Film((FilmFrame(0, 0, traced, dict(model.values)),))
     if training.optimizer.is_solver:
         return _film_of_solver(model)
@@ -108,7 +108,7 @@ def _film_of_solver(model: Model) -> Film:
     chosen: set[int] = {1}
     for row in rows:
         if row.iteration in chosen:
-            traced = trace(model.graph, {**values, **batch}, model.default_loss())
+            traced = trace_graph(model.graph, {**values, **batch}, model.default_loss())
             frames.append(FilmFrame(row.iteration, row.epoch, traced, dict(values)))
         if len(frames) == 1 and row.parameters is not None:
             chosen = chosen_iterations(len(rows), _affordable(frames[0].trace))

@@ -19,8 +19,8 @@ from graphengine.model.model import Model
 from graphengine.ops.registry import OPS
 from graphengine.page.film import Film, FilmFrame, FilmStep, steps_of, texts_of
 from graphengine.page.gauges import Gauge
-from graphengine.trace.formulas import formula
-from graphengine.trace.summary import number_text
+from graphengine.traces.formulas import formula
+from graphengine.traces.summary import number_text
 from graphengine.wording import escaped, escaped_json
 
 TITLE_BAR = 26

@@ -13,8 +13,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from graphengine.trace.summary import ShownValue, number_text
-from graphengine.trace.trace import BackwardEdge, GraphTrace, NodeBackward
+from graphengine.traces.summary import ShownValue, number_text
+from graphengine.traces.trace import BackwardEdge, GraphTrace, NodeBackward
 
 Path: TypeAlias = Sequence[tuple[NodeBackward, BackwardEdge]]
 

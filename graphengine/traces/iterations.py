@@ -19,9 +19,9 @@ from graphengine.errors import UsageError
 from graphengine.fit.solver_trainer import SolverTrainer
 from graphengine.ir.nodes import GraphNode, reachable
 from graphengine.model.model import Model
-from graphengine.trace.summary import ShownValue
-from graphengine.trace.trace import GraphTrace, TracedUpdate, TrainingStep, evaluation, trace
-from graphengine.trace.why import why_moved
+from graphengine.traces.summary import ShownValue
+from graphengine.traces.trace import GraphTrace, TracedUpdate, TrainingStep, evaluation, trace_graph
+from graphengine.traces.why import why_moved
 from graphengine.transform.mode import in_training_mode, with_iteration
 from graphengine.transform.step import GRADIENT_NORM, ITERATION, LEARNING_RATE
 
@@ -87,7 +87,7 @@ class Iterations:
         training = self.trainer.training
         graph = with_iteration(in_training_mode(self.model.graph), moment.iteration, training.seed)
         values = {name: value for name, value in {**moment.values, **moment.batch}.items() if name in graph.types}
-        traced = trace(graph, {**self.model.values, **values}, of=self.step.loss)
+        traced = trace_graph(graph, {**self.model.values, **values}, of=self.step.loss)
         updates = self._updates(traced, moment)
         rule = training.optimizer.type
         step = TrainingStep(moment.iteration, moment.epoch, rule, moment.learning_rate, updates)

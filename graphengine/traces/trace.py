@@ -18,9 +18,9 @@ from graphengine.backends.reference.steps import BackwardStep
 from graphengine.ir.graph import Graph, names_of
 from graphengine.ir.nodes import GraphNode, reachable
 from graphengine.ops.inference import elementwise
-from graphengine.trace.formulas import formula, formula_with_numbers, partial_formula, partial_with_numbers
-from graphengine.trace.reasons import not_walked
-from graphengine.trace.summary import ShownValue
+from graphengine.traces.formulas import formula, formula_with_numbers, partial_formula, partial_with_numbers
+from graphengine.traces.reasons import not_walked
+from graphengine.traces.summary import ShownValue
 from graphengine.transform.gradient import require_memory_for
 from graphengine.transform.path import differentiable_toward
 
@@ -123,7 +123,7 @@ class GraphTrace:
         return {given.name: given.value for given in self.given} | computed
 
 
-def trace(
+def trace_graph(
     graph: Graph, values: Mapping[str, Any], of: str | None = None, wrt: str | Sequence[str] | None = None
 ) -> GraphTrace:
     """Trace a graph from the values of its inputs, parameters and state.

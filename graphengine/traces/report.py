@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from graphengine.escaping import markdown
-from graphengine.trace.sentences import (
+from graphengine.traces.sentences import (
     arriving_text,
     forward_text,
     partial_text,
@@ -16,7 +16,7 @@ from graphengine.trace.sentences import (
     total_text,
     update_title,
 )
-from graphengine.trace.trace import GraphTrace
+from graphengine.traces.trace import GraphTrace
 from graphengine.wording import escaped
 
 MAX_WIDTH = 60

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from graphengine.trace.summary import ShownValue
-from graphengine.trace.trace import BackwardEdge, Gradient, GraphTrace, NodeBackward, NodeForward, TrainingStep
+from graphengine.traces.summary import ShownValue
+from graphengine.traces.trace import BackwardEdge, Gradient, GraphTrace, NodeBackward, NodeForward, TrainingStep
 
 
 def forward_text(line: NodeForward) -> str:

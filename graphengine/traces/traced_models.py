@@ -10,12 +10,12 @@ from graphengine.errors import DifferentiationError, UsageError
 from graphengine.ir.binding import bind_inputs
 from graphengine.model.model import Model
 from graphengine.model.run import Run
-from graphengine.trace.iterations import Iterations, Moment, one_sample
-from graphengine.trace.summary import ShownValue
-from graphengine.trace.trace import GraphTrace, trace
+from graphengine.traces.iterations import Iterations, Moment, one_sample
+from graphengine.traces.summary import ShownValue
+from graphengine.traces.trace import GraphTrace, trace_graph
 
 
-def trace_model(
+def trace(
     model: Model,
     inputs: Mapping[str, Any] | None = None,
     *,
@@ -66,9 +66,9 @@ def trace_run(run: Run) -> GraphTrace:
     """Trace an evaluation that has been made, and the gradient of its loss if it has one."""
     values = {name: run.value(name) for name in run.graph.sources}
     try:
-        return trace(run.graph, values, run.default_loss())
+        return trace_graph(run.graph, values, run.default_loss())
     except (UsageError, DifferentiationError):
-        return trace(run.graph, values)
+        return trace_graph(run.graph, values)
 
 
 def as_json(traced: GraphTrace) -> dict[str, Any]:
@@ -87,7 +87,7 @@ def _plain(model: Model, given: Mapping[str, Any], of: str | None, wrt: str | Se
     values = {name: value for name, value in {**model.values, **given}.items() if name in model.graph.sources}
     if of is None:
         of = model.default_loss() if wrt or _has_loss(model, given) else None
-    return trace(model.graph, values, of, wrt)
+    return trace_graph(model.graph, values, of, wrt)
 
 
 def _has_loss(model: Model, given: Mapping[str, Any]) -> bool:

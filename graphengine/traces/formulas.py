@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from graphengine.format.saving import node_document
 from graphengine.ir.nodes import GraphNode, Operand
 from graphengine.ops.registry import OPS, Op
-from graphengine.trace.summary import MAX_TERMS, ShownValue, number_text, numbers_text
+from graphengine.traces.summary import MAX_TERMS, ShownValue, number_text, numbers_text
 
 _NAME = re.compile(r"[^\W\d]\w*")
 _SERIES = re.compile(r"\b(\w+)1(, | [+*] )\.\.\.\2\1n\b")
