@@ -467,3 +467,23 @@ def test_the_command_opens_the_page(tmp_path, monkeypatch):
     cli("view", write(tmp_path / "m.json", document({"z": ("neg", ["x"])}, parameters={"x": 1.0})), "--open")
     assert launched[0].startswith("file://")
     assert launched[0].endswith("/m.html")
+
+
+def test_a_fitted_model_shows_its_stored_fit(tmp_path):
+    model = ge.load(MODELS / "misra1a.json")
+    assert 'id="fitted"' not in page_of(model)
+    fit = model.fit(intervals=[0.95])
+    model.save(tmp_path / "fitted.json")
+    content = (tmp_path / "fitted.json").read_bytes()
+    shown = ge.Model.from_dict(json.loads(content), MODELS / "fitted.json")
+    _, _, section = page_of(shown).partition('<section id="fitted"')
+    section = section.partition("</section>")[0]
+    low, high = fit.intervals[0.95]["b1"]
+    row = ["b1", f"{float(fit.parameters['b1']):.10g}", f"{float(fit.standard_errors['b1']):.6g}"]
+    assert "".join(f"<td>{each}</td>" for each in [*row, f"{low:.6g} to {high:.6g}"]) in section
+    broken = json.loads(content)
+    broken["metadata"]["fit"]["parameters"] = {"<b>": 1}
+    page = page_of(ge.Model.from_dict(broken, MODELS / "fitted.json"))
+    assert (
+        "metadata.fit is not the result of a fit of this model: parameters are those of [&#x27;&lt;b&gt;&#x27;]" in page
+    )

@@ -78,10 +78,7 @@ class FitReport(NamedTuple):
         parts = [f"<p>{markup(self.graph.description)}</p>"] if self.graph.description else []
         for name, chart in self.charts.items():
             parts += [f"<h2>{markup(name.capitalize())}</h2>", chart]
-        for title, columns, rows in self.tables():
-            head = "".join(f"<th>{markup(each)}</th>" for each in columns)
-            body = "".join(f"<tr>{''.join(f'<td>{markup(each)}</td>' for each in row)}</tr>\n" for row in rows)
-            parts.append(f"<h2>{markup(title)}</h2>\n<table>\n<tr>{head}</tr>\n{body}</table>")
+        parts += map(table_html, self.tables())
         return PAGE.format(title=markup(self.title), width=2 * WIDTH, body="\n".join(parts))
 
     def markdown(self, pictures: Mapping[str, str]) -> str:
@@ -95,6 +92,13 @@ class FitReport(NamedTuple):
             lines = [head, ["---"] * len(columns), *body]
             parts += [f"## {markdown(title)}", "\n".join(f"| {' | '.join(each)} |" for each in lines)]
         return "\n\n".join(parts) + "\n"
+
+
+def table_html(table: ReportTable) -> str:
+    """Return a table under its heading."""
+    head = "".join(f"<th>{markup(each)}</th>" for each in table.columns)
+    body = "".join(f"<tr>{''.join(f'<td>{markup(each)}</td>' for each in row)}</tr>\n" for row in table.rows)
+    return f"<h2>{markup(table.title)}</h2>\n<table>\n<tr>{head}</tr>\n{body}</table>"
 
 
 def _summary(fit: Fit, provenance: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

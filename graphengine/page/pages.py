@@ -23,6 +23,7 @@ from graphengine.errors import UsageError
 from graphengine.escaping import markup, script_json
 from graphengine.model.model import Model
 from graphengine.page.film import film_of
+from graphengine.page.fit_report import FitReport, table_html
 from graphengine.page.gauges import Gauge, gauges_of
 from graphengine.page.scenes import scenes
 
@@ -46,6 +47,7 @@ def page_of(model: Model, inputs: Mapping[str, Any] | None = None) -> str:
     if len(model.graph.nodes) > MAX_NODES:
         message = f"the graph has {len(model.graph.nodes)} nodes, and a page shows at most {MAX_NODES}"
         raise UsageError(message, hint="show --format svg draws its parts as boxes")
+    fitted = _fitted(model)
     film = film_of(model, inputs)
     labelled = [TraceLabels(frame.trace) for frame in film.frames]
     panels = list(panels_of(model.graph, lambda link: [text for each in labelled for text in each(link)[:2]]))
@@ -60,8 +62,21 @@ def page_of(model: Model, inputs: Mapping[str, Any] | None = None) -> str:
         description=markup(model.document.description or model.graph.summary),
         picture=_picture(panels, labelled[0]),
         gauges="\n".join(map(_gauge, gauges)),
+        fitted=fitted,
         film=script_json(scenes(model, film, panels, gauges)),
     )
+
+
+def _fitted(model: Model) -> str:
+    """The tables of the fit that a model's values come from, in a section, or why it cannot be read; else nothing."""
+    try:
+        fit = model.last_fit
+    except UsageError as error:
+        return f'<section id="fitted"><p>{markup(error.problems[0].message)}</p></section>'
+    if fit is None:
+        return ""
+    tables = "\n".join(map(table_html, FitReport(model.graph, fit, {}, {}).tables()))
+    return f'<section id="fitted" aria-label="fit">\n{tables}\n</section>'
 
 
 def _file(name: str) -> str:
