@@ -403,7 +403,7 @@ DROPPED = {
         {"id": "loss", "op": "mse", "inputs": ["p", "y"]},
     ],
     "outputs": {"loss": "loss"},
-    "training": {"loss": "loss", "optimizer": {"type": "sgd", "learning_rate": 0.05}, "epochs": 20, "seed": 3},
+    "training": {"loss": "loss", "optimizer": {"type": "sgd", "learning_rate": 0.05}, "epochs": 100, "seed": 3},
 }
 
 
@@ -416,11 +416,28 @@ def test_dropout_trains_in_the_runtime_as_here():
     batch = {"x": generator.normal(size=(7, 3)), "y": generator.normal(size=(7, 1))}
     history = model.train(data=batch)
     state = {}
-    for iteration in range(1, 21):
+    for iteration in range(1, 101):
         found = run(session, {**batch, **state, "iteration": np.array(float(iteration))})
         state = {source: found[name] for name, source in carried.items()}
-    assert_near(state, {name: np.asarray(model.parameters[name]) for name in state}, 1e-10)
-    assert len(history) == 20
+    assert state.pop("d.key").dtype == np.uint64
+    assert_near(state, {name: np.asarray(model.parameters[name]) for name in model.parameters}, 1e-10)
+    assert len(history) == 100
+
+
+@in_runtime
+def test_other_keys_drop_other_units():
+    model = ge.Model.from_dict(DROPPED)
+    session, start = session_of(model, graph="step"), run(session_of(model, graph="start"), {})
+    batch = {"x": np.ones((7, 3)), "y": np.ones((7, 1)), "iteration": np.array(1.0)}
+    assert start["d.key"].shape == ()
+    same = run(session, {**batch, "d.key": start["d.key"]})
+    np.testing.assert_array_equal(same["loss"], run(session, batch)["loss"])
+    other = run(session, {**batch, "d.key": np.asarray(start["d.key"] + np.uint64(1))})
+    assert other["loss"] != same["loss"]
+    seeded = ge.Model.from_dict({**DROPPED, "training": {**DROPPED["training"], "seed": 4}})
+    key = run(session_of(seeded, graph="start"), {})["d.key"]
+    of_seed = run(session_of(seeded, graph="step"), {**batch, **start, "d.key": key})["loss"]
+    np.testing.assert_array_equal(run(session, {**batch, "d.key": key})["loss"], of_seed)
 
 
 @in_runtime

@@ -17,6 +17,7 @@ from graphengine.format.onnx.exporting import PREFIX, ExportRequest, OnnxParts, 
 from graphengine.format.onnx.external_data import write_model
 from graphengine.format.writing import model_as_dict
 from graphengine.ir.graph import inputs_of, names_of
+from graphengine.transform.mode import with_carried_keys
 from graphengine.transform.step import LEARNING_RATE
 
 if TYPE_CHECKING:
@@ -42,12 +43,13 @@ def export(
     `graph` is "forward"; "gradient", of the loss toward the trainable parameters; "step", one iteration of the
     training; or "start", which has no inputs and gives what a step carries as it begins. `outputs` are the wanted
     outputs, by default all. With the dtype "float32" double precision becomes single. Parameters are initializers.
-    Those that a step trains, and its slots and state, are inputs whose defaults are the values to start from, and
-    outputs `new_<name>`; `graphengine.carried` in the metadata maps these to those. The learning rate is an input of a
-    step, with a default unless the training has a schedule; `iteration` counts from 1. Without `defaults` all inputs
-    of a step have to be given, as in runtimes that let nobody replace a default. The model file, with null for each
-    value, is `graphengine.model` in the metadata. With `external` values of 1 KiB and more are external data, in a file
-    `<name>-<hash>.safetensors` beside the ONNX file; by default they are if they would not fit into a file of 2 GiB.
+    Those that a step trains, its slots and state, and the keys of its random ops, are inputs whose defaults are the
+    values to start from, and outputs `new_<name>`; `graphengine.carried` in the metadata maps these to those. The
+    learning rate is an input of a step, with a default unless the training has a schedule; `iteration` counts from 1.
+    Without `defaults` all inputs of a step have to be given, as in runtimes that let nobody replace a default. The
+    model file, with null for each value, is `graphengine.model` in the metadata. With `external` values of 1 KiB and
+    more are external data, in a file `<name>-<hash>.safetensors` beside the ONNX file; by default they are if they
+    would not fit into a file of 2 GiB.
 
     Raises
     ------
@@ -119,7 +121,8 @@ def _source(model: Model, kind: str) -> tuple[Graph, dict[str, str], dict[str, A
         return model.gradient(), {}, {}
     if kind in ("step", "start"):
         step = model.training_step()
-        return step.graph, dict(step.carried), _rate(model)
+        source, keys = with_carried_keys(step.graph)
+        return source, {**step.carried, **keys}, _rate(model)
     raise UsageError(f"there is no graph '{kind}'; 'forward', 'gradient', 'step' or 'start'")
 
 

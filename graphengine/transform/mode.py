@@ -8,11 +8,16 @@ elsewhere.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Mapping
 
+import numpy as np
+
+from graphengine.ir.declarations import State
 from graphengine.ir.graph import Graph
 from graphengine.ir.nodes import GraphNode, Operand
 from graphengine.ops.node import Node
+from graphengine.ops.registry import OPS
+from graphengine.ops.shapes import ArrayType
 
 
 def in_training_mode(graph: Graph) -> Graph:
@@ -44,6 +49,43 @@ def with_keys(nodes: Iterable[GraphNode], taken: Container[str]) -> list[GraphNo
             node = node._replace(inputs=(*node.inputs[:place], name, *node.inputs[place + 1 :]))
         keyed.append(node)
     return keyed
+
+
+def with_carried_keys(graph: Graph) -> tuple[Graph, dict[str, str]]:
+    """The graph whose keys that depend on the iteration have their first number from state, and what replaces it.
+
+    So a program without sha256 can draw other numbers; a key stays what it is from one step to the next.
+    """
+    from graphengine.ops.families.random import RandomKey, stream_number
+
+    keys: dict[str, State] = {}
+    nodes, kind = [], ArrayType((), np.dtype(np.uint64))
+    whole, together = OPS["cast"].cls.model_validate({"dtype": "uint64"}), OPS["stack"].cls()
+    types = dict(graph.types)
+    for node in graph.nodes:
+        if not isinstance(node.node, RandomKey) or node.inputs == (None,):
+            nodes.append(node)
+            continue
+        number = np.asarray(stream_number(node.node.seed or 0, node.node.stream), np.uint64)
+        keys[node.id] = State(kind, value=number, description=f"what '{node.node.stream}' draws")
+        second, pair = f"{node.id}~iteration", f"{node.id}~pair"
+        nodes.append(GraphNode(second, "cast", whole, node.inputs))
+        nodes.append(GraphNode(pair, "stack", together, (node.id, second)))
+        types |= {second: kind, pair: types[node.id], node.id: kind}
+    if not keys:
+        return graph, {}
+    read = {key: f"{key}~pair" for key in keys}
+    nodes = [
+        node if node.id in read.values() else node._replace(inputs=tuple([_read(read, each) for each in node.inputs]))
+        for node in nodes
+    ]
+    carried = {f"new_{key}": key for key in keys}
+    outputs = {**graph.outputs, **carried}
+    return graph.derive(nodes, outputs, types, state={**graph.state, **keys}), carried
+
+
+def _read(read: Mapping[str, str], operand: Operand) -> Operand:
+    return read.get(operand, operand) if isinstance(operand, str) else operand
 
 
 def with_iteration(graph: Graph, iteration: Operand, seed: int) -> Graph:
