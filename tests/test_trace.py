@@ -399,6 +399,18 @@ def test_a_report_can_be_written_to_a_file(tmp_path):
         assert (tmp_path / "out").read_text(encoding="utf-8").startswith(begins)
 
 
+def test_parameters_that_a_training_packs_are_updated_each_by_itself():
+    names = [f"w{index}" for index in range(40)]
+    nodes = {f"s{name}": ("mul", [name, 1.0 + index]) for index, name in enumerate(names)}
+    nodes["all"] = ("stack", list(nodes))
+    nodes["loss"] = ("sum", ["all"])
+    content = document(nodes, {"loss": "loss"}, parameters=dict.fromkeys(names, 1.0), training=training())
+    loaded = ge.Model.from_dict(content)
+    assert loaded.trainer().stepper.step.graph.parameters.keys() != set(names), "they are packed"
+    updates = trace_model(loaded).training.updates
+    assert [update.new.numbers for update in updates] == pytest.approx([1 - 0.1 * (1 + index) for index in range(40)])
+
+
 def test_the_state_that_a_training_keeps_is_told_with_its_new_value():
     content = document(
         {"m": ("mul", ["w", 2.0]), "total": ("add", ["seen", 1.0]), "loss": ("square", ["m"])},

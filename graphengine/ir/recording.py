@@ -98,6 +98,10 @@ class Symbol(NDArrayOperatorsMixin, Recorded):
             return getattr(args[0], attribute)
         return self.recorder.call(function, args, kwargs)
 
+    def __getitem__(self, place: Any) -> Symbol:
+        """Return the symbol itself for `[()]`, which makes a scalar of an array without axes; refuse other places."""
+        return self if place == () else self._refuse()
+
     def _refuse(self, *_: Any, **__: Any) -> NoReturn:
         raise UnrecordableError(f"the value of '{self.name}' is not known while a graph is made")
 
@@ -108,7 +112,6 @@ class Symbol(NDArrayOperatorsMixin, Recorded):
     __int__: Callable[..., NoReturn] = _refuse
     __index__: Callable[..., NoReturn] = _refuse
     __array__: Callable[..., NoReturn] = _refuse
-    __getitem__: Callable[..., NoReturn] = _refuse
     __hash__ = object.__hash__  # equality records a comparison
 
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from graphengine.format.saving import node_document
 from graphengine.ir.nodes import GraphNode, Operand
 from graphengine.ops.registry import OPS, Op
-from graphengine.traces.summary import MAX_TERMS, ShownValue, number_text, numbers_text
+from graphengine.traces.summary import MAX_TERMS, ShownValue, in_product, number_text, numbers_text
 
 _NAME = re.compile(r"[^\W\d]\w*")
 _SERIES = re.compile(r"\b(\w+)1(, | [+*] )\.\.\.\2\1n\b")
@@ -114,7 +114,7 @@ def _filled(template: str, texts: Mapping[str, str]) -> str | None:
             return name
         alone = template[: found.start()].endswith(("(", ", ")) or template == name
         alone = alone and not template[found.end() :].lstrip().startswith("**")  # a power binds closer than a sign
-        return f"({texts[name]})" if texts[name].startswith("-") and not alone else texts[name]
+        return texts[name] if alone else in_product(texts[name])
 
     return _NAME.sub(fill, template) if all(name in texts for name in _free_names(template)) else None
 
@@ -138,8 +138,7 @@ def _series_with_numbers(node: GraphNode, values: Sequence[ShownValue | None]) -
 
 
 def _joined(texts: Sequence[str], operator: str) -> str:
-    shown = [f"({text})" if text.startswith("-") and operator != ", " else text for text in texts]
-    return operator.join(shown)
+    return operator.join(texts if operator == ", " else map(in_product, texts))
 
 
 def _count(node: GraphNode, values: Sequence[ShownValue | None]) -> str | None:

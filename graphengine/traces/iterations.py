@@ -6,10 +6,10 @@ The training runs on a copy of the model's values; the model itself stays as it 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -17,13 +17,17 @@ from graphengine.backends.reference.executor import Executor
 from graphengine.data.batches import Batches
 from graphengine.errors import UsageError
 from graphengine.fit.solver_trainer import SolverTrainer
+from graphengine.ir.graph import Graph
 from graphengine.ir.nodes import GraphNode, reachable
 from graphengine.model.model import Model
 from graphengine.traces.summary import ShownValue
-from graphengine.traces.trace import GraphTrace, TracedUpdate, TrainingStep, evaluation, trace_graph
+from graphengine.traces.trace import GraphTrace, Show, TracedUpdate, TrainingStep, evaluation, trace_graph
 from graphengine.traces.why import why_moved
 from graphengine.transform.mode import in_training_mode, with_iteration
 from graphengine.transform.step import GRADIENT_NORM, ITERATION, LEARNING_RATE
+
+Why: TypeAlias = Callable[[GraphTrace, str, Any, Any, ShownValue], str]
+"""Gives the reason of an update, as `why_moved`."""
 
 
 class Moment(NamedTuple):
@@ -48,7 +52,7 @@ class Iterations:
             )
         if trainer.training.is_in_parts:
             raise UsageError("an iteration whose gradients are accumulated has no batch of its own to show")
-        self.trainer, self.step = trainer, trainer.stepper.step
+        self.trainer, self.step = trainer, trainer.stepper.unpacked
 
     def __iter__(self) -> Iterator[Moment]:
         """Train; each moment is that before its update.
@@ -84,38 +88,43 @@ class Iterations:
 
     def trace(self, moment: Moment) -> GraphTrace:
         """Forward, backward and update of one iteration."""
-        training = self.trainer.training
-        graph = with_iteration(in_training_mode(self.model.graph), moment.iteration, training.seed)
-        values = {name: value for name, value in {**moment.values, **moment.batch}.items() if name in graph.types}
-        traced = trace_graph(graph, {**self.model.values, **values}, of=self.step.loss)
-        updates = self._updates(traced, moment)
-        rule = training.optimizer.type
-        step = TrainingStep(moment.iteration, moment.epoch, rule, moment.learning_rate, updates)
+        graph, given = self.graph_at(moment.iteration), self.given(moment)
+        traced = trace_graph(graph, {name: given[name] for name in graph.sources if name in given}, of=self.step.loss)
+        slots = self._executor.forward({name: given[name] for name in self.step.graph.sources})
+        computed = {name: slots[slot] for name, slot in self._executor.slot_of.items()}
+        updates = self.updates(traced, computed)
+        step = TrainingStep(
+            moment.iteration, moment.epoch, self.trainer.training.optimizer.type, moment.learning_rate, updates
+        )
         return replace(traced, training=step)
 
-    def _updates(self, traced: GraphTrace, moment: Moment) -> tuple[TracedUpdate, ...]:
-        computed = self._run_step(moment)
-        shown = {name: ShownValue.of(value) for name, value in computed.items()}
+    def graph_at(self, iteration: int) -> Graph:
+        """The graph of the model as this iteration evaluates it."""
+        return with_iteration(in_training_mode(self.model.graph), iteration, self.trainer.training.seed)
+
+    def given(self, moment: Moment) -> dict[str, Any]:
+        """What an iteration computes from, by name: all that the model and the step do not compute."""
+        types = self.step.graph.types
+        scalars = {ITERATION: moment.iteration, LEARNING_RATE: moment.learning_rate}
+        typed = {name: types[name].array_dtype.type(value) for name, value in scalars.items() if name in types}
+        return {**self.model.values, **moment.values, **moment.batch, **typed}
+
+    def updates(
+        self, traced: GraphTrace, computed: Mapping[str, Any], show: Show = ShownValue.of, why: Why = why_moved
+    ) -> tuple[TracedUpdate, ...]:
+        """What a step does to each parameter and state, given all its values; they may be symbols, as in a trace."""
+        shown = {name: show(value) for name, value in computed.items()}
         totals = {gradient.value: gradient.total for gradient in traced.gradients}
         updates = []
         for name in self.model.graph.trainable:
             new = computed[self.step.graph.outputs[f"new_{name}"]]
             lines = tuple(evaluation(node, shown) for node in self._rule_nodes[name])
-            why = why_moved(traced, name, moment.values[name], new, totals[name])
-            updates.append(TracedUpdate(name, shown[name], ShownValue.of(new), lines, why))
+            reason = why(traced, name, computed[name], new, totals[name])
+            updates.append(TracedUpdate(name, shown[name], show(new), lines, reason))
         for name, update in self.model.graph.updates.items():
             new = computed[self.step.graph.outputs[f"new_{name}"]]
-            updates.append(TracedUpdate(name, shown[name], ShownValue.of(new), (), f"{name} becomes {update}."))
+            updates.append(TracedUpdate(name, shown[name], show(new), (), f"{name} becomes {update}."))
         return tuple(updates)
-
-    def _run_step(self, moment: Moment) -> dict[str, Any]:
-        """Every value of the step graph, by the reference executor."""
-        types = self.step.graph.types
-        scalars = {ITERATION: moment.iteration, LEARNING_RATE: moment.learning_rate}
-        typed = {name: types[name].array_dtype.type(value) for name, value in scalars.items() if name in types}
-        values = {**self.model.values, **moment.values, **moment.batch, **typed}
-        slots = self._executor.forward({name: value for name, value in values.items() if name in types})
-        return {name: slots[slot] for name, slot in self._executor.slot_of.items()}
 
     @cached_property
     def _executor(self) -> Executor:

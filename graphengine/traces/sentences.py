@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from graphengine.traces.summary import ShownValue
+from graphengine.traces.summary import ShownValue, in_product
 from graphengine.traces.trace import BackwardEdge, Gradient, GraphTrace, NodeBackward, NodeForward, TrainingStep
 
 
@@ -42,18 +42,14 @@ def product_text(walk: NodeBackward, edge: BackwardEdge) -> str:
     incoming = next(iter(walk.incoming.values())) if len(walk.incoming) == 1 else None
     if not (incoming and incoming.fits_formula and edge.partial and edge.partial.fits_formula):
         return edge.product.text
-    factors = f"{incoming.text} * {_in_product(edge.partial)}"
+    factors = f"{incoming.text} * {in_product(edge.partial.text)}"
     summed = edge.product.shape != max(incoming.shape, edge.partial.shape, key=len)
     return equation(f"sum({factors})" if summed else factors, edge.product.text)
 
 
-def _in_product(value: ShownValue) -> str:
-    return f"({value.text})" if value.text.startswith("-") else value.text
-
-
 def sum_text(gradient: Gradient, of: str | None) -> str:
     """A gradient as the sum of what arrives from each use: `d_loss/d_x = 3 (from a) + 4 (from b) = 7`."""
-    parts = " + ".join(f"{_in_product(value)} (from {node})" for node, value in gradient.contributions)
+    parts = " + ".join(f"{in_product(value.text)} (from {node})" for node, value in gradient.contributions)
     several = len(gradient.contributions) > 1
     return equation(derivative(of, gradient.value), parts if several else None, gradient.total.text)
 

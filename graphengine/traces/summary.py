@@ -18,6 +18,8 @@ MAX_TERMS = 6
 """So many numbers of a vector fit inside a formula."""
 MAX_LABEL = 11
 """A label beside an edge has at most this many characters."""
+HOLE, HOLE_END = "\x02", "\x03"
+"""Around what a page replaces by a number of its own; `in_product` adds a parenthesis to the first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,13 @@ class ShownValue:
             numbers = np.array(self.numbers, dtype=np.float64) if self.numbers else np.zeros(1)
             return f"⌀ {number_text(float(numbers.mean()), 4)}"
         return f"⌀ {number_text(self.mean, 4)}"
+
+
+def in_product(text: str) -> str:
+    """A number beside an operator: a negative one in parentheses."""
+    if text.startswith(HOLE):
+        return text.replace(HOLE, f"{HOLE}(", 1)
+    return f"({text})" if text.startswith("-") else text
 
 
 def number_text(number: Any, digits: int = 6) -> str:

@@ -7,9 +7,9 @@ hold.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -23,6 +23,9 @@ from graphengine.traces.reasons import not_walked
 from graphengine.traces.summary import ShownValue
 from graphengine.transform.gradient import require_memory_for
 from graphengine.transform.path import differentiable_toward
+
+Show: TypeAlias = Callable[[Any], ShownValue]
+"""Gives what is shown of a value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,14 +143,21 @@ def trace_graph(
     InputError
         GE133 if the values take more memory than the limit.
     """
-    executor = Executor(_computable(graph, values))
-    graph, names = executor.graph, names_of(graph.trainable if wrt is None else wrt)
+    executor = Executor(computable(graph, values))
+    names = names_of(graph.trainable if wrt is None else wrt)
+    require_memory_for(executor.graph, values, of, names)
+    return trace_values(executor, executor.forward(values), of, names)
+
+
+def trace_values(
+    executor: Executor, slots: Slots, of: str | None, wrt: Sequence[str], show: Show = ShownValue.of
+) -> GraphTrace:
+    """Trace the values of a forward pass, which may be symbols of a recorder if `show` knows what to show of one."""
+    graph = executor.graph
     target = None if of is None else graph.value_name(of)
-    wanted = [graph.value_name(name) for name in names]
-    require_memory_for(graph, values, of, names)
-    slots = executor.forward(values)
-    shown = {name: ShownValue.of(slots[slot]) for name, slot in executor.slot_of.items()}
-    walker = _Walker(executor, slots, shown, wanted)
+    wanted = [graph.value_name(name) for name in wrt]
+    shown = {name: show(slots[slot]) for name, slot in executor.slot_of.items()}
+    walker = _Walker(executor, slots, shown, wanted, show)
     if target is not None and wanted:
         executor.backward(slots, target, wanted, walker.see)
     kinds = {"input": graph.inputs, "parameter": graph.parameters, "state": graph.state}
@@ -163,7 +173,7 @@ def trace_graph(
     )
 
 
-def _computable(graph: Graph, values: Mapping[str, Any]) -> Graph:
+def computable(graph: Graph, values: Mapping[str, Any]) -> Graph:
     """The part of a graph that can be computed from given values."""
     if all(name in values for name in graph.sources):
         return graph
@@ -193,9 +203,9 @@ class _Walker:
     """Sees the backward pass of the reference executor go by and writes down what it does."""
 
     def __init__(
-        self, executor: Executor, slots: Slots, shown: Mapping[str, ShownValue], wanted: Sequence[str]
+        self, executor: Executor, slots: Slots, shown: Mapping[str, ShownValue], wanted: Sequence[str], show: Show
     ) -> None:
-        self.graph, self.slot_of = executor.graph, executor.slot_of
+        self.show, self.graph, self.slot_of = show, executor.graph, executor.slot_of
         self.slots, self.shown, self.wanted = slots, shown, wanted
         self.active = differentiable_toward(self.graph, wanted)
         self.walks: list[NodeBackward] = []
@@ -213,7 +223,7 @@ class _Walker:
                 self.arrived.setdefault(str(operand), []).append((node.id, product))
             edges.append(self._edge(node, position, partials[position], product))
         arriving = {
-            name: ShownValue.of(gradient)
+            name: self.show(gradient)
             for name, gradient in zip(node.outputs, incoming, strict=True)
             if gradient is not None
         }
@@ -227,8 +237,8 @@ class _Walker:
             str(operand),
             partial_formula(node, position),
             partial_with_numbers(node, position, _operands(node, self.shown), self.shown[node.id]),
-            None if partial is None else ShownValue.of(partial),
-            None if product is None else ShownValue.of(product),
+            None if partial is None else self.show(partial),
+            None if product is None else self.show(product),
             not_walked(self.graph, operand, self.active) if product is None else None,
         )
 
@@ -273,10 +283,10 @@ class _Walker:
             total = parts[0][1]
             for _, part in parts[1:]:
                 total = total + part
-            contributions = tuple((node, ShownValue.of(part)) for node, part in parts)
-            found.append(Gradient(name, contributions, ShownValue.of(total)))
+            contributions = tuple((node, self.show(part)) for node, part in parts)
+            found.append(Gradient(name, contributions, self.show(total)))
         absent = [name for name in self.wanted if target is not None and name not in self.arrived]
-        return (*found, *(Gradient(name, (), ShownValue.of(self._without_edges(name, target))) for name in absent))
+        return (*found, *(Gradient(name, (), self.show(self._without_edges(name, target))) for name in absent))
 
     def _without_edges(self, name: str, target: str | None) -> Any:
         """The gradient toward the target itself, which is 1, or toward what it does not depend on, which is 0."""

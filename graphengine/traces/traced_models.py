@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, NamedTuple
 
 from graphengine.errors import DifferentiationError, UsageError
 from graphengine.ir.binding import bind_inputs
@@ -37,6 +37,36 @@ def trace(
     InputError
         If the inputs do not fit.
     """
+    return chosen(model, inputs, sample=sample, iteration=iteration, of=of, wrt=wrt).trace()
+
+
+class Evaluation(NamedTuple):
+    """An evaluation to trace: its values, and the gradient that is asked for or the iteration that it belongs to."""
+
+    model: Model
+    values: Mapping[str, Any]
+    of: str | None = None
+    wrt: str | Sequence[str] | None = None
+    iterations: Iterations | None = None
+    moment: Moment | None = None
+
+    def trace(self) -> GraphTrace:
+        """Trace it."""
+        if self.iterations and self.moment:
+            return self.iterations.trace(self.moment)
+        return trace_graph(self.model.graph, self.values, self.of, self.wrt)
+
+
+def chosen(
+    model: Model,
+    inputs: Mapping[str, Any] | None = None,
+    *,
+    sample: int | None = None,
+    iteration: int | None = None,
+    of: str | None = None,
+    wrt: str | Sequence[str] | None = None,
+) -> Evaluation:
+    """Return the evaluation that `trace_model` traces; raises as it does."""
     given = bind_inputs(model.graph, inputs or {}, ())
     if sample is not None:
         given = {**one_sample(model.load_data(_data_name(model)), model, sample), **given}
@@ -49,7 +79,7 @@ def trace(
     iterations, moment = _moment(model, given, iteration)
     if of or wrt:
         return _plain(model, {**moment.values, **moment.batch}, of, wrt)
-    return iterations.trace(moment)
+    return Evaluation(model, iterations.given(moment), iterations=iterations, moment=moment)
 
 
 def _moment(model: Model, given: Mapping[str, Any], iteration: int | None) -> tuple[Iterations, Moment]:
@@ -82,12 +112,12 @@ def as_json(traced: GraphTrace) -> dict[str, Any]:
     return asdict(traced, dict_factory=without_none)
 
 
-def _plain(model: Model, given: Mapping[str, Any], of: str | None, wrt: str | Sequence[str] | None) -> GraphTrace:
+def _plain(model: Model, given: Mapping[str, Any], of: str | None, wrt: str | Sequence[str] | None) -> Evaluation:
     """Without an update; what is differentiated is the loss, or the only output, if it can be computed."""
     values = {name: value for name, value in {**model.values, **given}.items() if name in model.graph.sources}
     if of is None:
         of = model.default_loss() if wrt or _has_loss(model, given) else None
-    return trace_graph(model.graph, values, of, wrt)
+    return Evaluation(model, values, of, wrt)
 
 
 def _has_loss(model: Model, given: Mapping[str, Any]) -> bool:

@@ -2,39 +2,55 @@
 
 Where one path of plain numbers leads from the parameter to a difference of prediction and target, the sentence is that
 of the lesson: on which side of the target the prediction is, and whether it grows with the parameter. Elsewhere the
-sign of the gradient says it.
+sign of the gradient says it. Which sentence it is depends on numbers, its words do not: a page that computes other
+numbers has all sentences and chooses.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any, TypeAlias
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from graphengine.traces.summary import ShownValue, number_text
+from graphengine.traces.summary import ShownValue
 from graphengine.traces.trace import BackwardEdge, GraphTrace, NodeBackward
 
 Path: TypeAlias = Sequence[tuple[NodeBackward, BackwardEdge]]
+Multiply: TypeAlias = Callable[[Sequence[ShownValue]], ShownValue]
+"""Gives the product of numbers."""
+
+
+class Aim(NamedTuple):
+    """A prediction that should come near a target, and its slope: how it changes with the parameter."""
+
+    prediction: str
+    guess: ShownValue
+    target: str
+    wanted: ShownValue
+    slope_name: str
+    slope: ShownValue
+
+
+class Movement(NamedTuple):
+    """A single number before and after an update, with its gradient and what it aims at."""
+
+    name: str
+    of: str | None
+    old: ShownValue
+    new: ShownValue
+    gradient: ShownValue
+    aim: Aim | None
 
 
 def why_moved(trace: GraphTrace, name: str, old: Any, new: Any, gradient: ShownValue) -> str:
     """Why the parameter `name` went from `old` to `new` by an update that was given this gradient."""
     if np.ndim(old):
         return _why_array(name, np.asarray(new) - np.asarray(old))
-    step, slope = float(new) - float(old), _number(gradient)
-    if not (math.isfinite(step) and math.isfinite(slope)):
-        return f"{name} leaves the finite numbers: the step is too large."
-    if step == 0:
-        return f"{name} stays {number_text(float(old))}: {'its gradient' if slope == 0 else 'the step'} is 0."
-    moved = f"{name} {'rises' if step > 0 else 'falls'} from {number_text(float(old))} to {number_text(float(new))}"
-    if slope == 0 or (step > 0) == (slope > 0):
-        return f"{moved}, not against its gradient of {number_text(slope)}: the rule also counts earlier gradients."
-    return _why_prediction(trace, name, moved, step) or (
-        f"{moved}: its gradient is {'positive' if slope > 0 else 'negative'} ({number_text(slope)}), "
-        f"so a {'larger' if step > 0 else 'smaller'} {name} makes {trace.of} smaller."
-    )
+    aim = aim_of(trace, name, _product)
+    movement = Movement(name, trace.of, ShownValue.of(float(old)), ShownValue.of(float(new)), gradient, aim)
+    return sentences(movement)[case_of(movement)]
 
 
 def _why_array(name: str, step: Any) -> str:
@@ -43,7 +59,56 @@ def _why_array(name: str, step: Any) -> str:
     return f"Of the {step.size} numbers of {name} {parts}."
 
 
-def _why_prediction(trace: GraphTrace, name: str, moved: str, step: float) -> str | None:
+def case_of(movement: Movement) -> str:
+    """Which of the sentences is true: a key of `sentences`."""
+    step = _number(movement.new) - _number(movement.old)
+    slope = _number(movement.gradient)
+    if not (math.isfinite(step) and math.isfinite(slope)):
+        return "lost"
+    if step == 0:
+        return "flat" if slope == 0 else "still"
+    moves = "rises" if step > 0 else "falls"
+    if slope == 0 or (step > 0) == (slope > 0):
+        return f"{moves} late"
+    if movement.aim is None:
+        return moves
+    guess, wanted, rate = map(_number, (movement.aim.guess, movement.aim.wanted, movement.aim.slope))
+    nearer = (guess < wanted or guess > wanted) and (step * rate > 0) == (guess < wanted)
+    return f"{moves} {'grows' if rate > 0 else 'shrinks'}" if rate and nearer else moves
+
+
+def sentences(movement: Movement) -> dict[str, str]:
+    """The sentence for each case that there may be."""
+    name, old, new, slope = movement.name, movement.old.text, movement.new.text, movement.gradient.text
+    texts = {
+        "lost": f"{name} leaves the finite numbers: the step is too large.",
+        "flat": f"{name} stays {old}: its gradient is 0.",
+        "still": f"{name} stays {old}: the step is 0.",
+    }
+    for moves, sign, size in (("rises", "negative", "larger"), ("falls", "positive", "smaller")):
+        moved = f"{name} {moves} from {old} to {new}"
+        momentum = "the rule also counts earlier gradients"
+        texts[f"{moves} late"] = f"{moved}, not against its gradient of {slope}: {momentum}."
+        texts[moves] = f"{moved}: its gradient is {sign} ({slope}), so a {size} {name} makes {movement.of} smaller."
+        if movement.aim:
+            for grows in ("grows", "shrinks"):
+                texts[f"{moves} {grows}"] = f"{moved}: {_toward(movement.aim, name, (moves == 'rises', grows))}"
+    return texts
+
+
+def _toward(aim: Aim, name: str, case: tuple[bool, str]) -> str:
+    """How a prediction comes nearer to its target."""
+    rises, grows = case
+    side, goes = ("below", "rises") if rises == (grows == "grows") else ("above", "falls")
+    follows = f"grows with {name}" if grows == "grows" else f"falls as {name} grows"
+    return (
+        f"{aim.prediction} ({aim.guess.text}) is {side} {aim.target} ({aim.wanted.text}) and {follows} "
+        f"({aim.slope_name} = {aim.slope.text}), so {aim.prediction} {goes} toward {aim.target}."
+    )
+
+
+def aim_of(trace: GraphTrace, name: str, multiply: Multiply) -> Aim | None:
+    """What a parameter moves toward its target, if exactly one path of single numbers leads there."""
     path = _only_path(trace, name)
     place = next((index for index, (walk, _) in reversed(list(enumerate(path))) if walk.op == "sub"), len(path))
     below = path[place + 1 :]
@@ -52,16 +117,11 @@ def _why_prediction(trace: GraphTrace, name: str, moved: str, step: float) -> st
     walk, edge = path[place]
     prediction = edge.operand
     target = next((other.operand for other in walk.edges if other.reason), "")
-    slope = math.prod(_number(edge.partial) for _, edge in below)
-    guess, wanted = _number(trace.values.get(prediction)), _number(trace.values.get(target))
-    if not (guess < wanted or guess > wanted) or not slope or (step * slope > 0) != (guess < wanted):
+    guess, wanted = trace.values.get(prediction), trace.values.get(target)
+    factors = [each.partial for _, each in below if each.partial is not None and each.partial.shape == ()]
+    if guess is None or wanted is None or guess.shape or wanted.shape or len(factors) < len(below):
         return None
-    side, goes = ("below", "rises") if guess < wanted else ("above", "falls")
-    follows = f"grows with {name}" if slope > 0 else f"falls as {name} grows"
-    return (
-        f"{moved}: {prediction} ({number_text(guess)}) is {side} {target} ({number_text(wanted)}) and {follows} "
-        f"({_slope_name(below, prediction, name)} = {number_text(slope)}), so {prediction} {goes} toward {target}."
-    )
+    return Aim(prediction, guess, target, wanted, _slope_name(below, prediction, name), multiply(factors))
 
 
 def _slope_name(path: Path, prediction: str, name: str) -> str:
@@ -70,10 +130,13 @@ def _slope_name(path: Path, prediction: str, name: str) -> str:
     return formula if len(path) == 1 and formula and formula.isidentifier() else f"d_{prediction}/d_{name}"
 
 
-def _number(value: ShownValue | None) -> float:
+def _product(factors: Sequence[ShownValue]) -> ShownValue:
+    return ShownValue.of(math.prod(map(_number, factors)))
+
+
+def _number(value: ShownValue) -> float:
     """The number of a scalar, NaN for anything else: what is compared with it is then neither below nor above."""
-    number = value.numbers if value else None
-    return float(number) if isinstance(number, (int, float)) else math.nan
+    return float(value.numbers) if isinstance(value.numbers, (int, float)) else math.nan
 
 
 def _only_path(trace: GraphTrace, name: str) -> Path:

@@ -105,6 +105,11 @@ class Stepper:
                 carried[name] = initial_value(name, slot)[()]
         return carried
 
+    @property
+    def unpacked(self) -> Step:
+        """The step with each parameter by itself."""
+        return self._compiled.reference
+
     def forget(self) -> None:
         """Drop what only a further iteration needs: the slots of the update rule."""
         self._carried = self._last = {}

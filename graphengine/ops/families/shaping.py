@@ -396,7 +396,10 @@ def like(gradient: Any, value: Any) -> Any:
     """
     if type(gradient) is type(value) is np.float64:
         return gradient
-    shape, dtype = np.shape(value), np.asarray(value).dtype
+    shape = np.shape(value)
+    dtype = value.dtype if hasattr(value, "dtype") else np.asarray(value).dtype
     if np.shape(gradient) != shape:
         gradient = sum_to(gradient, shape)
-    return gradient if getattr(gradient, "dtype", None) == dtype else np.asarray(gradient, dtype)[()]
+    if getattr(gradient, "dtype", None) == dtype:
+        return gradient
+    return (gradient if hasattr(gradient, "dtype") else np.asarray(gradient)).astype(dtype)[()]
