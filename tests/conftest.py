@@ -4,6 +4,7 @@ import signal
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # a worker for each core is enough: more threads wait for each other
 
 import pytest
+from browsing import browser, opened  # noqa: F401 (fixtures)
 from hypothesis import HealthCheck, settings
 from selection import marks, missing
 

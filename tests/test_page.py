@@ -1,16 +1,12 @@
-"""The page in a real browser: Chromium, driven by Playwright. Without them these tests are skipped with the reason.
-
-`pip install playwright` and a Chromium are needed; its place is /usr/bin/chromium or what CHROMIUM says.
-"""
+"""The page in a real browser, and what it is made of."""
 
 import json
-import os
 import re
-import shutil
 import sys
 from pathlib import Path
 
 import pytest
+from browsing import until
 from documents import MODELS, SHIPPED, document, linreg, model, training, write
 from test_cli import cli, cli_json
 from test_pictures import HOSTILE, layered
@@ -21,47 +17,7 @@ from graphengine.page.film import chosen_iterations
 from graphengine.page.pages import MODULES, page_of
 from graphengine.traces.traced_models import trace
 
-CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or "/usr/bin/chromium"
-QUIET = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
-QUIET += ["--disable-component-update", "--disable-sync"]
 SINGLE = MODELS / "linreg_single_sample.json"
-
-
-@pytest.fixture(scope="module")
-def browser():
-    playwright = pytest.importorskip(
-        "playwright.sync_api", reason="playwright is not installed: pip install playwright"
-    )
-    if not Path(CHROMIUM).exists():
-        pytest.skip(f"there is no Chromium at {CHROMIUM}; apt-get install chromium, or set CHROMIUM")
-    with playwright.sync_playwright() as driver:
-        started = driver.chromium.launch(executable_path=CHROMIUM, args=QUIET)
-        yield started
-        started.close()
-
-
-@pytest.fixture
-def opened(browser, tmp_path):
-    """Opens a page; at the end nothing may have been said on the console and nothing asked of the network."""
-    noise, contexts = [], []
-
-    def open_page(html, width=1280, height=900, scheme="light"):
-        file = tmp_path / f"page{len(contexts)}.html"
-        file.write_text(html, encoding="utf-8")
-        context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)
-        page = context.new_page()
-        page.on("console", lambda message: noise.append(message.text))
-        page.on("pageerror", lambda error: noise.append(str(error)))
-        page.on("dialog", lambda dialog: (noise.append(dialog.message), dialog.dismiss()))
-        page.on("request", lambda request: noise.append(request.url) if request.url != file.as_uri() else None)
-        page.goto(file.as_uri())
-        contexts.append(context)
-        return page
-
-    yield open_page
-    for context in contexts:
-        context.close()
-    assert [text for text in noise if not text.startswith("data:,")] == []
 
 
 @pytest.fixture(scope="module")
@@ -75,15 +31,6 @@ def said(page):
 
 def labels(page):
     return page.locator(".value").all_text_contents(), page.locator(".gradient").all_text_contents()
-
-
-def until(page, holds):
-    """Wait until something holds; the page's own policy forbids Playwright to look for it inside the page."""
-    for _ in range(100):
-        if holds():
-            return
-        page.wait_for_timeout(50)
-    raise AssertionError("it never held")
 
 
 def number_of(page):
@@ -440,9 +387,7 @@ def test_the_modules_of_the_script_import_what_those_before_them_export():
         )
         for names, source in re.findall(r'^import \{ (.+) \} from "\./(\w+)\.js";$', text, re.MULTILINE):
             assert set(names.split(", ")) <= exported[source], name
-        own = set(re.findall(r"^export (?:function|const|let) (\w+)", text, re.MULTILINE))
-        assert own.isdisjoint(set().union(*exported.values())), "they become one script"
-        exported[name] = own
+        exported[name] = set(re.findall(r"^export (?:function|const) (?:\{ )?(\w+)", text, re.MULTILINE))
 
 
 def test_chosen_iterations_begin_dense_and_have_both_ends():

@@ -327,7 +327,7 @@ def test_an_array_says_how_many_numbers_rise_and_fall():
         training=training(),
     )
     (update,) = trace(ge.Model.from_dict(content)).training.updates
-    assert update.why == "Of the 3 numbers of w 1 rise, 1 fall, 1 stay."
+    assert update.why == "Of the 3 numbers of w, 1 rise, 1 fall, 1 stay."
 
 
 # ---------------------------------------------------------------- for people, for machines
@@ -407,7 +407,7 @@ def test_parameters_that_a_training_packs_are_updated_each_by_itself():
     content = document(nodes, {"loss": "loss"}, parameters=dict.fromkeys(names, 1.0), training=training())
     loaded = ge.Model.from_dict(content)
     assert loaded.trainer().stepper.step.graph.parameters.keys() != set(names), "they are packed"
-    updates = trace_model(loaded).training.updates
+    updates = trace(loaded).training.updates
     assert [update.new.numbers for update in updates] == pytest.approx([1 - 0.1 * (1 + index) for index in range(40)])
 
 

@@ -17,7 +17,7 @@ from graphengine.model.model import Model
 from graphengine.traces.iterations import Iterations, whole_data
 from graphengine.traces.sentences import arriving_text, forward_text, partial_text, product_text, sum_text
 from graphengine.traces.trace import GraphTrace, trace_graph
-from graphengine.traces.traced_models import trace
+from graphengine.traces.traced_models import chosen
 from graphengine.training.history import History
 
 MAX_FRAMES = 120
@@ -33,7 +33,8 @@ class FilmFrame(NamedTuple):
     iteration: int
     epoch: int
     trace: GraphTrace
-    parameters: Mapping[str, Any]
+    given: Mapping[str, Any]
+    """What it computes from: inputs, parameters, state and what the update rule keeps."""
 
 
 class FilmStep(NamedTuple):
@@ -51,14 +52,16 @@ class Film:
     history: History | None = None
     batches: tuple[Mapping[str, Any], ...] = ()
     end: str | None = None
+    iterations: Iterations | None = None
 
 
 def film_of(model: Model, inputs: Mapping[str, Any] | None = None) -> Film:
     """The film of the training that the model declares, or one frame of an evaluation on the given inputs."""
     training = model.document.training
     if training is None or inputs:
-        traced = trace(model, inputs)
-        return Film((FilmFrame(0, 0, traced, dict(model.values)),))
+        evaluation = chosen(model, inputs)
+        frame = FilmFrame(0, 0, evaluation.trace(), {**model.values, **evaluation.values})
+        return Film((frame,), iterations=evaluation.iterations)
     if training.optimizer.is_solver:
         return _film_of_solver(model)
     return _film_of_iterations(Iterations(model, None if model.graph.inputs else {}))
@@ -74,13 +77,13 @@ def _film_of_iterations(iterations: Iterations) -> Film:
             if moment.iteration not in chosen:
                 continue
             traced = iterations.trace(moment)
-            frames.append(FilmFrame(moment.iteration, moment.epoch or 0, traced, moment.values))
+            frames.append(FilmFrame(moment.iteration, moment.epoch or 0, traced, iterations.given(moment)))
             if len(frames) == 1:
                 chosen = chosen_iterations(total, _affordable(traced))
     except DivergenceError as error:
         end = error.problems[0].message
     batches = whole_data(iterations.trainer.batches, MAX_BATCHES)
-    return Film(tuple(frames), iterations.trainer.history, tuple(batches), end)
+    return Film(tuple(frames), iterations.trainer.history, tuple(batches), end, iterations)
 
 
 def _affordable(traced: GraphTrace) -> int:
@@ -108,8 +111,9 @@ def _film_of_solver(model: Model) -> Film:
     chosen: set[int] = {1}
     for row in rows:
         if row.iteration in chosen:
-            traced = trace_graph(model.graph, {**values, **batch}, model.default_loss())
-            frames.append(FilmFrame(row.iteration, row.epoch, traced, dict(values)))
+            given = {**values, **batch}
+            traced = trace_graph(model.graph, given, model.default_loss())
+            frames.append(FilmFrame(row.iteration, row.epoch, traced, given))
         if len(frames) == 1 and row.parameters is not None:
             chosen = chosen_iterations(len(rows), _affordable(frames[0].trace))
         values |= row.parameters or {}

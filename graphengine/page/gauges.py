@@ -68,7 +68,7 @@ def _parameters(model: Model, film: Film) -> Gauge | None:
     if rows[-1].parameters is None:
         return None
     names = coordinate_names(model)
-    start = (1.0, coordinates(model, film.frames[0].parameters))
+    start = (1.0, coordinates(model, film.frames[0].given))
     points = [start, *((row.iteration + 1.0, coordinates(model, row.parameters or {})) for row in rows)]
     series = [[(number, values[index]) for number, values in points] for index in range(len(names))]
     frame = axes("parameters", [point for one in series for point in one], "iteration")
@@ -82,7 +82,7 @@ def _fit(model: Model, film: Film) -> Gauge | None:
     scatter = scatter_of(model, film.batches, _name_of_loss(film))
     if scatter is None:
         return None
-    curves = [curve(model, scatter, shot.parameters) for shot in film.frames]
+    curves = [curve(model, scatter, shot.given) for shot in film.frames]
     frame = axes(f"{scatter.output} and {scatter.y}", [*scatter.points, *curves[-1]], scatter.x)
     elements = (*frame.elements(), *dots(frame, thinned(scatter.points)), '<path class="line s1 drawn"/>')
     return Gauge("fit", elements, tuple({"d": frame.path(one)} for one in curves))
@@ -90,7 +90,7 @@ def _fit(model: Model, film: Film) -> Gauge | None:
 
 def _landscape(model: Model, film: Film) -> Gauge | None:
     """The loss over the parameters, with the way they went."""
-    path = [coordinates(model, shot.parameters) for shot in film.frames]
+    path = [coordinates(model, shot.given) for shot in film.frames]
     land = landscape_of(model, film.batches, _name_of_loss(film), path)
     if land is None:
         return None

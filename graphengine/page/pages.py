@@ -27,7 +27,9 @@ from graphengine.page.fit_report import FitReport, table_html
 from graphengine.page.gauges import Gauge, gauges_of
 from graphengine.page.scenes import scenes
 
-MODULES = ("film", "geometry", "graph", "zoom", "gauges", "details", "player", "keys", "main")
+COMPUTING = ("film", "arrays", "numbers", "kernels", "program")
+"""The parts of the script that compute."""
+MODULES = (*COMPUTING, "geometry", "graph", "zoom", "gauges", "details", "filling", "live", "player", "keys", "main")
 """The parts of the script in the order in which each finds those it uses."""
 
 MAX_NODES = 20_000
@@ -52,7 +54,7 @@ def page_of(model: Model, inputs: Mapping[str, Any] | None = None) -> str:
     labelled = [TraceLabels(frame.trace) for frame in film.frames]
     panels = list(panels_of(model.graph, lambda link: [text for each in labelled for text in each(link)[:2]]))
     gauges = gauges_of(model, film)
-    script, style = _script(), _style()
+    script, style = "\n" + script_of(MODULES), _style()
     return Template(_file("page.html")).substitute(
         script=script,
         style=style,
@@ -83,10 +85,17 @@ def _file(name: str) -> str:
     return (resources.files("graphengine.page") / "assets" / name).read_text(encoding="utf-8")
 
 
-def _script() -> str:
-    """The modules of the script as one: what they import from each other is there already."""
-    parts = (re.sub(r"^import .*\n|^export (?=\w)", "", _file(f"{name}.js"), flags=re.MULTILINE) for name in MODULES)
-    return "\n" + "\n".join(parts)
+def script_of(modules: Sequence[str]) -> str:
+    """Modules as one script: each is a function, which takes what it imports from those before it."""
+    return "\n".join(map(_module, modules))
+
+
+def _module(name: str) -> str:
+    text = _file(f"{name}.js")
+    exported = re.findall(r"^export (?:function|const) (?:\{ (.+) \}|(\w+))", text, re.MULTILINE)
+    body = re.sub(r'^import (.+) from "\./(\w+)\.js";$', r"const \1 = $\2;", text, flags=re.MULTILINE)
+    body = re.sub(r"^export (?=\w)", "", body, flags=re.MULTILINE)
+    return f"const ${name} = (() => {{\n{body}return {{ {', '.join(map(''.join, exported))} }};\n}})();"
 
 
 def _style() -> str:

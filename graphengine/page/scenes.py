@@ -19,6 +19,7 @@ from graphengine.model.model import Model
 from graphengine.ops.registry import OPS
 from graphengine.page.film import Film, FilmFrame, FilmStep, steps_of, texts_of
 from graphengine.page.gauges import Gauge
+from graphengine.page.live import live_of
 from graphengine.traces.formulas import formula
 from graphengine.traces.summary import number_text
 from graphengine.wording import escaped, escaped_json
@@ -39,6 +40,7 @@ def scenes(model: Model, film: Film, panels: Sequence[Panel], gauges: Sequence[G
         "last": len(film.history) if film.history else 0,
         "end": film.end,
         "items": dict(_items(model, panels)),
+        "live": live_of(model, film, panels),
     }
 
 

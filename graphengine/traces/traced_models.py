@@ -40,7 +40,7 @@ def trace(
     return chosen(model, inputs, sample=sample, iteration=iteration, of=of, wrt=wrt).trace()
 
 
-class Evaluation(NamedTuple):
+class Tracing(NamedTuple):
     """An evaluation to trace: its values, and the gradient that is asked for or the iteration that it belongs to."""
 
     model: Model
@@ -65,8 +65,8 @@ def chosen(
     iteration: int | None = None,
     of: str | None = None,
     wrt: str | Sequence[str] | None = None,
-) -> Evaluation:
-    """Return the evaluation that `trace_model` traces; raises as it does."""
+) -> Tracing:
+    """Return the evaluation that `trace` traces; raises as it does."""
     given = bind_inputs(model.graph, inputs or {}, ())
     if sample is not None:
         given = {**one_sample(model.load_data(_data_name(model)), model, sample), **given}
@@ -79,7 +79,7 @@ def chosen(
     iterations, moment = _moment(model, given, iteration)
     if of or wrt:
         return _plain(model, {**moment.values, **moment.batch}, of, wrt)
-    return Evaluation(model, iterations.given(moment), iterations=iterations, moment=moment)
+    return Tracing(model, iterations.given(moment), iterations=iterations, moment=moment)
 
 
 def _moment(model: Model, given: Mapping[str, Any], iteration: int | None) -> tuple[Iterations, Moment]:
@@ -112,12 +112,12 @@ def as_json(traced: GraphTrace) -> dict[str, Any]:
     return asdict(traced, dict_factory=without_none)
 
 
-def _plain(model: Model, given: Mapping[str, Any], of: str | None, wrt: str | Sequence[str] | None) -> Evaluation:
+def _plain(model: Model, given: Mapping[str, Any], of: str | None, wrt: str | Sequence[str] | None) -> Tracing:
     """Without an update; what is differentiated is the loss, or the only output, if it can be computed."""
     values = {name: value for name, value in {**model.values, **given}.items() if name in model.graph.sources}
     if of is None:
         of = model.default_loss() if wrt or _has_loss(model, given) else None
-    return Evaluation(model, values, of, wrt)
+    return Tracing(model, values, of, wrt)
 
 
 def _has_loss(model: Model, given: Mapping[str, Any]) -> bool:

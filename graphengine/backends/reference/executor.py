@@ -75,9 +75,7 @@ class Executor:
         InputError
             GE133 if sizes that are values ask for more memory than the limit.
         """
-        slots = list(self._empty)
-        for name, value in values.items():
-            slots[self.slot_of[name]] = value
+        slots = self.slots(values)
         schedule = schedule or self._everything
         with np.errstate(all="ignore"):
             for step, released in zip(schedule.steps, schedule.releases, strict=True):
@@ -134,6 +132,13 @@ class Executor:
     def _gradient(self, gradients: dict[int, Any], slots: Slots, name: str) -> Any:
         slot = self.slot_of[name]
         return gradients[slot] if slot in gradients else np.zeros_like(slots[slot])[()]
+
+    def slots(self, values: Mapping[str, Any]) -> Slots:
+        """The slots with these values and the literals, before anything is computed."""
+        slots = list(self._empty)
+        for name, value in values.items():
+            slots[self.slot_of[name]] = value
+        return slots
 
     def forward_schedule(self, targets: Iterable[str]) -> ForwardSchedule:
         """The steps that `targets` depend on, dropping each value after its last use."""

@@ -1,6 +1,6 @@
 // The description of one item. All of it is set as text, never as markup.
 
-import { film, one } from "./film.js";
+import { film, frameAt, one } from "./film.js";
 
 const panel = one("#details");
 let chosen = null;
@@ -37,7 +37,7 @@ export function close() {
 function happening(key, frame) {
   const texts = {};
   film.steps.forEach(([phase, at], index) => {
-    if (at === key) texts[phase] = film.frames[frame].texts[index];
+    if (at === key) texts[phase] = frameAt(frame).texts[index];
   });
   return texts;
 }

@@ -1,11 +1,11 @@
 // The marks in the charts.
 
-import { all, film, one } from "./film.js";
+import { all, frameAt, one } from "./film.js";
 
 const gauges = all(".gauge");
 
 export function mark(frame) {
-  film.frames[frame].marks.forEach(({ x, y, d }, index) => {
+  frameAt(frame).marks.forEach(({ x, y, d }, index) => {
     const gauge = gauges[index];
     one(".upright", gauge)?.setAttribute("transform", `translate(${x} 0)`);
     one(".mark", gauge)?.setAttribute("transform", `translate(${x} ${y})`);

@@ -1,6 +1,6 @@
 // The picture of the graph: which boxes are open, the texts beside the wires, which item is at work.
 
-import { all, film, one } from "./film.js";
+import { all, film, frameAt, one } from "./film.js";
 import { arrange } from "./geometry.js";
 
 const panels = all("#view > .panel");
@@ -49,7 +49,8 @@ film.panels.forEach((panel, number) =>
 
 export const boxes = [...parent.values()].map((box) => box.key);
 export const isOpen = (key) => open.has(key);
-export let arranged = arrange(0, open);
+let arranged = arrange(0, open);
+export const layout = () => arranged;
 let shown = { frame: 0, step: 0 };
 
 // Open or close boxes, and put everything where it belongs.
@@ -86,7 +87,7 @@ function place(number, panel, left, top) {
 // Show one step of one frame: what is known so far, and the item at work.
 export function show(frameNumber, stepNumber) {
   shown = { frame: frameNumber, step: stepNumber };
-  const frame = film.frames[frameNumber];
+  const frame = frameAt(frameNumber);
   const [phase, at] = film.steps[stepNumber] ?? ["", ""];
   const working = visible(at);
   const end = phase === "update" ? 0 : 1; // the wires out of a parameter, or those into a node

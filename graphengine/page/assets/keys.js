@@ -5,6 +5,8 @@ import { film } from "./film.js";
 import { go, now, play, step, stop } from "./player.js";
 import { fit, zoom } from "./zoom.js";
 
+const isText = (control) => control.matches("textarea, input:not([type=range])");
+
 export function listenToKeys(foldAll, changeTheme) {
   const keys = {
     ArrowRight: () => (stop(), step(1)),
@@ -23,9 +25,9 @@ export function listenToKeys(foldAll, changeTheme) {
     Escape: close,
   };
   document.addEventListener("keydown", (event) => {
-    const control = event.target.closest("input, button, summary");
+    const control = event.target.closest("input, textarea, button, summary");
     const act = keys[event.key];
-    const isTheirs = control && (event.key === " " || (control.matches("input") && event.key.length > 1));
+    const isTheirs = control && (event.key === " " || isText(control) || (control.matches("input") && event.key.length > 1));
     if (!act || event.ctrlKey || event.metaKey || event.altKey || (isTheirs && event.key !== "Escape")) return;
     event.preventDefault();
     act();

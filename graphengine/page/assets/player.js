@@ -1,9 +1,10 @@
 // Which frame and which step is shown, and the two ways to play: step by step, or iteration by iteration.
 
-import { clamp, film, one } from "./film.js";
+import { clamp, film, frameAt, one } from "./film.js";
 import { mark } from "./gauges.js";
 import { refresh } from "./details.js";
 import { show, visible } from "./graph.js";
+import { edits, recorded, startLive } from "./live.js";
 import { reveal } from "./zoom.js";
 
 const [stepSlider, frameSlider] = [one("#step"), one("#frame")];
@@ -13,6 +14,7 @@ let timer = null;
 
 export function go(frame, step) {
   now.frame = clamp(frame, 0, film.frames.length - 1);
+  if (now.frame !== edits.frame) recorded(now.frame);
   now.step = clamp(step, 0, Math.max(0, steps - 1));
   stepSlider.value = now.step;
   frameSlider.value = now.frame;
@@ -23,12 +25,14 @@ export function go(frame, step) {
 }
 
 function announce() {
-  const frame = film.frames[now.frame];
+  const frame = frameAt(now.frame);
   const [phase, at] = film.steps[now.step] ?? ["", ""];
   const trained = frame.iteration > 0;
   one("#phase").textContent = phase;
   one("#phase").className = phase;
-  one("#count").textContent = trained ? `iteration ${frame.iteration} of ${film.last}` : "";
+  const count = frame.isEdited ? `iteration ${frame.iteration}` : `iteration ${frame.iteration} of ${film.last}`;
+  one("#count").textContent = trained ? count : "";
+  one("#edited").hidden = !frame.isEdited;
   one("#epoch").textContent = trained ? `epoch ${frame.epoch}${frame.rate ? `, learning rate ${frame.rate}` : ""}` : "";
   const lines = (frame.texts[now.step] ?? "").split("\n");
   one("#say").replaceChildren(
@@ -94,5 +98,6 @@ export function startPlayer() {
   });
   one("#play").addEventListener("click", () => play(true));
   one("#run").addEventListener("click", () => play(false));
+  startLive(() => (stop(), go(now.frame, steps - 1)));
   go(0, steps - 1);
 }

@@ -1,7 +1,7 @@
 // Moving and zooming: one transform of the whole picture.
 
 import { clamp, one } from "./film.js";
-import { arranged, rectangle } from "./graph.js";
+import { layout, rectangle } from "./graph.js";
 
 const picture = one("#picture");
 const view = { x: 0, y: 0, scale: 1 };
@@ -12,15 +12,15 @@ const draw = () => one("#view").setAttribute("transform", `translate(${view.x} $
 // All of the picture if it can be read like that, else its left part.
 export function fit(least = READABLE) {
   const { width } = picture.getBoundingClientRect();
-  view.scale = clamp(width / arranged.width, least, 1.15);
-  view.x = Math.max(0, (width - arranged.width * view.scale) / 2);
+  view.scale = clamp(width / layout().width, least, 1.15);
+  view.x = Math.max(0, (width - layout().width * view.scale) / 2);
   view.y = 0;
   resize();
 }
 
 // The frame is as high as the picture, within limits.
 export function resize() {
-  const height = clamp(arranged.height * view.scale, 120, Math.max(220, innerHeight * 0.62));
+  const height = clamp(layout().height * view.scale, 120, Math.max(220, innerHeight * 0.62));
   picture.style.height = `${Math.round(height)}px`;
   draw();
 }
@@ -38,8 +38,8 @@ export function reveal(place) {
   if (!place) return;
   const { x, y, width, height } = rectangle(place);
   const frame = picture.getBoundingClientRect();
-  view.x = nearer(view.x, x, width, frame.width, arranged.width, 90);
-  view.y = nearer(view.y, y, height, frame.height, arranged.height, 24);
+  view.x = nearer(view.x, x, width, frame.width, layout().width, 90);
+  view.y = nearer(view.y, y, height, frame.height, layout().height, 24);
   draw();
 }
 

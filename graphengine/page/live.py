@@ -1,0 +1,166 @@
+"""What a page needs to compute other numbers itself: the step as instructions, and its texts with holes for numbers.
+
+The instructions are those that a backend gets: kernel ops with attributes, operands and shapes. The page has one table
+of kernel ops (`assets/kernels.js`); of a model with another op, or of a large one, it shows what was computed here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from graphengine.backends.instructions import Instruction, instructions
+from graphengine.draw.picture import Panel
+from graphengine.errors import GraphEngineError
+from graphengine.ir.graph import Graph
+from graphengine.model.model import Model
+from graphengine.ops.numbers import encode_number
+from graphengine.ops.shapes import ArrayType, dtype_name
+from graphengine.page.film import Film, texts_of
+from graphengine.page.live_trace import LiveTrace
+from graphengine.traces.summary import HOLE, HOLE_END
+from graphengine.transform.passes import optimize
+from graphengine.transform.step import ITERATION, LEARNING_RATE
+
+MAX_NODES = 300
+MAX_NUMBERS = 2_000
+"""Inputs, parameters and state of a model that a page computes have at most so many numbers together."""
+_HOLE = re.compile(f"{HOLE}(\\(?)(\\w+)\\.(\\w+){HOLE_END}")
+
+
+def live_of(model: Model, film: Film, panels: Sequence[Panel]) -> dict[str, Any]:
+    """Return the program of a page with its texts; of a model that it does not compute the reason why."""
+    reason = _too_large(model, film) or _other_shapes(film)
+    if reason:
+        return {"reason": reason}
+    try:
+        recorded = LiveTrace(model, film)
+    except GraphEngineError as error:
+        return {"reason": error.problems[0].message if error.problems else str(error)}
+    return _encoded(recorded, film, panels)
+
+
+def _too_large(model: Model, film: Film) -> str | None:
+    numbers = sum(np.size(value) for name, value in film.frames[0].given.items() if name in model.graph.sources)
+    if len(model.graph.nodes) > MAX_NODES:
+        return f"the model has {len(model.graph.nodes)} nodes; at most {MAX_NODES} are computed here"
+    if numbers > MAX_NUMBERS:
+        return f"inputs and parameters have {numbers} numbers; at most {MAX_NUMBERS} can be edited"
+    return None
+
+
+def _other_shapes(film: Film) -> str | None:
+    given = [{name: np.shape(value) for name, value in frame.given.items()} for frame in film.frames]
+    return "the batches have different sizes" if any(shapes != given[0] for shapes in given) else None
+
+
+def _other_types(kinds: Iterable[ArrayType]) -> str | None:
+    for kind in kinds:
+        if _letter(kind) is None:
+            return f"the page computes with float64, and the model has {dtype_name(kind.dtype)}"
+        if not all(isinstance(size, int) for size in kind.shape):
+            return "the shape of a value depends on numbers"
+    return None
+
+
+def _encoded(recorded: LiveTrace, film: Film, panels: Sequence[Panel]) -> dict[str, Any]:
+    """Return instructions, values of the frames, and texts."""
+    labels = [[recorded.label(wire.link) for wire in panel.wires] for panel in panels]
+    carried = {}
+    if film.iterations:
+        step = film.iterations.step
+        carried = {name: recorded.number(step.graph.outputs[output]) for output, name in step.carried.items()}
+    nodes = [*recorded.graph.nodes, *recorded.recorder.nodes]
+    outputs = {str(number): name for number, name in enumerate(recorded.values)}
+    graph = recorded.graph.derive(nodes, outputs, recorded.recorder.types)
+    reason = _other_types(graph.types.values())
+    if reason:
+        return {"reason": reason}
+    sources, pool = list(graph.sources), _Arrays()
+    slots = {name: place for place, name in enumerate(sources)}
+    return {
+        **program(graph),
+        "given": [[pool.place(frame.given[name]) for name in sources] for frame in film.frames],
+        "pool": pool.values,
+        "texts": [parts_of(text) for text in texts_of(recorded.trace)],
+        "reasons": [_reason(each) for each in recorded.reasons],
+        "values": [[above for above, _ in panel] for panel in labels],
+        "gradients": [[below for _, below in panel] for panel in labels],
+        "carried": [[slots[name], number] for name, number in carried.items() if name in slots],
+    }
+
+
+def program(graph: Graph) -> dict[str, Any]:
+    """Return a graph of known shapes as data: its sources, kernel ops on slots, and the slots of its outputs."""
+    graph = optimize(graph)
+    slots = {name: place for place, name in enumerate(graph.sources)}
+    sources = [[name, _role(graph, name), *_typed(graph.types[name])] for name in graph.sources]
+    code = [_instruction(each, slots) for each in instructions(graph)]
+    return {"sources": sources, "code": code, "filled": [slots[value] for value in graph.outputs.values()]}
+
+
+def _instruction(instruction: Instruction, slots: dict[str, int]) -> list[Any]:
+    """Return op, attributes, operands (a slot, or a number in a list) and types of the results, which get slots."""
+    operands = [
+        slots[ref] if isinstance(ref, str) else None if ref is None else [_number(ref)] for ref in instruction.inputs
+    ]
+    slots.update({name: len(slots) + place for place, name in enumerate(instruction.outputs)})
+    op = instruction.op if instruction.is_core else f"custom {instruction.op}"
+    return [op, instruction.node.model_dump(mode="json"), operands, [_typed(kind) for kind in instruction.types]]
+
+
+def _number(number: float) -> float | str:
+    return encode_number(number) if isinstance(number, float) else number
+
+
+def _typed(kind: ArrayType) -> list[Any]:
+    return [list(kind.shape), _letter(kind)]
+
+
+def _letter(kind: ArrayType) -> str | None:
+    """Return f for numbers of double precision, i for integers, b for truth values; None for others."""
+    dtype = kind.array_dtype
+    return dtype.kind if dtype in (np.float64, np.bool_) or dtype.kind == "i" else None
+
+
+def _role(graph: Graph, name: str) -> str:
+    """Return how the page offers a value: as an input, a parameter or the learning rate; else it is kept."""
+    if name in (LEARNING_RATE, ITERATION):
+        return name
+    return "input" if name in graph.inputs else "parameter" if name in graph.parameters else "state"
+
+
+class _Arrays:
+    """Arrays of numbers, each once."""
+
+    def __init__(self) -> None:
+        self.values: list[Any] = []
+        self._places: dict[bytes, int] = {}
+
+    def place(self, value: Any) -> int:
+        array = np.asarray(value)
+        key = array.dtype.char.encode() + array.tobytes()
+        if key not in self._places:
+            self._places[key] = len(self.values)
+            self.values.append([_number(number) for number in array.ravel().tolist()])
+        return self._places[key]
+
+
+def parts_of(text: str) -> list[Any]:
+    """Return a text in parts: what stays, and holes as value, part, and whether a negative number is in parentheses."""
+    found: list[Any] = []
+    start = 0
+    for hole in _HOLE.finditer(text):
+        found += [text[start : hole.start()]] * (hole.start() > start)
+        value, part = (int(each) if each.isdigit() else each for each in hole.group(2, 3))
+        found.append([value, part, 1] if hole[1] else [value, part])
+        start = hole.end()
+    return [*found, text[start:]] if start < len(text) else found
+
+
+def _reason(reason: Mapping[str, Any]) -> dict[str, Any]:
+    cases = {case: parts_of(text) for case, text in reason.get("cases", {}).items()}
+    return {**reason, "cases": cases} if cases else dict(reason)
