@@ -201,6 +201,25 @@ def test_a_node_of_a_user_is_taken_for_one_with_poles():
     np.testing.assert_allclose(found, ROOT, rtol=1e-15)
 
 
+@pytest.mark.parametrize(("traits", "kept"), [((), 1), (("finite",), 0)])
+def test_a_node_of_a_user_may_declare_that_it_has_no_poles(traits, kept):
+    @ge.register("branches.cube", replace=True, traits=traits)
+    class Cube(ge.Node):
+        """Third power, z = x * x * x; dz/dx = 3 * x * x."""
+
+        infer = elementwise
+
+        def forward(self, x):
+            return x * x * x
+
+        def backward(self, grad, x):
+            return 3 * grad * x * x
+
+    made = document(chosen({"f": ("branches.cube", ["x"])}), inputs={"x": ["N"], "w": ["N"]}, outputs={"loss": "loss"})
+    graph = ge.Model.from_dict({**made, "opset_imports": {"core": 1, "branches": 1}}).graph
+    assert [node.op for node in gradient(graph, "loss", ["x"]).nodes].count("where") == 2 + kept
+
+
 def test_such_a_model_trains():
     """Rows at the pole of the branch that they do not take do not end a training."""
     nodes = {

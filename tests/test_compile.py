@@ -17,15 +17,15 @@ from graphengine.ops import sums
 from graphengine.ops.registry import OPS
 from graphengine.transform.gradient import gradient
 from graphengine.transform.passes import (
+    IDENTITIES,
+    SHAPES,
+    SIGNS,
     broadcast_late,
     dead_code,
     expand,
     factor_sums,
     fold_constants,
-    fold_shapes,
-    identities,
     optimize,
-    signs,
     unexpanded,
 )
 from graphengine.transform.rewriting import Rewriter
@@ -164,7 +164,7 @@ SPECIAL = np.array([0.0, -0.0, 1.5, -2.0, np.inf, -np.inf, 5e-324, 1e308])
 )
 def test_identities_are_only_those_that_are_exact_for_every_number(op, inputs, stays):
     graph = graph_of([{"id": "a", "op": op, "inputs": inputs}], {"a": "a"}, x=[8])
-    rewritten = Rewriter(graph).run([identities])
+    rewritten = Rewriter(graph).run(IDENTITIES)
     assert (ops(rewritten) == [op]) is stays
     assert same_bits(reference(rewritten, {"x": SPECIAL})["a"], reference(graph, {"x": SPECIAL})["a"])
 
@@ -181,7 +181,7 @@ def test_a_sign_moves_without_changing_a_bit(op, negated):
     ]
     graph = graph_of(nodes, {"a": "a", "b": "b", "c": "c"}, x=[8], y=[8])
     values = {"x": SPECIAL, "y": SPECIAL[::-1].copy()}
-    before, after = reference(graph, values), reference(dead_code(Rewriter(graph).run([signs])), values)
+    before, after = reference(graph, values), reference(dead_code(Rewriter(graph).run(SIGNS)), values)
     for name, value in before.items():
         finite = ~np.isnan(value)
         assert same_bits(value[finite], after[name][finite])
@@ -245,7 +245,7 @@ def test_the_order_of_an_input_in_memory_changes_no_bit():
 def test_known_sizes_become_numbers_and_shapes_attributes():
     model = ge.load("models/linreg.json")
     graph = gradient(model.graph).with_sizes({"N": 24})
-    rewritten = dead_code(Rewriter(graph).run([fold_shapes]))
+    rewritten = dead_code(Rewriter(graph).run(SHAPES))
     assert not {"size", "shape"} & set(ops(rewritten))
 
 

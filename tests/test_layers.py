@@ -168,6 +168,40 @@ def test_backends_have_names_of_ops_as_keys_of_their_tables_alone():
         assert [(module, each.value) for each in texts if each.value in OPS and id(each) not in keys] == []
 
 
+OPS_IN_PASSES = {
+    "transform.backward": (2, "undoes broadcasting, and makes the node of a backward that cannot be recorded"),
+    "transform.branches": (2, "a choice passes the gradient of the branch taken; a quotient by a literal has no pole"),
+    "transform.filling": (4, "makes constants"),
+    "transform.gradient": (2, "the gradient of a value toward itself is 1, and toward any other 0"),
+    "transform.merging_loops": (1, "merges loops"),
+    "transform.mode": (6, "gives random ops their keys, and makes keys of numbers that are carried"),
+    "transform.naming": (2, "the factor of a product is a partial derivative; a loop has names of its own"),
+    "transform.packing": (2, "takes a vector apart"),
+    "transform.passes": (38, "rules of algebra, each about the ops that it names"),
+    "transform.path": (1, "an op that passes no gradient on by definition"),
+    "transform.reversal": (1, "the gradient of a loop toward what it does not depend on is 0"),
+    "transform.rewriting": (7, "makes and reads constants"),
+    "transform.row_tiles": (17, "cuts products of matrices into blocks of rows, and looks into the bodies of loops"),
+    "transform.single": (3, "a product of matrices of one number is a product"),
+    "transform.stages": (15, "sizes differ between parts of the samples; six are words of merging, not ops"),
+    "transform.step": (5, "the norm of gradients, which has a name of its own; gradients that are 0"),
+    "transform.trimming": (2, "trims loops"),
+}
+"""Names of ops in the text of passes: how many, and why. What else a pass must know of an op is one of its traits."""
+
+
+def test_passes_know_ops_by_their_traits():
+    found = {}
+    for module in [name for name in MODULES if room_of(name) == "transform"]:
+        tree = ast.parse(MODULES[module].read_bytes())
+        keys = {id(key) for node in ast.walk(tree) if isinstance(node, ast.Dict) for key in node.keys}
+        texts = [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and id(node) not in keys]
+        found[module] = sum(isinstance(text, str) and text in OPS for text in texts)
+    assert {module: count for module, count in found.items() if count} == {
+        module: count for module, (count, _) in OPS_IN_PASSES.items()
+    }
+
+
 def test_a_compiling_backend_is_reached_through_the_protocol_alone():
     rooms = ("backends.numpy", "backends.numba")  # the second one runs plans of the first where it has no loop
     users = {module for module, imports in IMPORTS.items() if any(name.startswith(rooms) for name in imports)}

@@ -1,8 +1,10 @@
 """The node contract: what a class may be, what registration refuses, and that what it accepts works in a graph."""
 
+import re
 import subprocess
 import sys
 import typing
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,6 +19,7 @@ from graphengine.ops.families.reductions import Mean
 from graphengine.ops.inference import elementwise
 from graphengine.ops.registry import OPS
 from graphengine.ops.shapes import ArrayType
+from graphengine.ops.traits import OpTrait
 
 
 class TopTwo(ge.Node):
@@ -54,6 +57,28 @@ class Affine(ge.Node):
 
     def backward(self, grad, bias):
         return self.scale * grad, None if bias is None else grad
+
+
+def test_traits_are_declared_when_an_op_is_registered():
+    ge.register("test.declared", traits=("finite", "correctly_rounded"))(type("Declared", (Affine,), {}))
+    try:
+        assert OPS["test.declared"].cls.traits == {"finite", "correctly_rounded"}
+        assert Affine.traits == frozenset()
+        with pytest.raises(
+            ge.errors.RegistrationError, match=r"GE701: op 'test\.x' declares the unknown trait 'poles'"
+        ):
+            ge.register("test.x", traits=("poles",))(type("Other", (Affine,), {}))
+    finally:
+        OPS.remove("test.declared")
+
+
+def test_the_docs_list_all_traits():
+    rows = re.findall(
+        r"^\| (`[a-z_`, ]+`) \|",
+        Path(__file__).parents[1].joinpath("docs", "custom_nodes.md").read_text(encoding="utf-8"),
+        re.MULTILINE,
+    )
+    assert {*OpTrait} <= {name for row in rows for name in re.findall(r"`(\w+)`", row)}
 
 
 def refused(forward=None, backward=None, **namespace):
@@ -176,6 +201,7 @@ import numpy as np
 
 import graphengine as ge
 from graphengine.ops.shapes import ArrayType
+from graphengine.ops.traits import OpTrait
 
 
 @ge.register("typed.cube")

@@ -1,9 +1,9 @@
 """Sizes that meet crosswise: (N, 1) and (N,) broadcast to (N, N), each sample with each other one.
 
 Where a loss adds that up, a model most likely trains on pairs that nobody meant. The rule avoids false alarms: the
-shorter operand has no axis of its own there, a node that writes down the axis of size 1 (`EXPLICIT`, `keepdims`) shows
-that all pairs are meant, a size in numbers must be that of the samples on both sides, and a scalar that counts depends
-on the result.
+shorter operand has no axis of its own there, a node that writes down the axis of size 1 (an op that gives axes,
+`keepdims`) shows that all pairs are meant, a size in numbers must be that of the samples on both sides, and a scalar
+that counts depends on the result.
 """
 
 from __future__ import annotations
@@ -16,11 +16,9 @@ from graphengine.errors import Problem
 from graphengine.ir.graph import Graph
 from graphengine.ir.nodes import GraphNode, reachable
 from graphengine.ir.origins import node_text
-from graphengine.ops.inference import elementwise, probed
+from graphengine.ops.inference import elementwise, is_pointwise, probed
 from graphengine.ops.shapes import Shape, Size, shape_text
-
-EXPLICIT = frozenset({"expand_dims", "reshape", "transpose", "constant", "broadcast_to", "tile"})
-"""Ops that give an axis of size 1 because the file asks for it."""
+from graphengine.ops.traits import OpTrait
 
 
 class Crossing(NamedTuple):
@@ -77,9 +75,9 @@ def _is_explicit(graph: Graph, producers: dict[str, GraphNode], value: str, axis
         if node is None or name in seen:
             continue
         seen.add(name)
-        if node.op in EXPLICIT or getattr(node.node, "keepdims", False):
+        if OpTrait.GIVES_AXES in node.node.traits or getattr(node.node, "keepdims", False):
             return True
-        if node.op == "cast" or type(node.node).infer is elementwise:
+        if is_pointwise(node.node):
             shapes = {ref: graph.types[ref].shape for ref in node.inputs if isinstance(ref, str)}
             pending += [ref for ref, shape in shapes.items() if shape[axis:][:1] == (1,) and len(shape) >= -axis]
     return False

@@ -16,12 +16,10 @@ from typing import Any, NamedTuple, TypeAlias
 from graphengine.ir.nodes import GraphNode, Operand, operand_key
 from graphengine.ops.node import Node
 from graphengine.ops.shapes import ArrayType
+from graphengine.ops.traits import OpTrait
 
 STAND_IN = "\0"
 """The first character of the names of stand-ins, which no name in a file has."""
-
-ARITHMETIC = frozenset({"add", "sub", "mul", "div"})
-"""Ops that hand a literal on as it is, in `forward` and in `backward`."""
 
 Namer: TypeAlias = Callable[[Any, str, list[Any], tuple[Operand, ...]], str]
 """Names a part of a template: from the recorder, the node whose code it is, the values so far, and its operands."""
@@ -32,11 +30,11 @@ UNLIKE = (0, 1)
 
 
 def literal_key(node: GraphNode, operand: Operand) -> Any:
-    """The key of literals that differ for the code of a node and for the passes: for arithmetic, most are alike.
+    """The key of literals that differ for the code of a node and for the passes: those of most arithmetic are alike.
 
     The passes look for 0 and 1. A template takes a literal from the operands of a node, as it takes a value.
     """
-    if type(operand) is float and node.op in ARITHMETIC and node.is_core and operand not in UNLIKE:
+    if type(operand) is float and OpTrait.TAKES_LITERALS in node.node.traits and operand not in UNLIKE:
         return float if math.isfinite(operand) else operand_key(operand)
     return operand_key(operand)
 

@@ -28,6 +28,7 @@ from graphengine.ops.shapes import (
     symbols_of,
     type_of,
 )
+from graphengine.ops.traits import OpTrait
 
 _FIRST_SIZES, _SECOND_SIZES = (3, 5, 7, 11, 13, 17, 19, 23), (29, 31, 37, 41, 43, 47, 53, 59)
 
@@ -38,6 +39,11 @@ def elementwise(node: Any, *types: ArrayType | None) -> ArrayType:
     find = _dtype_of_element if type(node).model_fields else _dtype_without_attributes
     dtype = find(node, tuple([kind and kind.dtype for kind in types]))
     return ArrayType(shapes[0] if len(set(shapes)) == 1 else broadcast_shapes(shapes), dtype)
+
+
+def is_pointwise(node: Any) -> bool:
+    """Return whether each number of a node's result depends on the numbers in its place alone."""
+    return type(node).infer is elementwise or OpTrait.POINTWISE in node.traits
 
 
 def _dtype_of_element(node: Any, dtypes: tuple[DType | None, ...]) -> DType:

@@ -22,6 +22,7 @@ from pydantic_core import CoreSchema
 
 from graphengine.ops.exactness import exact
 from graphengine.ops.inference import probed
+from graphengine.ops.traits import OpTrait
 from graphengine.wording import counted
 
 if TYPE_CHECKING:
@@ -62,6 +63,8 @@ class Node(BaseModel, _Merging):
     random: ClassVar[bool] = False
     signature: ClassVar["Signature"]
     """What the engine read of the class when it was registered."""
+    traits: ClassVar[frozenset[OpTrait]] = frozenset()
+    """What was declared of the class when it was registered."""
     if TYPE_CHECKING:  # to a type checker what a subclass defines overrides a method that takes anything
 
         def forward(self, *inputs: Any, **named: Any) -> Any:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import copyreg
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, TypeVar
@@ -21,6 +21,7 @@ from graphengine.ops.body import bodies_of
 from graphengine.ops.contract import inspect_class, is_shipped
 from graphengine.ops.docstring import Docstring, read_docstring
 from graphengine.ops.node import Node, Signature
+from graphengine.ops.traits import traits_of
 
 CORE = "core"
 OPSET_VERSION = 1
@@ -93,14 +94,20 @@ class Registry(Mapping[str, Op]):
         return self._first[name]
 
     def enter(
-        self, name: str, cls: type[Node], *, replace: bool = False, numpy: Callable[..., Any] | None = None
+        self,
+        name: str,
+        cls: type[Node],
+        *,
+        replace: bool = False,
+        numpy: Callable[..., Any] | None = None,
+        traits: Iterable[str] = (),
     ) -> None:
         """Check a node class and enter it; see `register`."""
         if not re.fullmatch(r"[a-z_]\w*(\.[a-z_]\w*)*", name):
             raise RegistrationError(
                 f"'{name}' is not a name for an op; use lower_snake_case, a domain before a dot: 'acme.cube'"
             )
-        signature = inspect_class(cls)
+        signature, declared = inspect_class(cls), traits_of(name, traits)
         if not is_shipped(cls) and domain_of(name) == CORE:
             _import_family(name)  # a class of this name is there before another one replaces it
         if name in self._ops and not replace and not same_definition(taken := self._ops[name].cls, cls):
@@ -110,6 +117,8 @@ class Registry(Mapping[str, Op]):
                 hint="pass replace=True to replace it",
             )
         cls.signature = signature
+        if declared or "traits" not in vars(cls):  # a class may be here under another name, with its traits
+            cls.traits = declared
         if name in self._ops:
             self.remove(name)
         op = Op(name, cls, cls.signature, numpy)
@@ -197,22 +206,24 @@ class Instances:
 
 
 def register(
-    name: str, *, replace: bool = False, numpy: Callable[..., Any] | None = None
+    name: str, *, replace: bool = False, numpy: Callable[..., Any] | None = None, traits: Iterable[str] = ()
 ) -> Callable[[NodeClass], NodeClass]:
     """Register a node class under a name; used as a decorator, `@register("acme.cube")`.
 
     `numpy` is the NumPy function that does the same as the op: a `backward` that calls it is recorded as this op. An op
-    that is replaced takes its NumPy function with it.
+    that is replaced takes its NumPy function with it. `traits` are names of facts about the op, see `OpTrait`: with
+    them passes treat an op as they treat the shipped ones.
 
     Raises
     ------
     RegistrationError
-        If the class breaks the node contract, or if the name is taken by another class and `replace` is false. A class
-        that is defined again, as a notebook does when a cell is run twice, takes the place of the one before.
+        If there is no such trait, if the class breaks the node contract, or if the name is taken by another class and
+        `replace` is false. A class that is defined again, as a notebook does when a cell is run twice, takes the place
+        of the one before.
     """
 
     def decorate(cls: NodeClass) -> NodeClass:
-        OPS.enter(name, cls, replace=replace, numpy=numpy)
+        OPS.enter(name, cls, replace=replace, numpy=numpy, traits=traits)
         return cls
 
     return decorate

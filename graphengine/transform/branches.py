@@ -24,21 +24,9 @@ import numpy as np
 from graphengine.ir.graph import Graph
 from graphengine.ir.nodes import GraphNode
 from graphengine.ir.recording import Symbol
-from graphengine.ops.inference import elementwise
+from graphengine.ops.inference import is_pointwise
 from graphengine.ops.shapes import ArrayType
-
-POLES = frozenset(
-    {
-        *("div", "reciprocal", "sqrt", "rsqrt", "pow", "mod", "log", "log1p", "log2", "log10", "xlogy", "exp", "expm1"),
-        *("sinh", "cosh", "tan", "arcsin", "arccos", "arccosh", "arctanh", "lgamma", "digamma", "polygamma", "betaln"),
-        *("erfcx", "log_erfc", "log_ndtr", "inverse_mills", "faddeeva_real", "faddeeva_imag"),
-    }
-)
-"""Ops that have an infinite value or derivative, or none, at a finite number; those of users are taken for such."""
-PASSING = frozenset({"clip", "cast"})
-"""Ops of single numbers whose rule for shapes is their own."""
-LARGE_ONLY = frozenset({"exp", "expm1", "sinh", "cosh"})
-"""Poles whose derivative is infinite only for large numbers."""
+from graphengine.ops.traits import OpTrait
 
 
 class Choice(NamedTuple):
@@ -109,7 +97,7 @@ def _of_conditions(graph: Graph, path: Path) -> dict[str, tuple[Choice, ...]]:
     found: dict[str, tuple[Choice, ...]] = {}
     for node, needs in path:
         arriving = held.get(node.id, frozenset())
-        if arriving and _is_elementwise(node) and not unsafe.isdisjoint(node.outputs):
+        if arriving and is_pointwise(node.node) and not unsafe.isdisjoint(node.outputs):
             found[node.id] = tuple(sorted(arriving))
         for place, (operand, need) in enumerate(zip(node.inputs, needs, strict=True)):
             if need:
@@ -122,7 +110,7 @@ def _between_infinities(graph: Graph, path: Path) -> Iterator[GraphNode]:
     """The nodes that choose by their values, and that an infinite gradient may arrive at."""
     infinite: set[Any] = set()
     for node, needs in path:
-        if not _is_elementwise(node):
+        if not is_pointwise(node.node):
             continue
         if node.id in infinite and node.op in OWN and node.is_core:
             yield node
@@ -136,7 +124,7 @@ def _has_pole(node: GraphNode) -> bool:
     """Whether the derivative of a node may be infinite at a small number; that of a quotient by a literal is not."""
     if node.is_core and node.op == "div" and not isinstance(node.inputs[1], str):
         return False
-    return not node.is_core or node.op in POLES - LARGE_ONLY
+    return OpTrait.POLE in node.node.traits or _is_unknown(node)
 
 
 def _passed(
@@ -144,7 +132,7 @@ def _passed(
 ) -> frozenset[Choice]:
     """The choices that hold for what a node passes on to an operand."""
     shape = types[node.inputs[place]].shape
-    if not _is_elementwise(node) or None in shape or shape != types[node.id].shape:
+    if not is_pointwise(node.node) or None in shape or shape != types[node.id].shape:
         return frozenset()
     return arriving | {Choice(str(node.inputs[0]), place == 1)} if _chooses(node) else arriving
 
@@ -153,14 +141,18 @@ def _chooses(node: GraphNode) -> bool:
     return node.op == "where" and node.is_core and isinstance(node.inputs[0], str)
 
 
-def _is_elementwise(node: GraphNode) -> bool:
-    return type(node.node).infer is elementwise or (node.op in PASSING and node.is_core)
+POLES = frozenset({OpTrait.POLE, OpTrait.LARGE_POLE})
+
+
+def _is_unknown(node: GraphNode) -> bool:
+    """Whether nothing is declared of the poles of an op: it is taken for one that has some."""
+    return not node.is_core and node.node.traits.isdisjoint({*POLES, OpTrait.FINITE})
 
 
 def _may_be_infinite(graph: Graph) -> set[Any]:
     """The results of nodes with a pole, and of those that read such results."""
     unsafe: set[Any] = set()
     for node in graph.nodes:
-        if not (node.is_core and node.op not in POLES) or not unsafe.isdisjoint(node.inputs):
+        if not node.node.traits.isdisjoint(POLES) or _is_unknown(node) or not unsafe.isdisjoint(node.inputs):
             unsafe.update(node.outputs)
     return unsafe

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from graphengine.ir.declarations import Input
 from graphengine.ir.graph import Graph
 from graphengine.ir.recording import Recorder
@@ -29,9 +31,9 @@ def weighted(graph: Graph, weights: Sequence[tuple[str, str]], wrt: Sequence[str
     recorder.enter(WEIGHTED)
     total = None
     for value, name in weights:
-        product = recorder.apply("mul", (recorder.symbol(name), recorder.symbol(value)), {})
-        term = recorder.apply("sum", (product,), {}) if product.ndim else product
-        total = term if total is None else recorder.apply("add", (total, term), {})
+        product = recorder.symbol(name) * recorder.symbol(value)
+        term = np.sum(product) if product.ndim else product
+        total = term if total is None else total + term
     assert total is not None
     return pruned(recorder, {WEIGHTED: total.name}, f"weighted sum of values of {graph.name}", keep=(*inputs, *wrt))
 

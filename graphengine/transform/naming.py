@@ -13,8 +13,7 @@ from typing import Any, NamedTuple
 
 from graphengine.ir.nodes import GraphNode
 from graphengine.ir.templates import Namer
-
-SIZES = ("shape", "size")
+from graphengine.ops.traits import OpTrait
 
 
 class Contribution(NamedTuple):
@@ -66,7 +65,7 @@ def part_names(
         if factor in at and factor not in flow:
             names[at[factor]] = _partial(each.place)
     for each in contributions:
-        unnamed = [nodes[index].id for index in each.sums if nodes[index].op not in SIZES]
+        unnamed = [nodes[index].id for index in each.sums if OpTrait.SIZES_ONLY not in nodes[index].node.traits]
         for name in unnamed if each.whole else [each.value, *unnamed]:
             if name in at:
                 names[at[name]] = _numbered(each.place)
@@ -96,7 +95,7 @@ def _factor(node: GraphNode, incoming: str | None) -> Any:
 
 def _piece(node: GraphNode, owners: Collection[int], flows: bool) -> Namer:
     """The namer of a node that is made for the gradients of some inputs; `flows` if an incoming gradient is in it."""
-    if node.op in SIZES:
+    if OpTrait.SIZES_ONLY in node.node.traits:
         axis = getattr(node.node, "axis", None)
         return _after(node.op if axis is None else f"{node.op}.{axis}")
     if node.op == "scan":

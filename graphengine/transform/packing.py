@@ -21,14 +21,7 @@ from graphengine.ir.nodes import GraphNode, Operand
 from graphengine.ir.recording import Recorder
 from graphengine.ops.families.shaping import Reshape
 from graphengine.ops.shapes import ArrayType, Shape
-
-EXACT_OPS = frozenset(
-    {
-        *("add", "sub", "mul", "div", "neg", "abs", "sign", "square", "sqrt", "maximum", "minimum", "where", "cast"),
-        *("equal", "not_equal", "less", "less_equal", "greater", "greater_equal", "stop_gradient"),
-    }
-)
-"""Elementwise ops that IEEE 754 rounds correctly: no bit depends on the array that a number lies in."""
+from graphengine.ops.traits import OpTrait
 
 
 class Pack(NamedTuple):
@@ -113,7 +106,7 @@ class Packing:
             recorder.enter(f"d_{pack.name}")
             parts = [packed.pop(name) for name in pack.shapes]
             flat = [part if part.ndim == 1 else part.reshape((part.size,)) for part in parts]
-            packed[pack.name] = recorder.apply("concat", flat, {})
+            packed[pack.name] = np.concatenate(flat)
         return packed
 
 
@@ -141,7 +134,7 @@ def is_elementwise(graph: Graph, shape: Shape) -> bool:
     """Whether a graph of vectors of a shape does to each number, bit for bit, what it does to that number alone."""
     for node in graph.nodes:
         reads_vector = any(isinstance(ref, str) and graph.types[ref].shape for ref in node.inputs)
-        if reads_vector and not (node.op in EXACT_OPS and node.is_core):
+        if reads_vector and OpTrait.CORRECTLY_ROUNDED not in node.node.traits:
             return False
         if graph.types[node.id].shape != (shape if reads_vector else ()) or type(node.node).random:
             return False

@@ -22,6 +22,7 @@ from graphengine.ir.templates import StandIn, Template
 from graphengine.ops.inference import elementwise
 from graphengine.ops.numbers import LARGEST_EXACT
 from graphengine.ops.shapes import DTYPES, ArrayType, PythonNumber, Shape, broadcast_shapes, dtype_name, product
+from graphengine.ops.traits import OpTrait, fill_of
 from graphengine.transform.rewriting import Result, Rewriter, only_for
 
 
@@ -45,7 +46,7 @@ MOST_INPUTS = 64
 
 def expansion(recorder: Recorder, node: GraphNode, types: list[ArrayType | None]) -> Template | None:
     """What the `forward` of a node does, by the types of its operands; None for a primitive."""
-    if node.op in ("shape", "size", "constant", "scan", "cond") or len(node.inputs) > MOST_INPUTS:
+    if OpTrait.PRIMITIVE in node.node.traits or len(node.inputs) > MOST_INPUTS:
         return None
     pairs = zip(node.inputs, types, strict=True)
     stand_ins = [StandIn(kind) if isinstance(ref, str) and kind else ref for ref, kind in pairs]
@@ -93,23 +94,15 @@ def expand_node(recorder: Recorder, node: GraphNode, replaced: dict[Any, Any]) -
 # ---------------------------------------------------------------- rules
 
 
-@only_for("size", "split_like", "broadcast_to", "reshape", "sum_to")
-def fold_shapes(rewriter: Rewriter, node: GraphNode) -> Result:
-    """Sizes that are known become literals, and shapes that are known attributes."""
-    if node.op == "size":
-        content = rewriter.result_type(node).content
-        return _literal(content[0]) if content and isinstance(content[0], int) else None
-    if node.op == "split_like":
-        return _split(rewriter, node)
-    if node.inputs[1] is not None:
-        kind = rewriter.type_of(node.inputs[1])
-        if kind and kind.content is not None and _is_static(kind.content):
-            attributes = {"shape": kind.content}
-            return node._replace(inputs=(node.inputs[0], None), node=rewriter.instance(node.op, attributes))
-    return None
+@only_for("size")
+def fold_sizes(rewriter: Rewriter, node: GraphNode) -> Result:
+    """A size that is known becomes a literal."""
+    content = rewriter.result_type(node).content
+    return _literal(content[0]) if content and isinstance(content[0], int) else None
 
 
-def _split(rewriter: Rewriter, node: GraphNode) -> GraphNode | None:
+@only_for("split_like")
+def fold_splits(rewriter: Rewriter, node: GraphNode) -> Result:
     """A cut into parts of known sizes, as long as what the parts are like need not be there."""
     axis = node.node.axis  # type: ignore[attr-defined]
     sizes = [kind.shape[axis] for kind in map(rewriter.type_of, node.inputs[1:]) if kind is not None]
@@ -120,14 +113,25 @@ def _split(rewriter: Rewriter, node: GraphNode) -> GraphNode | None:
     return GraphNode(node.id, "split", cut, node.inputs[:1])
 
 
+@only_for("broadcast_to", "reshape", "sum_to")
+def fold_shapes(rewriter: Rewriter, node: GraphNode) -> Result:
+    """A shape that is known becomes an attribute."""
+    kind = rewriter.type_of(node.inputs[1])
+    if kind is None or kind.content is None or not _is_static(kind.content):
+        return None
+    known = rewriter.instance(node.op, {"shape": kind.content})
+    return node._replace(inputs=(node.inputs[0], None), node=known)
+
+
 def fold_constants(rewriter: Rewriter, node: GraphNode) -> Result:
     """A node whose inputs are all numbers is computed now; ones and zeros of a scalar are known."""
     kind = rewriter.result_type(node)
     if kind.shape != () or len(node.outputs) > 1:
         return None
-    if node.op in ("ones_like", "zeros_like"):
-        return _known(float(node.op == "ones_like"), kind)
-    if not node.inputs or node.op in ("shape", "size"):
+    fill = fill_of(node.node.traits)
+    if fill is not None:
+        return _known(fill, kind)
+    if not node.inputs or OpTrait.SIZES_ONLY in node.node.traits:
         return None
     values = []
     for operand in node.inputs:
@@ -155,23 +159,30 @@ def _known(value: float, kind: ArrayType) -> Result:
     return kind.array_dtype.type(value) if has_dtype else None
 
 
-@only_for("mul", "div", "sub", "broadcast_to", "reshape", "sum_to", "cast", "stop_gradient", "neg")
-def identities(rewriter: Rewriter, node: GraphNode) -> Result:
-    """Operations that change nothing, bit for bit.
+_NEUTRAL = {"mul": 1, "div": 1, "sub": 0}
+"""The last operand that changes nothing. x + 0 is not among them, because -0.0 + 0 is 0.0."""
 
-    x * 1, x / 1, x - 0 and -(-x) give x for every x, -0.0, infinities and NaN included. x + 0 is not among them,
-    because -0.0 + 0 is 0.0. A change of shape or dtype to what a value already has is none.
-    """
-    x, y = node.inputs[0], node.inputs[-1]
-    if node.op == "mul":
-        one_first, one_last = _is_number(rewriter, x, 1), _is_number(rewriter, y, 1)
-        return _same_type(rewriter, node, y if one_first else x) if one_first or one_last else None
-    if node.op in ("div", "sub"):
-        return _same_type(rewriter, node, x) if _is_number(rewriter, y, int(node.op == "div")) else None
-    if node.op == "neg":
-        producer = rewriter.producer(x, "neg")
-        return producer.inputs[0] if producer else None
-    return _same_type(rewriter, node, x)
+
+@only_for(*_NEUTRAL)
+def neutral_operands(rewriter: Rewriter, node: GraphNode) -> Result:
+    """x * 1, 1 * x, x / 1 and x - 0 give x bit for bit, for every x, -0.0, infinities and NaN included."""
+    x, y = node.inputs
+    if node.op == "mul" and _is_number(rewriter, x, 1):
+        return _same_type(rewriter, node, y)
+    return _same_type(rewriter, node, x) if _is_number(rewriter, y, _NEUTRAL[node.op]) else None
+
+
+@only_for("neg")
+def double_signs(rewriter: Rewriter, node: GraphNode) -> Result:
+    """-(-x) is x."""
+    producer = rewriter.producer(node.inputs[0], "neg")
+    return producer.inputs[0] if producer else None
+
+
+@only_for(traits={OpTrait.TYPE_ONLY})
+def unchanged(rewriter: Rewriter, node: GraphNode) -> Result:
+    """A change of shape or dtype to what a value already has is none."""
+    return _same_type(rewriter, node, node.inputs[0])
 
 
 def _is_number(rewriter: Rewriter, operand: Operand, number: int) -> bool:
@@ -187,29 +198,41 @@ def _same_type(rewriter: Rewriter, node: GraphNode, operand: Operand) -> Operand
     return operand if same else None
 
 
-@only_for("abs", "square", "add", "sub", "mul")
-def signs(rewriter: Rewriter, node: GraphNode) -> Result:
-    """A minus sign moves out of products and is taken up by sums: rounding does not depend on the sign.
+@only_for("abs", "square")
+def signs_of_operands(rewriter: Rewriter, node: GraphNode) -> Result:
+    """abs(-x) = abs(x), and (-x) squared is x squared."""
+    inner = _under_sign(rewriter, node.inputs[0]) if rewriter.result_type(node).is_differentiable else None
+    return None if inner is None else node._replace(inputs=(inner,))
 
-    (-x) * y = -(x * y), x + (-y) = x - y, x - (-y) = x + y, abs(-x) = abs(x), and (-x) squared is x squared.
-    """
+
+@only_for("mul")
+def signs_of_products(rewriter: Rewriter, node: GraphNode) -> Result:
+    """(-x) * y = -(x * y) and (-x) * (-y) = x * y: rounding does not depend on the sign."""
     if not rewriter.result_type(node).is_differentiable:
         return None
-    if node.op in ("abs", "square"):
-        inner = _under_sign(rewriter, node.inputs[0])
-        return None if inner is None else node._replace(inputs=(inner,))
     x, y = node.inputs
-    right = _under_sign(rewriter, y)
-    if node.op != "mul" and right is not None:
-        op = "sub" if node.op == "add" else "add"
-        return GraphNode(node.id, op, rewriter.instance(op, {}), (x, right))
-    left = _under_sign(rewriter, x) if node.op != "sub" else None
-    if node.op == "add":
-        return None if left is None else GraphNode(node.id, "sub", rewriter.instance("sub", {}), (y, left))
-    if node.op == "sub" or (left is None and right is None):
+    left, right = _under_sign(rewriter, x), _under_sign(rewriter, y)
+    if left is None and right is None:
         return None
     plain = rewriter.insert("mul", (x if left is None else left, y if right is None else right), {}, node.id)
     return GraphNode(node.id, "neg", rewriter.instance("neg", {}), (plain,)) if left is None or right is None else plain
+
+
+_OPPOSITE = {"add": "sub", "sub": "add"}
+
+
+@only_for(*_OPPOSITE)
+def signs_of_sums(rewriter: Rewriter, node: GraphNode) -> Result:
+    """x + (-y) = x - y, x - (-y) = x + y and (-x) + y = y - x: sums take up minus signs."""
+    if not rewriter.result_type(node).is_differentiable:
+        return None
+    x, y = node.inputs
+    opposite = _OPPOSITE[node.op]
+    right = _under_sign(rewriter, y)
+    if right is not None:
+        return GraphNode(node.id, opposite, rewriter.instance(opposite, {}), (x, right))
+    left = _under_sign(rewriter, x) if node.op == "add" else None
+    return None if left is None else GraphNode(node.id, opposite, rewriter.instance(opposite, {}), (y, left))
 
 
 def _under_sign(rewriter: Rewriter, operand: Operand) -> Operand:
@@ -347,7 +370,10 @@ def _splits(rewriter: Rewriter, node: GraphNode, kind: ArrayType, others: int) -
     return sum(of.shape != () for of in kinds if of) + others <= 2
 
 
-EXACT = (fold_shapes, fold_constants, identities, signs, unexpanded)
+SHAPES = (fold_sizes, fold_splits, fold_shapes)
+IDENTITIES = (neutral_operands, double_signs, unchanged)
+SIGNS = (signs_of_operands, signs_of_products, signs_of_sums)
+EXACT = (*SHAPES, fold_constants, *IDENTITIES, *SIGNS, unexpanded)
 
 
 def optimize(graph: Graph, *, exact: bool = True) -> Graph:

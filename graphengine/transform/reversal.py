@@ -22,13 +22,9 @@ from graphengine.ir.nodes import GraphNode, reachable
 from graphengine.ir.recording import Recorder
 from graphengine.ops.body import Branch, Reversal
 from graphengine.ops.shapes import ArrayType
+from graphengine.ops.traits import OpTrait
 from graphengine.transform.backward import BackwardPass
 from graphengine.transform.path import PathNode, backward_path, differentiable_toward
-
-VIEWS = frozenset(
-    {"transpose", "broadcast_to", "expand_dims", "squeeze", "reshape", "flatten", "slice", "split", "shape", "size"}
-)
-"""Ops whose results cost nothing: they are made again for the gradient, and not kept for each step."""
 
 Types = tuple[ArrayType | None, ...]
 
@@ -328,7 +324,7 @@ class _Reversing:
         read: set[Any] = set(values)
         kept: list[GraphNode] = []
         for node in reversed([*graph.nodes, *recorder.nodes]):
-            again = node.op in VIEWS or node.id in invariant
+            again = OpTrait.VIEW in node.node.traits or node.id in invariant
             if (id(node) in recorded or again) and not read.isdisjoint(node.outputs):
                 kept.append(node)
                 read.update(ref for ref in node.inputs if isinstance(ref, str))

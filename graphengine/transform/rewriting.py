@@ -11,7 +11,7 @@ rules may distinguish only 0 and 1, unless all operands of a node are known.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import cached_property
 from typing import Any, NamedTuple, TypeAlias, TypeVar, cast
 
@@ -25,6 +25,7 @@ from graphengine.ir.templates import UNLIKE, Template, literal_key
 from graphengine.ops.numbers import encode_number
 from graphengine.ops.registry import OPS, Instances
 from graphengine.ops.shapes import ArrayType
+from graphengine.ops.traits import OpTrait
 
 Result: TypeAlias = "GraphNode | Operand | np.floating[Any]"
 Rule: TypeAlias = "Callable[[Rewriter, GraphNode], Result]"
@@ -32,18 +33,23 @@ Decided = TypeVar("Decided", bound=Rule)
 Expansion: TypeAlias = Callable[[Recorder, GraphNode, "list[ArrayType | None]"], Template | None]
 
 
-def only_for(*ops: str) -> Callable[[Decided], Decided]:
-    """Mark a rule that changes nodes of these ops and of no others."""
+def only_for(*ops: str, traits: Collection[OpTrait] = ()) -> Callable[[Decided], Decided]:
+    """Mark a rule that changes nodes of these ops, or of ops with one of these traits, and no others."""
 
     def decorate(rule: Decided) -> Decided:
-        _OPS[rule] = frozenset(ops)
+        _ONLY[rule] = frozenset(ops), frozenset(traits)
         return rule
 
     return decorate
 
 
-_OPS: dict[Any, frozenset[str]] = {}
-"""The ops of rules that are only for some."""
+_ONLY: dict[Any, tuple[frozenset[str], frozenset[OpTrait]]] = {}
+"""The ops and traits of rules that are only for some."""
+
+
+def _concerns(rule: Rule, node: GraphNode) -> bool:
+    ops, traits = _ONLY.get(rule, ({node.op}, ()))
+    return node.op in ops or not node.node.traits.isdisjoint(traits)
 
 
 class Trait:
@@ -181,7 +187,7 @@ class Rewriter:
         while changed:
             changed = False
             self._asked = node, self._kind(node).types[0]
-            for rule in self._rules_for(node.op):
+            for rule in self._rules_for(node):
                 result = rule(self, node)
                 if isinstance(result, GraphNode):
                     node, changed = result, True
@@ -227,10 +233,11 @@ class Rewriter:
         attributes = {"value": encode_number(float(number)), "dtype": number.dtype.name}
         return GraphNode(name, "constant", self.instance("constant", attributes), ())
 
-    def _rules_for(self, op: str) -> tuple[Rule, ...]:
-        if op not in self._rules_of:
-            self._rules_of[op] = tuple([rule for rule in self._rules if rule not in _OPS or op in _OPS[rule]])
-        return self._rules_of[op]
+    def _rules_for(self, node: GraphNode) -> tuple[Rule, ...]:
+        """The rules that may change a node of the set of this package."""
+        if node.op not in self._rules_of:
+            self._rules_of[node.op] = tuple([rule for rule in self._rules if _concerns(rule, node)])
+        return self._rules_of[node.op]
 
     def _kind(self, node: GraphNode) -> _Common:
         types = tuple([self.type_of(operand) for operand in node.inputs])

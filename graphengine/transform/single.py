@@ -16,10 +16,9 @@ from graphengine.ir.nodes import GraphNode, Operand
 from graphengine.ops.inference import elementwise
 from graphengine.ops.registry import OPS
 from graphengine.ops.shapes import ArrayType
+from graphengine.ops.traits import OpTrait
 
 UNIT = (1,)
-KEEPING = frozenset({"sum", "sum_to", "max", "min", "prod", "reshape", "expand_dims", "squeeze", "broadcast_to"})
-"""Ops that give the one number they read, whatever their attributes."""
 
 
 def with_single_numbers(graph: Graph) -> Graph:
@@ -70,7 +69,7 @@ def _on_numbers(graph: Graph, made: GraphNode, node: GraphNode) -> GraphNode | O
         return None
     if type(node.node).infer is elementwise:
         return made
-    if node.op in KEEPING and graph.types[node.id].shape in ((), UNIT):
+    if OpTrait.KEEPS_ONE in node.node.traits and graph.types[node.id].shape in ((), UNIT):
         return made.inputs[0]
     if node.op == "matmul":
         return GraphNode(node.id, "mul", OPS.original("mul").cls(), made.inputs)

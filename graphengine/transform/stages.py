@@ -26,6 +26,8 @@ from graphengine.ir.recording import Recorder
 from graphengine.ops.merging import ADD, ROWS, merge_of
 from graphengine.ops.registry import OPS, Instances
 from graphengine.ops.shapes import ArrayType, Shape, Size, factors, powers, product, size_value, symbols_of
+from graphengine.ops.traits import fill_of
+from graphengine.transform.filling import filled_nodes
 from graphengine.transform.passes import expand_node
 
 PART_KEY = "part/key"
@@ -214,7 +216,7 @@ class _Walk:
         elif spreads <= {Spread.FIXED}:
             if any(self._sampled_axes(self.types[name].shape) for name in node.outputs):
                 self._place_whole(node, places)
-            elif not (stage and node.op in _FILLING and node.is_core and self._place_filled(node)):
+            elif not (stage and self._place_filled(node)):
                 self._place(node, Place(Spread.FIXED, stage))
         elif Spread.WHOLE in spreads or self._misuses_shape(node, places):
             self._place_whole(node, places)
@@ -223,15 +225,14 @@ class _Walk:
         return []
 
     def _place_filled(self, node: GraphNode) -> bool:
-        """Ones like a merged value do not wait for it: only its shape counts. Whether its type is known."""
-        kind = self.types[node.id]
-        if not isinstance(kind.dtype, np.dtype) or not all(isinstance(size, int) for size in kind.shape):
+        """Ones like a merged value do not wait for it: only its shape counts. Whether it is known that they are."""
+        kind, fill = self.types[node.id], fill_of(node.node.traits)
+        known = isinstance(kind.dtype, np.dtype) and all(isinstance(size, int) for size in kind.shape)
+        if fill is None or not known:
             return False
-        number, attributes = f"{node.id}/number", {"value": _FILLING[node.op], "dtype": kind.dtype.name}
-        self.types[number] = ArrayType((), kind.dtype)
-        self._place(GraphNode(number, "constant", self._instance("constant", attributes), ()), FIXED)
-        filled = self._instance("broadcast_to", {"shape": kind.shape})
-        self._place(GraphNode(node.id, "broadcast_to", filled, (number, None)), FIXED)
+        for made in filled_nodes(node.id, fill, kind, self._instance):
+            self.types.setdefault(made.id, ArrayType((), kind.dtype))
+            self._place(made, FIXED)
         return True
 
     def _is_literal(self, node: GraphNode) -> bool:
@@ -452,9 +453,6 @@ class _Cutting:
         kind = self._walk.types[name]
         shape = tuple([size_value(size, self._walk.sizes) for size in kind.shape])
         return Input(ArrayType(shape, kind.array_dtype))
-
-
-_FILLING = {"ones_like": 1.0, "zeros_like": 0.0}
 
 
 def _is_sizes(node: GraphNode, position: int) -> bool:

@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import numpy as np
+
 from graphengine.errors import InvalidModelError, Problem
 from graphengine.ir.declarations import Input, State, array_type, types_of
 from graphengine.ir.graph import Graph
@@ -177,7 +179,7 @@ def _norm(recorder: Recorder, lengths: Mapping[str, Any]) -> Any:
     recorder.enter(GRADIENT_NORM)
     total, *others = lengths.values()
     for value in others[:-1]:
-        total = recorder.apply("hypot", (total, value), {})
+        total = np.hypot(total, value)
     if not others:
         return total
     hypot = recorder.instance("hypot", {})
@@ -193,13 +195,12 @@ def _clipped(
     for name, gradient in gradients.items():
         recorder.enter(f"{name}/clipped")
         if clipping.type == "value":
-            low = recorder.apply("maximum", (gradient, -limit), {})
-            clipped[name] = recorder.apply("minimum", (low, limit), {})
+            clipped[name] = np.minimum(np.maximum(gradient, -limit), limit)
             continue
-        factor = _factor(recorder, norm if clipping.type == "global_norm" else lengths[name], limit)
+        factor = _factor(norm if clipping.type == "global_norm" else lengths[name], limit)
         if factor.dtype != gradient.dtype:
             factor = factor.astype(gradient.dtype)
-        clipped[name] = recorder.apply("mul", (gradient, factor), {})
+        clipped[name] = gradient * factor
     return clipped
 
 
@@ -207,14 +208,14 @@ SMALL_LIMIT = 1e-6
 """From here on a limit divided by the longest gradient of single precision is not 0."""
 
 
-def _factor(recorder: Recorder, length: Any, limit: float) -> Any:
+def _factor(length: Any, limit: float) -> Any:
     """What makes a gradient as long as the limit; NaN instead of a silent 0 where that is too small for the dtype."""
-    longest = recorder.apply("maximum", (length, limit), {})
-    factor = recorder.apply("div", (limit, longest), {})
+    longest = np.maximum(length, limit)
+    factor = limit / longest
     if limit >= SMALL_LIMIT:
         return factor
-    excess = recorder.apply("div", (longest, limit), {})
-    return recorder.apply("add", (factor, recorder.apply("sub", (excess, excess), {})), {})
+    excess = longest / limit
+    return factor + (excess - excess)
 
 
 def _updated(recorder: Recorder, name: str, gradient: Any, rule: Update) -> dict[str, str]:
@@ -223,7 +224,7 @@ def _updated(recorder: Recorder, name: str, gradient: Any, rule: Update) -> dict
     rate = _scalar(recorder, LEARNING_RATE, rule.kind)
     recorder.enter(f"{name}/rate")
     if multiplier != 1:
-        rate = recorder.apply("mul", (rate, float(multiplier)), {})
+        rate = rate * float(multiplier)
     operands: dict[Any, Operand] = {
         "parameter": name,
         "gradient": gradient.name,
@@ -248,9 +249,9 @@ def _within_bounds(recorder: Recorder, name: str, updated: str) -> str:
     recorder.enter(f"{name}/bounded")
     value = recorder.symbol(updated)
     if low is not None:
-        value = recorder.apply("maximum", (value, float(low)), {})
+        value = np.maximum(value, float(low))
     if high is not None:
-        value = recorder.apply("minimum", (value, float(high)), {})
+        value = np.minimum(value, float(high))
     return str(value.name)
 
 

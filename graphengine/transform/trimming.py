@@ -12,8 +12,10 @@ from graphengine.ir.graph import Graph
 from graphengine.ir.graph_bodies import GraphBody
 from graphengine.ir.node_types import literal_type
 from graphengine.ir.nodes import GraphNode
-from graphengine.ops.registry import OPS
+from graphengine.ops.registry import OPS, Instances
 from graphengine.ops.shapes import ArrayType
+from graphengine.ops.traits import fill_of
+from graphengine.transform.filling import filled_nodes
 from graphengine.transform.passes import dead_code, optimize
 
 
@@ -64,21 +66,16 @@ def _trimmed(node: GraphNode, graph: Graph, read: set[Any]) -> GraphNode:
     return node._replace(node=loop.model_copy(update=changes), inputs=tuple(operands))
 
 
-FILLING = {"zeros_like": 0.0, "ones_like": 1.0}
-
-
 def _without_shapes_of(graph: Graph, names: tuple[str, ...]) -> Graph:
     """The graph of a step in which zeros and ones like a part of a sequence do not read it."""
     nodes: list[GraphNode] = []
-    types = dict(graph.types)
+    types, instance = dict(graph.types), Instances(OPS.original)
     for node in graph.nodes:
-        kind = types[node.id]
-        if node.op in FILLING and node.is_core and node.inputs[0] in names:
-            number = f"{node.id}/number"
-            constant = OPS["constant"].cls.model_validate({"value": FILLING[node.op], "dtype": kind.array_dtype.name})
-            types[number] = ArrayType((), kind.array_dtype)
-            nodes.append(GraphNode(number, "constant", constant, ()))
-            filled = OPS["broadcast_to"].cls.model_validate({"shape": kind.shape})
-            node = GraphNode(node.id, "broadcast_to", filled, (number, None))
-        nodes.append(node)
+        kind, fill = types[node.id], fill_of(node.node.traits)
+        if fill is None or node.inputs[0] not in names:
+            nodes.append(node)
+            continue
+        for made in filled_nodes(node.id, fill, kind, instance):
+            types.setdefault(made.id, ArrayType((), kind.dtype))
+            nodes.append(made)
     return graph.derive(nodes, graph.outputs, types)

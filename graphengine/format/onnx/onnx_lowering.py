@@ -9,13 +9,13 @@ from graphengine.ir.nodes import GraphNode
 from graphengine.ir.recording import Recorder
 from graphengine.ir.templates import Template
 from graphengine.ops.shapes import ArrayType
-from graphengine.transform.passes import dead_code, expansion, fold_constants, fold_shapes, identities, signs
+from graphengine.transform.passes import IDENTITIES, SHAPES, SIGNS, dead_code, expansion, fold_constants
 from graphengine.transform.rewriting import Rewriter
 
 
 def lowered_graph(graph: Graph) -> tuple[Graph, dict[str, str]]:
     """Return the graph with ops that have no rule replaced by what they are made of, and the names of their results."""
-    rules = (fold_shapes, fold_constants, identities, signs)
+    rules = (*SHAPES, fold_constants, *IDENTITIES, *SIGNS)
     rewriter = Rewriter(dead_code(graph))
     lowered = dead_code(rewriter.run(rules, merge=True, expansion=_expansion))
     made = {name: value for name, value in rewriter.replaced.items() if value in lowered.types and "~" in str(value)}

@@ -9,7 +9,7 @@ from graphengine.ops.norms import hypotenuse
 from graphengine.ops.registry import register
 
 
-@register("add", numpy=np.add)
+@register("add", numpy=np.add, traits=("correctly_rounded", "takes_literals"))
 class Add(Node):
     """Sum, z = x + y; dz/dx = 1, dz/dy = 1."""
 
@@ -22,7 +22,7 @@ class Add(Node):
         return grad, grad
 
 
-@register("sub", numpy=np.subtract)
+@register("sub", numpy=np.subtract, traits=("correctly_rounded", "takes_literals"))
 class Sub(Node):
     """Difference, z = x - y; dz/dx = 1, dz/dy = -1."""
 
@@ -35,7 +35,7 @@ class Sub(Node):
         return grad, -grad
 
 
-@register("mul", numpy=np.multiply)
+@register("mul", numpy=np.multiply, traits=("correctly_rounded", "takes_literals"))
 class Mul(Node):
     """Product, z = x * y; dz/dx = y, dz/dy = x."""
 
@@ -48,7 +48,7 @@ class Mul(Node):
         return grad * y, grad * x
 
 
-@register("div", numpy=np.divide)
+@register("div", numpy=np.divide, traits=("pole", "correctly_rounded", "takes_literals"))
 class Div(Node):
     """Quotient, z = x / y; dz/dx = 1 / y, dz/dy = -x / y**2."""
 
@@ -61,7 +61,7 @@ class Div(Node):
         return grad / y, -grad * out / y
 
 
-@register("reciprocal", numpy=np.reciprocal)
+@register("reciprocal", numpy=np.reciprocal, traits=("pole",))
 class Reciprocal(Node):
     """Reciprocal, z = 1 / x; dz/dx = -1 / x**2.
 
@@ -77,7 +77,7 @@ class Reciprocal(Node):
         return -grad * np.square(out)
 
 
-@register("neg", numpy=np.negative)
+@register("neg", numpy=np.negative, traits=("correctly_rounded",))
 class Neg(Node):
     """Negative, z = -x; dz/dx = -1."""
 
@@ -90,7 +90,7 @@ class Neg(Node):
         return -grad
 
 
-@register("abs", numpy=np.abs)
+@register("abs", numpy=np.abs, traits=("correctly_rounded",))
 class Abs(Node):
     """Absolute value, z = abs(x); dz/dx = sign(x).
 
@@ -106,7 +106,7 @@ class Abs(Node):
         return grad * np.sign(x)
 
 
-@register("sign", numpy=np.sign)
+@register("sign", numpy=np.sign, traits=("correctly_rounded",))
 class Sign(Node):
     """Sign (-1, 0 or 1), z = sign(x); dz/dx = 0."""
 
@@ -119,7 +119,7 @@ class Sign(Node):
         return np.zeros_like(grad)
 
 
-@register("square", numpy=np.square)
+@register("square", numpy=np.square, traits=("correctly_rounded",))
 class Square(Node):
     """Square, z = x * x; dz/dx = 2 * x."""
 
@@ -132,7 +132,7 @@ class Square(Node):
         return 2 * x * grad
 
 
-@register("sqrt", numpy=np.sqrt)
+@register("sqrt", numpy=np.sqrt, traits=("pole", "correctly_rounded"))
 class Sqrt(Node):
     """Square root, z = sqrt(x); dz/dx = 1 / (2 * sqrt(x))."""
 
@@ -145,7 +145,7 @@ class Sqrt(Node):
         return grad / (2 * out)
 
 
-@register("rsqrt")
+@register("rsqrt", traits=("pole",))
 class RSqrt(Node):
     """Reciprocal square root, z = 1 / sqrt(x); dz/dx = -1 / (2 * x * sqrt(x))."""
 
@@ -175,7 +175,7 @@ class Hypot(Node):
         return grad * (x / length), grad * (y / length)
 
 
-@register("pow", numpy=np.power)
+@register("pow", numpy=np.power, traits=("pole",))
 class Pow(Node):
     """Power, z = x ** y; dz/dx = y * x ** (y - 1), dz/dy = x ** y * log(x).
 
@@ -194,7 +194,7 @@ class Pow(Node):
         return dx, dy
 
 
-@register("mod", numpy=np.mod)
+@register("mod", numpy=np.mod, traits=("pole",))
 class Mod(Node):
     """Remainder with the sign of y, z = mod(x, y); dz/dx = 1, dz/dy = -floor(x / y).
 
@@ -253,7 +253,7 @@ class Round(Node):
         return np.zeros_like(grad)
 
 
-@register("maximum", numpy=np.maximum)
+@register("maximum", numpy=np.maximum, traits=("correctly_rounded",))
 class Maximum(Node):
     """Larger value, z = maximum(x, y); dz/dx = (x > y), dz/dy = (x < y).
 
@@ -270,7 +270,7 @@ class Maximum(Node):
         return grad * ((1 + sign) / 2), grad * ((1 - sign) / 2)
 
 
-@register("minimum", numpy=np.minimum)
+@register("minimum", numpy=np.minimum, traits=("correctly_rounded",))
 class Minimum(Node):
     """Smaller value, z = minimum(x, y); dz/dx = (x < y), dz/dy = (x > y).
 
@@ -287,7 +287,7 @@ class Minimum(Node):
         return grad * ((1 - sign) / 2), grad * ((1 + sign) / 2)
 
 
-@register("clip", numpy=np.clip)
+@register("clip", numpy=np.clip, traits=("pointwise",))
 class Clip(Node):
     """x between two limits, each of them optional.
 

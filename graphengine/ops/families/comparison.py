@@ -7,7 +7,7 @@ from graphengine.ops.node import Node
 from graphengine.ops.registry import register
 
 
-@register("equal", numpy=np.equal)
+@register("equal", numpy=np.equal, traits=("correctly_rounded",))
 class Equal(Node):
     """Equality as a truth value, z = x == y."""
 
@@ -17,7 +17,7 @@ class Equal(Node):
         return np.equal(x, y)
 
 
-@register("not_equal", numpy=np.not_equal)
+@register("not_equal", numpy=np.not_equal, traits=("correctly_rounded",))
 class NotEqual(Node):
     """Inequality as a truth value, z = x != y."""
 
@@ -27,7 +27,7 @@ class NotEqual(Node):
         return np.not_equal(x, y)
 
 
-@register("less", numpy=np.less)
+@register("less", numpy=np.less, traits=("correctly_rounded",))
 class Less(Node):
     """Order as a truth value, z = x < y."""
 
@@ -37,7 +37,7 @@ class Less(Node):
         return np.less(x, y)
 
 
-@register("less_equal", numpy=np.less_equal)
+@register("less_equal", numpy=np.less_equal, traits=("correctly_rounded",))
 class LessEqual(Node):
     """Order as a truth value, z = x <= y."""
 
@@ -47,7 +47,7 @@ class LessEqual(Node):
         return np.less_equal(x, y)
 
 
-@register("greater", numpy=np.greater)
+@register("greater", numpy=np.greater, traits=("correctly_rounded",))
 class Greater(Node):
     """Order as a truth value, z = x > y."""
 
@@ -57,7 +57,7 @@ class Greater(Node):
         return np.greater(x, y)
 
 
-@register("greater_equal", numpy=np.greater_equal)
+@register("greater_equal", numpy=np.greater_equal, traits=("correctly_rounded",))
 class GreaterEqual(Node):
     """Order as a truth value, z = x >= y."""
 
@@ -107,7 +107,7 @@ class IsFinite(Node):
         return np.isfinite(x)
 
 
-@register("where", numpy=np.where)
+@register("where", numpy=np.where, traits=("correctly_rounded",))
 class Where(Node):
     """Choice, z = x if condition else y; dz/dx = condition, dz/dy = not condition.
 
@@ -125,7 +125,7 @@ class Where(Node):
         return None, np.where(condition, grad, 0), np.where(condition, 0, grad)
 
 
-@register("stop_gradient")
+@register("stop_gradient", traits=("correctly_rounded", "type_only"))
 class StopGradient(Node):
     """Identity that no gradient flows back through, z = x; dx = 0.
 

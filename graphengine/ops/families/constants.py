@@ -11,7 +11,7 @@ from graphengine.ops.registry import register
 from graphengine.ops.shapes import ArrayType, DTypeName
 
 
-@register("constant")
+@register("constant", traits=("primitive", "gives_axes"))
 class Constant(Node):
     """A number as a node, z = value.
 

@@ -11,7 +11,7 @@ from graphengine.ops.node import Node
 from graphengine.ops.registry import register
 
 
-@register("exp", numpy=np.exp)
+@register("exp", numpy=np.exp, traits=("large_pole",))
 class Exp(Node):
     """Exponential, z = exp(x); dz/dx = exp(x)."""
 
@@ -24,7 +24,7 @@ class Exp(Node):
         return grad * out
 
 
-@register("expm1", numpy=np.expm1)
+@register("expm1", numpy=np.expm1, traits=("large_pole",))
 class ExpM1(Node):
     """Exponential less one, exact near 0, z = expm1(x); dz/dx = exp(x)."""
 
@@ -37,7 +37,7 @@ class ExpM1(Node):
         return grad * np.exp(x)
 
 
-@register("log", numpy=np.log)
+@register("log", numpy=np.log, traits=("pole",))
 class Log(Node):
     """Natural logarithm, z = log(x); dz/dx = 1 / x."""
 
@@ -50,7 +50,7 @@ class Log(Node):
         return grad / in_domain(x, out)
 
 
-@register("log1p", numpy=np.log1p)
+@register("log1p", numpy=np.log1p, traits=("pole",))
 class Log1P(Node):
     """Natural logarithm of 1 + x, exact near 0, z = log1p(x); dz/dx = 1 / (1 + x)."""
 
@@ -63,7 +63,7 @@ class Log1P(Node):
         return grad / (1 + in_domain(x, out))
 
 
-@register("log2", numpy=np.log2)
+@register("log2", numpy=np.log2, traits=("pole",))
 class Log2(Node):
     """Logarithm to the base 2, z = log2(x); dz/dx = 1 / (x * log(2))."""
 
@@ -76,7 +76,7 @@ class Log2(Node):
         return grad / (in_domain(x, out) * math.log(2))
 
 
-@register("log10", numpy=np.log10)
+@register("log10", numpy=np.log10, traits=("pole",))
 class Log10(Node):
     """Logarithm to the base 10, z = log10(x); dz/dx = 1 / (x * log(10))."""
 
@@ -115,7 +115,7 @@ class Cos(Node):
         return -grad * np.sin(x)
 
 
-@register("tan", numpy=np.tan)
+@register("tan", numpy=np.tan, traits=("pole",))
 class Tan(Node):
     """Tangent, z = tan(x); dz/dx = 1 + tan(x) ** 2."""
 
@@ -128,7 +128,7 @@ class Tan(Node):
         return grad * (1 + np.square(out))
 
 
-@register("arcsin", numpy=np.arcsin)
+@register("arcsin", numpy=np.arcsin, traits=("pole",))
 class ArcSin(Node):
     """Inverse sine, z = arcsin(x); dz/dx = 1 / sqrt(1 - x**2)."""
 
@@ -141,7 +141,7 @@ class ArcSin(Node):
         return grad / np.sqrt((1 - x) * (1 + x))
 
 
-@register("arccos", numpy=np.arccos)
+@register("arccos", numpy=np.arccos, traits=("pole",))
 class ArcCos(Node):
     """Inverse cosine, z = arccos(x); dz/dx = -1 / sqrt(1 - x**2)."""
 
@@ -189,7 +189,7 @@ class ArcTan2(Node):
         return np.where(size == np.inf, 0, scaled * u), np.where(size == np.inf, 0, -scaled * v)
 
 
-@register("sinh", numpy=np.sinh)
+@register("sinh", numpy=np.sinh, traits=("large_pole",))
 class Sinh(Node):
     """Hyperbolic sine, z = sinh(x); dz/dx = cosh(x)."""
 
@@ -202,7 +202,7 @@ class Sinh(Node):
         return grad * np.cosh(x)
 
 
-@register("cosh", numpy=np.cosh)
+@register("cosh", numpy=np.cosh, traits=("large_pole",))
 class Cosh(Node):
     """Hyperbolic cosine, z = cosh(x); dz/dx = sinh(x)."""
 
@@ -241,7 +241,7 @@ class ArcSinh(Node):
         return grad / np.cosh(out)
 
 
-@register("arccosh", numpy=np.arccosh)
+@register("arccosh", numpy=np.arccosh, traits=("pole",))
 class ArcCosh(Node):
     """Inverse hyperbolic cosine, z = arccosh(x); dz/dx = 1 / sqrt(x**2 - 1)."""
 
@@ -254,7 +254,7 @@ class ArcCosh(Node):
         return grad / np.sinh(out)
 
 
-@register("arctanh", numpy=np.arctanh)
+@register("arctanh", numpy=np.arctanh, traits=("pole",))
 class ArcTanh(Node):
     """Inverse hyperbolic tangent, z = arctanh(x); dz/dx = 1 / (1 - x**2)."""
 

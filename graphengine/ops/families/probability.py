@@ -21,7 +21,7 @@ FAR = 1000.0
 """Here a normal density is 0."""
 
 
-@register("lgamma")
+@register("lgamma", traits=("pole",))
 class LGamma(Node):
     """Logarithm of the absolute value of the gamma function, z = lgamma(x); dz/dx = digamma(x).
 
@@ -37,7 +37,7 @@ class LGamma(Node):
         return grad * DIGAMMA(x)
 
 
-@register("digamma")
+@register("digamma", traits=("pole",))
 class Digamma(Node):
     """Derivative of lgamma, z = digamma(x); dz/dx = polygamma(x, order=1).
 
@@ -53,7 +53,7 @@ class Digamma(Node):
         return grad * PolyGamma(order=1)(x)
 
 
-@register("polygamma")
+@register("polygamma", traits=("pole",))
 class PolyGamma(Node):
     """Derivative of digamma of an order, z = polygamma(x, order); dz/dx = polygamma(x, order + 1).
 
@@ -71,7 +71,7 @@ class PolyGamma(Node):
         return grad * PolyGamma(order=self.order + 1)(x)
 
 
-@register("betaln")
+@register("betaln", traits=("pole",))
 class BetaLn(Node):
     """Logarithm of the absolute value of the beta function.
 
@@ -104,7 +104,7 @@ class ErfC(Node):
         return grad * -SLOPE_AT_0 * np.exp(-np.square(x))
 
 
-@register("erfcx")
+@register("erfcx", traits=("pole",))
 class ErfCX(Node):
     """Scaled complementary error function, z = exp(x**2) * erfc(x); dz/dx = 2 * x * z - 2 / sqrt(pi)."""
 
@@ -117,7 +117,7 @@ class ErfCX(Node):
         return grad * slope_of_erfcx(x, out)
 
 
-@register("inverse_mills")
+@register("inverse_mills", traits=("pole",))
 class InverseMills(Node):
     """Derivative of log_ndtr, z = sqrt(2 / pi) / erfcx(-x / sqrt(2)); dz/dx = -z * (x + z).
 
@@ -134,7 +134,7 @@ class InverseMills(Node):
         return -grad * product_of_mills(x, out)
 
 
-@register("log_ndtr")
+@register("log_ndtr", traits=("pole",))
 class LogNdtr(Node):
     """Logarithm of the standard normal distribution function, z = log_ndtr(x); dz/dx = inverse_mills(x).
 
@@ -150,7 +150,7 @@ class LogNdtr(Node):
         return grad * INVERSE_MILLS(x)
 
 
-@register("log_erfc")
+@register("log_erfc", traits=("pole",))
 class LogErfC(Node):
     """Logarithm of erfc, finite where that is zero.
 
@@ -166,7 +166,7 @@ class LogErfC(Node):
         return grad * (-math.sqrt(2) * INVERSE_MILLS(x * -math.sqrt(2)))
 
 
-@register("faddeeva_real")
+@register("faddeeva_real", traits=("pole",))
 class FaddeevaReal(Node):
     """Real part of the Faddeeva function w(x + i y), the Voigt function.
 
@@ -186,7 +186,7 @@ class FaddeevaReal(Node):
         return vanishing(grad, x, y, out, 2 * (y * imag - x * out), 2 * (x * imag + y * out) - SLOPE_AT_0)
 
 
-@register("faddeeva_imag")
+@register("faddeeva_imag", traits=("pole",))
 class FaddeevaImag(Node):
     """Imaginary part of the Faddeeva function w(x + i y).
 
@@ -206,7 +206,7 @@ class FaddeevaImag(Node):
         return vanishing(grad, x, y, out, SLOPE_AT_0 - 2 * (x * out + y * real), 2 * (y * out - x * real))
 
 
-@register("xlogy")
+@register("xlogy", traits=("pole",))
 class XLogY(Node):
     """Product of x and the logarithm of y, zero where x is.
 

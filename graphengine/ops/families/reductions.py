@@ -14,7 +14,7 @@ from graphengine.ops.registry import register
 from graphengine.ops.sums import running_sum, sum_over
 
 
-@register("sum", numpy=np.sum)
+@register("sum", numpy=np.sum, traits=("keeps_one",))
 class Sum(Node):
     """Sum of the values, z = x1 + ... + xn; dz/dxi = 1."""
 
@@ -45,7 +45,7 @@ class Mean(Node):
         return np.broadcast_to(kept(grad, x, self) / count(x, self.axis), x.shape)
 
 
-@register("prod", numpy=np.prod)
+@register("prod", numpy=np.prod, traits=("keeps_one",))
 class Prod(Node):
     """Product of the values, z = x1 * ... * xn; dz/dxi = z / xi.
 
@@ -69,7 +69,7 @@ class Prod(Node):
         return grad
 
 
-@register("max", numpy=np.max)
+@register("max", numpy=np.max, traits=("keeps_one",))
 class Max(Node):
     """Largest value, z = max(x1, ..., xn); dz/dxi = (xi == z) / k with k = sum(x == z).
 
@@ -91,7 +91,7 @@ class Max(Node):
         return shared(grad, x, out, self)
 
 
-@register("min", numpy=np.min)
+@register("min", numpy=np.min, traits=("keeps_one",))
 class Min(Node):
     """Smallest value, z = min(x1, ..., xn); dz/dxi = (xi == z) / k with k = sum(x == z).
 

@@ -22,7 +22,7 @@ from graphengine.ops.sums import is_long
 Bound = int | tuple[int | None, ...] | None
 
 
-@register("slice")
+@register("slice", traits=("view",))
 class Slice(Node):
     """Every `step`-th part of x from `start` to before `stop` along an axis.
 
@@ -299,7 +299,7 @@ class Stack(Node):
         return tuple(np.take(grad, index, axis=self.axis) if need else None for index, need in parts)
 
 
-@register("split", numpy=np.split)
+@register("split", numpy=np.split, traits=("view",))
 class Split(Node):
     """x cut along an axis, the inverse of `concat`, z0, z1, ... = split(x); dx = concat(dz0, dz1, ...).
 

@@ -27,7 +27,7 @@ from graphengine.ops.shapes import (
 from graphengine.ops.sums import sum_over
 
 
-@register("shape", numpy=np.shape)
+@register("shape", numpy=np.shape, traits=("view", "primitive", "sizes_only"))
 class Shape(Node):
     """The sizes of x as a vector of integers, z = shape(x)."""
 
@@ -38,7 +38,7 @@ class Shape(Node):
         return np.array(np.shape(x), np.int64)
 
 
-@register("size", numpy=np.size)
+@register("size", numpy=np.size, traits=("view", "primitive", "sizes_only"))
 class Size(Node):
     """The number of values in x or, given `axis`, along that axis: a Python integer, z = size(x, axis)."""
 
@@ -52,7 +52,7 @@ class Size(Node):
         return np.size(x, self.axis)
 
 
-@register("reshape", numpy=np.reshape)
+@register("reshape", numpy=np.reshape, traits=("view", "keeps_one", "gives_axes", "type_only"))
 class Reshape(Node):
     """The values of x in another shape of the same size, z = reshape(x, shape); dx = reshape(dz, x.shape).
 
@@ -75,7 +75,7 @@ class Reshape(Node):
         return np.reshape(grad, x.shape), None
 
 
-@register("flatten")
+@register("flatten", traits=("view",))
 class Flatten(Node):
     """x with its axes from `axis` on joined to one, z = reshape(x, (*x.shape[:axis], -1)); dx = reshape(dz, x.shape).
 
@@ -99,7 +99,7 @@ class Flatten(Node):
         return np.reshape(grad, x.shape)
 
 
-@register("squeeze", numpy=np.squeeze)
+@register("squeeze", numpy=np.squeeze, traits=("view", "keeps_one"))
 class Squeeze(Node):
     """x without axes of size 1, z = squeeze(x, axis); dx = expand_dims(dz, axis).
 
@@ -122,7 +122,7 @@ class Squeeze(Node):
         return np.reshape(grad, x.shape)
 
 
-@register("broadcast_to", numpy=np.broadcast_to)
+@register("broadcast_to", numpy=np.broadcast_to, traits=("view", "keeps_one", "gives_axes", "type_only"))
 class BroadcastTo(Node):
     """x repeated along new axes and axes of size 1, by NumPy's broadcasting.
 
@@ -147,7 +147,7 @@ class BroadcastTo(Node):
         return grad, None
 
 
-@register("sum_to")
+@register("sum_to", traits=("keeps_one", "type_only"))
 class SumTo(Node):
     """x summed over the axes that broadcasting from a shape to that of x would add or stretch.
 
@@ -174,7 +174,7 @@ class SumTo(Node):
         return np.broadcast_to(grad, x.shape), None
 
 
-@register("transpose", numpy=np.transpose)
+@register("transpose", numpy=np.transpose, traits=("view", "gives_axes"))
 class Transpose(Node):
     """x with its axes permuted; without `axes`, reversed, z = transpose(x, axes); dx = transpose(dz, inverse(axes))."""
 
@@ -198,7 +198,7 @@ class Transpose(Node):
         return np.transpose(grad, tuple(places.index(axis) for axis in range(len(places))))
 
 
-@register("expand_dims", numpy=np.expand_dims)
+@register("expand_dims", numpy=np.expand_dims, traits=("view", "keeps_one", "gives_axes"))
 class ExpandDims(Node):
     """x with new axes of size 1 at the places `axis` of the result.
 
@@ -242,7 +242,7 @@ class Flip(Node):
         return np.flip(grad, axis=self.axis)
 
 
-@register("tile", numpy=np.tile)
+@register("tile", numpy=np.tile, traits=("gives_axes",))
 class Tile(Node):
     """x repeated `reps` times along each axis, as `numpy.tile`, z[i] = x[i % n]; dx[i] = sum(dz[i::n]).
 
@@ -293,7 +293,7 @@ class Untile(Node):
         return np.tile(grad, self.reps)
 
 
-@register("cast")
+@register("cast", traits=("correctly_rounded", "pointwise", "type_only"))
 class Cast(Node):
     """x in another dtype, by its NumPy name, z = astype(x, dtype); dx = astype(dz, x.dtype)."""
 
@@ -311,7 +311,7 @@ class Cast(Node):
         return grad
 
 
-@register("zeros_like", numpy=np.zeros_like)
+@register("zeros_like", numpy=np.zeros_like, traits=("zeros",))
 class ZerosLike(Node):
     """Zeros in the shape and dtype of x, on whose values they do not depend, z = zeros_like(x); dz/dx = 0."""
 
@@ -324,7 +324,7 @@ class ZerosLike(Node):
         return None
 
 
-@register("ones_like", numpy=np.ones_like)
+@register("ones_like", numpy=np.ones_like, traits=("ones",))
 class OnesLike(Node):
     """Ones in the shape and dtype of x, on whose values they do not depend, z = ones_like(x); dz/dx = 0."""
 
