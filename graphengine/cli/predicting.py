@@ -116,13 +116,13 @@ def predict(
     given = decoded(opened, {**given, **named_values("--input", inputs or [])})
     offer = offered_by(opened, data, columns or [], given, _needed(opened, outputs))
     is_table = output is not None or output_format is not TableFormat.json
-    possible = _possible(opened, {*offer.inputs, *given})
+    there = {*offer.inputs, *given}
+    possible = _possible(opened, there)
     if not possible:  # reading what one of them needs reports which columns lack
-        needs = _inputs_of_outputs(opened)
-        nearest = min(needs.values(), key=lambda needed: len({*needed} - {*offer.inputs, *given}), default=[])
-        possible, offer = needs, offered_by(opened, data, columns or [], given, nearest)
+        possible, nearest = _inputs_of_outputs(opened), _nearest(opened, there)
+        offer = offered_by(opened, data, columns or [], given, nearest)
     shown = outputs or _shown(opened, possible, is_table=is_table)
-    useful = {name for output in shown for name in possible.get(output, ())}
+    useful = set().union(*[possible.get(output, ()) for output in shown])
     rows = offer.read([name for name in offer.inputs if name in useful or not useful])
     kept = kept_columns(opened, data, keep or [])
     from graphengine.model.predictions import predictions_at_once, predictions_for_rows
@@ -131,14 +131,15 @@ def predict(
     options: dict[str, Any] = {} if band is None else {"band": band, "band_kind": band_kind.value}
     options |= {"check_finite": check_finite, "row_stable": row_stable}
     found = work(opened, {**rows, **given}, outputs or None, **options)
-    if output is not None:
-        _write(found, kept, output)
+    _write(found, kept, output, output_format)
+    if is_table:
         _note_left_out(outputs or possible, found)
-    elif output_format is TableFormat.json:
-        _print_json(found, kept)
-    else:
-        _print_rows(found, kept, output_format or (TableFormat.table if sys.stdout.isatty() else TableFormat.csv))
-        _note_left_out(outputs or possible, found)
+
+
+def _nearest(model: Model, there: Collection[str]) -> list[str]:
+    """The inputs of the output that lacks the fewest of them."""
+    needs = _inputs_of_outputs(model).values()
+    return min(needs, key=lambda needed: len({*needed}.difference(there)), default=[])
 
 
 def _possible(model: Model, inputs: Collection[str]) -> dict[str, list[str]]:
@@ -164,11 +165,19 @@ def _needed(model: Model, outputs: Sequence[str] | None) -> list[str] | None:
     return list(model.executor.inputs_of([known[name] for name in outputs if name in known])) if outputs else None
 
 
-def _write(found: Predictions, kept: Iterator[Carried] | None, path: Path) -> None:
-    from graphengine.data.table_files import write_table
+def _write(
+    found: Predictions, kept: Iterator[Carried] | None, path: Path | None, output_format: TableFormat | None
+) -> None:
+    """Write predictions to a file or to stdout."""
+    if path is not None:
+        from graphengine.data.table_files import write_table
 
-    write_table(path, found.columns(kept))
-    print_note(f"predictions written to {path}")
+        write_table(path, found.columns(kept))
+        print_note(f"predictions written to {path}")
+    elif output_format is TableFormat.json:
+        _print_json(found, kept)
+    else:
+        _print_rows(found, kept, output_format or (TableFormat.table if sys.stdout.isatty() else TableFormat.csv))
 
 
 def _print_json(found: Predictions, kept: Iterator[Carried] | None) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -91,14 +91,13 @@ def run(
     check_save(opened, save)
     if given or inputs:
         given = decoded(opened, {**given, **named_values("--input", inputs or [])})
-    overrides = {name: context.params[name] for name in OVERRIDES if context.params[name] is not None}
     trains = context.info_name == "train" or _trains(opened, context)
     if data is not None or columns:
         given |= read_data(opened, data, columns or [], given, needed_to_train(opened) if trains else None)
     history: History | None = None
     unwritten = Unwritten()
     if trains:
-        trainer = opened.trainer(given or None, **saving, **overrides)
+        trainer = opened.trainer(given or None, **saving, **_overrides(context))
         _heed_resuming(trainer, strict=strict)
         history = _train(trainer, check_finite=check_finite, quiet=quiet, log=log, unwritten=unwritten)
         saved = save_model(opened, save, unwritten)  # before anything else that may fail
@@ -114,12 +113,21 @@ def run(
     if output_format is Format.json:
         print_json({**report.as_json(), **saved, **unwritten.as_json()})
     elif not quiet:
-        report.print(saved)
-        if not trains and opened.document.training:
-            print_note("the file has trained values and was evaluated; 'graphengine train' trains it further")
+        _print_report(report, saved, was_trained=not trains and opened.document.training is not None)
         if curve:
             print_curve(history)
     unwritten.end(output_format)
+
+
+def _overrides(context: typer.Context) -> dict[str, Any]:
+    """The options that override keys of the training section."""
+    return {name: context.params[name] for name in OVERRIDES if context.params[name] is not None}
+
+
+def _print_report(report: Report, saved: Mapping[str, str], *, was_trained: bool) -> None:
+    report.print(saved)
+    if was_trained:
+        print_note("the file has trained values and was evaluated; 'graphengine train' trains it further")
 
 
 def _trains(model: Model, context: typer.Context) -> bool:
@@ -130,17 +138,23 @@ def _trains(model: Model, context: typer.Context) -> bool:
     UsageError
         GE801 for options of a training with a model that is trained.
     """
-    flags = ("resume", "curve")
-    asked = [name for name in TRAINING_OPTIONS if context.params[name] not in ((False,) if name in flags else (None,))]
-    settings = [text for text in context.params["settings"] or [] if text.startswith("training.")]
     if not (model.document.training and is_trained(model)):
-        rule = context.params["update_rule"]
-        return bool(model.document.training or rule or any(name in OVERRIDES for name in asked))
-    if asked or settings:
-        option = f"--{asked[0].replace('_', '-')}" if asked else f"--set {settings[0]}"
+        return bool(model.document.training or context.params["update_rule"] or _overrides(context))
+    for option in _training_options(context):
         message = f"the file has trained values, so 'run' evaluates it, and {option} is for a training"
         raise UsageError(message, hint="train it further with 'graphengine train'")
     return False
+
+
+def _training_options(context: typer.Context) -> Iterator[str]:
+    """The options of a command line that concern a training alone."""
+    for name in TRAINING_OPTIONS:
+        value = context.params[name]
+        if value is not None and (value is not False or name == "shuffle"):  # other flags are False by default
+            yield f"--{name.replace('_', '-')}"
+    for text in context.params["settings"] or []:
+        if text.startswith("training."):
+            yield f"--set {text}"
 
 
 def is_trained(model: Model) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import cache
@@ -25,7 +25,7 @@ from graphengine.format.documents import (
     ModelDocument,
     NodeDocument,
 )
-from graphengine.format.findings import findings_of
+from graphengine.format.findings import FormFinding, findings_of
 from graphengine.format.pieces import Pieces, parse_apart, unfolded, with_inputs
 from graphengine.format.positions import find_positions, has_part, path_of
 from graphengine.format.pruning import pruned
@@ -66,19 +66,24 @@ class Source:
         """
         reported = {problem.pointer for problem in self.problems if problem.code != "GE111"}
         rest = [each for each in problems if each.line is not None or each.pointer not in reported]
-        found = [*self.problems, *map(without_hole, rest)]
-        unplaced = {problem.pointer or "": problem.at_key for problem in found if problem.line is None}
-        of_keys = {pointer for pointer, at_key in unplaced.items() if at_key}
-        positions = find_positions(self.text, unplaced, of_keys) if unplaced else {}
-        placed = [
-            replace(problem, file=self.name, line=line, column=column) if problem.line is None else problem
-            for problem in found
-            for line, column in [positions.get(problem.pointer or "", (1, 1))]
-        ]
+        placed = self._placed([*self.problems, *map(without_hole, rest)])
         placed.sort(key=lambda problem: (problem.file != self.name, problem.line, problem.column))
         if not self.is_written:
             placed = [replace(each, line=None, column=None) if each.file == self.name else each for each in placed]
         return InvalidModelError(curtailed(placed, self.name))
+
+    def _placed(self, problems: Sequence[Problem]) -> list[Problem]:
+        """The problems, each with a file, a line and a column."""
+        unplaced = {problem.pointer or "": problem.at_key for problem in problems if problem.line is None}
+        if not unplaced:
+            return [*problems]
+        positions = find_positions(self.text, unplaced, {pointer for pointer, at_key in unplaced.items() if at_key})
+
+        def in_file(problem: Problem) -> Problem:
+            line, column = positions[problem.pointer or ""]
+            return replace(problem, file=self.name, line=line, column=column)
+
+        return [in_file(problem) if problem.line is None else problem for problem in problems]
 
     def place(self, pointer: str) -> dict[str, Any]:
         """Where a pointer leads, as keys of a problem."""
@@ -263,20 +268,29 @@ def parse_document(
         checked, error = _validated(document, raw)
         if error or problems:
             raw = unfolded(raw)
-        reported = {problem.pointer for problem in problems}
-        details = findings_of(error, raw, document) if error else ()
-        found = [each for each in details if each.problem.pointer not in reported]
-        del error, details  # they hold what was read first
+        found = _new_findings(findings_of(error, raw, document), problems) if error else []
+        del error  # it holds what was read first
         source.problems = [*problems, *(each.problem for each in found)]
         if source.problems:
             checked = None
         if source.problems and salvage and len(source.problems) <= MOST_REPORTED:
-            places = [path_of(problem.pointer or "", raw) for problem in problems]
-            source.gaps = salvaged(raw, [*places, *(each.broken for each in found)], [each.surplus for each in found])
+            source.gaps = _cut_out(raw, problems, found)
             checked, _ = _validated(document, raw)
         if checked is None:
             raise source.locate(())
         return checked
+
+
+def _new_findings(details: Iterable[FormFinding], problems: Sequence[Problem]) -> list[FormFinding]:
+    """The findings of what has no problem yet."""
+    reported = {problem.pointer for problem in problems}
+    return [each for each in details if each.problem.pointer not in reported]
+
+
+def _cut_out(raw: Any, problems: Iterable[Problem], found: Sequence[FormFinding]) -> Gaps:
+    """Cut what is wrong out of a document; the gaps that it leaves."""
+    places = [path_of(problem.pointer or "", raw) for problem in problems]
+    return salvaged(raw, [*places, *(each.broken for each in found)], [each.surplus for each in found])
 
 
 def _validated(document: type[DocumentType], raw: Any) -> tuple[DocumentType | None, ValidationError | None]:

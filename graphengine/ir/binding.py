@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from types import MappingProxyType
@@ -125,14 +126,19 @@ def listed(columns: Columns, header: Callable[[], Iterable[Any]], inputs: Mappin
 def _all_but(name: str, left_out: Sequence[Column], header: Sequence[Any], inputs: Mapping[str, Input]) -> list[Any]:
     """The columns of a header but some; a header that could not be read has none, which is reported later."""
     columns = [column for place, column in enumerate(header) if not {place, column} & set(left_out)]
-    shape = inputs[name].type.shape if name in inputs else ()
-    if header and shape[1:] and isinstance(shape[1], int) and shape[1] != len(columns):
-        unknown = [each for each in left_out if isinstance(each, str) and each not in header]
-        wrong = next((each for each in unknown if nearest(each, map(str, columns))), unknown[0] if unknown else "")
-        near = f"; there is no column '{wrong}' to leave out" if wrong else ""
-        message = f"input '{name}' has {shape[1]} columns, and without those left out there are {len(columns)}{near}"
-        raise InputError(message, hint=did_you_mean(wrong, map(str, columns), "columns"))
-    return columns
+    count = inputs[name].type.shape[1:2] if name in inputs else ()
+    if not header or count in ((), (len(columns),)) or not isinstance(count[0], int):
+        return columns
+    wrong = _misspelled(left_out, header, columns)
+    near = f"; there is no column '{wrong}' to leave out" if wrong else ""
+    message = f"input '{name}' has {count[0]} columns, and without those left out there are {len(columns)}{near}"
+    raise InputError(message, hint=did_you_mean(wrong, map(str, columns), "columns"))
+
+
+def _misspelled(left_out: Sequence[Column], header: Sequence[Any], columns: Sequence[Any]) -> str:
+    """The first name to leave out that no column has, preferably one that is like a column; empty if all are there."""
+    unknown = [each for each in left_out if isinstance(each, str) and each not in header]
+    return next((each for each in unknown if nearest(each, map(str, columns))), unknown[0] if unknown else "")
 
 
 def _header(given: Any, inputs: Collection[str]) -> Iterable[Any]:
@@ -145,35 +151,47 @@ def _header(given: Any, inputs: Collection[str]) -> Iterable[Any]:
 
 def _of_mapping(graph: Graph, given: Mapping[str, Any], columns: Columns) -> Mapping[str, Any]:
     others = {name: value for name, value in given.items() if name not in graph.inputs}
-    wanted = {each for what in columns.values() for each in names_in(what)}
-    there = {name: value for name, value in others.items() if name in wanted}
-    begun = {name: what for name, what in columns.items() if not there.keys().isdisjoint(names_in(what))}
-    asked = {name: what for name, what in begun.items() if name not in given}
+    there = {name: others[name] for name in _names_of(columns) if name in others}
+    asked = {
+        name: what
+        for name, what in columns.items()
+        if name not in given and not there.keys().isdisjoint(names_in(what))
+    }
     if lacking := [_lacking(given, name, what, there) for name, what in asked.items() if not is_in(what, others)]:
         raise InputError(lacking)
     if not asked:
         return given
-    used = {each for what in asked.values() for each in names_in(what)}
+    used = _names_of(asked)
     found = _TableColumns(given, there).taken(asked, graph)
     return {**{name: value for name, value in given.items() if name not in used}, **found}
 
 
 def _of_table(graph: Graph, table: Any, columns: Columns, useful: Iterable[str]) -> Supplied:
-    there = {}
-    for name in (*graph.inputs, *(each for wanted in columns.values() for each in names_in(wanted))):
-        if isinstance(name, str):  # a number counts the columns of a file
-            with suppress(Exception):  # each library of tables has an error of its own for a missing column
-                there[name] = table[name]
+    there = _columns_of(table, [*graph.inputs, *_names_of(columns)])
     meant = {name: meant_by(name, columns, there) for name in useful}
     found = {name: wanted for name, wanted in meant.items() if is_in(wanted, there)}
     if meant and not there:
-        listed = ", ".join(dict.fromkeys(str(each) for wanted in meant.values() for each in names_in(wanted)))
-        message = f"the {type(table).__name__} has no column for an input: {listed}"
+        message = f"the {type(table).__name__} has no column for an input: {', '.join(map(str, _names_of(meant)))}"
         raise InputError(message, code="GE401", hint="pass a mapping: {input: values}")
     lacking = {name: _lacking(table, name, wanted, there) for name, wanted in meant.items() if name not in found}
     if meant and not found:
         raise InputError(lacking.values())
     return Supplied(_TableColumns(table, there).taken(found, graph), lacking)
+
+
+def _names_of(columns: Columns) -> dict[Any, None]:
+    """The columns that inputs are read from, each once, in order."""
+    return dict.fromkeys(itertools.chain.from_iterable(map(names_in, columns.values())))
+
+
+def _columns_of(table: Any, names: Iterable[Column]) -> dict[str, Any]:
+    """The columns of a table that are there, of some; a number counts the columns of a file, and is no name."""
+    there = {}
+    for name in names:
+        if isinstance(name, str):
+            with suppress(Exception):  # each library of tables has an error of its own for a missing column
+                there[name] = table[name]
+    return there
 
 
 def _lacking(table: Any, name: str, wanted: Wanted, there: Collection[str]) -> Problem:

@@ -13,7 +13,7 @@ from graphengine.errors import DataError, Problem, make_pointer
 from graphengine.format.documents import ExternalValue
 from graphengine.format.initializers import FromDataInitializer, initial_value
 from graphengine.format.tensors import TensorFiles
-from graphengine.ir.declarations import Parameter
+from graphengine.ir.declarations import Parameter, State
 from graphengine.ir.graph import Graph
 from graphengine.limits import Limits
 from graphengine.ops.numbers import ElementError, InexactError
@@ -32,28 +32,44 @@ def initialize(
 
     Of a graph that is too large only the values in the file are looked at.
     """
-    files: TensorFiles | None = None
+    files = TensorFiles(folder, limits.array_bytes)
     for section, sources in (("parameters", graph.parameters), ("state", graph.state)):
         for name, source in sources.items():
             if name in given:
                 source = replace(source, value=np.asarray(given[name]))
-            is_fitted_later = source.value is None and isinstance(source.initializer, FromDataInitializer)
-            if is_fitted_later or (too_large and (source.value is None or isinstance(source.value, ExternalValue))):
+            if _is_left_out(source, too_large=too_large):
                 continue
             try:
                 if isinstance(source.value, ExternalValue):
-                    files = files or TensorFiles(folder, limits.array_bytes)
                     source = replace(source, value=files.array(source.value))
                 values[name] = initial_value(name, source)[()]
-                if isinstance(source, Parameter) and (wrong := source.outside(values[name])):
-                    what = "initializer" if source.value is None else "value"
-                    yield Problem("GE112", f"parameter '{name}': {wrong}", None, make_pointer((section, name, what)))
             except ValueError as error:
-                symbolic = any(isinstance(size, str) for size in source.type.shape)
-                what = "shape" if symbolic else "initializer" if source.value is None else "value"
-                code = "GE125" if isinstance(error, InexactError) else "GE302"
-                inside = error.path if isinstance(error, ElementError) else ()
-                where = make_pointer((section, name, what, *inside))
-                yield Problem(code, f"{section.removesuffix('s')} '{name}': {error}", None, where)
+                yield _unfit(section, name, source, error)
             except DataError as error:
                 yield replace(error.problems[0], pointer=make_pointer((section, name, "value")))
+            else:
+                yield from _out_of_bounds(name, source, values[name])
+
+
+def _is_left_out(source: Parameter | State, *, too_large: bool) -> bool:
+    """Whether a value has no numbers yet, or so many that they are not made."""
+    if source.value is None:
+        return too_large or isinstance(source.initializer, FromDataInitializer)
+    return too_large and isinstance(source.value, ExternalValue)
+
+
+def _out_of_bounds(name: str, source: Parameter | State, value: Any) -> Iterator[Problem]:
+    wrong = source.outside(value) if isinstance(source, Parameter) else None
+    if wrong:
+        what = "initializer" if source.value is None else "value"
+        yield Problem("GE112", f"parameter '{name}': {wrong}", None, make_pointer(("parameters", name, what)))
+
+
+def _unfit(section: str, name: str, source: Parameter | State, error: ValueError) -> Problem:
+    """The problem of a value that is not of the declared type, or of an initializer that cannot give one."""
+    symbolic = any(isinstance(size, str) for size in source.type.shape)
+    what = "shape" if symbolic else "initializer" if source.value is None else "value"
+    code = "GE125" if isinstance(error, InexactError) else "GE302"
+    inside = error.path if isinstance(error, ElementError) else ()
+    where = make_pointer((section, name, what, *inside))
+    return Problem(code, f"{section.removesuffix('s')} '{name}': {error}", None, where)

@@ -258,32 +258,42 @@ def mismatch(declared: Mapping[str, Shape], given: Mapping[str, Shape]) -> str |
 
     The given sizes may themselves be symbolic, and what is not known fits.
     """
+    places = []
     for name, shape in declared.items():
         if len(shape) != len(given[name]):
             return f"input '{name}' has shape {shape_text(given[name])}, declared is {shape_text(shape)}"
+        places += [(name, axis, size, got) for axis, (size, got) in enumerate(zip(shape, given[name], strict=True))]
     bound: dict[str, Size] = {}
     origin: dict[str, str] = {}
-    places = [
-        (name, axis, size, got)
-        for name, shape in declared.items()
-        for axis, (size, got) in enumerate(zip(shape, given[name], strict=True))
-        if got is not None
-    ]
     # a symbol on its own gives itself a size, which a product then has to have
     for name, axis, size, got in sorted(places, key=lambda place: not is_symbol(place[2])):
-        coefficient, symbols = factors(size) if isinstance(size, str) else (1, {})
+        if got is None:
+            continue
         if is_symbol(size) and size not in bound:
             bound[size], origin[size] = got, name
-        parts = [bound.get(symbol) for symbol, exponent in symbols.items() for _ in range(exponent)]
         try:
-            expected = product([coefficient, *parts]) if symbols else size
+            expected = _substituted(size, bound)
         except SizeError as error:
             return f"input '{name}' has size {got} in dimension {axis}, which {size} cannot be: {error}"
         if expected is not None and expected != got:
-            others = ", ".join(dict.fromkeys(f"'{origin[symbol]}'" for symbol in symbols))
-            because = f" ({size}), but input {others} makes {size} {expected}" if symbols else f", declared is {size}"
-            return f"input '{name}' has size {got} in dimension {axis}{because}"
+            return f"input '{name}' has size {got} in dimension {axis}{_expectation(size, expected, origin)}"
     return None
+
+
+def _substituted(size: Size, bound: Mapping[str, Size]) -> Size:
+    """A size with the sizes that its symbols have; None if one of them has none."""
+    if not isinstance(size, str):
+        return size
+    coefficient, symbols = factors(size)
+    return product([coefficient, *[bound.get(symbol) for symbol, power in symbols.items() for _ in range(power)]])
+
+
+def _expectation(size: Size, expected: Size, origin: Mapping[str, str]) -> str:
+    """What a size should be and why, after what it is."""
+    if not isinstance(size, str):
+        return f", declared is {size}"
+    others = ", ".join(dict.fromkeys(f"'{origin[symbol]}'" for symbol in factors(size)[1]))
+    return f" ({size}), but input {others} makes {size} {expected}"
 
 
 def broadcast_shapes(shapes: Sequence[Shape]) -> Shape:
