@@ -165,6 +165,12 @@ def test_a_step_without_defaults_begins_with_the_values_of_the_start(name):
     assert_near(found, wanted, 1e-12)
 
 
+LARGE = [
+    {"id": "e", "op": "exp", "inputs": ["w"]},
+    {"id": "m", "op": "mul", "inputs": ["e", "x"]},
+    {"id": "l", "op": "sub", "inputs": ["m", "b"]},
+]
+SMALL = [{"id": "t", "op": "tanh", "inputs": ["x"]}, {"id": "s", "op": "mul", "inputs": ["t", "b"]}]
 NORMALIZED = {
     "format": "graphengine.model",
     "format_version": 1,
@@ -195,6 +201,44 @@ NORMALIZED = {
         "epochs": 1,
     },
 }
+
+
+CHOOSING = {
+    **{key: NORMALIZED[key] for key in ("format", "format_version", "opset_imports", "name")},
+    "inputs": {"x": {"shape": ["N"]}},
+    "parameters": {"w": {"shape": [], "value": 0.7}, "b": {"shape": [], "value": 0.2}},
+    "functions": {
+        "large": {"inputs": {"x": {}, "w": {}, "b": {}}, "nodes": LARGE, "outputs": {"out": "l"}},
+        "small": {"inputs": {"x": {}, "w": {}, "b": {}}, "nodes": SMALL, "outputs": {"out": "s"}},
+    },
+    "nodes": [
+        {"id": "total", "op": "sum", "inputs": ["x"]},
+        {"id": "is_large", "op": "greater", "inputs": ["total", 1]},
+        {"id": "double", "op": "mul", "inputs": ["x", 2]},
+        {
+            "id": "z",
+            "op": "cond",
+            "inputs": ["is_large", "double", "w", "b"],
+            "attributes": {"then": "large", "otherwise": "small"},
+        },
+        {"id": "loss", "op": "mean", "inputs": ["z"]},
+    ],
+    "outputs": {"z": "z", "loss": "loss"},
+    "training": {"loss": "loss", "optimizer": {"type": "adam", "learning_rate": 0.05}, "epochs": 1},
+}
+
+
+@in_runtime
+@pytest.mark.parametrize("x", [[0.5, 2.0], [0.5, -2.0]])
+@pytest.mark.parametrize("kind", ["forward", "gradient", "step"])
+def test_a_choice_between_functions_is_exported(kind, x):
+    model = ge.Model.from_dict(CHOOSING)
+    graph = {"forward": model.graph, "gradient": model.gradient(), "step": model.training_step().graph}[kind]
+    scalars = {"learning_rate": np.float64(0.05), "iteration": np.float64(1)} if kind == "step" else {}
+    start = {name: initial_value(name, source) for name, source in {**graph.parameters, **graph.state}.items()}
+    wanted = expected(graph, {**start, **scalars, "x": np.array(x)})
+    session = session_of(model, graph=kind)
+    assert_near(run(session, {**converted(scalars, "float64"), "x": np.array(x)}), wanted, 1e-12)
 
 
 @in_runtime

@@ -1,4 +1,4 @@
-"""The rule of loops: Scan, whose body is a graph of its own that sees the values around it."""
+"""The rules of loops and choices: Scan and If, whose bodies are graphs that see the values around them."""
 
 from __future__ import annotations
 
@@ -49,30 +49,56 @@ def _stacking(node: Any, axes: Any, steps: Any) -> dict[str, list[int]]:
     return {"scan_output_axes": places, "scan_output_directions": [int(node.reverse)] * len(places)}
 
 
+@exports("cond")
+def cond(emit: Emitter, choice: Applied) -> tuple[str, ...]:
+    """Write If; both branches read the values around them."""
+    node: Any = choice.node.node
+    branches = {}
+    for name, body in (("then_branch", node.then), ("else_branch", node.otherwise)):
+        given = dict(zip(body.inputs, choice.node.inputs[1:], strict=True))
+        inner, outputs = _nested(emit, choice.node.id, body, choice.types[1:], given, ())
+        branches[name] = emit.helper.make_graph(inner.nodes, body.name, [], outputs)
+    results = [emit.free(choice.node.id) for _ in choice.node.outputs]
+    emit.nodes.append(emit.helper.make_node("If", [emit.read(choice)], results, **branches))
+    return tuple(results)
+
+
 def _body(emit: Emitter, loop: Applied, steps: tuple[ArrayType | None, ...]) -> Any:
     """Return the graph of one step."""
     node: Any = loop.node.node
-    body, own = node.function, {*node.carry, *node.sequences}
-    whole = body.graph(steps)
+    own = (*node.carry, *node.sequences)
+    given = dict(zip(node.function.inputs, loop.node.inputs, strict=True))
+    near = loop.node.id
+    inner, outputs = _nested(emit, near, node.function, steps, given, own)
+    inputs = [_declared(inner, inner.renamed[name], inner.types[name]) for name in own]
+    if not node.sequences:
+        inputs.append(_declared(inner, inner.free(f"{near}/step"), ArrayType((), np.dtype(np.int64))))
+    return emit.helper.make_graph(inner.nodes, node.function.name, inputs, outputs)
+
+
+def _nested(
+    emit: Emitter,
+    near: str,
+    body: Any,
+    types: tuple[ArrayType | None, ...],
+    given: dict[str, Any],
+    own: tuple[str, ...],
+) -> tuple[Emitter, list[Any]]:
+    """Return the nodes of a body and its outputs; inputs but its `own` are operands from around it."""
+    whole = body.graph(types)
     graph, _ = lowered_graph(
         whole.derive(whole.nodes, {port: body.results[port] for port in body.outputs}, whole.types)
     )
-    near = loop.node.id
     renamed = {name: emit.free(f"{near}/{name}") for name in graph.types if name not in whole.inputs or name in own}
-    for name, operand in zip(body.inputs, loop.node.inputs, strict=True):
-        if name not in own:
-            renamed[name] = _outside(emit, operand)
-    inner = emit.nested(graph.types, renamed)
+    renamed |= {name: _outside(emit, operand) for name, operand in given.items() if name not in own}
+    inner = emit.nested({**whole.types, **graph.types}, renamed)
     _write(inner, graph)
     outputs = []
     for port, value in graph.outputs.items():
         name = inner.free(f"{near}/{port}")
         inner.alias(renamed[value], name)
         outputs.append(_declared(inner, name, graph.types[value]))
-    inputs = [_declared(inner, renamed[name], whole.types[name]) for name in (*node.carry, *node.sequences)]
-    if not node.sequences:
-        inputs.append(_declared(inner, inner.free(f"{near}/step"), ArrayType((), np.dtype(np.int64))))
-    return emit.helper.make_graph(inner.nodes, body.name, inputs, outputs)
+    return inner, outputs
 
 
 def _outside(emit: Emitter, operand: Any) -> str:
