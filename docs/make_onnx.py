@@ -1,14 +1,16 @@
-"""Make the ONNX files that the tests import: small models as PyTorch, scikit-learn and their converters write them.
+"""Make the ONNX files that the tests import: small models as PyTorch, Keras and scikit-learn's converter write them.
 
-    pip install torch onnxscript scikit-learn skl2onnx
+    pip install torch onnxscript scikit-learn skl2onnx keras
     python docs/make_onnx.py tests/onnx_models
+    python docs/make_onnx.py tests/onnx_models keras
 
-PyTorch has two exporters, by tracing (`legacy`) and by `torch.export` (`dynamo`). The files are kept in the repository,
-so that the tests need none of their makers.
+PyTorch has two exporters, by tracing (`legacy`) and by `torch.export` (`dynamo`). Keras exports with PyTorch as its
+backend, by tracing. The files are kept in the repository, so that the tests need none of their makers.
 """
 
 # ruff: noqa: D101, D102, D103 - each model is shown by its code
 
+import os
 import sys
 import warnings
 from pathlib import Path
@@ -32,6 +34,7 @@ from torch import nn
 from torch.nn import functional
 
 OPSETS = {"legacy": 17, "dynamo": 18}
+os.environ["KERAS_BACKEND"] = "torch"
 UNTRACEABLE = {"transformer", "transformer_gelu"}
 """What the tracing exporter of PyTorch 2.13 fails on: it hands attention a tensor as `is_causal`."""
 
@@ -246,12 +249,59 @@ def by_sklearn(folder):
         (folder / f"sklearn_{name}.onnx").write_bytes(proto.SerializeToString())
 
 
-def main(folder):
+def keras_models(layers):
+    """Return the shape of the input and the layers of each model; layers with a layer norm fail in the exporter."""
+    return {
+        "mlp": ((6,), [layers.Dense(8, "relu"), layers.Dropout(0.5), layers.Dense(3, "softmax")]),
+        "norm": ((6,), [layers.Dense(8, "gelu"), layers.BatchNormalization(), layers.Dense(2, "elu")]),
+        "scaled": ((6,), [layers.Rescaling(0.1, -1.0), layers.Dense(4, "hard_sigmoid"), layers.Dense(2, "softplus")]),
+        "cnn": (
+            (8, 8, 3),
+            [layers.Conv2D(4, 3, activation="relu"), layers.MaxPooling2D(), layers.Flatten(), layers.Dense(3)],
+        ),
+        "strided": (
+            (9, 9, 2),
+            [
+                layers.Conv2D(4, 3, 2, "same", activation="leaky_relu"),
+                layers.AveragePooling2D(2, padding="same"),
+                layers.GlobalMaxPooling2D(),
+            ],
+        ),
+        "separable": (
+            (8, 8, 3),
+            [layers.SeparableConv2D(4, 3, padding="same"), layers.DepthwiseConv2D(3), layers.GlobalAveragePooling2D()],
+        ),
+        "transpose": ((4, 4, 2), [layers.Conv2DTranspose(3, 3, 2, "same"), layers.UpSampling2D(2)]),
+        "causal": ((12, 3), [layers.Conv1D(4, 3, padding="causal", activation="tanh"), layers.MaxPooling1D(2)]),
+        "lstm": ((4, 3), [layers.LSTM(5), layers.Dense(2)]),
+        "bidirectional": (
+            (4, 3),
+            [layers.Bidirectional(layers.LSTM(3, return_sequences=True)), layers.TimeDistributed(layers.Dense(2))],
+        ),
+        "gru": ((4, 3), [layers.GRU(5), layers.Dense(2)]),
+        "words": ((7,), [layers.Embedding(11, 6), layers.GlobalAveragePooling1D(), layers.Dense(3)]),
+    }
+
+
+def by_keras(folder):
+    import keras
+
+    for name, (shape, parts) in keras_models(keras.layers).items():
+        keras.utils.set_random_seed(0)
+        dtype = "int64" if name == "words" else "float32"
+        model = keras.Sequential([keras.Input(shape, dtype=dtype, name="x"), *parts])
+        model.predict(np.zeros((2, *shape), dtype), verbose=0)  # the exporter wants a model that was called
+        path = folder / f"keras_{name}.onnx"
+        model.export(path, format="onnx", verbose=False)
+        strip(path)
+
+
+def main(folder, makers):
     folder.mkdir(exist_ok=True)
     warnings.simplefilter("ignore")
-    by_torch(folder)
-    by_sklearn(folder)
+    for maker in makers or ["torch", "sklearn", "keras"]:
+        {"torch": by_torch, "sklearn": by_sklearn, "keras": by_keras}[maker](folder)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), sys.argv[2:])
