@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy as np
 
-from graphengine.ops.shapes import ArrayType, Size
+from graphengine.ops.shapes import ArrayType, Size, size_value
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +27,11 @@ class Input:
     missing: bool = False
     units: str | None = None
     storage: str | None = None
+
+    def sized(self, sizes: Mapping[str, int]) -> Input:
+        """The input with numbers for its symbolic sizes."""
+        shape = tuple([size_value(size, sizes) or 0 for size in self.type.shape])
+        return replace(self, type=self.type._replace(shape=shape))
 
 
 @dataclass(frozen=True, slots=True)

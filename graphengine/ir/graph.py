@@ -6,7 +6,6 @@ One class serves the model's graph, its gradient and its training step. It knows
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -18,7 +17,7 @@ from graphengine.ir.node_types import infer_types
 from graphengine.ir.nodes import GraphNode, Origin, reachable, topologically_sorted
 from graphengine.limits import DEFAULT, Limits
 from graphengine.notebook import Pictured
-from graphengine.ops.shapes import ArrayType, size_value
+from graphengine.ops.shapes import ArrayType
 from graphengine.wording import counted
 
 
@@ -154,7 +153,7 @@ class Graph(Pictured):
             return self
         graph = object.__new__(type(self))
         vars(graph).update(vars(self))
-        graph.inputs = MappingProxyType({name: _sized(source, sizes) for name, source in self.inputs.items()})
+        graph.inputs = MappingProxyType({name: source.sized(sizes) for name, source in self.inputs.items()})
         graph.types = MappingProxyType(graph._infer())
         return graph
 
@@ -221,9 +220,3 @@ def part_for(graph: Graph, outputs: Mapping[str, str]) -> Graph:
     there = {*inputs, *graph.parameters, *graph.state}.union(*[node.outputs for node in nodes])
     types = {name: kind for name, kind in graph.types.items() if name in there}
     return graph.derive(nodes, outputs, types, inputs=inputs)
-
-
-def _sized(source: Input, sizes: Mapping[str, int]) -> Input:
-    """Return an input whose symbolic sizes are numbers."""
-    shape = tuple([size_value(size, sizes) or 0 for size in source.type.shape])
-    return replace(source, type=source.type._replace(shape=shape))
