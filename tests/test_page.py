@@ -1,5 +1,6 @@
 """The page in a real browser, and what it is made of."""
 
+import itertools
 import json
 import re
 import sys
@@ -44,8 +45,18 @@ def set_slider(page, name, number):
 # ---------------------------------------------------------------- what it shows
 
 
-def test_the_page_begins_with_the_first_iteration_complete(opened, single):
+def test_the_page_begins_at_the_first_forward_step(opened, single):
     page = opened(single)
+    assert said(page) == ["y_hat = theta * x = 2 * 3 = 6"]
+    assert page.locator("#phase").inner_text() == "forward"
+    values, gradients = labels(page)
+    assert sorted(text for text in values if text) == ["10", "2", "3", "6", "6"]
+    assert not any(gradients)
+
+
+def test_the_last_step_shows_the_first_iteration_complete(opened, single):
+    page = opened(single)
+    page.keyboard.press("End")
     values, gradients = labels(page)
     assert [text for text in gradients if text] == ["-24", "-8", "8", "1"]
     assert {"2", "3", "10", "6", "4", "16"} == set(values)
@@ -125,7 +136,61 @@ def test_given_inputs_are_shown_without_a_training(opened):
     assert page.locator(".gauge").count() == 0
 
 
+CHAIN = document(
+    {"sum": ("add", ["a", "b"]), "product": ("mul", ["sum", "a"])},
+    {"result": "product"},
+    parameters={"a": 3.0, "b": 4.0},
+)
+
+
+def test_the_sum_of_the_gradients_of_a_value_used_twice_is_a_step_of_its_own(opened):
+    page = opened(page_of(ge.Model.from_dict(CHAIN)))
+    page.keyboard.press("End")
+    assert said(page) == ["d_product/d_a = 7 (from product) + 3 (from sum) = 10"]
+    assert page.locator(".shape.active").get_attribute("data-key") == "a"
+    page.locator(".shape.parameter").first.click()
+    assert "7 (from product) + 3 (from sum) = 10" in page.locator("#details").inner_text()
+
+
+def test_a_long_update_rule_is_folded_and_stays_as_it_was_left(opened):
+    content = json.loads(SINGLE.read_bytes())
+    content["training"]["optimizer"] = {"type": "adam", "learning_rate": 0.01}
+    page = opened(page_of(ge.Model.from_dict(content)))
+    page.keyboard.press("End")
+    assert said(page)[0].startswith("theta rises from 2 to 2.01: y_hat (6) is below y (10)")
+    summary = page.locator("#say summary")
+    assert summary.inner_text() == f"{page.locator('#say details p').count()} lines of the update rule"
+    assert not page.locator("#say details p").first.is_visible()
+    summary.click()
+    assert page.locator("#say details p").last.is_visible()
+    page.keyboard.press("ArrowDown")
+    until(page, lambda: page.locator("#say details p").last.is_visible())
+
+
 # ---------------------------------------------------------------- how it is used
+
+
+def test_the_picture_glides_to_the_step_at_work(opened):
+    nodes = {f"n{index}": ("neg", [f"n{index - 1}" if index else "x"]) for index in range(30)}
+    page = opened(page_of(model(nodes, inputs={"x": []}), {"x": 1.0}), width=500)
+    page.evaluate(
+        """() => {
+          window.seen = new Set();
+          const look = () => {
+            seen.add(document.querySelector('#view').getAttribute('transform'));
+            requestAnimationFrame(look);
+          };
+          look();
+        }"""
+    )
+    set_slider(page, "#step", 29)
+    inside = """() => {
+      const box = (selector) => document.querySelector(selector).getBoundingClientRect();
+      const [item, frame] = [box('.shape.active'), box('#picture')];
+      return item.left >= frame.left && item.right <= frame.right;
+    }"""
+    until(page, lambda: page.evaluate(inside))
+    assert page.evaluate("seen.size") >= 4
 
 
 def test_play_walks_through_steps_and_iterations(opened, single):
@@ -134,8 +199,8 @@ def test_play_walks_through_steps_and_iterations(opened, single):
     until(page, lambda: number_of(page) not in ("iteration 1 of 300", "iteration 2 of 300"))
     page.locator("#run").click()
     page.locator("#play").click()
-    before = number_of(page)
-    until(page, lambda: number_of(page) != before)
+    before = page.locator("#step").input_value()
+    until(page, lambda: page.locator("#step").input_value() != before)
     assert page.locator("#play").inner_text() == "⏸"
     page.locator("#play").click()
     assert page.locator("#play").inner_text() == "▶"
@@ -252,6 +317,18 @@ def test_a_graph_of_2000_nodes_is_folded_and_takes_less_than_two_seconds_of_comp
     assert page.locator(".shape.node:visible").count() == 40
     metrics = {metric["name"]: metric["value"] for metric in session.send("Performance.getMetrics")["metrics"]}
     assert metrics["TaskDuration"] < 2
+
+
+@pytest.mark.parametrize("width", [360, 599])
+def test_a_phone_stacks_the_parts_from_top_to_bottom(opened, single, width):
+    page = opened(single, width=width, height=740)
+    page.locator(".shape.node").first.click()
+    parts = ["header", "#graph", "#player", "#live", "#details", "#gauges", "footer"]
+    boxes = [page.locator(part).bounding_box() for part in parts]
+    assert all(below["y"] >= above["y"] + above["height"] for above, below in itertools.pairwise(boxes))
+    assert all(box["x"] >= 0 and box["x"] + box["width"] <= width for box in boxes)
+    tops = [page.locator(".gauge").nth(number).bounding_box()["y"] for number in range(4)]
+    assert tops == sorted(set(tops))
 
 
 def test_a_phone_shows_all_of_it_in_its_width(opened, single):

@@ -6,7 +6,7 @@ have the same steps, so a page that shows them needs only to choose a frame and 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -122,22 +122,30 @@ def _film_of_solver(model: Model) -> Film:
 
 def steps_of(traced: GraphTrace) -> list[FilmStep]:
     """The steps of every frame."""
-    forward = [FilmStep("forward", line.node) for line in traced.forward]
-    backward = [FilmStep("backward", walk.node) for walk in traced.backward]
-    updates = traced.training.updates if traced.training else ()
-    return [*forward, *backward, *(FilmStep("update", update.parameter) for update in updates)]
+    return [step for step, _ in _steps(traced)]
 
 
 def texts_of(traced: GraphTrace) -> list[str]:
     """What each step says, in the order of the steps; several lines where there are several edges."""
-    forward = [forward_text(line) for line in traced.forward]
+    return [text for _, text in _steps(traced)]
+
+
+def _steps(traced: GraphTrace) -> Iterator[tuple[FilmStep, str]]:
+    """Each step with its text."""
+    yield from ((FilmStep("forward", line.node), forward_text(line)) for line in traced.forward)
+    yield from _backward(traced)
+    for update in traced.training.updates if traced.training else ():
+        yield FilmStep("update", update.parameter), "\n".join([update.why, *map(forward_text, update.lines)])
+
+
+def _backward(traced: GraphTrace) -> Iterator[tuple[FilmStep, str]]:
+    """The walks, and a step at each parameter or input of several uses, after the walk that makes its sum whole."""
     several = [gradient for gradient in traced.gradients if len(gradient.contributions) > 1]
     sums = {gradient.value: sum_text(gradient, traced.of) for gradient in several}
-    backward = []
+    given = {each.name for each in traced.given}
+    last = {gradient.value: gradient.contributions[-1][0] for gradient in several if gradient.value in given}
     for walk in traced.backward:
         lines = [sums.get(walk.node) or arriving_text(walk, traced.of)]
         lines += [f"{partial_text(walk, edge)}  →  {product_text(walk, edge)}" for edge in walk.edges]
-        backward.append("\n".join(lines))
-    updates = traced.training.updates if traced.training else ()
-    texts = ["\n".join([update.why, *map(forward_text, update.lines)]) for update in updates]
-    return [*forward, *backward, *texts]
+        yield FilmStep("backward", walk.node), "\n".join(lines)
+        yield from ((FilmStep("backward", value), sums[value]) for value, node in last.items() if node == walk.node)

@@ -9,8 +9,10 @@ import { reveal } from "./zoom.js";
 
 const [stepSlider, frameSlider] = [one("#step"), one("#frame")];
 const steps = film.steps.length;
-export const now = { frame: 0, step: Math.max(0, steps - 1) };
+export const now = { frame: 0, step: 0 };
 let timer = null;
+let isUnfolded = false;
+const FEW = 5; // so many lines of a step are shown at once
 
 export function go(frame, step) {
   now.frame = clamp(frame, 0, film.frames.length - 1);
@@ -34,16 +36,26 @@ function announce() {
   one("#count").textContent = trained ? count : "";
   one("#edited").hidden = !frame.isEdited;
   one("#epoch").textContent = trained ? `epoch ${frame.epoch}${frame.rate ? `, learning rate ${frame.rate}` : ""}` : "";
-  const lines = (frame.texts[now.step] ?? "").split("\n");
-  one("#say").replaceChildren(
-    ...lines.map((text) => {
-      const line = document.createElement("p");
-      line.textContent = text;
-      return line;
-    }),
-  );
+  const lines = (frame.texts[now.step] ?? "").split("\n").map((text) => written("p", text));
+  const isLong = phase === "update" && lines.length > FEW;
+  one("#say").replaceChildren(...(isLong ? [lines[0], folded(lines.slice(1))] : lines));
   stepSlider.setAttribute("aria-valuetext", `${phase} ${at}`);
   frameSlider.setAttribute("aria-valuetext", `iteration ${frame.iteration}`);
+}
+
+function written(name, text) {
+  const made = document.createElement(name);
+  made.textContent = text;
+  return made;
+}
+
+// The lines of a long update rule below a line that opens them, which stays open from step to step.
+function folded(lines) {
+  const made = document.createElement("details");
+  made.open = isUnfolded;
+  made.append(written("summary", `${lines.length} lines of the update rule`), ...lines);
+  made.addEventListener("toggle", () => (isUnfolded = made.open));
+  return made;
 }
 
 export function step(by) {
@@ -65,15 +77,29 @@ export function play(stepping) {
     if (atEnd(stepping)) stop();
   };
   const pause = stepping ? 900 : clamp(8000 / film.frames.length, 60, 500);
-  timer = { id: setInterval(tick, pause), stepping };
+  timer = { stepping };
+  everyPause(pause, tick, timer);
   playButton(stepping).textContent = "⏸";
+}
+
+// Call `tick` in step with the screen, as long as the timer is the one that runs; a late call delays those after it.
+function everyPause(pause, tick, own) {
+  let due = performance.now() + pause;
+  const check = (time) => {
+    if (timer !== own) return;
+    if (time >= due) {
+      due = Math.max(due + pause, time + pause / 2);
+      tick();
+    }
+    requestAnimationFrame(check);
+  };
+  requestAnimationFrame(check);
 }
 
 // Gives whether what is asked for was playing.
 export function stop(stepping) {
   if (timer === null) return false;
   const was = timer.stepping;
-  clearInterval(timer.id);
   timer = null;
   playButton(was).textContent = "▶";
   return was === stepping;
@@ -99,5 +125,5 @@ export function startPlayer() {
   one("#play").addEventListener("click", () => play(true));
   one("#run").addEventListener("click", () => play(false));
   startLive(() => (stop(), go(now.frame, steps - 1)));
-  go(0, steps - 1);
+  go(0, 0);
 }

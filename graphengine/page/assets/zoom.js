@@ -7,10 +7,13 @@ const picture = one("#picture");
 const view = { x: 0, y: 0, scale: 1 };
 const READABLE = 0.8; // a picture is not made smaller than this to begin with
 
+let goal = null; // where the picture glides to
+
 const draw = () => one("#view").setAttribute("transform", `translate(${view.x} ${view.y}) scale(${view.scale})`);
 
 // All of the picture if it can be read like that, else its left part.
 export function fit(least = READABLE) {
+  goal = null;
   const { width } = picture.getBoundingClientRect();
   view.scale = clamp(width / layout().width, least, 1.15);
   view.x = Math.max(0, (width - layout().width * view.scale) / 2);
@@ -26,6 +29,7 @@ export function resize() {
 }
 
 export function zoom(factor, x = picture.clientWidth / 2, y = picture.clientHeight / 2) {
+  goal = null;
   const scale = clamp(view.scale * factor, 0.05, 4);
   view.x = x - ((x - view.x) * scale) / view.scale;
   view.y = y - ((y - view.y) * scale) / view.scale;
@@ -38,9 +42,27 @@ export function reveal(place) {
   if (!place) return;
   const { x, y, width, height } = rectangle(place);
   const frame = picture.getBoundingClientRect();
-  view.x = nearer(view.x, x, width, frame.width, layout().width, 90);
-  view.y = nearer(view.y, y, height, frame.height, layout().height, 24);
-  draw();
+  const from = goal ?? view;
+  glide({
+    x: nearer(from.x, x, width, frame.width, layout().width, 90),
+    y: nearer(from.y, y, height, frame.height, layout().height, 24),
+  });
+}
+
+// Move there, a quarter of the way at each redraw of the screen; at once for who wants no motion.
+function glide(place) {
+  const starts = goal === null;
+  goal = place;
+  const move = () => {
+    if (goal === null) return;
+    const [x, y] = [goal.x - view.x, goal.y - view.y];
+    const part = matchMedia("(prefers-reduced-motion: reduce)").matches || Math.hypot(x, y) < 1 ? 1 : 0.25;
+    Object.assign(view, { x: view.x + part * x, y: view.y + part * y });
+    if (part === 1) goal = null;
+    draw();
+    if (goal) requestAnimationFrame(move);
+  };
+  if (starts) move();
 }
 
 function nearer(offset, start, size, room, whole, margin) {
@@ -65,6 +87,7 @@ export function listenToPointer() {
   picture.addEventListener("pointerdown", (event) => {
     const from = { x: event.clientX - view.x, y: event.clientY - view.y };
     dragged = false;
+    goal = null;
     const move = (moved) => {
       if (moved.pointerId !== event.pointerId) return;
       dragged ||= Math.hypot(moved.clientX - event.clientX, moved.clientY - event.clientY) > 4;
