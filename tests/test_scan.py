@@ -261,6 +261,44 @@ def test_a_body_that_misfits_is_reported_with_the_function_and_its_node():
     assert problem.message == expected
 
 
+DECLARED = {
+    "inputs": {"h": {"shape": ["N", "H"]}, "x": {"shape": ["N", 3]}, "w": {"trailing_shape": [3], "dtype": "float64"}},
+    "nodes": [
+        {"id": "y", "op": "mul", "inputs": ["x", "w"]},
+        {"id": "new", "op": "add", "inputs": ["h", "y"]},
+    ],
+    "outputs": {"h": "new"},
+}
+
+
+@pytest.mark.parametrize(
+    ("shapes", "reason"),
+    [
+        ({"x": ["T", 2, 1]}, "input 'x' has size 1 in dimension 1, declared is 3"),
+        ({"h": [3]}, "input 'h' has shape (3,), declared is (N, H)"),
+        ({"h": [4, 3]}, "input 'x' has size 2 in dimension 0 (N), but input 'h' makes N 4"),
+        ({"w": {"shape": [3], "dtype": "float32"}}, "input 'w' must be float64, it is float32"),
+    ],
+)
+@pytest.mark.parametrize("depth", ["loop", "loop in a loop", "call in a loop"])
+def test_what_a_function_declares_of_its_inputs_is_checked_where_it_runs(shapes, reason, depth):
+    inputs = {"h": [2, 3], "x": ["T", 2, 3], "w": [3], **shapes}
+    run = {"function": "inner", "carry": ["h"]}
+    function, path = "inner", ""
+    functions = {"inner": DECLARED}
+    if depth != "loop":
+        attributes = {"attributes": {**run, "length": 2}} if depth == "loop in a loop" else {}
+        op = "scan" if attributes else "inner"
+        node = {"id": "within", "op": op, "inputs": ["h", "x", "w"], **attributes}
+        outer = {"inputs": {"h": {}, "x": {}, "w": {}}, "nodes": [node], "outputs": {"h": "within"}}
+        functions["outer"], function = outer, "outer"
+        path = "node 'within' (scan): function 'inner': " if attributes else "call 'within' of 'inner': "
+    nodes = {"loop": ("scan", ["h", "x", "w"], {**run, "function": function, "sequences": ["x"]})}
+    (problem,) = problems_of(content(nodes, functions, inputs))
+    assert (problem.code, problem.pointer) == ("GE301", "/nodes/0")
+    assert problem.message == f"node 'loop' (scan): function '{function}': {path}{reason}"
+
+
 def test_sequences_of_different_lengths_are_refused():
     nodes = {"loop": ("scan", ["h", "x"], {"function": "plus", "sequences": ["h", "x"]})}
     (problem,) = problems_of(content(nodes, {"plus": ADD}, {"h": ["S"], "x": ["T"]}))

@@ -48,7 +48,8 @@ from graphengine.format.kinds import INITIALIZERS, READERS, SCHEDULES, AnyInitia
 from graphengine.format.narrow import Storage
 from graphengine.format.pieces import Pieces, with_inputs
 from graphengine.format.training_documents import OptimizerDocument, TrainingDocument
-from graphengine.ops.shapes import DTypeName, Shape, Size
+from graphengine.ir.declarations import Expected
+from graphengine.ops.shapes import DTypeName, Size
 
 FORMAT = "graphengine.model"
 FUNCTION_FORMAT = "graphengine.function"
@@ -228,10 +229,11 @@ class FunctionInputDocument(Document):
         """The declared sizes; None if any shape will do."""
         return self.trailing_shape if self.shape is None else self.shape
 
-    def part_of(self, given: Shape) -> Shape:
-        """Return the sizes of a shape that are compared with the declared ones."""
-        is_whole = self.trailing_shape is None or self.shape is not None
-        return given if is_whole else given[max(len(given) - len(self.trailing_shape or ()), 0) :]
+    @property
+    def expected(self) -> Expected:
+        """What a graph knows of the declaration."""
+        axes = None if self.axes is None else tuple(self.axes)
+        return Expected(axes, self.shape is None and self.trailing_shape is not None, self.dtype)
 
 
 class MadeParameterDocument(ParameterDocument):

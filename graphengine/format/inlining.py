@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
-import numpy as np
 import orjson
 
 from graphengine.errors import Problem, make_pointer
@@ -26,12 +25,13 @@ from graphengine.format.functions import (
 )
 from graphengine.format.layer_forms import LAYERS
 from graphengine.format.salvage import Gaps
-from graphengine.ir.graph_bodies import GraphBody
+from graphengine.ir.declarations import misfit
+from graphengine.ir.graph_bodies import ExpectedOperands, GraphBody
 from graphengine.ir.node_types import literal_type
 from graphengine.ir.nodes import GraphNode, Operand, topologically_sorted
 from graphengine.limits import DEFAULT, Limits
 from graphengine.ops.registry import OPS
-from graphengine.ops.shapes import ArrayType, dtype_name, mismatch
+from graphengine.ops.shapes import ArrayType
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -308,6 +308,16 @@ class Inlining:
         return [*problems.values(), *inner.values()]
 
     @property
+    def expected(self) -> list[ExpectedOperands]:
+        """What the functions that are called declare of their operands."""
+        found = []
+        for frame in self._frames:
+            pairs = zip(frame.call.function.document.inputs.items(), frame.operands, strict=True)
+            inputs = {name: (ref, declared.expected) for (name, declared), ref in pairs}
+            found.append(ExpectedOperands(f"{frame}: ", inputs))
+        return found
+
+    @property
     def makers(self) -> list[CallFrame]:
         """The calls that make parameters."""
         return [frame for frame in self._frames if frame.made]
@@ -355,14 +365,7 @@ def _misfit(function: Function, kinds: Sequence[ArrayType | None]) -> str | None
     """Why operands do not have the declared shapes and dtypes; None if they have or are not known."""
     declared = function.document.inputs
     given = {name: kind for name, kind in zip(declared, kinds, strict=True) if kind is not None}
-    for name, kind in given.items():
-        dtype = declared[name].dtype
-        if dtype is not None and isinstance(kind.dtype, np.dtype) and kind.dtype != dtype:
-            return f"input '{name}' must be {dtype}, it is {dtype_name(kind.dtype)}"
-    parts = {
-        name: declared[name].part_of(kind.shape) for name, kind in given.items() if declared[name].axes is not None
-    }
-    return mismatch({name: tuple(declared[name].axes or ()) for name in parts}, parts)
+    return misfit({name: declared[name].expected for name in given}, given)
 
 
 def function_body(
@@ -370,7 +373,7 @@ def function_body(
 ) -> tuple[GraphBody, list[Problem]]:
     """The body that an op runs, of a function without the inputs at the places `omitted`, and what is wrong with it."""
     nodes, problems = resolved_body(function, function.defaults, table, Gaps())
-    given = function.signature.inputs
+    given, declared = function.signature.inputs, function.document.inputs
     absent = dict.fromkeys([given[place] for place in omitted])
     nodes = [_without(node, absent) for node in nodes]
     scope = callable_in(function, table)
@@ -387,7 +390,8 @@ def function_body(
         problems.append(Problem("GE213", message, "give them as inputs"))
     results = {port: inner.aliases.get(value, value) for port, value in function.document.outputs.items()}
     names = [name for name in given if name not in absent]
-    return GraphBody(function.name, names, topologically_sorted(inner.nodes)[0], results), problems
+    expected = [ExpectedOperands("", {name: (name, declared[name].expected) for name in names}), *inner.expected]
+    return GraphBody(function.name, names, topologically_sorted(inner.nodes)[0], results, expected), problems
 
 
 def _without(node: GraphNode, absent: Mapping[Any, None]) -> GraphNode:

@@ -135,7 +135,7 @@ def _sizes(frame: CallFrame, kinds: Mapping[str, ArrayType]) -> dict[str, Any]:
     sizes: dict[str, Any] = dict(frame.call.attributes)
     for name, kind in kinds.items():
         declared = frame.call.function.document.inputs[name]
-        for size, got in zip(declared.axes or (), declared.part_of(kind.shape), strict=False):
+        for size, got in zip(declared.axes or (), declared.expected.part_of(kind.shape), strict=False):
             if isinstance(size, str) and is_symbol(size):
                 sizes.setdefault(size, got)
     return sizes

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from graphengine.ops.shapes import ArrayType, Size, size_value
+from graphengine.ops.shapes import ArrayType, Shape, Size, dtype_name, mismatch, size_value
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,3 +99,26 @@ def types_of(*sections: Mapping[str, Input] | Mapping[str, Parameter] | Mapping[
 def array_type(shape: Iterable[Size], dtype: Any = "float64") -> ArrayType:
     """Return the type of an array: its sizes (integers, or text such as "N" and "2*N") and its dtype."""
     return ArrayType(tuple(shape), np.dtype(dtype))
+
+
+class Expected(NamedTuple):
+    """What a function declares of an input; `axes` are all sizes, or the last ones with `trailing`."""
+
+    axes: Shape | None = None
+    trailing: bool = False
+    dtype: str | None = None
+
+    def part_of(self, shape: Shape) -> Shape:
+        """Return the sizes of a shape that are compared with the declared ones."""
+        return shape[max(len(shape) - len(self.axes or ()), 0) :] if self.trailing else shape
+
+
+def misfit(expected: Mapping[str, Expected], kinds: Mapping[str, ArrayType]) -> str | None:
+    """Return why inputs do not have the declared shapes and dtypes; None if they have, as far as types are known."""
+    for name, kind in kinds.items():
+        dtype = expected[name].dtype
+        if dtype is not None and isinstance(kind.dtype, np.dtype) and kind.dtype != dtype:
+            return f"input '{name}' must be {dtype}, it is {dtype_name(kind.dtype)}"
+    declared = {name: expected[name].axes for name in kinds}
+    shapes = {name: axes for name, axes in declared.items() if axes is not None}
+    return mismatch(shapes, {name: expected[name].part_of(kinds[name].shape) for name in shapes})

@@ -10,10 +10,10 @@ import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 from graphengine.errors import GraphEngineError
-from graphengine.ir.declarations import Input
+from graphengine.ir.declarations import Expected, Input, misfit
 from graphengine.ir.graph import Graph
 from graphengine.ir.node_types import infer_types, literal_type
 from graphengine.ir.nodes import GraphNode, Operand
@@ -26,20 +26,44 @@ MOST_GRAPHS = 16
 """Combinations of types for which a body remembers its graph, and what is derived from it."""
 
 
+class ExpectedOperands(NamedTuple):
+    """What the function of a body, or one that it calls, declares of its inputs, each with the operand that it gets."""
+
+    path: str
+    """The call, in words; empty for the body itself."""
+    inputs: Mapping[str, tuple[Operand, Expected]]
+
+    def misfit(self, types: Mapping[str, ArrayType]) -> str | None:
+        """Return which input is not what is declared; None if all are, as far as their types are known."""
+        kinds = {name: _known(ref, types) for name, (ref, _) in self.inputs.items()}
+        given = {name: kind for name, kind in kinds.items() if kind is not None}
+        reason = misfit({name: expected for name, (_, expected) in self.inputs.items()}, given)
+        return reason and f"{self.path}{reason}"
+
+
 class GraphBody(Body):
-    """Nodes in topological order, the names of the inputs, and the public outputs: from names to values."""
+    """Nodes in topological order, the names of the inputs, and the public outputs: from names to values.
+
+    `expected` is what functions of a file declare of their inputs; it is checked for each combination of types.
+    """
 
     def __init__(
-        self, name: str, inputs: Iterable[str], nodes: Iterable[GraphNode], results: Mapping[str, str]
+        self,
+        name: str,
+        inputs: Iterable[str],
+        nodes: Iterable[GraphNode],
+        results: Mapping[str, str],
+        expected: Iterable[ExpectedOperands] = (),
     ) -> None:
         self.name, self.inputs, self.results = name, tuple(inputs), dict(results)
         self.outputs = tuple(self.results)
         self.nodes: tuple[GraphNode, ...] = tuple(nodes)
+        self.expected = tuple(expected)
         self.known: OrderedDict[Any, Any] = OrderedDict()
         """What was derived from it, by what it was derived for; the last used come last."""
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return GraphBody, (self.name, self.inputs, self.nodes, self.results)
+        return GraphBody, (self.name, self.inputs, self.nodes, self.results, self.expected)
 
     def __deepcopy__(self, _memo: Any) -> GraphBody:
         return self  # it never changes
@@ -89,6 +113,8 @@ class GraphBody(Body):
         pairs = {name: kind for name, kind in zip(self.inputs, given, strict=True) if kind is not None}
         types = dict(pairs)
         problems = infer_types(self.nodes, types)
+        if reason := next(filter(None, [each.misfit(types) for each in self.expected]), None):
+            raise ValueError(f"function '{self.name}': {reason}")
         if problems:
             kind = SizeError if problems[0].code == "GE134" else ValueError
             raise kind(f"function '{self.name}': {problems[0].message}")
@@ -162,7 +188,7 @@ class GraphBody(Body):
         nodes = [node._replace(node=change(node.node)) for node in self.nodes]
         if all(one.node is other.node for one, other in zip(nodes, self.nodes, strict=True)):
             return self
-        return GraphBody(self.name, self.inputs, nodes, self.results)
+        return GraphBody(self.name, self.inputs, nodes, self.results, self.expected)
 
 
 def bodies_in(nodes: Iterable[GraphNode]) -> Iterator[GraphBody]:
@@ -176,6 +202,11 @@ def bodies_in(nodes: Iterable[GraphNode]) -> Iterator[GraphBody]:
                     seen.add(id(body))
                     pending.append(body.nodes)
                     yield body
+
+
+def _known(operand: Operand, types: Mapping[str, ArrayType]) -> ArrayType | None:
+    """The type of an operand, as far as it is known."""
+    return types.get(operand) if isinstance(operand, str) else literal_type(operand)
 
 
 def _text(operand: Operand) -> str:
