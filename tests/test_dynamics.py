@@ -1,5 +1,7 @@
 """Differential equations in loops: their steps, fits of their parameters, a network as a right-hand side."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 from documents import document
@@ -128,18 +130,41 @@ def test_a_fit_without_errors_finds_the_parameters_that_made_the_data(name):
         np.testing.assert_allclose(found.parameters[key], value, rtol=1e-8)
 
 
-def test_the_fit_of_an_epidemic_is_that_of_scipy():
-    model = ge.load("sir")
+def epidemic(data, p):
+    def rates(_, y):
+        return [-p[0] * y[0] * y[1], p[0] * y[0] * y[1] - p[1] * y[1]]
+
+    return data["infected"] - states(rates, [1 - p[2], p[2]], data["day"])[1]
+
+
+def animals(data, p):
+    def rates(_, y):
+        return [p[0] * y[0] - p[1] * y[0] * y[1], p[2] * y[0] * y[1] - p[3] * y[1]]
+
+    return (data["counted"] - states(rates, p[4:], data["year"]).T).ravel()
+
+
+def states(rates, start, times):
+    return solve_ivp(rates, (0, times[-1]), start, method="DOP853", t_eval=times, rtol=1e-11, atol=1e-13).y
+
+
+def slopes(residual, p):
+    """The Jacobian by differences on both sides."""
+    return np.transpose([(residual(p + step) - residual(p - step)) / (2 * step.sum()) for step in np.diag(1e-4 * p)])
+
+
+@pytest.mark.parametrize(("name", "residual"), [("sir", epidemic), ("lotka_volterra", animals)])
+def test_a_fit_with_errors_is_that_of_scipy(name, residual):
+    model = ge.load(name)
     data = model.load_data("train")
+    start = np.concatenate([np.ravel(each) for each in TRUE[name].values()])
     found = model.fit()
-
-    def residual(p):
-        rates = lambda t, y: [-p[0] * y[0] * y[1], p[0] * y[0] * y[1] - p[1] * y[1]]  # noqa: E731
-        solution = solve_ivp(rates, (0, data["day"][-1]), [1 - p[2], p[2]], t_eval=data["day"], rtol=1e-11, atol=1e-13)
-        return data["infected"] - solution.y[1]
-
-    exact = {"xtol": 1e-14, "ftol": 1e-14, "gtol": 1e-14, "x_scale": [1, 1, 0.01], "jac": "3-point"}
-    theirs = least_squares(residual, [0.8, 0.4, 0.005], **exact)
-    np.testing.assert_allclose(list(found.parameters.values()), theirs.x, rtol=2e-6)
-    covariance = np.linalg.inv(theirs.jac.T @ theirs.jac) * 2 * theirs.cost / (len(data["day"]) - 3)
-    np.testing.assert_allclose(list(found.standard_errors.values()), np.sqrt(np.diag(covariance)), rtol=1e-4)
+    exact = {"xtol": 1e-14, "ftol": 1e-14, "gtol": 1e-14, "x_scale": start}
+    theirs = least_squares(
+        lambda p: residual(data, p), start, jac=lambda p: slopes(partial(residual, data), p), **exact
+    )
+    ours = np.concatenate([np.ravel(each) for each in found.parameters.values()])
+    np.testing.assert_allclose(ours, theirs.x, rtol=1e-6)
+    covariance = np.linalg.inv(theirs.jac.T @ theirs.jac) * 2 * theirs.cost / (len(theirs.fun) - len(start))
+    errors = np.concatenate([np.ravel(each) for each in found.standard_errors.values()])
+    np.testing.assert_allclose(errors, np.sqrt(np.diag(covariance)), rtol=1e-4)
