@@ -16,7 +16,8 @@ from graphengine.cli.app import app
 from graphengine.format.building import build_graph
 from graphengine.format.differences import differences
 from graphengine.format.documents import ModelDocument
-from graphengine.transform.directional import curvature
+from graphengine.transform.directional import curvature, directional
+from graphengine.transform.trimming import optimize_trimmed
 
 CELLS = {
     "lstm": (
@@ -470,3 +471,26 @@ def test_show_has_the_function_of_a_loop_once():
     text = CliRunner().invoke(app, ["show", "lotka_volterra"]).output
     assert text.count("function step(y, t, h, birth, hunt, feed, death) -> y=new_y, t=new_t") == 1
     assert text.count("function year(") == 1
+
+
+def test_a_product_with_the_jacobian_of_a_loop_computes_no_gradient_that_it_does_not_read():
+    body = function(
+        {"product": ("mul", ["h", "w"]), "bent": ("tanh", ["product"]), "new": ("add", ["bent", "x"])},
+        {"h": "new", "each": "new"},
+        ["h", "x", "w"],
+    )
+    attributes = {"function": "step", "carry": ["h"], "sequences": ["x"]}
+    nodes = {"loop": ("scan", ["h", "x", "w"], attributes)}
+    inputs = {"h": [3], "x": ["T", 3], "w": [3]}
+    model = ge.Model.from_dict(document(nodes, {"each": "loop:each"}, inputs=inputs, functions={"step": body}))
+    graph = model.graph.with_sizes({"T": 5})
+    tangent = directional(graph, "loop:each", ["w"], "weight", ["along"])
+    plan = optimize_trimmed(tangent)
+    loops = [node.node for node in plan.nodes if node.op == "scan"]
+    assert [loop.carry for loop in loops] == [("h",), (), ("d_d_h", "d_sum_w")]  # the second one carries no gradient
+    generator = np.random.default_rng(0)
+    values = {name: generator.normal(size=[5 if size == "T" else size for size in inputs[name]]) for name in inputs}
+    along, step = generator.normal(size=3), 1e-6
+    (found,) = Plan(tangent).run({**values, "weight": np.zeros((5, 3)), "along": along}).values()
+    sides = [model.forward({**values, "w": values["w"] + sign * step * along})["each"] for sign in (1, -1)]
+    np.testing.assert_allclose(found, (sides[0] - sides[1]) / (2 * step), rtol=1e-7, atol=1e-9)

@@ -1,17 +1,21 @@
-"""Loops without what nobody reads, for a graph of known sizes: results, and then what the functions read in vain.
+"""Loops without what nobody reads, for a graph of known sizes: results, states, and then what functions read in vain.
 
 The gradient of a loop may read a value for its shape alone. Once sizes are numbers nothing of that is left, and the
-loop before need not keep the value.
+loop before need not keep the value. A state on which nothing that is read depends is not computed: a product with the
+Jacobian is the gradient of a gradient, of which only the values that it keeps are read.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
+
+import numpy as np
 
 from graphengine.ir.graph import Graph
 from graphengine.ir.graph_bodies import GraphBody
 from graphengine.ir.node_types import literal_type
-from graphengine.ir.nodes import GraphNode
+from graphengine.ir.nodes import GraphNode, reachable
 from graphengine.ops.registry import OPS, Instances
 from graphengine.ops.shapes import ArrayType
 from graphengine.ops.traits import fill_of
@@ -22,17 +26,24 @@ from graphengine.transform.passes import dead_code, optimize
 def optimize_trimmed(graph: Graph, *, exact: bool = True) -> Graph:
     """Return the graph after all passes, with its loops trimmed; see `optimize`."""
     graph = optimize(graph, exact=exact)
-    if not any(node.op == "scan" and node.is_core for node in graph.nodes):
+    loops = [node for node in graph.nodes if node.op == "scan" and node.is_core]
+    if not loops:
         return graph
+    graph = _without_shapes_of(graph, {name for node in loops for name in node.outputs})
     read: set[Any] = set(graph.outputs.values())
-    nodes = []
+    nodes, first = [], dict[Any, str]()
     for node in reversed(graph.nodes):
         trimmed = _trimmed(node, graph, read) if node.op == "scan" and node.is_core else node
         read.update(trimmed.inputs)
         nodes.append(trimmed)
+        if trimmed.outputs != node.outputs and (port := trimmed.node.outputs[0]) != node.node.outputs[0]:
+            first[f"{node.id}:{port}"] = node.id  # what is left of the results has another first one
+    nodes = [node._replace(inputs=tuple([first.get(ref, ref) for ref in node.inputs])) for node in reversed(nodes)]
     names = {*graph.sources, *[name for node in nodes for name in node.outputs]}
     types = {name: kind for name, kind in graph.types.items() if name in names}
-    return dead_code(graph.derive(nodes[::-1], graph.outputs, types))
+    types |= {name: graph.types[old] for old, name in first.items()}
+    outputs = {port: first.get(value, value) for port, value in graph.outputs.items()}
+    return dead_code(graph.derive(nodes, outputs, types))
 
 
 def _trimmed(node: GraphNode, graph: Graph, read: set[Any]) -> GraphNode:
@@ -43,36 +54,52 @@ def _trimmed(node: GraphNode, graph: Graph, read: set[Any]) -> GraphNode:
     loop: Any = node.node
     body, carried = loop.function, len(loop.carry)
     axes = dict(zip(body.outputs[carried:], loop.axes[1], strict=True))
-    wanted = [
-        port
-        for place, (port, name) in enumerate(zip(body.outputs, node.outputs, strict=True))
-        if place < max(carried, 1) or name in read
-    ]
     steps, _ = loop.steps(kinds)
     whole = body.graph(steps)
+    wanted = _wanted(loop, whole, {port for port, name in zip(body.outputs, node.outputs, strict=True) if name in read})
+    carry = tuple([name for name, port in zip(loop.carry, body.outputs, strict=False) if port in wanted])
     part = _without_shapes_of(whole, loop.sequences)
     part = optimize_trimmed(part.derive(part.nodes, {port: body.results[port] for port in wanted}, part.types))
-    used = {*part.outputs.values(), *loop.carry}.union(*[each.inputs for each in part.nodes])
+    used = {*part.outputs.values(), *carry}.union(*[each.inputs for each in part.nodes])
     if used.isdisjoint(loop.sequences):
         used.update(loop.sequences[:1])
     kept = [name for name in body.inputs if name in used]
     cut = dict(zip(loop.sequences, loop.axes[0], strict=True))
     changes = {
         "function": GraphBody(body.name, kept, part.nodes, part.outputs),
+        "carry": carry,
         "sequences": tuple([name for name in loop.sequences if name in used]),
-        "axis": (*[axis for name, axis in cut.items() if name in used], *[axes[p] for p in wanted[carried:]]),
+        "axis": (*[axis for name, axis in cut.items() if name in used], *[axes[port] for port in wanted[len(carry) :]]),
     }
     operands = [ref for name, ref in zip(body.inputs, node.inputs, strict=True) if name in used]
     return node._replace(node=loop.model_copy(update=changes), inputs=tuple(operands))
 
 
-def _without_shapes_of(graph: Graph, names: tuple[str, ...]) -> Graph:
-    """The graph of a step in which zeros and ones like a part of a sequence do not read it."""
+def _is_static(kind: ArrayType) -> bool:
+    return isinstance(kind.dtype, np.dtype) and all(isinstance(size, int) for size in kind.shape)
+
+
+def _wanted(loop: Any, body: Graph, read: set[str]) -> list[str]:
+    """The outputs of the function that are read, and the states that they depend on, in some step."""
+    replacing = dict(zip(loop.carry, body.outputs, strict=False))
+    wanted = read or {next(iter(body.outputs))}
+    while True:
+        values = {body.outputs[port] for port in wanted}
+        nodes = reachable(body.nodes, values)
+        needed = values.union(*[node.inputs for node in nodes])
+        found = {port for name, port in replacing.items() if name in needed} - wanted
+        if not found:
+            return [port for port in body.outputs if port in wanted]
+        wanted = wanted | found
+
+
+def _without_shapes_of(graph: Graph, names: Collection[str]) -> Graph:
+    """The graph in which zeros and ones like some values do not read them."""
     nodes: list[GraphNode] = []
     types, instance = dict(graph.types), Instances(OPS.original)
     for node in graph.nodes:
         kind, fill = types[node.id], fill_of(node.node.traits)
-        if fill is None or node.inputs[0] not in names:
+        if fill is None or node.inputs[0] not in names or not _is_static(kind):
             nodes.append(node)
             continue
         for made in filled_nodes(node.id, fill, kind, instance):
