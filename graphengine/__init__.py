@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from graphengine.ops.node import Node
     from graphengine.ops.registry import register
     from graphengine.ops.shapes import ArrayType
+    from graphengine.scale.batch_scoring import score_batches
     from graphengine.traces.traced_models import trace
     from graphengine.training.history import History
     from graphengine.training.schedules import Schedule
@@ -87,6 +88,7 @@ __all__ = [
     "register_reader",
     "register_schedule",
     "register_solver",
+    "score_batches",
     "search",
     "shape",
     "trace",
@@ -105,6 +107,7 @@ _HOME = {
     "Run": "model.run",
     "load": "model.loading",
     "search": "model.search",
+    "score_batches": "scale.batch_scoring",
     "Node": "ops.node",
     "register": "ops.registry",
     "History": "training.history",

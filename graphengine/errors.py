@@ -79,6 +79,7 @@ CODES = {
     "GE415": "a parameter has no value before a training",
     "GE416": "a node that only Python runs is in a compiled loop",
     "GE417": "an output has no rows that are the same in any batch",
+    "GE418": "the processes that do the work die or cannot be reached",
     "GE501": "a data source is missing or cannot be read",
     "GE502": "a column or array is missing, or there twice",
     "GE503": "a data value is missing or not a number",

@@ -329,6 +329,12 @@ EXPLANATIONS: dict[str, Explanation] = {
         "Ask for outputs with a row for each sample, or evaluate without row_stable.",
         "$ graphengine predict models/linreg.json --input 'x=[1, 2]' --input 'y=[1, 2]' --output loss --row-stable",
     ),
+    "GE418": Explanation(
+        "The processes that share the work died one after the other, or the scheduler of the cluster did not answer. "
+        "Often the memory of the machine was used up.",
+        "Use fewer workers, or start the scheduler again, and run the same command: what is done is not done again.",
+        "$ graphengine score model.json --data 'data/*.parquet' -o scored --dask tcp://127.0.0.1:1",
+    ),
     "GE501": Explanation(
         "The file of a data source is not there or cannot be read as what it is declared to be.",
         "Check the path, which is relative to the model file, and the type.",

@@ -21,6 +21,8 @@ ROOMS = [
     "__main__",
     "cli",
     "sklearn",
+    "dask",
+    "scale",
     "drafting",
     "page",
     "draw",
@@ -45,6 +47,7 @@ ROOMS = [
     "library",
     "gc_pause",
     "user_folders",
+    "plugins",
     "hooks",
     "errors",
     "limits",
@@ -71,7 +74,7 @@ PUBLIC += [
     "register_schedule",
     "register_solver",
 ]
-PUBLIC += ["ode", "search", "shape", "trace"]
+PUBLIC += ["ode", "score_batches", "search", "shape", "trace"]
 RANK = {name: rank for rank, name in enumerate(reversed(ROOMS))}
 MODULES = {
     ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__"): path

@@ -27,6 +27,7 @@ COMMANDS = {
     "evaluate": "scoring",
     "search": "searching",
     "predict": "predicting",
+    "score": "folder_scoring",
     "fit": "fitting",
     "report": "publishing",
     "resume-check": "checkpointing",
@@ -65,6 +66,7 @@ SUMMARIES = {
         "search": "Compare settings of a training by cross-validation.",
         "evaluate": "Compute the loss, the metrics and scores on data.",
         "predict": "Compute outputs for given inputs.",
+        "score": "Compute outputs for folders of Parquet files.",
     },
     "Look inside": {
         "validate": "Check model files; report all errors and warnings.",

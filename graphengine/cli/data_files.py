@@ -66,7 +66,7 @@ def offered_by(
     option: str = "--data",
 ) -> Offer:
     """What `read_data` would read, which raises what may be wrong."""
-    columns = _column_names(pairs)
+    columns = column_names(pairs)
     check_inputs(model, columns)
     if data is None:
         if columns:
@@ -93,7 +93,7 @@ def kept_columns(model: Model, data: str | None, keep: Sequence[str]) -> Iterato
     from graphengine.data.readers import Reader, file_in
     from graphengine.data.stored import Memory
 
-    names = None if "all" in keep else [name for text in keep for name in _several("--keep", text)]
+    names = None if "all" in keep else [name for text in keep for name in several("--keep", text)]
     memory = Memory(model.limits.data_bytes, model.limits.disk_bytes)
     source = model.document.data.get(data)
     if source is None:
@@ -103,16 +103,16 @@ def kept_columns(model: Model, data: str | None, keep: Sequence[str]) -> Iterato
     return source.carried_along(file_in(model.path.parent if model.path else None, source.path), names, memory)
 
 
-def _several(option: str, text: str) -> list[str]:
-    """Names of columns: `a,b` or, where a name has a comma, `["a", "b"]`."""
+def several(option: str, text: str) -> list[str]:
+    """Return names of columns: `a,b` or, where a name has a comma, `["a", "b"]`."""
     return [str(column) for column in json_value(option, text)] if text.startswith("[") else text.split(",")
 
 
-def _column_names(pairs: Sequence[str]) -> dict[str, str | list[str]]:
-    """Columns by input: one, or several as `x=a,b` or, where a name has a comma, as `x=["a", "b"]`."""
+def column_names(pairs: Sequence[str]) -> dict[str, str | list[str]]:
+    """Return columns by input: one, or several as `x=a,b` or, where a name has a comma, as `x=["a", "b"]`."""
     names: dict[str, str | list[str]] = {}
     for name, text in split_pairs("--columns", pairs):
-        names[name] = _several("--columns", text) if text.startswith("[") or "," in text else text
+        names[name] = several("--columns", text) if text.startswith("[") or "," in text else text
     return names
 
 

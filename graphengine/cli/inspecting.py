@@ -23,10 +23,10 @@ from graphengine.cli.options import (
 )
 from graphengine.cli.output import Format, check_targets, print_json, print_line, print_note, print_or_write, print_text
 from graphengine.cli.planning import describe_plans, print_plans
-from graphengine.cli.plugins import load_plugins
 from graphengine.cli.values import named_values
 from graphengine.errors import MOST_REPORTED, GraphEngineError, Problem, UsageError, curtailed
 from graphengine.library import model_file
+from graphengine.plugins import load_plugins
 
 if TYPE_CHECKING:
     from graphengine.model.model import Model

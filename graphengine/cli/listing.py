@@ -14,8 +14,8 @@ import typer
 
 from graphengine.cli.options import OutputFormat, Plugins
 from graphengine.cli.output import Format, print_json, print_line, print_table
-from graphengine.cli.plugins import load_plugins
 from graphengine.errors import UsageError, did_you_mean
+from graphengine.plugins import load_plugins
 
 if TYPE_CHECKING:
     from graphengine.format.functions import Function

@@ -10,10 +10,10 @@ from graphengine import gc_pause
 from graphengine.backends.protocol import DEFAULT_BACKEND
 from graphengine.cli.failures import heed
 from graphengine.cli.limiting import current_limits
-from graphengine.cli.plugins import load_plugins
 from graphengine.cli.values import apply_settings
 from graphengine.errors import InputError, did_you_mean
 from graphengine.library import model_file
+from graphengine.plugins import load_plugins
 
 if TYPE_CHECKING:
     from graphengine.model.model import Model

@@ -307,6 +307,11 @@ def is_whole(name: str, array: Any, graph: Graph) -> bool:
     return _sample_axis(name, array, graph) == "whole"
 
 
+def takes_single_samples(arrays: Mapping[str, Any], graph: Graph) -> bool:
+    """Whether an input takes one sample of its array at a time."""
+    return any(_sample_axis(name, array, graph) == "sample" for name, array in arrays.items())
+
+
 def rows_of(array: Any, chosen: Chosen) -> Any:
     """Some rows of an array; those of a stored array stay where they are."""
     return array.chosen(chosen) if isinstance(array, Stored) else array[chosen.rows(slice(None))]

@@ -30,7 +30,7 @@ def carried_csv(path: DataFile, names: Sequence[str] | None, dialect: Dialect, m
         GE502 if a column is missing or there twice.
     """
     with dialect.table(path, memory.block) as (header, rows):
-        places = {name: header.index(name) for name in _wanted(path, names, header, "column")}
+        places = {name: header.index(name) for name in columns_to_keep(path, names, header, "column")}
         for block in grouped(rows, memory.block):
             yield {name: [row[place] for _, row in block] for name, place in places.items()}
 
@@ -44,7 +44,7 @@ def carried_jsonl(path: DataFile, names: Sequence[str] | None, memory: Memory) -
         wanted: Sequence[str] | None = None
         rows: list[dict[str, Any]] = []
         for _, row in json_objects(file, path, memory.block):
-            wanted = _wanted(path, names, list(row), "key") if wanted is None else wanted
+            wanted = columns_to_keep(path, names, list(row), "key") if wanted is None else wanted
             rows.append(row)
             if len(rows) >= _rows_at_once(row, memory):
                 yield {name: [each.get(name) for each in rows] for name in wanted}
@@ -58,7 +58,7 @@ def carried_parquet(path: DataFile, names: Sequence[str] | None, memory: Memory)
     parquet = optional("pyarrow.parquet", "data")
     with path.open("rb") as file:
         source = parquet.ParquetFile(file, pre_buffer=False, buffer_size=READ_BYTES)
-        wanted = _wanted(path, names, source.schema_arrow.names, "column")
+        wanted = columns_to_keep(path, names, source.schema_arrow.names, "column")
         for batch in source.iter_batches(_rows_at_once(wanted, memory), columns=wanted, use_threads=False):
             yield {name: batch.column(name) for name in wanted}
 
@@ -66,7 +66,7 @@ def carried_parquet(path: DataFile, names: Sequence[str] | None, memory: Memory)
 def carried_arrow(path: DataFile, names: Sequence[str] | None, memory: Memory) -> Iterator[Carried]:
     """Yield columns of an Arrow file as arrays of Arrow; raises as `carried_csv`."""
     with opened_arrow(path) as (there, batches):
-        wanted = _wanted(path, names, there, "column")
+        wanted = columns_to_keep(path, names, there, "column")
         for batch in sliced(batches, _rows_at_once(wanted, memory)):
             yield {name: batch.column(name) for name in wanted}
 
@@ -76,8 +76,14 @@ def _rows_at_once(columns: Collection[str], memory: Memory) -> int:
     return max(1, memory.block // (CELL_BYTES * max(len(columns), 1)))
 
 
-def _wanted(path: DataFile, names: Sequence[str] | None, there: Sequence[str], what: str) -> list[str]:
-    """The columns to carry along, each of which must be there once."""
+def columns_to_keep(path: DataFile | str, names: Sequence[str] | None, there: Sequence[str], what: str) -> list[str]:
+    """Return the columns to carry along, by default all, each of which must be there once.
+
+    Raises
+    ------
+    DataError
+        GE502.
+    """
     wanted = list(dict.fromkeys(there if names is None else names))
     for name in wanted:
         if name not in there:

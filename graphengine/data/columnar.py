@@ -24,6 +24,7 @@ from graphengine.ir.binding import as_typed
 from graphengine.ir.cells import BadCells, Wording, as_encoded, category_codes, dated, numbers_of
 from graphengine.ir.dates import as_dates
 from graphengine.ir.graph import Graph
+from graphengine.ops.shapes import shape_text
 
 READ_BYTES = 65_536
 """How much of a column of a Parquet file is read at a time."""
@@ -196,7 +197,7 @@ def _release_unused() -> None:
 # ---------------------------------------------------------------- from columns to arrays
 
 
-def _dtypes(path: DataFile, schema: Any, columns: Columns, graph: Graph) -> dict[Taken, np.dtype[Any]]:
+def _dtypes(path: DataFile | str, schema: Any, columns: Columns, graph: Graph) -> dict[Taken, np.dtype[Any]]:
     """The dtypes of the wanted columns, all of which must be there and hold numbers, or categories."""
     dtypes = {}
     for name, wanted in columns.items():
@@ -242,8 +243,8 @@ def _wording(path: DataFile) -> Wording:
 class _Cells:
     """Makes numbers of columns, and counts the cells that have none by their rows, from 1."""
 
-    def __init__(self, graph: Graph) -> None:
-        self._inputs, self.bad = graph.inputs, BadCells()
+    def __init__(self, graph: Graph, bad: BadCells | None = None) -> None:
+        self._inputs, self.bad = graph.inputs, BadCells() if bad is None else bad
 
     def numbers(
         self, batches: Iterable[Any], wanted: Iterable[Taken], array_of: Callable[[Any], np.ndarray[Any, Any]]
@@ -301,6 +302,50 @@ def _dates(column: Any) -> np.ndarray[Any, Any]:
     dates = integers.view(f"datetime64[{unit}]")
     dates[~_array(column.is_valid())] = np.datetime64("NaT")
     return dates
+
+
+def batch_by_input(batch: Any, columns: Columns, graph: Graph, bad: BadCells) -> Block:
+    """Return columns of a batch of Arrow by input; `bad` gets the cells without a number, by their rows from 1.
+
+    A column of lists of one length is an input with further axes.
+
+    Raises
+    ------
+    DataError
+        GE502 if a column is missing, GE503 if one does not hold numbers, GE505 if lists do not fit their input.
+    """
+    lists = {name: what for name, what in columns.items() if _holds_lists(batch.schema, what)}
+    plain = {name: what for name, what in columns.items() if name not in lists}
+    cells = _Cells(graph, bad)
+    (numbers,) = cells.numbers([batch], _dtypes("the batch", batch.schema, plain, graph), _array)
+    found = dict(next(_by_input([numbers], plain, graph)))
+    for name, column in lists.items():
+        found[name] = _of_lists(name, batch.column(column), graph.types[name].shape[1:], bad)
+    return found
+
+
+def _holds_lists(schema: Any, wanted: Any) -> bool:
+    return isinstance(wanted, str) and wanted in schema.names and "list" in str(schema.field(wanted).type)
+
+
+def _of_lists(name: str, column: Any, shape: Sequence[Any], bad: BadCells) -> np.ndarray[Any, Any]:
+    """The lists of a column in the shape that its input has for a row; one size may be a symbol."""
+    valid = _array(column.is_valid())
+    if not valid.all():
+        bad.add_missing(name, name, (np.flatnonzero(~valid) + 1).tolist())
+    flat, lengths = column.flatten(), optional("pyarrow.compute", "data").list_value_length(column.drop_null())
+    sizes = [size if isinstance(size, int) else -1 if len(flat) else 1 for size in shape]
+    if flat.null_count or sizes.count(-1) > 1 or len(lengths.unique()) > 1:
+        message = f"the lists of column '{name}' have missing values or different lengths"
+        raise DataError(message, code="GE505", hint=f"give each row {shape_text(shape)} numbers")
+    try:
+        lists = _array(flat).reshape(int(valid.sum()), *sizes)
+    except ValueError:
+        message = f"the lists of column '{name}' have {len(flat)} numbers, which do not fit {shape_text(shape)}"
+        raise DataError(message, code="GE505") from None
+    found = np.zeros((len(valid), *lists.shape[1:]), lists.dtype)
+    found[valid] = lists
+    return found
 
 
 def _array(column: Any) -> np.ndarray[Any, Any]:

@@ -53,7 +53,7 @@ def reported(bad: BadCells, graph: Graph, wording: Wording) -> Iterator[None]:
         raise DataError(bad.problems(graph.inputs, wording))
 
 
-def require_one(path: DataFile, what: str, wanted: str, name: str, there: Sequence[str]) -> None:
+def require_one(path: DataFile | str, what: str, wanted: str, name: str, there: Sequence[str]) -> None:
     """Refuse a file whose columns or arrays, `there`, lack the one that an input takes, or have it twice.
 
     Raises

@@ -115,6 +115,20 @@ def parquet_parts(blocks: Iterable[Rows]) -> Iterator[bytes]:
     yield sink.taken()
 
 
+def batch_parts(batches: Iterable[Any], metadata: Callable[[], Mapping[str, str]]) -> Iterator[bytes]:
+    """Yield a Parquet file of record batches of Arrow, a group of rows for each; `metadata` is asked for at the end."""
+    parquet = optional("pyarrow.parquet", "data")
+    sink, writer = _Sink(), None
+    for batch in batches:
+        writer = writer or parquet.ParquetWriter(sink, batch.schema)
+        writer.write_batch(batch)
+        yield sink.taken()
+    if writer is not None:
+        writer.add_key_value_metadata(dict(metadata()))
+        writer.close()
+    yield sink.taken()
+
+
 def _arrow(pa: Any, name: str, column: Any, writer: Any) -> Any:
     """A column as an array of Arrow, of the type that it has in the blocks before."""
     kind = writer.schema.field(name).type if writer else None

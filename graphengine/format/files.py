@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import secrets
 import stat
 from collections.abc import Callable, Iterable, Iterator
@@ -24,6 +25,8 @@ _GROWING = os.O_RDWR | os.O_APPEND | _OURS
 _AS_SEEN = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 """What was a plain file when it was looked at may be a link or a pipe when it is opened."""
 _LONGEST_LINE = 2**16
+_TEMPORARY = re.compile(r"\.(.*)\.[0-9a-f]{16}\.tmp", re.DOTALL)
+"""The name of a temporary file, as `_replace` makes it."""
 
 
 def write_bytes(path: str | Path, *parts: bytes | memoryview) -> None:
@@ -43,6 +46,20 @@ def write_parts(path: str | Path, parts: Iterable[bytes | memoryview]) -> None:
     path = Path(path)
     with writing(path), _folder_of(path) as folder:
         _replace(path.parent, path.name, folder, parts)
+
+
+def leftovers(paths: Iterable[str | Path]) -> list[Path]:
+    """Return the temporary files that a process left when it was killed while it wrote one of these files."""
+    names: dict[Path, set[str]] = {}
+    for path in map(Path, paths):
+        names.setdefault(path.parent, set()).add(path.name[:100])
+    return [
+        entry
+        for folder, own in names.items()
+        if folder.is_dir()
+        for entry in folder.iterdir()
+        if (found := _TEMPORARY.fullmatch(entry.name)) and found[1] in own
+    ]
 
 
 def check_target(path: str | Path) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from graphengine.data.batches import Batches
+from graphengine.data.batches import Batches, takes_single_samples
 from graphengine.data.carried import Carried
 from graphengine.data.table_files import Rows, row_count
 from graphengine.errors import DataError, ExecutionError, UsageError
@@ -96,7 +96,7 @@ def predictions_for_rows(
         GE402 if there is no such output; GE417 for one that is not row-stable, with `row_stable`.
     """
     targets = model.evaluator.targets(None if outputs is None else tuple(outputs), arrays)
-    if options.get("row_stable") and not Batches(arrays, model.graph, batch_size=1).takes_single_samples:
+    if options.get("row_stable") and not takes_single_samples(arrays, model.graph):
         own, still = model.evaluator.stability.split(targets, arrays, asked=outputs is not None)
         targets = {name: value for name, value in targets.items() if name in own or name in still}
     work = _Work(model, arrays, targets, options)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Container, Iterable, Mapping
 from threading import Lock
 from typing import Any
 
@@ -30,6 +30,7 @@ class RowStability:
     def __init__(self, graph: Graph, backend: Backend) -> None:
         self._graph, self._backend = graph, backend
         self._blocks: OrderedDict[Any, RowBlocks] = OrderedDict()
+        self._splits: OrderedDict[Any, dict[str, str]] = OrderedDict()
         self._lock = Lock()
 
     def split(
@@ -49,17 +50,14 @@ class RowStability:
         backend = self._backend.name
         if backend not in WITH_ROW_BLOCKS:
             raise UsageError(f"the {backend} backend has no row-stable products", hint="use the numpy backend")
-        graph, rows = part_for(self._graph, targets), self.rows_of(targets)
-        sizes = bind_sizes({name: np.shape(given[name]) for name in graph.inputs}, graph.types)
-        with_rows = with_part_for_each(graph, sizes, rows)
-        own = {name: value for name, value in targets.items() if value in with_rows}
+        rows = self.rows_of(targets)
+        shapes = [(name, np.shape(array)[name in rows :]) for name, array in given.items()]
+        with self._lock:
+            key = (*targets.items(), *shapes)
+            own = kept(self._splits, key, MOST_SHAPES, lambda: with_own_rows(targets, self._graph, given))
         still = {name: value for name, value in targets.items() if not self.rows_of({name: value})}
-        left = [name for name in targets if name not in own and name not in still]
-        if left and (asked or not (own or still)):
-            names = enumerated([repr(name) for name in left])
-            message = f"computed from several samples at once: {names}; a row-stable output has a row for each sample"
-            hint = "ask for other outputs, or leave out row_stable"
-            raise UsageError(message, code="GE417", hint=hint)
+        if asked or not (own or still):
+            require_rows(targets, {**own, **still})
         return own, still
 
     def blocks(self, own: Mapping[str, str], given: Mapping[str, Any]) -> RowBlocks:
@@ -81,5 +79,37 @@ class RowStability:
 
     def rows_of(self, targets: Mapping[str, str]) -> list[str]:
         """Return the inputs with a row for each sample that some outputs depend on."""
-        declared = {name: self._graph.types[name].shape for name in inputs_of(self._graph, targets.values())}
-        return [name for name, shape in declared.items() if shape and not isinstance(shape[0], int)]
+        return _rows_of(self._graph, targets)
+
+
+def with_own_rows(targets: Mapping[str, str], graph: Graph, given: Mapping[str, Any]) -> dict[str, str]:
+    """Return the outputs with a row for each sample that depends on no other one.
+
+    Raises
+    ------
+    InputError
+        GE403, GE405 if the inputs do not fit.
+    """
+    part = part_for(graph, targets)
+    sizes = bind_sizes({name: np.shape(given[name]) for name in part.inputs}, part.types)
+    with_rows = with_part_for_each(part, sizes, _rows_of(graph, targets))
+    return {name: value for name, value in targets.items() if value in with_rows}
+
+
+def require_rows(targets: Iterable[str], own: Container[str]) -> None:
+    """Refuse outputs that are not among those with rows of their own.
+
+    Raises
+    ------
+    UsageError
+        GE417.
+    """
+    if left := [name for name in targets if name not in own]:
+        names = enumerated([repr(name) for name in left])
+        message = f"computed from several samples at once: {names}; a row-stable output has a row for each sample"
+        raise UsageError(message, code="GE417", hint="ask for other outputs, or leave out row_stable")
+
+
+def _rows_of(graph: Graph, targets: Mapping[str, str]) -> list[str]:
+    declared = {name: graph.types[name].shape for name in inputs_of(graph, targets.values())}
+    return [name for name, shape in declared.items() if shape and not isinstance(shape[0], int)]

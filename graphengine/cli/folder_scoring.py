@@ -1,0 +1,117 @@
+"""`score`: the outputs of a model for folders of Parquet files, in one process, in several, or on a cluster."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from graphengine.cli.data_files import column_names, several
+from graphengine.cli.limiting import current_limits
+from graphengine.cli.opening import check_inputs, open_model
+from graphengine.cli.options import ColumnNames, ModelName, OutputFormat, Plugins, Strict
+from graphengine.cli.output import Format, print_json, print_line, print_note
+from graphengine.errors import UsageError
+from graphengine.library import model_file
+from graphengine.wording import counted
+
+if TYPE_CHECKING:
+    from graphengine.scale.score_folders import Engine, Summary
+
+
+def score(
+    model: ModelName,
+    data: Annotated[str, typer.Option(metavar="PATTERN", help="Parquet files to read: 'folder/*.parquet'.")],
+    folder: Annotated[Path, typer.Option("-o", "--write", metavar="FOLDER", help="Write the scored parts to FOLDER.")],
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Share the work among so many processes of this machine.")
+    ] = None,
+    dask: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help="Share the work among the workers of a Dask scheduler: tcp://..."),
+    ] = None,
+    keep: Annotated[
+        list[str] | None,
+        typer.Option(metavar="COLUMN[,...]|all", help="Columns that each row begins with. May be repeated."),
+    ] = None,
+    columns: ColumnNames = None,
+    outputs: Annotated[
+        list[str] | None,
+        typer.Option("--output", metavar="NAME", help="Which outputs; default: all possible ones with a row for each."),
+    ] = None,
+    row_stable: Annotated[
+        bool, typer.Option("--row-stable/--fast", help="Give each row the same bits in any batch, or do without.")
+    ] = True,
+    output_format: OutputFormat = Format.text,
+    plugins: Plugins = None,
+    strict: Strict = False,
+) -> None:
+    """Compute outputs of MODEL for each row of Parquet files.
+
+    Each group of rows of a file becomes a file in FOLDER, whole or not at all. The same command again computes only
+    what is not there yet, or was made of other data or another model. A row that lacks a value, has an unknown
+    category, or fails alone has no outputs; the summary counts such rows.
+    """
+    from graphengine.scale.score_folders import score_folder
+    from graphengine.scale.score_parts import Scoring
+
+    if workers is not None and dask is not None:
+        raise UsageError("--workers and --dask are two ways to share the work", hint="use one of them")
+    opened = open_model(model, plugins, strict=strict)
+    named = column_names(columns or [])
+    check_inputs(opened, named)
+    scoring = Scoring(
+        str(Path(model_file(model)).absolute()),
+        opened.fingerprint,
+        tuple(outputs) if outputs else None,
+        tuple(name for text in keep or () for name in several("--keep", text)),
+        tuple((name, what if isinstance(what, str) else tuple(what)) for name, what in named.items()),
+        row_stable,
+        tuple(str(Path(name).absolute()) if name.endswith(".py") else name for name in plugins or ()),
+        current_limits(),
+    )
+    with _shown() as seen:
+        found = score_folder(scoring, data, folder, _engine(workers, dask), seen)
+    if output_format is Format.json:
+        print_json({"model": opened.graph.name, "folder": str(folder), **found.as_dict()})
+    else:
+        _print(found, folder)
+
+
+def _engine(workers: int | None, dask: str | None) -> Engine:
+    from graphengine.scale.score_folders import by_workers, one_by_one
+
+    if dask is not None:
+        from graphengine.dask import in_cluster
+
+        return lambda work, scoring, parts, _: in_cluster(work, scoring, parts, dask)
+    return one_by_one if workers in (None, 1) else by_workers(workers or 1)
+
+
+@contextmanager
+def _shown() -> Iterator[Callable[[Summary, int], None]]:
+    """A bar on stderr if that is a terminal, and what moves it."""
+    if not sys.stderr.isatty():
+        yield lambda summary, rows: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns: tuple[Any, ...] = (TextColumn("rows"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        bar = progress.add_task("", total=None)
+        yield lambda summary, rows: progress.update(bar, completed=summary.rows, total=rows)
+
+
+def _print(found: Summary, folder: Path) -> None:
+    kept = f", {counted(found.kept, 'part')} of them kept from before" if found.kept else ""
+    files = f"{counted(found.files, 'file')}, {counted(found.parts, 'part')}{kept}"
+    print_line(f"{counted(found.rows, 'row')} in {files}: {folder}")
+    for each in found.as_dict()["refused"]["reasons"]:
+        first = each["first"][0]
+        place = f"first in row {first['row']} of {first['file']}"
+        print_note(f"{counted(each['count'], 'row')} without outputs: {each['reason']}, {place}")
