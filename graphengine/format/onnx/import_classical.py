@@ -1,32 +1,19 @@
-"""Import of ops of classical models, the domain ai.onnx.ml: linear models, scaling, ensembles of trees."""
+"""Import of ops of classical models, the domain ai.onnx.ml: linear models, scaling, tables."""
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from graphengine.format.onnx.drafts import Weight
 from graphengine.format.onnx.onnx_calls import ML, OnnxCall, Unimportable, cast, constant, imports, op
 
-COMPARED = {
-    "BRANCH_LEQ": np.less_equal,
-    "BRANCH_LT": np.less,
-    "BRANCH_GTE": np.greater_equal,
-    "BRANCH_GT": np.greater,
-    "BRANCH_EQ": np.equal,
-    "BRANCH_NEQ": np.not_equal,
-}
-MODES = ["BRANCH_LEQ", "BRANCH_LT", "BRANCH_GTE", "BRANCH_GT", "BRANCH_EQ", "BRANCH_NEQ"]
-"""The comparisons of TreeEnsemble by their numbers."""
-DEEPEST = 128
-"""Levels of the deepest tree that is imported."""
-
 
 def weight(call: OnnxCall, name: str, array: Any) -> Any:
     """Return an attribute of numbers as a parameter, named after the result of its node."""
     named = call.draft.free(f"{call.draft.near}.{name}")
-    return call.draft.as_symbol(Weight(named, np.asarray(array, np.float32)))
+    return call.draft.as_symbol(Weight(named, np.asarray(array, getattr(array, "dtype", np.float32))))
 
 
 def taken(x: Any, indices: Any, axis: int) -> Any:
@@ -112,7 +99,7 @@ def label_encoder(call: OnnxCall) -> Any:
 def linear_regressor(call: OnnxCall) -> Any:
     """Import x @ coefficients + intercepts."""
     targets = call.get("targets", 1)
-    return transformed(call, linear(call, targets))
+    return transformed(linear(call, targets), call.text("post_transform", "NONE"))
 
 
 def linear(call: OnnxCall, targets: int) -> Any:
@@ -122,9 +109,8 @@ def linear(call: OnnxCall, targets: int) -> Any:
     return z + weight(call, "intercepts", call.get("intercepts")) if call.get("intercepts") else z
 
 
-def transformed(call: OnnxCall, z: Any) -> Any:
+def transformed(z: Any, kind: str) -> Any:
     """Return scores after the transform of a node."""
-    kind = call.text("post_transform", "NONE")
     if kind in ("NONE", "LOGISTIC"):
         return z if kind == "NONE" else op("sigmoid")(z)
     if kind == "SOFTMAX":
@@ -138,7 +124,7 @@ def linear_classifier(call: OnnxCall) -> Any:
     labels = labels_of(call, "classlabels_ints")
     count = len(call.get("coefficients")) // call.static(0, [call.rank() - 1])[0]
     z = linear(call, count)
-    return labeled(call, z, labels)
+    return labeled(z, labels, call.text("post_transform", "NONE"))
 
 
 def labels_of(call: OnnxCall, name: str) -> np.ndarray[Any, Any]:
@@ -148,121 +134,16 @@ def labels_of(call: OnnxCall, name: str) -> np.ndarray[Any, Any]:
     return np.asarray(call.get(name), np.int64)
 
 
-def labeled(call: OnnxCall, z: Any, labels: np.ndarray[Any, Any]) -> tuple[Any, Any]:
+def labeled(z: Any, labels: np.ndarray[Any, Any], kind: str) -> tuple[Any, Any]:
     """Return the label of the largest score, and all scores; of two classes one score may be given."""
-    z = two_sided(call, z) if z.shape[-1] == 1 and len(labels) == 2 else transformed(call, z)
+    z = two_sided(z, kind) if z.shape[-1] == 1 and len(labels) == 2 else transformed(z, kind)
     return taken(labels, op("argmax", axis=-1)(z), axis=0), z
 
 
-def two_sided(call: OnnxCall, z: Any) -> Any:
+def two_sided(z: Any, kind: str) -> Any:
     """Return the scores of both classes from that of the second."""
-    kind = call.text("post_transform", "NONE")
     if kind == "LOGISTIC":
         p = op("sigmoid")(z)
         return op("concat", axis=-1)(constant(1, p) - p, p)
     both = op("concat", axis=-1)(-z if kind != "NONE" else constant(1, z) - z, z)
-    return transformed(call, both)
-
-
-class Forest(NamedTuple):
-    """Trees as arrays over all nodes: what is compared, where to go, and the weights of leaves.
-
-    A leaf leads to itself, so that each tree takes as many steps as the deepest one.
-    """
-
-    features: np.ndarray[Any, Any]
-    thresholds: np.ndarray[Any, Any]
-    modes: np.ndarray[Any, Any]
-    missing: np.ndarray[Any, Any]
-    yes: np.ndarray[Any, Any]
-    no: np.ndarray[Any, Any]
-    weights: np.ndarray[Any, Any]
-    roots: np.ndarray[Any, Any]
-
-    def depth(self) -> int:
-        """Return how many steps lead from a root to the farthest leaf."""
-        at, count = set(self.roots.tolist()), 0
-        while at := {to for place in at for to in (self.yes[place], self.no[place]) if to != place}:
-            count += 1
-            if count > DEEPEST:
-                raise Unimportable(f"a tree has more than {DEEPEST} levels, or its nodes form a cycle")
-        return count
-
-
-@imports("TreeEnsembleRegressor", "TreeEnsembleClassifier", domain=ML)
-def tree_ensemble(call: OnnxCall) -> Any:
-    """Import trees as steps from node to node, of all trees at once."""
-    is_classifier = call.op == "TreeEnsembleClassifier"
-    part = "class" if is_classifier else "target"
-    labels = labels_of(call, "classlabels_int64s") if is_classifier else None
-    ids = np.asarray(call.get(f"{part}_ids"), np.int64)
-    count = int(ids.max(initial=0)) + 1 if labels is not None and len(labels) == 2 else call.get("n_targets", 0)
-    count = len(labels) if labels is not None and len(labels) > 2 else max(count, 1)
-    forest = forest_of(call, part, ids, count)
-    z = summed(call, forest, call.text("aggregate_function", "SUM"))
-    if call.get("base_values"):
-        z = z + np.asarray(call.get("base_values"), np.float32)
-    if labels is None:
-        return transformed(call, z)
-    return labeled(call, z, labels)
-
-
-def forest_of(call: OnnxCall, part: str, ids: np.ndarray[Any, Any], count: int) -> Forest:
-    """Return the trees that the attributes of a node describe."""
-    trees, nodes = (np.asarray(call.get(f"nodes_{name}")) for name in ("treeids", "nodeids"))
-    places = {key: place for place, key in enumerate(zip(trees.tolist(), nodes.tolist(), strict=True))}
-    modes = [each.decode() for each in call.get("nodes_modes")]
-    own = np.arange(len(modes))
-    is_leaf = np.array([mode == "LEAF" for mode in modes])
-    yes, no = (
-        np.where(is_leaf, own, [places.get((tree, node), -1) for tree, node in zip(trees.tolist(), to, strict=True)])
-        for to in (call.get("nodes_truenodeids"), call.get("nodes_falsenodeids"))
-    )
-    if min(yes.min(initial=0), no.min(initial=0)) < 0:
-        raise Unimportable("a node of a tree leads nowhere")
-    weights = np.zeros((len(modes), count), np.float32)
-    leaves = zip(
-        call.get(f"{part}_treeids"), call.get(f"{part}_nodeids"), ids, call.get(f"{part}_weights"), strict=True
-    )
-    for tree, node, target, value in leaves:
-        weights[places[tree, node], target] += np.float32(value)
-    inner = {to for place in own for to in (yes[place], no[place]) if to != place}
-    roots = np.array([place for place in own if place not in inner], np.int64)
-    missing = np.asarray(call.get("nodes_missing_value_tracks_true") or [0] * len(modes), bool)
-    thresholds = np.asarray(call.get("nodes_values"), np.float32)
-    kinds = np.array(["BRANCH_LEQ" if mode == "LEAF" else mode for mode in modes])
-    return Forest(
-        np.asarray(call.get("nodes_featureids"), np.int64), thresholds, kinds, missing, yes, no, weights, roots
-    )
-
-
-def summed(call: OnnxCall, forest: Forest, how: str) -> Any:
-    """Return what the leaves add up to that the trees lead a sample to."""
-    x = single(call)
-    first = np.sum(np.zeros_like(x), axis=-1, keepdims=True)
-    at = cast(first, np.int64) + forest.roots.reshape(1, -1)
-    for _ in range(forest.depth()):
-        at = stepped(x, at, forest)
-    leaves = taken(weight(call, "leaves", forest.weights), at, axis=0)
-    if how == "AVERAGE":
-        return np.mean(leaves, axis=1)
-    if how not in ("SUM", "MIN", "MAX"):
-        raise Unimportable(f"there is no aggregate_function '{how}'")
-    return op(how.lower(), axis=1)(leaves)
-
-
-def stepped(x: Any, at: Any, forest: Forest) -> Any:
-    """Return the nodes that the comparisons lead to."""
-    features = taken(forest.features, at, axis=0)
-    values = op("take_along_axis", axis=1)(x, features)
-    thresholds = taken(forest.thresholds, at, axis=0)
-    yes: Any = None
-    for mode in sorted(set(forest.modes.tolist())):
-        if mode not in COMPARED:
-            raise Unimportable(f"there is no comparison '{mode}'")
-        found = COMPARED[mode](values, thresholds)
-        chosen = found if yes is None else np.where(taken(forest.modes == mode, at, axis=0), found, yes)
-        yes = chosen
-    if forest.missing.any():
-        yes = np.logical_or(yes, np.logical_and(np.not_equal(values, values), taken(forest.missing, at, axis=0)))
-    return np.where(yes, taken(forest.yes, at, axis=0), taken(forest.no, at, axis=0))
+    return transformed(both, kind)

@@ -28,6 +28,7 @@ from graphengine.format.onnx import (
     import_resizing,
     import_selection,
     import_shapes,
+    import_trees,
 )
 from graphengine.format.onnx.bodies import body_of, check_version, defaults_of, schema_of
 from graphengine.format.onnx.drafts import Draft, Weight, normalized
@@ -50,6 +51,7 @@ _TABLES = (
     import_resizing,
     import_selection,
     import_shapes,
+    import_trees,
 )
 """The modules that enter their rules into the table."""
 MOST_DEPTH = 32

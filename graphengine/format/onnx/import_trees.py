@@ -1,0 +1,202 @@
+"""Import of ensembles of trees: all trees at once go from node to node, as many steps as the deepest one has.
+
+Thresholds are compared in single precision, or that of the input of a TreeEnsemble; the weights of leaves are
+parameters.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from graphengine.format.onnx.import_classical import labeled, labels_of, single, taken, transformed, weight
+from graphengine.format.onnx.onnx_calls import ML, OnnxCall, Unimportable, cast, constant, imports, op
+
+COMPARED = {
+    "BRANCH_LEQ": np.less_equal,
+    "BRANCH_LT": np.less,
+    "BRANCH_GTE": np.greater_equal,
+    "BRANCH_GT": np.greater,
+    "BRANCH_EQ": np.equal,
+    "BRANCH_NEQ": np.not_equal,
+}
+MEMBER = "BRANCH_MEMBER"
+MODES = [*COMPARED, MEMBER]
+"""The comparisons of TreeEnsemble by their numbers."""
+AGGREGATES = ["AVERAGE", "SUM", "MIN", "MAX"]
+TRANSFORMS = ["NONE", "SOFTMAX", "LOGISTIC", "SOFTMAX_ZERO", "PROBIT"]
+DEEPEST = 128
+"""Levels of the deepest tree that is imported."""
+
+
+class Forest(NamedTuple):
+    """Trees as arrays over all nodes: what is compared, where to go, and the weights of leaves.
+
+    A leaf leads to itself, so that each tree takes as many steps as the deepest one. `given` are the targets for which
+    a leaf has a weight, `members` the sets that nodes compare with, filled up with NaN.
+    """
+
+    features: np.ndarray[Any, Any]
+    thresholds: np.ndarray[Any, Any]
+    modes: np.ndarray[Any, Any]
+    missing: np.ndarray[Any, Any]
+    yes: np.ndarray[Any, Any]
+    no: np.ndarray[Any, Any]
+    weights: np.ndarray[Any, Any]
+    given: np.ndarray[Any, Any]
+    roots: np.ndarray[Any, Any]
+    members: np.ndarray[Any, Any] | None = None
+
+    def depth(self) -> int:
+        """Return how many steps lead from a root to the farthest leaf."""
+        at, count = set(self.roots.tolist()), 0
+        while at := {to for place in at for to in (self.yes[place], self.no[place]) if to != place}:
+            count += 1
+            if count > DEEPEST:
+                raise Unimportable(f"a tree has more than {DEEPEST} levels, or its nodes form a cycle")
+        return count
+
+
+@imports("TreeEnsembleRegressor", "TreeEnsembleClassifier", domain=ML)
+def tree_ensemble(call: OnnxCall) -> Any:
+    """Import trees as steps from node to node, of all trees at once."""
+    is_classifier = call.op == "TreeEnsembleClassifier"
+    part = "class" if is_classifier else "target"
+    labels = labels_of(call, "classlabels_int64s") if is_classifier else None
+    ids = np.asarray(call.get(f"{part}_ids"), np.int64)
+    count = int(ids.max(initial=0)) + 1 if labels is not None and len(labels) == 2 else call.get("n_targets", 0)
+    count = len(labels) if labels is not None and len(labels) > 2 else max(count, 1)
+    forest = forest_of(call, part, ids, count)
+    z = summed(call, single(call), forest, call.text("aggregate_function", "SUM"))
+    if call.get("base_values"):
+        z = z + np.asarray(call.get("base_values"), np.float32)
+    kind = call.text("post_transform", "NONE")
+    return transformed(z, kind) if labels is None else labeled(z, labels, kind)
+
+
+@imports("TreeEnsemble", domain=ML)
+def newer_ensemble(call: OnnxCall) -> Any:
+    """Import trees whose leaves are numbered apart from the nodes."""
+    x = call[0]
+    inner, leaves = (len(call.get(name)) for name in ("nodes_featureids", "leaf_targetids"))
+    count, own = call.get("n_targets", 1), np.arange(inner, inner + leaves)
+    to = [
+        np.asarray(call.get(f"nodes_{side}nodeids")) + inner * np.asarray(call.get(f"nodes_{side}leafs"))
+        for side in ("true", "false")
+    ]
+    if min(each.min(initial=0) for each in to) < 0 or max(each.max(initial=0) for each in to) >= inner + leaves:
+        raise Unimportable("a node of a tree leads nowhere")
+    kinds = [MODES[number] if number < len(MODES) else str(number) for number in call.get("nodes_modes").tolist()]
+    missing = call.get("nodes_missing_value_tracks_true") or [0] * inner
+    weights, given = _leaf_weights(inner + leaves, count, own, call.get("leaf_targetids"), call.get("leaf_weights"))
+    forest = Forest(
+        np.concatenate([np.asarray(call.get("nodes_featureids"), np.int64), np.zeros(leaves, np.int64)]),
+        np.concatenate([np.asarray(call.get("nodes_splits"), x.dtype), np.zeros(leaves, x.dtype)]),
+        np.array([*kinds, *["BRANCH_LEQ"] * leaves]),
+        np.array([*missing, *[0] * leaves], bool),
+        np.concatenate([to[0], own]),
+        np.concatenate([to[1], own]),
+        weights,
+        given,
+        np.asarray(call.get("tree_roots"), np.int64),
+        _members(call, kinds, leaves),
+    )
+    z = summed(call, x, forest, AGGREGATES[call.get("aggregate_function", 1)])
+    return transformed(z, TRANSFORMS[call.get("post_transform", 0)])
+
+
+def _members(call: OnnxCall, kinds: list[str], leaves: int) -> np.ndarray[Any, Any] | None:
+    """Return the set of each node, a row of numbers; the file has them one after the other, NaN after each."""
+    if MEMBER not in kinds:
+        return None
+    values = call.get("membership_values")
+    sets = np.split(values, np.flatnonzero(np.isnan(values)) + 1)
+    found = np.full((len(kinds) + leaves, max(map(len, sets))), np.nan, values.dtype)
+    places = [place for place, kind in enumerate(kinds) if kind == MEMBER]
+    if len(places) > len(sets):
+        raise Unimportable("a node of a tree has no membership_values")
+    for place, numbers in zip(places, sets, strict=False):
+        found[place, : len(numbers)] = numbers
+    return found
+
+
+def _leaf_weights(nodes: int, count: int, places: Any, targets: Any, values: Any) -> tuple[Any, Any]:
+    """Return the weight of each node for each target, and how many weights the file gives for it."""
+    dtype = values.dtype if isinstance(values, np.ndarray) else np.dtype(np.float32)
+    weights, given = np.zeros((nodes, count), dtype), np.zeros((nodes, count), np.int64)
+    for place, target, value in zip(places, targets, values, strict=True):
+        weights[place, target] += dtype.type(value)
+        given[place, target] += 1
+    return weights, given
+
+
+def forest_of(call: OnnxCall, part: str, ids: np.ndarray[Any, Any], count: int) -> Forest:
+    """Return the trees that the attributes of a node describe."""
+    trees, nodes = (np.asarray(call.get(f"nodes_{name}")) for name in ("treeids", "nodeids"))
+    places = {key: place for place, key in enumerate(zip(trees.tolist(), nodes.tolist(), strict=True))}
+    modes = [each.decode() for each in call.get("nodes_modes")]
+    own = np.arange(len(modes))
+    is_leaf = np.array([mode == "LEAF" for mode in modes])
+    yes, no = (
+        np.where(is_leaf, own, [places.get((tree, node), -1) for tree, node in zip(trees.tolist(), to, strict=True)])
+        for to in (call.get("nodes_truenodeids"), call.get("nodes_falsenodeids"))
+    )
+    if min(yes.min(initial=0), no.min(initial=0)) < 0:
+        raise Unimportable("a node of a tree leads nowhere")
+    leaves = [places[leaf] for leaf in zip(call.get(f"{part}_treeids"), call.get(f"{part}_nodeids"), strict=True)]
+    weights, given = _leaf_weights(len(modes), count, leaves, ids, call.get(f"{part}_weights"))
+    inner = {to for place in own for to in (yes[place], no[place]) if to != place}
+    roots = np.array([place for place in own if place not in inner], np.int64)
+    missing = np.asarray(call.get("nodes_missing_value_tracks_true") or [0] * len(modes), bool)
+    thresholds = np.asarray(call.get("nodes_values"), np.float32)
+    kinds = np.array(["BRANCH_LEQ" if mode == "LEAF" else mode for mode in modes])
+    return Forest(
+        np.asarray(call.get("nodes_featureids"), np.int64), thresholds, kinds, missing, yes, no, weights, given, roots
+    )
+
+
+def summed(call: OnnxCall, x: Any, forest: Forest, how: str) -> Any:
+    """Return what the leaves add up to that the trees lead the samples x to."""
+    first = np.sum(np.zeros_like(x), axis=-1, keepdims=True)
+    at = cast(first, np.int64) + forest.roots.reshape(1, -1)
+    for _ in range(forest.depth()):
+        at = stepped(x, at, forest)
+    leaves = taken(weight(call, "leaves", forest.weights.astype(x.dtype)), at, axis=0)
+    if how == "AVERAGE":
+        return np.mean(leaves, axis=1)
+    if how not in AGGREGATES:
+        raise Unimportable(f"there is no aggregate_function '{how}'")
+    if how == "SUM":
+        return op("sum", axis=1)(leaves)
+    return _extreme(leaves, at, forest, how)
+
+
+def _extreme(leaves: Any, at: Any, forest: Forest, how: str) -> Any:
+    """Return the least or largest weight of leaves that have one for a target; 0 where none has."""
+    if forest.given.max(initial=0) > 1:
+        raise Unimportable(f"a leaf has two weights for one target, and the aggregate_function is '{how}'")
+    there = taken(forest.given > 0, at, axis=0)
+    end = constant(np.inf if how == "MIN" else -np.inf, leaves)
+    found = op(how.lower(), axis=1)(np.where(there, leaves, end))
+    return np.where(op("any", axis=1)(there), found, constant(0, leaves))
+
+
+def stepped(x: Any, at: Any, forest: Forest) -> Any:
+    """Return the nodes that the comparisons lead to."""
+    features = taken(forest.features, at, axis=0)
+    values = op("take_along_axis", axis=1)(x, features)
+    thresholds = taken(forest.thresholds, at, axis=0)
+    yes: Any = None
+    for mode in sorted(set(forest.modes.tolist())):
+        if mode not in MODES:
+            raise Unimportable(f"there is no comparison '{mode}'")
+        if mode == MEMBER:
+            found = op("any", axis=-1)(np.equal(np.expand_dims(values, -1), taken(forest.members, at, axis=0)))
+        else:
+            found = COMPARED[mode](values, thresholds)
+        chosen = found if yes is None else np.where(taken(forest.modes == mode, at, axis=0), found, yes)
+        yes = chosen
+    if forest.missing.any():
+        yes = np.logical_or(yes, np.logical_and(np.not_equal(values, values), taken(forest.missing, at, axis=0)))
+    return np.where(yes, taken(forest.yes, at, axis=0), taken(forest.no, at, axis=0))
