@@ -53,7 +53,7 @@ def opened(browser, tmp_path):
 
 def until(page, holds):
     """Wait until something holds; the page's own policy forbids Playwright to look for it inside the page."""
-    for _ in range(100):
+    for _ in range(600):
         if holds():
             return
         page.wait_for_timeout(50)

@@ -445,7 +445,10 @@ def test_no_text_of_a_shipped_model_meets_another_or_leaves_its_shape_in_a_real_
 # ---------------------------------------------------------------- without a browser
 
 
-@pytest.mark.parametrize("name", ["linreg", "linreg_single_sample", "misra1a", "noint1", "logistic_iris"])
+SMALL = ["linreg", "linreg_single_sample", "misra1a", "noint1", "logistic_iris", "softmax_iris"]
+
+
+@pytest.mark.parametrize("name", SMALL)
 def test_a_page_of_a_small_model_has_less_than_300_kb(name):
     assert len(page_of(ge.load(MODELS / f"{name}.json")).encode()) < 300_000
 

@@ -38,7 +38,10 @@ DOT = '<circle class="mark" r="4.5"/>'
 
 
 class Gauge(NamedTuple):
-    """A chart with marks: its name, its elements, and for each frame what its marks need (`x`, `y`, `d`)."""
+    """A chart with marks: its name, its elements, and for each frame what its marks need.
+
+    `x` and `y` are places, `d` is a line, `p` are the points of each series, `t` are texts, and `o` opacities of cells.
+    """
 
     name: str
     elements: tuple[str, ...]

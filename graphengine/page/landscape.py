@@ -30,9 +30,14 @@ class Scatter(NamedTuple):
     points: tuple[Point, ...]
 
 
+def data_of(batches: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray[Any, Any]]:
+    """The data of batches, one after the other, by input."""
+    return {name: np.concatenate([np.atleast_1d(batch[name]) for batch in batches]) for name in (batches or [{}])[0]}
+
+
 def scatter_of(model: Model, batches: Sequence[Mapping[str, Any]], loss: str) -> Scatter | None:
     """The data that an output of one input can be drawn through; None where there is no such output."""
-    data = {name: np.concatenate([np.atleast_1d(batch[name]) for batch in batches]) for name in (batches or [{}])[0]}
+    data = data_of(batches)
     graph, executor = model.graph, model.executor
     compared = executor.inputs_of([graph.value_name(loss)])
     for output, value in graph.outputs.items():

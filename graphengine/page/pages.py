@@ -25,6 +25,7 @@ from graphengine.model.model import Model
 from graphengine.page.film import film_of
 from graphengine.page.fit_report import FitReport, table_html
 from graphengine.page.gauges import Gauge, gauges_of
+from graphengine.page.outcome_gauges import outcome_gauges
 from graphengine.page.scenes import scenes
 
 COMPUTING = ("film", "arrays", "numbers", "kernels", "program")
@@ -54,6 +55,8 @@ def page_of(model: Model, inputs: Mapping[str, Any] | None = None) -> str:
     labelled = [TraceLabels(frame.trace) for frame in film.frames]
     panels = list(panels_of(model.graph, lambda link: [text for each in labelled for text in each(link)[:2]]))
     gauges = gauges_of(model, film)
+    if gauges:
+        gauges += outcome_gauges(model, film, film.frames[0].trace.of or "")
     script, style = "\n" + script_of(MODULES), _style()
     return Template(_file("page.html")).substitute(
         script=script,

@@ -1,0 +1,177 @@
+"""The charts of what predictions come to: classes and the boundary between them, residuals."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from graphengine.draw.charts import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Axes, Point, axes, line
+from graphengine.draw.contours import zero_lines
+from graphengine.errors import GraphEngineError
+from graphengine.escaping import markup
+from graphengine.model.model import Model
+from graphengine.page.film import Film
+from graphengine.page.gauges import Gauge
+from graphengine.page.outcomes import (
+    Classes,
+    FilmValues,
+    Matrix,
+    Plane,
+    classes_of,
+    confusion,
+    plane_of,
+    probabilities,
+    right_classes,
+    scored,
+    target_of,
+)
+
+MOST_POINTS = 150
+"""Of more samples every second, third, ... one is drawn."""
+SHARES = (0.06, 0.3)
+"""The opacity of a cell without samples, and of one with all of its class."""
+
+
+def outcome_gauges(model: Model, film: Film, loss: str) -> list[Gauge]:
+    """All charts of predictions that a model has."""
+    classes = classes_of(model, film, loss)
+    try:
+        if classes is None:
+            return [gauge for gauge in [_residuals(model, film, loss)] if gauge]
+        return list(_of_classes(model, film, classes))
+    except GraphEngineError:  # a batch of the data may have other sizes than the training takes
+        return []
+
+
+def _of_classes(model: Model, film: Film, classes: Classes) -> Iterator[Gauge]:
+    evaluate = FilmValues(model, film)
+    names = [classes.scores, classes.targets]
+    found = [evaluate(shot.given, names) for shot in film.frames]
+    right = right_classes(classes, found[0][1])
+    rows = [scored(classes, scores) for scores, _ in found]
+    if right.min() < 0 or right.max() >= len(classes.names) or any(len(each) != len(right) for each in rows):
+        return
+    yield _predictions(classes, right, rows)
+    yield _confusion(classes, right, rows)
+    plane = plane_of(model, film, classes.scores)
+    if plane is not None:
+        fields = [scored(classes, evaluate(shot.given, names[:1], [plane.batch])[0]) for shot in film.frames]
+        yield _boundary(classes, right, plane, fields)
+
+
+def _predictions(classes: Classes, right: Matrix, rows: Sequence[Matrix]) -> Gauge:
+    """The probability of class 1 of two classes, of the right class of several; a point for each sample."""
+    count, step = len(right), -(-len(right) // MOST_POINTS)
+    binary = len(classes.names) == 2
+    chosen = np.ones_like(right) if binary else right
+    title = f"probability of {classes.names[1]}" if binary else "probability of the right class"
+    frame = axes(title, [(1.0, 0.0), (float(max(count, 2)), 1.0)], "sample")
+
+    def points(scores: Matrix) -> dict[str, Any]:
+        heights = probabilities(scores)[np.arange(count), chosen]
+        each = [
+            [(n + 1.0, float(heights[n])) for n in range(0, count, step) if right[n] == k]
+            for k in range(scores.shape[1])
+        ]
+        return {"p": [_dots(frame, one) for one in each]}
+
+    level = [line(frame, [(1.0, 0.5), (float(max(count, 2)), 0.5)], 7)] if binary else []
+    return Gauge("predictions", (*frame.elements(), *level, *_series(classes)), tuple(map(points, rows)))
+
+
+def _series(classes: Classes) -> Iterator[str]:
+    """A path of points for each class."""
+    for number in range(len(classes.names)):
+        yield f'<path class="points s{number % 8}"/>'
+
+
+def _dots(frame: Axes, points: Sequence[Point]) -> str:
+    """Points as a path of lines without length, which have round ends."""
+    return "".join(f"M{x:.0f} {y:g}h0" for x, y in map(frame.at, points))
+
+
+def _confusion(classes: Classes, right: Matrix, rows: Sequence[Matrix]) -> Gauge:
+    """How many samples of each class are predicted as each class."""
+    names, count = classes.names, len(classes.names)
+    width, height = (WIDTH - LEFT - RIGHT) / count, (HEIGHT - TOP - BOTTOM) / count
+    elements = [
+        f'<text class="name count" x="{LEFT}" y="16"></text>',
+        f'<text class="axis" x="{WIDTH - RIGHT}" y="16">↓ right, → predicted</text>',
+    ]
+    for row, name in enumerate(names):
+        y, x = TOP + row * height, LEFT + row * width
+        elements.append(f'<text class="tick y" x="{LEFT - 6}" y="{y + height / 2 + 4:g}">{markup(name[:9])}</text>')
+        elements.append(f'<text class="tick x" x="{x + width / 2:g}" y="{HEIGHT - 14}">{markup(name[:9])}</text>')
+        for column in range(count):
+            left, middle = LEFT + column * width, LEFT + (column + 0.5) * width
+            place = f'x="{left + 1:g}" y="{y + 1:g}" width="{width - 2:g}" height="{height - 2:g}" rx="3"'
+            elements.append(f'<rect class="cell s{0 if row == column else 1}" {place}/>')
+            elements.append(f'<text class="tick x count" x="{middle:g}" y="{y + height / 2 + 4:g}"></text>')
+
+    def cells(scores: Matrix) -> dict[str, Any]:
+        counts = confusion(right, np.argmax(scores, axis=-1), count)
+        shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+        shades = SHARES[0] + (SHARES[1] - SHARES[0]) * shares
+        title = f"{int(np.trace(counts))} of {len(right)} right"
+        return {
+            "t": [title, *map(str, counts.ravel().tolist())],
+            "o": [round(shade, 2) for shade in shades.ravel().tolist()],
+        }
+
+    return Gauge("confusion", tuple(elements), tuple(map(cells, rows)))
+
+
+def _boundary(classes: Classes, right: Matrix, plane: Plane, fields: Sequence[Matrix]) -> Gauge:
+    """The samples in the plane of two inputs, and the line where the predicted class changes."""
+    ends = [(float(plane.xs[0]), float(plane.ys[0])), (float(plane.xs[-1]), float(plane.ys[-1]))]
+    frame = axes(f"boundary: {plane.names[1]} over {plane.names[0]}", ends)
+    step = -(-len(right) // MOST_POINTS)
+    samples = [
+        (int(right[n]), (float(plane.points[n, 0]), float(plane.points[n, 1]))) for n in range(0, len(right), step)
+    ]
+    drawn = []
+    for number in range(len(classes.names)):
+        points = _dots(frame, [point for each, point in samples if each == number])
+        drawn.append(f'<path class="sample s{number % 8}" d="{points}"/>')
+
+    def boundary(scores: Matrix) -> dict[str, Any]:
+        grids = [_margin(scores, number).reshape(len(plane.ys), -1) for number in range(1, scores.shape[1])]
+        pieces = [piece for grid in grids for piece in zero_lines(plane.xs, plane.ys, grid)]
+        pixels = [(*frame.at(start), *frame.at(end)) for start, end in pieces]
+        return {"d": "".join(f"M{a:.0f} {b:.0f}L{c:.0f} {d:.0f}" for a, b, c, d in pixels)}
+
+    return Gauge("boundary", (*frame.elements(), *drawn, '<path class="edge drawn"/>'), tuple(map(boundary, fields)))
+
+
+def _margin(scores: Matrix, number: int) -> Matrix:
+    """How far the score of a class is above those of all others."""
+    margin: Matrix = scores[:, number] - np.delete(scores, number, axis=1).max(axis=1)
+    return margin
+
+
+def _residuals(model: Model, film: Film, loss: str) -> Gauge | None:
+    """What is missing from each prediction to its target: over the only input, else over the prediction."""
+    target = target_of(model, loss)
+    if target is None or not film.batches:
+        return None
+    evaluate = FilmValues(model, film)
+    across = (
+        target.inputs[0]
+        if len(target.inputs) == 1 and len(model.graph.types[target.inputs[0]].shape) <= 1
+        else target.value
+    )
+    found = [evaluate(shot.given, [target.value, target.target, across]) for shot in film.frames]
+    shots = [[(float(x), float(y - guess)) for guess, y, x in zip(*map(np.ravel, each), strict=True)] for each in found]
+    finite = [[point for point in points if np.isfinite(point).all()] for points in shots]
+    if not finite[-1]:
+        return None
+    xs = [x for x, _ in finite[-1]]
+    reach = 1.3 * max(abs(y) for _, y in finite[-1]) or 1.0
+    corners = [(min(xs), -reach), (max(xs), reach)]
+    frame = axes(f"residual: {target.target} - {target.output}", corners, across)
+    zero = line(frame, [(min(xs), 0.0), (max(xs), 0.0)], 7)
+    step = -(-len(xs) // MOST_POINTS)
+    elements = (*frame.elements(), zero, '<path class="points s0"/>')
+    return Gauge("residuals", elements, tuple({"p": [_dots(frame, points[::step])]} for points in finite))
