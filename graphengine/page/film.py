@@ -15,7 +15,7 @@ import orjson
 from graphengine.errors import DivergenceError
 from graphengine.model.model import Model
 from graphengine.traces.iterations import Iterations, whole_data
-from graphengine.traces.sentences import arriving_text, forward_text, partial_text, product_text, sum_text
+from graphengine.traces.sentences import arriving_text, forward_text, partial_text, product_text, step_text, sum_text
 from graphengine.traces.trace import GraphTrace, trace_graph
 from graphengine.traces.traced_models import chosen
 from graphengine.training.history import History
@@ -132,7 +132,11 @@ def texts_of(traced: GraphTrace) -> list[str]:
 
 def _steps(traced: GraphTrace) -> Iterator[tuple[FilmStep, str]]:
     """Each step with its text."""
-    yield from ((FilmStep("forward", line.node), forward_text(line)) for line in traced.forward)
+    opened = {loop.node: loop for loop in traced.loops}
+    for line in traced.forward:
+        if loop := opened.get(line.node):  # its own steps first, then what it gives
+            yield from ((FilmStep("forward", line.node), step_text(loop, *each)) for each in loop.opened)
+        yield FilmStep("forward", line.node), forward_text(line)
     yield from _backward(traced)
     for update in traced.training.updates if traced.training else ():
         yield FilmStep("update", update.parameter), "\n".join([update.why, *map(forward_text, update.lines)])

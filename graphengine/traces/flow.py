@@ -8,11 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from graphengine.ir.graph import Graph, names_of
+from graphengine.ir.node_types import literal_type
 from graphengine.ir.nodes import GraphNode, reachable
 from graphengine.ir.recording import Recorder
+from graphengine.ops.body import bodies_of
 from graphengine.ops.registry import OPS
 from graphengine.ops.shapes import dtype_name
 from graphengine.transform.gradient import check_differentiable
@@ -83,17 +85,18 @@ def explain_gradient(graph: Graph, of: str, wrt: str | Sequence[str] | None = No
     target = graph.value_name(of)
     check_differentiable(graph, target, [])
     names = [graph.value_name(name) for name in names_of(graph.parameters if wrt is None else wrt)]
-    explorer = _Explorer(graph, target)
+    explorer = _Explorer(graph, [target])
     return [explorer.flow(name) for name in names]
 
 
 class _Explorer:
-    """The nodes that the target depends on, with the edges along which a gradient flows and those where it stops."""
+    """The nodes that the targets depend on, with the edges along which a gradient flows and those where it stops."""
 
-    def __init__(self, graph: Graph, target: str) -> None:
-        self.graph, self.target = graph, target
+    def __init__(self, graph: Graph, targets: Sequence[str]) -> None:
+        self.graph, self.target = graph, targets[0]
         self.recorder = Recorder(graph)
-        self.nodes = reachable(graph.nodes, [target])
+        self.nodes = reachable(graph.nodes, targets)
+        self._functions: dict[str, list[tuple[_Explorer, Sequence[str | None]]]] = {}
         self.users: dict[str, list[tuple[GraphNode, str | None]]] = {}
         for node in self.nodes:
             for operand, reason in self._edges(node).items():
@@ -116,6 +119,9 @@ class _Explorer:
         needs = tuple(isinstance(ref, str) and types[ref].is_differentiable for ref in node.inputs)
         if node.node.signature.saved is None or not flowing or _is_flat(node):
             return [False] * len(needs)
+        if bodies_of(node.node):
+            names = zip(*[[inner.is_open(name) for name in given] for inner, given in self._within(node)], strict=True)
+            return [need and any(several) for need, several in zip(needs, names, strict=True)]
         inputs = [self.recorder.symbol(operand) for operand in node.inputs]
         results = [self.recorder.symbol(name) for name in node.outputs]
         before = len(self.recorder.nodes)
@@ -127,6 +133,34 @@ class _Explorer:
             self.recorder.forget(before)
         return [gradient is not None for gradient in given]
 
+    def _within(self, node: GraphNode) -> list[tuple[_Explorer, Sequence[str | None]]]:
+        """The functions that a node runs, each with the names that its operands have there.
+
+        What reaches a state reaches the results of later steps, so all results are targets.
+        """
+        if node.id not in self._functions:
+            op: Any = node.node
+            kinds = tuple([self.graph.types[ref] if isinstance(ref, str) else literal_type(ref) for ref in node.inputs])
+            ahead = () if node.op == "scan" else (None,)  # the condition of a choice
+            given = op.steps(kinds)[0] if node.op == "scan" else kinds[1:]
+            self._functions[node.id] = [
+                (_Explorer(body.graph(given), list(body.results.values())), (*ahead, *body.inputs))
+                for body in bodies_of(op).values()
+            ]
+        return self._functions[node.id]
+
+    def is_open(self, name: str | None) -> bool:
+        """Whether a gradient flows to a value from a target."""
+        return name in self._open
+
+    @cached_property
+    def _open(self) -> set[str]:
+        found = set(self.graph.outputs.values())
+        for node in reversed(self.nodes):
+            if not found.isdisjoint(node.outputs):
+                found.update(ref for ref, reason in self._edges(node).items() if reason is None)
+        return found
+
     def _reason(self, node: GraphNode, operand: str) -> str:
         types = self.graph.types
         for name in (operand, *node.outputs):
@@ -134,6 +168,9 @@ class _Explorer:
                 return f"'{name}' is {dtype_name(types[name].dtype)}, and only floating-point numbers have a gradient"
         if node.node.signature.saved is None:
             return "the op has no backward"
+        for inner, names in self._within(node) if bodies_of(node.node) else ():
+            for block in inner._blocks(str(names[node.inputs.index(operand)])):
+                return f"in its function '{inner.graph.name}', node '{block.node}' ({block.op}): {block.reason}"
         return "its derivative is 0 everywhere" if _is_flat(node) else "its backward gives no gradient here"
 
     @cached_property

@@ -16,7 +16,7 @@ from graphengine.traces.sentences import (
     total_text,
     update_title,
 )
-from graphengine.traces.trace import GraphTrace
+from graphengine.traces.trace import GraphTrace, TracedLoop
 from graphengine.wording import escaped
 
 MAX_WIDTH = 60
@@ -79,6 +79,20 @@ def _sections(trace: GraphTrace) -> Iterator[tuple[str, list[Row]]]:
         **_update(trace),
     }
     yield from ((heading, rows) for heading, rows in sections.items() if rows)
+    for loop in trace.loops:
+        yield from _steps(loop)
+
+
+def _steps(loop: TracedLoop) -> Iterator[tuple[str, list[Row]]]:
+    """The sections of the steps of a loop that are opened, and one for those that are folded between them."""
+    before = 0
+    for number, step in loop.opened:
+        if number > before + 1:
+            folded = f"step {before + 1}" if number == before + 2 else f"steps {before + 1} to {number - 1}"
+            yield f"{loop.node}, {folded} of {loop.steps}", [Row(0, (f"{loop.function}: folded.",))]
+        for heading, rows in _sections(step):
+            yield f"{loop.node}, step {number} of {loop.steps}, {heading}", rows
+        before = number
 
 
 def _backward(trace: GraphTrace) -> Iterator[Row]:

@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 from graphengine.traces.summary import ShownValue, in_product
-from graphengine.traces.trace import BackwardEdge, Gradient, GraphTrace, NodeBackward, NodeForward, TrainingStep
+from graphengine.traces.trace import (
+    BackwardEdge,
+    Gradient,
+    GraphTrace,
+    NodeBackward,
+    NodeForward,
+    TracedLoop,
+    TrainingStep,
+)
+from graphengine.wording import counted
 
 
 def forward_text(line: NodeForward) -> str:
@@ -13,6 +22,14 @@ def forward_text(line: NodeForward) -> str:
         return f"{', '.join(line.results)} = {line.formula}: {results}"
     (value,) = line.results.values()
     return equation(line.node, line.formula, line.numbers, value.text)
+
+
+def step_text(loop: TracedLoop, number: int, step: GraphTrace) -> str:
+    """A step of a loop, node by node, after the number of steps that are folded before it."""
+    before = max([0, *[other for other, _ in loop.opened if other < number]])
+    skipped = number - before - 1
+    folded = [f"{counted(skipped, 'step')} {'is' if skipped == 1 else 'are'} folded"] * (skipped > 0)
+    return "\n".join([*folded, f"{loop.node}: step {number} of {loop.steps}", *map(forward_text, step.forward)])
 
 
 def equation(*sides: str | None) -> str:

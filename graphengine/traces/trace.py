@@ -8,7 +8,7 @@ hold.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -21,6 +21,8 @@ from graphengine.ops.inference import elementwise
 from graphengine.traces.formulas import formula, formula_with_numbers, partial_formula, partial_with_numbers
 from graphengine.traces.reasons import not_walked
 from graphengine.traces.summary import ShownValue
+from graphengine.traces.unrolling import LoopStep, Unrolled
+from graphengine.transform.directional import WEIGHTED, weighted
 from graphengine.transform.gradient import require_memory_for
 from graphengine.transform.path import differentiable_toward
 
@@ -105,6 +107,16 @@ class TrainingStep:
 
 
 @dataclass(frozen=True, slots=True)
+class TracedLoop:
+    """The steps of a loop, counted from 1 as they run: the first and the last are `opened`, the others folded."""
+
+    node: str
+    function: str
+    steps: int
+    opened: tuple[tuple[int, GraphTrace], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class GraphTrace:
     """Forward and backward of one graph for given values; `of` is None where nothing is differentiated."""
 
@@ -118,6 +130,7 @@ class GraphTrace:
     """Nodes that the backward pass does not come to, each with the reason."""
     gradients: tuple[Gradient, ...]
     training: TrainingStep | None = None
+    loops: tuple[TracedLoop, ...] = ()
 
     @property
     def values(self) -> dict[str, ShownValue]:
@@ -170,6 +183,34 @@ def trace_values(
         tuple(walker.walks),
         walker.left_out(target) if target and wanted else (),
         walker.sums(target),
+        loops=walker.loops(target if wanted else None) if show == ShownValue.of else (),
+    )
+
+
+def _traced_step(step: LoopStep, of: str | None) -> GraphTrace:
+    """The trace of a step of a loop; what arrives at its results comes from outside of it."""
+    inputs = [name for name, kind in step.graph.inputs.items() if kind.type.is_differentiable]
+    if of is None or not step.arriving or not inputs:
+        return trace_graph(step.graph, step.values)
+    names = [f"{value}/arriving.{place}" for place, (value, _) in enumerate(step.arriving)]
+    pairs = [(value, name) for name, (value, _) in zip(names, step.arriving, strict=True)]
+    arriving = {name: gradient for name, (_, gradient) in zip(names, step.arriving, strict=True)}
+    traced = trace_graph(weighted(step.graph, pairs, inputs), {**step.values, **arriving}, WEIGHTED, inputs)
+    own = {node.id for node in step.graph.nodes}
+
+    def from_outside(gradient: Gradient) -> Gradient:
+        parts = [(node if node in own else "outside", shown) for node, shown in gradient.contributions]
+        return replace(gradient, contributions=tuple(parts))
+
+    return replace(
+        traced,
+        model=step.graph.name,
+        of=of,
+        given=tuple([each for each in traced.given if each.name in step.values]),
+        forward=tuple([each for each in traced.forward if each.node in own]),
+        backward=tuple([each for each in traced.backward if each.node in own]),
+        left_out=tuple([each for each in traced.left_out if each[0] in own]),
+        gradients=tuple([from_outside(each) for each in traced.gradients if each.value in step.graph.types]),
     )
 
 
@@ -210,10 +251,12 @@ class _Walker:
         self.active = differentiable_toward(self.graph, wanted)
         self.walks: list[NodeBackward] = []
         self.arrived: dict[str, list[tuple[str, Any]]] = {}
+        self.incoming: dict[str, Sequence[Any]] = {}
 
     def see(self, step: BackwardStep, incoming: Sequence[Any], products: Sequence[Any]) -> None:
         """Write down one step: what arrives at a node and what its operands get of it."""
         node = step.step.node
+        self.incoming[node.id] = incoming
         partials = self._partials(step)
         edges = []
         for position, (operand, product) in enumerate(zip(node.inputs, products, strict=True)):
@@ -262,6 +305,21 @@ class _Walker:
                 return node.node.signature.gradients(node.node, [ones], values, results, needs)
         except Exception:  # noqa: BLE001 - a backward may refuse inputs that no gradient is asked for
             return none
+
+    def loops(self, of: str | None) -> tuple[TracedLoop, ...]:
+        """The loops among the nodes, the first and the last step of each traced."""
+        found = []
+        for node in self.graph.nodes:
+            if node.op != "scan" or not node.is_core:
+                continue
+            loop: Any = node.node
+            operands = [self.slots[self.slot_of[ref]] if isinstance(ref, str) else ref for ref in node.inputs]
+            arriving = self.incoming.get(node.id, [None] * len(node.outputs))
+            unrolled = Unrolled(loop, operands, arriving)
+            numbers = sorted({1, unrolled.count}) if unrolled.count else []
+            opened = [(number, _traced_step(unrolled.step(number), of)) for number in numbers]
+            found.append(TracedLoop(node.id, loop.function.name, unrolled.count, tuple(opened)))
+        return tuple(found)
 
     def left_out(self, target: str) -> tuple[tuple[str, str], ...]:
         """The nodes without a walk, each with the reason."""

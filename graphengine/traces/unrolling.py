@@ -1,0 +1,103 @@
+"""Single steps of a loop: what a step gets, and the gradient that arrives at what it gives.
+
+The steps before one are a loop over the first parts of the sequences, and the steps after it are one over the last
+parts, whose gradient toward its state is what arrives. So a step is found by running the op itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from graphengine.ir.graph import Graph
+from graphengine.ops.body import kind_of
+
+
+class LoopStep(NamedTuple):
+    """A step, counted from 1 as they run: the graph of the function, its values, and what arrives at its outputs.
+
+    `arriving` are pairs: a value that the function gives, and the gradient that arrives there from outside.
+    """
+
+    number: int
+    graph: Graph
+    values: Mapping[str, Any]
+    arriving: tuple[tuple[str, Any], ...]
+
+
+class Unrolled:
+    """A loop with the values of its operands, and with the gradients that arrive at its results, None for none."""
+
+    def __init__(self, loop: Any, operands: Sequence[Any], arriving: Sequence[Any]) -> None:
+        self._loop, self._operands, self._arriving = loop, list(operands), list(arriving)
+        self._kinds, count = loop.steps(tuple(map(kind_of, operands)))
+        self.count = int(count)
+        for place in loop.carried:
+            self._operands[place] = np.asarray(operands[place], self._kinds[place].array_dtype)[()]
+
+    def step(self, number: int) -> LoopStep:
+        """Return a step, counted from 1."""
+        loop, body = self._loop, self._loop.function
+        values = self._starting(self._state(number - 1))
+        for place, axis in zip(loop.cut, loop.axes[0], strict=True):
+            values[place] = self._part(values[place], axis, number - 1)
+        graph = body.graph(tuple(map(kind_of, values)))
+        named = {name: value for name, value in zip(body.inputs, values, strict=True) if value is not None}
+        given = [*self._after(number), *self._stacked(number - 1)]
+        pairs = [(body.results[port], each) for port, each in zip(body.outputs, given, strict=True)]
+        return LoopStep(number, graph, named, tuple([pair for pair in pairs if pair[1] is not None]))
+
+    def _starting(self, state: Sequence[Any]) -> list[Any]:
+        """The operands with another state."""
+        values = list(self._operands)
+        for place, value in zip(self._loop.carried, state, strict=True):
+            values[place] = value
+        return values
+
+    def _state(self, number: int) -> list[Any]:
+        """The state after so many steps."""
+        if number == 0:
+            return [self._operands[place] for place in self._loop.carried]
+        loop, values = self._between(0, number, self._operands)
+        return list(_all(loop.forward(*values)))[: len(loop.carry)]
+
+    def _after(self, number: int) -> list[Any]:
+        """The gradients toward the state after so many steps."""
+        carries = len(self._loop.carry)
+        if number == self.count or all(each is None for each in self._arriving):
+            return self._arriving[:carries]
+        loop, values = self._between(number, self.count, self._starting(self._state(number)))
+        parts = zip(self._arriving[carries:], loop.axes[1], strict=True)
+        arriving = [each if each is None else self._cut(each, axis, number, self.count) for each, axis in parts]
+        carried = set(loop.carried)
+        needs = tuple(place in carried and kind.is_differentiable for place, kind in enumerate(self._kinds))
+        found = loop.backward((*self._arriving[:carries], *arriving), tuple(values), needs)
+        return [found[place] for place in loop.carried]
+
+    def _stacked(self, index: int) -> list[Any]:
+        """What arrives at the results of one step that are stacked."""
+        parts = zip(self._arriving[len(self._loop.carry) :], self._loop.axes[1], strict=True)
+        return [each if each is None else self._part(each, axis, index) for each, axis in parts]
+
+    def _between(self, start: int, stop: int, operands: Sequence[Any]) -> tuple[Any, list[Any]]:
+        """The loop over some of the steps, with its operands."""
+        values = list(operands)
+        for place, axis in zip(self._loop.cut, self._loop.axes[0], strict=True):
+            values[place] = self._cut(values[place], axis, start, stop)
+        if self._loop.sequences:
+            return self._loop, values
+        return self._loop.model_copy(update={"length": stop - start}), values
+
+    def _cut(self, whole: Any, axis: int, start: int, stop: int) -> Any:
+        """The parts of an array for some of the steps, which may run from the last part to the first."""
+        places = (self.count - stop, self.count - start) if self._loop.reverse else (start, stop)
+        return np.moveaxis(np.moveaxis(np.asarray(whole), axis, 0)[slice(*places)], 0, axis)
+
+    def _part(self, whole: Any, axis: int, index: int) -> Any:
+        return np.take(whole, self.count - 1 - index if self._loop.reverse else index, axis=axis)
+
+
+def _all(results: Any) -> tuple[Any, ...]:
+    return results if isinstance(results, tuple) else (results,)
