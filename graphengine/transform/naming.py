@@ -8,7 +8,7 @@ is named after it, `x.cos`.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from graphengine.ir.nodes import GraphNode
@@ -53,25 +53,30 @@ def part_names(
 
     `targets` are the places of the different inputs that need a gradient, `incoming` the gradients of the results.
     """
-    flow = {name for name in incoming if name is not None}
+    flow = _fed_by(nodes, incoming)
+    owners = _owners(nodes[:pieces], contributions) if pieces > len(targets) > 1 else {}
+    names = {node.id: _piece(node, owners.get(node.id, targets), node.id in flow) for node in nodes}
+    single = {node.id: node for node in nodes if len(node.outputs) == 1}
+    for each in contributions:
+        factor = _factor(single[each.value], incoming[0]) if each.value in single else None
+        if factor in single and factor not in flow:
+            names[factor] = _partial(each.place)
+    for each in contributions:
+        unnamed = [nodes[index].id for index in each.sums if OpTrait.SIZES_ONLY not in nodes[index].node.traits]
+        numbered = unnamed if each.whole else [each.value, *unnamed]
+        names.update({name: _numbered(each.place) for name in numbered if name in single})
+        if each.completes and each.total in single:
+            names[each.total] = _whole(each.place)
+    return [names[node.id] for node in nodes]
+
+
+def _fed_by(nodes: Iterable[GraphNode], incoming: Iterable[str | None]) -> set[Any]:
+    """The gradients that arrive, and what is computed from them."""
+    flow: set[Any] = {name for name in incoming if name is not None}
     for node in nodes:
         if not flow.isdisjoint(node.inputs):
             flow.update(node.outputs)
-    owners = _owners(nodes[:pieces], contributions) if pieces > len(targets) > 1 else {}
-    names = [_piece(node, owners.get(node.id, targets), node.id in flow) for node in nodes]
-    at = {node.id: index for index, node in enumerate(nodes) if len(node.outputs) == 1}
-    for each in contributions:
-        factor = _factor(nodes[at[each.value]], incoming[0]) if each.value in at else None
-        if factor in at and factor not in flow:
-            names[at[factor]] = _partial(each.place)
-    for each in contributions:
-        unnamed = [nodes[index].id for index in each.sums if OpTrait.SIZES_ONLY not in nodes[index].node.traits]
-        for name in unnamed if each.whole else [each.value, *unnamed]:
-            if name in at:
-                names[at[name]] = _numbered(each.place)
-        if each.completes and each.total in at:
-            names[at[each.total]] = _whole(each.place)
-    return names
+    return flow
 
 
 def _owners(nodes: Sequence[GraphNode], contributions: Sequence[Contribution]) -> dict[Any, set[int]]:

@@ -205,16 +205,7 @@ class _Reversing:
 
     def _record(self, counts: Mapping[str, int]) -> _GradientRecording:
         graph = self._graph
-        names = [f"d_{name}" for name, count in counts.items() for _ in range(count)]
-        results = [place for place in self._arriving if place >= len(self._carry)]
-        constants = [name for name in self._wanted if name not in self._carry and name not in self._sequences]
-        states = [name for name in counts if name not in self._outputs]
-        names += [f"d_{self._body.outputs[place]}" for place in results]
-        names += [f"sum_{name}" for name in constants] + [f"begun_{name}" for name in states]
-        free = iter(_free_names(names, graph.types))
-        pieces = {name: [next(free) for _ in range(count)] for name, count in counts.items()}
-        arriving = {place: next(free) for place in results}
-        begun = {name: next(free) for name in (*constants, *states)}
+        pieces, arriving, begun = self._seeds(counts)
         kinds = {piece: graph.types[name] for name, each in pieces.items() for piece in each}
         kinds |= {seed: graph.types[self._outputs[place]] for place, seed in arriving.items()}
         kinds |= {seed: graph.types[name] for name, seed in begun.items()}
@@ -223,6 +214,19 @@ class _Reversing:
         incoming += [(value, piece) for name, value in self._replacing for piece in pieces.get(name, ())]
         gradients = BackwardPass(recorder, _added(recorder, begun, incoming), self._path).gradients
         return _GradientRecording(recorder, gradients, pieces, begun, arriving)
+
+    def _seeds(self, counts: Mapping[str, int]) -> tuple[dict[str, list[str]], dict[int, str], dict[str, str]]:
+        """Names for what a step gets: the pieces of each state's gradient, gradients of results, and sums so far."""
+        names = [f"d_{name}" for name, count in counts.items() for _ in range(count)]
+        results = [place for place in self._arriving if place >= len(self._carry)]
+        constants = [name for name in self._wanted if name not in self._carry and name not in self._sequences]
+        states = [name for name in counts if name not in self._outputs]
+        names += [f"d_{self._body.outputs[place]}" for place in results]
+        names += [f"sum_{name}" for name in constants] + [f"begun_{name}" for name in states]
+        free = iter(_free_names(names, self._graph.types))
+        pieces = {name: [next(free) for _ in range(count)] for name, count in counts.items()}
+        arriving = {place: next(free) for place in results}
+        return pieces, arriving, {name: next(free) for name in (*constants, *states)}
 
     def _contributions(self, recorded: _GradientRecording, name: str) -> list[str]:
         """What is added up to the gradient of a state, in order; the whole of it where it began with what arrives."""
@@ -276,32 +280,31 @@ class _Reversing:
         made = {name for node in nodes for name in node.outputs}
         kept = [name for name in (*self._carry, *_made_by(graph.nodes)) if name in read and name not in made]
         ports = dict(zip(_free_names(kept, body.outputs), kept, strict=True))
-        inputs: list[tuple[str, tuple[str, int]]] = [(name, start) for name, _, start in carried]
-        first = len(inputs)
-        inputs += [(name, ("arriving", place)) for place, name in recorded.arriving.items() if name in read]
         names = dict(zip(kept, _free_names(kept, recorded.recorder.types.keys() - set(kept)), strict=True))
-        inputs += [(names[name], ("kept", place)) for place, name in enumerate(kept)]
-        own = [(name, ("value", body.inputs.index(name))) for name in body.inputs if name in read]
-        inputs += [each for each in own if each[0] in self._sequences]
-        if len(inputs) == first and self._sequences:  # one that says how many steps there are
-            inputs.append((self._sequences[0], ("value", body.inputs.index(self._sequences[0]))))
-        last = len(inputs)
-        inputs += [each for each in own if each[0] not in (*self._sequences, *self._carry)]
-        ports_back = _free_names([*[f"new_{name}" for name, _ in inputs[:first]], *[f"d_{name}" for name in cut]], ())
-        results = dict(zip(ports_back, values, strict=True))
-        results = {port: names.get(value, value) for port, value in results.items()}
-        renamed: Mapping[Any, Any] = names
-        nodes = [node._replace(inputs=tuple([renamed.get(ref, ref) for ref in node.inputs])) for node in nodes]
-        backward = GraphBody(f"d_{body.name}", [name for name, _ in inputs], nodes, results)
-        carries = tuple(name for name, _ in inputs[:first])
+        carries = tuple([name for name, _, _ in carried])
+        sequences, constants = self._others(recorded, read, names)
+        inputs: dict[str, tuple[str, int]] = {name: start for name, _, start in carried}
+        inputs |= {**sequences, **constants}
+        ports_back = _free_names([*[f"new_{name}" for name in carries], *[f"d_{name}" for name in cut]], ())
+        results = {port: names.get(value, value) for port, value in zip(ports_back, values, strict=True)}
+        backward = GraphBody(f"d_{body.name}", [*inputs], _renamed(nodes, names), results)
+        gradients = self._gradients(recorded, carries, len(carried), cut)
         return Reversal(
-            body.with_results(ports),
-            backward,
-            carries,
-            tuple(name for name, _ in inputs[first:last]),
-            tuple(source for _, source in inputs),
-            self._gradients(recorded, carries, len(carried), cut),
+            body.with_results(ports), backward, carries, tuple(sequences), tuple(inputs.values()), gradients
         )
+
+    def _others(
+        self, recorded: _GradientRecording, read: Collection[str], kept: Mapping[str, str]
+    ) -> tuple[dict[str, tuple[str, int]], dict[str, tuple[str, int]]]:
+        """What the body of the gradient reads beside its states, with the sources: sequences, and constants."""
+        sequences = {name: ("arriving", place) for place, name in recorded.arriving.items() if name in read}
+        sequences |= {name: ("kept", place) for place, name in enumerate(kept.values())}
+        own = {name: ("value", place) for place, name in enumerate(self._body.inputs)}
+        sequences |= {name: own[name] for name in own if name in self._sequences and name in read}
+        if not sequences:  # one that says how many steps there are
+            sequences |= {name: own[name] for name in self._sequences[:1]}
+        varying = {*self._sequences, *self._carry}
+        return sequences, {name: own[name] for name in own if name in read and name not in varying}
 
     def _gradients(
         self, recorded: _GradientRecording, carries: Sequence[str], count: int, cut: Sequence[str]
@@ -340,6 +343,11 @@ class _Reversing:
             else:
                 varying.update(node.outputs)
         return found
+
+
+def _renamed(nodes: Iterable[GraphNode], names: Mapping[Any, Any]) -> list[GraphNode]:
+    """The nodes, reading values under other names."""
+    return [node._replace(inputs=tuple([names.get(ref, ref) for ref in node.inputs])) for node in nodes]
 
 
 def _made_by(nodes: Iterable[GraphNode]) -> Iterable[str]:

@@ -6,6 +6,7 @@ it as Python takes for a number. Arithmetic on the one number has the same bits.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -26,29 +27,22 @@ def with_single_numbers(graph: Graph) -> Graph:
 
     Inputs that are such vectors become scalars; parameters, state and outputs stay what they are declared to be.
     """
-    if not any(kind.shape == UNIT for kind in graph.types.values()):
-        return graph
-    computed = [name for node in graph.nodes for name in node.outputs]
-    vectors = {name for name in (*graph.sources, *computed) if graph.types[name].shape == UNIT}
-    lasting = {*graph.parameters, *graph.state, *graph.outputs.values()}
-    plain = all(graph.types[name].dtype in (np.float64, np.bool_) for name in vectors)
-    if not vectors or not plain or not vectors.isdisjoint(lasting):
+    vectors = {name for name in _values(graph) if graph.types[name].shape == UNIT}
+    if not vectors or not _may_be_numbers(graph, vectors):
         return graph
     inputs = {name: replace(each, type=_single(each.type)) for name, each in graph.inputs.items()}
     types = {name: graph.types[name] for name in graph.sources} | {name: each.type for name, each in inputs.items()}
     nodes: list[GraphNode] = []
     replaced: dict[Operand, Operand] = {}
     for node in graph.nodes:
-        operands = tuple([replaced.get(ref, ref) for ref in node.inputs])
-        made = node._replace(inputs=operands)
-        if not vectors.isdisjoint((*node.inputs, *node.outputs)):
-            found = _on_numbers(graph, made, node)
-            if found is None:
-                return graph
-            if not isinstance(found, GraphNode):
-                replaced[node.id] = found
-                continue
-            made = found
+        given = node._replace(inputs=tuple([replaced.get(ref, ref) for ref in node.inputs]))
+        concerned = not vectors.isdisjoint((*node.inputs, *node.outputs))
+        made = _on_numbers(graph, given, node) if concerned else given
+        if made is None:
+            return graph
+        if not isinstance(made, GraphNode):
+            replaced[node.id] = made
+            continue
         kinds = tuple([types[ref] if isinstance(ref, str) else literal_type(ref) for ref in made.inputs])
         types.update(zip(made.outputs, infer(made.node, kinds), strict=True))
         nodes.append(made)
@@ -56,6 +50,19 @@ def with_single_numbers(graph: Graph) -> Graph:
     if not all(isinstance(value, str) for value in outputs.values()):
         return graph
     return graph.derive(nodes, outputs, types, inputs=inputs)  # type: ignore[arg-type]
+
+
+def _values(graph: Graph) -> Iterator[str]:
+    """The names of all values that are given or computed."""
+    yield from graph.sources
+    for node in graph.nodes:
+        yield from node.outputs
+
+
+def _may_be_numbers(graph: Graph, vectors: set[str]) -> bool:
+    """Whether vectors of one element are of dtypes that Python computes as NumPy does, and none of them is to last."""
+    lasting = {*graph.parameters, *graph.state, *graph.outputs.values()}
+    return vectors.isdisjoint(lasting) and all(graph.types[name].dtype in (np.float64, np.bool_) for name in vectors)
 
 
 def _single(kind: ArrayType) -> ArrayType:

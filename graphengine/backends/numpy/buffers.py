@@ -53,49 +53,80 @@ def assign_buffers(
     large_kinds = {key for key, kind in {id(each.kind): each.kind for each in instructions}.items() if is_large(kind)}
     if not large_kinds and not any(each.writes for each in instructions):
         return Buffers()  # all are numbers
-    lasting = set(lasting)
-    memory = memory_of(instructions)
-    # what replaces two sources is one array under both names in the next round, and must not be written over
-    owners = Counter(owner for name in carried for owner in memory.get(outputs[name], (outputs[name],)))
-    replaces = {outputs[name]: source for name, source in carried.items() if owners[outputs[name]] == 1}
-    # a source that is itself an output keeps what it holds until the end of the round
-    escaping = {owner for value in outputs.values() for owner in memory.get(value, (value,))}
-    unordered = _unordered(instructions)
-    buffered = {each.output for each in instructions if each.writes}.union(memory)
-    tracked = buffered.union(replaces.values())
-    last = {
-        owner: index
-        for index, instruction in enumerate(instructions)
-        if not tracked.isdisjoint(instruction.inputs)
-        for operand in instruction.inputs
-        for owner in memory.get(operand, (operand,))
-    }
-    pool = _Pool()
+    assignment = _Assignment(instructions, outputs, carried, set(lasting))
     large = {each.output: each.kind[:2] for each in instructions if id(each.kind) in large_kinds}
     if large:
-        kept = escaping | unordered | lasting
-        pool.buffers.in_place = _written_over(
-            instructions, large, {name: last[name] for name in last if name not in kept}
-        )
-        pool.buffers.last = _last_uses(instructions, lasting.union(outputs.values()))
-    for index, instruction in enumerate(instructions):
-        if not instruction.writes and buffered.isdisjoint(instruction.inputs):
-            continue  # it has to do with no buffer
-        read = dict.fromkeys(owner for operand in instruction.inputs for owner in memory.get(operand, (operand,)))
-        dying = [name for name in read if last.get(name) == index and name not in lasting]
-        source = replaces.get(instruction.output)
-        if instruction.output in large:
+        assignment.leave_out(large)
+    return assignment.buffers()
+
+
+class _Assignment:
+    """Which buffer each call writes into, decided in the order in which they run.
+
+    The memory of a value is that of its owners: of a view, what it is a view of.
+    """
+
+    def __init__(
+        self, instructions: Sequence[Call], outputs: Mapping[str, str], carried: Mapping[str, str], lasting: set[str]
+    ) -> None:
+        self._instructions, self._lasting, self._ends = instructions, lasting, lasting.union(outputs.values())
+        self._memory = memory_of(instructions)
+        # what replaces two sources is one array under both names in the next round, and must not be written over
+        owners = Counter(owner for name in carried for owner in self._owners(outputs[name]))
+        self._replaces = {outputs[name]: source for name, source in carried.items() if owners[outputs[name]] == 1}
+        # a source that is itself an output keeps what it holds until the end of the round
+        self._escaping = {owner for value in outputs.values() for owner in self._owners(value)}
+        self._unordered = _unordered(instructions)
+        self._buffered = {each.output for each in instructions if each.writes}.union(self._memory)
+        self._last = self._last_reads()
+        self._large: Mapping[str, Any] = {}
+        self._pool = _Pool()
+
+    def _owners(self, operand: Any) -> Iterable[Any]:
+        found: Iterable[Any] = self._memory.get(operand, (operand,))
+        return found
+
+    def _last_reads(self) -> dict[Any, int]:
+        """The number of the call that is the last one to read each value that may be in a buffer."""
+        tracked = self._buffered.union(self._replaces.values())
+        return {
+            owner: index
+            for index, instruction in enumerate(self._instructions)
+            if not tracked.isdisjoint(instruction.inputs)
+            for operand in instruction.inputs
+            for owner in self._owners(operand)
+        }
+
+    def leave_out(self, large: Mapping[str, Any]) -> None:
+        """Let large values be in no buffer, but written over others, and forgotten after their last use."""
+        self._large = large
+        kept = self._escaping | self._unordered | self._lasting
+        last = {name: index for name, index in self._last.items() if name not in kept}
+        self._pool.buffers.in_place = _written_over(self._instructions, large, last)
+        self._pool.buffers.last = _last_uses(self._instructions, self._ends)
+
+    def buffers(self) -> Buffers:
+        """Go through the calls, and give what was decided."""
+        for index, instruction in enumerate(self._instructions):
+            if instruction.writes or not self._buffered.isdisjoint(instruction.inputs):  # others need no buffer
+                self._place(index, instruction)
+        return self._pool.buffers
+
+    def _place(self, index: int, instruction: Call) -> None:
+        read = dict.fromkeys(owner for operand in instruction.inputs for owner in self._owners(operand))
+        dying = [name for name in read if self._last.get(name) == index and name not in self._lasting]
+        output, source = instruction.output, self._replaces.get(instruction.output)
+        if output in self._large:
             pass  # in no buffer
-        elif source in dying and source not in escaping and instruction.elementwise:
-            pool.buffers.in_place[index] = str(source)
-        elif instruction.writes and instruction.output not in escaping and instruction.output not in unordered:
+        elif source in dying and source not in self._escaping and instruction.elementwise:
+            self._pool.buffers.in_place[index] = str(source)
+        elif instruction.writes and output not in self._escaping and output not in self._unordered:
             if instruction.elementwise:
-                pool.release(dying)
-            pool.take(index, instruction)
-        pool.release(dying)
-        if instruction.output not in last and instruction.output not in lasting:
-            pool.release([instruction.output])
-    return pool.buffers
+                self._pool.release(dying)
+            self._pool.take(index, instruction)
+        self._pool.release(dying)
+        if output not in self._last and output not in self._lasting:
+            self._pool.release([output])
 
 
 def _written_over(instructions: Sequence[Call], large: Mapping[str, Any], last: Mapping[Any, int]) -> dict[int, str]:

@@ -22,6 +22,7 @@ from graphengine.backends.numpy.scalars import is_float
 from graphengine.backends.numpy.source import PlanText, assign_slots
 from graphengine.ir.declarations import Input
 from graphengine.ir.graph import Graph
+from graphengine.ir.nodes import GraphNode
 from graphengine.ops.families.constants import Constant
 from graphengine.ops.shapes import ArrayType
 from graphengine.transform.trimming import optimize_trimmed
@@ -133,6 +134,20 @@ def _room_for(kind: ArrayType) -> np.ndarray[Any, Any]:
 
 def _divided(graph: Graph, varying: set[str]) -> tuple[Callable[[Mapping[str, Any]], Mapping[str, Any]], Graph]:
     """What computes the values that are the same in each step, by name, and the graph of the rest, which reads them."""
+    still, rest = _still_and_rest(graph, varying)
+    read = {*graph.outputs.values()}.union(*[node.inputs for node in rest])
+    made = [name for node in still if not isinstance(node.node, Constant) for name in node.outputs if name in read]
+    inputs = {name: each for name, each in graph.inputs.items() if name in read or name in varying}
+    inputs |= {name: Input(graph.types[name]) for name in made}
+    after = graph.derive(rest, graph.outputs, _types(graph, inputs, rest), inputs=inputs)
+    if not made:
+        return lambda given: {}, after
+    before = graph.derive(still, {name: name for name in made}, _types(graph, graph.inputs, still))
+    return _once(before), after
+
+
+def _still_and_rest(graph: Graph, varying: Iterable[str]) -> tuple[list[GraphNode], list[GraphNode]]:
+    """The nodes that do the same in each step, and the others; constants are among both."""
     moving: set[Any] = set(varying)
     still, rest = [], []
     for node in graph.nodes:
@@ -143,17 +158,12 @@ def _divided(graph: Graph, varying: set[str]) -> tuple[Callable[[Mapping[str, An
             rest.append(node)
         if not fixed:
             moving.update(node.outputs)
-    read = {*graph.outputs.values()}.union(*[node.inputs for node in rest])
-    made = [name for node in still if not isinstance(node.node, Constant) for name in node.outputs if name in read]
-    inputs = {name: each for name, each in graph.inputs.items() if name in read or name in varying}
-    inputs |= {name: Input(graph.types[name]) for name in made}
-    types = {name: graph.types[name] for name in (*inputs, *[name for node in rest for name in node.outputs])}
-    after = graph.derive(rest, graph.outputs, types, inputs=inputs)
-    if not made:
-        return lambda given: {}, after
-    names = {*graph.inputs, *[name for node in still for name in node.outputs]}
-    before = graph.derive(still, {name: name for name in made}, {name: graph.types[name] for name in names})
-    return _once(before), after
+    return still, rest
+
+
+def _types(graph: Graph, inputs: Iterable[str], nodes: Iterable[GraphNode]) -> dict[str, ArrayType]:
+    """The types of some inputs and of the results of some nodes."""
+    return {name: graph.types[name] for name in (*inputs, *[name for node in nodes for name in node.outputs])}
 
 
 def _once(graph: Graph) -> Callable[[Mapping[str, Any]], Mapping[str, Any]]:

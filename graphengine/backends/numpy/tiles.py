@@ -7,9 +7,10 @@ do not depend on how many threads share the work.
 
 from __future__ import annotations
 
+import math
 import operator
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -40,20 +41,29 @@ def tile(instructions: Sequence[Call], kinds: Mapping[str, ArrayType], outputs: 
     known = {**kinds, **{each.output: each.kind for each in instructions}}
     eligible = {each.output for each in instructions if _is_tileable(each, length, known)}
     levels = _levels(instructions, eligible, known)
-    read = {operand for each in instructions if each.output not in eligible for operand in each.inputs} | outputs
+    last = _last_levels(instructions, eligible, levels, outputs)
     by_level: list[list[Call]] = [[] for _ in range(max(levels.values()) + 1)]
-    last: dict[Operand, int] = {}
     for each in instructions:
         by_level[levels[each.output]].append(each)
-        last.update((of, max(levels[each.output], last.get(of, 0))) for of in each.inputs)
     ordered: list[Call] = []
     for level, here in enumerate(by_level):
-        ordered += [_in_lines(each, known) for each in here if each.output not in eligible]
         region = [each for each in here if each.output in eligible]
+        ordered += [_in_lines(each, known) for each in here if each.output not in eligible]
         if region:
-            kept = {each.output for each in region if each.output in read or last.get(each.output, 0) > level}
+            kept = {each.output for each in region if last.get(each.output, 0) > level}
             ordered += _region_instructions(region, length, known, kept, level)
     return ordered
+
+
+def _last_levels(
+    instructions: Sequence[Call], eligible: set[str], levels: Mapping[str, int], outputs: Iterable[str]
+) -> dict[Operand, float]:
+    """The last level that reads each value in a region; infinite if something outside of regions reads it."""
+    last: dict[Operand, float] = {}
+    for each in instructions:
+        level = levels[each.output] if each.output in eligible else math.inf
+        last.update((of, max(level, last.get(of, 0))) for of in each.inputs)
+    return {**last, **dict.fromkeys(outputs, math.inf)}
 
 
 def in_lines(instructions: Sequence[Call], kinds: Mapping[str, ArrayType]) -> list[Call]:
