@@ -140,16 +140,7 @@ def fit_lines(fit: Fit) -> Iterator[str]:
     """Yield what a fit found, without how it came there."""
     freedom = f"{fit.degrees_of_freedom} degree{'s' * (fit.degrees_of_freedom != 1)} of freedom"
     yield f"{counted(fit.observations, 'observation')}, {freedom}"
-    if fit.squares:
-        known = " (chi-square)" if fit.chi_square is not None else ""
-        yield f"residual sum of squares{known}: {fit.residual_sum_of_squares:.10g}"
-        yield f"residual standard deviation: {fit.residual_standard_deviation:.10g}"
-        if fit.r2 is not None:
-            yield f"R2{'' if fit.r2_is_centred else ' (uncentred)'}: {fit.r2:.10g}"
-    if fit.log_likelihood is not None:
-        yield f"log-likelihood: {fit.log_likelihood:.10g}, AIC: {fit.aic:.10g}, BIC: {fit.bic:.10g}"
-    else:
-        yield f"robust loss: {fit.loss:.10g}"
+    yield from _goodness_lines(fit)
     yield "parameters and standard errors:"
     width = max(map(len, fit.parameters))
     shown = {each: _digits(value) for each, value in fit.parameters.items()}
@@ -163,6 +154,20 @@ def fit_lines(fit: Fit) -> Iterator[str]:
     if fit.bootstrap:
         yield from _bootstrap_lines(fit.bootstrap, width)
     yield from _notes(fit)
+
+
+def _goodness_lines(fit: Fit) -> Iterator[str]:
+    """How near the curve is to the observations, or how likely they are."""
+    if fit.squares:
+        known = " (chi-square)" if fit.chi_square is not None else ""
+        yield f"residual sum of squares{known}: {fit.residual_sum_of_squares:.10g}"
+        yield f"residual standard deviation: {fit.residual_standard_deviation:.10g}"
+        if fit.r2 is not None:
+            yield f"R2{'' if fit.r2_is_centred else ' (uncentred)'}: {fit.r2:.10g}"
+    if fit.log_likelihood is not None:
+        yield f"log-likelihood: {fit.log_likelihood:.10g}, AIC: {fit.aic:.10g}, BIC: {fit.bic:.10g}"
+    else:
+        yield f"robust loss: {fit.loss:.10g}"
 
 
 def _notes(fit: Fit) -> Iterator[str]:

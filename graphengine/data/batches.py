@@ -132,10 +132,11 @@ class Batches:
         shuffle: bool = False,
         seed: int = 0,
     ) -> None:
-        kinds = {name: _sample_axis(name, array, graph) for name, array in arrays.items()}
-        self._batched = {name: array for name, array in arrays.items() if kinds[name] == "batch"}
-        self._single = {name: array for name, array in arrays.items() if kinds[name] == "sample"}
-        self._whole = {name: in_memory(array) for name, array in arrays.items() if kinds[name] == "whole"}
+        by_kind: dict[str, dict[str, Any]] = {"batch": {}, "sample": {}, "whole": {}}
+        for name, array in arrays.items():
+            by_kind[_sample_axis(name, array, graph)][name] = array
+        self._batched, self._single = by_kind["batch"], by_kind["sample"]
+        self._whole = {name: in_memory(array) for name, array in by_kind["whole"].items()}
         self.arrays, self.inputs, self._declared = arrays, frozenset(arrays), graph.inputs
         self.samples = self._count_samples()
         self._stored = [array for array in {**self._batched, **self._single}.values() if isinstance(array, Stored)]
@@ -143,22 +144,26 @@ class Batches:
         self.samples_per_epoch = self.samples - (self.samples % self.part if drop_last else 0)
         self.batch_size = min(self.part * accumulate, self.samples_per_epoch)
         self.part = self.part if shard_rows is None else min(shard_rows, self.batch_size)
-        if self._single and self.part != 1:
-            name = next(iter(self._single))
-            raise DataError(
-                f"input '{name}' takes one sample at a time (its shape is {shape_text(graph.types[name].shape)})",
-                code="GE505",
-                hint='set batch_size to 1, or declare the shape with a symbol first, such as ["N"]',
-            )
-        if self._single and shard_rows is not None:
-            message = f"input '{next(iter(self._single))}' takes one sample at a time, and shards have several"
-            raise DataError(message, code="GE505", hint='declare its shape with a symbol first, such as ["N"]')
+        for name in self._single:
+            self._require_single(name, graph, sharded=shard_rows is not None)
         self._shuffle, self._seed = shuffle, seed
         self._epoch_order: tuple[int, Order] | None = None
         self._in_order: tuple[Segment, ...] = ()
         self.full_batches, rest = divmod(self.samples_per_epoch, self.batch_size)
         self.per_epoch = self.full_batches + (rest > 0)
         bind_sizes({name: np.shape(array) for name, array in self._batched.items()}, graph.types)
+
+    def _require_single(self, name: str, graph: Graph, *, sharded: bool) -> None:
+        """Refuse several samples at a time for an input that takes one."""
+        if self.part != 1:
+            raise DataError(
+                f"input '{name}' takes one sample at a time (its shape is {shape_text(graph.types[name].shape)})",
+                code="GE505",
+                hint='set batch_size to 1, or declare the shape with a symbol first, such as ["N"]',
+            )
+        if sharded:
+            message = f"input '{name}' takes one sample at a time, and shards have several"
+            raise DataError(message, code="GE505", hint='declare its shape with a symbol first, such as ["N"]')
 
     def has_samples(self, name: str) -> bool:
         """Whether an input takes a batch of samples along its first axis."""

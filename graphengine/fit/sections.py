@@ -60,20 +60,12 @@ def _least_squares_problems(options: LeastSquares, graph: Graph, gaps: Gaps) -> 
     named = {key: getattr(options, key) for key in ("residual", "sigma", "weights")}
     named = {key: graph.meaning(value) for key, value in named.items() if value is not None}
     known = {key: value for key, value in named.items() if value in graph.types}
-    hidden = [value for value in named.values() if gaps.hide(value, "outputs") or gaps.hide_value(value)]
-    problems = [
-        _undefined(key, value, graph) for key, value in named.items() if value not in (*known.values(), *hidden)
-    ]
-    problems += [
-        Problem(
-            "GE303",
-            f"the {key} '{value}' must be of floating-point dtype, it is {graph.types[value]}",
-            None,
-            f"{PLACE}/{key}",
-        )
-        for key, value in known.items()
-        if not graph.types[value].is_differentiable
-    ]
+    problems: list[Problem] = []
+    for key, value in named.items():
+        if key in known:
+            problems += _dtype_problems(key, value, graph)
+        elif not (gaps.hide(value, "outputs") or gaps.hide_value(value)):
+            problems.append(_undefined(key, value, graph))
     if "sigma" in named and "weights" in named:
         message = "'sigma' and 'weights' say the same: weights are 1 / sigma**2"
         problems.append(Problem("GE112", message, "keep one of them", f"{PLACE}/weights", at_key=True))
@@ -82,6 +74,12 @@ def _least_squares_problems(options: LeastSquares, graph: Graph, gaps: Gaps) -> 
         for key in known.keys() & {"sigma", "weights"}:
             problems += _weight_problems(key, known[key], known["residual"], graph, learned)
     return problems
+
+
+def _dtype_problems(key: str, value: str, graph: Graph) -> Iterator[Problem]:
+    if not graph.types[value].is_differentiable:
+        message = f"the {key} '{value}' must be of floating-point dtype, it is {graph.types[value]}"
+        yield Problem("GE303", message, None, f"{PLACE}/{key}")
 
 
 def _undefined(key: str, value: str, graph: Graph) -> Problem:

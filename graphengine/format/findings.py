@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple, get_args
 
@@ -75,27 +75,30 @@ def _in_words(places: Mapping[Place, list[Any]], raw: Any, document: type[BaseMo
     for path, details in places.items():
         hint = example(path) if is_file else None
         details = _without_words(details)
-        telling = [detail for detail in details if detail["type"] not in _TYPE_NAMES]
-        missing = [(*path, _lacking(detail)) for detail in telling if detail["type"] in ("missing", WITHOUT_START)]
+        specific = [detail for detail in details if detail["type"] not in _TYPE_NAMES]
+        missing = [(*path, _lacking(detail)) for detail in specific if detail["type"] in ("missing", WITHOUT_START)]
         if missing:
-            for place in missing:
-                if place not in meant.by_unknown(path).values():
-                    yield FormFinding(
-                        Problem("GE111", f"key '{place[-1]}' is missing", hint, make_pointer(path)), place
-                    )
-        elif telling and telling[0]["type"] == "extra_forbidden":
+            misspelled = meant.by_unknown(path).values()
+            for place in [place for place in missing if place not in misspelled]:
+                problem = Problem("GE111", f"key '{place[-1]}' is missing", hint, make_pointer(path))
+                yield FormFinding(problem, place)
+        elif specific and specific[0]["type"] == "extra_forbidden":
             where = _where_it_belongs(str(path[-1]), _possible(document, path[:-1], raw))
             problem = Problem("GE110", f"unknown key '{path[-1]}'", where, make_pointer(path), at_key=True)
             yield FormFinding(problem, meant.by_unknown(path[:-1]).get(path, ()), path)
-        elif telling:
-            at_key = telling[0]["loc"][-1] == "[key]"
-            yield FormFinding(replace(_problem(telling[0], path, hint), at_key=at_key), path)
+        elif specific:
+            at_key = specific[0]["loc"][-1] == "[key]"
+            yield FormFinding(replace(_problem(specific[0], path, hint), at_key=at_key), path)
         elif path not in further:
-            expected = dict.fromkeys(_TYPE_NAMES[detail["type"]] for detail in details)
-            if "a number" in expected:
-                expected.pop("an integer", None)
-            message = f"must be {' or '.join(expected)}, not {shown(details[0]['input'])}"
-            yield FormFinding(Problem("GE112", message, hint, make_pointer(path)), path)
+            yield FormFinding(Problem("GE112", _of_another_type(details), hint, make_pointer(path)), path)
+
+
+def _of_another_type(details: Sequence[Any]) -> str:
+    """The message of a value that has none of the types that are possible at a place."""
+    expected = dict.fromkeys(_TYPE_NAMES[detail["type"]] for detail in details)
+    if "a number" in expected:
+        expected.pop("an integer", None)
+    return f"must be {' or '.join(expected)}, not {shown(details[0]['input'])}"
 
 
 def _lacking(detail: Any) -> Any:

@@ -154,24 +154,39 @@ class _Nodes:
         return OPS[op].signature.outputs or OPS[op].cls.model_validate(node.get("attributes", {})).outputs
 
     def _expression(self, node: NodeDocument) -> str:
-        op, inputs, attributes = node["op"], node["inputs"], node.get("attributes", {})
-        if op in RUNNING and isinstance(inputs, dict):
-            order = self._functions[attributes[RUNNING[op][0]]].signature.inputs
-            inputs = [inputs[name] for name in ("condition", *order) if name in inputs]
-        positional = [self._operand(ref) for ref in inputs] if isinstance(inputs, list) else []
-        by_name = inputs if isinstance(inputs, dict) else {}
-        values = [ref for ref in (*by_name.values(), *positional) if isinstance(ref, str)]
-        if op in OPERATORS and op not in self._functions and len(positional) == 2 and self._has_value(inputs):
-            return f" {OPERATORS[op]} ".join(positional)
-        named = {name: self._operand(ref) for name, ref in by_name.items()}
-        named |= {name: _literal(value) for name, value in attributes.items()}
-        arguments = ", ".join([*positional, *(f"{name}={text}" for name, text in named.items())])
+        op, inputs = node["op"], self._inputs(node)
+        function = self._function(node, inputs)
+        if function is not None and op in OPERATORS and isinstance(inputs, list) and len(inputs) == 2:
+            return f" {OPERATORS[op]} ".join(map(self._operand, inputs))
+        arguments = self._arguments(inputs, node.get("attributes", {}))
+        if function is not None:
+            return f"{function}({arguments})"
+        method = "call" if op in self._functions else "node"
+        return f"b.{method}({op!r}{', ' * bool(arguments)}{arguments})"
+
+    def _inputs(self, node: NodeDocument) -> Any:
+        """The inputs of a node; of one that runs functions in the order of these."""
+        op, inputs = node["op"], node["inputs"]
+        if op not in RUNNING or not isinstance(inputs, dict):
+            return inputs
+        order = self._functions[node.get("attributes", {})[RUNNING[op][0]]].signature.inputs
+        return [inputs[name] for name in ("condition", *order) if name in inputs]
+
+    def _function(self, node: NodeDocument, inputs: Any) -> str | None:
+        """The function that makes a node when it is called with values; None if the builder has to make it."""
+        op = node["op"]
+        if not self._has_value(inputs):
+            return None
         if op in self._functions:
-            shipped = self._functions[op].domain is not None and values
-            return f"ge.{op}({arguments})" if shipped else f"b.call({op!r}{', ' * bool(arguments)}{arguments})"
-        if domain_of(op) == CORE and op not in RUNNING and self._has_value(inputs):
-            return f"{_module_of(op, node)}({arguments})"
-        return f"b.node({op!r}{', ' * bool(arguments)}{arguments})"
+            return None if self._functions[op].domain is None else f"ge.{op}"
+        return _module_of(op, node) if domain_of(op) == CORE and op not in RUNNING else None
+
+    def _arguments(self, inputs: Any, attributes: Mapping[str, Any]) -> str:
+        """The operands and attributes of a node as arguments of a call."""
+        positional = [self._operand(ref) for ref in inputs] if isinstance(inputs, list) else []
+        named = {name: self._operand(ref) for name, ref in inputs.items()} if isinstance(inputs, dict) else {}
+        named |= {name: _literal(value) for name, value in attributes.items()}
+        return ", ".join([*positional, *(f"{name}={text}" for name, text in named.items())])
 
     @staticmethod
     def _has_value(inputs: Any) -> bool:

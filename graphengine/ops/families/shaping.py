@@ -350,20 +350,25 @@ def tiles(node, shape):
 
 def reshaped(shape, target):
     """The shape that a reshape of `shape` to `target` gives, its -1 resolved where the sizes allow."""
+    total, rest = product(shape), product(size for size in target if size != -1)
     if -1 not in target:
-        if None not in (product(shape), product(target)) and product(shape) != product(target):
-            raise ValueError(f"shape {shape_text(shape)} cannot be reshaped to {shape_text(target)}")
-        return target
-    rest = product(size for size in target if size != -1)
-    if target.count(-1) > 1 or rest == 0:
-        raise ValueError(f"one size at most may be -1, beside sizes that are not 0, not {shape_text(target)}")
-    total = product(shape)
-    missing = total // rest if isinstance(total, int) and isinstance(rest, int) and rest else None
-    if missing is not None and missing * rest != total:
+        fits = None in (total, rest) or total == rest
+        missing = None
+    else:
+        if target.count(-1) > 1 or rest == 0:
+            raise ValueError(f"one size at most may be -1, beside sizes that are not 0, not {shape_text(target)}")
+        fits = not (isinstance(total, int) and isinstance(rest, int)) or total % rest == 0
+        missing = None if None in (total, rest) else missing_size(total, rest)
+    if not fits:
         raise ValueError(f"shape {shape_text(shape)} cannot be reshaped to {shape_text(target)}")
-    if isinstance(total, str) and rest is not None:
-        missing = quotient(total, rest)
     return tuple(missing if size == -1 else size for size in target)
+
+
+def missing_size(total, rest):
+    """The size that times `rest` is `total`; None if that depends on symbols."""
+    if isinstance(total, int):
+        return total // rest if isinstance(rest, int) else None
+    return quotient(total, rest)
 
 
 def quotient(total, rest):
