@@ -171,6 +171,37 @@ def test_backends_have_names_of_ops_as_keys_of_their_tables_alone():
         assert [(module, each.value) for each in texts if each.value in OPS and id(each) not in keys] == []
 
 
+DECISIONS = (ast.If, ast.IfExp, ast.For, ast.While, ast.ExceptHandler, ast.Assert)
+
+
+def complexity(function):
+    """The cyclomatic complexity of a function without those inside it: 1, and 1 for each decision."""
+    found, pending = 1, [*ast.iter_child_nodes(function)]
+    while pending:
+        node = pending.pop()
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            continue
+        pending += ast.iter_child_nodes(node)
+        match node:
+            case ast.BoolOp():
+                found += len(node.values) - 1
+            case ast.comprehension():
+                found += 1 + len(node.ifs)
+            case ast.match_case():
+                found += not (isinstance(node.pattern, ast.MatchAs) and node.pattern.pattern is None)
+            case _:
+                found += isinstance(node, DECISIONS)
+    return found
+
+
+def test_functions_are_simple():
+    """The bounds only get smaller: the aim is a mean of 3.0, and 12 at most. Comprehensions and `and` count, too."""
+    trees = [ast.parse(path.read_bytes()) for path in MODULES.values()]
+    found = [complexity(node) for tree in trees for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
+    assert sum(found) / len(found) <= 3.7
+    assert max(found) <= 24
+
+
 OPS_IN_PASSES = {
     "transform.backward": (2, "undoes broadcasting, and makes the node of a backward that cannot be recorded"),
     "transform.branches": (2, "a choice passes the gradient of the branch taken; a quotient by a literal has no pole"),

@@ -54,7 +54,7 @@ def application_key(instance: int, operands: tuple[Operand, ...]) -> Any:
     """What distinguishes applications of ops; `instance` is the identity of a node object."""
     for operand in operands:
         if type(operand) is not str:
-            return (instance, tuple(map(operand_key, operands)))
+            return (instance, tuple([each if type(each) is str else operand_key(each) for each in operands]))
     return (instance, operands)
 
 

@@ -84,8 +84,8 @@ class Sample(NamedTuple):
     def template(self, results: Sequence[str | None], names: Sequence[Namer]) -> Template:
         """The template with these values as results and these names for its parts."""
         made = [name for node in self.nodes for name in node.outputs]
-        read = [[(operand_key(ref), ref) for ref in node.inputs] for node in self.nodes]
-        keys = [operand_key(operand) for operand in self.operands]
+        read = [[(ref if type(ref) is str else operand_key(ref), ref) for ref in node.inputs] for node in self.nodes]
+        keys = [ref if type(ref) is str else operand_key(ref) for ref in self.operands]
         given = {*keys, *made}
         fixed = {key: ref for key, ref in (*chain(*read), *zip(results, results, strict=True)) if key not in given}
         places: dict[Any, int] = {}

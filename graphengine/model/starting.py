@@ -32,7 +32,7 @@ def initialize(
 
     Of a graph that is too large only the values in the file are looked at.
     """
-    files = TensorFiles(folder, limits.array_bytes)
+    files: TensorFiles | None = None
     for section, sources in (("parameters", graph.parameters), ("state", graph.state)):
         for name, source in sources.items():
             if name in given:
@@ -41,6 +41,7 @@ def initialize(
                 continue
             try:
                 if isinstance(source.value, ExternalValue):
+                    files = files or TensorFiles(folder, limits.array_bytes)
                     source = replace(source, value=files.array(source.value))
                 values[name] = initial_value(name, source)[()]
             except ValueError as error:

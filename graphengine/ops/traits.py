@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 
 from graphengine.errors import RegistrationError
@@ -41,9 +41,13 @@ class OpTrait(StrEnum):
     """Each number of the result is 1."""
 
 
-def fill_of(traits: frozenset[OpTrait]) -> float | None:
+FILLS: Mapping[OpTrait, float] = {OpTrait.ZEROS: 0.0, OpTrait.ONES: 1.0}
+"""Traits of ops whose results are one number everywhere."""
+
+
+def fill_of(traits: Iterable[OpTrait]) -> float | None:
     """Return the number that each number of the result is, None where it depends on the operands."""
-    return 0.0 if OpTrait.ZEROS in traits else 1.0 if OpTrait.ONES in traits else None
+    return next((FILLS[trait] for trait in traits if trait in FILLS), None)
 
 
 def traits_of(op: str, names: Iterable[str]) -> frozenset[OpTrait]:

@@ -22,7 +22,7 @@ from graphengine.ir.templates import StandIn, Template
 from graphengine.ops.inference import elementwise
 from graphengine.ops.numbers import LARGEST_EXACT
 from graphengine.ops.shapes import DTYPES, ArrayType, PythonNumber, Shape, broadcast_shapes, dtype_name, product
-from graphengine.ops.traits import OpTrait, fill_of
+from graphengine.ops.traits import FILLS, OpTrait, fill_of
 from graphengine.transform.rewriting import Result, Rewriter, only_for
 
 
@@ -123,14 +123,18 @@ def fold_shapes(rewriter: Rewriter, node: GraphNode) -> Result:
     return node._replace(inputs=(node.inputs[0], None), node=known)
 
 
+@only_for(traits=FILLS)
+def fold_fills(rewriter: Rewriter, node: GraphNode) -> Result:
+    """Ones and zeros of a scalar are known."""
+    kind, fill = rewriter.result_type(node), fill_of(node.node.traits)
+    return None if kind.shape or fill is None else _known(fill, kind)
+
+
 def fold_constants(rewriter: Rewriter, node: GraphNode) -> Result:
-    """A node whose inputs are all numbers is computed now; ones and zeros of a scalar are known."""
+    """A node whose inputs are all numbers is computed now."""
     kind = rewriter.result_type(node)
-    if kind.shape != () or len(node.outputs) > 1:
+    if kind.shape != () or len(node.node.outputs) > 1:
         return None
-    fill = fill_of(node.node.traits)
-    if fill is not None:
-        return _known(fill, kind)
     if not node.inputs or OpTrait.SIZES_ONLY in node.node.traits:
         return None
     values = []
@@ -241,6 +245,7 @@ def _under_sign(rewriter: Rewriter, operand: Operand) -> Operand:
     return producer.inputs[0] if producer and kind and kind.is_differentiable else None
 
 
+@only_for(infer=elementwise)
 def unexpanded(rewriter: Rewriter, node: GraphNode) -> Result:
     """An elementwise op takes what was broadcast before it was broadcast, if it has another operand of the full shape.
 
@@ -251,6 +256,7 @@ def unexpanded(rewriter: Rewriter, node: GraphNode) -> Result:
     return node._replace(inputs=inputs) if inputs and shape == rewriter.result_type(node).shape else None
 
 
+@only_for(infer=elementwise)
 def broadcast_late(rewriter: Rewriter, node: GraphNode) -> Result:
     """An elementwise op of nothing but what was broadcast is computed before, and its result is broadcast.
 
@@ -268,7 +274,7 @@ def broadcast_late(rewriter: Rewriter, node: GraphNode) -> Result:
 def _unbroadcast(rewriter: Rewriter, node: GraphNode) -> tuple[Operand, ...] | None:
     """The operands of an elementwise op before they were broadcast; None where that changes nothing, or a type."""
     shape = rewriter.result_type(node).shape
-    if type(node.node).infer is not elementwise or not shape or not _is_static(shape):
+    if not shape or not _is_static(shape):
         return None
     inputs = tuple([_before_broadcast(rewriter, operand) for operand in node.inputs])
     if inputs == node.inputs:
@@ -286,7 +292,7 @@ def _shape_of(rewriter: Rewriter, operands: tuple[Operand, ...]) -> Shape:
 
 
 def _before_broadcast(rewriter: Rewriter, operand: Operand) -> Operand:
-    producer = rewriter.producer(operand, "broadcast_to")
+    producer = rewriter.producer(operand, "broadcast_to") if type(operand) is str else None
     return producer.inputs[0] if producer else operand
 
 
@@ -373,7 +379,7 @@ def _splits(rewriter: Rewriter, node: GraphNode, kind: ArrayType, others: int) -
 SHAPES = (fold_sizes, fold_splits, fold_shapes)
 IDENTITIES = (neutral_operands, double_signs, unchanged)
 SIGNS = (signs_of_operands, signs_of_products, signs_of_sums)
-EXACT = (*SHAPES, fold_constants, *IDENTITIES, *SIGNS, unexpanded)
+EXACT = (*SHAPES, fold_fills, fold_constants, *IDENTITIES, *SIGNS, unexpanded)
 
 
 def optimize(graph: Graph, *, exact: bool = True) -> Graph:

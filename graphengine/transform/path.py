@@ -55,7 +55,8 @@ def differentiable_toward(graph: Graph, wrt: Iterable[str]) -> set[Any]:
     A value without a type, which a file with errors may have, does not count.
     """
     active: set[Any] = set(wrt)
-    flows = {id(kind): kind.is_differentiable for kind in graph.types.values()}
+    kinds = {id(kind): kind for kind in graph.types.values()}  # nodes alike share the object that is their type
+    flows = {key: kind.is_differentiable for key, kind in kinds.items()}
     for node in graph.nodes:
         if not active.isdisjoint(node.inputs):
             active.update([name for name in node.outputs if flows.get(id(graph.types.get(name)))])

@@ -33,23 +33,18 @@ Decided = TypeVar("Decided", bound=Rule)
 Expansion: TypeAlias = Callable[[Recorder, GraphNode, "list[ArrayType | None]"], Template | None]
 
 
-def only_for(*ops: str, traits: Collection[OpTrait] = ()) -> Callable[[Decided], Decided]:
-    """Mark a rule that changes nodes of these ops, or of ops with one of these traits, and no others."""
+def only_for(*ops: str, traits: Collection[OpTrait] = (), infer: Any = None) -> Callable[[Decided], Decided]:
+    """Mark a rule that changes nodes of these ops, of ops with one of these traits, or with this `infer`, alone."""
 
     def decorate(rule: Decided) -> Decided:
-        _ONLY[rule] = frozenset(ops), frozenset(traits)
+        _ONLY[rule] = frozenset(ops), frozenset(traits), infer
         return rule
 
     return decorate
 
 
-_ONLY: dict[Any, tuple[frozenset[str], frozenset[OpTrait]]] = {}
-"""The ops and traits of rules that are only for some."""
-
-
-def _concerns(rule: Rule, node: GraphNode) -> bool:
-    ops, traits = _ONLY.get(rule, ({node.op}, ()))
-    return node.op in ops or not node.node.traits.isdisjoint(traits)
+_ONLY: dict[Any, tuple[frozenset[str], frozenset[OpTrait], Any]] = {}
+"""The ops, traits and rules for types of rules that are only for some."""
 
 
 class Trait:
@@ -160,7 +155,7 @@ class Rewriter:
     def _template(self, node: GraphNode) -> Template | None:
         if self._expansion is None:
             return None
-        types = [self.type_of(operand) for operand in node.inputs]
+        types = self._operand_types(node)
         literals = [literal_key(node, operand) for operand in node.inputs if type(operand) is not str]
         alike = (id(node.node), *types, *literals)
         if alike not in self._templates:
@@ -236,11 +231,19 @@ class Rewriter:
     def _rules_for(self, node: GraphNode) -> tuple[Rule, ...]:
         """The rules that may change a node of the set of this package."""
         if node.op not in self._rules_of:
-            self._rules_of[node.op] = tuple([rule for rule in self._rules if _concerns(rule, node)])
+            found, rule_for_types = [], type(node.node).infer
+            for rule in self._rules:
+                ops, traits, infer = _ONLY.get(rule, ({node.op}, (), None))
+                if node.op in ops or infer is rule_for_types or not node.node.traits.isdisjoint(traits):
+                    found.append(rule)
+            self._rules_of[node.op] = tuple(found)
         return self._rules_of[node.op]
 
+    def _operand_types(self, node: GraphNode) -> list[ArrayType | None]:
+        return [self.values[ref].type if type(ref) is str else literal_type(ref) for ref in node.inputs]
+
     def _kind(self, node: GraphNode) -> _Common:
-        types = tuple([self.type_of(operand) for operand in node.inputs])
+        types = tuple(self._operand_types(node))
         key = (id(node.node), types)
         if key not in self._kinds:
             results = infer(node.node, types)
@@ -253,7 +256,9 @@ class Rewriter:
         return self._trait_of((kind, op, id(node.node) if node and op == "constant" else None))
 
     def _trait_of(self, key: tuple[ArrayType, str | None, Any]) -> Trait:
-        return self._traits.setdefault(key, Trait(*key[:2]))
+        if key not in self._traits:
+            self._traits[key] = Trait(*key[:2])
+        return self._traits[key]
 
     def _append(self, node: GraphNode, kind: _Common) -> None:
         self.nodes.append(node)

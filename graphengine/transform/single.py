@@ -27,6 +27,8 @@ def with_single_numbers(graph: Graph) -> Graph:
 
     Inputs that are such vectors become scalars; parameters, state and outputs stay what they are declared to be.
     """
+    if not any(kind.shape == UNIT for kind in graph.types.values()):
+        return graph
     vectors = {name for name in _values(graph) if graph.types[name].shape == UNIT}
     if not vectors or not _may_be_numbers(graph, vectors):
         return graph
