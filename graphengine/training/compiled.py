@@ -19,8 +19,7 @@ from graphengine.format.documents import FunctionFile
 from graphengine.format.training_documents import TrainingDocument
 from graphengine.ir.graph import Graph
 from graphengine.training.joining import training_step
-from graphengine.training.packable import packing_of
-from graphengine.transform.packing import Packing
+from graphengine.transform.packing import FEWEST, UNPACKED, Packing
 from graphengine.transform.step import Step
 
 MOST_STEPS, MOST_PLANS = 4, 8
@@ -40,6 +39,14 @@ ASIDE = {
 """Keys of a training section that do not change the step."""
 
 
+def _packing(graph: Graph, training: TrainingDocument, rule: FunctionFile) -> Packing:
+    if len(graph.trainable) < FEWEST:
+        return UNPACKED
+    from graphengine.training.packable import packing_of
+
+    return packing_of(graph, training, rule)
+
+
 class CompiledStep:
     """A training step, packed, and its plans, one for each set of sizes; raises as `training_step`."""
 
@@ -54,7 +61,7 @@ class CompiledStep:
     ) -> None:
         self.backend = backend or backend_named(DEFAULT_BACKEND)
         self._made_of = (graph, training, rule)
-        self.rule, self.packing = rule, packing_of(graph, training, rule)
+        self.rule, self.packing = rule, _packing(graph, training, rule)
         self.step = training_step(graph, training, rule, self.packing)
         self._plans: OrderedDict[Any, Program] = OrderedDict()
         self._others: dict[str, CompiledStep] = {}

@@ -14,11 +14,9 @@ from graphengine.ir.graph import Graph
 from graphengine.limits import Limits
 from graphengine.ops.shapes import ArrayType
 from graphengine.training.rules import checked_graph, slots_of
-from graphengine.transform.packing import Pack, Packing, is_elementwise
+from graphengine.transform.packing import FEWEST, Pack, Packing, is_elementwise
 from graphengine.transform.path import learned
 
-FEWEST = 32
-"""Parameters that make packing worth its `split` and `concat`."""
 LARGEST = 4096
 """Numbers of the largest parameter that is packed: from there on its own arithmetic costs more than the calls."""
 
