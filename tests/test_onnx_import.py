@@ -438,7 +438,7 @@ def test_the_command_writes_a_model(tmp_path, capsys, monkeypatch):
     (tmp_path / "m.onnx").write_bytes(parsed(DENSE, **WEIGHTS).SerializeToString())
     code, printed = command(capsys, monkeypatch, tmp_path / "m.onnx", "-o", tmp_path / "m.json", "--freeze", "b")
     assert not code
-    assert "1 parameter of 2 will not be trained" in printed
+    assert "1 of 2 parameters from the file will not be trained" in printed
     assert json.loads((tmp_path / "m.json").read_text())["parameters"]["b"]["trainable"] is False
 
 

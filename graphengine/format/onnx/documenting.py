@@ -70,7 +70,7 @@ def _graph(
     read = {each.name for each in outputs.values()}.union(*[node.inputs for node in nodes])
     stored = {name: array for name, array in {**draft.weights, **draft.constants}.items() if name in read}
     renamed = _renamed(importer, nodes, [name for name in draft.constants if name in read])
-    frozen = {*draft.frozen, *draft.constants, *_single(stored), *_matching(freeze, stored)}
+    frozen = {*draft.frozen, *draft.constants, *_single(stored), *_matching(freeze, stored, importer.names.table)}
     parameters = {
         renamed.get(name, name): Parameter(
             ArrayType(array.shape, array.dtype),
@@ -126,17 +126,21 @@ def _reference(name: str, renamed: Mapping[str, str]) -> str:
     return f"{renamed.get(node, node)}{colon}{port}"
 
 
-def _matching(patterns: list[str], names: Iterable[str]) -> set[str]:
-    """Return the names that fit a pattern."""
+def _matching(patterns: list[str], names: Iterable[str], before: Mapping[str, str]) -> set[str]:
+    """Return the names that fit a pattern as they are, or as they were `before` in the file."""
     found = set()
     for pattern in patterns:
-        fitting = fnmatch.filter(names, pattern)
+        fitting = [name for name in names if fnmatch.fnmatchcase(name, pattern) or _fits(before.get(name), pattern)]
         if not fitting and pattern != "*":
             raise UsageError(
                 f"no parameter fits '{pattern}'", code="GE402", hint=did_you_mean(pattern, names, "parameters")
             )
         found.update(fitting)
     return found
+
+
+def _fits(name: str | None, pattern: str) -> bool:
+    return name is not None and fnmatch.fnmatchcase(name, pattern)
 
 
 def _dtype(kinds: Iterable[ArrayType]) -> str:
@@ -159,7 +163,9 @@ def _notes(importer: Importer, graph: Graph) -> list[str]:
         notes.append(f"values of {name} are computed in float32, so results may differ in the last digits: {where}")
     frozen = [name for name, each in graph.parameters.items() if not each.trainable]
     if frozen:
-        notes.append(f"{counted(len(frozen), 'parameter')} of {len(graph.parameters)} will not be trained")
+        notes.append(
+            f"{len(frozen)} of {counted(len(graph.parameters), 'parameter')} from the file will not be trained"
+        )
     if importer.names.table:
         notes.append(f"{counted(len(importer.names.table), 'name')} changed; metadata has the table")
     return notes
