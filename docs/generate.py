@@ -254,16 +254,16 @@ A backend runs graphs whose shapes are known. `ge.load(path, backend="reference"
 `pip install 'graphengine[jax]'`, then `--backend jax` or `ge.load(path, backend="jax")`. `--device gpu`, or
 `backend="jax:gpu"`, chooses a device: `cpu`, `gpu`, `tpu`, with a number as `gpu:1`; without it jax chooses. A
 prediction, a gradient and a training step are each one function that XLA compiles, and a chunk of a training is one
-loop (`lax.scan`) on the device: it takes the batches of the chunk at once and gives back losses and rows of the
+loop (`lax.fori_loop`) on the device: it takes the batches of the chunk at once and gives back losses and rows of the
 history.
 
 - **Numbers**: double precision stays double, products of matrices have full precision. XLA adds in another order and
   has functions of its own, so the last bits differ: all ops and all shipped models, trained or not, agree with the
   numpy backend to a relative 1e-12 in double precision. Double precision is on where this backend computes, and
   nowhere else: `jax_enable_x64` of a program that uses jax itself stays as it is.
-- **What stays on the device**: parameters, slots and state, from one chunk to the next. Batches that lie one after
-  the other in memory go there as one array. After each chunk the parameters are copied back, for history, checks and
-  checkpoints.
+- **What stays on the device**: parameters, slots and state, from one chunk to the next, and the data of a training, up
+  to 256 MiB of it; of more the batches of each chunk go there as one array. After each chunk the parameters are copied
+  back, for history, checks and checkpoints. The norm of the gradient is computed only for rows of the history.
 - **What it lacks**: decompositions of matrices, random numbers, gamma functions and their relatives, `interp`,
   `linear_recurrence`, and shapes that are known only when a graph runs. Those nodes run in NumPy between compiled
   parts, and a training then goes through Python at each iteration. `graphengine show --plan --backend jax MODEL`
@@ -271,9 +271,8 @@ history.
 - **Custom nodes** that can be recorded are compiled like the ops that they are made of. A training that needs a node
   only Python can run is refused (GE416).
 - **An index out of range** gives NaN and no error.
-- **When it compiles**: at the first use of each shape, and for each of three lengths of a chunk, 16, 256 and 4,096
-  iterations, besides lengths that are frequent, such as that of an epoch; that takes from 0.1 s for a line to seconds
-  for large graphs. It pays for long trainings.
+- **When it compiles**: at the first use of each shape, and for each of three lengths of a chunk, up to 16, 256 and
+  4,096 iterations; that takes from 0.1 s for a line to seconds for large graphs. It pays for long trainings.
 - **Loops**: `scan` and `cond` of a model are loops and choices of XLA.
 - **Checkpoints** name jax, its version and the device. Resuming with another backend is reported (GE606).
 

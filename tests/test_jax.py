@@ -268,6 +268,51 @@ def test_what_a_chunk_leaves_on_the_device_is_used_by_the_next():
     assert program._placed("theta", np.float64(1)) is not kept
 
 
+@WITH_JAX
+def test_data_goes_to_the_device_once_for_a_training_and_again_for_the_next(monkeypatch):
+    from graphengine.backends.jax.xla_program import JaxProgram
+
+    put = []
+    monkeypatch.setattr(
+        JaxProgram,
+        "_put",
+        lambda self, name, value, put_=JaxProgram._put: [put.append(name), put_(self, name, value)][1],
+    )
+    data = {name: array.copy() for name, array in DATA.items()}
+    models = [ge.Model.from_dict(linreg(training=training()), backend=backend) for backend in ("numpy", "jax")]
+    for times in (1, 2):
+        for model in models:
+            model.train(data, batch_size=8, epochs=30, learning_rate=0.01)
+        assert put.count("x") == put.count("y") == times
+        data["x"] *= 2  # the same array with other numbers
+    np.testing.assert_allclose(models[1].parameters["theta"], models[0].parameters["theta"], rtol=1e-12)
+
+
+@WITH_JAX
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_more_data_than_stays_on_the_device_goes_there_in_blocks(shuffle, monkeypatch):
+    from graphengine.backends.jax import xla_loops
+
+    monkeypatch.setattr(xla_loops, "TABLE_BYTES", 0)
+    monkeypatch.setattr(xla_loops, "BLOCK_BYTES", 500)
+    models = [ge.Model.from_dict(linreg(training=training()), backend=backend) for backend in ("numpy", "jax")]
+    for model in models:
+        model.train(DATA, batch_size=7, epochs=9, learning_rate=0.01, shuffle=shuffle)
+    np.testing.assert_allclose(models[1].parameters["theta"], models[0].parameters["theta"], rtol=1e-12)
+
+
+@WITH_JAX
+def test_what_only_a_record_needs_is_computed_for_none_but_records():
+    model = ge.Model.from_dict(linreg(training=training()), backend="jax")
+    compiled = model.trainer(DATA).stepper._compiled
+    program = compiled.plan({"N": 40})
+    values = [program.outputs[name] for name in (compiled.step.loss, *program.carried)]
+    always, sometimes = program._parts[0].split(values)
+    assert {*values}.isdisjoint([name for _, each in sometimes for name in each.outputs])
+    assert program.outputs["gradient_norm"] in [name for _, each in sometimes for name in each.outputs]
+    assert len(always) + len(sometimes) == len(program._parts[0].steps)
+
+
 def test_without_jax_the_backend_is_refused_with_what_to_install(monkeypatch):
     monkeypatch.delitem(_made, "jax", raising=False)
     monkeypatch.setattr("graphengine.extras.find_spec", lambda name: None)

@@ -44,7 +44,9 @@ def looped(backend, graph, columns):
     program = backend_named(backend).compile(graph)
     fed, recorded, rows = list(program.sources), list(program.outputs), []
     values = [np.ascontiguousarray(columns[name]) for name in fed]
-    rounds = Rounds([True] * len(values[0]), lambda: [each.tolist() for each in values], lambda arrays: values)
+    rounds = Rounds(
+        [True] * len(values[0]), lambda: [each.tolist() for each in values], lambda arrays: values, lambda name: None, 0
+    )
     program.loop([(0.0, rounds)], {}, fed, recorded, rows.append, lambda total: None)
     return {name: np.array(each) for name, each in zip(recorded, zip(*rows, strict=True), strict=True)}, program
 

@@ -29,6 +29,12 @@ class Rounds:
     For the sources named it makes an array of those of the rounds, with one axis more in front, which has the size 1
     where all rounds have the same.
     """
+    table: Callable[[str], Any]
+    """Gives all batches of a source, of which the rounds are those from `first` on, with an axis for them in front.
+
+    It is the same object as long as the data is there unchanged; None for a source that is no data.
+    """
+    first: int
 
     def __iter__(self) -> Iterator[tuple[Any, ...]]:
         return zip(self.flags, *self.values(), strict=True)

@@ -37,6 +37,7 @@ class Segment:
     part: int
     _columns: dict[str, list[Any]] = field(default_factory=dict, repr=False, compare=False)
     _vectors: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    _tables: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     def batch(self, index: int) -> dict[str, Any]:
         """One batch, by input."""
@@ -81,6 +82,12 @@ class Segment:
             self._vectors[name] = np.require(self.arrays[name].reshape(-1), np.float64, ["C", "A", "W"])
         vector = self._vectors[name]
         return vector if stop - start == self.count else vector[start:stop]
+
+    def table(self, name: str) -> Any:
+        """One input of all batches as `stacked` gives it, the same array each time."""
+        if name not in self._tables:
+            self._tables[name] = self.stacked(name, 0, self.count)
+        return self._tables[name]
 
     def stacked(self, name: str, start: int, stop: int) -> Any:
         """One input of the batches from `start` to `stop` with an axis for them in front, of size 1 if all share it."""

@@ -90,7 +90,7 @@ class Chunk:
         for piece in self.pieces:
             feed = Feed(piece, self.done + done, names, numbered, floats)
             stop = done + piece.stop - piece.start
-            yield 0.0 if piece.first else totals[-1], Rounds(flags[done:stop], feed.values, feed.numbers)
+            yield 0.0 if piece.first else totals[-1], feed.rounds(flags[done:stop])
             done = stop
 
 
@@ -102,6 +102,14 @@ class Feed(NamedTuple):
     names: Sequence[str]
     numbered: Mapping[str, Callable[[int], Any]]
     floats: Container[str]
+
+    def rounds(self, flags: Sequence[int]) -> Rounds:
+        """The rounds with these flags."""
+        return Rounds(flags, self.values, self.numbers, self.table, self.piece.start)
+
+    def table(self, name: str) -> Any:
+        """All batches of the segment, of an input; None for what is a function of the iteration."""
+        return None if name in self.numbered else self.piece.segment.table(name)
 
     def values(self) -> Iterator[Iterable[Any]]:
         """The values of each name, one round after the other."""

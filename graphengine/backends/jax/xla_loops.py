@@ -1,0 +1,165 @@
+"""Chunks of a training as loops on the device: batches, flags and numbers go there, losses and records come back.
+
+What a segment of the data holds goes to the device once, however many chunks and epochs read it. A loop runs as many
+iterations as it is asked for, so it is compiled for each segment and not for each length of a chunk.
+"""
+
+from __future__ import annotations
+
+import itertools
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from graphengine.backends.jax.xla_parts import CompiledPart, Values, computed
+from graphengine.backends.protocol import Rounds
+from graphengine.ir.graph import Graph
+
+BLOCK_BYTES = 2**26
+"""Bytes of batches and recorded values that go to the device and back at a time."""
+TABLE_BYTES = 2**28
+"""Bytes of a segment that stays on the device; of a larger one the batches of each chunk go there."""
+LENGTHS = (16, 256, 4096)
+"""Iterations that a loop has room for: XLA compiles each of them anew."""
+
+
+class DeviceLoops:
+    """The loops of a step that is compiled as a whole; `put` brings a value by name to the device."""
+
+    def __init__(
+        self,
+        jax: Any,
+        graph: Graph,
+        part: CompiledPart,
+        carried: Mapping[str, str],
+        put: Callable[[str, Any], Any],
+    ) -> None:
+        self._jax, self._graph, self._part, self._put = jax, graph, part, put
+        self._replaced = {source: graph.outputs[name] for name, source in carried.items()}
+        self._loops: dict[tuple[str, ...], Callable[..., Any]] = {}
+        self._tables: dict[str, tuple[Any, Any]] = {}
+
+    def run(
+        self,
+        values: Values,
+        rounds: Rounds,
+        fed: Sequence[str],
+        recorded: Sequence[str],
+        record: Callable[[tuple[Any, ...]], None],
+        add: Callable[[float], None],
+    ) -> Values:
+        """Run the rounds of a group and return the values after it; `add` gets each loss, `record` the kept rows."""
+        columns = dict(zip(fed, rounds.values(), strict=True))
+        constant = {name: self._put(name, next(iter(each))) for name, each in columns.items() if _is_one(each)}
+        moving = {name: rounds.table(name) for name in fed if name not in constant}
+        tables = {name: table for name, table in moving.items() if table is not None}
+        numbers = {name: list(columns[name]) for name, table in moving.items() if table is None}
+        stays = sum(table.nbytes for table in tables.values()) <= TABLE_BYTES
+        block, loop = self._block([*recorded, *(() if stays else tables)]), self._loop_of(tuple(recorded))
+        for start in range(0, len(rounds.flags), block):
+            flags = rounds.flags[start : start + block]
+            count, first = len(flags), rounds.first + start
+            length = min(block, next(each for each in LENGTHS if each >= count))
+            rows = {
+                name: self._table(name, each) if stays else self._filled(name, each[first : first + count], length)
+                for name, each in tables.items()
+            }
+            counted = {name: self._filled(name, each[start : start + count], length) for name, each in numbers.items()}
+            keep = np.zeros(length, np.bool_)
+            keep[:count] = flags
+            state = {name: values[name] for name in self._replaced}
+            kept = {name: each for name, each in {**values, **constant}.items() if name not in state}
+            state, found = loop(count, first if stays else 0, state, kept, rows, counted, keep)
+            values = {**values, **state}
+            _record([np.asarray(each)[:count] for each in found], keep[:count], record, add)
+        return values
+
+    def _block(self, names: Sequence[str]) -> int:
+        """How many iterations run at a time, by the bytes of these values."""
+        return max(1, min(LENGTHS[-1], BLOCK_BYTES // max(1, sum(map(self._nbytes, names)))))
+
+    def _nbytes(self, name: str) -> int:
+        kind = self._graph.types[name]
+        return int(np.prod(kind.shape, dtype=np.int64)) * kind.array_dtype.itemsize  # type: ignore[arg-type]
+
+    def _table(self, name: str, table: Any) -> Any:
+        """All batches of a segment on the device, where they stay as long as the segment has them."""
+        host, device = self._tables.get(name, (lambda: None, None))
+        if host() is not table:
+            device = self._put(name, table)
+            self._tables[name] = weakref.ref(table, lambda _: self._tables.pop(name, None)), device
+        return device
+
+    def _filled(self, name: str, rows: Any, length: int) -> Any:
+        """Values of some iterations on the device, with room for `length` of them."""
+        rows = np.asarray(rows, self._graph.types[name].array_dtype)
+        if len(rows) < length:
+            rows = np.concatenate([rows, np.zeros((length - len(rows), *rows.shape[1:]), rows.dtype)])
+        return self._put(name, rows)
+
+    def _loop_of(self, recorded: tuple[str, ...]) -> Callable[..., Any]:
+        if recorded not in self._loops:
+            self._loops[recorded] = self._jax.jit(self._loop(recorded))
+        return self._loops[recorded]
+
+    def _loop(self, recorded: tuple[str, ...]) -> Callable[..., Any]:
+        """A loop as a function that XLA compiles: the values after it, and what is recorded of each iteration."""
+        lax, step = self._jax.lax, self._step(recorded)
+
+        def loop(count: Any, first: Any, state: Any, kept: Any, rows: Any, counted: Any, keep: Any) -> Any:
+            def body(number: Any, carry: Any) -> Any:
+                state, records = carry
+                batch = {name: lax.dynamic_index_in_dim(each, first + number, 0, False) for name, each in rows.items()}
+                given = {**kept, **state, **batch, **{name: each[number] for name, each in counted.items()}}
+                known = step(given, keep[number])
+                records = [each.at[number].set(known[name]) for name, each in zip(recorded, records, strict=True)]
+                return {source: known[name] for source, name in self._replaced.items()}, records
+
+            return lax.fori_loop(0, count, body, (state, [self._blank(name, len(keep)) for name in recorded]))
+
+        return loop
+
+    def _step(self, recorded: tuple[str, ...]) -> Callable[[Values, Any], Values]:
+        """One iteration; what only a record needs, such as the norm of the gradient, is computed only for one."""
+        always, sometimes = self._part.split([recorded[0], *self._replaced.values()])
+        made = {name for _, each in sometimes for name in each.outputs}
+        asked = [name for name in recorded if name in made]
+
+        def step(values: Values, is_kept: Any) -> Values:
+            known = computed(always, values)
+            if not asked:
+                return known
+            found = self._jax.lax.cond(
+                is_kept,
+                lambda: list(map(computed(sometimes, known).get, asked)),
+                lambda: list(map(self._blank, asked)),
+            )
+            return {**known, **dict(zip(asked, found, strict=True))}
+
+        return step
+
+    def _blank(self, name: str, *room: int) -> Any:
+        """Zeros of the type of a value, or room for so many of it."""
+        kind = self._graph.types[name]
+        return self._jax.numpy.zeros((*room, *kind.shape), kind.array_dtype)
+
+
+def _is_one(column: Any) -> bool:
+    """Whether all rounds have the same value."""
+    return isinstance(column, itertools.repeat)
+
+
+def _record(
+    found: Sequence[Any],
+    keep: Any,
+    record: Callable[[tuple[Any, ...]], None],
+    add: Callable[[float], None],
+) -> None:
+    for loss in found[0].tolist():
+        add(loss)
+    chosen = np.flatnonzero(keep)
+    columns = [each[chosen].tolist() if each.dtype == np.float64 and each.ndim == 1 else each[chosen] for each in found]
+    for row in zip(*columns, strict=True):
+        record(tuple([each if isinstance(each, float) else np.copy(each)[()] for each in row]))
