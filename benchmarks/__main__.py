@@ -20,6 +20,7 @@ BENCHMARKS = (
     "cold_start",
     "predict",
     "layers",
+    "recurrent",
     "sums",
     "growth",
     "hostile",

@@ -1,12 +1,16 @@
 """Recurrent layers over whole sequences, compared with PyTorch where it is installed and with loops in NumPy."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from documents import document
 
 import graphengine as ge
 from graphengine.backends.numpy.plan import Plan
+from graphengine.backends.reference.executor import Executor
 from graphengine.transform.directional import curvature
+from graphengine.transform.mode import in_training_mode, with_iteration
 
 GATES = {"rnn": 1, "gru": 3, "lstm": 4}
 N, T, F, H = 3, 6, 4, 5
@@ -135,6 +139,70 @@ def test_second_derivatives_are_the_slopes_of_first_ones(kind):
     for value, name in zip(found.values(), ("weight_hh", "x"), strict=True):
         slope = (sides[0][name] - sides[1][name]) / (2 * step)
         np.testing.assert_allclose(value, slope, rtol=1e-6, atol=1e-7 * np.abs(slope).max())
+
+
+def test_memory_of_a_training_grows_by_what_the_gradient_reads_of_each_step():
+    generator, batch, width = np.random.default_rng(0), 16, 32
+    shapes = {"weight_ih": (4, F, width), "weight_hh": (4, width, width), "bias_ih": (4, width), "bias_hh": (4, width)}
+    nodes = {"lstm": ("nn.lstm", ["x", *shapes]), "squares": ("square", ["lstm:h"]), "loss": ("mean", ["squares"])}
+    parameters = {name: generator.normal(size=shape).tolist() for name, shape in shapes.items()}
+    settings = {"loss": "loss", "optimizer": {"type": "sgd", "learning_rate": 0.1}, "epochs": 1}
+    model = ge.Model.from_dict(
+        document(
+            nodes,
+            {"loss": "loss"},
+            inputs={"x": ["N", "T", F]},
+            parameters=parameters,
+            opset_imports=IMPORTS,
+            training=settings,
+        )
+    )
+
+    def peak(steps):
+        data = {"x": generator.normal(size=(batch, steps, F))}
+        model.train(data)  # what is compiled once is compiled
+        tracemalloc.start()
+        try:
+            model.train(data)
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    saved = 7 * batch * width * 8  # four gates, the cell state, its tanh and the hidden state
+    assert peak(150) - peak(50) < 1.5 * 100 * saved
+
+
+def test_dropout_between_layers_draws_numbers_for_each_step_and_iteration_and_scales_the_gradient():
+    nodes = {
+        "below": ("nn.rnn", ["x", "a", "b", "u", "v"]),
+        "kept": ("dropout", ["below"], {"p": 0.5}),
+        "loss": ("sum", ["kept"]),
+    }
+    shapes = {"a": [F, H], "b": [H, H], "u": [H], "v": [H]}
+    generator = np.random.default_rng(4)
+    parameters = {
+        name: {"shape": shape, "value": generator.normal(size=shape).tolist()} for name, shape in shapes.items()
+    }
+    content = document(
+        nodes, {"kept": "kept"}, inputs={"x": ["N", "T", F]}, parameters=parameters, opset_imports=IMPORTS
+    )
+    graph = ge.Model.from_dict(content).graph
+    values = {name: each.value for name, each in graph.parameters.items()}
+    x = generator.normal(size=(N, 40, F))
+    factors = {}
+    for iteration in (1, 2):
+        training = with_iteration(in_training_mode(graph), iteration, seed=7)
+        executor = Executor(training)
+        slots = executor.forward({**values, "x": x})
+        below = graph.value_name("below")
+        kept, given = (slots[executor.slot_of[name]] for name in ("kept", below))
+        factors[iteration] = kept / given
+        assert set(np.unique(factors[iteration].round(12))) == {0.0, 2.0}
+        slope = executor.backward(slots, "loss", [below])[below]
+        np.testing.assert_allclose(slope, factors[iteration], rtol=1e-12)
+    assert (factors[1] != factors[2]).any()
+    per_step = factors[1].swapaxes(0, 1).reshape(40, -1)
+    assert len(np.unique(per_step, axis=0)) == 40  # no two steps drop the same values
 
 
 # ---------------------------------------------------------------- PyTorch
