@@ -1,41 +1,212 @@
-"""The bridge to Dask: tasks of this package on a cluster whose scheduler the caller names.
+"""The bridge to Dask: tasks and trainings on a cluster whose scheduler the caller names (the extra `dask`).
 
-A task is a function of this package and plain data: paths, numbers, a fingerprint.
+A worker of a training is an actor that opens the model file and its data source itself and keeps them: it gets parameters and
+answers with subtotals of gradients. A task names a path, a fingerprint and shards, and holds no model and no data. The
+address of a scheduler comes from the caller alone, and nothing of a file is unpickled.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import itertools
+import json
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import CancelledError
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from graphengine.errors import GraphEngineError
+import numpy as np
+
+from graphengine.backends.totals import Subtotal
+from graphengine.errors import GraphEngineError, TrainingError, UsageError, WorkersError
 from graphengine.extras import optional
+from graphengine.fit.solver_trainer import SolverTrainer
+from graphengine.format.meaning import fingerprint
+from graphengine.format.training_documents import TrainingDocument
+from graphengine.limits import Limits
+from graphengine.model.loading import load
+from graphengine.model.model import Model
+from graphengine.plugins import load_plugins
+from graphengine.training.history import History
+from graphengine.training.interrupting import run_to_end
+from graphengine.training.loop import Trainer
+from graphengine.training.sharding import ShardRequest, Subtotals
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
+SHARD_ROWS = 1024
+"""Rows of a shard where a training with workers declares none."""
+MOST_LOSSES = 20
+"""Workers in a row that one iteration may lose: what ends each process that works on it is no accident."""
 RETRIES = 5
 """How often a task is done again whose worker has died or been lost."""
 WAITING = "15s"
 """How long a scheduler may take to answer."""
+PATIENCE = 60.0
+"""Seconds that a scheduler without a worker gets to start one."""
+LOST = (OSError, RuntimeError, TimeoutError, CancelledError)
+"""What Dask raises where the worker of an actor is gone."""
+
+
+@dataclass(frozen=True)
+class TrainingTask:
+    """A training of a model file, as a worker opens it: the section is JSON, `source` a data source of the file."""
+
+    path: str
+    fingerprint: str
+    section: str
+    source: str
+    backend: str
+    limits: Limits
+    plugins: tuple[str, ...] = ()
+
+    def trainer(self) -> Trainer:
+        """The training of the file that the task names.
+
+        Raises
+        ------
+        TrainingError
+            If the file is not the one that the task was made for.
+        """
+        load_plugins(self.plugins)
+        model = load(self.path, limits=self.limits, backend=self.backend)
+        if _meaning_of(model) != self.fingerprint:
+            hint = "save the model that is to be trained, and train that file"
+            raise TrainingError(f"workers open {self.path}, which is not the model that is trained", hint=hint)
+        trainer = model.trainer(self.source, **json.loads(self.section))
+        assert isinstance(trainer, Trainer)
+        return trainer
+
+
+class ShardActor:
+    """A worker's model and data."""
+
+    def __init__(self, task: TrainingTask) -> None:
+        trainer = task.trainer()
+        assert trainer.stepper.sharding is not None
+        self._sharding, self._batches = trainer.stepper.sharding, trainer.batches
+
+    def subtotals(self, request: ShardRequest, first: int, stop: int) -> Subtotals:
+        """The subtotals of shards `first` to `stop`."""
+        return self._sharding.subtotals_of(request, self._batches, first, stop)
+
+
+class DaskWorkers:
+    """The workers of a Dask cluster, as actors, for one training: each computes some shards of an iteration in a row.
+
+    An actor that is lost is made again by a worker that is there, and its shards are computed again.
+    """
+
+    def __init__(self, client: Any, task: TrainingTask) -> None:
+        self._client, self._task = client, task
+        self._lost = (*LOST, optional("distributed", "dask").KilledWorker)
+        self._client.wait_for_workers(1, timeout=PATIENCE)
+        self._actors: list[Any] = [None] * len(self._addresses())
+        self._places = itertools.count()
+
+    def subtotals(self, request: ShardRequest) -> Iterator[Subtotals]:
+        """Give the subtotals of all shards, in the order of the shards; raises as `sharding.Workers`."""
+        count = min(len(self._actors), request.shards)
+        ends = [request.shards * place // count for place in range(count + 1)]
+        asked = [(place, *pair) for place, pair in enumerate(itertools.pairwise(ends))]
+        sent = [self._sent(request, *each) for each in asked]
+        for each, answer in zip(asked, sent, strict=True):
+            yield self._found(request, *each, answer)
+
+    def _found(self, request: ShardRequest, place: int, first: int, stop: int, answer: Any) -> Subtotals:
+        for _ in range(MOST_LOSSES):
+            if answer is not None:
+                try:
+                    return _writable(self._result(place, answer))
+                except GraphEngineError:
+                    raise
+                except self._lost:
+                    self._actors[place] = None
+            answer = self._sent(request, place, first, stop)
+        raise WorkersError(f"iteration {request.iteration} has ended {MOST_LOSSES} workers")
+
+    def _sent(self, request: ShardRequest, place: int, first: int, stop: int) -> Any:
+        """The answer of an actor to come, None where its worker is lost."""
+        try:
+            if self._actors[place] is None:
+                self._actors[place] = self._actor()
+            return self._actors[place][1].subtotals(request, first, stop)
+        except GraphEngineError:
+            raise
+        except self._lost:
+            self._actors[place] = None
+            return None
+
+    def _actor(self) -> tuple[str, Any]:
+        """An actor on the next worker there is."""
+        addresses = self._waited_for()
+        address = addresses[next(self._places) % len(addresses)]
+        future = self._client.submit(ShardActor, self._task, actor=True, pure=False, workers=[address])
+        return address, self._checked(future, address)
+
+    def _result(self, place: int, answer: Any) -> Subtotals:
+        found: Subtotals = self._checked(answer, self._actors[place][0])
+        return found
+
+    def _checked(self, future: Any, address: str) -> Any:
+        """The result of a future, as long as its worker is there."""
+        while True:
+            try:
+                with self._client.as_current():  # an actor that arrives looks for its client
+                    return future.result(timeout=1.0)
+            except TimeoutError:
+                if address not in self._addresses():
+                    raise
+
+    def _waited_for(self) -> list[str]:
+        """The addresses of the workers, of which there is one at least before long."""
+        end = time.monotonic() + PATIENCE
+        while not (found := self._addresses()):
+            if time.monotonic() > end:
+                raise WorkersError(f"there has been no worker for {PATIENCE:g} s")
+            time.sleep(0.1)
+        return found
+
+    def _addresses(self) -> list[str]:
+        if self._client.status != "running":
+            raise WorkersError("the scheduler is gone")
+        return sorted(self._client.scheduler_info(n_workers=-1)["workers"])
+
+
+def _writable(found: Subtotals) -> Subtotals:
+    """Subtotals that may be added to: an array that was received is read-only."""
+    return {
+        name: [Subtotal(first, parts, np.require(value, requirements="W")) for first, parts, value in subtotals]
+        for name, subtotals in found.items()
+    }
 
 
 @contextmanager
-def connected(address: str) -> Iterator[Any]:
-    """A client of the scheduler at an address such as `tcp://host:8786`.
+def connected(scheduler: str | int | Any) -> Iterator[Any]:
+    """Yield a client of a scheduler: a client that there is, an address, or a number of local workers to start.
+
+    What is started here ends with the block.
 
     Raises
     ------
     GraphEngineError
-        GE418 if it does not answer, or no longer does.
+        GE418 if no scheduler answers at the address, or no longer does.
     UsageError
         GE803 if Dask is not installed.
     """
     distributed = optional("distributed", "dask")
+    if isinstance(scheduler, int):
+        with local_cluster(scheduler) as cluster, connected(cluster.scheduler_address) as client:
+            yield client
+        return
+    if not isinstance(scheduler, str):
+        yield scheduler
+        return
     try:
-        client = distributed.Client(address, timeout=WAITING, set_as_default=False)
+        client = distributed.Client(scheduler, timeout=WAITING, set_as_default=False)
     except (OSError, ValueError, TimeoutError) as error:
-        raise lost(address, error) from error
+        raise lost(scheduler, error) from error
     with client, client.as_current():
         yield client
 
@@ -68,3 +239,109 @@ def lost(address: str, error: Exception) -> GraphEngineError:
     return GraphEngineError(
         message, code="GE418", hint="start it, and run the same command again; what is done is kept"
     )
+
+
+def local_cluster(workers: int, port: int = 0) -> Any:
+    """Return a scheduler and workers on this machine, processes of one thread each; it ends as a context."""
+    distributed = optional("distributed", "dask")
+    return distributed.LocalCluster(
+        n_workers=workers,
+        threads_per_worker=1,
+        processes=True,
+        scheduler_port=port,
+        dashboard_address=None,
+        silence_logs="CRITICAL",
+    )
+
+
+def train(
+    model: Model, scheduler: str | int | Any, data: str | None = None, *, plugins: Iterable[str] = (), **options: Any
+) -> History:
+    """Train a model as `Model.train` does, with the gradients of its shards from the workers of a scheduler.
+
+    The bits are those of `Model.train` with the same `shard_rows` (by default 1,024), whatever workers there are.
+
+    Parameters
+    ----------
+    scheduler : str, int or distributed.Client
+        The address of a scheduler, a number of local processes to start, or a client that is connected.
+    data : str, optional
+        A data source of the file; by default the one that the training section names.
+    plugins : iterable of str, optional
+        Modules with `@register` that workers import, as `--plugin` names them.
+    **options
+        Keywords of `Model.train`.
+
+    Raises
+    ------
+    TrainingError
+        If the training cannot start.
+    WorkersError
+        GE607 if no worker is left, after a checkpoint was written, if there is a folder for them.
+    UsageError
+        GE801 if the model has no file; GE803 if Dask is not installed.
+    GraphEngineError
+        GE418 if no scheduler answers.
+    """
+    with connected(scheduler) as client:
+        trainer = model.trainer(data, **sharded(model, options))
+        run_to_end(with_workers(trainer, model, client, data, plugins))
+    return trainer.history
+
+
+def sharded(model: Model, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return keywords of a training with shards, of `SHARD_ROWS` rows if neither they nor the file declare any."""
+    section = model.document.training
+    rows = options.get("shard_rows") or (section.shard_rows if section else None) or SHARD_ROWS
+    return {**options, "shard_rows": rows}
+
+
+def with_workers(
+    trainer: Trainer | SolverTrainer,
+    model: Model,
+    client: Any,
+    data: str | None = None,
+    plugins: Iterable[str] = (),
+) -> Trainer | SolverTrainer:
+    """Let the workers of a client compute the shards of a training on a data source of the file, and return it.
+
+    Raises
+    ------
+    TrainingError
+        GE602 if the training has no shards, or its data is no source of the file.
+    UsageError
+        GE801 if the model has no file that workers could open.
+    """
+    if not isinstance(trainer, Trainer) or trainer.stepper.sharding is None:
+        message = (
+            f"workers compute the gradients of an update rule, and '{trainer.training.optimizer.type}' is a solver"
+        )
+        raise TrainingError(message)
+    if model.path is None:
+        raise UsageError("workers open the file of a model, and this one has none", hint="save it, and load the file")
+    source = data or trainer.training.data or next(iter(model.document.data), None)
+    if source is None:
+        hint = "declare the data in the file, under 'data'"
+        raise TrainingError("workers read a data source of the model file, and it has none", hint=hint)
+    section = json.dumps(_to_compute(trainer.training))
+    path, backend = str(model.path.resolve()), trainer.backend.name
+    task = TrainingTask(path, _meaning_of(model), section, source, backend, model.limits, tuple(plugins))
+    trainer.stepper.sharding.workers = DaskWorkers(client, task)
+    return trainer
+
+
+def _to_compute(training: TrainingDocument) -> dict[str, Any]:
+    """A training section without what only the process that trains does: checks on other data, checkpoints."""
+    apart = training.validation and training.validation.data
+    left: dict[str, Any] = {
+        "early_stopping": None,
+        "checkpoint": None,
+        "metrics": {},
+        **({"validation": None} if apart else {}),
+    }
+    return {**training.model_dump(mode="json", exclude={"data"}), **left}
+
+
+def _meaning_of(model: Model) -> str:
+    """The fingerprint of a model without its training section, which a task brings along."""
+    return fingerprint(model.document.model_copy(update={"training": None}))

@@ -12,7 +12,8 @@ them, because all independent problems of a file are reported in one run.
     ├── GradientError          a gradient is not the slope of what it is the gradient of
     ├── DataError              a data source is missing or wrong
     ├── TrainingError          a training cannot start
-    │   └── DivergenceError    a training left the finite numbers
+    │   ├── DivergenceError    a training left the finite numbers
+    │   └── WorkersError       the workers of a training, or their scheduler, are gone
     └── UsageError             a command line or a call asks for something that is not there
 
 What is valid and probably not meant is a `ModelWarning`, of the category UserWarning.
@@ -93,6 +94,7 @@ CODES = {
     "GE604": "a fit did not converge",
     "GE605": "a training ended with a larger loss than it began with",
     "GE606": "a training resumes where its last bits may differ",
+    "GE607": "the workers of a training are gone",
     "GE701": "a node class breaks the node contract",
     "GE702": "an op of that name is registered already",
     "GE801": "a wrong command line",
@@ -267,6 +269,12 @@ class DivergenceError(TrainingError):
     def __init__(self, message: str, *, iteration: int, epoch: int, **place: Any) -> None:
         super().__init__(message, **place)
         self.iteration, self.epoch = iteration, epoch
+
+
+class WorkersError(TrainingError):
+    """The workers of a training, or their scheduler, are gone; the iterations before are done."""
+
+    default_code = "GE607"
 
 
 class UsageError(GraphEngineError):

@@ -412,6 +412,14 @@ EXPLANATIONS: dict[str, Explanation] = {
         "Resume with what the message names, or accept other last bits.",
         "(a checkpoint of another machine, and --resume)",
     ),
+    "GE607": Explanation(
+        "The workers that compute the gradients of a training, or the scheduler that knows them, are gone. A worker "
+        "that ends is replaced, and its shards are computed again; this is an error where none is left. With a folder "
+        "for checkpoints all iterations before are saved.",
+        "Start the scheduler and the workers again, and resume: --checkpoint FOLDER --resume. The bits do not depend "
+        "on how many workers there are.",
+        "(a scheduler that is stopped during a training)",
+    ),
     "GE701": Explanation(
         "A node class breaks the node contract; the message shows how to write it.",
         "docs/custom_nodes.md has the contract.",

@@ -49,6 +49,7 @@ COMMANDS = {
     "explain": "codes",
     "copy": "maintaining",
     "doctor": "maintaining",
+    "cluster": "clustering",
 }
 """The commands, each with the module that has the function of its name."""
 SUMMARIES = {
@@ -88,6 +89,7 @@ SUMMARIES = {
         "diff": "Show what differs between two models.",
         "upgrade": "Rewrite a model in the newest version of the format.",
         "resume-check": "Verify that an interrupted training resumes exactly.",
+        "cluster": "Start a Dask scheduler and workers on this machine.",
         "doctor": "Print versions, extras and backends for a bug report.",
     },
 }

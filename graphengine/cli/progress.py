@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from graphengine.cli.failures import Unwritten
 from graphengine.cli.output import before_the_work, print_note, print_text
+from graphengine.errors import WorkersError
 
 if TYPE_CHECKING:
     from graphengine.fit.solver_trainer import SolverTrainer
@@ -45,7 +46,7 @@ def train(trainer: Trainer | SolverTrainer, *, quiet: bool, log: Path | None, un
 
         try:
             run_to_end(trainer, see)
-        except (KeyboardInterrupt, Terminated) as error:
+        except (KeyboardInterrupt, Terminated, WorkersError) as error:
             stack.close()
             signal = f"{error.name}: " if isinstance(error, Terminated) else ""
             print_note(signal + _how_to_go_on(trainer))

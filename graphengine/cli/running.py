@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from graphengine.cli.checkpointing import checkpoint_folder
+from graphengine.cli.clustering import DaskAddress, WorkerCount, shards, working
 from graphengine.cli.data_files import needed_to_train, read_data
 from graphengine.cli.failures import Unwritten, heed
 from graphengine.cli.opening import decoded, open_changed
@@ -43,8 +44,8 @@ if TYPE_CHECKING:
     from graphengine.training.history import History
     from graphengine.training.loop import Trainer
 
-OVERRIDES = ("learning_rate", "epochs", "batch_size", "max_iterations", "seed", "shuffle")
-TRAINING_OPTIONS = (*OVERRIDES, "update_rule", "checkpoint", "resume", "log", "plot", "curve")
+OVERRIDES = ("learning_rate", "epochs", "batch_size", "max_iterations", "seed", "shuffle", "shard_rows")
+TRAINING_OPTIONS = (*OVERRIDES, "update_rule", "checkpoint", "resume", "log", "plot", "curve", "workers", "dask")
 
 
 def run(
@@ -63,6 +64,9 @@ def run(
     shuffle: Annotated[
         bool | None, typer.Option("--shuffle/--no-shuffle", help="Override the shuffling in the file.")
     ] = None,
+    shard_rows: Annotated[int | None, typer.Option(help="Rows of a shard of a batch; overrides the file.")] = None,
+    workers: WorkerCount = None,
+    dask: DaskAddress = None,
     update_rule: UpdateRuleFile = None,
     checkpoint: CheckpointFolder = None,
     resume: Annotated[bool, typer.Option("--resume", help="Resume from the newest checkpoint, if any.")] = False,
@@ -97,9 +101,11 @@ def run(
     history: History | None = None
     unwritten = Unwritten()
     if trains:
-        trainer = opened.trainer(given or None, **saving, **_overrides(context))
+        overrides = shards(opened, _overrides(context), given, workers, dask)
+        trainer = opened.trainer(given or None, **saving, **overrides)
         _heed_resuming(trainer, strict=strict)
-        history = _train(trainer, check_finite=check_finite, quiet=quiet, log=log, unwritten=unwritten)
+        with working(trainer, opened, workers, dask, plugins):
+            history = _train(trainer, check_finite=check_finite, quiet=quiet, log=log, unwritten=unwritten)
         saved = save_model(opened, save, unwritten)  # before anything else that may fail
         draw_curve(history, plot, unwritten)
         report = _report_of(opened, trainer)

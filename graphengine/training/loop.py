@@ -18,7 +18,7 @@ import numpy as np
 
 from graphengine.backends.protocol import Backend
 from graphengine.data.batches import Batches
-from graphengine.errors import DivergenceError, TrainingError
+from graphengine.errors import DivergenceError, TrainingError, WorkersError
 from graphengine.format.training_documents import TrainingDocument
 from graphengine.ir.binding import bind_sizes
 from graphengine.ir.graph import Graph
@@ -219,6 +219,9 @@ class Trainer:
             sums, new = self.stepper.run(chunk, flags, rows, self._total)
         except DivergenceError:
             self._take(self.stepper.carried)
+            raise
+        except WorkersError:
+            self.save_checkpoint()  # of the iterations before
             raise
         self.history.extend(rows, chunk.count)
         self._add_epochs(chunk, sums)

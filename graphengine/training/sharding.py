@@ -42,8 +42,8 @@ class Workers(Protocol):
 
         Raises
         ------
-        TrainingError
-            If there is no worker left.
+        WorkersError
+            GE607 if there is no worker left.
         """
 
 

@@ -1,0 +1,90 @@
+"""`cluster`, and trainings whose gradients the workers of a Dask scheduler compute."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+
+import typer
+
+from graphengine.cli.output import print_line
+from graphengine.errors import UsageError
+
+if TYPE_CHECKING:
+    from graphengine.fit.solver_trainer import SolverTrainer
+    from graphengine.model.model import Model
+    from graphengine.training.loop import Trainer
+
+WorkerCount: TypeAlias = Annotated[
+    int | None, typer.Option("--workers", min=1, metavar="N", help="Compute in N processes on this machine.")
+]
+DaskAddress: TypeAlias = Annotated[
+    str | None, typer.Option("--dask", metavar="ADDRESS", help="Compute on the workers of this Dask scheduler.")
+]
+
+
+def cluster(
+    workers: Annotated[int, typer.Option("--workers", min=1, metavar="N", help="How many processes.")] = 2,
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Of the scheduler; 0 takes a free one.")] = 0,
+) -> None:
+    """Start a Dask scheduler and N workers on this machine; Ctrl-C ends them."""
+    from graphengine.dask import local_cluster
+
+    with _ending() as end, local_cluster(workers, port) as running:
+        print_line(f"scheduler: {running.scheduler_address}")
+        print_line(f"example:   graphengine train MODEL --dask {running.scheduler_address}")
+        end.wait()
+
+
+@contextmanager
+def _ending() -> Iterator[threading.Event]:
+    """An event that Ctrl-C and SIGTERM set, so that the workers end with the command."""
+    end = threading.Event()
+    before = {each: signal.signal(each, lambda *_: end.set()) for each in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield end
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def shards(
+    model: Model, overrides: Mapping[str, Any], given: Mapping[str, Any], workers: int | None, dask: str | None
+) -> dict[str, Any]:
+    """Keywords of a training with the shards that workers need, if there are any.
+
+    Raises
+    ------
+    UsageError
+        GE801 for two kinds of workers, or data that workers could not open.
+    """
+    if workers is None and dask is None:
+        return dict(overrides)
+    if workers is not None and dask is not None:
+        raise UsageError("--workers starts processes here, and --dask names those of a scheduler: give one of them")
+    if given:
+        hint = "declare the data in the model file, and name it with --set training.data=NAME"
+        raise UsageError(
+            "workers open a data source of the model file, so --data and --input are not for them", hint=hint
+        )
+    from graphengine.dask import sharded
+
+    return sharded(model, overrides)
+
+
+@contextmanager
+def working(
+    trainer: Trainer | SolverTrainer, model: Model, workers: int | None, dask: str | None, plugins: Iterable[str] | None
+) -> Iterator[None]:
+    """Let workers compute the shards of a training in the block; one local worker is this process."""
+    if dask is None and workers in (None, 1):
+        yield
+        return
+    from graphengine.dask import connected, with_workers
+
+    with connected(dask or workers) as client:
+        with_workers(trainer, model, client, plugins=plugins or ())
+        yield

@@ -1,0 +1,108 @@
+"""Trainings on the workers of Dask: the bits of one process, whatever workers there are and whichever are lost."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+import graphengine as ge
+from graphengine import dask
+from graphengine.cli.app import app_of
+
+pytestmark = pytest.mark.extra("dask")
+
+KEYS = {
+    "linreg": {"shard_rows": 5, "epochs": 5, "learning_rate": 0.1},
+    "mlp_digits": {"shard_rows": 128, "batch_size": 700, "epochs": 2, "shuffle": True},
+    "lstm_sums": {"shard_rows": 64, "max_iterations": 3, "epochs": None},
+}
+
+
+@pytest.fixture(scope="module")
+def client():
+    with dask.connected(2) as found:
+        yield found
+
+
+def trained(name, **keys):
+    model = ge.load(name)
+    return model, model.train(**{**KEYS[name], **keys})
+
+
+def bits(model):
+    return {name: np.asarray(value).tobytes() for name, value in model.values.items()}
+
+
+@pytest.mark.parametrize("name", KEYS)
+def test_two_workers_train_to_the_bits_of_one_process(client, name):
+    alone, history = trained(name)
+    model = ge.load(name)
+    shared = dask.train(model, client, **KEYS[name])
+    assert bits(model) == bits(alone)
+    assert repr(list(shared)) == repr(list(history))
+    assert repr(shared.checks) == repr(history.checks)
+
+
+def run(trainer, iterations, act):
+    """Run a training to its end, and act after each of some iterations."""
+    for row in trainer.chunks():
+        if row.iteration in iterations:
+            act()
+
+
+def kill_a_worker(client):
+    client.wait_for_workers(2, timeout=60)
+    os.kill([*client.run(os.getpid).values()][-1], signal.SIGKILL)
+
+
+def test_a_worker_that_is_killed_is_replaced_and_the_bits_stay(client):
+    keys = {**KEYS["mlp_digits"], "epochs": 6}
+    model = ge.load("mlp_digits")
+    trainer = dask.with_workers(model.trainer(**keys), model, client)
+    run(trainer, (2, 7), lambda: kill_a_worker(client))
+    assert bits(model) == bits(trained("mlp_digits", **keys)[0])
+
+
+def test_without_a_scheduler_a_training_ends_in_a_checkpoint_and_resumes(tmp_path):
+    keys = {**KEYS["linreg"], "epochs": 50}
+    command = [sys.executable, "-m", "graphengine", "cluster", "--workers", "1"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as started:
+        address = started.stdout.readline().split()[1]
+        model = ge.load("linreg")
+        with dask.connected(address) as client:
+            trainer = dask.with_workers(model.trainer(**keys, checkpoints=tmp_path / "c"), model, client)
+            with pytest.raises(ge.errors.WorkersError) as caught:
+                run(trainer, [3], lambda: os.killpg(started.pid, signal.SIGKILL))
+    assert [problem.code for problem in caught.value.problems] == ["GE607"]
+    again = ge.load("linreg")
+    history = again.train(**keys, checkpoints=tmp_path / "c", resume=True)
+    assert len(history) == 50
+    assert bits(again) == bits(trained("linreg", **keys)[0])
+
+
+def test_the_command_gives_the_bits_of_one_process(client, tmp_path):
+    for name, options in {"one": ["--workers", "1"], "two": ["--dask", client.scheduler.address]}.items():
+        command = ["train", "linreg", "--shard-rows", "5", *options, "--save", str(tmp_path / f"{name}.json")]
+        assert CliRunner().invoke(app_of(["train"]), command).exit_code == 0
+    assert (tmp_path / "one.json").read_bytes() == (tmp_path / "two.json").read_bytes()
+
+
+def test_workers_open_no_other_model_than_the_one_that_is_trained(client, tmp_path):
+    model = ge.Model.from_dict({**ge.load("linreg").to_dict(), "dtype": "float32"}, ge.models()["linreg"])
+    with pytest.raises(ge.errors.TrainingError, match="which is not the model that is trained"):
+        dask.train(model, client, shard_rows=5)
+
+
+def test_a_model_without_a_file_has_no_workers(client):
+    model = ge.Model.from_dict(ge.load("linreg").to_dict())
+    with pytest.raises(ge.errors.UsageError, match="this one has none"):
+        dask.train(model, client, data={"x": [1.0], "y": [1.0]})
+
+
+def test_no_scheduler_at_an_address_is_one_line():
+    with pytest.raises(ge.errors.GraphEngineError, match="GE418"), dask.connected("tcp://127.0.0.1:1"):
+        pass
