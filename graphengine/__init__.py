@@ -55,6 +55,8 @@ hooks.shipped_kinds.update(
 hooks.save_graph.provider = "graphengine.format.saving:save_graph"
 hooks.branch_gradient.provider = "graphengine.transform.reversal:branch_gradient"
 hooks.loop_gradient.provider = "graphengine.transform.reversal:loop_gradient"
+hooks.over_workers.provider = "graphengine.scale.workers:over_workers"
+hooks.starts_over.provider = "graphengine.scale.fit_starts:starts_over"
 hooks.picture_svg.provider = "graphengine.draw.drawing:svg"
 hooks.picture_html.provider = "graphengine.draw.drawing:html"
 

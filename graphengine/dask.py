@@ -1,8 +1,8 @@
 """The bridge to Dask: tasks and trainings on a cluster whose scheduler the caller names (the extra `dask`).
 
-A worker of a training is an actor that opens the model file and its data source itself and keeps them: it gets parameters and
-answers with subtotals of gradients. A task names a path, a fingerprint and shards, and holds no model and no data. The
-address of a scheduler comes from the caller alone, and nothing of a file is unpickled.
+A worker of a training is an actor that opens the model file and its data source itself and keeps them: it gets
+parameters and answers with subtotals of gradients. A task names a path, a fingerprint and shards, and holds no model
+and no data. The address of a scheduler comes from the caller alone, and nothing of a file is unpickled.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,15 +19,12 @@ from typing import Any, TypeVar
 import numpy as np
 
 from graphengine.backends.totals import Subtotal
-from graphengine.errors import GraphEngineError, TrainingError, UsageError, WorkersError
+from graphengine.errors import GraphEngineError, TrainingError, WorkersError
 from graphengine.extras import optional
 from graphengine.fit.solver_trainer import SolverTrainer
-from graphengine.format.meaning import fingerprint
 from graphengine.format.training_documents import TrainingDocument
-from graphengine.limits import Limits
-from graphengine.model.loading import load
 from graphengine.model.model import Model
-from graphengine.plugins import load_plugins
+from graphengine.model.tasks import ModelTask, task_of
 from graphengine.training.history import History
 from graphengine.training.interrupting import run_to_end
 from graphengine.training.loop import Trainer
@@ -51,30 +48,14 @@ LOST = (OSError, RuntimeError, TimeoutError, CancelledError)
 
 @dataclass(frozen=True)
 class TrainingTask:
-    """A training of a model file, as a worker opens it: the section is JSON, `source` a data source of the file."""
+    """A training of a model file, as a worker opens it; the section is JSON."""
 
-    path: str
-    fingerprint: str
+    model: ModelTask
     section: str
-    source: str
-    backend: str
-    limits: Limits
-    plugins: tuple[str, ...] = ()
 
     def trainer(self) -> Trainer:
-        """The training of the file that the task names.
-
-        Raises
-        ------
-        TrainingError
-            If the file is not the one that the task was made for.
-        """
-        load_plugins(self.plugins)
-        model = load(self.path, limits=self.limits, backend=self.backend)
-        if _meaning_of(model) != self.fingerprint:
-            hint = "save the model that is to be trained, and train that file"
-            raise TrainingError(f"workers open {self.path}, which is not the model that is trained", hint=hint)
-        trainer = model.trainer(self.source, **json.loads(self.section))
+        """The training of the file that the task names; raises as `ModelTask.open`."""
+        trainer = self.model.open().trainer(self.model.source, **json.loads(self.section))
         assert isinstance(trainer, Trainer)
         return trainer
 
@@ -254,9 +235,7 @@ def local_cluster(workers: int, port: int = 0) -> Any:
     )
 
 
-def train(
-    model: Model, scheduler: str | int | Any, data: str | None = None, *, plugins: Iterable[str] = (), **options: Any
-) -> History:
+def train(model: Model, scheduler: str | int | Any, data: str | None = None, **options: Any) -> History:
     """Train a model as `Model.train` does, with the gradients of its shards from the workers of a scheduler.
 
     The bits are those of `Model.train` with the same `shard_rows` (by default 1,024), whatever workers there are.
@@ -267,8 +246,6 @@ def train(
         The address of a scheduler, a number of local processes to start, or a client that is connected.
     data : str, optional
         A data source of the file; by default the one that the training section names.
-    plugins : iterable of str, optional
-        Modules with `@register` that workers import, as `--plugin` names them.
     **options
         Keywords of `Model.train`.
 
@@ -285,7 +262,7 @@ def train(
     """
     with connected(scheduler) as client:
         trainer = model.trainer(data, **sharded(model, options))
-        run_to_end(with_workers(trainer, model, client, data, plugins))
+        run_to_end(with_workers(trainer, model, client, data))
     return trainer.history
 
 
@@ -301,31 +278,24 @@ def with_workers(
     model: Model,
     client: Any,
     data: str | None = None,
-    plugins: Iterable[str] = (),
 ) -> Trainer | SolverTrainer:
     """Let the workers of a client compute the shards of a training on a data source of the file, and return it.
 
     Raises
     ------
     TrainingError
-        GE602 if the training has no shards, or its data is no source of the file.
+        GE602 if the training has no shards.
     UsageError
-        GE801 if the model has no file that workers could open.
+        GE801 if the model has no file that workers could open, or the data is no source of it.
     """
     if not isinstance(trainer, Trainer) or trainer.stepper.sharding is None:
         message = (
             f"workers compute the gradients of an update rule, and '{trainer.training.optimizer.type}' is a solver"
         )
         raise TrainingError(message)
-    if model.path is None:
-        raise UsageError("workers open the file of a model, and this one has none", hint="save it, and load the file")
-    source = data or trainer.training.data or next(iter(model.document.data), None)
-    if source is None:
-        hint = "declare the data in the file, under 'data'"
-        raise TrainingError("workers read a data source of the model file, and it has none", hint=hint)
-    section = json.dumps(_to_compute(trainer.training))
-    path, backend = str(model.path.resolve()), trainer.backend.name
-    task = TrainingTask(path, _meaning_of(model), section, source, backend, model.limits, tuple(plugins))
+    task = TrainingTask(
+        task_of(model, data or trainer.training.data, has_training=False), json.dumps(_to_compute(trainer.training))
+    )
     trainer.stepper.sharding.workers = DaskWorkers(client, task)
     return trainer
 
@@ -340,8 +310,3 @@ def _to_compute(training: TrainingDocument) -> dict[str, Any]:
         **({"validation": None} if apart else {}),
     }
     return {**training.model_dump(mode="json", exclude={"data"}), **left}
-
-
-def _meaning_of(model: Model) -> str:
-    """The fingerprint of a model without its training section, which a task brings along."""
-    return fingerprint(model.document.model_copy(update={"training": None}))

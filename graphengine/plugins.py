@@ -16,6 +16,8 @@ from pathlib import Path
 from graphengine.errors import UsageError
 
 GROUP = "graphengine.nodes"
+LOADED: dict[str, None] = {}
+"""The plugins of this process in the order in which they were loaded; files by their whole paths."""
 
 
 def load_plugins(names: Iterable[str] | None) -> None:
@@ -29,8 +31,10 @@ def load_plugins(names: Iterable[str] | None) -> None:
     for name in names or ():
         if name.endswith(".py"):
             _load_file(Path(name))
+            LOADED[os.path.realpath(name)] = None
         else:
             _load_installed(name)
+            LOADED[name] = None
 
 
 def _load_file(path: Path) -> None:

@@ -93,7 +93,7 @@ def test_the_command_gives_the_bits_of_one_process(client, tmp_path):
 
 def test_workers_open_no_other_model_than_the_one_that_is_trained(client, tmp_path):
     model = ge.Model.from_dict({**ge.load("linreg").to_dict(), "dtype": "float32"}, ge.models()["linreg"])
-    with pytest.raises(ge.errors.TrainingError, match="which is not the model that is trained"):
+    with pytest.raises(ge.errors.TrainingError, match="which is not the model that is used here"):
         dask.train(model, client, shard_rows=5)
 
 
@@ -106,3 +106,11 @@ def test_a_model_without_a_file_has_no_workers(client):
 def test_no_scheduler_at_an_address_is_one_line():
     with pytest.raises(ge.errors.GraphEngineError, match="GE418"), dask.connected("tcp://127.0.0.1:1"):
         pass
+
+
+def test_searches_and_starts_have_the_bits_of_one_process(client):
+    grid, address = {"training.optimizer.learning_rate": [0.1, 0.05]}, client.scheduler.address
+    found = [ge.search(ge.load("linreg"), grid, folds=2, workers=workers).trials for workers in (1, address)]
+    assert found[0] == found[1]
+    fits = [repr(ge.load("two_decays").fit(starts=3, workers=workers).starts) for workers in (1, address)]
+    assert fits[0] == fits[1]

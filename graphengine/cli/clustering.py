@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
@@ -51,6 +51,19 @@ def _ending() -> Iterator[threading.Event]:
             signal.signal(number, handler)
 
 
+def chosen(workers: int | None, dask: str | None) -> int | str | None:
+    """Return who works: so many processes, the scheduler at an address, or this process, None.
+
+    Raises
+    ------
+    UsageError
+        GE801 for two kinds of workers.
+    """
+    if workers is not None and dask is not None:
+        raise UsageError("--workers starts processes here, and --dask names those of a scheduler: give one of them")
+    return dask or workers
+
+
 def shards(
     model: Model, overrides: Mapping[str, Any], given: Mapping[str, Any], workers: int | None, dask: str | None
 ) -> dict[str, Any]:
@@ -61,10 +74,8 @@ def shards(
     UsageError
         GE801 for two kinds of workers, or data that workers could not open.
     """
-    if workers is None and dask is None:
+    if chosen(workers, dask) is None:
         return dict(overrides)
-    if workers is not None and dask is not None:
-        raise UsageError("--workers starts processes here, and --dask names those of a scheduler: give one of them")
     if given:
         hint = "declare the data in the model file, and name it with --set training.data=NAME"
         raise UsageError(
@@ -76,9 +87,7 @@ def shards(
 
 
 @contextmanager
-def working(
-    trainer: Trainer | SolverTrainer, model: Model, workers: int | None, dask: str | None, plugins: Iterable[str] | None
-) -> Iterator[None]:
+def working(trainer: Trainer | SolverTrainer, model: Model, workers: int | None, dask: str | None) -> Iterator[None]:
     """Let workers compute the shards of a training in the block; one local worker is this process."""
     if dask is None and workers in (None, 1):
         yield
@@ -86,5 +95,5 @@ def working(
     from graphengine.dask import connected, with_workers
 
     with connected(dask or workers) as client:
-        with_workers(trainer, model, client, plugins=plugins or ())
+        with_workers(trainer, model, client)
         yield

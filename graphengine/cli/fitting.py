@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from graphengine.cli.clustering import DaskAddress, WorkerCount, chosen
 from graphengine.cli.data_files import needed_to_train, read_data
 from graphengine.cli.failures import Unwritten
 from graphengine.cli.opening import decoded, open_changed
@@ -68,6 +69,8 @@ def fit(
         int, typer.Option(min=0, metavar="K", help="Fit K samples of data drawn from the fitted model.")
     ] = 0,
     max_iterations: Annotated[int | None, typer.Option(min=1, help="Stop after so many steps.")] = None,
+    workers: WorkerCount = None,
+    dask: DaskAddress = None,
     output_format: OutputFormat = Format.text,
     plugins: Plugins = None,
     strict: Strict = False,
@@ -84,9 +87,12 @@ def fit(
     opened, given = open_changed(model, plugins, settings or [], backend=on_device(backend, device), strict=strict)
     check_save(opened, save)
     given = decoded(opened, {**given, **named_values("--input", inputs or [])})
-    given |= read_data(opened, data, columns or [], given, needed_to_fit(opened, sigma or weights))
+    who = chosen(workers, dask)
+    named = data if who and data in opened.document.data else None
+    if named is None:
+        given |= read_data(opened, data, columns or [], given, needed_to_fit(opened, sigma or weights))
     found = opened.fit(
-        given or None,
+        given or named,
         residual=residual,
         sigma=sigma,
         weights=weights,
@@ -98,6 +104,7 @@ def fit(
         seed=seed,
         bootstrap=bootstrap,
         max_iterations=max_iterations,
+        workers=who,
     )
     from graphengine.fit.encoding import fit_as_json
 

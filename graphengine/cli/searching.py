@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from graphengine.cli.clustering import DaskAddress, WorkerCount, chosen
 from graphengine.cli.data_files import needed_to_train, read_data
 from graphengine.cli.failures import Unwritten
 from graphengine.cli.opening import open_model
@@ -74,6 +75,8 @@ def search(
     mode: Annotated[
         Mode | None, typer.Option(help="Whether a smaller or a larger score is better; default: as the metric says.")
     ] = None,
+    workers: WorkerCount = None,
+    dask: DaskAddress = None,
     save: SaveFile = None,
     update_rule: UpdateRuleFile = None,
     output_format: OutputFormat = Format.text,
@@ -90,13 +93,14 @@ def search(
     from graphengine.model.search import search as search_settings
 
     check_targets({"--data": Path(data) if data else None, "--save": save})
-    grid = _grid(settings)
+    grid, who = _grid(settings), chosen(workers, dask)
     opened = open_model(model, plugins, update_rule, on_device(backend, device), strict=strict)
     check_save(opened, save)
+    named = data if who and data in opened.document.data else None
     found = search_settings(
         opened,
         grid,
-        _data(opened, data, columns or [], [name for name in (stratify, group) if name]),
+        named or _data(opened, data, columns or [], [name for name in (stratify, group) if name]),
         folds=folds,
         seed=seed,
         stratify=stratify,
@@ -105,6 +109,7 @@ def search(
         metric=metric,
         mode=None if mode is None else mode.value,
         seen=_note if sys.stderr.isatty() else None,
+        workers=who,
     )
     unwritten = Unwritten()
     saved = save_model(found.model, save, unwritten)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -15,12 +15,23 @@ from graphengine.fit.profile import Interval, MinimumProfile, MissedError, quant
 from graphengine.fit.solver_trainer import SolverTrainer
 from graphengine.fit.starts import Start, numbered, starting_points
 from graphengine.fit.statistics import Fit, fit_of, samples_in_a_mean
+from graphengine.training.history import History
 from graphengine.training.interrupting import run_to_end
 
 POINTS = 6
 """So many points has a profile on each side."""
 MOST_REFITS = 5
 """So often a fit begins again at a lower point that a profile has come upon."""
+
+
+class StartRun(NamedTuple):
+    """What came of one start: all values, the loss, infinite without one, and what the solver reports."""
+
+    values: Mapping[str, Any]
+    loss: float
+    converged: bool
+    reason: str | None
+    history: History
 
 
 class FitRequest(NamedTuple):
@@ -30,6 +41,8 @@ class FitRequest(NamedTuple):
     starts: int = 1
     seed: int = 0
     bootstrap: BootstrapRequest = BootstrapRequest()
+    run_starts: Callable[[Sequence[Mapping[str, Any]]], Sequence[StartRun]] | None = None
+    """Runs the starts, by their values, where this process does not; a result for each, in order."""
 
 
 def run_fit(solver: SolverTrainer, wanted: FitRequest) -> Fit:
@@ -76,18 +89,11 @@ def _run_starts(solver: SolverTrainer, wanted: FitRequest) -> tuple[Start, ...]:
     objective = solver.objective
     first = objective.vector(solver.values)
     points = starting_points(first, solver.box, solver.typical, objective.coordinates, wanted.starts, wanted.seed)
-    runs, reasons = [], []
-    for point in points:
-        run = solver.fresh(objective.split(point))
-        try:
-            run_to_end(run)
-            reasons.append(run.reason or None)
-        except DivergenceError as error:
-            reasons.append(error.problems[0].message)
-        runs.append(run)
-    losses = [_loss(run) for run in runs]
+    begun = [{**solver.values, **objective.split(point)} for point in points]
+    runs = wanted.run_starts(begun) if wanted.run_starts else [run_start(solver, values) for values in begun]
+    losses = [run.loss for run in runs]
     if not np.isfinite(losses).any():
-        message = f"no start of {wanted.starts} has a finite loss; the first: {reasons[0]}"
+        message = f"no start of {wanted.starts} has a finite loss; the first: {runs[0].reason}"
         raise DivergenceError(message, iteration=1, epoch=1)
     found = [objective.vector(run.values) for run in runs]
     ends = [loss if run.converged else np.inf for loss, run in zip(losses, runs, strict=True)]
@@ -100,12 +106,23 @@ def _run_starts(solver: SolverTrainer, wanted: FitRequest) -> tuple[Start, ...]:
             parameters=objective.split(found[place]),
             loss=losses[place],
             converged=run.converged,
-            reason=reasons[place],
+            reason=run.reason,
             iterations=len(run.history),
             minimum=minima[place],
         )
         for place, run in enumerate(runs)
     )
+
+
+def run_start(solver: SolverTrainer, values: Mapping[str, Any]) -> StartRun:
+    """Return what comes of a solver from other values; the solver itself stays where it is."""
+    run = solver.fresh(values)
+    try:
+        run_to_end(run)
+        reason = run.reason or None
+    except DivergenceError as error:
+        reason = error.problems[0].message
+    return StartRun(run.values, _loss(run), run.converged, reason, run.history)
 
 
 def _loss(run: SolverTrainer) -> float:
@@ -114,9 +131,9 @@ def _loss(run: SolverTrainer) -> float:
     return loss if np.isfinite(loss) and len(run.history) else np.inf
 
 
-def _take_over(solver: SolverTrainer, best: SolverTrainer) -> None:
+def _take_over(solver: SolverTrainer, best: StartRun) -> None:
     solver.values.update({name: best.values[name] for name in solver.objective.names})
-    solver.history, solver.converged, solver.reason = best.history, best.converged, best.reason
+    solver.history, solver.converged, solver.reason = best.history, best.converged, best.reason or ""
 
 
 # ---------------------------------------------------------------- intervals

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 
 import numpy as np
 
-from graphengine import gc_pause
+from graphengine import gc_pause, hooks
 from graphengine.backends.program_cache import kept
 from graphengine.backends.protocol import DEFAULT_BACKEND, Backend, backend_named
 from graphengine.backends.reference.executor import Executor
@@ -54,6 +54,7 @@ from graphengine.transform.step import Step
 
 if TYPE_CHECKING:  # imported where a model is fitted, and not at each start
     from graphengine.fit.bands import BandKind
+    from graphengine.fit.requests import Request
     from graphengine.fit.solver_trainer import SolverTrainer
     from graphengine.fit.statistics import Fit
     from graphengine.model.evaluating import Scores
@@ -446,6 +447,7 @@ class Model(Pictured):
         seed: int = 0,
         bootstrap: int = 0,
         max_iterations: int | None = None,
+        workers: int | str | None = None,
     ) -> Fit:
         """Fit the trainable parameters, by least squares or maximum likelihood, and estimate their uncertainties.
 
@@ -472,6 +474,9 @@ class Model(Pictured):
         bootstrap : int, optional
             So many times data are drawn from the fitted model, by `seed`, and fitted: normal residuals, or what the
             functions `nll` of the loss describe. `Fit.bootstrap` has the percentiles of the estimates.
+        workers : int or str, optional
+            The number of processes that run the starts, or the address of a Dask scheduler. The result is the same for
+            any of them. They open the model file and the data source that the training section, or `data`, names.
 
         Raises
         ------
@@ -487,11 +492,16 @@ class Model(Pictured):
         from graphengine.fit.requests import Request
 
         request = Request(residual, sigma, weights, absolute_sigma, robust, robust_scale)
-        solver = self._declared.fitting(self.values, data, request, max_iterations)
+        solver = self.fitting(data, request, max_iterations)
         self._trainer, self._fit, self._provenance = solver, None, None
         drawing = BootstrapRequest(bootstrap, seed, lambda: terms_of(self.document.nodes, solver))
-        self._fit = run_fit(solver, FitRequest(tuple(intervals), starts, seed, drawing))
+        elsewhere = None if workers is None else hooks.starts_over(self, data, request, max_iterations, workers)
+        self._fit = run_fit(solver, FitRequest(tuple(intervals), starts, seed, drawing, elsewhere))
         return self._fit
+
+    def fitting(self, data: Any, request: Request, max_iterations: int | None = None) -> SolverTrainer:
+        """The fit that `fit` runs: its data loaded, nothing computed yet."""
+        return self._declared.fitting(self.values, data, request, max_iterations)
 
     @property
     def last_fit(self) -> Fit | None:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
@@ -27,6 +28,7 @@ from graphengine.ir.cells import as_encoded
 from graphengine.model.estimators import untrained
 from graphengine.model.evaluating import Scores
 from graphengine.model.model import Model
+from graphengine.model.tasks import ModelTask, Workers, over_workers, task_of
 from graphengine.ops.index import FAMILIES
 from graphengine.ops.numbers import encode_number
 from graphengine.training.provenance import FIT, PROVENANCE
@@ -107,6 +109,7 @@ def search(
     metric: str = LOSS,
     mode: Literal["min", "max"] | None = None,
     seen: Callable[[Trial], object] | None = None,
+    workers: Workers | None = None,
 ) -> Search:
     """Try all combinations of settings by cross-validation, and train the best one again on all rows.
 
@@ -130,6 +133,9 @@ def search(
         Whether a smaller or a larger score is better, where that does not follow from the metric.
     seen : callable, optional
         Called with each trial once it is done.
+    workers : int or str, optional
+        The number of processes that run the trials, or the address of a Dask scheduler. The result is the same for any
+        of them. They open the model file and the data source that the training section, or `data`, names.
 
     Raises
     ------
@@ -144,23 +150,77 @@ def search(
     ExecutionError
         GE601 if no combination has a finite score on all folds.
     """
-    grid, kind, content = _grid(settings), _kind(model, stratify, group, folds), _content(model)
+    grid, dealing = _grid(settings), Dealing(folds, seed, stratify, group, test)
+    experiment = Experiment(model, data, dealing, metric)
     for each in grid:
-        _changed(model, content, each)  # all are valid before one is trained
-    rows, held = _held_out(model, _arrays(model, data), test, seed, kind)
+        experiment.changed(each)  # all are valid before one is trained
     mode = mode or mode_of(model, metric)
-    dealt = folds_of(rows, model.graph, folds, seed, kind)
     trials = []
-    for each in grid:
-        trials.append(_trial(_changed(model, content, each), each, rows, dealt, metric))
+    for trial in map(experiment.run, grid) if workers is None else _over(workers, experiment, data, grid):
+        trials.append(trial)
         if seen:
-            seen(trials[-1])
+            seen(trial)
     ranked = tuple(sorted(trials, key=lambda trial: _rank(trial, mode)))
     _require_finite(ranked[0])
-    best = _changed(model, content, ranked[0].settings)
-    best.train(rows)
-    scores = None if held is None else best.evaluate(held)
-    return Search(best, ranked, metric, mode, folds, seed, len(dealt), scores)
+    best = experiment.changed(ranked[0].settings)
+    best.train(experiment.rows)
+    scores = None if experiment.held is None else best.evaluate(experiment.held)
+    return Search(best, ranked, metric, mode, folds, seed, len(experiment.dealt), scores)
+
+
+@dataclass(frozen=True)
+class Dealing:
+    """How the rows are dealt to folds, and which are held out; the same rows always give the same folds."""
+
+    folds: int
+    seed: int
+    stratify: str | None
+    group: str | None
+    test: Any
+
+
+class Experiment:
+    """What all trials have in common: a model, its rows, and the fold of each row."""
+
+    def __init__(self, model: Model, data: Any, dealing: Dealing, metric: str) -> None:
+        kind = _kind(model, dealing.stratify, dealing.group, dealing.folds)
+        self.model, self.dealing, self.metric, self._content = model, dealing, metric, _content(model)
+        self.rows, self.held = _held_out(model, _arrays(model, data), dealing.test, dealing.seed, kind)
+        self.dealt = folds_of(self.rows, model.graph, dealing.folds, dealing.seed, kind)
+
+    def changed(self, settings: Mapping[str, Any]) -> Model:
+        """The model with other settings, before a training."""
+        return _changed(self.model, self._content, settings)
+
+    def run(self, settings: dict[str, Any]) -> Trial:
+        """Train and score one combination on each fold."""
+        return _trial(self.changed(settings), settings, self.rows, self.dealt, self.metric)
+
+
+@dataclass(frozen=True)
+class ExperimentTask:
+    """An experiment as another process opens it."""
+
+    model: ModelTask
+    dealing: Dealing
+    metric: str
+
+
+@lru_cache(maxsize=1)
+def _experiment_of(task: ExperimentTask) -> Experiment:
+    return Experiment(task.model.open(), task.model.source, task.dealing, task.metric)
+
+
+def _run_trial(task: ExperimentTask, settings: dict[str, Any]) -> Trial:
+    return _experiment_of(task).run(settings)
+
+
+def _over(workers: Workers, experiment: Experiment, data: Any, grid: Sequence[dict[str, Any]]) -> Iterator[Trial]:
+    """The trials of a grid, each run by a worker; rows that are evaluated at the end stay here."""
+    held = experiment.dealing.test if isinstance(experiment.dealing.test, float) else None
+    dealing = replace(experiment.dealing, test=held)
+    task = ExperimentTask(task_of(experiment.model, data), dealing, experiment.metric)
+    return over_workers(_run_trial, task, grid, workers)
 
 
 def _held_out(model: Model, rows: Arrays, test: Any, seed: int, kind: SplitKind) -> tuple[Arrays, Arrays | None]:

@@ -8,6 +8,7 @@ another order.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Protocol
@@ -83,8 +84,14 @@ def subtotals(
     staged: InParts, place: int, values: Mapping[str, Any], parts: Iterable[Mapping[str, Any]], first: int = 0
 ) -> Subtotals:
     """Return what a pass merges of some shards, computed in one thread."""
-    with _threads().limit(limits=1):
+    with one_thread():
         return staged.subtotals(place, values, parts, first)
+
+
+def one_thread() -> AbstractContextManager[Any]:
+    """Return a context in which products of matrices run in one thread."""
+    limited: AbstractContextManager[Any] = _threads().limit(limits=1)
+    return limited
 
 
 @cache
