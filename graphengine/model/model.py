@@ -39,6 +39,7 @@ from graphengine.model.evaluator import Evaluator
 from graphengine.model.frames import framed, require_frame
 from graphengine.model.keeping import encoded_values, save, valued, with_values
 from graphengine.model.linting import LintSubject, lint, resuming, starting_values, warn
+from graphengine.model.moving import with_data_for
 from graphengine.model.output_columns import as_columns, has_rows
 from graphengine.model.run import Parameters, Run
 from graphengine.model.starting import initialize
@@ -684,14 +685,16 @@ class Model(Pictured):
 
         A model of a million numbers or more has them in a safetensors file beside it, which it names with its hash. The
         one of the version that is replaced is removed afterwards, unless another file of the folder names it. Who saves
-        to the same path at the same time waits.
+        to the same path at the same time waits. In another folder than that of its file the model still finds its data:
+        a path is rewritten, or the file, of at most 16 MiB, is copied beside the model.
 
         Raises
         ------
         GraphEngineError
             GE101 if the file cannot be written.
         """
-        save(Path(path), self.document.model_copy(update=self._metadata), self.values)
+        document = with_data_for(self.document.model_copy(update=self._metadata), self.path, Path(path))
+        save(Path(path), document, self.values)
 
 
 def _restored(
