@@ -39,8 +39,6 @@ class Determination(NamedTuple):
     """A matrix R with the covariance R R', up to a factor: a row for each number, zero where a bound holds it."""
     flat: Matrix
     """An orthonormal basis of what is left open, as columns, in the scale where all numbers count alike."""
-    basis: Matrix
-    """An orthonormal basis of what the Jacobian spans; empty for a function that is no sum of squares."""
 
     @property
     def rank(self) -> int:
@@ -70,12 +68,12 @@ class Determination(NamedTuple):
         return covariance
 
 
-def of_squares(model: Quadratic, free: Mask) -> Determination:
-    """What a sum of squares determines, by its Jacobian: its rows must be those of the residuals."""
+def of_squares(model: Quadratic, free: Mask, count: int) -> Determination:
+    """What a sum of squares of `count` residuals determines, by its Jacobian."""
     scale = np.where(model.lengths > 0, model.lengths, 1.0)
-    basis, values, axes = model.scaled(scale).solid_part(free)
+    _, values, axes = model.scaled(scale).solid_part(free, count)
     flat = np.linalg.qr(axes, mode="complete")[0][:, len(values) :]
-    return Determination(free, _spread_out(axes / values, free, scale), _spread_out(flat, free, 1.0), basis)
+    return Determination(free, _spread_out(axes / values, free, scale), _spread_out(flat, free, 1.0))
 
 
 def of_hessian(hessian: Matrix, free: Mask, epsilon: float) -> Determination:
@@ -86,8 +84,7 @@ def of_hessian(hessian: Matrix, free: Mask, epsilon: float) -> Determination:
     curvatures, axes = np.linalg.eigh(scaled)
     solid = curvatures > NOISE * len(curvatures) * epsilon * np.abs(curvatures).max(initial=0.0)
     root = axes[:, solid] / np.sqrt(curvatures[solid])
-    empty = np.zeros((0, 0))
-    return Determination(free, _spread_out(root, free, scale), _spread_out(axes[:, ~solid], free, 1.0), empty)
+    return Determination(free, _spread_out(root, free, scale), _spread_out(axes[:, ~solid], free, 1.0))
 
 
 def _spread_out(rows: Matrix, free: Mask, scale: Vector | float) -> Matrix:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from graphengine.fit.descent import MinimizationProblem
-from graphengine.fit.quadratic import NOISE, Mask, Matrix, Quadratic, Vector
+from graphengine.fit.quadratic import EPSILON, NOISE, Mask, Matrix, Quadratic, Vector
 from graphengine.fit.trust_region import BoxConstraints
 
 MOST_POLISHING = 50
@@ -99,10 +99,11 @@ def polished(problem: MinimizationProblem, x: Vector, box: BoxConstraints) -> Su
     here = surroundings(problem, x, box)
     for _ in range(MOST_POLISHING):
         moved = here.x + here.step
-        if not here.length or not box.contains(moved):
+        if here.length <= EPSILON * here.size or not box.contains(moved):
             return here
         there = surroundings(problem, moved, box)
-        allowed = here.value + 1e-10 * abs(here.value) + 100 * here.noise
+        rounding = 100 * here.noise + 10 * np.sqrt(here.noise * abs(here.value))  # of squares (r + d)**2
+        allowed = here.value + 1e-10 * abs(here.value) + rounding
         if not (there.length < here.length and there.value <= allowed):
             return here
         here = there

@@ -18,8 +18,21 @@ from graphengine.errors import DifferentiationError
 from graphengine.fit.quadratic import Matrix, Vector
 from graphengine.ir.binding import bind_sizes
 from graphengine.ir.graph import Graph
-from graphengine.transform.directional import WEIGHTED, curvature, directional, transposed_product, weighted
+from graphengine.transform.directional import (
+    WEIGHTED,
+    columns,
+    curvature,
+    directional,
+    hessian,
+    transposed_product,
+    weighted,
+)
 from graphengine.transform.gradient import gradient
+
+MOST_COLUMNS = 32
+"""The Jacobian toward so many scalars is one program; toward more, or toward arrays, one that gives a column."""
+MOST_ROWS = 16
+"""The same of a Hessian, whose program grows with their square."""
 
 
 class Objective:
@@ -46,7 +59,6 @@ class Objective:
         self._fixed = {**values, **data}
         self.directions = [_free(f"{name}/direction", self.graph) for name in self.names]
         self._alone = self.graph.derive(self.graph.nodes, {"loss": loss}, self.graph.types)
-        self._gradient = self.compile(gradient(self._alone, of="loss", wrt=self.names, also=["loss"]))
         self._known: tuple[Vector, tuple[float, Vector]] | None = None
 
     def with_data(self, data: Mapping[str, Any]) -> Objective:
@@ -59,6 +71,15 @@ class Objective:
     def vector(self, values: Mapping[str, Any]) -> Vector:
         """The trainable parameters among `values` as one vector."""
         return _flat([values[name] for name in self.names])
+
+    @cached_property
+    def _gradient(self) -> Program:
+        return self.compile(gradient(self._alone, of="loss", wrt=self.names, also=["loss"]))
+
+    @property
+    def is_scalar(self) -> bool:
+        """Whether all trainable parameters are scalars."""
+        return all(self.graph.types[name].shape == () for name in self.names)
 
     def each(self, numbers: Sequence[float]) -> Vector:
         """A vector of one number for each parameter, repeated for all numbers that it has."""
@@ -97,11 +118,8 @@ class Objective:
         return dict(zip(self.directions, self.split(direction).values(), strict=True))
 
     @cached_property
-    def _curvature(self) -> Program | None:
-        try:
-            return self.compile(curvature(self._alone, "loss", self.names, self.directions))
-        except DifferentiationError:
-            return None
+    def _curvature(self) -> Curvature | None:
+        return curvature_of(self, self._alone, "loss")
 
     @property
     def has_curvature(self) -> bool:
@@ -124,13 +142,46 @@ class Objective:
 
     def hessian(self, x: Vector) -> Matrix:
         """The Hessian of the loss at a point."""
-        rows = np.array([self.hessian_product(x, _unit(len(x), index)) for index in range(len(x))])
-        return np.asarray((rows + rows.T) / 2)
+        assert self._curvature is not None
+        return self._curvature.hessian(self, x)
 
     def hessian_product(self, x: Vector, direction: Vector) -> Vector:
         """The Hessian of the loss at a point, times a direction."""
         assert self._curvature is not None
-        return _flat(self.run(self._curvature, x, **self.along(direction)))
+        return self._curvature.product(self, x, direction)
+
+
+class Curvature:
+    """The Hessian of a loss: toward a few scalars one program, toward more, or arrays, one that gives a product."""
+
+    def __init__(self, objective: Objective, graph: Graph, loss: str) -> None:
+        names, directions = objective.names, objective.directions
+        self.is_whole = objective.is_scalar and len(names) <= MOST_ROWS
+        made = hessian(graph, loss, names) if self.is_whole else curvature(graph, loss, names, directions)
+        self._program = objective.compile(made)
+
+    def hessian(self, objective: Objective, x: Vector, **more: Any) -> Matrix:
+        """The Hessian at a point."""
+        if not self.is_whole:
+            rows = np.array([self.product(objective, x, _unit(len(x), row), **more) for row in range(len(x))])
+            return np.asarray((rows + rows.T) / 2)
+        upper = np.zeros((len(x), len(x)))
+        upper[np.triu_indices(len(x))] = _flat(objective.run(self._program, x, **more))
+        return np.asarray(upper + np.triu(upper, 1).T)
+
+    def product(self, objective: Objective, x: Vector, direction: Vector, **more: Any) -> Vector:
+        """The Hessian at a point, times a direction."""
+        if self.is_whole:
+            return np.asarray(self.hessian(objective, x, **more) @ direction)
+        return _flat(objective.run(self._program, x, **objective.along(direction), **more))
+
+
+def curvature_of(objective: Objective, graph: Graph, loss: str) -> Curvature | None:
+    """Return the curvature of a loss of a graph, None if a node on the way has no second derivative."""
+    try:
+        return Curvature(objective, graph, loss)
+    except DifferentiationError:
+        return None
 
 
 class Residuals:
@@ -140,24 +191,40 @@ class Residuals:
         self._objective, graph = objective, objective.graph
         shape: tuple[int, ...] = graph.types[residual].shape  # type: ignore[assignment] # the sizes have numbers
         self._shape = shape
-        self._residual = objective.compile(graph.derive(graph.nodes, {"residual": residual}, graph.types))
         self._weight = _free("weight", graph)
         names = objective.names
         self._graph, self._name = graph, residual
         self._shift: Vector | float = 0.0
-        self._columns: Program | None = None
+        self._together = self._columns = None
         try:
-            self._columns = objective.compile(directional(graph, residual, names, self._weight, objective.directions))
+            if objective.is_scalar and len(names) <= MOST_COLUMNS:
+                self._together = objective.compile(columns(graph, residual, names, self._weight))
+            else:
+                directed = directional(graph, residual, names, self._weight, objective.directions)
+                self._columns = objective.compile(directed)
         except DifferentiationError:  # a node without a second derivative: a backward pass for each residual instead
             self._rows = objective.compile(transposed_product(graph, residual, names, self._weight))
 
+    @cached_property
+    def _alone(self) -> Program:
+        graph = self._graph
+        return self._objective.compile(graph.derive(graph.nodes, {"residual": self._name}, graph.types))
+
     def __call__(self, x: Vector) -> Vector:
         """The residuals at a point."""
-        return _flat(self._objective.run(self._residual, x)) + self._shift
+        return _flat(self._objective.run(self._alone, x)) + self._shift
+
+    def at(self, x: Vector) -> tuple[Vector, Matrix | None]:
+        """The residuals at a point, with the Jacobian where both together cost little more; it is None elsewhere."""
+        if self._together is None:
+            return self(x), None
+        given: Any = {self._weight: np.zeros(self._shape)[()]}
+        residual, *found = (np.ravel(each) for each in self._objective.run(self._together, x, **given))
+        return residual.astype(np.float64) + self._shift, np.array(found, np.float64).T
 
     def shifted(self, shift: Vector) -> Residuals:
         """The same residuals with a constant added to each; what is compiled is shared."""
-        _ = self.have_curvature  # compiled before it is shared
+        _ = self.have_curvature, self._alone  # compiled before they are shared
         other = copy(self)
         other._shift = shift
         return other
@@ -168,14 +235,10 @@ class Residuals:
         return rounding_error(self._graph, self._name)
 
     @cached_property
-    def _curvature(self) -> Program | None:
-        names, directions = self._objective.names, self._objective.directions
-        try:
-            return self._objective.compile(
-                curvature(weighted(self._graph, [(self._name, self._weight)], names), WEIGHTED, names, directions)
-            )
-        except DifferentiationError:
-            return None
+    def _curvature(self) -> Curvature | None:
+        names = self._objective.names
+        graph = weighted(self._graph, [(self._name, self._weight)], names)
+        return curvature_of(self._objective, graph, WEIGHTED)
 
     @property
     def have_curvature(self) -> bool:
@@ -187,14 +250,12 @@ class Residuals:
         if self._curvature is None:
             return None
         weight: Any = weights.reshape(self._shape).astype(self._graph.types[self._name].array_dtype)[()]
-        rows = []
-        for index in range(len(x)):
-            given = {**self._objective.along(_unit(len(x), index)), self._weight: weight}
-            rows.append(_flat(self._objective.run(self._curvature, x, **given)))
-        return np.asarray((np.array(rows) + np.transpose(rows)) / 2)
+        return self._curvature.hessian(self._objective, x, **{self._weight: weight})
 
     def jacobian(self, x: Vector) -> Matrix:
         """The derivative of each residual toward each parameter, a row for each residual."""
+        if self._together is not None:
+            return np.asarray(self.at(x)[1])
         if self._columns is None:
             return np.array([self._row(x, index) for index in range(int(np.prod(self._shape)))])
         return np.stack([self._column(x, index, self._columns) for index in range(len(x))], axis=1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from graphengine.fit.objective import Objective, Residuals
-from graphengine.fit.quadratic import Matrix, Quadratic, Vector
+from graphengine.fit.quadratic import Matrix, Quadratic, Vector, triangle
 from graphengine.fit.robust import Robust
 
 
@@ -18,18 +18,24 @@ class SumOfSquares:
     def __init__(self, residuals: Residuals, robust: Robust | None = None) -> None:
         self._residuals, self._robust = residuals, robust
         self._jacobian: tuple[Vector, Matrix] | None = None
+        self._seen: tuple[Vector, tuple[float, Vector]] | None = None
+        self._triangle: tuple[Vector, tuple[Matrix, Vector]] | None = None
 
     def value(self, x: Vector) -> tuple[float, Vector]:
-        """Half the sum at a point, and the residuals."""
-        with np.errstate(all="ignore"):
-            residual = self._residuals(x)
-            half = self._robust.half(residual) if self._robust else float(residual @ residual) / 2
-        return (half if np.isfinite(half) else np.inf), residual
+        """Half the sum at a point, and the residuals, remembered for the last point."""
+        if self._seen is None or not np.array_equal(self._seen[0], x):
+            with np.errstate(all="ignore"):
+                residual, jacobian = self._residuals.at(x)
+                half = self._robust.half(residual) if self._robust else float(residual @ residual) / 2
+            self._jacobian = self._jacobian if jacobian is None else (np.array(x), jacobian)
+            self._seen = np.array(x), (half if np.isfinite(half) else np.inf, residual)
+        return self._seen[1]
 
     def jacobian(self, x: Vector) -> Matrix:
         """The Jacobian of the residuals, remembered for the last point."""
         if self._jacobian is None or not np.array_equal(self._jacobian[0], x):
-            self._jacobian = np.array(x), self._residuals.jacobian(x)
+            with np.errstate(all="ignore"):
+                self._jacobian = np.array(x), self._residuals.jacobian(x)
         return self._jacobian[1]
 
     def _weights(self, residual: Vector) -> Vector:
@@ -40,13 +46,26 @@ class SumOfSquares:
         return self._model(x, details, None)
 
     def _model(self, x: Vector, details: Vector, second: Matrix | None) -> Quadratic:
-        jacobian, residual = self.jacobian(x), details
-        if self._robust:
-            roots = np.sqrt(self._weights(details))
-            jacobian, residual = roots[:, np.newaxis] * jacobian, roots * residual
-        if not np.isfinite(jacobian).all():
-            return Quadratic(jacobian, residual, np.full(len(x), np.nan))
-        return Quadratic.of_residuals(residual, jacobian, second, self._residuals.epsilon)
+        jacobian, residual = self._reduced(x, details)
+        gradient = np.full(len(x), 0.0 if np.isfinite(jacobian).all() else np.nan)
+        return Quadratic(jacobian, residual, gradient, second, self._residuals.epsilon)
+
+    def plain(self, x: Vector, details: Vector) -> Quadratic:
+        """The model of Gauss and Newton of the residuals themselves, not as a robust loss counts them."""
+        if self._robust is None:
+            return self.model(x, details)
+        return Quadratic.of_residuals(details, self.jacobian(x), None, self._residuals.epsilon)
+
+    def _reduced(self, x: Vector, details: Vector) -> tuple[Matrix, Vector]:
+        """Jacobian and residual, each residual as it counts, with few rows; remembered for the last point."""
+        if self._triangle is None or not np.array_equal(self._triangle[0], x):
+            jacobian, residual = self.jacobian(x), details
+            if self._robust:
+                roots = np.sqrt(self._weights(details))
+                jacobian, residual = roots[:, np.newaxis] * jacobian, roots * residual
+            is_finite = np.isfinite(jacobian).all()
+            self._triangle = np.array(x), triangle(jacobian, residual) if is_finite else (jacobian, residual)
+        return self._triangle[1]
 
     def exact(self, x: Vector, details: Vector) -> Quadratic | None:
         """The model with the second derivatives of the residuals; None if they have none, or none that is finite."""
@@ -60,7 +79,8 @@ class SumOfSquares:
 
     def bend(self, x: Vector, details: Vector, step: Vector, fraction: float) -> Vector | None:
         """J' times the second derivative of the residuals along a step, by a difference."""
-        _, ahead = self.value(x + fraction * step)
+        with np.errstate(all="ignore"):
+            ahead = self._residuals(x + fraction * step)
         if not np.isfinite(ahead).all():
             return None
         jacobian = self.jacobian(x)

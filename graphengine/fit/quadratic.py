@@ -28,6 +28,17 @@ class Spectrum(NamedTuple):
     slopes: Vector
 
 
+def triangle(jacobian: Matrix, residual: Vector) -> tuple[Matrix, Vector]:
+    """A Jacobian and a residual with the same products J'J and J'r, of no more rows than numbers and one."""
+    rows, columns = jacobian.shape
+    if rows <= columns + 1:
+        return jacobian, residual
+    both = np.empty((rows, columns + 1), order="F")
+    both[:, :-1], both[:, -1] = jacobian, residual
+    reduced: Any = np.linalg.qr(both, mode="r")
+    return reduced[:, :-1], reduced[:, -1]
+
+
 class Quadratic:
     """The change of a function for a step s: r.J s + |J s|^2 / 2 + g.s + s.S s / 2.
 
@@ -59,11 +70,8 @@ class Quadratic:
         cls, residual: Vector, jacobian: Matrix, second: Matrix | None = None, epsilon: float = EPSILON
     ) -> Quadratic:
         """The model of half a sum of squares; without `second` it is the one of Gauss and Newton."""
-        rows, columns = jacobian.shape
-        if rows > columns + 1:
-            triangle: Any = np.linalg.qr(np.column_stack([jacobian, residual]), mode="r")
-            jacobian, residual = triangle[:, :-1], triangle[:, -1]
-        return cls(jacobian, residual, np.zeros(columns), second, epsilon)
+        jacobian, residual = triangle(jacobian, residual)
+        return cls(jacobian, residual, np.zeros(jacobian.shape[1]), second, epsilon)
 
     @classmethod
     def of_loss(cls, gradient: Vector, hessian: Matrix, epsilon: float = EPSILON) -> Quadratic:
@@ -131,16 +139,16 @@ class Quadratic:
         slopes[np.abs(slopes) <= len(slope) * self.epsilon * np.linalg.norm(slope)] = 0.0
         return Spectrum(curvatures, axes, slopes)
 
-    def solid_part(self, free: Mask) -> tuple[Matrix, Vector, Matrix]:
+    def solid_part(self, free: Mask, rows: int = 1) -> tuple[Matrix, Vector, Matrix]:
         """The singular vectors and values of the Jacobian toward the free variables that are not noise.
 
-        Its columns should have about the same length, as those of `scaled(lengths)` have.
+        Its columns should have about the same length, as those of `scaled(lengths)` have. It comes from so many `rows`.
         """
         matrix = self.jacobian[:, free]
-        left, values, rows = np.linalg.svd(matrix, full_matrices=False)
-        least = NOISE * np.sqrt(max(*matrix.shape, 1)) * self.epsilon * values.max(initial=0.0)
+        left, values, right = np.linalg.svd(matrix, full_matrices=False)
+        least = NOISE * np.sqrt(max(*matrix.shape, rows)) * self.epsilon * values.max(initial=0.0)
         solid = values > least
-        return left[:, solid], values[solid], rows[solid].T
+        return left[:, solid], values[solid], right[solid].T
 
     def _eigen(self, free: Mask) -> tuple[Vector, Matrix]:
         assert self.second is not None

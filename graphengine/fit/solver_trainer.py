@@ -12,6 +12,7 @@ import time
 from collections.abc import Generator, Iterator, Mapping
 from copy import copy
 from functools import cached_property
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -172,12 +173,12 @@ class SolverTrainer:
         start = self.objective.vector(self.values)
         if self.options:
             require_positive(self.objective, start, self.options)
-        loss, slope = self.objective(start)
-        if not (math.isfinite(loss) and np.isfinite(slope).all()):
+        loss, slope = self._loss_at(start)
+        if not (math.isfinite(loss) and math.isfinite(slope)):
             raise not_finite(self.objective, start, self.training.loss)
         if self.options:
             require_resolved(self.residuals, start, self.options.residual or self._residual)
-        self._before, self._at = (loss, float(euclidean_norm(slope))), start
+        self._before, self._at = (loss, slope), start
         try:
             self._require_squares(start)
             problem = Minimization(self.objective, self.box, self._most, self._accept, self._descend)
@@ -207,14 +208,35 @@ class SolverTrainer:
 
     def _record(self, x: Vector) -> None:
         parameters = self.objective.split(np.array(x))
-        loss, slope = self.objective(x)
+        after = self._loss_at(x)
         self.values.update(parameters)
         self.history.add((*self._before, *(parameters.values() if self._recording else ())))
-        self._before, self._at = (loss, float(euclidean_norm(slope))), np.array(x)
-        LOG.info("step %d: loss %.6g", len(self.history), loss)
+        self._before, self._at = after, np.array(x)
+        LOG.info("step %d: loss %.6g", len(self.history), after[0])
         if self._metrics:
             self.history.add_check(self._metrics(self.values))
         self._turns[-1].hand_over(self.history.last)
+
+    def _loss_at(self, x: Vector) -> tuple[float, float]:
+        """The loss at a point and the length of its gradient, from the residuals where these are known."""
+        if not self._share or not isinstance(self.problem, SumOfSquares):
+            loss, slope = self.objective(x)
+            return loss, float(euclidean_norm(slope))
+        half, residual = self.problem.value(x)
+        slope = self.problem.model(x, residual).slope
+        return 2 * self._share * half, 2 * self._share * float(euclidean_norm(slope))
+
+    @cached_property
+    def _share(self) -> float:
+        """What the loss is of the sum of squares: 1, or for a mean the part of one residual; 0 for any other loss."""
+        if self.options and self.training.loss == SUM_OF_SQUARES:
+            return 1.0
+        if not self.options or not self._is_written_as_squares():
+            return 0.0
+        graph, loss = self.objective.graph, self.objective.graph.value_name(self.training.loss)
+        is_mean = next(node.op == "mean" for node in graph.nodes if node.id == loss)
+        shape: Any = graph.types[self._residual].shape
+        return 1 / max(prod(shape), 1) if is_mean else 1.0
 
     def _descend(self, start: Vector) -> bool:
         """Minimize by the trust-region method of this package; return whether it ends at a minimum."""

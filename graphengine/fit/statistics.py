@@ -22,7 +22,7 @@ from graphengine.fit.determination import (
 from graphengine.fit.objective import Objective
 from graphengine.fit.problems import SumOfSquares
 from graphengine.fit.profile import Interval
-from graphengine.fit.quadratic import Matrix, Quadratic, Vector
+from graphengine.fit.quadratic import Matrix, Vector
 from graphengine.fit.solver_trainer import SolverTrainer
 from graphengine.fit.starts import Start
 from graphengine.ir.graph import Graph
@@ -30,6 +30,7 @@ from graphengine.training.history import History
 from graphengine.transform.path import differentiable_toward
 
 NAN = float("nan")
+PROJECTIONS = 3
 
 
 @dataclass(frozen=True)
@@ -210,9 +211,9 @@ def _fit_of_squares(solver: SolverTrainer) -> Fit:
     assert isinstance(problem, SumOfSquares) and options is not None  # noqa: PT018
     x = solver.objective.vector(solver.values)
     half, residual = problem.value(x)
-    jacobian, epsilon = problem.jacobian(x), solver.residuals.epsilon
+    model = problem.plain(x, residual)
     free = solver.box.free(x, problem.model(x, residual).slope)
-    found = of_squares(Quadratic(jacobian, residual, np.zeros(len(x)), None, epsilon), free)
+    found = of_squares(model, free, len(residual))
     roots = _root_weights(solver, len(residual))
     count = int(np.count_nonzero(roots))
     freedom, total = count - found.rank, float(residual @ residual)
@@ -223,7 +224,7 @@ def _fit_of_squares(solver: SolverTrainer) -> Fit:
     else:
         covariance = found.covariance(1.0 if options.absolute_sigma else deviation**2)
         likelihood = _of_normal_errors(total, roots, found.rank, absolute=options.absolute_sigma)
-    r2, centred = _r2(None if solver.robust else _target(solver), total, roots, found.basis)
+    r2, centred = _r2(None if solver.robust else _target(solver), total, roots, problem.jacobian(x) @ found.root)
     return Fit(
         objective="robust" if solver.robust else "least_squares",
         loss=2 * half,
@@ -310,10 +311,15 @@ def target_of(graph: Graph, residual: str) -> str | None:
     return fixed[0] if len(fixed) == 1 else None
 
 
-def _r2(target: Vector | None, total: float, roots: Vector, basis: Matrix) -> tuple[float | None, bool]:
-    """R2, and whether it is about the weighted mean: whether the Jacobian can give a constant shift."""
-    shift = roots / np.linalg.norm(roots)
-    has_intercept = bool(np.linalg.norm(shift - basis @ (basis.T @ shift)) <= 1e-8)
+def _r2(target: Vector | None, total: float, roots: Vector, span: Matrix) -> tuple[float | None, bool]:
+    """R2, and whether it is about the weighted mean: whether the Jacobian, which has this span, can give a shift.
+
+    The columns of the span are orthonormal up to rounding, which projecting several times makes up for.
+    """
+    rest = roots / np.linalg.norm(roots)
+    for _ in range(PROJECTIONS):
+        rest = rest - span @ (span.T @ rest)
+    has_intercept = bool(np.linalg.norm(rest) <= 1e-8)
     if target is None:
         return None, has_intercept
     about = roots * (target - np.average(target, weights=roots**2) if has_intercept else target)

@@ -14,9 +14,9 @@ import numpy as np
 from graphengine.ir.declarations import Input
 from graphengine.ir.graph import Graph
 from graphengine.ir.recording import Recorder
-from graphengine.transform.gradient import gradient, pruned
+from graphengine.transform.gradient import filled, gradient, pruned, record_backward
 
-WEIGHTED = "weighted"
+WEIGHTED, VALUE = "weighted", "/value"
 
 
 def weighted(graph: Graph, weights: Sequence[tuple[str, str]], wrt: Sequence[str] = ()) -> Graph:
@@ -54,6 +54,43 @@ def directional(graph: Graph, value: str, wrt: Sequence[str], weight: str, direc
     transposed = transposed_product(graph, value, wrt, weight)
     pairs = list(zip(transposed.outputs.values(), directions, strict=True))
     return gradient(weighted(transposed, pairs), of=WEIGHTED, wrt=[weight])
+
+
+def columns(graph: Graph, value: str, wrt: Sequence[str], weight: str) -> Graph:
+    """The graph of a value and of its Jacobian toward scalars: a column shaped as the value for each of `wrt`.
+
+    All have in common what the value is computed from, so together they cost little more than one.
+
+    Raises
+    ------
+    DifferentiationError
+        GE411 if a node on the way has no second derivative.
+    """
+    scalar = weighted(graph, [(value, weight)], wrt)
+    scalar = scalar.derive(scalar.nodes, {**scalar.outputs, VALUE: value}, scalar.types)
+    transposed = gradient(scalar, of=WEIGHTED, wrt=wrt, also=[VALUE])
+    recorder, outputs = Recorder(transposed), {VALUE: value}
+    for name, target in zip(wrt, list(transposed.outputs.values())[1:], strict=True):
+        column = record_backward(recorder, target, [weight])[weight]
+        outputs[name] = (filled(recorder, "zeros_like", weight) if column is None else column).name
+    return pruned(recorder, outputs, f"columns of the Jacobian of {value} of {graph.name}", keep=(weight,))
+
+
+def hessian(graph: Graph, loss: str, wrt: Sequence[str]) -> Graph:
+    """The graph of the Hessian of a loss toward scalars: an output for each pair, the rows of its upper triangle.
+
+    Raises
+    ------
+    DifferentiationError
+        GE411 if a node on the way has no second derivative.
+    """
+    slope = gradient(graph, of=loss, wrt=wrt)
+    recorder, outputs = Recorder(slope), {}
+    for place, target in enumerate(slope.outputs.values()):
+        row = record_backward(recorder, target, wrt[place:])
+        for name, value in row.items():
+            outputs[f"{wrt[place]} {name}"] = (filled(recorder, "zeros_like", name) if value is None else value).name
+    return pruned(recorder, outputs, f"Hessian of {loss} of {graph.name}", keep=wrt)
 
 
 def curvature(graph: Graph, loss: str, wrt: Sequence[str], directions: Sequence[str]) -> Graph:

@@ -1,0 +1,30 @@
+"""All nonlinear problems of NIST's Statistical Reference Datasets, from both starts, with one default setting."""
+
+import numpy as np
+import pytest
+from nist import PROBLEMS, fitted
+
+DIGITS_OF_ERRORS = {"Lanczos1": 3, "Lanczos2": 9.5}
+"""Residuals of 1e-13 and of 1e-6 have as many digits in double precision; all other errors have 10."""
+MOST_STEPS = {"Bennett5": 595, "MGH17": 355}
+"""Half of the steps that SciPy's method takes from the first start, with Newton's after it (docs/design.md)."""
+
+
+def digits(found, certified):
+    """The fewest digits in which results agree: NIST's LRE."""
+    errors = [abs(got - exact) / abs(exact) for got, exact in zip(found, certified, strict=True)]
+    return -np.log10(max(*errors, 1e-16))
+
+
+@pytest.mark.parametrize("start", [0, 1])
+@pytest.mark.parametrize("name", PROBLEMS)
+def test_each_problem_has_its_certified_values(name, start):
+    problem = PROBLEMS[name]
+    model, data = fitted(name, problem["starts"][start])
+    fit = model.fit(data, residual="residual")
+    assert fit.converged
+    assert not fit.undetermined
+    values, errors = ([float(each) for each in part.values()] for part in (fit.parameters, fit.standard_errors))
+    assert digits(values, problem["parameters"]) >= 10
+    assert digits(errors, problem["standard_errors"]) >= DIGITS_OF_ERRORS.get(name, 10)
+    assert len(fit.history) <= MOST_STEPS.get(name, 200)
