@@ -1330,7 +1330,7 @@ def test_file_names_that_are_not_utf8_are_as_good_as_others(tmp_path):
     told = cli_json("train", LINREG, *read, "--save", saved, "--log", log, "--checkpoint", folder)
     assert told["saved"] == saved
     assert cli_json("show", saved)["parameters"][0]["value"] == pytest.approx(THETA)
-    assert len(list(tmp_path.iterdir())) == 6
+    assert len(list(tmp_path.iterdir())) == 7  # with the data that the file names
     for command in (("grad", LINREG, "-o"), ("schema", "-o"), ("view", LINREG, "-o"), ("upgrade", LINREG, "-o")):
         result = cli(*command, saved)
         assert (result.stdout + result.stderr).isascii()

@@ -75,7 +75,7 @@ NPY = {"type": "npy", "paths": {"x": "x.npy", "y": "y.npy"}}
 
 
 @pytest.mark.parametrize("source", [CSV, NPY], ids=["csv", "npy"])
-@pytest.mark.parametrize("target", ["outside/saved.json", "saved.json", "project/saved.json"])
+@pytest.mark.parametrize("target", ["outside/a b~.json", "saved.json", "project/saved.json"])
 def test_a_model_saved_anywhere_finds_its_data(target, source, tmp_path):
     model = saved_elsewhere(tmp_path, target, source)
     np.testing.assert_array_equal(model.load_data()["y"], [2.0, 4.0])

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from graphengine.data.readers import NpyData, Reader
-from graphengine.errors import DataError
+from graphengine.errors import DataError, GraphEngineError
 from graphengine.format.documents import ModelDocument
 from graphengine.format.files import write_bytes
 from graphengine.format.paths import confined, is_plain
@@ -20,12 +21,7 @@ def with_data_for(document: ModelDocument, origin: Path | None, target: Path) ->
     """Return a document whose data sources are found from the path where it is saved.
 
     A file inside the new folder gets its path from there. Another one, of at most 16 MiB, is copied beside the model as
-    `<stem>-<hash><ending>`. A file that is larger, or is not there, keeps the path that it has.
-
-    Raises
-    ------
-    GraphEngineError
-        GE101 if a copy cannot be written.
+    `<stem>-<hash><ending>`. A file that is larger, is not there or cannot be copied keeps the path that it has.
     """
     if origin is None or origin.parent.resolve() == target.parent.resolve():
         return document
@@ -52,10 +48,12 @@ def _path_from(name: str, folder: Path, target: Path) -> str:
     if content is None or content == _content(there, name):
         return name
     digest = hashlib.sha256(content).hexdigest()[:12]
-    copied = f"{target.stem}-{digest}{''.join(PurePosixPath(name).suffixes)}"
-    if not is_plain(copied):
+    stem = re.sub(r"[^\w.-]", "_", target.stem)
+    copied = f"{stem}-{digest}{''.join(PurePosixPath(name).suffixes)}"
+    try:
+        write_bytes(target.with_name(copied), content)
+    except GraphEngineError:  # the values of the model are worth more than the copy
         return name
-    write_bytes(target.with_name(copied), content)
     return copied
 
 

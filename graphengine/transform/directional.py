@@ -14,7 +14,7 @@ import numpy as np
 from graphengine.ir.declarations import Input
 from graphengine.ir.graph import Graph
 from graphengine.ir.recording import Recorder
-from graphengine.transform.gradient import filled, gradient, pruned, record_backward
+from graphengine.transform.gradient import as_output, gradient, pruned, record_backward
 
 WEIGHTED, VALUE = "weighted", "/value"
 
@@ -72,7 +72,7 @@ def columns(graph: Graph, value: str, wrt: Sequence[str], weight: str) -> Graph:
     recorder, outputs = Recorder(transposed), {VALUE: value}
     for name, target in zip(wrt, list(transposed.outputs.values())[1:], strict=True):
         column = record_backward(recorder, target, [weight])[weight]
-        outputs[name] = (filled(recorder, "zeros_like", weight) if column is None else column).name
+        outputs[name] = as_output(recorder, column, weight)
     return pruned(recorder, outputs, f"columns of the Jacobian of {value} of {graph.name}", keep=(weight,))
 
 
@@ -89,7 +89,7 @@ def hessian(graph: Graph, loss: str, wrt: Sequence[str]) -> Graph:
     for place, target in enumerate(slope.outputs.values()):
         row = record_backward(recorder, target, wrt[place:])
         for name, value in row.items():
-            outputs[f"{wrt[place]} {name}"] = (filled(recorder, "zeros_like", name) if value is None else value).name
+            outputs[f"{wrt[place]} {name}"] = as_output(recorder, value, name)
     return pruned(recorder, outputs, f"Hessian of {loss} of {graph.name}", keep=wrt)
 
 

@@ -57,7 +57,7 @@ def gradient(
         output = f"d_{of}/d_{name}".replace(":", ".")
         while output in outputs:
             output += "_"
-        outputs[output] = _as_output(recorder, gradients[value], value)
+        outputs[output] = as_output(recorder, gradients[value], value)
     toward = ", ".join(names) if len(names) <= MAX_NAMES else f"{len(names)} values"
     description = f"gradient of {of} toward {toward} of {graph.name}"
     return pruned(recorder, outputs, description)
@@ -127,7 +127,8 @@ def filled(recorder: Recorder, op: str, value: str) -> Symbol:
     return symbol
 
 
-def _as_output(recorder: Recorder, gradient_: Symbol | None, value: str) -> str:
+def as_output(recorder: Recorder, gradient_: Symbol | None, value: str) -> str:
+    """The name of a gradient toward a value, recorded as zeros where there is none."""
     if gradient_ is None:
         gradient_ = filled(recorder, "zeros_like", value)
     return gradient_.name
