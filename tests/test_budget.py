@@ -15,12 +15,13 @@ from graphengine.backends.numpy.plan import Plan
 from graphengine.format.documents import ParameterDocument
 from graphengine.format.initializers import initial_value
 from graphengine.ir.declarations import Parameter, array_type
-from graphengine.ir.memory import memory_of
+from graphengine.ir.memory import may_grow, memory_of
 from graphengine.limits import Limits
 from graphengine.model.gradcheck import graph_checks
 from graphengine.ops.inference import elementwise
 from graphengine.ops.registry import OPS
 from graphengine.traces.trace import trace_graph
+from graphengine.transform.own_backward import gradient_bound
 
 MEGABYTE = Limits(array_bytes=2**20)
 WITH_SIZES = sorted(name for name, op in OPS.items() if "sizes" in op.signature.inputs)
@@ -389,13 +390,27 @@ def test_a_trace_and_a_check_are_refused_likewise():
 
 
 def test_a_gradient_is_derived_for_its_memory_only_where_that_may_be_too_much_and_once_for_all_sizes(monkeypatch):
-    model = products(array_bytes=2**26)
+    model = products(array_bytes=16_100_000)
     with derived("model.evaluator", monkeypatch) as graphs:
         model.forward(x=np.ones((2, 1, 3)), y=np.ones((3, 4))).backward(wrt=["y"])
         assert not graphs
-        for count in (400, 500, 500, 600, 600):
+        for count in (590, 600, 600, 610, 610):
             model.forward(x=np.ones((count, 1, 50)), y=np.ones((50, 60))).backward(wrt=["y"])
         assert len(graphs) == 1
+
+
+def test_the_gradients_of_many_products_are_bounded_by_that_of_one(monkeypatch):
+    """Pairs of their numbers would be eight times the limit, and their gradients are an eighth of it."""
+    nodes = {"n0": ("matmul", ["x", "p"])} | {f"n{i}": ("matmul", [f"n{i - 1}", "p"]) for i in range(1, 100)}
+    inputs = {"x": ["N", 40]}
+    content = document({**nodes, "z": ("sum", ["n99"])}, inputs=inputs, parameters={"p": np.eye(40).tolist()})
+    model = ge.Model.from_dict(content, limits=Limits(array_bytes=2**24))
+    assert may_grow(model.graph, {"N": 2})
+    with derived("model.evaluator", monkeypatch) as graphs:
+        assert model.forward(x=np.ones((2, 40))).backward(of="z")["p"].tolist() == [[200.0] * 40] * 40
+    assert not graphs
+    exact = memory_of(ge.gradient(model.graph, of="z"), {"N": 2})
+    assert exact <= gradient_bound(model.graph, {"N": 2}) < 3 * exact < 2**24
 
 
 def test_the_numbers_of_a_wide_sum_are_not_multiplied_with_each_other(monkeypatch):

@@ -15,8 +15,10 @@ from graphengine.format.reading import parse_model
 from graphengine.format.saving import graph_document
 from graphengine.format.writing import dump_model
 from graphengine.ir.binding import bind_sizes
+from graphengine.ir.memory import memory_of
 from graphengine.ops.shapes import broadcast_shapes, size_value
 from graphengine.transform.gradient import gradient
+from graphengine.transform.own_backward import gradient_bound
 
 N = 4
 SHAPES = [(), (3,), ("N",), (2, 3), (2, 1), ("N", 3), (1,)]
@@ -97,6 +99,16 @@ def test_any_order_of_the_nodes_gives_the_same_bits(graph, shuffler: random.Rand
         assert one[name].tobytes() == two[name].tobytes()
     for name, slope in one.backward(of="loss", wrt=list(values)).items():
         assert slope.tobytes() == two.backward(of="loss", wrt=list(values))[name].tobytes()
+
+
+@pytest.mark.filterwarnings("ignore::graphengine.errors.ModelWarning")  # random shapes broadcast crosswise
+@few
+@given(graphs(), st.integers(1, 5))
+def test_the_backward_passes_of_single_nodes_bound_the_memory_of_the_gradient(graph, size):
+    content, values = graph
+    model = ge.Model.from_dict(content)
+    derived = gradient(model.graph, of="loss", wrt=list(values), also=model.graph.outputs)
+    assert memory_of(derived, {"N": size}) <= gradient_bound(model.graph, {"N": size})
 
 
 @pytest.mark.filterwarnings("ignore::graphengine.errors.ModelWarning")  # random shapes broadcast crosswise

@@ -312,8 +312,7 @@ def test_the_warning_is_true_at_every_limit(rule):
         refused.train({"x": x}, max_iterations=1)
 
 
-STEPPED = [path for path in SHIPPED if "learning_rate" in path.read_text(encoding="utf-8") and path.stem != "lstm_sums"]
-"""Models without loops: what the gradient of a loop keeps for each step is not estimated."""
+STEPPED = [path for path in SHIPPED if "learning_rate" in path.read_text(encoding="utf-8")]
 
 
 @pytest.mark.parametrize("path", STEPPED, ids=lambda path: path.stem)

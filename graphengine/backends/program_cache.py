@@ -17,7 +17,8 @@ from graphengine import gc_pause
 from graphengine.backends.protocol import Backend, Program
 from graphengine.ir.binding import bind_sizes
 from graphengine.ir.graph import Graph
-from graphengine.ir.memory import RUNNING, may_grow, memory_of, require_memory
+from graphengine.ir.memory import RUNNING, memory_of, require_memory
+from graphengine.transform.own_backward import gradient_may_grow
 
 Made = TypeVar("Made")
 
@@ -72,7 +73,7 @@ class ProgramCache:
             program = self._programs.get(key, 0)
             if program == 0:
                 sizes = self._sizes(self._graph, dict(shapes))
-                if is_gradient and may_grow(self._graph, sizes):
+                if is_gradient and gradient_may_grow(self._graph, sizes):
                     self._sizes(self._graph_for(purpose, make, inputs), dict(shapes))
                 if memory_of(self._graph, sizes) > BYTES_PER_NODE * len(self._graph.nodes):
                     program = self._patience

@@ -21,8 +21,8 @@ from graphengine.format.strict import strict_value
 
 LENGTH = 2**17
 """Bytes of a piece, at least: what is made of them fits the cache. A shorter array becomes a list."""
-_LONGEST = 2**17
-"""Bytes that the last node of a piece may have."""
+_LONGEST = (2**17, 2**21)
+"""Bytes that the last node of a piece may have; a larger number counts where no end was found within a smaller one."""
 _TRIES = 4
 """Places of each kind that are tried as the end of a piece before the array becomes a list after all."""
 
@@ -128,15 +128,17 @@ def _spans(text: bytes, start: int, accepts: Callable[[list[Any]], bool]) -> Ite
 
 def _first_piece(text: bytes, start: int) -> tuple[int, int | None, list[Any]]:
     """The end of the piece that begins there, the start of the next one, and the elements; a ValueError if unknown."""
-    for end, following in _ends(text, start):
-        with suppress(ValueError):
-            return end, following, strict_value(_array(text[start:end]))
+    for longest in _LONGEST:
+        for end, following in _ends(text, start, start + LENGTH + longest):
+            with suppress(ValueError):
+                return end, following, strict_value(_array(text[start:end]))
+        if start + LENGTH + longest >= len(text):
+            break
     raise ValueError
 
 
-def _ends(text: bytes, start: int) -> Iterator[tuple[int, int | None]]:
+def _ends(text: bytes, start: int, furthest: int) -> Iterator[tuple[int, int | None]]:
     """Likely ends of a piece, each with the start of the next one; the last piece has none."""
-    furthest = start + LENGTH + _LONGEST
     between = itertools.islice(_BETWEEN.finditer(text, start + LENGTH, furthest), _TRIES)
     last = itertools.islice(_LAST.finditer(text, start, furthest), _TRIES)
     for found in filter(None, itertools.chain.from_iterable(itertools.zip_longest(between, last))):

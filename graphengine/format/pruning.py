@@ -17,7 +17,7 @@ from graphengine.format.annotations import fields_of, is_document, members_of
 from graphengine.format.kinds import Kinds
 
 _FEW = 16
-"""Elements that are looked at one by one without asking first whether all of them are right."""
+"""Elements that are looked at one by one without asking first whether all of them, but the large ones, are right."""
 
 
 def pruned(content: Any, document: Any, *, strict: bool = True) -> Any:
@@ -49,13 +49,15 @@ class _Pruning:
         return self._object(value, documents) if documents and not tables else value
 
     def _list(self, value: list[Any], kinds: Sequence[Any]) -> list[Any]:
-        if self._accepted(value, kinds):
+        small = [element for element in value if not _is_large(element)]
+        are_right = len(small) > _FEW and self._are_accepted(small, kinds)
+        if are_right and len(small) == len(value):
             return value
         kept: list[Any] = []
         for element in value:
             if self.left <= 0 and kept:
                 break
-            kept.append(self._element(element, kinds))
+            kept.append(element if are_right and not _is_large(element) else self._element(element, kinds))
         return kept
 
     def _table(self, value: dict[str, Any], names: Sequence[Any], kinds: Sequence[Any]) -> dict[str, Any]:

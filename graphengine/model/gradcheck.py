@@ -25,7 +25,8 @@ from graphengine.ir.graph import Graph
 from graphengine.ir.nodes import GraphNode
 from graphengine.ops.node import Node
 from graphengine.ops.registry import OPS
-from graphengine.transform.gradient import check_differentiable, gradient, require_memory_for
+from graphengine.transform.gradient import check_differentiable, gradient
+from graphengine.transform.own_backward import require_memory_for
 
 COMPLEX_STEP = 1e-20
 MAX_ELEMENTS = 1000

@@ -16,11 +16,12 @@ from graphengine.format.documents import FunctionFile, ModelDocument
 from graphengine.format.training_documents import TrainingDocument
 from graphengine.ir.crosswise import crosswise
 from graphengine.ir.graph import Graph
-from graphengine.ir.memory import bytes_of, memory_of
+from graphengine.ir.memory import RUNNING, bytes_of, memory_of
 from graphengine.ir.nodes import reachable
 from graphengine.ops.shapes import is_symbol
 from graphengine.training.joining import training_step
 from graphengine.training.provenance import PROVENANCE
+from graphengine.transform.own_backward import backward_bytes
 from graphengine.transform.path import differentiable_toward, learned
 from graphengine.wording import size_text
 
@@ -119,12 +120,21 @@ def too_large(subject: LintSubject) -> Iterator[Problem]:
 
 
 def step_bytes(graph: Graph, training: TrainingDocument, rule: FunctionFile, sizes: dict[str, int]) -> int:
-    """Estimate the bytes of one step: all values, a gradient of each that has one, and what the rule computes."""
+    """Estimate the bytes of one step: all values, a gradient of each that has one, and what the rule computes.
+
+    Of a loop the backward is recorded: it keeps values of each step.
+    """
     loss = graph.value_name(training.loss)
-    read = {loss}.union(*[node.inputs for node in reachable(graph.nodes, [loss])])
-    gradients = bytes_of(graph, differentiable_toward(graph, graph.trainable) & read, sizes)
+    nodes = reachable(graph.nodes, [loss])
+    read = {loss}.union(*[node.inputs for node in nodes])
+    active = differentiable_toward(graph, graph.trainable) & read
     updates = bytes_of(graph, graph.trainable, sizes) * (len(rule.nodes) + len(rule.outputs))
-    return memory_of(graph, sizes) + gradients + updates
+    kept = 0
+    for node in nodes:
+        if node.op in RUNNING and node.is_core and not active.isdisjoint(node.outputs):
+            own = bytes_of(graph, active.intersection((*node.inputs, *node.outputs)), sizes)
+            kept += max(0, backward_bytes(graph, node, active, sizes) - own)
+    return memory_of(graph, sizes) + bytes_of(graph, active, sizes) + kept + updates
 
 
 def _exact_bytes(graph: Graph, training: TrainingDocument, rule: FunctionFile, sizes: dict[str, int]) -> int:

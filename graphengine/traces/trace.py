@@ -23,7 +23,7 @@ from graphengine.traces.reasons import not_walked
 from graphengine.traces.summary import ShownValue
 from graphengine.traces.unrolling import LoopStep, Unrolled
 from graphengine.transform.directional import WEIGHTED, weighted
-from graphengine.transform.gradient import require_memory_for
+from graphengine.transform.own_backward import require_memory_for
 from graphengine.transform.path import differentiable_toward
 
 Show: TypeAlias = Callable[[Any], ShownValue]

@@ -9,15 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
-
-import numpy as np
 
 from graphengine import gc_pause
 from graphengine.errors import DifferentiationError
-from graphengine.ir.binding import bind_sizes
 from graphengine.ir.graph import Graph, names_of
-from graphengine.ir.memory import may_grow, require_memory
 from graphengine.ir.nodes import reachable
 from graphengine.ir.recording import Recorder, Symbol
 from graphengine.transform.backward import BackwardPass
@@ -78,23 +73,6 @@ def pruned(recorder: Recorder, outputs: Mapping[str, str], description: str, kee
     return graph.derive(
         kept, outputs, types, inputs=inputs, parameters=parameters, state=state, description=description
     )
-
-
-def require_memory_for(graph: Graph, values: Mapping[str, Any], of: str | None, wrt: Sequence[str]) -> None:
-    """Refuse values with which a graph, or its gradient of the scalar `of`, takes more memory than the limit.
-
-    Raises
-    ------
-    InputError
-        GE133, naming what asks for most.
-    DifferentiationError
-        GE411 if there is no such gradient.
-    """
-    shapes = {name: np.shape(value) for name, value in values.items() if name in graph.inputs}
-    sizes = bind_sizes(shapes, graph.types)
-    require_memory(graph, sizes)
-    if of is not None and wrt and may_grow(graph, sizes):
-        require_memory(gradient(graph, of, wrt), sizes)
 
 
 def check_differentiable(graph: Graph, target: str, wanted: Sequence[str]) -> None:

@@ -71,9 +71,9 @@ def _branch(body: GraphBody, graph: Graph, arriving: tuple[bool, ...], wanted: t
     places = tuple(place for place, arrives in enumerate(arriving) if arrives)
     toward = [body.inputs[place] for place in wanted]
     active = [name for name in toward if graph.types[name].is_differentiable]
-    seeds = _free_names([f"d_{body.outputs[place]}" for place in places], graph.types)
+    seeds = free_names([f"d_{body.outputs[place]}" for place in places], graph.types)
     kinds = {seed: graph.types[outputs[place]] for seed, place in zip(seeds, places, strict=True)}
-    recorder = Recorder(_with_inputs(graph, kinds))
+    recorder = Recorder(with_inputs(graph, kinds))
     incoming = [(outputs[place], seed) for seed, place in zip(seeds, places, strict=True)]
     path = backward_path(graph, [value for value, _ in incoming], active)
     gradients = BackwardPass(recorder, _added(recorder, {}, incoming), path).gradients
@@ -87,7 +87,7 @@ def _zeros(recorder: Recorder, value: str) -> str:
     return str(recorder.apply("zeros_like", (recorder.symbol(value),), {}).name)
 
 
-def _with_inputs(graph: Graph, kinds: Mapping[str, ArrayType]) -> Graph:
+def with_inputs(graph: Graph, kinds: Mapping[str, ArrayType]) -> Graph:
     """The graph with further inputs, which come first: shapes are taken from them where possible."""
     inputs = {**{name: Input(kind) for name, kind in kinds.items()}, **graph.inputs}
     return graph.derive(graph.nodes, graph.outputs, {**kinds, **graph.types}, inputs=inputs)
@@ -106,7 +106,7 @@ def _added(recorder: Recorder, begun: Mapping[str, str], incoming: Iterable[tupl
     return seeds
 
 
-def _free_names(names: Iterable[str], taken: Collection[str]) -> list[str]:
+def free_names(names: Iterable[str], taken: Collection[str]) -> list[str]:
     """Names made of letters, digits and underscores that nothing has, one for each."""
     found: list[str] = []
     for name in names:
@@ -209,7 +209,7 @@ class _Reversing:
         kinds = {piece: graph.types[name] for name, each in pieces.items() for piece in each}
         kinds |= {seed: graph.types[self._outputs[place]] for place, seed in arriving.items()}
         kinds |= {seed: graph.types[name] for name, seed in begun.items()}
-        recorder = Recorder(_with_inputs(graph, kinds))
+        recorder = Recorder(with_inputs(graph, kinds))
         incoming = [(self._outputs[place], seed) for place, seed in arriving.items()]
         incoming += [(value, piece) for name, value in self._replacing for piece in pieces.get(name, ())]
         gradients = BackwardPass(recorder, _added(recorder, begun, incoming), self._path).gradients
@@ -223,7 +223,7 @@ class _Reversing:
         states = [name for name in counts if name not in self._outputs]
         names += [f"d_{self._body.outputs[place]}" for place in results]
         names += [f"sum_{name}" for name in constants] + [f"begun_{name}" for name in states]
-        free = iter(_free_names(names, self._graph.types))
+        free = iter(free_names(names, self._graph.types))
         pieces = {name: [next(free) for _ in range(count)] for name, count in counts.items()}
         arriving = {place: next(free) for place in results}
         return pieces, arriving, {name: next(free) for name in (*constants, *states)}
@@ -279,13 +279,13 @@ class _Reversing:
         nodes, read = self._needed_nodes(recorded.recorder, values)
         made = {name for node in nodes for name in node.outputs}
         kept = [name for name in (*self._carry, *_made_by(graph.nodes)) if name in read and name not in made]
-        ports = dict(zip(_free_names(kept, body.outputs), kept, strict=True))
-        names = dict(zip(kept, _free_names(kept, recorded.recorder.types.keys() - set(kept)), strict=True))
+        ports = dict(zip(free_names(kept, body.outputs), kept, strict=True))
+        names = dict(zip(kept, free_names(kept, recorded.recorder.types.keys() - set(kept)), strict=True))
         carries = tuple([name for name, _, _ in carried])
         sequences, constants = self._others(recorded, read, names)
         inputs: dict[str, tuple[str, int]] = {name: start for name, _, start in carried}
         inputs |= {**sequences, **constants}
-        ports_back = _free_names([*[f"new_{name}" for name in carries], *[f"d_{name}" for name in cut]], ())
+        ports_back = free_names([*[f"new_{name}" for name in carries], *[f"d_{name}" for name in cut]], ())
         results = {port: names.get(value, value) for port, value in zip(ports_back, values, strict=True)}
         backward = GraphBody(f"d_{body.name}", [*inputs], _renamed(nodes, names), results)
         gradients = self._gradients(recorded, carries, len(carried), cut)

@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from graphengine import gc_pause
 from graphengine.backends.reference.diagnosis import bounded, failed
 from graphengine.backends.reference.steps import BackwardStep, ForwardSchedule, ForwardStep
 from graphengine.errors import InputError
@@ -25,7 +26,6 @@ from graphengine.transform.path import backward_path
 
 Slots: TypeAlias = list[Any]
 
-
 Observer: TypeAlias = Callable[[BackwardStep, Sequence[Any], Sequence[Any]], None]
 
 
@@ -35,6 +35,7 @@ class Executor:
     graph: Graph
     steps: tuple[ForwardStep, ...]
 
+    @gc_pause.paused()
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
         self.slot_of: dict[str, int] = {name: slot for slot, name in enumerate(graph.types)}
@@ -148,6 +149,7 @@ class Executor:
         return self._forward[key]
 
     @cached_property
+    @gc_pause.paused()
     def _everything(self) -> ForwardSchedule:
         return self._scheduled(self.steps, ((),) * len(self.steps))
 
@@ -165,6 +167,7 @@ class Executor:
             self._inputs[key] = inputs_of(self.graph, key)
         return self._inputs[key]
 
+    @gc_pause.paused()
     def _plan_forward(self, targets: frozenset[int]) -> ForwardSchedule:
         needed, steps = set(targets), []
         for step in reversed(self.steps):
@@ -184,6 +187,7 @@ class Executor:
             self._backward[key] = self._plan_backward(of, wrt)
         return self._backward[key]
 
+    @gc_pause.paused()
     def _plan_backward(self, of: str, wrt: Sequence[str]) -> tuple[BackwardStep, ...]:
         steps = {step.node.id: step for step in self.steps}
         return tuple(
