@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, Self, TypeAlias
 
@@ -210,7 +211,20 @@ class _GraphPredictor(_GraphEstimator):
 
     @property
     def _own(self) -> dict[str, Any]:
-        """What a model of the estimator's own is made with."""
+        """What a model of the estimator's own is made with.
+
+        Raises
+        ------
+        ValueError
+            If something of it is of another kind, or out of range.
+        """
+        alpha: Any = self.alpha
+        units: Any = self.units
+        if not isinstance(alpha, Real) or not 0 <= float(alpha) < math.inf:
+            raise ValueError(f"alpha must be a finite number from 0 on, not {alpha!r}")
+        layers = list(units) if isinstance(units, Iterable) else [None]
+        if not all(isinstance(each, Integral) and int(each) > 0 for each in layers):
+            raise ValueError(f"units must be a sequence of integers from 1 on, not {units!r}")
         return {"units": tuple(self.units), "activation": self.activation, "alpha": self.alpha}
 
 

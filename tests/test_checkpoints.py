@@ -367,8 +367,11 @@ def test_a_folder_with_checkpoints_is_not_written_over(tmp_path):
 
 def test_a_folder_that_cannot_be_made_is_told(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(ge.errors.GraphEngineError, match="GE101: cannot make the folder"):
-        saved(tmp_path / "file")
+    for place in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(ge.errors.UsageError, match=r"GE101: cannot make the folder .*there is a file of that name"):
+            saved(place)
+    error = cli_json("train", "linreg", "--checkpoint", tmp_path / "file", code=2)["errors"][0]
+    assert (error["code"], error["file"]) == ("GE101", str(tmp_path / "file"))
 
 
 def test_a_pipe_is_no_checkpoint_and_is_not_waited_for(tmp_path):

@@ -1,11 +1,13 @@
 """Data files that the command line names with `--data`: each kind, and what of it is which input."""
 
+import gzip
+
 import numpy as np
 import pandas
 import pyarrow.ipc
 import pytest
 from documents import linreg, training, write
-from test_cli import cli_json
+from test_cli import cli, cli_json
 
 import graphengine as ge
 
@@ -45,6 +47,21 @@ def test_each_kind_of_file_is_trained_on_fitted_and_predicted_from(tmp_path, kin
     assert predicted["outputs"] == {"prediction": [2.0, 4.0, 6.0], "loss": 0.0}
     evaluated = cli_json("run", "linreg", *given, "--set", "training=null", "--set", "parameters.theta.value=2")
     assert evaluated["outputs"] == predicted["outputs"]
+
+
+@pytest.mark.parametrize("kind", ["CSV", "csv.GZ", "Jsonl", "NPZ", "PARQUET", "Arrow"])
+def test_suffixes_count_in_any_case(tmp_path, kind):
+    small = data_file(tmp_path / f"t.{kind.lower().removesuffix('.gz')}")
+    path = tmp_path / f"T.{kind}"
+    path.write_bytes(gzip.compress(small.read_bytes()) if kind.endswith("GZ") else small.read_bytes())
+    columns = ("--columns", "x=distance_mpc", "--columns", "y=velocity_km_s") if kind in ("Jsonl", "NPZ") else ()
+    asked = ("--data", path, *columns, "--set", "parameters.theta.value=2")
+    assert cli_json("predict", "linreg", *asked)["outputs"] == {"prediction": [2.0, 4.0, 6.0], "loss": 0.0}
+    if kind not in ("Jsonl", "NPZ"):
+        cli("predict", "linreg", *asked, "--output", "prediction", "-o", tmp_path / "t.Parquet")
+        assert pandas.read_parquet(tmp_path / "t.Parquet")["prediction"].tolist() == [2.0, 4.0, 6.0]
+        cli("new", "--data", path, "--target", "velocity_km_s", "-o", tmp_path / "m.json")
+        assert ge.load(tmp_path / "m.json").train(epochs=1)
 
 
 def test_given_inputs_take_the_place_of_those_of_the_file(tmp_path):

@@ -155,6 +155,26 @@ def test_outputs_after_a_training_with_an_unknown_category_are_those_of_its_rows
     assert np.isclose(json.loads(done.stdout)["outputs"]["r2"], model.predict(kept)["r2"], rtol=1e-9)
 
 
+def test_texts_that_are_asked_for_mean_a_missing_value(tmp_path):
+    """Pandas reads the same gaps with `na_values`."""
+    cells = ["1.5", "?", "2.5", "-999", " ? ", "4.5", "-999", "0.5"]
+    rows = [f"{cell},{'none' if number == 2 else 'ab'[number % 2]},{number}" for number, cell in enumerate(cells)]
+    (tmp_path / "t.csv").write_text("x,c,y\n" + "\n".join(rows) + "\n")
+    asked = ("--data", tmp_path / "t.csv", "--target", "y", "-o", tmp_path / "m.json", "--format", "json")
+    found = json.loads(run("new", *asked, "--missing", "?", "--missing", "-999", "--missing", "none").stdout)
+    frame = pandas.read_csv(tmp_path / "t.csv", na_values=["?", "-999", " ? ", "none"])
+    gaps = {column["column"]: column["gaps"] for column in found["columns"]}
+    assert gaps == frame.isna().sum().to_dict()
+    model = ge.load(tmp_path / "m.json")
+    missing = model.document.data["train"].missing
+    assert {"?", "-999", " ? ", "none"} <= set(missing)
+    history = model.train(epochs=1)
+    assert np.isfinite(history.last_loss)
+    run("new", *asked, "--force", "--missing", "nothing")
+    assert "nothing" in ge.load(tmp_path / "m.json").document.data["train"].missing
+    assert "--missing needs --data FILE" in run("new", "linear", "--missing", "?", code=2).output
+
+
 def test_a_file_is_not_overwritten_without_force(messy):
     target = messy / "m.json"
     target.write_text("mine")

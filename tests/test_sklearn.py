@@ -1,6 +1,7 @@
 """The estimators of scikit-learn: its own checks, its tools, and what a model of the caller gets and gives."""
 
 import json
+import math
 import subprocess
 import sys
 
@@ -88,6 +89,26 @@ def test_weights_count_as_repetitions_for_several_targets():
     repeated = GraphRegressor().fit(x.repeat(weights, axis=0), y.repeat(weights, axis=0)).predict(x)
     assert weighted.shape == (30, 2)
     assert np.allclose(weighted, repeated, rtol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"alpha": "x"}, "alpha must be a finite number from 0 on, not 'x'"),
+        ({"alpha": None}, "alpha must be .*, not None"),
+        ({"alpha": -1e-4}, "alpha must be .*, not -0.0001"),
+        ({"alpha": math.inf}, "alpha must be .*, not inf"),
+        ({"units": 3}, "units must be a sequence of integers from 1 on, not 3"),
+        ({"units": "3"}, "units must be .*, not '3'"),
+        ({"units": (4, 2.5)}, r"units must be .*, not \(4, 2.5\)"),
+        ({"units": [0]}, r"units must be .*, not \[0\]"),
+    ],
+)
+def test_settings_of_a_wrong_kind_are_named(keys, message):
+    x = np.arange(6.0).reshape(-1, 1)
+    for estimator, y in [(GraphRegressor(**keys), x[:, 0]), (GraphClassifier(**keys), x[:, 0] > 2)]:
+        with pytest.raises(ValueError, match=message):
+            estimator.fit(x, y)
 
 
 @pytest.mark.parametrize("made", [GraphRegressor(), GraphClassifier(), GraphClassifier(units=(3,), epochs=1)])

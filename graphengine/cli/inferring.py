@@ -36,6 +36,9 @@ def new(
     header: Annotated[
         bool | None, typer.Option("--header/--no-header", help="Whether the first row has names; default: inferred.")
     ] = None,
+    missing: Annotated[
+        list[str] | None, typer.Option(metavar="TEXT", help="A cell that means a missing value. May be repeated.")
+    ] = None,
     output: OutputFile = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite a file that exists.")] = False,
     output_format: OutputFormat = Format.text,
@@ -49,10 +52,12 @@ def new(
     if output is not None and output.exists() and not force:
         raise UsageError(f"{output} exists", hint="choose another name, or overwrite it with --force")
     if data is not None:
-        wanted = TableRequest(target, exclude or [], _family(kind), header)
+        wanted = TableRequest(target, exclude or [], _family(kind), header, missing or [])
         _new_for_table(data, wanted, output, output_format)
-    elif target is not None or exclude:
-        raise UsageError(f"{'--target' if target is not None else '--exclude'} needs --data FILE, which has the column")
+    elif given := [
+        name for name, value in (("--target", target), ("--exclude", exclude), ("--missing", missing)) if value
+    ]:
+        raise UsageError(f"{given[0]} needs --data FILE, the table that it is about")
     else:
         _new_template(kind, output, output_format)
 
@@ -73,18 +78,27 @@ class TableRequest(NamedTuple):
     excluded: list[str]
     family: Family | None
     header: bool | None
+    missing: list[str]
 
 
 def _new_for_table(data: Path, wanted: TableRequest, output: Path | None, output_format: Format) -> None:
     from graphengine.data.stored import Memory
     from graphengine.drafting.table_draft import draft_table
 
-    if data.name.endswith((".jsonl", ".npz", ".npy", ".json", ".xlsx")):
+    if data.name.lower().endswith((".jsonl", ".npz", ".npy", ".json", ".xlsx")):
         raise UsageError(f"--data {data} is no file of columns", hint="save the table as .csv, .csv.gz or .parquet")
     folder, name = output.parent if output else Path(), output.stem if output else data.name.partition(".")[0]
     memory = Memory(current_limits().data_bytes)
     draft = draft_table(
-        data, wanted.target, wanted.family, folder, name or "model", wanted.excluded, memory, header=wanted.header
+        data,
+        wanted.target,
+        wanted.family,
+        folder,
+        name or "model",
+        wanted.excluded,
+        memory,
+        header=wanted.header,
+        missing=wanted.missing,
     )
     written = _written(draft.document, folder / f"{name}.json", output)
     if output_format is Format.json:

@@ -28,7 +28,7 @@ MOST_PROFILES = 8
 
 def _page(path: Path) -> Path:
     """The path of a report, unless it could not be written."""
-    if path.suffix not in ENDINGS:
+    if path.suffix.lower() not in ENDINGS:
         raise UsageError(f"a report is a file .html or .md, not '{path.name}'")
     writable(path)
     return path
@@ -129,7 +129,7 @@ def _written(model: Model, fit: Fit, charts: dict[str, str], path: Path) -> list
 
     provenance = (model.to_dict().get("metadata") or {}).get(PROVENANCE)
     page = FitReport(model.graph, fit, provenance if isinstance(provenance, dict) else {}, charts)
-    if path.suffix == ".html":
+    if path.suffix.lower() == ".html":
         write_bytes(path, page.html().encode())
         return [str(path)]
     files = {name: path.with_name(f"{path.stem}-{_file_name(name)}.svg") for name in charts}

@@ -185,7 +185,7 @@ def _without_groups(whole: str, mark: str) -> str:
 @contextmanager
 def opened(path: DataFile) -> Iterator[IO[str]]:
     """Open a text file in UTF-8 for reading; one whose name ends in .gz is decompressed as it is read."""
-    if not str(path).endswith(".gz"):
+    if not str(path).lower().endswith(".gz"):
         with path.open(newline="", encoding="utf-8-sig") as file:
             yield file
     else:

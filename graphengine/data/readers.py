@@ -402,7 +402,7 @@ def declared_columns(document: ModelDocument, *keys: str) -> Columns:
 
 def reader_of(path: Path, document: ModelDocument) -> Reader | None:
     """Return what reads a file of the caller, by its ending: as the model says of its own file of that kind."""
-    kind = next((reader for suffix, reader in readers_by_suffix().items() if path.name.endswith(suffix)), None)
+    kind = next((reader for suffix, reader in readers_by_suffix().items() if path.name.lower().endswith(suffix)), None)
     declared = declared_source(document)
     if kind is None or type(declared) is kind:
         return declared if kind else None  # type: ignore[return-value] # its class is kind

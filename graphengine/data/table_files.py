@@ -51,7 +51,7 @@ def encoder_of(path: str | Path) -> Callable[[Iterable[Rows]], Iterator[bytes]]:
         GE801.
     """
     for suffix, encoder in ENCODERS.items():
-        if str(path).endswith(suffix):
+        if str(path).lower().endswith(suffix):
             return encoder
     raise UsageError(f"a table cannot be written to '{path}'", hint=f"name a file that ends in {', '.join(ENCODERS)}")
 

@@ -79,6 +79,8 @@ class ColumnProfile:
     """The column as numbers, in each of the dialects that read most of it."""
     refused: str = ""
     """Why no input can take the column, whatever its cells are."""
+    asked: frozenset[str] = frozenset()
+    """Texts without spaces around them that mean a missing value because the caller says so."""
     filled: int = 0
     """Cells that have a value."""
     gaps: int = 0
@@ -96,14 +98,15 @@ class ColumnProfile:
     def add(self, lines: Sequence[int], cells: Sequence[str]) -> None:
         """Look at the cells of a block of rows."""
         texts: Sequence[str] = [cell.strip() for cell in cells]
-        if not GAPS.isdisjoint(texts):
+        gaps = GAPS | self.asked
+        if not gaps.isdisjoint(texts):
             whole = list(zip(lines, cells, texts, strict=True))
             for line, cell, text in whole:
-                if text in GAPS:
+                if text in gaps:
                     self._add_gap(line, cell, text)
             lines, texts = (
-                [each[0] for each in whole if each[2] not in GAPS],
-                [each for each in texts if each not in GAPS],
+                [each[0] for each in whole if each[2] not in gaps],
+                [each for each in texts if each not in gaps],
             )
         self.filled += len(texts)
         self._add_texts(texts)
@@ -114,7 +117,7 @@ class ColumnProfile:
         self.readings = [numbers for numbers in self.readings if numbers.bad == fewest]
 
     def _add_gap(self, line: int, cell: str, text: str) -> None:
-        if text in WORDS:
+        if text in WORDS - self.asked:
             self.words[cell] += 1
             return
         self.gaps += 1

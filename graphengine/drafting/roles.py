@@ -229,7 +229,7 @@ def _reason_for(column: ColumnProfile, kind: ColumnKind, survey: Survey, categor
     other = next((each.dialect for each in column.readings if not each.bad), None)
     doubt = f"; numbers with the decimal mark {shown(other.decimal)}, unlike other columns" if other else ""
     if bad := _bad_numbers(column, survey):
-        doubt = f"; {bad}; if that means a missing value, leave the cells empty"
+        doubt = f"; {bad}; if that means a missing value, leave the cells empty or name it with --missing"
     return f"{counted(len(categories), 'text')}: {enumerated(list(map(shown, categories)), most=4)}{doubt}"
 
 

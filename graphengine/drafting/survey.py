@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import itertools
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
@@ -42,8 +42,12 @@ class Survey:
         return "line" if self.kind == "csv" else "row"
 
 
-def survey(path: DataFile, longest_line: int = SAMPLE, *, header: bool | None = None) -> Survey:
-    """Read a CSV file, and find out how it is written and what is in it; `header` says whether it has names of columns.
+def survey(
+    path: DataFile, longest_line: int = SAMPLE, *, header: bool | None = None, missing: Collection[str] = ()
+) -> Survey:
+    """Read a CSV file, and find out how it is written and what is in it.
+
+    `header` says whether it has names of columns, `missing` are further texts of cells that mean a missing value.
 
     Raises
     ------
@@ -53,11 +57,11 @@ def survey(path: DataFile, longest_line: int = SAMPLE, *, header: bool | None = 
     with faults_in(path, "CSV"):
         written = layout(path, header=header)
         with written.table(path, longest_line) as (names, rows):
-            count, columns = _profiles(path, names, rows, written)
+            count, columns = _profiles(path, names, rows, written, missing)
     if not count:
         raise DataError(f"{path}: the file has no rows" + " below its header" * bool(names))
     best = max(dialects(written), key=lambda each: sum(column.are_numbers(each) for column in columns))
-    found = replace(best, missing=_missing(columns, best), date_format=_date_format(columns, best))
+    found = replace(best, missing=_missing(columns, best, missing), date_format=_date_format(columns, best))
     return Survey(found, count, columns)
 
 
@@ -90,10 +94,12 @@ def _widths(lines: Sequence[str], dialect: Dialect) -> tuple[int, int]:
 
 
 def _profiles(
-    path: DataFile, header: list[str], rows: Iterator[Row], written: Dialect
+    path: DataFile, header: list[str], rows: Iterator[Row], written: Dialect, missing: Collection[str]
 ) -> tuple[int, list[ColumnProfile]]:
-    tried = dialects(written)
-    columns = [ColumnProfile(name, place, [Numbers(each) for each in tried]) for place, name in enumerate(header)]
+    tried, asked = dialects(written), frozenset(text.strip() for text in missing)
+    columns = [
+        ColumnProfile(name, place, [Numbers(each) for each in tried], asked=asked) for place, name in enumerate(header)
+    ]
     count = 0
     while block := list(itertools.islice(rows, BLOCK)):
         for line, row in block:
@@ -113,11 +119,11 @@ def _date_format(columns: Sequence[ColumnProfile], dialect: Dialect) -> str | No
     return max((None, *FORMATS), key=lambda each: sum(each in column.periods for column in dated))
 
 
-def _missing(columns: Sequence[ColumnProfile], dialect: Dialect) -> tuple[str, ...]:
-    """The texts for a missing value that a file has, the most frequent ones first."""
+def _missing(columns: Sequence[ColumnProfile], dialect: Dialect, asked: Collection[str]) -> tuple[str, ...]:
+    """The texts for a missing value that a file has, the most frequent ones first, and those asked for."""
     found: Counter[str] = Counter()
     for column in columns:
         found += column.missing
         if column.are_numbers(dialect):
             found += column.words
-    return tuple(text for text, _ in found.most_common())
+    return tuple(dict.fromkeys([*(text for text, _ in found.most_common()), *asked]))

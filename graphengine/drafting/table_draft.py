@@ -73,22 +73,27 @@ def draft_table(
     memory: Memory = MEMORY,
     *,
     header: bool | None = None,
+    missing: Collection[str] = (),
 ) -> TableDraft:
     """Return the draft of a model file in `folder` for a CSV file in it, or below.
 
-    `header` says whether the file has names of columns; None that this is inferred.
+    `header` says whether the file has names of columns; None that this is inferred. `missing` are texts of cells that
+    mean a missing value, beside those that are usual.
 
     Raises
     ------
     DataError
         GE501 to GE505 if the file cannot be read, or nothing can be learned from it.
     UsageError
-        GE801 if the file does not lie in the folder, no target is named, or the kind of model does not fit it.
+        GE801 if the file does not lie in the folder or has no texts, no target is named, or the kind of model does
+        not fit it.
     """
     source = source_path(data, folder)
-    kind = next((kind for suffix, kind in KINDS.items() if source.endswith(suffix)), None)
+    kind = next((kind for suffix, kind in KINDS.items() if source.lower().endswith(suffix)), None)
     file = confined(folder, source)
-    found = survey_of_types(file, kind, memory) if kind else survey(file, memory.block, header=header)
+    if kind and missing:
+        raise UsageError(f"--missing names texts of CSV files, and {data} is none", hint="leave it out")
+    found = survey_of_types(file, kind, memory) if kind else survey(file, memory.block, header=header, missing=missing)
     if target is None:
         names = ", ".join(shown(column.name) for column in found.columns)
         raise UsageError("--data needs --target COLUMN, which is to be predicted", hint=f"columns: {names}")

@@ -50,7 +50,7 @@ def check_format(path: Path) -> None:
     UsageError
         GE801 for another suffix, GE803 if matplotlib is not installed.
     """
-    if path.suffix not in FORMATS:
+    if path.suffix.lower() not in FORMATS:
         raise UsageError(f"{path}: a curve is written as {', '.join(FORMATS)}")
     optional("matplotlib.figure", "plot")
 
@@ -61,5 +61,5 @@ def save_curve(history: History, path: Path) -> None:
     figure = optional("matplotlib.figure", "plot").Figure(figsize=(7, 4), layout="constrained")
     history.plot(figure.add_subplot())
     drawn = io.BytesIO()
-    figure.savefig(drawn, format=path.suffix.removeprefix("."))
+    figure.savefig(drawn, format=path.suffix.lower().removeprefix("."))
     write_bytes(path, drawn.getvalue())

@@ -21,7 +21,7 @@ import orjson
 
 from graphengine.backends.protocol import DEFAULT_BACKEND
 from graphengine.data.sources import data_hash
-from graphengine.errors import GraphEngineError, InvalidModelError, TrainingError, make_pointer
+from graphengine.errors import GraphEngineError, InvalidModelError, TrainingError, UsageError, make_pointer
 from graphengine.format.checkpoint_documents import CHECKPOINT_FORMAT, CheckpointFile
 from graphengine.format.documents import ExternalValue, FunctionFile, ModelDocument
 from graphengine.format.files import check_target, write_bytes, writing
@@ -132,8 +132,11 @@ class Checkpoints:
         """Whether the training waits for its caller: it may be one that was left and is never continued."""
         try:
             folder.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError) as error:
+            message = "cannot make the folder for checkpoints: there is a file of that name"
+            raise UsageError(message, code="GE101", file=str(folder), hint="name another folder") from error
         except OSError as error:
-            message = f"cannot make the folder: {error.strerror or error}"
+            message = f"cannot make the folder for checkpoints: {error.strerror or error}"
             raise GraphEngineError(message, code="GE101", file=str(folder)) from error
         check_target(folder / "checkpoint-0000000000.json")
         self._lock = Lock(folder / "checkpoint.lock")
