@@ -41,7 +41,7 @@ EXPLANATIONS: dict[str, Explanation] = {
         "The file is larger than the limit file_bytes, 64 MiB.",
         "Keep numbers in safetensors or data files, or raise the limit: load(path, "
         "limits=Limits(file_bytes=2**28)), graphengine --limit file_bytes=256MiB.",
-        "ge.load('models/linreg.json', limits=Limits(file_bytes=100))",
+        "ge.load('linreg', limits=Limits(file_bytes=100))",
     ),
     "GE104": Explanation(
         "The file is JSON, but its keys `format` and `format_version` do not say that it is a model, or a "
@@ -123,13 +123,13 @@ EXPLANATIONS: dict[str, Explanation] = {
     "GE131": Explanation(
         "The file has more numbers, strings, arrays and objects than the limit values, ten million.",
         "Keep numbers in safetensors or data files, or raise the limit.",
-        "ge.load('models/linreg.json', limits=Limits(values=10))",
+        "ge.load('linreg', limits=Limits(values=10))",
     ),
     "GE132": Explanation(
         "The file has more nodes than the limit nodes, one million, or its nodes have more outputs than 131,072 "
         "and, on average, than the limit node_outputs, 32.",
         "Raise the limit if that is meant.",
-        "ge.load('models/linreg.json', limits=Limits(nodes=3))",
+        "ge.load('linreg', limits=Limits(nodes=3))",
     ),
     "GE133": Explanation(
         "Inputs, parameters, state, the results of all nodes and large arrays on the way to them take more bytes "
@@ -238,7 +238,7 @@ EXPLANATIONS: dict[str, Explanation] = {
         "of a shape that is known only at run time; the source of its class cannot be part of a Python file; C has no "
         "code for it. Each such node is listed with the reason.",
         "Replace the node, or export to ONNX with `--outputs` only what does not depend on it.",
-        "$ graphengine export models/wrong.json -o wrong.onnx",
+        "$ graphengine export wrong.json -o wrong.onnx",
     ),
     "GE306": Explanation(
         "An ONNX file has an op that has no counterpart here, or whose axes, sizes or numbers of iterations are "
@@ -321,13 +321,13 @@ EXPLANATIONS: dict[str, Explanation] = {
         "A training runs on the jax backend, whose loop is compiled, and a node has code that only Python runs: its "
         "`forward` or `backward` looks at values or calls what is no op.",
         "Write the node with NumPy functions that can be recorded, or train with another backend.",
-        "$ graphengine run models/wrong.json --plugin nodes.py --backend jax",
+        "$ graphengine run wrong.json --plugin nodes.py --backend jax",
     ),
     "GE417": Explanation(
         "A row-stable evaluation gives a row the same bits in any batch. This output depends on several samples at "
         "once, like a loss or a distance from the mean of the batch, so it changes with the batch.",
         "Ask for outputs with a row for each sample, or evaluate without row_stable.",
-        "$ graphengine predict models/linreg.json --input 'x=[1, 2]' --input 'y=[1, 2]' --output loss --row-stable",
+        "$ graphengine predict linreg --input 'x=[1, 2]' --input 'y=[1, 2]' --output loss --row-stable",
     ),
     "GE418": Explanation(
         "The processes that share the work died one after the other, or the scheduler of the cluster did not answer. "
@@ -403,7 +403,7 @@ EXPLANATIONS: dict[str, Explanation] = {
         "warning: the values are finite, and the result is there.",
         "Lower the learning rate, scale the inputs to about 1, and look for shapes that broadcast by mistake, such as "
         "(N, 1) and (N,).",
-        "$ graphengine train models/linreg.json --learning-rate 1.0 --epochs 5",
+        "$ graphengine train linreg --learning-rate 1.0 --epochs 5",
     ),
     "GE606": Explanation(
         "A checkpoint was written with another backend, version, matrix library, SIMD group or number of threads. Sums "
@@ -471,7 +471,7 @@ EXPLANATIONS: dict[str, Explanation] = {
         "One step of the training, its values, gradients and what the update rule computes, takes more memory than the "
         "limit array_bytes, by an estimate from the declared sizes. It is a warning, because a prediction may fit.",
         "Use a smaller batch_size, set accumulate, or raise the limit: --limit array_bytes=4GiB.",
-        "$ graphengine --limit array_bytes=1MiB validate models/mlp_digits.json",
+        "$ graphengine --limit array_bytes=1MiB validate mlp_digits",
     ),
 }
 """A test holds this table to the table of codes, and runs the examples that are JSON."""

@@ -1,6 +1,6 @@
 """The prose keeps its word: code blocks are run, printed output is compared, tables and links are checked.
 
-A page is read from top to bottom in one temporary folder that has `models/` in it:
+A page is read from top to bottom in one empty folder, as with the installed package alone:
 
 - a `python` block is executed, in one namespace for the page; what it prints stands in a `text` block right below;
 - a `console` block shows commands, `$ graphengine ...`, with their output; a failing one shows its error;
@@ -19,7 +19,6 @@ import math
 import os
 import re
 import shlex
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -78,11 +77,12 @@ EXTRAS = {"onnx.md": pytest.mark.extra("onnx", "onnxruntime")}
     "page", [pytest.param(page, id=str(page.relative_to(ROOT)), marks=EXTRAS.get(page.name, ())) for page in PAGES]
 )
 def test_the_page_does_what_it_says(page, tmp_path, monkeypatch):
-    shutil.copytree(ROOT / "models", tmp_path / "models")
     monkeypatch.chdir(tmp_path)
     namespace, blocks = {"__name__": page.stem}, blocks_of(page)
     for block, below in itertools.zip_longest(blocks, blocks[1:]):
         place = f"{page.name}:{block.line}"
+        if block.language == "bash" and not (ROOT / "models").is_dir():
+            continue  # it is for a checkout, and this is an installed package
         if block.file:
             Path(block.file).write_text(block.text, encoding="utf-8")
         printed = RUNNERS.get(block.language, nothing)(block, namespace, place)
@@ -115,17 +115,18 @@ def run_console(block, namespace, place):
 
 
 def run_bash(block, namespace, place):
-    """Of the commands for a shell only one that runs graphengine is run here; the rest is installing and testing."""
+    """Of the commands for a checkout only one that runs graphengine is run here; the rest is installing and testing."""
     *_, last = block.text.strip().split(" && ")
-    return run_command(last).stdout if " -m graphengine " in last else ""
+    return run_command(last, ROOT).stdout if " -m graphengine " in last else ""
 
 
-def run_command(command):
+def run_command(command, folder=None):
     words = shlex.split(command)
     start = max(index for index, word in enumerate(words) if word == "graphengine")
     paths = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     return subprocess.run(
         [sys.executable, "-m", *words[start:]],
+        cwd=folder,
         check=False,
         text=True,
         stdout=subprocess.PIPE,
