@@ -28,6 +28,7 @@ BENCHMARKS = (
     "streaming",
     "on_disk",
     "csv_table",
+    "fits",
 )
 
 

@@ -24,7 +24,7 @@ Work: TypeAlias = Callable[[int], Any]
 PAUSE = 0.1
 """Seconds of rest before a round: idle threads of the contender before spin on, OpenBLAS's for 30 ms."""
 
-UNITS = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9, "MB": 1e-6, "exponent": 1.0}
+UNITS = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9, "MB": 1e-6, "exponent": 1.0, "draws": 1.0}
 
 
 class SkipContenderError(Exception):

@@ -28,3 +28,14 @@ def test_each_problem_has_its_certified_values(name, start):
     assert digits(values, problem["parameters"]) >= 10
     assert digits(errors, problem["standard_errors"]) >= DIGITS_OF_ERRORS.get(name, 10)
     assert len(fit.history) <= MOST_STEPS.get(name, 200)
+
+
+@pytest.mark.parametrize("name", ["Lanczos1", "Lanczos2", "Lanczos3"])
+@pytest.mark.parametrize("start", [[1, 0.5, 1, 0.5, 1.5, 5], [1.0, 1, 1, 1, 1, 1]])
+def test_terms_that_begin_alike_part(name, start):
+    """By symmetry the slope and the Jacobian of equal terms are equal, and their sum alone has a minimum."""
+    model, data = fitted(name, start)
+    fit = model.fit(data, residual="residual")
+    assert fit.converged
+    assert fit.residual_sum_of_squares <= PROBLEMS[name]["residual_sum_of_squares"] * (1 + 1e-6) + 1e-20
+    assert not fit.undetermined

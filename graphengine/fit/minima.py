@@ -7,6 +7,7 @@ is a number below -1, whatever the units of the parameters.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -25,6 +26,13 @@ CLOSE = 1e-9
 MOST_DIRECTIONS = 50
 LOOKS = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.1, 0.5, 1.0, 2.0, 10.0)
 """How far the function is looked at along a direction that is flat or leads down, in units of the point."""
+
+MOST_FLAT = 4
+"""Of so many flat directions at most it is looked whether a way down begins elsewhere on the plain."""
+ELSEWHERE = (0.5, 2.0)
+"""How far, in units of the point."""
+ALIKE = 1e-9
+"""The plain has the same value up to this fraction."""
 
 
 class Surroundings(NamedTuple):
@@ -90,7 +98,7 @@ def _uncertainty(model: Quadratic, free: Mask, axes: Matrix) -> float:
     if model.second is None or not axes.size:
         return BELOW_ZERO
     second = float(np.linalg.norm(model.second[np.ix_(free, free)]))
-    rounding = NOISE * model.epsilon * second * float(np.linalg.norm(axes, 2)) ** 2
+    rounding = NOISE * model.epsilon * second * float(np.square(np.linalg.norm(axes, 2)))
     return min(rounding + BELOW_ZERO, 0.5) if model.is_sum_of_squares else rounding
 
 
@@ -111,15 +119,42 @@ def polished(problem: MinimizationProblem, x: Vector, box: BoxConstraints) -> Su
 
 
 def way_down(problem: MinimizationProblem, here: Surroundings, box: BoxConstraints, typical: Vector) -> Vector | None:
-    """A lower point along a direction in which the curvature shows no minimum; None if there is none to be seen."""
-    lowest, best = here.value - GAIN * abs(here.value) - 100 * here.noise, None
-    sizes = np.maximum(np.abs(here.x), typical)
-    sizes = np.where(sizes > 0, sizes, 1.0)
-    for direction in here.ways.T[:MOST_DIRECTIONS]:
-        unit = direction / np.max(np.abs(direction) / sizes)
-        for distance in (sign * look for look in LOOKS for sign in (1, -1)):
-            x = box.clipped(here.x + distance * unit)
-            value, _ = problem.value(x)
-            if value < lowest:
-                lowest, best = value, x
+    """A lower point along a direction in which the curvature shows no minimum; None if there is none to be seen.
+
+    Where a few directions are flat a way down may begin elsewhere on the plain: two terms of a sum that have become
+    alike part again only at other amplitudes.
+    """
+    lowest = here.value - GAIN * abs(here.value) - 100 * here.noise
+    best = _lowest_along(problem, here.x, here.ways, box, typical, lowest)
+    if best is not None or not 0 < here.ways.shape[1] <= MOST_FLAT:
+        return best
+    for x in _line(here.x, here.ways, box, typical, ELSEWHERE):
+        value, _ = problem.value(x)
+        if abs(value - here.value) <= ALIKE * abs(here.value):
+            there = surroundings(problem, x, box)
+            best = _lowest_along(problem, x, there.ways, box, typical, lowest)
+            if best is not None:
+                return best
+    return None
+
+
+def _lowest_along(
+    problem: MinimizationProblem, x: Vector, ways: Matrix, box: BoxConstraints, typical: Vector, lowest: float
+) -> Vector | None:
+    """The lowest point along some directions, if one is below a value."""
+    best = None
+    for moved in _line(x, ways, box, typical, LOOKS):
+        value, _ = problem.value(moved)
+        if value < lowest:
+            lowest, best = value, moved
     return best
+
+
+def _line(x: Vector, ways: Matrix, box: BoxConstraints, typical: Vector, looks: Sequence[float]) -> Iterator[Vector]:
+    """Points on both sides of a point along each direction, at distances in units of the point."""
+    sizes = np.maximum(np.abs(x), typical)
+    sizes = np.where(sizes > 0, sizes, 1.0)
+    for direction in ways.T[:MOST_DIRECTIONS]:
+        unit = direction / np.max(np.abs(direction) / sizes)
+        for distance in (sign * look for look in looks for sign in (1, -1)):
+            yield box.clipped(x + distance * unit)

@@ -63,8 +63,7 @@ class SumOfSquares:
             if self._robust:
                 roots = np.sqrt(self._weights(details))
                 jacobian, residual = roots[:, np.newaxis] * jacobian, roots * residual
-            is_finite = np.isfinite(jacobian).all()
-            self._triangle = np.array(x), triangle(jacobian, residual) if is_finite else (jacobian, residual)
+            self._triangle = np.array(x), triangle(jacobian, residual)
         return self._triangle[1]
 
     def exact(self, x: Vector, details: Vector) -> Quadratic | None:

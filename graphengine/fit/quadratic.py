@@ -16,6 +16,8 @@ Matrix = np.ndarray[Any, np.dtype[np.float64]]
 Mask = np.ndarray[Any, np.dtype[np.bool_]]
 
 EPSILON = float(np.finfo(np.float64).eps)
+BLOCK = 8192
+"""Rows that are reduced to a triangle at once."""
 NOISE = 32.0
 """A singular value below so many units of rounding of the largest, times the root of the dimension, counts as zero."""
 
@@ -29,14 +31,20 @@ class Spectrum(NamedTuple):
 
 
 def triangle(jacobian: Matrix, residual: Vector) -> tuple[Matrix, Vector]:
-    """A Jacobian and a residual with the same products J'J and J'r, of no more rows than numbers and one."""
+    """A Jacobian and a residual with the same products J'J and J'r, of no more rows than numbers and one.
+
+    Blocks of rows that fit into a cache are reduced first, then what is left of them.
+    """
     rows, columns = jacobian.shape
     if rows <= columns + 1:
         return jacobian, residual
-    both = np.empty((rows, columns + 1), order="F")
-    both[:, :-1], both[:, -1] = jacobian, residual
-    reduced: Any = np.linalg.qr(both, mode="r")
+    blocks = [_reduced(jacobian[each : each + BLOCK], residual[each : each + BLOCK]) for each in range(0, rows, BLOCK)]
+    reduced: Any = blocks[0] if len(blocks) == 1 else np.linalg.qr(np.concatenate(blocks), mode="r")
     return reduced[:, :-1], reduced[:, -1]
+
+
+def _reduced(jacobian: Matrix, residual: Vector) -> Matrix:
+    return np.asarray(np.linalg.qr(np.column_stack([jacobian, residual]), mode="r"))
 
 
 class Quadratic:
