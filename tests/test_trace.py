@@ -180,6 +180,90 @@ def test_a_formula_with_numbers_is_true():
                     )
 
 
+def evaluated(text):
+    """The value of a formula with numbers, whose outermost lists are arrays."""
+    parts, depth = [], 0
+    for letter in text:
+        depth += (letter == "[") - (letter == "]")
+        opens, closes = letter == "[" and depth == 1, letter == "]" and depth == 0
+        parts.append("array([" if opens else "])" if closes else letter)
+    return eval("".join(parts), {**vars(np), "array": np.array})
+
+
+@pytest.mark.parametrize(
+    ("op", "attributes", "shapes"),
+    [
+        ("matmul", {}, [(2, 2), (2, 2)]),
+        ("matmul", {}, [(1, 3), (3, 2)]),
+        ("matmul", {}, [(2, 3), (3,)]),
+        ("matmul", {}, [(3,), (3, 2)]),
+        ("einsum", {"equation": "ij,jk->ik"}, [(2, 2), (2, 3)]),
+        ("einsum", {"equation": "ij, kj -> ki"}, [(2, 3), (2, 3)]),
+        ("einsum", {"equation": "i,j,k->ikj"}, [(2,), (2,), (2,)]),
+        ("softmax", {}, [(4,)]),
+        ("log_softmax", {}, [(4,)]),
+    ],
+)
+def test_the_rule_of_a_gradient_is_true_with_its_numbers(op, attributes, shapes):
+    chance = np.random.default_rng(1)
+    arrays = {f"x{place}": chance.standard_normal(shape).round(2) for place, shape in enumerate(shapes)}
+    nodes = {"z": (op, list(arrays), attributes), "s": ("square", ["z"]), "loss": ("sum", ["s"])}
+    parameters = {name: parameter(value) for name, value in arrays.items()}
+    traced = trace(model(nodes, {"loss": "loss"}, parameters=parameters))
+    for name in arrays:
+        edge = edge_of(traced, "z", name)
+        assert "d_loss/d_z" in edge.rule.names
+        np.testing.assert_allclose(evaluated(edge.rule.numbers), edge.product.numbers, rtol=1e-3, atol=1e-3)
+        assert f"d_loss/d_{name} (from z) = {edge.rule.names} = {edge.rule.numbers}" in text_report(traced)
+    (line, *_) = traced.forward
+    if line.numbers:
+        np.testing.assert_allclose(evaluated(line.numbers), line.results["z"].numbers, rtol=1e-3, atol=1e-3)
+
+
+def test_a_convolution_has_its_rule_with_numbers():
+    nodes = {"h": ("conv1d", ["x", "w", "b"]), "loss": ("sum", ["h"])}
+    arrays = {"x": [[[1.0, 2.0, 3.0, 4.0]]], "w": [[[0.5, 1.0]]], "b": [0.25]}
+    parameters = {name: parameter(np.array(value)) for name, value in arrays.items()}
+    report = text_report(trace(model(nodes, {"loss": "loss"}, parameters=parameters)))
+    assert "h = w @ unfold(x) + b = [[[0.5, 1]]] @ unfold([[[1, 2, 3, 4]]]) + [0.25] = [[[2.75, 4.25, 5.75]]]" in report
+    assert "d_loss/d_x (from h) = fold(w.T @ d_loss/d_h) = fold([[[0.5, 1]]].T @ [[[1, 1, 1]]])" in report
+    assert "d_loss/d_w (from h) = sum(d_loss/d_h @ unfold(x).T)" in report
+
+
+@pytest.mark.parametrize("op", ["sum", "mean", "max", "min", "prod"])
+@pytest.mark.parametrize("axis", [None, 0, 1, -1, [0, 2]])
+def test_a_reduction_along_axes_is_written_out_with_its_numbers(op, axis):
+    x = np.array([[[1.0, -2.0], [3.0, 4.5]], [[0.5, 6.0], [-7.0, 8.0]]])
+    x = x[0] if axis is None else x
+    nodes = {"z": (op, ["x"], {"axis": axis}), "loss": ("sum", ["z"])}
+    traced = trace(model(nodes, {"loss": "loss"}, parameters={"x": parameter(x)}))
+    (line, *_) = traced.forward
+    written = eval(line.numbers, {"max": max, "min": min})
+    np.testing.assert_allclose(np.ravel(written), np.ravel(line.results["z"].numbers))
+    assert edge_of(traced, "z", "x").partial is not None
+    if op == "mean":
+        assert edge_of(traced, "z", "x").numbers == f"1/{x.size // np.size(line.results['z'].numbers)}"
+
+
+def test_all_numbers_are_printed_in_full():
+    nodes = {"h": ("mul", ["x", 2.0]), "loss": ("sum", ["h"])}
+    built = model(nodes, {"loss": "loss"}, parameters={"x": parameter(np.arange(12) / 2)})
+    assert "min 0, mean 5.5, max 11" in text_report(trace(built))
+    report = text_report(trace(built, full=True))
+    assert "h = x * 2 = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11]" in report
+    assert "min" not in report
+    assert total_of(trace(built, full=True), "x") == [2.0] * 12
+
+
+def test_the_option_full_prints_large_arrays_of_a_training(tmp_path):
+    assert "float64(24,): min" in cli("trace", "linreg").stdout
+    told = cli("trace", "linreg", "--full").stdout
+    assert "float64(24,)" not in told
+    assert "  x      [0.032, 0.034, 0.214," in told
+    values = cli_json("trace", "linreg", "--full", "--format", "json")["forward"][0]["results"]["y_hat"]["numbers"]
+    assert len(values) == 24
+
+
 def test_a_value_that_is_used_twice_gets_the_sum():
     content = document(
         {"a": ("mul", ["x", 3.0]), "b": ("square", ["x"]), "out": ("add", ["a", "b"])}, parameters={"x": 2.0}

@@ -36,6 +36,7 @@ def trace(
     of: Of = None,
     wrt: Wrt = None,
     output: OutputFile = None,
+    full: Annotated[bool, typer.Option("--full", help="Print all numbers of large arrays, not their range.")] = False,
     unfold: Unfold = False,
     settings: Settings = None,
     output_format: Annotated[TraceFormat, typer.Option("--format", help="For people or for machines.")] = (
@@ -55,7 +56,7 @@ def trace(
     check_targets({"MODEL": model_file(file), "--output": output})
     model, given = open_changed(file, plugins, settings or [], strict=strict)
     given = decoded(model, {**given, **named_values("--input", inputs or [])})
-    traced = traced_models.trace(model, given, sample=sample, iteration=iteration, of=of, wrt=wrt or None)
+    traced = traced_models.trace(model, given, sample=sample, iteration=iteration, of=of, wrt=wrt or None, full=full)
     match output_format:
         case TraceFormat.json:
             text = json_text(with_warnings(traced_models.as_json(traced)))

@@ -150,6 +150,6 @@ def _backward(traced: GraphTrace) -> Iterator[tuple[FilmStep, str]]:
     last = {gradient.value: gradient.contributions[-1][0] for gradient in several if gradient.value in given}
     for walk in traced.backward:
         lines = [sums.get(walk.node) or arriving_text(walk, traced.of)]
-        lines += [f"{partial_text(walk, edge)}  →  {product_text(walk, edge)}" for edge in walk.edges]
+        lines += [f"{partial_text(walk, edge, traced.of)}  →  {product_text(walk, edge)}" for edge in walk.edges]
         yield FilmStep("backward", walk.node), "\n".join(lines)
         yield from ((FilmStep("backward", value), sums[value]) for value, node in last.items() if node == walk.node)

@@ -9,51 +9,61 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
 
 from graphengine.format.saving import node_document
 from graphengine.ir.nodes import GraphNode, Operand
+from graphengine.ops.inference import elementwise, normalized_axes, reduction
 from graphengine.ops.registry import OPS, Op
 from graphengine.traces.summary import MAX_TERMS, ShownValue, in_product, number_text, numbers_text
 
-_NAME = re.compile(r"[^\W\d]\w*")
+_WORD = re.compile(r"\.?[^\W\d]\w*\(?")
+"""A name, a name that is called, or an attribute, as the T of x.T."""
 _SERIES = re.compile(r"\b(\w+)1(, | [+*] )\.\.\.\2\1n\b")
 _PARTIAL = re.compile(r"\bdz/d(\w+) = (.+?)(?=, dz/|$)")
 
 
 def formula(node: GraphNode) -> str:
     """The node's result in terms of its operands: by the op's formula, or as a call."""
+    if node.op == "einsum":
+        return f"einsum('{einsum_equation(node)}', {', '.join(map(_operand_text, node.inputs))})"
     template = _template(node)
-    filled = template and _filled(template, {**_operands(node), **_attributes(node)})
-    return filled or call(node)
+    text = template and filled(template, {**operand_texts(node), **attribute_texts(node)})
+    return text or call(node)
 
 
 def formula_with_numbers(node: GraphNode, values: Sequence[ShownValue | None]) -> str | None:
     """The node's formula with its operands' values put in; None where they are too many to read."""
     template = _template(node)
+    text_of = whole_text if type(node.node).infer is not elementwise else _number
+    texts = [text_of(value) for value in values]
+    if node.op == "einsum" and None not in texts:
+        return f"einsum('{einsum_equation(node)}', {', '.join(map(str, texts))})"
     if template is None:
         return _series_with_numbers(node, values)
-    texts = [_number(value) for value in values]
     if not texts or None in texts:
         return None
-    numbers = {name: text for name, text in zip(_arguments(node), texts, strict=True) if text}
-    return _filled(template, {**numbers, **_attributes(node)})
+    numbers = {name: text for name, text in zip(argument_names(node), texts, strict=True) if text}
+    return filled(template, {**numbers, **attribute_texts(node)})
 
 
 def partial_formula(node: GraphNode, position: int) -> str | None:
     """The partial derivative toward one operand in terms of the operands, where the docstring has one."""
-    return _partial(node, position, {"z": node.id, "n": "n", **_operands(node)})
+    return _partial(node, position, {"z": node.id, "n": "n", **operand_texts(node)})
 
 
 def partial_with_numbers(
     node: GraphNode, position: int, values: Sequence[ShownValue | None], result: ShownValue | None
 ) -> str | None:
     """The same with numbers put in; None where nothing is put in, or too many numbers."""
-    texts = dict(zip(_arguments(node), map(_number, values), strict=True)) | {
+    texts = dict(zip(argument_names(node), map(_number, values), strict=True)) | {
         "z": _number(result),
         "n": _count(node, values),
     }
-    filled = _partial(node, position, {name: text for name, text in texts.items() if text})
-    return filled if filled != partial_formula(node, position) else None
+    numbers = _partial(node, position, {name: text for name, text in texts.items() if text})
+    return numbers if numbers != partial_formula(node, position) else None
 
 
 def call(node: GraphNode) -> str:
@@ -66,22 +76,25 @@ def call(node: GraphNode) -> str:
     return f"{node.op}({', '.join([*operands, *(f'{name}={value}' for name, value in attributes.items())])})"
 
 
-def _op(node: GraphNode) -> Op | None:
+def documented(node: GraphNode) -> Op | None:
+    """The op whose docstring is about a node; None for an op that was replaced."""
     op = OPS.get(node.op)
     return op if op and op.cls is type(node.node) else None
 
 
-def _arguments(node: GraphNode) -> list[str]:
+def argument_names(node: GraphNode) -> list[str]:
+    """The names that the op has for the operands."""
     return [node.node.signature.input_name(index) for index in range(len(node.inputs))]
 
 
-def _operands(node: GraphNode) -> dict[str, str]:
+def operand_texts(node: GraphNode) -> dict[str, str]:
     """The inputs that are not omitted, by name."""
-    pairs = zip(_arguments(node), node.inputs, strict=True)
+    pairs = zip(argument_names(node), node.inputs, strict=True)
     return {name: _operand_text(operand) for name, operand in pairs if operand is not None}
 
 
-def _attributes(node: GraphNode) -> dict[str, str]:
+def attribute_texts(node: GraphNode) -> dict[str, str]:
+    """The attributes that are numbers, by name."""
     return {name: number_text(value) for name, value in node.node.model_dump().items() if type(value) in (int, float)}
 
 
@@ -91,32 +104,31 @@ def _operand_text(operand: Operand) -> str:
 
 def _template(node: GraphNode) -> str | None:
     """The right side of the op's formula if it has all of the node: its operands, and each attribute that is set."""
-    op = _op(node)
+    op = documented(node)
     text = op.docstring.formula.removeprefix("z = ") if op else ""
     names = set(_free_names(text))
     is_complete = all(name in names for name in node.node.model_dump(exclude_defaults=True))
-    return text if text and is_complete and names <= {*_operands(node), *_attributes(node)} else None
+    return text if text and is_complete and names <= {*operand_texts(node), *attribute_texts(node)} else None
 
 
 def _free_names(text: str) -> Iterator[str]:
-    """The names in a formula that are not called."""
-    for found in _NAME.finditer(text):
-        if text[found.end() : found.end() + 1] != "(":
-            yield found[0]
+    """The names in a formula that are not called, and attributes, which no text replaces; a transpose is none."""
+    words = (found[0] for found in _WORD.finditer(text))
+    return (word for word in words if not word.endswith("(") and word != ".T")
 
 
-def _filled(template: str, texts: Mapping[str, str]) -> str | None:
+def filled(template: str, texts: Mapping[str, str]) -> str | None:
     """A template with texts for its names; a negative number beside an operator gets parentheses."""
 
     def fill(found: re.Match[str]) -> str:
         name = found[0]
-        if name not in texts or template[found.end() : found.end() + 1] == "(":
+        if name not in texts:
             return name
         alone = template[: found.start()].endswith(("(", ", ")) or template == name
         alone = alone and not template[found.end() :].lstrip().startswith("**")  # a power binds closer than a sign
         return texts[name] if alone else in_product(texts[name])
 
-    return _NAME.sub(fill, template) if all(name in texts for name in _free_names(template)) else None
+    return _WORD.sub(fill, template) if all(name in texts for name in _free_names(template)) else None
 
 
 def _number(value: ShownValue | None) -> str | None:
@@ -124,17 +136,38 @@ def _number(value: ShownValue | None) -> str | None:
     return numbers_text(value.numbers) if value is not None and value.fits_formula else None
 
 
+def whole_text(value: ShownValue | None) -> str | None:
+    """All numbers of a small array of any shape; None for a larger one."""
+    return numbers_text(value.numbers) if value is not None and value.is_small else None
+
+
+def einsum_equation(node: GraphNode) -> str:
+    """The equation of an einsum, without spaces."""
+    return str(node.node.model_dump()["equation"]).replace(" ", "")
+
+
 def _series_with_numbers(node: GraphNode, values: Sequence[ShownValue | None]) -> str | None:
-    """A formula such as (x1 + ... + xn) / n over all numbers of one small vector, written out."""
-    op, value = _op(node), values[0] if len(values) == 1 else None
-    if op is None or value is None or len(value.shape) != 1 or getattr(node.node, "axis", None) is not None:
+    """A formula such as (x1 + ... + xn) / n with all numbers of a small array, for each place along its other axes."""
+    op, value = documented(node), values[0] if len(values) == 1 else None
+    if op is None or value is None or not value.is_small or type(node.node).infer is not reduction:
         return None
-    texts = [number_text(number) for number in value.numbers or ()]
-    if not 0 < len(texts) <= MAX_TERMS:
+    numbers = np.array(value.numbers, dtype=object)
+    axes = normalized_axes(node.node.axis, numbers.ndim)  # type: ignore[attr-defined]
+    if not 0 < math.prod(numbers.shape[axis] for axis in axes) <= MAX_TERMS:
         return None
+    if len(axes) == numbers.ndim:
+        return _written_out(op, numbers.ravel().tolist())
+    kept = np.moveaxis(numbers, axes, range(-len(axes), 0)).reshape(-1, math.prod(numbers.shape[axis] for axis in axes))
+    texts = [_written_out(op, row) for row in kept.tolist()]
+    return None if None in texts else f"[{', '.join(map(str, texts))}]"
+
+
+def _written_out(op: Op, numbers: Sequence[Any]) -> str | None:
+    """The formula of an op over some numbers; None if it has no series."""
+    texts = [number_text(number) for number in numbers]
     text, count = _SERIES.subn(lambda found: _joined(texts, found[2]), op.docstring.formula.removeprefix("z = "))
-    filled = re.sub(r"\bn\b", str(len(texts)), text)
-    return filled if count and not list(_free_names(filled)) else None
+    text = re.sub(r"\bn\b", str(len(texts)), text)
+    return text if count and not list(_free_names(text)) else None
 
 
 def _joined(texts: Sequence[str], operator: str) -> str:
@@ -142,14 +175,17 @@ def _joined(texts: Sequence[str], operator: str) -> str:
 
 
 def _count(node: GraphNode, values: Sequence[ShownValue | None]) -> str | None:
-    """The n of a formula over all numbers of its operand."""
+    """The n of a formula over the numbers of its operand that one number of the result is made of."""
     value = values[0]
-    return None if value is None or getattr(node.node, "axis", None) is not None else str(math.prod(value.shape))
+    if value is None or type(node.node).infer is not reduction:
+        return None if value is None else str(math.prod(value.shape))
+    axes = normalized_axes(node.node.axis, len(value.shape))  # type: ignore[attr-defined]
+    return str(math.prod(value.shape[axis] for axis in axes))
 
 
 def _partial(node: GraphNode, position: int, texts: Mapping[str, str]) -> str | None:
-    op = _op(node)
+    op = documented(node)
     partials = dict(_PARTIAL.findall(op.docstring.derivatives)) if op else {}
     name = node.node.signature.input_name(position)
     template = partials.get(name) or partials.get(f"{name}i")
-    return _filled(template, {**texts, **_attributes(node)}) if template else None
+    return filled(template, {**texts, **attribute_texts(node)}) if template else None

@@ -86,13 +86,14 @@ class Iterations:
             )
         return found
 
-    def trace(self, moment: Moment) -> GraphTrace:
+    def trace(self, moment: Moment, show: Show = ShownValue.of) -> GraphTrace:
         """Forward, backward and update of one iteration."""
         graph, given = self.graph_at(moment.iteration), self.given(moment)
-        traced = trace_graph(graph, {name: given[name] for name in graph.sources if name in given}, of=self.step.loss)
+        values = {name: given[name] for name in graph.sources if name in given}
+        traced = trace_graph(graph, values, of=self.step.loss, show=show)
         slots = self._executor.forward({name: given[name] for name in self.step.graph.sources})
         computed = {name: slots[slot] for name, slot in self._executor.slot_of.items()}
-        updates = self.updates(traced, computed)
+        updates = self.updates(traced, computed, show)
         step = TrainingStep(
             moment.iteration, moment.epoch, self.trainer.training.optimizer.type, moment.learning_rate, updates
         )

@@ -99,7 +99,7 @@ def _backward(trace: GraphTrace) -> Iterator[Row]:
     for walk in trace.backward:
         yield Row(0, (f"{walk.node}: {arriving_text(walk, trace.of)}",))
         for edge in walk.edges:
-            yield Row(1, (partial_text(walk, edge), product_text(walk, edge)))
+            yield Row(1, (partial_text(walk, edge, trace.of), product_text(walk, edge)))
     for node, reason in trace.left_out:
         yield Row(0, (node, f"not walked: {reason}"))
 

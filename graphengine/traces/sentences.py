@@ -44,8 +44,11 @@ def arriving_text(walk: NodeBackward, of: str | None) -> str:
     return ", ".join(f"{derivative(of, name)} = {value.text}" for name, value in walk.incoming.items())
 
 
-def partial_text(walk: NodeBackward, edge: BackwardEdge) -> str:
-    """The local partial derivative on an edge: `d_error/d_y_hat = -1`."""
+def partial_text(walk: NodeBackward, edge: BackwardEdge, of: str | None) -> str:
+    """The local partial derivative on an edge, `d_error/d_y_hat = -1`, or how the gradient gets there."""
+    if edge.partial is None and edge.rule:
+        gradient = f"{derivative(of, edge.operand)} (from {walk.node})"
+        return equation(gradient, edge.rule.names, edge.rule.numbers)
     if edge.partial is None and edge.formula is None:
         return f"{derivative(walk.node, edge.operand)} by the backward of {walk.op}"
     value = edge.partial.text if edge.partial else None

@@ -35,12 +35,17 @@ class ShownValue:
     max: float | str | None = None
 
     @classmethod
-    def of(cls, value: Any) -> ShownValue:
-        """What is shown of an array or a number."""
+    def whole(cls, value: Any) -> ShownValue:
+        """All numbers of an array, however many."""
+        return cls.of(value, most=math.inf)
+
+    @classmethod
+    def of(cls, value: Any, most: float = MAX_NUMBERS) -> ShownValue:
+        """What is shown of an array or a number; of one with more numbers than `most` its range."""
         kind = type_of(value)
         array = np.asarray(value)
         shape = tuple(map(int, array.shape))
-        if array.size <= MAX_NUMBERS:
+        if array.size <= most:
             return cls(shape, dtype_name(kind.dtype), encode_array(array))
         with np.errstate(all="ignore"):
             extremes = [encode_number(float(number)) for number in (array.min(), array.mean(), array.max())]
@@ -50,6 +55,11 @@ class ShownValue:
     def fits_formula(self) -> bool:
         """Whether it fits inside a formula: a number, or a vector of a few."""
         return self.numbers is not None and len(self.shape) <= 1 and math.prod(self.shape) <= MAX_TERMS
+
+    @property
+    def is_small(self) -> bool:
+        """Whether all numbers are shown, and are few enough for a formula of arrays."""
+        return self.numbers is not None and math.prod(self.shape) <= MAX_NUMBERS
 
     @property
     def text(self) -> str:

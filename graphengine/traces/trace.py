@@ -17,8 +17,9 @@ from graphengine.backends.reference.executor import Executor, Slots
 from graphengine.backends.reference.steps import BackwardStep
 from graphengine.ir.graph import Graph, names_of
 from graphengine.ir.nodes import GraphNode, reachable
-from graphengine.ops.inference import elementwise
+from graphengine.ops.inference import elementwise, reduction
 from graphengine.traces.formulas import formula, formula_with_numbers, partial_formula, partial_with_numbers
+from graphengine.traces.gradient_rules import GradientRule, gradient_rule
 from graphengine.traces.reasons import not_walked
 from graphengine.traces.summary import ShownValue
 from graphengine.traces.unrolling import LoopStep, Unrolled
@@ -63,6 +64,8 @@ class BackwardEdge:
     """The local partial derivatives: one for each element of an elementwise op, or toward each element for a scalar."""
     product: ShownValue | None
     reason: str | None
+    rule: GradientRule | None = None
+    """How the gradient gets here where there are no partial derivatives to show."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,12 +143,17 @@ class GraphTrace:
 
 
 def trace_graph(
-    graph: Graph, values: Mapping[str, Any], of: str | None = None, wrt: str | Sequence[str] | None = None
+    graph: Graph,
+    values: Mapping[str, Any],
+    of: str | None = None,
+    wrt: str | Sequence[str] | None = None,
+    show: Show = ShownValue.of,
 ) -> GraphTrace:
     """Trace a graph from the values of its inputs, parameters and state.
 
     `of` is the scalar whose gradient is walked (default: none), `wrt` are the values it is walked toward (default: the
-    trainable parameters). Where inputs are missing, the nodes that need them are left out.
+    trainable parameters). Where inputs are missing, the nodes that need them are left out. `show` decides how much of a
+    large array is shown.
 
     Raises
     ------
@@ -159,7 +167,7 @@ def trace_graph(
     executor = Executor(computable(graph, values))
     names = names_of(graph.trainable if wrt is None else wrt)
     require_memory_for(executor.graph, values, of, names)
-    return trace_values(executor, executor.forward(values), of, names)
+    return trace_values(executor, executor.forward(values), of, names, show)
 
 
 def trace_values(
@@ -170,7 +178,7 @@ def trace_values(
     target = None if of is None else graph.value_name(of)
     wanted = [graph.value_name(name) for name in wrt]
     shown = {name: show(slots[slot]) for name, slot in executor.slot_of.items()}
-    walker = _Walker(executor, slots, shown, wanted, show)
+    walker = _Walker(executor, slots, shown, wanted, show, target)
     if target is not None and wanted:
         executor.backward(slots, target, wanted, walker.see)
     kinds = {"input": graph.inputs, "parameter": graph.parameters, "state": graph.state}
@@ -244,8 +252,15 @@ class _Walker:
     """Sees the backward pass of the reference executor go by and writes down what it does."""
 
     def __init__(
-        self, executor: Executor, slots: Slots, shown: Mapping[str, ShownValue], wanted: Sequence[str], show: Show
+        self,
+        executor: Executor,
+        slots: Slots,
+        shown: Mapping[str, ShownValue],
+        wanted: Sequence[str],
+        show: Show,
+        target: str | None,
     ) -> None:
+        self.target = target
         self.show, self.graph, self.slot_of = show, executor.graph, executor.slot_of
         self.slots, self.shown, self.wanted = slots, shown, wanted
         self.active = differentiable_toward(self.graph, wanted)
@@ -264,7 +279,7 @@ class _Walker:
                 continue
             if product is not None:
                 self.arrived.setdefault(str(operand), []).append((node.id, product))
-            edges.append(self._edge(node, position, partials[position], product))
+            edges.append(self._edge(step, position, partials[position], product, incoming))
         arriving = {
             name: self.show(gradient)
             for name, gradient in zip(node.outputs, incoming, strict=True)
@@ -272,29 +287,38 @@ class _Walker:
         }
         self.walks.append(NodeBackward(node.id, node.op, arriving, tuple(edges)))
 
-    def _edge(self, node: GraphNode, position: int, partial: Any, product: Any) -> BackwardEdge:
-        operand = node.inputs[position]
+    def _edge(
+        self, step: BackwardStep, position: int, partial: Any, product: Any, incoming: Sequence[Any]
+    ) -> BackwardEdge:
+        node = step.step.node
+        operand, values = node.inputs[position], _operands(node, self.shown)
+        rule = None
+        if product is not None and partial is None and len(incoming) == 1:
+            arriving = f"d_{self.target}/d_{node.id}"
+            rule = gradient_rule(node, position, arriving, values, self.shown[node.id], self.show(incoming[0]))
         return BackwardEdge(
             node.node.signature.input_name(position),
             position,
             str(operand),
             partial_formula(node, position),
-            partial_with_numbers(node, position, _operands(node, self.shown), self.shown[node.id]),
+            partial_with_numbers(node, position, values, self.shown[node.id]),
             None if partial is None else self.show(partial),
             None if product is None else self.show(product),
             not_walked(self.graph, operand, self.active) if product is None else None,
+            rule,
         )
 
     def _partials(self, step: BackwardStep) -> Sequence[Any]:
         """The local partial derivatives: what `backward` gives where a gradient of ones arrives.
 
-        These are the partial derivatives where each result depends on one element of each operand, or where there is
-        only one result. For any other op the derivative is a matrix, and nothing is shown of it.
+        These are the partial derivatives where no element of an operand is in two results, or where there is only one
+        result. For any other op the derivative is a matrix, and nothing is shown of it.
         """
         node, _, inputs, outputs = step.step
         values, results = [self.slots[slot] for slot in inputs], [self.slots[slot] for slot in outputs]
         none = [None] * len(inputs)
-        if len(results) > 1 or (np.ndim(results[0]) and type(node.node).infer is not elementwise):
+        is_apart = type(node.node).infer in (elementwise, reduction)
+        if len(results) > 1 or (np.ndim(results[0]) and not is_apart):
             return none
         needs = tuple(
             isinstance(operand, str) and self.graph.types[operand].is_differentiable for operand in node.inputs

@@ -12,7 +12,7 @@ from graphengine.model.model import Model
 from graphengine.model.run import Run
 from graphengine.traces.iterations import Iterations, Moment, one_sample
 from graphengine.traces.summary import ShownValue
-from graphengine.traces.trace import GraphTrace, trace_graph
+from graphengine.traces.trace import GraphTrace, Show, trace_graph
 
 
 def trace(
@@ -23,12 +23,14 @@ def trace(
     iteration: int | None = None,
     of: str | None = None,
     wrt: str | Sequence[str] | None = None,
+    full: bool = False,
 ) -> GraphTrace:
     """Trace one evaluation of a model, and the update after it if the model declares a training.
 
     The values are those of `inputs`, or of one sample of the model's data (from 1), or of the batch of an iteration of
     its training (from 1; default 1), whose parameters it also takes. `of` and `wrt` ask for the gradient of another
-    scalar or toward other values; nothing is updated then. The model itself is not trained.
+    scalar or toward other values; nothing is updated then. With `full` all numbers of large arrays are shown. The model
+    itself is not trained.
 
     Raises
     ------
@@ -37,7 +39,8 @@ def trace(
     InputError
         If the inputs do not fit.
     """
-    return chosen(model, inputs, sample=sample, iteration=iteration, of=of, wrt=wrt).trace()
+    tracing = chosen(model, inputs, sample=sample, iteration=iteration, of=of, wrt=wrt)
+    return tracing.trace(ShownValue.whole if full else ShownValue.of)
 
 
 class Tracing(NamedTuple):
@@ -50,11 +53,11 @@ class Tracing(NamedTuple):
     iterations: Iterations | None = None
     moment: Moment | None = None
 
-    def trace(self) -> GraphTrace:
+    def trace(self, show: Show = ShownValue.of) -> GraphTrace:
         """Trace it."""
         if self.iterations and self.moment:
-            return self.iterations.trace(self.moment)
-        return trace_graph(self.model.graph, self.values, self.of, self.wrt)
+            return self.iterations.trace(self.moment, show)
+        return trace_graph(self.model.graph, self.values, self.of, self.wrt, show)
 
 
 def chosen(
