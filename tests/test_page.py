@@ -398,8 +398,9 @@ CONTRAST = """() => {
     }
   };
   const found = {};
-  for (const element of document.querySelectorAll('h1,p,b,span,label,button,dt,dd,pre,summary,svg text')) {
-    if (!element.textContent.trim() || !element.getClientRects().length) continue;
+  const texts = 'h1,p,b,span,label,button,input:not([type=range]),textarea,dt,dd,pre,summary,svg text';
+  for (const element of document.querySelectorAll(texts)) {
+    if (!(element.value ?? element.textContent).trim() || !element.getClientRects().length) continue;
     const color = element instanceof SVGElement ? getComputedStyle(element).fill : getComputedStyle(element).color;
     const [a, b] = [light(color), light(behind(element))].sort((x, y) => y - x);
     const ratio = (a + 0.05) / (b + 0.05);
@@ -408,6 +409,16 @@ CONTRAST = """() => {
   }
   return found;
 }"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_edited_numbers_and_charts_of_classes_have_readable_contrast(opened, scheme):
+    page = opened(page_of(ge.load(MODELS / "softmax_iris.json")), scheme=scheme)
+    page.get_by_label("b", exact=True).fill("[1, 2, 3]")
+    page.get_by_label("W", exact=True).fill("oops")
+    until(page, lambda: page.locator("#fault").inner_text())
+    assert page.locator("#recorded").is_visible()
+    assert page.evaluate(CONTRAST) == {}
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

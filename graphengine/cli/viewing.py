@@ -30,7 +30,8 @@ def view(
 ) -> None:
     """Write a page that shows MODEL at work: its graph with values and gradients, step by step, and its training.
 
-    The page is one file that needs no network. With --input it shows one evaluation instead of the training.
+    The page is one file that needs no network. With --input it shows one evaluation instead of the training. Inputs,
+    parameters and the learning rate of a small model can be edited on the page, which computes everything again.
     """
     from graphengine.format.files import write_bytes
     from graphengine.page.pages import page_of

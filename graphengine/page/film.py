@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import numpy as np
 import orjson
 
 from graphengine.errors import DivergenceError
@@ -79,16 +80,18 @@ def _film_of_iterations(iterations: Iterations) -> Film:
             traced = iterations.trace(moment)
             frames.append(FilmFrame(moment.iteration, moment.epoch or 0, traced, iterations.given(moment)))
             if len(frames) == 1:
-                chosen = chosen_iterations(total, _affordable(traced))
+                changing = {**moment.values, **(moment.batch if iterations.trainer.batches.per_epoch > 1 else {})}
+                chosen = chosen_iterations(total, _affordable(traced, changing))
     except DivergenceError as error:
         end = error.problems[0].message
     batches = whole_data(iterations.trainer.batches, MAX_BATCHES)
     return Film(tuple(frames), iterations.trainer.history, tuple(batches), end, iterations)
 
 
-def _affordable(traced: GraphTrace) -> int:
-    """How many frames like this one there may be."""
+def _affordable(traced: GraphTrace, changing: Mapping[str, Any]) -> int:
+    """How many frames like this one there may be; each has its own numbers of what is changing."""
     size = len(orjson.dumps(texts_of(traced))) + 20 * len(traced.values) * 2
+    size += 20 * sum(np.size(value) for value in changing.values())
     return max(1, min(MAX_FRAMES, MAX_BYTES // size))
 
 
@@ -115,7 +118,7 @@ def _film_of_solver(model: Model) -> Film:
             traced = trace_graph(model.graph, given, model.default_loss())
             frames.append(FilmFrame(row.iteration, row.epoch, traced, given))
         if len(frames) == 1 and row.parameters is not None:
-            chosen = chosen_iterations(len(rows), _affordable(frames[0].trace))
+            chosen = chosen_iterations(len(rows), _affordable(frames[0].trace, values))
         values |= row.parameters or {}
     return Film(tuple(frames), solver.history, (batch,))
 

@@ -17,6 +17,7 @@ from graphengine.draw.picture import Panel
 from graphengine.errors import GraphEngineError
 from graphengine.ir.graph import Graph
 from graphengine.model.model import Model
+from graphengine.ops.body import bodies_of
 from graphengine.ops.numbers import encode_number
 from graphengine.ops.shapes import ArrayType, dtype_name
 from graphengine.page.film import Film, texts_of
@@ -33,7 +34,7 @@ _HOLE = re.compile(f"{HOLE}(\\(?)(\\w+)\\.(\\w+){HOLE_END}")
 
 def live_of(model: Model, film: Film, panels: Sequence[Panel]) -> dict[str, Any]:
     """Return the program of a page with its texts; of a model that it does not compute the reason why."""
-    reason = _too_large(model, film) or _other_shapes(film)
+    reason = _beyond(model, film) or _other_shapes(film)
     if reason:
         return {"reason": reason}
     try:
@@ -43,8 +44,11 @@ def live_of(model: Model, film: Film, panels: Sequence[Panel]) -> dict[str, Any]
     return _encoded(recorded, film, panels)
 
 
-def _too_large(model: Model, film: Film) -> str | None:
+def _beyond(model: Model, film: Film) -> str | None:
     numbers = sum(np.size(value) for name, value in film.frames[0].given.items() if name in model.graph.sources)
+    looping = next((node.op for node in model.graph.nodes if bodies_of(node.node)), None)
+    if looping:
+        return f"the page does not compute {looping}"
     if len(model.graph.nodes) > MAX_NODES:
         return f"the model has {len(model.graph.nodes)} nodes; at most {MAX_NODES} are computed here"
     if numbers > MAX_NUMBERS:

@@ -191,19 +191,19 @@ def trace_values(
         tuple(walker.walks),
         walker.left_out(target) if target and wanted else (),
         walker.sums(target),
-        loops=walker.loops(target if wanted else None) if show == ShownValue.of else (),
+        loops=walker.loops(target if wanted else None) if show in (ShownValue.of, ShownValue.whole) else (),
     )
 
 
-def _traced_step(step: LoopStep, of: str | None) -> GraphTrace:
+def _traced_step(step: LoopStep, of: str | None, show: Show) -> GraphTrace:
     """The trace of a step of a loop; what arrives at its results comes from outside of it."""
     inputs = [name for name, kind in step.graph.inputs.items() if kind.type.is_differentiable]
     if of is None or not step.arriving or not inputs:
-        return trace_graph(step.graph, step.values)
+        return trace_graph(step.graph, step.values, show=show)
     names = [f"{value}/arriving.{place}" for place, (value, _) in enumerate(step.arriving)]
     pairs = [(value, name) for name, (value, _) in zip(names, step.arriving, strict=True)]
     arriving = {name: gradient for name, (_, gradient) in zip(names, step.arriving, strict=True)}
-    traced = trace_graph(weighted(step.graph, pairs, inputs), {**step.values, **arriving}, WEIGHTED, inputs)
+    traced = trace_graph(weighted(step.graph, pairs, inputs), {**step.values, **arriving}, WEIGHTED, inputs, show)
     own = {node.id for node in step.graph.nodes}
 
     def from_outside(gradient: Gradient) -> Gradient:
@@ -341,7 +341,7 @@ class _Walker:
             arriving = self.incoming.get(node.id, [None] * len(node.outputs))
             unrolled = Unrolled(loop, operands, arriving)
             numbers = sorted({1, unrolled.count}) if unrolled.count else []
-            opened = [(number, _traced_step(unrolled.step(number), of)) for number in numbers]
+            opened = [(number, _traced_step(unrolled.step(number), of, self.show)) for number in numbers]
             found.append(TracedLoop(node.id, loop.function.name, unrolled.count, tuple(opened)))
         return tuple(found)
 

@@ -4,7 +4,7 @@ export const sizeOf = (shape) => shape.reduce((product, length) => product * len
 
 export const normal = (axis, rank) => (axis < 0 ? axis + rank : axis);
 
-function stridesOf(shape) {
+export function stridesOf(shape) {
   const strides = shape.map(() => 1);
   for (let axis = shape.length - 2; axis >= 0; axis -= 1) strides[axis] = strides[axis + 1] * shape[axis + 1];
   return strides;

@@ -1,7 +1,7 @@
 // The kernel ops: for each a function of operands (arrays), attributes and the shape of the result, which gives the
 // numbers of the result. docs/backends.md lists what training steps are made of.
 
-import { along, beside, groups, mapped, normal, sizeOf, spread, total, transposed } from "./arrays.js";
+import { along, beside, groups, mapped, normal, sizeOf, spread, stridesOf, total, transposed, walk } from "./arrays.js";
 import { roundEven } from "./numbers.js";
 
 const each = (apply) => (args, _, shape) => mapped(apply, args, shape);
@@ -45,6 +45,82 @@ function sumTo([x], _, shape) {
   const places = spread(kept, x.shape);
   x.data.forEach((number, index) => found[places[index]].push(number));
   return picked(found.map(total), spread(kept, shape));
+}
+
+// For each number of the patches of an array where it lies in the array; -1 on the padding.
+function patches(shape, { kernel_size: kernel, stride, padding, dilation }) {
+  const sizes = shape.slice(2);
+  const settings = sizes.map((size, axis) => {
+    const [step, apart] = [stride, dilation].map((value) => (Array.isArray(value) ? value[axis] : value));
+    const span = (kernel[axis] - 1) * apart + 1;
+    const missing = Math.max(0, Math.floor((size - 1) / step) * step + span - size);
+    const same = [Math.floor(missing / 2), missing - Math.floor(missing / 2)];
+    const own = Array.isArray(padding) ? padding[axis] : padding;
+    const [before, after] = own === "same" ? same : own === "valid" ? [0, 0] : [own, own].map((each, end) => (Array.isArray(each) ? each[end] : each));
+    return { size, step, apart, before, count: Math.floor((size + before + after - span) / step) + 1 };
+  });
+  const inner = stridesOf(sizes);
+  const [within, begins] = [indices(kernel), indices(settings.map(({ count }) => count))];
+  const found = [];
+  for (let row = 0; row < shape[0] * shape[1]; row += 1) {
+    for (const place of within) {
+      for (const patch of begins) {
+        const at = settings.map(({ step, apart, before }, axis) => step * patch[axis] + apart * place[axis] - before);
+        const isInside = at.every((each, axis) => each >= 0 && each < sizes[axis]);
+        found.push(isInside ? at.reduce((sum, each, axis) => sum + each * inner[axis], row * sizeOf(sizes)) : -1);
+      }
+    }
+  }
+  return found;
+}
+
+// All places of a shape, as lists of indices.
+const indices = (shape) =>
+  shape.reduce((lists, size) => lists.flatMap((list) => Array.from({ length: size }, (_, index) => [...list, index])), [[]]);
+
+function unfold([x], attributes) {
+  const fill = attributes.fill === "-Infinity" ? -Number.MAX_VALUE : attributes.fill;
+  return patches(x.shape, attributes).map((place) => (place < 0 ? fill : x.data[place]));
+}
+
+function fold([x], attributes, shape) {
+  const out = new Float64Array(sizeOf(shape));
+  patches(shape, attributes).forEach((place, index) => place >= 0 && (out[place] += x.data[index]));
+  return out;
+}
+
+// The letters of the axes of each operand and of the result; further axes, "...", are counted from the last one.
+function letters(equation, ranks) {
+  const [left, right] = equation.replaceAll(" ", "").split("->");
+  const most = Math.max(...left.split(",").map((term, index) => ranks[index] - term.replace("...", "").length), 0);
+  const expanded = (term, count) => {
+    const [before, after] = term.split("...");
+    if (after === undefined) return [...before];
+    return [...before, ...Array.from({ length: count }, (_, index) => `${count - index}`), ...after];
+  };
+  const terms = left.split(",").map((term, index) => expanded(term, ranks[index] - term.replace("...", "").length));
+  if (right !== undefined) return [terms, expanded(right, most)];
+  const all = terms.flat();
+  const once = all.filter((letter) => letter > "9" && all.indexOf(letter) === all.lastIndexOf(letter)).sort();
+  return [terms, [...Array.from({ length: left.includes("...") ? most : 0 }, (_, index) => `${most - index}`), ...once]];
+}
+
+function einsum(args, { equation }, shape) {
+  const [terms, result] = letters(equation, args.map((arg) => arg.shape.length));
+  const sizes = new Map();
+  terms.forEach((term, index) => term.forEach((letter, axis) => sizes.set(letter, Math.max(sizes.get(letter) ?? 1, args[index].shape[axis]))));
+  args.forEach(({ shape: own }, index) => terms[index].forEach((letter, axis) => own[axis] === 0 && sizes.set(letter, 0)));
+  const order = [...result, ...[...sizes.keys()].filter((letter) => !result.includes(letter))];
+  const whole = order.map((letter) => sizes.get(letter));
+  const places = args.map(({ shape: own }, index) => {
+    const strides = stridesOf(own);
+    const step = (letter) => terms[index].reduce((sum, each, axis) => sum + (each === letter && own[axis] !== 1 ? strides[axis] : 0), 0);
+    return walk(whole, order.map(step));
+  });
+  const count = sizeOf(whole.slice(result.length));
+  return Array.from({ length: sizeOf(shape) }, (_, index) =>
+    total(Array.from({ length: count }, (__, at) => args.reduce((product, { data }, each) => product * data[places[each][index * count + at]], 1))),
+  );
 }
 
 const picked = (data, places) => Float64Array.from(places, (place) => data[place]);
@@ -264,6 +340,9 @@ export const KERNELS = {
   take_along_axis: ([x, indices], { axis }) => picked(x.data, matched(x, indices, axis)),
   scatter_add: ([x, indices, updates], { axis }) => scattered(x, matched(x, indices, axis), updates.data),
   one_hot: oneHot,
+  unfold,
+  fold,
+  einsum,
   tril: triangle((offset) => offset <= 0),
   triu: triangle((offset) => offset >= 0),
 };

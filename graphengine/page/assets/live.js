@@ -5,7 +5,7 @@ import { frameOf } from "./filling.js";
 import { editable, numberText, parsed } from "./numbers.js";
 import { missing, run } from "./program.js";
 
-const reason = live.reason ?? (missing.length ? `the page does not compute ${missing.join(", ")}` : null);
+const reason = live.reason ?? (missing.length ? `the page does not compute ${missing.join(", ")}` : failure());
 const fields = [];
 const WIDE = 6; // an array of more numbers gets a field of several lines
 
@@ -14,6 +14,16 @@ export const edits = { frame: 0, numbers: new Map(), iterations: 0 };
 
 const numbersAt = (index) => edits.numbers.get(index) ?? live.pool[live.given[edits.frame][index]];
 const given = () => live.sources.map((_, index) => numbersAt(index));
+
+// What prevents the page from computing the first frame; null for nothing.
+function failure() {
+  try {
+    run(live.given[0].map((place) => live.pool[place]));
+    return null;
+  } catch (error) {
+    return error.message;
+  }
+}
 
 export function startLive(shown) {
   one("#unedited").hidden = reason === null;

@@ -35,6 +35,7 @@ function announce() {
   const count = frame.isEdited ? `iteration ${frame.iteration}` : `iteration ${frame.iteration} of ${film.last}`;
   one("#count").textContent = trained ? count : "";
   one("#edited").hidden = !frame.isEdited;
+  one("#recorded").hidden = !frame.isEdited || !film.frames[0].marks.length;
   one("#epoch").textContent = trained ? `epoch ${frame.epoch}${frame.rate ? `, learning rate ${frame.rate}` : ""}` : "";
   const lines = (frame.texts[now.step] ?? "").split("\n").map((text) => written("p", text));
   const isLong = phase === "update" && lines.length > FEW;
