@@ -511,7 +511,7 @@ def test_a_fitted_model_shows_its_stored_fit(tmp_path):
     fit = model.fit(intervals=[0.95])
     model.save(tmp_path / "fitted.json")
     content = (tmp_path / "fitted.json").read_bytes()
-    shown = ge.Model.from_dict(json.loads(content), MODELS / "fitted.json")
+    shown = ge.Model.from_dict(json.loads(content), tmp_path / "fitted.json")
     _, _, section = page_of(shown).partition('<section id="fitted"')
     section = section.partition("</section>")[0]
     low, high = fit.intervals[0.95]["b1"]
@@ -519,7 +519,7 @@ def test_a_fitted_model_shows_its_stored_fit(tmp_path):
     assert "".join(f"<td>{each}</td>" for each in [*row, f"{low:.6g} to {high:.6g}"]) in section
     broken = json.loads(content)
     broken["metadata"]["fit"]["parameters"] = {"<b>": 1}
-    page = page_of(ge.Model.from_dict(broken, MODELS / "fitted.json"))
+    page = page_of(ge.Model.from_dict(broken, tmp_path / "fitted.json"))
     assert (
         "metadata.fit is not the result of a fit of this model: parameters are those of [&#x27;&lt;b&gt;&#x27;]" in page
     )
