@@ -38,6 +38,7 @@ CHAPTERS = {
         "update_rules",
         "extending",
         "python",
+        "service",
     ],
     "Reference": ["format", "ops", "layers", "sequences", "commands", "names", "backends", "errors"],
     "Explanations": ["design", "life_of_a_step", "performance", "benchmarks", "SECURITY"],

@@ -69,7 +69,7 @@ def names(pages):
 # ---------------------------------------------------------------- what pages say is run
 
 
-EXTRAS = {"onnx.md": pytest.mark.extra("onnx", "onnxruntime")}
+EXTRAS = {"onnx.md": pytest.mark.extra("onnx", "onnxruntime"), "service.md": pytest.mark.extra("fastapi", "httpx2")}
 """Pages whose blocks need packages that `[test]` does not install."""
 
 
@@ -78,6 +78,7 @@ EXTRAS = {"onnx.md": pytest.mark.extra("onnx", "onnxruntime")}
 )
 def test_the_page_does_what_it_says(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
     namespace, blocks = {"__name__": page.stem}, blocks_of(page)
     for block, below in itertools.zip_longest(blocks, blocks[1:]):
         place = f"{page.name}:{block.line}"
