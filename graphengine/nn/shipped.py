@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import itertools
+import operator
 from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any, Protocol, runtime_checkable
@@ -101,11 +103,15 @@ def check_attributes(function: Function, attributes: Mapping[str, Any]) -> None:
 
 
 def signature_of(function: Function) -> inspect.Signature:
-    """Return the signature of a function: its inputs, then its attributes as keywords."""
+    """Return the signature of a function: its inputs, then its attributes as keywords.
+
+    Python requires a default after a default, so what follows an optional input has one, too; the function requires it.
+    """
     kind = inspect.Parameter
+    optional = itertools.accumulate([each.optional for each in function.document.inputs.values()], operator.or_)
     inputs = [
-        kind(name, kind.POSITIONAL_OR_KEYWORD, default=None if each.optional else kind.empty)
-        for name, each in function.document.inputs.items()
+        kind(name, kind.POSITIONAL_OR_KEYWORD, default=None if may_lack else kind.empty)
+        for name, may_lack in zip(function.document.inputs, optional, strict=True)
     ]
     attributes = [
         kind(name, kind.KEYWORD_ONLY, default=kind.empty if each.required else each.default)
