@@ -53,6 +53,7 @@ hooks.shipped_kinds.update(
     }
 )
 hooks.save_graph.provider = "graphengine.format.saving:save_graph"
+hooks.graph_as_dict.provider = "graphengine.format.saving:graph_as_dict"
 hooks.branch_gradient.provider = "graphengine.transform.reversal:branch_gradient"
 hooks.loop_gradient.provider = "graphengine.transform.reversal:loop_gradient"
 hooks.over_workers.provider = "graphengine.scale.workers:over_workers"

@@ -195,6 +195,10 @@ class GraphEngineError(Exception):
         """Copies and pickles have the findings, which the text is made of."""
         return _restored, (type(self), dict(vars(self)))
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return the findings as the command line prints them for machines."""
+        return {"errors": [problem.as_dict() for problem in self.problems]}
+
     def located(self, **place: Any) -> GraphEngineError:
         """The same error with a place (`file`, `pointer`, ...) put into findings that have none."""
         self.problems = tuple(

@@ -22,7 +22,7 @@ class Hook:
         return getattr(import_module(module), function)(*arguments)
 
 
-save_graph, picture_svg, picture_html = Hook(), Hook(), Hook()
+save_graph, graph_as_dict, picture_svg, picture_html = Hook(), Hook(), Hook(), Hook()
 branch_gradient, loop_gradient = Hook(), Hook()
 over_workers, starts_over = Hook(), Hook()
 

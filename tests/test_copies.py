@@ -136,6 +136,28 @@ def test_a_dictionary_is_the_content_of_the_file(path):
         np.testing.assert_array_equal(content["parameters"][name]["value"], value)
 
 
+@pytest.mark.parametrize("path", SHIPPED[::5], ids=lambda path: path.stem)
+def test_a_dictionary_of_a_graph_is_the_content_of_its_file(path, tmp_path):
+    graph = ge.load(path).graph
+    graph.save(tmp_path / "graph.json")
+    assert orjson.loads((tmp_path / "graph.json").read_bytes()) == orjson.loads(orjson.dumps(graph.to_dict()))
+
+
+def test_runs_histories_and_errors_are_json_values_as_dictionaries():
+    model = regression()
+    history = model.train(DATA)
+    run = model.forward(DATA)
+    found = orjson.loads(orjson.dumps({"run": run.to_dict(), "history": history.to_dict()}))
+    assert found["run"] == {"prediction": (model.values["theta"] * X).tolist(), "loss": float(run["loss"])}
+    losses = [row["loss"] for row in found["history"]["iterations"]]
+    assert losses == history.losses
+    assert found["history"]["iterations"][-1]["parameters"] == {"theta": float(model.parameters["theta"])}
+    with pytest.raises(ge.errors.GraphEngineError) as caught:
+        model.forward(x=X)
+    (problem,) = orjson.loads(orjson.dumps(caught.value.to_dict()))["errors"]
+    assert problem["code"] == caught.value.problems[0].code
+
+
 def test_numbers_that_json_lacks_are_in_a_dictionary_as_in_a_file():
     model = ge.Model.from_dict(document({"z": ("neg", ["w"])}, parameters={"w": parameter([1.0, np.nan, -np.inf])}))
     assert model.to_dict()["parameters"]["w"]["value"] == [1.0, "NaN", "-Infinity"]

@@ -18,7 +18,7 @@ from graphengine.format.documents import (
     StateDocument,
 )
 from graphengine.format.files import write_bytes
-from graphengine.format.writing import dump_model
+from graphengine.format.writing import dump_model, model_as_dict
 from graphengine.ir.declarations import Input, Parameter, Source, State
 from graphengine.ir.graph import Graph
 from graphengine.ir.graph_bodies import GraphBody, bodies_in
@@ -39,6 +39,11 @@ def save_graph(graph: Graph, path: str | Path) -> None:
         GE101 if the file cannot be written.
     """
     write_bytes(path, dump_model(graph_document(graph)))
+
+
+def graph_as_dict(graph: Graph) -> dict[str, Any]:
+    """Return the content of the file that `save_graph` writes."""
+    return model_as_dict(graph_document(graph))
 
 
 def graph_document(graph: Graph) -> ModelDocument:

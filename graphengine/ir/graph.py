@@ -183,6 +183,10 @@ class Graph(Pictured):
         """
         hooks.save_graph(self, path)
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return the content of the file that `save` writes."""
+        return dict(hooks.graph_as_dict(self))
+
     @staticmethod
     def _sorted(nodes: list[GraphNode]) -> tuple[GraphNode, ...]:
         found, problems = topologically_sorted(nodes)

@@ -10,6 +10,7 @@ import numpy as np
 
 from graphengine.backends.reference.executor import Slots
 from graphengine.errors import InputError, UsageError, did_you_mean
+from graphengine.format.writing import encode_array
 from graphengine.ir.finite import require_all_finite
 from graphengine.ir.graph import Graph, names_of
 from graphengine.model.evaluator import Evaluator, read_only, without_value
@@ -115,6 +116,10 @@ class Run(Pictured):
     def outputs(self) -> dict[str, np.ndarray[Any, Any]]:
         """All public outputs."""
         return {name: self[name] for name in self.graph.outputs}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all public outputs as JSON values."""
+        return {name: encode_array(value) for name, value in self.outputs.items()}
 
     def value(self, name: str) -> np.ndarray[Any, Any]:
         """Any value of the graph: an input, a parameter, a node by its id.

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from graphengine.extras import optional
+from graphengine.format.writing import encode_array
 from graphengine.notebook import Pictured
 from graphengine.training.validation import VALIDATION_LOSS
 
@@ -295,6 +296,15 @@ class History(Pictured):
             rows.setdefault(check.iteration, {"epoch": check.epoch, "iteration": check.iteration}).update(found)
         return pandas.DataFrame([rows[iteration] for iteration in sorted(rows)])
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return the recorded iterations and checks as JSON values, with the parameters where they are recorded."""
+        rows = [(row, row.parameters or {}) for row in self.iterations]
+        checks = [(check, check.values) for check in self.checks]
+        return {
+            "iterations": [_as_json(row, "parameters", arrays) for row, arrays in rows],
+            "checks": [_as_json(check, "values", arrays) for check, arrays in checks],
+        }
+
     def plot(self, axes: Any = None) -> Any:
         """Draw the loss of each recorded iteration, and of each check, with matplotlib; gives its axes.
 
@@ -346,6 +356,12 @@ class History(Pictured):
     @staticmethod
     def _numbers_of(losses: Sequence[float]) -> Iterator[float]:
         return (loss for loss in losses if not math.isnan(loss))
+
+
+def _as_json(row: Any, key: str, arrays: Mapping[str, Any]) -> dict[str, Any]:
+    """A row with its numbers, and its arrays by name under a key, as JSON values."""
+    numbers = {name: encode_array(number) for name, number in row._asdict().items() if name != key}
+    return {**numbers, key: {name: encode_array(array) for name, array in arrays.items()}}
 
 
 def _numbers(arrays: Mapping[str, Any]) -> dict[str, Any]:
