@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -24,8 +24,10 @@ from graphengine.ir.binding import lacking_of, require_inputs
 from graphengine.ir.finite import require_all_finite
 from graphengine.ir.graph import Graph
 from graphengine.ir.nodes import reachable
-from graphengine.model.row_stability import RowStability
 from graphengine.transform.gradient import gradient
+
+if TYPE_CHECKING:
+    from graphengine.model.row_stability import RowStability
 
 Results = dict[str, Any]
 
@@ -39,16 +41,24 @@ class Evaluator:
     programs: ProgramCache
     expected: tuple[str, ...] | None
     """A scalar and the values of its gradient that the last run was asked for after its outputs: as a loop does."""
-    stability: RowStability
+    _stability: list[RowStability]
+    """It is made, and its modules are imported, when it is first needed; copies share it."""
 
     def __init__(self, graph: Graph, values: dict[str, Any], backend: Backend) -> None:
         self.graph, self.values, self.backend = graph, values, backend
         self.programs, self.expected = ProgramCache(graph, backend), None
-        self.stability = RowStability(graph, backend)
+        self._stability = []
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Copies and pickles have nothing that is compiled."""
         return _restored, (self.graph, self.values, self.backend.name)
+
+    @property
+    def stability(self) -> RowStability:
+        """What computes rows that have the same bits in any batch."""
+        if not self._stability:
+            self._stability.append(RowStability(self.graph, self.backend))
+        return self._stability[0]
 
     @cached_property
     def executor(self) -> Executor:
