@@ -29,6 +29,8 @@ SPREAD = 0x9E3779B97F4A7C15
 class InParts:
     """Runs stages, compiled by a backend; `exact` as for `Backend.compile`."""
 
+    stages: Stages
+
     def __init__(self, stages: Stages, backend: Backend, *, exact: bool = True) -> None:
         self.stages, self._backend, self._exact = stages, backend, exact
         self._programs: dict[Any, Program] = {}

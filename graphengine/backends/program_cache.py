@@ -35,6 +35,8 @@ class ProgramCache:
     The buffers of all programs together take at most the limit `plan_bytes`; a program that takes more is not kept.
     """
 
+    is_exact: bool
+
     def __init__(self, graph: Graph, backend: Backend) -> None:
         self._graph, self._backend = graph, backend
         loops = any(node.op in RUNNING for node in graph.nodes)  # the reference takes much longer for a step

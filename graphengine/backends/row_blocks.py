@@ -36,6 +36,8 @@ class RowBlocks:
     Each output must have a row for each sample that depends on no other one.
     """
 
+    block: int
+
     def __init__(
         self, graph: Graph, rows: Sequence[str], shapes: Mapping[str, tuple[int, ...]], backend: Backend
     ) -> None:

@@ -290,11 +290,16 @@ def _parameter_problems(function: FunctionDocument, gaps: Gaps) -> Iterator[Prob
         if unknown and not (gaps.known("inputs", "attributes") or gaps.open):
             message = f"the size '{unknown[0]}' of parameter '{name}' is neither an attribute nor a size of an input"
             yield Problem("GE210", message, None, make_pointer(("parameters", name, "shape")))
-        of = getattr(made.initializer, "of", None)
-        if of is not None and of not in function.inputs and not gaps.hide(of, "inputs"):
-            message = f"parameter '{name}': the function has no input '{of}', which it is a statistic of"
-            pointer = make_pointer(("parameters", name, "initializer", "of"))
-            yield Problem("GE210", message, did_you_mean(of, function.inputs, "inputs"), pointer)
+        yield from _statistic_problems(function, name, gaps)
+
+
+def _statistic_problems(function: FunctionDocument, name: str, gaps: Gaps) -> Iterator[Problem]:
+    """What a parameter is a statistic of, where the function has no such input."""
+    of = getattr(function.parameters[name].initializer, "of", None)
+    if of is not None and of not in function.inputs and not gaps.hide(of, "inputs"):
+        message = f"parameter '{name}': the function has no input '{of}', which it is a statistic of"
+        pointer = make_pointer(("parameters", name, "initializer", "of"))
+        yield Problem("GE210", message, did_you_mean(of, function.inputs, "inputs"), pointer)
 
 
 def cycle_problems(function: FunctionDocument) -> Iterator[Problem]:

@@ -19,7 +19,17 @@ from graphengine.format.inlining import CallFrame, Inlining
 from graphengine.format.resolve import UNKNOWN
 from graphengine.ir.node_types import infer_types, literal_type
 from graphengine.ir.nodes import GraphNode, topologically_sorted
-from graphengine.ops.shapes import ArrayType, Shape, Size, SizeError, factors, is_symbol, product, shape_text
+from graphengine.ops.shapes import (
+    ArrayType,
+    Shape,
+    Size,
+    SizeError,
+    factors,
+    is_symbol,
+    product,
+    shape_text,
+    symbols_of,
+)
 
 
 @dataclass
@@ -94,17 +104,14 @@ class Making:
         made = frame.call.function.document.parameters[name]
         if made.shape is None:
             return self._row_of(frame, name, made.initializer.of, kinds)  # type: ignore[arg-type, union-attr]
-        declared = made.shape
-        for symbol in (symbol for size in declared for symbol in factors(size or 0)[1]):
+        for symbol in [symbol for symbol in symbols_of(made.shape) if symbol in frame.call.attributes]:
             value = sizes.get(symbol)
-            if symbol in frame.call.attributes and (type(value) is not int or value < 0):
-                message = (
-                    f"attribute '{symbol}' is a size of its parameter '{name}', so it must be an integer of at least "
-                )
-                self._add(frame, "GE213", f"{message}0, not {value!r:.60}")
+            if type(value) is not int or value < 0:
+                message = f"attribute '{symbol}' is a size of its parameter '{name}', so it must be an integer of at"
+                self._add(frame, "GE213", f"{message} least 0, not {value!r:.60}")
                 return None
         try:
-            return tuple(_valued(size, sizes) for size in declared)
+            return tuple(_valued(size, sizes) for size in made.shape)
         except SizeError as error:
             self._add(frame, "GE134", f"parameter '{name}': {error}")
             return None

@@ -7,6 +7,7 @@ member of a union takes it.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Sequence
 from typing import Annotated, Any, get_args, get_origin
 
@@ -38,10 +39,13 @@ class _Pruning:
         """Return a value that has to be one of the `places` without what is not wanted of it."""
         if not isinstance(value, (dict, list)):
             return value
-        members = [member for place in places for member in members_of(place)]
+        members = list(itertools.chain.from_iterable(map(members_of, places)))
         if isinstance(value, list):
             kinds = [get_args(each)[0] for each in members if get_origin(each) in (list, tuple, Sequence)]
             return self._list(value, kinds) if kinds else value
+        return self._keyed(value, members)
+
+    def _keyed(self, value: dict[str, Any], members: Sequence[Any]) -> dict[str, Any]:
         tables = [get_args(each) for each in members if get_origin(each) is dict]
         documents = [fields_of(each) for each in members if is_document(each)]
         if tables and not documents:

@@ -283,15 +283,10 @@ class Declaration:
         """The training of `values`, ready to run; raises as `section` and `rule`."""
         training = self.section(overrides, has_validation=validation is not None)
         if training.optimizer.is_solver and update_rule is None and self._given_rule is None:
-            solver = f"the solver '{training.optimizer.type}'"
-            if saving.folder is not None:
-                raise TrainingError(f"{solver} writes no checkpoints")
-            if validation is not None:
-                raise TrainingError(f"'validation_data' means nothing to {solver}")
+            _refuse_for_solver(training.optimizer.type, saving, validation)
             return self._solver(self.graph, values, data, training)
         rule = self.rule(training, update_rule)
-        declared = training.validation.data if training.validation else None
-        apart = validation if validation is not None else declared
+        apart = training.validation.data if validation is None and training.validation else validation
         metrics = list(map(self.graph.value_name, training.metrics.values()))
         checked = None if apart is None else self._data(apart, training, self.graph, metrics)
         labels = labels_of(training.validation) if training.validation and checked is None else []
@@ -362,3 +357,11 @@ def _require_for(training: TrainingDocument, graph: Graph, arrays: Arrays, also:
         problems = lacking_of(arrays, missing)
         raise InputError(problems or f"the data has no values for input '{missing[0]}'", code="GE401")
     require_finite({each: arrays[each] for each in inputs_of(graph, [loss])}, graph.inputs)
+
+
+def _refuse_for_solver(solver: str, saving: Saving, validation: Any) -> None:
+    """Refuse what a training by a solver does not do."""
+    if saving.folder is not None:
+        raise TrainingError(f"the solver '{solver}' writes no checkpoints")
+    if validation is not None:
+        raise TrainingError(f"'validation_data' means nothing to the solver '{solver}'")

@@ -19,6 +19,7 @@ from graphengine.ir.graph import Graph
 from graphengine.model.evaluator import Evaluator
 from graphengine.model.scores import ClassCounts, ClassScores, Errors
 from graphengine.ops.families.activations import Sigmoid
+from graphengine.ops.shapes import Shape
 from graphengine.training.evaluation import Evaluation, largest_part
 
 HALF = 0.5
@@ -151,14 +152,21 @@ def _compared(model: EvaluationSubject, target: str, output: str) -> Compared | 
     wanted, given = graph.types[target], graph.types[graph.outputs[output]]
     if categories and model.document.speaking.get(output) == target:
         return Compared(target, output, categories)
-    *rows, last = given.shape or (None,)
     if wanted.array_dtype.kind in "iub":
-        if tuple(rows) == wanted.shape and isinstance(last, int) and last == len(categories or range(last)):
-            return Compared(target, output, categories or tuple(range(last)))
-        if given.shape == wanted.shape and _is_probability(graph, output):
-            return Compared(target, output, categories or (0, 1))
+        classes = _classes(graph, output, wanted.shape, categories)
+        if classes is not None:
+            return Compared(target, output, classes)
     is_number = not categories and given.is_differentiable
     return Compared(target, output) if is_number and given.shape == wanted.shape else None
+
+
+def _classes(graph: Graph, output: str, wanted: Shape, categories: tuple[Any, ...] | None) -> tuple[Any, ...] | None:
+    """The classes that the numbers of an output are of, beside a target of some shape; None if it has none."""
+    given = graph.types[graph.outputs[output]].shape
+    count = given[-1] if given and given[:-1] == wanted else None
+    if isinstance(count, int) and count == len(categories or range(count)):
+        return categories or tuple(range(count))
+    return categories or (0, 1) if given == wanted and _is_probability(graph, output) else None
 
 
 def _is_probability(graph: Graph, output: str) -> bool:

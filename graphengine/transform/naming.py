@@ -55,19 +55,23 @@ def part_names(
     """
     flow = _fed_by(nodes, incoming)
     owners = _owners(nodes[:pieces], contributions) if pieces > len(targets) > 1 else {}
-    names = {node.id: _piece(node, owners.get(node.id, targets), node.id in flow) for node in nodes}
+    names: dict[Any, Namer] = {}
     single = {node.id: node for node in nodes if len(node.outputs) == 1}
     for each in contributions:
         factor = _factor(single[each.value], incoming[0]) if each.value in single else None
-        if factor in single and factor not in flow:
+        if factor not in flow:
             names[factor] = _partial(each.place)
     for each in contributions:
-        unnamed = [nodes[index].id for index in each.sums if OpTrait.SIZES_ONLY not in nodes[index].node.traits]
-        numbered = unnamed if each.whole else [each.value, *unnamed]
-        names.update({name: _numbered(each.place) for name in numbered if name in single})
-        if each.completes and each.total in single:
+        sums = [nodes[index].id for index in each.sums if OpTrait.SIZES_ONLY not in nodes[index].node.traits]
+        names |= dict.fromkeys(sums if each.whole else [each.value, *sums], _numbered(each.place))
+        if each.completes:
             names[each.total] = _whole(each.place)
-    return [names[node.id] for node in nodes]
+    return [
+        names[node.id]
+        if node.id in names and node.id in single
+        else _piece(node, owners.get(node.id, targets), node.id in flow)
+        for node in nodes
+    ]
 
 
 def _fed_by(nodes: Iterable[GraphNode], incoming: Iterable[str | None]) -> set[Any]:

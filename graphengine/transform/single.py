@@ -34,24 +34,23 @@ def with_single_numbers(graph: Graph) -> Graph:
         return graph
     inputs = {name: replace(each, type=_single(each.type)) for name, each in graph.inputs.items()}
     types = {name: graph.types[name] for name in graph.sources} | {name: each.type for name, each in inputs.items()}
-    nodes: list[GraphNode] = []
     replaced: dict[Operand, Operand] = {}
+    nodes: list[GraphNode] = []
     for node in graph.nodes:
         given = node._replace(inputs=tuple([replaced.get(ref, ref) for ref in node.inputs]))
         concerned = not vectors.isdisjoint((*node.inputs, *node.outputs))
         made = _on_numbers(graph, given, node) if concerned else given
         if made is None:
             return graph
-        if not isinstance(made, GraphNode):
+        if isinstance(made, GraphNode):
+            kinds = tuple([types[ref] if isinstance(ref, str) else literal_type(ref) for ref in made.inputs])
+            types.update(zip(made.outputs, infer(made.node, kinds), strict=True))
+            nodes.append(made)
+        else:
             replaced[node.id] = made
-            continue
-        kinds = tuple([types[ref] if isinstance(ref, str) else literal_type(ref) for ref in made.inputs])
-        types.update(zip(made.outputs, infer(made.node, kinds), strict=True))
-        nodes.append(made)
     outputs = {name: replaced.get(value, value) for name, value in graph.outputs.items()}
-    if not all(isinstance(value, str) for value in outputs.values()):
-        return graph
-    return graph.derive(nodes, outputs, types, inputs=inputs)  # type: ignore[arg-type]
+    named = all(isinstance(value, str) for value in outputs.values())
+    return graph.derive(nodes, outputs, types, inputs=inputs) if named else graph  # type: ignore[arg-type]
 
 
 def _values(graph: Graph) -> Iterator[str]:

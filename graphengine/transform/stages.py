@@ -214,15 +214,19 @@ class _Walk:
             self._shapes[node.id] = node.inputs[0]
             self._place(node, Place(Spread.SHAPE, stage))
         elif spreads <= {Spread.FIXED}:
-            if any(self._sampled_axes(self.types[name].shape) for name in node.outputs):
-                self._place_whole(node, places)
-            elif not (stage and self._place_filled(node)):
-                self._place(node, Place(Spread.FIXED, stage))
+            self._place_fixed(node, places, stage)
         elif Spread.WHOLE in spreads or self._misuses_shape(node, places):
             self._place_whole(node, places)
         else:
             return self._visit_sampled(node, places, stage, expand=expand)
         return []
+
+    def _place_fixed(self, node: GraphNode, places: list[Place], stage: int) -> None:
+        """Place a node that reads what is the same for all samples."""
+        if any(self._sampled_axes(self.types[name].shape) for name in node.outputs):
+            self._place_whole(node, places)
+        elif not (stage and self._place_filled(node)):
+            self._place(node, Place(Spread.FIXED, stage))
 
     def _place_filled(self, node: GraphNode) -> bool:
         """Ones like a merged value do not wait for it: only its shape counts. Whether it is known that they are."""
