@@ -78,12 +78,7 @@ class Graph(Pictured):
     @property
     def summary(self) -> str:
         """The size of the graph in words."""
-        parts = {
-            "input": self.inputs,
-            "parameter": self.parameters,
-            "node": self.nodes,
-            "output": self.outputs,
-        }
+        parts = {"input": self.inputs, "parameter": self.parameters, "node": self.nodes, "output": self.outputs}
         return ", ".join(counted(len(part), word) for word, part in parts.items())
 
     @property

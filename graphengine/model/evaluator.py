@@ -57,6 +57,8 @@ class Evaluator:
     def stability(self) -> RowStability:
         """What computes rows that have the same bits in any batch."""
         if not self._stability:
+            from graphengine.model.row_stability import RowStability
+
             self._stability.append(RowStability(self.graph, self.backend))
         return self._stability[0]
 
