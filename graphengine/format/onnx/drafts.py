@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from graphengine.errors import InvalidModelError
 from graphengine.extras import optional
 from graphengine.format.narrow import Storage
 from graphengine.ir.declarations import array_type
@@ -18,6 +19,7 @@ from graphengine.ir.graph import Graph
 from graphengine.ir.nodes import Operand, reachable
 from graphengine.ir.recording import Recorder, Symbol
 from graphengine.ops.families.shaping import quotient
+from graphengine.ops.node import Node
 from graphengine.ops.shapes import ArrayType, PythonNumber, product
 
 WEAK = {
@@ -43,16 +45,18 @@ class Weight:
 class Draft(Recorder):
     """Records the nodes of an import, and keeps the values of its parameters.
 
-    `weights` are those that the file may train, `constants` the others; both by name.
+    `weights` are those that the file may train, `constants` the others; both by name. There are at most `most` nodes.
     """
 
-    def __init__(self, dtype: str) -> None:
+    def __init__(self, dtype: str, most: int) -> None:
+        self._most = most
         super().__init__(Graph("draft", {}, {}, {}, [], {}, {"": array_type((), dtype)}))
         self.onnx = optional("onnx", "onnx")
         self.inputs: dict[str, ArrayType] = {}
         self.weights: dict[str, np.ndarray[Any, Any]] = {}
         self.constants: dict[str, np.ndarray[Any, Any]] = {}
         self._same_constants: dict[Any, Symbol] = {}
+        self._of_array: dict[int, tuple[np.ndarray[Any, Any], Symbol]] = {}
         self._symbols: dict[int, tuple[Weight, Symbol]] = {}
         self.storage: dict[str, Storage | None] = {}
         """The types of 16 bits that weights and inputs have in the file."""
@@ -92,6 +96,19 @@ class Draft(Recorder):
         read = {value.name}.union(*[node.inputs for node in nodes])
         return [name for name in self.inputs if name in read]
 
+    def emit(self, op: str, node: Node, operands: tuple[Operand, ...], name: str) -> Any:
+        """Add a node, unless there are too many.
+
+        Raises
+        ------
+        InvalidModelError
+            GE132.
+        """
+        if len(self.nodes) >= self._most:
+            message = f"as ops of this package the model has more than {self._most:,} nodes"
+            raise InvalidModelError(message, code="GE132", hint="load it with larger limits")
+        return super().emit(op, node, operands, name)
+
     def freeze(self, *values: Any) -> None:
         """Leave weights out of what is trained."""
         self.frozen.update(value.name for value in values if isinstance(value, Weight))
@@ -111,11 +128,14 @@ class Draft(Recorder):
         return symbol
 
     def _stored(self, array: np.ndarray[Any, Any]) -> Symbol:
+        if id(array) in self._of_array:
+            return self._of_array[id(array)][1]
         key = (array.shape, array.dtype.str, array.tobytes())
         if key not in self._same_constants:
             name = self.free(f"{self.near}.constant")
             self.constants[name] = array
             self._same_constants[key] = self.declare(name, ArrayType(array.shape, array.dtype))
+        self._of_array[id(array)] = array, self._same_constants[key]
         return self._same_constants[key]
 
     def _sizes_symbol(self, array: np.ndarray[Any, Any]) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from graphengine.format.onnx.import_shapes import padded
-from graphengine.format.onnx.onnx_calls import MICROSOFT, OnnxCall, Unimportable, cast, constant, imports, op
+from graphengine.format.onnx.onnx_calls import MICROSOFT, OnnxCall, Unimportable, bounded, cast, constant, imports, op
 
 SMALLEST = {"f": -np.inf}
 
@@ -225,7 +225,8 @@ def _pooled(call: OnnxCall, patches: Any, kernel: Any, fields: Any, inner: Any, 
 
         return length(patches, call.get("p", 2), (2,))
     total = np.sum(patches, axis=2)
-    ones = np.ones((1, 1, *sizes))
+    ones = np.ones(bounded((1, 1, *sizes)))
+    bounded([size + sum(pair) for size, pair in zip(sizes, inner, strict=True)])
     if call.get("count_include_pad", 0):
         ones = np.pad(ones, [(0, 0), (0, 0), *inner], constant_values=1.0)
         rest = [(a - b, c - d) for (a, c), (b, d) in zip(fields["padding"], inner, strict=True)]
@@ -301,10 +302,11 @@ def lrn(call: OnnxCall) -> Any:
     """Import normalization over near channels: a sum along the channels of a window."""
     x, size = call[0], call.get("size")
     channels = call.static(0, [1])[0]
-    before = (size - 1) // 2
-    squares = padded(np.square(x), [(0, 0), (before, size - 1 - before), *[(0, 0)] * (call.rank() - 2)], 0.0)
+    before = min((size - 1) // 2, channels)  # farther ones are all outside
+    after = min(size - 1 - (size - 1) // 2, channels)
+    squares = padded(np.square(x), [(0, 0), (before, after), *[(0, 0)] * (call.rank() - 2)], 0.0)
     total: Any = None
-    for start in range(size):
+    for start in range(before + after + 1):
         part = op("slice", start=start, stop=start + channels, axis=1)(squares)
         total = part if total is None else total + part
     base = constant(call.get("bias", 1.0), x) + total * constant(call.get("alpha", 1e-4) / size, x)

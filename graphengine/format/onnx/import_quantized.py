@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from graphengine.format.onnx.onnx_calls import OnnxCall, Unimportable, cast, constant, imports, op
+from graphengine.format.onnx.onnx_calls import OnnxCall, Unimportable, bounded, cast, constant, imports, op
 from graphengine.format.onnx.protos import SUBBYTE, dtype_of, type_name
 
 
@@ -102,6 +102,7 @@ def wide(call: OnnxCall, place: int, x: Any) -> Any:
     axis = call.axis(1)
     if block:
         size = call.static(0, [axis])[0]
+        bounded([size, value.size])
         return np.take(value, np.arange(size) // block, axis=axis)
     return np.reshape(value, (-1, *[1] * (x.ndim - axis - 1)))
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from graphengine.format.onnx.import_control import part, stacked, trips
-from graphengine.format.onnx.onnx_calls import OnnxCall, Unimportable, constant, imports, op
+from graphengine.format.onnx.onnx_calls import OnnxCall, Unimportable, bounded, constant, imports, op
 from graphengine.format.onnx.recorded_loops import FEW, looped
 
 GATES = {"RNN": 1, "GRU": 3, "LSTM": 4}
@@ -161,9 +161,9 @@ def _initial(call: OnnxCall, x: Any, number: int) -> tuple[Any, ...]:
             states.append(part(call[place], number, axis))
         elif not isinstance(x.shape[1], int):
             column = np.sum(np.zeros_like(part(x, 0, 0)), axis=-1, keepdims=True)
-            states.append(column + np.zeros((1, size), x.dtype))
+            states.append(column + np.zeros(bounded((1, size)), x.dtype))
         else:
-            states.append(np.zeros((x.shape[1], size), x.dtype))
+            states.append(np.zeros(bounded((x.shape[1], size)), x.dtype))
     return tuple(states)
 
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from graphengine.format.onnx.onnx_calls import OnnxCall, Unimportable, constant, imports, op
+from graphengine.format.onnx.onnx_calls import OnnxCall, Unimportable, bounded, constant, imports, op
 
 
 class ResizedAxis(NamedTuple):
@@ -67,6 +67,7 @@ def resize(call: OnnxCall) -> Any:
         raise Unimportable(f"there is no mode '{mode}'")
     outside: Any = None
     for axis, plan in plans.items():
+        bounded([plan.after])
         places = TRANSFORMS[plan.transform](np.arange(plan.after, dtype=np.float64), plan)
         if plan.transform == "tf_crop_and_resize":
             outside = _beyond(places, plan, axis, call.rank(), outside)
@@ -101,6 +102,7 @@ def weights(places: np.ndarray[Any, Any], plan: ResizedAxis, *, cubic: bool) -> 
     call = plan.call
     squeeze = min(plan.scale, 1.0) if call.get("antialias", 0) else 1.0
     reach = (2 if cubic else 1) / squeeze
+    bounded([plan.after, max(plan.before, math.ceil(2 * reach))])
     first = np.floor(places).astype(np.int64)
     offsets = np.arange(math.floor(-reach) + 1, math.ceil(reach) + 1)
     near = first[:, None] + offsets

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
-from graphengine.format.onnx.import_shapes import bounded
-from graphengine.format.onnx.onnx_calls import OnnxCall, Unimportable, cast, imports, is_known, op
+from graphengine.format.onnx.onnx_calls import OnnxCall, Unimportable, bounded, cast, imports, is_known, op
 
 
 @imports("Slice")
@@ -93,6 +93,7 @@ def _batched(call: OnnxCall, x: Any, places: Any, joined: tuple[int, ...], batch
     """Return parts of each array of a batch: the batch is an index as well."""
     lead, inside = int(np.prod(joined[:batch])), int(np.prod(joined[batch:]))
     rest = call.static()[len(joined) :]
+    bounded([lead])
     first = (np.arange(lead) * inside).reshape(*joined[:batch], *[1] * (call.rank(1) - 1 - batch))
     flat = np.reshape(x, (lead * inside, *rest))
     return op("gather", axis=0)(flat, places + first)
@@ -135,7 +136,7 @@ def _scattered_flat(call: OnnxCall, axis: int, reduction: str) -> Any:
     indices = cast(call[1], np.int64)
     indices = np.where(np.less(indices, 0), indices + sizes[axis], indices)
     strides = np.cumprod([1, *sizes[:0:-1]])[::-1]
-    grid = np.indices(wanted)
+    grid = np.indices(bounded(wanted))
     others = sum((grid[place] * int(strides[place]) for place in range(len(sizes)) if place != axis), np.zeros(wanted))
     places = np.reshape(indices * int(strides[axis]) + others.astype(np.int64), (-1,))
     return _into_flat(call, places, np.reshape(call[2], (-1,)), sizes, reduction)
@@ -153,6 +154,7 @@ def scatter_nd(call: OnnxCall) -> Any:
     sizes, depth = call.static(0), call.static(1, [call.rank(1) - 1])[0]
     lead, rest = sizes[:depth], sizes[depth:]
     inside = int(np.prod(rest))
+    bounded([inside])
     first = np.reshape(_flat_places(call[1], lead), (-1, 1)) * inside
     places = np.reshape(first + np.arange(inside), (-1,))
     return _into_flat(call, places, np.reshape(call[2], (-1,)), sizes, call.text("reduction", "none"))
@@ -207,8 +209,8 @@ def reverse_sequence(call: OnnxCall) -> Any:
     lengths, time = call.known(1, "sequence_lens"), call.get("time_axis", 0)
     batch = call.get("batch_axis", 1)
     shape = call.static()
-    (count,) = bounded([shape[time]])
-    places = np.tile(np.arange(count), (len(lengths), 1))
+    bounded([shape[time], len(lengths), math.prod(shape[2:])])
+    places = np.tile(np.arange(shape[time]), (len(lengths), 1))
     for row, length in enumerate(lengths):
         places[row, :length] = places[row, :length][::-1]
     lined = places if batch < time else places.T

@@ -8,21 +8,10 @@ from typing import Any
 import numpy as np
 
 from graphengine.format.onnx.drafts import boxed, normalized
-from graphengine.format.onnx.onnx_calls import OnnxCall, Unimportable, cast, imports, is_known, op
+from graphengine.format.onnx.onnx_calls import OnnxCall, Unimportable, bounded, cast, imports, is_known, op
 from graphengine.format.onnx.protos import dtype_of
 from graphengine.ir.recording import Symbol
 from graphengine.ops.inference import normalized_axes
-
-LARGEST = 2**24
-"""Numbers of the largest constant that is made while a model is read."""
-
-
-def bounded(shape: Any) -> tuple[int, ...]:
-    """Return sizes of a constant that is made, unless it would be too large."""
-    sizes = tuple(int(size) for size in shape)
-    if any(size < 0 for size in sizes) or math.prod(sizes) > LARGEST:
-        raise Unimportable(f"it makes a constant of shape {sizes}")
-    return sizes
 
 
 @imports("Shape")

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from graphengine.format.onnx.import_classical import labeled, labels_of, single, taken, transformed, weight
-from graphengine.format.onnx.onnx_calls import ML, OnnxCall, Unimportable, cast, constant, imports, op
+from graphengine.format.onnx.onnx_calls import ML, OnnxCall, Unimportable, bounded, cast, constant, imports, op
 
 COMPARED = {
     "BRANCH_LEQ": np.less_equal,
@@ -112,7 +112,7 @@ def _members(call: OnnxCall, kinds: list[str], leaves: int) -> np.ndarray[Any, A
         return None
     values = call.get("membership_values")
     sets = np.split(values, np.flatnonzero(np.isnan(values)) + 1)
-    found = np.full((len(kinds) + leaves, max(map(len, sets))), np.nan, values.dtype)
+    found = np.full(bounded((len(kinds) + leaves, max(map(len, sets)))), np.nan, values.dtype)
     places = [place for place, kind in enumerate(kinds) if kind == MEMBER]
     if len(places) > len(sets):
         raise Unimportable("a node of a tree has no membership_values")
@@ -124,7 +124,8 @@ def _members(call: OnnxCall, kinds: list[str], leaves: int) -> np.ndarray[Any, A
 def _leaf_weights(nodes: int, count: int, places: Any, targets: Any, values: Any) -> tuple[Any, Any]:
     """Return the weight of each node for each target, and how many weights the file gives for it."""
     dtype = values.dtype if isinstance(values, np.ndarray) else np.dtype(np.float32)
-    weights, given = np.zeros((nodes, count), dtype), np.zeros((nodes, count), np.int64)
+    shape = bounded((nodes, count))
+    weights, given = np.zeros(shape, dtype), np.zeros(shape, np.int64)
     for place, target, value in zip(places, targets, values, strict=True):
         weights[place, target] += dtype.type(value)
         given[place, target] += 1

@@ -90,7 +90,8 @@ class Importer:
         self.onnx = optional("onnx", "onnx")
         self.proto, self.fixed, self.sizes = proto, dict(fixed or {}), dict(sizes or {})
         self.tensors = Tensors(folder, limits.array_bytes)
-        self.draft = Draft("float32")
+        self.most = min(limits.nodes, max(2**17, MOST_GROWTH * len(proto.graph.node)))
+        self.draft = Draft("float32", self.most)
         self.names = NewNames()
         self.final: dict[str, str] = {}
         """The id of each value of the draft that has a name in the file."""
@@ -99,7 +100,6 @@ class Importer:
         self.descriptions: dict[str, str] = {}
         """What the file says of its inputs."""
         self.placed = 0
-        self.most = min(limits.nodes, max(2**17, MOST_GROWTH * len(proto.graph.node)))
         self._reasons: dict[tuple[str, str], list[tuple[str, tuple[str, ...]]]] = {}
         self.functions = {(each.domain, each.name, each.overload): each for each in proto.functions}
 
@@ -344,7 +344,7 @@ class Importer:
             self._report(what, name, Unimportable(error.problems[0].message))
         except Unimportable as reason:
             self._report(what, name, reason)
-        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, UnrecordableError) as error:
+        except (MemoryError, *_UNEXPECTED) as error:
             first = str(error).strip().partition("\n")[0]
             self._report(what, name, Unimportable(first or type(error).__name__))
 
@@ -383,6 +383,8 @@ def read_by(node: Any) -> set[str]:
 
 _SINGLE = {"FLOAT": "f", "INT": "i", "STRING": "s", "GRAPH": "g", "TYPE_PROTO": "tp"}
 """The fields of an attribute that is one value, by its kind."""
+_UNEXPECTED = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, UnrecordableError)
+"""What a rule raises on values that it does not expect."""
 _DECLARED = ("input", "initializer", "output")
 
 

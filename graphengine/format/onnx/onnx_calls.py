@@ -6,13 +6,17 @@ constants, and on symbols it records. `IMPORTS` is the one table of rules, by do
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from graphengine.format.onnx.drafts import Draft, Weight
+from graphengine.ir.node_types import infer
 from graphengine.ir.recording import Symbol
+from graphengine.ops.body import kind_of
 from graphengine.ops.node import Node
 from graphengine.ops.registry import OPS
 
@@ -22,6 +26,8 @@ MICROSOFT = "com.microsoft"
 """The domain of onnxruntime's own ops."""
 MOST_FOLDED = 2**16
 """Constants of more numbers are not computed with while a model is read."""
+LARGEST = 2**24
+"""Numbers of the largest constant that is made while a model is read."""
 
 
 class Unimportable(Exception):  # noqa: N818 - a reason, which becomes a finding
@@ -53,6 +59,8 @@ class OnnxCall:
         self.raws, self.attributes, self.apply = list(inputs), attributes, apply
         self.element_types: Sequence[int] = ()
         """ONNX's numbers of the types that the inputs have in the file, 0 where that is our dtype for it."""
+        constants = [each.size for each in self.raws if isinstance(each, np.ndarray)]
+        self._most = MOST_FOLDED if math.prod(map(max, constants, [1] * len(constants))) <= LARGEST else 1
         self.made = 0
         """The type of the results in the file, where it is none of ours."""
 
@@ -82,7 +90,7 @@ class OnnxCall:
         value = self.raws[place]
         if isinstance(value, list):
             raise Unimportable("sequences have no counterpart")
-        is_large = isinstance(value, np.ndarray) and value.size > MOST_FOLDED
+        is_large = isinstance(value, np.ndarray) and value.size > self._most
         return self.draft.as_symbol(value) if isinstance(value, Weight) or is_large else value
 
     @property
@@ -178,9 +186,29 @@ def imports(*ops: str, domain: str = "") -> Callable[[Rule], Rule]:
     return enter
 
 
-def op(name: str, **attributes: Any) -> Node:
-    """Return a node of ours, which computes on arrays and records on symbols."""
-    return OPS[name].cls(**attributes)
+def op(name: str, **attributes: Any) -> Callable[..., Any]:
+    """Return a node of ours as a function, which computes on arrays and records on symbols.
+
+    It raises Unimportable where it would make an array of more than LARGEST numbers.
+    """
+    node: Node = OPS[name].cls(**attributes)
+
+    def applied(*operands: Any) -> Any:
+        if all(each is None or isinstance(each, (np.ndarray, np.generic, int, float)) for each in operands):
+            with suppress(ValueError):  # which the node itself raises, too
+                for kind in infer(node, tuple(map(kind_of, operands))):
+                    bounded([size for size in kind.shape if isinstance(size, int)])
+        return node(*operands)
+
+    return applied
+
+
+def bounded(shape: Any) -> tuple[int, ...]:
+    """Return sizes of a constant that is made, unless it would be too large."""
+    sizes = tuple(int(size) for size in shape)
+    if any(size < 0 for size in sizes) or math.prod(sizes) > LARGEST:
+        raise Unimportable(f"it makes a constant of shape {sizes}")
+    return sizes
 
 
 def shape_of(value: Any) -> tuple[Any, ...]:
