@@ -18,6 +18,7 @@ BENCHMARKS = (
     "strict_json",
     "functions",
     "cold_start",
+    "compiling",
     "predict",
     "layers",
     "recurrent",

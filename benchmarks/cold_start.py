@@ -74,10 +74,10 @@ def environment() -> dict[str, str]:
     return variables
 
 
-def start_process(arguments: list[str]) -> subprocess.CompletedProcess[str]:
-    """Run Python with these arguments in the root of the repository."""
-    command = [sys.executable, *arguments]
-    return subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True, text=True, check=False)
+def start_process(arguments: list[str], **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run Python with these arguments, and further variables, in the root of the repository."""
+    command, given = [sys.executable, *arguments], {**environment(), **variables}
+    return subprocess.run(command, cwd=ROOT, env=given, capture_output=True, text=True, check=False)
 
 
 def failure(command: list[str]) -> str | None:

@@ -14,7 +14,9 @@ from typing import Any
 import numba
 from llvmlite import ir  # type: ignore[import-untyped]
 from numba.core import cgutils, types
+from numba.core.caching import FunctionCache
 from numba.core.compiler import CompilerBase, DefaultPassBuilder
+from numba.core.runtime.nrt import rtsys
 from numba.extending import intrinsic
 
 from graphengine.ops.shapes import ArrayType
@@ -156,10 +158,30 @@ class NoSharedMemory(CompilerBase):
         return [DefaultPassBuilder.define_nopython_pipeline(self.state)]  # type: ignore[no-untyped-call]
 
 
+class StoredCode(FunctionCache):
+    """The machine code of a function on disk, loaded without what only compiling needs.
+
+    numba's own class first imports the lowering of all functions it knows, and SciPy for some of them: 0.35 s. Machine
+    code calls the memory functions of numba's runtime and the C library alone.
+    """
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        """Return what is stored for a signature, None if there is nothing."""
+        rtsys.initialize(target_context)
+        with self._guard_against_spurious_io_errors():
+            return self._load_overload(sig, target_context)  # type: ignore[no-untyped-call]
+
+
 def machine_code(function: Any, parameters: Sequence[tuple[ArrayType, bool]], *, cache: bool) -> Any:
     """Compile a function for parameters, each of a type and read only or not; division is NumPy's."""
     signature = tuple([_type_of(*each) for each in parameters])
-    return numba.njit(signature, cache=cache, error_model="numpy", pipeline_class=NoSharedMemory)(function)
+    made = numba.njit(error_model="numpy", pipeline_class=NoSharedMemory)(function)
+    if made is not function:  # numba may be switched off
+        if cache:
+            made._cache = StoredCode(function)  # type: ignore[attr-defined, no-untyped-call]
+        made.compile(signature)
+        made.disable_compile()
+    return made
 
 
 def _type_of(kind: ArrayType, read_only: bool) -> Any:
