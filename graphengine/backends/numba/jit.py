@@ -18,7 +18,9 @@ from graphengine.backends.numba.compiling import compiled
 from graphengine.backends.numba.expressions import NAMES
 from graphengine.backends.numba.loop_text import LONGEST_LOOP, LoopText
 from graphengine.backends.numba.row_loops import ResultMemory, RowLoop, fuse
+from graphengine.backends.numba.scan_loops import compile_scans, scan_listing
 from graphengine.backends.numba.slots import encoded
+from graphengine.backends.numpy.calls import Call
 from graphengine.backends.numpy.plan import Plan, optimized, sources_of
 from graphengine.backends.protocol import CodeListing, Program, Rounds
 from graphengine.extras import require
@@ -53,7 +55,7 @@ class NumbaBackend:
             program = encoded(made, carried or {}, sources_of(made, carried or {}))
             if program is not None:
                 return program
-        return NumbaProgram(Plan(graph, exact=exact, carried=carried, fuse=fuse))
+        return NumbaProgram(Plan(graph, exact=exact, carried=carried, fuse=_compiled_calls))
 
 
 class NumbaProgram:
@@ -78,9 +80,11 @@ class NumbaProgram:
 
     def listing(self, fed: Sequence[str], recorded: Sequence[str]) -> CodeListing:
         """Return the plan and, of a training step, the loop that is made of it; see `Program.listing`."""
-        called = {f"f{number}": each.function for number, each in enumerate(self.plan.instructions)}
-        loops = {name: each.rows for name, each in called.items() if isinstance(each, RowLoop)}
-        listings = {name: CodeListing(rows.text(), rows.names) for name, rows in loops.items()}
+        listings = {}
+        for number, call in enumerate(self.plan.instructions):
+            rows = call.function.rows if isinstance(call.function, RowLoop) else None
+            listing = CodeListing(rows.text(), rows.names) if rows else scan_listing(call)
+            listings.update({f"f{number}": listing} if listing else {})
         plan = replace(self.plan.listing(fed, recorded), loops=listings)
         if not self.plan.carried:
             return plan
@@ -133,6 +137,12 @@ class NumbaProgram:
         if key not in self._loops:
             self._loops[key] = compiled(self.text.loop(fed, recorded), "loop", self.text.parameters(fed), NAMES)
         return self._loops[key]
+
+
+def _compiled_calls(graph: Graph, calls: Sequence[Call], replaced: Mapping[str, str]) -> list[Call]:
+    """The calls of a plan, with compiled loops over rows, and over steps where a node is a loop."""
+    compile_scans(calls)
+    return fuse(graph, calls, replaced)
 
 
 def _in_order(value: Any) -> Any:

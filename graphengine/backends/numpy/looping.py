@@ -77,7 +77,8 @@ class Steps:
     def __init__(self, instruction: Instruction, places: Sequence[int]) -> None:
         loop: Any = instruction.node
         self._loop, self._kinds, self._types = loop, instruction.types, instruction.operand_types
-        steps, self._count = loop.steps(self._types)
+        steps, self.count = loop.steps(self._types)
+        self.is_reversed: bool = loop.reverse
         body = loop.function
         carried = len(loop.carry)
         self._stacked = [place for place in places if place >= carried]
@@ -86,18 +87,20 @@ class Steps:
         graph = optimize_trimmed(graph.derive(graph.nodes, {port: body.results[port] for port in wanted}, graph.types))
         self._before, graph = _divided(graph, {*loop.carry, *loop.sequences})
         self._steps = steps
-        self._piece = LoweredFunction(graph, dict(zip(body.outputs, loop.carry, strict=False)), wanted[carried:])
-        self._cut = [name for name in loop.sequences if name in graph.inputs]
+        self.piece = LoweredFunction(graph, dict(zip(body.outputs, loop.carry, strict=False)), wanted[carried:])
+        self.cut: list[str] = [name for name in loop.sequences if name in graph.inputs]
+        self.faster: Callable[[Sequence[Any], Sequence[Any], Sequence[Any]], list[Any]] | None = None
+        """What runs the steps as `in_python` does, where a backend has it."""
 
     @cached_property
     def _run(self) -> Callable[..., Any]:
-        piece = self._piece
-        text = piece.text.steps(piece.sources, self._cut, piece.carried, piece.results)
+        piece = self.piece
+        text = piece.text.steps(piece.sources, self.cut, piece.carried, piece.results)
         return piece.text.compile(text, "steps")
 
     def __call__(self, *values: Any) -> list[Any]:
         """Run all steps; of results that nobody reads None."""
-        loop, count = self._loop, self._count
+        loop = self._loop
         given: dict[str, Any] = dict(zip(loop.function.inputs, values, strict=True))
         for name, place in zip(loop.carry, loop.carried, strict=True):
             kind = self._steps[place]
@@ -105,24 +108,33 @@ class Steps:
             given[name] = held(own, kind) if is_float(kind) else own[()]
         given.update(self._before(given))
         axes = dict(zip(loop.sequences, loop.axes[0], strict=True))
-        kinds = dict(zip(loop.function.inputs, self._steps, strict=True))
-        parts = [self._parts(given[name], axes[name], kinds[name]) for name in self._cut]
+        wholes = [np.moveaxis(given[name], axes[name], 0) for name in self.cut]
         stacks = [_room_for(self._kinds[place]) for place in self._stacked]
         slots = [
             np.moveaxis(stack, loop.axes[1][place - len(loop.carry)], 0)
             for stack, place in zip(stacks, self._stacked, strict=True)
         ]
-        numbers = range(count)[::-1] if loop.reverse else range(count)
-        sources = [given.get(name) if name not in self._cut else None for name in self._piece.sources]
-        last = self._piece.call(self._run, sources, slots, zip(numbers, *parts, strict=True))
+        sources = [given.get(name) if name not in self.cut else None for name in self.piece.sources]
+        last = (self.faster or self.in_python)(sources, wholes, slots)
         results: list[Any] = [*last, *[None] * (len(self._kinds) - len(last))]
         for place, stack in zip(self._stacked, stacks, strict=True):
             results[place] = stack
         return results
 
-    def _parts(self, whole: Any, axis: int, kind: ArrayType | None) -> Iterable[Any]:
+    def in_python(self, sources: Sequence[Any], wholes: Sequence[Any], slots: Sequence[Any]) -> list[Any]:
+        """Run all steps and return what is carried after them.
+
+        The sequences `wholes` and the room for results `slots` have an axis for the steps in front.
+        """
+        numbers = range(self.count)[::-1] if self.is_reversed else range(self.count)
+        kinds = dict(zip(self._loop.function.inputs, self._steps, strict=True))
+        parts = [self._parts(whole, kinds[name]) for name, whole in zip(self.cut, wholes, strict=True)]
+        found: list[Any] = self.piece.call(self._run, sources, slots, zip(numbers, *parts, strict=True))
+        return found
+
+    def _parts(self, whole: Any, kind: ArrayType | None) -> Iterable[Any]:
         """The parts of a sequence in the order of the steps."""
-        parts = np.moveaxis(whole, axis, 0)[:: -1 if self._loop.reverse else 1]
+        parts = whole[:: -1 if self.is_reversed else 1]
         found: Iterable[Any] = parts.tolist() if is_float(kind) else parts
         return found
 
