@@ -30,6 +30,15 @@ def test_each_problem_has_its_certified_values(name, start):
     assert len(fit.history) <= MOST_STEPS.get(name, 200)
 
 
+def test_a_start_in_single_precision_costs_no_digits():
+    problem = PROBLEMS["Misra1a"]
+    model, data = fitted("Misra1a", problem["starts"][0])
+    for name, value in zip(("b1", "b2"), problem["starts"][0], strict=True):
+        model.parameters[name] = np.float32(value)
+    fit = model.fit(data, residual="residual")
+    assert digits([float(each) for each in fit.parameters.values()], problem["parameters"]) >= 10
+
+
 @pytest.mark.parametrize("name", ["Lanczos1", "Lanczos2", "Lanczos3"])
 @pytest.mark.parametrize("start", [[1, 0.5, 1, 0.5, 1.5, 5], [1.0, 1, 1, 1, 1, 1]])
 def test_terms_that_begin_alike_part(name, start):
