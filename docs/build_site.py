@@ -40,7 +40,7 @@ CHAPTERS = {
         "python",
         "service",
     ],
-    "Reference": ["format", "ops", "layers", "sequences", "commands", "names", "backends", "errors"],
+    "Reference": ["format", "ops", "layers", "sequences", "commands", "names", "python_names", "backends", "errors"],
     "Explanations": ["design", "life_of_a_step", "performance", "benchmarks", "SECURITY"],
     "The project": ["CHANGELOG", "CONTRIBUTING"],
 }

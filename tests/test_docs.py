@@ -333,6 +333,20 @@ def test_the_two_commands_of_the_readme_are_those_that_are_tested():
     assert commands[1] in contributing
 
 
+def test_every_public_name_has_an_example_that_is_run():
+    text = (DOCS / "python_names.md").read_text(encoding="utf-8")
+    sections = re.split(r"^### (.*)$", text, flags=re.MULTILINE)
+    named = {
+        name: body
+        for heading, body in zip(sections[1::2], sections[2::2], strict=True)
+        for name in re.findall(r"`(\w+)`", heading)
+    }
+    assert named.keys() == set(ge.__all__)
+    for name, body in named.items():
+        elsewhere = re.search(r"\]\((extending|onnx)\.md", body)  # pages that are run, too
+        assert elsewhere or re.search(rf"^```python\n(.|\n)*?\bge\.{name}\b", body, re.MULTILINE), name
+
+
 def test_the_site_has_all_pages():
     spec = importlib.util.spec_from_file_location("build_site", DOCS / "build_site.py")
     site = importlib.util.module_from_spec(spec)
