@@ -70,6 +70,14 @@ def test_counts_are_drawn_again_and_fitted_in_closed_form():
     assert model.fit(bootstrap=SAMPLES, seed=2).bootstrap != fit.bootstrap
 
 
+def test_operands_may_be_given_by_name():
+    content = ge.load("counting_experiment").to_dict()
+    (node,) = [node for node in content["nodes"] if node["op"] == "nll.poisson"]
+    node["inputs"] = {"rate": "rate", "y": "counts"}
+    by_name = ge.Model.from_dict(content)
+    assert by_name.fit(bootstrap=4).bootstrap == ge.load("counting_experiment").fit(bootstrap=4).bootstrap
+
+
 DRAWN = {
     "normal": ((1.5, 0.7), stats.norm(1.5, 0.7)),
     "student_t": ((1.5, 0.7, 9.0), stats.t(9.0, 1.5, 0.7)),

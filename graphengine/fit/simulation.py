@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from graphengine.errors import UsageError
+from graphengine.format.functions import shipped_functions
 from graphengine.ir.graph import Graph
 from graphengine.ir.nodes import reachable
 from graphengine.ir.origins import enclosing
@@ -69,7 +70,10 @@ def likelihood_terms(nodes: Iterable[Mapping[str, Any]], graph: Graph, loss: str
 
 
 def _term(node: Mapping[str, Any], graph: Graph) -> Term:
-    data, *operands = [graph.meaning(each) if isinstance(each, str) else each for each in node["inputs"]]
+    given = node["inputs"]
+    if isinstance(given, Mapping):  # by the names that the function has for them
+        given = [given[name] for name in shipped_functions()[node["op"]].document.inputs]
+    data, *operands = [graph.meaning(each) if isinstance(each, str) else each for each in given]
     return Term(node["id"], node["op"].removeprefix(DOMAIN), data if isinstance(data, str) else "", tuple(operands))
 
 
