@@ -22,7 +22,7 @@ NOT_COMPUTED = {
     "bernoulli": "u is random",
     "constant": "value may be a name",
     "opaque_backward": "the code of another op",
-    **dict.fromkeys(("call", "cond", "scan"), "functions of a file"),
+    **dict.fromkeys(("call", "cond", "scan", "scan_gradient"), "functions of a file"),
 }
 UNWRITTEN = "z[n, c, j] = sum(x[n, (c, k), i]) over stride * i + dilation * k - padding == j"
 """The one equation that is not Python: of `fold`, whose derivative is."""

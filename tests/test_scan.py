@@ -3,6 +3,7 @@
 import copy
 import json
 import pickle
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from graphengine.cli.app import app
 from graphengine.format.building import build_graph
 from graphengine.format.differences import differences
 from graphengine.format.documents import ModelDocument
+from graphengine.limits import Limits
 from graphengine.transform.directional import curvature, directional
 from graphengine.transform.trimming import optimize_trimmed
 
@@ -82,12 +84,12 @@ def states_of(name):
     return [port for port in CELLS[name][1] if port in STATES]
 
 
-def looped(name, steps, reverse=False):
+def looped(name, steps, reverse=False, **further):
     """A model with a loop over the cell, and how its outputs are called."""
     nodes, outputs, weights = CELLS[name]
     states = states_of(name)
     inputs = ["x", *states, *weights]
-    attributes = {"function": "step", "carry": states, "sequences": ["x"], "axis": 1, "reverse": reverse}
+    attributes = {"function": "step", "carry": states, "sequences": ["x"], "axis": 1, "reverse": reverse, **further}
     scan = {"id": "loop", "op": "scan", "inputs": inputs, "attributes": attributes}
     results = {port: "loop" if place == 0 else f"loop:{port}" for place, port in enumerate(outputs)}
     return _model(name, steps, {"step": function(nodes, outputs, inputs)}, [scan], results)
@@ -166,6 +168,76 @@ def test_a_loop_has_the_bits_of_the_unrolled_graph(name, reverse):
             np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-12 * np.abs(other).max())
     else:
         assert bits(gradients[0]) == bits(gradients[1])
+
+
+@pytest.mark.parametrize("every", [1, 3, 7, 20])
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("name", CELLS)
+def test_a_gradient_in_segments_has_the_bits_of_the_whole_one(name, reverse, every):
+    values = values_for(name, 7)
+    whole, cut = looped(name, 7, reverse), looped(name, 7, reverse, checkpoint_every=every)
+    assert bits(Plan(cut).run(values)) == bits(Plan(whole).run(values))
+    wanted = [each for each in values if each in whole.types]
+    one, other = (Plan(ge.gradient(graph, "loss", wanted)).run(values) for graph in (whole, cut))
+    assert bits(one) == bits(other)
+    executor = Executor(cut)
+    assert bits(executor.backward(executor.forward(values), "loss", wanted)) == bits(
+        dict(zip(wanted, other.values(), strict=True))
+    )
+
+
+def trained(every, **limits):
+    """A training of an LSTM over 400 steps, and its data."""
+    generator, width = np.random.default_rng(0), 16
+    shapes = {"a": (4, 3, width), "b": (4, width, width), "u": (4, width), "v": (4, width)}
+    nodes = {
+        "lstm": ("nn.lstm", ["x", *shapes], {"checkpoint_every": every}),
+        "squares": ("square", ["lstm:h"]),
+        "loss": ("mean", ["squares"]),
+    }
+    parameters = {name: generator.normal(size=shape).tolist() for name, shape in shapes.items()}
+    settings = {"loss": "loss", "optimizer": {"type": "sgd", "learning_rate": 0.1}, "epochs": 3}
+    imports = {"core": 1, "nn": 1}
+    content = document(nodes, {"loss": "loss"}, inputs={"x": ["N", "T", 3]}, parameters=parameters, training=settings)
+    model = ge.Model.from_dict({**content, "opset_imports": imports}, limits=Limits(**limits))
+    return model, {"x": generator.normal(size=(32, 400, 3))}
+
+
+def test_a_training_in_segments_has_the_same_bits_and_takes_a_fraction_of_the_memory():
+    found, peaks = [], []
+    for every in (None, 20):
+        model, data = trained(every)
+        history = model.train(data)
+        found.append([*history.losses, *[value.tobytes() for value in model.parameters.values()]])
+        tracemalloc.start()
+        try:
+            model.train(data)
+            peaks.append(tracemalloc.get_traced_memory()[1])
+        finally:
+            tracemalloc.stop()
+    assert found[0] == found[1]
+    assert peaks[1] < peaks[0] / 3
+
+
+def test_memory_of_a_training_in_segments_is_counted_as_such():
+    for every, fits in ((None, False), (20, True)):
+        model, data = trained(every, array_bytes=8 * 2**20)
+        if fits:
+            assert len(model.train(data)) == 3
+        else:
+            with pytest.raises(ge.errors.InputError, match=r"GE133.*give the loop 'checkpoint_every'"):
+                model.train(data)
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_second_derivatives_of_a_gradient_in_segments_are_those_of_the_whole_one(name):
+    values, found = values_for(name, 5), []
+    along = {"along_a": np.random.default_rng(1).normal(size=values["a"].shape), "along_x": np.cos(values["x"])}
+    for further in ({}, {"checkpoint_every": 2}):
+        product = curvature(looped(name, 5, **further), "loss", ["a", "x"], ["along_a", "along_x"])
+        found.append(list(Plan(product).run({**values, **along}).values()))
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-12 * np.abs(other).max())
 
 
 @pytest.mark.parametrize("name", CELLS)

@@ -8,7 +8,7 @@ before anything is inlined; so is how large the graph would become.
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from graphlib import TopologicalSorter
@@ -30,7 +30,12 @@ DOMAINS: Mapping[str, int] = {"nn": 1, "nll": 1, "ode": 1, "shape": 1}
 They are layers, likelihoods, steps of differential equations, and line shapes.
 """
 
-RUNNING: Mapping[str, tuple[str, ...]] = {"call": ("function",), "cond": ("then", "otherwise"), "scan": ("function",)}
+RUNNING: Mapping[str, tuple[str, ...]] = {
+    "call": ("function",),
+    "cond": ("then", "otherwise"),
+    "scan": ("function",),
+    "scan_gradient": ("function",),
+}
 """Ops that run functions, with the attributes that name them."""
 
 
@@ -147,15 +152,28 @@ class Application:
 
     @property
     def signature(self) -> Signature:
-        """Its inputs are those of the functions; those of a choice come after the condition."""
+        """Its inputs are those of the functions, with the condition of a choice before and gradients after them."""
         function = next(iter(self.functions.values())).signature
-        first = ("condition",) * (self.name == "cond")
-        return replace(function, inputs=(*first, *function.inputs), required=function.required + len(first))
+        last = self._gradients_of(function.outputs, "arrives")
+        names = ("condition",) * self.ahead + function.inputs + last
+        return replace(function, inputs=names, required=function.required + self.ahead if not last else len(names))
+
+    @property
+    def ahead(self) -> int:
+        """How many inputs come before those of the functions."""
+        return int(self.name == "cond")
 
     @property
     def outputs(self) -> tuple[str, ...]:
-        """Those of the function."""
-        return next(iter(self.functions.values())).signature.outputs
+        """Those of the function, or gradients of its inputs."""
+        function = next(iter(self.functions.values())).signature
+        return self._gradients_of(function.inputs, "wanted") or function.outputs
+
+    def _gradients_of(self, names: Sequence[str], attribute: str) -> tuple[str, ...]:
+        """The names of gradients, of those values that an attribute of the gradient of a loop marks."""
+        if self.name != "scan_gradient":
+            return ()
+        return tuple([f"d_{name}" for name, marked in zip(names, self.attributes[attribute], strict=False) if marked])
 
 
 Table: TypeAlias = Mapping[str, Function]

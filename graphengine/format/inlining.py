@@ -181,8 +181,7 @@ class Inlining:
 
     def _running(self, ident: str, application: Application, operands: tuple[Operand, ...]) -> GraphNode:
         """A node that runs functions, with their bodies, for the inputs that are there."""
-        first = len(operands) - len(next(iter(application.functions.values())).signature.inputs)
-        omitted = tuple(place - first for place, operand in enumerate(operands) if operand is None)
+        omitted = tuple(place - application.ahead for place, operand in enumerate(operands) if operand is None)
         key = (application, omitted)
         if key not in self._instances:
             bodies = {field: self._body_of(each, omitted) for field, each in application.functions.items()}

@@ -95,6 +95,7 @@ class Recurrent(Layer):
     choosing: ClassVar[frozenset[str]] = frozenset({"lengths"})
 
     reverse: bool = False
+    checkpoint_every: PositiveInt | None = None
 
     def formed(self, by_hand: FunctionDocument, given: Collection[str]) -> FunctionDocument:
         """Return the loop over the steps, or over steps that leave the state as it is where a sequence has ended."""

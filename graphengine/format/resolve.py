@@ -119,7 +119,8 @@ class Resolver:
         if op and op.name in RUNNING:
             function = self._function(spec, RUNNING[op.name][0])
             if function is not None:
-                return function.signature.outputs[1:]
+                attributes = {"wanted": (), **spec.get("attributes", {})}
+                return Application(op.name, {"": function}, attributes).outputs[1:]
         with suppress(ValidationError):
             if op:
                 return op.cls.model_validate(spec.get("attributes", {})).outputs[1:]

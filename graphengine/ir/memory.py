@@ -46,8 +46,10 @@ def memory_problem(graph: Graph, sizes: Mapping[str, int] | None = None) -> Prob
         f"the values of the graph take {size_text(total)}{given}, the limit is {size_text(graph.limits.array_bytes)}; "
         f"most goes to {text}: {size_text(most)}"
     )
-    hint = f"{'use smaller batches, or ' * bool(sizes)}raise the limit array_bytes"
-    if _producer(graph, name):
+    producer = _producer(graph, name)
+    segments = "give the loop 'checkpoint_every', or " * (producer is not None and producer.op == "scan")
+    hint = f"{'use smaller batches, or ' * bool(sizes)}{segments}raise the limit array_bytes"
+    if producer:
         return Problem("GE133", message, hint, node=name)
     return Problem("GE133", message, hint, make_pointer((_section(graph, name), name, "shape")))
 

@@ -40,6 +40,7 @@ reductions all any argmax argmin cumprod cumsum linear_recurrence logsumexp max 
 reductions numpy.all numpy.any numpy.argmax numpy.argmin numpy.cumprod numpy.cumsum numpy.max numpy.mean
 reductions numpy.min numpy.prod numpy.std numpy.sum numpy.var prod std sum var
 scattering scatter
+segments scan_gradient
 selection concat gather index_add numpy.concatenate numpy.split numpy.stack numpy.take
 selection numpy.take_along_axis one_hot scatter_add slice slice_add split split_like stack take_along_axis
 shaping broadcast_to cast expand_dims flatten flip numpy.broadcast_to numpy.expand_dims numpy.flip

@@ -60,7 +60,7 @@ class Unrolled:
         """The state after so many steps."""
         if number == 0:
             return [self._operands[place] for place in self._loop.carried]
-        loop, values = self._between(0, number, self._operands)
+        loop, values = self._loop.between(self._operands, 0, number, self.count)
         return list(_all(loop.forward(*values)))[: len(loop.carry)]
 
     def _after(self, number: int) -> list[Any]:
@@ -68,9 +68,10 @@ class Unrolled:
         carries = len(self._loop.carry)
         if number == self.count or all(each is None for each in self._arriving):
             return self._arriving[:carries]
-        loop, values = self._between(number, self.count, self._starting(self._state(number)))
+        loop, values = self._loop.between(self._starting(self._state(number)), number, self.count, self.count)
         parts = zip(self._arriving[carries:], loop.axes[1], strict=True)
-        arriving = [each if each is None else self._cut(each, axis, number, self.count) for each, axis in parts]
+        steps = (number, self.count, self.count)
+        arriving = [each if each is None else self._loop.parts(each, axis, *steps) for each, axis in parts]
         carried = set(loop.carried)
         needs = tuple(place in carried and kind.is_differentiable for place, kind in enumerate(self._kinds))
         found = loop.backward((*self._arriving[:carries], *arriving), tuple(values), needs)
@@ -80,20 +81,6 @@ class Unrolled:
         """What arrives at the results of one step that are stacked."""
         parts = zip(self._arriving[len(self._loop.carry) :], self._loop.axes[1], strict=True)
         return [each if each is None else self._part(each, axis, index) for each, axis in parts]
-
-    def _between(self, start: int, stop: int, operands: Sequence[Any]) -> tuple[Any, list[Any]]:
-        """The loop over some of the steps, with its operands."""
-        values = list(operands)
-        for place, axis in zip(self._loop.cut, self._loop.axes[0], strict=True):
-            values[place] = self._cut(values[place], axis, start, stop)
-        if self._loop.sequences:
-            return self._loop, values
-        return self._loop.model_copy(update={"length": stop - start}), values
-
-    def _cut(self, whole: Any, axis: int, start: int, stop: int) -> Any:
-        """The parts of an array for some of the steps, which may run from the last part to the first."""
-        places = (self.count - stop, self.count - start) if self._loop.reverse else (start, stop)
-        return np.moveaxis(np.moveaxis(np.asarray(whole), axis, 0)[slice(*places)], 0, axis)
 
     def _part(self, whole: Any, axis: int, index: int) -> Any:
         return np.take(whole, self.count - 1 - index if self._loop.reverse else index, axis=axis)

@@ -60,6 +60,7 @@ TABLE = {
             ({**LOOP, "axis": 1, "reverse": True}, (X, values((3, 4), 1), W)),
             ({"function": DOUBLED, "sequences": ("x",)}, (values((4, 3), 1),)),
             ({"function": GROWING, "carry": ("h",), "length": 3}, (X, W)),
+            ({**LOOP, "checkpoint_every": 3}, (X, values((4, 3), 1), W)),
         ],
         looped,
         analytic=False,

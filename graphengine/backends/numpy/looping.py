@@ -22,7 +22,9 @@ from graphengine.backends.numpy.scalars import is_float
 from graphengine.backends.numpy.source import PlanText, assign_slots
 from graphengine.ir.declarations import Input
 from graphengine.ir.graph import Graph
+from graphengine.ir.node_types import infer
 from graphengine.ir.nodes import GraphNode
+from graphengine.ops.body import kind_of
 from graphengine.ops.families.constants import Constant
 from graphengine.ops.shapes import ArrayType
 from graphengine.transform.trimming import optimize_trimmed
@@ -232,7 +234,29 @@ def _tuple_of(function: Callable[..., Any], count: int) -> Callable[..., Any]:
     return function if count > 1 else lambda *values: (function(*values),)
 
 
-RUNNING: Mapping[str, Callable[[Instruction, Sequence[int]], Callable[..., Any]]] = {"scan": loop, "cond": choice}
+def segments(instruction: Instruction, _places: Sequence[int]) -> Callable[..., Any]:
+    """Return the call of a gradient in segments: each loop that it runs is lowered once for each length."""
+    node: Any = instruction.node
+    lowered: dict[Any, Callable[..., Any]] = {}
+
+    def run(loop: Any, operands: Sequence[Any]) -> Sequence[Any]:
+        kinds = tuple(map(kind_of, operands))
+        key = (loop.function, loop.reverse, loop.length, kinds)
+        if key not in lowered:
+            results = infer(loop, kinds)
+            step = Instruction("scan", loop, (), loop.outputs, kinds, results, is_core=True)
+            lowered[key] = Steps(step, range(len(results)))
+        found: Sequence[Any] = lowered[key](*operands)
+        return found
+
+    return _tuple_of(lambda *values: node.computed(values, run), len(instruction.types))
+
+
+RUNNING: Mapping[str, Callable[[Instruction, Sequence[int]], Callable[..., Any]]] = {
+    "scan": loop,
+    "cond": choice,
+    "scan_gradient": segments,
+}
 """Ops that run functions, with what makes their calls."""
 
 

@@ -14,7 +14,7 @@ from graphengine import hooks
 from graphengine.ops.body import Body, Branch, Reversal, kind_of
 from graphengine.ops.inference import normalized_axes
 from graphengine.ops.node import Node
-from graphengine.ops.registry import register
+from graphengine.ops.registry import OPS, register
 from graphengine.ops.shapes import ArrayType, PythonNumber, shape_text
 
 Names = tuple[str, ...]
@@ -31,7 +31,8 @@ class Scan(Node):
     `axis`, a part for each step; all others are the same in each step. The results are the last state, under the names
     of the outputs that replace it, and the further outputs of all steps, stacked along `axis`. A tuple of axes has one
     for each sequence and then one for each stacked output. With `reverse` the loop begins with the last part and stacks
-    from the end. `length` is the number of steps of a loop without sequences.
+    from the end. `length` is the number of steps of a loop without sequences. With `checkpoint_every` the gradient does
+    not keep values of all steps, but the state before every so many, and computes the values in between again.
     """
 
     function: Annotated[Body, Field(examples=["step"])]
@@ -40,6 +41,7 @@ class Scan(Node):
     axis: int | tuple[int, ...] = 0
     reverse: bool = False
     length: Annotated[int, Field(ge=0)] | None = None
+    checkpoint_every: Annotated[int, Field(ge=1)] | None = None
 
     @property
     def outputs(self):
@@ -155,14 +157,24 @@ class Scan(Node):
         return _one_or_all([*[given[place] for place in self.carried], *stacks])
 
     def backward(self, arriving, values, needs):
-        steps, size = self.steps(tuple(map(kind_of, values)))
         arrive = tuple(each is not None for each in arriving)
-        found: Reversal = hooks.loop_gradient(self.function, steps, self.carry, self.sequences, arrive, needs)
+        found, ahead, back = self.gradient_loops(tuple(map(kind_of, values)), arrive, needs)
         if not found.gradients:
             return (None,) * len(values)
-        count, extra = len(self.outputs), len(found.forward.outputs) - len(self.outputs)
-        ahead = Scan(**{**dict(self), "function": found.forward, "axis": (*self.axes[0], *self.axes[1], *(0,) * extra)})
-        kept = _all(ahead(*values))[count:]
+        if self.checkpoint_every is not None:
+            return self._in_segments(arriving, values, arrive, found)
+        kept = all_of(ahead(*values))[len(self.outputs) :]
+        results = all_of(back(*[self.operand(each, arriving, values, kept) for each in found.operands]))
+        gradients = {place: sum_of([results[each] for each in parts]) for place, parts in found.gradients.items()}
+        return tuple(gradients.get(place) for place in range(len(values)))
+
+    def gradient_loops(self, types, arrive, needs):
+        """The gradient of the loop: the loop that keeps what it reads, and the loop over the function's gradient."""
+        steps, size = self.steps(types)
+        found: Reversal = hooks.loop_gradient(self.function, steps, self.carry, self.sequences, arrive, needs)
+        extra = len(found.forward.outputs) - len(self.outputs)
+        axes = (*self.axes[0], *self.axes[1], *(0,) * extra)
+        changes = {"function": found.forward, "axis": axes, "checkpoint_every": None}
         back = Scan(
             function=found.backward,
             carry=found.carry,
@@ -171,9 +183,26 @@ class Scan(Node):
             reverse=not self.reverse,
             length=None if found.sequences else size,
         )
-        results = _all(back(*[self._operand(each, arriving, values, kept) for each in found.operands]))
-        gradients = {place: _sum([results[each] for each in parts]) for place, parts in found.gradients.items()}
-        return tuple(gradients.get(place) for place in range(len(values)))
+        return found, Scan(**{**dict(self), **changes}), back
+
+    def _in_segments(self, arriving, values, arrive, found):
+        """The gradients by a node of their own, which computes values again."""
+        needs = tuple(place in found.gradients for place in range(len(values)))
+        node = OPS["scan_gradient"].cls(**dict(self), arrives=arrive, wanted=needs)
+        results = iter(all_of(node(*values, *[each for each in arriving if each is not None])))
+        return tuple(next(results) if need else None for need in needs)
+
+    def between(self, values, start, stop, count):
+        """The loop over some of its `count` steps, in the order in which they run, with its operands."""
+        given = list(values)
+        for place, axis in zip(self.cut, self.axes[0], strict=True):
+            given[place] = self.parts(values[place], axis, start, stop, count)
+        return (self if self.sequences else self.model_copy(update={"length": stop - start})), given
+
+    def parts(self, whole, axis, start, stop, count):
+        """The parts of an array for some of the steps, in the order in which they run."""
+        places = slice(count - stop, count - start) if self.reverse else slice(start, stop)
+        return np.moveaxis(np.moveaxis(np.asarray(whole), axis, 0)[places], 0, axis)
 
     def _axes_back(self, found, kept):
         """The axes of the loop of the gradient: of arriving gradients, kept values, sequences, and their gradients."""
@@ -182,7 +211,7 @@ class Scan(Node):
         own = [axis_of[place] for kind, place in found.operands if kind == "value" and place in axis_of]
         return (*arriving, *(0,) * kept, *own, *[axis_of[place] for place in found.gradients if place in axis_of])
 
-    def _operand(self, source, arriving, values, kept):
+    def operand(self, source, arriving, values, kept):
         """An operand of the loop of the gradient."""
         kind, place = source
         if kind == "zero":  # the neutral element of addition: 0.0 would make 0.0 of -0.0
@@ -243,7 +272,7 @@ class Cond(Node):
             hooks.branch_gradient(body, types, arrive, wanted) for body in (self.then, self.otherwise)
         ]
         chosen: Any = Cond(then=branches[0].body, otherwise=branches[1].body)
-        found = _all(chosen(condition, *values, *[each for each in arriving if each is not None]))
+        found = all_of(chosen(condition, *values, *[each for each in arriving if each is not None]))
         gradients = dict(zip(wanted, found, strict=True))
         return (None, *[gradients.get(place) for place in range(len(values))])
 
@@ -279,7 +308,7 @@ class Apply(Node):
         arrive = tuple(each is not None for each in arriving)
         wanted = tuple(place for place, need in enumerate(needs) if need)
         found: Branch = hooks.branch_gradient(self.function, tuple(map(kind_of, values)), arrive, wanted)
-        results = _all(Apply(function=found.body)(*values, *[each for each in arriving if each is not None]))
+        results = all_of(Apply(function=found.body)(*values, *[each for each in arriving if each is not None]))
         gradients = dict(zip(wanted, results, strict=True))
         return tuple(gradients.get(place) for place in range(len(values)))
 
@@ -292,12 +321,13 @@ def _with_axis(shape, axis, size):
     return (*shape[:place], size, *shape[place:])
 
 
-def _sum(parts):
+def sum_of(parts):
     """What parts add up to, in order."""
     return functools.reduce(np.add, parts)
 
 
-def _all(results):
+def all_of(results):
+    """The results of a call as a tuple."""
     return results if isinstance(results, tuple) else (results,)
 
 
