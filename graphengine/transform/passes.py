@@ -44,9 +44,11 @@ MOST_INPUTS = 64
 """A node of more inputs stays one, instead of becoming as many."""
 
 
-def expansion(recorder: Recorder, node: GraphNode, types: list[ArrayType | None]) -> Template | None:
-    """What the `forward` of a node does, by the types of its operands; None for a primitive."""
-    if OpTrait.PRIMITIVE in node.node.traits or len(node.inputs) > MOST_INPUTS:
+def expansion(
+    recorder: Recorder, node: GraphNode, types: list[ArrayType | None], *, primitives: bool = False
+) -> Template | None:
+    """What the `forward` of a node does, by the types of its operands; None for a primitive, unless asked for."""
+    if (OpTrait.PRIMITIVE in node.node.traits and not primitives) or len(node.inputs) > MOST_INPUTS:
         return None
     pairs = zip(node.inputs, types, strict=True)
     stand_ins = [StandIn(kind) if isinstance(ref, str) and kind else ref for ref, kind in pairs]

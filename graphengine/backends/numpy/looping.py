@@ -244,7 +244,7 @@ def segments(instruction: Instruction, _places: Sequence[int]) -> Callable[..., 
         key = (loop.function, loop.reverse, loop.length, kinds)
         if key not in lowered:
             results = infer(loop, kinds)
-            step = Instruction("scan", loop, (), loop.outputs, kinds, results, is_core=True)
+            step = instruction._replace(node=loop, inputs=(), outputs=loop.outputs, operand_types=kinds, types=results)
             lowered[key] = Steps(step, range(len(results)))
         found: Sequence[Any] = lowered[key](*operands)
         return found

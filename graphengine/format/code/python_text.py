@@ -180,7 +180,7 @@ def _tried(graphs: Sequence[Graph]) -> tuple[Calls, dict[str, str]]:
 
 def _expanding(lacking: set[str]) -> Any:
     def expanding(recorder: Any, node: GraphNode, types: Any) -> Any:
-        return expansion(recorder, node, types) if node.op in lacking else None
+        return expansion(recorder, node, types, primitives=True) if node.op in lacking else None
 
     return expanding
 

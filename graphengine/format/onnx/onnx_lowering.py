@@ -25,7 +25,7 @@ def lowered_graph(graph: Graph) -> tuple[Graph, dict[str, str]]:
 
 
 def _expansion(recorder: Recorder, node: GraphNode, types: list[ArrayType | None]) -> Template | None:
-    return None if has_rule(node) else expansion(recorder, node, types)
+    return None if has_rule(node) else expansion(recorder, node, types, primitives=True)
 
 
 def has_rule(node: GraphNode) -> bool:

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from graphengine.ops.body import Body, kind_of
 from graphengine.ops.families.loops import Scan, all_of, sum_of
-from graphengine.ops.node import Node
+from graphengine.ops.node import Node, Recorded
 from graphengine.ops.registry import register
 from graphengine.ops.shapes import ArrayType, PythonNumber
 
@@ -81,6 +81,9 @@ class ScanGradient(Node):
         return tuple(["sum" if axes[place] is None else "rows" for place in self.places])
 
     def forward(self, *values):
+        if any(isinstance(value, Recorded) for value in values):  # an exported graph computes nothing again
+            found, _, _, _, results = self._whole(values)
+            return self._gradients(found, results)
         return self.computed(values, lambda loop, operands: all_of(loop(*operands)))
 
     def computed(self, values, call):
@@ -112,7 +115,12 @@ class ScanGradient(Node):
             results = call(back if found.sequences else back.model_copy(update={"length": stop - start}), operands)
             begun = list(results[: len(found.carry)])
             stacks.append(results[len(found.carry) :])
-        return self._gradients(own, found, [*begun, *self._joined(stacks, back)])
+        made = self._gradients(found, [*begun, *self._joined(stacks, back)])
+        typed = [
+            np.asarray(each, kind_of(own[place]).array_dtype)[()]
+            for each, place in zip(all_of(made), self.places, strict=True)
+        ]
+        return tuple(typed) if len(typed) > 1 else typed[0]
 
     def _arriving(self, values):
         """What arrives at each result of the loop, None for nothing."""
@@ -136,25 +144,28 @@ class ScanGradient(Node):
         pairs = zip(zip(*ordered, strict=True), back.axes[1], strict=True)
         return [np.concatenate(parts, axis=axis) for parts, axis in pairs]
 
-    def _gradients(self, own, found, results):
-        totals = [sum_of([results[part] for part in found.gradients[place]]) for place in self.places]
-        kinds = [kind_of(own[place]) for place in self.places]
-        made = tuple(np.asarray(total, kind.array_dtype)[()] for total, kind in zip(totals, kinds, strict=True))
+    def _gradients(self, found, results):
+        made = tuple(sum_of([results[part] for part in found.gradients[place]]) for place in self.places)
         return made if len(made) > 1 else made[0]
+
+    def _whole(self, values):
+        """Both loops of the gradient without segments, with the operands and results of the second one."""
+        loop, own, given = self.loop, values[: len(self.wanted)], self._arriving(values)
+        found, ahead, back = loop.gradient_loops(tuple(map(kind_of, own)), self.arrives, self.wanted)
+        kept = all_of(ahead(*own))[len(loop.outputs) :]
+        operands = tuple(loop.operand(source, given, own, kept) for source in found.operands)
+        return found, ahead, back, operands, all_of(back(*operands))
 
     def backward(self, arriving, values, needs):
         """The chain rule through both loops of the gradient, which keep all their values."""
-        loop, own, given = self.loop, values[: len(self.wanted)], self._arriving(values)
-        found, ahead, back = loop.gradient_loops(tuple(map(kind_of, own)), self.arrives, self.wanted)
-        outputs = len(loop.outputs)
-        kept = all_of(ahead(*own))[outputs:]
-        operands = tuple(loop.operand(source, given, own, kept) for source in found.operands)
+        own, outputs = values[: len(self.wanted)], len(self.function.outputs)
+        found, ahead, back, operands, _ = self._whole(values)
         at_back = [None] * len(back.outputs)
         for place, gradient in zip(self.places, arriving, strict=True):
             for part in found.gradients[place]:
                 at_back[part] = gradient
         active = tuple(kind_of(each).is_differentiable for each in operands)
-        totals, at_ahead = {}, [None] * (outputs + len(kept))
+        totals, at_ahead = {}, [None] * len(ahead.outputs)
         for (kind, number), part in zip(found.operands, back.backward(tuple(at_back), operands, active), strict=True):
             if part is not None and kind == "kept":
                 at_ahead[outputs + number] = part
