@@ -20,6 +20,7 @@ BENCHMARKS = (
     "cold_start",
     "compiling",
     "predict",
+    "exported_step",
     "layers",
     "recurrent",
     "sums",
