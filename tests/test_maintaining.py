@@ -2,7 +2,10 @@
 
 import json
 import platform
+import re
 import sys
+import tomllib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -62,3 +65,12 @@ def test_the_doctor_says_what_a_backend_needs(monkeypatch):
     backends = json.loads(graphengine("doctor", "--format", "json").stdout)["backends"]
     assert backends["numpy"] == "ready"
     assert backends["numba"].endswith("pip install 'graphengine[jit]'")
+
+
+def test_the_version_is_the_same_wherever_it_is_written():
+    root = Path(__file__).parents[1]
+    declared = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+    cited = re.search(r"^version: (.*)$", (root / "CITATION.cff").read_text(encoding="utf-8"), re.MULTILINE)[1]
+    released = re.search(r"^## \[(.*?)\]", (root / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)[1]
+    assert declared == cited == ge.__version__
+    assert released in (ge.__version__, "Unreleased")
