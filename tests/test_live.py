@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import json
+import re
 
 import numpy as np
 import pytest
@@ -154,6 +155,13 @@ def test_the_kernels_give_what_the_ops_give(interpreter):
             np.testing.assert_allclose(numbers, np.ravel(result), rtol=1e-12, atol=1e-13, err_msg=f"{op} {attributes}")
     assert interpreter.ops - tested == set()
     assert len(cases) > 300
+
+
+def test_the_table_has_the_kernel_ops_of_the_shipped_models_but_loops(interpreter):
+    page = (MODELS.parent / "docs" / "backends.md").read_text(encoding="utf-8")
+    ops = re.findall(r"^\| `(\w+)` \|", page.partition("## Kernel ops")[2], re.MULTILINE)
+    assert len(ops) > 20
+    assert set(ops) - interpreter.ops == {"scan"}
 
 
 @settings(max_examples=30, derandomize=True, deadline=None, phases=[Phase.generate])

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from browsing import until
 from documents import MODELS, document, training
+from test_pictures import HOSTILE
 
 import graphengine as ge
 from graphengine.draw.charts import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH
@@ -162,6 +163,25 @@ def test_a_zero_line_is_where_heights_are_zero():
     assert list(zero_lines(grid, grid, across**2 + 1)) == []
     cross = list(zero_lines(np.array([0.0, 1.0]), np.array([0.0, 1.0]), np.array([[1.0, -1.0], [-1.0, 1.0]])))
     assert len(cross) == 2
+
+
+def test_hostile_names_of_classes_stay_texts(opened):
+    names = [f"<img src=x onerror=alert(1)>{HOSTILE}", "b\u202ec"]
+    content = document(
+        {"scores": ("matmul", ["x", "w"]), "loss": ("softmax_cross_entropy", ["scores", "y"])},
+        {"loss": "loss"},
+        inputs={"x": ["N", 2], "y": {"shape": ["N"], "dtype": "int64", "categories": names}},
+        parameters={"w": {"shape": [2, 2], "initializer": {"type": "zeros"}, "value": [[1.0, 0.0], [0.0, 1.0]]}},
+        training=training(data="d"),
+    )
+    values = {"x": [[1.0, 0.0], [0.0, 1.0]], "y": names}
+    content["data"] = {"d": {"type": "inline", "values": values}}
+    html = page_of(ge.Model.from_dict(content))
+    assert "\u202e" not in html
+    page = opened(html)
+    assert page.locator(".confusion .count").first.text_content() == "2 of 2 right"
+    assert page.locator("img").count() == 0
+    assert page.locator(".confusion .y").all_text_contents()[0].startswith("<img src")
 
 
 def test_the_charts_follow_the_iterations(opened):

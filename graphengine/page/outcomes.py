@@ -10,6 +10,7 @@ import numpy as np
 from graphengine.model.model import Model
 from graphengine.page.film import Film
 from graphengine.page.landscape import data_of
+from graphengine.wording import escaped
 
 LOSSES = ("binary_cross_entropy", "softmax_cross_entropy", "negative_log_likelihood", "hinge")
 """Losses of classes, with the scores as first operand and the classes as second."""
@@ -67,7 +68,8 @@ def classes_of(model: Model, film: Film, loss: str) -> Classes | None:
     if not isinstance(count, int) or count > MOST_CLASSES:
         return None
     declared = model.document.inputs[targets].categories if targets in graph.inputs else None
-    names = tuple(map(str, declared)) if declared and len(declared) == count else tuple(map(str, range(count)))
+    named = declared if declared and len(declared) == count else range(count)
+    names = tuple([escaped(str(each)) for each in named])
     return Classes(node.op, scores, targets, names)
 
 
