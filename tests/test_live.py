@@ -25,6 +25,7 @@ from graphengine.page.pages import COMPUTING, page_of, script_of
 from graphengine.traces.iterations import Iterations
 from graphengine.traces.summary import number_text
 from graphengine.traces.trace import trace_graph
+from graphengine.transform.passes import optimize
 
 SINGLE = MODELS / "linreg_single_sample.json"
 SMALL = ["linreg", "linreg_single_sample", "noint1", "noint2", "baydin", "griewank_walther", "sigmoid_neuron"]
@@ -141,7 +142,8 @@ def test_the_kernels_give_what_the_ops_give(interpreter):
             continue
         inputs = {f"x{place}": kind for place, kind in enumerate(kinds)}
         graph = ge.Model.from_dict(document({"z": (op, list(inputs), attributes)}, inputs=inputs)).graph
-        compiled = program(graph.derive(graph.nodes, {name: name for name in graph.nodes[-1].outputs}, graph.types))
+        outputs = {name: name for name in graph.nodes[-1].outputs}
+        compiled = program(optimize(graph.derive(graph.nodes, outputs, graph.types)))
         is_static = all(isinstance(size, int) for kind in graph.types.values() for size in kind.shape)
         if is_static and {instruction[0] for instruction in compiled["code"]} <= interpreter.ops:
             executor = Executor(graph)
@@ -364,6 +366,19 @@ def test_a_large_model_says_that_it_is_large(opened):
     )
     page = opened(page_of(ge.Model.from_dict(content)))
     assert "have 3000 numbers; at most 2000 can be edited" in page.locator("#unedited").inner_text()
+
+
+@pytest.mark.parametrize(
+    "nodes",
+    [
+        {"t": ("expand_dims", ["w"], {"axis": 1}), "m": ("mul", ["t", "w"]), "loss": ("sum", ["m"])},
+        {"loss": ("einsum", ["w", "w", "w"], {"equation": "i,j,k->"})},
+    ],
+)
+def test_a_step_that_takes_long_is_not_computed(opened, nodes):
+    parameters = {"w": {"shape": [900], "initializer": {"type": "constant", "value": 0.5}}}
+    page = opened(page_of(ge.Model.from_dict(document(nodes, {"loss": "loss"}, parameters=parameters))))
+    assert "products and values; at most 2000000 are computed here" in page.locator("#unedited").inner_text()
 
 
 def test_numbers_have_the_texts_that_python_gives_them(interpreter):

@@ -6,6 +6,7 @@ of kernel ops (`assets/kernels.js`); of a model with another op, or of a large o
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -18,6 +19,7 @@ from graphengine.errors import GraphEngineError
 from graphengine.ir.graph import Graph
 from graphengine.model.model import Model
 from graphengine.ops.body import bodies_of
+from graphengine.ops.families.contraction import labels_of, sizes_of
 from graphengine.ops.numbers import encode_number
 from graphengine.ops.shapes import ArrayType, dtype_name
 from graphengine.page.film import Film, texts_of
@@ -29,6 +31,8 @@ from graphengine.transform.step import ITERATION, LEARNING_RATE
 MAX_NODES = 300
 MAX_NUMBERS = 2_000
 """Inputs, parameters and state of a model that a page computes have at most so many numbers together."""
+MAX_WORK = 2_000_000
+"""A step of a model that a page computes takes at most so many products and values; that is some tenths of a second."""
 _HOLE = re.compile(f"{HOLE}(\\(?)(\\w+)\\.(\\w+){HOLE_END}")
 
 
@@ -85,6 +89,10 @@ def _encoded(recorded: LiveTrace, film: Film, panels: Sequence[Panel]) -> dict[s
         return {"reason": reason}
     sources, pool = list(graph.sources), _Arrays()
     slots = {name: place for place, name in enumerate(sources)}
+    graph = optimize(graph)
+    work = sum(map(_work, instructions(graph)))
+    if work > MAX_WORK:
+        return {"reason": f"a step takes {work} products and values; at most {MAX_WORK} are computed here"}
     return {
         **program(graph),
         "given": [[pool.place(frame.given[name]) for name in sources] for frame in film.frames],
@@ -98,12 +106,28 @@ def _encoded(recorded: LiveTrace, film: Film, panels: Sequence[Panel]) -> dict[s
 
 
 def program(graph: Graph) -> dict[str, Any]:
-    """Return a graph of known shapes as data: its sources, kernel ops on slots, and the slots of its outputs."""
-    graph = optimize(graph)
+    """Return an optimized graph of known shapes as data: sources, kernel ops on slots, and the slots of the outputs."""
     slots = {name: place for place, name in enumerate(graph.sources)}
     sources = [[name, _role(graph, name), *_typed(graph.types[name])] for name in graph.sources]
     code = [_instruction(each, slots) for each in instructions(graph)]
     return {"sources": sources, "code": code, "filled": [slots[value] for value in graph.outputs.values()]}
+
+
+def _work(instruction: Instruction) -> int:
+    """Return how many numbers an instruction computes, products that it adds up included."""
+    kinds = [kind for kind in instruction.operand_types if kind is not None]
+    size = sum(_size(kind.shape) for kind in instruction.types)
+    if instruction.op == "matmul":
+        return size * _size(kinds[0].shape[-1:])
+    if instruction.op == "einsum":
+        equation = instruction.node.model_dump()["equation"]
+        terms, _ = labels_of(equation, [len(kind.shape) for kind in kinds])  # type: ignore[no-untyped-call]
+        return _size(sizes_of(terms, kinds).values())  # type: ignore[no-untyped-call]
+    return size
+
+
+def _size(sizes: Iterable[Any]) -> int:
+    return math.prod([int(size) for size in sizes])
 
 
 def _instruction(instruction: Instruction, slots: dict[str, int]) -> list[Any]:
