@@ -9,11 +9,13 @@ import time
 
 import numpy as np
 import pytest
+import scipy.optimize
 from documents import MODELS, document, linreg, parameter, write
 from documents import model as make
 from test_cli import cli, cli_json
 
 import graphengine as ge
+from graphengine.fit.conjugate import conjugate_step
 from graphengine.fit.objective import Objective, Residuals
 
 NIST = ["misra1a", "chwirut2", "lanczos3", "thurber", "mgh09", "eckerle4", "boxbod"]
@@ -668,3 +670,59 @@ def test_train_runs_a_solver():
     told = cli_json("train", "boxbod")
     assert told["parameters"]["b1"] == pytest.approx(213.80940889, rel=1e-10)
     assert told["loss"]["last"] == pytest.approx(1168.0088766, rel=1e-10)
+
+
+# ---------------------------------------------------------------- the last digits of many numbers
+
+
+def penalized(bounds=None):
+    """A penalized regression toward six targets, 234 coefficients, with its data."""
+    random = np.random.default_rng(0)
+    x = random.normal(size=(400, 39)) * np.geomspace(1, 30, 39)
+    y = x @ random.normal(size=(39, 6)) + random.normal(size=(400, 6))
+    nodes = {
+        "xw": ("matmul", ["x", "w"]),
+        "e": ("sub", ["y", "xw"]),
+        "squares": ("square", ["e"]),
+        "error": ("mean", ["squares"]),
+        "w2": ("square", ["w"]),
+        "size": ("sum", ["w2"]),
+        "penalty": ("mul", [1e-3, "size"]),
+        "loss": ("add", ["error", "penalty"]),
+    }
+    weights = {"w": {"shape": [39, 6], "initializer": {"type": "zeros"}, **({"bounds": bounds} if bounds else {})}}
+    content = document(nodes, {"loss": "loss"}, inputs={"x": ["N", 39], "y": ["N", 6]}, parameters=weights)
+    return ge.Model.from_dict(content), x, y
+
+
+def test_lbfgs_finds_the_last_digits_of_many_coefficients():
+    model, x, y = penalized()
+    model.train({"x": x, "y": y}, loss="loss", optimizer={"type": "lbfgs"})
+    exact = np.linalg.solve(x.T @ x / y.size + 1e-3 * np.eye(39), x.T @ y / y.size)
+    assert np.abs(model.parameters["w"] - exact).max() < 1e-10 * np.abs(exact).max()
+
+
+def test_coefficients_on_a_bound_stay_there_and_the_others_get_their_last_digits():
+    model, x, y = penalized(bounds=[-0.5, 0.5])
+    model.train({"x": x, "y": y}, loss="loss", optimizer={"type": "lbfgs"})
+    found = model.parameters["w"]
+    penalty = np.sqrt(1e-3 * y.size) * np.eye(39)
+    for target in range(6):
+        rows, right = np.vstack([x, penalty]), np.concatenate([y[:, target], np.zeros(39)])
+        exact = scipy.optimize.lsq_linear(rows, right, (-0.5, 0.5), method="bvls", tol=1e-15)
+        assert np.abs(found[:, target] - exact.x).max() < 1e-10
+        held = np.abs(exact.x) == 0.5
+        assert 0 < np.count_nonzero(held) < 39
+        assert np.array_equal(found[held, target], exact.x[held])
+
+
+def test_a_step_by_conjugate_gradients_is_that_of_the_matrix():
+    random = np.random.default_rng(1)
+    axes, _ = np.linalg.qr(random.normal(size=(30, 30)))
+    matrix, slope = axes @ np.diag(np.geomspace(1, 100, 30)) @ axes.T, random.normal(size=30)
+    step, products = conjugate_step(matrix.__matmul__, slope, 1000)
+    assert products <= 60
+    assert np.linalg.norm(matrix @ step + slope) <= 2e-4 * np.linalg.norm(slope)
+    none, products = conjugate_step(lambda direction: -direction, slope, 1000)
+    assert (none.tolist(), products) == ([0.0] * 30, 1)
+    assert conjugate_step(matrix.__matmul__, slope, 3)[1] == 3

@@ -15,6 +15,7 @@ import numpy as np
 
 from graphengine.errors import TrainingError
 from graphengine.extras import optional
+from graphengine.fit.conjugate import sharpened
 from graphengine.format.fields import Positive, Reference
 from graphengine.format.kinds import SOLVERS, Kind
 from graphengine.format.training_documents import TrainingDocument
@@ -25,7 +26,11 @@ if TYPE_CHECKING:
     from graphengine.fit.trust_region import BoxConstraints
 
 LARGEST_HESSIAN = 100
-"""The most numbers for which the curvature decides whether a solver of SciPy ended at a minimum."""
+"""The most numbers for which the curvature decides whether a solver of SciPy ended at a minimum.
+
+The point of a larger problem is sharpened by products of the Hessian with vectors, no more of them than the solver
+asked for gradients.
+"""
 MOST_NUMBERS = 2000
 """The most numbers that Newton's method takes: it decomposes a matrix of their square at each step."""
 
@@ -158,6 +163,8 @@ class ScipySolver(Solver):
         problem.accept(found.x)
         if problem.has_hessian and len(start) <= LARGEST_HESSIAN:
             return problem.descend(problem.bounds.clipped(found.x))
+        if problem.has_hessian:
+            problem.accept(sharpened(problem, problem.bounds.clipped(found.x), most_products=found.nfev))
         return bool(found.success)
 
 
