@@ -69,7 +69,11 @@ def names(pages):
 # ---------------------------------------------------------------- what pages say is run
 
 
-EXTRAS = {"onnx.md": pytest.mark.extra("onnx", "onnxruntime"), "service.md": pytest.mark.extra("fastapi", "httpx2")}
+EXTRAS = {
+    "onnx.md": pytest.mark.extra("onnx", "onnxruntime"),
+    "scale.md": pytest.mark.extra("dask", "distributed"),
+    "service.md": pytest.mark.extra("fastapi", "httpx2"),
+}
 """Pages whose blocks need packages that `[test]` does not install."""
 
 

@@ -243,3 +243,43 @@ def test_a_cluster_that_does_not_answer_is_reported(job, tmp_path, monkeypatch):
     assert "GE418" in said
     assert "run the same command again" in said
     assert "GE418" in cli(*job(tmp_path / "out", "--dask", "nonsense://x"), code=1).stderr
+
+
+# ---------------------------------------------------------------- one number
+
+
+def rows_for(name):
+    """A shipped model with trained values, rows for it, and the same rows as a table."""
+    model = ge.load(name)
+    data = model.load_data("train")
+    model.train(data, max_iterations=3)
+    x = np.resize(np.asarray(data["x"][:], np.float64), (300, *np.shape(data["x"])[1:]))
+    if x.ndim == 2:
+        return model, x, pa.table({f"x{n}": x[:, n] for n in range(x.shape[1])})
+    return model, x, pa.table({"x": x if x.ndim == 1 else pa.FixedSizeListArray.from_arrays(x.reshape(-1), x[0].size)})
+
+
+def digest(values):
+    return hashlib.sha256(np.ascontiguousarray(values).tobytes()).hexdigest()
+
+
+@pytest.mark.extra("distributed")
+@pytest.mark.parametrize("name", ["linreg", "mlp_digits", "lstm_sums"])
+def test_predictions_have_one_hash_whoever_computes_them(name, tmp_path, monkeypatch):
+    distributed = pytest.importorskip("distributed")
+    model, x, table = rows_for(name)
+    model.save(tmp_path / "model.json")
+    ((output, whole),) = model.predict(x=x, row_stable=True).items()
+    found = {digest(whole), digest(np.concatenate([model.predict(x=row[None], row_stable=True)[output] for row in x]))}
+    columns = [] if table.schema.names == ["x"] else ["--columns", f"x={','.join(table.schema.names)}"]
+    work = ["score", tmp_path / "model.json", "--data", tmp_path / "rows.parquet", *columns]
+    with distributed.LocalCluster(n_workers=2, processes=False, dashboard_address=None) as cluster:
+        for group, batch in ((300, 300), (128, 50), (60, 7)):
+            monkeypatch.setattr(score_parts, "PART_ROWS", group)
+            monkeypatch.setattr(score_parts, "BATCH_ROWS", batch)
+            pq.write_table(table, tmp_path / "rows.parquet", row_group_size=group)
+            for number, options in enumerate([(), ("--dask", cluster.scheduler_address)]):
+                cli(*work, "-o", tmp_path / f"{group}-{number}", *options)
+                scored = pq.read_table(tmp_path / f"{group}-{number}")
+                found.add(digest(np.column_stack([column.to_numpy() for column in scored.columns])))
+    assert len(found) == 1
