@@ -5,7 +5,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from hypothesis import given
 from test_cli import cli, cli_json
+from test_properties import N, few, graphs
 from threadpoolctl import threadpool_info, threadpool_limits
 
 import graphengine as ge
@@ -231,3 +233,24 @@ def test_data_larger_than_memory_has_the_same_rows(tmp_path):
     assert found == parts
     assert found == {name: value.tolist() for name, value in mixed_model().predict(x=x, row_stable=True).items()}
     assert "GE417" in cli(*command, "--output", "centered", code=2).stderr
+
+
+@pytest.mark.filterwarnings("ignore::graphengine.errors.ModelWarning")
+@few
+@given(graphs())
+def test_rows_of_random_graphs_have_the_same_bits_alone(drawn):
+    content, values = drawn
+    model = ge.Model.from_dict(content)
+    symbolic = {name for name, declared in model.graph.inputs.items() if "N" in declared.type.shape[:1]}
+    try:
+        whole = model.predict(values, outputs="last", row_stable=True)["last"]
+    except ge.errors.UsageError as error:
+        if error.problems[0].code == "GE417":  # it has no rows of its own
+            return
+        raise
+    np.testing.assert_allclose(whole, model.predict(values, outputs="last")["last"], rtol=1e-12, atol=1e-12)
+    if symbolic & set(model.executor.inputs_of([model.graph.outputs["last"]])):
+        for row in range(N):
+            alone = {name: value[row : row + 1] if name in symbolic else value for name, value in values.items()}
+            found = model.predict(alone, outputs="last", row_stable=True)["last"]
+            assert equal_bits(found, whole[row : row + 1])

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from graphengine.cli.data_files import column_names, several
+from graphengine.cli.failures import heed
 from graphengine.cli.limiting import current_limits
 from graphengine.cli.opening import check_inputs, open_model
 from graphengine.cli.options import ColumnNames, ModelName, OutputFormat, Plugins, Strict
@@ -62,6 +63,7 @@ def score(
     if workers is not None and dask is not None:
         raise UsageError("--workers and --dask are two ways to share the work", hint="use one of them")
     opened = open_model(model, plugins, strict=strict)
+    heed(opened.untrained(outputs), strict=strict)
     named = column_names(columns or [])
     check_inputs(opened, named)
     scoring = Scoring(
