@@ -65,10 +65,13 @@ class RowBlocks:
 
     def _blocks(self, given: Mapping[str, Any], count: int) -> Iterator[tuple[int, dict[str, Any]]]:
         """The inputs of each block, contiguous; the last row fills what is left of the last block."""
+        values = dict(given)
+        arrays = {name: np.ascontiguousarray(given[name]) for name in self._rows}
         for start in range(0, count, self.block):
-            places = np.minimum(np.arange(start, start + self.block), count - 1)
-            cut = slice(start, start + self.block) if start + self.block <= count else places
-            yield start, {**given, **{name: np.ascontiguousarray(given[name][cut]) for name in self._rows}}
+            stop = start + self.block
+            cut: Any = slice(start, stop) if stop <= count else np.minimum(np.arange(start, stop), count - 1)
+            values.update({name: array[cut] for name, array in arrays.items()})
+            yield start, values
 
 
 def block_for(graph: Graph, rows: Sequence[str], shapes: Mapping[str, tuple[int, ...]]) -> int:

@@ -190,8 +190,9 @@ class Evaluator:
         """Outputs whose rows have the same bits in any batch, and those that depend on no row."""
         targets = self.targets(outputs, given)
         own, still = self.stability.split(targets, given, asked=outputs is not None)
-        if not all(len(given[name]) for name in self.stability.rows_of(own)):
-            return self.predict(given, (*own, *still))
+        has_rows = all(len(given[name]) for name in self.stability.rows_of(own))
+        if not has_rows or self.stability.is_elementwise(own):
+            return self.predict(given, tuple(name for name in targets if name in own or name in still))
         with one_blas_thread():
             found = self.predict(given, tuple(still)) if still else {}
             if own:

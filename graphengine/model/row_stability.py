@@ -15,6 +15,8 @@ from graphengine.backends.row_blocks import RowBlocks
 from graphengine.errors import InputError, UsageError
 from graphengine.ir.binding import bind_sizes
 from graphengine.ir.graph import Graph, inputs_of, part_for
+from graphengine.ir.nodes import reachable
+from graphengine.ops.inference import elementwise
 from graphengine.transform.stages import with_part_for_each
 from graphengine.wording import enumerated
 
@@ -76,6 +78,11 @@ class RowStability:
         key = (*own.items(), *[(name, shape[name in rows :]) for name, shape in shapes.items()])
         with self._lock:
             return kept(self._blocks, key, MOST_SHAPES, lambda: RowBlocks(graph, rows, shapes, self._backend))
+
+    def is_elementwise(self, own: Mapping[str, str]) -> bool:
+        """Return whether outputs are computed number by number: arrays of any size then give a row the same bits."""
+        nodes = reachable(self._graph.nodes, own.values())
+        return all(node.is_core and type(node.node).infer is elementwise for node in nodes)
 
     def rows_of(self, targets: Mapping[str, str]) -> list[str]:
         """Return the inputs with a row for each sample that some outputs depend on."""
