@@ -19,7 +19,6 @@ _REASONS = {
     "ONNX has no recurrence along an axis but sums": ("cumprod", "linear_recurrence"),
     "ONNX has no search in sorted values": ("interp", "searchsorted"),
     "it is not made of ops": ("confusion_matrix", "unpad"),
-    "it runs the backward of a node in Python": ("opaque_backward",),
 }
 REASONS = {op: reason for reason, ops in _REASONS.items() for op in ops}
 """The reason by op."""
