@@ -31,7 +31,6 @@ BENCHMARKS = (
     "on_disk",
     "csv_table",
     "fits",
-    "score",
 )
 
 

@@ -38,11 +38,10 @@ CHAPTERS = {
         "update_rules",
         "extending",
         "python",
-        "scale",
         "service",
     ],
     "Reference": ["format", "ops", "layers", "sequences", "commands", "names", "python_names", "backends", "errors"],
-    "Explanations": ["design", "life_of_a_step", "performance", "reproducibility", "benchmarks", "SECURITY"],
+    "Explanations": ["design", "life_of_a_step", "performance", "benchmarks", "SECURITY"],
     "The project": ["CHANGELOG", "CONTRIBUTING"],
 }
 """The pages of each chapter; a page that is in none is an error of Sphinx."""
