@@ -38,10 +38,11 @@ CHAPTERS = {
         "update_rules",
         "extending",
         "python",
+        "scale",
         "service",
     ],
     "Reference": ["format", "ops", "layers", "sequences", "commands", "names", "python_names", "backends", "errors"],
-    "Explanations": ["design", "life_of_a_step", "performance", "benchmarks", "SECURITY"],
+    "Explanations": ["design", "life_of_a_step", "performance", "reproducibility", "benchmarks", "SECURITY"],
     "The project": ["CHANGELOG", "CONTRIBUTING"],
 }
 """The pages of each chapter; a page that is in none is an error of Sphinx."""
