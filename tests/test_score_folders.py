@@ -222,7 +222,7 @@ def test_no_process_outlives_the_one_that_started_it(tmp_path, number):
 def test_a_cluster_writes_the_same_files(job, tmp_path):
     distributed = pytest.importorskip("distributed")
     one = cli_json(*job(tmp_path / "one"))
-    with distributed.LocalCluster(n_workers=2, processes=False, dashboard_address=None) as cluster:
+    with distributed.LocalCluster(n_workers=2, processes=False, dashboard_address=":0") as cluster:
         two = cli_json(*job(tmp_path / "two", "--dask", cluster.scheduler_address))
         with pytest.raises(ge.errors.DataError, match="GE503: task 0"):
             list(ge_dask().in_cluster(fails, tmp_path, [0], cluster.scheduler_address))
@@ -273,7 +273,7 @@ def test_predictions_have_one_hash_whoever_computes_them(name, tmp_path, monkeyp
     found = {digest(whole), digest(np.concatenate([model.predict(x=row[None], row_stable=True)[output] for row in x]))}
     columns = [] if table.schema.names == ["x"] else ["--columns", f"x={','.join(table.schema.names)}"]
     work = ["score", tmp_path / "model.json", "--data", tmp_path / "rows.parquet", *columns]
-    with distributed.LocalCluster(n_workers=2, processes=False, dashboard_address=None) as cluster:
+    with distributed.LocalCluster(n_workers=2, processes=False, dashboard_address=":0") as cluster:
         for group, batch in ((300, 300), (128, 50), (60, 7)):
             monkeypatch.setattr(score_parts, "PART_ROWS", group)
             monkeypatch.setattr(score_parts, "BATCH_ROWS", batch)
