@@ -230,7 +230,7 @@ def local_cluster(workers: int, port: int = 0) -> Any:
         threads_per_worker=1,
         processes=True,
         scheduler_port=port,
-        dashboard_address=None,
+        dashboard_address=":0",
         silence_logs="CRITICAL",
     )
 
