@@ -9,6 +9,9 @@ from __future__ import annotations
 
 import itertools
 import json
+import logging
+import signal
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError
@@ -19,7 +22,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from graphengine.backends.totals import Subtotal
-from graphengine.errors import GraphEngineError, TrainingError, WorkersError
+from graphengine.errors import GraphEngineError, TrainingError, UsageError, WorkersError
 from graphengine.extras import optional
 from graphengine.fit.solver_trainer import SolverTrainer
 from graphengine.format.training_documents import TrainingDocument
@@ -174,7 +177,7 @@ def connected(scheduler: str | int | Any) -> Iterator[Any]:
     GraphEngineError
         GE418 if no scheduler answers at the address, or no longer does.
     UsageError
-        GE803 if Dask is not installed.
+        GE801 for what is no address, GE803 if Dask is not installed.
     """
     distributed = optional("distributed", "dask")
     if isinstance(scheduler, int):
@@ -184,12 +187,16 @@ def connected(scheduler: str | int | Any) -> Iterator[Any]:
     if not isinstance(scheduler, str):
         yield scheduler
         return
-    try:
-        client = distributed.Client(scheduler, timeout=WAITING, set_as_default=False)
-    except (OSError, ValueError, TimeoutError) as error:
-        raise lost(scheduler, error) from error
-    with client, client.as_current():
-        yield client
+    with _quiet():
+        try:
+            client = distributed.Client(scheduler, timeout=WAITING, set_as_default=False)
+        except (OSError, TimeoutError) as error:
+            raise lost(scheduler, error) from error
+        except ValueError as error:
+            hint = "write it as the scheduler prints it, such as tcp://host:8786"
+            raise UsageError(f"'{scheduler}' is no address of a scheduler", hint=hint) from error
+        with client, client.as_current():
+            yield client
 
 
 def in_cluster(
@@ -216,23 +223,61 @@ def in_cluster(
 
 def lost(address: str, error: Exception) -> GraphEngineError:
     """Return the error about a cluster that does not do its work."""
-    message = f"the cluster at {address} does not do the work: {type(error).__name__}: {str(error)[:200]}"
-    return GraphEngineError(
-        message, code="GE418", hint="start it, and run the same command again; what is done is kept"
-    )
+    reason = next(iter(str(error).splitlines()), "")[:200] or type(error).__name__
+    message = f"the cluster at {address} does not do the work: {reason}"
+    return GraphEngineError(message, code="GE418", hint="start it, and run the same command again")
 
 
-def local_cluster(workers: int, port: int = 0) -> Any:
-    """Return a scheduler and workers on this machine, processes of one thread each; it ends as a context."""
+@contextmanager
+def local_cluster(workers: int, port: int = 0) -> Iterator[Any]:
+    """Yield a scheduler and workers on this machine, processes of one thread each, which end with the block.
+
+    Raises
+    ------
+    UsageError
+        GE801 if no scheduler can be started at the port, GE803 if Dask is not installed.
+    """
     distributed = optional("distributed", "dask")
-    return distributed.LocalCluster(
-        n_workers=workers,
-        threads_per_worker=1,
-        processes=True,
-        scheduler_port=port,
-        dashboard_address=":0",
-        silence_logs="CRITICAL",
-    )
+    try:
+        with _uninterrupted():
+            cluster = distributed.LocalCluster(
+                n_workers=workers,
+                threads_per_worker=1,
+                processes=True,
+                scheduler_port=port,
+                dashboard_address=":0",
+                silence_logs="CRITICAL",
+            )
+    except (OSError, RuntimeError) as error:
+        hint = "choose another port; 0 takes a free one"
+        raise UsageError(f"no scheduler can be started at port {port}", hint=hint) from error
+    with cluster:
+        yield cluster
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Let processes that are started ignore Ctrl-C, which is the business of the process that starts them."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Leave it to this package to report what is lost; Dask's log would show tracebacks before."""
+    logger = logging.getLogger("distributed")
+    before = logger.level
+    logger.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 def train(model: Model, scheduler: str | int | Any, data: str | None = None, **options: Any) -> History:
@@ -267,10 +312,19 @@ def train(model: Model, scheduler: str | int | Any, data: str | None = None, **o
 
 
 def sharded(model: Model, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return keywords of a training with shards, of `SHARD_ROWS` rows if neither they nor the file declare any."""
+    """Return keywords of a training with shards, of `SHARD_ROWS` rows if neither they nor the file declare any.
+
+    Raises
+    ------
+    TrainingError
+        GE602 if the training has a solver, which takes all rows at once.
+    """
     section = model.document.training
-    rows = options.get("shard_rows") or (section.shard_rows if section else None) or SHARD_ROWS
-    return {**options, "shard_rows": rows}
+    if section and section.optimizer.is_solver and "optimizer" not in options:
+        message = f"workers compute gradients for an update rule, and '{section.optimizer.type}' is a solver"
+        raise TrainingError(message, hint="fit from several starts over workers: fit --starts 100 --workers 4")
+    declared = options.get("shard_rows", section.shard_rows if section else None)
+    return {**options, "shard_rows": SHARD_ROWS if declared is None else declared}
 
 
 def with_workers(
@@ -289,10 +343,9 @@ def with_workers(
         GE801 if the model has no file that workers could open, or the data is no source of it.
     """
     if not isinstance(trainer, Trainer) or trainer.stepper.sharding is None:
-        message = (
-            f"workers compute the gradients of an update rule, and '{trainer.training.optimizer.type}' is a solver"
+        raise TrainingError(
+            "workers compute the gradients of shards, and this training has none", hint="set shard_rows"
         )
-        raise TrainingError(message)
     task = TrainingTask(
         task_of(model, data or trainer.training.data, has_training=False), json.dumps(_to_compute(trainer.training))
     )

@@ -122,7 +122,7 @@ def test_a_folder_of_other_files_is_left_alone(job, tmp_path):
     assert "another process scores" in cli(*job(tmp_path), code=2).stderr
     lock.release()
     assert "GE501" in cli(*command(tmp_path / "small.json", tmp_path / "none*.parquet", out), code=2).stderr
-    assert "two ways" in cli(*job(out, "--workers", 2, "--dask", "tcp://x"), code=2).stderr
+    assert "give one of them" in cli(*job(out, "--workers", 2, "--dask", "tcp://x"), code=2).stderr
 
 
 def test_data_or_a_model_that_changes_meanwhile_ends_the_work(job, tmp_path):
@@ -242,7 +242,22 @@ def test_a_cluster_that_does_not_answer_is_reported(job, tmp_path, monkeypatch):
     said = cli(*job(tmp_path / "out", "--dask", "tcp://127.0.0.1:9"), code=1).stderr
     assert "GE418" in said
     assert "run the same command again" in said
-    assert "GE418" in cli(*job(tmp_path / "out", "--dask", "nonsense://x"), code=1).stderr
+    assert "is no address of a scheduler" in cli(*job(tmp_path / "out", "--dask", "nonsense://x"), code=2).stderr
+
+
+def test_a_file_without_rows_becomes_one_with_the_columns_of_the_others(job, tmp_path):
+    pq.write_table(
+        pq.read_table(next((tmp_path / "data").glob("*.parquet"))).slice(0, 0), tmp_path / "data" / "z.parquet"
+    )
+    cli(*job(tmp_path / "out"))
+    schemas = {pq.read_schema(path).remove_metadata() for path in (tmp_path / "out").glob("*.parquet")}
+    assert len(schemas) == 1
+    assert pq.read_table(tmp_path / "out" / "z-00000.parquet").num_rows == 0
+
+
+def test_a_file_is_no_folder_to_write_to(job, tmp_path):
+    (tmp_path / "out").write_text("")
+    assert "is a file; name a folder" in cli(*job(tmp_path / "out"), code=2).stderr
 
 
 # ---------------------------------------------------------------- one number

@@ -71,9 +71,12 @@ def test_a_model_that_was_changed_is_not_the_file_that_workers_open():
         changed.fit(starts=2, workers=1)
 
 
-def test_no_number_of_workers_is_refused():
+@pytest.mark.parametrize("workers", [0, -1, 1.5, True, "a", ""])
+def test_no_number_of_workers_is_refused(workers):
     with pytest.raises(ge.errors.UsageError, match="at least 1"):
-        ge.load("linreg").fit(starts=2, workers=0)
+        ge.load("linreg").fit(starts=1, workers=workers)
+    with pytest.raises(ge.errors.UsageError, match="at least 1"):
+        ge.search(ge.load("linreg"), {"training.epochs": [1, 2]}, folds=2, workers=workers)
 
 
 def end_yourself(common, task):

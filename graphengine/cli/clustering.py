@@ -61,6 +61,8 @@ def chosen(workers: int | None, dask: str | None) -> int | str | None:
     """
     if workers is not None and dask is not None:
         raise UsageError("--workers starts processes here, and --dask names those of a scheduler: give one of them")
+    if dask == "":
+        raise UsageError("the address of the scheduler is empty", hint="--dask tcp://host:8786")
     return dask or workers
 
 

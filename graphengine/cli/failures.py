@@ -28,6 +28,7 @@ from graphengine.errors import (
     RegistrationError,
     TrainingError,
     UsageError,
+    WorkersError,
 )
 
 WORK_FAILED, BAD_INPUT, INTERRUPTED, PIPE_CLOSED = 1, 2, 130, 141
@@ -48,7 +49,7 @@ _CommandLineError: Any = typer.BadParameter.__mro__[1]
 
 def exit_code(error: GraphEngineError) -> int:
     """2 if the user has to change what was given, 1 if it was right and the work failed."""
-    if isinstance(error, DivergenceError):
+    if isinstance(error, (DivergenceError, WorkersError)):
         return WORK_FAILED
     return BAD_INPUT if isinstance(error, _BAD_INPUT) else WORK_FAILED
 

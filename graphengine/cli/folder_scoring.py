@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from graphengine.cli.clustering import chosen
 from graphengine.cli.data_files import column_names, several
 from graphengine.cli.failures import heed
 from graphengine.cli.limiting import current_limits
 from graphengine.cli.opening import check_inputs, open_model
 from graphengine.cli.options import ColumnNames, ModelName, OutputFormat, Plugins, Strict
 from graphengine.cli.output import Format, print_json, print_line, print_note
-from graphengine.errors import UsageError
 from graphengine.library import model_file
 from graphengine.wording import counted
 
@@ -60,8 +60,7 @@ def score(
     from graphengine.scale.score_folders import score_folder
     from graphengine.scale.score_parts import Scoring
 
-    if workers is not None and dask is not None:
-        raise UsageError("--workers and --dask are two ways to share the work", hint="use one of them")
+    chosen(workers, dask)
     opened = open_model(model, plugins, strict=strict)
     heed(opened.untrained(outputs), strict=strict)
     named = column_names(columns or [])

@@ -89,6 +89,20 @@ def _meaning_of(model: Model, has_training: bool) -> str:
     return fingerprint(document if has_training else document.model_copy(update={"training": None}))
 
 
+def require_workers(workers: Workers) -> None:
+    """Refuse what is neither a number of processes nor an address.
+
+    Raises
+    ------
+    UsageError
+        GE801.
+    """
+    is_number = isinstance(workers, int) and not isinstance(workers, bool) and workers > 0
+    if not (is_number or (isinstance(workers, str) and "://" in workers)):
+        hint = "a number of processes, at least 1, or the address of a Dask scheduler, such as tcp://host:8786"
+        raise UsageError(f"workers are {workers!r}", hint=hint)
+
+
 def over_workers(work: Work, common: Any, tasks: Sequence[Any], workers: Workers) -> Iterator[Any]:
     """Yield what `work` makes of what is common and each task, in their order, each computed in one thread.
 
@@ -97,6 +111,7 @@ def over_workers(work: Work, common: Any, tasks: Sequence[Any], workers: Workers
     GraphEngineError
         GE418 if processes or a scheduler end before the work; what `work` raises.
     """
+    require_workers(workers)
     found: Iterator[Any] = hooks.over_workers(_in_one_thread, (work, common), tasks, workers)
     return found
 

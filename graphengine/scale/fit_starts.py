@@ -11,7 +11,7 @@ from graphengine.fit.procedure import StartRun, run_start
 from graphengine.fit.requests import Request
 from graphengine.fit.solver_trainer import SolverTrainer
 from graphengine.model.model import Model
-from graphengine.model.tasks import ModelTask, Workers, over_workers, task_of
+from graphengine.model.tasks import ModelTask, Workers, over_workers, require_workers, task_of
 
 
 @dataclass(frozen=True)
@@ -40,5 +40,6 @@ def starts_over(
     model: Model, data: Any, request: Request, max_iterations: int | None, workers: Workers
 ) -> Callable[[Sequence[Mapping[str, Any]]], list[StartRun]]:
     """Return what runs the starts of a fit over workers; raises as `task_of`."""
+    require_workers(workers)
     task = FitTask(task_of(model, data), request, max_iterations)
     return lambda starts: list(over_workers(_run_start, task, starts, workers))

@@ -82,6 +82,8 @@ def score_folder(
         GE801 if the folder has other Parquet files.
     """
     parts = planned(pattern, folder)
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder} is a file", hint="name a folder, which need not exist, with -o")
     with writing(folder / LOCK):
         folder.mkdir(parents=True, exist_ok=True)
         lock = Lock(folder / LOCK)

@@ -169,6 +169,8 @@ def _scored(scoring: Scoring, part: ScorePart, refusals: Refusals) -> Iterator[A
         for batch in source.iter_batches(BATCH_ROWS, row_groups=groups, columns=scorer.read, use_threads=False):
             yield scorer.score(batch, refusals, row)
             row += batch.num_rows
+        if not row:  # a file without rows becomes one with the columns of the others
+            yield scorer.score(empty.select(scorer.read), refusals, 0)
 
 
 @lru_cache(1)

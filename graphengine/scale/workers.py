@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeAlias
 
 from graphengine.dask import in_cluster
-from graphengine.errors import GraphEngineError, UsageError
+from graphengine.errors import GraphEngineError
 from graphengine.extras import optional
 
 Work: TypeAlias = Callable[[Any, Any], Any]
@@ -20,14 +20,12 @@ def over_workers(work: Work, common: Any, tasks: Sequence[Any], workers: int | s
     Raises
     ------
     UsageError
-        GE801 for a number that is none; GE803 if joblib or Dask is not installed.
+        GE803 if joblib or Dask is not installed.
     GraphEngineError
         GE418 if processes or the scheduler end before the work; what `work` raises.
     """
     if isinstance(workers, str):
         return _in_order(work, common, tasks, workers)
-    if workers < 1:
-        raise UsageError(f"the number of workers is {workers}; at least 1 is needed")
     if workers == 1:
         return (work(common, task) for task in tasks)
     return _in_processes(work, common, tasks, workers)
