@@ -17,6 +17,8 @@ settings.register_profile("steady", deadline=None, derandomize=True, suppress_he
 settings.load_profile("steady")
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell that starts something in the background ignores it
+if hasattr(signal, "SIGHUP"):
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup ignores it, and so would each process that a test starts
 
 
 def pytest_collection_modifyitems(items):
