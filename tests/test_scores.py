@@ -9,8 +9,10 @@ from typer.testing import CliRunner
 
 import graphengine as ge
 from graphengine.cli.app import app
+from graphengine.format.training_documents import ValidationDocument
 from graphengine.model.evaluating import EvaluationSubject, comparison
 from graphengine.model.scores import ClassCounts, Errors
+from graphengine.training.splitting import split
 
 H = {"format": "graphengine.model", "format_version": 1, "opset_imports": {"core": 1}, "name": "t"}
 
@@ -143,6 +145,61 @@ def test_evaluate_uses_the_rows_of_the_validation_by_default():
     assert (scores.rows, len(scores.classes)) == (450, 10)
     assert scores.metrics["accuracy"] == pytest.approx(np.trace(scores.confusion) / 450)
     assert scores.metrics["accuracy"] == pytest.approx(model.evaluate(model.load_data("test")).metrics["accuracy"])
+
+
+def with_fraction(validation, seed=0):
+    """A model of 30 rows in classes "u" and "v", and pairs of rows in groups; `y` numbers the rows."""
+    values = {
+        "x": np.linspace(-1, 1, 30).tolist(),
+        "y": list(range(30)),
+        "kind": ["v" if row % 3 else "u" for row in range(30)],
+        "pair": [row // 2 for row in range(30)],
+    }
+    return {
+        **H,
+        "inputs": {
+            "x": {"shape": ["N"]},
+            "y": {"shape": ["N"]},
+            "kind": {"shape": ["N"], "dtype": "int64", "categories": ["v", "u"]},
+            "pair": {"shape": ["N"], "dtype": "int64"},
+        },
+        "parameters": {"slope": {"shape": [], "value": 2.0}},
+        "nodes": [
+            {"id": "prediction", "op": "mul", "inputs": ["x", "slope"]},
+            {"id": "loss", "op": "mse", "inputs": ["prediction", "y"]},
+        ],
+        "outputs": {"prediction": "prediction", "loss": "loss"},
+        "data": {"train": {"type": "inline", "values": values}},
+        "training": {
+            "loss": "loss",
+            "data": "train",
+            "epochs": 1,
+            "seed": seed,
+            "optimizer": {"type": "sgd", "learning_rate": 0.1},
+            "validation": validation,
+        },
+    }
+
+
+@pytest.mark.parametrize("labels", [{}, {"stratify": "kind"}, {"group": "pair"}])
+@pytest.mark.parametrize("seed", [0, 5])
+def test_evaluate_takes_the_rows_that_a_training_sets_apart(tmp_path, labels, seed):
+    validation = {"fraction": 0.2, **labels}
+    path = tmp_path / "m.json"
+    path.write_text(json.dumps(with_fraction(validation, seed)))
+    model = ge.load(path)
+    kept, apart = split(model.load_data("train"), model.graph, ValidationDocument(**validation), seed)
+    assert (len(kept["y"]), len(apart["y"])) == (24, 6)
+    scores = model.evaluate()
+    assert scores.rows == 6
+    assert scores.loss == pytest.approx(np.mean(np.square(2 * np.asarray(apart["x"]) - apart["y"])), rel=1e-12)
+    assert model.train(learning_rate=1e-30).check.values["validation_loss"] == pytest.approx(scores.loss, rel=1e-12)
+    assert model.evaluate("train").rows == 30
+    found = cli_json("evaluate", path)
+    assert (found["rows"], found["data"], found["set_apart"]) == (6, "train", True)
+    assert found["loss"] == scores.loss
+    text = CliRunner().invoke(app, ["evaluate", str(path)], catch_exceptions=False).stdout
+    assert "t: 6 rows of 'train' set apart for validation\n" in text
 
 
 def test_a_model_with_nothing_to_evaluate_is_refused(tmp_path):

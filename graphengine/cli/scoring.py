@@ -43,22 +43,24 @@ def evaluate(
 ) -> None:
     """Compute the loss, the metrics and the scores of MODEL on data.
 
-    Without --data, the data is what the file validates on, else what it trains on. For classes the scores are accuracy,
+    Without --data, the data is what the file validates on, be it the rows that a training sets apart, else what it
+    trains on. For classes the scores are accuracy,
     a confusion matrix, precision and recall; for numbers R squared, mean absolute and root mean squared error.
     """
-    from graphengine.model.evaluating import evaluation_source
+    from graphengine.model.evaluating import default_rows
 
     opened, given = open_changed(model, plugins, settings or [], backend=on_device(backend, device), strict=strict)
     heed(opened.untrained(), strict=strict)
     given = decoded(opened, {**given, **named_values("--input", inputs or [])})
     given |= read_data(opened, data, columns or [], given, needed_to_train(opened) if data is not None else None)
-    source = None if given else evaluation_source(opened.document)
-    scores = opened.evaluate(given or source)
+    rows = None if given else default_rows(opened.document)
+    scores = opened.evaluate(given or None)
     if output_format is Format.json:
-        named = {"data": source} if source else {}
+        named: dict[str, Any] = {"data": rows.source} if rows and rows.source else {}
+        named |= {"set_apart": True} if rows and rows.validation else {}
         print_json({"model": opened.graph.name, **named, **scores_as_json(scores)})
     else:
-        print_scores(opened.graph.name, scores, f" of '{source}'" if source else "")
+        print_scores(opened.graph.name, scores, rows.text if rows else "")
 
 
 def scores_as_json(scores: Scores) -> dict[str, Any]:

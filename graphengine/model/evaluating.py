@@ -15,13 +15,17 @@ import numpy as np
 from graphengine.data.batches import Batches
 from graphengine.errors import UsageError
 from graphengine.format.documents import ModelDocument
+from graphengine.format.training_documents import ValidationDocument
 from graphengine.ir.graph import Graph
 from graphengine.model.evaluator import Evaluator
 from graphengine.model.scores import ClassCounts, ClassScores, Errors
 from graphengine.ops.families.activations import Sigmoid
 from graphengine.ops.shapes import Shape
 from graphengine.training.evaluation import Evaluation, largest_part
+from graphengine.training.splitting import split
 
+APART = " set apart for validation"
+"""Follows a number of rows."""
 HALF = 0.5
 """A probability above it means the second of two classes."""
 
@@ -45,6 +49,26 @@ class EvaluationSubject(NamedTuple):
 
     evaluator: Evaluator
     document: ModelDocument
+
+
+class DefaultRows(NamedTuple):
+    """Rows of a data source of the file; with `validation`, the fraction of them that a training sets apart by a seed.
+
+    Without a name the source is the only one.
+    """
+
+    source: str | None
+    validation: ValidationDocument | None = None
+    seed: int = 0
+
+    def of(self, data: Mapping[str, Any], graph: Graph) -> Mapping[str, Any]:
+        """Return the rows of what the source gives; raises as `split`."""
+        return data if self.validation is None else split(data, graph, self.validation, self.seed)[1]
+
+    @property
+    def text(self) -> str:
+        """What they are of, in words after a number of rows."""
+        return (f" of '{self.source}'" if self.source else "") + (APART if self.validation else "")
 
 
 class Compared(NamedTuple):
@@ -81,12 +105,15 @@ def evaluate(model: EvaluationSubject, data: Mapping[str, Any]) -> Scores:
     return Scores(batches.samples, loss, metrics, tuple(counts.scores()), counts.matrix)
 
 
-def evaluation_source(document: ModelDocument) -> str | None:
-    """Return the data source that a model is evaluated on by default: that of its validation, else of its training."""
+def default_rows(document: ModelDocument) -> DefaultRows:
+    """Return the rows that a model is evaluated on by default: those of its validation, else of its training."""
     section = document.training
     if section is None:
-        return None
-    return section.validation.data if section.validation and section.validation.data else section.data
+        return DefaultRows(None)
+    validation = section.validation
+    if validation and validation.data:
+        return DefaultRows(validation.data)
+    return DefaultRows(section.data, validation if validation and validation.fraction else None, section.seed)
 
 
 def _numbers(model: EvaluationSubject, batches: Batches) -> dict[str, float]:

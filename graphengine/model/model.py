@@ -341,8 +341,9 @@ class Model(Pictured):
         """Return rows, loss, metrics and the scores of the predictions, on all rows together, in inference mode.
 
         `data` is what `train` takes: arrays by input or a table; a name means a data source of the file. Without
-        it, it is what the file validates on, else what it trains on. A target of classes gets accuracy, a confusion
-        matrix and scores of each class; of numbers, R squared, mean absolute and root mean squared error.
+        it, it is what the file validates on, else what it trains on; of a `fraction` the rows that a training with the
+        seed of the file sets apart. A target of classes gets accuracy, a confusion matrix and scores of each class; of
+        numbers, R squared, mean absolute and root mean squared error.
 
         Raises
         ------
@@ -354,10 +355,13 @@ class Model(Pictured):
             GE801 if there is nothing to evaluate: no loss, no metric, no output for a target.
         """
         from graphengine.data.sources import given_data
-        from graphengine.model.evaluating import EvaluationSubject, evaluate, evaluation_source
+        from graphengine.model.evaluating import EvaluationSubject, default_rows, evaluate
 
-        if data is None or isinstance(data, str):
-            data = self.load_data(data or evaluation_source(self.document))
+        if data is None:
+            rows = default_rows(self.document)
+            data = as_encoded(rows.of(self._declared.source(rows.source), self.graph), self.graph.inputs)
+        elif isinstance(data, str):
+            data = self.load_data(data)
         else:
             data = given_data(data, self.graph, self._declared.columns)
         return evaluate(EvaluationSubject(self.evaluator, self.document), data)
