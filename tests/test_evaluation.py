@@ -188,9 +188,26 @@ def test_the_end_shows_the_check_whose_values_the_model_has_and_the_rows_of_the_
     assert found["parameters"]["theta"] == pytest.approx(kept, rel=1e-12)
     assert found["outputs"]["loss"] == pytest.approx((3 - kept) ** 2 * 2.5, rel=1e-12)
     assert found["outputs_on"] == {"data": "training", "rows": 2}
+    assert found["checks_on"] == {"data": "validation", "rows": 1}
     text = CliRunner().invoke(app, ["train", str(path)], catch_exceptions=False).stdout
-    assert f"check after iteration {best}, the best one, whose values the model has:\n" in text
+    assert f"check after iteration {best} on 1 row of 'test', the best one, whose values the model has:\n" in text
     assert "outputs on the 2 rows trained on:\n" in text
+
+
+@pytest.mark.parametrize(
+    ("keys", "on", "data"),
+    [
+        ({"validation": {"fraction": 0.25}}, "2 rows set apart", {"data": "validation", "rows": 2}),
+        ({"metrics": {"squares": "loss"}}, "the 8 rows trained on", {"data": "training", "rows": 8}),
+    ],
+)
+def test_a_check_names_the_rows_that_it_is_on(tmp_path, keys, on, data):
+    rows = {"x": [1.0] * 8, "y": [3.0] * 8}
+    section = training(data="train", epochs=2, learning_rate=0.05, **keys)
+    path = write(tmp_path / "m.json", linreg(data={"train": {"type": "inline", "values": rows}}, training=section))
+    text = CliRunner().invoke(app, ["train", str(path)], catch_exceptions=False).stdout
+    assert f"check after iteration 2 on {on}:\n" in text
+    assert cli("train", path)["checks_on"] == data
 
 
 def test_the_end_says_nothing_of_what_was_not_restored(tmp_path):

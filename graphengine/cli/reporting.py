@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from graphengine.cli.output import json_values, print_line, print_values
 from graphengine.errors import Problem
@@ -19,18 +19,38 @@ NOISE = 1e-6
 """A loss that is larger by less than this part of itself is the same."""
 
 
+class CheckedRows(NamedTuple):
+    """What the checks of a training are on: rows of a data source, a fraction set apart, or the rows trained on."""
+
+    rows: int
+    apart: bool
+    source: str | None = None
+
+    @property
+    def text(self) -> str:
+        """The rows in words."""
+        rows = counted(self.rows, "row")
+        if not self.apart:
+            return f"the {rows} trained on"
+        return f"{rows} of '{self.source}'" if self.source else f"{rows} set apart"
+
+    def as_json(self) -> dict[str, Any]:
+        """The rows as an object of JSON."""
+        return {"data": "validation" if self.apart else "training", "rows": self.rows}
+
+
 @dataclass
 class Report:
     """What came out of a model; `history` is that of its training, `rows` the number of samples of the outputs.
 
-    `apart` says that other rows were set apart for validation, `warnings` what a reader should know.
+    `checked` says what its checks are on, `warnings` what a reader should know.
     """
 
     model: Model
     outputs: Mapping[str, Any]
     rows: int | None = None
     history: History | None = None
-    apart: bool = False
+    checked: CheckedRows | None = None
     warnings: list[Problem] = field(default_factory=list)
 
     def as_json(self) -> dict[str, Any]:
@@ -48,6 +68,7 @@ class Report:
             "loss": {"first": first, "last": last},
             **({"stopped": history.stopped} if history and history.stopped else {}),
             **({"checks": json_values(check.values)} if check else {}),
+            **({"checks_on": self.checked.as_json()} if check and self.checked else {}),
             **({"restored": {"epoch": restored.epoch, "iteration": restored.iteration}} if restored else {}),
             "parameters": json_values(model.parameters),
             "outputs": json_values(self.outputs),
@@ -71,10 +92,11 @@ class Report:
         if history.stopped:
             print_line(f"stopped: {history.stopped}")
         if history.check:
+            on = f" on {self.checked.text}" if self.checked else ""
             best = ", the best one, whose values the model has" if history.restored else ""
-            print_values(f"check after iteration {history.check.iteration}{best}", history.check.values)
+            print_values(f"check after iteration {history.check.iteration}{on}{best}", history.check.values)
         print_values("parameters", self.model.parameters)
-        on = f" on the {counted(self.rows or 0, 'row')} trained on" if self.apart else ""
+        on = f" on the {counted(self.rows or 0, 'row')} trained on" if self.checked and self.checked.apart else ""
         print_values(f"outputs{on}", {name: value for name, value in self.outputs.items() if value.shape == ()})
 
 

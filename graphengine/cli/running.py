@@ -34,7 +34,7 @@ from graphengine.cli.options import (
 )
 from graphengine.cli.output import Format, check_targets, print_json, print_note, writable
 from graphengine.cli.progress import check_plot, draw_curve, print_curve, train
-from graphengine.cli.reporting import Report, training_warnings
+from graphengine.cli.reporting import CheckedRows, Report, training_warnings
 from graphengine.cli.values import named_values
 from graphengine.errors import UsageError
 
@@ -208,8 +208,17 @@ def _report_of(model: Model, trainer: Trainer | SolverTrainer) -> Report:
 
     batches, warnings = trainer.batches, training_warnings(trainer.history)
     outputs = outputs_on(model, batches, warnings)
-    apart = getattr(trainer, "sets_apart", False)
-    return Report(model, outputs, batches.samples, trainer.history, apart, warnings)
+    return Report(model, outputs, batches.samples, trainer.history, _checked(trainer), warnings)
+
+
+def _checked(trainer: Trainer | SolverTrainer) -> CheckedRows | None:
+    """What the checks of a training are on; a solver has none."""
+    from graphengine.training.loop import Trainer
+
+    if not isinstance(trainer, Trainer):
+        return None
+    validation = trainer.training.validation
+    return CheckedRows(trainer.checked_samples, trainer.sets_apart, validation.data if validation else None)
 
 
 def _evaluate(model: Model, given: Mapping[str, Any], *, check_finite: bool) -> Report:

@@ -43,6 +43,8 @@ class Evaluation:
         self._graph, self._backend = part_for(graph, targets), backend
         data = {name: array for name, array in data.items() if name in self._graph.inputs}
         batches = Batches(data, graph, batch_size=1)
+        self.samples = batches.samples
+        """How many samples the numbers are of."""
         whole = batches.whole()
         fits = whole is not None and memory_problem(self._graph, _sizes(graph, batches, batches.samples)) is None
         self._whole = whole if fits else None

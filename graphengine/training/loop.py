@@ -126,6 +126,11 @@ class Trainer:
             self._evaluation = Evaluation(self.graph, checked, outputs, backend)
         self._early = EarlyStopping(training.early_stopping) if training.early_stopping else None
 
+    @property
+    def checked_samples(self) -> int:
+        """How many samples each check is on; 0 if nothing is checked."""
+        return self._evaluation.samples if self._evaluation else 0
+
     def check_finite(self) -> None:
         """Stop at the first value of any node that is NaN or infinite; each iteration is then run by the reference."""
         if self.training.is_in_parts:
