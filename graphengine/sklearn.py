@@ -205,7 +205,9 @@ class _GraphPredictor(_GraphEstimator):
         given = [name for name, value in overrides.items() if value is not None]
         if given and self.model is None and not self.units:
             what = f"{' and '.join(given)} mean{'s' * (len(given) == 1)} nothing to it"
-            raise ValueError(f"without units the model is linear and fitted by a solver: {what}; give units")
+            raise ValueError(
+                f"without units the model is linear and fitted by a solver: {what}; pass units=(32,), or a model"
+            )
         self._train(model, data, **overrides)
         return self
 

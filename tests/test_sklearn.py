@@ -25,6 +25,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import estimator_checks_generator
 
+from graphengine.errors import InvalidModelError, UsageError
 from graphengine.sklearn import GraphClassifier, GraphRegressor, GraphTransformer
 
 CHECKS = [
@@ -350,9 +351,32 @@ def test_what_does_not_fit_is_said(made, said):
         made.fit(x, y).predict(x)
 
 
+@pytest.mark.parametrize("estimator", [GraphRegressor, GraphClassifier, GraphTransformer])
+@pytest.mark.parametrize(
+    ("model", "error", "said"),
+    [
+        (5, ValueError, "a model is a path, .* a Model or a Builder, or a function .*, not 5"),
+        ([1], ValueError, r"a model is a path, .*, not \[1\]"),
+        (lambda _features, _outputs: None, ValueError, "a model is a path, .*, not None"),
+        ({"a": 1}, InvalidModelError, "GE104: not a graphengine.model file: .* its keys are 'a'"),
+        ({**LINE, "inputs": 3}, InvalidModelError, "GE112.*inputs"),
+        ({**LINE, "inputs": {"x": 3}}, InvalidModelError, "GE112.*inputs/x"),
+        ({**LINE, "parameters": {"w": 3}}, InvalidModelError, "GE112.*parameters/w"),
+        ({**LINE, "inputs": {}}, ValueError, "the model has no inputs for the columns of X"),
+        ("no_such_model", UsageError, "GE101: no such file, and no shipped model of that name"),
+    ],
+)
+def test_what_is_no_model_is_said(estimator, model, error, said):
+    x, y = np.random.default_rng(0).normal(size=(12, 3)), np.arange(12) % 3
+    with pytest.raises(error, match=said):
+        estimator(model).fit(x, y)
+
+
 def test_the_own_linear_model_has_no_epochs():
     x, y = np.ones((4, 2)), np.arange(4.0)
-    with pytest.raises(ValueError, match=r"fitted by a solver: epochs means nothing to it; give units"):
+    with pytest.raises(
+        ValueError, match=r"fitted by a solver: epochs means nothing to it; pass units=\(32,\), or a model"
+    ):
         GraphRegressor(epochs=20).fit(x, y)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from graphengine import library
 from graphengine.format.documents import ModelDocument
-from graphengine.format.reading import read_model
+from graphengine.format.reading import as_json, parse_model, read_model
 from graphengine.format.writing import model_as_dict
 from graphengine.ir.graph import Graph
 from graphengine.model.builder import Builder, Value
@@ -25,6 +25,8 @@ Array: TypeAlias = np.ndarray[Any, Any]
 
 TRAINING = {"optimizer": {"type": "adam", "learning_rate": 0.01}, "batch_size": 64, "shuffle": True, "epochs": 100}
 """How a network with hidden layers is trained; a linear model is minimized by a solver."""
+SOURCES = "a path, the name of a shipped model, the content of a model file as a mapping, a Model or a Builder"
+"""What a caller may give as a model."""
 PROBABILITIES = {"softmax", "sigmoid"}
 """Ops that make probabilities; what other ops make are logits."""
 RESHAPING = {"squeeze", "reshape", "expand_dims"}
@@ -117,13 +119,30 @@ def _trained(b: Builder, losses: Value, penalty: Value, alpha: float, *, is_line
 
 
 def content_of(model: Any, features: int, outputs: int) -> tuple[dict[str, Any], Path | None]:
-    """Return the content of a model file from what a caller gave, and where it lies."""
+    """Return the content of a model file from what a caller gave, and where it lies.
+
+    Raises
+    ------
+    ValueError
+        If it is nothing that a model is made of, or has no inputs.
+    InvalidModelError, UsageError
+        If a mapping or a file has not the form of a model file, or if there is no such file.
+    """
     if callable(model):
         model = model(features, outputs)
+    content, path = _content_of(model)
+    if not content.get("inputs"):
+        raise ValueError("the model has no inputs for the columns of X")
+    return content, path
+
+
+def _content_of(model: Any) -> tuple[dict[str, Any], Path | None]:
     if isinstance(model, (Builder, Model)):
         return model.to_dict(), model.path if isinstance(model, Model) else None
     if isinstance(model, Mapping):
-        return dict(model), None
+        return model_as_dict(parse_model(as_json(model), is_written=False)[0]), None
+    if not isinstance(model, (str, Path)):
+        raise ValueError(f"a model is {SOURCES}, or a function that returns one of these, not {model!r}")
     path = library.model_file(model)
     return model_as_dict(read_model(path)[0]), path
 
