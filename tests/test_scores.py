@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import pandas
 import pytest
 from sklearn import metrics
 from typer.testing import CliRunner
@@ -200,6 +201,16 @@ def test_evaluate_takes_the_rows_that_a_training_sets_apart(tmp_path, labels, se
     assert found["loss"] == scores.loss
     text = CliRunner().invoke(app, ["evaluate", str(path)], catch_exceptions=False).stdout
     assert "t: 6 rows of 'train' set apart for validation\n" in text
+
+
+@pytest.mark.parametrize("table", [pandas.DataFrame, dict])
+def test_a_missing_column_is_named(table):
+    model = ge.load("linreg")
+    data = table({"distance_mpc": [1.0, 2.0]})
+    with pytest.raises(ge.errors.InputError, match=r"GE401: no score can be computed .*: 'loss' needs 'y'") as raised:
+        model.evaluate(data)
+    if table is pandas.DataFrame:
+        assert "has no column 'velocity_km_s' for input 'y'" in str(raised.value)
 
 
 def test_a_model_with_nothing_to_evaluate_is_refused(tmp_path):

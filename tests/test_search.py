@@ -33,6 +33,7 @@ def ridge(**training):
     weight = b.parameter("weight", [3], initializer={"type": "zeros"})
     alpha = b.parameter("alpha", [], value=0.0, trainable=False)
     prediction = b.name("prediction", ge.ops.matmul(x - 0 * mean, weight))
+    b.name("mean_of_squares", np.mean(np.square(x)))
     mse = b.name("mse", ge.ops.mse(prediction, y))
     b.output(prediction=prediction, loss=b.name("loss", mse + alpha * np.sum(np.square(weight))))
     section = {"optimizer": {"type": "sgd", "learning_rate": 0.05}, "epochs": 4, "batch_size": 8}
@@ -205,13 +206,21 @@ def test_layers_take_the_sizes_of_each_trial():
         ({RATE: [0.1]}, {"stratify": "y"}, r"GE801: input 'y' is float64\(N,\); a split is by integers"),
         ({RATE: [0.1]}, {"stratify": "site", "group": "site"}, "GE801: folds are stratified or made of groups"),
         ({RATE: [0.1]}, {"test": 1.5}, "GE801: the test fraction is 1.5"),
-        ({RATE: [0.1]}, {"metric": "auc"}, "GE801: it is not known whether a larger or a smaller 'auc' is better"),
+        ({RATE: [0.1]}, {"metric": "auc"}, "GE801: there is no metric 'auc'; metrics: loss, mse, r2, mae, rmse"),
+        ({}, {}, "GE801: there is no setting to try; give paths and values"),
         ({RATE: [0.1]}, {"metric": "auc", "mode": "max"}, "GE801: there is no metric 'auc'"),
     ],
 )
 def test_what_makes_no_search_is_refused(settings, options, message):
     with pytest.raises(ge.errors.GraphEngineError, match=message):
         ge.search(ridge(), settings, DATA, **options)
+
+
+def test_a_metric_whose_direction_is_unknown_needs_a_mode():
+    model = ridge(metrics={"mean": "mean_of_squares"})
+    with pytest.raises(ge.errors.UsageError, match="GE801: it is not known whether a larger or a smaller 'mean' is"):
+        ge.search(model, {RATE: [0.1]}, DATA, metric="mean")
+    assert ge.search(model, {RATE: [0.1]}, DATA, metric="mean", mode="max").best.mean >= 0
 
 
 # ---------------------------------------------------------------- the command

@@ -17,7 +17,7 @@ from graphengine.errors import UsageError
 from graphengine.format.documents import ModelDocument
 from graphengine.format.training_documents import ValidationDocument
 from graphengine.ir.graph import Graph
-from graphengine.model.evaluator import Evaluator
+from graphengine.model.evaluator import Evaluator, not_computable
 from graphengine.model.scores import ClassCounts, ClassScores, Errors
 from graphengine.ops.families.activations import Sigmoid
 from graphengine.ops.shapes import Shape
@@ -26,6 +26,7 @@ from graphengine.training.splitting import split
 
 APART = " set apart for validation"
 """Follows a number of rows."""
+LOSS = "loss"
 HALF = 0.5
 """A probability above it means the second of two classes."""
 
@@ -86,6 +87,8 @@ def evaluate(model: EvaluationSubject, data: Mapping[str, Any]) -> Scores:
     ------
     DataError
         GE505 if the data does not fit the inputs.
+    InputError
+        GE401 if every score needs an input that the data lacks.
     ExecutionError
         GE414 if a metric needs all rows at once, and they take more memory than the limit.
     UsageError
@@ -96,6 +99,9 @@ def evaluate(model: EvaluationSubject, data: Mapping[str, Any]) -> Scores:
     found = _numbers(model, batches)
     counts = _compared_rows(model, batches)
     if not found and counts is None:
+        if wanted := _wanted(model):
+            needs = {name or LOSS: model.evaluator.executor.inputs_of([of]) for name, of in wanted.items()}
+            raise not_computable("score", needs, data)
         hint = "declare a loss or a metric as an output, or give an output the categories of an input"
         raise UsageError(f"model '{model.evaluator.graph.name}' has nothing to evaluate", hint=hint)
     loss = found.pop("", None)
@@ -116,18 +122,31 @@ def default_rows(document: ModelDocument) -> DefaultRows:
     return DefaultRows(section.data, validation if validation and validation.fraction else None, section.seed)
 
 
-def _numbers(model: EvaluationSubject, batches: Batches) -> dict[str, float]:
-    """The loss, under an empty name, the declared metrics and the outputs that are one number."""
+def score_names(model: EvaluationSubject) -> list[str]:
+    """Return the loss, the metrics and the scores that data with all inputs gives."""
+    compared = comparison(model)
+    of_rows = _counts_of(compared).metrics if compared else {}
+    return list(dict.fromkeys([*(name or LOSS for name in _wanted(model)), *of_rows]))
+
+
+def _wanted(model: EvaluationSubject) -> dict[str, str]:
+    """The values of the loss, under an empty name, the declared metrics and the outputs that are one number."""
     graph, section = model.evaluator.graph, model.document.training
     loss = graph.value_name(section.loss) if section else None
     wanted = {name: value for name, value in graph.outputs.items() if graph.types[value].shape == () and value != loss}
     wanted |= section.metrics if section else {}
-    wanted = {name: of for name, of in wanted.items() if graph.types[graph.value_name(of)].array_dtype.kind in "fiub"}
-    wanted |= {"": loss} if loss else {}
-    ready = {name: of for name, of in wanted.items() if _is_ready(model, of, batches)}
+    values = {"": loss} if loss else {}
+    values |= {name: graph.value_name(of) for name, of in wanted.items()}
+    return {name: value for name, value in values.items() if graph.types[value].array_dtype.kind in "fiub"}
+
+
+def _numbers(model: EvaluationSubject, batches: Batches) -> dict[str, float]:
+    """The numbers of the wanted values that the data has the inputs for."""
+    graph = model.evaluator.graph
+    ready = {name: of for name, of in _wanted(model).items() if _is_ready(model, of, batches)}
     if not ready:
         return {}
-    model.evaluator.require_values([graph.value_name(of) for of in ready.values()])
+    model.evaluator.require_values(list(ready.values()))
     found = Evaluation(graph, batches.arrays, ready, model.evaluator.backend)(model.evaluator.values)
     return {name: float(value) for name, value in found.items()}
 
@@ -141,7 +160,7 @@ def _compared_rows(model: EvaluationSubject, batches: Batches) -> ClassCounts | 
     compared = comparison(model)
     if compared is None or compared.target not in batches.inputs or not _is_ready(model, compared.output, batches):
         return None
-    counts = ClassCounts(compared.classes) if compared.classes else Errors()
+    counts = _counts_of(compared)
     part = largest_part(batches, [model.evaluator.graph])
     for segment in Batches(batches.arrays, model.evaluator.graph, batch_size=part).epoch(1):
         for batch in map(segment.batch, range(segment.count)):
@@ -149,6 +168,10 @@ def _compared_rows(model: EvaluationSubject, batches: Batches) -> ClassCounts | 
             predicted = model.evaluator.predict(batch, (compared.output,))[compared.output]
             counts.add(target, _as_classes(predicted, target) if compared.classes else predicted)
     return counts
+
+
+def _counts_of(compared: Compared) -> ClassCounts | Errors:
+    return ClassCounts(compared.classes) if compared.classes else Errors()
 
 
 def _as_classes(predicted: Any, target: Any) -> Any:

@@ -238,14 +238,18 @@ class Evaluator:
 
     def _computable(self, given: Mapping[str, Any]) -> list[str]:
         needs = {name: self.executor.inputs_of([value]) for name, value in self.graph.outputs.items()}
-        lacking = {name: [item for item in inputs if item not in given] for name, inputs in needs.items()}
-        ready = [name for name, inputs in lacking.items() if not inputs]
+        ready = [name for name, inputs in needs.items() if all(item in given for item in inputs)]
         if not ready:
-            shown = "; ".join(f"'{name}' needs {', '.join(map(repr, inputs))}" for name, inputs in lacking.items())
-            message = f"no output can be computed from the given inputs: {shown}"
-            problems = lacking_of(given, dict.fromkeys(item for inputs in lacking.values() for item in inputs))
-            raise InputError([Problem("GE401", message), *problems])
+            raise not_computable("output", needs, given)
         return ready
+
+
+def not_computable(what: str, needs: Mapping[str, Iterable[str]], given: Mapping[str, Any]) -> InputError:
+    """Return the error GE401 about outputs or scores, none of which has the inputs that it needs."""
+    lacking = {name: [item for item in inputs if item not in given] for name, inputs in needs.items()}
+    shown = "; ".join(f"'{name}' needs {', '.join(map(repr, inputs))}" for name, inputs in lacking.items())
+    problems = lacking_of(given, dict.fromkeys(item for inputs in lacking.values() for item in inputs))
+    return InputError([Problem("GE401", f"no {what} can be computed from the given inputs: {shown}"), *problems])
 
 
 def without_value(name: str) -> UsageError:

@@ -348,7 +348,7 @@ class Model(Pictured):
         Raises
         ------
         DataError, InputError
-            If the data cannot be read or does not fit the inputs.
+            If the data cannot be read or does not fit the inputs; GE401 if it lacks an input of each score.
         ExecutionError
             GE414 if a metric needs all rows at once, and they take more memory than the limit.
         UsageError

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Literal
@@ -26,7 +26,7 @@ from graphengine.format.settings import keys_of, with_value
 from graphengine.format.writing import model_as_dict
 from graphengine.ir.cells import as_encoded
 from graphengine.model.estimators import untrained
-from graphengine.model.evaluating import Scores
+from graphengine.model.evaluating import LOSS, EvaluationSubject, Scores, score_names
 from graphengine.model.model import Model
 from graphengine.model.tasks import ModelTask, Workers, over_workers, task_of
 from graphengine.ops.index import FAMILIES
@@ -36,9 +36,9 @@ from graphengine.training.splitting import SplitKind, divided, folds_of, fractio
 from graphengine.training.validation import is_label, not_a_label
 from graphengine.wording import counted
 
-LOSS = "loss"
 LARGER, SMALLER = {"accuracy", "r2"}, {LOSS, "mae", "rmse"}
 """Scores of which the larger, or the smaller, is better."""
+EXAMPLE = '{"training.optimizer.learning_rate": [0.1, 0.01]}'
 MOST_TRIALS = 10_000
 """Combinations of values that are tried."""
 DATA = (("data",), ("inputs",), ("training", "data"))
@@ -253,8 +253,12 @@ def _trial(model: Model, settings: dict[str, Any], rows: Arrays, dealt: np.ndarr
 def _score(scores: Scores, metric: str) -> float:
     found = {**({} if scores.loss is None else {LOSS: scores.loss}), **scores.metrics}
     if metric not in found:
-        raise UsageError(f"there is no metric '{metric}'", hint=did_you_mean(metric, found, "metrics"))
+        raise _no_metric(metric, found)
     return found[metric]
+
+
+def _no_metric(metric: str, known: Iterable[str]) -> UsageError:
+    return UsageError(f"there is no metric '{metric}'", hint=did_you_mean(metric, known, "metrics"))
 
 
 def _rank(trial: Trial, mode: Literal["min", "max"]) -> tuple[bool, float]:
@@ -274,7 +278,7 @@ def mode_of(model: Model, metric: str) -> Literal["min", "max"]:
     Raises
     ------
     UsageError
-        GE801 if that does not follow from the name of the metric, its op, or what early stopping says of it.
+        GE801 if there is no such metric, or if that does not follow from its name, its op, or what early stopping says.
     """
     graph, section = model.graph, model.document.training
     early = section.early_stopping if section else None
@@ -288,6 +292,9 @@ def mode_of(model: Model, metric: str) -> Literal["min", "max"]:
         return "max"
     if op in SMALLER or FAMILIES.get(op, "").endswith(".losses"):
         return "min"
+    known = score_names(EvaluationSubject(model.evaluator, model.document))
+    if metric not in known:
+        raise _no_metric(metric, known)
     hint = "say it with mode='min' or mode='max' (--mode)"
     raise UsageError(f"it is not known whether a larger or a smaller '{metric}' is better", hint=hint)
 
@@ -297,6 +304,8 @@ def mode_of(model: Model, metric: str) -> Literal["min", "max"]:
 
 def _grid(settings: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
     """All combinations, the last setting changing fastest."""
+    if not settings:
+        raise UsageError("there is no setting to try", hint=f"give paths and values: {EXAMPLE}")
     for path, values in settings.items():
         if isinstance(values, (str, Mapping)) or not isinstance(values, Sequence) or not values:
             raise UsageError(f"setting '{path}' takes a list of values to try, not {values!r}")
