@@ -299,10 +299,10 @@ def test_nothing_in_a_file_decides_where_something_is_written(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
     named = re.compile(
         r"checkpoints|checkpoint\.lock|\.(saved|gradient)\.lock|"
-        r"\.?(saved|gradient|checkpoint-\d{10})(-[0-9a-f]{12}\.safetensors|\.json)(\.[0-9a-f]{16}\.tmp)?"
+        r"\.?(saved|gradient|checkpoint-\d{10})(-[0-9a-f]{12}\.(safetensors|csv)|\.json)(\.[0-9a-f]{16}\.tmp)?"
     )
     seen = [Path(each) for each in json.loads(done.stdout)]
-    assert {each.suffix for each in seen} == {"", ".json", ".lock", ".safetensors", ".tmp"}
+    assert {each.suffix for each in seen} == {"", ".csv", ".json", ".lock", ".safetensors", ".tmp"}
     for each in seen:
         assert named.fullmatch(each.name)
         assert each.parent in {Path(), tmp_path / "out", tmp_path / "out" / "checkpoints"}  # Path(): in an open folder

@@ -9,7 +9,7 @@ from graphengine.cli.planning import describe_plans
 from graphengine.format.reading import parse_function
 from graphengine.ops.registry import OPS
 from graphengine.ops.traits import OpTrait
-from graphengine.training import packable
+from graphengine.training import compiled, packable
 from graphengine.training.rules import shipped_rules
 
 COUNT = 40
@@ -131,6 +131,7 @@ def test_parameters_with_other_multipliers_lie_in_other_vectors(alone):
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(packable, "FEWEST", 10)
+        patch.setattr(compiled, "FEWEST", 10)
         found, trainer = trained(content)
     assert packs(trainer) == [[f"p{number}" for number in range(first, COUNT, 4)] for first in (0, 1, 3)]
     assert found == alone(content)[0]

@@ -227,6 +227,8 @@ CHOSEN = {
     ("contraction", "einsum"),  # in double precision where it is long
     ("selection", "at"),  # likewise
     ("contraction", "cumsum"),  # of ones
+    ("scattering", "cumsum"),  # likewise
+    ("scattering", "at"),  # products, largest and smallest values
     ("linear", "sum"),  # for its dtype
     ("linear", "matmul"),  # likewise, and of square matrices
     ("reductions", "sum"),  # for its shape

@@ -51,6 +51,10 @@ EFFECTS = {
     "TrainingDocument.max_iterations": ({}, {"max_iterations": 5}),
     "TrainingDocument.max_seconds": ({}, {"max_seconds": 1e-9}),
     "TrainingDocument.accumulate": ({}, {"accumulate": 2}),
+    "TrainingDocument.shard_rows": (
+        {"batch_size": 10, "epochs": 9},
+        {"batch_size": 10, "epochs": 9, "shard_rows": 1},
+    ),  # in the last bits
     "TrainingDocument.gradient_clipping": ({}, clipped("value", 0.1)),
     "TrainingDocument.validation": ({}, CHECKED),
     "TrainingDocument.early_stopping": (RISING, stopping()),
@@ -110,7 +114,7 @@ EFFECTS = {
     "ParameterDocument.bounds": ({}, {"slope": {"bounds": [0.49, 0.51]}}),
 }
 """For each key two trainings that differ in it alone: keys of the section, and of the parameter `slope`."""
-DECLARED = {"shape", "dtype", "initializer", "value", "description", "scale"}
+DECLARED = {"shape", "dtype", "storage", "initializer", "value", "description", "scale"}
 """Keys of a parameter that say what it is, not how it is trained."""
 
 

@@ -95,11 +95,15 @@ class Vecdot(Node):
         return grad * y, grad * x
 
 
-@register("trace", numpy=np.linalg.trace)
-class Trace(Node):
-    """Sum of the diagonal of each matrix, z = x11 + ... + xnn; dz/dx = eye(n)."""
+class OfEachMatrix(Node):
+    """Base of ops that give one number for each matrix of a stack."""
 
     merge = of_stacks
+
+
+@register("trace", numpy=np.linalg.trace)
+class Trace(OfEachMatrix):
+    """Sum of the diagonal of each matrix, z = x11 + ... + xnn; dz/dx = eye(n)."""
 
     def infer(self, x):
         return ArrayType(_matrices(x)[:-2], np.sum(np.ones(1, x.array_dtype)).dtype)
@@ -112,13 +116,11 @@ class Trace(Node):
 
 
 @register("det", numpy=np.linalg.det)
-class Det(Node):
+class Det(OfEachMatrix):
     """Determinant of each matrix, z = det(x); dx = dz * cofactor(x).
 
     Where x is regular that is dz * z * inv(x).T (Jacobi's formula).
     """
-
-    merge = of_stacks
 
     def infer(self, x):
         return ArrayType(_matrices(x, square=True)[:-2], _inexact(x))
