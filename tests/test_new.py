@@ -407,7 +407,7 @@ def test_layouts_are_found(tmp_path, monkeypatch, text, expected):
     assert not any(each["why"].startswith("all its texts") for each in found["columns"])
     model = ge.Model.from_dict(document, tmp_path / "m.json")
     model.train(epochs=2)
-    assert model.evaluate().rows == found["rows"]
+    assert model.evaluate(model.document.training.data).rows == found["rows"]
 
 
 def test_numbers_are_those_of_pandas(messy):
@@ -450,7 +450,7 @@ def test_any_table_is_trained_on_or_refused_with_a_code(tmp_path, names, seed, h
         model = ge.Model.from_dict(json.loads(done.stdout)["model"], tmp_path / "m.json")
     model.train(epochs=2)
     assert all(np.isfinite(value).all() for value in model.parameters.values())
-    assert model.evaluate().rows == rows
+    assert model.evaluate(model.document.training.data).rows == rows
 
 
 @pytest.mark.parametrize("target", ["price", "bought", "city"])
