@@ -223,7 +223,8 @@ class SolverTrainer:
             loss, slope = self.objective(x)
             return loss, float(euclidean_norm(slope))
         half, residual = self.problem.value(x)
-        slope = self.problem.model(x, residual).slope
+        with np.errstate(all="ignore"):  # a residual that is not finite is reported
+            slope = self.problem.model(x, residual).slope
         return 2 * self._share * half, 2 * self._share * float(euclidean_norm(slope))
 
     @cached_property
