@@ -39,6 +39,7 @@ function announce() {
   one("#epoch").textContent = trained ? `epoch ${frame.epoch}${frame.rate ? `, learning rate ${frame.rate}` : ""}` : "";
   const lines = (frame.texts[now.step] ?? "").split("\n").map((text) => written("p", text));
   const isLong = phase === "update" && lines.length > FEW;
+  isUnfolded = document.querySelector("#say details")?.open ?? isUnfolded; // "toggle" would come a moment too late
   one("#say").replaceChildren(...(isLong ? [lines[0], folded(lines.slice(1))] : lines));
   stepSlider.setAttribute("aria-valuetext", `${phase} ${at}`);
   frameSlider.setAttribute("aria-valuetext", `iteration ${frame.iteration}`);
@@ -55,7 +56,6 @@ function folded(lines) {
   const made = document.createElement("details");
   made.open = isUnfolded;
   made.append(written("summary", `${lines.length} lines of the update rule`), ...lines);
-  made.addEventListener("toggle", () => (isUnfolded = made.open));
   return made;
 }
 
