@@ -57,6 +57,7 @@ differentiate it, train it and resume it, and it can never run code.
 LINK_UP = re.compile(r"\]\((?:\.\./|docs/)")
 FOLDERS = {
     "](models)": "](models.md)",
+    "](examples/)": "](service.md#a-notebook)",
     "](benchmarks/README.md": "](benchmarks.md",
     "](graphengine/training/rules)": "](update_rules.md)",
 }
