@@ -149,7 +149,7 @@ def _numbers(batch: Any, taken: list[str], declared: Input, wanted: Any) -> np.n
     dtype = declared.type.array_dtype
     found = np.stack([column.to_numpy(zero_copy_only=False) for column in columns], axis=1)
     if dtype.kind == "f":
-        large = np.nanmax(np.abs(found), initial=0)
+        large = max(np.fmax.reduce(found, axis=None, initial=0), -np.fmin.reduce(found, axis=None, initial=0))
         if not large < min(LARGEST_EXACT, np.finfo(dtype).max):  # an integer that is rounded, or an infinite number
             raise NotPlain
         found = found.astype(dtype, copy=False)
