@@ -198,7 +198,7 @@ def test_functions_are_simple():
     """The aim is a mean of 3.0, and 12 at most. Comprehensions and `and` count, too."""
     trees = [ast.parse(path.read_bytes()) for path in MODULES.values()]
     found = [complexity(node) for tree in trees for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
-    assert sum(found) / len(found) <= 3.75
+    assert sum(found) / len(found) <= 3.7
     assert max(found) <= 24
 
 
