@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, settings
 from selection import marks, missing
 
 import graphengine.ops.families  # noqa: F401 (registers the ops)
+from graphengine import plugins
 from graphengine.format.kinds import INITIALIZERS, READERS, SCHEDULES, SOLVERS
 from graphengine.ops.registry import OPS
 
@@ -46,6 +47,15 @@ def _same_kinds_after_a_test():
             kinds.remove(name)
             if name in classes:
                 kinds.register(classes[name])
+
+
+@pytest.fixture(autouse=True)
+def _same_plugins_after_a_test():
+    """A test may load plugins; workers of the next test do not look for them."""
+    before = dict(plugins.LOADED)
+    yield
+    plugins.LOADED.clear()
+    plugins.LOADED.update(before)
 
 
 @pytest.fixture(autouse=True)
