@@ -7,7 +7,9 @@ Whatever may be such a cell raises `NotPlain`, and the file is read again by `cs
 from __future__ import annotations
 
 import gzip
-from collections.abc import Iterator, Mapping
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from csv import Error
 from importlib import import_module
 from importlib.util import find_spec
@@ -27,10 +29,8 @@ from graphengine.ops.numbers import LARGEST_EXACT
 
 LARGE = 2**20
 """Bytes of a file from which on the import of pyarrow pays."""
-BLOCK = 2**20
-"""Bytes that one thread of pyarrow parses at a time."""
-SEGMENT = 4 * BLOCK
-"""Bytes that are parsed together: the streaming reader of pyarrow parses in one thread, `read_csv` in all."""
+SEGMENT = 2**22
+"""Bytes that one thread reads at a time."""
 
 
 class NotPlain(Exception):  # noqa: N818 - it is no error: another reader takes the file
@@ -74,19 +74,35 @@ def arrow_csv_blocks(
         null_values=["", *dialect.missing],
         decimal_point=dialect.decimal,
     )
-    read = csv.ReadOptions(column_names=header, block_size=BLOCK)
+    read = csv.ReadOptions(column_names=header, block_size=SEGMENT, use_threads=False)
     parse = csv.ParseOptions(delimiter=dialect.separator)
     has_integers = any(graph.inputs[name].type.array_dtype.kind != "f" for name in places)
+
+    def block(segment: bytes) -> Block:
+        if b'"' in segment or (has_integers and _has_hexadecimal(segment)):
+            raise NotPlain
+        table = csv.read_csv(arrow.BufferReader(segment), read, parse, options)
+        return {name: _numbers(table, taken, graph.inputs[name], columns[name]) for name, taken in places.items()}
+
     try:
-        for segment in _segments(path):
-            if b'"' in segment or (has_integers and _has_hexadecimal(segment)):
-                raise NotPlain
-            for batch in csv.read_csv(arrow.BufferReader(segment), read, parse, options).to_batches():
-                yield {
-                    name: _numbers(batch, taken, graph.inputs[name], columns[name]) for name, taken in places.items()
-                }
+        yield from _in_threads(block, _segments(path), arrow.cpu_count())
     except (arrow.ArrowException, EOFError, OSError, ValueError) as error:
         raise NotPlain from error
+
+
+def _in_threads(function: Callable[[bytes], Block], items: Iterable[bytes], threads: int) -> Iterator[Block]:
+    """Yield what a function makes of each item, in order; each thread is at most one item ahead.
+
+    The threads of pyarrow's own reader parse only: what is before and after that waits for them.
+    """
+    with ThreadPoolExecutor(threads) as pool:
+        ahead: deque[Future[Block]] = deque()
+        for item in items:
+            ahead.append(pool.submit(function, item))
+            if len(ahead) > threads:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
 
 
 def _segments(path: DataFile) -> Iterator[bytes]:
@@ -98,11 +114,13 @@ def _segments(path: DataFile) -> Iterator[bytes]:
         if line == header or not line.strip() or b"\r" in line:  # `csv_table` takes another line as the header
             raise NotPlain
         while found := file.read(SEGMENT):
-            lines, _, rest = (rest + found).rpartition(b"\n")
+            end = found.rfind(b"\n") + 1
+            if end:
+                yield _text(b"".join([rest, memoryview(found)[:end]]))
+                rest = b""
+            rest += found[end:]
             if len(rest) > SEGMENT:  # no table has such a row
                 raise NotPlain
-            if lines:
-                yield _text(lines)
         if rest:
             yield _text(rest)
 
