@@ -117,7 +117,7 @@ def test_the_first_command_of_the_readme():
     assert done.stderr == ""
     lines = done.stdout.splitlines()
     assert lines[0] == "linreg: 100 iterations, 100 epochs"
-    assert lines[1] == "loss: 271309.375 -> 50266.77658"
+    assert lines[1] == "loss on the 24 rows trained on: 271309.375 -> 50266.77658"
     name, value = lines[3].split()
     assert (lines[2], name) == ("parameters:", "theta")
     assert float(value) == pytest.approx(THETA, rel=1e-9)
@@ -275,7 +275,7 @@ def test_a_narrow_terminal_gets_the_names_of_the_ops_unbroken_and_their_formulas
 
 def test_run_prints_one_json_object_for_machines():
     told = cli_json("run", LINREG, "--epochs", 2)
-    keys = {"model", "iterations", "epochs", "loss", "parameters", "outputs", "outputs_on", "warnings"}
+    keys = {"model", "iterations", "epochs", "loss", "loss_on", "parameters", "outputs", "outputs_on", "warnings"}
     assert told.keys() == keys
     assert (told["model"], told["iterations"], told["epochs"]) == ("linreg", 2, 2)
     assert told["loss"] == {"first": 271309.375, "last": pytest.approx(175939.155518631)}

@@ -195,6 +195,25 @@ def test_the_end_shows_the_check_whose_values_the_model_has_and_the_rows_of_the_
 
 
 @pytest.mark.parametrize(
+    ("keys", "on", "batch"),
+    [
+        ({}, "the 2 rows trained on", 2),
+        ({"batch_size": 1}, "batches of 1 of the 2 rows trained on", 1),
+        ({"batch_size": 1, "accumulate": 2}, "the 2 rows trained on", 2),
+        ({"optimizer": {"type": "lbfgs"}}, "the 2 rows trained on", 2),
+    ],
+)
+def test_the_end_says_what_the_losses_are_on(tmp_path, keys, on, batch):
+    content = {key: value for key, value in apart()[0].items() if key != "training"}
+    update = {"epochs": 3, "optimizer": {"type": "sgd", "learning_rate": 0.05}}
+    section = {"loss": "loss", "data": "train", **({} if "optimizer" in keys else update), **keys}
+    path = write(tmp_path / "m.json", {**content, "training": section})
+    assert cli("train", path)["loss_on"] == {"data": "training", "rows": 2, "batch": batch}
+    lines = CliRunner().invoke(app, ["train", str(path)], catch_exceptions=False).stdout.splitlines()
+    assert lines[1].startswith(f"loss on {on}: ")
+
+
+@pytest.mark.parametrize(
     ("keys", "on", "data"),
     [
         ({"validation": {"fraction": 0.25}}, "2 rows set apart", {"data": "validation", "rows": 2}),

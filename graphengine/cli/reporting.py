@@ -39,17 +39,36 @@ class CheckedRows(NamedTuple):
         return {"data": "validation" if self.apart else "training", "rows": self.rows}
 
 
+class TrainedRows(NamedTuple):
+    """What the loss of an iteration is on: all rows trained on, or batches of them."""
+
+    rows: int
+    batch: int
+
+    @property
+    def text(self) -> str:
+        """The rows in words."""
+        rows = f"the {counted(self.rows, 'row')} trained on"
+        return rows if self.batch == self.rows else f"batches of {self.batch} of {rows}"
+
+    def as_json(self) -> dict[str, Any]:
+        """The rows as an object of JSON."""
+        return {"data": "training", "rows": self.rows, "batch": self.batch}
+
+
 @dataclass
 class Report:
     """What came out of a model; `history` is that of its training, `rows` the number of samples of the outputs.
 
-    `checked` says what its checks are on, `warnings` what a reader should know.
+    `trained` says what the losses of a training are on, `checked` what its checks are on, `warnings` what a reader
+    should know.
     """
 
     model: Model
     outputs: Mapping[str, Any]
     rows: int | None = None
     history: History | None = None
+    trained: TrainedRows | None = None
     checked: CheckedRows | None = None
     warnings: list[Problem] = field(default_factory=list)
 
@@ -66,6 +85,7 @@ class Report:
             "iterations": len(history) if history else 0,
             "epochs": history.epochs_trained if history else 0,
             "loss": {"first": first, "last": last},
+            **({"loss_on": self.trained.as_json()} if self.trained else {}),
             **({"stopped": history.stopped} if history and history.stopped else {}),
             **({"checks": json_values(check.values)} if check else {}),
             **({"checks_on": self.checked.as_json()} if check and self.checked else {}),
@@ -88,7 +108,8 @@ class Report:
     def _print_training(self, history: History) -> None:
         iterations, epochs = counted(len(history), "iteration"), counted(history.epochs_trained, "epoch")
         print_line(f"{self.model.graph.name}: {iterations}, {epochs}")
-        print_line(f"loss: {history.first_loss:.10g} -> {history.last_loss:.10g}")
+        on = f" on {self.trained.text}" if self.trained else ""
+        print_line(f"loss{on}: {history.first_loss:.10g} -> {history.last_loss:.10g}")
         if history.stopped:
             print_line(f"stopped: {history.stopped}")
         if history.check:

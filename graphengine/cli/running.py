@@ -34,7 +34,7 @@ from graphengine.cli.options import (
 )
 from graphengine.cli.output import Format, check_targets, print_json, print_note, writable
 from graphengine.cli.progress import check_plot, draw_curve, print_curve, train
-from graphengine.cli.reporting import CheckedRows, Report, training_warnings
+from graphengine.cli.reporting import CheckedRows, Report, TrainedRows, training_warnings
 from graphengine.cli.values import named_values
 from graphengine.errors import UsageError
 
@@ -208,7 +208,9 @@ def _report_of(model: Model, trainer: Trainer | SolverTrainer) -> Report:
 
     batches, warnings = trainer.batches, training_warnings(trainer.history)
     outputs = outputs_on(model, batches, warnings)
-    return Report(model, outputs, batches.samples, trainer.history, _checked(trainer), warnings)
+    has_rows = batches.batched_inputs or batches.single_inputs
+    trained = TrainedRows(batches.samples, batches.batch_size) if has_rows else None
+    return Report(model, outputs, batches.samples, trainer.history, trained, _checked(trainer), warnings)
 
 
 def _checked(trainer: Trainer | SolverTrainer) -> CheckedRows | None:
