@@ -268,9 +268,9 @@ history.
   to 256 MiB of it; of more the batches of each chunk go there as one array. After each chunk the parameters are copied
   back, for history, checks and checkpoints. The norm of the gradient is computed only for rows of the history.
 - **What it lacks**: decompositions of matrices, random numbers, gamma functions and their relatives, `interp`,
-  `linear_recurrence`, and shapes that are known only when a graph runs. Those nodes run in NumPy between compiled
-  parts, and a training then goes through Python at each iteration. `graphengine show --plan --backend jax MODEL`
-  names them.
+  `linear_recurrence`, powers of integers, and shapes that are known only when a graph runs. Those nodes run in NumPy
+  between compiled parts, and a training then goes through Python at each iteration. `graphengine show --plan
+  --backend jax MODEL` names them.
 - **Custom nodes** that can be recorded are compiled like the ops that they are made of. A training that needs a node
   only Python can run is refused (GE416).
 - **An index out of range** gives NaN and no error.

@@ -1,5 +1,6 @@
 """The jax backend: XLA computes what the numpy backend does, to 1e-12 in double precision."""
 
+import random
 import re
 import subprocess
 import sys
@@ -7,9 +8,10 @@ from collections import Counter
 
 import numpy as np
 import pytest
+import test_same_bits
 from documents import MODELS, document, linreg, training
 from test_compile import ROWS, one_op
-from test_same_bits import bits
+from test_same_bits import FAMILIES, bits, mixed_graph
 from typer.testing import CliRunner
 
 import graphengine as ge
@@ -48,6 +50,40 @@ def test_every_op_gives_what_the_numpy_backend_gives(op, attributes, arrays):
     assert list(found) == list(expected)
     for name, value in expected.items():
         assert_close(found[name], value, 1e-12)
+
+
+@pytest.fixture
+def op_by_op(monkeypatch):
+    """Graphs run op by op: what XLA compiles of an op serves all graphs, so many graphs take seconds and no minutes."""
+    import jax
+
+    monkeypatch.setattr(jax, "jit", lambda function: function)
+
+
+def of_few_types(monkeypatch):
+    """Random graphs have values of two types in two shapes."""
+    monkeypatch.setattr(test_same_bits, "NUMBERS", [1.5, [2, 0, 3]])
+    monkeypatch.setattr(test_same_bits, "DTYPES", ["float64", "int64"])
+
+
+@WITH_JAX
+@pytest.mark.parametrize("family", FAMILIES)
+def test_random_graphs_give_what_the_numpy_backend_gives(family, op_by_op, monkeypatch):
+    chance, count = random.Random(f"jax {family}"), 0
+    for number in range(520):
+        if number == 15:
+            of_few_types(monkeypatch)
+        model, values = mixed_graph(chance, FAMILIES[family])
+        try:
+            expected = backend_named("numpy").compile(model.graph).run(values)
+        except (ge.errors.ExecutionError, OverflowError, ValueError):
+            continue
+        found, count = backend_named("jax").compile(model.graph).run(values), count + 1
+        assert list(found) == list(expected)
+        is_single = any(kind.dtype == np.float32 for kind in model.graph.types.values())
+        for name, value in expected.items():
+            assert_close(found[name], value, 1e-5 if is_single else 1e-12)
+    assert count >= 500
 
 
 def trained(path, backend, iterations=20, **options):

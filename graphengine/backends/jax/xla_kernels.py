@@ -52,7 +52,24 @@ def _typed(kernel: Kernel, dtypes: list[Any]) -> Kernel:
 
 def _by_name(instruction: Instruction) -> Kernel | None:
     function = OPS.original(instruction.op).numpy
-    return getattr(jnp, function.__name__, None) if isinstance(function, np.ufunc) else None
+    if not isinstance(function, np.ufunc) or not _fits(instruction):
+        return None
+    return getattr(jnp, function.__name__, None)
+
+
+def _fits(instruction: Instruction) -> bool:
+    """Whether Python's integers are in the range of an array of integers beside them: jax drops their upper bits."""
+    pairs = zip(instruction.inputs, instruction.operand_types, strict=True)
+    dtypes = [kind.array_dtype for of, kind in pairs if isinstance(of, str) and kind is not None]
+    if not dtypes or np.result_type(*dtypes).kind not in "iu":
+        return True
+    range_of = np.iinfo(np.result_type(*dtypes))
+    return all(range_of.min <= of <= range_of.max for of in instruction.inputs if type(of) is int)
+
+
+def power(instruction: Instruction) -> Kernel | None:
+    """Powers but of integers: NumPy refuses negative exponents, and jax reads the lowest bits of an exponent alone."""
+    return None if instruction.types[0].array_dtype.kind in "iu" else jnp.power
 
 
 def _shape(instruction: Instruction, place: int = 0) -> tuple[Any, ...]:
@@ -323,6 +340,7 @@ KERNELS: Mapping[str, Callable[[Instruction], Kernel | None]] = {
     "cumsum": running(jnp.cumsum, 0),
     "cumprod": running(jnp.cumprod, 1),
     "norm": norm,
+    "pow": power,
     "sum_to": sum_to,
     "reshape": reshaped,
     "expand_dims": reshaped,

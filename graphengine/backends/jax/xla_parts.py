@@ -34,7 +34,7 @@ class CompiledPart:
     def in_numpy(self, values: Mapping[str, Any]) -> Values:
         """Compute the outputs of the one instruction by its own class."""
         ((_, step),) = self.steps
-        operands = [np.asarray(values[of])[()] if isinstance(of, str) else of for of in step.inputs]
+        operands = [_in_numpy(values[of]) if isinstance(of, str) else of for of in step.inputs]
         with np.errstate(all="ignore"):
             found = step.node.forward(*operands)
         return dict(zip(step.outputs, found if isinstance(found, tuple) else (found,), strict=True))
@@ -47,6 +47,11 @@ class CompiledPart:
                 needed.update(of for of in step.inputs if isinstance(of, str))
                 always.append((kernel, step))
         return always[::-1], [each for each in self.steps if needed.isdisjoint(each[1].outputs)]
+
+
+def _in_numpy(value: Any) -> Any:
+    """A value as NumPy has it; a Python number stays one, which widens no array beside it."""
+    return value if isinstance(value, (int, float)) else np.asarray(value)[()]
 
 
 def computed(steps: Iterable[KernelStep], values: Mapping[str, Any]) -> Values:
