@@ -248,6 +248,85 @@ def test_all_ops_that_lack_are_reported_in_one_run():
     assert "give the value of shape" in found[1][2]
 
 
+def messages_of(text):
+    with pytest.raises(InvalidModelError) as caught:
+        from_proto(parsed(text))
+    return [each.message.replace(" cannot be imported", "") for each in caught.value.problems]
+
+
+BRANCHES = (
+    "If(c) <then_branch = t () => (float[4] p) { p = own.one(x) },"
+    " else_branch = e () => (float[4] q) { q = own.two(x) }>"
+)
+TRAINING = "BatchNormalization <training_mode = 1>(a, s, s, s, s)"
+LACKING = {
+    "below an unknown op whose type the file states": (
+        f"m (float[N, 3, 4, 4] x, float[3] s) => (float[N, 3, 4, 4] y) <float[N, 3, 4, 4] a> {{ a = own.magic(x)\n"
+        f" b, m, v = {TRAINING}\n y = own.other(b) }}",
+        [
+            "op 'magic': the op has no counterpart: 1 node (a)",
+            "op 'BatchNormalization': it is in training mode: 1 node (b)",
+            "op 'other': the op has no counterpart: 1 node (y)",
+        ],
+    ),
+    "below an op of ONNX whose type follows": (
+        "m (float[N, 3, 4, 4] x, float[N, 4, 4, 2] g) => (float[N, 3, 2, 2] y) { a = GridSample(x, g)\n"
+        " y = MaxPool<kernel_shape = [9, 9]>(a) }",
+        ["op 'GridSample': the op has no counterpart: 1 node (a)", "op 'MaxPool': no patch of (9, 9) fits"],
+    ),
+    "in a function that reads a gap": (
+        "m (float[4] x) => (float[4] y) { a = own.magic(x)\n y = own.f(a) }"
+        '<domain: "own", opset_import: ["" : 21]> f (u) => (v) { w = own.lost(u)\n v = own.lost(w) }',
+        [
+            "op 'magic': the op has no counterpart: 1 node (a)",
+            "op 'lost': the op has no counterpart: 2 nodes (y/w and y/v)",
+        ],
+    ),
+    "in both branches": (
+        "m (bool c, float[4] x) => (float[4] y) { y = " + BRANCHES + " }",
+        [
+            "op 'one': the op has no counterpart: 1 node (y/p)",
+            "op 'two': the op has no counterpart: 1 node (y/q)",
+        ],
+    ),
+    "in branches below a gap": (
+        "m (float[4] x) => (float[4] y) { c = own.magic(x)\n y = " + BRANCHES + " }",
+        [
+            "op 'magic': the op has no counterpart: 1 node (c)",
+            "op 'one': the op has no counterpart: 1 node (y/p)",
+            "op 'two': the op has no counterpart: 1 node (y/q)",
+        ],
+    ),
+    "in a loop, once however often it runs": (
+        "m (float[4] x) => (float[4] y) { k = Constant<value_int = 3>()\n y = Loop(k, , x) <body = b "
+        "(int64 i, bool go, float[4] v) => (bool more, float[4] w) { more = Identity(go)\n w = own.one(v) }> }",
+        ["op 'one': the op has no counterpart: 1 node (y/w)"],
+    ),
+    "in what an op of ONNX is made of": (
+        "m (float[4] x) => (float[4] y) { y = Bernoulli(x) }",
+        [
+            "op 'Bernoulli': it is made of other ops, of which 'RandomUniformLike' cannot be: the op has no "
+            "counterpart: 1 node (y)"
+        ],
+    ),
+    "but nothing that follows": (
+        "m (float[N, 4] x) => (float[A, B] y) <int64[2] s, float[P, Q] a> { s = own.sizes(x)\n a = own.magic(x)\n"
+        " b = Reshape(x, s)\n c = Add(a, x)\n y = Add(b, c) }",
+        [
+            "op 'sizes': the op has no counterpart: 1 node (s)",
+            "op 'magic': the op has no counterpart: 1 node (a)",
+        ],
+    ),
+}
+
+
+@pytest.mark.parametrize(("text", "wanted"), LACKING.values(), ids=LACKING.keys())
+def test_what_lacks_is_reported_in_one_run(text, wanted):
+    found = messages_of(text)
+    assert len(found) == len(wanted), found
+    assert all(each.startswith(start) for each, start in zip(found, wanted, strict=True)), found
+
+
 def test_inputs_can_be_fixed_and_sizes_given():
     text = "m (float[N, 4] x, int64[2] shape) => (float[A, B] y) { y = Reshape(x, shape) }"
     imported = from_proto(parsed(text), fixed={"shape": [2, 4]}, sizes={"N": 2})

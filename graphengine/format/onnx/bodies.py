@@ -8,6 +8,7 @@ from typing import Any
 
 from graphengine.extras import optional
 from graphengine.format.onnx.onnx_calls import Unimportable, shape_of
+from graphengine.format.onnx.protos import subgraphs
 
 NEWEST = {"": 28, "ai.onnx.ml": 6}
 """The newest opset of each domain that the rules of the import know."""
@@ -65,11 +66,27 @@ def body_of(schema: Any, node: Any, version: int, values: Sequence[Any], attribu
     return onnx.FunctionProto.FromString(text) if text else None
 
 
+def inferred_types(node: Any, values: Sequence[Any], opsets: Mapping[str, int]) -> dict[str, Any]:
+    """Return the types of a node's results, by name, that follow from its inputs by ONNX's schema of its op."""
+    onnx = optional("onnx", "onnx")
+    domain = "" if node.domain == "ai.onnx" else node.domain
+    schema = schema_of(node.op_type, domain, opsets.get(domain, 1))
+    if schema is None or next(subgraphs(node), None) is not None:
+        return {}
+    types = {name: _type_proto(onnx, value) for name, value in zip(node.input, values, strict=True) if name}
+    imported = [onnx.helper.make_opsetid(name, version) for name, version in opsets.items()]
+    try:
+        found: dict[str, Any] = onnx.shape_inference.infer_node_outputs(schema, node, types, opset_imports=imported)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, RuntimeError, TypeError, ValueError):
+        return {}
+    return found
+
+
 def _type_proto(onnx: Any, value: Any) -> Any:
     """Return the type of a value; nothing for one that is omitted."""
     if value is None or isinstance(value, list):
         return onnx.TypeProto()
     dtype = "int64" if value.dtype == object else value.dtype
     number = onnx.helper.np_dtype_to_tensor_dtype(dtype) if dtype != "int64" else onnx.TensorProto.INT64
-    sizes = [size if isinstance(size, int) else None for size in shape_of(value)]
+    sizes = [size if isinstance(size, (int, str)) else None for size in shape_of(value)]
     return onnx.helper.make_tensor_type_proto(number, sizes)

@@ -62,6 +62,8 @@ class Draft(Recorder):
         """The types of 16 bits that weights and inputs have in the file."""
         self.frozen: set[str] = set()
         """Weights that no training may change, such as running statistics."""
+        self.doubtful: dict[str, bool] = {}
+        """Values that follow from stand-ins, and whether sizes of these are guesses."""
         self.near = "value"
         """What constants of the node that is being imported are named after."""
 
@@ -75,6 +77,18 @@ class Draft(Recorder):
         """Enter an input."""
         self.inputs[name], self.storage[name] = kind, storage
         return self.declare(name, kind)
+
+    def stand_in(self, kind: ArrayType) -> Symbol:
+        """Return a value of a type in place of one that could not be imported; its new symbolic sizes are guesses."""
+        guessed = any(isinstance(size, str) and size not in self._axes for size in kind.shape)
+        symbol = self.declare(self.free("unknown"), kind)
+        self.doubtful[symbol.name] = guessed
+        return symbol
+
+    def doubts(self, values: Sequence[Any]) -> list[bool]:
+        """Return of each value that follows from a stand-in whether it is doubtful."""
+        cells = [each for value in values for each in (value.flat if _has_symbols(value) else [value])]
+        return [self.doubtful[each.name] for each in cells if isinstance(each, Symbol) and each.name in self.doubtful]
 
     def as_symbol(self, value: Any) -> Any:
         """Return the operand for a weight, a constant or sizes in the graph."""
@@ -107,7 +121,12 @@ class Draft(Recorder):
         if len(self.nodes) >= self._most:
             message = f"as ops of this package the model has more than {self._most:,} nodes"
             raise InvalidModelError(message, code="GE132", hint="load it with larger limits")
-        return super().emit(op, node, operands, name)
+        found = super().emit(op, node, operands, name)
+        doubts = [self.doubtful[each] for each in operands if each in self.doubtful]
+        if doubts:
+            results = found if isinstance(found, tuple) else (found,)
+            self.doubtful.update(dict.fromkeys([each.name for each in results], any(doubts)))
+        return found
 
     def freeze(self, *values: Any) -> None:
         """Leave weights out of what is trained."""
@@ -115,7 +134,7 @@ class Draft(Recorder):
 
     def computed(self, value: Any) -> Any:
         """Return a value for computing: sizes that are known in part become a symbol."""
-        return self.as_symbol(value) if isinstance(value, np.ndarray) and value.dtype == object else value
+        return self.as_symbol(value) if _has_symbols(value) else value
 
     def _scalar(self, array: np.ndarray[Any, Any]) -> Symbol:
         number: Any = array.item()
@@ -192,6 +211,11 @@ class Draft(Recorder):
         if isinstance(value, (Weight, np.ndarray, np.generic)):
             value = self.as_symbol(value)
         return super()._operand(value)
+
+
+def _has_symbols(value: Any) -> bool:
+    """Whether a value is an array of sizes that are known in part."""
+    return isinstance(value, np.ndarray) and value.dtype == object
 
 
 def is_size(value: Any) -> bool:

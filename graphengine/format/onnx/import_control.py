@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 
 from graphengine.format.onnx.drafts import Weight
-from graphengine.format.onnx.onnx_calls import OnnxCall, Unimportable, imports, is_known, op
+from graphengine.format.onnx.onnx_calls import Follows, NotKnownYet, OnnxCall, Unimportable, imports, is_known, op
 from graphengine.format.onnx.recorded_loops import FEW, looped
 
 MOST_TRIPS = 2**12
@@ -40,16 +41,19 @@ def choose(call: OnnxCall) -> Any:
     if is_known(condition):
         return call.apply(call.get("then_branch" if condition.reshape(-1)[0] else "else_branch"), {})
     condition = np.reshape(condition, ())
-    first, second = (
-        call.apply(call.get(name), {}, near) for name, near in (("then_branch", "then/"), ("else_branch", "else/"))
-    )
-    return [_chosen(call, condition, *pair) for pair in zip(first, second, strict=True)]
+    found: list[Any] = []
+    for name, near in (("then_branch", "then/"), ("else_branch", "else/")):
+        with suppress(Follows):  # the other branch is looked at, too
+            found.append(call.apply(call.get(name), {}, near))
+    if len(found) < 2:
+        raise Follows
+    return [_chosen(call, condition, *pair) for pair in zip(*found, strict=True)]
 
 
 def _chosen(call: OnnxCall, condition: Any, x: Any, y: Any) -> Any:
     x, y = (call.draft.as_symbol(each) for each in (x, y))
     if x.type.shape != y.type.shape or x.dtype != y.dtype:
-        raise Unimportable("its branches give values of different shapes by a condition that is computed at run time")
+        raise NotKnownYet("its branches give values of different shapes by a condition that is computed at run time")
     return np.where(condition, x, y)
 
 
@@ -79,7 +83,7 @@ def loop(call: OnnxCall) -> Any:
 
 def _is_true(condition: Any) -> bool:
     if not is_known(condition):
-        raise Unimportable("whether it ends is decided by values that are computed at run time")
+        raise NotKnownYet("whether it ends is decided by values that are computed at run time")
     return bool(condition.reshape(-1)[0])
 
 
@@ -90,7 +94,7 @@ def _value(call: OnnxCall, place: int) -> Any:
 
 def _column(call: OnnxCall, values: list[Any]) -> Any:
     if not values:
-        raise Unimportable("it has no iterations, so the shape of what it stacks is not known")
+        raise NotKnownYet("it has no iterations, so the shape of what it stacks is not known")
     return stacked([call.draft.computed(value) for value in values], 0)
 
 
@@ -111,7 +115,7 @@ def scan(call: OnnxCall) -> Any:
     if len(set(backward)) == 1 and not (isinstance(length, int) and length <= FEW):
         return _recorded(call, body, carried, first, axes, reverse=bool(backward[0]))
     if not isinstance(length, int):
-        raise Unimportable("its sequences go in both directions, and their length is known only at run time")
+        raise NotKnownYet("its sequences go in both directions, and their length is known only at run time")
     columns: list[list[Any]] = [[] for _ in range(len(body.output) - first)]
     for number in range(trips(length)):
         places = [length - 1 - number if back else number for back in backward]
@@ -149,6 +153,6 @@ def _stacked_columns(call: OnnxCall, columns: list[list[Any]]) -> list[Any]:
     backward = call.get("scan_output_directions") or [0] * len(columns)
     ordered = [column[::-1] if back else column for column, back in zip(columns, backward, strict=True)]
     if any(not column for column in ordered):
-        raise Unimportable("its sequences are empty, so the shape of what it stacks is not known")
+        raise NotKnownYet("its sequences are empty, so the shape of what it stacks is not known")
     pairs = zip(ordered, axes, strict=True)
     return [stacked([call.draft.computed(value) for value in column], axis) for column, axis in pairs]

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from graphengine.format.onnx.import_control import part, stacked, trips
-from graphengine.format.onnx.onnx_calls import OnnxCall, Unimportable, bounded, constant, imports, op
+from graphengine.format.onnx.onnx_calls import NotKnownYet, OnnxCall, Unimportable, bounded, constant, imports, op
 from graphengine.format.onnx.recorded_loops import FEW, looped
 
 GATES = {"RNN": 1, "GRU": 3, "LSTM": 4}
@@ -127,7 +127,7 @@ def _along(call: OnnxCall, x: Any, number: int, *, reverse: bool) -> tuple[Any, 
     if not call.has(4) and not (isinstance(length, int) and length <= FEW):
         return _recorded(call, layer, x, state, reverse=reverse)
     if not isinstance(length, int):
-        raise Unimportable("its sequences have lengths, and the longest one is known only at run time")
+        raise NotKnownYet("its sequences have lengths, and the longest one is known only at run time")
     column: list[Any] = [None] * trips(length)
     for time in reversed(range(length)) if reverse else range(length):
         new = step(layer, part(x, time, 0), state)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from graphengine.format.onnx.onnx_calls import OnnxCall, Unimportable, cast, constant, imports, op
+from graphengine.format.onnx.onnx_calls import NotKnownYet, OnnxCall, cast, constant, imports, op
 
 REDUCED = {
     "ReduceSum": "sum",
@@ -103,7 +103,7 @@ def _soft(call: OnnxCall, x: Any, axis: int) -> Any:
         return op("softmax" if call.op == "Softmax" else "log_softmax", axis=axis)(x)
     size = x.shape[axis]
     if not isinstance(size, int):
-        raise Unimportable("the size of its axis is known only at run time")
+        raise NotKnownYet("the size of its axis is known only at run time")
     hot = op("one_hot", depth=size, dtype=x.dtype.name)(op("argmax", axis=axis)(x))
     order = [*range(x.ndim - 1)]
     order.insert(axis, x.ndim - 1)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from graphengine.format.onnx.onnx_calls import OnnxCall, Unimportable, bounded, cast, imports, is_known, op
+from graphengine.format.onnx.onnx_calls import NotKnownYet, OnnxCall, Unimportable, bounded, cast, imports, is_known, op
 
 
 @imports("Slice")
@@ -84,7 +84,7 @@ def gather_nd(call: OnnxCall) -> Any:
     if batch:
         return _batched(call, x, places, joined, batch)
     if not all(isinstance(each, int) for each in rest):
-        raise Unimportable("sizes that it needs are known only at run time")
+        raise NotKnownYet("sizes that it needs are known only at run time")
     flat = np.reshape(x, (int(np.prod(joined)), *rest))
     return op("gather", axis=0)(flat, places)
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from graphengine.format.onnx.drafts import boxed, normalized
-from graphengine.format.onnx.onnx_calls import OnnxCall, Unimportable, bounded, cast, imports, is_known, op
+from graphengine.format.onnx.onnx_calls import NotKnownYet, OnnxCall, Unimportable, bounded, cast, imports, is_known, op
 from graphengine.format.onnx.protos import dtype_of
 from graphengine.ir.recording import Symbol
 from graphengine.ops.inference import normalized_axes
@@ -53,7 +53,7 @@ def target_sizes(call: OnnxCall, place: int, name: str) -> Any:
     value = call.size(place)
     if isinstance(value, Symbol):
         if value.type.content is None:
-            raise Unimportable(f"its input '{name}' is computed at run time", call.draft.inputs_of(value))
+            raise NotKnownYet(f"its input '{name}' is computed at run time", call.draft.inputs_of(value))
         return value
     return [each if isinstance(each, Symbol) else int(each) for each in value.reshape(-1)]
 
@@ -74,7 +74,7 @@ def reshaped(call: OnnxCall, x: Any, target: list[Any]) -> Any:
     (last,) = places
     if last == len(target) - 1 and tuple(map(call.draft.size_text, target[:-1])) == x.type.shape[:last]:
         return op("flatten", axis=last)(x)
-    raise Unimportable("one of its sizes follows from several others that are known only at run time")
+    raise NotKnownYet("one of its sizes follows from several others that are known only at run time")
 
 
 def vector_of(sizes: Any) -> np.ndarray[Any, Any]:
@@ -97,7 +97,7 @@ def flatten(call: OnnxCall) -> Any:
         if all(isinstance(each, int) for each in tail):
             return np.reshape(x, (-1, math.prod(tail)) if 0 not in tail else (math.prod(call.static(0)[:axis]), 0))
         if not all(isinstance(each, int) for each in head):
-            raise Unimportable("sizes that it needs are known only at run time")
+            raise NotKnownYet("sizes that it needs are known only at run time")
         return np.reshape(x, (math.prod(head), -1))
     return op("flatten", axis=1)(x) if call.rank() > 1 else np.reshape(x, (-1, 1))
 

@@ -1,21 +1,21 @@
 """From an ONNX model to the graph that it means: nodes are imported one by one, by the rules of `IMPORTS`.
 
-A node has a rule, or a body: a function of the file, or the one that ONNX's schema gives its op, which is inlined. What
-cannot be imported leaves a gap, and nothing that follows from a gap is reported: so all ops that lack are found in one
-run.
+A node has a rule, or a body: a function of the file, or the one that ONNX's schema gives its op, which is inlined. In
+place of what cannot be imported a stand-in of its type is computed with or, where its type is not known, a gap is left.
+Nothing that follows from them is reported: so all that lacks is found in one run, in functions and subgraphs, too.
 """
 
 from __future__ import annotations
 
 from collections import ChainMap
-from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from graphengine.errors import DataError, InvalidModelError, Problem
+from graphengine.errors import InvalidModelError
 from graphengine.extras import optional
 from graphengine.format.onnx import (
     import_classical,
@@ -30,15 +30,25 @@ from graphengine.format.onnx import (
     import_shapes,
     import_trees,
 )
-from graphengine.format.onnx.bodies import body_of, check_version, defaults_of, schema_of
+from graphengine.format.onnx.bodies import body_of, check_version, defaults_of, inferred_types, schema_of
 from graphengine.format.onnx.drafts import Draft, Weight, normalized
-from graphengine.format.onnx.onnx_calls import IMPORTS, OnnxCall, Unimportable
-from graphengine.format.onnx.protos import STORED, Tensors, dtype_of, subgraphs, type_name
+from graphengine.format.onnx.import_findings import FindingPlace, Findings
+from graphengine.format.onnx.import_scopes import ImportScope, name_of
+from graphengine.format.onnx.onnx_calls import IMPORTS, Follows, OnnxCall, Unimportable
+from graphengine.format.onnx.protos import (
+    STORED,
+    Tensors,
+    declared_types,
+    dtype_of,
+    needed,
+    read_by,
+    subgraphs,
+    type_name,
+)
 from graphengine.format.onnx.renaming import NewNames, size_named, valid
-from graphengine.ir.recording import Symbol, UnrecordableError
+from graphengine.ir.recording import Symbol
 from graphengine.limits import Limits
 from graphengine.ops.shapes import ArrayType, Size
-from graphengine.wording import counted, enumerated
 
 _TABLES = (
     import_classical,
@@ -59,21 +69,7 @@ MOST_DEPTH = 32
 MOST_GROWTH = 64
 """How many times as many nodes a file may become with functions inlined and loops unrolled; up to 2^17 in any case."""
 GAP = object()
-"""The result of a node that could not be imported."""
-
-
-class ImportScope(NamedTuple):
-    """Where nodes are: the values that they see by name, opsets by domain, and what their names are put after.
-
-    `kinds` are ONNX's numbers of the types that values have in the file, where these are none of ours.
-    """
-
-    values: MutableMapping[str, Any]
-    opsets: Mapping[str, int]
-    attributes: Mapping[str, Any]
-    kinds: MutableMapping[str, int]
-    prefix: str = ""
-    depth: int = 0
+"""The result of a node that could not be imported, and whose type is not known."""
 
 
 class Importer:
@@ -100,7 +96,7 @@ class Importer:
         self.descriptions: dict[str, str] = {}
         """What the file says of its inputs."""
         self.placed = 0
-        self._reasons: dict[tuple[str, str], list[tuple[str, tuple[str, ...]]]] = {}
+        self.findings = Findings()
         self.functions = {(each.domain, each.name, each.overload): each for each in proto.functions}
 
     def run(self, until: str | None = None) -> dict[str, Any]:
@@ -112,19 +108,19 @@ class Importer:
             GE306 for each op that cannot be imported, with the reason and the nodes; GE132 or GE133 beyond the limits.
         """
         opsets = {_domain(each.domain): each.version for each in self.proto.opset_import}
-        scope = ImportScope({}, opsets, {}, {})
         graph = self.proto.graph
+        scope = ImportScope({}, opsets, {}, {}, declared_types(graph))
         self._enter_sources(graph, scope)
         wanted = [each.name for each in graph.output] if until is None else [until]
         self._run_nodes(needed(graph.node, wanted), scope)
         outputs = {}
         for name in wanted:
-            with self._reporting("output", name):
+            with self.findings.reporting(FindingPlace("output", name)):
                 value = self._value(name, scope)
                 if value is not GAP:
                     outputs[name] = self._returned(value)
-        if self._reasons:
-            raise InvalidModelError(list(self._problems()))
+        if self.findings:
+            raise InvalidModelError(list(self.findings.problems()))
         return outputs
 
     # ------------------------------------------------------------ what the file declares
@@ -134,7 +130,7 @@ class Importer:
         for each in graph.input:
             if each.name in initial:
                 continue
-            with self._reporting("input", each.name):
+            with self.findings.reporting(FindingPlace("input", each.name)):
                 scope.values[each.name] = GAP
                 scope.values[each.name] = self._input(each)
                 scope.kinds[each.name] = each.type.tensor_type.elem_type
@@ -142,13 +138,14 @@ class Importer:
 
     def _enter_initializers(self, graph: Any, scope: ImportScope) -> None:
         for tensor in graph.initializer:
-            with self._reporting("initializer", tensor.name):
+            with self.findings.reporting(FindingPlace("initializer", scope.path + tensor.name)):
                 scope.values[tensor.name] = GAP
                 scope.values[tensor.name] = self._weight(tensor, scope)
                 scope.kinds[tensor.name] = tensor.data_type
         for sparse in graph.sparse_initializer:
             scope.values[sparse.values.name] = GAP
-            self._report("initializer", sparse.values.name, Unimportable("sparse tensors have no counterpart"))
+            reason = Unimportable("sparse tensors have no counterpart")
+            self.findings.report(FindingPlace("initializer", scope.path + sparse.values.name), reason)
 
     def _weight(self, tensor: Any, scope: ImportScope) -> Any:
         array = self.tensors.array(tensor)
@@ -193,32 +190,67 @@ class Importer:
                 raise InvalidModelError(message, code="GE132", hint="load it with larger limits")
             twice = [output for output in node.output if output and output in scope.values]
             scope.values.update(dict.fromkeys(node.output, GAP))
-            with self._reporting(node.op_type, node.name or next(iter(node.output), "")):
+            with self.findings.reporting(self._place(node, scope)):
                 if twice:
                     raise Unimportable(f"'{twice[0]}' is defined twice")
-                inputs = [self._value(name, scope) if name else None for name in node.input]
-                if any(value is GAP for value in inputs):
-                    self._require_known(node, scope)
-                    continue
-                self._enter_results(node, self._results(node, inputs, scope), scope)
+                self._run_node(node, scope)
+            if self.findings:
+                self._stand_in(node, scope)
+
+    def _run_node(self, node: Any, scope: ImportScope) -> None:
+        inputs = [self._value(name, scope) if name else None for name in node.input]
+        if any(value is GAP for value in inputs):
+            self._look_below(node, inputs, scope)
+        else:
+            self._enter_results(node, self._results(node, inputs, scope), scope)
+
+    def _place(self, node: Any, scope: ImportScope) -> FindingPlace:
+        """Return where a node is, and whether values that it reads follow from what could not be imported."""
+        doubts = self.draft.doubts([scope.values.get(name) for name in read_by(node)]) if self.findings else []
+        return scope.place(node)._replace(follows=bool(doubts), is_doubtful=any(doubts))
 
     def _value(self, name: str, scope: ImportScope) -> Any:
         if name not in scope.values:
             raise Unimportable(f"'{name}' is not defined before it is read")
         return scope.values[name]
 
-    def _require_known(self, node: Any, scope: ImportScope) -> None:
-        """Report an op that has neither a rule nor a body, also where what it reads is a gap."""
-        domain = _domain(node.domain)
-        known = (domain, node.op_type) in IMPORTS or (node.domain, node.op_type, node.overload) in self.functions
-        schema = None if known else schema_of(node.op_type, domain, scope.opsets.get(domain, 1))
-        if not known and not (schema and (schema.has_function or schema.has_context_dependent_function)):
-            raise Unimportable("the op has no counterpart")
+    def _look_below(self, node: Any, inputs: list[Any], scope: ImportScope) -> None:
+        """Report an op that has neither a rule nor a body, and what lacks within it, where it reads a gap."""
+        domain, attributes = _domain(node.domain), dict(self._attributes(node, scope))
+        version = scope.opsets.get(domain, 1)
+        function, schema = self._function(node), schema_of(node.op_type, domain, version)
+        if function is not None:
+            self._enter_results(node, self._inlined(function, inputs, attributes, node, scope), scope)
+        elif (domain, node.op_type) in IMPORTS:
+            check_version(node.op_type, domain, version)
+            for graph in subgraphs(node):
+                self._run_graph(graph, self._inside(graph, {each.name: GAP for each in graph.input}, node, scope))
+        elif schema is None or not schema.has_context_dependent_function:  # such a body takes types
+            self._enter_results(node, self._by_schema(node, inputs, attributes, scope), scope)
+
+    def _stand_in(self, node: Any, scope: ImportScope) -> None:
+        """Let results that lack have the types that the file states, or that follow from what the node reads."""
+        lacking = [name for name in node.output if name and scope.values[name] is GAP]
+        if not lacking:
+            return
+        values = [scope.values.get(name) for name in node.input]
+        known = all(value is not GAP for value in values)
+        types = {**(inferred_types(node, values, scope.opsets) if known else {}), **scope.declared}
+        for name in lacking:
+            with suppress(Unimportable):
+                scope.values[name] = self._typed(name, types.get(name))
+
+    def _typed(self, name: str, kind: Any) -> Any:
+        """Return a stand-in for a value of a type, a gap where the type is not known."""
+        if kind is None or not kind.tensor_type.HasField("shape"):
+            return GAP
+        tensor = kind.tensor_type
+        shape = tuple(self._size(name, axis, size) for axis, size in enumerate(tensor.shape.dim))
+        return self.draft.stand_in(ArrayType(shape, dtype_of(tensor.elem_type)))
 
     def _results(self, node: Any, inputs: list[Any], scope: ImportScope) -> Any:
         domain = _domain(node.domain)
-        function = self.functions.get((node.domain, node.op_type, node.overload))
-        attributes = dict(self._attributes(node, scope))
+        function, attributes = self._function(node), dict(self._attributes(node, scope))
         if function is not None:
             return self._inlined(function, inputs, attributes, node, scope)
         if domain not in scope.opsets:
@@ -233,12 +265,23 @@ class Importer:
                 found = rule(call)
             scope.kinds.update(dict.fromkeys(node.output, call.made))
             return found
-        schema = schema_of(node.op_type, domain, scope.opsets[domain])
-        body = body_of(schema, node, scope.opsets[domain], inputs, scope.attributes)
+        return self._by_schema(node, inputs, attributes, scope)
+
+    def _by_schema(self, node: Any, inputs: list[Any], given: dict[str, Any], scope: ImportScope) -> list[Any]:
+        """Import the body that ONNX's schema gives an op."""
+        domain = _domain(node.domain)
+        version = scope.opsets.get(domain, 1)
+        schema = schema_of(node.op_type, domain, version)
+        body = body_of(schema, node, version, inputs, scope.attributes)
         if body is None:
             raise Unimportable("the op has no counterpart")
         defaults = {name: self._attribute(each) for name, each in defaults_of(schema).items()}
-        return self._inlined(body, inputs, {**defaults, **attributes}, node, scope)
+        scope = scope._replace(within=scope.within or self._place(node, scope))
+        return self._inlined(body, inputs, {**defaults, **given}, node, scope)
+
+    def _function(self, node: Any) -> Any:
+        """Return the function of the file that a node calls, None if it calls none."""
+        return self.functions.get((node.domain, node.op_type, node.overload))
 
     def _near(self, node: Any, scope: ImportScope) -> str:
         """Return what parts of a node are named after."""
@@ -274,7 +317,10 @@ class Importer:
         opsets = {**scope.opsets, **{_domain(each.domain): each.version for each in function.opset_import}}
         prefix = f"{self._near(node, scope)}/"
         kinds = {own: scope.kinds.get(name, 0) for own, name in zip(function.input, node.input, strict=False)}
-        inner = ImportScope(values, opsets, {**defaults, **given}, kinds, prefix, scope.depth + 1)
+        path = f"{scope.path}{name_of(node)}/"
+        inner = ImportScope(
+            values, opsets, {**defaults, **given}, kinds, {}, prefix, scope.depth + 1, path, scope.within
+        )
         self._run_nodes(function.node, inner)
         wanted = [*map(bool, node.output), *[False] * len(function.output)]
         return [self._value(name, inner) if want else None for name, want in zip(function.output, wanted, strict=False)]
@@ -283,19 +329,34 @@ class Importer:
         """Return what imports a subgraph of a node with values of its inputs."""
 
         def apply(graph: Any, values: Mapping[str, Any], near: str = "") -> list[Any]:
-            self._check_depth(scope)
-            prefix = f"{self._near(node, scope)}/{near}"
-            values = ChainMap(dict(values), scope.values)
-            inner = scope._replace(values=values, kinds=dict(scope.kinds), prefix=prefix, depth=scope.depth + 1)
-            self._enter_initializers(graph, inner)
-            self._run_nodes(graph.node, inner)
-            found = [self._value(each.name, inner) for each in graph.output]
+            inner = self._inside(graph, values, node, scope, near)
+            found = self._run_graph(graph, inner)
             if any(each is GAP for each in found):
-                raise _Silent
+                raise Follows
             self._near(node, scope)
             return found
 
         return apply
+
+    def _inside(
+        self, graph: Any, values: Mapping[str, Any], node: Any, scope: ImportScope, near: str = ""
+    ) -> ImportScope:
+        """Return the scope of a subgraph of a node, which sees the values around it."""
+        self._check_depth(scope)
+        return scope._replace(
+            values=ChainMap(dict(values), scope.values),
+            kinds=dict(scope.kinds),
+            declared=declared_types(graph),
+            prefix=f"{self._near(node, scope)}/{near}",
+            depth=scope.depth + 1,
+            path=f"{scope.path}{name_of(node)}/",
+        )
+
+    def _run_graph(self, graph: Any, scope: ImportScope) -> list[Any]:
+        """Import the nodes of a subgraph, and return its results."""
+        self._enter_initializers(graph, scope)
+        self._run_nodes(graph.node, scope)
+        return [self._value(each.name, scope) for each in graph.output]
 
     def _check_depth(self, scope: ImportScope) -> None:
         if scope.depth >= MOST_DEPTH:
@@ -304,7 +365,7 @@ class Importer:
     def _enter_results(self, node: Any, results: Any, scope: ImportScope) -> None:
         found = list(results) if isinstance(results, (tuple, list)) else [results]
         if any(value is GAP for value in found):
-            raise _Silent
+            raise Follows
         for name, value in zip(node.output, found, strict=False):
             if name:
                 scope.values[name] = normalized(value)
@@ -329,67 +390,9 @@ class Importer:
             raise Unimportable("sequences and optional values have no counterpart")
         return self.draft.as_symbol(value)
 
-    # ------------------------------------------------------------ what cannot be imported
-
-    @contextmanager
-    def _reporting(self, what: str, name: str) -> Iterator[None]:
-        """Report why something cannot be imported; what a rule raises on values that it does not expect counts, too."""
-        try:
-            yield
-        except _Silent:
-            return
-        except (InvalidModelError, DataError) as error:
-            if not {each.code for each in error.problems} <= {"GE501", "GE504"}:
-                raise
-            self._report(what, name, Unimportable(error.problems[0].message))
-        except Unimportable as reason:
-            self._report(what, name, reason)
-        except (MemoryError, *_UNEXPECTED) as error:
-            first = str(error).strip().partition("\n")[0]
-            self._report(what, name, Unimportable(first or type(error).__name__))
-
-    def _report(self, what: str, name: str, reason: Unimportable) -> None:
-        self._reasons.setdefault((what, str(reason)), []).append((name, reason.inputs))
-
-    def _problems(self) -> Iterator[Problem]:
-        for (what, reason), places in self._reasons.items():
-            names = [name for name, _ in places]
-            fix = sorted({each for _, inputs in places for each in inputs})
-            hint = f"give the value of {enumerated(fix)}, which makes a constant of it" if fix else None
-            where = f"{counted(len(names), 'node')} ({enumerated(names)})" if what not in _DECLARED else names[0]
-            subject = f"op '{what}'" if what not in _DECLARED else what
-            yield Problem("GE306", f"{subject} cannot be imported: {reason}: {where}", hint, node=names[0])
-
-
-def needed(nodes: Any, wanted: Iterable[str]) -> list[Any]:
-    """Return the nodes that values depend on, in their order; what a subgraph reads counts as read by its node."""
-    names, found = set(wanted), []
-    for node in reversed(nodes):
-        if not names.isdisjoint(node.output):
-            found.append(node)
-            names.update(read_by(node))
-    return found[::-1]
-
-
-def read_by(node: Any) -> set[str]:
-    """Return all names that a node reads, and those that its subgraphs read."""
-    names, inside = set(node.input), list(subgraphs(node))
-    while inside:
-        for each in inside.pop().node:
-            names.update(each.input)
-            inside.extend(subgraphs(each))
-    return names
-
 
 _SINGLE = {"FLOAT": "f", "INT": "i", "STRING": "s", "GRAPH": "g", "TYPE_PROTO": "tp"}
 """The fields of an attribute that is one value, by its kind."""
-_UNEXPECTED = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, UnrecordableError)
-"""What a rule raises on values that it does not expect."""
-_DECLARED = ("input", "initializer", "output")
-
-
-class _Silent(Exception):  # noqa: N818 - no error: what failed is reported already
-    """A value follows from a gap."""
 
 
 def _domain(name: str) -> str:

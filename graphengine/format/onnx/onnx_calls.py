@@ -38,6 +38,14 @@ class Unimportable(Exception):  # noqa: N818 - a reason, which becomes a finding
         self.inputs = tuple(inputs)
 
 
+class NotKnownYet(Unimportable):
+    """A value or a size that a node needs is known only at run time."""
+
+
+class Follows(Exception):  # noqa: N818 - no error: what failed is reported already
+    """A value follows from what could not be imported."""
+
+
 class OnnxCall:
     """An ONNX node with its values.
 
@@ -111,7 +119,7 @@ class OnnxCall:
         if isinstance(value, np.ndarray) and value.dtype != object:
             return value
         names = self.draft.inputs_of(value) if isinstance(value, Symbol) else []
-        raise Unimportable(f"its input '{what}' is computed at run time", names)
+        raise NotKnownYet(f"its input '{what}' is computed at run time", names)
 
     def ints(self, place: int, name: str, default: Any = None) -> Any:
         """Return integers that older opsets have as an attribute and newer ones as an input; None if omitted."""
@@ -142,7 +150,7 @@ class OnnxCall:
         shape = self.shape(place)
         sizes = shape if axes is None else [shape[axis] for axis in axes]
         if not all(isinstance(size, int) for size in sizes):
-            raise Unimportable("sizes that it needs are known only at run time")
+            raise NotKnownYet("sizes that it needs are known only at run time")
         return tuple(sizes)
 
     def axis(self, default: int, rank: int | None = None) -> int:

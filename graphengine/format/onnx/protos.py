@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -189,3 +189,28 @@ def subgraphs(proto: Any) -> Iterator[Any]:
         if attribute.HasField("g"):
             yield attribute.g
         yield from attribute.graphs
+
+
+def needed(nodes: Any, wanted: Iterable[str]) -> list[Any]:
+    """Return the nodes that values depend on, in their order; what a subgraph reads counts as read by its node."""
+    names, found = set(wanted), []
+    for node in reversed(nodes):
+        if not names.isdisjoint(node.output):
+            found.append(node)
+            names.update(read_by(node))
+    return found[::-1]
+
+
+def read_by(node: Any) -> set[str]:
+    """Return all names that a node reads, and those that its subgraphs read."""
+    names, inside = set(node.input), list(subgraphs(node))
+    while inside:
+        for each in inside.pop().node:
+            names.update(each.input)
+            inside.extend(subgraphs(each))
+    return names
+
+
+def declared_types(graph: Any) -> dict[str, Any]:
+    """Return the types that a graph states of its values."""
+    return {each.name: each.type for each in (*graph.value_info, *graph.output)}
