@@ -7,7 +7,6 @@ all iterations have: no character of it comes from a file.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -21,6 +20,7 @@ from graphengine.backends.numba.parameters import GIVEN, RESULT, SCRATCH, SIZE, 
 from graphengine.backends.numba.row_loops import rows_texts
 from graphengine.backends.numba.rows_text import RowsText
 from graphengine.backends.numpy.lowering import constants
+from graphengine.backends.numpy.number_text import literal
 from graphengine.backends.numpy.scalars import is_float
 from graphengine.ir.graph import Graph
 from graphengine.ir.nodes import Operand
@@ -205,13 +205,6 @@ OWN = [
     (ArrayType(("N",), np.dtype(np.int64)), True),
 ]
 """The types of `given`, `total`, `keep`, `rows` and `sizes`."""
-
-
-def literal(number: Any) -> str:
-    """A number as text that gives it back, always a double."""
-    number = 0.0 if number is None else float(number)
-    digits = repr(number)
-    return digits if math.isfinite(number) and not digits.startswith("-") else f"({digits})"
 
 
 def _described(instruction: Instruction) -> str:

@@ -1,8 +1,7 @@
 """Loops (`scan`) over few numbers as machine code: each number of each small array is a variable of its own.
 
-What only moves numbers, such as `slice` and `concat`, becomes another arrangement of names and no instruction. A loop
-is compiled only where it has the bits of the NumPy backend, so it may replace the steps in Python at any time: it does
-so once they have run for about as long as numba takes to start and to compile.
+A loop is compiled only where it has the bits of the NumPy backend, so it may replace the steps in Python at any time:
+it does so once they have run for about as long as numba takes to start and to compile.
 """
 
 from __future__ import annotations
@@ -16,30 +15,23 @@ import numpy as np
 from graphengine.backends.instructions import Instruction, instructions
 from graphengine.backends.numba.compiling import compiled
 from graphengine.backends.numba.expressions import NAMES, expression_of
-from graphengine.backends.numba.loop_text import LONGEST_LOOP, literal
+from graphengine.backends.numba.loop_text import LONGEST_LOOP
 from graphengine.backends.numpy.calls import Call
 from graphengine.backends.numpy.looping import Steps
-from graphengine.backends.numpy.lowering import constants
+from graphengine.backends.numpy.number_text import NoTextError, NumberText
 from graphengine.backends.protocol import CodeListing
 from graphengine.ir.graph import Graph
-from graphengine.ops.families.constants import Constant
-from graphengine.ops.families.selection import slice_index
-from graphengine.ops.inference import elementwise
 from graphengine.ops.shapes import ArrayType
 
-MOST_NUMBERS = 32
-"""Numbers that a value of a loop has at most."""
-MOST_ADDED = 7
-"""Numbers that are added up at most: NumPy adds more than these in several lanes."""
 WORTH_COMPILING = 2**22
 """Instructions on single numbers after which a loop is compiled: NumPy takes some seconds for them."""
 
-Names = Any
-"""An array of texts, one for each number of a value."""
-
 
 def compile_scans(calls: Iterable[Call]) -> None:
-    """Let the loops among calls, and those inside of them, run as machine code once that is worth its time."""
+    """Let loops run as machine code once that is worth its time: those among calls, and those inside of them.
+
+    Loops inside of one that runs on Python floats are part of it.
+    """
     for steps in _loops(calls):
         text = StepsText(steps)
         if text.is_whole:
@@ -54,12 +46,13 @@ def scan_listing(call: Call) -> CodeListing | None:
 
 
 def _loops(calls: Iterable[Call]) -> Iterator[Steps]:
+    """The loops among calls, and those inside of one that runs in NumPy."""
     waiting = list(calls)
     while waiting:
         steps = waiting.pop().function
         if isinstance(steps, Steps):
             yield steps
-            waiting += steps.piece.text.instructions
+            waiting += () if steps.on_floats else steps.piece.text.instructions
 
 
 class StepsText:
@@ -67,56 +60,25 @@ class StepsText:
 
     def __init__(self, steps: Steps) -> None:
         self._graph: Graph = steps.piece.graph
-        self._steps, self._lines = steps, list[str]()
-        self._names: dict[Any, Names] = {}
-        self._count = 0
-        self.is_whole = self._is_small() and all(map(self._is_written, instructions(self._graph)))
-        self.is_whole = self.is_whole and len(self._lines) <= LONGEST_LOOP
+        self._steps, self._text = steps, NumberText(_same_bits)
+        try:
+            self._write()
+            self.is_whole = len(self._text.lines) <= LONGEST_LOOP
+        except NoTextError:
+            self.is_whole = False
+        self._lines, self._names = self._text.lines, self._text.names
 
-    def _is_small(self) -> bool:
-        """Whether all values are few double-precision numbers; those that are there from the start get names."""
-        kinds = self._graph.types.values()
-        if any(kind.array_dtype not in (np.float64, np.bool_) or _size(kind) > MOST_NUMBERS for kind in kinds):
-            return False
-        for name in self._graph.inputs:
-            self._names[name] = self._new(self._graph.types[name])
-        for name, value in constants(self._graph).items():
-            self._names[name] = _texts(value)
-        return not any(self._is_truth(source) for _, source in self._steps.piece.carried)
+    def _write(self) -> None:
+        """Write all instructions; the values that are there from the start get names."""
+        if any(self._is_truth(source) for _, source in self._steps.piece.carried):
+            raise NoTextError
+        self._text.names.update({name: self._text.fresh(self._graph.types[name]) for name in self._graph.inputs})
+        self._text.know(self._graph)
+        for each in instructions(self._graph):
+            self._text.write(each)
 
     def _is_truth(self, name: str) -> bool:
         return self._graph.types[name].array_dtype == np.bool_
-
-    def _new(self, kind: ArrayType) -> Names:
-        first, self._count = self._count, self._count + _size(kind)
-        return _arranged([f"v{number}" for number in range(first, self._count)], kind.shape)
-
-    def _is_written(self, each: Instruction) -> bool:
-        """Write one instruction, False if there is no text with the bits of NumPy."""
-        if isinstance(each.node, Constant):
-            return True
-        operands = [self._names[of] if isinstance(of, str) else of for of in each.inputs]
-        if each.is_core and each.op in MOVING:
-            results: Sequence[Names] | None = MOVING[each.op](each, operands)
-        elif each.is_core and each.op in ADDING:
-            results = ADDING[each.op](each, operands)
-        else:
-            results = _elementwise(each, operands)
-        if results is None:
-            return False
-        for name, kind, texts in zip(each.outputs, each.types, results, strict=True):
-            self._names[name] = self._kept(kind, texts)
-        return True
-
-    def _kept(self, kind: ArrayType, texts: Names) -> Names:
-        """The names of a result: those that it has, and new ones for expressions."""
-        names = texts.copy()
-        for place in np.ndindex(texts.shape):
-            if isinstance(texts[place], Expressed):
-                names[place] = f"v{self._count}"
-                self._lines.append(f"{names[place]} = {texts[place]}")
-                self._count += 1
-        return names
 
     @property
     def given(self) -> list[str]:
@@ -213,99 +175,7 @@ class ScanLoop:
         return [last[source] for _, source in steps.piece.carried]
 
 
-class Expressed(str):
-    """An expression that needs a name of its own."""
-
-    __slots__ = ()
-
-
-def _size(kind: ArrayType) -> int:
-    return int(np.prod(kind.shape, dtype=np.int64))  # type: ignore[arg-type]
-
-
-def _arranged(texts: Sequence[str], shape: Any) -> Names:
-    names = np.empty(len(texts), object)
-    names[:] = texts
-    return names.reshape(shape)
-
-
-def _texts(value: Any) -> Names:
-    """Numbers as literals."""
-    array = np.asarray(value)
-    return _arranged([literal(each) for each in array.ravel().tolist()], array.shape)
-
-
-def _elementwise(each: Instruction, operands: Sequence[Any]) -> list[Names] | None:
-    """An expression for each number of the result."""
-    alone = each._replace(
-        operand_types=tuple([kind and kind._replace(shape=()) for kind in each.operand_types]),
-        types=tuple([kind._replace(shape=()) for kind in each.types]),
-    )
-    found = expression_of(alone)
-    if found is None or not found.same_bits or type(each.node).infer is not elementwise:
-        return None
-    shape: Any = each.types[0].shape
-    texts = [np.broadcast_to(_texts(0.0 if of is None else of) if not _is_names(of) else of, shape) for of in operands]
-    result: Names = np.empty(shape, object)
-    for place in np.ndindex(*shape):
-        result[place] = Expressed(found.text.format(*[text[place] for text in texts]))
-    return [result]
-
-
-def _is_names(operand: Any) -> bool:
-    return isinstance(operand, np.ndarray) and operand.dtype == object
-
-
-def _moved(each: Instruction, operands: Sequence[Any]) -> list[Names] | None:
-    """The names in another order: the op itself is asked where each number goes."""
-    if not all(of is None or _is_names(of) for of in operands):
-        return None
-    names: list[Any] = []
-    places: list[Any] = []
-    for of in operands:
-        if of is None:
-            places.append(None)
-            continue
-        places.append(np.arange(len(names), len(names) + of.size).reshape(of.shape))
-        names += of.ravel().tolist()
-    found: Any = each.node.forward(*places)
-    results = found if isinstance(found, (tuple, list)) else [found]
-    return [_arranged([names[place] for place in np.ravel(of)], np.shape(of)) for of in results]
-
-
-def _summed(each: Instruction, operands: Sequence[Any]) -> list[Names] | None:
-    """The sum of a vector, from the first number to the last; NumPy starts from 0."""
-    (of,) = operands
-    if not _is_names(of) or of.ndim != 1 or of.size > MOST_ADDED or _size(each.types[0]) != 1:
-        return None
-    total = np.empty(1, object)
-    total[0] = Expressed(" + ".join([*of, "0.0"]))
-    return [total.reshape(each.types[0].shape)]
-
-
-def _added_where(each: Instruction, operands: Sequence[Any]) -> list[Names] | None:
-    """The names of x, and sums where `updates` are added."""
-    x, updates = operands
-    if not (_is_names(x) and _is_names(updates)):
-        return None
-    result = x.copy()
-    chosen = slice_index(each.node, x.ndim)  # type: ignore[no-untyped-call]
-    added = [Expressed(f"{one} + {other}") for one, other in zip(x[chosen].flat, updates.flat, strict=True)]
-    result[chosen] = _arranged(added, x[chosen].shape)
-    return [result]
-
-
-Writer = Callable[[Instruction, Sequence[Any]], "list[Names] | None"]
-MOVING: dict[str, Writer] = {
-    "slice": _moved,
-    "concat": _moved,
-    "split": _moved,
-    "stack": _moved,
-    "reshape": _moved,
-    "transpose": _moved,
-    "expand_dims": _moved,
-    "squeeze": _moved,
-}
-"""Ops that only move numbers."""
-ADDING: dict[str, Writer] = {"sum": _summed, "slice_add": _added_where}
-"""Ops that add some numbers."""
+def _same_bits(instruction: Instruction) -> str | None:
+    """The expression of an instruction on single numbers that has the bits of the NumPy backend."""
+    found = expression_of(instruction)
+    return found.text if found and found.same_bits else None

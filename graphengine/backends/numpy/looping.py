@@ -17,6 +17,7 @@ from graphengine.backends.instructions import Instruction
 from graphengine.backends.numpy.buffers import assign_buffers
 from graphengine.backends.numpy.calls import Call, on_scalars, values_of
 from graphengine.backends.numpy.claiming import with_claims
+from graphengine.backends.numpy.float_loops import FloatLoop, LoopParts
 from graphengine.backends.numpy.lowering import constants, lower
 from graphengine.backends.numpy.scalars import is_float
 from graphengine.backends.numpy.source import PlanText, assign_slots
@@ -87,12 +88,43 @@ class Steps:
         wanted = [body.outputs[place] for place in (*range(carried), *self._stacked)]
         graph = body.graph(steps)
         graph = optimize_trimmed(graph.derive(graph.nodes, {port: body.results[port] for port in wanted}, graph.types))
-        self._before, graph = _divided(graph, {*loop.carry, *loop.sequences})
+        self._still, graph = _divided(graph, {*loop.carry, *loop.sequences})
         self._steps = steps
         self.piece = LoweredFunction(graph, dict(zip(body.outputs, loop.carry, strict=False)), wanted[carried:])
         self.cut: list[str] = [name for name in loop.sequences if name in graph.inputs]
         self.faster: Callable[[Sequence[Any], Sequence[Any], Sequence[Any]], list[Any]] | None = None
         """What runs the steps as `in_python` does, where a backend has it."""
+
+    @cached_property
+    def parts(self) -> LoopParts:
+        """The loop as what writes it in another form sees it."""
+        loop, piece = self._loop, self.piece
+        axes = dict(zip(loop.sequences, loop.axes[0], strict=True))
+        calls = [(call.output.removesuffix(":*"), call.function) for call in piece.text.instructions]
+        return LoopParts(
+            graph=piece.graph,
+            before=self._still,
+            names=loop.function.inputs,
+            carried=piece.carried,
+            cut={name: axes[name] for name in self.cut},
+            results=piece.results,
+            places=self._stacked,
+            stacking=[loop.axes[1][place - len(loop.carry)] for place in self._stacked],
+            length=self.count,
+            is_reversed=self.is_reversed,
+            inner={name: each.parts for name, each in calls if isinstance(each, Steps)},
+        )
+
+    @cached_property
+    def on_floats(self) -> FloatLoop | None:
+        """The loop on Python floats, where that takes less time."""
+        loop = FloatLoop(self.parts)
+        return loop if loop.pays else None
+
+    @cached_property
+    def _before(self) -> Callable[[Mapping[str, Any]], Mapping[str, Any]]:
+        """What computes the values that are the same in each step, by name."""
+        return _once(self._still) if self._still else lambda given: {}
 
     @cached_property
     def _run(self) -> Callable[..., Any]:
@@ -128,6 +160,8 @@ class Steps:
 
         The sequences `wholes` and the room for results `slots` have an axis for the steps in front.
         """
+        if self.on_floats:
+            return self.on_floats(dict(zip(self.piece.sources, sources, strict=True)), wholes, slots)
         numbers = range(self.count)[::-1] if self.is_reversed else range(self.count)
         kinds = dict(zip(self._loop.function.inputs, self._steps, strict=True))
         parts = [self._parts(whole, kinds[name]) for name, whole in zip(self.cut, wholes, strict=True)]
@@ -146,8 +180,8 @@ def _room_for(kind: ArrayType) -> np.ndarray[Any, Any]:
     return np.empty(shape, kind.array_dtype)
 
 
-def _divided(graph: Graph, varying: set[str]) -> tuple[Callable[[Mapping[str, Any]], Mapping[str, Any]], Graph]:
-    """What computes the values that are the same in each step, by name, and the graph of the rest, which reads them."""
+def _divided(graph: Graph, varying: set[str]) -> tuple[Graph | None, Graph]:
+    """The graph of the values that are the same in each step, if any, and the graph of the rest, which reads them."""
     still, rest = _still_and_rest(graph, varying)
     read = {*graph.outputs.values()}.union(*[node.inputs for node in rest])
     made = [name for node in still if not isinstance(node.node, Constant) for name in node.outputs if name in read]
@@ -155,9 +189,8 @@ def _divided(graph: Graph, varying: set[str]) -> tuple[Callable[[Mapping[str, An
     inputs |= {name: Input(graph.types[name]) for name in made}
     after = graph.derive(rest, graph.outputs, _types(graph, inputs, rest), inputs=inputs)
     if not made:
-        return lambda given: {}, after
-    before = graph.derive(still, {name: name for name in made}, _types(graph, graph.inputs, still))
-    return _once(before), after
+        return None, after
+    return graph.derive(still, {name: name for name in made}, _types(graph, graph.inputs, still)), after
 
 
 def _still_and_rest(graph: Graph, varying: Iterable[str]) -> tuple[list[GraphNode], list[GraphNode]]:

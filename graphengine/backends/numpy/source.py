@@ -168,10 +168,15 @@ class PlanText:
         """The function of that name in the text."""
         namespace: dict[str, Any] = {f"f{index}": each.function for index, each in enumerate(self.instructions)}
         namespace |= {f"s{slot}": value for slot, value in self.fixed.items()}
-        namespace |= NAMES
-        exec(compile(text, f"<plan {name}>", "exec"), namespace)
-        function: Callable[..., Any] = namespace[name]
-        return function
+        return function_of(text, name, {**namespace, **NAMES})
+
+
+def function_of(text: str, name: str, names: Mapping[str, Any]) -> Callable[..., Any]:
+    """Return the function of that name in a text made here, which reads `names`."""
+    namespace = dict(names)
+    exec(compile(text, f"<plan {name}>", "exec"), namespace)
+    function: Callable[..., Any] = namespace[name]
+    return function
 
 
 class _NamesByValue(dict[Any, str]):
