@@ -1,6 +1,6 @@
 """A chain of 10,000 scalar nodes, mul, add, sin in turn with one parameter: forward and backward, ns per node.
 
-There is no arithmetic to speak of, so this is the overhead of an engine for each node. Building is told apart.
+There is no arithmetic to speak of, so this is the overhead of an engine for each node. Building is timed separately.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 A contender builds a `Work`: a function that does n repetitions of the work from the same start and returns what it
 computed. The results of all contenders must agree, else nothing is timed. Then short rounds of all contenders take
-turns, so that a noisy moment of the machine meets everyone; minimum and median are told, ratios are of minima.
+turns, so that a noisy moment of the machine meets everyone; minimum and median are printed, ratios are of minima.
 """
 
 from __future__ import annotations
@@ -234,7 +234,7 @@ def seconds(work: Work, count: int) -> float:
 
 
 def processor_time() -> tuple[int, int] | None:
-    """Ticks that all processors of this machine have spent, and those its host took from it; None if not told."""
+    """Ticks that all processors of this machine have spent, and those its host took from it; None if unknown."""
     source = Path("/proc/stat")
     if not source.exists():
         return None

@@ -119,7 +119,7 @@ def graphengine(problem: Problem, backend: str = "numpy") -> Call:
 
 
 def graph_of(op: str, names: list[str], values: dict[str, Array]) -> Json:
-    """The op, and as a loss the sum of its result times a slope, whose gradient toward the result is the slope."""
+    """The op, and as a loss the sum of its result times a slope: the gradient of the result is the slope."""
     nodes = [
         {"id": "z", "op": op, "inputs": names},
         {"id": "product", "op": "mul", "inputs": ["z", "slope"]},

@@ -36,12 +36,12 @@ INTRODUCTION = """\
 What a node of a model file can be. `graphengine ops` prints the same list, `graphengine ops NAME` one op in detail.
 
 Inputs have their names, z is the result, xi the element number i of x, n the number of elements. `dz/dx` is a partial
-derivative: `backward` multiplies the gradient that arrives, dz, by it. Where each result depends on many elements the
-product itself is given, `dx`, the gradient toward x. `x.T` is x with its last two axes swapped. Formulas name one axis
-where ops work on several, and leave broadcasting out: where inputs were broadcast, the engine sums a gradient back to
-the shape of its input. What follows `with` is used in front of it. An input in brackets is optional, `*` marks any
-number of inputs. An attribute without a default must be given. Dtypes are those that NumPy gives;
-`graphengine ops NAME` lists which ones an op takes, and what it makes of them.
+derivative: `backward` multiplies the gradient that arrives, dz, by it. Where each result depends on many elements, the
+table has the product itself, `dx`, the gradient with respect to x. `x.T` is x with its last two axes swapped. Formulas
+name one axis where ops work on several, and leave broadcasting out: where inputs were broadcast, the engine sums a
+gradient back to the shape of its input. Definitions after `with` are used in the formula before it. An input in
+brackets is optional, `*` marks any number of inputs. An attribute without a default is required. Dtypes are those that
+NumPy gives; `graphengine ops NAME` lists which ones an op takes, and what it makes of them.
 
 An infinite input gives the limit of the result and of the derivative, or NaN where there is none. What depends on a
 number that is NaN is NaN, a result and a derivative alike: `relu` of NaN passes NaN, and `maximum` passes it to both

@@ -194,7 +194,7 @@ def connected(scheduler: str | int | Any) -> Iterator[Any]:
             raise lost(scheduler, error) from error
         except ValueError as error:
             hint = "write it as the scheduler prints it, such as tcp://host:8786"
-            raise UsageError(f"'{scheduler}' is no address of a scheduler", hint=hint) from error
+            raise UsageError(f"'{scheduler}' is not the address of a scheduler", hint=hint) from error
         with client, client.as_current():
             yield client
 

@@ -57,8 +57,8 @@ EXPLANATIONS: dict[str, Explanation] = {
         '{"opset_imports": {"core": 99}}',
     ),
     "GE110": Explanation(
-        "An object has a key that the format does not know. Nothing is ignored: a misspelt key would "
-        "otherwise be a default without a word.",
+        "An object has a key that the format does not know. Nothing is ignored: a typo would "
+        "otherwise silently fall back to the default.",
         "Correct the key, remove it, or put what is only for people under `metadata`.",
         '{"inputs": {"x": {"shape": ["N"], "dtyp": "float32"}}}',
     ),
@@ -101,7 +101,7 @@ EXPLANATIONS: dict[str, Explanation] = {
     ),
     "GE125": Explanation(
         "An integer does not fit 64 bits, or is given where a floating-point number is meant and is beyond "
-        "2^53, from where on not every integer is a double: it would be rounded without a word.",
+        "2^53, from where on not every integer is a double: it would silently be rounded.",
         "Write a floating-point number as one, 1e30; keep long integers in strings or under an integer dtype.",
         '{"parameters": {"p": {"shape": [], "initializer": {"type": "constant", "value": 9007199254740993}}}}',
     ),
@@ -158,11 +158,11 @@ EXPLANATIONS: dict[str, Explanation] = {
     ),
     "GE140": Explanation(
         "A file has more than a hundred problems; only the first are reported.",
-        "Mend those; often they have one cause.",
+        "Fix those; they often have a single cause.",
         "(a thousand nodes that read `xx` where `x` was meant)",
     ),
     "GE201": Explanation(
-        "Two things have one name. Inputs, parameters, state and node ids share one namespace.",
+        "A name is used twice. Inputs, parameters, state and node ids share one namespace.",
         "Rename one of them.",
         '{"nodes": [{"id": "x", "op": "neg", "inputs": ["x"]}], "outputs": {"z": "x"}}',
     ),
@@ -223,7 +223,7 @@ EXPLANATIONS: dict[str, Explanation] = {
         '{"parameters": {"p": {"shape": [2], "initializer": {"type": "zeros"}, "value": [1.0]}}}',
     ),
     "GE303": Explanation(
-        "What is to be made small must be one floating-point number.",
+        "The quantity to minimize must be a single floating-point number.",
         "Reduce it with a node of op `mean` or `sum`, or name another value.",
         '{"training": {"loss": "z", "optimizer": {"type": "sgd", "learning_rate": 0.1}, "epochs": 1}}',
     ),
@@ -249,7 +249,7 @@ EXPLANATIONS: dict[str, Explanation] = {
     ),
     "GE307": Explanation(
         "The file that is imported is not in the format of ONNX, or has no graph.",
-        "Give an ONNX file. A file of weights alone, such as external data, is none.",
+        "Give an ONNX file. A file with weights alone, such as external data, is not one.",
         "$ graphengine import weights.bin -o model.json",
     ),
     "GE401": Explanation(
@@ -279,8 +279,9 @@ EXPLANATIONS: dict[str, Explanation] = {
         "model.forward(x=[1.0, 2.0], y=[1.0])",
     ),
     "GE406": Explanation(
-        'An input declares "categories", and a value is none of them; all such values are counted.',
-        'Add the value to "categories", or let "unknown" say which index it gets.',
+        'An input declares "categories", and a value is not among them. The message has the number of such values and '
+        "their first places.",
+        'Add the value to "categories", or set "unknown" to the index for all other values.',
         "model.predict(species=['setosa', 'virginia'])",
     ),
     "GE410": Explanation(
@@ -395,7 +396,7 @@ EXPLANATIONS: dict[str, Explanation] = {
         "converges, the slope is zero and no direction is known that leads down. The values so far are printed and "
         "saved.",
         "Raise max_iterations, start from other values, or write the model with other parameters: a sum of squares "
-        "that falls for ever has no minimum.",
+        "that falls forever has no minimum.",
         "$ graphengine fit thurber --max-iterations 3",
     ),
     "GE605": Explanation(

@@ -223,10 +223,10 @@ class _GraphPredictor(_GraphEstimator):
         alpha: Any = self.alpha
         units: Any = self.units
         if not isinstance(alpha, Real) or not 0 <= float(alpha) < math.inf:
-            raise ValueError(f"alpha must be a finite number from 0 on, not {alpha!r}")
+            raise ValueError(f"alpha must be a finite number of at least 0, not {alpha!r}")
         layers = list(units) if isinstance(units, Iterable) else [None]
         if not all(isinstance(each, Integral) and int(each) > 0 for each in layers):
-            raise ValueError(f"units must be a sequence of integers from 1 on, not {units!r}")
+            raise ValueError(f"units must be a sequence of integers of at least 1, not {units!r}")
         return {"units": tuple(self.units), "activation": self.activation, "alpha": self.alpha}
 
 

@@ -34,7 +34,7 @@ class Names(dict):
         return Names({**self, **more}, self.definitions)
 
 
-def told(docstring):
+def reported(docstring):
     """What a docstring asserts, pairs of a left and a right side, and the names that it defines for that."""
     asserted, defined = [], {}
     for part in filter(None, (docstring.formula, docstring.derivatives)):

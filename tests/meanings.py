@@ -62,7 +62,7 @@ def trace(name, attributes, arrays):
 
 
 def cofactor(name, attributes, arrays):
-    """Without a direction, and the derivative toward one."""
+    """Without a direction, and the derivative with respect to one."""
     if arrays[0].ndim > 2:
         return None
     known = plain(name, attributes, arrays)

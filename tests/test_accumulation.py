@@ -242,7 +242,7 @@ def test_a_loss_of_pairs_is_refused_where_all_samples_do_not_fit():
     assert len(limited.train(data, batch_size=1)) == SAMPLES
 
 
-def test_a_batch_that_diverges_is_told_and_its_update_not_made():
+def test_a_batch_that_diverges_is_reported_and_its_update_not_made():
     model = regression()
     with pytest.raises(ge.errors.DivergenceError, match=r"iteration 2 \(epoch 1\)") as caught:
         model.train(DATA, batch_size=2, accumulate=2, learning_rate=1e200)

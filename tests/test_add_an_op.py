@@ -51,9 +51,9 @@ def shown(command):
 
 def test_all_laws_hold_for_the_new_op(extended):
     tests = re.search(r"pytest -q (.+)", PAGE)[1].split()
-    told = run(extended, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests)
-    assert int(re.search(r"(\d+) passed", told)[1]) > 60
-    assert "failed" not in told
+    reported = run(extended, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests)
+    assert int(re.search(r"(\d+) passed", reported)[1]) > 60
+    assert "failed" not in reported
 
 
 def test_the_command_line_the_schema_and_the_page_of_ops_know_the_new_op(extended):

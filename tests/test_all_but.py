@@ -106,7 +106,7 @@ def test_a_wrong_form_has_a_place(folder):
 
 
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
-def test_a_misspelt_name_to_leave_out_is_reported_with_the_nearest(folder, kind):
+def test_a_misspelled_name_to_leave_out_is_reported_with_the_nearest(folder, kind):
     model = ge.Model.from_dict(content(kind, left_out=("id", "Y")), path=folder / "m.json")
     with pytest.raises(ge.errors.DataError) as caught:
         model.load_data("t")

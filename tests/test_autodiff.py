@@ -493,12 +493,12 @@ def test_a_product_has_its_first_three_derivatives_however_many_values_are_zero(
 
 
 def product_without(x, taken):
-    """A partial derivative of a product: that of the other factors; the second toward one factor is 0."""
+    """A partial derivative of a product: that of the other factors; the second with respect to one factor is 0."""
     return np.prod(np.delete(x, taken)) if len(set(taken)) == len(taken) else 0.0
 
 
 def partial_derivative(graph, of, place):
-    """The graph whose output "partial" is the derivative toward one place of x."""
+    """The graph whose output "partial" is the derivative with respect to one place of x."""
     first = gradient(graph, of, "x")
     names = [f"{of}_flat", f"{of}_{place}"]
     nodes = [

@@ -32,7 +32,7 @@ def bounded(value, low, high, **keys):
         ({"scale": 0}, "/parameters/theta/scale", "greater than 0"),
     ],
 )
-def test_wrong_bounds_are_told_with_their_place(keys, pointer, message):
+def test_wrong_bounds_are_reported_with_their_place(keys, pointer, message):
     problem = problem_of({**linreg(), "parameters": {"theta": parameter(0.5, **keys)}})
     assert (problem.code, problem.pointer) == ("GE112", pointer)
     assert message in problem.message

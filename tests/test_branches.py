@@ -146,7 +146,7 @@ def test_a_value_that_is_used_elsewhere_gets_the_gradients_of_both():
 
 
 def test_a_number_that_is_broadcast_into_a_branch():
-    """Of where(x > 0, sqrt(a * x), 0) toward a, a sum over the places that are taken."""
+    """Of where(x > 0, sqrt(a * x), 0) with respect to a, a sum over the places that are taken."""
     nodes = {"m": ("mul", ["a", "x"]), "f": ("sqrt", ["m"])}
     found, slope = gradients(chosen(nodes), ("x", "a"), a=np.array(9.0))
     np.testing.assert_allclose(found, 3 * ROOT, rtol=1e-14)

@@ -30,7 +30,7 @@ SIZES = {"shape": [2], "dtype": "int64"}
 
 @contextmanager
 def traced():
-    """A function that tells the most memory that Python and NumPy took so far, in bytes."""
+    """A function that reports the most memory that Python and NumPy took so far, in bytes."""
     tracemalloc.start()
     try:
         yield lambda: tracemalloc.get_traced_memory()[1]
@@ -107,7 +107,7 @@ def test_a_shape_that_a_rule_refuses_is_refused_when_it_shows():
 
 
 def trained(n, **limits):
-    """Ten iterations toward the mean of y with n equal parameters, which have a node each."""
+    """Ten iterations with respect to the mean of y with n equal parameters, which have a node each."""
     nodes = {
         "many": ("broadcast_to", ["theta", "n"]),
         "mean": ("mean", ["many"]),
@@ -205,7 +205,7 @@ SMALL = {"arange", "broadcast_to", "constant", "random_key"}
 
 
 @pytest.mark.parametrize("name", SAMPLES)
-def test_an_op_takes_at_most_four_times_what_it_reads_and_gives_and_the_workspace_it_tells_of(name):
+def test_an_op_takes_at_most_four_times_what_it_reads_and_gives_and_the_workspace_it_reports_of(name):
     rows = [(attributes, enlarged(name, attributes, arrays)) for attributes, arrays in SAMPLES[name]]
     found = [(attributes, arrays) for attributes, arrays in rows if arrays]
     assert found or name in SMALL or OPS[name].cls.random
@@ -294,7 +294,7 @@ def test_large_arrays_on_the_way_are_refused_with_the_sizes_of_a_batch_and_where
             model.predict(one=1.0, n=[500, 2])
 
 
-def test_a_workspace_that_fails_is_told_with_its_class():
+def test_a_workspace_that_fails_is_reported_with_its_class():
     @ge.register("test.wrong")
     class Wrong(ge.Node):
         infer = elementwise
@@ -348,7 +348,7 @@ def test_an_initial_value_takes_no_more_memory_than_it_counts_for(initializer):
 
 
 def products(**limits):
-    """A product of B rows with a matrix: toward the matrix each row has a product of its own before they are summed."""
+    """A product of B rows with a matrix; for its gradient each row has a product of its own before they are summed."""
     nodes = {"rows": ("matmul", ["x", "y"]), "z": ("sum", ["rows"])}
     return ge.Model.from_dict(document(nodes, inputs={"x": ["B", 1, "M"], "y": ["M", "K"]}), limits=Limits(**limits))
 
@@ -424,7 +424,7 @@ def test_the_numbers_of_a_wide_sum_are_not_multiplied_with_each_other(monkeypatc
 
 
 def backward_peak_of(name, attributes, arrays):
-    """The memory that `backward` takes for all results and toward all inputs, what it gives included."""
+    """The memory that `backward` takes for all results and with respect to all inputs, what it gives included."""
     node, signature = OPS[name].cls.model_validate(attributes), OPS[name].signature
     if not signature.variadic:
         arrays = [*arrays, *[None] * (len(signature.inputs) - len(arrays))]

@@ -162,7 +162,7 @@ def test_a_problem_of_the_whole_model_names_the_line_of_its_node():
 @pytest.mark.parametrize(
     ("misuse", "expected"),
     [
-        (lambda b, x: b.input("x", []), "'x' is declared already"),
+        (lambda b, x: b.input("x", []), "'x' is already declared"),
         (lambda b, x: b.name("z", x), "not the result of a node"),
         (lambda b, x: b.name("z", 3.0), "not a value of this builder"),
         (lambda b, x: b.name("second", b.name("first", x + 1)), "is named 'first'"),

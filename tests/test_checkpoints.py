@@ -365,7 +365,7 @@ def test_a_folder_with_checkpoints_is_not_written_over(tmp_path):
         saved(tmp_path)
 
 
-def test_a_folder_that_cannot_be_made_is_told(tmp_path):
+def test_a_folder_that_cannot_be_made_is_reported(tmp_path):
     (tmp_path / "file").write_text("")
     for place in (tmp_path / "file", tmp_path / "file" / "below"):
         with pytest.raises(ge.errors.UsageError, match=r"GE101: cannot make the folder .*there is a file of that name"):
@@ -380,7 +380,7 @@ def test_a_pipe_is_no_checkpoint_and_is_not_waited_for(tmp_path):
     assert (error["code"], "it is not a plain file" in error["message"]) == ("GE603", True)
 
 
-def test_a_folder_in_which_nothing_can_be_written_is_told_before_the_training(tmp_path, monkeypatch):
+def test_a_folder_in_which_nothing_can_be_written_is_reported_before_the_training(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "access", lambda path, mode: (path, mode) != (tmp_path, os.W_OK))
     error = cli_json("train", "linreg", "--epochs", 10**9, "--checkpoint", tmp_path, code=1)["errors"][0]
     assert (error["code"], error["message"]) == ("GE101", "cannot write the file: Permission denied")
@@ -452,7 +452,7 @@ for row in trainer.chunks(longest=1):
 
 
 @pytest.mark.parametrize("backend", ["numpy", pytest.param("numba", marks=pytest.mark.extra("numba"))])
-def test_a_training_that_is_killed_at_any_time_loses_no_step_that_was_told(tmp_path, backend):
+def test_a_training_that_is_killed_at_any_time_loses_no_step_that_was_reported(tmp_path, backend):
     path, folder, drawn = endless(tmp_path), tmp_path / "folder", random.Random(0)
     done = 0
     for _ in range(KILLS):
@@ -462,9 +462,9 @@ def test_a_training_that_is_killed_at_any_time_loses_no_step_that_was_told(tmp_p
         assert first == done + 1
         time.sleep(drawn.uniform(0, 0.05))
         child.send_signal(signal.SIGKILL)
-        told = [first, *map(int, child.communicate()[0].split())]
+        reported = [first, *map(int, child.communicate()[0].split())]
         (kept,) = {max(iterations_of(folder))}
-        assert kept >= told[-1]
+        assert kept >= reported[-1]
         done = kept
     trainer = ge.load(path, backend=backend).trainer(checkpoints=folder, resume=True, max_iterations=done + 1)
     assert all(OWN_FILES.fullmatch(found.name) and found.suffix == ".json" for found in folder.iterdir())
@@ -486,11 +486,11 @@ def test_a_signal_saves_and_says_how_to_go_on(tmp_path, name):
     path, folder, number = endless(tmp_path), tmp_path / "folder", getattr(signal, name)
     child = started(["-m", "graphengine", "train", path, "--checkpoint", folder], folder)
     child.send_signal(number)
-    told = child.communicate()[1]
+    reported = child.communicate()[1]
     assert child.returncode == 128 + number
     (done,) = iterations_of(folder)
     said = f"interrupted after iteration {done}; go on with --checkpoint {folder} --resume\n"
-    assert told == (f"{said}error: interrupted\n" if name == "SIGINT" else f"{name}: {said}")
+    assert reported == (f"{said}error: interrupted\n" if name == "SIGINT" else f"{name}: {said}")
     resumed, whole = ge.load(path), ge.load(path)
     history = resumed.train(checkpoints=folder, resume=True, max_iterations=done + 5)
     assert history.state["iterations"]["seen"] == done + 5
@@ -643,8 +643,8 @@ def test_stops_are_spread_and_at_the_ends_of_epochs():
 
 
 def test_resume_check_finds_no_difference():
-    told = cli_json("resume-check", "linreg_single_sample", "--at", "3", "--at", "7")
-    assert told == {"model": "linreg_single_sample", "interrupted_after": [3, 7], "different": {}, "warnings": []}
+    reported = cli_json("resume-check", "linreg_single_sample", "--at", "3", "--at", "7")
+    assert reported == {"model": "linreg_single_sample", "interrupted_after": [3, 7], "different": {}, "warnings": []}
     assert "the same to the last bit" in cli("resume-check", "linreg", "--iterations", "4").stdout
     assert cli_json("resume-check", "misra1a", code=2)["errors"][0]["code"] == "GE602"
 
@@ -666,9 +666,9 @@ def test_resume_check_finds_a_difference(monkeypatch):
         return {**state, "carried": {name: value + 1e-12 for name, value in state["carried"].items()}}
 
     monkeypatch.setattr(Checkpoints, "read", forgetful)
-    told = cli("resume-check", "linreg", "--at", "3", "--iterations", "5", code=1).stdout
-    assert "not the same to the last bit" in told
-    assert "after 3: carried/theta" in told
+    reported = cli("resume-check", "linreg", "--at", "3", "--iterations", "5", code=1).stdout
+    assert "not the same to the last bit" in reported
+    assert "after 3: carried/theta" in reported
 
 
 def test_a_metric_that_is_no_number_comes_back_as_it_was(tmp_path):
@@ -714,9 +714,11 @@ def test_going_on_with_another_backend_warns_in_python(tmp_path, resumed):
 
     model("numpy").train(DATA, epochs=2, checkpoints=tmp_path)
     keys = {"epochs": 4, "checkpoints": tmp_path, "resume": True}
-    with pytest.warns(UserWarning, match=r"with backend numpy .* \(now reference\): the last bits may differ") as told:
+    with pytest.warns(
+        UserWarning, match=r"with backend numpy .* \(now reference\): the last bits may differ"
+    ) as reported:
         rows = list(getattr(model("reference"), resumed)(DATA, **keys))
-    assert [each.filename for each in told] == [__file__]
+    assert [each.filename for each in reported] == [__file__]
     assert rows[-1].iteration == 4
 
 
@@ -728,13 +730,13 @@ def test_going_on_with_another_version_is_said(tmp_path):
     path.write_bytes(orjson.dumps(content))
     again = ("train", "linreg", "--epochs", "6", "--checkpoint", tmp_path, "--resume")
     strict = cli(*again, "--strict", code=2).stderr
-    told = cli(*again).stderr
+    reported = cli(*again).stderr
     now = arithmetic()
     found = (
         f"GE606: {path.name} was written with numpy 1.0 (now {now['numpy']}), "
         f"blas openblas 0.3.0 Haswell, threads: 9 (now {now['blas']}): the last bits may differ"
     )
-    assert told.startswith(f"warning: {found}; ")
+    assert reported.startswith(f"warning: {found}; ")
     assert strict.startswith(f"error: {found}; ")
 
 
@@ -813,7 +815,7 @@ def test_a_log_is_added_to_a_log_and_to_nothing_else(tmp_path):
 
 
 def test_a_training_whose_log_meets_a_full_disk_ends_as_without_a_log(tmp_path, monkeypatch):
-    told, as_json = cli("train", "linreg").stdout, cli_json("train", "linreg")
+    reported, as_json = cli("train", "linreg").stdout, cli_json("train", "linreg")
     log, saved, real = tmp_path / "log.jsonl", tmp_path / "m.json", os.write
     lines = []
 
@@ -828,7 +830,7 @@ def test_a_training_whose_log_meets_a_full_disk_ends_as_without_a_log(tmp_path, 
 
     monkeypatch.setattr(os, "write", full)
     result = cli("train", "linreg", "--log", log, "--save", saved, code=1)
-    assert result.stdout == f"{told}saved to {saved}\n"
+    assert result.stdout == f"{reported}saved to {saved}\n"
     assert result.stderr == f"error: {log}: GE101: cannot write the file: No space left on device\n"
     assert log.read_bytes().splitlines() == lines[:2]
     assert orjson.loads(lines[0])["iteration"] == 1

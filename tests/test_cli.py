@@ -198,8 +198,8 @@ def test_json_for_machines_is_utf8_whatever_the_terminal_has(tmp_path, command):
     command = [sys.executable, "-m", "graphengine", command, str(path), "--format", "json"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "latin-1"}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, check=True)
-    told = json.loads(done.stdout)
-    assert "é-θ-😀" in told.get("model", told.get("name"))
+    reported = json.loads(done.stdout)
+    assert "é-θ-😀" in reported.get("model", reported.get("name"))
 
 
 def test_help_imports_no_rich_and_no_networkx():
@@ -260,8 +260,8 @@ def test_json_for_machines_has_nothing_that_a_terminal_obeys_either(tmp_path, co
     path = write(tmp_path / "m.json", model(name=text, parameters=parameters, nodes=nodes))
     printed = cli(command, path, "--format", "json").stdout
     assert all(line.isprintable() for line in printed.split("\n"))
-    told = json.loads(printed)
-    assert text in (told.get("model"), told.get("name"))
+    reported = json.loads(printed)
+    assert text in (reported.get("model"), reported.get("name"))
 
 
 def test_a_narrow_terminal_gets_the_names_of_the_ops_unbroken_and_their_formulas():
@@ -274,13 +274,13 @@ def test_a_narrow_terminal_gets_the_names_of_the_ops_unbroken_and_their_formulas
 
 
 def test_run_prints_one_json_object_for_machines():
-    told = cli_json("run", LINREG, "--epochs", 2)
+    reported = cli_json("run", LINREG, "--epochs", 2)
     keys = {"model", "iterations", "epochs", "loss", "loss_on", "parameters", "outputs", "outputs_on", "warnings"}
-    assert told.keys() == keys
-    assert (told["model"], told["iterations"], told["epochs"]) == ("linreg", 2, 2)
-    assert told["loss"] == {"first": 271309.375, "last": pytest.approx(175939.155518631)}
-    assert told["outputs"]["prediction"][0] == pytest.approx(0.032 * told["parameters"]["theta"])
-    assert told["outputs"]["loss"] < told["loss"]["last"]
+    assert reported.keys() == keys
+    assert (reported["model"], reported["iterations"], reported["epochs"]) == ("linreg", 2, 2)
+    assert reported["loss"] == {"first": 271309.375, "last": pytest.approx(175939.155518631)}
+    assert reported["outputs"]["prediction"][0] == pytest.approx(0.032 * reported["parameters"]["theta"])
+    assert reported["outputs"]["loss"] < reported["loss"]["last"]
 
 
 def test_train_is_run_with_a_training_section(small):
@@ -303,8 +303,8 @@ def test_train_is_run_with_a_training_section(small):
     ],
 )
 def test_limits_and_batches(options, iterations, epochs):
-    told = cli_json("run", LINREG, *options)
-    assert (told["iterations"], told["epochs"]) == (iterations, epochs)
+    reported = cli_json("run", LINREG, *options)
+    assert (reported["iterations"], reported["epochs"]) == (iterations, epochs)
 
 
 def test_learning_rate_shuffle_and_seed_change_the_training():
@@ -318,23 +318,23 @@ def test_learning_rate_shuffle_and_seed_change_the_training():
 
 
 def test_given_inputs_are_the_data_to_train_on():
-    told = cli_json("run", LINREG, "--input", "x=[1,2]", "--input", "y=[3,6]")
-    assert told["parameters"]["theta"] == pytest.approx(3)
-    assert told["outputs"]["prediction"] == pytest.approx([3, 6])
+    reported = cli_json("run", LINREG, "--input", "x=[1,2]", "--input", "y=[3,6]")
+    assert reported["parameters"]["theta"] == pytest.approx(3)
+    assert reported["outputs"]["prediction"] == pytest.approx([3, 6])
     error = cli_json("run", LINREG, "--input", "x=[1,2]", code=2)["errors"][0]
     assert (error["code"], error["message"]) == ("GE401", "the data has no values for input 'y'")
 
 
 def test_one_sample_at_a_time_leaves_no_outputs():
-    told = cli_json("run", MODELS / "linreg_single_sample.json")
-    assert (told["iterations"], told["epochs"], told["outputs"]) == (300, 50, {})
+    reported = cli_json("run", MODELS / "linreg_single_sample.json")
+    assert (reported["iterations"], reported["epochs"], reported["outputs"]) == (300, 50, {})
 
 
 def test_a_model_without_training_is_evaluated(small):
-    told = cli_json("run", small, "--input", "x=[1,2]")
+    reported = cli_json("run", small, "--input", "x=[1,2]")
     empty = {"iterations": 0, "epochs": 0, "loss": {"first": None, "last": None}}
     outputs = {"outputs": {"z": [2.0, 4.0]}, "outputs_on": {"data": "evaluation", "rows": 2}}
-    assert told == {"model": "small", **empty, "parameters": {"theta": 2.0}, **outputs, "warnings": []}
+    assert reported == {"model": "small", **empty, "parameters": {"theta": 2.0}, **outputs, "warnings": []}
     text = cli("run", small, "--set", "inputs.x=[1,2]").stdout
     assert text == "small: 1 input, 1 parameter, 1 node, 1 output\noutputs:\n  z  [2.0, 4.0]\n"
 
@@ -347,8 +347,8 @@ def test_a_model_without_training_is_evaluated_on_its_only_data(tmp_path):
 
 
 def test_numbers_that_are_not_finite_are_strings(small):
-    told = cli_json("run", small, "--input", 'x=["NaN", "Infinity", "-Infinity", 1]')
-    assert told["outputs"]["z"] == ["NaN", "Infinity", "-Infinity", 2.0]
+    reported = cli_json("run", small, "--input", 'x=["NaN", "Infinity", "-Infinity", 1]')
+    assert reported["outputs"]["z"] == ["NaN", "Infinity", "-Infinity", 2.0]
 
 
 def test_overrides_need_a_training_section(small):
@@ -363,9 +363,9 @@ def test_an_override_is_checked_like_the_file():
 
 def test_save_writes_a_model_that_loads_with_its_values(tmp_path):
     saved = tmp_path / "trained.json"
-    told = cli_json("run", LINREG, "--save", saved)
-    assert told["saved"] == str(saved)
-    assert graphengine.load(saved).parameters["theta"] == told["parameters"]["theta"]
+    reported = cli_json("run", LINREG, "--save", saved)
+    assert reported["saved"] == str(saved)
+    assert graphengine.load(saved).parameters["theta"] == reported["parameters"]["theta"]
     assert cli("run", LINREG, "--save", saved).stdout.endswith(f"saved to {saved}\n")
 
 
@@ -388,7 +388,7 @@ ENDLESS = ("train", LINREG, "--epochs", "1000000000")
     ],
     ids=" ".join,
 )
-def test_what_cannot_be_written_is_told_before_the_work(tmp_path, command):
+def test_what_cannot_be_written_is_reported_before_the_work(tmp_path, command):
     (tmp_path / "folder.png").mkdir()
     (tmp_path / "link.png").symlink_to(tmp_path / "target.png")
     os.mkfifo(tmp_path / "pipe.png")
@@ -411,16 +411,16 @@ def test_what_is_made_of_a_model_is_not_written_over_it(small, command):
 
 @pytest.mark.parametrize("command", [("train", LINREG), ("fit", "misra1a"), ("run", "sigmoid_neuron")], ids=" ".join)
 def test_a_result_that_cannot_be_saved_is_printed_all_the_same(tmp_path, monkeypatch, command):
-    told = cli(*command).stdout, cli_json(*command)
+    reported = cli(*command).stdout, cli_json(*command)
     monkeypatch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError(errno.ENOSPC, "No space left on device")))
     save = ("--save", tmp_path / "m.json")
     problem = f"{tmp_path / 'm.json'}: GE101: cannot write the file: No space left on device"
     result = cli(*command, *save, code=1)
-    assert (result.stdout, result.stderr) == (told[0], f"error: {problem}\n")
+    assert (result.stdout, result.stderr) == (reported[0], f"error: {problem}\n")
     result = cli_json(*command, *save, code=1)
     (error,) = result.pop("errors")
     assert (error["code"], error["file"], "saved" in result) == ("GE101", str(tmp_path / "m.json"), False)
-    assert result == told[1]
+    assert result == reported[1]
 
 
 def test_a_trained_model_is_saved_before_its_outputs_are_computed(tmp_path, monkeypatch):
@@ -444,12 +444,12 @@ def trained(tmp_path):
 
 def test_run_evaluates_a_model_that_has_trained_values(trained):
     x, y = np.array([1.0, 2.0, 4.0]), np.array([3.0, 5.0, 9.0])
-    told = cli_json("run", trained, "--data", trained.with_name("test.csv"), "--columns", "x=x", "--columns", "y=y")
+    reported = cli_json("run", trained, "--data", trained.with_name("test.csv"), "--columns", "x=x", "--columns", "y=y")
     theta = graphengine.load(trained).parameters["theta"]
-    assert told["parameters"]["theta"] == theta == pytest.approx(THETA)
-    assert told["outputs"]["loss"] == pytest.approx(np.mean((y - theta * x) ** 2), rel=1e-14)
-    assert told["outputs"]["prediction"] == pytest.approx(theta * x, rel=1e-15)
-    assert (told["iterations"], told["outputs_on"]) == (0, {"data": "evaluation", "rows": 3})
+    assert reported["parameters"]["theta"] == theta == pytest.approx(THETA)
+    assert reported["outputs"]["loss"] == pytest.approx(np.mean((y - theta * x) ** 2), rel=1e-14)
+    assert reported["outputs"]["prediction"] == pytest.approx(theta * x, rel=1e-15)
+    assert (reported["iterations"], reported["outputs_on"]) == (0, {"data": "evaluation", "rows": 3})
 
 
 def test_run_evaluates_it_on_the_data_that_it_was_trained_on_and_says_so(trained):
@@ -511,8 +511,8 @@ def test_set_changes_the_document_before_it_is_checked(small, setting, theta):
     if theta is None:  # 'ones' has no value
         assert cli_json("run", small, "--set", setting, code=2)["errors"][0]["code"] == "GE110"
     else:
-        told = cli_json("run", small, "--input", "x=[1]", "--set", setting)
-        assert told["parameters"]["theta"] == theta
+        reported = cli_json("run", small, "--input", "x=[1]", "--set", setting)
+        assert reported["parameters"]["theta"] == theta
 
 
 @pytest.mark.parametrize("place", ["nodes.z.op=add", "nodes.0.op=add", "/nodes/0/op=add", "/nodes/z/op=add"])
@@ -520,9 +520,9 @@ def test_set_reaches_nodes_by_index_and_by_id(small, place):
     assert cli_json("run", small, "--input", "x=[1]", "--set", place)["outputs"] == {"z": [3.0]}
 
 
-def test_set_tells_the_declaration_of_an_input_from_its_value(small):
-    told = cli_json("run", small, "--set", 'inputs.x={"shape": []}', "--set", "inputs.x=4")
-    assert told["outputs"] == {"z": 8.0}
+def test_set_distinguishes_the_declaration_of_an_input_from_its_value(small):
+    reported = cli_json("run", small, "--set", 'inputs.x={"shape": []}', "--set", "inputs.x=4")
+    assert reported["outputs"] == {"z": 8.0}
 
 
 @pytest.mark.parametrize(
@@ -538,7 +538,7 @@ def test_set_tells_the_declaration_of_an_input_from_its_value(small):
         ("nodes.z.inputs.0=y", "GE210"),
     ],
 )
-def test_a_wrong_set_is_told(tmp_path, setting, message):
+def test_a_wrong_set_is_reported(tmp_path, setting, message):
     path = write(tmp_path / "m.json", model(dtype="float64"))
     error = cli("run", path, "--set", setting, code=2).stderr
     assert message in error
@@ -574,7 +574,7 @@ def test_a_value_on_the_command_line_has_the_limits_of_the_command(small):
     assert cli_json("--limit", "depth=3", *deep, code=2)["errors"][0]["code"] == "GE130"
 
 
-def test_positions_in_text_that_nobody_has_seen_are_not_told(small):
+def test_positions_in_text_that_nobody_has_seen_are_not_reported(small):
     error = cli_json("run", small, "--set", "nodes.z.inputs.0=y", code=2)["errors"][0]
     assert (error["file"], error["line"], error["column"]) == (str(small), None, None)
     assert (error["pointer"], error["node"]) == ("/nodes/0/inputs/0", "z")
@@ -635,19 +635,19 @@ def test_what_the_command_line_says_of_columns_is_not_replaced_by_a_column_of_th
 def test_predict_several_columns_make_a_matrix(tmp_path):
     path = write(tmp_path / "m.json", model(inputs={"x": {"shape": ["N", 2]}}))
     (tmp_path / "t.csv").write_text('a,"b,c"\n1,2\n3,4\n')
-    told = cli_json("predict", path, "--data", tmp_path / "t.csv", "--columns", 'x=["a", "b,c"]')
-    assert told["outputs"] == {"z": [[2.0, 4.0], [6.0, 8.0]]}
+    reported = cli_json("predict", path, "--data", tmp_path / "t.csv", "--columns", 'x=["a", "b,c"]')
+    assert reported["outputs"] == {"z": [[2.0, 4.0], [6.0, 8.0]]}
     shown = cli("predict", path, "--data", tmp_path / "t.csv", "--columns", 'x=["a", "b,c"]').stdout
     assert shown == "z[0],z[1]\n2.0,4.0\n6.0,8.0\n"
     (tmp_path / "u.csv").write_text("a,b\n1,2\n")
-    told = cli_json("predict", path, "--data", tmp_path / "u.csv", "--columns", "x=a,b")
-    assert told["outputs"] == {"z": [[2.0, 4.0]]}
+    reported = cli_json("predict", path, "--data", tmp_path / "u.csv", "--columns", "x=a,b")
+    assert reported["outputs"] == {"z": [[2.0, 4.0]]}
 
 
 def test_predict_a_row_at_a_time_where_an_input_is_one_sample(tmp_path):
     (tmp_path / "t.csv").write_text("x\n1\n-2\n")
-    told = cli_json("predict", "linreg_single_sample", "--data", tmp_path / "t.csv")
-    assert told["outputs"] == {"prediction": [2.0, -4.0]}
+    reported = cli_json("predict", "linreg_single_sample", "--data", tmp_path / "t.csv")
+    assert reported["outputs"] == {"prediction": [2.0, -4.0]}
 
 
 @pytest.mark.parametrize(
@@ -671,7 +671,7 @@ def test_predict_a_row_at_a_time_where_an_input_is_one_sample(tmp_path):
         (["--data", HUBBLE, "--columns", "x=distance_mpc", "--output", "predicton"], "GE402"),
     ],
 )
-def test_a_wrong_input_to_predict_is_told(options, code):
+def test_a_wrong_input_to_predict_is_reported(options, code):
     error = cli_json("predict", LINREG, *options, code=2)["errors"][0]
     assert error["code"] == code
 
@@ -681,7 +681,7 @@ def test_outputs_of_different_lengths_make_no_table(tmp_path):
     nodes = [{"id": "z", "op": "mul", "inputs": ["x", 2]}, {"id": "v", "op": "mul", "inputs": ["w", 2]}]
     path = write(tmp_path / "m.json", model(inputs=inputs, nodes=nodes, outputs={"z": "z", "v": "v"}, parameters={}))
     asked = ("predict", path, "--input", "x=[1]", "--input", "w=[1,2]")
-    assert "outputs with different numbers of rows make no table: 'z' 1, 'v' 2" in cli(*asked, code=2).stderr
+    assert "outputs with different numbers of rows do not make a table: 'z' 1, 'v' 2" in cli(*asked, code=2).stderr
     assert cli_json(*asked)["outputs"] == {"z": [2.0], "v": [2.0, 4.0]}
 
 
@@ -695,7 +695,7 @@ def test_validate_says_what_is_there(small):
     assert cli_json("validate", LINREG, small) == {"valid": True, "errors": [], "warnings": []}
 
 
-def test_validate_tells_all_errors_of_all_files(tmp_path, small):
+def test_validate_reports_all_errors_of_all_files(tmp_path, small):
     nodes = [{"id": "z", "op": "mull", "inputs": ["x", "theta"]}, {"id": "w", "op": "mul", "inputs": ["x", "thta"]}]
     bad = write(tmp_path / "bad.json", model(nodes=nodes))
     result = cli("validate", bad, small, tmp_path / "none.json", code=2)
@@ -706,17 +706,17 @@ def test_validate_tells_all_errors_of_all_files(tmp_path, small):
     assert lines[1].endswith("did you mean 'theta'?")
     assert "no such file" in lines[2]
     assert result.stdout == f"{small}: valid: 1 input, 1 parameter, 1 node, 1 output\n"
-    told = cli_json("validate", bad, small, code=2)
-    assert told["valid"] is False
-    assert [error["code"] for error in told["errors"]] == ["GE211", "GE210"]
-    assert told["errors"][0].keys() >= {"code", "message", "pointer", "line", "column", "node", "file"}
-    assert (told["errors"][1]["pointer"], told["errors"][1]["node"]) == ("/nodes/1/inputs/1", "w")
+    reported = cli_json("validate", bad, small, code=2)
+    assert reported["valid"] is False
+    assert [error["code"] for error in reported["errors"]] == ["GE211", "GE210"]
+    assert reported["errors"][0].keys() >= {"code", "message", "pointer", "line", "column", "node", "file"}
+    assert (reported["errors"][1]["pointer"], reported["errors"][1]["node"]) == ("/nodes/1/inputs/1", "w")
 
 
 def test_validate_with_a_wrong_command_line_is_not_valid():
-    told = cli_json("validate", LINREG, "--plugin", "no.such.module", code=2)
-    assert told["valid"] is False
-    assert told["errors"][0]["code"] == "GE802"
+    reported = cli_json("validate", LINREG, "--plugin", "no.such.module", code=2)
+    assert reported["valid"] is False
+    assert reported["errors"][0]["code"] == "GE802"
 
 
 @pytest.mark.parametrize(
@@ -753,23 +753,23 @@ def test_control_characters_of_a_file_never_reach_a_terminal(tmp_path):
         assert "n\\u200b: 1 input" in shown
 
 
-def test_show_tells_nodes_in_the_order_they_run(tmp_path):
+def test_show_reports_nodes_in_the_order_they_run(tmp_path):
     content = json.loads(Path(LINREG).read_text())
     content["nodes"].reverse()
     content["parameters"]["theta"]["value"] = 3.5
-    told = cli_json("show", write(tmp_path / "m.json", content))
-    assert [node["id"] for node in told["nodes"]] == ["y_hat", "error", "sq", "loss"]
-    assert told["nodes"][3] == {
+    reported = cli_json("show", write(tmp_path / "m.json", content))
+    assert [node["id"] for node in reported["nodes"]] == ["y_hat", "error", "sq", "loss"]
+    assert reported["nodes"][3] == {
         "id": "loss",
         "op": "mean",
         "inputs": ["sq"],
         "attributes": {},
         "outputs": [{"name": "loss", "dtype": "float64", "shape": []}],
     }
-    assert told["inputs"][0] == {"name": "x", "dtype": "float64", "shape": ["N"], "description": "distance in Mpc"}
-    assert told["parameters"][0]["value"] == 3.5
-    assert told["parameters"][0]["initializer"] == {"type": "constant", "value": 0.0}
-    assert told["outputs"][1] == {"name": "loss", "value": "loss", "dtype": "float64", "shape": []}
+    assert reported["inputs"][0] == {"name": "x", "dtype": "float64", "shape": ["N"], "description": "distance in Mpc"}
+    assert reported["parameters"][0]["value"] == 3.5
+    assert reported["parameters"][0]["initializer"] == {"type": "constant", "value": 0.0}
+    assert reported["outputs"][1] == {"name": "loss", "value": "loss", "dtype": "float64", "shape": []}
 
 
 def test_show_prints_tables(tmp_path):
@@ -796,10 +796,10 @@ def test_show_plan_prints_the_code_for_the_sizes_of_the_data():
     assert lines.count("def run(given, buffers):") == 2
     assert "# s0 = x" in lines
     assert any(line.endswith("= theta/new_parameter (output new_theta)") for line in lines)
-    told = cli_json("show", "--plan", LINREG)
-    assert told["model"] == "linreg"
-    assert told["plans"].keys() == {"forward", "training step"}
-    plan = told["plans"]["forward"]
+    reported = cli_json("show", "--plan", LINREG)
+    assert reported["model"] == "linreg"
+    assert reported["plans"].keys() == {"forward", "training step"}
+    plan = reported["plans"]["forward"]
     assert plan["sizes"] == {"N": 24}
     assert plan["code"] == str(Plan(graphengine.load(LINREG).graph.with_sizes({"N": 24})))
     assert set(re.findall(r"\b[sfb]\d+\b", plan["code"])) == plan["names"].keys()
@@ -817,8 +817,8 @@ def test_show_plan_of_a_batch(tmp_path):
     content["training"]["batch_size"] = 10
     content["data"]["train"]["path"] = "t.csv"
     (tmp_path / "t.csv").write_text(Path(HUBBLE).read_text())
-    told = cli_json("show", "--plan", write(tmp_path / "m.json", content))["plans"]
-    assert [plan["sizes"] for plan in told.values()] == [{"N": 24}, {"N": 10}]
+    reported = cli_json("show", "--plan", write(tmp_path / "m.json", content))["plans"]
+    assert [plan["sizes"] for plan in reported.values()] == [{"N": 24}, {"N": 10}]
 
 
 @pytest.mark.parametrize(
@@ -832,22 +832,22 @@ def test_show_plan_of_a_batch(tmp_path):
         (["--size", "N=3"], "GE801", "--size is a size for --plan"),
     ],
 )
-def test_a_wrong_size_is_told(small, options, code, message):
+def test_a_wrong_size_is_reported(small, options, code, message):
     (error,) = cli_json("show", small, *options, code=2)["errors"]
     assert error["code"] == code
     assert message in error["message"]
 
 
-def test_a_format_that_is_none_is_told_in_plain_words(small):
+def test_a_format_that_is_none_is_reported_in_plain_words(small):
     said = "invalid value for '--format': 'yaml' is not one of 'text', 'json'"
     assert f"GE801: {said};" in cli("validate", small, "--format", "yaml", code=2).stderr
 
 
 @pytest.mark.parametrize(("option", "kind"), [("--epochs", "integer"), ("--learning-rate", "number")])
-def test_an_option_that_is_no_number_is_told_in_plain_words(option, kind):
-    assert "Input should be" not in (told := cli("train", "linreg", option, "lots", code=2).stderr)
-    assert f"'{option}'" in told
-    assert f"valid {kind}" in told
+def test_an_option_that_is_no_number_is_reported_in_plain_words(option, kind):
+    assert "Input should be" not in (reported := cli("train", "linreg", option, "lots", code=2).stderr)
+    assert f"'{option}'" in reported
+    assert f"valid {kind}" in reported
 
 
 def test_show_plan_puts_no_text_of_a_file_into_code(tmp_path):
@@ -869,7 +869,7 @@ def same_bits(given, expected):
 def test_grad_prints_the_chain_rule():
     shown = cli("grad", "linreg_single_sample").stdout
     assert [line.rsplit("  ", 1)[0].strip() for line in shown.splitlines()] == [
-        "gradient of loss toward theta of linreg_single_sample",
+        "gradient of loss with respect to theta in linreg_single_sample",
         "given:",
         "x",
         "y",
@@ -912,10 +912,10 @@ def test_a_saved_gradient_runs_and_equals_backward_bit_for_bit(tmp_path, name):
 
 
 def test_grad_of_what_and_toward_what(tmp_path):
-    told = cli_json("grad", LINREG, "--of", "loss", "--wrt", "x", "--wrt", "theta", "--wrt", "x")
-    assert list(told["outputs"]) == ["d_loss/d_x", "d_loss/d_theta"]
-    assert told["description"] == "gradient of loss toward x, theta of linreg"
-    assert not {"metadata", "training", "data", "$schema"} & told.keys()
+    reported = cli_json("grad", LINREG, "--of", "loss", "--wrt", "x", "--wrt", "theta", "--wrt", "x")
+    assert list(reported["outputs"]) == ["d_loss/d_x", "d_loss/d_theta"]
+    assert reported["description"] == "gradient of loss with respect to x, theta in linreg"
+    assert not {"metadata", "training", "data", "$schema"} & reported.keys()
     cli("grad", LINREG, "-o", tmp_path / "first.json")
     second = json.loads(cli("grad", tmp_path / "first.json", "--format", "json").stdout)
     assert list(second["outputs"]) == ["d_d_loss/d_theta/d_theta"]
@@ -940,12 +940,12 @@ def test_grad_takes_the_only_output_and_settings(tmp_path):
         ("grad", ["--set", "inputs.x=[1]"], "GE801", "nothing is run here, so input 'x' takes no value"),
         ("step", ["--set", "training.optimizer.type=adm"], "GE210", "update rule 'adm' is not defined"),
         ("step", ["--set", "parameters.theta.trainable=false"], "GE602", "has no trainable parameter"),
-        ("grad", ["--set", "parameters.theta.trainable=false"], "GE801", "say toward which values"),
+        ("grad", ["--set", "parameters.theta.trainable=false"], "GE801", "with respect to which values?"),
         ("step", ["--set", "training=null"], "GE602", "has no training section"),
-        ("grad", ["--set", "training=null"], "GE801", "say of which value"),
+        ("grad", ["--set", "training=null"], "GE801", "which value?"),
     ],
 )
-def test_a_gradient_or_step_that_is_not_there_is_told(command, options, code, message):
+def test_a_gradient_or_step_that_is_not_there_is_reported(command, options, code, message):
     expected = 1 if code == "GE411" else 2
     (error,) = cli_json(command, LINREG, *options, code=expected)["errors"]
     assert error["code"] == code
@@ -976,10 +976,10 @@ def test_step_shows_clipping_and_the_rule():
         "--set",
         'training.gradient_clipping={"type":"value","limit":1}',
     )
-    told = cli_json("step", LINREG, *settings)
-    assert list(told["state"]) == ["theta/first_moment", "theta/second_moment"]
-    assert list(told["outputs"])[2:] == ["new_theta", "new_theta/first_moment", "new_theta/second_moment"]
-    assert any(node["op"] == "minimum" for node in told["nodes"])
+    reported = cli_json("step", LINREG, *settings)
+    assert list(reported["state"]) == ["theta/first_moment", "theta/second_moment"]
+    assert list(reported["outputs"])[2:] == ["new_theta", "new_theta/first_moment", "new_theta/second_moment"]
+    assert any(node["op"] == "minimum" for node in reported["nodes"])
     lines = [line.strip() for line in cli("step", LINREG, *settings).stdout.splitlines()]
     assert lines.index("forward:") < lines.index("gradient and its norm:") < lines.index("update:")
     assert any(line.startswith("theta/root = sqrt(theta/corrected_second_moment)") for line in lines)
@@ -1003,9 +1003,9 @@ def test_a_graph_of_a_model_with_functions_and_a_plugin_loads_again(tmp_path, pl
 
 
 def test_gradcheck_of_a_model_on_its_data():
-    told = cli_json("gradcheck", LINREG)
-    assert (told["of"], told["inputs"], told["correct"]) == ("loss", "data", True)
-    slope, recording = told["gradients"]
+    reported = cli_json("gradcheck", LINREG)
+    assert (reported["of"], reported["inputs"], reported["correct"]) == ("loss", "data", True)
+    slope, recording = reported["gradients"]
     assert (slope["parameter"], slope["law"], slope["method"]) == ("theta", "slope", "complex step")
     assert slope["got"] == pytest.approx(slope["expected"], rel=1e-12)
     assert (recording["law"], recording["correct"]) == ("recording", True)
@@ -1021,9 +1021,9 @@ def test_the_gradients_of_every_shipped_model_are_right(path):
 def test_gradcheck_makes_up_inputs_or_takes_those_given(tmp_path):
     nodes = [*model()["nodes"], {"id": "loss", "op": "sum", "inputs": ["z"]}]
     path = write(tmp_path / "m.json", model(nodes=nodes, outputs={"loss": "loss"}))
-    told = cli_json("gradcheck", path, "--seed", 3)
-    assert (told["inputs"], told["correct"]) == ("random", True)
-    assert told["gradients"] != cli_json("gradcheck", path, "--seed", 4)["gradients"]
+    reported = cli_json("gradcheck", path, "--seed", 3)
+    assert (reported["inputs"], reported["correct"]) == ("random", True)
+    assert reported["gradients"] != cli_json("gradcheck", path, "--seed", 4)["gradients"]
     assert cli_json("gradcheck", LINREG, "--input", "x=[1]", "--input", "y=[2]")["inputs"] == "given"
     assert cli_json("gradcheck", LINREG, "--wrt", "x")["gradients"][0]["parameter"] == "x"
 
@@ -1031,7 +1031,7 @@ def test_gradcheck_makes_up_inputs_or_takes_those_given(tmp_path):
 @pytest.mark.parametrize(
     ("options", "code"), [(("--of", "y_hat"), "GE411"), (("--wrt", "y_hat"), "GE801"), (("--wrt", "thet"), "GE402")]
 )
-def test_a_gradient_that_cannot_be_checked_is_told(options, code):
+def test_a_gradient_that_cannot_be_checked_is_reported(options, code):
     result = cli_json("gradcheck", LINREG, *options, code=1 if code == "GE411" else 2)
     assert result["errors"][0]["code"] == code
 
@@ -1042,11 +1042,11 @@ def test_gradcheck_finds_a_wrong_gradient_and_exits_with_1(tmp_path):
     nodes = [{"id": "c", "op": "test_cli.cube", "inputs": ["theta"]}, {"id": "loss", "op": "sum", "inputs": ["c"]}]
     content = model(inputs={}, nodes=nodes, outputs={"loss": "loss"}, opset_imports={"core": 1, "test_cli": 1})
     path = write(tmp_path / "m.json", content)
-    told = cli_json("gradcheck", path, "--plugin", wrong, code=1)
-    assert told["correct"] is False
-    assert "the slope of forward is" in told["gradients"][0]["message"]
+    reported = cli_json("gradcheck", path, "--plugin", wrong, code=1)
+    assert reported["correct"] is False
+    assert "the slope of forward is" in reported["gradients"][0]["message"]
     text = cli("gradcheck", path, "--plugin", wrong, code=1).stdout
-    assert "wrong: toward 'theta' in inference: backward gives " in text
+    assert "wrong: with respect to 'theta' in inference: backward gives " in text
 
 
 def test_gradcheck_checks_training_mode_too(tmp_path):
@@ -1056,9 +1056,9 @@ def test_gradcheck_checks_training_mode_too(tmp_path):
         {"id": "loss", "op": "mean", "inputs": ["p"]},
     ]
     path = write(tmp_path / "m.json", model(nodes=nodes, outputs={"loss": "loss"}))
-    told = cli_json("gradcheck", path)
-    assert [row["mode"] for row in told["gradients"]] == ["inference"] * 2 + ["training"] * 2
-    assert told["correct"]
+    reported = cli_json("gradcheck", path)
+    assert [row["mode"] for row in reported["gradients"]] == ["inference"] * 2 + ["training"] * 2
+    assert reported["correct"]
 
 
 # ---------------------------------------------------------------- --update-rule
@@ -1080,19 +1080,19 @@ RULE_FILE = {
 def test_an_update_rule_in_a_file(tmp_path, small):
     rule = write(tmp_path / "plain.json", RULE_FILE)
     options = ("--update-rule", rule, "--epochs", 1)
-    told = cli_json("run", LINREG, *options)
+    reported = cli_json("run", LINREG, *options)
     by_rate_one = cli_json("run", LINREG, "--learning-rate", 1, "--epochs", 1)
-    assert told["parameters"] == by_rate_one["parameters"]
-    assert cli_json("train", LINREG, *options) == told
+    assert reported["parameters"] == by_rate_one["parameters"]
+    assert cli_json("train", LINREG, *options) == reported
     named = ("--set", "training.optimizer.type=plain")  # a name that only the file gives a meaning
-    assert cli_json("run", LINREG, *options, *named)["parameters"] == told["parameters"]
+    assert cli_json("run", LINREG, *options, *named)["parameters"] == reported["parameters"]
     assert cli("run", LINREG, *named, code=2).stderr.startswith("error: ")
     step = cli_json("step", LINREG, "--update-rule", rule)
     assert step["description"].endswith("by plain")
     assert cli_json("run", small, "--update-rule", rule, code=2)["errors"][0]["code"] == "GE602"
 
 
-def test_a_wrong_update_rule_is_told_with_its_place(tmp_path):
+def test_a_wrong_update_rule_is_reported_with_its_place(tmp_path):
     rule = write(tmp_path / "plain.json", RULE_FILE | {"outputs": {"parameter": "new", "velocity": "new"}})
     for settings in ((), ("--set", "training.epochs=3")):
         (error,) = cli_json("run", LINREG, "--update-rule", rule, *settings, code=2)["errors"]
@@ -1111,25 +1111,25 @@ def test_data_that_is_not_finite_is_bad_input():
     assert error["message"] == "the data for input 'y' has the value nan in row 2; training needs finite numbers"
 
 
-def test_ops_tells_formulas_and_derivatives():
+def test_ops_reports_formulas_and_derivatives():
     rows = {line.split()[0]: line for line in cli("ops").stdout.splitlines()}
     known = {*OPS, *shipped_functions()}
     assert rows.keys() == {"op", *known}
     assert "z = x * y" in rows["mul"]
     assert "dz/dx = y, dz/dy = x" in rows["mul"]
     assert rows["mean"].endswith("  axis, keepdims")
-    told = cli_json("ops")
-    assert [op["op"] for op in told["ops"]] == sorted(known)
+    reported = cli_json("ops")
+    assert [op["op"] for op in reported["ops"]] == sorted(known)
 
 
-def test_ops_tells_one_op_in_detail():
+def test_ops_reports_one_op_in_detail():
     text = cli("ops", "div").stdout
     assert "2 inputs (x, y)" in text
     assert "uses grad, y, out" in text
-    told = cli_json("ops", "div")
-    assert (told["op"], told["inputs"], told["differentiable"]) == ("div", ["x", "y"], True)
+    reported = cli_json("ops", "div")
+    assert (reported["op"], reported["inputs"], reported["differentiable"]) == ("div", ["x", "y"], True)
     rule = {"inputs": {"x": "int64", "y": "int64"}, "outputs": {"out": "float64"}, "attributes": {}}
-    assert told["dtypes"][2] == rule
+    assert reported["dtypes"][2] == rule
     assert "dtypes      float64 -> float64, float32 -> float32" in text
     assert "dtypes      x float64, indices int64 -> float64\n" in cli("ops", "gather").stdout
     assert "dtypes      key uint64, sizes int64 -> attribute dtype\n" in cli("ops", "uniform").stdout
@@ -1142,12 +1142,12 @@ def test_ops_tells_one_op_in_detail():
     assert (error["code"], error["hint"]) == ("GE211", "did you mean 'mul'?")
 
 
-def test_ops_tells_one_function_in_detail():
+def test_ops_reports_one_function_in_detail():
     text = cli("ops", "nn.lstm_cell").stdout
     assert "7 inputs (x, h, c, weight_ih, weight_hh, bias_ih, bias_hh)" in text
     assert "new_c = add(kept, added)" in text
-    told = cli_json("ops", "nn.lstm_cell")
-    assert (told["domain"], told["outputs"], told["shapes"]["bias_hh"]) == ("nn", ["h", "c"], [4, "H"])
+    reported = cli_json("ops", "nn.lstm_cell")
+    assert (reported["domain"], reported["outputs"], reported["shapes"]["bias_hh"]) == ("nn", ["h", "c"], [4, "H"])
     assert cli_json("ops", "nn.lstm_cel", code=2)["errors"][0]["hint"] == "did you mean 'nn.lstm_cell'?"
 
 
@@ -1206,7 +1206,7 @@ def test_a_plugin_module_and_an_entry_point(tmp_path, monkeypatch):
         (None, "cannot be loaded: No such file or directory"),
     ],
 )
-def test_a_plugin_that_cannot_be_loaded_is_told(tmp_path, text, message):
+def test_a_plugin_that_cannot_be_loaded_is_reported(tmp_path, text, message):
     path = tmp_path / "broken.py"
     if text is not None:
         path.write_text(text)
@@ -1220,8 +1220,8 @@ def test_a_plugin_that_cannot_be_loaded_is_told(tmp_path, text, message):
 
 
 def test_help_names_every_limit():
-    told = " ".join(cli("--help").output.split())
-    assert ", ".join(field.name for field in fields(Limits)) in told
+    reported = " ".join(cli("--help").output.split())
+    assert ", ".join(field.name for field in fields(Limits)) in reported
 
 
 def test_an_option_that_several_commands_have_is_written_once():
@@ -1268,7 +1268,7 @@ def test_a_wrong_command_line_is_one_line(arguments, message):
     assert "--help'" in error
 
 
-def test_a_wrong_command_line_is_told_as_json_too():
+def test_a_wrong_command_line_is_reported_as_json_too():
     for option in (["--format", "json"], ["--format=json"]):
         result = cli("run", LINREG, "--epochs", "many", *option, code=2)
         assert json.loads(result.stdout)["errors"][0]["code"] == "GE801"
@@ -1327,8 +1327,8 @@ def test_file_names_that_are_not_utf8_are_as_good_as_others(tmp_path):
     Path(plugin).write_text(PLUGIN)
     Path(rule).write_bytes((ROOT / "graphengine" / "training" / "rules" / "sgd.json").read_bytes())
     read = ("--data", data, "--plugin", plugin, "--update-rule", rule)
-    told = cli_json("train", LINREG, *read, "--save", saved, "--log", log, "--checkpoint", folder)
-    assert told["saved"] == saved
+    reported = cli_json("train", LINREG, *read, "--save", saved, "--log", log, "--checkpoint", folder)
+    assert reported["saved"] == saved
     assert cli_json("show", saved)["parameters"][0]["value"] == pytest.approx(THETA)
     assert len(list(tmp_path.iterdir())) == 7  # with the data that the file names
     for command in (("grad", LINREG, "-o"), ("schema", "-o"), ("view", LINREG, "-o"), ("upgrade", LINREG, "-o")):
@@ -1372,7 +1372,7 @@ def test_a_node_that_fails_exits_with_1(tmp_path, plugin):
 # ---------------------------------------------------------------- small parts
 
 
-def test_large_arrays_are_told_by_their_range():
+def test_large_arrays_are_reported_by_their_range():
     assert array_text(np.arange(3.0)) == "[0.0, 1.0, 2.0]"
     assert array_text(np.float64(1.5)) == "1.5"
     assert array_text(np.arange(9.0).reshape(3, 3)) == "float64(3, 3): min 0, mean 4, max 8"
@@ -1388,5 +1388,5 @@ def test_escaped(text, shown):
 
 @pytest.mark.parametrize("size", ["\u0663", "1\u0660KiB", "\uff11"])
 def test_a_size_has_digits_of_one_script(size):
-    told = cli("--limit", f"nodes={size}", "run", LINREG, code=2).stderr
-    assert "GE801: --limit nodes: a size is an integer such as 1000 or 4GiB" in told
+    reported = cli("--limit", f"nodes={size}", "run", LINREG, code=2).stderr
+    assert "GE801: --limit nodes: a size is an integer such as 1000 or 4GiB" in reported

@@ -161,7 +161,7 @@ def test_the_largest_of_integers_is_an_integer_and_what_is_padded_is_never_it(dt
         ("fold", [(2, 8, 5)], {"kernel_size": [2], "output_size": [7]}, "patches must have shape (N, C * 2, 6)"),
     ],
 )
-def test_what_does_not_fit_is_told_before_anything_runs(op, shapes, attributes, said):
+def test_what_does_not_fit_is_reported_before_anything_runs(op, shapes, attributes, said):
     names = [f"x{index}" for index in range(len(shapes))]
     content = document({"z": (op, names, attributes)}, inputs=dict(zip(names, map(list, shapes), strict=True)))
     problem = problem_of(content)

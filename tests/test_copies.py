@@ -411,8 +411,8 @@ def test_a_process_without_the_op_says_so(tmp_path):
     code = "import pickle, sys; pickle.load(open(sys.argv[1], 'rb'))"
     for name in ("model", "graph"):
         command = [sys.executable, "-c", code, tmp_path / name]
-        told = subprocess.run(command, capture_output=True, text=True, check=False).stderr
-        assert re.search(r"GE211: .*my\.double", told)
+        reported = subprocess.run(command, capture_output=True, text=True, check=False).stderr
+        assert re.search(r"GE211: .*my\.double", reported)
     assert ModelDocument.__module__ not in (tmp_path / "model").read_bytes().decode("latin-1")
 
 

@@ -44,7 +44,7 @@ def test_a_document_is_left_of_every_file_of_which_only_the_form_is_wrong():
     assert len(names) > 200
 
 
-def test_without_salvage_only_the_form_is_told(monkeypatch):
+def test_without_salvage_only_the_form_is_reported(monkeypatch):
     data = (FOLDER / "several-all.json").read_bytes()
     with pytest.raises(ge.errors.InvalidModelError) as strict:
         parse_model(data)

@@ -116,14 +116,14 @@ def refused(model, *arguments, **keys):
         ('x,y\n1,"2\n', "GE501", "cannot be read as CSV"),
     ],
 )
-def test_wrong_csv_is_told_with_file_row_and_column(tmp_path, text, code, said):
+def test_wrong_csv_is_reported_with_file_row_and_column(tmp_path, text, code, said):
     found = refused(csv_model(tmp_path, text))
     assert found.code == code
     assert said in found.message
     assert "d.csv" in found.message
 
 
-def test_a_misspelt_column_gets_the_one_that_was_meant(tmp_path):
+def test_a_misspelled_column_gets_the_one_that_was_meant(tmp_path):
     found = refused(csv_model(tmp_path, "distance,speed\n1,2\n", {"x": "distanze", "y": "speed"}))
     assert (found.code, found.hint) == ("GE502", "did you mean 'distance'?")
 
@@ -144,12 +144,12 @@ def test_integers_of_a_csv_must_be_whole(tmp_path):
     [
         ({"x": [1.0, 2.0], "y": [1.0]}, "GE505", "different numbers of samples: 'x' 2, 'y' 1"),
         ({"x": [], "y": []}, "GE505", "the data has no samples"),
-        ({"x": [[1.0]], "y": [1.0]}, "GE505", "data for input 'x' has shape (1, 1), declared is (N,)"),
+        ({"x": [[1.0]], "y": [1.0]}, "GE505", "data for input 'x' has shape (1, 1); the declared shape is (N,)"),
         ({"x": ["one"], "y": [1.0]}, "GE503", "inline data for input 'x': \"one\" is not a number"),
         ({"x": [1.0, [2.0]], "y": [1.0]}, "GE503", "inline data for input 'x': not a regular array"),
     ],
 )
-def test_wrong_inline_data_is_told(tmp_path, values, code, said):
+def test_wrong_inline_data_is_reported(tmp_path, values, code, said):
     found = refused(saved(tmp_path, {"type": "inline", "values": values}))
     assert found.code == code
     assert said in found.message
@@ -206,7 +206,7 @@ def test_data_of_a_model_that_was_never_text_has_a_pointer_and_no_line(tmp_path)
     assert (found.code, found.pointer, found.line) == ("GE501", "/data/train", None)
 
 
-def test_validate_reads_data_if_it_is_told_to(tmp_path):
+def test_validate_reads_data_if_it_is_asked_to(tmp_path):
     good = csv_model(tmp_path, "x,y\n1,2\n").path
     assert cli("validate", good, "--data").exit_code == 0
     (tmp_path / "d.csv").unlink()
@@ -337,13 +337,13 @@ def test_digits_of_other_scripts_are_no_number(tmp_path, cell):
     assert (found.code, f"column 'x' is not a number: {cell!r}" in found.message) == ("GE503", True)
 
 
-def test_the_header_of_an_array_is_not_told_in_words_of_python(tmp_path):
+def test_the_header_of_an_array_is_not_reported_in_words_of_python(tmp_path):
     np.savez(tmp_path / "d.npz", x=X, y=X)
     broken = (tmp_path / "d.npz").read_bytes().replace(b"{'descr': '<f8'", b"{'descr': f(8) ")
     with zipfile.ZipFile(tmp_path / "d.npz", "w") as archive:
         archive.writestr("x.npy", broken[broken.index(b"\x93NUMPY") :])
         archive.writestr("y.npy", broken[broken.index(b"\x93NUMPY") :])
-    assert refused(saved(tmp_path, {"type": "npz", "path": "d.npz"})).message.endswith("begin as NumPy's arrays do")
+    assert refused(saved(tmp_path, {"type": "npz", "path": "d.npz"})).message.endswith("the .npy header is missing")
 
 
 def test_pickled_objects_in_an_npz_are_refused(tmp_path):
@@ -424,7 +424,7 @@ def test_cells_of_a_csv_are_read_as_the_dtype_of_their_input(tmp_path):
         ("1,1,", "column 'b' is empty"),
     ],
 )
-def test_a_cell_that_its_input_cannot_hold_is_told_with_row_and_column(tmp_path, row, said):
+def test_a_cell_that_its_input_cannot_hold_is_reported_with_row_and_column(tmp_path, row, said):
     (tmp_path / "d.csv").write_text(f"f,i,b\n1,1,1\n{row}\n")
     found = load_refused(typed(tmp_path, {"type": "csv", "path": "d.csv"}))
     assert found.code == "GE503"
@@ -477,7 +477,7 @@ def test_arrays_in_json_lines_make_a_matrix(tmp_path):
         ("\n", "GE501", "the file has no rows"),
     ],
 )
-def test_wrong_json_lines_are_told_with_row_and_key(tmp_path, text, code, said):
+def test_wrong_json_lines_are_reported_with_row_and_key(tmp_path, text, code, said):
     (tmp_path / "d.jsonl").write_text(text)
     found = load_refused(typed(tmp_path, {"type": "jsonl", "path": "d.jsonl"}, {"f": {"shape": ["N"]}}))
     assert found.code == code
@@ -572,7 +572,7 @@ def test_several_columns_of_a_parquet_file_make_a_matrix(tmp_path):
         ({"y": None, "Y": [1, 2, 3]}, "GE502", "no column 'y' for input 'y'"),
     ],
 )
-def test_wrong_columns_are_told_with_their_row(tmp_path, kind, change, code, said):
+def test_wrong_columns_are_reported_with_their_row(tmp_path, kind, change, code, said):
     table = pyarrow.table({name: values for name, values in {**TABLE, **change}.items() if values})
     found = load_refused(columnar_model(tmp_path, kind, table))
     assert found.code == code
@@ -669,7 +669,7 @@ def test_columns_of_different_lengths_do_not_make_a_matrix():
 
 
 @pytest.mark.parametrize("make", [pandas.DataFrame, polars.DataFrame, pyarrow.table])
-def test_a_table_without_a_column_is_told(make):
+def test_a_table_without_a_column_is_reported(make):
     with pytest.raises(ge.errors.InputError, match=r"GE401: the .* has no column 'y' for input 'y'"):
         regression().train(make({"x": [1.0]}))
 
@@ -742,7 +742,7 @@ def test_a_table_without_the_declared_columns_is_refused_with_their_names(make):
 
 
 @pytest.mark.parametrize("given", [[1.0, 2.0], np.ones(2), "x", pandas.DataFrame({"X": [1.0]}), 1.0])
-def test_what_has_no_column_for_any_input_is_told(given):
+def test_what_has_no_column_for_any_input_is_reported(given):
     with pytest.raises(
         ge.errors.InputError, match=rf"GE401: the {type(given).__name__} has no column .*: x, y; pass a"
     ):
@@ -750,7 +750,7 @@ def test_what_has_no_column_for_any_input_is_told(given):
 
 
 @pytest.mark.parametrize("make", [pandas.DataFrame, polars.DataFrame, pyarrow.table])
-def test_a_missing_value_in_a_table_is_told_with_its_row_as_in_a_file(make):
+def test_a_missing_value_in_a_table_is_reported_with_its_row_as_in_a_file(make):
     table = make({"distance": [1.0, 2.0], "velocity": [1.0, None], "object": ["a", None]})
     model = named_regression()
     for use in (model.train, model.forward, model.predict):

@@ -1,4 +1,4 @@
-"""The rules for dtypes that are told of ops: every op has some, and they are what happens to the rows of samples."""
+"""The rules for dtypes of ops: every op has some, and they are what happens to the rows of samples."""
 
 import warnings
 from typing import Annotated, Literal
@@ -22,8 +22,8 @@ def in_dtype(array, dtype):
     return np.where(np.isfinite(array), array, 0).astype(dtype) if array.dtype.kind == "f" else array
 
 
-def told_of(name, node, arrays, rules):
-    """The outputs that are told for such attributes and arrays, None if none are; any number is told as the first."""
+def ruled(name, node, arrays, rules):
+    """The outputs by the rules for such attributes and arrays, None if they have none; a number is as the first one."""
     signature = OPS[name].signature
     names = [signature.input_name(min(place, len(signature.inputs) - 1)) for place in range(len(arrays))]
     pairs = list(zip(names, (array.dtype.name for array in arrays), strict=True))
@@ -37,7 +37,7 @@ def told_of(name, node, arrays, rules):
 
 
 @pytest.mark.parametrize("name", [name for name in SAMPLES if not function_fields(OPS[name].cls)])
-def test_dtypes_are_told_of_every_op_and_are_those_of_its_samples(name):
+def test_dtypes_are_reported_of_every_op_and_are_those_of_its_samples(name):
     rules = dtype_rules(OPS[name])
     assert rules
     matched = 0
@@ -48,15 +48,15 @@ def test_dtypes_are_told_of_every_op_and_are_those_of_its_samples(name):
         for dtype in FLOATS if mixed else COMMON:
             given = [in_dtype(array, dtype) for array in arrays]
             node = instance(name, attributes)
-            told = told_of(name, node, given, rules)
+            reported = ruled(name, node, given, rules)
             try:
                 inferred = infer(node, tuple(map(type_of, given)))
             except ValueError:
-                assert told is None, dtype
+                assert reported is None, dtype
                 continue
-            assert told is not None, dtype
+            assert reported is not None, dtype
             real = [dtype_name(type_of(result).dtype) for result in results_of(name, attributes, given)]
-            expected = [node.dtype if isinstance(each, dict) else each for each in told.values()]
+            expected = [node.dtype if isinstance(each, dict) else each for each in reported.values()]
             assert real[: len(expected)] == expected[: len(real)]
             assert [dtype_name(kind.dtype) for kind in inferred] == real
             matched += 1

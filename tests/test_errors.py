@@ -135,7 +135,7 @@ def test_carets_stand_below_what_is_wrong(tmp_path, line, column, below):
         ('"opset_imports": {"core":\n 99}', "/opset_imports/core", "99}"),
     ],
 )
-def test_of_a_wrong_key_the_line_of_the_key_is_told_and_shown(tmp_path, text, pointer, shown):
+def test_of_a_wrong_key_the_line_of_the_key_is_reported_and_shown(tmp_path, text, pointer, shown):
     content = document({"z": ("neg", [1.0])})
     content.pop(pointer.split("/")[1], None)
     path = tmp_path / "m.json"
@@ -208,7 +208,7 @@ def test_a_node_that_fails_is_named_in_a_plan_as_in_the_reference(times):
 LOGS = document({"s": ("sub", ["x", 1.0]), "l": ("log", ["s"]), "loss": ("mean", ["l"])}, inputs={"x": ["N"]})
 
 
-def test_the_first_value_that_is_not_finite_is_told_with_its_row_and_inputs():
+def test_the_first_value_that_is_not_finite_is_reported_with_its_row_and_inputs():
     run = ge.Model.from_dict(LOGS).forward(x=[2.0, 3.0, 1.0])
     with pytest.raises(ExecutionError) as caught:
         run.check_finite()
@@ -218,12 +218,12 @@ def test_the_first_value_that_is_not_finite_is_told_with_its_row_and_inputs():
     ge.Model.from_dict(LOGS).forward(x=[2.0]).check_finite()
 
 
-def test_an_input_that_is_not_finite_is_told_first():
+def test_an_input_that_is_not_finite_is_reported_first():
     with pytest.raises(ExecutionError, match="input 'x' is the first value that is not finite: nan in row 2"):
         ge.Model.from_dict(LOGS).forward(x=[2.0, np.nan]).check_finite()
 
 
-def test_many_inputs_are_told_by_their_range_and_literals_as_they_are():
+def test_many_inputs_are_reported_by_their_range_and_literals_as_they_are():
     content = document({"d": ("div", ["x", 0.0]), "loss": ("mean", ["d"])}, inputs={"x": ["N", 6]})
     with pytest.raises(ExecutionError, match=r"inf in row 1, from x = 1 to 6, 0.0"):
         ge.Model.from_dict(content).forward(x=[[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]]).check_finite()
@@ -257,7 +257,9 @@ def test_many_inputs_are_told_by_their_range_and_literals_as_they_are():
         ("mul", {}, {"x": [2], "w": [2]}, ([1, 1e200], [1, 1e200]), "inf in row 2, from x = 1e+200, w = 1e+200"),
     ],
 )
-def test_a_row_of_an_operand_is_told_only_where_it_makes_the_row_of_the_result(op, attributes, inputs, values, said):
+def test_a_row_of_an_operand_is_reported_only_where_it_makes_the_row_of_the_result(
+    op, attributes, inputs, values, said
+):
     built = ge.Model.from_dict(document({"z": (op, list(inputs), attributes)}, inputs=inputs))
     with pytest.raises(ExecutionError) as caught:
         built.forward(dict(zip(inputs, values, strict=True))).check_finite()
@@ -277,7 +279,7 @@ def in_functions(op, attributes=None, *, inputs=None):
 
 
 @pytest.mark.parametrize(("output", "call"), [("z", "call 'z' of 'g'"), ("q", "call 'q' of 'h'")])
-def test_a_node_of_a_function_is_told_with_the_calls_that_lead_to_it_also_when_it_runs(output, call):
+def test_a_node_of_a_function_is_reported_with_the_calls_that_lead_to_it_also_when_it_runs(output, call):
     reshape = ge.Model.from_dict(in_functions("reshape", {"shape": [2, -1]}))
     with pytest.raises(ExecutionError) as caught:
         reshape.predict(x=[1.0, 2.0, 3.0], outputs=[output])
@@ -353,7 +355,7 @@ def test_a_prediction_is_checked_as_far_as_it_is_asked_for(tmp_path):
     assert "GE413: node 'l' (log)" in cli(*asked, "--check-finite", code=1).stderr
 
 
-def test_rows_that_are_computed_one_by_one_are_told_by_their_number(tmp_path):
+def test_rows_that_are_computed_one_by_one_are_reported_by_their_number(tmp_path):
     path, rows = tmp_path / "m.json", tmp_path / "rows.csv"
     path.write_text(json.dumps(document({"l": ("log", ["x"])}, inputs={"x": []})))
     rows.write_text("x\n1\n2\n0\n")
@@ -394,23 +396,23 @@ def long_names(where):
         ("an attribute", "/nodes/0"),
     ],
 )
-def test_what_is_told_is_of_bounded_length_and_its_pointer_leads_into_the_file(tmp_path, where, pointer):
+def test_what_is_reported_is_of_bounded_length_and_its_pointer_leads_into_the_file(tmp_path, where, pointer):
     path = tmp_path / "m.json"
     path.write_text(json.dumps(long_names(where)))
     assert len(cli("validate", path, code=2).stderr) < 3000
-    told = json.loads(cli("validate", path, "--format", "json", code=2).stdout)["errors"]
-    assert all(len(each["message"]) <= 1000 and len(each["hint"] or "") <= 1000 for each in told)
-    assert pointer in [each["pointer"] for each in told]
+    printed = json.loads(cli("validate", path, "--format", "json", code=2).stdout)["errors"]
+    assert all(len(each["message"]) <= 1000 and len(each["hint"] or "") <= 1000 for each in printed)
+    assert pointer in [each["pointer"] for each in printed]
 
 
 def test_the_middle_of_a_long_message_is_left_out():
-    told = Problem("GE110", f"unknown key '{'k' * 2000}'", pointer=f"/a/{'b' * 990}/{'c' * 100}").as_dict()
-    assert re.fullmatch("unknown key 'k+ ... k+'", told["message"])
-    assert len(told["message"]) == 1000
-    assert told["pointer"] == f"/a/{'b' * 990}"
+    printed = Problem("GE110", f"unknown key '{'k' * 2000}'", pointer=f"/a/{'b' * 990}/{'c' * 100}").as_dict()
+    assert re.fullmatch("unknown key 'k+ ... k+'", printed["message"])
+    assert len(printed["message"]) == 1000
+    assert printed["pointer"] == f"/a/{'b' * 990}"
 
 
-def test_the_end_of_many_problems_is_told_to_people_and_to_machines(tmp_path):
+def test_the_end_of_many_problems_is_reported_to_people_and_to_machines(tmp_path):
     content = linreg()
     content["nodes"] += [{"id": f"n{index}", "op": "neg", "input": []} for index in range(70)]
     content["outputs"] |= {f"o{index}": "nothing" for index in range(70)}

@@ -157,7 +157,7 @@ def _spy(monkeypatch, op, called):
 
 
 @pytest.mark.parametrize(("wrt", "needs"), [("a", (True, False)), ("b", (False, True)), (["a", "b"], (True, True))])
-def test_needs_tells_which_inputs_want_a_gradient(calls, wrt, needs):
+def test_needs_reports_which_inputs_want_a_gradient(calls, wrt, needs):
     made = watched(document({"z": ("watched_mul", ["a", "b"])}, inputs={"a": [], "b": []}), calls)
     made.forward(a=2.0, b=3.0).backward(wrt=wrt)
     assert calls[needs] == 1
@@ -229,7 +229,7 @@ def test_there_is_no_gradient_of_or_toward_integers():
     nodes = {"z": ("mul", ["i", "x"]), "j": ("neg", ["i"])}
     inputs = {"x": [], "i": {"shape": [], "dtype": "int64"}}
     run = model(nodes, {"z": "z", "j": "j"}, inputs=inputs).forward(x=2.0, i=3)
-    with pytest.raises(ge.errors.DifferentiationError, match=r"toward 'i', which is int64\(\)"):
+    with pytest.raises(ge.errors.DifferentiationError, match=r"with respect to 'i', which is int64\(\)"):
         run.backward(of="z", wrt="i")
     with pytest.raises(ge.errors.DifferentiationError, match=r"'j' is int64\(\)"):
         run.backward(of="j", wrt="x")

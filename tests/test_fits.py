@@ -127,7 +127,7 @@ def test_a_sigma_of_another_shape_is_refused():
 
 
 @pytest.mark.parametrize(("key", "wrong", "text"), [("sigma", 0.0, "positive"), ("weights", -1.0, "zero or positive")])
-def test_a_sigma_of_zero_and_a_negative_weight_are_told_with_their_row(key, wrong, text):
+def test_a_sigma_of_zero_and_a_negative_weight_are_reported_with_their_row(key, wrong, text):
     values = S.copy()
     values[3] = wrong
     with pytest.raises(
@@ -356,16 +356,20 @@ def test_the_command_takes_weights_and_robust_losses(tmp_path):
     table = np.column_stack([X, Y, S])
     np.savetxt(tmp_path / "d.csv", table, delimiter=",", header="x,y,s", comments="", fmt="%.17g")
     asked = ("fit", path, "--data", tmp_path / "d.csv", "--residual", "r")
-    told = cli_json(*asked, "--sigma", "s", "--absolute-sigma")
+    reported = cli_json(*asked, "--sigma", "s", "--absolute-sigma")
     _, covariance = reference(sigma=S, absolute_sigma=True)
-    np.testing.assert_allclose(told["covariance"], covariance, rtol=1e-8, atol=1e-11)
-    assert (told["objective"], told["coordinates"], told["at_bounds"]) == ("least_squares", ["a", "b", "c"], [])
+    np.testing.assert_allclose(reported["covariance"], covariance, rtol=1e-8, atol=1e-11)
+    assert (reported["objective"], reported["coordinates"], reported["at_bounds"]) == (
+        "least_squares",
+        ["a", "b", "c"],
+        [],
+    )
     text = cli(*asked, "--robust", "huber", "--robust-scale", "0.1").stdout
     assert "robust loss: " in text
     assert cli_json(*asked, "--robust", "tukey", code=2)["errors"][0]["code"] == "GE112"
 
 
-def test_the_command_fits_a_likelihood_and_tells_what_is_at_a_bound(tmp_path):
+def test_the_command_fits_a_likelihood_and_reports_what_is_at_a_bound(tmp_path):
     content = normal_likelihood().as_document().model_dump(mode="json", exclude_none=True, by_alias=True)
     content["parameters"]["m"] |= parameter(0.0, bounds=[None, 2.0])
     path = write(tmp_path / "m.json", content)

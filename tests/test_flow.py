@@ -98,8 +98,8 @@ def test_one_open_path_is_enough():
 def test_a_value_that_the_loss_does_not_depend_on_and_one_that_is_kept():
     nodes = {"aside": ("neg", ["w"]), "out": ("mul", ["k", 2.0])}
     built = model(nodes, {"out": "out"}, parameters={"w": 1.0, "k": parameter(2.0, trainable=False)})
-    told = [flow.text for flow in explain_gradient(built.graph, "out")]
-    assert told == [
+    reported = [flow.text for flow in explain_gradient(built.graph, "out")]
+    assert reported == [
         "w gets no gradient from out, which does not depend on it",
         "k gets a gradient from out along one path; it is not trainable, so no update uses it",
     ]
@@ -112,13 +112,13 @@ def test_a_graph_with_very_many_paths_is_counted():
     assert flow_of(model(nodes, {"out": "n100"}, parameters={"w": 1.0})).count == 2**100
 
 
-def test_the_command_tells_paths_and_blocks(tmp_path):
+def test_the_command_reports_paths_and_blocks(tmp_path):
     assert cli("explain-gradient", "linreg", "--wrt", "theta").stdout == (
         "theta gets a gradient from loss along one path\n  theta -> y_hat -> error -> sq -> loss\n"
     )
     content = document({"s": ("sign", ["w"]), "out": ("mul", ["s", 2.0])}, parameters={"w": 1.0})
-    told = cli("explain-gradient", write(tmp_path / "m.json", content)).stdout
-    assert "  blocked at node 's' (sign), after 'w': its derivative is 0 everywhere\n" in told
+    reported = cli("explain-gradient", write(tmp_path / "m.json", content)).stdout
+    assert "  blocked at node 's' (sign), after 'w': its derivative is 0 everywhere\n" in reported
     assert cli_json("explain-gradient", tmp_path / "m.json")["gradients"][0]["blocks"][0]["node"] == "s"
 
 

@@ -79,7 +79,7 @@ def test_an_empty_file_is_called_empty():
 
 
 @pytest.mark.parametrize("data", [b"[]", b"null", b"3", b'"graphengine.model"', b"{}", b'{"format": null}'])
-def test_json_that_is_no_model_is_told_what_a_model_begins_with(data):
+def test_json_that_is_no_model_is_shown_what_a_model_begins_with(data):
     found = problem_in(data)
     assert found.code == "GE104"
     assert '"format": "graphengine.model"' in found.hint
@@ -177,7 +177,7 @@ def test_an_unknown_key_is_refused_where_nothing_runs_yet(section, key):
         (("training", "batchsize"), "batch_size"),
     ],
 )
-def test_a_misspelt_key_gets_the_key_that_was_meant(path, meant):
+def test_a_misspelled_key_gets_the_key_that_was_meant(path, meant):
     assert problem_of(changed(whole(), path, 1)).hint == f"did you mean '{meant}'?"
 
 
@@ -239,7 +239,7 @@ def test_a_missing_key_is_named(key):
         (("training", "optimizer", "learning_rate"), "fast", 'not "fast"'),
     ],
 )
-def test_a_wrong_value_is_located_and_told(path, value, said):
+def test_a_wrong_value_is_located_and_reported(path, value, said):
     found = problem_of(changed(whole(), path, value))
     assert found.code in ("GE111", "GE112")
     assert found.pointer.startswith("".join(f"/{part}" for part in path))
@@ -418,7 +418,7 @@ def test_a_value_of_another_shape_is_refused(value):
     content = document({"z": ("neg", ["p"])}, parameters={"p": {**parameter([0.0, 0.0]), "value": value}})
     found = problem_of(content)
     assert (found.code, found.pointer) == ("GE302", "/parameters/p/value")
-    assert "declared is (2,)" in found.message
+    assert "but (2,) is declared" in found.message
 
 
 @pytest.mark.parametrize(("value", "dtype"), [(1.5, "int64"), (300, "int8"), (-1, "uint8"), (2**63, "int64")])

@@ -4,7 +4,7 @@ import re
 
 import numpy as np
 import pytest
-from equations import Names, compared, told
+from equations import Names, compared, reported
 from meanings import MEANINGS, plain
 from samples import SAMPLES
 from test_laws import RULES
@@ -38,7 +38,7 @@ def test_every_op_has_words_and_a_formula_and_derivatives_if_it_is_differentiabl
 
 
 @pytest.mark.parametrize("name", [name for name in SAMPLES if OPS[name].signature.saved is not None])
-def test_derivatives_are_told_toward_every_input_of_floating_point_numbers(name):
+def test_derivatives_are_reported_toward_every_input_of_floating_point_numbers(name):
     toward = set(re.findall(r"(?:^|, |/)\*?d(\w+?)i?\b(?=[^=]* = )", OPS[name].docstring.derivatives))
     for _, arrays in SAMPLES[name]:
         for place, array in enumerate(arrays):
@@ -48,7 +48,7 @@ def test_derivatives_are_told_toward_every_input_of_floating_point_numbers(name)
 
 @pytest.mark.parametrize("name", [name for name in SAMPLES if name not in NOT_COMPUTED])
 def test_formula_and_derivatives_are_what_forward_and_backward_compute(name):
-    asserted, defined = told(OPS[name].docstring)
+    asserted, defined = reported(OPS[name].docstring)
     asserted = [(left, right) for left, right in asserted if f"{left} = {right}" != UNWRITTEN]
     computed = set()
     for attributes, arrays in SAMPLES[name]:
@@ -100,6 +100,6 @@ def test_the_parts_of_a_docstring_make_one_sentence():
     assert read_docstring("Words alone.\n\nA remark.").summary == "Words alone."
 
 
-def test_equations_are_told_apart_from_the_commas_in_them():
+def test_equations_are_distinguished_from_the_commas_in_them():
     text = "dx = f(a, b=(1, 2)), dy[i] = (c, d), dz/dx = 1 with u = x, g(a) = a"
     assert equations(text) == ["dx = f(a, b=(1, 2))", "dy[i] = (c, d)", "dz/dx = 1", "with u = x", "g(a) = a"]

@@ -1,4 +1,4 @@
-"""Functions: calls become nodes in the scope of the call, and what is wrong is told with the calls that lead to it."""
+"""Functions: calls become nodes in the scope of the call, and errors are reported with the calls that lead to them."""
 
 import copy
 import itertools
@@ -290,10 +290,10 @@ def test_wrong_inputs_of_a_call_are_those_of_an_op(inputs):
     assert set(codes_of(content)) == {"GE212"}
 
 
-def test_a_wrong_shape_is_told_at_the_call_and_no_consequence():
+def test_a_wrong_shape_is_reported_at_the_call_and_no_consequence():
     found = problem_of(layers(3, 4) | {"parameters": {"w0": {"shape": [3], "initializer": {"type": "ones"}}}})
     assert (found.code, found.pointer, found.node) == ("GE301", "/nodes/0", "l0")
-    assert found.message == "call 'l0' of 'layer': input 'w' has shape (3,), declared is (I, O)"
+    assert found.message == "call 'l0' of 'layer': input 'w' has shape (3,); the declared shape is (I, O)"
 
 
 def test_one_symbol_of_a_function_is_one_size_in_a_call():
@@ -304,7 +304,7 @@ def test_one_symbol_of_a_function_is_one_size_in_a_call():
     assert found.message == "call 'z' of 'pair': input 'b' has size P in dimension 0 (K), but input 'a' makes K N"
     model(nodes, inputs={**shapes, "b": ["N", 2]}, functions={"pair": pair})
     found = problem_of(document(nodes, inputs={"a": [5, 4], "b": [4, 3]}, functions={"pair": pair}))
-    assert found.message.endswith("input 'b' has size 3 in dimension 1, declared is 2")
+    assert found.message.endswith("input 'b' has size 3 in dimension 1; the declared size is 2")
 
 
 def test_a_product_of_symbols_is_checked_once_its_symbols_are_known():
@@ -316,7 +316,7 @@ def test_a_product_of_symbols_is_checked_once_its_symbols_are_known():
 def test_a_declared_dtype_is_checked_at_the_call():
     index = function({"z": ("neg", ["i"])}, {"z": "z"}, ("i", {"dtype": "int64"}))
     content = document({"z": ("index", ["x"])}, inputs={"x": []}, functions={"index": index})
-    assert problem_of(content).message == "call 'z' of 'index': input 'i' must be int64, it is float64"
+    assert problem_of(content).message == "call 'z' of 'index': input 'i' must be int64, not float64"
 
 
 def test_an_error_inside_names_the_calls_and_the_node():
@@ -340,10 +340,10 @@ def test_an_error_deep_inside_names_every_call_on_the_way():
     assert found.pointer == "/functions/affine/nodes/0"
 
 
-def test_the_same_error_of_a_function_is_told_once_for_all_calls():
+def test_the_same_error_of_a_function_is_reported_once_for_all_calls():
     content = layers(3, 3, 3, 3)
     content["functions"]["layer"]["nodes"][1]["op"] = "reluu"
-    assert problem_of(content).message == "function 'layer': node 'out': op 'reluu' is not known"
+    assert problem_of(content).message == "function 'layer': node 'out': unknown op 'reluu'"
 
 
 def test_an_error_of_a_shipped_function_has_the_place_of_the_call():
@@ -388,7 +388,7 @@ def broken(**changes):
         ({"outputs": {"y": "total:b"}}, "GE210", "/functions/f/outputs/y", "'total:b' is not defined"),
         ({"inputs": {}}, "GE210", "/functions/f/nodes/0/inputs/1", "node 'product': input 'x' is not defined"),
         ({"inputs": {"x": {}, "axis": {}}}, "GE201", "/functions/f/attributes/axis", "the name of a node or an input"),
-        ({"inputs": {"x": {}, "total": {}}}, "GE201", "/functions/f/nodes/1/id", "id 'total' is used twice"),
+        ({"inputs": {"x": {}, "total": {}}}, "GE201", "/functions/f/nodes/1/id", "duplicate name 'total'"),
         (
             {"attributes": {"factor": {"default": "a"}, "axis": {}}},
             "GE112",
@@ -398,13 +398,13 @@ def broken(**changes):
         ({"attributes": {"factor": {"default": 1}}}, "GE210", "/functions/f/nodes/1/attributes/axis", "'axis'"),
     ],
 )
-def test_a_wrong_function_is_told_even_if_nothing_calls_it(changes, code, pointer, said):
+def test_a_wrong_function_is_reported_even_if_nothing_calls_it(changes, code, pointer, said):
     found = problem_of(broken(**changes))
     assert (found.code, found.pointer) == (code, pointer)
     assert said in found.message
 
 
-def test_all_independent_errors_of_functions_and_nodes_are_told_at_once():
+def test_all_independent_errors_of_functions_and_nodes_are_reported_at_once():
     content = scaled({"factr": 1})
     content["functions"]["scaled"]["nodes"][0]["op"] = "mull"
     content["functions"]["g"] = function({"a": ("neg", ["b"])}, {"a": "a"})
@@ -559,14 +559,14 @@ def test_an_id_that_a_call_makes_must_be_free():
     assert (found.code, found.pointer) == ("GE201", "/nodes/0")
 
 
-def test_a_cycle_through_a_call_is_told_with_the_ids_of_the_file():
+def test_a_cycle_through_a_call_is_reported_with_the_ids_of_the_file():
     content = scaled()
     content["nodes"][0]["inputs"] = ["loss"]
     found = problem_of(content)
     assert (found.code, found.message) == ("GE214", "nodes form a cycle: loss -> s -> loss")
 
 
-def test_a_cycle_in_a_function_is_told_with_its_own_ids_whether_it_is_called_or_not():
+def test_a_cycle_in_a_function_is_reported_with_its_own_ids_whether_it_is_called_or_not():
     cyclic = function({"n": ("neg", ["m"]), "m": ("neg", ["n"])}, {"out": "n"}, "x")
     around = function({"n": ("one", ["x", "k"]), "k": ("one", ["x", "n"])}, {"out": "n"}, "x")
     functions = {"f": cyclic, "g": around, "one": function({"n": ("add", ["x", "y"])}, {"out": "n"}, "x", "y")}
@@ -620,7 +620,7 @@ def test_problems_of_a_function_have_line_and_column(tmp_path):
     assert '"id": "total"' in path.read_text().splitlines()[found.line]
 
 
-def test_many_problems_of_calls_are_each_told():
+def test_many_problems_of_calls_are_each_reported():
     content = layers(3, 4, 5)
     content["parameters"] = {name: {"shape": [1], "initializer": {"type": "ones"}} for name in ("w0", "w1")}
     assert [found.node for found in problems_of(content)] == ["l0", "l1"]
@@ -727,13 +727,13 @@ MORE = ("more", {"optional": True})
         ),
     ],
 )
-def test_an_optional_input_where_one_is_needed_is_told_at_the_function(changed, code, message, pointer):
+def test_an_optional_input_where_one_is_needed_is_reported_at_the_function(changed, code, message, pointer):
     content = calls({"z": ("abs", ["x"])}, {"f": changed}, opset_imports={"core": 1, "nn": 1})
     found = problem_of(content)
     assert (found.code, found.message, found.pointer) == (code, message, pointer)
 
 
-def test_a_call_tells_which_inputs_it_must_have():
+def test_a_call_reports_which_inputs_it_must_have():
     problem = problem_of(calls({"z": ("clipped", ["x"])}, {"clipped": CLIPPED}))
     assert problem.message.endswith("takes 2 to 4 inputs (x, least, more=None, most=None), not 1")
 

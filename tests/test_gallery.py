@@ -72,5 +72,5 @@ def test_long_short_term_memory_solves_the_adding_problem():
 
 
 def test_every_shipped_model_stands_on_the_page_of_models():
-    told = set(re.findall(r"`(\w+)`", (MODELS.parent / "docs" / "models.md").read_text(encoding="utf-8")))
-    assert {path.stem for path in SHIPPED} <= told
+    reported = set(re.findall(r"`(\w+)`", (MODELS.parent / "docs" / "models.md").read_text(encoding="utf-8")))
+    assert {path.stem for path in SHIPPED} <= reported

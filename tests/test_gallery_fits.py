@@ -94,7 +94,7 @@ def test_logistic_regression_is_that_of_statsmodels():
 
 
 def peak(parameters, x):
-    """The rate in each bin, and its derivatives toward the parameters."""
+    """The rate in each bin, and its derivatives with respect to the parameters."""
     amplitude, center, sigma, _, slope = parameters
     score = (x - center) / sigma
     bell = np.exp(-0.5 * score**2) / (sigma * np.sqrt(2 * np.pi))

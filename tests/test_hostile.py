@@ -194,7 +194,7 @@ def test_a_bomb_is_refused_with_a_code_in_little_memory(name, tmp_path):
         ("k", ", ".join(["0", *(f'"k{i}": 0' for i in range(1500))]), "/k"),
     ],
 )
-def test_of_a_thousand_findings_the_first_hundred_are_told(key, text, pointer):
+def test_of_a_thousand_findings_the_first_hundred_are_reported(key, text, pointer):
     with pytest.raises(ge.errors.InvalidModelError) as caught:
         parse_model(around(key, text).encode())
     first, *_, last = caught.value.problems

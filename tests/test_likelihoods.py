@@ -143,7 +143,7 @@ def test_shapes_far_from_their_center_stay_finite():
     np.testing.assert_allclose(ge.shape.voigt(x * 1e-3, 1.0, 0.0, 0.5, 0.0), stats.norm.pdf(1.0, 0, 0.5), rtol=1e-12)
 
 
-def test_a_file_that_does_not_import_a_domain_is_told_so():
+def test_a_file_that_does_not_import_a_domain_is_reported_so():
     content = document({"z": ("nll.poisson", ["y", "r"])}, inputs={"y": ["N"], "r": ["N"]})
     with pytest.raises(ge.errors.InvalidModelError) as caught:
         ge.Model.from_dict(content)

@@ -120,7 +120,7 @@ def test_of_trainings_that_start_together_one_gets_the_folder(tmp_path):
     children = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(4)]
     ends = [(child.communicate()[1], child.returncode) for child in children]
     assert sorted(code for _, code in ends) == [0, 2, 2, 2]
-    assert all("GE603: " in told for told, code in ends if code)
+    assert all("GE603: " in reported for reported, code in ends if code)
     assert iterations_of(folder) == [300]
 
 

@@ -44,7 +44,7 @@ def traced(model, paid=PAID):
 
 
 def by_hand(paid):
-    """Balances before each step, and the gradient of the loss toward the balance after each step."""
+    """Balances before each step, and the gradient of the loss with respect to the balance after each step."""
     before, after = [10.0], []
     for each in paid:
         before.append(before[-1] * (1 + RATE) + each)

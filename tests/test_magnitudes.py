@@ -51,7 +51,7 @@ def rms_unit(row, epsilon):
 
 
 def slopes_of(function):
-    """The derivatives of the sum of what a function gives toward each number of a row: of functions of degree 1 or 0.
+    """The derivatives, by each number of a row, of the sum of what a function of degree 1 or 0 gives.
 
     They do not depend on a common factor, so differences are taken of a row of about 1.
     """
@@ -203,7 +203,7 @@ def test_a_batch_whose_variance_overflows_is_no_number(dtype, power):
 
 
 def linear(dtype, power, **training):
-    """A loss whose gradient toward two parameters is 3 and -4 times a power of ten, as large as may be."""
+    """A loss whose gradient with respect to two parameters is 3 and -4 times a power of ten, as large as may be."""
     factor = float(f"1e{power}")
     nodes = {
         "p": ("mul", ["v", 3 * factor]),

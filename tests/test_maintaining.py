@@ -35,7 +35,7 @@ def test_copying_overwrites_nothing_unless_asked(tmp_path):
     (tmp_path / "linreg.json").write_text("mine", encoding="utf-8")
     refused = graphengine("copy", "linreg", tmp_path)
     assert refused.exit_code == 2
-    assert "linreg.json exists" in refused.output
+    assert "linreg.json already exists" in refused.output
     assert (tmp_path / "linreg.json").read_text(encoding="utf-8") == "mine"
     assert not (tmp_path / "data").exists()
     assert graphengine("copy", "linreg", tmp_path, "--force").exit_code == 0

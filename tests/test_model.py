@@ -188,7 +188,7 @@ def test_backward_without_a_declared_loss_is_of_the_only_output():
 
 def test_backward_without_a_declared_loss_asks_which_of_several_outputs():
     run = ge.Model.from_dict(linreg()).forward(x=[1.0], y=[3.0])
-    with pytest.raises(ge.errors.UsageError, match=r"say of which value.*outputs: prediction, loss"):
+    with pytest.raises(ge.errors.UsageError, match=r"which value\?.*outputs: prediction, loss"):
         run.backward()
 
 

@@ -787,7 +787,7 @@ def test_a_class_without_infer_is_probed_with_symbolic_sizes(forward, given, exp
     assert (kind.shape, kind.dtype) == (expected, FLOAT)
 
 
-def test_probing_tells_the_dtype_of_each_output():
+def test_probing_reports_the_dtype_of_each_output():
     kinds = infer(TopTwo(), (ArrayType(("N",), np.dtype(np.float32)),))
     assert [(kind.shape, kind.dtype) for kind in kinds] == [((2,), np.float32), ((2,), np.int64)]
 
@@ -798,7 +798,7 @@ def test_a_rank_that_depends_on_a_size_cannot_be_probed():
         infer(node, (ArrayType(("N",), FLOAT),))
 
 
-def test_a_class_that_declares_more_outputs_than_it_gives_is_told_so():
+def test_a_class_that_declares_more_outputs_than_it_gives_is_reported_so():
     class Half(ge.Node):
         outputs = ("first", "second")
 
@@ -822,17 +822,17 @@ def test_shapes_that_a_probed_forward_refuses_are_reported_before_anything_runs(
 
 
 def test_an_op_describes_itself_from_its_docstring_and_fields():
-    told = describe(OPS["div"])
-    assert told["formula"] == "z = x / y"
-    assert told["derivatives"] == "dz/dx = 1 / y, dz/dy = -x / y**2"
-    assert (told["inputs"], told["domain"], told["differentiable"]) == (["x", "y"], "core", True)
+    reported = describe(OPS["div"])
+    assert reported["formula"] == "z = x / y"
+    assert reported["derivatives"] == "dz/dx = 1 / y, dz/dy = -x / y**2"
+    assert (reported["inputs"], reported["domain"], reported["differentiable"]) == (["x", "y"], "core", True)
     assert set(describe(OPS["mean"])["attributes"]) == {"axis", "keepdims"}
 
 
 def test_an_op_without_backward_describes_itself_as_not_differentiable():
     ge.register("floor_of")(type(ge.Node)("Floor", (ge.Node,), {"forward": lambda self, x: np.floor(x)}))
-    told = describe(OPS["floor_of"])
-    assert (told["differentiable"], told["formula"], told["derivatives"]) == (False, None, None)
+    reported = describe(OPS["floor_of"])
+    assert (reported["differentiable"], reported["formula"], reported["derivatives"]) == (False, None, None)
 
 
 @pytest.mark.parametrize(("cls", "arity"), [(Add, "2 inputs (x, y)"), (Total, "0 or more inputs (*xs)")])
@@ -841,7 +841,7 @@ def test_arity_in_words(cls, arity):
     assert OPS["custom"].signature.arity() == arity
 
 
-def test_arity_in_words_tells_optional_inputs():
+def test_arity_in_words_reports_optional_inputs():
     ge.register("affine")(Affine)
     assert OPS["affine"].signature.arity() == "1 to 2 inputs (x, bias=None)"
 

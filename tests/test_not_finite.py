@@ -51,7 +51,7 @@ def instance(name, attributes):
 
 
 def evaluated(node, name, arrays):
-    """Results and gradients as two lists, the gradients of a weighted sum of the results toward each float input."""
+    """Results and gradients as two lists, the gradients of a weighted sum of the results for each float input."""
     with np.errstate(all="ignore"):
         results = node.forward(*[array[()] for array in arrays])
         results = results if isinstance(results, tuple) else (results,)

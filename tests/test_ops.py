@@ -22,7 +22,7 @@ def forward(op, *inputs, **attributes):
 
 
 def gradients(op, *arrays, **attributes):
-    """The gradients of the sum of an op's result toward all its inputs."""
+    """The gradients of the sum of an op's result with respect to all its inputs."""
     names = [f"x{index}" for index in range(len(arrays))]
     nodes = {"z": (op, names, attributes), "loss": ("sum", ["z"])}
     content = model(nodes, {"loss": "loss"}, parameters=dict(zip(names, arrays, strict=True)))
@@ -254,7 +254,7 @@ def test_an_axis_of_size_1_under_a_summed_letter_gets_the_sum_of_its_gradients(s
 
 
 def test_the_gradient_of_a_cholesky_factor_is_symmetric_and_that_of_a_log_determinant():
-    """log(det(x)) = 2 * sum(log(diag(z))), whose gradient toward a symmetric x is inv(x)."""
+    """log(det(x)) = 2 * sum(log(diag(z))), whose gradient with respect to a symmetric x is inv(x)."""
     x = np.array([[4.0, 1.0, 0.5], [1.0, 3.0, -1.0], [0.5, -1.0, 2.0]])
     nodes = {"z": ("cholesky", ["x"]), "eye": ("eye_like", ["x"]), "d": ("mul", ["z", "eye"]), "s": ("sum", ["d"])}
     nodes |= {"rows": ("sum", ["d"], {"axis": -1}), "log": ("log", ["rows"]), "half": ("sum", ["log"])}

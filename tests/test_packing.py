@@ -224,7 +224,7 @@ def test_checkpoints_have_the_names_of_the_parameters(tmp_path, alone):
 
 
 @pytest.mark.parametrize("keys", [{}, {"accumulate": 2, "batch_size": 2}])
-def test_a_divergence_is_told_with_the_parameter(keys):
+def test_a_divergence_is_reported_with_the_parameter(keys):
     huge = {"type": "constant", "value": 1.5e308}
     optimizer = {"type": "adamw", "learning_rate": 0.5, "weight_decay": -4.0}
     content = many(optimizer, parameters={"p39": {"initializer": huge}})

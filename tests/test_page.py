@@ -264,10 +264,10 @@ def test_the_picture_is_moved_by_dragging_and_zoomed_by_keys_and_wheel(opened, s
 def test_details_of_a_node_are_its_steps_its_json_and_its_place(opened, single):
     page = opened(single)
     page.locator(".shape.node").nth(1).click()
-    told = page.locator("#details").inner_text()
-    assert "linreg_single_sample.json:18:5 (/nodes/1)" in told
-    assert '{"id": "error", "op": "sub", "inputs": ["y", "y_hat"]}' in told
-    assert "error = y - y_hat = 10 - 6 = 4" in told
+    reported = page.locator("#details").inner_text()
+    assert "linreg_single_sample.json:18:5 (/nodes/1)" in reported
+    assert '{"id": "error", "op": "sub", "inputs": ["y", "y_hat"]}' in reported
+    assert "error = y - y_hat = 10 - 6 = 4" in reported
     page.locator(".shape.parameter").click()
     assert "(/parameters/theta)" in page.locator("#details").inner_text()
 
@@ -492,8 +492,8 @@ def test_chosen_iterations_begin_dense_and_have_both_ends():
 def test_the_command_writes_a_page(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert "page written to linreg.html" in cli("view", "linreg").stderr
-    told = cli_json("view", SINGLE, "-o", "other.html", "--input", "x=3", "--input", "y=10")
-    assert told["bytes"] == len((tmp_path / "other.html").read_bytes())
+    reported = cli_json("view", SINGLE, "-o", "other.html", "--input", "x=3", "--input", "y=10")
+    assert reported["bytes"] == len((tmp_path / "other.html").read_bytes())
     assert (tmp_path / "linreg.html").read_text(encoding="utf-8").startswith("<!doctype html>")
 
 

@@ -123,8 +123,8 @@ def test_the_labels_are_value_and_gradient_of_each_edge():
     traced = trace(ge.load(MODELS / "linreg_single_sample.json"), {"x": 3.0, "y": 10.0})
     labelled = TraceLabels(traced)
     (panel,) = panels_of(ge.load(MODELS / "linreg_single_sample.json").graph, texts_of(labelled))
-    told = {(wire.link.value, wire.link.target): tuple(labelled(wire.link)) for wire in panel.wires}
-    assert told == {
+    reported = {(wire.link.value, wire.link.target): tuple(labelled(wire.link)) for wire in panel.wires}
+    assert reported == {
         ("theta", "y_hat"): ("2", "-24", False),
         ("x", "y_hat"): ("3", "", True),
         ("y", "error"): ("10", "", True),

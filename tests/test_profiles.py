@@ -228,12 +228,12 @@ def test_minima_are_numbered_from_the_best():
 
 
 def test_the_command_prints_intervals_and_starts():
-    told = cli_json("fit", "misra1a", "--intervals", "0.68,0.95", "--starts", "3", "--seed", "2")
-    assert list(told["intervals"]) == ["0.68", "0.95"]
-    low, high = told["intervals"]["0.95"]["b1"]
-    assert low < told["parameters"]["b1"] < high
-    assert len(told["starts"]) == 3
-    assert told["starts"][0]["start"] == {"b1": 500.0, "b2": 0.0001}
+    reported = cli_json("fit", "misra1a", "--intervals", "0.68,0.95", "--starts", "3", "--seed", "2")
+    assert list(reported["intervals"]) == ["0.68", "0.95"]
+    low, high = reported["intervals"]["0.95"]["b1"]
+    assert low < reported["parameters"]["b1"] < high
+    assert len(reported["starts"]) == 3
+    assert reported["starts"][0]["start"] == {"b1": 500.0, "b2": 0.0001}
     text = cli("fit", "misra1a", "--intervals", "0.95", "--starts", "3").stdout
     assert "profile intervals, 95 %:" in text
     assert "3 starts: " in text

@@ -85,9 +85,9 @@ def test_what_is_not_reported_is_not_kept():
 
 
 def test_a_wrong_type_hides_what_else_its_object_says():
-    misspelt = {"shape": [], "initializer": {"type": "zeroes", **numbered(200, 1)}}
+    misspelled = {"shape": [], "initializer": {"type": "zeroes", **numbered(200, 1)}}
     others = numbered(49, {"shape": [], "initializer": {"type": "zeros", "k": 1}}, "p")
-    content = document({"z": ("neg", ["p"])}, parameters={"p": misspelt, **others})
+    content = document({"z": ("neg", ["p"])}, parameters={"p": misspelled, **others})
     assert pruned(content, ModelDocument) == content
     with pytest.raises(ge.errors.InvalidModelError) as caught:
         parse_model(json.dumps(content).encode())

@@ -75,7 +75,7 @@ def test_what_was_meant_is_named_where_it_belongs(path, value, hint):
     assert hint in found.hint
 
 
-def test_a_node_of_onnx_is_told_what_its_keys_are_called_here():
+def test_a_node_of_onnx_is_shown_what_its_keys_are_called_here():
     node = {"name": "y_hat", "op_type": "Mul", "inputs": ["theta", "x"]}
     found = problems_of(changed(WHOLE, ("nodes", 0), node))
     assert [(each.code, each.hint) for each in found] == [
@@ -133,7 +133,7 @@ def test_an_op_is_found_under_its_name_in_another_tool(word, name):
         ("@", "a model file is a JSON object and begins with {"),
     ],
 )
-def test_a_text_that_is_not_json_is_told_why(text, hint):
+def test_a_text_that_is_not_json_gets_the_reason(text, hint):
     with pytest.raises(ge.errors.InvalidModelError) as caught:
         parse_model(text.encode())
     (found,) = caught.value.problems
@@ -158,7 +158,7 @@ def test_a_value_is_shown_short_and_printable(value, text):
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "reported"),
     [
         ({"outputs": {}}, 'must have at least 1 key, not 0 (/outputs); write it like {"out": "z"}'),
         ({"opset_imports": {}}, 'must have at least 1 key, not 0 (/opset_imports); write it like {"core": 1}'),
@@ -170,9 +170,9 @@ def test_a_value_is_shown_short_and_printable(value, text):
         ),
     ],
 )
-def test_how_many_there_must_be_is_told_in_the_words_of_the_format(changes, told):
+def test_how_many_there_must_be_is_reported_in_the_words_of_the_format(changes, reported):
     problems = problems_of({**linreg(), **changes})
-    assert f"GE112: {told}" in map(str, problems)
+    assert f"GE112: {reported}" in map(str, problems)
 
 
 def test_words_agree_with_numbers():
@@ -192,7 +192,7 @@ def test_the_nearest_of_very_many_names_begins_or_ends_as_the_word():
     assert nearest("w" * 401, ["w" * 402]) is None
 
 
-def test_an_unknown_folder_is_told_to_be_one(tmp_path):
+def test_an_unknown_folder_is_shown_as_one(tmp_path):
     with pytest.raises(ge.errors.InvalidModelError, match=r"GE101: cannot read the file: .*; name a file in it"):
         ge.load(tmp_path)
 
@@ -201,7 +201,7 @@ def test_an_unknown_folder_is_told_to_be_one(tmp_path):
     ("content", "said"),
     [([1], "it is an array"), ("text", 'it is "text"'), ({}, "it is empty"), ({"a": 1}, "its keys are 'a'")],
 )
-def test_what_is_no_model_is_told_what_it_is(content, said):
+def test_what_is_no_model_is_shown_what_it_is(content, said):
     assert said in problem_of(content).message
 
 

@@ -1,4 +1,4 @@
-"""Beside what is wrong with the form of a file, what else is wrong is told, and nothing that only follows from it."""
+"""Beside errors in the form of a file all other errors are reported, and nothing that only follows from them."""
 
 import copy
 
@@ -10,7 +10,7 @@ import graphengine as ge
 from graphengine.format.reading import parse_model
 
 
-def told(content):
+def reported(content):
     """Codes and pointers of what is wrong with a model, and the problems by pointer."""
     with pytest.raises(ge.errors.InvalidModelError) as caught:
         ge.Model.from_dict(content)
@@ -48,7 +48,7 @@ BESIDE = {
             "/early_stopping/patience": "GE112",
         },
     ),
-    "a misspelt share is there all the same": (
+    "a misspelled share is there all the same": (
         {"validation": {"fration": 0.25}},
         {"/validation/fration": "GE110"},
     ),
@@ -91,7 +91,7 @@ BESIDE = {
 
 @pytest.mark.parametrize(("changes", "expected"), BESIDE.values(), ids=BESIDE)
 def test_a_broken_part_of_the_training_hides_no_other(changes, expected):
-    assert {pointer: problem.code for pointer, problem in told(trained(**changes)).items()} == expected
+    assert {pointer: problem.code for pointer, problem in reported(trained(**changes)).items()} == expected
 
 
 def test_a_format_that_stands_twice_hides_nothing():
@@ -112,16 +112,16 @@ def test_of_a_broken_function_it_is_not_known_what_outputs_it_has():
         "outputs": {"o": "o", "b": 3},
     }
     nodes = {"c": ("f", ["x"]), "z": ("neg", ["c:b"]), "y": ("neg", ["d"])}
-    problems = told(document(nodes, inputs={"x": ["N"]}, functions={"f": function}))
+    problems = reported(document(nodes, inputs={"x": ["N"]}, functions={"f": function}))
     assert set(problems) == {"/functions/f/outputs/b", "/nodes/2/inputs/0"}
     assert problems["/nodes/2/inputs/0"].hint == "defined: x, c, z, y"
 
 
-def test_a_hint_tells_names_of_which_nothing_else_is_known():
+def test_a_hint_reports_names_of_which_nothing_else_is_known():
     content = linreg(dtype="float46")
     content["nodes"][0]["inputs"] = ["theta", "xx"]
     content["outputs"]["error"] = "theta0"
-    problems = told(content)
+    problems = reported(content)
     assert problems["/nodes/0/inputs/1"].hint == "did you mean 'x'?"
     assert problems["/outputs/error"].hint == "did you mean 'theta'?"
 
@@ -191,7 +191,7 @@ WRONG_RULES = {
         {("attributes", "axis", "default"): {"a": 1}, ("attributes", "friction", "default"): {}, ("nodes", 5, "op"): 1},
         {"/attributes/axis/default": "GE112", "/attributes/friction/default": "GE112", "/nodes/5/op": "GE112"},
     ),
-    "defaults that are misspelt": (
+    "defaults that are misspelled": (
         {
             ("attributes", "axis"): {"defualt": 0},
             ("attributes", "friction"): {"defualt": 0.5},
@@ -222,24 +222,24 @@ def with_changes(content, changes):
 
 
 @pytest.mark.parametrize(("changes", "expected"), WRONG_RULES.values(), ids=WRONG_RULES)
-def test_all_that_is_wrong_with_a_rule_file_is_told_in_one_run(tmp_path, changes, expected):
+def test_all_that_is_wrong_with_a_rule_file_is_reported_in_one_run(tmp_path, changes, expected):
     path = tmp_path / "mine.json"
     path.write_bytes(orjson.dumps(with_changes(RULE, changes), option=orjson.OPT_INDENT_2))
     with pytest.raises(ge.errors.InvalidModelError) as caught:
         ge.Model.from_dict(LINE, update_rule=path)
     assert {problem.pointer: problem.code for problem in caught.value.problems} == expected
     assert all(problem.file == str(path) and problem.line for problem in caught.value.problems)
-    assert "__" not in str(caught.value), "what stands for a missing name is not told"
+    assert "__" not in str(caught.value), "what stands for a missing name is not reported"
 
 
-def test_what_is_wrong_with_a_rule_file_is_told_beside_what_is_wrong_with_the_model(tmp_path):
+def test_what_is_wrong_with_a_rule_file_is_reported_beside_what_is_wrong_with_the_model(tmp_path):
     path = tmp_path / "mine.json"
     path.write_bytes(orjson.dumps(with_changes(RULE, {("nodes", 0, "op"): "slow", ("nodes", 0, "note"): 1})))
     content = with_changes(LINE, {("nodes", 0, "op"): 3, ("nodes", 1, "op"): "maen"})
     with pytest.raises(ge.errors.InvalidModelError) as caught:
         ge.Model.from_dict(content, update_rule=path)
-    told = [(problem.file and "rule", problem.pointer, problem.code) for problem in caught.value.problems]
-    assert told == [
+    reported = [(problem.file and "rule", problem.pointer, problem.code) for problem in caught.value.problems]
+    assert reported == [
         (None, "/nodes/0/op", "GE112"),
         (None, "/nodes/1/op", "GE211"),
         ("rule", "/nodes/0/op", "GE211"),
@@ -248,7 +248,7 @@ def test_what_is_wrong_with_a_rule_file_is_told_beside_what_is_wrong_with_the_mo
 
 
 WRONG_IN_A_MODEL = {
-    "what a rule calls is told once": (
+    "what a rule calls is reported once": (
         {("slowed", "nodes", 0, "op"): "mull"},
         {"/functions/slowed/nodes/0/op": "GE211"},
     ),
@@ -269,11 +269,11 @@ WRONG_IN_A_MODEL = {
 
 
 @pytest.mark.parametrize(("changes", "expected"), WRONG_IN_A_MODEL.values(), ids=WRONG_IN_A_MODEL)
-def test_all_that_is_wrong_with_a_rule_in_a_model_is_told_in_one_run(changes, expected):
+def test_all_that_is_wrong_with_a_rule_in_a_model_is_reported_in_one_run(changes, expected):
     rule = {key: RULE[key] for key in ("inputs", "attributes", "nodes", "outputs")}
     functions = with_changes(copy.deepcopy({"mine": rule, **RULE["functions"]}), changes)
     section = training(optimizer={"type": "mine", "learning_rate": 0.1})
-    problems = told({**LINE, "functions": functions, "training": section})
+    problems = reported({**LINE, "functions": functions, "training": section})
     assert {pointer: problem.code for pointer, problem in problems.items()} == expected
 
 
@@ -295,7 +295,7 @@ def test_beside_a_value_of_unknown_shape_a_residual_that_does_not_depend_on_it_i
     content = document(nodes, {"loss": "loss", "u": "u"}, inputs={"x": ["N"], "y": ["N"]}, parameters={"a": 1.0})
     content["parameters"]["a"]["shape"] = [[2, 3]]
     section = {"loss": "loss", "optimizer": {"type": "least_squares", "residual": "error", "sigma": "y"}}
-    found = told({**content, "training": section})
+    found = reported({**content, "training": section})
     assert {pointer: problem.code for pointer, problem in found.items()} == {"/parameters/a/shape/0": "GE112"}
 
 
@@ -303,4 +303,6 @@ def test_the_steps_of_a_loop_over_a_value_of_unknown_shape_are_not_counted():
     content = ge.load("lstm_sums").to_dict()
     name = next(iter(content["inputs"]))
     content["inputs"][name]["shape"] = 5
-    assert {pointer: problem.code for pointer, problem in told(content).items()} == {f"/inputs/{name}/shape": "GE112"}
+    assert {pointer: problem.code for pointer, problem in reported(content).items()} == {
+        f"/inputs/{name}/shape": "GE112"
+    }

@@ -153,7 +153,7 @@ def test_a_plan_gives_the_bits_of_the_reference(nodes, values):
 
 
 @pytest.mark.parametrize("outputs", [{"p": "p"}, {"z": "z"}])
-def test_a_node_that_fails_on_literals_is_told_of_at_every_call(outputs):
+def test_a_node_that_fails_on_literals_is_reported_of_at_every_call(outputs):
     nodes = {"p": ("pow", [2, -1]), "z": ("mul", ["p", "x"])}
     model = ge.Model.from_dict(document(nodes, outputs, inputs={"x": []}))
     for _ in range(3):

@@ -303,8 +303,8 @@ def growing(length, **changes):
         ({"carry": ["g"]}, "GE301", "node 'loop' (scan): the function has no input 'g'; its inputs are h, w"),
         ({"carry": ["h", "h"]}, "GE301", "node 'loop' (scan): input 'h' has two roles; name it once"),
         ({"carry": ["h", "w"]}, "GE301", "node 'loop' (scan): 2 inputs are carried, but the function has 1 outputs"),
-        ({"sequences": ["w"]}, "GE301", "node 'loop' (scan): a loop has either sequences or a 'length'"),
-        ({"length": None}, "GE301", "node 'loop' (scan): a loop has either sequences or a 'length'"),
+        ({"sequences": ["w"]}, "GE301", "node 'loop' (scan): a loop needs either sequences or a 'length'"),
+        ({"length": None}, "GE301", "node 'loop' (scan): a loop needs either sequences or a 'length'"),
         ({"length": -1}, "GE213", "node 'loop': attribute of op 'scan': must be greater than or equal to 0, not -1"),
         ({"axes": 1}, "GE213", "node 'loop': attribute of op 'scan': unknown key 'axes'"),
     ],
@@ -347,10 +347,10 @@ DECLARED = {
 @pytest.mark.parametrize(
     ("shapes", "reason"),
     [
-        ({"x": ["T", 2, 1]}, "input 'x' has size 1 in dimension 1, declared is 3"),
-        ({"h": [3]}, "input 'h' has shape (3,), declared is (N, H)"),
+        ({"x": ["T", 2, 1]}, "input 'x' has size 1 in dimension 1; the declared size is 3"),
+        ({"h": [3]}, "input 'h' has shape (3,); the declared shape is (N, H)"),
         ({"h": [4, 3]}, "input 'x' has size 2 in dimension 0 (N), but input 'h' makes N 4"),
-        ({"w": {"shape": [3], "dtype": "float32"}}, "input 'w' must be float64, it is float32"),
+        ({"w": {"shape": [3], "dtype": "float32"}}, "input 'w' must be float64, not float32"),
     ],
 )
 @pytest.mark.parametrize("depth", ["loop", "loop in a loop", "call in a loop"])
@@ -534,12 +534,12 @@ def test_functions_of_a_choice_that_give_other_types_are_refused():
     other = function({"z": ("neg", ["x"])}, {"z": "z"}, ["x"])
     nodes = {"c": ("any", ["x"]), "z": ("cond", ["c", "x"], {"then": "one", "otherwise": "other"})}
     (problem,) = problems_of(content(nodes, {"one": one, "other": other}, {"x": [3]}))
-    assert "both functions must give the same types, they give float64() and float64(3,)" in problem.message
+    assert "both functions must return the same types, not float64() and float64(3,)" in problem.message
 
 
 def test_show_has_the_function_of_a_loop_once():
-    told = json.loads(CliRunner().invoke(app, ["show", "lotka_volterra", "--format", "json"]).output)
-    assert sorted(each["name"] for each in told["functions"]) == ["step", "year"]
+    reported = json.loads(CliRunner().invoke(app, ["show", "lotka_volterra", "--format", "json"]).output)
+    assert sorted(each["name"] for each in reported["functions"]) == ["step", "year"]
     text = CliRunner().invoke(app, ["show", "lotka_volterra"]).output
     assert text.count("function step(y, t, h, birth, hunt, feed, death) -> y=new_y, t=new_t") == 1
     assert text.count("function year(") == 1

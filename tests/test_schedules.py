@@ -108,10 +108,10 @@ def test_the_reference_executor_takes_the_same_rates():
     assert compiled.parameters["theta"] == pytest.approx(reference.parameters["theta"], rel=1e-14)
 
 
-def test_a_trainer_tells_the_rate_of_the_next_iteration():
+def test_a_trainer_reports_the_rate_of_the_next_iteration():
     trainer = model().trainer(DATA, epochs=12)
-    told = [trainer.learning_rate for _ in trainer.chunks(longest=1)]
-    assert told == rates(13, **SCHEDULE)[1:]
+    reported = [trainer.learning_rate for _ in trainer.chunks(longest=1)]
+    assert reported == rates(13, **SCHEDULE)[1:]
 
 
 def test_a_number_takes_the_place_of_a_schedule():
@@ -130,7 +130,7 @@ def test_a_number_takes_the_place_of_a_schedule():
         ({"type": "constant", "learning_rate": -0.1}, "GE112", "learning_rate"),
     ],
 )
-def test_a_wrong_schedule_is_told_with_its_place(schedule, code, pointer):
+def test_a_wrong_schedule_is_reported_with_its_place(schedule, code, pointer):
     with pytest.raises(ge.errors.InvalidModelError) as caught:
         ge.Model.from_dict(linreg(training=training(learning_rate=schedule)))
     problem = caught.value.problems[0]

@@ -242,7 +242,7 @@ def test_a_cluster_that_does_not_answer_is_reported(job, tmp_path, monkeypatch):
     said = cli(*job(tmp_path / "out", "--dask", "tcp://127.0.0.1:9"), code=1).stderr
     assert "GE418" in said
     assert "run the same command again" in said
-    assert "is no address of a scheduler" in cli(*job(tmp_path / "out", "--dask", "nonsense://x"), code=2).stderr
+    assert "is not the address of a scheduler" in cli(*job(tmp_path / "out", "--dask", "nonsense://x"), code=2).stderr
 
 
 def test_a_file_without_rows_becomes_one_with_the_columns_of_the_others(job, tmp_path):

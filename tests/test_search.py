@@ -244,9 +244,9 @@ def run(*arguments, code=0):
 def test_the_command_gives_what_the_function_does(file, tmp_path):
     arguments = ("--set", f"{RATE}=0.05,0.2", "--set", "training.epochs=1,2", "--folds", 3, "--seed", 2, "--test", 0.2)
     found = ge.search(ge.load(file), {RATE: [0.05, 0.2], "training.epochs": [1, 2]}, folds=3, seed=2, test=0.2)
-    told = json.loads(run(file, *arguments, "--save", tmp_path / "best.json", "--format", "json"))
-    assert told["trials"] == [trial.as_dict() for trial in found.trials]
-    assert (told["best"], told["test"]["loss"]) == (found.best.settings, found.test.loss)
+    reported = json.loads(run(file, *arguments, "--save", tmp_path / "best.json", "--format", "json"))
+    assert reported["trials"] == [trial.as_dict() for trial in found.trials]
+    assert (reported["best"], reported["test"]["loss"]) == (found.best.settings, found.test.loss)
     best = ge.load(tmp_path / "best.json")
     assert best.evaluate().loss == found.model.evaluate().loss
     assert best.document.training.optimizer.learning_rate == found.best.settings[RATE]
@@ -263,11 +263,11 @@ def test_data_and_test_may_be_files(file, tmp_path):
         (tmp_path / name).write_text("\n".join(chosen) + "\n")
     arguments = ("--set", f"{RATE}=0.05,0.2", "--folds", 3, "--group", "site", "--columns", "x=a,b,c")
     data = ("--data", tmp_path / "train.csv", "--test", tmp_path / "test.csv")
-    told = json.loads(run(file, *arguments, *data, "--format", "json"))
+    reported = json.loads(run(file, *arguments, *data, "--format", "json"))
     kept, apart = ({name: array[part] for name, array in DATA.items()} for part in (slice(30), slice(30, None)))
     found = ge.search(ridge(), {RATE: [0.05, 0.2]}, kept, folds=3, group="site", test=apart)
-    assert told["trials"] == [trial.as_dict() for trial in found.trials]
-    assert told["test"]["loss"] == pytest.approx(found.test.loss, rel=1e-12)
+    assert reported["trials"] == [trial.as_dict() for trial in found.trials]
+    assert reported["test"]["loss"] == pytest.approx(found.test.loss, rel=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -289,7 +289,7 @@ def test_values_are_json_with_commas_between_them(text, values):
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        (f"{RATE}=0.1,", "GE801: --set: '0.1,' lacks a value beside a comma"),
+        (f"{RATE}=0.1,", "GE801: --set: '0.1,' has a comma without a value"),
         (f"{RATE}=[1,2", "GE801: --set: '[1,2' is not JSON"),
         (f"{RATE}=1],[2", "GE801: --set: '1],[2' is not JSON"),
         (RATE, f"GE801: --set takes NAME=VALUE, not '{RATE}'"),

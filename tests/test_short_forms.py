@@ -110,7 +110,7 @@ def test_an_op_that_takes_inputs_says_so():
     assert SCHEMA.is_valid(linreg())
 
 
-def test_misspelt_inputs_are_still_known():
+def test_misspelled_inputs_are_still_known():
     content = linreg()
     content["nodes"][1]["input"] = content["nodes"][1].pop("inputs")
     assert "did you mean 'inputs'?" in "".join(str(each) for each in _problems(content))

@@ -285,7 +285,7 @@ def test_an_attribute_cannot_ask_for_more_than_an_array_holds(op, inputs, attrib
     assert (found.code, found.node) == ("GE134", "z")
 
 
-def test_a_function_whose_sizes_cannot_be_those_of_its_operand_is_told_of():
+def test_a_function_whose_sizes_cannot_be_those_of_its_operand_is_reported_of():
     function = {
         "inputs": {"a": {"shape": ["K"]}, "b": {"shape": ["K^40"]}},
         "nodes": [{"id": "c", "op": "neg", "inputs": ["b"]}],

@@ -95,11 +95,11 @@ def test_weights_count_as_repetitions_for_several_targets():
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
-        ({"alpha": "x"}, "alpha must be a finite number from 0 on, not 'x'"),
+        ({"alpha": "x"}, "alpha must be a finite number of at least 0, not 'x'"),
         ({"alpha": None}, "alpha must be .*, not None"),
         ({"alpha": -1e-4}, "alpha must be .*, not -0.0001"),
         ({"alpha": math.inf}, "alpha must be .*, not inf"),
-        ({"units": 3}, "units must be a sequence of integers from 1 on, not 3"),
+        ({"units": 3}, "units must be a sequence of integers of at least 1, not 3"),
         ({"units": "3"}, "units must be .*, not '3'"),
         ({"units": (4, 2.5)}, r"units must be .*, not \(4, 2.5\)"),
         ({"units": [0]}, r"units must be .*, not \[0\]"),

@@ -294,7 +294,7 @@ def test_a_residual_that_is_asked_for_has_its_own_loss():
     assert fit.history.first_loss == pytest.approx(start @ start, rel=1e-13)
 
 
-def test_a_sigma_of_zero_is_told_with_its_row():
+def test_a_sigma_of_zero_is_reported_with_its_row():
     data = {**WEIGHTED, "s": np.array([1.0, 1.0, 0.0, 1.0])}
     with pytest.raises(ge.errors.DivergenceError) as caught:
         weighted_line("weighted", residual="scaled").fit(data)
@@ -313,7 +313,7 @@ def test_a_start_that_other_values_would_mend_says_so():
 
 
 def test_a_function_without_a_minimum_does_not_converge():
-    """1 / b falls for ever: it has a slope wherever the solver gives up, or b has no effect any more."""
+    """1 / b falls forever: it has a slope wherever the solver gives up, or b has no effect any more."""
     nodes = {"r": ("div", [1.0, "b"]), "sq": ("square", ["r"]), "loss": ("sum", ["sq"])}
     fit = make(nodes, parameters={"b": 1.0}).fit({}, residual="r", max_iterations=200)
     assert not fit.converged
@@ -535,8 +535,8 @@ if not child:
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 def test_a_solver_in_a_fork_says_that_it_cannot_go_on():
     command = [sys.executable, "-c", FORKED, str(MODELS / "misra1a.json")]
-    told = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=60, check=True).stdout.splitlines()
-    assert told == ["GE602: a training by a solver resumes only in the process that began it", "True"]
+    reported = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=60, check=True).stdout.splitlines()
+    assert reported == ["GE602: a training by a solver resumes only in the process that began it", "True"]
 
 
 def test_max_iterations_stops_a_fit_before_it_converges():
@@ -580,7 +580,7 @@ LEAST = {"type": "least_squares", "residual": "error"}
         ({"optimizer": {"type": "sgd"}}, "GE111", "/training/optimizer"),
     ],
 )
-def test_what_a_solver_does_not_understand_is_told_with_its_place(section, code, pointer):
+def test_what_a_solver_does_not_understand_is_reported_with_its_place(section, code, pointer):
     content = linreg(training={"loss": "loss", **section})
     content["nodes"].append({"id": "flags", "op": "greater", "inputs": ["x", 0]})
     with pytest.raises(ge.errors.InvalidModelError) as caught:
@@ -628,14 +628,14 @@ def test_without_scipy_the_message_says_what_to_install(monkeypatch):
 # ---------------------------------------------------------------- the command
 
 
-def test_fit_tells_machines_all_and_saves(tmp_path):
-    told = cli_json("fit", "misra1a", "--save", tmp_path / "m.json")
-    assert told["parameters"] == {"b1": pytest.approx(238.94212918), "b2": pytest.approx(0.00055015643181)}
-    assert told["standard_errors"] == {"b1": pytest.approx(2.7070075241), "b2": pytest.approx(7.2668688436e-6)}
-    assert (told["observations"], told["degrees_of_freedom"], told["converged"]) == (14, 12, True)
-    assert not told["r2_is_centred"]
-    assert told["iterations"] > 1
-    assert dict(ge.load(tmp_path / "m.json").parameters) == told["parameters"]
+def test_fit_reports_machines_all_and_saves(tmp_path):
+    reported = cli_json("fit", "misra1a", "--save", tmp_path / "m.json")
+    assert reported["parameters"] == {"b1": pytest.approx(238.94212918), "b2": pytest.approx(0.00055015643181)}
+    assert reported["standard_errors"] == {"b1": pytest.approx(2.7070075241), "b2": pytest.approx(7.2668688436e-6)}
+    assert (reported["observations"], reported["degrees_of_freedom"], reported["converged"]) == (14, 12, True)
+    assert not reported["r2_is_centred"]
+    assert reported["iterations"] > 1
+    assert dict(ge.load(tmp_path / "m.json").parameters) == reported["parameters"]
 
 
 def test_fit_takes_data_and_a_residual_from_the_command_line():
@@ -646,11 +646,11 @@ def test_fit_takes_data_and_a_residual_from_the_command_line():
 
 
 def test_a_fit_that_does_not_converge_is_shown_and_saved_and_exits_with_1(tmp_path):
-    told = cli_json("fit", "thurber", "--max-iterations", "2", "--save", tmp_path / "m.json", code=1)
-    assert not told["converged"]
-    assert told["reason"] == "stopped after 2 iterations"
-    assert [error["code"] for error in told["errors"]] == ["GE604"]
-    assert dict(ge.load(tmp_path / "m.json").parameters) == told["parameters"]
+    reported = cli_json("fit", "thurber", "--max-iterations", "2", "--save", tmp_path / "m.json", code=1)
+    assert not reported["converged"]
+    assert reported["reason"] == "stopped after 2 iterations"
+    assert [error["code"] for error in reported["errors"]] == ["GE604"]
+    assert dict(ge.load(tmp_path / "m.json").parameters) == reported["parameters"]
     shown = cli("fit", "thurber", "--max-iterations", "2", code=1)
     assert shown.stdout.splitlines()[0] == "thurber: 2 iterations, not converged"
     assert "error: GE604: the fit did not converge: stopped after 2 iterations" in shown.stderr
@@ -660,23 +660,23 @@ def test_fit_names_what_the_data_do_not_determine(tmp_path):
     content = line_with_an_unused_parameter(name="line").as_document().model_dump(mode="json", exclude_none=True)
     path = write(tmp_path / "m.json", {**content, "opset_imports": {"core": 1}})
     data = [f"--input={name}={values.tolist()}" for name, values in LINE.items()]
-    told = cli_json("fit", path, *data, "--residual", "error")
-    assert [part["parameters"] for part in told["undetermined"]] == [["c[0]"], ["c[1]"]]
-    assert told["standard_errors"]["c"] == ["NaN", "NaN"]
+    reported = cli_json("fit", path, *data, "--residual", "error")
+    assert [part["parameters"] for part in reported["undetermined"]] == [["c[0]"], ["c[1]"]]
+    assert reported["standard_errors"]["c"] == ["NaN", "NaN"]
     assert "undetermined: c[0] has no effect here" in cli("fit", path, *data, "--residual", "error").stdout
 
 
 def test_train_runs_a_solver():
-    told = cli_json("train", "boxbod")
-    assert told["parameters"]["b1"] == pytest.approx(213.80940889, rel=1e-10)
-    assert told["loss"]["last"] == pytest.approx(1168.0088766, rel=1e-10)
+    reported = cli_json("train", "boxbod")
+    assert reported["parameters"]["b1"] == pytest.approx(213.80940889, rel=1e-10)
+    assert reported["loss"]["last"] == pytest.approx(1168.0088766, rel=1e-10)
 
 
 # ---------------------------------------------------------------- the last digits of many numbers
 
 
 def penalized(bounds=None):
-    """A penalized regression toward six targets, 234 coefficients, with its data."""
+    """A penalized regression with respect to six targets, 234 coefficients, with its data."""
     random = np.random.default_rng(0)
     x = random.normal(size=(400, 39)) * np.geomspace(1, 30, 39)
     y = x @ random.normal(size=(39, 6)) + random.normal(size=(400, 6))

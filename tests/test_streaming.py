@@ -232,24 +232,24 @@ def test_temporary_files_have_a_limit(tmp_path, kind):
 
 
 @pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet", "arrow"])
-def test_a_fault_far_down_a_large_file_is_told_with_its_row(tmp_path, kind):
+def test_a_fault_far_down_a_large_file_is_reported_with_its_row(tmp_path, kind):
     path = tmp_path / f"d.{kind}"
     model = model_of(tmp_path, kind)
     if kind in ("csv", "jsonl"):
         lines = path.read_text().splitlines()
         lines[300] = {"csv": "1.5,", "jsonl": '{"x": 1.5}'}[kind]
         path.write_text("\n".join(lines))
-        told = {"csv": "d.csv:301: column 'y' is empty", "jsonl": "d.jsonl:301: key 'y' is missing"}[kind]
+        reported = {"csv": "d.csv:301: column 'y' is empty", "jsonl": "d.jsonl:301: key 'y' is missing"}[kind]
     else:
         missing = pyarrow.array(LARGE["y"], mask=np.arange(N) == 300)
         data = pyarrow.table({"x": LARGE["x"], "y": missing})
         write_parquet(data, path, 64) if kind == "parquet" else write_arrow(data, path, pyarrow.ipc.new_file)
-        told = "column 'y' has no value in row 301"
+        reported = "column 'y' has no value in row 301"
     found = refused(model.load_data)
-    assert (found.code, told in found.message) == ("GE503", True)
+    assert (found.code, reported in found.message) == ("GE503", True)
 
 
-def test_a_value_on_disk_that_is_not_finite_is_told_with_its_row(tmp_path):
+def test_a_value_on_disk_that_is_not_finite_is_reported_with_its_row(tmp_path):
     y = np.where(np.arange(N) == 77, np.inf, LARGE["y"])
     assert "'y' has the value inf in row 78" in refused(model_of(tmp_path, "npy", {**LARGE, "y": y}).train).message
 
@@ -311,7 +311,7 @@ def full_disk(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("kind", ["csv", "jsonl", "npz", "parquet", "parquet in one row group", "arrow"])
-def test_a_full_disk_is_told_and_nothing_is_left_on_it(tmp_path, full_disk, kind):
+def test_a_full_disk_is_reported_and_nothing_is_left_on_it(tmp_path, full_disk, kind):
     model = model_of(tmp_path, kind)
     folder = full_disk()
     found = refused(model.load_data)

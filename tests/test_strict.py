@@ -217,7 +217,7 @@ def test_what_is_wrong_behind_a_byte_order_mark_has_its_place():
     assert findings(b'\xef\xbb\xbf{"a": NaN,\n"a": 1}') == [("GE120", 1, 1), ("GE123", 1, 7), ("GE122", 2, 1)]
 
 
-def test_of_many_problems_of_the_text_the_first_hundred_are_told():
+def test_of_many_problems_of_the_text_the_first_hundred_are_reported():
     assert findings(b"[" + b"NaN, " * 1000 + b"0]") == [
         *(("GE123", 1, 2 + 5 * i) for i in range(100)),
         ("GE140", None, None),
@@ -225,7 +225,7 @@ def test_of_many_problems_of_the_text_the_first_hundred_are_told():
 
 
 @pytest.mark.parametrize("nodes", [3, [{}]])
-def test_of_a_thousand_unknown_keys_the_first_hundred_are_told(nodes):
+def test_of_a_thousand_unknown_keys_the_first_hundred_are_reported(nodes):
     content = {"format": "graphengine.model", "nodes": nodes, **dict.fromkeys(map(str, range(1000)))}
     with pytest.raises(ge.errors.InvalidModelError) as caught:
         ge.Model.from_dict(content)
@@ -363,7 +363,7 @@ def test_places_in_a_long_array_of_numbers_are_found_beside_strings_and_arrays()
         ("x", "", '"x" is not a number'),
     ],
 )
-def test_the_element_that_makes_a_value_no_array_is_told(value, path, message):
+def test_the_element_that_makes_a_value_no_array_is_reported(value, path, message):
     problem = problem_of(document({"z": ("neg", ["p"])}, parameters={"p": parameter([0.0, 0.0]) | {"value": value}}))
     assert problem.code == "GE302"
     assert problem.pointer == f"/parameters/p/value{path}"
@@ -472,7 +472,7 @@ def test_more_nodes_than_the_limit_are_refused():
         ge.Model.from_dict(linreg(), limits=Limits(nodes=3))
 
 
-def test_a_number_of_bytes_is_told_in_a_fitting_unit():
+def test_a_number_of_bytes_is_reported_in_a_fitting_unit():
     assert [size_text(count) for count in (0, 1023, 2**10, 3 * 2**29, 2**90)] == [
         "0 bytes",
         "1023 bytes",

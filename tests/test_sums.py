@@ -92,7 +92,7 @@ def test_the_gradient_of_a_bias_of_a_million_rows_is_that_of_double_precision(na
 
 
 def batch_norm(x, scale, bias, slope, epsilon):
-    """Result, moments and gradients toward x, scale and bias, by the formulas of Ioffe and Szegedy."""
+    """Result, moments and gradients with respect to x, scale and bias, by the formulas of Ioffe and Szegedy."""
     mean, var = x.mean(axis=0), x.var(axis=0)
     unit = (x - mean) / np.sqrt(var + epsilon)
     du = slope * scale

@@ -32,11 +32,11 @@ backward, from loss:
   loss: d_loss/d_loss = 1
       d_loss/d_error = 2 * error = 2 * 4 = 8  1 * 8 = 8
   error: d_loss/d_error = 8
-      d_error/d_y = 1                         not walked: an input is data and not learned
+      d_error/d_y = 1                         skipped: an input is data, not a parameter
       d_error/d_y_hat = -1                    8 * (-1) = -8
   y_hat: d_loss/d_y_hat = -8
       d_y_hat/d_theta = x = 3                 -8 * 3 = -24
-      d_y_hat/d_x = theta = 2                 not walked: an input is data and not learned
+      d_y_hat/d_x = theta = 2                 skipped: an input is data, not a parameter
 gradients:
   d_loss/d_theta = -24
 update by sgd, learning rate 0.01:
@@ -257,9 +257,9 @@ def test_all_numbers_are_printed_in_full():
 
 def test_the_option_full_prints_large_arrays_of_a_training(tmp_path):
     assert "float64(24,): min" in cli("trace", "linreg").stdout
-    told = cli("trace", "linreg", "--full").stdout
-    assert "float64(24,)" not in told
-    assert "  x      [0.032, 0.034, 0.214," in told
+    reported = cli("trace", "linreg", "--full").stdout
+    assert "float64(24,)" not in reported
+    assert "  x      [0.032, 0.034, 0.214," in reported
     values = cli_json("trace", "linreg", "--full", "--format", "json")["forward"][0]["results"]["y_hat"]["numbers"]
     assert len(values) == 24
 
@@ -345,7 +345,7 @@ def test_each_edge_that_is_not_walked_has_its_reason():
         parameters={"w": 1.0, "k": parameter(2.0, trainable=False)},
     )
     traced = trace(ge.Model.from_dict(content), {"x": 1.0}, of="loss")
-    assert edge_of(traced, "a", "x").reason == "an input is data and not learned"
+    assert edge_of(traced, "a", "x").reason == "an input is data, not a parameter"
     assert edge_of(traced, "b", "fixed").reason == "it depends on nothing that is learned"
     assert edge_of(traced, "c", "3").reason == "a number in the file is constant"
     assert edge_of(traced, "loss", "k").reason == "the parameter is not trainable"
@@ -417,13 +417,13 @@ def test_an_array_says_how_many_numbers_rise_and_fall():
 # ---------------------------------------------------------------- for people, for machines
 
 
-def test_a_large_array_is_told_by_its_type_and_range():
+def test_a_large_array_is_reported_by_its_type_and_range():
     report = text_report(trace(ge.load(MODELS / "linreg.json")))
     assert "x      float64(24,): min 0.032, mean 0.911375, max 2" in report
     assert "theta rises from 0 to 104.281: its gradient is negative (-1042.81), so a larger theta makes loss" in report
 
 
-def test_numbers_that_are_not_finite_are_told():
+def test_numbers_that_are_not_finite_are_reported():
     run = ge.Model.from_dict(document({"out": ("log", ["x"])}, parameters={"x": 0.0})).forward()
     traced = trace_run(run)
     assert "out = log(x) = log(0) = -Infinity" in text_report(traced)
@@ -442,9 +442,9 @@ def test_the_command_prints_the_report():
 
 
 def test_the_command_prints_one_json_object():
-    told = cli_json("trace", SINGLE, "--iteration", "2")
-    assert told["training"]["iteration"] == 2
-    assert told["training"]["updates"][0]["old"] == {"shape": [], "dtype": "float64", "numbers": 2.24}
+    reported = cli_json("trace", SINGLE, "--iteration", "2")
+    assert reported["training"]["iteration"] == 2
+    assert reported["training"]["updates"][0]["old"] == {"shape": [], "dtype": "float64", "numbers": 2.24}
 
 
 def test_the_command_takes_one_sample_of_the_data():
@@ -478,8 +478,8 @@ def test_a_report_can_be_written_to_a_file(tmp_path):
         "json": '{"model":"linreg"',
         "svg": "<svg ",
     }.items():
-        told = cli("trace", "linreg", "--format", form, "-o", tmp_path / "out")
-        assert told.stdout == ""
+        reported = cli("trace", "linreg", "--format", form, "-o", tmp_path / "out")
+        assert reported.stdout == ""
         assert (tmp_path / "out").read_text(encoding="utf-8").startswith(begins)
 
 
@@ -495,7 +495,7 @@ def test_parameters_that_a_training_packs_are_updated_each_by_itself():
     assert [update.new.numbers for update in updates] == pytest.approx([1 - 0.1 * (1 + index) for index in range(40)])
 
 
-def test_the_state_that_a_training_keeps_is_told_with_its_new_value():
+def test_the_state_that_a_training_keeps_is_reported_with_its_new_value():
     content = document(
         {"m": ("mul", ["w", 2.0]), "total": ("add", ["seen", 1.0]), "loss": ("square", ["m"])},
         {"loss": "loss"},

@@ -543,7 +543,7 @@ def test_no_update_is_made_when_one_of_the_parameters_diverges():
 # ---------------------------------------------------------------- history
 
 
-def test_the_history_counts_all_iterations_and_tells_first_and_last_loss():
+def test_the_history_counts_all_iterations_and_reports_first_and_last_loss():
     history = regression().train(DATA, epochs=5)
     assert len(history) == 5
     assert history.first_loss == history.losses[0] > history.last_loss == history.losses[-1]
@@ -638,8 +638,8 @@ def test_a_saved_model_says_what_it_was_trained_on(tmp_path):
     model.train(DATA, epochs=3, batch_size=5)
     model.save(tmp_path / "m.json")
     loaded = ge.load(tmp_path / "m.json")
-    told = loaded.document.metadata["provenance"]
-    assert told == {
+    reported = loaded.document.metadata["provenance"]
+    assert reported == {
         "data_sha256": data_hash(DATA),
         "optimizer": "sgd",
         "iterations": 6,

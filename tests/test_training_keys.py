@@ -186,7 +186,7 @@ def test_the_key_has_an_effect_in_the_file_and_as_a_keyword(tmp_path, key):
 
 
 def gradients(model):
-    """The gradient of the loss toward slope and shift, by hand."""
+    """The gradient of the loss with respect to slope and shift, by hand."""
     x, y = (np.array(FIRST[name]) for name in ("x", "y"))
     errors = y - model.parameters["slope"] * x - model.parameters["shift"]
     return np.array([np.mean(-2 * errors * x), np.mean(-2 * errors)])

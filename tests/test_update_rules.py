@@ -351,7 +351,7 @@ def test_an_unknown_attribute_is_an_error_with_the_nearest_name():
     assert problem.hint == "did you mean 'beta1'?"
 
 
-def test_a_misspelt_key_of_any_optimizer_has_a_hint_too():
+def test_a_misspelled_key_of_any_optimizer_has_a_hint_too():
     assert optimizer_problem(type="adam", learning_rat=0.1).hint == "did you mean 'learning_rate'?"
 
 
@@ -629,7 +629,7 @@ def test_a_wrong_rule_is_one_problem_that_names_the_rule(changes, code, pointer,
 
 
 @pytest.mark.parametrize(("changes", "code", "pointer", "said"), WRONG_RULES.values(), ids=WRONG_RULES)
-def test_a_wrong_rule_file_is_told_with_file_line_and_column(rule_file, changes, code, pointer, said):
+def test_a_wrong_rule_file_is_reported_with_file_line_and_column(rule_file, changes, code, pointer, said):
     path = rule_file(**changes)
     content = regression({"type": "sgd", "learning_rate": 0.05})
     for use in (
@@ -647,7 +647,7 @@ def test_a_wrong_rule_file_is_told_with_file_line_and_column(rule_file, changes,
 
 
 @pytest.mark.parametrize(("changes", "code", "pointer", "said"), WRONG_RULES.values(), ids=WRONG_RULES)
-def test_a_wrong_rule_in_the_model_is_told_with_its_place_there(tmp_path, changes, code, pointer, said):
+def test_a_wrong_rule_in_the_model_is_reported_with_its_place_there(tmp_path, changes, code, pointer, said):
     content = rule_content(**changes)
     function = {key: content[key] for key in ("inputs", "attributes", "nodes", "outputs") if key in content}
     model = {**regression({"type": "mine", "learning_rate": 0.05}), "functions": {"mine": function}}
@@ -659,7 +659,7 @@ def test_a_wrong_rule_in_the_model_is_told_with_its_place_there(tmp_path, change
     assert problem.line > 1
 
 
-def test_all_problems_of_a_rule_are_told_together():
+def test_all_problems_of_a_rule_are_reported_together():
     inputs = {**rule_content()["inputs"], "velocity": SLOT, "gradint": {}}
     found = rule_error(
         rule_content(inputs=inputs, attributes={"step": {"default": "x"}}, nodes=[*STEP[:1], STEP[1] | {"op": "sbu"}])
@@ -679,7 +679,7 @@ def test_a_rule_may_declare_the_shape_of_its_parameter():
         orjson.dumps(rule_content(inputs=inputs, outputs={"parameter": "new", "scale": "gradient"}))
     )
     assert slots_of(training_by(rule, {}, np.zeros(5), [np.ones(5)], 0.1)[1])["scale"].shape == (5,)
-    with pytest.raises(ge.errors.InvalidModelError, match=r"'parameter' has shape \(\), declared is \(N,\)"):
+    with pytest.raises(ge.errors.InvalidModelError, match=r"'parameter' has shape \(\); the declared shape is \(N,\)"):
         UpdateRule(rule, {}, ArrayType((), np.dtype(np.float64)))
 
 

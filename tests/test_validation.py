@@ -233,7 +233,7 @@ def test_early_stopping_waits_and_keeps_the_best(values, keys, stopped, kept):
     assert (trainer.history.stopped is None) == (stopped == len(values))
 
 
-def test_the_reason_of_an_early_stop_is_told():
+def test_the_reason_of_an_early_stop_is_reported():
     trainer, _, _ = descending([5, 4, 4, 4], patience=2)
     assert trainer.history.stopped == "score has not improved in 2 checks (best: 4 at iteration 2)"
     trainer, _, _ = descending([5, 3.5, 3.2, 3.4], patience=2, min_delta=1)
@@ -293,7 +293,7 @@ def test_the_losses_may_be_monitored(monitor):
         ({"metrics": {"m": "sq"}, "early_stopping": {"monitor": "m"}}, "GE112", "/training/early_stopping/monitor"),
     ],
 )
-def test_what_does_not_fit_together_is_told_with_its_place(section, code, pointer):
+def test_what_does_not_fit_together_is_reported_with_its_place(section, code, pointer):
     with pytest.raises(ge.errors.InvalidModelError) as caught:
         regression(**section)
     (problem,) = caught.value.problems

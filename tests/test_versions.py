@@ -1,4 +1,4 @@
-"""Files over time: what is different between two, and files of every released version, which load for ever."""
+"""Files over time: what is different between two, and files of every released version, which load forever."""
 
 import copy
 import json
@@ -28,7 +28,7 @@ def parsed(content):
     return parse_model(orjson.dumps(content))[0]
 
 
-def told(before, after):
+def reported(before, after):
     """Differences as kind and path, those that change the meaning without a mark, the others with one."""
     found = differences(parsed(before), parsed(after))
     return [(each.kind, ".".join(each.path) + "?" * (not each.changes_meaning)) for each in found]
@@ -151,7 +151,7 @@ def default_written(content):
 
 @pytest.mark.parametrize("change", [reordered, by_name, default_written])
 def test_what_means_the_same_is_no_difference(change):
-    assert told(WHOLE, changed(WHOLE, change)) == []
+    assert reported(WHOLE, changed(WHOLE, change)) == []
 
 
 @pytest.mark.parametrize(
@@ -173,16 +173,16 @@ def test_what_means_the_same_is_no_difference(change):
         (("dtype",), "float32", ("added", "dtype")),
     ],
 )
-def test_a_change_is_told_at_its_place(path, value, expected):
+def test_a_change_is_reported_at_its_place(path, value, expected):
     def change(content):
         for part in path[:-1]:
             content = content[part]
         content[path[-1]] = value
 
-    assert told(WHOLE, changed(WHOLE, change)) == [expected]
+    assert reported(WHOLE, changed(WHOLE, change)) == [expected]
 
 
-def test_nodes_that_come_and_go_are_told_as_calls():
+def test_nodes_that_come_and_go_are_reported_as_calls():
     after = changed(WHOLE, lambda content: content["nodes"].append({"id": "n", "op": "mul", "inputs": ["x", 2]}))
     (found,) = differences(parsed(WHOLE), parsed(after))
     assert str(found) == "+ nodes.n: mul(x=x, y=2)"
@@ -192,10 +192,10 @@ def test_nodes_that_come_and_go_are_told_as_calls():
 
 def test_a_part_named_like_a_text_key_changes_the_meaning():
     after = changed(WHOLE, lambda content: content["nodes"].append({"id": "name", "op": "neg", "inputs": ["x"]}))
-    assert told(WHOLE, after) == [("added", "nodes.name")]
+    assert reported(WHOLE, after) == [("added", "nodes.name")]
 
 
-def test_arrays_are_told_with_their_distance():
+def test_arrays_are_reported_with_their_distance():
     before, after = (
         document({"z": ("neg", ["p"])}, parameters={"p": value}) for value in ([1.0] * 50, [1.0] * 49 + [3.5])
     )
@@ -204,7 +204,7 @@ def test_arrays_are_told_with_their_distance():
 
 
 @pytest.mark.parametrize(("value", "after"), [([[1.0], [2.0]], [1.0]), (["a"], ["b"])])
-def test_arrays_that_cannot_be_compared_are_told_without_a_distance(value, after):
+def test_arrays_that_cannot_be_compared_are_reported_without_a_distance(value, after):
     assert "by at most" not in str(Difference("changed", ("parameters", "p", "value"), value, after))
 
 
@@ -212,10 +212,10 @@ def test_the_nodes_of_functions_are_compared_too():
     before = json.loads((RELEASED / "format_1.json").read_bytes())
     body = before["functions"]["affine"]["nodes"]
     after = changed(before, lambda content: content["functions"]["affine"]["nodes"].reverse())
-    assert told(before, after) == []
+    assert reported(before, after) == []
     assert body[1]["inputs"] == ["product", "offset"]
     after["functions"]["affine"]["nodes"][0]["inputs"] = ["offset", "product"]
-    assert len(told(before, after)) == 2
+    assert len(reported(before, after)) == 2
 
 
 def calling():
@@ -256,14 +256,14 @@ FUNCTION = ("functions", "f")
         ((*FUNCTION, "nodes", 0, "description"), "d", ("added", "functions.f.nodes.metadata.description?")),
     ],
 )
-def test_a_change_of_a_function_or_its_call_is_told_as_what_it_is(path, value, expected):
+def test_a_change_of_a_function_or_its_call_is_reported_as_what_it_is(path, value, expected):
     def change(content):
         for part in path[:-1]:
             content = content[part]
         content[path[-1]] = value
 
     before, after = parsed(calling()), parsed(changed(calling(), change))
-    assert told(calling(), changed(calling(), change)) == [expected]
+    assert reported(calling(), changed(calling(), change)) == [expected]
     assert (fingerprint(before) == fingerprint(after)) == expected[1].endswith("?")
 
 
@@ -304,7 +304,7 @@ def test_what_means_the_same_has_one_fingerprint(change):
     assert fingerprint(parsed(WHOLE)) == fingerprint(parsed(changed(WHOLE, change)))
 
 
-def test_the_command_tells_differences_and_exits_as_asked(tmp_path):
+def test_the_command_reports_differences_and_exits_as_asked(tmp_path):
     path = tmp_path / "m.json"
     path.write_text((MODELS / "linreg.json").read_text().replace('"epochs": 100', '"epochs": 7'))
     assert cli("diff", "linreg", path).stdout == "~ training.epochs: 100 -> 7\n"
@@ -334,5 +334,5 @@ def test_limits_are_set_for_a_command(tmp_path):
 @pytest.mark.parametrize(
     ("limit", "said"), [("nods=3", "did you mean 'nodes'?"), ("nodes=many", "4GiB"), ("nodes", "NAME=")]
 )
-def test_a_wrong_limit_is_told(limit, said):
+def test_a_wrong_limit_is_reported(limit, said):
     assert said in cli("--limit", limit, "ops", code=2).stderr

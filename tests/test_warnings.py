@@ -389,9 +389,9 @@ WITH_MODEL_FILES = {"grad": [], "step": []}
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_gives_machines_the_warnings(file, command):
-    told = machine(command, file, *COMMANDS[command])["warnings"]
-    assert [each["code"] for each in told][:2] == ["GE902", "GE901"]
-    assert all(each["file"] == str(file) and each["line"] and each["column"] and each["hint"] for each in told[:2])
+    reported = machine(command, file, *COMMANDS[command])["warnings"]
+    assert [each["code"] for each in reported][:2] == ["GE902", "GE901"]
+    assert all(each["file"] == str(file) and each["line"] and each["column"] and each["hint"] for each in reported[:2])
 
 
 @pytest.mark.parametrize("command", [*COMMANDS, *WITH_MODEL_FILES])
@@ -409,9 +409,9 @@ def test_every_command_gives_people_the_warnings_as_it_gives_errors(file, comman
 def test_strict_makes_errors_of_warnings_before_any_work(file, command):
     arguments = [command, file, *{**COMMANDS, **WITH_MODEL_FILES}[command], "--strict"]
     before = sorted(file.parent.iterdir())
-    told = machine(*arguments, code=2)
-    assert [each["code"] for each in told["errors"]] == ["GE902", "GE901"]
-    assert told["warnings"] == []
+    reported = machine(*arguments, code=2)
+    assert [each["code"] for each in reported["errors"]] == ["GE902", "GE901"]
+    assert reported["warnings"] == []
     assert ": GE901: " in cli(*arguments, code=2).stderr
     assert sorted(file.parent.iterdir()) == before
 
@@ -425,8 +425,8 @@ def test_predict_warns_of_values_that_were_never_trained_and_run_does_not(tmp_pa
     path = write(tmp_path / "m.json", raw(data=data, training=training(data="d", learning_rate=0.01)))
     (warning,) = machine("predict", path, "--input", "x=[1]")["warnings"]
     assert (warning["code"], warning["line"]) == ("GE903", line_of(path, '"theta"'))
-    told = machine("predict", path, "--input", "x=[1]", "--strict", code=2)
-    assert [each["code"] for each in told["errors"]] == ["GE903"]
+    reported = machine("predict", path, "--input", "x=[1]", "--strict", code=2)
+    assert [each["code"] for each in reported["errors"]] == ["GE903"]
     for command in ("run", "train", "validate"):
         assert machine(command, path)["warnings"] == []
     cli("run", path, "--save", tmp_path / "trained.json")
@@ -436,8 +436,8 @@ def test_predict_warns_of_values_that_were_never_trained_and_run_does_not(tmp_pa
 def test_a_warning_after_the_work_is_an_error_that_keeps_the_result(tmp_path):
     data = {"d": {"type": "inline", "values": {"x": X.tolist(), "y": (2 * X).tolist()}}}
     path = write(tmp_path / "m.json", linreg(data=data, training=training(data="d", epochs=3, learning_rate=1.0)))
-    told = machine("train", path, "--strict", "--save", tmp_path / "worse.json", code=1)
-    assert [each["code"] for each in told["errors"]] == ["GE605"]
+    reported = machine("train", path, "--strict", "--save", tmp_path / "worse.json", code=1)
+    assert [each["code"] for each in reported["errors"]] == ["GE605"]
     assert (tmp_path / "worse.json").exists()
 
 

@@ -176,7 +176,7 @@ def changed(tmp_path, **keys):
         ({"sha256": "0" * 64}, "GE506", "is not the file that the model was written with"),
     ],
 )
-def test_a_reference_that_leads_nowhere_is_told_with_its_place(tmp_path, external, keys, code, said):
+def test_a_reference_that_leads_nowhere_is_reported_with_its_place(tmp_path, external, keys, code, said):
     model().save(tmp_path / "m.json")
     problem = changed(tmp_path, **keys)
     assert problem.code == code
@@ -247,7 +247,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize(("data", "said"), WRONG.values(), ids=WRONG)
-def test_what_is_wrong_with_a_file_of_tensors_is_told(tmp_path, data, said):
+def test_what_is_wrong_with_a_file_of_tensors_is_reported(tmp_path, data, said):
     path = tmp_path / "x.safetensors"
     path.write_bytes(data)
     with path.open("rb") as file, pytest.raises(ValueError, match=said):
@@ -291,7 +291,7 @@ def test_what_the_library_writes_is_read(tmp_path, metadata):
         np.testing.assert_array_equal(found[name], array)
 
 
-def test_a_folder_that_is_not_there_is_told_of_when_tensors_are_written(tmp_path, external):
+def test_a_folder_that_is_not_there_is_reported_of_when_tensors_are_written(tmp_path, external):
     with pytest.raises(ge.errors.GraphEngineError, match=r"GE101: cannot write the file"):
         model().save(tmp_path / "gone" / "m.json")
 

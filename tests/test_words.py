@@ -17,6 +17,9 @@ AVOIDED = {
     r"is made least": "is minimized",
     r"says nothing of": "does not store",
     r"of the 1 numbers": "of 1 number",
+    r"for ever": "forever",
+    r"misspelt": "misspelled",
+    r"gradients? toward": "gradient with respect to",
 }
 """Expressions, and what to write in their place."""
 

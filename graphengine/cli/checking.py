@@ -40,7 +40,7 @@ def gradcheck(
     loss = of or model.default_loss()
     names = wrt or list(model.graph.trainable)
     if not names:
-        raise UsageError(f"say toward which values: model '{model.graph.name}' has no trainable parameter")
+        raise UsageError(f"with respect to which values? model '{model.graph.name}' has no trainable parameter")
     from graphengine.model.model_checks import checks_of_model, inputs_for_a_check
 
     values, origin = inputs_for_a_check(model, given, loss, seed)
@@ -77,7 +77,7 @@ def _print(model: Model, rows: list[dict[str, Any]], loss: str, origin: str) -> 
         "none": "no inputs",
     }[origin]
     print_line(f"{model.graph.name}: gradients of '{loss}' on {what}")
-    columns = ["toward", "mode", "backward", "slope", "by", "correct"]
+    columns = ["value", "mode", "backward", "slope", "by", "correct"]
     cells = [
         [row["parameter"], row["mode"], f"{row['got']:.10g}", f"{row['expected']:.10g}", row["method"], _word(row)]
         for row in rows
@@ -86,7 +86,7 @@ def _print(model: Model, rows: list[dict[str, Any]], loss: str, origin: str) -> 
     print_table("", columns, cells)
     for row in rows:
         if not row["correct"]:
-            print_line(f"wrong: toward '{row['parameter']}' in {row['mode']}: {row['message']}")
+            print_line(f"wrong: with respect to '{row['parameter']}' in {row['mode']}: {row['message']}")
 
 
 def _word(row: Mapping[str, Any]) -> str:

@@ -99,7 +99,7 @@ def kept_columns(model: Model, data: str | None, keep: Sequence[str]) -> Iterato
     if source is None:
         return _reader_of(model, Path(data)).carried_along(Path(data), names, memory)
     if not isinstance(source, Reader):
-        raise UsageError(f"--keep needs a file of columns, and the data source '{data}' is none")
+        raise UsageError(f"--keep needs a file of columns, and the data source '{data}' is not one")
     return source.carried_along(file_in(model.path.parent if model.path else None, source.path), names, memory)
 
 

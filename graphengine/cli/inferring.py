@@ -50,7 +50,7 @@ def new(
     """
     check_targets({"--data": data, "--output": output})
     if output is not None and output.exists() and not force:
-        raise UsageError(f"{output} exists", hint="choose another name, or overwrite it with --force")
+        raise UsageError(f"{output} already exists", hint="choose another name, or overwrite it with --force")
     if data is not None:
         wanted = TableRequest(target, exclude or [], _family(kind), header, missing or [])
         _new_for_table(data, wanted, output, output_format)
@@ -86,7 +86,7 @@ def _new_for_table(data: Path, wanted: TableRequest, output: Path | None, output
     from graphengine.drafting.table_draft import draft_table
 
     if data.name.lower().endswith((".jsonl", ".npz", ".npy", ".json", ".xlsx")):
-        raise UsageError(f"--data {data} is no file of columns", hint="save the table as .csv, .csv.gz or .parquet")
+        raise UsageError(f"--data {data} is not a file of columns", hint="save the table as .csv, .csv.gz or .parquet")
     folder, name = output.parent if output else Path(), output.stem if output else data.name.partition(".")[0]
     memory = Memory(current_limits().data_bytes)
     draft = draft_table(

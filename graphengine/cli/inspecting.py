@@ -118,7 +118,7 @@ def show(
         raise UsageError("--size is a size for --plan")
     if output_format in (ShowFormat.svg, ShowFormat.mermaid, ShowFormat.dot):
         if plan:
-            raise UsageError(f"a plan is no picture: --plan does not go with --format {output_format}")
+            raise UsageError(f"a plan is not a picture: --plan does not go with --format {output_format}")
         print_or_write(_drawn(model, output_format, folded=not unfold), output)
         return
     if output and output_format is not ShowFormat.python:

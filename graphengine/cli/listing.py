@@ -45,7 +45,7 @@ def ops(
     load_plugins(plugins)
     known: dict[str, Op | Function] = {**OPS, **shipped_functions()}
     if name is not None and name not in known:
-        raise UsageError(f"op '{name}' is not known", code="GE211", hint=did_you_mean(name, known, "known ops"))
+        raise UsageError(f"unknown op '{name}'", code="GE211", hint=did_you_mean(name, known, "known ops"))
     if output_format is Format.json:
         print_json(_described(known[name]) if name else {"ops": [_described(known[each]) for each in sorted(known)]})
     elif name:

@@ -33,7 +33,7 @@ def copy(
     targets = {name: folder / name for name in files}
     existing = [str(target) for target in targets.values() if target.exists()]
     if existing and not force:
-        raise UsageError(f"{existing[0]} exists", hint="choose another folder, or overwrite it with --force")
+        raise UsageError(f"{existing[0]} already exists", hint="choose another folder, or overwrite it with --force")
     for name, source in files.items():
         targets[name].parent.mkdir(parents=True, exist_ok=True)
         write_bytes(targets[name], source.read_bytes())

@@ -49,7 +49,7 @@ def _header(file: IO[bytes]) -> _Header:
         read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         shape, fortran, dtype = read(file)
     except ValueError:  # its text is about Python's syntax
-        raise ValueError("it does not begin as NumPy's arrays do") from None
+        raise ValueError("the .npy header is missing") from None
     if dtype.hasobject or min(shape, default=0) < 0:
         raise ValueError(f"it has the shape {shape} and the dtype {dtype}")
     return _Header(shape, dtype, fortran and len(shape) > 1, file.tell())

@@ -335,5 +335,6 @@ def _sample_axis(name: str, array: Any, graph: Graph) -> str:
         return "batch" if declared and isinstance(declared[0], str) else "whole"
     if rank == len(declared) + 1 and not (declared and isinstance(declared[0], str)):
         return "sample"
-    message = f"data for input '{name}' has shape {shape_text(np.shape(array))}, declared is {shape_text(declared)}"
+    got = f"data for input '{name}' has shape {shape_text(np.shape(array))}"
+    message = f"{got}; the declared shape is {shape_text(declared)}"
     raise DataError(message, code="GE505")

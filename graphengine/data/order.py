@@ -1,6 +1,6 @@
 """The order of the samples in an epoch: a function of (seed, epoch) alone, so a training that resumes needs no more.
 
-It comes from the raw stream of NumPy's Philox generator, which NumPy keeps the same for ever: a number is drawn for
+It comes from the raw stream of NumPy's Philox generator, which NumPy keeps the same forever: a number is drawn for
 each sample, and the samples are sorted by their numbers. Of more samples than memory has room to sort, those with the
 lowest numbers are sorted first; the numbers are drawn again for each such piece, which gives the same order.
 """

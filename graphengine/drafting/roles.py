@@ -94,7 +94,7 @@ def find_task(
             raise DataError(f"{path}: there is no column '{name}'", code="GE502", hint=hint)
     found = survey.columns[names.index(target)]
     if names.count(target) > 1:
-        raise DataError(f"{path}: column '{target}' is there {names.count(target)} times", code="GE502")
+        raise DataError(f"{path}: column '{target}' occurs {names.count(target)} times", code="GE502")
     others = [column for column in survey.columns if column is not found]
     task = Task(_target_role(path, found, survey, classes), _other_roles(others, survey, names, excluded))
     if not (task.numbers or task.dates or task.categories):

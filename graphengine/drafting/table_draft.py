@@ -92,7 +92,7 @@ def draft_table(
     kind = next((kind for suffix, kind in KINDS.items() if source.lower().endswith(suffix)), None)
     file = confined(folder, source)
     if kind and missing:
-        raise UsageError(f"--missing names texts of CSV files, and {data} is none", hint="leave it out")
+        raise UsageError(f"--missing applies to CSV files only, and {data} is not one", hint="leave it out")
     found = survey_of_types(file, kind, memory) if kind else survey(file, memory.block, header=header, missing=missing)
     if target is None:
         names = ", ".join(shown(column.name) for column in found.columns)

@@ -1,6 +1,6 @@
-"""Bands of the outputs of a fitted model by the delta method, with the exact Jacobian toward the parameters.
+"""Bands of the outputs of a fitted model by the delta method, with the exact Jacobian with respect to the parameters.
 
-A confidence band is where the curve lies: its variance is g'Cg, with the gradient g of an output toward the parameters
+A confidence band is where the curve lies: its variance is g'Cg, with the gradient g of an output by the parameters
 and their covariance C (Seber and Wild 1989, section 5.1). A prediction band is where a new observation lies: the
 variance of an observation is added. Where the spread was estimated the quantile is that of Student's t.
 """
@@ -68,7 +68,7 @@ class BandSubject:
     backend: Backend
 
     def jacobian(self, value: str) -> Matrix:
-        """The derivatives of a value toward the trainable parameters: a row for each number of the value."""
+        """The derivatives of a value with respect to the trainable parameters: a row for each number of the value."""
         part = part_for(self.graph, {"value": value})
         shapes = {name: np.shape(self.given[name]) for name in part.inputs}
         part = part.with_sizes(bind_sizes(shapes, part.types))

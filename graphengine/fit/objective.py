@@ -30,7 +30,7 @@ from graphengine.transform.directional import (
 from graphengine.transform.gradient import gradient
 
 MOST_COLUMNS = 32
-"""The Jacobian toward so many scalars is one program; toward more, or toward arrays, one that gives a column."""
+"""The Jacobian of so many scalar parameters is one program; of more, or of arrays, one that gives a column."""
 MOST_ROWS = 16
 """The same of a Hessian, whose program grows with their square."""
 
@@ -152,7 +152,7 @@ class Objective:
 
 
 class Curvature:
-    """The Hessian of a loss: toward a few scalars one program, toward more, or arrays, one that gives a product."""
+    """The Hessian of a loss: for a few scalar parameters one program, for more, or arrays, one that gives a product."""
 
     def __init__(self, objective: Objective, graph: Graph, loss: str) -> None:
         names, directions = objective.names, objective.directions
@@ -253,7 +253,7 @@ class Residuals:
         return self._curvature.hessian(self._objective, x, **{self._weight: weight})
 
     def jacobian(self, x: Vector) -> Matrix:
-        """The derivative of each residual toward each parameter, a row for each residual."""
+        """The derivative of each residual with respect to each parameter, a row for each residual."""
         if self._together is not None:
             return np.asarray(self.at(x)[1])
         if self._columns is None:

@@ -56,7 +56,7 @@ def run_fit(solver: SolverTrainer, wanted: FitRequest) -> Fit:
         GE801 if a level or a number of starts or samples has no meaning, or no data can be drawn.
     """
     if wanted.starts < 1:
-        raise UsageError(f"a fit has at least one start, not {wanted.starts}")
+        raise UsageError(f"a fit needs at least one start, not {wanted.starts}")
     wanted.bootstrap.check(solver)
     quantiles(wanted.levels, math.inf) if wanted.levels else None  # before the work
     starts: tuple[Start, ...] = ()
@@ -173,7 +173,7 @@ def profiles(solver: SolverTrainer, reach: float) -> dict[str, list[tuple[float,
     try:
         return {name: profile.curve(place, reach, POINTS) for place, name in determined}
     except MissedError:
-        raise UsageError("there is a lower point than the values of the fit", hint="fit the model again") from None
+        raise UsageError("a point with a lower loss than that of the fit exists", hint="fit the model again") from None
 
 
 def intervals(solver: SolverTrainer, fit: Fit, levels: Sequence[float]) -> dict[float, dict[str, Interval]]:

@@ -148,7 +148,7 @@ class Quadratic:
         return Spectrum(curvatures, axes, slopes)
 
     def solid_part(self, free: Mask, rows: int = 1) -> tuple[Matrix, Vector, Matrix]:
-        """The singular vectors and values of the Jacobian toward the free variables that are not noise.
+        """The singular vectors and values of the Jacobian with respect to the free variables that are not noise.
 
         Its columns should have about the same length, as those of `scaled(lengths)` have. It comes from so many `rows`.
         """

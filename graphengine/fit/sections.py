@@ -78,7 +78,7 @@ def _least_squares_problems(options: LeastSquares, graph: Graph, gaps: Gaps) -> 
 
 def _dtype_problems(key: str, value: str, graph: Graph) -> Iterator[Problem]:
     if not graph.types[value].is_differentiable:
-        message = f"the {key} '{value}' must be of floating-point dtype, it is {graph.types[value]}"
+        message = f"the {key} '{value}' must be of floating-point dtype, not {graph.types[value]}"
         yield Problem("GE303", message, None, f"{PLACE}/{key}")
 
 

@@ -103,7 +103,7 @@ def _opened_to_grow(path: Path, name: str, folder: int | None, is_own: Callable[
     try:
         opened = os.fstat(descriptor)
         if not os.path.samestat(opened, seen):
-            raise _refused(path, "was exchanged while it was opened")
+            raise _refused(path, "was replaced while it was opened")
         if opened.st_nlink > 1:
             raise _refused(path, "is a hard link: another file would change with it")
         if opened.st_size:

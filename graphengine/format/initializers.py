@@ -165,9 +165,9 @@ def initial_value(name: str, source: Parameter | State) -> np.ndarray[Any, Any]:
     if getattr(source, "storage", None) and np.can_cast(value.dtype, dtype):
         value = value.astype(dtype, copy=False)
     if value.dtype != dtype:
-        raise ValueError(f"the value is {value.dtype}, declared is {dtype}")
+        raise ValueError(f"the value is {value.dtype}, but {dtype} is declared")
     if value.shape != shape:
-        raise ValueError(f"the value has shape {value.shape}, declared is {shape}")
+        raise ValueError(f"the value has shape {value.shape}, but {shape} is declared")
     return value
 
 

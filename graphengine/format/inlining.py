@@ -277,7 +277,7 @@ class Inlining:
             ids += [("parameter", name, ident) for name, ident in made.items()]
             for what, name, ident in ids:
                 if ident in seen and not (name in made and ident in self._document.parameters):
-                    message = f"{frame}, {what} '{name}': the id '{ident}' is used twice"
+                    message = f"{frame}, {what} '{name}': duplicate node id '{ident}'"
                     yield Problem("GE201", message, "rename a node of the file", self.place_of(frame), frame.path)
                 seen.add(ident)
 

@@ -123,5 +123,5 @@ def _same(descriptor: int, seen: os.stat_result, name: str) -> int:
     # a number that is free again may be given to the next file, so the kind counts as well
     if not os.path.samestat(opened, seen) or opened.st_mode != seen.st_mode:
         os.close(descriptor)
-        raise DataError(f"path '{name}' was exchanged while it was opened", code="GE504")
+        raise DataError(f"path '{name}' was replaced while it was opened", code="GE504")
     return descriptor

@@ -86,7 +86,7 @@ def loss_problems(document: ModelDocument, graph: Graph) -> Iterator[Problem]:
         hint = "reduce it with a node of op 'mean' or 'sum'" if kind.shape else None
         yield Problem(
             "GE303",
-            f"the loss '{name}' must be a floating-point scalar, it is {kind}",
+            f"the loss '{name}' must be a floating-point scalar, not {kind}",
             hint,
             "/training/loss",
         )

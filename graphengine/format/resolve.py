@@ -315,8 +315,8 @@ class Resolver:
         self._twice.add(name)
         if self._is_full:
             return
-        hint = "ids, inputs, parameters and state share one namespace"
-        self._add("GE201", f"id '{name}' is used twice", pointer, node, hint, at_key=node is None)
+        hint = "inputs, parameters, state and nodes share one namespace; rename one of them"
+        self._add("GE201", f"duplicate name '{name}'", pointer, node, hint, at_key=node is None)
 
     def _check_imports(self) -> None:
         for domain, version in self.document.opset_imports.items():
@@ -337,7 +337,7 @@ class Resolver:
         if not any(op.domain == domain for op in known.values()):
             near = f"did you mean '{bare}'? " if bare in known else f"{hint} " * ("." in hint.partition("'")[2])
             hint = f"{near}no op of the domain '{domain}' is registered; name a module that registers it: --plugin FILE"
-        self._add("GE211", f"op '{name}' is not known", pointer, spec["id"], hint)
+        self._add("GE211", f"unknown op '{name}'", pointer, spec["id"], hint)
 
     def _not_imported(self, index: int, spec: NodeDocument, domain: str) -> None:
         if self.gaps.hide(domain, "opset_imports"):

@@ -152,7 +152,7 @@ def _tensor(name: str, entry: Any) -> Tensor:
             [*shape, start, stop]
         ):
             if dtype not in DTYPES:
-                raise ValueError(f"tensor '{name}' has the dtype {dtype:.20}; known are {', '.join(DTYPES)}")
+                raise ValueError(f"tensor '{name}' has the dtype {dtype:.20}; the known dtypes are {', '.join(DTYPES)}")
             tensor = Tensor(name, np.dtype(DTYPES[dtype]), tuple(shape), start, stop, dtype == "BF16")
             if stop - start == math.prod(shape) * tensor.dtype.itemsize:
                 return tensor

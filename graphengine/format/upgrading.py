@@ -1,4 +1,4 @@
-"""Files of older versions, step by step up to the newest: every file that was ever released loads for ever.
+"""Files of older versions, step by step up to the newest: every file that was ever released loads forever.
 
 A change of the syntax raises `FORMAT_VERSION` and adds an adapter to `FORMATS`; a change of an op's meaning raises the
 version of its domain and adds one to `OPSETS`. An adapter works on the JSON values of a file, before they are checked,

@@ -350,7 +350,7 @@ def as_typed(name: str, value: Any, declared: ArrayType) -> Any:
     if array.dtype.name == "bfloat16" and dtype.kind == "f":
         array = array.astype(np.float32)
     if not fits_kind(array, dtype):
-        raise InputError(f"input '{name}' must be {dtype_name(dtype)}, it is {array.dtype}", code="GE404")
+        raise InputError(f"input '{name}' must be {dtype_name(dtype)}, not {array.dtype}", code="GE404")
     try:
         return _read_only(converted(value, array, dtype, copy=False))
     except ValueError as error:
@@ -377,7 +377,7 @@ def bind_sizes(shapes: Mapping[str, tuple[int, ...]], types: Mapping[str, ArrayT
     for name, shape in shapes.items():
         declared = types[name].shape
         if len(shape) != len(declared):
-            message = f"input '{name}' has shape {shape_text(shape)}, declared is {shape_text(declared)}"
+            message = f"input '{name}' has shape {shape_text(shape)}; the declared shape is {shape_text(declared)}"
             raise InputError(message)
     places = [
         (name, axis, size, actual)
@@ -403,7 +403,7 @@ def _disagreement(
     got = f"input '{name}' has size {actual} in dimension {axis}"
     expected = size_value(size, bindings)
     if isinstance(size, int):
-        return InputError(f"{got}, declared is {size}")
+        return InputError(f"{got}; the declared size is {size}")
     if expected is None:
         return InputError(f"{got}, which '{size}' cannot be", code="GE405")
     others = ", ".join(dict.fromkeys(f"'{origin[symbol]}'" for symbol in symbols_of([size])))

@@ -118,7 +118,7 @@ def misfit(expected: Mapping[str, Expected], kinds: Mapping[str, ArrayType]) -> 
     for name, kind in kinds.items():
         dtype = expected[name].dtype
         if dtype is not None and isinstance(kind.dtype, np.dtype) and kind.dtype != dtype:
-            return f"input '{name}' must be {dtype}, it is {dtype_name(kind.dtype)}"
+            return f"input '{name}' must be {dtype}, not {dtype_name(kind.dtype)}"
     declared = {name: expected[name].axes for name in kinds}
     shapes = {name: axes for name, axes in declared.items() if axes is not None}
     return mismatch(shapes, {name: expected[name].part_of(kinds[name].shape) for name in shapes})

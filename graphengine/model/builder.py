@@ -340,7 +340,7 @@ class Builder:
 
     def _declare(self, section: str, name: str, shape: Sequence[Size], dtype: str | None, **keys: Any) -> Value:
         if name in self._draft.types:
-            raise UsageError(f"'{name}' is declared already", code="GE201")
+            raise UsageError(f"'{name}' is already declared", code="GE201")
         self._sections[section][name] = {"shape": list(shape), **_given(dtype=dtype), **keys}
         value: Value = self._draft.declare(name, array_type(shape, dtype or self._dtype))
         return value

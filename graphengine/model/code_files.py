@@ -105,7 +105,7 @@ def c_file(model: Model, sizes: Mapping[str, int] | None = None) -> str:
 
 def _c_gradient(model: Model) -> Iterator[CPart]:
     for each in _gradient(model):
-        title = f"Compute the gradient of {remark(model.default_loss())} toward each trainable parameter."
+        title = f"Compute the gradient of {remark(model.default_loss())} with respect to each trainable parameter."
         yield CPart("gradient", title, each.graph, each.outputs)
 
 
@@ -178,7 +178,7 @@ def _gradient(model: Model) -> Iterator[EmittedFunction]:
         loss, graph = model.default_loss(), model.gradient()
     except GraphEngineError:
         return
-    title = f"Return the gradient of {remark(loss)} toward each trainable parameter."
+    title = f"Return the gradient of {remark(loss)} with respect to each trainable parameter."
     yield EmittedFunction("gradient(inputs, parameters)", title, graph, list(graph.outputs))
 
 

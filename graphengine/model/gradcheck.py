@@ -154,7 +154,7 @@ def check_gradients(node: Node, *inputs: Any, seed: int = 0) -> list[GradientChe
 def graph_checks(
     graph: Graph, values: Mapping[str, Any], of: str, wrt: Sequence[str], generator: np.random.Generator
 ) -> Iterator[GradientCheck]:
-    """Check the gradients of a scalar of a graph toward some of its values, both called and recorded.
+    """Check the gradients of a scalar of a graph with respect to some of its values, both called and recorded.
 
     Raises
     ------
@@ -163,13 +163,13 @@ def graph_checks(
     InputError
         GE133 if the values take more memory than the limit.
     UsageError
-        If the scalar is not finite for these values, or a gradient is toward something that is computed.
+        If the scalar is not finite for these values, or a gradient is with respect to something that is computed.
     """
     check_differentiable(graph, graph.value_name(of), [graph.value_name(name) for name in wrt])
     require_memory_for(graph, values, of, wrt)
     computed = [name for name in wrt if name not in graph.sources]
     if computed:
-        raise UsageError(f"'{computed[0]}' is computed: only toward inputs, parameters and state there is a slope")
+        raise UsageError(f"'{computed[0]}' is computed; a slope exists for inputs, parameters and state only")
     beside: dict[str, GradientCheck] = {}
     for check in _checks_at(graph, values, of, wrt, generator):
         if check.kink and not beside:

@@ -429,7 +429,7 @@ class Model(Pictured):
         rule, apart = overrides.pop("update_rule", None), overrides.pop("validation_data", None)
         folder, resume = overrides.pop("checkpoints", None), overrides.pop("resume", False)
         if resume and folder is None:
-            raise UsageError("say from where to resume: checkpoints=FOLDER")
+            raise UsageError("resume needs the folder of the checkpoints: checkpoints=FOLDER")
         saving = Saving(None if folder is None else Path(folder), resume)
         trainer = self._declared.trainer(self.values, data, overrides, rule, apart, saving)
         self._trainer, self._fit, self._provenance = trainer, None, None
@@ -543,7 +543,7 @@ class Model(Pictured):
         from graphengine.fit.requests import Request
 
         if (fit := self.last_fit) is None:
-            raise UsageError("profiles are those of a fit, and the values of this model are not those of one")
+            raise UsageError("profiles need a fit, and the values of this model are not the result of one")
         return profiles(self._declared.fitting(dict(self.values), data, Request.of_settings(fit.settings), None), reach)
 
     def gradient(self, of: str | None = None, wrt: str | Sequence[str] | None = None) -> Graph:
@@ -554,11 +554,11 @@ class Model(Pictured):
         DifferentiationError
             GE411 if there is no such gradient.
         UsageError
-            GE801 if it is not said of what or toward what, and does not follow.
+            GE801 if `of` or `wrt` is missing and does not follow from the model.
         """
         names = names_of(self.graph.trainable if wrt is None else wrt)
         if not names:
-            raise UsageError(f"say toward which values: model '{self.graph.name}' has no trainable parameter")
+            raise UsageError(f"with respect to which values? model '{self.graph.name}' has no trainable parameter")
         loss = of or self.default_loss()
         key = (loss, *names)
         found = kept(self._gradients, key, MOST_GRADIENTS, lambda: gradient(self.graph, of=loss, wrt=names))
@@ -600,7 +600,7 @@ class Model(Pictured):
         if len(self.graph.outputs) == 1:
             return next(iter(self.graph.outputs))
         hint = f"outputs: {', '.join(self.graph.outputs)}"
-        raise UsageError("say of which value: the model has no training section", hint=hint)
+        raise UsageError("which value? the model has no training section", hint=hint)
 
     def load_data(self, name: str | None = None) -> Arrays:
         """The arrays of a data source of the file, by input; without a name, of its only one.

@@ -36,7 +36,7 @@ def as_columns(predictions: Mapping[str, Any], speaking: Mapping[str, str], grap
     if len(set(lengths.values())) > 1:
         shown = ", ".join(f"'{name}' {length}" for name, length in lengths.items())
         hint = "name one with --output, or use --format json"
-        raise UsageError(f"outputs with different numbers of rows make no table: {shown}", hint=hint)
+        raise UsageError(f"outputs with different numbers of rows do not make a table: {shown}", hint=hint)
     rows = next(iter(lengths.values()), 1)
     found: dict[str, Any] = {}
     for name, value in predictions.items():

@@ -149,7 +149,7 @@ class Run(Pictured):
     def backward(
         self, of: str | None = None, wrt: str | Sequence[str] | None = None
     ) -> dict[str, np.ndarray[Any, Any]]:
-        """Gradients of a scalar toward values, by name.
+        """Gradients of a scalar with respect to values, by name.
 
         `of` is an output or a value (default: the loss of the training section, or the only output); `wrt` are values
         of any kind (default: the trainable parameters). A value that `of` does not depend on has the gradient zero.

@@ -100,7 +100,7 @@ def require_workers(workers: Workers) -> None:
     is_number = isinstance(workers, int) and not isinstance(workers, bool) and workers > 0
     if not (is_number or (isinstance(workers, str) and "://" in workers)):
         hint = "a number of processes, at least 1, or the address of a Dask scheduler, such as tcp://host:8786"
-        raise UsageError(f"workers are {workers!r}", hint=hint)
+        raise UsageError(f"invalid workers: {workers!r}", hint=hint)
 
 
 def over_workers(work: Work, common: Any, tasks: Sequence[Any], workers: Workers) -> Iterator[Any]:

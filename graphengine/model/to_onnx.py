@@ -40,7 +40,7 @@ def export(
 ) -> None:
     """Write a graph of a model, with its current values, as an ONNX file that passes the full checker.
 
-    `graph` is "forward"; "gradient", of the loss toward the trainable parameters; "step", one iteration of the
+    `graph` is "forward"; "gradient", of the loss with respect to the trainable parameters; "step", one iteration of the
     training; or "start", which has no inputs and gives what a step carries as it begins. `outputs` are the wanted
     outputs, by default all. With the dtype "float32" double precision becomes single. Parameters are initializers.
     Those that a step trains, its slots and state, and the keys of its random ops, are inputs whose defaults are the

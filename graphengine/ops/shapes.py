@@ -261,7 +261,7 @@ def mismatch(declared: Mapping[str, Shape], given: Mapping[str, Shape]) -> str |
     places = []
     for name, shape in declared.items():
         if len(shape) != len(given[name]):
-            return f"input '{name}' has shape {shape_text(given[name])}, declared is {shape_text(shape)}"
+            return f"input '{name}' has shape {shape_text(given[name])}; the declared shape is {shape_text(shape)}"
         places += [(name, axis, size, got) for axis, (size, got) in enumerate(zip(shape, given[name], strict=True))]
     bound: dict[str, Size] = {}
     origin: dict[str, str] = {}
@@ -291,7 +291,7 @@ def _substituted(size: Size, bound: Mapping[str, Size]) -> Size:
 def _expectation(size: Size, expected: Size, origin: Mapping[str, str]) -> str:
     """What a size should be and why, after what it is."""
     if not isinstance(size, str):
-        return f", declared is {size}"
+        return f"; the declared size is {size}"
     others = ", ".join(dict.fromkeys(f"'{origin[symbol]}'" for symbol in factors(size)[1]))
     return f" ({size}), but input {others} makes {size} {expected}"
 

@@ -78,7 +78,7 @@ def planned(pattern: str, folder: Path) -> list[ScorePart]:
     named = map(Path, glob.glob(pattern, recursive=True))  # noqa: PTH207 - it may be absolute
     paths = sorted(path for path in named if path.is_file())
     if not paths:
-        raise DataError(f"no file is named {pattern}", code="GE501", hint="quote a pattern: 'data/*.parquet'")
+        raise DataError(f"no file matches {pattern}", code="GE501", hint="quote a pattern: 'data/*.parquet'")
     root = Path(os.path.commonpath([path.parent.absolute() for path in paths]))
     return [part for path in paths for part in _parts_of(path.absolute(), root, folder)]
 

@@ -50,7 +50,7 @@ def formula_with_numbers(node: GraphNode, values: Sequence[ShownValue | None]) -
 
 
 def partial_formula(node: GraphNode, position: int) -> str | None:
-    """The partial derivative toward one operand in terms of the operands, where the docstring has one."""
+    """The partial derivative with respect to one operand in terms of the operands, where the docstring has one."""
     return _partial(node, position, {"z": node.id, "n": "n", **operand_texts(node)})
 
 

@@ -91,7 +91,7 @@ def _with_definitions(rule: str, definitions: Sequence[str]) -> str:
 def _einsum(
     node: GraphNode, position: int, gradient: str, values: Sequence[ShownValue | None], incoming: ShownValue
 ) -> GradientRule | None:
-    """Return the gradient toward one factor: a product of the gradient of the result with the other factors."""
+    """Return the gradient of one factor: a product of the gradient of the result with the other factors."""
     terms, arrow, result = einsum_equation(node).partition("->")
     factors = terms.split(",")
     own, others = factors[position], [*factors[:position], *factors[position + 1 :]]

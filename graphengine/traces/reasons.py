@@ -19,7 +19,7 @@ def not_walked(graph: Graph, operand: Operand, active: Container[str]) -> str:
     if operand in active:
         return "the op gives it no gradient"
     if operand in graph.inputs:
-        return "an input is data and not learned"
+        return "an input is data, not a parameter"
     if operand in graph.parameters:
         trainable = graph.parameters[operand].trainable
         return "its gradient is not asked for" if trainable else "the parameter is not trainable"

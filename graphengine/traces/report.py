@@ -49,7 +49,7 @@ def markdown_report(trace: GraphTrace) -> str:
 
 def _markdown_cell(text: str) -> str:
     """A sentence as text, anything else as code."""
-    return markdown(text) if text.endswith(".") or text.startswith("not walked") else f"`{escaped(text)}`"
+    return markdown(text) if text.endswith(".") or text.startswith("skipped") else f"`{escaped(text)}`"
 
 
 def _aligned(rows: Sequence[Row]) -> Iterator[str]:
@@ -101,7 +101,7 @@ def _backward(trace: GraphTrace) -> Iterator[Row]:
         for edge in walk.edges:
             yield Row(1, (partial_text(walk, edge, trace.of), product_text(walk, edge)))
     for node, reason in trace.left_out:
-        yield Row(0, (node, f"not walked: {reason}"))
+        yield Row(0, (node, f"skipped: {reason}"))
 
 
 def _update(trace: GraphTrace) -> dict[str, list[Row]]:

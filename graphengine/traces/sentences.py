@@ -58,7 +58,7 @@ def partial_text(walk: NodeBackward, edge: BackwardEdge, of: str | None) -> str:
 def product_text(walk: NodeBackward, edge: BackwardEdge) -> str:
     """What an edge carries on: `8 * (-1) = -8`, or why it is not walked."""
     if edge.product is None:
-        return f"not walked: {edge.reason}"
+        return f"skipped: {edge.reason}"
     incoming = next(iter(walk.incoming.values())) if len(walk.incoming) == 1 else None
     if not (incoming and incoming.fits_formula and edge.partial and edge.partial.fits_formula):
         return edge.product.text

@@ -61,7 +61,7 @@ class BackwardEdge:
     formula: str | None
     numbers: str | None
     partial: ShownValue | None
-    """The local partial derivatives: one for each element of an elementwise op, or toward each element for a scalar."""
+    """The local partial derivatives: one for each element of an elementwise op, or for each element for a scalar."""
     product: ShownValue | None
     reason: str | None
     rule: GradientRule | None = None
@@ -80,7 +80,7 @@ class NodeBackward:
 
 @dataclass(frozen=True, slots=True)
 class Gradient:
-    """The gradient toward a value: the sum of what arrives from each node that uses it."""
+    """The gradient with respect to a value: the sum of what arrives from each node that uses it."""
 
     value: str
     contributions: tuple[tuple[str, ShownValue], ...]
@@ -359,7 +359,7 @@ class _Walker:
         return tuple((node.id, reason(node)) for node in self.graph.nodes if node.id not in walked)
 
     def sums(self, target: str | None) -> tuple[Gradient, ...]:
-        """The gradients toward all values that are walked through, from the target to the wanted values."""
+        """The gradients with respect to all values that are walked through, from the target to the wanted values."""
         found = []
         for name, parts in self.arrived.items():
             total = parts[0][1]
@@ -371,6 +371,6 @@ class _Walker:
         return (*found, *(Gradient(name, (), self.show(self._without_edges(name, target))) for name in absent))
 
     def _without_edges(self, name: str, target: str | None) -> Any:
-        """The gradient toward the target itself, which is 1, or toward what it does not depend on, which is 0."""
+        """The gradient of the target itself, which is 1, or of what it does not depend on, which is 0."""
         value = self.slots[self.slot_of[name]]
         return np.ones_like(value) if name == target else np.zeros_like(value)

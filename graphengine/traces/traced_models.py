@@ -29,7 +29,7 @@ def trace(
 
     The values are those of `inputs`, or of one sample of the model's data (from 1), or of the batch of an iteration of
     its training (from 1; default 1), whose parameters it also takes. `of` and `wrt` ask for the gradient of another
-    scalar or toward other values; nothing is updated then. With `full` all numbers of large arrays are shown. The model
+    scalar or of other values; nothing is updated then. With `full` all numbers of large arrays are shown. The model
     itself is not trained.
 
     Raises
@@ -75,7 +75,7 @@ def chosen(
         given = {**one_sample(model.load_data(_data_name(model)), model, sample), **given}
     training = model.document.training
     if training is None and iteration is not None:
-        raise UsageError("an iteration is one of a training, and the model has no training section")
+        raise UsageError("iterations belong to a training, and the model has no training section")
     has_updates = training is not None and (iteration is not None or not training.optimizer.is_solver)
     if not has_updates or (iteration is None and given and (of or wrt or not _has_loss(model, given))):
         return _plain(model, given or _all_data(model), of, wrt)

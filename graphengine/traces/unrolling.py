@@ -1,7 +1,7 @@
 """Single steps of a loop: what a step gets, and the gradient that arrives at what it gives.
 
 The steps before one are a loop over the first parts of the sequences, and the steps after it are one over the last
-parts, whose gradient toward its state is what arrives. So a step is found by running the op itself.
+parts, whose gradient with respect to its state is what arrives. So a step is found by running the op itself.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Unrolled:
         return list(_all(loop.forward(*values)))[: len(loop.carry)]
 
     def _after(self, number: int) -> list[Any]:
-        """The gradients toward the state after so many steps."""
+        """The gradients with respect to the state after so many steps."""
         carries = len(self._loop.carry)
         if number == self.count or all(each is None for each in self._arriving):
             return self._arriving[:carries]

@@ -22,7 +22,7 @@ def training_step(graph: Graph, training: TrainingDocument, rule: FunctionFile, 
     Raises
     ------
     DifferentiationError
-        If the loss has no gradient toward a trainable parameter.
+        If the loss has no gradient with respect to a trainable parameter.
     InvalidModelError
         If the rule does not have an attribute of the optimizer; GE201 if the model uses a name that the step needs.
     TrainingError

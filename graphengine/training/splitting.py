@@ -91,7 +91,7 @@ def fraction_of(data: Mapping[str, Any], graph: Graph, fraction: float, seed: in
     batches = Batches(data, graph, batch_size=1, seed=seed)
     samples = batches.samples
     if samples < 2:
-        raise DataError("of a single sample none can be set apart for validation", code="GE505")
+        raise DataError("a single sample cannot be split into training and validation", code="GE505")
     wanted = min(max(round(fraction * samples), 1), samples - 1)
     codes, counts = kind.labels(data, samples)
     if kind.group:

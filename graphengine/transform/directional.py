@@ -1,6 +1,6 @@
 """Derivatives of vectors, made of nothing but the gradient of scalars.
 
-The gradient of sum(u * r) toward the parameters is J'u, a product of the Jacobian of r with weights u. It is linear in
+The gradient of sum(u * r) by the parameters is J'u, a product of the Jacobian of r with weights u. It is linear in
 u, so its own gradient along a direction v, toward u, is J v: a column of the Jacobian for a v with a single 1. Both are
 graphs, exact, and vectorised over the samples.
 """
@@ -57,7 +57,7 @@ def directional(graph: Graph, value: str, wrt: Sequence[str], weight: str, direc
 
 
 def columns(graph: Graph, value: str, wrt: Sequence[str], weight: str) -> Graph:
-    """The graph of a value and of its Jacobian toward scalars: a column shaped as the value for each of `wrt`.
+    """The graph of a value and of its Jacobian with respect to scalars: a column shaped as the value for each of `wrt`.
 
     All have in common what the value is computed from, so together they cost little more than one.
 
@@ -77,7 +77,7 @@ def columns(graph: Graph, value: str, wrt: Sequence[str], weight: str) -> Graph:
 
 
 def hessian(graph: Graph, loss: str, wrt: Sequence[str]) -> Graph:
-    """The graph of the Hessian of a loss toward scalars: an output for each pair, the rows of its upper triangle.
+    """The graph of the Hessian of a loss in scalars: an output for each pair, the rows of its upper triangle.
 
     Raises
     ------

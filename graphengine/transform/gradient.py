@@ -53,8 +53,8 @@ def gradient(
         while output in outputs:
             output += "_"
         outputs[output] = as_output(recorder, gradients[value], value)
-    toward = ", ".join(names) if len(names) <= MAX_NAMES else f"{len(names)} values"
-    description = f"gradient of {of} toward {toward} of {graph.name}"
+    wanted_text = ", ".join(names) if len(names) <= MAX_NAMES else f"{len(names)} values"
+    description = f"gradient of {of} with respect to {wanted_text} in {graph.name}"
     return pruned(recorder, outputs, description)
 
 
@@ -88,7 +88,7 @@ def check_differentiable(graph: Graph, target: str, wanted: Sequence[str]) -> No
         raise DifferentiationError(f"only a floating-point scalar has a gradient; '{target}' is {kind}")
     for name in wanted:
         if not graph.types[name].is_differentiable:
-            raise DifferentiationError(f"there is no gradient toward '{name}', which is {graph.types[name]}")
+            raise DifferentiationError(f"there is no gradient with respect to '{name}', which is {graph.types[name]}")
 
 
 def record_backward(recorder: Recorder, target: str, wanted: Sequence[str]) -> dict[str, Symbol | None]:
@@ -106,7 +106,7 @@ def filled(recorder: Recorder, op: str, value: str) -> Symbol:
 
 
 def as_output(recorder: Recorder, gradient_: Symbol | None, value: str) -> str:
-    """The name of a gradient toward a value, recorded as zeros where there is none."""
+    """The name of a gradient with respect to a value, recorded as zeros where there is none."""
     if gradient_ is None:
         gradient_ = filled(recorder, "zeros_like", value)
     return gradient_.name

@@ -81,7 +81,7 @@ def _values_of(node: GraphNode) -> list[str]:
 
 
 def backward_bytes(graph: Graph, node: GraphNode, toward: Collection[str], sizes: Mapping[str, int]) -> int:
-    """The bytes that the backward of a node takes toward those operands that have a gradient and are in `toward`.
+    """The bytes that the backward of a node takes for those operands that have a gradient and are in `toward`.
 
     They include the gradients of operands and results, and not the operands and results themselves.
     """

@@ -66,7 +66,7 @@ def expansion(
 
 
 def _gives_itself(recorded: Sequence[GraphNode], node: GraphNode) -> bool:
-    """Whether recording an op gives the op: it would be expanded for ever."""
+    """Whether recording an op gives the op: it would be expanded forever."""
     return any(each.op == node.op and (len(recorded) == 1 or each.node == node.node) for each in recorded)
 
 

@@ -1,4 +1,4 @@
-"""Which nodes a gradient flows through: those between a scalar and the values it is differentiated toward."""
+"""Which nodes a gradient flows through: those between a scalar and the values it is differentiated with respect to."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ STOP = "stop_gradient"
 
 
 class PathNode(NamedTuple):
-    """A node that a gradient flows through; `needs` says toward which of its inputs, `choices` where it is 0."""
+    """A node that a gradient flows through; `needs` has a flag for each of its inputs, `choices` where it is 0."""
 
     node: GraphNode
     needs: tuple[bool, ...]
@@ -75,7 +75,8 @@ def learned(graph: Graph, of: str) -> list[str]:
 
 def _not_differentiable(graph: Graph, node: GraphNode, of: str, toward: Sequence[Any]) -> DifferentiationError:
     """The error that names the node in the way."""
+    names = ", ".join(map(repr, toward))
     return DifferentiationError(
-        f"{node_text(graph, node)} has no backward, so '{of}' has no gradient toward {', '.join(map(repr, toward))}",
+        f"{node_text(graph, node)} has no backward, so '{of}' has no gradient with respect to {names}",
         node=node.id,
     )

@@ -54,7 +54,7 @@ def loop_gradient(
 
 
 def branch_gradient(body: GraphBody, types: Types, arriving: tuple[bool, ...], wanted: tuple[int, ...]) -> Branch:
-    """Return the gradient of a branch toward the inputs `wanted`, as a function of its inputs and what arrives.
+    """Return the gradient of the inputs `wanted` of a branch, as a function of its inputs and what arrives.
 
     Raises
     ------

@@ -74,7 +74,7 @@ def step_graph(
     Raises
     ------
     DifferentiationError
-        If the loss has no gradient toward a trainable parameter.
+        If the loss has no gradient with respect to a trainable parameter.
     InvalidModelError
         GE201 if the model uses a name that the step needs.
     """

@@ -1,4 +1,4 @@
-"""Writes the files of the corpus and what is expected of them; with `--measure`, tells how long they take to check."""
+"""Writes the files of the corpus and what is expected of them; with `--measure`, reports how long they take to check."""
 
 import argparse
 import json
@@ -41,7 +41,7 @@ def write() -> None:
 
 
 def measure() -> None:
-    """Check each file and tell the slowest, and by how much the process grew."""
+    """Check each file and report the slowest, and by how much the process grew."""
     import graphengine as ge
     from graphengine.format.reading import parse_model
 

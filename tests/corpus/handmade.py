@@ -102,7 +102,7 @@ def _cut() -> Iterator[tuple[str, str]]:
 
 
 def _several() -> Iterator[tuple[str, str]]:
-    """Independent errors, all of which are told in one run."""
+    """Independent errors, all of which are reported in one run."""
     text = json.dumps({**HEAD, "name": "m"}, indent=1)[:-2]
     yield "several-form", text + (
         ',\n "inputs": {"x": {"shape": ⟨GE112⟩"N", ⟨GE110⟩"shpe": 1}},\n "nodes": [{"id": ⟨GE112⟩"1", "op": "neg", "inputs": ⟨GE212⟩[]},'

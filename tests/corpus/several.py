@@ -1,4 +1,4 @@
-"""Files with several mistakes: each is told, and nothing that only follows from one of them."""
+"""Files with several mistakes: each is reported, and nothing that only follows from one of them."""
 
 from __future__ import annotations
 

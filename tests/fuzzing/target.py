@@ -24,8 +24,8 @@ def run(data: bytes) -> str:
             simplefilter("ignore", ModelWarning)
             _run(data, stage)
     except GraphEngineError as error:
-        told = [problem.as_dict()["code"] for problem in error.problems if str(problem)]
-        if not told or not CODES.keys() >= set(told):
+        reported = [problem.as_dict()["code"] for problem in error.problems if str(problem)]
+        if not reported or not CODES.keys() >= set(reported):
             raise RuntimeError(f"an error without a code that is documented: {error!r}") from error
     return stage[-1]
 

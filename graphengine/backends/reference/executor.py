@@ -100,7 +100,7 @@ class Executor:
         return slots
 
     def backward(self, slots: Slots, of: str, wrt: Sequence[str], see: Observer | None = None) -> dict[str, Any]:
-        """Gradients of the scalar `of` toward the values `wrt`, from the values of a forward pass.
+        """Gradients of the scalar `of` with respect to the values `wrt`, from the values of a forward pass.
 
         `see` is called at each step with what arrives at its node and what each of its inputs gets.
 

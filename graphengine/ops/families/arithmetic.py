@@ -179,7 +179,7 @@ class Hypot(Node):
 class Pow(Node):
     """Power, z = x ** y; dz/dx = y * x ** (y - 1), dz/dy = x ** y * log(x).
 
-    Where y is 0 the derivative toward x is 0, and where x is 0 and y is not negative that toward y is 0, as in PyTorch.
+    Where y is 0, dz/dx is 0; where x is 0 and y is not negative, dz/dy is 0, as in PyTorch.
     """
 
     infer = elementwise

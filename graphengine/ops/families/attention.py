@@ -30,7 +30,7 @@ class Embedding(Node):
             raise ValueError(f"indices must be integers and weight a matrix, not {indices} and {weight}")
         rows, index = weight.shape[0], self.padding_index
         if index is not None and isinstance(rows, int) and not -rows <= index < rows:
-            raise ValueError(f"padding_index {index} is none of {rows} rows")
+            raise ValueError(f"padding_index {index} is out of range for {rows} rows")
         return ArrayType((*indices.shape, weight.shape[1]), weight.dtype)
 
     def merge(self, axes, indices, weight):

@@ -1,6 +1,6 @@
 """Products of any number of arrays, summed over indices, in Einstein's notation.
 
-The gradient toward one factor is again such a product: that of the gradient of the result with the other factors,
+The gradient of one factor is again such a product: that of the gradient of the result with the other factors,
 with the indices of the factor left over.
 """
 
@@ -68,7 +68,7 @@ def summed_size(terms, result, factors):
 
 
 def toward(place, factors):
-    """The gradient toward one of the factors, from arrays with their letters: the gradient of the result, then all.
+    """The gradient of one of the factors, from arrays with their letters: the gradient of the result, then all.
 
     A letter that is not in the product of the others comes back as a new axis, and so does one whose axis has size 1:
     that axis was broadcast, so the product is summed over its letter. Where only the others have size 1 the gradient is

@@ -151,7 +151,7 @@ def convolve(node, x, weight, bias):
 
 
 def convolution_gradients(node, grad, x, weight, needs):
-    """Gradients toward the input, by fold; the weight; the bias."""
+    """Gradients with respect to the input, by fold; the weight; the bias."""
     fields, dz = patch_fields(node, weight.shape[2:]), grouped(node, grad)
     dx = dw = None
     if needs[0]:

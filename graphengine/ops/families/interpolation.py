@@ -50,7 +50,7 @@ class Interp(Node):
         if xp.shape != fp.shape:
             raise ValueError(f"xp and fp have the shapes {shape_text(xp.shape)} and {shape_text(fp.shape)}")
         if isinstance(xp.shape[0], int) and xp.shape[0] < 2:
-            raise ValueError("a table has at least two points")
+            raise ValueError("a table needs at least two points")
         place = 1.0 if isinstance(x.dtype, PythonNumber) else x.dtype
         return ArrayType(x.shape, np.result_type(place, xp.array_dtype, fp.array_dtype, 0.0))
 
@@ -81,4 +81,4 @@ class Interp(Node):
 def require_vector(name, kind):
     """Refuse what has not exactly one axis."""
     if len(kind.shape) != 1:
-        raise ValueError(f"{name} has one axis, and here it is {shape_text(kind.shape)}")
+        raise ValueError(f"{name} must have one axis, not shape {shape_text(kind.shape)}")

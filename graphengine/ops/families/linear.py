@@ -303,7 +303,7 @@ def cofactors(x, direction=None):
 
 
 def third_derivative(x, first, second):
-    """The gradient toward regular x of the second derivative of its determinant along two directions."""
+    """The gradient with respect to regular x of the second derivative of its determinant along two directions."""
     y = swapped(Inv()(x))
     p, q = matrix_product(y, swapped(first)), matrix_product(y, swapped(second))
     pq, qp = matrix_product(p, q), matrix_product(q, p)

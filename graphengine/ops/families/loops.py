@@ -91,7 +91,7 @@ class Scan(Node):
             message = f"{len(self.carry)} inputs are carried, but the function has {len(self.outputs)} outputs"
             raise ValueError(f"{message}; the first ones are what the next step begins with")
         if bool(self.sequences) == (self.length is not None):
-            raise ValueError("a loop has either sequences or a 'length'")
+            raise ValueError("a loop needs either sequences or a 'length'")
         if isinstance(self.axis, tuple) and len(self.axis) != len(self.sequences) + len(self.outputs) - len(self.carry):
             raise ValueError("'axis' has one axis for each sequence and then one for each stacked output, or is one")
 
@@ -239,7 +239,7 @@ class Cond(Node):
 
     def infer(self, condition, *types):
         if condition.shape != () or condition.array_dtype != np.bool_:
-            raise ValueError(f"the condition must be a single truth value, bool(), it is {condition}")
+            raise ValueError(f"the condition must be a single truth value, bool(), not {condition}")
         if len(self.then.inputs) != len(self.otherwise.inputs):
             message = f"'{self.then.name}' has {len(self.then.inputs)} inputs, '{self.otherwise.name}'"
             raise ValueError(f"{message} has {len(self.otherwise.inputs)}; both take the same")
@@ -247,7 +247,7 @@ class Cond(Node):
         one, other = ([(kind.shape, kind.array_dtype) for kind in each] for each in results)
         if one != other:
             given = " and ".join(", ".join(map(str, each)) for each in results)
-            raise ValueError(f"both functions must give the same types, they give {given}")
+            raise ValueError(f"both functions must return the same types, not {given}")
         return tuple(ArrayType(kind.shape, np.dtype(kind.array_dtype)) for kind in results[0])
 
     def workspace(self, condition, *types):

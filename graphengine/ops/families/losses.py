@@ -230,7 +230,7 @@ def shared(grad, reduction, prediction):
 
 
 def of_difference(slope):
-    """The gradients toward prediction and target from that toward their difference."""
+    """The gradients with respect to prediction and target from that with respect to their difference."""
     return slope, -slope
 
 
@@ -327,7 +327,7 @@ def per_sample(node, grad, shares, targets, weights):
 
 
 def toward_shares(node, grad, log_probabilities, targets, weights, out, needs):
-    """The gradients toward targets and weights, which make the shares."""
+    """The gradients with respect to targets and weights, which make the shares."""
     slope = None
     if needs[1] or needs[2]:
         averages = node.reduction == "mean" and is_index(targets)

@@ -67,7 +67,7 @@ class R2(Node):
             shapes = f"{shape_text(prediction.shape)} and {shape_text(target.shape)}"
             raise ValueError(f"prediction and target must have the same shape, not {shapes}")
         if "b" in (prediction.array_dtype.kind, target.array_dtype.kind):
-            raise ValueError(f"prediction and target are numbers, not {prediction} and {target}")
+            raise ValueError(f"prediction and target must be numbers, not {prediction} and {target}")
         return ArrayType((), np.result_type(prediction.array_dtype, target.array_dtype, np.float32))
 
     def forward(self, prediction, target):

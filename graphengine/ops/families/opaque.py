@@ -13,7 +13,7 @@ from graphengine.ops.shapes import ArrayType
 
 @register("opaque_backward")
 class OpaqueBackward(Node):
-    """The gradient toward input number `index` of a node of op `of`, by that op's own code.
+    """The gradient with respect to input number `index` of a node of op `of`, by that op's own code.
 
     z = backward(*values)[index].
 
@@ -29,11 +29,11 @@ class OpaqueBackward(Node):
 
     def infer(self, *values):
         if self.of not in OPS:
-            raise ValueError(f"op '{self.of}' is not known")
+            raise ValueError(f"unknown op '{self.of}'")
         node, _, inputs, results = self.parts(values)
         wanted = inputs[self.index] if 0 <= self.index < len(inputs) else None
         if wanted is None or len(results) < len(node.outputs) or not node.signature.accepts(len(inputs)):
-            raise ValueError(f"its inputs are not those of a backward of '{self.of}' toward input {self.index}")
+            raise ValueError(f"its inputs are not those of a backward of '{self.of}' for input {self.index}")
         return ArrayType(*wanted[:2])
 
     def merge(self, axes, *values):

@@ -106,7 +106,7 @@ class GlobalAvgPool2d(Node):
 
     def infer(self, x):
         if len(x.shape) != 4:
-            raise ValueError(f"images have the shape (N, C, H, W), not {shape_text(x.shape)}")
+            raise ValueError(f"images must have shape (N, C, H, W), not {shape_text(x.shape)}")
         return ArrayType((*x.shape[:2], 1, 1), floating(x))
 
     def forward(self, x):
@@ -158,7 +158,7 @@ def patches_of(unfold, x):
 
 
 def added_up(patches, unfold, x):
-    """The gradient toward images from that toward their patches."""
+    """The gradient with respect to images from that with respect to their patches."""
     columns = np.reshape(patches, (-1, x.shape[1] * patches.shape[2], patches.shape[3]))
     return Fold(output_size=x.shape[2:], **patch_fields(unfold, unfold.kernel_size))(columns)
 

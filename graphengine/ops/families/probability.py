@@ -247,7 +247,7 @@ def large_for(x):
 
 
 def slope_of_betaln(x, of_sum, out):
-    """The derivative of betaln toward x, 0 where x is infinite and NaN where the result is."""
+    """The derivative of betaln with respect to x, 0 where x is infinite and NaN where the result is."""
     return where_defined(np.where(x == np.inf, 0, DIGAMMA(x) - of_sum), out)
 
 

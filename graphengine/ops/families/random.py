@@ -3,7 +3,7 @@
 A key is a vector of two uint64 numbers. A random op, which says `random = True`, takes one as its optional input `key`
 and draws the same numbers whenever it gets the same key; where a file leaves the key out, the engine supplies a node
 of op `random_key`. The bits are those of the counter-based generator Philox4x64 (Salmon et al., Parallel Random
-Numbers: As Easy as 1, 2, 3, 2011), which NumPy keeps for ever; floating-point numbers are made of them here.
+Numbers: As Easy as 1, 2, 3, 2011), which NumPy keeps forever; floating-point numbers are made of them here.
 """
 
 import math
@@ -54,7 +54,7 @@ def check_key(key):
     if key is None:
         return
     if key.dtype != np.uint64 or len(key.shape) != 1 or (isinstance(key.shape[0], int) and key.shape[0] != 2):
-        raise ValueError(f"a key is of type uint64(2,), not {key}")
+        raise ValueError(f"a key must have type uint64(2,), not {key}")
 
 
 @register("uniform")

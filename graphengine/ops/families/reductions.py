@@ -324,7 +324,7 @@ class LogSumExp(Node):
     """Logarithm of a sum of exponentials, z = log(exp(x1) + ... + exp(xn)); dz/dxi = exp(xi - z).
 
     Computed from the shifted x - max(x), so nothing overflows. Where all values are -Infinity the gradient is 0, and
-    toward a value that is Infinity it is NaN, as in PyTorch.
+    with respect to a value that is Infinity it is NaN, as in PyTorch.
     """
 
     axis: int | tuple[int, ...] | None = None
