@@ -505,6 +505,55 @@ def test_each_template_trains_at_once_and_is_described(tmp_path, kind):
     assert history.check.values[metric] > 0.8
 
 
+def ordered_columns(path, columns):
+    """A table of numbers whose columns have an order, of small differences and one constant; `y` follows from two."""
+    numbers = np.random.default_rng(0).normal(size=(200, columns)).cumsum(axis=1)
+    numbers[:, 1] = 2.5
+    y = 0.8 * numbers[:, -1] - 0.3 * numbers[:, -2]
+    header = [*(f"c{place}" for place in range(columns)), "y", "up", "town"]
+    rows = [[*row, end, int(end > 0), "ab"[place % 2]] for place, (row, end) in enumerate(zip(numbers, y, strict=True))]
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([header, *rows])
+    return path
+
+
+@pytest.mark.parametrize(("kind", "target"), [("cnn", "up"), ("cnn", "y"), ("lstm", "up"), ("lstm", "y")])
+def test_columns_with_an_order_are_an_image_or_a_series(tmp_path, kind, target):
+    data, path = ordered_columns(tmp_path / "t.csv", 16), tmp_path / "m.json"
+    left_out = ["--exclude", "town", "--exclude", "up" if target == "y" else "y"]
+    run("new", kind, "--data", data, "--target", target, *left_out, "-o", path)
+    model = ge.load(path)
+    assert model.graph.inputs["numbers"].type.shape[1] == 16, "a constant column keeps its place"
+    history = model.train(epochs=30)
+    assert history.check.values["accuracy" if target == "up" else "r2"] > 0.8
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["cnn", "--target", "y"], "the pixels of a square image, row by row, and 'town' is a category"),
+        (["lstm", "--target", "y"], "the steps of a series, and 'town' is a category"),
+        (["cnn", "--target", "y", "--exclude", "town"], "6 columns of numbers are no square image"),
+        (["linear", "--target", "up", "--task", "classification"], "'linear' does no classification; choose logistic"),
+        (["logistic", "--target", "up", "--task", "regression"], "'logistic' does no regression; choose linear"),
+        (["mlp", "--target", "town", "--task", "regression"], "has texts, and a regression predicts numbers"),
+    ],
+)
+def test_what_a_kind_of_model_does_not_learn_is_refused(tmp_path, arguments, message):
+    data = ordered_columns(tmp_path / "t.csv", 5)
+    assert message in run("new", *arguments, "--data", data, "-o", tmp_path / "m.json", code=2).output
+
+
+def test_integers_are_classes_or_numbers_as_asked_for(tmp_path):
+    data = ordered_columns(tmp_path / "t.csv", 5)
+    outputs = {}
+    for task in ("classification", "regression"):
+        path = tmp_path / f"{task}.json"
+        run("new", "mlp", "--data", data, "--target", "up", "--task", task, "-o", path)
+        outputs[task] = set(ge.load(path).graph.outputs)
+    assert outputs == {"classification": {"class", "probabilities"}, "regression": {"prediction"}}
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_template_is_printed_without_a_file(kind):
     printed = json.loads(run("new", kind).stdout)
@@ -518,7 +567,8 @@ def test_a_template_is_printed_without_a_file(kind):
         ([], "kinds: linear, logistic, mlp, cnn, lstm"),
         (["lsmt"], "did you mean 'lstm'?"),
         (["linear", "--target", "y"], "--target needs --data"),
-        (["cnn", "--data", "t.csv", "--target", "y"], "no kind of model 'cnn' for a table"),
+        (["cnm", "--data", "t.csv", "--target", "y"], "did you mean 'cnn'?"),
+        (["linear", "--task", "regression"], "--task needs --data"),
         (["--data", "t.jsonl", "--target", "y"], "save the table as .csv"),
         (["--data", "nowhere.csv", "--target", "y"], "cannot read 'nowhere.csv'"),
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
@@ -17,6 +18,13 @@ from graphengine.wording import counted, shown
 if TYPE_CHECKING:
     from graphengine.drafting.table_draft import TableDraft
     from graphengine.drafting.table_model import Family
+
+
+class TargetKind(StrEnum):
+    """What a model predicts."""
+
+    classification = "classification"
+    regression = "regression"
 
 
 def new(
@@ -36,6 +44,9 @@ def new(
     header: Annotated[
         bool | None, typer.Option("--header/--no-header", help="Whether the first row has names; default: inferred.")
     ] = None,
+    task: Annotated[
+        TargetKind | None, typer.Option(help="Whether the target is classes or a number; default: what its cells are.")
+    ] = None,
     missing: Annotated[
         list[str] | None, typer.Option(metavar="TEXT", help="A cell that means a missing value. May be repeated.")
     ] = None,
@@ -52,22 +63,24 @@ def new(
     if output is not None and output.exists() and not force:
         raise UsageError(f"{output} already exists", hint="choose another name, or overwrite it with --force")
     if data is not None:
-        wanted = TableRequest(target, exclude or [], _family(kind), header, missing or [])
+        wanted = TableRequest(target, exclude or [], _family(kind), header, missing or [], task)
         _new_for_table(data, wanted, output, output_format)
-    elif given := [
-        name for name, value in (("--target", target), ("--exclude", exclude), ("--missing", missing)) if value
-    ]:
-        raise UsageError(f"{given[0]} needs --data FILE, the table that it is about")
+    elif given := _of_a_table(target=target, task=task, exclude=exclude, missing=missing):
+        raise UsageError(f"{given} needs --data FILE, the table that it is about")
     else:
         _new_template(kind, output, output_format)
+
+
+def _of_a_table(**options: Any) -> str | None:
+    """The first of the given options, all of which are about a table."""
+    return next((f"--{name}" for name, value in options.items() if value), None)
 
 
 def _family(kind: str | None) -> Family | None:
     from graphengine.drafting.table_model import Family
 
     if kind is not None and kind not in list(Family):
-        hint = did_you_mean(kind, list(Family), "kinds for tables")
-        raise UsageError(f"there is no kind of model '{kind}' for a table", hint=hint)
+        raise UsageError(f"there is no kind of model '{kind}'", hint=did_you_mean(kind, list(Family), "kinds"))
     return Family(kind) if kind else None
 
 
@@ -79,6 +92,12 @@ class TableRequest(NamedTuple):
     family: Family | None
     header: bool | None
     missing: list[str]
+    task: TargetKind | None
+
+    @property
+    def classes(self) -> bool | None:
+        """Whether the target is classes; None that this is inferred."""
+        return None if self.task is None else self.task is TargetKind.classification
 
 
 def _new_for_table(data: Path, wanted: TableRequest, output: Path | None, output_format: Format) -> None:
@@ -99,6 +118,7 @@ def _new_for_table(data: Path, wanted: TableRequest, output: Path | None, output
         memory,
         header=wanted.header,
         missing=wanted.missing,
+        classes=wanted.classes,
     )
     written = _written(draft.document, folder / f"{name}.json", output)
     if output_format is Format.json:

@@ -40,6 +40,8 @@ class Role:
     why: str
     gaps: int
     categories: tuple[str | int, ...] = ()
+    is_constant: bool = False
+    """Whether it is left out only because it has one number in all rows."""
 
 
 @dataclass(frozen=True)
@@ -134,9 +136,17 @@ def _counts_rows(column: ColumnProfile, survey: Survey) -> bool:
 def _role(column: ColumnProfile, survey: Survey, names: Sequence[str], excluded: Collection[str]) -> Role:
     kind, categories = _kind(column, survey)
     reason = _reason_against_name(column.name, names, excluded) or _reason_against(column, kind, survey, categories)
-    why = reason or _reason_for(column, kind, survey, categories)
+    constant = "" if reason else _constant(column, kind, survey)
+    why = reason or constant or _reason_for(column, kind, survey, categories)
     kept = categories if kind == ColumnKind.category else ()
-    return Role(column.name, column.place, kind, not reason, why, _gaps(column, kind), kept)
+    is_used = not (reason or constant)
+    return Role(column.name, column.place, kind, is_used, why, _gaps(column, kind), kept, is_constant=bool(constant))
+
+
+def _constant(column: ColumnProfile, kind: ColumnKind, survey: Survey) -> str:
+    """The one number of a column; nothing if it has others."""
+    numbers = column.numbers(survey.dialect) if kind == ColumnKind.number else None
+    return f"it is constant: {numbers.low:.6g}" if numbers and numbers.low == numbers.high else ""
 
 
 def _reason_against_name(name: str, names: Sequence[str], excluded: Collection[str]) -> str:
@@ -165,15 +175,12 @@ def _gaps(column: ColumnProfile, kind: ColumnKind) -> int:
 
 def _reason_against(column: ColumnProfile, kind: ColumnKind, survey: Survey, categories: Sequence[str]) -> str:
     """Why a column is left out; nothing if it is not."""
-    numbers = column.numbers(survey.dialect)
     if column.refused:
         return column.refused
     if not column.filled and not categories:
         return "it is empty"
     if column.filled + column.words.total() < FEW_VALUES * survey.rows:
         return f"it has a value in {column.filled} of {survey.rows} rows"
-    if kind == ColumnKind.number and numbers and numbers.low == numbers.high:
-        return f"it is constant: {numbers.low:.6g}"
     if kind == ColumnKind.date:
         return _reason_against_dates(column, survey.dialect.date_format)
     if len(categories) == 1 and survey.rows > 1:
@@ -247,8 +254,7 @@ def _target_role(path: str, column: ColumnProfile, survey: Survey, classes: bool
         hint = "add a column with a number, such as days since a day, and predict that"
         raise DataError(f"{where} has dates, which are not predicted", code="GE505", hint=hint)
     if classes is False:
-        hint = "choose logistic or mlp"
-        raise UsageError(f"{where} has texts, and linear predicts numbers", hint=hint)
+        raise UsageError(f"{where} has texts, and a regression predicts numbers", hint="choose logistic or mlp")
     if kind == ColumnKind.text and (bad := _bad_numbers(column, survey)):
         raise DataError(f"{where}: {bad}", code="GE503", hint="write numbers there, or leave these rows out")
     return _class_target(where, column, categories, f"{counted(len(categories), 'text')}: classification")
@@ -271,7 +277,7 @@ def _number_target(where: str, column: ColumnProfile, survey: Survey, classes: b
     if numbers and numbers.low == numbers.high:
         raise DataError(f"{where} is constant: {numbers.low:.6g}", code="GE505", hint="nothing can be learned from it")
     few = are_integers and column.repeats and values <= MOST_CATEGORIES // 5
-    note = f"; if they are {values} classes, choose logistic" if few else ""
+    note = f"; if they are {values} classes, add --task classification" if few else ""
     return Role(column.name, column.place, ColumnKind.number, True, f"numbers: regression{note}", 0)
 
 

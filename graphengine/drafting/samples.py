@@ -8,6 +8,7 @@ from functools import partial
 from random import Random
 from typing import Any
 
+from graphengine.drafting.networks import convolution, series_memory
 from graphengine.drafting.parts import Parts, training
 from graphengine.drafting.roles import ColumnKind, Role, Task
 from graphengine.drafting.table_model import Family, table_model
@@ -17,7 +18,6 @@ ROWS = 60
 SIZE = 6
 """Height and width of a sample image, and steps of a sample sequence."""
 FILTERS = 4
-HIDDEN = 8
 
 
 def template(kind: str, name: str) -> dict[str, Any]:
@@ -62,12 +62,9 @@ def _cnn(name: str) -> dict[str, Any]:
     classes = sorted(set(labels))
     described = "which way the stripes of an image run"
     parts.inputs["stripes"] = {"shape": ["N"], "dtype": "int64", "categories": classes, "description": described}
-    filters = parts.weights("filters", [FILTERS, 1, 3, 3], "patterns of 3 x 3 pixels that are looked for", "he_normal")
-    bias = parts.weights("filter_bias", [FILTERS], "one number for each filter")
     parts.node("pixels", "div", ["images", 9], "pixels from 0 to 1")
     parts.node("channel", "expand_dims", ["pixels"], "an axis for the one color", axis=1)
-    parts.node("maps", "conv2d", ["channel", filters, bias], "where each pattern is", padding=1)
-    parts.node("active", "relu", ["maps"], "only where a pattern is found")
+    convolution(parts, "channel", FILTERS)
     parts.node("largest", "max", ["active"], "whether a pattern is anywhere in the image", axis=[2, 3])
     parts.node("scores", "nn.dense", ["largest"], "a score for each class", units=len(classes))
     metric = parts.classify("scores", "stripes")
@@ -91,16 +88,8 @@ def _lstm(name: str) -> dict[str, Any]:
     parts, series, following = Parts(), *_waves()
     parts.inputs["series"] = {"shape": ["N", "T"], "description": "numbers of a series, the oldest first"}
     parts.inputs["following"] = {"shape": ["N"], "description": "the number that follows, which is predicted"}
-    cell = [
-        parts.weights("weight_ih", [4, 1, HIDDEN], "what a number does to each gate", "glorot_uniform"),
-        parts.weights("weight_hh", [4, HIDDEN, HIDDEN], "what the memory does to each gate", "glorot_uniform"),
-        parts.weights("bias_ih", [4, HIDDEN], "of each gate"),
-        parts.weights("bias_hh", [4, HIDDEN], "of each gate, from the memory"),
-    ]
-    parts.node("column", "expand_dims", ["series"], "each step has one number", axis=2)
-    states = [parts.weights(f"start_{state}", [HIDDEN], "the memory before the first number") for state in "hc"]
-    parts.node("lstm", "nn.lstm", ["column", *cell, *states], "from number to number")
-    parts.node("scores", "nn.dense", ["lstm:h"], "the prediction on the scale of the scaled target", units=1)
+    memory = series_memory(parts, "series")
+    parts.node("scores", "nn.dense", [memory], "the prediction on the scale of the scaled target", units=1)
     metric = parts.regress("scores", "following")
     data = {"type": "inline", "values": {"series": series, "following": following}}
     section = training(ROWS, metric, 0.02, 200, 16)

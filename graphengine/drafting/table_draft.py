@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from graphengine.data.stored import Memory
+from graphengine.drafting.grids import in_order
 from graphengine.drafting.parts import training_decisions
 from graphengine.drafting.roles import Role, Task, find_task
 from graphengine.drafting.survey import Survey, survey
-from graphengine.drafting.table_model import Family, family_for, table_model
+from graphengine.drafting.table_model import PENALIZED, Family, family_for, table_model
 from graphengine.drafting.typed_survey import KINDS, survey_of_types
 from graphengine.errors import UsageError
 from graphengine.format.paths import HOW_TO_WRITE, confined, is_plain
@@ -50,7 +51,7 @@ class TableDraft:
             "target": f"'{self.task.target.column}', {self.task.target.why}",
             "model": f"{self.family}, {why}",
             "scaling": ", ".join(_scaling(self.task)),
-            "loss": loss + " and a penalty on the weights" * (self.family != Family.mlp),
+            "loss": loss + " and a penalty on the weights" * (self.family in PENALIZED),
             **training_decisions(self.document),
         }
 
@@ -74,11 +75,12 @@ def draft_table(
     *,
     header: bool | None = None,
     missing: Collection[str] = (),
+    classes: bool | None = None,
 ) -> TableDraft:
     """Return the draft of a model file in `folder` for a CSV file in it, or below.
 
     `header` says whether the file has names of columns; None that this is inferred. `missing` are texts of cells that
-    mean a missing value, beside those that are usual.
+    mean a missing value, beside those that are usual. `classes` says whether the target is classes or a number.
 
     Raises
     ------
@@ -97,8 +99,9 @@ def draft_table(
     if target is None:
         names = ", ".join(shown(column.name) for column in found.columns)
         raise UsageError("--data needs --target COLUMN, which is to be predicted", hint=f"columns: {names}")
-    task = find_task(str(data), found, target, classes=_CLASSES[family], excluded=excluded)
+    task = find_task(str(data), found, target, classes=_classes(family, classes), excluded=excluded)
     chosen = family or family_for(task)
+    task = in_order(str(data), task, chosen)
     document = table_model(name, source, found.rows, task, chosen, partial(_source, source, found))
     return TableDraft(source, found, task, chosen, document, family is not None)
 
@@ -130,7 +133,17 @@ def _source(path: str, found: Survey, columns: Mapping[str, Role | list[Role]]) 
     }
 
 
-_CLASSES = {Family.linear: False, Family.logistic: True, Family.mlp: None, None: None}
+def _classes(family: Family | None, classes: bool | None) -> bool | None:
+    """Whether the target is classes, by the kind of model and by what is asked for."""
+    needed = _CLASSES.get(family)
+    if None not in (needed, classes) and needed != classes:
+        other = Family.logistic if classes else Family.linear
+        what = "classification" if classes else "regression"
+        raise UsageError(f"a model of kind '{family}' does no {what}", hint=f"choose {other} or mlp")
+    return classes if needed is None else needed
+
+
+_CLASSES: dict[Family | None, bool] = {Family.linear: False, Family.logistic: True}
 
 
 def source_path(data: Path, folder: Path) -> str:

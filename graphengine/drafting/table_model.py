@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, TypeAlias
 
+from graphengine.drafting.networks import image_features, series_memory
 from graphengine.drafting.parts import Parts, Penalty, training
 from graphengine.drafting.roles import Role, Task
 from graphengine.wording import counted, enumerated
@@ -27,8 +28,12 @@ class Family(StrEnum):
     linear = "linear"
     logistic = "logistic"
     mlp = "mlp"
+    cnn = "cnn"
+    lstm = "lstm"
 
 
+PENALIZED = frozenset({Family.linear, Family.logistic})
+"""Kinds of models with a penalty on their weights."""
 Source: TypeAlias = Callable[[Mapping[str, Role | list[Role]]], dict[str, Any]]
 """Makes a data source from the columns of each input."""
 
@@ -56,6 +61,8 @@ _MODELS = {
     Family.linear: "Linear regression with a penalty",
     Family.logistic: "Logistic regression with a penalty",
     Family.mlp: "Multilayer perceptron",
+    Family.cnn: "Convolutional network",
+    Family.lstm: "Long short-term memory",
 }
 
 
@@ -154,6 +161,12 @@ class _ModelDraft:
         what = "a score for each class" if self.task.has_classes else "the prediction on the scale of the scaled target"
         if self.family == Family.mlp:
             return self.parts.node("scores", "nn.mlp", [columns], what, units=[*UNITS, units], activation="relu")
+        if self.family not in PENALIZED:
+            is_image = self.family == Family.cnn
+            features = (
+                image_features(self.parts, columns, self.width) if is_image else series_memory(self.parts, columns)
+            )
+            return self.parts.node("scores", "nn.dense", [features], what, units=units)
         weight = self.parts.weights("weight", [self.width, units], "a row for each column")
         bias = self.parts.weights("bias", [units], "the score where all columns are 0")
         return self.parts.node("scores", "nn.dense", [columns, weight, bias], what)
@@ -163,7 +176,7 @@ class _ModelDraft:
 
         With two classes the scores have opposite weights, each half of that of a logistic regression.
         """
-        if self.family == Family.mlp:
+        if self.family not in PENALIZED:
             return None
         if not self.task.has_classes:
             return Penalty("weight", 1.0, "the second number is its strength, `alpha` of scikit-learn's Ridge")
@@ -175,7 +188,7 @@ class _ModelDraft:
         """Return the section that says how the model is trained."""
         classes = target if self.task.has_classes else None
         batch_size = 32 if self.rows <= WHOLE else 256
-        if self.family == Family.mlp:
+        if self.family not in PENALIZED:
             return training(self.rows, metric, 0.01, 100, batch_size, classes)
         return training(self.rows, metric, 0.05, 500, None if self.rows <= WHOLE else batch_size, classes)
 
@@ -185,7 +198,8 @@ _TAKEN = frozenset(
         r"\w+",
         "numbers dates measures usual full mean std scaled columns weight bias scores probabilities class_index misfit "
         "squares sum_of_squares rows squares_per_row penalty loss accuracy fitted target_mean target_std scaled_target "
-        "prediction r2 class N",
+        "prediction r2 class N channel filters filter_bias maps active pooled features column weight_ih weight_hh "
+        "bias_ih bias_hh start_h start_c lstm",
     )
 )
 """Names of values that a document has besides its columns."""
