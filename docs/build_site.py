@@ -1,8 +1,8 @@
 """Builds the site: `python docs/build_site.py FOLDER`, with the extra `docs`; a warning is an error.
 
-The pages are the Markdown files of this folder, README and CHANGELOG, which read well without a site, too. Two are
-made here: the commands, from the application; the Python names, from their docstrings. The site works from a folder,
-without network.
+The pages are the Markdown files of this folder, README and CHANGELOG, which read well without a site, too. Three are
+made here: the ops, with typeset formulas; the commands, from the application; the Python names, from their docstrings.
+The site works from a folder, without network.
 """
 
 import re
@@ -14,8 +14,10 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from generate import ops_page
 from typer.cli import get_docs_for_click
 from typer.main import get_command
+from typesetting import math
 
 import graphengine as ge
 from graphengine.cli.app import app
@@ -54,6 +56,11 @@ A model is one JSON file: inputs, nodes, parameters, and how they are trained. A
 differentiate it, train it and resume it, and it can never run code.
 """
 
+NOTATION = """
+The partial derivative `dz/dx` is typeset as ∂z/∂x. A comparison in square brackets is 1 where it is true, else 0. A
+product without a dot is a matrix product.
+"""
+
 LINK_UP = re.compile(r"\]\((?:\.\./|docs/)")
 FOLDERS = {
     "](models)": "](models.md)",
@@ -85,6 +92,7 @@ def gather(source: Path) -> None:
     for page in [*DOCS.glob("*.md"), *(ROOT / name for name in ABOVE)]:
         write(source / page.name, page.read_text(encoding="utf-8"))
     write(source / "benchmarks.md", (ROOT / "benchmarks" / "README.md").read_text(encoding="utf-8"))
+    write(source / "ops.md", ops_page(math, NOTATION))
     write(source / "commands.md", commands())
     write(source / "names.rst", names())
     write(source / "index.md", INDEX + "".join(map(chapter, CHAPTERS, CHAPTERS.values())))

@@ -15,6 +15,8 @@ html_theme = "furo"
 html_title = f"graphengine {release}"
 html_show_sphinx = False
 html_copy_source = False
+html_static_path = ["site.css"]
+html_css_files = ["site.css"]
 
 myst_heading_anchors = 4
 autodoc_typehints = "signature"

@@ -59,13 +59,21 @@ or `shape` (line shapes); [how calls work](format.md#functions). They
 are function files in the folders of these names."""
 
 
-def ops_page():
-    """The page as text: a table for each family of ops, then what the classes say beyond a formula."""
+def _code(text, *_):
+    return f"`{text}`" if text else ""
+
+
+def ops_page(formula=_code, notation=""):
+    """The page as text: a table for each family of ops, then what the classes say beyond a formula.
+
+    `formula` writes a formula, given its text and the names of the inputs, and `notation` explains how.
+    """
     families = {}
     for op in sorted(OPS.values(), key=lambda op: op.name):
         if op.cls.__module__.startswith(graphengine.ops.families.__name__):
             families.setdefault(op.cls.__module__, []).append(op)
-    return "\n".join([INTRODUCTION, *(_family(module, ops) for module, ops in sorted(families.items())), _functions()])
+    tables = (_family(module, ops, formula) for module, ops in sorted(families.items()))
+    return "\n".join([INTRODUCTION + notation, *tables, _functions()])
 
 
 def _functions():
@@ -81,9 +89,13 @@ def _functions():
     return "\n\n".join([FUNCTIONS, "\n".join(rows), "\n".join(remarks)]) + "\n"
 
 
-def _family(module, ops):
+def _family(module, ops, formula):
     title = module.rpartition(".")[2].replace("_", " ").capitalize()
-    rows = ["| op | inputs | formula | derivatives | attributes |", "|---|---|---|---|---|", *map(_row, ops)]
+    rows = [
+        "| op | inputs | formula | derivatives | attributes |",
+        "|---|---|---|---|---|",
+        *[_row(op, formula) for op in ops],
+    ]
     remarks = [f"- `{op.name}`: {text}" for op in ops if (text := _remarks(op))]
     parts = [f"## {title}", _joined([sys.modules[module].__doc__]), "\n".join(rows), "\n".join(remarks)]
     return "\n\n".join(filter(None, parts)) + "\n"
@@ -95,11 +107,12 @@ def _remarks(op):
     return f"{words.rstrip('.')}. {remarks}".strip()
 
 
-def _row(op):
+def _row(op, formula):
     fields = op.cls.model_json_schema().get("properties", {})
     attributes = "<br>".join(_attribute(name, field) for name, field in fields.items())
-    derivatives = "none" if op.signature.saved is None else _code(op.docstring.derivatives)
-    cells = [_code(op.name), ", ".join(_inputs(op)), _code(op.docstring.formula), derivatives, attributes]
+    value, slopes = [formula(text, op.signature.inputs) for text in (op.docstring.formula, op.docstring.derivatives)]
+    derivatives = "none" if op.signature.saved is None else slopes
+    cells = [_code(op.name), ", ".join(_inputs(op)), value, derivatives, attributes]
     return "| " + " | ".join([cell.replace("|", "\\|") for cell in cells]) + " |"
 
 
@@ -130,10 +143,6 @@ def _kind(field):
     if field.get("type") == "array":
         return f"array of {_kind(field['items'])}s"
     return field.get("type", "any")
-
-
-def _code(text):
-    return f"`{text}`" if text else ""
 
 
 def _joined(paragraphs):
