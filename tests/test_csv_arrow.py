@@ -164,3 +164,36 @@ def test_without_pyarrow_the_numbers_are_the_same(tmp_path, read_by, monkeypatch
     without = load(tmp_path, PLAIN, inputs)
     assert read_by == ["pyarrow", "cells"]
     assert with_arrow["x"].tobytes() == without["x"].tobytes()
+
+
+@pytest.mark.parametrize("threads", [1, 2, 4])
+def test_threads_keep_the_order_and_read_little_ahead(threads):
+    taken = 0
+
+    def items():
+        nonlocal taken
+        for number in range(20):
+            taken += 1
+            yield number
+
+    for place, made in enumerate(
+        csv_arrow._in_threads(lambda number: {"square": np.array(number**2)}, items(), threads)
+    ):
+        assert made["square"] == place**2
+        assert taken <= place + threads + 1
+    assert place == 19
+
+
+def test_memory_bounds_the_threads(tmp_path, read_by, monkeypatch):
+    asked = []
+    in_threads = csv_arrow._in_threads
+
+    def counted(function, items, threads):
+        asked.append(threads)
+        return in_threads(function, items, threads)
+
+    monkeypatch.setattr(csv_arrow, "_in_threads", counted)
+    monkeypatch.setattr("pyarrow.cpu_count", lambda: 1000)
+    load(tmp_path, PLAIN, INPUTS)
+    assert read_by == ["pyarrow"]
+    assert asked == [2**30 // 32 // csv_arrow.SEGMENT]

@@ -85,7 +85,7 @@ def arrow_csv_blocks(
         return {name: _numbers(table, taken, graph.inputs[name], columns[name]) for name, taken in places.items()}
 
     try:
-        yield from _in_threads(block, _segments(path), arrow.cpu_count())
+        yield from _in_threads(block, _segments(path), min(arrow.cpu_count(), memory.block // SEGMENT))
     except (arrow.ArrowException, EOFError, OSError, ValueError) as error:
         raise NotPlain from error
 
