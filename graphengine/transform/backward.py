@@ -34,7 +34,6 @@ class BackwardPass:
             for operand, need in zip(node.inputs, needs, strict=True):
                 if need:
                     self._pending[operand] = self._pending.get(operand, 0) + 1
-        self._templates: dict[Any, Template] = {}
         for node, needs, choices in path:
             self._record(node, needs, choices)
 
@@ -52,9 +51,10 @@ class BackwardPass:
         kinds = tuple(map(self._recorder.types.get, values))
         taken = tuple([each.taken for each in choices]) if choices else ()
         key = (id(node.node), kinds, needs, completes, taken, _pattern(inputs), _literals(node, kinds))
-        template = self._templates.get(key)
+        templates = self._recorder.templates
+        template = templates.get(key)
         if template is None:
-            template = self._templates[key] = _Alike(self._recorder, node, needs, completes, kinds, choices).template()
+            template = templates[key] = _Alike(self._recorder, node, needs, completes, kinds, choices).template()
         values = self._recorder.repeat(template, values, node.id)
         for operand, place in zip(inputs, template.results, strict=True):
             if place is not None:
