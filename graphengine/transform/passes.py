@@ -165,13 +165,13 @@ def _known(value: float, kind: ArrayType) -> Result:
     return kind.array_dtype.type(value) if has_dtype else None
 
 
-_NEUTRAL = {"mul": 1, "div": 1, "sub": 0}
+_NEUTRAL = {"mul": 1, "div": 1, "pow": 1, "sub": 0}
 """The last operand that changes nothing. x + 0 is not among them, because -0.0 + 0 is 0.0."""
 
 
 @only_for(*_NEUTRAL)
 def neutral_operands(rewriter: Rewriter, node: GraphNode) -> Result:
-    """x * 1, 1 * x, x / 1 and x - 0 give x bit for bit, for every x, -0.0, infinities and NaN included."""
+    """x * 1, 1 * x, x / 1, x ** 1 and x - 0 give x bit for bit, for every x, -0.0, infinities and NaN included."""
     x, y = node.inputs
     if node.op == "mul" and _is_number(rewriter, x, 1):
         return _same_type(rewriter, node, y)
@@ -381,7 +381,8 @@ def _splits(rewriter: Rewriter, node: GraphNode, kind: ArrayType, others: int) -
 SHAPES = (fold_sizes, fold_splits, fold_shapes)
 IDENTITIES = (neutral_operands, double_signs, unchanged)
 SIGNS = (signs_of_operands, signs_of_products, signs_of_sums)
-EXACT = (*SHAPES, fold_fills, fold_constants, *IDENTITIES, *SIGNS, unexpanded)
+EXACT = (*SHAPES, fold_fills, fold_constants, unexpanded, *IDENTITIES, *SIGNS)
+"""`unexpanded` comes before those that look for what it makes of an operand: a neutral number, for one."""
 
 
 def optimize(graph: Graph, *, exact: bool = True) -> Graph:
