@@ -84,7 +84,7 @@ def require_positive(objective: Objective, x: Vector, options: LeastSquares) -> 
             raise InputError(message, code="GE404", hint=hint if key == "sigma" else None)
 
 
-def require_resolved(residuals: Residuals, start: Vector, name: str) -> None:
+def require_resolved(residual: Vector, name: str) -> None:
     """Refuse residuals whose squares lose their digits or vanish: a sum of 0 looks like a perfect fit.
 
     Raises
@@ -93,7 +93,6 @@ def require_resolved(residuals: Residuals, start: Vector, name: str) -> None:
         GE601 with the size of the residuals.
     """
     with np.errstate(all="ignore"):
-        residual = residuals(start)
         largest, squares = float(np.abs(residual).max(initial=0)), float(residual @ residual)
     if largest > 0 and squares < len(residual) * SMALLEST[np.float64]:
         message = f"no solver can begin here: the residual '{name}' is at most {largest:.1e}, and its square vanishes"

@@ -5,7 +5,7 @@ The functions are compiled programs of the model graph, of its gradient, and of 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
 from functools import cached_property
 from math import prod
@@ -15,6 +15,7 @@ import numpy as np
 
 from graphengine.backends.protocol import Backend, Program
 from graphengine.errors import DifferentiationError
+from graphengine.fit.data_blocks import DataBlocks
 from graphengine.fit.quadratic import Matrix, Vector
 from graphengine.ir.binding import bind_sizes
 from graphengine.ir.graph import Graph
@@ -56,6 +57,7 @@ class Objective:
         self.names = list(graph.trainable)
         shapes = {name: np.shape(array) for name, array in data.items()}
         self.graph = graph.with_sizes(bind_sizes(shapes, graph.types))
+        self._declared, self._data = graph, data
         self._fixed = {**values, **data}
         self.directions = [_free(f"{name}/direction", self.graph) for name in self.names]
         self._alone = self.graph.derive(self.graph.nodes, {"loss": loss}, self.graph.types)
@@ -65,8 +67,17 @@ class Objective:
         """The same functions with other data of the same shapes; what is compiled is shared."""
         _ = self.has_curvature  # compiled before it is shared
         other = copy(self)
+        other._data = {**self._data, **data}
         other._fixed, other._known = {**self._fixed, **data}, None
         return other
+
+    def blocks_for(self, value: str) -> DataBlocks:
+        """The blocks of rows that a value is computed in."""
+        return DataBlocks(self._declared, value, self._data)
+
+    def in_blocks(self, blocks: DataBlocks) -> Iterator[dict[str, Any]]:
+        """Yield what a block has of the data instead of all of it."""
+        return blocks.of(self._data)
 
     def vector(self, values: Mapping[str, Any]) -> Vector:
         """The trainable parameters among `values` as one vector."""
@@ -97,14 +108,22 @@ class Objective:
             start += size
         return parts
 
-    def run(self, program: Program, x: Vector, **more: Any) -> list[Any]:
+    def run(self, program: Program, x: Vector, /, **more: Any) -> list[Any]:
         """The outputs of a program at a point, in the order of its graph."""
+        return self.compute(program, {**self.given_at(x), **more})
+
+    def compute(self, program: Program, given: Mapping[str, Any]) -> list[Any]:
+        """The outputs of a program for all that it reads, in the order of its graph."""
         self._before()
-        return list(program.run({**self._fixed, **self.split(x), **more}).values())
+        return list(program.run(given).values())
 
     def sources_at(self, x: Vector) -> dict[str, Any]:
         """The values of all inputs, parameters and state at a point."""
-        return {name: value for name, value in {**self._fixed, **self.split(x)}.items() if name in self.graph.types}
+        return {name: value for name, value in self.given_at(x).items() if name in self.graph.types}
+
+    def given_at(self, x: Vector) -> dict[str, Any]:
+        """All that the graph reads at a point, and what else a caller has handed over."""
+        return {**self._fixed, **self.split(x)}
 
     def __call__(self, x: Vector) -> tuple[float, Vector]:
         """Loss and gradient at a point; the last point is remembered, because a solver and its history both ask."""
@@ -158,9 +177,9 @@ class Curvature:
         names, directions = objective.names, objective.directions
         self.is_whole = objective.is_scalar and len(names) <= MOST_ROWS
         made = hessian(graph, loss, names) if self.is_whole else curvature(graph, loss, names, directions)
-        self._program = objective.compile(made)
+        self._program = objective.compile(made, exact=False)
 
-    def hessian(self, objective: Objective, x: Vector, **more: Any) -> Matrix:
+    def hessian(self, objective: Objective, x: Vector, /, **more: Any) -> Matrix:
         """The Hessian at a point."""
         if not self.is_whole:
             rows = np.array([self.product(objective, x, _unit(len(x), row), **more) for row in range(len(x))])
@@ -169,7 +188,7 @@ class Curvature:
         upper[np.triu_indices(len(x))] = _flat(objective.run(self._program, x, **more))
         return np.asarray(upper + np.triu(upper, 1).T)
 
-    def product(self, objective: Objective, x: Vector, direction: Vector, **more: Any) -> Vector:
+    def product(self, objective: Objective, x: Vector, direction: Vector, /, **more: Any) -> Vector:
         """The Hessian at a point, times a direction."""
         if self.is_whole:
             return np.asarray(self.hessian(objective, x, **more) @ direction)
@@ -185,20 +204,21 @@ def curvature_of(objective: Objective, graph: Graph, loss: str) -> Curvature | N
 
 
 class Residuals:
-    """A vector of residuals and its Jacobian as functions of the vector of an objective."""
+    """A vector of residuals and its Jacobian as functions of the vector of an objective, computed in blocks of rows."""
 
     def __init__(self, objective: Objective, residual: str) -> None:
-        self._objective, graph = objective, objective.graph
+        self._objective, self._blocks = objective, objective.blocks_for(residual)
+        graph = self._graph = self._blocks.graph
         shape: tuple[int, ...] = graph.types[residual].shape  # type: ignore[assignment] # the sizes have numbers
-        self._shape = shape
+        self._shape, self._name = shape, residual
         self._weight = _free("weight", graph)
+        self._zero: Any = np.zeros(shape)[()]
         names = objective.names
-        self._graph, self._name = graph, residual
         self._shift: Vector | float = 0.0
         self._together = self._columns = None
         try:
             if objective.is_scalar and len(names) <= MOST_COLUMNS:
-                self._together = objective.compile(columns(graph, residual, names, self._weight))
+                self._together = objective.compile(columns(graph, residual, names, self._weight), exact=False)
             else:
                 directed = directional(graph, residual, names, self._weight, objective.directions)
                 self._columns = objective.compile(directed)
@@ -210,17 +230,62 @@ class Residuals:
         graph = self._graph
         return self._objective.compile(graph.derive(graph.nodes, {"residual": self._name}, graph.types))
 
+    @cached_property
+    def size(self) -> int:
+        """The number of residuals."""
+        graph = self._objective.graph
+        return prod(graph.types[graph.value_name(self._name)].shape)  # type: ignore[arg-type] # integers
+
+    @property
+    def are_in_blocks(self) -> bool:
+        """Whether there are several blocks."""
+        return not self._blocks.is_single
+
+    @property
+    def have_tables(self) -> bool:
+        """Whether the residuals and their Jacobian together cost little more than the residuals."""
+        return self._together is not None
+
+    def _each(self, program: Program, x: Vector, /, **more: Any) -> Iterator[list[Vector]]:
+        """Yield the outputs of a program for each block, as vectors with a number for each residual."""
+        left, given = self.size, {**self._objective.given_at(x), **more}
+        for block in self._objective.in_blocks(self._blocks):
+            found = [np.ravel(each)[:left] for each in self._objective.compute(program, {**given, **block})]
+            left -= len(found[0])
+            yield found
+
+    def _whole(self, program: Program, x: Vector, /, **more: Any) -> Vector:
+        return _flat([found for (found,) in self._each(program, x, **more)])
+
     def __call__(self, x: Vector) -> Vector:
         """The residuals at a point."""
-        return _flat(self._objective.run(self._alone, x)) + self._shift
+        return self._whole(self._alone, x) + self._shift
 
-    def at(self, x: Vector) -> tuple[Vector, Matrix | None]:
-        """The residuals at a point, with the Jacobian where both together cost little more; it is None elsewhere."""
-        if self._together is None:
-            return self(x), None
-        given: Any = {self._weight: np.zeros(self._shape)[()]}
-        residual, *found = (np.ravel(each) for each in self._objective.run(self._together, x, **given))
-        return residual.astype(np.float64) + self._shift, np.array(found, np.float64).T
+    def tables(self, x: Vector) -> Iterator[tuple[slice, Matrix]]:
+        """Yield for each block its place, the residuals and, below them, their derivatives by parameter.
+
+        The array is the same for all blocks; there are tables only where `have_tables` says so.
+        """
+        assert self._together is not None
+        start, table = 0, np.empty((len(x) + 1, int(np.prod(self._shape))))
+        for found in self._each(self._together, x, **{self._weight: self._zero}):
+            place = slice(start, start + len(found[0]))
+            for row, each in zip(table, found, strict=True):
+                row[: len(each)] = each
+            table[0, : len(found[0])] += self._shift[place] if isinstance(self._shift, np.ndarray) else self._shift
+            start = place.stop
+            yield place, table[:, : len(found[0])]
+
+    def with_jacobian(self, x: Vector) -> Matrix | None:
+        """The residuals at a point and, below them, their derivatives by parameter, if there are tables."""
+        if not self.have_tables:
+            return None
+        if not self.are_in_blocks:
+            return next(self.tables(x))[1]
+        whole = np.empty((len(x) + 1, self.size))
+        for place, table in self.tables(x):
+            whole[:, place] = table
+        return whole
 
     def shifted(self, shift: Vector) -> Residuals:
         """The same residuals with a constant added to each; what is compiled is shared."""
@@ -249,24 +314,31 @@ class Residuals:
         """The sum of the Hessians of the residuals, each times a weight; None if they have no second derivatives."""
         if self._curvature is None:
             return None
-        weight: Any = weights.reshape(self._shape).astype(self._graph.types[self._name].array_dtype)[()]
-        return self._curvature.hessian(self._objective, x, **{self._weight: weight})
+        dtype, objective = self._graph.types[self._name].array_dtype, self._objective
+        cut = zip(objective.in_blocks(self._blocks), self._blocks.vectors(weights, self._shape), strict=True)
+        found = [
+            self._curvature.hessian(objective, x, **block, **{self._weight: part.astype(dtype)[()]})
+            for block, part in cut
+        ]
+        return np.asarray(sum(found))
 
     def jacobian(self, x: Vector) -> Matrix:
         """The derivative of each residual with respect to each parameter, a row for each residual."""
-        if self._together is not None:
-            return np.asarray(self.at(x)[1])
+        if (whole := self.with_jacobian(x)) is not None:
+            return whole[1:].T
         if self._columns is None:
-            return np.array([self._row(x, index) for index in range(int(np.prod(self._shape)))])
+            return np.array([self._row(x, index) for index in range(self.size)])
         return np.stack([self._column(x, index, self._columns) for index in range(len(x))], axis=1)
 
     def _column(self, x: Vector, index: int, program: Program) -> Vector:
-        given = {**self._objective.along(_unit(len(x), index)), self._weight: np.zeros(self._shape)[()]}
-        return _flat(self._objective.run(program, x, **given))
+        direction = self._objective.along(_unit(len(x), index))
+        return self._whole(program, x, **direction, **{self._weight: self._zero})
 
     def _row(self, x: Vector, index: int) -> Vector:
-        weight = _unit(int(np.prod(self._shape)), index).reshape(self._shape)[()]
-        return _flat(self._objective.run(self._rows, x, **{self._weight: weight}))
+        weights = self._blocks.vectors(_unit(self.size, index), self._shape)
+        blocks = zip(self._objective.in_blocks(self._blocks), weights, strict=True)
+        rows = [self._objective.run(self._rows, x, **block, **{self._weight: part[()]}) for block, part in blocks]
+        return np.asarray(sum(map(_flat, rows)))
 
 
 def _flat(arrays: Sequence[Any]) -> Vector:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from graphengine.fit.objective import Objective, Residuals
-from graphengine.fit.quadratic import Matrix, Quadratic, Vector, triangle
+from graphengine.fit.quadratic import Matrix, Quadratic, Vector, triangle, triangle_of_products
 from graphengine.fit.robust import Robust
+
+ALIKE = 1e-9
+"""Points that differ by no more than this fraction have the same second derivatives, for all that these decide."""
 
 
 class SumOfSquares:
@@ -17,19 +20,40 @@ class SumOfSquares:
 
     def __init__(self, residuals: Residuals, robust: Robust | None = None) -> None:
         self._residuals, self._robust = residuals, robust
+        self._keeps_jacobian = not residuals.have_tables or not residuals.are_in_blocks
         self._jacobian: tuple[Vector, Matrix] | None = None
         self._seen: tuple[Vector, tuple[float, Vector]] | None = None
         self._triangle: tuple[Vector, tuple[Matrix, Vector]] | None = None
+        self._curved: tuple[Vector, Matrix | None] | None = None
 
     def value(self, x: Vector) -> tuple[float, Vector]:
         """Half the sum at a point, and the residuals, remembered for the last point."""
         if self._seen is None or not np.array_equal(self._seen[0], x):
             with np.errstate(all="ignore"):
-                residual, jacobian = self._residuals.at(x)
+                residual = self._look(x)
                 half = self._robust.half(residual) if self._robust else float(residual @ residual) / 2
-            self._jacobian = self._jacobian if jacobian is None else (np.array(x), jacobian)
             self._seen = np.array(x), (half if np.isfinite(half) else np.inf, residual)
         return self._seen[1]
+
+    def _look(self, x: Vector) -> Vector:
+        """The residuals at a point, with the Jacobian, or what it reduces to, where that costs little more."""
+        if self._keeps_jacobian:
+            whole = self._residuals.with_jacobian(x)
+            if whole is None:
+                return self._residuals(x)
+            self._jacobian = np.array(x), whole[1:].T
+            return np.asarray(whole[0])
+        residual, products = np.empty(self._residuals.size), np.zeros((len(x) + 1, len(x) + 1))
+        for place, table in self._residuals.tables(x):
+            residual[place] = table[0]
+            counted = table * np.sqrt(self._robust.weights(table[0])) if self._robust else table
+            products += counted @ counted.T
+        found = triangle_of_products(products)
+        if found is None:
+            self._keeps_jacobian = True
+        else:
+            self._triangle = np.array(x), found
+        return residual
 
     def jacobian(self, x: Vector) -> Matrix:
         """The Jacobian of the residuals, remembered for the last point."""
@@ -58,23 +82,36 @@ class SumOfSquares:
 
     def _reduced(self, x: Vector, details: Vector) -> tuple[Matrix, Vector]:
         """Jacobian and residual, each residual as it counts, with few rows; remembered for the last point."""
-        if self._triangle is None or not np.array_equal(self._triangle[0], x):
+        if not self._keeps_jacobian and not self._has_triangle(x):
+            with np.errstate(all="ignore"):
+                self._look(x)
+        if not self._has_triangle(x):
             jacobian, residual = self.jacobian(x), details
             if self._robust:
                 roots = np.sqrt(self._weights(details))
                 jacobian, residual = roots[:, np.newaxis] * jacobian, roots * residual
             self._triangle = np.array(x), triangle(jacobian, residual)
+        assert self._triangle is not None
         return self._triangle[1]
+
+    def _has_triangle(self, x: Vector) -> bool:
+        return self._triangle is not None and np.array_equal(self._triangle[0], x)
 
     def exact(self, x: Vector, details: Vector) -> Quadratic | None:
         """The model with the second derivatives of the residuals; None if they have none, or none that is finite."""
-        second = self._residuals.curvature(x, self._weights(details) * details)
+        second = self._second(x, details)
         if second is None or not np.isfinite(second).all():
             return None
         if self._robust:
             jacobian = self.jacobian(x)
             second = second + jacobian.T @ (self._robust.bends(details)[:, np.newaxis] * jacobian)
         return self._model(x, details, second)
+
+    def _second(self, x: Vector, details: Vector) -> Matrix | None:
+        """The second derivatives of the residuals as they count, those of the last point where it is about the same."""
+        if self._curved is None or not np.allclose(self._curved[0], x, rtol=ALIKE, atol=0):
+            self._curved = np.array(x), self._residuals.curvature(x, self._weights(details) * details)
+        return self._curved[1]
 
     def bend(self, x: Vector, details: Vector, step: Vector, fraction: float) -> Vector | None:
         """J' times the second derivative of the residuals along a step, by a difference."""
@@ -91,8 +128,8 @@ class SumOfSquares:
     def noise(self, x: Vector, details: Vector, model: Quadratic) -> float:
         """Half the squares of what rounding leaves of residuals that are differences of larger numbers."""
         with np.errstate(all="ignore"):
-            sizes = np.abs(self.jacobian(x)) @ np.abs(x)
-            noise = (self._residuals.epsilon * float(np.linalg.norm(sizes))) ** 2 / 2
+            size = float(model.lengths @ np.abs(x))
+            noise = (self._residuals.epsilon * size) ** 2 / 2
         return noise if np.isfinite(noise) else 0.0
 
 

@@ -177,7 +177,7 @@ class SolverTrainer:
         if not (math.isfinite(loss) and math.isfinite(slope)):
             raise not_finite(self.objective, start, self.training.loss)
         if self.options:
-            require_resolved(self.residuals, start, self.options.residual or self._residual)
+            require_resolved(self.problem.value(start)[1], self.options.residual or self._residual)
         self._before, self._at = (loss, slope), start
         try:
             self._require_squares(start)

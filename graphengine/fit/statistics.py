@@ -31,6 +31,8 @@ from graphengine.transform.path import differentiable_toward
 
 NAN = float("nan")
 PROJECTIONS = 3
+SHIFT, FAR = 1e-8, 1e-3
+"""A constant shift of length 1 is one of the model's if no more than this is missing; beyond the other it is none."""
 
 
 @dataclass(frozen=True)
@@ -224,7 +226,7 @@ def _fit_of_squares(solver: SolverTrainer) -> Fit:
     else:
         covariance = found.covariance(1.0 if options.absolute_sigma else deviation**2)
         likelihood = _of_normal_errors(total, roots, found.rank, absolute=options.absolute_sigma)
-    r2, centred = _r2(None if solver.robust else _target(solver), total, roots, problem.jacobian(x) @ found.root)
+    r2, centred = _r2(None if solver.robust else _target(solver), total, roots, problem.jacobian(x), found.root)
     return Fit(
         objective="robust" if solver.robust else "least_squares",
         loss=2 * half,
@@ -295,10 +297,8 @@ def _target(solver: SolverTrainer) -> Vector | None:
     name = target_of(graph, residual)
     if name is None:
         return None
-    outputs = {"target": name, "residual": residual}
-    program = objective.compile(graph.derive(graph.nodes, outputs, graph.types))
-    target, differences = objective.run(program, objective.vector(solver.values))
-    return np.ravel(np.broadcast_to(target, np.shape(differences))).astype(np.float64)
+    shape: Any = graph.types[residual].shape
+    return np.ravel(np.broadcast_to(value_at(objective, name, solver.values), shape)).astype(np.float64)
 
 
 def target_of(graph: Graph, residual: str) -> str | None:
@@ -311,15 +311,20 @@ def target_of(graph: Graph, residual: str) -> str | None:
     return fixed[0] if len(fixed) == 1 else None
 
 
-def _r2(target: Vector | None, total: float, roots: Vector, span: Matrix) -> tuple[float | None, bool]:
-    """R2, and whether it is about the weighted mean: whether the Jacobian, which has this span, can give a shift.
+def _r2(
+    target: Vector | None, total: float, roots: Vector, jacobian: Matrix, root: Matrix
+) -> tuple[float | None, bool]:
+    """R2, and whether it is about the weighted mean: whether the Jacobian can give a constant shift.
 
-    The columns of the span are orthonormal up to rounding, which projecting several times makes up for.
+    The columns of Jacobian times root are orthonormal up to rounding, which projecting several times makes up for.
     """
-    rest = roots / np.linalg.norm(roots)
+    rest, missing = roots / np.linalg.norm(roots), 1.0
     for _ in range(PROJECTIONS):
-        rest = rest - span @ (span.T @ rest)
-    has_intercept = bool(np.linalg.norm(rest) <= 1e-8)
+        rest = rest - jacobian @ (root @ (root.T @ (jacobian.T @ rest)))
+        missing = float(np.linalg.norm(rest))
+        if missing <= SHIFT or missing > FAR:
+            break
+    has_intercept = missing <= SHIFT
     if target is None:
         return None, has_intercept
     about = roots * (target - np.average(target, weights=roots**2) if has_intercept else target)

@@ -1,0 +1,71 @@
+"""The data of a fit in blocks of rows, so that what is computed from a block stays in a cache.
+
+All blocks have the same number of rows, so one program serves them all; the last one repeats its last row, and what
+comes of that is dropped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from graphengine.ir.binding import bind_sizes
+from graphengine.ir.graph import Graph, part_for
+from graphengine.transform.stages import with_part_for_each
+
+ROWS = 2**14
+"""The most rows of a block: a dozen vectors of so many numbers fit into a cache of 2 MiB."""
+
+
+class DataBlocks:
+    """The data for a value of a graph in blocks; one block where there are few rows, or the value needs all at once.
+
+    `graph` has the sizes of a block.
+    """
+
+    graph: Graph
+
+    def __init__(self, graph: Graph, value: str, data: Mapping[str, Any]) -> None:
+        shapes = {name: np.shape(array) for name, array in data.items()}
+        sizes = bind_sizes(shapes, graph.types)
+        self._rows = _cut_inputs(graph, value, sizes)
+        self._count = shapes[self._rows[0]][0] if self._rows else 1
+        self._size = -(-self._count // -(-self._count // ROWS))
+        symbols = {str(graph.types[name].shape[0]) for name in self._rows}
+        self.graph = graph.with_sizes({**sizes, **dict.fromkeys(symbols, self._size)})
+
+    @property
+    def is_single(self) -> bool:
+        """Whether one block has all rows."""
+        return not self._rows
+
+    def of(self, arrays: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        """Yield those of the arrays that have rows, cut to each block; nothing where one block has all rows."""
+        for start in range(0, self._count, self._size):
+            yield {name: self._cut(arrays[name], start) for name in self._rows}
+
+    def _cut(self, array: Any, start: int) -> Any:
+        stop = start + self._size
+        return array[start:stop] if stop <= self._count else array[np.minimum(np.arange(start, stop), self._count - 1)]
+
+    def vectors(self, vector: Any, shape: Sequence[int]) -> Iterator[Any]:
+        """Yield a number for each residual, cut to each block and shaped as the residuals of one; zero beyond them."""
+        size = int(np.prod(shape))
+        for start in range(0, len(vector), size) if self._rows else (0,):
+            part = vector[start : start + size]
+            yield np.pad(part, (0, size - len(part))).reshape(shape)
+
+
+def _cut_inputs(graph: Graph, value: str, sizes: Mapping[str, int]) -> tuple[str, ...]:
+    """The inputs that are cut: those with a row for each row of the value; none where it is not worth while."""
+    if max(sizes.values(), default=0) <= ROWS:
+        return ()
+    part = part_for(graph, {"value": value})
+    shapes = [kind.shape for kind in (graph.types[name] for name in graph.inputs)]
+    rows = tuple([name for name in part.inputs if isinstance(next(iter(graph.types[name].shape), 0), str)])
+    symbols = {str(graph.types[name].shape[0]) for name in rows}
+    is_cut = len(symbols) == 1 and all(symbols.isdisjoint(map(str, shape[1:])) for shape in shapes)
+    many = is_cut and sizes[next(iter(symbols))] > ROWS
+    return rows if many and value in with_part_for_each(part, sizes, rows) else ()
