@@ -199,6 +199,24 @@ def peaks(x: Any, b1: Any, b2: Any, b3: Any, b4: Any, b5: Any, b6: Any, b7: Any,
     return one + two + b7 * np.exp(-0.5 * ((x - b8) / b9) ** 2) + b10
 
 
+def lines(x: Any, b1: Any, b2: Any, b3: Any, b4: Any, b5: Any, b6: Any, b7: Any, b8: Any, b9: Any, b10: Any) -> Any:
+    """Three Lorentzian lines on a level: no function but arithmetic."""
+    one, two = b1 / (1 + ((x - b2) / b3) ** 2), b4 / (1 + ((x - b5) / b6) ** 2)
+    return one + two + b7 / (1 + ((x - b8) / b9) ** 2) + b10
+
+
+def steps(x: Any, b1: Any, b2: Any, b3: Any, b4: Any, b5: Any, b6: Any, b7: Any, b8: Any, b9: Any, b10: Any) -> Any:
+    """Three steps of growth on a level: logistic curves."""
+    one, two = b1 / (1 + np.exp((b2 - x) / b3)), b4 / (1 + np.exp((b5 - x) / b6))
+    return one + two + b7 / (1 + np.exp((b8 - x) / b9)) + b10
+
+
+def ringing(x: Any, b1: Any, b2: Any, b3: Any, b4: Any, b5: Any, b6: Any, b7: Any, b8: Any, b9: Any, b10: Any) -> Any:
+    """Two damped oscillations on a line."""
+    one, two = b1 * np.exp(-b2 * x) * np.cos(b3 * x + b4), b5 * np.exp(-b6 * x) * np.cos(b7 * x + b8)
+    return one + two + b9 + b10 * x
+
+
 LARGE: Mapping[str, tuple[Callable[..., Any], float, list[float], list[float]]] = {
     "three cycles": (
         waves,
@@ -212,12 +230,30 @@ LARGE: Mapping[str, tuple[Callable[..., Any], float, list[float], list[float]]] 
         [3, 2.1, 0.5, 2, 5, 0.8, 4, 7.5, 0.6, 0.7],
         [2, 2, 0.6, 1.5, 5, 1, 3, 7.6, 0.7, 0.5],
     ),
+    "three lines": (
+        lines,
+        10.0,
+        [3, 2.1, 0.5, 2, 5, 0.8, 4, 7.5, 0.6, 0.7],
+        [2, 2, 0.6, 1.5, 5, 1, 3, 7.6, 0.7, 0.5],
+    ),
+    "three steps": (
+        steps,
+        10.0,
+        [3, 2.1, 0.3, 2, 5, 0.4, 4, 7.5, 0.3, 0.7],
+        [2, 2, 0.4, 1.5, 5, 0.5, 3, 7.6, 0.4, 0.5],
+    ),
+    "two damped oscillations": (
+        ringing,
+        10.0,
+        [5, 0.3, 6, 0.5, 3, 0.1, 2.5, 1, 0.7, 0.1],
+        [4, 0.2, 5.9, 0.4, 2, 0.15, 2.45, 1.2, 0.5, 0],
+    ),
 }
 """For each: the formula, the range of x, the parameters of the data, and the start."""
 
 
 def many_points(options: Options) -> Iterator[Table]:
-    """Yield a table for each of two formulas, by processor time."""
+    """Yield a table for each formula, by processor time."""
     for name, (formula, end, exact, start) in LARGE.items():
         x = np.linspace(0, end, POINTS)
         y = formula(x, *exact) + np.random.Generator(np.random.Philox(1)).normal(size=POINTS)
