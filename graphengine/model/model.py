@@ -284,9 +284,7 @@ class Model(Pictured):
         if row_stable and band is not None:
             raise UsageError("a band is not row-stable", hint="leave out row_stable")
         asked = None if outputs is None else tuple(names_of(outputs))
-        wanted = self.graph.outputs if asked is None else asked
-        read = [self.graph.outputs[name] for name in wanted if name in self.graph.outputs]
-        given = self._given(inputs, named, self.executor.inputs_of(read))
+        given = self._given(inputs, named, None if inputs is None else self._read_for(asked))
         found = self.evaluator.predict(given, asked, check_finite=check_finite, row_stable=row_stable)
         if band is not None:
             found = self._with_bands(found, given, band, band_kind, asked=asked is not None)
@@ -296,6 +294,13 @@ class Model(Pictured):
         speaking = self.document.speaking
         labels = labeled(found, speaking, self.graph) if speaking else found
         return self._framed(labels, inputs) if as_frame else labels
+
+    def _read_for(self, asked: tuple[str, ...] | None) -> list[str]:
+        """The inputs that the asked outputs depend on, those of all if none are asked."""
+        outputs = self.graph.outputs
+        return self.executor.inputs_of(
+            [outputs[name] for name in (outputs if asked is None else asked) if name in outputs]
+        )
 
     def _with_bands(
         self, found: Mapping[str, Any], given: Mapping[str, Any], level: float, kind: BandKind, *, asked: bool
