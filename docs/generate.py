@@ -249,7 +249,7 @@ A backend runs graphs whose shapes are known. `ge.load(path, backend="reference"
   numbers, or of the last axis, whose sums are then a row. The order depends on shapes alone, not on the processor.
   Products in a sum are those of double precision; the norm of double-precision numbers is NumPy's.
 - **When it compiles**: the first iterations run in the numpy backend, for about 0.2 s, because numba takes longer than
-  that to start (0.3 s of processor time from the cache, 0.7 s without it, 2.3 s for the eight loops of
+  that to start (0.3 s of processor time from the cache, 0.6 s without it, 1.4 s for the eight loops of
   `models/autoencoder_digits.json`); no bit changes with the change. A loop that has other bits is compiled at once, so
   that nothing depends on time.
 - **`--backend auto`** estimates before a training from its numbers of iterations, nodes and values what loops save. It

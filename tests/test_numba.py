@@ -335,7 +335,7 @@ from graphengine.backends.numba import jit
 jit.WORTH_COMPILING = 0
 model = ge.load({path!r}, backend="numba")
 model.train(epochs=3)
-print(float(model.parameters["theta"]).hex(), "numba.np.arraymath" in sys.modules)
+print(float(model.parameters["theta"]).hex(), "numba.np.npyimpl" in sys.modules)
 """
 
 

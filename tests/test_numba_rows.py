@@ -48,7 +48,8 @@ def doubles(x):
     return x.astype(np.float64)
 
 
-LANES = {
+FUNCTIONS = {
+    "flat": np.ravel,
     "added": lambda x, start: start + in_lanes(doubles(x), added, np.float64(0)),
     "products": lambda x, y, start: start + in_lanes(doubles(x) * doubles(y), added, np.float64(0)),
     "highest": lambda x, start: larger(start, in_lanes(doubles(x), larger, -math.inf)),
@@ -58,7 +59,7 @@ LANES = {
 
 def interpreted(text, name, parameters, names):
     """The function of a text, run by Python."""
-    namespace = {**names, **LANES}
+    namespace = {**names, **FUNCTIONS}
     exec(text, namespace)
 
     def call(*values):

@@ -33,10 +33,10 @@ def compiled(text: str, name: str, parameters: Sequence[tuple[ArrayType, bool]],
         GE803 if numba is not installed.
     """
     numba = optional("numba", "jit")
-    from graphengine.backends.numba.machine_code import LANE_FUNCTIONS, machine_code
+    from graphengine.backends.numba.machine_code import TEXT_FUNCTIONS, machine_code
 
     path = _kept(text, numba.__version__)
-    namespace = {**names, **LANE_FUNCTIONS, "__name__": __name__}  # numba imports the module of what it has cached
+    namespace = {**names, **TEXT_FUNCTIONS, "__name__": __name__}  # numba imports the module of what it has cached
     exec(compile(text, str(path or "<numba loop>"), "exec"), namespace)
     if path is not None:
         with suppress(Exception):  # whatever is wrong with files that others may have written: compile without them

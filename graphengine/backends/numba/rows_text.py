@@ -129,9 +129,8 @@ class RowsText:
         return tuple(math.prod(self.group.shape[axis] for axis in self._dims[dim]) for dim in dims)
 
     def _view(self, array: LoopParameter, dims: Dims, *, is_run: bool = False) -> View:
-        rank = len(array.kind.shape)
-        same = rank == 1 and len(dims) < 2
-        sizes = "" if same else ", ".join(self._size(dim) for dim in dims) or "1"
+        has_shape = array.kind.shape == self._lengths(dims) or (len(array.kind.shape) == 1 and len(dims) < 2)
+        sizes = "" if has_shape else ", ".join(self._size(dim) for dim in dims) or "1"
         number = self._names.number((id(self), array.name, dims))
         return self._views.setdefault((array.name, dims), View(array, dims, number, sizes, is_run))
 
@@ -193,7 +192,10 @@ class RowsText:
         finished = [line for each in self._after for line in self._finished(each)]
         for view in self._views.values():
             if view.sizes:
-                yield f"{view.name} = {view.array.name}.reshape({view.sizes})"
+                shaped = (
+                    f"{view.array.name}.reshape({view.sizes})" if len(view.dims) > 1 else f"flat({view.array.name})"
+                )
+                yield f"{view.name} = {shaped}"
         yield from self._numbers(lambda dims: not dims)
         yield from (*cleared, *rows, *finished)
 
@@ -316,8 +318,8 @@ class RowsText:
         if self._is_result(member):
             return []
         out = self._parameters.result(member.output, member.kind)
-        flat, number = f"{out.name}.reshape({out.name}.size)", self._names.number((id(self), out.name))
-        sums = f"{sums}.reshape({sums}.size)" if len(self._dims_of(member.span)) > 1 else sums
+        flat, number = f"flat({out.name})", self._names.number((id(self), out.name))
+        sums = f"flat({sums})" if len(self._dims_of(member.span)) > 1 else sums
         return [
             f"b{number} = {flat}",
             f"s{number} = {sums}",
