@@ -265,6 +265,40 @@ def test_a_wrong_call_says_what_is_possible(call, error, expected):
         call()
 
 
+class Unreadable:
+    def __array__(self, dtype=None, copy=None):
+        raise RuntimeError("nothing here")
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("a", 'must be numbers, not "a"'),
+        ([None], r"must be numbers, not \[null\]"),
+        (None, "must be numbers, not null"),
+        (object(), "must be numbers, not <object"),
+        (10**400, "must be numbers, not 1000"),
+        (np.datetime64("2020-01-01"), "must be numbers, not np.datetime64"),
+        ([1.0, [2.0, 3.0]], "is not a regular array of numbers: ValueError"),
+        (Unreadable(), "is not a regular array of numbers: RuntimeError: nothing here"),
+    ],
+    ids=["text", "none_in_a_list", "none", "object", "huge", "date", "ragged", "unreadable"],
+)
+def test_what_is_no_array_of_numbers_is_refused_at_each_input(value, expected):
+    number = [[1.0]]
+    calls = {
+        "op 'exp': input 'x'": lambda: ge.ops.exp(value),
+        "op 'matmul': input 'y'": lambda: ge.ops.matmul(number, value),
+        "op 'add_n': input 'xs'": lambda: ge.ops.add_n(number, number, value),
+        "function 'nn.dense': input 'weight'": lambda: ge.nn.dense(number, value),
+    }
+    for place, call in calls.items():
+        if value is None and "nn.dense" in place:
+            continue  # an optional input: the layer makes it
+        with pytest.raises(InputError, match=f"GE404: {place} {expected}"):
+            call()
+
+
 def test_every_shipped_function_is_a_python_function():
     assert all(inspect.signature(getattr(ge.nn, name)).parameters for name in shipped_names())
 

@@ -361,7 +361,7 @@ def test_a_file_that_is_no_checkpoint_is_refused(tmp_path, content):
 
 def test_a_folder_with_checkpoints_is_not_written_over(tmp_path):
     saved(tmp_path)
-    with pytest.raises(ge.errors.TrainingError, match=r"GE603: .*has checkpoints already; go on from there"):
+    with pytest.raises(ge.errors.TrainingError, match=r"GE603: .*has checkpoints already; resume from there"):
         saved(tmp_path)
 
 
@@ -489,7 +489,7 @@ def test_a_signal_saves_and_says_how_to_go_on(tmp_path, name):
     reported = child.communicate()[1]
     assert child.returncode == 128 + number
     (done,) = iterations_of(folder)
-    said = f"interrupted after iteration {done}; go on with --checkpoint {folder} --resume\n"
+    said = f"interrupted after iteration {done}; resume with --checkpoint {folder} --resume\n"
     assert reported == (f"{said}error: interrupted\n" if name == "SIGINT" else f"{name}: {said}")
     resumed, whole = ge.load(path), ge.load(path)
     history = resumed.train(checkpoints=folder, resume=True, max_iterations=done + 5)

@@ -866,6 +866,29 @@ def test_a_number_that_its_dtype_has_or_rounds_enters_at_every_door(tmp_path, do
     np.testing.assert_array_equal(DOORS[door](tmp_path, dtype, values)[:2], values.astype(dtype), strict=True)
 
 
+@pytest.mark.parametrize(
+    "make", [pandas.Series, polars.Series, pyarrow.array, lambda cells: pyarrow.chunked_array([cells])]
+)
+def test_a_missing_value_in_a_column_is_none_either(make):
+    model = regression()
+    for use in (model.forward, model.predict, model.train):
+        with pytest.raises(ge.errors.InputError, match="GE404: input 'x' has no value at position 1; leave"):
+            use({"x": make([1.0, None, 3.0]), "y": [1.0, 2.0, 3.0]})
+    assert model.predict(x=make([1.0, 2.0]))["prediction"].tolist() == [0.0, 0.0]
+
+
+@pytest.mark.parametrize("make", [pandas.DataFrame, polars.DataFrame, pyarrow.table])
+@pytest.mark.parametrize("missing", [{}, {"missing": "nan"}])
+def test_a_missing_value_in_a_matrix_is_none_either(make, missing):
+    content = document({"z": ("sum", ["x"], {"axis": 1})}, {"z": "z"}, inputs={"x": {"shape": ["N", 2], **missing}})
+    model, table = ge.Model.from_dict(content), make({"a": [1.0, None, 3.0], "b": [1.0, 2.0, None]})
+    if missing:
+        np.testing.assert_array_equal(model.forward(x=table)["z"], [2.0, np.nan, np.nan])
+    else:
+        with pytest.raises(ge.errors.InputError, match=r"no value at position 2 \(2 cells, in positions 2, 5\)"):
+            model.forward(x=table)
+
+
 def test_masked_values_are_missing_and_not_what_lies_below():
     model = regression()
     masked = np.ma.masked_array([1.0, 2.0], [False, True])

@@ -552,6 +552,10 @@ def test_the_history_counts_all_iterations_and_reports_first_and_last_loss():
     )
 
 
+def test_a_history_counts_one_iteration_in_the_singular():
+    assert repr(regression().train(DATA, epochs=1)).startswith("<History: 1 iteration, 1 epoch, loss ")
+
+
 def test_a_history_of_nothing_says_so():
     assert repr(ge.History()) == "<History: nothing trained>"
 

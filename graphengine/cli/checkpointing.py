@@ -45,7 +45,7 @@ def resume_check(
     backend: BackendName = "numpy",
     device: Device = None,
 ) -> None:
-    """Interrupt the training of MODEL after some iterations, go on from the checkpoint, and compare all bits.
+    """Interrupt the training of MODEL after some iterations, resume from the checkpoint, and compare all bits.
 
     What is compared with a training that was not interrupted: parameters, state, what the update rule keeps, history.
     """

@@ -66,7 +66,7 @@ def _how_to_go_on(trainer: Trainer | SolverTrainer) -> str:
     if saved is None:
         return f"{done}, before there was a checkpoint"
     kept = "" if saved == len(trainer.history) else f", saved after iteration {saved}"
-    return f"{done}{kept}; go on with --checkpoint {trainer.checkpoints.folder} --resume"
+    return f"{done}{kept}; resume with --checkpoint {trainer.checkpoints.folder} --resume"
 
 
 def check_plot(path: Path | None) -> None:

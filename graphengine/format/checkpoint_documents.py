@@ -91,7 +91,7 @@ class EarlyDocument(Document):
 
 
 class TrainingStateDocument(Document):
-    """All that a training needs to go on after `iteration`.
+    """All that a training needs to resume after `iteration`.
 
     `carried` are parameters, state and what the update rule keeps; `epoch` and `total` are the sums of the losses of an
     epoch that is not complete, `uncounted` are its samples that are in no sum.

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 
 from graphengine.errors import InputError, Problem, did_you_mean
-from graphengine.ir.cells import BadCells, Wording, as_encoded, cells_of, empty_rows, encoded
+from graphengine.ir.cells import BadCells, Wording, as_encoded, cells_of, encoded
 from graphengine.ir.declarations import Input
 from graphengine.ir.graph import Graph
 from graphengine.ops.numbers import UnfitError, as_array, converted, fits_kind
@@ -229,12 +229,11 @@ class _TableColumns:
 
     def _column(self, name: str, column: Column, declared: Input) -> Any:
         values = self._there[column]
-        if not (declared.missing or declared.categories) and (rows := empty_rows(values)):
-            self._bad.add_missing(name, str(column), rows)
-            return np.zeros(np.shape(values), declared.type.array_dtype)
         try:
             numbers, bad = encoded(values, declared)
-            found = as_typed(name, numbers, declared.type)
+            found = as_typed(
+                name, np.zeros(np.shape(values), declared.type.array_dtype) if bad else numbers, declared.type
+            )
         except Exception as error:  # noqa: BLE001 - an object's own __array__ may raise anything
             raise self._unfit(column, declared, str(error)) from None
         self._bad.add_column(name, str(column), bad)

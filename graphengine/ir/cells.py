@@ -40,11 +40,15 @@ def is_missing(cell: Any) -> bool:
     return cell is None or type(cell).__name__ in ("NAType", "NaTType", "MaskedConstant")
 
 
-def empty_rows(column: Any) -> list[int]:
-    """Return the rows, from 1, of a table's column that have no value; NaN is none for pandas, which has no other."""
-    for method in ("isna", "is_null"):  # of pandas; of polars and Arrow
-        if hasattr(column, method):
-            return (np.flatnonzero(np.asarray(getattr(column, method)())) + 1).tolist()
+def empty_places(value: Any) -> list[int]:
+    """Return the places where a library's column or table, row by row, has no value; NaN is none for pandas."""
+    for method in ("isna", "is_null"):  # of pandas; of columns of polars and Arrow
+        if hasattr(value, method):
+            return np.flatnonzero(np.asarray(getattr(value, method)())).tolist()
+    for method in ("iter_columns", "itercolumns"):  # of tables of polars, Arrow
+        if hasattr(value, method):
+            columns = [np.asarray(column.is_null()) for column in getattr(value, method)()]
+            return np.flatnonzero(np.column_stack(columns)).tolist() if columns else []
     return []
 
 
@@ -271,6 +275,9 @@ def dated(
 
 def _filled(value: Any, declared: Input, bad: BadCells) -> Any:
     """A value with NaN where it has nothing, or counted as bad where its input has no such number."""
+    if not declared.missing and (places := empty_places(value)):
+        bad.add_missing("", "", places)
+        return value
     kind = ""
     with suppress(Exception):  # an object's own __array__ may raise anything, which is reported where it is read
         kind = np.asarray(value).dtype.kind

@@ -315,14 +315,14 @@ class Declaration:
         trainer.checkpoints = Checkpoints(saving.folder, own, trainer.layout, section, limits, trainer.backend.name)
         with trainer.checkpoints.alone():
             if not saving.resume and trainer.checkpoints.exist:
-                hint = "go on from there with resume=True (--resume), or name another folder"
+                hint = "resume from there with resume=True (--resume), or name another folder"
                 raise TrainingError(f"{saving.folder} has checkpoints already", code="GE603", hint=hint)
             state = trainer.checkpoints.newest()
         if state is None:
             return
         if state["iteration"] > trainer.total_iterations:
             done, end = state["iteration"], trainer.total_iterations
-            hint = "go on with larger limits, or name another folder"
+            hint = "resume with larger limits, or name another folder"
             message = f"{saving.folder} has a training that is at iteration {done}; this one ends at iteration {end}"
             raise TrainingError(message, code="GE603", hint=hint)
         trainer.state = state

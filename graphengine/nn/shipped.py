@@ -19,7 +19,7 @@ from graphengine.format.documents import FORMAT, FORMAT_VERSION, FunctionDocumen
 from graphengine.format.functions import DOMAINS, Function, shipped_functions
 from graphengine.ir.declarations import array_type
 from graphengine.ir.graph import Graph
-from graphengine.ops.calling import attribute_problems, split
+from graphengine.ops.calling import as_operands, attribute_problems, split
 from graphengine.ops.registry import CORE, OPSET_VERSION
 from graphengine.ops.shapes import ArrayType, dtype_name
 
@@ -45,7 +45,7 @@ class ShippedFunction:
     TypeError
         If an input is unknown or missing.
     InputError
-        GE213 if there is no such attribute.
+        GE213 if there is no such attribute, GE404 if NumPy makes no array of numbers of an argument.
     InvalidModelError
         GE301 if shapes or dtypes do not fit.
     """
@@ -71,7 +71,8 @@ class ShippedFunction:
             if isinstance(value, RecordsCalls):
                 by_name = not named.keys().isdisjoint(form.signature.inputs)
                 return value.record_call(name, arguments, attributes, by_name=by_name)
-        return _computed(name, [None if each is None else np.asarray(each) for each in arguments], attributes)
+        operands = as_operands(f"function '{name}'", form.signature, arguments)
+        return _computed(name, [each if each is None else np.asarray(each) for each in operands], attributes)
 
 
 def form_of(function: Function, named: Mapping[str, Any]) -> Function:

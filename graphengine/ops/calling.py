@@ -11,10 +11,10 @@ from pydantic import ValidationError
 
 from graphengine.errors import InputError, Problem, did_you_mean
 from graphengine.ops.inference import probed
-from graphengine.ops.node import Node, Recorded
+from graphengine.ops.node import Node, Recorded, Signature
 from graphengine.ops.registry import OPS, Op, domain_of
 from graphengine.ops.shapes import type_of
-from graphengine.wording import nearest
+from graphengine.wording import nearest, shown
 
 
 class OpFunction:
@@ -28,7 +28,8 @@ class OpFunction:
     TypeError
         If an argument is unknown or missing.
     InputError
-        GE213 if an attribute does not have the type or value that the op declares, GE301 if the arrays do not fit it.
+        GE213 if an attribute does not have the type or value that the op declares, GE301 if the arrays do not fit it,
+        GE404 if NumPy makes no array of numbers of an argument.
     """
 
     __name__: str
@@ -45,9 +46,10 @@ class OpFunction:
 
     def __call__(self, *inputs: Any, **named: Any) -> Any:
         """Apply the op."""
-        arguments, attributes = split(self._op.name, self._op.signature.parameters(), inputs, named)
+        signature = self._op.signature
+        arguments, attributes = split(self._op.name, signature.parameters(), inputs, named)
         node = self.node(attributes)
-        operands = [_as_operand(value) for value in arguments]
+        operands = as_operands(f"op '{self._op.name}'", signature, arguments)
         if not any(isinstance(value, Recorded) for value in operands):
             self._check(node, operands)
         return node(*operands)
@@ -128,8 +130,38 @@ def split(
     return list(bound.args), {name: value for name, value in named.items() if name not in names}
 
 
-def _as_operand(value: Any) -> Any:
-    return value if value is None or isinstance(value, (Recorded, int, float)) else np.asarray(value)
+def as_operands(what: str, signature: Signature, arguments: Iterable[Any]) -> list[Any]:
+    """Return the arguments of a call as arrays; numbers of Python, symbols, and None for an optional one stay.
+
+    Raises
+    ------
+    InputError
+        GE404 if there is one of which NumPy makes no array of numbers.
+    """
+    return [_as_operand(what, signature, index, value) for index, value in enumerate(arguments)]
+
+
+def _as_operand(what: str, signature: Signature, index: int, value: Any) -> Any:
+    may_lack = index >= signature.required and not signature.variadic
+    if isinstance(value, (Recorded, float)) or (value is None and may_lack):
+        return value
+    if isinstance(value, int) and value.bit_length() < INTEGER_BITS:
+        return value
+    name = signature.inputs[min(index, len(signature.inputs) - 1)]
+    try:
+        array = np.asarray(value)
+    except Exception as error:
+        reason = f"{what}: input '{name}' is not a regular array of numbers: {type(error).__name__}: {error}"
+        raise InputError(reason, code="GE404") from error
+    if array.dtype.kind in NO_NUMBERS:
+        raise InputError(f"{what}: input '{name}' must be numbers, not {shown(value)}", code="GE404")
+    return array
+
+
+INTEGER_BITS = 64
+"""An integer of Python with so many bits is in no dtype."""
+NO_NUMBERS = "OSUMm"
+"""The kinds of NumPy's dtypes for objects, texts and dates."""
 
 
 def attribute_problems(what: str, error: ValidationError) -> Iterator[Problem]:

@@ -1,4 +1,4 @@
-"""Checkpoints: all that a training needs to go on, to the last bit, from where it was.
+"""Checkpoints: all that a training needs to resume, to the last bit, where it was.
 
 A checkpoint is one JSON file, written whole or not at all; of large models the numbers lie in a safetensors file that
 is there before the JSON names it. The older ones are removed once a newer one is safe. What is read is checked like any
@@ -178,7 +178,7 @@ class Checkpoints:
         self.is_idle = False
         if not self._lock.is_held:
             message = f"another training of this process has taken over {self.folder}"
-            raise TrainingError(message, code="GE603", hint="go on with that one, or name another folder")
+            raise TrainingError(message, code="GE603", hint="resume that one, or name another folder")
 
     def require_own(self) -> None:
         """Refuse to train on from a checkpoint that is no longer the newest one; raises as `alone`."""
@@ -259,7 +259,7 @@ class Checkpoints:
         """Refuse a checkpoint of another training."""
         then = content.model_dump(include=set(self._identity))
         if changed := list(_changes(then, self._identity)):
-            hint = "go on with the model, data and settings that it was written with, or use another folder"
+            hint = "resume with the model, data and settings that it was written with, or use another folder"
             what = f"{', '.join(changed)} {'is' if len(changed) == 1 else 'are'} not the same"
             message = f"{path} belongs to another training: {what}"
             raise TrainingError(message, code="GE603", hint=hint)

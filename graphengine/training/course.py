@@ -80,7 +80,7 @@ class Chunk:
         totals: Sequence[float],
         floats: Container[str] = (),
     ) -> Iterator[tuple[float, Rounds]]:
-        """For each piece a sum to go on from and its batches: a flag, then the values of `names`.
+        """For each piece a sum to continue and its batches: a flag, then the values of `names`.
 
         Of the inputs `floats` a batch of one sample is a Python float. The values `numbered` are functions of the
         iteration. The sum is the last of `totals`, where those that were reached are put, or zero for the first batches

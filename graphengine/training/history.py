@@ -20,6 +20,7 @@ from graphengine.extras import optional
 from graphengine.format.writing import encode_array
 from graphengine.notebook import Pictured
 from graphengine.training.validation import VALIDATION_LOSS
+from graphengine.wording import counted
 
 LOG = logging.getLogger("graphengine")
 """Epochs and checks at the level INFO, details at DEBUG; a program that uses the package decides what is shown."""
@@ -271,7 +272,7 @@ class History(Pictured):
     def __repr__(self) -> str:
         if not len(self):
             return "<History: nothing trained>"
-        size = f"{len(self)} iterations, {self.epochs_trained} epochs"
+        size = f"{counted(len(self), 'iteration')}, {counted(self.epochs_trained, 'epoch')}"
         return f"<History: {size}, loss {self.first_loss:.6g} -> {self.last_loss:.6g}>"
 
     def to_frame(self) -> Any:

@@ -320,7 +320,7 @@ class Trainer:
 
     @property
     def state(self) -> dict[str, Any]:
-        """All that is needed to go on from here, to the last bit."""
+        """All that is needed to resume from here, to the last bit."""
         return {
             "iteration": len(self.history),
             "carried": self.stepper.carried,
