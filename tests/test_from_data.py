@@ -2,6 +2,7 @@
 
 import json
 
+import mpmath
 import numpy as np
 import pytest
 from typer.testing import CliRunner
@@ -53,6 +54,43 @@ def test_statistics_are_those_of_numpy_without_nan():
         np.testing.assert_allclose(model.parameters[name], expected, rtol=1e-12, atol=1e-12, err_msg=name)
     assert model.parameters["std"][3] == 0.0
     assert (model.parameters["median"] == np.nanmedian(x, axis=0)).all()
+
+
+FAR = [
+    [1e300, -3.0, 5e299, 0.25],
+    [1e-200, 0.0, 3e-200, -2e-200],
+    [1.7e308, -1.7e308, 1.7e308, 1.6e308],
+    [1e-300, 1e300, -1e300, 2.0],
+]
+"""Columns of numbers whose squares, sums or differences over- or underflow."""
+
+
+def test_statistics_near_the_ends_of_the_range_are_those_of_exact_numbers():
+    model = statistics_model()
+    model.initialize({"x": np.transpose(FAR)})
+    for column, cells in enumerate(FAR):
+        with mpmath.workprec(5000):
+            numbers = sorted(map(mpmath.mpf, cells))
+            mean = sum(numbers) / 4
+            exact = {
+                "mean": mean,
+                "std": mpmath.sqrt(sum((each - mean) ** 2 for each in numbers) / 4),
+                "median": (numbers[1] + numbers[2]) / 2,
+                "quantile": numbers[0] + (numbers[1] - numbers[0]) * mpmath.mpf("0.9"),  # at 0.3 * 3 of three steps
+            }
+            largest = max(map(abs, numbers))
+            for name, value in exact.items():
+                assert abs(mpmath.mpf(float(model.parameters[name][column])) - value) <= 1e-14 * largest, name
+
+
+def test_an_infinite_value_has_no_statistic():
+    b = ge.Builder("t")
+    x = b.input("x", ["N"])
+    b.name("log", np.log(x))
+    b.parameter("m", [], initializer=from_data("mean", "log"), trainable=False)
+    b.output(z=b.name("z", 2 * x))
+    with pytest.raises(ge.errors.DataError, match="GE507: parameter 'm': 'log' is infinite in some row, and the mean"):
+        b.model().initialize({"x": [0.0, 1.0]})
 
 
 def test_data_larger_than_memory_has_the_same_statistics(tmp_path):

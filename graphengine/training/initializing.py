@@ -15,6 +15,7 @@ from graphengine.backends.reference.executor import Executor
 from graphengine.data.batches import Batches
 from graphengine.errors import DataError, InputError
 from graphengine.format.from_rows import Statistic, statistics_in
+from graphengine.format.initializers import FromDataInitializer
 from graphengine.ir.binding import bind_sizes
 from graphengine.ir.graph import Graph
 from graphengine.ir.nodes import reachable
@@ -28,6 +29,8 @@ MOST_DISTINCT = 2**20
 """Different numbers among which a mode is looked for."""
 DIGITS = 8
 """Bytes of the numbers that order statistics are found by."""
+SAFE_EXPONENT = 400
+"""Up to this power of two, squares and their sums neither over- nor underflow."""
 
 
 def initialized(graph: Graph, values: Mapping[str, Any], data: Mapping[str, Any]) -> dict[str, Any]:
@@ -60,12 +63,18 @@ def _computed(statistic: Statistic, graph: Graph, values: Mapping[str, Any], dat
         found = _quantile(blocks, 0.5 if recipe.q is None else recipe.q)
     else:
         found = STATISTICS[recipe.statistic](blocks)
-    if np.isnan(found).any():
-        places = np.argwhere(np.isnan(found)).ravel().tolist()
-        column = f", column {places[0]}" if places else ""
-        message = f"{statistic.what}: '{recipe.of}'{column} has no value in any row that is trained on"
-        raise DataError(message, code="GE507")
+    if not np.isfinite(found).all():
+        raise DataError(f"{statistic.what}: {_lacking(found, recipe, blocks)}", code="GE507")
     return converted(found, found, kind.array_dtype)[()]
+
+
+def _lacking(found: Array, recipe: FromDataInitializer, blocks: Blocks) -> str:
+    """Why the first statistic that is no number is none."""
+    place = tuple(np.argwhere(~np.isfinite(found))[0].tolist())
+    column = f", column {place[0]}" if place else ""
+    if np.asarray(sum(map(_count, blocks())))[place] == 0:
+        return f"'{recipe.of}'{column} has no value in any row that is trained on"
+    return f"'{recipe.of}'{column} is infinite in some row, and the {recipe.statistic} is {found[place]}"
 
 
 def _blocks_of(statistic: Statistic, graph: Graph, values: Mapping[str, Any], data: Mapping[str, Any]) -> Blocks:
@@ -114,13 +123,25 @@ def _count(block: Array) -> Array:
 
 
 def _mean(blocks: Blocks) -> Array:
+    return _mean_and_extremes(blocks)[0]
+
+
+def _mean_and_extremes(blocks: Blocks) -> tuple[Array, Array, Array]:
+    """The mean, the least and the largest number, in one pass unless the sum overflows."""
     total: Any = 0.0
     count: Any = 0
+    low: Any = None
+    high: Any = None
     for block in blocks():
-        total = total + np.nansum(block, axis=0, dtype=np.float64)
+        with np.errstate(over="ignore", invalid="ignore"):
+            total = total + np.nansum(block, axis=0, dtype=np.float64)
         count = count + _count(block)
+        low = _extreme(np.fmin, block, low)
+        high = _extreme(np.fmax, block, high)
+    if not np.isfinite(total).all() and np.any((scale := _scale(low, high)) != 1):
+        return scale * _mean_and_extremes(_divided(blocks, scale))[0], low, high
     with np.errstate(invalid="ignore"):
-        return np.asarray(total / count)
+        return np.asarray(total / count), np.asarray(low), np.asarray(high)
 
 
 def _std(blocks: Blocks) -> Array:
@@ -128,27 +149,45 @@ def _std(blocks: Blocks) -> Array:
 
     The sum of the distances takes off what rounding the mean has lost (Chan, Golub and LeVeque 1983).
     """
-    mean = _mean(blocks)
+    mean, low, high = _mean_and_extremes(blocks)
+    scale = _scale(low, high)
     squares: Any = 0.0
     rest: Any = 0.0
     count: Any = 0
-    for block in blocks():
-        distance = block - mean
+    for block in _divided(blocks, scale)():
+        with np.errstate(invalid="ignore"):
+            distance = block - mean / scale
         squares = squares + np.nansum(np.square(distance), axis=0)
         rest = rest + np.nansum(distance, axis=0)
         count = count + _count(block)
     with np.errstate(invalid="ignore"):
         variance = (squares - np.square(rest) / count) / count
-    is_constant = np.equal(_extreme(np.fmin, blocks), _extreme(np.fmax, blocks))
-    return np.asarray(np.where(is_constant, 0.0, np.sqrt(np.maximum(variance, 0))))
+    return np.asarray(np.where(low == high, 0.0, scale * np.sqrt(np.maximum(variance, 0))))
 
 
-def _extreme(of: np.ufunc, blocks: Blocks) -> Array:
-    """The least or largest number; `fmin` and `fmax` leave NaN out."""
+def _scale(low: Array, high: Array) -> Any:
+    """The power of two to divide numbers between these by, so that squares neither over- nor underflow; mostly 1."""
+    largest = np.maximum(np.abs(np.asarray(low, np.float64)), np.abs(np.asarray(high, np.float64)))
+    exponent = np.frexp(largest)[1] - 1
+    is_far = np.isfinite(largest) & (largest > 0) & (np.abs(exponent) > SAFE_EXPONENT)
+    return np.ldexp(1.0, np.where(is_far, exponent, 0))
+
+
+def _divided(blocks: Blocks, scale: Any) -> Blocks:
+    """The rows divided by powers of two, which is exact but for numbers next to 0 beside much larger ones."""
+    return (lambda: (block / scale for block in blocks())) if np.any(scale != 1) else blocks
+
+
+def _extreme(of: np.ufunc, block: Array, before: Any = None) -> Any:
+    """The least or largest number of a block and those before it; `fmin` and `fmax` leave NaN out."""
+    here = of.reduce(block, axis=0)
+    return here if before is None else of(before, here)
+
+
+def _extreme_of_all(of: np.ufunc, blocks: Blocks) -> Array:
     found: Any = None
     for block in blocks():
-        here = of.reduce(block, axis=0)
-        found = here if found is None else of(found, here)
+        found = _extreme(of, block, found)
     return np.asarray(found)
 
 
@@ -186,9 +225,10 @@ def _quantile(blocks: Blocks, q: float) -> Array:
     low = np.floor(place).astype(np.int64)
     ranks = np.stack([low, np.minimum(low + 1, np.maximum(count - 1, 0))])
     below, above = _selected(blocks, ranks)
-    share = place - low
-    step = above - below
-    between = np.where(share < 0.5, below + step * share, above - step * (1 - share))
+    share, scale = place - low, _scale(below, above)
+    low, high = below / scale, above / scale
+    step = high - low
+    between = scale * np.where(share < 0.5, low + step * share, high - step * (1 - share))
     return np.where(count > 0, np.where(below == above, below, between), np.nan)
 
 
@@ -230,8 +270,8 @@ def _keys(rows: Array) -> list[Array]:
 STATISTICS: Mapping[str, Callable[[Blocks], Array]] = {
     "mean": _mean,
     "std": _std,
-    "min": lambda blocks: _extreme(np.fmin, blocks),
-    "max": lambda blocks: _extreme(np.fmax, blocks),
+    "min": lambda blocks: _extreme_of_all(np.fmin, blocks),
+    "max": lambda blocks: _extreme_of_all(np.fmax, blocks),
     "mode": _mode,
     "count": lambda blocks: np.asarray(sum(map(_count, blocks()))),
 }
