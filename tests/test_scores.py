@@ -63,6 +63,25 @@ def test_errors_are_those_of_scikit_learn(rng, batch):
     assert found["rmse"] == pytest.approx(metrics.root_mean_squared_error(target, predicted), rel=1e-12)
 
 
+@pytest.mark.parametrize("scale", [1e-200, 1e300])
+def test_errors_near_the_ends_of_the_range_are_those_of_scaled_numbers(rng, scale):
+    target = rng.normal(size=30)
+    predicted = target + rng.normal(size=30)
+    near, far = Errors(), Errors()
+    for part in (slice(0, 7), slice(7, None)):
+        near.add(target[part], predicted[part])
+        far.add(scale * target[part], scale * predicted[part])
+    assert far.metrics["r2"] == pytest.approx(near.metrics["r2"], rel=1e-12)
+    for name in ("mae", "rmse"):
+        assert far.metrics[name] == pytest.approx(scale * near.metrics[name], rel=1e-12, abs=0)
+
+
+def test_targets_whose_sum_is_beyond_the_largest_number_have_scores():
+    errors = Errors()
+    errors.add(np.array([1.6e308, 1.6e308, 1.2e308]), np.array([1.4e308, 1.6e308, 1.2e308]))
+    assert errors.metrics == pytest.approx({"r2": 0.625, "mae": 2e307 / 3, "rmse": 2e307 / 3**0.5}, rel=1e-9)
+
+
 def test_targets_that_are_all_equal_have_no_r2():
     errors = Errors()
     errors.add([2.0, 2.0], [1.0, 2.0])

@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from graphengine.ops.norms import euclidean_norm
+
 
 class ClassScores(NamedTuple):
     """Scores of one class: `support` is the number of rows that have it; NaN where nothing has been counted."""
@@ -59,12 +61,13 @@ class ClassCounts:
 class Errors:
     """Adds up the errors of predicted numbers, and how far the targets are from their mean.
 
-    The sum of squares around the mean is merged over batches by the formula of Chan, Golub and LeVeque (1979).
+    Lengths of the vectors of both are kept and no squares, which would leave the range of the numbers. That around the
+    mean is merged over batches by the formula of Chan, Golub and LeVeque (1979).
     """
 
     count: int = 0
     absolute: float = 0.0
-    squares: float = 0.0
+    length: float = 0.0
     mean: float = 0.0
     spread: float = 0.0
 
@@ -72,21 +75,27 @@ class Errors:
         """Add the rows of a batch."""
         target = np.ravel(target).astype(np.float64)
         error = np.ravel(predicted) - target
-        self.absolute += float(np.abs(error).sum())
-        self.squares += float((error**2).sum())
-        mean, total = float(target.mean()), self.count + target.size
-        self.spread += float(((target - mean) ** 2).sum()) + (mean - self.mean) ** 2 * self.count * target.size / total
-        self.mean += (mean - self.mean) * target.size / total
-        self.count = total
+        before, self.count = self.count, self.count + target.size
+        share, mean = target.size / self.count, _mean(target)
+        moved = (mean - self.mean) * math.sqrt(before * share)
+        self.spread = math.hypot(self.spread, euclidean_norm(target - mean), moved)
+        self.length = math.hypot(self.length, euclidean_norm(error))
+        self.mean += (mean - self.mean) * share
+        self.absolute += (_mean(np.abs(error)) - self.absolute) * share
 
     @property
     def metrics(self) -> dict[str, float]:
         """R squared (NaN for targets that are all equal), mean absolute error, root mean squared error."""
-        return {
-            "r2": 1 - self.squares / self.spread if self.spread else math.nan,
-            "mae": _ratio(self.absolute, self.count),
-            "rmse": math.sqrt(_ratio(self.squares, self.count)),
-        }
+        ratio = _ratio(self.length, self.spread)
+        root_mean = _ratio(self.length, math.sqrt(self.count))
+        return {"r2": 1 - ratio * ratio, "mae": self.absolute if self.count else math.nan, "rmse": root_mean}
+
+
+def _mean(values: Any) -> float:
+    """The mean, also where the sum is beyond the largest number."""
+    with np.errstate(over="ignore"):
+        mean = float(np.mean(values))
+    return mean if math.isfinite(mean) else float(np.sum(values / len(values)))
 
 
 def _ratio(part: Any, whole: Any) -> float:
