@@ -369,8 +369,8 @@ EXPLANATIONS: dict[str, Explanation] = {
         "(weights.safetensors of yesterday beside the model of today)",
     ),
     "GE507": Explanation(
-        "A column has no value in any row that is trained on, an infinite one, or so many different ones that their mode "
-        "does not fit into memory.",
+        "A column has no value in any row that is trained on, an infinite one, or so many different ones that their "
+        "mode does not fit into memory.",
         "Leave the column out, or choose another statistic.",
         "model.train(data={'x': [float('nan')]})",
     ),
