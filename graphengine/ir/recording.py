@@ -154,8 +154,8 @@ class Recorder:
                 seen.add(id(kind))
                 self._offer(name, kind)
         self._inferred: dict[Any, tuple[ArrayType, ...]] = {}
-        self.templates: dict[Any, Template] = {}
-        """What has been sampled, by all that it depends on: kept for whoever comes upon nodes alike."""
+        self.templates: dict[Any, tuple[Node, Template]] = {}
+        """What has been sampled of a node, by its id and all else that it depends on; the node is kept with its id."""
         self._adopt(graph.nodes)
 
     def _offer(self, name: str, kind: ArrayType) -> None:

@@ -52,9 +52,10 @@ class BackwardPass:
         taken = tuple([each.taken for each in choices]) if choices else ()
         key = (id(node.node), kinds, needs, completes, taken, _pattern(inputs), _literals(node, kinds))
         templates = self._recorder.templates
-        template = templates.get(key)
-        if template is None:
-            template = templates[key] = _Alike(self._recorder, node, needs, completes, kinds, choices).template()
+        if key not in templates:
+            made = _Alike(self._recorder, node, needs, completes, kinds, choices).template()
+            templates[key] = node.node, made
+        _, template = templates[key]
         values = self._recorder.repeat(template, values, node.id)
         for operand, place in zip(inputs, template.results, strict=True):
             if place is not None:
