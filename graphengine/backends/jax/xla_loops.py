@@ -52,7 +52,7 @@ class DeviceLoops:
     ) -> Values:
         """Run the rounds of a group and return the values after it; `add` gets each loss, `record` the kept rows."""
         columns = dict(zip(fed, rounds.values(), strict=True))
-        constant = {name: self._put(name, next(iter(each))) for name, each in columns.items() if _is_one(each)}
+        constant = {name: self._host(name, next(iter(each))) for name, each in columns.items() if _is_one(each)}
         moving = {name: rounds.table(name) for name in fed if name not in constant}
         tables = {name: table for name, table in moving.items() if table is not None}
         numbers = {name: list(columns[name]) for name, table in moving.items() if table is None}
@@ -94,10 +94,14 @@ class DeviceLoops:
 
     def _filled(self, name: str, rows: Any, length: int) -> Any:
         """Values of some iterations on the device, with room for `length` of them."""
-        rows = np.asarray(rows, self._graph.types[name].array_dtype)
+        rows = self._host(name, rows)
         if len(rows) < length:
             rows = np.concatenate([rows, np.zeros((length - len(rows), *rows.shape[1:]), rows.dtype)])
-        return self._put(name, rows)
+        return rows
+
+    def _host(self, name: str, value: Any) -> Any:
+        """A value in its dtype: a compiled function takes it to the device faster than `device_put`."""
+        return np.asarray(value, self._graph.types[name].array_dtype)
 
     def _loop_of(self, recorded: tuple[str, ...]) -> Callable[..., Any]:
         if recorded not in self._loops:

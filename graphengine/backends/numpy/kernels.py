@@ -47,6 +47,8 @@ def _mixed(instruction: Instruction) -> bool:
     return strong and any(kind.dtype in (np.float32, np.float16) for kind in kinds)
 
 
+MOST_CLASSES = 256
+"""Indices up to which `one_hot` has a unit matrix."""
 REDUCE = {
     "sum": np.add.reduce,
     "prod": np.multiply.reduce,
@@ -204,7 +206,7 @@ def _vecdot(instruction: Instruction) -> Call | None:
 
 
 def _one_hot(instruction: Instruction) -> Call:
-    """A comparison with the possible indices, made once, that writes numbers instead of truth values."""
+    """Rows of a unit matrix, made once; where an index is out of range, a comparison with the possible indices."""
     depth = instruction.node.depth  # type: ignore[attr-defined]
     from graphengine.ops.families.selection import from_the_front
 
@@ -212,8 +214,14 @@ def _one_hot(instruction: Instruction) -> Call:
     shape: Any = instruction.types[0].shape
     dtype = instruction.types[0].array_dtype
 
+    rows = np.eye(depth, dtype=dtype) if depth <= MOST_CLASSES else np.empty((0, depth), dtype)
+
     def call(targets: Any, out: Any) -> Any:
         result = np.empty(shape, dtype) if out is None else out
+        try:
+            return rows.take(targets, 0, result)
+        except (IndexError, TypeError):  # of no unit matrix, or unsigned indices of 64 bits
+            pass
         return np.equal(from_the_front(targets, depth)[..., None], indices, out=result)  # type: ignore[no-untyped-call]
 
     return made(instruction, call, writes=True)
