@@ -198,7 +198,7 @@ def test_profiles_are_the_least_squares_with_a_number_held(fitted):
 
 def test_a_profile_ends_at_a_bound_and_charts_it():
     model = ge.load("dose_response")
-    with pytest.raises(ge.errors.UsageError, match="profiles are those of a fit"):
+    with pytest.raises(ge.errors.UsageError, match="profiles need a fit"):
         model.profiles()
     fit = model.fit()
     points = model.profiles()["bottom"]

@@ -15,6 +15,8 @@ from test_solvers import write
 import graphengine as ge
 from graphengine.fit import encoding
 from graphengine.fit.encoding import fit_as_json
+from graphengine.fit.requests import Request
+from graphengine.fit.statistics import is_of_data
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +43,7 @@ def test_a_saved_fit_has_the_result_and_where_it_comes_from(fitted):
     wanted |= {"objective", "loss", "degrees_of_freedom", "aic", "bic", "settings"}
     assert wanted <= metadata["fit"].keys()
     assert metadata["provenance"].keys() >= {"data_sha256", "versions"}
+    assert metadata["provenance"]["data"] == "train"
     assert metadata["certified"]  # what was there stays
     np.testing.assert_allclose(
         metadata["fit"]["standard_errors"]["b1"], metadata["certified"]["standard_errors"]["b1"], rtol=1e-9
@@ -76,11 +79,37 @@ def test_the_fingerprint_does_not_count_the_fit(fitted, tmp_path):
 
 def test_show_displays_a_stored_fit(fitted):
     lines = cli("show", fitted).stdout.splitlines()
-    after = lines[lines.index("fit, converged") + 1 :]
+    after = lines[lines.index("fit of 'train', converged") + 1 :]
     said = cli("fit", "misra1a", "--intervals", "0.68,0.95").stdout.splitlines()
     assert [line.removeprefix("  ") for line in after] == said[1:]
     assert cli_json("show", fitted)["fit"] == json.loads(fitted.read_text())["metadata"]["fit"]
     assert "fit" not in cli_json("show", "misra1a")
+
+
+def test_a_fit_of_other_data_than_the_files_says_of_which(tmp_path):
+    path, other = tmp_path / "fitted.json", tmp_path / "mine.csv"
+    x = np.linspace(100.0, 700.0, 9)
+    y = 200.0 * (1 - np.exp(-0.0006 * x)) + 0.1 * np.sin(x)
+    np.savetxt(other, np.column_stack([x, y]), delimiter=",", header="x,y", comments="")
+    cli("fit", "misra1a", "--data", other, "--save", path)
+    assert json.loads(path.read_text())["metadata"]["provenance"]["data"] == "mine.csv"
+    assert "fit of 'mine.csv', converged" in cli("show", path).stdout.splitlines()
+    refused = cli("report", path, "-o", tmp_path / "r.md", code=2).stderr
+    assert "GE801: the data are not those that the model was fitted to" in refused
+    assert "the fit is of 'mine.csv'; give it with --data" in refused
+    cli("report", path, "-o", tmp_path / "r.md", "--data", other, "--no-profiles")
+    assert "| data | mine.csv |" in (tmp_path / "r.md").read_text()
+
+
+@pytest.mark.parametrize("kind", ["squares", "robust", "perfect"])
+def test_a_stored_fit_is_recognized_as_one_of_its_data(kind):
+    model = decay_model()
+    data = dict(DECAY) if kind != "perfect" else {**DECAY, "y": 2.0 * np.exp(-0.5 * np.asarray(DECAY["x"])) + 1.0}
+    fit = model.fit(data, residual="r", **({"robust": "cauchy"} if kind == "robust" else {}))
+    found = model.fitting(data, Request.of_settings(fit.settings))
+    assert is_of_data(found, fit)
+    data["y"] = np.asarray(data["y"]) * 1.001
+    assert not is_of_data(model.fitting(data, Request.of_settings(fit.settings)), fit)
 
 
 @pytest.mark.parametrize(
@@ -125,7 +154,7 @@ def test_a_fit_that_did_not_converge_says_so(tmp_path):
     cli("fit", "misra1a", "--max-iterations", "1", "--save", path, code=1)
     kept = json.loads(path.read_text())["metadata"]["fit"]
     assert (kept["converged"], kept["iterations"]) == (False, 1)
-    assert "fit, not converged" in cli("show", path).stdout
+    assert "fit of 'train', not converged" in cli("show", path).stdout
 
 
 HOSTILE = {

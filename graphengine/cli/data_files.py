@@ -49,6 +49,13 @@ def read_data(
     return offer.read(offer.inputs)
 
 
+def named_after(data: str | None, arrays: dict[str, Any]) -> dict[str, Any]:
+    """Arrays with the name of the file or data source of `--data`, which a saved model keeps; not its folder."""
+    from graphengine.data.sources import NamedArrays
+
+    return arrays if data is None else NamedArrays(arrays, Path(data).name)
+
+
 @dataclass(frozen=True)
 class Offer:
     """What `--data` has: the inputs it has something for, and a function that reads some of them."""

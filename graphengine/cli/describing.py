@@ -106,7 +106,7 @@ def print_model(description: Mapping[str, Any]) -> None:
 def print_fit(model: Model) -> None:
     """Print the fit that the file keeps, or why it is none."""
     from graphengine.cli.fitting import fit_lines
-    from graphengine.training.provenance import FIT
+    from graphengine.training.provenance import FIT, provenance_in
 
     if FIT not in (model.document.metadata or {}):
         return
@@ -119,7 +119,9 @@ def print_fit(model: Model) -> None:
     if fit is None:
         print_line("metadata.fit is the fit of other values than those in the file")
         return
-    print_line(f"fit, {'' if fit.converged else 'not '}converged")
+    read_from = provenance_in(model.document.metadata).get("data")
+    of_data = f" of '{read_from}'" if isinstance(read_from, str) else ""
+    print_line(f"fit{of_data}, {'' if fit.converged else 'not '}converged")
     for line in fit_lines(fit):
         print_line(f"  {line}")
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from graphengine.cli.clustering import DaskAddress, WorkerCount, chosen
-from graphengine.cli.data_files import needed_to_train, read_data
+from graphengine.cli.data_files import named_after, needed_to_train, read_data
 from graphengine.cli.failures import Unwritten
 from graphengine.cli.opening import decoded, open_changed
 from graphengine.cli.options import (
@@ -90,7 +90,8 @@ def fit(
     who = chosen(workers, dask)
     named = data if who and data in opened.document.data else None
     if named is None:
-        given |= read_data(opened, data, columns or [], given, needed_to_fit(opened, sigma or weights))
+        read = read_data(opened, data, columns or [], given, needed_to_fit(opened, sigma or weights))
+        given = named_after(data, given | read)
     found = opened.fit(
         given or named,
         residual=residual,

@@ -63,15 +63,31 @@ def report(
     fit = opened.last_fit
     spread = None if fit is None else fit.settings.get("sigma") or fit.settings.get("weights")
     given |= read_data(opened, data, columns or [], given, needed_to_fit(opened, spread))
-    if fit is None:
-        fit = opened.fit(given or None)
+    is_stored = fit is not None
+    fit = fit or opened.fit(given or None)
     arrays = given or opened.load_data(opened.document.training.data if opened.document.training else None)
+    if is_stored:
+        _require_same_data(opened, fit, arrays)
     charts = _charts(opened, fit, arrays, (observed, curve), level)
     written = _written(opened, fit, {**charts, **(_profiles(opened, fit, arrays) if profiles else {})}, output)
     if output_format is Format.json:
         print_json({"report": str(output), "files": written})
     else:
         print_note(f"report written to {', '.join(written)}")
+
+
+def _require_same_data(model: Model, fit: Fit, arrays: dict[str, Any]) -> None:
+    """Refuse to show a fit beside data that it was not fitted to."""
+    from graphengine.fit.requests import Request
+    from graphengine.fit.statistics import is_of_data
+    from graphengine.training.provenance import provenance_in
+
+    if is_of_data(model.fitting(arrays, Request.of_settings(fit.settings)), fit):
+        return
+    read_from = provenance_in(model.document.metadata).get("data")
+    message = "the data are not those that the model was fitted to: its loss is another one"
+    hint = f"the fit is of '{read_from}'; give it with --data" if read_from else "give the data of the fit with --data"
+    raise UsageError(message, hint=hint)
 
 
 def _charts(
@@ -125,10 +141,9 @@ def _written(model: Model, fit: Fit, charts: dict[str, str], path: Path) -> list
     """Write a report, and the charts of a Markdown one, and return the names of the files."""
     from graphengine.format.files import write_bytes
     from graphengine.page.fit_report import FitReport
-    from graphengine.training.provenance import PROVENANCE
+    from graphengine.training.provenance import provenance_in
 
-    provenance = (model.to_dict().get("metadata") or {}).get(PROVENANCE)
-    page = FitReport(model.graph, fit, provenance if isinstance(provenance, dict) else {}, charts)
+    page = FitReport(model.graph, fit, provenance_in(model.as_document().metadata), charts)
     if path.suffix.lower() == ".html":
         write_bytes(path, page.html().encode())
         return [str(path)]

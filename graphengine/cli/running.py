@@ -10,7 +10,7 @@ import typer
 
 from graphengine.cli.checkpointing import checkpoint_folder
 from graphengine.cli.clustering import DaskAddress, WorkerCount, shards, working
-from graphengine.cli.data_files import needed_to_train, read_data
+from graphengine.cli.data_files import named_after, needed_to_train, read_data
 from graphengine.cli.failures import Unwritten, heed
 from graphengine.cli.opening import decoded, open_changed
 from graphengine.cli.options import (
@@ -97,7 +97,8 @@ def run(
         given = decoded(opened, {**given, **named_values("--input", inputs or [])})
     trains = context.info_name == "train" or _trains(opened, context)
     if data is not None or columns:
-        given |= read_data(opened, data, columns or [], given, needed_to_train(opened) if trains else None)
+        read = read_data(opened, data, columns or [], given, needed_to_train(opened) if trains else None)
+        given = named_after(data, given | read)
     history: History | None = None
     unwritten = Unwritten()
     if trains:

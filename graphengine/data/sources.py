@@ -23,6 +23,21 @@ from graphengine.ops.numbers import all_finite
 from graphengine.ops.shapes import dtype_name
 
 
+class NamedArrays(dict[str, Any]):
+    """Arrays by input with the name of what they were read from: a data source of the model file, or another file."""
+
+    name: str
+
+    def __init__(self, arrays: Mapping[str, Any], name: str) -> None:
+        super().__init__(arrays)
+        self.name = name
+
+
+def name_of(arrays: Mapping[str, Any]) -> str | None:
+    """Return the name of what arrays were read from, None if a caller made them."""
+    return arrays.name if isinstance(arrays, NamedArrays) else None
+
+
 def load_data(source: Any, graph: Graph, folder: Path | None, memory: Memory) -> Arrays:
     """Return the arrays of a data source, by input; what takes more than a quarter of the memory stays on disk.
 

@@ -30,6 +30,8 @@ from graphengine.training.history import History
 from graphengine.transform.path import differentiable_toward
 
 NAN = float("nan")
+SAME_LOSS = 1e-6
+"""Losses that differ by no more than this fraction are those of the same data, on another processor."""
 PROJECTIONS = 3
 SHIFT, FAR = 1e-8, 1e-3
 """A constant shift of length 1 is one of the model's if no more than this is missing; beyond the other it is none."""
@@ -187,6 +189,15 @@ class Fit:
 def fit_of(solver: SolverTrainer) -> Fit:
     """The result of a solver that has run."""
     return _fit_of_squares(solver) if solver.options else _fit_of_likelihood(solver)
+
+
+def is_of_data(solver: SolverTrainer, fit: Fit) -> bool:
+    """Whether a fit is one to the data of a solver, which has its values: whether its loss is the same."""
+    x, problem = solver.objective.vector(solver.values), solver.problem
+    value, details = problem.value(x)
+    rounding = problem.noise(x, details, problem.model(x, details))
+    loss = 2 * value if solver.options else value
+    return abs(loss - fit.loss) <= SAME_LOSS * abs(fit.loss) + 100 * rounding
 
 
 def _common(solver: SolverTrainer, x: Vector, found: Determination, covariance: Matrix) -> dict[str, Any]:

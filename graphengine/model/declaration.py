@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from graphengine.backends.protocol import DEFAULT_BACKEND, Backend, backend_named
 from graphengine.data.batches import Batches
 from graphengine.data.readers import declared_columns
-from graphengine.data.sources import Arrays, given_data, load_data, require_finite
+from graphengine.data.sources import Arrays, NamedArrays, given_data, load_data, name_of, require_finite
 from graphengine.data.stored import Memory
 from graphengine.errors import (
     DataError,
@@ -255,7 +255,8 @@ class Declaration:
         arrays = self.source(name) if named else given_data(data, graph, self.columns)
         with self._placed(name):
             _require_for(training, graph, arrays, also)
-        return arrays
+        read_from = name if named else name_of(data)
+        return arrays if read_from is None else NamedArrays(arrays, read_from)
 
     def initialized(self, values: Mapping[str, Any], data: Any = None) -> dict[str, Any]:
         """Return the values that initializers compute from the rows to train on; raises as `source`."""

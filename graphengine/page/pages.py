@@ -27,6 +27,7 @@ from graphengine.page.fit_report import FitReport, table_html
 from graphengine.page.gauges import Gauge, gauges_of
 from graphengine.page.outcome_gauges import outcome_gauges
 from graphengine.page.scenes import scenes
+from graphengine.training.provenance import provenance_in
 
 COMPUTING = ("film", "arrays", "numbers", "kernels", "program")
 """The parts of the script that compute."""
@@ -80,7 +81,8 @@ def _fitted(model: Model) -> str:
         return f'<section id="fitted"><p>{markup(error.problems[0].message)}</p></section>'
     if fit is None:
         return ""
-    tables = "\n".join(map(table_html, FitReport(model.graph, fit, {}, {}).tables()))
+    report = FitReport(model.graph, fit, provenance_in(model.as_document().metadata), {})
+    tables = "\n".join(map(table_html, report.tables()))
     return f'<section id="fitted" aria-label="fit">\n{tables}\n</section>'
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from graphengine.data.sources import data_hash
+from graphengine.data.sources import data_hash, name_of
 from graphengine.version import __version__
 
 if TYPE_CHECKING:
@@ -21,15 +22,22 @@ FIT = "fit"
 
 
 def provenance(trainer: Running) -> dict[str, Any]:
-    """The data by its hash, how far the training went, and with what it was done."""
-    history = trainer.history
+    """The data by its hash and, if it was read, the name of its source or file; how far the training went, and how."""
+    history, name = trainer.history, name_of(trainer.data)
     return {
+        **({} if name is None else {"data": name}),
         "data_sha256": _data_sha256(trainer),
         "optimizer": trainer.training.optimizer.type,
         "iterations": len(history),
         "epochs": history.epochs_trained,
         "versions": versions(),
     }
+
+
+def provenance_in(metadata: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    """Return the provenance that the metadata of a file have, which anyone may have edited; empty without one."""
+    found = (metadata or {}).get(PROVENANCE)
+    return found if isinstance(found, dict) else {}
 
 
 _HASHES: WeakKeyDictionary[Any, str] = WeakKeyDictionary()
