@@ -144,6 +144,62 @@ def test_the_tile_is_the_largest_whose_rows_are_alike(monkeypatch):
     assert all(BLOCK % tile == 0 for tile in TILES)
 
 
+NARROW = {"line": (5, None), "columns": (5, 3), "two_layers": (20, 4)}
+"""Products of few numbers, by the length of a row and the number of columns."""
+
+
+def narrow_model(case, dtype):
+    """Products of rows with small factors, and functions of single numbers."""
+    length, width = NARROW[case]
+    builder, random = ge.Builder(case, dtype=dtype), np.random.default_rng(1)
+    shape = [length] if width is None else [length, width]
+    z = builder.input("x", ["N", length]) @ builder.parameter("w", shape, value=random.standard_normal(shape))
+    if case == "two_layers":
+        z = np.tanh(z) @ builder.parameter("v", [width], value=random.standard_normal(width))
+    builder.output(z=np.exp(-z))
+    return builder.model()
+
+
+@pytest.mark.filterwarnings("ignore::graphengine.errors.ModelWarning")
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("case", NARROW)
+def test_many_rows_at_once_have_the_bits_of_blocks_and_of_rows_alone(case, dtype):
+    model = narrow_model(case, dtype)
+    for count in (2 * BLOCK + 8, 2003, 10_000):
+        x = np.random.default_rng(count).standard_normal((count, NARROW[case][0])).astype(dtype)
+        by_blocks, *at_once = [model.predict(x=x, row_stable=True)["z"] for _ in range(3)]
+        assert all(equal_bits(each, by_blocks) for each in at_once)
+        places = [*range(5), *range(count - 20, count)]
+        alone = np.concatenate([model.predict(x=x[n : n + 1], row_stable=True)["z"] for n in places])
+        assert equal_bits(alone, by_blocks[places])
+
+
+@pytest.mark.filterwarnings("ignore::graphengine.errors.ModelWarning")
+def test_rows_that_have_other_bits_at_once_are_left_to_blocks(monkeypatch):
+    model, x = narrow_model("columns", "float64"), np.ones((1000, 5))
+    programs = []
+    monkeypatch.setattr(row_blocks, "has_bits_of_tiles", lambda rows, *_: programs.append(rows))
+    for _ in range(2):
+        model.predict(x=x, row_stable=True)
+    assert programs == [1000]
+    product = row_blocks.matrix_product
+    kinds = type_of(np.ones((BLOCK, 6))), type_of(np.ones((6, 3)))
+    monkeypatch.undo()
+
+    def uneven(x, y):
+        """A product whose last rows are computed otherwise where there are many."""
+        found = product(x, y)
+        found[BLOCK + 3 :] *= 1 + 2**-50
+        return found
+
+    row_blocks._is_as_in_tiles.cache_clear()
+    try:
+        monkeypatch.setattr(row_blocks, "matrix_product", uneven)
+        assert not row_blocks.has_bits_of_tiles(BLOCK + 8, *kinds)
+    finally:
+        row_blocks._is_as_in_tiles.cache_clear()
+
+
 def wide_model():
     """A product that is large enough for BLAS to cut it among threads."""
     builder = ge.Builder("wide")

@@ -14,19 +14,24 @@ class _Users:
 
     def __init__(self) -> None:
         self._lock, self._count = Lock(), 0
-        self._limit: Any = None
+        self._limited: list[tuple[Any, int]] = []
+        """The libraries that had more threads, with how many."""
 
     def enter(self) -> None:
         with self._lock:
             if not self._count:
-                self._limit = _controller().limit(limits=1, user_api="blas")
+                threads = [(each, each.get_num_threads()) for each in _libraries()]
+                self._limited = [(each, count) for each, count in threads if count not in (None, 1)]
+                for each, _ in self._limited:
+                    each.set_num_threads(1)
             self._count += 1
 
     def leave(self) -> None:
         with self._lock:
             self._count -= 1
             if not self._count:
-                self._limit.restore_original_limits()
+                for each, count in self._limited:
+                    each.set_num_threads(count)
 
 
 @contextmanager
@@ -40,11 +45,11 @@ def one_blas_thread() -> Iterator[None]:
 
 
 @cache
-def _controller() -> Any:
-    """What knows the libraries of BLAS that are loaded; finding them takes milliseconds."""
+def _libraries() -> list[Any]:
+    """The libraries of BLAS that are loaded; finding them takes milliseconds."""
     from threadpoolctl import ThreadpoolController
 
-    return ThreadpoolController()
+    return [each for each in ThreadpoolController().lib_controllers if each.user_api == "blas"]
 
 
 _USERS = _Users()

@@ -188,20 +188,16 @@ class Evaluator:
 
     def _row_stable(self, given: Mapping[str, Any], outputs: tuple[str, ...] | None) -> Results:
         """Outputs whose rows have the same bits in any batch, and those that depend on no row."""
-        targets = self.targets(outputs, given)
-        own, still = self.stability.split(targets, given, asked=outputs is not None)
-        has_rows = all(len(given[name]) for name in self.stability.rows_of(own))
-        if not has_rows or self.stability.is_elementwise(own):
-            return self.predict(given, tuple(name for name in targets if name in own or name in still))
+        way = self.stability.way(outputs, given, lambda: self.targets(outputs, given))
+        if way.blocks is None:
+            return self.predict(given, way.names)
         with one_blas_thread():
-            found = self.predict(given, tuple(still)) if still else {}
-            if own:
-                blocks = self.stability.blocks(own, given)
-                found |= blocks.run(
-                    {**self.values, **given},
-                    lambda program, block: run(program, block, lambda: self._by_reference(own, block)),
-                )
-        return {name: read_only(found[name]) for name in targets if name in found}
+            found = self.predict(given, way.still) if way.still else {}
+            found |= way.blocks.run(
+                {**self.values, **given},
+                lambda program, block: run(program, block, lambda: self._by_reference(way.own, block)),
+            )
+        return {name: read_only(found[name]) for name in way.names}
 
     def _by_reference(self, targets: Mapping[str, str], values: Mapping[str, Any]) -> Results:
         slots = self.executor.forward(values, self.executor.forward_schedule(targets.values()))

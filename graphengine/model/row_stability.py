@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Container, Iterable, Mapping
-from threading import Lock
-from typing import Any
+from collections.abc import Callable, Container, Iterable, Mapping
+from threading import RLock
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from graphengine.backends.one_thread import one_blas_thread
 from graphengine.backends.program_cache import kept
 from graphengine.backends.protocol import Backend
 from graphengine.backends.row_blocks import RowBlocks
@@ -22,8 +23,22 @@ from graphengine.wording import enumerated
 
 MOST_SHAPES = 4
 """Combinations of outputs and shapes of rows for which compiled blocks are kept."""
+MOST_WAYS = 8
+"""Combinations of outputs and shapes of inputs for which it is known how they are computed."""
 WITH_ROW_BLOCKS = ("auto", "numpy", "reference")
 """Backends whose kernels treat all rows of a block alike."""
+
+
+class StableWay(NamedTuple):
+    """How outputs are computed for inputs of some shapes: all of them, those that depend on no sample, the others.
+
+    Without blocks all are computed at once: number by number, or for no rows.
+    """
+
+    names: tuple[str, ...]
+    still: tuple[str, ...] = ()
+    own: Mapping[str, str] = {}
+    blocks: RowBlocks | None = None
 
 
 class RowStability:
@@ -33,7 +48,30 @@ class RowStability:
         self._graph, self._backend = graph, backend
         self._blocks: OrderedDict[Any, RowBlocks] = OrderedDict()
         self._splits: OrderedDict[Any, dict[str, str]] = OrderedDict()
-        self._lock = Lock()
+        self._ways: OrderedDict[Any, StableWay] = OrderedDict()
+        self._lock = RLock()
+
+    def way(
+        self, outputs: tuple[str, ...] | None, given: Mapping[str, Any], targets: Callable[[], Mapping[str, str]]
+    ) -> StableWay:
+        """Return how asked outputs are computed, by default all; `targets` are these, by name.
+
+        Raises
+        ------
+        InputError, UsageError
+            As `split` and `blocks`.
+        """
+        key = (outputs, *[(name, array.shape) for name, array in given.items()])
+        with self._lock:
+            return kept(self._ways, key, MOST_WAYS, lambda: self._way(targets(), given, asked=outputs is not None))
+
+    def _way(self, targets: Mapping[str, str], given: Mapping[str, Any], *, asked: bool) -> StableWay:
+        own, still = self.split(targets, given, asked=asked)
+        names = tuple(name for name in targets if name in own or name in still)
+        has_rows = own and all(len(given[name]) for name in self.rows_of(own))
+        if not has_rows or self.is_elementwise(own):
+            return StableWay(names)
+        return StableWay(names, tuple(still), own, self.blocks(own, given))
 
     def split(
         self, targets: Mapping[str, str], given: Mapping[str, Any], *, asked: bool
@@ -76,7 +114,7 @@ class RowStability:
             shown = ", ".join(f"'{name}' {shapes[name][0]}" for name in rows)
             raise InputError(f"inputs have different numbers of rows: {shown}", code="GE405")
         key = (*own.items(), *[(name, shape[name in rows :]) for name, shape in shapes.items()])
-        with self._lock:
+        with self._lock, one_blas_thread():
             return kept(self._blocks, key, MOST_SHAPES, lambda: RowBlocks(graph, rows, shapes, self._backend))
 
     def is_elementwise(self, own: Mapping[str, str]) -> bool:

@@ -15,6 +15,7 @@ from graphengine.ir.node_types import literal_type
 from graphengine.ir.nodes import GraphNode, Operand
 from graphengine.ops.body import bodies_of
 from graphengine.ops.families.contraction import labels_of
+from graphengine.ops.inference import elementwise
 from graphengine.ops.shapes import ArrayType, size_value
 from graphengine.transform.passes import expand
 from graphengine.transform.rewriting import Result, Rewriter, Rule, only_for
@@ -28,6 +29,30 @@ def in_row_tiles(graph: Graph, block: int, tile_of: TileOf) -> Graph:
     cut = Rewriter(expand(graph)).run((_product_rule(block, tile_of), _sum_rule(block)))
     nodes = [_with_cut_bodies(node, cut, block, tile_of) for node in cut.nodes]
     return cut.derive(nodes, cut.outputs, cut.types)
+
+
+def products_of_rows(graph: Graph, block: int) -> list[tuple[ArrayType, ArrayType]] | None:
+    """Return the types of the factors of all products of a graph of known sizes, each of rows and a factor without.
+
+    None if the graph has anything else than such products and functions of single numbers.
+    """
+    whole, found = expand(graph), []
+    for node in whole.nodes:
+        kinds = [whole.types[each] for each in node.inputs if isinstance(each, str)]
+        if not node.is_core:
+            return None
+        if type(node.node).infer is elementwise:
+            continue
+        if node.op != "matmul" or not _is_of_rows(kinds, block):
+            return None
+        found.append((kinds[0], kinds[1]))
+    return found
+
+
+def _is_of_rows(kinds: Sequence[ArrayType], block: int) -> bool:
+    rows, *others = [size for kind in kinds for size in kind.shape]
+    counts = _counts_samples(rows, block) and not any(_counts_samples(size, block) for size in others)
+    return counts and len(kinds[0].shape) == 2 and len(kinds[1].shape) <= 2
 
 
 def _product_rule(block: int, tile_of: TileOf) -> Rule:
