@@ -301,11 +301,30 @@ def test_a_node_of_a_plugin_is_exported_as_what_its_forward_does():
 
 @in_runtime
 def test_a_step_with_some_outputs_carries_these_alone():
-    session = session_of(moved("linreg"), graph="step", outputs=["loss", "gradient_norm"])
+    model = moved("linreg")
+    session = session_of(model, graph="step", outputs=["loss", "gradient_norm"])
     assert [each.name for each in session.get_outputs()] == ["loss", "gradient_norm"]
     assert {each.name for each in session.get_inputs()} == {"x", "y"}
     assert "graphengine.carried" not in session.get_modelmeta().custom_metadata_map
-    assert not session.get_overridable_initializers()
+    assert [each.name for each in session.get_overridable_initializers()] == ["theta"]
+    batch = batch_of(model)
+    (loss, _) = session.run(None, {**batch, "theta": np.array(400.0)})
+    model.parameters["theta"] = 400.0
+    np.testing.assert_allclose(loss, model.forward(batch)["loss"], rtol=1e-12)
+
+
+@in_runtime
+def test_a_step_predicts_with_parameters_that_it_is_given():
+    model = ge.load("mlp_digits")
+    session = session_of(model, graph="step", outputs="probabilities")
+    assert {each.name for each in session.get_overridable_initializers()} == {"W1", "b1", "W2", "b2"}
+    model.initialize()
+    trained = {name: 1.1 * model.parameters[name] for name in ("W1", "b1", "W2", "b2")}
+    for name, value in trained.items():
+        model.parameters[name] = value
+    x = batch_of(model)["x"]
+    (found,) = session.run(None, {"x": x, **trained})
+    np.testing.assert_allclose(found, model.predict(x=x)["probabilities"], rtol=1e-12)
 
 
 @in_runtime

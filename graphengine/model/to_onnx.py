@@ -17,6 +17,7 @@ from graphengine.format.onnx.exporting import PREFIX, ExportRequest, OnnxParts, 
 from graphengine.format.onnx.external_data import write_model
 from graphengine.format.writing import model_as_dict
 from graphengine.ir.graph import inputs_of, names_of
+from graphengine.ir.nodes import reachable
 from graphengine.transform.mode import with_carried_keys
 from graphengine.transform.step import LEARNING_RATE
 
@@ -44,7 +45,8 @@ def export(
     training; or "start", which has no inputs and gives what a step carries as it begins. `outputs` are the wanted
     outputs, by default all. With the dtype "float32" double precision becomes single. Parameters are initializers.
     Those that a step trains, its slots and state, and the keys of its random ops, are inputs whose defaults are the
-    values to start from, and outputs `new_<name>`; `graphengine.carried` in the metadata maps these to those. The
+    values to start from, and outputs `new_<name>`; `graphengine.carried` in the metadata maps these to those. With some
+    `outputs` alone, which may be any value of the step, the parameters that they depend on are inputs all the same. The
     learning rate is an input of a step, with a default unless the training has a schedule; `iteration` counts from 1.
     Without `defaults` all inputs of a step have to be given, as in runtimes that let nobody replace a default. The
     model file, with null for each value, is `graphengine.model` in the metadata. With `external` values of 1 KiB and
@@ -103,12 +105,14 @@ def onnx_parts(
         model.initialize()  # as a training begins
     source, carried, rates = _source(model, graph)
     source = _with_outputs(source, outputs)
+    read = {*source.outputs.values()}.union(*[node.inputs for node in reachable(source.nodes, source.outputs.values())])
+    replaceable = frozenset(carried.values()) & read
     carried = {output: replaced for output, replaced in carried.items() if output in source.outputs}
     rates = {name: value for name, value in rates.items() if name in source.inputs}
     if graph == "forward":
         model.evaluator.require_values(source.outputs.values())
     metadata = {f"{PREFIX}model": _file(model), f"{PREFIX}graph": graph}
-    wanted = ExportRequest(dtype == "float32", opset, carried, rates, metadata, defaults, external)
+    wanted = ExportRequest(dtype == "float32", opset, carried, replaceable, rates, metadata, defaults, external)
     return start_model(source, model.values, wanted) if graph == "start" else onnx_model(source, model.values, wanted)
 
 

@@ -49,15 +49,16 @@ PREFIX = "graphengine."
 class ExportRequest:
     """What an ONNX model is to be.
 
-    `carried` maps outputs to the sources that they replace in the next run, `defaults` are values of inputs that need
-    not be given, `metadata` is text by key. Inputs that have values `are_optional`, or have to be given like all
-    others. With `single` double precision becomes single. Large values are `external`, with None those that do not fit
-    into one file.
+    `carried` maps outputs to the sources that they replace in the next run, `replaceable` are all sources that are
+    inputs, whether or not there is such an output. `defaults` are values of inputs that need not be given, `metadata`
+    is text by key. Inputs that have values `are_optional`, or have to be given like all others. With `single` double
+    precision becomes single. Large values are `external`, with None those that do not fit into one file.
     """
 
     single: bool = False
     opset: int = OLDEST_OPSET
     carried: Mapping[str, str] = field(default_factory=dict)
+    replaceable: frozenset[str] = frozenset()
     defaults: Mapping[str, Any] = field(default_factory=dict)
     metadata: Mapping[str, str] = field(default_factory=dict)
     are_optional: bool = True
@@ -88,7 +89,7 @@ def onnx_model(graph: Graph, values: Mapping[str, Any], wanted: ExportRequest) -
     _check_names(graph)
     lowered, names = lowered_graph(graph)
     _refuse(_unknown(lowered))
-    narrow = narrow_sources(lowered, values, set(wanted.carried.values()))
+    narrow = narrow_sources(lowered, values, wanted.replaceable)
     renamed = {**names, **_renamed(lowered), **narrow.renamed()}
     emit = Emitter(lowered.types, renamed, single=wanted.single)
     for name, wide in narrow.renamed().items():
@@ -167,12 +168,11 @@ def _joined(
 ) -> OnnxParts:
     """Return the model that has what was emitted, with inputs, outputs and metadata."""
     helper = emit.helper
-    carried = set(wanted.carried.values())
     sources: dict[str, Source] = {
         **graph.inputs,
-        **{name: graph.sources[name] for name in graph.sources if name in carried},
+        **{name: graph.sources[name] for name in graph.sources if name in wanted.replaceable},
     }
-    read = {*graph.outputs.values(), *carried, *values}.union(*[node.inputs for node in graph.nodes])
+    read = {*graph.outputs.values(), *wanted.replaceable, *values}.union(*[node.inputs for node in graph.nodes])
     kept = {name: source for name, source in graph.sources.items() if name in read and name not in graph.inputs}
     defaults = {name: _value(name, source, values) for name, source in kept.items()}
     defaults |= wanted.defaults

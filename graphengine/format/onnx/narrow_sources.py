@@ -23,10 +23,10 @@ class NarrowSources(NamedTuple):
         return {name: f"{name}~wide" for name in self.types}
 
 
-def narrow_sources(graph: Graph, values: Mapping[str, Any], carried: set[str]) -> NarrowSources:
-    """Return what of a graph is written in 16 bits: not what it carries, and no parameter that would lose a bit."""
+def narrow_sources(graph: Graph, values: Mapping[str, Any], replaceable: frozenset[str]) -> NarrowSources:
+    """Return what is written in 16 bits: not what a run may replace, and no parameter that would lose a bit."""
     read = {each for node in graph.nodes for each in node.inputs}
-    apart = {*carried, *graph.outputs.values()}
+    apart = {*replaceable, *graph.outputs.values()}
     found = NarrowSources({}, {})
     for name, source in {**graph.inputs, **graph.parameters}.items():
         storage: Any = source.storage if isinstance(source, (Input, Parameter)) else None
