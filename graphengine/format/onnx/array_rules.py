@@ -100,7 +100,7 @@ def concat(emit: Emitter, applied: Applied) -> str:
     """Write Concat."""
     dtype = emit.result_dtype(applied)
     values = [emit.read(applied, place, dtype) for place in range(len(applied.node.inputs))]
-    return emit("Concat", *values, axis=applied.axis)
+    return emit("Concat", *values, axis=applied.axis % len(applied.result.shape))
 
 
 @exports("stack")
@@ -146,13 +146,15 @@ def slice_add(emit: Emitter, applied: Applied) -> str:
 @exports("gather")
 def gather(emit: Emitter, applied: Applied) -> str:
     """Write Gather."""
-    return emit("Gather", emit.read(applied), emit.read(applied, 1, np.int64), axis=applied.axis)
+    return emit("Gather", emit.read(applied), emit.read(applied, 1, np.int64), axis=applied.axis % applied.rank())
 
 
 @exports("take_along_axis")
 def take_along_axis(emit: Emitter, applied: Applied) -> str:
     """Write GatherElements."""
-    return emit("GatherElements", emit.read(applied), emit.read(applied, 1, np.int64), axis=applied.axis)
+    return emit(
+        "GatherElements", emit.read(applied), emit.read(applied, 1, np.int64), axis=applied.axis % applied.rank()
+    )
 
 
 @exports("scatter_add")
@@ -160,7 +162,7 @@ def scatter_add(emit: Emitter, applied: Applied) -> str:
     """Write ScatterElements that adds."""
     dtype = emit.result_dtype(applied)
     values = emit.read(applied, 0, dtype), emit.read(applied, 1, np.int64), emit.read(applied, 2, dtype)
-    return emit("ScatterElements", *values, axis=applied.axis, reduction="add")
+    return emit("ScatterElements", *values, axis=applied.axis % applied.rank(), reduction="add")
 
 
 @exports("one_hot")
@@ -216,7 +218,7 @@ def _patches(applied: Applied, sizes: tuple[Any, ...], kernel: tuple[int, ...]) 
 def fold(emit: Emitter, applied: Applied) -> str:
     """Write the sum of padded parts, one for each place in a patch, in the order of the reference: exact.
 
-    A part lies `stride` apart: zeros are put between its numbers.
+    A part lies `stride` apart: zeros are put between its numbers. What lies on the margin is cut off in the end.
     """
     sizes, kernel = applied.output_size, applied.kernel_size
     counts, pairs = _patches(applied, sizes, kernel)
@@ -229,14 +231,23 @@ def fold(emit: Emitter, applied: Applied) -> str:
     for number, place in enumerate(itertools.product(*map(range, kernel))):
         part = emit("Gather", parts, emit.constant(number, np.int64), axis=2)
         part = _spread(emit, part, counts, strides)
-        before = [step * each - width for step, each, (width, _) in zip(steps, place, pairs, strict=True)]
+        before = [step * each for step, each in zip(steps, place, strict=True)]
         after = [
-            size - first - ((count - 1) * stride + 1)
-            for size, first, count, stride in zip(sizes, before, counts, strides, strict=True)
+            size + sum(pair) - first - ((count - 1) * stride + 1)
+            for size, pair, first, count, stride in zip(sizes, pairs, before, counts, strides, strict=True)
         ]
         part = emit("Pad", part, emit.vector([0, 0, *before, 0, 0, *after]))
         total = emit("Add", total, part) if total else part
-    return total
+    if not any(map(any, pairs)):
+        return total
+    stops = [size + first for size, (first, _) in zip(sizes, pairs, strict=True)]
+    return emit(
+        "Slice",
+        total,
+        emit.vector([first for first, _ in pairs]),
+        emit.vector(stops),
+        emit.vector(range(2, len(sizes) + 2)),
+    )
 
 
 def _spread(emit: Emitter, x: str, counts: Any, strides: Any) -> str:
@@ -355,7 +366,7 @@ def scatter(emit: Emitter, applied: Applied) -> str:
     """Write ScatterElements."""
     dtype = emit.result_dtype(applied)
     values = emit.read(applied, 0, dtype), emit.read(applied, 1, np.int64), emit.read(applied, 2, dtype)
-    return emit("ScatterElements", *values, axis=applied.axis, reduction=applied.reduction)
+    return emit("ScatterElements", *values, axis=applied.axis % applied.rank(), reduction=applied.reduction)
 
 
 @exports("arange")
