@@ -308,6 +308,28 @@ def of_pools(name, attributes, arrays):
     return {**known, "max": lambda p: np.max(p, **over), "sum": lambda p: np.sum(p, **over)}
 
 
+def max_pool_with_indices(name, attributes, arrays):
+    """As of a pooling; gradients are put into images whose places are in one axis."""
+    if "ceil_mode" in attributes:
+        return None
+    known, (x,) = plain(name, attributes, arrays), arrays
+    layout = layout_of(known, known["kernel_size"])
+
+    def patches(images):
+        columns = unfold(images, fill=-math.inf, **layout)
+        return columns.reshape(*x.shape[:2], -1, columns.shape[-1])
+
+    def scatter_add(images, indices, updates):
+        columns = images.reshape(*images.shape[:2], -1).copy()
+        np.add.at(columns, (*np.ogrid[: len(x), : x.shape[1], :1][:2], indices), updates)
+        return columns
+
+    indices = results_of(name, attributes, arrays)[1]
+    known |= {key: known[key].reshape(*x.shape[:2], -1) for key in ("z", "dz", "dx")}
+    called = {"unfold": patches, "scatter_add": scatter_add, "max": lambda p: np.max(p, axis=2)}
+    return {**known, **called, "indices": indices.reshape(*x.shape[:2], -1)}
+
+
 def global_avg_pool2d(name, attributes, arrays):
     return plain(name, attributes, arrays) | {"H": arrays[0].shape[2], "W": arrays[0].shape[3]}
 
@@ -365,6 +387,7 @@ MEANINGS = {
     **dict.fromkeys(["conv1d", "conv2d", "conv_transpose2d"], of_filters),
     **dict.fromkeys(["max_pool2d", "avg_pool2d"], of_pools),
     "global_avg_pool2d": global_avg_pool2d,
+    "max_pool_with_indices": max_pool_with_indices,
     "add_n": with_functions(sum=sum),
     "clip": only(lambda _, arrays: len(arrays) == 3),
     "gelu": only(lambda attributes, _: not attributes),

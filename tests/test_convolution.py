@@ -87,6 +87,7 @@ OPEN = {
     "conv_transpose2d": ({"z": ("conv_transpose2d", ["x", "w"], {"stride": 2})}, (2, 3, 4, 5), (3, 2, 3, 3)),
     "max_pool2d": ({"z": ("max_pool2d", ["x"], {"kernel_size": 2})}, (2, 3, 6, 5), (1,)),
     "avg_pool2d": ({"z": ("avg_pool2d", ["x"], {"kernel_size": 2, "ceil_mode": True})}, (2, 3, 6, 5), (1,)),
+    "max_pool_with_indices": ({"z": ("max_pool_with_indices", ["x"], {"kernel_size": [2, 3]})}, (2, 3, 6, 5), (1,)),
 }
 """Nodes, and the shapes of x and of a second input."""
 
@@ -167,3 +168,28 @@ def test_what_does_not_fit_is_reported_before_anything_runs(op, shapes, attribut
     problem = problem_of(content)
     assert problem.code == "GE301"
     assert said in problem.message
+
+
+@pytest.mark.extra("torch")
+@pytest.mark.parametrize("axes", [1, 2, 3])
+@pytest.mark.parametrize("layout", [{}, {"stride": 1, "padding": 1}, {"stride": 3, "dilation": 2, "ceil_mode": True}])
+def test_places_of_the_largest_values_are_those_of_torch(axes, layout):
+    import torch
+
+    x = RNG.integers(-3, 3, (2, 3, 7, 6, 8)[: axes + 2]).astype(float)  # many are equal
+    given = torch.from_numpy(x).requires_grad_()
+    pool = getattr(torch.nn.functional, f"max_pool{axes}d")
+    values, indices = pool(given, 2, return_indices=True, **layout)
+    weights = RNG.normal(size=values.shape)
+    (values * torch.from_numpy(weights)).sum().backward()
+    nodes = {
+        "y": ("max_pool_with_indices", ["x"], {"kernel_size": [2] * axes, **layout}),
+        "w": ("mul", ["y", "weights"]),
+        "loss": ("sum", ["w"]),
+    }
+    outputs = {"values": "y", "indices": "y:indices", "loss": "loss"}
+    made = model(nodes, outputs, inputs={"x": ["N", *x.shape[1:]], "weights": ["N", *weights.shape[1:]]})
+    run = made.forward(x=x, weights=weights)
+    np.testing.assert_array_equal(run["values"], values.detach())
+    np.testing.assert_array_equal(run["indices"], indices)
+    np.testing.assert_allclose(run.backward(of="loss", wrt=["x"])["x"], given.grad, rtol=1e-14)

@@ -40,7 +40,9 @@ SIZES = 20.0 * 8.0 ** np.arange(6)
 NOT_NAN = {
     "confusion_matrix": "counts are integers: NaN counts as the largest score",
     "opaque_backward": "it is given a result that its inputs do not have",
-    **dict.fromkeys(("sort", "topk"), "NaN counts as the largest value, and only its place is NaN"),
+    **dict.fromkeys(
+        ("max_pool_with_indices", "sort", "topk"), "NaN counts as the largest value, and only its place is NaN"
+    ),
 }
 """Ops that give a number where an input is NaN, and why."""
 INF, NAN = math.inf, math.nan

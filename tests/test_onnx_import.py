@@ -327,6 +327,21 @@ def test_what_lacks_is_reported_in_one_run(text, wanted):
     assert all(each.startswith(start) for each, start in zip(found, wanted, strict=True)), found
 
 
+@pytest.mark.parametrize("order", [0, 1])
+@pytest.mark.parametrize("shape", [[8], [6, 4], [4, 2, 6]])
+def test_places_of_the_largest_values_are_imported(shape, order):
+    sizes, twos = ", ".join(map(str, shape)), [2] * len(shape)
+    model = parsed(
+        f"""m (float[N, 2, {sizes}] x) => (float[] y, int64[] i, float[] z) {{
+            y, i = MaxPool<kernel_shape = {twos}, strides = {twos}, storage_order = {order}>(x)
+            z = MaxUnpool<kernel_shape = {twos}, strides = {twos}>(y, i)
+        }}"""
+    )
+    for each in model.graph.output:
+        each.type.tensor_type.ClearField("shape")
+    assert_same(model, x=floats(3, 2, *shape))
+
+
 def test_inputs_can_be_fixed_and_sizes_given():
     text = "m (float[N, 4] x, int64[2] shape) => (float[A, B] y) { y = Reshape(x, shape) }"
     imported = from_proto(parsed(text), fixed={"shape": [2, 4]}, sizes={"N": 2})

@@ -32,7 +32,7 @@ normalization batch_norm dropout layer_norm rms_norm
 opaque opaque_backward
 padding numpy.pad pad unpad
 patches fold unfold
-pooling avg_pool2d global_avg_pool2d max_pool2d
+pooling avg_pool2d global_avg_pool2d max_pool2d max_pool_with_indices
 probability betaln digamma erfc erfcx faddeeva_imag faddeeva_real inverse_mills lgamma log_erfc
 probability log_ndtr polygamma xlogy
 random bernoulli normal random_key uniform

@@ -1,7 +1,7 @@
 import numpy as np
 
 from samples.arrays import values
-from samples.patches import padded, windows
+from samples.patches import margins, padded, windows
 from samples.table import Samples
 
 IMAGES = values((2, 5, 5, 6))
@@ -24,7 +24,34 @@ def avg_pool2d(x, count_include_pad=True, **layout):
     return pool(np.nanmean, x, fill=0 if count_include_pad else np.nan, **layout)
 
 
+def max_pool_with_indices(x, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False):
+    """The largest value of each patch and its place in the image, one patch after the other."""
+    layout = {"stride": stride or kernel_size, "padding": padding, "dilation": dilation}
+    before = [pair[0] for pair in margins(x.shape[2:], kernel_size, **layout)]
+    patches, found = windows(x.shape[2:], kernel_size, **layout, ceil_mode=ceil_mode), []
+    for patch in patches:
+        inside = [tuple(np.subtract(index, before)) for index in patch]
+        inside = [at for at in inside if all(0 <= place < size for place, size in zip(at, x.shape[2:], strict=True))]
+        places = np.ravel_multi_index(tuple(np.transpose(inside)), x.shape[2:])
+        values = np.stack([x[:, :, *at] for at in inside])
+        first = np.argmax(values, axis=0)
+        found.append((np.take_along_axis(values, first[None], axis=0)[0], places[first]))
+    counts = [len({patch[0][axis] for patch in patches}) for axis in range(len(kernel_size))]
+    return tuple(np.stack(each, axis=-1).reshape(*x.shape[:2], *counts) for each in zip(*found, strict=True))
+
+
 TABLE = {
+    "max_pool_with_indices": Samples(
+        [
+            ({"kernel_size": [2]}, (values((2, 5, 7)),)),
+            (OVERLAPPING, (IMAGES,)),
+            ({"kernel_size": [2, 2], "dilation": [2, 1], "padding": [[1, 0], 0], "stride": 1}, (-abs(IMAGES),)),
+            ({"kernel_size": [2, 3], "stride": [2, 4], "ceil_mode": True}, (IMAGES,)),
+            ({"kernel_size": [2, 1, 2]}, (values((2, 1, 5, 6, 5)),)),
+        ],
+        max_pool_with_indices,
+        analytic=False,
+    ),
     "max_pool2d": Samples(
         [
             ({"kernel_size": 2}, (IMAGES,)),

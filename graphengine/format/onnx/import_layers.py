@@ -175,12 +175,13 @@ def _transposed_pads(call: OnnxCall, full: list[int], sizes: Any, strides: Any) 
 @imports("MaxPool", "AveragePool", "LpPool")
 def pool(call: OnnxCall) -> Any:
     """Import pooling of any number of axes as a reduction of patches."""
-    if call.wants(1):
-        raise Unimportable("indices of the largest values have no counterpart")
     kernel = tuple(call.get("kernel_shape"))
     fields = window(call, kernel)
     x, axes = call[0], len(kernel)
     ceil = bool(call.get("ceil_mode", 0)) and call.text("auto_pad", "NOTSET") in ("NOTSET", "")
+    if call.wants(1):
+        values, indices = op("max_pool_with_indices", kernel_size=kernel, ceil_mode=ceil, **fields)(x)
+        return values, _among_all(call, indices, call.static(0, range(2, axes + 2)))
     if axes == 2 and (call.op == "MaxPool" or (call.op == "AveragePool" and set(fields["dilation"]) == {1})):
         return _of_images(call, x, kernel, fields, ceil=ceil)
     sizes = call.static(0, range(2, axes + 2))
@@ -194,6 +195,40 @@ def pool(call: OnnxCall) -> Any:
     return np.reshape(
         _pooled(call, patches, kernel, fields, inner, counts, sizes), (-1, call.static(0, [1])[0], *counts)
     )
+
+
+def _among_all(call: OnnxCall, indices: Any, sizes: tuple[int, ...]) -> Any:
+    """Return places in an image as places in the whole array, where images may be written column by column."""
+    within, rest, left = indices, indices, math.prod(sizes)
+    if call.get("storage_order", 0):
+        within = 0
+        for axis, size in enumerate(sizes):
+            left //= size
+            inner = np.mod(rest, left)
+            along = cast(np.divide(rest - inner, left), np.int64)
+            within, rest = within + along * math.prod(sizes[:axis]), inner
+    ones = np.sum(np.zeros_like(indices), axis=tuple(range(2, indices.ndim)), keepdims=True) + 1
+    images = np.reshape(np.cumsum(np.reshape(ones, (-1,)), axis=0) - 1, (-1, *ones.shape[1:]))
+    return within + images * math.prod(sizes)
+
+
+@imports("MaxUnpool")
+def max_unpool(call: OnnxCall) -> Any:
+    """Import the array that has the values at their places, and zeros elsewhere."""
+    x, axes = call[0], call.rank() - 2
+    sizes, kernel = call.static(0, range(2, axes + 2)), call.get("kernel_shape")
+    strides, pads = call.get("strides") or [1] * axes, call.get("pads") or [0] * 2 * axes
+    along = zip(sizes, strides, kernel, pads[:axes], pads[axes:], strict=True)
+    whole = [(size - 1) * stride - before - after + span for size, stride, span, before, after in along]
+    bounded(whole)
+    places = np.reshape(np.mod(call[1], math.prod(whole)), (-1, x.shape[1], math.prod(sizes)))
+    values = np.reshape(x, (-1, x.shape[1], math.prod(sizes)))
+    zeros = op("tile", reps=(1, 1, math.prod(whole)))(np.sum(np.zeros_like(values), axis=2, keepdims=True))
+    z = np.reshape(op("scatter", axis=2)(zeros, places, values), (-1, x.shape[1], *whole))
+    if not call.has(2):
+        return z
+    wanted = call.ints(2, "output_shape")[2:]
+    return _margins(z, [(0, 0), (0, 0), *[(0, size - each) for size, each in zip(wanted, whole, strict=True)]])
 
 
 def _of_images(call: OnnxCall, x: Any, kernel: tuple[int, ...], fields: dict[str, Any], *, ceil: bool) -> Any:

@@ -19,6 +19,7 @@ from graphengine.ops.families.patches import (
     spans,
 )
 from graphengine.ops.families.reductions import Max, Mean, Sum
+from graphengine.ops.families.selection import ScatterAdd
 from graphengine.ops.inference import floating
 from graphengine.ops.merging import of_first_axis
 from graphengine.ops.node import Node
@@ -61,6 +62,51 @@ class MaxPool2d(Node):
         unfold = cut(self, x, dilation=self.dilation, fill="-Infinity")
         patches = patches_of(unfold, x)
         return added_up(Max(axis=2).backward(in_one_axis(grad), patches, in_one_axis(out)), unfold, x)
+
+
+@register("max_pool_with_indices")
+class MaxPoolWithIndices(Node):
+    """Largest value of each patch, (N, C, *sizes) to (N, C, *counts), and the `indices` of where in x these are.
+
+    z = max(p) with p = unfold(x); dx = scatter_add(zeros_like(x), indices, dz).
+
+    An index counts the places of an image, x[n, c], row by row, and gradients are put there. The first of equal values
+    counts, as in PyTorch; NaN counts as the largest. `kernel_size` has a number for each axis; the other attributes are
+    those of max_pool2d, but a patch must not lie on padding alone.
+    """
+
+    merge = of_first_axis
+    outputs = ("values", "indices")
+    kernel_size: tuple[Count, ...]
+    stride: Counts | None = None
+    padding: Padding = 0
+    dilation: Counts = 1
+    ceil_mode: bool = False
+
+    def infer(self, x):
+        unfold = cut(self, x, dilation=self.dilation)
+        pairs = padding_pairs(unfold, unfold.kernel_size, [1] * len(unfold.kernel_size))
+        if any(before >= span for (before, _), span in zip(pairs, spans(unfold, unfold.kernel_size), strict=True)):
+            raise ValueError(f"padding {self.padding} is as wide as a patch of kernel_size {self.kernel_size}")
+        shape = pooled(unfold, x)
+        return ArrayType(shape, x.array_dtype), ArrayType(shape, np.dtype(np.int64))
+
+    def workspace(self, x):
+        patches = cut(self, x, dilation=self.dilation).infer(x)
+        return [patches, ArrayType(patches.shape, np.dtype(np.int64))]
+
+    def forward(self, x):
+        unfold = cut(self, x, dilation=self.dilation, fill="-Infinity")
+        patches = patches_of(unfold, x)
+        largest = np.max(patches, axis=2, keepdims=True)
+        found = np.logical_or(np.equal(patches, largest), np.not_equal(patches, patches))
+        places = patches_of(unfold.model_copy(update={"fill": -1.0}), places_in_image(x))
+        inside = np.where(np.logical_and(found, places >= 0), places, math.prod(x.shape[2:]))
+        return as_images(np.squeeze(largest, axis=2), unfold, x), as_images(np.min(inside, axis=2), unfold, x)
+
+    def backward(self, grad_values, x, indices):
+        images = np.reshape(np.zeros_like(x), (-1, x.shape[1], math.prod(x.shape[2:])))
+        return np.reshape(ScatterAdd(axis=2)(images, in_one_axis(indices), in_one_axis(grad_values)), x.shape)
 
 
 @register("avg_pool2d")
@@ -157,6 +203,13 @@ def patches_of(unfold, x):
     return np.reshape(unfold(x), (-1, x.shape[1], math.prod(unfold.kernel_size), count))
 
 
+def places_in_image(x):
+    """The numbers of the places of an image row by row, (1, 1, *sizes)."""
+    ones = np.sum(np.zeros_like(x), axis=(0, 1), keepdims=True).astype(np.int64) + 1
+    counts = np.cumsum(np.reshape(ones, (1, 1, math.prod(x.shape[2:]))), axis=2)
+    return np.reshape(counts - 1, (1, 1, *x.shape[2:]))
+
+
 def added_up(patches, unfold, x):
     """The gradient with respect to images from that with respect to their patches."""
     columns = np.reshape(patches, (-1, x.shape[1] * patches.shape[2], patches.shape[3]))
@@ -164,7 +217,7 @@ def added_up(patches, unfold, x):
 
 
 def in_one_axis(images):
-    """(N, C, H, W) as (N, C, H * W)."""
+    """(N, C, *sizes) with the places of an image in one axis."""
     return np.reshape(images, (-1, images.shape[1], math.prod(images.shape[2:])))
 
 
