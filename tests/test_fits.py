@@ -1,5 +1,7 @@
 """What fits minimize and what they say of it: weights, robust losses, likelihoods, covariances, criteria."""
 
+import re
+
 import numpy as np
 import pytest
 from documents import MODELS, document, parameter
@@ -266,7 +268,7 @@ def test_newton_trains_and_keeps_to_bounds():
     spread = np.sqrt(np.mean((y - 2) ** 2))
     assert fit.parameters["m"] == 2.0
     assert fit.parameters["t"] == pytest.approx(np.log(spread), rel=1e-12)
-    assert [held._asdict() for held in fit.at_bounds] == [{"parameter": "m", "side": "upper", "bound": 2.0}]
+    assert [held[:3] for held in fit.at_bounds] == [("m", "upper", 2.0)]
     assert np.isnan(fit.standard_errors["m"])
     assert fit.standard_errors["t"] == pytest.approx(1 / np.sqrt(10), rel=1e-12)
 
@@ -375,10 +377,44 @@ def test_the_command_fits_a_likelihood_and_reports_what_is_at_a_bound(tmp_path):
     path = write(tmp_path / "m.json", content)
     text = cli("fit", path, "--input", "y=[1, 2.5, 2, 4, 3.5]").stdout
     assert "log-likelihood: " in text
-    assert "at its upper bound: m = 2 (the other errors hold for that)" in text
-    assert cli_json("fit", path, "--input", "y=[1, 2.5, 2, 4, 3.5]")["at_bounds"] == [
-        {"parameter": "m", "side": "upper", "bound": 2.0}
-    ]
+    assert re.search(r"at its upper bound: m = 2, error downward 0\.\d+ \(the other errors hold for that\)", text)
+    (held,) = cli_json("fit", path, "--input", "y=[1, 2.5, 2, 4, 3.5]")["at_bounds"]
+    assert (held.pop("parameter"), held.pop("side"), held.pop("bound")) == ("m", "upper", 2.0)
+    assert held.keys() == {"error"}
+
+
+@pytest.mark.parametrize("absolute", [False, True])
+@pytest.mark.parametrize("bound", [0.7, 2.0])
+def test_the_error_at_a_bound_is_where_a_line_fits_worse_by_one_standard_error(absolute, bound):
+    """The profile of a line is a parabola, so it is the distance itself; the free slope follows."""
+    b = ge.Builder("line")
+    x, y, _ = (b.input(name, ["N"]) for name in "xys")
+    slope = b.parameter("slope", [], initializer=1.0)
+    level = b.parameter("level", [], initializer=bound, bounds=[bound, None])
+    b.output(r=b.name("r", y - slope * x - level))
+    y = 0.5 * X + 0.6 + 0.1 * np.cos(9 * X)
+    fit = b.model().fit({"x": X, "y": y, "s": S}, residual="r", sigma="s", absolute_sigma=absolute)
+
+    def least(level):
+        rest = (y - level) / S
+        return np.sum((rest - (X / S) * (rest @ (X / S)) / np.sum((X / S) ** 2)) ** 2)
+
+    variance = 1.0 if absolute else least(bound) / fit.degrees_of_freedom
+    (held,) = fit.at_bounds
+    assert held.side == "lower"
+    assert least(bound + held.error) - least(bound) == pytest.approx(variance, rel=1e-8)
+
+
+def test_a_likelihood_has_an_error_at_a_bound():
+    """The rate of counts 0, 0, 0 is at its bound 0, where -log L = 3 rate rises by 1/2 at 1/6."""
+    b = ge.Builder("counts")
+    counts = b.input("counts", ["N"])
+    rate = b.parameter("rate", [], initializer=1.0, bounds=[0, 5])
+    b.output(loss=b.name("loss", np.sum(rate - 0.0 * counts)))
+    b.training(loss="loss", optimizer={"type": "newton"})
+    (held,) = b.model().fit({"counts": [0.0, 0.0, 0.0]}).at_bounds
+    assert held[:3] == ("rate", "lower", 0.0)
+    assert held.error == pytest.approx(1 / 6, rel=1e-12)
 
 
 def test_minimize_is_the_oracle_of_a_likelihood_in_two_parameters():

@@ -40,7 +40,7 @@ def test_a_dose_response_on_a_bound_is_the_fit_with_this_parameter_fixed():
     model = ge.load("dose_response")
     data, fit = model.load_data(), model.fit()
     assert fit.converged
-    assert fit.at_bounds == (("bottom", "lower", 0.0),)
+    assert [each[:3] for each in fit.at_bounds] == [("bottom", "lower", 0.0)]
     values, errors = found(fit)
 
     def curve(dose, top, ec50, hill):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -182,7 +183,9 @@ def _notes(fit: Fit) -> Iterator[str]:
     if fit.starts:
         yield _starts_line(fit.starts)
     for held in fit.at_bounds:
-        yield f"at its {held.side} bound: {held.parameter} = {held.bound:.10g} (the other errors hold for that)"
+        inward = "upward" if held.side == "lower" else "downward"
+        error = "" if math.isnan(held.error) else f", error {inward} {held.error:.10g}"
+        yield f"at its {held.side} bound: {held.parameter} = {held.bound:.10g}{error} (the other errors hold for that)"
     for part in fit.undetermined:
         yield f"undetermined: {part.reason}"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -29,6 +30,9 @@ class AtBound(NamedTuple):
     side: str
     """`lower` or `upper`."""
     bound: float
+    error: float = float("nan")
+    """The one-sided error: how far off the bound, the others fitted anew, the fit is as much worse as at one standard
+    error; by the quadratic at the solution. NaN where the spread of the data is unknown."""
 
 
 class Determination(NamedTuple):
@@ -94,10 +98,22 @@ def _spread_out(rows: Matrix, free: Mask, scale: Vector | float) -> Matrix:
     return np.asarray(whole / np.reshape(scale, (-1, 1)))
 
 
-def at_bounds(names: Sequence[str], x: Vector, box: BoxConstraints, free: Mask) -> tuple[AtBound, ...]:
-    """The numbers that are held, with their bounds."""
+def at_bounds(
+    names: Sequence[str], x: Vector, box: BoxConstraints, found: Determination, model: Quadratic, variance: float
+) -> tuple[AtBound, ...]:
+    """The numbers that are held, with their bounds and one-sided errors; the rise of one is half the variance."""
     sides = np.where(x <= box.lower, "lower", "upper")
-    return tuple(AtBound(names[place], str(sides[place]), float(x[place])) for place in map(int, np.flatnonzero(~free)))
+    held = map(int, np.flatnonzero(~found.free))
+    errors = ((place, _one_sided(found, model, variance, place)) for place in held)
+    return tuple(AtBound(names[place], str(sides[place]), float(x[place]), error) for place, error in errors)
+
+
+def _one_sided(found: Determination, model: Quadratic, variance: float, place: int) -> float:
+    """The length d with |slope| d + bend d**2 / 2 = variance / 2, where the numbers that are free follow."""
+    hessian, slope = model.hessian, abs(float(model.slope[place]))
+    bend = float(hessian[place, place]) - float(np.sum(np.square(found.root.T @ hessian[place])))
+    square = slope**2 + bend * variance
+    return math.inf if square <= 0 else variance / (slope + math.sqrt(square))
 
 
 # ---------------------------------------------------------------- what is left open, in words

@@ -29,7 +29,7 @@ def fit_as_json(fit: Fit) -> dict[str, Any]:
         "coordinates": list(fit.coordinates),
         "covariance": encode_array(fit.covariance),
         "correlation": encode_array(fit.correlation),
-        "at_bounds": [each._asdict() for each in fit.at_bounds],
+        "at_bounds": [numbers(each._asdict()) for each in fit.at_bounds],
         "undetermined": [part._asdict() for part in fit.undetermined],
         "observations": fit.observations,
         "degrees_of_freedom": fit.degrees_of_freedom,

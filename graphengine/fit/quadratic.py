@@ -120,6 +120,12 @@ class Quadratic:
         return np.asarray(self.jacobian.T @ self.residual + self.gradient)
 
     @property
+    def hessian(self) -> Matrix:
+        """The matrix of second derivatives."""
+        squares = self.jacobian.T @ self.jacobian
+        return np.asarray(squares if self.second is None else squares + self.second)
+
+    @property
     def lengths(self) -> Vector:
         """How strongly the function bends along each variable: its natural units are the inverse of these."""
         if self.is_sum_of_squares or self.second is None:

@@ -22,7 +22,7 @@ from graphengine.fit.determination import (
 from graphengine.fit.objective import Objective
 from graphengine.fit.problems import SumOfSquares
 from graphengine.fit.profile import Interval
-from graphengine.fit.quadratic import Matrix, Vector
+from graphengine.fit.quadratic import Matrix, Quadratic, Vector
 from graphengine.fit.solver_trainer import SolverTrainer
 from graphengine.fit.starts import Start
 from graphengine.ir.graph import Graph
@@ -200,15 +200,17 @@ def is_of_data(solver: SolverTrainer, fit: Fit) -> bool:
     return abs(loss - fit.loss) <= SAME_LOSS * abs(fit.loss) + 100 * rounding
 
 
-def _common(solver: SolverTrainer, x: Vector, found: Determination, covariance: Matrix) -> dict[str, Any]:
-    """What fits of all kinds have."""
+def _common(
+    solver: SolverTrainer, x: Vector, found: Determination, covariance: Matrix, model: Quadratic, variance: float
+) -> dict[str, Any]:
+    """What fits of all kinds have; a rise of the `model` by half of the variance is that of one standard error."""
     objective, names = solver.objective, solver.objective.coordinates
     return {
         "parameters": objective.split(x),
         "standard_errors": objective.split(np.sqrt(np.diag(covariance))),
         "coordinates": tuple(names),
         "covariance": covariance,
-        "at_bounds": at_bounds(names, x, solver.box, found.free),
+        "at_bounds": at_bounds(names, x, solver.box, found, model, variance),
         "undetermined": undetermined(names, found.flat),
         "converged": solver.converged,
         "reason": None if solver.converged else solver.reason,
@@ -231,11 +233,12 @@ def _fit_of_squares(solver: SolverTrainer) -> Fit:
     count = int(np.count_nonzero(roots))
     freedom, total = count - found.rank, float(residual @ residual)
     deviation = math.sqrt(total / freedom) if freedom else NAN
+    variance = NAN if solver.robust else 1.0 if options.absolute_sigma else deviation**2
     if solver.robust:
         covariance = _of_robust(solver, problem, x, free, count / freedom if freedom else NAN)
         likelihood: dict[str, Any] = dict.fromkeys(("log_likelihood", "aic", "bic"))
     else:
-        covariance = found.covariance(1.0 if options.absolute_sigma else deviation**2)
+        covariance = found.covariance(variance)
         likelihood = _of_normal_errors(total, roots, found.rank, absolute=options.absolute_sigma)
     r2, centred = _r2(None if solver.robust else _target(solver), total, roots, problem.jacobian(x), found.root)
     return Fit(
@@ -246,7 +249,7 @@ def _fit_of_squares(solver: SolverTrainer) -> Fit:
         squares=Squares(total, deviation, r2 if freedom or r2 is None else NAN, centred),
         settings=options.model_dump(exclude_defaults=True, exclude={"type"}),
         **likelihood,
-        **_common(solver, x, found, covariance),
+        **_common(solver, x, found, covariance, model, variance),
     )
 
 
@@ -254,10 +257,9 @@ def _of_robust(solver: SolverTrainer, problem: SumOfSquares, x: Vector, free: An
     """The covariance of an M-estimator: the sandwich of its Hessian and of the products of its scores."""
     _, residual = problem.value(x)
     exact = problem.exact(x, residual) or problem.model(x, residual)
-    hessian = exact.jacobian.T @ exact.jacobian + (0.0 if exact.second is None else exact.second)
     assert solver.robust is not None
     scores = (solver.robust.weights(residual) * residual)[:, np.newaxis] * problem.jacobian(x)
-    return of_hessian(hessian, free, solver.residuals.epsilon).sandwich(scores, factor)
+    return of_hessian(exact.hessian, free, solver.residuals.epsilon).sandwich(scores, factor)
 
 
 def _root_weights(solver: SolverTrainer, count: int) -> Vector:
@@ -351,7 +353,8 @@ def _fit_of_likelihood(solver: SolverTrainer) -> Fit:
     x, factor = objective.vector(solver.values), samples_in_a_mean(solver)
     loss, slope = objective(x)
     free = solver.box.free(x, slope)
-    found = of_hessian(objective.hessian(x) * factor, free, objective.epsilon)
+    hessian = objective.hessian(x) * factor
+    found = of_hessian(hessian, free, objective.epsilon)
     return Fit(
         objective="likelihood",
         loss=loss,
@@ -359,7 +362,7 @@ def _fit_of_likelihood(solver: SolverTrainer) -> Fit:
         degrees_of_freedom=solver.batches.samples - found.rank,
         squares=None,
         **criteria(-loss * factor, found.rank, solver.batches.samples),
-        **_common(solver, x, found, found.covariance()),
+        **_common(solver, x, found, found.covariance(), Quadratic.of_loss(slope * factor, hessian), 1.0),
     )
 
 

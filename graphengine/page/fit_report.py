@@ -126,15 +126,18 @@ def _r2(fit: Fit) -> float | None:
 
 def _parameters(fit: Fit) -> ReportTable:
     """Each number with its error, its intervals, and the bound that holds it."""
-    levels, held = list(fit.intervals), {each.parameter: each.side for each in fit.at_bounds}
+    levels, held = list(fit.intervals), {each.parameter: each for each in fit.at_bounds}
     columns = ["parameter", "value", "standard error", *[f"{100 * level:g} % interval" for level in levels], ""]
     values, errors = (np.concatenate([np.ravel(each) for each in part.values()]) for part in _arrays(fit))
     rows = []
     for name, value, error in zip(fit.coordinates, values, errors, strict=True):
         ends = [fit.intervals[level].get(name) for level in levels]
         shown = ["" if pair is None else f"{pair[0]:.6g} to {pair[1]:.6g}" for pair in ends]
-        note = f"at its {held[name]} bound" if name in held else ""
-        rows.append([name, f"{value:.10g}", f"{error:.6g}", *shown, note])
+        note, spread = "", f"{error:.6g}"
+        if name in held:
+            note = f"at its {held[name].side} bound"
+            spread = f"{held[name].error:.6g}, {'upward' if held[name].side == 'lower' else 'downward'}"
+        rows.append([name, f"{value:.10g}", spread, *shown, note])
     return ReportTable("Parameters", columns, rows)
 
 
