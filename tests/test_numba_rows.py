@@ -15,6 +15,7 @@ import graphengine as ge
 from graphengine.backends.numba import groups, row_loops
 from graphengine.backends.numba.row_loops import IS_LOCKED, RowLoop, fuse, unused
 from graphengine.backends.numpy.plan import Plan
+from graphengine.training import history
 from graphengine.transform.mode import in_training_mode
 
 WITH_NUMBA = pytest.mark.extra("numba")
@@ -329,6 +330,24 @@ def test_a_shipped_model_is_trained_like_with_the_numpy_backend(path):
         scale = np.abs(value).max(initial=0) or 1
         tolerance = 1e-12 if value.dtype == np.float64 else 1e-5
         np.testing.assert_allclose(other.parameters[name], value, rtol=0, atol=tolerance * scale)
+
+
+@WITH_NUMBA
+@pytest.mark.parametrize("optimizer", ["sgd", "momentum"])
+def test_parameters_are_updated_in_iterations_that_the_history_leaves_out(optimizer, every_group, monkeypatch):
+    monkeypatch.setattr(history, "CAPACITY", 4)
+    x = RNG.standard_normal((30, 8))
+    data, found = {"x": x, "y": x @ RNG.standard_normal((8, 3))}, []
+    nodes = {"z": ("matmul", ["x", "w"]), "loss": ("mse", ["z", "y"])}
+    inputs = {"x": {"shape": ["N", 8]}, "y": {"shape": ["N", 3]}}
+    section = {"loss": "loss", "optimizer": {"type": optimizer, "learning_rate": 0.05}, "epochs": 25}
+    content = document(nodes, {"loss": "loss"}, inputs=inputs, parameters={"w": np.zeros((8, 3))}, training=section)
+    for backend in ("numpy", "numba"):
+        model = ge.Model.from_dict(content, backend=backend)
+        rows = model.train(data).iterations
+        found.append(model.parameters["w"])
+        assert len(rows) < 25
+    np.testing.assert_allclose(found[1], found[0], rtol=1e-12)
 
 
 @WITH_NUMBA

@@ -102,7 +102,7 @@ def _calls_of(rows: RowsText) -> list[Call]:
             if each.role == RESULT:
                 aliases[each.value] = (name, each.kind)
     whole = f"{rows.group.members[0].output}:loop"
-    calls.append(Call(loop, tuple(inputs), whole, ArrayType((len(rows.totals),), OBJECT)))
+    calls.append(Call(loop, tuple(inputs), whole, ArrayType((len(rows.totals),), OBJECT), fills=tuple(rows.over)))
     calls += [Call(_second, (whole, memory), name, kind, aliases=True) for name, (memory, kind) in aliases.items()]
     return [
         *calls,

@@ -20,6 +20,7 @@ class Call(NamedTuple):
     the result may share the memory of an input. `elementwise` means that the buffer may be that of an input, `sums`
     that the result for vectors is the sum of the results for their parts, `scalar` that operands and result are Python
     numbers, which nothing writes over, `reorders` that the result may be no array row by row where the inputs are.
+    It writes into the inputs `fills`, so it runs wherever these are needed.
     """
 
     function: Callable[..., Any]
@@ -33,6 +34,7 @@ class Call(NamedTuple):
     sums: bool = False
     scalar: bool = False
     reorders: bool = False
+    fills: tuple[Operand, ...] = ()
 
 
 def made(instruction: Instruction, function: Callable[..., Any], inputs: Any = None, **traits: Any) -> Call:

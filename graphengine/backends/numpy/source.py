@@ -113,10 +113,10 @@ class PlanText:
         The lines that only the values `sometimes` need are indented under `if keep:`. An expression on scalars whose
         value is used once is written where it is used.
         """
-        needed = set(always)
+        needed: set[Operand] = set(always)
         for instruction in reversed(self.instructions):
-            if instruction.output in needed:
-                needed.update(operand for operand in instruction.inputs if isinstance(operand, str))
+            if not needed.isdisjoint([instruction.output, *instruction.fills]):
+                needed.update([instruction.output, *instruction.inputs])
         uses: Counter[Operand] = Counter([*always, *sometimes])
         for each in self.instructions:
             uses.update([operand for place, operand in enumerate(each.inputs) for _ in range(_count(each, place))])
