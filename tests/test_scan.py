@@ -64,6 +64,18 @@ CELLS = {
         {"h": "new", "c": "c", "y": "r"},
         {"a": (3, 5)},
     ),
+    "a result that is another view of what is computed": (
+        {
+            "p": ("matmul", ["x", "a"]),
+            "q": ("mul", ["h", "p"]),
+            "y": ("flatten", ["q"]),
+            "r": ("square", ["h"]),
+            "s": ("sub", ["r", "p"]),
+            "new": ("tanh", ["s"]),
+        },
+        {"h": "new", "y": "y"},
+        {"a": (3, 5)},
+    ),
     "no state": ({"p": ("matmul", ["x", "a"]), "y": ("tanh", ["p"])}, {"y": "y"}, {"a": (3, 5)}),
 }
 IN_ANOTHER_ORDER = ("state read three times", "a state that stays")

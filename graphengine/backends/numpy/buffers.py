@@ -69,8 +69,9 @@ class _Assignment:
     def __init__(
         self, instructions: Sequence[Call], outputs: Mapping[str, str], carried: Mapping[str, str], lasting: set[str]
     ) -> None:
-        self._instructions, self._lasting, self._ends = instructions, lasting, lasting.union(outputs.values())
+        self._instructions, self._ends = instructions, lasting.union(outputs.values())
         self._memory = memory_of(instructions)
+        self._lasting = {owner for value in lasting for owner in self._owners(value)}
         # what replaces two sources is one array under both names in the next round, and must not be written over
         owners = Counter(owner for name in carried for owner in self._owners(outputs[name]))
         self._replaces = {outputs[name]: source for name, source in carried.items() if owners[outputs[name]] == 1}
