@@ -73,15 +73,20 @@ def _read(item: Any) -> set[Operand]:
 
 
 def _may_replace(group: Group, source: str, name: str, outputs: set[str]) -> bool:
-    """Whether a loop may write a result over the source that it replaces: it reads it at the same places alone."""
-    member = next(each for each in group.members if each.output == name)
-    spans = {
-        span
-        for each in group.members
+    """Whether a loop may write a result over the source that it replaces.
+
+    It reads it at the same places alone, and not after them: a fold reads its operands after all expressions.
+    """
+    place = next(place for place, each in enumerate(group.members) if each.output == name)
+    reads = [
+        (index, each.fold, span)
+        for index, each in enumerate(group.members)
         for operand, span in zip(each.instruction.inputs, each.spans, strict=False)
         if operand == source
-    }
-    return spans == {member.span} and source not in outputs and not is_large(member.kind)
+    ]
+    member = group.members[place]
+    in_time = all(index <= place and not fold and span == member.span for index, fold, span in reads)
+    return bool(reads) and in_time and source not in outputs and not is_large(member.kind)
 
 
 def _calls_of(rows: RowsText) -> list[Call]:
