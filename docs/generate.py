@@ -230,7 +230,8 @@ A backend runs graphs whose shapes are known. `ge.load(path, backend="reference"
   slots, adds up the loss and keeps the rows of the history. With one sample a step that is about 20 times as fast
   as the numpy backend.
 - **Loops of a model** (`scan`) over few numbers, such as the steps of a differential equation, become machine code once
-  they have run for some seconds, if all their ops have the bits of the numpy backend: at most 32 numbers a value.
+  they have run for some seconds, if all their ops have the bits of the numpy backend: at most 32 numbers a value. The
+  steps of other loops, such as those of an LSTM, have loops over rows.
 - **Large graphs of numbers**: more than 400 instructions on single numbers become codes for an interpreter that an
   installation compiles once; for a graph nothing is compiled. It takes ops whose bits are those of the numpy backend.
 - **What they take**: the ops of `graphengine/backends/numba/expressions.py` on double-precision numbers, in at most

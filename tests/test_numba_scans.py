@@ -7,9 +7,9 @@ from test_numba_rows import interpreted
 from test_same_bits import bits
 
 import graphengine as ge
-from graphengine.backends.numba import scan_loops
+from graphengine.backends.numba import groups, row_loops, scan_loops
 from graphengine.backends.numba.jit import NumbaBackend
-from graphengine.backends.numba.scan_loops import compile_scans
+from graphengine.backends.numba.scan_loops import compile_scans, scan_listing
 from graphengine.backends.numpy.looping import Steps
 from graphengine.backends.numpy.plan import Plan
 
@@ -178,6 +178,56 @@ def test_what_has_no_text_stays_with_numpy(shape, nodes, by_python, monkeypatch)
     (steps,) = compared(graph, values_of(graph))
     assert steps.faster is None
     assert by_python == []
+
+
+WIDE = {
+    "sums of rows and a matrix": (
+        (4, 4),
+        {
+            "p": ("matmul", ["h", "x"]),
+            "q": ("mul", ["p", "a"]),
+            "e": ("exp", ["q"]),
+            "total": ("sum", ["e"], {"axis": [1], "keepdims": True}),
+            "r": ("div", ["e", "total"]),
+            "s": ("add", ["h", "r"]),
+            "new": ("mul", ["s", 0.5]),
+        },
+        {"h": "new", "y": "r"},
+    ),
+    "a state that is read late": (
+        (40,),
+        {"p": ("mul", ["h", "x"]), "s": ("sin", ["p"]), "new": ("add", ["p", "s"]), "y": ("sub", ["h", "s"])},
+        {"h": "new", "y": "y"},
+    ),
+    "nothing but sums": (
+        (40,),
+        {"p": ("mul", ["h", "a"]), "new": ("sub", ["h", "p"])},
+        {"h": "new", "y": "p"},
+    ),
+}
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("name", WIDE)
+def test_steps_on_arrays_have_loops_over_rows(name, reverse, monkeypatch):
+    ran = []
+    monkeypatch.setattr(groups, "FEWEST_NUMBERS", 0)
+    monkeypatch.setattr(row_loops, "compiled", lambda text, *rest: ran.append(text) or interpreted(text, *rest))
+    monkeypatch.setitem(BODIES, name, WIDE[name])
+    graph = looped(name, reverse=reverse)
+    gradient = ge.gradient(graph, of="loss", wrt=["h", "x", "a"], also=["y"])
+    for each in (graph, gradient):
+        values, plan = values_of(graph), Plan(each)
+        expected = Plan(each).run(values)
+        compile_scans(plan.instructions)
+        for _ in range(2):
+            found = plan.run(values)
+            for output, value in expected.items():
+                scale = np.abs(value).max()
+                np.testing.assert_allclose(found[output], value, rtol=1e-13, atol=1e-13 * scale, err_msg=output)
+        listings = [listing.code for call in plan.instructions if (listing := scan_listing(call))]
+        assert "def loop(" in "".join(listings)
+    assert len(ran) >= 2
 
 
 def test_a_loop_is_compiled_only_after_many_steps(monkeypatch):

@@ -1,7 +1,8 @@
 """Loops (`scan`) over few numbers as machine code: each number of each small array is a variable of its own.
 
 A loop is compiled only where it has the bits of the NumPy backend, so it may replace the steps in Python at any time:
-it does so once they have run for about as long as numba takes to start and to compile.
+it does so once they have run for about as long as numba takes to start and to compile. In the steps of other loops
+elementwise calls and the sums after them become loops over rows, as in a plan.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ import numpy as np
 from graphengine.backends.instructions import Instruction, instructions
 from graphengine.backends.numba.compiling import compiled
 from graphengine.backends.numba.expressions import NAMES, expression_of
+from graphengine.backends.numba.groups import Group, grouped
 from graphengine.backends.numba.loop_text import LONGEST_LOOP
+from graphengine.backends.numba.row_loops import RowLoop, fuse
 from graphengine.backends.numpy.calls import Call
 from graphengine.backends.numpy.looping import Steps
 from graphengine.backends.numpy.number_text import NoTextError, NumberText
@@ -30,19 +33,25 @@ WORTH_COMPILING = 2**22
 def compile_scans(calls: Iterable[Call]) -> None:
     """Let loops run as machine code once that is worth its time: those among calls, and those inside of them.
 
-    Loops inside of one that runs on Python floats are part of it.
+    The steps of those that have no text get loops over rows, before they first run. Loops inside of one that runs on
+    Python floats are part of it.
     """
     for steps in _loops(calls):
         text = StepsText(steps)
         if text.is_whole:
             steps.faster = ScanLoop(steps, text)
+        elif any(isinstance(item, Group) for item in grouped(steps.piece.graph)):
+            steps.piece = steps.piece.fused(fuse)
 
 
 def scan_listing(call: Call) -> CodeListing | None:
     """The text of a loop, or of those inside of it; None if a call is no loop or runs in Python."""
-    texts = [each.faster.text for each in _loops([call]) if isinstance(each.faster, ScanLoop)]
+    loops = list(_loops([call]))
+    texts = [each.faster.text for each in loops if isinstance(each.faster, ScanLoop)]
     names = {name: value for text in texts for name, value in text.names.items()}
-    return CodeListing("\n".join(text.lines() for text in texts), names) if texts else None
+    calls = [call.function for each in loops for call in each.piece.text.instructions]
+    rows = [each.rows.text() for each in calls if isinstance(each, RowLoop)]
+    return CodeListing("\n".join([*(text.lines() for text in texts), *rows]), names) if texts or rows else None
 
 
 def _loops(calls: Iterable[Call]) -> Iterator[Steps]:

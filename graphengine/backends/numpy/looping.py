@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -30,22 +30,33 @@ from graphengine.ops.families.constants import Constant
 from graphengine.ops.shapes import ArrayType
 from graphengine.transform.trimming import optimize_trimmed
 
+Fuse: TypeAlias = Callable[[Graph, Sequence[Call], Mapping[str, str]], list[Call]]
+"""Puts calls together, given a graph, its calls and for each value that is carried the source that it replaces."""
+
 
 class LoweredFunction:
     """A graph lowered for a function that a node runs: its sources by name, and its text.
 
     `carried` maps values to the sources that they replace in the next step; `results` are read at the end of a step,
-    and what is `leaving` is in no buffer.
+    and what is `leaving` is in no buffer. `fuse` puts calls together.
     """
 
     def __init__(
-        self, graph: Graph, carried: Mapping[str, str], results: Sequence[str], leaving: Collection[str] = ()
+        self,
+        graph: Graph,
+        carried: Mapping[str, str],
+        results: Sequence[str],
+        leaving: Collection[str] = (),
+        fuse: Fuse | None = None,
     ) -> None:
-        self.graph = graph
+        self.graph, self._ports = graph, (carried, results, leaving)
         self.carried = [(graph.outputs[port], source) for port, source in carried.items()]
         self.results = [graph.outputs[port] for port in results]
         late = {value for value, _ in self.carried}
-        instructions = updates_last(with_claims(lower(graph, RUNNING), graph), late)
+        instructions = with_claims(lower(graph, RUNNING), graph)
+        if fuse:
+            instructions = fuse(graph, instructions, dict(self.carried))
+        instructions = updates_last(instructions, late)
         escaping = {
             port: value
             for port, value in graph.outputs.items()
@@ -56,6 +67,10 @@ class LoweredFunction:
         slots, fixed = assign_slots(self.sources, constants(graph), instructions)
         self.text = PlanText(instructions, buffers, slots, fixed)
         self._workspaces: deque[list[Any]] = deque()
+
+    def fused(self, fuse: Fuse) -> LoweredFunction:
+        """The same function with calls put together; see `Plan`."""
+        return LoweredFunction(self.graph, *self._ports, fuse=fuse)
 
     def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """Call a compiled function with buffers that nothing else uses meanwhile."""
