@@ -31,6 +31,7 @@ BENCHMARKS = (
     "on_disk",
     "csv_table",
     "fits",
+    "dynamics",
     "score",
 )
 

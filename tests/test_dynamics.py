@@ -9,6 +9,7 @@ from scipy.integrate import solve_ivp
 from scipy.optimize import least_squares
 
 import graphengine as ge
+from graphengine.fit.requests import Request
 
 IMPORTS = {"core": 1, "nn": 1, "ode": 1}
 
@@ -168,3 +169,46 @@ def test_a_fit_with_errors_is_that_of_scipy(name, residual):
     covariance = np.linalg.inv(theirs.jac.T @ theirs.jac) * 2 * theirs.cost / (len(theirs.fun) - len(start))
     errors = np.concatenate([np.ravel(each) for each in found.standard_errors.values()])
     np.testing.assert_allclose(errors, np.sqrt(np.diag(covariance)), rtol=1e-4)
+
+
+def residuals_of(model):
+    solver = model.fitting(model.load_data("train"), Request())
+    return solver.residuals, solver.objective
+
+
+@pytest.mark.parametrize("name", TRUE)
+def test_curvature_by_differences_is_that_of_the_second_derivatives(name):
+    model = ge.load(name)
+    residuals, objective = residuals_of(model)
+    x = objective.vector(model.values)
+    weights = residuals(x)
+    exact = residuals._curvature.hessian(objective, x, **{residuals._weight: weights.reshape(residuals._shape)})
+    found = residuals.curvature(x, weights, np.abs(x))
+    sizes = np.abs(np.outer(x, x))
+    np.testing.assert_allclose(found * sizes, exact * sizes, atol=1e-7 * np.max(np.abs(exact) * sizes))
+
+
+def test_a_jacobian_toward_arrays_has_a_column_for_each_number():
+    model = ge.load("lotka_volterra")
+    residuals, objective = residuals_of(model)
+    x = objective.vector(model.values)
+    assert objective.size == len(x) == 6
+    expected = slopes(partial(animals, model.load_data("train")), x)
+    sizes = np.max(np.abs(expected), axis=0)
+    np.testing.assert_allclose(residuals.jacobian(x) / sizes, expected / sizes, atol=1e-4)
+
+
+def test_the_next_fit_of_a_model_compiles_nothing_and_is_that_of_a_new_model(monkeypatch):
+    model, start = ge.load("sir"), ge.load("sir").parameters
+    data = model.load_data("train")
+    model.fit(data)
+    other = {**data, "infected": data["infected"] * 1.01}
+    expected = ge.load("sir").fit(other)
+    model.parameters.update(start)
+    made = []
+    monkeypatch.setattr(type(model.backend), "compile", lambda self, graph, **_: made.append(graph))
+    found = model.fit(other)
+    assert made == []
+    for name, value in expected.parameters.items():
+        assert found.parameters[name] == value
+        assert found.standard_errors[name] == expected.standard_errors[name]

@@ -15,6 +15,7 @@ from documents import model as make
 from test_cli import cli, cli_json
 
 import graphengine as ge
+from graphengine.backends.program_cache import Programs
 from graphengine.fit.conjugate import conjugate_step
 from graphengine.fit.objective import Objective, Residuals
 
@@ -363,7 +364,7 @@ def register_looks():
 
 
 def jacobian(model):
-    objective = Objective(model.graph, model.values, LINE, "loss", model.backend)
+    objective = Objective(model.graph, model.values, LINE, "loss", Programs(model.backend))
     return Residuals(objective, "r"), objective, objective.vector(model.values)
 
 
@@ -398,7 +399,7 @@ def test_a_parameter_that_nothing_depends_on_stays_and_has_no_standard_error(met
 def test_values_of_the_same_gradient_get_each_their_own_column():
     nodes = {"ab": ("add", ["a", "b"]), "r": ("sub", ["y", "ab"]), "s": ("square", ["r"]), "loss": ("sum", ["s"])}
     model = make(nodes, inputs={"y": ["N"]}, parameters={"a": 0.0, "b": 1.0})
-    objective = Objective(model.graph, model.values, {"y": np.ones(3)}, "loss", model.backend)
+    objective = Objective(model.graph, model.values, {"y": np.ones(3)}, "loss", Programs(model.backend))
     np.testing.assert_array_equal(Residuals(objective, "r").jacobian(objective.vector(model.values)), -np.ones((3, 2)))
 
 

@@ -13,12 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from graphengine.backends.protocol import Backend, Program
+from graphengine.backends.program_cache import Programs
+from graphengine.backends.protocol import Program
 from graphengine.errors import DifferentiationError
 from graphengine.fit.data_blocks import DataBlocks
 from graphengine.fit.quadratic import Matrix, Vector
 from graphengine.ir.binding import bind_sizes
 from graphengine.ir.graph import Graph
+from graphengine.ops.body import bodies_of
 from graphengine.transform.directional import (
     WEIGHTED,
     columns,
@@ -31,7 +33,7 @@ from graphengine.transform.directional import (
 from graphengine.transform.gradient import gradient
 
 MOST_COLUMNS = 32
-"""The Jacobian of so many scalar parameters is one program; of more, or of arrays, one that gives a column."""
+"""The Jacobian of so many numbers is one program; of more, one that gives a column."""
 MOST_ROWS = 16
 """The same of a Hessian, whose program grows with their square."""
 
@@ -42,7 +44,7 @@ class Objective:
     graph: Graph
     names: list[str]
     directions: list[str]
-    compile: Callable[..., Program]
+    programs: Programs
 
     def __init__(
         self,
@@ -50,10 +52,10 @@ class Objective:
         values: Mapping[str, Any],
         data: Mapping[str, Any],
         loss: str,
-        backend: Backend,
+        programs: Programs,
         before: Callable[[], None] = lambda: None,
     ) -> None:
-        self._before, self.compile = before, backend.compile
+        self._before, self.programs = before, programs
         self.names = list(graph.trainable)
         shapes = {name: np.shape(array) for name, array in data.items()}
         self.graph = graph.with_sizes(bind_sizes(shapes, graph.types))
@@ -85,17 +87,25 @@ class Objective:
 
     @cached_property
     def _gradient(self) -> Program:
-        return self.compile(gradient(self._alone, of="loss", wrt=self.names, also=["loss"]))
+        return self.programs.get("gradient", lambda: gradient(self._alone, of="loss", wrt=self.names, also=["loss"]))
 
     @property
     def is_scalar(self) -> bool:
         """Whether all trainable parameters are scalars."""
         return all(self.graph.types[name].shape == () for name in self.names)
 
+    @property
+    def _sizes(self) -> list[int]:
+        return [prod(self.graph.types[name].shape) for name in self.names]  # type: ignore[arg-type] # integers
+
+    @property
+    def size(self) -> int:
+        """How many numbers the vector has."""
+        return sum(self._sizes)
+
     def each(self, numbers: Sequence[float]) -> Vector:
         """A vector of one number for each parameter, repeated for all numbers that it has."""
-        sizes = [prod(self.graph.types[name].shape) for name in self.names]  # type: ignore[arg-type] # integers
-        return np.repeat(np.asarray(numbers, np.float64), sizes)
+        return np.repeat(np.asarray(numbers, np.float64), self._sizes)
 
     def split(self, x: Vector) -> dict[str, Any]:
         """A vector as parameters by name."""
@@ -138,7 +148,7 @@ class Objective:
 
     @cached_property
     def _curvature(self) -> Curvature | None:
-        return curvature_of(self, self._alone, "loss")
+        return curvature_of(self, "curvature of the loss", lambda: (self._alone, "loss"))
 
     @property
     def has_curvature(self) -> bool:
@@ -173,11 +183,15 @@ class Objective:
 class Curvature:
     """The Hessian of a loss: for a few scalar parameters one program, for more, or arrays, one that gives a product."""
 
-    def __init__(self, objective: Objective, graph: Graph, loss: str) -> None:
+    def __init__(self, objective: Objective, purpose: str, of: Callable[[], tuple[Graph, str]]) -> None:
         names, directions = objective.names, objective.directions
         self.is_whole = objective.is_scalar and len(names) <= MOST_ROWS
-        made = hessian(graph, loss, names) if self.is_whole else curvature(graph, loss, names, directions)
-        self._program = objective.compile(made, exact=False)
+
+        def made() -> Graph:
+            graph, loss = of()
+            return hessian(graph, loss, names) if self.is_whole else curvature(graph, loss, names, directions)
+
+        self._program = objective.programs.get(purpose, made, exact=False)
 
     def hessian(self, objective: Objective, x: Vector, /, **more: Any) -> Matrix:
         """The Hessian at a point."""
@@ -195,10 +209,10 @@ class Curvature:
         return _flat(objective.run(self._program, x, **objective.along(direction), **more))
 
 
-def curvature_of(objective: Objective, graph: Graph, loss: str) -> Curvature | None:
-    """Return the curvature of a loss of a graph, None if a node on the way has no second derivative."""
+def curvature_of(objective: Objective, purpose: str, of: Callable[[], tuple[Graph, str]]) -> Curvature | None:
+    """Return the curvature `of` a loss of a graph, None if a node on the way has no second derivative."""
     try:
-        return Curvature(objective, graph, loss)
+        return Curvature(objective, purpose, of)
     except DifferentiationError:
         return None
 
@@ -213,22 +227,29 @@ class Residuals:
         self._shape, self._name = shape, residual
         self._weight = _free("weight", graph)
         self._zero: Any = np.zeros(shape)[()]
-        names = objective.names
+        names, weight, directions, programs = objective.names, self._weight, objective.directions, objective.programs
         self._shift: Vector | float = 0.0
         self._together = self._columns = None
         try:
-            if objective.is_scalar and len(names) <= MOST_COLUMNS:
-                self._together = objective.compile(columns(graph, residual, names, self._weight), exact=False)
+            if objective.size <= MOST_COLUMNS:
+                self._together = programs.get("columns", lambda: columns(graph, residual, names, weight), exact=False)
             else:
-                directed = directional(graph, residual, names, self._weight, objective.directions)
-                self._columns = objective.compile(directed)
+                self._columns = programs.get("column", lambda: directional(graph, residual, names, weight, directions))
         except DifferentiationError:  # a node without a second derivative: a backward pass for each residual instead
-            self._rows = objective.compile(transposed_product(graph, residual, names, self._weight))
+            _ = self._transposed
 
     @cached_property
     def _alone(self) -> Program:
-        graph = self._graph
-        return self._objective.compile(graph.derive(graph.nodes, {"residual": self._name}, graph.types))
+        graph, outputs = self._graph, {"residual": self._name}
+        return self._objective.programs.get("residual", lambda: graph.derive(graph.nodes, outputs, graph.types))
+
+    @cached_property
+    def _transposed(self) -> Program:
+        """What gives J'u."""
+        graph, names = self._graph, self._objective.names
+        return self._objective.programs.get(
+            "transposed product", lambda: transposed_product(graph, self._name, names, self._weight)
+        )
 
     @cached_property
     def size(self) -> int:
@@ -301,26 +322,53 @@ class Residuals:
 
     @cached_property
     def _curvature(self) -> Curvature | None:
-        names = self._objective.names
-        graph = weighted(self._graph, [(self._name, self._weight)], names)
-        return curvature_of(self._objective, graph, WEIGHTED)
+        names, weights = self._objective.names, [(self._name, self._weight)]
+        return curvature_of(
+            self._objective, "curvature of residuals", lambda: (weighted(self._graph, weights, names), WEIGHTED)
+        )
 
     @property
     def have_curvature(self) -> bool:
         """Whether the residuals have second derivatives."""
-        return self._curvature is not None
+        return (self._has_loops and self._transposed is not None) or self._curvature is not None
 
-    def curvature(self, x: Vector, weights: Vector) -> Matrix | None:
-        """The sum of the Hessians of the residuals, each times a weight; None if they have no second derivatives."""
+    @cached_property
+    def _has_loops(self) -> bool:
+        """Whether to differentiate J'u again takes longer than a whole fit by differences."""
+        return any(bodies_of(node.node) for node in self._graph.nodes)
+
+    def curvature(self, x: Vector, weights: Vector, sizes: Vector) -> Matrix | None:
+        """The sum of the Hessians of the residuals, each times a weight; None if they have no second derivatives.
+
+        `sizes` are those of the parameters: a step of differences is a fraction of them.
+        """
+        if self._has_loops:
+            second = self._by_differences(x, weights, sizes)
+            if np.isfinite(second).all():
+                return second
         if self._curvature is None:
             return None
+        found = [self._curvature.hessian(self._objective, x, **given) for given in self._weighted_blocks(weights)]
+        return np.asarray(sum(found))
+
+    def _weighted_blocks(self, weights: Vector) -> Iterator[dict[str, Any]]:
+        """Yield what each block has of the data, with its weights."""
         dtype, objective = self._graph.types[self._name].array_dtype, self._objective
         cut = zip(objective.in_blocks(self._blocks), self._blocks.vectors(weights, self._shape), strict=True)
-        found = [
-            self._curvature.hessian(objective, x, **block, **{self._weight: part.astype(dtype)[()]})
-            for block, part in cut
-        ]
-        return np.asarray(sum(found))
+        return ({**block, self._weight: part.astype(dtype)[()]} for block, part in cut)
+
+    def _by_differences(self, x: Vector, weights: Vector, sizes: Vector) -> Matrix:
+        """Differences of J'u on both sides, whose error is of the order of epsilon to the power of 2/3."""
+        rows = []
+        for index, step in enumerate(np.cbrt(self.epsilon) * sizes):
+            ahead, back = (self._slopes(x + side * step * _unit(len(x), index), weights) for side in (1, -1))
+            rows.append((ahead - back) / (2 * step))
+        return np.asarray((np.array(rows) + np.transpose(rows)) / 2)
+
+    def _slopes(self, x: Vector, weights: Vector) -> Vector:
+        """J'u at a point."""
+        given = self._weighted_blocks(weights)
+        return np.asarray(sum(_flat(self._objective.run(self._transposed, x, **each)) for each in given))
 
     def jacobian(self, x: Vector) -> Matrix:
         """The derivative of each residual with respect to each parameter, a row for each residual."""
@@ -335,10 +383,7 @@ class Residuals:
         return self._whole(program, x, **direction, **{self._weight: self._zero})
 
     def _row(self, x: Vector, index: int) -> Vector:
-        weights = self._blocks.vectors(_unit(self.size, index), self._shape)
-        blocks = zip(self._objective.in_blocks(self._blocks), weights, strict=True)
-        rows = [self._objective.run(self._rows, x, **block, **{self._weight: part[()]}) for block, part in blocks]
-        return np.asarray(sum(map(_flat, rows)))
+        return self._slopes(x, _unit(self.size, index))
 
 
 def _flat(arrays: Sequence[Any]) -> Vector:

@@ -110,8 +110,17 @@ class SumOfSquares:
     def _second(self, x: Vector, details: Vector) -> Matrix | None:
         """The second derivatives of the residuals as they count, those of the last point where it is about the same."""
         if self._curved is None or not np.allclose(self._curved[0], x, rtol=ALIKE, atol=0):
-            self._curved = np.array(x), self._residuals.curvature(x, self._weights(details) * details)
+            self._curved = (
+                np.array(x),
+                self._residuals.curvature(x, self._weights(details) * details, self._sizes(x, details)),
+            )
         return self._curved[1]
+
+    def _sizes(self, x: Vector, details: Vector) -> Vector:
+        """The sizes of the parameters; for one that is 0, what changes the residuals by as much as they are."""
+        lengths = self._model(x, details, None).lengths
+        scale = np.linalg.norm(details) / np.where(lengths > 0, lengths, np.inf)
+        return np.where(x != 0, np.abs(x), np.where(scale > 0, scale, 1.0))
 
     def bend(self, x: Vector, details: Vector, step: Vector, fraction: float) -> Vector | None:
         """J' times the second derivative of the residuals along a step, by a difference."""

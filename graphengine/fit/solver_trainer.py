@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from graphengine.backends.program_cache import ProgramsOfFits
 from graphengine.backends.protocol import Backend
 from graphengine.data.batches import Batches
 from graphengine.errors import DivergenceError, TrainingError
@@ -82,6 +83,7 @@ class SolverTrainer:
         training: TrainingDocument,
         data: Mapping[str, Any],
         backend: Backend,
+        programs: ProgramsOfFits | None = None,
     ) -> None:
         self.graph, self.values, self.training, self.data = graph, values, training, data
         self.solver = solver_of(training)
@@ -101,7 +103,10 @@ class SolverTrainer:
         if self.options:
             graph, residual = weighted_residual(graph, self.options)
         loss = graph.value_name(training.loss)
-        self.objective = Objective(graph, values, whole, loss, backend, before=lambda: self._turns[-1].check())
+        programs = programs or ProgramsOfFits(backend, graph.limits.plan_bytes)
+        kind = (training.loss, training.optimizer.model_dump_json(), *graph.trainable)
+        shared = programs.of(kind, {name: np.shape(array) for name, array in whole.items()})
+        self.objective = Objective(graph, values, whole, loss, shared, before=lambda: self._turns[-1].check())
         self._residual = residual
         self._metrics = Evaluation(graph, whole, training.metrics, backend) if training.metrics else None
         small = sum(np.size(values[name]) for name in graph.trainable) <= SMALL

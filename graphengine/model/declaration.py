@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic import ValidationError
 
+from graphengine.backends.program_cache import ProgramsOfFits
 from graphengine.backends.protocol import DEFAULT_BACKEND, Backend, backend_named
 from graphengine.data.batches import Batches
 from graphengine.data.readers import declared_columns
@@ -101,6 +102,7 @@ class Declaration:
         self._memory = Memory(limits.data_bytes, limits.disk_bytes)
         self._backend = backend or backend_named(DEFAULT_BACKEND)
         self._steps = CompiledSteps(graph, self._backend)
+        self._fits = ProgramsOfFits(self._backend, limits.plan_bytes)
         self.columns = declared_columns(document)
         self._source = source if document.data else None  # it is as large as the file
 
@@ -348,7 +350,8 @@ class Declaration:
         if problems := solver_problems(training, graph, Gaps()):
             raise TrainingError(problems)
         metrics = map(graph.value_name, training.metrics.values())
-        return SolverTrainer(graph, values, training, self._data(data, training, graph, metrics), self._backend)
+        arrays = self._data(data, training, graph, metrics)
+        return SolverTrainer(graph, values, training, arrays, self._backend, self._fits)
 
 
 def _require_for(training: TrainingDocument, graph: Graph, arrays: Arrays, also: Iterable[str]) -> None:

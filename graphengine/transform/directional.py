@@ -8,6 +8,8 @@ graphs, exact, and vectorised over the samples.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
+from typing import Any
 
 import numpy as np
 
@@ -57,7 +59,7 @@ def directional(graph: Graph, value: str, wrt: Sequence[str], weight: str, direc
 
 
 def columns(graph: Graph, value: str, wrt: Sequence[str], weight: str) -> Graph:
-    """The graph of a value and of its Jacobian with respect to scalars: a column shaped as the value for each of `wrt`.
+    """The graph of a value and of its Jacobian: a column shaped as the value for each number of each of `wrt`.
 
     All have in common what the value is computed from, so together they cost little more than one.
 
@@ -68,12 +70,28 @@ def columns(graph: Graph, value: str, wrt: Sequence[str], weight: str) -> Graph:
     """
     scalar = weighted(graph, [(value, weight)], wrt)
     scalar = scalar.derive(scalar.nodes, {**scalar.outputs, VALUE: value}, scalar.types)
-    transposed = gradient(scalar, of=WEIGHTED, wrt=wrt, also=[VALUE])
+    transposed = _with_numbers(gradient(scalar, of=WEIGHTED, wrt=wrt, also=[VALUE]))
     recorder, outputs = Recorder(transposed), {VALUE: value}
-    for name, target in zip(wrt, list(transposed.outputs.values())[1:], strict=True):
-        column = record_backward(recorder, target, [weight])[weight]
-        outputs[name] = as_output(recorder, column, weight)
+    for name, target in transposed.outputs.items():
+        if name != VALUE:
+            column = record_backward(recorder, target, [weight])[weight]
+            outputs[name] = as_output(recorder, column, weight)
     return pruned(recorder, outputs, f"columns of the Jacobian of {value} of {graph.name}", keep=(weight,))
+
+
+def _with_numbers(graph: Graph) -> Graph:
+    """The graph with an output for each number of each output but the value."""
+    recorder, outputs = Recorder(graph), {VALUE: graph.outputs[VALUE]}
+    for name, value in graph.outputs.items():
+        shape: Any = graph.types[value].shape
+        if name == VALUE or shape == ():
+            outputs[name] = value
+            continue
+        recorder.enter(value)
+        numbers = np.split(np.reshape(recorder.symbol(value), -1), prod(shape))
+        symbols: list[Any] = [np.reshape(each, ()) for each in numbers]
+        outputs |= {f"{name} {place}": each.name for place, each in enumerate(symbols)}
+    return graph.derive([*graph.nodes, *recorder.nodes], outputs, recorder.types)
 
 
 def hessian(graph: Graph, loss: str, wrt: Sequence[str]) -> Graph:
