@@ -4,15 +4,17 @@ import json
 
 import numpy as np
 import pytest
+from browsing import until
 from documents import document
 from typer.testing import CliRunner
 
 import graphengine as ge
 from graphengine.cli.app import app
-from graphengine.page.film import film_of, steps_of, texts_of
+from graphengine.page.film import MAX_LOOP_STEPS, film_of, steps_of, texts_of
+from graphengine.page.pages import page_of
 from graphengine.traces.flow import explain_gradient
 from graphengine.traces.report import markdown_report, text_report
-from graphengine.traces.trace import trace_graph
+from graphengine.traces.trace import Opened, trace_graph
 
 YEAR = {
     "inputs": {"balance": {}, "paid": {}, "rate": {}},
@@ -39,8 +41,8 @@ def savings(**attributes):
     return ge.Model.from_dict(content)
 
 
-def traced(model, paid=PAID):
-    return trace_graph(model.graph, {"paid": paid, "rate": RATE}, "loss", ["rate", "paid"])
+def traced(model, paid=PAID, **options):
+    return trace_graph(model.graph, {"paid": paid, "rate": RATE}, "loss", ["rate", "paid"], **options)
 
 
 def by_hand(paid):
@@ -57,10 +59,22 @@ def by_hand(paid):
 @pytest.mark.parametrize("reverse", [False, True])
 def test_the_first_and_the_last_step_have_the_values_and_gradients_of_the_unrolled_loop(reverse):
     (loop,) = traced(savings(reverse=reverse)).loops
-    paid = PAID[::-1] if reverse else PAID
-    before, after = by_hand(paid)
     assert (loop.node, loop.function, loop.steps) == ("years", "year", 4)
     assert [number for number, _ in loop.opened] == [1, 4]
+    check_by_hand(loop, PAID[::-1] if reverse else PAID)
+
+
+@pytest.mark.parametrize(("most", "numbers"), [(0, []), (1, [1]), (3, [1, 2, 6]), (4, [1, 2, 5, 6]), (9, range(1, 7))])
+@pytest.mark.parametrize("reverse", [False, True])
+def test_as_many_steps_as_wanted_have_the_values_and_gradients_of_the_unrolled_loop(most, numbers, reverse):
+    paid = np.array([*PAID, 20, 90])
+    (loop,) = traced(savings(reverse=reverse), paid, opened=Opened(most)).loops
+    assert [number for number, _ in loop.opened] == [*numbers]
+    check_by_hand(loop, paid[::-1] if reverse else paid)
+
+
+def check_by_hand(loop, paid):
+    before, after = by_hand(paid)
     for number, step in loop.opened:
         given = {each.name: each.value.numbers for each in step.given}
         assert given == pytest.approx({"balance": before[number - 1], "paid": paid[number - 1], "rate": RATE})
@@ -131,15 +145,63 @@ def test_the_command_gives_the_steps_to_machines_too(tmp_path):
     assert loop["opened"][1][1]["forward"][0]["node"] == "interest"
 
 
-def test_a_page_plays_the_steps_of_a_loop_before_its_results():
-    model = savings()
-    film = film_of(model, {"paid": PAID})
+def played(paid):
+    """The texts of the steps at the loop on a page, forward and backward."""
+    film = film_of(savings(), {"paid": paid})
     steps, texts = steps_of(film.frames[0].trace), texts_of(film.frames[0].trace)
-    assert len(steps) == len(texts)
-    of_loop = [text for step, text in zip(steps, texts, strict=True) if step == ("forward", "years")]
-    assert [text.split("\n")[0] for text in of_loop[:2]] == ["years: step 1 of 4", "2 steps are folded"]
-    assert "new = grown + paid = 10.2 + 100 = 110.2" in of_loop[0]
-    assert of_loop[2].startswith("years, years:each = scan(")
+    found = [(step, text) for step, text in zip(steps, texts, strict=True) if step.at == "years"]
+    return tuple([text for step, text in found if step.phase == phase] for phase in ("forward", "backward"))
+
+
+def test_a_page_plays_all_steps_of_a_loop_before_its_results_and_back():
+    forward, backward = played(PAID)
+    assert [text.split("\n")[0] for text in forward[:-1]] == [f"years: step {number} of 4" for number in (1, 2, 3, 4)]
+    assert [text.split("\n")[0] for text in backward[:-1]] == [f"years: step {number} of 4" for number in (4, 3, 2, 1)]
+    assert "new = grown + paid = 10.2 + 100 = 110.2" in forward[0]
+    assert "new = grown + paid = 112.404 + 70 = 182.404" in forward[1]
+    assert forward[-1].startswith("years, years:each = scan(")
+    assert backward[0].split("\n")[1] == "new: d_loss/d_new = 1.25"
+    assert "d_loss/d_new = 1.525" in backward[1]  # 1.25 * 1.02 + 0.25
+
+
+def test_a_page_folds_the_middle_of_a_long_loop():
+    forward, backward = played(np.ones(MAX_LOOP_STEPS + 16))
+    for texts, first in ((forward, 29), (backward, 12)):
+        assert len(texts) == MAX_LOOP_STEPS + 1
+        folded = [text.split("\n")[:2] for text in texts if "folded" in text]
+        assert folded == [["16 steps are folded", f"years: step {first} of 40"]]
+
+
+def said(page):
+    return page.locator("#say p").all_inner_texts()
+
+
+def test_a_page_plays_folds_and_chooses_the_steps_of_a_loop(opened):
+    page = opened(page_of(savings(), {"paid": PAID}))
+    assert said(page)[0] == "years: step 1 of 4"
+    page.keyboard.press("ArrowRight")
+    assert said(page)[0] == "years: step 2 of 4"
+    assert page.locator("#turn").input_value() == "1"
+    assert page.locator("#turn").get_attribute("aria-valuetext") == "years, 2 of 4"
+    page.locator("#loops").click()
+    assert page.locator("#loops").inner_text() == "unfold the loop"
+    assert said(page)[:2] == ["2 steps are folded", "years: step 4 of 4"]
+    page.keyboard.press("ArrowLeft")
+    assert said(page)[0] == "years: step 1 of 4"
+    page.keyboard.press("l")
+    page.keyboard.press("ArrowRight")
+    assert said(page)[0] == "years: step 2 of 4"
+    page.locator("#turn").evaluate("(e) => {e.value = 2; e.dispatchEvent(new Event('input'))}")
+    assert said(page)[0] == "years: step 3 of 4"
+    page.locator("#play").click()
+    until(page, lambda: said(page)[0] == "years: step 4 of 4" and page.locator("#phase").inner_text() == "backward")
+    page.locator("#play").click()
+    assert said(page)[1] == "new: d_loss/d_new = 1.25"
+
+
+def test_a_page_without_a_loop_has_no_control_of_loops(opened):
+    page = opened(page_of(ge.load("linreg_single_sample")))
+    assert not page.locator("#loop").is_visible()
 
 
 def test_a_gradient_is_explained_through_a_loop():

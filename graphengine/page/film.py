@@ -16,8 +16,16 @@ import orjson
 from graphengine.errors import DivergenceError
 from graphengine.model.model import Model
 from graphengine.traces.iterations import Iterations, whole_data
-from graphengine.traces.sentences import arriving_text, forward_text, partial_text, product_text, step_text, sum_text
-from graphengine.traces.trace import GraphTrace, trace_graph
+from graphengine.traces.sentences import (
+    arriving_text,
+    folded_text,
+    forward_text,
+    step_back_text,
+    step_text,
+    sum_text,
+    walked_texts,
+)
+from graphengine.traces.trace import GraphTrace, Opened, TracedLoop, trace_graph
 from graphengine.traces.traced_models import chosen
 from graphengine.training.history import History
 
@@ -26,6 +34,9 @@ MAX_BATCHES = 24
 """Data that comes in more batches than this is not kept."""
 MAX_BYTES = 120_000
 """About how much text all frames may have together; a large model has fewer frames."""
+MAX_LOOP_STEPS = 24
+"""Of a longer loop the first and the last half of so many steps are played, and those between them stay folded."""
+PLAYED = Opened(MAX_LOOP_STEPS, 0)
 
 
 class FilmFrame(NamedTuple):
@@ -39,10 +50,15 @@ class FilmFrame(NamedTuple):
 
 
 class FilmStep(NamedTuple):
-    """One step within every frame: its phase (forward, backward or update) and the node or parameter at work."""
+    """One step within every frame: its phase (forward, backward or update) and the node or parameter at work.
+
+    A step of a loop has a text for a page that folds the others but the first and the last, and hides it if it is None.
+    """
 
     phase: str
     at: str
+    folded: str | None = ""
+    is_of_loop: bool = False
 
 
 @dataclass(frozen=True)
@@ -61,7 +77,7 @@ def film_of(model: Model, inputs: Mapping[str, Any] | None = None) -> Film:
     training = model.document.training
     if training is None or inputs:
         evaluation = chosen(model, inputs)
-        frame = FilmFrame(0, 0, evaluation.trace(), {**model.values, **evaluation.values})
+        frame = FilmFrame(0, 0, evaluation.trace(opened=PLAYED), {**model.values, **evaluation.values})
         return Film((frame,), iterations=evaluation.iterations)
     if training.optimizer.is_solver:
         return _film_of_solver(model)
@@ -77,7 +93,7 @@ def _film_of_iterations(iterations: Iterations) -> Film:
         for moment in iterations:
             if moment.iteration not in chosen:
                 continue
-            traced = iterations.trace(moment)
+            traced = iterations.trace(moment, opened=PLAYED)
             frames.append(FilmFrame(moment.iteration, moment.epoch or 0, traced, iterations.given(moment)))
             if len(frames) == 1:
                 changing = {**moment.values, **(moment.batch if iterations.trainer.batches.per_epoch > 1 else {})}
@@ -115,7 +131,7 @@ def _film_of_solver(model: Model) -> Film:
     for row in rows:
         if row.iteration in chosen:
             given = {**values, **batch}
-            traced = trace_graph(model.graph, given, model.default_loss())
+            traced = trace_graph(model.graph, given, model.default_loss(), opened=PLAYED)
             frames.append(FilmFrame(row.iteration, row.epoch, traced, given))
         if len(frames) == 1 and row.parameters is not None:
             chosen = chosen_iterations(len(rows), _affordable(frames[0].trace, values))
@@ -135,24 +151,36 @@ def texts_of(traced: GraphTrace) -> list[str]:
 
 def _steps(traced: GraphTrace) -> Iterator[tuple[FilmStep, str]]:
     """Each step with its text."""
-    opened = {loop.node: loop for loop in traced.loops}
+    loops = {loop.node: loop for loop in traced.loops}
     for line in traced.forward:
-        if loop := opened.get(line.node):  # its own steps first, then what it gives
-            yield from ((FilmStep("forward", line.node), step_text(loop, *each)) for each in loop.opened)
+        if loop := loops.get(line.node):  # its own steps first, then what it gives
+            texts = [step_text(loop, *each) for each in loop.opened]
+            yield from zip(_loop_steps(loop, "forward"), texts, strict=True)
         yield FilmStep("forward", line.node), forward_text(line)
-    yield from _backward(traced)
+    yield from _backward(traced, loops)
     for update in traced.training.updates if traced.training else ():
         yield FilmStep("update", update.parameter), "\n".join([update.why, *map(forward_text, update.lines)])
 
 
-def _backward(traced: GraphTrace) -> Iterator[tuple[FilmStep, str]]:
+def _loop_steps(loop: TracedLoop, phase: str) -> Iterator[FilmStep]:
+    """The steps of a loop in the order in which they are played; the last one says how many a folded loop hides."""
+    count = len(loop.opened)
+    hidden = "\n".join(folded_text(loop.steps - 2))
+    for place in range(count):
+        texts = {0: "", count - 1: hidden}
+        yield FilmStep(phase, loop.node, texts.get(place), is_of_loop=True)
+
+
+def _backward(traced: GraphTrace, loops: Mapping[str, TracedLoop]) -> Iterator[tuple[FilmStep, str]]:
     """The walks, and a step at each parameter or input of several uses, after the walk that makes its sum whole."""
     several = [gradient for gradient in traced.gradients if len(gradient.contributions) > 1]
     sums = {gradient.value: sum_text(gradient, traced.of) for gradient in several}
     given = {each.name for each in traced.given}
     last = {gradient.value: gradient.contributions[-1][0] for gradient in several if gradient.value in given}
     for walk in traced.backward:
-        lines = [sums.get(walk.node) or arriving_text(walk, traced.of)]
-        lines += [f"{partial_text(walk, edge, traced.of)}  →  {product_text(walk, edge)}" for edge in walk.edges]
+        if loop := loops.get(walk.node):  # the last step first, then what the loop passes on
+            texts = [step_back_text(loop, *each) for each in reversed(loop.opened)]
+            yield from zip(_loop_steps(loop, "backward"), texts, strict=True)
+        lines = [sums.get(walk.node) or arriving_text(walk, traced.of), *walked_texts(walk, traced.of)]
         yield FilmStep("backward", walk.node), "\n".join(lines)
         yield from ((FilmStep("backward", value), sums[value]) for value, node in last.items() if node == walk.node)

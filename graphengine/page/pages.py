@@ -31,7 +31,20 @@ from graphengine.training.provenance import provenance_in
 
 COMPUTING = ("film", "arrays", "numbers", "kernels", "program")
 """The parts of the script that compute."""
-MODULES = (*COMPUTING, "geometry", "graph", "zoom", "gauges", "details", "filling", "live", "player", "keys", "main")
+MODULES = (
+    *COMPUTING,
+    "geometry",
+    "graph",
+    "zoom",
+    "gauges",
+    "details",
+    "filling",
+    "live",
+    "loops",
+    "player",
+    "keys",
+    "main",
+)
 """The parts of the script in the order in which each finds those it uses."""
 
 MAX_NODES = 20_000

@@ -21,7 +21,16 @@ from graphengine.ir.graph import Graph
 from graphengine.ir.nodes import GraphNode, reachable
 from graphengine.model.model import Model
 from graphengine.traces.summary import ShownValue
-from graphengine.traces.trace import GraphTrace, Show, TracedUpdate, TrainingStep, evaluation, trace_graph
+from graphengine.traces.trace import (
+    FIRST_AND_LAST,
+    GraphTrace,
+    Opened,
+    Show,
+    TracedUpdate,
+    TrainingStep,
+    evaluation,
+    trace_graph,
+)
 from graphengine.traces.why import why_moved
 from graphengine.transform.mode import in_training_mode, with_iteration
 from graphengine.transform.step import GRADIENT_NORM, ITERATION, LEARNING_RATE
@@ -86,11 +95,11 @@ class Iterations:
             )
         return found
 
-    def trace(self, moment: Moment, show: Show = ShownValue.of) -> GraphTrace:
+    def trace(self, moment: Moment, show: Show = ShownValue.of, opened: Opened = FIRST_AND_LAST) -> GraphTrace:
         """Forward, backward and update of one iteration."""
         graph, given = self.graph_at(moment.iteration), self.given(moment)
         values = {name: given[name] for name in graph.sources if name in given}
-        traced = trace_graph(graph, values, of=self.step.loss, show=show)
+        traced = trace_graph(graph, values, of=self.step.loss, show=show, opened=opened)
         slots = self._executor.forward({name: given[name] for name in self.step.graph.sources})
         computed = {name: slots[slot] for name, slot in self._executor.slot_of.items()}
         updates = self.updates(traced, computed, show)

@@ -27,9 +27,31 @@ def forward_text(line: NodeForward) -> str:
 def step_text(loop: TracedLoop, number: int, step: GraphTrace) -> str:
     """A step of a loop, node by node, after the number of steps that are folded before it."""
     before = max([0, *[other for other, _ in loop.opened if other < number]])
-    skipped = number - before - 1
-    folded = [f"{counted(skipped, 'step')} {'is' if skipped == 1 else 'are'} folded"] * (skipped > 0)
-    return "\n".join([*folded, f"{loop.node}: step {number} of {loop.steps}", *map(forward_text, step.forward)])
+    return "\n".join([*folded_text(number - before - 1), _step_title(loop, number), *map(forward_text, step.forward)])
+
+
+def step_back_text(loop: TracedLoop, number: int, step: GraphTrace) -> str:
+    """A step of a loop backward, after the number of steps that are folded after it: they come before it."""
+    after = min([loop.steps + 1, *[other for other, _ in loop.opened if other > number]])
+    lines = [*folded_text(after - number - 1), _step_title(loop, number)]
+    for walk in step.backward:
+        lines.append(f"{walk.node}: {arriving_text(walk, step.of)}")
+        lines += walked_texts(walk, step.of)
+    return "\n".join(lines)
+
+
+def _step_title(loop: TracedLoop, number: int) -> str:
+    return f"{loop.node}: step {number} of {loop.steps}"
+
+
+def folded_text(count: int) -> list[str]:
+    """A line on the steps that are folded, if any."""
+    return [f"{counted(count, 'step')} {'is' if count == 1 else 'are'} folded"] * (count > 0)
+
+
+def walked_texts(walk: NodeBackward, of: str | None) -> list[str]:
+    """A line for each edge of a node backward: the partial derivative, and what the edge carries on."""
+    return [f"{partial_text(walk, edge, of)}  →  {product_text(walk, edge)}" for edge in walk.edges]
 
 
 def equation(*sides: str | None) -> str:

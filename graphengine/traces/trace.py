@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -29,6 +29,23 @@ from graphengine.transform.path import differentiable_toward
 
 Show: TypeAlias = Callable[[Any], ShownValue]
 """Gives what is shown of a value."""
+
+
+class Opened(NamedTuple):
+    """How many steps of a loop are traced, half of them at its beginning, and how many of a loop within it."""
+
+    steps: int = 2
+    within: int = 2
+
+    def numbers(self, count: int) -> list[int]:
+        """The numbers of the steps, counted from 1, of a loop of so many steps."""
+        if count <= self.steps:
+            return [*range(1, count + 1)]
+        ahead = (self.steps + 1) // 2
+        return [*range(1, ahead + 1), *range(count + 1 - self.steps + ahead, count + 1)]
+
+
+FIRST_AND_LAST = Opened()
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +128,7 @@ class TrainingStep:
 
 @dataclass(frozen=True, slots=True)
 class TracedLoop:
-    """The steps of a loop, counted from 1 as they run: the first and the last are `opened`, the others folded."""
+    """The steps of a loop, counted from 1 as they run: the first and the last ones are `opened`, the others folded."""
 
     node: str
     function: str
@@ -148,12 +165,13 @@ def trace_graph(
     of: str | None = None,
     wrt: str | Sequence[str] | None = None,
     show: Show = ShownValue.of,
+    opened: Opened = FIRST_AND_LAST,
 ) -> GraphTrace:
     """Trace a graph from the values of its inputs, parameters and state.
 
     `of` is the scalar whose gradient is walked (default: none), `wrt` are the values it is walked toward (default: the
     trainable parameters). Where inputs are missing, the nodes that need them are left out. `show` decides how much of a
-    large array is shown.
+    large array is shown, and `opened` how many steps of loops are traced.
 
     Raises
     ------
@@ -167,11 +185,16 @@ def trace_graph(
     executor = Executor(computable(graph, values))
     names = names_of(graph.trainable if wrt is None else wrt)
     require_memory_for(executor.graph, values, of, names)
-    return trace_values(executor, executor.forward(values), of, names, show)
+    return trace_values(executor, executor.forward(values), of, names, show, opened)
 
 
 def trace_values(
-    executor: Executor, slots: Slots, of: str | None, wrt: Sequence[str], show: Show = ShownValue.of
+    executor: Executor,
+    slots: Slots,
+    of: str | None,
+    wrt: Sequence[str],
+    show: Show = ShownValue.of,
+    opened: Opened = FIRST_AND_LAST,
 ) -> GraphTrace:
     """Trace the values of a forward pass, which may be symbols of a recorder if `show` knows what to show of one."""
     graph = executor.graph
@@ -191,19 +214,20 @@ def trace_values(
         tuple(walker.walks),
         walker.left_out(target) if target and wanted else (),
         walker.sums(target),
-        loops=walker.loops(target if wanted else None) if show in (ShownValue.of, ShownValue.whole) else (),
+        loops=walker.loops(target if wanted else None, opened) if show in (ShownValue.of, ShownValue.whole) else (),
     )
 
 
-def _traced_step(step: LoopStep, of: str | None, show: Show) -> GraphTrace:
+def _traced_step(step: LoopStep, of: str | None, show: Show, opened: Opened) -> GraphTrace:
     """The trace of a step of a loop; what arrives at its results comes from outside of it."""
     inputs = [name for name, kind in step.graph.inputs.items() if kind.type.is_differentiable]
     if of is None or not step.arriving or not inputs:
-        return trace_graph(step.graph, step.values, show=show)
+        return trace_graph(step.graph, step.values, show=show, opened=opened)
     names = [f"{value}/arriving.{place}" for place, (value, _) in enumerate(step.arriving)]
     pairs = [(value, name) for name, (value, _) in zip(names, step.arriving, strict=True)]
     arriving = {name: gradient for name, (_, gradient) in zip(names, step.arriving, strict=True)}
-    traced = trace_graph(weighted(step.graph, pairs, inputs), {**step.values, **arriving}, WEIGHTED, inputs, show)
+    graph, values = weighted(step.graph, pairs, inputs), {**step.values, **arriving}
+    traced = trace_graph(graph, values, WEIGHTED, inputs, show, opened)
     own = {node.id for node in step.graph.nodes}
 
     def from_outside(gradient: Gradient) -> Gradient:
@@ -330,8 +354,8 @@ class _Walker:
         except Exception:  # noqa: BLE001 - a backward may refuse inputs that no gradient is asked for
             return none
 
-    def loops(self, of: str | None) -> tuple[TracedLoop, ...]:
-        """The loops among the nodes, the first and the last step of each traced."""
+    def loops(self, of: str | None, opened: Opened) -> tuple[TracedLoop, ...]:
+        """The loops among the nodes, the first and the last steps of each traced."""
         found = []
         for node in self.graph.nodes:
             if node.op != "scan" or not node.is_core:
@@ -340,9 +364,10 @@ class _Walker:
             operands = [self.slots[self.slot_of[ref]] if isinstance(ref, str) else ref for ref in node.inputs]
             arriving = self.incoming.get(node.id, [None] * len(node.outputs))
             unrolled = Unrolled(loop, operands, arriving)
-            numbers = sorted({1, unrolled.count}) if unrolled.count else []
-            opened = [(number, _traced_step(unrolled.step(number), of, self.show)) for number in numbers]
-            found.append(TracedLoop(node.id, loop.function.name, unrolled.count, tuple(opened)))
+            steps = unrolled.steps(opened.numbers(unrolled.count))
+            within = Opened(opened.within, opened.within)
+            traced = tuple([(step.number, _traced_step(step, of, self.show, within)) for step in steps])
+            found.append(TracedLoop(node.id, loop.function.name, unrolled.count, traced))
         return tuple(found)
 
     def left_out(self, target: str) -> tuple[tuple[str, str], ...]:

@@ -12,7 +12,13 @@ from graphengine.model.model import Model
 from graphengine.model.run import Run
 from graphengine.traces.iterations import Iterations, Moment, one_sample
 from graphengine.traces.summary import ShownValue
-from graphengine.traces.trace import GraphTrace, Show, trace_graph
+from graphengine.traces.trace import (
+    FIRST_AND_LAST,
+    GraphTrace,
+    Opened,
+    Show,
+    trace_graph,
+)
 
 
 def trace(
@@ -53,11 +59,11 @@ class Tracing(NamedTuple):
     iterations: Iterations | None = None
     moment: Moment | None = None
 
-    def trace(self, show: Show = ShownValue.of) -> GraphTrace:
+    def trace(self, show: Show = ShownValue.of, opened: Opened = FIRST_AND_LAST) -> GraphTrace:
         """Trace it."""
         if self.iterations and self.moment:
-            return self.iterations.trace(self.moment, show)
-        return trace_graph(self.model.graph, self.values, self.of, self.wrt, show)
+            return self.iterations.trace(self.moment, show, opened)
+        return trace_graph(self.model.graph, self.values, self.of, self.wrt, show, opened)
 
 
 def chosen(

@@ -1,12 +1,13 @@
 """Single steps of a loop: what a step gets, and the gradient that arrives at what it gives.
 
 The steps before one are a loop over the first parts of the sequences, and the steps after it are one over the last
-parts, whose gradient with respect to its state is what arrives. So a step is found by running the op itself.
+parts, whose gradient with respect to its state is what arrives. So a step is found by running the op itself, only over
+the steps between it and one that is known.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -36,6 +37,17 @@ class Unrolled:
         self.count = int(count)
         for place in loop.carried:
             self._operands[place] = np.asarray(operands[place], self._kinds[place].array_dtype)[()]
+        self._states: dict[int, list[Any]] = {0: [self._operands[place] for place in loop.carried]}
+        self._gradients: dict[int, list[Any]] = {self.count: self._arriving[: len(loop.carry)]}
+
+    def steps(self, numbers: Iterable[int]) -> list[LoopStep]:
+        """Return some steps in their order: states are found from the first on, gradients from the last back."""
+        chosen = sorted(numbers)
+        for number in chosen:
+            self._state(number - 1)
+        for number in reversed(chosen):
+            self._after(number)
+        return [self.step(number) for number in chosen]
 
     def step(self, number: int) -> LoopStep:
         """Return a step, counted from 1."""
@@ -58,24 +70,28 @@ class Unrolled:
 
     def _state(self, number: int) -> list[Any]:
         """The state after so many steps."""
-        if number == 0:
-            return [self._operands[place] for place in self._loop.carried]
-        loop, values = self._loop.between(self._operands, 0, number, self.count)
-        return list(_all(loop.forward(*values)))[: len(loop.carry)]
+        if number not in self._states:
+            known = max(each for each in self._states if each < number)
+            loop, values = self._loop.between(self._starting(self._states[known]), known, number, self.count)
+            self._states[number] = list(_all(loop.forward(*values)))[: len(loop.carry)]
+        return self._states[number]
 
     def _after(self, number: int) -> list[Any]:
         """The gradients with respect to the state after so many steps."""
         carries = len(self._loop.carry)
-        if number == self.count or all(each is None for each in self._arriving):
+        if all(each is None for each in self._arriving):
             return self._arriving[:carries]
-        loop, values = self._loop.between(self._starting(self._state(number)), number, self.count, self.count)
-        parts = zip(self._arriving[carries:], loop.axes[1], strict=True)
-        steps = (number, self.count, self.count)
-        arriving = [each if each is None else self._loop.parts(each, axis, *steps) for each, axis in parts]
-        carried = set(loop.carried)
-        needs = tuple(place in carried and kind.is_differentiable for place, kind in enumerate(self._kinds))
-        found = loop.backward((*self._arriving[:carries], *arriving), tuple(values), needs)
-        return [found[place] for place in loop.carried]
+        if number not in self._gradients:
+            known = min(each for each in self._gradients if each > number)
+            loop, values = self._loop.between(self._starting(self._state(number)), number, known, self.count)
+            parts = zip(self._arriving[carries:], loop.axes[1], strict=True)
+            steps = (number, known, self.count)
+            arriving = [each if each is None else self._loop.parts(each, axis, *steps) for each, axis in parts]
+            carried = set(loop.carried)
+            needs = tuple(place in carried and kind.is_differentiable for place, kind in enumerate(self._kinds))
+            found = loop.backward((*self._gradients[known], *arriving), tuple(values), needs)
+            self._gradients[number] = [found[place] for place in loop.carried]
+        return self._gradients[number]
 
     def _stacked(self, index: int) -> list[Any]:
         """What arrives at the results of one step that are stacked."""

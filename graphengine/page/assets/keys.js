@@ -1,7 +1,7 @@
 // The keyboard. Keys that a focused control understands itself are left to it.
 
 import { close } from "./details.js";
-import { film } from "./film.js";
+import { film, one } from "./film.js";
 import { go, now, play, step, stop } from "./player.js";
 import { fit, zoom } from "./zoom.js";
 
@@ -18,6 +18,7 @@ export function listenToKeys(foldAll, changeTheme) {
     " ": () => play(true),
     p: () => play(false),
     f: foldAll,
+    l: () => one("#loops").click(),
     t: changeTheme,
     "+": () => zoom(1.25),
     "-": () => zoom(0.8),

@@ -5,6 +5,7 @@ import { mark } from "./gauges.js";
 import { refresh } from "./details.js";
 import { show, visible } from "./graph.js";
 import { edits, recorded, startLive } from "./live.js";
+import { before, isHidden, markTurn, startLoops } from "./loops.js";
 import { reveal } from "./zoom.js";
 
 const [stepSlider, frameSlider] = [one("#step"), one("#frame")];
@@ -18,11 +19,13 @@ export function go(frame, step) {
   now.frame = clamp(frame, 0, film.frames.length - 1);
   if (now.frame !== edits.frame) recorded(now.frame);
   now.step = clamp(step, 0, Math.max(0, steps - 1));
+  while (isHidden(now.step)) now.step += 1; // the last step of a loop is never hidden
   stepSlider.value = now.step;
   frameSlider.value = now.frame;
   show(now.frame, now.step);
   mark(now.frame);
   refresh(now.frame);
+  markTurn(now.step);
   announce();
 }
 
@@ -37,7 +40,8 @@ function announce() {
   one("#edited").hidden = !frame.isEdited;
   one("#recorded").hidden = !frame.isEdited || !film.frames[0].marks.length;
   one("#epoch").textContent = trained ? `epoch ${frame.epoch}${frame.rate ? `, learning rate ${frame.rate}` : ""}` : "";
-  const lines = (frame.texts[now.step] ?? "").split("\n").map((text) => written("p", text));
+  const texts = [before(now.step), frame.texts[now.step] ?? ""].filter((text) => text);
+  const lines = texts.join("\n").split("\n").map((text) => written("p", text));
   const isLong = phase === "update" && lines.length > FEW;
   isUnfolded = document.querySelector("#say details")?.open ?? isUnfolded; // "toggle" would come a moment too late
   one("#say").replaceChildren(...(isLong ? [lines[0], folded(lines.slice(1))] : lines));
@@ -60,7 +64,8 @@ function folded(lines) {
 }
 
 export function step(by) {
-  const next = now.step + by;
+  let next = now.step + by;
+  while (isHidden(next)) next += by;
   if (next >= steps && now.frame < film.frames.length - 1) go(now.frame + 1, 0);
   else if (next < 0 && now.frame > 0) go(now.frame - 1, steps - 1);
   else go(now.frame, next);
@@ -114,17 +119,19 @@ export function startPlayer() {
   one("#iterations").hidden = film.frames.length < 2;
   one("#end").hidden = !film.end;
   one("#end").textContent = film.end ?? "";
-  stepSlider.addEventListener("input", () => {
+  const choose = (number) => {
     stop();
-    go(now.frame, Number(stepSlider.value));
+    go(now.frame, number);
     reveal(visible(film.steps[now.step]?.[1]));
-  });
+  };
+  stepSlider.addEventListener("input", () => choose(Number(stepSlider.value)));
   frameSlider.addEventListener("input", () => {
     stop();
     go(Number(frameSlider.value), now.step);
   });
   one("#play").addEventListener("click", () => play(true));
   one("#run").addEventListener("click", () => play(false));
+  startLoops(() => now.step, choose, () => choose(now.step));
   startLive(() => (stop(), go(now.frame, steps - 1)));
   go(0, 0);
 }
