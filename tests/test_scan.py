@@ -458,6 +458,15 @@ def test_memory_of_what_all_steps_give_is_counted():
     assert caught.value.problems[0].code == "GE133"
 
 
+def test_stacked_results_beyond_the_limit_are_reported_with_their_loop():
+    row = {"p": ("mul", ["h", "x"]), "ones": ("ones_like", ["w"]), "y": ("mul", ["p", "ones"])}
+    wide = function(row, {"h": "p", "y": "y"}, ["h", "x", "w"])
+    nodes = {"loop": ("scan", [1.0, "x", "w"], {"function": "wide", "carry": ["h"], "length": 10**5})}
+    (problem,) = problems_of(content(nodes, {"wide": wide}, {"x": [], "w": [10_000]}))
+    assert (problem.code, problem.pointer) == ("GE133", "/nodes/0")
+    assert "node 'loop' (scan), float64(100000, 10000)" in problem.message
+
+
 def test_a_body_of_a_thousand_nodes_runs_ten_thousand_steps():
     nodes = {"n0": ("mul", ["h", 0.999])} | {
         f"n{k}": ("add", [f"n{k - 1}", "x" if k % 100 == 0 else 1e-6]) for k in range(1, 1000)

@@ -50,7 +50,7 @@ def memory_problem(graph: Graph, sizes: Mapping[str, int] | None = None) -> Prob
     segments = "give the loop 'checkpoint_every', or " * (producer is not None and producer.op == "scan")
     hint = f"{'use smaller batches, or ' * bool(sizes)}{segments}raise the limit array_bytes"
     if producer:
-        return Problem("GE133", message, hint, node=name)
+        return Problem("GE133", message, hint, node=producer.id)
     return Problem("GE133", message, hint, make_pointer((_section(graph, name), name, "shape")))
 
 
