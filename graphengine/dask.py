@@ -7,6 +7,7 @@ and no data. The address of a scheduler comes from the caller alone, and nothing
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import json
 import logging
@@ -14,7 +15,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import CancelledError
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -41,10 +42,16 @@ MOST_LOSSES = 20
 """Workers in a row that one iteration may lose: what ends each process that works on it is no accident."""
 RETRIES = 5
 """How often a task is done again whose worker has died or been lost."""
-WAITING = "15s"
-"""How long a scheduler may take to answer."""
+WAITING = 15.0
+"""Seconds that a scheduler may take to answer."""
 PATIENCE = 60.0
 """Seconds that a scheduler without a worker gets to start one."""
+UNOBSERVED = {
+    "distributed.worker.profile.enabled": False,
+    "distributed.admin.tick.interval": "1s",
+    "distributed.admin.system-monitor.interval": "5s",
+}
+"""What Dask observes of processes that are started here: each would take 3 % of a processor for it."""
 LOST = (OSError, RuntimeError, TimeoutError, CancelledError)
 """What Dask raises where the worker of an actor is gone."""
 
@@ -91,9 +98,7 @@ class DaskWorkers:
 
     def subtotals(self, request: ShardRequest) -> Iterator[Subtotals]:
         """Give the subtotals of all shards, in the order of the shards; raises as `sharding.Workers`."""
-        count = min(len(self._actors), request.shards)
-        ends = [request.shards * place // count for place in range(count + 1)]
-        asked = [(place, *pair) for place, pair in enumerate(itertools.pairwise(ends))]
+        asked = [(place, *pair) for place, pair in enumerate(request.dealt(len(self._actors)))]
         sent = [self._sent(request, *each) for each in asked]
         for each, answer in zip(asked, sent, strict=True):
             yield self._found(request, *each, answer)
@@ -102,7 +107,7 @@ class DaskWorkers:
         for _ in range(MOST_LOSSES):
             if answer is not None:
                 try:
-                    return _writable(self._result(place, answer))
+                    return writable(self._result(place, answer))
                 except GraphEngineError:
                     raise
                 except self._lost:
@@ -158,8 +163,8 @@ class DaskWorkers:
         return sorted(self._client.scheduler_info(n_workers=-1)["workers"])
 
 
-def _writable(found: Subtotals) -> Subtotals:
-    """Subtotals that may be added to: an array that was received is read-only."""
+def writable(found: Subtotals) -> Subtotals:
+    """Return subtotals that may be added to: an array that was received is read-only."""
     return {
         name: [Subtotal(first, parts, np.require(value, requirements="W")) for first, parts, value in subtotals]
         for name, subtotals in found.items()
@@ -189,7 +194,8 @@ def connected(scheduler: str | int | Any) -> Iterator[Any]:
         return
     with _quiet():
         try:
-            client = distributed.Client(scheduler, timeout=WAITING, set_as_default=False)
+            _require_scheduler(scheduler)
+            client = distributed.Client(scheduler, timeout=WAITING, set_as_default=False, direct_to_workers=True)
         except (OSError, TimeoutError) as error:
             raise lost(scheduler, error) from error
         except ValueError as error:
@@ -197,6 +203,39 @@ def connected(scheduler: str | int | Any) -> Iterator[Any]:
             raise UsageError(f"'{scheduler}' is not the address of a scheduler", hint=hint) from error
         with client, client.as_current():
             yield client
+
+
+def _require_scheduler(address: str) -> None:
+    """Refuse an address where no scheduler answers: Dask's client waits without end for a port that only accepts.
+
+    Raises
+    ------
+    GraphEngineError
+        GE418.
+    OSError, ValueError
+        If nobody is there, or the text is no address.
+    """
+    core = optional("distributed.core", "dask")
+    options = optional("distributed", "dask").Security().get_connection_args("client")
+
+    async def kind() -> Any:
+        async with core.rpc(address, timeout=WAITING, connection_args=options) as asked:
+            return (await asked.identity())["type"]
+
+    async def kind_in_time() -> Any:
+        return await asyncio.wait_for(kind(), WAITING)
+
+    with ThreadPoolExecutor(1) as thread:  # a notebook runs an event loop in its own
+        try:
+            found = thread.submit(asyncio.run, kind_in_time()).result()
+        except TimeoutError as error:
+            raise lost(address, TimeoutError(f"no answer within {WAITING:g} s")) from error
+        except (OSError, ValueError):
+            raise
+        except Exception as error:  # whatever Dask makes of the answer of something else
+            raise lost(address, RuntimeError("what answers is no scheduler of Dask")) from error
+    if found != "Scheduler":
+        raise lost(address, RuntimeError(f"what answers is a {found.lower()} of Dask, not its scheduler"))
 
 
 def in_cluster(
@@ -239,7 +278,7 @@ def local_cluster(workers: int, port: int = 0) -> Iterator[Any]:
     """
     distributed = optional("distributed", "dask")
     try:
-        with _uninterrupted():
+        with _uninterrupted(), optional("dask.config", "dask").set(UNOBSERVED):
             cluster = distributed.LocalCluster(
                 n_workers=workers,
                 threads_per_worker=1,
@@ -346,11 +385,15 @@ def with_workers(
         raise TrainingError(
             "workers compute the gradients of shards, and this training has none", hint="set shard_rows"
         )
-    task = TrainingTask(
-        task_of(model, data or trainer.training.data, has_training=False), json.dumps(_to_compute(trainer.training))
-    )
-    trainer.stepper.sharding.workers = DaskWorkers(client, task)
+    trainer.stepper.sharding.workers = DaskWorkers(client, training_task(trainer, model, data))
     return trainer
+
+
+def training_task(trainer: Trainer, model: Model, data: Any = None) -> TrainingTask:
+    """Return a training as another process opens it; raises as `tasks.task_of`."""
+    training = trainer.training
+    task = task_of(model, training.data if data is None else data, has_training=False)
+    return TrainingTask(task, json.dumps(_to_compute(training)))
 
 
 def _to_compute(training: TrainingDocument) -> dict[str, Any]:

@@ -1,9 +1,12 @@
 """Trainings on the workers of Dask: the bits of one process, whatever workers there are and whichever are lost."""
 
+import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
+import threading
 
 import numpy as np
 import pytest
@@ -106,6 +109,32 @@ def test_a_model_without_a_file_has_no_workers(client):
 def test_no_scheduler_at_an_address_is_one_line():
     with pytest.raises(ge.errors.GraphEngineError, match="GE418"), dask.connected("tcp://127.0.0.1:1"):
         pass
+
+
+@pytest.mark.parametrize("answer", [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n"])
+def test_a_port_that_accepts_but_is_no_scheduler_is_one_line_before_long(answer, monkeypatch):
+    monkeypatch.setattr(dask, "WAITING", 1.0)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        kept = []
+        accepting = threading.Thread(target=lambda: accept(server, answer, kept), daemon=True)
+        accepting.start()
+        address = f"tcp://127.0.0.1:{server.getsockname()[1]}"
+        with (
+            pytest.raises(ge.errors.GraphEngineError, match=r"GE418: .* (no answer|no scheduler)"),
+            dask.connected(address),
+        ):
+            pass
+        for connection in kept:
+            connection.close()
+
+
+def accept(server, answer, kept):
+    """Accept connections, say something, and keep them open, until the server is closed."""
+    with contextlib.suppress(OSError):
+        while True:
+            connection, _ = server.accept()
+            kept.append(connection)
+            connection.sendall(answer)
 
 
 def test_searches_and_starts_have_the_bits_of_one_process(client):

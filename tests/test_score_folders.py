@@ -238,7 +238,7 @@ def ge_dask():
 
 @pytest.mark.extra("distributed")
 def test_a_cluster_that_does_not_answer_is_reported(job, tmp_path, monkeypatch):
-    monkeypatch.setattr(ge_dask(), "WAITING", "1s")
+    monkeypatch.setattr(ge_dask(), "WAITING", 1.0)
     said = cli(*job(tmp_path / "out", "--dask", "tcp://127.0.0.1:9"), code=1).stderr
     assert "GE418" in said
     assert "run the same command again" in said

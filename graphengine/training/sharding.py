@@ -7,8 +7,10 @@ another order.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Protocol
@@ -16,6 +18,7 @@ from typing import Any, Protocol
 from threadpoolctl import ThreadpoolController
 
 from graphengine.backends.in_parts import InParts
+from graphengine.backends.one_thread import one_blas_thread
 from graphengine.backends.totals import Subtotal
 from graphengine.data.batches import Batches
 from graphengine.training.accumulation import Accumulation
@@ -33,6 +36,11 @@ class ShardRequest:
     shards: int
     samples: int
     values: Mapping[str, Any]
+
+    def dealt(self, workers: int) -> list[tuple[int, int]]:
+        """The first shard and the one after the last of each worker, of which there may be less than asked for."""
+        count = min(workers, self.shards)
+        return list(itertools.pairwise(self.shards * place // count for place in range(count + 1)))
 
 
 class Workers(Protocol):
@@ -74,6 +82,12 @@ class Sharding(Accumulation):
 
         return staged.run_passes(values, run_pass, lambda: batches[0])
 
+    def twin(self) -> Sharding:
+        """A sharding with programs of its own, for another thread."""
+        twin = copy(self)
+        twin.workers, twin._in_parts = None, {}
+        return twin
+
     def subtotals_of(self, request: ShardRequest, batches: Batches, first: int, stop: int) -> Subtotals:
         """The subtotals of shards `first` to `stop`, which a worker reads from its own data."""
         parts = batches.parts_of(request.iteration, first, stop)
@@ -88,10 +102,11 @@ def subtotals(
         return staged.subtotals(place, values, parts, first)
 
 
-def one_thread() -> AbstractContextManager[Any]:
-    """Return a context in which products of matrices run in one thread."""
-    limited: AbstractContextManager[Any] = _threads().limit(limits=1)
-    return limited
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let products of matrices run in one thread, of those of BLAS in all threads of this process."""
+    with one_blas_thread(), _threads().limit(limits=1, user_api="openmp"):
+        yield
 
 
 @cache
