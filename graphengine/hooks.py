@@ -24,7 +24,7 @@ class Hook:
 
 save_graph, graph_as_dict, picture_svg, picture_html = Hook(), Hook(), Hook(), Hook()
 branch_gradient, loop_gradient = Hook(), Hook()
-over_workers, starts_over = Hook(), Hook()
+over_workers, starts_over, trainer_over = Hook(), Hook(), Hook()
 
 shipped_ops: dict[str, str] = {}
 """The module that registers each op of this package, by the names of the op and of its NumPy function (`ops.index`)."""

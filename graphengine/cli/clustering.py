@@ -1,11 +1,11 @@
-"""`cluster`, and trainings whose gradients the workers of a Dask scheduler compute."""
+"""`cluster`, and trainings whose gradients workers compute."""
 
 from __future__ import annotations
 
 import signal
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from graphengine.training.loop import Trainer
 
 WorkerCount: TypeAlias = Annotated[
-    int | None, typer.Option("--workers", min=1, metavar="N", help="Compute in N processes on this machine.")
+    int | None, typer.Option("--workers", min=1, metavar="N", help="Compute with N workers on this machine.")
 ]
 DaskAddress: TypeAlias = Annotated[
     str | None, typer.Option("--dask", metavar="ADDRESS", help="Compute on the workers of this Dask scheduler.")
@@ -78,7 +78,7 @@ def shards(
     """
     if chosen(workers, dask) is None:
         return dict(overrides)
-    if given:
+    if given and dask is not None:
         hint = "declare the data in the model file, and name it with --set training.data=NAME"
         raise UsageError(
             "workers open a data source of the model file, so --data and --input are not for them", hint=hint
@@ -88,14 +88,13 @@ def shards(
     return sharded(model, overrides)
 
 
-@contextmanager
-def working(trainer: Trainer | SolverTrainer, model: Model, workers: int | None, dask: str | None) -> Iterator[None]:
+def working(
+    trainer: Trainer | SolverTrainer, model: Model, given: Any, workers: int | None, dask: str | None
+) -> AbstractContextManager[None]:
     """Let workers compute the shards of a training in the block; one local worker is this process."""
-    if dask is None and workers in (None, 1):
-        yield
-        return
-    from graphengine.dask import connected, with_workers
+    who = chosen(workers, dask)
+    if who in (None, 1):
+        return nullcontext()
+    from graphengine.scale import local_training
 
-    with connected(dask or workers) as client:
-        with_workers(trainer, model, client)
-        yield
+    return local_training.working(trainer, model, given or None, who)

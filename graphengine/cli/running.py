@@ -105,7 +105,7 @@ def run(
         overrides = shards(opened, _overrides(context), given, workers, dask)
         trainer = opened.trainer(given or None, **saving, **overrides)
         _heed_resuming(trainer, strict=strict)
-        with working(trainer, opened, workers, dask):
+        with working(trainer, opened, given, workers, dask):
             history = _train(trainer, check_finite=check_finite, quiet=quiet, log=log, unwritten=unwritten)
         saved = save_model(opened, save, unwritten)  # before anything else that may fail
         draw_curve(history, plot, unwritten)

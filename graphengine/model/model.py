@@ -371,7 +371,14 @@ class Model(Pictured):
             data = given_data(data, self.graph, self._declared.columns)
         return evaluate(EvaluationSubject(self.evaluator, self.document), data)
 
-    def train(self, data: Any = None, *, progress: bool = False, **options: Unpack[TrainingOptions]) -> History:
+    def train(
+        self,
+        data: Any = None,
+        *,
+        progress: bool = False,
+        workers: int | str | None = None,
+        **options: Unpack[TrainingOptions],
+    ) -> History:
         """Train as the file's training section says, and return the history.
 
         `data` is the name of a data source of the file, a mapping from inputs to arrays, or a table with a column for
@@ -388,6 +395,9 @@ class Model(Pictured):
         progress : bool, optional
             Show a progress bar on stderr. Each epoch and each check is also a record of the logger "graphengine", at
             the level INFO; details are at DEBUG.
+        workers : int or str, optional
+            A number of threads or processes on this machine, or the address of a Dask scheduler, that compute gradients
+            of shards, of `shard_rows` rows, by default 1,024. Their number changes no bit.
         update_rule : str, Path or FunctionFile, optional
             A rule file that replaces the update rule of the optimizer.
         validation_data : optional
@@ -406,18 +416,10 @@ class Model(Pictured):
         DataError
             If the data cannot be read or does not fit.
         """
-        trainer = self.trainer(data, **options)
-        warn(resuming(trainer), stacklevel=2)
-        if progress:
-            from graphengine.training.progress_bar import progress_bar
-
-            with progress_bar(trainer) as see:
-                run_to_end(trainer, see)
-        else:
-            run_to_end(trainer)
-        if isinstance(trainer, Trainer):
-            trainer.stepper.forget()
-        return trainer.history
+        if workers is None:
+            return _run(self.trainer(data, **options), progress=progress)
+        with hooks.trainer_over(self, data, options, workers) as trainer:
+            return _run(trainer, progress=progress)
 
     def iterate(self, data: Any = None, **options: Unpack[TrainingOptions]) -> Iterator[Iteration]:
         """The training of `train` as a generator, one row after each update.
@@ -704,6 +706,21 @@ class Model(Pictured):
         """
         document = with_data_for(self.document.model_copy(update=self._metadata), self.path, Path(path))
         save(Path(path), document, self.values)
+
+
+def _run(trainer: Trainer | SolverTrainer, *, progress: bool) -> History:
+    """Run a training for the caller of the caller."""
+    warn(resuming(trainer), stacklevel=3)
+    if progress:
+        from graphengine.training.progress_bar import progress_bar
+
+        with progress_bar(trainer) as see:
+            run_to_end(trainer, see)
+    else:
+        run_to_end(trainer)
+    if isinstance(trainer, Trainer):
+        trainer.stepper.forget()
+    return trainer.history
 
 
 def _restored(

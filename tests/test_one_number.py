@@ -1,0 +1,190 @@
+"""One sha256 of parameters, history and predictions, whoever computes a training and whatever interrupts it."""
+
+import hashlib
+import os
+import signal
+from contextlib import closing, nullcontext
+
+import numpy as np
+import pytest
+
+import graphengine as ge
+from graphengine import dask
+from graphengine.scale.local_training import LocalWorkers, ProcessWorkers, ThreadWorkers, working
+from graphengine.training.sharding import ShardRequest
+
+MODELS = {
+    "linreg": {"learning_rate": 0.1, "epochs": 6},
+    "mlp_digits": {"epochs": 2, "shuffle": True, "early_stopping": None},
+    "lstm_sums": {"epochs": 3, "early_stopping": None},
+}
+"""A linear model, a network of layers and a recurrent one, each with the keywords of its training."""
+SIZES = {
+    "linreg": [(None, 5), (8, 3), (7, 2)],
+    "mlp_digits": [(700, 128), (500, 250), (600, 64)],
+    "lstm_sums": [(None, 64), (100, 32), (150, 50)],
+}
+"""Batch sizes, None for all rows, and rows of a shard."""
+
+
+def digest(model, history, x):
+    """The sha256 of the bits of parameters and history, and of predictions in batches of any size."""
+    ((_, predicted),) = model.predict(x=x, row_stable=True).items()
+    found = hashlib.sha256()
+    for name, value in sorted(model.values.items()):
+        found.update(name.encode() + np.asarray(value).tobytes())
+    found.update(repr([list(history), history.checks]).encode())
+    found.update(predicted.tobytes())
+    return found.hexdigest()
+
+
+def trainer_of(name, place, **options):
+    """A shipped model and its training with a batch size and rows of a shard."""
+    batch_size, shard_rows = SIZES[name][place]
+    model = ge.load(name)
+    keys = {**MODELS[name], "batch_size": batch_size, "shard_rows": shard_rows, "checkpoint": {"every_iterations": 1}}
+    return model, model.trainer(**keys, **options)
+
+
+def trained(name, place, over, *, act=lambda row: None, **options):
+    """Train a model to the end, while `over` lets others compute, and act after each iteration."""
+    model, trainer = trainer_of(name, place, **options)
+    with over(trainer, model):
+        for row in trainer.chunks():
+            act(row)
+    return digest(model, trainer.history, np.asarray(model.load_data("train")["x"][:50]))
+
+
+class Interrupted(Exception):  # noqa: N818 - it is no error
+    """What ends a training in a test, as Ctrl-C would."""
+
+
+def interrupted(name, place, over, folder):
+    """Begin a training that ends after two iterations, with a checkpoint."""
+
+    def end(row):
+        if row.iteration == 2:
+            raise Interrupted
+
+    with pytest.raises(Interrupted):
+        trained(name, place, over, act=end, checkpoints=folder)
+
+
+def serial(trainer, model):
+    return nullcontext()
+
+
+def local(kind, count):
+    """Threads or processes of this machine."""
+    return lambda trainer, model: working(trainer, model, None, count, kind)
+
+
+def on_cluster(client, count):
+    """So many workers of those of a scheduler."""
+
+    def over(trainer, model):
+        dask.with_workers(trainer, model, client)
+        workers = trainer.stepper.sharding.workers
+        workers._actors = workers._actors[:count]
+        return nullcontext()
+
+    return over
+
+
+def all_digests(name, place, all_of_them, folder):
+    """The digests of one training by each of some workers, alone, and begun by each and resumed by the next."""
+    found = {trained(name, place, over) for over in all_of_them}
+    for number, (first, second) in enumerate(zip(all_of_them, [*all_of_them[1:], all_of_them[0]], strict=True)):
+        interrupted(name, place, first, folder / str(number))
+        found.add(trained(name, place, second, checkpoints=folder / str(number), resume=True))
+    return found
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_threads_train_to_the_bits_of_one_thread(name, tmp_path):
+    assert len(all_digests(name, 1, [serial, local("threads", 3)], tmp_path)) == 1
+
+
+def test_processes_train_to_the_bits_of_one_also_if_one_is_killed():
+    killed = []
+
+    def kill(workers):
+        """End a process; the next iteration finds that out."""
+        pid = next(iter(workers._workers._pool._processes))
+        os.kill(pid, signal.SIGKILL)
+        killed.append(pid)
+
+    model, trainer = trainer_of("mlp_digits", 0)
+    with working(trainer, model, None, 2, "processes"):
+        workers = trainer.stepper.sharding.workers
+        for row in trainer.chunks():
+            if row.iteration == 2:
+                kill(workers)
+        left = list(workers._workers._pool._processes)
+    assert len(killed) == 1
+    assert not set(killed) & set(left)
+    x = np.asarray(model.load_data("train")["x"][:50])
+    assert digest(model, trainer.history, x) == trained("mlp_digits", 0, serial)
+    assert not any(map(exists, [*killed, *left]))
+
+
+def exists(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+@pytest.fixture(scope="module")
+def client():
+    with dask.connected(4) as found:
+        yield found
+
+
+@pytest.mark.extra("dask", "joblib")
+@pytest.mark.parametrize("place", range(3))
+@pytest.mark.parametrize("name", MODELS)
+def test_a_training_has_one_hash_whoever_computes_it(name, place, client, tmp_path):
+    by_processes = [local("processes", count) for count in (2, 4)] if place == 0 else []
+    by_threads = [local("threads", count) for count in (2, 4)]
+    by_dask = [on_cluster(client, count) for count in (1, 2, 4)]
+    assert len(all_digests(name, place, [serial, *by_threads, *by_processes, *by_dask], tmp_path)) == 1
+
+
+def test_data_of_python_is_trained_on_by_threads():
+    data = {"x": np.arange(20.0), "y": 3 * np.arange(20.0)}
+    found = []
+    for workers in (None, 1, 2):
+        model = ge.load("linreg")
+        history = model.train(data, workers=workers, shard_rows=3, epochs=3, learning_rate=1e-3)
+        found.append((model.parameters["theta"].tobytes(), repr(list(history))))
+    assert len(set(found)) == 1
+
+
+@pytest.mark.parametrize(("gain", "kind"), [(2.0, ThreadWorkers), (1.0, ProcessWorkers)])
+def test_threads_are_used_where_they_gain(gain, kind, monkeypatch):
+    monkeypatch.setattr(ThreadWorkers, "gain", lambda *_: gain)
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    model, trainer = trainer_of("linreg", 0)
+    task = dask.training_task(trainer, model)
+    with closing(LocalWorkers(trainer, task, 2)._chosen(ShardRequest(1, 0, 4, 20, {}))) as chosen:
+        assert isinstance(chosen, kind)
+
+
+def test_the_gain_of_threads_is_measured():
+    _, trainer = trainer_of("mlp_digits", 0)
+    threads, seen = ThreadWorkers(trainer, 2), []
+    trainer.stepper.sharding.workers = threads
+    asked = threads.subtotals
+    threads.subtotals = lambda request: seen.append(threads.gain(request)) or asked(request)
+    with closing(threads):
+        next(trainer.chunks())
+    assert 0 < seen[0] < 20
+
+
+def test_workers_that_cannot_be_are_refused():
+    with pytest.raises(ge.errors.UsageError, match="at least 1"):
+        ge.load("linreg").train(workers=0)
+    with pytest.raises(ge.errors.TrainingError, match="is a solver"):
+        ge.load("two_decays").train(workers=2)
