@@ -21,4 +21,5 @@ html_css_files = ["site.css"]
 myst_heading_anchors = 4
 autodoc_typehints = "signature"
 autodoc_member_order = "bysource"
+autodoc_default_options = {"exclude-members": "model_config"}
 napoleon_google_docstring = False

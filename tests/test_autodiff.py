@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from documents import SHIPPED, document, training
 from samples import SAMPLES
+from sweeping import for_each_row
 
 import graphengine as ge
 from graphengine.backends.reference.executor import Executor
@@ -387,7 +388,7 @@ SYMBOLS = {2: "M", 3: "N", 4: "K"}
 
 
 @pytest.mark.parametrize("symbols", [{}, SYMBOLS], ids=["numbers", "symbols"])
-@pytest.mark.parametrize(("op", "attributes", "arrays"), ROWS)
+@for_each_row(ROWS)
 def test_the_gradient_of_the_gradient_is_the_slope_of_the_gradient(op, attributes, arrays, symbols):
     names = [f"x{index}" for index in range(len(arrays))]
     values = {name: np.asarray(array) for name, array in zip(names, arrays, strict=True)}

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from documents import document
 from samples import SAMPLES
+from sweeping import for_each_row
 
 import graphengine as ge
 from graphengine.backends.numpy import calls, tiles
@@ -70,7 +71,7 @@ def reference(graph, values):
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
-@pytest.mark.parametrize(("op", "attributes", "arrays"), ROWS)
+@for_each_row(ROWS)
 def test_a_plan_gives_the_bits_of_the_reference_executor(op, attributes, arrays, dtype):
     model, values = one_op(op, attributes, arrays, dtype)
     expected, found = reference(model.graph, values), Plan(model.graph).run(values)
@@ -85,7 +86,7 @@ def differentiable_inputs(model):
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
-@pytest.mark.parametrize(("op", "attributes", "arrays"), ROWS)
+@for_each_row(ROWS)
 def test_recorded_called_and_compiled_gradients_have_the_same_bits(op, attributes, arrays, dtype):
     model, values = one_op(op, attributes, arrays, dtype)
     wrt = differentiable_inputs(model)

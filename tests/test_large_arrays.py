@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 from documents import PEAK, SHIPPED
+from sweeping import for_each_row
 from test_compile import ROWS, differentiable_inputs, one_op, reference, same_bits
 
 import graphengine as ge
@@ -17,8 +18,8 @@ from graphengine.ops.registry import OPS
 from graphengine.transform.gradient import gradient
 
 
-@pytest.mark.parametrize(("op", "attributes", "arrays"), ROWS)
-def test_a_plan_of_large_arrays_gives_the_bits_of_the_reference(monkeypatch, op, attributes, arrays):
+@for_each_row(ROWS)
+def test_a_plan_of_large_arrays_gives_the_bits_of_the_reference(op, attributes, arrays, monkeypatch):
     monkeypatch.setattr(protocol, "LARGE", 0)
     model, values = one_op(op, attributes, arrays)
     graphs = [model.graph]

@@ -7,6 +7,7 @@ import pytest
 from documents import document
 from samples import FAMILIES, SAMPLES, TABLE
 from samples.arrays import values
+from sweeping import for_each_row
 
 import graphengine as ge
 from graphengine.ir.node_types import infer
@@ -29,19 +30,14 @@ ROWS = [
     for name, rows in SAMPLES.items()
     for attributes, arrays in rows
 ]
-every_row = pytest.mark.parametrize(("name", "attributes", "arrays"), ROWS)
+every_row = for_each_row(ROWS)
 DIFFERENTIABLE = [row for row in ROWS if OPS[row.values[0]].signature.saved is not None]
-every_row_of_open_dtype = pytest.mark.parametrize(
-    ("name", "attributes", "arrays"), [row for row in ROWS if "dtype" not in OPS[row.values[0]].cls.model_fields]
+every_row_of_open_dtype = for_each_row([row for row in ROWS if "dtype" not in OPS[row.values[0]].cls.model_fields])
+every_row_of_open_sizes = for_each_row([row for row in ROWS if "shape" not in OPS[row.values[0]].cls.model_fields])
+every_row_without_sizes = for_each_row(
+    [row for row in ROWS if "shape" not in OPS[row.values[0]].cls.model_fields or "shape" in row.values[1]]
 )
-every_row_of_open_sizes = pytest.mark.parametrize(
-    ("name", "attributes", "arrays"), [row for row in ROWS if "shape" not in OPS[row.values[0]].cls.model_fields]
-)
-every_row_without_sizes = pytest.mark.parametrize(
-    ("name", "attributes", "arrays"),
-    [row for row in ROWS if "shape" not in OPS[row.values[0]].cls.model_fields or "shape" in row.values[1]],
-)
-every_differentiable_row = pytest.mark.parametrize(("name", "attributes", "arrays"), DIFFERENTIABLE)
+every_differentiable_row = for_each_row(DIFFERENTIABLE)
 RULES = {name: vars(OPS[name].cls).get("infer") for name in SAMPLES}
 
 
@@ -93,20 +89,33 @@ def weights_of(results):
 
 def run_of(name, attributes, arrays):
     """A run of the graph sum(weight * output) over the outputs of one node, and the names of its float inputs."""
+    given = given_to(name, attributes, arrays)
+    return model_of(name, attributes, given, len(arrays)).forward(given), floats_of(given)
+
+
+def given_to(name, attributes, arrays):
+    """What is given to such a graph: the operands, and a weight for each output."""
     weights = weights_of(results_of(name, attributes, arrays))
-    names = [OPS[name].signature.input_name(index) for index in range(len(arrays))]
     given = {f"x{index}": array for index, array in enumerate(arrays) if array is not None}
-    given |= {f"w{index}": weight for index, weight in enumerate(weights)}
-    references = {key: f"x{index}" for index, key in enumerate(names) if arrays[index] is not None}
-    inputs = references if len(references) < len(arrays) else list(references.values())
+    return given | {f"w{index}": weight for index, weight in enumerate(weights)}
+
+
+def floats_of(given):
+    return [key for key, array in given.items() if key[0] == "x" and array.dtype.kind == "f"]
+
+
+def model_of(name, attributes, given, count):
+    """The graph of such a run; of this number of inputs not all need be given."""
+    shapes = {key: {"shape": list(np.shape(array)), "dtype": str(array.dtype)} for key, array in given.items()}
+    names = [OPS[name].signature.input_name(index) for index in range(count)]
+    references = {key: f"x{index}" for index, key in enumerate(names) if f"x{index}" in shapes}
+    inputs = references if len(references) < count else list(references.values())
     nodes = {"z": (name, inputs, attributes)}
     for index, port in enumerate(instance(name, attributes).outputs):
         nodes[f"p{index}"] = ("mul", [f"z:{port}" if index else "z", f"w{index}"])
         nodes[f"s{index}"] = ("sum", [f"p{index}"])
         nodes[f"loss{index}"] = ("add", [f"loss{index - 1}" if index else 0.0, f"s{index}"])
-    shapes = {key: {"shape": list(np.shape(array)), "dtype": str(array.dtype)} for key, array in given.items()}
-    run = ge.Model.from_dict(document(nodes, inputs=shapes)).forward(given)
-    return run, [key for key in references.values() if given[key].dtype.kind == "f"]
+    return ge.Model.from_dict(document(nodes, inputs=shapes))
 
 
 def gradients_of(name, attributes, arrays, wrt=None):
@@ -130,7 +139,7 @@ WITH_GAPS = [
     for with_gap in [(*arrays[:place], None, *arrays[place + 1 :])]
 ]
 """Rows without an optional input in front of one that is given."""
-every_slope = pytest.mark.parametrize(("name", "attributes", "arrays"), SLOPES)
+every_slope = for_each_row(SLOPES)
 
 
 def test_every_core_op_has_samples_in_the_module_of_its_family_and_every_sample_an_op():
@@ -191,7 +200,7 @@ def typed(name, inferred, real):
     return [(given.shape, kind.dtype) for kind, given in zip(inferred, own, strict=True)]
 
 
-@pytest.mark.parametrize(("name", "attributes", "arrays"), WITH_GAPS)
+@for_each_row(WITH_GAPS)
 def test_an_optional_input_in_front_of_another_may_be_left_out(name, attributes, arrays):
     node = instance(name, attributes)
     (result,) = results_of(name, attributes, arrays)
@@ -348,11 +357,14 @@ def test_inferred_symbolic_sizes_stand_for_the_real_ones(name, attributes, array
 
 @every_row
 def test_extreme_values_pass_through_a_graph_without_exception_or_warning(name, attributes, arrays):
+    model = None
     for special in (np.nan, np.inf, -np.inf, 0.0, 1e308):
         extreme = [np.full_like(array, special) if array.dtype.kind == "f" else array for array in arrays]
-        run, differentiable = run_of(name, attributes, extreme)
+        given = given_to(name, attributes, extreme)
+        model = model or model_of(name, attributes, given, len(arrays))
+        run = model.forward(given)
         if OPS[name].signature.saved is not None:
-            assert set(run.backward(of="out", wrt=differentiable)) == set(differentiable)
+            assert set(run.backward(of="out", wrt=floats_of(given))) == set(floats_of(given))
 
 
 @pytest.mark.parametrize("name", NUMERIC)

@@ -10,6 +10,7 @@ from documents import document
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from samples import SAMPLES
+from sweeping import for_each_row
 from test_properties import graphs
 
 import graphengine as ge
@@ -62,7 +63,7 @@ ROWS = [
     for index, (attributes, arrays) in enumerate(rows)
     if any(np.size(array) > 1 for array in arrays)
 ]
-every_row = pytest.mark.parametrize(("name", "attributes", "arrays"), ROWS)
+every_row = for_each_row(ROWS)
 
 
 def layouts(name, attributes, arrays):

@@ -7,6 +7,7 @@ from contextlib import suppress
 import numpy as np
 import pytest
 from documents import MODELS, document
+from sweeping import for_each_row
 from test_backends import TRAINED, trained
 from test_compile import ROWS, one_op
 from test_same_bits import FAMILIES, bits, mixed_graph
@@ -108,7 +109,7 @@ def assert_close(found, expected, values):
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
-@pytest.mark.parametrize(("op", "attributes", "arrays"), ROWS)
+@for_each_row(ROWS)
 def test_loops_give_the_gradients_of_every_op(op, attributes, arrays, dtype, by_python):
     model, values = one_op(op, attributes, arrays, dtype)
     graph = model.graph
