@@ -56,7 +56,9 @@ SLOW = {
 
 def compares_digits(path):
     """Whether the text of a module compares floating-point numbers, or has such as somebody computed."""
-    return any(map(_is_comparison, ast.walk(ast.parse(path.read_bytes()))))
+    text = path.read_text(encoding="utf-8")
+    may_compare = MANY_DIGITS.search(text) or any(name in text for name in COMPARISONS)  # else it need not be parsed
+    return bool(may_compare) and any(map(_is_comparison, ast.walk(ast.parse(text))))
 
 
 def _is_comparison(node):

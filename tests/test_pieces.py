@@ -6,7 +6,7 @@ import pickle
 
 import orjson
 import pytest
-from corpus.__main__ import EXPECTED, FOLDER
+from corpus.__main__ import corpus
 from documents import SHIPPED, changed, document, linreg
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,7 +18,7 @@ from graphengine.format.pieces import Pieces, parse_apart
 from graphengine.format.reading import parse_model
 from graphengine.format.writing import dump_model
 
-FILES = [*SHIPPED, *(FOLDER / name for name in json.loads(EXPECTED.read_bytes()))]
+FILES = {path.name: path.read_bytes() for path in SHIPPED} | {name: data for name, (data, _) in corpus().items()}
 MANY = [{"id": f"n{i}", "op": "neg", "inputs": ["x"]} for i in range(12)]
 """Enough nodes to be most of a small file."""
 
@@ -50,10 +50,10 @@ def outcome(data):
 
 @pytest.mark.parametrize("length", [1, 40])
 def test_every_file_means_the_same_in_pieces_and_whole(length, monkeypatch):
-    whole = {path.name: outcome(path.read_bytes()) for path in FILES}
+    whole = {name: outcome(data) for name, data in FILES.items()}
     monkeypatch.setattr(pieces, "LENGTH", length)
-    for path in FILES:
-        assert outcome(path.read_bytes()) == whole[path.name], path.name
+    for name, data in FILES.items():
+        assert outcome(data) == whole[name], name
 
 
 def test_nodes_that_are_most_of_a_file_stay_text(in_pieces):
