@@ -16,9 +16,12 @@ from test_properties import NUMBERS, graphs
 
 import graphengine as ge
 from graphengine.backends.reference.executor import Executor
+from graphengine.draw.charts import Scale
 from graphengine.draw.labels import TraceLabels
 from graphengine.draw.picture import panels_of
 from graphengine.page.film import film_of, texts_of
+from graphengine.page.gauges import gauges_of
+from graphengine.page.landscape import coordinates, curve, landscape_of, scatter_of
 from graphengine.page.live import live_of, program
 from graphengine.page.live_trace import Hole, LiveTrace
 from graphengine.page.pages import COMPUTING, page_of, script_of
@@ -261,6 +264,46 @@ def test_the_texts_of_edited_arrays_are_those_of_a_trace(opened, name):
     for key in model.graph.trainable:
         enter(page, key, json.dumps(values[key].tolist()))
     assert shown(page)[2] == texts_of(as_traced(model, film, values))
+
+
+@pytest.mark.parametrize("name", ["linreg", "linreg_single_sample", "misra1a"])
+def test_marks_and_the_line_of_the_fit_follow_the_edited_numbers(opened, name):
+    model = ge.load(MODELS / f"{name}.json")
+    film = film_of(model)
+    drawn = {gauge.name: gauge for gauge in gauges_of(model, film)}
+    page = opened(page_of(model))
+    edited = {**film.frames[0].given}
+    edited |= {key: edited[key] * 1.25 + 0.5 for key in model.graph.trainable}
+    for key in model.graph.trainable:
+        enter(page, key, str(edited[key]))
+
+    loss = float(as_traced(model, film, edited).values[film.frames[0].trace.of].numbers)
+    x, y = (Scale(*drawn["loss"].follows[axis]) for axis in "xy")
+    assert transform_of(page, "loss") == [x(1), y(loss)]
+
+    x, y = (Scale(*drawn["fit"].follows[axis]) for axis in "xy")
+    scatter = scatter_of(model, film.batches, film.frames[0].trace.of)
+    expected = [(x(at), y(value)) for at, value in curve(model, scatter, edited)]
+    line = page.locator(".gauge.fit .drawn").get_attribute("d")
+    found = [tuple(map(float, pair.split())) for pair in line.removeprefix("M").split("L")]
+    np.testing.assert_allclose(found, expected, rtol=0, atol=0.1001)
+
+    x, y = (Scale(*drawn["landscape"].follows[axis]) for axis in "xy")
+    land = landscape_of(
+        model, film.batches, film.frames[0].trace.of, [coordinates(model, shot.given) for shot in film.frames]
+    )
+    numbers = coordinates(model, edited)
+    height = numbers[1] if len(numbers) > 1 else np.interp(numbers[0], land.grids[0], land.losses)
+    np.testing.assert_allclose(transform_of(page, "landscape"), [x(numbers[0]), y(height)], rtol=0, atol=0.1001)
+
+    page.get_by_role("button", name="reset").click()
+    assert transform_of(page, "loss") == [drawn["loss"].marks[0]["x"], drawn["loss"].marks[0]["y"]]
+
+
+def transform_of(page, gauge):
+    """Where the mark of a chart is."""
+    moved = page.locator(f".gauge.{gauge} .mark").get_attribute("transform")
+    return [float(number) for number in re.findall(r"-?[\d.]+", moved)]
 
 
 def test_the_update_is_applied_and_what_was_edited_is_reset(opened, single):

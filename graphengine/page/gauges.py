@@ -28,6 +28,7 @@ from graphengine.draw.charts import (
 )
 from graphengine.draw.loss_chart import loss_chart
 from graphengine.model.model import Model
+from graphengine.ops.numbers import encode_number
 from graphengine.page.film import Film
 from graphengine.page.landscape import Landscape, coordinate_names, coordinates, curve, landscape_of, scatter_of
 
@@ -41,11 +42,14 @@ class Gauge(NamedTuple):
     """A chart with marks: its name, its elements, and for each frame what its marks need.
 
     `x` and `y` are places, `d` is a line, `p` are the points of each series, `t` are texts, and `o` opacities of cells.
+    Marks that follow edited numbers have the scales `x` and `y` in `follows`, and the names of what is drawn: a `value`
+    over the iterations; trainable `numbers`, over `heights` if there is one; or a `value` over a `grid` of an `input`.
     """
 
     name: str
     elements: tuple[str, ...]
     marks: tuple[Mapping[str, Any], ...]
+    follows: Mapping[str, Any] | None = None
 
 
 def gauges_of(model: Model, film: Film) -> list[Gauge]:
@@ -61,7 +65,8 @@ def _loss(model: Model, film: Film) -> Gauge:
     frame, elements = loss_chart(film.history)
     losses = [float(shot.trace.values[shot.trace.of].numbers) for shot in film.frames if shot.trace.of]
     marks = [frame.at((shot.iteration, loss)) for shot, loss in zip(film.frames, losses, strict=True)]
-    return Gauge("loss", (*elements, UPRIGHT, DOT), tuple({"x": x, "y": y} for x, y in marks))
+    follows = {"x": frame.x, "y": frame.y, "value": _name_of_loss(film)}
+    return Gauge("loss", (*elements, UPRIGHT, DOT), tuple({"x": x, "y": y} for x, y in marks), follows)
 
 
 def _parameters(model: Model, film: Film) -> Gauge | None:
@@ -88,7 +93,9 @@ def _fit(model: Model, film: Film) -> Gauge | None:
     curves = [curve(model, scatter, shot.given) for shot in film.frames]
     frame = axes(f"{scatter.output} and {scatter.y}", [*scatter.points, *curves[-1]], scatter.x)
     elements = (*frame.elements(), *dots(frame, thinned(scatter.points)), '<path class="line s1 drawn"/>')
-    return Gauge("fit", elements, tuple({"d": frame.path(one)} for one in curves))
+    follows = {"x": frame.x, "y": frame.y, "value": model.graph.outputs[scatter.output], "input": scatter.x}
+    follows["grid"] = [x for x, _ in curves[-1]]
+    return Gauge("fit", elements, tuple({"d": frame.path(one)} for one in curves), follows)
 
 
 def _landscape(model: Model, film: Film) -> Gauge | None:
@@ -103,7 +110,12 @@ def _landscape(model: Model, film: Film) -> Gauge | None:
     below = [line(frame, list(zip(land.grids[0], land.losses, strict=True)))] if flat else _shaded(land, frame)
     way = f'<path class="way" d="{frame.path(points)}"/>'
     marks = tuple({"x": x, "y": y} for x, y in map(frame.at, points))
-    return Gauge("landscape", (*below, *frame.elements(), way, DOT), marks)
+    numbers = [(name, place) for name in model.graph.trainable for place in range(np.size(model.values[name]))]
+    follows: dict[str, Any] = {"x": frame.x, "y": frame.y, "numbers": numbers}
+    if flat:
+        heights, across = [encode_number(float(loss)) for loss in land.losses], land.grids[0]
+        follows |= {"heights": heights, "ends": [float(across[0]), float(across[-1])]}
+    return Gauge("landscape", (*below, *frame.elements(), way, DOT), marks, follows)
 
 
 def _name_of_loss(film: Film) -> str:

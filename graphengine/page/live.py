@@ -23,6 +23,7 @@ from graphengine.ops.families.contraction import labels_of, sizes_of
 from graphengine.ops.numbers import encode_number
 from graphengine.ops.shapes import ArrayType, dtype_name
 from graphengine.page.film import Film, texts_of
+from graphengine.page.gauges import Gauge
 from graphengine.page.live_trace import LiveTrace
 from graphengine.traces.summary import HOLE, HOLE_END
 from graphengine.transform.passes import optimize
@@ -36,7 +37,7 @@ MAX_WORK = 2_000_000
 _HOLE = re.compile(f"{HOLE}(\\(?)(\\w+)\\.(\\w+){HOLE_END}")
 
 
-def live_of(model: Model, film: Film, panels: Sequence[Panel]) -> dict[str, Any]:
+def live_of(model: Model, film: Film, panels: Sequence[Panel], gauges: Sequence[Gauge] = ()) -> dict[str, Any]:
     """Return the program of a page with its texts; of a model that it does not compute the reason why."""
     reason = _beyond(model, film) or _other_shapes(film)
     if reason:
@@ -45,7 +46,7 @@ def live_of(model: Model, film: Film, panels: Sequence[Panel]) -> dict[str, Any]
         recorded = LiveTrace(model, film)
     except GraphEngineError as error:
         return {"reason": error.problems[0].message if error.problems else str(error)}
-    return _encoded(recorded, film, panels)
+    return _encoded(recorded, film, panels, gauges)
 
 
 def _beyond(model: Model, film: Film) -> str | None:
@@ -74,8 +75,9 @@ def _other_types(kinds: Iterable[ArrayType]) -> str | None:
     return None
 
 
-def _encoded(recorded: LiveTrace, film: Film, panels: Sequence[Panel]) -> dict[str, Any]:
+def _encoded(recorded: LiveTrace, film: Film, panels: Sequence[Panel], gauges: Sequence[Gauge]) -> dict[str, Any]:
     """Return instructions, values of the frames, and texts."""
+    charts = [_chart(each.follows, recorded) for each in gauges]
     labels = [[recorded.label(wire.link) for wire in panel.wires] for panel in panels]
     carried = {}
     if film.iterations:
@@ -101,8 +103,32 @@ def _encoded(recorded: LiveTrace, film: Film, panels: Sequence[Panel]) -> dict[s
         "reasons": [_reason(each) for each in recorded.reasons],
         "values": [[above for above, _ in panel] for panel in labels],
         "gradients": [[below for _, below in panel] for panel in labels],
+        "charts": [each if _runs(each) * work <= MAX_WORK else None for each in charts],
         "carried": [[slots[name], number] for name, number in carried.items() if name in slots],
     }
+
+
+def _chart(follows: Mapping[str, Any] | None, recorded: LiveTrace) -> dict[str, Any] | None:
+    """Return what the marks of a chart follow, with numbers of values and sources; nothing if they follow none."""
+    graph = recorded.graph
+    if follows is None or not {follows.get("value"), follows.get("input")} <= {None, *graph.types}:
+        return None
+    if "grid" in follows and any("training" in type(node.node).model_fields for node in graph.nodes):
+        return None  # the curve is that of predictions, and these nodes compute others in training
+    place = {name: index for index, name in enumerate(graph.sources)}
+    chart = {**follows, "x": list(follows["x"]), "y": list(follows["y"])}
+    if "value" in chart:
+        chart["value"] = recorded.number(chart["value"])
+    if "input" in chart:
+        chart |= {"input": place[chart["input"]], "rows": _size(graph.types[chart["input"]].shape)}
+    if "numbers" in chart:
+        chart["numbers"] = [[place[name], element] for name, element in chart["numbers"]]
+    return chart
+
+
+def _runs(chart: Mapping[str, Any] | None) -> int:
+    """Return how often the program runs for a chart."""
+    return math.ceil(len(chart["grid"]) / chart["rows"]) if chart and "grid" in chart else 0
 
 
 def program(graph: Graph) -> dict[str, Any]:

@@ -39,6 +39,7 @@ MODULES = (
     "gauges",
     "details",
     "filling",
+    "follow",
     "live",
     "loops",
     "player",

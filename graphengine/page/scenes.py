@@ -40,7 +40,7 @@ def scenes(model: Model, film: Film, panels: Sequence[Panel], gauges: Sequence[G
         "last": len(film.history) if film.history else 0,
         "end": film.end,
         "items": dict(_items(model, panels)),
-        "live": live_of(model, film, panels),
+        "live": live_of(model, film, panels, gauges),
     }
 
 

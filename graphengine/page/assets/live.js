@@ -2,6 +2,7 @@
 
 import { film, live, one, replaceFrame } from "./film.js";
 import { frameOf } from "./filling.js";
+import { followed } from "./follow.js";
 import { editable, numberText, parsed } from "./numbers.js";
 import { missing, run } from "./program.js";
 
@@ -75,10 +76,12 @@ function compute() {
   const base = film.frames[edits.frame];
   const rate = live.sources.findIndex(([, role]) => role === "learning_rate");
   const values = run(given());
+  const iteration = base.iteration && base.iteration + edits.iterations;
   replaceFrame(
     frameOf(values, {
       ...base,
-      iteration: base.iteration && base.iteration + edits.iterations,
+      iteration,
+      marks: followed(base.marks, { values, given: given(), iteration }),
       rate: rate < 0 ? base.rate : numberText(Number(numbersAt(rate)[0])),
       isEdited: true,
     }),
