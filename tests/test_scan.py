@@ -231,14 +231,35 @@ def test_a_training_in_segments_has_the_same_bits_and_takes_a_fraction_of_the_me
     assert peaks[1] < peaks[0] / 3
 
 
-def test_memory_of_a_training_in_segments_is_counted_as_such():
+def test_a_training_that_would_not_fit_computes_values_again_in_segments():
+    model, data = trained(None)
+    expected = [*model.train(data).losses, *[value.tobytes() for value in model.parameters.values()]]
+    limited, data = trained(None, array_bytes=8 * 2**20)
+    tracemalloc.start()
+    try:
+        losses = limited.train(data).losses
+        assert tracemalloc.get_traced_memory()[1] < 8 * 2**20
+    finally:
+        tracemalloc.stop()
+    assert [*losses, *[value.tobytes() for value in limited.parameters.values()]] == expected
+
+
+@pytest.mark.parametrize("every", [None, 20])
+def test_a_training_that_does_not_fit_in_segments_is_refused(every):
+    model, data = trained(every, array_bytes=2**21)
+    with pytest.raises(ge.errors.InputError, match="GE133"):
+        model.train(data)
+
+
+def test_memory_of_a_gradient_is_counted_and_says_how_to_take_less():
     for every, fits in ((None, False), (20, True)):
         model, data = trained(every, array_bytes=8 * 2**20)
+        run = model.forward(data)
         if fits:
-            assert len(model.train(data)) == 3
+            run.backward()
         else:
             with pytest.raises(ge.errors.InputError, match=r"GE133.*give the loop 'checkpoint_every'"):
-                model.train(data)
+                run.backward()
 
 
 @pytest.mark.parametrize("name", CELLS)

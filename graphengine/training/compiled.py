@@ -18,8 +18,10 @@ from graphengine.backends.protocol import DEFAULT_BACKEND, Backend, Program, bac
 from graphengine.format.documents import FunctionFile
 from graphengine.format.training_documents import TrainingDocument
 from graphengine.ir.graph import Graph
+from graphengine.ir.memory import memory_problem
 from graphengine.training.joining import training_step
 from graphengine.transform.packing import FEWEST, UNPACKED, Packing
+from graphengine.transform.segmenting import in_segments
 from graphengine.transform.step import Step
 
 MOST_STEPS, MOST_PLANS = 4, 8
@@ -65,9 +67,26 @@ class CompiledStep:
         self.step = training_step(graph, training, rule, self.packing)
         self._plans: OrderedDict[Any, Program] = OrderedDict()
         self._others: dict[str, CompiledStep] = {}
+        self._segmented: OrderedDict[Any, CompiledStep] = OrderedDict()
 
     def for_iterations(self, iterations: int, sizes: Mapping[str, int]) -> CompiledStep:
-        """The step with the backend that a training of so many iterations on batches of these sizes has."""
+        """The step with the backend that a training of so many iterations on batches of these sizes has.
+
+        If its values take more memory than the limit, loops compute values again in segments.
+        """
+        if memory_problem(self.step.graph, sizes):
+            return self._in_segments(sizes)._for_iterations(iterations, sizes)
+        return self._for_iterations(iterations, sizes)
+
+    def _in_segments(self, sizes: Mapping[str, int]) -> CompiledStep:
+        graph, training, rule = self._made_of
+        segmented = in_segments(graph, sizes)
+        if segmented is graph:
+            return self
+        key = tuple(sorted(sizes.items()))
+        return kept(self._segmented, key, MOST_STEPS, lambda: CompiledStep(segmented, training, rule, self.backend))
+
+    def _for_iterations(self, iterations: int, sizes: Mapping[str, int]) -> CompiledStep:
         graph, training, rule = self._made_of
         backend = backend_for(self.backend, graph, sizes, iterations)
         if backend is self.backend:

@@ -23,7 +23,7 @@ from graphengine.ir.graph import Graph
 from graphengine.ops.families.constants import Constant
 from graphengine.ops.shapes import ArrayType
 
-MOST_LINES = 2000
+MOST_LINES = 8000
 """Lines of a loop at most: Python compiles a line in about 20 microseconds."""
 LINES_OF_A_CALL = 16
 """Lines for a call of NumPy at most, on average: the call takes as long as about 20 lines."""
