@@ -33,6 +33,7 @@ BENCHMARKS = (
     "fits",
     "dynamics",
     "score",
+    "workers",
 )
 
 

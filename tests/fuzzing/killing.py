@@ -1,0 +1,164 @@
+"""Kill workers of trainings and of scoring at random, and compare the bits: `python -m fuzzing.killing` in `tests`.
+
+Options: the number of kills of each (50 by default) and a seed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import logging
+import os
+import random
+import signal
+import tempfile
+import threading
+import time
+from contextlib import nullcontext
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+import graphengine as ge
+from graphengine import dask
+from graphengine.scale import score_parts
+from graphengine.scale.local_training import working
+from graphengine.scale.processes import in_processes
+from graphengine.scale.score_folders import score_folder
+
+KEYS = {"shard_rows": 128, "batch_size": 700, "shuffle": True, "epochs": 12}
+"""A training of the digits of 36 iterations."""
+
+
+def children():
+    """The processes that this one has started."""
+    found = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()
+    return [int(pid) for pid in found]
+
+
+def command_of(pid):
+    """The command line of a process, empty if it has ended."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text()
+    except OSError:
+        return ""
+
+
+def bits(model):
+    """The bytes of all values of a model, by name."""
+    return {name: np.asarray(value).tobytes() for name, value in model.values.items()}
+
+
+def kill_soon(pid, chance):
+    """Kill a process within 20 ms, in the middle of whatever it does then."""
+
+    def kill():
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            return
+
+    threading.Timer(0.02 * chance.random(), kill).start()
+
+
+def trainings(kills, chance, start, pids_of):
+    """Train until so many workers were killed; `start` lets workers compute a training, and `pids_of` are theirs."""
+    alone = ge.load("mlp_digits")
+    alone.train(**KEYS)
+    done = rounds = 0
+    while done < kills:
+        model = ge.load("mlp_digits")
+        trainer = model.trainer(**KEYS)
+        places = {chance.randrange(1, 34) for _ in range(3)}
+        with start(trainer, model):
+            for row in trainer.chunks():
+                if row.iteration in places and (pids := pids_of(trainer)):
+                    kill_soon(chance.choice(pids), chance)
+                    done += 1
+        assert bits(model) == bits(alone), "other bits"
+        rounds += 1
+    return f"{done} kills in {rounds} trainings, equal bits"
+
+
+def on_dask(kills, chance):
+    """Kill the workers of a local cluster."""
+    with dask.connected(2) as client:
+
+        def pids_of(trainer):
+            client.wait_for_workers(2, timeout=60)
+            return sorted(client.run(os.getpid, on_error="ignore").values())
+
+        def start(trainer, model):
+            dask.with_workers(trainer, model, client)
+            return nullcontext()
+
+        return trainings(kills, chance, start, pids_of)
+
+
+def on_processes(kills, chance):
+    """Kill the processes of joblib."""
+
+    def pids_of(trainer):
+        return sorted(trainer.stepper.sharding.workers._workers._pool._processes)
+
+    return trainings(kills, chance, lambda trainer, model: working(trainer, model, None, 2, "processes"), pids_of)
+
+
+def scoring(kills, chance):
+    """Kill processes that score a folder."""
+    score_parts.PART_ROWS = 2000
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        x = np.random.default_rng(0).integers(0, 17, (40_000, 64)).astype(float)
+        for place, rows in enumerate(np.array_split(np.arange(len(x)), 4)):
+            table = pa.table({"id": rows, **{f"x{n}": x[rows, n] for n in range(64)}})
+            pq.write_table(table, folder / f"{place}.parquet", row_group_size=2000)
+        whole = ge.load("mlp_digits")
+        whole.initialize(whole.load_data("train"))
+        whole.save(folder / "model.json")
+        model = ge.load(folder / "model.json")
+        columns = (("x", tuple(f"x{n}" for n in range(64))),)
+        work = score_parts.Scoring(str(folder / "model.json"), model.fingerprint, ("probabilities",), ("id",), columns)
+        killed = []
+
+        def engine(each, common, parts, died):
+            for result in in_processes(each, common, parts, 2, died=died):
+                pids = [pid for pid in children() if "spawn_main" in command_of(pid)]
+                if expected and pids and chance.random() < 0.3:
+                    kill_soon(chance.choice(pids), chance)
+                    killed.append(pids)
+                yield result
+
+        expected, rounds = {}, 0
+        while len(killed) < kills:
+            out = folder / f"out{rounds}"
+            score_folder(work, str(folder / "?.parquet"), out, engine)
+            found = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(out.iterdir())}
+            expected = expected or found
+            assert found == expected, "other files"
+            rounds += 1
+        return f"{len(killed)} kills in {rounds - 1} runs, equal files"
+
+
+def main():
+    """Kill, compare, and count what is left."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("kills", type=int, nargs="?", default=50)
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    logging.disable(logging.CRITICAL)
+    chance, before = random.Random(arguments.seed), set(children())
+    for work in (on_processes, on_dask, scoring):
+        start = time.perf_counter()
+        print(f"{work.__name__}: {work(arguments.kills, chance)}, {time.perf_counter() - start:.0f} s", flush=True)
+    time.sleep(2)
+    left = [
+        pid for pid in set(children()) - before if b"resource_tracker" not in Path(f"/proc/{pid}/cmdline").read_bytes()
+    ]
+    assert not left, f"processes are left: {left}"
+
+
+if __name__ == "__main__":
+    main()
