@@ -140,10 +140,19 @@ class Problem:
 
     def __str__(self) -> str:
         parts = self.as_dict()
-        place = ":".join(str(parts[part]) for part in ("file", "line", "column") if parts[part] is not None)
         pointer = f" ({parts['pointer']})" if parts["pointer"] else ""
         hint = f"; {parts['hint']}" if parts["hint"] else ""
-        return f"{place}: " * bool(place) + f"{self.code}: {parts['message']}{pointer}{hint}"
+        return f"{self.place}: " * bool(self.place) + f"{self.code}: {parts['message']}{pointer}{hint}"
+
+    @property
+    def place(self) -> str:
+        """The file with line and column, as far as they are known."""
+        return ":".join(str(part) for part in (self.file, self.line, self.column) if part is not None)
+
+    def in_words(self) -> Problem:
+        """The finding without a place of its own, which begins its message."""
+        message = f"{self.place}: " * bool(self.place) + self.message
+        return replace(self, message=message, file=None, line=None, column=None)
 
     def as_dict(self) -> dict[str, Any]:
         """The finding as a JSON object, for machines.
@@ -206,6 +215,12 @@ class GraphEngineError(Exception):
             for problem in self.problems
         )
         return self
+
+    def declared_at(self, **place: Any) -> GraphEngineError:
+        """The same error at the place in a file that names the file it is about, whose own place its message has."""
+        mine = (None, place.get("file"))
+        self.problems = tuple([each if each.file in mine else each.in_words() for each in self.problems])
+        return self.located(**place)
 
 
 def _restored(cls: type[GraphEngineError], attributes: dict[str, Any]) -> GraphEngineError:

@@ -346,7 +346,7 @@ def saved(tmp_path, **keys):
 def test_a_checkpoint_of_another_training_is_refused_with_the_difference(tmp_path, change, said):
     saved(tmp_path)
     model = ge.Model.from_dict(linreg(training=training(learning_rate=0.01), **change.pop("model", {})))
-    with pytest.raises(ge.errors.TrainingError, match=r"GE603: .* belongs to another training") as caught:
+    with pytest.raises(ge.errors.TrainingError, match=r"GE603: it belongs to another training") as caught:
         model.train(**{"data": DATA, **change}, checkpoints=tmp_path, resume=True)
     assert said in str(caught.value)
 

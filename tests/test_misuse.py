@@ -102,7 +102,7 @@ def test_text_that_is_no_json_is_shown_how_to_write_it(folder):
 def test_a_data_file_that_is_missing_is_said_to_be_missing(folder):
     for name in ("missing.csv", "missing.npz", "missing.jsonl"):
         output = invoked("run", "good.json", "--data", name).output
-        assert f"GE501: {name}: cannot read the file: No such file or directory" in output
+        assert f"{name}: GE501: cannot read the file: No such file or directory" in output
         assert "Errno" not in output
 
 

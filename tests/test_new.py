@@ -215,12 +215,12 @@ def table(tmp_path, text):
         ("a,y\n1,no\n2,\n3,yes\n4,NA\n5,no\n", "y", [], "GE503", "no value in 2 rows, lines 3, 5"),
         ("a,y\n1,u\n2,v\n3,w\n", "y", [], "GE505", "too many for classes"),
         ("1,u\n2,v\n3,w\n", "1", ["--exclude", "0"], "GE502", "add --no-header"),
-        ('a,y\n"u",1\n"v" ,2\n', "y", [], "GE501", "t.csv:3: cannot be read as CSV"),
+        ('a,y\n"u",1\n"v" ,2\n', "y", [], "t.csv:3: GE501", "cannot be read as CSV"),
         ("a,y\n1,u\n2,v\n3,u\n", "y", ["linear"], "GE801", "choose logistic or mlp"),
         ("a,y\n1,2\n2,3\n", "y", ["linaer"], "GE801", "did you mean 'linear'?"),
-        ("a,y\n1,2\n2,3\n5,4\n6,5O\n", "y", [], "GE503", "1 cell, the first in line 5"),
+        ("a,y\n1,2\n2,3\n5,4\n6,5O\n", "y", [], "GE503", 'one is not, in line 5: "5O"'),
         ("a,y\n1,2020-01-02\n2,2020-03-04\n", "y", [], "GE505", "has dates"),
-        ("a;y\n1;2,5\n2;3;4,5\n5;6\n1;2\n", "y", [], "GE503", "t.csv:3: the row has 3 cells, the first row has 2"),
+        ("a;y\n1;2,5\n2;3;4,5\n5;6\n1;2\n", "y", [], "t.csv:3: GE503", "the row has 3 cells, the first row has 2"),
         ("a,y\n1,2\n2,3,4\n", "y", [], "GE503", "t.csv:3"),
         ("a,y,y\n1,2,3\n2,3,4\n", "y", [], "GE502", "2 times"),
     ],
@@ -268,7 +268,7 @@ def test_a_column_that_is_mostly_numbers_says_which_cells_are_none(tmp_path, dif
     _, inferred = drafted_in(tmp_path, table(tmp_path, f"a;x;y\n{rows}tba;1;2\n").name, "y")
     found = inferred["columns"][0]
     assert (found["kind"], found["used"]) == (kind, kind == "category")
-    assert 'most of its cells are numbers, but not 1 cell, the first in line 32: "tba"' in found["why"]
+    assert 'most of its cells are numbers, one is not, in line 32: "tba"' in found["why"]
 
 
 def test_a_day_that_may_be_a_month_is_the_first_number_which_is_printed(tmp_path):
@@ -641,3 +641,12 @@ def test_a_table_of_another_ending_is_evaluated_and_predicted(messy, name):
             for each in ("test.csv", name)
         ]
         assert found[0] == found[1]
+
+
+def test_numbers_near_the_end_of_the_range_are_named_for_what_they_are(tmp_path):
+    large = [f"{39 + row}{'0' * 197}" for row in range(8)]
+    beyond = ["1e400", *"2345678"]
+    rows = "".join(f"{large[row]},{beyond[row]},{row % 5 + 0.5}\n" for row in range(8))
+    done = run("new", "--data", table(tmp_path, f"a,b,y\n{rows}"), "--target", "y", "-o", tmp_path / "m.json")
+    assert "numbers from 3.9e+198 to 4.6e+198" in done.output
+    assert 'most of its cells are numbers, one is not, in line 2: "1e400", larger than any double' in done.output

@@ -113,6 +113,14 @@ def test_the_target_is_not_needed_and_all_columns_may_be_kept(folder):
     assert [float(row[header.index("centered")]) for row in rows] == pytest.approx(list(expected()[2]))
 
 
+def test_an_error_in_a_given_file_begins_with_the_file_as_one_in_a_model_does(tmp_path):
+    (tmp_path / "new.csv").write_text("distance_mpc,velocity_km_s\n1,2\n,3\n")
+    arguments = ("train", "linreg", "--data", tmp_path / "new.csv")
+    assert re.match(r"error: .*new\.csv:3: GE503: column 'distance_mpc' is empty; ", cli(*arguments, code=2).stderr)
+    (found,) = json.loads(cli(*arguments, "--format", "json", code=2).stdout)["errors"]
+    assert (found["file"], found["line"], found["code"]) == (str(tmp_path / "new.csv"), 3, "GE503")
+
+
 @pytest.mark.parametrize("command", ["predict", "evaluate"])
 def test_what_to_write_in_the_data_source_has_its_place(folder, command):
     (folder / "new.csv").write_text("a;b;species\n1;2;setosa\n")

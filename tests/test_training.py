@@ -528,6 +528,21 @@ def test_a_wrong_override_points_into_the_training_section():
         assert caught.value.problems[0].pointer == pointer
 
 
+def test_a_declared_gap_is_not_what_made_a_training_diverge():
+    b = ge.Builder("gaps")
+    x, y = b.input("x", ["N"], missing="nan"), b.input("y", ["N"])
+    w = b.parameter("w", [], initializer=1.0)
+    filled = b.name("filled", ge.nn.impute(x, 0.5))
+    b.output(loss=b.name("loss", np.mean(np.square(b.name("z", w * filled) - y))), raw=b.name("raw", 2 * x))
+    b.training(loss="loss", optimizer={"type": "sgd", "learning_rate": 1e300}, epochs=5)
+    data = {"x": [np.nan, 1.0, 2.0], "y": [1.0, 2.0, 3.0]}
+    with pytest.raises(ge.errors.DivergenceError, match=r"iteration 2 .*: node '[^']*' \(square\) became non-finite"):
+        b.model().train(data)
+    run = b.model().forward(data)
+    with pytest.raises(ge.errors.ExecutionError, match="input 'x' is the first value that is not finite: nan in row 1"):
+        run.check_finite()
+
+
 def test_no_update_is_made_when_one_of_the_parameters_diverges():
     content = document(
         {"q": ("square", ["a"]), "r": ("mul", [1e200, "b"]), "t": ("mul", [1e200, "r"]), "loss": ("add", ["q", "t"])},

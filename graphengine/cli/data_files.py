@@ -169,7 +169,7 @@ def _placed(model: Model, reader: Reader) -> Iterator[None]:
         name = next((name for name, source in model.document.data.items() if source is reader), None)
         if name is None or not any(IN_SOURCE in (problem.hint or "") for problem in error.problems):
             raise
-        raise error.located(**model.place(make_pointer(("data", name)))) from None
+        raise error.declared_at(**model.place(make_pointer(("data", name)))) from None
 
 
 def _reader_of(model: Model, path: Path, option: str = "--data") -> Reader:

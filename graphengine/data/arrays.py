@@ -38,9 +38,9 @@ class _Header(NamedTuple):
     def require_rows(self, path: DataFile, name: str) -> None:
         """Refuse an array that cannot be read row by row."""
         if self.fortran:
-            message = f"{path}: the array for input '{name}' is larger than memory may hold, and in Fortran order"
+            message = f"the array for input '{name}' is larger than memory may hold, and in Fortran order"
             hint = "save np.ascontiguousarray(array), or raise the limit data_bytes"
-            raise DataError(message, code="GE133", hint=hint)
+            raise DataError(message, code="GE133", hint=hint, file=str(path))
 
 
 def _header(file: IO[bytes]) -> _Header:
@@ -135,7 +135,7 @@ def _read_npy(path: DataFile, name: str, graph: Graph, memory: Memory, *, whole:
             return as_input(name, np.load(file, allow_pickle=False), declared)
         header.require_rows(path, name)
         if os.fstat(file.fileno()).st_size < header.offset + header.nbytes:
-            raise DataError(f"{path}: the file ends before its array of shape {header.shape} does")
+            raise DataError(f"the file ends before its array of shape {header.shape} does", file=str(path))
         pages = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         array = Stored(pages, header.offset, header.shape, header.dtype, memory, str(path))
         if declared.categories:

@@ -88,8 +88,8 @@ def columns_to_keep(path: DataFile | str, names: Sequence[str] | None, there: Se
     for name in wanted:
         if name not in there:
             hint = did_you_mean(name, there, f"{what}s")
-            raise DataError(f"{path}: there is no {what} '{name}' to keep", code="GE502", hint=hint)
+            raise DataError(f"there is no {what} '{name}' to keep", code="GE502", hint=hint, file=str(path))
         if there.count(name) > 1:
-            message = f"{path}: {there.count(name)} {what}s to keep have the name '{name}'"
-            raise DataError(message, code="GE502", hint="give each a name of its own, or keep others")
+            message, hint = f"{there.count(name)} {what}s to keep have the name '{name}'", "give each a name of its own"
+            raise DataError(message, code="GE502", hint=f"{hint}, or keep others", file=str(path))
     return wanted

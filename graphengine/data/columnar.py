@@ -210,7 +210,8 @@ def _dtypes(path: DataFile | str, schema: Any, columns: Columns, graph: Graph) -
             if dtype.kind not in "biuf":
                 what = "units" if _dtype(kind).kind == "M" else "categories"
                 hint = f"declare the \"{what}\" of input '{name}'"
-                raise DataError(f"{path}: column '{column}' does not hold numbers, but {kind}", code="GE503", hint=hint)
+                message = f"column '{column}' does not hold numbers, but {kind}"
+                raise DataError(message, code="GE503", hint=hint, file=str(path))
             is_float = dtype.kind == "f" or not declared.missing
             dtypes[Taken(column, name)] = dtype if is_float else np.dtype(np.float64)
     return dtypes
@@ -237,7 +238,7 @@ def _empty(dtypes: Dtypes) -> Numbers:
 
 
 def _wording(path: DataFile) -> Wording:
-    return Wording(lambda column, _: f"{path}: column '{column}'", "has no value", "row", "in")
+    return Wording(lambda column, _: f"column '{column}'", "has no value", "row", "in", file=str(path))
 
 
 class _Cells:

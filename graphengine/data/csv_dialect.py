@@ -172,7 +172,7 @@ def _readable(reader: Any, path: DataFile) -> Iterator[list[str]]:
         yield from reader
     except csv.Error as error:
         hint = "a quotation mark within a quoted text is doubled, and the separator follows the last one"
-        raise DataError(f"{path}:{reader.line_num}: cannot be read as CSV: {error}", hint=hint) from error
+        raise DataError(f"cannot be read as CSV: {error}", hint=hint, file=str(path), line=reader.line_num) from error
 
 
 def _without_groups(whole: str, mark: str) -> str:
@@ -210,5 +210,5 @@ def lines_of(file: IO[Any], path: DataFile, most: int) -> Iterator[Any]:
         number += 1
         if len(line) == most:
             hint = "raise the limit data_bytes"
-            raise DataError(f"{path}:{number}: the line has more than {most} characters", hint=hint)
+            raise DataError(f"the line has more than {most} characters", hint=hint, file=str(path), line=number)
         yield line

@@ -33,6 +33,7 @@ from graphengine.ir.cells import (
 from graphengine.ir.declarations import Input
 from graphengine.ir.graph import Graph
 from graphengine.ops.numbers import INEXACT, LARGEST_EXACT, InexactError
+from graphengine.wording import counted
 
 BOOLEANS = {"true": 1, "false": 0, "1": 1, "0": 0}
 
@@ -49,9 +50,9 @@ def csv_blocks(path: DataFile, columns: Columns, dialect: Dialect, graph: Graph,
     with dialect.table(path, memory.block) as (header, rows):
         first = next(rows, None)
         if first is None:
-            raise DataError(f"{path}: the file has no rows" + " below its header" * dialect.header)
+            raise DataError("the file has no rows" + " below its header" * dialect.header, file=str(path))
         table = _Table(path, header, columns, dialect, graph)
-        wording = Wording(lambda column, line: f"{path}:{line}: column '{column}'", "is empty", "line")
+        wording = Wording(lambda column, _: f"column '{column}'", "is empty", "line", file=str(path))
         with reported(table.bad, graph, wording):
             for block in grouped(itertools.chain([first], rows), memory.block):
                 yield table.numbers(block)
@@ -86,15 +87,15 @@ class _Table:
     def _place(self, name: str, column: Column) -> int:
         if isinstance(column, str):
             if column not in self._header and (hint := self._dialect.separator_hint(self._path)):
-                message = f"{self._path}: there is no column '{column}' for input '{name}'"
-                raise DataError(message, code="GE502", hint=hint)
+                message = f"there is no column '{column}' for input '{name}'"
+                raise DataError(message, code="GE502", hint=hint, file=str(self._path))
             require_one(self._path, "column", column, name, self._header)
             return self._header.index(column)
         if column < len(self._header):
             return column
-        message = f"{self._path}: there is no column {column} for input '{name}'; the file has {len(self._header)}"
+        message = f"there is no column {column} for input '{name}'; the file has {len(self._header)}"
         hint = self._dialect.separator_hint(self._path) or "columns are numbered from 0"
-        raise DataError(message, code="GE502", hint=hint)
+        raise DataError(message, code="GE502", hint=hint, file=str(self._path))
 
     def numbers(self, rows: list[Row]) -> Block:
         """A block of rows as arrays."""
@@ -132,8 +133,8 @@ class _Table:
         for line, row in rows:
             if len(row) != len(self._header):
                 top = "header" if self._dialect.header else "first row"
-                message = f"{self._path}:{line}: the row has {len(row)} cells, the {top} has {len(self._header)}"
-                raise DataError(message, code="GE503", hint=self._dialect.separator_hint(self._path))
+                message = f"the row has {counted(len(row), 'cell')}, the {top} has {len(self._header)}"
+                raise self._refused(line, message, self._dialect.separator_hint(self._path))
             for name, (places, declared) in self._wanted.items():
                 cells = [(row[place], self._header[place]) for place in places]
                 found[name].append([self._cell(name, cell, line, column, declared) for cell, column in cells])
@@ -157,8 +158,7 @@ class _Table:
         try:
             numbers = dated(self._dialect.dates([cell]), declared, self.bad, (name, column), [line])
         except ValueError as error:
-            message = f"{self._path}:{line}: column '{column}': {error}"
-            raise DataError(message, code="GE503", hint=self._dialect.date_hint(cell)) from None
+            raise self._refused(line, f"column '{column}': {error}", self._dialect.date_hint(cell)) from None
         return numbers[0]  # type: ignore[no-any-return]
 
     def _number(self, cell: str, dtype: np.dtype[Any], line: int, column: str) -> float:
@@ -172,15 +172,16 @@ class _Table:
             number = BOOLEANS[text.lower()] if dtype.kind == "b" else _integer(text)
             return int(np.array(number, dtype))
         except InexactError as error:
-            message = f"{self._path}:{line}: column '{column}': {error}: {cell!r}"
-            raise DataError(message, code="GE503", hint="write it with a point or an exponent") from None
+            message = f"column '{column}': {error}: {cell!r}"
+            raise self._refused(line, message, "write it with a point or an exponent") from None
         except (ValueError, KeyError, OverflowError) as error:
-            noun = _NOUNS[dtype.kind].format(dtype)
+            what = f"is not {_NOUNS[dtype.kind].format(dtype)}: {cell!r}" if text else "is empty"
             if dtype.kind == "f" and isinstance(error, OverflowError):
-                noun += f" of dtype {dtype}"
-            what = f"is not {noun}: {cell!r}" if text else "is empty"
-            message = f"{self._path}:{line}: column '{column}' {what}"
-            raise DataError(message, code="GE503", hint=self._dialect.hint(cell)) from None
+                what = f"has a number larger than any {dtype}: {cell!r}"
+            raise self._refused(line, f"column '{column}' {what}", self._dialect.hint(cell)) from None
+
+    def _refused(self, line: int, message: str, hint: str | None) -> DataError:
+        return DataError(message, code="GE503", hint=hint, file=str(self._path), line=line)
 
 
 def _indices(

@@ -24,14 +24,14 @@ def faults_in(path: DataFile, what: str) -> Iterator[None]:
         yield
     except InputError as error:
         problem = error.problems[0]
-        raise DataError(f"{path}: {problem.message}", code="GE505", hint=problem.hint) from None
+        raise DataError(problem.message, code="GE505", hint=problem.hint, file=str(path)) from None
     except GraphEngineError:
         raise
     except OSError as error:
-        raise DataError(f"{path}: cannot read the file: {error.strerror or error}") from error
+        raise DataError(f"cannot read the file: {error.strerror or error}", file=str(path)) from error
     except Exception as error:  # csv, zip, zlib, NumPy, Arrow: a broken file raises all kinds of errors
         hint = "save it again, in UTF-8" if isinstance(error, UnicodeDecodeError) else None
-        raise DataError(f"{path}: cannot be read as {what}: {error}", hint=hint) from error
+        raise DataError(f"cannot be read as {what}: {error}", hint=hint, file=str(path)) from error
 
 
 @contextmanager
@@ -63,7 +63,7 @@ def require_one(path: DataFile | str, what: str, wanted: str, name: str, there: 
     """
     if wanted not in there:
         hint = did_you_mean(wanted, there, f"{what}s")
-        raise DataError(f"{path}: there is no {what} '{wanted}' for input '{name}'", code="GE502", hint=hint)
+        raise DataError(f"there is no {what} '{wanted}' for input '{name}'", code="GE502", hint=hint, file=str(path))
     if there.count(wanted) > 1:
-        message = f"{path}: {there.count(wanted)} {what}s have the name '{wanted}', which input '{name}' takes"
-        raise DataError(message, code="GE502", hint="give each a name of its own")
+        message = f"{there.count(wanted)} {what}s have the name '{wanted}', which input '{name}' takes"
+        raise DataError(message, code="GE502", hint="give each a name of its own", file=str(path))

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import replace
 from typing import IO, Any
 
 import numpy as np
@@ -36,7 +38,7 @@ def jsonl_blocks(path: DataFile, keys: Mapping[str, str], graph: Graph, memory: 
     first: dict[str, tuple[int, ...]] = {}
     block: dict[str, list[np.ndarray[Any, Any]]] = {name: [] for name in keys}
     bad, size = BadCells(), 0
-    wording = Wording(lambda key, line: f"{path}:{line}: key '{key}'", "is missing", "line")
+    wording = Wording(lambda key, _: f"key '{key}'", "is missing", "line", file=str(path))
     with path.open("rb") as file, reported(bad, graph, wording):
         has_rows = False
         for line, row in json_objects(file, path, memory.block):
@@ -48,15 +50,15 @@ def jsonl_blocks(path: DataFile, keys: Mapping[str, str], graph: Graph, memory: 
                 if value is None:
                     continue
                 if value.shape != first.setdefault(name, value.shape):
-                    message = f"{path}:{line}: key '{key}' has shape {value.shape}, in the first row {first[name]}"
-                    raise DataError(message, code="GE503")
+                    message = f"key '{key}' has shape {value.shape}, in the first row {first[name]}"
+                    raise DataError(message, code="GE503", file=str(path), line=line)
                 block[name].append(value)
                 size += value.nbytes + CELL_BYTES
             if size >= memory.block:
                 yield _stacked(block, graph)
                 size = 0
         if not has_rows:
-            raise DataError(f"{path}: the file has no rows")
+            raise DataError("the file has no rows", file=str(path))
         if size:
             yield _stacked(block, graph)
 
@@ -76,23 +78,25 @@ def json_objects(file: IO[bytes], path: DataFile, most: int) -> Iterator[tuple[i
             continue
         row = _strict(text, path, line)
         if not isinstance(row, dict):
-            raise DataError(f"{path}:{line}: the line is not a JSON object", code="GE503")
+            raise DataError("the line is not a JSON object", code="GE503", file=str(path), line=line)
         yield line, row
 
 
 def _strict(text: bytes, path: DataFile, line: int) -> Any:
     """The value of a line, which is as strict JSON as a model is."""
-    try:
+    with suppress(orjson.JSONDecodeError):  # the strict reader knows what is wrong
         value = orjson.loads(text)
         # most lines have as many colons as keys, and no long number: the whole check takes as long as fifty lines
         if text.count(b":") == orjson.dumps(value).count(b":") and not _LONG.search(text):
             return value
+    try:
         return parse_json(text)
-    except orjson.JSONDecodeError as error:
-        raise DataError(f"{path}:{line}: the line is not JSON: {error.msg}") from None
     except InvalidModelError as error:
         found = error.problems[0]
-        raise DataError(f"{path}:{line}:{found.column}: {found.message}", code=found.code, hint=found.hint) from None
+        found = replace(found, file=str(path), line=line, pointer=None)
+        if found.code == "GE102":
+            found = replace(found, code="GE501", message=f"the line is {found.message}")
+        raise DataError([found]) from None
 
 
 _LONG = re.compile(rb"\d{19}")
@@ -103,7 +107,7 @@ def _require_keys(row: Mapping[str, Any], keys: Mapping[str, str], path: DataFil
     for name, key in keys.items():
         if key not in row:
             hint = did_you_mean(key, row, "keys")
-            raise DataError(f"{path}: there is no key '{key}' for input '{name}'", code="GE502", hint=hint)
+            raise DataError(f"there is no key '{key}' for input '{name}'", code="GE502", hint=hint, file=str(path))
 
 
 def _json_value(
@@ -125,4 +129,5 @@ def _json_value(
     try:
         return decode(value, declared)
     except ValueError as error:
-        raise DataError(f"{path}:{line}: key '{key}' is not a number: {error}", code="GE503") from None
+        message = f"key '{key}' is not a number: {error}"
+        raise DataError(message, code="GE503", file=str(path), line=line) from None

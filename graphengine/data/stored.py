@@ -247,8 +247,8 @@ def require_whole(pages: mmap.mmap, name: str) -> None:
         GE501.
     """
     if (size := pages.size()) < len(pages):
-        message = f"{name} was truncated while it was in use: {size_text(size)} are left of {size_text(len(pages))}"
-        raise DataError(message, hint="write data to a new file, and rename it when it is complete")
+        message = f"the file was truncated while it was in use: {size_text(size)} are left of {size_text(len(pages))}"
+        raise DataError(message, hint="write data to a new file, and rename it when it is complete", file=name)
 
 
 def release(pages: mmap.mmap, start: int = 0, stop: int | None = None) -> None:

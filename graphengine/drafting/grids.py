@@ -27,13 +27,13 @@ def in_order(path: str, task: Task, family: Family) -> Task:
     order = _ORDERS[family]
     if other := next((role for role in task.roles if role.is_used and role.kind != ColumnKind.number), None):
         found = f"and '{other.column}' is a {other.kind}"
-        message = f"{path}: the columns of a model of kind '{family}' are {order}, {found}"
-        raise UsageError(message, hint=f"leave it out with --exclude, or choose {Family.mlp}")
+        message = f"the columns of a model of kind '{family}' are {order}, {found}"
+        raise UsageError(message, hint=f"leave it out with --exclude, or choose {Family.mlp}", file=str(path))
     roles = [replace(role, is_used=True) if role.is_constant else role for role in task.roles]
     count = len(Task(task.target, roles).numbers)
     if family == Family.cnn and math.isqrt(count) ** 2 != count:
         below = math.isqrt(count) ** 2
-        message = f"{path}: {counted(count, 'column')} of numbers are no square image"
+        message = f"{counted(count, 'column')} of numbers are no square image"
         hint = f"leave columns out with --exclude until there are {below}, or choose {Family.mlp}"
-        raise UsageError(message, hint=hint)
+        raise UsageError(message, hint=hint, file=str(path))
     return Task(task.target, roles)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -10,6 +11,7 @@ from enum import StrEnum
 from graphengine.drafting.profiles import ColumnProfile, Period, dialects
 from graphengine.drafting.survey import Survey
 from graphengine.errors import DataError, UsageError, did_you_mean
+from graphengine.ops.numbers import LARGEST_EXACT
 from graphengine.wording import counted, enumerated, shown
 
 MOST_CATEGORIES = 100
@@ -93,15 +95,20 @@ def find_task(
                 each.value(text) is not None for each in dialects(survey.dialect) for text in names
             ):
                 hint += "; if the first row has no names, add --no-header"
-            raise DataError(f"{path}: there is no column '{name}'", code="GE502", hint=hint)
+            raise DataError(f"there is no column '{name}'", code="GE502", hint=hint, file=str(path))
     found = survey.columns[names.index(target)]
     if names.count(target) > 1:
-        raise DataError(f"{path}: column '{target}' occurs {names.count(target)} times", code="GE502")
+        raise DataError(f"column '{target}' occurs {names.count(target)} times", code="GE502", file=str(path))
     others = [column for column in survey.columns if column is not found]
-    task = Task(_target_role(path, found, survey, classes), _other_roles(others, survey, names, excluded))
+    try:
+        role = _target_role(found, survey, classes)
+    except (DataError, UsageError) as error:
+        error.located(file=str(path))
+        raise
+    task = Task(role, _other_roles(others, survey, names, excluded))
     if not (task.numbers or task.dates or task.categories):
         raise DataError(
-            f"{path}: no column is left to predict '{target}' from", code="GE505", hint=_left_out(task.roles)
+            f"no column is left to predict '{target}' from", code="GE505", hint=_left_out(task.roles), file=str(path)
         )
     return task
 
@@ -221,14 +228,24 @@ def _bad_numbers(column: ColumnProfile, survey: Survey) -> str:
     if numbers is None or numbers.first_bad is None or numbers.bad > column.filled / 2:
         return ""
     line, text = numbers.first_bad
-    cells = counted(numbers.bad, "cell")
-    return f"most of its cells are numbers, but not {cells}, the first in line {line}: {shown(text)}"
+    others = "one is not," if numbers.bad == 1 else f"{numbers.bad} are not, the first"
+    size = ", larger than any double" if _is_beyond(text) else ""
+    return f"most of its cells are numbers, {others} in line {line}: {shown(text)}{size}"
+
+
+def _is_beyond(text: str) -> bool:
+    """Whether a text is a number that no double holds."""
+    try:
+        return math.isinf(float(text)) and "inf" not in text.lower()
+    except ValueError:
+        return False
 
 
 def _reason_for(column: ColumnProfile, kind: ColumnKind, survey: Survey, categories: Sequence[str]) -> str:
     numbers = column.numbers(survey.dialect)
     if kind == ColumnKind.number and numbers:
-        noun = "integers" if numbers.are_integers else "numbers"
+        is_exact = numbers.are_integers and max(-numbers.low, numbers.high) <= LARGEST_EXACT
+        noun = "integers" if is_exact else "numbers"
         return f"{noun} from {numbers.low:.6g} to {numbers.high:.6g}"
     date_format = survey.dialect.date_format
     if kind == ColumnKind.date and (period := column.periods.get(date_format)):
@@ -240,9 +257,9 @@ def _reason_for(column: ColumnProfile, kind: ColumnKind, survey: Survey, categor
     return f"{counted(len(categories), 'text')}: {enumerated(list(map(shown, categories)), most=4)}{doubt}"
 
 
-def _target_role(path: str, column: ColumnProfile, survey: Survey, classes: bool | None) -> Role:
+def _target_role(column: ColumnProfile, survey: Survey, classes: bool | None) -> Role:
     kind, categories = _kind(column, survey)
-    where = f"{path}: the target '{column.name}'"
+    where = f"the target '{column.name}'"
     if column.gaps or (kind == ColumnKind.number and column.words):
         message = f"{where} has no value in {counted(_gaps(column, kind), 'row')}{_gap_places(column, survey.unit)}"
         raise DataError(message, code="GE503", hint="leave these rows out: nothing can be learned from them")

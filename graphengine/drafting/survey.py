@@ -18,6 +18,7 @@ from graphengine.drafting.profiles import ColumnProfile, Numbers, dialects
 from graphengine.errors import DataError
 from graphengine.format.paths import DataFile
 from graphengine.ir.dates import FORMATS
+from graphengine.wording import counted
 
 LOOKED_AT = 100
 """Lines that are looked at to find the separator."""
@@ -59,7 +60,7 @@ def survey(
         with written.table(path, longest_line) as (names, rows):
             count, columns = _profiles(path, names, rows, written, missing)
     if not count:
-        raise DataError(f"{path}: the file has no rows" + " below its header" * bool(names))
+        raise DataError("the file has no rows" + " below its header" * bool(names), file=str(path))
     best = max(dialects(written), key=lambda each: sum(column.are_numbers(each) for column in columns))
     found = replace(best, missing=_missing(columns, best, missing), date_format=_date_format(columns, best))
     return Survey(found, count, columns)
@@ -104,8 +105,9 @@ def _profiles(
     while block := list(itertools.islice(rows, BLOCK)):
         for line, row in block:
             if len(row) != len(header):
-                message = f"{path}:{line}: the row has {len(row)} cells, the first row has {len(header)}"
-                raise DataError(message, code="GE503", hint="give each row as many cells, and quote texts with marks")
+                message = f"the row has {counted(len(row), 'cell')}, the first row has {len(header)}"
+                hint = "give each row as many cells, and quote texts with marks"
+                raise DataError(message, code="GE503", hint=hint, file=str(path), line=line)
         lines = [line for line, _ in block]
         for column, cells in zip(columns, zip(*(row for _, row in block), strict=True), strict=True):
             column.add(lines, cells)

@@ -45,7 +45,7 @@ def survey_of_types(path: DataFile, kind: str, memory: Memory) -> Survey:
                 count = len(cells)
             rows += count
     if not rows:
-        raise DataError(f"{path}: the file has no rows")
+        raise DataError("the file has no rows", file=str(path))
     return Survey(Dialect(), rows, list(columns.values()), kind)
 
 

@@ -158,12 +158,12 @@ class BadCells:
         found = []
         for (name, column), fault in self._missing.items():
             message = f"{wording.place(column, fault.places[0])} {wording.lacks}{wording.where(fault)}"
-            found.append((fault.places[0], Problem(wording.code, message, _missing_hint(inputs[name]))))
+            found.append(wording.problem(wording.code, message, _missing_hint(inputs[name]), fault))
         for (name, column), fault in self._unseen.items():
             place, values = wording.place(column, fault.places[0]), ", ".join(map(shown, fault.values))
             of = f" of input '{name}'" if name else ""
             message = f"{place} has {values}{wording.where(fault)}: not among the categories{of}"
-            found.append((fault.places[0], Problem("GE406", message, _unseen_hint(fault, inputs[name]))))
+            found.append(wording.problem("GE406", message, _unseen_hint(fault, inputs[name]), fault))
         return [problem for _, problem in sorted(found, key=lambda pair: pair[0])]
 
 
@@ -178,6 +178,13 @@ class Wording(NamedTuple):
     at: str = ""
     """What leads to the first place where the name of the column does not."""
     code: str = "GE503"
+    file: str | None = None
+    """The file that was read; its lines are places of findings."""
+
+    def problem(self, code: str, message: str, hint: str, fault: _Fault) -> tuple[int, Problem]:
+        """Return a finding about a fault, and the first place that it has in the table."""
+        line = fault.places[0] if self.file and self.unit == "line" else None
+        return fault.places[0], Problem(code, message, hint, file=self.file, line=line)
 
     def where(self, fault: _Fault) -> str:
         """Return the places of a fault in words."""

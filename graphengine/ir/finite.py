@@ -45,23 +45,52 @@ def require_all_finite(graph: Graph, values: Mapping[str, Any]) -> None:
 
 
 def first_non_finite(graph: Graph, values: Mapping[str, Any]) -> NonFinite | None:
-    """The first value of an evaluation that is not finite, in the order in which they are computed."""
+    """The first value of an evaluation that is not finite, in the order in which they are computed.
+
+    NaN that an input declares for missing values is none, nor what is NaN because of it, unless an output is.
+    """
+    gaps: dict[str, None] = {}
     for name in graph.sources:
         if name in values and not _is_finite(values[name]):
-            kind = "parameter" if name in graph.parameters else "state" if name in graph.state else "input"
-            how, row = _how(values[name])
-            return NonFinite(f"{kind} '{name}'", how, None, None if row is None else row + 1)
+            if not (name in graph.inputs and graph.inputs[name].missing and _only_nan(values[name])):
+                return _of_source(graph, name, values[name])
+            gaps[name] = None
     for node in graph.nodes:
         for name in node.outputs:
-            if not _is_finite(values[name]):
-                how, row = _how(values[name])
-                operands = [values[ref] if isinstance(ref, str) else ref for ref in node.inputs]
-                if row is not None:
-                    operands = _in_row(graph, node, operands, values[name], name, row)
-                read = ", ".join(_read(node, operands))
-                place = None if row is None else row + 1
-                return NonFinite(node_text(graph, node), f"{how}, from {read}" if read else how, node.id, place)
-    return None
+            if _is_finite(values[name]):
+                continue
+            if gaps.keys().isdisjoint(filter(_is_name, node.inputs)) or not _only_nan(values[name]):
+                return _of_node(graph, node, name, values)
+            gaps[name] = None
+    if gaps.keys().isdisjoint(graph.outputs.values()):
+        return None
+    first = next(iter(gaps))
+    return _of_source(graph, first, values[first])
+
+
+def _of_source(graph: Graph, name: str, value: Any) -> NonFinite:
+    kind = "parameter" if name in graph.parameters else "state" if name in graph.state else "input"
+    how, row = _how(value)
+    return NonFinite(f"{kind} '{name}'", how, None, None if row is None else row + 1)
+
+
+def _of_node(graph: Graph, node: GraphNode, name: str, values: Mapping[str, Any]) -> NonFinite:
+    how, row = _how(values[name])
+    operands = [values[ref] if isinstance(ref, str) else ref for ref in node.inputs]
+    if row is not None:
+        operands = _in_row(graph, node, operands, values[name], name, row)
+    read = ", ".join(_read(node, operands))
+    place = None if row is None else row + 1
+    return NonFinite(node_text(graph, node), f"{how}, from {read}" if read else how, node.id, place)
+
+
+def _is_name(ref: Any) -> bool:
+    return isinstance(ref, str)
+
+
+def _only_nan(value: Any) -> bool:
+    """Whether a value that is not finite is nowhere infinite."""
+    return not np.isinf(value).any()
 
 
 def _is_finite(value: Any) -> bool:

@@ -243,7 +243,7 @@ class Declaration:
             yield
         except (DataError, InputError) as error:
             if name is not None:
-                error.located(**self.place(make_pointer(("data", name))))
+                error.declared_at(**self.place(make_pointer(("data", name))))
             raise
 
     def _data(self, data: Any, training: TrainingDocument, graph: Graph, also: Iterable[str]) -> Arrays:

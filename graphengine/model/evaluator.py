@@ -251,7 +251,8 @@ def not_computable(what: str, needs: Mapping[str, Iterable[str]], given: Mapping
 def without_value(name: str) -> UsageError:
     """Return the error about a parameter or state that a training has yet to compute."""
     message = f"'{name}' has no value yet: its initializer computes it from the rows of a training"
-    return UsageError(message, code="GE415", hint="train the model first, or call model.initialize()")
+    hint = "train the model first and use the file that is saved; in Python, model.initialize() computes these values"
+    return UsageError(message, code="GE415", hint=hint)
 
 
 def _restored(graph: Graph, values: dict[str, Any], backend: str) -> Evaluator:

@@ -261,8 +261,7 @@ class Checkpoints:
         if changed := list(_changes(then, self._identity)):
             hint = "resume with the model, data and settings that it was written with, or use another folder"
             what = f"{', '.join(changed)} {'is' if len(changed) == 1 else 'are'} not the same"
-            message = f"{path} belongs to another training: {what}"
-            raise TrainingError(message, code="GE603", hint=hint)
+            raise TrainingError(f"it belongs to another training: {what}", code="GE603", hint=hint, file=str(path))
 
     @property
     def exist(self) -> bool:
