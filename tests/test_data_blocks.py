@@ -7,8 +7,9 @@ from scipy.optimize import curve_fit
 import graphengine as ge
 from graphengine.backends.program_cache import Programs
 from graphengine.fit import data_blocks
-from graphengine.fit.objective import Objective, Residuals
+from graphengine.fit.objective import Objective
 from graphengine.fit.quadratic import triangle, triangle_of_products
+from graphengine.fit.residuals import Residuals
 from graphengine.transform.directional import columns
 from graphengine.transform.passes import optimize
 

@@ -17,7 +17,8 @@ from test_cli import cli, cli_json
 import graphengine as ge
 from graphengine.backends.program_cache import Programs
 from graphengine.fit.conjugate import conjugate_step
-from graphengine.fit.objective import Objective, Residuals
+from graphengine.fit.objective import Objective
+from graphengine.fit.residuals import Residuals
 
 NIST = ["misra1a", "chwirut2", "lanczos3", "thurber", "mgh09", "eckerle4", "boxbod"]
 LINE = {"x": np.array([1.0, 2.0, 4.0, 7.0]), "y": np.array([2.0, 3.5, 9.0, 13.0])}

@@ -9,8 +9,9 @@ import numpy as np
 
 from graphengine.backends.reference.executor import Executor
 from graphengine.errors import DivergenceError, InputError, TrainingError
-from graphengine.fit.objective import Objective, Residuals
+from graphengine.fit.objective import Objective
 from graphengine.fit.quadratic import Vector
+from graphengine.fit.residuals import Residuals
 from graphengine.fit.robust import Robust
 from graphengine.fit.solvers import LeastSquares
 from graphengine.format.training_documents import TrainingDocument

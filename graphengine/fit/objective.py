@@ -1,6 +1,6 @@
 """A model on fixed data as functions of one vector, all trainable parameters laid end to end: what solvers work with.
 
-The functions are compiled programs of the model graph, of its gradient, and of the Jacobian of a residual.
+The functions are compiled programs of the model graph and of its derivatives.
 """
 
 from __future__ import annotations
@@ -20,22 +20,11 @@ from graphengine.fit.data_blocks import DataBlocks
 from graphengine.fit.quadratic import Matrix, Vector
 from graphengine.ir.binding import bind_sizes
 from graphengine.ir.graph import Graph
-from graphengine.ops.body import bodies_of
-from graphengine.transform.directional import (
-    WEIGHTED,
-    columns,
-    curvature,
-    directional,
-    hessian,
-    transposed_product,
-    weighted,
-)
+from graphengine.transform.directional import curvature, hessian
 from graphengine.transform.gradient import gradient
 
-MOST_COLUMNS = 32
-"""The Jacobian of so many numbers is one program; of more, one that gives a column."""
 MOST_ROWS = 16
-"""The same of a Hessian, whose program grows with their square."""
+"""The Hessian for so many scalars is one program, which grows with their square; for more, one that gives a product."""
 
 
 class Objective:
@@ -61,7 +50,7 @@ class Objective:
         self.graph = graph.with_sizes(bind_sizes(shapes, graph.types))
         self._declared, self._data = graph, data
         self._fixed = {**values, **data}
-        self.directions = [_free(f"{name}/direction", self.graph) for name in self.names]
+        self.directions = [free_name(f"{name}/direction", self.graph) for name in self.names]
         self._alone = self.graph.derive(self.graph.nodes, {"loss": loss}, self.graph.types)
         self._known: tuple[Vector, tuple[float, Vector]] | None = None
 
@@ -83,7 +72,7 @@ class Objective:
 
     def vector(self, values: Mapping[str, Any]) -> Vector:
         """The trainable parameters among `values` as one vector."""
-        return _flat([values[name] for name in self.names])
+        return flat([values[name] for name in self.names])
 
     @cached_property
     def _gradient(self) -> Program:
@@ -139,7 +128,7 @@ class Objective:
         """Loss and gradient at a point; the last point is remembered, because a solver and its history both ask."""
         if self._known is None or not np.array_equal(self._known[0], x):
             loss, *gradients = self.run(self._gradient, x)
-            self._known = np.array(x), (float(loss), _flat(gradients))
+            self._known = np.array(x), (float(loss), flat(gradients))
         return self._known[1]
 
     def along(self, direction: Vector) -> dict[str, Any]:
@@ -196,17 +185,17 @@ class Curvature:
     def hessian(self, objective: Objective, x: Vector, /, **more: Any) -> Matrix:
         """The Hessian at a point."""
         if not self.is_whole:
-            rows = np.array([self.product(objective, x, _unit(len(x), row), **more) for row in range(len(x))])
+            rows = np.array([self.product(objective, x, unit(len(x), row), **more) for row in range(len(x))])
             return np.asarray((rows + rows.T) / 2)
         upper = np.zeros((len(x), len(x)))
-        upper[np.triu_indices(len(x))] = _flat(objective.run(self._program, x, **more))
+        upper[np.triu_indices(len(x))] = flat(objective.run(self._program, x, **more))
         return np.asarray(upper + np.triu(upper, 1).T)
 
     def product(self, objective: Objective, x: Vector, direction: Vector, /, **more: Any) -> Vector:
         """The Hessian at a point, times a direction."""
         if self.is_whole:
             return np.asarray(self.hessian(objective, x, **more) @ direction)
-        return _flat(objective.run(self._program, x, **objective.along(direction), **more))
+        return flat(objective.run(self._program, x, **objective.along(direction), **more))
 
 
 def curvature_of(objective: Objective, purpose: str, of: Callable[[], tuple[Graph, str]]) -> Curvature | None:
@@ -217,180 +206,13 @@ def curvature_of(objective: Objective, purpose: str, of: Callable[[], tuple[Grap
         return None
 
 
-class Residuals:
-    """A vector of residuals and its Jacobian as functions of the vector of an objective, computed in blocks of rows."""
-
-    def __init__(self, objective: Objective, residual: str) -> None:
-        self._objective, self._blocks = objective, objective.blocks_for(residual)
-        graph = self._graph = self._blocks.graph
-        shape: tuple[int, ...] = graph.types[residual].shape  # type: ignore[assignment] # the sizes have numbers
-        self._shape, self._name = shape, residual
-        self._weight = _free("weight", graph)
-        self._zero: Any = np.zeros(shape)[()]
-        names, weight, directions, programs = objective.names, self._weight, objective.directions, objective.programs
-        self._shift: Vector | float = 0.0
-        self._together = self._columns = None
-        try:
-            if objective.size <= MOST_COLUMNS:
-                self._together = programs.get("columns", lambda: columns(graph, residual, names, weight), exact=False)
-            else:
-                self._columns = programs.get("column", lambda: directional(graph, residual, names, weight, directions))
-        except DifferentiationError:  # a node without a second derivative: a backward pass for each residual instead
-            _ = self._transposed
-
-    @cached_property
-    def _alone(self) -> Program:
-        graph, outputs = self._graph, {"residual": self._name}
-        return self._objective.programs.get("residual", lambda: graph.derive(graph.nodes, outputs, graph.types))
-
-    @cached_property
-    def _transposed(self) -> Program:
-        """What gives J'u."""
-        graph, names = self._graph, self._objective.names
-        return self._objective.programs.get(
-            "transposed product", lambda: transposed_product(graph, self._name, names, self._weight)
-        )
-
-    @cached_property
-    def size(self) -> int:
-        """The number of residuals."""
-        graph = self._objective.graph
-        return prod(graph.types[graph.value_name(self._name)].shape)  # type: ignore[arg-type] # integers
-
-    @property
-    def are_in_blocks(self) -> bool:
-        """Whether there are several blocks."""
-        return not self._blocks.is_single
-
-    @property
-    def have_tables(self) -> bool:
-        """Whether the residuals and their Jacobian together cost little more than the residuals."""
-        return self._together is not None
-
-    def _each(self, program: Program, x: Vector, /, **more: Any) -> Iterator[list[Vector]]:
-        """Yield the outputs of a program for each block, as vectors with a number for each residual."""
-        left, given = self.size, {**self._objective.given_at(x), **more}
-        for block in self._objective.in_blocks(self._blocks):
-            found = [np.ravel(each)[:left] for each in self._objective.compute(program, {**given, **block})]
-            left -= len(found[0])
-            yield found
-
-    def _whole(self, program: Program, x: Vector, /, **more: Any) -> Vector:
-        return _flat([found for (found,) in self._each(program, x, **more)])
-
-    def __call__(self, x: Vector) -> Vector:
-        """The residuals at a point."""
-        return self._whole(self._alone, x) + self._shift
-
-    def tables(self, x: Vector) -> Iterator[tuple[slice, Matrix]]:
-        """Yield for each block its place, the residuals and, below them, their derivatives by parameter.
-
-        The array is the same for all blocks; there are tables only where `have_tables` says so.
-        """
-        assert self._together is not None
-        start, table = 0, np.empty((len(x) + 1, int(np.prod(self._shape))))
-        for found in self._each(self._together, x, **{self._weight: self._zero}):
-            place = slice(start, start + len(found[0]))
-            for row, each in zip(table, found, strict=True):
-                row[: len(each)] = each
-            table[0, : len(found[0])] += self._shift[place] if isinstance(self._shift, np.ndarray) else self._shift
-            start = place.stop
-            yield place, table[:, : len(found[0])]
-
-    def with_jacobian(self, x: Vector) -> Matrix | None:
-        """The residuals at a point and, below them, their derivatives by parameter, if there are tables."""
-        if not self.have_tables:
-            return None
-        if not self.are_in_blocks:
-            return next(self.tables(x))[1]
-        whole = np.empty((len(x) + 1, self.size))
-        for place, table in self.tables(x):
-            whole[:, place] = table
-        return whole
-
-    def shifted(self, shift: Vector) -> Residuals:
-        """The same residuals with a constant added to each; what is compiled is shared."""
-        _ = self.have_curvature, self._alone  # compiled before they are shared
-        other = copy(self)
-        other._shift = shift
-        return other
-
-    @property
-    def epsilon(self) -> float:
-        """The rounding error of the residuals, in relation to what they are the difference of."""
-        return rounding_error(self._graph, self._name)
-
-    @cached_property
-    def _curvature(self) -> Curvature | None:
-        names, weights = self._objective.names, [(self._name, self._weight)]
-        return curvature_of(
-            self._objective, "curvature of residuals", lambda: (weighted(self._graph, weights, names), WEIGHTED)
-        )
-
-    @property
-    def have_curvature(self) -> bool:
-        """Whether the residuals have second derivatives."""
-        return (self._has_loops and self._transposed is not None) or self._curvature is not None
-
-    @cached_property
-    def _has_loops(self) -> bool:
-        """Whether to differentiate J'u again takes longer than a whole fit by differences."""
-        return any(bodies_of(node.node) for node in self._graph.nodes)
-
-    def curvature(self, x: Vector, weights: Vector, sizes: Vector) -> Matrix | None:
-        """The sum of the Hessians of the residuals, each times a weight; None if they have no second derivatives.
-
-        `sizes` are those of the parameters: a step of differences is a fraction of them.
-        """
-        if self._has_loops:
-            second = self._by_differences(x, weights, sizes)
-            if np.isfinite(second).all():
-                return second
-        if self._curvature is None:
-            return None
-        found = [self._curvature.hessian(self._objective, x, **given) for given in self._weighted_blocks(weights)]
-        return np.asarray(sum(found))
-
-    def _weighted_blocks(self, weights: Vector) -> Iterator[dict[str, Any]]:
-        """Yield what each block has of the data, with its weights."""
-        dtype, objective = self._graph.types[self._name].array_dtype, self._objective
-        cut = zip(objective.in_blocks(self._blocks), self._blocks.vectors(weights, self._shape), strict=True)
-        return ({**block, self._weight: part.astype(dtype)[()]} for block, part in cut)
-
-    def _by_differences(self, x: Vector, weights: Vector, sizes: Vector) -> Matrix:
-        """Differences of J'u on both sides, whose error is of the order of epsilon to the power of 2/3."""
-        rows = []
-        for index, step in enumerate(np.cbrt(self.epsilon) * sizes):
-            ahead, back = (self._slopes(x + side * step * _unit(len(x), index), weights) for side in (1, -1))
-            rows.append((ahead - back) / (2 * step))
-        return np.asarray((np.array(rows) + np.transpose(rows)) / 2)
-
-    def _slopes(self, x: Vector, weights: Vector) -> Vector:
-        """J'u at a point."""
-        given = self._weighted_blocks(weights)
-        return np.asarray(sum(_flat(self._objective.run(self._transposed, x, **each)) for each in given))
-
-    def jacobian(self, x: Vector) -> Matrix:
-        """The derivative of each residual with respect to each parameter, a row for each residual."""
-        if (whole := self.with_jacobian(x)) is not None:
-            return whole[1:].T
-        if self._columns is None:
-            return np.array([self._row(x, index) for index in range(self.size)])
-        return np.stack([self._column(x, index, self._columns) for index in range(len(x))], axis=1)
-
-    def _column(self, x: Vector, index: int, program: Program) -> Vector:
-        direction = self._objective.along(_unit(len(x), index))
-        return self._whole(program, x, **direction, **{self._weight: self._zero})
-
-    def _row(self, x: Vector, index: int) -> Vector:
-        return self._slopes(x, _unit(self.size, index))
-
-
-def _flat(arrays: Sequence[Any]) -> Vector:
+def flat(arrays: Sequence[Any]) -> Vector:
+    """Return arrays laid end to end."""
     return np.concatenate([np.ravel(array) for array in arrays]).astype(np.float64)
 
 
-def _unit(size: int, index: int) -> Vector:
+def unit(size: int, index: int) -> Vector:
+    """Return a vector of zeros with one 1."""
     vector = np.zeros(size)
     vector[index] = 1.0
     return vector
@@ -401,7 +223,8 @@ def rounding_error(graph: Graph, value: str) -> float:
     return float(np.finfo(graph.types[graph.value_name(value)].array_dtype).eps)
 
 
-def _free(name: str, graph: Graph) -> str:
+def free_name(name: str, graph: Graph) -> str:
+    """Return a name that no value of a graph has."""
     while name in graph.types:
         name += "_"
     return name

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from graphengine.fit.objective import Objective, Residuals
+from graphengine.fit.objective import Objective
 from graphengine.fit.quadratic import Matrix, Quadratic, Vector, triangle, triangle_of_products
+from graphengine.fit.residuals import Residuals
 from graphengine.fit.robust import Robust
 
 ALIKE = 1e-9

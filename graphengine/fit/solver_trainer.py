@@ -23,9 +23,10 @@ from graphengine.data.batches import Batches
 from graphengine.errors import DivergenceError, TrainingError
 from graphengine.fit.beginning import not_finite, require_positive, require_resolved, require_sum_of_squares
 from graphengine.fit.least_squares import minimized
-from graphengine.fit.objective import Objective, Residuals
+from graphengine.fit.objective import Objective
 from graphengine.fit.problems import Loss, SumOfSquares
 from graphengine.fit.quadratic import Vector
+from graphengine.fit.residuals import Residuals
 from graphengine.fit.robust import Robust
 from graphengine.fit.sections import require_function
 from graphengine.fit.solvers import LeastSquares, Minimization, Solver, solver_of
