@@ -14,10 +14,10 @@ import logging
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -64,23 +64,51 @@ class TrainingTask:
     section: str
 
     def trainer(self) -> Trainer:
-        """The training of the file that the task names; raises as `ModelTask.open`."""
-        trainer = self.model.open().trainer(self.model.source, **json.loads(self.section))
-        assert isinstance(trainer, Trainer)
-        return trainer
+        """The training of the file that the task names; raises as `ModelTask.open`.
+
+        Data that keeps its order, of which a worker reads the same rows in each epoch, stays on disk where a
+        batch takes a small part of what may be in memory.
+        """
+        section, limits = json.loads(self.section), self.model.limits
+        for part in () if section["shuffle"] else (16, 4):
+            fewer = replace(self.model, limits=replace(limits, data_bytes=limits.data_bytes // part))
+            with suppress(GraphEngineError):  # a batch is larger, or it cannot be read in such small pieces
+                return _trainer_of(fewer, section)
+        return _trainer_of(self.model, section)
+
+
+def _trainer_of(task: ModelTask, section: Mapping[str, Any]) -> Trainer:
+    trainer = task.open().trainer(task.source, **section)
+    assert isinstance(trainer, Trainer)
+    return trainer
 
 
 class ShardActor:
-    """A worker's model and data."""
+    """A worker's model, and the rows of its shards: of data that stays on disk it keeps those that it reads again."""
 
     def __init__(self, task: TrainingTask) -> None:
         trainer = task.trainer()
         assert trainer.stepper.sharding is not None
         self._sharding, self._batches = trainer.stepper.sharding, trainer.batches
+        reads_again = self._batches.is_stored and not trainer.training.shuffle
+        self._room = task.model.limits.data_bytes // 4 if reads_again else 0
+        self._kept: dict[tuple[int, int, int], list[dict[str, Any]]] = {}
 
     def subtotals(self, request: ShardRequest, first: int, stop: int) -> Subtotals:
         """The subtotals of shards `first` to `stop`."""
-        return self._sharding.subtotals_of(request, self._batches, first, stop)
+        return self._sharding.subtotals_of(request, self._parts(request.iteration, first, stop), first)
+
+    def _parts(self, iteration: int, first: int, stop: int) -> Iterable[dict[str, Any]]:
+        place = (iteration - 1) % self._batches.per_epoch, first, stop
+        if place in self._kept:
+            return self._kept[place]
+        parts = self._batches.parts_of(iteration, first, stop)
+        size = self._batches.part_bytes * (stop - first)
+        if size > self._room:
+            return parts
+        self._room -= size
+        self._kept[place] = list(parts)
+        return self._kept[place]
 
 
 class DaskWorkers:

@@ -183,6 +183,45 @@ def test_the_gain_of_threads_is_measured():
     assert 0 < seen[0] < 20
 
 
+@pytest.mark.parametrize(("shuffle", "is_stored"), [(False, True), (True, False)])
+def test_a_worker_keeps_the_rows_of_its_shards_alone(shuffle, is_stored, tmp_path):
+    random = np.random.default_rng(0)
+    np.savez(tmp_path / "rows.npz", x=random.standard_normal((20_000, 20)), y=random.standard_normal(20_000))
+    builder = ge.Builder("wide")
+    x, y = builder.input("x", ["N", 20]), builder.input("y", ["N"])
+    w = builder.parameter("w", [20], value=np.zeros(20))
+    loss = builder.name("loss", np.mean(np.square(y - x @ w)))
+    builder.output(loss=loss)
+    builder.data("rows", {"type": "npz", "path": "rows.npz"})
+    optimizer = {"type": "sgd", "learning_rate": 0.1}
+    builder.training(loss=loss, data="rows", optimizer=optimizer, epochs=2, batch_size=2_000, shard_rows=200)
+    builder.save(tmp_path / "wide.json")
+    model = ge.load(tmp_path / "wide.json", limits=ge.Limits(data_bytes=2**25))
+    trainer = model.trainer(shuffle=shuffle)
+    actor = dask.ShardActor(dask.training_task(trainer, model))
+    found = []
+
+    class Recorded:
+        """The actor computes the first six shards, and this process the others."""
+
+        def subtotals(self, request):
+            parts = trainer.batches.parts_of(request.iteration, 6, request.shards)
+            yield (own := actor.subtotals(request, 0, 6))
+            found.append(own)
+            yield trainer.stepper.sharding.twin().subtotals_of(request, parts, 6)
+
+    trainer.stepper.sharding.workers = Recorded()
+    for _ in trainer.chunks():
+        pass
+    alone = ge.load(tmp_path / "wide.json")
+    alone.train(shuffle=shuffle)
+    assert len(found) == 20
+    assert alone.parameters["w"].tobytes() == model.parameters["w"].tobytes()
+    assert actor._batches.is_stored is is_stored
+    rows = sum(len(part["x"]) for parts in actor._kept.values() for part in parts)
+    assert rows == (12_000 if is_stored else 0)
+
+
 def test_workers_that_cannot_be_are_refused():
     with pytest.raises(ge.errors.UsageError, match="at least 1"):
         ge.load("linreg").train(workers=0)

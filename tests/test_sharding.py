@@ -60,7 +60,8 @@ class Dealt:
         ends = [request.shards * place // self._count for place in range(self._count + 1)]
         for first, stop in itertools.pairwise(ends):
             if first < stop:
-                yield self._sharding.subtotals_of(request, self._batches, first, stop)
+                parts = self._batches.parts_of(request.iteration, first, stop)
+                yield self._sharding.subtotals_of(request, parts, first)
 
 
 def trained(model, workers, data=DATA, **keys):

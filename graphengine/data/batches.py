@@ -266,6 +266,11 @@ class Batches:
         return self._stored[0].memory.window // (self._row_bytes + SORTING) if self._stored else self.samples
 
     @property
+    def part_bytes(self) -> int:
+        """What the samples of a part take that are read from disk."""
+        return self.part * self._row_bytes
+
+    @property
     def _row_bytes(self) -> int:
         """What a sample takes that is read from disk, its places in two orders included."""
         return sum(array.row_bytes for array in self._stored) + 32

@@ -19,13 +19,14 @@ from typing import Any, Literal
 
 from graphengine.dask import MOST_LOSSES, ShardActor, TrainingTask, connected, sharded, training_task, with_workers
 from graphengine.dask import writable as _writable
+from graphengine.data.batches import Batches
 from graphengine.errors import UsageError, WorkersError
 from graphengine.extras import optional
 from graphengine.fit.solver_trainer import SolverTrainer
 from graphengine.model.model import Model
 from graphengine.model.tasks import Workers, require_workers
 from graphengine.training.loop import Trainer
-from graphengine.training.sharding import ShardRequest, Subtotals, one_thread
+from graphengine.training.sharding import Sharding, ShardRequest, Subtotals, one_thread
 
 Kind = Literal["threads", "processes"]
 ENOUGH = 0.75
@@ -61,12 +62,16 @@ class ThreadWorkers:
     def _computed(self, request: ShardRequest, shards: list[tuple[int, int]]) -> list[Subtotals]:
         work = zip(self._each, shards, strict=False)
         with one_thread():  # OpenBLAS spins for 100 ms if threads of a pool change how many it has
-            sent = [self._pool.submit(one.subtotals_of, request, batches, *pair) for (one, batches), pair in work]
+            sent = [self._pool.submit(_shards, *each, request, *pair) for each, pair in work]
             return [each.result() for each in sent]
 
     def close(self) -> None:
         """End the threads."""
         self._pool.shutdown()
+
+
+def _shards(sharding: Sharding, batches: Batches, request: ShardRequest, first: int, stop: int) -> Subtotals:
+    return sharding.subtotals_of(request, batches.parts_of(request.iteration, first, stop), first)
 
 
 class ProcessWorkers:

@@ -20,7 +20,6 @@ from threadpoolctl import ThreadpoolController
 from graphengine.backends.in_parts import InParts
 from graphengine.backends.one_thread import one_blas_thread
 from graphengine.backends.totals import Subtotal
-from graphengine.data.batches import Batches
 from graphengine.training.accumulation import Accumulation
 
 Subtotals = Mapping[str, list[Subtotal]]
@@ -88,9 +87,8 @@ class Sharding(Accumulation):
         twin.workers, twin._in_parts = None, {}
         return twin
 
-    def subtotals_of(self, request: ShardRequest, batches: Batches, first: int, stop: int) -> Subtotals:
-        """The subtotals of shards `first` to `stop`, which a worker reads from its own data."""
-        parts = batches.parts_of(request.iteration, first, stop)
+    def subtotals_of(self, request: ShardRequest, parts: Iterable[Mapping[str, Any]], first: int) -> Subtotals:
+        """The subtotals of shards from `first` on, of these rows."""
         return subtotals(self.staged(request.samples), request.place, request.values, parts, first)
 
 
