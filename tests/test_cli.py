@@ -8,6 +8,7 @@ import io
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from typing import get_type_hints
 
 import numpy as np
 import pytest
+import typer.main
 from documents import SHIPPED, linreg, training
 from typer.testing import CliRunner
 
@@ -1249,6 +1251,22 @@ def test_the_help_has_each_command_once_in_a_whole_line():
     for summaries in application.SUMMARIES.values():
         for name, summary in summaries.items():
             assert re.search(rf"^  {name} +{re.escape(summary)}$", text, re.MULTILINE)
+
+
+NEEDS_MORE = {"evaluate", "score", "upgrade", "export", "import", "view", "doctor", "cluster"}
+"""Commands whose example needs a file, a package or a browser, or does not end."""
+
+
+def test_the_help_of_each_command_has_an_example_that_works_in_an_empty_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    commands = typer.main.get_command(application.app).commands
+    assert application.EXAMPLES.keys() == application.COMMANDS.keys()
+    for name, example in application.EXAMPLES.items():
+        shown = " ".join(cli(name, "--help").stdout.split())
+        assert shown.endswith(f"Example: graphengine {name} {example}".rstrip())
+        commands[name].make_context(name, shlex.split(example))
+    for name in sorted(application.COMMANDS.keys() - NEEDS_MORE, key=["train", "fit"].__contains__, reverse=True):
+        cli(name, *shlex.split(application.EXAMPLES[name]))
 
 
 @pytest.mark.parametrize(

@@ -94,6 +94,38 @@ SUMMARIES = {
     },
 }
 """What the help shows of each command, in groups."""
+EXAMPLES = {
+    "new": "linear -o line.json",
+    "models": "",
+    "copy": "linreg",
+    "ops": "softmax",
+    "run": "linreg",
+    "train": "linreg --epochs 20 --save trained.json",
+    "fit": "misra1a --save fitted.json",
+    "report": "fitted.json -o report.html",
+    "search": "linreg --set training.optimizer.learning_rate=0.05,0.1",
+    "evaluate": "trained.json --data new.csv",
+    "predict": "linreg --input 'x=[1, 2]' --format json",
+    "score": "trained.json --data 'tables/*.parquet' -o scores",
+    "validate": "linreg",
+    "show": "linreg --format svg -o linreg.svg",
+    "trace": "linreg_single_sample --input x=3 --input y=10",
+    "view": "linreg --open",
+    "explain-gradient": "linreg",
+    "gradcheck": "linreg",
+    "explain": "GE210",
+    "grad": "linreg -o gradient.json",
+    "step": "linreg -o step.json",
+    "export": "linreg -o linreg.onnx",
+    "import": "linreg.onnx -o imported.json",
+    "schema": "-o model.schema.json",
+    "diff": "linreg trained.json",
+    "upgrade": "old.json",
+    "resume-check": "linreg",
+    "cluster": "--workers 2",
+    "doctor": "",
+}
+"""What the help of each command shows after its name, as an example."""
 ALIASES = {"train": "run", "import": "import_model"}
 HELP = {"train": "Train MODEL as its training section says."}
 
@@ -150,7 +182,7 @@ def start(
         typer.Option(
             "--limit",
             metavar="NAME=SIZE",
-            help=f"How much a file may ask for: {', '.join(KNOWN)}; array_bytes=4GiB. May be repeated.",
+            help=f"Set a limit for files, such as array_bytes=4GiB: {', '.join(KNOWN)}. May be repeated.",
         ),
     ] = None,
 ) -> None:
@@ -173,7 +205,7 @@ def app_of(names: Iterable[str]) -> typer.Typer:
     """Return the application that has these commands."""
     made = typer.Typer(
         cls=Commands,
-        help="A model is a JSON file: check it, look at it, train it, ask it for predictions.",
+        help="Check, inspect, train and use models that are JSON files.",
         rich_markup_mode=None,  # plain help: rich takes longer to import than everything else that help needs
         pretty_exceptions_enable=False,
         invoke_without_command=True,
@@ -182,7 +214,8 @@ def app_of(names: Iterable[str]) -> typer.Typer:
     for name in names:
         module = import_module(f"graphengine.cli.{COMMANDS[name]}")
         function = getattr(module, ALIASES.get(name, name).replace("-", "_"))
-        made.command(name, help=HELP.get(name))(function)
+        example = f"Example: graphengine {name} {EXAMPLES[name]}".rstrip()
+        made.command(name, help=HELP.get(name), epilog=example)(function)
     return made
 
 

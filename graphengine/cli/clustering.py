@@ -27,8 +27,10 @@ DaskAddress: TypeAlias = Annotated[
 
 
 def cluster(
-    workers: Annotated[int, typer.Option("--workers", min=1, metavar="N", help="How many processes.")] = 2,
-    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Of the scheduler; 0 takes a free one.")] = 0,
+    workers: Annotated[int, typer.Option("--workers", min=1, metavar="N", help="Number of processes.")] = 2,
+    port: Annotated[
+        int, typer.Option("--port", min=0, max=65535, help="Port of the scheduler; 0 picks a free one.")
+    ] = 0,
 ) -> None:
     """Start a Dask scheduler and N workers on this machine; Ctrl-C ends them."""
     from graphengine.dask import local_cluster

@@ -64,12 +64,12 @@ def fit(
     intervals: Annotated[
         str | None, typer.Option(metavar="LEVELS", help="Find profile intervals, for example of 0.68,0.95.")
     ] = None,
-    starts: Annotated[int, typer.Option(min=1, help="Fit from so many starting points, and keep the best.")] = 1,
+    starts: Annotated[int, typer.Option(min=1, help="Number of starting points; the best fit is kept.")] = 1,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the starting points and the bootstrap.")] = 0,
     bootstrap: Annotated[
         int, typer.Option(min=0, metavar="K", help="Fit K samples of data drawn from the fitted model.")
     ] = 0,
-    max_iterations: Annotated[int | None, typer.Option(min=1, help="Stop after so many steps.")] = None,
+    max_iterations: Annotated[int | None, typer.Option(min=1, help="Stop after this number of steps.")] = None,
     workers: WorkerCount = None,
     dask: DaskAddress = None,
     output_format: OutputFormat = Format.text,

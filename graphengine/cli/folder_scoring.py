@@ -28,9 +28,7 @@ def score(
     model: ModelName,
     data: Annotated[str, typer.Option(metavar="PATTERN", help="Parquet files to read: 'folder/*.parquet'.")],
     folder: Annotated[Path, typer.Option("-o", "--write", metavar="FOLDER", help="Write the scored parts to FOLDER.")],
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="Share the work among so many processes of this machine.")
-    ] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Number of processes on this machine.")] = None,
     dask: Annotated[
         str | None,
         typer.Option(metavar="ADDRESS", help="Share the work among the workers of a Dask scheduler: tcp://..."),

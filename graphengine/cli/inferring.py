@@ -37,9 +37,9 @@ def new(
     data: Annotated[
         Path | None, typer.Option(metavar="FILE", help="A CSV, Parquet or Arrow file with a table to learn from.")
     ] = None,
-    target: Annotated[str | None, typer.Option(metavar="COLUMN", help="The column that is predicted.")] = None,
+    target: Annotated[str | None, typer.Option(metavar="COLUMN", help="The column to predict.")] = None,
     exclude: Annotated[
-        list[str] | None, typer.Option(metavar="COLUMN", help="A column that is left out. May be repeated.")
+        list[str] | None, typer.Option(metavar="COLUMN", help="A column to leave out. May be repeated.")
     ] = None,
     header: Annotated[
         bool | None, typer.Option("--header/--no-header", help="Whether the first row has names; default: inferred.")

@@ -45,7 +45,7 @@ ColumnNames: TypeAlias = Annotated[
     typer.Option(
         "--columns",
         metavar="NAME=COLUMN[,...]",
-        help="What an input takes from the file; default: as in MODEL's own data, else the column of its name.",
+        help="Columns for an input; default: as in the data of MODEL, else the column named like the input.",
     ),
 ]
 Settings: TypeAlias = Annotated[
@@ -53,7 +53,7 @@ Settings: TypeAlias = Annotated[
     typer.Option(
         "--set",
         metavar="PATH=JSON",
-        help="Change any place of the file before it is checked: training.epochs=5, nodes.y_hat.op=add, "
+        help="Override any value in the file before it is checked: training.epochs=5, nodes.y_hat.op=add, "
         "inputs.x=[1, 2]. May be repeated.",
     ),
 ]
