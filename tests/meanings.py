@@ -257,7 +257,7 @@ def layout_of(known, kernel_size):
 
 def of_patches(name, attributes, arrays):
     """On one axis, with channels and places in a patch apart."""
-    known, (x,) = plain(name, attributes, arrays), arrays
+    known, x = plain(name, attributes, arrays), arrays[0]
     layout = layout_of(known, known["kernel_size"])
     if name == "fold":
         return {**known, "unfold": lambda images: unfold(images, **layout)}

@@ -6,6 +6,8 @@ from documents import document, model, problem_of
 from scipy.signal import correlate
 
 import graphengine as ge
+from graphengine.backends.reference.executor import Executor
+from graphengine.transform.directional import curvature
 
 RNG = np.random.default_rng(0)
 NODES = {
@@ -114,6 +116,25 @@ def test_sizes_that_are_symbols_or_values_give_what_numbers_give(nodes, shape, f
         np.testing.assert_array_equal(run["z"], fixed["z"])
         found = run.backward(of="loss", wrt=[*wanted])
         assert [found[name].tolist() for name in wanted] == [each.tolist() for each in wanted.values()]
+
+
+@pytest.mark.parametrize(("nodes", "shape", "filters"), OPEN.values(), ids=OPEN)
+def test_second_derivatives_are_graphs_where_sizes_are_symbols(nodes, shape, filters):
+    op, operands, attributes = nodes["z"]
+    plain = {key: value for key, value in attributes.items() if key != "ceil_mode"}
+    nodes = {"z": (op, operands, plain), "cube": ("pow", ["z", 3]), "loss": ("sum", ["cube"])}
+    x, w, along = RNG.normal(size=shape), RNG.normal(size=filters), RNG.normal(size=shape)
+    symbols = ["N", shape[1], *(f"S{axis}" for axis in range(2, len(shape)))]
+    found = []
+    for sizes in (symbols, list(shape)):
+        graph = model(nodes, {"loss": "loss"}, inputs={"x": sizes, "w": list(filters)}).graph
+        product = curvature(graph, "loss", ["x"], ["along"])
+        assert "opaque_backward" not in {node.op for node in product.nodes}
+        executor = Executor(product)
+        given = {"x": x, "w": w, "along": along}
+        slots = executor.forward({name: given[name] for name in product.inputs})
+        found += [slots[executor.slot_of[value]] for value in product.outputs.values()]
+    np.testing.assert_array_equal(*found)
 
 
 def test_a_size_that_is_too_small_for_a_patch_is_an_error_of_its_node():

@@ -26,7 +26,6 @@ PAGE = Path(__file__).parents[1] / "docs" / "onnx.md"
 SYMBOLS = {2: "A", 3: "B", 4: "C"}
 PARTLY = {
     "einsum": "in ONNX (all ellipses|a letter)|floating-point numbers",
-    "sum_to": "known only at run time",
 }
 """Ops of which some forms have no counterpart, and the reason."""
 

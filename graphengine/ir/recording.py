@@ -237,7 +237,8 @@ class Recorder:
 
     def _shape_operand(self, shape: tuple[Any, ...]) -> str:
         if not isinstance(shape, SymbolicShape):
-            raise UnrecordableError("a shape put together from symbolic sizes")
+            sizes = [self.apply("cast", (size,), {"dtype": "int64"}) for size in shape]
+            return str(self.apply("stack", sizes, {}).name)
         source = self._source(shape.of)
         symbol = self.emit("shape", self.instance("shape", {}), (source,), self.free(f"{source}.shape"))
         return str(symbol.name)

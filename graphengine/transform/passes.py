@@ -115,6 +115,16 @@ def fold_splits(rewriter: Rewriter, node: GraphNode) -> Result:
     return GraphNode(node.id, "split", cut, node.inputs[:1])
 
 
+@only_for("fold")
+def fold_output_sizes(rewriter: Rewriter, node: GraphNode) -> Result:
+    """Sizes of images that are known become an attribute."""
+    kind = rewriter.type_of(node.inputs[1])
+    if kind is None or not _is_static(kind.shape[2:]):
+        return None
+    known = rewriter.instance(node.op, {**node.node.model_dump(), "output_size": kind.shape[2:]})
+    return node._replace(inputs=(node.inputs[0], None), node=known)
+
+
 @only_for("broadcast_to", "reshape", "sum_to")
 def fold_shapes(rewriter: Rewriter, node: GraphNode) -> Result:
     """A shape that is known becomes an attribute."""
@@ -378,7 +388,7 @@ def _splits(rewriter: Rewriter, node: GraphNode, kind: ArrayType, others: int) -
     return sum(of.shape != () for of in kinds if of) + others <= 2
 
 
-SHAPES = (fold_sizes, fold_splits, fold_shapes)
+SHAPES = (fold_sizes, fold_splits, fold_output_sizes, fold_shapes)
 IDENTITIES = (neutral_operands, double_signs, unchanged)
 SIGNS = (signs_of_operands, signs_of_products, signs_of_sums)
 EXACT = (*SHAPES, fold_fills, fold_constants, unexpanded, *IDENTITIES, *SIGNS)

@@ -87,7 +87,8 @@ TABLE = {
             ({**LAYOUT, "output_size": [5, 6]}, (values((2, 12, 12)),)),
             ({"kernel_size": [2], "output_size": [5], "padding": [[0, 3]]}, (values((2, 6, 7)),)),
             ({"kernel_size": [2], "output_size": [6], "padding": "valid"}, (values((2, 6, 5)),)),
+            ({"kernel_size": [2], "stride": 2, "padding": 1}, (values((2, 6, 5)), values((1, 1, 9)))),
         ],
-        fold,
+        lambda x, like=None, output_size=None, **layout: fold(x, output_size or like.shape[2:], **layout),
     ),
 }

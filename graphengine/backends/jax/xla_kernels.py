@@ -208,7 +208,7 @@ def fold(instruction: Instruction) -> Kernel | None:
     fields = {name: getattr(node, name) for name in ("kernel_size", "stride", "padding", "dilation")}
     places = _places(Unfold(**fields), (1, *shape[1:]))[0]
     size = _size(shape[1:])
-    return lambda x: jnp.zeros((shape[0], size + 1), x.dtype).at[:, places].add(x)[:, 1:].reshape(shape)
+    return lambda x, like=None: jnp.zeros((shape[0], size + 1), x.dtype).at[:, places].add(x)[:, 1:].reshape(shape)
 
 
 def _places(node: Any, shape: tuple[Any, ...]) -> Any:

@@ -227,8 +227,11 @@ def _one_hot(instruction: Instruction) -> Call:
     return made(instruction, call, writes=True)
 
 
-def _into(instruction: Instruction) -> Call:
+def _into(instruction: Instruction) -> Call | None:
     """An op of one input whose class can write its result into an array that is there."""
+    first, further = instruction.inputs[:1], instruction.inputs[1:]
+    if any(operand is not None for operand in further):
+        return None
     node: Any = instruction.node
     into, dtype = node.into, instruction.types[0].array_dtype
     shape: Any = instruction.types[0].shape
@@ -236,7 +239,7 @@ def _into(instruction: Instruction) -> Call:
     def call(x: Any, out: Any) -> Any:
         return into(x, np.empty(shape, dtype) if out is None else out)
 
-    return made(instruction, call, writes=True)
+    return made(instruction, call, first, writes=True)
 
 
 def _take_along_axis(instruction: Instruction) -> Call | None:

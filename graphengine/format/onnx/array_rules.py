@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +10,6 @@ import numpy as np
 from graphengine.format.onnx.emitting import Applied, Emitter, Unexportable, exports
 from graphengine.ops.families import patches
 from graphengine.ops.inference import normalized_axes
-from graphengine.ops.shapes import ArrayType
 
 by_axis: Callable[..., Any] = patches.by_axis
 LAST, FIRST = np.iinfo(np.int64).max, np.iinfo(np.int64).min
@@ -39,7 +37,7 @@ def size(emit: Emitter, applied: Applied) -> str:
     return emit("Squeeze", emit("Shape", x, start=axis, end=axis + 1), emit.vector([0]))
 
 
-def _target(emit: Emitter, applied: Applied) -> str:
+def target_of(emit: Emitter, applied: Applied) -> str:
     """Return the shape that is asked for: an attribute, or a vector."""
     if applied.target is not None:
         return emit.vector(applied.target)
@@ -49,14 +47,14 @@ def _target(emit: Emitter, applied: Applied) -> str:
 @exports("reshape")
 def reshape(emit: Emitter, applied: Applied) -> str:
     """Write Reshape, where a size of 0 is a size."""
-    return emit("Reshape", emit.read(applied), _target(emit, applied), allowzero=1)
+    return emit("Reshape", emit.read(applied), target_of(emit, applied), allowzero=1)
 
 
 @exports("broadcast_to")
 def broadcast_to(emit: Emitter, applied: Applied) -> str:
     """Write Expand."""
     dtype = emit.result_dtype(applied)
-    return emit("Expand", emit.read(applied, 0, dtype), _target(emit, applied))
+    return emit("Expand", emit.read(applied, 0, dtype), target_of(emit, applied))
 
 
 @exports("zeros_like", "ones_like")
@@ -173,98 +171,6 @@ def one_hot(emit: Emitter, applied: Applied) -> str:
     counted = emit("Where", negative, emit("Add", targets, depth), targets)
     column = emit("Unsqueeze", counted, emit.vector([-1]))
     return emit.cast(emit("Equal", column, emit.vector(range(applied.depth))), bool, emit.result_dtype(applied))
-
-
-@exports("unfold")
-def unfold(emit: Emitter, applied: Applied) -> str:
-    """Write Gather along each axis of the padded array: exact."""
-    sizes, kernel = applied.shape()[2:], applied.kernel_size
-    counts, pairs = _patches(applied, sizes, kernel)
-    dtype = emit.result_dtype(applied)
-    x = emit.read(applied)
-    if any(map(any, pairs)):
-        widths = [0, 0, *(before for before, _ in pairs), 0, 0, *(after for _, after in pairs)]
-        x = emit("Pad", x, emit.vector(widths), emit.constant(applied.filling(dtype), dtype))
-    strides, steps = by_axis(applied.stride, sizes), by_axis(applied.dilation, sizes)
-    for axis, (size, count, stride, step) in enumerate(zip(kernel, counts, strides, steps, strict=True), 2):
-        places = np.add.outer(step * np.arange(size), stride * np.arange(count))
-        x = emit("Gather", x, emit.constant(places.ravel(), np.int64), axis=axis)
-    split = [part for pair in zip(kernel, counts, strict=True) for part in pair]
-    x = emit("Reshape", x, emit.vector([0, 0, *split]))
-    order = [0, 1, *range(2, len(split) + 2, 2), *range(3, len(split) + 2, 2)]
-    columns = emit("Transpose", x, perm=order)
-    return emit("Reshape", columns, emit.vector([0, *_merged(applied.result.shape)]))
-
-
-def _merged(shape: tuple[Any, ...]) -> tuple[int, int]:
-    """Return the sizes of columns, of which one at most may be symbolic."""
-    sizes = tuple(size if isinstance(size, int) else -1 for size in shape[1:])
-    if sizes.count(-1) > 1:
-        raise Unexportable("the sizes of its patches are known only at run time")
-    return sizes[0], sizes[1]
-
-
-def _patches(applied: Applied, sizes: tuple[Any, ...], kernel: tuple[int, ...]) -> tuple[Any, Any]:
-    """Return the numbers of patches along each axis and the widths of the padding."""
-    if not all(isinstance(each, int) for each in sizes):
-        raise Unexportable("the sizes that its patches are cut from are known only at run time")
-    node: Any = applied.node.node
-    counts: Callable[..., Any] = patches.patch_counts
-    pairs: Callable[..., Any] = patches.padding_pairs
-    return counts(node, kernel, ArrayType((1, 1, *sizes), applied.result.dtype)), pairs(node, kernel, sizes)
-
-
-@exports("fold")
-def fold(emit: Emitter, applied: Applied) -> str:
-    """Write the sum of padded parts, one for each place in a patch, in the order of the reference: exact.
-
-    A part lies `stride` apart: zeros are put between its numbers. What lies on the margin is cut off in the end.
-    """
-    sizes, kernel = applied.output_size, applied.kernel_size
-    counts, pairs = _patches(applied, sizes, kernel)
-    strides, steps = by_axis(applied.stride, sizes), by_axis(applied.dilation, sizes)
-    x = emit.read(applied)
-    channels = applied.result.shape[1]
-    split = [0, channels if isinstance(channels, int) else -1, int(np.prod(kernel)), *counts]
-    parts = emit("Reshape", x, emit.vector(split))
-    total = ""
-    for number, place in enumerate(itertools.product(*map(range, kernel))):
-        part = emit("Gather", parts, emit.constant(number, np.int64), axis=2)
-        part = _spread(emit, part, counts, strides)
-        before = [step * each for step, each in zip(steps, place, strict=True)]
-        after = [
-            size + sum(pair) - first - ((count - 1) * stride + 1)
-            for size, pair, first, count, stride in zip(sizes, pairs, before, counts, strides, strict=True)
-        ]
-        part = emit("Pad", part, emit.vector([0, 0, *before, 0, 0, *after]))
-        total = emit("Add", total, part) if total else part
-    if not any(map(any, pairs)):
-        return total
-    stops = [size + first for size, (first, _) in zip(sizes, pairs, strict=True)]
-    return emit(
-        "Slice",
-        total,
-        emit.vector([first for first, _ in pairs]),
-        emit.vector(stops),
-        emit.vector(range(2, len(sizes) + 2)),
-    )
-
-
-def _spread(emit: Emitter, x: str, counts: Any, strides: Any) -> str:
-    """Return an array whose numbers lie `strides` apart, with zeros between them."""
-    sizes, rank = list(counts), len(counts) + 2
-    for axis, (count, stride) in enumerate(zip(counts, strides, strict=True)):
-        if stride == 1 or count == 1:
-            continue
-        wide = emit("Unsqueeze", x, emit.vector([axis + 3]))
-        widths = [0] * (2 * rank + 2)
-        widths[rank + axis + 4] = stride - 1  # after each number
-        wide = emit("Pad", wide, emit.vector(widths))
-        sizes[axis] = count * stride
-        wide = emit("Reshape", wide, emit.vector([0, 0, *sizes]))
-        sizes[axis] -= stride - 1
-        x = emit("Slice", wide, *map(emit.vector, ([0], [sizes[axis]], [axis + 2])))
-    return x
 
 
 @exports("tril", "triu")

@@ -23,6 +23,7 @@ from graphengine.format.onnx import (
     elementwise_rules,
     gamma_rules,
     loop_rules,
+    patch_rules,
     random_rules,
     reduction_rules,
 )
@@ -36,7 +37,16 @@ from graphengine.ir.nodes import GraphNode
 from graphengine.ops.shapes import ArrayType
 from graphengine.version import __version__
 
-_TABLES = (array_rules, composite_rules, elementwise_rules, gamma_rules, loop_rules, random_rules, reduction_rules)
+_TABLES = (
+    array_rules,
+    composite_rules,
+    elementwise_rules,
+    gamma_rules,
+    loop_rules,
+    patch_rules,
+    random_rules,
+    reduction_rules,
+)
 """The modules that enter their rules into the table."""
 _SYMBOL = re.compile(r"[A-Za-z_]\w*")
 LARGEST = 2**31 - 2**20

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from graphengine.format.onnx.array_rules import target_of
 from graphengine.format.onnx.emitting import Applied, Emitter, Unexportable, exports
 from graphengine.ops.inference import normalized_axes
 
@@ -101,17 +102,19 @@ def matmul(emit: Emitter, applied: Applied) -> str:
 
 @exports("sum_to")
 def sum_to(emit: Emitter, applied: Applied) -> str:
-    """Write the sum over the axes that broadcasting added or stretched; the types say which."""
+    """Write the sum over the axes that broadcasting added or stretched; where types leave it open, sizes say which."""
     x = emit.read(applied)
     before, after = applied.shape(), applied.result.shape
     extra = len(before) - len(after)
     if extra < 0:
         raise Unexportable("it adds axes")
-    pairs = list(enumerate(zip(before[extra:], after, strict=True)))
-    if any(None in pair and 1 not in pair for _, pair in pairs):
-        raise Unexportable("which axes are summed over depends on sizes that are known only at run time")
     if extra:
         x = emit("ReduceSum", x, emit.vector(range(extra)), keepdims=0)
+    pairs = list(enumerate(zip(before[extra:], after, strict=True)))
+    if any(None in pair and 1 not in pair for _, pair in pairs):
+        differs = emit("Not", emit("Equal", emit("Shape", x), target_of(emit, applied)))
+        axes = emit("Squeeze", emit("NonZero", differs), emit.vector([0]))
+        return emit("ReduceSum", x, axes, keepdims=1, noop_with_empty_axes=1)
     stretched = [axis for axis, (size, target) in pairs if target == 1 and size != 1]
     if stretched:
         x = emit("ReduceSum", x, emit.vector(stretched), keepdims=1)

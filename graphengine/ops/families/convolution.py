@@ -20,11 +20,13 @@ from graphengine.ops.families.patches import (
     Widths,
     by_axis,
     check_layout,
+    folded,
     padding_pairs,
     patch_counts,
     patch_fields,
 )
 from graphengine.ops.families.selection import agree
+from graphengine.ops.families.shaping import Flatten
 from graphengine.ops.inference import floating
 from graphengine.ops.merging import of_first_axis
 from graphengine.ops.node import Node
@@ -146,7 +148,7 @@ def convolve(node, x, weight, bias):
     """Products of the filters and the patches of x."""
     columns = grouped(node, Unfold(**patch_fields(node, weight.shape[2:]))(x))
     counts = patch_counts(node, weight.shape[2:], x)
-    z = np.reshape(matrix_product(filters(node, weight), columns), (-1, weight.shape[0], *counts))
+    z = np.reshape(matrix_product(filters(node, weight), columns), (x.shape[0], weight.shape[0], *counts))
     return z if bias is None else z + np.reshape(bias, (-1, *(1 for _ in counts)))
 
 
@@ -156,8 +158,8 @@ def convolution_gradients(node, grad, x, weight, needs):
     dx = dw = None
     if needs[0]:
         columns = matrix_product(swapped(filters(node, weight)), dz)
-        columns = np.reshape(columns, (-1, x.shape[1] * math.prod(weight.shape[2:]), dz.shape[-1]))
-        dx = Fold(output_size=x.shape[2:], **fields)(columns)
+        columns = np.reshape(columns, (x.shape[0], x.shape[1] * math.prod(weight.shape[2:]), dz.shape[-1]))
+        dx = folded(columns, x, fields)
     if needs[1]:
         dw = weight_gradient(dz, grouped(node, Unfold(**fields)(x)), weight)
     return dx, dw, sum_over(grad, axis=(0, *range(2, grad.ndim))) if needs[2] else None
@@ -175,7 +177,8 @@ def filters(node, weight):
 
 def grouped(node, x):
     """Channels dealt out to groups, in front of one axis of places: (N, C, *sizes) becomes (N, G, C / G, places)."""
-    return np.reshape(x, (-1, node.groups, x.shape[1] // node.groups, math.prod(x.shape[2:])))
+    columns = Flatten(axis=2)(x)
+    return np.reshape(columns, (x.shape[0], node.groups, x.shape[1] // node.groups, columns.shape[2]))
 
 
 def convolved(node, axes, x, weight, bias):

@@ -2,8 +2,8 @@
 
 `unfold` lays patches side by side and `fold` adds them up where they overlap: each is the other's gradient. Layouts,
 names and attributes are those of PyTorch: arrays are (N, C, *sizes), and an attribute that holds for all axes is one
-integer. Padding may differ before and after an axis, which then has a pair of widths. All sizes may be symbols, but the
-gradient graph is made of these ops only where `sizes` are numbers; else it has an opaque node.
+integer. Padding may differ before and after an axis, which then has a pair of widths. All sizes may be symbols, but
+padding "same" and `ceil_mode` of a pooling are recorded only where `sizes` are numbers; else a node stays opaque.
 """
 
 import itertools
@@ -14,10 +14,11 @@ import numpy as np
 from pydantic import Field
 
 from graphengine.ops.families.constants import extremes, represented
-from graphengine.ops.families.padding import Width
+from graphengine.ops.families.padding import Pad, Width
+from graphengine.ops.families.selection import Slice
 from graphengine.ops.families.shaping import quotient
 from graphengine.ops.merging import of_first_axis
-from graphengine.ops.node import Node
+from graphengine.ops.node import Node, Recorded
 from graphengine.ops.registry import register
 from graphengine.ops.shapes import ArrayType, product, shape_text
 
@@ -64,7 +65,7 @@ class Unfold(Node):
         return out
 
     def backward(self, grad, x):
-        return Fold(output_size=x.shape[2:], **patch_fields(self, self.kernel_size))(grad)
+        return folded(grad, x, patch_fields(self, self.kernel_size))
 
     def filling(self, dtype):
         """The number that x is padded with; "-Infinity" is the smallest one of a dtype, also of integers."""
@@ -75,29 +76,32 @@ class Unfold(Node):
 class Fold(Node):
     """Sum of patches where they overlap: (N, C * patch size, number of patches) becomes (N, C, *output_size).
 
-    z[n, c, j] = sum(x[n, (c, k), i]) over stride * i + dilation * k - padding == j; dx = unfold(dz).
+    z[n, c, j] = sum(x[n, (c, k), i]) over stride * i + dilation * k - padding == j; dx = unfold(dz), dlike = 0.
 
     The patches are those that `unfold` with the same attributes makes of an array of that size; what lies on the
-    padding is left out.
+    padding is left out. Instead of `output_size` an array `like` may be given that has these sizes.
     """
 
     merge = of_first_axis
-    output_size: tuple[Count, ...]
+    output_size: tuple[Count, ...] | None = None
     kernel_size: tuple[Count, ...]
     stride: Counts = 1
     padding: Padding = 0
     dilation: Counts = 1
 
-    def infer(self, x):
-        size = math.prod(self.kernel_size)
-        count = math.prod(patch_counts(self, self.kernel_size, ArrayType((1, 1, *self.output_size), x.dtype)))
+    def infer(self, x, like=None):
+        if (self.output_size is None) == (like is None):
+            raise ValueError("give either the attribute 'output_size' or the input 'like'")
+        sizes, size = self.output_size if like is None else like.shape[2:], math.prod(self.kernel_size)
+        count = product(patch_counts(self, self.kernel_size, ArrayType((1, 1, *sizes), x.dtype)))
         channels = quotient(x.shape[1], size) if len(x.shape) == 3 and x.shape[1] is not None else None
-        if channels is None or x.shape[2] != count:
+        if channels is None or (None not in (count, x.shape[2]) and x.shape[2] != count):
             raise ValueError(f"patches must have shape (N, C * {size}, {count}), not {shape_text(x.shape)}")
-        return ArrayType((x.shape[0], channels, *self.output_size), x.dtype)
+        return ArrayType((x.shape[0], channels, *sizes), x.dtype)
 
-    def forward(self, x):
-        shape = (len(x), x.shape[1] // math.prod(self.kernel_size), *self.output_size)
+    def forward(self, x, like=None):
+        sizes = self.output_size if like is None else like.shape[2:]
+        shape = (len(x), x.shape[1] // math.prod(self.kernel_size), *sizes)
         return self.into(x, np.empty(shape, x.dtype))
 
     def into(self, x, out):
@@ -109,7 +113,15 @@ class Fold(Node):
         return out
 
     def backward(self, grad):
-        return Unfold(**patch_fields(self, self.kernel_size))(grad)
+        return Unfold(**patch_fields(self, self.kernel_size))(grad), None
+
+
+def folded(columns, like, fields):
+    """The sum of patches as images that have the sizes of others."""
+    sizes = like.shape[2:]
+    if any(isinstance(size, Recorded) for size in sizes):
+        return Fold(**fields)(columns, like)
+    return Fold(output_size=sizes, **fields)(columns)
 
 
 def by_place(node, columns, x):
@@ -149,22 +161,29 @@ def spans(node, kernel_size):
 def padding_pairs(node, kernel_size, sizes):
     """How many values are padded before and after each axis.
 
-    With "same" a patch begins at every `stride`-th value; that takes sizes that are known.
+    With "same" a patch begins at every `stride`-th value; strides of more than 1 take sizes that are known.
     """
     if node.padding == "valid":
         return ((0, 0),) * len(sizes)
     if node.padding != "same":
         return tuple(each if isinstance(each, tuple) else (each, each) for each in by_axis(node.padding, sizes))
     along = zip(sizes, by_axis(node.stride, sizes), spans(node, kernel_size), strict=True)
-    missing = [
-        max(0, (size - 1) // stride * stride + span - size) if isinstance(size, int) else 0
-        for size, stride, span in along
-    ]
+    missing = [missing_along(*each) for each in along]
     return tuple((each // 2, each - each // 2) for each in missing)
+
+
+def missing_along(size, stride, span):
+    """How many values padding "same" adds along an axis, 0 where that is not known yet."""
+    if stride == 1:
+        return span - 1
+    refuse_recorded([size])
+    return max(0, (size - 1) // stride * stride + span - size) if isinstance(size, int) else 0
 
 
 def patch_counts(node, kernel_size, x):
     """How many patches of x there are along each axis, None where that is known only when they are cut.
+
+    While code is recorded that is a recorded number.
 
     Raises
     ------
@@ -172,18 +191,34 @@ def patch_counts(node, kernel_size, x):
         If the attributes are not for as many axes as x has, or no patch fits.
     """
     check_layout(node, kernel_size, x)
-    sizes = x.shape[2:]
-    known = [isinstance(size, int) and isinstance(kernel, int) for size, kernel in zip(sizes, kernel_size, strict=True)]
-    some, kernels = (
-        tuple(each if is_known else 1 for each, is_known in zip(given, known, strict=True))
-        for given in (sizes, kernel_size)
-    )
-    pairs = padding_pairs(node, kernels, some)
-    along = zip(some, pairs, spans(node, kernels), by_axis(node.stride, sizes), strict=True)
-    counts = tuple((size + sum(pair) - span) // stride + 1 for size, pair, span, stride in along)
-    if min(counts) < 1:
-        raise ValueError(f"no patch of {shape_text(kernel_size)} fits into sizes {shape_text(sizes)}")
-    return tuple(count if is_known else None for count, is_known in zip(counts, known, strict=True))
+    known = [isinstance(kernel, int) for kernel in kernel_size]
+    kernels = tuple(kernel if is_known else 1 for kernel, is_known in zip(kernel_size, known, strict=True))
+    counts = tuple(count_along(node, kernels, x, axis) if known[axis] else None for axis in range(len(kernels)))
+    if any(isinstance(count, int) and count < 1 for count in counts):
+        raise ValueError(f"no patch of {shape_text(kernel_size)} fits into sizes {shape_text(x.shape[2:])}")
+    return counts
+
+
+def count_along(node, kernel_size, x, axis):
+    """How many patches there are along an axis; while code is recorded, the size of what has a value for each."""
+    size, stride = x.shape[axis + 2], by_axis(node.stride, kernel_size)[axis]
+    pair = padding_pairs(node, kernel_size, x.shape[2:])[axis]
+    beyond = spans(node, kernel_size)[axis] - 1 - sum(pair)
+    if isinstance(size, int):
+        return (size - 1 - beyond) // stride + 1
+    if stride == 1 and beyond == 0:
+        return size
+    if not isinstance(size, Recorded):
+        return None
+    if beyond < 0:
+        x = Pad(pad_width=tuple((0, -beyond if place == axis + 2 else 0) for place in range(x.ndim)))(x)
+    return np.size(Slice(stop=-beyond if beyond > 0 else None, step=stride, axis=axis + 2)(x), axis + 2)
+
+
+def refuse_recorded(sizes):
+    """Refuse to record what takes sizes that are numbers."""
+    if any(isinstance(size, Recorded) for size in sizes):
+        raise ValueError("patches are cut when their sizes are numbers")
 
 
 def check_layout(node, kernel_size, x):
@@ -194,8 +229,6 @@ def check_layout(node, kernel_size, x):
     for name in ("stride", "padding", "dilation"):
         if len(by_axis(getattr(node, name), sizes)) != axes:
             raise ValueError(f"{name} {getattr(node, name)} is not for {axes} axes")
-    if not all(size is None or isinstance(size, int | str) for size in sizes):  # while a backward is recorded
-        raise ValueError("patches are cut when their sizes are numbers")
 
 
 def patch_fields(node, kernel_size):

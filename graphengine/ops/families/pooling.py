@@ -8,21 +8,24 @@ from graphengine.ops.families.padding import Pad
 from graphengine.ops.families.patches import (
     Count,
     Counts,
-    Fold,
     Padding,
     Unfold,
     by_axis,
     check_layout,
+    folded,
     padding_pairs,
     patch_counts,
     patch_fields,
+    refuse_recorded,
     spans,
 )
 from graphengine.ops.families.reductions import Max, Mean, Sum
 from graphengine.ops.families.selection import ScatterAdd
+from graphengine.ops.families.shaping import Flatten
 from graphengine.ops.inference import floating
 from graphengine.ops.merging import of_first_axis
 from graphengine.ops.node import Node
+from graphengine.ops.numbers import LARGEST_EXACT
 from graphengine.ops.registry import register
 from graphengine.ops.shapes import ArrayType, shape_text
 from graphengine.ops.sums import sum_over
@@ -101,11 +104,11 @@ class MaxPoolWithIndices(Node):
         largest = np.max(patches, axis=2, keepdims=True)
         found = np.logical_or(np.equal(patches, largest), np.not_equal(patches, patches))
         places = patches_of(unfold.model_copy(update={"fill": -1.0}), places_in_image(x))
-        inside = np.where(np.logical_and(found, places >= 0), places, math.prod(x.shape[2:]))
+        inside = np.where(np.logical_and(found, places >= 0), places, LARGEST_EXACT)
         return as_images(np.squeeze(largest, axis=2), unfold, x), as_images(np.min(inside, axis=2), unfold, x)
 
     def backward(self, grad_values, x, indices):
-        images = np.reshape(np.zeros_like(x), (-1, x.shape[1], math.prod(x.shape[2:])))
+        images = in_one_axis(np.zeros_like(x))
         return np.reshape(ScatterAdd(axis=2)(images, in_one_axis(indices), in_one_axis(grad_values)), x.shape)
 
 
@@ -177,6 +180,7 @@ def declared(node, **more):
 def completed(unfold, x):
     """Padding that lets one more patch fit in where it begins in the images or before them."""
     check_layout(unfold, unfold.kernel_size, x)
+    refuse_recorded(x.shape[2:])
     sizes = x.shape[2:]
     pairs, reach = padding_pairs(unfold, unfold.kernel_size, sizes), spans(unfold, unfold.kernel_size)
     along = zip(sizes, pairs, reach, by_axis(unfold.stride, sizes), strict=True)
@@ -199,31 +203,30 @@ def pooled(unfold, x):
 
 def patches_of(unfold, x):
     """Patches with channels and places apart: (N, C, patch size, number of patches)."""
-    count = math.prod(patch_counts(unfold, unfold.kernel_size, x))
-    return np.reshape(unfold(x), (-1, x.shape[1], math.prod(unfold.kernel_size), count))
+    columns = unfold(x)
+    return np.reshape(columns, (x.shape[0], x.shape[1], math.prod(unfold.kernel_size), columns.shape[2]))
 
 
 def places_in_image(x):
     """The numbers of the places of an image row by row, (1, 1, *sizes)."""
     ones = np.sum(np.zeros_like(x), axis=(0, 1), keepdims=True).astype(np.int64) + 1
-    counts = np.cumsum(np.reshape(ones, (1, 1, math.prod(x.shape[2:]))), axis=2)
-    return np.reshape(counts - 1, (1, 1, *x.shape[2:]))
+    return np.reshape(np.cumsum(in_one_axis(ones), axis=2) - 1, ones.shape)
 
 
 def added_up(patches, unfold, x):
     """The gradient with respect to images from that with respect to their patches."""
-    columns = np.reshape(patches, (-1, x.shape[1] * patches.shape[2], patches.shape[3]))
-    return Fold(output_size=x.shape[2:], **patch_fields(unfold, unfold.kernel_size))(columns)
+    columns = np.reshape(patches, (x.shape[0], x.shape[1] * patches.shape[2], patches.shape[3]))
+    return folded(columns, x, patch_fields(unfold, unfold.kernel_size))
 
 
 def in_one_axis(images):
     """(N, C, *sizes) with the places of an image in one axis."""
-    return np.reshape(images, (-1, images.shape[1], math.prod(images.shape[2:])))
+    return Flatten(axis=2)(images)
 
 
 def as_images(values, unfold, x):
     """The values of patches, (N, C, number), as images."""
-    return np.reshape(values, (-1, x.shape[1], *patch_counts(unfold, unfold.kernel_size, x)))
+    return np.reshape(values, (x.shape[0], x.shape[1], *patch_counts(unfold, unfold.kernel_size, x)))
 
 
 def counted(node, unfold, x):
