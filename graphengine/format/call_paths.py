@@ -21,7 +21,7 @@ def origin_in(document: ModelDocument, ident: str) -> Origin:
     name, rest = _split(ident, specs)
     calls, spec = [], specs.get(name or "")
     named = table
-    while spec and (function := table.get(_callee(spec))):
+    while spec and (function := table.get(called_by(spec))):
         calls.append(f"call '{name}' of '{spec['op']}'")
         attributes = spec.get("attributes", {})
         function = function.form(attributes, given_by(spec, function))
@@ -33,7 +33,7 @@ def origin_in(document: ModelDocument, ident: str) -> Origin:
     return Origin(calls, name, None if rest or spec is None else spec["op"])
 
 
-def _callee(spec: NodeDocument) -> Any:
+def called_by(spec: NodeDocument) -> Any:
     """The function that a node calls, by its op or, in a node of op `call`, by an attribute."""
     return spec.get("attributes", {}).get("function") if spec["op"] == "call" else spec["op"]
 

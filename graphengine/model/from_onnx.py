@@ -123,7 +123,7 @@ def _restored(proto: Any, path: Path | None, limits: Limits) -> Model | None:
         again = onnx_parts(model, outputs=[each.name for each in proto.graph.output], opset=opset, external=True)
     except (AttributeError, GraphEngineError, StopIteration, TypeError, Unimportable, ValueError):
         return None
-    return model if _alike(again, proto.graph, declared) else None
+    return model if _alike(again, proto, declared) else None
 
 
 def _document(text: str, limits: Limits) -> tuple[ModelDocument, set[str]]:
@@ -152,13 +152,15 @@ def _with_values(document: ModelDocument, text: str, values: Mapping[str, Any]) 
     return document.model_copy(update=changed)
 
 
-def _alike(written: OnnxParts, other: Any, parameters: set[str]) -> bool:
-    """Whether what would be written computes the same as a graph, but for the values of parameters."""
-    graph = written.proto.graph
+def _alike(written: OnnxParts, proto: Any, parameters: set[str]) -> bool:
+    """Whether what would be written computes the same as a model, but for the values of parameters."""
+    graph, other = written.proto.graph, proto.graph
     for section in ("node", "input", "output"):
         one, two = getattr(graph, section), getattr(other, section)
         if len(one) != len(two) or any(_bytes(a) != _bytes(b) for a, b in zip(one, two, strict=True)):
             return False
+    if sorted(map(_bytes, written.proto.functions)) != sorted(map(_bytes, proto.functions)):
+        return False
     stored: dict[str, Any] = {name: (written.types[name], list(array.shape)) for name, array in written.beside.items()}
     stored |= {each.name: _described(each, parameters) for each in graph.initializer}
     return stored == {each.name: _described(each, parameters) for each in other.initializer}

@@ -10,11 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from graphengine.errors import UsageError
+from graphengine.format.call_paths import called_by
 from graphengine.format.canonical import canonical_text
 from graphengine.format.files import check_target
+from graphengine.format.functions import functions_in, given_by
 from graphengine.format.onnx.emitting import OLDEST_OPSET
 from graphengine.format.onnx.exporting import PREFIX, ExportRequest, OnnxParts, onnx_model, start_model
 from graphengine.format.onnx.external_data import write_model
+from graphengine.format.onnx.local_functions import CalledFunction
 from graphengine.format.writing import model_as_dict
 from graphengine.ir.graph import inputs_of, names_of
 from graphengine.ir.nodes import reachable
@@ -112,8 +115,32 @@ def onnx_parts(
     if graph == "forward":
         model.evaluator.require_values(source.outputs.values())
     metadata = {f"{PREFIX}model": _file(model), f"{PREFIX}graph": graph}
-    wanted = ExportRequest(dtype == "float32", opset, carried, replaceable, rates, metadata, defaults, external)
+    wanted = ExportRequest(
+        single=dtype == "float32",
+        opset=opset,
+        carried=carried,
+        replaceable=replaceable,
+        defaults=rates,
+        metadata=metadata,
+        calls=_calls(model),
+        descriptions={each["id"]: each["description"] for each in model.document.nodes if "description" in each},
+        are_optional=defaults,
+        external=external,
+    )
     return start_model(source, model.values, wanted) if graph == "start" else onnx_model(source, model.values, wanted)
+
+
+def _calls(model: Model) -> dict[str, CalledFunction]:
+    """Return the functions that nodes of the model file call."""
+    functions = functions_in(model.document)
+    calls = {}
+    for spec in model.document.nodes:
+        function = functions.get(called_by(spec))
+        if function is not None:
+            given = spec["inputs"].values() if isinstance(spec["inputs"], dict) else spec["inputs"]
+            inputs = {str(value): name for name, value in zip(given_by(spec, function), given, strict=False)}
+            calls[spec["id"]] = CalledFunction(called_by(spec), function.document.description or "", inputs)
+    return calls
 
 
 def _source(model: Model, kind: str) -> tuple[Graph, dict[str, str], dict[str, Any]]:

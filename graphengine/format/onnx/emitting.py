@@ -82,9 +82,13 @@ class Emitter:
         self.onnx = optional("onnx", "onnx")
         self.helper = self.onnx.helper
         self.nodes: list[Any] = []
+        self.owners: list[str] = []
+        """The node of the graph that each is written for."""
         self.initializers: dict[str, Any] = {}
         self.functions: dict[str, str] = {}
         """Functions of the model by name, in ONNX's own text form; all are of the domain DOMAIN."""
+        self.called: list[Any] = []
+        """Functions of the model file, as those of the model."""
         self.types, self.renamed, self.single = types, renamed, single
         self._constants: dict[Any, str] = {}
         self._taken = {*types, *renamed.values()}

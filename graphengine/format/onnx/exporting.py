@@ -29,6 +29,7 @@ from graphengine.format.onnx import (
 )
 from graphengine.format.onnx.emitting import DOMAIN, OLDEST_OPSET, Emitter, Unexportable, applied
 from graphengine.format.onnx.external_data import SMALLEST
+from graphengine.format.onnx.local_functions import CALLS, CalledFunction, with_functions
 from graphengine.format.onnx.narrow_sources import NarrowSources, narrow_sources
 from graphengine.format.onnx.onnx_lowering import has_rule, lowered_graph, why_not
 from graphengine.ir.declarations import Source
@@ -60,7 +61,8 @@ class ExportRequest:
     """What an ONNX model is to be.
 
     `carried` maps outputs to the sources that they replace in the next run, `replaceable` are all sources that are
-    inputs, whether or not there is such an output. `defaults` are values of inputs that need not be given, `metadata`
+    inputs, whether or not there is such an output. `calls` are the functions that nodes of the model file call,
+    `descriptions` are texts by node. `defaults` are values of inputs that need not be given, `metadata`
     is text by key. Inputs that have values `are_optional`, or have to be given like all others. With `single` double
     precision becomes single. Large values are `external`, with None those that do not fit into one file.
     """
@@ -71,6 +73,8 @@ class ExportRequest:
     replaceable: frozenset[str] = frozenset()
     defaults: Mapping[str, Any] = field(default_factory=dict)
     metadata: Mapping[str, str] = field(default_factory=dict)
+    calls: Mapping[str, CalledFunction] = field(default_factory=dict)
+    descriptions: Mapping[str, str] = field(default_factory=dict)
     are_optional: bool = True
     external: bool | None = None
 
@@ -105,11 +109,22 @@ def onnx_model(graph: Graph, values: Mapping[str, Any], wanted: ExportRequest) -
     for name, wide in narrow.renamed().items():
         to = emit.tensor_type(emit.dtype(lowered.types[name]))
         emit.nodes.append(emit.helper.make_node("Cast", [name], [wide], to=to))
+    emit.owners += [""] * len(emit.nodes)
     _refuse(_emitted(emit, lowered))
     for name, value in lowered.outputs.items():
         if renamed.get(value, value) != name:
             emit.alias(renamed.get(value, value), name)
+            emit.owners.append("")
+    emit.called = with_functions(emit, wanted.calls, set(lowered.outputs), wanted.opset)
+    _describe(emit, wanted.descriptions)
     return _joined(emit, lowered, values, wanted, narrow)
+
+
+def _describe(emit: Emitter, descriptions: Mapping[str, str]) -> None:
+    """Let the last node that is written for a node of the graph have its description."""
+    last = dict(zip(emit.owners, emit.nodes, strict=True))
+    for name in last.keys() & descriptions.keys():
+        last[name].doc_string = descriptions[name]
 
 
 def _checked(emit: Emitter, made: Any, beside: dict[str, np.ndarray[Any, Any]], types: dict[str, int]) -> OnnxParts:
@@ -152,6 +167,7 @@ def _emitted(emit: Emitter, graph: Graph) -> list[Problem]:
     for node in graph.nodes:
         try:
             emit.place(applied(node, graph))
+            emit.owners += [node.id.partition("~")[0]] * (len(emit.nodes) - len(emit.owners))
         except Unexportable as reason:
             problems.append(_problem(node, str(reason)))
     return problems
@@ -195,6 +211,9 @@ def _joined(
     types = {name: emit.tensor_type(array.dtype) for name, array in arrays.items()}
     types |= {name: number(kind) for name, kind in narrow.types.items()}
     stored, beside = _stored(emit, arrays, types, wanted)
+    texts = {own[name]: getattr(graph.sources.get(name), "description", None) for name in own}
+    for tensor in stored:
+        tensor.doc_string = texts.get(tensor.name) or ""
     made = helper.make_graph(
         emit.nodes,
         graph.name,
@@ -225,10 +244,11 @@ def _model(emit: Emitter, made: Any, graph: Graph, wanted: ExportRequest) -> Any
     """Return the model of an ONNX graph."""
     helper = emit.helper
     opset = helper.make_opsetid("", wanted.opset)
+    domains = [DOMAIN] * bool(emit.functions) + [CALLS] * bool(emit.called)
     model = helper.make_model(
         made,
-        opset_imports=[opset, *([helper.make_opsetid(DOMAIN, 1)] if emit.functions else [])],
-        functions=[_function(emit, text, wanted.opset) for text in emit.functions.values()],
+        opset_imports=[opset, *[helper.make_opsetid(domain, 1) for domain in domains]],
+        functions=[*[_function(emit, text, wanted.opset) for text in emit.functions.values()], *emit.called],
         ir_version=helper.find_min_ir_version_for([opset]),
         producer_name="graphengine",
         producer_version=__version__,
