@@ -211,7 +211,7 @@ OPS_IN_PASSES = {
     "transform.mode": (6, "gives random ops their keys, and makes keys of numbers that are carried"),
     "transform.naming": (2, "the factor of a product is a partial derivative; a loop has names of its own"),
     "transform.packing": (2, "takes a vector apart"),
-    "transform.passes": (38, "rules of algebra, each about the ops that it names"),
+    "transform.passes": (39, "rules of algebra, each about the ops that it names"),
     "transform.path": (1, "an op that passes no gradient on by definition"),
     "transform.reversal": (1, "the gradient of a loop with respect to what it does not depend on is 0"),
     "transform.rewriting": (7, "makes and reads constants"),

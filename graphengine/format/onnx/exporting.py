@@ -211,9 +211,8 @@ def _joined(
     types = {name: emit.tensor_type(array.dtype) for name, array in arrays.items()}
     types |= {name: number(kind) for name, kind in narrow.types.items()}
     stored, beside = _stored(emit, arrays, types, wanted)
-    texts = {own[name]: getattr(graph.sources.get(name), "description", None) for name in own}
     for tensor in stored:
-        tensor.doc_string = texts.get(tensor.name) or ""
+        tensor.doc_string = _description(graph.sources.get(tensor.name))
     made = helper.make_graph(
         emit.nodes,
         graph.name,
@@ -297,9 +296,13 @@ def _declared(emit: Emitter, name: str, kind: ArrayType, source: Any = None, num
     A size that is no single symbol has no name.
     """
     shape = [size if isinstance(size, int) else _symbol(size) for size in kind.shape]
-    description = getattr(source, "description", None)
     number = number or emit.tensor_type(emit.dtype(kind))
-    return emit.helper.make_tensor_value_info(name, number, shape, doc_string=description or "")
+    return emit.helper.make_tensor_value_info(name, number, shape, doc_string=_description(source))
+
+
+def _description(source: Any) -> str:
+    """Return the description of a source, which names that the export gives have none of."""
+    return getattr(source, "description", None) or ""
 
 
 def _symbol(size: Any) -> str | None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
-from graphengine.errors import DataError, InvalidModelError, Problem
+from graphengine.errors import DataError, GraphEngineError, InvalidModelError, Problem
 from graphengine.format.onnx.onnx_calls import Follows, NotKnownYet, Unimportable
 from graphengine.ir.recording import UnrecordableError
 from graphengine.wording import counted, enumerated
@@ -45,17 +45,10 @@ class Findings:
             yield
         except Follows:
             return
-        except (InvalidModelError, DataError) as error:
-            if not {each.code for each in error.problems} <= {"GE501", "GE504"}:
-                raise
-            self.report(place, Unimportable(error.problems[0].message))
-        except Unimportable as reason:
-            if not (place.follows and isinstance(reason, NotKnownYet)):
+        except (InvalidModelError, DataError, Unimportable, MemoryError, *_UNEXPECTED) as error:
+            reason = _reason_of(error)
+            if not _is_follow_on(error, place):
                 self.report(place, reason)
-        except (MemoryError, *_UNEXPECTED) as error:
-            if not place.is_doubtful:
-                first = str(error).strip().partition("\n")[0]
-                self.report(place, Unimportable(first or type(error).__name__))
 
     def report(self, place: FindingPlace, reason: Unimportable) -> None:
         """Enter a reason; of the same node in several rounds of a loop it counts once."""
@@ -73,3 +66,21 @@ class Findings:
             where = f"{counted(len(names), 'node')} ({enumerated(names)})" if what not in _DECLARED else names[0]
             subject = f"op '{what}'" if what not in _DECLARED else what
             yield Problem("GE306", f"{subject} cannot be imported: {reason}: {where}", hint, node=names[0])
+
+
+def _reason_of(error: Exception) -> Unimportable:
+    """Return an error as a reason; of the errors of this package only those that are about one value are."""
+    if isinstance(error, Unimportable):
+        return error
+    if not isinstance(error, GraphEngineError):
+        return Unimportable(str(error).strip().partition("\n")[0] or type(error).__name__)
+    if not {each.code for each in error.problems} <= {"GE501", "GE504"}:
+        raise error
+    return Unimportable(error.problems[0].message)
+
+
+def _is_follow_on(error: Exception, place: FindingPlace) -> bool:
+    """Whether an error may come from stand-ins: of values that are not known, or of sizes that are guesses."""
+    if isinstance(error, Unimportable):
+        return place.follows and isinstance(error, NotKnownYet)
+    return place.is_doubtful and not isinstance(error, GraphEngineError)

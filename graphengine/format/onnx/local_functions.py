@@ -6,8 +6,8 @@ where others read more of it than its results, as a gradient does, or where it w
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import networkx as nx
@@ -41,41 +41,49 @@ def with_functions(emit: Emitter, calls: Mapping[str, CalledFunction], wanted: s
     functions: dict[bytes, Any] = {}
     for call, called in calls.items():
         cluster = _cluster_of(emit, call, wanted)
-        order = cluster and _contracted_order(emit.nodes, cluster.members)
-        if not cluster or not order:
-            continue
-        function = _function(emit, cluster, called, opset)
-        text = function.SerializeToString(deterministic=True)
-        if text not in functions:
-            count = sum(re.sub(r"_\d+$", "", each.name) == called.name for each in functions.values())
-            function.name = f"{called.name}_{count + 1}" if count else called.name
-            functions[text] = function
-        node = emit.helper.make_node(functions[text].name, cluster.inputs, cluster.outputs, name=call, domain=CALLS)
-        first = cluster.members[0]
-        nodes = [node if number == first else emit.nodes[number] for number in order]
-        emit.owners[:] = [call if number == first else emit.owners[number] for number in order]
-        emit.nodes[:] = nodes
+        order = _contracted_order(emit.nodes, cluster.members) if cluster else []
+        if cluster and order:
+            function = _shared(functions, _function(emit, cluster, called, opset), called.name)
+            node = emit.helper.make_node(function.name, cluster.inputs, cluster.outputs, name=call, domain=CALLS)
+            emit.nodes[cluster.members[0]], emit.owners[cluster.members[0]] = node, call
+            emit.nodes[:] = [emit.nodes[number] for number in order]
+            emit.owners[:] = [emit.owners[number] for number in order]
     return list(functions.values())
+
+
+def _shared(functions: dict[bytes, Any], function: Any, name: str) -> Any:
+    """Return the function that is there already, or a new one of its own name."""
+    text = function.SerializeToString(deterministic=True)
+    if text not in functions:
+        taken = {each.name for each in functions.values()}
+        names = itertools.chain([name], (f"{name}_{count}" for count in itertools.count(2)))
+        function.name = next(each for each in names if each not in taken)
+        functions[text] = function
+    return functions[text]
 
 
 def _cluster_of(emit: Emitter, call: str, wanted: set[str]) -> _Cluster | None:
     """Return the nodes of a call, None for fewer than two or if others read more of it than its results."""
     members = [number for number, owner in enumerate(emit.owners) if f"{owner}/".startswith(f"{call}/")]
-    inside = {number: emit.nodes[number] for number in members}
-    if len(inside) < 2:
+    if len(members) < 2:
         return None
-    made = {name for node in inside.values() for name in node.output}
-    read = wanted.union(*[read_by(node) for number, node in enumerate(emit.nodes) if number not in inside])
-    outputs = [name for node in inside.values() for name in node.output if name in read]
-    results = {name for number, node in inside.items() if emit.owners[number] == call for name in node.output}
-    own = made.union(emit.initializers, *[_defined_in(node) for node in inside.values()], [""])
-    inputs = dict.fromkeys(name for node in inside.values() for name in _in_order(node) if name not in own)
-    return _Cluster(call, members, list(inputs), outputs) if outputs and set(outputs) <= results else None
+    nodes, apart = [emit.nodes[number] for number in members], {*range(len(emit.nodes))}.difference(members)
+    made, read = _made(nodes), wanted.union(_read(emit.nodes[number] for number in apart))
+    outputs = [name for name in made if name in read]
+    results = _made(emit.nodes[number] for number in members if emit.owners[number] == call)
+    own = {"", *made, *emit.initializers}.union(*map(_defined_in, nodes))
+    inputs = [name for name in dict.fromkeys(_read(nodes)) if name not in own]
+    return _Cluster(call, members, inputs, outputs) if outputs and {*outputs} <= {*results} else None
 
 
-def _in_order(node: Any) -> list[str]:
-    """Return what a node reads, in its order."""
-    return [*node.input, *sorted(read_by(node).difference(node.input))]
+def _made(nodes: Iterable[Any]) -> list[str]:
+    """Return the results of nodes."""
+    return [name for node in nodes for name in node.output]
+
+
+def _read(nodes: Iterable[Any]) -> list[str]:
+    """Return what nodes and their subgraphs read, in order."""
+    return [name for node in nodes for name in (*node.input, *sorted(read_by(node).difference(node.input)))]
 
 
 def _defined_in(node: Any) -> set[str]:
@@ -108,35 +116,39 @@ def _contracted_order(nodes: Sequence[Any], members: list[int]) -> list[int]:
 
 def _function(emit: Emitter, cluster: _Cluster, called: CalledFunction, opset: int) -> Any:
     """Return the function of a call, with names that are the same in every call of it."""
-    helper, prefix = emit.helper, f"{cluster.call}/"
     nodes = [emit.nodes[number] for number in cluster.members]
-    stored = [name for name in emit.initializers if any(name in read_by(node) for node in nodes)]
+    constants = [name for name in dict.fromkeys(_read(nodes)) if name in emit.initializers]
     names = {name: called.inputs.get(name, f"x{place}") for place, name in enumerate(cluster.inputs)}
-    names |= {name: f"constant{place}" for place, name in enumerate(stored)}
-    made = dict.fromkeys(name for node in nodes for name in node.output)
-    names |= {name: name.removeprefix(prefix) for name in made if name.startswith(prefix)}
-    names |= {name: f"out{name.removeprefix(cluster.call)}" for name in made if not name.startswith(prefix)}
-    constants = [helper.make_node("Constant", [], [names[name]], value=_unnamed(emit, name)) for name in stored]
-    imported = [helper.make_opsetid("", opset)]
-    if any(node.domain for node in nodes):
-        imported += [helper.make_opsetid(domain, 1) for domain in sorted({node.domain for node in nodes} - {""})]
-    return helper.make_function(
+    names |= {name: f"constant{place}" for place, name in enumerate(constants)}
+    names |= {name: _within(name, cluster.call) for name in _made(nodes)}
+    return emit.helper.make_function(
         CALLS,
         "",
         [names[name] for name in cluster.inputs],
         [names[name] for name in cluster.outputs],
-        [*constants, *[_renamed(emit, node, names) for node in nodes]],
-        imported,
+        [*[_constant(emit, name, names[name]) for name in constants], *[_renamed(emit, node, names) for node in nodes]],
+        _opsets(emit, nodes, opset),
         doc_string=called.description,
     )
 
 
-def _unnamed(emit: Emitter, name: str) -> Any:
-    """Return the tensor of an initializer without its name."""
+def _opsets(emit: Emitter, nodes: Sequence[Any], opset: int) -> list[Any]:
+    """Return the opsets that nodes need."""
+    domains = sorted({node.domain for node in nodes} - {""})
+    return [emit.helper.make_opsetid("", opset), *[emit.helper.make_opsetid(domain, 1) for domain in domains]]
+
+
+def _within(name: str, call: str) -> str:
+    """Return the name that a value of a call has in the function."""
+    return name.removeprefix(f"{call}/") if name.startswith(f"{call}/") else f"out{name.removeprefix(call)}"
+
+
+def _constant(emit: Emitter, initializer: str, name: str) -> Any:
+    """Return a node that gives the value of an initializer."""
     tensor = emit.onnx.TensorProto()
-    tensor.CopyFrom(emit.initializers[name])
+    tensor.CopyFrom(emit.initializers[initializer])
     tensor.ClearField("name")
-    return tensor
+    return emit.helper.make_node("Constant", [], [name], value=tensor)
 
 
 def _renamed(emit: Emitter, node: Any, names: Mapping[str, str]) -> Any:

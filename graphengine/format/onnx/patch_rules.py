@@ -5,6 +5,7 @@ A size here is an integer, or the name of a vector of one integer.
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
@@ -119,13 +120,11 @@ def _pairs(applied: Applied, sizes: Sequence[Any]) -> Any:
 def _counts(emit: Emitter, applied: Applied, sizes: Sequence[SizeOrName], pairs: Any) -> list[SizeOrName]:
     """Return the numbers of patches along each axis."""
     strides, reach = by_axis(applied.stride, sizes), spans(applied.node.node, applied.kernel_size)
-    counts: list[SizeOrName] = []
-    for size, pair, span, stride in zip(sizes, pairs, reach, strides, strict=True):
-        left = _affine(emit, size, 1, sum(pair) - span)
-        if isinstance(left, str) and stride > 1:
-            left = emit("Div", left, emit.vector([stride]))
-        counts.append(_affine(emit, left, 1, 1) if isinstance(left, str) else left // stride + 1)
-    return counts
+    along = zip(sizes, pairs, reach, strides, strict=True)
+    return [
+        _affine(emit, _quotient(emit, _affine(emit, size, 1, sum(pair) - span), stride), 1, 1)
+        for size, pair, span, stride in along
+    ]
 
 
 def _sizes_of(emit: Emitter, x: str, shape: Sequence[Any]) -> list[SizeOrName]:
@@ -142,27 +141,32 @@ def _affine(emit: Emitter, size: SizeOrName, factor: int, offset: SizeOrName) ->
     """Return size * factor + offset."""
     if isinstance(size, int) and isinstance(offset, int):
         return size * factor + offset
-    if isinstance(size, str) and factor != 1:
-        size = emit("Mul", size, emit.vector([factor]))
-    elif isinstance(size, int):
-        size *= factor
-    if offset == 0:
-        return size
-    one, other = (each if isinstance(each, str) else emit.vector([each]) for each in (size, offset))
-    return emit("Add", one, other)
+    return emit("Add", emit("Mul", _named(emit, size), emit.vector([factor])), _named(emit, offset))
+
+
+def _quotient(emit: Emitter, size: SizeOrName, divisor: int) -> SizeOrName:
+    """Return size // divisor of a size that is not negative."""
+    return size // divisor if isinstance(size, int) else emit("Div", size, emit.vector([divisor]))
+
+
+def _times(emit: Emitter, one: SizeOrName, other: SizeOrName) -> SizeOrName:
+    if isinstance(one, int) and isinstance(other, int):
+        return one * other
+    return emit("Mul", _named(emit, one), _named(emit, other))
 
 
 def _product(emit: Emitter, sizes: Sequence[SizeOrName]) -> SizeOrName:
     """Return the product of sizes."""
-    found: SizeOrName = int(np.prod([size for size in sizes if isinstance(size, int)], dtype=np.int64))
-    for size in sizes:
-        if isinstance(size, str):
-            found = emit("Mul", size, found) if isinstance(found, str) else _affine(emit, size, found, 0)
-    return found
+    return functools.reduce(functools.partial(_times, emit), sizes)
+
+
+def _named(emit: Emitter, size: SizeOrName) -> str:
+    """Return the name of a vector that is a size."""
+    return size if isinstance(size, str) else emit.vector([size])
 
 
 def _vector(emit: Emitter, sizes: Sequence[SizeOrName]) -> str:
     """Return a vector of sizes."""
     if all(isinstance(size, int) for size in sizes):
         return emit.vector(sizes)
-    return emit("Concat", *[size if isinstance(size, str) else emit.vector([size]) for size in sizes], axis=0)
+    return emit("Concat", *[_named(emit, size) for size in sizes], axis=0)
