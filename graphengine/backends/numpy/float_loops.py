@@ -79,6 +79,7 @@ class FloatLoop:
     def __init__(self, loop: LoopParts) -> None:
         self._loop, self._calls = loop, 0
         self._columns = list(_columns(loop))
+        self._shapes = [(*rows.sizes, *rows.width) for rows in self._columns]
         try:
             self._text = self._written()
         except NoTextError:
@@ -195,14 +196,12 @@ class FloatLoop:
         """Run all steps; the last values of what is carried. See `Steps.in_python`."""
         loop, types = self._loop, self._loop.graph.types
         given = [number for name in loop.given for number in np.ravel(sources[name]).tolist()]
-        columns = [
-            whole.reshape(*rows.sizes, *rows.width).tolist() for whole, rows in zip(wholes, self._columns, strict=True)
-        ]
+        columns = [whole.reshape(shape).tolist() for whole, shape in zip(wholes, self._shapes, strict=True)]
         last, lists = self._run(given, *columns)
         for slot, made, rows in zip(slots, lists, self._lists, strict=True):
             for _ in (*rows.sizes[1:], *rows.width):
                 made = chain.from_iterable(made)
-            slot[...] = np.array([*made]).reshape(slot.shape)
+            slot[...] = np.fromiter(made, slot.dtype, slot.size).reshape(slot.shape)
         numbers = iter(last)
         return [_held(numbers, types[source]) for _, source in loop.carried]
 

@@ -100,6 +100,8 @@ class Steps:
         body = loop.function
         carried = len(loop.carry)
         self._stacked = [place for place in places if place >= carried]
+        self._axes = dict(zip(loop.sequences, loop.axes[0], strict=True))
+        self._stacking = [loop.axes[1][place - carried] for place in self._stacked]
         wanted = [body.outputs[place] for place in (*range(carried), *self._stacked)]
         graph = body.graph(steps)
         graph = optimize_trimmed(graph.derive(graph.nodes, {port: body.results[port] for port in wanted}, graph.types))
@@ -114,17 +116,16 @@ class Steps:
     def parts(self) -> LoopParts:
         """The loop as what writes it in another form sees it."""
         loop, piece = self._loop, self.piece
-        axes = dict(zip(loop.sequences, loop.axes[0], strict=True))
         calls = [(call.output.removesuffix(":*"), call.function) for call in piece.text.instructions]
         return LoopParts(
             graph=piece.graph,
             before=self._still,
             names=loop.function.inputs,
             carried=piece.carried,
-            cut={name: axes[name] for name in self.cut},
+            cut={name: self._axes[name] for name in self.cut},
             results=piece.results,
             places=self._stacked,
-            stacking=[loop.axes[1][place - len(loop.carry)] for place in self._stacked],
+            stacking=self._stacking,
             length=self.count,
             is_reversed=self.is_reversed,
             inner={name: each.parts for name, each in calls if isinstance(each, Steps)},
@@ -156,13 +157,9 @@ class Steps:
             own = np.array(values[place], kind.array_dtype)  # it may be written over
             given[name] = held(own, kind) if is_float(kind) else own[()]
         given.update(self._before(given))
-        axes = dict(zip(loop.sequences, loop.axes[0], strict=True))
-        wholes = [np.moveaxis(given[name], axes[name], 0) for name in self.cut]
+        wholes = [_steps_first(given[name], self._axes[name]) for name in self.cut]
         stacks = [_room_for(self._kinds[place]) for place in self._stacked]
-        slots = [
-            np.moveaxis(stack, loop.axes[1][place - len(loop.carry)], 0)
-            for stack, place in zip(stacks, self._stacked, strict=True)
-        ]
+        slots = [_steps_first(stack, axis) for stack, axis in zip(stacks, self._stacking, strict=True)]
         sources = [given.get(name) if name not in self.cut else None for name in self.piece.sources]
         last = (self.faster or self.in_python)(sources, wholes, slots)
         results: list[Any] = [*last, *[None] * (len(self._kinds) - len(last))]
@@ -188,6 +185,11 @@ class Steps:
         parts = whole[:: -1 if self.is_reversed else 1]
         found: Iterable[Any] = parts.tolist() if is_float(kind) else parts
         return found
+
+
+def _steps_first(array: Any, axis: int) -> Any:
+    """The array with the axis of the steps in front; `moveaxis` takes as long as a hundred numbers."""
+    return array if axis == 0 else np.moveaxis(array, axis, 0)
 
 
 def _room_for(kind: ArrayType) -> np.ndarray[Any, Any]:
