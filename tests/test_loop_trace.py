@@ -14,7 +14,8 @@ from graphengine.page.film import MAX_LOOP_STEPS, film_of, steps_of, texts_of
 from graphengine.page.pages import page_of
 from graphengine.traces.flow import explain_gradient
 from graphengine.traces.report import markdown_report, text_report
-from graphengine.traces.trace import Opened, trace_graph
+from graphengine.traces.trace import trace_graph
+from graphengine.traces.unrolling import Opened
 
 YEAR = {
     "inputs": {"balance": {}, "paid": {}, "rate": {}},
@@ -132,8 +133,27 @@ def test_steps_of_a_loop_within_a_loop_are_traced_as_well():
     assert (first.node, first.steps) == ("months", 3)
     last = first.opened[-1][1]
     assert last.values["new"].numbers == pytest.approx(before[3])
+    assert first.opened[0][1].of == last.of == "loss"
     (total,) = [each.total.numbers for each in last.gradients if each.value == "new"]
     assert total == pytest.approx((1 + RATE) ** 9)  # nine steps follow
+
+
+def test_gradients_within_a_step_are_those_of_the_loss():
+    """Of a product of matrices a rule is shown, which names the gradient that arrives."""
+    body = {
+        "inputs": {"h": {}, "w": {}},
+        "nodes": [{"id": "new", "op": "matmul", "inputs": ["h", "w"]}],
+        "outputs": {"h": "new"},
+    }
+    nodes = {
+        "loop": ("scan", ["h", "w"], {"function": "step", "carry": ["h"], "length": 3}),
+        "loss": ("sum", ["loop"]),
+    }
+    content = document(nodes, {"loss": "loss"}, inputs={"h": [2], "w": [2, 2]}, functions={"step": body})
+    values = {"h": np.ones(2), "w": np.eye(2)}
+    report = text_report(trace_graph(ge.Model.from_dict(content).graph, values, "loss", ["w"]))
+    assert "d_loss/d_w (from new) = outer(h, d_loss/d_new)" in report
+    assert "weighted" not in report
 
 
 def test_the_command_gives_the_steps_to_machines_too(tmp_path):

@@ -25,8 +25,9 @@ from graphengine.traces.sentences import (
     sum_text,
     walked_texts,
 )
-from graphengine.traces.trace import GraphTrace, Opened, TracedLoop, trace_graph
+from graphengine.traces.trace import GraphTrace, TracedLoop, trace_graph
 from graphengine.traces.traced_models import chosen
+from graphengine.traces.unrolling import Opened
 from graphengine.training.history import History
 
 MAX_FRAMES = 120

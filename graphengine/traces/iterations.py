@@ -21,16 +21,8 @@ from graphengine.ir.graph import Graph
 from graphengine.ir.nodes import GraphNode, reachable
 from graphengine.model.model import Model
 from graphengine.traces.summary import ShownValue
-from graphengine.traces.trace import (
-    FIRST_AND_LAST,
-    GraphTrace,
-    Opened,
-    Show,
-    TracedUpdate,
-    TrainingStep,
-    evaluation,
-    trace_graph,
-)
+from graphengine.traces.trace import GraphTrace, Show, TracedUpdate, TrainingStep, evaluation, trace_graph
+from graphengine.traces.unrolling import FIRST_AND_LAST, Opened
 from graphengine.traces.why import why_moved
 from graphengine.transform.mode import in_training_mode, with_iteration
 from graphengine.transform.step import GRADIENT_NORM, ITERATION, LEARNING_RATE

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -22,30 +22,13 @@ from graphengine.traces.formulas import formula, formula_with_numbers, partial_f
 from graphengine.traces.gradient_rules import GradientRule, gradient_rule
 from graphengine.traces.reasons import not_walked
 from graphengine.traces.summary import ShownValue
-from graphengine.traces.unrolling import LoopStep, Unrolled
+from graphengine.traces.unrolling import FIRST_AND_LAST, LoopStep, Opened, Unrolled
 from graphengine.transform.directional import WEIGHTED, weighted
 from graphengine.transform.own_backward import require_memory_for
 from graphengine.transform.path import differentiable_toward
 
 Show: TypeAlias = Callable[[Any], ShownValue]
 """Gives what is shown of a value."""
-
-
-class Opened(NamedTuple):
-    """How many steps of a loop are traced, half of them at its beginning, and how many of a loop within it."""
-
-    steps: int = 2
-    within: int = 2
-
-    def numbers(self, count: int) -> list[int]:
-        """The numbers of the steps, counted from 1, of a loop of so many steps."""
-        if count <= self.steps:
-            return [*range(1, count + 1)]
-        ahead = (self.steps + 1) // 2
-        return [*range(1, ahead + 1), *range(count + 1 - self.steps + ahead, count + 1)]
-
-
-FIRST_AND_LAST = Opened()
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,12 +149,13 @@ def trace_graph(
     wrt: str | Sequence[str] | None = None,
     show: Show = ShownValue.of,
     opened: Opened = FIRST_AND_LAST,
+    called: str | None = None,
 ) -> GraphTrace:
     """Trace a graph from the values of its inputs, parameters and state.
 
     `of` is the scalar whose gradient is walked (default: none), `wrt` are the values it is walked toward (default: the
     trainable parameters). Where inputs are missing, the nodes that need them are left out. `show` decides how much of a
-    large array is shown, and `opened` how many steps of loops are traced.
+    large array is shown, and `opened` how many steps of loops are traced. Texts name `of` as it is `called`.
 
     Raises
     ------
@@ -185,7 +169,7 @@ def trace_graph(
     executor = Executor(computable(graph, values))
     names = names_of(graph.trainable if wrt is None else wrt)
     require_memory_for(executor.graph, values, of, names)
-    return trace_values(executor, executor.forward(values), of, names, show, opened)
+    return trace_values(executor, executor.forward(values), of, names, show, opened, called)
 
 
 def trace_values(
@@ -195,26 +179,28 @@ def trace_values(
     wrt: Sequence[str],
     show: Show = ShownValue.of,
     opened: Opened = FIRST_AND_LAST,
+    called: str | None = None,
 ) -> GraphTrace:
     """Trace the values of a forward pass, which may be symbols of a recorder if `show` knows what to show of one."""
     graph = executor.graph
     target = None if of is None else graph.value_name(of)
     wanted = [graph.value_name(name) for name in wrt]
     shown = {name: show(slots[slot]) for name, slot in executor.slot_of.items()}
-    walker = _Walker(executor, slots, shown, wanted, show, target)
+    name = (called or target) if wanted else None
+    walker = _Walker(executor, slots, shown, wanted, show, name)
     if target is not None and wanted:
         executor.backward(slots, target, wanted, walker.see)
     kinds = {"input": graph.inputs, "parameter": graph.parameters, "state": graph.state}
     return GraphTrace(
         graph.name,
-        target if wanted else None,
+        name,
         tuple(wanted),
         tuple(Given(name, kind, shown[name]) for kind, names in kinds.items() for name in names),
         tuple(evaluation(node, shown) for node in graph.nodes),
         tuple(walker.walks),
         walker.left_out(target) if target and wanted else (),
         walker.sums(target),
-        loops=walker.loops(target if wanted else None, opened) if show in (ShownValue.of, ShownValue.whole) else (),
+        loops=walker.loops(opened) if show in (ShownValue.of, ShownValue.whole) else (),
     )
 
 
@@ -227,7 +213,7 @@ def _traced_step(step: LoopStep, of: str | None, show: Show, opened: Opened) -> 
     pairs = [(value, name) for name, (value, _) in zip(names, step.arriving, strict=True)]
     arriving = {name: gradient for name, (_, gradient) in zip(names, step.arriving, strict=True)}
     graph, values = weighted(step.graph, pairs, inputs), {**step.values, **arriving}
-    traced = trace_graph(graph, values, WEIGHTED, inputs, show, opened)
+    traced = trace_graph(graph, values, WEIGHTED, inputs, show, opened, of)
     own = {node.id for node in step.graph.nodes}
 
     def from_outside(gradient: Gradient) -> Gradient:
@@ -237,7 +223,6 @@ def _traced_step(step: LoopStep, of: str | None, show: Show, opened: Opened) -> 
     return replace(
         traced,
         model=step.graph.name,
-        of=of,
         given=tuple([each for each in traced.given if each.name in step.values]),
         forward=tuple([each for each in traced.forward if each.node in own]),
         backward=tuple([each for each in traced.backward if each.node in own]),
@@ -282,9 +267,9 @@ class _Walker:
         shown: Mapping[str, ShownValue],
         wanted: Sequence[str],
         show: Show,
-        target: str | None,
+        of: str | None,
     ) -> None:
-        self.target = target
+        self.of = of
         self.show, self.graph, self.slot_of = show, executor.graph, executor.slot_of
         self.slots, self.shown, self.wanted = slots, shown, wanted
         self.active = differentiable_toward(self.graph, wanted)
@@ -318,7 +303,7 @@ class _Walker:
         operand, values = node.inputs[position], _operands(node, self.shown)
         rule = None
         if product is not None and partial is None and len(incoming) == 1:
-            arriving = f"d_{self.target}/d_{node.id}"
+            arriving = f"d_{self.of}/d_{node.id}"
             rule = gradient_rule(node, position, arriving, values, self.shown[node.id], self.show(incoming[0]))
         return BackwardEdge(
             node.node.signature.input_name(position),
@@ -354,7 +339,7 @@ class _Walker:
         except Exception:  # noqa: BLE001 - a backward may refuse inputs that no gradient is asked for
             return none
 
-    def loops(self, of: str | None, opened: Opened) -> tuple[TracedLoop, ...]:
+    def loops(self, opened: Opened) -> tuple[TracedLoop, ...]:
         """The loops among the nodes, the first and the last steps of each traced."""
         found = []
         for node in self.graph.nodes:
@@ -366,7 +351,7 @@ class _Walker:
             unrolled = Unrolled(loop, operands, arriving)
             steps = unrolled.steps(opened.numbers(unrolled.count))
             within = Opened(opened.within, opened.within)
-            traced = tuple([(step.number, _traced_step(step, of, self.show, within)) for step in steps])
+            traced = tuple([(step.number, _traced_step(step, self.of, self.show, within)) for step in steps])
             found.append(TracedLoop(node.id, loop.function.name, unrolled.count, traced))
         return tuple(found)
 
@@ -377,7 +362,7 @@ class _Walker:
 
         def reason(node: GraphNode) -> str:
             if node.id not in used:
-                return f"{target} does not depend on it"
+                return f"{self.of} does not depend on it"
             learned = not self.active.isdisjoint(node.outputs)
             return "no gradient arrives" if learned else "it depends on nothing that is learned"
 

@@ -12,13 +12,8 @@ from graphengine.model.model import Model
 from graphengine.model.run import Run
 from graphengine.traces.iterations import Iterations, Moment, one_sample
 from graphengine.traces.summary import ShownValue
-from graphengine.traces.trace import (
-    FIRST_AND_LAST,
-    GraphTrace,
-    Opened,
-    Show,
-    trace_graph,
-)
+from graphengine.traces.trace import GraphTrace, Show, trace_graph
+from graphengine.traces.unrolling import FIRST_AND_LAST, Opened
 
 
 def trace(

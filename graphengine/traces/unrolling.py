@@ -16,6 +16,23 @@ from graphengine.ir.graph import Graph
 from graphengine.ops.body import kind_of
 
 
+class Opened(NamedTuple):
+    """How many steps of a loop are traced, half of them at its beginning, and how many of a loop within it."""
+
+    steps: int = 2
+    within: int = 2
+
+    def numbers(self, count: int) -> list[int]:
+        """The numbers of the steps, counted from 1, of a loop of so many steps."""
+        if count <= self.steps:
+            return [*range(1, count + 1)]
+        ahead = (self.steps + 1) // 2
+        return [*range(1, ahead + 1), *range(count + 1 - self.steps + ahead, count + 1)]
+
+
+FIRST_AND_LAST = Opened()
+
+
 class LoopStep(NamedTuple):
     """A step, counted from 1 as they run: the graph of the function, its values, and what arrives at its outputs.
 
