@@ -10,8 +10,6 @@ import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import networkx as nx
-
 from graphengine.format.onnx.emitting import Emitter
 from graphengine.format.onnx.protos import read_by, subgraphs
 
@@ -101,6 +99,8 @@ def _defined_in(node: Any) -> set[str]:
 
 def _contracted_order(nodes: Sequence[Any], members: list[int]) -> list[int]:
     """Return the order of nodes where the members are one, their first; nothing if none is possible."""
+    import networkx as nx
+
     moved = dict.fromkeys(members, members[0])
     place = {name: moved.get(number, number) for number, node in enumerate(nodes) for name in node.output}
     graph = nx.DiGraph()
