@@ -85,6 +85,28 @@ def test_a_step_trains_on_images_of_several_sizes():
     assert not np.array_equal(state["w"], PARAMETERS["w"])
 
 
+@pytest.mark.parametrize("sizes", [["N", 4, "H", "W"], [2, 4, 7, 6]])
+@pytest.mark.parametrize(
+    "layout",
+    [
+        {"padding": "same"},
+        {"padding": "same", "stride": [1, 2]},
+        {"padding": "same", "dilation": 2},
+        {"padding": [[1, 2], 0], "groups": 2, "stride": 2},
+        {"padding": "valid"},
+    ],
+)
+def test_a_convolution_of_single_precision_is_one_node(layout, sizes):
+    filters, x = [4, 4 // layout.get("groups", 1), 3, 2], RNG.normal(size=(2, 4, 7, 6)).astype("f4")
+    nodes = {"z": ("conv2d", ["x", "w", "b"], layout)}
+    model = ge.Model.from_dict(
+        document(nodes, {"z": "z"}, inputs={"x": sizes, "w": filters, "b": [4]}, dtype="float32")
+    )
+    assert [node.op_type for node in onnx_proto(model).graph.node] == ["Conv"]
+    given = {"x": x, "w": RNG.normal(size=filters).astype("f4"), "b": RNG.normal(size=4).astype("f4")}
+    assert_near(run(session_of(model), given), model.predict(given), 1e-5)
+
+
 def test_what_takes_known_sizes_is_refused_with_the_reason():
     nodes = {"z": ("conv2d", ["x", "w"], {"padding": "same", "stride": 2})}
     content = document(nodes, {"z": "z"}, inputs={"x": ["N", 3, "H", "W"], "w": [4, 3, 3, 3]})

@@ -62,11 +62,15 @@ RULES: dict[str, Rule] = {}
 """How each op is written, by its name."""
 
 
-def exports(*ops: str) -> Callable[[Rule], Rule]:
+SINGLE: dict[str, Rule] = {}
+"""How ops are written in graphs of single precision, where the runtime has them as one; else they are expanded."""
+
+
+def exports(*ops: str, table: dict[str, Rule] = RULES) -> Callable[[Rule], Rule]:
     """Enter a rule for these ops."""
 
     def enter(rule: Rule) -> Rule:
-        RULES.update(dict.fromkeys(ops, rule))
+        table.update(dict.fromkeys(ops, rule))
         return rule
 
     return enter
@@ -121,7 +125,8 @@ class Emitter:
         name = applied.node.id
         name = self._scope = self.renamed.get(name, name)
         before = len(self.nodes)
-        result = RULES[applied.node.op](self, applied)
+        rule = RULES.get(applied.node.op) or SINGLE[applied.node.op]
+        result = rule(self, applied)
         if isinstance(result, tuple):
             for value, output in zip(result, applied.node.outputs, strict=True):
                 self.alias(value, self.renamed.get(output, output))

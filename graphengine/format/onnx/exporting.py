@@ -20,6 +20,7 @@ from graphengine.format.initializers import initial_value
 from graphengine.format.onnx import (
     array_rules,
     composite_rules,
+    convolution_rules,
     elementwise_rules,
     gamma_rules,
     loop_rules,
@@ -41,6 +42,7 @@ from graphengine.version import __version__
 _TABLES = (
     array_rules,
     composite_rules,
+    convolution_rules,
     elementwise_rules,
     gamma_rules,
     loop_rules,
@@ -101,8 +103,9 @@ def onnx_model(graph: Graph, values: Mapping[str, Any], wanted: ExportRequest) -
     onnx = optional("onnx", "onnx")
     _check_opset(onnx, wanted.opset)
     _check_names(graph)
-    lowered, names = lowered_graph(graph)
-    _refuse(_unknown(lowered))
+    single = wanted.single or all(kind.dtype != np.float64 for kind in graph.types.values())
+    lowered, names = lowered_graph(graph, single=single)
+    _refuse(_unknown(lowered, single=single))
     narrow = narrow_sources(lowered, values, wanted.replaceable)
     renamed = {**names, **_renamed(lowered), **narrow.renamed()}
     emit = Emitter(lowered.types, renamed, single=wanted.single)
@@ -156,9 +159,9 @@ def _check_names(graph: Graph) -> None:
     _refuse([Problem("GE201", message.format(name), hint) for name in shared])
 
 
-def _unknown(graph: Graph) -> list[Problem]:
+def _unknown(graph: Graph, *, single: bool) -> list[Problem]:
     """Return a problem for each node without a rule."""
-    return [_problem(node, why_not(node)) for node in graph.nodes if not has_rule(node)]
+    return [_problem(node, why_not(node)) for node in graph.nodes if not has_rule(node, single=single)]
 
 
 def _emitted(emit: Emitter, graph: Graph) -> list[Problem]:

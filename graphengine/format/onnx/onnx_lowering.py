@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from graphengine.format.onnx.emitting import RULES
+from functools import partial
+
+from graphengine.format.onnx.emitting import RULES, SINGLE
 from graphengine.format.onnx.refusals import OF_A_PLUGIN, OTHER, REASONS
 from graphengine.ir.graph import Graph
 from graphengine.ir.nodes import GraphNode
@@ -13,24 +15,27 @@ from graphengine.transform.passes import IDENTITIES, SHAPES, SIGNS, dead_code, e
 from graphengine.transform.rewriting import Rewriter
 
 
-def lowered_graph(graph: Graph) -> tuple[Graph, dict[str, str]]:
-    """Return the graph with ops that have no rule replaced by what they are made of, and the names of their results."""
+def lowered_graph(graph: Graph, *, single: bool = False) -> tuple[Graph, dict[str, str]]:
+    """Return the graph with ops that have no rule replaced by what they are made of, and the names of their results.
+
+    With `single` the rules of single precision count, too.
+    """
     rules = (*SHAPES, fold_constants, *IDENTITIES, *SIGNS)
     rewriter = Rewriter(dead_code(graph))
-    lowered = dead_code(rewriter.run(rules, merge=True, expansion=_expansion))
+    lowered = dead_code(rewriter.run(rules, merge=True, expansion=partial(_expansion, single)))
     made = {name: value for name, value in rewriter.replaced.items() if value in lowered.types and "~" in str(value)}
     own = {str(value): name for name, value in made.items() if str(value).rpartition("~")[0] == name}
     free = {value: name for value, name in own.items() if lowered.outputs.get(name, value) == value}
     return lowered, free
 
 
-def _expansion(recorder: Recorder, node: GraphNode, types: list[ArrayType | None]) -> Template | None:
-    return None if has_rule(node) else expansion(recorder, node, types, primitives=True)
+def _expansion(single: bool, recorder: Recorder, node: GraphNode, types: list[ArrayType | None]) -> Template | None:
+    return None if has_rule(node, single=single) else expansion(recorder, node, types, primitives=True)
 
 
-def has_rule(node: GraphNode) -> bool:
+def has_rule(node: GraphNode, *, single: bool = False) -> bool:
     """Whether there is a rule for the op of a node."""
-    return node.is_core and node.op in RULES
+    return node.is_core and (node.op in RULES or (single and node.op in SINGLE))
 
 
 def why_not(node: GraphNode) -> str:
