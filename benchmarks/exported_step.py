@@ -1,72 +1,106 @@
-"""A training step of the shipped classifier of digits, exported to ONNX and run in onnxruntime, beside our own."""
+"""A training step of each shipped model that has an update rule: exported, in onnxruntime, beside our own."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 
 from benchmarks.harness import Contender, Options, SkipContenderError, Table, Work, compare
 
-ROWS = 64
+ROWS, RATE = 64, 1e-4
+STEPS = {"cnn_digits": 2, "lstm_sums": 10}
+"""Steps of one repetition, so that what a training takes to begin counts little; 500 of the other models."""
 
 
 def run(options: Options) -> list[Table]:
     """us per iteration over the same rows, on one thread, parameters and slots carried from one to the next."""
-    title = f"step of mlp_digits, float64, {ROWS} rows"
-    return [compare(title, CONTENDERS, None, options, per="step", unit="us", tolerance=1e-9)]
+    fixed = {"per": "step", "unit": "us", "tolerance": 1e-9}
+    return [
+        compare(f"step of {name}, {ROWS} rows", CONTENDERS, name, options, units=steps_of(name), **fixed)
+        for name in trained()
+    ]
 
 
-def start() -> Any:
-    """The model at its initial values and the rows."""
+def steps_of(name: str) -> int:
+    """The steps of one repetition."""
+    return STEPS.get(name, 500)
+
+
+def trained() -> Iterator[str]:
+    """The shipped models that train by an update rule on data of their own."""
     import graphengine as ge
 
-    model = ge.load("mlp_digits")
-    rows = {name: np.asarray(value[:ROWS]) for name, value in model.load_data("train").items()}
+    for name in ge.models():
+        model = ge.load(name)
+        with suppress(ge.errors.TrainingError):
+            model.training_step()
+            if model.document.data:
+                yield name
+
+
+def start(name: str) -> Any:
+    """A model at its initial values and the first rows of its data."""
+    import graphengine as ge
+
+    model = ge.load(name)
+    source = model.load_data("train" if "train" in model.document.data else None)
+    kinds = {name: each.type for name, each in model.graph.inputs.items()}
+    rows = {
+        name: np.asarray(value[:ROWS] if kinds[name].shape else value[0], kinds[name].array_dtype)
+        for name, value in source.items()
+        if name in kinds
+    }
     model.initialize()
     return model, rows
 
 
-def graphengine(_: None) -> Work:
+def graphengine(name: str) -> Work:
     try:
         from threadpoolctl import threadpool_limits
     except ImportError as error:
         raise SkipContenderError(str(error)) from error
-    model, rows = start()
+    model, rows = start(name)
 
-    def work(steps: int) -> Any:
+    samples = {name: np.atleast_1d(value) for name, value in rows.items()}
+    size = min(map(len, samples.values()))
+
+    def work(rounds: int) -> Any:
+        steps = rounds * steps_of(name)
         trained = model.copy()
-        repeated = {name: np.tile(value, [steps] + [1] * (value.ndim - 1)) for name, value in rows.items()}
+        repeated = {name: np.tile(value, [steps] + [1] * (value.ndim - 1)) for name, value in samples.items()}
         with threadpool_limits(1):
-            trained.train(repeated, epochs=1, batch_size=ROWS, shuffle=False, learning_rate=0.001)
-        return [np.asarray(trained.parameters[name]) for name in ("W1", "W2")]
+            trained.train(repeated, epochs=1, batch_size=size, shuffle=False, learning_rate=RATE)
+        return [np.asarray(trained.parameters[name]) for name in model.graph.trainable]
 
     return work
 
 
-def onnx_runtime(_: None) -> Work:
+def onnx_runtime(name: str) -> Work:
     try:
         import onnxruntime
 
         from graphengine.model.to_onnx import onnx_proto
     except ImportError as error:
         raise SkipContenderError(str(error)) from error
-    model, rows = start()
+    model, rows = start(name)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.log_severity_level = 1, 3
     text = onnx_proto(model, graph="step").SerializeToString()
     session = onnxruntime.InferenceSession(text, options, providers=["CPUExecutionProvider"])
     carried = json.loads(session.get_modelmeta().custom_metadata_map["graphengine.carried"])
     places, names = list(carried.values()), list(carried)
-    given = {**rows, "learning_rate": np.array(0.001)}
+    given = {**rows, "learning_rate": np.array(RATE)}
 
-    def work(steps: int) -> Any:
+    def work(rounds: int) -> Any:
         state: dict[str, Any] = {}
-        for iteration in range(1, steps + 1):
+        for iteration in range(1, rounds * steps_of(name) + 1):
             feed = {**given, **state, "iteration": np.array(float(iteration))}
             state = dict(zip(places, session.run(names, feed), strict=True))
-        return [state["W1"], state["W2"]]
+        return [state[name] for name in model.graph.trainable]
 
     return work
 
