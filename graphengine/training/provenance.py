@@ -11,6 +11,7 @@ import numpy as np
 
 from graphengine.data.sources import data_hash, name_of
 from graphengine.version import __version__
+from graphengine.wording import escaped
 
 if TYPE_CHECKING:
     from graphengine.training.underway import Running
@@ -25,7 +26,7 @@ def provenance(trainer: Running) -> dict[str, Any]:
     """The data by its hash and, if it was read, the name of its source or file; how far the training went, and how."""
     history, name = trainer.history, name_of(trainer.data)
     return {
-        **({} if name is None else {"data": name}),
+        **({} if name is None else {"data": escaped(name)}),
         "data_sha256": _data_sha256(trainer),
         "optimizer": trainer.training.optimizer.type,
         "iterations": len(history),
