@@ -406,7 +406,7 @@ def test_what_cannot_be_removed_or_listed_stays(tmp_path, monkeypatch):
 
 def test_resume_needs_a_folder_and_solvers_need_none():
     model = ge.Model.from_dict(linreg(training=training()))
-    with pytest.raises(ge.errors.UsageError, match="from where to resume"):
+    with pytest.raises(ge.errors.UsageError, match="the folder of the checkpoints"):
         model.train(DATA, resume=True)
     with pytest.raises(ge.errors.TrainingError, match="writes no checkpoints"):
         model.train(DATA, optimizer={"type": "lbfgs"}, epochs=None, checkpoints="folder")

@@ -76,4 +76,4 @@ def test_statistics_of_another_shape_or_dtype_are_refused(declared, said):
 def test_a_key_that_is_none_is_refused(declared):
     problem = problem_of(document({"kept": ("dropout", ["x", "key"])}, inputs={"x": ["N"], "key": declared}))
     assert problem.code == "GE301"
-    assert "a key is of type uint64(2,)" in problem.message
+    assert "a key must have type uint64(2,)" in problem.message

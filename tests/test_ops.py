@@ -381,7 +381,7 @@ def test_a_row_that_fills_up_is_taken_but_has_no_gradient(index, rows):
 def test_a_row_that_fills_up_must_be_there():
     inputs = {"indices": {"shape": ["N"], "dtype": "int64"}, "weight": [4, 2]}
     problem = problem_of(document({"z": ("embedding", [*inputs], {"padding_index": 4})}, inputs=inputs))
-    assert "padding_index 4 is none of 4 rows" in problem.message
+    assert "padding_index 4 is out of range for 4 rows" in problem.message
 
 
 @pytest.mark.parametrize("index", [-4, 3])

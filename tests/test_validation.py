@@ -87,7 +87,7 @@ def test_at_least_one_sample_is_on_either_side(fraction, apart):
 
 
 def test_of_a_single_sample_none_is_set_apart():
-    with pytest.raises(ge.errors.DataError, match="GE505: of a single sample none can be set apart"):
+    with pytest.raises(ge.errors.DataError, match="GE505: a single sample cannot be split"):
         regression(validation={"fraction": 0.5}).train({"x": [1.0], "y": [2.0]}, epochs=1)
 
 

@@ -233,7 +233,7 @@ WRONG = {
     "a huge shape": (header_of({"w": entry(0, 8, [2**40, 2**40])}) + bytes(8), "that fit together"),
     "a dtype of no array": (
         header_of({"w": entry(0, 1, [1], "F8_E4M3")}) + bytes(1),
-        "dtype F8_E4M3; known are F64",
+        "dtype F8_E4M3; the known dtypes are F64",
     ),
     "a hole": (header_of({"w": entry(8, 16, [1])}) + bytes(16), "begins at byte 8, the one before it ends at 0"),
     "an overlap": (
@@ -253,7 +253,7 @@ def test_what_is_wrong_with_a_file_of_tensors_is_reported(tmp_path, data, said):
     with path.open("rb") as file, pytest.raises(ValueError, match=said):
         decoded(file, len(data))
     # the library takes any byte for a truth value, and numbers of 8 bits only where NumPy is taught them
-    if said not in ("neither 0 nor 1", "dtype F8_E4M3; known are F64"):
+    if said not in ("neither 0 nor 1", "dtype F8_E4M3; the known dtypes are F64"):
         with pytest.raises(safetensors.SafetensorError):
             safetensors.numpy.load(data)
 
