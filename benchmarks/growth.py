@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -21,7 +21,7 @@ from benchmarks.harness import Goal, Options, Row, Table
 
 Prepared: TypeAlias = Callable[[], Any]
 
-ROUNDS = 2
+ROUNDS = 3
 MOST = 1.1
 """The largest exponent that counts as linear: caches and memory of a larger size are slower, too."""
 
@@ -38,10 +38,12 @@ class Dimension:
     prepare: Callable[[int], Prepared]
 
 
-def run(options: Options) -> list[Table]:
-    """Exponents, and the seconds of the first iteration of large graphs."""
+def run(options: Options) -> Iterator[Table]:
+    """Exponents, a table for each dimension as soon as it is known, and the seconds of first iterations."""
     gc.collect()
-    return [exponents(DIMENSIONS, ROUNDS, 10 if options.quick else 1), first_iterations(ROUNDS, options)]
+    for dimension in DIMENSIONS:
+        yield exponents([dimension], ROUNDS, 10 if options.quick else 1)
+    yield first_iterations(ROUNDS, options)
 
 
 # ---------------------------------------------------------------- exponents

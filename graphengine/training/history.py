@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import count, repeat
-from operator import floordiv
+from operator import floordiv, itemgetter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -249,10 +249,10 @@ class History(Pictured):
 
     def _named(self, first: int, rows: Sequence[tuple[Any, ...]]) -> Iterator[Iteration]:
         """Consecutive raw rows as iterations, `first` of them before; no Python code runs for each of them."""
-        losses, norms, *parameters = zip(*rows, strict=True)
+        losses, norms, *parameters = columns_of(rows)
         named = records(self._names, parameters) if self._names else repeat(None)
         epochs = map(floordiv, count(first + self._per_epoch), repeat(self._per_epoch))
-        return map(_ITERATION, zip(epochs, count(first + 1), map(float, losses), map(float, norms), named))
+        return map(_ITERATION, zip(epochs, count(first + 1), _floats(losses), _floats(norms), named))
 
     def _iteration(self, index: int, row: tuple[Any, ...]) -> Iteration:
         return next(self._named(index, [row]))
@@ -372,6 +372,16 @@ def _numbers(arrays: Mapping[str, Any]) -> dict[str, Any]:
         for name, array in arrays.items()
         for place in np.ndindex(np.shape(array))
     }
+
+
+def _floats(column: Sequence[Any]) -> Iterable[float]:
+    """A column of a plan, whose numbers have one type, as Python floats."""
+    return column if type(column[0]) is float else map(float, column)
+
+
+def columns_of(rows: Sequence[tuple[Any, ...]]) -> list[list[Any]]:
+    """The columns of rows; `zip` would make an iterator for each row, which the collector then looks at."""
+    return [list(map(itemgetter(place), rows)) for place in range(len(rows[0]))]
 
 
 def records(names: Sequence[str], columns: Sequence[Iterable[Any]]) -> Iterable[dict[str, Any]]:

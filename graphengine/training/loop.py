@@ -10,7 +10,8 @@ import itertools
 import math
 import sys
 import time
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ from graphengine.backends.protocol import Backend
 from graphengine.data.batches import Batches
 from graphengine.errors import DivergenceError, TrainingError, WorkersError
 from graphengine.format.training_documents import TrainingDocument
+from graphengine.gc_pause import paused
 from graphengine.ir.binding import bind_sizes
 from graphengine.ir.graph import Graph
 from graphengine.training.compiled import CompiledStep
@@ -239,10 +241,10 @@ class Trainer:
         except DivergenceError:
             yield from self._run_singly(chunk)  # the rows up to the iteration that diverges
             return
-        add, take = self.history.append, self.values.update
-        names = [name for name in values if name in self.values]
-        after = records(names, [values[name] for name in names])
-        given = zip(self.history.following(rows), rows, after, strict=True)
+        add = self.history.append
+        with paused():  # so many rows are made, and each is gone soon
+            take, after = self._taking({name: each for name, each in values.items() if name in self.values})
+            given = zip(self.history.following(rows), rows, after, strict=True)
         for piece, found in zip(chunk.pieces, sums, strict=True):
             for iteration, row, new in itertools.islice(given, piece.stop - piece.start - 1):
                 add(row)
@@ -254,6 +256,13 @@ class Trainer:
             self._add_piece(chunk, piece, found, len(self.history))
             if piece is not chunk.pieces[-1]:
                 yield iteration
+
+    def _taking(self, values: Mapping[str, Iterable[Any]]) -> tuple[Callable[[Any], None], Iterable[Any]]:
+        """A function that gives the model its values after an iteration, and what it takes for each of them."""
+        if len(values) == 1:  # without a dictionary for each of a million iterations
+            [(name, column)] = values.items()
+            return partial(self.values.__setitem__, name), column
+        return self.values.update, records(list(values), list(values.values()))
 
     def _run_singly(self, chunk: Chunk) -> Iterator[Iteration]:
         """As `_run_ahead`, an iteration at a time: an error comes after the rows before it."""

@@ -22,12 +22,14 @@ from graphengine.data.batches import Batches
 from graphengine.errors import DivergenceError, GraphEngineError
 from graphengine.format.initializers import initial_value
 from graphengine.format.training_documents import TrainingDocument
+from graphengine.gc_pause import paused
 from graphengine.ir.binding import bind_sizes
 from graphengine.ir.finite import first_non_finite
 from graphengine.ir.graph import Graph
 from graphengine.ops.numbers import all_finite
 from graphengine.training.compiled import CompiledStep
 from graphengine.training.course import Chunk
+from graphengine.training.history import columns_of
 from graphengine.training.schedules import rate_at
 from graphengine.training.uncounted import Denominators
 from graphengine.transform.step import GRADIENT_NORM, ITERATION, LEARNING_RATE, Step
@@ -185,13 +187,18 @@ class Stepper:
             raise
         finally:
             self._gives_values = False
-        width, columns = len(self._recorded), list(zip(*rows, strict=True))
+        with paused():
+            return sums, *self._ahead(rows)
+
+    def _ahead(self, rows: list[Row]) -> tuple[list[Row], dict[str, Iterable[Any]]]:
+        """The rows of the history, and the values after each iteration, by name."""
+        width, columns = len(self._recorded), columns_of(rows)
         after = dict(zip(self.step.carried.values(), map(_scalars, columns[width:]), strict=True))
         if self._packing.packs:
             packed = [dict(zip(after, values, strict=True)) for values in zip(*after.values(), strict=True)]
             each = list(map(self._packing.unpack, packed))
             after = {name: [values[name] for values in each] for name in each[0]}
-        return sums, list(zip(*columns[:width], strict=True)), after
+        return list(zip(*columns[:width], strict=True)), after
 
     @staticmethod
     def _has_no_number(sums: Iterable[LossSum]) -> bool:
@@ -382,7 +389,7 @@ def _copies(values: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value if _is_large(value) else np.array(value)[()] for name, value in values.items()}
 
 
-def _scalars(column: tuple[Any, ...]) -> Iterable[Any]:
+def _scalars(column: list[Any]) -> Iterable[Any]:
     """Scalars of NumPy instead of the Python floats of a plan; arrays as they are."""
     return np.array(column) if type(column[0]) is float else column
 
