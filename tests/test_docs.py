@@ -351,7 +351,8 @@ def test_every_public_name_has_an_example_that_is_run():
         assert elsewhere or re.search(rf"^```python\n(.|\n)*?\bge\.{name}\b", body, re.MULTILINE), name
 
 
-def test_the_site_has_all_pages():
+def test_the_site_has_all_pages(monkeypatch):
+    monkeypatch.syspath_prepend(str(DOCS))  # as of a script in that folder
     spec = importlib.util.spec_from_file_location("build_site", DOCS / "build_site.py")
     site = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(site)
