@@ -381,7 +381,10 @@ def test_a_file_that_is_truncated_while_it_is_in_use_ends_the_training_and_not_t
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     size = "4.883 KiB" if left else "0 bytes"
-    assert f"{cut}: GE501: the file was truncated while it was in use: {size} are left of" in done.stdout
+    assert f"the file was truncated while it was in use: {size} are left of" in done.stdout
+    assert (
+        done.stdout.count("GE501: ") == done.stdout.count(f"{cut}: ") == 1
+    )  # the model that names the file comes first
 
 
 # ---------------------------------------------------------------- measured memory
