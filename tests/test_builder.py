@@ -13,6 +13,7 @@ from test_properties import few, graphs
 import graphengine as ge
 from graphengine.backends.reference.executor import Executor
 from graphengine.errors import InputError, InvalidModelError, UsageError
+from graphengine.ir.recording import UnrecordableError
 from graphengine.model.python_code import python_code
 from graphengine.nn.shipped import shipped_names
 from graphengine.ops.registry import OPS
@@ -175,6 +176,17 @@ def test_misuse_is_refused(misuse, expected):
     b = ge.Builder("misuse")
     with pytest.raises(UsageError, match=expected):
         misuse(b, b.input("x", []))
+
+
+def test_what_numpy_has_a_default_for_and_an_op_has_not_is_named():
+    x = ge.Builder("defaults").input("x", ["N", 3])
+    for call, message in [
+        (lambda: np.cumsum(x), "numpy.cumsum as op 'cumsum': attribute 'axis'"),
+        (lambda: np.take(x, 1), "numpy.take as op 'gather': attribute 'axis'"),
+        (lambda: np.sort(x), "numpy.sort is not the counterpart of an op"),
+    ]:
+        with pytest.raises(UnrecordableError, match=message):
+            call()
 
 
 def test_a_saved_builder_is_a_file_with_the_same_meaning(tmp_path):

@@ -13,11 +13,13 @@ from typing import Any, NoReturn
 
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
+from pydantic import ValidationError
 
 from graphengine.ir.graph import Graph
 from graphengine.ir.node_types import infer, literal_type
 from graphengine.ir.nodes import GraphNode, Operand, application_key, is_core
 from graphengine.ir.templates import STAND_IN, Sample, StandIn, Template
+from graphengine.ops.calling import attribute_problems
 from graphengine.ops.node import Node, Recorded
 from graphengine.ops.registry import OPS, Instances, Op
 from graphengine.ops.shapes import ArrayType, Shape, Size, product
@@ -183,11 +185,15 @@ class Recorder:
 
     def call(self, function: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """Record a call of a NumPy function as the op that does the same."""
-        op = OPS.of_function(function)
+        op, name = OPS.of_function(function), f"numpy.{getattr(function, '__name__', function)}"
         if op is None:
-            raise UnrecordableError(f"numpy.{getattr(function, '__name__', function)} is not the counterpart of an op")
+            raise UnrecordableError(f"{name} is not the counterpart of an op")
         inputs, attributes = _split_arguments(op, function, args, kwargs)
-        return self.apply(op.name, inputs, attributes)
+        try:
+            return self.apply(op.name, inputs, attributes)
+        except ValidationError as error:  # an op may need what NumPy has a default for
+            problems = "; ".join(problem.message for problem in attribute_problems(f"{name} as op '{op.name}'", error))
+            raise UnrecordableError(problems) from error
 
     def apply(self, op: str, inputs: Sequence[Any], node: Node | Mapping[str, Any]) -> Any:
         """Record one node and give the symbol of its result, or symbols of its results."""
