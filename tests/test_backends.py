@@ -135,7 +135,7 @@ def test_a_fit_runs_on_the_chosen_backend(monkeypatch):
     backend, model = recorded(monkeypatch)
     fit = model.fit(LINE, residual="error")
     assert fit.parameters["theta"] == pytest.approx(2.0, rel=1e-12)
-    residual_and_jacobian, hessian = {"/value", "theta"}, {"theta theta"}
+    residual_and_jacobian, hessian = {"/value", "d_weighted/d_theta"}, {"theta theta"}
     assert {frozenset(residual_and_jacobian), frozenset(hessian)} <= set(map(frozenset, backend.compiled))
 
 

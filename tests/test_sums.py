@@ -233,6 +233,8 @@ CHOSEN = {
     ("linear", "matmul"),  # likewise, and of square matrices
     ("reductions", "sum"),  # for its shape
     ("special", "sum"),  # of coefficients in double precision, once
+    ("pooling", "sum"),  # of zeros
+    ("pooling", "cumsum"),  # of ones
     ("metrics", "mean"),  # of all values
     ("metrics", "sum"),  # of truth values
 }
