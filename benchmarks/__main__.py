@@ -21,6 +21,7 @@ BENCHMARKS = (
     "compiling",
     "predict",
     "exported_step",
+    "onnx_import",
     "layers",
     "recurrent",
     "sums",

@@ -13,20 +13,19 @@ from typing import TYPE_CHECKING, Any
 from graphengine.errors import GraphEngineError, UsageError
 from graphengine.format.documents import ModelDocument
 from graphengine.format.onnx.documenting import Imported, imported
-from graphengine.format.onnx.exporting import PREFIX, OnnxParts
 from graphengine.format.onnx.heads import with_head
 from graphengine.format.onnx.importing import Importer
 from graphengine.format.onnx.onnx_calls import Unimportable
-from graphengine.format.onnx.protos import Tensors, read_proto
+from graphengine.format.onnx.protos import PREFIX, Tensors, read_proto
 from graphengine.format.reading import as_json, parse_model
 from graphengine.format.strict import parse_json
 from graphengine.format.tensors import are_external
 from graphengine.format.writing import encode_array
 from graphengine.ir.graph import names_of
 from graphengine.limits import DEFAULT, Limits
-from graphengine.model.to_onnx import onnx_parts
 
 if TYPE_CHECKING:
+    from graphengine.format.onnx.exporting import OnnxParts
     from graphengine.model.model import Model
 
 
@@ -113,6 +112,8 @@ def _restored(proto: Any, path: Path | None, limits: Limits) -> Model | None:
     text = properties.get(f"{PREFIX}model")
     if text is None or properties.get(f"{PREFIX}graph") != "forward":
         return None
+    from graphengine.model.to_onnx import onnx_parts
+
     tensors = Tensors(path.parent if path else None, limits.array_bytes)
     try:
         arrays = {each.name: each for each in proto.graph.initializer}

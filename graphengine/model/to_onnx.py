@@ -15,9 +15,10 @@ from graphengine.format.canonical import canonical_text
 from graphengine.format.files import check_target
 from graphengine.format.functions import functions_in, given_by
 from graphengine.format.onnx.emitting import OLDEST_OPSET
-from graphengine.format.onnx.exporting import PREFIX, ExportRequest, OnnxParts, onnx_model, start_model
+from graphengine.format.onnx.exporting import ExportRequest, OnnxParts, onnx_model, start_model
 from graphengine.format.onnx.external_data import write_model
 from graphengine.format.onnx.local_functions import CalledFunction
+from graphengine.format.onnx.protos import PREFIX
 from graphengine.format.writing import model_as_dict
 from graphengine.ir.graph import inputs_of, names_of
 from graphengine.ir.nodes import reachable

@@ -33,6 +33,7 @@ from graphengine.format.onnx.external_data import SMALLEST
 from graphengine.format.onnx.local_functions import CALLS, CalledFunction, with_functions
 from graphengine.format.onnx.narrow_sources import NarrowSources, narrow_sources
 from graphengine.format.onnx.onnx_lowering import has_rule, lowered_graph, why_not
+from graphengine.format.onnx.protos import PREFIX
 from graphengine.ir.declarations import Source
 from graphengine.ir.graph import Graph
 from graphengine.ir.nodes import GraphNode
@@ -54,8 +55,6 @@ _TABLES = (
 _SYMBOL = re.compile(r"[A-Za-z_]\w*")
 LARGEST = 2**31 - 2**20
 """More bytes of values do not fit into a file of Protocol Buffers, beside the rest of a model."""
-PREFIX = "graphengine."
-"""What keys of this package in `metadata_props` begin with."""
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,8 @@ from graphengine.limits import Limits
 
 STRUCTURE_BYTES = 64 * 2**20
 """Room for what a file has besides its tensors."""
+PREFIX = "graphengine."
+"""What keys of this package in `metadata_props` begin with."""
 NARROW = ("FLOAT16", "BFLOAT16", "FLOAT8E4M3FN", "FLOAT8E4M3FNUZ", "FLOAT8E5M2", "FLOAT8E5M2FNUZ", "FLOAT4E2M1")
 """Floating-point types that are computed in single precision."""
 STORED: dict[str, Storage] = {"FLOAT16": "float16", "BFLOAT16": "bfloat16"}
