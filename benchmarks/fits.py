@@ -217,6 +217,8 @@ def ringing(x: Any, b1: Any, b2: Any, b3: Any, b4: Any, b5: Any, b6: Any, b7: An
     return one + two + b9 + b10 * x
 
 
+PEAKS = (10.0, [3, 2.1, 0.5, 2, 5, 0.8, 4, 7.5, 0.6, 0.7], [2, 2, 0.6, 1.5, 5, 1, 3, 7.6, 0.7, 0.5])
+"""For three peaks on a level: the range of x, then height, place and width of each, and the start."""
 LARGE: Mapping[str, tuple[Callable[..., Any], float, list[float], list[float]]] = {
     "three cycles": (
         waves,
@@ -224,18 +226,8 @@ LARGE: Mapping[str, tuple[Callable[..., Any], float, list[float], list[float]]] 
         [10.5, 3, 0.5, 44, -1.6, 0.5, 26.9, 0.2, -1.5, 0.01],
         [11.0, 3, 0.5, 40, -0.7, -1.3, 25, -0.3, 1.4, 0],
     ),
-    "three peaks": (
-        peaks,
-        10.0,
-        [3, 2.1, 0.5, 2, 5, 0.8, 4, 7.5, 0.6, 0.7],
-        [2, 2, 0.6, 1.5, 5, 1, 3, 7.6, 0.7, 0.5],
-    ),
-    "three lines": (
-        lines,
-        10.0,
-        [3, 2.1, 0.5, 2, 5, 0.8, 4, 7.5, 0.6, 0.7],
-        [2, 2, 0.6, 1.5, 5, 1, 3, 7.6, 0.7, 0.5],
-    ),
+    "three peaks": (peaks, *PEAKS),
+    "three lines": (lines, *PEAKS),
     "three steps": (
         steps,
         10.0,

@@ -59,7 +59,7 @@ class DataBlocks:
 
 
 def _cut_inputs(graph: Graph, value: str, sizes: Mapping[str, int]) -> tuple[str, ...]:
-    """The inputs that are cut: those with a row for each row of the value; none where it is not worth while."""
+    """The inputs that are cut: those with a row for each row of the value; none where cutting would not pay."""
     if max(sizes.values(), default=0) <= ROWS:
         return ()
     part = part_for(graph, {"value": value})

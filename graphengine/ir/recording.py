@@ -157,7 +157,10 @@ class Recorder:
                 self._offer(name, kind)
         self._inferred: dict[Any, tuple[ArrayType, ...]] = {}
         self.templates: dict[Any, tuple[Node, Template]] = {}
-        """What has been sampled of a node, by its id and all else that it depends on; the node is kept with its id."""
+        """What has been sampled of a node, by its id and all else that it depends on.
+
+        The node is kept, so that no other one gets its id.
+        """
         self._adopt(graph.nodes)
 
     def _offer(self, name: str, kind: ArrayType) -> None:
