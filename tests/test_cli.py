@@ -1348,7 +1348,8 @@ def test_file_names_that_are_not_utf8_are_as_good_as_others(tmp_path):
     reported = cli_json("train", LINREG, *read, "--save", saved, "--log", log, "--checkpoint", folder)
     assert reported["saved"] == saved
     assert cli_json("show", saved)["parameters"][0]["value"] == pytest.approx(THETA)
-    assert len(list(tmp_path.iterdir())) == 7  # with the data that the file names
+    written = [path for path in tmp_path.iterdir() if path.name != "__pycache__"]  # Python's own, of the plugin
+    assert len(written) == 7  # with the data that the file names
     for command in (("grad", LINREG, "-o"), ("schema", "-o"), ("view", LINREG, "-o"), ("upgrade", LINREG, "-o")):
         result = cli(*command, saved)
         assert (result.stdout + result.stderr).isascii()
