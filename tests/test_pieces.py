@@ -66,6 +66,11 @@ def test_nodes_that_are_most_of_a_file_stay_text(in_pieces):
     assert parse_model(dump_model(loaded))[0] == loaded
 
 
+def test_what_replaces_the_nodes_never_looks_like_a_long_integer():
+    assert pieces._unguessable().isalpha()  # one in 400 had 19 digits in a row when it was hexadecimal
+    assert pieces._unguessable() != pieces._unguessable()
+
+
 def test_short_files_have_lists():
     assert type(apart(many())["nodes"]) is list
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import re
 import secrets
+import string
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -93,11 +94,16 @@ def parse_apart(
     if start is not None:
         with suppress(ValueError):
             spans = list(_spans(text, start, accepts))
-            instead = secrets.token_hex()  # no file can have said the same somewhere else
+            instead = _unguessable()
             rest = strict_value(text[:start] + orjson.dumps(instead) + text[spans[-1].end :])
             if isinstance(rest, dict) and rest.get("nodes") == [instead]:
                 return {**rest, "nodes": Pieces(text, spans, complete)}
     return strict_value(text)
+
+
+def _unguessable() -> str:
+    """A string that no file has by chance or on purpose; without digits, of which many may look like a long integer."""
+    return "".join(secrets.choice(string.ascii_letters) for _ in range(40))
 
 
 def unfolded(content: dict[str, Any]) -> dict[str, Any]:
