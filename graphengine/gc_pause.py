@@ -24,12 +24,13 @@ def skip_at_exit() -> None:
 
 
 @contextmanager
-def paused() -> Iterator[None]:
+def paused(many: int = MANY) -> Iterator[None]:
     """No collection inside; also a decorator, `@paused()`.
 
-    Many new objects are called old at the end, by freezing and unfreezing: else the next collection would look at each
-    of them. What makes them must leave no cycles, which would stay until the next full collection. Where a caller has
-    frozen objects, those must stay so.
+    More than `many` new objects are called old at the end, by freezing and unfreezing: else the next collection would
+    look at each of them. A command, whose modules and model stay as long as its process, does so with any. What makes
+    them must leave no cycles, which would stay until the next full collection. Where a caller has frozen objects, those
+    must stay so.
     """
     enabled = gc.isenabled()
     gc.disable()
@@ -37,7 +38,7 @@ def paused() -> Iterator[None]:
         yield
     finally:
         if enabled:
-            if gc.get_count()[0] > MANY and not gc.get_freeze_count():
+            if gc.get_count()[0] > many and not gc.get_freeze_count():
                 gc.freeze()
                 gc.unfreeze()
             gc.enable()

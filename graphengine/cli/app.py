@@ -15,6 +15,7 @@ from warnings import catch_warnings, simplefilter
 import typer
 from typer.core import TyperGroup
 
+from graphengine import gc_pause
 from graphengine.cli.failures import begin, ended_in_order, reported
 from graphengine.cli.limiting import KNOWN, set_limits
 from graphengine.cli.output import print_line
@@ -155,7 +156,7 @@ class Commands(TyperGroup):
 
     def make_context(self, *arguments: Any, **extra: Any) -> Any:
         """Read the command line, and print what it asks for at once, such as help."""
-        with ended_in_order():
+        with ended_in_order(), gc_pause.paused(many=0):  # typer makes a schema for each option
             return super().make_context(*arguments, **extra)
 
     def invoke(self, ctx: Any) -> Any:

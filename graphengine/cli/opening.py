@@ -31,12 +31,12 @@ def open_model(
 
     Its warnings are printed, or are errors if it is `strict`.
     """
-    with gc_pause.paused():  # modules stay
+    with gc_pause.paused(many=0):
         from graphengine.model.loading import load
 
-    if plugins:
-        load_plugins(plugins)
-    model = load(model_file(name), update_rule=update_rule, limits=current_limits(), backend=backend)
+        if plugins:
+            load_plugins(plugins)
+        model = load(model_file(name), update_rule=update_rule, limits=current_limits(), backend=backend)
     heed(model.warnings, strict=strict)
     return model
 
