@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from graphengine.errors import GraphEngineError, UsageError
 from graphengine.format.documents import ModelDocument
@@ -16,11 +16,12 @@ from graphengine.format.onnx.documenting import Imported, imported
 from graphengine.format.onnx.heads import with_head
 from graphengine.format.onnx.importing import Importer
 from graphengine.format.onnx.onnx_calls import Unimportable
-from graphengine.format.onnx.protos import PREFIX, Tensors, read_proto
+from graphengine.format.onnx.protos import PREFIX, OnnxFile, Tensors, read_onnx
 from graphengine.format.reading import as_json, parse_model
 from graphengine.format.strict import parse_json
 from graphengine.format.tensors import are_external
 from graphengine.format.writing import encode_array
+from graphengine.gc_pause import paused
 from graphengine.ir.graph import names_of
 from graphengine.limits import DEFAULT, Limits
 
@@ -63,17 +64,8 @@ def load(
         GE101 if the file cannot be read.
     """
     path = Path(path)
-    return from_proto(
-        read_proto(path, limits),
-        path,
-        freeze=freeze,
-        head=head,
-        classes=classes,
-        targets=targets,
-        fixed=fixed,
-        sizes=sizes,
-        limits=limits,
-    )
+    wanted = Wanted(freeze, head, classes, targets, fixed, sizes)
+    return _model(read_onnx(path, limits), path, wanted, limits)
 
 
 def from_proto(
@@ -89,32 +81,51 @@ def from_proto(
     limits: Limits = DEFAULT,
 ) -> Model:
     """Return the model of an `onnx.ModelProto`, as `load` does; its external data lies beside `path`."""
+    file = OnnxFile(proto, path.parent if path else None)
+    return _model(file, path, Wanted(freeze, head, classes, targets, fixed, sizes), limits)
+
+
+class Wanted(NamedTuple):
+    """The options of an import."""
+
+    freeze: str | Iterable[str]
+    head: str | None
+    classes: int | None
+    targets: int | None
+    fixed: Mapping[str, Any] | None
+    sizes: Mapping[str, int] | None
+
+
+@paused()
+def _model(file: OnnxFile, path: Path | None, wanted: Wanted, limits: Limits) -> Model:
     from graphengine.model.model import Model
 
+    freeze, head, classes, targets, fixed, sizes = wanted
     if head is None and (classes or targets):
         raise UsageError("classes and targets need a head", hint="name the value that the new layer follows")
     changed = bool(fixed or sizes or head or list(names_of(freeze)))
-    model = None if changed else _restored(proto, path, limits)
+    model = None if changed else _restored(file, path, limits)
     if model is not None:
         return model
-    importer = Importer(proto, path.parent if path else None, limits, fixed, sizes)
+    importer = Importer(file, limits, fixed, sizes)
     found: Imported = imported(importer, limits, names_of(freeze), head)
     if classes or targets:
         found = with_head(found, classes, targets)
     return Model(found.document, None, path, limits=limits, values=found.values)
 
 
-def _restored(proto: Any, path: Path | None, limits: Limits) -> Model | None:
+def _restored(file: OnnxFile, path: Path | None, limits: Limits) -> Model | None:
     """Return the model that a file was exported from; None if it was not, or was changed since."""
     from graphengine.model.model import Model
 
+    proto = file.proto
     properties = {each.key: each.value for each in proto.metadata_props}
     text = properties.get(f"{PREFIX}model")
     if text is None or properties.get(f"{PREFIX}graph") != "forward":
         return None
     from graphengine.model.to_onnx import onnx_parts
 
-    tensors = Tensors(path.parent if path else None, limits.array_bytes)
+    tensors = Tensors(file, limits.array_bytes)
     try:
         arrays = {each.name: each for each in proto.graph.initializer}
         document, declared = _document(text, limits)
@@ -124,7 +135,7 @@ def _restored(proto: Any, path: Path | None, limits: Limits) -> Model | None:
         again = onnx_parts(model, outputs=[each.name for each in proto.graph.output], opset=opset, external=True)
     except (AttributeError, GraphEngineError, StopIteration, TypeError, Unimportable, ValueError):
         return None
-    return model if _alike(again, proto, declared) else None
+    return model if _alike(again, proto, declared, tensors) else None
 
 
 def _document(text: str, limits: Limits) -> tuple[ModelDocument, set[str]]:
@@ -153,7 +164,7 @@ def _with_values(document: ModelDocument, text: str, values: Mapping[str, Any]) 
     return document.model_copy(update=changed)
 
 
-def _alike(written: OnnxParts, proto: Any, parameters: set[str]) -> bool:
+def _alike(written: OnnxParts, proto: Any, parameters: set[str], tensors: Tensors) -> bool:
     """Whether what would be written computes the same as a model, but for the values of parameters."""
     graph, other = written.proto.graph, proto.graph
     for section in ("node", "input", "output"):
@@ -163,13 +174,13 @@ def _alike(written: OnnxParts, proto: Any, parameters: set[str]) -> bool:
     if sorted(map(_bytes, written.proto.functions)) != sorted(map(_bytes, proto.functions)):
         return False
     stored: dict[str, Any] = {name: (written.types[name], list(array.shape)) for name, array in written.beside.items()}
-    stored |= {each.name: _described(each, parameters) for each in graph.initializer}
-    return stored == {each.name: _described(each, parameters) for each in other.initializer}
+    stored |= {each.name: _described(each, parameters, tensors) for each in graph.initializer}
+    return stored == {each.name: _described(each, parameters, tensors) for each in other.initializer}
 
 
-def _described(tensor: Any, parameters: set[str]) -> Any:
+def _described(tensor: Any, parameters: set[str], tensors: Tensors) -> Any:
     """Return a tensor as bytes; of a parameter type and shape."""
-    return (tensor.data_type, list(tensor.dims)) if tensor.name in parameters else _bytes(tensor)
+    return (tensor.data_type, list(tensor.dims)) if tensor.name in parameters else _bytes(tensors.whole(tensor))
 
 
 def _bytes(part: Any) -> bytes:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from graphengine.gc_pause import paused
+
 if TYPE_CHECKING:
     from graphengine.model.from_onnx import from_proto, load
     from graphengine.model.to_onnx import export, onnx_proto
@@ -17,7 +19,8 @@ def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
     reads = name in ("load", "from_proto")
-    module = import_module("graphengine.model.from_onnx") if reads else import_module("graphengine.model.to_onnx")
+    with paused():
+        module = import_module("graphengine.model.from_onnx") if reads else import_module("graphengine.model.to_onnx")
     return getattr(module, name)
 
 

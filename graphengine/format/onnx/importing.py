@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections import ChainMap
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -37,6 +36,7 @@ from graphengine.format.onnx.import_scopes import ImportScope, name_of
 from graphengine.format.onnx.onnx_calls import IMPORTS, Follows, OnnxCall, Unimportable
 from graphengine.format.onnx.protos import (
     STORED,
+    OnnxFile,
     Tensors,
     declared_types,
     dtype_of,
@@ -77,16 +77,15 @@ class Importer:
 
     def __init__(
         self,
-        proto: Any,
-        folder: Path | None,
+        file: OnnxFile,
         limits: Limits,
         fixed: Mapping[str, Any] | None = None,
         sizes: Mapping[str, int] | None = None,
     ) -> None:
         self.onnx = optional("onnx", "onnx")
-        self.proto, self.fixed, self.sizes = proto, dict(fixed or {}), dict(sizes or {})
-        self.tensors = Tensors(folder, limits.array_bytes)
-        self.most = min(limits.nodes, max(2**17, MOST_GROWTH * len(proto.graph.node)))
+        self.proto, self.fixed, self.sizes = file.proto, dict(fixed or {}), dict(sizes or {})
+        self.tensors = Tensors(file, limits.array_bytes)
+        self.most = min(limits.nodes, max(2**17, MOST_GROWTH * len(self.proto.graph.node)))
         self.draft = Draft("float32", self.most)
         self.names = NewNames()
         self.final: dict[str, str] = {}
@@ -97,7 +96,7 @@ class Importer:
         """What the file says of its inputs."""
         self.placed = 0
         self.findings = Findings()
-        self.functions = {(each.domain, each.name, each.overload): each for each in proto.functions}
+        self.functions = {(each.domain, each.name, each.overload): each for each in self.proto.functions}
 
     def run(self, until: str | None = None) -> dict[str, Any]:
         """Import the nodes that the outputs depend on, or the value `until`, and return these values by name.

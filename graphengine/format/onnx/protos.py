@@ -10,7 +10,7 @@ import math
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from graphengine.errors import DataError, GraphEngineError, InvalidModelError
 from graphengine.extras import optional
 from graphengine.format.narrow import Storage
 from graphengine.format.onnx.onnx_calls import Unimportable
+from graphengine.format.onnx.raw_tensors import RawTensors, read_apart
 from graphengine.format.paths import confined
 from graphengine.limits import Limits
 
@@ -54,8 +55,16 @@ def dtype_of(number: int) -> np.dtype[Any]:
     return np.dtype(DTYPES[name])
 
 
-def read_proto(path: Path, limits: Limits) -> Any:
-    """Return the `ModelProto` of a file.
+class OnnxFile(NamedTuple):
+    """A `ModelProto`, the folder of its external data, and large tensors that were read apart from it."""
+
+    proto: Any
+    folder: Path | None = None
+    apart: RawTensors = {}  # noqa: RUF012 - nothing changes it
+
+
+def read_onnx(path: Path, limits: Limits) -> OnnxFile:
+    """Return what a file holds.
 
     Raises
     ------
@@ -69,13 +78,13 @@ def read_proto(path: Path, limits: Limits) -> Any:
     try:
         with path.open("rb") as file:
             size = os.fstat(file.fileno()).st_size
-            text = b"" if size > most else file.read(most + 1)
+            text, apart = (b"", {}) if size > most else read_apart(file, size)
     except OSError as error:
         raise GraphEngineError(f"cannot read '{path}': {error.strerror or error}", code="GE101") from error
-    if max(size, len(text)) > most:
+    if size > most:
         message = f"the file has more than {most:,} bytes"
         raise InvalidModelError(message, code="GE103", file=str(path), hint="load it with larger limits")
-    return parsed(onnx, text, str(path))
+    return OnnxFile(parsed(onnx, text, str(path)), path.parent, apart)
 
 
 def parsed(onnx: Any, text: bytes, path: str | None = None) -> Any:
@@ -119,9 +128,9 @@ def is_text(value: Any) -> bool:
 class Tensors:
     """Tensors of a file as arrays, those in files beside it included; all together have at most `limit` bytes."""
 
-    def __init__(self, folder: Path | None, limit: int) -> None:
+    def __init__(self, file: OnnxFile, limit: int) -> None:
         self.onnx = optional("onnx", "onnx")
-        self._folder, self._left = folder, limit
+        self._folder, self._apart, self._left = file.folder, file.apart, limit
         self.narrow: dict[str, int] = {}
         """How many tensors of each narrow type were widened to single precision."""
 
@@ -138,6 +147,18 @@ class Tensors:
             self.narrow[name] = self.narrow.get(name, 0) + 1
         return array if array.dtype == dtype else array.astype(dtype)
 
+    def whole(self, tensor: Any) -> Any:
+        """Return a `TensorProto` with the numbers that were read apart from it."""
+        location = _entries(tensor).get("location")
+        if location not in self._apart:
+            return tensor
+        found = self.onnx.TensorProto()
+        found.CopyFrom(tensor)
+        for field in ("data_location", "external_data"):
+            found.ClearField(field)
+        found.raw_data = self._apart[location].tobytes()
+        return found
+
     def _take(self, count: int) -> None:
         self._left -= count
         if self._left < 0:
@@ -151,10 +172,10 @@ class Tensors:
         """Return the array of a tensor, for which `size` bytes are taken; `dtype` is that of its bytes, if NumPy's."""
         raw = tensor.raw_data if tensor.HasField("raw_data") else None
         if tensor.data_location == self.onnx.TensorProto.EXTERNAL:
-            raw = self._external({entry.key: entry.value for entry in tensor.external_data}, size)
+            raw = self._external(_entries(tensor), size)
             if dtype is None:
                 kind = tensor.data_type
-                tensor = self.onnx.TensorProto(data_type=kind, dims=shape, raw_data=raw)
+                tensor = self.onnx.TensorProto(data_type=kind, dims=shape, raw_data=bytes(raw))
         try:
             if dtype is not None and raw is not None:
                 return np.frombuffer(raw, dtype.newbyteorder("<")).astype(dtype, copy=False).reshape(shape)
@@ -165,8 +186,11 @@ class Tensors:
             raise Unimportable(f"a tensor of shape {shape} has data of shape {array.shape}")
         return array
 
-    def _external(self, entries: dict[str, str], size: int) -> bytes:
-        """Read a part of a file beside the ONNX file, for which `size` bytes are taken."""
+    def _external(self, entries: dict[str, str], size: int) -> Any:
+        """Return what was read apart, or read a part of a file beside the ONNX file; `size` bytes are taken for it."""
+        apart = self._apart.get(entries.get("location", ""))
+        if apart is not None:
+            return apart
         if self._folder is None:
             raise Unimportable("external data, and the model does not come from a file")
         try:
@@ -183,6 +207,10 @@ class Tensors:
             self._take(max(0, count - size))
             file.seek(offset)
             return bytes(file.read(count))
+
+
+def _entries(tensor: Any) -> dict[str, str]:
+    return {entry.key: entry.value for entry in tensor.external_data}
 
 
 def subgraphs(proto: Any) -> Iterator[Any]:
