@@ -27,7 +27,7 @@ from graphengine.format.layer_forms import LAYERS
 from graphengine.format.salvage import Gaps
 from graphengine.ir.declarations import misfit
 from graphengine.ir.graph_bodies import ExpectedOperands, GraphBody
-from graphengine.ir.node_types import literal_type
+from graphengine.ir.node_types import operand_types
 from graphengine.ir.nodes import GraphNode, Operand, topologically_sorted
 from graphengine.limits import DEFAULT, Limits
 from graphengine.ops.registry import OPS
@@ -291,7 +291,7 @@ class Inlining:
         problems = dict(made)
         known: dict[Any, str | None] = {}  # most calls of a function are alike
         for frame in self._frames:
-            kinds = tuple(types.get(ref) if isinstance(ref, str) else literal_type(ref) for ref in frame.operands)
+            kinds = operand_types(frame.operands, types)
             key = (frame.call.function, kinds)
             if key not in known:
                 known[key] = _misfit(*key)

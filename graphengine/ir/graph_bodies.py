@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from graphengine.errors import GraphEngineError
 from graphengine.ir.declarations import Expected, Input, misfit
 from graphengine.ir.graph import Graph
-from graphengine.ir.node_types import infer_types, literal_type
+from graphengine.ir.node_types import infer_types, operand_type
 from graphengine.ir.nodes import GraphNode, Operand
 from graphengine.ops.body import Body, bodies_of
 from graphengine.ops.merging import ROWS, merge_of
@@ -35,7 +35,7 @@ class ExpectedOperands(NamedTuple):
 
     def misfit(self, types: Mapping[str, ArrayType]) -> str | None:
         """Return which input is not what is declared; None if all are, as far as their types are known."""
-        kinds = {name: _known(ref, types) for name, (ref, _) in self.inputs.items()}
+        kinds = {name: operand_type(ref, types) for name, (ref, _) in self.inputs.items()}
         given = {name: kind for name, kind in kinds.items() if kind is not None}
         reason = misfit({name: expected for name, (_, expected) in self.inputs.items()}, given)
         return reason and f"{self.path}{reason}"
@@ -132,7 +132,7 @@ class GraphBody(Body):
         found = [graph.types[name] for node in self.nodes for name in node.outputs]
         for node in self.nodes:
             if bodies_of(node.node):
-                found += node.node.workspace(*[_kind(ref, graph.types) for ref in node.inputs])
+                found += node.node.workspace(*[operand_type(ref, graph.types) for ref in node.inputs])
         return found
 
     def merges(self, types: tuple[ArrayType | None, ...], axes: Sequence[int | None]) -> bool:
@@ -148,7 +148,7 @@ class GraphBody(Body):
             given = tuple([places.get(ref) if isinstance(ref, str) else None for ref in node.inputs])
             if set(given) <= {None}:
                 continue
-            words = merge_of(node.node, given, tuple([_kind(ref, graph.types) for ref in node.inputs]))
+            words = merge_of(node.node, given, tuple([operand_type(ref, graph.types) for ref in node.inputs]))
             for word, name in zip(words, node.outputs, strict=True):
                 axis = _only_axis(graph.types[name].shape, symbols)
                 if word != ROWS or axis is None:
@@ -204,17 +204,8 @@ def bodies_in(nodes: Iterable[GraphNode]) -> Iterator[GraphBody]:
                     yield body
 
 
-def _known(operand: Operand, types: Mapping[str, ArrayType]) -> ArrayType | None:
-    """The type of an operand, as far as it is known."""
-    return types.get(operand) if isinstance(operand, str) else literal_type(operand)
-
-
 def _text(operand: Operand) -> str:
     return repr(operand)
-
-
-def _kind(operand: Operand, types: Mapping[str, ArrayType]) -> ArrayType | None:
-    return types[operand] if isinstance(operand, str) else literal_type(operand)
 
 
 def _only_axis(shape: Shape, symbols: set[str]) -> int | None:

@@ -16,7 +16,7 @@ import numpy as np
 
 from graphengine.errors import InputError, Problem, RegistrationError, make_pointer
 from graphengine.ir.graph import Graph
-from graphengine.ir.node_types import infer, literal_type
+from graphengine.ir.node_types import infer, operand_types
 from graphengine.ir.nodes import GraphNode
 from graphengine.ir.origins import node_text
 from graphengine.ops.body import bodies_of
@@ -79,7 +79,7 @@ RUNNING = frozenset({"call", "cond", "scan"})
 def _steps_of(node: GraphNode, types: Mapping[str, ArrayType], sizes: Mapping[str, int]) -> int:
     """The steps of a loop and of those within it; a size that has no number yet counts as 1."""
     op: Any = node.node
-    kinds = tuple([types.get(ref) if isinstance(ref, str) else literal_type(ref) for ref in node.inputs])
+    kinds = operand_types(node.inputs, types)
     if None in kinds or node.id not in types:
         return 0
     count, given = 1, kinds[1:] if node.op == "cond" else kinds
@@ -144,7 +144,7 @@ class Claim:
 
     def __init__(self, graph: Graph, node: GraphNode) -> None:
         self._graph, self._node, self._limit = graph, node, graph.limits.array_bytes
-        self._kinds = _operand_types(graph, node)
+        self._kinds = operand_types(node.inputs, graph.types)
         inputs = node.node.signature.inputs
         self._sizes = inputs.index("sizes") if "sizes" in inputs else None
 
@@ -193,7 +193,7 @@ def _workspaces(graph: Graph, sizes: Mapping[str, int]) -> Iterator[tuple[GraphN
     for node in graph.nodes:
         method: Any = node.node.workspace
         if method is not None and node.id in graph.types:
-            kinds = _operand_types(graph, node)
+            kinds = operand_types(node.inputs, graph.types)
             key = (id(node.node), kinds)
             if key not in known:
                 known[key] = _workspace_of(node.node, kinds, sizes)
@@ -211,10 +211,6 @@ def _workspace_of(node: Node, kinds: Sequence[ArrayType | None], sizes: Mapping[
         except ValueError:
             return 0
         raise
-
-
-def _operand_types(graph: Graph, node: GraphNode) -> tuple[ArrayType | None, ...]:
-    return tuple([graph.types[ref] if isinstance(ref, str) else literal_type(ref) for ref in node.inputs])
 
 
 def _workspace(node: Node, kinds: Iterable[ArrayType | None]) -> int:

@@ -31,7 +31,7 @@ def infer_types(nodes: Iterable[GraphNode], types: dict[str, ArrayType]) -> list
         name, op, node, operands = graph_node
         given = tuple([types.get(operand) for operand in operands])  # type: ignore[arg-type]
         if None in given:
-            given = tuple([_operand_type(operand, types) for operand in operands])
+            given = operand_types(operands, types)
             if any(kind is None and operand is not None for kind, operand in zip(given, operands, strict=True)):
                 continue  # what it reads failed, and that is reported there
         key = (id(node), given)
@@ -76,8 +76,14 @@ def infer(node: Node, types: tuple[ArrayType | None, ...]) -> tuple[ArrayType, .
     return results
 
 
-def _operand_type(operand: Operand, types: Mapping[str, ArrayType]) -> ArrayType | None:
+def operand_type(operand: Operand, types: Mapping[str, ArrayType]) -> ArrayType | None:
+    """The type of a value or of a literal; None where it is not known, and for an omitted input."""
     return types.get(operand) if isinstance(operand, str) else literal_type(operand)
+
+
+def operand_types(operands: Iterable[Operand], types: Mapping[str, ArrayType]) -> tuple[ArrayType | None, ...]:
+    """The type of each operand; see `operand_type`."""
+    return tuple([operand_type(operand, types) for operand in operands])
 
 
 def literal_type(operand: Any) -> ArrayType | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from operator import itemgetter
 from typing import Any, NamedTuple, TypeAlias
@@ -44,6 +44,15 @@ class GraphNode(NamedTuple):
     def is_core(self) -> bool:
         """Whether the op is one of this package, whose meaning the compiler knows, and not one of a user's."""
         return type(self.node).__module__.startswith(FAMILIES)
+
+    @property
+    def is_loop(self) -> bool:
+        """Whether it runs a function for each step of sequences."""
+        return self.op == "scan" and self.is_core
+
+    def renamed(self, names: Mapping[Any, Any]) -> GraphNode:
+        """Return the node with the operands that `names` maps its own to; those that it does not have stay."""
+        return self._replace(inputs=tuple([names.get(ref, ref) for ref in self.inputs]))
 
 
 def operand_key(operand: Operand) -> Any:

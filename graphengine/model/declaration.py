@@ -139,7 +139,7 @@ class Declaration:
     def _trainable_kinds(self) -> list[ArrayType]:
         """The types of the trainable parameters, each once."""
         kinds = dict.fromkeys(self.graph.types[name] for name in self.graph.trainable)
-        return [kind for kind in kinds if all(isinstance(size, int) for size in kind.shape)]
+        return [kind for kind in kinds if kind.is_sized]
 
     # ------------------------------------------------------------ section and rule
 

@@ -81,7 +81,7 @@ def outputs_on(model: Model, batches: Batches, warnings: list[Problem] | None = 
     ready = [name for name in needs if set(needs[name]) <= batches.inputs]
     if whole is not None and not memory_problem(graph, bind_sizes(batches.shapes_of(batches.samples), graph.types)):
         return model.predict(whole, outputs=ready)
-    fixed = [name for name in ready if all(isinstance(size, int) for size in graph.types[graph.outputs[name]].shape)]
+    fixed = [name for name in ready if graph.types[graph.outputs[name]].is_sized]
     model.evaluator.require_values([graph.outputs[name] for name in fixed])
     return _evaluated(model, batches, fixed, warnings)
 

@@ -92,6 +92,16 @@ class ArrayType(NamedTuple):
         """Whether gradients flow through such a value: floating-point numbers only."""
         return self.dtype is PythonNumber.FLOAT or (isinstance(self.dtype, np.dtype) and self.dtype.kind == "f")
 
+    @property
+    def is_sized(self) -> bool:
+        """Whether every size is a number."""
+        return all(isinstance(size, int) for size in self.shape)
+
+    @property
+    def is_static(self) -> bool:
+        """Whether it is an array of which dtype and every size are known."""
+        return isinstance(self.dtype, np.dtype) and self.is_sized
+
 
 PYTHON_NUMBERS: dict[type, ArrayType] = {int: ArrayType((), PythonNumber.INT), float: ArrayType((), PythonNumber.FLOAT)}
 """The types of Python numbers, by class."""

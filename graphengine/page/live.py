@@ -70,7 +70,7 @@ def _other_types(kinds: Iterable[ArrayType]) -> str | None:
     for kind in kinds:
         if _letter(kind) is None:
             return f"the page computes with float64, and the model has {dtype_name(kind.dtype)}"
-        if not all(isinstance(size, int) for size in kind.shape):
+        if not kind.is_sized:
             return "the shape of a value depends on numbers"
     return None
 

@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 from graphengine.ir.graph import Graph, names_of
-from graphengine.ir.node_types import literal_type
+from graphengine.ir.node_types import operand_types
 from graphengine.ir.nodes import GraphNode, reachable
 from graphengine.ir.recording import Recorder
 from graphengine.ops.body import bodies_of
@@ -140,7 +140,7 @@ class _Explorer:
         """
         if node.id not in self._functions:
             op: Any = node.node
-            kinds = tuple([self.graph.types[ref] if isinstance(ref, str) else literal_type(ref) for ref in node.inputs])
+            kinds = operand_types(node.inputs, self.graph.types)
             ahead = () if node.op == "scan" else (None,)  # the condition of a choice
             given = op.steps(kinds)[0] if node.op == "scan" else kinds[1:]
             self._functions[node.id] = [

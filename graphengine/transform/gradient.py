@@ -7,8 +7,9 @@ recorded, because it looks at values or calls foreign code, becomes one opaque n
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any, TypeVar
 
 from graphengine import gc_pause
 from graphengine.errors import DifferentiationError
@@ -19,6 +20,8 @@ from graphengine.transform.backward import BackwardPass
 from graphengine.transform.merging_loops import merged_loops
 from graphengine.transform.naming import gradient_name
 from graphengine.transform.path import backward_path
+
+Declared = TypeVar("Declared")
 
 MAX_NAMES = 8
 """The description of a gradient graph names at most this many values."""
@@ -63,16 +66,19 @@ def pruned(recorder: Recorder, outputs: Mapping[str, str], description: str, kee
     graph = recorder.graph
     alive = reachable([*graph.nodes, *recorder.nodes], outputs.values())
     kept, types, outputs = merged_loops(alive, recorder.types, outputs)
-    read = {ref for node in kept for ref in node.inputs if isinstance(ref, str)}.union(outputs.values(), keep)
-    inputs = {name: source for name, source in graph.inputs.items() if name in read}
-    parameters = {name: source for name, source in graph.parameters.items() if name in read}
-    state = {name: source for name, source in graph.state.items() if name in read}
+    read = set[Any]().union(outputs.values(), keep, *[node.inputs for node in kept])
+    inputs, parameters = _those(read, graph.inputs), _those(read, graph.parameters)
+    state = _those(read, graph.state)
     values = [*inputs, *parameters, *state, *[name for node in kept for name in node.outputs]]
     types = {name: types[name] for name in values}  # in an order that no hash decides
     state = {name: source if source.update in types else replace(source, update=None) for name, source in state.items()}
     return graph.derive(
         kept, outputs, types, inputs=inputs, parameters=parameters, state=state, description=description
     )
+
+
+def _those(names: Collection[Any], declared: Mapping[str, Declared]) -> dict[str, Declared]:
+    return {name: source for name, source in declared.items() if name in names}
 
 
 def check_differentiable(graph: Graph, target: str, wanted: Sequence[str]) -> None:

@@ -17,11 +17,7 @@ def merged_loops(
     nodes: Sequence[GraphNode], types: Mapping[str, ArrayType], outputs: Mapping[str, str]
 ) -> tuple[Sequence[GraphNode], Mapping[str, ArrayType], Mapping[str, str]]:
     """Return nodes, types and outputs with all loops alike merged into the first of them, which keeps its name."""
-    groups: dict[Any, list[GraphNode]] = {}
-    for node in nodes:
-        if node.op == "scan" and node.is_core:
-            groups.setdefault(_alike(node), []).append(node)
-    alike = [group for group in groups.values() if len(group) > 1]
+    alike = _groups(nodes)
     if not alike:
         return nodes, types, outputs
     merged: dict[str, GraphNode | None] = {}
@@ -31,9 +27,18 @@ def merged_loops(
         merged |= {**dict.fromkeys([node.id for node in group], None), whole.id: whole}
         names |= renamed
     found = [merged.get(node.id, node) for node in nodes]
-    kept = [node._replace(inputs=tuple([names.get(ref, ref) for ref in node.inputs])) for node in found if node]
+    kept = [node.renamed(names) for node in found if node]
     further = {name: types[old] for old, name in names.items()}
     return kept, {**types, **further}, {name: names.get(value, value) for name, value in outputs.items()}
+
+
+def _groups(nodes: Sequence[GraphNode]) -> list[list[GraphNode]]:
+    """The loops that can be merged, those alike together."""
+    groups: dict[Any, list[GraphNode]] = {}
+    for node in nodes:
+        if node.is_loop:
+            groups.setdefault(_alike(node), []).append(node)
+    return [group for group in groups.values() if len(group) > 1]
 
 
 def _alike(node: GraphNode) -> Any:

@@ -55,23 +55,26 @@ def part_names(
     """
     flow = _fed_by(nodes, incoming)
     owners = _owners(nodes[:pieces], contributions) if pieces > len(targets) > 1 else {}
-    names: dict[Any, Namer] = {}
     single = {node.id: node for node in nodes if len(node.outputs) == 1}
+    names: dict[Any, Namer] = {}
     for each in contributions:
         factor = _factor(single[each.value], incoming[0]) if each.value in single else None
         if factor not in flow:
             names[factor] = _partial(each.place)
+    names |= _of_sums(nodes, contributions)
+    known = {name: names[name] for name in single if name in names}
+    return [known.get(node.id) or _piece(node, owners.get(node.id, targets), node.id in flow) for node in nodes]
+
+
+def _of_sums(nodes: Sequence[GraphNode], contributions: Iterable[Contribution]) -> dict[Any, Namer]:
+    """The namers of contributions to a gradient, of the sums that they pass, and of what completes it."""
+    names: dict[Any, Namer] = {}
     for each in contributions:
         sums = [nodes[index].id for index in each.sums if OpTrait.SIZES_ONLY not in nodes[index].node.traits]
         names |= dict.fromkeys(sums if each.whole else [each.value, *sums], _numbered(each.place))
         if each.completes:
             names[each.total] = _whole(each.place)
-    return [
-        names[node.id]
-        if node.id in names and node.id in single
-        else _piece(node, owners.get(node.id, targets), node.id in flow)
-        for node in nodes
-    ]
+    return names
 
 
 def _fed_by(nodes: Iterable[GraphNode], incoming: Iterable[str | None]) -> set[Any]:

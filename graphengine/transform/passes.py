@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from graphengine.ir.graph import Graph
-from graphengine.ir.node_types import infer, literal_type
+from graphengine.ir.node_types import infer, operand_types
 from graphengine.ir.nodes import GraphNode, Operand, reachable
 from graphengine.ir.recording import Recorder, Symbol
 from graphengine.ir.templates import StandIn, Template
@@ -45,7 +45,7 @@ MOST_INPUTS = 64
 
 
 def expansion(
-    recorder: Recorder, node: GraphNode, types: list[ArrayType | None], *, primitives: bool = False
+    recorder: Recorder, node: GraphNode, types: Sequence[ArrayType | None], *, primitives: bool = False
 ) -> Template | None:
     """What the `forward` of a node does, by the types of its operands; None for a primitive, unless asked for."""
     if (OpTrait.PRIMITIVE in node.node.traits and not primitives) or len(node.inputs) > MOST_INPUTS:
@@ -59,7 +59,7 @@ def expansion(
     except Exception:  # noqa: BLE001 - whatever stops the recording, the node stays as it is
         return None
     results = sample.returned if isinstance(sample.returned, tuple) else (sample.returned,)
-    if _gives_itself(sample.nodes, node) or [_recorded_type(each) for each in results] != [kind[:2] for kind in kinds]:
+    if _gives_itself(sample.nodes, node) or not _as_inferred(results, kinds):
         return None
     names = [_numbered] * len(sample.nodes)
     return sample.template([each.name for each in results], names)
@@ -70,8 +70,9 @@ def _gives_itself(recorded: Sequence[GraphNode], node: GraphNode) -> bool:
     return any(each.op == node.op and (len(recorded) == 1 or each.node == node.node) for each in recorded)
 
 
-def _recorded_type(result: Any) -> Any:
-    return result.type[:2] if isinstance(result, Symbol) else None
+def _as_inferred(results: Sequence[Any], kinds: Sequence[ArrayType]) -> bool:
+    """Whether what was recorded has the shapes and dtypes that the class infers."""
+    return [each.type[:2] if isinstance(each, Symbol) else None for each in results] == [kind[:2] for kind in kinds]
 
 
 def _numbered(recorder: Recorder, near: str, values: list[Any], operands: tuple[Operand, ...]) -> str:
@@ -83,7 +84,7 @@ def expand_node(recorder: Recorder, node: GraphNode, replaced: dict[Any, Any]) -
 
     `replaced` then maps the results of the node to those of the recorded nodes.
     """
-    types = [recorder.types[ref] if isinstance(ref, str) else literal_type(ref) for ref in node.inputs]
+    types = operand_types(node.inputs, recorder.types)
     template = expansion(recorder, node, types)
     if template is None:
         return None
@@ -320,10 +321,8 @@ def factor_sums(rewriter: Rewriter, node: GraphNode) -> Result:
     elements the result differs by at most 2 * (n + 2) * eps * sum(abs(c * x * y)), the bound of any order of summation
     (Higham, Accuracy and Stability of Numerical Algorithms, 2002, section 3.1).
     """
-    if not _sums_all(rewriter, node):
-        return None
     kind = rewriter.type_of(node.inputs[0])
-    if kind is None or not isinstance(kind.dtype, np.dtype) or kind.dtype.kind != "f" or kind.shape == ():
+    if kind is None or not (_sums_all(rewriter, node) and _is_float_array(kind)):
         return None
     scalars, arrays, negative = _factors(rewriter, node.inputs[0], kind)
     if len(arrays) > 2 or (len(arrays) == 1 and not scalars and not negative):
@@ -337,6 +336,10 @@ def factor_sums(rewriter: Rewriter, node: GraphNode) -> Result:
     if negative:
         result = rewriter.insert("neg", (result,), {}, node.id)
     return result
+
+
+def _is_float_array(kind: ArrayType) -> bool:
+    return isinstance(kind.dtype, np.dtype) and kind.dtype.kind == "f" and kind.shape != ()
 
 
 def _flat(rewriter: Rewriter, array: Operand, kind: ArrayType) -> Operand:
@@ -359,33 +362,34 @@ def _factors(rewriter: Rewriter, operand: Operand, kind: ArrayType) -> tuple[lis
     negative, pending = False, [operand]
     while pending:
         current = pending.pop()
-        producer, of = rewriter.producer(current, "neg", "square", "mul"), rewriter.type_of(current)
-        op = producer and producer.op
+        of = rewriter.type_of(current)
         if of is not None and of.shape == ():
             scalars.append(current)
-        elif producer and op == "neg":
-            negative = not negative
-            pending.append(producer.inputs[0])
-        elif producer and op == "square" and not arrays and not pending:
-            arrays += [producer.inputs[0]] * 2
-        elif producer and op == "mul" and _splits(rewriter, producer, kind, len(arrays) + len(pending)):
-            pending.extend(producer.inputs)
-        else:
-            arrays.append(current)
+            continue
+        match rewriter.producer(current, "neg", "square", "mul"):
+            case GraphNode(op="neg", inputs=inputs):
+                negative = not negative
+                pending += inputs
+            case GraphNode(op="square", inputs=inputs) if not arrays and not pending:
+                arrays += inputs * 2
+            case GraphNode(op="mul") as node if _splits(rewriter, node, kind, len(arrays) + len(pending)):
+                pending += node.inputs
+            case _:
+                arrays.append(current)
     return scalars, arrays, negative
 
 
 def _splits(rewriter: Rewriter, node: GraphNode, kind: ArrayType, others: int) -> bool:
     """Whether a product may be taken apart: into a scalar and an array, or into two arrays in all."""
     kinds = [rewriter.type_of(operand) for operand in node.inputs]
-    if any(
-        of is None
-        or of.shape not in ((), kind.shape)
-        or not (of.dtype == kind.dtype or isinstance(of.dtype, PythonNumber))
-        for of in kinds
-    ):
+    if not all(of is not None and _is_factor(of, kind) for of in kinds):
         return False
     return sum(of.shape != () for of in kinds if of) + others <= 2
+
+
+def _is_factor(of: ArrayType, product: ArrayType) -> bool:
+    """Whether a factor is a scalar or has the shape of the product, and leaves it its dtype."""
+    return of.shape in ((), product.shape) and (of.dtype == product.dtype or isinstance(of.dtype, PythonNumber))
 
 
 SHAPES = (fold_sizes, fold_splits, fold_output_sizes, fold_shapes)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -188,13 +189,15 @@ class _Reversing:
         while True:
             recorded = self._record(counts)
             apart = {name: self._contributions(recorded, name) for name in counts}
-            found = {
-                name: min(len(apart[name]), 1 if not self._stays_apart(name) else len(apart[name])) for name in counts
-            }
+            found = {name: self._pieces(name, len(each)) for name, each in apart.items()}
             if found == counts:
                 return self._assembled(recorded, apart)
             counts = {name: count for name, count in found.items() if count}
             self._wanted = [name for name in self._wanted if name not in self._carry or name in counts]
+
+    def _pieces(self, name: str, contributions: int) -> int:
+        """The number of values in which a step gives the gradient of a state to the step before."""
+        return contributions if self._stays_apart(name) else min(contributions, 1)
 
     def _stays_apart(self, name: str) -> bool:
         """Whether something else arrives at the value that replaces a state before what the next step gives it."""
@@ -217,16 +220,20 @@ class _Reversing:
 
     def _seeds(self, counts: Mapping[str, int]) -> tuple[dict[str, list[str]], dict[int, str], dict[str, str]]:
         """Names for what a step gets: the pieces of each state's gradient, gradients of results, and sums so far."""
-        names = [f"d_{name}" for name, count in counts.items() for _ in range(count)]
         results = [place for place in self._arriving if place >= len(self._carry)]
-        constants = [name for name in self._wanted if name not in self._carry and name not in self._sequences]
         states = [name for name in counts if name not in self._outputs]
+        names = [f"d_{name}" for name, count in counts.items() for _ in range(count)]
         names += [f"d_{self._body.outputs[place]}" for place in results]
-        names += [f"sum_{name}" for name in constants] + [f"begun_{name}" for name in states]
+        names += [f"sum_{name}" for name in self._constants] + [f"begun_{name}" for name in states]
         free = iter(free_names(names, self._graph.types))
-        pieces = {name: [next(free) for _ in range(count)] for name, count in counts.items()}
-        arriving = {place: next(free) for place in results}
-        return pieces, arriving, {name: next(free) for name in (*constants, *states)}
+        pieces = {name: list(islice(free, count)) for name, count in counts.items()}
+        arriving = dict(zip(results, free, strict=False))
+        return pieces, arriving, dict(zip((*self._constants, *states), free, strict=True))
+
+    @property
+    def _constants(self) -> list[str]:
+        """The inputs that need a gradient and are the same in each step."""
+        return [name for name in self._wanted if name not in self._carry and name not in self._sequences]
 
     def _contributions(self, recorded: _GradientRecording, name: str) -> list[str]:
         """What is added up to the gradient of a state, in order; the whole of it where it began with what arrives."""
@@ -246,19 +253,20 @@ class _Reversing:
         recorder, pieces = recorded.recorder, recorded.pieces
         carried: list[tuple[str, str, tuple[str, int]]] = []
         for name, each in pieces.items():
-            place = self._body.inputs.index(name)
             given = apart[name] if len(each) > 1 else [self._sum(recorder, name, apart[name])]
-            output = self._carry.index(name)
-            first = ("arriving", output) if output in self._arriving else ("zero", place)
-            starts = [first, *[("zero", place)] * (len(each) - 1)]
-            carried += list(zip(each, given, starts, strict=True))
-        sums = [name for name, start in recorded.begun.items() if recorded.gradients[name] != start]
-        for name in [name for name in sums if name not in self._carry]:
-            place = self._body.inputs.index(name)
-            carried.append((recorded.begun[name], recorded.gradients[name], ("zero", place)))
+            carried += zip(each, given, self._starts(name, len(each)), strict=True)
+        for name, start in recorded.begun.items():
+            if name not in self._carry and recorded.gradients[name] != start:
+                carried.append((start, recorded.gradients[name], ("zero", self._body.inputs.index(name))))
         cut = [name for name in self._wanted if name in self._sequences and name in recorded.gradients]
         values = [value for _, value, _ in carried] + [recorded.gradients[name] for name in cut]
         return self._built(recorded, carried, values, cut)
+
+    def _starts(self, name: str, count: int) -> list[tuple[str, int]]:
+        """What the pieces of the gradient of a state begin with: the first with what arrives, if anything does."""
+        output, zero = self._carry.index(name), ("zero", self._body.inputs.index(name))
+        first = ("arriving", output) if output in self._arriving else zero
+        return [first, *[zero] * (count - 1)]
 
     def _sum(self, recorder: Recorder, name: str, contributions: Sequence[str]) -> str:
         recorder.enter(f"d_{name}")
@@ -299,12 +307,15 @@ class _Reversing:
         """What the body of the gradient reads beside its states, with the sources: sequences, and constants."""
         sequences = {name: ("arriving", place) for place, name in recorded.arriving.items() if name in read}
         sequences |= {name: ("kept", place) for place, name in enumerate(kept.values())}
-        own = {name: ("value", place) for place, name in enumerate(self._body.inputs)}
-        sequences |= {name: own[name] for name in own if name in self._sequences and name in read}
-        if not sequences:  # one that says how many steps there are
-            sequences |= {name: own[name] for name in self._sequences[:1]}
+        own = {name: ("value", self._body.inputs.index(name)) for name in self._body.inputs if name in read}
+        sequences |= {name: source for name, source in own.items() if name in self._sequences}
         varying = {*self._sequences, *self._carry}
-        return sequences, {name: own[name] for name in own if name in read and name not in varying}
+        constants = {name: source for name, source in own.items() if name not in varying}
+        return sequences or self._step_counter(), constants
+
+    def _step_counter(self) -> dict[str, tuple[str, int]]:
+        """A sequence, with its source, that says how many steps there are."""
+        return {name: ("value", self._body.inputs.index(name)) for name in self._sequences[:1]}
 
     def _gradients(
         self, recorded: _GradientRecording, carries: Sequence[str], count: int, cut: Sequence[str]
@@ -347,7 +358,7 @@ class _Reversing:
 
 def _renamed(nodes: Iterable[GraphNode], names: Mapping[Any, Any]) -> list[GraphNode]:
     """The nodes, reading values under other names."""
-    return [node._replace(inputs=tuple([names.get(ref, ref) for ref in node.inputs])) for node in nodes]
+    return [node.renamed(names) for node in nodes]
 
 
 def _made_by(nodes: Iterable[GraphNode]) -> Iterable[str]:

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 
 from graphengine.ir.graph import Graph
 from graphengine.ir.graph_bodies import GraphBody
-from graphengine.ir.node_types import literal_type
+from graphengine.ir.node_types import operand_types
 from graphengine.ir.nodes import GraphNode, Operand
 from graphengine.ops.body import bodies_of
 from graphengine.ops.families.contraction import labels_of
@@ -160,7 +160,7 @@ def _with_cut_bodies(node: GraphNode, graph: Graph, block: int, tile_of: TileOf)
     bodies = bodies_of(node.node) if type(node.node).model_fields else {}
     if not bodies or not node.is_core:
         return node
-    kinds = tuple([graph.types[ref] if isinstance(ref, str) else literal_type(ref) for ref in node.inputs])
+    kinds = operand_types(node.inputs, graph.types)
     if node.op == "scan":
         kinds, _ = node.node.steps(kinds)  # type: ignore[attr-defined]
     given = kinds[1:] if node.op == "cond" else kinds

@@ -7,7 +7,7 @@ from math import isqrt
 from typing import Any
 
 from graphengine.ir.graph import Graph
-from graphengine.ir.node_types import literal_type
+from graphengine.ir.node_types import operand_types
 from graphengine.ir.nodes import GraphNode
 
 FEWEST_STEPS = 16
@@ -28,7 +28,7 @@ def _in_segments(node: GraphNode, graph: Graph, sizes: Mapping[str, int]) -> Gra
     loop: Any = node.node
     if node.op != "scan" or not node.is_core or loop.checkpoint_every is not None:
         return node
-    kinds = tuple([graph.types[ref] if isinstance(ref, str) else literal_type(ref) for ref in node.inputs])
+    kinds = operand_types(node.inputs, graph.types)
     _, size = loop.steps(kinds)
     steps = sizes.get(size, 0) if isinstance(size, str) else size
     if not isinstance(steps, int) or steps < FEWEST_STEPS:

@@ -6,13 +6,12 @@ it as Python takes for a number. Arithmetic on the one number has the same bits.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
 
 from graphengine.ir.graph import Graph
-from graphengine.ir.node_types import infer, literal_type
+from graphengine.ir.node_types import infer, operand_types
 from graphengine.ir.nodes import GraphNode, Operand
 from graphengine.ops.inference import elementwise
 from graphengine.ops.registry import OPS
@@ -27,37 +26,39 @@ def with_single_numbers(graph: Graph) -> Graph:
 
     Inputs that are such vectors become scalars; parameters, state and outputs stay what they are declared to be.
     """
-    if not any(kind.shape == UNIT for kind in graph.types.values()):
-        return graph
-    vectors = {name for name in _values(graph) if graph.types[name].shape == UNIT}
+    vectors = {name for name, kind in graph.types.items() if kind.shape == UNIT}
     if not vectors or not _may_be_numbers(graph, vectors):
         return graph
     inputs = {name: replace(each, type=_single(each.type)) for name, each in graph.inputs.items()}
     types = {name: graph.types[name] for name in graph.sources} | {name: each.type for name, each in inputs.items()}
     replaced: dict[Operand, Operand] = {}
+    nodes = _nodes_on_numbers(graph, vectors, types, replaced)
+    outputs = {name: replaced.get(value, value) for name, value in graph.outputs.items()}
+    if nodes is None or not all(isinstance(value, str) for value in outputs.values()):
+        return graph
+    return graph.derive(nodes, outputs, types, inputs=inputs)  # type: ignore[arg-type]
+
+
+def _nodes_on_numbers(
+    graph: Graph, vectors: set[str], types: dict[str, ArrayType], replaced: dict[Operand, Operand]
+) -> list[GraphNode] | None:
+    """The nodes on numbers, with their types added to `types`; None if one cannot work on numbers.
+
+    `replaced` gets the operand that each node gave which is left out.
+    """
     nodes: list[GraphNode] = []
     for node in graph.nodes:
-        given = node._replace(inputs=tuple([replaced.get(ref, ref) for ref in node.inputs]))
+        given = node.renamed(replaced)
         concerned = not vectors.isdisjoint((*node.inputs, *node.outputs))
         made = _on_numbers(graph, given, node) if concerned else given
         if made is None:
-            return graph
+            return None
         if isinstance(made, GraphNode):
-            kinds = tuple([types[ref] if isinstance(ref, str) else literal_type(ref) for ref in made.inputs])
-            types.update(zip(made.outputs, infer(made.node, kinds), strict=True))
+            types.update(zip(made.outputs, infer(made.node, operand_types(made.inputs, types)), strict=True))
             nodes.append(made)
         else:
             replaced[node.id] = made
-    outputs = {name: replaced.get(value, value) for name, value in graph.outputs.items()}
-    named = all(isinstance(value, str) for value in outputs.values())
-    return graph.derive(nodes, outputs, types, inputs=inputs) if named else graph  # type: ignore[arg-type]
-
-
-def _values(graph: Graph) -> Iterator[str]:
-    """The names of all values that are given or computed."""
-    yield from graph.sources
-    for node in graph.nodes:
-        yield from node.outputs
+    return nodes
 
 
 def _may_be_numbers(graph: Graph, vectors: set[str]) -> bool:

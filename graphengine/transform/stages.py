@@ -20,7 +20,7 @@ import numpy as np
 
 from graphengine.ir.declarations import Input
 from graphengine.ir.graph import Graph
-from graphengine.ir.node_types import infer, literal_type
+from graphengine.ir.node_types import infer, operand_types
 from graphengine.ir.nodes import GraphNode, Operand
 from graphengine.ir.recording import Recorder
 from graphengine.ops.merging import ADD, ROWS, merge_of
@@ -198,7 +198,7 @@ class _Walk:
         return operand
 
     def _kinds(self, node: GraphNode) -> tuple[ArrayType | None, ...]:
-        return tuple([self.types[ref] if isinstance(ref, str) else literal_type(ref) for ref in node.inputs])
+        return operand_types(node.inputs, self.types)
 
     def _visit(self, node: GraphNode, *, expand: bool) -> list[GraphNode]:
         """Place a node, or give the nodes that it is made of."""
@@ -208,11 +208,8 @@ class _Walk:
         stage = max([place.stage for place in places], default=0)
         if Spread.EACH in spreads:
             self._place(self._keyed(node), Place(Spread.EACH))
-        elif node.op == "size" and node.is_core and self._is_literal(node):
+        elif node.is_core and node.op in ("size", "shape") and self._placed_size(node, spreads, stage):
             pass
-        elif node.op == "shape" and node.is_core and spreads == {Spread.ROWS}:
-            self._shapes[node.id] = node.inputs[0]
-            self._place(node, Place(Spread.SHAPE, stage))
         elif spreads <= {Spread.FIXED}:
             self._place_fixed(node, places, stage)
         elif Spread.WHOLE in spreads or self._misuses_shape(node, places):
@@ -220,6 +217,16 @@ class _Walk:
         else:
             return self._visit_sampled(node, places, stage, expand=expand)
         return []
+
+    def _placed_size(self, node: GraphNode, spreads: set[Spread], stage: int) -> bool:
+        """Place a size that is a number, or the shape of samples; whether it is one of them."""
+        if node.op == "size":
+            return self._is_literal(node)
+        if spreads != {Spread.ROWS}:
+            return False
+        self._shapes[node.id] = node.inputs[0]
+        self._place(node, Place(Spread.SHAPE, stage))
+        return True
 
     def _place_fixed(self, node: GraphNode, places: list[Place], stage: int) -> None:
         """Place a node that reads what is the same for all samples."""
@@ -231,8 +238,7 @@ class _Walk:
     def _place_filled(self, node: GraphNode) -> bool:
         """Ones like a merged value do not wait for it: only its shape counts. Whether it is known that they are."""
         kind, fill = self.types[node.id], fill_of(node.node.traits)
-        known = isinstance(kind.dtype, np.dtype) and all(isinstance(size, int) for size in kind.shape)
-        if fill is None or not known:
+        if fill is None or not kind.is_static:
             return False
         for made in filled_nodes(node.id, fill, kind, self._instance):
             self.types.setdefault(made.id, ArrayType((), kind.dtype))
@@ -306,7 +312,7 @@ class _Walk:
         self.places.update(dict.fromkeys(node.outputs, place))
 
     def _append(self, node: GraphNode) -> None:
-        self.nodes.append(node._replace(inputs=tuple([self._literals.get(ref, ref) for ref in node.inputs])))
+        self.nodes.append(node.renamed(self._literals))
 
     def _merge(self, merged: Merged, stage: int) -> str:
         """The name of a value once it is merged."""

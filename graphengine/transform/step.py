@@ -220,27 +220,30 @@ def _factor(length: Any, limit: float) -> Any:
 
 def _updated(recorder: Recorder, name: str, gradient: Any, rule: Update) -> dict[str, str]:
     """Inline the rule for one parameter: what replaces the parameter and each of its slots."""
-    multiplier = recorder.graph.parameters[name].learning_rate_multiplier
-    rate = _scalar(recorder, LEARNING_RATE, rule.kind)
-    recorder.enter(f"{name}/rate")
-    if multiplier != 1:
-        rate = rate * float(multiplier)
-    operands: dict[Any, Operand] = {
-        "parameter": name,
-        "gradient": gradient.name,
-        LEARNING_RATE: rate.name,
-        **{slot: f"{name}/{slot}" for slot in rule.slots},
-    }
-    if ITERATION in rule.graph.outputs.values() or any(ITERATION in node.inputs for node in rule.graph.nodes):
+    targets = {"parameter": name, **{slot: f"{name}/{slot}" for slot in rule.slots}}
+    rate = _rate(recorder, name, rule.kind)
+    operands: dict[Any, Operand] = {**targets, "gradient": gradient.name, LEARNING_RATE: rate.name}
+    if _reads_iteration(rule.graph):
         operands[ITERATION] = _scalar(recorder, ITERATION, rule.kind).name
     for node in rule.graph.nodes:
-        inputs = tuple(operands[ref] if isinstance(ref, str) else ref for ref in node.inputs)
+        inputs = node.renamed(operands).inputs
         symbols = recorder.emit(node.op, node.node, inputs, recorder.free(f"{name}/{node.id}"))
         symbols = symbols if isinstance(symbols, tuple) else (symbols,)
         operands.update(zip(node.outputs, [symbol.name for symbol in symbols], strict=True))
-    targets = {"parameter": name, **{slot: f"{name}/{slot}" for slot in rule.slots}}
     updated = {targets[output]: str(operands[value]) for output, value in rule.graph.outputs.items()}
     return {**updated, name: _within_bounds(recorder, name, updated[name])}
+
+
+def _rate(recorder: Recorder, name: str, kind: ArrayType) -> Any:
+    """The learning rate of one parameter."""
+    rate = _scalar(recorder, LEARNING_RATE, kind)
+    multiplier = recorder.graph.parameters[name].learning_rate_multiplier
+    recorder.enter(f"{name}/rate")
+    return rate if multiplier == 1 else rate * float(multiplier)
+
+
+def _reads_iteration(rule: Graph) -> bool:
+    return ITERATION in rule.outputs.values() or any(ITERATION in node.inputs for node in rule.nodes)
 
 
 def _within_bounds(recorder: Recorder, name: str, updated: str) -> str:

@@ -7,14 +7,12 @@ Jacobian is the gradient of a gradient, of which only the values that it keeps a
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
-
-import numpy as np
 
 from graphengine.ir.graph import Graph
 from graphengine.ir.graph_bodies import GraphBody
-from graphengine.ir.node_types import literal_type
+from graphengine.ir.node_types import operand_types
 from graphengine.ir.nodes import GraphNode, reachable
 from graphengine.ops.registry import OPS, Instances
 from graphengine.ops.shapes import ArrayType
@@ -26,57 +24,64 @@ from graphengine.transform.passes import dead_code, optimize
 def optimize_trimmed(graph: Graph, *, exact: bool = True) -> Graph:
     """Return the graph after all passes, with its loops trimmed; see `optimize`."""
     graph = optimize(graph, exact=exact)
-    loops = [node for node in graph.nodes if node.op == "scan" and node.is_core]
+    loops = [node for node in graph.nodes if node.is_loop]
     if not loops:
         return graph
     graph = _without_shapes_of(graph, {name for node in loops for name in node.outputs})
     read: set[Any] = set(graph.outputs.values())
     nodes, first = [], dict[Any, str]()
     for node in reversed(graph.nodes):
-        trimmed = _trimmed(node, graph, read) if node.op == "scan" and node.is_core else node
+        trimmed = _trimmed(node, graph, read) if node.is_loop else node
         read.update(trimmed.inputs)
         nodes.append(trimmed)
-        if trimmed.outputs != node.outputs and (port := trimmed.node.outputs[0]) != node.node.outputs[0]:
+        if (port := trimmed.node.outputs[0]) != node.node.outputs[0]:
             first[f"{node.id}:{port}"] = node.id  # what is left of the results has another first one
-    nodes = [node._replace(inputs=tuple([first.get(ref, ref) for ref in node.inputs])) for node in reversed(nodes)]
+    return dead_code(_with_first_results(graph, nodes[::-1], first))
+
+
+def _with_first_results(graph: Graph, nodes: list[GraphNode], first: Mapping[Any, str]) -> Graph:
+    """The graph with trimmed loops; `first` maps results that have become the first of their loop to its id."""
+    nodes = [node.renamed(first) for node in nodes]
     names = {*graph.sources, *[name for node in nodes for name in node.outputs]}
     types = {name: kind for name, kind in graph.types.items() if name in names}
     types |= {name: graph.types[old] for old, name in first.items()}
     outputs = {port: first.get(value, value) for port, value in graph.outputs.items()}
-    return dead_code(graph.derive(nodes, outputs, types))
+    return graph.derive(nodes, outputs, types)
 
 
 def _trimmed(node: GraphNode, graph: Graph, read: set[Any]) -> GraphNode:
     """A loop that gives what is read, and reads what that needs."""
-    kinds = [graph.types[ref] if isinstance(ref, str) else literal_type(ref) for ref in node.inputs]
-    if any(not isinstance(size, int) for kind in kinds if kind for size in kind.shape):
+    kinds = operand_types(node.inputs, graph.types)
+    if not all(kind.is_sized for kind in kinds if kind):
         return node
     loop: Any = node.node
-    body, carried = loop.function, len(loop.carry)
-    axes = dict(zip(body.outputs[carried:], loop.axes[1], strict=True))
+    body = loop.function
     steps, _ = loop.steps(kinds)
     whole = body.graph(steps)
     wanted = _wanted(loop, whole, {port for port, name in zip(body.outputs, node.outputs, strict=True) if name in read})
-    carry = tuple([name for name, port in zip(loop.carry, body.outputs, strict=False) if port in wanted])
     part = _without_shapes_of(whole, loop.sequences)
     part = optimize_trimmed(part.derive(part.nodes, {port: body.results[port] for port in wanted}, part.types))
+    trimmed = _with_body(loop, part)
+    operands = dict(zip(body.inputs, node.inputs, strict=True))
+    return node._replace(node=trimmed, inputs=tuple([operands[name] for name in trimmed.function.inputs]))
+
+
+def _with_body(loop: Any, part: Graph) -> Any:
+    """The loop with a part of its body: its states, sequences and axes are those that the part has."""
+    body, wanted = loop.function, list(part.outputs)
+    carry = tuple([name for name, port in zip(loop.carry, body.outputs, strict=False) if port in part.outputs])
     used = {*part.outputs.values(), *carry}.union(*[each.inputs for each in part.nodes])
     if used.isdisjoint(loop.sequences):
-        used.update(loop.sequences[:1])
-    kept = [name for name in body.inputs if name in used]
-    cut = dict(zip(loop.sequences, loop.axes[0], strict=True))
+        used.update(loop.sequences[:1])  # one that says how many steps there are
+    cut = {name: axis for name, axis in zip(loop.sequences, loop.axes[0], strict=True) if name in used}
+    axes = dict(zip(body.outputs[len(loop.carry) :], loop.axes[1], strict=True))
     changes = {
-        "function": GraphBody(body.name, kept, part.nodes, part.outputs),
+        "function": GraphBody(body.name, [name for name in body.inputs if name in used], part.nodes, part.outputs),
         "carry": carry,
-        "sequences": tuple([name for name in loop.sequences if name in used]),
-        "axis": (*[axis for name, axis in cut.items() if name in used], *[axes[port] for port in wanted[len(carry) :]]),
+        "sequences": tuple(cut),
+        "axis": (*cut.values(), *[axes[port] for port in wanted[len(carry) :]]),
     }
-    operands = [ref for name, ref in zip(body.inputs, node.inputs, strict=True) if name in used]
-    return node._replace(node=loop.model_copy(update=changes), inputs=tuple(operands))
-
-
-def _is_static(kind: ArrayType) -> bool:
-    return isinstance(kind.dtype, np.dtype) and all(isinstance(size, int) for size in kind.shape)
+    return loop.model_copy(update=changes)
 
 
 def _wanted(loop: Any, body: Graph, read: set[str]) -> list[str]:
@@ -99,7 +104,7 @@ def _without_shapes_of(graph: Graph, names: Collection[str]) -> Graph:
     types, instance = dict(graph.types), Instances(OPS.original)
     for node in graph.nodes:
         kind, fill = types[node.id], fill_of(node.node.traits)
-        if fill is None or node.inputs[0] not in names or not _is_static(kind):
+        if fill is None or node.inputs[0] not in names or not kind.is_static:
             nodes.append(node)
             continue
         for made in filled_nodes(node.id, fill, kind, instance):

@@ -15,7 +15,7 @@ import numpy as np
 
 from graphengine.extras import optional
 from graphengine.ir.graph import Graph
-from graphengine.ir.node_types import literal_type
+from graphengine.ir.node_types import literal_type, operand_types
 from graphengine.ir.nodes import GraphNode, Operand
 from graphengine.ops.shapes import ArrayType, PythonNumber
 
@@ -219,5 +219,5 @@ class Emitter:
 
 def applied(node: GraphNode, graph: Graph) -> Applied:
     """Return a node with its types."""
-    kinds = tuple([graph.types[ref] if isinstance(ref, str) else literal_type(ref) for ref in node.inputs])
+    kinds = operand_types(node.inputs, graph.types)
     return Applied(node, kinds, graph.types[node.id])
