@@ -171,35 +171,46 @@ def test_backends_have_names_of_ops_as_keys_of_their_tables_alone():
         assert [(module, each.value) for each in texts if each.value in OPS and id(each) not in keys] == []
 
 
-DECISIONS = (ast.If, ast.IfExp, ast.For, ast.While, ast.ExceptHandler, ast.Assert)
-
-
 def complexity(function):
-    """The cyclomatic complexity of a function without those inside it: 1, and 1 for each decision."""
-    found, pending = 1, [*ast.iter_child_nodes(function)]
+    """The cyclomatic complexity of a function without those inside it, as `radon cc` counts it."""
+    found, pending = 1, [*function.body]
     while pending:
         node = pending.pop()
         if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
             continue
-        pending += ast.iter_child_nodes(node)
-        match node:
-            case ast.BoolOp():
-                found += len(node.values) - 1
-            case ast.comprehension():
-                found += 1 + len(node.ifs)
-            case ast.match_case():
-                found += not (isinstance(node.pattern, ast.MatchAs) and node.pattern.pattern is None)
-            case _:
-                found += isinstance(node, DECISIONS)
+        found += decisions_of(node)
+        pending += () if isinstance(node, ast.Assert) else ast.iter_child_nodes(node)
     return found
+
+
+def decisions_of(node):
+    match node:
+        case ast.If() | ast.IfExp() | ast.Assert():
+            return 1
+        case ast.For() | ast.While():
+            return 1 + bool(node.orelse)
+        case ast.Try():
+            return len(node.handlers) + bool(node.orelse)
+        case ast.BoolOp():
+            return len(node.values) - 1
+        case ast.comprehension():
+            return 1 + len(node.ifs)
+        case ast.match_case():  # the last one, `case _`, is the way on
+            return not (isinstance(node.pattern, ast.MatchAs) and node.pattern.pattern is None)
+    return 0
 
 
 def test_functions_are_simple():
     """The aim is a mean of 3.0, and 12 at most. Comprehensions and `and` count, too."""
-    trees = [ast.parse(path.read_bytes()) for path in MODULES.values()]
-    found = [complexity(node) for tree in trees for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
-    assert sum(found) / len(found) <= 3.7
-    assert max(found) <= 24
+    trees = {name: ast.parse(path.read_bytes()) for name, path in MODULES.items()}
+    found = {
+        (name, node.lineno, node.name): complexity(node)
+        for name, tree in trees.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef)
+    }
+    assert sum(found.values()) / len(found) <= 3.67
+    assert {where: count for where, count in found.items() if count > 24} == {}
 
 
 OPS_IN_PASSES = {
@@ -207,7 +218,6 @@ OPS_IN_PASSES = {
     "transform.branches": (2, "a choice passes the gradient of the branch taken; a quotient by a literal has no pole"),
     "transform.filling": (4, "makes constants"),
     "transform.gradient": (2, "the gradient of a value with respect to itself is 1, and with respect to any other 0"),
-    "transform.merging_loops": (1, "merges loops"),
     "transform.mode": (6, "gives random ops their keys, and makes keys of numbers that are carried"),
     "transform.naming": (2, "the factor of a product is a partial derivative; a loop has names of its own"),
     "transform.packing": (2, "takes a vector apart"),
@@ -220,7 +230,6 @@ OPS_IN_PASSES = {
     "transform.single": (3, "a product of matrices of one number is a product"),
     "transform.stages": (15, "sizes differ between parts of the samples; six are words of merging, not ops"),
     "transform.step": (5, "the norm of gradients, which has a name of its own; gradients that are 0"),
-    "transform.trimming": (2, "trims loops"),
 }
 """Names of ops in the text of passes: how many, and why. What else a pass must know of an op is one of its traits."""
 

@@ -6,6 +6,7 @@ have the same steps, so a page that shows them needs only to choose a frame and 
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -177,11 +178,14 @@ def _backward(traced: GraphTrace, loops: Mapping[str, TracedLoop]) -> Iterator[t
     several = [gradient for gradient in traced.gradients if len(gradient.contributions) > 1]
     sums = {gradient.value: sum_text(gradient, traced.of) for gradient in several}
     given = {each.name for each in traced.given}
-    last = {gradient.value: gradient.contributions[-1][0] for gradient in several if gradient.value in given}
+    completed = defaultdict[str, list[str]](list)
+    for gradient in several:
+        if gradient.value in given:
+            completed[gradient.contributions[-1][0]].append(gradient.value)
     for walk in traced.backward:
         if loop := loops.get(walk.node):  # the last step first, then what the loop passes on
             texts = [step_back_text(loop, *each) for each in reversed(loop.opened)]
             yield from zip(_loop_steps(loop, "backward"), texts, strict=True)
         lines = [sums.get(walk.node) or arriving_text(walk, traced.of), *walked_texts(walk, traced.of)]
         yield FilmStep("backward", walk.node), "\n".join(lines)
-        yield from ((FilmStep("backward", value), sums[value]) for value, node in last.items() if node == walk.node)
+        yield from ((FilmStep("backward", value), sums[value]) for value in completed[walk.node])

@@ -78,34 +78,52 @@ def _other_types(kinds: Iterable[ArrayType]) -> str | None:
 def _encoded(recorded: LiveTrace, film: Film, panels: Sequence[Panel], gauges: Sequence[Gauge]) -> dict[str, Any]:
     """Return instructions, values of the frames, and texts."""
     charts = [_chart(each.follows, recorded) for each in gauges]
-    labels = [[recorded.label(wire.link) for wire in panel.wires] for panel in panels]
-    carried = {}
-    if film.iterations:
-        step = film.iterations.step
-        carried = {name: recorded.number(step.graph.outputs[output]) for output, name in step.carried.items()}
+    labels = _labels(recorded, panels)
+    carried = _carried(film, recorded)  # before the graph is made: these are outputs of it, too
     nodes = [*recorded.graph.nodes, *recorded.recorder.nodes]
     outputs = {str(number): name for number, name in enumerate(recorded.values)}
     graph = recorded.graph.derive(nodes, outputs, recorded.recorder.types)
     reason = _other_types(graph.types.values())
     if reason:
         return {"reason": reason}
-    sources, pool = list(graph.sources), _Arrays()
-    slots = {name: place for place, name in enumerate(sources)}
     graph = optimize(graph)
     work = sum(map(_work, instructions(graph)))
     if work > MAX_WORK:
         return {"reason": f"a step takes {work} products and values; at most {MAX_WORK} are computed here"}
     return {
         **program(graph),
-        "given": [[pool.place(frame.given[name]) for name in sources] for frame in film.frames],
-        "pool": pool.values,
+        **_given(film, list(recorded.graph.sources)),
         "texts": [parts_of(text) for text in texts_of(recorded.trace)],
         "reasons": [_reason(each) for each in recorded.reasons],
+        **labels,
+        "charts": [each if _runs(each) * work <= MAX_WORK else None for each in charts],
+        "carried": carried,
+    }
+
+
+def _labels(recorded: LiveTrace, panels: Sequence[Panel]) -> dict[str, Any]:
+    """Return what each wire shows above it, the value, and below it, the gradient."""
+    labels = [[recorded.label(wire.link) for wire in panel.wires] for panel in panels]
+    return {
         "values": [[above for above, _ in panel] for panel in labels],
         "gradients": [[below for _, below in panel] for panel in labels],
-        "charts": [each if _runs(each) * work <= MAX_WORK else None for each in charts],
-        "carried": [[slots[name], number] for name, number in carried.items() if name in slots],
     }
+
+
+def _carried(film: Film, recorded: LiveTrace) -> list[list[int]]:
+    """Return the slots of what a step carries on, each with the number of the value that replaces it."""
+    if not film.iterations:
+        return []
+    step, sources = film.iterations.step, list(recorded.graph.sources)
+    replaced = {name: recorded.number(step.graph.outputs[output]) for output, name in step.carried.items()}
+    return [[sources.index(name), number] for name, number in replaced.items() if name in sources]
+
+
+def _given(film: Film, sources: Sequence[str]) -> dict[str, Any]:
+    """Return the values of the sources in each frame, as places in a pool of arrays."""
+    pool = _Arrays()
+    given = [[pool.place(frame.given[name]) for name in sources] for frame in film.frames]
+    return {"given": given, "pool": pool.values}
 
 
 def _chart(follows: Mapping[str, Any] | None, recorded: LiveTrace) -> dict[str, Any] | None:

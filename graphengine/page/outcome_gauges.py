@@ -157,21 +157,22 @@ def _residuals(model: Model, film: Film, loss: str) -> Gauge | None:
     if target is None or not film.batches:
         return None
     evaluate = FilmValues(model, film)
-    across = (
-        target.inputs[0]
-        if len(target.inputs) == 1 and len(model.graph.types[target.inputs[0]].shape) <= 1
-        else target.value
-    )
-    found = [evaluate(shot.given, [target.value, target.target, across]) for shot in film.frames]
-    shots = [[(float(x), float(y - guess)) for guess, y, x in zip(*map(np.ravel, each), strict=True)] for each in found]
-    finite = [[point for point in points if np.isfinite(point).all()] for points in shots]
-    if not finite[-1]:
+    is_curve = len(target.inputs) == 1 and len(model.graph.types[target.inputs[0]].shape) <= 1
+    across = target.inputs[0] if is_curve else target.value
+    shots = [_residual_points(*evaluate(shot.given, [target.value, target.target, across])) for shot in film.frames]
+    if not shots[-1]:
         return None
-    xs = [x for x, _ in finite[-1]]
-    reach = 1.3 * max(abs(y) for _, y in finite[-1]) or 1.0
+    xs, ys = zip(*shots[-1], strict=True)
+    reach = 1.3 * max(map(abs, ys)) or 1.0
     corners = [(min(xs), -reach), (max(xs), reach)]
     frame = axes(f"residual: {target.target} - {target.output}", corners, across)
     zero = line(frame, [(min(xs), 0.0), (max(xs), 0.0)], 7)
     step = -(-len(xs) // MOST_POINTS)
     elements = (*frame.elements(), zero, '<path class="points s0"/>')
-    return Gauge("residuals", elements, tuple({"p": [_dots(frame, points[::step])]} for points in finite))
+    return Gauge("residuals", elements, tuple({"p": [_dots(frame, points[::step])]} for points in shots))
+
+
+def _residual_points(predicted: Matrix, target: Matrix, across: Matrix) -> list[tuple[float, float]]:
+    """Return the residuals over `across`, the finite ones."""
+    points = np.stack([across.ravel(), target.ravel() - predicted.ravel()], axis=-1)
+    return [(float(x), float(y)) for x, y in points[np.isfinite(points).all(axis=-1)]]

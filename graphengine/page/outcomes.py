@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 
 from graphengine.model.model import Model
+from graphengine.ops.shapes import Shape
 from graphengine.page.film import Film
 from graphengine.page.landscape import data_of
 from graphengine.wording import escaped
@@ -57,20 +58,34 @@ def classes_of(model: Model, film: Film, loss: str) -> Classes | None:
     if not film.batches:
         return None
     if node is None:
-        target = target_of(model, loss)
-        is_binary = target and np.isin(data_of(film.batches)[target.target], (0, 1)).all()
-        return Classes("", target.value, target.target, ("0", "1")) if target and is_binary else None
+        return _two_classes(target_of(model, loss), film)
     scores, targets = node.inputs[:2]
     if not isinstance(scores, str) or not isinstance(targets, str):
         return None
-    shape = graph.types[scores].shape
-    count = 2 if node.op not in SEVERAL else shape[-1] if shape else None
-    if not isinstance(count, int) or count > MOST_CLASSES:
+    count = _class_count(node.op, graph.types[scores].shape)
+    if count is None:
         return None
-    declared = model.document.inputs[targets].categories if targets in graph.inputs else None
+    return Classes(node.op, scores, targets, _class_names(model, targets, count))
+
+
+def _class_count(op: str, scores: Shape) -> int | None:
+    """Return the number of classes that a loss scores, if it is known and not too large."""
+    count = scores[-1:] if op in SEVERAL else (2,)
+    return next((size for size in count if isinstance(size, int) and size <= MOST_CLASSES), None)
+
+
+def _class_names(model: Model, targets: str, count: int) -> tuple[str, ...]:
+    """Return the categories that the file declares for the targets, else the numbers of the classes."""
+    declared = model.document.inputs[targets].categories if targets in model.graph.inputs else None
     named = declared if declared and len(declared) == count else range(count)
-    names = tuple([escaped(str(each)) for each in named])
-    return Classes(node.op, scores, targets, names)
+    return tuple([escaped(str(each)) for each in named])
+
+
+def _two_classes(target: Target | None, film: Film) -> Classes | None:
+    """Return classes 0 and 1 where all targets are one of them."""
+    if target is None or not np.isin(data_of(film.batches)[target.target], (0, 1)).all():
+        return None
+    return Classes("", target.value, target.target, ("0", "1"))
 
 
 def scored(classes: Classes, scores: Matrix) -> Matrix:
@@ -122,21 +137,26 @@ def plane_of(model: Model, film: Film, value: str) -> Plane | None:
     """Return the plane of the inputs of a value: one input of two numbers a sample, or two of one; else None."""
     graph, data = model.graph, data_of(film.batches)
     inputs = [name for name in model.executor.inputs_of([value]) if name in data]
-    kinds = [graph.types[name] for name in inputs]
-    if not all(kind.is_differentiable for kind in kinds):
+    if not all(graph.types[name].is_differentiable and graph.types[name].shape for name in inputs):
         return None
-    if len(inputs) == 1 and np.ndim(data[inputs[0]]) == 2 and data[inputs[0]].shape[1] == 2:
+    shapes = [np.shape(data[name])[1:] for name in inputs]
+    if shapes == [(2,)]:
         points, names = data[inputs[0]], (f"{inputs[0]}[0]", f"{inputs[0]}[1]")
-    elif len(inputs) == 2 and all(np.ndim(data[name]) == 1 and graph.types[name].shape for name in inputs):
+    elif shapes == [(), ()]:
         points, names = np.stack([data[name] for name in inputs], axis=-1), (inputs[0], inputs[1])
     else:
         return None
+    xs, ys = np.linspace(*_around(points), GRID, axis=-1)
+    grid = np.stack(np.meshgrid(xs, ys), axis=-1).reshape(-1, 2).astype(points.dtype)
+    batch = {inputs[0]: grid} if len(inputs) == 1 else dict(zip(inputs, grid.T, strict=True))
+    return Plane(names, points, xs, ys, batch)
+
+
+def _around(points: Matrix) -> tuple[Matrix, Matrix]:
+    """Return the lowest and highest coordinates of a field with some room around the points."""
     low, high = points.min(axis=0), points.max(axis=0)
     room = np.where(high > low, 0.15 * (high - low), 1.0)
-    xs, ys = (np.linspace(low[i] - room[i], high[i] + room[i], GRID) for i in (0, 1))
-    grid = np.stack([each.ravel() for each in np.meshgrid(xs, ys)], axis=-1).astype(points.dtype)
-    batch = {inputs[0]: grid} if len(inputs) == 1 else {name: grid[:, i] for i, name in enumerate(inputs)}
-    return Plane(names, points, xs, ys, batch)
+    return low - room, high + room
 
 
 class Target(NamedTuple):

@@ -15,6 +15,7 @@ from graphengine.errors import make_pointer
 from graphengine.format.positions import find_positions
 from graphengine.format.saving import node_document
 from graphengine.format.writing import dump_json
+from graphengine.ir.nodes import GraphNode
 from graphengine.model.model import Model
 from graphengine.ops.registry import OPS
 from graphengine.page.film import Film, FilmFrame, FilmStep, steps_of, texts_of
@@ -113,21 +114,31 @@ def _items(model: Model, panels: Sequence[Panel]) -> Iterator[tuple[str, dict[st
     document = model.document
     declarations: dict[str, Any] = {**document.inputs, **document.parameters, **document.state}
     for shape in (shape for panel in panels for shape in panel.shapes):
-        if shape.kind in ("entry", "exit", "box"):
-            continue
-        key = shape.key.removesuffix(">") if shape.kind == "output" else shape.key
-        value = model.graph.outputs[key] if shape.kind == "output" else key
-        details: dict[str, Any] = {"name": key, "kind": shape.kind, "type": str(model.graph.types[value])}
-        if shape.kind == "node":
-            node = nodes[key]
-            about = OPS[node.op].docstring.summary if node.op in OPS else ""
-            details |= {"kind": node.op, "about": about, "formula": f"{key} = {formula(node)}"}
-            details["json"] = _json(node_document(node))
-        elif shape.kind != "output":
-            details["about"] = escaped(declarations[key].description or "")
-            details["json"] = _json({key: declarations[key].model_dump(exclude_defaults=True, exclude={"value"})})
-        pointer = pointers.get(key if shape.kind != "output" else shape.key, "")
-        yield shape.key, details | {"place": places.get(pointer, "")}
+        match shape.kind:
+            case "entry" | "exit" | "box":
+                continue
+            case "output":
+                name = shape.key.removesuffix(">")
+                value, details = model.graph.outputs[name], {}
+            case "node":
+                name = value = shape.key
+                details = _of_node(nodes[name])
+            case _:
+                name = value = shape.key
+                details = _of_declaration(name, declarations[name])
+        common = {"name": name, "kind": shape.kind, "type": str(model.graph.types[value])}
+        yield shape.key, {**common, **details, "place": places.get(pointers.get(shape.key, ""), "")}
+
+
+def _of_node(node: GraphNode) -> dict[str, str]:
+    about = OPS[node.op].docstring.summary if node.op in OPS else ""
+    text = f"{node.id} = {formula(node)}"
+    return {"kind": node.op, "about": about, "formula": text, "json": _json(node_document(node))}
+
+
+def _of_declaration(name: str, declared: Any) -> dict[str, str]:
+    content = _json({name: declared.model_dump(exclude_defaults=True, exclude={"value"})})
+    return {"about": escaped(declared.description or ""), "json": content}
 
 
 def _json(content: Any) -> str:

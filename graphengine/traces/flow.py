@@ -120,8 +120,16 @@ class _Explorer:
         if node.node.signature.saved is None or not flowing or _is_flat(node):
             return [False] * len(needs)
         if bodies_of(node.node):
-            names = zip(*[[inner.is_open(name) for name in given] for inner, given in self._within(node)], strict=True)
-            return [need and any(several) for need, several in zip(needs, names, strict=True)]
+            return [need and is_open for need, is_open in zip(needs, self._open_within(node), strict=True)]
+        return self._recorded_passes(node, needs)
+
+    def _open_within(self, node: GraphNode) -> list[bool]:
+        """For each operand whether a gradient flows to it in one of the functions that the node runs."""
+        names = [[inner.is_open(name) for name in given] for inner, given in self._within(node)]
+        return [any(several) for several in zip(*names, strict=True)]
+
+    def _recorded_passes(self, node: GraphNode, needs: tuple[bool, ...]) -> Sequence[bool]:
+        """Which operands get a gradient from a `backward` that is recorded."""
         inputs = [self.recorder.symbol(operand) for operand in node.inputs]
         results = [self.recorder.symbol(name) for name in node.outputs]
         before = len(self.recorder.nodes)
@@ -179,15 +187,16 @@ class _Explorer:
         ways: dict[str, tuple[int, list[_Way]]] = {self.target: (1, [_Way(0, self.target, None)])}
         values = [name for node in reversed(self.nodes) for name in node.outputs]
         for value in (*values, *self.graph.sources):
-            if value == self.target:
-                continue
-            open_users = [node for node, reason in self.users.get(value, ()) if reason is None]
-            further = [ways[name] for node in open_users for name in node.outputs if name in ways]
+            further = [ways[name] for name in self._open_results(value) if name in ways]
             count = sum(number for number, _ in further)
-            if count:
+            if count and value != self.target:
                 found = (_Way(way.length + 1, value, way) for _, several in further for way in several)
                 ways[value] = count, sorted(found, key=lambda way: way.length)[:MAX_PATHS]
         return ways
+
+    def _open_results(self, value: str) -> list[str]:
+        """What the nodes give that pass a gradient on to a value."""
+        return [name for node, reason in self.users.get(value, ()) if reason is None for name in node.outputs]
 
     def flow(self, name: str) -> Flow:
         """How the gradient reaches one value."""

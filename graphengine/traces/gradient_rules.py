@@ -95,15 +95,8 @@ def _einsum(
     terms, arrow, result = einsum_equation(node).partition("->")
     factors = terms.split(",")
     own, others = factors[position], [*factors[:position], *factors[position + 1 :]]
-    sizes = [dict(zip(term, value.shape, strict=False)) for term, value in zip(factors, values, strict=True) if value]
-    is_broadcast = any(1 in each.values() for each in sizes)
-    if (
-        not arrow
-        or len(set(own)) < len(own)
-        or "." in terms
-        or not set(own) <= set(result).union(*others)
-        or is_broadcast
-    ):
+    has_pattern = arrow and "." not in terms and len(set(own)) == len(own) and set(own) <= set(result).union(*others)
+    if not has_pattern or any(1 in value.shape for value in values if value):  # a size of 1 may be broadcast
         return None
     equation = f"{','.join([result, *others])}->{own}"
     names = [gradient, *(str(ref) for place, ref in enumerate(node.inputs) if place != position)]

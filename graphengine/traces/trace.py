@@ -186,22 +186,27 @@ def trace_values(
     target = None if of is None else graph.value_name(of)
     wanted = [graph.value_name(name) for name in wrt]
     shown = {name: show(slots[slot]) for name, slot in executor.slot_of.items()}
-    name = (called or target) if wanted else None
-    walker = _Walker(executor, slots, shown, wanted, show, name)
+    walker = _Walker(executor, slots, shown, wanted, show, (called or target) if wanted else None)
+    left_out: tuple[tuple[str, str], ...] = ()
     if target is not None and wanted:
         executor.backward(slots, target, wanted, walker.see)
-    kinds = {"input": graph.inputs, "parameter": graph.parameters, "state": graph.state}
+        left_out = walker.left_out(target)
     return GraphTrace(
         graph.name,
-        name,
+        walker.of,
         tuple(wanted),
-        tuple(Given(name, kind, shown[name]) for kind, names in kinds.items() for name in names),
+        _given(graph, shown),
         tuple(evaluation(node, shown) for node in graph.nodes),
         tuple(walker.walks),
-        walker.left_out(target) if target and wanted else (),
+        left_out,
         walker.sums(target),
         loops=walker.loops(opened) if show in (ShownValue.of, ShownValue.whole) else (),
     )
+
+
+def _given(graph: Graph, shown: Mapping[str, ShownValue]) -> tuple[Given, ...]:
+    kinds = {"input": graph.inputs, "parameter": graph.parameters, "state": graph.state}
+    return tuple([Given(name, kind, shown[name]) for kind, names in kinds.items() for name in names])
 
 
 def _traced_step(step: LoopStep, of: str | None, show: Show, opened: Opened) -> GraphTrace:
@@ -210,11 +215,15 @@ def _traced_step(step: LoopStep, of: str | None, show: Show, opened: Opened) -> 
     if of is None or not step.arriving or not inputs:
         return trace_graph(step.graph, step.values, show=show, opened=opened)
     names = [f"{value}/arriving.{place}" for place, (value, _) in enumerate(step.arriving)]
-    pairs = [(value, name) for name, (value, _) in zip(names, step.arriving, strict=True)]
-    arriving = {name: gradient for name, (_, gradient) in zip(names, step.arriving, strict=True)}
-    graph, values = weighted(step.graph, pairs, inputs), {**step.values, **arriving}
-    traced = trace_graph(graph, values, WEIGHTED, inputs, show, opened, of)
-    own = {node.id for node in step.graph.nodes}
+    values, gradients = zip(*step.arriving, strict=True)
+    graph = weighted(step.graph, list(zip(values, names, strict=True)), inputs)
+    given = {**step.values, **dict(zip(names, gradients, strict=True))}
+    return _of_nodes_in(step.graph, trace_graph(graph, given, WEIGHTED, inputs, show, opened, of))
+
+
+def _of_nodes_in(graph: Graph, traced: GraphTrace) -> GraphTrace:
+    """The trace of an extended graph without what extends it."""
+    own = {node.id for node in graph.nodes}
 
     def from_outside(gradient: Gradient) -> Gradient:
         parts = [(node if node in own else "outside", shown) for node, shown in gradient.contributions]
@@ -222,28 +231,29 @@ def _traced_step(step: LoopStep, of: str | None, show: Show, opened: Opened) -> 
 
     return replace(
         traced,
-        model=step.graph.name,
-        given=tuple([each for each in traced.given if each.name in step.values]),
+        model=graph.name,
+        given=tuple([each for each in traced.given if each.name in graph.sources]),
         forward=tuple([each for each in traced.forward if each.node in own]),
         backward=tuple([each for each in traced.backward if each.node in own]),
         left_out=tuple([each for each in traced.left_out if each[0] in own]),
-        gradients=tuple([from_outside(each) for each in traced.gradients if each.value in step.graph.types]),
+        gradients=tuple([from_outside(each) for each in traced.gradients if each.value in graph.types]),
     )
 
 
 def computable(graph: Graph, values: Mapping[str, Any]) -> Graph:
     """The part of a graph that can be computed from given values."""
-    if all(name in values for name in graph.sources):
+    missing: set[Any] = graph.sources.keys() - values.keys()
+    if not missing:
         return graph
-    known = {name for name in graph.sources if name in values}
     nodes = []
     for node in graph.nodes:
-        if all(ref in known for ref in node.inputs if isinstance(ref, str)):
+        if missing.isdisjoint(node.inputs):
             nodes.append(node)
-            known.update(node.outputs)
-    outputs = {name: value for name, value in graph.outputs.items() if value in known}
-    types = {name: kind for name, kind in graph.types.items() if name in known}
-    inputs = {name: source for name, source in graph.inputs.items() if name in known}
+        else:
+            missing.update(node.outputs)
+    outputs = {name: value for name, value in graph.outputs.items() if value not in missing}
+    types = {name: kind for name, kind in graph.types.items() if name not in missing}
+    inputs = {name: source for name, source in graph.inputs.items() if name not in missing}
     return graph.derive(nodes, outputs, types, inputs=inputs)
 
 

@@ -77,13 +77,20 @@ def chosen(
     training = model.document.training
     if training is None and iteration is not None:
         raise UsageError("iterations belong to a training, and the model has no training section")
-    has_updates = training is not None and (iteration is not None or not training.optimizer.is_solver)
-    if not has_updates or (iteration is None and given and (of or wrt or not _has_loss(model, given))):
+    if iteration is None and not _begins_with_updates(model, given, asked=bool(of or wrt)):
         return _plain(model, given or _all_data(model), of, wrt)
     iterations, moment = _moment(model, given, iteration)
     if of or wrt:
         return _plain(model, {**moment.values, **moment.batch}, of, wrt)
     return Tracing(model, iterations.given(moment), iterations=iterations, moment=moment)
+
+
+def _begins_with_updates(model: Model, given: Mapping[str, Any], *, asked: bool) -> bool:
+    """Whether the first iteration of a training is traced where none is named, and not an evaluation alone."""
+    training = model.document.training
+    if training is None or training.optimizer.is_solver:
+        return False
+    return not given or not (asked or not _has_loss(model, given))
 
 
 def _moment(model: Model, given: Mapping[str, Any], iteration: int | None) -> tuple[Iterations, Moment]:

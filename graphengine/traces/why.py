@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias, TypeGuard
 
 import numpy as np
 
@@ -74,11 +74,17 @@ def case_of(movement: Movement) -> str:
     moves = "rises" if step > 0 else "falls"
     if slope == 0 or (step > 0) == (slope > 0):
         return f"{moves} late"
-    if movement.aim is None:
-        return moves
-    guess, wanted, rate = map(_number, (movement.aim.guess, movement.aim.wanted, movement.aim.slope))
+    toward = _toward_aim(movement.aim, step) if movement.aim else None
+    return f"{moves} {toward}" if toward else moves
+
+
+def _toward_aim(aim: Aim, step: float) -> str | None:
+    """Which way the prediction changes with the parameter, where the step moves it nearer to its target."""
+    guess, wanted, rate = map(_number, (aim.guess, aim.wanted, aim.slope))
     nearer = (guess < wanted or guess > wanted) and (step * rate > 0) == (guess < wanted)
-    return f"{moves} {'grows' if rate > 0 else 'shrinks'}" if rate and nearer else moves
+    if not (rate and nearer):
+        return None
+    return "grows" if rate > 0 else "shrinks"
 
 
 def sentences(movement: Movement) -> dict[str, str]:
@@ -123,7 +129,7 @@ def aim_of(trace: GraphTrace, name: str, multiply: Multiply) -> Aim | None:
     target = next((other.operand for other in walk.edges if other.reason), "")
     guess, wanted = trace.values.get(prediction), trace.values.get(target)
     factors = [each.partial for _, each in below if each.partial is not None and each.partial.shape == ()]
-    if guess is None or wanted is None or guess.shape or wanted.shape or len(factors) < len(below):
+    if len(factors) < len(below) or not (_is_number(guess) and _is_number(wanted)):
         return None
     return Aim(prediction, guess, target, wanted, _slope_name(below, prediction, name), multiply(factors))
 
@@ -136,6 +142,10 @@ def _slope_name(path: Path, prediction: str, name: str) -> str:
 
 def _product(factors: Sequence[ShownValue]) -> ShownValue:
     return ShownValue.of(math.prod(map(_number, factors)))
+
+
+def _is_number(value: ShownValue | None) -> TypeGuard[ShownValue]:
+    return value is not None and value.shape == ()
 
 
 def _number(value: ShownValue) -> float:

@@ -208,7 +208,7 @@ class _Walk:
         stage = max([place.stage for place in places], default=0)
         if Spread.EACH in spreads:
             self._place(self._keyed(node), Place(Spread.EACH))
-        elif node.is_core and node.op in ("size", "shape") and self._placed_size(node, spreads, stage):
+        elif node.is_core and self._placed_size(node, spreads, stage):
             pass
         elif spreads <= {Spread.FIXED}:
             self._place_fixed(node, places, stage)
@@ -222,7 +222,7 @@ class _Walk:
         """Place a size that is a number, or the shape of samples; whether it is one of them."""
         if node.op == "size":
             return self._is_literal(node)
-        if spreads != {Spread.ROWS}:
+        if node.op != "shape" or spreads != {Spread.ROWS}:
             return False
         self._shapes[node.id] = node.inputs[0]
         self._place(node, Place(Spread.SHAPE, stage))
