@@ -46,10 +46,16 @@ if TYPE_CHECKING:
 hooks.shipped_ops.update(FAMILIES)
 hooks.shipped_kinds.update(
     {
-        "a reader of data": "graphengine.data.readers",
-        "an initializer": "graphengine.format.initializers",
-        "a learning-rate schedule": "graphengine.training.schedules",
-        "a solver": "graphengine.fit.solvers",
+        "a reader of data": ("graphengine.data.readers", "inline npy csv npz jsonl parquet arrow"),
+        "an initializer": (
+            "graphengine.format.initializers",
+            "constant zeros ones uniform normal glorot_uniform glorot_normal he_uniform he_normal from_data",
+        ),
+        "a learning-rate schedule": (
+            "graphengine.training.schedules",
+            "constant step exponential cosine linear inverse_time one_cycle",
+        ),
+        "a solver": ("graphengine.fit.solvers", "least_squares newton lbfgs trust-constr"),
     }
 )
 hooks.save_graph.provider = "graphengine.format.saving:save_graph"

@@ -29,5 +29,5 @@ over_workers, starts_over, trainer_over = Hook(), Hook(), Hook()
 shipped_ops: dict[str, str] = {}
 """The module that registers each op of this package, by the names of the op and of its NumPy function (`ops.index`)."""
 
-shipped_kinds: dict[str, str] = {}
-"""The modules that register what this package ships of each open union (`format.kinds`)."""
+shipped_kinds: dict[str, tuple[str, str]] = {}
+"""The module that registers what this package ships of each open union (`format.kinds`), and their names."""

@@ -44,9 +44,10 @@ def _same_kinds_after_a_test():
     yield
     for kinds, classes in before.items():
         for name in [name for name in kinds if kinds[name] is not classes.get(name)]:
-            kinds.remove(name)
             if name in classes:
-                kinds.register(classes[name])
+                kinds.register(classes[name], replace=True)  # in its old place
+            else:
+                kinds.remove(name)
 
 
 @pytest.fixture(autouse=True)

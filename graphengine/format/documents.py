@@ -44,10 +44,10 @@ from graphengine.format.fields import (
     ShapeField,
     Values,
 )
-from graphengine.format.kinds import INITIALIZERS, READERS, SCHEDULES, AnyInitializer, AnyReader
+from graphengine.format.kinds import AnyInitializer, AnyReader
 from graphengine.format.narrow import Storage
 from graphengine.format.pieces import Pieces, with_inputs
-from graphengine.format.training_documents import OptimizerDocument, TrainingDocument
+from graphengine.format.training_documents import TrainingDocument
 from graphengine.ir.declarations import Expected
 from graphengine.ops.shapes import DTypeName, Size
 
@@ -326,10 +326,3 @@ class ModelDocument(Document):
     def speaking(self) -> dict[str, str]:
         """The inputs whose categories outputs are given in, by output."""
         return {name: each.categories for name, each in self.outputs.items() if isinstance(each, OutputDocument)}
-
-
-INITIALIZERS.held_by(
-    ParameterDocument, StateDocument, FunctionInputDocument, FunctionDocument, FunctionFile, ModelDocument
-)
-READERS.held_by(ModelDocument)
-SCHEDULES.held_by(OptimizerDocument, TrainingDocument, ModelDocument)

@@ -7,12 +7,14 @@ nowhere else.
 from __future__ import annotations
 
 import copyreg
+import sys
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from importlib import import_module
 from typing import Annotated, Any, ClassVar, Literal, TypeAlias, TypeVar, Union, get_args, get_origin
 
-from pydantic import BaseModel, Field, GetCoreSchemaHandler
-from pydantic_core import CoreSchema
+from pydantic import BaseModel, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, TypeAdapter, ValidationError
+from pydantic_core import CoreSchema, core_schema
 
 from graphengine import hooks
 from graphengine.errors import RegistrationError
@@ -43,13 +45,17 @@ class Kinds(Mapping[str, type[Kind]]):
         self.what, self.method = what, method
         self._classes: dict[str, type[Kind]] = {}
         _TABLES[what] = self
-        self._holders: tuple[type[BaseModel], ...] = ()
 
     __eq__, __hash__ = object.__eq__, object.__hash__  # a table is itself, whatever is in it
 
     def __getitem__(self, name: str) -> type[Kind]:
         self._load()
         return self._classes[name]
+
+    def __contains__(self, name: object) -> bool:
+        """Whether there is such a class; to find out, the module of the shipped ones is not imported."""
+        module, shipped = hooks.shipped_kinds[self.what]
+        return name in self._classes or (module not in sys.modules and name in shipped.split())
 
     def __iter__(self) -> Iterator[str]:
         self._load()
@@ -66,12 +72,27 @@ class Kinds(Mapping[str, type[Kind]]):
         return tuple(dict.fromkeys(self._classes.values()))
 
     def __get_pydantic_core_schema__(self, _: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        """Return the schema of a field `Annotated[Any, kinds]`: that of the union of all classes."""
-        return handler.generate_schema(self._union())
+        """Return the schema of a field `Annotated[Any, kinds]`: that of the class which the content names.
 
-    def held_by(self, *documents: type[BaseModel]) -> None:
-        """Name the documents that have such a field, or have one inside, inner ones first."""
-        self._holders = documents
+        It is looked up when a file is read, so a field knows classes that are registered later, and no schema is made
+        of those that nobody uses.
+        """
+        return core_schema.no_info_plain_validator_function(self._validated)
+
+    def __get_pydantic_json_schema__(self, _: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """Return the JSON Schema of the union of all classes."""
+        return handler(self._union().core_schema)
+
+    def _validated(self, content: Any) -> Any:
+        name = content.get("type") if isinstance(content, dict) else None
+        if isinstance(name, str) and name in self:
+            with suppress(ValidationError):
+                return self[name].model_validate(content)
+        return self._union().validate_python(content)  # it has the words for all that may be wrong
+
+    def _union(self) -> TypeAdapter[Any]:
+        union: Any = Union[self.members]  # noqa: UP007 - made while running
+        return TypeAdapter(Annotated[union, Field(discriminator="type")])
 
     def register(self, cls: Class, *, replace: bool = False) -> Class:
         """Enter a class under the names of its field `type`.
@@ -88,7 +109,7 @@ class Kinds(Mapping[str, type[Kind]]):
             raise RegistrationError(message, code="GE702", hint="pass replace=True to replace it")
         self._classes.update(dict.fromkeys(names, cls))  # type: ignore[arg-type]
         copyreg.pickle(cls, self._reduced)  # type: ignore[arg-type] # its stubs know functions of one argument only
-        self._rebuild()
+        Kinds.changes += 1
         return cls
 
     def _reduced(self, part: Kind) -> tuple[Any, ...]:
@@ -98,7 +119,7 @@ class Kinds(Mapping[str, type[Kind]]):
     def remove(self, name: str) -> None:
         """Take a class out again: for tests and interactive work."""
         del self._classes[name]
-        self._rebuild()
+        Kinds.changes += 1
 
     def _names_of(self, cls: type[Any]) -> tuple[str, ...]:
         field = cls.model_fields.get("type") if isinstance(cls, type) and issubclass(cls, Kind) else None
@@ -108,17 +129,7 @@ class Kinds(Mapping[str, type[Kind]]):
         return get_args(field.annotation)
 
     def _load(self) -> None:
-        import_module(hooks.shipped_kinds[self.what])
-
-    def _union(self) -> Any:
-        return Annotated[Union[self.members], Field(discriminator="type")]  # noqa: UP007 - made while running
-
-    def _rebuild(self) -> None:
-        """Let documents that were built before learn the new class."""
-        Kinds.changes += 1
-        for document in self._holders:
-            if document.__pydantic_complete__:
-                document.model_rebuild(force=True)
+        import_module(hooks.shipped_kinds[self.what][0])
 
 
 def _restored(what: str, content: Mapping[str, Any]) -> Kind:
