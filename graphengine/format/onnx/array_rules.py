@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from graphengine.format.onnx.emitting import Applied, Emitter, Unexportable, exports
+from graphengine.format.onnx.emitting import Applied, Emitter, exports
 from graphengine.ops.families import patches
 from graphengine.ops.inference import normalized_axes
 
@@ -200,23 +201,6 @@ def tile(emit: Emitter, applied: Applied) -> str:
     return emit("Tile", x, emit.vector([*[1] * -extra, *applied.reps]))
 
 
-@exports("pad")
-def pad(emit: Emitter, applied: Applied) -> str:
-    """Write Pad with a constant, or Gather of the places that are copied."""
-    x, dtype = emit.read(applied), emit.result_dtype(applied)
-    if applied.mode == "constant":
-        widths = [width for side in (0, 1) for width in (pair[side] for pair in applied.pad_width)]
-        value = emit.constant(np.asarray(float(applied.constant_values)), dtype)
-        return emit("Pad", x, emit.vector(widths), value) if widths else x
-    for axis, (size, pair) in enumerate(zip(applied.shape(), applied.pad_width, strict=True)):
-        if any(pair):
-            if not isinstance(size, int):
-                raise Unexportable(f"with mode '{applied.mode}' a margin takes sizes that are known")
-            places = np.pad(np.arange(size), pair, applied.mode)
-            x = emit("Gather", x, emit.vector(places), axis=axis)
-    return x
-
-
 @exports("index_add")
 def index_add(emit: Emitter, applied: Applied) -> str:
     """Write ScatterElements that adds, with the axes of the indices joined to one."""
@@ -240,10 +224,17 @@ def split(emit: Emitter, applied: Applied) -> tuple[str, ...]:
     if isinstance(cuts, int):
         size = applied.shape()[axis]
         if not isinstance(size, int):
-            raise Unexportable("the size of its parts is known only at run time")
+            return _equal_parts(emit, x, axis % applied.rank(), cuts)
         cuts = range(size // cuts, size, size // cuts) if size else [0] * (cuts - 1)
     ends = zip((0, *cuts), (*cuts, LAST), strict=True)
     return tuple([emit("Slice", x, *map(emit.vector, ([start], [stop], [axis]))) for start, stop in ends])
+
+
+def _equal_parts(emit: Emitter, x: str, axis: int, count: int) -> tuple[str, ...]:
+    """Write Slice for each part, whose size is computed."""
+    size = emit("Div", emit("Shape", x, start=axis, end=axis + 1), emit.vector([count]))
+    ends = [emit("Mul", size, emit.vector([number])) for number in range(count + 1)]
+    return tuple([emit("Slice", x, *pair, emit.vector([axis])) for pair in itertools.pairwise(ends)])
 
 
 @exports("split_like")

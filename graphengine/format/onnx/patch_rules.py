@@ -12,25 +12,23 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from graphengine.format.onnx.emitting import Applied, Emitter, Unexportable, exports
+from graphengine.format.onnx.emitting import Applied, Emitter, exports
 from graphengine.ops.families import patches
 
 by_axis: Callable[..., Any] = patches.by_axis
 spans: Callable[..., Any] = patches.spans
 padding_pairs: Callable[..., Any] = patches.padding_pairs
 SizeOrName: TypeAlias = int | str
+Pairs: TypeAlias = list[tuple[SizeOrName, SizeOrName]]
 
 
 @exports("unfold")
 def unfold(emit: Emitter, applied: Applied) -> str:
     """Write Gather along each axis of the padded array: exact."""
-    kernel, dtype = applied.kernel_size, emit.result_dtype(applied)
-    pairs = _pairs(applied, applied.shape()[2:])
-    x = emit.read(applied)
-    sizes = _sizes_of(emit, x, applied.shape())
-    if any(map(any, pairs)):
-        widths = [0, 0, *(before for before, _ in pairs), 0, 0, *(after for _, after in pairs)]
-        x = emit("Pad", x, emit.vector(widths), emit.constant(applied.filling(dtype), dtype))
+    kernel, dtype, x = applied.kernel_size, emit.result_dtype(applied), emit.read(applied)
+    sizes = sizes_of(emit, x, applied.shape())
+    pairs = pairs_of(emit, applied, kernel, sizes)
+    x = padded(emit, x, pairs, applied.filling(dtype), dtype)
     counts = _counts(emit, applied, sizes, pairs)
     strides, steps = by_axis(applied.stride, sizes), by_axis(applied.dilation, sizes)
     for axis, (size, count, stride, step) in enumerate(zip(kernel, counts, strides, steps, strict=True), 2):
@@ -60,15 +58,15 @@ def fold(emit: Emitter, applied: Applied) -> str:
 
     A part lies `stride` apart: zeros are put between its numbers. What lies on the margin is cut off in the end.
     """
-    shape = applied.result.shape
-    kernel, pairs = applied.kernel_size, _pairs(applied, shape[2:])
-    sizes = _sizes_of(emit, "" if applied.output_size else emit.read(applied, 1), shape)
+    shape, kernel = applied.result.shape, applied.kernel_size
+    sizes = sizes_of(emit, "" if applied.output_size else emit.read(applied, 1), shape)
+    pairs = pairs_of(emit, applied, kernel, sizes)
     counts = _counts(emit, applied, sizes, pairs)
     strides, steps = by_axis(applied.stride, sizes), by_axis(applied.dilation, sizes)
     channels: SizeOrName = shape[1] if isinstance(shape[1], int) else -1
     parts = emit("Reshape", emit.read(applied), _vector(emit, [0, channels, int(np.prod(kernel)), *counts]))
     ends = [
-        _affine(emit, _affine(emit, count, -stride, stride - 1 + sum(pair)), 1, size)
+        _affine(emit, _affine(emit, count, -stride, stride - 1), 1, _affine(emit, size, 1, _width(emit, pair)))
         for size, pair, count, stride in zip(sizes, pairs, counts, strides, strict=True)
     ]
     total = ""
@@ -78,15 +76,23 @@ def fold(emit: Emitter, applied: Applied) -> str:
         after = [_affine(emit, end, 1, -first) for end, first in zip(ends, before, strict=True)]
         part = emit("Pad", part, _vector(emit, [0, 0, *before, 0, 0, *after]))
         total = emit("Add", total, part) if total else part
-    return _without_margin(emit, total, pairs)
+    return _without_margin(emit, total, sizes, pairs)
 
 
-def _without_margin(emit: Emitter, x: str, pairs: Sequence[tuple[int, int]]) -> str:
+def padded(emit: Emitter, x: str, pairs: Pairs, fill: Any, dtype: Any) -> str:
+    """Return an array with a margin of equal numbers around its axes from the third on."""
     if not any(map(any, pairs)):
         return x
-    stops = [-after or np.iinfo(np.int64).max for _, after in pairs]
+    widths = [0, 0, *(before for before, _ in pairs), 0, 0, *(after for _, after in pairs)]
+    return emit("Pad", x, _vector(emit, widths), emit.constant(fill, dtype))
+
+
+def _without_margin(emit: Emitter, x: str, sizes: Sequence[SizeOrName], pairs: Pairs) -> str:
+    if not any(map(any, pairs)):
+        return x
     starts = [before for before, _ in pairs]
-    return emit("Slice", x, *map(emit.vector, (starts, stops, range(2, len(pairs) + 2))))
+    stops = [_affine(emit, size, 1, before) for size, before in zip(sizes, starts, strict=True)]
+    return emit("Slice", x, _vector(emit, starts), _vector(emit, stops), emit.vector(range(2, len(pairs) + 2)))
 
 
 def _spread(emit: Emitter, x: str, counts: Sequence[SizeOrName], strides: Sequence[int]) -> str:
@@ -106,28 +112,42 @@ def _spread(emit: Emitter, x: str, counts: Sequence[SizeOrName], strides: Sequen
     return x
 
 
-def _pairs(applied: Applied, sizes: Sequence[Any]) -> Any:
+def pairs_of(emit: Emitter, applied: Applied, kernel: Sequence[int], sizes: Sequence[SizeOrName]) -> Pairs:
     """Return the widths of the padding before and after each axis."""
     node: Any = applied.node.node
-    strides = by_axis(node.stride, sizes)
-    if node.padding == "same" and any(
-        stride > 1 and not isinstance(size, int) for size, stride in zip(sizes, strides, strict=True)
-    ):
-        raise Unexportable("the padding 'same' with a stride takes sizes that are known")
-    return padding_pairs(node, applied.kernel_size, sizes)
+    if node.padding != "same" or all(isinstance(size, int) for size in sizes):
+        return list(padding_pairs(node, kernel, sizes))
+    along = zip(sizes, by_axis(node.stride, sizes), spans(node, kernel), strict=True)
+    missing = [_missing(emit, *each) for each in along]
+    halves = [_quotient(emit, each, 2) for each in missing]
+    return [(half, _affine(emit, half, -1, each)) for half, each in zip(halves, missing, strict=True)]
 
 
-def _counts(emit: Emitter, applied: Applied, sizes: Sequence[SizeOrName], pairs: Any) -> list[SizeOrName]:
+def _missing(emit: Emitter, size: SizeOrName, stride: int, span: int) -> SizeOrName:
+    """Return how many values the padding "same" adds along an axis."""
+    if isinstance(size, int) or stride == 1:
+        return max(0, (size - 1) // stride * stride + span - size) if isinstance(size, int) else span - 1
+    last = _affine(emit, _quotient(emit, _affine(emit, size, 1, -1), stride), stride, span)
+    return emit("Max", _named(emit, _affine(emit, size, -1, last)), emit.vector([0]))
+
+
+def _counts(emit: Emitter, applied: Applied, sizes: Sequence[SizeOrName], pairs: Pairs) -> list[SizeOrName]:
     """Return the numbers of patches along each axis."""
     strides, reach = by_axis(applied.stride, sizes), spans(applied.node.node, applied.kernel_size)
     along = zip(sizes, pairs, reach, strides, strict=True)
     return [
-        _affine(emit, _quotient(emit, _affine(emit, size, 1, sum(pair) - span), stride), 1, 1)
+        _affine(
+            emit, _quotient(emit, _affine(emit, size, 1, _affine(emit, _width(emit, pair), 1, -span)), stride), 1, 1
+        )
         for size, pair, span, stride in along
     ]
 
 
-def _sizes_of(emit: Emitter, x: str, shape: Sequence[Any]) -> list[SizeOrName]:
+def _width(emit: Emitter, pair: tuple[SizeOrName, SizeOrName]) -> SizeOrName:
+    return _affine(emit, pair[0], 1, pair[1])
+
+
+def sizes_of(emit: Emitter, x: str, shape: Sequence[Any]) -> list[SizeOrName]:
     """Return the sizes of the axes of an array from the third on."""
     axes = enumerate(shape[2:], 2)
     return [size if isinstance(size, int) else _size_of(emit, x, axis) for axis, size in axes]
@@ -141,7 +161,10 @@ def _affine(emit: Emitter, size: SizeOrName, factor: int, offset: SizeOrName) ->
     """Return size * factor + offset."""
     if isinstance(size, int) and isinstance(offset, int):
         return size * factor + offset
-    return emit("Add", emit("Mul", _named(emit, size), emit.vector([factor])), _named(emit, offset))
+    product = size * factor if isinstance(size, int) else size
+    if isinstance(size, str) and factor != 1:
+        product = emit("Mul", size, emit.vector([factor]))
+    return product if offset == 0 else emit("Add", _named(emit, product), _named(emit, offset))
 
 
 def _quotient(emit: Emitter, size: SizeOrName, divisor: int) -> SizeOrName:

@@ -18,7 +18,7 @@ _REASONS = {
     ),
     "ONNX has no recurrence along an axis but sums": ("cumprod", "linear_recurrence"),
     "ONNX has no search in sorted values": ("interp", "searchsorted"),
-    "it is not made of ops": ("confusion_matrix", "unpad"),
+    "it is not made of ops": ("confusion_matrix",),
 }
 REASONS = {op: reason for reason, ops in _REASONS.items() for op in ops}
 """The reason by op."""

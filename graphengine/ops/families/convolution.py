@@ -10,6 +10,7 @@ import math
 import numpy as np
 
 from graphengine.ops.families.linear import swapped
+from graphengine.ops.families.padding import Pad
 from graphengine.ops.families.patches import (
     Count,
     Counts,
@@ -24,8 +25,9 @@ from graphengine.ops.families.patches import (
     padding_pairs,
     patch_counts,
     patch_fields,
+    spans,
 )
-from graphengine.ops.families.selection import agree
+from graphengine.ops.families.selection import Slice, agree
 from graphengine.ops.families.shaping import Flatten
 from graphengine.ops.inference import floating
 from graphengine.ops.merging import of_first_axis
@@ -132,9 +134,12 @@ class ConvTranspose2d(Node):
         return [ArrayType(columns, floating(x, weight))]
 
     def forward(self, x, weight, bias=None):
-        columns = matrix_product(swapped(filters(self, weight)), grouped(self, x))
-        columns = np.reshape(columns, (-1, self.groups * math.prod(weight.shape[1:]), math.prod(x.shape[2:])))
-        z = Fold(output_size=transposed_sizes(self, x, weight), **patch_fields(self, weight.shape[2:]))(columns)
+        rows = grouped(self, x)
+        columns = matrix_product(swapped(filters(self, weight)), rows)
+        columns = np.reshape(columns, (x.shape[0], self.groups * math.prod(weight.shape[1:]), rows.shape[3]))
+        sizes, fields = transposed_sizes(self, x, weight), patch_fields(self, weight.shape[2:])
+        like = () if None not in sizes else (transposed_like(self, x, weight),)
+        z = Fold(output_size=None if like else sizes, **fields)(columns, *like)
         return z if bias is None else z + np.reshape(bias, (-1, 1, 1))
 
     def backward(self, grad, x, weight, needs):
@@ -216,12 +221,26 @@ def check_filters(node, axes, x, weight, bias, *, transposed=False):
 def transposed_sizes(node, x, weight):
     """The sizes of the result of a transposed convolution, None where they are known only at run time."""
     kernel_size, sizes = weight.shape[2:], x.shape[2:]
-    strides, extras = by_axis(node.stride, sizes), by_axis(node.output_padding, sizes)
-    parts = zip(sizes, kernel_size, strides, padding_pairs(node, kernel_size, sizes), extras, strict=True)
-    steps = by_axis(node.dilation, sizes)
-    return tuple(
-        (size - 1) * stride - sum(pair) + step * (kernel - 1) + 1 + extra
-        if isinstance(size, int) and isinstance(kernel, int)
-        else None
-        for step, (size, kernel, stride, pair, extra) in zip(steps, parts, strict=True)
-    )
+    if None in kernel_size:
+        return (None,) * len(sizes)
+    along = zip(sizes, by_axis(node.stride, sizes), beyond_strides(node, kernel_size), strict=True)
+    return tuple(size * stride + more if isinstance(size, int) else None for size, stride, more in along)
+
+
+def transposed_like(node, x, weight):
+    """An array that has the sizes of the result of a transposed convolution of any size.
+
+    One place too many is cut off again, so that these sizes are as little known before it runs as those of the result.
+    """
+    strides, more = by_axis(node.stride, "HW"), beyond_strides(node, weight.shape[2:])
+    tiled = np.tile(Slice(stop=(1, 1), axis=(0, 1))(x), (1, 1, *strides))
+    padded = Pad(pad_width=((0, 0), (0, 0), *((0, max(0, each) + 1) for each in more)))(tiled)
+    return Slice(stop=tuple(min(0, each) - 1 for each in more), axis=(2, 3))(padded)
+
+
+def beyond_strides(node, kernel_size):
+    """How much longer each axis of the result of a transposed convolution is than the stride for each place of x."""
+    along = (by_axis(each, kernel_size) for each in (node.stride, node.output_padding))
+    pairs = padding_pairs(node, kernel_size, kernel_size)
+    parts = zip(*along, pairs, spans(node, kernel_size), strict=True)
+    return tuple(extra + span - stride - sum(pair) for stride, extra, pair, span in parts)

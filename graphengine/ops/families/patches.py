@@ -2,8 +2,7 @@
 
 `unfold` lays patches side by side and `fold` adds them up where they overlap: each is the other's gradient. Layouts,
 names and attributes are those of PyTorch: arrays are (N, C, *sizes), and an attribute that holds for all axes is one
-integer. Padding may differ before and after an axis, which then has a pair of widths. All sizes may be symbols, but
-padding "same" and `ceil_mode` of a pooling are recorded only where `sizes` are numbers; else a node stays opaque.
+integer. Padding may differ before and after an axis, which then has a pair of widths. All sizes may be symbols.
 """
 
 import itertools
@@ -176,7 +175,8 @@ def missing_along(size, stride, span):
     """How many values padding "same" adds along an axis, 0 where that is not known yet."""
     if stride == 1:
         return span - 1
-    refuse_recorded([size])
+    if isinstance(size, Recorded):
+        raise ValueError("patches are cut when their sizes are numbers")
     return max(0, (size - 1) // stride * stride + span - size) if isinstance(size, int) else 0
 
 
@@ -202,8 +202,9 @@ def patch_counts(node, kernel_size, x):
 def count_along(node, kernel_size, x, axis):
     """How many patches there are along an axis; while code is recorded, the size of what has a value for each."""
     size, stride = x.shape[axis + 2], by_axis(node.stride, kernel_size)[axis]
-    pair = padding_pairs(node, kernel_size, x.shape[2:])[axis]
-    beyond = spans(node, kernel_size)[axis] - 1 - sum(pair)
+    beyond = 0
+    if node.padding != "same":
+        beyond = spans(node, kernel_size)[axis] - 1 - sum(padding_pairs(node, kernel_size, x.shape[2:])[axis])
     if isinstance(size, int):
         return (size - 1 - beyond) // stride + 1
     if stride == 1 and beyond == 0:
@@ -213,12 +214,6 @@ def count_along(node, kernel_size, x, axis):
     if beyond < 0:
         x = Pad(pad_width=tuple((0, -beyond if place == axis + 2 else 0) for place in range(x.ndim)))(x)
     return np.size(Slice(stop=-beyond if beyond > 0 else None, step=stride, axis=axis + 2)(x), axis + 2)
-
-
-def refuse_recorded(sizes):
-    """Refuse to record what takes sizes that are numbers."""
-    if any(isinstance(size, Recorded) for size in sizes):
-        raise ValueError("patches are cut when their sizes are numbers")
 
 
 def check_layout(node, kernel_size, x):

@@ -16,7 +16,6 @@ from graphengine.ops.families.patches import (
     padding_pairs,
     patch_counts,
     patch_fields,
-    refuse_recorded,
     spans,
 )
 from graphengine.ops.families.reductions import Max, Mean, Sum
@@ -168,7 +167,9 @@ class GlobalAvgPool2d(Node):
 def cut(node, x, **more):
     """The op that cuts images into the patches of a pooling."""
     unfold = declared(node, **more)
-    return unfold.model_copy(update={"padding": completed(unfold, x)}) if node.ceil_mode else unfold
+    if not node.ceil_mode or node.padding == "same":  # which lets all patches fit in
+        return unfold
+    return unfold.model_copy(update={"padding": completed(unfold, x)})
 
 
 def declared(node, **more):
@@ -178,22 +179,16 @@ def declared(node, **more):
 
 
 def completed(unfold, x):
-    """Padding that lets one more patch fit in where it begins in the images or before them."""
+    """Padding that lets one more patch fit in where it begins in the images or before them.
+
+    Less than a stride lets a begun patch fit in, less than a patch does not let one begin beyond the images. What no
+    patch reads of it does not matter, so it is the same for all sizes.
+    """
     check_layout(unfold, unfold.kernel_size, x)
-    refuse_recorded(x.shape[2:])
     sizes = x.shape[2:]
     pairs, reach = padding_pairs(unfold, unfold.kernel_size, sizes), spans(unfold, unfold.kernel_size)
-    along = zip(sizes, pairs, reach, by_axis(unfold.stride, sizes), strict=True)
-    return tuple(completed_along(*each) for each in along)
-
-
-def completed_along(size, pair, span, stride):
-    """The padding of one axis with which a last patch fits in."""
-    before, after = pair
-    if not isinstance(size, int):
-        return pair
-    start = -(-(size + before + after - span) // stride) * stride
-    return (before, max(after, start + span - size - before) if start < size + before else after)
+    along = zip(pairs, reach, by_axis(unfold.stride, sizes), strict=True)
+    return tuple((before, max(after, min(after + stride, span) - 1)) for (before, after), span, stride in along)
 
 
 def pooled(unfold, x):
@@ -231,6 +226,10 @@ def as_images(values, unfold, x):
 
 def counted(node, unfold, x):
     """How many values go into each mean: padding counts if it is declared and `count_include_pad` says so."""
+    if node.count_include_pad and unfold.padding == node.padding:
+        return math.prod(unfold.kernel_size)
+    if unfold.padding == "same":
+        return sum_over(patches_of(unfold, np.ones_like(x)), axis=2)
     whole = padding_pairs(unfold, unfold.kernel_size, x.shape[2:])
     counting = ((0, 0),) * 2
     if node.count_include_pad:
