@@ -47,8 +47,8 @@ class ProgramCache:
         self._lock = Lock()
 
     def find(self, purpose: Hashable, inputs: Mapping[str, Any]) -> Program | None:
-        """Return the program for inputs of these shapes, if there is one: nothing about them is checked again then."""
-        key = (purpose, _shapes(inputs))
+        """Return the program for inputs of these types, if there is one: nothing about them is checked again then."""
+        key = (purpose, _kinds(inputs))
         with self._lock:
             program = self._programs.get(key)
             if program is None or isinstance(program, int):
@@ -69,20 +69,20 @@ class ProgramCache:
             GE403 or GE405 if the shapes do not fit the declared ones, GE133 if with them the values of the graph take
             more memory than the limit.
         """
-        shapes = _shapes(inputs)
-        key = (purpose, shapes)
+        shapes = {name: array.shape for name, array in inputs.items()}
+        key = (purpose, _kinds(inputs))
         with self._lock:
             program = self._programs.get(key, 0)
             if program == 0:
-                sizes = self._sizes(self._graph, dict(shapes))
+                sizes = self._sizes(self._graph, shapes)
                 if is_gradient and gradient_may_grow(self._graph, sizes):
-                    self._sizes(self._graph_for(purpose, make, inputs), dict(shapes))
+                    self._sizes(self._graph_for(purpose, make, inputs), shapes)
                 if memory_of(self._graph, sizes) > BYTES_PER_NODE * len(self._graph.nodes):
                     program = self._patience
             if isinstance(program, int) and program < self._patience:
                 program += 1
             elif isinstance(program, int):
-                program = self._compile(self._graph_for(purpose, make, inputs), dict(shapes))
+                program = self._compile(self._graph_for(purpose, make, inputs), shapes)
             self._remember(key, program)
             return None if isinstance(program, int) else program
 
@@ -156,5 +156,6 @@ def kept(known: OrderedDict[Any, Made], key: Any, most: int, make: Callable[[], 
     return value
 
 
-def _shapes(inputs: Mapping[str, Any]) -> tuple[tuple[str, tuple[int, ...]], ...]:
-    return tuple([(name, array.shape) for name, array in inputs.items()])
+def _kinds(inputs: Mapping[str, Any]) -> tuple[tuple[str, tuple[int, ...], Any], ...]:
+    """What distinguishes the arrays that a program takes: an array of another dtype has not been checked."""
+    return tuple([(name, array.shape, array.dtype) for name, array in inputs.items()])

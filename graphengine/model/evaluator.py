@@ -41,6 +41,8 @@ class Evaluator:
     programs: ProgramCache
     expected: tuple[str, ...] | None
     """A scalar and the values of its gradient that the last run was asked for after its outputs: as a loop does."""
+    _is_plain: bool
+    """Whether inputs are numbers that no code of others sees, which might write into them."""
     _stability: list[RowStability]
     """It is made, and its modules are imported, when it is first needed; copies share it."""
 
@@ -48,6 +50,10 @@ class Evaluator:
         self.graph, self.values, self.backend = graph, values, backend
         self.programs, self.expected = ProgramCache(graph, backend), None
         self._stability = []
+        inputs = graph.inputs.values()
+        self._is_plain = all(node.is_core for node in graph.nodes) and not any(
+            each.categories or each.units for each in inputs
+        )
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Copies and pickles have nothing that is compiled."""
@@ -158,6 +164,24 @@ class Evaluator:
 
     # ------------------------------------------------------------ some outputs
 
+    def known(self, given: Mapping[str, Any], outputs: tuple[str, ...] | None) -> Program | None:
+        """Return the program for arrays as a caller gives them, if arrays of the same types were checked before.
+
+        It is what a service asks for one row after the other, where each microsecond counts.
+        """
+        if not self._is_plain:
+            return None
+        for array in given.values():
+            if type(array) is not np.ndarray or not array.flags.c_contiguous:
+                return None
+        return self.programs.find(("outputs", outputs), given)
+
+    def computed(self, program: Program, given: Mapping[str, Any], outputs: tuple[str, ...] | None) -> Results:
+        """Return outputs by public name, computed by a program; raises as `run`."""
+        values = {**self.values, **given}
+        found = run(program, values, lambda: self._by_reference(self.targets(outputs, given), values))
+        return {name: read_only(value) for name, value in found.items()}
+
     def predict(
         self,
         given: Mapping[str, Any],
@@ -176,15 +200,13 @@ class Evaluator:
         if row_stable:
             return self._row_stable(given, outputs)
         purpose: Hashable = ("outputs", outputs)
-        values = {**self.values, **given}
         program = self.programs.find(purpose, given)
         if program is None:
             graph, targets = self.graph, self.targets(outputs, given)
             program = self.programs.get(purpose, lambda: graph.derive(graph.nodes, targets, graph.types), given)
         if program is None:
-            return self._by_reference(targets, values)
-        found = run(program, values, lambda: self._by_reference(self.targets(outputs, given), values))
-        return {name: read_only(value) for name, value in found.items()}
+            return self._by_reference(targets, {**self.values, **given})
+        return self.computed(program, given, outputs)
 
     def _row_stable(self, given: Mapping[str, Any], outputs: tuple[str, ...] | None) -> Results:
         """Outputs whose rows have the same bits in any batch, and those that depend on no row."""
@@ -276,5 +298,5 @@ def run(program: Program, values: Mapping[str, Any], by_reference: Callable[[], 
 def read_only(value: Any) -> np.ndarray[Any, Any]:
     """Return a value as a read-only array that shares no memory a caller could change."""
     view = np.asarray(value).view()
-    view.flags.writeable = False
+    view.setflags(write=False)
     return view

@@ -284,14 +284,20 @@ class Model(Pictured):
         if row_stable and band is not None:
             raise UsageError("a band is not row-stable", hint="leave out row_stable")
         asked = None if outputs is None else tuple(names_of(outputs))
-        given = self._given(inputs, named, None if inputs is None else self._read_for(asked))
-        found = self.evaluator.predict(given, asked, check_finite=check_finite, row_stable=row_stable)
+        is_asked_again = inputs is None and not (check_finite or row_stable)
+        program = self.evaluator.known(named, asked) if is_asked_again else None
+        given: Mapping[str, Any] = named
+        if program:
+            found = self.evaluator.computed(program, named, asked)
+        else:
+            given = self._given(inputs, named, None if inputs is None else self._read_for(asked))
+            found = self.evaluator.predict(given, asked, check_finite=check_finite, row_stable=row_stable)
         if band is not None:
             found = self._with_bands(found, given, band, band_kind, asked=asked is not None)
         if not self._has_warned:
             warn(self.untrained(asked), stacklevel=2)
             self._has_warned = True
-        speaking = self.document.speaking
+        speaking = {} if program else self.document.speaking  # such a program's inputs have no categories
         labels = labeled(found, speaking, self.graph) if speaking else found
         return self._framed(labels, inputs) if as_frame else labels
 

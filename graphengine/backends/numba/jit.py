@@ -17,6 +17,7 @@ import numpy as np
 from graphengine.backends.numba.compiling import compiled
 from graphengine.backends.numba.expressions import NAMES
 from graphengine.backends.numba.loop_text import LONGEST_LOOP, LoopText
+from graphengine.backends.numba.one_row import one_row
 from graphengine.backends.numba.row_loops import ResultMemory, RowLoop, fuse
 from graphengine.backends.numba.scan_loops import compile_scans, scan_listing
 from graphengine.backends.numba.slots import encoded
@@ -64,6 +65,7 @@ class NumbaProgram:
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self.sources, self.outputs, self.floats = plan.sources, plan.outputs, plan.floats
+        self._one_row = None if plan.carried else one_row(plan.graph, plan.sources)
         self._done = 0
         self._loops: dict[Any, Callable[..., float]] = {}
 
@@ -80,6 +82,8 @@ class NumbaProgram:
 
     def listing(self, fed: Sequence[str], recorded: Sequence[str]) -> CodeListing:
         """Return the plan and, of a training step, the loop that is made of it; see `Program.listing`."""
+        if self._one_row:
+            return CodeListing(self._one_row.text.text(), self._one_row.text.names)
         listings = {}
         for number, call in enumerate(self.plan.instructions):
             rows = call.function.rows if isinstance(call.function, RowLoop) else None
@@ -95,7 +99,7 @@ class NumbaProgram:
 
     def run(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Compute the outputs; see `Program.run`."""
-        return self.plan.run(values)
+        return self._one_row(values) if self._one_row else self.plan.run(values)
 
     def loop(
         self,

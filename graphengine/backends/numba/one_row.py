@@ -1,0 +1,179 @@
+"""A prediction for one row as one compiled function: products of a row with matrices, and the loops between them.
+
+NumPy takes about a microsecond for a call, and a small classifier eight of them beside the one product that takes time.
+A product adds four rows of its matrix at a time, (x0 * w0 + x1 * w1) + (x2 * w2 + x3 * w3), to what there is, each
+number in the precision of its arrays; what is left, row by row.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
+from operator import itemgetter
+from typing import Any
+
+import numpy as np
+
+from graphengine.backends.instructions import Instruction
+from graphengine.backends.numba.array_ops import CASTS
+from graphengine.backends.numba.compiling import compiled
+from graphengine.backends.numba.expressions import NAMES
+from graphengine.backends.numba.groups import grouped
+from graphengine.backends.numba.parameters import GIVEN, LITERAL, SCRATCH, SIZE, LoopNames, LoopParameter
+from graphengine.backends.numba.row_loops import rows_texts
+from graphengine.backends.numba.rows_text import RowsText
+from graphengine.backends.numpy.lowering import constants
+from graphengine.backends.numpy.number_text import literal
+from graphengine.ir.graph import Graph
+from graphengine.ops.shapes import ArrayType
+
+MOST_NUMBERS = 2**18
+"""Numbers of a matrix at most: of a larger one BLAS has several threads."""
+MOST_LINES = 400
+"""Lines at most; LLVM takes longer for them than it gains."""
+NAMES_OF_ROWS = {**NAMES, "empty": np.empty}
+PRODUCT = """\
+x, z = flat({row}), flat({result})
+z[:] = 0.0
+for i in range(0, {whole}, 4):
+    x0, x1, x2, x3 = x[i], x[i + 1], x[i + 2], x[i + 3]
+    w0, w1, w2, w3 = {matrix}[i], {matrix}[i + 1], {matrix}[i + 2], {matrix}[i + 3]
+    for j in range({columns}):
+        z[j] = z[j] + ((x0 * w0[j] + x1 * w1[j]) + (x2 * w2[j] + x3 * w3[j]))
+for i in range({whole}, {rows}):
+    x0, w0 = x[i], {matrix}[i]
+    for j in range({columns}):
+        z[j] = z[j] + x0 * w0[j]"""
+PRODUCTS: Mapping[str, str] = {"matmul": PRODUCT}
+"""The table of the ops that multiply a row, or a vector, with a matrix."""
+
+
+def one_row(graph: Graph, sources: Sequence[str]) -> OneRow | None:
+    """Return the function of a graph, if it multiplies single rows and is made of arrays that loops take."""
+    known, results = constants(graph), graph.outputs.values()
+    kinds = [graph.types[name] for name in (*sources, *known, *results)]
+    if any(kind.array_dtype not in CASTS or not kind.shape for kind in kinds) or {*sources, *known} & {*results}:
+        return None
+    items = [each for each in grouped(graph, fewest=0) if not _is_constant(each, known)]
+    products = [each for each in items if isinstance(each, Instruction)]
+    if not products or not all(map(_is_row_product, products)):
+        return None
+    texts = list(rows_texts(graph, items, {}, LoopNames()))
+    if not all(isinstance(each, Instruction) or _has_arrays_alone(each) for each in texts):
+        return None
+    text = OneRowText(graph, texts, (*sources, *known))
+    return OneRow(text, sources, graph.outputs, known) if len(text.lines) <= MOST_LINES else None
+
+
+def _is_constant(item: Any, known: Mapping[str, Any]) -> bool:
+    return isinstance(item, Instruction) and item.outputs[0] in known
+
+
+def _is_row_product(each: Instruction) -> bool:
+    """Whether a row, or a vector, is multiplied with a matrix of the same dtype."""
+    if each.op not in PRODUCTS or not each.is_core:
+        return False
+    row, matrix, dtype = *each.operand_types, each.types[0].array_dtype
+    if row is None or matrix is None or len(matrix.shape) != 2 or row.shape[:-1] not in ((), (1,)):
+        return False
+    numbers: int = math.prod(matrix.shape)  # type: ignore[arg-type]
+    return row.dtype == matrix.dtype == dtype and dtype in CASTS and 0 < numbers <= MOST_NUMBERS
+
+
+def _has_arrays_alone(rows: RowsText) -> bool:
+    """Whether a loop reads and writes numbers of arrays, in the dtypes of loops, and returns none."""
+    return not rows.totals and all(each.kind.array_dtype in CASTS for each in rows.parameters if each.role != SIZE)
+
+
+class OneRowText:
+    """Writes the function: `arrays` are the values that it is called with, then come its results."""
+
+    def __init__(self, graph: Graph, items: Iterable[RowsText | Instruction], arrays: Sequence[str]) -> None:
+        self._graph = graph
+        self.results = list(dict.fromkeys(graph.outputs.values()))
+        values = dict.fromkeys([*arrays, *self.results])
+        self.parameters = [(graph.types[name], name not in self.results) for name in values]
+        """The types of the parameters, and whether each is only read."""
+        self._names = {name: f"y{place}" for place, name in enumerate(values)}
+        self.lines = [line for item in items for line in self._written(item)]
+
+    @property
+    def names(self) -> dict[str, str]:
+        """The values by the names that the text has for them."""
+        return {name: value for value, name in self._names.items()}
+
+    def text(self) -> str:
+        """The function, which fills its results."""
+        names = [f"y{place}" for place in range(len(self.parameters))]
+        return "\n".join([f"def row({', '.join(names)}):", *self.lines]) + "\n"
+
+    def _written(self, item: RowsText | Instruction) -> Iterator[str]:
+        lines = self._product(item) if isinstance(item, Instruction) else self._loop(item)
+        return (f"    {line}" for line in lines)
+
+    def _loop(self, rows: RowsText) -> Iterator[str]:
+        for each in rows.parameters:
+            if each.role == SIZE:
+                yield f"{each.name} = {each.value}"
+            elif each.role == LITERAL:
+                yield f"{each.name} = {CASTS[each.kind.array_dtype]}({literal(each.value)})"
+            elif each.kind.shape:
+                yield from self._array(each)
+        yield from rows.lines(0)
+
+    def _array(self, each: LoopParameter) -> Iterator[str]:
+        """What a loop has as an array: one that is there, or new memory."""
+        if each.role == SCRATCH:
+            yield f"{each.name} = {_memory(each.kind)}"
+            return
+        if each.role != GIVEN:
+            yield from self._made(each.value)
+        yield f"{each.name} = {self._names[each.value]}"
+
+    def _made(self, value: str) -> Iterator[str]:
+        """Memory for a value that is no result, under a name of its own."""
+        if value not in self._names:
+            self._names[value] = f"m{len(self._names)}"
+            yield f"{self._names[value]} = {_memory(self._graph.types[value])}"
+
+    def _product(self, each: Instruction) -> Iterator[str]:
+        value, matrix = each.outputs[0], each.operand_types[1]
+        assert matrix is not None
+        rows, columns = map(int, matrix.shape)  # type: ignore[arg-type]
+        yield from self._made(value)
+        row, by = (self._names[str(operand)] for operand in each.inputs)
+        sizes = {"rows": rows, "whole": rows - rows % 4, "columns": columns}
+        yield from PRODUCTS[each.op].format(row=row, matrix=by, result=self._names[value], **sizes).splitlines()
+
+
+def _memory(kind: ArrayType) -> str:
+    return f"empty({kind.shape}, {CASTS[kind.array_dtype]})"
+
+
+class OneRow:
+    """Computes the outputs of a graph from values for its sources, compiled when it is called first."""
+
+    def __init__(
+        self, text: OneRowText, sources: Sequence[str], outputs: Mapping[str, str], known: Mapping[str, Any]
+    ) -> None:
+        self.text, self._known = text, tuple(known.values())
+        self._given = itemgetter(*sources) if len(sources) > 1 else lambda values: [values[name] for name in sources]
+        kinds = [kind for kind, is_read in text.parameters if not is_read]
+        self._results: list[Any] = [(kind.shape, kind.array_dtype) for kind in kinds]
+        self._places = [(name, text.results.index(value)) for name, value in outputs.items()]
+
+    @cached_property
+    def _function(self) -> Callable[..., None]:
+        found: Callable[..., None] = compiled(self.text.text(), "row", self.text.parameters, NAMES_OF_ROWS)
+        return found
+
+    def __call__(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the outputs; see `Program.run`."""
+        results: Any = [np.empty(shape, dtype) for shape, dtype in self._results]
+        try:
+            self._function(*self._given(values), *self._known, *results)
+        except TypeError:  # an array that does not lie in memory row by row
+            given = [np.require(array, None, ["C", "A"]) for array in self._given(values)]
+            self._function(*given, *self._known, *results)
+        return {name: results[place] for name, place in self._places}
