@@ -298,3 +298,12 @@ def test_predictions_have_one_hash_whoever_computes_them(name, tmp_path, monkeyp
                 scored = pq.read_table(tmp_path / f"{group}-{number}")
                 found.add(digest(np.column_stack([column.to_numpy() for column in scored.columns])))
     assert len(found) == 1
+
+
+def test_wide_rows_are_computed_fewer_at_a_time(job, tmp_path, monkeypatch):
+    cli(*job(tmp_path / "whole"))
+    monkeypatch.setattr(score_parts, "BATCH_BYTES", 60 * 3 * 8)
+    cli(*job(tmp_path / "out"))
+    file = pq.ParquetFile(tmp_path / "out" / "f0-00000.parquet")
+    assert [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)] == [60, 60, 30]
+    assert pq.read_table(tmp_path / "out").equals(pq.read_table(tmp_path / "whole"))

@@ -30,6 +30,8 @@ READ_BYTES = 65_536
 """How much of a column of a Parquet file is read at a time."""
 PAGE_BYTES = 2**20
 """How large all writers of Parquet make a page by default."""
+BESIDE_ROWS = 4096
+"""Rows of columns that are put side by side at a time: a line of the cache gets all its numbers before it leaves."""
 
 Columns: TypeAlias = Mapping[str, str | Sequence[str]]
 """The columns of each input: a name for a vector, a list of names for a matrix."""
@@ -377,7 +379,12 @@ def _by_input(blocks: Iterable[Numbers], columns: Columns, graph: Graph) -> Iter
 
 def _beside(name: str, columns: Sequence[np.ndarray[Any, Any]], graph: Graph) -> np.ndarray[Any, Any]:
     """Columns side by side, each in the dtype of its input: NumPy would make one of int64 and uint64 floating-point."""
-    return np.stack([as_typed(name, column, graph.types[name]) for column in columns], axis=1)
+    typed = [as_typed(name, column, graph.types[name]) for column in columns]
+    beside = np.empty((len(typed[0]), len(typed)), graph.types[name].array_dtype)
+    for first in range(0, len(beside), BESIDE_ROWS):
+        rows = slice(first, first + BESIDE_ROWS)
+        np.stack([column[rows] for column in typed], axis=1, out=beside[rows])
+    return beside
 
 
 @contextmanager

@@ -5,6 +5,7 @@ Whatever runs batches through a function, such as Dask, Spark or Ray, can run th
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -134,6 +135,13 @@ class BatchScorer:
         """The columns that are read or kept, each once."""
         wanted = [str(each) for what in self.columns.values() for each in names_in(what)]
         return list(dict.fromkeys([*self.kept, *wanted]))
+
+    @property
+    def row_bytes(self) -> int:
+        """What the inputs of a row take; a size of a further axis that is not known counts as 1."""
+        kinds = [self._model.graph.types[name] for name in self.columns]
+        numbers = [math.prod(size for size in kind.shape[1:] if isinstance(size, int)) for kind in kinds]
+        return sum(each * kind.array_dtype.itemsize for each, kind in zip(numbers, kinds, strict=True))
 
     def score(self, batch: Batch, refusals: Refusals, start: int = 0) -> Batch:
         """Return the kept columns and the outputs of a batch; its rows count from `start` in `refusals`."""

@@ -27,12 +27,15 @@ from graphengine.limits import DEFAULT, Limits
 from graphengine.model.loading import load
 from graphengine.model.model import Model
 from graphengine.plugins import load_plugins
+from graphengine.scale.ahead import ahead
 from graphengine.scale.batch_scoring import BatchScorer, Refusals
 
 PART_ROWS = 2**17
 """Rows from which a group of rows is a part of its own; smaller ones are put together."""
 BATCH_ROWS = 2**16
-"""Rows that are in memory at once."""
+"""Rows that are computed at once, if they are not too wide."""
+BATCH_BYTES = 2**26
+"""Bytes that their inputs may take; a worker holds about three such batches, which it reads, computes and writes."""
 RECORD = "graphengine.score"
 """The key of a part's metadata under which it says what it was made of."""
 
@@ -135,7 +138,7 @@ def score_part(scoring: Scoring, part: ScorePart) -> dict[str, Any]:
         return {RECORD: orjson.dumps({"made_of": _made_of(scoring, part), "result": result}).decode()}
 
     Path(part.target).parent.mkdir(parents=True, exist_ok=True)
-    write_parts(part.target, batch_parts(_scored(scoring, part, refusals), record))
+    write_parts(part.target, batch_parts(ahead(_scored(scoring, part, refusals)), record))
     return result
 
 
@@ -166,7 +169,9 @@ def _scored(scoring: Scoring, part: ScorePart, refusals: Refusals) -> Iterator[A
             row_stable=scoring.row_stable,
         )
         groups, row = range(part.first, part.stop), 0
-        for batch in source.iter_batches(BATCH_ROWS, row_groups=groups, columns=scorer.read, use_threads=False):
+        rows = max(1, min(BATCH_ROWS, BATCH_BYTES // scorer.row_bytes))
+        batches = source.iter_batches(rows, row_groups=groups, columns=scorer.read, use_threads=False)
+        for batch in ahead(batches):
             yield scorer.score(batch, refusals, row)
             row += batch.num_rows
         if not row:  # a file without rows becomes one with the columns of the others
