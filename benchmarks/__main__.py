@@ -34,6 +34,7 @@ BENCHMARKS = (
     "fits",
     "dynamics",
     "score",
+    "score_workers",
     "workers",
 )
 

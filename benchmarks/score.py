@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 import warnings
@@ -30,15 +29,14 @@ class Job(NamedTuple):
 
 
 def run(options: Options) -> list[Table]:
-    """ms per batch of 10,000 rows; seconds for all files in one process, and in one and two workers."""
+    """ms per batch of 10,000 rows; seconds for all files in one process."""
     warnings.simplefilter("ignore", ge.errors.ModelWarning)
     with tempfile.TemporaryDirectory() as folder:
         rows = 100_000 if options.quick else 400_000
         jobs = [digits(Path(folder, "digits"), rows), linear(Path(folder, "linear"), 2 * rows)]
         models = [*(job.model for job in jobs), *map(_iris, ("logistic_iris", "softmax_iris"))]
         tables = [row_stable(model, options) for model in models]
-        tables += map(files, jobs)
-        return [*tables, workers(_many_files(jobs[1], 32) if options.full else jobs[1])]
+        return [*tables, *map(files, jobs)]
 
 
 def _iris(name: str) -> ge.Model:
@@ -72,35 +70,19 @@ def _predictions(model: ge.Model, output: str, x: Any, *, row_stable: bool = Fal
 def files(job: Job) -> Table:
     """Reading, predicting and writing, in one process."""
     contenders = [
-        Contender("graphengine score", _score, "ours"),
+        Contender("graphengine score", score, "ours"),
         Contender("pyarrow and onnxruntime", _onnxruntime, reference=True),
     ]
     goals = [Goal("graphengine score", 1.0)]
-    return _in_turns(f"{job.model.graph.name}: Parquet to Parquet", contenders, job, goals)
+    return in_turns(f"{job.model.graph.name}: Parquet to Parquet", contenders, job, goals)
 
 
-def workers(job: Job) -> Table:
-    """One process and two, both started for the work."""
-    contenders = [
-        Contender("1 worker", partial(_score, workers=1), "ours", reference=True),
-        Contender("2 workers", partial(_score, workers=2), "ours"),
-    ]
-    return _in_turns(f"{job.model.graph.name}: workers", contenders, job, [Goal("2 workers", 1 / 1.7)])
-
-
-def _many_files(job: Job, times: int) -> Job:
-    """The same files under further names: 32 times 0.13 GB, 4 GB of columns."""
-    for path in sorted(job.folder.glob("*.parquet")):
-        for number in range(1, times):
-            os.link(path, path.with_name(f"{path.stem}-{number}.parquet"))
-    return job
-
-
-def _in_turns(title: str, contenders: Sequence[Contender], job: Job, goals: Sequence[Goal]) -> Table:
+def in_turns(title: str, contenders: Sequence[Contender], job: Job, goals: Sequence[Goal], rounds: int = 4) -> Table:
+    """Seconds of each contender, round by round; all write the same numbers."""
     works, skipped = build(contenders, job)
     verify({name: work(1) for name, work in works.items()}, 1e-6)
     rows = [Row(each.name, each.kind, [], each.reference) for each in contenders if each.name in works]
-    for _ in range(4):
+    for _ in range(rounds):
         for row in rows:
             row.values.append(seconds(works[row.name], 1))
     return Table(title, "s", "run", rows, skipped, goals)
@@ -109,7 +91,8 @@ def _in_turns(title: str, contenders: Sequence[Contender], job: Job, goals: Sequ
 # ---------------------------------------------------------------- the contenders
 
 
-def _score(job: Job, workers: int = 0) -> Work:
+def score(job: Job, workers: int = 0) -> Work:
+    """Build `graphengine score` in this process, or in so many others."""
     from graphengine.scale.score_folders import by_workers, one_by_one, score_folder
     from graphengine.scale.score_parts import Scoring
 
@@ -118,10 +101,10 @@ def _score(job: Job, workers: int = 0) -> Work:
     )
     engine = by_workers(workers) if workers else one_by_one
 
-    def score(target: Path) -> None:
+    def scored(target: Path) -> None:
         score_folder(scoring, str(job.folder / "*.parquet"), target, engine)
 
-    return _written(score, job)
+    return _written(scored, job)
 
 
 def _onnxruntime(job: Job) -> Work:
