@@ -10,7 +10,8 @@ import pytest
 
 import graphengine as ge
 from graphengine import dask
-from graphengine.scale.local_training import LocalWorkers, ProcessWorkers, ThreadWorkers, working
+from graphengine.scale.local_training import LocalWorkers, ThreadWorkers, working
+from graphengine.scale.shard_processes import ProcessWorkers
 from graphengine.training.sharding import ShardRequest
 
 MODELS = {
@@ -110,7 +111,7 @@ def test_processes_train_to_the_bits_of_one_also_if_one_is_killed():
 
     def kill(workers):
         """End a process; the next iteration finds that out."""
-        pid = next(iter(workers._workers._pool._processes))
+        pid = workers._workers.pids[0]
         os.kill(pid, signal.SIGKILL)
         killed.append(pid)
 
@@ -120,7 +121,7 @@ def test_processes_train_to_the_bits_of_one_also_if_one_is_killed():
         for row in trainer.chunks():
             if row.iteration == 2:
                 kill(workers)
-        left = list(workers._workers._pool._processes)
+        left = workers._workers.pids
     assert len(killed) == 1
     assert not set(killed) & set(left)
     x = np.asarray(model.load_data("train")["x"][:50])

@@ -7,26 +7,20 @@ file and its data themselves. Which of them is used is measured on the first sha
 from __future__ import annotations
 
 import os
-import signal
-import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from copy import copy
-from functools import lru_cache
 from typing import Any, Literal
 
-from graphengine.dask import MOST_LOSSES, ShardActor, TrainingTask, connected, sharded, training_task, with_workers
-from graphengine.dask import writable as _writable
-from graphengine.data.batches import Batches
-from graphengine.errors import UsageError, WorkersError
-from graphengine.extras import optional
+from graphengine.dask import TrainingTask, connected, sharded, training_task, with_workers
+from graphengine.errors import UsageError
 from graphengine.fit.solver_trainer import SolverTrainer
 from graphengine.model.model import Model
 from graphengine.model.tasks import Workers, require_workers
+from graphengine.scale.shard_processes import ProcessWorkers, subtotals_of, twin_of
 from graphengine.training.loop import Trainer
-from graphengine.training.sharding import Sharding, ShardRequest, Subtotals, one_thread
+from graphengine.training.sharding import ShardRequest, Subtotals, one_thread
 
 Kind = Literal["threads", "processes"]
 ENOUGH = 0.75
@@ -38,9 +32,7 @@ class ThreadWorkers:
     """Threads, each with programs of its own."""
 
     def __init__(self, trainer: Trainer, count: int) -> None:
-        sharding = trainer.stepper.sharding
-        assert sharding is not None
-        self._each = [(sharding.twin(), copy(trainer.batches)) for _ in range(count)]
+        self._each = [twin_of(trainer) for _ in range(count)]
         self._pool = ThreadPoolExecutor(count)
 
     def subtotals(self, request: ShardRequest) -> list[Subtotals]:
@@ -62,45 +54,12 @@ class ThreadWorkers:
     def _computed(self, request: ShardRequest, shards: list[tuple[int, int]]) -> list[Subtotals]:
         work = zip(self._each, shards, strict=False)
         with one_thread():  # OpenBLAS spins for 100 ms if threads of a pool change how many it has
-            sent = [self._pool.submit(_shards, *each, request, *pair) for each, pair in work]
+            sent = [self._pool.submit(subtotals_of, *each, request, *pair) for each, pair in work]
             return [each.result() for each in sent]
 
     def close(self) -> None:
         """End the threads."""
         self._pool.shutdown()
-
-
-def _shards(sharding: Sharding, batches: Batches, request: ShardRequest, first: int, stop: int) -> Subtotals:
-    return sharding.subtotals_of(request, batches.parts_of(request.iteration, first, stop), first)
-
-
-class ProcessWorkers:
-    """Processes of joblib, which open the model file and the data; if one dies all of them are started again."""
-
-    def __init__(self, task: TrainingTask, count: int) -> None:
-        self._task, self._count = task, count
-        self._loky = optional("joblib.externals.loky.process_executor", "workers")
-        self._pool = self._started()
-
-    def _started(self) -> Any:
-        return self._loky.ProcessPoolExecutor(self._count, initializer=_begin, initargs=(os.getpid(),))
-
-    def subtotals(self, request: ShardRequest) -> list[Subtotals]:
-        """Give the subtotals of all shards, in the order of the shards; raises as `sharding.Workers`."""
-        for _ in range(MOST_LOSSES):
-            try:
-                sent = [
-                    self._pool.submit(_shards_of, self._task, request, *pair) for pair in request.dealt(self._count)
-                ]
-                return [_writable(each.result()) for each in sent]
-            except self._loky.BrokenProcessPool:
-                self.close()
-                self._pool = self._started()
-        raise WorkersError(f"iteration {request.iteration} has ended {MOST_LOSSES} processes")
-
-    def close(self) -> None:
-        """End the processes."""
-        self._pool.shutdown(kill_workers=True)
 
 
 class LocalWorkers:
@@ -120,12 +79,12 @@ class LocalWorkers:
         if self._task is None or self._kind == "threads":
             return ThreadWorkers(self._trainer, self._count)
         if self._kind == "processes":
-            return ProcessWorkers(self._task, self._count)
+            return ProcessWorkers(self._trainer, self._task, self._count)
         threads = ThreadWorkers(self._trainer, self._count)
         if threads.gain(request) >= ENOUGH * min(self._count, request.shards, os.cpu_count() or 1):
             return threads
         threads.close()
-        return ProcessWorkers(self._task, self._count)
+        return ProcessWorkers(self._trainer, self._task, self._count)
 
     def close(self) -> None:
         """End what was started."""
@@ -179,24 +138,3 @@ def _task_of(trainer: Trainer, model: Model, data: Any) -> TrainingTask | None:
         return training_task(trainer, model, data)
     except UsageError:
         return None
-
-
-@lru_cache(maxsize=1)
-def _actor_of(task: TrainingTask) -> ShardActor:
-    return ShardActor(task)
-
-
-def _shards_of(task: TrainingTask, request: ShardRequest, first: int, stop: int) -> Subtotals:
-    return _actor_of(task).subtotals(request, first, stop)
-
-
-def _begin(parent: int) -> None:
-    """Begin a process: an interruption is the business of the one that started it, and it ends with that."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
-
-
-def _end_with(parent: int) -> None:
-    while os.getppid() == parent:
-        time.sleep(0.5)
-    os._exit(1)

@@ -101,7 +101,7 @@ def on_processes(kills, chance):
     """Kill the processes of joblib."""
 
     def pids_of(trainer):
-        return sorted(trainer.stepper.sharding.workers._workers._pool._processes)
+        return trainer.stepper.sharding.workers._workers.pids
 
     return trainings(kills, chance, lambda trainer, model: working(trainer, model, None, 2, "processes"), pids_of)
 
