@@ -10,6 +10,7 @@ import pytest
 
 import graphengine as ge
 from graphengine import dask
+from graphengine.model.shard_tasks import ShardActor, training_task
 from graphengine.scale.local_training import LocalWorkers, ThreadWorkers, working
 from graphengine.scale.shard_processes import ProcessWorkers
 from graphengine.training.sharding import ShardRequest
@@ -168,7 +169,7 @@ def test_threads_are_used_where_they_gain(gain, kind, monkeypatch):
     monkeypatch.setattr(ThreadWorkers, "gain", lambda *_: gain)
     monkeypatch.setattr(os, "cpu_count", lambda: 2)
     model, trainer = trainer_of("linreg", 0)
-    task = dask.training_task(trainer, model)
+    task = training_task(trainer, model)
     with closing(LocalWorkers(trainer, task, 2)._chosen(ShardRequest(1, 0, 4, 20, {}))) as chosen:
         assert isinstance(chosen, kind)
 
@@ -199,7 +200,7 @@ def test_a_worker_keeps_the_rows_of_its_shards_alone(shuffle, is_stored, tmp_pat
     builder.save(tmp_path / "wide.json")
     model = ge.load(tmp_path / "wide.json", limits=ge.Limits(data_bytes=2**25))
     trainer = model.trainer(shuffle=shuffle)
-    actor = dask.ShardActor(dask.training_task(trainer, model))
+    actor = ShardActor(training_task(trainer, model))
     found = []
 
     class Recorded:

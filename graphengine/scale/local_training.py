@@ -13,10 +13,11 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, Literal
 
-from graphengine.dask import TrainingTask, connected, sharded, training_task, with_workers
+from graphengine.dask import connected, sharded, with_workers
 from graphengine.errors import UsageError
 from graphengine.fit.solver_trainer import SolverTrainer
 from graphengine.model.model import Model
+from graphengine.model.shard_tasks import TrainingTask, training_task
 from graphengine.model.tasks import Workers, require_workers
 from graphengine.scale.shard_processes import ProcessWorkers, subtotals_of, twin_of
 from graphengine.training.loop import Trainer

@@ -10,18 +10,17 @@ import os
 import signal
 from contextlib import suppress
 from copy import copy
+from functools import cache
 from multiprocessing.connection import Connection
 from typing import Any
 
-from graphengine.dask import MOST_LOSSES, ShardActor, TrainingTask
+from graphengine.dask import MOST_LOSSES
 from graphengine.data.batches import Batches
 from graphengine.errors import WorkersError
 from graphengine.extras import optional
+from graphengine.model.shard_tasks import GONE, ShardActor, TrainingTask, answer, opened
 from graphengine.training.loop import Trainer
 from graphengine.training.sharding import Sharding, ShardRequest, Subtotals
-
-GONE = (EOFError, OSError)
-"""What a pipe raises whose other end is gone."""
 
 
 class ProcessWorkers:
@@ -86,9 +85,7 @@ class _Helper:
                     self._pipe.send(self._asked)
             else:
                 self._asked = None
-                if isinstance(found, Exception):
-                    raise found
-                return found  # type: ignore[no-any-return]
+                return opened(found)  # type: ignore[no-any-return]
         raise WorkersError(f"iteration {self._asked[0].iteration} has ended {MOST_LOSSES} processes")
 
     def _start_again(self) -> None:
@@ -108,16 +105,8 @@ def _serve(pipe: Connection, task: TrainingTask) -> None:
     An answer that nobody waits for any more ends the process, too.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    actor: ShardActor | None = None
-    with suppress(*GONE):
-        while True:
-            asked = pipe.recv()
-            try:
-                actor = actor or ShardActor(task)
-                found: Subtotals | Exception = actor.subtotals(*asked)
-            except Exception as error:  # noqa: BLE001 - raised where the answer arrives
-                found = error
-            pipe.send(found)
+    actor = cache(lambda: ShardActor(task))  # what is wrong with the task is an answer, too
+    answer(pipe, lambda *asked: actor().subtotals(*asked))
     os._exit(0)  # nothing is left to do, and threads of libraries are not waited for
 
 

@@ -1,6 +1,6 @@
 """Kill workers of trainings and of scoring at random, and compare the bits: `python -m fuzzing.killing` in `tests`.
 
-Options: the number of kills of each (50 by default) and a seed.
+Options: the number of kills of each (50 by default), a seed, and the name of one of them.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def on_dask(kills, chance):
     with dask.connected(2) as client:
 
         def pids_of(trainer):
-            client.wait_for_workers(2, timeout=60)
+            client.wait_for_workers(2, timeout=300)
             return sorted(client.run(os.getpid, on_error="ignore").values())
 
         def start(trainer, model):
@@ -142,15 +142,19 @@ def scoring(kills, chance):
         return f"{len(killed)} kills in {rounds - 1} runs, equal files"
 
 
+WORKS = on_processes, on_dask, scoring
+
+
 def main():
     """Kill, compare, and count what is left."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("kills", type=int, nargs="?", default=50)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", choices=[work.__name__ for work in WORKS])
     arguments = parser.parse_args()
     logging.disable(logging.CRITICAL)
     chance, before = random.Random(arguments.seed), set(children())
-    for work in (on_processes, on_dask, scoring):
+    for work in [work for work in WORKS if arguments.only in (None, work.__name__)]:
         start = time.perf_counter()
         print(f"{work.__name__}: {work(arguments.kills, chance)}, {time.perf_counter() - start:.0f} s", flush=True)
     time.sleep(2)
