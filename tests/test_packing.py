@@ -289,3 +289,23 @@ def test_an_exact_op_gives_a_number_the_same_bits_wherever_it_lies(op, dtype):
             one = node.forward(*[column[place] for column in columns])
             np.testing.assert_array_equal(np.asarray(one), together[place], strict=False)
             assert np.isnan(one) or np.signbit(np.float64(one)) == np.signbit(np.float64(together[place]))
+
+
+class WalkedValues(dict):
+    """Values that count how often all of them are looked at."""
+
+    walks = 0
+
+    def __iter__(self):  # a dictionary without its own iterator is copied without a look at `keys`
+        return super().__iter__()
+
+    def keys(self):
+        self.walks += 1
+        return super().keys()
+
+
+def test_no_parameter_costs_a_look_at_all_values():
+    model = ge.Model.from_dict(many())
+    values = WalkedValues(model.values)
+    model._declared.trainer(values, BATCH, {})
+    assert 0 < values.walks < COUNT // 2

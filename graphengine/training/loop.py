@@ -99,9 +99,9 @@ class Trainer:
         """What compiles the steps."""
         has_all = values.keys() >= {*graph.parameters, *graph.state}
         started = {} if has_all else initialized(graph, values, data)
-        small = sum(np.size({**values, **started}[name]) for name in graph.trainable) <= SMALL
-        self._recorded = graph.trainable if small else ()
-        self.stepper = Stepper(graph, {**values, **started}, training, compiled, self.batches, self._recorded)
+        begun = {**values, **started}
+        self._recorded = graph.trainable if sum(np.size(begun[name]) for name in graph.trainable) <= SMALL else ()
+        self.stepper = Stepper(graph, begun, training, compiled, self.batches, self._recorded)
         self.history = History(self.batches.per_epoch, self._recorded)
         self._prepare_checks(data, validation, compiled.backend)
         self.checkpoints: Checkpoints | None = None
