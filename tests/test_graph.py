@@ -247,19 +247,6 @@ def test_nodes_come_behind_what_they_read_in_any_order_of_the_file():
         assert again.fingerprint == first.fingerprint
 
 
-@pytest.mark.parametrize("last", ["d", "e"])
-def test_a_chain_has_the_order_of_networkx(last):
-    """Listed in order it is not sorted; with a loop back, or shuffled, it is."""
-    nodes = {"d": ("neg", ["x"]), "c": ("mul", ["d", "x"]), "b": ("mul", ["d", "c"]), "e": ("add", ["b", "d"])}
-    chain = [(name, *nodes[name]) for name in nodes]
-    graph = nx.DiGraph((ref, name) for name, _, reads in chain for ref in reads if ref in nodes)
-    for listed in (chain, chain[::-1], [*chain[2:], *chain[:2]]):
-        content = document({name: (op, reads) for name, op, reads in listed}, inputs={"x": []}, outputs={"out": last})
-        assert names(ge.Model.from_dict(content).graph) == list(nx.topological_sort(graph))
-    nodes["d"] = ("neg", ["e"])
-    assert codes_of(document(nodes, inputs={"x": []}, outputs={"out": last})) == ["GE214"]
-
-
 def test_a_graph_summary_counts_its_parts():
     assert ge.Model.from_dict(linreg()).graph.summary == "2 inputs, 1 parameter, 4 nodes, 2 outputs"
 

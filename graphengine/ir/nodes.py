@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from itertools import pairwise
 from operator import itemgetter
 from typing import Any, NamedTuple, TypeAlias
 
@@ -92,8 +91,6 @@ def topologically_sorted(nodes: list[GraphNode]) -> tuple[list[GraphNode], list[
     Nodes that cannot be sorted are left out: those on a cycle and what depends on them. The problems are GE214, naming
     the nodes on a short cycle of each group of nodes that form cycles.
     """
-    if _is_chain(nodes):
-        return nodes, []
     from graphengine.ir import toposort  # networkx is the slowest import of all, needed only here
 
     nodes = sorted(nodes, key=itemgetter(0))
@@ -103,13 +100,6 @@ def topologically_sorted(nodes: list[GraphNode]) -> tuple[list[GraphNode], list[
     return (
         [nodes[index] for index in order],
         [_cycle_problem([nodes[index].id for index in cycle]) for cycle in cycles],
-    )
-
-
-def _is_chain(nodes: list[GraphNode]) -> bool:
-    """Whether each node reads the one before it and none after it: then this is their only order."""
-    return all(before.id in after.inputs for before, after in pairwise(nodes)) and all(
-        max(reads, default=-1) < index for index, reads in enumerate(_reads(nodes))
     )
 
 
