@@ -28,11 +28,17 @@ def terminal_curve(losses: Sequence[float], width: int = 72, height: int = 8) ->
     logarithmic = min(losses) > 0
     values = _columns([math.log10(loss) for loss in losses] if logarithmic else losses, width)
     low, high = min(values), max(values)
-    steps = [1 + round((value - low) / ((high - low) or 1) * (8 * height - 1)) for value in values]
-    rows = ["".join(BLOCKS[min(max(step - 8 * row, 0), 8)] for step in steps) for row in reversed(range(height))]
-    labels = {0: f"{10**high if logarithmic else high:.4g}", height - 1: f"{10**low if logarithmic else low:.4g}"}
+    ends = (10**high, 10**low) if logarithmic else (high, low)
+    rows = _rows_of_blocks([(value - low) / ((high - low) or 1) for value in values], height)
+    labels = dict(zip((0, height - 1), [f"{end:.4g}" for end in ends], strict=True))
     margin = max(map(len, labels.values()))
     return "\n".join(f"{labels.get(index, ''):>{margin}} |{row.rstrip()}" for index, row in enumerate(rows))
+
+
+def _rows_of_blocks(shares: Sequence[float], height: int) -> list[str]:
+    """Columns that reach so far up, from 0 to 1, as rows of block characters."""
+    steps = [1 + round(share * (8 * height - 1)) for share in shares]
+    return ["".join(BLOCKS[min(max(step - 8 * row, 0), 8)] for step in steps) for row in reversed(range(height))]
 
 
 def _columns(values: Sequence[float], width: int) -> list[float]:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from math import ceil, floor
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, NamedTuple, TypeAlias, TypeVar
 
 SWEEPS = 4
 
 ItemType = TypeVar("ItemType")
+Neighbours: TypeAlias = dict[ItemType, list[tuple[ItemType, int, int]]]
 
 
 class Tie(NamedTuple, Generic[ItemType]):
@@ -29,11 +30,7 @@ def heights_of(
     layers: Sequence[Sequence[ItemType]], ties: Sequence[Tie[ItemType]], heights: Mapping[ItemType, int], gap: int
 ) -> dict[ItemType, int]:
     """The middle of each item, downwards from any height."""
-    before: dict[ItemType, list[tuple[ItemType, int, int]]] = {}
-    after: dict[ItemType, list[tuple[ItemType, int, int]]] = {}
-    for source, out, target, into, weight in ties:
-        before.setdefault(target, []).append((source, out - into, weight))
-        after.setdefault(source, []).append((target, into - out, weight))
+    before, after = _neighbours(ties)
     offsets = [_offsets([heights[item] for item in layer], gap) for layer in layers]
     middles: dict[ItemType, float] = {}
     for layer, offset in zip(layers, offsets, strict=True):
@@ -62,6 +59,16 @@ def _wanted(
     if not total:
         return middles[item], 0.02
     return sum((middles[other] + shift) * weight for other, shift, weight in ties) / total, total
+
+
+def _neighbours(ties: Sequence[Tie[ItemType]]) -> tuple[Neighbours[ItemType], Neighbours[ItemType]]:
+    """For each item those before it, and those after it: how far below them it is level, and how much that matters."""
+    before: Neighbours[ItemType] = {}
+    after: Neighbours[ItemType] = {}
+    for source, out, target, into, weight in ties:
+        before.setdefault(target, []).append((source, out - into, weight))
+        after.setdefault(source, []).append((target, into - out, weight))
+    return before, after
 
 
 def _offsets(heights: Sequence[int], gap: int) -> list[int]:

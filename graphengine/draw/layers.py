@@ -6,6 +6,7 @@ Layers by longest paths, orders by barycentres, forth and back: the method of Su
 from __future__ import annotations
 
 from bisect import bisect_right, insort
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import NamedTuple, TypeAlias
@@ -47,8 +48,7 @@ def layers_of(
     items: Sequence[str], edges: Sequence[LayoutEdge], first: Sequence[str], last: Sequence[str]
 ) -> dict[str, int]:
     """The layer of each item: one more than the last of those it reads; what reads nothing precedes its users."""
-    before: dict[str, list[str]] = {item: [] for item in items}
-    after: dict[str, list[str]] = {item: [] for item in items}
+    before, after = defaultdict[str, list[str]](list), defaultdict[str, list[str]](list)
     for edge in _without_cycles(items, edges):
         before[edge.target].append(edge.source)
         after[edge.source].append(edge.target)

@@ -111,11 +111,13 @@ class Levels:
                 uses = tuple(use for use in self.uses[value] if inner.key in self.path[use[0]])
                 links.append(Link(self._item(value, box, depth), value, inner.key, port, uses))
         exits = tuple(self.graph.outputs.items()) if box is self.root else tuple((v, v) for v in self.exits_of(box))
-        for name, value in exits:
-            uses = tuple(use for use in self.uses[value] if box.key not in self.path[use[0]])
-            leaves = value in self.public
-            links.append(Link(self._item(value, box, depth), value, exit_key(name), 0, uses, leaves))
+        links += [self._link_out(name, value, box, depth) for name, value in exits]
         return Level(box, sources, self.entries_of(box), exits, tuple(links))
+
+    def _link_out(self, name: str, value: str, box: Box, depth: int) -> Link:
+        """The link of a value to an exit of its box."""
+        uses = tuple(use for use in self.uses[value] if box.key not in self.path[use[0]])
+        return Link(self._item(value, box, depth), value, exit_key(name), 0, uses, value in self.public)
 
     def _path_of(self, box: Box) -> tuple[str, ...]:
         node = next(box.all_nodes, None)

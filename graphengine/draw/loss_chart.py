@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 from graphengine.draw.charts import Axes, Point, axes, legend, line, thinned
 from graphengine.training.history import History
@@ -19,12 +20,12 @@ def loss_chart(history: History) -> tuple[Axes, tuple[str, ...]]:
 
 def _series(history: History) -> dict[str, list[Point]]:
     length = len(history) / max(history.epochs_trained, 1)
-    epochs = [(epoch.epoch * length, epoch.loss) for epoch in history.epochs] if length > 1 else []
-    checks = [(float(check.iteration), check.values.get("validation_loss")) for check in history.checks]
-    series = {
-        "iteration": [(float(row.iteration), float(row.loss)) for row in history.iterations],
-        "epoch": epochs,
-        "validation": [(number, float(loss)) for number, loss in checks if loss is not None],
-    }
-    series = {name: [point for point in points if math.isfinite(point[1])] for name, points in series.items()}
-    return {name: points for name, points in series.items() if name == "iteration" or len(points) > 1}
+    iterations = _finite((row.iteration, row.loss) for row in history.iterations)
+    epochs = _finite((epoch.epoch * length, epoch.loss) for epoch in history.epochs)
+    checks = _finite((check.iteration, check.values.get("validation_loss")) for check in history.checks)
+    series = {"epoch": epochs if length > 1 else [], "validation": checks}
+    return {"iteration": iterations} | {name: points for name, points in series.items() if len(points) > 1}
+
+
+def _finite(points: Iterable[tuple[float, float | None]]) -> list[Point]:
+    return [(float(x), float(y)) for x, y in points if y is not None and math.isfinite(y)]

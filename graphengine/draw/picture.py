@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from math import ceil
 from typing import NamedTuple, TypeAlias
@@ -88,10 +88,7 @@ def shape_note(graph: Graph, value: str) -> str:
 def _panel(graph: Graph, level: Level, levels: Levels, texts: Texts) -> Panel:
     drafts = {draft.key: draft for draft in _drafts(graph, level, levels)}
     edges = {LayoutEdge(link.source, link.value, link.target, link.port): link for link in level.links}
-    rooms = {key: max([_literal_room(text) for _, text in draft.literals], default=0) for key, draft in drafts.items()}
-    for link in level.links:
-        widest = max((text_width(text, LABEL) for text in texts(link)), default=0)
-        rooms[link.target] = max(rooms[link.target], widest + 14)
+    rooms = _rooms(drafts, level.links, texts)
     first = [entry_key(value) for value in level.entries]
     last = [] if level.box is levels.root else [exit_key(name) for name, _ in level.exits]
     sizes = {key: draft.size for key, draft in drafts.items()}
@@ -100,6 +97,15 @@ def _panel(graph: Graph, level: Level, levels: Levels, texts: Texts) -> Panel:
     shapes = tuple(draft._replace(place=layout.places[key]) for key, draft in drafts.items())
     wires = tuple(Wire(link, _points(edge, sizes, layout)) for edge, link in edges.items())
     return Panel(level.box.key, level.box.title, layout.width, layout.height, shapes, wires)
+
+
+def _rooms(drafts: Mapping[str, DrawnItem], links: Iterable[Link], texts: Texts) -> dict[str, int]:
+    """How much room the labels and literals before each item need."""
+    rooms = {key: max([_literal_room(text) for _, text in draft.literals], default=0) for key, draft in drafts.items()}
+    for link in links:
+        widest = max((text_width(text, LABEL) for text in texts(link)), default=0)
+        rooms[link.target] = max(rooms[link.target], widest + 14)
+    return rooms
 
 
 def _points(edge: LayoutEdge, sizes: dict[str, ItemSize], layout: Layout) -> tuple[ItemPlace, ...]:

@@ -150,19 +150,14 @@ def _header(given: Any, inputs: Collection[str]) -> Iterable[Any]:
 
 
 def _of_mapping(graph: Graph, given: Mapping[str, Any], columns: Columns) -> Mapping[str, Any]:
-    others = {name: value for name, value in given.items() if name not in graph.inputs}
-    there = {name: others[name] for name in _names_of(columns) if name in others}
-    asked = {
-        name: what
-        for name, what in columns.items()
-        if name not in given and not there.keys().isdisjoint(names_in(what))
-    }
-    if lacking := [_lacking(given, name, what, there) for name, what in asked.items() if not is_in(what, others)]:
+    there = {name: given[name] for name in _names_of(columns) if name in given and name not in graph.inputs}
+    asked = {name: what for name, what in columns.items() if name not in given and _touches(what, there)}
+    if lacking := [_lacking(given, name, what, there) for name, what in asked.items() if not is_in(what, there)]:
         raise InputError(lacking)
     if not asked:
         return given
-    used = _names_of(asked)
     found = _TableColumns(given, there).taken(asked, graph)
+    used = _names_of(asked)
     return {**{name: value for name, value in given.items() if name not in used}, **found}
 
 
@@ -243,15 +238,21 @@ class _TableColumns:
         """The error about a column: its first cell that is no number at all, else the first that does not fit."""
         where = f"{self._what}: column '{column}'"
         cells, shape = cells_of(self._there[column])
-        looked_at = list(enumerate(cells[:MOST_LOOKED_AT], 1)) if len(shape) == 1 else []
-        words = (pair for pair in looked_at if not declared.units and _is_word(pair[1]))
-        row, cell = next(words, None) or next((pair for pair in looked_at if not _fits(pair[1], declared)), (0, None))
+        row, cell = _first_unfit(cells[:MOST_LOOKED_AT] if len(shape) == 1 else (), declared)
         if not row:
             return InputError(f"{where}: {why}", code="GE404")
         noun = "a date" if declared.units else f"a number of dtype {dtype_name(declared.type.array_dtype)}"
         is_numeral = isinstance(cell, str) and not (declared.units or _is_word(cell))
         hint = "convert the column to numbers first" if is_numeral else None
         return InputError(f"{where} has {shown(cell)} in row {row}, which is not {noun}", code="GE404", hint=hint)
+
+
+def _first_unfit(cells: Iterable[Any], declared: Input) -> tuple[int, Any]:
+    """The first word with its row, else the first cell that does not fit; row 0 if there is none."""
+    numbered = list(enumerate(cells, 1))
+    words = (pair for pair in numbered if not declared.units and _is_word(pair[1]))
+    unfit = (pair for pair in numbered if not _fits(pair[1], declared))
+    return next(itertools.chain(words, unfit), (0, None))
 
 
 MOST_LOOKED_AT = 10_000
@@ -285,6 +286,11 @@ def is_in(wanted: Column | Sequence[Column], there: Collection[str]) -> bool:
     """Whether all columns that an input takes are there; those of a file, a sequence, also have numbers."""
     count = len(there) if isinstance(there, Sequence) else 0
     return all(column in there if isinstance(column, str) else column < count for column in names_in(wanted))
+
+
+def _touches(wanted: Column | Sequence[Column], there: Mapping[str, Any]) -> bool:
+    """Whether one of the columns that an input takes is there."""
+    return not there.keys().isdisjoint(names_in(wanted))
 
 
 def names_in(wanted: Column | Sequence[Column]) -> Sequence[Column]:

@@ -38,10 +38,9 @@ def crosswise(graph: Graph, targets: Iterable[str]) -> Iterator[Problem]:
     producers = {name: node for node in graph.nodes for name in node.outputs}
     scalars = [name for name in targets if graph.types[name].shape == ()]
     for node in reachable(graph.nodes, scalars):
-        if id(graph.types[node.id]) in squares and type(node.node).infer in (elementwise, probed):
-            found = _crossing(graph, node)
-            if found and not _is_explicit(graph, producers, found.column, found.axis):
-                yield _problem(graph, node, found)
+        found = _crossing(graph, node) if id(graph.types[node.id]) in squares else None
+        if found and not _is_explicit(graph, producers, found.column, found.axis):
+            yield _problem(graph, node, found)
 
 
 def _has_twice(shape: Shape) -> bool:
@@ -51,6 +50,8 @@ def _has_twice(shape: Shape) -> bool:
 
 def _crossing(graph: Graph, node: GraphNode) -> Crossing | None:
     """The operands of a node that meet crosswise; axes are counted from the last one, which is -1."""
+    if type(node.node).infer not in (elementwise, probed):  # only these align axes from the last one
+        return None
     operands = {name: graph.types[name].shape for name in node.inputs if isinstance(name, str)}
     for (column, tall), (row, flat) in itertools.permutations(operands.items(), 2):
         for axis in range(-len(flat), 0) if len(tall) > len(flat) else ():

@@ -85,9 +85,16 @@ class Trials:
             labels = [each for place in range(self.count) for each in self._labels(place)]
             cases += itertools.product(labels, FLOATS)
         for layout, common in cases:
-            usual = self._rule(layout, common)
-            others = [self._rule(layout, common, **attributes) for attributes in self._choices()]
-            yield from filter(None, [usual, *(each for each in others if usual and each and each[1] != usual[1])])
+            yield from self._rules_of(layout, common)
+
+    def _rules_of(self, layout: InputLayout, common: str) -> Iterator[DtypeRule]:
+        """The rule of a case, and those of attributes with which the dtype of the result is another."""
+        usual = self._rule(layout, common)
+        if usual is None:
+            return
+        yield usual
+        others = [self._rule(layout, common, **attributes) for attributes in self._choices()]
+        yield from [each for each in others if each and each[1] != usual[1]]
 
     def _choices(self) -> Iterator[dict[str, Any]]:
         """Each of the other values of an attribute that has few; not of one that names a dtype."""

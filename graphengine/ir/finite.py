@@ -52,7 +52,7 @@ def first_non_finite(graph: Graph, values: Mapping[str, Any]) -> NonFinite | Non
     gaps: dict[str, None] = {}
     for name in graph.sources:
         if name in values and not _is_finite(values[name]):
-            if not (name in graph.inputs and graph.inputs[name].missing and _only_nan(values[name])):
+            if not _is_gap(graph, name, values[name]):
                 return _of_source(graph, name, values[name])
             gaps[name] = None
     for node in graph.nodes:
@@ -66,6 +66,11 @@ def first_non_finite(graph: Graph, values: Mapping[str, Any]) -> NonFinite | Non
         return None
     first = next(iter(gaps))
     return _of_source(graph, first, values[first])
+
+
+def _is_gap(graph: Graph, name: str, value: Any) -> bool:
+    """Whether an input declares its NaN for missing values, and has nothing worse."""
+    return name in graph.inputs and bool(graph.inputs[name].missing) and _only_nan(value)
 
 
 def _of_source(graph: Graph, name: str, value: Any) -> NonFinite:

@@ -10,12 +10,13 @@ import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
+from itertools import chain
 from typing import Any, NamedTuple
 
 from graphengine.errors import GraphEngineError
 from graphengine.ir.declarations import Expected, Input, misfit
 from graphengine.ir.graph import Graph
-from graphengine.ir.node_types import infer_types, operand_type
+from graphengine.ir.node_types import infer_types, operand_type, operand_types
 from graphengine.ir.nodes import GraphNode, Operand
 from graphengine.ops.body import Body, bodies_of
 from graphengine.ops.merging import ROWS, merge_of
@@ -132,23 +133,19 @@ class GraphBody(Body):
         found = [graph.types[name] for node in self.nodes for name in node.outputs]
         for node in self.nodes:
             if bodies_of(node.node):
-                found += node.node.workspace(*[operand_type(ref, graph.types) for ref in node.inputs])
+                found += node.node.workspace(*operand_types(node.inputs, graph.types))
         return found
 
     def merges(self, types: tuple[ArrayType | None, ...], axes: Sequence[int | None]) -> bool:
         """Return whether each sample of the results comes from the same sample of the inputs alone."""
-        graph, places = self.graph(types), dict(zip(self.inputs, axes, strict=True))
-        symbols = {
-            symbol
-            for kind, axis in zip(types, axes, strict=True)
-            if kind is not None and axis is not None
-            for symbol in symbols_of(kind.shape[axis : axis + 1])
-        }
+        graph, places = self.graph(types), dict[Any, int | None](zip(self.inputs, axes, strict=True))
+        sampled = [(kind, axis) for kind, axis in zip(types, axes, strict=True) if kind and axis is not None]
+        symbols = set(chain(*[symbols_of(kind.shape[axis : axis + 1]) for kind, axis in sampled]))
         for node in self.nodes:
-            given = tuple([places.get(ref) if isinstance(ref, str) else None for ref in node.inputs])
+            given = tuple([places.get(ref) for ref in node.inputs])
             if set(given) <= {None}:
                 continue
-            words = merge_of(node.node, given, tuple([operand_type(ref, graph.types) for ref in node.inputs]))
+            words = merge_of(node.node, given, operand_types(node.inputs, graph.types))
             for word, name in zip(words, node.outputs, strict=True):
                 axis = _only_axis(graph.types[name].shape, symbols)
                 if word != ROWS or axis is None:

@@ -215,20 +215,24 @@ class Recorder:
         fixed: dict[str, Any] = {}
         names = OPS[op].signature.inputs
         for position, value in enumerate(inputs):
-            if position < len(names) and names[position] == "sizes" and isinstance(value, tuple):
-                symbolic = sum(isinstance(size, Symbol) for size in value)
-                if symbolic == 1 and op == "reshape" and not isinstance(value, SymbolicShape):
-                    fixed["shape"] = tuple(-1 if isinstance(size, Symbol) else int(size) for size in value)
-                    operands.append(None)
-                elif symbolic:
-                    operands.append(self._shape_operand(value))
-                else:
-                    fixed["shape"] = tuple(map(int, value))
-                    operands.append(None)
+            if type(value) is Symbol:
+                operands.append(value.name)
+            elif isinstance(value, tuple) and names[position : position + 1] == ("sizes",):
+                known = self._known_shape(op, value)
+                operands.append(self._shape_operand(value) if known is None else None)
+                fixed |= {} if known is None else {"shape": known}
             else:
-                operands.append(value.name if type(value) is Symbol else self._operand(value))
+                operands.append(self._operand(value))
         missing = len(names) - len(operands)
         return (*operands, *[None] * (missing if missing > 0 and not OPS[op].signature.variadic else 0)), fixed
+
+    @staticmethod
+    def _known_shape(op: str, shape: tuple[Any, ...]) -> tuple[int, ...] | None:
+        """A shape as the attribute of an op; None if it has symbolic sizes, but for one that `reshape` finds itself."""
+        symbolic = sum(isinstance(size, Symbol) for size in shape)
+        if symbolic > (op == "reshape") or (symbolic and isinstance(shape, SymbolicShape)):
+            return None
+        return tuple([-1 if isinstance(size, Symbol) else int(size) for size in shape])
 
     def _operand(self, value: Any) -> Operand:
         if isinstance(value, Symbol):

@@ -8,7 +8,7 @@ stand-ins, `Sample.template` makes a template of what it did, `Recorder.repeat` 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
 from operator import itemgetter
 from typing import Any, NamedTuple, TypeAlias
@@ -84,8 +84,8 @@ class Sample(NamedTuple):
     def template(self, results: Sequence[str | None], names: Sequence[Namer]) -> Template:
         """The template with these values as results and these names for its parts."""
         made = [name for node in self.nodes for name in node.outputs]
-        read = [[(ref if type(ref) is str else operand_key(ref), ref) for ref in node.inputs] for node in self.nodes]
-        keys = [ref if type(ref) is str else operand_key(ref) for ref in self.operands]
+        read = [_keyed(node.inputs) for node in self.nodes]
+        keys = [key for key, _ in _keyed(self.operands)]
         given = {*keys, *made}
         fixed = {key: ref for key, ref in (*chain(*read), *zip(results, results, strict=True)) if key not in given}
         places: dict[Any, int] = {}
@@ -96,6 +96,11 @@ class Sample(NamedTuple):
             for node, refs, kinds, name in zip(self.nodes, read, self.kinds, names, strict=True)
         ]
         return Template([*fixed.values()], parts, [None if name is None else places[name] for name in results])
+
+
+def _keyed(operands: Iterable[Operand]) -> list[tuple[Any, Operand]]:
+    """Operands with what distinguishes them."""
+    return [(ref if type(ref) is str else operand_key(ref), ref) for ref in operands]
 
 
 def _picking(places: list[int]) -> Callable[[list[Any]], tuple[Operand, ...]]:

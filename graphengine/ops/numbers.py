@@ -144,21 +144,27 @@ def as_array(value: Any, dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
         raise
     except Exception as error:  # an object's own __array__ may raise anything
         raise ValueError(f"{type(error).__name__}: {error}") from error
-    if not (isinstance(value, (list, tuple)) and array.dtype.kind in "fO" and dtype.kind in "iuf"):
-        return array
-    if array.dtype.kind == dtype.kind == "f":
+    if not isinstance(value, (list, tuple)) or (array.dtype.kind, dtype.kind) not in CHANGED:
         return array
     cells = np.array(value, dtype=object)
     integers = [_integer(cell) for cell in cells.ravel().tolist()]
     if not integers or None in integers:
         return array
+    return _of_integers(integers, dtype).reshape(cells.shape)
+
+
+CHANGED = {("f", "i"), ("f", "u"), ("O", "i"), ("O", "u"), ("O", "f")}
+"""The kind that NumPy finds for integers, with the wanted kind, where the integers may not be what they were."""
+
+
+def _of_integers(integers: list[int], dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
     if dtype.kind == "f":
         raise InexactError(INEXACT)
     bounds = np.iinfo(dtype)
     for each in integers:
         if not bounds.min <= each <= bounds.max:
             raise UnfitError(f"{each} does not fit dtype {dtype}")
-    return np.array(integers, dtype).reshape(cells.shape)
+    return np.array(integers, dtype)
 
 
 def _integer(cell: Any) -> Any:

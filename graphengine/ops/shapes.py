@@ -168,6 +168,10 @@ def product(sizes: Iterable[Size]) -> Size:
             raise _too_large(coefficient, exponents)
     if is_empty or not exponents:
         return 0 if is_empty else coefficient
+    return _product_text(coefficient, exponents)
+
+
+def _product_text(coefficient: int, exponents: Mapping[str, int]) -> str:
     powers = [symbol if exponent == 1 else f"{symbol}^{exponent}" for symbol, exponent in sorted(exponents.items())]
     text = "*".join([str(coefficient)] * (coefficient != 1) + powers)
     if len(text) > LONGEST_SIZE:

@@ -91,13 +91,7 @@ def multiplies_in_blocks(x: Any, y: Any) -> bool:
 def add_up(x: Any, axes: Sequence[int], keepdims: bool = False, out: Any = None) -> Any:
     """The sum of single precision over axes, counted from 0; written into `out` where that is given."""
     order = range(x.ndim) if x.flags.c_contiguous else sorted(range(x.ndim), key=lambda axis: -x.strides[axis])
-    sizes, flags = _merged([(x.shape[axis], axis in axes) for axis in order])
-    z = np.ascontiguousarray(x.transpose(order)).reshape(sizes)
-    if flags[-1]:
-        z = np.add.reduce(z, -1)  # pairwise
-    for axis in reversed(range(len(flags) - flags[-1])):
-        if flags[axis]:
-            z = _folded(z.reshape(math.prod(sizes[:axis]), sizes[axis], -1))
+    z = _added(x, order, axes)
     result = [1 if axis in axes else size for axis, size in enumerate(x.shape)]
     if not x.flags.c_contiguous:
         z = z.reshape([result[axis] for axis in order]).transpose(np.argsort(order))
@@ -106,6 +100,18 @@ def add_up(x: Any, axes: Sequence[int], keepdims: bool = False, out: Any = None)
         return np.asarray(z, np.float32, order="C")[()]
     np.copyto(out, z, casting="same_kind")
     return out
+
+
+def _added(x: Any, order: Sequence[int], axes: Sequence[int]) -> Any:
+    """The sums of an array whose axes are taken in another order, in any shape."""
+    sizes, flags = _merged([(x.shape[axis], axis in axes) for axis in order])
+    z = np.ascontiguousarray(x.transpose(order)).reshape(sizes)
+    if flags[-1]:
+        z = np.add.reduce(z, -1)  # pairwise
+    for axis in reversed(range(len(flags) - flags[-1])):
+        if flags[axis]:
+            z = _folded(z.reshape(math.prod(sizes[:axis]), sizes[axis], -1))
+    return z
 
 
 def _merged(axes: Iterable[tuple[int, bool]]) -> tuple[list[int], list[bool]]:

@@ -76,17 +76,17 @@ def toward(place, factors):
     """
     x, own = factors[place]
     others = [*factors[:place], *factors[place + 1 :]]
+    arrays, labels = zip(*others, strict=True)
     stretched = {label for label, size in zip(own, np.shape(x), strict=True) if is_one(size)}
-    single = {label for label in own if label not in stretched and all_of_one(label, others)}
-    kept = "".join(label for label in dict.fromkeys(own) if label not in stretched | single)
-    dx = Einsum(equation=f"{','.join(labels for _, labels in others)}->{kept}")(*[array for array, _ in others])
-    new = tuple(axis for axis, label in enumerate(own) if label not in kept or label in own[:axis])
+    kept = "".join(label for label in dict.fromkeys(own) if label not in stretched and not all_of_one(label, others))
+    dx = Einsum(equation=f"{','.join(labels)}->{kept}")(*arrays)
+    repeated = [axis for axis, label in enumerate(own) if label in own[:axis]]
+    new = tuple(sorted({*repeated, *[axis for axis, label in enumerate(own) if label not in kept]}))
     if not new:
         return dx
     dx = np.expand_dims(dx, new) * np.ones_like(x)
-    for axis, label in enumerate(own):
-        if label in own[:axis]:
-            dx = np.where(counted(x, own.index(label)) == counted(x, axis), dx, 0)
+    for axis in repeated:
+        dx = np.where(counted(x, own.index(own[axis])) == counted(x, axis), dx, 0)
     return dx
 
 
@@ -121,17 +121,22 @@ def labels_of(equation, ranks):
     if not set(left.replace("...", "") + right.replace("...", "")) <= {",", *string.ascii_letters}:
         raise ValueError(f"'{equation}' may hold letters, commas, '->' and '...' only")
     free = "".join(letter for letter in string.ascii_letters if letter not in equation)
-    further = [rank - len(term.replace("...", "")) for term, rank in zip(terms, ranks, strict=True)]
-    for term, count, rank in zip(terms, further, ranks, strict=True):
-        if count < 0 or (count and "..." not in term):
-            raise ValueError(f"'{term}' does not name the {rank} axes of its input")
+    further = [unnamed_axes(term, rank) for term, rank in zip(terms, ranks, strict=True)]
     labels = [term.replace("...", free[len(free) - count :]) for term, count in zip(terms, further, strict=True)]
     dots = free[len(free) - max(further) :]
     once = "".join(sorted(letter for letter in set(left) - set(",.") if left.count(letter) == 1))
     result = right.replace("...", dots) if arrow else dots + once
-    if any(letter not in "".join(labels) or result.count(letter) > 1 for letter in result):
+    if len(set(result)) < len(result) or not set(result) <= set().union(*labels):
         raise ValueError(f"the result of '{equation}' must have letters of the inputs, each once")
     return labels, result
+
+
+def unnamed_axes(term, rank):
+    """The number of axes that "..." means in the letters of an input."""
+    count = rank - len(term.replace("...", ""))
+    if count < 0 or (count and "..." not in term):
+        raise ValueError(f"'{term}' does not name the {rank} axes of its input")
+    return count
 
 
 def sizes_of(terms, kinds):

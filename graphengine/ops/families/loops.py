@@ -322,8 +322,8 @@ def _with_axis(shape, axis, size):
 
 
 def sum_of(parts):
-    """What parts add up to, in order."""
-    return functools.reduce(np.add, parts)
+    """What parts add up to, in order; None for no parts."""
+    return functools.reduce(np.add, parts) if parts else None
 
 
 def all_of(results):

@@ -52,16 +52,21 @@ class ScanGradient(Node):
 
     def infer(self, *types):
         kinds, given = types[: len(self.wanted)], types[len(self.wanted) :]
-        results = self.loop.infer(*kinds)
-        if len(given) != sum(self.arrives) or len(results) != len(self.arrives):
-            raise ValueError(f"it takes {len(self.wanted)} values and {sum(self.arrives)} gradients, not {len(types)}")
-        expected = [kind for kind, arrives in zip(results, self.arrives, strict=True) if arrives]
-        if any(kind is None or kind.shape != wanted.shape for kind, wanted in zip(given, expected, strict=True)):
-            raise ValueError("a gradient must have the shape of the result at which it arrives")
-        arrays = [kind for kind in given if kind and not isinstance(kind.dtype, PythonNumber)]
-        if not all(kind.is_differentiable for kind in (*arrays, *[kinds[place] for place in self.places])):
+        toward = [kinds[place] for place in self.places]
+        self._require_fitting(kinds, given)
+        arrays = [kind for kind in given if not isinstance(kind.dtype, PythonNumber)]
+        if not all(kind.is_differentiable for kind in (*arrays, *toward)):
             raise ValueError("only floating-point numbers have a gradient")
-        return tuple([ArrayType(kinds[place].shape, np.dtype(kinds[place].array_dtype)) for place in self.places])
+        return tuple([ArrayType(kind.shape, np.dtype(kind.array_dtype)) for kind in toward])
+
+    def _require_fitting(self, kinds, given):
+        """Refuse gradients that do not have the number or shapes of the results at which they arrive."""
+        results, count = self.loop.infer(*kinds), len(kinds) + len(given)
+        if len(given) != sum(self.arrives) or len(results) != len(self.arrives):
+            raise ValueError(f"it takes {len(self.wanted)} values and {sum(self.arrives)} gradients, not {count}")
+        expected = [kind.shape for kind, arrives in zip(results, self.arrives, strict=True) if arrives]
+        if [kind and kind.shape for kind in given] != expected:
+            raise ValueError("a gradient must have the shape of the result at which it arrives")
 
     def workspace(self, *types):
         loop, kinds = self.loop, types[: len(self.wanted)]
@@ -89,14 +94,10 @@ class ScanGradient(Node):
     def computed(self, values, call):
         """The gradients, by a function that runs a loop on operands."""
         loop, own = self.loop, list(values[: len(self.wanted)])
-        results = loop.infer(*map(kind_of, own))
-        arriving = [
-            each if each is None else np.asarray(each, kind.array_dtype)[()]
-            for each, kind in zip(self._arriving(values), results, strict=True)
-        ]
+        arriving = list(map(typed, self._arriving(values), loop.infer(*map(kind_of, own))))
         steps, count = loop.steps(tuple(map(kind_of, own)))
         for place in loop.carried:
-            own[place] = np.asarray(own[place], steps[place].array_dtype)[()]
+            own[place] = typed(own[place], steps[place])
         found, ahead, back = loop.gradient_loops(tuple(map(kind_of, own)), self.arrives, self.wanted)
         starts = range(0, max(count, 1), self.checkpoint_every)
         begun, stacks = None, []
@@ -104,23 +105,23 @@ class ScanGradient(Node):
             stop = min(start + self.checkpoint_every, count)
             keeping, inner = ahead.between(given, start, stop, count)
             kept = call(keeping, inner)[len(loop.outputs) :]
-            cut = [
-                each
-                if each is None or number < len(loop.carry)
-                else loop.parts(each, loop.axes[1][number - len(loop.carry)], start, stop, count)
-                for number, each in enumerate(arriving)
-            ]
+            cut = self._cut(arriving, start, stop, count)
             operands = [loop.operand(source, cut, inner, kept) for source in found.operands]
             operands[: len(found.carry)] = begun or operands[: len(found.carry)]
             results = call(back if found.sequences else back.model_copy(update={"length": stop - start}), operands)
             begun = list(results[: len(found.carry)])
             stacks.append(results[len(found.carry) :])
         made = self._gradients(found, [*begun, *self._joined(stacks, back)])
-        typed = [
-            np.asarray(each, kind_of(own[place]).array_dtype)[()]
-            for each, place in zip(all_of(made), self.places, strict=True)
+        gradients = [typed(each, kind_of(own[place])) for each, place in zip(all_of(made), self.places, strict=True)]
+        return tuple(gradients) if len(gradients) > 1 else gradients[0]
+
+    def _cut(self, arriving, start, stop, count):
+        """What arrives at the results of a segment: at those of all steps the part that belongs to it."""
+        axes = [*[None] * len(self.loop.carry), *self.loop.axes[1]]
+        return [
+            each if each is None or axis is None else self.loop.parts(each, axis, start, stop, count)
+            for each, axis in zip(arriving, axes, strict=True)
         ]
-        return tuple(typed) if len(typed) > 1 else typed[0]
 
     def _arriving(self, values):
         """What arrives at each result of the loop, None for nothing."""
@@ -160,22 +161,34 @@ class ScanGradient(Node):
         """The chain rule through both loops of the gradient, which keep all their values."""
         own, outputs = values[: len(self.wanted)], len(self.function.outputs)
         found, ahead, back, operands, _ = self._whole(values)
-        at_back = [None] * len(back.outputs)
-        for place, gradient in zip(self.places, arriving, strict=True):
-            for part in found.gradients[place]:
-                at_back[part] = gradient
+        gradients = zip(self.places, arriving, strict=True)
+        parts = {part: gradient for place, gradient in gradients for part in found.gradients[place]}
+        at_back = map(parts.get, range(len(back.outputs)))
         active = tuple(kind_of(each).is_differentiable for each in operands)
-        totals, at_ahead = {}, [None] * len(ahead.outputs)
-        for (kind, number), part in zip(found.operands, back.backward(tuple(at_back), operands, active), strict=True):
-            if part is not None and kind == "kept":
-                at_ahead[outputs + number] = part
-            elif part is not None and kind != "zero":
-                totals.setdefault((kind, number), []).append(part)
+        totals = collect({}, found.operands, back.backward(tuple(at_back), operands, active))
+        kept = [("kept", number) for number in range(len(ahead.outputs) - outputs)]
+        at_ahead = [*[None] * outputs, *totals_of(totals, kept)]
         inner = tuple(need and kind_of(each).is_differentiable for need, each in zip(needs, own, strict=False))
-        parts = ahead.backward(tuple(at_ahead), own, inner) if any(each is not None for each in at_ahead) else ()
-        for number, part in enumerate(parts):
-            if part is not None:
-                totals.setdefault(("value", number), []).append(part)
-        keys = [("value", number) for number in range(len(own))]
-        keys += [("arriving", number) for number, arrives in enumerate(self.arrives) if arrives]
-        return tuple(sum_of(totals[key]) if key in totals else None for key in keys)
+        sources = [("value", number) for number in range(len(own))]
+        if not all(each is None for each in at_ahead):
+            collect(totals, sources, ahead.backward(tuple(at_ahead), own, inner))
+        sources += [("arriving", number) for number, arrives in enumerate(self.arrives) if arrives]
+        return tuple(totals_of(totals, sources))
+
+
+def typed(value, kind):
+    """A value in the dtype of a type; None stays None."""
+    return None if value is None else np.asarray(value, kind.array_dtype)[()]
+
+
+def totals_of(totals, sources):
+    """The gradient of each source; None where it has no part."""
+    return [sum_of(totals.get(source, ())) for source in sources]
+
+
+def collect(totals, sources, parts):
+    """Add parts of gradients to those of the same source; None is no part."""
+    for source, part in zip(sources, parts, strict=True):
+        if part is not None:
+            totals.setdefault(source, []).append(part)
+    return totals

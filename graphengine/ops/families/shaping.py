@@ -351,17 +351,20 @@ def tiles(node, shape):
 def reshaped(shape, target):
     """The shape that a reshape of `shape` to `target` gives, its -1 resolved where the sizes allow."""
     total, rest = product(shape), product(size for size in target if size != -1)
-    if -1 not in target:
-        fits = None in (total, rest) or total == rest
-        missing = None
-    else:
-        if target.count(-1) > 1 or rest == 0:
-            raise ValueError(f"one size at most may be -1, beside sizes that are not 0, not {shape_text(target)}")
-        fits = not (isinstance(total, int) and isinstance(rest, int)) or total % rest == 0
-        missing = None if None in (total, rest) else missing_size(total, rest)
-    if not fits:
+    free = target.count(-1)
+    if free > 1 or (free and rest == 0):
+        raise ValueError(f"one size at most may be -1, beside sizes that are not 0, not {shape_text(target)}")
+    if not may_agree(total, rest, free):
         raise ValueError(f"shape {shape_text(shape)} cannot be reshaped to {shape_text(target)}")
+    missing = missing_size(total, rest) if free and None not in (total, rest) else None
     return tuple(missing if size == -1 else size for size in target)
+
+
+def may_agree(total, rest, free):
+    """Whether as many numbers may have both shapes; `free` if an axis of any size is added to the rest."""
+    if not free:
+        return None in (total, rest) or total == rest
+    return not (isinstance(total, int) and isinstance(rest, int)) or total % rest == 0
 
 
 def missing_size(total, rest):
