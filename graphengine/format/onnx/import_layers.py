@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from graphengine.format.onnx.import_shapes import padded
 from graphengine.format.onnx.onnx_calls import MICROSOFT, OnnxCall, Unimportable, bounded, cast, constant, imports, op
-
-SMALLEST = {"f": -np.inf}
+from graphengine.ops.shapes import ArrayType
 
 
 @imports("MatMul")
@@ -67,10 +67,25 @@ def window(call: OnnxCall, kernel: tuple[int, ...]) -> dict[str, Any]:
     elif auto == "VALID":
         pairs = ((0, 0),) * axes
     else:
-        sizes = call.static(0, range(2, 2 + axes))
-        spans = [step * (size - 1) + 1 for step, size in zip(steps, kernel, strict=True)]
-        pairs = tuple(same(auto == "SAME_LOWER", *each) for each in zip(sizes, strides, spans, strict=True))
+        pairs = _same_pairs(call, auto == "SAME_LOWER", strides, spans_of(kernel, steps))
     return {"stride": strides, "dilation": steps, "padding": pairs}
+
+
+def _same_pairs(call: OnnxCall, lower: bool, strides: tuple[int, ...], spans: list[int]) -> Any:
+    """Return the padding with which a window fits for each stride, "same" where that depends on unknown sizes."""
+    sizes = call.shape(0)[2 : 2 + len(spans)]
+    is_open = [stride > 1 and not isinstance(size, int) for size, stride in zip(sizes, strides, strict=True)]
+    if any(is_open) and not lower:
+        return "same"
+    if any(is_open):
+        call.static(0, range(2, 2 + len(spans)))
+    known = [size if isinstance(size, int) else 1 for size in sizes]  # with a stride of 1 all give the same
+    return tuple(same(lower, *each) for each in zip(known, strides, spans, strict=True))
+
+
+def spans_of(kernel: tuple[int, ...], steps: tuple[int, ...]) -> list[int]:
+    """Return how many values a window reaches over, along each axis."""
+    return [step * (size - 1) + 1 for step, size in zip(steps, kernel, strict=True)]
 
 
 def same(lower: bool, size: int, stride: int, span: int) -> tuple[int, int]:
@@ -97,24 +112,24 @@ def margined(x: Any, fields: dict[str, Any]) -> Any:
     from graphengine.format.onnx.import_shapes import cropped
 
     pairs = fields["padding"]
+    if pairs == "same":
+        return x
     fields["padding"] = tuple((max(before, 0), max(after, 0)) for before, after in pairs)
     return cropped(x, [(0, 0), (0, 0), *pairs])
 
 
 def convolved(call: OnnxCall, x: Any, weight: Any, kernel: tuple[int, ...], fields: dict[str, Any], groups: int) -> Any:
     """Return the product of filters and patches, with the bias."""
-    counts = counted(call.static(0, range(2, len(kernel) + 2)), kernel, fields)
+    from graphengine.ops.families.patches import Unfold, patch_counts
+
+    unfold = op("unfold", kernel_size=kernel, **fields)
     out, inside = call.static(1)[0], math.prod(call.static(1)[1:])
-    columns = np.reshape(op("unfold", kernel_size=kernel, **fields)(x), (-1, groups, inside, math.prod(counts)))
+    columns = unfold(x)
+    columns = np.reshape(columns, (x.shape[0], groups, inside, columns.shape[2]))
     z = op("matmul")(np.reshape(weight, (groups, out // groups, inside)), columns)
-    z = np.reshape(z, (-1, out, *counts))
+    counts: Any = patch_counts(Unfold(kernel_size=kernel, **fields), kernel, x)  # type: ignore[no-untyped-call]
+    z = np.reshape(z, (x.shape[0], out, *counts))
     return z + np.reshape(call[2], (-1, *[1] * len(kernel))) if call.has(2) else z
-
-
-def counted(sizes: Any, kernel: tuple[int, ...], fields: dict[str, Any]) -> tuple[int, ...]:
-    """Return how many windows there are along each axis."""
-    along = zip(sizes, kernel, fields["stride"], fields["dilation"], fields["padding"], strict=True)
-    return tuple((size + sum(pair) - step * (span - 1) - 1) // stride + 1 for size, span, stride, step, pair in along)
 
 
 @imports("ConvTranspose")
@@ -123,10 +138,13 @@ def conv_transpose(call: OnnxCall) -> Any:
     x, weight = call[0], call[1]
     kernel, axes = call.static(1)[2:], call.rank() - 2
     groups = call.get("group", 1)
-    sizes = call.static(0, range(2, axes + 2))
     strides, steps = (tuple(call.get(name) or (1,) * axes) for name in ("strides", "dilations"))
     extras = tuple(call.get("output_padding") or (0,) * axes)
-    spans = [step * (size - 1) + 1 for step, size in zip(steps, kernel, strict=True)]
+    pads = _plain_pads(call, axes)
+    if axes == 2 and pads is not None and all(extra < stride for extra, stride in zip(extras, strides, strict=True)):
+        fields = {"stride": strides, "padding": pads, "output_padding": extras, "dilation": steps, "groups": groups}
+        return op("conv_transpose2d", **fields)(x, weight, *([call[2]] if call.has(2) else []))
+    sizes, spans = call.static(0, range(2, axes + 2)), spans_of(kernel, steps)
     full = [
         (size - 1) * stride + span + extra
         for size, stride, span, extra in zip(sizes, strides, spans, extras, strict=True)
@@ -157,6 +175,13 @@ def _margins(z: Any, margins: Any) -> Any:
     return padded(z, wide, 0.0) if any(map(any, wide)) else z
 
 
+def _plain_pads(call: OnnxCall, axes: int) -> Any:
+    """Return the padding if it is given, and not negative."""
+    pads = (call.text("auto_pad", "NOTSET") != "VALID" and call.get("pads")) or [0] * 2 * axes
+    is_given = call.get("output_shape") is None and not call.text("auto_pad", "NOTSET").startswith("SAME")
+    return tuple(zip(pads[:axes], pads[axes:], strict=True)) if is_given and min(pads) >= 0 else None
+
+
 def _transposed_pads(call: OnnxCall, full: list[int], sizes: Any, strides: Any) -> list[tuple[int, int]]:
     """Return what is cut off before and after each axis."""
     axes, auto = len(full), call.text("auto_pad", "NOTSET")
@@ -181,29 +206,19 @@ def pool(call: OnnxCall) -> Any:
     ceil = bool(call.get("ceil_mode", 0)) and call.text("auto_pad", "NOTSET") in ("NOTSET", "")
     if call.wants(1):
         values, indices = op("max_pool_with_indices", kernel_size=kernel, ceil_mode=ceil, **fields)(x)
-        return values, _among_all(call, indices, call.static(0, range(2, axes + 2)))
+        return values, _among_all(call, indices, x.shape[2:])
     if axes == 2 and (call.op == "MaxPool" or (call.op == "AveragePool" and set(fields["dilation"]) == {1})):
         return _of_images(call, x, kernel, fields, ceil=ceil)
-    sizes = call.static(0, range(2, axes + 2))
-    inner = fields["padding"]
-    if ceil:
-        fields["padding"] = tuple(
-            _completed(*each) for each in zip(sizes, kernel, fields["stride"], fields["dilation"], inner, strict=True)
-        )
-    counts = counted(sizes, kernel, fields)
-    patches = _patches(x, kernel, fields, counts, "-Infinity" if call.op == "MaxPool" else 0.0)
-    return np.reshape(
-        _pooled(call, patches, kernel, fields, inner, counts, sizes), (-1, call.static(0, [1])[0], *counts)
-    )
+    return _of_any_axes(call, x, {"kernel_size": kernel, **fields}, ceil=ceil)
 
 
 def _among_all(call: OnnxCall, indices: Any, sizes: tuple[int, ...]) -> Any:
     """Return places in an image as places in the whole array, where images may be written column by column."""
-    within, rest, left = indices, indices, math.prod(sizes)
+    within, rest = indices, indices
     if call.get("storage_order", 0):
         within = 0
-        for axis, size in enumerate(sizes):
-            left //= size
+        for axis in range(len(sizes)):
+            left = math.prod(sizes[axis + 1 :])
             inner = np.mod(rest, left)
             along = cast(np.divide(rest - inner, left), np.int64)
             within, rest = within + along * math.prod(sizes[:axis]), inner
@@ -239,20 +254,29 @@ def _of_images(call: OnnxCall, x: Any, kernel: tuple[int, ...], fields: dict[str
     return op("avg_pool2d", count_include_pad=bool(call.get("count_include_pad", 0)), **given)(x)
 
 
-def _completed(size: int, kernel: int, stride: int, step: int, pair: tuple[int, int]) -> tuple[int, int]:
-    """Return padding with which a last window fits in that begins in x or in what is before it."""
-    span = step * (kernel - 1) + 1
-    start = -(-(size + sum(pair) - span) // stride) * stride
-    return (pair[0], max(pair[1], start + span - size - pair[0]) if start < size + pair[0] else pair[1])
+def _of_any_axes(call: OnnxCall, x: Any, fields: dict[str, Any], *, ceil: bool) -> Any:
+    """Return the pooling of any number of axes, whose sizes may be symbols."""
+    from graphengine.ops.families import pooling
+    from graphengine.ops.families.patches import Unfold
+
+    as_images: Callable[..., Any] = pooling.as_images
+    completed: Callable[..., Any] = pooling.completed
+    patches_of: Callable[..., Any] = pooling.patches_of
+    unfold = Unfold(fill="-Infinity" if call.op == "MaxPool" else 0.0, **fields)
+    margin = unfold.padding if call.get("count_include_pad", 0) else 0
+    if ceil:
+        unfold = unfold.model_copy(update={"padding": completed(unfold, x)})
+    if isinstance(x, np.ndarray):
+        _bound(unfold, x)
+    return as_images(_pooled(call, x, patches_of(unfold, x), unfold, margin), unfold, x)
 
 
-def _patches(x: Any, kernel: tuple[int, ...], fields: dict[str, Any], counts: Any, fill: Any) -> Any:
-    """Return patches as (N, C, patch size, number)."""
-    columns = op("unfold", kernel_size=kernel, fill=fill, **fields)(x)
-    return np.reshape(columns, (-1, x.shape[1], math.prod(kernel), math.prod(counts)))
+def _bound(unfold: Any, x: np.ndarray[Any, Any]) -> None:
+    """Refuse patches of a constant that would be too large."""
+    bounded(unfold.infer(ArrayType(x.shape, x.dtype)).shape)
 
 
-def _pooled(call: OnnxCall, patches: Any, kernel: Any, fields: Any, inner: Any, counts: Any, sizes: Any) -> Any:
+def _pooled(call: OnnxCall, x: Any, patches: Any, unfold: Any, margin: Any) -> Any:
     if call.op == "MaxPool":
         return op("max", axis=2)(patches)
     if call.op == "LpPool":
@@ -260,16 +284,26 @@ def _pooled(call: OnnxCall, patches: Any, kernel: Any, fields: Any, inner: Any, 
 
         return length(patches, call.get("p", 2), (2,))
     total = np.sum(patches, axis=2)
+    weights = _weights(x, unfold, margin)
+    if isinstance(weights, np.ndarray) and np.all(weights == weights.reshape(-1)[0]):
+        weights = weights.reshape(-1)[0]
+    return np.divide(total, constant(weights, total) if np.ndim(weights) == 0 else cast(weights, total.dtype))
+
+
+def _weights(x: Any, unfold: Any, margin: Any) -> Any:
+    """Return how many values go into each mean: a constant where sizes are known."""
+    from graphengine.ops.families import pooling
+
+    counted: Callable[..., Any] = pooling.counted
+    sizes = x.shape[2:]
+    if not all(isinstance(size, int) for size in sizes):
+        return counted(unfold, margin, x)
     ones = np.ones(bounded((1, 1, *sizes)))
-    bounded([size + sum(pair) for size, pair in zip(sizes, inner, strict=True)])
-    if call.get("count_include_pad", 0):
-        ones = np.pad(ones, [(0, 0), (0, 0), *inner], constant_values=1.0)
-        rest = [(a - b, c - d) for (a, c), (b, d) in zip(fields["padding"], inner, strict=True)]
-        fields = {**fields, "padding": tuple(rest)}
-    weights = np.sum(_patches(ones, kernel, fields, counts, 0.0), axis=2)
-    if np.all(weights == weights.reshape(-1)[0]):
-        return np.divide(total, constant(weights.reshape(-1)[0], total))
-    return np.divide(total, weights.astype(total.dtype))
+    for pairs in (unfold.padding, margin):
+        if isinstance(pairs, tuple):
+            bounded([size + sum(pair) for size, pair in zip(sizes, pairs, strict=True)])
+    _bound(unfold, ones)
+    return counted(unfold, margin, ones)
 
 
 @imports("BatchNormalization")

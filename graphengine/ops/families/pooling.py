@@ -135,11 +135,11 @@ class AvgPool2d(Node):
 
     def forward(self, x):
         unfold = cut(self, x)
-        return as_images(sum_over(patches_of(unfold, x), axis=2) / counted(self, unfold, x), unfold, x)
+        return as_images(sum_over(patches_of(unfold, x), axis=2) / counted(unfold, margin(self), x), unfold, x)
 
     def backward(self, grad, x):
         unfold = cut(self, x)
-        shares = in_one_axis(grad) / counted(self, unfold, x)
+        shares = in_one_axis(grad) / counted(unfold, margin(self), x)
         return added_up(Sum(axis=2).backward(shares, patches_of(unfold, x)), unfold, x)
 
 
@@ -224,18 +224,23 @@ def as_images(values, unfold, x):
     return np.reshape(values, (x.shape[0], x.shape[1], *patch_counts(unfold, unfold.kernel_size, x)))
 
 
-def counted(node, unfold, x):
-    """How many values go into each mean: padding counts if it is declared and `count_include_pad` says so."""
-    if node.count_include_pad and unfold.padding == node.padding:
+def margin(node):
+    """The padding that counts in a mean."""
+    return node.padding if node.count_include_pad else 0
+
+
+def counted(unfold, counting, x):
+    """How many values go into each mean, where of the padding `counting` counts."""
+    if unfold.padding == counting:
         return math.prod(unfold.kernel_size)
     if unfold.padding == "same":
         return sum_over(patches_of(unfold, np.ones_like(x)), axis=2)
-    whole = padding_pairs(unfold, unfold.kernel_size, x.shape[2:])
-    counting = ((0, 0),) * 2
-    if node.count_include_pad:
-        counting = padding_pairs(declared(node), unfold.kernel_size, x.shape[2:])
-    if whole == counting:
+    whole, inner = (
+        padding_pairs(each, unfold.kernel_size, x.shape[2:])
+        for each in (unfold, unfold.model_copy(update={"padding": counting}))
+    )
+    if whole == inner:
         return math.prod(unfold.kernel_size)
-    ones = Pad(pad_width=((0, 0), (0, 0), *counting), constant_values=1.0)(np.ones_like(x))
-    rests = tuple((a - b, c - d) for (a, c), (b, d) in zip(whole, counting, strict=True))
+    ones = Pad(pad_width=((0, 0), (0, 0), *inner), constant_values=1.0)(np.ones_like(x))
+    rests = tuple((a - b, c - d) for (a, c), (b, d) in zip(whole, inner, strict=True))
     return sum_over(patches_of(unfold.model_copy(update={"padding": rests}), ones), axis=2)
