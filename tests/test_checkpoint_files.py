@@ -1,6 +1,7 @@
 """A checkpoint is input like any other file: whatever is in it, a training resumes or there is a coded error."""
 
 import copy
+import functools
 import os
 
 import numpy as np
@@ -21,7 +22,12 @@ NAMED = ("carried", "values", "training", "versions")
 
 
 def model(limits=DEFAULT):
-    """A small model with all that a checkpoint may have."""
+    """A small model with all that a checkpoint may have; its step is compiled once."""
+    return untrained(limits).copy()
+
+
+@functools.cache
+def untrained(limits):
     section = training(
         learning_rate=0.01,
         optimizer={"type": "momentum", "learning_rate": 0.01},
