@@ -17,6 +17,8 @@ from graphengine.ops.registry import OPS
 settings.register_profile("steady", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("steady")
 
+KINDS = (READERS, INITIALIZERS, SCHEDULES, SOLVERS)
+
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell that starts something in the background ignores it
 if hasattr(signal, "SIGHUP"):
     signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup ignores it, and so would each process that a test starts
@@ -38,34 +40,23 @@ def pytest_runtest_setup(item):
 
 
 @pytest.fixture(autouse=True)
-def _same_kinds_after_a_test():
-    """A test may register readers, initializers, schedules and solvers; the next test does not find them."""
-    before = {kinds: dict(kinds) for kinds in (READERS, INITIALIZERS, SCHEDULES, SOLVERS)}
+def _same_tables_after_a_test():
+    """A test may register ops and kinds, and load plugins; the next test finds the tables as they were."""
+    kinds, ops, loaded = [dict(table) for table in KINDS], dict(OPS), dict(plugins.LOADED)
     yield
-    for kinds, classes in before.items():
-        for name in [name for name in kinds if kinds[name] is not classes.get(name)]:
-            if name in classes:
-                kinds.register(classes[name], replace=True)  # in its old place
-            else:
-                kinds.remove(name)
-
-
-@pytest.fixture(autouse=True)
-def _same_plugins_after_a_test():
-    """A test may load plugins; workers of the next test do not look for them."""
-    before = dict(plugins.LOADED)
-    yield
+    for table, classes in zip(KINDS, kinds, strict=True):
+        restore(table, classes, lambda name, cls, table=table: table.register(cls, replace=True))
+    restore(OPS, ops, lambda name, op: OPS.enter(name, op.cls, replace=True, numpy=op.numpy))
     plugins.LOADED.clear()
-    plugins.LOADED.update(before)
+    plugins.LOADED.update(loaded)
 
 
-@pytest.fixture(autouse=True)
-def _same_ops_after_a_test():
-    """A test may register and replace ops; the next test finds the table as it was."""
-    before = dict(OPS)
-    yield
-    for name in set(OPS) - set(before):
-        OPS.remove(name)
-    for name, op in before.items():
-        if OPS.get(name) is not op:
-            OPS.enter(name, op.cls, replace=True, numpy=op.numpy)
+def restore(table, entries, enter):
+    """Give a table the entries that it had, each in its old place, and no others."""
+    if dict(table) == entries:
+        return
+    for name in table.keys() - entries.keys():
+        table.remove(name)
+    for name, entry in entries.items():
+        if table.get(name) is not entry:
+            enter(name, entry)
