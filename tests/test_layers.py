@@ -83,9 +83,21 @@ MODULES = {
 }
 
 
-def imports_of(path):
+@pytest.fixture(scope="module")
+def trees():
+    """The files of the package, each parsed once."""
+    return {path: ast.parse(path.read_bytes()) for path in sorted(PACKAGE.rglob("*.py"))}
+
+
+@pytest.fixture(scope="module")
+def imports(trees):
+    """What each module imports from this package."""
+    return {name: set(imports_of(path, trees[path])) - {name} for name, path in MODULES.items()}
+
+
+def imports_of(path, tree):
     """The modules of this package that a file imports: anywhere in it, for types only, or by `import_module`."""
-    for node in ast.walk(ast.parse(path.read_bytes())):
+    for node in ast.walk(tree):
         match node:
             case ast.Import():
                 names = [alias.name for alias in node.names]
@@ -105,39 +117,38 @@ def _module(module, name):
     return full if full.removeprefix("graphengine.") in MODULES else module
 
 
-IMPORTS = {name: set(imports_of(path)) - {name} for name, path in MODULES.items()}
-
-
 def room_of(module):
     return module.partition(".")[0]
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_imports_point_only_downward(module):
-    assert room_of(module) in RANK, f"'{module}' has no place in ROOMS"
-    for name in IMPORTS[module]:
-        if name == "graphengine":
-            assert room_of(module) in ("cli", "__main__"), f"{module} imports the public surface"
-        elif (module, name) not in CUTS_TO_MAKE:
-            assert RANK[room_of(name)] <= RANK[room_of(module)], f"{module} imports {name}, which lies above it"
+def test_every_module_has_a_place():
+    assert {room_of(module) for module in MODULES} <= RANK.keys()
 
 
-def test_modules_import_each_other_in_no_circle():
+def test_imports_point_only_downward(imports):
+    pairs = {(module, name) for module, names in imports.items() for name in names} - CUTS_TO_MAKE
+    public = {module for module, name in pairs if name == "graphengine"}
+    assert {room_of(module) for module in public} <= {"cli", "__main__"}, "they import the public surface"
+    inside = [(module, name) for module, name in pairs if name != "graphengine"]
+    assert [(module, name) for module, name in inside if RANK[room_of(name)] > RANK[room_of(module)]] == []
+
+
+def test_modules_import_each_other_in_no_circle(imports):
     TopologicalSorter(
         {
-            name: {found for found in imports if found in MODULES and (name, found) not in CUTS_TO_MAKE}
-            for name, imports in IMPORTS.items()
+            name: {each for each in found if each in MODULES and (name, each) not in CUTS_TO_MAKE}
+            for name, found in imports.items()
         }
     ).prepare()  # raises CycleError
 
 
-def test_cuts_that_are_made_leave_the_list():
-    assert {(name, found) for name, found in CUTS_TO_MAKE if found not in IMPORTS.get(name, ())} == set()
+def test_cuts_that_are_made_leave_the_list(imports):
+    assert {(name, found) for name, found in CUTS_TO_MAKE if found not in imports.get(name, ())} == set()
 
 
-def test_imports_inside_functions_and_by_name_are_seen():
-    assert {"ir.graph", "backends.reference.executor"} <= IMPORTS["model.evaluator"]
-    assert "ops.calling" in IMPORTS["ops"]
+def test_imports_inside_functions_and_by_name_are_seen(imports):
+    assert {"ir.graph", "backends.reference.executor"} <= imports["model.evaluator"]
+    assert "ops.calling" in imports["ops"]
 
 
 def test_no_room_takes_the_name_of_a_public_function():
@@ -155,17 +166,16 @@ def test_no_module_name_is_used_twice():
     assert [name for name, count in names.items() if count > 1] == []
 
 
-def test_no_class_name_is_used_twice():
-    trees = [ast.parse(path.read_bytes()) for path in MODULES.values()]
+def test_no_class_name_is_used_twice(trees):
     names = Counter(
-        node.name.lstrip("_") for tree in trees for node in ast.walk(tree) if isinstance(node, ast.ClassDef)
+        node.name.lstrip("_") for tree in trees.values() for node in ast.walk(tree) if isinstance(node, ast.ClassDef)
     )
     assert [name for name, count in names.items() if count > 1] == []
 
 
-def test_backends_have_names_of_ops_as_keys_of_their_tables_alone():
+def test_backends_have_names_of_ops_as_keys_of_their_tables_alone(trees):
     for module in [name for name in MODULES if room_of(name) == "backends"]:
-        tree = ast.parse(MODULES[module].read_bytes())
+        tree = trees[MODULES[module]]
         keys = {id(key) for node in ast.walk(tree) if isinstance(node, ast.Dict) for key in node.keys}
         texts = [node for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)]
         assert [(module, each.value) for each in texts if each.value in OPS and id(each) not in keys] == []
@@ -200,13 +210,12 @@ def decisions_of(node):
     return 0
 
 
-def test_functions_are_simple():
+def test_functions_are_simple(trees):
     """The aim is a mean of 3.0, and 12 at most. Comprehensions and `and` count, too."""
-    trees = {name: ast.parse(path.read_bytes()) for name, path in MODULES.items()}
     found = {
         (name, node.lineno, node.name): complexity(node)
-        for name, tree in trees.items()
-        for node in ast.walk(tree)
+        for name, path in MODULES.items()
+        for node in ast.walk(trees[path])
         if isinstance(node, ast.FunctionDef)
     }
     assert sum(found.values()) / len(found) <= 3.635
@@ -234,10 +243,10 @@ OPS_IN_PASSES = {
 """Names of ops in the text of passes: how many, and why. What else a pass must know of an op is one of its traits."""
 
 
-def test_passes_know_ops_by_their_traits():
+def test_passes_know_ops_by_their_traits(trees):
     found = {}
     for module in [name for name in MODULES if room_of(name) == "transform"]:
-        tree = ast.parse(MODULES[module].read_bytes())
+        tree = trees[MODULES[module]]
         keys = {id(key) for node in ast.walk(tree) if isinstance(node, ast.Dict) for key in node.keys}
         texts = [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and id(node) not in keys]
         found[module] = sum(isinstance(text, str) and text in OPS for text in texts)
@@ -246,9 +255,9 @@ def test_passes_know_ops_by_their_traits():
     }
 
 
-def test_a_compiling_backend_is_reached_through_the_protocol_alone():
+def test_a_compiling_backend_is_reached_through_the_protocol_alone(imports):
     rooms = ("backends.numpy", "backends.numba")  # the second one runs plans of the first where it has no loop
-    users = {module for module, imports in IMPORTS.items() if any(name.startswith(rooms) for name in imports)}
+    users = {module for module, names in imports.items() if any(name.startswith(rooms) for name in names)}
     assert {module for module in users if not module.startswith(rooms)} == set()
 
 
@@ -402,23 +411,18 @@ def test_every_error_class_stands_in_the_tree_of_the_docstring():
             assert re.search(rf"\b{name}\b", ge.errors.__doc__), name
 
 
-@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_every_module_states_its_idea(path):
-    assert ast.get_docstring(ast.parse(path.read_bytes()))
+def test_every_module_states_its_idea(trees):
+    assert [path for path, tree in trees.items() if not ast.get_docstring(tree)] == []
 
 
-@pytest.mark.parametrize("word", ["eval", "exec", "compile", "__import__", "pickle"])
-def test_no_code_is_made_from_text(word):
-    for path, text in sources().items():
-        if path in GENERATED:
-            continue
-        called = [
-            node.func.id
-            for node in ast.walk(ast.parse(text))
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
-        ]
-        assert word not in called, path
-        assert not re.search(rf"^(import|from) {word}\b", text, re.MULTILINE), path
+def test_no_code_is_made_from_text(trees):
+    words = ["eval", "exec", "compile", "__import__", "pickle"]
+    imported = re.compile(rf"^(import|from) ({'|'.join(words)})\b", re.MULTILINE)
+    for path in trees.keys() - GENERATED:
+        calls = [node.func for node in ast.walk(trees[path]) if isinstance(node, ast.Call)]
+        called = {function.id for function in calls if isinstance(function, ast.Name)}
+        assert called.isdisjoint(words), path
+        assert not imported.search(path.read_text(encoding="utf-8")), path
 
 
 def test_the_package_is_typed():
