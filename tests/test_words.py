@@ -23,7 +23,7 @@ AVOIDED = {
 }
 """Expressions, and what to write in their place."""
 
-USED = re.compile("|".join(rf"(?P<w{index}>\b(?:{text})\b)" for index, text in enumerate(AVOIDED)), re.IGNORECASE)
+USED = re.compile(rf"\b(?:{'|'.join(AVOIDED)})\b", re.IGNORECASE)
 METHOD = re.compile(r"(\.|def )tell\(")
 """A method of files that Python named."""
 
