@@ -105,10 +105,10 @@ def check_each_step(make, folder, iterations, data=DATA, **keys):
     again = make().trainer(data, **keys)
     paths = sorted(folder.glob("*.json"))
     assert len(paths) == iterations
-    for before, after in itertools.pairwise(paths):
-        again.state = kept.checkpoints.read(before)
+    for before, after in itertools.pairwise(map(kept.checkpoints.read, paths)):
+        again.state = before
         next(again.chunks(longest=1))
-        assert not list(different(again.state, kept.checkpoints.read(after))), before
+        assert not list(different(again.state, after)), after["iteration"]
 
 
 @pytest.fixture

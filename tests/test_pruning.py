@@ -74,7 +74,7 @@ def wrong_parts(rng):
     return content if rng.random() < 0.7 else dict(rng.sample(sorted(content.items()), len(content)))
 
 
-@pytest.mark.parametrize("seed", range(200))
+@pytest.mark.parametrize("seed", range(60))
 def test_what_is_cut_is_not_missed(seed):
     require_sound(wrong_parts(random.Random(seed)))
 
