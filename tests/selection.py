@@ -25,33 +25,53 @@ OTHERWISE = {
     "test_budget": "counts bytes",
     "test_cli": "prints what other modules compute and compare",
     "test_builder": "compares a graph with the same graph, built otherwise",
+    "test_copies": "compares a model with its copy",
     "test_checkpoint_files": "compares what is read with what was written",
     "test_data": "compares what is read with what was written",
     "test_data_files": "compares what is read with what was written",
     "test_format": "compares what is read with what was written",
     "test_number_form": "has the text of numbers that are given, not computed",
     "test_page": "compares places in a drawing",
+    "test_pictures": "compares places in a drawing",
+    "test_score_folders": "compares what several processes compute with what one does",
+    "test_selection": "has comparisons as texts",
+    "test_second_way": "compares two ways to a number on one processor",
     "test_streaming": "compares two readings of the same rows",
     "test_strict": "has the text of numbers that are given, not computed",
     "test_versions": "compares what is read with what was written",
     "test_weights": "compares what is read with what was written",
+    "test_workers": "compares what several processes compute with what one does",
 }
 """Modules whose comparisons no processor can change, with the reason."""
 
 SLOW = {
     "test_add_an_op",
     "test_budget",
-    "test_checkpoints",
-    "test_docs",
+    "test_c_files",
     "test_checkpoint_files",
+    "test_checkpoints",
+    "test_code_files",
+    "test_docs",
     "test_gallery",
     "test_growing",
     "test_hostile",
+    "test_large_arrays",
+    "test_layers",
+    "test_one_number",
     "test_onnx_cases",
+    "test_packing",
+    "test_pictures",
+    "test_pieces",
+    "test_pruning",
     "test_same_bits",
+    "test_scan",
+    "test_second_way",
+    "test_splitting",
     "test_streaming",
+    "test_trace",
+    "test_words",
 }
-"""The modules that take half of the time, and have a tenth of the tests."""
+"""The modules that take half of the time, and have a fifth of the tests."""
 
 
 def compares_digits(path):
