@@ -34,7 +34,7 @@ from graphengine.format.onnx.external_data import SMALLEST
 from graphengine.format.onnx.local_functions import CALLS, CalledFunction, with_functions
 from graphengine.format.onnx.narrow_sources import NarrowSources, narrow_sources
 from graphengine.format.onnx.onnx_lowering import has_rule, lowered_graph, why_not
-from graphengine.format.onnx.protos import PREFIX
+from graphengine.format.onnx.protos import PREFIX, read_by
 from graphengine.ir.declarations import Source
 from graphengine.ir.graph import Graph
 from graphengine.ir.nodes import GraphNode
@@ -217,12 +217,13 @@ def _joined(
     stored, beside = _stored(emit, arrays, types, wanted)
     for tensor in stored:
         tensor.doc_string = _description(graph.sources.get(tensor.name))
+    needed = {*graph.outputs}.union(*map(read_by, emit.nodes))  # others are constants of functions of the model
     made = helper.make_graph(
         emit.nodes,
         graph.name,
         [_declared(emit, own[name], source.type, source, types.get(name)) for name, source in sources.items()],
         [_declared(emit, name, graph.types[value]) for name, value in graph.outputs.items()],
-        [*stored, *emit.initializers.values()],
+        [*stored, *[emit.initializers[name] for name in emit.initializers if name in needed]],
         doc_string=graph.description or "",
     )
     return _checked(emit, _model(emit, made, graph, wanted), beside, types)
