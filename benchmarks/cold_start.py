@@ -52,7 +52,13 @@ def run(options: Options) -> list[Table]:
 
 
 def measured(arguments: list[str]) -> tuple[float, float, float]:
-    """Return the seconds, the processor seconds and the peak memory in bytes of one process."""
+    """Return the seconds, the processor seconds and the peak memory in bytes of one process.
+
+    Raises
+    ------
+    DisagreementError
+        If it fails.
+    """
     start = time.perf_counter()
     process = subprocess.Popen(
         [sys.executable, *arguments],
@@ -64,6 +70,8 @@ def measured(arguments: list[str]) -> tuple[float, float, float]:
     _, status, used = os.wait4(process.pid, 0)
     seconds = time.perf_counter() - start
     process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise DisagreementError(f"{' '.join(arguments)}: exit code {process.returncode}")
     return seconds, used.ru_utime + used.ru_stime, used.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 

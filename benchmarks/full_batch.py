@@ -157,6 +157,30 @@ def numba_fused(data: Data) -> Work:
     return lambda steps: descend(lambda theta: slope(data.x, data.y, theta), steps)
 
 
+def numba_in_two_threads(data: Data) -> Work:
+    """What loops over tiles could gain from a second thread: the fused loop over two halves, without Python's lock."""
+    import numba
+
+    @numba.njit(fastmath=True, nogil=True)
+    def sums(x: Any, y: Any, theta: float) -> tuple[float, float]:
+        squares = products = 0.0
+        for i in range(len(x)):
+            error = y[i] - theta * x[i]
+            squares += error * error
+            products += error * x[i]
+        return squares, products
+
+    half, pool = len(data.x) // 2, ThreadPoolExecutor(1)
+
+    def slope(theta: float) -> tuple[float, float]:
+        other = pool.submit(sums, data.x[half:], data.y[half:], theta)
+        one = sums(data.x[:half], data.y[:half], theta)
+        squares, products = (sum(pair) for pair in zip(one, other.result(), strict=True))
+        return squares / len(data.x), -2.0 * products / len(data.x)
+
+    return lambda steps: descend(slope, steps)
+
+
 def graphengine(data: Data, backend: str = "numpy") -> Work:
     import graphengine as ge
 
@@ -256,6 +280,7 @@ CONTENDERS = [
     Contender(TILED, tiled(1), "hand", reference=True),
     Contender("NumPy tiled, 2 threads", tiled(2), "hand"),
     Contender(FUSED, numba_fused, "limit"),
+    Contender("numba fused, 2 threads", numba_in_two_threads, "limit"),
     Contender("graphengine", graphengine, "ours"),
     Contender(NUMBA, partial(graphengine, backend="numba"), "ours"),
     Contender(TWO_THREADS, graphengine_in_two_threads, "ours"),
