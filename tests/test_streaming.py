@@ -1,6 +1,7 @@
 """Data larger than memory may hold: the same bits, faults and hash from every kind of file, in bounded memory."""
 
 import json
+import os
 import subprocess
 import sys
 import tracemalloc
@@ -20,7 +21,7 @@ from graphengine.cli.app import app
 from graphengine.data.order import Order, epoch_order
 from graphengine.data.sources import data_hash
 from graphengine.data.spool import spooled
-from graphengine.data.stored import Chosen, Memory, Stored
+from graphengine.data.stored import Chosen, Memory, Stored, StoredFile
 from graphengine.limits import DEFAULT, Limits
 
 N = 400
@@ -385,6 +386,24 @@ def test_a_file_that_is_truncated_while_it_is_in_use_ends_the_training_and_not_t
     assert (
         done.stdout.count("GE501: ") == done.stdout.count(f"{cut}: ") == 1
     )  # the model that names the file comes first
+
+
+def test_a_file_that_is_truncated_after_a_look_at_its_size_does_no_harm_in_its_own_order(tmp_path, monkeypatch):
+    """Rows that follow each other are read and not mapped: nothing can happen between a look and the reading."""
+    x, path = np.linspace(1, 2, 3000), tmp_path / "x.npy"
+    np.save(path, x)
+    with path.open("rb") as file:
+        stored = Stored(StoredFile(file, "x.npy"), path.stat().st_size - x.nbytes, x.shape, x.dtype, Memory(100_000))
+    halves = stored.astype(np.dtype(np.float32))
+    np.testing.assert_array_equal(stored[3:2700], x[3:2700])
+    np.testing.assert_array_equal(halves[3:2700], x[3:2700].astype(np.float32))
+    monkeypatch.setattr("graphengine.data.stored.require_whole", lambda *_: None)
+    os.truncate(path, 5000)
+    for array in (stored, halves):
+        with pytest.raises(
+            ge.errors.DataError, match=r"the file was truncated while it was in use: 4\.883 KiB are left"
+        ):
+            _ = array[:]
 
 
 # ---------------------------------------------------------------- measured memory

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import mmap
 import os
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -13,7 +12,7 @@ import numpy as np
 
 from graphengine.data.faults import faults_in, require_one
 from graphengine.data.spool import Block, spooled
-from graphengine.data.stored import Memory, Stored, blocks_of
+from graphengine.data.stored import Memory, Stored, StoredFile, blocks_of
 from graphengine.errors import DataError
 from graphengine.format.paths import DataFile
 from graphengine.ir.binding import as_input
@@ -136,8 +135,7 @@ def _read_npy(path: DataFile, name: str, graph: Graph, memory: Memory, *, whole:
         header.require_rows(path, name)
         if os.fstat(file.fileno()).st_size < header.offset + header.nbytes:
             raise DataError(f"the file ends before its array of shape {header.shape} does", file=str(path))
-        pages = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        array = Stored(pages, header.offset, header.shape, header.dtype, memory, str(path))
+        array = Stored(StoredFile(file, str(path)), header.offset, header.shape, header.dtype, memory)
         if declared.categories:
             return spooled(({name: block} for block in blocks_of(array)), graph, memory)[name]
         if array.dtype == kind.dtype:

@@ -15,7 +15,7 @@ from typing import IO, Any, NamedTuple, TypeAlias
 import numpy as np
 
 from graphengine.data.faults import reported, require_one
-from graphengine.data.spool import Block, append, mapped, scratch_file
+from graphengine.data.spool import Block, append, kept_open, scratch_file
 from graphengine.data.stored import Memory, Stored, release, require_whole
 from graphengine.errors import DataError
 from graphengine.extras import optional
@@ -122,9 +122,9 @@ class _ParquetReader:
             starts = {}
             for group in groups:
                 starts.update(self._write(file, group, rows))
-            pages = mapped(file)
+            numbers = kept_open(file)
         stored = {
-            name: Stored(pages, start, (rows,), self._dtypes[name], self._memory) for name, start in starts.items()
+            name: Stored(numbers, start, (rows,), self._dtypes[name], self._memory) for name, start in starts.items()
         }
         for start in range(0, rows, self._batch_rows):
             yield {name: array[start : start + self._batch_rows] for name, array in stored.items()}

@@ -7,7 +7,6 @@ with the arrays, however the process ends.
 
 from __future__ import annotations
 
-import mmap
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -15,7 +14,7 @@ from typing import IO, Any, TypeAlias
 
 import numpy as np
 
-from graphengine.data.stored import Memory, Stored
+from graphengine.data.stored import Memory, Stored, StoredFile
 from graphengine.errors import DataError
 from graphengine.ir.binding import as_input
 from graphengine.ir.graph import Graph
@@ -86,7 +85,7 @@ class Spool:
         shape = (self._rows[name], *like.shape[1:])
         if 0 in shape:
             return np.empty(shape, like.dtype)
-        return Stored(mapped(self._files[name]), 0, shape, like.dtype, self._memory)
+        return Stored(kept_open(self._files[name]), 0, shape, like.dtype, self._memory)
 
 
 class _GrowingRows:
@@ -142,7 +141,7 @@ def append(file: IO[bytes], array: np.ndarray[Any, Any]) -> None:
             rest = rest[file.write(rest) :]
 
 
-def mapped(file: IO[bytes]) -> mmap.mmap:
-    """A file as memory."""
+def kept_open(file: IO[bytes]) -> StoredFile:
+    """A file whose numbers are read from now on."""
     with _faults():
-        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        return StoredFile(file)

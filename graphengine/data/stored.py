@@ -1,17 +1,21 @@
 """Arrays that stay on disk: rows are read when they are asked for, a block at a time.
 
-A stored array is mapped into memory, and after each block its pages are given back, so a training takes the memory of
-a few blocks however large the file is. What it gives is, bit for bit, what the array in memory would give.
+Rows that follow each other are read from the file. Rows in any order are gathered from a map of it, whose pages are
+given back after each block, so a training takes the memory of a few blocks however large the file is. What a stored
+array gives is, bit for bit, what the array in memory would give.
 """
 
 from __future__ import annotations
 
 import math
 import mmap
+import os
+import threading
+import weakref
 from collections.abc import Iterator
 from copy import copy
 from dataclasses import dataclass
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -77,11 +81,40 @@ class Memory:
             raise DataError(message, code="GE133", hint="raise the limit disk_bytes")
 
 
-class Stored:
-    """An array in C order that lies in a mapped file from `offset` on; `astype` gives it out in another dtype.
+class StoredFile:
+    """A file of numbers that stays open for the arrays in it, even when its caller closes or removes it.
 
-    The file may be closed, and even removed, once it is mapped; several arrays may share one map. If it is truncated,
-    reading is an error that calls it `name`.
+    It is read wherever that is as fast as a map, because a page beyond the end of a truncated file kills the process.
+    Scattered rows come from a map, after a look at the size: to read all that lies between them takes twice the time.
+    """
+
+    def __init__(self, file: IO[bytes], name: str = "the temporary file of the data") -> None:
+        self.pages, self.name = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), name
+        self._file = os.fdopen(os.dup(file.fileno()), "rb", buffering=0)
+        weakref.finalize(self, self._file.close)
+        self._one_reader = threading.Lock()
+
+    def read(self, place: int, into: np.ndarray[Any, Any]) -> None:
+        """Fill an array in C order with the bytes from a place on.
+
+        Raises
+        ------
+        DataError
+            GE501 if the file ends before.
+        """
+        rest = into.reshape(-1).view(np.uint8).data
+        with self._one_reader:
+            self._file.seek(place)
+            while rest:
+                if not (count := self._file.readinto(rest)):
+                    raise truncated(self.pages, self.name)
+                rest = rest[count:]
+
+
+class Stored:
+    """An array in C order that lies in a file from `offset` on; `astype` gives it out in another dtype.
+
+    Several arrays may share one file. If it is truncated, reading is an error with its name.
     """
 
     shape: tuple[int, ...]
@@ -91,14 +124,13 @@ class Stored:
 
     def __init__(
         self,
-        pages: mmap.mmap,
+        file: StoredFile,
         offset: int,
         shape: tuple[int, ...],
         dtype: np.dtype[Any],
         memory: Memory,
-        name: str = "the temporary file of the data",
     ) -> None:
-        self._pages, self._offset, self._stored, self._name = pages, offset, dtype, name
+        self._file, self._offset, self._stored = file, offset, dtype
         self.shape, self.dtype, self.ndim, self.memory = shape, dtype, len(shape), memory
         self._row_items = math.prod(shape[1:])
         self._rows = shape[0]
@@ -166,11 +198,15 @@ class Stored:
     def _run(self, start: int, stop: int) -> np.ndarray[Any, Any]:
         """Rows that follow each other."""
         found = np.empty((stop - start, *self.shape[1:]), self.dtype)
+        if self.dtype == self._stored:
+            self._file.read(self._place(start), found)
+            return found
         at_once = self.rows_per_block
+        block = np.empty((min(at_once, stop - start), *self.shape[1:]), self._stored)
         for first in range(start, stop, at_once):
-            last = min(first + at_once, stop)
-            found[first - start : last - start] = self._mapped(first, last)
-            self._release(first, last)
+            part = block[: min(at_once, stop - first)]
+            self._file.read(self._place(first), part)
+            found[first - start : first - start + len(part)] = part
         return found
 
     def _gather(self, rows: np.ndarray[Any, np.dtype[np.intp]]) -> np.ndarray[Any, Any]:
@@ -180,17 +216,14 @@ class Stored:
         for block, places in _grouped(rows // at_once):
             start, stop = block * at_once, min((block + 1) * at_once, self._rows)
             found[places] = self._mapped(start, stop).take(rows[places] - start, axis=0)
-            self._release(start, stop)
+            release(self._file.pages, self._place(start), self._place(stop))
         return found
 
     def _mapped(self, start: int, stop: int) -> np.ndarray[Any, Any]:
-        require_whole(self._pages, self._name)
+        require_whole(self._file.pages, self._file.name)
         place = self._place(start)
         count = (stop - start) * self._row_items
-        return np.frombuffer(self._pages, self._stored, count, place).reshape(stop - start, *self.shape[1:])
-
-    def _release(self, start: int, stop: int) -> None:
-        release(self._pages, self._place(start), self._place(stop))
+        return np.frombuffer(self._file.pages, self._stored, count, place).reshape(stop - start, *self.shape[1:])
 
     def _place(self, row: int) -> int:
         """Where a row begins in the file."""
@@ -246,9 +279,15 @@ def require_whole(pages: mmap.mmap, name: str) -> None:
     DataError
         GE501.
     """
-    if (size := pages.size()) < len(pages):
-        message = f"the file was truncated while it was in use: {size_text(size)} are left of {size_text(len(pages))}"
-        raise DataError(message, hint="write data to a new file, and rename it when it is complete", file=name)
+    if pages.size() < len(pages):
+        raise truncated(pages, name)
+
+
+def truncated(pages: mmap.mmap, name: str) -> DataError:
+    """The error of a file that has become shorter than its map."""
+    left, was = size_text(pages.size()), size_text(len(pages))
+    message = f"the file was truncated while it was in use: {left} are left of {was}"
+    return DataError(message, hint="write data to a new file, and rename it when it is complete", file=name)
 
 
 def release(pages: mmap.mmap, start: int = 0, stop: int | None = None) -> None:
