@@ -7,6 +7,7 @@ from scipy.optimize import curve_fit
 import graphengine as ge
 from graphengine.backends.program_cache import Programs
 from graphengine.fit import data_blocks
+from graphengine.fit.determination import undetermined
 from graphengine.fit.objective import Objective
 from graphengine.fit.quadratic import triangle, triangle_of_products
 from graphengine.fit.residuals import Residuals
@@ -170,3 +171,66 @@ def test_a_column_of_the_jacobian_is_not_multiplied_by_ones():
     ops = [node.op for node in optimize(graph, exact=False).nodes]
     assert ops.count("exp") == 1
     assert ops.count("broadcast_to") == 1  # the column of the constant itself
+
+
+# ---------------------------------------------------------------- more numbers than residuals
+
+
+def network(centered=False, residuals=1):
+    """Residuals y - tanh(x W) V of five samples: 60 numbers in W and 12 for each residual of a sample in V."""
+    rng = np.random.default_rng(7)
+    arrays = {"W": rng.normal(size=(5, 12)), "V": rng.normal(size=(12, residuals))}
+    data = {"x": rng.normal(size=(5, 5)), "y": rng.normal(size=(5, residuals))}
+    b = ge.Builder("network")
+    x, y = b.input("x", ["N", 5]), b.input("y", ["N", residuals])
+    w, v = (b.parameter(name, list(array.shape), value=array) for name, array in arrays.items())
+    error = y - np.tanh(x @ w) @ v
+    b.output(residual=b.name("residual", error - np.mean(error, axis=0) if centered else error))
+    return b.model(), data, arrays
+
+
+@pytest.mark.parametrize("residuals", [1, 2])
+@pytest.mark.parametrize("centered", [False, True])
+def test_a_jacobian_of_few_residuals_is_the_closed_form(centered, residuals):
+    """Row by row: from one sample at a time, or from all samples where the mean of the others counts."""
+    model, data, arrays = network(centered, residuals)
+    found, x = residuals_of(model, data)
+    hidden = np.tanh(data["x"] @ arrays["W"])
+    inner = -np.einsum("ni,nh,hk->nkih", data["x"], 1 - hidden**2, arrays["V"])
+    outer = -np.einsum("nh,kl->nkhl", hidden, np.eye(residuals))
+    exact = np.concatenate([inner.reshape(5, residuals, -1), outer.reshape(5, residuals, -1)], axis=2)
+    exact = exact - exact.mean(axis=0) if centered else exact
+    np.testing.assert_allclose(found.jacobian(x), exact.reshape(5 * residuals, -1), rtol=1e-12, atol=1e-14)
+
+
+def test_many_numbers_and_few_residuals_are_fitted_without_second_derivatives(monkeypatch):
+    monkeypatch.setattr("graphengine.fit.residuals.MOST_CURVED", 71)
+    model, data, _ = network()
+    found, x = residuals_of(model, data)
+    assert found.curvature(x, found(x), x) is None
+    fit = model.fit(data, residual="residual")
+    assert fit.converged
+    assert fit.residual_sum_of_squares < 1e-20
+    assert fit.degrees_of_freedom == 0
+    assert np.isnan(fit.covariance).all()
+
+
+def test_a_jacobian_beyond_the_memory_is_refused():
+    """A table of 1,500 numbers, of which each of 200 samples reads one: only the Jacobian is large."""
+    b = ge.Builder("table")
+    place, y = b.input("place", ["N"], dtype="int64"), b.input("y", ["N"])
+    b.output(residual=b.name("residual", y - np.take(b.parameter("table", [1500], initializer=1.0), place, axis=0)))
+    model = ge.Model.from_dict(b.to_dict(), limits=ge.Limits(array_bytes=10**6))
+    data = {"place": np.arange(200), "y": np.zeros(200)}
+    with pytest.raises(
+        ge.errors.TrainingError, match=r"GE133: the Jacobian of 200 residuals by 1500 numbers takes 2[.]289"
+    ):
+        model.fit(data, residual="residual")
+
+
+def test_what_is_open_is_said_of_all_numbers_that_are_coupled():
+    """A number that a direction hardly touches belongs to its part, however small its share is."""
+    direction = np.array([1.0, 1e-5, 1.0, 0.0])[:, np.newaxis]
+    flat = np.hstack([direction / np.linalg.norm(direction), [[0.0], [0.0], [0.0], [1.0]]])
+    reasons = [each.reason for each in undetermined(["a", "b", "c", "d"], flat)]
+    assert reasons == ["a, b and c act only together: the data determine 2 combinations of 3", "d has no effect here"]

@@ -290,9 +290,10 @@ def test_newton_finds_the_minimum_of_a_hard_function():
     assert np.array([*model.parameters.values()]) == pytest.approx(np.ones(4), rel=1e-12)
 
 
-def test_newton_refuses_what_it_cannot_do():
+@pytest.mark.parametrize("optimizer", [{"type": "newton"}, {"type": "least_squares", "residual": "p"}])
+def test_a_solver_with_a_matrix_refuses_too_many_numbers(optimizer):
     nodes = {"s": ("square", ["p"]), "loss": ("sum", ["s"])}
-    section = {"loss": "loss", "optimizer": {"type": "newton"}}
+    section = {"loss": "loss", "optimizer": optimizer}
     model = make(nodes, {"loss": "loss"}, parameters={"p": np.ones(2001)}, training=section)
     with pytest.raises(ge.errors.TrainingError, match="takes at most 2000 numbers, and here are 2001"):
         model.train({})

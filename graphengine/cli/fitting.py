@@ -38,6 +38,9 @@ if TYPE_CHECKING:
     from graphengine.fit.statistics import Bootstrap, Fit
     from graphengine.model.model import Model
 
+MOST_PARTS = 20
+"""So many parts of the parameters that the data leave open are printed."""
+
 
 def fit(
     model: ModelName,
@@ -186,8 +189,10 @@ def _notes(fit: Fit) -> Iterator[str]:
         inward = "upward" if held.side == "lower" else "downward"
         error = "" if math.isnan(held.error) else f", error {inward} {held.error:.10g}"
         yield f"at its {held.side} bound: {held.parameter} = {held.bound:.10g}{error} (the other errors hold for that)"
-    for part in fit.undetermined:
+    for part in fit.undetermined[:MOST_PARTS]:
         yield f"undetermined: {part.reason}"
+    if more := fit.undetermined[MOST_PARTS:]:
+        yield f"undetermined: {counted(len(more), 'more part')}, which --format json lists"
 
 
 def _starts_line(starts: Sequence[Start]) -> str:

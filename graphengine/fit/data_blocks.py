@@ -20,19 +20,20 @@ ROWS = 2**14
 
 
 class DataBlocks:
-    """The data for a value of a graph in blocks; one block where there are few rows, or the value needs all at once.
+    """The data for a value of a graph in blocks of at most so many rows, `ROWS` by default.
 
-    `graph` has the sizes of a block.
+    There is one block where there are no more rows, or the value needs all at once. `graph` has the sizes of a block.
     """
 
     graph: Graph
 
-    def __init__(self, graph: Graph, value: str, data: Mapping[str, Any]) -> None:
+    def __init__(self, graph: Graph, value: str, data: Mapping[str, Any], most: int | None = None) -> None:
         shapes = {name: np.shape(array) for name, array in data.items()}
         sizes = bind_sizes(shapes, graph.types)
-        self._rows = _cut_inputs(graph, value, sizes)
+        most = most or ROWS
+        self._rows = _cut_inputs(graph, value, sizes, most)
         self._count = shapes[self._rows[0]][0] if self._rows else 1
-        self._size = -(-self._count // -(-self._count // ROWS))
+        self._size = -(-self._count // -(-self._count // most))
         symbols = {str(graph.types[name].shape[0]) for name in self._rows}
         self.graph = graph.with_sizes({**sizes, **dict.fromkeys(symbols, self._size)})
 
@@ -58,14 +59,14 @@ class DataBlocks:
             yield np.pad(part, (0, size - len(part))).reshape(shape)
 
 
-def _cut_inputs(graph: Graph, value: str, sizes: Mapping[str, int]) -> tuple[str, ...]:
+def _cut_inputs(graph: Graph, value: str, sizes: Mapping[str, int], most: int) -> tuple[str, ...]:
     """The inputs that are cut: those with a row for each row of the value; none where cutting would not pay."""
-    if max(sizes.values(), default=0) <= ROWS:
+    if max(sizes.values(), default=0) <= most:
         return ()
     part = part_for(graph, {"value": value})
     shapes = [kind.shape for kind in (graph.types[name] for name in graph.inputs)]
     rows = tuple([name for name in part.inputs if isinstance(next(iter(graph.types[name].shape), 0), str)])
     symbols = {str(graph.types[name].shape[0]) for name in rows}
     is_cut = len(symbols) == 1 and all(symbols.isdisjoint(map(str, shape[1:])) for shape in shapes)
-    many = is_cut and sizes[next(iter(symbols))] > ROWS
+    many = is_cut and sizes[next(iter(symbols))] > most
     return rows if many and value in with_part_for_each(part, sizes, rows) else ()

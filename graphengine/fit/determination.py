@@ -121,8 +121,11 @@ def _one_sided(found: Determination, model: Quadratic, variance: float, place: i
 
 def undetermined(names: Sequence[str], flat: Matrix) -> tuple[Undetermined, ...]:
     """The parts of the parameters that flat directions join, in words."""
-    coupled = np.abs(flat @ flat.T) > np.sqrt(INVISIBLE)
-    left, parts = set(map(int, np.flatnonzero(np.sum(flat**2, axis=1) > INVISIBLE))), []
+    lengths = np.linalg.norm(flat, axis=1)
+    is_open = lengths**2 > INVISIBLE
+    coupled = np.abs(flat @ flat.T) > np.sqrt(INVISIBLE) * lengths * lengths[:, np.newaxis]
+    coupled &= is_open
+    left, parts = set(map(int, np.flatnonzero(is_open))), []
     while left:
         members = _joined(coupled, min(left))
         left.difference_update(members)

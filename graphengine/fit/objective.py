@@ -62,9 +62,9 @@ class Objective:
         other._fixed, other._known = {**self._fixed, **data}, None
         return other
 
-    def blocks_for(self, value: str) -> DataBlocks:
-        """The blocks of rows that a value is computed in."""
-        return DataBlocks(self._declared, value, self._data)
+    def blocks_for(self, value: str, most: int | None = None) -> DataBlocks:
+        """The blocks that a value is computed in, of at most so many rows, or of those that fit a cache."""
+        return DataBlocks(self._declared, value, self._data, most)
 
     def in_blocks(self, blocks: DataBlocks) -> Iterator[dict[str, Any]]:
         """Yield what a block has of the data instead of all of it."""

@@ -11,14 +11,19 @@ from typing import Any
 import numpy as np
 
 from graphengine.backends.protocol import Program
-from graphengine.errors import DifferentiationError
+from graphengine.errors import DifferentiationError, TrainingError
+from graphengine.fit.data_blocks import DataBlocks
 from graphengine.fit.objective import Curvature, Objective, curvature_of, flat, free_name, rounding_error, unit
 from graphengine.fit.quadratic import Matrix, Vector
 from graphengine.ops.body import bodies_of
 from graphengine.transform.directional import WEIGHTED, columns, directional, transposed_product, weighted
+from graphengine.wording import size_text
 
 MOST_COLUMNS = 32
 """The Jacobian of so many numbers is one program; of more, one that gives a column."""
+MOST_CURVED = 100
+"""Of more numbers than this, and than residuals, there are no second derivatives. The Jacobian, a gradient for each
+sample, takes a hundredth of their time, and where residuals vanish it is all that counts."""
 
 
 class Residuals:
@@ -40,7 +45,7 @@ class Residuals:
             else:
                 self._columns = programs.get("column", lambda: directional(graph, residual, names, weight, directions))
         except DifferentiationError:  # a node without a second derivative: a backward pass for each residual instead
-            _ = self._transposed
+            _ = self._sample_gradient
 
     @cached_property
     def _alone(self) -> Program:
@@ -53,6 +58,19 @@ class Residuals:
         graph, names = self._graph, self._objective.names
         return self._objective.programs.get(
             "transposed product", lambda: transposed_product(graph, self._name, names, self._weight)
+        )
+
+    @cached_property
+    def _samples(self) -> DataBlocks:
+        """The data sample by sample where a residual depends on its own sample, else all at once."""
+        return self._objective.blocks_for(self._name, 1)
+
+    @cached_property
+    def _sample_gradient(self) -> Program:
+        """What gives J'u of one sample."""
+        graph, names = self._samples.graph, self._objective.names
+        return self._objective.programs.get(
+            "gradient of a sample", lambda: transposed_product(graph, self._name, names, self._weight)
         )
 
     @cached_property
@@ -146,6 +164,8 @@ class Residuals:
 
         `sizes` are those of the parameters: a step of differences is a fraction of them.
         """
+        if len(x) > max(MOST_CURVED, self.size):
+            return None
         if self._has_loops:
             second = self._by_differences(x, weights, sizes)
             if np.isfinite(second).all():
@@ -175,16 +195,39 @@ class Residuals:
         return np.asarray(sum(flat(self._objective.run(self._transposed, x, **each)) for each in given))
 
     def jacobian(self, x: Vector) -> Matrix:
-        """The derivative of each residual with respect to each parameter, a row for each residual."""
+        """The derivative of each residual with respect to each parameter, a row for each residual.
+
+        Raises
+        ------
+        TrainingError
+            GE133 if there are many parameters, and it takes more memory than the limit `array_bytes`.
+        """
         if (whole := self.with_jacobian(x)) is not None:
             return whole[1:].T
-        if self._columns is None:
-            return np.array([self._row(x, index) for index in range(self.size)])
+        self._require_memory(len(x))
+        if self._columns is None or self.size <= len(x):
+            return self._by_rows(x)
         return np.stack([self._column(x, index, self._columns) for index in range(len(x))], axis=1)
+
+    def _require_memory(self, numbers: int) -> None:
+        taken, allowed = self.size * numbers * 8, self._graph.limits.array_bytes
+        if taken > allowed:
+            message = f"the Jacobian of {self.size} residuals by {numbers} numbers takes {size_text(taken)}"
+            hint = (
+                "train the model with 'lbfgs' or an update rule, which need no matrix, or raise the limit array_bytes"
+            )
+            raise TrainingError(f"{message}, the limit is {size_text(allowed)}", code="GE133", hint=hint)
 
     def _column(self, x: Vector, index: int, program: Program) -> Vector:
         direction = self._objective.along(unit(len(x), index))
         return self._whole(program, x, **direction, **{self._weight: self._zero})
 
-    def _row(self, x: Vector, index: int) -> Vector:
-        return self._slopes(x, unit(self.size, index))
+    def _by_rows(self, x: Vector) -> Matrix:
+        """The Jacobian from a gradient for each residual, which takes no more than its own sample."""
+        kind = self._samples.graph.types[self._name]
+        shape: Any = kind.shape
+        weights = [unit(prod(shape), place).reshape(shape).astype(kind.array_dtype)[()] for place in range(prod(shape))]
+        program, objective = self._sample_gradient, self._objective
+        samples = objective.in_blocks(self._samples)
+        given = ({**sample, self._weight: weight} for sample in samples for weight in weights)
+        return np.array([flat(objective.run(program, x, **each)) for each in given])

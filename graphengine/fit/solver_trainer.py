@@ -58,8 +58,8 @@ class SolverTrainer:
     Raises
     ------
     TrainingError
-        GE602 if nothing is trainable, the data does not fit into memory, or the loss is not a function of the
-        parameters alone.
+        GE602 if nothing is trainable, more is than the solver takes, the data does not fit into memory, or the loss is
+        not a function of the parameters alone.
     UsageError
         GE803 if the solver needs a package that is not installed.
     """
@@ -108,6 +108,7 @@ class SolverTrainer:
         kind = (training.loss, training.optimizer.model_dump_json(), *graph.trainable)
         shared = programs.of(kind, {name: np.shape(array) for name, array in whole.items()})
         self.objective = Objective(graph, values, whole, loss, shared, before=lambda: self._turns[-1].check())
+        self.solver.require_few(self.objective.size)
         self._residual = residual
         self._metrics = Evaluation(graph, whole, training.metrics, backend) if training.metrics else None
         small = sum(np.size(values[name]) for name in graph.trainable) <= SMALL

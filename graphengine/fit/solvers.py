@@ -32,7 +32,7 @@ The point of a larger problem is sharpened by products of the Hessian with vecto
 asked for gradients.
 """
 MOST_NUMBERS = 2000
-"""The most numbers that Newton's method takes: it decomposes a matrix of their square at each step."""
+"""The most numbers that a solver takes which decomposes a matrix of their square at each step."""
 
 
 @dataclass(frozen=True)
@@ -101,9 +101,24 @@ class Solver(Kind, ABC):
     def require(self) -> None:
         """Refuse to run where something is missing, such as a package; called before anything is computed."""
 
+    def require_few(self, numbers: int) -> None:
+        """Refuse more numbers than the solver can take; called before anything is computed."""
+
+
+class SolverWithMatrix(Solver):
+    """Base of the solvers that decompose a matrix with a row and a column for each number."""
+
+    type: str
+
+    def require_few(self, numbers: int) -> None:
+        """Refuse too many numbers: TrainingError (GE602)."""
+        if numbers > MOST_NUMBERS:
+            message = f"the solver '{self.type}' takes at most {MOST_NUMBERS} numbers, and here are {numbers}"
+            raise TrainingError(message, hint="train the model with 'lbfgs' or an update rule, which need no matrix")
+
 
 @SOLVERS.register
-class LeastSquares(Solver):
+class LeastSquares(SolverWithMatrix):
     """Least squares of the value `residual`, divided by `sigma` or multiplied by the root of `weights`.
 
     With `absolute_sigma` the standard deviations are known, and not only their ratios. A `robust` loss takes the place
@@ -124,17 +139,14 @@ class LeastSquares(Solver):
 
 
 @SOLVERS.register
-class Newton(Solver):
+class Newton(SolverWithMatrix):
     """Newton's method within a trust region, with the exact Hessian."""
 
     type: Literal["newton"]
 
     def minimize(self, problem: Minimization, start: Vector) -> bool:
-        """Minimize the loss; raises TrainingError (GE602) without second derivatives, or for too many numbers."""
+        """Minimize the loss; raises TrainingError (GE602) without second derivatives."""
         problem.require_hessian(self.type)
-        if len(start) > MOST_NUMBERS:
-            message = f"the solver 'newton' takes at most {MOST_NUMBERS} numbers, and here are {len(start)}"
-            raise TrainingError(message, hint="use 'lbfgs'")
         return problem.descend(start)
 
 
