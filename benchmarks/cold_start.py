@@ -51,8 +51,8 @@ def run(options: Options) -> list[Table]:
     ]
 
 
-def measured(arguments: list[str]) -> tuple[float, float, float]:
-    """Return the seconds, the processor seconds and the peak memory in bytes of one process.
+def measured(arguments: list[str], **variables: str) -> tuple[float, float, float]:
+    """Return the seconds, the processor seconds and the peak memory in bytes of one process with further variables.
 
     Raises
     ------
@@ -63,7 +63,7 @@ def measured(arguments: list[str]) -> tuple[float, float, float]:
     process = subprocess.Popen(
         [sys.executable, *arguments],
         cwd=ROOT,
-        env=environment(),
+        env={**environment(), **variables},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )

@@ -1,13 +1,15 @@
 """Predictions for one row by the numba backend as one function, and calls that need no check a second time."""
 
+import random
+
 import numpy as np
 import pytest
 from documents import document
-from test_numba_rows import interpreted
+from test_numba_rows import assert_close, interpreted
 
 import graphengine as ge
 from graphengine.backends.numba import one_row
-from graphengine.backends.numpy.plan import optimized
+from graphengine.backends.numpy.plan import Plan, optimized
 
 pytestmark = pytest.mark.filterwarnings("ignore::graphengine.errors.ModelWarning")
 WITH_NUMBA = pytest.mark.extra("numba")
@@ -83,6 +85,45 @@ def test_machine_code_has_the_bits_of_the_text(dtype, monkeypatch):
     expected = function_of(model, x.shape)({**model.values, "x": x})
     for name, value in expected.items():
         np.testing.assert_array_equal(found[name], value)
+
+
+def random_net(seed):
+    """A graph of products of one row with matrices, of ops on elements, folds and functions, and its input."""
+    choose, size = random.Random(seed), 5
+    nodes, parameters, sizes = {}, {}, {"x": size}
+    for number in range(choose.randint(2, 9)):
+        source = choose.choice(list(sizes)[-4:])
+        kind = choose.choice(["matmul", "matmul", "add", "maximum", "mul", "relu", "abs", "sub", "sum", "tanh"])
+        name, other = f"n{number}", f"w{number}"
+        width = choose.randint(1, 7) if kind == "matmul" else 1 if kind == "sum" else sizes[source]
+        if kind in ("matmul", "add", "maximum"):
+            shape = [sizes[source], width] if kind == "matmul" else [width]
+            parameters[other] = {"shape": shape, "initializer": {"type": "normal", "seed": number}}
+            nodes[name] = (kind, [source, other])
+        elif kind in ("mul", "sub"):
+            alike = [value for value in sizes if sizes[value] == width]
+            nodes[name] = (kind, [source, choose.choice([*alike, 0.5])])
+        else:
+            nodes[name] = (kind, [source], *[{"axis": -1, "keepdims": True}] * (kind == "sum"))
+        sizes[name] = width
+    outputs = {f"{value}_out": value for value in choose.sample(list(nodes), min(2, len(nodes)))}
+    content = document(nodes, outputs, inputs={"x": ["N", size]}, parameters=parameters)
+    return {**content, "dtype": choose.choice(["float32", "float64"])}
+
+
+def test_random_nets_for_one_row_agree_with_the_numpy_backend(monkeypatch):
+    monkeypatch.setattr(one_row, "compiled", interpreted)
+    made = 0
+    for seed in range(80):
+        model = ge.Model.from_dict(random_net(seed))
+        graph = optimized(model.graph.with_sizes({"N": 1}), True, {})
+        function = one_row.one_row(graph, list(graph.sources))
+        if function is not None:
+            made += 1
+            x = np.random.default_rng(seed).standard_normal((1, 5)).astype(model.graph.types["x"].dtype)
+            expected = Plan(graph).run({**model.values, "x": x})
+            assert_close(function({**model.values, "x": x}), expected, None)
+    assert made > 10
 
 
 @WITH_NUMBA
