@@ -18,7 +18,6 @@ from graphengine.backends.protocol import Backend, Program
 from graphengine.ir.binding import bind_sizes
 from graphengine.ir.graph import Graph
 from graphengine.ir.memory import RUNNING, memory_of, require_memory
-from graphengine.transform.own_backward import gradient_may_grow
 
 Made = TypeVar("Made")
 
@@ -75,7 +74,7 @@ class ProgramCache:
             program = self._programs.get(key, 0)
             if program == 0:
                 sizes = self._sizes(self._graph, shapes)
-                if is_gradient and gradient_may_grow(self._graph, sizes):
+                if is_gradient and _gradient_may_grow(self._graph, sizes):
                     self._sizes(self._graph_for(purpose, make, inputs), shapes)
                 if memory_of(self._graph, sizes) > BYTES_PER_NODE * len(self._graph.nodes):
                     program = self._patience
@@ -159,3 +158,9 @@ def kept(known: OrderedDict[Any, Made], key: Any, most: int, make: Callable[[], 
 def _kinds(inputs: Mapping[str, Any]) -> tuple[tuple[str, tuple[int, ...], Any], ...]:
     """What distinguishes the arrays that a program takes: an array of another dtype has not been checked."""
     return tuple([(name, array.shape, array.dtype) for name, array in inputs.items()])
+
+
+def _gradient_may_grow(graph: Graph, sizes: Mapping[str, int]) -> bool:
+    from graphengine.transform.own_backward import gradient_may_grow  # it records loops
+
+    return gradient_may_grow(graph, sizes)

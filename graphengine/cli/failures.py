@@ -16,7 +16,6 @@ from typing import Any
 
 import typer
 
-from graphengine.cli.excerpts import excerpt
 from graphengine.cli.output import WARNINGS, Format, give_up, print_json, print_note
 from graphengine.errors import (
     DataError,
@@ -150,11 +149,13 @@ def heed(problems: Sequence[Problem], *, strict: bool) -> None:
 
 def print_problems(problems: Iterable[Problem], kind: str = "error") -> None:
     """One line for each problem on stderr, on a terminal with the place in the file below it."""
-    shown = sys.stderr.isatty()
     for problem in problems:
         print_note(f"{kind}: {problem}")
-        for line in excerpt(problem) if shown else ():
-            print_note(line)
+        if sys.stderr.isatty():
+            from graphengine.cli.excerpts import excerpt
+
+            for line in excerpt(problem):
+                print_note(line)
 
 
 def _report(problems: Iterable[Problem], arguments: Sequence[str]) -> None:

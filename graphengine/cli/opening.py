@@ -10,10 +10,8 @@ from graphengine import gc_pause
 from graphengine.backends.protocol import DEFAULT_BACKEND
 from graphengine.cli.failures import heed
 from graphengine.cli.limiting import current_limits
-from graphengine.cli.values import apply_settings
 from graphengine.errors import InputError, did_you_mean
 from graphengine.library import model_file
-from graphengine.plugins import load_plugins
 
 if TYPE_CHECKING:
     from graphengine.model.model import Model
@@ -34,8 +32,7 @@ def open_model(
     with gc_pause.paused(many=0):
         from graphengine.model.loading import load
 
-        if plugins:
-            load_plugins(plugins)
+        _load_plugins(plugins)
         model = load(model_file(name), update_rule=update_rule, limits=current_limits(), backend=backend)
     heed(model.warnings, strict=strict)
     return model
@@ -53,12 +50,12 @@ def open_changed(
     """Load a model whose document is changed by `--set`, and the values of inputs that were set; as `open_model`."""
     if not settings:
         return open_model(name, plugins, update_rule, backend, strict=strict), {}
+    from graphengine.cli.values import apply_settings
     from graphengine.format.reading import read_bytes, unless_replaced
     from graphengine.format.strict import parse_json
     from graphengine.model.model import Model
 
-    if plugins:
-        load_plugins(plugins)
+    _load_plugins(plugins)
     path = model_file(name)
     limits = current_limits()
 
@@ -70,6 +67,13 @@ def open_changed(
     model, inputs = unless_replaced(path, loaded)
     heed(model.warnings, strict=strict)
     return model, inputs
+
+
+def _load_plugins(plugins: Iterable[str] | None) -> None:
+    if plugins:
+        from graphengine.plugins import load_plugins
+
+        load_plugins(plugins)
 
 
 def decoded(model: Model, values: Mapping[str, Any]) -> dict[str, Any]:

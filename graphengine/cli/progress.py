@@ -29,13 +29,17 @@ def train(trainer: Trainer | SolverTrainer, *, quiet: bool, log: Path | None, un
     A log that cannot be written any more does not end it. On a signal that ends it a checkpoint is written, if there is
     a folder for them, and a note says how to resume.
     """
-    from graphengine.format.files import appending
     from graphengine.training.interrupting import Terminated, run_to_end
-    from graphengine.training.progress_bar import progress_bar
 
     with ExitStack() as stack:
-        seen = [stack.enter_context(progress_bar(trainer))] if sys.stderr.isatty() and not quiet else []
+        seen: list[Callable[[Iteration], None]] = []
+        if sys.stderr.isatty() and not quiet:
+            from graphengine.training.progress_bar import progress_bar
+
+            seen.append(stack.enter_context(progress_bar(trainer)))
         if log is not None:
+            from graphengine.format.files import appending
+
             with before_the_work():
                 add = stack.enter_context(appending(log, _is_log))
             seen.append(_log(trainer, add, unwritten))
@@ -79,18 +83,18 @@ def check_plot(path: Path | None) -> None:
 
 def draw_curve(history: History, path: Path | None, unwritten: Unwritten) -> None:
     """Draw the loss curve into a file, if one is named for it."""
-    from graphengine.draw.curve import save_curve
-
     if path is not None:
+        from graphengine.draw.curve import save_curve
+
         with unwritten.kept():
             save_curve(history, path)
 
 
 def print_curve(history: History | None) -> None:
     """Print the loss curve, if there is one."""
-    from graphengine.draw.curve import terminal_curve
-
     if history is not None:
+        from graphengine.draw.curve import terminal_curve
+
         print_text(f"{terminal_curve(history.losses)}\n")
 
 

@@ -8,9 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from graphengine.cli.checkpointing import checkpoint_folder
 from graphengine.cli.clustering import DaskAddress, WorkerCount, shards, working
-from graphengine.cli.data_files import named_after, needed_to_train, read_data
 from graphengine.cli.failures import Unwritten, heed
 from graphengine.cli.opening import decoded, open_changed
 from graphengine.cli.options import (
@@ -35,7 +33,6 @@ from graphengine.cli.options import (
 from graphengine.cli.output import Format, check_targets, print_json, print_note, writable
 from graphengine.cli.progress import check_plot, draw_curve, print_curve, train
 from graphengine.cli.reporting import CheckedRows, Report, TrainedRows, training_warnings
-from graphengine.cli.values import named_values
 from graphengine.errors import UsageError
 
 if TYPE_CHECKING:
@@ -88,15 +85,19 @@ def run(
     """
     check_targets({"--data": Path(data) if data else None, "--save": save, "--log": log, "--plot": plot})
     check_plot(plot)
-    saving = checkpoint_folder(checkpoint, resume=resume) if checkpoint or resume else {}
+    saving = _saving(checkpoint, resume=resume)
     opened, given = open_changed(
         model, plugins, settings or [], update_rule, backend=on_device(backend, device), strict=strict
     )
     check_save(opened, save)
     if given or inputs:
+        from graphengine.cli.values import named_values
+
         given = decoded(opened, {**given, **named_values("--input", inputs or [])})
     trains = context.info_name == "train" or _trains(opened, context)
     if data is not None or columns:
+        from graphengine.cli.data_files import named_after, needed_to_train, read_data
+
         read = read_data(opened, data, columns or [], given, needed_to_train(opened) if trains else None)
         given = named_after(data, given | read)
     history: History | None = None
@@ -124,6 +125,15 @@ def run(
         if curve:
             print_curve(history)
     unwritten.end(output_format)
+
+
+def _saving(checkpoint: Path | None, *, resume: bool) -> dict[str, Any]:
+    """The checkpoints that options ask for, as keywords of a training."""
+    if checkpoint is None and not resume:
+        return {}
+    from graphengine.cli.checkpointing import checkpoint_folder
+
+    return checkpoint_folder(checkpoint, resume=resume)
 
 
 def _overrides(context: typer.Context) -> dict[str, Any]:
@@ -173,9 +183,11 @@ def is_trained(model: Model) -> bool:
 
 def check_save(model: Model, path: Path | None) -> None:
     """Find out before a long training that the tensors beside its result could not be written."""
+    if path is None:
+        return
     from graphengine.format.tensors import are_external, tensors_name
 
-    if path is not None and are_external(model.values.values()):
+    if are_external(model.values.values()):
         writable(path.with_name(tensors_name(path.stem, "0" * 64)))
 
 

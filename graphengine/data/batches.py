@@ -5,11 +5,10 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from graphengine.data.order import Order
 from graphengine.data.stored import Chosen, Stored, in_memory
 from graphengine.errors import DataError
 from graphengine.ir.binding import bind_sizes
@@ -17,6 +16,9 @@ from graphengine.ir.cells import as_encoded
 from graphengine.ir.graph import Graph
 from graphengine.ops.shapes import shape_text
 from graphengine.wording import size_text
+
+if TYPE_CHECKING:
+    from graphengine.data.order import Order
 
 SORTING = 64
 """Bytes for each sample of a window beside its places: what sorting these by their blocks of the file takes."""
@@ -199,6 +201,8 @@ class Batches:
 
     def order(self, epoch: int) -> Order:
         """The order that the samples have in an epoch if they are shuffled."""
+        from graphengine.data.order import Order
+
         most = self._stored[0].memory.sorted_samples if self._stored else self.samples
         return Order(self._seed, epoch, self.samples, most)
 

@@ -13,11 +13,13 @@ import itertools
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from graphengine.errors import DataError
 from graphengine.format.paths import DataFile
-from graphengine.ir.dates import Dates, as_dates, format_of
+
+if TYPE_CHECKING:
+    from graphengine.ir.dates import Dates
 
 CELL_BYTES = 128
 """About what a cell takes as a Python string and as a number, besides its text."""
@@ -127,10 +129,14 @@ class Dialect:
         ValueError
             For a cell that is no date.
         """
+        from graphengine.ir.dates import as_dates
+
         return as_dates(self.texts(cells), self.date_format)
 
     def date_hint(self, cell: str) -> str | None:
         """What to write in the data source, if a cell is a date of another format."""
+        from graphengine.ir.dates import format_of
+
         found = format_of(cell)
         return f'write "date_format": "{found}" {IN_SOURCE}' if found else self.hint(cell)
 

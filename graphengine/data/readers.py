@@ -11,33 +11,30 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeAlias, get_args
 
 import numpy as np
 import orjson
 from pydantic import AfterValidator, Field, PlainSerializer, PlainValidator, model_validator
 from pydantic_core import PydanticCustomError
 
-from graphengine.data.arrays import read_npy, read_npz
-from graphengine.data.carried import Carried, carried_arrow, carried_csv, carried_jsonl, carried_parquet
-from graphengine.data.columnar import arrow_blocks, arrow_names, parquet_blocks
 from graphengine.data.csv_arrow import NotPlain, arrow_csv_blocks, reads
 from graphengine.data.csv_dialect import Dialect
 from graphengine.data.csv_table import csv_blocks
 from graphengine.data.faults import faults_in
-from graphengine.data.jsonl import jsonl_blocks
 from graphengine.data.spool import Block, spooled
 from graphengine.data.stored import Memory, Stored
 from graphengine.errors import DataError, InputError, UsageError
-from graphengine.extras import optional
 from graphengine.format.documents import ModelDocument
 from graphengine.format.fields import Document, FilePath, Identifier, Values
 from graphengine.format.kinds import READERS, Kind
 from graphengine.format.paths import ConfinedFile, DataFile, confined
 from graphengine.ir.binding import NO_COLUMNS, AllBut, Columns, listed
 from graphengine.ir.cells import decode
-from graphengine.ir.dates import parsed
 from graphengine.ir.graph import Graph
+
+if TYPE_CHECKING:
+    from graphengine.data.carried import Carried
 
 Arrays: TypeAlias = dict[str, np.ndarray[Any, Any] | Stored]
 
@@ -58,6 +55,8 @@ Mark: TypeAlias = Annotated[
 
 
 def _date_format(text: str) -> str:
+    from graphengine.ir.dates import parsed
+
     try:
         parsed(A_DATE.strftime(text), text)
     except ValueError:
@@ -209,6 +208,8 @@ class NpyData(DataSource):
 
     def read(self, folder: Path | None, graph: Graph, memory: Memory) -> Arrays:
         """Return the arrays; large ones are read where they lie."""
+        from graphengine.data.arrays import read_npy
+
         return read_npy({name: file_in(folder, path) for name, path in self.paths.items()}, graph, memory)
 
 
@@ -267,6 +268,8 @@ class CsvData(Reader):
 
     def carried(self, file: DataFile, names: Sequence[str] | None, memory: Memory) -> Iterator[Carried]:
         """Yield columns as they are."""
+        from graphengine.data.carried import carried_csv
+
         return carried_csv(file, names, self.dialect, memory)
 
     def names_in(self, path: DataFile) -> list[str]:
@@ -291,10 +294,14 @@ class NpzData(Reader):
 
     def read_file(self, file: DataFile, graph: Graph, memory: Memory) -> Arrays:
         """Return the arrays; what is not in rows is not read in blocks."""
+        from graphengine.data.arrays import read_npz
+
         return read_npz(file, self.names_for(graph, file), graph, memory)
 
     def blocks(self, file: DataFile, names: Mapping[str, Any], graph: Graph, memory: Memory) -> Iterator[Block]:
         """Yield all as one block."""
+        from graphengine.data.arrays import read_npz
+
         yield {name: np.asarray(array) for name, array in read_npz(file, names, graph, memory).items()}
 
     def names_in(self, path: DataFile) -> list[str]:
@@ -314,10 +321,14 @@ class JsonlData(Reader):
 
     def blocks(self, file: DataFile, names: Mapping[str, Any], graph: Graph, memory: Memory) -> Iterator[Block]:
         """Yield blocks of lines."""
+        from graphengine.data.jsonl import jsonl_blocks
+
         return jsonl_blocks(file, names, graph, memory)
 
     def carried(self, file: DataFile, names: Sequence[str] | None, memory: Memory) -> Iterator[Carried]:
         """Yield columns as they are."""
+        from graphengine.data.carried import carried_jsonl
+
         return carried_jsonl(file, names, memory)
 
     def names_in(self, path: DataFile) -> list[str]:
@@ -342,14 +353,20 @@ class ParquetData(Reader):
 
     def blocks(self, file: DataFile, names: Mapping[str, Any], graph: Graph, memory: Memory) -> Iterator[Block]:
         """Yield blocks of rows."""
+        from graphengine.data.columnar import parquet_blocks
+
         return parquet_blocks(file, names, graph, memory)
 
     def carried(self, file: DataFile, names: Sequence[str] | None, memory: Memory) -> Iterator[Carried]:
         """Yield columns as they are."""
+        from graphengine.data.carried import carried_parquet
+
         return carried_parquet(file, names, memory)
 
     def names_in(self, path: DataFile) -> list[str]:
         """Return the names of the columns."""
+        from graphengine.extras import optional
+
         with path.open("rb") as file:
             return list(optional("pyarrow.parquet", "data").read_schema(file).names)
 
@@ -365,14 +382,20 @@ class ArrowData(Reader):
 
     def blocks(self, file: DataFile, names: Mapping[str, Any], graph: Graph, memory: Memory) -> Iterator[Block]:
         """Yield blocks of rows."""
+        from graphengine.data.columnar import arrow_blocks
+
         return arrow_blocks(file, names, graph, memory)
 
     def carried(self, file: DataFile, names: Sequence[str] | None, memory: Memory) -> Iterator[Carried]:
         """Yield columns as they are."""
+        from graphengine.data.carried import carried_arrow
+
         return carried_arrow(file, names, memory)
 
     def names_in(self, path: DataFile) -> list[str]:
         """Return the names of the columns."""
+        from graphengine.data.columnar import arrow_names
+
         return arrow_names(path)
 
 

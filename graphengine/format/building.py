@@ -6,21 +6,16 @@ import itertools
 from collections.abc import Collection, Iterable, Iterator, Set
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from graphengine.errors import MOST_REPORTED, InvalidModelError, Problem, make_pointer
 from graphengine.format.call_paths import origin_in
 from graphengine.format.declaring import inputs_of, parameters_of, state_of
 from graphengine.format.documents import ModelDocument, NodeDocument
-from graphengine.format.expansion import expansion_problems
-from graphengine.format.function_nodes import function_problems
 from graphengine.format.functions import Application, FunctionCall, Table, functions_in, unsound_functions
-from graphengine.format.inlining import Inlining
-from graphengine.format.making import Making
 from graphengine.format.references import dangling_references, loss_problems
 from graphengine.format.resolve import UNKNOWN, Resolver
 from graphengine.format.salvage import Gaps
-from graphengine.format.saving import with_made_parameters
 from graphengine.format.tables import table_problems
 from graphengine.ir.declarations import types_of
 from graphengine.ir.graph import Graph
@@ -30,6 +25,9 @@ from graphengine.ir.nodes import GraphNode, topologically_sorted
 from graphengine.ir.origins import enclosing
 from graphengine.limits import DEFAULT, Limits
 from graphengine.transform.mode import with_keys
+
+if TYPE_CHECKING:
+    from graphengine.format.inlining import Inlining
 
 
 def build_graph(document: ModelDocument) -> Graph:
@@ -51,6 +49,8 @@ def completed(document: ModelDocument) -> ModelDocument:
     table = functions_in(document)
     if not any(node["op"] in table for node in document.nodes):
         return document
+    from graphengine.format.saving import with_made_parameters
+
     graph, problems = sound_graph(document)
     return document if problems else with_made_parameters(document, graph)
 
@@ -64,7 +64,7 @@ def sound_graph(
     """
     gaps = Gaps() if gaps is None else gaps
     table = functions_in(document)
-    expansion = list(expansion_problems(document, table, limits)) if table else []
+    expansion = _expansion_problems(document, table, limits)
     gaps.calls = bool(expansion)
     resolver = Resolver(document, table, gaps, limits)
     nodes, unknown = resolver.nodes(), resolver.unknown
@@ -79,6 +79,8 @@ def sound_graph(
             found: Collection[Problem] = ()
             # a call is a node: what forms a cycle with calls does so whatever is inside, and is reported by its own ids
             if not (is_cyclic := len(topologically_sorted(nodes)[0]) < len(nodes)):
+                from graphengine.format.inlining import Inlining
+
                 inlining = Inlining(document, nodes, table, limits)
                 found = inlining.problems or list(inlining.doubled(resolver.values))
             if is_cyclic or found:
@@ -95,11 +97,21 @@ def sound_graph(
     return graph, problems
 
 
+def _expansion_problems(document: ModelDocument, table: Table, limits: Limits) -> list[Problem]:
+    if not table:
+        return []
+    from graphengine.format.expansion import expansion_problems
+
+    return list(expansion_problems(document, table, limits))
+
+
 def _in_functions(document: ModelDocument, table: Table, gaps: Gaps) -> tuple[list[Problem], set[str]]:
     """What is wrong in the functions of the file, and which of them cannot be called.
 
     Where there is more than is reported, the functions that were not looked at are taken for wrong.
     """
+    from graphengine.format.function_nodes import function_problems
+
     problems: list[Problem] = []
     broken = set(gaps.names["functions"])
     for name in _own(document):
@@ -150,6 +162,8 @@ def _typed(
     inputs, parameters, state = inputs_of(header), parameters_of(header), state_of(header)
     types = types_of(inputs, parameters, state)
     if inlining:
+        from graphengine.format.making import Making
+
         making = Making(header, inlining)
         misfits = inlining.type_problems(types, making.infer(ordered, types), making.problems)
         made = header.model_copy(update={"parameters": making.made})

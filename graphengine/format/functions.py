@@ -16,7 +16,6 @@ from typing import Any, TypeAlias
 
 from graphengine.errors import Problem, did_you_mean, make_pointer
 from graphengine.format.documents import FunctionDocument, ModelDocument, NodeDocument
-from graphengine.format.layer_forms import LAYERS
 from graphengine.format.reading import shipped_files
 from graphengine.format.salvage import Gaps
 from graphengine.ir.nodes import GraphNode, topologically_sorted
@@ -69,7 +68,11 @@ class Function:
         ValidationError
             If a layer does not have the attributes.
         """
-        layer = LAYERS.get(self.name) if self.domain else None
+        if not self.domain:
+            return self
+        from graphengine.format.layer_forms import LAYERS
+
+        layer = LAYERS.get(self.name)
         if layer is None or (not attributes and layer.choosing.isdisjoint(given)):
             return self
         return replace(self, document=layer.model_validate({**attributes}).formed(self.document, given))

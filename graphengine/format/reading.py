@@ -11,7 +11,7 @@ from dataclasses import replace
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from pydantic import BaseModel, FailFast, TypeAdapter, ValidationError
 
@@ -25,15 +25,15 @@ from graphengine.format.documents import (
     ModelDocument,
     NodeDocument,
 )
-from graphengine.format.findings import FormFinding, findings_of
 from graphengine.format.pieces import Pieces, parse_apart, unfolded, with_inputs
-from graphengine.format.positions import find_positions, has_part, path_of
-from graphengine.format.pruning import pruned
 from graphengine.format.salvage import Gaps, salvaged, without_hole
 from graphengine.format.strict import BOM, read_json
 from graphengine.format.upgrading import upgraded
 from graphengine.limits import DEFAULT, Limits
 from graphengine.wording import shown, size_text
+
+if TYPE_CHECKING:
+    from graphengine.format.findings import FormFinding
 
 DocumentType = TypeVar("DocumentType", bound=BaseModel)
 Made = TypeVar("Made")
@@ -77,6 +77,8 @@ class Source:
         unplaced = {problem.pointer or "": problem.at_key for problem in problems if problem.line is None}
         if not unplaced:
             return [*problems]
+        from graphengine.format.positions import find_positions
+
         positions = find_positions(self.text, unplaced, {pointer for pointer, at_key in unplaced.items() if at_key})
 
         def in_file(problem: Problem) -> Problem:
@@ -87,6 +89,8 @@ class Source:
 
     def place(self, pointer: str) -> dict[str, Any]:
         """Where a pointer leads, as keys of a problem."""
+        from graphengine.format.positions import find_positions
+
         line, column = find_positions(self.text, [pointer])[pointer] if self.is_written else (None, None)
         return {"pointer": pointer, "file": self.name, "line": line, "column": column}
 
@@ -264,11 +268,13 @@ def parse_document(
         raw = upgraded(raw)
         _check_count(raw, source, limits)
         if len(source.data) > _SHORT:
+            from graphengine.format.pruning import pruned
+
             raw = pruned(raw, document)
         checked, error = _validated(document, raw)
         if error or problems:
             raw = unfolded(raw)
-        found = _new_findings(findings_of(error, raw, document), problems) if error else []
+        found = _new_findings(error, raw, document, problems) if error else []
         del error  # it holds what was read first
         source.problems = [*problems, *(each.problem for each in found)]
         if source.problems:
@@ -281,14 +287,20 @@ def parse_document(
         return checked
 
 
-def _new_findings(details: Iterable[FormFinding], problems: Sequence[Problem]) -> list[FormFinding]:
+def _new_findings(
+    error: ValidationError, raw: Any, document: type[BaseModel], problems: Sequence[Problem]
+) -> list[FormFinding]:
     """The findings of what has no problem yet."""
+    from graphengine.format.findings import findings_of
+
     reported = {problem.pointer for problem in problems}
-    return [each for each in details if each.problem.pointer not in reported]
+    return [each for each in findings_of(error, raw, document) if each.problem.pointer not in reported]
 
 
 def _cut_out(raw: Any, problems: Iterable[Problem], found: Sequence[FormFinding]) -> Gaps:
     """Cut what is wrong out of a document; the gaps that it leaves."""
+    from graphengine.format.positions import path_of
+
     places = [path_of(problem.pointer or "", raw) for problem in problems]
     return salvaged(raw, [*places, *(each.broken for each in found)], [each.surplus for each in found])
 
@@ -329,6 +341,8 @@ def _check_count(raw: dict[str, Any], source: Source, limits: Limits) -> None:
 def _format_problem(raw: Any, expected: str) -> Problem | None:
     """Of a file of another kind or version just that is reported, and not a hundred things about its keys."""
     if not isinstance(raw, dict) or raw.get("format") != expected:
+        from graphengine.format.positions import has_part
+
         has = f"its format is {shown(raw['format'])}" if has_part(raw, "format") else f"it is {_nature(raw)}"
         hint = f'the file must be an object with "format": "{expected}", "format_version": {FORMAT_VERSION}'
         pointer = "/format" if isinstance(raw, dict) and "format" in raw else ""

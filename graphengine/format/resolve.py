@@ -17,7 +17,6 @@ from pydantic import BaseModel, ValidationError
 
 from graphengine.errors import MOST_REPORTED, Problem, did_you_mean, make_pointer
 from graphengine.format.documents import ModelDocument, NodeDocument
-from graphengine.format.findings import problems_of
 from graphengine.format.functions import (
     DOMAINS,
     RUNNING,
@@ -29,7 +28,6 @@ from graphengine.format.functions import (
     shipped_functions,
 )
 from graphengine.format.layer_forms import LAYERS
-from graphengine.format.pruning import pruned
 from graphengine.format.salvage import HOLE, VALUES, Gaps
 from graphengine.ir.graph_bodies import GraphBody
 from graphengine.ir.nodes import GraphNode, Operand
@@ -259,6 +257,8 @@ class Resolver:
         self, index: int, spec: NodeDocument, error: ValidationError, cls: type[BaseModel], what: str = "function"
     ) -> None:
         """Report the attributes that the class of an op or of a layer refuses."""
+        from graphengine.format.findings import problems_of
+
         attributes = spec.get("attributes", {})
         for problem in problems_of(error, attributes, cls):
             pointer = f"/nodes/{index}" + ("/attributes" + (problem.pointer or "") if attributes else "")
@@ -356,6 +356,8 @@ class Resolver:
         if op.domain not in self.document.opset_imports:
             self._not_imported(index, spec, op.domain)
         if len(key[1]) > _LONG:
+            from graphengine.format.pruning import pruned
+
             attributes = pruned(attributes, op.cls, strict=False)
         try:
             node = op.cls.model_validate(attributes)

@@ -15,7 +15,6 @@ from typing import Any, TypeAlias
 
 from graphengine.errors import Problem
 from graphengine.format.fields import IDENTIFIER
-from graphengine.format.positions import has_part, value_at
 
 Place: TypeAlias = tuple[str | int, ...]
 Content: TypeAlias = dict[str, Any]
@@ -86,6 +85,8 @@ def salvaged(content: Content, broken: Iterable[Place], surplus: Iterable[Place]
     A place is the path of a key or an element, also of a key that is missing; an empty one is none. The `surplus` keys
     just go. The content is changed. A place that an earlier cut has removed needs no cut of its own.
     """
+    from graphengine.format.positions import value_at
+
     gaps = Gaps()
     for place in filter(None, surplus):
         value_at(content, place[:-1]).pop(place[-1])
@@ -97,6 +98,8 @@ def salvaged(content: Content, broken: Iterable[Place], surplus: Iterable[Place]
 
 def _leads(content: Content, place: Place) -> bool:
     """Whether a place is one of the content: an index of an array, or a key of an object, which may lack it."""
+    from graphengine.format.positions import has_part
+
     *way, last = place
     holder: Any = content
     for part in way:
@@ -173,6 +176,8 @@ def _cut_dtype(content: Content, _: list[Any], gaps: Gaps) -> None:
 
 
 def _cut_node(content: Content, inner: list[Any], gaps: Gaps) -> None:
+    from graphengine.format.positions import has_part
+
     nodes = _section(content, "nodes", inner, gaps, [])
     if nodes is None or not has_part(nodes, inner[0]):
         return

@@ -9,17 +9,17 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import orjson
 from numpy.typing import NDArray
 
 from graphengine.errors import MOST_REPORTED, InvalidModelError, Problem, curtailed
-from graphengine.format.lexical import LexicalFinding, lexical_findings
-from graphengine.format.positions import Lines
-from graphengine.format.remedies import syntax
 from graphengine.limits import DEFAULT, Limits
+
+if TYPE_CHECKING:
+    from graphengine.format.lexical import LexicalFinding
 
 BOM = b"\xef\xbb\xbf"
 
@@ -192,6 +192,8 @@ def _count(data: bytes, letter: bytes) -> int:
 
 def _explained(data: bytes, name: str | None, limits: Limits) -> Reading:
     """All that is wrong with a text, and its value if harmless text in place of what is wrong makes it JSON."""
+    from graphengine.format.lexical import lexical_findings
+
     text, found = _decoded(data, name)
     found += itertools.islice(lexical_findings(text, limits.depth), MOST_REPORTED + 1)
     if len(found) > MOST_REPORTED:
@@ -210,6 +212,9 @@ def _explained(data: bytes, name: str | None, limits: Limits) -> Reading:
 
 def _decoded(data: bytes, name: str | None) -> tuple[str, list[LexicalFinding]]:
     """The text, and that it begins with a byte order mark, if it does."""
+    from graphengine.format.lexical import LexicalFinding
+    from graphengine.format.positions import Lines
+
     found = []
     if data.startswith(BOM):
         data = data[len(BOM) :]
@@ -232,6 +237,9 @@ def _harmless(text: str, found: list[LexicalFinding]) -> str:
 
 
 def _syntax_problem(text: str, error: orjson.JSONDecodeError) -> Problem:
+    from graphengine.format.positions import Lines
+    from graphengine.format.remedies import syntax
+
     line, column = Lines(text).place(error.pos)
     if not text.strip():
         return Problem("GE102", "not JSON: the file is empty", line=1, column=1)

@@ -8,15 +8,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from graphengine.errors import Problem, did_you_mean
-from graphengine.ir.dates import Dates, as_dates, numbers_of_dates
 from graphengine.ir.declarations import Input
 from graphengine.ops.numbers import decode_array, is_masked_array
 from graphengine.wording import shown
+
+if TYPE_CHECKING:
+    from graphengine.ir.dates import Dates
 
 UNSEEN, MISSING = -1, -2
 """The codes of a cell that is no category, and of one without a value."""
@@ -258,6 +260,8 @@ def _dates_of(value: Any) -> Dates | None:
     cells, shape = cells_of(value)
     if all(is_missing(cell) or isinstance(cell, (int, float, np.number)) for cell in cells):
         return None
+    from graphengine.ir.dates import as_dates
+
     return as_dates(cells).reshape(shape)
 
 
@@ -275,6 +279,8 @@ def dated(
     ValueError
         If a date is not a whole number of these units, and the input has integers.
     """
+    from graphengine.ir.dates import numbers_of_dates
+
     if not declared.missing and (found := np.flatnonzero(np.isnat(dates)).tolist()):
         bad.add_missing(*column, found if places is None else [places[each] for each in found])
     return numbers_of_dates(dates, declared.units or "", declared.type.array_dtype)

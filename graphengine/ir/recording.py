@@ -19,7 +19,6 @@ from graphengine.ir.graph import Graph
 from graphengine.ir.node_types import infer, literal_type
 from graphengine.ir.nodes import GraphNode, Operand, application_key, is_core
 from graphengine.ir.templates import STAND_IN, Sample, StandIn, Template
-from graphengine.ops.calling import attribute_problems
 from graphengine.ops.node import Node, Recorded
 from graphengine.ops.registry import OPS, Instances, Op
 from graphengine.ops.shapes import ArrayType, Shape, Size, product
@@ -195,6 +194,8 @@ class Recorder:
         try:
             return self.apply(op.name, inputs, attributes)
         except ValidationError as error:  # an op may need what NumPy has a default for
+            from graphengine.ops.calling import attribute_problems
+
             problems = "; ".join(problem.message for problem in attribute_problems(f"{name} as op '{op.name}'", error))
             raise UnrecordableError(problems) from error
 

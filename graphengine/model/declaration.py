@@ -31,7 +31,6 @@ from graphengine.errors import (
     make_pointer,
 )
 from graphengine.format.documents import FunctionFile, ModelDocument
-from graphengine.format.findings import problems_of
 from graphengine.format.from_rows import statistics_in
 from graphengine.format.reading import Source
 from graphengine.format.references import dangling_references, loss_problems
@@ -40,18 +39,16 @@ from graphengine.format.training_documents import TrainingDocument
 from graphengine.ir.binding import lacking_of
 from graphengine.ir.graph import Graph, inputs_of
 from graphengine.limits import DEFAULT, Limits
-from graphengine.model.training_options import RuleSource
 from graphengine.ops.shapes import ArrayType
 from graphengine.training.compiled import CompiledStep, CompiledSteps
-from graphengine.training.initializing import initialized
 from graphengine.training.loop import Trainer
 from graphengine.training.rules import given_rule, named_rule, optimizer_problems
-from graphengine.training.splitting import labels_of, split
 from graphengine.training.validation import check_problems, metric_problems
 
 if TYPE_CHECKING:  # imported where a model is fitted or a checkpoint written, and not at each start
     from graphengine.fit.requests import Request
     from graphengine.fit.solver_trainer import SolverTrainer
+    from graphengine.model.training_options import RuleSource
 
 
 class Saving(NamedTuple):
@@ -70,6 +67,8 @@ def _read(section: Mapping[str, Any]) -> TrainingDocument:
     try:
         return TrainingDocument.model_validate(section)
     except ValidationError as error:
+        from graphengine.format.findings import problems_of
+
         found = problems_of(error, section, TrainingDocument)
         raise TrainingError(replace(each, pointer=f"/training{each.pointer or ''}") for each in found) from None
 
@@ -262,6 +261,8 @@ class Declaration:
 
     def initialized(self, values: Mapping[str, Any], data: Any = None) -> dict[str, Any]:
         """Return the values that initializers compute from the rows to train on; raises as `source`."""
+        from graphengine.training.initializing import initialized
+
         training = self.document.training
         if all(each.name in values for each in statistics_in(self.graph)):
             return {}
@@ -269,6 +270,8 @@ class Declaration:
         named = data is None or isinstance(data, str)
         arrays = self.source(data) if named else given_data(data, self.graph, self.columns)
         if training and training.validation and training.validation.fraction:
+            from graphengine.training.splitting import split
+
             arrays, _ = split(arrays, self.graph, training.validation, training.seed)
         return initialized(self.graph, values, arrays)
 
@@ -292,8 +295,11 @@ class Declaration:
         apart = training.validation.data if validation is None and training.validation else validation
         metrics = list(map(self.graph.value_name, training.metrics.values()))
         checked = None if apart is None else self._data(apart, training, self.graph, metrics)
-        labels = labels_of(training.validation) if training.validation and checked is None else []
-        also = [*self.graph.updates.values(), *(metrics if checked is None else ()), *labels]
+        also = [*self.graph.updates.values(), *(metrics if checked is None else ())]
+        if training.validation and checked is None:
+            from graphengine.training.splitting import labels_of
+
+            also += labels_of(training.validation)
         arrays = self._data(data, training, self.graph, also)
         trainer = Trainer(self.graph, values, training, arrays, self.compiled_step(training, rule), checked)
         if saving.folder is not None:

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from graphengine.backends.one_thread import one_blas_thread
 from graphengine.backends.program_cache import ProgramCache
 from graphengine.backends.protocol import Backend, Program, backend_named
 from graphengine.backends.reference.diagnosis import plan_failure
@@ -21,7 +20,6 @@ from graphengine.backends.reference.executor import Executor, Slots
 from graphengine.backends.reference.steps import ForwardSchedule
 from graphengine.errors import InputError, Problem, UsageError, did_you_mean
 from graphengine.ir.binding import lacking_of, require_inputs
-from graphengine.ir.finite import require_all_finite
 from graphengine.ir.graph import Graph
 from graphengine.ir.nodes import reachable
 from graphengine.transform.gradient import gradient
@@ -210,6 +208,8 @@ class Evaluator:
 
     def _row_stable(self, given: Mapping[str, Any], outputs: tuple[str, ...] | None) -> Results:
         """Outputs whose rows have the same bits in any batch, and those that depend on no row."""
+        from graphengine.backends.one_thread import one_blas_thread
+
         way = self.stability.way(outputs, given, lambda: self.targets(outputs, given))
         if way.blocks is None:
             return self.predict(given, way.names)
@@ -227,6 +227,8 @@ class Evaluator:
 
     def _checked(self, targets: Mapping[str, str], given: Mapping[str, Any]) -> Results:
         """The outputs, computed from finite numbers only; what they do not depend on is not looked at."""
+        from graphengine.ir.finite import require_all_finite
+
         places = self.executor.slot_of
         steps = self.executor.forward_schedule(targets.values()).steps
         slots = self.executor.forward({**self.values, **given}, ForwardSchedule(steps, ((),) * len(steps)))

@@ -19,9 +19,7 @@ from graphengine.ir.graph import Graph
 from graphengine.ir.memory import RUNNING, bytes_of, memory_of
 from graphengine.ir.nodes import reachable
 from graphengine.ops.shapes import is_symbol
-from graphengine.training.joining import training_step
 from graphengine.training.provenance import PROVENANCE
-from graphengine.transform.own_backward import backward_bytes
 from graphengine.transform.path import differentiable_toward, learned
 from graphengine.wording import size_text
 
@@ -132,6 +130,8 @@ def step_bytes(graph: Graph, training: TrainingDocument, rule: FunctionFile, siz
     kept = 0
     for node in nodes:
         if node.op in RUNNING and node.is_core and not active.isdisjoint(node.outputs):
+            from graphengine.transform.own_backward import backward_bytes
+
             own = bytes_of(graph, active.intersection((*node.inputs, *node.outputs)), sizes)
             kept += max(0, backward_bytes(graph, node, active, sizes) - own)
     return memory_of(graph, sizes) + bytes_of(graph, active, sizes) + kept + updates
@@ -139,6 +139,8 @@ def step_bytes(graph: Graph, training: TrainingDocument, rule: FunctionFile, siz
 
 def _exact_bytes(graph: Graph, training: TrainingDocument, rule: FunctionFile, sizes: dict[str, int]) -> int:
     """Return the bytes that a training counts before its first step, 0 if there is no such step."""
+    from graphengine.training.joining import training_step
+
     try:
         return memory_of(training_step(graph, training, rule).graph, sizes)
     except GraphEngineError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from graphengine import gc_pause
 from graphengine.backends.protocol import DEFAULT_BACKEND
@@ -12,7 +13,9 @@ from graphengine.library import models
 from graphengine.limits import DEFAULT, Limits
 from graphengine.model.linting import warn
 from graphengine.model.model import Model
-from graphengine.model.training_options import RuleSource
+
+if TYPE_CHECKING:
+    from graphengine.model.training_options import RuleSource
 
 
 def load(

@@ -21,35 +21,26 @@ from graphengine.errors import (
     UsageError,
 )
 from graphengine.format.building import sound_graph, with_pointers
-from graphengine.format.canonical import canonical_text
 from graphengine.format.documents import FunctionFile, ModelDocument
-from graphengine.format.meaning import fingerprint
 from graphengine.format.reading import Source, as_json, parse_function, parse_model
 from graphengine.format.salvage import Gaps
-from graphengine.format.saving import with_made_parameters
 from graphengine.format.writing import model_as_dict
 from graphengine.ir.binding import as_inputs, bind_sizes, by_input
 from graphengine.ir.cells import as_encoded
 from graphengine.ir.graph import Graph, names_of
 from graphengine.ir.memory import require_memory
 from graphengine.limits import DEFAULT, Limits
-from graphengine.model.categories import labeled
 from graphengine.model.declaration import Declaration, Saving
 from graphengine.model.evaluator import Evaluator
-from graphengine.model.frames import framed, require_frame
-from graphengine.model.keeping import encoded_values, save, valued, with_values
 from graphengine.model.linting import LintSubject, lint, resuming, starting_values, warn
-from graphengine.model.moving import with_data_for
-from graphengine.model.output_columns import as_columns, has_rows
 from graphengine.model.run import Parameters, Run
 from graphengine.model.starting import initialize
-from graphengine.model.training_options import RuleSource, TrainingKeys, TrainingOptions
 from graphengine.notebook import Pictured
 from graphengine.training.history import History, Iteration
 from graphengine.training.interrupting import run_to_end
 from graphengine.training.joining import training_step
 from graphengine.training.loop import Trainer
-from graphengine.training.provenance import FIT, PROVENANCE, provenance
+from graphengine.training.provenance import FIT, PROVENANCE
 from graphengine.transform.gradient import gradient
 from graphengine.transform.step import Step
 
@@ -59,6 +50,7 @@ if TYPE_CHECKING:  # imported where a model is fitted, and not at each start
     from graphengine.fit.solver_trainer import SolverTrainer
     from graphengine.fit.statistics import Fit
     from graphengine.model.evaluating import Scores
+    from graphengine.model.training_options import RuleSource, TrainingKeys, TrainingOptions
 
 MOST_GRADIENTS = 2
 """Gradient graphs that a model keeps, those that were asked for last."""
@@ -102,6 +94,8 @@ class Model(Pictured):
         gaps = source.gaps if source else Gaps()
         self.graph, problems = sound_graph(document, limits, gaps)
         if self.graph.parameters.keys() - document.parameters.keys():
+            from graphengine.format.saving import with_made_parameters
+
             document = with_made_parameters(document, self.graph)
         self.document = document
         self.values: dict[str, Any] = {}
@@ -173,6 +167,8 @@ class Model(Pictured):
     @property
     def fingerprint(self) -> str:
         """A sha256 of what the file means: formatting, order of nodes, names and descriptions do not count."""
+        from graphengine.format.meaning import fingerprint
+
         return fingerprint(self.document)
 
     @property
@@ -280,6 +276,8 @@ class Model(Pictured):
             GE903, once for a model, if the outputs depend on parameters that were never trained.
         """
         if as_frame:
+            from graphengine.model.frames import require_frame
+
             require_frame(inputs)
         if row_stable and band is not None:
             raise UsageError("a band is not row-stable", hint="leave out row_stable")
@@ -297,9 +295,11 @@ class Model(Pictured):
         if not self._has_warned:
             warn(self.untrained(asked), stacklevel=2)
             self._has_warned = True
-        speaking = {} if program else self.document.speaking  # such a program's inputs have no categories
-        labels = labeled(found, speaking, self.graph) if speaking else found
-        return self._framed(labels, inputs) if as_frame else labels
+        if self.document.speaking and not program:  # such a program's inputs have no categories
+            from graphengine.model.categories import labeled
+
+            found = labeled(found, self.document.speaking, self.graph)
+        return self._framed(found, inputs) if as_frame else found
 
     def _read_for(self, asked: tuple[str, ...] | None) -> list[str]:
         """The inputs that the asked outputs depend on, those of all if none are asked."""
@@ -318,6 +318,9 @@ class Model(Pictured):
 
     def _framed(self, found: Mapping[str, Any], inputs: Any) -> Any:
         """Outputs as a frame like that of the inputs."""
+        from graphengine.model.frames import framed
+        from graphengine.model.output_columns import as_columns, has_rows
+
         rows = {name: value for name, value in found.items() if has_rows(name, self.graph)}
         return framed(as_columns(rows, self.document.speaking, self.graph), inputs)
 
@@ -569,6 +572,8 @@ class Model(Pictured):
         UsageError
             GE801 if `of` or `wrt` is missing and does not follow from the model.
         """
+        from graphengine.model.keeping import with_values
+
         names = names_of(self.graph.trainable if wrt is None else wrt)
         if not names:
             raise UsageError(f"with respect to which values? model '{self.graph.name}' has no trainable parameter")
@@ -585,6 +590,8 @@ class Model(Pictured):
         TrainingError
             If the model cannot be trained.
         """
+        from graphengine.model.keeping import with_values
+
         training = self._declared.section(overrides)
         step = training_step(self.graph, training, self._declared.rule(training, update_rule))
         return replace(step, graph=with_values(step.graph, self.values))
@@ -641,6 +648,8 @@ class Model(Pictured):
 
     def as_document(self) -> ModelDocument:
         """The model as its file would say it: the same document, with the current values and where they come from."""
+        from graphengine.model.keeping import encoded_values, valued
+
         return valued(self.document.model_copy(update=self._metadata), encoded_values(self.values))
 
     @property
@@ -657,6 +666,8 @@ class Model(Pictured):
 
     def _trained(self) -> dict[str, Any] | None:
         """Where trained values come from, by key of the metadata: of this model, or of the one it is a copy of."""
+        from graphengine.training.provenance import provenance
+
         if self._trainer is None or not len(self._trainer.history):
             return self._provenance
         found = {PROVENANCE: provenance(self._trainer)}
@@ -684,6 +695,8 @@ class Model(Pictured):
         return self.copy()
 
     def __reduce__(self) -> tuple[Any, ...]:
+        from graphengine.format.canonical import canonical_text
+
         rule = self.given_rule
         text = canonical_text(model_as_dict(self.document)).encode()
         rule_text = rule and canonical_text(rule.model_dump(mode="json", by_alias=True, exclude_defaults=True)).encode()
@@ -710,6 +723,9 @@ class Model(Pictured):
         GraphEngineError
             GE101 if the file cannot be written.
         """
+        from graphengine.model.keeping import save
+        from graphengine.model.moving import with_data_for
+
         document = with_data_for(self.document.model_copy(update=self._metadata), self.path, Path(path))
         save(Path(path), document, self.values)
 

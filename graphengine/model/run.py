@@ -11,7 +11,6 @@ import numpy as np
 from graphengine.backends.reference.executor import Slots
 from graphengine.errors import InputError, UsageError, did_you_mean
 from graphengine.format.writing import encode_array
-from graphengine.ir.finite import require_all_finite
 from graphengine.ir.graph import Graph, names_of
 from graphengine.model.evaluator import Evaluator, read_only, without_value
 from graphengine.notebook import Pictured
@@ -143,6 +142,8 @@ class Run(Pictured):
         ExecutionError
             GE413, naming the first node that gave such a number, its row, and the inputs it computed it from.
         """
+        from graphengine.ir.finite import require_all_finite
+
         slots, places = self._all_slots(), self._evaluator.executor.slot_of
         require_all_finite(self.graph, {name: slots[place] for name, place in places.items()})
 

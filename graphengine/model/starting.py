@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from graphengine.errors import DataError, Problem, make_pointer
 from graphengine.format.documents import ExternalValue
 from graphengine.format.initializers import FromDataInitializer, initial_value
-from graphengine.format.tensors import TensorFiles
 from graphengine.ir.declarations import Parameter, State
 from graphengine.ir.graph import Graph
 from graphengine.limits import Limits
 from graphengine.ops.numbers import ElementError, InexactError
+
+if TYPE_CHECKING:
+    from graphengine.format.tensors import TensorFiles
 
 
 def initialize(
@@ -41,6 +43,8 @@ def initialize(
                 continue
             try:
                 if isinstance(source.value, ExternalValue):
+                    from graphengine.format.tensors import TensorFiles
+
                     files = files or TensorFiles(folder, limits.array_bytes)
                     source = replace(source, value=files.array(source.value))
                 values[name] = initial_value(name, source)[()]

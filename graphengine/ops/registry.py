@@ -13,15 +13,17 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from graphengine import hooks
 from graphengine.errors import RegistrationError
 from graphengine.ops.body import bodies_of
 from graphengine.ops.contract import inspect_class, is_shipped
-from graphengine.ops.docstring import Docstring, read_docstring
 from graphengine.ops.node import Node, Signature
 from graphengine.ops.traits import traits_of
+
+if TYPE_CHECKING:
+    from graphengine.ops.docstring import Docstring
 
 CORE = "core"
 OPSET_VERSION = 1
@@ -52,6 +54,8 @@ class Op:
     @property
     def docstring(self) -> Docstring:
         """What the docstring of the class says."""
+        from graphengine.ops.docstring import read_docstring
+
         return read_docstring(self.cls.__doc__ or "", self.signature.outputs)
 
 

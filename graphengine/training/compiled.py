@@ -21,7 +21,6 @@ from graphengine.ir.graph import Graph
 from graphengine.ir.memory import memory_problem
 from graphengine.training.joining import training_step
 from graphengine.transform.packing import FEWEST, UNPACKED, Packing
-from graphengine.transform.segmenting import in_segments
 from graphengine.transform.step import Step
 
 MOST_STEPS, MOST_PLANS = 4, 8
@@ -79,6 +78,8 @@ class CompiledStep:
         return self._for_iterations(iterations, sizes)
 
     def _in_segments(self, sizes: Mapping[str, int]) -> CompiledStep:
+        from graphengine.transform.segmenting import in_segments
+
         graph, training, rule = self._made_of
         segmented = in_segments(graph, sizes)
         if segmented is graph:

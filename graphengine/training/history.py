@@ -16,7 +16,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from graphengine.extras import optional
 from graphengine.format.writing import encode_array
 from graphengine.notebook import Pictured
 from graphengine.training.validation import VALIDATION_LOSS
@@ -286,6 +285,8 @@ class History(Pictured):
         UsageError
             GE803 if pandas is not installed.
         """
+        from graphengine.extras import optional
+
         pandas = optional("pandas", "frame")
         rows: dict[int, dict[str, Any]] = {}
         for row in self.iterations:
@@ -316,6 +317,8 @@ class History(Pictured):
         UsageError
             GE803 if matplotlib is not installed.
         """
+        from graphengine.extras import optional
+
         pyplot = optional("matplotlib.pyplot", "plot")
         axes = pyplot.subplots()[1] if axes is None else axes
         axes.plot([row.iteration for row in self.iterations], self.losses, label="loss")

@@ -27,9 +27,7 @@ from graphengine.ir.graph import Graph
 from graphengine.training.compiled import CompiledStep
 from graphengine.training.course import Chunk, Course, Piece
 from graphengine.training.history import LOG, SMALL, History, Iteration, items_of, records
-from graphengine.training.initializing import initialized
 from graphengine.training.schedules import rate_at
-from graphengine.training.splitting import split
 from graphengine.training.stepping import LossSum, Stepper
 from graphengine.training.validation import LOSS, EarlyStopping, checked_outputs, checks_of
 
@@ -80,7 +78,7 @@ class Trainer:
         if training.epochs is None and training.max_iterations is None and training.max_seconds is None:
             raise TrainingError("nothing says when to stop", hint="give 'epochs', 'max_iterations' or 'max_seconds'")
         if validation is None and training.validation and training.validation.fraction:
-            data, validation = split(data, graph, training.validation, training.seed)
+            data, validation = _split(data, graph, training.validation, training.seed)
         self.batches = Batches(
             data,
             graph,
@@ -98,7 +96,7 @@ class Trainer:
         self.backend = compiled.backend
         """What compiles the steps."""
         has_all = values.keys() >= {*graph.parameters, *graph.state}
-        started = {} if has_all else initialized(graph, values, data)
+        started = {} if has_all else _initialized(graph, values, data)
         begun = {**values, **started}
         self._recorded = graph.trainable if sum(np.size(begun[name]) for name in graph.trainable) <= SMALL else ()
         self.stepper = Stepper(graph, begun, training, compiled, self.batches, self._recorded)
@@ -364,3 +362,15 @@ class Trainer:
         if self.checkpoints is None or len(self.history) in (0, self.checkpoints.written):
             return None
         return self.checkpoints.write(self.state)
+
+
+def _split(*arguments: Any) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    from graphengine.training.splitting import split
+
+    return split(*arguments)
+
+
+def _initialized(graph: Graph, values: Mapping[str, Any], data: Mapping[str, Any]) -> dict[str, Any]:
+    from graphengine.training.initializing import initialized
+
+    return initialized(graph, values, data)

@@ -24,19 +24,18 @@ from graphengine.format.initializers import initial_value
 from graphengine.format.training_documents import TrainingDocument
 from graphengine.gc_pause import paused
 from graphengine.ir.binding import bind_sizes
-from graphengine.ir.finite import first_non_finite
 from graphengine.ir.graph import Graph
 from graphengine.ops.numbers import all_finite
 from graphengine.training.compiled import CompiledStep
 from graphengine.training.course import Chunk
 from graphengine.training.history import columns_of
 from graphengine.training.schedules import rate_at
-from graphengine.training.uncounted import Denominators
 from graphengine.transform.step import GRADIENT_NORM, ITERATION, LEARNING_RATE, Step
 
 if TYPE_CHECKING:
     from graphengine.training.accumulation import Accumulation
     from graphengine.training.sharding import Sharding
+    from graphengine.training.uncounted import Denominators
 
 Row: TypeAlias = tuple[Any, ...]
 """What is recorded of an iteration: loss, gradient norm, recorded parameters."""
@@ -217,6 +216,8 @@ class Stepper:
 
     @cached_property
     def _denominators(self) -> Denominators:
+        from graphengine.training.uncounted import Denominators
+
         return Denominators(self.graph, self.step.loss)
 
     def _counts_nothing(self, loss: float, found: Mapping[str, Any], batches: Iterable[Mapping[str, Any]]) -> bool:
@@ -323,6 +324,8 @@ class Stepper:
         return self._added(chunk, self._reference_losses(chunk, flags, rows), total)
 
     def _reference_losses(self, chunk: Chunk, flags: Sequence[int], rows: list[tuple[Any, ...]]) -> Iterator[float]:
+        from graphengine.ir.finite import first_non_finite
+
         for number, (batch, keep) in enumerate(zip(chunk.batches(), flags, strict=True), chunk.done + 1):
             slots = self._executor.forward(self._reference_values(batch, number))
             if self.check_finite and first_non_finite(self._executor.graph, self._named(slots)):
@@ -378,6 +381,8 @@ class Stepper:
 
     def _first_non_finite(self, slots: list[Any]) -> tuple[str, str | None]:
         """The value that is not finite although all that it is computed from are, in words, and its node."""
+        from graphengine.ir.finite import first_non_finite
+
         found = first_non_finite(self._executor.graph, self._named(slots))
         if not found:
             return "a sum of losses overflowed", None

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from graphengine.ir.graph_bodies import GraphBody
 from graphengine.ir.nodes import GraphNode
 from graphengine.ops.shapes import ArrayType
 
@@ -49,6 +48,8 @@ def _alike(node: GraphNode) -> Any:
 
 def _merged(group: Sequence[GraphNode]) -> tuple[GraphNode, dict[Any, str]]:
     """The loop that gives what all loops of a group give, and what the others' results are called there."""
+    from graphengine.ir.graph_bodies import GraphBody
+
     first = group[0]
     loop: Any = first.node
     results, axes, ports = dict(loop.function.results), list(loop.axes[1]), dict[Any, str]()

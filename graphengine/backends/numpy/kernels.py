@@ -13,7 +13,6 @@ from graphengine.backends.instructions import Instruction
 from graphengine.backends.numpy.calls import Call, dot, made, operand_shape, typed, values_of
 from graphengine.backends.numpy.scalars import is_float
 from graphengine.ops.inference import elementwise, normalized_axes
-from graphengine.ops.norms import SMALLEST, norm_of_all, norm_over
 from graphengine.ops.registry import OPS
 from graphengine.ops.shapes import PythonNumber
 from graphengine.ops.sums import add_up, dot_products, multiplies_in_blocks, multiply, sums_in_blocks
@@ -93,6 +92,8 @@ def _sum_in_blocks(instruction: Instruction, axes: tuple[int, ...], keepdims: bo
 
 def _norm(instruction: Instruction) -> Call | None:
     """The Euclidean norm with its axes and its smallest exact sum of squares known."""
+    from graphengine.ops.norms import SMALLEST, norm_of_all, norm_over
+
     node: Any = instruction.node
     shape, kind = operand_shape(instruction), instruction.operand_types[0]
     if node.ord != 2 or not shape or kind is None or kind.dtype not in (np.float32, np.float64):

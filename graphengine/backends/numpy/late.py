@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 
 from graphengine.backends.protocol import CodeListing, Program, Rounds
-from graphengine.backends.reference.program import repeated
 from graphengine.ir.graph import Graph
 from graphengine.ir.memory import require_memory
 
@@ -70,6 +69,8 @@ class LatePlan:
         """Run once for each batch; see `Program.loop`."""
         if self._walks >= WALKS:
             return self.plan.loop(groups, values, fed, recorded, record, finish)
+        from graphengine.backends.reference.program import repeated
+
         return repeated(self._walk, self.carried, self._counted(groups), values, fed, recorded, record, finish)
 
     def listing(self, fed: Sequence[str], recorded: Sequence[str]) -> CodeListing | None:

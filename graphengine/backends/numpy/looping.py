@@ -19,6 +19,7 @@ from graphengine.backends.numpy.calls import Call, on_scalars, values_of
 from graphengine.backends.numpy.claiming import with_claims
 from graphengine.backends.numpy.float_loops import FloatLoop, LoopParts
 from graphengine.backends.numpy.lowering import constants, lower
+from graphengine.backends.numpy.ordering import updates_last
 from graphengine.backends.numpy.scalars import is_float
 from graphengine.backends.numpy.source import PlanText, assign_slots
 from graphengine.ir.declarations import Input
@@ -308,12 +309,3 @@ RUNNING: Mapping[str, Callable[[Instruction, Sequence[int]], Callable[..., Any]]
     "scan_gradient": segments,
 }
 """Ops that run functions, with what makes their calls."""
-
-
-def updates_last(instructions: list[Call], updates: set[str]) -> list[Call]:
-    """Return calls with replacements of carried values last, so that they can be written over what they replace."""
-    late = updates.difference(*[each.inputs for each in instructions])
-    if not late or late.issuperset([each.output for each in instructions[-len(late) :]]):
-        return instructions
-    earlier = [each for each in instructions if each.output not in late]
-    return [*earlier, *(each for each in instructions if each.output in late)]

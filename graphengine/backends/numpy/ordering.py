@@ -27,6 +27,15 @@ def ordered(instructions: Sequence[Call], outputs: Iterable[str]) -> list[Call]:
     return min((given, found), key=lambda order: _peak(order, _Live(given, outputs)))
 
 
+def updates_last(instructions: list[Call], updates: set[str]) -> list[Call]:
+    """Return calls with replacements of carried values last, so that they can be written over what they replace."""
+    late = updates.difference(*[each.inputs for each in instructions])
+    if not late or late.issuperset([each.output for each in instructions[-len(late) :]]):
+        return instructions
+    earlier = [each for each in instructions if each.output not in late]
+    return [*earlier, *(each for each in instructions if each.output in late)]
+
+
 def _greedy(instructions: Sequence[Call], live: _Live) -> list[Call]:
     made = {each.output for each in instructions}
     missing = [len({of for of in each.inputs if of in made}) for each in instructions]

@@ -20,15 +20,15 @@ from graphengine.backends.numpy.buffers import assign_buffers
 from graphengine.backends.numpy.calls import Call
 from graphengine.backends.numpy.claiming import with_claims
 from graphengine.backends.numpy.late import LatePlan, is_of_numbers
-from graphengine.backends.numpy.looping import RUNNING, updates_last
-from graphengine.backends.numpy.lowering import constants, lower
-from graphengine.backends.numpy.ordering import ordered
+from graphengine.backends.numpy.lowering import Running, constants, lower
+from graphengine.backends.numpy.ordering import ordered, updates_last
 from graphengine.backends.numpy.scalars import is_float
 from graphengine.backends.numpy.source import PlanText, assign_slots, slot_key
 from graphengine.backends.numpy.tiles import in_lines, tile
 from graphengine.backends.protocol import CodeListing, Program, Rounds
 from graphengine.ir.graph import Graph
 from graphengine.ir.memory import require_memory
+from graphengine.ops.body import function_fields
 from graphengine.transform.single import with_single_numbers
 from graphengine.transform.trimming import optimize_trimmed
 
@@ -69,7 +69,7 @@ class Plan:
         self.sources = sources_of(graph, self.carried, sources)
         self.floats = frozenset(name for name in self.sources if is_float(graph.types[name]))
         updates = {self.outputs[name] for name in self.carried}
-        instructions = with_claims(lower(graph, RUNNING), graph)
+        instructions = with_claims(lower(graph, _running(graph)), graph)
         if fuse:
             replaced = {self.outputs[name]: source for name, source in self.carried.items()}
             instructions = in_lines(fuse(graph, instructions, replaced), graph.types)
@@ -234,6 +234,15 @@ def optimized(graph: Graph, exact: bool, carried: Mapping[str, str]) -> Graph:
         return graph
     single = with_single_numbers(graph)
     return graph if single is graph else optimize_trimmed(single, exact=exact)
+
+
+def _running(graph: Graph) -> Running:
+    """Return what lowers ops that run functions, which is imported only for a graph that has some."""
+    if not any(map(function_fields, {type(node.node) for node in graph.nodes})):
+        return {}
+    from graphengine.backends.numpy.looping import RUNNING
+
+    return RUNNING
 
 
 def sources_of(graph: Graph, carried: Mapping[str, str], also: Iterable[str] = ()) -> tuple[str, ...]:
