@@ -6,6 +6,7 @@ functions that use them, so that `graphengine --help` and the completion of a sh
 
 from __future__ import annotations
 
+import os
 import sys
 
 
@@ -13,6 +14,7 @@ def main() -> None:
     """The command line, as the script `graphengine` and as `python -m graphengine`."""
     from graphengine import gc_pause
 
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # looking for some reads about each installed package
     gc_pause.skip_at_exit()
     with gc_pause.paused(many=0):  # to look for garbage among modules takes a tenth of the start
         from graphengine.cli.app import app_for

@@ -109,6 +109,9 @@ class Node(BaseModel, _Merging):
         return {name: _frozen(value) for name, value in fields.items()} if isinstance(fields, dict) else fields
 
 
+Node.__annotations__.clear()  # class variables, which pydantic would read again for each subclass: half of its time
+
+
 class Recorded(ABC):
     """Base of the stand-ins for arrays while code is recorded as a graph."""
 
