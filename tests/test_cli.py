@@ -1253,6 +1253,16 @@ def test_the_help_has_each_command_once_in_a_whole_line():
             assert re.search(rf"^  {name} +{re.escape(summary)}$", text, re.MULTILINE)
 
 
+def test_the_help_needs_no_command_for_its_table():
+    runner = CliRunner()
+    whole, alone = (
+        runner.invoke(app, ["--help"], prog_name="graphengine").output
+        for app in (application.app, application.app_for(["--help"]))
+    )
+    assert whole == alone
+    assert not application.app_for(["--help"]).registered_commands
+
+
 NEEDS_MORE = {"evaluate", "score", "upgrade", "export", "import", "view", "doctor", "cluster"}
 """Commands whose example needs a file, a package or a browser, or does not end."""
 

@@ -197,9 +197,10 @@ def start(
 def app_for(arguments: Sequence[str]) -> typer.Typer:
     """Return the application for a command line: with the one command that it begins with, or with all of them.
 
-    To make all commands takes a quarter of the time of a short one.
+    To make all commands takes a quarter of the time of a short one. The help has a table of them, and needs none.
     """
-    return app_of(arguments[:1] if arguments and arguments[0] in COMMANDS else COMMANDS)
+    first = arguments[0] if arguments else ""
+    return app_of([first] if first in COMMANDS else [] if first in ("--help", "--version") else COMMANDS)
 
 
 def app_of(names: Iterable[str]) -> typer.Typer:

@@ -9,11 +9,10 @@ from __future__ import annotations
 import gzip
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
 from csv import Error
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -26,6 +25,9 @@ from graphengine.ir.binding import Column, Columns, names_in
 from graphengine.ir.declarations import Input
 from graphengine.ir.graph import Graph
 from graphengine.ops.numbers import LARGEST_EXACT
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 LARGE = 2**20
 """Bytes of a file from which on the import of pyarrow pays."""
@@ -95,6 +97,8 @@ def _in_threads(function: Callable[[bytes], Block], items: Iterable[bytes], thre
 
     The threads of pyarrow's own reader parse only: what is before and after that waits for them.
     """
+    from concurrent.futures import ThreadPoolExecutor
+
     with ThreadPoolExecutor(threads) as pool:
         ahead: deque[Future[Block]] = deque()
         for item in items:

@@ -27,7 +27,6 @@ from graphengine.ir.graph import Graph
 from graphengine.training.compiled import CompiledStep
 from graphengine.training.course import Chunk, Course, Piece
 from graphengine.training.history import LOG, SMALL, History, Iteration, items_of, records
-from graphengine.training.schedules import rate_at
 from graphengine.training.stepping import LossSum, Stepper
 from graphengine.training.validation import LOSS, EarlyStopping, checked_outputs, checks_of
 
@@ -146,7 +145,7 @@ class Trainer:
     @property
     def learning_rate(self) -> float:
         """The rate of the next iteration."""
-        return rate_at(self.stepper.schedule, len(self.history) + 1)
+        return self.stepper.rate(len(self.history) + 1)
 
     def iterate(self, *, ahead: bool = False) -> Iterator[Iteration]:
         """Train, giving a row after each update, with the model's values those after it.

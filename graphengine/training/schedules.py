@@ -33,6 +33,15 @@ class Schedule(Kind, ABC):
     def rate(self, done: int) -> float:
         """Return the rate after `done` iterations of the schedule; the warmup does not count."""
 
+    def at(self, iteration: int) -> float:
+        """Return the rate of an iteration, counted from 1: a warmup comes first, and the schedule begins after it."""
+        done, warmup = iteration - 1, self.warmup
+        if warmup is None:
+            return self.rate(done)
+        if done >= warmup.iterations:
+            return self.rate(done - warmup.iterations)
+        return self.rate(0) * _between(warmup.start_factor, 1.0, done / warmup.iterations)
+
 
 @SCHEDULES.register
 class ConstantSchedule(Schedule):
@@ -130,18 +139,8 @@ class OneCycleSchedule(Schedule):
 
 
 def rate_at(schedule: float | Schedule, iteration: int) -> float:
-    """Return the rate of an iteration, counted from 1; of a number, that number.
-
-    A warmup comes first: the schedule itself begins after it.
-    """
-    if isinstance(schedule, (int, float)):
-        return float(schedule)
-    done, warmup = iteration - 1, schedule.warmup
-    if warmup is None:
-        return schedule.rate(done)
-    if done >= warmup.iterations:
-        return schedule.rate(done - warmup.iterations)
-    return schedule.rate(0) * _between(warmup.start_factor, 1.0, done / warmup.iterations)
+    """Return the rate of an iteration, counted from 1; of a number, that number."""
+    return float(schedule) if isinstance(schedule, (int, float)) else schedule.at(iteration)
 
 
 def _between(start: float, end: float, share: float) -> float:

@@ -29,7 +29,6 @@ from graphengine.ops.numbers import all_finite
 from graphengine.training.compiled import CompiledStep
 from graphengine.training.course import Chunk
 from graphengine.training.history import columns_of
-from graphengine.training.schedules import rate_at
 from graphengine.transform.step import GRADIENT_NORM, ITERATION, LEARNING_RATE, Step
 
 if TYPE_CHECKING:
@@ -234,7 +233,7 @@ class Stepper:
 
     def _numbered(self, iteration: int) -> dict[str, Any]:
         """What the step reads that depends on the number of the iteration alone."""
-        numbers = {ITERATION: iteration, LEARNING_RATE: rate_at(self.schedule, iteration)}
+        numbers = {ITERATION: iteration, LEARNING_RATE: self.rate(iteration)}
         return {name: self._typed(name, number) for name, number in numbers.items()}
 
     # ------------------------------------------------------------ compiled
@@ -266,6 +265,11 @@ class Stepper:
         self._carried.update(plan.loop(groups, values, fed, recorded, rows.append, totals.append))
         return totals[1:]
 
+    def rate(self, iteration: int) -> float:
+        """The learning rate of an iteration, counted from 1."""
+        rate: float = self.schedule if isinstance(self.schedule, float) else self.schedule.at(iteration)
+        return rate
+
     def _functions(self, plan: Program) -> dict[str, Callable[[int], Any]]:
         """What changes with the iteration as functions of it, giving numbers as the plan holds them."""
         kinds = {
@@ -277,7 +281,7 @@ class Stepper:
         if isinstance(schedule, float) or LEARNING_RATE not in kinds:
             return {ITERATION: kinds[ITERATION]} if ITERATION in kinds else {}
         rate = kinds.pop(LEARNING_RATE)
-        return {**kinds, LEARNING_RATE: lambda iteration: rate(rate_at(schedule, iteration))}
+        return {**kinds, LEARNING_RATE: lambda iteration: rate(schedule.at(iteration))}
 
     def _plan(self, chunk: Chunk) -> Program:
         """The compiled step for batches of one shape."""
@@ -298,7 +302,7 @@ class Stepper:
     def _losses_in_parts(self, chunk: Chunk, flags: Sequence[int], rows: list[tuple[Any, ...]]) -> Iterator[float]:
         assert self._accumulation is not None
         for iteration, (parts, keep) in enumerate(zip(chunk.parts(), flags, strict=True), chunk.done + 1):
-            rate, batches = rate_at(self.schedule, iteration), list(parts)
+            rate, batches = self.rate(iteration), list(parts)
             loss, found = self._accumulation.run(batches, {**self.fixed, **self._carried}, iteration, rate)
             is_finite = math.isfinite(loss) and all(map(all_finite, found.values()))
             if not is_finite and not self._counts_nothing(loss, found, [batch for batch, _ in batches]):
@@ -375,7 +379,7 @@ class Stepper:
             iteration=iteration,
             epoch=epoch,
             node=node,
-            hint=f"a smaller learning rate may help (it is {rate_at(self.schedule, iteration)}), inputs scaled to "
+            hint=f"a smaller learning rate may help (it is {self.rate(iteration)}), inputs scaled to "
             "about 1, or gradient_clipping",
         )
 
