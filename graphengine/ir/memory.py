@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -110,13 +111,15 @@ def memory_of(graph: Graph, sizes: Mapping[str, int] | None = None) -> int:
     """The bytes that the values of a graph, and what its nodes make on the way, take as far as sizes are known."""
     counts = Counter(map(id, graph.types.values()))  # nodes of one kind share the object that is their type
     kinds = {id(kind): kind for kind in graph.types.values()}
-    values = sum(counts[key] * _bytes(kind, sizes or {}) for key, kind in kinds.items())
+    given = tuple((sizes or {}).items())
+    values = sum(counts[key] * _counted(kind, given) for key, kind in kinds.items())
     return values + sum(taken for _, taken in _workspaces(graph, sizes or {}))
 
 
 def bytes_of(graph: Graph, names: Iterable[str], sizes: Mapping[str, int]) -> int:
     """Return the bytes that some values of a graph take as far as sizes are known."""
-    return sum(_bytes(graph.types[name], sizes) for name in names)
+    given = tuple(sizes.items())
+    return sum(_counted(graph.types[name], given) for name in names)
 
 
 def may_grow(graph: Graph, sizes: Mapping[str, int]) -> bool:
@@ -243,7 +246,13 @@ def _number(size: Size, sizes: Mapping[str, int]) -> int:
 
 
 def _bytes(kind: ArrayType, sizes: Mapping[str, int]) -> int:
-    count = 1
+    return _counted(kind, tuple(sizes.items()))
+
+
+@lru_cache(maxsize=4096)
+def _counted(kind: ArrayType, given: tuple[tuple[str, int], ...]) -> int:
+    """The bytes of a value; a graph is counted many times until it runs, whole or as a part of another one."""
+    count, sizes = 1, dict(given)
     for size in kind.shape:
         count *= max(1, size if type(size) is int else _number(size, sizes))  # a size of 0 excuses no other one
     return count * (8 if isinstance(kind.dtype, PythonNumber) else kind.dtype.itemsize)
