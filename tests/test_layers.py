@@ -267,11 +267,18 @@ def test_importing_the_package_does_not_import(module):
     assert subprocess.run([sys.executable, "-c", code], check=False, cwd=PACKAGE.parent).returncode == 0
 
 
+UNCALLED = " ".join(
+    f"graphengine.{name}"
+    for name in ("fit.solvers", "training.schedules", "backends.numpy.looping", "format.findings", "format.inlining")
+)
+"""Modules that the run of a small, sound model does not call."""
+
+
 @pytest.mark.parametrize(
     ("command", "heavy"),
     [
         ("--help", "numpy pydantic networkx rich importlib.metadata"),
-        ("run models/linreg.json", "numpy.ma rich scipy pandas pyarrow"),
+        ("run models/linreg.json", f"numpy.ma rich scipy pandas pyarrow concurrent.futures {UNCALLED}"),
     ],
 )
 def test_a_command_does_not_import(command, heavy):
