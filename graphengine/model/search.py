@@ -192,9 +192,28 @@ class Experiment:
         """The model with other settings, before a training."""
         return _changed(self.model, self._content, settings)
 
+    @property
+    def folds(self) -> range:
+        """The numbers of the folds."""
+        return range(int(self.dealt.max()) + 1)
+
     def run(self, settings: dict[str, Any]) -> Trial:
-        """Train and score one combination on each fold."""
-        return _trial(self.changed(settings), settings, self.rows, self.dealt, self.metric)
+        """Train and score one combination on each fold, until one has a problem."""
+        model = self.changed(settings)
+        return _trial(settings, (self.outcome(model, fold) for fold in self.folds))
+
+    def outcome(self, model: Model, fold: int) -> float | Problem:
+        """Train a copy of a model on all folds but one; its score on that one, or what ends the trial."""
+        kept, apart = divided(self.rows, model.graph, self.dealt == fold)
+        copy = model.copy()
+        try:
+            copy.train(kept)
+            score = _score(copy.evaluate(apart), self.metric)
+        except (DivergenceError, ExecutionError) as error:
+            return error.problems[0]
+        if not math.isfinite(score):
+            return Problem("GE413", f"'{self.metric}' is {score} on fold {fold + 1} of {len(self.folds)}")
+        return score
 
 
 @dataclass(frozen=True)
@@ -211,16 +230,20 @@ def _experiment_of(task: ExperimentTask) -> Experiment:
     return Experiment(task.model.open(), task.model.source, task.dealing, task.metric)
 
 
-def _run_trial(task: ExperimentTask, settings: dict[str, Any]) -> Trial:
-    return _experiment_of(task).run(settings)
+def _run_fold(task: ExperimentTask, part: tuple[dict[str, Any], int]) -> float | Problem:
+    experiment, (settings, fold) = _experiment_of(task), part
+    return experiment.outcome(experiment.changed(settings), fold)
 
 
 def _over(workers: Workers, experiment: Experiment, data: Any, grid: Sequence[dict[str, Any]]) -> Iterator[Trial]:
-    """The trials of a grid, each run by a worker; rows that are evaluated at the end stay here."""
+    """The trials of a grid, whose folds workers run; rows that are evaluated at the end stay here."""
     held = experiment.dealing.test if isinstance(experiment.dealing.test, float) else None
     dealing = replace(experiment.dealing, test=held)
     task = ExperimentTask(task_of(experiment.model, data), dealing, experiment.metric)
-    return over_workers(_run_trial, task, grid, workers)
+    parts = list(itertools.product(grid, experiment.folds))
+    found = over_workers(_run_fold, task, parts, workers)
+    for settings in grid:
+        yield _trial(settings, list(itertools.islice(found, len(experiment.folds))))
 
 
 def _held_out(model: Model, rows: Arrays, test: Any, seed: int, kind: SplitKind) -> tuple[Arrays, Arrays | None]:
@@ -232,21 +255,13 @@ def _held_out(model: Model, rows: Arrays, test: Any, seed: int, kind: SplitKind)
     return divided(rows, model.graph, fraction_of(rows, model.graph, test, seed, kind))
 
 
-def _trial(model: Model, settings: dict[str, Any], rows: Arrays, dealt: np.ndarray[Any, Any], metric: str) -> Trial:
-    """The scores of one combination; what ends a training, or makes a score not finite, ends the trial."""
+def _trial(settings: dict[str, Any], outcomes: Iterable[float | Problem]) -> Trial:
+    """The scores of one combination, up to the first fold that has a problem."""
     scores: list[float] = []
-    for fold in range(int(dealt.max()) + 1):
-        kept, apart = divided(rows, model.graph, dealt == fold)
-        copy = model.copy()
-        try:
-            copy.train(kept)
-            score = _score(copy.evaluate(apart), metric)
-        except (DivergenceError, ExecutionError) as error:
-            return Trial(settings, tuple(scores), error.problems[0])
-        if not math.isfinite(score):
-            problem = Problem("GE413", f"'{metric}' is {score} on fold {fold + 1} of {int(dealt.max()) + 1}")
-            return Trial(settings, tuple(scores), problem)
-        scores.append(score)
+    for outcome in outcomes:
+        if isinstance(outcome, Problem):
+            return Trial(settings, tuple(scores), outcome)
+        scores.append(outcome)
     return Trial(settings, tuple(scores))
 
 
