@@ -460,3 +460,20 @@ def test_training_on_five_times_the_allowed_memory_stays_within_it(tmp_path, kin
     iterations, grown = map(int, output.split())
     assert iterations >= 0.8 * rows // 256
     assert grown < allowed, f"{grown / 2**20:.1f} MiB"
+
+
+def test_a_worker_sorts_the_samples_of_an_epoch_once_and_again_for_an_iteration_that_is_repeated(tmp_path, monkeypatch):
+    sizes = {"shuffle": True, "shard_rows": 4}
+    batches = model_of(tmp_path, "npy", **sizes).trainer().batches
+    expected = model_of(tmp_path, "npy", limits=DEFAULT, **sizes).trainer().batches
+    assert batches.is_stored
+    assert not expected.is_stored
+    sorted_epochs = []
+    order = batches.order
+    monkeypatch.setattr(batches, "order", lambda epoch: sorted_epochs.append(epoch) or order(epoch))
+    for iteration in (1, 2, 30, 40, 2, 41, 42):  # an epoch has 40 iterations
+        found = list(batches.parts_of(iteration, 1, 3))
+        assert [part["x"].tobytes() for part in found] == [
+            part["x"].tobytes() for part in expected.parts_of(iteration, 1, 3)
+        ]
+    assert sorted_epochs == [1, 1, 2]

@@ -211,13 +211,13 @@ class Batches:
         epoch, batch = divmod(iteration - 1, self.per_epoch)
         start = batch * self.batch_size
         end = min(start + self.batch_size, self.samples_per_epoch)
-        order = self._order_again(epoch + 1) if self._shuffle else None
+        order = self._order_from(start + first * self.part, epoch + 1) if self._shuffle else None
         for place in range(start + first * self.part, min(start + stop * self.part, end), self.part):
             yield {**self._rows(order, place, min(place + self.part, end)), **self._whole}
 
-    def _order_again(self, epoch: int) -> Order:
-        """The order of an epoch, from its beginning on; what fits into memory is sorted once."""
-        if self._epoch_order is None or self._epoch_order[0] != epoch or self.is_stored:
+    def _order_from(self, place: int, epoch: int) -> Order:
+        """The order of an epoch from a place on; what has been sorted of it is kept, until an earlier place is due."""
+        if self._epoch_order is None or self._epoch_order[0] != epoch or self._epoch_order[1].start > place:
             self._epoch_order = epoch, self.order(epoch)
         return self._epoch_order[1]
 

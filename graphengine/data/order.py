@@ -37,6 +37,11 @@ class Order:
         self._held: Places = np.empty(0, np.intp)
         self._start = 0
 
+    @property
+    def start(self) -> int:
+        """The first place that can still be asked for."""
+        return self._start
+
     def places(self, start: int, stop: int) -> Places:
         """The samples from place `start` to `stop`; no place before `start` can be asked for afterwards."""
         while self._start + len(self._held) < stop:
