@@ -26,7 +26,8 @@ def with_single_numbers(graph: Graph) -> Graph:
 
     Inputs that are such vectors become scalars; parameters, state and outputs stay what they are declared to be.
     """
-    vectors = {name for name, kind in graph.types.items() if kind.shape == UNIT}
+    values = [*graph.sources, *[name for node in graph.nodes for name in node.outputs]]  # types may be of others, too
+    vectors = {name for name in values if graph.types[name].shape == UNIT}
     if not vectors or not _may_be_numbers(graph, vectors):
         return graph
     inputs = {name: replace(each, type=_single(each.type)) for name, each in graph.inputs.items()}
