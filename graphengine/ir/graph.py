@@ -14,7 +14,7 @@ from graphengine import hooks
 from graphengine.errors import InvalidModelError, UsageError, did_you_mean
 from graphengine.ir.declarations import Input, Parameter, Source, State, types_of
 from graphengine.ir.node_types import infer_types
-from graphengine.ir.nodes import GraphNode, Origin, reachable, topologically_sorted
+from graphengine.ir.nodes import GraphNode, Origin, reachable, reached, topologically_sorted
 from graphengine.limits import DEFAULT, Limits
 from graphengine.notebook import Pictured
 from graphengine.ops.shapes import ArrayType
@@ -204,8 +204,7 @@ def names_of(asked: str | Iterable[str]) -> list[str]:
 
 def inputs_of(graph: Graph, targets: Iterable[str]) -> list[str]:
     """The declared inputs that values depend on."""
-    wanted = set(targets)
-    read = wanted.union(*[node.inputs for node in reachable(graph.nodes, wanted)])
+    _, read = reached(graph.nodes, targets)
     return [name for name in graph.inputs if name in read]
 
 

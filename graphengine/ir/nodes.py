@@ -74,7 +74,12 @@ def is_core(node: Node) -> bool:
 
 def reachable(nodes: Sequence[GraphNode], targets: Iterable[str]) -> list[GraphNode]:
     """The nodes that the target values depend on; `nodes` are sorted, and the result is."""
-    needed: set[Operand] = set(targets)
+    return reached(nodes, targets)[0]
+
+
+def reached(nodes: Sequence[GraphNode], targets: Iterable[str]) -> tuple[list[GraphNode], set[Any]]:
+    """The nodes that the target values depend on, in their order, and all that these read, the targets included."""
+    needed: set[Any] = set(targets)
     found = []
     for node in reversed(nodes):
         name, _, instance, operands = node
@@ -82,7 +87,7 @@ def reachable(nodes: Sequence[GraphNode], targets: Iterable[str]) -> list[GraphN
             found.append(node)
             needed.update(operands)
     found.reverse()
-    return found
+    return found, needed
 
 
 def topologically_sorted(nodes: list[GraphNode]) -> tuple[list[GraphNode], list[Problem]]:

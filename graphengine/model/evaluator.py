@@ -21,7 +21,7 @@ from graphengine.backends.reference.steps import ForwardSchedule
 from graphengine.errors import InputError, Problem, UsageError, did_you_mean
 from graphengine.ir.binding import lacking_of, require_inputs
 from graphengine.ir.graph import Graph
-from graphengine.ir.nodes import reachable
+from graphengine.ir.nodes import reached
 from graphengine.transform.gradient import gradient
 
 if TYPE_CHECKING:
@@ -90,8 +90,7 @@ class Evaluator:
             return
         lacking = [name for name in (*graph.parameters, *graph.state) if name not in self.values]
         if targets is not None:
-            wanted = set(targets)
-            read = wanted.union(*[node.inputs for node in reachable(graph.nodes, wanted)])
+            _, read = reached(graph.nodes, targets)
             lacking = [name for name in lacking if name in read]
         if lacking:
             raise without_value(lacking[0])

@@ -21,7 +21,7 @@ from graphengine.format.onnx.local_functions import CalledFunction
 from graphengine.format.onnx.protos import PREFIX
 from graphengine.format.writing import model_as_dict
 from graphengine.ir.graph import inputs_of, names_of
-from graphengine.ir.nodes import reachable
+from graphengine.ir.nodes import reached
 from graphengine.transform.mode import with_carried_keys
 from graphengine.transform.step import LEARNING_RATE
 
@@ -109,7 +109,7 @@ def onnx_parts(
         model.initialize()  # as a training begins
     source, carried, rates = _source(model, graph)
     source = _with_outputs(source, outputs)
-    read = {*source.outputs.values()}.union(*[node.inputs for node in reachable(source.nodes, source.outputs.values())])
+    _, read = reached(source.nodes, source.outputs.values())
     replaceable = frozenset(carried.values()) & read
     carried = {output: replaced for output, replaced in carried.items() if output in source.outputs}
     rates = {name: value for name, value in rates.items() if name in source.inputs}

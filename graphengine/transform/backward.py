@@ -28,28 +28,22 @@ class BackwardPass:
     def __init__(self, recorder: Recorder, seeds: Mapping[str, str], path: Sequence[PathNode]) -> None:
         self._recorder = recorder
         self.gradients: dict[Any, str] = dict(seeds)
-        self._pending: dict[Any, int] = {}
-        """How often a value is read by nodes of the path that are still to come."""
-        for node, needs, _ in path:
-            for operand, need in zip(node.inputs, needs, strict=True):
-                if need:
-                    self._pending[operand] = self._pending.get(operand, 0) + 1
-        for node, needs, choices in path:
-            self._record(node, needs, choices)
+        for each, completes in zip(path, _completions(path), strict=True):
+            self._record(each, completes)
 
-    def _record(self, node: GraphNode, needs: tuple[bool, ...], choices: tuple[Choice | OwnChoice, ...]) -> None:
+    def _record(self, each: PathNode, completes: tuple[bool, ...]) -> None:
         """Record the backward of one node and add what it gives to the gradients of its inputs."""
+        node, needs, choices = each
         inputs, outputs, gradients = node.inputs, node.outputs, self.gradients
-        completes = self._completes(inputs, needs)
         incoming = [gradients.get(name) for name in outputs]
         if incoming.count(None) == len(incoming):
             return  # what reads its results passes no gradient on
         begun = [gradients.get(operand) if need else None for operand, need in zip(inputs, needs, strict=True)]
         values: list[Any] = [*inputs, *outputs, *incoming, *begun]
         if choices:
-            values += [each.condition for each in choices]
+            values += [choice.condition for choice in choices]
         kinds = tuple(map(self._recorder.types.get, values))
-        taken = tuple([each.taken for each in choices]) if choices else ()
+        taken = tuple([choice.taken for choice in choices]) if choices else ()
         key = (id(node.node), kinds, needs, completes, taken, _pattern(inputs), _literals(node, kinds))
         templates = self._recorder.templates
         if key not in templates:
@@ -61,14 +55,20 @@ class BackwardPass:
             if place is not None:
                 gradients[operand] = values[place]
 
-    def _completes(self, inputs: Sequence[Operand], needs: Sequence[bool]) -> tuple[bool, ...]:
-        """Whether the gradient of each input is whole with what the next node gives it."""
-        pending, completes = self._pending, []
-        for operand, need in zip(inputs, needs, strict=True):
-            if need:
-                pending[operand] -= 1
-            completes.append(need and not pending[operand])
-        return tuple(completes)
+
+def _completions(path: Sequence[PathNode]) -> list[tuple[bool, ...]]:
+    """For each node of a path, whether the gradients of its inputs are whole with what it gives them."""
+    read: set[Any] = set()
+    completions = []
+    for node, needs, _ in reversed(path):
+        completes = []
+        for operand, need in zip(reversed(node.inputs), reversed(needs), strict=True):
+            is_last = need and operand not in read
+            if is_last:
+                read.add(operand)
+            completes.append(is_last)
+        completions.append(tuple(completes[::-1]))
+    return completions[::-1]
 
 
 def _pattern(inputs: tuple[Operand, ...]) -> tuple[int, ...] | None:

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from graphengine import gc_pause
 from graphengine.errors import DifferentiationError
 from graphengine.ir.graph import Graph, names_of
-from graphengine.ir.nodes import reachable
+from graphengine.ir.nodes import reached
 from graphengine.ir.recording import Recorder, Symbol
 from graphengine.transform.backward import BackwardPass
 from graphengine.transform.merging_loops import merged_loops
@@ -64,9 +64,9 @@ def gradient(
 def pruned(recorder: Recorder, outputs: Mapping[str, str], description: str, keep: Iterable[str] = ()) -> Graph:
     """The recorded graph with only the nodes and declarations that the outputs need, and those to keep."""
     graph = recorder.graph
-    alive = reachable([*graph.nodes, *recorder.nodes], outputs.values())
+    alive, read = reached([*graph.nodes, *recorder.nodes], outputs.values())
     kept, types, outputs = merged_loops(alive, recorder.types, outputs)
-    read = set[Any]().union(outputs.values(), keep, *[node.inputs for node in kept])
+    read.update(keep)
     inputs, parameters = _those(read, graph.inputs), _those(read, graph.parameters)
     state = _those(read, graph.state)
     values = [*inputs, *parameters, *state, *[name for node in kept for name in node.outputs]]

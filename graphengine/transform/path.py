@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -40,7 +41,7 @@ def backward_path(graph: Graph, of: str | Iterable[str], wrt: Iterable[str]) -> 
             continue
         needs = tuple(map(active.__contains__, node.inputs))
         if True in needs:
-            toward = [operand for operand in node.inputs if operand in active]
+            toward = [*itertools.compress(node.inputs, needs)]
             if node.node.signature.saved is None:
                 raise _not_differentiable(graph, node, ends[0], toward)
             reached.update(toward)
@@ -55,8 +56,7 @@ def differentiable_toward(graph: Graph, wrt: Iterable[str]) -> set[Any]:
     A value without a type, which a file with errors may have, does not count.
     """
     active: set[Any] = set(wrt)
-    kinds = {id(kind): kind for kind in graph.types.values()}  # nodes alike share the object that is their type
-    flows = {key: kind.is_differentiable for key, kind in kinds.items()}
+    flows = _flows(graph)
     for node in graph.nodes:
         if not active.isdisjoint(node.inputs):
             active.update([name for name in node.outputs if flows.get(id(graph.types.get(name)))])
@@ -65,12 +65,20 @@ def differentiable_toward(graph: Graph, wrt: Iterable[str]) -> set[Any]:
 
 def learned(graph: Graph, of: str) -> list[str]:
     """Return the trainable parameters that a value depends on through nodes that pass gradients on."""
-    active = differentiable_toward(graph, graph.trainable)
     needed: set[Any] = {of}
+    flows, types = _flows(graph), graph.types
     for node in reversed(graph.nodes):
-        if node.op != STOP and not needed.isdisjoint(node.outputs):
-            needed.update(active.intersection(node.inputs))
+        if node.op == STOP or needed.isdisjoint(node.outputs):
+            continue
+        if any(name == of or flows.get(id(types.get(name))) for name in needed.intersection(node.outputs)):
+            needed.update(node.inputs)
     return [name for name in graph.trainable if name in needed]
+
+
+def _flows(graph: Graph) -> dict[int, bool]:
+    """Whether gradients flow through values of a type, by its identity: nodes alike share the object."""
+    kinds = {id(kind): kind for kind in graph.types.values()}
+    return {key: kind.is_differentiable for key, kind in kinds.items()}
 
 
 def _not_differentiable(graph: Graph, node: GraphNode, of: str, toward: Sequence[Any]) -> DifferentiationError:
