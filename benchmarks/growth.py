@@ -21,7 +21,8 @@ from benchmarks.harness import Goal, Options, Row, Table
 
 Prepared: TypeAlias = Callable[[], Any]
 
-ROUNDS = 3
+TURNS = (3, 2, 1)
+"""How often each size is timed; the least counts, so fewer turns of a larger size can only make the exponent larger."""
 MOST = 1.1
 """The largest exponent that counts as linear: caches and memory of a larger size are slower, too."""
 
@@ -42,19 +43,19 @@ def run(options: Options) -> Iterator[Table]:
     """Exponents, a table for each dimension as soon as it is known, and the seconds of first iterations."""
     gc.collect()
     for dimension in DIMENSIONS:
-        yield exponents([dimension], ROUNDS, 10 if options.quick else 1)
-    yield first_iterations(ROUNDS, options)
+        yield exponents([dimension], (3, 3, 3) if options.full else TURNS, 10 if options.quick else 1)
+    yield first_iterations(3 if options.quick or options.full else 1, options)
 
 
 # ---------------------------------------------------------------- exponents
 
 
-def exponents(dimensions: Sequence[Dimension], rounds: int, divisor: int) -> Table:
-    """The exponent of each dimension; sizes are divided by `divisor`."""
+def exponents(dimensions: Sequence[Dimension], turns: Sequence[int], divisor: int) -> Table:
+    """The exponent of each dimension; each size, divided by `divisor`, is timed as often as its turns say."""
     rows, notes = [], []
     for dimension in dimensions:
         sizes = [size // divisor for size in dimension.sizes]
-        seconds = fastest(dimension.prepare, sizes, rounds)
+        seconds = fastest(dimension.prepare, sizes, turns)
         rows.append(Row(dimension.name, "ours", [exponent(sizes, seconds)]))
         each = ", ".join(f"{size:,}: {taken:.3g}" for size, taken in zip(sizes, seconds, strict=True))
         notes.append(f"{dimension.name}, s at each size: {each}")
@@ -67,11 +68,15 @@ def exponent(sizes: Sequence[int], seconds: Sequence[float]) -> float:
     return float(np.polyfit(np.log(sizes), np.log(seconds), 1)[0])
 
 
-def fastest(prepare: Callable[[int], Prepared], sizes: Sequence[int], rounds: int) -> list[float]:
+def fastest(prepare: Callable[[int], Prepared], sizes: Sequence[int], turns: Sequence[int]) -> list[float]:
     """The least seconds that the work of each size takes; the sizes take turns, after one that warms up."""
     prepare(min(sizes))()
-    turns = [[seconds_of(prepare(size)) for size in sizes] for _ in range(rounds)]
-    return [min(taken) for taken in zip(*turns, strict=True)]
+    taken: list[list[float]] = [[] for _ in sizes]
+    for turn in range(max(turns)):
+        for size, count, found in zip(sizes, turns, taken, strict=True):
+            if turn < count:
+                found.append(seconds_of(prepare(size)))
+    return [min(found) for found in taken]
 
 
 def seconds_of(work: Prepared) -> float:
