@@ -84,10 +84,12 @@ def trainings(kills, chance, start, pids_of):
 
 def on_dask(kills, chance):
     """Kill the workers of a local cluster."""
+    dask.PATIENCE = 600.0
     with dask.connected(2) as client:
 
         def pids_of(trainer):
             client.wait_for_workers(2, timeout=300)
+            time.sleep(1)  # a worker that ends before Dask's nanny has seen it start is not started again
             return sorted(client.run(os.getpid, on_error="ignore").values())
 
         def start(trainer, model):
