@@ -70,6 +70,16 @@ def test_a_worker_that_is_killed_is_replaced_and_the_bits_stay(client):
     assert bits(model) == bits(trained("mlp_digits", **keys)[0])
 
 
+def test_workers_of_another_host_are_asked_through_dask(client, monkeypatch):
+    monkeypatch.setattr("socket.gethostname", lambda: "elsewhere")  # here, and not in the workers
+    model = ge.load("linreg")
+    trainer = dask.with_workers(model.trainer(**KEYS["linreg"]), model, client)
+    run(trainer, (), lambda: None)
+    made = filter(None, trainer.stepper.sharding.workers._actors)
+    assert {type(actor).__name__ for _, actor in made} == {"Actor"}
+    assert bits(model) == bits(trained("linreg", **KEYS["linreg"])[0])
+
+
 def test_without_a_scheduler_a_training_ends_in_a_checkpoint_and_resumes(tmp_path):
     keys = {**KEYS["linreg"], "epochs": 50}
     command = [sys.executable, "-m", "graphengine", "cluster", "--workers", "1"]
