@@ -5,7 +5,6 @@ in plain NumPy, and holds no state: what belongs to the graph (id, inputs) is no
 `Mean(axis=0).forward(x)` works alone. `ops.contract` refuses, at registration, a class that breaks the contract.
 """
 
-# without postponed annotations: pydantic would evaluate those of Node again for each of its subclasses
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -121,6 +120,9 @@ class Recorded(ABC):
 
 def _frozen(value: Any) -> Any:
     return tuple(_frozen(item) for item in value) if isinstance(value, list) else value
+
+
+Node.__annotations__.clear()  # pydantic would evaluate them again for each subclass, and none of them is a field
 
 
 @dataclass(frozen=True, slots=True)
