@@ -82,15 +82,18 @@ def trainings(kills, chance, start, pids_of):
     return f"{done} kills in {rounds} trainings, equal bits"
 
 
+def pid_of(dask_worker):
+    """The worker of a nanny that has seen it start; Dask does not replace one that ends before."""
+    return dask_worker.pid if dask_worker.process and dask_worker.process.status.name == "running" else None
+
+
 def on_dask(kills, chance):
     """Kill the workers of a local cluster."""
     dask.PATIENCE = 600.0
     with dask.connected(2) as client:
 
         def pids_of(trainer):
-            client.wait_for_workers(2, timeout=300)
-            time.sleep(1)  # a worker that ends before Dask's nanny has seen it start is not started again
-            return sorted(client.run(os.getpid, on_error="ignore").values())
+            return sorted(filter(None, client.run(pid_of, nanny=True, on_error="ignore").values()))
 
         def start(trainer, model):
             dask.with_workers(trainer, model, client)
