@@ -10,6 +10,7 @@ import copyreg
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from functools import lru_cache
 from importlib import import_module
 from typing import Annotated, Any, ClassVar, Literal, TypeAlias, TypeVar, Union, get_args, get_origin
 
@@ -81,18 +82,14 @@ class Kinds(Mapping[str, type[Kind]]):
 
     def __get_pydantic_json_schema__(self, _: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         """Return the JSON Schema of the union of all classes."""
-        return handler(self._union().core_schema)
+        return handler(_union_of(self.members).core_schema)
 
     def _validated(self, content: Any) -> Any:
         name = content.get("type") if isinstance(content, dict) else None
         if isinstance(name, str) and name in self:
             with suppress(ValidationError):
                 return self[name].model_validate(content)
-        return self._union().validate_python(content)  # it has the words for all that may be wrong
-
-    def _union(self) -> TypeAdapter[Any]:
-        union: Any = Union[self.members]  # noqa: UP007 - made while running
-        return TypeAdapter(Annotated[union, Field(discriminator="type")])
+        return _union_of(self.members).validate_python(content)  # it has the words for all that may be wrong
 
     def register(self, cls: Class, *, replace: bool = False) -> Class:
         """Enter a class under the names of its field `type`.
@@ -130,6 +127,12 @@ class Kinds(Mapping[str, type[Kind]]):
 
     def _load(self) -> None:
         import_module(hooks.shipped_kinds[self.what][0])
+
+
+@lru_cache(maxsize=8)
+def _union_of(members: tuple[type[Kind], ...]) -> TypeAdapter[Any]:
+    union: Any = Union[members]  # noqa: UP007 - made while running
+    return TypeAdapter(Annotated[union, Field(discriminator="type")])
 
 
 def _restored(what: str, content: Mapping[str, Any]) -> Kind:
