@@ -11,17 +11,20 @@ and is large is never written over, so a caller needs no copy of it.
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
 from graphengine.backends import protocol
 from graphengine.backends.numpy.calls import Call
 from graphengine.ops.shapes import ArrayType
+
+Value = TypeVar("Value", str, int)
 
 
 @dataclass
@@ -50,14 +53,25 @@ def assign_buffers(
     lasting: Iterable[str] = (),
 ) -> Buffers:
     """Give each writing instruction its buffer; that of a `lasting` value is not shared."""
-    large_kinds = {key for key, kind in {id(each.kind): each.kind for each in instructions}.items() if is_large(kind)}
-    if not large_kinds and not any(each.writes for each in instructions):
+    large = {key for key, kind in {id(each.kind): each.kind for each in instructions}.items() if is_large(kind)}
+    if not large and not any(each.writes for each in instructions):
         return Buffers()  # all are numbers
-    assignment = _Assignment(instructions, outputs, carried, set(lasting))
-    large = {each.output: each.kind[:2] for each in instructions if id(each.kind) in large_kinds}
+    assignment = _Assignment(instructions, outputs, carried, lasting)
     if large:
         assignment.leave_out(large)
     return assignment.buffers()
+
+
+class _Numbered(NamedTuple):
+    """A call with the values that it reads and gives as numbers, in the order in which they occur.
+
+    What is known of values that occur together is then side by side in memory. By name it would be anywhere, and in a
+    plan of 100,000 calls nearly each look would miss the caches.
+    """
+
+    call: Call
+    inputs: tuple[int, ...]
+    output: int
 
 
 class _Assignment:
@@ -67,62 +81,77 @@ class _Assignment:
     """
 
     def __init__(
-        self, instructions: Sequence[Call], outputs: Mapping[str, str], carried: Mapping[str, str], lasting: set[str]
+        self,
+        instructions: Sequence[Call],
+        outputs: Mapping[str, str],
+        carried: Mapping[str, str],
+        lasting: Iterable[str],
     ) -> None:
-        self._instructions, self._ends = instructions, lasting.union(outputs.values())
-        self._memory = memory_of(instructions)
-        self._lasting = {owner for value in lasting for owner in self._owners(value)}
+        number: defaultdict[str, int] = defaultdict(itertools.count().__next__)
+        calls = [
+            _Numbered(each, tuple([number[of] for of in each.values]), number[each.output]) for each in instructions
+        ]
+        given = {name: number[value] for name, value in outputs.items()}
+        ends = [number[value] for value in lasting]
+        self._instructions, self._ends = calls, {*ends, *given.values()}
+        self._memory = memory_of((each.call.aliases, each.inputs, each.output) for each in calls)
+        self._lasting = {owner for value in ends for owner in self._owners(value)}
         # what replaces two sources is one array under both names in the next round, and must not be written over
-        owners = Counter(owner for name in carried for owner in self._owners(outputs[name]))
-        self._replaces = {outputs[name]: source for name, source in carried.items() if owners[outputs[name]] == 1}
+        owners = Counter(owner for name in carried for owner in self._owners(given[name]))
+        self._replaces = {given[name]: number[source] for name, source in carried.items() if owners[given[name]] == 1}
         # a source that is itself an output keeps what it holds until the end of the round
-        self._escaping = {owner for value in outputs.values() for owner in self._owners(value)}
-        self._unordered = _unordered(instructions)
-        self._buffered = {each.output for each in instructions if each.writes}.union(self._memory)
+        self._escaping = {owner for value in given.values() for owner in self._owners(value)}
+        self._unordered = _unordered(calls)
+        self._buffered = {each.output for each in calls if each.call.writes}.union(self._memory)
         self._last = self._last_reads()
-        self._large: Mapping[str, Any] = {}
+        self._large: Mapping[int, Any] = {}
         self._pool = _Pool()
+        self._names = list(number)
 
-    def _owners(self, operand: Any) -> Iterable[Any]:
-        found: Iterable[Any] = self._memory.get(operand, (operand,))
-        return found
+    def _owners(self, value: int) -> tuple[int, ...]:
+        return self._memory.get(value, (value,))
 
-    def _last_reads(self) -> dict[Any, int]:
+    def _last_reads(self) -> dict[int, int]:
         """The number of the call that is the last one to read each value that may be in a buffer."""
-        tracked = self._buffered.union(self._replaces.values())
+        tracked, memory = self._buffered.union(self._replaces.values()), self._memory
         return {
             owner: index
             for index, instruction in enumerate(self._instructions)
             if not tracked.isdisjoint(instruction.inputs)
-            for operand in instruction.inputs
-            for owner in self._owners(operand)
+            for value in instruction.inputs
+            for owner in memory.get(value, (value,))
         }
 
-    def leave_out(self, large: Mapping[str, Any]) -> None:
-        """Let large values be in no buffer, but written over others, and forgotten after their last use."""
-        self._large = large
+    def leave_out(self, kinds: Collection[int]) -> None:
+        """Let values of large types, known by their identity, be in no buffer.
+
+        They are written over others, and forgotten after their last use.
+        """
+        self._large = {each.output: each.call.kind[:2] for each in self._instructions if id(each.call.kind) in kinds}
         kept = self._escaping | self._unordered | self._lasting
-        last = {name: index for name, index in self._last.items() if name not in kept}
-        self._pool.buffers.in_place = _written_over(self._instructions, large, last)
+        last = {value: index for value, index in self._last.items() if value not in kept}
+        over = _written_over(self._instructions, self._large, last)
+        self._pool.buffers.in_place = {index: self._names[value] for index, value in over.items()}
         self._pool.buffers.last = _last_uses(self._instructions, self._ends)
 
     def buffers(self) -> Buffers:
         """Go through the calls, and give what was decided."""
         for index, instruction in enumerate(self._instructions):
-            if instruction.writes or not self._buffered.isdisjoint(instruction.inputs):  # others need no buffer
+            if instruction.call.writes or not self._buffered.isdisjoint(instruction.inputs):  # others need none
                 self._place(index, instruction)
         return self._pool.buffers
 
-    def _place(self, index: int, instruction: Call) -> None:
-        read = dict.fromkeys(owner for operand in instruction.inputs for owner in self._owners(operand))
-        dying = [name for name in read if self._last.get(name) == index and name not in self._lasting]
+    def _place(self, index: int, instruction: _Numbered) -> None:
+        call, memory = instruction.call, self._memory
+        read = dict.fromkeys([owner for value in instruction.inputs for owner in memory.get(value, (value,))])
+        dying = [value for value in read if self._last.get(value) == index and value not in self._lasting]
         output, source = instruction.output, self._replaces.get(instruction.output)
         if output in self._large:
             pass  # in no buffer
-        elif source in dying and source not in self._escaping and instruction.elementwise:
-            self._pool.buffers.in_place[index] = str(source)
-        elif instruction.writes and output not in self._escaping and output not in self._unordered:
-            if instruction.elementwise:
+        elif source in dying and source not in self._escaping and call.elementwise:
+            self._pool.buffers.in_place[index] = self._names[source]
+        elif call.writes and output not in self._escaping and output not in self._unordered:
+            if call.elementwise:
                 self._pool.release(dying)
             self._pool.take(index, instruction)
         self._pool.release(dying)
@@ -130,29 +159,31 @@ class _Assignment:
             self._pool.release([output])
 
 
-def _written_over(instructions: Sequence[Call], large: Mapping[str, Any], last: Mapping[Any, int]) -> dict[int, str]:
+def _written_over(
+    instructions: Sequence[_Numbered], large: Mapping[int, Any], last: Mapping[int, int]
+) -> dict[int, int]:
     """The operand that each large elementwise result is written over: one of its type that nothing reads later."""
-    found: dict[int, str] = {}
+    found: dict[int, int] = {}
     for index, each in enumerate(instructions):
-        if each.elementwise and each.output in large:
-            dying = [str(name) for name in each.inputs if name in large and last.get(name) == index]
-            alike = [name for name in dying if large[name] == large[each.output]]
+        if each.call.elementwise and each.output in large:
+            dying = [value for value in each.inputs if value in large and last.get(value) == index]
+            alike = [value for value in dying if large[value] == large[each.output]]
             if alike:
                 found[index] = alike[0]
     return found
 
 
-def _last_uses(instructions: Sequence[Call], outputs: set[str]) -> dict[int, list[str]]:
+def _last_uses(instructions: Sequence[_Numbered], outputs: set[int]) -> dict[int, list[str]]:
     """The results that each instruction, by its number, is the last one to read; outputs are read at the end.
 
     Without what is part of an expression on scalars, which may be computed later than its place.
     """
     last = {of: index for index, each in enumerate(instructions) for of in (each.output, *each.inputs)}
-    kept = outputs.union(*[each.inputs for each in instructions if each.scalar])
+    kept = outputs.union(*[each.inputs for each in instructions if each.call.scalar])
     uses: dict[int, list[str]] = {}
     for each in instructions:
-        if each.output not in kept and not each.scalar:
-            uses.setdefault(last[each.output], []).append(each.output)
+        if each.output not in kept and not each.call.scalar:
+            uses.setdefault(last[each.output], []).append(each.call.output)
     return uses
 
 
@@ -162,39 +193,42 @@ class _Pool:
     def __init__(self) -> None:
         self.buffers = Buffers()
         self._free: dict[Any, list[int]] = {}
-        self._held: dict[Any, int] = {}
+        self._held: dict[int, int] = {}
 
-    def take(self, index: int, instruction: Call) -> None:
-        kind = (instruction.kind.shape, instruction.kind.dtype)
+    def take(self, index: int, instruction: _Numbered) -> None:
+        kind = (instruction.call.kind.shape, instruction.call.kind.dtype)
         free = self._free.get(kind)
         if not free:
             free = [len(self.buffers.kinds)]
             self.buffers.kinds.append(kind)
         self.buffers.of[index] = self._held[instruction.output] = free.pop()
 
-    def release(self, names: Iterable[Any]) -> None:
-        for name in names:
-            if name in self._held:
-                buffer = self._held.pop(name)
+    def release(self, values: Iterable[int]) -> None:
+        for value in values:
+            if value in self._held:
+                buffer = self._held.pop(value)
                 self._free.setdefault(self.buffers.kinds[buffer], []).append(buffer)
 
 
-def _unordered(instructions: Sequence[Call]) -> set[Any]:
+def _unordered(instructions: Sequence[_Numbered]) -> set[int]:
     """Values that may lie in memory in another order than row by row. A product of matrices never does."""
-    found: set[Any] = set()
+    found: set[int] = set()
     for each in instructions:
-        if len(each.kind.shape) > 1:
-            follows = each.function is not np.matmul and not found.isdisjoint(each.inputs)
-            if each.reorders or follows:
+        if len(each.call.kind.shape) > 1:
+            follows = each.call.function is not np.matmul and not found.isdisjoint(each.inputs)
+            if each.call.reorders or follows:
                 found.add(each.output)
     return found
 
 
-def memory_of(instructions: Sequence[Call]) -> dict[Any, tuple[str, ...]]:
-    """For each value that may share the memory of others, those others."""
-    memory: dict[Any, tuple[str, ...]] = {}
-    for instruction in instructions:
-        if instruction.aliases:
-            owners = [memory.get(operand, (operand,)) for operand in instruction.inputs if isinstance(operand, str)]
-            memory[instruction.output] = tuple(dict.fromkeys(owner for each in owners for owner in each))
+def memory_of(calls: Iterable[tuple[bool, Iterable[Value], Value]]) -> dict[Value, tuple[Value, ...]]:
+    """For each value that may share the memory of others, those others.
+
+    Of a call it gets whether its result may do so, the values that it reads, and its result.
+    """
+    memory: dict[Value, tuple[Value, ...]] = {}
+    for aliases, values, result in calls:
+        if aliases:
+            owners = [memory.get(value, (value,)) for value in values]
+            memory[result] = tuple(dict.fromkeys(owner for each in owners for owner in each))
     return memory

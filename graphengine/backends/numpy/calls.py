@@ -36,6 +36,11 @@ class Call(NamedTuple):
     reorders: bool = False
     fills: tuple[Operand, ...] = ()
 
+    @property
+    def values(self) -> list[str]:
+        """The operands that are no literals."""
+        return [operand for operand in self.inputs if type(operand) is str]
+
 
 def made(instruction: Instruction, function: Callable[..., Any], inputs: Any = None, **traits: Any) -> Call:
     """Return the call of a function for an instruction, on all its operands or on those given."""

@@ -67,7 +67,7 @@ class _Live:
     """The large arrays that exist while instructions run, in bytes."""
 
     def __init__(self, instructions: Sequence[Call], outputs: set[str]) -> None:
-        self._memory = memory_of(instructions)
+        self._memory = memory_of((each.aliases, each.values, each.output) for each in instructions)
         self._bytes = {each.output: _bytes(each) for each in instructions if each.output not in self._memory}
         self._kinds = {each.output: each.kind[:2] for each in instructions}
         self._uses = Counter(owner for each in instructions for owner in self._owners(each.inputs))
