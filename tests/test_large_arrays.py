@@ -3,16 +3,18 @@
 import json
 import subprocess
 import sys
+import tracemalloc
 
 import numpy as np
 import pytest
-from documents import PEAK, SHIPPED
+from documents import PEAK, SHIPPED, document
 from sweeping import for_each_row
 from test_compile import ROWS, differentiable_inputs, one_op, reference, same_bits
 
 import graphengine as ge
 from graphengine.backends import protocol
 from graphengine.backends.numpy import plan as plan_module
+from graphengine.backends.numpy import tiles
 from graphengine.backends.numpy.plan import Plan
 from graphengine.ops.registry import OPS
 from graphengine.transform.gradient import gradient
@@ -95,6 +97,26 @@ def test_iterating_gives_values_that_no_later_iteration_changes(monkeypatch):
     seen = [(model.parameters["w"], np.copy(model.parameters["w"])) for _ in model.iterate(data)]
     assert all(same_bits(*pair) for pair in seen)
     assert not same_bits(seen[0][1], seen[1][1])
+
+
+def test_a_large_vector_and_its_gradient_share_memory_with_the_update(monkeypatch):
+    monkeypatch.setattr(protocol, "LARGE", 2**20)
+    size, rate = 600_000, 6e4
+    assert size > tiles.SHORTEST
+    nodes = {"product": ("mul", ["w", "x"]), "squares": ("square", ["product"]), "loss": ("mean", ["squares"])}
+    peaks = []
+    for count in (size // 100, size):  # what is imported once is imported
+        zeros = {"shape": [count], "initializer": {"type": "zeros"}}
+        model = ge.Model.from_dict(document(nodes, {"loss": "loss"}, inputs={"x": []}, parameters={"w": zeros}))
+        tracemalloc.start()
+        model.values["w"] = np.ones(count)
+        sgd = {"type": "sgd", "learning_rate": rate}
+        model.train({"x": np.array(0.5)}, loss="loss", optimizer=sgd, max_iterations=4)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < 2.6 * 8 * size
+    expected = (1 - rate * 2 * 0.5**2 / size) ** 4  # of w - rate * 2 x^2 w / size
+    np.testing.assert_allclose(model.parameters["w"], expected, rtol=1e-13)
 
 
 MEASURED = f"""{PEAK}

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from graphengine.backends.numpy.buffers import assign_buffers
+from graphengine.backends.numpy.buffers import assign_buffers, is_large
 from graphengine.backends.numpy.calls import Call, dot
 from graphengine.backends.numpy.source import PlanText, assign_slots
 from graphengine.ir.nodes import Operand
@@ -51,7 +51,10 @@ def tile(instructions: Sequence[Call], kinds: Mapping[str, ArrayType], outputs: 
         ordered += [_in_lines(each, known) for each in here if each.output not in eligible]
         if region:
             kept = {each.output for each in region if last.get(each.output, 0) > level}
-            ordered += _region_instructions(region, length, known, kept, level)
+            if sum(each.output in kept and is_large(each.kind) for each in region) > 1:
+                ordered += [_in_lines(each, known) for each in region]  # they are written over one another
+            else:
+                ordered += _region_instructions(region, length, known, kept, level)
     return ordered
 
 
