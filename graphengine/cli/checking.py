@@ -35,8 +35,8 @@ def gradcheck(
     The inputs are those given, else the first samples of the model's data, else random numbers. Exit code 1 if a
     gradient is wrong.
     """
-    model, given = open_changed(file, plugins, settings or [], strict=strict)
-    given = decoded(model, {**given, **named_values("--input", inputs or [])})
+    model, given = open_changed(file, plugins, settings, strict=strict)
+    given = decoded(model, {**given, **named_values("--input", inputs)})
     loss = of or model.default_loss()
     names = wrt or list(model.graph.trainable)
     if not names:

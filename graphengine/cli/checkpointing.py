@@ -60,7 +60,7 @@ def resume_check(
             if not resume:
                 folders.append(Path(folder) / str(len(folders)))
             opened, given = open_changed(
-                model, plugins, settings or [], update_rule, backend=on_device(backend, device), strict=strict
+                model, plugins, settings, update_rule, backend=on_device(backend, device), strict=strict
             )
             keys = {"checkpoints": folders[-1], "resume": resume, **overrides}
             return cast("Trainer", opened.trainer(given or None, **keys))  # a solver, which saves nothing, is refused

@@ -82,10 +82,9 @@ def export(
     check_targets({"MODEL": model_file(file), "--output": output})
     chosen = {"--graph": graph, "--outputs": outputs, "--dtype": dtype, "--opset": opset}
     chosen |= {"--no-defaults": no_defaults, "--external": external}
-    if kind is not FileKind.onnx and any(chosen.values()):
-        option = next(name for name, value in chosen.items() if value)
+    for option in [name for name, value in chosen.items() if value and kind is not FileKind.onnx]:
         raise UsageError(f"{option} is for ONNX files; a {kind.value} file has all functions and outputs of a model")
-    model, given = open_changed(file, plugins, settings or [], strict=strict)
+    model, given = open_changed(file, plugins, settings, strict=strict)
     if given:
         raise UsageError(f"nothing is run here, so input '{next(iter(given))}' takes no value")
     chosen["--graph"] = graph or GraphKind.forward
@@ -94,7 +93,7 @@ def export(
     if kind is FileKind.onnx:
         _write_onnx(model, output, {option.removeprefix("--"): value for option, value in chosen.items()})
     else:
-        _write_code(model, output, kind, named_values("--size", size or []))
+        _write_code(model, output, kind, named_values("--size", size))
     print_note(f"{WORDS[kind]} written to {output}")
 
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 def read_data(
     model: Model,
     data: str | None,
-    pairs: Sequence[str],
+    pairs: Sequence[str] | None,
     given: Collection[str],
     needed: Sequence[str] | None,
     option: str = "--data",
@@ -67,7 +67,7 @@ class Offer:
 def offered_by(
     model: Model,
     data: str | None,
-    pairs: Sequence[str],
+    pairs: Sequence[str] | None,
     given: Collection[str],
     needed: Sequence[str] | None,
     option: str = "--data",
@@ -85,7 +85,7 @@ def offered_by(
     return _offered_by_file(model, Path(data), columns, given, needed, option)
 
 
-def kept_columns(model: Model, data: str | None, keep: Sequence[str]) -> Iterator[Carried] | None:
+def kept_columns(model: Model, data: str | None, keep: Sequence[str] | None) -> Iterator[Carried] | None:
     """The columns of each `--keep`, names with commas or `all`, of the file of `--data`; None if none are kept.
 
     Raises
@@ -115,10 +115,10 @@ def several(option: str, text: str) -> list[str]:
     return [str(column) for column in json_value(option, text)] if text.startswith("[") else text.split(",")
 
 
-def column_names(pairs: Sequence[str]) -> dict[str, str | list[str]]:
+def column_names(pairs: Sequence[str] | None) -> dict[str, str | list[str]]:
     """Return columns by input: one, or several as `x=a,b` or, where a name has a comma, as `x=["a", "b"]`."""
     names: dict[str, str | list[str]] = {}
-    for name, text in split_pairs("--columns", pairs):
+    for name, text in split_pairs("--columns", pairs or ()):
         names[name] = several("--columns", text) if text.startswith("[") or "," in text else text
     return names
 

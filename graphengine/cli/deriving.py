@@ -100,7 +100,7 @@ def _open(
     strict: bool,
 ) -> Model:
     """The model, whose inputs get no values here."""
-    model, given = open_changed(file, plugins, settings or [], update_rule, strict=strict)
+    model, given = open_changed(file, plugins, settings, update_rule, strict=strict)
     if given:
         raise UsageError(f"nothing is run here, so input '{next(iter(given))}' takes no value")
     return model

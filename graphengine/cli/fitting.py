@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -87,14 +86,14 @@ def fit(
     training section names, or the value whose squares its loss adds up; any other loss is minimized as a negative
     log-likelihood. A fit that does not converge is printed and saved like any other, and the exit code is 1.
     """
-    check_targets({"--data": Path(data) if data else None, "--save": save})
-    opened, given = open_changed(model, plugins, settings or [], backend=on_device(backend, device), strict=strict)
+    check_targets({"--data": data, "--save": save})
+    opened, given = open_changed(model, plugins, settings, backend=on_device(backend, device), strict=strict)
     check_save(opened, save)
-    given = decoded(opened, {**given, **named_values("--input", inputs or [])})
+    given = decoded(opened, {**given, **named_values("--input", inputs)})
     who = chosen(workers, dask)
     named = data if who and data in opened.document.data else None
     if named is None:
-        read = read_data(opened, data, columns or [], given, needed_to_fit(opened, sigma or weights))
+        read = read_data(opened, data, columns, given, needed_to_fit(opened, sigma or weights))
         given = named_after(data, given | read)
     found = opened.fit(
         given or named,

@@ -61,7 +61,7 @@ def score(
     chosen(workers, dask)
     opened = open_model(model, plugins, strict=strict)
     heed(opened.untrained(outputs), strict=strict)
-    named = column_names(columns or [])
+    named = column_names(columns)
     check_inputs(opened, named)
     scoring = Scoring(
         str(Path(model_file(model)).absolute()),

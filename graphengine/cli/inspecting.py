@@ -116,20 +116,14 @@ def show(
     model = open_model(file, plugins, backend=on_device(backend, device), strict=strict)
     if sizes and not plan:
         raise UsageError("--size is a size for --plan")
-    if output_format in (ShowFormat.svg, ShowFormat.mermaid, ShowFormat.dot):
-        if plan:
-            raise UsageError(f"a plan is not a picture: --plan does not go with --format {output_format}")
+    _check_form(output_format, plan=plan, is_file=output is not None)
+    if output_format in PICTURES:
         print_or_write(_drawn(model, output_format, folded=not unfold), output)
         return
-    if output and output_format is not ShowFormat.python:
-        written = ", ".join([ShowFormat.svg, ShowFormat.mermaid, ShowFormat.dot])
-        raise UsageError(f"-o is for pictures and code: --format {written} or {ShowFormat.python}")
     if output_format is ShowFormat.python:
-        if plan:
-            raise UsageError("--plan does not go with --format python")
         print_or_write(python_code(model.as_document()), output)
         return
-    description = describe_plans(model, named_values("--size", sizes or [])) if plan else describe_model(model)
+    description = describe_plans(model, named_values("--size", sizes)) if plan else describe_model(model)
     if output_format is ShowFormat.json:
         print_json(description)
     elif plan:
@@ -137,6 +131,19 @@ def show(
     else:
         print_model(description)
         print_fit(model)
+
+
+PICTURES = (ShowFormat.svg, ShowFormat.mermaid, ShowFormat.dot)
+
+
+def _check_form(form: ShowFormat, *, plan: bool, is_file: bool) -> None:
+    """Refuse a form that a plan does not have, and a file for a form that is for terminals and pipes."""
+    if plan and form in PICTURES:
+        raise UsageError(f"a plan is not a picture: --plan does not go with --format {form}")
+    if plan and form is ShowFormat.python:
+        raise UsageError("--plan does not go with --format python")
+    if is_file and form not in (*PICTURES, ShowFormat.python):
+        raise UsageError(f"-o is for pictures and code: --format {', '.join(PICTURES)} or {ShowFormat.python}")
 
 
 def _drawn(model: Model, form: ShowFormat, *, folded: bool) -> str:

@@ -142,11 +142,13 @@ def _dtype_lines(rules: list[dict[str, Any]]) -> Iterator[str]:
     alike = alike if rules and rules[0] in alike else []  # one index has the dtype of another by accident
     if alike:
         yield ", ".join(f"{next(iter(rule['inputs'].values()))} -> {_dtypes_text(rule['outputs'])}" for rule in alike)
-    for rule in rules:
-        if rule not in alike:
-            given = ", ".join(f"{name} {dtype}" for name, dtype in rule["inputs"].items())
-            if_set = "".join(f", if {name} is {value!r}" for name, value in rule["attributes"].items())
-            yield (f"{given} -> " if given else "") + _dtypes_text(rule["outputs"]) + if_set
+    yield from [_rule_line(rule) for rule in rules if rule not in alike]
+
+
+def _rule_line(rule: dict[str, Any]) -> str:
+    given = ", ".join(f"{name} {dtype}" for name, dtype in rule["inputs"].items())
+    if_set = "".join(f", if {name} is {value!r}" for name, value in rule["attributes"].items())
+    return (f"{given} -> " if given else "") + _dtypes_text(rule["outputs"]) + if_set
 
 
 def _dtypes_text(outputs: dict[str, Any]) -> str:

@@ -41,7 +41,7 @@ def open_model(
 def open_changed(
     name: str,
     plugins: Iterable[str] | None,
-    settings: list[str],
+    settings: list[str] | None,
     update_rule: Path | None = None,
     backend: str = DEFAULT_BACKEND,
     *,

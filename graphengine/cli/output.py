@@ -100,7 +100,7 @@ def writable(path: Path | None) -> Path | None:
     return path
 
 
-def check_targets(paths: Mapping[str, Path | None]) -> None:
+def check_targets(paths: Mapping[str, Path | str | None]) -> None:
     """Refuse one file for what is read and a result, or for several results: the last would be all that is left.
 
     Raises

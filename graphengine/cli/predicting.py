@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -110,30 +110,38 @@ def predict(
     Only the inputs that the outputs depend on are needed. A table has a row for each sample; an output without one,
     such as a loss, is in the JSON result only.
     """
-    check_targets({"MODEL": model_file(model), "--data": Path(data) if data else None, "-o": output})
-    opened, given = open_changed(model, plugins, settings or [], backend=on_device(backend, device), strict=strict)
+    check_targets({"MODEL": model_file(model), "--data": data, "-o": output})
+    opened, given = open_changed(model, plugins, settings, backend=on_device(backend, device), strict=strict)
     heed(opened.untrained(outputs), strict=strict)
-    given = decoded(opened, {**given, **named_values("--input", inputs or [])})
-    offer = offered_by(opened, data, columns or [], given, _needed(opened, outputs))
+    given = decoded(opened, {**given, **named_values("--input", inputs)})
+    offer = offered_by(opened, data, columns, given, _needed(opened, outputs))
     is_table = output is not None or output_format is not TableFormat.json
     there = {*offer.inputs, *given}
     possible = _possible(opened, there)
     if not possible:  # reading what one of them needs reports which columns lack
         possible, nearest = _inputs_of_outputs(opened), _nearest(opened, there)
-        offer = offered_by(opened, data, columns or [], given, nearest)
-    shown = outputs or _shown(opened, possible, is_table=is_table)
-    useful = set().union(*[possible.get(output, ()) for output in shown])
+        offer = offered_by(opened, data, columns, given, nearest)
+    useful = _inputs_of(outputs or _shown(opened, possible, is_table=is_table), possible)
     rows = offer.read([name for name in offer.inputs if name in useful or not useful])
-    kept = kept_columns(opened, data, keep or [])
-    from graphengine.model.predictions import predictions_at_once, predictions_for_rows
-
-    work = predictions_at_once if data is None or band is not None else predictions_for_rows
+    kept = kept_columns(opened, data, keep)
     options: dict[str, Any] = {} if band is None else {"band": band, "band_kind": band_kind.value}
     options |= {"check_finite": check_finite, "row_stable": row_stable}
+    work = _predictor(in_parts=data is not None and band is None)
     found = work(opened, {**rows, **given}, outputs or None, **options)
     _write(found, kept, output, output_format)
     if is_table:
         _note_left_out(outputs or possible, found)
+
+
+def _predictor(*, in_parts: bool) -> Callable[..., Predictions]:
+    """What predicts all rows at once, or one part of them after the other."""
+    from graphengine.model.predictions import predictions_at_once, predictions_for_rows
+
+    return predictions_for_rows if in_parts else predictions_at_once
+
+
+def _inputs_of(outputs: Iterable[str], needed: Mapping[str, Sequence[str]]) -> set[str]:
+    return set[str]().union(*[needed.get(output, ()) for output in outputs])
 
 
 def _nearest(model: Model, there: Collection[str]) -> list[str]:

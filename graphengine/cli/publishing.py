@@ -58,18 +58,20 @@ def report(
     Markdown report are files beside it.
     """
     check_targets({"MODEL": model_file(model), "--output": output})
-    opened, given = open_changed(model, plugins, settings or [], strict=strict)
-    given = decoded(opened, {**given, **named_values("--input", inputs or [])})
+    opened, given = open_changed(model, plugins, settings, strict=strict)
+    given = decoded(opened, {**given, **named_values("--input", inputs)})
     fit = opened.last_fit
     spread = None if fit is None else fit.settings.get("sigma") or fit.settings.get("weights")
-    given |= read_data(opened, data, columns or [], given, needed_to_fit(opened, spread))
+    given |= read_data(opened, data, columns, given, needed_to_fit(opened, spread))
     is_stored = fit is not None
     fit = fit or opened.fit(given or None)
     arrays = given or opened.load_data(opened.document.training.data if opened.document.training else None)
     if is_stored:
         _require_same_data(opened, fit, arrays)
     charts = _charts(opened, fit, arrays, (observed, curve), level)
-    written = _written(opened, fit, {**charts, **(_profiles(opened, fit, arrays) if profiles else {})}, output)
+    if profiles:
+        charts = {**charts, **_profiles(opened, fit, arrays)}
+    written = _written(opened, fit, charts, output)
     if output_format is Format.json:
         print_json({"report": str(output), "files": written})
     else:

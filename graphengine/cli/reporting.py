@@ -74,25 +74,31 @@ class Report:
 
     def as_json(self) -> dict[str, Any]:
         """The report as a JSON object, for machines."""
+        trained: dict[str, Any] = {"iterations": 0, "epochs": 0, "loss": {"first": None, "last": None}}
+        if self.history:
+            trained = self._training_as_json(self.history)
+        data = "training" if self.history else "evaluation"
+        return {
+            "model": self.model.graph.name,
+            **trained,
+            "parameters": json_values(self.model.parameters),
+            "outputs": json_values(self.outputs),
+            **({"outputs_on": {"data": data, "rows": self.rows}} if self.rows is not None else {}),
+        }
+
+    def _training_as_json(self, history: History) -> dict[str, Any]:
         from graphengine.ops.numbers import encode_number
 
-        history, model = self.history, self.model
-        first, last = map(encode_number, (history.first_loss, history.last_loss)) if history else (None, None)
-        check, restored = (history.check, history.restored) if history else (None, None)
-        data = "training" if history else "evaluation"
+        check, restored = history.check, history.restored
         return {
-            "model": model.graph.name,
-            "iterations": len(history) if history else 0,
-            "epochs": history.epochs_trained if history else 0,
-            "loss": {"first": first, "last": last},
+            "iterations": len(history),
+            "epochs": history.epochs_trained,
+            "loss": {"first": encode_number(history.first_loss), "last": encode_number(history.last_loss)},
             **({"loss_on": self.trained.as_json()} if self.trained else {}),
-            **({"stopped": history.stopped} if history and history.stopped else {}),
+            **({"stopped": history.stopped} if history.stopped else {}),
             **({"checks": json_values(check.values)} if check else {}),
             **({"checks_on": self.checked.as_json()} if check and self.checked else {}),
             **({"restored": {"epoch": restored.epoch, "iteration": restored.iteration}} if restored else {}),
-            "parameters": json_values(model.parameters),
-            "outputs": json_values(self.outputs),
-            **({"outputs_on": {"data": data, "rows": self.rows}} if self.rows is not None else {}),
         }
 
     def print(self, saved: Mapping[str, str]) -> None:

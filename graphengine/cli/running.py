@@ -83,24 +83,17 @@ def run(
     A model is trained if the file has values for its trainable parameters; "train" trains it further. Inputs given with
     --data and --input are evaluated, or trained on, and override the data of the file.
     """
-    check_targets({"--data": Path(data) if data else None, "--save": save, "--log": log, "--plot": plot})
+    check_targets({"--data": data, "--save": save, "--log": log, "--plot": plot})
     check_plot(plot)
     saving = _saving(checkpoint, resume=resume)
     opened, given = open_changed(
-        model, plugins, settings or [], update_rule, backend=on_device(backend, device), strict=strict
+        model, plugins, settings, update_rule, backend=on_device(backend, device), strict=strict
     )
     check_save(opened, save)
-    if given or inputs:
-        from graphengine.cli.values import named_values
-
-        given = decoded(opened, {**given, **named_values("--input", inputs or [])})
+    given = _decoded(opened, given, inputs)
     trains = context.info_name == "train" or _trains(opened, context)
     if data is not None or columns:
-        from graphengine.cli.data_files import named_after, needed_to_train, read_data
-
-        read = read_data(opened, data, columns or [], given, needed_to_train(opened) if trains else None)
-        given = named_after(data, given | read)
-    history: History | None = None
+        given = _with_data(opened, data, columns, given, trains=trains)
     unwritten = Unwritten()
     if trains:
         overrides = shards(opened, _overrides(context), given, workers, dask)
@@ -114,16 +107,11 @@ def run(
     else:
         report = _evaluate(opened, given, check_finite=check_finite)
         saved = save_model(opened, save, unwritten)
-    if strict:
-        unwritten.problems += report.warnings
-    else:
-        heed(report.warnings, strict=False)
+    _report_warnings(report, unwritten if strict else None)
     if output_format is Format.json:
         print_json({**report.as_json(), **saved, **unwritten.as_json()})
     elif not quiet:
-        _print_report(report, saved, was_trained=not trains and opened.document.training is not None)
-        if curve:
-            print_curve(history)
+        _print_report(report, saved, curve=curve)
     unwritten.end(output_format)
 
 
@@ -136,15 +124,43 @@ def _saving(checkpoint: Path | None, *, resume: bool) -> dict[str, Any]:
     return checkpoint_folder(checkpoint, resume=resume)
 
 
+def _decoded(model: Model, given: dict[str, Any], inputs: list[str] | None) -> dict[str, Any]:
+    if not (given or inputs):
+        return given
+    from graphengine.cli.values import named_values
+
+    return decoded(model, {**given, **named_values("--input", inputs)})
+
+
+def _with_data(
+    model: Model, data: str | None, columns: list[str] | None, given: dict[str, Any], *, trains: bool
+) -> dict[str, Any]:
+    """The given inputs and those of `--data`: to train, what a training needs, else all that there are."""
+    from graphengine.cli.data_files import named_after, needed_to_train, read_data
+
+    read = read_data(model, data, columns, given, needed_to_train(model) if trains else None)
+    return named_after(data, given | read)
+
+
 def _overrides(context: typer.Context) -> dict[str, Any]:
     """The options that override keys of the training section."""
     return {name: context.params[name] for name in OVERRIDES if context.params[name] is not None}
 
 
-def _print_report(report: Report, saved: Mapping[str, str], *, was_trained: bool) -> None:
+def _report_warnings(report: Report, unwritten: Unwritten | None) -> None:
+    """Print the warnings, or keep them as errors for the end of a strict run."""
+    if unwritten is None:
+        heed(report.warnings, strict=False)
+    else:
+        unwritten.problems += report.warnings
+
+
+def _print_report(report: Report, saved: Mapping[str, str], *, curve: bool) -> None:
     report.print(saved)
-    if was_trained:
+    if report.history is None and report.model.document.training is not None:
         print_note("the file has trained values and was evaluated; 'graphengine train' trains it further")
+    if curve:
+        print_curve(report.history)
 
 
 def _trains(model: Model, context: typer.Context) -> bool:

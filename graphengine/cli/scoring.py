@@ -49,10 +49,10 @@ def evaluate(
     """
     from graphengine.model.evaluating import default_rows
 
-    opened, given = open_changed(model, plugins, settings or [], backend=on_device(backend, device), strict=strict)
+    opened, given = open_changed(model, plugins, settings, backend=on_device(backend, device), strict=strict)
     heed(opened.untrained(), strict=strict)
-    given = decoded(opened, {**given, **named_values("--input", inputs or [])})
-    given |= read_data(opened, data, columns or [], given, needed_to_train(opened) if data is not None else None)
+    given = decoded(opened, {**given, **named_values("--input", inputs)})
+    given |= read_data(opened, data, columns, given, needed_to_train(opened) if data is not None else None)
     rows = None if given else default_rows(opened.document)
     scores = opened.evaluate(given or None)
     if output_format is Format.json:

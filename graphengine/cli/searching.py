@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from enum import StrEnum
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -92,7 +91,7 @@ def search(
     """
     from graphengine.model.search import search as search_settings
 
-    check_targets({"--data": Path(data) if data else None, "--save": save})
+    check_targets({"--data": data, "--save": save})
     grid, who = _grid(settings), chosen(workers, dask)
     opened = open_model(model, plugins, update_rule, on_device(backend, device), strict=strict)
     check_save(opened, save)
@@ -100,12 +99,12 @@ def search(
     found = search_settings(
         opened,
         grid,
-        named or _data(opened, data, columns or [], [name for name in (stratify, group) if name]),
+        named or _data(opened, data, columns, [name for name in (stratify, group) if name]),
         folds=folds,
         seed=seed,
         stratify=stratify,
         group=group,
-        test=_test(opened, test, columns or []),
+        test=_test(opened, test, columns),
         metric=metric,
         mode=None if mode is None else mode.value,
         seen=_note if sys.stderr.isatty() else None,
@@ -130,7 +129,7 @@ def _grid(settings: list[str]) -> dict[str, list[Any]]:
     return grid
 
 
-def _data(model: Model, data: str | None, columns: list[str], labels: list[str]) -> dict[str, Any] | None:
+def _data(model: Model, data: str | None, columns: list[str] | None, labels: list[str]) -> dict[str, Any] | None:
     """The rows of `--data`: what a training needs, and what the folds are made by."""
     needed = needed_to_train(model)
     if needed is not None:
@@ -138,7 +137,7 @@ def _data(model: Model, data: str | None, columns: list[str], labels: list[str])
     return read_data(model, data, columns, (), needed) or None
 
 
-def _test(model: Model, test: str | None, columns: list[str]) -> float | dict[str, Any] | None:
+def _test(model: Model, test: str | None, columns: list[str] | None) -> float | dict[str, Any] | None:
     """A fraction, or the rows of a file or a data source."""
     if test is None:
         return None

@@ -54,8 +54,8 @@ def trace(
     from graphengine.traces.report import markdown_report, text_report
 
     check_targets({"MODEL": model_file(file), "--output": output})
-    model, given = open_changed(file, plugins, settings or [], strict=strict)
-    given = decoded(model, {**given, **named_values("--input", inputs or [])})
+    model, given = open_changed(file, plugins, settings, strict=strict)
+    given = decoded(model, {**given, **named_values("--input", inputs)})
     traced = traced_models.trace(model, given, sample=sample, iteration=iteration, of=of, wrt=wrt or None, full=full)
     match output_format:
         case TraceFormat.json:

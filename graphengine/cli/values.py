@@ -21,9 +21,9 @@ _MARK = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{},]')
 """A string as a whole, or a mark outside strings."""
 
 
-def named_values(option: str, pairs: Iterable[str]) -> dict[str, Any]:
-    """The values of a repeatable option `NAME=VALUE`, by name."""
-    return {name: json_value(option, text) for name, text in split_pairs(option, pairs)}
+def named_values(option: str, pairs: Iterable[str] | None) -> dict[str, Any]:
+    """The values of a repeatable option `NAME=VALUE`, by name; None if it is not there."""
+    return {name: json_value(option, text) for name, text in split_pairs(option, pairs or ())}
 
 
 def json_value(option: str, text: str) -> Any:

@@ -37,10 +37,10 @@ def view(
     from graphengine.page.pages import page_of
 
     check_targets({"MODEL": model_file(file), "--output": output})
-    model, given = open_changed(file, plugins, settings or [], strict=strict)
+    model, given = open_changed(file, plugins, settings, strict=strict)
     path = output or Path(tempfile.mkdtemp() if show else ".") / f"{model_file(file).stem}.html"
     writable(path)
-    page = page_of(model, decoded(model, {**given, **named_values("--input", inputs or [])})).encode()
+    page = page_of(model, decoded(model, {**given, **named_values("--input", inputs)})).encode()
     write_bytes(path, page)
     if output_format is Format.json:
         print_json({"page": str(path), "bytes": len(page)})

@@ -114,19 +114,26 @@ class _Table:
         lines = [line for line, _ in rows]
         found: dict[str, np.ndarray[Any, Any]] = {}
         for name, (places, declared) in self._wanted.items():
-            cells = [(self._header[place], columns[place][1:]) for place in places]
+            read = [
+                self._column((name, self._header[place]), columns[place][1:], lines, declared, bad) for place in places
+            ]
             if declared.categories:
-                texts = [(column, self._dialect.texts(cells)) for column, cells in cells]
-                read = [_indices(name, column, cells, lines, declared, bad) for column, cells in texts]
                 found[name] = np.stack(read, axis=1).view(Indices)
             elif declared.units:
-                dates = [(column, self._dialect.dates(cells)) for column, cells in cells]
-                found[name] = np.stack([dated(each, declared, bad, (name, column), lines) for column, each in dates], 1)
+                found[name] = np.stack(read, axis=1)
             else:
-                numbers = [(column, self._dialect.numbers(cells)) for column, cells in cells]
-                filled = [_filled(name, column, cells, lines, declared, bad) for column, cells in numbers]
-                found[name] = _numbers(filled, declared.type.array_dtype)
+                found[name] = _numbers(read, declared.type.array_dtype)
         return found
+
+    def _column(
+        self, names: tuple[str, str], cells: Sequence[str], lines: Sequence[int], declared: Input, bad: BadCells
+    ) -> Any:
+        """What the cells of a column mean to an input: indices of categories, dates or numbers."""
+        if declared.categories:
+            return _indices(*names, self._dialect.texts(cells), lines, declared, bad)
+        if declared.units:
+            return dated(self._dialect.dates(cells), declared, bad, names, lines)
+        return _filled(*names, self._dialect.numbers(cells), lines, declared, bad)
 
     def _one_by_one(self, rows: list[Row]) -> dict[str, np.ndarray[Any, Any]]:
         found: dict[str, list[list[float]]] = {name: [] for name in self._wanted}

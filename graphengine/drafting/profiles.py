@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -100,14 +100,7 @@ class ColumnProfile:
         texts: Sequence[str] = [cell.strip() for cell in cells]
         gaps = GAPS | self.asked
         if not gaps.isdisjoint(texts):
-            whole = list(zip(lines, cells, texts, strict=True))
-            for line, cell, text in whole:
-                if text in gaps:
-                    self._add_gap(line, cell, text)
-            lines, texts = (
-                [each[0] for each in whole if each[2] not in gaps],
-                [each for each in texts if each not in gaps],
-            )
+            lines, texts = self._without_gaps(gaps, lines, cells, texts)
         self.filled += len(texts)
         self._add_texts(texts)
         self._add_dates(texts)
@@ -115,6 +108,18 @@ class ColumnProfile:
             numbers.add(lines, texts)
         fewest = min((numbers.bad for numbers in self.readings), default=0)
         self.readings = [numbers for numbers in self.readings if numbers.bad == fewest]
+
+    def _without_gaps(
+        self, gaps: Collection[str], lines: Sequence[int], cells: Sequence[str], texts: Sequence[str]
+    ) -> tuple[list[int], list[str]]:
+        """Count the gaps and return the lines and texts of the other cells."""
+        filled = []
+        for line, cell, text in zip(lines, cells, texts, strict=True):
+            if text in gaps:
+                self._add_gap(line, cell, text)
+            else:
+                filled.append((line, text))
+        return [line for line, _ in filled], [text for _, text in filled]
 
     def _add_gap(self, line: int, cell: str, text: str) -> None:
         if text in WORDS - self.asked:

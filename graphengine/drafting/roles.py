@@ -90,11 +90,7 @@ def find_task(
     names = [column.name for column in survey.columns]
     for name in (target, *excluded):
         if name not in names:
-            hint = did_you_mean(name, names, "columns")
-            if survey.dialect.header and any(
-                each.value(text) is not None for each in dialects(survey.dialect) for text in names
-            ):
-                hint += "; if the first row has no names, add --no-header"
+            hint = did_you_mean(name, names, "columns") + _header_hint(survey, names)
             raise DataError(f"there is no column '{name}'", code="GE502", hint=hint, file=str(path))
     found = survey.columns[names.index(target)]
     if names.count(target) > 1:
@@ -111,6 +107,14 @@ def find_task(
             f"no column is left to predict '{target}' from", code="GE505", hint=_left_out(task.roles), file=str(path)
         )
     return task
+
+
+def _header_hint(survey: Survey, names: Sequence[str]) -> str:
+    """What to do where the names of the columns have a number among them: the first row may be data."""
+    readers = dialects(survey.dialect) if survey.dialect.header else []
+    if any(each.value(text) is not None for each in readers for text in names):
+        return "; if the first row has no names, add --no-header"
+    return ""
 
 
 def _left_out(roles: Sequence[Role]) -> str:

@@ -294,12 +294,11 @@ class Declaration:
         rule = self.rule(training, update_rule)
         apart = training.validation.data if validation is None and training.validation else validation
         metrics = list(map(self.graph.value_name, training.metrics.values()))
-        checked = None if apart is None else self._data(apart, training, self.graph, metrics)
-        also = [*self.graph.updates.values(), *(metrics if checked is None else ())]
-        if training.validation and checked is None:
-            from graphengine.training.splitting import labels_of
-
-            also += labels_of(training.validation)
+        checked, also = None, [*self.graph.updates.values()]
+        if apart is not None:
+            checked = self._data(apart, training, self.graph, metrics)
+        else:  # what is checked is computed from the data of the training
+            also += [*metrics, *_labels(training)]
         arrays = self._data(data, training, self.graph, also)
         trainer = Trainer(self.graph, values, training, arrays, self.compiled_step(training, rule), checked)
         if saving.folder is not None:
@@ -375,3 +374,12 @@ def _refuse_for_solver(solver: str, saving: Saving, validation: Any) -> None:
         raise TrainingError(f"the solver '{solver}' writes no checkpoints")
     if validation is not None:
         raise TrainingError(f"'validation_data' means nothing to the solver '{solver}'")
+
+
+def _labels(training: TrainingDocument) -> list[str]:
+    """The inputs that a validation section splits by."""
+    if training.validation is None:
+        return []
+    from graphengine.training.splitting import labels_of
+
+    return labels_of(training.validation)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -131,9 +131,10 @@ def check_gradients(node: Node, *inputs: Any, seed: int = 0) -> list[GradientChe
         If the class is not registered, has no `backward`, or gives no finite floating-point number for these inputs.
     """
     op = OPS.of_class(type(node))
-    if op is None or op.signature.saved is None:
-        what = "is not registered" if op is None else "has no backward"
-        raise UsageError(f"{type(node).__name__} {what}, so there is no gradient to check")
+    if op is None:
+        raise UsageError(f"{type(node).__name__} is not registered, so there is no gradient to check")
+    if op.signature.saved is None:
+        raise UsageError(f"{type(node).__name__} has no backward, so there is no gradient to check")
     arrays = [None if value is None else _in_double(value) for value in inputs]
     results = _guarded_call(node, op.name, arrays)
     generator = np.random.default_rng(seed)
@@ -141,14 +142,15 @@ def check_gradients(node: Node, *inputs: Any, seed: int = 0) -> list[GradientChe
     names = {f"x{index}": op.signature.input_name(index) for index in range(len(arrays))}
     wrt = [name for name in names if name in graph.inputs and graph.types[name].is_differentiable]
     checks = [*graph_checks(graph, values, "loss", wrt, generator), *_subset_checks(graph, values, wrt, generator)]
-    problems = [
-        Problem("GE412", f"{op.name}, law '{each.law}', input '{names[each.name]}': {each}")
-        for each in checks
-        if not each.holds
-    ]
-    if problems:
-        raise GradientError(problems)
-    return [replace(each, name=names[each.name]) for each in checks]
+    checks = [replace(each, name=names[each.name]) for each in checks]
+    if not all(each.holds for each in checks):
+        raise GradientError(_failures(op.name, checks))
+    return checks
+
+
+def _failures(op: str, checks: Iterable[GradientCheck]) -> list[Problem]:
+    failed = [each for each in checks if not each.holds]
+    return [Problem("GE412", f"{op}, law '{each.law}', input '{each.name}': {each}") for each in failed]
 
 
 def graph_checks(

@@ -104,10 +104,7 @@ class Model(Pictured):
         self._provenance: dict[str, Any] | None = None
         folder = path.parent if path else None
         self._declared = Declaration(document, self.graph, folder, update_rule, limits, source, self.backend)
-        reported = {problem.pointer for problem in problems}
-        problems += [
-            each for each in self._declared.problems(gaps) if each.line is not None or each.pointer not in reported
-        ]
+        problems += _not_reported(self._declared.problems(gaps), problems)
         too_large = any(problem.code == "GE133" for problem in problems)
         problems += initialize(self.values, self.graph, values or {}, folder, limits, too_large=too_large)
         if problems or (source and source.problems):
@@ -743,6 +740,12 @@ def _run(trainer: Trainer | SolverTrainer, *, progress: bool) -> History:
     if isinstance(trainer, Trainer):
         trainer.stepper.forget()
     return trainer.history
+
+
+def _not_reported(found: Iterable[Problem], reported: Iterable[Problem]) -> list[Problem]:
+    """The problems at other places than those reported; one with a line is not in the document, but in a rule."""
+    places = {problem.pointer for problem in reported}
+    return [each for each in found if each.line is not None or each.pointer not in places]
 
 
 def _restored(

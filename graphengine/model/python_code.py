@@ -49,11 +49,7 @@ def _lines(document: ModelDocument) -> Iterator[str]:
     head: dict[str, Any] = {key: content[key] for key in ("dtype", "description", "metadata") if key in content}
     yield _call("b = ge.Builder", [repr(content["name"]), *_keywords(head)])
     yield ""
-    for section, method in (("inputs", "input"), ("parameters", "parameter"), ("state", "state")):
-        for name, declared in content.get(section, {}).items():
-            keys = {key: value for key, value in declared.items() if key not in ("shape", "update")}
-            parts = [repr(name), repr(declared["shape"]), *_keywords(keys)]
-            yield _call(f"{variables.of(name)} = b.{method}", parts)
+    yield from _declarations(content, variables)
     for name, function in content.get("functions", {}).items():
         yield _call("b.function", [repr(name), _literal(function)])
     yield ""
@@ -72,6 +68,14 @@ def _lines(document: ModelDocument) -> Iterator[str]:
         yield _call("b.training", _keywords(content["training"]))
     yield ""
     yield "model = b.model()"
+
+
+def _declarations(content: Mapping[str, Any], variables: _Variables) -> Iterator[str]:
+    for section, method in (("inputs", "input"), ("parameters", "parameter"), ("state", "state")):
+        for name, declared in content.get(section, {}).items():
+            keys = {key: value for key, value in declared.items() if key not in ("shape", "update")}
+            parts = [repr(name), repr(declared["shape"]), *_keywords(keys)]
+            yield _call(f"{variables.of(name)} = b.{method}", parts)
 
 
 def _call(function: str, arguments: list[str]) -> str:

@@ -25,6 +25,7 @@ from graphengine.format.saving import with_made_parameters
 from graphengine.format.settings import keys_of, with_value
 from graphengine.format.writing import model_as_dict
 from graphengine.ir.cells import as_encoded
+from graphengine.ir.graph import Graph
 from graphengine.model.estimators import untrained
 from graphengine.model.evaluating import LOSS, EvaluationSubject, Scores, score_names
 from graphengine.model.model import Model
@@ -287,6 +288,11 @@ def _require_finite(best: Trial) -> None:
         raise ExecutionError(message, code="GE601")
 
 
+def _op_of(graph: Graph, value: str) -> str | None:
+    """Return the op that gives a value."""
+    return next((node.op for node in graph.nodes if value in node.outputs), None)
+
+
 def mode_of(model: Model, metric: str) -> Literal["min", "max"]:
     """Return whether the smaller or the larger score is better.
 
@@ -300,9 +306,7 @@ def mode_of(model: Model, metric: str) -> Literal["min", "max"]:
     if early and early.monitor == metric:
         return early.mode
     declared = section.metrics.get(metric, metric) if section else metric
-    value = graph.meaning(declared)
-    ops = [node.op for node in graph.nodes if value in node.outputs] if metric != LOSS else []
-    op = ops[0] if ops else metric
+    op = metric if metric == LOSS else _op_of(graph, graph.meaning(declared)) or metric
     if op in LARGER:
         return "max"
     if op in SMALLER or FAMILIES.get(op, "").endswith(".losses"):

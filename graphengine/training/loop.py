@@ -190,18 +190,22 @@ class Trainer:
             else:
                 self._run(chunk)
             LOG.debug("iterations %d to %d are done", chunk.done + 1, course.done)
-            if self._checks.is_due(course.done):
-                self._check()
-            if time.monotonic() - started >= (self.training.max_seconds or math.inf):
-                self.history.stopped = f"the time is up ({self.training.max_seconds:g} s)"
-            if self.checkpoints and self.checkpoints.is_due(course.done):
-                self.save_checkpoint()
+            self._do_what_is_due(course.done, started)
             seconds = max(time.perf_counter() - began, 1e-9)
             length = max(1, min(4 * length, int(chunk.count * CHUNK_SECONDS / seconds)))
             del chunk  # and its batches, before the next ones are read
             if self.history.stopped or course.done == course.total:
                 self._finish()
             yield self.history.last
+
+    def _do_what_is_due(self, done: int, started: float) -> None:
+        """Check, stop a training whose time is up, and write a checkpoint, as far as it is due."""
+        if self._checks.is_due(done):
+            self._check()
+        if time.monotonic() - started >= (self.training.max_seconds or math.inf):
+            self.history.stopped = f"the time is up ({self.training.max_seconds:g} s)"
+        if self.checkpoints and self.checkpoints.is_due(done):
+            self.save_checkpoint()
 
     def _next_event(self, done: int) -> float:
         """The iteration at whose end something else is due."""

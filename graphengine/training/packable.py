@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from graphengine.format.documents import FunctionFile
@@ -26,22 +26,27 @@ def packing_of(graph: Graph, training: TrainingDocument, rule: FunctionFile) -> 
     clips_each = training.gradient_clipping is not None and training.gradient_clipping.type == "norm"
     if clips_each or len(graph.trainable) < FEWEST or not _leaves_shapes_open(rule):
         return Packing()
-    groups: dict[Any, dict[str, Any]] = {}
-    for name in learned(graph, graph.value_name(training.loss)):
-        kind, declared = graph.types[name], graph.parameters[name]
-        if 1 <= math.prod(kind.shape) <= LARGEST:  # type: ignore[arg-type]
-            key = (kind.dtype, declared.learning_rate_multiplier, declared.weight_decay_multiplier, declared.bounds)
-            groups.setdefault(key, {})[name] = kind.shape
-    slots = {name: document.shape for name, document in slots_of(rule).items()}
-    vectors = tuple(f"/{name}" for name, shape in slots.items() if shape is None)
-    scalars = tuple(f"/{name}" for name, shape in slots.items() if shape is not None)
+    slots = slots_of(rule)
+    vectors = tuple(f"/{name}" for name, document in slots.items() if document.shape is None)
+    scalars = tuple(f"/{name}" for name, document in slots.items() if document.shape is not None)
     packs = []
-    for number, ((dtype, *_), shapes) in enumerate(groups.items(), 1):
+    for number, (dtype, shapes) in enumerate(_alike(graph, learned(graph, graph.value_name(training.loss))), 1):
         pack = Pack(_free(f"packed.{number}", graph), shapes, vectors, scalars)
         kind = ArrayType((pack.edges[-1],), dtype)
         if len(shapes) >= FEWEST and _fits(rule, training.optimizer.attributes, kind, graph.limits):
             packs.append(pack)
     return Packing(packs)
+
+
+def _alike(graph: Graph, names: Iterable[str]) -> Iterator[tuple[Any, dict[str, Any]]]:
+    """Yield the shapes of small parameters that are updated alike, with their dtype."""
+    groups: dict[Any, dict[str, Any]] = {}
+    for name in names:
+        kind, declared = graph.types[name], graph.parameters[name]
+        if 1 <= math.prod(kind.shape) <= LARGEST:  # type: ignore[arg-type]
+            key = (kind.dtype, declared.learning_rate_multiplier, declared.weight_decay_multiplier, declared.bounds)
+            groups.setdefault(key, {})[name] = kind.shape
+    yield from ((dtype, shapes) for (dtype, *_), shapes in groups.items())
 
 
 def _leaves_shapes_open(rule: FunctionFile) -> bool:

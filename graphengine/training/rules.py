@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -204,15 +204,21 @@ def checked_graph(
     graph, shapes = None, list(itertools.islice(_shape_problems(rule, kind, limits.array_bytes), MOST_REPORTED + 1))
     checks = (_input_problems(rule), _output_problems(rule, gaps), _attribute_problems(rule, gaps))
     problems = [problem for check in checks for problem in itertools.islice(check, MOST_REPORTED + 1)]
-    problems += [each for each in shapes if not gaps.names["inputs"] & {"parameter", "gradient"}]
+    if not gaps.names["inputs"] & {"parameter", "gradient"}:
+        problems += shapes
     if rule.outputs and not shapes:
         graph, found = sound_graph(_as_model(rule, attributes, kind), limits, gaps)
-        known = {name for name, each in rule.attributes.items() if is_number(attributes.get(name, each.default))}
-        unsure = {node["id"] for node in rule.nodes if any(name not in known for name, _ in attributes_named(node))}
+        unsure = _with_unknown_attributes(rule, attributes)
         problems += [each for each in found if each.code != "GE213" or each.node not in unsure]
         problems += _type_problems(rule, graph, kind)
     prefix = f"update rule '{rule.name}': "
     return graph, [replace(problem, message=prefix + problem.message) for problem in problems]
+
+
+def _with_unknown_attributes(rule: FunctionFile, attributes: Mapping[str, Any]) -> set[str]:
+    """The nodes that have an attribute of the rule whose number is not known."""
+    known = {name for name, each in rule.attributes.items() if is_number(attributes.get(name, each.default))}
+    return {node["id"] for node in rule.nodes if any(name not in known for name, _ in attributes_named(node))}
 
 
 def _input_problems(rule: FunctionFile) -> Iterator[Problem]:
@@ -270,13 +276,18 @@ def _shape_problems(rule: FunctionFile, kind: ArrayType, most: int) -> Iterator[
             yield Problem("GE302", error.problems[0].message, None, make_pointer(("inputs", name, "shape")))
     sizes = _sizes(rule, kind)
     for name, slot in slots_of(rule).items():
-        unknown = [size for size in slot.shape or () if size_value(size, sizes) is None]
-        if unknown:
-            message = f"the size {unknown[0]!r} of slot '{name}' is not one of the parameter"
+        message = _slot_misfit(name, slot.shape or (), sizes, most)
+        if message:
             yield Problem("GE302", message, None, make_pointer(("inputs", name, "shape")))
-        elif 8 * math.prod(size_value(size, sizes) or 0 for size in slot.shape or ()) > most:
-            message = f"slot '{name}' takes more than {size_text(most)}"
-            yield Problem("GE302", message, None, make_pointer(("inputs", name, "shape")))
+
+
+def _slot_misfit(name: str, shape: Sequence[Any], sizes: Mapping[str, int], most: int) -> str | None:
+    numbers = [size_value(size, sizes) for size in shape]
+    if None in numbers:
+        return f"the size {shape[numbers.index(None)]!r} of slot '{name}' is not one of the parameter"
+    if 8 * math.prod(number or 0 for number in numbers) > most:
+        return f"slot '{name}' takes more than {size_text(most)}"
+    return None
 
 
 def _type_problems(rule: FunctionFile, graph: Graph, kind: ArrayType) -> Iterator[Problem]:
