@@ -76,16 +76,9 @@ def sound_graph(
         problems += [*wrong, *expansion]
         nodes, calling = _apart(nodes, table.keys() if expansion else unsound_functions(table, broken))
         if any(isinstance(node.node, FunctionCall | Application) for node in nodes):
-            found: Collection[Problem] = ()
-            # a call is a node: what forms a cycle with calls does so whatever is inside, and is reported by its own ids
-            if not (is_cyclic := len(topologically_sorted(nodes)[0]) < len(nodes)):
-                from graphengine.format.inlining import Inlining
-
-                inlining = Inlining(document, nodes, table, limits)
-                found = inlining.problems or list(inlining.doubled(resolver.values))
-            if is_cyclic or found:
-                inlining, (nodes, rest) = None, _apart(nodes, table.keys())
-                problems, calling = [*problems, *found], [*calling, *rest]
+            inlining, found = _inlined(document, nodes, table, limits, resolver)
+            nodes, rest = (nodes, []) if inlining else _apart(nodes, table.keys())
+            problems, calling = [*problems, *found], [*calling, *rest]
         unknown = [*unknown, *calling]
     graph, misfits = _typed(document, resolver, nodes, unknown, inlining, limits)
     problems += [*with_pointers(misfits, document), *loss_problems(document, graph), *_update_problems(graph)]
@@ -103,6 +96,22 @@ def _expansion_problems(document: ModelDocument, table: Table, limits: Limits) -
     from graphengine.format.expansion import expansion_problems
 
     return list(expansion_problems(document, table, limits))
+
+
+def _inlined(
+    document: ModelDocument, nodes: list[GraphNode], table: Table, limits: Limits, resolver: Resolver
+) -> tuple[Inlining | None, Collection[Problem]]:
+    """The calls of nodes, inlined, or what is wrong with them; neither if they form a cycle.
+
+    A call is a node: what forms a cycle with calls does so whatever is inside, and is reported by its own ids.
+    """
+    if len(topologically_sorted(nodes)[0]) < len(nodes):
+        return None, ()
+    from graphengine.format.inlining import Inlining
+
+    inlining = Inlining(document, nodes, table, limits)
+    found = inlining.problems or list(inlining.doubled(resolver.values))
+    return None if found else inlining, found
 
 
 def _in_functions(document: ModelDocument, table: Table, gaps: Gaps) -> tuple[list[Problem], set[str]]:

@@ -59,10 +59,17 @@ def _compared(path: Path, before: Any, after: Any) -> Iterator[Difference]:
         for key in dict.fromkeys((*before, *after)):
             yield from _compared((*path, key), before.get(key, NOTHING), after.get(key, NOTHING))
     elif before is NOTHING or after is NOTHING or not same(before, after):
-        kind: Kind = "added" if before is NOTHING else "removed" if after is NOTHING else "changed"
-        rewired = path[-2:-1] == ("inputs",) and path[-4:-3] == ("nodes",)
-        if path[-2:-1] != ("order",) or set(before) == set(after):  # what comes or goes is reported already
-            yield Difference("rewired" if rewired else kind, path, before, after)
+        is_order = path[-2:-1] == ("order",)
+        if not is_order or set(before) == set(after):  # what comes or goes is reported already
+            yield Difference(_kind(path, before, after), path, before, after)
+
+
+def _kind(path: Path, before: Any, after: Any) -> Kind:
+    if path[-2:-1] == ("inputs",) and path[-4:-3] == ("nodes",):
+        return "rewired"
+    if before is NOTHING:
+        return "added"
+    return "removed" if after is NOTHING else "changed"
 
 
 def _shown(value: Any) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple, get_args
 
@@ -70,19 +70,15 @@ def findings_of(error: ValidationError, raw: Any, document: type[BaseModel]) -> 
 
 def _in_words(places: Mapping[Place, list[Any]], raw: Any, document: type[BaseModel]) -> Iterator[FormFinding]:
     is_file = "nodes" in fields_of(document)
-    further = {path[:length] for path in places for length in range(len(path))}
+    further = _containers(places)
     meant = _Meant(places, raw, document)
     for path, details in places.items():
         hint = example(path) if is_file else None
-        details = _without_words(details)
-        specific = [detail for detail in details if detail["type"] not in _TYPE_NAMES]
-        missing = [(*path, _lacking(detail)) for detail in specific if detail["type"] in ("missing", WITHOUT_START)]
-        if missing:
-            misspelled = meant.by_unknown(path).values()
-            for place in [place for place in missing if place not in misspelled]:
-                problem = Problem("GE111", f"key '{place[-1]}' is missing", hint, make_pointer(path))
-                yield FormFinding(problem, place)
-        elif specific and specific[0]["type"] == "extra_forbidden":
+        specific = [detail for detail in _without_words(details) if detail["type"] not in _TYPE_NAMES]
+        if missing := _missing(path, specific):
+            known = set(meant.by_unknown(path).values())
+            yield from [_missing_key(place, hint) for place in missing if place not in known]
+        elif _first_type(specific) == "extra_forbidden":
             where = _where_it_belongs(str(path[-1]), _possible(document, path[:-1], raw))
             problem = Problem("GE110", f"unknown key '{path[-1]}'", where, make_pointer(path), at_key=True)
             yield FormFinding(problem, meant.by_unknown(path[:-1]).get(path, ()), path)
@@ -90,7 +86,26 @@ def _in_words(places: Mapping[Place, list[Any]], raw: Any, document: type[BaseMo
             at_key = specific[0]["loc"][-1] == "[key]"
             yield FormFinding(replace(_problem(specific[0], path, hint), at_key=at_key), path)
         elif path not in further:
-            yield FormFinding(Problem("GE112", _of_another_type(details), hint, make_pointer(path)), path)
+            message = _of_another_type(_without_words(details))
+            yield FormFinding(Problem("GE112", message, hint, make_pointer(path)), path)
+
+
+def _containers(places: Iterable[Place]) -> set[Place]:
+    """The places that have one of these inside."""
+    return {path[:length] for path in places for length in range(len(path))}
+
+
+def _first_type(details: Sequence[Any]) -> str | None:
+    return details[0]["type"] if details else None
+
+
+def _missing(path: Place, details: Iterable[Any]) -> list[Place]:
+    return [(*path, _lacking(detail)) for detail in details if detail["type"] in ("missing", WITHOUT_START)]
+
+
+def _missing_key(place: Place, hint: str | None) -> FormFinding:
+    problem = Problem("GE111", f"key '{place[-1]}' is missing", hint, make_pointer(place[:-1]))
+    return FormFinding(problem, place)
 
 
 def _of_another_type(details: Sequence[Any]) -> str:
@@ -135,22 +150,25 @@ class _Meant:
         return self._known[container]
 
 
+_PARTS: dict[type[Any], str] = {str: "character", dict: "key"}
+
+
+def _impossible(got: Any, expected: Any, pointer: str) -> Problem:
+    """A value that is not one of those that pydantic expects, each in quotes."""
+    possible = re.findall(r"'([^']*)'", str(expected)) or [str(expected)]
+    hint = did_you_mean(got, possible) if isinstance(got, str) else f"possible: {', '.join(possible)}"
+    return Problem("GE112", f"{shown(got)} is not possible here", hint, pointer)
+
+
 def _problem(detail: Any, path: Place, hint: str | None) -> Problem:
     """A finding about a value, and not about the keys of an object; `hint` is how to write one."""
     kind, got, pointer = detail["type"], detail["input"], make_pointer(path)
     if kind == "union_tag_not_found":
         return Problem("GE111", "key 'type' is missing", None, pointer)
-    if kind in ("union_tag_invalid", "literal_error"):
-        tag = kind == "union_tag_invalid"
-        got = got["type"] if tag else got
-        expected = str(detail["ctx"]["expected_tags" if tag else "expected"])
-        possible = re.findall(r"'([^']*)'", expected) or [expected]
-        return Problem(
-            "GE112",
-            f"{shown(got)} is not possible here",
-            did_you_mean(got, possible) if isinstance(got, str) else f"possible: {', '.join(possible)}",
-            pointer + "/type" * tag,
-        )
+    if kind == "union_tag_invalid":
+        return _impossible(got["type"], detail["ctx"]["expected_tags"], f"{pointer}/type")
+    if kind == "literal_error":
+        return _impossible(got, detail["ctx"]["expected"], pointer)
     if kind == "inexact":
         return Problem("GE125", f"{detail['msg']}, such as {shown(got)}", None, pointer)
     if kind == "size":
@@ -161,7 +179,7 @@ def _problem(detail: Any, path: Place, hint: str | None) -> Problem:
         return Problem("GE112", _pattern_message(detail["ctx"]["pattern"], path, got), None, pointer)
     if kind in _LENGTHS:
         bound, limit = _LENGTHS[kind], detail["ctx"]["max_length" if "long" in kind else "min_length"]
-        what = "character" if isinstance(got, str) else "key" if isinstance(got, dict) else "element"
+        what: str = _PARTS.get(type(got), "element")
         return Problem("GE112", f"must have {bound} {counted(limit, what)}, not {len(got)}", hint, pointer)
     message = detail["msg"].replace("Input should be", "must be").replace("Value error, ", "")
     return Problem("GE112", f"{message}, not {shown(got)}", None, pointer)

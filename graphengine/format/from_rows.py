@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from graphengine.errors import Problem, make_pointer
@@ -10,7 +10,7 @@ from graphengine.format.initializers import FromDataInitializer
 from graphengine.ir.declarations import Parameter, State
 from graphengine.ir.graph import Graph
 from graphengine.ir.nodes import GraphNode, reachable, topologically_sorted
-from graphengine.ops.shapes import Shape, shape_text
+from graphengine.ops.shapes import ArrayType, Shape, shape_text
 
 
 class Statistic(NamedTuple):
@@ -85,19 +85,30 @@ def _followed(statistics: list[Statistic], graph: Graph) -> tuple[dict[str, str]
     """
     own = {each.name: each.value for each in statistics}
     late = {name: name for name in (*graph.trainable, *graph.state) if name not in own}
-    in_rows = {name for name, each in graph.inputs.items() if each.type.shape and isinstance(each.type.shape[0], str)}
+    in_rows = {
+        name for name, each in graph.inputs.items() if any(isinstance(size, str) for size in each.type.shape[:1])
+    }
     made: Any = None
     sources = [GraphNode(name, "parameter", made, (value,)) for name, value in own.items()]
     names = {*graph.inputs, *late}
     for node in topologically_sorted([*graph.nodes, *sources])[0]:
         outputs = node.outputs if node.node else (node.id,)
-        found = next((late[ref] for ref in node.inputs if ref in late), None)
         names.update(outputs)
-        if found is not None:
-            late.update(dict.fromkeys(outputs, found))
+        late.update(_late(node.inputs, outputs, late))
         if node.node and not in_rows.isdisjoint(node.inputs):
             in_rows.update(outputs)
     return late, in_rows, names
+
+
+def _late(inputs: Iterable[Any], outputs: Iterable[str], late: Mapping[str, str]) -> dict[str, str]:
+    """The outputs of a node, if it depends on what is trained or changes, with the first such name."""
+    found = next((late[ref] for ref in inputs if ref in late), None)
+    return {} if found is None else dict.fromkeys(outputs, found)
+
+
+def _has_samples(kind: ArrayType) -> bool:
+    """Whether the size of the first axis is a symbol."""
+    return any(isinstance(size, str) for size in kind.shape[:1])
 
 
 def _misfit(statistic: Statistic, shape: Shape, graph: Graph) -> str | None:

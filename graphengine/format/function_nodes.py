@@ -12,11 +12,11 @@ from graphengine.format.documents import InputDocument, ModelDocument
 from graphengine.format.functions import (
     Function,
     Table,
-    attributes_named,
     callable_in,
     cycle_problems,
     declaration_problems,
     nameable_in,
+    naming_others,
     omission_problems,
     substituted,
 )
@@ -38,13 +38,19 @@ def function_problems(function: Function, table: Table, gaps: Gaps) -> list[Prob
     )
     found = [problem for check in checks for problem in itertools.islice(check, MOST_REPORTED + 1)]
     if document.outputs:
-        known = {name: value for name, value in function.defaults.items() if function.may_be(name, value)}
-        attributes = {**dict.fromkeys(document.attributes.keys() - known.keys(), 1.0), **known}
-        unsure = {node["id"] for node in document.nodes if any(name not in known for name, _ in attributes_named(node))}
-        _, problems = resolved_body(function, attributes, table, gaps)
-        found += [each for each in problems if each.code != "GE213" or each.node not in unsure]
+        found += _body_problems(function, table, gaps)
     pointer, prefix = make_pointer(("functions", function.name)), f"function '{function.name}': "
     return [replace(each, pointer=pointer + (each.pointer or ""), message=prefix + each.message) for each in found]
+
+
+def _body_problems(function: Function, table: Table, gaps: Gaps) -> list[Problem]:
+    """What is wrong with the nodes of a function with the defaults of its attributes, and 1.0 where there is none."""
+    document = function.document
+    known = {name: value for name, value in function.defaults.items() if function.may_be(name, value)}
+    attributes = {**dict.fromkeys(document.attributes.keys() - known.keys(), 1.0), **known}
+    unsure = naming_others(document.nodes, known)
+    _, problems = resolved_body(function, attributes, table, gaps)
+    return [each for each in problems if each.code != "GE213" or each.node not in unsure]
 
 
 def _output_problems(function: Function, gaps: Gaps) -> Iterator[Problem]:

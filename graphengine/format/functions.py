@@ -7,8 +7,9 @@ before anything is inlined; so is how large the graph would become.
 
 from __future__ import annotations
 
+import itertools
 import sys
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from graphlib import TopologicalSorter
@@ -276,6 +277,11 @@ def attributes_named(node: NodeDocument) -> Iterator[tuple[str, tuple[str | int,
                 yield name, ("attributes", key, *place)
 
 
+def naming_others(nodes: Iterable[NodeDocument], known: Collection[str]) -> set[str]:
+    """The ids of nodes whose attributes name one of the function that is not among `known`."""
+    return {node["id"] for node in nodes if any(name not in known for name, _ in attributes_named(node))}
+
+
 def declaration_problems(function: FunctionDocument, gaps: Gaps) -> Iterator[Problem]:
     """Names of attributes that are taken or that there are not, optional inputs before others; pointers into it."""
     taken = {*function.inputs, *(node["id"] for node in function.nodes)}
@@ -291,6 +297,10 @@ def declaration_problems(function: FunctionDocument, gaps: Gaps) -> Iterator[Pro
         if name in taken:
             message = f"attribute '{name}' has the name of a node or an input"
             yield Problem("GE201", message, None, make_pointer(("attributes", name)), at_key=True)
+    yield from _undefined_attributes(function, gaps)
+
+
+def _undefined_attributes(function: FunctionDocument, gaps: Gaps) -> Iterator[Problem]:
     for index, node in enumerate(function.nodes):
         for name, place in attributes_named(node):
             if name not in function.attributes and not gaps.hide(name, "attributes"):
@@ -302,13 +312,15 @@ def declaration_problems(function: FunctionDocument, gaps: Gaps) -> Iterator[Pro
 def _parameter_problems(function: FunctionDocument, gaps: Gaps) -> Iterator[Problem]:
     """Names of parameters that are taken, and sizes of theirs that nothing gives."""
     taken = {*function.attributes, *(node["id"] for node in function.nodes)}
-    sizes = {size for each in function.inputs.values() for size in each.axes or ()} | function.attributes.keys()
+    axes = [each.axes or () for each in function.inputs.values()]
+    sizes = function.attributes.keys() | set(itertools.chain(*axes))
+    hidden = gaps.known("inputs", "attributes") or gaps.open
     for name, made in function.parameters.items():
         if name in taken:
             message = f"parameter '{name}' has the name of a node or an attribute"
             yield Problem("GE201", message, None, make_pointer(("parameters", name)), at_key=True)
         unknown = [symbol for symbol in symbols_of(made.shape or ()) if symbol not in sizes]
-        if unknown and not (gaps.known("inputs", "attributes") or gaps.open):
+        if unknown and not hidden:
             message = f"the size '{unknown[0]}' of parameter '{name}' is neither an attribute nor a size of an input"
             yield Problem("GE210", message, None, make_pointer(("parameters", name, "shape")))
         yield from _statistic_problems(function, name, gaps)

@@ -17,8 +17,8 @@ from graphengine.format.documents import ModelDocument, ParameterDocument
 from graphengine.format.initializers import FromDataInitializer
 from graphengine.format.inlining import CallFrame, Inlining
 from graphengine.format.resolve import UNKNOWN
-from graphengine.ir.node_types import infer_types, literal_type
-from graphengine.ir.nodes import GraphNode, topologically_sorted
+from graphengine.ir.node_types import infer_types, operand_type
+from graphengine.ir.nodes import GraphNode, Operand, topologically_sorted
 from graphengine.ops.shapes import (
     ArrayType,
     Shape,
@@ -49,19 +49,26 @@ class Making:
         """Do what `infer_types` does, and make parameters on the way."""
         calls = {ident: (frame, name) for frame in self.inlining.makers for name, ident in frame.made.items()}
         wanted = {ident: call for ident, call in calls.items() if ident not in self.document.parameters}
+        misfits = self._infer_and_make(nodes, wanted, types)
+        self.made = {ident: self.made[ident] for ident in wanted if ident in self.made}
+        for ident, call in calls.items():
+            if ident in types and ident not in wanted:
+                self._check(*call, types)
+        return misfits
+
+    def _infer_and_make(
+        self, nodes: Sequence[GraphNode], wanted: Mapping[str, tuple[CallFrame, str]], types: dict[str, ArrayType]
+    ) -> list[Problem]:
+        """Infer types in the order of the nodes; a parameter is made once the operands of its call have types."""
         sources = [GraphNode(ident, "parameter", UNKNOWN, _given(frame)) for ident, (frame, _) in wanted.items()]
         ordered = topologically_sorted([*nodes, *sources])[0] if sources else nodes
         misfits: list[Problem] = []
         for is_wanted, group in itertools.groupby(ordered, key=lambda node: node.id in wanted):
-            if not is_wanted:
+            if is_wanted:
+                for node in group:
+                    self._make(*wanted[node.id], types)
+            else:
                 misfits += infer_types(group, types)
-                continue
-            for node in group:
-                self._make(*wanted[node.id], types)
-        self.made = {ident: self.made[ident] for ident in wanted if ident in self.made}
-        for ident in calls:
-            if ident in self.document.parameters and ident in types:
-                self._check(*calls[ident], types)
         return misfits
 
     def _make(self, frame: CallFrame, name: str, types: dict[str, ArrayType]) -> None:
@@ -93,20 +100,16 @@ class Making:
 
     def _shape(self, frame: CallFrame, name: str, types: Mapping[str, ArrayType]) -> Shape | None:
         """The shape of a parameter of a call; None if an operand has no type, or where a problem was added."""
-        kinds = {
-            each: types.get(ref) if isinstance(ref, str) else literal_type(ref)
-            for each, ref in zip(frame.call.function.signature.inputs, frame.operands, strict=True)
-            if ref is not None and each not in frame.made
-        }
+        kinds = {each: operand_type(ref, types) for each, ref in _given_operands(frame).items()}
         if None in kinds.values():
             return None
         sizes = _sizes(frame, kinds)  # type: ignore[arg-type]
         made = frame.call.function.document.parameters[name]
         if made.shape is None:
             return self._row_of(frame, name, made.initializer.of, kinds)  # type: ignore[arg-type, union-attr]
-        for symbol in [symbol for symbol in symbols_of(made.shape) if symbol in frame.call.attributes]:
+        for symbol in symbols_of(made.shape):
             value = sizes.get(symbol)
-            if type(value) is not int or value < 0:
+            if symbol in frame.call.attributes and (type(value) is not int or value < 0):
                 message = f"attribute '{symbol}' is a size of its parameter '{name}', so it must be an integer of at"
                 self._add(frame, "GE213", f"{message} least 0, not {value!r:.60}")
                 return None
@@ -135,6 +138,12 @@ def _given(frame: CallFrame) -> tuple[Any, ...]:
     """The operands of a call that are values."""
     made = set(frame.made.values())
     return tuple(operand for operand in frame.operands if isinstance(operand, str) and operand not in made)
+
+
+def _given_operands(frame: CallFrame) -> dict[str, Operand]:
+    """The operands of a call that are not omitted or made for it, by the names that the function has for them."""
+    operands = dict(zip(frame.call.function.signature.inputs, frame.operands, strict=True))
+    return {name: operand for name, operand in operands.items() if operand is not None and name not in frame.made}
 
 
 def _sizes(frame: CallFrame, kinds: Mapping[str, ArrayType]) -> dict[str, Any]:

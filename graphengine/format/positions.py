@@ -20,6 +20,7 @@ _SPACE = re.compile(r"[ \t\r\n]*")
 _NO_SPACE = frozenset('[]{},:"')
 _DECODER: Any = json.JSONDecoder(strict=False, parse_int=bool, parse_float=bool)  # a number takes no memory
 _SCAN = _DECODER.scan_once
+_CLOSING = {"[": "]", "{": "}"}
 _LONGEST_INDEX = 12
 """Digits that no index of an element has: keys of objects may look like one, and be longer than Python reads."""
 _LEAP = 4096
@@ -58,41 +59,49 @@ def _offsets(text: str, inside: Mapping[str, Collection[str]], of_keys: Collecti
     """
     found: dict[str, int] = {}
     stack: list[tuple[str, str, int]] = []  # pointer of each open container, what closes it, members before this one
-    pointer, place, is_wanted = "", _behind_space(text, 0), True
-    indices = {
-        container: sorted(int(part) for part in parts if part.isdecimal() and len(part) < _LONGEST_INDEX)
-        for container, parts in inside.items()
-    }
+    place = _behind_space(text, 0)
+    indices = dict(zip(inside, map(_indices, inside.values()), strict=True))
+    pointer: str | None = ""  # None inside a container for what is not wanted there
     member = place  # where the key of what is at the place begins, or it itself if it has none
     while True:
-        if is_wanted:
+        if pointer is not None:
             found[pointer] = member if pointer in of_keys else place
-        if is_wanted and pointer in inside and text[place] in "[{":
-            stack.append((pointer, "}" if text[place] == "{" else "]", 0))
+        closing = _CLOSING.get(text[place])
+        if closing and pointer is not None and pointer in inside:
+            stack.append((pointer, closing, 0))
             place = _behind_space(text, place + 1)
         else:
             place = _behind_space(text, _SCAN(text, place)[1])
-        while stack and text[place] == stack[-1][1]:
-            stack.pop()
-            place = _behind_space(text, place + 1)
+        place = _closed(text, place, stack)
         if not stack:
             return found
-        container, closing, count = stack[-1]
+        container, closing, count = stack.pop()
         if text[place] == ",":
-            count += 1
-            stack[-1] = (container, closing, count)
-            place = _behind_space(text, place + 1)
+            count, place = count + 1, _behind_space(text, place + 1)
         if closing == "]":
             place, count = _leapt(text, place, count, indices[container])
-            stack[-1] = (container, closing, count)
-        part, member = str(count), place
-        if closing == "}":
-            key, place = _SCAN(text, place)
-            place = _behind_space(text, _behind_space(text, place) + 1)  # the colon
-            part = pointer_key(key)
-        is_wanted = part in inside[container]
-        if is_wanted:
-            pointer = f"{container}/{part}"
+        stack.append((container, closing, count))
+        member = place
+        part, place = _key(text, place) if closing == "}" else (str(count), place)
+        pointer = f"{container}/{part}" if part in inside[container] else None
+
+
+def _closed(text: str, place: int, stack: list[tuple[str, str, int]]) -> int:
+    """Take the containers that end at a place off the stack; the place after them."""
+    while stack and text[place] == stack[-1][1]:
+        stack.pop()
+        place = _behind_space(text, place + 1)
+    return place
+
+
+def _indices(parts: Iterable[str]) -> list[int]:
+    return sorted(int(part) for part in parts if part.isdecimal() and len(part) < _LONGEST_INDEX)
+
+
+def _key(text: str, place: int) -> tuple[str, int]:
+    """The key of a member as part of a pointer, and where its value begins."""
+    key, place = _SCAN(text, place)
+    return pointer_key(key), _behind_space(text, _behind_space(text, place) + 1)  # the colon
 
 
 def _leapt(text: str, place: int, count: int, wanted: list[int]) -> tuple[int, int]:

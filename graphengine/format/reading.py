@@ -11,6 +11,7 @@ from dataclasses import replace
 from functools import cache
 from importlib import resources
 from pathlib import Path
+from types import NoneType
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from pydantic import BaseModel, FailFast, TypeAdapter, ValidationError
@@ -199,16 +200,18 @@ def _foreign(content: Any) -> Iterator[Problem]:
         if len(path) > _DEEPEST:
             raise ValueError("it is nested too deep, or in itself")
         if isinstance(value, dict):
-            for key in value:
-                if not isinstance(key, str):
-                    message = f"a key must be a string, not {key!r:.60} of type '{type(key).__name__}'"
-                    yield Problem("GE112", message, None, make_pointer(path))
+            yield from [_foreign_key(key, path) for key in value if not isinstance(key, str)]
             pending += [((*path, key), each) for key, each in value.items() if type(each) not in _PLAIN]
         elif isinstance(value, (list, tuple)):
             pending += [((*path, index), each) for index, each in enumerate(value) if type(each) not in _PLAIN]
-        elif not isinstance(value, (str, int, float)) and value is not None:
+        elif not isinstance(value, (str, int, float, NoneType)):
             message = f"JSON has no object of type '{type(value).__name__}'"
             yield Problem("GE112", message, "write it as a number, a string or nested lists", make_pointer(path))
+
+
+def _foreign_key(key: Any, path: tuple[Any, ...]) -> Problem:
+    message = f"a key must be a string, not {key!r:.60} of type '{type(key).__name__}'"
+    return Problem("GE112", message, None, make_pointer(path))
 
 
 _PLAIN = {str, int, float, bool, type(None)}
@@ -263,8 +266,8 @@ def parse_document(
         raw, problems, source.data = read_json(source.data, source.name, limits, parse=_parsed)
         if problem := _format_problem(raw, expected):
             problems.append(problem)
-        if problem and problem.code == "GE104":
-            raise source.locate(problems)
+            if problem.code == "GE104":
+                raise source.locate(problems)
         raw = upgraded(raw)
         _check_count(raw, source, limits)
         if len(source.data) > _SHORT:
@@ -279,9 +282,9 @@ def parse_document(
         source.problems = [*problems, *(each.problem for each in found)]
         if source.problems:
             checked = None
-        if source.problems and salvage and len(source.problems) <= MOST_REPORTED:
-            source.gaps = _cut_out(raw, problems, found)
-            checked, _ = _validated(document, raw)
+            if salvage and len(source.problems) <= MOST_REPORTED:
+                source.gaps = _cut_out(raw, problems, found)
+                checked, _ = _validated(document, raw)
         if checked is None:
             raise source.locate(())
         return checked

@@ -45,7 +45,7 @@ def example(path: tuple[str | int, ...]) -> str | None:
 
 def syntax(text: str, place: int) -> str | None:
     """Why a text is not JSON from a place on, as a hint, where the text there shows it."""
-    rest = text[place:]
+    rest, before = text[place:], text[:place].rstrip()
     word = re.match(r"[A-Za-z_]\w*", rest)
     if not rest.strip():
         return "something is not closed: the file may have been cut off"
@@ -53,14 +53,19 @@ def syntax(text: str, place: int) -> str | None:
         return 'JSON has no comments; there are keys for them, "description" and "metadata"'
     if word and word[0] in ("True", "False", "None"):
         return "JSON writes true, false and null"
-    if not text[:place].strip():
+    if not before:
         return "a model file is a JSON object and begins with {"
     if rest[0] == "'" or word:
         return "write keys and strings in double quotes"
-    if rest[0] == "," and text[:place].rstrip()[-1] in ",[{:":
+    return _comma(before, rest)
+
+
+def _comma(before: str, rest: str) -> str | None:
+    """What is wrong with the comma between two parts of a text, if anything is."""
+    if rest[0] == "," and before[-1] in ",[{:":
         return "this comma is one too many"
     if re.match(r",\s*[\]}]", rest):
         return "remove the comma before the closing bracket"
-    if rest[0] == '"' and text[:place].rstrip()[-1] not in "{[,:":
+    if rest[0] == '"' and before[-1] not in "{[,:":
         return "a comma is missing in front of it"
     return None

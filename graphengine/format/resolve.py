@@ -138,27 +138,36 @@ class Resolver:
         Most nodes are like one before them: the same op on as many operands, without attributes. Of such a node only
         the references are looked at. A name is one string wherever it occurs, that of `values`.
         """
+        resolved = [] if self._has_too_many_outputs else self._resolved()
+        hidden = self.gaps.names.get("nodes", ())
+        return [node for node in resolved if node.id not in hidden] if hidden else resolved
+
+    def _resolved(self) -> list[GraphNode]:
         resolved: list[GraphNode] = []
         alike: dict[tuple[str, int], GraphNode] = {}
         names: Mapping[Any, str] = self.values
-        for index, spec in enumerate(() if self._has_too_many_outputs else self.document.nodes):
+        for index, spec in enumerate(self.document.nodes):
             inputs = spec["inputs"]
             plain = type(inputs) is list and "attributes" not in spec
             like = alike.get((spec["op"], len(inputs))) if plain else None
             if like is not None and None not in (operands := tuple([names.get(ref) for ref in inputs])):
                 resolved.append(GraphNode(names.get(spec["id"], HOLE), like.op, like.node, operands))
                 continue
-            found = self._resolve(index, spec)
+            found = self._resolve_or_keep(index, spec)
             if self._is_full:
                 break
-            if found is None:
-                self.unknown.append(GraphNode(spec["id"], spec["op"], UNKNOWN, self._defined(spec)))
-                continue
-            resolved.append(found)
-            if plain and len(found.inputs) == len(inputs):
-                alike[spec["op"], len(inputs)] = found
-        hidden = self.gaps.names.get("nodes", ())
-        return [node for node in resolved if node.id not in hidden] if hidden else resolved
+            if found is not None:
+                resolved.append(found)
+                if plain and len(found.inputs) == len(inputs):
+                    alike[spec["op"], len(inputs)] = found
+        return resolved
+
+    def _resolve_or_keep(self, index: int, spec: NodeDocument) -> GraphNode | None:
+        """Resolve a node, or keep it among those that are unknown."""
+        found = self._resolve(index, spec)
+        if found is None and not self._is_full:
+            self.unknown.append(GraphNode(spec["id"], spec["op"], UNKNOWN, self._defined(spec)))
+        return found
 
     def _is_hidden(self, op: str) -> bool:
         """Whether it is not known what the inputs and outputs of an op are that has a name."""

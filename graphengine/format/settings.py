@@ -41,10 +41,13 @@ def _place(container: Any, key: str, what: str) -> Any:
         return key
     if not isinstance(container, list):
         raise UsageError(f"{what}: there is no '{key}' inside a value that is neither object nor array")
-    ids = [item.get("id") if isinstance(item, dict) else None for item in container]
-    places: dict[Any, int] = {str(index): index for index in range(len(ids))}
-    places |= {name: index for index, name in enumerate(ids) if isinstance(name, str)}
+    ids = {item["id"]: index for index, item in enumerate(container) if isinstance(item, dict) and _has_name(item)}
+    places = {**{str(index): index for index in range(len(container))}, **ids}
     if key not in places:
-        hint = did_you_mean(key, [name for name in ids if isinstance(name, str)], "elements") if any(ids) else None
-        raise UsageError(f"{what}: there is no element '{key}'", hint=hint or f"number of elements: {len(ids)}")
+        hint = did_you_mean(key, ids, "elements") if ids else None
+        raise UsageError(f"{what}: there is no element '{key}'", hint=hint or f"number of elements: {len(container)}")
     return places[key]
+
+
+def _has_name(element: dict[str, Any]) -> bool:
+    return isinstance(element.get("id"), str)

@@ -24,7 +24,7 @@ from graphengine.format.documents import (
     InputDocument,
     ModelDocument,
 )
-from graphengine.format.functions import attributes_named, declaration_problems, is_number, substituted
+from graphengine.format.functions import declaration_problems, is_number, naming_others, substituted
 from graphengine.format.initializers import FromDataInitializer
 from graphengine.format.kinds import SOLVERS
 from graphengine.format.reading import Source, parse_function, read_bytes, shipped_files
@@ -208,17 +208,12 @@ def checked_graph(
         problems += shapes
     if rule.outputs and not shapes:
         graph, found = sound_graph(_as_model(rule, attributes, kind), limits, gaps)
-        unsure = _with_unknown_attributes(rule, attributes)
+        known = {name for name, each in rule.attributes.items() if is_number(attributes.get(name, each.default))}
+        unsure = naming_others(rule.nodes, known)
         problems += [each for each in found if each.code != "GE213" or each.node not in unsure]
         problems += _type_problems(rule, graph, kind)
     prefix = f"update rule '{rule.name}': "
     return graph, [replace(problem, message=prefix + problem.message) for problem in problems]
-
-
-def _with_unknown_attributes(rule: FunctionFile, attributes: Mapping[str, Any]) -> set[str]:
-    """The nodes that have an attribute of the rule whose number is not known."""
-    known = {name for name, each in rule.attributes.items() if is_number(attributes.get(name, each.default))}
-    return {node["id"] for node in rule.nodes if any(name not in known for name, _ in attributes_named(node))}
 
 
 def _input_problems(rule: FunctionFile) -> Iterator[Problem]:

@@ -142,21 +142,30 @@ class _Assignment:
         return self._pool.buffers
 
     def _place(self, index: int, instruction: _Numbered) -> None:
-        call, memory = instruction.call, self._memory
-        read = dict.fromkeys([owner for value in instruction.inputs for owner in memory.get(value, (value,))])
-        dying = [value for value in read if self._last.get(value) == index and value not in self._lasting]
+        call, dying = instruction.call, self._dying(index, instruction)
         output, source = instruction.output, self._replaces.get(instruction.output)
         if output in self._large:
             pass  # in no buffer
         elif source in dying and source not in self._escaping and call.elementwise:
             self._pool.buffers.in_place[index] = self._names[source]
-        elif call.writes and output not in self._escaping and output not in self._unordered:
+        elif self._takes_buffer(instruction):
             if call.elementwise:
                 self._pool.release(dying)
             self._pool.take(index, instruction)
         self._pool.release(dying)
         if output not in self._last and output not in self._lasting:
             self._pool.release([output])
+
+    def _dying(self, index: int, instruction: _Numbered) -> list[int]:
+        """What nobody reads after an instruction."""
+        memory = self._memory
+        read = dict.fromkeys([owner for value in instruction.inputs for owner in memory.get(value, (value,))])
+        return [value for value in read if self._last.get(value) == index and value not in self._lasting]
+
+    def _takes_buffer(self, instruction: _Numbered) -> bool:
+        """Whether an instruction can write its result into a buffer, and nobody keeps it."""
+        output = instruction.output
+        return instruction.call.writes and output not in self._escaping and output not in self._unordered
 
 
 def _written_over(

@@ -110,17 +110,21 @@ def _first_of(node: GraphNode, types: Mapping[str, ArrayType], kinds: Sequence[A
 
 def _lower_one(instruction: Instruction) -> Call:
     (kind,), values = instruction.types, values_of(instruction)
-    known = [kind, *(of for of in values if of is not None)]
-    literal = any(isinstance(operand, (int, float)) for operand in instruction.inputs)
     if kind.dtype is PythonNumber.INT:
         forward = instruction.node.forward
         return made(instruction, lambda *given: bounded(forward(*given)))
     special = KERNELS.get(instruction.op)
-    if not instruction.is_core or any(None in of.shape for of in known) or (literal and special):
+    has_literal = any(isinstance(operand, (int, float)) for operand in instruction.inputs)
+    if not instruction.is_core or _is_open(kind, *values) or (has_literal and special):
         return _call(instruction)
     if instruction.op in SCALAR and is_scalar(instruction.op, values, kind):
         return _scalar(instruction)
     return (special or by_ufunc)(instruction) or _call(instruction)
+
+
+def _is_open(*kinds: ArrayType | None) -> bool:
+    """Whether a size follows from numbers that are known only when it runs."""
+    return any(kind is not None and None in kind.shape for kind in kinds)
 
 
 def _call(instruction: Instruction) -> Call:

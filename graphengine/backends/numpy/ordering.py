@@ -38,10 +38,11 @@ def updates_last(instructions: list[Call], updates: set[str]) -> list[Call]:
 
 def _greedy(instructions: Sequence[Call], live: _Live) -> list[Call]:
     made = {each.output for each in instructions}
-    missing = [len({of for of in each.inputs if of in made}) for each in instructions]
+    read = [made.intersection(each.inputs) for each in instructions]
+    missing = list(map(len, read))
     readers: dict[Any, list[int]] = {}
-    for index, each in enumerate(instructions):
-        for operand in {of for of in each.inputs if of in made}:
+    for index, operands in enumerate(read):
+        for operand in operands:
             readers.setdefault(operand, []).append(index)
     ready = {index for index, count in enumerate(missing) if not count}
     order = []

@@ -113,10 +113,7 @@ class PlanText:
         The lines that only the values `sometimes` need are indented under `if keep:`. An expression on scalars whose
         value is used once is written where it is used.
         """
-        needed: set[Operand] = set(always)
-        for instruction in reversed(self.instructions):
-            if not needed.isdisjoint([instruction.output, *instruction.fills]):
-                needed.update([instruction.output, *instruction.inputs])
+        needed = self._needed(always)
         uses: Counter[Operand] = Counter([*always, *sometimes])
         for each in self.instructions:
             uses.update([operand for place, operand in enumerate(each.inputs) for _ in range(_count(each, place))])
@@ -135,6 +132,14 @@ class PlanText:
             lines += [f"{' = '.join(forgotten)} = None"] * bool(forgotten)
             guarded = optional and not forgotten
         return lines, names
+
+    def _needed(self, values: Sequence[str]) -> set[Operand]:
+        """The values with all that they depend on."""
+        needed: set[Operand] = set(values)
+        for instruction in reversed(self.instructions):
+            if not needed.isdisjoint([instruction.output, *instruction.fills]):
+                needed.update([instruction.output, *instruction.inputs])
+        return needed
 
     def _expression(self, index: int, instruction: Call, names: Mapping[Any, str]) -> str:
         """What gives an instruction's result: an operator, or a call."""

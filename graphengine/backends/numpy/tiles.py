@@ -7,6 +7,7 @@ do not depend on how many threads share the work.
 
 from __future__ import annotations
 
+import itertools
 import math
 import operator
 from collections import deque
@@ -35,27 +36,46 @@ THREADS = 1
 
 def tile(instructions: Sequence[Call], kinds: Mapping[str, ArrayType], outputs: set[str]) -> list[Call]:
     """Instructions with those over the longest vectors gathered into regions that run tile by tile."""
-    length = max((_length(each.kind) for each in instructions), default=0)
+    length = _longest(instructions)
     if length < SHORTEST:
         return in_lines(instructions, kinds)
     known = {**kinds, **{each.output: each.kind for each in instructions}}
     eligible = {each.output for each in instructions if _is_tileable(each, length, known)}
     levels = _levels(instructions, eligible, known)
     last = _last_levels(instructions, eligible, levels, outputs)
-    by_level: list[list[Call]] = [[] for _ in range(max(levels.values()) + 1)]
-    for each in instructions:
-        by_level[levels[each.output]].append(each)
     ordered: list[Call] = []
-    for level, here in enumerate(by_level):
-        region = [each for each in here if each.output in eligible]
-        ordered += [_in_lines(each, known) for each in here if each.output not in eligible]
+    for level, here in enumerate(_by_level(instructions, levels)):
+        alone, region = _apart(here, eligible)
+        ordered += [_in_lines(each, known) for each in alone]
         if region:
-            kept = {each.output for each in region if last.get(each.output, 0) > level}
-            if sum(each.output in kept and is_large(each.kind) for each in region) > 1:
+            kept = [each.output for each in region if last.get(each.output, 0) > level]
+            if _keeps_large(region, kept):
                 ordered += [_in_lines(each, known) for each in region]  # they are written over one another
             else:
                 ordered += _region_instructions(region, length, known, kept, level)
     return ordered
+
+
+def _keeps_large(region: Sequence[Call], kept: Sequence[str]) -> bool:
+    """Whether more than one result that is kept is large."""
+    return sum(each.output in kept and is_large(each.kind) for each in region) > 1
+
+
+def _longest(instructions: Sequence[Call]) -> int:
+    return max((_length(each.kind) for each in instructions), default=0)
+
+
+def _apart(instructions: Sequence[Call], eligible: set[str]) -> tuple[list[Call], list[Call]]:
+    """The instructions that run on whole arrays, and those that run tile by tile."""
+    alone = [each for each in instructions if each.output not in eligible]
+    return alone, [each for each in instructions if each.output in eligible]
+
+
+def _by_level(instructions: Sequence[Call], levels: Mapping[str, int]) -> list[list[Call]]:
+    found: list[list[Call]] = [[] for _ in range(max(levels.values()) + 1)]
+    for each in instructions:
+        found[levels[each.output]].append(each)
+    return found
 
 
 def _last_levels(
@@ -111,20 +131,27 @@ def _levels(instructions: Sequence[Call], eligible: set[str], kinds: Mapping[str
 
 
 def _region_instructions(
-    region: list[Call], length: int, kinds: Mapping[str, ArrayType], kept: set[str], level: int
+    region: list[Call], length: int, kinds: Mapping[str, ArrayType], kept: list[str], level: int
 ) -> list[Call]:
     """One call for a region, and one instruction for each of its results."""
-    made = {each.output for each in region}
-    inputs = tuple(dict.fromkeys(of for each in region for of in each.inputs if of not in made))
+    read, made = itertools.chain(*[each.inputs for each in region]), {each.output for each in region}
+    inputs = tuple([of for of in dict.fromkeys(read) if of not in made])
     sums = [each.output for each in region if each.sums]
-    arrays = [each.output for each in region if not each.sums and each.output in kept]
+    arrays = [name for name in kept if name not in sums]
     vectors = [isinstance(of, str) and kinds[of].shape == (length,) for of in inputs]
     whole = f"*{level}"
     call = Region(region, inputs, vectors, length, sums, arrays)
-    results = [
-        Call(operator.itemgetter(place), (whole,), name, kinds[name]) for place, name in enumerate([*sums, *arrays])
-    ]
-    return [Call(call, inputs, whole, ArrayType((len(results),), np.dtype(object))), *results]
+    names = [*sums, *arrays]
+    results = [Call(operator.itemgetter(place), (whole,), name, kinds[name]) for place, name in enumerate(names)]
+    return [Call(call, inputs, whole, ArrayType((len(names),), np.dtype(object))), *results]
+
+
+def _on_a_tile(instruction: Call) -> Call:
+    """An instruction on vectors of the length of a tile."""
+    kind = instruction.kind._replace(shape=(TILE,) * len(instruction.kind.shape))
+    if instruction.function is dot:
+        return instruction._replace(kind=kind, function=lined_dot(TILE), text=None)
+    return instruction._replace(kind=kind)
 
 
 class Region:
@@ -139,15 +166,13 @@ class Region:
         sums: list[str],
         arrays: list[str],
     ) -> None:
-        small = [each._replace(kind=each.kind._replace(shape=(TILE,) * len(each.kind.shape))) for each in region]
-        small = [each._replace(function=lined_dot(TILE), text=None) if each.function is dot else each for each in small]
-        names = {f"result{place}": name for place, name in enumerate([*sums, *arrays])}
-        buffers = assign_buffers(small, {name: value for name, value in names.items() if value in sums}, {}, arrays)
+        small = [_on_a_tile(each) for each in region]
+        buffers = assign_buffers(small, {f"result{place}": name for place, name in enumerate(sums)}, {}, arrays)
         self._given = [place for place, of in enumerate(inputs) if isinstance(of, str)]
-        sources = [of for of in inputs if isinstance(of, str)]
+        sources = [str(inputs[place]) for place in self._given]
         slots, fixed = assign_slots(sources, {}, small)
         text = PlanText(small, buffers, slots, fixed)
-        parted = [of for of, vector in zip(inputs, vectors, strict=True) if vector and isinstance(of, str)]
+        parted = [str(of) for of, is_vector in zip(inputs, vectors, strict=True) if is_vector]
         self._run_tiles = text.compile(text.tiles(sources, parted, sums, arrays), "tiles")
         self._kinds, self._length = buffers.kinds, length
         self._dtypes = [each.kind.array_dtype for each in region if each.output in arrays]

@@ -125,9 +125,8 @@ class Executor:
                 for slot, gradient in zip(step.inputs, given, strict=True):
                     if gradient is not None:
                         gradients[slot] = gradients[slot] + gradient if slot in gradients else gradient
-                for slot in step.outputs:
-                    if slot not in wanted:
-                        gradients.pop(slot, None)
+                for slot in set(step.outputs) - wanted:
+                    gradients.pop(slot, None)
         return {name: self._gradient(gradients, slots, name) for name in wrt}
 
     def _gradient(self, gradients: dict[int, Any], slots: Slots, name: str) -> Any:

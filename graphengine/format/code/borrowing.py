@@ -214,16 +214,14 @@ def _methods(cls: type[Node]) -> list[tuple[str, ast.FunctionDef]]:
     pending = ["forward"]
     while pending:
         name = pending.pop()
-        place = next((base for base in cls.__mro__ if name in vars(base) and issubclass(base, Node)), None)
-        if name in found or place in (None, Node):
-            continue
-        assert place is not None
-        method = method_of(place, name)
+        place = next((base for base in cls.__mro__ if name in vars(base)), Node)
+        method = method_of(place, name) if name not in found and place not in Node.__mro__ else None
         if method is not None:
-            if any(isinstance(each, ast.Name) and each.id == "super" for each in ast.walk(method)):
+            parts = list(ast.walk(method))
+            if "super" in {each.id for each in parts if isinstance(each, ast.Name)}:
                 raise Unborrowed("it calls what a class above it defines")
             found[name] = (place.__module__, method)
-            pending += [each.attr for each in ast.walk(method) if isinstance(each, ast.Attribute)]
+            pending += [each.attr for each in parts if isinstance(each, ast.Attribute)]
     return list(found.values())
 
 

@@ -49,6 +49,13 @@ class CPart:
     carried: Mapping[str, str] = field(default_factory=dict)
     given: Sequence[str] = ()
 
+    @property
+    def read_sources(self) -> list[str]:
+        """The sources that it reads or gives, in the order of the graph."""
+        read = set[Any]().union(self.graph.outputs.values(), self.carried.values())
+        read.update(*[node.inputs for node in self.graph.nodes])
+        return [name for name in self.graph.sources if name in read]
+
 
 @dataclass(frozen=True)
 class CContent:
@@ -124,23 +131,30 @@ def _refused(part: CPart) -> Iterator[Problem]:
 
 def _function(part: CPart, prefix: str, remarks: Mapping[str, str]) -> str:
     graph, names = part.graph, Names(RESERVED, ascii_only=True)
-    used = {*graph.outputs.values(), *part.carried.values()}.union(*[node.inputs for node in graph.nodes])
-    sources = [name for name in graph.sources if name in used]
+    sources = part.read_sources
     outputs = [name for name in part.outputs if name not in part.carried]
     arguments = [_argument(name, part, names) for name in sources]
     arguments += [f"{c_type(graph.types[graph.outputs[name]])} *{names[f'out/{name}']}" for name in outputs]
     function = CFunction(graph, names)
     lines = [f"/* {part.title}", "", *_described(part, sources, outputs, names, remarks), " */"]
     lines += [f"void {prefix}_{part.name}({', '.join(arguments) or 'void'}) {{"]
-    for name in (each for each in part.given if each in sources):
-        lines.append(f"    const {c_type(graph.types[name])} {names[name]}[1] = {{{names[name]}_given}};")
-    body = list(function.lines())
+    lines += [_boxed(c_type(graph.types[name]), names[name]) for name in part.given if name in sources]
+    body = _body(function, part, names, outputs)
+    lines += [f"    (void){names[each]};" for each in sources if not _is_read(names[each], body)]
+    return "\n".join([*lines, *[f"    {line}" for line in body], "}", ""])
+
+
+def _boxed(kind: str, name: str) -> str:
+    """The line that makes an array of a number that is given as such."""
+    return f"    const {kind} {name}[1] = {{{name}_given}};"
+
+
+def _body(function: CFunction, part: CPart, names: Names, outputs: Sequence[str]) -> list[str]:
+    """The lines that compute values and write outputs and what is carried."""
+    graph, body = part.graph, list(function.lines())
     written = [(names[f"out/{name}"], graph.outputs[name]) for name in outputs]
     replaced = [(names[source], graph.outputs[output]) for output, source in part.carried.items()]
-    body += _written(function, graph, written, replaced)
-    lines += [f"    (void){names[each]};" for each in sources if not _is_read(names[each], body)]
-    lines += [f"    {line}" for line in body]
-    return "\n".join([*lines, "}", ""])
+    return [*body, *_written(function, graph, written, replaced)]
 
 
 def _is_read(name: str, lines: Sequence[str]) -> bool:
