@@ -211,15 +211,15 @@ def decisions_of(node):
 
 
 def test_functions_are_simple(trees):
-    """The aim is a mean of 3.0, and 12 at most. Comprehensions and `and` count, too."""
+    """Comprehensions and `and` count, too. The aim is a mean of 3.0."""
     found = {
         (name, node.lineno, node.name): complexity(node)
         for name, path in MODULES.items()
         for node in ast.walk(trees[path])
         if isinstance(node, ast.FunctionDef)
     }
-    assert sum(found.values()) / len(found) <= 3.6
-    assert {where: count for where, count in found.items() if count > 24} == {}
+    assert sum(found.values()) / len(found) <= 3.575
+    assert {where: count for where, count in found.items() if count > 12} == {}
 
 
 OPS_IN_PASSES = {

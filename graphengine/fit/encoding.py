@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -14,6 +14,10 @@ from graphengine.ops.numbers import encode_number
 PAIRS = ("covariance", "correlation")
 MOST_PAIRED = 200
 """For so many numbers at most a file keeps the matrices of all pairs."""
+
+
+def _ends(intervals: Mapping[str, Iterable[float]]) -> dict[str, Any]:
+    return {name: [encode_number(end) for end in ends] for name, ends in intervals.items()}
 
 
 def fit_as_json(fit: Fit) -> dict[str, Any]:
@@ -37,10 +41,7 @@ def fit_as_json(fit: Fit) -> dict[str, Any]:
         **numbers(asdict(fit.squares) if fit.squares else {}),
         **numbers({} if fit.chi_square is None else {"chi_square": fit.chi_square}),
         **({"settings": dict(fit.settings)} if fit.settings else {}),
-        "intervals": {
-            f"{level:g}": {name: [encode_number(end) for end in ends] for name, ends in found.items()}
-            for level, found in fit.intervals.items()
-        },
+        "intervals": {f"{level:g}": _ends(found) for level, found in fit.intervals.items()},
         **({"bootstrap": _bootstrap(fit.bootstrap)} if fit.bootstrap else {}),
         **({"starts": [_start(each) for each in fit.starts]} if fit.starts else {}),
     }

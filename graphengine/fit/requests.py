@@ -61,11 +61,12 @@ def fit_section(
     """
     keys = {"data": section.data if section else None, "max_iterations": max_iterations}
     declared = _declared_options(graph, section)
-    if declared is not None and section is not None and request.given.keys() <= {"absolute_sigma"}:
-        return graph, {**keys, "loss": section.loss, "optimizer": {**declared, **request.given}}
     found = None if declared or section is None else with_difference(graph, graph.value_name(section.loss))
-    if not request.given.keys() - {"absolute_sigma"} and found is None and section is not None:
-        return graph, {**keys, "loss": section.loss, "optimizer": {"type": NEWTON}}
+    if section is not None and request.given.keys() <= {"absolute_sigma"}:
+        if declared is not None:
+            return graph, {**keys, "loss": section.loss, "optimizer": {**declared, **request.given}}
+        if found is None:
+            return graph, {**keys, "loss": section.loss, "optimizer": {"type": NEWTON}}
     graph, residual = found or Weighted(graph, "")
     optimizer = {"type": LEAST_SQUARES, "residual": residual or None, **(declared or {}), **request.given}
     if optimizer["residual"] is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from pydantic import ValidationError
 
@@ -57,8 +57,7 @@ def _unused(training: TrainingDocument) -> Iterator[Problem]:
 
 def _least_squares_problems(options: LeastSquares, graph: Graph, gaps: Gaps) -> list[Problem]:
     """What is wrong with the values that least squares name; of one that a gap hides, nothing is said."""
-    named = {key: getattr(options, key) for key in ("residual", "sigma", "weights")}
-    named = {key: graph.meaning(value) for key, value in named.items() if value is not None}
+    named = _named_values(options, graph)
     known = {key: value for key, value in named.items() if value in graph.types}
     problems: list[Problem] = []
     for key, value in named.items():
@@ -69,7 +68,18 @@ def _least_squares_problems(options: LeastSquares, graph: Graph, gaps: Gaps) -> 
     if "sigma" in named and "weights" in named:
         message = "'sigma' and 'weights' say the same: weights are 1 / sigma**2"
         problems.append(Problem("GE112", message, "keep one of them", f"{PLACE}/weights", at_key=True))
-    if not problems and "residual" in known:
+    return problems or _problems_of_weights(known, graph)
+
+
+def _named_values(options: LeastSquares, graph: Graph) -> dict[str, str]:
+    named = {key: getattr(options, key) for key in ("residual", "sigma", "weights")}
+    return {key: graph.meaning(value) for key, value in named.items() if value is not None}
+
+
+def _problems_of_weights(known: Mapping[str, str], graph: Graph) -> list[Problem]:
+    """What is wrong with sigma or the weights beside the residual, if both are known."""
+    problems: list[Problem] = []
+    if "residual" in known:
         learned = differentiable_toward(graph, graph.trainable)
         for key in known.keys() & {"sigma", "weights"}:
             problems += _weight_problems(key, known[key], known["residual"], graph, learned)

@@ -10,7 +10,7 @@ import numpy as np
 from graphengine.errors import UsageError
 from graphengine.format.functions import shipped_functions
 from graphengine.ir.graph import Graph
-from graphengine.ir.nodes import reachable
+from graphengine.ir.nodes import GraphNode, reachable
 from graphengine.ir.origins import enclosing
 
 DOMAIN = "nll."
@@ -61,12 +61,16 @@ def likelihood_terms(nodes: Iterable[Mapping[str, Any]], graph: Graph, loss: str
     if not found:
         raise UsageError(f"the loss '{loss}' has no likelihood from which data can be drawn", hint=HINT)
     for term in found:
-        elsewhere = [each.id for each in used if term.data in each.inputs and term.call not in enclosing(each.id)]
-        elsewhere += [term.call] if term.data in term.operands else []
-        if elsewhere:
-            message = f"'{term.data}' cannot be drawn from '{term.call}', because '{elsewhere[0]}' depends on it, too"
+        for name in _other_readers(term, used):
+            message = f"'{term.data}' cannot be drawn from '{term.call}', because '{name}' depends on it, too"
             raise UsageError(message, hint=HINT)
     return found
+
+
+def _other_readers(term: Term, nodes: Iterable[GraphNode]) -> list[str]:
+    """What reads the data of a likelihood beside it: other nodes, or the likelihood as another operand."""
+    others = [each.id for each in nodes if term.data in each.inputs and term.call not in enclosing(each.id)]
+    return [*others, term.call] if term.data in term.operands else others
 
 
 def _term(node: Mapping[str, Any], graph: Graph) -> Term:

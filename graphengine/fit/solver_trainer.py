@@ -93,11 +93,7 @@ class SolverTrainer:
             raise TrainingError(f"model '{graph.name}' has no trainable parameter")
         require_function(graph, training.optimizer.type)
         self.batches = Batches(data, graph)
-        whole = self.batches.whole()
-        if whole is None:
-            hint = "raise the limit data_bytes to four times what the data takes" if self.batches.is_stored else None
-            message = f"the solver '{training.optimizer.type}' needs all samples as one batch in memory"
-            raise TrainingError(message, hint=hint)
+        whole = self._whole()
         values.update(initialized(graph, values, data))
         self._turns = [Turn()]
         self.options, residual = self.solver if isinstance(self.solver, LeastSquares) else None, ""
@@ -119,6 +115,15 @@ class SolverTrainer:
         self.learning_rate: float | None = None  # which a trainer has
         self.checkpoints: Any = None
         self._recording = small
+
+    def _whole(self) -> dict[str, Any]:
+        """All samples as one batch."""
+        whole = self.batches.whole()
+        if whole is None:
+            hint = "raise the limit data_bytes to four times what the data takes" if self.batches.is_stored else None
+            message = f"the solver '{self.training.optimizer.type}' needs all samples as one batch in memory"
+            raise TrainingError(message, hint=hint)
+        return whole
 
     def fresh(self, values: Mapping[str, Any]) -> SolverTrainer:
         """The same solver at another start, with a history and values of its own; what is compiled is shared."""
@@ -178,14 +183,7 @@ class SolverTrainer:
         self._turns[-1] = turn
         self._deadline = time.monotonic() + (self.training.max_seconds or math.inf)
         start = self.objective.vector(self.values)
-        if self.options:
-            require_positive(self.objective, start, self.options)
-        loss, slope = self._loss_at(start)
-        if not (math.isfinite(loss) and math.isfinite(slope)):
-            raise not_finite(self.objective, start, self.training.loss)
-        if self.options:
-            require_resolved(self.problem.value(start)[1], self.options.residual or self._residual)
-        self._before, self._at = (loss, slope), start
+        self._before, self._at = self._checked_loss_at(start), start
         try:
             self._require_squares(start)
             problem = Minimization(self.objective, self.box, self._most, self._accept, self._descend)
@@ -201,6 +199,17 @@ class SolverTrainer:
             self._record(start)
         if not self.converged:
             self.reason = self.history.stopped = self.reason or NO_MINIMUM
+
+    def _checked_loss_at(self, start: Vector) -> tuple[float, float]:
+        """The loss at the start with its slope; an error where a fit cannot begin."""
+        if self.options:
+            require_positive(self.objective, start, self.options)
+        loss, slope = self._loss_at(start)
+        if not (math.isfinite(loss) and math.isfinite(slope)):
+            raise not_finite(self.objective, start, self.training.loss)
+        if self.options:
+            require_resolved(self.problem.value(start)[1], self.options.residual or self._residual)
+        return loss, slope
 
     def _accept(self, x: Vector) -> None:
         """Take a step of the solver into the history and the model."""

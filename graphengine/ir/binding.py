@@ -150,12 +150,13 @@ def _header(given: Any, inputs: Collection[str]) -> Iterable[Any]:
 
 
 def _of_mapping(graph: Graph, given: Mapping[str, Any], columns: Columns) -> Mapping[str, Any]:
-    there = {name: given[name] for name in _names_of(columns) if name in given and name not in graph.inputs}
+    others = given.keys() - graph.inputs.keys()
+    there = {name: given[str(name)] for name in _names_of(columns) if name in others}
     asked = {name: what for name, what in columns.items() if name not in given and _touches(what, there)}
-    if lacking := [_lacking(given, name, what, there) for name, what in asked.items() if not is_in(what, there)]:
-        raise InputError(lacking)
     if not asked:
         return given
+    if lacking := [_lacking(given, name, what, there) for name, what in asked.items() if not is_in(what, there)]:
+        raise InputError(lacking)
     found = _TableColumns(given, there).taken(asked, graph)
     used = _names_of(asked)
     return {**{name: value for name, value in given.items() if name not in used}, **found}

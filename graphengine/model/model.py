@@ -272,12 +272,7 @@ class Model(Pictured):
         ModelWarning
             GE903, once for a model, if the outputs depend on parameters that were never trained.
         """
-        if as_frame:
-            from graphengine.model.frames import require_frame
-
-            require_frame(inputs)
-        if row_stable and band is not None:
-            raise UsageError("a band is not row-stable", hint="leave out row_stable")
+        _require_possible(inputs, as_frame=as_frame, row_stable=row_stable, has_band=band is not None)
         asked = None if outputs is None else tuple(names_of(outputs))
         is_asked_again = inputs is None and not (check_finite or row_stable)
         program = self.evaluator.known(named, asked) if is_asked_again else None
@@ -740,6 +735,16 @@ def _run(trainer: Trainer | SolverTrainer, *, progress: bool) -> History:
     if isinstance(trainer, Trainer):
         trainer.stepper.forget()
     return trainer.history
+
+
+def _require_possible(inputs: Any, *, as_frame: bool, row_stable: bool, has_band: bool) -> None:
+    """Refuse a frame of what came in no frame, and a band that is row-stable."""
+    if as_frame:
+        from graphengine.model.frames import require_frame
+
+        require_frame(inputs)
+    if row_stable and has_band:
+        raise UsageError("a band is not row-stable", hint="leave out row_stable")
 
 
 def _not_reported(found: Iterable[Problem], reported: Iterable[Problem]) -> list[Problem]:

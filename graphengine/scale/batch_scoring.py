@@ -6,7 +6,7 @@ Whatever runs batches through a function, such as Dask, Spark or Ray, can run th
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -220,14 +220,25 @@ def _possible(
     model: Model, meant: Mapping[str, Any], outputs: tuple[str, ...] | None, there: Sequence[str]
 ) -> list[str]:
     """The outputs whose inputs have columns: those that are asked for, or all."""
-    targets = dict(model.graph.outputs) if outputs is None else model.evaluator.targets(outputs, model.graph.inputs)
-    needs = {name: model.executor.inputs_of([value]) for name, value in targets.items()}
-    lacking = {name: [each for each in inputs if not is_in(meant[each], there)] for name, inputs in needs.items()}
-    ready = [name for name, inputs in lacking.items() if needs[name] and not inputs]
-    lost = [inputs for inputs in lacking.values() if inputs]
-    if lost and (outputs is not None or not ready):
-        raise InputError([_without_column(name, meant[name], there) for name in min(lost, key=len)])
+    needs = _needs(model, outputs)
+    absent = {name for name, wanted in meant.items() if not is_in(wanted, there)}
+    ready = [name for name, inputs in needs.items() if inputs and absent.isdisjoint(inputs)]
+    fewest = _fewest(needs.values(), absent)
+    if fewest and (outputs is not None or not ready):
+        raise InputError([_without_column(name, meant[name], there) for name in fewest])
     return ready
+
+
+def _fewest(needs: Iterable[Sequence[str]], absent: Collection[str]) -> list[str]:
+    """The absent inputs of the output that lacks the fewest; none if no output lacks any."""
+    lacking = [[name for name in inputs if name in absent] for inputs in needs]
+    return min(filter(None, lacking), key=len, default=[])
+
+
+def _needs(model: Model, outputs: tuple[str, ...] | None) -> dict[str, list[str]]:
+    """The inputs that each of the outputs depends on; None for all outputs."""
+    targets = dict(model.graph.outputs) if outputs is None else model.evaluator.targets(outputs, model.graph.inputs)
+    return {name: list(model.executor.inputs_of([value])) for name, value in targets.items()}
 
 
 def _without_column(name: str, wanted: Any, there: Sequence[str]) -> Problem:

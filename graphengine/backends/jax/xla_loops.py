@@ -51,30 +51,37 @@ class DeviceLoops:
         add: Callable[[float], None],
     ) -> Values:
         """Run the rounds of a group and return the values after it; `add` gets each loss, `record` the kept rows."""
-        columns = dict(zip(fed, rounds.values(), strict=True))
-        constant = {name: self._host(name, next(iter(each))) for name, each in columns.items() if _is_one(each)}
-        moving = {name: rounds.table(name) for name in fed if name not in constant}
-        tables = {name: table for name, table in moving.items() if table is not None}
-        numbers = {name: list(columns[name]) for name, table in moving.items() if table is None}
+        constant, tables, numbers = self._columns(rounds, fed)
         stays = sum(table.nbytes for table in tables.values()) <= TABLE_BYTES
         block, loop = self._block([*recorded, *(() if stays else tables)]), self._loop_of(tuple(recorded))
         for start in range(0, len(rounds.flags), block):
-            flags = rounds.flags[start : start + block]
-            count, first = len(flags), rounds.first + start
-            length = min(block, next(each for each in LENGTHS if each >= count))
-            rows = {
-                name: self._table(name, each) if stays else self._filled(name, each[first : first + count], length)
-                for name, each in tables.items()
-            }
-            counted = {name: self._filled(name, each[start : start + count], length) for name, each in numbers.items()}
-            keep = np.zeros(length, np.bool_)
-            keep[:count] = flags
+            keep, count = _padded(rounds.flags[start : start + block], block)
+            first = rounds.first + start
+            if stays:
+                rows = {name: self._table(name, each) for name, each in tables.items()}
+            else:
+                rows = self._filled_all(tables, slice(first, first + count), len(keep))
+            counted = self._filled_all(numbers, slice(start, start + count), len(keep))
             state = {name: values[name] for name in self._replaced}
             kept = {name: each for name, each in {**values, **constant}.items() if name not in state}
             state, found = loop(count, first if stays else 0, state, kept, rows, counted, keep)
             values = {**values, **state}
             _record([np.asarray(each)[:count] for each in found], keep[:count], record, add)
         return values
+
+    def _columns(
+        self, rounds: Rounds, fed: Sequence[str]
+    ) -> tuple[dict[str, Any], dict[str, Any], dict[str, list[Any]]]:
+        """What is fed: values that stay the same, tables whose rows are read, and lists of what is computed."""
+        columns = dict(zip(fed, rounds.values(), strict=True))
+        constant = {name: self._host(name, next(iter(each))) for name, each in columns.items() if _is_one(each)}
+        moving = {name: rounds.table(name) for name in fed if name not in constant}
+        tables = {name: table for name, table in moving.items() if table is not None}
+        return constant, tables, {name: list(columns[name]) for name, table in moving.items() if table is None}
+
+    def _filled_all(self, columns: Mapping[str, Any], rows: slice, length: int) -> dict[str, Any]:
+        """These rows of columns, each filled up to a length."""
+        return {name: self._filled(name, each[rows], length) for name, each in columns.items()}
 
     def _block(self, names: Sequence[str]) -> int:
         """How many iterations run at a time, by the bytes of these values."""
@@ -148,6 +155,15 @@ class DeviceLoops:
         """Zeros of the type of a value, or room for so many of it."""
         kind = self._graph.types[name]
         return self._jax.numpy.zeros((*room, *kind.shape), kind.array_dtype)
+
+
+def _padded(flags: Sequence[Any], block: int) -> tuple[Any, int]:
+    """The flags of a block up to a length for which a loop is compiled, and how many they are."""
+    count = len(flags)
+    length = min(block, next(each for each in LENGTHS if each >= count))
+    keep = np.zeros(length, np.bool_)
+    keep[:count] = flags
+    return keep, count
 
 
 def _is_one(column: Any) -> bool:

@@ -144,9 +144,10 @@ class JaxProgram:
         lines = []
         for each in (step for part in self._parts for _, step in part.steps):
             operands = [names[of] if isinstance(of, str) else repr(of) for of in each.inputs]
-            names |= {name: f"v{len(names) + place}" for place, name in enumerate(each.outputs)}
-            made = f"{', '.join(names[name] for name in each.outputs)} = {each.op}({', '.join(operands)})"
-            lines.append(made + "  # runs in NumPy" * (each.outputs in in_numpy))
+            made = [f"v{len(names) + place}" for place in range(len(each.outputs))]
+            names |= zip(each.outputs, made, strict=True)
+            line = f"{', '.join(made)} = {each.op}({', '.join(operands)})"
+            lines.append(line + "  # runs in NumPy" * (each.outputs in in_numpy))
         ops = ", ".join(sorted({each.op for each in self.lacking}))
         what = f"this but for what runs in NumPy around it: {ops}" if ops else "this as one"
         return CodeListing("\n".join([f"# XLA compiles {what}", *lines]), {made: name for name, made in names.items()})

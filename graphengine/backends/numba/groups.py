@@ -115,18 +115,23 @@ class Group:
             return None
         shape: Any = instruction.types[0].shape
         if self.spans.keys().isdisjoint(instruction.inputs):
-            rows = iter(sorted(self.kept))
-            span = [None if size == 1 else next(rows, None) for size in shape]
-            sizes = [size for size in shape if size != 1]
-            return tuple(span) if sizes == [self.shape[axis] for axis in sorted(self.kept)] else None
-        span = [None] * len(shape)
-        for operand in instruction.inputs:
-            known = self.spans.get(operand, ()) if isinstance(operand, str) else ()
-            for place, axis in enumerate(known, len(shape) - len(known)):
-                if axis is not None:
-                    span[place] = axis
+            rows = sorted(self.kept)
+            if [size for size in shape if size != 1] != [self.shape[axis] for axis in rows]:
+                return None
+            axes = iter(rows)
+            return tuple([None if size == 1 else next(axes) for size in shape])
+        span = self._common_span(instruction, len(shape))
         fits = all((axis is None) == (size == 1) for axis, size in zip(span, shape, strict=True))
         return tuple(span) if fits and self._counts_rows(span) else None
+
+    def _common_span(self, instruction: Instruction, rank: int) -> list[Any]:
+        """The axes of the group along which the operands of an instruction lie together."""
+        span: list[Any] = [None] * rank
+        for operand in instruction.inputs:
+            known: Any = self.spans.get(operand, ()) if isinstance(operand, str) else ()
+            for place, axis in enumerate(known, rank - len(known)):
+                span[place] = span[place] if axis is None else axis
+        return span
 
     def _seen(self, instruction: Instruction) -> Span | None:
         """The span of a view of a value that the group computes, whose axes keep their order."""

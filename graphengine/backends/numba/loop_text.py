@@ -7,7 +7,7 @@ all iterations have: no character of it comes from a file.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,7 +16,7 @@ from graphengine.backends.instructions import Instruction
 from graphengine.backends.numba.array_ops import CASTS
 from graphengine.backends.numba.expressions import expression_of
 from graphengine.backends.numba.groups import grouped
-from graphengine.backends.numba.parameters import GIVEN, RESULT, SCRATCH, SIZE, LoopNames, LoopParameter
+from graphengine.backends.numba.parameters import GIVEN, RESULT, SCRATCH, SIZE, LoopNames, LoopParameter, indented
 from graphengine.backends.numba.row_loops import rows_texts
 from graphengine.backends.numba.rows_text import RowsText
 from graphengine.backends.numpy.lowering import constants
@@ -39,28 +39,35 @@ class Line(NamedTuple):
     inputs: tuple[Operand, ...]
 
 
+def _other_numbers(graph: Graph, names: Iterable[str]) -> list[str]:
+    """The values that are not numbers of double precision, in words."""
+    return [f"'{name}' of {graph.types[name]}" for name in names if not is_float(graph.types[name])]
+
+
 class LoopText:
     """Writes the loop of a step whose values outside of groups are numbers; `lacking` names what prevents it."""
 
     def __init__(self, graph: Graph, carried: Mapping[str, str], sources: Sequence[str]) -> None:
         self._graph, self._sources, self._outputs = graph, sources, graph.outputs
         self._carried = [(graph.outputs[name], of) for name, of in carried.items()]
-        numbers = [*graph.outputs.values(), *carried.values()]
-        self.lacking = [f"'{name}' of {graph.types[name]}" for name in numbers if not is_float(graph.types[name])]
+        self.lacking = _other_numbers(graph, [*graph.outputs.values(), *carried.values()])
         self._named = LoopNames()
         self._numbers = {name: value for name, value in constants(graph).items() if type(value) is float}
-        self._names = {name: self._named.value(name) for name in sources if is_float(graph.types[name])}
+        self.arrays = [name for name in sources if not is_float(graph.types[name])]
+        """The sources that are arrays."""
+        self._names = {name: self._named.value(name) for name in sources if name not in self.arrays}
         self._names |= {name: literal(value) for name, value in self._numbers.items()}
         self.same_bits = True
         """Whether the loop has the bits of the NumPy backend."""
         self._lines = [] if self.lacking else list(self._made(graph))
         self.lacking = list(dict.fromkeys([*self.lacking, *self._unread()]))
+        self._name_outputs()
+        self._rows = [line.text for line in self._lines if isinstance(line.text, RowsText)]
+
+    def _name_outputs(self) -> None:
         for line in self._lines:
             for output in line.outputs:
                 self._names.setdefault(output, self._named.value(output))
-        self._rows = [line.text for line in self._lines if isinstance(line.text, RowsText)]
-        self.arrays = [name for name in sources if not is_float(graph.types[name])]
-        """The sources that are arrays."""
 
     def _made(self, graph: Graph) -> Iterator[Line]:
         if len(graph.nodes) > LONGEST_LOOP:
@@ -120,35 +127,48 @@ class LoopText:
         What only a record needs is computed only for one.
         """
         kept = self.kept(fed)
-        always = self._needed(recorded)
-        often = [text for line in self._lines if always & {*line.outputs} for text in self._text(line)]
-        seldom = [text for line in self._lines if not always & {*line.outputs} for text in self._text(line)]
-        replaced = [(self._names[source], self._names[value]) for value, source in self._carried]
-        names, values = ", ".join(name for name, _ in replaced), ", ".join(value for _, value in replaced)
+        often, seldom = self._often_and_seldom(recorded)
         columns = {name: f"x{place}" for place, name in enumerate(fed)}
         arrays = {name: f"y{place}" for place, name in enumerate(self.arrays) if name not in fed}
         written = [each.name for each in self.memory]
         head = ["given", "total", "keep", "rows", "sizes", *columns.values(), *arrays.values(), *written]
         numbers = [name for name in fed if name not in self.arrays]
-        lines = [
-            f"def loop({', '.join(head)}):",
-            *(f"    {self._names[name]} = given[{place}]" for place, name in enumerate(kept)),
-            *(f"    {line}" for line in self._constants(arrays)),
-            "    row = 0",
-            "    for i in range(len(keep)):",
-            *(f"        {self._names[name]} = {columns[name]}[i]" for name in numbers),
-            *(f"        {line}" for line in self._batches(columns)),
-            *(f"        {text}" for text in often),
-            f"        total += {self._names[self._outputs[recorded[0]]]}",
-            "        if keep[i]:",
-            *(f"            {text}" for text in seldom),
-            *(f"            rows[row, {at}] = {self._names[self._outputs[name]]}" for at, name in enumerate(recorded)),
-            "            row += 1",
-            *[f"        {names} = {values}"] * bool(replaced),
-            *(f"    given[{place}] = {self._names[name]}" for place, name in enumerate(kept)),
-            "    return total",
+        results = [self._names[self._outputs[name]] for name in recorded]
+        once = [
+            *(f"{self._names[name]} = given[{place}]" for place, name in enumerate(kept)),
+            *self._constants(arrays),
+            "row = 0",
         ]
-        return "\n".join(lines) + "\n"
+        each_time = [
+            *(f"{self._names[name]} = {columns[name]}[i]" for name in numbers),
+            *self._batches(columns),
+            *often,
+            f"total += {results[0]}",
+            "if keep[i]:",
+            *indented(seldom),
+            *indented(f"rows[row, {place}] = {result}" for place, result in enumerate(results)),
+            "    row += 1",
+            *self._carried_on(),
+        ]
+        at_the_end = [f"given[{place}] = {self._names[name]}" for place, name in enumerate(kept)]
+        body = [*once, "for i in range(len(keep)):", *indented(each_time), *at_the_end, "return total"]
+        return "\n".join([f"def loop({', '.join(head)}):", *indented(body)]) + "\n"
+
+    def _often_and_seldom(self, recorded: Sequence[str]) -> tuple[list[str], list[str]]:
+        """The lines of each iteration, and those that only a record needs."""
+        always = self._needed(recorded)
+        often: list[str] = []
+        seldom: list[str] = []
+        for line in self._lines:
+            (seldom if always.isdisjoint(line.outputs) else often).extend(self._text(line))
+        return often, seldom
+
+    def _carried_on(self) -> list[str]:
+        """The line that replaces the carried numbers, all at once."""
+        if not self._carried:
+            return []
+        values, names = zip(*self._carried, strict=True)
+        return [f"{', '.join(map(self._names.__getitem__, names))} = {', '.join(map(self._names.__getitem__, values))}"]
 
     def kept(self, fed: Sequence[str]) -> list[str]:
         """The sources that are numbers and are not fed."""

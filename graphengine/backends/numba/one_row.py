@@ -53,17 +53,22 @@ def one_row(graph: Graph, sources: Sequence[str]) -> OneRow | None:
     """Return the function of a graph, if it multiplies single rows and is made of arrays that loops take."""
     known, results = constants(graph), graph.outputs.values()
     kinds = [graph.types[name] for name in (*sources, *known, *results)]
-    if any(kind.array_dtype not in CASTS or not kind.shape for kind in kinds) or {*sources, *known} & {*results}:
+    if not all(map(_is_taken, kinds)) or {*sources, *known} & {*results}:
         return None
     items = [each for each in grouped(graph, fewest=0) if not _is_constant(each, known)]
     products = [each for each in items if isinstance(each, Instruction)]
     if not products or not all(map(_is_row_product, products)):
         return None
     texts = list(rows_texts(graph, items, {}, LoopNames()))
-    if not all(isinstance(each, Instruction) or _has_arrays_alone(each) for each in texts):
+    if not all(map(_has_arrays_alone, texts)):
         return None
     text = OneRowText(graph, texts, (*sources, *known))
     return OneRow(text, sources, graph.outputs, known) if len(text.lines) <= MOST_LINES else None
+
+
+def _is_taken(kind: ArrayType) -> bool:
+    """Whether a value is an array that loops take."""
+    return kind.array_dtype in CASTS and kind.shape != ()
 
 
 def _is_constant(item: Any, known: Mapping[str, Any]) -> bool:
@@ -81,8 +86,10 @@ def _is_row_product(each: Instruction) -> bool:
     return row.dtype == matrix.dtype == dtype and dtype in CASTS and 0 < numbers <= MOST_NUMBERS
 
 
-def _has_arrays_alone(rows: RowsText) -> bool:
+def _has_arrays_alone(rows: RowsText | Instruction) -> bool:
     """Whether a loop reads and writes numbers of arrays, in the dtypes of loops, and returns none."""
+    if isinstance(rows, Instruction):  # a product
+        return True
     return not rows.totals and all(each.kind.array_dtype in CASTS for each in rows.parameters if each.role != SIZE)
 
 

@@ -88,3 +88,8 @@ class LoopParameters:
             name = f"{letter}{self._names.number((id(self), key))}"
             self.found[key] = LoopParameter(name, kind, role, value)
         return self.found[key]
+
+
+def indented(lines: Iterable[str], depth: int = 1) -> list[str]:
+    """Lines inside of a block of Python, or of several."""
+    return ["    " * depth + line for line in lines]

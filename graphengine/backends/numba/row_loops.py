@@ -59,11 +59,16 @@ def rows_texts(
         if isinstance(item, Instruction):
             yield item
             continue
-        made, read = [each.output for each in item.members], _read(item)
-        results = [name for name in made if name in outputs or readers[name] > (name in read)]
-        alone = [name for name in results if name in replaced and not readers[name]]
-        over = {name: replaced[name] for name in alone if _may_replace(item, replaced[name], name, outputs)}
+        results = _results(item, readers, outputs)
+        alone = {name: replaced[name] for name in results if name in replaced and not readers[name]}
+        over = {name: of for name, of in alone.items() if _may_replace(item, of, name, outputs)}
         yield RowsText(item, results, over, names or LoopNames())
+
+
+def _results(group: Group, readers: Mapping[Operand, int], outputs: set[str]) -> list[str]:
+    """What a group computes for others: outputs, and what is read outside of it."""
+    made, read = [each.output for each in group.members], _read(group)
+    return [name for name in made if name in outputs or readers[name] > (name in read)]
 
 
 def _read(item: Any) -> set[Operand]:

@@ -21,7 +21,7 @@ import numpy as np
 
 from graphengine.backends.numba.array_ops import CASTS, RowFold, computed_in
 from graphengine.backends.numba.groups import Group, Member, Span
-from graphengine.backends.numba.parameters import LoopNames, LoopParameter, LoopParameters
+from graphengine.backends.numba.parameters import LoopNames, LoopParameter, LoopParameters, indented
 
 TILE = 128
 """Numbers of a vector that are a run: as many sums are added up side by side."""
@@ -62,12 +62,11 @@ class RowsText:
         self._after = [each for each in group.members if each.fold and each.output not in group.spans]
         self._tiled = self._last == 0 and bool(self._after)
         self._when = _phases(group)
-        self._phases = 1 + max(self._phase_of(each) or 0 for each in group.members)
+        self._phases = self._count_phases()
         self.over = dict(over) if self._phases == 1 else {}
         self.totals = {each.output: each.kind for each in self._after if not self._dims_of(each.span)}
         """The results that are numbers, in the order in which they are returned, with their types."""
-        kinds = [kind for each in group.members for kind in (each.kind, *each.instruction.operand_types)]
-        self._wide = all(kind is None or kind.dtype != np.float32 for kind in kinds)
+        self._wide = _is_wide(group)
         self._stored = {*self._results, *self._kept_values()}
         self._parameters = LoopParameters(names)
         self._views: dict[Any, View] = {}
@@ -199,20 +198,24 @@ class RowsText:
         yield from self._numbers(lambda dims: not dims)
         yield from (*cleared, *rows, *finished)
 
+    def _count_phases(self) -> int:
+        return 1 + max(self._phase_of(each) or 0 for each in self.group.members)
+
     def _phase(self, phase: int) -> list[str]:
         """A loop over the runs of a row, with what there is once before it."""
         here = [each for each in self.group.members if self._phase_of(each) == phase]
-        elements = [line for each in here if not each.fold for line in self._computed(each)]
-        columns = [line for each in here if each in self._after for line in self._column(each)]
+        beside, columns = self._elements(here)
         rows = [each for each in here if each.fold and each not in self._after]
-        beside = [*elements, *(columns if self._wide else ())]
-        run = [
-            *(_nested([f"for j in range({self._length}):"], beside) if beside else ()),
-            *(self._folded(each) for each in rows),
-            *(() if self._wide else columns),
-        ]
+        run = _nested([f"for j in range({self._length}):"], beside) if beside else []
+        run += [*map(self._folded, rows), *columns]
         starts = [f"{self._sum(each)} = {_fold(each).start}" for each in rows]
         return [*self._row_lines(phase), *starts, *(self._runs(run) if run else ())]
+
+    def _elements(self, members: Sequence[Member]) -> tuple[list[str], list[str]]:
+        """The lines for each element, and those of sums down columns, which are apart in single precision."""
+        elements = [line for each in members if not each.fold for line in self._computed(each)]
+        columns = [line for each in members if each in self._after for line in self._column(each)]
+        return ([*elements, *columns], []) if self._wide else (elements, columns)
 
     def _row_lines(self, phase: int) -> list[str]:
         """What there is once for each row and is known before a loop over its runs."""
@@ -337,10 +340,16 @@ def _indices(dims: Iterable[int]) -> str:
     return ", ".join(f"i{dim}" for dim in dims)
 
 
+def _is_wide(group: Group) -> bool:
+    """Whether a group computes nothing in single precision."""
+    kinds = [kind for each in group.members for kind in (each.kind, *each.instruction.operand_types)]
+    return all(kind is None or kind.dtype != np.float32 for kind in kinds)
+
+
 def _nested(loops: Sequence[str], body: Iterable[str]) -> list[str]:
     """Lines inside of loops, each inside of the one before."""
     heads = ["    " * depth + line for depth, line in enumerate(loops)]
-    return [*heads, *("    " * len(loops) + line for line in body)]
+    return [*heads, *indented(body, len(loops))]
 
 
 def _merged(group: Group) -> list[tuple[int, ...]]:

@@ -18,6 +18,7 @@ from graphengine.backends.numba.compiling import compiled
 from graphengine.backends.numba.expressions import NAMES, expression_of
 from graphengine.backends.numba.groups import Group, grouped
 from graphengine.backends.numba.loop_text import LONGEST_LOOP
+from graphengine.backends.numba.parameters import indented
 from graphengine.backends.numba.row_loops import RowLoop, fuse
 from graphengine.backends.numpy.calls import Call
 from graphengine.backends.numpy.looping import Steps
@@ -100,28 +101,33 @@ class StepsText:
         given = [(source, name) for source in self.given for name in self._names[source].flat]
         columns = [f"x{place}" for place in range(len(steps.cut))]
         stacks = [f"y{place}" for place in range(len(piece.results))]
-        pairs = [
-            pair
-            for value, source in piece.carried
-            for pair in zip(self._names[source].flat, self._names[value].flat, strict=True)
+        each_step = [
+            f"n = {'count - 1 - i' if steps.is_reversed else 'i'}",
+            *self._read(columns),
+            *self._lines,
+            *self._stacked(stacks),
+            *self._carried_on(),
         ]
-        lines = [
-            f"def steps({', '.join(['given', 'count', *columns, *stacks])}):",
-            *(f"    {self._assigned(*each, f'given[{place}]')}" for place, each in enumerate(given)),
-            "    for i in range(count):",
-            f"        n = {'count - 1 - i' if steps.is_reversed else 'i'}",
-            *(f"        {line}" for line in self._read(columns)),
-            *(f"        {line}" for line in self._lines),
-            *(
-                f"        {stack}[n, {place}] = {text}"
-                for stack, value in zip(stacks, piece.results, strict=True)
-                for place, text in enumerate(self._names[value].flat)
-            ),
-            *[f"        {', '.join(name for name, _ in pairs)} = {', '.join(value for _, value in pairs)}"]
-            * bool(pairs),
-            *(f"    given[{place}] = {name}" for place, (_, name) in enumerate(given)),
+        body = [
+            *(self._assigned(*each, f"given[{place}]") for place, each in enumerate(given)),
+            "for i in range(count):",
+            *indented(each_step),
+            *(f"given[{place}] = {name}" for place, (_, name) in enumerate(given)),
         ]
-        return "\n".join(lines) + "\n"
+        return "\n".join([f"def steps({', '.join(['given', 'count', *columns, *stacks])}):", *indented(body)]) + "\n"
+
+    def _stacked(self, stacks: Sequence[str]) -> Iterable[str]:
+        """The lines that keep the results of a step."""
+        for stack, value in zip(stacks, self._steps.piece.results, strict=True):
+            for place, text in enumerate(self._names[value].flat):
+                yield f"{stack}[n, {place}] = {text}"
+
+    def _carried_on(self) -> list[str]:
+        """The line that replaces the carried numbers, all at once."""
+        carried = self._steps.piece.carried
+        names = [name for _, source in carried for name in self._names[source].flat]
+        values = [name for value, _ in carried for name in self._names[value].flat]
+        return [f"{', '.join(names)} = {', '.join(values)}"] if names else []
 
     def _read(self, columns: Sequence[str]) -> Iterable[str]:
         for column, source in zip(columns, self._steps.cut, strict=True):

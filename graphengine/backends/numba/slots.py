@@ -20,14 +20,13 @@ from graphengine.backends.numpy.lowering import constants
 from graphengine.backends.numpy.scalars import is_float, is_truth
 from graphengine.backends.protocol import CodeListing, Rounds
 from graphengine.ir.graph import Graph
+from graphengine.ir.nodes import operand_key
 from graphengine.ops.families.constants import Constant
 
 
 def encoded(graph: Graph, carried: Mapping[str, str], sources: Sequence[str]) -> SlotProgram | None:
     """A program of codes, None where a value is no number, or an expression lacks or has other bits."""
-    if not all(is_float(kind) or is_truth(kind) for kind in graph.types.values()):
-        return None
-    if not all(is_float(graph.types[name]) for name in [*sources, *graph.outputs.values()]):
+    if not _has_numbers_alone(graph, sources):
         return None
     slots: dict[Any, int] = {name: place for place, name in enumerate(sources)}
     numbers = {slots.setdefault(name, len(slots)): float(value) for name, value in constants(graph).items()}
@@ -37,20 +36,31 @@ def encoded(graph: Graph, carried: Mapping[str, str], sources: Sequence[str]) ->
             continue
         if not _is_known(each, alike):
             return None
-        operands: list[Any] = []
         for operand in each.inputs:
-            operands.append(operand if isinstance(operand, str) else (type(operand), repr(operand)))
             if not isinstance(operand, str):
-                place = slots.setdefault(operands[-1], len(slots))
+                place = slots.setdefault(operand_key(operand), len(slots))
                 numbers[place] = 0.0 if operand is None else float(operand)
-        steps.append(SlotStep(each.op, tuple(operands), each.outputs[0]))
-    first, rows = len(slots), []
+        steps.append(SlotStep(each.op, tuple(map(operand_key, each.inputs)), each.outputs[0]))
+    first = len(slots)
+    codes = np.array(_rows_of_codes(steps, slots), np.uint32).reshape(-1, 4)
+    return SlotProgram(graph, carried, sources, codes, slots, first, numbers)
+
+
+def _rows_of_codes(steps: Sequence[SlotStep], slots: dict[Any, int]) -> list[list[int]]:
+    """The code and the slots of the operands of each row; `slots` gets those of the results."""
+    rows = []
     for row in rows_of(steps):
         operands = [slots[operand] for operand in row.operands]
         rows.append([row.code, *operands, *[0] * (3 - len(operands))])
         slots.update({name: len(slots) + place for place, name in enumerate(row.results)})
-    codes = np.array(rows, np.uint32).reshape(-1, 4)
-    return SlotProgram(graph, carried, sources, codes, slots, first, numbers)
+    return rows
+
+
+def _has_numbers_alone(graph: Graph, sources: Sequence[str]) -> bool:
+    """Whether all values are numbers or truth values, and what is given and asked for are numbers."""
+    ends = [*sources, *graph.outputs.values()]
+    are_numbers = all(is_float(kind) or is_truth(kind) for kind in graph.types.values())
+    return are_numbers and all(is_float(graph.types[name]) for name in ends)
 
 
 def _is_known(each: Instruction, alike: dict[Any, bool]) -> bool:

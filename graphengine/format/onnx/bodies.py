@@ -44,6 +44,25 @@ def body_of(schema: Any, node: Any, version: int, values: Sequence[Any], attribu
     onnx = optional("onnx", "onnx")
     if schema is None:
         return None
+    if schema.has_function:
+        text = schema.get_function_with_opset_version(_newest(schema.function_opset_versions, version))
+    elif schema.has_context_dependent_function:
+        newest = _newest(schema.context_dependent_function_opset_versions, version)
+        types = [_type_proto(onnx, value).SerializeToString() for value in values]
+        resolved = _resolved(onnx, node, attributes).SerializeToString()
+        text = schema.get_context_dependent_function_with_opset_version(newest, resolved, types)
+    else:
+        return None
+    return onnx.FunctionProto.FromString(text) if text else None
+
+
+def _newest(versions: Sequence[int], version: int) -> int:
+    """Return the newest of the versions that an opset has; the newest of all if it has none."""
+    return max([each for each in versions if each <= version] or versions)
+
+
+def _resolved(onnx: Any, node: Any, attributes: Mapping[str, Any]) -> Any:
+    """Return a node in which attributes of its function are replaced by their values."""
     resolved = onnx.NodeProto()
     resolved.CopyFrom(node)
     del resolved.attribute[:]
@@ -53,17 +72,7 @@ def body_of(schema: Any, node: Any, version: int, values: Sequence[Any], attribu
             resolved.attribute.append(each)
         elif name in attributes:
             resolved.attribute.append(onnx.helper.make_attribute(each.name, attributes[name]))
-    if schema.has_function:
-        usable = [each for each in schema.function_opset_versions if each <= version]
-        text = schema.get_function_with_opset_version(max(usable or schema.function_opset_versions))
-    elif schema.has_context_dependent_function:
-        usable = [each for each in schema.context_dependent_function_opset_versions if each <= version]
-        newest = max(usable or schema.context_dependent_function_opset_versions)
-        types = [_type_proto(onnx, value).SerializeToString() for value in values]
-        text = schema.get_context_dependent_function_with_opset_version(newest, resolved.SerializeToString(), types)
-    else:
-        return None
-    return onnx.FunctionProto.FromString(text) if text else None
+    return resolved
 
 
 def inferred_types(node: Any, values: Sequence[Any], opsets: Mapping[str, int]) -> dict[str, Any]:

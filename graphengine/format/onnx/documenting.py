@@ -67,16 +67,11 @@ def _graph(
 ) -> tuple[Graph, dict[str, Any]]:
     draft = importer.draft
     nodes = reachable(draft.nodes, [each.name for each in outputs.values()])
-    read = {each.name for each in outputs.values()}.union(*[node.inputs for node in nodes])
-    stored = {name: array for name, array in {**draft.weights, **draft.constants}.items() if name in read}
-    renamed = _renamed(importer, nodes, [name for name in draft.constants if name in read])
+    stored = _stored(draft, nodes, outputs)
+    renamed = _renamed(importer, nodes, [name for name in draft.constants if name in stored])
     frozen = {*draft.frozen, *draft.constants, *_single(stored), *_matching(freeze, stored, importer.names.table)}
     parameters = {
-        renamed.get(name, name): Parameter(
-            ArrayType(array.shape, array.dtype),
-            trainable=name not in frozen and array.dtype.kind == "f",
-            storage=draft.storage.get(name),
-        )
+        renamed.get(name, name): _parameter(array, draft.storage.get(name), frozen=name in frozen)
         for name, array in stored.items()
     }
     public = NewNames()
@@ -84,10 +79,7 @@ def _graph(
     importer.names.table.update(public.table)
     graph = Graph(
         importer.proto.graph.name[:200] or "model",
-        {
-            name: Input(kind, importer.descriptions.get(name), storage=draft.storage.get(name))
-            for name, kind in draft.inputs.items()
-        },
+        _inputs(importer),
         parameters,
         {},
         [_node(node, renamed) for node in nodes],
@@ -96,7 +88,26 @@ def _graph(
         description=importer.proto.graph.doc_string or importer.proto.doc_string or None,
         limits=limits,
     )
-    return graph, {renamed.get(name, name): array for name, array in stored.items()}
+    return graph, dict(zip(parameters, stored.values(), strict=True))
+
+
+def _stored(draft: Any, nodes: Iterable[GraphNode], outputs: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arrays that nodes and outputs read."""
+    read = {each.name for each in outputs.values()}.union(*[node.inputs for node in nodes])
+    return {name: array for name, array in {**draft.weights, **draft.constants}.items() if name in read}
+
+
+def _parameter(array: Any, storage: Any, *, frozen: bool) -> Parameter:
+    kind = ArrayType(array.shape, array.dtype)
+    return Parameter(kind, trainable=not frozen and array.dtype.kind == "f", storage=storage)
+
+
+def _inputs(importer: Importer) -> dict[str, Input]:
+    draft, descriptions = importer.draft, importer.descriptions
+    return {
+        name: Input(kind, descriptions.get(name), storage=draft.storage.get(name))
+        for name, kind in draft.inputs.items()
+    }
 
 
 def _single(stored: Mapping[str, Any]) -> set[str]:

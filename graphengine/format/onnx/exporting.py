@@ -202,31 +202,41 @@ def _joined(
         **graph.inputs,
         **{name: graph.sources[name] for name in graph.sources if name in wanted.replaceable},
     }
-    read = {*graph.outputs.values(), *wanted.replaceable, *values}.union(*[node.inputs for node in graph.nodes])
-    kept = {name: source for name, source in graph.sources.items() if name in read and name not in graph.inputs}
-    defaults = {name: _value(name, source, values) for name, source in kept.items()}
-    defaults |= wanted.defaults
-    if not wanted.are_optional:
-        defaults = {name: value for name, value in defaults.items() if name not in sources}
+    defaults = _defaults(graph, values, wanted, sources)
     wide = {name: emit.renamed.get(name, name) for name in {**sources, **defaults} if name not in narrow.types}
     own = {name: wide.get(name, name) for name in {**sources, **defaults}}
     arrays = {own[name]: _array(emit, name, value) for name, value in defaults.items()} | narrow.values
-    number = emit.onnx.TensorProto.DataType.Value
-    types = {name: emit.tensor_type(array.dtype) for name, array in arrays.items()}
-    types |= {name: number(kind) for name, kind in narrow.types.items()}
+    types = _types(emit, arrays, narrow)
     stored, beside = _stored(emit, arrays, types, wanted)
     for tensor in stored:
         tensor.doc_string = _description(graph.sources.get(tensor.name))
-    needed = {*graph.outputs}.union(*map(read_by, emit.nodes))  # others are constants of functions of the model
-    made = helper.make_graph(
-        emit.nodes,
-        graph.name,
-        [_declared(emit, own[name], source.type, source, types.get(name)) for name, source in sources.items()],
-        [_declared(emit, name, graph.types[value]) for name, value in graph.outputs.items()],
-        [*stored, *[emit.initializers[name] for name in emit.initializers if name in needed]],
-        doc_string=graph.description or "",
-    )
+    inputs = [_declared(emit, own[name], source.type, source, types.get(name)) for name, source in sources.items()]
+    outputs = [_declared(emit, name, graph.types[value]) for name, value in graph.outputs.items()]
+    tensors = [*stored, *_needed(emit, graph)]
+    made = helper.make_graph(emit.nodes, graph.name, inputs, outputs, tensors, doc_string=graph.description or "")
     return _checked(emit, _model(emit, made, graph, wanted), beside, types)
+
+
+def _needed(emit: Emitter, graph: Graph) -> list[Any]:
+    """Return the constants that the graph reads; the others are those of functions of the model."""
+    needed = {*graph.outputs}.union(*map(read_by, emit.nodes))
+    return [tensor for name, tensor in emit.initializers.items() if name in needed]
+
+
+def _types(emit: Emitter, arrays: Mapping[str, Any], narrow: NarrowSources) -> dict[str, int]:
+    number = emit.onnx.TensorProto.DataType.Value
+    wide = {name: emit.tensor_type(array.dtype) for name, array in arrays.items()}
+    return {**wide, **{name: number(kind) for name, kind in narrow.types.items()}}
+
+
+def _defaults(
+    graph: Graph, values: Mapping[str, Any], wanted: ExportRequest, sources: Mapping[str, Source]
+) -> dict[str, Any]:
+    """Return the values of what is read and is no input, and those that the caller gives; not of sources if asked."""
+    read = {*graph.outputs.values(), *wanted.replaceable, *values}.union(*[node.inputs for node in graph.nodes])
+    kept = {name: source for name, source in graph.sources.items() if name in read and name not in graph.inputs}
+    found = {**{name: _value(name, source, values) for name, source in kept.items()}, **wanted.defaults}
+    return found if wanted.are_optional else {name: found[name] for name in found if name not in sources}
 
 
 def start_model(graph: Graph, values: Mapping[str, Any], wanted: ExportRequest) -> OnnxParts:

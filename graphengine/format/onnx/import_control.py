@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -62,7 +63,7 @@ def loop(call: OnnxCall) -> Any:
     """Import the iterations of a loop whose number and conditions are known."""
     body = call.get("body")
     count = trips(int(call.number(0, "M"))) if call.has(0) else MOST_TRIPS
-    goes_on: Any = bool(call.number(1, "cond")) if call.has(1) else True
+    goes_on: Any = not call.has(1) or bool(call.number(1, "cond"))
     carried = [_value(call, place) for place in range(2, len(call))]
     names = [each.name for each in body.input]
     columns: list[list[Any]] = [[] for _ in range(len(body.output) - 1 - len(carried))]
@@ -75,9 +76,8 @@ def loop(call: OnnxCall) -> Any:
         carried = results[: len(carried)]
         for column, value in zip(columns, results[len(carried) :], strict=True):
             column.append(value)
-    else:
-        if goes_on and not call.has(0):
-            raise Unimportable(f"at most {MOST_TRIPS:,} iterations are unrolled")
+    if goes_on and not call.has(0):
+        raise Unimportable(f"at most {MOST_TRIPS:,} iterations are unrolled")
     return [*carried, *[_column(call, column) for column in columns]]
 
 
@@ -111,15 +111,25 @@ def scan(call: OnnxCall) -> Any:
     lengths = {call.shape(first + place)[axis] for place, axis in enumerate(axes)}
     if len(lengths) != 1:
         raise Unimportable("its sequences differ in length")
-    length, names = lengths.pop(), [each.name for each in body.input]
+    length = lengths.pop()
     if len(set(backward)) == 1 and not (isinstance(length, int) and length <= FEW):
         return _recorded(call, body, carried, first, axes, reverse=bool(backward[0]))
     if not isinstance(length, int):
         raise NotKnownYet("its sequences go in both directions, and their length is known only at run time")
+    return _unrolled(call, body, carried, length, list(zip(axes, backward, strict=True)))
+
+
+def _unrolled(
+    call: OnnxCall, body: Any, carried: list[Any], length: int, sequences: Sequence[tuple[int, int]]
+) -> list[Any]:
+    """Return the results of a loop, step by step; of each sequence the axis and whether it goes backward."""
+    names, first = [each.name for each in body.input], len(carried)
     columns: list[list[Any]] = [[] for _ in range(len(body.output) - first)]
     for number in range(trips(length)):
-        places = [length - 1 - number if back else number for back in backward]
-        parts = [part(call[first + place], at, axis) for place, (at, axis) in enumerate(zip(places, axes, strict=True))]
+        parts = [
+            part(call[place], length - 1 - number if back else number, axis)
+            for place, (axis, back) in enumerate(sequences, first)
+        ]
         results = call.apply(body, dict(zip(names, [*carried, *parts], strict=True)), f"{number}/")
         carried = results[:first]
         for column, value in zip(columns, results[first:], strict=True):

@@ -136,7 +136,7 @@ def convolved(call: OnnxCall, x: Any, weight: Any, kernel: tuple[int, ...], fiel
 def conv_transpose(call: OnnxCall) -> Any:
     """Import a transposed convolution as the fold of a product."""
     x, weight = call[0], call[1]
-    kernel, axes = call.static(1)[2:], call.rank() - 2
+    axes = call.rank() - 2
     groups = call.get("group", 1)
     strides, steps = (tuple(call.get(name) or (1,) * axes) for name in ("strides", "dilations"))
     extras = tuple(call.get("output_padding") or (0,) * axes)
@@ -144,11 +144,18 @@ def conv_transpose(call: OnnxCall) -> Any:
     if axes == 2 and pads is not None and all(extra < stride for extra, stride in zip(extras, strides, strict=True)):
         fields = {"stride": strides, "padding": pads, "output_padding": extras, "dilation": steps, "groups": groups}
         return op("conv_transpose2d", **fields)(x, weight, *([call[2]] if call.has(2) else []))
-    sizes, spans = call.static(0, range(2, axes + 2)), spans_of(kernel, steps)
-    full = [
-        (size - 1) * stride + span + extra
-        for size, stride, span, extra in zip(sizes, strides, spans, extras, strict=True)
-    ]
+    z = _margins(*_scattered(call, strides, steps, extras, groups))
+    return z + np.reshape(call[2], (-1, *[1] * axes)) if call.has(2) else z
+
+
+def _scattered(
+    call: OnnxCall, strides: tuple[int, ...], steps: tuple[int, ...], extras: tuple[int, ...], groups: int
+) -> tuple[Any, list[tuple[int, int]]]:
+    """Return the sums of the products where they lie, and what is to be added around them or, below 0, cut off."""
+    x, weight, kernel = call[0], call[1], call.static(1)[2:]
+    sizes, spans = call.static(0, range(2, len(kernel) + 2)), spans_of(kernel, steps)
+    whole = tuple((size - 1) * stride + span for size, stride, span in zip(sizes, strides, spans, strict=True))
+    full = [size + extra for size, extra in zip(whole, extras, strict=True)]
     pairs = _transposed_pads(call, full, sizes, strides)
     channels = call.static(1)[1] * groups
     inside = call.static(1)[1] * math.prod(kernel)
@@ -156,15 +163,9 @@ def conv_transpose(call: OnnxCall) -> Any:
     filters = np.reshape(weight, (groups, call.static(1)[0] // groups, inside))
     columns = op("matmul")(np.transpose(filters, (0, 2, 1)), grouped)
     columns = np.reshape(columns, (-1, channels * math.prod(kernel), math.prod(sizes)))
-    whole = tuple((size - 1) * stride + span for size, stride, span in zip(sizes, strides, spans, strict=True))
     z = op("fold", output_size=whole, kernel_size=kernel, stride=strides, dilation=steps)(columns)
-    margins = [
-        (0, 0),
-        (0, 0),
-        *[(-before, extra - after) for (before, after), extra in zip(pairs, extras, strict=True)],
-    ]
-    z = _margins(z, margins)
-    return z + np.reshape(call[2], (-1, *[1] * axes)) if call.has(2) else z
+    around = [(-before, extra - after) for (before, after), extra in zip(pairs, extras, strict=True)]
+    return z, [(0, 0), (0, 0), *around]
 
 
 def _margins(z: Any, margins: Any) -> Any:

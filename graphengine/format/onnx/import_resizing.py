@@ -128,26 +128,29 @@ def _plans(call: OnnxCall) -> dict[int, ResizedAxis]:
     """Return the axes that are resized."""
     rank = call.rank()
     axes = [axis % rank for axis in call.get("axes") or range(rank)]
-    before = call.static(0, axes) if len(axes) < rank else None
     scales, after = _targets(call, axes)
-    names = [
-        axis for axis in range(len(axes)) if scales[axis] != 1 or (after and after[axis] != call.shape()[axes[axis]])
-    ]
     default = "half_pixel" if call.version >= 11 else "asymmetric"
     transform = call.text("coordinate_transformation_mode", default)
     if transform not in TRANSFORMS:
         raise Unimportable(f"there is no coordinate_transformation_mode '{transform}'")
-    roi = call.known(1, "roi").tolist() if transform == "tf_crop_and_resize" else [0.0] * len(axes) + [1.0] * len(axes)
-    if transform == "tf_crop_and_resize":
-        names = list(range(len(axes)))
+    crops = transform == "tf_crop_and_resize"
+    roi = call.known(1, "roi").tolist() if crops else [0.0] * len(axes) + [1.0] * len(axes)
+    if len(axes) < rank:
+        call.static(0, axes)  # which must be known, all of them
     plans = {}
-    for number in names:
-        size = (before or call.static(0, axes))[number] if before else call.static(0, [axes[number]])[0]
+    for number in range(len(axes)) if crops else _resized(call, axes, scales, after):
+        (size,) = call.static(0, [axes[number]])
         target = after[number] if after else math.floor(size * scales[number])
         plans[axes[number]] = ResizedAxis(
             size, target, scales[number], roi[number], roi[number + len(axes)], transform, call
         )
     return plans
+
+
+def _resized(call: OnnxCall, axes: list[int], scales: list[float], after: list[int] | None) -> list[int]:
+    """Return which of the axes do not keep their size."""
+    others = [number for number, axis in enumerate(axes) if after and after[number] != call.shape()[axis]]
+    return [number for number, scale in enumerate(scales) if scale != 1 or number in others]
 
 
 def _targets(call: OnnxCall, axes: list[int]) -> tuple[list[float], list[int] | None]:

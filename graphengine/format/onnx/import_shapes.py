@@ -60,21 +60,27 @@ def target_sizes(call: OnnxCall, place: int, name: str) -> Any:
 
 def reshaped(call: OnnxCall, x: Any, target: list[Any]) -> Any:
     """Return x in a shape that may have symbols."""
-    unknown = [each for each in target if isinstance(each, Symbol)]
-    if not unknown:
+    symbolic = [isinstance(each, Symbol) for each in target]
+    if not any(symbolic):
         return np.reshape(x, tuple(target))
     x = call.draft.as_symbol(x)
-    places = [place for place, each in enumerate(target) if not isinstance(each, Symbol) and each == -1]
-    for place in places:
-        target[place] = call.draft.left_size(x, target)
-    if sum(isinstance(each, Symbol) or each is None for each in target) == 1:  # which one, follows from the others
-        return np.reshape(x, tuple(-1 if isinstance(each, Symbol) or each is None else each for each in target))
-    if not any(each is None for each in target):
+    for place, is_symbol in enumerate(symbolic):
+        if not is_symbol and target[place] == -1:
+            target[place] = call.draft.left_size(x, target)
+    known = list(map(_known, target))
+    if known.count(-1) == 1:  # which one, follows from the others
+        return np.reshape(x, tuple(known))
+    if known.count(-1) == sum(symbolic):  # none is left open
         return op("reshape")(x, call.draft.as_symbol(vector_of(target)))
-    (last,) = places
-    if last == len(target) - 1 and tuple(map(call.draft.size_text, target[:-1])) == x.type.shape[:last]:
-        return op("flatten", axis=last)(x)
+    *first, last = target
+    if last is None and tuple(map(call.draft.size_text, first)) == x.type.shape[: len(first)]:
+        return op("flatten", axis=len(first))(x)
     raise NotKnownYet("one of its sizes follows from several others that are known only at run time")
+
+
+def _known(size: Any) -> int:
+    """Return a size, -1 for a symbol and for one that is left open."""
+    return -1 if isinstance(size, Symbol) or size is None else size
 
 
 def vector_of(sizes: Any) -> np.ndarray[Any, Any]:

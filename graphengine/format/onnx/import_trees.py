@@ -6,6 +6,7 @@ parameters.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -132,6 +133,11 @@ def _leaf_weights(nodes: int, count: int, places: Any, targets: Any, values: Any
     return weights, given
 
 
+def _led_to(places: Mapping[tuple[int, int], int], trees: Sequence[int], nodes: Sequence[int]) -> list[int]:
+    """Return the places of nodes in their trees; -1 for one that there is not."""
+    return [places.get(key, -1) for key in zip(trees, nodes, strict=True)]
+
+
 def forest_of(call: OnnxCall, part: str, ids: np.ndarray[Any, Any], count: int) -> Forest:
     """Return the trees that the attributes of a node describe."""
     trees, nodes = (np.asarray(call.get(f"nodes_{name}")) for name in ("treeids", "nodeids"))
@@ -140,18 +146,17 @@ def forest_of(call: OnnxCall, part: str, ids: np.ndarray[Any, Any], count: int) 
     own = np.arange(len(modes))
     is_leaf = np.array([mode == "LEAF" for mode in modes])
     yes, no = (
-        np.where(is_leaf, own, [places.get((tree, node), -1) for tree, node in zip(trees.tolist(), to, strict=True)])
-        for to in (call.get("nodes_truenodeids"), call.get("nodes_falsenodeids"))
+        np.where(is_leaf, own, _led_to(places, trees.tolist(), call.get(f"nodes_{name}nodeids")))
+        for name in ("true", "false")
     )
     if min(yes.min(initial=0), no.min(initial=0)) < 0:
         raise Unimportable("a node of a tree leads nowhere")
     leaves = [places[leaf] for leaf in zip(call.get(f"{part}_treeids"), call.get(f"{part}_nodeids"), strict=True)]
     weights, given = _leaf_weights(len(modes), count, leaves, ids, call.get(f"{part}_weights"))
-    inner = {to for place in own for to in (yes[place], no[place]) if to != place}
-    roots = np.array([place for place in own if place not in inner], np.int64)
+    roots = np.setdiff1d(own, np.concatenate([yes[~is_leaf], no[~is_leaf]])).astype(np.int64)
     missing = np.asarray(call.get("nodes_missing_value_tracks_true") or [0] * len(modes), bool)
     thresholds = np.asarray(call.get("nodes_values"), np.float32)
-    kinds = np.array(["BRANCH_LEQ" if mode == "LEAF" else mode for mode in modes])
+    kinds = np.where(is_leaf, "BRANCH_LEQ", modes)
     return Forest(
         np.asarray(call.get("nodes_featureids"), np.int64), thresholds, kinds, missing, yes, no, weights, given, roots
     )

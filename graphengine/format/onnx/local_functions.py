@@ -7,7 +7,7 @@ where others read more of it than its results, as a gradient does, or where it w
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from graphengine.format.onnx.emitting import Emitter
@@ -62,16 +62,28 @@ def _shared(functions: dict[bytes, Any], function: Any, name: str) -> Any:
 
 def _cluster_of(emit: Emitter, call: str, wanted: set[str]) -> _Cluster | None:
     """Return the nodes of a call, None for fewer than two or if others read more of it than its results."""
-    members = [number for number, owner in enumerate(emit.owners) if f"{owner}/".startswith(f"{call}/")]
+    members = _members(emit, call)
     if len(members) < 2:
         return None
-    nodes, apart = [emit.nodes[number] for number in members], {*range(len(emit.nodes))}.difference(members)
-    made, read = _made(nodes), wanted.union(_read(emit.nodes[number] for number in apart))
+    nodes = [emit.nodes[number] for number in members]
+    made, read = _made(nodes), wanted.union(_read(_others(emit.nodes, members)))
     outputs = [name for name in made if name in read]
     results = _made(emit.nodes[number] for number in members if emit.owners[number] == call)
+    if not outputs or not set(outputs).issubset(results):
+        return None
     own = {"", *made, *emit.initializers}.union(*map(_defined_in, nodes))
     inputs = [name for name in dict.fromkeys(_read(nodes)) if name not in own]
-    return _Cluster(call, members, inputs, outputs) if outputs and {*outputs} <= {*results} else None
+    return _Cluster(call, members, inputs, outputs)
+
+
+def _members(emit: Emitter, call: str) -> list[int]:
+    """Return the numbers of the nodes of a call and of those inside it."""
+    return [number for number, owner in enumerate(emit.owners) if f"{owner}/".startswith(f"{call}/")]
+
+
+def _others(nodes: Sequence[Any], members: Collection[int]) -> list[Any]:
+    apart = {*range(len(nodes))}.difference(members)
+    return [nodes[number] for number in apart]
 
 
 def _made(nodes: Iterable[Any]) -> list[str]:

@@ -63,10 +63,7 @@ def _part(sequence: Symbol, axis: int) -> ArrayType:
 
 def _body(nodes: list[GraphNode], own: list[str], results: list[Symbol]) -> tuple[GraphBody, list[str]]:
     """Return the function that nodes make, and the values around it that it reads; names are its own."""
-    made = {node.id for node in nodes}
-    read = [operand for node in nodes for operand in node.inputs if isinstance(operand, str)]
-    names = [name for name in dict.fromkeys([*read, *[each.name for each in results]]) if name not in own]
-    outside = [name for name in names if name.partition(":")[0] not in made]
+    outside = _read_around(nodes, own, results)
     local = {name: f"in_{number}" for number, name in enumerate([*own, *outside])}
     local |= {node.id: f"value_{number}" for number, node in enumerate(nodes)}
     inner = [
@@ -74,6 +71,14 @@ def _body(nodes: list[GraphNode], own: list[str], results: list[Symbol]) -> tupl
     ]
     outputs = {f"out_{number}": str(_local(each.name, local)) for number, each in enumerate(results)}
     return GraphBody("step", [local[name] for name in (*own, *outside)], inner, outputs), outside
+
+
+def _read_around(nodes: list[GraphNode], own: list[str], results: list[Symbol]) -> list[str]:
+    """Return the values that nodes and results read and that neither they nor the loop gives."""
+    made = {node.id for node in nodes}
+    read = [operand for node in nodes for operand in node.inputs if isinstance(operand, str)]
+    names = dict.fromkeys([*read, *[each.name for each in results]])
+    return [name for name in names if name not in own and name.partition(":")[0] not in made]
 
 
 def _local(operand: Any, local: Mapping[str, str]) -> Any:
