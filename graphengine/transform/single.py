@@ -26,8 +26,7 @@ def with_single_numbers(graph: Graph) -> Graph:
 
     Inputs that are such vectors become scalars; parameters, state and outputs stay what they are declared to be.
     """
-    values = [*graph.sources, *[name for node in graph.nodes for name in node.outputs]]  # types may be of others, too
-    vectors = {name for name in values if graph.types[name].shape == UNIT}
+    vectors = _vectors(graph)
     if not vectors or not _may_be_numbers(graph, vectors):
         return graph
     inputs = {name: replace(each, type=_single(each.type)) for name, each in graph.inputs.items()}
@@ -38,6 +37,12 @@ def with_single_numbers(graph: Graph) -> Graph:
     if nodes is None or not all(isinstance(value, str) for value in outputs.values()):
         return graph
     return graph.derive(nodes, outputs, types, inputs=inputs)  # type: ignore[arg-type]
+
+
+def _vectors(graph: Graph) -> set[str]:
+    """The values that are vectors of one element; there may be types of others, too."""
+    values = [*graph.sources, *[name for node in graph.nodes for name in node.outputs]]
+    return {name for name in values if graph.types[name].shape == UNIT}
 
 
 def _nodes_on_numbers(
