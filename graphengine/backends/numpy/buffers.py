@@ -74,6 +74,11 @@ class _Numbered(NamedTuple):
     output: int
 
 
+def _numbered(instructions: Iterable[Call], number: Mapping[str, int]) -> list[_Numbered]:
+    """The calls with numbers; `number` gives a new one to each name that it is asked for."""
+    return [_Numbered(each, tuple([number[of] for of in each.values]), number[each.output]) for each in instructions]
+
+
 class _Assignment:
     """Which buffer each call writes into, decided in the order in which they run.
 
@@ -88,19 +93,17 @@ class _Assignment:
         lasting: Iterable[str],
     ) -> None:
         number: defaultdict[str, int] = defaultdict(itertools.count().__next__)
-        calls = [
-            _Numbered(each, tuple([number[of] for of in each.values]), number[each.output]) for each in instructions
-        ]
+        calls = _numbered(instructions, number)
         given = {name: number[value] for name, value in outputs.items()}
         ends = [number[value] for value in lasting]
         self._instructions, self._ends = calls, {*ends, *given.values()}
         self._memory = memory_of((each.call.aliases, each.inputs, each.output) for each in calls)
-        self._lasting = {owner for value in ends for owner in self._owners(value)}
+        self._lasting = self._owners_of(ends)
         # what replaces two sources is one array under both names in the next round, and must not be written over
         owners = Counter(owner for name in carried for owner in self._owners(given[name]))
         self._replaces = {given[name]: number[source] for name, source in carried.items() if owners[given[name]] == 1}
         # a source that is itself an output keeps what it holds until the end of the round
-        self._escaping = {owner for value in given.values() for owner in self._owners(value)}
+        self._escaping = self._owners_of(given.values())
         self._unordered = _unordered(calls)
         self._buffered = {each.output for each in calls if each.call.writes}.union(self._memory)
         self._last = self._last_reads()
@@ -110,6 +113,9 @@ class _Assignment:
 
     def _owners(self, value: int) -> tuple[int, ...]:
         return self._memory.get(value, (value,))
+
+    def _owners_of(self, values: Iterable[int]) -> set[int]:
+        return {owner for value in values for owner in self._owners(value)}
 
     def _last_reads(self) -> dict[int, int]:
         """The number of the call that is the last one to read each value that may be in a buffer."""
