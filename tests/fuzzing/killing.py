@@ -83,8 +83,9 @@ def trainings(kills, chance, start, pids_of):
 
 
 def pid_of(dask_worker):
-    """The worker of a nanny that has seen it start; Dask does not replace one that ends before."""
-    return dask_worker.pid if dask_worker.process and dask_worker.process.status.name == "running" else None
+    """The worker of a nanny, once it has run for seconds: Dask does not replace one that ends soon after its start."""
+    age = time.time() - Path(f"/proc/{dask_worker.pid}").stat().st_ctime if dask_worker.pid else 0
+    return dask_worker.pid if age > 5 else None
 
 
 def on_dask(kills, chance):
@@ -93,7 +94,9 @@ def on_dask(kills, chance):
     with dask.connected(2) as client:
 
         def pids_of(trainer):
-            return sorted(filter(None, client.run(pid_of, nanny=True, on_error="ignore").values()))
+            while not (found := sorted(filter(None, client.run(pid_of, nanny=True, on_error="ignore").values()))):
+                time.sleep(0.5)
+            return found
 
         def start(trainer, model):
             dask.with_workers(trainer, model, client)
