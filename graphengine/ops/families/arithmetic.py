@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from graphengine.ops.families.comparison import order, truth, where_defined
 from graphengine.ops.inference import elementwise
 from graphengine.ops.node import Node
 from graphengine.ops.norms import hypotenuse
@@ -207,8 +208,6 @@ class Mod(Node):
         return np.mod(x, y)
 
     def backward(self, grad, x, y, out):
-        from graphengine.ops.families.comparison import where_defined
-
         return where_defined(grad, out), where_defined(-grad * np.floor(x / y), out)
 
 
@@ -267,8 +266,6 @@ class Maximum(Node):
         return np.maximum(x, y)
 
     def backward(self, grad, x, y):
-        from graphengine.ops.families.comparison import order
-
         sign = order(x, y)
         return grad * ((1 + sign) / 2), grad * ((1 - sign) / 2)
 
@@ -286,8 +283,6 @@ class Minimum(Node):
         return np.minimum(x, y)
 
     def backward(self, grad, x, y):
-        from graphengine.ops.families.comparison import order
-
         sign = order(x, y)
         return grad * ((1 - sign) / 2), grad * ((1 + sign) / 2)
 
@@ -314,8 +309,6 @@ class Clip(Node):
         return raised if max is None else np.minimum(raised, max)
 
     def backward(self, grad, x, min, max, out, needs):
-        from graphengine.ops.families.comparison import truth
-
         low, high = -np.inf if min is None else min, np.inf if max is None else max
         inside = np.logical_and(x >= low, x <= high)
         dmin = grad * truth(np.logical_and(x < low, low <= high), out) if needs[1] else None

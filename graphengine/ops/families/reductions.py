@@ -9,6 +9,7 @@ from graphengine.ops.families.constants import extremes
 from graphengine.ops.inference import along_axis, floating, normalized_axes, reduction
 from graphengine.ops.merging import of_reduction
 from graphengine.ops.node import Node
+from graphengine.ops.norms import euclidean_norm, root_of_size
 from graphengine.ops.registry import register
 from graphengine.ops.sums import running_sum, sum_over
 
@@ -181,8 +182,6 @@ class Std(Node):
     ddof: float = 0
 
     def forward(self, x):
-        from graphengine.ops.norms import root_of_size
-
         length = Norm(axis=self.axis, keepdims=self.keepdims)(centered(x, self))
         return length / root_of_size(count(x, self.axis) - self.ddof, length)
 
@@ -206,8 +205,6 @@ class Norm(Node):
     ord: Literal[1, 2] = 2
 
     def forward(self, x):
-        from graphengine.ops.norms import euclidean_norm
-
         if self.ord == 1:
             return sum_over(np.abs(x), axis=self.axis, keepdims=self.keepdims)
         return euclidean_norm(x, self.axis, self.keepdims)
