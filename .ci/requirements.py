@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 DECLARED = re.compile(r"([\w.-]+)>=([\w.]+)")
-TOOLS = ("test", "browser", "lint", "docs", "package")
+TOOLS = ("test", "browser", "lint", "docs", "package", "coverage")
 """Extras that other stages install."""
 
 

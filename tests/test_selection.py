@@ -57,7 +57,7 @@ def packages_of(extra):
 
 
 def test_heavy_extras_are_those_with_packages_that_the_tests_do_without():
-    tools = {"test", "browser", "lint", "docs", "package"}
+    tools = {"test", "browser", "lint", "docs", "package", "coverage"}
     known = set().union(*map(packages_of, tools))
     expected = {extra for extra in PROJECT["optional-dependencies"] if not packages_of(extra) <= known}
     assert set(requirements.heavy(PROJECT)) == expected
