@@ -303,7 +303,7 @@ def _dates(column: Any) -> np.ndarray[Any, Any]:
     unit = {"date32[day]": "D", "date64[ms]": "ms"}.get(str(column.type)) or column.type.unit
     integers = _array(column.cast("int32" if unit == "D" else "int64").fill_null(0)).astype(np.int64)
     dates = integers.view(f"datetime64[{unit}]")
-    dates[~_array(column.is_valid())] = np.datetime64("NaT")
+    dates[~_array(column.is_valid())] = np.array("NaT", dates.dtype)
     return dates
 
 

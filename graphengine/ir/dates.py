@@ -46,9 +46,9 @@ def as_dates(cells: Iterable[Any], date_format: str | None = None) -> Dates:
 
 def _as_date(cell: Any, date_format: str | None) -> Any:
     if cell is None or type(cell).__name__ in ("NAType", "NaTType"):  # those of pandas
-        return np.datetime64("NaT")
+        return np.datetime64("NaT", "us")
     if (isinstance(cell, str) and not cell.strip()) or (isinstance(cell, float) and cell != cell):
-        return np.datetime64("NaT")
+        return np.datetime64("NaT", "us")
     if isinstance(cell, np.datetime64):
         return cell
     if isinstance(cell, str):
