@@ -297,7 +297,7 @@ def run(program: Program, values: Mapping[str, Any], by_reference: Callable[[], 
 
 
 def read_only(value: Any) -> np.ndarray[Any, Any]:
-    """Return a value as a read-only array that shares no memory a caller could change."""
+    """Return a value as a read-only array; that of a view of an input shares the memory of the input."""
     view = np.asarray(value).view()
     view.setflags(write=False)
     return view
