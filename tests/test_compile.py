@@ -14,8 +14,12 @@ from graphengine.backends.numpy import plan as plan_module
 from graphengine.backends.numpy.plan import Plan
 from graphengine.backends.reference.executor import Executor
 from graphengine.ir.binding import bind_sizes
+from graphengine.ir.recording import Recorder, UnrecordableError
+from graphengine.ir.templates import StandIn
 from graphengine.ops import sums
 from graphengine.ops.registry import OPS
+from graphengine.ops.shapes import type_of
+from graphengine.ops.traits import OpTrait
 from graphengine.transform.gradient import gradient
 from graphengine.transform.passes import (
     IDENTITIES,
@@ -253,6 +257,23 @@ def test_known_sizes_become_numbers_and_shapes_attributes():
 def test_an_op_made_of_others_is_expanded_and_others_are_not():
     nodes = [{"id": "a", "op": "mean", "inputs": ["x"]}, {"id": "b", "op": "exp", "inputs": ["a"]}]
     assert ops(expand(graph_of(nodes, {"b": "b"}, x=[4]))) == ["sum", "div", "exp"]
+
+
+COUNTERPARTS = [op for op in SAMPLES if OPS[op].numpy and OpTrait.SIZES_ONLY not in OPS[op].cls.traits]
+
+
+@pytest.mark.parametrize("op", COUNTERPARTS)
+def test_an_op_whose_forward_records_itself_is_primitive_so_nobody_records_it(op):
+    recorded = set()
+    for attributes, arrays in SAMPLES[op]:
+        forward = OPS[op].cls(**attributes).forward
+        recorder = Recorder(ge.Graph("empty", {}, {}, {}, [], {}))
+        try:
+            sample = recorder.sample([StandIn(type_of(array)) for array in arrays], lambda given: forward(*given))  # noqa: B023
+        except (ValueError, UnrecordableError, AttributeError):
+            continue
+        recorded.add(tuple([node.op for node in sample.nodes]))
+    assert not recorded or (recorded == {(op,)}) is (OpTrait.PRIMITIVE in OPS[op].cls.traits)
 
 
 def test_factored_sums_stay_within_their_bound():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
 from pydantic_core import PydanticKnownError
@@ -12,21 +12,32 @@ from pydantic_core.core_schema import no_info_before_validator_function
 from graphengine.ops.numbers import exact_number
 
 
-def exact(schema: Any) -> Any:
-    """A core schema in which a literal that is no string has to have the type of an expected value.
+def make_exact(schema: Any) -> None:
+    """Change a core schema so that a literal that is no string has the type of an expected value.
 
     A float takes no integer that it would round.
     """
-    if isinstance(schema, list | tuple):
-        return type(schema)(map(exact, schema))
-    if not isinstance(schema, dict):
-        return schema
-    schema = {key: exact(value) if isinstance(value, dict | list | tuple) else value for key, value in schema.items()}
-    if schema.get("type") == "float":
-        return no_info_before_validator_function(exact_number, schema)
-    if schema.get("type") == "literal" and not all(isinstance(value, str) for value in schema["expected"]):
-        return no_info_before_validator_function(_one_of(schema["expected"]), schema)
-    return schema
+    pending = [schema]
+    while pending:
+        part = pending.pop()
+        if isinstance(part, dict):
+            check = _check_of(part) if part.get("type") in ("float", "literal") else None
+            if check:
+                checked = no_info_before_validator_function(check, part.copy())
+                part.clear()
+                part.update(checked)
+            else:
+                pending += part.values()
+        elif isinstance(part, list | tuple):
+            pending += part
+
+
+def _check_of(schema: Mapping[str, Any]) -> Callable[[Any], Any] | None:
+    """What a value is checked by before pydantic sees it."""
+    if schema["type"] == "float":
+        return exact_number
+    only_strings = all(isinstance(value, str) for value in schema["expected"])
+    return None if only_strings else _one_of(schema["expected"])
 
 
 def _one_of(expected: Sequence[Any]) -> Callable[[Any], Any]:

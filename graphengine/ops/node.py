@@ -14,7 +14,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, model_validator
 from pydantic_core import CoreSchema
 
-from graphengine.ops.exactness import exact
+from graphengine.ops.exactness import make_exact
 from graphengine.ops.inference import probed
 from graphengine.ops.traits import OpTrait
 from graphengine.wording import counted
@@ -94,7 +94,9 @@ class Node(BaseModel, _Merging):
         pydantic takes True and 1.0 for 1, and 2^53 for 2^53 + 1 where a field is a float.
         """
         schema: CoreSchema = handler(source)
-        return exact(schema) if cls.model_fields else schema
+        if cls.model_fields:
+            make_exact(schema)
+        return schema
 
     @model_validator(mode="before")
     @classmethod

@@ -15,12 +15,14 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import numpy as np
+
 from graphengine import hooks
 from graphengine.errors import RegistrationError
 from graphengine.ops.body import bodies_of
 from graphengine.ops.contract import inspect_class, is_shipped
 from graphengine.ops.node import Node, Signature
-from graphengine.ops.traits import traits_of
+from graphengine.ops.traits import OpTrait, traits_of
 
 if TYPE_CHECKING:
     from graphengine.ops.docstring import Docstring
@@ -111,7 +113,8 @@ class Registry(Mapping[str, Op]):
             raise RegistrationError(
                 f"'{name}' is not a name for an op; use lower_snake_case, a domain before a dot: 'acme.cube'"
             )
-        signature, declared = inspect_class(cls), traits_of(name, traits)
+        is_ufunc = isinstance(numpy, np.ufunc)  # `forward` is one call, so there is nothing to replace the op by
+        signature, declared = inspect_class(cls), traits_of(name, [*traits, *[OpTrait.PRIMITIVE] * is_ufunc])
         if not is_shipped(cls) and domain_of(name) == CORE:
             _import_family(name)  # a class of this name is there before another one replaces it
         if name in self._ops and not replace and not same_definition(taken := self._ops[name].cls, cls):

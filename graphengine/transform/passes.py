@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from graphengine.ir.graph import Graph
-from graphengine.ir.node_types import infer, operand_types
+from graphengine.ir.node_types import operand_types
 from graphengine.ir.nodes import GraphNode, Operand, reachable
 from graphengine.ir.recording import Recorder, Symbol
 from graphengine.ir.templates import StandIn, Template
@@ -23,7 +23,10 @@ from graphengine.ops.inference import elementwise
 from graphengine.ops.numbers import LARGEST_EXACT
 from graphengine.ops.shapes import DTYPES, ArrayType, PythonNumber, Shape, broadcast_shapes, dtype_name, product
 from graphengine.ops.traits import FILLS, OpTrait, fill_of
-from graphengine.transform.rewriting import Result, Rewriter, only_for
+from graphengine.transform.rewriting import NUMBER, Result, Rewriter, Types, only_for
+
+SIGN, WIDENING = "neg", "broadcast_to"
+"""Ops that rules look for among what a node reads."""
 
 
 def dead_code(graph: Graph) -> Graph:
@@ -45,9 +48,12 @@ MOST_INPUTS = 64
 
 
 def expansion(
-    recorder: Recorder, node: GraphNode, types: Sequence[ArrayType | None], *, primitives: bool = False
+    recorder: Recorder, node: GraphNode, types: Types, kinds: Types, *, primitives: bool = False
 ) -> Template | None:
-    """What the `forward` of a node does, by the types of its operands; None for a primitive, unless asked for."""
+    """What the `forward` of a node does, by the types of its operands and the `kinds` of its results.
+
+    None for a primitive, unless asked for.
+    """
     if (OpTrait.PRIMITIVE in node.node.traits and not primitives) or len(node.inputs) > MOST_INPUTS:
         return None
     pairs = zip(node.inputs, types, strict=True)
@@ -55,7 +61,6 @@ def expansion(
     try:
         with np.errstate(all="ignore"):  # what is done to literals alone is done now
             sample = recorder.sample(stand_ins, lambda values: node.node.forward(*values))
-            kinds = infer(node.node, tuple(types))
     except Exception:  # noqa: BLE001 - whatever stops the recording, the node stays as it is
         return None
     results = sample.returned if isinstance(sample.returned, tuple) else (sample.returned,)
@@ -70,9 +75,10 @@ def _gives_itself(recorded: Sequence[GraphNode], node: GraphNode) -> bool:
     return any(each.op == node.op and (len(recorded) == 1 or each.node == node.node) for each in recorded)
 
 
-def _as_inferred(results: Sequence[Any], kinds: Sequence[ArrayType]) -> bool:
+def _as_inferred(results: Sequence[Any], kinds: Types) -> bool:
     """Whether what was recorded has the shapes and dtypes that the class infers."""
-    return [each.type[:2] if isinstance(each, Symbol) else None for each in results] == [kind[:2] for kind in kinds]
+    found = [each.type[:2] if isinstance(each, Symbol) else None for each in results]
+    return found == [kind and kind[:2] for kind in kinds]
 
 
 def _numbered(recorder: Recorder, near: str, values: list[Any], operands: tuple[Operand, ...]) -> str:
@@ -85,7 +91,7 @@ def expand_node(recorder: Recorder, node: GraphNode, replaced: dict[Any, Any]) -
     `replaced` then maps the results of the node to those of the recorded nodes.
     """
     types = operand_types(node.inputs, recorder.types)
-    template = expansion(recorder, node, types)
+    template = expansion(recorder, node, types, [recorder.types[name] for name in node.outputs])
     if template is None:
         return None
     before = len(recorder.nodes)
@@ -98,17 +104,17 @@ def expand_node(recorder: Recorder, node: GraphNode, replaced: dict[Any, Any]) -
 
 
 @only_for("size")
-def fold_sizes(rewriter: Rewriter, node: GraphNode) -> Result:
+def fold_sizes(rewriter: Rewriter, node: GraphNode, kind: ArrayType) -> Result:
     """A size that is known becomes a literal."""
-    content = rewriter.result_type(node).content
+    content = kind.content
     return _literal(content[0]) if content and isinstance(content[0], int) else None
 
 
 @only_for("split_like")
-def fold_splits(rewriter: Rewriter, node: GraphNode) -> Result:
+def fold_splits(rewriter: Rewriter, node: GraphNode, kind: ArrayType) -> Result:
     """A cut into parts of known sizes, as long as what the parts are like need not be there."""
     axis = node.node.axis  # type: ignore[attr-defined]
-    sizes = [kind.shape[axis] for kind in map(rewriter.type_of, node.inputs[1:]) if kind is not None]
+    sizes = [part.shape[axis] for part in map(rewriter.type_of, node.inputs[1:]) if part is not None]
     if not _is_static(tuple(sizes)):
         return None
     places = tuple(itertools.accumulate(sizes[:-1]))
@@ -117,38 +123,36 @@ def fold_splits(rewriter: Rewriter, node: GraphNode) -> Result:
 
 
 @only_for("fold")
-def fold_output_sizes(rewriter: Rewriter, node: GraphNode) -> Result:
+def fold_output_sizes(rewriter: Rewriter, node: GraphNode, kind: ArrayType) -> Result:
     """Sizes of images that are known become an attribute."""
-    kind = rewriter.type_of(node.inputs[1])
-    if kind is None or not _is_static(kind.shape[2:]):
+    images = rewriter.type_of(node.inputs[1])
+    if images is None or not _is_static(images.shape[2:]):
         return None
-    known = rewriter.instance(node.op, {**node.node.model_dump(), "output_size": kind.shape[2:]})
+    known = rewriter.instance(node.op, {**node.node.model_dump(), "output_size": images.shape[2:]})
     return node._replace(inputs=(node.inputs[0], None), node=known)
 
 
 @only_for("broadcast_to", "reshape", "sum_to")
-def fold_shapes(rewriter: Rewriter, node: GraphNode) -> Result:
+def fold_shapes(rewriter: Rewriter, node: GraphNode, kind: ArrayType) -> Result:
     """A shape that is known becomes an attribute."""
-    kind = rewriter.type_of(node.inputs[1])
-    if kind is None or kind.content is None or not _is_static(kind.content):
+    sizes = rewriter.type_of(node.inputs[1])
+    if sizes is None or sizes.content is None or not _is_static(sizes.content):
         return None
-    known = rewriter.instance(node.op, {"shape": kind.content})
+    known = rewriter.instance(node.op, {"shape": sizes.content})
     return node._replace(inputs=(node.inputs[0], None), node=known)
 
 
 @only_for(traits=FILLS)
-def fold_fills(rewriter: Rewriter, node: GraphNode) -> Result:
+def fold_fills(rewriter: Rewriter, node: GraphNode, kind: ArrayType) -> Result:
     """Ones and zeros of a scalar are known."""
-    kind, fill = rewriter.result_type(node), fill_of(node.node.traits)
+    fill = fill_of(node.node.traits)
     return None if kind.shape or fill is None else _known(fill, kind)
 
 
-def fold_constants(rewriter: Rewriter, node: GraphNode) -> Result:
+@only_for(reads={NUMBER})
+def fold_constants(rewriter: Rewriter, node: GraphNode, kind: ArrayType) -> Result:
     """A node whose inputs are all numbers is computed now."""
-    kind = rewriter.result_type(node)
-    if kind.shape != () or len(node.node.outputs) > 1:
-        return None
-    if not node.inputs or OpTrait.SIZES_ONLY in node.node.traits:
+    if kind.shape != () or len(node.node.outputs) > 1 or OpTrait.SIZES_ONLY in node.node.traits:
         return None
     values = []
     for operand in node.inputs:
@@ -180,26 +184,26 @@ _NEUTRAL = {"mul": 1, "div": 1, "pow": 1, "sub": 0}
 """The last operand that changes nothing. x + 0 is not among them, because -0.0 + 0 is 0.0."""
 
 
-@only_for(*_NEUTRAL)
-def neutral_operands(rewriter: Rewriter, node: GraphNode) -> Result:
+@only_for(*_NEUTRAL, reads={NUMBER})
+def neutral_operands(rewriter: Rewriter, node: GraphNode, kind: ArrayType) -> Result:
     """x * 1, 1 * x, x / 1, x ** 1 and x - 0 give x bit for bit, for every x, -0.0, infinities and NaN included."""
     x, y = node.inputs
     if node.op == "mul" and _is_number(rewriter, x, 1):
-        return _same_type(rewriter, node, y)
-    return _same_type(rewriter, node, x) if _is_number(rewriter, y, _NEUTRAL[node.op]) else None
+        return _same_type(rewriter, y, kind)
+    return _same_type(rewriter, x, kind) if _is_number(rewriter, y, _NEUTRAL[node.op]) else None
 
 
-@only_for("neg")
-def double_signs(rewriter: Rewriter, node: GraphNode) -> Result:
+@only_for("neg", reads={SIGN})
+def double_signs(rewriter: Rewriter, node: GraphNode, kind: ArrayType) -> Result:
     """-(-x) is x."""
-    producer = rewriter.producer(node.inputs[0], "neg")
+    producer = rewriter.producer(node.inputs[0], SIGN)
     return producer.inputs[0] if producer else None
 
 
 @only_for(traits={OpTrait.TYPE_ONLY})
-def unchanged(rewriter: Rewriter, node: GraphNode) -> Result:
+def unchanged(rewriter: Rewriter, node: GraphNode, kind: ArrayType) -> Result:
     """A change of shape or dtype to what a value already has is none."""
-    return _same_type(rewriter, node, node.inputs[0])
+    return _same_type(rewriter, node.inputs[0], kind)
 
 
 def _is_number(rewriter: Rewriter, operand: Operand, number: int) -> bool:
@@ -208,40 +212,40 @@ def _is_number(rewriter: Rewriter, operand: Operand, number: int) -> bool:
     return value is not None and value == number and math.copysign(1, value) > 0
 
 
-def _same_type(rewriter: Rewriter, node: GraphNode, operand: Operand) -> Operand:
-    """The operand, if it is a value of just the node's type."""
-    kind, wanted = rewriter.type_of(operand), rewriter.result_type(node)
+def _same_type(rewriter: Rewriter, operand: Operand, wanted: ArrayType) -> Operand:
+    """The operand, if it is a value of just the type that is wanted."""
+    kind = rewriter.type_of(operand)
     same = isinstance(operand, str) and kind and kind[:2] == wanted[:2] and None not in kind.shape
     return operand if same else None
 
 
-@only_for("abs", "square")
-def signs_of_operands(rewriter: Rewriter, node: GraphNode) -> Result:
+@only_for("abs", "square", reads={SIGN})
+def signs_of_operands(rewriter: Rewriter, node: GraphNode, kind: ArrayType) -> Result:
     """abs(-x) = abs(x), and (-x) squared is x squared."""
-    inner = _under_sign(rewriter, node.inputs[0]) if rewriter.result_type(node).is_differentiable else None
+    inner = _under_sign(rewriter, node.inputs[0]) if kind.is_differentiable else None
     return None if inner is None else node._replace(inputs=(inner,))
 
 
-@only_for("mul")
-def signs_of_products(rewriter: Rewriter, node: GraphNode) -> Result:
+@only_for("mul", reads={SIGN})
+def signs_of_products(rewriter: Rewriter, node: GraphNode, kind: ArrayType) -> Result:
     """(-x) * y = -(x * y) and (-x) * (-y) = x * y: rounding does not depend on the sign."""
-    if not rewriter.result_type(node).is_differentiable:
+    if not kind.is_differentiable:
         return None
     x, y = node.inputs
     left, right = _under_sign(rewriter, x), _under_sign(rewriter, y)
     if left is None and right is None:
         return None
     plain = rewriter.insert("mul", (x if left is None else left, y if right is None else right), {}, node.id)
-    return GraphNode(node.id, "neg", rewriter.instance("neg", {}), (plain,)) if left is None or right is None else plain
+    return GraphNode(node.id, SIGN, rewriter.instance(SIGN, {}), (plain,)) if left is None or right is None else plain
 
 
 _OPPOSITE = {"add": "sub", "sub": "add"}
 
 
-@only_for(*_OPPOSITE)
-def signs_of_sums(rewriter: Rewriter, node: GraphNode) -> Result:
+@only_for(*_OPPOSITE, reads={SIGN})
+def signs_of_sums(rewriter: Rewriter, node: GraphNode, kind: ArrayType) -> Result:
     """x + (-y) = x - y, x - (-y) = x + y and (-x) + y = y - x: sums take up minus signs."""
-    if not rewriter.result_type(node).is_differentiable:
+    if not kind.is_differentiable:
         return None
     x, y = node.inputs
     opposite = _OPPOSITE[node.op]
@@ -254,39 +258,38 @@ def signs_of_sums(rewriter: Rewriter, node: GraphNode) -> Result:
 
 def _under_sign(rewriter: Rewriter, operand: Operand) -> Operand:
     """What a value is the negative of, if it is one of floating-point numbers: those of others may wrap around."""
-    producer, kind = rewriter.producer(operand, "neg"), rewriter.type_of(operand)
+    producer = rewriter.producer(operand, SIGN)
+    kind = producer and rewriter.type_of(operand)
     return producer.inputs[0] if producer and kind and kind.is_differentiable else None
 
 
-@only_for(infer=elementwise)
-def unexpanded(rewriter: Rewriter, node: GraphNode) -> Result:
+@only_for(infer=elementwise, reads={WIDENING})
+def unexpanded(rewriter: Rewriter, node: GraphNode, kind: ArrayType) -> Result:
     """An elementwise op takes what was broadcast before it was broadcast, if it has another operand of the full shape.
 
     No array of equal numbers is made where a scalar does; NumPy broadcasts by itself.
     """
-    inputs = _unbroadcast(rewriter, node)
-    shape = inputs and _shape_of(rewriter, inputs)
-    return node._replace(inputs=inputs) if inputs and shape == rewriter.result_type(node).shape else None
+    inputs = _unbroadcast(rewriter, node, kind.shape)
+    return node._replace(inputs=inputs) if inputs and _shape_of(rewriter, inputs) == kind.shape else None
 
 
-@only_for(infer=elementwise)
-def broadcast_late(rewriter: Rewriter, node: GraphNode) -> Result:
+@only_for(infer=elementwise, reads={WIDENING})
+def broadcast_late(rewriter: Rewriter, node: GraphNode, kind: ArrayType) -> Result:
     """An elementwise op of nothing but what was broadcast is computed before, and its result is broadcast.
 
     A sum over the result is then added in another order, within the bound of `factor_sums`: NumPy goes through a view
     of equal numbers by other axes than through an array of them.
     """
-    inputs = _unbroadcast(rewriter, node)
+    inputs = _unbroadcast(rewriter, node, kind.shape)
     if inputs is None:
         return None
-    attributes = {"shape": rewriter.result_type(node).shape}
+    attributes = {"shape": kind.shape}
     small = rewriter.insert(node.op, inputs, _attributes(node), node.id)
-    return GraphNode(node.id, "broadcast_to", rewriter.instance("broadcast_to", attributes), (small, None))
+    return GraphNode(node.id, WIDENING, rewriter.instance(WIDENING, attributes), (small, None))
 
 
-def _unbroadcast(rewriter: Rewriter, node: GraphNode) -> tuple[Operand, ...] | None:
+def _unbroadcast(rewriter: Rewriter, node: GraphNode, shape: Shape) -> tuple[Operand, ...] | None:
     """The operands of an elementwise op before they were broadcast; None where that changes nothing, or a type."""
-    shape = rewriter.result_type(node).shape
     if not shape or not _is_static(shape):
         return None
     inputs = tuple([_before_broadcast(rewriter, operand) for operand in node.inputs])
@@ -305,7 +308,7 @@ def _shape_of(rewriter: Rewriter, operands: tuple[Operand, ...]) -> Shape:
 
 
 def _before_broadcast(rewriter: Rewriter, operand: Operand) -> Operand:
-    producer = rewriter.producer(operand, "broadcast_to") if type(operand) is str else None
+    producer = rewriter.producer(operand, WIDENING)
     return producer.inputs[0] if producer else operand
 
 
@@ -314,27 +317,27 @@ def _attributes(node: GraphNode) -> dict[str, Any]:
 
 
 @only_for("sum", "sum_to")
-def factor_sums(rewriter: Rewriter, node: GraphNode) -> Result:
+def factor_sums(rewriter: Rewriter, node: GraphNode, kind: ArrayType) -> Result:
     """Scalar factors and signs leave a sum over all elements, and a sum of products becomes a dot product.
 
     sum(c * x * y) = c * dot(x, y). Sums are added in another order and products rounded in another place: for n
     elements the result differs by at most 2 * (n + 2) * eps * sum(abs(c * x * y)), the bound of any order of summation
     (Higham, Accuracy and Stability of Numerical Algorithms, 2002, section 3.1).
     """
-    kind = rewriter.type_of(node.inputs[0])
-    if kind is None or not (_sums_all(rewriter, node) and _is_float_array(kind)):
+    summed = rewriter.type_of(node.inputs[0])
+    if summed is None or not (_sums_all(node, kind) and _is_float_array(summed)):
         return None
-    scalars, arrays, negative = _factors(rewriter, node.inputs[0], kind)
+    scalars, arrays, negative = _factors(rewriter, node.inputs[0], summed)
     if len(arrays) > 2 or (len(arrays) == 1 and not scalars and not negative):
         return None
     if len(arrays) == 1:
         result = rewriter.insert("sum", (arrays[0],), {}, node.id)
     else:
-        result = rewriter.insert("matmul", tuple(_flat(rewriter, array, kind) for array in arrays), {}, node.id)
+        result = rewriter.insert("matmul", tuple(_flat(rewriter, array, summed) for array in arrays), {}, node.id)
     for scalar in scalars:
         result = rewriter.insert("mul", (scalar, result), {}, node.id)
     if negative:
-        result = rewriter.insert("neg", (result,), {}, node.id)
+        result = rewriter.insert(SIGN, (result,), {}, node.id)
     return result
 
 
@@ -349,9 +352,9 @@ def _flat(rewriter: Rewriter, array: Operand, kind: ArrayType) -> Operand:
     return rewriter.insert("reshape", (array, None), {"shape": (product(kind.shape),)}, "flat")
 
 
-def _sums_all(rewriter: Rewriter, node: GraphNode) -> bool:
+def _sums_all(node: GraphNode, kind: ArrayType) -> bool:
     if node.op == "sum":
-        return rewriter.result_type(node).shape == ()
+        return kind.shape == ()
     return node.op == "sum_to" and node.inputs[1] is None and node.node.shape == ()  # type: ignore[attr-defined]
 
 

@@ -1,9 +1,10 @@
 """The walk that all passes share: over the sorted nodes once, replacing what a rule replaces.
 
-A rule is a pure function (rewriter, node) -> None (keep the node), a GraphNode (this one instead, asked again), an
-operand (the node's result is that value or literal), or a number of NumPy's (the result is known). It must keep the
-type of the result. What it decides depends on the node's instance, literals, the types of operands, and what it finds
-with `Rewriter.producer`; so a node that no rule changes, and all nodes alike, are asked about once.
+A rule is a pure function (rewriter, node, type of the first result) -> None (keep the node), a GraphNode (this one
+instead, asked again), an operand (the node's result is that value or literal), or a number of NumPy's (the result is
+known). It must keep the type of the result. What it decides depends on the node's instance, literals, the types of
+operands and the ops that compute them, and what it finds with `Rewriter.producer`; so a node that no rule changes, and
+all nodes alike, are asked about once.
 
 A known number becomes a node only where a node that stays reads it. Of known numbers, and of literals of arithmetic,
 rules may distinguish only 0 and 1, unless all operands of a node are known.
@@ -11,9 +12,10 @@ rules may distinguish only 0 and 1, unless all operands of a node are known.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple, TypeAlias, TypeVar, cast
+from typing import Any, NamedTuple, TypeAlias, cast
 
 import numpy as np
 
@@ -28,40 +30,58 @@ from graphengine.ops.shapes import ArrayType
 from graphengine.ops.traits import OpTrait
 
 Result: TypeAlias = "GraphNode | Operand | np.floating[Any]"
-Rule: TypeAlias = "Callable[[Rewriter, GraphNode], Result]"
-Decided = TypeVar("Decided", bound=Rule)
-Expansion: TypeAlias = Callable[[Recorder, GraphNode, "list[ArrayType | None]"], Template | None]
+Change: TypeAlias = "Callable[[Rewriter, GraphNode, ArrayType], Result]"
+Types: TypeAlias = Sequence[ArrayType | None]
+Expansion: TypeAlias = Callable[[Recorder, GraphNode, Types, Types], Template | None]
+"""What replaces a node, by the types of its operands and results."""
+
+NUMBER = "constant"
+"""What computes a number that is known: a literal counts as a constant."""
 
 
-def only_for(*ops: str, traits: Collection[OpTrait] = (), infer: Any = None) -> Callable[[Decided], Decided]:
-    """Mark a rule that changes nodes of these ops, of ops with one of these traits, or with this `infer`, alone."""
+@dataclass(frozen=True)
+class Rule:
+    """What may change a node, and which nodes: those of some ops, of ops with some traits, or with this `infer`.
 
-    def decorate(rule: Decided) -> Decided:
-        _ONLY[rule] = frozenset(ops), frozenset(traits), infer
-        return rule
+    A rule that `reads` ops changes nodes with an operand that one of these computes, and no others.
+    """
 
-    return decorate
+    change: Change
+    ops: frozenset[str] = frozenset()
+    traits: frozenset[OpTrait] = frozenset()
+    infer: Any = None
+    reads: frozenset[str] = frozenset()
+
+    def concerns(self, node: GraphNode) -> bool:
+        """Whether it may change nodes like this one, whatever they read."""
+        if not (self.ops or self.traits or self.infer):
+            return True
+        cls = type(node.node)
+        return node.op in self.ops or cls.infer is self.infer or not cls.traits.isdisjoint(self.traits)
 
 
-_ONLY: dict[Any, tuple[frozenset[str], frozenset[OpTrait], Any]] = {}
-"""The ops, traits and rules for types of rules that are only for some."""
+def only_for(
+    *ops: str, traits: Collection[OpTrait] = (), infer: Any = None, reads: Collection[str] = ()
+) -> Callable[[Change], Rule]:
+    """Make a rule for nodes of these ops, of ops with one of these traits, or with this `infer`, alone; see `Rule`."""
+    return lambda change: Rule(change, frozenset(ops), frozenset(traits), infer, frozenset(reads))
 
 
+@dataclass(slots=True, eq=False)
 class Trait:
     """What rules may see of a value: its type, and the op that computes it; of a number, whether it is 0 or 1.
 
     Equal ones are one.
     """
 
-    __slots__ = ("op", "type")
-
-    def __init__(self, kind: ArrayType, op: str | None) -> None:
-        self.type, self.op = kind, op
+    type: ArrayType
+    op: str | None
 
 
 class _Common(NamedTuple):
-    """What all nodes alike have in common: the types and traits of their results, and the first of equal instances."""
+    """What all nodes alike have in common: types of operands and results, traits, and the first of equal instances."""
 
+    operands: tuple[ArrayType | None, ...]
     types: tuple[ArrayType, ...]
     traits: tuple[Trait, ...]
     instance: int
@@ -87,7 +107,6 @@ class Rewriter:
         self._computed: dict[Any, str] = {}
         self._same_number: dict[Any, str] = {}
         self._found_producer = False
-        self._asked: Any = (None, None)
         for name in graph.sources:
             self.values[name] = self._trait(graph.types[name], None)
 
@@ -139,27 +158,24 @@ class Rewriter:
 
     def _decide(self, node: GraphNode, alike: Any) -> tuple[GraphNode, _Common] | None:
         """What the rules leave of a node; None if other values take the place of its results."""
-        template = self._template(node)
+        kind = self._kind(node)
+        template = self._template(node, kind)
         if template is not None:
             self._follow(template, node)
             return None
         self._found_producer = False
-        rewritten = self._rewritten(node)
-        if rewritten is None:
-            return None
-        kind = self._kind(rewritten)
-        if rewritten is node and not self._found_producer and not self._is_known(node):
+        decided = self._rewritten(node, kind) if node.is_core else (node, kind)
+        if decided and decided[0] is node and not self._found_producer and not self._is_known(node):
             self._settled[alike] = kind
-        return rewritten, kind
+        return decided
 
-    def _template(self, node: GraphNode) -> Template | None:
+    def _template(self, node: GraphNode, kind: _Common) -> Template | None:
         if self._expansion is None:
             return None
-        types = self._operand_types(node)
         literals = [literal_key(node, operand) for operand in node.inputs if type(operand) is not str]
-        alike = (id(node.node), *types, *literals)
+        alike = (id(node.node), *kind.operands, *literals)
         if alike not in self._templates:
-            self._templates[alike] = self._expansion(self._recorder, node, types)
+            self._templates[alike] = self._expansion(self._recorder, node, kind.operands, kind.types)
         return self._templates[alike]
 
     @cached_property
@@ -176,24 +192,28 @@ class Rewriter:
             values += [self.replaced.get(name, name) for name in made.outputs]
         self.replaced.update(zip(node.outputs, template.results_among(values), strict=True))
 
-    def _rewritten(self, node: GraphNode) -> GraphNode | None:
+    def _rewritten(self, node: GraphNode, kind: _Common) -> tuple[GraphNode, _Common] | None:
         """The node that the rules leave; None if they replace its result."""
-        changed = node.is_core
-        while changed:
-            changed = False
-            self._asked = node, self._kind(node).types[0]
-            for rule in self._rules_for(node):
-                result = rule(self, node)
-                if isinstance(result, GraphNode):
-                    node, changed = result, True
-                    break
-                if isinstance(result, np.floating):
-                    self._enter_number(node.id, result)
-                    return None
+        while (result := self._changed(node, kind.types[0])) is not None:
+            if isinstance(result, GraphNode):
+                node, kind = result, self._kind(result)
+                continue
+            if isinstance(result, np.floating):
+                self._enter_number(node.id, result)
+            else:
+                self.replaced[node.id] = result
+            return None
+        return node, kind
+
+    def _changed(self, node: GraphNode, kind: ArrayType) -> Result:
+        """What the first rule makes of a node that changes it; None if none does."""
+        reads = {self.values[ref].op if type(ref) is str else NUMBER for ref in node.inputs}
+        for rule in self._rules_for(node):
+            if not rule.reads or not rule.reads.isdisjoint(reads):
+                result = rule.change(self, node, kind)
                 if result is not None:
-                    self.replaced[node.id] = result
-                    return None
-        return node
+                    return result
+        return None
 
     def _enter_number(self, name: str, number: np.floating[Any]) -> None:
         """The value of this name is a number; with `merge`, equal ones are one value."""
@@ -204,7 +224,7 @@ class Rewriter:
         else:
             self.numbers[name] = number
             unlike = repr(number) if number in UNLIKE else None
-            self.values[name] = self._trait_of((ArrayType((), number.dtype), "constant", unlike))
+            self.values[name] = self._trait(ArrayType((), number.dtype), NUMBER, unlike)
 
     def _is_known(self, node: GraphNode) -> bool:
         """Whether a node has no operands but numbers: what rules make of it depends on each of them."""
@@ -214,7 +234,7 @@ class Rewriter:
         """The value of an operand that is a literal, a known number or a constant; None of any other."""
         if type(operand) is not str:
             return operand
-        constant = self.producer(operand, "constant")
+        constant = self.producer(operand, NUMBER)
         return constant.node.forward() if constant else self.numbers.get(operand)
 
     def _constants(self, outputs: Iterable[str]) -> list[GraphNode]:
@@ -229,36 +249,23 @@ class Rewriter:
         return GraphNode(name, "constant", self.instance("constant", attributes), ())
 
     def _rules_for(self, node: GraphNode) -> tuple[Rule, ...]:
-        """The rules that may change a node of the set of this package."""
+        """The rules that may change nodes of the op of this one."""
         if node.op not in self._rules_of:
-            found, rule_for_types = [], type(node.node).infer
-            for rule in self._rules:
-                ops, traits, infer = _ONLY.get(rule, ({node.op}, (), None))
-                if node.op in ops or infer is rule_for_types or not node.node.traits.isdisjoint(traits):
-                    found.append(rule)
-            self._rules_of[node.op] = tuple(found)
+            self._rules_of[node.op] = tuple([rule for rule in self._rules if rule.concerns(node)])
         return self._rules_of[node.op]
 
-    def _operand_types(self, node: GraphNode) -> list[ArrayType | None]:
-        return [self.values[ref].type if type(ref) is str else literal_type(ref) for ref in node.inputs]
-
     def _kind(self, node: GraphNode) -> _Common:
-        types = tuple(self._operand_types(node))
-        key = (id(node.node), types)
+        operands = tuple([self.values[ref].type if type(ref) is str else literal_type(ref) for ref in node.inputs])
+        key = (id(node.node), operands)
         if key not in self._kinds:
-            results = infer(node.node, types)
-            traits = tuple([self._trait(each, node) for each in results])
-            self._kinds[key] = _Common(results, traits, id(self.instance.shared(node.op, node.node)))
+            results, op = infer(node.node, operands), node.op if node.is_core else None
+            number = id(node.node) if op == NUMBER else None
+            traits = tuple([self._trait(each, op, number) for each in results])
+            self._kinds[key] = _Common(operands, results, traits, id(self.instance.shared(node.op, node.node)))
         return self._kinds[key]
 
-    def _trait(self, kind: ArrayType, node: GraphNode | None) -> Trait:
-        op = node.op if node and node.is_core else None
-        return self._trait_of((kind, op, id(node.node) if node and op == "constant" else None))
-
-    def _trait_of(self, key: tuple[ArrayType, str | None, Any]) -> Trait:
-        if key not in self._traits:
-            self._traits[key] = Trait(*key[:2])
-        return self._traits[key]
+    def _trait(self, kind: ArrayType, op: str | None, number: Any = None) -> Trait:
+        return self._traits.setdefault((kind, op, number), Trait(kind, op))
 
     def _append(self, node: GraphNode, kind: _Common) -> None:
         self.nodes.append(node)
@@ -266,14 +273,11 @@ class Rewriter:
         for name, trait in zip(names, kind.traits, strict=True):
             self.producers[name], self.values[name] = node, trait
 
-    def add(self, node: GraphNode) -> str:
-        """Append a node to the new graph."""
-        self._append(node, self._kind(node))
-        return node.id
-
     def insert(self, op: str, inputs: tuple[Operand, ...], attributes: Mapping[str, Any], near: str) -> str:
         """Append a new node, named after the one it precedes."""
-        return self.add(GraphNode(self.free_name(near), op, self.instance(op, attributes), inputs))
+        node = GraphNode(self.free_name(near), op, self.instance(op, attributes), inputs)
+        self._append(node, self._kind(node))
+        return node.id
 
     def free_name(self, near: str) -> str:
         """A name that neither the old nor the new graph has."""
@@ -287,16 +291,12 @@ class Rewriter:
         """The type of an operand."""
         return self.values[operand].type if isinstance(operand, str) else literal_type(operand)
 
-    def result_type(self, node: GraphNode) -> ArrayType:
-        """The type of a node's first result."""
-        return self._asked[1] if node is self._asked[0] else self._kind(node).types[0]
-
     def producer(self, operand: Operand, *ops: str) -> GraphNode | None:
         """The node that computes an operand, if it is of one of these ops, and not one a user put in their place."""
         producer = self.producers.get(operand) if isinstance(operand, str) else None
         if producer is None or producer.op not in ops or not producer.is_core:
             return None
-        self._found_producer |= producer.op != "constant"
+        self._found_producer |= producer.op != NUMBER
         return producer
 
     def _as_value(self, value: str) -> str:

@@ -16,7 +16,7 @@ from graphengine.ir.nodes import GraphNode, Operand
 from graphengine.ops.body import bodies_of
 from graphengine.ops.families.contraction import labels_of
 from graphengine.ops.inference import elementwise
-from graphengine.ops.shapes import ArrayType, size_value
+from graphengine.ops.shapes import ArrayType, Shape, size_value
 from graphengine.transform.passes import expand
 from graphengine.transform.rewriting import Result, Rewriter, Rule, only_for
 
@@ -57,13 +57,13 @@ def _is_of_rows(kinds: Sequence[ArrayType], block: int) -> bool:
 
 def _product_rule(block: int, tile_of: TileOf) -> Rule:
     @only_for("matmul")
-    def product(rewriter: Rewriter, node: GraphNode) -> Result:
+    def product(rewriter: Rewriter, node: GraphNode, kind: ArrayType) -> Result:
         x, y = node.inputs
         left, right = _shape(rewriter, x), _shape(rewriter, y)
         if len(left) > 1 and _counts_samples(left[-2], block):
-            return _with_samples_left(rewriter, node, tile_of)
+            return _with_samples_left(rewriter, node, kind.shape, tile_of)
         if len(right) > 1 and _counts_samples(right[-1], block):
-            return _with_samples_right(rewriter, node, tile_of)
+            return _with_samples_right(rewriter, node, kind.shape, tile_of)
         return None
 
     return product
@@ -78,20 +78,19 @@ def _shape(rewriter: Rewriter, operand: Operand) -> tuple[Any, ...]:
     return () if kind is None else kind.shape
 
 
-def _with_samples_left(rewriter: Rewriter, node: GraphNode, tile_of: TileOf) -> Result:
+def _with_samples_left(rewriter: Rewriter, node: GraphNode, shape: Shape, tile_of: TileOf) -> Result:
     """A product whose left matrix has the samples as its rows."""
     x, y = node.inputs
     found = _in_tiles(rewriter, node, x, y, tile_of)
-    return None if found is None else _reshape(rewriter, found, rewriter.result_type(node).shape, node.id)
+    return None if found is None else _reshape(rewriter, found, shape, node.id)
 
 
-def _with_samples_right(rewriter: Rewriter, node: GraphNode, tile_of: TileOf) -> Result:
+def _with_samples_right(rewriter: Rewriter, node: GraphNode, shape: Shape, tile_of: TileOf) -> Result:
     """A product whose right matrix has the samples as its columns: the transposed one of the transposed matrices."""
     x, y = node.inputs
     is_vector = len(_shape(rewriter, x)) == 1
     turned = _swapped(rewriter, y, node.id), x if is_vector else _swapped(rewriter, x, node.id)
     found = _in_tiles(rewriter, node, *turned, tile_of) or rewriter.insert("matmul", turned, {}, node.id)
-    shape = rewriter.result_type(node).shape
     if is_vector:
         return _reshape(rewriter, found, shape, node.id)
     whole = rewriter.insert("reshape", (found, None), {"shape": (*shape[:-2], shape[-1], shape[-2])}, node.id)
@@ -130,7 +129,7 @@ def _axes_swapped(rank: int) -> tuple[int, ...]:
 
 def _sum_rule(block: int) -> Rule:
     @only_for("einsum")
-    def sum_of_products(rewriter: Rewriter, node: GraphNode) -> Result:
+    def sum_of_products(rewriter: Rewriter, node: GraphNode, kind: ArrayType) -> Result:
         """Each factor gets the axis of the samples, so that no product of matrices is made of them."""
         shapes = [_shape(rewriter, operand) for operand in node.inputs]
         equation: str = node.node.equation  # type: ignore[attr-defined]

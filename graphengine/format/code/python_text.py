@@ -179,8 +179,8 @@ def _tried(graphs: Sequence[Graph]) -> tuple[Calls, dict[str, str]]:
 
 
 def _expanding(lacking: set[str]) -> Any:
-    def expanding(recorder: Any, node: GraphNode, types: Any) -> Any:
-        return expansion(recorder, node, types, primitives=True) if node.op in lacking else None
+    def expanding(recorder: Any, node: GraphNode, types: Any, kinds: Any) -> Any:
+        return expansion(recorder, node, types, kinds, primitives=True) if node.op in lacking else None
 
     return expanding
 

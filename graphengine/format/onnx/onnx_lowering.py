@@ -10,9 +10,8 @@ from graphengine.ir.graph import Graph
 from graphengine.ir.nodes import GraphNode
 from graphengine.ir.recording import Recorder
 from graphengine.ir.templates import Template
-from graphengine.ops.shapes import ArrayType
 from graphengine.transform.passes import IDENTITIES, SHAPES, SIGNS, dead_code, expansion, fold_constants
-from graphengine.transform.rewriting import Rewriter
+from graphengine.transform.rewriting import Rewriter, Types
 
 
 def lowered_graph(graph: Graph, *, single: bool = False) -> tuple[Graph, dict[str, str]]:
@@ -29,8 +28,8 @@ def lowered_graph(graph: Graph, *, single: bool = False) -> tuple[Graph, dict[st
     return lowered, free
 
 
-def _expansion(single: bool, recorder: Recorder, node: GraphNode, types: list[ArrayType | None]) -> Template | None:
-    return None if has_rule(node, single=single) else expansion(recorder, node, types, primitives=True)
+def _expansion(single: bool, recorder: Recorder, node: GraphNode, types: Types, kinds: Types) -> Template | None:
+    return None if has_rule(node, single=single) else expansion(recorder, node, types, kinds, primitives=True)
 
 
 def has_rule(node: GraphNode, *, single: bool = False) -> bool:

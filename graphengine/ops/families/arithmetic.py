@@ -237,7 +237,7 @@ class Ceil(Node):
         return np.zeros_like(grad)
 
 
-@register("round", numpy=np.round)
+@register("round", numpy=np.round, traits=("primitive",))
 class Round(Node):
     """Nearest integer, of two the even one, z = round(x); dz/dx = 0.
 

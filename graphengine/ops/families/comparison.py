@@ -107,7 +107,7 @@ class IsFinite(Node):
         return np.isfinite(x)
 
 
-@register("where", numpy=np.where, traits=("correctly_rounded",))
+@register("where", numpy=np.where, traits=("correctly_rounded", "primitive"))
 class Where(Node):
     """Choice, z = x if condition else y; dz/dx = condition, dz/dy = not condition.
 

@@ -11,7 +11,7 @@ from graphengine.ops.registry import register
 from graphengine.ops.shapes import ArrayType, PythonNumber, shape_text
 
 
-@register("searchsorted", numpy=np.searchsorted)
+@register("searchsorted", numpy=np.searchsorted, traits=("primitive",))
 class SearchSorted(Node):
     """Places at which values would keep an increasing array in order, z = searchsorted(a, v, side).
 

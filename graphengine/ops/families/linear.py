@@ -101,7 +101,7 @@ class OfEachMatrix(Node):
     merge = of_stacks
 
 
-@register("trace", numpy=np.linalg.trace)
+@register("trace", numpy=np.linalg.trace, traits=("primitive",))
 class Trace(OfEachMatrix):
     """Sum of the diagonal of each matrix, z = x11 + ... + xnn; dz/dx = eye(n)."""
 
@@ -115,7 +115,7 @@ class Trace(OfEachMatrix):
         return np.expand_dims(grad, (-2, -1)) * EyeLike()(x)
 
 
-@register("det", numpy=np.linalg.det)
+@register("det", numpy=np.linalg.det, traits=("primitive",))
 class Det(OfEachMatrix):
     """Determinant of each matrix, z = det(x); dx = dz * cofactor(x).
 
@@ -243,7 +243,7 @@ class Triangle(Node):
     k: int = 0
 
 
-@register("tril", numpy=np.tril)
+@register("tril", numpy=np.tril, traits=("primitive",))
 class Tril(Triangle):
     """The lower triangle of each matrix, z = tril(x, k); dx = tril(dz, k).
 
@@ -257,7 +257,7 @@ class Tril(Triangle):
         return np.tril(grad, self.k)
 
 
-@register("triu", numpy=np.triu)
+@register("triu", numpy=np.triu, traits=("primitive",))
 class Triu(Triangle):
     """The upper triangle of each matrix, z = triu(x, k); dx = triu(dz, k).
 

@@ -21,7 +21,7 @@ Margin = tuple[tuple[Width, Width], ...]
 Copies = Literal["edge", "reflect", "symmetric", "wrap"]
 
 
-@register("pad", numpy=np.pad)
+@register("pad", numpy=np.pad, traits=("primitive",))
 class Pad(Node):
     """x with `pad_width` = [[before, after], ...] further places along each axis, filled as `mode` says.
 

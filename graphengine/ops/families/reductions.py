@@ -14,7 +14,7 @@ from graphengine.ops.registry import register
 from graphengine.ops.sums import running_sum, sum_over
 
 
-@register("sum", numpy=np.sum, traits=("keeps_one",))
+@register("sum", numpy=np.sum, traits=("keeps_one", "primitive"))
 class Sum(Node):
     """Sum of the values, z = x1 + ... + xn; dz/dxi = 1."""
 
@@ -45,7 +45,7 @@ class Mean(Node):
         return np.broadcast_to(kept(grad, x, self) / count(x, self.axis), x.shape)
 
 
-@register("prod", numpy=np.prod, traits=("keeps_one",))
+@register("prod", numpy=np.prod, traits=("keeps_one", "primitive"))
 class Prod(Node):
     """Product of the values, z = x1 * ... * xn; dz/dxi = z / xi.
 
@@ -69,7 +69,7 @@ class Prod(Node):
         return grad
 
 
-@register("max", numpy=np.max, traits=("keeps_one",))
+@register("max", numpy=np.max, traits=("keeps_one", "primitive"))
 class Max(Node):
     """Largest value, z = max(x1, ..., xn); dz/dxi = (xi == z) / k with k = sum(x == z).
 
@@ -91,7 +91,7 @@ class Max(Node):
         return shared(grad, x, out, self)
 
 
-@register("min", numpy=np.min, traits=("keeps_one",))
+@register("min", numpy=np.min, traits=("keeps_one", "primitive"))
 class Min(Node):
     """Smallest value, z = min(x1, ..., xn); dz/dxi = (xi == z) / k with k = sum(x == z).
 
@@ -113,7 +113,7 @@ class Min(Node):
         return shared(grad, x, out, self)
 
 
-@register("argmax", numpy=np.argmax)
+@register("argmax", numpy=np.argmax, traits=("primitive",))
 class ArgMax(Node):
     """Index of the largest value, the first of several, z = argmax(x).
 
@@ -128,7 +128,7 @@ class ArgMax(Node):
         return np.argmax(x, axis=self.axis, keepdims=self.keepdims)
 
 
-@register("argmin", numpy=np.argmin)
+@register("argmin", numpy=np.argmin, traits=("primitive",))
 class ArgMin(Node):
     """Index of the smallest value, the first of several, z = argmin(x).
 
@@ -220,7 +220,7 @@ class Norm(Node):
         return kept(grad, x, self) * shares(x, out, x, self)
 
 
-@register("cumsum", numpy=np.cumsum)
+@register("cumsum", numpy=np.cumsum, traits=("primitive",))
 class CumSum(Node):
     """Running sum along an axis, zi = x1 + ... + xi; dxi = dzi + ... + dzn.
 
@@ -239,7 +239,7 @@ class CumSum(Node):
         return CumSum(axis=self.axis, exclusive=self.exclusive, reverse=not self.reverse)(grad)
 
 
-@register("cumprod", numpy=np.cumprod)
+@register("cumprod", numpy=np.cumprod, traits=("primitive",))
 class CumProd(Node):
     """Running product along an axis, zi = x1 * ... * xi; dxi = (dzi * zi + ... + dzn * zn) / xi.
 
@@ -293,7 +293,7 @@ class LinearRecurrence(Node):
         return terms * out, terms
 
 
-@register("any", numpy=np.any)
+@register("any", numpy=np.any, traits=("primitive",))
 class Any(Node):
     """Whether any of the values is true (a number: not 0), z = x1 or ... or xn."""
 
@@ -306,7 +306,7 @@ class Any(Node):
         return np.any(x, axis=self.axis, keepdims=self.keepdims)
 
 
-@register("all", numpy=np.all)
+@register("all", numpy=np.all, traits=("primitive",))
 class All(Node):
     """Whether all of the values are true (numbers: not 0), z = x1 and ... and xn."""
 

@@ -79,7 +79,7 @@ class SliceAdd(Node):
         return grad, Slice(**self.model_dump())(grad)
 
 
-@register("gather", numpy=np.take)
+@register("gather", numpy=np.take, traits=("primitive",))
 class Gather(Node):
     """Parts of x by their indices along one axis, as `numpy.take`.
 
@@ -133,7 +133,7 @@ class IndexAdd(Node):
         return grad, None, np.take(grad, indices, axis=self.axis)
 
 
-@register("take_along_axis", numpy=np.take_along_axis)
+@register("take_along_axis", numpy=np.take_along_axis, traits=("primitive",))
 class TakeAlongAxis(Node):
     """Values of x by their indices along one axis.
 
@@ -210,7 +210,7 @@ class OneHot(Node):
         return np.equal(places, np.arange(self.depth)).astype(self.dtype)
 
 
-@register("concat", numpy=np.concatenate)
+@register("concat", numpy=np.concatenate, traits=("primitive",))
 class Concat(Node):
     """Arrays one after the other along an axis they have; the other sizes are equal.
 
@@ -271,7 +271,7 @@ class SplitLike(Node):
         return Concat(axis=self.axis)(*grads), *(None for _ in xs)
 
 
-@register("stack", numpy=np.stack)
+@register("stack", numpy=np.stack, traits=("primitive",))
 class Stack(Node):
     """Arrays of one shape along a new axis, which is the axis `axis` of the result.
 
@@ -299,7 +299,7 @@ class Stack(Node):
         return tuple(np.take(grad, index, axis=self.axis) if need else None for index, need in parts)
 
 
-@register("split", numpy=np.split, traits=("view",))
+@register("split", numpy=np.split, traits=("view", "primitive"))
 class Split(Node):
     """x cut along an axis, the inverse of `concat`, z0, z1, ... = split(x); dx = concat(dz0, dz1, ...).
 

@@ -52,7 +52,7 @@ class Size(Node):
         return np.size(x, self.axis)
 
 
-@register("reshape", numpy=np.reshape, traits=("view", "keeps_one", "gives_axes", "type_only"))
+@register("reshape", numpy=np.reshape, traits=("view", "keeps_one", "gives_axes", "type_only", "primitive"))
 class Reshape(Node):
     """The values of x in another shape of the same size, z = reshape(x, shape); dx = reshape(dz, x.shape).
 
@@ -99,7 +99,7 @@ class Flatten(Node):
         return np.reshape(grad, x.shape)
 
 
-@register("squeeze", numpy=np.squeeze, traits=("view", "keeps_one"))
+@register("squeeze", numpy=np.squeeze, traits=("view", "keeps_one", "primitive"))
 class Squeeze(Node):
     """x without axes of size 1, z = squeeze(x, axis); dx = expand_dims(dz, axis).
 
@@ -122,7 +122,7 @@ class Squeeze(Node):
         return np.reshape(grad, x.shape)
 
 
-@register("broadcast_to", numpy=np.broadcast_to, traits=("view", "keeps_one", "gives_axes", "type_only"))
+@register("broadcast_to", numpy=np.broadcast_to, traits=("view", "keeps_one", "gives_axes", "type_only", "primitive"))
 class BroadcastTo(Node):
     """x repeated along new axes and axes of size 1, by NumPy's broadcasting.
 
@@ -174,7 +174,7 @@ class SumTo(Node):
         return np.broadcast_to(grad, x.shape), None
 
 
-@register("transpose", numpy=np.transpose, traits=("view", "gives_axes"))
+@register("transpose", numpy=np.transpose, traits=("view", "gives_axes", "primitive"))
 class Transpose(Node):
     """x with its axes permuted; without `axes`, reversed, z = transpose(x, axes); dx = transpose(dz, inverse(axes))."""
 
@@ -198,7 +198,7 @@ class Transpose(Node):
         return np.transpose(grad, tuple(places.index(axis) for axis in range(len(places))))
 
 
-@register("expand_dims", numpy=np.expand_dims, traits=("view", "keeps_one", "gives_axes"))
+@register("expand_dims", numpy=np.expand_dims, traits=("view", "keeps_one", "gives_axes", "primitive"))
 class ExpandDims(Node):
     """x with new axes of size 1 at the places `axis` of the result.
 
@@ -222,7 +222,7 @@ class ExpandDims(Node):
         return np.reshape(grad, x.shape)
 
 
-@register("flip", numpy=np.flip)
+@register("flip", numpy=np.flip, traits=("primitive",))
 class Flip(Node):
     """x in reverse order along the axes `axis`, all of them without one, z = flip(x, axis); dx = flip(dz, axis)."""
 
@@ -242,7 +242,7 @@ class Flip(Node):
         return np.flip(grad, axis=self.axis)
 
 
-@register("tile", numpy=np.tile, traits=("gives_axes",))
+@register("tile", numpy=np.tile, traits=("gives_axes", "primitive"))
 class Tile(Node):
     """x repeated `reps` times along each axis, as `numpy.tile`, z[i] = x[i % n]; dx[i] = sum(dz[i::n]).
 
@@ -311,7 +311,7 @@ class Cast(Node):
         return grad
 
 
-@register("zeros_like", numpy=np.zeros_like, traits=("zeros",))
+@register("zeros_like", numpy=np.zeros_like, traits=("zeros", "primitive"))
 class ZerosLike(Node):
     """Zeros in the shape and dtype of x, on whose values they do not depend, z = zeros_like(x); dz/dx = 0."""
 
@@ -324,7 +324,7 @@ class ZerosLike(Node):
         return None
 
 
-@register("ones_like", numpy=np.ones_like, traits=("ones",))
+@register("ones_like", numpy=np.ones_like, traits=("ones", "primitive"))
 class OnesLike(Node):
     """Ones in the shape and dtype of x, on whose values they do not depend, z = ones_like(x); dz/dx = 0."""
 
