@@ -16,7 +16,7 @@ from test_properties import NUMBERS, graphs
 
 import graphengine as ge
 from graphengine.backends.reference.executor import Executor
-from graphengine.draw.charts import Scale
+from graphengine.draw.charts import BEYOND, Scale
 from graphengine.draw.labels import TraceLabels
 from graphengine.draw.picture import panels_of
 from graphengine.page.film import film_of, texts_of
@@ -283,7 +283,7 @@ def test_marks_and_the_line_of_the_fit_follow_the_edited_numbers(opened, name):
 
     x, y = (Scale(*drawn["fit"].follows[axis]) for axis in "xy")
     scatter = scatter_of(model, film.batches, film.frames[0].trace.of)
-    expected = [(x(at), y(value)) for at, value in curve(model, scatter, edited)]
+    expected = [(x(at), y(value, BEYOND)) for at, value in curve(model, scatter, edited)]
     line = page.locator(".gauge.fit .drawn").get_attribute("d")
     found = [tuple(map(float, pair.split())) for pair in line.removeprefix("M").split("L")]
     np.testing.assert_allclose(found, expected, rtol=0, atol=0.1001)

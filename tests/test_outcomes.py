@@ -13,6 +13,7 @@ from test_pictures import HOSTILE
 import graphengine as ge
 from graphengine.draw.charts import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH
 from graphengine.draw.contours import zero_lines
+from graphengine.page import gauges as gauges_module
 from graphengine.page.film import film_of
 from graphengine.page.outcome_gauges import outcome_gauges
 from graphengine.page.pages import page_of
@@ -144,14 +145,33 @@ def test_the_residuals_of_a_fit_are_what_is_missing_to_the_targets(name):
     film, gauges = gauges_of(model)
     data = model.load_data()
     output = next(iter(model.graph.outputs))
-    missing = data["y"] - trained(model, film, -1).predict(x=data["x"])[output]
-    points = pixels(gauges["residuals"].marks[-1]["p"][0])
-    zero = scale_of(gauges["residuals"], 0)
-    heights = np.array([zero - y for _, y in points])
-    assert heights / np.abs(heights).max() == pytest.approx(missing / np.abs(missing).max(), abs=0.01)
+    residuals = gauges["residuals"]
+    for number in (0, -1):
+        missing = data["y"] - trained(model, film, number).predict(x=data["x"])[output]
+        points = pixels(residuals.marks[number]["p"][0])
+        heights = np.array([shown_height(residuals, number, y) for _, y in points])
+        assert heights == pytest.approx(missing, abs=0.01 * np.abs(missing).max())
     places = np.array([x for x, _ in points])
     order = np.argsort(data["x"], kind="stable")
     assert list(places[order]) == sorted(places)
+
+
+def shown_height(gauge, frame, y):
+    """The number that a reader finds beside a place, by the texts of the levels of that frame."""
+    heights = [float(found) for found in re.findall(r'count" x="[-\d.]+" y="([-\d.]+)"', "".join(gauge.elements))]
+    return np.interp(y, sorted(height - 4 for height in heights), [float(t) for t in reversed(gauge.marks[frame]["t"])])
+
+
+def test_a_curve_leaves_its_chart_where_its_numbers_do():
+    model = ge.load(MODELS / "mgh09.json")
+    film = film_of(model)
+    fit = next(gauge for gauge in gauges_module.gauges_of(model, film) if gauge.name == "fit")
+    low, high, start, stop, _ = fit.follows["y"]
+    curve = trained(model, film, 0).predict(x=fit.follows["grid"])["prediction"]
+    pixel = start + (curve - low) / (high - low) * (stop - start)
+    drawn = [float(pair.split()[1]) for pair in fit.marks[0]["d"][1:].split("L")]
+    assert min(pixel) < TOP - 50
+    assert drawn == pytest.approx(list(pixel), abs=0.5)  # six digits
 
 
 def test_a_zero_line_is_where_heights_are_zero():

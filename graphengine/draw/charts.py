@@ -17,6 +17,10 @@ WIDTH, HEIGHT = 360, 210
 LEFT, RIGHT, TOP, BOTTOM = 62, 14, 30, 34
 MANY = 100
 """Positive numbers whose largest is this many times the least are drawn on a logarithmic scale."""
+EDGE = 0.02
+"""How far outside its scale a mark may be, as a share of the length; it shows on which side its number lies."""
+BEYOND = 1000.0
+"""The same for a line that is cut off where the chart ends: far enough to keep its slope."""
 
 Point: TypeAlias = tuple[float, float]
 
@@ -42,10 +46,10 @@ class Scale(NamedTuple):
     stop: int
     is_logarithmic: bool = False
 
-    def __call__(self, number: float) -> float:
-        """The pixel of a number, to a tenth; one outside the scale is put at its end."""
+    def __call__(self, number: float, outside: float = EDGE) -> float:
+        """The pixel of a number, to a tenth; one farther outside the scale is put at this distance."""
         low, high, at = (self._flat(each) for each in (self.low, self.high, number))
-        share = 1.02 if math.isnan(at) else min(max((at - low) / (high - low), -0.02), 1.02)
+        share = 1 + outside if math.isnan(at) else min(max((at - low) / (high - low), -outside), 1 + outside)
         return round(self.start + share * (self.stop - self.start), 1)
 
     def _flat(self, number: float) -> float:
@@ -59,15 +63,15 @@ class Scale(NamedTuple):
         if self.is_logarithmic:
             least, most = math.ceil(math.log10(self.low) - 1e-9), math.floor(math.log10(self.high) + 1e-9)
             return [10.0**power for power in range(least, most + 1, max(1, math.ceil((most - least) / 4)))]
-        step = _round_step((self.high - self.low) / 5)
+        step = round_up((self.high - self.low) / 5)
         first = math.ceil(self.low / step - 1e-9)
         return [first * step + index * step for index in range(int((self.high - first * step) / step + 1e-9) + 1)]
 
 
-def _round_step(step: float) -> float:
-    """The round number next above: 1, 2 or 5 times a power of ten."""
-    power = 10.0 ** math.floor(math.log10(step))
-    return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= step * (1 - 1e-9))
+def round_up(number: float, factors: Sequence[float] = (1, 2, 5)) -> float:
+    """The next larger round number: one of the factors times a power of ten."""
+    power = 10.0 ** math.floor(math.log10(number))
+    return next(factor * power for factor in (*factors, 10) if factor * power >= number * (1 - 1e-9))
 
 
 def scale(numbers: Iterable[float], start: int, stop: int, *, logarithmic: bool | None = False) -> Scale:
@@ -95,22 +99,37 @@ class Axes:
         """The pixels of a point."""
         return self.x(point[0]), self.y(point[1])
 
-    def path(self, points: Sequence[Point]) -> str:
+    def path(self, points: Sequence[Point], outside: float = EDGE) -> str:
         """A line through points, as the `d` of a path."""
-        pairs = [f"{x:g} {y:g}" for x, y in map(self.at, points)]
+        pairs = [f"{self.x(x):g} {self.y(y, outside):g}" for x, y in points]
         return f"M{'L'.join(pairs)}" if pairs else ""
 
     def elements(self) -> Iterator[str]:
         """Grid, numbers and names."""
         for tick in self.y.ticks:
-            y = self.y(tick)
-            yield f'<path class="grid" d="M{LEFT} {y:g}H{WIDTH - RIGHT}"/>'
-            yield f'<text class="tick y" x="{LEFT - 6}" y="{y + 4:g}">{number_text(_tidy(tick))}</text>'
+            yield from self.level(tick, number_text(_tidy(tick)))
+        yield from self.across()
+
+    def level(self, height: float, text: str = "", kind: str = "") -> Iterator[str]:
+        """A line of the grid and its text, which may be of a kind that a page fills in."""
+        y = self.y(height)
+        yield f'<path class="grid" d="M{LEFT} {y:g}H{WIDTH - RIGHT}"/>'
+        yield f'<text class="tick y{kind}" x="{LEFT - 6}" y="{y + 4:g}">{text}</text>'
+
+    def across(self) -> Iterator[str]:
+        """The numbers below the chart, and the names."""
         for tick in self.x.ticks:
             yield f'<text class="tick x" x="{self.x(tick):g}" y="{HEIGHT - 14}">{number_text(_tidy(tick))}</text>'
         yield f'<text class="name" x="{LEFT}" y="16">{markup(self.title)}</text>'
         if self.x_name:
             yield f'<text class="axis" x="{WIDTH - RIGHT}" y="16">{markup(self.x_name)}</text>'
+
+
+def cut_off(element: str) -> str:
+    """An element of which only the part between the axes is shown."""
+    frame = f"{LEFT} {TOP} {WIDTH - LEFT - RIGHT} {HEIGHT - TOP - BOTTOM}"
+    x, y, width, height = frame.split()
+    return f'<svg x="{x}" y="{y}" width="{width}" height="{height}" viewBox="{frame}">{element}</svg>'
 
 
 def _tidy(number: float) -> float:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from graphengine.draw.charts import (
+    BEYOND,
     BOTTOM,
     HEIGHT,
     LEFT,
@@ -21,6 +22,7 @@ from graphengine.draw.charts import (
     Axes,
     Scale,
     axes,
+    cut_off,
     dots,
     legend,
     line,
@@ -92,10 +94,15 @@ def _fit(model: Model, film: Film) -> Gauge | None:
         return None
     curves = [curve(model, scatter, shot.given) for shot in film.frames]
     frame = axes(f"{scatter.output} and {scatter.y}", [*scatter.points, *curves[-1]], scatter.x)
-    elements = (*frame.elements(), *dots(frame, thinned(scatter.points)), '<path class="line s1 drawn"/>')
-    follows = {"x": frame.x, "y": frame.y, "value": model.graph.outputs[scatter.output], "input": scatter.x}
-    follows["grid"] = [x for x, _ in curves[-1]]
-    return Gauge("fit", elements, tuple({"d": frame.path(one)} for one in curves), follows)
+    elements = (*frame.elements(), *dots(frame, thinned(scatter.points)), cut_off('<path class="line s1 drawn"/>'))
+    follows: dict[str, Any] = {
+        "x": frame.x,
+        "y": frame.y,
+        "value": model.graph.outputs[scatter.output],
+        "input": scatter.x,
+    }
+    follows |= {"grid": [x for x, _ in curves[-1]], "outside": BEYOND}
+    return Gauge("fit", elements, tuple({"d": frame.path(one, BEYOND)} for one in curves), follows)
 
 
 def _landscape(model: Model, film: Film) -> Gauge | None:

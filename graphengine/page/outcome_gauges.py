@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
-from graphengine.draw.charts import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Axes, Point, axes, line
+from graphengine.draw.charts import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Axes, Point, axes, line, round_up
 from graphengine.draw.contours import zero_lines
 from graphengine.errors import GraphEngineError
 from graphengine.escaping import markup
@@ -27,11 +28,16 @@ from graphengine.page.outcomes import (
     scored,
     target_of,
 )
+from graphengine.traces.summary import number_text
 
 MOST_POINTS = 150
 """Of more samples every second, third, ... one is drawn."""
 SHARES = (0.06, 0.3)
 """The opacity of a cell without samples, and of one with all of its class."""
+LEVELS = (-1.0, -0.5, 0.0, 0.5, 1.0)
+"""The labelled heights of a chart whose scale changes, as shares of the number at its top."""
+TOPS = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0)
+"""The leading digits of that number."""
 
 
 def outcome_gauges(model: Model, film: Film, loss: str) -> list[Gauge]:
@@ -152,7 +158,10 @@ def _margin(scores: Matrix, number: int) -> Matrix:
 
 
 def _residuals(model: Model, film: Film, loss: str) -> Gauge | None:
-    """What is missing from each prediction to its target: over the only input, else over the prediction."""
+    """What is missing from each prediction to its target: over the only input, else over the prediction.
+
+    Residuals shrink by orders of magnitude, so each frame has the scale of its own residuals, with its numbers.
+    """
     target = target_of(model, loss)
     if target is None or not film.batches:
         return None
@@ -162,14 +171,21 @@ def _residuals(model: Model, film: Film, loss: str) -> Gauge | None:
     shots = [_residual_points(*evaluate(shot.given, [target.value, target.target, across])) for shot in film.frames]
     if not shots[-1]:
         return None
-    xs, ys = zip(*shots[-1], strict=True)
-    reach = 1.3 * max(map(abs, ys)) or 1.0
-    corners = [(min(xs), -reach), (max(xs), reach)]
-    frame = axes(f"residual: {target.target} - {target.output}", corners, across)
+    xs = [x for points in shots for x, _ in points]
+    frame = axes(f"residual: {target.target} - {target.output}", [(min(xs), -1.0), (max(xs), 1.0)], across)
     zero = line(frame, [(min(xs), 0.0), (max(xs), 0.0)], 7)
-    step = -(-len(xs) // MOST_POINTS)
-    elements = (*frame.elements(), zero, '<path class="points s0"/>')
-    return Gauge("residuals", elements, tuple({"p": [_dots(frame, points[::step])]} for points in shots))
+    levels = (part for level in LEVELS for part in frame.level(level, kind=" count"))
+    elements = (*levels, *frame.across(), zero, '<path class="points s0"/>')
+    return Gauge("residuals", elements, tuple(_scaled(frame, points) for points in shots))
+
+
+def _scaled(frame: Axes, points: Sequence[Point]) -> dict[str, Any]:
+    """Return points as shares of a round number above all of them, and the texts of the levels."""
+    largest = max((abs(y) for _, y in points), default=0.0)
+    top = min(round_up(largest, TOPS), sys.float_info.max) if largest > sys.float_info.min else 1.0
+    step = -(-len(points) // MOST_POINTS) or 1
+    shares = [(x, y / top) for x, y in points[::step]]
+    return {"p": [_dots(frame, shares)], "t": [number_text(top * level) for level in LEVELS]}
 
 
 def _residual_points(predicted: Matrix, target: Matrix, across: Matrix) -> list[tuple[float, float]]:

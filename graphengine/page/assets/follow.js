@@ -18,22 +18,22 @@ function moved(chart, values, given, iteration) {
 }
 
 // The output over the grid; as many points are computed at once as the input has rows.
-function curve({ x, y, grid, input, value }, given) {
+function curve({ x, y, grid, input, value, outside }, given) {
   const rows = given[input].length;
   const points = [];
   for (let start = 0; start < grid.length; start += rows) {
     const part = given[input].map((_, row) => grid[Math.min(start + row, grid.length - 1)]);
     const { data } = run(given.map((numbers, source) => (source === input ? part : numbers)))[value];
-    points.push(...grid.slice(start, start + rows).map((at, row) => `${pixel(x, at)} ${pixel(y, data[row])}`));
+    points.push(...grid.slice(start, start + rows).map((at, row) => `${pixel(x, at)} ${pixel(y, data[row], outside)}`));
   }
   return `M${points.join("L")}`;
 }
 
-// The pixel of a number; one outside the scale is put at its end.
-function pixel([low, high, start, stop, isLogarithmic], number) {
+// The pixel of a number; one farther outside the scale is put at this distance.
+function pixel([low, high, start, stop, isLogarithmic], number, outside = 0.02) {
   const flat = isLogarithmic ? (each) => (each > 0 ? Math.log10(each) : -Infinity) : (each) => each;
   const share = (flat(number) - flat(low)) / (flat(high) - flat(low));
-  return Math.round(10 * (start + (Number.isNaN(share) ? 1.02 : clamp(share, -0.02, 1.02)) * (stop - start))) / 10;
+  return Math.round(10 * (start + (Number.isNaN(share) ? 1 + outside : clamp(share, -outside, 1 + outside)) * (stop - start))) / 10;
 }
 
 // A height between those that are known at equal distances.
