@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -42,12 +43,12 @@ class Chunk:
     pieces: Sequence[Piece]
     done: int
 
-    @property
+    @cached_property
     def count(self) -> int:
         """The number of iterations."""
         return sum(piece.stop - piece.start for piece in self.pieces)
 
-    @property
+    @cached_property
     def size(self) -> int:
         """How many samples each batch has."""
         return self.pieces[0].segment.size

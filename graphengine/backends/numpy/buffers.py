@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections import Counter, defaultdict
+from collections import Counter, defaultdict, deque
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar
@@ -46,6 +46,16 @@ def is_large(kind: ArrayType) -> bool:
     return None not in shape and kind.array_dtype.itemsize * math.prod(shape) >= protocol.LARGE
 
 
+def kinds_by_id(instructions: Iterable[Call]) -> dict[int, ArrayType]:
+    """Return the types of the results by their identity: a plan of 100,000 calls has few."""
+    return {id(each.kind): each.kind for each in instructions}
+
+
+def large_kinds(instructions: Iterable[Call]) -> set[int]:
+    """Return the identities of the large types."""
+    return {key for key, kind in kinds_by_id(instructions).items() if is_large(kind)}
+
+
 def assign_buffers(
     instructions: Sequence[Call],
     outputs: Mapping[str, str],
@@ -53,7 +63,7 @@ def assign_buffers(
     lasting: Iterable[str] = (),
 ) -> Buffers:
     """Give each writing instruction its buffer; that of a `lasting` value is not shared."""
-    large = {key for key, kind in {id(each.kind): each.kind for each in instructions}.items() if is_large(kind)}
+    large = large_kinds(instructions)
     if not large and not any(each.writes for each in instructions):
         return Buffers()  # all are numbers
     assignment = _Assignment(instructions, outputs, carried, lasting)
@@ -79,11 +89,28 @@ def _numbered(instructions: Iterable[Call], number: Mapping[str, int]) -> list[_
     return [_Numbered(each, tuple([number[of] for of in each.values]), number[each.output]) for each in instructions]
 
 
-class _Assignment:
-    """Which buffer each call writes into, decided in the order in which they run.
+class Owners(dict[Value, tuple[Value, ...]]):
+    """The owners of the memory of values: of a view, what it is a view of. A value that is not here owns its own."""
 
-    The memory of a value is that of its owners: of a view, what it is a view of.
+    def of(self, values: Iterable[Value]) -> list[Value]:
+        """Return the owners of some values, each once and in their order."""
+        return list(dict.fromkeys([owner for value in values for owner in self.get(value, (value,))]))
+
+
+def owners_of(calls: Iterable[tuple[bool, Iterable[Value], Value]]) -> Owners[Value]:
+    """The owners of the results of calls.
+
+    Of a call it gets whether its result may share memory with what it reads, the values that it reads, and its result.
     """
+    owners = Owners[Value]()
+    for aliases, values, result in calls:
+        if aliases:
+            owners[result] = tuple(owners.of(values))
+    return owners
+
+
+class _Assignment:
+    """Which buffer each call writes into, decided in the order in which they run."""
 
     def __init__(
         self,
@@ -95,38 +122,29 @@ class _Assignment:
         number: defaultdict[str, int] = defaultdict(itertools.count().__next__)
         calls = _numbered(instructions, number)
         given = {name: number[value] for name, value in outputs.items()}
-        ends = [number[value] for value in lasting]
+        ends = list(map(number.__getitem__, lasting))
         self._instructions, self._ends = calls, {*ends, *given.values()}
-        self._memory = memory_of((each.call.aliases, each.inputs, each.output) for each in calls)
-        self._lasting = self._owners_of(ends)
-        # what replaces two sources is one array under both names in the next round, and must not be written over
-        owners = Counter(owner for name in carried for owner in self._owners(given[name]))
-        self._replaces = {given[name]: number[source] for name, source in carried.items() if owners[given[name]] == 1}
+        self._owners = owners_of((each.call.aliases, each.inputs, each.output) for each in calls)
+        replaced = [(given[name], number[source]) for name, source in carried.items()]
+        self._replaces = _replacing_one(replaced, self._owners)
         # a source that is itself an output keeps what it holds until the end of the round
-        self._escaping = self._owners_of(given.values())
+        self._escaping = set(self._owners.of(given.values()))
         self._unordered = _unordered(calls)
-        self._buffered = {each.output for each in calls if each.call.writes}.union(self._memory)
+        self._buffered = {each.output for each in calls if each.call.writes}.union(self._owners)
         self._last = self._last_reads()
+        self._last.update(dict.fromkeys(self._owners.of(ends), len(calls)))
         self._large: Mapping[int, Any] = {}
         self._pool = _Pool()
         self._names = list(number)
 
-    def _owners(self, value: int) -> tuple[int, ...]:
-        return self._memory.get(value, (value,))
-
-    def _owners_of(self, values: Iterable[int]) -> set[int]:
-        return {owner for value in values for owner in self._owners(value)}
-
     def _last_reads(self) -> dict[int, int]:
         """The number of the call that is the last one to read each value that may be in a buffer."""
-        tracked, memory = self._buffered.union(self._replaces.values()), self._memory
-        return {
-            owner: index
-            for index, instruction in enumerate(self._instructions)
-            if not tracked.isdisjoint(instruction.inputs)
-            for value in instruction.inputs
-            for owner in memory.get(value, (value,))
-        }
+        tracked = self._buffered.union(self._replaces.values())
+        last: dict[int, int] = {}
+        for index, instruction in enumerate(self._instructions):
+            if not tracked.isdisjoint(instruction.inputs):
+                last.update(dict.fromkeys(self._owners.of(instruction.inputs), index))
+        return last
 
     def leave_out(self, kinds: Collection[int]) -> None:
         """Let values of large types, known by their identity, be in no buffer.
@@ -134,7 +152,7 @@ class _Assignment:
         They are written over others, and forgotten after their last use.
         """
         self._large = {each.output: each.call.kind[:2] for each in self._instructions if id(each.call.kind) in kinds}
-        kept = self._escaping | self._unordered | self._lasting
+        kept = self._escaping | self._unordered
         last = {value: index for value, index in self._last.items() if value not in kept}
         over = _written_over(self._instructions, self._large, last)
         self._pool.buffers.in_place = {index: self._names[value] for index, value in over.items()}
@@ -148,30 +166,40 @@ class _Assignment:
         return self._pool.buffers
 
     def _place(self, index: int, instruction: _Numbered) -> None:
-        call, dying = instruction.call, self._dying(index, instruction)
-        output, source = instruction.output, self._replaces.get(instruction.output)
-        if output in self._large:
-            pass  # in no buffer
-        elif source in dying and source not in self._escaping and call.elementwise:
+        dying = self._dying(index, instruction)
+        if instruction.output not in self._large:
+            self._write(index, instruction, dying)
+        self._pool.release(dying)
+        if instruction.output not in self._last:
+            self._pool.release([instruction.output])
+
+    def _write(self, index: int, instruction: _Numbered, dying: Sequence[int]) -> None:
+        """Write a result over the source that it replaces, or into a buffer; those of `dying` are free by then."""
+        over = dying if instruction.call.elementwise else ()
+        source = self._replaces.get(instruction.output, -1)  # which is no value
+        if source in over and source not in self._escaping:
             self._pool.buffers.in_place[index] = self._names[source]
         elif self._takes_buffer(instruction):
-            if call.elementwise:
-                self._pool.release(dying)
+            self._pool.release(over)
             self._pool.take(index, instruction)
-        self._pool.release(dying)
-        if output not in self._last and output not in self._lasting:
-            self._pool.release([output])
 
     def _dying(self, index: int, instruction: _Numbered) -> list[int]:
         """What nobody reads after an instruction."""
-        memory = self._memory
-        read = dict.fromkeys([owner for value in instruction.inputs for owner in memory.get(value, (value,))])
-        return [value for value in read if self._last.get(value) == index and value not in self._lasting]
+        return [value for value in self._owners.of(instruction.inputs) if self._last.get(value) == index]
 
     def _takes_buffer(self, instruction: _Numbered) -> bool:
         """Whether an instruction can write its result into a buffer, and nobody keeps it."""
         output = instruction.output
         return instruction.call.writes and output not in self._escaping and output not in self._unordered
+
+
+def _replacing_one(replaced: Sequence[tuple[int, int]], owners: Owners[int]) -> dict[int, int]:
+    """The sources that carried values replace, where a value may be written over its source.
+
+    What replaces two sources is one array under both names in the next round, and must not be.
+    """
+    counts = Counter(owner for value, _ in replaced for owner in owners.of([value]))
+    return {value: source for value, source in replaced if counts[value] == 1}
 
 
 def _written_over(
@@ -181,11 +209,13 @@ def _written_over(
     found: dict[int, int] = {}
     for index, each in enumerate(instructions):
         if each.call.elementwise and each.output in large:
-            dying = [value for value in each.inputs if value in large and last.get(value) == index]
-            alike = [value for value in dying if large[value] == large[each.output]]
-            if alike:
-                found[index] = alike[0]
+            found.update((index, value) for value in _dying_alike(index, each, large, last)[:1])
     return found
+
+
+def _dying_alike(index: int, each: _Numbered, large: Mapping[int, Any], last: Mapping[int, int]) -> list[int]:
+    kind = large[each.output]
+    return [value for value in each.inputs if large.get(value) == kind and last.get(value) == index]
 
 
 def _last_uses(instructions: Sequence[_Numbered], outputs: set[int]) -> dict[int, list[str]]:
@@ -193,11 +223,13 @@ def _last_uses(instructions: Sequence[_Numbered], outputs: set[int]) -> dict[int
 
     Without what is part of an expression on scalars, which may be computed later than its place.
     """
-    last = {of: index for index, each in enumerate(instructions) for of in (each.output, *each.inputs)}
-    kept = outputs.union(*[each.inputs for each in instructions if each.call.scalar])
+    last: dict[int, int] = {}
+    for index, each in enumerate(instructions):
+        last.update(dict.fromkeys((each.output, *each.inputs), index))
+    kept = outputs.union(*[(each.output, *each.inputs) for each in instructions if each.call.scalar])
     uses: dict[int, list[str]] = {}
     for each in instructions:
-        if each.output not in kept and not each.call.scalar:
+        if each.output not in kept:
             uses.setdefault(last[each.output], []).append(each.call.output)
     return uses
 
@@ -229,21 +261,35 @@ def _unordered(instructions: Sequence[_Numbered]) -> set[int]:
     """Values that may lie in memory in another order than row by row. A product of matrices never does."""
     found: set[int] = set()
     for each in instructions:
-        if len(each.call.kind.shape) > 1:
-            follows = each.call.function is not np.matmul and not found.isdisjoint(each.inputs)
-            if each.call.reorders or follows:
-                found.add(each.output)
+        if len(each.call.kind.shape) > 1 and (each.call.reorders or _follows(each, found)):
+            found.add(each.output)
     return found
 
 
-def memory_of(calls: Iterable[tuple[bool, Iterable[Value], Value]]) -> dict[Value, tuple[Value, ...]]:
-    """For each value that may share the memory of others, those others.
+def _follows(instruction: _Numbered, unordered: set[int]) -> bool:
+    return instruction.call.function is not np.matmul and not unordered.isdisjoint(instruction.inputs)
 
-    Of a call it gets whether its result may do so, the values that it reads, and its result.
-    """
-    memory: dict[Value, tuple[Value, ...]] = {}
-    for aliases, values, result in calls:
-        if aliases:
-            owners = [memory.get(value, (value,)) for value in values]
-            memory[result] = tuple(dict.fromkeys(owner for each in owners for owner in each))
-    return memory
+
+class Workspaces:
+    """Sets of buffers of some kinds (shape, dtype): what runs takes one that no other thread uses meanwhile."""
+
+    def __init__(self, kinds: Sequence[tuple[Any, Any]]) -> None:
+        self._kinds = kinds
+        self._free: deque[list[Any]] = deque()
+
+    def take(self) -> list[Any]:
+        """Return a free set, or a new one."""
+        try:
+            return self._free.pop()
+        except IndexError:
+            return [np.empty(shape, dtype) for shape, dtype in self._kinds]
+
+    def give_back(self, buffers: list[Any]) -> None:
+        """Let others use a set."""
+        self._free.append(buffers)
+
+    @property
+    def nbytes(self) -> int:
+        """The bytes of the free sets, and of one if there is none yet."""
+        one: int = sum(math.prod(shape) * np.dtype(dtype).itemsize for shape, dtype in self._kinds)
+        return one * max(1, len(self._free))

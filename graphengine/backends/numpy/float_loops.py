@@ -208,7 +208,7 @@ class FloatLoop:
 
 def on_floats(instruction: Instruction) -> str | None:
     """The expression of an instruction on Python floats, if it has NumPy's bits."""
-    if not instruction.is_core or instruction.op not in SCALAR or len(instruction.types) > 1:
+    if not instruction.is_core or len(instruction.types) > 1:
         return None
     is_exact = is_scalar(instruction.op, values_of(instruction), instruction.types[0])
     return SCALAR[instruction.op][0] if is_exact else None

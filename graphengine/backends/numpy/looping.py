@@ -6,19 +6,18 @@ room for all steps; buffers are reused from step to step and from run to run.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import cached_property
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 
 from graphengine.backends.instructions import Instruction
-from graphengine.backends.numpy.buffers import assign_buffers
-from graphengine.backends.numpy.calls import Call, on_scalars, values_of
+from graphengine.backends.numpy.buffers import Workspaces, assign_buffers
+from graphengine.backends.numpy.calls import on_scalars, values_of
 from graphengine.backends.numpy.claiming import with_claims
 from graphengine.backends.numpy.float_loops import FloatLoop, LoopParts
-from graphengine.backends.numpy.lowering import constants, lower
+from graphengine.backends.numpy.lowering import Fuse, constants, lower
 from graphengine.backends.numpy.ordering import updates_last
 from graphengine.backends.numpy.scalars import is_float
 from graphengine.backends.numpy.source import PlanText, assign_slots
@@ -30,9 +29,6 @@ from graphengine.ops.body import kind_of
 from graphengine.ops.families.constants import Constant
 from graphengine.ops.shapes import ArrayType
 from graphengine.transform.trimming import optimize_trimmed
-
-Fuse: TypeAlias = Callable[[Graph, Sequence[Call], Mapping[str, str]], list[Call]]
-"""Puts calls together, given a graph, its calls and for each value that is carried the source that it replaces."""
 
 
 class LoweredFunction:
@@ -53,21 +49,16 @@ class LoweredFunction:
         self.graph, self._ports = graph, (carried, results, leaving)
         self.carried = [(graph.outputs[port], source) for port, source in carried.items()]
         self.results = [graph.outputs[port] for port in results]
-        late = {value for value, _ in self.carried}
+        replaced = dict(self.carried)
         instructions = with_claims(lower(graph, RUNNING), graph)
         if fuse:
-            instructions = fuse(graph, instructions, dict(self.carried))
-        instructions = updates_last(instructions, late)
-        escaping = {
-            port: value
-            for port, value in graph.outputs.items()
-            if port in (*carried, *leaving) or value in graph.inputs
-        }
-        buffers = assign_buffers(instructions, escaping, carried, self.results)
+            instructions = fuse(graph, instructions, replaced)
+        instructions = updates_last(instructions, set(replaced))
+        buffers = assign_buffers(instructions, _escaping(graph, {*carried, *leaving}), carried, self.results)
         self.sources = tuple(graph.inputs)
         slots, fixed = assign_slots(self.sources, constants(graph), instructions)
         self.text = PlanText(instructions, buffers, slots, fixed)
-        self._workspaces: deque[list[Any]] = deque()
+        self._workspaces = Workspaces(buffers.kinds)
 
     def fused(self, fuse: Fuse) -> LoweredFunction:
         """The same function with calls put together; see `Plan`."""
@@ -75,14 +66,22 @@ class LoweredFunction:
 
     def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """Call a compiled function with buffers that nothing else uses meanwhile."""
-        try:
-            buffers = self._workspaces.pop()
-        except IndexError:
-            buffers = [np.empty(shape, dtype) for shape, dtype in self.text.buffers.kinds]
+        buffers = self._workspaces.take()
         try:
             return function(arguments[0], buffers, *arguments[1:])
         finally:
-            self._workspaces.append(buffers)
+            self._workspaces.give_back(buffers)
+
+
+def _escaping(graph: Graph, ports: Collection[str]) -> dict[str, str]:
+    """The outputs that are in no buffer: some by their ports, and inputs that are given out."""
+    return {port: value for port, value in graph.outputs.items() if port in ports or value in graph.inputs}
+
+
+def _graph_of(body: Any, types: Sequence[ArrayType | None], ports: Sequence[str]) -> Graph:
+    """The graph of a function for operands of known types, as far as its results `ports` are read."""
+    graph = body.graph(types)
+    return optimize_trimmed(graph.derive(graph.nodes, {port: body.results[port] for port in ports}, graph.types))
 
 
 def held(value: Any, kind: ArrayType | None) -> Any:
@@ -98,18 +97,18 @@ class Steps:
         self._loop, self._kinds, self._types = loop, instruction.types, instruction.operand_types
         steps, self.count = loop.steps(self._types)
         self.is_reversed: bool = loop.reverse
-        body = loop.function
-        carried = len(loop.carry)
-        self._stacked = [place for place in places if place >= carried]
-        self._axes = dict(zip(loop.sequences, loop.axes[0], strict=True))
-        self._stacking = [loop.axes[1][place - carried] for place in self._stacked]
-        wanted = [body.outputs[place] for place in (*range(carried), *self._stacked)]
-        graph = body.graph(steps)
-        graph = optimize_trimmed(graph.derive(graph.nodes, {port: body.results[port] for port in wanted}, graph.types))
-        self._still, graph = _divided(graph, {*loop.carry, *loop.sequences})
+        self._direction = -1 if loop.reverse else 1
+        body, carried = loop.function, len(loop.carry)
+        axes_of_sequences, axes_of_stacks = loop.axes
+        self._stacking = {place: axis for place, axis in enumerate(axes_of_stacks, carried) if place in places}
+        stacked = [body.outputs[place] for place in self._stacking]
+        whole = _graph_of(body, steps, [*body.outputs[:carried], *stacked])
+        self._still, graph = _divided(whole, {*loop.carry, *loop.sequences})
         self._steps = steps
-        self.piece = LoweredFunction(graph, dict(zip(body.outputs, loop.carry, strict=False)), wanted[carried:])
-        self.cut: list[str] = [name for name in loop.sequences if name in graph.inputs]
+        self.piece = LoweredFunction(graph, dict(zip(body.outputs, loop.carry, strict=False)), stacked)
+        sequences = zip(loop.sequences, axes_of_sequences, strict=True)
+        self.cut: dict[str, int] = {name: axis for name, axis in sequences if name in graph.inputs}
+        """The sequences that a step reads, with the axis of the steps."""
         self.faster: Callable[[Sequence[Any], Sequence[Any], Sequence[Any]], list[Any]] | None = None
         """What runs the steps as `in_python` does, where a backend has it."""
 
@@ -123,10 +122,10 @@ class Steps:
             before=self._still,
             names=loop.function.inputs,
             carried=piece.carried,
-            cut={name: self._axes[name] for name in self.cut},
+            cut=self.cut,
             results=piece.results,
-            places=self._stacked,
-            stacking=self._stacking,
+            places=list(self._stacking),
+            stacking=list(self._stacking.values()),
             length=self.count,
             is_reversed=self.is_reversed,
             inner={name: each.parts for name, each in calls if isinstance(each, Steps)},
@@ -146,7 +145,7 @@ class Steps:
     @cached_property
     def _run(self) -> Callable[..., Any]:
         piece = self.piece
-        text = piece.text.steps(piece.sources, self.cut, piece.carried, piece.results)
+        text = piece.text.steps(piece.sources, list(self.cut), piece.carried, piece.results)
         return piece.text.compile(text, "steps")
 
     def __call__(self, *values: Any) -> list[Any]:
@@ -155,18 +154,14 @@ class Steps:
         given: dict[str, Any] = dict(zip(loop.function.inputs, values, strict=True))
         for name, place in zip(loop.carry, loop.carried, strict=True):
             kind = self._steps[place]
-            own = np.array(values[place], kind.array_dtype)  # it may be written over
-            given[name] = held(own, kind) if is_float(kind) else own[()]
+            given[name] = held(np.array(values[place], kind.array_dtype)[()], kind)  # it may be written over
         given.update(self._before(given))
-        wholes = [_steps_first(given[name], self._axes[name]) for name in self.cut]
-        stacks = [_room_for(self._kinds[place]) for place in self._stacked]
-        slots = [_steps_first(stack, axis) for stack, axis in zip(stacks, self._stacking, strict=True)]
-        sources = [given.get(name) if name not in self.cut else None for name in self.piece.sources]
-        last = (self.faster or self.in_python)(sources, wholes, slots)
-        results: list[Any] = [*last, *[None] * (len(self._kinds) - len(last))]
-        for place, stack in zip(self._stacked, stacks, strict=True):
-            results[place] = stack
-        return results
+        wholes = [_steps_first(given.pop(name), axis) for name, axis in self.cut.items()]
+        stacks = {place: _room_for(self._kinds[place]) for place in self._stacking}
+        slots = [_steps_first(stack, self._stacking[place]) for place, stack in stacks.items()]
+        run = self.faster or self.in_python
+        results = {**dict(enumerate(run(list(map(given.get, self.piece.sources)), wholes, slots))), **stacks}
+        return list(map(results.get, range(len(self._kinds))))
 
     def in_python(self, sources: Sequence[Any], wholes: Sequence[Any], slots: Sequence[Any]) -> list[Any]:
         """Run all steps and return what is carried after them.
@@ -175,7 +170,7 @@ class Steps:
         """
         if self.on_floats:
             return self.on_floats(dict(zip(self.piece.sources, sources, strict=True)), wholes, slots)
-        numbers = range(self.count)[::-1] if self.is_reversed else range(self.count)
+        numbers = range(self.count)[:: self._direction]
         kinds = dict(zip(self._loop.function.inputs, self._steps, strict=True))
         parts = [self._parts(whole, kinds[name]) for name, whole in zip(self.cut, wholes, strict=True)]
         found: list[Any] = self.piece.call(self._run, sources, slots, zip(numbers, *parts, strict=True))
@@ -183,7 +178,7 @@ class Steps:
 
     def _parts(self, whole: Any, kind: ArrayType | None) -> Iterable[Any]:
         """The parts of a sequence in the order of the steps."""
-        parts = whole[:: -1 if self.is_reversed else 1]
+        parts = whole[:: self._direction]
         found: Iterable[Any] = parts.tolist() if is_float(kind) else parts
         return found
 
@@ -202,13 +197,14 @@ def _divided(graph: Graph, varying: set[str]) -> tuple[Graph | None, Graph]:
     """The graph of the values that are the same in each step, if any, and the graph of the rest, which reads them."""
     still, rest = _still_and_rest(graph, varying)
     read = {*graph.outputs.values()}.union(*[node.inputs for node in rest])
-    made = [name for node in still if not isinstance(node.node, Constant) for name in node.outputs if name in read]
-    inputs = {name: each for name, each in graph.inputs.items() if name in read or name in varying}
+    missing = read.difference(_results(rest))
+    made = [name for name in _results(still) if name in missing]
+    inputs = {name: each for name, each in graph.inputs.items() if name in {*read, *varying}}
     inputs |= {name: Input(graph.types[name]) for name in made}
     after = graph.derive(rest, graph.outputs, _types(graph, inputs, rest), inputs=inputs)
     if not made:
         return None, after
-    return graph.derive(still, {name: name for name in made}, _types(graph, graph.inputs, still)), after
+    return graph.derive(still, dict(zip(made, made, strict=True)), _types(graph, graph.inputs, still)), after
 
 
 def _still_and_rest(graph: Graph, varying: Iterable[str]) -> tuple[list[GraphNode], list[GraphNode]]:
@@ -216,19 +212,22 @@ def _still_and_rest(graph: Graph, varying: Iterable[str]) -> tuple[list[GraphNod
     moving: set[Any] = set(varying)
     still, rest = [], []
     for node in graph.nodes:
-        fixed = moving.isdisjoint(node.inputs)
-        if fixed:
+        if moving.isdisjoint(node.inputs):
             still.append(node)
-        if not fixed or isinstance(node.node, Constant):
-            rest.append(node)
-        if not fixed:
+        else:
             moving.update(node.outputs)
+        if isinstance(node.node, Constant) or not moving.isdisjoint(node.outputs):
+            rest.append(node)
     return still, rest
+
+
+def _results(nodes: Iterable[GraphNode]) -> list[str]:
+    return [name for node in nodes for name in node.outputs]
 
 
 def _types(graph: Graph, inputs: Iterable[str], nodes: Iterable[GraphNode]) -> dict[str, ArrayType]:
     """The types of some inputs and of the results of some nodes."""
-    return {name: graph.types[name] for name in (*inputs, *[name for node in nodes for name in node.outputs])}
+    return {name: graph.types[name] for name in (*inputs, *_results(nodes))}
 
 
 def _once(graph: Graph) -> Callable[[Mapping[str, Any]], Mapping[str, Any]]:
@@ -247,21 +246,23 @@ def _once(graph: Graph) -> Callable[[Mapping[str, Any]], Mapping[str, Any]]:
 
 def loop(instruction: Instruction, places: Sequence[int]) -> Callable[..., Any]:
     """Return the call of a loop; one whose sizes are not known runs as the reference does."""
-    kinds = [*instruction.types, *[kind for kind in instruction.operand_types if kind is not None]]
-    if any(not isinstance(size, int) for kind in kinds for size in kind.shape):
+    if _has_unknown_sizes(instruction):
         return on_scalars(instruction.node.forward, values_of(instruction))
     return Steps(instruction, places)
+
+
+def _has_unknown_sizes(instruction: Instruction) -> bool:
+    shapes = [kind.shape for kind in (*instruction.types, *instruction.operand_types) if kind is not None]
+    return any(not isinstance(size, int) for shape in shapes for size in shape)
 
 
 def choice(instruction: Instruction, places: Sequence[int]) -> Callable[..., Any]:
     """Return the call of a choice: of two functions only the chosen one runs."""
     node: Any = instruction.node
-    kinds = [*instruction.types, *[kind for kind in instruction.operand_types if kind is not None]]
-    if any(not isinstance(size, int) for kind in kinds for size in kind.shape):
+    if _has_unknown_sizes(instruction):
         return _tuple_of(on_scalars(node.forward, values_of(instruction)), len(instruction.types))
     types = instruction.operand_types[1:]
-    wanted = [node.outputs[place] for place in places]
-    branches = [_branch(body, types, [body.outputs[place] for place in places]) for body in (node.then, node.otherwise)]
+    branches = [_branch(body, types, places) for body in (node.then, node.otherwise)]
     count = len(node.outputs)
 
     def choose(condition: Any, *values: Any) -> list[Any]:
@@ -270,13 +271,11 @@ def choice(instruction: Instruction, places: Sequence[int]) -> Callable[..., Any
             results[place] = np.asarray(value, instruction.types[place].array_dtype)[()]
         return results
 
-    return choose if wanted else lambda *_: [None] * count
+    return choose if places else lambda *_: [None] * count
 
 
-def _branch(body: Any, types: Sequence[ArrayType | None], ports: Sequence[str]) -> Callable[[Sequence[Any]], Any]:
-    graph = body.graph(types)
-    graph = optimize_trimmed(graph.derive(graph.nodes, {port: body.results[port] for port in ports}, graph.types))
-    compute = _once(graph)
+def _branch(body: Any, types: Sequence[ArrayType | None], places: Sequence[int]) -> Callable[[Sequence[Any]], Any]:
+    compute = _once(_graph_of(body, types, [body.outputs[place] for place in places]))
     return lambda values: [*compute(dict(zip(body.inputs, values, strict=True))).values()]
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Container, Mapping, Sequence
+from functools import cache
 from typing import Any, NamedTuple, TypeAlias
 
 from graphengine.backends.instructions import Instruction, instruction_of
@@ -21,6 +22,8 @@ from graphengine.ir.templates import literal_key
 from graphengine.ops.families.constants import Constant
 from graphengine.ops.shapes import ArrayType, PythonNumber
 
+Fuse: TypeAlias = Callable[[Graph, Sequence[Call], Mapping[str, str]], list[Call]]
+"""Puts calls together, given a graph, its calls and for each value that is carried the source that it replaces."""
 Running: TypeAlias = Mapping[str, Callable[[Instruction, Sequence[int]], Callable[..., Any]]]
 """What makes the call of an op that runs functions, of which only the results at some places are read."""
 
@@ -29,15 +32,17 @@ def lower(graph: Graph, running: Running) -> list[Call]:
     """The calls of a graph whose shapes are all known, in its order."""
     calls: list[Call] = []
     alike: dict[Any, _CallsAlike] = {}
-    read: set[Operand] | None = None
+    read = cache(lambda: _read_in(graph))  # few graphs ask
     for node in graph.nodes:
         if len(node.node.outputs) > 1 or node.op in running:
-            if read is None:
-                read = set[Operand](graph.outputs.values()).union(*[each.inputs for each in graph.nodes])
-            calls += _several_outputs(instruction_of(node, graph.types), read, running)
+            calls += _several_outputs(instruction_of(node, graph.types), read(), running)
         elif not isinstance(node.node, Constant):
             calls.append(_lower_alike(node, graph.types, alike))
     return calls
+
+
+def _read_in(graph: Graph) -> set[Operand]:
+    return set[Operand](graph.outputs.values()).union(*[each.inputs for each in graph.nodes])
 
 
 def constants(graph: Graph) -> dict[str, Any]:
@@ -48,15 +53,18 @@ def constants(graph: Graph) -> dict[str, Any]:
 
 def _several_outputs(instruction: Instruction, read: set[Operand], running: Running) -> list[Call]:
     """A call that gives a tuple, and one call for each of its items that is read."""
-    kinds, (first, *_) = values_of(instruction), instruction.types
-    whole = f"{instruction.outputs[0]}:*"
-    special = VIEWS.get(instruction.op) if instruction.is_core else None
-    if instruction.op in running and instruction.is_core:
+    whole, function = f"{instruction.outputs[0]}:*", _giving_a_tuple(instruction, read, running)
+    first = Call(function, instruction.inputs, whole, instruction.types[0], aliases=True)
+    return [first, *_items(instruction, whole, read)]
+
+
+def _giving_a_tuple(instruction: Instruction, read: Container[Operand], running: Running) -> Callable[..., Any]:
+    if instruction.is_core and instruction.op in running:
         places = [place for place, name in enumerate(instruction.outputs) if name in read]
-        function = running[instruction.op](instruction, places)
-    else:
-        function = special(instruction) if special else on_scalars(instruction.node.forward, kinds)
-    return [Call(function, instruction.inputs, whole, first, aliases=True), *_items(instruction, whole, read)]
+        return running[instruction.op](instruction, places)
+    if instruction.is_core and instruction.op in VIEWS:
+        return VIEWS[instruction.op](instruction)
+    return on_scalars(instruction.node.forward, values_of(instruction))
 
 
 def _items(instruction: Instruction, whole: str, read: Container[Operand]) -> list[Call]:
@@ -82,6 +90,12 @@ class _CallsAlike(NamedTuple):
     inputs: tuple[Operand, ...] | None
     rest: Any
 
+    def call(self, name: str, operands: Sequence[Operand]) -> Call:
+        """Return the call that gives the value of that name."""
+        if self.inputs is not None:
+            operands = [operands[int(ref)] if type(ref) is str else ref for ref in self.inputs]
+        return Call(self.function, tuple(operands), name, *self.rest)
+
 
 def _lower_alike(node: GraphNode, types: Mapping[str, ArrayType], alike: dict[Any, _CallsAlike]) -> Call:
     """Lower a node; one like an earlier one, the same instance on operands of the same types, is lowered like it."""
@@ -91,9 +105,7 @@ def _lower_alike(node: GraphNode, types: Mapping[str, ArrayType], alike: dict[An
     found = alike.get(key)
     if found is None:
         found = alike[key] = _first_of(node, types, kinds)
-    if found.inputs is not None:
-        operands = tuple([operands[int(ref)] if type(ref) is str else ref for ref in found.inputs])
-    return Call(found.function, operands, name, *found.rest)
+    return found.call(name, operands)
 
 
 def _first_of(node: GraphNode, types: Mapping[str, ArrayType], kinds: Sequence[Any]) -> _CallsAlike:
@@ -113,13 +125,16 @@ def _lower_one(instruction: Instruction) -> Call:
     if kind.dtype is PythonNumber.INT:
         forward = instruction.node.forward
         return made(instruction, lambda *given: bounded(forward(*given)))
-    special = KERNELS.get(instruction.op)
-    has_literal = any(isinstance(operand, (int, float)) for operand in instruction.inputs)
-    if not instruction.is_core or _is_open(kind, *values) or (has_literal and special):
+    if not instruction.is_core or _is_open(kind, *values) or _has_literal_in_kernel(instruction):
         return _call(instruction)
-    if instruction.op in SCALAR and is_scalar(instruction.op, values, kind):
+    if is_scalar(instruction.op, values, kind):
         return _scalar(instruction)
-    return (special or by_ufunc)(instruction) or _call(instruction)
+    return KERNELS.get(instruction.op, by_ufunc)(instruction) or _call(instruction)
+
+
+def _has_literal_in_kernel(instruction: Instruction) -> bool:
+    """Whether an operand is a literal, which the table of kernels knows nothing of."""
+    return instruction.op in KERNELS and any(isinstance(operand, (int, float)) for operand in instruction.inputs)
 
 
 def _is_open(*kinds: ArrayType | None) -> bool:

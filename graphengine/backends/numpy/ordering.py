@@ -7,11 +7,11 @@ best order, which is hard to find; so the given one stays if it takes less.
 from __future__ import annotations
 
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from graphengine.backends.numpy.buffers import is_large, memory_of
+from graphengine.backends.numpy.buffers import is_large, large_kinds, owners_of
 from graphengine.backends.numpy.calls import Call
 
 MOST = 4096
@@ -21,7 +21,7 @@ MOST = 4096
 def ordered(instructions: Sequence[Call], outputs: Iterable[str]) -> list[Call]:
     """Return the instructions in an order that takes no more memory for large arrays than the given one."""
     given, outputs = list(instructions), set(outputs)
-    if len(given) > MOST or not any(is_large(each.kind) for each in given):
+    if len(given) > MOST or not large_kinds(given):
         return given
     found = _greedy(given, _Live(given, outputs))
     return min((given, found), key=lambda order: _peak(order, _Live(given, outputs)))
@@ -37,25 +37,37 @@ def updates_last(instructions: list[Call], updates: set[str]) -> list[Call]:
 
 
 def _greedy(instructions: Sequence[Call], live: _Live) -> list[Call]:
-    made = {each.output for each in instructions}
-    read = [made.intersection(each.inputs) for each in instructions]
-    missing = list(map(len, read))
-    readers: dict[Any, list[int]] = {}
-    for index, operands in enumerate(read):
-        for operand in operands:
-            readers.setdefault(operand, []).append(index)
-    ready = {index for index, count in enumerate(missing) if not count}
+    waiting = _Waiting(instructions)
     order = []
-    while ready:
-        index = min(ready, key=lambda index: (live.change(instructions[index]), index))
-        ready.remove(index)
+    while waiting.ready:
+        index = min(waiting.ready, key=lambda index: (live.change(instructions[index]), index))
         order.append(instructions[index])
         live.run(instructions[index])
-        for reader in readers.get(instructions[index].output, ()):
-            missing[reader] -= 1
-            if not missing[reader]:
-                ready.add(reader)
+        waiting.run(index)
     return order
+
+
+class _Waiting:
+    """Instructions that wait for their operands, by number, and those that are `ready` to run."""
+
+    def __init__(self, instructions: Sequence[Call]) -> None:
+        made = {each.output: index for index, each in enumerate(instructions)}
+        self._missing = [made.keys() & each.values for each in instructions]
+        self._names = list(made)
+        self._readers = defaultdict[Any, list[int]](list)
+        for index, operands in enumerate(self._missing):
+            for operand in operands:
+                self._readers[operand].append(index)
+        self.ready = {index for index, operands in enumerate(self._missing) if not operands}
+
+    def run(self, index: int) -> None:
+        """Make ready what waited for nothing else than the result of an instruction."""
+        self.ready.remove(index)
+        result = self._names[index]
+        for reader in self._readers[result]:
+            self._missing[reader].remove(result)
+            if not self._missing[reader]:
+                self.ready.add(reader)
 
 
 def _peak(instructions: Iterable[Call], live: _Live) -> int:
@@ -68,19 +80,16 @@ class _Live:
     """The large arrays that exist while instructions run, in bytes."""
 
     def __init__(self, instructions: Sequence[Call], outputs: set[str]) -> None:
-        self._memory = memory_of((each.aliases, each.values, each.output) for each in instructions)
-        self._bytes = {each.output: _bytes(each) for each in instructions if each.output not in self._memory}
+        self._owners = owners_of((each.aliases, each.values, each.output) for each in instructions)
+        self._bytes = {each.output: _bytes(each) for each in instructions if each.output not in self._owners}
         self._kinds = {each.output: each.kind[:2] for each in instructions}
-        self._uses = Counter(owner for each in instructions for owner in self._owners(each.inputs))
-        self._uses.update(self._owners(outputs))
+        self._uses = Counter(owner for each in instructions for owner in self._owners.of(each.values))
+        self._uses.update(self._owners.of(outputs))
         self.now = self.peak = 0
-
-    def _owners(self, operands: Iterable[Any]) -> set[Any]:
-        return {owner for operand in operands for owner in self._memory.get(operand, (operand,))}
 
     def change(self, instruction: Call) -> int:
         """How many bytes more are in use after an instruction."""
-        dying = [owner for owner in self._owners(instruction.inputs) if self._uses[owner] == 1]
+        dying = [owner for owner in self._owners.of(instruction.values) if self._uses[owner] == 1]
         return self._bytes.get(instruction.output, 0) - sum(self._bytes.get(owner, 0) for owner in dying)
 
     def run(self, instruction: Call) -> None:
@@ -90,7 +99,7 @@ class _Live:
         made = self._bytes.get(instruction.output, 0)
         self.peak = max(self.peak, self.now + made * (not (over and instruction.elementwise)))
         self.now += self.change(instruction)
-        self._uses.subtract(self._owners(instruction.inputs))
+        self._uses.subtract(self._owners.of(instruction.values))
 
 
 def _bytes(instruction: Call) -> int:

@@ -7,8 +7,6 @@ workspace (the buffers) of its own.
 
 from __future__ import annotations
 
-import math
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Any, TypeAlias
@@ -16,11 +14,11 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from graphengine import gc_pause
-from graphengine.backends.numpy.buffers import assign_buffers
+from graphengine.backends.numpy.buffers import Workspaces, assign_buffers
 from graphengine.backends.numpy.calls import Call
 from graphengine.backends.numpy.claiming import with_claims
 from graphengine.backends.numpy.late import LatePlan, is_of_numbers
-from graphengine.backends.numpy.lowering import Running, constants, lower
+from graphengine.backends.numpy.lowering import Fuse, Running, constants, lower
 from graphengine.backends.numpy.ordering import ordered, updates_last
 from graphengine.backends.numpy.scalars import is_float
 from graphengine.backends.numpy.source import PlanText, assign_slots, slot_key
@@ -59,7 +57,7 @@ class Plan:
         *,
         exact: bool = True,
         carried: Mapping[str, str] | None = None,
-        fuse: Callable[[Graph, Sequence[Call], Mapping[str, str]], list[Call]] | None = None,
+        fuse: Fuse | None = None,
         sources: Iterable[str] = (),
     ) -> None:
         self.carried = dict(carried or {})
@@ -68,26 +66,28 @@ class Plan:
         self.outputs = dict(graph.outputs)
         self.sources = sources_of(graph, self.carried, sources)
         self.floats = frozenset(name for name in self.sources if is_float(graph.types[name]))
-        updates = {self.outputs[name] for name in self.carried}
-        instructions = with_claims(lower(graph, _running(graph)), graph)
-        if fuse:
-            replaced = {self.outputs[name]: source for name, source in self.carried.items()}
-            instructions = in_lines(fuse(graph, instructions, replaced), graph.types)
-        elif not exact:
-            instructions = tile(instructions, graph.types, set(self.outputs.values()))
-        self.instructions = tuple(ordered(updates_last(instructions, updates), self.outputs.values()))
+        self._replaced = [(self.outputs[name], source) for name, source in self.carried.items()]
+        instructions = updates_last(self._lowered(exact, fuse), set(dict(self._replaced)))
+        self.instructions = tuple(ordered(instructions, self.outputs.values()))
         self._buffers = assign_buffers(self.instructions, self.outputs, self.carried)
         self._slots, self._fixed = assign_slots(self.sources, constants(graph), self.instructions)
         self.text = PlanText(self.instructions, self._buffers, self._slots, self._fixed)
         self._flat_rounds = 0
-        self._workspaces: deque[list[Any]] = deque()
-        self._loops: dict[Any, Callable[..., Any]] = {}
+        self._workspaces = Workspaces(self._buffers.kinds)
+        self._loops: dict[Any, tuple[list[str], Callable[..., Any]]] = {}
+
+    def _lowered(self, exact: bool, fuse: Fuse | None) -> list[Call]:
+        """The calls of the graph, put together by `fuse` or, where sums may be reordered, into tiles."""
+        graph = self.graph
+        calls = with_claims(lower(graph, _running(graph)), graph)
+        if fuse:
+            return in_lines(fuse(graph, calls, dict(self._replaced)), graph.types)
+        return calls if exact else tile(calls, graph.types, set(self.outputs.values()))
 
     @property
     def nbytes(self) -> int:
         """The bytes of the buffers that it keeps between runs, one set for each thread that ran it at once."""
-        one: int = sum(math.prod(shape) * np.dtype(dtype).itemsize for shape, dtype in self._buffers.kinds)
-        return one * max(1, len(self._workspaces))
+        return self._workspaces.nbytes
 
     @property
     def is_function(self) -> bool:
@@ -127,9 +127,10 @@ class Plan:
         """
         key = (tuple(fed), tuple(recorded), self.is_function)
         if key not in self._loops:
-            self._loops[key] = self._make_loop(fed, recorded)
-        kept = [name for name in self.sources if name not in fed]
-        new = self._with_buffers(self._loops[key], self._given(kept, values), groups, record, finish)
+            kept = [name for name in self.sources if name not in fed]
+            self._loops[key] = kept, self._make_loop(kept, fed, recorded)
+        kept, loop = self._loops[key]
+        new = self._with_buffers(loop, self._given(kept, values), groups, record, finish)
         return dict(zip(self.carried.values(), new, strict=True))
 
     def _given(self, names: Iterable[str], values: Mapping[str, Any]) -> list[Any]:
@@ -138,15 +139,12 @@ class Plan:
 
     def _with_buffers(self, function: Callable[..., Any], given: list[Any], *more: Any) -> Any:
         """A call with buffers that no other run uses meanwhile, and NumPy's floating-point warnings off."""
-        try:
-            buffers = self._workspaces.pop()
-        except IndexError:
-            buffers = [np.empty(shape, dtype) for shape, dtype in self._buffers.kinds]
+        buffers = self._workspaces.take()
         try:
             with np.errstate(all="ignore"):
                 return function(given, buffers, *more)
         finally:
-            self._workspaces.append(buffers)
+            self._workspaces.give_back(buffers)
 
     # ------------------------------------------------------------ as a function
 
@@ -154,12 +152,11 @@ class Plan:
     def _function(self) -> Callable[..., list[Any]]:
         return self.text.compile(str(self), "run")
 
-    def _make_loop(self, fed: Sequence[str], recorded: Sequence[str]) -> Callable[..., Any]:
+    def _make_loop(self, kept: Sequence[str], fed: Sequence[str], recorded: Sequence[str]) -> Callable[..., Any]:
+        """A loop that is given the sources `kept` once, and those `fed` for each round."""
         if not self.is_function:
-            return self._flat_loop(fed, recorded)
-        kept = [name for name in self.sources if name not in fed]
-        carried = [(self.outputs[name], source) for name, source in self.carried.items()]
-        text = self.text.loop(kept, fed, carried, [self.outputs[name] for name in recorded])
+            return self._flat_loop(kept, fed, recorded)
+        text = self.text.loop(kept, fed, self._replaced, [self.outputs[name] for name in recorded])
         return self.text.compile(text, "loop")
 
     # ------------------------------------------------------------ as a flat list of steps
@@ -171,17 +168,19 @@ class Plan:
         slot_of = self._slots
         for index, instruction in enumerate(self.instructions):
             slots = [slot_of[operand if type(operand) is str else slot_key(operand)] for operand in instruction.inputs]
-            if index in self._buffers.in_place:
-                slots.append(self._slots[self._buffers.in_place[index]])
-            elif index in self._buffers.of:
-                slots.append(len(self._slots) + self._buffers.of[index])
-            elif instruction.writes:
-                slots.append(self._slots[slot_key(None)])
-            one, two = slots if len(slots) == 2 else (slots[0], None) if len(slots) == 1 else (tuple(slots), MANY)
-            steps.append((instruction.function, one, two, self._slots[instruction.output]))
-            forgotten = [self._slots[value] for value in self._buffers.last.get(index, ())]
+            slots += self._written(index, instruction)
+            steps.append((instruction.function, *_operands(slots), slot_of[instruction.output]))
+            forgotten = [slot_of[value] for value in self._buffers.last.get(index, ())]
             steps += [(_forget, slot, None, slot) for slot in forgotten]
         return steps
+
+    def _written(self, index: int, instruction: Call) -> list[int]:
+        """The slot of the array that an instruction writes into, if it takes one."""
+        if index in self._buffers.in_place:
+            return [self._slots[self._buffers.in_place[index]]]
+        if index in self._buffers.of:
+            return [len(self._slots) + self._buffers.of[index]]
+        return [self._slots[slot_key(None)]] * instruction.writes
 
     def _run_flat(self, given: Sequence[Any], workspace: Sequence[Any]) -> list[Any]:
         self._flat_rounds += 1
@@ -199,9 +198,8 @@ class Plan:
                 slots[result] = function(slots[one], slots[two])
         return [slots[self._slots[value]] for value in self.outputs.values()]
 
-    def _flat_loop(self, fed: Sequence[str], recorded: Sequence[str]) -> Callable[..., Any]:
+    def _flat_loop(self, kept: Sequence[str], fed: Sequence[str], recorded: Sequence[str]) -> Callable[..., Any]:
         """The loop of a plan that is too long for one function."""
-        kept = [name for name in self.sources if name not in fed]
 
         def loop(given: Any, workspace: Any, groups: Any, record: Any, finish: Any) -> list[Any]:
             values = dict(zip(kept, given, strict=True))
@@ -218,6 +216,13 @@ class Plan:
             return [values[source] for source in self.carried.values()]
 
         return loop
+
+
+def _operands(slots: list[int]) -> tuple[Any, int | None]:
+    """The operands of a step; see `FlatStep`."""
+    if len(slots) == 1:
+        return slots[0], None
+    return (slots[0], slots[1]) if len(slots) == 2 else (tuple(slots), MANY)
 
 
 def optimized(graph: Graph, exact: bool, carried: Mapping[str, str]) -> Graph:

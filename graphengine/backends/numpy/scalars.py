@@ -31,12 +31,20 @@ def is_scalar(op: str, kinds: Sequence[ArrayType | None], kind: ArrayType) -> bo
 
     Two truth values are added to a number in Python, to a truth value in NumPy.
     """
-    if any(of is not None and not is_float(of) and not is_truth(of) for of in kinds):
+    if op not in SCALAR or not all(map(_is_one_number, kinds)):
         return False
     if op in COMPARISONS:
         return True
     chosen = kinds[1:] if op in CHOICES else ()
-    return is_float(kind) and all(of is None or is_float(of) for of in chosen)
+    return is_float(kind) and all(map(_gives_float, chosen))
+
+
+def _gives_float(kind: ArrayType | None) -> bool:
+    return kind is None or is_float(kind)
+
+
+def _is_one_number(kind: ArrayType | None) -> bool:
+    return kind is None or is_float(kind) or is_truth(kind)
 
 
 def safe_divide(x: float, y: float) -> float:

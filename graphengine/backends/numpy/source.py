@@ -30,13 +30,12 @@ class PlanText:
     def function(self, sources: Sequence[str], outputs: Sequence[str]) -> str:
         """A function from the values of `sources` to a list of the values `outputs`."""
         lines, names = self._lines(outputs, outputs)  # named twice, so that each output keeps a name of its own
-        lines = [
+        return _text(
             "def run(given, buffers):",
             *self._unpacked(sources),
-            *(f"    {line}" for line in lines),
+            *_indented(4, lines),
             f"    return [{_listed(names, outputs)}]",
-        ]
-        return "\n".join(lines) + "\n"
+        )
 
     def loop(
         self, kept: Sequence[str], fed: Sequence[str], carried: Sequence[tuple[str, str]], recorded: Sequence[str]
@@ -46,26 +45,22 @@ class PlanText:
         `carried` pairs values with the sources they replace, all at once. What only a record needs is computed only for
         one.
         """
-        shapes = {instruction.output: instruction.kind.shape for instruction in self.instructions}
-        values, sources = [value for value, _ in carried], [source for _, source in carried]
+        values, replaced = self._carried(carried)
         loss = recorded[0]
         lines, names = self._lines([loss, *values], recorded)
-        rows = [names[value] + ".copy()" * (shapes.get(value, ()) != ()) for value in recorded]
-        replaced = ", ".join(map(self.name, sources))
-        lines = [
+        return _text(
             "def loop(given, buffers, groups, record, finish):",
             *self._unpacked(kept),
             "    for total, batches in groups:",
             f"        for {', '.join(['keep', *map(self.name, fed)])}, in batches:",
-            *(f"            {line}" for line in lines),
+            *_indented(12, lines),
             f"            total += {names[loss]}",
             "            if keep:",
-            f"                record(({', '.join(rows)},))",
-            *[f"            {replaced} = {_listed(names, values)}"] * bool(sources),
+            f"                record(({', '.join(self._copies(recorded, names))},))",
+            *[f"            {replaced} = {_listed(names, values)}"] * bool(carried),
             "        finish(total)",
             f"    return [{replaced}]",
-        ]
-        return "\n".join(lines) + "\n"
+        )
 
     def steps(
         self, sources: Sequence[str], cut: Sequence[str], carried: Sequence[tuple[str, str]], results: Sequence[str]
@@ -74,38 +69,45 @@ class PlanText:
 
         `carried` pairs values with the sources they replace, all at once; `results` are put into arrays by number.
         """
-        values, replaced = [value for value, _ in carried], ", ".join(self.name(source) for _, source in carried)
+        values, replaced = self._carried(carried)
         lines, names = self._lines([*values, *results], results)
-        stacks = [f"rows{index}" for index in range(len(results))]
-        lines = [
+        stacks = _numbered("rows", results)
+        return _text(
             "def steps(given, buffers, stacks, parts):",
             *self._unpacked(sources),
             f"    [{', '.join(stacks)}] = stacks",
             f"    for {', '.join(['step', *map(self.name, cut)])}, in parts:",
-            *(f"        {line}" for line in lines),
+            *_indented(8, lines),
             *(f"        {stack}[step] = {names[value]}" for stack, value in zip(stacks, results, strict=True)),
             *[f"        {replaced} = {_listed(names, values)}"] * bool(carried),
             f"    return [{replaced}]",
-        ]
-        return "\n".join(lines) + "\n"
+        )
 
     def tiles(self, sources: Sequence[str], vectors: Sequence[str], sums: Sequence[str], arrays: Sequence[str]) -> str:
         """A loop over parts of the `vectors` among the `sources`: reports the `sums`, fills parts of the `arrays`."""
-        wholes = [f"whole{index}" if name in vectors else self.name(name) for index, name in enumerate(sources)]
+        wholes = dict(zip(vectors, _numbered("whole", vectors), strict=True))
         lines, names = self._lines([*sums, *arrays], [*sums, *arrays])
-        parts = {self.name(name): whole for name, whole in zip(sources, wholes, strict=True) if name in vectors}
-        lines = [
+        filled = _numbered("array", arrays)
+        return _text(
             "def tiles(given, buffers, parts, report, filled):",
-            f"    [{', '.join(wholes)}] = given",
+            f"    [{', '.join([wholes.get(name) or self.name(name) for name in sources])}] = given",
             f"    [{', '.join(self._buffer_names())}] = buffers",
-            f"    [{', '.join(f'array{index}' for index in range(len(arrays)))}] = filled",
+            f"    [{', '.join(filled)}] = filled",
             "    for part in parts:",
-            *(f"        {name} = {whole}[part]" for name, whole in parts.items()),
-            *(f"        {line}" for line in lines),
-            *(f"        array{index}[part] = {names[name]}" for index, name in enumerate(arrays)),
-            f"        report(({''.join(f'{names[name]}, ' for name in sums)}))",
-        ]
-        return "\n".join(lines) + "\n"
+            *(f"        {self.name(name)} = {whole}[part]" for name, whole in wholes.items()),
+            *_indented(8, lines),
+            *(f"        {array}[part] = {names[name]}" for array, name in zip(filled, arrays, strict=True)),
+            f"        report(({_listed(names, sums)}{',' * bool(sums)}))",
+        )
+
+    def _carried(self, carried: Sequence[tuple[str, str]]) -> tuple[list[str], str]:
+        """The values that are carried, and the names of the sources that they replace."""
+        return [value for value, _ in carried], ", ".join([self.name(source) for _, source in carried])
+
+    def _copies(self, values: Sequence[str], names: Mapping[Any, str]) -> list[str]:
+        """The texts of values that are kept, arrays as copies."""
+        arrays = {each.output for each in self.instructions if each.kind.shape != ()}
+        return [names[value] + ".copy()" * (value in arrays) for value in values]
 
     def _lines(self, always: Sequence[str], sometimes: Sequence[str] = ()) -> tuple[list[str], dict[Any, str]]:
         """A line for each instruction, and the text of each value: its name, or the expression that gives it.
@@ -113,25 +115,27 @@ class PlanText:
         The lines that only the values `sometimes` need are indented under `if keep:`. An expression on scalars whose
         value is used once is written where it is used.
         """
-        needed = self._needed(always)
-        uses: Counter[Operand] = Counter([*always, *sometimes])
-        for each in self.instructions:
-            uses.update([operand for place, operand in enumerate(each.inputs) for _ in range(_count(each, place))])
+        needed, uses = self._needed(always), self._uses([*always, *sometimes])
         names: dict[Any, str] = _NamesByValue(self.name)
-        lines, guarded = [], False
+        lines = _GuardedLines()
         for index, instruction in enumerate(self.instructions):
             expression = self._expression(index, instruction, names)
             if instruction.scalar and uses[instruction.output] == 1 and len(expression) <= LONGEST_EXPRESSION:
                 names[instruction.output] = f"({expression})"
                 continue
-            optional = instruction.output not in needed
-            if optional and not guarded:
-                lines.append("if keep:")
-            lines.append("    " * optional + f"{self.name(instruction.output)} = {expression}")
-            forgotten = [self.name(value) for value in self.buffers.last.get(index, ())]
-            lines += [f"{' = '.join(forgotten)} = None"] * bool(forgotten)
-            guarded = optional and not forgotten
-        return lines, names
+            lines.add(f"{self.name(instruction.output)} = {expression}", instruction.output not in needed)
+            forgotten = " = ".join(map(self.name, self.buffers.last.get(index, ())))
+            if forgotten:
+                lines.add(f"{forgotten} = None", False)
+        return lines.lines, names
+
+    def _uses(self, outputs: Sequence[str]) -> Counter[Operand]:
+        """How often each operand is in the text of the instructions, and among the outputs."""
+        uses: Counter[Operand] = Counter(outputs)
+        for each in self.instructions:
+            for place, operand in enumerate(each.inputs):
+                uses[operand] += _count(each, place)
+        return uses
 
     def _needed(self, values: Sequence[str]) -> set[Operand]:
         """The values with all that they depend on."""
@@ -156,24 +160,25 @@ class PlanText:
 
     def name(self, operand: Any) -> str:
         """A value's name: its slot's number; a finite number that is known from the start is itself."""
-        known: Any = self.fixed.get(self.slots[operand]) if isinstance(operand, str) else operand
+        slot = self.slots[operand if type(operand) is str else slot_key(operand)]
+        known: Any = self.fixed.get(slot)
         if type(known) in (int, float) and math.isfinite(known):
             digits = repr(known)
             return f"({digits})" if digits.startswith("-") else digits
-        return "None" if operand is None else f"s{self.slots[slot_key(operand)]}"
+        return "None" if operand is None else f"s{slot}"
 
     def _unpacked(self, sources: Sequence[str]) -> list[str]:
         names = ", ".join(map(self.name, sources))
         return [f"    [{names}] = given", f"    [{', '.join(self._buffer_names())}] = buffers"]
 
     def _buffer_names(self) -> list[str]:
-        return [f"b{index}" for index in range(len(self.buffers.kinds))]
+        return _numbered("b", self.buffers.kinds)
 
     def compile(self, text: str, name: str) -> Callable[..., Any]:
         """The function of that name in the text."""
-        namespace: dict[str, Any] = {f"f{index}": each.function for index, each in enumerate(self.instructions)}
-        namespace |= {f"s{slot}": value for slot, value in self.fixed.items()}
-        return function_of(text, name, {**namespace, **NAMES})
+        functions = {f"f{index}": each.function for index, each in enumerate(self.instructions)}
+        known = {f"s{slot}": value for slot, value in self.fixed.items()}
+        return function_of(text, name, {**functions, **known, **NAMES})
 
 
 def function_of(text: str, name: str, names: Mapping[str, Any]) -> Callable[..., Any]:
@@ -192,6 +197,34 @@ class _NamesByValue(dict[Any, str]):
 
     def __missing__(self, operand: Any) -> str:
         return self._name(operand)
+
+
+class _GuardedLines:
+    """Lines, of which those that are optional are indented under `if keep:`."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self._guarded = False
+
+    def add(self, line: str, is_optional: bool) -> None:
+        """Add a line; consecutive optional lines share one guard."""
+        if is_optional and not self._guarded:
+            self.lines.append("if keep:")
+        self.lines.append("    " * is_optional + line)
+        self._guarded = is_optional
+
+
+def _text(*lines: str) -> str:
+    return "\n".join(lines) + "\n"
+
+
+def _indented(width: int, lines: Sequence[str]) -> list[str]:
+    return [" " * width + line for line in lines]
+
+
+def _numbered(prefix: str, items: Sequence[Any]) -> list[str]:
+    """A name for each item."""
+    return [f"{prefix}{index}" for index in range(len(items))]
 
 
 def _listed(names: Mapping[Any, str], operands: Sequence[Any]) -> str:
@@ -215,9 +248,11 @@ def assign_slots(
     slots: dict[Any, int] = {name: index for index, name in enumerate(sources)}
     known = {slots.setdefault(name, len(slots)): value for name, value in fixed.items()}
     slots.setdefault(slot_key(None), len(slots))
-    for instruction in instructions:
-        for operand in instruction.inputs:
-            if type(operand) is not str:
-                known[slots.setdefault(slot_key(operand), len(slots))] = operand
+    for literal in _literals(instructions):
+        known[slots.setdefault(slot_key(literal), len(slots))] = literal
     slots.update(zip([each.output for each in instructions], itertools.count(len(slots))))
     return slots, known
+
+
+def _literals(instructions: Sequence[Call]) -> list[Operand]:
+    return [operand for each in instructions for operand in each.inputs if type(operand) is not str]

@@ -10,14 +10,13 @@ from __future__ import annotations
 import itertools
 import math
 import operator
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from graphengine.backends.numpy.buffers import assign_buffers, is_large
+from graphengine.backends.numpy.buffers import Workspaces, assign_buffers, is_large, kinds_by_id
 from graphengine.backends.numpy.calls import Call, dot
 from graphengine.backends.numpy.source import PlanText, assign_slots
 from graphengine.ir.nodes import Operand
@@ -39,30 +38,38 @@ def tile(instructions: Sequence[Call], kinds: Mapping[str, ArrayType], outputs: 
     length = _longest(instructions)
     if length < SHORTEST:
         return in_lines(instructions, kinds)
-    known = {**kinds, **{each.output: each.kind for each in instructions}}
-    eligible = {each.output for each in instructions if _is_tileable(each, length, known)}
-    levels = _levels(instructions, eligible, known)
-    last = _last_levels(instructions, eligible, levels, outputs)
-    ordered: list[Call] = []
-    for level, here in enumerate(_by_level(instructions, levels)):
-        alone, region = _apart(here, eligible)
-        ordered += [_in_lines(each, known) for each in alone]
-        if region:
-            kept = [each.output for each in region if last.get(each.output, 0) > level]
-            if _keeps_large(region, kept):
-                ordered += [_in_lines(each, known) for each in region]  # they are written over one another
-            else:
-                ordered += _region_instructions(region, length, known, kept, level)
-    return ordered
+    tiling = _Tiling(instructions, kinds, outputs, length)
+    return list(itertools.chain(*map(tiling.calls, itertools.count(), _by_level(instructions, tiling.levels))))
+
+
+class _Tiling:
+    """Which instructions over vectors of a length form regions, and at which level each of them runs."""
+
+    def __init__(
+        self, instructions: Sequence[Call], kinds: Mapping[str, ArrayType], outputs: set[str], length: int
+    ) -> None:
+        self._length = length
+        self._kinds = {**kinds, **{each.output: each.kind for each in instructions}}
+        self._eligible = {each.output for each in instructions if _is_tileable(each, length, self._kinds)}
+        self.levels = _levels(instructions, self._eligible, self._kinds)
+        self._last = _last_levels(instructions, self._eligible, self.levels, outputs)
+
+    def calls(self, level: int, here: Sequence[Call]) -> list[Call]:
+        """The instructions of a level, those of its region in one call."""
+        alone, region = _apart(here, self._eligible)
+        kept = [each.output for each in region if self._last.get(each.output, 0) > level]
+        if not region or _keeps_large(region, kept):
+            return in_lines([*alone, *region], self._kinds)
+        return [*in_lines(alone, self._kinds), *_region_instructions(region, self._length, self._kinds, kept, level)]
 
 
 def _keeps_large(region: Sequence[Call], kept: Sequence[str]) -> bool:
-    """Whether more than one result that is kept is large."""
+    """Whether more than one result that is kept is large; alone, they are written over one another."""
     return sum(each.output in kept and is_large(each.kind) for each in region) > 1
 
 
 def _longest(instructions: Sequence[Call]) -> int:
-    return max((_length(each.kind) for each in instructions), default=0)
+    return max(map(_length, kinds_by_id(instructions).values()), default=0)
 
 
 def _apart(instructions: Sequence[Call], eligible: set[str]) -> tuple[list[Call], list[Call]]:
@@ -91,13 +98,11 @@ def _last_levels(
 
 def in_lines(instructions: Sequence[Call], kinds: Mapping[str, ArrayType]) -> list[Call]:
     """Instructions with dot products whose bits do not depend on the number of threads."""
-    return [_in_lines(each, kinds) for each in instructions]
+    return [_in_lines(each, kinds) if each.function is dot else each for each in instructions]
 
 
 def _in_lines(instruction: Call, kinds: Mapping[str, ArrayType]) -> Call:
     """A dot product of long vectors as one by lines."""
-    if instruction.function is not dot:
-        return instruction
     length = _length(kinds[str(instruction.inputs[0])])
     return instruction._replace(function=lined_dot(length), text=None) if length > LINE else instruction
 
@@ -108,12 +113,10 @@ def _length(kind: ArrayType) -> int:
 
 def _is_tileable(instruction: Call, length: int, kinds: Mapping[str, ArrayType]) -> bool:
     """Whether an instruction is elementwise over vectors of the length, or sums one up."""
-    shapes = [kinds[operand].shape for operand in instruction.inputs if isinstance(operand, str)]
-    if any(shape not in ((), (length,)) for shape in shapes):
-        return False
+    vector, shapes = (length,), [kinds[operand].shape for operand in instruction.values]
     if instruction.sums:
-        return all(shape == (length,) for shape in shapes)
-    return instruction.elementwise and instruction.kind.shape == (length,)
+        return {vector}.issuperset(shapes)
+    return instruction.elementwise and instruction.kind.shape == vector and {(), vector}.issuperset(shapes)
 
 
 def _levels(instructions: Sequence[Call], eligible: set[str], kinds: Mapping[str, ArrayType]) -> dict[str, int]:
@@ -134,16 +137,18 @@ def _region_instructions(
     region: list[Call], length: int, kinds: Mapping[str, ArrayType], kept: list[str], level: int
 ) -> list[Call]:
     """One call for a region, and one instruction for each of its results."""
-    read, made = itertools.chain(*[each.inputs for each in region]), {each.output for each in region}
-    inputs = tuple([of for of in dict.fromkeys(read) if of not in made])
-    sums = [each.output for each in region if each.sums]
+    inputs, sums = _read_by(region), [each.output for each in region if each.sums]
     arrays = [name for name in kept if name not in sums]
-    vectors = [isinstance(of, str) and kinds[of].shape == (length,) for of in inputs]
-    whole = f"*{level}"
-    call = Region(region, inputs, vectors, length, sums, arrays)
-    names = [*sums, *arrays]
+    names, whole = [*sums, *arrays], f"*{level}"
+    call = Region(region, {of: kinds[of] for of in inputs}, length, sums, arrays)
     results = [Call(operator.itemgetter(place), (whole,), name, kinds[name]) for place, name in enumerate(names)]
-    return [Call(call, inputs, whole, ArrayType((len(names),), np.dtype(object))), *results]
+    return [Call(call, tuple(inputs), whole, ArrayType((len(names),), np.dtype(object))), *results]
+
+
+def _read_by(region: Sequence[Call]) -> list[str]:
+    """The values that a region reads and does not make itself."""
+    made = {each.output for each in region}
+    return [of for of in dict.fromkeys(itertools.chain(*[each.values for each in region])) if of not in made]
 
 
 def _on_a_tile(instruction: Call) -> Call:
@@ -160,52 +165,45 @@ class Region:
     def __init__(
         self,
         region: list[Call],
-        inputs: Sequence[Operand],
-        vectors: Sequence[bool],
+        inputs: Mapping[str, ArrayType],
         length: int,
         sums: list[str],
         arrays: list[str],
     ) -> None:
         small = [_on_a_tile(each) for each in region]
-        buffers = assign_buffers(small, {f"result{place}": name for place, name in enumerate(sums)}, {}, arrays)
-        self._given = [place for place, of in enumerate(inputs) if isinstance(of, str)]
-        sources = [str(inputs[place]) for place in self._given]
+        buffers = assign_buffers(small, dict(zip(sums, sums, strict=True)), {}, arrays)
+        sources = list(inputs)
         slots, fixed = assign_slots(sources, {}, small)
         text = PlanText(small, buffers, slots, fixed)
-        parted = [str(of) for of, is_vector in zip(inputs, vectors, strict=True) if is_vector]
+        parted = [of for of, kind in inputs.items() if kind.shape == (length,)]
         self._run_tiles = text.compile(text.tiles(sources, parted, sums, arrays), "tiles")
-        self._kinds, self._length = buffers.kinds, length
+        self._length = length
         self._dtypes = [each.kind.array_dtype for each in region if each.output in arrays]
-        self._workspaces: deque[list[Any]] = deque()
+        self._workspaces = Workspaces(buffers.kinds)
 
     def __call__(self, *operands: Any) -> list[Any]:
         """The sums, then the arrays."""
-        given = [operands[place] for place in self._given]
         arrays = [np.empty(self._length, dtype) for dtype in self._dtypes]
         parts = [slice(start, min(start + TILE, self._length)) for start in range(0, self._length, TILE)]
         share = -(-len(parts) // THREADS)  # each thread has one run of tiles: handing them out singly costs too much
         shares = [parts[first : first + share] for first in range(0, len(parts), share)]
 
         def run(parts: list[slice]) -> list[tuple[float, ...]]:
-            return self._partial_sums(given, arrays, parts)
+            return self._partial_sums(operands, arrays, parts)
 
         done = _threads(THREADS).map(run, shares) if len(shares) > 1 else map(run, shares)
-        partials = [partial for part in done for partial in part]
-        return [*map(sum, zip(*partials, strict=True)), *arrays]
+        return [*map(sum, zip(*itertools.chain(*done), strict=True)), *arrays]
 
-    def _partial_sums(self, given: list[Any], arrays: list[Any], parts: list[slice]) -> list[tuple[float, ...]]:
+    def _partial_sums(self, given: Sequence[Any], arrays: list[Any], parts: list[slice]) -> list[tuple[float, ...]]:
         """The sums over each of some tiles; their parts of the arrays are written."""
-        try:
-            buffers = self._workspaces.pop()
-        except IndexError:
-            buffers = [np.empty(shape, dtype) for shape, dtype in self._kinds]
+        buffers = self._workspaces.take()
         partials: list[tuple[float, ...]] = []
         rest = parts[-1].stop - parts[-1].start
         whole, smaller = (parts, []) if rest == TILE else (parts[:-1], parts[-1:])
         with np.errstate(all="ignore"):
             self._run_tiles(given, buffers, whole, partials.append, arrays)
             self._run_tiles(given, [buffer[:rest] for buffer in buffers], smaller, partials.append, arrays)
-        self._workspaces.append(buffers)
+        self._workspaces.give_back(buffers)
         return partials
 
 
