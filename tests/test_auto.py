@@ -8,7 +8,6 @@ from documents import MODELS
 from test_backends import TRAINED
 
 import graphengine as ge
-from graphengine.backends.auto import backend_for
 from graphengine.backends.protocol import _made, backend_named
 
 WITH_NUMBA = pytest.mark.extra("numba")
@@ -44,9 +43,8 @@ def test_without_numba_all_trainings_run_with_numpy(monkeypatch):
 
 
 def test_a_backend_that_was_asked_for_stays():
-    graph = ge.load(LINREG).graph
-    reference = backend_named("reference")
-    assert backend_for(reference, graph, {"N": 1}, 10**9) is reference
+    trainer = ge.load(LINREG, backend="reference").trainer(DATA, epochs=10**9)
+    assert trainer.backend is backend_named("reference")
 
 
 def test_predictions_and_trainings_have_the_bits_of_the_backend_that_is_chosen(tmp_path):

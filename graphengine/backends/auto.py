@@ -13,6 +13,7 @@ from graphengine.errors import UsageError
 from graphengine.ir.graph import Graph
 from graphengine.ir.memory import memory_of
 
+AUTO = "auto"
 OPS_OF_A_NODE = 3
 """Ops of a training step for each node of a model: forward, backward and update."""
 GAIN_OF_AN_OP, GAIN_OF_A_NUMBER = 5e-8, 2e-10
@@ -24,7 +25,7 @@ STARTING = 4.0
 class AutoBackend:
     """Compiles with the default backend; `backend_for` chooses one for a training."""
 
-    name = "auto"
+    name = AUTO
 
     def is_exact(self, graph: Graph) -> bool:
         """Whether the bits are those of the reference executor: always."""
@@ -35,10 +36,8 @@ class AutoBackend:
         return backend_named(DEFAULT_BACKEND).compile(graph, exact=exact, carried=carried)
 
 
-def backend_for(backend: Backend, graph: Graph, sizes: Mapping[str, int], iterations: int) -> Backend:
-    """Return the backend that trains a model's graph: the given one or, of `auto`, one by the work there is."""
-    if not isinstance(backend, AutoBackend):
-        return backend
+def backend_for(graph: Graph, sizes: Mapping[str, int], iterations: int) -> Backend:
+    """Return the backend that `auto` trains a model's graph with, by the work there is."""
     if iterations * _gain(graph, sizes) > STARTING:
         try:
             return backend_named("numba")

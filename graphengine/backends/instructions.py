@@ -46,5 +46,5 @@ def instruction_of(node: GraphNode, types: Mapping[str, ArrayType]) -> Instructi
         outputs,
         tuple([types[ref] if type(ref) is str else literal_type(ref) for ref in node.inputs]),
         tuple([types[name] for name in outputs]),
-        node.is_core,
+        node.node.is_core,
     )

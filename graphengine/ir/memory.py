@@ -60,7 +60,7 @@ def steps_problem(graph: Graph, sizes: Mapping[str, int] | None = None) -> Probl
     counts = {
         node.id: _steps_of(node, graph.types, sizes or {})
         for node in graph.nodes
-        if node.op in RUNNING and node.is_core
+        if node.op in RUNNING and node.node.is_core
     }
     total = sum(counts.values())
     if total <= graph.limits.steps:

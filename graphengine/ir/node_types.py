@@ -37,7 +37,11 @@ def infer_types(nodes: Iterable[GraphNode], types: dict[str, ArrayType]) -> list
         key = (id(node), given)
         results = known.get(key)
         if results is None:
-            results = known[key] = _inferred(node, given)
+            try:
+                results = infer(node, given)
+            except ValueError as error:
+                results = _Misfit("GE134" if isinstance(error, SizeError) else "GE301", str(error))
+            known[key] = results
         if isinstance(results, _Misfit):
             if len(problems) <= MOST_REPORTED:
                 problems.append(Problem(results.code, f"node '{name}' ({op}): {results.reason}", node=name))
@@ -46,13 +50,6 @@ def infer_types(nodes: Iterable[GraphNode], types: dict[str, ArrayType]) -> list
         if len(results) > 1:
             types.update(zip(graph_node.outputs, results, strict=True))
     return problems
-
-
-def _inferred(node: Node, types: tuple[ArrayType | None, ...]) -> tuple[ArrayType, ...] | _Misfit:
-    try:
-        return infer(node, types)
-    except ValueError as error:
-        return _Misfit("GE134" if isinstance(error, SizeError) else "GE301", str(error))
 
 
 def infer(node: Node, types: tuple[ArrayType | None, ...]) -> tuple[ArrayType, ...]:

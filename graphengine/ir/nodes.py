@@ -12,9 +12,8 @@ from graphengine.ops.node import Node
 Operand: TypeAlias = str | int | float | None
 """What a node's input is: the name of a value, a literal number, or None for an omitted optional input."""
 
-
-FAMILIES = "graphengine.ops.families."
-"""Where the module of a shipped op is."""
+LOOP = "scan"
+"""The op that runs a function for each step of sequences."""
 
 
 class Origin(NamedTuple):
@@ -40,14 +39,9 @@ class GraphNode(NamedTuple):
         return (self.id,) if len(ports) == 1 else (self.id, *[f"{self.id}:{port}" for port in ports[1:]])
 
     @property
-    def is_core(self) -> bool:
-        """Whether the op is one of this package, whose meaning the compiler knows, and not one of a user's."""
-        return type(self.node).__module__.startswith(FAMILIES)
-
-    @property
     def is_loop(self) -> bool:
         """Whether it runs a function for each step of sequences."""
-        return self.op == "scan" and self.is_core
+        return self.op == LOOP and self.node.is_core
 
     def renamed(self, names: Mapping[Any, Any]) -> GraphNode:
         """Return the node with the operands that `names` maps its own to; those that it does not have stay."""
@@ -59,17 +53,17 @@ def operand_key(operand: Operand) -> Any:
     return operand if type(operand) is str else (type(operand), repr(operand))
 
 
+def operand_keys(operands: Iterable[Operand]) -> list[Any]:
+    """What distinguishes operands, for each of them."""
+    return [ref if type(ref) is str else (type(ref), repr(ref)) for ref in operands]
+
+
 def application_key(instance: int, operands: tuple[Operand, ...]) -> Any:
     """What distinguishes applications of ops; `instance` is the identity of a node object."""
     for operand in operands:
         if type(operand) is not str:
-            return (instance, tuple([each if type(each) is str else operand_key(each) for each in operands]))
+            return (instance, tuple(operand_keys(operands)))
     return (instance, operands)
-
-
-def is_core(node: Node) -> bool:
-    """Whether a node's class is one of this package."""
-    return type(node).__module__.startswith(FAMILIES)
 
 
 def reachable(nodes: Sequence[GraphNode], targets: Iterable[str]) -> list[GraphNode]:

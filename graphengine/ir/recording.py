@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import islice
-from typing import Any, NoReturn
+from typing import Any, ClassVar, NoReturn
 
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
@@ -17,7 +18,7 @@ from pydantic import ValidationError
 
 from graphengine.ir.graph import Graph
 from graphengine.ir.node_types import infer, literal_type
-from graphengine.ir.nodes import GraphNode, Operand, application_key, is_core
+from graphengine.ir.nodes import GraphNode, Operand, application_key
 from graphengine.ir.templates import STAND_IN, Sample, StandIn, Template
 from graphengine.ops.node import Node, Recorded
 from graphengine.ops.registry import OPS, Instances, Op
@@ -28,18 +29,14 @@ class UnrecordableError(Exception):
     """Code did something with a recorded value that has no meaning before numbers are there."""
 
 
+@dataclass(slots=True, eq=False, repr=False)
 class Symbol(NDArrayOperatorsMixin, Recorded):
     """A stand-in for a value of a graph: knows its type, and records the NumPy calls made with it."""
 
-    name: str
     recorder: Recorder
+    name: str
     type: ArrayType
-
-    __slots__ = ("name", "recorder", "type")
-    __array_priority__: float = 1000.0
-
-    def __init__(self, recorder: Recorder, name: str, kind: ArrayType) -> None:
-        self.recorder, self.name, self.type = recorder, name, kind
+    __array_priority__: ClassVar[float] = 1000.0
 
     def __repr__(self) -> str:
         return f"<Symbol {self.name}: {self.type}>"
@@ -175,7 +172,7 @@ class Recorder:
         shared: dict[int, Node | None] = {}
         for name, op, node, operands in nodes:
             if id(node) not in shared:
-                known = is_core(node) and len(node.outputs) == 1
+                known = node.is_core and len(node.outputs) == 1
                 shared[id(node)] = self.instance.shared(op, node) if known else None
             instance = shared[id(node)]
             if instance is not None:
@@ -214,7 +211,8 @@ class Recorder:
         """Recorded values as operands; a shape becomes the attribute `shape` where it is known, else a node."""
         operands: list[Operand] = []
         fixed: dict[str, Any] = {}
-        names = OPS[op].signature.inputs
+        signature = OPS[op].signature
+        names = signature.inputs
         for position, value in enumerate(inputs):
             if type(value) is Symbol:
                 operands.append(value.name)
@@ -224,8 +222,8 @@ class Recorder:
                 fixed |= {} if known is None else {"shape": known}
             else:
                 operands.append(self._operand(value))
-        missing = len(names) - len(operands)
-        return (*operands, *[None] * (missing if missing > 0 and not OPS[op].signature.variadic else 0)), fixed
+        missing = 0 if signature.variadic else len(names) - len(operands)
+        return (*operands, *[None] * missing), fixed
 
     @staticmethod
     def _known_shape(op: str, shape: tuple[Any, ...]) -> tuple[int, ...] | None:

@@ -8,12 +8,13 @@ stand-ins, `Sample.template` makes a template of what it did, `Recorder.repeat` 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import chain
 from operator import itemgetter
 from typing import Any, NamedTuple, TypeAlias
 
-from graphengine.ir.nodes import GraphNode, Operand, operand_key
+from graphengine.ir.nodes import GraphNode, Operand, operand_key, operand_keys
 from graphengine.ops.node import Node
 from graphengine.ops.shapes import ArrayType
 from graphengine.ops.traits import OpTrait
@@ -39,13 +40,11 @@ def literal_key(node: GraphNode, operand: Operand) -> Any:
     return operand_key(operand)
 
 
+@dataclass(slots=True, eq=False)
 class StandIn:
     """A stand-in for any value of a type; two of them are two values."""
 
-    __slots__ = ("kind",)
-
-    def __init__(self, kind: ArrayType) -> None:
-        self.kind = kind
+    kind: ArrayType
 
 
 class Part(NamedTuple):
@@ -84,23 +83,19 @@ class Sample(NamedTuple):
     def template(self, results: Sequence[str | None], names: Sequence[Namer]) -> Template:
         """The template with these values as results and these names for its parts."""
         made = [name for node in self.nodes for name in node.outputs]
-        read = [_keyed(node.inputs) for node in self.nodes]
-        keys = [key for key, _ in _keyed(self.operands)]
+        read = [operand_keys(node.inputs) for node in self.nodes]
+        keys = operand_keys(self.operands)
         given = {*keys, *made}
-        fixed = {key: ref for key, ref in (*chain(*read), *zip(results, results, strict=True)) if key not in given}
+        operands = chain.from_iterable([*[node.inputs for node in self.nodes], results])
+        fixed = {key: ref for key, ref in zip(chain(*read, results), operands, strict=True) if key not in given}
         places: dict[Any, int] = {}
         for place, key in enumerate([*keys, *fixed, *made]):
             places.setdefault(key, place)
         parts = [
-            Part(node.op, node.node, _picking([places[key] for key, _ in refs]), kinds, name)
+            Part(node.op, node.node, _picking([places[key] for key in refs]), kinds, name)
             for node, refs, kinds, name in zip(self.nodes, read, self.kinds, names, strict=True)
         ]
         return Template([*fixed.values()], parts, [None if name is None else places[name] for name in results])
-
-
-def _keyed(operands: Iterable[Operand]) -> list[tuple[Any, Operand]]:
-    """Operands with what distinguishes them."""
-    return [(ref if type(ref) is str else operand_key(ref), ref) for ref in operands]
 
 
 def _picking(places: list[int]) -> Callable[[list[Any]], tuple[Operand, ...]]:

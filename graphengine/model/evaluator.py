@@ -49,7 +49,7 @@ class Evaluator:
         self.programs, self.expected = ProgramCache(graph, backend), None
         self._stability = []
         inputs = graph.inputs.values()
-        self._is_plain = all(node.is_core for node in graph.nodes) and not any(
+        self._is_plain = all(node.node.is_core for node in graph.nodes) and not any(
             each.categories or each.units for each in inputs
         )
 

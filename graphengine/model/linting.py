@@ -128,7 +128,7 @@ def step_bytes(graph: Graph, training: TrainingDocument, rule: FunctionFile, siz
     updates = bytes_of(graph, graph.trainable, sizes) * (len(rule.nodes) + len(rule.outputs))
     kept = 0
     for node in nodes:
-        if node.op in RUNNING and node.is_core and not active.isdisjoint(node.outputs):
+        if node.op in RUNNING and node.node.is_core and not active.isdisjoint(node.outputs):
             from graphengine.transform.own_backward import backward_bytes
 
             own = bytes_of(graph, active.intersection((*node.inputs, *node.outputs)), sizes)

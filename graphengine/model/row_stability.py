@@ -120,7 +120,7 @@ class RowStability:
     def is_elementwise(self, own: Mapping[str, str]) -> bool:
         """Return whether outputs are computed number by number: arrays of any size then give a row the same bits."""
         nodes = reachable(self._graph.nodes, own.values())
-        return all(node.is_core and type(node.node).infer is elementwise for node in nodes)
+        return all(node.node.is_core and type(node.node).infer is elementwise for node in nodes)
 
     def rows_of(self, targets: Mapping[str, str]) -> list[str]:
         """Return the inputs with a row for each sample that some outputs depend on."""

@@ -59,6 +59,8 @@ class Node(BaseModel, _Merging):
     """What the engine read of the class when it was registered."""
     traits: ClassVar[frozenset[OpTrait]] = frozenset()
     """What was declared of the class when it was registered."""
+    is_core: ClassVar[bool] = False
+    """Whether the op is one of this package, whose meaning passes and backends know, and not one of a user's."""
     if TYPE_CHECKING:  # to a type checker what a subclass defines overrides a method that takes anything
 
         def forward(self, *inputs: Any, **named: Any) -> Any:

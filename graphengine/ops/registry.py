@@ -123,7 +123,7 @@ class Registry(Mapping[str, Op]):
                 code="GE702",
                 hint="pass replace=True to replace it",
             )
-        cls.signature = signature
+        cls.signature, cls.is_core = signature, is_shipped(cls)
         if declared or "traits" not in vars(cls):  # a class may be here under another name, with its traits
             cls.traits = declared
         if name in self._ops:

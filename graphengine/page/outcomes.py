@@ -54,7 +54,7 @@ class FilmValues:
 def classes_of(model: Model, film: Film, loss: str) -> Classes | None:
     """Return what scores classes: by the loss of the model, or because all targets are 0 or 1; None for others."""
     graph = model.graph
-    node = next((node for node in graph.nodes if node.op in LOSSES and node.is_core), None)
+    node = next((node for node in graph.nodes if node.op in LOSSES and node.node.is_core), None)
     if not film.batches:
         return None
     if node is None:

@@ -353,7 +353,7 @@ class _Walker:
         """The loops among the nodes, the first and the last steps of each traced."""
         found = []
         for node in self.graph.nodes:
-            if node.op != "scan" or not node.is_core:
+            if node.op != "scan" or not node.node.is_core:
                 continue
             loop: Any = node.node
             operands = [self.slots[self.slot_of[ref]] if isinstance(ref, str) else ref for ref in node.inputs]

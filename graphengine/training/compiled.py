@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import Any
 
 from graphengine import gc_pause
-from graphengine.backends.auto import backend_for
+from graphengine.backends.auto import AUTO, backend_for
 from graphengine.backends.program_cache import kept
 from graphengine.backends.protocol import DEFAULT_BACKEND, Backend, Program, backend_named
 from graphengine.format.documents import FunctionFile
@@ -88,10 +88,10 @@ class CompiledStep:
         return kept(self._segmented, key, MOST_STEPS, lambda: CompiledStep(segmented, training, rule, self.backend))
 
     def _for_iterations(self, iterations: int, sizes: Mapping[str, int]) -> CompiledStep:
-        graph, training, rule = self._made_of
-        backend = backend_for(self.backend, graph, sizes, iterations)
-        if backend is self.backend:
+        if self.backend.name != AUTO:
             return self
+        graph, training, rule = self._made_of
+        backend = backend_for(graph, sizes, iterations)
         if backend.name not in self._others:
             self._others[backend.name] = CompiledStep(graph, training, rule, backend)
         return self._others[backend.name]

@@ -30,7 +30,7 @@ class Denominators:
             expanded = dead_code(expand(expanded))
         learned = _dependent(expanded, [*graph.trainable, *graph.state])
         data = _dependent(expanded, graph.inputs) - learned
-        divisors = [node.inputs[1] for node in expanded.nodes if node.op == "div" and node.is_core]
+        divisors = [node.inputs[1] for node in expanded.nodes if node.op == "div" and node.node.is_core]
         self._names = [str(name) for name in dict.fromkeys(divisors) if name in data]
         self._executor = Executor(expanded)
         self._schedule = self._executor.forward_schedule(self._names)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from graphengine.errors import DifferentiationError
-from graphengine.ir.nodes import GraphNode, Operand, operand_key
+from graphengine.ir.nodes import GraphNode, Operand, operand_keys
 from graphengine.ir.recording import Recorder, Symbol, UnrecordableError
 from graphengine.ir.templates import StandIn, Template, literal_key
 from graphengine.ops.shapes import ArrayType
@@ -75,8 +75,13 @@ def _pattern(inputs: tuple[Operand, ...]) -> tuple[int, ...] | None:
     """For each operand the first place where it is; None if all are different."""
     if len(inputs) == 1 or len(set(inputs)) == len(inputs):
         return None
+    return tuple(_first_places(inputs))
+
+
+def _first_places(inputs: tuple[Operand, ...]) -> list[int]:
+    """For each operand the first place where it is."""
     places: dict[Any, int] = {}
-    return tuple([places.setdefault(operand_key(operand), place) for place, operand in enumerate(inputs)])
+    return [places.setdefault(key, place) for place, key in enumerate(operand_keys(inputs))]
 
 
 def _literals(node: GraphNode, kinds: Sequence[ArrayType | None]) -> tuple[Any, ...]:
@@ -114,8 +119,7 @@ class _Alike:
         self._choices = choices
         self._recorder, self._node, self._needs, self._completes = recorder, node, needs, completes
         self._kinds = kinds
-        places: dict[Any, int] = {}
-        self._first = [places.setdefault(operand_key(operand), place) for place, operand in enumerate(node.inputs)]
+        self._first = _first_places(node.inputs)
 
     def template(self) -> Template:
         """Record all of it."""

@@ -112,7 +112,7 @@ def _between_infinities(graph: Graph, path: Path) -> Iterator[GraphNode]:
     for node, needs in path:
         if not is_pointwise(node.node):
             continue
-        if node.id in infinite and node.op in OWN and node.is_core:
+        if node.id in infinite and node.op in OWN and node.node.is_core:
             yield node
         if node.id in infinite or _has_pole(node):
             shape = graph.types[node.id].shape
@@ -122,7 +122,7 @@ def _between_infinities(graph: Graph, path: Path) -> Iterator[GraphNode]:
 
 def _has_pole(node: GraphNode) -> bool:
     """Whether the derivative of a node may be infinite at a small number; that of a quotient by a literal is not."""
-    if node.is_core and node.op == "div" and not isinstance(node.inputs[1], str):
+    if node.node.is_core and node.op == "div" and not isinstance(node.inputs[1], str):
         return False
     return OpTrait.POLE in node.node.traits or _is_unknown(node)
 
@@ -138,7 +138,7 @@ def _passed(
 
 
 def _chooses(node: GraphNode) -> bool:
-    return node.op == "where" and node.is_core and isinstance(node.inputs[0], str)
+    return node.op == "where" and node.node.is_core and isinstance(node.inputs[0], str)
 
 
 POLES = frozenset({OpTrait.POLE, OpTrait.LARGE_POLE})
@@ -146,7 +146,7 @@ POLES = frozenset({OpTrait.POLE, OpTrait.LARGE_POLE})
 
 def _is_unknown(node: GraphNode) -> bool:
     """Whether nothing is declared of the poles of an op: it is taken for one that has some."""
-    return not node.is_core and node.node.traits.isdisjoint({*POLES, OpTrait.FINITE})
+    return not node.node.is_core and node.node.traits.isdisjoint({*POLES, OpTrait.FINITE})
 
 
 def _may_be_infinite(graph: Graph) -> set[Any]:

@@ -14,8 +14,9 @@ from typing import Any, TypeVar
 from graphengine import gc_pause
 from graphengine.errors import DifferentiationError
 from graphengine.ir.graph import Graph, names_of
-from graphengine.ir.nodes import reached
+from graphengine.ir.nodes import LOOP, reached
 from graphengine.ir.recording import Recorder, Symbol
+from graphengine.ops.shapes import ArrayType
 from graphengine.transform.backward import BackwardPass
 from graphengine.transform.merging_loops import merged_loops
 from graphengine.transform.naming import gradient_name
@@ -64,8 +65,10 @@ def gradient(
 def pruned(recorder: Recorder, outputs: Mapping[str, str], description: str, keep: Iterable[str] = ()) -> Graph:
     """The recorded graph with only the nodes and declarations that the outputs need, and those to keep."""
     graph = recorder.graph
-    alive, read = reached([*graph.nodes, *recorder.nodes], outputs.values())
-    kept, types, outputs = merged_loops(alive, recorder.types, outputs)
+    kept, read = reached([*graph.nodes, *recorder.nodes], outputs.values())
+    types: Mapping[str, ArrayType] = recorder.types
+    if LOOP in [node.op for node in kept]:
+        kept, types, outputs = merged_loops(kept, types, outputs)
     read.update(keep)
     inputs, parameters = _those(read, graph.inputs), _those(read, graph.parameters)
     state = _those(read, graph.state)

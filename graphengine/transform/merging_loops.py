@@ -13,8 +13,8 @@ from graphengine.ops.shapes import ArrayType
 
 
 def merged_loops(
-    nodes: Sequence[GraphNode], types: Mapping[str, ArrayType], outputs: Mapping[str, str]
-) -> tuple[Sequence[GraphNode], Mapping[str, ArrayType], Mapping[str, str]]:
+    nodes: list[GraphNode], types: Mapping[str, ArrayType], outputs: Mapping[str, str]
+) -> tuple[list[GraphNode], Mapping[str, ArrayType], Mapping[str, str]]:
     """Return nodes, types and outputs with all loops alike merged into the first of them, which keeps its name."""
     alike = _groups(nodes)
     if not alike:

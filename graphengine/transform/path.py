@@ -10,6 +10,7 @@ from graphengine.errors import DifferentiationError
 from graphengine.ir.graph import Graph, names_of
 from graphengine.ir.nodes import GraphNode
 from graphengine.ir.origins import node_text
+from graphengine.ops.shapes import ArrayType
 from graphengine.transform.branches import Choice, OwnChoice, choices
 
 STOP = "stop_gradient"
@@ -56,29 +57,28 @@ def differentiable_toward(graph: Graph, wrt: Iterable[str]) -> set[Any]:
     A value without a type, which a file with errors may have, does not count.
     """
     active: set[Any] = set(wrt)
-    flows = _flows(graph)
+    passing = _passing(graph)
     for node in graph.nodes:
         if not active.isdisjoint(node.inputs):
-            active.update([name for name in node.outputs if flows.get(id(graph.types.get(name)))])
+            active.update(passing.intersection(node.outputs))
     return active
 
 
 def learned(graph: Graph, of: str) -> list[str]:
     """Return the trainable parameters that a value depends on through nodes that pass gradients on."""
     needed: set[Any] = {of}
-    flows, types = _flows(graph), graph.types
+    passing = {*_passing(graph), of}
     for node in reversed(graph.nodes):
-        if node.op == STOP or needed.isdisjoint(node.outputs):
-            continue
-        if any(name == of or flows.get(id(types.get(name))) for name in needed.intersection(node.outputs)):
+        if node.op != STOP and not needed.isdisjoint(passing.intersection(node.outputs)):
             needed.update(node.inputs)
     return [name for name in graph.trainable if name in needed]
 
 
-def _flows(graph: Graph) -> dict[int, bool]:
-    """Whether gradients flow through values of a type, by its identity: nodes alike share the object."""
-    kinds = {id(kind): kind for kind in graph.types.values()}
-    return {key: kind.is_differentiable for key, kind in kinds.items()}
+def _passing(graph: Graph) -> set[str]:
+    """The values that gradients flow through."""
+    dtypes = {kind.dtype for kind in graph.types.values()}
+    differentiable = {dtype for dtype in dtypes if ArrayType((), dtype).is_differentiable}
+    return {name for name, kind in graph.types.items() if kind.dtype in differentiable}
 
 
 def _not_differentiable(graph: Graph, node: GraphNode, of: str, toward: Sequence[Any]) -> DifferentiationError:

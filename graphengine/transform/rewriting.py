@@ -41,30 +41,23 @@ NUMBER = "constant"
 
 @dataclass(frozen=True)
 class Rule:
-    """What may change a node, and which nodes: those of some ops, of ops with some traits, or with this `infer`.
+    """What may change a node, and which nodes: those of which one of these facts holds, or all.
 
-    A rule that `reads` ops changes nodes with an operand that one of these computes, and no others.
+    A fact is an op, a trait, or the rule for types of a class. A rule that `reads` ops changes nodes with an operand
+    that one of these computes, and no others.
     """
 
     change: Change
-    ops: frozenset[str] = frozenset()
-    traits: frozenset[OpTrait] = frozenset()
-    infer: Any = None
-    reads: frozenset[str] = frozenset()
-
-    def concerns(self, node: GraphNode) -> bool:
-        """Whether it may change nodes like this one, whatever they read."""
-        if not (self.ops or self.traits or self.infer):
-            return True
-        cls = type(node.node)
-        return node.op in self.ops or cls.infer is self.infer or not cls.traits.isdisjoint(self.traits)
+    facts: frozenset[Any]
+    reads: frozenset[str]
 
 
 def only_for(
     *ops: str, traits: Collection[OpTrait] = (), infer: Any = None, reads: Collection[str] = ()
 ) -> Callable[[Change], Rule]:
     """Make a rule for nodes of these ops, of ops with one of these traits, or with this `infer`, alone; see `Rule`."""
-    return lambda change: Rule(change, frozenset(ops), frozenset(traits), infer, frozenset(reads))
+    facts = frozenset((*ops, *traits, infer)) - {None}
+    return lambda change: Rule(change, facts, frozenset(reads))
 
 
 @dataclass(slots=True, eq=False)
@@ -164,7 +157,7 @@ class Rewriter:
             self._follow(template, node)
             return None
         self._found_producer = False
-        decided = self._rewritten(node, kind) if node.is_core else (node, kind)
+        decided = self._rewritten(node, kind) if node.node.is_core else (node, kind)
         if decided and decided[0] is node and not self._found_producer and not self._is_known(node):
             self._settled[alike] = kind
         return decided
@@ -250,15 +243,18 @@ class Rewriter:
 
     def _rules_for(self, node: GraphNode) -> tuple[Rule, ...]:
         """The rules that may change nodes of the op of this one."""
-        if node.op not in self._rules_of:
-            self._rules_of[node.op] = tuple([rule for rule in self._rules if rule.concerns(node)])
-        return self._rules_of[node.op]
+        op, cls = node.op, type(node.node)
+        if op not in self._rules_of:
+            facts = {op, cls.infer, *cls.traits}
+            found = [rule for rule in self._rules if not (rule.facts and rule.facts.isdisjoint(facts))]
+            self._rules_of[op] = tuple(found)
+        return self._rules_of[op]
 
     def _kind(self, node: GraphNode) -> _Common:
         operands = tuple([self.values[ref].type if type(ref) is str else literal_type(ref) for ref in node.inputs])
         key = (id(node.node), operands)
         if key not in self._kinds:
-            results, op = infer(node.node, operands), node.op if node.is_core else None
+            results, op = infer(node.node, operands), node.op if node.node.is_core else None
             number = id(node.node) if op == NUMBER else None
             traits = tuple([self._trait(each, op, number) for each in results])
             self._kinds[key] = _Common(operands, results, traits, id(self.instance.shared(node.op, node.node)))
@@ -294,7 +290,7 @@ class Rewriter:
     def producer(self, operand: Operand, *ops: str) -> GraphNode | None:
         """The node that computes an operand, if it is of one of these ops, and not one a user put in their place."""
         producer = self.producers.get(operand) if isinstance(operand, str) else None
-        if producer is None or producer.op not in ops or not producer.is_core:
+        if producer is None or producer.op not in ops or not producer.node.is_core:
             return None
         self._found_producer |= producer.op != NUMBER
         return producer

@@ -39,7 +39,7 @@ def products_of_rows(graph: Graph, block: int) -> list[tuple[ArrayType, ArrayTyp
     whole, found = expand(graph), []
     for node in whole.nodes:
         kinds = [whole.types[each] for each in node.inputs if isinstance(each, str)]
-        if not node.is_core:
+        if not node.node.is_core:
             return None
         if type(node.node).infer is elementwise:
             continue
@@ -157,7 +157,7 @@ def _sum_rule(block: int) -> Rule:
 def _with_cut_bodies(node: GraphNode, graph: Graph, block: int, tile_of: TileOf) -> GraphNode:
     """A node whose functions are cut, too."""
     bodies = bodies_of(node.node) if type(node.node).model_fields else {}
-    if not bodies or not node.is_core:
+    if not bodies or not node.node.is_core:
         return node
     kinds = operand_types(node.inputs, graph.types)
     if node.op == "scan":

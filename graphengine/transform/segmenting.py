@@ -26,7 +26,7 @@ def in_segments(graph: Graph, sizes: Mapping[str, int]) -> Graph:
 
 def _in_segments(node: GraphNode, graph: Graph, sizes: Mapping[str, int]) -> GraphNode:
     loop: Any = node.node
-    if node.op != "scan" or not node.is_core or loop.checkpoint_every is not None:
+    if node.op != "scan" or not node.node.is_core or loop.checkpoint_every is not None:
         return node
     kinds = operand_types(node.inputs, graph.types)
     _, size = loop.steps(kinds)

@@ -80,7 +80,7 @@ def _single(kind: ArrayType) -> ArrayType:
 def _on_numbers(graph: Graph, made: GraphNode, node: GraphNode) -> GraphNode | Operand:
     """A node on vectors of one number as one on numbers, or the operand that it gives; None if neither is known."""
     small = all(graph.types[ref].shape in ((), UNIT) for ref in node.inputs if isinstance(ref, str))
-    if not (node.is_core and small):
+    if not (node.node.is_core and small):
         return None
     if type(node.node).infer is elementwise:
         return made

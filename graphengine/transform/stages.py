@@ -208,7 +208,7 @@ class _Walk:
         stage = max([place.stage for place in places], default=0)
         if Spread.EACH in spreads:
             self._place(self._keyed(node), Place(Spread.EACH))
-        elif node.is_core and self._placed_size(node, spreads, stage):
+        elif node.node.is_core and self._placed_size(node, spreads, stage):
             pass
         elif spreads <= {Spread.FIXED}:
             self._place_fixed(node, places, stage)

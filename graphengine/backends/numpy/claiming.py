@@ -5,21 +5,18 @@ The count goes from one to the next as a value of the plan, so that rounds and t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from graphengine.backends.numpy.calls import Call
 from graphengine.ir.graph import Graph
-from graphengine.ir.memory import claims, memory_of
+from graphengine.ir.memory import Claim, memory_of
 from graphengine.ir.nodes import Operand
 from graphengine.ops.shapes import PYTHON_NUMBERS
 
 
-def with_claims(instructions: Sequence[Call], graph: Graph) -> list[Call]:
-    """The instructions of a graph, those of a node that claims memory after one that counts it."""
-    found = claims(graph)
-    if not found:
-        return list(instructions)
+def with_claims(instructions: Sequence[Call], graph: Graph, found: Mapping[str, Claim]) -> list[Call]:
+    """The instructions of a graph, those of a node that claims memory after one that counts it; see `claims`."""
     nodes = {node.id: node for node in graph.nodes}
     taken: Operand = memory_of(graph)
     claiming: list[Call] = []

@@ -23,6 +23,7 @@ from graphengine.backends.numpy.scalars import is_float
 from graphengine.backends.numpy.source import PlanText, assign_slots
 from graphengine.ir.declarations import Input
 from graphengine.ir.graph import Graph
+from graphengine.ir.memory import claims
 from graphengine.ir.node_types import infer
 from graphengine.ir.nodes import GraphNode
 from graphengine.ops.body import kind_of
@@ -50,7 +51,7 @@ class LoweredFunction:
         self.carried = [(graph.outputs[port], source) for port, source in carried.items()]
         self.results = [graph.outputs[port] for port in results]
         replaced = dict(self.carried)
-        instructions = with_claims(lower(graph, RUNNING), graph)
+        instructions = with_claims(lower(graph, RUNNING), graph, claims(graph))
         if fuse:
             instructions = fuse(graph, instructions, replaced)
         instructions = updates_last(instructions, set(replaced))

@@ -17,7 +17,7 @@ from graphengine import gc_pause
 from graphengine.backends.numpy.buffers import Workspaces, assign_buffers
 from graphengine.backends.numpy.calls import Call
 from graphengine.backends.numpy.claiming import with_claims
-from graphengine.backends.numpy.late import LatePlan, is_of_numbers
+from graphengine.backends.numpy.late import FEWEST_NODES, LatePlan, is_of_numbers
 from graphengine.backends.numpy.lowering import Fuse, Running, constants, lower
 from graphengine.backends.numpy.ordering import ordered, updates_last
 from graphengine.backends.numpy.scalars import is_float
@@ -25,9 +25,10 @@ from graphengine.backends.numpy.source import PlanText, assign_slots, slot_key
 from graphengine.backends.numpy.tiles import in_lines, tile
 from graphengine.backends.protocol import CodeListing, Program, Rounds
 from graphengine.ir.graph import Graph
-from graphengine.ir.memory import require_memory
+from graphengine.ir.memory import claims, require_memory
 from graphengine.ops.body import function_fields
-from graphengine.transform.single import with_single_numbers
+from graphengine.transform.passes import optimize
+from graphengine.transform.single import UNIT, with_single_numbers
 from graphengine.transform.trimming import optimize_trimmed
 
 LONGEST_FUNCTION = 400
@@ -79,7 +80,9 @@ class Plan:
     def _lowered(self, exact: bool, fuse: Fuse | None) -> list[Call]:
         """The calls of the graph, put together by `fuse` or, where sums may be reordered, into tiles."""
         graph = self.graph
-        calls = with_claims(lower(graph, _running(graph)), graph)
+        calls = lower(graph, _running(graph))
+        if found := claims(graph):
+            calls = with_claims(calls, graph, found)
         if fuse:
             return in_lines(fuse(graph, calls, dict(self._replaced)), graph.types)
         return calls if exact else tile(calls, graph.types, set(self.outputs.values()))
@@ -234,11 +237,12 @@ def optimized(graph: Graph, exact: bool, carried: Mapping[str, str]) -> Graph:
         GE133 if the values of the graph take more memory than the limit.
     """
     require_memory(graph)
-    graph = optimize_trimmed(graph, exact=exact)
-    if exact or not carried:
+    passes = optimize_trimmed if graph.has_loops else optimize
+    graph = passes(graph, exact=exact)
+    if exact or not carried or UNIT not in {kind.shape for kind in graph.types.values()}:
         return graph
     single = with_single_numbers(graph)
-    return graph if single is graph else optimize_trimmed(single, exact=exact)
+    return graph if single is graph else passes(single, exact=exact)
 
 
 def _running(graph: Graph) -> Running:
@@ -269,7 +273,7 @@ class NumPyBackend:
 
     def compile(self, graph: Graph, *, exact: bool = True, carried: Mapping[str, str] | None = None) -> Program:
         """Compile a graph; see `Backend.compile`. A plan of many numbers that is to run in a loop is made later."""
-        if not (carried and is_of_numbers(graph)):
+        if not (carried and len(graph.nodes) >= FEWEST_NODES and is_of_numbers(graph)):
             return Plan(graph, exact=exact, carried=carried)
         sources = sources_of(graph, carried)
         return LatePlan(graph, sources, carried, lambda: Plan(graph, exact=exact, carried=carried, sources=sources))

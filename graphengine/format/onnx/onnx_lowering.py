@@ -34,9 +34,9 @@ def _expansion(single: bool, recorder: Recorder, node: GraphNode, types: Types, 
 
 def has_rule(node: GraphNode, *, single: bool = False) -> bool:
     """Whether there is a rule for the op of a node."""
-    return node.is_core and (node.op in RULES or (single and node.op in SINGLE))
+    return node.node.is_core and (node.op in RULES or (single and node.op in SINGLE))
 
 
 def why_not(node: GraphNode) -> str:
     """Return why there is no rule for the op of a node."""
-    return REASONS.get(node.op, OTHER) if node.is_core else OF_A_PLUGIN
+    return REASONS.get(node.op, OTHER) if node.node.is_core else OF_A_PLUGIN
