@@ -14,7 +14,7 @@ from graphengine import hooks
 from graphengine.errors import InvalidModelError, UsageError, did_you_mean
 from graphengine.ir.declarations import Input, Parameter, Source, State, types_of
 from graphengine.ir.node_types import infer_types
-from graphengine.ir.nodes import LOOP, GraphNode, Origin, reachable, reached, topologically_sorted
+from graphengine.ir.nodes import GraphNode, Origin, reachable, reached, topologically_sorted
 from graphengine.limits import DEFAULT, Limits
 from graphengine.notebook import Pictured
 from graphengine.ops.shapes import ArrayType
@@ -85,11 +85,6 @@ class Graph(Pictured):
     def sources(self) -> Mapping[str, Source]:
         """All values that no node computes."""
         return {**self.inputs, **self.parameters, **self.state}
-
-    @property
-    def has_loops(self) -> bool:
-        """Whether a node runs a function for each step of sequences."""
-        return any(node.op == LOOP for node in self.nodes)
 
     @property
     def updates(self) -> dict[str, str]:

@@ -32,7 +32,7 @@ def infer_types(nodes: Iterable[GraphNode], types: dict[str, ArrayType]) -> list
         given = tuple([types.get(operand) for operand in operands])  # type: ignore[arg-type]
         if None in given:
             given = operand_types(operands, types)
-            if any(kind is None and operand is not None for kind, operand in zip(given, operands, strict=True)):
+            if given.count(None) > operands.count(None):
                 continue  # what it reads failed, and that is reported there
         key = (id(node), given)
         results = known.get(key)

@@ -66,6 +66,11 @@ def application_key(instance: int, operands: tuple[Operand, ...]) -> Any:
     return (instance, operands)
 
 
+def has_loops(nodes: Iterable[GraphNode]) -> bool:
+    """Whether one of the nodes may run a function for each step of sequences."""
+    return any(node.op == LOOP for node in nodes)
+
+
 def reachable(nodes: Sequence[GraphNode], targets: Iterable[str]) -> list[GraphNode]:
     """The nodes that the target values depend on; `nodes` are sorted, and the result is."""
     return reached(nodes, targets)[0]

@@ -126,9 +126,6 @@ def _frozen(value: Any) -> Any:
     return tuple(_frozen(item) for item in value) if isinstance(value, list) else value
 
 
-Node.__annotations__.clear()  # pydantic would evaluate them again for each subclass, and none of them is a field
-
-
 @dataclass(frozen=True, slots=True)
 class Signature:
     """What the engine must know of a node class to call it."""

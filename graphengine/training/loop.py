@@ -35,8 +35,8 @@ if TYPE_CHECKING:  # imported where a checkpoint is written, and not at each sta
     from graphengine.training.evaluation import Evaluation
     from graphengine.training.states import StateLayout
 
-CHUNK_SECONDS = 0.1
-"""About how long a chunk takes, so that progress shows and an interrupt is heard."""
+CHUNK_SECONDS, GROWTH = 0.1, 16
+"""About how long a chunk takes, so that progress shows and an interrupt is heard; how much longer than the last one."""
 
 
 class Trainer:
@@ -183,7 +183,6 @@ class Trainer:
         longest = longest or self.stepper.longest_chunk
         length, course = 1, Course(self.batches, self.total_iterations, len(self.history))
         while course.done < course.total and not self.history.stopped:
-            began = time.perf_counter()
             chunk = course.take(int(min(longest or length, length, self._next_event(course.done) - course.done)))
             if each and chunk.count > 1:
                 yield from self._run_ahead(chunk)
@@ -191,8 +190,8 @@ class Trainer:
                 self._run(chunk)
             LOG.debug("iterations %d to %d are done", chunk.done + 1, course.done)
             self._do_what_is_due(course.done, started)
-            seconds = max(time.perf_counter() - began, 1e-9)
-            length = max(1, min(4 * length, int(chunk.count * CHUNK_SECONDS / seconds)))
+            seconds = max(time.perf_counter() - self.stepper.began, 1e-9)
+            length = max(1, min(GROWTH * length, int(chunk.count * CHUNK_SECONDS / seconds)))
             del chunk  # and its batches, before the next ones are read
             if self.history.stopped or course.done == course.total:
                 self._finish()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from types import NoneType
@@ -86,6 +87,8 @@ class Stepper:
         self._carried = self._at_start(values)
         self._last = _copies(self._carried)
         self._plans: dict[int, Program] = {}
+        self.began = 0.0
+        """When the first iteration of the last chunk began, after its plan was made."""
         self._accumulation: Accumulation | None = None
         self.sharding: Sharding | None = None
         """What computes gradients in shards, for which there may be workers."""
@@ -153,6 +156,7 @@ class Stepper:
         DivergenceError
             GE601 when a loss, gradient, parameter or slot is not finite; `carried` then has the last finite values.
         """
+        self.began = time.perf_counter()
         by_reference = self.reference or self.check_finite
         run = self._run_reference if by_reference else self._run_parts if self._accumulation else self._run_plan
         try:
@@ -289,6 +293,7 @@ class Stepper:
             batch = next(chunk.batches())
             sizes = bind_sizes({name: np.shape(value) for name, value in batch.items()}, self.graph.types)
             self._plans[chunk.size] = self._compiled.plan(sizes)
+            self.began = time.perf_counter()
         return self._plans[chunk.size]
 
     # ------------------------------------------------------------ in parts

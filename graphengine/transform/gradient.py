@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from graphengine import gc_pause
 from graphengine.errors import DifferentiationError
 from graphengine.ir.graph import Graph, names_of
-from graphengine.ir.nodes import LOOP, reached
+from graphengine.ir.nodes import has_loops, reached
 from graphengine.ir.recording import Recorder, Symbol
 from graphengine.ops.shapes import ArrayType
 from graphengine.transform.backward import BackwardPass
@@ -67,7 +67,7 @@ def pruned(recorder: Recorder, outputs: Mapping[str, str], description: str, kee
     graph = recorder.graph
     kept, read = reached([*graph.nodes, *recorder.nodes], outputs.values())
     types: Mapping[str, ArrayType] = recorder.types
-    if LOOP in [node.op for node in kept]:
+    if has_loops(kept):
         kept, types, outputs = merged_loops(kept, types, outputs)
     read.update(keep)
     inputs, parameters = _those(read, graph.inputs), _those(read, graph.parameters)

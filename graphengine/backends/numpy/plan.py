@@ -26,6 +26,7 @@ from graphengine.backends.numpy.tiles import in_lines, tile
 from graphengine.backends.protocol import CodeListing, Program, Rounds
 from graphengine.ir.graph import Graph
 from graphengine.ir.memory import claims, require_memory
+from graphengine.ir.nodes import has_loops
 from graphengine.ops.body import function_fields
 from graphengine.transform.passes import optimize
 from graphengine.transform.single import UNIT, with_single_numbers
@@ -237,9 +238,10 @@ def optimized(graph: Graph, exact: bool, carried: Mapping[str, str]) -> Graph:
         GE133 if the values of the graph take more memory than the limit.
     """
     require_memory(graph)
-    passes = optimize_trimmed if graph.has_loops else optimize
+    passes = optimize_trimmed if has_loops(graph.nodes) else optimize
     graph = passes(graph, exact=exact)
-    if exact or not carried or UNIT not in {kind.shape for kind in graph.types.values()}:
+    values = [*graph.sources, *[node.id for node in graph.nodes]]
+    if exact or not carried or UNIT not in {graph.types[name].shape for name in values}:
         return graph
     single = with_single_numbers(graph)
     return graph if single is graph else passes(single, exact=exact)

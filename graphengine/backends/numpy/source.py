@@ -8,6 +8,7 @@ import itertools
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 from graphengine.backends.numpy.buffers import Buffers
@@ -116,15 +117,15 @@ class PlanText:
         value is used once is written where it is used.
         """
         needed, uses = self._needed(always), self._uses([*always, *sometimes])
-        names: dict[Any, str] = _NamesByValue(self.name)
+        names = dict(self._names)
         lines = _GuardedLines()
         for index, instruction in enumerate(self.instructions):
             expression = self._expression(index, instruction, names)
             if instruction.scalar and uses[instruction.output] == 1 and len(expression) <= LONGEST_EXPRESSION:
                 names[instruction.output] = f"({expression})"
                 continue
-            lines.add(f"{self.name(instruction.output)} = {expression}", instruction.output not in needed)
-            forgotten = " = ".join(map(self.name, self.buffers.last.get(index, ())))
+            lines.add(f"{names[instruction.output]} = {expression}", instruction.output not in needed)
+            forgotten = " = ".join([names[value] for value in self.buffers.last.get(index, ())])
             if forgotten:
                 lines.add(f"{forgotten} = None", False)
         return lines.lines, names
@@ -133,8 +134,7 @@ class PlanText:
         """How often each operand is in the text of the instructions, and among the outputs."""
         uses: Counter[Operand] = Counter(outputs)
         for each in self.instructions:
-            for place, operand in enumerate(each.inputs):
-                uses[operand] += _count(each, place)
+            uses.update(_operands_of(each))
         return uses
 
     def _needed(self, values: Sequence[str]) -> set[Operand]:
@@ -147,7 +147,7 @@ class PlanText:
 
     def _expression(self, index: int, instruction: Call, names: Mapping[Any, str]) -> str:
         """What gives an instruction's result: an operator, or a call."""
-        operands = [names[operand] for operand in instruction.inputs]
+        operands = [names[operand if type(operand) is str else slot_key(operand)] for operand in instruction.inputs]
         if instruction.text is not None:
             return instruction.text.format(*operands)
         if index in self.buffers.in_place:
@@ -158,14 +158,20 @@ class PlanText:
             operands.append("None")
         return f"f{index}({', '.join(operands)})"
 
-    def name(self, operand: Any) -> str:
-        """A value's name: its slot's number; a finite number that is known from the start is itself."""
-        slot = self.slots[operand if type(operand) is str else slot_key(operand)]
-        known: Any = self.fixed.get(slot)
-        if type(known) in (int, float) and math.isfinite(known):
-            digits = repr(known)
-            return f"({digits})" if digits.startswith("-") else digits
-        return "None" if operand is None else f"s{slot}"
+    @cached_property
+    def _names(self) -> dict[Any, str]:
+        """The name of each value: its slot's number; a finite number that is known from the start is itself."""
+        names = {key: f"s{slot}" for key, slot in self.slots.items()} | {slot_key(None): "None"}
+        for key, slot in self.slots.items():
+            known: Any = self.fixed.get(slot)
+            if type(known) in (int, float) and math.isfinite(known):
+                digits = repr(known)
+                names[key] = f"({digits})" if digits.startswith("-") else digits
+        return names
+
+    def name(self, value: str) -> str:
+        """The name of a value."""
+        return self._names[value]
 
     def _unpacked(self, sources: Sequence[str]) -> list[str]:
         names = ", ".join(map(self.name, sources))
@@ -187,16 +193,6 @@ def function_of(text: str, name: str, names: Mapping[str, Any]) -> Callable[...,
     exec(compile(text, f"<plan {name}>", "exec"), namespace)
     function: Callable[..., Any] = namespace[name]
     return function
-
-
-class _NamesByValue(dict[Any, str]):
-    """The text of each value: its name where nothing else was said."""
-
-    def __init__(self, name: Callable[[Any], str]) -> None:
-        self._name = name
-
-    def __missing__(self, operand: Any) -> str:
-        return self._name(operand)
 
 
 class _GuardedLines:
@@ -231,9 +227,12 @@ def _listed(names: Mapping[Any, str], operands: Sequence[Any]) -> str:
     return ", ".join(names[operand] for operand in operands)
 
 
-def _count(instruction: Call, place: int) -> int:
-    """How often the text of an instruction has the operand at a place."""
-    return 1 if instruction.text is None else instruction.text.count(f"{{{place}}}")
+def _operands_of(instruction: Call) -> Sequence[Operand]:
+    """The operands of an instruction, each as often as its text has it."""
+    inputs, text = instruction.inputs, instruction.text
+    if text is None:
+        return inputs
+    return [operand for place, operand in enumerate(inputs) for _ in range(text.count(f"{{{place}}}"))]
 
 
 def slot_key(operand: Any) -> Any:
