@@ -8,11 +8,16 @@ from __future__ import annotations
 
 import atexit
 import gc
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 MANY = 100_000
 """New objects from which on a first look at them takes longer than it is worth."""
+
+
+FROZEN_BY_PYTHON = gc.get_freeze_count() if sys.version_info[:2] == (3, 12) else 0
+"""Objects that Python 3.12 itself keeps frozen: a collection freezes the immortal ones, always as many."""
 
 
 def skip_at_exit() -> None:
@@ -38,7 +43,7 @@ def paused(many: int = MANY) -> Iterator[None]:
         yield
     finally:
         if enabled:
-            if gc.get_count()[0] > many and not gc.get_freeze_count():
+            if gc.get_count()[0] > many and gc.get_freeze_count() <= FROZEN_BY_PYTHON:
                 gc.freeze()
                 gc.unfreeze()
             gc.enable()

@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-import tracemalloc
 from dataclasses import replace
 
 import numpy as np
@@ -20,7 +19,6 @@ import graphengine as ge
 from graphengine.cli.app import app
 from graphengine.data.order import Order, epoch_order
 from graphengine.data.sources import data_hash
-from graphengine.data.spool import spooled
 from graphengine.data.stored import Chosen, Memory, Stored, StoredFile
 from graphengine.limits import DEFAULT, Limits
 
@@ -146,15 +144,29 @@ def test_the_hash_of_data_depends_on_numbers_and_names():
     assert data_hash({"x": LARGE["y"], "y": LARGE["x"]}) != data_hash(LARGE)
 
 
+BLOCKS = """
+import json
+import numpy as np
+from graphengine import Model
+from graphengine.data.spool import spooled
+from graphengine.data.stored import Memory
+
+graph, blocks = Model.from_dict(json.loads(sys.argv[1])).graph, 64
+spooled([{"x": np.ones((2, 8))}], graph, Memory(2**30))
+before = peak()
+found = spooled(({"x": np.full((20_000, 8), number, float)} for number in range(blocks)), graph, Memory(2**30))["x"]
+taken = peak() - before
+assert (found == np.repeat(np.arange(blocks), 20_000)[:, None]).all()
+print(taken / found.nbytes)
+"""
+
+
 def test_blocks_that_stay_in_memory_take_little_more_than_their_rows():
-    graph = ge.Model.from_dict(document({"total": ("sum", ["x"])}, inputs={"x": ["N", 8]})).graph
-    blocks = 64
-    tracemalloc.start()
-    found = spooled((({"x": np.full((2000, 8), number, float)}) for number in range(blocks)), graph, Memory(2**30))["x"]
-    _, peak = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    np.testing.assert_array_equal(found, np.repeat(np.arange(blocks), 2000)[:, None] * np.ones(8))
-    assert peak < 1.25 * found.nbytes
+    # by the system's figures: Python counts an array that grows in place twice, from version 3.12 on
+    content = json.dumps(document({"total": ("sum", ["x"])}, inputs={"x": ["N", 8]}))
+    command = [sys.executable, "-c", PEAK + BLOCKS, content]
+    found = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert 0.9 < float(found.stdout) < 1.25
 
 
 def test_an_epoch_can_begin_at_any_batch(tmp_path):

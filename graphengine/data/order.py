@@ -68,4 +68,5 @@ def _sorted_between(stream: np.random.Philox, samples: int, low: np.uint64, high
         chosen = np.flatnonzero((drawn >= low) & (drawn <= high))
         places.append(chosen + start)
         numbers.append(drawn[chosen])
-    return np.concatenate(places)[np.argsort(np.concatenate(numbers), kind="stable")]
+    order = np.argsort(np.concatenate(numbers), kind="stable")  # sorting takes memory: before the places are copied
+    return np.concatenate(places)[order]

@@ -153,6 +153,9 @@ class Cofactor(Node):
             )
         return ArrayType(_matrices(x, square=True), _inexact(x) if direction is None else _inexact(direction))
 
+    def workspace(self, x, direction=None):
+        return [ArrayType(x.shape[-2:], _inexact(x))] * 6  # LAPACK decomposes one matrix of the stack at a time
+
     def forward(self, x, direction=None):
         if direction is None:
             return nan_where_refused(cofactors, "(n,n)->(n,n)", x)
