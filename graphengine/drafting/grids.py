@@ -24,16 +24,22 @@ def in_order(path: str, task: Task, family: Family) -> Task:
     """
     if family not in _ORDERS:
         return task
-    order = _ORDERS[family]
-    if other := next((role for role in task.roles if role.is_used and role.kind != ColumnKind.number), None):
-        found = f"and '{other.column}' is a {other.kind}"
-        message = f"the columns of a model of kind '{family}' are {order}, {found}"
-        raise UsageError(message, hint=f"leave it out with --exclude, or choose {Family.mlp}", file=str(path))
+    for role in task.roles:
+        if role.is_used and role.kind != ColumnKind.number:
+            message = (
+                f"the columns of a model of kind '{family}' are {_ORDERS[family]}, and '{role.column}' is a {role.kind}"
+            )
+            raise UsageError(message, hint=f"leave it out with --exclude, or choose {Family.mlp}", file=str(path))
     roles = [replace(role, is_used=True) if role.is_constant else role for role in task.roles]
-    count = len(Task(task.target, roles).numbers)
-    if family == Family.cnn and math.isqrt(count) ** 2 != count:
-        below = math.isqrt(count) ** 2
+    ordered = Task(task.target, roles)
+    if family == Family.cnn:
+        _require_square(path, len(ordered.numbers))
+    return ordered
+
+
+def _require_square(path: str, count: int) -> None:
+    below = math.isqrt(count) ** 2
+    if below != count:
         message = f"{counted(count, 'column')} of numbers are no square image"
         hint = f"leave columns out with --exclude until there are {below}, or choose {Family.mlp}"
         raise UsageError(message, hint=hint, file=str(path))
-    return Task(task.target, roles)

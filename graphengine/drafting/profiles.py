@@ -9,7 +9,7 @@ import math
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -55,11 +55,15 @@ class Numbers:
             self.bad += int(np.count_nonzero(~is_number))
             found = found[is_number]
         if found.size:
-            self.low, self.high = min(self.low, float(found.min())), max(self.high, float(found.max()))
-            self.are_integers = self.are_integers and bool((found == np.floor(found)).all())
-            steps = np.diff(found, prepend=found[0] - 1 if self.last is None else self.last)
-            self.are_counting = self.are_counting and bool((steps == 1).all())
-            self.last = float(found[-1])
+            self._extend(found)
+
+    def _extend(self, found: np.ndarray[Any, Any]) -> None:
+        """Look at more numbers."""
+        self.low, self.high = min(self.low, float(found.min())), max(self.high, float(found.max()))
+        self.are_integers &= bool((found == np.floor(found)).all())
+        steps = np.diff(found, prepend=found[0] - 1 if self.last is None else self.last)
+        self.are_counting &= bool((steps == 1).all())
+        self.last = float(found[-1])
 
 
 class Period(NamedTuple):
@@ -167,6 +171,11 @@ class ColumnProfile:
     def repeats(self) -> bool:
         """Whether a text is there twice."""
         return any(count > 1 for count in self.texts.values())
+
+    @property
+    def may_be_categories(self) -> bool:
+        """Whether a text is there twice, or one that may mean a missing value."""
+        return bool(self.repeats or self.words)
 
 
 def dialects(written: Dialect) -> list[Dialect]:

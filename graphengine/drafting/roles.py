@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from graphengine.drafting.profiles import ColumnProfile, Period, dialects
+from graphengine.drafting.profiles import ColumnProfile, Numbers, Period, dialects
 from graphengine.drafting.survey import Survey
 from graphengine.errors import DataError, UsageError, did_you_mean
 from graphengine.ops.numbers import LARGEST_EXACT
@@ -87,25 +87,28 @@ def find_task(
     UsageError
         GE801 if the target does not have numbers, and they are asked for.
     """
+    try:
+        return _task(survey, target, classes, excluded)
+    except (DataError, UsageError) as error:
+        error.located(file=str(path))
+        raise
+
+
+def _task(survey: Survey, target: str, classes: bool | None, excluded: Collection[str]) -> Task:
     names = [column.name for column in survey.columns]
     for name in (target, *excluded):
         if name not in names:
             hint = did_you_mean(name, names, "columns") + _header_hint(survey, names)
-            raise DataError(f"there is no column '{name}'", code="GE502", hint=hint, file=str(path))
-    found = survey.columns[names.index(target)]
+            raise DataError(f"there is no column '{name}'", code="GE502", hint=hint)
     if names.count(target) > 1:
-        raise DataError(f"column '{target}' occurs {names.count(target)} times", code="GE502", file=str(path))
-    others = [column for column in survey.columns if column is not found]
-    try:
-        role = _target_role(found, survey, classes)
-    except (DataError, UsageError) as error:
-        error.located(file=str(path))
-        raise
+        raise DataError(f"column '{target}' occurs {names.count(target)} times", code="GE502")
+    place = names.index(target)
+    others = [*survey.columns[:place], *survey.columns[place + 1 :]]
+    role = _target_role(survey.columns[place], survey, classes)
     task = Task(role, _other_roles(others, survey, names, excluded))
     if not (task.numbers or task.dates or task.categories):
-        raise DataError(
-            f"no column is left to predict '{target}' from", code="GE505", hint=_left_out(task.roles), file=str(path)
-        )
+        hint = _left_out(task.roles)
+        raise DataError(f"no column is left to predict '{target}' from", code="GE505", hint=hint)
     return task
 
 
@@ -127,21 +130,22 @@ def _other_roles(
     """Columns but the target; what counts the rows is used only where nothing else can be, as the years of a series."""
     roles = [_role(column, survey, names, excluded) for column in columns]
     counting = {column.place for column in columns if _counts_rows(column, survey)}
-    if all(role.place in counting for role in roles if role.is_used):
+    used = {role.place for role in roles if role.is_used}
+    if used <= counting:
         return roles
-    return [
-        replace(role, is_used=False, why=f"it counts the rows: {role.why}")
-        if role.is_used and role.place in counting
-        else role
-        for role in roles
-    ]
+    return [_as_counter(role) if role.place in used & counting else role for role in roles]
+
+
+def _as_counter(role: Role) -> Role:
+    return replace(role, is_used=False, why=f"it counts the rows: {role.why}")
 
 
 def _counts_rows(column: ColumnProfile, survey: Survey) -> bool:
     """Whether a column has a number in each row, always 1 more than in the row before."""
     numbers = column.numbers(survey.dialect)
-    is_full = column.are_numbers(survey.dialect) and not (column.gaps or column.words)
-    return bool(is_full and numbers and numbers.are_integers and numbers.are_counting and survey.rows > MOST_GUESSED)
+    if numbers is None or not column.are_numbers(survey.dialect) or column.gaps or column.words:
+        return False
+    return numbers.are_integers and numbers.are_counting and survey.rows > MOST_GUESSED
 
 
 def _role(column: ColumnProfile, survey: Survey, names: Sequence[str], excluded: Collection[str]) -> Role:
@@ -176,8 +180,8 @@ def _kind(column: ColumnProfile, survey: Survey) -> tuple[ColumnKind, tuple[str,
         return ColumnKind.date, ()
     words = (text.strip() for text in column.words if text not in survey.dialect.missing)
     categories = tuple(sorted({*column.texts, *words}))
-    is_text = len(categories) > MOST_CATEGORIES or not (column.repeats or column.words)
-    return ColumnKind.text if is_text else ColumnKind.category, categories
+    are_few = len(categories) <= MOST_CATEGORIES and column.may_be_categories
+    return ColumnKind.category if are_few else ColumnKind.text, categories
 
 
 def _gaps(column: ColumnProfile, kind: ColumnKind) -> int:
@@ -188,15 +192,19 @@ def _reason_against(column: ColumnProfile, kind: ColumnKind, survey: Survey, cat
     """Why a column is left out; nothing if it is not."""
     if column.refused:
         return column.refused
-    if not column.filled and not categories:
+    if not (column.filled or categories):
         return "it is empty"
     if column.filled + column.words.total() < FEW_VALUES * survey.rows:
         return f"it has a value in {column.filled} of {survey.rows} rows"
     if kind == ColumnKind.date:
         return _reason_against_dates(column, survey.dialect.date_format)
+    return _reason_against_texts(column, kind, survey, categories)
+
+
+def _reason_against_texts(column: ColumnProfile, kind: ColumnKind, survey: Survey, categories: Sequence[str]) -> str:
     if len(categories) == 1 and survey.rows > 1:
         return f"it is constant: {shown(categories[0])}"
-    return _reason_against_text(column, survey) if kind == ColumnKind.text else ""
+    return _reason_against_many_texts(column, survey) if kind == ColumnKind.text else ""
 
 
 def _reason_against_dates(column: ColumnProfile, date_format: str | None) -> str:
@@ -218,7 +226,7 @@ def _reason_for_dates(column: ColumnProfile, period: Period, date_format: str | 
     return f"dates from {low} to {high}, written {_form(date_format)}{doubt}"
 
 
-def _reason_against_text(column: ColumnProfile, survey: Survey) -> str:
+def _reason_against_many_texts(column: ColumnProfile, survey: Survey) -> str:
     if bad := _bad_numbers(column, survey):
         return bad
     if not column.repeats:
@@ -233,7 +241,7 @@ def _bad_numbers(column: ColumnProfile, survey: Survey) -> str:
         return ""
     line, text = numbers.first_bad
     others = "one is not," if numbers.bad == 1 else f"{numbers.bad} are not, the first"
-    size = ", larger than any double" if _is_beyond(text) else ""
+    size = ", larger than any double" * _is_beyond(text)
     return f"most of its cells are numbers, {others} in line {line}: {shown(text)}{size}"
 
 
@@ -246,39 +254,52 @@ def _is_beyond(text: str) -> bool:
 
 
 def _reason_for(column: ColumnProfile, kind: ColumnKind, survey: Survey, categories: Sequence[str]) -> str:
-    numbers = column.numbers(survey.dialect)
+    """What the column has, if it is used."""
+    numbers, date_format = column.numbers(survey.dialect), survey.dialect.date_format
     if kind == ColumnKind.number and numbers:
-        is_exact = numbers.are_integers and max(-numbers.low, numbers.high) <= LARGEST_EXACT
-        noun = "integers" if is_exact else "numbers"
-        return f"{noun} from {numbers.low:.6g} to {numbers.high:.6g}"
-    date_format = survey.dialect.date_format
+        return _reason_for_numbers(numbers)
     if kind == ColumnKind.date and (period := column.periods.get(date_format)):
         return _reason_for_dates(column, period, date_format)
-    other = next((each.dialect for each in column.readings if not each.bad), None)
-    doubt = f"; numbers with the decimal mark {shown(other.decimal)}, unlike other columns" if other else ""
+    texts = enumerated(list(map(shown, categories)), most=4)
+    return f"{counted(len(categories), 'text')}: {texts}{_doubt(column, survey)}"
+
+
+def _reason_for_numbers(numbers: Numbers) -> str:
+    is_exact = numbers.are_integers and max(-numbers.low, numbers.high) <= LARGEST_EXACT
+    return f"{'integers' if is_exact else 'numbers'} from {numbers.low:.6g} to {numbers.high:.6g}"
+
+
+def _doubt(column: ColumnProfile, survey: Survey) -> str:
+    """Why the texts of a column may be meant as numbers; nothing if they may not."""
     if bad := _bad_numbers(column, survey):
-        doubt = f"; {bad}; if that means a missing value, leave the cells empty or name it with --missing"
-    return f"{counted(len(categories), 'text')}: {enumerated(list(map(shown, categories)), most=4)}{doubt}"
+        return f"; {bad}; if that means a missing value, leave the cells empty or name it with --missing"
+    marks = [each.dialect.decimal for each in column.readings if not each.bad]
+    return f"; numbers with the decimal mark {shown(marks[0])}, unlike other columns" if marks else ""
 
 
 def _target_role(column: ColumnProfile, survey: Survey, classes: bool | None) -> Role:
     kind, categories = _kind(column, survey)
     where = f"the target '{column.name}'"
-    if column.gaps or (kind == ColumnKind.number and column.words):
-        message = f"{where} has no value in {counted(_gaps(column, kind), 'row')}{_gap_places(column, survey.unit)}"
-        raise DataError(message, code="GE503", hint="leave these rows out: nothing can be learned from them")
-    if column.refused:
-        raise DataError(f"{where} cannot be predicted: {column.refused}", code="GE505", hint="choose another target")
+    _require_target(where, column, kind, survey)
     if kind == ColumnKind.number:
         return _number_target(where, column, survey, classes)
-    if kind == ColumnKind.date:
-        hint = "add a column with a number, such as days since a day, and predict that"
-        raise DataError(f"{where} has dates, which are not predicted", code="GE505", hint=hint)
     if classes is False:
         raise UsageError(f"{where} has texts, and a regression predicts numbers", hint="choose logistic or mlp")
     if kind == ColumnKind.text and (bad := _bad_numbers(column, survey)):
         raise DataError(f"{where}: {bad}", code="GE503", hint="write numbers there, or leave these rows out")
     return _class_target(where, column, categories, f"{counted(len(categories), 'text')}: classification")
+
+
+def _require_target(where: str, column: ColumnProfile, kind: ColumnKind, survey: Survey) -> None:
+    """Refuse a target that has no value in each row, or whose values are not predicted."""
+    if gaps := _gaps(column, kind):
+        message = f"{where} has no value in {counted(gaps, 'row')}{_gap_places(column, survey.unit)}"
+        raise DataError(message, code="GE503", hint="leave these rows out: nothing can be learned from them")
+    if column.refused:
+        raise DataError(f"{where} cannot be predicted: {column.refused}", code="GE505", hint="choose another target")
+    if kind == ColumnKind.date:
+        hint = "add a column with a number, such as days since a day, and predict that"
+        raise DataError(f"{where} has dates, which are not predicted", code="GE505", hint=hint)
 
 
 def _gap_places(column: ColumnProfile, unit: str) -> str:
@@ -288,16 +309,16 @@ def _gap_places(column: ColumnProfile, unit: str) -> str:
 
 
 def _number_target(where: str, column: ColumnProfile, survey: Survey, classes: bool | None) -> Role:
-    numbers = column.numbers(survey.dialect)
-    are_integers = bool(numbers and numbers.are_integers) and not column.has_more_texts
-    values = len(column.texts)
-    if classes or (classes is None and are_integers and values == MOST_GUESSED):
-        return _class_target(
-            where, column, _number_categories(column.texts), f"{values} different numbers: classification"
-        )
-    if numbers and numbers.low == numbers.high:
-        raise DataError(f"{where} is constant: {numbers.low:.6g}", code="GE505", hint="nothing can be learned from it")
-    few = are_integers and column.repeats and values <= MOST_CATEGORIES // 5
+    numbers, values = column.numbers(survey.dialect), len(column.texts)
+    are_countable = bool(numbers and numbers.are_integers) and not column.has_more_texts
+    if classes is None:
+        classes = are_countable and values == MOST_GUESSED
+    if classes:
+        why = f"{values} different numbers: classification"
+        return _class_target(where, column, _number_categories(column.texts), why)
+    if constant := _constant(column, ColumnKind.number, survey):
+        raise DataError(f"{where} {constant.removeprefix('it ')}", code="GE505", hint="nothing can be learned from it")
+    few = are_countable and column.repeats and values <= MOST_CATEGORIES // 5
     note = f"; if they are {values} classes, add --task classification" if few else ""
     return Role(column.name, column.place, ColumnKind.number, True, f"numbers: regression{note}", 0)
 
@@ -314,7 +335,7 @@ def _class_target(where: str, column: ColumnProfile, categories: tuple[str | int
     if len(categories) < 2:
         message = f"{where} has one class, {', '.join(map(shown, categories))}, in all rows"
         raise DataError(message, code="GE505", hint="nothing can be learned from it; add rows of other classes")
-    if len(categories) > MOST_CATEGORIES or column.has_more_texts or not (column.repeats or column.words):
+    if len(categories) > MOST_CATEGORIES or column.has_more_texts or not column.may_be_categories:
         count = f"more than {len(categories) - 1}" if column.has_more_texts else len(categories)
         message = f"{where} has {count} different values, too many for classes"
         hint = f"choose another target; classes are texts that repeat, at most {MOST_CATEGORIES} of them"

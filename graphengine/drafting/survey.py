@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import itertools
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
@@ -71,18 +71,29 @@ def layout(path: DataFile, *, header: bool | None = None) -> Dialect:
 
     There is no header if all cells of the first row are numbers.
     """
+    lines, best = max(_readings(_first_lines(path)), key=lambda pair: _widths(*pair))
+    return replace(best, header=_has_header(lines, best) if header is None else header)
+
+
+def _first_lines(path: DataFile) -> list[str]:
     with opened(path) as file:
         lines = file.read(SAMPLE).splitlines(keepends=True)
-    whole = lines[: LOOKED_AT if len(lines) > LOOKED_AT else max(len(lines) - 1, 1)]  # the last one may be cut off
-    rest = [line for line in whole if not line.startswith(COMMENT)]
-    tried = [(whole, Dialect(separator)) for separator in SEPARATORS]
-    if rest and len(rest) < len(whole):
+    return lines[: LOOKED_AT if len(lines) > LOOKED_AT else max(len(lines) - 1, 1)]  # the last one may be cut off
+
+
+def _readings(lines: list[str]) -> list[tuple[list[str], Dialect]]:
+    """The lines in each dialect that they may have; of one with comments those that are none."""
+    tried = [(lines, Dialect(separator)) for separator in SEPARATORS]
+    rest = [line for line in lines if not line.startswith(COMMENT)]
+    if 0 < len(rest) < len(lines):
         tried += [(rest, Dialect(separator, comment=COMMENT)) for separator in SEPARATORS]
-    shown, best = max(tried, key=lambda pair: _widths(*pair))
-    if header is None:
-        first = next(csv.reader(shown, delimiter=best.separator), [])
-        header = not first or not any(all(each.value(cell) is not None for cell in first) for each in dialects(best))
-    return replace(best, header=header)
+    return tried
+
+
+def _has_header(lines: Sequence[str], dialect: Dialect) -> bool:
+    """Whether no dialect of numbers reads all cells of the first row."""
+    first = next(csv.reader(lines, delimiter=dialect.separator), [])
+    return not first or not any(all(each.value(cell) is not None for cell in first) for each in dialects(dialect))
 
 
 def _widths(lines: Sequence[str], dialect: Dialect) -> tuple[int, int]:
@@ -97,22 +108,25 @@ def _widths(lines: Sequence[str], dialect: Dialect) -> tuple[int, int]:
 def _profiles(
     path: DataFile, header: list[str], rows: Iterator[Row], written: Dialect, missing: Collection[str]
 ) -> tuple[int, list[ColumnProfile]]:
-    tried, asked = dialects(written), frozenset(text.strip() for text in missing)
-    columns = [
-        ColumnProfile(name, place, [Numbers(each) for each in tried], asked=asked) for place, name in enumerate(header)
-    ]
+    tried, asked = dialects(written), frozenset(map(str.strip, missing))
+    columns = [ColumnProfile(name, place, list(map(Numbers, tried)), asked=asked) for place, name in enumerate(header)]
     count = 0
     while block := list(itertools.islice(rows, BLOCK)):
-        for line, row in block:
-            if len(row) != len(header):
-                message = f"the row has {counted(len(row), 'cell')}, the first row has {len(header)}"
-                hint = "give each row as many cells, and quote texts with marks"
-                raise DataError(message, code="GE503", hint=hint, file=str(path), line=line)
-        lines = [line for line, _ in block]
-        for column, cells in zip(columns, zip(*(row for _, row in block), strict=True), strict=True):
-            column.add(lines, cells)
+        _require_cells(path, block, len(header))
+        lines, cells = zip(*block, strict=True)
+        for column, texts in zip(columns, zip(*cells, strict=True), strict=True):
+            column.add(lines, texts)
         count += len(block)
     return count, columns
+
+
+def _require_cells(path: DataFile, block: Iterable[Row], width: int) -> None:
+    """Refuse a row that does not have as many cells as the first one."""
+    for line, row in block:
+        if len(row) != width:
+            message = f"the row has {counted(len(row), 'cell')}, the first row has {width}"
+            hint = "give each row as many cells, and quote texts with marks"
+            raise DataError(message, code="GE503", hint=hint, file=str(path), line=line)
 
 
 def _date_format(columns: Sequence[ColumnProfile], dialect: Dialect) -> str | None:

@@ -110,26 +110,22 @@ def _source(path: str, found: Survey, columns: Mapping[str, Role | list[Role]]) 
     """A data source; what has its default is left out when it is written."""
     dialect = found.dialect
 
-    def named(role: Role) -> str | int:
-        return role.column if dialect.header else role.place
+    def named(what: Role | list[Role]) -> Any:
+        if isinstance(what, list):
+            return list(map(named, what))
+        return what.column if dialect.header else what.place
 
-    taken = {
-        name: [named(each) for each in what] if isinstance(what, list) else named(what)
-        for name, what in columns.items()
-    }
+    source = {"type": found.kind, "path": path, "columns": {name: named(what) for name, what in columns.items()}}
     if found.kind != "csv":
-        return {"type": found.kind, "path": path, "columns": taken}
+        return source
+    optional = ("thousands", "comment", "date_format")
     return {
-        "type": "csv",
-        "path": path,
-        "columns": taken,
+        **source,
         "separator": dialect.separator,
         "decimal": dialect.decimal,
-        **({"thousands": dialect.thousands} if dialect.thousands else {}),
         "header": dialect.header,
         "missing": list(dialect.missing),
-        **({"comment": dialect.comment} if dialect.comment else {}),
-        **({"date_format": dialect.date_format} if dialect.date_format else {}),
+        **{key: value for key in optional if (value := getattr(dialect, key))},
     }
 
 

@@ -76,8 +76,8 @@ def round_up(number: float, factors: Sequence[float] = (1, 2, 5)) -> float:
 
 def scale(numbers: Iterable[float], start: int, stop: int, *, logarithmic: bool | None = False) -> Scale:
     """A scale that has room for numbers; `logarithmic` None lets the numbers decide."""
-    finite = [number for number in numbers if math.isfinite(number)]
-    low, high = (min(finite), max(finite)) if finite else (0.0, 1.0)
+    finite = list(filter(math.isfinite, numbers)) or [0.0, 1.0]
+    low, high = min(finite), max(finite)
     if logarithmic is None:
         logarithmic = low > 0 and high / low >= MANY
     if logarithmic:

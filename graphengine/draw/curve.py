@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from graphengine.errors import UsageError
@@ -26,13 +26,18 @@ def terminal_curve(losses: Sequence[float], width: int = 72, height: int = 8) ->
     if not losses:
         return "no loss is a number"
     logarithmic = min(losses) > 0
-    values = _columns([math.log10(loss) for loss in losses] if logarithmic else losses, width)
+    values = _columns(list(map(math.log10, losses)) if logarithmic else losses, width)
     low, high = min(values), max(values)
     ends = (10**high, 10**low) if logarithmic else (high, low)
     rows = _rows_of_blocks([(value - low) / ((high - low) or 1) for value in values], height)
-    labels = dict(zip((0, height - 1), [f"{end:.4g}" for end in ends], strict=True))
-    margin = max(map(len, labels.values()))
-    return "\n".join(f"{labels.get(index, ''):>{margin}} |{row.rstrip()}" for index, row in enumerate(rows))
+    return "\n".join(_beside_labels(rows, [f"{end:.4g}" for end in ends]))
+
+
+def _beside_labels(rows: Sequence[str], labels: Sequence[str]) -> Iterator[str]:
+    """Rows with the labels of the first and the last at their left."""
+    margin = max(map(len, labels))
+    texts = [labels[0], *[""] * (len(rows) - 2), labels[1]]
+    return (f"{text:>{margin}} |{row.rstrip()}" for text, row in zip(texts, rows, strict=False))
 
 
 def _rows_of_blocks(shares: Sequence[float], height: int) -> list[str]:

@@ -65,8 +65,15 @@ def _outline(graph: Graph, *, folded: bool) -> Iterator[Corner]:
     for kind, sources in (("input", graph.inputs), ("parameter", graph.parameters), ("state", graph.state)):
         for name in sources:
             yield Corner(1, names[name], kind, (name, str(graph.types[name])))
+    yield from _nested(boxes_of(graph, folded=folded), names)
+    for index, name in enumerate(graph.outputs):
+        yield Corner(1, f"o{index}", "output", (name,))
+
+
+def _nested(root: Box, names: Mapping[str, str]) -> Iterator[Corner]:
+    """Nodes with boxes around them; the outermost box is not drawn."""
     boxes: dict[str, int] = {}
-    pending: list[tuple[int, Box | None]] = [(0, boxes_of(graph, folded=folded))]
+    pending: list[tuple[int, Box | None]] = [(0, root)]
     while pending:
         depth, box = pending.pop()
         if box is None:
@@ -76,11 +83,8 @@ def _outline(graph: Graph, *, folded: bool) -> Iterator[Corner]:
             yield Corner(depth, f"b{len(boxes)}", "box", (box.title,))
             pending.append((depth, None))
         boxes[box.key] = depth
-        for node in box.nodes:
-            yield Corner(depth + 1, names[node.id], "node", (node.op, node.id))
+        yield from (Corner(depth + 1, names[node.id], "node", (node.op, node.id)) for node in box.nodes)
         pending += [(depth + 1, inner) for inner in reversed(box.boxes)]
-    for index, name in enumerate(graph.outputs):
-        yield Corner(1, f"o{index}", "output", (name,))
 
 
 def _names(graph: Graph) -> Mapping[str, str]:
@@ -94,7 +98,8 @@ def _names(graph: Graph) -> Mapping[str, str]:
 def _edges(graph: Graph) -> Iterator[tuple[str, str, str]]:
     """From where to where a value goes, and its shape unless it is a scalar."""
     names = _names(graph)
-    uses = [(ref, names[node.id]) for node in graph.nodes for ref in node.inputs if isinstance(ref, str)]
-    for value, target in [*uses, *((value, f"o{index}") for index, value in enumerate(graph.outputs.values()))]:
+    uses = [(operand, names[node.id]) for node in graph.nodes for operand in node.references]
+    outputs = ((value, f"o{index}") for index, value in enumerate(graph.outputs.values()))
+    for value, target in (*uses, *outputs):
         shape = graph.types[value].shape
         yield names[value], target, shape_text(shape) if shape else ""

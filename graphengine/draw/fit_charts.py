@@ -38,18 +38,24 @@ def profile_charts(fit: Fit, profiles: Mapping[str, Sequence[Point]]) -> dict[st
 
 def _profile(fit: Fit, name: str, points: Sequence[Point], error: float) -> Iterator[str]:
     rise = [(number, zeta**2) for number, zeta in points]
-    best = next(number for number, zeta in points if zeta == 0)
-    grid = np.linspace(points[0][0], points[-1][0], MOST_IN_PARABOLA)
-    parabola = _points(grid, ((grid - best) / error) ** 2 if error > 0 else np.full(len(grid), np.nan))
-    most = max(height for _, height in rise)
-    parabola = [point for point in parabola if point[1] <= 1.2 * most]
+    parabola = _parabola(points, error)
     frame = axes("rise of squares / variance" if fit.squares else "rise of -2 log L", rise + parabola, name)
-    yield from (
-        *frame.elements(),
-        *([line(frame, parabola, 1)] if parabola else []),
-        line(frame, rise),
-        *dots(frame, rise),
-    )
+    yield from frame.elements()
+    if parabola:
+        yield line(frame, parabola, 1)
+    yield line(frame, rise)
+    yield from dots(frame, rise)
+
+
+def _parabola(points: Sequence[Point], error: float) -> list[Point]:
+    """The rise by the standard error alone, as far as the profile rises; nothing if there is no such error."""
+    if not error > 0:
+        return []
+    best = next(number for number, zeta in points if zeta == 0)
+    most = max(zeta**2 for _, zeta in points)
+    grid = np.linspace(points[0][0], points[-1][0], MOST_IN_PARABOLA)
+    parabola = _points(grid, ((grid - best) / error) ** 2)
+    return [point for point in parabola if point[1] <= 1.2 * most]
 
 
 def _picture(description: str, elements: Iterator[str]) -> str:

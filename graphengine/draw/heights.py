@@ -7,6 +7,7 @@ regression; Barlow and others 1972). Sweeps over the layers bring items to the h
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from math import ceil, floor
 from typing import Generic, NamedTuple, TypeAlias, TypeVar
 
@@ -41,11 +42,8 @@ def heights_of(
         for number in numbers:
             wanted = [_wanted(middles, item, neighbours) for item in layers[number]]
             middles.update(zip(layers[number], _spread(wanted, offsets[number]), strict=True))
-    return {
-        item: floor(middles[item] - place + 0.5) + place
-        for layer, offset in zip(layers, offsets, strict=True)
-        for item, place in zip(layer, offset, strict=True)
-    }
+    places = zip(chain.from_iterable(layers), chain.from_iterable(offsets), strict=True)
+    return {item: floor(middles[item] - place + 0.5) + place for item, place in places}
 
 
 def _wanted(

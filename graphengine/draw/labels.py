@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import numpy as np
 
-from graphengine.draw.levels import Link, Use
+from graphengine.draw.levels import Link
 from graphengine.draw.picture import shape_note
 from graphengine.draw.svg import Label, Labelled
 from graphengine.ir.graph import Graph
@@ -17,6 +18,12 @@ from graphengine.traces.trace import GraphTrace
 def shape_labels(graph: Graph) -> Labelled:
     """Labels that say the shape of each value."""
     return lambda link: Label(shape_note(graph, link.value))
+
+
+def above_and_below(panels: Sequence[Sequence[tuple[Any, Any]]]) -> tuple[list[list[Any]], list[list[Any]]]:
+    """What is above and what is below each wire of each panel, apart from each other."""
+    above = [[label for label, _ in panel] for panel in panels]
+    return above, [[label for _, label in panel] for panel in panels]
 
 
 def texts_of(labelled: Labelled) -> Callable[[Link], Iterable[str]]:
@@ -33,11 +40,7 @@ class TraceLabels:
     def __init__(self, trace: GraphTrace) -> None:
         self.trace = trace
         self.values = trace.values
-        self.products: dict[Use, ShownValue] = {}
-        for walk in trace.backward:
-            for edge in walk.edges:
-                if edge.product is not None:
-                    self.products[walk.node, edge.position] = edge.product
+        self.products = {(walk.node, edge.position): product for walk, edge, product in trace.walked}
 
     def __call__(self, link: Link) -> Label:
         """The label of a link."""
@@ -50,10 +53,12 @@ class TraceLabels:
 
 def _sum(gradients: Sequence[ShownValue]) -> str:
     """The label of a sum; of large arrays the mean of the sum is the sum of their means."""
-    if not gradients:
-        return ""
     if len(gradients) == 1:
         return gradients[0].label
+    return _label_of_sum(gradients) if gradients else ""
+
+
+def _label_of_sum(gradients: Sequence[ShownValue]) -> str:
     if all(value.numbers is not None for value in gradients):
         return ShownValue.of(np.sum([np.array(value.numbers, dtype=np.float64) for value in gradients], axis=0)).label
     means = [float(value.mean) for value in gradients if value.mean is not None]

@@ -48,10 +48,7 @@ def layers_of(
     items: Sequence[str], edges: Sequence[LayoutEdge], first: Sequence[str], last: Sequence[str]
 ) -> dict[str, int]:
     """The layer of each item: one more than the last of those it reads; what reads nothing precedes its users."""
-    before, after = defaultdict[str, list[str]](list), defaultdict[str, list[str]](list)
-    for edge in _without_cycles(items, edges):
-        before[edge.target].append(edge.source)
-        after[edge.source].append(edge.target)
+    before, after = _neighbours(items, edges)
     layer: dict[str, int] = {}
     for item in _sorted(items, before, after):
         layer[item] = max((layer[other] + 1 for other in before[item]), default=int(bool(first)))
@@ -63,6 +60,17 @@ def layers_of(
     return layer | dict.fromkeys(last, end)
 
 
+def _neighbours(
+    items: Sequence[str], edges: Sequence[LayoutEdge]
+) -> tuple[Mapping[str, list[str]], Mapping[str, list[str]]]:
+    """For each item those that it reads, and those that read it."""
+    before, after = defaultdict[str, list[str]](list), defaultdict[str, list[str]](list)
+    for edge in _without_cycles(items, edges):
+        before[edge.target].append(edge.source)
+        after[edge.source].append(edge.target)
+    return before, after
+
+
 def _without_cycles(items: Sequence[str], edges: Sequence[LayoutEdge]) -> list[LayoutEdge]:
     """The edges without those that close a cycle: boxes of a graph that has none may form one."""
     import networkx as nx
@@ -70,8 +78,7 @@ def _without_cycles(items: Sequence[str], edges: Sequence[LayoutEdge]) -> list[L
     graph = nx.DiGraph()
     graph.add_nodes_from(items)
     graph.add_edges_from((edge.source, edge.target) for edge in edges)
-    parts = list(nx.strongly_connected_components(graph))
-    part = {item: number for number, members in enumerate(parts) for item in members}
+    part = {item: number for number, members in enumerate(nx.strongly_connected_components(graph)) for item in members}
     place = {item: index for index, item in enumerate(items)}
     return [edge for edge in edges if part[edge.source] != part[edge.target] or place[edge.source] < place[edge.target]]
 
@@ -122,12 +129,7 @@ def ordered(layers: list[list[Item]], steps: Sequence[Hop]) -> list[list[Item]]:
 def _swept(layers: list[list[Item]], steps: Sequence[Hop], *, backwards: bool) -> list[list[Item]]:
     """Each layer sorted by the mean places of its neighbours, those before it or those after it."""
     place: dict[Item, float] = {item: index for layer in layers for index, item in enumerate(layer)}
-    neighbours: dict[Item, list[tuple[Item, float]]] = {}
-    for step in steps:
-        if backwards:
-            neighbours.setdefault(step.source, []).append((step.target, step.share))
-        else:
-            neighbours.setdefault(step.target, []).append((step.source, 0.5))
+    neighbours = _neighbours_after(steps) if backwards else _neighbours_before(steps)
 
     def barycentre(item: Item) -> float:
         return fmean([place[other] + share for other, share in neighbours.get(item, ())] or [place[item] + 0.5])
@@ -137,6 +139,22 @@ def _swept(layers: list[list[Item]], steps: Sequence[Hop], *, backwards: bool) -
         swept.append(sorted(layer, key=barycentre))
         place.update((item, index) for index, item in enumerate(swept[-1]))
     return swept[::-1] if backwards else swept
+
+
+def _neighbours_after(steps: Sequence[Hop]) -> Mapping[Item, list[tuple[Item, float]]]:
+    """For each item those of the next layer, and how far down these it goes in."""
+    found = defaultdict[Item, list[tuple[Item, float]]](list)
+    for step in steps:
+        found[step.source].append((step.target, step.share))
+    return found
+
+
+def _neighbours_before(steps: Sequence[Hop]) -> Mapping[Item, list[tuple[Item, float]]]:
+    """For each item those of the layer before, which it leaves in their middle."""
+    found = defaultdict[Item, list[tuple[Item, float]]](list)
+    for step in steps:
+        found[step.target].append((step.source, 0.5))
+    return found
 
 
 def crossings(layers: Sequence[Sequence[Item]], steps: Sequence[Hop]) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import NamedTuple
 
 from graphengine.draw.heights import Tie, heights_of
@@ -67,16 +68,21 @@ def lay_out(
     layer = layers_of(list(sizes), edges, first, last)
     bends = bends_of(edges, layer)
     steps = steps_of(bends, {item: len(size.ins) for item, size in sizes.items()})
+    rows = ordered(_rows(layer, bends), steps)
+    ties = [_tie(step, sizes) for step in steps]
+    heights = {item: sizes[item].height if isinstance(item, str) else 4 for item in chain.from_iterable(rows)}
+    middles = heights_of(rows, ties, heights, GAP)
+    return _framed(rows, middles, heights, sizes, _tails(rows, rooms), bends, side)
+
+
+def _rows(layer: Mapping[str, int], bends: Mapping[LayoutEdge, Sequence[Bend]]) -> list[list[Item]]:
+    """The layers: the items of each, and the bends of links that pass through it."""
     rows: list[list[Item]] = [[] for _ in range(max(layer.values(), default=-1) + 1)]
     for item, number in layer.items():
         rows[number].append(item)
-    for bend in dict.fromkeys(bend for points in bends.values() for bend in points):
+    for bend in dict.fromkeys(chain.from_iterable(bends.values())):
         rows[bend.layer].append(bend)
-    rows = ordered(rows, steps)
-    ties = [_tie(step, sizes) for step in steps]
-    heights = {item: sizes[item].height if isinstance(item, str) else 4 for row in rows for item in row}
-    middles = heights_of(rows, ties, heights, GAP)
-    return _framed(rows, middles, heights, sizes, _tails(rows, rooms), bends, side)
+    return rows
 
 
 def _tie(step: Hop, sizes: Mapping[str, ItemSize]) -> Tie[Item]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import NamedTuple
 
 from graphengine.draw.scopes import Box
@@ -56,6 +57,11 @@ def exit_key(name: str) -> str:
     return f"{name}>"
 
 
+def _values(node: GraphNode) -> Iterator[tuple[int, str]]:
+    """The operands that are values, each with its position."""
+    return ((position, operand) for position, operand in enumerate(node.inputs) if isinstance(operand, str))
+
+
 class Levels:
     """The levels of a graph, one for each of its boxes."""
 
@@ -64,9 +70,8 @@ class Levels:
         self.producer = {name: node.id for node in graph.nodes for name in node.outputs}
         self.uses: dict[str, list[Use]] = {name: [] for name in graph.types}
         for node in graph.nodes:
-            for position, operand in enumerate(node.inputs):
-                if isinstance(operand, str):
-                    self.uses[operand].append((node.id, position))
+            for position, operand in _values(node):
+                self.uses[operand].append((node.id, position))
         self.path: dict[str, tuple[str, ...]] = {}
         self._find_paths()
         self.home = {name: self._home(name) for name in graph.sources}
@@ -88,7 +93,8 @@ class Levels:
         paths = [self.path[node] for node, _ in self.uses[source]]
         if not paths or source in self.graph.outputs.values():
             return (self.root.key,)
-        shared = [keys[0] for keys in zip(*paths, strict=False) if len(set(keys)) == 1]
+        levels = takewhile(lambda keys: len(set(keys)) == 1, zip(*paths, strict=False))
+        shared = [keys[0] for keys in levels]
         while len(shared) > 1 and not self.boxes[shared[-1]].is_group:
             shared.pop()
         return tuple(shared)
@@ -107,12 +113,15 @@ class Levels:
         for node in box.nodes:
             links += self._links_to_node(node, box, depth)
         for inner in box.boxes:
-            for port, value in enumerate(self.entries_of(inner)):
-                uses = tuple(use for use in self.uses[value] if inner.key in self.path[use[0]])
-                links.append(Link(self._item(value, box, depth), value, inner.key, port, uses))
+            links += self._links_to_box(inner, box, depth)
         exits = tuple(self.graph.outputs.items()) if box is self.root else tuple((v, v) for v in self.exits_of(box))
         links += [self._link_out(name, value, box, depth) for name, value in exits]
         return Level(box, sources, self.entries_of(box), exits, tuple(links))
+
+    def _links_to_box(self, inner: Box, box: Box, depth: int) -> Iterator[Link]:
+        for port, value in enumerate(self.entries_of(inner)):
+            uses = tuple(use for use in self.uses[value] if inner.key in self.path[use[0]])
+            yield Link(self._item(value, box, depth), value, inner.key, port, uses)
 
     def _link_out(self, name: str, value: str, box: Box, depth: int) -> Link:
         """The link of a value to an exit of its box."""
@@ -125,9 +134,8 @@ class Levels:
         return path[: path.index(box.key) + 1]
 
     def _links_to_node(self, node: GraphNode, box: Box, depth: int) -> Iterator[Link]:
-        for position, operand in enumerate(node.inputs):
-            if isinstance(operand, str):
-                yield Link(self._item(operand, box, depth), operand, node.id, position, ((node.id, position),))
+        for position, operand in _values(node):
+            yield Link(self._item(operand, box, depth), operand, node.id, position, ((node.id, position),))
 
     def _item(self, value: str, box: Box, depth: int) -> str:
         """The key of the item of a level that a value comes out of."""
@@ -140,7 +148,7 @@ class Levels:
 
     def entries_of(self, box: Box) -> tuple[str, ...]:
         """The values that nodes of a box use and that arise outside, in the order they are used."""
-        used = dict.fromkeys(ref for node in box.all_nodes for ref in node.inputs if isinstance(ref, str))
+        used = dict.fromkeys(operand for node in box.all_nodes for operand in node.references)
         return tuple(value for value in used if box.key not in self._place(value))
 
     def exits_of(self, box: Box) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import starmap
 from math import ceil
 from typing import NamedTuple, TypeAlias
 
@@ -89,7 +90,7 @@ def _panel(graph: Graph, level: Level, levels: Levels, texts: Texts) -> Panel:
     drafts = {draft.key: draft for draft in _drafts(graph, level, levels)}
     edges = {LayoutEdge(link.source, link.value, link.target, link.port): link for link in level.links}
     rooms = _rooms(drafts, level.links, texts)
-    first = [entry_key(value) for value in level.entries]
+    first = list(map(entry_key, level.entries))
     last = [] if level.box is levels.root else [exit_key(name) for name, _ in level.exits]
     sizes = {key: draft.size for key, draft in drafts.items()}
     side = 0 if level.entries else MARGIN
@@ -122,15 +123,28 @@ NOWHERE = ItemPlace(0, 0, 0, 0)
 
 def _drafts(graph: Graph, level: Level, levels: Levels) -> list[DrawnItem]:
     """The shapes of a level, not placed yet, in the order of the file where there is one."""
-    kinds = {name: kind for kind in ("input", "parameter") for name in getattr(graph, f"{kind}s")}
-    shapes = [_pill(name, kinds.get(name, "state"), name, shape_note(graph, name), outs=name) for name in level.sources]
-    shapes += [_point(entry_key(value), "entry", value, value) for value in level.entries]
-    shapes += [_node(node) for node in level.box.nodes]
-    shapes += [_box(box, levels) for box in level.box.boxes]
-    for name, value in level.exits:
-        is_output = level.box is levels.root
-        shapes.append(_pill(exit_key(name), "output", name) if is_output else _point(exit_key(name), "exit", value))
-    return shapes
+    way_out = _pill_out if level.box is levels.root else _point_out
+    return [
+        *(_pill(name, _kind(graph, name), name, shape_note(graph, name), outs=name) for name in level.sources),
+        *(_point(entry_key(value), "entry", value, value) for value in level.entries),
+        *map(_node, level.box.nodes),
+        *(_box(box, levels) for box in level.box.boxes),
+        *starmap(way_out, level.exits),
+    ]
+
+
+def _kind(graph: Graph, source: str) -> str:
+    if source in graph.inputs:
+        return "input"
+    return "parameter" if source in graph.parameters else "state"
+
+
+def _pill_out(name: str, _value: str) -> DrawnItem:
+    return _pill(exit_key(name), "output", name)
+
+
+def _point_out(name: str, value: str) -> DrawnItem:
+    return _point(exit_key(name), "exit", value)
 
 
 def _pill(key: str, kind: str, title: str, note: str = "", outs: str | None = None) -> DrawnItem:

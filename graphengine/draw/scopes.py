@@ -49,19 +49,26 @@ class Box:
 
 def boxes_of(graph: Graph, *, folded: bool = True) -> Box:
     """The whole graph as a box with boxes inside; without `folded` as one box of all nodes."""
-    scopes: dict[str, list[GraphNode]] = {"": []}
-    for node in graph.nodes if folded else ():
-        scopes.update({scope: [] for scope in _ancestors(node.id) if scope not in scopes})
-    for node in graph.nodes:
-        scopes[_scope_of(node.id, scopes)].append(node)
+    if not folded:
+        return Box("", graph.name, graph.nodes, ())
+    scopes = _scopes(graph)
     inner: dict[str, list[Box]] = {scope: [] for scope in scopes}
     for scope in sorted(scopes, key=lambda scope: (-_depth(scope), scope)):
         title = scope.rpartition("/")[2] or graph.name
-        box = Box(scope, title, tuple(scopes[scope]), tuple(inner[scope]))
-        box = _grouped(box) if folded else box
+        box = _grouped(Box(scope, title, tuple(scopes[scope]), tuple(inner[scope])))
         if scope:
             inner[scope.rpartition("/")[0]].append(box)
     return box
+
+
+def _scopes(graph: Graph) -> dict[str, list[GraphNode]]:
+    """The nodes of each scope, those of the whole graph first."""
+    scopes: dict[str, list[GraphNode]] = {"": []}
+    for node in graph.nodes:
+        scopes.update({scope: [] for scope in _ancestors(node.id) if scope not in scopes})
+    for node in graph.nodes:
+        scopes[_scope_of(node.id, scopes)].append(node)
+    return scopes
 
 
 def _ancestors(node_id: str) -> Iterator[str]:

@@ -136,16 +136,21 @@ def _shape(shape: DrawnItem) -> str:
     if shape.kind in ("entry", "exit"):
         return _point(shape)
     x, y, width, height = shape.place.x, shape.place.y, shape.size.width, shape.size.height
-    radius = height // 2 if shape.kind not in ("node", "box") else 8
+    radius = 8 if shape.kind in ("node", "box") else height // 2
     rect = f'<rect x="{x}" y="{y - height // 2}" width="{width}" height="{height}" rx="{radius}"/>'
     middle, note = x + width // 2, shortened(shape.note)
-    texts = _text("title", middle, y + (-2 if note else 5), shortened(shape.title)) + _text(
-        "note", middle, y + 14, note
-    )
+    title = _text("title", middle, y + (-2 if note else 5), shortened(shape.title))
     literals = "".join(_literal(x, y + shape.size.ins[position], text) for position, text in shape.literals)
-    tooltip = shape.title if shortened(shape.title) != shape.title else shape.note if note != shape.note else ""
-    hint = f"<title>{markup(tooltip)}</title>" if tooltip else ""
-    return f'<g class="shape {shape.kind}">{hint}{rect}{texts}{literals}</g>'
+    texts = f"{title}{_text('note', middle, y + 14, note)}{literals}"
+    return f'<g class="shape {shape.kind}">{_hint(shape)}{rect}{texts}</g>'
+
+
+def _hint(shape: DrawnItem) -> str:
+    """The text of a shape that is too long for it: its title, or its note."""
+    for text in (shape.title, shape.note):
+        if shortened(text) != text:
+            return f"<title>{markup(text)}</title>"
+    return ""
 
 
 def _point(shape: DrawnItem) -> str:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from graphengine.errors import MOST_REPORTED, Problem
 from graphengine.ops.node import Node
+from graphengine.ops.shapes import ArrayType
 
 Operand: TypeAlias = str | int | float | None
 """What a node's input is: the name of a value, a literal number, or None for an omitted optional input."""
@@ -37,6 +38,11 @@ class GraphNode(NamedTuple):
         """Names of the values it gives: its id, and `id:port` for further ones."""
         ports = self.node.outputs
         return (self.id,) if len(ports) == 1 else (self.id, *[f"{self.id}:{port}" for port in ports[1:]])
+
+    @property
+    def references(self) -> tuple[str, ...]:
+        """The operands that are values, one for each use."""
+        return tuple([operand for operand in self.inputs if isinstance(operand, str)])
 
     @property
     def is_loop(self) -> bool:
@@ -69,6 +75,11 @@ def application_key(instance: int, operands: tuple[Operand, ...]) -> Any:
 def has_loops(nodes: Iterable[GraphNode]) -> bool:
     """Whether one of the nodes may run a function for each step of sequences."""
     return any(node.op == LOOP for node in nodes)
+
+
+def differentiable_operands(node: GraphNode, types: Mapping[str, ArrayType]) -> tuple[bool, ...]:
+    """For each operand whether it is a floating-point value."""
+    return tuple([isinstance(operand, str) and types[operand].is_differentiable for operand in node.inputs])
 
 
 def reachable(nodes: Sequence[GraphNode], targets: Iterable[str]) -> list[GraphNode]:

@@ -7,7 +7,7 @@ have the same steps, so a page that shows them needs only to choose a frame and 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -29,7 +29,7 @@ from graphengine.traces.sentences import (
 from graphengine.traces.trace import GraphTrace, TracedLoop, trace_graph
 from graphengine.traces.traced_models import chosen
 from graphengine.traces.unrolling import Opened
-from graphengine.training.history import History
+from graphengine.training.history import History, Iteration
 
 MAX_FRAMES = 120
 MAX_BATCHES = 24
@@ -87,23 +87,28 @@ def film_of(model: Model, inputs: Mapping[str, Any] | None = None) -> Film:
 
 
 def _film_of_iterations(iterations: Iterations) -> Film:
-    total = iterations.trainer.total_iterations
     frames: list[FilmFrame] = []
-    chosen: set[int] = {1}
     end = None
     try:
-        for moment in iterations:
-            if moment.iteration not in chosen:
-                continue
-            traced = iterations.trace(moment, opened=PLAYED)
-            frames.append(FilmFrame(moment.iteration, moment.epoch or 0, traced, iterations.given(moment)))
-            if len(frames) == 1:
-                changing = {**moment.values, **(moment.batch if iterations.trainer.batches.per_epoch > 1 else {})}
-                chosen = chosen_iterations(total, _affordable(traced, changing))
+        for frame in _frames(iterations):
+            frames.append(frame)  # noqa: PERF402 - those before a divergence count
     except DivergenceError as error:
         end = error.problems[0].message
     batches = whole_data(iterations.trainer.batches, MAX_BATCHES)
     return Film(tuple(frames), iterations.trainer.history, tuple(batches), end, iterations)
+
+
+def _frames(iterations: Iterations) -> Iterator[FilmFrame]:
+    """The first iteration, and as many others as there may be of its size."""
+    shown = {1}
+    for moment in iterations:
+        if moment.iteration not in shown:
+            continue
+        traced = iterations.trace(moment, opened=PLAYED)
+        yield FilmFrame(moment.iteration, moment.epoch or 0, traced, iterations.given(moment))
+        if len(shown) == 1:
+            changing = moment.values if iterations.has_one_batch else {**moment.values, **moment.batch}
+            shown = chosen_iterations(iterations.trainer.total_iterations, _affordable(traced, changing))
 
 
 def _affordable(traced: GraphTrace, changing: Mapping[str, Any]) -> int:
@@ -124,21 +129,28 @@ def chosen_iterations(total: int, count: int) -> set[int]:
 
 def _film_of_solver(model: Model) -> Film:
     """The points that a solver came by, each evaluated on all data; a solver has no update to show."""
-    trained = model.copy()
-    solver = trained.trainer()
+    solver = model.copy().trainer()
     batch = solver.batches.whole() or {}
-    values, frames = dict(model.values), []
-    rows = list(solver.iterate())
-    chosen: set[int] = {1}
+    points = list(_points(model.values, list(solver.iterate())))
+
+    def frame_of(row: Iteration, values: Mapping[str, Any]) -> FilmFrame:
+        given = {**values, **batch}
+        traced = trace_graph(model.graph, given, model.default_loss(), opened=PLAYED)
+        return FilmFrame(row.iteration, row.epoch, traced, given)
+
+    first = frame_of(*points[0])
+    shown = chosen_iterations(len(points), _affordable(first.trace, model.values))
+    others = [frame_of(*point) for point in points[1:] if point[0].iteration in shown]
+    return Film((first, *others), solver.history, (batch,))
+
+
+def _points(values: Mapping[str, Any], rows: Sequence[Iteration]) -> Iterator[tuple[Iteration, Mapping[str, Any]]]:
+    """The iterations, each with the values that it starts from; the first alone where no parameters are kept."""
     for row in rows:
-        if row.iteration in chosen:
-            given = {**values, **batch}
-            traced = trace_graph(model.graph, given, model.default_loss(), opened=PLAYED)
-            frames.append(FilmFrame(row.iteration, row.epoch, traced, given))
-        if len(frames) == 1 and row.parameters is not None:
-            chosen = chosen_iterations(len(rows), _affordable(frames[0].trace, values))
-        values |= row.parameters or {}
-    return Film(tuple(frames), solver.history, (batch,))
+        yield row, values
+        if row.parameters is None:
+            return
+        values = {**values, **row.parameters}
 
 
 def steps_of(traced: GraphTrace) -> list[FilmStep]:
@@ -154,14 +166,18 @@ def texts_of(traced: GraphTrace) -> list[str]:
 def _steps(traced: GraphTrace) -> Iterator[tuple[FilmStep, str]]:
     """Each step with its text."""
     loops = {loop.node: loop for loop in traced.loops}
+    yield from _forward(traced, loops)
+    yield from _backward(traced, loops)
+    for update in traced.training.updates if traced.training else ():
+        yield FilmStep("update", update.parameter), "\n".join([update.why, *map(forward_text, update.lines)])
+
+
+def _forward(traced: GraphTrace, loops: Mapping[str, TracedLoop]) -> Iterator[tuple[FilmStep, str]]:
     for line in traced.forward:
         if loop := loops.get(line.node):  # its own steps first, then what it gives
             texts = [step_text(loop, *each) for each in loop.opened]
             yield from zip(_loop_steps(loop, "forward"), texts, strict=True)
         yield FilmStep("forward", line.node), forward_text(line)
-    yield from _backward(traced, loops)
-    for update in traced.training.updates if traced.training else ():
-        yield FilmStep("update", update.parameter), "\n".join([update.why, *map(forward_text, update.lines)])
 
 
 def _loop_steps(loop: TracedLoop, phase: str) -> Iterator[FilmStep]:
@@ -175,13 +191,8 @@ def _loop_steps(loop: TracedLoop, phase: str) -> Iterator[FilmStep]:
 
 def _backward(traced: GraphTrace, loops: Mapping[str, TracedLoop]) -> Iterator[tuple[FilmStep, str]]:
     """The walks, and a step at each parameter or input of several uses, after the walk that makes its sum whole."""
-    several = [gradient for gradient in traced.gradients if len(gradient.contributions) > 1]
-    sums = {gradient.value: sum_text(gradient, traced.of) for gradient in several}
-    given = {each.name for each in traced.given}
-    completed = defaultdict[str, list[str]](list)
-    for gradient in several:
-        if gradient.value in given:
-            completed[gradient.contributions[-1][0]].append(gradient.value)
+    sums = {gradient.value: sum_text(gradient, traced.of) for gradient in traced.several}
+    completed = _completed(traced)
     for walk in traced.backward:
         if loop := loops.get(walk.node):  # the last step first, then what the loop passes on
             texts = [step_back_text(loop, *each) for each in reversed(loop.opened)]
@@ -189,3 +200,13 @@ def _backward(traced: GraphTrace, loops: Mapping[str, TracedLoop]) -> Iterator[t
         lines = [sums.get(walk.node) or arriving_text(walk, traced.of), *walked_texts(walk, traced.of)]
         yield FilmStep("backward", walk.node), "\n".join(lines)
         yield from ((FilmStep("backward", value), sums[value]) for value in completed[walk.node])
+
+
+def _completed(traced: GraphTrace) -> Mapping[str, list[str]]:
+    """For each node the parameters and inputs of several uses whose last contribution comes from it."""
+    given = {each.name for each in traced.given}
+    completed = defaultdict[str, list[str]](list)
+    for gradient in traced.several:
+        if gradient.value in given:
+            completed[gradient.contributions[-1][0]].append(gradient.value)
+    return completed

@@ -5,7 +5,7 @@ All texts of the file are escaped, and a page loads nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
@@ -13,6 +13,7 @@ import numpy as np
 
 from graphengine.draw.charts import WIDTH
 from graphengine.escaping import markdown, markup
+from graphengine.fit.determination import AtBound
 from graphengine.fit.statistics import Fit
 from graphengine.ir.graph import Graph
 
@@ -50,6 +51,11 @@ class ReportTable(NamedTuple):
     columns: list[str]
     rows: list[list[str]]
 
+    def markdown(self) -> str:
+        """The rows as a table of Markdown."""
+        head, *body = ([markdown(each) for each in row] for row in (self.columns, *self.rows))
+        return "\n".join(f"| {' | '.join(each)} |" for each in [head, ["---"] * len(head), *body])
+
 
 class FitReport(NamedTuple):
     """What a report shows: a model's graph, its fit, where it comes from, and charts by name as SVG."""
@@ -83,14 +89,11 @@ class FitReport(NamedTuple):
 
     def markdown(self, pictures: Mapping[str, str]) -> str:
         """The report as Markdown; `pictures` are the names of the files that have the charts."""
-        parts = [f"# {markdown(self.title)}"]
-        parts += [markdown(self.graph.description)] if self.graph.description else []
+        parts = [f"# {markdown(self.title)}", *map(markdown, filter(None, [self.graph.description]))]
         for name, file in pictures.items():
             parts += [f"## {markdown(name.capitalize())}", f"![{markdown(name)}]({quote(file)})"]
-        for title, columns, rows in self.tables():
-            head, *body = ([markdown(each) for each in row] for row in (columns, *rows))
-            lines = [head, ["---"] * len(columns), *body]
-            parts += [f"## {markdown(title)}", "\n".join(f"| {' | '.join(each)} |" for each in lines)]
+        for table in self.tables():
+            parts += [f"## {markdown(table.title)}", table.markdown()]
         return "\n\n".join(parts) + "\n"
 
 
@@ -106,18 +109,21 @@ def _summary(fit: Fit, provenance: Mapping[str, Any]) -> Iterator[tuple[str, str
     yield "converged", "yes" if fit.converged else f"no: {fit.reason}"
     yield "observations", str(fit.observations)
     yield "degrees of freedom", str(fit.degrees_of_freedom)
+    yield from ((name, f"{number:.10g}") for name, number in _goodness(fit) if number is not None)
+    for key, value in (*fit.settings.items(), *provenance.items()):
+        yield key.replace("_", " "), _plain(value)
+
+
+def _goodness(fit: Fit) -> Iterator[tuple[str, float | None]]:
     if fit.squares:
         name = "residual sum of squares" if fit.chi_square is None else "chi-square"
-        yield name, f"{fit.residual_sum_of_squares:.10g}"
-        yield "residual standard deviation", f"{fit.residual_standard_deviation:.10g}"
-    for name, number in (("log-likelihood", fit.log_likelihood), ("AIC", fit.aic), ("BIC", fit.bic), ("R2", _r2(fit))):
-        if number is not None:
-            yield name, f"{number:.10g}"
-    for key, value in fit.settings.items():
-        yield key.replace("_", " "), str(value)
-    for key, value in provenance.items():
-        named = ", ".join(f"{name} {each}" for name, each in value.items()) if isinstance(value, dict) else str(value)
-        yield key.replace("_", " "), named
+        yield name, fit.residual_sum_of_squares
+        yield "residual standard deviation", fit.residual_standard_deviation
+    yield from (("log-likelihood", fit.log_likelihood), ("AIC", fit.aic), ("BIC", fit.bic), ("R2", _r2(fit)))
+
+
+def _plain(value: Any) -> str:
+    return ", ".join(f"{name} {each}" for name, each in value.items()) if isinstance(value, dict) else str(value)
 
 
 def _r2(fit: Fit) -> float | None:
@@ -126,19 +132,27 @@ def _r2(fit: Fit) -> float | None:
 
 def _parameters(fit: Fit) -> ReportTable:
     """Each number with its error, its intervals, and the bound that holds it."""
-    levels, held = list(fit.intervals), {each.parameter: each for each in fit.at_bounds}
-    columns = ["parameter", "value", "standard error", *[f"{100 * level:g} % interval" for level in levels], ""]
+    held = {each.parameter: each for each in fit.at_bounds}
+    columns = ["parameter", "value", "standard error", *[f"{100 * level:g} % interval" for level in fit.intervals], ""]
     values, errors = (np.concatenate([np.ravel(each) for each in part.values()]) for part in _arrays(fit))
     rows = []
     for name, value, error in zip(fit.coordinates, values, errors, strict=True):
-        ends = [fit.intervals[level].get(name) for level in levels]
-        shown = ["" if pair is None else f"{pair[0]:.6g} to {pair[1]:.6g}" for pair in ends]
-        note, spread = "", f"{error:.6g}"
-        if name in held:
-            note = f"at its {held[name].side} bound"
-            spread = f"{held[name].error:.6g}, {'upward' if held[name].side == 'lower' else 'downward'}"
-        rows.append([name, f"{value:.10g}", spread, *shown, note])
+        spread, note = _spread(error, held.get(name))
+        ends = [_interval(level.get(name)) for level in fit.intervals.values()]
+        rows.append([name, f"{value:.10g}", spread, *ends, note])
     return ReportTable("Parameters", columns, rows)
+
+
+def _interval(ends: Sequence[float] | None) -> str:
+    return "" if ends is None else f"{ends[0]:.6g} to {ends[1]:.6g}"
+
+
+def _spread(error: float, bound: AtBound | None) -> tuple[str, str]:
+    """The error of a number, to one side where a bound holds it, and a note of that bound."""
+    if bound is None:
+        return f"{error:.6g}", ""
+    way = "upward" if bound.side == "lower" else "downward"
+    return f"{bound.error:.6g}, {way}", f"at its {bound.side} bound"
 
 
 def _arrays(fit: Fit) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -147,13 +161,18 @@ def _arrays(fit: Fit) -> tuple[dict[str, Any], dict[str, Any]]:
 
 def _correlations(fit: Fit) -> ReportTable:
     """The correlation matrix or, of many numbers, the pairs that are correlated most."""
+    if len(fit.coordinates) > MOST_IN_MATRIX:
+        return _strongest_correlations(fit)
+    names = list(map(str, fit.coordinates))
+    rows = [[name, *[f"{each:.3f}" for each in row]] for name, row in zip(names, fit.correlation, strict=True)]
+    return ReportTable("Correlation", ["", *names], rows)
+
+
+def _strongest_correlations(fit: Fit) -> ReportTable:
     correlation, names = fit.correlation, fit.coordinates
-    if len(names) <= MOST_IN_MATRIX:
-        rows = [[name, *[f"{each:.3f}" for each in row]] for name, row in zip(names, correlation, strict=True)]
-        return ReportTable("Correlation", ["", *map(str, names)], rows)
     first, second = np.triu_indices(len(names), 1)
     sizes = np.nan_to_num(np.abs(correlation[first, second]))
     strongest = np.argsort(-sizes, kind="stable")[:MOST_PAIRS]
-    pairs = [(first[place], second[place]) for place in strongest]
+    pairs = zip(first[strongest], second[strongest], strict=True)
     rows = [[names[one], names[other], f"{correlation[one, other]:.3f}"] for one, other in pairs]
     return ReportTable("Strongest correlations", ["", "", "correlation"], rows)

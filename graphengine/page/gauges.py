@@ -5,8 +5,9 @@ Each chart is drawn once; what moves in it are marks, whose places in each frame
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from itertools import groupby
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain, groupby, pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,6 +21,7 @@ from graphengine.draw.charts import (
     TOP,
     WIDTH,
     Axes,
+    Point,
     Scale,
     axes,
     cut_off,
@@ -33,6 +35,7 @@ from graphengine.model.model import Model
 from graphengine.ops.numbers import encode_number
 from graphengine.page.film import Film
 from graphengine.page.landscape import Landscape, coordinate_names, coordinates, curve, landscape_of, scatter_of
+from graphengine.training.history import History
 
 SHADES = 9
 UPRIGHT = f'<path class="upright" d="M0 {TOP}V{HEIGHT - BOTTOM}"/>'
@@ -56,35 +59,44 @@ class Gauge(NamedTuple):
 
 def gauges_of(model: Model, film: Film) -> list[Gauge]:
     """All charts that a film gives; none where nothing was trained."""
-    if film.history is None or not len(film.history):
+    if not film.history:
         return []
-    makers = (_loss, _parameters, _fit, _landscape)
-    return [gauge for make in makers if (gauge := make(model, film))]
+    gauges = (
+        _loss(film, film.history),
+        _parameters(model, film, film.history),
+        _fit(model, film),
+        _landscape(model, film),
+    )
+    return list(filter(None, gauges))
 
 
-def _loss(model: Model, film: Film) -> Gauge:
-    assert film.history is not None
-    frame, elements = loss_chart(film.history)
+def _loss(film: Film, history: History) -> Gauge:
+    frame, elements = loss_chart(history)
     losses = [float(shot.trace.values[shot.trace.of].numbers) for shot in film.frames if shot.trace.of]
     marks = [frame.at((shot.iteration, loss)) for shot, loss in zip(film.frames, losses, strict=True)]
     follows = {"x": frame.x, "y": frame.y, "value": _name_of_loss(film)}
     return Gauge("loss", (*elements, UPRIGHT, DOT), tuple({"x": x, "y": y} for x, y in marks), follows)
 
 
-def _parameters(model: Model, film: Film) -> Gauge | None:
+def _parameters(model: Model, film: Film, history: History) -> Gauge | None:
     """A line for each trainable number, if the history has them; each point is what an iteration starts from."""
-    assert film.history is not None
-    rows = film.history.iterations
-    if rows[-1].parameters is None:
+    if history.iterations[-1].parameters is None:
         return None
-    names = coordinate_names(model)
-    start = (1.0, coordinates(model, film.frames[0].given))
-    points = [start, *((row.iteration + 1.0, coordinates(model, row.parameters or {})) for row in rows)]
-    series = [[(number, values[index]) for number, values in points] for index in range(len(names))]
-    frame = axes("parameters", [point for one in series for point in one], "iteration")
+    names, numbers, points = coordinate_names(model), *_starts(model, film, history)
+    series = [list(zip(numbers, column, strict=True)) for column in zip(*points, strict=True)]
+    frame = axes("parameters", list(chain.from_iterable(series)), "iteration")
     lines = (line(frame, thinned(one), index % 8) for index, one in enumerate(series))
     marks = tuple({"x": frame.x(shot.iteration)} for shot in film.frames)
     return Gauge("parameters", (*frame.elements(), *legend("parameters", names[:8]), *lines, UPRIGHT), marks)
+
+
+def _starts(model: Model, film: Film, history: History) -> tuple[list[float], list[list[float]]]:
+    """The numbers of the iterations, one after the last included, and the parameters that each starts from."""
+    rows = history.iterations
+    numbers = [1.0, *(row.iteration + 1.0 for row in rows)]
+    return numbers, [
+        coordinates(model, each) for each in (film.frames[0].given, *(row.parameters or {} for row in rows))
+    ]
 
 
 def _fit(model: Model, film: Film) -> Gauge | None:
@@ -111,35 +123,47 @@ def _landscape(model: Model, film: Film) -> Gauge | None:
     land = landscape_of(model, film.batches, _name_of_loss(film), path)
     if land is None:
         return None
-    flat = len(land.names) == 1
-    frame = _over_one(land) if flat else _over_two(land)
-    points = [(point[0], _height(land, point[0]) if flat else point[1]) for point in path]
-    below = [line(frame, list(zip(land.grids[0], land.losses, strict=True)))] if flat else _shaded(land, frame)
-    way = f'<path class="way" d="{frame.path(points)}"/>'
-    marks = tuple({"x": x, "y": y} for x, y in map(frame.at, points))
+    ground = _over_one(land, path) if len(land.names) == 1 else _over_two(land, path)
+    frame = ground.frame
+    way = f'<path class="way" d="{frame.path(ground.way)}"/>'
+    marks = tuple({"x": x, "y": y} for x, y in map(frame.at, ground.way))
     numbers = [(name, place) for name in model.graph.trainable for place in range(np.size(model.values[name]))]
-    follows: dict[str, Any] = {"x": frame.x, "y": frame.y, "numbers": numbers}
-    if flat:
-        heights, across = [encode_number(float(loss)) for loss in land.losses], land.grids[0]
-        follows |= {"heights": heights, "ends": [float(across[0]), float(across[-1])]}
-    return Gauge("landscape", (*below, *frame.elements(), way, DOT), marks, follows)
+    follows = {"x": frame.x, "y": frame.y, "numbers": numbers, **ground.follows}
+    return Gauge("landscape", (*ground.below, *frame.elements(), way, DOT), marks, follows)
 
 
 def _name_of_loss(film: Film) -> str:
     return film.frames[0].trace.of or ""
 
 
-def _over_one(land: Landscape) -> Axes:
-    points = list(zip(map(float, land.grids[0]), map(float, land.losses), strict=True))
-    return axes("loss of all data", points, land.names[0])
+class _Ground(NamedTuple):
+    """A landscape as it is drawn: axes, what is below them, and the way of the parameters over it."""
+
+    frame: Axes
+    below: Sequence[str]
+    way: Sequence[Point]
+    follows: Mapping[str, Any]
 
 
-def _over_two(land: Landscape) -> Axes:
+def _over_one(land: Landscape, path: Sequence[Sequence[float]]) -> _Ground:
+    """A curve, which the way follows."""
+    across = land.grids[0]
+    points = list(zip(map(float, across), map(float, land.losses), strict=True))
+    frame = axes("loss of all data", points, land.names[0])
+    way = [(number, _height(land, number)) for (number,) in path]
+    heights = [encode_number(height) for _, height in points]
+    return _Ground(
+        frame, [line(frame, points)], way, {"heights": heights, "ends": [float(across[0]), float(across[-1])]}
+    )
+
+
+def _over_two(land: Landscape, path: Sequence[Sequence[float]]) -> _Ground:
     """Axes that the landscape fills."""
     across, up = land.grids[0], land.grids[1]
     left, right, bottom, top = (float(number) for number in (across[0], across[-1], up[0], up[-1]))
     x, y = Scale(left, right, LEFT, WIDTH - RIGHT), Scale(bottom, top, HEIGHT - BOTTOM, TOP)
-    return Axes(f"loss of all data over {land.names[0]} and {land.names[1]}", x, y)
+    frame = Axes(f"loss of all data over {land.names[0]} and {land.names[1]}", x, y)
+    return _Ground(frame, list(_shaded(land, frame)), [(point[0], point[1]) for point in path], {})
 
 
 def _height(land: Landscape, number: float) -> float:
@@ -155,13 +179,18 @@ def _shaded(land: Landscape, frame: Axes) -> Iterator[str]:
         np.linspace(axis.start, axis.stop, len(grid) + 1)
         for axis, grid in zip((frame.x, frame.y), land.grids, strict=True)
     )
-    paths: dict[int, list[str]] = {}
-    for row in range(len(land.grids[-1])):
-        column = 0
-        for shade, cells in groupby(shades[:, row].tolist()):
-            count = len(list(cells))
-            left, right, bottom, top = columns[column], columns[column + count], rows[row], rows[row + 1]
-            paths.setdefault(shade, []).append(f"M{left:.0f} {bottom:.0f}H{right:.0f}V{top:.0f}H{left:.0f}z")
-            column += count
+    paths = defaultdict[int, list[str]](list)
+    for row, (bottom, top) in enumerate(pairwise(rows)):
+        for shade, left, right in _runs(shades[:, row].tolist(), columns):
+            paths[shade].append(f"M{left:.0f} {bottom:.0f}H{right:.0f}V{top:.0f}H{left:.0f}z")
     for shade, parts in sorted(paths.items()):
         yield f'<path class="shade h{shade}" d="{"".join(parts)}"/>'
+
+
+def _runs(shades: Sequence[int], edges: np.ndarray[Any, Any]) -> Iterator[tuple[int, float, float]]:
+    """Neighbors of one shade as that shade and its two ends."""
+    start = 0
+    for shade, cells in groupby(shades):
+        stop = start + len(list(cells))
+        yield shade, edges[start], edges[stop]
+        start = stop

@@ -7,7 +7,7 @@ landscape for one or two trainable numbers.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,6 +21,10 @@ GRID = {1: 61, 2: 26}
 """How many values each parameter takes in a landscape of one and of two parameters."""
 
 
+UNKNOWN = np.zeros(())
+"""What an input is that the data do not have; it is no column."""
+
+
 class Scatter(NamedTuple):
     """Data and the name of the output that should follow it: y over x."""
 
@@ -30,24 +34,40 @@ class Scatter(NamedTuple):
     points: tuple[Point, ...]
 
 
+class Target(NamedTuple):
+    """An output, its value, the input that it is compared with, and the inputs that it depends on."""
+
+    output: str
+    value: str
+    target: str
+    inputs: tuple[str, ...]
+
+
 def data_of(batches: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray[Any, Any]]:
     """The data of batches, one after the other, by input."""
     return {name: np.concatenate([np.atleast_1d(batch[name]) for batch in batches]) for name in (batches or [{}])[0]}
 
 
-def scatter_of(model: Model, batches: Sequence[Mapping[str, Any]], loss: str) -> Scatter | None:
-    """The data that an output of one input can be drawn through; None where there is no such output."""
-    data = data_of(batches)
+def compared_outputs(model: Model, loss: str) -> Iterator[Target]:
+    """The outputs that the loss compares with one input that they do not depend on."""
     graph, executor = model.graph, model.executor
     compared = executor.inputs_of([graph.value_name(loss)])
     for output, value in graph.outputs.items():
         inputs = executor.inputs_of([value])
         others = [name for name in compared if name not in inputs]
-        if len(inputs) != 1 or len(others) != 1 or graph.types[value].shape != graph.types[others[0]].shape:
-            continue
-        (x,), (y,) = inputs, others
-        if x in data and y in data and np.ndim(data[x]) == np.ndim(data[y]) == 1:
-            return Scatter(x, y, output, tuple(zip(map(float, data[x]), map(float, data[y]), strict=True)))
+        if len(others) == 1:
+            yield Target(output, value, others[0], tuple(inputs))
+
+
+def scatter_of(model: Model, batches: Sequence[Mapping[str, Any]], loss: str) -> Scatter | None:
+    """The data that an output of one input can be drawn through; None where there is no such output."""
+    data, types = data_of(batches), model.graph.types
+    for found in compared_outputs(model, loss):
+        columns = [data.get(name, UNKNOWN) for name in (*found.inputs, found.target)]
+        has_shape = types[found.value].shape == types[found.target].shape
+        if has_shape and [column.ndim for column in columns] == [1, 1]:
+            xs, ys = (map(float, column) for column in columns)
+            return Scatter(found.inputs[0], found.target, found.output, tuple(zip(xs, ys, strict=True)))
     return None
 
 
@@ -56,17 +76,16 @@ def curve(model: Model, scatter: Scatter, parameters: Mapping[str, Any]) -> list
     xs = [x for x, _ in scatter.points]
     room = 0.04 * (max(xs) - min(xs))
     grid = np.linspace(min(xs) - room, max(xs) + room, CURVE_POINTS)
-    executor, value = model.executor, model.graph.outputs[scatter.output]
+    executor, value, kind = model.executor, model.graph.outputs[scatter.output], model.graph.types[scatter.x]
     schedule = executor.forward_schedule([value])
-    dtype = model.graph.types[scatter.x].array_dtype
-    values = {**model.values, **{name: parameters[name] for name in model.graph.parameters if name in parameters}}
+    values = {**model.values, **{name: parameters.get(name, model.values[name]) for name in model.graph.parameters}}
 
     def at(x: Any) -> Any:
         return executor.forward({**values, scatter.x: x}, schedule)[executor.slot_of[value]]
 
-    is_batch = bool(model.graph.types[scatter.x].shape)
-    ys = at(grid.astype(dtype)) if is_batch else [at(dtype.type(x)) for x in grid]
-    return [(float(x), float(y)) for x, y in zip(grid, np.broadcast_to(ys, grid.shape), strict=True)]
+    given = grid.astype(kind.array_dtype)
+    ys = at(given) if kind.shape else list(map(at, given))
+    return list(zip(grid.tolist(), np.broadcast_to(ys, grid.shape).astype(float).tolist(), strict=True))
 
 
 class Landscape(NamedTuple):
@@ -92,7 +111,13 @@ def landscape_of(
     if len(names) not in GRID or not finite or not batches:
         return None
     grids = tuple(_around(numbers, GRID[len(names)]) for numbers in zip(*finite, strict=True))
-    value = model.graph.value_name(loss)
+    mean_loss = _mean_loss(model, batches, model.graph.value_name(loss))
+    losses = np.array([mean_loss(point) for point in itertools.product(*grids)])
+    return Landscape(tuple(names), grids, losses.reshape([len(grid) for grid in grids]))
+
+
+def _mean_loss(model: Model, batches: Sequence[Mapping[str, Any]], value: str) -> Callable[[Sequence[float]], float]:
+    """The loss of all data as a function of the trainable numbers."""
     executor = Executor(model.graph)
     schedule = executor.forward_schedule([value])
 
@@ -101,8 +126,7 @@ def landscape_of(
         losses = [executor.forward({**values, **batch}, schedule)[executor.slot_of[value]] for batch in batches]
         return float(np.mean(losses))
 
-    losses = np.array([mean_loss(point) for point in itertools.product(*grids)])
-    return Landscape(tuple(names), grids, losses.reshape([len(grid) for grid in grids]))
+    return mean_loss
 
 
 def coordinate_names(model: Model) -> list[str]:

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from graphengine.backends.instructions import Instruction, instructions
+from graphengine.draw.labels import above_and_below
 from graphengine.draw.picture import Panel
 from graphengine.errors import GraphEngineError
 from graphengine.ir.graph import Graph
+from graphengine.ir.nodes import GraphNode, Operand
 from graphengine.model.model import Model
 from graphengine.ops.body import bodies_of
 from graphengine.ops.families.contraction import labels_of, sizes_of
@@ -51,9 +53,9 @@ def live_of(model: Model, film: Film, panels: Sequence[Panel], gauges: Sequence[
 
 def _beyond(model: Model, film: Film) -> str | None:
     numbers = sum(np.size(value) for name, value in film.frames[0].given.items() if name in model.graph.sources)
-    looping = next((node.op for node in model.graph.nodes if bodies_of(node.node)), None)
-    if looping:
-        return f"the page does not compute {looping}"
+    for node in model.graph.nodes:
+        if bodies_of(node.node):
+            return f"the page does not compute {node.op}"
     if len(model.graph.nodes) > MAX_NODES:
         return f"the model has {len(model.graph.nodes)} nodes; at most {MAX_NODES} are computed here"
     if numbers > MAX_NUMBERS:
@@ -80,11 +82,8 @@ def _encoded(recorded: LiveTrace, film: Film, panels: Sequence[Panel], gauges: S
     charts = [_chart(each.follows, recorded) for each in gauges]
     labels = _labels(recorded, panels)
     carried = _carried(film, recorded)  # before the graph is made: these are outputs of it, too
-    nodes = [*recorded.graph.nodes, *recorded.recorder.nodes]
-    outputs = {str(number): name for number, name in enumerate(recorded.values)}
-    graph = recorded.graph.derive(nodes, outputs, recorded.recorder.types)
-    reason = _other_types(graph.types.values())
-    if reason:
+    graph = recorded.as_graph()
+    if reason := _other_types(graph.types.values()):
         return {"reason": reason}
     graph = optimize(graph)
     work = sum(map(_work, instructions(graph)))
@@ -93,21 +92,23 @@ def _encoded(recorded: LiveTrace, film: Film, panels: Sequence[Panel], gauges: S
     return {
         **program(graph),
         **_given(film, list(recorded.graph.sources)),
-        "texts": [parts_of(text) for text in texts_of(recorded.trace)],
-        "reasons": [_reason(each) for each in recorded.reasons],
+        "texts": [*map(parts_of, texts_of(recorded.trace))],
+        "reasons": [*map(_reason, recorded.reasons)],
         **labels,
-        "charts": [each if _runs(each) * work <= MAX_WORK else None for each in charts],
+        "charts": [_affordable(each, work) for each in charts],
         "carried": carried,
     }
+
+
+def _affordable(chart: dict[str, Any] | None, work: int) -> dict[str, Any] | None:
+    """Return a chart unless it takes too many steps of so much work."""
+    return chart if _runs(chart) * work <= MAX_WORK else None
 
 
 def _labels(recorded: LiveTrace, panels: Sequence[Panel]) -> dict[str, Any]:
     """Return what each wire shows above it, the value, and below it, the gradient."""
     labels = [[recorded.label(wire.link) for wire in panel.wires] for panel in panels]
-    return {
-        "values": [[above for above, _ in panel] for panel in labels],
-        "gradients": [[below for _, below in panel] for panel in labels],
-    }
+    return dict(zip(("values", "gradients"), above_and_below(labels), strict=True))
 
 
 def _carried(film: Film, recorded: LiveTrace) -> list[list[int]]:
@@ -129,10 +130,8 @@ def _given(film: Film, sources: Sequence[str]) -> dict[str, Any]:
 def _chart(follows: Mapping[str, Any] | None, recorded: LiveTrace) -> dict[str, Any] | None:
     """Return what the marks of a chart follow, with numbers of values and sources; nothing if they follow none."""
     graph = recorded.graph
-    if follows is None or not {follows.get("value"), follows.get("input")} <= {None, *graph.types}:
+    if follows is None or not _can_follow(follows, graph):
         return None
-    if "grid" in follows and any("training" in type(node.node).model_fields for node in graph.nodes):
-        return None  # the curve is that of predictions, and these nodes compute others in training
     place = {name: index for index, name in enumerate(graph.sources)}
     chart = {**follows, "x": list(follows["x"]), "y": list(follows["y"])}
     if "value" in chart:
@@ -142,6 +141,16 @@ def _chart(follows: Mapping[str, Any] | None, recorded: LiveTrace) -> dict[str, 
     if "numbers" in chart:
         chart["numbers"] = [[place[name], element] for name, element in chart["numbers"]]
     return chart
+
+
+def _can_follow(follows: Mapping[str, Any], graph: Graph) -> bool:
+    """Return whether the graph has the values; a curve is of predictions, which training may compute otherwise."""
+    has_values = {follows.get("value"), follows.get("input")} <= {None, *graph.types}
+    return has_values and not ("grid" in follows and any(map(_knows_training, graph.nodes)))
+
+
+def _knows_training(node: GraphNode) -> bool:
+    return "training" in type(node.node).model_fields
 
 
 def _runs(chart: Mapping[str, Any] | None) -> int:
@@ -159,15 +168,25 @@ def program(graph: Graph) -> dict[str, Any]:
 
 def _work(instruction: Instruction) -> int:
     """Return how many numbers an instruction computes, products that it adds up included."""
-    kinds = [kind for kind in instruction.operand_types if kind is not None]
     size = sum(_size(kind.shape) for kind in instruction.types)
-    if instruction.op == "matmul":
-        return size * _size(kinds[0].shape[-1:])
-    if instruction.op == "einsum":
-        equation = instruction.node.model_dump()["equation"]
-        terms, _ = labels_of(equation, [len(kind.shape) for kind in kinds])  # type: ignore[no-untyped-call]
-        return _size(sizes_of(terms, kinds).values())  # type: ignore[no-untyped-call]
-    return size
+    count = _PRODUCTS.get(instruction.op)
+    return count(instruction, size) if count else size
+
+
+def _of_matmul(instruction: Instruction, size: int) -> int:
+    first: Any = instruction.operand_types[0]
+    return size * _size(first.shape[-1:])
+
+
+def _of_einsum(instruction: Instruction, _size_of_result: int) -> int:
+    kinds: list[Any] = list(instruction.operand_types)
+    equation = instruction.node.model_dump()["equation"]
+    terms, _ = labels_of(equation, [len(kind.shape) for kind in kinds])  # type: ignore[no-untyped-call]
+    return _size(sizes_of(terms, kinds).values())  # type: ignore[no-untyped-call]
+
+
+_PRODUCTS: Mapping[str, Callable[[Instruction, int], int]] = {"matmul": _of_matmul, "einsum": _of_einsum}
+"""The work of ops that add up products, by the instruction and the size of its result."""
 
 
 def _size(sizes: Iterable[Any]) -> int:
@@ -176,12 +195,16 @@ def _size(sizes: Iterable[Any]) -> int:
 
 def _instruction(instruction: Instruction, slots: dict[str, int]) -> list[Any]:
     """Return op, attributes, operands (a slot, or a number in a list) and types of the results, which get slots."""
-    operands = [
-        slots[ref] if isinstance(ref, str) else None if ref is None else [_number(ref)] for ref in instruction.inputs
-    ]
+    operands = [_operand(ref, slots) for ref in instruction.inputs]
     slots.update({name: len(slots) + place for place, name in enumerate(instruction.outputs)})
     op = instruction.op if instruction.is_core else f"custom {instruction.op}"
-    return [op, instruction.node.model_dump(mode="json"), operands, [_typed(kind) for kind in instruction.types]]
+    return [op, instruction.node.model_dump(mode="json"), operands, [*map(_typed, instruction.types)]]
+
+
+def _operand(ref: Operand, slots: Mapping[str, int]) -> Any:
+    if isinstance(ref, str):
+        return slots[ref]
+    return None if ref is None else [_number(ref)]
 
 
 def _number(number: float) -> float | str:

@@ -65,6 +65,11 @@ class LiveTrace:
         updates = iterations.updates(traced, computed, self.show, self._why)
         return replace(traced, training=TrainingStep(1, None, "", 0.0, updates))
 
+    def as_graph(self) -> Graph:
+        """Return the graph with all that was recorded, and an output for each value that has a number."""
+        outputs = {str(number): name for number, name in enumerate(self.values)}
+        return self.graph.derive([*self.graph.nodes, *self.recorder.nodes], outputs, self.recorder.types)
+
     def show(self, value: Any) -> ShownValue:
         """Return a value with holes for its numbers."""
         if not isinstance(value, Symbol):
@@ -91,13 +96,16 @@ class LiveTrace:
     def label(self, link: Link) -> tuple[int | None, int | None]:
         """Return the numbers of the values above and below a link."""
         value = self._labels.values.get(link.value)
-        products = [self._labels.products[use] for use in link.uses if use in self._labels.products]
-        parts = [self._symbol(product) for product in products]
+        return None if value is None else _number_of(value), self._below(link)
+
+    def _below(self, link: Link) -> int | None:
+        """Return the number of the sum of what arrives at a link."""
+        products = (self._labels.products.get(use) for use in link.uses)
+        parts = [self._symbol(product) for product in products if product is not None]
         if link.leaves and link.value == self.trace.of:
             parts.append(np.ones_like(self.recorder.symbol(link.value)))
         total = reduce(np.add, parts) if parts else None
-        below = self.number(total.name) if isinstance(total, Symbol) else None
-        return None if value is None else _number_of(value), below
+        return self.number(total.name) if isinstance(total, Symbol) else None
 
     def _why(self, traced: GraphTrace, name: str, old: Any, new: Any, gradient: ShownValue) -> str:
         """Return a hole for the sentence about an update, and keep what may be in it."""
@@ -119,9 +127,8 @@ class LiveTrace:
 
 def _number_of(shown: ShownValue) -> int | None:
     """Return the number of a value with holes; None for one without."""
-    found = shown.mean if shown.numbers is None else shown.numbers
-    while isinstance(found, list) and found:
-        found = found[0]
+    numbers: Any = shown.mean if shown.numbers is None else shown.numbers
+    found = next(iter(np.ravel(numbers)), None)
     return found.value if isinstance(found, Hole) and isinstance(found.value, int) else None
 
 

@@ -15,6 +15,7 @@ from graphengine.escaping import markup
 from graphengine.model.model import Model
 from graphengine.page.film import Film
 from graphengine.page.gauges import Gauge
+from graphengine.page.landscape import Target
 from graphengine.page.outcomes import (
     Classes,
     FilmValues,
@@ -44,9 +45,7 @@ def outcome_gauges(model: Model, film: Film, loss: str) -> list[Gauge]:
     """All charts of predictions that a model has."""
     classes = classes_of(model, film, loss)
     try:
-        if classes is None:
-            return [gauge for gauge in [_residuals(model, film, loss)] if gauge]
-        return list(_of_classes(model, film, classes))
+        return list(_residuals(model, film, loss) if classes is None else _of_classes(model, film, classes))
     except GraphEngineError:  # a batch of the data may have other sizes than the training takes
         return []
 
@@ -57,14 +56,18 @@ def _of_classes(model: Model, film: Film, classes: Classes) -> Iterator[Gauge]:
     found = [evaluate(shot.given, names) for shot in film.frames]
     right = right_classes(classes, found[0][1])
     rows = [scored(classes, scores) for scores, _ in found]
-    if right.min() < 0 or right.max() >= len(classes.names) or any(len(each) != len(right) for each in rows):
+    if not _are_scored(classes, right, rows):
         return
     yield _predictions(classes, right, rows)
     yield _confusion(classes, right, rows)
-    plane = plane_of(model, film, classes.scores)
-    if plane is not None:
+    if plane := plane_of(model, film, classes.scores):
         fields = [scored(classes, evaluate(shot.given, names[:1], [plane.batch])[0]) for shot in film.frames]
         yield _boundary(classes, right, plane, fields)
+
+
+def _are_scored(classes: Classes, right: Matrix, rows: Sequence[Matrix]) -> bool:
+    """Whether each sample has a class that there is, and scores."""
+    return right.min() >= 0 and right.max() < len(classes.names) and {*map(len, rows)} == {len(right)}
 
 
 def _predictions(classes: Classes, right: Matrix, rows: Sequence[Matrix]) -> Gauge:
@@ -157,26 +160,30 @@ def _margin(scores: Matrix, number: int) -> Matrix:
     return margin
 
 
-def _residuals(model: Model, film: Film, loss: str) -> Gauge | None:
+def _residuals(model: Model, film: Film, loss: str) -> Iterator[Gauge]:
     """What is missing from each prediction to its target: over the only input, else over the prediction.
 
     Residuals shrink by orders of magnitude, so each frame has the scale of its own residuals, with its numbers.
     """
     target = target_of(model, loss)
     if target is None or not film.batches:
-        return None
-    evaluate = FilmValues(model, film)
-    is_curve = len(target.inputs) == 1 and len(model.graph.types[target.inputs[0]].shape) <= 1
-    across = target.inputs[0] if is_curve else target.value
+        return
+    evaluate, across = FilmValues(model, film), _across(model, target)
     shots = [_residual_points(*evaluate(shot.given, [target.value, target.target, across])) for shot in film.frames]
     if not shots[-1]:
-        return None
+        return
     xs = [x for points in shots for x, _ in points]
     frame = axes(f"residual: {target.target} - {target.output}", [(min(xs), -1.0), (max(xs), 1.0)], across)
     zero = line(frame, [(min(xs), 0.0), (max(xs), 0.0)], 7)
     levels = (part for level in LEVELS for part in frame.level(level, kind=" count"))
     elements = (*levels, *frame.across(), zero, '<path class="points s0"/>')
-    return Gauge("residuals", elements, tuple(_scaled(frame, points) for points in shots))
+    yield Gauge("residuals", elements, tuple(_scaled(frame, points) for points in shots))
+
+
+def _across(model: Model, target: Target) -> str:
+    """The only input, if it has one number a sample, or else the prediction."""
+    is_curve = len(target.inputs) == 1 and len(model.graph.types[target.inputs[0]].shape) <= 1
+    return target.inputs[0] if is_curve else target.value
 
 
 def _scaled(frame: Axes, points: Sequence[Point]) -> dict[str, Any]:

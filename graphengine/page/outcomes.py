@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
+from graphengine.ir.nodes import GraphNode
 from graphengine.model.model import Model
-from graphengine.ops.shapes import Shape
+from graphengine.ops.shapes import ArrayType, Shape
 from graphengine.page.film import Film
-from graphengine.page.landscape import data_of
+from graphengine.page.landscape import Target, compared_outputs, data_of
 from graphengine.wording import escaped
 
 LOSSES = ("binary_cross_entropy", "softmax_cross_entropy", "negative_log_likelihood", "hinge")
@@ -43,7 +44,7 @@ class FilmValues:
         """Return values, those of the batches one after the other."""
         graph, executor = self.model.graph, self.model.executor
         schedule = executor.forward_schedule(names)
-        fixed = {name: given[name] for name in graph.sources if name in given and name not in graph.inputs}
+        fixed = {name: given[name] for name in graph.sources.keys() & given.keys() - graph.inputs.keys()}
         found = []
         for batch in self.batches if batches is None else batches:
             slots = executor.forward({**fixed, **batch}, schedule)
@@ -53,19 +54,19 @@ class FilmValues:
 
 def classes_of(model: Model, film: Film, loss: str) -> Classes | None:
     """Return what scores classes: by the loss of the model, or because all targets are 0 or 1; None for others."""
-    graph = model.graph
-    node = next((node for node in graph.nodes if node.op in LOSSES and node.node.is_core), None)
     if not film.batches:
         return None
-    if node is None:
-        return _two_classes(target_of(model, loss), film)
+    node = next((node for node in model.graph.nodes if node.op in LOSSES and node.node.is_core), None)
+    return _two_classes(target_of(model, loss), film) if node is None else _scored_by(node, model)
+
+
+def _scored_by(node: GraphNode, model: Model) -> Classes | None:
+    """Return the classes of such a loss, if both of its operands are values and the number of classes is known."""
     scores, targets = node.inputs[:2]
-    if not isinstance(scores, str) or not isinstance(targets, str):
+    if not (isinstance(scores, str) and isinstance(targets, str)):
         return None
-    count = _class_count(node.op, graph.types[scores].shape)
-    if count is None:
-        return None
-    return Classes(node.op, scores, targets, _class_names(model, targets, count))
+    count = _class_count(node.op, model.graph.types[scores].shape)
+    return None if count is None else Classes(node.op, scores, targets, _class_names(model, targets, count))
 
 
 def _class_count(op: str, scores: Shape) -> int | None:
@@ -135,21 +136,30 @@ class Plane(NamedTuple):
 
 def plane_of(model: Model, film: Film, value: str) -> Plane | None:
     """Return the plane of the inputs of a value: one input of two numbers a sample, or two of one; else None."""
-    graph, data = model.graph, data_of(film.batches)
-    inputs = [name for name in model.executor.inputs_of([value]) if name in data]
-    if not all(graph.types[name].is_differentiable and graph.types[name].shape for name in inputs):
-        return None
-    shapes = [np.shape(data[name])[1:] for name in inputs]
+    columns = _coordinates(model, film, value)
+    shapes = [column.shape[1:] for column in columns.values()]
     if shapes == [(2,)]:
-        points, names = data[inputs[0]], (f"{inputs[0]}[0]", f"{inputs[0]}[1]")
-    elif shapes == [(), ()]:
-        points, names = np.stack([data[name] for name in inputs], axis=-1), (inputs[0], inputs[1])
-    else:
-        return None
+        ((name, points),) = columns.items()
+        return _plane(points, (f"{name}[0]", f"{name}[1]"), lambda grid: {name: grid})
+    if shapes == [(), ()]:
+        first, second = columns
+        points = np.stack(list(columns.values()), axis=-1)
+        return _plane(points, (first, second), lambda grid: {first: grid[:, 0], second: grid[:, 1]})
+    return None
+
+
+def _coordinates(model: Model, film: Film, value: str) -> Mapping[str, Matrix]:
+    """Return the data that a value depends on, by input; nothing if some of them are no coordinates."""
+    types, data = model.graph.types, data_of(film.batches)
+    columns = {name: data[name] for name in model.executor.inputs_of([value]) if name in data}
+    return columns if all(types[name].is_differentiable and types[name].shape for name in columns) else {}
+
+
+def _plane(points: Matrix, names: tuple[str, str], batch_of: Callable[[Matrix], Mapping[str, Any]]) -> Plane:
+    """Return the plane around samples, whose grid comes as a batch."""
     xs, ys = np.linspace(*_around(points), GRID, axis=-1)
     grid = np.stack(np.meshgrid(xs, ys), axis=-1).reshape(-1, 2).astype(points.dtype)
-    batch = {inputs[0]: grid} if len(inputs) == 1 else dict(zip(inputs, grid.T, strict=True))
-    return Plane(names, points, xs, ys, batch)
+    return Plane(names, points, xs, ys, batch_of(grid))
 
 
 def _around(points: Matrix) -> tuple[Matrix, Matrix]:
@@ -159,26 +169,14 @@ def _around(points: Matrix) -> tuple[Matrix, Matrix]:
     return low - room, high + room
 
 
-class Target(NamedTuple):
-    """An output and the input that it should be."""
-
-    output: str
-    value: str
-    target: str
-    inputs: tuple[str, ...]
-
-
 def target_of(model: Model, loss: str) -> Target | None:
     """Return the output that the loss compares with an input of its shape, one number a sample; None without."""
-    graph, executor = model.graph, model.executor
-    compared = executor.inputs_of([graph.value_name(loss)])
-    for output, value in graph.outputs.items():
-        inputs = executor.inputs_of([value])
-        others = [name for name in compared if name not in inputs]
-        if not inputs or len(others) != 1:
-            continue
-        kinds = [graph.types[value], graph.types[others[0]]]
-        is_one = set(kinds[0].shape[1:]) <= {1} and kinds[0].shape == kinds[1].shape
-        if is_one and all(kind.is_differentiable for kind in kinds):
-            return Target(output, value, others[0], tuple(inputs))
-    return None
+    types = model.graph.types
+    found = (each for each in compared_outputs(model, loss) if each.inputs)
+    return next((each for each in found if _are_alike(types[each.value], types[each.target])), None)
+
+
+def _are_alike(value: ArrayType, target: ArrayType) -> bool:
+    """Return whether both are floating-point, with one number a sample."""
+    has_one = value.shape == target.shape and set(value.shape[1:]) <= {1}
+    return has_one and value.is_differentiable and target.is_differentiable

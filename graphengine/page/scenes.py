@@ -7,9 +7,10 @@ and closes boxes, and moves marks.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import accumulate, chain
 from typing import Any
 
-from graphengine.draw.labels import TraceLabels
+from graphengine.draw.labels import TraceLabels, above_and_below
 from graphengine.draw.picture import DrawnItem, Panel, Wire
 from graphengine.errors import make_pointer
 from graphengine.format.positions import find_positions
@@ -36,9 +37,9 @@ def scenes(model: Model, film: Film, panels: Sequence[Panel], gauges: Sequence[G
         "bar": TITLE_BAR,
         "panels": [_panel(panel, panels) for panel in panels],
         "known": [_known(panel, film.frames[0], steps) for panel in panels],
-        "steps": [list(step) for step in steps],
+        "steps": [*map(list, steps)],
         "frames": [_frame(frame, panels, gauges, index) for index, frame in enumerate(film.frames)],
-        "last": len(film.history) if film.history else 0,
+        "last": len(film.history or ()),
         "end": film.end,
         "items": dict(_items(model, panels)),
         "live": live_of(model, film, panels, gauges),
@@ -79,8 +80,7 @@ def _wire(wire: Wire, place: Mapping[str, int]) -> list[Any]:
 
 def _known(panel: Panel, frame: FilmFrame, steps: Sequence[FilmStep]) -> list[tuple[int, int]]:
     """For each wire the steps from which on its value and its gradient are known; -1 from the start."""
-    forward = {step.at: index for index, step in enumerate(steps) if step.phase == "forward"}
-    backward = {step.at: index for index, step in enumerate(steps) if step.phase == "backward"}
+    forward, backward = _numbered(steps, "forward"), _numbered(steps, "backward")
     made = {name: forward[line.node] for line in frame.trace.forward for name in line.results}
     begin = min(backward.values(), default=len(steps))
     known = []
@@ -90,44 +90,57 @@ def _known(panel: Panel, frame: FilmFrame, steps: Sequence[FilmStep]) -> list[tu
     return known
 
 
+def _numbered(steps: Sequence[FilmStep], phase: str) -> dict[str, int]:
+    """The numbers of the steps of a phase, by node; of a loop its own step, which comes last forward."""
+    return {step.at: index for index, step in enumerate(steps) if step.phase == phase}
+
+
 def _frame(frame: FilmFrame, panels: Sequence[Panel], gauges: Sequence[Gauge], index: int) -> dict[str, Any]:
     """One frame: where it is in the training, a text for each step, labels for each wire, places of the marks."""
     labelled = TraceLabels(frame.trace)
-    labels = [[labelled(wire.link) for wire in panel.wires] for panel in panels]
+    labels = [[labelled(wire.link)[:2] for wire in panel.wires] for panel in panels]
+    above, below = above_and_below(labels)
     step = frame.trace.training
     return {
         "iteration": frame.iteration,
         "epoch": frame.epoch,
         "rate": number_text(step.learning_rate) if step else None,
         "texts": texts_of(frame.trace),
-        "values": [[label.above for label in panel] for panel in labels],
-        "gradients": [[label.below for label in panel] for panel in labels],
+        "values": above,
+        "gradients": below,
         "marks": [gauge.marks[index] for gauge in gauges],
     }
 
 
 def _items(model: Model, panels: Sequence[Panel]) -> Iterator[tuple[str, dict[str, Any]]]:
     """The texts of each item: its kind and type, formula, JSON, and its place in the file."""
-    nodes = {node.id: node for node in model.graph.nodes}
+    describe = _Details(model)
     pointers = _pointers(model)
     places = _places(model, set(pointers.values()))
-    document = model.document
-    declarations: dict[str, Any] = {**document.inputs, **document.parameters, **document.state}
-    for shape in (shape for panel in panels for shape in panel.shapes):
-        match shape.kind:
-            case "entry" | "exit" | "box":
-                continue
-            case "output":
-                name = shape.key.removesuffix(">")
-                value, details = model.graph.outputs[name], {}
-            case "node":
-                name = value = shape.key
-                details = _of_node(nodes[name])
-            case _:
-                name = value = shape.key
-                details = _of_declaration(name, declarations[name])
+    for shape in chain.from_iterable(panel.shapes for panel in panels):
+        if shape.kind in ("entry", "exit", "box"):
+            continue
+        name, value, details = describe(shape)
         common = {"name": name, "kind": shape.kind, "type": str(model.graph.types[value])}
         yield shape.key, {**common, **details, "place": places.get(pointers.get(shape.key, ""), "")}
+
+
+class _Details:
+    """Describes shapes of a picture: the name, the value, and what else there is to show of each."""
+
+    def __init__(self, model: Model) -> None:
+        document = model.document
+        self._nodes = {node.id: node for node in model.graph.nodes}
+        self._outputs = model.graph.outputs
+        self._declarations: dict[str, Any] = {**document.inputs, **document.parameters, **document.state}
+
+    def __call__(self, shape: DrawnItem) -> tuple[str, str, Mapping[str, Any]]:
+        name = shape.key.removesuffix(">")
+        if shape.kind == "output":
+            return name, self._outputs[name], {}
+        if shape.kind == "node":
+            return name, name, _of_node(self._nodes[name])
+        return name, name, _of_declaration(name, self._declarations[name])
 
 
 def _of_node(node: GraphNode) -> dict[str, str]:
@@ -150,10 +163,8 @@ def _pointers(model: Model) -> dict[str, str]:
     document = model.document
     pointers = {node["id"]: f"/nodes/{index}" for index, node in enumerate(document.nodes)}
     for node in model.graph.nodes:
-        scope = node.id
-        while scope not in pointers and "/" in scope:
-            scope = scope.rpartition("/")[0]
-        pointers.setdefault(node.id, pointers.get(scope, ""))
+        scopes = reversed([*accumulate(node.id.split("/"), "{}/{}".format)])  # the node itself first
+        pointers.setdefault(node.id, next((pointers[each] for each in scopes if each in pointers), ""))
     for section in ("inputs", "parameters", "state"):
         pointers |= {name: make_pointer((section, name)) for name in getattr(document, section)}
     return pointers | {f"{name}>": make_pointer(("outputs", name)) for name in document.outputs}

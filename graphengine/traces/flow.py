@@ -8,15 +8,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from operator import and_
 from typing import Any, NamedTuple
 
 from graphengine.ir.graph import Graph, names_of
 from graphengine.ir.node_types import operand_types
-from graphengine.ir.nodes import GraphNode, reachable
+from graphengine.ir.nodes import GraphNode, differentiable_operands, reachable
 from graphengine.ir.recording import Recorder
 from graphengine.ops.body import bodies_of
-from graphengine.ops.registry import OPS
 from graphengine.ops.shapes import dtype_name
+from graphengine.traces.formulas import documented
 from graphengine.transform.gradient import check_differentiable
 
 MAX_PATHS = 5
@@ -114,13 +115,12 @@ class _Explorer:
 
     def _passes(self, node: GraphNode) -> Sequence[bool]:
         """Which operands a node's `backward` gives a gradient."""
-        types = self.graph.types
-        flowing = any(types[name].is_differentiable for name in node.outputs)
-        needs = tuple(isinstance(ref, str) and types[ref].is_differentiable for ref in node.inputs)
+        needs = differentiable_operands(node, self.graph.types)
+        flowing = any(self.graph.types[name].is_differentiable for name in node.outputs)
         if node.node.signature.saved is None or not flowing or _is_flat(node):
             return [False] * len(needs)
         if bodies_of(node.node):
-            return [need and is_open for need, is_open in zip(needs, self._open_within(node), strict=True)]
+            return list(map(and_, needs, self._open_within(node)))
         return self._recorded_passes(node, needs)
 
     def _open_within(self, node: GraphNode) -> list[bool]:
@@ -176,22 +176,27 @@ class _Explorer:
                 return f"'{name}' is {dtype_name(types[name].dtype)}, and only floating-point numbers have a gradient"
         if node.node.signature.saved is None:
             return "the op has no backward"
+        if _is_flat(node):
+            return "its derivative is 0 everywhere"
+        return next(self._reasons_within(node, operand), "its backward gives no gradient here")
+
+    def _reasons_within(self, node: GraphNode, operand: str) -> Iterator[str]:
+        """What blocks the gradient in the functions that a node runs."""
         for inner, names in self._within(node) if bodies_of(node.node) else ():
             for block in inner._blocks(str(names[node.inputs.index(operand)])):
-                return f"in its function '{inner.graph.name}', node '{block.node}' ({block.op}): {block.reason}"
-        return "its derivative is 0 everywhere" if _is_flat(node) else "its backward gives no gradient here"
+                yield f"in its function '{inner.graph.name}', node '{block.node}' ({block.op}): {block.reason}"
 
     @cached_property
     def _ways(self) -> dict[str, tuple[int, list[_Way]]]:
         """For each value how many paths lead to the target, and the shortest of them."""
-        ways: dict[str, tuple[int, list[_Way]]] = {self.target: (1, [_Way(0, self.target, None)])}
+        ways: dict[str, tuple[int, list[_Way]]] = {}
         values = [name for node in reversed(self.nodes) for name in node.outputs]
         for value in (*values, *self.graph.sources):
             further = [ways[name] for name in self._open_results(value) if name in ways]
-            count = sum(number for number, _ in further)
-            if count and value != self.target:
-                found = (_Way(way.length + 1, value, way) for _, several in further for way in several)
-                ways[value] = count, sorted(found, key=lambda way: way.length)[:MAX_PATHS]
+            if value == self.target:
+                ways[value] = 1, [_Way(0, value, None)]
+            elif further:
+                ways[value] = sum(count for count, _ in further), _shortest(value, further)
         return ways
 
     def _open_results(self, value: str) -> list[str]:
@@ -221,7 +226,13 @@ class _Explorer:
                 pending += new
 
 
+def _shortest(value: str, further: Sequence[tuple[int, Sequence[_Way]]]) -> list[_Way]:
+    """The shortest ways from a value, whose first step leads to the beginning of another way."""
+    found = (_Way(way.length + 1, value, way) for _, several in further for way in several)
+    return sorted(found, key=lambda way: way.length)[:MAX_PATHS]
+
+
 def _is_flat(node: GraphNode) -> bool:
     """Whether the documentation of the op says that its derivative is 0 everywhere, as that of `sign`."""
-    op = OPS.get(node.op)
-    return op is not None and op.cls is type(node.node) and op.docstring.derivatives == "dz/dx = 0"
+    op = documented(node)
+    return op is not None and op.docstring.derivatives == "dz/dx = 0"

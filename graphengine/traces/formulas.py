@@ -43,9 +43,13 @@ def formula_with_numbers(node: GraphNode, values: Sequence[ShownValue | None]) -
         return f"einsum('{einsum_equation(node)}', {', '.join(map(str, texts))})"
     if template is None:
         return _series_with_numbers(node, values)
+    return _with_texts(node, template, texts)
+
+
+def _with_texts(node: GraphNode, template: str, texts: Sequence[str | None]) -> str | None:
     if not texts or None in texts:
         return None
-    numbers = {name: text for name, text in zip(argument_names(node), texts, strict=True) if text}
+    numbers = dict(zip(argument_names(node), map(str, texts), strict=True))
     return filled(template, {**numbers, **attribute_texts(node)})
 
 
@@ -153,12 +157,16 @@ def _series_with_numbers(node: GraphNode, values: Sequence[ShownValue | None]) -
         return None
     numbers = np.array(value.numbers, dtype=object)
     axes = normalized_axes(node.node.axis, numbers.ndim)  # type: ignore[attr-defined]
-    if not 0 < math.prod(numbers.shape[axis] for axis in axes) <= MAX_TERMS:
+    terms = math.prod(numbers.shape[axis] for axis in axes)
+    if not 0 < terms <= MAX_TERMS:
         return None
     if len(axes) == numbers.ndim:
         return _written_out(op, numbers.ravel().tolist())
-    kept = np.moveaxis(numbers, axes, range(-len(axes), 0)).reshape(-1, math.prod(numbers.shape[axis] for axis in axes))
-    texts = [_written_out(op, row) for row in kept.tolist()]
+    return _series_in_rows(op, np.moveaxis(numbers, axes, range(-len(axes), 0)).reshape(-1, terms))
+
+
+def _series_in_rows(op: Op, rows: np.ndarray[Any, Any]) -> str | None:
+    texts = [_written_out(op, row) for row in rows.tolist()]
     return None if None in texts else f"[{', '.join(map(str, texts))}]"
 
 

@@ -7,8 +7,9 @@ For an op whose derivative is a matrix there is no partial derivative to show. I
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from itertools import dropwhile
+from typing import NamedTuple, TypeVar
 
 from graphengine.ir.nodes import GraphNode
 from graphengine.ops.docstring import equations
@@ -22,6 +23,10 @@ from graphengine.traces.formulas import (
     whole_text,
 )
 from graphengine.traces.summary import ShownValue
+
+T = TypeVar("T")
+DEFINITION = "with "
+"""What a line about derivatives begins with that defines a name."""
 
 
 class GradientRule(NamedTuple):
@@ -42,17 +47,25 @@ def gradient_rule(
     """Return the rule for an operand by the docstring of the op; `gradient` is the name of what arrives."""
     if node.op == "einsum":
         return _einsum(node, position, gradient, values, incoming)
-    template = _template(node, position)
-    if node.op == "matmul" and any(value and len(value.shape) == 1 for value in values):
-        template = _of_vector(position, values)
+    is_of_vector = node.op == "matmul" and any(value and len(value.shape) == 1 for value in values)
+    template = _of_vector(position, values) if is_of_vector else _template(node, position)
     if template is None:
         return None
     fixed = attribute_texts(node)
     names = filled(template, {**fixed, **operand_texts(node), "z": node.id, "dz": gradient})
     shown = {**dict(zip(argument_names(node), values, strict=True)), "z": result, "dz": incoming}
-    texts = {name: text for name, value in shown.items() if (text := whole_text(value)) is not None}
-    numbers = filled(template, {**fixed, **texts})
-    return GradientRule(names, numbers if numbers != names else None) if names else None
+    texts = {name: whole_text(value) for name, value in shown.items()}
+    numbers = filled(template, {**fixed, **_known(texts)})
+    return GradientRule(names, _unless_same(numbers, names)) if names else None
+
+
+def _known(texts: Mapping[str, str | None]) -> dict[str, str]:
+    return {name: text for name, text in texts.items() if text is not None}
+
+
+def _unless_same(numbers: str | None, names: str) -> str | None:
+    """Return a formula with numbers, if there is a number in it."""
+    return numbers if numbers != names else None
 
 
 def _of_vector(position: int, values: Sequence[ShownValue | None]) -> str:
@@ -67,22 +80,16 @@ def _template(node: GraphNode, position: int) -> str | None:
     op = documented(node)
     if op is None or len(node.outputs) > 1:
         return None
-    name = argument_names(node)[position]
     texts = equations(op.docstring.derivatives)
-    definitions = texts[texts.index(first) :] if (first := next(filter(_is_definition, texts), None)) else []
-    rule = next((text for text in texts if re.match(rf"d{name} = ", text)), None)
-    if rule is None:
-        return None
-    return _with_definitions(rule.partition(" = ")[2], definitions)
-
-
-def _is_definition(text: str) -> bool:
-    return text.startswith("with ")
+    ahead = f"d{argument_names(node)[position]} = "
+    rules = [text.removeprefix(ahead) for text in texts if text.startswith(ahead)]
+    definitions = [*dropwhile(lambda text: not text.startswith(DEFINITION), texts)]
+    return _with_definitions(rules[0], definitions) if rules else None
 
 
 def _with_definitions(rule: str, definitions: Sequence[str]) -> str:
     """Return a rule with what it uses of definitions put in their place, the last one first."""
-    pairs = [text.removeprefix("with ").partition(" = ")[::2] for text in definitions]
+    pairs = [text.removeprefix(DEFINITION).partition(" = ")[::2] for text in definitions]
     for name, meaning in pairs[::-1]:
         rule = f"({meaning})".join(re.split(rf"\b{re.escape(name)}\b(?!\()", rule))
     return rule
@@ -93,13 +100,22 @@ def _einsum(
 ) -> GradientRule | None:
     """Return the gradient of one factor: a product of the gradient of the result with the other factors."""
     terms, arrow, result = einsum_equation(node).partition("->")
-    factors = terms.split(",")
-    own, others = factors[position], [*factors[:position], *factors[position + 1 :]]
-    has_pattern = arrow and "." not in terms and len(set(own)) == len(own) and set(own) <= set(result).union(*others)
-    if not has_pattern or any(1 in value.shape for value in values if value):  # a size of 1 may be broadcast
+    own, others = _apart(terms.split(","), position)
+    has_pattern = arrow and _is_product(own, [result, *others])
+    if not has_pattern or any(1 in value.shape for value in filter(None, values)):  # a size of 1 may be broadcast
         return None
     equation = f"{','.join([result, *others])}->{own}"
-    names = [gradient, *(str(ref) for place, ref in enumerate(node.inputs) if place != position)]
-    texts = [whole_text(value) for value in (incoming, *values[:position], *values[position + 1 :])]
+    names = [gradient, *map(str, _apart(node.inputs, position)[1])]
+    texts = [whole_text(value) for value in (incoming, *_apart(values, position)[1])]
     numbers = None if None in texts else f"einsum('{equation}', {', '.join(map(str, texts))})"
     return GradientRule(f"einsum('{equation}', {', '.join(names)})", numbers)
+
+
+def _apart(items: Sequence[T], position: int) -> tuple[T, list[T]]:
+    """Return one of the items, and the others."""
+    return items[position], [*items[:position], *items[position + 1 :]]
+
+
+def _is_product(own: str, others: Sequence[str]) -> bool:
+    """Return whether each axis of a factor is there once, and in another term as well."""
+    return "." not in "".join([own, *others]) and len({*own}) == len(own) and {*own} <= set().union(*others)

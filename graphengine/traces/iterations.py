@@ -100,6 +100,11 @@ class Iterations:
         )
         return replace(traced, training=step)
 
+    @property
+    def has_one_batch(self) -> bool:
+        """Whether all iterations of an epoch, and so of a training, have the same rows."""
+        return self.trainer.batches.per_epoch <= 1
+
     def graph_at(self, iteration: int) -> Graph:
         """The graph of the model as this iteration evaluates it."""
         return with_iteration(in_training_mode(self.model.graph), iteration, self.trainer.training.seed)
@@ -139,19 +144,8 @@ class Iterations:
         before = {node.id for node in reachable(graph.nodes, [graph.outputs[GRADIENT_NORM]])}
         before.update(node.id for node in self.model.graph.nodes)
         late = [node for node in graph.nodes if node.id not in before]
-        producers = {name: node for node in late for name in node.outputs}
-        place = {node.id: index for index, node in enumerate(late)}
-
-        def ancestors(value: str) -> list[GraphNode]:
-            found, pending = {}, [value]
-            while pending:
-                node = producers.get(pending.pop())
-                if node and node.id not in found:
-                    found[node.id] = node
-                    pending += [ref for ref in node.inputs if isinstance(ref, str)]
-            return sorted(found.values(), key=lambda node: place[node.id])
-
-        return {name: ancestors(graph.outputs[f"new_{name}"]) for name in self.model.graph.trainable}
+        trainable = self.model.graph.trainable
+        return {name: reachable(late, [graph.outputs[f"new_{name}"]]) for name in trainable}
 
 
 def _batches(batches: Batches) -> Iterator[tuple[int, Mapping[str, Any]]]:

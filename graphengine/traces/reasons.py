@@ -18,13 +18,18 @@ def not_walked(graph: Graph, operand: Operand, active: Container[str]) -> str:
         return "a number in the file is constant"
     if operand in active:
         return "the op gives it no gradient"
-    if operand in graph.inputs:
+    return _not_learned(graph, operand)
+
+
+def _not_learned(graph: Graph, name: str) -> str:
+    if name in graph.inputs:
         return "an input is data, not a parameter"
-    if operand in graph.parameters:
-        trainable = graph.parameters[operand].trainable
-        return "its gradient is not asked for" if trainable else "the parameter is not trainable"
-    if operand in graph.state:
+    if name in graph.state:
         return "state is not learned"
-    if not graph.types[operand].is_differentiable:
-        return f"{dtype_name(graph.types[operand].dtype)} numbers have no gradient"
+    if name in graph.trainable:
+        return "its gradient is not asked for"
+    if name in graph.parameters:
+        return "the parameter is not trainable"
+    if not graph.types[name].is_differentiable:
+        return f"{dtype_name(graph.types[name].dtype)} numbers have no gradient"
     return "it depends on nothing that is learned"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import zip_longest
 from typing import NamedTuple
 
 from graphengine.escaping import markdown
@@ -55,32 +56,30 @@ def _markdown_cell(text: str) -> str:
 def _aligned(rows: Sequence[Row]) -> Iterator[str]:
     """Rows as lines: the cells of rows of one depth form columns."""
     texts = [("    " * depth + "  " + cells[0], *cells[1:]) for depth, cells in rows]
-    widths = [
-        max((len(cells[column]) for cells in texts if len(cells) > column + 1), default=0)
-        for column in range(max(map(len, texts), default=0))
-    ]
+    columns = zip_longest(*(cells[:-1] for cells in texts), fillvalue="")  # the last cell of a row may be long
+    widths = [min(max(map(len, column)), MAX_WIDTH) for column in columns]
     for cells in texts:
-        padded = [cell.ljust(min(width, MAX_WIDTH)) for cell, width in zip(cells, widths, strict=False)]
-        yield "  ".join(padded).rstrip()
+        yield "  ".join(map(str.ljust, cells, [*widths, 0])).rstrip()
 
 
 def _sections(trace: GraphTrace) -> Iterator[tuple[str, list[Row]]]:
     """Title and rows of each part of a trace, without those that have no rows."""
+    wanted = [gradient for gradient in trace.gradients if gradient.value in trace.wrt]
     sections = {
         "given": [Row(0, (given.name, given.value.text, given.kind)) for given in trace.given],
-        "forward": [Row(0, (forward_text(line),)) for line in trace.forward],
+        "forward": _lines(map(forward_text, trace.forward)),
         f"backward, from {trace.of}": list(_backward(trace)),
-        "sums of gradients": [
-            Row(0, (sum_text(gradient, trace.of),)) for gradient in trace.gradients if len(gradient.contributions) > 1
-        ],
-        "gradients": [
-            Row(0, (total_text(gradient, trace.of),)) for gradient in trace.gradients if gradient.value in trace.wrt
-        ],
+        "sums of gradients": _lines(sum_text(gradient, trace.of) for gradient in trace.several),
+        "gradients": _lines(total_text(gradient, trace.of) for gradient in wanted),
         **_update(trace),
     }
     yield from ((heading, rows) for heading, rows in sections.items() if rows)
     for loop in trace.loops:
         yield from _steps(loop)
+
+
+def _lines(texts: Iterable[str]) -> list[Row]:
+    return [Row(0, (text,)) for text in texts]
 
 
 def _steps(loop: TracedLoop) -> Iterator[tuple[str, list[Row]]]:

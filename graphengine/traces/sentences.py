@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import groupby
+
 from graphengine.traces.summary import ShownValue, in_product
 from graphengine.traces.trace import (
     BackwardEdge,
@@ -56,9 +58,8 @@ def walked_texts(walk: NodeBackward, of: str | None) -> list[str]:
 
 def equation(*sides: str | None) -> str:
     """Sides of an equation, those that say something new."""
-    given = [side for side in sides if side is not None]
-    kept = [side for index, side in enumerate(given) if index == 0 or side != given[index - 1]]
-    return " = ".join(kept)
+    given = (side for side in sides if side is not None)
+    return " = ".join(side for side, _ in groupby(given))
 
 
 def arriving_text(walk: NodeBackward, of: str | None) -> str:
@@ -68,25 +69,31 @@ def arriving_text(walk: NodeBackward, of: str | None) -> str:
 
 def partial_text(walk: NodeBackward, edge: BackwardEdge, of: str | None) -> str:
     """The local partial derivative on an edge, `d_error/d_y_hat = -1`, or how the gradient gets there."""
-    if edge.partial is None and edge.rule:
+    local = derivative(walk.node, edge.operand)
+    if edge.partial is not None:
+        return equation(local, edge.formula, edge.numbers, edge.partial.text)
+    if edge.rule:
         gradient = f"{derivative(of, edge.operand)} (from {walk.node})"
         return equation(gradient, edge.rule.names, edge.rule.numbers)
-    if edge.partial is None and edge.formula is None:
-        return f"{derivative(walk.node, edge.operand)} by the backward of {walk.op}"
-    value = edge.partial.text if edge.partial else None
-    return equation(derivative(walk.node, edge.operand), edge.formula, edge.numbers, value)
+    return (
+        f"{local} by the backward of {walk.op}" if edge.formula is None else equation(local, edge.formula, edge.numbers)
+    )
 
 
 def product_text(walk: NodeBackward, edge: BackwardEdge) -> str:
     """What an edge carries on: `8 * (-1) = -8`, or why it is not walked."""
     if edge.product is None:
         return f"skipped: {edge.reason}"
-    incoming = next(iter(walk.incoming.values())) if len(walk.incoming) == 1 else None
-    if not (incoming and incoming.fits_formula and edge.partial and edge.partial.fits_formula):
+    arriving = [*walk.incoming.values()]
+    if edge.partial is None or len(arriving) != 1 or not (arriving[0].fits_formula and edge.partial.fits_formula):
         return edge.product.text
-    factors = f"{incoming.text} * {in_product(edge.partial.text)}"
-    summed = edge.product.shape != max(incoming.shape, edge.partial.shape, key=len)
-    return equation(f"sum({factors})" if summed else factors, edge.product.text)
+    return equation(_product_of(arriving[0], edge.partial, edge.product), edge.product.text)
+
+
+def _product_of(incoming: ShownValue, partial: ShownValue, product: ShownValue) -> str:
+    """Two factors of a chain rule; what is broadcast forward is summed backward."""
+    factors = f"{incoming.text} * {in_product(partial.text)}"
+    return factors if product.shape == max(incoming.shape, partial.shape, key=len) else f"sum({factors})"
 
 
 def sum_text(gradient: Gradient, of: str | None) -> str:

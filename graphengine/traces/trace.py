@@ -7,26 +7,29 @@ hold.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from functools import reduce
+from operator import add
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 
 from graphengine.backends.reference.executor import Executor, Slots
 from graphengine.backends.reference.steps import BackwardStep
 from graphengine.ir.graph import Graph, names_of
-from graphengine.ir.nodes import GraphNode, reachable
+from graphengine.ir.nodes import GraphNode, differentiable_operands, reachable
 from graphengine.ops.inference import elementwise, reduction
 from graphengine.traces.formulas import formula, formula_with_numbers, partial_formula, partial_with_numbers
 from graphengine.traces.gradient_rules import GradientRule, gradient_rule
 from graphengine.traces.reasons import not_walked
 from graphengine.traces.summary import ShownValue
-from graphengine.traces.unrolling import FIRST_AND_LAST, LoopStep, Opened, Unrolled
+from graphengine.traces.unrolling import FIRST_AND_LAST, LoopStep, Opened, Unrolled, present
 from graphengine.transform.directional import WEIGHTED, weighted
 from graphengine.transform.own_backward import require_memory_for
 from graphengine.transform.path import differentiable_toward
 
+T = TypeVar("T")
 Show: TypeAlias = Callable[[Any], ShownValue]
 """Gives what is shown of a value."""
 
@@ -141,6 +144,16 @@ class GraphTrace:
         computed = {name: value for line in self.forward for name, value in line.results.items()}
         return {given.name: given.value for given in self.given} | computed
 
+    @property
+    def walked(self) -> Iterator[tuple[NodeBackward, BackwardEdge, ShownValue]]:
+        """The edges that carry something on: the node that each comes from, the edge, and what it carries."""
+        return ((walk, edge, edge.product) for walk in self.backward for edge in walk.edges if edge.product)
+
+    @property
+    def several(self) -> list[Gradient]:
+        """The gradients that are sums: of values with several uses."""
+        return [gradient for gradient in self.gradients if len(gradient.contributions) > 1]
+
 
 def trace_graph(
     graph: Graph,
@@ -183,14 +196,11 @@ def trace_values(
 ) -> GraphTrace:
     """Trace the values of a forward pass, which may be symbols of a recorder if `show` knows what to show of one."""
     graph = executor.graph
-    target = None if of is None else graph.value_name(of)
-    wanted = [graph.value_name(name) for name in wrt]
     shown = {name: show(slots[slot]) for name, slot in executor.slot_of.items()}
+    wanted = [graph.value_name(name) for name in wrt]
+    target = None if of is None else graph.value_name(of)
     walker = _Walker(executor, slots, shown, wanted, show, (called or target) if wanted else None)
-    left_out: tuple[tuple[str, str], ...] = ()
-    if target is not None and wanted:
-        executor.backward(slots, target, wanted, walker.see)
-        left_out = walker.left_out(target)
+    left_out = walker.walk(executor, target) if target is not None and wanted else ()
     return GraphTrace(
         graph.name,
         walker.of,
@@ -224,20 +234,26 @@ def _traced_step(step: LoopStep, of: str | None, show: Show, opened: Opened) -> 
 def _of_nodes_in(graph: Graph, traced: GraphTrace) -> GraphTrace:
     """The trace of an extended graph without what extends it."""
     own = {node.id for node in graph.nodes}
-
-    def from_outside(gradient: Gradient) -> Gradient:
-        parts = [(node if node in own else "outside", shown) for node, shown in gradient.contributions]
-        return replace(gradient, contributions=tuple(parts))
-
+    gradients = [_from_outside(each, own) for each in traced.gradients if each.value in graph.types]
     return replace(
         traced,
         model=graph.name,
-        given=tuple([each for each in traced.given if each.name in graph.sources]),
-        forward=tuple([each for each in traced.forward if each.node in own]),
-        backward=tuple([each for each in traced.backward if each.node in own]),
+        given=_selected(traced.given, "name", graph.sources),
+        forward=_selected(traced.forward, "node", own),
+        backward=_selected(traced.backward, "node", own),
         left_out=tuple([each for each in traced.left_out if each[0] in own]),
-        gradients=tuple([from_outside(each) for each in traced.gradients if each.value in graph.types]),
+        gradients=tuple(gradients),
     )
+
+
+def _selected(items: Iterable[T], key: str, kept: Container[str]) -> tuple[T, ...]:
+    return tuple([each for each in items if getattr(each, key) in kept])
+
+
+def _from_outside(gradient: Gradient, own: Container[str]) -> Gradient:
+    """A gradient whose contributions from other nodes than a graph's own come from outside of it."""
+    parts = [(node if node in own else "outside", shown) for node, shown in gradient.contributions]
+    return replace(gradient, contributions=tuple(parts))
 
 
 def computable(graph: Graph, values: Mapping[str, Any]) -> Graph:
@@ -252,9 +268,12 @@ def computable(graph: Graph, values: Mapping[str, Any]) -> Graph:
         else:
             missing.update(node.outputs)
     outputs = {name: value for name, value in graph.outputs.items() if value not in missing}
-    types = {name: kind for name, kind in graph.types.items() if name not in missing}
-    inputs = {name: source for name, source in graph.inputs.items() if name not in missing}
+    types, inputs = _without(graph.types, missing), _without(graph.inputs, missing)
     return graph.derive(nodes, outputs, types, inputs=inputs)
+
+
+def _without(items: Mapping[str, T], names: Container[str]) -> dict[str, T]:
+    return {name: each for name, each in items.items() if name not in names}
 
 
 def evaluation(node: GraphNode, shown: Mapping[str, ShownValue]) -> NodeForward:
@@ -265,6 +284,12 @@ def evaluation(node: GraphNode, shown: Mapping[str, ShownValue]) -> NodeForward:
 
 def _operands(node: GraphNode, shown: Mapping[str, ShownValue]) -> list[ShownValue | None]:
     return [shown[ref] if isinstance(ref, str) else None if ref is None else ShownValue.of(ref) for ref in node.inputs]
+
+
+def _has_partials(node: GraphNode, results: Sequence[Any]) -> bool:
+    """Whether a partial derivative is one number for each element of the only result."""
+    is_apart = type(node.node).infer in (elementwise, reduction)
+    return len(results) == 1 and (is_apart or not np.ndim(results[0]))
 
 
 class _Walker:
@@ -287,45 +312,48 @@ class _Walker:
         self.arrived: dict[str, list[tuple[str, Any]]] = {}
         self.incoming: dict[str, Sequence[Any]] = {}
 
+    def walk(self, executor: Executor, target: str) -> tuple[tuple[str, str], ...]:
+        """Run the backward pass from a target; gives the nodes that it does not come to, each with the reason."""
+        executor.backward(self.slots, target, self.wanted, self.see)
+        return self.left_out(target)
+
     def see(self, step: BackwardStep, incoming: Sequence[Any], products: Sequence[Any]) -> None:
         """Write down one step: what arrives at a node and what its operands get of it."""
         node = step.step.node
         self.incoming[node.id] = incoming
-        partials = self._partials(step)
         edges = []
-        for position, (operand, product) in enumerate(zip(node.inputs, products, strict=True)):
-            if operand is None:
-                continue
+        for position, (partial, product) in enumerate(zip(self._partials(step), products, strict=True)):
+            operand = node.inputs[position]
             if product is not None:
                 self.arrived.setdefault(str(operand), []).append((node.id, product))
-            edges.append(self._edge(step, position, partials[position], product, incoming))
-        arriving = {
-            name: self.show(gradient)
-            for name, gradient in zip(node.outputs, incoming, strict=True)
-            if gradient is not None
-        }
+            if operand is not None:
+                edges.append(self._edge(step, position, partial, product, incoming))
+        arriving = {name: self.show(each) for name, each in present(node.outputs, incoming)}
         self.walks.append(NodeBackward(node.id, node.op, arriving, tuple(edges)))
 
     def _edge(
         self, step: BackwardStep, position: int, partial: Any, product: Any, incoming: Sequence[Any]
     ) -> BackwardEdge:
         node = step.step.node
-        operand, values = node.inputs[position], _operands(node, self.shown)
+        operand, values, result = node.inputs[position], _operands(node, self.shown), self.shown[node.id]
         rule = None
         if product is not None and partial is None and len(incoming) == 1:
             arriving = f"d_{self.of}/d_{node.id}"
-            rule = gradient_rule(node, position, arriving, values, self.shown[node.id], self.show(incoming[0]))
+            rule = gradient_rule(node, position, arriving, values, result, self.show(incoming[0]))
         return BackwardEdge(
             node.node.signature.input_name(position),
             position,
             str(operand),
             partial_formula(node, position),
-            partial_with_numbers(node, position, values, self.shown[node.id]),
-            None if partial is None else self.show(partial),
-            None if product is None else self.show(product),
+            partial_with_numbers(node, position, values, result),
+            self._shown(partial),
+            self._shown(product),
             not_walked(self.graph, operand, self.active) if product is None else None,
             rule,
         )
+
+    def _shown(self, value: Any) -> ShownValue | None:
+        return None if value is None else self.show(value)
 
     def _partials(self, step: BackwardStep) -> Sequence[Any]:
         """The local partial derivatives: what `backward` gives where a gradient of ones arrives.
@@ -335,35 +363,30 @@ class _Walker:
         """
         node, _, inputs, outputs = step.step
         values, results = [self.slots[slot] for slot in inputs], [self.slots[slot] for slot in outputs]
-        none = [None] * len(inputs)
-        is_apart = type(node.node).infer in (elementwise, reduction)
-        if len(results) > 1 or (np.ndim(results[0]) and not is_apart):
-            return none
-        needs = tuple(
-            isinstance(operand, str) and self.graph.types[operand].is_differentiable for operand in node.inputs
-        )
+        if not _has_partials(node, results):
+            return [None] * len(inputs)
         ones = np.ones_like(results[0])[()]
         try:
             with np.errstate(all="ignore"):
-                return node.node.signature.gradients(node.node, [ones], values, results, needs)
+                return node.node.signature.gradients(
+                    node.node, [ones], values, results, differentiable_operands(node, self.graph.types)
+                )
         except Exception:  # noqa: BLE001 - a backward may refuse inputs that no gradient is asked for
-            return none
+            return [None] * len(inputs)
 
     def loops(self, opened: Opened) -> tuple[TracedLoop, ...]:
         """The loops among the nodes, the first and the last steps of each traced."""
-        found = []
-        for node in self.graph.nodes:
-            if node.op != "scan" or not node.node.is_core:
-                continue
-            loop: Any = node.node
-            operands = [self.slots[self.slot_of[ref]] if isinstance(ref, str) else ref for ref in node.inputs]
-            arriving = self.incoming.get(node.id, [None] * len(node.outputs))
-            unrolled = Unrolled(loop, operands, arriving)
-            steps = unrolled.steps(opened.numbers(unrolled.count))
-            within = Opened(opened.within, opened.within)
-            traced = tuple([(step.number, _traced_step(step, self.of, self.show, within)) for step in steps])
-            found.append(TracedLoop(node.id, loop.function.name, unrolled.count, traced))
-        return tuple(found)
+        return tuple([self._loop(node, opened) for node in self.graph.nodes if node.is_loop])
+
+    def _loop(self, node: GraphNode, opened: Opened) -> TracedLoop:
+        loop: Any = node.node
+        operands = [self.slots[self.slot_of[ref]] if isinstance(ref, str) else ref for ref in node.inputs]
+        arriving = self.incoming.get(node.id, [None] * len(node.outputs))
+        unrolled = Unrolled(loop, operands, arriving)
+        steps = unrolled.steps(opened.numbers(unrolled.count))
+        within = Opened(opened.within, opened.within)
+        traced = tuple([(step.number, _traced_step(step, self.of, self.show, within)) for step in steps])
+        return TracedLoop(node.id, loop.function.name, unrolled.count, traced)
 
     def left_out(self, target: str) -> tuple[tuple[str, str], ...]:
         """The nodes without a walk, each with the reason."""
@@ -380,15 +403,13 @@ class _Walker:
 
     def sums(self, target: str | None) -> tuple[Gradient, ...]:
         """The gradients with respect to all values that are walked through, from the target to the wanted values."""
-        found = []
-        for name, parts in self.arrived.items():
-            total = parts[0][1]
-            for _, part in parts[1:]:
-                total = total + part
-            contributions = tuple((node, self.show(part)) for node, part in parts)
-            found.append(Gradient(name, contributions, self.show(total)))
-        absent = [name for name in self.wanted if target is not None and name not in self.arrived]
+        found = [self._sum(name, parts) for name, parts in self.arrived.items()]
+        absent = [name for name in self.wanted if name not in self.arrived] if target is not None else []
         return (*found, *(Gradient(name, (), self.show(self._without_edges(name, target))) for name in absent))
+
+    def _sum(self, name: str, parts: Sequence[tuple[str, Any]]) -> Gradient:
+        total = reduce(add, (part for _, part in parts))
+        return Gradient(name, tuple((node, self.show(part)) for node, part in parts), self.show(total))
 
     def _without_edges(self, name: str, target: str | None) -> Any:
         """The gradient of the target itself, which is 1, or of what it does not depend on, which is 0."""

@@ -71,18 +71,24 @@ def chosen(
     wrt: str | Sequence[str] | None = None,
 ) -> Tracing:
     """Return the evaluation that `trace` traces; raises as it does."""
-    given = bind_inputs(model.graph, inputs or {}, ())
-    if sample is not None:
-        given = {**one_sample(model.load_data(_data_name(model)), model, sample), **given}
-    training = model.document.training
-    if training is None and iteration is not None:
+    given = _given(model, inputs, sample)
+    if model.document.training is None and iteration is not None:
         raise UsageError("iterations belong to a training, and the model has no training section")
-    if iteration is None and not _begins_with_updates(model, given, asked=bool(of or wrt)):
+    is_plain = bool(of or wrt)
+    if iteration is None and not _begins_with_updates(model, given, asked=is_plain):
         return _plain(model, given or _all_data(model), of, wrt)
     iterations, moment = _moment(model, given, iteration)
-    if of or wrt:
+    if is_plain:
         return _plain(model, {**moment.values, **moment.batch}, of, wrt)
     return Tracing(model, iterations.given(moment), iterations=iterations, moment=moment)
+
+
+def _given(model: Model, inputs: Mapping[str, Any] | None, sample: int | None) -> dict[str, Any]:
+    """The inputs that are given, those of a sample of the data where they are not."""
+    given = bind_inputs(model.graph, inputs or {}, ())
+    if sample is None:
+        return given
+    return {**one_sample(model.load_data(_data_name(model)), model, sample), **given}
 
 
 def _begins_with_updates(model: Model, given: Mapping[str, Any], *, asked: bool) -> bool:

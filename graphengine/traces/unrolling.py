@@ -73,10 +73,9 @@ class Unrolled:
         for place, axis in zip(loop.cut, loop.axes[0], strict=True):
             values[place] = self._part(values[place], axis, number - 1)
         graph = body.graph(tuple(map(kind_of, values)))
-        named = {name: value for name, value in zip(body.inputs, values, strict=True) if value is not None}
+        names = [body.results[port] for port in body.outputs]
         given = [*self._after(number), *self._stacked(number - 1)]
-        pairs = [(body.results[port], each) for port, each in zip(body.outputs, given, strict=True)]
-        return LoopStep(number, graph, named, tuple([pair for pair in pairs if pair[1] is not None]))
+        return LoopStep(number, graph, dict(present(body.inputs, values)), tuple(present(names, given)))
 
     def _starting(self, state: Sequence[Any]) -> list[Any]:
         """The operands with another state."""
@@ -95,20 +94,22 @@ class Unrolled:
 
     def _after(self, number: int) -> list[Any]:
         """The gradients with respect to the state after so many steps."""
-        carries = len(self._loop.carry)
         if all(each is None for each in self._arriving):
-            return self._arriving[:carries]
+            return self._arriving[: len(self._loop.carry)]
         if number not in self._gradients:
             known = min(each for each in self._gradients if each > number)
-            loop, values = self._loop.between(self._starting(self._state(number)), number, known, self.count)
-            parts = zip(self._arriving[carries:], loop.axes[1], strict=True)
-            steps = (number, known, self.count)
-            arriving = [each if each is None else self._loop.parts(each, axis, *steps) for each, axis in parts]
-            carried = set(loop.carried)
-            needs = tuple(place in carried and kind.is_differentiable for place, kind in enumerate(self._kinds))
-            found = loop.backward((*self._gradients[known], *arriving), tuple(values), needs)
-            self._gradients[number] = [found[place] for place in loop.carried]
+            self._gradients[number] = self._back(known, number)
         return self._gradients[number]
+
+    def _back(self, known: int, number: int) -> list[Any]:
+        """The gradients with respect to the state after fewer steps than those for which they are known."""
+        steps = (number, known, self.count)
+        loop, values = self._loop.between(self._starting(self._state(number)), *steps)
+        sequences = zip(self._arriving[len(self._loop.carry) :], loop.axes[1], strict=True)
+        arriving = [each if each is None else self._loop.parts(each, axis, *steps) for each, axis in sequences]
+        needs = tuple(place in loop.carried and kind.is_differentiable for place, kind in enumerate(self._kinds))
+        found = loop.backward((*self._gradients[known], *arriving), tuple(values), needs)
+        return [found[place] for place in loop.carried]
 
     def _stacked(self, index: int) -> list[Any]:
         """What arrives at the results of one step that are stacked."""
@@ -117,6 +118,11 @@ class Unrolled:
 
     def _part(self, whole: Any, axis: int, index: int) -> Any:
         return np.take(whole, self.count - 1 - index if self._loop.reverse else index, axis=axis)
+
+
+def present(names: Sequence[str], values: Sequence[Any]) -> list[tuple[str, Any]]:
+    """Names with their values, without those that have none."""
+    return [(name, value) for name, value in zip(names, values, strict=True) if value is not None]
 
 
 def _all(results: Any) -> tuple[Any, ...]:

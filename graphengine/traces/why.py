@@ -9,6 +9,7 @@ numbers has all sentences and chooses.
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeAlias, TypeGuard
 
@@ -71,11 +72,14 @@ def case_of(movement: Movement) -> str:
         return "lost"
     if step == 0:
         return "flat" if slope == 0 else "still"
-    moves = "rises" if step > 0 else "falls"
+    return f"{'rises' if step > 0 else 'falls'} {_manner(movement.aim, step, slope)}".rstrip()
+
+
+def _manner(aim: Aim | None, step: float, slope: float) -> str:
+    """How a number moves: late, if it does not go down its slope, or else where the aim goes with it, if it has one."""
     if slope == 0 or (step > 0) == (slope > 0):
-        return f"{moves} late"
-    toward = _toward_aim(movement.aim, step) if movement.aim else None
-    return f"{moves} {toward}" if toward else moves
+        return "late"
+    return (_toward_aim(aim, step) if aim else None) or ""
 
 
 def _toward_aim(aim: Aim, step: float) -> str | None:
@@ -120,15 +124,14 @@ def _toward(aim: Aim, name: str, case: tuple[bool, str]) -> str:
 def aim_of(trace: GraphTrace, name: str, multiply: Multiply) -> Aim | None:
     """What a parameter moves toward its target, if exactly one path of single numbers leads there."""
     path = _only_path(trace, name)
-    place = next((index for index, (walk, _) in reversed(list(enumerate(path))) if walk.op == "sub"), len(path))
-    below = path[place + 1 :]
-    if not below:
+    places = [index for index, (walk, _) in enumerate(path) if walk.op == "sub"]
+    if not places or places[-1] == len(path) - 1:
         return None
-    walk, edge = path[place]
+    (walk, edge), below = path[places[-1]], path[places[-1] + 1 :]
     prediction = edge.operand
     target = next((other.operand for other in walk.edges if other.reason), "")
     guess, wanted = trace.values.get(prediction), trace.values.get(target)
-    factors = [each.partial for _, each in below if each.partial is not None and each.partial.shape == ()]
+    factors = [each.partial for _, each in below if _is_number(each.partial)]
     if len(factors) < len(below) or not (_is_number(guess) and _is_number(wanted)):
         return None
     return Aim(prediction, guess, target, wanted, _slope_name(below, prediction, name), multiply(factors))
@@ -155,14 +158,12 @@ def _number(value: ShownValue) -> float:
 
 def _only_path(trace: GraphTrace, name: str) -> Path:
     """The steps from the loss to a parameter, if there is exactly one way; else nothing."""
-    users: dict[str, list[tuple[NodeBackward, BackwardEdge]]] = {}
-    for walk in trace.backward:
-        for edge in walk.edges:
-            if edge.product is not None:
-                users.setdefault(edge.operand, []).append((walk, edge))
+    users = defaultdict[str, list[tuple[NodeBackward, BackwardEdge]]](list)
+    for walk, edge, _ in trace.walked:
+        users[edge.operand].append((walk, edge))
     path: list[tuple[NodeBackward, BackwardEdge]] = []
     while name != trace.of:
-        if len(users.get(name, [])) != 1:
+        if len(users[name]) != 1:
             return []
         path += users[name]
         name = path[-1][0].node
