@@ -10,7 +10,7 @@ import typer
 from graphengine.cli.failures import WORK_FAILED
 from graphengine.cli.opening import decoded, open_changed
 from graphengine.cli.options import Inputs, ModelName, Of, OutputFormat, Plugins, Settings, Strict, Wrt
-from graphengine.cli.output import Format, print_json, print_line, print_table
+from graphengine.cli.output import Format, print_line, print_result, print_table
 from graphengine.cli.values import named_values
 from graphengine.errors import UsageError
 
@@ -38,21 +38,23 @@ def gradcheck(
     model, given = open_changed(file, plugins, settings, strict=strict)
     given = decoded(model, {**given, **named_values("--input", inputs)})
     loss = of or model.default_loss()
-    names = wrt or list(model.graph.trainable)
-    if not names:
-        raise UsageError(f"with respect to which values? model '{model.graph.name}' has no trainable parameter")
+    names = wrt or _trainable(model)
     from graphengine.model.model_checks import checks_of_model, inputs_for_a_check
 
     values, origin = inputs_for_a_check(model, given, loss, seed)
     rows = [_row(check, mode) for mode, check in checks_of_model(model, values, loss, names, seed)]
     correct = all(row["correct"] for row in rows)
-    if output_format is Format.json:
-        result = {"model": model.graph.name, "of": loss, "inputs": origin, "correct": correct, "gradients": rows}
-        print_json(result)
-    else:
-        _print(model, rows, loss, origin)
+    result = {"model": model.graph.name, "of": loss, "inputs": origin, "correct": correct, "gradients": rows}
+    print_result(output_format, result, lambda: _print(model, rows, loss, origin))
     if not correct:
         raise typer.Exit(WORK_FAILED)
+
+
+def _trainable(model: Model) -> list[str]:
+    names = list(model.graph.trainable)
+    if not names:
+        raise UsageError(f"with respect to which values? model '{model.graph.name}' has no trainable parameter")
+    return names
 
 
 def _row(check: GradientCheck, mode: str) -> dict[str, Any]:
@@ -70,23 +72,24 @@ def _row(check: GradientCheck, mode: str) -> dict[str, Any]:
 
 
 def _print(model: Model, rows: list[dict[str, Any]], loss: str, origin: str) -> None:
-    what = {
-        "given": "the given inputs",
-        "data": "the first samples of its data",
-        "random": "random inputs",
-        "none": "no inputs",
-    }[origin]
-    print_line(f"{model.graph.name}: gradients of '{loss}' on {what}")
+    print_line(f"{model.graph.name}: gradients of '{loss}' on {_ORIGINS[origin]}")
     columns = ["value", "mode", "backward", "slope", "by", "correct"]
-    cells = [
-        [row["parameter"], row["mode"], f"{row['got']:.10g}", f"{row['expected']:.10g}", row["method"], _word(row)]
-        for row in rows
-        if row["law"] == "slope"
-    ]
-    print_table("", columns, cells)
+    print_table("", columns, [_cells(row) for row in rows if row["law"] == "slope"])
     for row in rows:
         if not row["correct"]:
             print_line(f"wrong: with respect to '{row['parameter']}' in {row['mode']}: {row['message']}")
+
+
+_ORIGINS = {
+    "given": "the given inputs",
+    "data": "the first samples of its data",
+    "random": "random inputs",
+    "none": "no inputs",
+}
+
+
+def _cells(row: Mapping[str, Any]) -> list[str]:
+    return [row["parameter"], row["mode"], f"{row['got']:.10g}", f"{row['expected']:.10g}", row["method"], _word(row)]
 
 
 def _word(row: Mapping[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -20,7 +21,7 @@ from graphengine.cli.options import (
     UpdateRuleFile,
     on_device,
 )
-from graphengine.cli.output import Format, print_json, print_line
+from graphengine.cli.output import Format, print_lines, print_result
 from graphengine.errors import UsageError
 
 if TYPE_CHECKING:
@@ -71,18 +72,22 @@ def resume_check(
 
 def _report(model: str, found: dict[int, list[str]], output_format: Format) -> None:
     failed = {place: names for place, names in found.items() if names}
-    if output_format is Format.json:
-        print_json(
-            {"model": model, "interrupted_after": list(found), "different": {str(k): v for k, v in failed.items()}}
-        )
-    else:
-        places = ", ".join(map(str, found))
-        print_line(f"{model}: interrupted after iteration {places}: {'not ' * bool(failed)}the same to the last bit")
-        for place, names in failed.items():
-            more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-            print_line(f"  after {place}: {', '.join(names[:SHOWN])}{more}")
+    content = {
+        "model": model,
+        "interrupted_after": list(found),
+        "different": dict(zip(map(str, failed), failed.values(), strict=True)),
+    }
+    print_result(output_format, content, lambda: print_lines(_lines(model, found, failed)))
     if failed:
         raise typer.Exit(WORK_FAILED)
+
+
+def _lines(model: str, found: Iterable[int], failed: Mapping[int, list[str]]) -> Iterator[str]:
+    places = ", ".join(map(str, found))
+    yield f"{model}: interrupted after iteration {places}: {'not ' * bool(failed)}the same to the last bit"
+    for place, names in failed.items():
+        more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+        yield f"  after {place}: {', '.join(names[:SHOWN])}{more}"
 
 
 def checkpoint_folder(folder: Path | None, *, resume: bool) -> dict[str, Any]:

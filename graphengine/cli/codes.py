@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from graphengine.cli.options import OutputFormat
-from graphengine.cli.output import Format, print_json, print_line, print_table
+from graphengine.cli.output import Format, print_line, print_result, print_table
 from graphengine.errors import CODES, UsageError, did_you_mean
 
 
@@ -18,15 +18,14 @@ def explain(
     """Explain an error code: cause, example and remedy; without one, list all."""
     from graphengine.explanations import explained
 
-    if code is not None and code.upper() not in CODES:
+    if code is None:
+        content = {"codes": list(map(explained, CODES))}
+        print_result(output_format, content, lambda: print_table("", ["code", "meaning"], list(CODES.items())))
+        return
+    if code.upper() not in CODES:
         raise UsageError(f"there is no error code '{code}'", hint=did_you_mean(code.upper(), CODES, "codes"))
-    texts = [explained(each) for each in ([code.upper()] if code else CODES)]
-    if output_format is Format.json:
-        print_json(texts[0] if code else {"codes": texts})
-    elif code:
-        _print_one(**texts[0])
-    else:
-        print_table("", ["code", "meaning"], list(CODES.items()))
+    text = explained(code.upper())
+    print_result(output_format, text, lambda: _print_one(**text))
 
 
 def _print_one(code: str, title: str, cause: str, remedy: str, example: str) -> None:

@@ -9,10 +9,11 @@ import typer
 
 from graphengine.cli.limiting import current_limits
 from graphengine.cli.options import ModelName, OutputFormat
-from graphengine.cli.output import Format, print_json, print_line, writable
+from graphengine.cli.output import Format, print_json, print_line, print_lines, print_result, writable
 from graphengine.library import model_file
 
 if TYPE_CHECKING:
+    from graphengine.format.differences import Difference
     from graphengine.format.documents import ModelDocument
 
 
@@ -29,15 +30,14 @@ def diff(
 
     found = differences(_document(before), _document(after))
     same = not any(each.changes_meaning for each in found)
-    if output_format is Format.json:
-        print_json({"same": same, "differences": [each.as_dict() for each in found]})
-    else:
-        for each in found:
-            print_line(str(each) + " (says something else, means the same)" * (not each.changes_meaning))
-        if not found:
-            print_line("no difference")
+    content = {"same": same, "differences": [each.as_dict() for each in found]}
+    print_result(output_format, content, lambda: print_lines(map(_line, found) if found else ["no difference"]))
     if exit_code and not same:
         raise typer.Exit(1)
+
+
+def _line(found: Difference) -> str:
+    return str(found) + " (says something else, means the same)" * (not found.changes_meaning)
 
 
 def upgrade(

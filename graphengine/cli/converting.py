@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from graphengine.cli.limiting import current_limits
-from graphengine.cli.opening import open_changed
+from graphengine.cli.opening import open_without_inputs
 from graphengine.cli.options import ModelName, Plugins, Settings, Strict
 from graphengine.cli.output import check_targets, print_note, writable
 from graphengine.cli.values import named_values
@@ -80,21 +81,26 @@ def export(
     functions forward, gradient and step, a C file has them for sizes that are known.
     """
     check_targets({"MODEL": model_file(file), "--output": output})
-    chosen = {"--graph": graph, "--outputs": outputs, "--dtype": dtype, "--opset": opset}
-    chosen |= {"--no-defaults": no_defaults, "--external": external}
-    for option in [name for name, value in chosen.items() if value and kind is not FileKind.onnx]:
-        raise UsageError(f"{option} is for ONNX files; a {kind.value} file has all functions and outputs of a model")
-    model, given = open_changed(file, plugins, settings, strict=strict)
-    if given:
-        raise UsageError(f"nothing is run here, so input '{next(iter(given))}' takes no value")
-    chosen["--graph"] = graph or GraphKind.forward
+    chosen = {"graph": graph, "outputs": outputs, "dtype": dtype, "opset": opset}
+    chosen |= {"no-defaults": no_defaults, "external": external}
+    if kind is not FileKind.onnx:
+        _require_none(chosen, kind)
+    model = open_without_inputs(file, plugins, settings, strict=strict)
     if size and kind is not FileKind.c:
         raise UsageError("--size is for C files; in other files sizes stay symbols")
     if kind is FileKind.onnx:
-        _write_onnx(model, output, {option.removeprefix("--"): value for option, value in chosen.items()})
+        _write_onnx(model, output, {**chosen, "graph": graph or GraphKind.forward})
     else:
         _write_code(model, output, kind, named_values("--size", size))
     print_note(f"{WORDS[kind]} written to {output}")
+
+
+def _require_none(chosen: Mapping[str, Any], kind: FileKind) -> None:
+    """Refuse options of ONNX files for a file of another kind."""
+    for option, value in chosen.items():
+        if value:
+            all_of_it = f"a {kind.value} file has all functions and outputs of a model"
+            raise UsageError(f"--{option} is for ONNX files; {all_of_it}")
 
 
 WORDS = {FileKind.onnx: "ONNX model", FileKind.python: "Python file", FileKind.c: "C file"}

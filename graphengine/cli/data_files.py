@@ -20,6 +20,7 @@ from graphengine.errors import DataError, UsageError, make_pointer
 if TYPE_CHECKING:
     from graphengine.data.carried import Carried
     from graphengine.data.readers import Reader
+    from graphengine.format.paths import DataFile
     from graphengine.ir.binding import Columns
     from graphengine.model.model import Model
 
@@ -47,6 +48,11 @@ def read_data(
     """
     offer = offered_by(model, data, pairs, given, needed, option)
     return offer.read(offer.inputs)
+
+
+def data_by_name(model: Model, data: str | None, workers: int | str | None) -> str | None:
+    """The name of a data source for processes, which read it for themselves; None where the rows are handed over."""
+    return data if workers and data in model.document.data else None
 
 
 def named_after(data: str | None, arrays: dict[str, Any]) -> dict[str, Any]:
@@ -97,17 +103,23 @@ def kept_columns(model: Model, data: str | None, keep: Sequence[str] | None) -> 
         return None
     if data is None:
         raise UsageError("--keep needs --data FILE, where the columns are")
-    from graphengine.data.readers import Reader, file_in
     from graphengine.data.stored import Memory
 
     names = None if "all" in keep else [name for text in keep for name in several("--keep", text)]
-    memory = Memory(model.limits.data_bytes, model.limits.disk_bytes)
+    reader, file = _file_of_columns(model, data)
+    return reader.carried_along(file, names, Memory(model.limits.data_bytes, model.limits.disk_bytes))
+
+
+def _file_of_columns(model: Model, data: str) -> tuple[Reader, DataFile]:
+    """The file of `--data`, or of the data source that it names, and what reads it."""
+    from graphengine.data.readers import Reader, file_in
+
     source = model.document.data.get(data)
     if source is None:
-        return _reader_of(model, Path(data)).carried_along(Path(data), names, memory)
+        return _reader_of(model, Path(data)), Path(data)
     if not isinstance(source, Reader):
         raise UsageError(f"--keep needs a file of columns, and the data source '{data}' is not one")
-    return source.carried_along(file_in(model.path.parent if model.path else None, source.path), names, memory)
+    return source, file_in(model.path.parent if model.path else None, source.path)
 
 
 def several(option: str, text: str) -> list[str]:
@@ -135,15 +147,19 @@ def _offered_by_file(
     from graphengine.ir.binding import listed
 
     reader = _reader_of(model, path, option)
-    if os.path.exists(path) and not path.is_file():  # noqa: PTH110 - of names that are too long `Path` makes an error
-        raise DataError(f"{option} {path} is not a plain file, which is read more than once", code="GE504")
+    _require_plain(path, option)
     key, header = reader.named_by, _names_in(reader, path)
     declared = listed(declared_columns(model.document, key), lambda: header, model.graph.inputs)
     meant = _wanted(model, header, columns, declared, needed)
     wanted = {name: what for name, what in meant.items() if name not in given}
-    if key != "columns" and any(isinstance(what, list) for what in wanted.values()):
+    if key != "columns" and list in map(type, wanted.values()):
         raise UsageError(f"--columns: an input takes one of the {key} of {path}, not several")
     return Offer(wanted, lambda names: _read_file(model, path, reader, {name: wanted[name] for name in names}))
+
+
+def _require_plain(path: Path, option: str) -> None:
+    if os.path.exists(path) and not path.is_file():  # noqa: PTH110 - of names that are too long `Path` makes an error
+        raise DataError(f"{option} {path} is not a plain file, which is read more than once", code="GE504")
 
 
 def _read_file(model: Model, path: Path, reader: Reader, wanted: Columns) -> dict[str, Any]:
@@ -161,15 +177,19 @@ def _read_file(model: Model, path: Path, reader: Reader, wanted: Columns) -> dic
 @contextmanager
 def _placed(model: Model, reader: Reader) -> Iterator[None]:
     """Report with its place in the model file what is to be changed in a data source, which reads the caller's file."""
-    from graphengine.data.csv_dialect import IN_SOURCE
-
     try:
         yield
     except DataError as error:
-        name = next((name for name, source in model.document.data.items() if source is reader), None)
-        if name is None or not any(IN_SOURCE in (problem.hint or "") for problem in error.problems):
+        names = [name for name, source in model.document.data.items() if source is reader]
+        if not names or not _is_about_source(error):
             raise
-        raise error.declared_at(**model.place(make_pointer(("data", name)))) from None
+        raise error.declared_at(**model.place(make_pointer(("data", names[0])))) from None
+
+
+def _is_about_source(error: DataError) -> bool:
+    from graphengine.data.csv_dialect import IN_SOURCE
+
+    return any(IN_SOURCE in (problem.hint or "") for problem in error.problems)
 
 
 def _reader_of(model: Model, path: Path, option: str = "--data") -> Reader:
@@ -190,8 +210,9 @@ def _wanted(
     from graphengine.ir.binding import is_in, meant_by
 
     found = {name: columns.get(name) or meant_by(name, declared, names) for name in model.graph.inputs}
-    present = {name: what for name, what in found.items() if name in columns or is_in(what, names)}
-    return present or found if needed is None else {name: found[name] for name in needed}
+    if needed is not None:
+        return {name: found[name] for name in needed}
+    return {name: what for name, what in found.items() if name in columns or is_in(what, names)} or found
 
 
 def _names_in(reader: Reader, path: Path) -> list[str]:

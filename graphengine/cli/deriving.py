@@ -5,14 +5,15 @@ What is printed for machines and what `-o` writes are the same bytes: a model fi
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 
 from graphengine.cli.failures import print_problems
-from graphengine.cli.opening import open_changed
+from graphengine.cli.opening import open_without_inputs
 from graphengine.cli.options import (
     ModelName,
     Of,
@@ -29,18 +30,17 @@ from graphengine.cli.output import (
     array_text,
     check_targets,
     print_line,
+    print_lines,
     print_note,
     print_text,
     writable,
 )
-from graphengine.errors import UsageError
 from graphengine.library import model_file
 from graphengine.wording import escaped_json
 
 if TYPE_CHECKING:
     from graphengine.ir.graph import Graph
     from graphengine.ir.nodes import GraphNode
-    from graphengine.model.model import Model
 
 MAX_WIDTH = 88
 """A line may be longer; the types then follow it and are not in one column."""
@@ -65,9 +65,9 @@ def grad(
 ) -> None:
     """Show the gradient of a scalar of MODEL: a graph that can be read, saved, run and differentiated again."""
     check_targets({"MODEL": model_file(file), "--output": output})
-    model = _open(file, plugins, settings, strict=strict)
+    model = open_without_inputs(file, plugins, settings, strict=strict)
     graph = model.gradient(of, wrt or None)
-    _hand_over(graph, _parts(graph, {"forward": _ids(model), "gradient": _ids(graph)}), output, output_format)
+    _hand_over(graph, _parts(graph, {"forward": _ids(model.graph), "gradient": _ids(graph)}), output, output_format)
 
 
 def step(
@@ -84,32 +84,15 @@ def step(
     from graphengine.transform.step import GRADIENT_NORM
 
     check_targets({"MODEL": model_file(file), "--output": output})
-    model = _open(file, plugins, settings, update_rule, strict=strict)
+    model = open_without_inputs(file, plugins, settings, update_rule, strict=strict)
     graph = model.training_step().graph
     gradient = {node.id for node in reachable(graph.nodes, [graph.outputs[GRADIENT_NORM]])}
-    parts = {"forward": _ids(model), "gradient and its norm": gradient, "update": _ids(graph)}
+    parts = {"forward": _ids(model.graph), "gradient and its norm": gradient, "update": _ids(graph)}
     _hand_over(graph, _parts(graph, parts), output, output_format)
 
 
-def _open(
-    file: str,
-    plugins: list[str] | None,
-    settings: list[str] | None,
-    update_rule: Path | None = None,
-    *,
-    strict: bool,
-) -> Model:
-    """The model, whose inputs get no values here."""
-    model, given = open_changed(file, plugins, settings, update_rule, strict=strict)
-    if given:
-        raise UsageError(f"nothing is run here, so input '{next(iter(given))}' takes no value")
-    return model
-
-
-def _ids(source: Model | Graph) -> set[str]:
-    from graphengine.model.model import Model
-
-    return {node.id for node in (source.graph if isinstance(source, Model) else source).nodes}
+def _ids(graph: Graph) -> set[str]:
+    return {node.id for node in graph.nodes}
 
 
 def _parts(graph: Graph, ids: dict[str, set[str]]) -> dict[str, list[GraphNode]]:
@@ -117,12 +100,14 @@ def _parts(graph: Graph, ids: dict[str, set[str]]) -> dict[str, list[GraphNode]]
 
     A gradient is printed in the order in which it was derived, from the loss back; the rest in reading order.
     """
-    parts: dict[str, list[GraphNode]] = {title: [] for title in ids}
-    for node in in_reading_order(graph):
-        parts[next(title for title, members in ids.items() if node.id in members)].append(node)
     place = {node.id: index for index, node in enumerate(graph.nodes)}
-    derived = next(title for title in ids if title.startswith("gradient"))
-    parts[derived].sort(key=lambda node: place[node.id])
+    rest = list(in_reading_order(graph))
+    parts: dict[str, list[GraphNode]] = {}
+    for title, members in ids.items():
+        part = [node for node in rest if node.id in members]
+        rest = [node for node in rest if node.id not in members]
+        is_derived = title.startswith("gradient")
+        parts[title] = sorted(part, key=lambda node: place[node.id]) if is_derived else part
     return parts
 
 
@@ -142,22 +127,24 @@ def _hand_over(graph: Graph, parts: dict[str, list[GraphNode]], output: Path | N
 
 def _print_graph(graph: Graph, parts: dict[str, list[GraphNode]]) -> None:
     """A graph as lines of `id = op(inputs)  type`, part by part."""
-    from graphengine.traces.formulas import call
-
     print_line(graph.description or graph.name)
-    lines = {"given": list(_sources(graph))}
-    for title, nodes in parts.items():
-        lines[title] = [(f"{', '.join(node.outputs)} = {call(node)}", str(graph.types[node.id])) for node in nodes]
-    lines["outputs"] = [
-        (f"{name} = {value}" if name != value else name, str(graph.types[value]))
-        for name, value in graph.outputs.items()
-    ]
-    width = min(MAX_WIDTH, max(len(text) for section in lines.values() for text, _ in section))
+    lines = {"given": list(_sources(graph)), **{title: _calls(nodes, graph) for title, nodes in parts.items()}}
+    lines["outputs"] = [(_equal(name, value), str(graph.types[value])) for name, value in graph.outputs.items()]
+    width = min(MAX_WIDTH, max(len(text) for text, _ in chain.from_iterable(lines.values())))
     for title, section in lines.items():
         if section:
             print_line(f"{title}:")
-        for text, kind in section:
-            print_line(f"  {text:<{width}}  {kind}")
+        print_lines(f"  {text:<{width}}  {kind}" for text, kind in section)
+
+
+def _calls(nodes: Sequence[GraphNode], graph: Graph) -> list[tuple[str, str]]:
+    from graphengine.traces.formulas import call
+
+    return [(f"{', '.join(node.outputs)} = {call(node)}", str(graph.types[node.id])) for node in nodes]
+
+
+def _equal(name: str, value: str) -> str:
+    return f"{name} = {value}" if name != value else name
 
 
 def _sources(graph: Graph) -> Iterator[tuple[str, str]]:
@@ -171,12 +158,17 @@ def in_reading_order(graph: Graph) -> Iterable[GraphNode]:
     """The nodes, each after those it reads and as near to them as can be: the order in which one would derive it."""
     producers = {name: node for node in graph.nodes for name in node.outputs}
     ordered: dict[str, GraphNode] = {}
-    pending = [*(producers[value] for value in reversed(list(graph.outputs.values())) if value in producers)]
+    pending = _producers_of(reversed(list(graph.outputs.values())), producers)
     while pending:
         node = pending[-1]
-        waiting = [producers[ref] for ref in node.inputs if ref in producers and producers[ref].id not in ordered]
+        waiting = [each for each in _producers_of(node.inputs, producers) if each.id not in ordered]
         if waiting and node.id not in ordered:
             pending += reversed(waiting)
         else:
             ordered.setdefault(pending.pop().id, node)
     return ordered.values()
+
+
+def _producers_of(operands: Iterable[Any], producers: Mapping[Any, GraphNode]) -> list[GraphNode]:
+    """The nodes that give operands, without those that no node gives."""
+    return [producers[operand] for operand in operands if operand in producers]

@@ -6,12 +6,14 @@ The tables are made from the JSON, so that people and machines get the same.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-from graphengine.cli.output import array_text, print_line, print_table
+from graphengine.cli.output import array_text, print_line, print_lines, print_table
 from graphengine.errors import UsageError
 
 if TYPE_CHECKING:
+    from graphengine.fit.statistics import Fit
     from graphengine.ir.graph import Graph
     from graphengine.ir.nodes import GraphNode
     from graphengine.model.model import Model
@@ -20,26 +22,33 @@ if TYPE_CHECKING:
 
 def describe_model(model: Model) -> dict[str, Any]:
     """Inputs, parameters, nodes in the order they run, and outputs, each with its type."""
-    from graphengine.training.provenance import FIT
-
-    graph, metadata = model.graph, model.document.metadata or {}
+    graph = model.graph
     return {
         "model": graph.name,
         "description": graph.description,
         "summary": graph.summary,
         "fingerprint": model.fingerprint,
-        "inputs": [
-            {"name": name, **_type(graph.types[name]), "description": source.description}
-            for name, source in graph.inputs.items()
-        ],
+        "inputs": [_input(graph, name) for name in graph.inputs],
         "parameters": [_parameter(model, name) for name in graph.parameters],
         "nodes": [_node(node, graph.types) for node in graph.nodes],
         "functions": list(_functions(graph)),
         "outputs": [
             {"name": name, "value": value, **_type(graph.types[value])} for name, value in graph.outputs.items()
         ],
-        **({FIT: metadata[FIT]} if FIT in metadata else {}),
+        **_stored_fit(model),
     }
+
+
+def _stored_fit(model: Model) -> dict[str, Any]:
+    """The fit that the file keeps, under its key; nothing if there is none."""
+    from graphengine.training.provenance import FIT
+
+    metadata = model.document.metadata or {}
+    return {FIT: metadata[FIT]} if FIT in metadata else {}
+
+
+def _input(graph: Graph, name: str) -> dict[str, Any]:
+    return {"name": name, **_type(graph.types[name]), "description": graph.inputs[name].description}
 
 
 def _type(kind: ArrayType) -> dict[str, Any]:
@@ -95,22 +104,17 @@ def print_model(description: Mapping[str, Any]) -> None:
     if description["description"]:
         print_line(description["description"])
     for title, (columns, row) in _TABLES.items():
-        rows = [cells for item in description[title] for cells in row(item)]
-        if rows:
+        if rows := list(chain.from_iterable(map(row, description[title]))):
             print_table(title, columns, rows)
-    for function in description.get("functions", ()):
+    for function in description["functions"]:
         title = f"function {function['name']}({', '.join(function['inputs'])}) -> {_pairs(function['outputs'])}"
-        print_table(title, ["id", "op", "inputs", "attributes"], [_step_row(node) for node in function["nodes"]])
+        print_table(title, ["id", "op", "inputs", "attributes"], map(_step_row, function["nodes"]))
 
 
 def print_fit(model: Model) -> None:
     """Print the fit that the file keeps, or why it is none."""
-    from graphengine.cli.fitting import fit_lines
-    from graphengine.training.provenance import FIT, provenance_in
-
-    if FIT not in (model.document.metadata or {}):
+    if not _stored_fit(model):
         return
-
     try:
         fit = model.last_fit
     except UsageError as error:
@@ -118,12 +122,18 @@ def print_fit(model: Model) -> None:
         return
     if fit is None:
         print_line("metadata.fit is the fit of other values than those in the file")
-        return
+    else:
+        print_lines(_fit_lines(fit, model))
+
+
+def _fit_lines(fit: Fit, model: Model) -> Iterator[str]:
+    from graphengine.cli.fitting import fit_lines
+    from graphengine.training.provenance import provenance_in
+
     read_from = provenance_in(model.document.metadata).get("data")
     of_data = f" of '{read_from}'" if isinstance(read_from, str) else ""
-    print_line(f"fit{of_data}, {'' if fit.converged else 'not '}converged")
-    for line in fit_lines(fit):
-        print_line(f"  {line}")
+    yield f"fit{of_data}, {'' if fit.converged else 'not '}converged"
+    yield from (f"  {line}" for line in fit_lines(fit))
 
 
 def _input_row(item: Mapping[str, Any]) -> Iterator[list[Any]]:
@@ -154,10 +164,9 @@ def _step_row(node: Mapping[str, Any]) -> list[Any]:
 
 
 def _node_row(item: Mapping[str, Any]) -> Iterator[list[Any]]:
-    inputs, attributes = item["inputs"], item["attributes"]
-    read = _pairs(inputs) if isinstance(inputs, dict) else ", ".join(map(str, inputs))
-    yield [item["id"], item["op"], read, _pairs(attributes), _type_text(item["outputs"][0])]
-    for output in item["outputs"][1:]:
+    first, *others = item["outputs"]
+    yield [*_step_row(item), _type_text(first)]
+    for output in others:
         yield [output["name"], "", "", "", _type_text(output)]
 
 

@@ -22,17 +22,22 @@ def excerpt(problem: Problem) -> list[str]:
     line = _line(Path(problem.file), problem.line)
     if line is None or problem.column > len(line) + 1:
         return []
-    place = problem.column - 1
-    token = _TOKEN.match(line, place)
-    start = max(0, min(place - WIDTH // 3, len(line) - WIDTH))
-    before, here, after = line[start:place], token[0] if token else "", line[place:][len(token[0]) if token else 0 :]
-    before, here = ("... " if start else "") + escaped(before), escaped(here[:WIDTH])[: WIDTH // 2]
-    rest = escaped(after[:WIDTH])[: max(0, WIDTH - len(before) - len(here))]
+    before, here, after = _parts(line, problem.column - 1)
     number = str(problem.line)
     return [
-        f"  {number} | {before}{here}{rest}",
+        f"  {number} | {before}{here}{after}",
         f"  {' ' * len(number)} | {' ' * _columns(before)}{'^' * max(1, _columns(here))}",
     ]
+
+
+def _parts(line: str, place: int) -> tuple[str, str, str]:
+    """What is at a place of a line, and what of the line is shown before and after it."""
+    found = _TOKEN.match(line, place)
+    token = found[0] if found else ""
+    start = max(0, min(place - WIDTH // 3, len(line) - WIDTH))
+    before, here = "... " * bool(start) + escaped(line[start:place]), escaped(token[:WIDTH])[: WIDTH // 2]
+    after = escaped(line[place + len(token) :][:WIDTH])
+    return before, here, after[: max(0, WIDTH - len(before) - len(here))]
 
 
 def _line(path: Path, number: int) -> str | None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict
+from itertools import chain
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from graphengine.cli.opening import open_model
 from graphengine.cli.options import ModelName, Of, OutputFormat, Plugins, Strict
-from graphengine.cli.output import Format, print_json, print_line
+from graphengine.cli.output import Format, print_lines, print_result
 
 if TYPE_CHECKING:
     from graphengine.traces.flow import Flow
@@ -34,12 +35,8 @@ def explain_gradient(
 
     model = open_model(file, plugins, strict=strict)
     flows = explained(model.graph, of or model.default_loss(), wrt or None)
-    if output_format is Format.json:
-        print_json({"model": model.graph.name, "gradients": [asdict(flow) for flow in flows]})
-        return
-    for flow in flows:
-        for line in _lines(flow):
-            print_line(line)
+    content = {"model": model.graph.name, "gradients": list(map(asdict, flows))}
+    print_result(output_format, content, lambda: print_lines(chain.from_iterable(map(_lines, flows))))
 
 
 def _lines(flow: Flow) -> Iterator[str]:

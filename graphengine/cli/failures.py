@@ -67,16 +67,23 @@ def reported(arguments: Sequence[str]) -> Iterator[None]:
 
 
 @contextmanager
+def _flushed() -> Iterator[None]:
+    """Hand over at the end what was printed."""
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+
+
+@contextmanager
 def ended_in_order() -> Iterator[None]:
     """End with one line on Ctrl-C and when the output cannot be written, without a word when nobody reads it any more.
 
     The last is `... | head`. All that was printed is handed over before the process ends.
     """
     try:
-        try:
+        with _flushed():
             yield
-        finally:
-            sys.stdout.flush()
     except KeyboardInterrupt:
         print_note("error: interrupted")
         raise SystemExit(INTERRUPTED) from None

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from graphengine.cli.clustering import DaskAddress, WorkerCount, chosen
-from graphengine.cli.data_files import named_after, needed_to_train, read_data
+from graphengine.cli.data_files import data_by_name, named_after, needed_to_train, read_data
 from graphengine.cli.failures import Unwritten
 from graphengine.cli.opening import decoded, open_changed
 from graphengine.cli.options import (
@@ -26,13 +26,14 @@ from graphengine.cli.options import (
     Strict,
     on_device,
 )
-from graphengine.cli.output import Format, array_text, check_targets, print_json, print_line
+from graphengine.cli.output import Format, array_text, check_targets, print_lines, print_result
 from graphengine.cli.running import check_save, save_model
 from graphengine.cli.values import named_values
 from graphengine.errors import Problem, UsageError
 from graphengine.wording import counted
 
 if TYPE_CHECKING:
+    from graphengine.fit.determination import AtBound
     from graphengine.fit.starts import Start
     from graphengine.fit.statistics import Bootstrap, Fit
     from graphengine.model.model import Model
@@ -91,7 +92,7 @@ def fit(
     check_save(opened, save)
     given = decoded(opened, {**given, **named_values("--input", inputs)})
     who = chosen(workers, dask)
-    named = data if who and data in opened.document.data else None
+    named = data_by_name(opened, data, who)
     if named is None:
         read = read_data(opened, data, columns, given, needed_to_fit(opened, sigma or weights))
         given = named_after(data, given | read)
@@ -116,11 +117,8 @@ def fit(
     if found.reason:
         unwritten.problems.append(Problem("GE604", f"the fit did not converge: {found.reason}"))
     saved = save_model(opened, save, unwritten)
-    if output_format is Format.json:
-        print_json({"model": opened.graph.name, **fit_as_json(found), **saved, **unwritten.as_json()})
-    else:
-        for line in (*_lines(opened.graph.name, found), *(f"saved to {path}" for path in saved.values())):
-            print_line(line)
+    content = {"model": opened.graph.name, **fit_as_json(found), **saved, **unwritten.as_json()}
+    print_result(output_format, content, lambda: print_lines(_lines(opened.graph.name, found, saved)))
     unwritten.end(output_format)
 
 
@@ -142,9 +140,10 @@ def needed_to_fit(model: Model, weight: str | None) -> list[str] | None:
     return list(dict.fromkeys([*needed, *inputs_of(graph, [graph.meaning(weight)])]))
 
 
-def _lines(name: str, fit: Fit) -> Iterator[str]:
+def _lines(name: str, fit: Fit, saved: Mapping[str, str]) -> Iterator[str]:
     yield f"{name}: {counted(len(fit.history), 'iteration')}, {'' if fit.converged else 'not '}converged"
     yield from fit_lines(fit)
+    yield from (f"saved to {path}" for path in saved.values())
 
 
 def fit_lines(fit: Fit) -> Iterator[str]:
@@ -154,61 +153,76 @@ def fit_lines(fit: Fit) -> Iterator[str]:
     yield from _goodness_lines(fit)
     yield "parameters and standard errors:"
     width = max(map(len, fit.parameters))
-    shown = {each: _digits(value) for each, value in fit.parameters.items()}
-    column = max(map(len, shown.values()))
-    for each, value in shown.items():
-        yield f"  {each:<{width}}  {value:<{column}}  {_digits(fit.standard_errors[each])}"
+    yield from _parameter_lines(fit, width)
     for level, found in fit.intervals.items():
         yield f"profile intervals, {100 * level:g} %:"
-        for each, (low, high) in found.items():
-            yield f"  {each:<{width}}  {low:.10g}  {high:.10g}"
+        yield from (f"  {each:<{width}}  {low:.10g}  {high:.10g}" for each, (low, high) in found.items())
     if fit.bootstrap:
         yield from _bootstrap_lines(fit.bootstrap, width)
     yield from _notes(fit)
 
 
+def _parameter_lines(fit: Fit, width: int) -> Iterator[str]:
+    values = [*map(_digits, fit.parameters.values())]
+    column = max(map(len, values))
+    for name, value in zip(fit.parameters, values, strict=True):
+        yield f"  {name:<{width}}  {value:<{column}}  {_digits(fit.standard_errors[name])}"
+
+
 def _goodness_lines(fit: Fit) -> Iterator[str]:
     """How near the curve is to the observations, or how likely they are."""
     if fit.squares:
-        known = " (chi-square)" if fit.chi_square is not None else ""
-        yield f"residual sum of squares{known}: {fit.residual_sum_of_squares:.10g}"
-        yield f"residual standard deviation: {fit.residual_standard_deviation:.10g}"
-        if fit.r2 is not None:
-            yield f"R2{'' if fit.r2_is_centred else ' (uncentred)'}: {fit.r2:.10g}"
+        yield from _lines_of_squares(fit)
     if fit.log_likelihood is not None:
         yield f"log-likelihood: {fit.log_likelihood:.10g}, AIC: {fit.aic:.10g}, BIC: {fit.bic:.10g}"
     else:
         yield f"robust loss: {fit.loss:.10g}"
 
 
+def _lines_of_squares(fit: Fit) -> Iterator[str]:
+    known = " (chi-square)" * (fit.chi_square is not None)
+    yield f"residual sum of squares{known}: {fit.residual_sum_of_squares:.10g}"
+    yield f"residual standard deviation: {fit.residual_standard_deviation:.10g}"
+    if fit.r2 is not None:
+        yield f"R2{'' if fit.r2_is_centred else ' (uncentred)'}: {fit.r2:.10g}"
+
+
 def _notes(fit: Fit) -> Iterator[str]:
     if fit.starts:
         yield _starts_line(fit.starts)
-    for held in fit.at_bounds:
-        inward = "upward" if held.side == "lower" else "downward"
-        error = "" if math.isnan(held.error) else f", error {inward} {held.error:.10g}"
-        yield f"at its {held.side} bound: {held.parameter} = {held.bound:.10g}{error} (the other errors hold for that)"
+    yield from map(_bound_line, fit.at_bounds)
     for part in fit.undetermined[:MOST_PARTS]:
         yield f"undetermined: {part.reason}"
     if more := fit.undetermined[MOST_PARTS:]:
         yield f"undetermined: {counted(len(more), 'more part')}, which --format json lists"
 
 
+def _bound_line(held: AtBound) -> str:
+    inward = "upward" if held.side == "lower" else "downward"
+    error = "" if math.isnan(held.error) else f", error {inward} {held.error:.10g}"
+    return f"at its {held.side} bound: {held.parameter} = {held.bound:.10g}{error} (the other errors hold for that)"
+
+
 def _starts_line(starts: Sequence[Start]) -> str:
-    best = sum(start.minimum == 1 for start in starts)
-    minima = max(start.minimum for start in starts)
-    lost = sum(not start.converged for start in starts)
-    ends = f", {lost} did not converge" if lost else ""
-    return f"{len(starts)} starts: {best} found the best of {minima} minim{'um' if minima == 1 else 'a'}{ends}"
+    minima = [start.minimum for start in starts]
+    count = max(minima)
+    return (
+        f"{len(starts)} starts: {minima.count(1)} found the best of {count} minim{'um' if count == 1 else 'a'}"
+        f"{_lost(sum(not start.converged for start in starts))}"
+    )
+
+
+def _lost(count: int) -> str:
+    return f", {count} did not converge" if count else ""
 
 
 def _bootstrap_lines(found: Bootstrap, width: int) -> Iterator[str]:
-    lost = f", {found.not_converged} did not converge" if found.not_converged else ""
-    percents = ", ".join(f"{percent:g}" for percent in found.percentiles)
-    yield f"parametric bootstrap, {found.samples} samples{lost}: standard errors; percentiles {percents}:"
+    percents = ", ".join(map("{:g}".format, found.percentiles))
+    samples = f"{found.samples} samples{_lost(found.not_converged)}"
+    yield f"parametric bootstrap, {samples}: standard errors; percentiles {percents}:"
     for each, error in found.standard_errors.items():
         numbers = [error, *(row[each] for row in found.percentiles.values())]
-        yield f"  {each:<{width}}  {'  '.join(f'{number:.6g}' for number in numbers)}"
+        yield f"  {each:<{width}}  {'  '.join(map('{:.6g}'.format, numbers))}"
 
 
 def _digits(value: Any) -> str:

@@ -16,7 +16,7 @@ from graphengine.cli.failures import heed
 from graphengine.cli.limiting import current_limits
 from graphengine.cli.opening import check_inputs, open_model
 from graphengine.cli.options import ColumnNames, ModelName, OutputFormat, Plugins, Strict
-from graphengine.cli.output import Format, print_json, print_line, print_note
+from graphengine.cli.output import Format, print_line, print_note, print_result
 from graphengine.library import model_file
 from graphengine.wording import counted
 
@@ -66,19 +66,26 @@ def score(
     scoring = Scoring(
         str(Path(model_file(model)).absolute()),
         opened.fingerprint,
-        tuple(outputs) if outputs else None,
+        tuple(outputs or ()) or None,
         tuple(name for text in keep or () for name in several("--keep", text)),
-        tuple((name, what if isinstance(what, str) else tuple(what)) for name, what in named.items()),
+        tuple((name, _frozen(what)) for name, what in named.items()),
         row_stable,
-        tuple(str(Path(name).absolute()) if name.endswith(".py") else name for name in plugins or ()),
+        tuple(map(_anywhere, plugins or ())),
         current_limits(),
     )
     with _shown() as seen:
         found = score_folder(scoring, data, folder, _engine(workers, dask), seen)
-    if output_format is Format.json:
-        print_json({"model": opened.graph.name, "folder": str(folder), **found.as_dict()})
-    else:
-        _print(found, folder)
+    content = {"model": opened.graph.name, "folder": str(folder), **found.as_dict()}
+    print_result(output_format, content, lambda: _print(found, folder))
+
+
+def _frozen(columns: str | list[str]) -> str | tuple[str, ...]:
+    return columns if isinstance(columns, str) else tuple(columns)
+
+
+def _anywhere(plugin: str) -> str:
+    """The name of a plugin for a process with another working folder."""
+    return str(Path(plugin).absolute()) if plugin.endswith(".py") else plugin
 
 
 def _engine(workers: int | None, dask: str | None) -> Engine:

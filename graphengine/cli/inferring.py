@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
@@ -11,11 +12,13 @@ import typer
 
 from graphengine.cli.limiting import current_limits
 from graphengine.cli.options import OutputFile, OutputFormat
-from graphengine.cli.output import Format, check_targets, print_json, print_note, print_text
+from graphengine.cli.output import Format, aligned, check_targets, print_note, print_notes, print_result, print_text
 from graphengine.errors import UsageError, did_you_mean
 from graphengine.wording import counted, shown
 
 if TYPE_CHECKING:
+    from graphengine.data.csv_dialect import Dialect
+    from graphengine.drafting.roles import Role
     from graphengine.drafting.table_draft import TableDraft
     from graphengine.drafting.table_model import Family
 
@@ -121,11 +124,12 @@ def _new_for_table(data: Path, wanted: TableRequest, output: Path | None, output
         classes=wanted.classes,
     )
     written = _written(draft.document, folder / f"{name}.json", output)
-    if output_format is Format.json:
-        print_json({**_as_json(draft), **_model_as_json(written, output)})
-        return
-    _print_inferred(draft)
-    _print_model(written, output)
+
+    def show() -> None:
+        _print_inferred(draft)
+        _print_model(written, output)
+
+    print_result(output_format, {**_as_json(draft), **_model_as_json(written, output)}, show)
 
 
 def _new_template(kind: str | None, output: Path | None, output_format: Format) -> None:
@@ -140,12 +144,13 @@ def _new_template(kind: str | None, output: Path | None, output_format: Format) 
     document = template(kind, output.stem if output else kind)
     written = _written(document, Path(f"{kind}.json"), output)
     decisions = {"data": "sample data in the file; put your own there", **training_decisions(document)}
-    if output_format is Format.json:
-        print_json({"decisions": decisions, **_model_as_json(written, output)})
-        return
-    print_note(document["description"])
-    _print_decisions(decisions)
-    _print_model(written, output)
+
+    def show() -> None:
+        print_note(document["description"])
+        _print_decisions(decisions)
+        _print_model(written, output)
+
+    print_result(output_format, {"decisions": decisions, **_model_as_json(written, output)}, show)
 
 
 def _written(document: dict[str, Any], path: Path, output: Path | None) -> bytes:
@@ -187,28 +192,39 @@ def _print_model(text: bytes, output: Path | None) -> None:
 def _print_inferred(draft: TableDraft) -> None:
     """What was found and decided, on stderr: the result is the file."""
     print_note(f"{draft.source}: {_layout(draft)}")
-    lines = [("column", "kind", "gaps", "used", "why")]
-    target = draft.task.target
-    for role in draft.columns:
-        used = "target" if role is target else "yes" if role.is_used else "no"
-        lines.append((shown(role.column)[1:-1], role.kind, str(role.gaps), used, role.why))
-    widths = [max(map(len, cells)) for cells in zip(*lines, strict=True)]
-    for line in lines:
-        print_note("  " + "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+    rows = [
+        [shown(role.column)[1:-1], role.kind, str(role.gaps), _use(role, draft), role.why] for role in draft.columns
+    ]
+    print_notes(f"  {line}" for line in aligned([["column", "kind", "gaps", "used", "why"], *rows]))
     _print_decisions(draft.decisions())
 
 
+def _use(role: Role, draft: TableDraft) -> str:
+    if role is draft.task.target:
+        return "target"
+    return "yes" if role.is_used else "no"
+
+
 def _layout(draft: TableDraft) -> str:
-    dialect = draft.survey.dialect
-    parts = [counted(draft.survey.rows, "row"), counted(len(draft.survey.columns), "column")]
-    if draft.survey.kind != "csv":
-        return ", ".join(parts)
-    parts += [f"separator {shown(dialect.separator)}", f"decimal {shown(dialect.decimal)}"]
-    parts += [f"thousands {shown(dialect.thousands)}"] if dialect.thousands else []
-    parts += [] if dialect.header else ["no header"]
-    parts += [f"comment {shown(dialect.comment)}"] if dialect.comment else []
-    parts += [f"dates {shown(dialect.date_format)}"] if dialect.date_format else []
-    return ", ".join([*parts, *([f"missing {', '.join(map(shown, dialect.missing))}"] if dialect.missing else [])])
+    found = draft.survey
+    parts = [counted(found.rows, "row"), counted(len(found.columns), "column")]
+    return ", ".join([*parts, *_dialect(found.dialect)] if found.kind == "csv" else parts)
+
+
+def _dialect(dialect: Dialect) -> Iterator[str]:
+    """How a file of text is written, without what is as in most files."""
+    yield f"separator {shown(dialect.separator)}"
+    yield f"decimal {shown(dialect.decimal)}"
+    if dialect.thousands:
+        yield f"thousands {shown(dialect.thousands)}"
+    if not dialect.header:
+        yield "no header"
+    if dialect.comment:
+        yield f"comment {shown(dialect.comment)}"
+    if dialect.date_format:
+        yield f"dates {shown(dialect.date_format)}"
+    if dialect.missing:
+        yield f"missing {', '.join(map(shown, dialect.missing))}"
 
 
 def _as_json(draft: TableDraft) -> dict[str, Any]:

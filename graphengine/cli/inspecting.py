@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -21,7 +22,16 @@ from graphengine.cli.options import (
     Unfold,
     on_device,
 )
-from graphengine.cli.output import Format, check_targets, print_json, print_line, print_note, print_or_write, print_text
+from graphengine.cli.output import (
+    Format,
+    check_targets,
+    print_json,
+    print_line,
+    print_note,
+    print_or_write,
+    print_result,
+    print_text,
+)
 from graphengine.cli.planning import describe_plans, print_plans
 from graphengine.cli.values import named_values
 from graphengine.errors import MOST_REPORTED, GraphEngineError, Problem, UsageError, curtailed
@@ -78,16 +88,21 @@ def _checked(file: str, *, with_data: bool, strict: bool) -> tuple[str, list[Pro
         model = open_model(file, strict=strict)
     except GraphEngineError as error:
         return "", list(error.located(file=file).problems)
+    names = [name for name, source in model.document.data.items() if with_data or source.type == "inline"]
+    return model.graph.summary, curtailed(_problems_of_data(model, names), file)
+
+
+def _problems_of_data(model: Model, names: Iterable[str]) -> list[Problem]:
+    """What is wrong with data sources, as far as it is reported."""
     problems: list[Problem] = []
-    for name, source in model.document.data.items():
+    for name in names:
         if len(problems) > MOST_REPORTED:
             break
         try:
-            if with_data or source.type == "inline":
-                model.check_data(name)
+            model.check_data(name)
         except GraphEngineError as error:
             problems += error.problems
-    return model.graph.summary, curtailed(problems, file)
+    return problems
 
 
 def show(
@@ -119,18 +134,19 @@ def show(
     _check_form(output_format, plan=plan, is_file=output is not None)
     if output_format in PICTURES:
         print_or_write(_drawn(model, output_format, folded=not unfold), output)
-        return
-    if output_format is ShowFormat.python:
+    elif output_format is ShowFormat.python:
         print_or_write(python_code(model.as_document()), output)
-        return
-    description = describe_plans(model, named_values("--size", sizes)) if plan else describe_model(model)
-    if output_format is ShowFormat.json:
-        print_json(description)
     elif plan:
-        print_plans(description)
+        plans = describe_plans(model, named_values("--size", sizes))
+        print_result(Format(output_format), plans, lambda: print_plans(plans))
     else:
-        print_model(description)
-        print_fit(model)
+        description = describe_model(model)
+        print_result(Format(output_format), description, lambda: _print_model(model, description))
+
+
+def _print_model(model: Model, description: Mapping[str, Any]) -> None:
+    print_model(description)
+    print_fit(model)
 
 
 PICTURES = (ShowFormat.svg, ShowFormat.mermaid, ShowFormat.dot)
@@ -138,12 +154,13 @@ PICTURES = (ShowFormat.svg, ShowFormat.mermaid, ShowFormat.dot)
 
 def _check_form(form: ShowFormat, *, plan: bool, is_file: bool) -> None:
     """Refuse a form that a plan does not have, and a file for a form that is for terminals and pipes."""
+    is_for_files = form in (*PICTURES, ShowFormat.python)
+    if is_file and not is_for_files:
+        raise UsageError(f"-o is for pictures and code: --format {', '.join(PICTURES)} or {ShowFormat.python}")
     if plan and form in PICTURES:
         raise UsageError(f"a plan is not a picture: --plan does not go with --format {form}")
-    if plan and form is ShowFormat.python:
+    if plan and is_for_files:
         raise UsageError("--plan does not go with --format python")
-    if is_file and form not in (*PICTURES, ShowFormat.python):
-        raise UsageError(f"-o is for pictures and code: --format {', '.join(PICTURES)} or {ShowFormat.python}")
 
 
 def _drawn(model: Model, form: ShowFormat, *, folded: bool) -> str:

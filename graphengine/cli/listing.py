@@ -6,19 +6,20 @@ import inspect
 import shutil
 import sys
 import textwrap
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
 
 import typer
 
 from graphengine.cli.options import OutputFormat, Plugins
-from graphengine.cli.output import Format, print_json, print_line, print_table
+from graphengine.cli.output import Format, print_json, print_lines, print_result, print_table
 from graphengine.errors import UsageError, did_you_mean
 from graphengine.plugins import load_plugins
 
 if TYPE_CHECKING:
     from graphengine.format.functions import Function
+    from graphengine.ops.node import Node
     from graphengine.ops.registry import Op
 
 INDENT = 12
@@ -46,15 +47,19 @@ def ops(
     known: dict[str, Op | Function] = {**OPS, **shipped_functions()}
     if name is not None and name not in known:
         raise UsageError(f"unknown op '{name}'", code="GE211", hint=did_you_mean(name, known, "known ops"))
-    if output_format is Format.json:
-        print_json(_described(known[name]) if name else {"ops": [_described(known[each]) for each in sorted(known)]})
-    elif name:
-        _print_one(known[name], _described(known[name]))
+    if name is not None:
+        described = _described(known[name])
+        print_result(output_format, described, lambda: _print_one(known[name], described))
+    elif output_format is Format.json:
+        print_json({"ops": [_described(known[each]) for each in sorted(known)]})
     else:
-        rows = [_row(known[each]) for each in sorted(known)]
-        is_narrow = sys.stdout.isatty() and shutil.get_terminal_size().columns < WIDE
-        columns = ["op", "formula"] if is_narrow else [*rows[0]]
-        print_table("", columns, [[row[column] for column in columns] for row in rows])
+        _print_all([_row(known[each]) for each in sorted(known)])
+
+
+def _print_all(rows: Sequence[Mapping[str, str]]) -> None:
+    is_narrow = sys.stdout.isatty() and shutil.get_terminal_size().columns < WIDE
+    columns = ["op", "formula"] if is_narrow else [*rows[0]]
+    print_table("", columns, [[row[column] for column in columns] for row in rows])
 
 
 def models(output_format: OutputFormat = Format.text) -> None:
@@ -66,10 +71,8 @@ def models(output_format: OutputFormat = Format.text) -> None:
     for name, path in library.models().items():
         document, _ = read_model(path)
         rows.append({"name": name, "description": document.description or "", "path": str(path)})
-    if output_format is Format.json:
-        print_json({"models": rows})
-    else:
-        print_table("", ["name", "description"], [[row["name"], row["description"]] for row in rows])
+    cells = [[row["name"], row["description"]] for row in rows]
+    print_result(output_format, {"models": rows}, lambda: print_table("", ["name", "description"], cells))
 
 
 def _described(op: Op | Function) -> dict[str, Any]:
@@ -107,8 +110,8 @@ def _print_one(op: Op | Function, described: dict[str, Any]) -> None:
     ]
     width = shutil.get_terminal_size().columns - INDENT if sys.stdout.isatty() else sys.maxsize
     for title, text in lines:
-        for index, part in enumerate(textwrap.wrap(text, max(width, INDENT), break_on_hyphens=False)):
-            print_line(f"{'' if index else title:<{INDENT}}{part}")
+        parts = textwrap.wrap(text, max(width, INDENT), break_on_hyphens=False)
+        print_lines(f"{head:<{INDENT}}{part}" for head, part in _titled(title, parts))
 
 
 def _titled(title: str, lines: Iterable[str]) -> Iterator[tuple[str, str]]:
@@ -120,12 +123,8 @@ def _titled(title: str, lines: Iterable[str]) -> Iterator[tuple[str, str]]:
 def _op_lines(op: Any, described: dict[str, Any]) -> Iterator[tuple[str, str]]:
     from graphengine.ops.docstring import equations
 
-    saved = op.signature.saved
-    derivatives = "none: not differentiable" if saved is None else described["derivatives"] or UNWRITTEN
     yield from _titled("formula", equations(described["formula"] or UNWRITTEN))
-    yield from _titled("derivatives", equations(derivatives))
-    if saved is not None:
-        yield "backward", f"uses {', '.join(saved) or 'nothing'}"
+    yield from _backward_lines(op.signature.saved, described["derivatives"])
     if described["random"]:
         yield "random", "the engine supplies the key where a file leaves it out"
     yield "shape", described["shape"]
@@ -134,15 +133,32 @@ def _op_lines(op: Any, described: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "defined in", f"{op.cls.__module__}.{op.cls.__qualname__}"
 
 
+def _backward_lines(saved: Sequence[str] | None, derivatives: str) -> Iterator[tuple[str, str]]:
+    from graphengine.ops.docstring import equations
+
+    if saved is None:
+        yield "derivatives", "none: not differentiable"
+        return
+    yield from _titled("derivatives", equations(derivatives or UNWRITTEN))
+    yield "backward", f"uses {', '.join(saved) or 'nothing'}"
+
+
 def _dtype_lines(rules: list[dict[str, Any]]) -> Iterator[str]:
     """The rules for inputs of one dtype on one line, the rest line by line."""
     if not rules:
         yield "not known: nothing that was tried fits"
-    alike = [rule for rule in rules if len({*rule["inputs"].values()}) == 1 and not rule["attributes"]]
-    alike = alike if rules and rules[0] in alike else []  # one index has the dtype of another by accident
+        return
+    alike = list(filter(_has_one_dtype, rules))
+    if rules[0] not in alike:  # one index has the dtype of another by accident
+        alike = []
     if alike:
         yield ", ".join(f"{next(iter(rule['inputs'].values()))} -> {_dtypes_text(rule['outputs'])}" for rule in alike)
     yield from [_rule_line(rule) for rule in rules if rule not in alike]
+
+
+def _has_one_dtype(rule: Mapping[str, Any]) -> bool:
+    """Whether all inputs have one dtype, whatever the attributes are."""
+    return len({*rule["inputs"].values()}) == 1 and not rule["attributes"]
 
 
 def _rule_line(rule: dict[str, Any]) -> str:
@@ -176,25 +192,32 @@ def _call(node: dict[str, Any]) -> str:
 
 def _attributes(op: Any) -> Iterator[str]:
     """Attributes as Python writes them: `axis: int | None = None`."""
-    if not hasattr(op, "cls"):
-        for name, attribute in op.document.attributes.items():
-            yield name if attribute.required else f"{name} = {attribute.default!r}"
-        return
-    for name, field in op.cls.model_fields.items():
+    return _attributes_of_node(op.cls) if hasattr(op, "cls") else _attributes_of_function(op)
+
+
+def _attributes_of_function(function: Any) -> Iterator[str]:
+    for name, attribute in function.document.attributes.items():
+        yield name if attribute.required else f"{name} = {attribute.default!r}"
+
+
+def _attributes_of_node(cls: type[Node]) -> Iterator[str]:
+    for name, field in cls.model_fields.items():
         default = "" if field.is_required() else f" = {field.get_default(call_default_factory=True)!r}"
         yield f"{name}: {_type_text(field.annotation)}{default}"
 
 
 def _type_text(annotation: Any) -> str:
     """A type as Python writes it, without what only checks a value."""
-    if get_origin(annotation) is Annotated:
-        return _type_text(get_args(annotation)[0])
-    if get_origin(annotation) in (Union, UnionType):
-        return " | ".join(map(_type_text, get_args(annotation)))
-    if get_origin(annotation) in (list, tuple):
-        return f"{get_origin(annotation).__name__}[{', '.join(map(_type_text, get_args(annotation)))}]"
-    if get_origin(annotation) is Literal:
-        return " | ".join(map(repr, get_args(annotation)))
-    if annotation in (NoneType, Ellipsis):
-        return "None" if annotation is NoneType else "..."
-    return inspect.formatannotation(annotation)
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return _type_text(arguments[0])
+    if origin in (Union, UnionType):
+        return " | ".join(map(_type_text, arguments))
+    if origin in (list, tuple):
+        return f"{origin.__name__}[{', '.join(map(_type_text, arguments))}]"
+    if origin is Literal:
+        return " | ".join(map(repr, arguments))
+    return _SHORT_TYPES.get(annotation) or inspect.formatannotation(annotation)
+
+
+_SHORT_TYPES: dict[Any, str] = {NoneType: "None", Ellipsis: "..."}

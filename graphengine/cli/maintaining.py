@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import platform
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from graphengine.cli.options import OutputFormat
-from graphengine.cli.output import Format, print_json, print_line, print_values
+from graphengine.cli.output import Format, print_lines, print_result, print_values
 from graphengine.errors import UsageError, did_you_mean
 from graphengine.user_folders import cache_folder
 from graphengine.version import __version__
@@ -29,20 +29,21 @@ def copy(
     """Copy the shipped model NAME, and the data it is trained on, to FOLDER."""
     from graphengine.format.files import write_bytes
 
-    files = _files_of(model)
-    targets = {name: folder / name for name in files}
-    existing = [str(target) for target in targets.values() if target.exists()]
-    if existing and not force:
-        raise UsageError(f"{existing[0]} already exists", hint="choose another folder, or overwrite it with --force")
-    for name, source in files.items():
-        targets[name].parent.mkdir(parents=True, exist_ok=True)
-        write_bytes(targets[name], source.read_bytes())
-    written = [target.as_posix() for target in targets.values()]
-    if output_format is Format.json:
-        print_json({"model": model, "files": written})
-        return
-    for path in written:
-        print_line(f"written: {path}")
+    targets = {folder / name: source for name, source in _files_of(model).items()}
+    if not force:
+        _require_new(targets)
+    for target, source in targets.items():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write_bytes(target, source.read_bytes())
+    written = [target.as_posix() for target in targets]
+    content = {"model": model, "files": written}
+    print_result(output_format, content, lambda: print_lines(f"written: {path}" for path in written))
+
+
+def _require_new(paths: Iterable[Path]) -> None:
+    for path in paths:
+        if path.exists():
+            raise UsageError(f"{path} already exists", hint="choose another folder, or overwrite it with --force")
 
 
 def _files_of(model: str) -> dict[str, Path]:
@@ -72,9 +73,10 @@ def doctor(output_format: OutputFormat = Format.text) -> None:
         "backends": {name: _state_of(name) for name in BACKENDS},
         "folders": {"package": str(Path(__file__).parents[1]), "cache": str(cache_folder())},
     }
-    if output_format is Format.json:
-        print_json(found)
-        return
+    print_result(output_format, found, lambda: _print(found))
+
+
+def _print(found: Mapping[str, Mapping[str, Any]]) -> None:
     for title, values in found.items():
         print_values(title, {name: _line(value) for name, value in values.items()})
 

@@ -10,7 +10,7 @@ from graphengine import gc_pause
 from graphengine.backends.protocol import DEFAULT_BACKEND
 from graphengine.cli.failures import heed
 from graphengine.cli.limiting import current_limits
-from graphengine.errors import InputError, did_you_mean
+from graphengine.errors import InputError, UsageError, did_you_mean
 from graphengine.library import model_file
 
 if TYPE_CHECKING:
@@ -67,6 +67,21 @@ def open_changed(
     model, inputs = unless_replaced(path, loaded)
     heed(model.warnings, strict=strict)
     return model, inputs
+
+
+def open_without_inputs(
+    name: str,
+    plugins: list[str] | None,
+    settings: list[str] | None,
+    update_rule: Path | None = None,
+    *,
+    strict: bool,
+) -> Model:
+    """Open a model for a command that runs nothing, so that no setting gives an input a value."""
+    model, given = open_changed(name, plugins, settings, update_rule, strict=strict)
+    if given:
+        raise UsageError(f"nothing is run here, so input '{next(iter(given))}' takes no value")
+    return model
 
 
 def _load_plugins(plugins: Iterable[str] | None) -> None:

@@ -124,11 +124,14 @@ def split_pairs(option: str, pairs: Iterable[str]) -> list[tuple[str, str]]:
     UsageError
         GE801 if there is no name or no "=".
     """
-    split = [pair.partition("=") for pair in pairs]
-    for name, mark, text in split:
-        if not (name and mark):
-            raise UsageError(f"{option} takes NAME=VALUE, not '{name}{mark}{text}'")
-    return [(name, text) for name, _, text in split]
+    return [_split(option, pair) for pair in pairs]
+
+
+def _split(option: str, pair: str) -> tuple[str, str]:
+    name, mark, text = pair.partition("=")
+    if not (name and mark):
+        raise UsageError(f"{option} takes NAME=VALUE, not '{pair}'")
+    return name, text
 
 
 def on_device(backend: str, device: str | None) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from enum import StrEnum
@@ -140,6 +140,26 @@ def print_json(value: Mapping[str, Any]) -> None:
     print_text(json_text(with_warnings(value)).encode())
 
 
+def print_result(output_format: Format, content: Mapping[str, Any], show: Callable[[], None]) -> None:
+    """Print a result: as one JSON object for machines, or as `show` prints it for people."""
+    if output_format is Format.json:
+        print_json(content)
+    else:
+        show()
+
+
+def print_lines(lines: Iterable[str]) -> None:
+    """Lines of text on stdout, escaped."""
+    for line in lines:
+        print_line(line)
+
+
+def print_notes(lines: Iterable[str]) -> None:
+    """Lines of text on stderr, escaped."""
+    for line in lines:
+        print_note(line)
+
+
 def with_warnings(value: Mapping[str, Any]) -> dict[str, Any]:
     """Return a JSON object with the warnings of the command that runs."""
     return {**value, "warnings": [each.as_dict() for each in WARNINGS.get()]}
@@ -170,6 +190,11 @@ def print_values(title: str, values: Mapping[str, Any]) -> None:
     width = max(map(len, values))
     for name, value in values.items():
         print_line(f"  {name:<{width}}  {array_text(value)}")
+
+
+def without_none(values: Mapping[str, Any]) -> dict[str, Any]:
+    """What is known of some values: those that are not None."""
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def array_text(value: Any) -> str:
@@ -207,9 +232,12 @@ def _draw_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
 
 
 def _write_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    lines = [columns, *rows]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     if title:
         print_line(f"{title}:")
-    for line in lines:
-        print_line("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+    print_lines(aligned([columns, *rows]))
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Rows as lines whose cells form columns."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ("  ".join(map(str.ljust, cells, widths)).rstrip() for cells in rows)

@@ -65,12 +65,17 @@ def print_plans(description: Mapping[str, Any]) -> None:
         for name, loop in plan["loops"].items():
             print_line(f"# numba: {name} as a compiled loop")
             _print_code(loop)
-        if "loop" in plan:
-            bits = "the bits" if plan["loop"]["same_bits"] else "other last bits than those"
-            print_line(f"# numba: the training step as a compiled loop, with {bits} of the numpy backend")
-            _print_code(plan["loop"])
-        elif "lacking" in plan:
-            print_line(f"# numba: no loop for whole iterations, which lacks {_shortened(plan['lacking'])}")
+        _print_loop(plan)
+
+
+def _print_loop(plan: Mapping[str, Any]) -> None:
+    """The training as a compiled loop, or why there is none."""
+    if "loop" in plan:
+        bits = "the bits" if plan["loop"]["same_bits"] else "other last bits than those"
+        print_line(f"# numba: the training step as a compiled loop, with {bits} of the numpy backend")
+        _print_code(plan["loop"])
+    elif "lacking" in plan:
+        print_line(f"# numba: no loop for whole iterations, which lacks {_shortened(plan['lacking'])}")
 
 
 def _shortened(names: Sequence[str]) -> str:
@@ -113,14 +118,14 @@ def _with_sizes(graph: Graph, sizes: Mapping[str, int]) -> Graph:
 
 def _sizes_of_data(model: Model) -> tuple[dict[str, int], dict[str, int]]:
     """The sizes in the training data as a whole and in a batch of it, as far as it can be read."""
-    training = model.document.training
     try:
-        batches = model.trainer().batches if training else None
-        arrays = batches.whole() if batches else model.load_data()
+        if model.document.training is None:
+            return _sizes_in(model, model.load_data()), {}
+        batches = model.trainer().batches
+        whole = batches.whole() or {}
     except GraphEngineError:
         return {}, {}
-    batch = next(iter(batches.epoch(1))).batch(0) if batches else {}
-    return _sizes_in(model, arrays or {}), _sizes_in(model, batch)
+    return _sizes_in(model, whole), _sizes_in(model, next(iter(batches.epoch(1))).batch(0))
 
 
 def _sizes_in(model: Model, arrays: Mapping[str, Any]) -> dict[str, int]:
@@ -134,11 +139,14 @@ def _sizes_in(model: Model, arrays: Mapping[str, Any]) -> dict[str, int]:
 def _described(listing: CodeListing, sizes: Mapping[str, int]) -> dict[str, Any]:
     constants = {name: f" = {array_text(value)}" for name, value in listing.constants.items()}
     names = {name: f"{meaning}{constants.get(name, '')}" for name, meaning in listing.names.items()}
-    described: dict[str, Any] = {"sizes": dict(sizes), "names": names, "code": listing.code}
-    described["loops"] = {name: {"names": each.names, "code": each.code} for name, each in listing.loops.items()}
+    loops = {name: _of_loop(each) for name, each in listing.loops.items()}
+    described = {"sizes": dict(sizes), "names": names, "code": listing.code, "loops": loops}
     if listing.loop:
-        loop = listing.loop
-        described["loop"] = {"names": loop.names, "code": loop.code, "same_bits": listing.same_bits}
+        described["loop"] = {**_of_loop(listing.loop), "same_bits": listing.same_bits}
     if listing.lacking:
         described["lacking"] = list(listing.lacking)
     return described
+
+
+def _of_loop(loop: CodeListing) -> dict[str, Any]:
+    return {"names": loop.names, "code": loop.code}

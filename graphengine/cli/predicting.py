@@ -40,6 +40,7 @@ from graphengine.cli.values import named_values
 from graphengine.library import model_file
 
 if TYPE_CHECKING:
+    from graphengine.cli.data_files import Offer
     from graphengine.data.carried import Carried
     from graphengine.model.model import Model
     from graphengine.model.predictions import Predictions
@@ -121,16 +122,23 @@ def predict(
     if not possible:  # reading what one of them needs reports which columns lack
         possible, nearest = _inputs_of_outputs(opened), _nearest(opened, there)
         offer = offered_by(opened, data, columns, given, nearest)
-    useful = _inputs_of(outputs or _shown(opened, possible, is_table=is_table), possible)
-    rows = offer.read([name for name in offer.inputs if name in useful or not useful])
+    rows = _useful(offer, _inputs_of(outputs or _shown(opened, possible, is_table=is_table), possible))
     kept = kept_columns(opened, data, keep)
-    options: dict[str, Any] = {} if band is None else {"band": band, "band_kind": band_kind.value}
-    options |= {"check_finite": check_finite, "row_stable": row_stable}
+    options = {"check_finite": check_finite, "row_stable": row_stable, **_band(band, band_kind)}
     work = _predictor(in_parts=data is not None and band is None)
     found = work(opened, {**rows, **given}, outputs or None, **options)
     _write(found, kept, output, output_format)
     if is_table:
         _note_left_out(outputs or possible, found)
+
+
+def _useful(offer: Offer, useful: Collection[str]) -> dict[str, Any]:
+    """The rows of an offer that are of use, or all of them if none are."""
+    return offer.read([name for name in offer.inputs if name in useful or not useful])
+
+
+def _band(level: float | None, kind: BandKind) -> dict[str, Any]:
+    return {} if level is None else {"band": level, "band_kind": kind.value}
 
 
 def _predictor(*, in_parts: bool) -> Callable[..., Predictions]:
@@ -209,7 +217,7 @@ def _print_rows(found: Predictions, kept: Iterator[Carried] | None, output_forma
 
 def _note_left_out(outputs: Collection[str], found: Predictions) -> None:
     """Name the outputs that are in no row, of those asked for or possible."""
-    left_out = [name for name in outputs if name in found.left_out or (found.of_rows and name not in found.names)]
-    if left_out:
+    left_out = [name for name in outputs if name not in found.of_rows]
+    if left_out and found.of_rows:
         names = ", ".join(map(repr, left_out))
         print_note(f"no value for each row, left out of the table: {names} (see --format json)")

@@ -12,7 +12,7 @@ from graphengine.cli.data_files import read_data
 from graphengine.cli.fitting import needed_to_fit
 from graphengine.cli.opening import decoded, open_changed
 from graphengine.cli.options import ColumnNames, DataName, Inputs, ModelName, OutputFormat, Plugins, Settings, Strict
-from graphengine.cli.output import Format, check_targets, print_json, print_note, writable
+from graphengine.cli.output import Format, check_targets, print_note, print_result, writable
 from graphengine.cli.values import named_values
 from graphengine.errors import GraphEngineError, UsageError
 from graphengine.library import model_file
@@ -60,22 +60,24 @@ def report(
     check_targets({"MODEL": model_file(model), "--output": output})
     opened, given = open_changed(model, plugins, settings, strict=strict)
     given = decoded(opened, {**given, **named_values("--input", inputs)})
-    fit = opened.last_fit
-    spread = None if fit is None else fit.settings.get("sigma") or fit.settings.get("weights")
-    given |= read_data(opened, data, columns, given, needed_to_fit(opened, spread))
-    is_stored = fit is not None
-    fit = fit or opened.fit(given or None)
+    stored = opened.last_fit
+    given |= read_data(opened, data, columns, given, needed_to_fit(opened, _spread(stored)))
+    fit = stored or opened.fit(given or None)
     arrays = given or opened.load_data(opened.document.training.data if opened.document.training else None)
-    if is_stored:
-        _require_same_data(opened, fit, arrays)
+    if stored is not None:
+        _require_same_data(opened, stored, arrays)
     charts = _charts(opened, fit, arrays, (observed, curve), level)
     if profiles:
         charts = {**charts, **_profiles(opened, fit, arrays)}
     written = _written(opened, fit, charts, output)
-    if output_format is Format.json:
-        print_json({"report": str(output), "files": written})
-    else:
-        print_note(f"report written to {', '.join(written)}")
+    content = {"report": str(output), "files": written}
+    print_result(output_format, content, lambda: print_note(f"report written to {', '.join(written)}"))
+
+
+def _spread(fit: Fit | None) -> str | None:
+    """The value by which the residuals of a fit are divided, or whose square root they are multiplied by."""
+    settings = {} if fit is None else fit.settings
+    return settings.get("sigma") or settings.get("weights")
 
 
 def _require_same_data(model: Model, fit: Fit, arrays: dict[str, Any]) -> None:
@@ -97,21 +99,27 @@ def _charts(
 ) -> dict[str, str]:
     """The charts of a fit; none if nothing says what was compared."""
     from graphengine.draw.fit_charts import fit_charts
-    from graphengine.fit.bands import BandRequest, BandSubject, compared_values
+    from graphengine.fit.bands import BandRequest, BandSubject
     from graphengine.fit.observed import comparison
     from graphengine.ir.binding import as_inputs
 
-    if (named[0] is None) != (named[1] is None):
-        raise UsageError("--observed and --curve go together")
-    wanted = BandRequest(fit, level, "confidence")
-    pair = compared_values(fit, model.graph) or _in_likelihood(model)
-    if named[0] is not None and named[1] is not None:
-        pair = model.graph.value_name(named[0]), model.graph.value_name(named[1])
+    pair = _compared(model, fit, *named)
     if pair is None:
         print_note("no charts: nothing says what the data are compared with (see --observed and --curve)")
         return {}
     subject = BandSubject(model.graph, model.values, as_inputs(model.graph, arrays), model.backend)
-    return fit_charts(comparison(wanted, subject, *pair), level)
+    return fit_charts(comparison(BandRequest(fit, level, "confidence"), subject, *pair), level)
+
+
+def _compared(model: Model, fit: Fit, observed: str | None, curve: str | None) -> tuple[str, str] | None:
+    """The values that have the observations and the curve: those that options name, or those that the fit compares."""
+    from graphengine.fit.bands import compared_values
+
+    if observed is None and curve is None:
+        return compared_values(fit, model.graph) or _in_likelihood(model)
+    if observed is None or curve is None:
+        raise UsageError("--observed and --curve go together")
+    return model.graph.value_name(observed), model.graph.value_name(curve)
 
 
 def _in_likelihood(model: Model) -> tuple[str, str] | None:

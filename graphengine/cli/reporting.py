@@ -13,7 +13,7 @@ from graphengine.wording import counted
 
 if TYPE_CHECKING:
     from graphengine.model.model import Model
-    from graphengine.training.history import History
+    from graphengine.training.history import Check, History
 
 NOISE = 1e-6
 """A loss that is larger by less than this part of itself is the same."""
@@ -89,17 +89,22 @@ class Report:
     def _training_as_json(self, history: History) -> dict[str, Any]:
         from graphengine.ops.numbers import encode_number
 
-        check, restored = history.check, history.restored
+        restored = history.restored
         return {
             "iterations": len(history),
             "epochs": history.epochs_trained,
             "loss": {"first": encode_number(history.first_loss), "last": encode_number(history.last_loss)},
             **({"loss_on": self.trained.as_json()} if self.trained else {}),
             **({"stopped": history.stopped} if history.stopped else {}),
-            **({"checks": json_values(check.values)} if check else {}),
-            **({"checks_on": self.checked.as_json()} if check and self.checked else {}),
+            **self._check_as_json(history.check),
             **({"restored": {"epoch": restored.epoch, "iteration": restored.iteration}} if restored else {}),
         }
+
+    def _check_as_json(self, check: Check | None) -> dict[str, Any]:
+        if check is None:
+            return {}
+        rows = {"checks_on": self.checked.as_json()} if self.checked else {}
+        return {"checks": json_values(check.values), **rows}
 
     def print(self, saved: Mapping[str, str]) -> None:
         """Print the report for people."""
@@ -114,17 +119,20 @@ class Report:
     def _print_training(self, history: History) -> None:
         iterations, epochs = counted(len(history), "iteration"), counted(history.epochs_trained, "epoch")
         print_line(f"{self.model.graph.name}: {iterations}, {epochs}")
-        on = f" on {self.trained.text}" if self.trained else ""
-        print_line(f"loss{on}: {history.first_loss:.10g} -> {history.last_loss:.10g}")
+        print_line(f"loss{_on(self.trained)}: {history.first_loss:.10g} -> {history.last_loss:.10g}")
         if history.stopped:
             print_line(f"stopped: {history.stopped}")
         if history.check:
-            on = f" on {self.checked.text}" if self.checked else ""
-            best = ", the best one, whose values the model has" if history.restored else ""
-            print_values(f"check after iteration {history.check.iteration}{on}{best}", history.check.values)
+            best = ", the best one, whose values the model has" * bool(history.restored)
+            title = f"check after iteration {history.check.iteration}{_on(self.checked)}{best}"
+            print_values(title, history.check.values)
         print_values("parameters", self.model.parameters)
         on = f" on the {counted(self.rows or 0, 'row')} trained on" if self.checked and self.checked.apart else ""
         print_values(f"outputs{on}", {name: value for name, value in self.outputs.items() if value.shape == ()})
+
+
+def _on(rows: TrainedRows | CheckedRows | None) -> str:
+    return f" on {rows.text}" if rows else ""
 
 
 def training_warnings(history: History) -> list[Problem]:

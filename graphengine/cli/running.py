@@ -185,9 +185,7 @@ def _training_options(context: typer.Context) -> Iterator[str]:
         value = context.params[name]
         if value is not None and (value is not False or name == "shuffle"):  # other flags are False by default
             yield f"--{name.replace('_', '-')}"
-    for text in context.params["settings"] or []:
-        if text.startswith("training."):
-            yield f"--set {text}"
+    yield from (f"--set {text}" for text in context.params["settings"] or () if text.startswith("training."))
 
 
 def is_trained(model: Model) -> bool:

@@ -21,12 +21,12 @@ from graphengine.cli.options import (
     Strict,
     on_device,
 )
-from graphengine.cli.output import Format, print_json, print_line, print_table
+from graphengine.cli.output import Format, print_line, print_lines, print_result, print_table, without_none
 from graphengine.cli.values import named_values
 from graphengine.wording import counted
 
 if TYPE_CHECKING:
-    from graphengine.model.evaluating import Scores
+    from graphengine.model.evaluating import DefaultRows, Scores
 
 
 def evaluate(
@@ -55,12 +55,17 @@ def evaluate(
     given |= read_data(opened, data, columns, given, needed_to_train(opened) if data is not None else None)
     rows = None if given else default_rows(opened.document)
     scores = opened.evaluate(given or None)
-    if output_format is Format.json:
-        named: dict[str, Any] = {"data": rows.source} if rows and rows.source else {}
-        named |= {"set_apart": True} if rows and rows.validation else {}
-        print_json({"model": opened.graph.name, **named, **scores_as_json(scores)})
-    else:
-        print_scores(opened.graph.name, scores, rows.text if rows else "")
+    name = opened.graph.name
+    content = {"model": name, **_rows_as_json(rows), **scores_as_json(scores)}
+    print_result(output_format, content, lambda: print_scores(name, scores, rows.text if rows else ""))
+
+
+def _rows_as_json(rows: DefaultRows | None) -> dict[str, Any]:
+    """The data source of the file that was read, and whether its rows are those that a training sets apart."""
+    if rows is None:
+        return {}
+    source: dict[str, Any] = {"data": rows.source} if rows.source else {}
+    return source | {"set_apart": True} if rows.validation else source
 
 
 def scores_as_json(scores: Scores) -> dict[str, Any]:
@@ -85,14 +90,17 @@ def _class_as_json(scores: Mapping[str, Any]) -> dict[str, Any]:
 def print_scores(name: str, scores: Scores, on: str = "") -> None:
     """Print scores under a name, and the rows that they are of."""
     print_line(f"{name}: {counted(scores.rows, 'row')}{on}")
-    numbers = {**({} if scores.loss is None else {"loss": scores.loss}), **scores.metrics}
-    for name, value in numbers.items():
-        print_line(f"{name}: {value:.6g}")
+    numbers = without_none({"loss": scores.loss, **scores.metrics})
+    print_lines(f"{metric}: {value:.6g}" for metric, value in numbers.items())
     if scores.confusion is not None:
-        names = [str(each.name) for each in scores.classes]
-        print_table("", ["class", "precision", "recall", "f1", "rows"], [_cells(*each) for each in scores.classes])
-        rows = zip(names, scores.confusion.tolist(), strict=True)
-        print_table("", ["class \\ predicted", *names], [[name, *map(str, counts)] for name, counts in rows])
+        _print_classes(scores, scores.confusion.tolist())
+
+
+def _print_classes(scores: Scores, confusion: Sequence[Sequence[int]]) -> None:
+    names = [str(each.name) for each in scores.classes]
+    print_table("", ["class", "precision", "recall", "f1", "rows"], [_cells(*each) for each in scores.classes])
+    rows = [[name, *map(str, counts)] for name, counts in zip(names, confusion, strict=True)]
+    print_table("", ["class \\ predicted", *names], rows)
 
 
 def _cells(name: str | float, *numbers: float) -> Sequence[str]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from graphengine.cli.clustering import DaskAddress, WorkerCount, chosen
-from graphengine.cli.data_files import needed_to_train, read_data
+from graphengine.cli.data_files import data_by_name, needed_to_train, read_data
 from graphengine.cli.failures import Unwritten
 from graphengine.cli.opening import open_model
 from graphengine.cli.options import (
@@ -26,7 +27,7 @@ from graphengine.cli.options import (
     on_device,
     split_pairs,
 )
-from graphengine.cli.output import Format, check_targets, json_text, print_json, print_line, print_note, print_table
+from graphengine.cli.output import Format, check_targets, json_text, print_line, print_note, print_result, print_table
 from graphengine.cli.running import check_save, save_model
 from graphengine.cli.scoring import print_scores, scores_as_json
 from graphengine.cli.values import json_values_of
@@ -95,11 +96,11 @@ def search(
     grid, who = _grid(settings), chosen(workers, dask)
     opened = open_model(model, plugins, update_rule, on_device(backend, device), strict=strict)
     check_save(opened, save)
-    named = data if who and data in opened.document.data else None
+    named = data_by_name(opened, data, who)
     found = search_settings(
         opened,
         grid,
-        named or _data(opened, data, columns, [name for name in (stratify, group) if name]),
+        named or _data(opened, data, columns, (stratify, group)),
         folds=folds,
         seed=seed,
         stratify=stratify,
@@ -112,10 +113,7 @@ def search(
     )
     unwritten = Unwritten()
     saved = save_model(found.model, save, unwritten)
-    if output_format is Format.json:
-        print_json({**_as_json(found), **saved, **unwritten.as_json()})
-    else:
-        _print(found, saved)
+    print_result(output_format, {**_as_json(found), **saved, **unwritten.as_json()}, lambda: _print(found, saved))
     unwritten.end(output_format)
 
 
@@ -129,11 +127,13 @@ def _grid(settings: list[str]) -> dict[str, list[Any]]:
     return grid
 
 
-def _data(model: Model, data: str | None, columns: list[str] | None, labels: list[str]) -> dict[str, Any] | None:
+def _data(
+    model: Model, data: str | None, columns: list[str] | None, labels: Iterable[str | None]
+) -> dict[str, Any] | None:
     """The rows of `--data`: what a training needs, and what the folds are made by."""
     needed = needed_to_train(model)
     if needed is not None:
-        needed += [name for name in labels if name in model.graph.inputs and name not in needed]
+        needed = list(dict.fromkeys([*needed, *(name for name in filter(None, labels) if name in model.graph.inputs)]))
     return read_data(model, data, columns, (), needed) or None
 
 

@@ -10,7 +10,7 @@ import typer
 
 from graphengine.cli.opening import decoded, open_changed
 from graphengine.cli.options import Inputs, ModelName, OutputFormat, Plugins, Settings, Strict
-from graphengine.cli.output import Format, check_targets, print_json, print_note, writable
+from graphengine.cli.output import Format, check_targets, print_note, print_result, writable
 from graphengine.cli.values import named_values
 from graphengine.library import model_file
 
@@ -42,9 +42,7 @@ def view(
     writable(path)
     page = page_of(model, decoded(model, {**given, **named_values("--input", inputs)})).encode()
     write_bytes(path, page)
-    if output_format is Format.json:
-        print_json({"page": str(path), "bytes": len(page)})
-    else:
-        print_note(f"page written to {path}")
+    content = {"page": str(path), "bytes": len(page)}
+    print_result(output_format, content, lambda: print_note(f"page written to {path}"))
     if show:
         typer.launch(path.resolve().as_uri())
