@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_
 import typer
 
 from graphengine.cli.options import OutputFormat, Plugins
-from graphengine.cli.output import Format, print_json, print_lines, print_result, print_table
+from graphengine.cli.output import Format, print_json, print_line, print_result, print_table
 from graphengine.errors import UsageError, did_you_mean
 from graphengine.plugins import load_plugins
 
@@ -110,8 +110,8 @@ def _print_one(op: Op | Function, described: dict[str, Any]) -> None:
     ]
     width = shutil.get_terminal_size().columns - INDENT if sys.stdout.isatty() else sys.maxsize
     for title, text in lines:
-        parts = textwrap.wrap(text, max(width, INDENT), break_on_hyphens=False)
-        print_lines(f"{head:<{INDENT}}{part}" for head, part in _titled(title, parts))
+        for index, part in enumerate(textwrap.wrap(text, max(width, INDENT), break_on_hyphens=False)):
+            print_line(f"{'' if index else title:<{INDENT}}{part}")
 
 
 def _titled(title: str, lines: Iterable[str]) -> Iterator[tuple[str, str]]:
